@@ -1,0 +1,426 @@
+//! Points to columns: a log of cells, then one scatter.
+//!
+//! While points arrive, each value becomes a cell `(column, bits)`; only the columns' lengths are counted. `finish`
+//! lays the columns out one after the other and moves every cell to its place. A field is looked for where the series'
+//! previous point had it, so that lines of one shape cost one comparison a field and no hash.
+
+use std::borrow::Cow;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+
+use hashbrown::HashTable;
+
+use super::{Batch, BatchColumn, Series, Text, emptied};
+use crate::column::{FieldType, StringColumn, Value};
+use crate::model::SeriesKey;
+
+const NONE: u32 = u32::MAX;
+
+/// A series with more columns than this finds them by hash when they do not come in the usual order.
+const COLUMNS_WALKED_MAX: u32 = 16;
+
+#[derive(Debug)]
+struct SeriesEntry<'a> {
+    key: Text<'a>,
+    hash: u64,
+    first: u32,
+    last: u32,
+    columns: u32,
+}
+
+#[derive(Debug)]
+struct ColumnEntry<'a> {
+    field: Text<'a>,
+    series: u32,
+    next: u32,
+    field_type: FieldType,
+    len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    column: u32,
+    /// The value's bits; of a string its place among the strings that arrived.
+    bits: u64,
+}
+
+/// Where a field of the present point went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldSlot {
+    /// Its series has the column already.
+    Known,
+    /// The first value of a new column.
+    New,
+}
+
+/// A value of another type than the column it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeConflict {
+    /// The type of the column.
+    pub existing: FieldType,
+}
+
+/// Takes points and makes a [`Batch`].
+///
+/// A point is `begin`, then `field` for each of its values, then `commit` with its time, or `abort`.
+///
+/// ```
+/// use tsmith_codecs::{BatchBuilder, Value};
+/// let mut builder = BatchBuilder::new();
+/// for time in [10, 20] {
+///     builder.begin(b"cpu,host=a".into());
+///     builder.field(b"usage".into(), Value::Float(0.5)).expect("one type");
+///     builder.commit(time);
+/// }
+/// let batch = builder.finish();
+/// let (key, column) = batch.columns().next().expect("one column");
+/// assert_eq!(key.to_composite(), b"cpu,host=a#!~#usage");
+/// assert_eq!(column.times(), [10, 20]);
+/// ```
+#[derive(Debug, Default)]
+pub struct BatchBuilder<'a> {
+    own: Vec<u8>,
+    series: Vec<SeriesEntry<'a>>,
+    by_key: HashTable<u32>,
+    columns: Vec<ColumnEntry<'a>>,
+    by_field: HashTable<u32>,
+    cells: Vec<Cell>,
+    strings: StringColumn,
+    /// Time of each committed point, and the end of its cells.
+    points: Vec<(i64, usize)>,
+    /// The series of the present point, and the column its next field is expected in.
+    current: u32,
+    expected: u32,
+    /// Emptied buffers of an earlier batch.
+    spare: Batch<'a>,
+}
+
+impl<'a> BatchBuilder<'a> {
+    /// A builder without points.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn reusing<'old>(batch: Batch<'old>) -> Self {
+        Self { spare: batch.emptied(), ..Self::default() }
+    }
+
+    /// Removes every point, and keeps all buffers, under another lifetime.
+    pub fn recycle<'b>(mut self) -> BatchBuilder<'b> {
+        self.own.clear();
+        self.by_key.clear();
+        self.by_field.clear();
+        self.cells.clear();
+        self.strings.clear();
+        self.points.clear();
+        BatchBuilder {
+            own: self.own,
+            series: emptied(self.series),
+            by_key: self.by_key,
+            columns: emptied(self.columns),
+            by_field: self.by_field,
+            cells: self.cells,
+            strings: self.strings,
+            points: self.points,
+            current: 0,
+            expected: NONE,
+            spare: self.spare.emptied(),
+        }
+    }
+
+    /// How many values the committed points hold.
+    pub fn value_count(&self) -> usize {
+        self.committed().1
+    }
+
+    /// How many points were committed.
+    pub fn point_count(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Begins a point of the series `key`: measurement and sorted tags, escapes kept.
+    pub fn begin(&mut self, key: Cow<'a, [u8]>) {
+        let hash = SeriesKey(&key).hash64();
+        let (series, own) = (&mut self.series, &mut self.own);
+        let found = self.by_key.find(hash, |&at| {
+            let entry = &series[at as usize];
+            entry.hash == hash && entry.key.get(own) == &*key
+        });
+        self.current = if let Some(&at) = found {
+            at
+        } else {
+            let at = place(series.len());
+            let key = Text::keep(key, own);
+            series.push(SeriesEntry { key, hash, first: NONE, last: NONE, columns: 0 });
+            self.by_key.insert_unique(hash, at, |&at| series[at as usize].hash);
+            at
+        };
+        self.expected = self.series[self.current as usize].first;
+    }
+
+    /// Adds one value to the present point. `name` is the field's name, unescaped.
+    ///
+    /// # Errors
+    /// The column of this series and field has another type; the caller then aborts the point.
+    pub fn field(&mut self, name: Cow<'a, [u8]>, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
+        let (at, slot) = match self.find(&name) {
+            Some(at) => (at, FieldSlot::Known),
+            None => (self.add_column(name, value.field_type()), FieldSlot::New),
+        };
+        let column = &mut self.columns[at as usize];
+        if column.field_type != value.field_type() {
+            if column.len > 0 {
+                return Err(TypeConflict { existing: column.field_type });
+            }
+            column.field_type = value.field_type();
+        }
+        column.len += 1;
+        self.expected = column.next;
+        let bits = match value {
+            Value::Float(v) => v.to_bits(),
+            Value::Integer(v) => v.cast_unsigned(),
+            Value::Unsigned(v) => v,
+            Value::Boolean(v) => u64::from(v),
+            Value::String(v) => {
+                self.strings.push(v);
+                self.strings.len() as u64 - 1
+            }
+        };
+        self.cells.push(Cell { column: at, bits });
+        Ok(slot)
+    }
+
+    /// Ends the present point: its values belong to the batch, at this time.
+    pub fn commit(&mut self, time: i64) {
+        self.points.push((time, self.cells.len()));
+    }
+
+    /// Ends the present point as if it had never begun.
+    pub fn abort(&mut self) {
+        let (_, end) = self.committed();
+        for cell in self.cells.drain(end..) {
+            self.columns[cell.column as usize].len -= 1;
+        }
+        // Its strings stay in the staging buffer; no cell names them.
+    }
+
+    /// Lays the columns out and moves every value to its place.
+    pub fn finish(mut self) -> Batch<'a> {
+        self.abort();
+        let mut batch = std::mem::take(&mut self.spare);
+        let mut places = self.lay_out(&mut batch);
+        let mut string_order = vec![0; if self.strings.is_empty() { 0 } else { self.cells.len() }];
+        self.scatter(&mut batch, &mut places, &mut string_order);
+        self.place_strings(&mut batch, &string_order);
+        batch.own = self.own;
+        batch
+    }
+
+    fn committed(&self) -> (i64, usize) {
+        self.points.last().copied().unwrap_or((0, 0))
+    }
+
+    fn find(&self, name: &[u8]) -> Option<u32> {
+        let is = |at: u32| self.columns[at as usize].field.get(&self.own) == name;
+        if self.expected != NONE && is(self.expected) {
+            return Some(self.expected);
+        }
+        let series = &self.series[self.current as usize];
+        if series.columns > COLUMNS_WALKED_MAX {
+            let named = |&at: &u32| self.columns[at as usize].series == self.current && is(at);
+            return self.by_field.find(field_hash(self.current, name), named).copied();
+        }
+        let mut at = series.first;
+        while at != NONE && !is(at) {
+            at = self.columns[at as usize].next;
+        }
+        (at != NONE).then_some(at)
+    }
+
+    fn add_column(&mut self, name: Cow<'a, [u8]>, field_type: FieldType) -> u32 {
+        let at = place(self.columns.len());
+        let field = Text::keep(name, &mut self.own);
+        self.columns.push(ColumnEntry { field, series: self.current, next: NONE, field_type, len: 0 });
+        let series = &mut self.series[self.current as usize];
+        match series.last {
+            NONE => series.first = at,
+            last => self.columns[last as usize].next = at,
+        }
+        series.last = at;
+        series.columns += 1;
+        if series.columns == COLUMNS_WALKED_MAX + 1 {
+            let mut member = series.first;
+            while member != NONE {
+                self.index_by_field(member);
+                member = self.columns[member as usize].next;
+            }
+        } else if series.columns > COLUMNS_WALKED_MAX {
+            self.index_by_field(at);
+        }
+        at
+    }
+
+    fn index_by_field(&mut self, at: u32) {
+        let (columns, own) = (&self.columns, &self.own);
+        let hash = |&at: &u32| {
+            let column = &columns[at as usize];
+            field_hash(column.series, column.field.get(own))
+        };
+        self.by_field.insert_unique(hash(&at), at, hash);
+    }
+
+    /// Fills the series and columns of `batch`; gives, for each column, where its first time and value go.
+    fn lay_out(&self, batch: &mut Batch<'a>) -> Vec<(usize, usize)> {
+        let mut places = vec![(0, 0); self.columns.len()];
+        let (mut time, mut value) = (0, [0usize; FieldType::ALL.len()]);
+        for series in &self.series {
+            let first = batch.columns.len();
+            let mut at = series.first;
+            while at != NONE {
+                let column = &self.columns[at as usize];
+                let len = column.len as usize;
+                if len > 0 {
+                    let values = &mut value[column.field_type as usize];
+                    places[at as usize] = (time, *values);
+                    let (field, field_type) = (column.field, column.field_type);
+                    batch.columns.push(BatchColumn { field, field_type, time, value: *values, len });
+                    time += len;
+                    *values += len;
+                }
+                at = column.next;
+            }
+            let columns = first..batch.columns.len();
+            if !columns.is_empty() {
+                batch.series.push(Series { key: series.key, hash: series.hash, columns });
+            }
+        }
+        let arenas = &mut batch.arenas;
+        arenas.times.resize(time, 0);
+        arenas.floats.resize(value[FieldType::Float as usize], 0.0);
+        arenas.integers.resize(value[FieldType::Integer as usize], 0);
+        arenas.unsigneds.resize(value[FieldType::Unsigned as usize], 0);
+        arenas.booleans.resize(value[FieldType::Boolean as usize], false);
+        places
+    }
+
+    fn scatter(&self, batch: &mut Batch<'a>, places: &mut [(usize, usize)], string_order: &mut [u64]) {
+        let arenas = &mut batch.arenas;
+        let mut from = 0;
+        for &(time, to) in &self.points {
+            for cell in &self.cells[from..to] {
+                let (time_at, value_at) = &mut places[cell.column as usize];
+                arenas.times[*time_at] = time;
+                match self.columns[cell.column as usize].field_type {
+                    FieldType::Float => arenas.floats[*value_at] = f64::from_bits(cell.bits),
+                    FieldType::Integer => arenas.integers[*value_at] = cell.bits.cast_signed(),
+                    FieldType::Unsigned => arenas.unsigneds[*value_at] = cell.bits,
+                    FieldType::Boolean => arenas.booleans[*value_at] = cell.bits != 0,
+                    FieldType::String => string_order[*value_at] = cell.bits,
+                }
+                *time_at += 1;
+                *value_at += 1;
+            }
+            from = to;
+        }
+    }
+
+    fn place_strings(&self, batch: &mut Batch<'a>, order: &[u64]) {
+        let arrived = self.strings.as_ref();
+        let string_columns = batch.columns.iter().filter(|c| c.field_type == FieldType::String);
+        let count: usize = string_columns.map(|c| c.len).sum();
+        for &at in &order[..count] {
+            batch.arenas.strings.push(arrived.get(at as usize));
+        }
+    }
+}
+
+/// Places are kept in 32 bits: a batch is far smaller than that.
+fn place(len: usize) -> u32 {
+    assert!(len < NONE as usize, "a batch holds fewer than 2^32 columns");
+    len as u32
+}
+
+fn field_hash(series: u32, name: &[u8]) -> u64 {
+    let mut hasher = BuildHasherDefault::<xxhash_rust::xxh64::Xxh64>::default().build_hasher();
+    hasher.write(name);
+    hasher.write_u32(series);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::Column;
+    use crate::model::FieldKey;
+
+    fn column(batch: &Batch<'_>, series: &[u8], field: &[u8]) -> Column {
+        let (_, data) = batch.columns().find(|(key, _)| *key == FieldKey::new(series, field)).expect("is there");
+        data.to_column()
+    }
+
+    #[test]
+    fn interleaved_series_come_out_as_columns_in_order_of_arrival() {
+        let mut builder = BatchBuilder::new();
+        for time in 0..3 {
+            for host in ["cpu,host=a", "cpu,host=b"] {
+                builder.begin(host.as_bytes().into());
+                builder.field(b"note".into(), Value::String(format!("{host}{time}").as_bytes())).expect("fits");
+                if time != 1 {
+                    builder.field(b"n".into(), Value::Integer(time)).expect("fits");
+                }
+                builder.commit(time);
+            }
+        }
+        let batch = builder.finish();
+        assert_eq!((batch.series_count(), batch.column_count(), batch.value_count()), (2, 4, 10));
+        assert_eq!(column(&batch, b"cpu,host=b", b"n").times(), [0, 2]);
+        let notes = column(&batch, b"cpu,host=a", b"note");
+        assert_eq!(notes.as_ref().values().get(2), Value::String(b"cpu,host=a2"));
+    }
+
+    #[test]
+    fn an_aborted_point_leaves_nothing_not_even_its_type() {
+        let mut builder = BatchBuilder::new();
+        builder.begin(b"m".into());
+        builder.field(b"f".into(), Value::Float(1.0)).expect("fits");
+        builder.field(b"s".into(), Value::String(b"gone")).expect("fits");
+        builder.abort();
+        builder.begin(b"m".into());
+        builder.field(b"f".into(), Value::Integer(7)).expect("the column is empty and takes a new type");
+        builder.field(b"t".into(), Value::String(b"stays")).expect("fits");
+        builder.commit(5);
+        builder.begin(b"m".into());
+        let conflict = builder.field(b"f".into(), Value::Boolean(true)).expect_err("has a type by now");
+        assert_eq!(conflict.existing, FieldType::Integer);
+        builder.abort();
+        let batch = builder.finish();
+        assert_eq!((batch.column_count(), batch.value_count()), (2, 2));
+        assert_eq!(column(&batch, b"m", b"t").as_ref().values().get(0), Value::String(b"stays"));
+    }
+
+    #[test]
+    fn wide_series_find_their_fields_in_any_order() {
+        let names: Vec<String> = (0..100).map(|n| format!("f{n}")).collect();
+        let mut builder = BatchBuilder::new();
+        for time in 0..3i64 {
+            builder.begin(b"wide".into());
+            for n in 0..100 {
+                let name = &names[(n * 37 + time as usize * 11) % 100];
+                builder.field(name.as_bytes().into(), Value::Integer(time)).expect("fits");
+            }
+            builder.commit(time);
+        }
+        let batch = builder.finish();
+        assert_eq!((batch.column_count(), batch.value_count()), (100, 300));
+        assert_eq!(column(&batch, b"wide", b"f99").times(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_recycled_batch_starts_empty() {
+        let mut builder = BatchBuilder::new();
+        builder.begin(b"m".to_vec().into());
+        builder.field(b"f".to_vec().into(), Value::Boolean(true)).expect("fits");
+        builder.commit(1);
+        let batch = builder.finish().recycle().finish();
+        assert!(batch.is_empty() && batch.series_count() == 0);
+    }
+}

@@ -1,0 +1,209 @@
+//! The words every layer shares: times, keys, positions.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+/// Between the series and the field of a composite key, as InfluxDB's tsm1 writes it.
+pub const KEY_SEPARATOR: &[u8] = b"#!~#";
+
+/// Longest composite key: TSM files hold its length in 16 bits.
+pub const KEY_BYTES_MAX: usize = 65_535;
+
+/// Nanoseconds since 1970-01-01T00:00:00Z; negative before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The earliest time line protocol accepts.
+    pub const MIN: Self = Self(-9_223_372_036_854_775_806);
+    /// The latest time line protocol accepts.
+    pub const MAX: Self = Self(9_223_372_036_854_775_806);
+}
+
+/// A closed range of times, in nanoseconds: both ends belong to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first nanosecond inside.
+    pub min: i64,
+    /// The last nanosecond inside.
+    pub max: i64,
+}
+
+impl TimeRange {
+    /// Every time an `i64` can hold.
+    pub const ALL: Self = Self { min: i64::MIN, max: i64::MAX };
+
+    /// The range `min ..= max`; empty when `min > max`.
+    pub fn new(min: i64, max: i64) -> Self {
+        Self { min, max }
+    }
+
+    /// Whether `time` lies inside.
+    pub fn contains(self, time: i64) -> bool {
+        self.min <= time && time <= self.max
+    }
+
+    /// Whether the two share a time.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.min <= other.max && other.min <= self.max
+    }
+
+    /// Whether all of `other` lies inside.
+    pub fn covers(self, other: Self) -> bool {
+        self.min <= other.min && other.max <= self.max
+    }
+}
+
+/// A place in a log. Positions strictly increase; their inner structure belongs to the log that made them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// Before every record.
+    pub const ZERO: Self = Self(0);
+}
+
+/// The name of one series in line-protocol form: measurement and sorted tags, escapes kept.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesKey<'a>(pub &'a [u8]);
+
+impl<'a> SeriesKey<'a> {
+    /// The measurement, escapes kept: all before the first comma that no backslash precedes.
+    pub fn measurement(self) -> &'a [u8] {
+        let mut at = 0;
+        while let Some(&byte) = self.0.get(at) {
+            match byte {
+                b'\\' => at += 2,
+                b',' => return self.0.get(..at).unwrap_or_default(),
+                _ => at += 1,
+            }
+        }
+        self.0
+    }
+
+    /// xxHash64 with seed 0, as InfluxDB's ring hashes its keys.
+    pub fn hash64(self) -> u64 {
+        xxhash_rust::xxh64::xxh64(self.0, 0)
+    }
+}
+
+impl fmt::Debug for SeriesKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for SeriesKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.0))
+    }
+}
+
+/// One field of one series. Written, it is the composite key `series#!~#field`; the order is that of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FieldKey<'a> {
+    /// The series, escapes kept.
+    pub series: &'a [u8],
+    /// The field's name, unescaped.
+    pub field: &'a [u8],
+}
+
+impl<'a> FieldKey<'a> {
+    /// The field `field` of `series`.
+    pub fn new(series: &'a [u8], field: &'a [u8]) -> Self {
+        Self { series, field }
+    }
+
+    /// Splits a composite key at its first separator; `None` when there is none.
+    pub fn parse(composite: &'a [u8]) -> Option<Self> {
+        let mut from = 0;
+        while let Some(found) = composite.get(from..)?.iter().position(|&b| b == KEY_SEPARATOR[0]) {
+            let at = from + found;
+            let tail = composite.get(at..)?;
+            if let Some(field) = tail.strip_prefix(KEY_SEPARATOR) {
+                return Some(Self { series: composite.get(..at)?, field });
+            }
+            from = at + 1;
+        }
+        None
+    }
+
+    /// Length of the composite key in bytes.
+    pub fn composite_len(self) -> usize {
+        self.series.len() + KEY_SEPARATOR.len() + self.field.len()
+    }
+
+    /// Appends the composite key.
+    pub fn write_to(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.series);
+        out.extend_from_slice(KEY_SEPARATOR);
+        out.extend_from_slice(self.field);
+    }
+
+    /// The composite key as a vector of its own.
+    pub fn to_composite(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.composite_len());
+        self.write_to(&mut out);
+        out
+    }
+}
+
+impl Ord for FieldKey<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.series == other.series {
+            return self.field.cmp(other.field);
+        }
+        let bytes = |key: Self| [key.series, KEY_SEPARATOR, key.field].into_iter().flatten();
+        bytes(*self).cmp(bytes(*other))
+    }
+}
+
+impl PartialOrd for FieldKey<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for FieldKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for FieldKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.to_composite()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_composite_key_splits_at_its_first_separator() {
+        let key = FieldKey::parse(b"cpu,h=#a#!~#us#!~#age").expect("has a separator");
+        assert_eq!((key.series, key.field), (&b"cpu,h=#a"[..], &b"us#!~#age"[..]));
+        assert_eq!(key.to_composite(), b"cpu,h=#a#!~#us#!~#age");
+        assert_eq!(FieldKey::parse(b"no separator #!~"), None);
+    }
+
+    #[test]
+    fn field_keys_order_as_their_composite_bytes() {
+        let series: [&[u8]; 5] = [b"a", b"a!", b"a#", b"a,b=c", b""];
+        let fields: [&[u8]; 3] = [b"", b"x", b"#!~#"];
+        for (s1, s2) in series.iter().flat_map(|a| series.iter().map(move |b| (a, b))) {
+            for (f1, f2) in fields.iter().flat_map(|a| fields.iter().map(move |b| (a, b))) {
+                let (a, b) = (FieldKey::new(s1, f1), FieldKey::new(s2, f2));
+                assert_eq!(a.cmp(&b), a.to_composite().cmp(&b.to_composite()), "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_measurement_ends_at_the_first_bare_comma() {
+        assert_eq!(SeriesKey(b"m\\,x,t=a").measurement(), b"m\\,x");
+        assert_eq!(SeriesKey(b"m").measurement(), b"m");
+        assert_eq!(SeriesKey(b"m\\").measurement(), b"m\\");
+    }
+}
