@@ -48,7 +48,7 @@ struct Cell {
 pub enum FieldSlot {
     /// Its series has the column already.
     Known,
-    /// The first value of a new column.
+    /// The value is the first of its column in this batch.
     New,
 }
 
@@ -137,6 +137,17 @@ impl<'a> BatchBuilder<'a> {
         self.points.len()
     }
 
+    /// Begins a point of the series `key` if an earlier point was of that series; false, and nothing done, else.
+    pub fn begin_known(&mut self, key: &[u8]) -> bool {
+        let hash = SeriesKey(key).hash64();
+        let (series, own) = (&self.series, &self.own);
+        let is = |&at: &u32| series[at as usize].hash == hash && series[at as usize].key.get(own) == key;
+        let Some(&at) = self.by_key.find(hash, is) else { return false };
+        self.current = at;
+        self.expected = self.series[at as usize].first;
+        true
+    }
+
     /// Begins a point of the series `key`: measurement and sorted tags, escapes kept.
     pub fn begin(&mut self, key: Cow<'a, [u8]>) {
         let hash = SeriesKey(&key).hash64();
@@ -162,10 +173,30 @@ impl<'a> BatchBuilder<'a> {
     /// # Errors
     /// The column of this series and field has another type; the caller then aborts the point.
     pub fn field(&mut self, name: Cow<'a, [u8]>, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
-        let (at, slot) = match self.find(&name) {
-            Some(at) => (at, FieldSlot::Known),
-            None => (self.add_column(name, value.field_type()), FieldSlot::New),
-        };
+        let at = self.find(&name).unwrap_or_else(|| self.add_column(name, value.field_type()));
+        self.push(at, value)
+    }
+
+    /// The field that followed the last one in the series' earlier points: the likely next one.
+    pub fn expected_field(&self) -> Option<&[u8]> {
+        let column = self.columns.get(self.expected as usize)?;
+        Some(column.field.get(&self.own))
+    }
+
+    /// Adds one value to the column [`BatchBuilder::expected_field`] tells of.
+    ///
+    /// # Errors
+    /// As for [`BatchBuilder::field`].
+    ///
+    /// # Panics
+    /// When no field is expected.
+    #[inline]
+    pub fn field_as_expected(&mut self, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
+        self.push(self.expected, value)
+    }
+
+    #[inline]
+    fn push(&mut self, at: u32, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
         let column = &mut self.columns[at as usize];
         if column.field_type != value.field_type() {
             if column.len > 0 {
@@ -173,6 +204,7 @@ impl<'a> BatchBuilder<'a> {
             }
             column.field_type = value.field_type();
         }
+        let slot = if column.len == 0 { FieldSlot::New } else { FieldSlot::Known };
         column.len += 1;
         self.expected = column.next;
         let bits = match value {
@@ -353,7 +385,8 @@ mod tests {
     use crate::model::FieldKey;
 
     fn column(batch: &Batch<'_>, series: &[u8], field: &[u8]) -> Column {
-        let (_, data) = batch.columns().find(|(key, _)| *key == FieldKey::new(series, field)).expect("is there");
+        let (_, data) =
+            batch.columns().find(|(key, _)| *key == FieldKey::new(series, field)).expect("is there");
         data.to_column()
     }
 
@@ -363,7 +396,9 @@ mod tests {
         for time in 0..3 {
             for host in ["cpu,host=a", "cpu,host=b"] {
                 builder.begin(host.as_bytes().into());
-                builder.field(b"note".into(), Value::String(format!("{host}{time}").as_bytes())).expect("fits");
+                builder
+                    .field(b"note".into(), Value::String(format!("{host}{time}").as_bytes()))
+                    .expect("fits");
                 if time != 1 {
                     builder.field(b"n".into(), Value::Integer(time)).expect("fits");
                 }
