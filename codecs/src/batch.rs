@@ -154,6 +154,15 @@ impl<'a> Batch<'a> {
         (0..self.series.len()).map(|at| BatchSeries { batch: self, at })
     }
 
+    /// The entry of a series at its place in [`Batch::series`].
+    ///
+    /// # Panics
+    /// When `at` is not below [`Batch::series_count`].
+    pub fn series_at(&self, at: usize) -> BatchSeries<'_> {
+        assert!(at < self.series.len(), "the batch has {} entries of series", self.series.len());
+        BatchSeries { batch: self, at }
+    }
+
     /// Every column with its key, series by series.
     pub fn columns(&self) -> impl Iterator<Item = (FieldKey<'_>, ColumnRef<'_>)> {
         self.series().flat_map(|series| {
@@ -184,7 +193,12 @@ impl<'a> Batch<'a> {
     fn emptied<'b>(mut self) -> Batch<'b> {
         self.own.clear();
         self.arenas.clear();
-        Batch { series: emptied(self.series), columns: emptied(self.columns), own: self.own, arenas: self.arenas }
+        Batch {
+            series: emptied(self.series),
+            columns: emptied(self.columns),
+            own: self.own,
+            arenas: self.arenas,
+        }
     }
 }
 
