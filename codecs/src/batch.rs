@@ -156,6 +156,15 @@ impl<'a> Batch<'a> {
         (0..self.series.len()).map(|at| BatchSeries { batch: self, at })
     }
 
+    /// The entry of a series at its place in [`Batch::series`].
+    ///
+    /// # Panics
+    /// When `at` is not below [`Batch::series_count`].
+    pub fn series_at(&self, at: usize) -> BatchSeries<'_> {
+        assert!(at < self.series.len(), "the batch has {} entries of series", self.series.len());
+        BatchSeries { batch: self, at }
+    }
+
     /// Every column with its key, series by series.
     pub fn columns(&self) -> impl Iterator<Item = (FieldKey<'_>, ColumnRef<'_>)> {
         self.series().flat_map(|series| {
