@@ -1,5 +1,10 @@
 //! The index of a file: walked once when it is opened, then searched by key.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)
+)]
+
 use bytes::Bytes;
 use tsmith_codecs::{FieldType, TimeRange};
 

@@ -1,5 +1,10 @@
 //! A file's bytes to its blocks, every one checked.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)
+)]
+
 use bytes::Bytes;
 use tsmith_codecs::{BlockEncoder, Column, TimeRange};
 
@@ -192,7 +197,7 @@ fn check_footer(bytes: &[u8], version: Version) -> Result<usize> {
     let found = u64::from_be_bytes(*stored);
     let inside = |&at: &usize| HEADER_BYTES < at && at < footer;
     usize::try_from(found).ok().filter(inside).ok_or_else(|| {
-        let (min, max) = (HEADER_BYTES as u64 + 1, (footer as u64).saturating_sub(1));
+        let (min, max) = (const { HEADER_BYTES as u64 + 1 }, (footer as u64).saturating_sub(1));
         Error::new(ErrorKind::IndexOffset { found, min, max })
             .at((length as u64).saturating_sub(INDEX_OFFSET_BYTES as u64))
     })

@@ -12,6 +12,11 @@
 //! InfluxDB takes the end of a torn gzip member for the end of the file, spoils the keys of version 2, and takes an
 //! unknown header for keys of version 1; this reader does none of that.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)
+)]
+
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -76,7 +81,9 @@ impl<'a> Tombstones<'a> {
             2 => Source::Records(records),
             3 | 4 => Source::member(records, length),
             _ => {
-                return Err(Error::new(ErrorKind::TombstoneVersion { found: *version }).at(MAGIC.len() as u64));
+                return Err(
+                    Error::new(ErrorKind::TombstoneVersion { found: *version }).at(MAGIC.len() as u64)
+                );
             }
         };
         Ok(Self { version: *version, length, source })
@@ -142,8 +149,9 @@ fn next_line(rest: &mut &[u8], length: usize) -> Result<Option<Tombstone>> {
             continue;
         }
         // A line that cannot be a key is rather a damaged header of a later version than a delete without effect.
-        let is_key =
-            key.len() <= KEY_BYTES_MAX && key.windows(KEY_SEPARATOR.len()).any(|w| w == KEY_SEPARATOR);
+        let is_key = key.len() <= KEY_BYTES_MAX
+            && !key.contains(&0)
+            && key.windows(KEY_SEPARATOR.len()).any(|window| window == KEY_SEPARATOR);
         if !is_key {
             return Err(Error::corrupt(at, "a composite key on each line of a tombstone file of version 1"));
         }
@@ -205,4 +213,114 @@ fn read_up_to(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn record(key: &[u8], min: i64, max: i64) -> Vec<u8> {
+        let len = (key.len() as u32).to_be_bytes();
+        [&len[..], key, &min.to_be_bytes(), &max.to_be_bytes()].concat()
+    }
+
+    fn member(records: &[Vec<u8>]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(&records.concat()).expect("memory");
+        gzip.finish().expect("memory")
+    }
+
+    fn file(version: u8, parts: &[Vec<u8>]) -> Vec<u8> {
+        [&MAGIC[..], &[version], &parts.concat()].concat()
+    }
+
+    fn tombstone(key: &[u8], min: i64, max: i64) -> Tombstone {
+        Tombstone { key: key.to_vec(), range: TimeRange::new(min, max) }
+    }
+
+    /// One file of each version with these two, and after how many bytes it is a shorter one that is whole.
+    fn files() -> [(Vec<u8>, Vec<usize>); 4] {
+        let records = [record(b"cpu#!~#a", 1, 2), record(b"cpu#!~#b", -7, 9)];
+        let members = records.clone().map(|record| member(&[record]));
+        let (record_len, member_len) = (records[0].len(), members[0].len());
+        [
+            (b"cpu#!~#a\n\ncpu#!~#b\n".to_vec(), vec![]),
+            (file(2, &records), vec![0, 4, 4 + record_len]),
+            (file(3, &[member(&records)]), vec![0, 4]),
+            (file(4, &members), vec![0, 4, 4 + member_len]),
+        ]
+    }
+
+    #[test]
+    fn every_version_reads() {
+        let ranged = [tombstone(b"cpu#!~#a", 1, 2), tombstone(b"cpu#!~#b", -7, 9)];
+        let full = ranged.clone().map(|t| Tombstone { range: TimeRange::ALL, ..t });
+        let [v1, v2, v3, v4] = files().map(|(bytes, _)| read_tombstones(&bytes).expect("reads"));
+        assert_eq!(v1, full);
+        assert_eq!(v2, ranged);
+        assert_eq!(v3, ranged);
+        assert_eq!(v4, ranged);
+    }
+
+    /// To read fewer tombstones than there were brings deleted points back, so that no torn file may pass for a whole
+    /// one. Where a record or a member ends, a shorter file cannot be told from a whole one.
+    #[test]
+    fn torn_files_are_errors() {
+        for (bytes, wholes) in &files()[1..] {
+            for len in 0..bytes.len() {
+                let read = read_tombstones(&bytes[..len]);
+                assert_eq!(read.is_ok(), wholes.contains(&len), "{len} of {} bytes: {read:?}", bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_errors_where_a_checksum_tells() {
+        for (i, (mut bytes, _)) in files().into_iter().enumerate().skip(1) {
+            let whole = read_tombstones(&bytes).expect("reads");
+            for bit in 0..bytes.len() * 8 {
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                if let Ok(read) = read_tombstones(&bytes) {
+                    let unprotected = i == 1 && bit / 8 >= HEADER_BYTES;
+                    assert!(unprotected || read == whole, "bit {bit} of version {}: {read:?}", i + 1);
+                }
+                bytes[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+    }
+
+    /// A length from the file must not be allocated before its bytes are there, nor a key without bytes be taken.
+    #[test]
+    fn impossible_key_lengths_are_errors() {
+        for len in [0, 65_536, u32::MAX] {
+            let bytes = file(2, &[len.to_be_bytes().to_vec(), vec![0; 100]]);
+            let error = read_tombstones(&bytes).expect_err("impossible");
+            assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
+            assert_eq!(error.offset(), Some(4));
+        }
+    }
+
+    #[test]
+    fn an_error_ends_the_iteration() {
+        let mut bytes = files()[3].0.clone();
+        bytes.truncate(bytes.len() - 1);
+        let mut tombstones = Tombstones::new(&bytes).expect("the header is whole");
+        let second = 4 + files()[3].1[2] as u64 - 4;
+        assert!(tombstones.next().is_some_and(|t| t.is_ok()));
+        assert!(tombstones.next().is_some_and(|t| t.is_ok()), "its record is whole, its checksum is not");
+        let error = tombstones.next().and_then(Result::err).expect("torn");
+        assert_eq!(error.offset(), Some(second), "the offset of the torn member");
+        assert!(tombstones.next().is_none());
+    }
+
+    #[test]
+    fn an_unknown_version_is_not_taken_for_keys() {
+        let error = Tombstones::new(&file(5, &[])).expect_err("unknown");
+        assert!(matches!(error.kind(), ErrorKind::TombstoneVersion { found: 5 }), "{error}");
+    }
 }
