@@ -10,9 +10,9 @@ use crate::Result;
 pub(crate) type Names = &'static [(&'static str, &'static str)];
 
 /// Every storer, log and encoder of this build.
-pub(crate) const STORERS: Names = &[("ring", ""), ("hashmap", ""), ("empty", "")];
+pub(crate) use tsmith_cache::STORERS;
 pub(crate) const LOGS: Names = &[("file", ""), ("mmap", ""), ("null", "")];
-pub(crate) const ENCODERS: Names = &[("tsm1", ""), ("raw", ""), ("snappy", ""), ("zstd", "")];
+pub(crate) use tsmith_codecs::ENCODERS;
 
 /// Which of log and cache a write reaches first.
 pub(crate) const ORDERS: Names = &[

@@ -1,3 +1,6 @@
-//! One layer at a time, as the driver of the peer times its own.
+//! One layer at a time, as the driver of the peer times its own: the same inputs, flags and fields, so that one script
+//! can join two runs.
 
+pub(crate) mod cache;
 pub(crate) mod codec;
+pub(crate) mod parse;

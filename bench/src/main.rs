@@ -41,6 +41,10 @@ enum Command {
     Lines(inputs::LinesArgs),
     /// Encodes and decodes blocks of 1000 values.
     Codec(drive::codec::Args),
+    /// Parses line protocol into batches.
+    Parse(drive::parse::Args),
+    /// Writes ready batches to the cache.
+    Cache(drive::cache::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +54,8 @@ fn main() -> ExitCode {
         Command::Gen(args) => inputs::write_columns(&args),
         Command::Lines(args) => inputs::write_lines(&args),
         Command::Codec(args) => drive::codec::run(&args),
+        Command::Parse(args) => drive::parse::run(&args),
+        Command::Cache(args) => drive::cache::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

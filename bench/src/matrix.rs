@@ -11,7 +11,7 @@
 mod blocks;
 mod cell;
 mod host;
-mod names;
+pub(crate) mod names;
 mod plan;
 
 use std::fs;

@@ -11,7 +11,12 @@ pub(crate) struct Row(String);
 impl Row {
     /// The first fields of every row: which benchmark, and whose figures.
     pub(crate) fn new(bench: &str) -> Self {
-        Self(String::new()).with("bench", bench).with("impl", "tsmith")
+        Self::of(bench, "tsmith")
+    }
+
+    /// The same, of one implementation among several of ours.
+    pub(crate) fn of(bench: &str, implementation: &str) -> Self {
+        Self(String::new()).with("bench", bench).with("impl", implementation)
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {

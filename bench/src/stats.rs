@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn an_interval_covers_the_truth_about_as_often_as_it_says() {
         let mut rng = Rng::named("coverage");
-        let trials = 300;
+        let trials = 1000;
         let covered = (0..trials).filter(|&trial| {
             // Sum of uniforms: symmetric noise around a ratio of 1.2.
             let mut noise = || (0..6).map(|_| rng.unit() - 0.5).sum::<f64>() * 0.05;

@@ -103,16 +103,13 @@ fn registries_of(owner: &'static str, text: &str) -> Result<Vec<Registry>, Strin
     Ok(out)
 }
 
-/// Reads `"name" => Type: "summary", also more;`.
+/// Reads `"name" => Type: "summary"`, and `, also more;` or nothing after it.
 fn part_of(line: &str) -> Option<Part> {
     let (name, rest) = line.strip_prefix('"')?.split_once('"')?;
     let (implementer, rest) = rest.trim().strip_prefix("=>")?.split_once(':')?;
     let (summary, rest) = rest.trim().strip_prefix('"')?.split_once('"')?;
-    rest.ends_with(';').then(|| Part {
-        name: name.into(),
-        implementer: implementer.trim().into(),
-        summary: summary.into(),
-    })
+    let ends = rest.starts_with([';', ',']);
+    ends.then(|| Part { name: name.into(), implementer: implementer.trim().into(), summary: summary.into() })
 }
 
 fn table(registries: &[Registry]) -> String {

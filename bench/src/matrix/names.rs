@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::door::{self, Names};
 use crate::workload::Workload;
 
-type Parsed<T = String> = Result<T, String>;
+pub(crate) type Parsed<T = String> = Result<T, String>;
 
 fn one_of(what: &str, text: &str, names: Names) -> Parsed {
     if names.iter().any(|(name, _)| *name == text) {
@@ -15,15 +15,15 @@ fn one_of(what: &str, text: &str, names: Names) -> Parsed {
     Err(format!("there is no {what} `{text}`; there are: {}", known.join(", ")))
 }
 
-pub(super) fn storer(text: &str) -> Parsed {
+pub(crate) fn storer(text: &str) -> Parsed {
     one_of("storer", text, door::STORERS)
 }
 
-pub(super) fn log(text: &str) -> Parsed {
+pub(crate) fn log(text: &str) -> Parsed {
     one_of("log", text, door::LOGS)
 }
 
-pub(super) fn encoder(text: &str) -> Parsed {
+pub(crate) fn encoder(text: &str) -> Parsed {
     one_of("encoder", text, door::ENCODERS)
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Args;
 use super::names::Dataset;
-use crate::door::{self, Names, Setup};
+use crate::door::{self, Names};
 use crate::workload::Workload;
 
 /// One choice of parts.
@@ -21,15 +21,6 @@ pub(crate) struct CellSpec {
 }
 
 impl CellSpec {
-    pub(crate) fn setup(&self) -> Setup<'_> {
-        Setup {
-            storer: &self.storer,
-            log: &self.log,
-            encoder: &self.encoder,
-            order: &self.order,
-            durability: &self.durability,
-        }
-    }
 
     /// Whether an acknowledged write survives a power cut.
     fn is_durable(&self) -> bool {
