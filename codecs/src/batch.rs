@@ -117,9 +117,15 @@ pub struct Batch<'a> {
     columns: Vec<BatchColumn<'a>>,
     own: Vec<u8>,
     arenas: Arenas,
+    unique_keys: bool,
 }
 
 impl<'a> Batch<'a> {
+    /// Whether it is known that no key has two columns. True of every batch of a [`BatchBuilder`].
+    pub fn has_unique_keys(&self) -> bool {
+        self.unique_keys
+    }
+
     /// How many values, in all columns.
     pub fn value_count(&self) -> usize {
         self.arenas.times.len()
@@ -184,7 +190,8 @@ impl<'a> Batch<'a> {
     fn emptied<'b>(mut self) -> Batch<'b> {
         self.own.clear();
         self.arenas.clear();
-        Batch { series: emptied(self.series), columns: emptied(self.columns), own: self.own, arenas: self.arenas }
+        let (series, columns) = (emptied(self.series), emptied(self.columns));
+        Batch { series, columns, own: self.own, arenas: self.arenas, unique_keys: false }
     }
 }
 

@@ -212,6 +212,7 @@ impl<'a> BatchBuilder<'a> {
         self.scatter(&mut batch, &mut places, &mut string_order);
         self.place_strings(&mut batch, &string_order);
         batch.own = self.own;
+        batch.unique_keys = true;
         batch
     }
 
