@@ -102,6 +102,11 @@ impl StringColumn {
         self.ends.is_empty()
     }
 
+    /// Makes room for the ends of exactly this many more strings.
+    pub fn reserve_exact(&mut self, additional: usize) {
+        self.ends.reserve_exact(additional);
+    }
+
     /// Adds one at the end.
     pub fn push(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
@@ -266,6 +271,11 @@ impl Values {
     /// Keeps the first `len` values.
     pub fn truncate(&mut self, len: usize) {
         each!(self, v => v.truncate(len));
+    }
+
+    /// Makes room for exactly this many more values; of strings, for their ends.
+    pub fn reserve_exact(&mut self, additional: usize) {
+        each!(self, v => v.reserve_exact(additional));
     }
 
     /// Adds one value at the end; false, and nothing done, when its type is another.
@@ -442,6 +452,12 @@ impl Column {
         }
     }
 
+    /// Makes room for exactly this many more points.
+    pub fn reserve_exact(&mut self, additional: usize) {
+        self.times.reserve_exact(additional);
+        self.values.reserve_exact(additional);
+    }
+
     /// Adds one point at the end; false, and nothing done, when its type is another.
     #[must_use]
     pub fn push(&mut self, time: i64, value: Value<'_>) -> bool {
@@ -502,7 +518,8 @@ impl Column {
             let next = order.get(at + 1);
             next.is_none_or(|&n| self.times[n] != self.times[order[at]])
         };
-        let kept: Vec<usize> = (0..order.len()).filter(|&at| last_of_its_time(at)).map(|at| order[at]).collect();
+        let kept: Vec<usize> =
+            (0..order.len()).filter(|&at| last_of_its_time(at)).map(|at| order[at]).collect();
         *self = self.as_ref().gather(&kept);
     }
 
@@ -667,10 +684,14 @@ mod tests {
     #[test]
     fn unequal_lengths_leave_the_column_empty() {
         let mut column = strings(&[(1, "x")]);
-        let done = column.fill(FieldType::Integer, || "unequal", |times, _| {
-            times.push(1);
-            Ok(())
-        });
+        let done = column.fill(
+            FieldType::Integer,
+            || "unequal",
+            |times, _| {
+                times.push(1);
+                Ok(())
+            },
+        );
         assert_eq!(done, Err("unequal"));
         assert!(column.is_empty());
     }

@@ -21,6 +21,7 @@ pub use encode::{encode_delete_range, encode_write};
 
 /// What a payload says.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives on the stack of one replayed record")]
 pub enum Entry<'a> {
     /// These values were written.
     Write(Batch<'a>),

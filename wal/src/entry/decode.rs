@@ -79,21 +79,18 @@ fn column<'a>(bytes: &mut Bytes<'a>) -> Result<Option<RawColumn<'a>>> {
         return Err(Error::corrupt(count_at, "at least one point"));
     }
     let fits = "no more points than bytes follow";
-    let points = match field_type {
-        FieldType::String => {
-            let all = bytes.clone();
-            for _ in 0..count {
-                let _: [u8; 8] = bytes.array(fits)?;
-                let len = bytes.length("the length of a string")?;
-                bytes.take(len, "a string of the length given")?;
-            }
-            Points::Strings(all, count)
+    let points = if field_type == FieldType::String {
+        let all = bytes.clone();
+        for _ in 0..count {
+            let _: [u8; 8] = bytes.array(fits)?;
+            let len = bytes.length("the length of a string")?;
+            bytes.take(len, "a string of the length given")?;
         }
-        _ => {
-            let width = if field_type == FieldType::Boolean { 9 } else { 16 };
-            let len = count.checked_mul(width).ok_or(Error::corrupt(count_at, fits))?;
-            Points::Fixed(bytes.take(len, fits)?)
-        }
+        Points::Strings(all, count)
+    } else {
+        let width = if field_type == FieldType::Boolean { 9 } else { 16 };
+        let len = count.checked_mul(width).ok_or(Error::corrupt(count_at, fits))?;
+        Points::Fixed(bytes.take(len, fits)?)
     };
     Ok(Some(RawColumn { key_at, key, field_type, points }))
 }

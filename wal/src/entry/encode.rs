@@ -72,7 +72,9 @@ fn encode_merged(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
         }
     }
     out.reserve(order.iter().map(|(key, column)| encoded_len(*key, column.as_ref())).sum());
-    order.iter().for_each(|(key, column)| encode_column(*key, column.as_ref(), out));
+    for (key, column) in &order {
+        encode_column(*key, column.as_ref(), out);
+    }
     Ok(())
 }
 
@@ -103,7 +105,7 @@ fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&(column.len() as u32).to_be_bytes());
     let times = column.times();
     match column.values() {
-        ValuesRef::Float(values) => words(times, values, |v| v.to_bits(), out),
+        ValuesRef::Float(values) => words(times, values, f64::to_bits, out),
         ValuesRef::Integer(values) => words(times, values, i64::cast_unsigned, out),
         ValuesRef::Unsigned(values) => words(times, values, |v| v, out),
         ValuesRef::Boolean(values) => {
