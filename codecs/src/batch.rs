@@ -117,11 +117,17 @@ pub struct Batch<'a> {
     columns: Vec<BatchColumn<'a>>,
     own: Vec<u8>,
     arenas: Arenas,
+    unique_keys: bool,
     /// The emptied builder it came from, for the next batch.
     builder: Option<Box<BatchBuilder<'a>>>,
 }
 
 impl<'a> Batch<'a> {
+    /// Whether it is known that no key has two columns. True of every batch of a [`BatchBuilder`].
+    pub fn has_unique_keys(&self) -> bool {
+        self.unique_keys
+    }
+
     /// How many values, in all columns.
     pub fn value_count(&self) -> usize {
         self.arenas.times.len()
@@ -188,6 +194,7 @@ impl<'a> Batch<'a> {
             columns: emptied(self.columns),
             own: self.own,
             arenas: self.arenas,
+            unique_keys: false,
             builder,
         }
     }

@@ -251,6 +251,7 @@ impl<'a> BatchBuilder<'a> {
         self.scatter(&mut batch);
         self.place_strings(&mut batch);
         batch.own = std::mem::take(&mut self.own);
+        batch.unique_keys = true;
         batch.builder = Some(Box::new(self.cleared()));
         batch
     }
