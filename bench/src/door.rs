@@ -11,8 +11,8 @@ pub(crate) type Names = &'static [(&'static str, &'static str)];
 
 /// Every storer, log and encoder of this build.
 pub(crate) use tsmith_cache::STORERS;
-pub(crate) const LOGS: Names = &[("file", ""), ("mmap", ""), ("null", "")];
 pub(crate) use tsmith_codecs::ENCODERS;
+pub(crate) use tsmith_wal::LOGS;
 
 /// Which of log and cache a write reaches first.
 pub(crate) const ORDERS: Names = &[

@@ -4,3 +4,5 @@
 pub(crate) mod cache;
 pub(crate) mod codec;
 pub(crate) mod parse;
+pub(crate) mod replay;
+pub(crate) mod wal;

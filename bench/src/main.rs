@@ -45,6 +45,10 @@ enum Command {
     Parse(drive::parse::Args),
     /// Writes ready batches to the cache.
     Cache(drive::cache::Args),
+    /// Appends batches to a log until they are durable.
+    Wal(drive::wal::Args),
+    /// Loads a log into an empty cache.
+    Replay(drive::replay::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +60,8 @@ fn main() -> ExitCode {
         Command::Codec(args) => drive::codec::run(&args),
         Command::Parse(args) => drive::parse::run(&args),
         Command::Cache(args) => drive::cache::run(&args),
+        Command::Wal(args) => drive::wal::run(&args),
+        Command::Replay(args) => drive::replay::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

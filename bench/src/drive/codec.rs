@@ -8,9 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tsmith_codecs::influx::{Form, boolean, float, integer, string, time};
-use tsmith_codecs::{
-    BlockEncoder, Column, ColumnRef, EncoderVisitor, FieldType, Values, ValuesRef, with_encoder,
-};
+use tsmith_codecs::{BlockEncoder, Column, EncoderVisitor, FieldType, Values, ValuesRef, with_encoder};
 
 use crate::Result;
 use crate::inputs::{EPOCH, STEP, Shape, columns, read_columns};
@@ -116,32 +114,33 @@ fn report(args: &Args, shape: &Shape, encoder: &str, implementation: &str, codec
     Ok(())
 }
 
-/// Whole blocks through the seam.
-struct Blocks<'a, E> {
+/// Whole blocks through the seam: values at regular times, or times with a value that never changes.
+struct Blocks<E> {
     encoder: E,
-    times: Vec<i64>,
-    values: ValuesRef<'a>,
+    column: Column,
     out: Column,
 }
 
-impl<'a, E: BlockEncoder> Blocks<'a, E> {
-    fn new(shape: &'a Shape) -> Self {
-        let values = shape.values.as_ref();
-        let times = (0..values.len() as i64).map(|at| EPOCH + at * STEP).collect();
-        Self { encoder: E::default(), times, values, out: Column::new(FieldType::Float) }
+impl<E: BlockEncoder> Blocks<E> {
+    fn new(shape: &Shape) -> Self {
+        let len = shape.values.len();
+        let (times, values) = match &shape.values {
+            Values::Integer(times) if shape.is_time => (times.clone(), Values::Integer(vec![7; len])),
+            values => ((0..len as i64).map(|at| EPOCH + at * STEP).collect(), values.clone()),
+        };
+        let column = Column::from_parts(times, values).expect("as many times as values");
+        Self { encoder: E::default(), column, out: Column::new(FieldType::Float) }
     }
 }
 
-impl<E: BlockEncoder> Codec for Blocks<'_, E> {
+impl<E: BlockEncoder> Codec for Blocks<E> {
     fn blocks(&self) -> usize {
-        self.values.len() / BLOCK_VALUES
+        self.column.len() / BLOCK_VALUES
     }
 
     fn encode(&mut self, at: usize, out: &mut Vec<u8>) -> Result {
-        let range = at * BLOCK_VALUES..(at + 1) * BLOCK_VALUES;
-        let column =
-            ColumnRef::new(&self.times[range.clone()], self.values.slice(range)).expect("one length");
-        Ok(self.encoder.encode(column, out)?)
+        let block = self.column.as_ref().slice(at * BLOCK_VALUES..(at + 1) * BLOCK_VALUES);
+        Ok(self.encoder.encode(block, out)?)
     }
 
     fn decode(&mut self, block: &[u8]) -> Result<usize> {

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tsmith_wal::fs::{Fs, FsFile, OsFs};
 
 use crate::Result;
 use crate::measure::percentile;
@@ -113,6 +114,9 @@ impl Disk {
 
     fn measure(dir: &Path) -> io::Result<Self> {
         let path = dir.join("latency.probe");
+        if path.exists() {
+            fs::remove_file(&path)?;
+        }
         let (append_p50_us, append_p99_us) = Self::latencies(&path)?;
         // The file now has the bytes that the second round writes over.
         let (overwrite_p50_us, overwrite_p99_us) = Self::latencies(&path)?;
@@ -121,13 +125,14 @@ impl Disk {
     }
 
     fn latencies(path: &Path) -> io::Result<(f64, f64)> {
-        use std::os::unix::fs::FileExt;
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        // Through the door that every log goes through.
+        let file =
+            if path.exists() { OsFs::default().open(path)? } else { OsFs::default().create_new(path)? };
         let (begun, mut all) = (Instant::now(), Vec::new());
         for at in 0..Self::WRITES_MAX {
             let one = Instant::now();
             file.write_all_at(&Self::BLOCK, at as u64 * Self::BLOCK.len() as u64)?;
-            rustix::fs::fdatasync(&file)?;
+            file.sync_data()?;
             all.push(one.elapsed().as_secs_f64() * 1e6);
             if begun.elapsed() > Self::TIME_MAX {
                 break;

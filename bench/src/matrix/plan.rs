@@ -21,7 +21,6 @@ pub(crate) struct CellSpec {
 }
 
 impl CellSpec {
-
     /// Whether an acknowledged write survives a power cut.
     fn is_durable(&self) -> bool {
         self.log != "null" && is_durable(&self.durability)
