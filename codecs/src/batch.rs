@@ -184,7 +184,12 @@ impl<'a> Batch<'a> {
     fn emptied<'b>(mut self) -> Batch<'b> {
         self.own.clear();
         self.arenas.clear();
-        Batch { series: emptied(self.series), columns: emptied(self.columns), own: self.own, arenas: self.arenas }
+        Batch {
+            series: emptied(self.series),
+            columns: emptied(self.columns),
+            own: self.own,
+            arenas: self.arenas,
+        }
     }
 }
 

@@ -502,7 +502,8 @@ impl Column {
             let next = order.get(at + 1);
             next.is_none_or(|&n| self.times[n] != self.times[order[at]])
         };
-        let kept: Vec<usize> = (0..order.len()).filter(|&at| last_of_its_time(at)).map(|at| order[at]).collect();
+        let kept: Vec<usize> =
+            (0..order.len()).filter(|&at| last_of_its_time(at)).map(|at| order[at]).collect();
         *self = self.as_ref().gather(&kept);
     }
 
@@ -667,10 +668,14 @@ mod tests {
     #[test]
     fn unequal_lengths_leave_the_column_empty() {
         let mut column = strings(&[(1, "x")]);
-        let done = column.fill(FieldType::Integer, || "unequal", |times, _| {
-            times.push(1);
-            Ok(())
-        });
+        let done = column.fill(
+            FieldType::Integer,
+            || "unequal",
+            |times, _| {
+                times.push(1);
+                Ok(())
+            },
+        );
         assert_eq!(done, Err("unequal"));
         assert!(column.is_empty());
     }

@@ -353,7 +353,8 @@ mod tests {
     use crate::model::FieldKey;
 
     fn column(batch: &Batch<'_>, series: &[u8], field: &[u8]) -> Column {
-        let (_, data) = batch.columns().find(|(key, _)| *key == FieldKey::new(series, field)).expect("is there");
+        let (_, data) =
+            batch.columns().find(|(key, _)| *key == FieldKey::new(series, field)).expect("is there");
         data.to_column()
     }
 
@@ -363,7 +364,9 @@ mod tests {
         for time in 0..3 {
             for host in ["cpu,host=a", "cpu,host=b"] {
                 builder.begin(host.as_bytes().into());
-                builder.field(b"note".into(), Value::String(format!("{host}{time}").as_bytes())).expect("fits");
+                builder
+                    .field(b"note".into(), Value::String(format!("{host}{time}").as_bytes()))
+                    .expect("fits");
                 if time != 1 {
                     builder.field(b"n".into(), Value::Integer(time)).expect("fits");
                 }

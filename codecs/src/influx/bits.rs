@@ -1,0 +1,114 @@
+//! Bits in big-endian order, 64 at a time.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+/// Appends bits to a vector.
+#[derive(Debug)]
+pub(super) struct BitWriter<'a> {
+    out: &'a mut Vec<u8>,
+    /// The bits not written yet, the first one at the top; below them zeros.
+    pending: u64,
+    /// How many bits of `pending` are free: 1 to 64.
+    free: u32,
+}
+
+impl<'a> BitWriter<'a> {
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, pending: 0, free: 64 }
+    }
+
+    /// Appends the low `count` bits of `bits`, 1 to 64; those above must be zero.
+    #[inline(always)]
+    pub(super) fn put(&mut self, bits: u64, count: u32) {
+        if count < self.free {
+            self.free -= count;
+            self.pending |= bits << self.free;
+        } else {
+            let over = count - self.free;
+            self.out.extend_from_slice(&(self.pending | bits >> over).to_be_bytes());
+            self.free = 64 - over;
+            // In two steps, because a word that came out even leaves a shift by 64.
+            self.pending = bits << (self.free - 1) << 1;
+        }
+    }
+
+    /// Writes what is pending, with zeros up to a whole byte.
+    pub(super) fn finish(self) {
+        let bytes = (64 - self.free).div_ceil(8) as usize;
+        self.out.extend(self.pending.to_be_bytes().iter().take(bytes));
+    }
+}
+
+/// Reads bits at any place. Beyond the end there are zeros: whoever reads compares the place with the length in the end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BitReader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> BitReader<'a> {
+    /// The bits that [`BitReader::peek`] gives at least.
+    pub(super) const PEEK_BITS: usize = 57;
+
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    pub(super) fn len(self) -> usize {
+        self.bytes.len() * 8
+    }
+
+    /// The bits from `at` on, the first one at the top. Only the first [`BitReader::PEEK_BITS`] are sure to be there,
+    /// after them there may be zeros instead.
+    #[inline(always)]
+    pub(super) fn peek(self, at: usize) -> u64 {
+        self.load(at / 8) << (at % 8)
+    }
+
+    /// The 64 bits from `at` on.
+    #[inline(always)]
+    pub(super) fn peek_64(self, at: usize) -> u64 {
+        let byte = at / 8;
+        let next = self.bytes.get(byte + 8).copied().unwrap_or(0);
+        self.load(byte) << (at % 8) | u64::from(next) >> (8 - at % 8)
+    }
+
+    #[inline(always)]
+    fn load(self, byte: usize) -> u64 {
+        match self.bytes.get(byte..).and_then(|rest| rest.first_chunk()) {
+            Some(word) => u64::from_be_bytes(*word),
+            None => self.load_tail(byte),
+        }
+    }
+
+    #[cold]
+    fn load_tail(self, byte: usize) -> u64 {
+        let tail = self.bytes.get(byte..).unwrap_or_default();
+        tail.iter().zip(0..8).fold(0, |word, (&byte, at)| word | u64::from(byte) << (56 - 8 * at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_come_back_at_every_width_and_place() {
+        for lead in 1..=64 {
+            for width in 1..=64 {
+                let mut out = Vec::new();
+                let mut writer = BitWriter::new(&mut out);
+                let value = 0xa5a5_5a5a_c3c3_9697 >> (64 - width);
+                writer.put(1, lead);
+                writer.put(value, width);
+                writer.put(1, 1);
+                writer.finish();
+                let reader = BitReader::new(&out);
+                assert_eq!(out.len(), (lead + width + 1).div_ceil(8) as usize);
+                assert_eq!(reader.peek_64(0) >> (64 - lead), 1);
+                assert_eq!(reader.peek_64(lead as usize) >> (64 - width), value);
+                assert_eq!(reader.peek((lead + width) as usize) >> 63, 1);
+                assert_eq!(reader.peek(1000), 0);
+            }
+        }
+    }
+}
