@@ -137,6 +137,7 @@ mod tests {
     fn type_bytes_come_back() {
         for t in FieldType::ALL {
             assert_eq!(field_type(type_byte(t)), Some(t));
+            assert_eq!(type_byte(t), tsmith_codecs::influx::tag(t));
         }
         assert_eq!(field_type(5), None);
     }
