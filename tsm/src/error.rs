@@ -258,3 +258,24 @@ impl std::error::Error for Error {
         std::error::Error::source(&self.kind)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_like_an_address() {
+        let error = Error::corrupt(5, "a block").of(b"cpu#!~#v");
+        assert_eq!(error.to_string(), "offset 5: cpu#!~#v: expected a block");
+        let io = Error::from(io::Error::from(io::ErrorKind::StorageFull)).at(7);
+        assert!(io.to_string().starts_with("offset 7: "));
+        assert!(std::error::Error::source(&io).is_some());
+    }
+
+    #[test]
+    fn a_hostile_key_is_shown_in_part() {
+        let error = Error::corrupt(5, "a block").of(&[0xff; 65_535]);
+        assert!(error.to_string().len() < 1_000);
+        assert_eq!(error.key().map(<[u8]>::len), Some(65_535));
+    }
+}

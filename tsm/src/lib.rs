@@ -6,13 +6,12 @@
 //! column is the engine's business again.
 //!
 //! ```text
-//! ┌────────┬──────────────────┬─────┬─────────────────────────────┬─────┬────────┐
-//! │ header │ crc + block <4+> │ ... │ key, type, entries of blocks │ ... │ footer │
-//! └────────┴──────────────────┴─────┴─────────────────────────────┴─────┴────────┘
-//!           keys ascending, blocks in order of time                      where the index begins
+//! ┌────────┬────────────┬─────┬────────────────────────────────┬─────┬────────┐
+//! │ header │ crc, block │ ... │ key, type, entry of each block │ ... │ footer │
+//! └────────┴────────────┴─────┴────────────────────────────────┴─────┴────────┘
 //! ```
 //!
-//! [`format`] has the picture with every width.
+//! [`format`](mod@format) has the picture with every width.
 //!
 //! # What is checked
 //! Opening a file checks its whole index; reading a block its checksum; decoding it, that type and times are those of
