@@ -61,7 +61,7 @@ pub enum ErrorKind {
         expected: &'static str,
     },
     /// The bytes are not those that were written.
-    #[error("{what} has checksum {computed:08x}, stored is {stored:08x}: its bytes are damaged")]
+    #[error("{what} has checksum {computed:08x}, stored is {stored:08x}: it is damaged, restore the file")]
     Checksum {
         /// What the checksum is of.
         what: &'static str,

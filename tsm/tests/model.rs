@@ -106,7 +106,18 @@ fn a_block_must_be_what_its_entry_says() {
     assert!(read(floats, first).is_ok());
     assert!(matches!(read(floats, wider), Err(ErrorKind::BlockTimes { .. })));
     assert!(matches!(read(strings, first), Err(ErrorKind::BlockType { .. })));
-    for (offset, size) in [(0, first.size), (first.offset, u32::MAX), (u64::MAX, 9), (first.offset, 3)] {
+    assert!(matches!(
+        reader.block(strings, first).expect_err("another type").kind(),
+        ErrorKind::BlockType { index: FieldType::String, .. }
+    ));
+    let into_index = (reader.index_offset() - first.offset) as u32 + 1;
+    for (offset, size) in [
+        (0, first.size),
+        (first.offset, into_index),
+        (first.offset, u32::MAX),
+        (u64::MAX, 9),
+        (first.offset, 3),
+    ] {
         let outside = IndexEntry { offset, size, ..first };
         assert!(matches!(read(floats, outside), Err(ErrorKind::Corrupt { .. })), "{outside:?}");
     }
@@ -117,6 +128,18 @@ fn a_block_must_be_what_its_entry_says() {
     assert_eq!(out, influx_keys()[0].1[0]);
 }
 
+/// The first byte of a block of another encoder says nothing of its type: the column does.
+#[test]
+fn a_tagged_block_must_be_of_the_type_of_its_key() {
+    let reader = Reader::new(Bytes::from(write::<Raw>(Version::Tagged, &keys()))).expect("opens");
+    let (floats, strings) = (reader.get(0).expect("a key"), reader.get(1).expect("a key"));
+    let first = floats.entry(0).expect("a block");
+    let mut out = Column::new(FieldType::Float);
+    let error = reader.read_block(strings, first, &mut Raw, 1000, &mut out).expect_err("another type");
+    assert!(matches!(error.kind(), ErrorKind::BlockType { index: FieldType::String, .. }), "{error}");
+    assert!(out.is_empty());
+}
+
 /// Readers cut blocks by time with a binary search: a block that is not in order would lose points.
 #[test]
 fn a_block_whose_times_do_not_ascend_is_refused() {
@@ -124,6 +147,22 @@ fn a_block_whose_times_do_not_ascend_is_refused() {
         let column = Column::from_parts(times.to_vec(), Values::Integer(vec![0; 4])).expect("equal lengths");
         let error = read::<Raw>(&write::<Raw>(Version::Tagged, &[(b"k".to_vec(), vec![column])]));
         assert!(matches!(error.expect_err("unsorted").kind(), ErrorKind::BlockUnsorted));
+    }
+}
+
+#[test]
+fn the_footer_must_point_between_header_and_footer() {
+    let file = write::<Plain>(Version::Influx, &keys());
+    let footer = file.len() - 8;
+    for index_offset in [0, 4, 5, footer as u64, footer as u64 + 1, u64::MAX] {
+        let mut file = file.clone();
+        file[footer..].copy_from_slice(&index_offset.to_be_bytes());
+        let error = Reader::new(Bytes::from(file)).expect_err("outside");
+        assert!(
+            matches!(error.kind(), ErrorKind::IndexOffset { found, .. } if *found == index_offset),
+            "{error}"
+        );
+        assert_eq!(error.offset(), Some(footer as u64));
     }
 }
 
