@@ -48,7 +48,8 @@ struct Races {
     runs: Vec<Run>,
     waiting: [u32; 2],
     young: Generation,
-    /// So many of the first runs are older than every reservation of the young generation.
+    /// So many of the first runs are older than every reservation of the young generation; a late run among them is so
+    /// too, and only waits for the next turn.
     old_runs: usize,
 }
 
@@ -145,10 +146,6 @@ impl HotColumn {
         let place = races.runs.partition_point(|run| run.at <= at);
         let start = races.runs.get(place).map_or(end, |run| run.start);
         races.runs[place..].iter_mut().for_each(|run| run.start += points.len());
-        if place < races.old_runs {
-            // Older than a run that is older than the young generation.
-            races.old_runs += 1;
-        }
         races.runs.insert(place, Run { at, start });
         let later = self.split_off(start);
         self.append(points);
