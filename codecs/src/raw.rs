@@ -170,9 +170,11 @@ fn get_values(body: &[u8], count: usize, values: &mut Values) -> Option<()> {
     let words = || body.as_chunks::<WORD_BYTES>().0.iter();
     match values {
         Values::Boolean(values) => {
-            let all_bits = body.iter().fold(0, |all, byte| all | byte);
+            if body.len() != count || body.iter().fold(0, |all, byte| all | byte) > 1 {
+                return None;
+            }
             values.extend(body.iter().map(|&byte| byte == 1));
-            (all_bits <= 1 && body.len() == count).then_some(())
+            Some(())
         }
         Values::String(values) => get_strings(body, count, values),
         _ if body.len() != count.checked_mul(WORD_BYTES)? => None,

@@ -32,6 +32,9 @@ pub enum Ones {
 }
 
 const WORD_BYTES: usize = 8;
+type Word64 = [u8; WORD_BYTES];
+/// The words that follow those read, or as an error those that did not fit.
+type Unread<'w> = std::result::Result<&'w [Word64], &'w [Word64]>;
 const SELECTOR_SHIFT: u32 = 60;
 const LONG_RUN: usize = 240;
 const SHORT_RUN: usize = 120;
@@ -48,6 +51,7 @@ const FILLED: [u8; 61] = filled();
 const _: () = assert!(ROOM[1] == 60 && ROOM[12] == 5 && ROOM[60] == 1 && ROOM[61] == 0);
 const _: () = assert!(FILLED[60] == 2 && FILLED[9] == 8 && FILLED[1] == 15);
 
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
 const fn room() -> [u8; 65] {
     let mut room = [0; 65];
     let mut selector = 16;
@@ -62,6 +66,7 @@ const fn room() -> [u8; 65] {
     room
 }
 
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
 const fn filled() -> [u8; 61] {
     let mut filled = [15; 61];
     let mut selector = 16;
@@ -225,52 +230,69 @@ pub(super) fn unpack<T: Word>(
     mut out: &mut [T],
 ) -> Result<()> {
     let (words, part) = words.as_chunks::<WORD_BYTES>();
-    for (at, word) in words.iter().enumerate() {
-        let word = u64::from_be_bytes(*word);
-        let rest = match word >> SELECTOR_SHIFT {
-            0 => run::<LONG_RUN, T>(&mut sum, step(1), out),
-            1 => run::<SHORT_RUN, T>(&mut sum, step(1), out),
-            selector => by_selector!(selector, split of T, (word, &mut sum, step, out)),
+    let begin_of = |rest: &[Word64]| (words.len() - rest.len()) * WORD_BYTES;
+    let mut rest = words;
+    while let Some(word) = rest.first() {
+        let read = match word[0] >> 4 {
+            0 => run::<LONG_RUN, T>(rest, &mut sum, step(1), &mut out),
+            1 => run::<SHORT_RUN, T>(rest, &mut sum, step(1), &mut out),
+            selector => by_selector!(selector, split of T, (selector, rest, &mut sum, step, &mut out)),
         };
-        match rest {
-            Some(rest) => out = rest,
-            None => return Err(Error::corrupt(at * WORD_BYTES, "no more values than timestamps")),
+        match read {
+            Ok(unread) => rest = unread,
+            Err(unread) => return Err(Error::corrupt(begin_of(unread), "no more values than timestamps")),
         }
     }
     if !part.is_empty() {
-        return Err(Error::corrupt(words.len() * WORD_BYTES, "a whole simple8b word"));
+        return Err(Error::corrupt(begin_of(rest), "a whole simple8b word"));
     }
     if !out.is_empty() {
-        return Err(Error::corrupt(words.len() * WORD_BYTES, "as many values as timestamps"));
+        return Err(Error::corrupt(begin_of(rest), "as many values as timestamps"));
     }
     Ok(())
 }
 
-/// Writes the sums of one word; what is left of `out`, or `None` when the word does not fit.
-#[inline(always)]
-fn split<'o, const COUNT: usize, const BITS: u32, T: Word>(
-    mut word: u64,
+/// Writes the sums of all words of one selector that stand together.
+#[inline]
+fn split<'w, const COUNT: usize, const BITS: u32, T: Word>(
+    selector: u8,
+    mut words: &'w [Word64],
     sum: &mut u64,
     step: impl Fn(u64) -> u64,
-    out: &'o mut [T],
-) -> Option<&'o mut [T]> {
-    let (now, rest) = out.split_first_chunk_mut::<COUNT>()?;
-    for value in now {
-        *sum = sum.wrapping_add(step(word & ((1 << BITS) - 1)));
-        *value = T::from_bits(*sum);
-        word >>= BITS;
+    out: &mut &mut [T],
+) -> Unread<'w> {
+    // In locals, so that the loop keeps them in registers.
+    let (mut last, mut places) = (*sum, std::mem::take(out));
+    while let Some((word, rest)) = words.split_first()
+        && word[0] >> 4 == selector
+    {
+        let (now, later) = places.split_first_chunk_mut::<COUNT>().ok_or(words)?;
+        let mut bits = u64::from_be_bytes(*word);
+        for value in now {
+            last = last.wrapping_add(step(bits & ((1 << BITS) - 1)));
+            *value = T::from_bits(last);
+            bits >>= BITS;
+        }
+        (words, places) = (rest, later);
     }
-    Some(rest)
+    (*sum, *out) = (last, places);
+    Ok(words)
 }
 
-/// Writes the sums of a run of equal steps.
-fn run<'o, const COUNT: usize, T: Word>(sum: &mut u64, step: u64, out: &'o mut [T]) -> Option<&'o mut [T]> {
-    let (now, rest) = out.split_first_chunk_mut::<COUNT>()?;
+/// Writes the sums of the run of equal steps that the first word stands for.
+fn run<'w, const COUNT: usize, T: Word>(
+    words: &'w [Word64],
+    sum: &mut u64,
+    step: u64,
+    out: &mut &mut [T],
+) -> Unread<'w> {
+    let (now, later) = std::mem::take(out).split_first_chunk_mut::<COUNT>().ok_or(words)?;
     for value in now {
         *sum = sum.wrapping_add(step);
         *value = T::from_bits(*sum);
     }
-    Some(rest)
+    *out = later;
+    Ok(words.get(1..).unwrap_or_default())
 }
 
 #[cfg(test)]
