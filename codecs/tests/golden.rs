@@ -1,12 +1,15 @@
 //! Payloads and blocks written by InfluxDB itself: ours are equal to the byte, and decode to the same values.
 //!
 //! The vectors come from the directory that `TSMITH_VECTORS_TSM1` names, else from the copy beside this test.
+#![cfg(feature = "testing")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value as Json;
 use tsmith_codecs::influx::simple8b::{self, Ones};
 use tsmith_codecs::influx::{Form, boolean, float, integer, string, time};
+use tsmith_codecs::testing::naive;
 use tsmith_codecs::{
     AnyDecoder, BlockEncoder, Column, ErrorKind, FieldType, StringColumn, Tsm1, Tsm1Batch, Value, Values,
 };
@@ -215,6 +218,28 @@ fn blocks_equal_those_of_1_6() {
     }
 }
 
+/// Law: real blocks, cut anywhere or with any one bit flipped, give an error or what the naive decoder reads.
+#[test]
+fn damaged_blocks_give_an_error_or_the_naive_column() {
+    let (mut tsm1, mut back) = (Tsm1::default(), Column::new(FieldType::Float));
+    for vector in vectors("codecs").into_iter().filter(|v| v.codec() == "block") {
+        let (label, mut block) = (vector.label(), vector.encoded());
+        if block.len() > 400 {
+            continue;
+        }
+        for len in 0..block.len() {
+            tsm1.decode(&block[..len], 5000, &mut back).expect_err(&label);
+        }
+        for bit in 0..8 * block.len() {
+            block[bit / 8] ^= 1 << (bit % 8);
+            if tsm1.decode(&block, 5000, &mut back).is_ok() {
+                assert!(naive::decode(&block).as_ref() == Some(&back), "{label}: bit {bit}");
+            }
+            block[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
 /// Story: the original's decoder yields fewer values from a cut payload, and says nothing. A reader that believes it
 /// shows a hole as the truth. So at the count of the intact payload every damaged one is an error here, and at any
 /// count there is an error or exactly what the original yields.
@@ -227,7 +252,8 @@ fn damaged_payloads_give_the_originals_values_or_an_error() {
         let label = format!("{} (line {})", vector.label(), at + 1);
         let payload = unhex(vector.0["input"].as_str().expect("hex"));
         let expected = original_values(vector);
-        for count in (0..=expected.len() + 1).chain([50, 299, 300, 301]) {
+        let counts: BTreeSet<usize> = (0..=expected.len() + 1).chain([50, 299, 300, 301]).collect();
+        for count in counts {
             let Some(values) = decode_at(vector.codec(), &payload, count) else { continue };
             assert_eq!(values.len(), count, "{label}");
             let equal = (0..count).all(|i| values.as_ref().get(i) == expected.as_ref().get(i));
@@ -240,7 +266,7 @@ fn damaged_payloads_give_the_originals_values_or_an_error() {
     }
     // The intact payloads, those with a first byte that nobody reads, and those whose cut is a whole payload of fewer
     // values, which the timestamps of the block then give away.
-    assert_eq!(accepted, 0);
+    assert_eq!(accepted, 40);
 }
 
 fn original_values(vector: &Vector) -> Values {

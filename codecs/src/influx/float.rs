@@ -126,11 +126,12 @@ fn read(bits: BitReader<'_>, mut out: &mut [f64]) -> Result<usize> {
         *slot = f64::from_bits(value);
         out = rest;
         loop {
-            (at, value, out) = match SAME_WINDOW_BITS + window.width {
-                ..=BitReader::PEEK_BITS => window.follow(at, value, out, |at| bits.whole_peek(at)),
-                ..=64 => window.follow(at, value, out, |at| bits.whole_64(at)),
-                _ => (at, value, out),
-            };
+            let code_bits = SAME_WINDOW_BITS + window.width;
+            if code_bits <= BitReader::PEEK_BITS {
+                (at, value, out) = window.follow(at, value, out, |at| bits.whole_peek(at));
+            } else if code_bits <= 64 {
+                (at, value, out) = window.follow(at, value, out, |at| bits.whole_64(at));
+            }
             let run = bits.zeros(at).min(out.len());
             if run == 0 {
                 break;

@@ -131,7 +131,9 @@ pub fn encode(form: Form, times: &[i64], scratch: &mut Vec<u64>, out: &mut Vec<u
         header(PACKED, divisor.power, out);
         if divisor.power > 0 {
             let (inverse, _) = divisor.constants();
-            scratch.iter_mut().for_each(|step| *step = (*step >> divisor.power).wrapping_mul(inverse));
+            for step in scratch.iter_mut() {
+                *step = (*step >> divisor.power).wrapping_mul(inverse);
+            }
         }
         let ones = match form {
             Form::Streaming => Ones::Window,

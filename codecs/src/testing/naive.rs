@@ -155,7 +155,7 @@ fn encode_times(times: &[i64]) -> Vec<u8> {
     } else if steps.iter().any(|step| *step >= 1 << 60) {
         out.push(0x00);
         out.extend_from_slice(&first.to_be_bytes());
-        steps.iter().for_each(|step| out.extend_from_slice(&step.to_be_bytes()));
+        out.extend(steps.iter().flat_map(|step| step.to_be_bytes()));
     } else {
         out.push(0x10 + exponent as u8);
         out.extend_from_slice(&first.to_be_bytes());
@@ -206,7 +206,7 @@ fn encode_integers(values: &[i64]) -> Vec<u8> {
     } else if first >= 1 << 60 || steps.iter().any(|step| *step >= 1 << 60) {
         out.push(0x00);
         out.extend_from_slice(&first.to_be_bytes());
-        steps.iter().for_each(|step| out.extend_from_slice(&step.to_be_bytes()));
+        out.extend(steps.iter().flat_map(|step| step.to_be_bytes()));
     } else {
         out.push(0x10);
         out.extend_from_slice(&first.to_be_bytes());
@@ -238,7 +238,9 @@ fn encode_booleans(values: &[bool]) -> Vec<u8> {
     let mut out = vec![0x10];
     uvarint(values.len() as u64, &mut out);
     let mut bits = Bits::default();
-    values.iter().for_each(|&value| bits.push(u64::from(value), 1));
+    for &value in values {
+        bits.push(u64::from(value), 1);
+    }
     out.extend(bits.bytes());
     out
 }
@@ -260,7 +262,9 @@ struct Bits {
 impl Bits {
     fn of(bytes: &[u8]) -> Self {
         let mut bits = Self::default();
-        bytes.iter().for_each(|&byte| bits.push(u64::from(byte), 8));
+        for &byte in bytes {
+            bits.push(u64::from(byte), 8);
+        }
         bits
     }
 

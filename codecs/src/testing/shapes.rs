@@ -2,7 +2,7 @@
 
 use crate::column::{Column, FieldType, StringColumn, Value, Values};
 
-/// SplitMix64: the same columns in every run.
+/// Vigna's split-mix generator: the same columns in every run.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -43,7 +43,7 @@ pub fn all() -> Vec<Column> {
             for (at, &len) in LENGTHS.iter().enumerate() {
                 let times = times(at + kind, len, &mut random);
                 let values = values(field_type, kind, len, &mut random);
-                columns.push(Column::from_parts(times, values).expect("equal lengths"));
+                columns.push(column(times, values));
             }
         }
     }
@@ -58,11 +58,14 @@ pub fn short() -> Vec<Column> {
         for kind in 0..value_kinds(field_type) {
             let len = [1, 2, 3, 10, 25][kind % 5];
             let times = times(kind, len, &mut random);
-            columns
-                .push(Column::from_parts(times, values(field_type, kind, len, &mut random)).expect("equal"));
+            columns.push(column(times, values(field_type, kind, len, &mut random)));
         }
     }
     columns
+}
+
+fn column(times: Vec<i64>, values: Values) -> Column {
+    Column::from_parts(times, values).expect("both were made to one length")
 }
 
 /// Times of one kind: regular, jittered, wild, extreme, descending, equal.
@@ -109,7 +112,7 @@ fn boolean(kind: usize, at: usize, random: &mut Random) -> bool {
     match kind {
         0 => true,
         1 => false,
-        2 => at % 2 == 0,
+        2 => at.is_multiple_of(2),
         _ => random.below(2) == 1,
     }
 }
@@ -169,7 +172,7 @@ fn words(kind: usize, len: usize, random: &mut Random) -> Vec<u64> {
                 sum
             }
             7 => random.bits(),
-            _ => random.any_width() & (1 << 59) - 1,
+            _ => random.any_width() & ((1 << 59) - 1),
         })
         .collect()
 }
