@@ -117,9 +117,17 @@ pub struct Batch<'a> {
     columns: Vec<BatchColumn<'a>>,
     own: Vec<u8>,
     arenas: Arenas,
+    unique_keys: bool,
+    /// The emptied builder it came from, for the next batch.
+    builder: Option<Box<BatchBuilder<'a>>>,
 }
 
 impl<'a> Batch<'a> {
+    /// Whether it is known that no key has two columns. True of every batch of a [`BatchBuilder`].
+    pub fn has_unique_keys(&self) -> bool {
+        self.unique_keys
+    }
+
     /// How many values, in all columns.
     pub fn value_count(&self) -> usize {
         self.arenas.times.len()
@@ -154,6 +162,15 @@ impl<'a> Batch<'a> {
         (0..self.series.len()).map(|at| BatchSeries { batch: self, at })
     }
 
+    /// The entry of a series at its place in [`Batch::series`].
+    ///
+    /// # Panics
+    /// When `at` is not below [`Batch::series_count`].
+    pub fn series_at(&self, at: usize) -> BatchSeries<'_> {
+        assert!(at < self.series.len(), "the batch has {} entries of series", self.series.len());
+        BatchSeries { batch: self, at }
+    }
+
     /// Every column with its key, series by series.
     pub fn columns(&self) -> impl Iterator<Item = (FieldKey<'_>, ColumnRef<'_>)> {
         self.series().flat_map(|series| {
@@ -161,9 +178,25 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// An empty builder that reuses the buffers of this batch.
+    /// An empty builder that reuses the buffers of this batch and of the builder it came from.
     pub fn recycle<'b>(self) -> BatchBuilder<'b> {
         BatchBuilder::reusing(self)
+    }
+
+    /// An empty batch that keeps the buffers, under a lifetime of any length: to lay by until the next write.
+    #[must_use]
+    pub fn cleared<'b>(mut self) -> Batch<'b> {
+        self.own.clear();
+        self.arenas.clear();
+        let builder = self.builder.map(|builder| Box::new(builder.cleared()));
+        Batch {
+            series: emptied(self.series),
+            columns: emptied(self.columns),
+            own: self.own,
+            arenas: self.arenas,
+            unique_keys: false,
+            builder,
+        }
     }
 
     fn column_data(&self, column: &BatchColumn<'_>) -> ColumnRef<'_> {
@@ -178,18 +211,6 @@ impl<'a> Batch<'a> {
         };
         let times = &arenas.times[column.time..column.time + column.len];
         ColumnRef::new(times, values).expect("both slices were cut to one length")
-    }
-
-    /// Buffers without content, for lifetimes of any length.
-    fn emptied<'b>(mut self) -> Batch<'b> {
-        self.own.clear();
-        self.arenas.clear();
-        Batch {
-            series: emptied(self.series),
-            columns: emptied(self.columns),
-            own: self.own,
-            arenas: self.arenas,
-        }
     }
 }
 

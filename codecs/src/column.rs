@@ -102,6 +102,11 @@ impl StringColumn {
         self.ends.is_empty()
     }
 
+    /// Makes room for the ends of exactly this many more strings.
+    pub fn reserve_exact(&mut self, additional: usize) {
+        self.ends.reserve_exact(additional);
+    }
+
     /// Adds one at the end.
     pub fn push(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
@@ -266,6 +271,11 @@ impl Values {
     /// Keeps the first `len` values.
     pub fn truncate(&mut self, len: usize) {
         each!(self, v => v.truncate(len));
+    }
+
+    /// Makes room for exactly this many more values; of strings, for their ends.
+    pub fn reserve_exact(&mut self, additional: usize) {
+        each!(self, v => v.reserve_exact(additional));
     }
 
     /// Adds one value at the end; false, and nothing done, when its type is another.
@@ -440,6 +450,12 @@ impl Column {
         } else {
             self.values = Values::new(field_type);
         }
+    }
+
+    /// Makes room for exactly this many more points.
+    pub fn reserve_exact(&mut self, additional: usize) {
+        self.times.reserve_exact(additional);
+        self.values.reserve_exact(additional);
     }
 
     /// Adds one point at the end; false, and nothing done, when its type is another.

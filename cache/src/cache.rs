@@ -1,0 +1,349 @@
+//! [`Cache`]: the gate, the two stores and the receipts.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::budget::Budget;
+use crate::{Batch, Column, FieldKey, FieldType, Position, Reserved, Result, Storer, TimeRange, WhenFull};
+
+/// How much a cache holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheOptions {
+    /// Most bytes it holds, by InfluxDB's account (`cache-max-memory-size`); `None` for no limit.
+    pub limit: Option<u64>,
+    /// What a full cache does with a batch.
+    pub when_full: WhenFull,
+}
+
+/// A storer with a memory limit, a gate and a double buffer.
+///
+/// Writers go through the gate with [`Cache::admit`] and leave it with [`Admitted::publish`]; [`Cache::freeze`] closes
+/// it for as long as it takes to cut the log and swap the stores. So what a frozen store holds is exactly what the log
+/// holds before the cut. Readers take no lock of the cache: they see one pair of stores, whatever happens meanwhile.
+///
+/// A thread that holds an [`Admitted`] or a [`Paused`] must not admit, pause, freeze or delete: it would wait for
+/// itself.
+pub struct Cache<S> {
+    budget: Budget,
+    gate: RwLock<()>,
+    stores: ArcSwap<Stores<S>>,
+    /// Held by whoever changes `stores`.
+    swap: Mutex<()>,
+}
+
+struct Stores<S> {
+    live: Arc<S>,
+    frozen: Option<Frozen<S>>,
+}
+
+impl<S: Storer> Default for Cache<S> {
+    fn default() -> Self {
+        Self::new(CacheOptions::default())
+    }
+}
+
+impl<S: Storer> Cache<S> {
+    /// An empty cache.
+    pub fn new(options: CacheOptions) -> Self {
+        Self {
+            budget: Budget::new(options.limit, options.when_full),
+            gate: RwLock::new(()),
+            stores: ArcSwap::from_pointee(Stores { live: Arc::new(S::default()), frozen: None }),
+            swap: Mutex::new(()),
+        }
+    }
+
+    /// Promises that the batch can be published: its values fit into memory and its types agree.
+    ///
+    /// # Errors
+    /// [`Error::Full`](crate::Error::Full), at once or after waiting as [`WhenFull`] says, and
+    /// [`Error::TypeConflict`](crate::Error::TypeConflict). The cache is then as before.
+    pub fn admit<'c, 'b>(&'c self, batch: &'b Batch<'b>) -> Result<Admitted<'c, 'b, S>> {
+        let needed = batch.cached_bytes();
+        let mut deadline = None;
+        loop {
+            // Claimed inside the gate, so that a freeze never takes the bytes of a batch that will be in the next store.
+            let gate = self.gate.read();
+            match self.budget.claim(needed) {
+                Ok(()) => return self.reserve(gate, batch, needed),
+                Err(full) => {
+                    drop(gate);
+                    deadline = deadline.or_else(|| self.budget.deadline());
+                    let Some(deadline) = deadline else { return Err(full) };
+                    self.budget.wait(needed, deadline)?;
+                }
+            }
+        }
+    }
+
+    /// As [`Cache::admit`], for a batch that the log holds already: the limit does not apply, for a replay that stops
+    /// half-way helps nobody.
+    ///
+    /// # Errors
+    /// [`Error::TypeConflict`](crate::Error::TypeConflict).
+    pub fn admit_replayed<'c, 'b>(&'c self, batch: &'b Batch<'b>) -> Result<Admitted<'c, 'b, S>> {
+        let gate = self.gate.read();
+        let needed = batch.cached_bytes();
+        self.budget.add(needed);
+        self.reserve(gate, batch, needed)
+    }
+
+    fn reserve<'c, 'b>(
+        &'c self,
+        gate: RwLockReadGuard<'c, ()>,
+        batch: &'b Batch<'b>,
+        value_bytes: u64,
+    ) -> Result<Admitted<'c, 'b, S>> {
+        let stores = self.stores.load();
+        match stores.live.reserve(batch) {
+            Ok(Reserved { room, new_key_bytes }) => {
+                self.budget.add(new_key_bytes);
+                Ok(Admitted {
+                    budget: &self.budget,
+                    stores,
+                    batch,
+                    room: Some(room),
+                    value_bytes,
+                    _gate: gate,
+                })
+            }
+            Err(refused) => {
+                self.budget.free(value_bytes);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Appends the points of `key` inside `range` to `out`, ascending, the newest for each time. False, and nothing
+    /// appended, when there is none.
+    ///
+    /// A key may be live with another type than it has in the frozen store; then only the live points count.
+    pub fn read(&self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> bool {
+        let stores = self.stores.load();
+        let Some(frozen) = &stores.frozen else { return stores.live.read(key, range, out) };
+        let mut both = Column::new(out.field_type());
+        if !frozen.read(key, range, &mut both) {
+            return stores.live.read(key, range, out);
+        }
+        let mut live = Column::new(both.field_type());
+        if stores.live.read(key, range, &mut live) {
+            if both.extend(live.as_ref()) {
+                both.sort_dedup();
+            } else {
+                both = live;
+            }
+        }
+        out.extend(both.as_ref())
+    }
+
+    /// Calls `f` once for every key that has values, live or frozen, in any order. `f` must not call the cache.
+    pub fn keys(&self, f: &mut dyn FnMut(FieldKey<'_>, FieldType)) {
+        let stores = self.stores.load();
+        if let Some(frozen) = &stores.frozen {
+            frozen.keys(&mut |key, field_type| {
+                if stores.live.field_type(key).is_none() {
+                    f(key, field_type);
+                }
+            });
+        }
+        stores.live.keys(f);
+    }
+
+    /// The type `key` is cached with.
+    pub fn field_type(&self, key: FieldKey<'_>) -> Option<FieldType> {
+        let stores = self.stores.load();
+        let frozen = || stores.frozen.as_ref().and_then(|frozen| frozen.field_type(key));
+        stores.live.field_type(key).or_else(frozen)
+    }
+
+    /// Removes the live points of `key` inside `range`, after every batch admitted so far is published.
+    ///
+    /// A frozen store is being written to files and stays as it is: its points are deleted there, by tombstones.
+    pub fn delete(&self, key: FieldKey<'_>, range: TimeRange) {
+        self.pause().delete(key, range);
+    }
+
+    /// Closes the gate: waits until every admitted batch is published or dropped, and admits none while the guard
+    /// lives. A delete is logged under it, so that its place among the writes is the same in the log and in the cache.
+    pub fn pause(&self) -> Paused<'_, S> {
+        Paused { gate: self.gate.write(), cache: self }
+    }
+
+    /// Takes the live columns for a snapshot; an empty store becomes live. `None` when there are none.
+    ///
+    /// `quiet` runs while no batch is between admission and publication: there the caller cuts its log, and gives the
+    /// position of the cut. All that is frozen lies before it, all that is published later behind it.
+    ///
+    /// When the store of an earlier, failed attempt is still there, that one is given again, with the position of *its*
+    /// cut, and `quiet` does not run: what was published since is not in it, and its log must stay.
+    ///
+    /// # Errors
+    /// Those of `quiet`; nothing is changed then.
+    pub fn freeze<E>(
+        &self,
+        quiet: impl FnOnce() -> std::result::Result<Position, E>,
+    ) -> std::result::Result<Option<Frozen<S>>, E> {
+        let _swap = self.swap.lock();
+        if let Some(frozen) = &self.stores.load().frozen {
+            return Ok(Some(frozen.clone()));
+        }
+        let gate = self.gate.write();
+        if self.budget.live() == 0 {
+            return Ok(None);
+        }
+        let cut = quiet()?;
+        let bytes = self.budget.freeze();
+        let frozen = Frozen { store: self.stores.load().live.clone(), cut, bytes };
+        let stores = Stores { live: Arc::new(S::default()), frozen: Some(frozen.clone()) };
+        self.stores.store(Arc::new(stores));
+        drop(gate);
+        Ok(Some(frozen))
+    }
+
+    /// Drops a frozen store once its files are durable and readers find them: readers of the cache stop seeing it, its
+    /// memory is free and waiting writers go on. One that was forgotten before is ignored.
+    ///
+    /// A reader of cache and files looks at the cache first: what it misses there is in a file by then.
+    pub fn forget(&self, frozen: Frozen<S>) {
+        let swap = self.swap.lock();
+        let stores = self.stores.load_full();
+        if stores.frozen.as_ref().is_none_or(|present| !Arc::ptr_eq(&present.store, &frozen.store)) {
+            return;
+        }
+        self.stores.store(Arc::new(Stores { live: stores.live.clone(), frozen: None }));
+        drop(swap);
+        self.budget.forget(frozen.bytes);
+    }
+
+    /// Bytes of values and keys, live and frozen, by InfluxDB's account.
+    pub fn size(&self) -> u64 {
+        self.budget.total()
+    }
+
+    /// Bytes of values and keys that the next [`Cache::freeze`] would take.
+    pub fn live_bytes(&self) -> u64 {
+        self.budget.live()
+    }
+}
+
+impl<S> fmt::Debug for Cache<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("budget", &self.budget).finish_non_exhaustive()
+    }
+}
+
+/// A batch that the cache has promised to show. Dropped, it leaves no trace.
+#[must_use = "an admitted batch is shown by `publish`"]
+pub struct Admitted<'c, 'b, S: Storer> {
+    budget: &'c Budget,
+    stores: Guard<Arc<Stores<S>>>,
+    batch: &'b Batch<'b>,
+    /// None once published.
+    room: Option<S::Room>,
+    value_bytes: u64,
+    _gate: RwLockReadGuard<'c, ()>,
+}
+
+impl<S: Storer> Admitted<'_, '_, S> {
+    /// Shows the batch to readers. It cannot fail: admission reserved the room. `at` was drawn after the admission.
+    pub fn publish(mut self, at: Position) -> Published {
+        if let Some(room) = self.room.take() {
+            self.stores.live.write(self.batch, room, at);
+        }
+        Published { at }
+    }
+}
+
+impl<S: Storer> Drop for Admitted<'_, '_, S> {
+    fn drop(&mut self) {
+        if let Some(room) = self.room.take() {
+            let key_bytes = self.stores.live.release(self.batch, room);
+            self.budget.free(self.value_bytes + key_bytes);
+        }
+    }
+}
+
+impl<S: Storer> fmt::Debug for Admitted<'_, '_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitted").field("value_bytes", &self.value_bytes).finish_non_exhaustive()
+    }
+}
+
+/// Receipt: readers see the batch.
+#[derive(Debug)]
+#[must_use = "it proves that readers see the batch: the acknowledgement takes it"]
+pub struct Published {
+    at: Position,
+}
+
+impl Published {
+    /// The position it was published with.
+    pub fn position(&self) -> Position {
+        self.at
+    }
+}
+
+/// A closed gate; see [`Cache::pause`].
+#[must_use = "the gate opens again when this is dropped"]
+pub struct Paused<'c, S> {
+    cache: &'c Cache<S>,
+    #[expect(dead_code, reason = "held until dropped")]
+    gate: RwLockWriteGuard<'c, ()>,
+}
+
+impl<S: Storer> Paused<'_, S> {
+    /// Removes the live points of `key` inside `range`; see [`Cache::delete`].
+    pub fn delete(&self, key: FieldKey<'_>, range: TimeRange) {
+        let freed = self.cache.stores.load().live.delete(key, range);
+        self.cache.budget.free(freed);
+    }
+}
+
+impl<S> fmt::Debug for Paused<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Paused")
+    }
+}
+
+/// The columns of a snapshot. Nobody writes to them any more.
+pub struct Frozen<S> {
+    store: Arc<S>,
+    cut: Position,
+    bytes: u64,
+}
+
+impl<S> Frozen<S> {
+    /// Where the log was cut: all of this store lies before it.
+    pub fn cut(&self) -> Position {
+        self.cut
+    }
+
+    /// Bytes of values and keys, by InfluxDB's account.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl<S> Clone for Frozen<S> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), cut: self.cut, bytes: self.bytes }
+    }
+}
+
+impl<S> Deref for Frozen<S> {
+    type Target = Arc<S>;
+
+    fn deref(&self) -> &Arc<S> {
+        &self.store
+    }
+}
+
+impl<S> fmt::Debug for Frozen<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frozen").field("cut", &self.cut).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}

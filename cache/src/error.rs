@@ -1,0 +1,77 @@
+//! Why a batch was refused, and what to do about it.
+
+use tsmith_codecs::{FieldKey, FieldType};
+
+/// Result of admitting a batch.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why the cache refused a batch. Nothing of the batch is in the cache then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The values would exceed the memory limit.
+    #[error(
+        "cache-max-memory-size exceeded: ({}/{limit}): {used} bytes are cached and the batch needs {needed}; {}",
+        used.saturating_add(*needed),
+        if needed > limit { "split the batch or raise the limit" }
+        else { "write again when a snapshot has freed memory, or raise the limit" }
+    )]
+    Full {
+        /// Bytes in the cache, the snapshot in progress included.
+        used: u64,
+        /// Bytes of the batch.
+        needed: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A column has another type already, from cached values or from a batch admitted before.
+    #[error(
+        "field type conflict: {} is cached as {existing}, the batch has {incoming}; write it as {existing}, or under another field",
+        String::from_utf8_lossy(key)
+    )]
+    TypeConflict {
+        /// The composite key of the column.
+        key: Vec<u8>,
+        /// The type of the column.
+        existing: FieldType,
+        /// The type in the batch.
+        incoming: FieldType,
+    },
+}
+
+impl Error {
+    /// A conflict at `key`.
+    pub fn type_conflict(key: FieldKey<'_>, existing: FieldType, incoming: FieldType) -> Self {
+        Self::TypeConflict { key: key.to_composite(), existing, incoming }
+    }
+
+    /// Whether the same batch may be admitted later, when a snapshot has freed memory.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Full { needed, limit, .. } if needed <= limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_speaks_as_influxdb_and_then_says_what_to_do() {
+        let full = Error::Full { used: 90, needed: 20, limit: 100 };
+        let text = full.to_string();
+        assert!(text.starts_with("cache-max-memory-size exceeded: (110/100)"), "{text}");
+        assert!(text.contains("write again") && full.is_transient());
+        let never = Error::Full { used: 0, needed: 200, limit: 100 };
+        assert!(never.to_string().contains("split the batch") && !never.is_transient());
+    }
+
+    #[test]
+    fn a_conflict_names_the_key_and_both_types() {
+        let key = FieldKey::new(b"cpu,host=a", b"usage");
+        let text = Error::type_conflict(key, FieldType::Float, FieldType::Integer).to_string();
+        assert!(
+            text.contains("cpu,host=a#!~#usage") && text.contains("float") && text.contains("integer"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! [`OneMap`]: one map under one lock.
+
+use parking_lot::RwLock;
+
+use crate::table::{Room, Table};
+use crate::{Batch, ColumnRef, FieldKey, FieldType, Position, Reserved, Result, Storer, TimeRange};
+
+/// What the [`Ring`](crate::Ring) is when nobody divides it: the plain comparison, and the simplest storer to read.
+#[derive(Debug, Default)]
+pub struct OneMap {
+    table: RwLock<Table>,
+}
+
+impl Storer for OneMap {
+    type Room = Room;
+
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<Room>> {
+        let mut room = Room::new(batch);
+        let mut table = self.table.write();
+        match table.reserve(batch, 0..batch.series_count(), &mut room) {
+            Ok(new_key_bytes) => Ok(Reserved { room, new_key_bytes }),
+            Err(refused) => {
+                table.release(batch, 0..batch.series_count(), &room);
+                Err(refused)
+            }
+        }
+    }
+
+    fn write(&self, batch: &Batch<'_>, room: Room, at: Position) {
+        self.table.write().write(batch, 0..batch.series_count(), &room, at);
+    }
+
+    fn release(&self, batch: &Batch<'_>, room: Room) -> u64 {
+        self.table.write().release(batch, 0..batch.series_count(), &room)
+    }
+
+    fn with<R>(&self, key: FieldKey<'_>, f: impl FnOnce(ColumnRef<'_>) -> R) -> Option<R> {
+        self.table.read().column(key, key_hash(key)).map(|column| column.with(f))
+    }
+
+    fn keys(&self, f: &mut dyn FnMut(FieldKey<'_>, FieldType)) {
+        self.table.read().keys(f);
+    }
+
+    fn delete(&self, key: FieldKey<'_>, range: TimeRange) -> u64 {
+        self.table.write().delete(key, key_hash(key), range)
+    }
+
+    fn field_type(&self, key: FieldKey<'_>) -> Option<FieldType> {
+        self.table.read().column(key, key_hash(key)).map(crate::hot::HotColumn::field_type)
+    }
+}
+
+fn key_hash(key: FieldKey<'_>) -> u64 {
+    crate::SeriesKey(key.series).hash64()
+}
