@@ -169,6 +169,8 @@ pub enum Reason {
     TrailingText,
     #[error("max key length exceeded: {bytes} > {max}", max = KEY_BYTES_MAX)]
     KeyTooLong { bytes: usize },
+    #[error("the series key holds `#!~#`, which separates series and field in files")]
+    SeparatorInKey,
     #[error("invalid tag key: input tag \"time\" on measurement \"{measurement}\" is invalid")]
     TagNamedTime { measurement: String },
     #[error("invalid field name: input field \"time\" on measurement \"{measurement}\" is invalid")]
@@ -186,7 +188,10 @@ impl Reason {
     pub fn is_of_the_schema(&self) -> bool {
         matches!(
             self,
-            Self::TagNamedTime { .. } | Self::OnlyFieldNamedTime { .. } | Self::FieldTypeConflict { .. }
+            Self::SeparatorInKey
+                | Self::TagNamedTime { .. }
+                | Self::OnlyFieldNamedTime { .. }
+                | Self::FieldTypeConflict { .. }
         )
     }
 

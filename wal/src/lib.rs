@@ -54,7 +54,7 @@ pub use file::FileLog;
 pub use mmap::MmapLog;
 pub use null::NullLog;
 pub use options::{Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
-pub use recover::{Recovery, Torn};
+pub use recover::{Recovery, Torn, replay_only, replay_segment};
 pub use tsmith_codecs::Position;
 
 use fs::Fs;
@@ -170,8 +170,9 @@ pub trait Log: Send + Sync + Sized + 'static {
     /// newer ones.
     fn truncate_front(&self, before: Position) -> Result<()>;
 
-    /// Makes everything durable and closes the files in order. A log that is dropped does its best, silently.
-    fn close(self) -> Result<()>;
+    /// Makes everything durable, cuts the open segment to its length and ends the log: what is asked of it afterwards
+    /// fails with [`ErrorKind::Closed`]. A log that is dropped does its best, silently.
+    fn close(&self) -> Result<()>;
 }
 
 tsmith_codecs::registry! {

@@ -32,6 +32,9 @@ pub enum Ones {
 }
 
 const WORD_BYTES: usize = 8;
+type Word64 = [u8; WORD_BYTES];
+/// The words that follow those read, or as an error those that did not fit.
+type Unread<'w> = std::result::Result<&'w [Word64], &'w [Word64]>;
 const SELECTOR_SHIFT: u32 = 60;
 const LONG_RUN: usize = 240;
 const SHORT_RUN: usize = 120;
@@ -48,6 +51,7 @@ const FILLED: [u8; 61] = filled();
 const _: () = assert!(ROOM[1] == 60 && ROOM[12] == 5 && ROOM[60] == 1 && ROOM[61] == 0);
 const _: () = assert!(FILLED[60] == 2 && FILLED[9] == 8 && FILLED[1] == 15);
 
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
 const fn room() -> [u8; 65] {
     let mut room = [0; 65];
     let mut selector = 16;
@@ -62,6 +66,7 @@ const fn room() -> [u8; 65] {
     room
 }
 
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
 const fn filled() -> [u8; 61] {
     let mut filled = [15; 61];
     let mut selector = 16;
@@ -78,22 +83,22 @@ const fn filled() -> [u8; 61] {
 
 /// Runs `$call::<COUNT, BITS>($args)` for a selector of 2 and above, with both constants known to the compiler.
 macro_rules! by_selector {
-    ($selector:expr, $call:ident $(of $T:ty)?, ($($arg:expr),*)) => {
+    ($selector:expr, $($call:ident).+($($arg:expr),*)) => {
         match $selector {
-            2 => $call::<60, 1 $(, $T)?>($($arg),*),
-            3 => $call::<30, 2 $(, $T)?>($($arg),*),
-            4 => $call::<20, 3 $(, $T)?>($($arg),*),
-            5 => $call::<15, 4 $(, $T)?>($($arg),*),
-            6 => $call::<12, 5 $(, $T)?>($($arg),*),
-            7 => $call::<10, 6 $(, $T)?>($($arg),*),
-            8 => $call::<8, 7 $(, $T)?>($($arg),*),
-            9 => $call::<7, 8 $(, $T)?>($($arg),*),
-            10 => $call::<6, 10 $(, $T)?>($($arg),*),
-            11 => $call::<5, 12 $(, $T)?>($($arg),*),
-            12 => $call::<4, 15 $(, $T)?>($($arg),*),
-            13 => $call::<3, 20 $(, $T)?>($($arg),*),
-            14 => $call::<2, 30 $(, $T)?>($($arg),*),
-            _ => $call::<1, 60 $(, $T)?>($($arg),*),
+            2 => $($call).+::<60, 1>($($arg),*),
+            3 => $($call).+::<30, 2>($($arg),*),
+            4 => $($call).+::<20, 3>($($arg),*),
+            5 => $($call).+::<15, 4>($($arg),*),
+            6 => $($call).+::<12, 5>($($arg),*),
+            7 => $($call).+::<10, 6>($($arg),*),
+            8 => $($call).+::<8, 7>($($arg),*),
+            9 => $($call).+::<7, 8>($($arg),*),
+            10 => $($call).+::<6, 10>($($arg),*),
+            11 => $($call).+::<5, 12>($($arg),*),
+            12 => $($call).+::<4, 15>($($arg),*),
+            13 => $($call).+::<3, 20>($($arg),*),
+            14 => $($call).+::<2, 30>($($arg),*),
+            _ => $($call).+::<1, 60>($($arg),*),
         }
     };
 }
@@ -170,7 +175,7 @@ pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
             count += 1;
         }
         let selector = FILLED[count.min(60)];
-        let word = by_selector!(selector, join, (rest)) | u64::from(selector) << SELECTOR_SHIFT;
+        let word = by_selector!(selector, join(rest)) | u64::from(selector) << SELECTOR_SHIFT;
         out.extend_from_slice(&word.to_be_bytes());
         at += COUNTS[usize::from(selector)];
     }
@@ -220,57 +225,77 @@ impl Runs<'_> {
 /// The words must hold exactly as many values as `out`.
 pub(super) fn unpack<T: Word>(
     words: &[u8],
-    mut sum: u64,
+    sum: u64,
     step: impl Fn(u64) -> u64 + Copy,
-    mut out: &mut [T],
+    out: &mut [T],
 ) -> Result<()> {
     let (words, part) = words.as_chunks::<WORD_BYTES>();
-    for (at, word) in words.iter().enumerate() {
-        let word = u64::from_be_bytes(*word);
-        let rest = match word >> SELECTOR_SHIFT {
-            0 => run::<LONG_RUN, T>(&mut sum, step(1), out),
-            1 => run::<SHORT_RUN, T>(&mut sum, step(1), out),
-            selector => by_selector!(selector, split of T, (word, &mut sum, step, out)),
+    let begin_of = |rest: &[Word64]| (words.len() - rest.len()) * WORD_BYTES;
+    let mut sums = Sums { last: sum, places: out };
+    let mut rest = words;
+    while let Some(word) = rest.first() {
+        let read = match word[0] >> 4 {
+            0 => sums.run::<LONG_RUN>(rest, step(1)),
+            1 => sums.run::<SHORT_RUN>(rest, step(1)),
+            selector => by_selector!(selector, sums.split(selector, rest, step)),
         };
-        match rest {
-            Some(rest) => out = rest,
-            None => return Err(Error::corrupt(at * WORD_BYTES, "no more values than timestamps")),
+        match read {
+            Ok(unread) => rest = unread,
+            Err(unread) => return Err(Error::corrupt(begin_of(unread), "no more values than timestamps")),
         }
     }
     if !part.is_empty() {
-        return Err(Error::corrupt(words.len() * WORD_BYTES, "a whole simple8b word"));
+        return Err(Error::corrupt(begin_of(rest), "a whole simple8b word"));
     }
-    if !out.is_empty() {
-        return Err(Error::corrupt(words.len() * WORD_BYTES, "as many values as timestamps"));
+    if !sums.places.is_empty() {
+        return Err(Error::corrupt(begin_of(rest), "as many values as timestamps"));
     }
     Ok(())
 }
 
-/// Writes the sums of one word; what is left of `out`, or `None` when the word does not fit.
-#[inline(always)]
-fn split<'o, const COUNT: usize, const BITS: u32, T: Word>(
-    mut word: u64,
-    sum: &mut u64,
-    step: impl Fn(u64) -> u64,
-    out: &'o mut [T],
-) -> Option<&'o mut [T]> {
-    let (now, rest) = out.split_first_chunk_mut::<COUNT>()?;
-    for value in now {
-        *sum = sum.wrapping_add(step(word & ((1 << BITS) - 1)));
-        *value = T::from_bits(*sum);
-        word >>= BITS;
-    }
-    Some(rest)
+/// The sum so far, and the places of those to come.
+struct Sums<'o, T> {
+    last: u64,
+    places: &'o mut [T],
 }
 
-/// Writes the sums of a run of equal steps.
-fn run<'o, const COUNT: usize, T: Word>(sum: &mut u64, step: u64, out: &'o mut [T]) -> Option<&'o mut [T]> {
-    let (now, rest) = out.split_first_chunk_mut::<COUNT>()?;
-    for value in now {
-        *sum = sum.wrapping_add(step);
-        *value = T::from_bits(*sum);
+impl<T: Word> Sums<'_, T> {
+    /// Writes the sums of all words of one selector that stand together.
+    #[inline]
+    fn split<'w, const COUNT: usize, const BITS: u32>(
+        &mut self,
+        selector: u8,
+        mut words: &'w [Word64],
+        step: impl Fn(u64) -> u64,
+    ) -> Unread<'w> {
+        // In locals, so that the loop keeps them in registers.
+        let (mut last, mut places) = (self.last, std::mem::take(&mut self.places));
+        while let Some((word, rest)) = words.split_first()
+            && word[0] >> 4 == selector
+        {
+            let (now, later) = places.split_first_chunk_mut::<COUNT>().ok_or(words)?;
+            let mut bits = u64::from_be_bytes(*word);
+            for value in now {
+                last = last.wrapping_add(step(bits & ((1 << BITS) - 1)));
+                *value = T::from_bits(last);
+                bits >>= BITS;
+            }
+            (words, places) = (rest, later);
+        }
+        (self.last, self.places) = (last, places);
+        Ok(words)
     }
-    Some(rest)
+
+    /// Writes the sums of the run of equal steps that the first word stands for.
+    fn run<'w, const COUNT: usize>(&mut self, words: &'w [Word64], step: u64) -> Unread<'w> {
+        let (now, later) = std::mem::take(&mut self.places).split_first_chunk_mut::<COUNT>().ok_or(words)?;
+        for value in now {
+            self.last = self.last.wrapping_add(step);
+            *value = T::from_bits(self.last);
+        }
+        self.places = later;
+        Ok(words.get(1..).unwrap_or_default())
+    }
 }
 
 #[cfg(test)]

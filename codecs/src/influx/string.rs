@@ -87,7 +87,7 @@ fn split(plain: &[u8], len: usize, count: usize, ends: &mut Vec<usize>, bytes: &
         let (size, body) = varint::get(rest).ok_or_else(unequal)?;
         let size = usize::try_from(size).ok().filter(|&size| size <= body.len());
         let Some(size) = size else { return Err(Error::corrupt(1, "a string inside the block")) };
-        let from = plain.len() - (plain.len() - len) - body.len();
+        let from = len - body.len();
         copy(plain, from, bytes, end, size);
         end += size;
         ends.push(end);
@@ -101,7 +101,7 @@ fn split(plain: &[u8], len: usize, count: usize, ends: &mut Vec<usize>, bytes: &
 }
 
 /// Copies `size` bytes, and up to a chunk more.
-#[inline(always)]
+#[inline]
 fn copy(source: &[u8], from: usize, target: &mut [u8], to: usize, size: usize) {
     if size > CHUNKED_MAX {
         if let (Some(source), Some(target)) = (source.get(from..from + size), target.get_mut(to..to + size)) {

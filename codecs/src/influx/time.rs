@@ -18,7 +18,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
 use super::simple8b::{self, Ones};
-use super::{Form, extend_arithmetic, split_first_word};
+use super::{Form, fill_arithmetic, split_first_word};
 use crate::error::{Error, Result};
 use crate::varint;
 
@@ -38,6 +38,7 @@ const INVERSES_OF_FIVE: [u64; 16] = inverses(POWERS_OF_FIVE);
 
 const _: () = assert!(INVERSES_OF_FIVE[3].wrapping_mul(125) == 1);
 
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
 const fn powers(base: u64) -> [u64; 16] {
     let mut powers = [1; 16];
     let mut k = 1;
@@ -48,6 +49,7 @@ const fn powers(base: u64) -> [u64; 16] {
     powers
 }
 
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
 const fn inverses(of: [u64; 16]) -> [u64; 16] {
     let mut inverses = [1u64; 16];
     let mut k = 1;
@@ -129,7 +131,9 @@ pub fn encode(form: Form, times: &[i64], scratch: &mut Vec<u64>, out: &mut Vec<u
         header(PACKED, divisor.power, out);
         if divisor.power > 0 {
             let (inverse, _) = divisor.constants();
-            scratch.iter_mut().for_each(|step| *step = (*step >> divisor.power).wrapping_mul(inverse));
+            for step in scratch.iter_mut() {
+                *step = (*step >> divisor.power).wrapping_mul(inverse);
+            }
         }
         let ones = match form {
             Form::Streaming => Ones::Window,
@@ -204,7 +208,7 @@ pub fn decode(payload: &[u8], limit: usize, out: &mut Vec<i64>) -> Result<()> {
     let Some(count) = count else { return Err(Error::too_many(claimed, limit)) };
     match parts {
         Parts::Empty => {}
-        Parts::Constant { first, step, .. } => extend_arithmetic(out, first, step, count),
+        Parts::Constant { first, step, .. } => fill_arithmetic(out, first, step, count),
         Parts::Packed { first, scale, words } => {
             out.resize(count, first as i64);
             let rest = out.get_mut(1..).unwrap_or_default();

@@ -40,6 +40,9 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
         if tags(&key).any(|tag| tag.starts_with(b"time=")) {
             return Err(Reason::TagNamedTime { measurement: measurement() });
         }
+        if !SeriesKey(&key).is_separable() {
+            return Err(Reason::SeparatorInKey);
+        }
         self.builder.begin(key.clone());
         let mut kept = 0;
         let mut rest = fields;
@@ -108,7 +111,8 @@ pub(super) fn fits(key: &[u8], name: &[u8]) -> bool {
 /// Whether `key`, which holds neither backslash nor space nor line end, is a good key as it stands.
 pub(super) fn is_plain_key(key: &[u8]) -> bool {
     let [first, ..] = key else { return false };
-    if matches!(first, b',' | b'#' | b'\t' | 0) || key.len() > KEY_BYTES_MAX {
+    if matches!(first, b',' | b'#' | b'\t' | 0) || key.len() > KEY_BYTES_MAX || !SeriesKey(key).is_separable()
+    {
         return false;
     }
     let mut before: &[u8] = b"";
