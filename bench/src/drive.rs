@@ -3,6 +3,8 @@
 
 pub(crate) mod cache;
 pub(crate) mod codec;
+pub(crate) mod engine;
 pub(crate) mod parse;
+pub(crate) mod read;
 pub(crate) mod replay;
 pub(crate) mod wal;

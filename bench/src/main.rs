@@ -49,6 +49,10 @@ enum Command {
     Wal(drive::wal::Args),
     /// Loads a log into an empty cache.
     Replay(drive::replay::Args),
+    /// Writes points to an engine, and snapshots them.
+    Engine(drive::engine::Args),
+    /// Scans and queries what `engine` wrote.
+    Read(drive::read::Args),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +66,8 @@ fn main() -> ExitCode {
         Command::Cache(args) => drive::cache::run(&args),
         Command::Wal(args) => drive::wal::run(&args),
         Command::Replay(args) => drive::replay::run(&args),
+        Command::Engine(args) => drive::engine::run(&args),
+        Command::Read(args) => drive::read::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

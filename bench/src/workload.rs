@@ -185,7 +185,7 @@ impl Cell<'_> {
             self.write(&store, part, 1)?;
             store.snapshot()?;
         }
-        let keys = store.keys()?;
+        let keys = store.keys();
         scan(&store, &keys, self.threads)?;
         let mut pass = Passes::default();
         loop {
@@ -236,8 +236,9 @@ impl Cell<'_> {
         if self.setup.storer != "empty" {
             let mut sum = 0u64;
             let mut column = Column::new(FieldType::Float);
-            for key in store.keys()? {
-                store.read(&key, TimeRange::ALL, &mut column)?;
+            let mut reader = store.reader();
+            for key in store.keys() {
+                reader.read(&key, TimeRange::ALL, &mut column)?;
                 sum = sum.wrapping_add(digest_of(&key, &column));
                 values += column.len() as u64;
             }
@@ -283,9 +284,9 @@ fn quarters(batches: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]> {
 fn scan(store: &Store, keys: &[Vec<u8>], threads: usize) -> Result {
     let next = AtomicUsize::new(0);
     in_threads(threads, || {
-        let mut column = Column::new(FieldType::Float);
+        let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
         while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
-            store.read(key, TimeRange::ALL, &mut column)?;
+            reader.read(key, TimeRange::ALL, &mut column)?;
         }
         Ok(())
     })

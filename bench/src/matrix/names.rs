@@ -27,11 +27,11 @@ pub(crate) fn encoder(text: &str) -> Parsed {
     one_of("encoder", text, door::ENCODERS)
 }
 
-pub(super) fn order(text: &str) -> Parsed {
+pub(crate) fn order(text: &str) -> Parsed {
     one_of("order", text, door::ORDERS)
 }
 
-pub(super) fn durability(text: &str) -> Parsed {
+pub(crate) fn durability(text: &str) -> Parsed {
     one_of("durability", text, door::DURABILITIES)
 }
 
