@@ -62,7 +62,10 @@ fn main() -> ExitCode {
         Command::Gen(args) => inputs::write_columns(&args),
         Command::Lines(args) => inputs::write_lines(&args),
         Command::Codec(args) => drive::codec::run(&args),
-        Command::Parse(args) => drive::parse::run(&args),
+        Command::Parse(args) => {
+            drive::parse::run(&args);
+            Ok(())
+        }
         Command::Cache(args) => drive::cache::run(&args),
         Command::Wal(args) => drive::wal::run(&args),
         Command::Replay(args) => drive::replay::run(&args),

@@ -20,9 +20,9 @@ use std::time::Duration;
 
 pub(crate) use blocks::Sample;
 pub(crate) use cell::{CellArgs, run as run_cell};
-#[cfg(test)]
-pub(crate) use host::Disk;
 pub(crate) use host::Host;
+#[cfg(test)]
+pub(crate) use host::{Disk, Latency};
 pub(crate) use plan::{CellSpec, Group};
 
 use crate::report::Summary;
@@ -35,6 +35,7 @@ use names::{Dataset, Parts};
 /// Without any choice of parts one part at a time is exchanged for each of its alternatives (a star around the
 /// reference). Naming parts of some axes varies those axes only; --full takes the product of all.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// Storers to compare, separated by commas.
     #[arg(long, value_delimiter = ',', value_parser = names::storer)]
@@ -120,7 +121,8 @@ pub(crate) enum Progress {
 pub(crate) fn run(args: &Args) -> Result {
     let plan = plan::Plan::new(args);
     if args.list {
-        return list(&plan);
+        list(&plan);
+        return Ok(());
     }
     let earlier = args.baseline.as_ref().map(|path| Summary::read(path)).transpose()?;
     fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
@@ -151,7 +153,7 @@ fn judge(summary: &Summary, fail_below: Option<f64>) -> Result {
     if slow.is_empty() { Ok(()) } else { Err(format!("slower than allowed:\n{}", slow.join("\n")).into()) }
 }
 
-fn list(plan: &plan::Plan) -> Result {
+fn list(plan: &plan::Plan) {
     let axes = [
         ("--storer", door::STORERS),
         ("--log", door::LOGS),
@@ -180,5 +182,4 @@ fn list(plan: &plan::Plan) -> Result {
             println!("  {cell}{}", if *cell == group.cells[0] { " (reference, twice)" } else { "" });
         }
     }
-    Ok(())
 }

@@ -152,7 +152,7 @@ impl Cell<'_> {
         let mut pass = Passes::default();
         loop {
             let store = self.fresh()?;
-            let (spent, done) = timed(|| self.write(&store, &self.text.0, self.threads));
+            let (spent, done) = timed(|| write(&store, &self.text.0, self.threads));
             done?;
             if pass.add(spent) {
                 return self.finish(store, &pass);
@@ -167,7 +167,7 @@ impl Cell<'_> {
             let store = self.fresh()?;
             let mut spent = Spent::default();
             for part in quarters(&self.text.0) {
-                self.write(&store, part, 1)?;
+                write(&store, part, 1)?;
                 let (quarter, done) = timed(|| store.snapshot());
                 done?;
                 spent += quarter;
@@ -182,7 +182,7 @@ impl Cell<'_> {
     fn scan(&self) -> Result<Outcome> {
         let store = self.fresh()?;
         for part in quarters(&self.text.0) {
-            self.write(&store, part, 1)?;
+            write(&store, part, 1)?;
             store.snapshot()?;
         }
         let keys = store.keys();
@@ -199,7 +199,7 @@ impl Cell<'_> {
 
     fn recover(&self) -> Result<Outcome> {
         let store = self.fresh()?;
-        self.write(&store, &self.text.0, 1)?;
+        write(&store, &self.text.0, 1)?;
         store.close()?;
         let mut pass = Passes::default();
         loop {
@@ -220,32 +220,21 @@ impl Cell<'_> {
         Store::open(self.setup, &self.dir)
     }
 
-    fn write(&self, store: &Store, batches: &[Vec<u8>], threads: usize) -> Result {
-        let next = AtomicUsize::new(0);
-        in_threads(threads, || {
-            while let Some(text) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-                store.write_lines(text)?;
-            }
-            Ok(())
-        })
-    }
-
     /// Reads everything back, closes, and looks at what is on disk. Not timed.
     fn finish(&self, store: Store, pass: &Passes) -> Result<Outcome> {
         let (mut digest, mut values) = (None, 0);
-        if self.setup.storer != "empty" {
+        if self.setup.storer == "empty" {
+            // Nothing can be read back; the text says how much was written.
+            values = self.text.0.iter().map(|batch| count_values(batch)).sum();
+        } else {
             let mut sum = 0u64;
-            let mut column = Column::new(FieldType::Float);
-            let mut reader = store.reader();
+            let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
             for key in store.keys() {
                 reader.read(&key, TimeRange::ALL, &mut column)?;
                 sum = sum.wrapping_add(digest_of(&key, &column));
                 values += column.len() as u64;
             }
             digest = Some(format!("{sum:016x}"));
-        } else {
-            // Nothing can be read back; the text says how much was written.
-            values = self.text.0.iter().map(|batch| count_values(batch)).sum();
         }
         store.close()?;
         let passes = f64::from(pass.count);
@@ -279,6 +268,17 @@ impl Passes {
 
 fn quarters(batches: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]> {
     batches.chunks(batches.len().div_ceil(SNAPSHOTS))
+}
+
+/// Writes all batches, whichever thread comes first to the next one.
+fn write(store: &Store, batches: &[Vec<u8>], threads: usize) -> Result {
+    let next = AtomicUsize::new(0);
+    in_threads(threads, || {
+        while let Some(text) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+            store.write_lines(text)?;
+        }
+        Ok(())
+    })
 }
 
 fn scan(store: &Store, keys: &[Vec<u8>], threads: usize) -> Result {
@@ -355,8 +355,8 @@ mod tests {
     fn a_dataset_comes_in_whole_lines() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("x.lp");
-        let text: String = (0..12_000).map(|at| format!("m f={at}i {at}\n")).collect();
-        fs::write(&path, text.trim_end()).expect("writes");
+        let text: Vec<String> = (0..12_000).map(|at| format!("m f={at}i {at}")).collect();
+        fs::write(&path, text.join("\n")).expect("writes");
         let lines = |limit| -> Vec<usize> {
             let Text(batches) = Text::read(&path, limit).expect("reads");
             batches

@@ -178,7 +178,7 @@ impl Codec for Bare<'_> {
             ValuesRef::Float(values) => float::encode(values, out)?,
             ValuesRef::Integer(values) => integer::encode(Form::Streaming, values, &mut self.words, out),
             ValuesRef::Unsigned(values) => {
-                integer::encode_unsigned(Form::Streaming, values, &mut self.words, out)
+                integer::encode_unsigned(Form::Streaming, values, &mut self.words, out);
             }
             ValuesRef::Boolean(values) => boolean::encode(Form::Streaming, values, out),
             ValuesRef::String(values) => string::encode(values, &mut self.strings, out)?,

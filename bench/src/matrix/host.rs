@@ -1,5 +1,6 @@
 //! The machine a run was made on: figures mean nothing without it.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -26,15 +27,31 @@ pub(crate) struct Host {
     pub(crate) disk: Disk,
 }
 
-/// Latency of 4 KiB and `fdatasync`, in microseconds.
+/// How long 4 KiB and `fdatasync` take.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Disk {
     /// At the end of a growing file.
-    pub(crate) append_p50_us: f64,
-    pub(crate) append_p99_us: f64,
+    pub(crate) append: Latency,
     /// Into bytes the file already has.
-    pub(crate) overwrite_p50_us: f64,
-    pub(crate) overwrite_p99_us: f64,
+    pub(crate) overwrite: Latency,
+}
+
+/// In microseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { append, overwrite } = self;
+        write!(
+            f,
+            "4 KiB and fdatasync take {:.0} us (p99 {:.0}) appended, {:.0} us (p99 {:.0}) in place",
+            append.p50_us, append.p99_us, overwrite.p50_us, overwrite.p99_us
+        )
+    }
 }
 
 impl Host {
@@ -60,12 +77,9 @@ impl Host {
     }
 
     pub(super) fn sentence(&self) -> String {
-        let Disk { append_p50_us, append_p99_us, overwrite_p50_us, overwrite_p99_us } = self.disk;
+        let Self { cpu, cores, memory_mib, kernel, commit, file_system, disk } = self;
         format!(
-            "{}, {} cores, {} MiB, Linux {}, commit {}\n\
-             disk ({}): 4 KiB and fdatasync take {append_p50_us:.0} us (p99 {append_p99_us:.0}) appended, \
-             {overwrite_p50_us:.0} us (p99 {overwrite_p99_us:.0}) in place",
-            self.cpu, self.cores, self.memory_mib, self.kernel, self.commit, self.file_system
+            "{cpu}, {cores} cores, {memory_mib} MiB, Linux {kernel}, commit {commit}\ndisk ({file_system}): {disk}"
         )
     }
 
@@ -117,17 +131,16 @@ impl Disk {
         if path.exists() {
             fs::remove_file(&path)?;
         }
-        let (append_p50_us, append_p99_us) = Self::latencies(&path)?;
+        let append = Self::latencies(&path)?;
         // The file now has the bytes that the second round writes over.
-        let (overwrite_p50_us, overwrite_p99_us) = Self::latencies(&path)?;
+        let overwrite = Self::latencies(&path)?;
         fs::remove_file(&path)?;
-        Ok(Self { append_p50_us, append_p99_us, overwrite_p50_us, overwrite_p99_us })
+        Ok(Self { append, overwrite })
     }
 
-    fn latencies(path: &Path) -> io::Result<(f64, f64)> {
+    fn latencies(path: &Path) -> io::Result<Latency> {
         // Through the door that every log goes through.
-        let file =
-            if path.exists() { OsFs::default().open(path)? } else { OsFs::default().create_new(path)? };
+        let file = if path.exists() { OsFs.open(path)? } else { OsFs.create_new(path)? };
         let (begun, mut all) = (Instant::now(), Vec::new());
         for at in 0..Self::WRITES_MAX {
             let one = Instant::now();
@@ -139,6 +152,6 @@ impl Disk {
             }
         }
         all.sort_by(f64::total_cmp);
-        Ok((percentile(&all, 50), percentile(&all, 99)))
+        Ok(Latency { p50_us: percentile(&all, 50), p99_us: percentile(&all, 99) })
     }
 }

@@ -145,7 +145,7 @@ impl Plan {
                     } else {
                         star(&axes, &reference, workload)
                     };
-                    plan.add(dataset, workload, threads, &reference, cells, args.filter.as_ref());
+                    plan.add(dataset, workload, threads, &reference, &cells, args.filter.as_ref());
                 }
             }
         }
@@ -158,7 +158,7 @@ impl Plan {
         workload: Workload,
         threads: usize,
         reference: &CellSpec,
-        cells: Vec<CellSpec>,
+        cells: &[CellSpec],
         filter: Option<&Filter>,
     ) {
         for durable in [true, false] {

@@ -30,7 +30,6 @@ const HEIGHT: f64 = 16.0;
 pub(super) fn page(summary: &Summary) -> String {
     let mut out = String::new();
     let host = &summary.host;
-    let disk = host.disk;
     let _ = write!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -38,7 +37,7 @@ pub(super) fn page(summary: &Summary) -> String {
          <title>Tsmith: the matrix</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n\
          <h1>Tsmith: the matrix</h1>\n<dl>\n\
          <dt>machine</dt><dd>{}, {} cores, {} MiB, Linux {}</dd>\n<dt>commit</dt><dd>{}</dd>\n\
-         <dt>disk</dt><dd>{}: 4 KiB and fdatasync take {:.0} us (p99 {:.0}) appended, {:.0} us (p99 {:.0}) in place</dd>\n\
+         <dt>disk</dt><dd>{}: {}</dd>\n\
          <dt>blocks</dt><dd>{}</dd>\n</dl>\n",
         escape(&host.cpu),
         host.cores,
@@ -46,10 +45,7 @@ pub(super) fn page(summary: &Summary) -> String {
         escape(&host.kernel),
         escape(&host.commit),
         escape(&host.file_system),
-        disk.append_p50_us,
-        disk.append_p99_us,
-        disk.overwrite_p50_us,
-        disk.overwrite_p99_us,
+        host.disk,
         summary.blocks,
     );
     out += "<p>A block runs every cell once, in random order, each in a process of its own, and the reference twice. \

@@ -1,12 +1,13 @@
 //! Reports of made-up samples.
 
+use std::slice::from_ref;
+
 use super::*;
-use crate::matrix::{Disk, Group};
+use crate::matrix::{Disk, Group, Latency};
 use crate::workload::Workload;
 
 fn host() -> Host {
-    let disk =
-        Disk { append_p50_us: 200.0, append_p99_us: 900.0, overwrite_p50_us: 100.0, overwrite_p99_us: 300.0 };
+    let latency = |p50_us| Latency { p50_us, p99_us: 900.0 };
     Host {
         cpu: "a <fast> one".into(),
         cores: 2,
@@ -14,7 +15,7 @@ fn host() -> Host {
         kernel: "6".into(),
         commit: "abc".into(),
         file_system: "ext4".into(),
-        disk,
+        disk: Disk { append: latency(200.0), overwrite: latency(100.0) },
     }
 }
 
@@ -36,8 +37,8 @@ fn group() -> Group {
     }
 }
 
-fn outcome(seconds: f64, digest: &str) -> Result<Outcome, String> {
-    Ok(Outcome {
+fn outcome(seconds: f64, digest: &str) -> Outcome {
+    Outcome {
         seconds,
         cpu_seconds: seconds,
         passes: 1,
@@ -45,7 +46,7 @@ fn outcome(seconds: f64, digest: &str) -> Result<Outcome, String> {
         disk_bytes: 3_000_000,
         peak_rss_mib: 10.0,
         digest: Some(digest.into()),
-    })
+    }
 }
 
 /// Blocks of which each is slower than the one before, as on a machine that others begin to use.
@@ -57,8 +58,8 @@ fn samples(group: &Group, blocks: u32) -> Vec<Sample> {
             out.push(Sample::new(
                 block,
                 (0, cell, again),
-                std::slice::from_ref(group),
-                outcome(seconds * load, "d1"),
+                from_ref(group),
+                Ok(outcome(seconds * load, "d1")),
             ));
         }
     }
@@ -68,14 +69,14 @@ fn samples(group: &Group, blocks: u32) -> Vec<Sample> {
 #[test]
 fn load_that_hits_a_whole_block_does_not_touch_the_ratios() {
     let group = group();
-    let summary = Summary::new(host(), &[group.clone()], &samples(&group, 6), 1);
+    let summary = Summary::new(host(), from_ref(&group), &samples(&group, 6), 1);
     let rows = &summary.groups[0].rows;
     let found: Vec<_> = rows.iter().map(|row| (row.spec.encoder.as_str(), row.verdict)).collect();
     assert_eq!(found, [("tsm1", None), ("fast", Some(Verdict::Faster)), ("slow", Some(Verdict::Slower))]);
     let ratio = rows[1].ratio.expect("six blocks");
     assert!((ratio.mid - 2.01).abs() < 0.01 && ratio.high - ratio.low < 0.01, "{ratio:?}");
-    assert!(all_decided(&[group.clone()], &samples(&group, 6), 1));
-    assert!(!all_decided(&[group.clone()], &samples(&group, 2), 1));
+    assert!(all_decided(from_ref(&group), &samples(&group, 6), 1));
+    assert!(!all_decided(from_ref(&group), &samples(&group, 2), 1));
     assert_eq!(summary.slower_than(0.95).len(), 1);
     assert!(summary.broken().is_empty());
 }
@@ -85,7 +86,7 @@ fn other_values_and_failures_are_told() {
     let group = group();
     let mut samples = samples(&group, 5);
     samples[2].outcome.as_mut().expect("ran").digest = Some("d2".into());
-    samples.push(Sample::new(5, (0, 2, false), std::slice::from_ref(&group), Err("exit status: 101".into())));
+    samples.push(Sample::new(5, (0, 2, false), from_ref(&group), Err("exit status: 101".into())));
     let broken = Summary::new(host(), &[group], &samples, 1).broken();
     assert_eq!(broken.len(), 2, "{broken:?}");
     assert!(broken[0].contains("other values") && broken[1].contains("101"));
@@ -95,7 +96,7 @@ fn other_values_and_failures_are_told() {
 fn a_summary_reads_back_and_is_its_own_baseline() {
     let group = group();
     let dir = tempfile::tempdir().expect("a directory");
-    let mut summary = Summary::new(host(), &[group.clone()], &samples(&group, 6), 1);
+    let mut summary = Summary::new(host(), from_ref(&group), &samples(&group, 6), 1);
     summary.write(dir.path()).expect("writes");
     let earlier = Summary::read(&dir.path().join("summary.json")).expect("reads");
     summary.compare(&earlier).expect("one machine");
@@ -107,7 +108,7 @@ fn a_summary_reads_back_and_is_its_own_baseline() {
 #[test]
 fn every_form_has_every_row() {
     let group = group();
-    let summary = Summary::new(host(), &[group.clone()], &samples(&group, 6), 1);
+    let summary = Summary::new(host(), from_ref(&group), &samples(&group, 6), 1);
     let page = html::page(&summary);
     for text in [summary.table(), page.clone()] {
         for name in
