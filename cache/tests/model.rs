@@ -205,10 +205,12 @@ impl Model {
     fn delete(&mut self, key: Key, range: TimeRange) {
         let Some(points) = self.live.points.get_mut(&key) else { return };
         let bytes = &mut self.live.bytes;
-        points.retain(|_, (time, cell)| {
-            let inside = range.contains(*time);
-            *bytes -= if inside { cell.bytes() } else { 0 };
-            !inside
+        // A delete takes the older ones of equal times along.
+        let newest: BTreeMap<i64, _> = points.iter().map(|(at, (time, _))| (*time, *at)).collect();
+        points.retain(|at, (time, cell)| {
+            let gone = range.contains(*time) || newest[time] != *at;
+            *bytes -= if gone { cell.bytes() } else { 0 };
+            !gone
         });
         if points.is_empty() {
             self.live.points.remove(&key);
