@@ -19,8 +19,8 @@ use tsmith_codecs::{Column, ColumnRef, FieldType, Position, StringColumn, TimeRa
 /// Points of a full chunk. A column never moves a full chunk to grow.
 const CHUNK_POINTS: usize = 1024;
 
-/// A column of this many full chunks allocates the next one whole: the slack is small by then.
-const STEADY_CHUNKS: usize = 8;
+/// The tail after so many full chunks is allocated whole, after fewer in proportion: a quarter of a column may be slack.
+const STEADY_CHUNKS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Point {
@@ -222,7 +222,7 @@ impl HotColumn {
         let tail = &mut self.tail;
         match points.values() {
             ValuesRef::Float(v) => {
-                tail.extend(times.zip(v).map(|(&time, v)| Point { time, bits: v.to_bits() }))
+                tail.extend(times.zip(v).map(|(&time, v)| Point { time, bits: v.to_bits() }));
             }
             ValuesRef::Integer(v) => {
                 tail.extend(times.zip(v).map(|(&time, v)| Point { time, bits: v.cast_unsigned() }));
@@ -248,8 +248,8 @@ impl HotColumn {
         while !points.is_empty() {
             if self.tail.len() == CHUNK_POINTS {
                 let full = &mut self.rare.get_or_insert_default().full;
-                let steady = full.len() + 1 >= STEADY_CHUNKS;
-                let next = Vec::with_capacity(if steady { CHUNK_POINTS } else { 0 });
+                let room = (full.len() + 1).min(STEADY_CHUNKS) * (CHUNK_POINTS / STEADY_CHUNKS);
+                let next = Vec::with_capacity(room);
                 full.push(std::mem::replace(&mut self.tail, next));
             }
             let fit = points.len().min(CHUNK_POINTS - self.tail.len());
@@ -372,12 +372,14 @@ impl Races {
     }
 }
 
-/// The capacity for `len` points: four steps to a doubling, so that a tenth is slack on average.
+/// The capacity for `len` points: four steps to a doubling, so that a tenth is slack on average; fewer below 32 points,
+/// where allocations cost more than the slack.
 fn step(len: usize) -> usize {
-    if len <= 4 {
-        return 4;
-    }
-    let unit = (1usize << (usize::BITS - (len - 1).leading_zeros()).saturating_sub(3)).max(2);
+    let unit = match len {
+        0..=16 => 4,
+        17..=64 => 8,
+        _ => 1 << (usize::BITS - (len - 1).leading_zeros() - 3),
+    };
     len.next_multiple_of(unit).min(CHUNK_POINTS)
 }
 
@@ -390,7 +392,7 @@ mod tests {
     fn capacities_hold_their_points_and_grow_in_small_steps() {
         for len in 1..=CHUNK_POINTS {
             let capacity = step(len);
-            assert!(capacity >= len && (len < 16 || capacity <= len + len / 3), "{len} {capacity}");
+            assert!(capacity >= len && capacity < len + 4.max(len / 2), "{len} {capacity}");
         }
     }
 
