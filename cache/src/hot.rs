@@ -144,6 +144,9 @@ impl HotColumn {
         if let Some(rare) = &mut self.rare {
             if self.waiting == 0 {
                 rare.races = None;
+                if rare.full.is_empty() && rare.text.is_empty() {
+                    self.rare = None;
+                }
             } else if let Some(races) = &mut rare.races {
                 races.settle(generation);
             }
@@ -171,20 +174,36 @@ impl HotColumn {
         races.runs.insert(place, Run { at, start });
         let later = self.split_off(start);
         self.append(points);
-        if let Some(later) = later {
-            self.append(later.as_ref());
-        }
+        later.iter().for_each(|later| self.append(later.as_ref()));
     }
 
-    /// Removes all points from `start` on and gives them.
+    /// Removes all points from `start` on and gives them. What stands before is not touched: the cost is that of the
+    /// points moved, however long the column is.
     fn split_off(&mut self, start: usize) -> Option<Column> {
         let len = self.len();
         if start == len {
             return None;
         }
-        let (earlier, later) = (self.column_of(0..start), self.column_of(start..len));
-        self.refill(earlier.as_ref());
+        let later = self.column_of(start..len);
+        let text_end = self.text_end(start);
+        if let Some(rare) = &mut self.rare {
+            rare.text.truncate(text_end);
+            // A tail is empty only in an empty column.
+            let chunk = start.saturating_sub(1) / CHUNK_POINTS;
+            if let Some(tail) = rare.full.drain(chunk.min(rare.full.len())..).next() {
+                self.tail = tail;
+            }
+        }
+        self.tail.truncate(start - self.full().len() * CHUNK_POINTS);
         Some(later)
+    }
+
+    /// Where the text of the first `len` points ends.
+    fn text_end(&self, len: usize) -> usize {
+        let Some(last) = len.checked_sub(1).filter(|_| self.field_type == FieldType::String) else {
+            return 0;
+        };
+        self.slices(last..len).flatten().next().map_or(0, |point| point.bits as usize)
     }
 
     /// Replaces all points.
@@ -386,13 +405,44 @@ fn step(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tsmith_codecs::ValuesRef;
+    use tsmith_codecs::Value;
 
     #[test]
     fn capacities_hold_their_points_and_grow_in_small_steps() {
         for len in 1..=CHUNK_POINTS {
             let capacity = step(len);
             assert!(capacity >= len && capacity < len + 4.max(len / 2), "{len} {capacity}");
+        }
+    }
+
+    #[test]
+    fn splitting_at_every_place_gives_both_parts() {
+        for field_type in [FieldType::Integer, FieldType::String] {
+            let mut all = Column::new(field_type);
+            for n in 0..3 * CHUNK_POINTS as i64 {
+                let text = n.to_string();
+                let value = match field_type {
+                    FieldType::String => Value::String(text.as_bytes()),
+                    _ => Value::Integer(n),
+                };
+                assert!(all.push(n, value));
+            }
+            for len in [0, 1, 1023, 1024, 1025, 2047, 2048, 2049, 3072] {
+                for start in [0, 1, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 3071, 3072]
+                    .into_iter()
+                    .filter(|&s| s <= len)
+                {
+                    let mut column = HotColumn::new(0, field_type);
+                    column.append(all.as_ref().slice(0..len));
+                    let later = column.split_off(start);
+                    assert_eq!(later.as_ref().map_or(0, Column::len), len - start);
+                    assert!(later.is_none_or(|later| later.as_ref() == all.as_ref().slice(start..len)));
+                    assert_eq!((column.len(), column.is_empty()), (start, start == 0), "{start} of {len}");
+                    // What is added goes on where the cut was.
+                    column.append(all.as_ref().slice(start..3072));
+                    column.with(|joined| assert_eq!(joined, all.as_ref(), "{start} of {len}"));
+                }
+            }
         }
     }
 
