@@ -117,9 +117,17 @@ pub struct Batch<'a> {
     columns: Vec<BatchColumn<'a>>,
     own: Vec<u8>,
     arenas: Arenas,
+    unique_keys: bool,
+    /// The emptied builder it came from, for the next batch.
+    builder: Option<Box<BatchBuilder<'a>>>,
 }
 
-impl<'a> Batch<'a> {
+impl Batch<'_> {
+    /// Whether it is known that no key has two columns. True of every batch of a [`BatchBuilder`].
+    pub fn has_unique_keys(&self) -> bool {
+        self.unique_keys
+    }
+
     /// How many values, in all columns.
     pub fn value_count(&self) -> usize {
         self.arenas.times.len()
@@ -170,9 +178,25 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// An empty builder that reuses the buffers of this batch.
+    /// An empty builder that reuses the buffers of this batch and of the builder it came from.
     pub fn recycle<'b>(self) -> BatchBuilder<'b> {
         BatchBuilder::reusing(self)
+    }
+
+    /// An empty batch that keeps the buffers, under a lifetime of any length: to lay by until the next write.
+    #[must_use]
+    pub fn cleared<'b>(mut self) -> Batch<'b> {
+        self.own.clear();
+        self.arenas.clear();
+        let builder = self.builder.map(|builder| Box::new(builder.cleared()));
+        Batch {
+            series: emptied(self.series),
+            columns: emptied(self.columns),
+            own: self.own,
+            arenas: self.arenas,
+            unique_keys: false,
+            builder,
+        }
     }
 
     fn column_data(&self, column: &BatchColumn<'_>) -> ColumnRef<'_> {
@@ -187,18 +211,6 @@ impl<'a> Batch<'a> {
         };
         let times = &arenas.times[column.time..column.time + column.len];
         ColumnRef::new(times, values).expect("both slices were cut to one length")
-    }
-
-    /// Buffers without content, for lifetimes of any length.
-    fn emptied<'b>(mut self) -> Batch<'b> {
-        self.own.clear();
-        self.arenas.clear();
-        Batch {
-            series: emptied(self.series),
-            columns: emptied(self.columns),
-            own: self.own,
-            arenas: self.arenas,
-        }
     }
 }
 

@@ -2,18 +2,60 @@
 //!
 //! A [`BlockEncoder`] turns one column, times and values, into one block of bytes and back. The `tsm1` encoder writes
 //! the blocks of InfluxDB 1.x to the byte; the others are there to be compared with it. No input or output, no threads
-//! and no clock here: those belong to the layers above.
+//! and no clock here: those belong to the layers above. Nor are there checksums or compression across blocks.
+//!
+//! ```text
+//!            ┌───────────┬──────────────────────┬────────────┬─────────────────┐
+//! tsm1       │ type <1B> │ times bytes <varint> │ timestamps │ values          │   the first byte is 0 to 4
+//!            └───────────┴──────────────────────┴────────────┴─────────────────┘
+//!            ┌───────────┬───────────┬────────────────┬────────────────────────┐
+//! all others │ tag <1B>  │ type <1B> │ count <varint> │ times and values       │   the first byte is 16 or more
+//!            └───────────┴───────────┴────────────────┴────────────────────────┘
+//! ```
+//!
+//! ```
+//! use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, Tsm1, Value};
+//!
+//! let mut column = Column::new(FieldType::Float);
+//! for (time, value) in [(10, 21.5), (20, 21.5), (30, 22.0)] {
+//!     assert!(column.push(time, Value::Float(value)));
+//! }
+//! let mut block = Vec::new();
+//! Tsm1::default().encode(column.as_ref(), &mut block)?;
+//!
+//! let mut back = Column::new(FieldType::Float);
+//! AnyDecoder::new().decode(&block, BLOCK_VALUES_MAX, &mut back)?;
+//! assert_eq!(back, column);
+//! # Ok::<(), tsmith_codecs::Error>(())
+//! ```
+//!
+//! Another encoder is one file, which implements the trait, and one line in the list at the end of this one.
 
+pub mod influx;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+mod any;
 mod batch;
 mod column;
 mod error;
 mod model;
+mod raw;
 mod registry;
+mod snappy;
+mod varint;
+mod zstd;
 
+pub use any::{AnyDecoder, decode_any};
 pub use batch::{Batch, BatchBuilder, BatchField, BatchSeries, FieldSlot, RunBuilder, TypeConflict};
 pub use column::{Column, ColumnRef, FieldType, StringColumn, StringsRef, Value, Values, ValuesRef};
 pub use error::{Error, ErrorKind, Result};
 pub use model::{FieldKey, KEY_BYTES_MAX, KEY_SEPARATOR, Position, SeriesKey, TimeRange, Timestamp};
+pub use raw::Raw;
+pub use snappy::Snappy;
+pub use zstd::Zstd;
+
+pub use influx::{Tsm1, Tsm1Batch};
 
 /// Most values a block may claim, unless the caller of [`BlockEncoder::decode`] says otherwise.
 pub const BLOCK_VALUES_MAX: usize = 65_536;
@@ -40,4 +82,89 @@ pub trait BlockEncoder: Default + Send + 'static {
     /// than `limit` values and the strings that fit into the block. A block cut short is an error. After an error
     /// `out` is empty.
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()>;
+
+    /// The type and the number of the points of `block`, as it claims them.
+    ///
+    /// Law: they are those of the column that [`BlockEncoder::decode`] gives, if it gives one. Encoders that can tell
+    /// without decoding the values say so by a method of their own; this one decodes them.
+    fn count(&mut self, block: &[u8]) -> Result<(FieldType, u64)> {
+        let mut column = Column::new(FieldType::Float);
+        self.decode(block, BLOCK_VALUES_MAX, &mut column)?;
+        Ok((column.field_type(), column.len() as u64))
+    }
+}
+
+registry! {
+    /// Every encoder by name, with what it is.
+    pub trait BlockEncoder => with_encoder, EncoderVisitor, ENCODERS, suite = encoder_suite;
+    "tsm1" => Tsm1: "InfluxDB 1.x blocks to the byte: Gorilla floats, simple8b integers and times, snappy strings",
+        also influx_suite;
+    "raw" => Raw: "times and values as they are: the floor", also exact_suite;
+    "snappy" => Snappy: "raw columns through snappy", also exact_suite;
+    "zstd" => Zstd: "raw columns through zstd level 3", also exact_suite;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Tags;
+
+    impl EncoderVisitor for Tags {
+        type Out = &'static [u8];
+        fn visit<E: BlockEncoder>(self) -> Self::Out {
+            E::TAGS
+        }
+    }
+
+    /// Law: a first byte has one owner among the registered encoders, so that any file can be read without being told
+    /// who wrote it.
+    #[test]
+    fn tags_are_disjoint() {
+        let mut owners = [None; 256];
+        for (name, _) in ENCODERS {
+            let tags = with_encoder(name, Tags).expect("is in the list");
+            assert!(!tags.is_empty(), "{name} owns no first byte");
+            for &tag in tags {
+                assert_eq!(owners[usize::from(tag)].replace(name), None, "{tag:#04x} of {name} has an owner");
+            }
+        }
+        assert!(with_encoder("no such encoder", Tags).is_none());
+    }
+
+    #[test]
+    fn one_decoder_reads_the_blocks_of_all() {
+        struct Block<'c>(ColumnRef<'c>);
+        impl EncoderVisitor for Block<'_> {
+            type Out = Vec<u8>;
+            fn visit<E: BlockEncoder>(self) -> Vec<u8> {
+                let mut out = Vec::new();
+                E::default().encode(self.0, &mut out).expect("no NaN");
+                out
+            }
+        }
+        let (mut decoder, mut back) = (AnyDecoder::new(), Column::new(FieldType::Float));
+        for column in testing::shapes::short().iter().filter(|column| !column.is_empty()) {
+            for (name, _) in ENCODERS {
+                if column.field_type() == FieldType::Float && *name == "tsm1" {
+                    continue;
+                }
+                let block = with_encoder(name, Block(column.as_ref())).expect("is in the list");
+                decoder.decode(&block, BLOCK_VALUES_MAX, &mut back).expect("decodes");
+                assert!(back == *column, "{name}");
+                assert_eq!(decoder.count(&block), Ok((column.field_type(), column.len() as u64)));
+            }
+        }
+        for block in [&[][..], &[0xee, 1]] {
+            decoder.decode(block, BLOCK_VALUES_MAX, &mut back).expect_err("belongs to nobody");
+            assert!(back.is_empty());
+        }
+    }
+
+    /// The form of later compactions keeps every law of the one it shares its blocks with, but for equal bytes.
+    mod batch_form {
+        use crate::Tsm1Batch;
+        crate::encoder_suite!(Tsm1Batch);
+        crate::laws!(Tsm1Batch; influx_tags nan_is_refused_by_its_place the_naive_decoder_agrees);
+    }
 }

@@ -1,1 +1,184 @@
-//! Under construction.
+//! Write-ahead logs of a time-series engine: records on stable storage.
+//!
+//! A [`Log`] orders records, makes them durable, and gives them back, oldest first, when it is opened again. What a
+//! record means is not its business: the payload is opaque. [`entry`] has the payloads of InfluxDB 1.x.
+//!
+//! ```text
+//! append ──► snappy, outside the lock ──► pending group ─┐ position drawn
+//! append ──► snappy ─────────────────────────────────────┤ one write, one fdatasync for all of it
+//! sync   ──► the first waiter leads, the others follow ◄──┘ while the next group forms
+//! ```
+//!
+//! [`FileLog`] writes the segments of InfluxDB 1.x, [`MmapLog`] the same bytes through a file map, [`NullLog`]
+//! nothing at all. Every access to files goes through [`fs`], where [`fs::SimFs`] can lose what was not synced.
+//!
+//! Deliberately not here: what a batch is (codecs), what readers see (cache), when a segment may go (engine).
+//!
+//! ```
+//! use tsmith_wal::fs::OsFs;
+//! use tsmith_wal::{FileLog, Log, LogOptions, Record};
+//! # let scratch = tempfile::tempdir()?;
+//! # let dir = scratch.path();
+//! let (log, _) = FileLog::open(OsFs, dir, LogOptions::default(), |_, _| Ok(()))?;
+//! let at = log.append(Record::write(b"a payload"))?;
+//! let _durable = log.sync(at)?; // from here on it survives a power cut
+//! log.close()?;
+//!
+//! let mut seen = Vec::new();
+//! let (_log, recovery) = FileLog::open(OsFs, dir, LogOptions::default(), |_, record| {
+//!     seen.push(record.payload.to_vec());
+//!     Ok(())
+//! })?;
+//! assert_eq!(seen, [b"a payload"]);
+//! assert!(recovery.torn.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod entry;
+mod error;
+mod file;
+pub mod fs;
+mod group;
+mod mmap;
+mod null;
+mod options;
+mod recover;
+pub mod segment;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+use std::path::Path;
+
+pub use error::{Advice, Error, ErrorKind, Result};
+pub use file::FileLog;
+pub use mmap::MmapLog;
+pub use null::NullLog;
+pub use options::{Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
+pub use recover::{Recovery, Torn, replay_only, replay_segment};
+pub use tsmith_codecs::Position;
+
+use fs::Fs;
+
+/// Largest payload of a record, before compression.
+pub const ENTRY_BYTES_MAX: usize = 64 << 20;
+
+/// What a record does; the byte that stands for it in InfluxDB's segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RecordKind {
+    /// Values of fields.
+    Write,
+    /// Deletes keys whole.
+    Delete,
+    /// Deletes a range of times from keys.
+    DeleteRange,
+}
+
+impl RecordKind {
+    /// Every kind, in the order of their bytes.
+    pub const ALL: [Self; 3] = [Self::Write, Self::Delete, Self::DeleteRange];
+
+    /// Its byte on disk.
+    pub fn tag(self) -> u8 {
+        match self {
+            Self::Write => 1,
+            Self::Delete => 2,
+            Self::DeleteRange => 3,
+        }
+    }
+
+    /// The kind of this byte.
+    pub fn from_tag(tag: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.tag() == tag)
+    }
+}
+
+/// One record, as it goes into a log and comes out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// What it does.
+    pub kind: RecordKind,
+    /// Its content, not compressed; opaque to the log.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// A write.
+    pub fn write(payload: &'a [u8]) -> Self {
+        Self { kind: RecordKind::Write, payload }
+    }
+
+    /// A deletion of a range of times.
+    pub fn delete_range(payload: &'a [u8]) -> Self {
+        Self { kind: RecordKind::DeleteRange, payload }
+    }
+}
+
+/// The receipt of [`Log::sync`]: all up to this position is as safe as the log's [`Durability`] promises. Only a log
+/// of this crate's making, or one built with [`Durable::promise`], can give it.
+#[must_use = "an unused receipt means that nobody depends on the record being durable"]
+#[derive(Debug)]
+pub struct Durable {
+    at: Position,
+}
+
+impl Durable {
+    /// For implementers of [`Log`] only: states that all up to `at` is durable.
+    pub fn promise(at: Position) -> Self {
+        Self { at }
+    }
+
+    /// Up to where.
+    pub fn at(&self) -> Position {
+        self.at
+    }
+}
+
+/// An append-only sequence of records on stable storage.
+///
+/// Shared by reference between threads. Overlap comes from the two steps: many threads `append`, and one `sync`
+/// serves all of them.
+pub trait Log: Send + Sync + Sized + 'static {
+    /// The file system it lives on. The engine puts its own files there too, so that one parameter simulates all.
+    type Fs: Fs;
+
+    /// Opens or creates `dir` and gives every intact record to `replay`, oldest first.
+    ///
+    /// A torn tail is cut off and reported in the [`Recovery`]; damage before the tail is an error. Law: after an
+    /// error, be it of `replay` ([`Error::refused`]), no record on disk was changed. A directory has one owner: a
+    /// second `open`, in this process or another, fails with [`ErrorKind::InUse`].
+    fn open(
+        fs: Self::Fs,
+        dir: &Path,
+        options: LogOptions,
+        replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+    ) -> Result<(Self, Recovery)>;
+
+    /// Orders the record. Not durable on return. Law: positions strictly increase.
+    fn append(&self, record: Record<'_>) -> Result<Position>;
+
+    /// Blocks until all up to `at` is as durable as the options of the log promise.
+    ///
+    /// Law: after a failed write or sync no record is confirmed ever again, until the log is reopened; a full disk is
+    /// the exception ([`ErrorKind::Full`]): the records of that group are gone, later ones may succeed.
+    fn sync(&self, at: Position) -> Result<Durable>;
+
+    /// Makes all of it durable and ends the segment. Gives the position where the next one begins: every record so
+    /// far is below it, every later one above.
+    fn cut(&self) -> Result<Position>;
+
+    /// Forgets whole segments below `before`, oldest first. May keep more than asked, never less; a crash leaves the
+    /// newer ones.
+    fn truncate_front(&self, before: Position) -> Result<()>;
+
+    /// Makes everything durable, cuts the open segment to its length and ends the log: what is asked of it afterwards
+    /// fails with [`ErrorKind::Closed`]. A log that is dropped does its best, silently.
+    fn close(&self) -> Result<()>;
+}
+
+tsmith_codecs::registry! {
+    /// Every log, by name.
+    pub trait Log => with_log, LogVisitor, LOGS, suite = log_suite;
+    "file" => FileLog: "InfluxDB 1.x segments, one fdatasync for many writers", also durable_suite;
+    "mmap" => MmapLog: "the same segments through a preallocated map, msync", also durable_suite;
+    "null" => NullLog: "acknowledges and forgets: the floor";
+}

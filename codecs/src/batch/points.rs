@@ -48,7 +48,7 @@ struct Cell {
 pub enum FieldSlot {
     /// Its series has the column already.
     Known,
-    /// The first value of a new column.
+    /// The value is the first of its column in this batch.
     New,
 }
 
@@ -90,6 +90,10 @@ pub struct BatchBuilder<'a> {
     /// The series of the present point, and the column its next field is expected in.
     current: u32,
     expected: u32,
+    /// Where the next time and value of each column go, while the batch is laid out.
+    places: Vec<(usize, usize)>,
+    /// Strings by their place in the batch, as places of arrival.
+    string_order: Vec<u64>,
     /// Emptied buffers of an earlier batch.
     spare: Batch<'a>,
 }
@@ -100,12 +104,14 @@ impl<'a> BatchBuilder<'a> {
         Self::default()
     }
 
-    pub(super) fn reusing<'old>(batch: Batch<'old>) -> Self {
-        Self { spare: batch.emptied(), ..Self::default() }
+    pub(super) fn reusing(mut batch: Batch<'_>) -> Self {
+        let builder = batch.builder.take().unwrap_or_default();
+        Self { spare: batch.cleared(), ..builder.cleared() }
     }
 
-    /// Removes every point, and keeps all buffers, under another lifetime.
-    pub fn recycle<'b>(mut self) -> BatchBuilder<'b> {
+    /// An empty builder that keeps the buffers, under a lifetime of any length.
+    #[must_use]
+    pub fn cleared<'b>(mut self) -> BatchBuilder<'b> {
         self.own.clear();
         self.by_key.clear();
         self.by_field.clear();
@@ -123,7 +129,9 @@ impl<'a> BatchBuilder<'a> {
             points: self.points,
             current: 0,
             expected: NONE,
-            spare: self.spare.emptied(),
+            places: self.places,
+            string_order: self.string_order,
+            spare: self.spare.cleared(),
         }
     }
 
@@ -135,6 +143,17 @@ impl<'a> BatchBuilder<'a> {
     /// How many points were committed.
     pub fn point_count(&self) -> usize {
         self.points.len()
+    }
+
+    /// Begins a point of the series `key` if an earlier point was of that series; false, and nothing done, else.
+    pub fn begin_known(&mut self, key: &[u8]) -> bool {
+        let hash = SeriesKey(key).hash64();
+        let (series, own) = (&self.series, &self.own);
+        let is = |&at: &u32| series[at as usize].hash == hash && series[at as usize].key.get(own) == key;
+        let Some(&at) = self.by_key.find(hash, is) else { return false };
+        self.current = at;
+        self.expected = self.series[at as usize].first;
+        true
     }
 
     /// Begins a point of the series `key`: measurement and sorted tags, escapes kept.
@@ -162,10 +181,30 @@ impl<'a> BatchBuilder<'a> {
     /// # Errors
     /// The column of this series and field has another type; the caller then aborts the point.
     pub fn field(&mut self, name: Cow<'a, [u8]>, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
-        let (at, slot) = match self.find(&name) {
-            Some(at) => (at, FieldSlot::Known),
-            None => (self.add_column(name, value.field_type()), FieldSlot::New),
-        };
+        let at = self.find(&name).unwrap_or_else(|| self.add_column(name, value.field_type()));
+        self.push(at, value)
+    }
+
+    /// The field that followed the last one in the series' earlier points: the likely next one.
+    pub fn expected_field(&self) -> Option<&[u8]> {
+        let column = self.columns.get(self.expected as usize)?;
+        Some(column.field.get(&self.own))
+    }
+
+    /// Adds one value to the column [`BatchBuilder::expected_field`] tells of.
+    ///
+    /// # Errors
+    /// As for [`BatchBuilder::field`].
+    ///
+    /// # Panics
+    /// When no field is expected.
+    #[inline]
+    pub fn field_as_expected(&mut self, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
+        self.push(self.expected, value)
+    }
+
+    #[inline]
+    fn push(&mut self, at: u32, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
         let column = &mut self.columns[at as usize];
         if column.field_type != value.field_type() {
             if column.len > 0 {
@@ -173,6 +212,7 @@ impl<'a> BatchBuilder<'a> {
             }
             column.field_type = value.field_type();
         }
+        let slot = if column.len == 0 { FieldSlot::New } else { FieldSlot::Known };
         column.len += 1;
         self.expected = column.next;
         let bits = match value {
@@ -207,11 +247,12 @@ impl<'a> BatchBuilder<'a> {
     pub fn finish(mut self) -> Batch<'a> {
         self.abort();
         let mut batch = std::mem::take(&mut self.spare);
-        let mut places = self.lay_out(&mut batch);
-        let mut string_order = vec![0; if self.strings.is_empty() { 0 } else { self.cells.len() }];
-        self.scatter(&mut batch, &mut places, &mut string_order);
-        self.place_strings(&mut batch, &string_order);
-        batch.own = self.own;
+        self.lay_out(&mut batch);
+        self.scatter(&mut batch);
+        self.place_strings(&mut batch);
+        batch.own = std::mem::take(&mut self.own);
+        batch.unique_keys = true;
+        batch.builder = Some(Box::new(self.cleared()));
         batch
     }
 
@@ -268,9 +309,10 @@ impl<'a> BatchBuilder<'a> {
         self.by_field.insert_unique(hash(&at), at, hash);
     }
 
-    /// Fills the series and columns of `batch`; gives, for each column, where its first time and value go.
-    fn lay_out(&self, batch: &mut Batch<'a>) -> Vec<(usize, usize)> {
-        let mut places = vec![(0, 0); self.columns.len()];
+    /// Fills the series and columns of `batch`, and notes where the first time and value of each column go.
+    fn lay_out(&mut self, batch: &mut Batch<'a>) {
+        self.places.clear();
+        self.places.resize(self.columns.len(), (0, 0));
         let (mut time, mut value) = (0, [0usize; FieldType::ALL.len()]);
         for series in &self.series {
             let first = batch.columns.len();
@@ -280,7 +322,7 @@ impl<'a> BatchBuilder<'a> {
                 let len = column.len as usize;
                 if len > 0 {
                     let values = &mut value[column.field_type as usize];
-                    places[at as usize] = (time, *values);
+                    self.places[at as usize] = (time, *values);
                     let (field, field_type) = (column.field, column.field_type);
                     batch.columns.push(BatchColumn { field, field_type, time, value: *values, len });
                     time += len;
@@ -299,22 +341,23 @@ impl<'a> BatchBuilder<'a> {
         arenas.integers.resize(value[FieldType::Integer as usize], 0);
         arenas.unsigneds.resize(value[FieldType::Unsigned as usize], 0);
         arenas.booleans.resize(value[FieldType::Boolean as usize], false);
-        places
+        self.string_order.clear();
+        self.string_order.resize(value[FieldType::String as usize], 0);
     }
 
-    fn scatter(&self, batch: &mut Batch<'a>, places: &mut [(usize, usize)], string_order: &mut [u64]) {
+    fn scatter(&mut self, batch: &mut Batch<'a>) {
         let arenas = &mut batch.arenas;
         let mut from = 0;
         for &(time, to) in &self.points {
             for cell in &self.cells[from..to] {
-                let (time_at, value_at) = &mut places[cell.column as usize];
+                let (time_at, value_at) = &mut self.places[cell.column as usize];
                 arenas.times[*time_at] = time;
                 match self.columns[cell.column as usize].field_type {
                     FieldType::Float => arenas.floats[*value_at] = f64::from_bits(cell.bits),
                     FieldType::Integer => arenas.integers[*value_at] = cell.bits.cast_signed(),
                     FieldType::Unsigned => arenas.unsigneds[*value_at] = cell.bits,
                     FieldType::Boolean => arenas.booleans[*value_at] = cell.bits != 0,
-                    FieldType::String => string_order[*value_at] = cell.bits,
+                    FieldType::String => self.string_order[*value_at] = cell.bits,
                 }
                 *time_at += 1;
                 *value_at += 1;
@@ -323,11 +366,9 @@ impl<'a> BatchBuilder<'a> {
         }
     }
 
-    fn place_strings(&self, batch: &mut Batch<'a>, order: &[u64]) {
+    fn place_strings(&self, batch: &mut Batch<'a>) {
         let arrived = self.strings.as_ref();
-        let string_columns = batch.columns.iter().filter(|c| c.field_type == FieldType::String);
-        let count: usize = string_columns.map(|c| c.len).sum();
-        for &at in &order[..count] {
+        for &at in &self.string_order {
             batch.arenas.strings.push(arrived.get(at as usize));
         }
     }

@@ -31,7 +31,7 @@ impl<'a> RunBuilder<'a> {
 
     /// An empty builder that reuses the buffers of `batch`.
     pub fn reusing(batch: Batch<'_>) -> Self {
-        Self { batch: batch.emptied() }
+        Self { batch: batch.cleared() }
     }
 
     /// Begins the next column.

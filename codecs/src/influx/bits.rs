@@ -1,0 +1,122 @@
+//! Bits in big-endian order, 64 at a time.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+/// Appends bits to a vector.
+#[derive(Debug)]
+pub(super) struct BitWriter<'a> {
+    out: &'a mut Vec<u8>,
+    /// The bits not written yet, the first one at the top; below them zeros.
+    pending: u64,
+    /// How many bits of `pending` are free: 1 to 64.
+    free: u32,
+}
+
+impl<'a> BitWriter<'a> {
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, pending: 0, free: 64 }
+    }
+
+    /// Appends the low `count` bits of `bits`, 1 to 64; those above must be zero.
+    #[inline]
+    pub(super) fn put(&mut self, bits: u64, count: u32) {
+        if count < self.free {
+            self.free -= count;
+            self.pending |= bits << self.free;
+        } else {
+            let over = count - self.free;
+            self.out.extend_from_slice(&(self.pending | bits >> over).to_be_bytes());
+            self.free = 64 - over;
+            // In two steps, because a word that came out even leaves a shift by 64.
+            self.pending = bits << (self.free - 1) << 1;
+        }
+    }
+
+    /// Writes what is pending, with zeros up to a whole byte.
+    pub(super) fn finish(self) {
+        let bytes = (64 - self.free).div_ceil(8) as usize;
+        self.out.extend(self.pending.to_be_bytes().iter().take(bytes));
+    }
+}
+
+/// Reads bits at any place. Beyond the end there are zeros: whoever reads compares the place with the length in the end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BitReader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> BitReader<'a> {
+    /// The bits that a load of eight bytes gives at least, wherever in its first byte they begin.
+    pub(super) const PEEK_BITS: usize = 57;
+
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// How many bits from `at` on are sure to be zeros: up to the first one, and at most [`BitReader::PEEK_BITS`].
+    #[inline]
+    pub(super) fn zeros(self, at: usize) -> usize {
+        (self.peek(at).leading_zeros() as usize).min(Self::PEEK_BITS)
+    }
+
+    /// The bits from `at` on, the first one at the top. Only the first [`BitReader::PEEK_BITS`] are sure to be there,
+    /// after them there may be zeros instead.
+    #[inline]
+    pub(super) fn peek(self, at: usize) -> u64 {
+        self.whole_peek(at).unwrap_or_else(|| self.tail(at / 8) << (at % 8))
+    }
+
+    /// The 64 bits from `at` on.
+    #[inline]
+    pub(super) fn peek_64(self, at: usize) -> u64 {
+        let next = || self.tail(at / 8 + 8) >> 8 >> (56 - at % 8);
+        self.whole_64(at).unwrap_or_else(|| self.tail(at / 8) << (at % 8) | next())
+    }
+
+    /// [`BitReader::peek`] as long as eight bytes are there.
+    #[inline]
+    pub(super) fn whole_peek(self, at: usize) -> Option<u64> {
+        let bytes = self.bytes.get(at / 8..at / 8 + 8)?;
+        bytes.first_chunk().map(|word| u64::from_be_bytes(*word) << (at % 8))
+    }
+
+    /// [`BitReader::peek_64`] as long as nine bytes are there.
+    #[inline]
+    pub(super) fn whole_64(self, at: usize) -> Option<u64> {
+        let bytes = self.bytes.get(at / 8..at / 8 + 9)?;
+        let (word, next) = (bytes.first_chunk()?, bytes.last()?);
+        Some(u64::from_be_bytes(*word) << (at % 8) | u64::from(*next) >> (8 - at % 8))
+    }
+
+    #[cold]
+    fn tail(self, byte: usize) -> u64 {
+        let tail = self.bytes.get(byte..).unwrap_or_default();
+        tail.iter().zip(0..8).fold(0, |word, (&byte, at)| word | u64::from(byte) << (56 - 8 * at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_come_back_at_every_width_and_place() {
+        for lead in 1..=64 {
+            for width in 1..=64 {
+                let mut out = Vec::new();
+                let mut writer = BitWriter::new(&mut out);
+                let value = 0xa5a5_5a5a_c3c3_9697 >> (64 - width);
+                writer.put(1, lead);
+                writer.put(value, width);
+                writer.put(1, 1);
+                writer.finish();
+                let reader = BitReader::new(&out);
+                assert_eq!(out.len(), (lead + width + 1).div_ceil(8) as usize);
+                assert_eq!(reader.peek_64(0) >> (64 - lead), 1);
+                assert_eq!(reader.peek_64(lead as usize) >> (64 - width), value);
+                assert_eq!(reader.peek((lead + width) as usize) >> 63, 1);
+                assert_eq!(reader.peek(1000), 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Floats: the bits that differ from the value before (the scheme of Facebook's Gorilla, in InfluxDB's variant).
+//!
+//! ```text
+//! ┌─────────┬─────────────┬──────────────────────────────────────────┬─────────┐
+//! │ 10 <1B> │ first <64b> │ one code for each further value, and end │ padding │   most significant bits first
+//! └─────────┴─────────────┴──────────────────────────────────────────┴─────────┘
+//! 0                                       the same value again
+//! 1 0 <bits>                              differing bits, in the window of the code before
+//! 1 1 <leading 5b> <width 6b> <bits>      a new window: zeros above it, and its width; 0 stands for 64
+//! end = the code of the NaN 7ff8000000000001
+//! ```
+//!
+//! So no NaN can be encoded. Two habits of the original decide over its bytes: leading zeros are taken modulo 32, not
+//! cut at 31, and a window is kept as long as the bits fit into it, however loosely. Readers ignore the first byte, as
+//! InfluxDB's do.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+use super::bits::{BitReader, BitWriter};
+use crate::error::{Error, Result};
+
+const HEADER: u8 = 0x10;
+/// Written after the last value.
+const END: u64 = 0x7ff8_0000_0000_0001;
+const LEADING_MASK: u32 = 31;
+/// Values that are written at once for a run.
+const RUN: usize = 16;
+/// Bits of a code before its differing bits.
+const SAME_WINDOW_BITS: usize = 2;
+const NEW_WINDOW_BITS: usize = 13;
+
+/// Appends the payload of `values`.
+///
+/// # Errors
+/// NaN is refused, and nothing is appended.
+pub fn encode(values: &[f64], out: &mut Vec<u8>) -> Result<()> {
+    // No early exit, so that the common case runs in vector registers.
+    if values.iter().fold(false, |nan, value| nan | value.is_nan()) {
+        let index = values.iter().position(|value| value.is_nan()).unwrap_or(0);
+        return Err(Error::unsupported(index, "NaN"));
+    }
+    out.push(HEADER);
+    // The widest code has 77 bits.
+    out.reserve(values.len() * 10 + 32);
+    let mut writer = BitWriter::new(out);
+    let Some((first, rest)) = values.split_first() else {
+        writer.put(END, 64);
+        writer.finish();
+        return Ok(());
+    };
+    let mut before = first.to_bits();
+    writer.put(before, 64);
+    // A window that no bits fit into.
+    let (mut leading, mut trailing) = (64, 64);
+    for bits in rest.iter().map(|value| value.to_bits()).chain([END]) {
+        let differing = bits ^ before;
+        before = bits;
+        if differing == 0 {
+            writer.put(0, 1);
+            continue;
+        }
+        let (zeros_above, zeros_below) =
+            (differing.leading_zeros() & LEADING_MASK, differing.trailing_zeros());
+        if zeros_above >= leading && zeros_below >= trailing {
+            let width = 64 - leading - trailing;
+            let code = differing >> trailing;
+            if width + SAME_WINDOW_BITS as u32 <= 64 {
+                writer.put(0b10 << width | code, width + SAME_WINDOW_BITS as u32);
+            } else {
+                writer.put(0b10, SAME_WINDOW_BITS as u32);
+                writer.put(code, width);
+            }
+        } else {
+            (leading, trailing) = (zeros_above, zeros_below);
+            let width = 64 - leading - trailing;
+            let window = 0b11 << 11 | u64::from(leading) << 6 | u64::from(width % 64);
+            let code = differing >> trailing;
+            if width + NEW_WINDOW_BITS as u32 <= 64 {
+                writer.put(window << width | code, width + NEW_WINDOW_BITS as u32);
+            } else {
+                writer.put(window, NEW_WINDOW_BITS as u32);
+                writer.put(code, width);
+            }
+        }
+    }
+    writer.finish();
+    Ok(())
+}
+
+/// Replaces `out` by the values of the payload, which must be `count`.
+///
+/// # Errors
+/// Whatever is not a whole payload of `count` values. `out` is of no use then.
+pub fn decode(payload: &[u8], count: usize, out: &mut Vec<f64>) -> Result<()> {
+    out.clear();
+    let Some((_, body)) = payload.split_first() else {
+        return match count {
+            0 => Ok(()),
+            _ => Err(Error::corrupt(0, "the encoding of floats")),
+        };
+    };
+    // Each value but the first takes at least one bit.
+    if count > body.len() * 8 {
+        return Err(Error::corrupt(payload.len(), "as many floats as timestamps"));
+    }
+    out.resize(count, 0.0);
+    let end = read(BitReader::new(body), out).map_err(|e| e.shifted(1))?;
+    match (body.len() * 8).checked_sub(end) {
+        None => Err(Error::corrupt(payload.len(), "the end mark of floats")),
+        Some(padding) if padding >= 8 => {
+            Err(Error::corrupt(1 + end / 8, "nothing after the end mark of floats"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Fills `out`; the place after the end mark.
+fn read(bits: BitReader<'_>, mut out: &mut [f64]) -> Result<usize> {
+    let mut at = 64;
+    let mut value = bits.peek_64(0);
+    let mut window = Window::whole();
+    // Each turn begins with a new value, the first one or one that a code has changed; at its end stands a code that
+    // is neither a repetition nor one that the window follows by itself.
+    while value != END {
+        let Some((slot, rest)) = std::mem::take(&mut out).split_first_mut() else { break };
+        *slot = f64::from_bits(value);
+        out = rest;
+        loop {
+            let code_bits = SAME_WINDOW_BITS + window.width;
+            if code_bits <= BitReader::PEEK_BITS {
+                (at, value, out) = window.follow(at, value, out, |at| bits.whole_peek(at));
+            } else if code_bits <= 64 {
+                (at, value, out) = window.follow(at, value, out, |at| bits.whole_64(at));
+            }
+            let run = bits.zeros(at).min(out.len());
+            if run == 0 {
+                break;
+            }
+            out = repeat(value, run, out);
+            at += run;
+        }
+        match bits.peek(at) >> 62 {
+            0b11 => {
+                window =
+                    Window::of(bits.peek(at)).ok_or(Error::corrupt(at / 8, "a window of at most 64 bits"))?;
+                at += NEW_WINDOW_BITS;
+            }
+            0b10 => at += SAME_WINDOW_BITS,
+            _ => return Err(Error::corrupt(at / 8, "the end mark of floats")),
+        }
+        value ^= bits.peek_64(at) >> window.leading & window.mask;
+        at += window.width;
+    }
+    if value == END && out.is_empty() {
+        Ok(at)
+    } else {
+        Err(Error::corrupt(at / 8, "as many floats as timestamps"))
+    }
+}
+
+/// Where the differing bits of a value are.
+struct Window {
+    leading: u32,
+    width: usize,
+    mask: u64,
+}
+
+impl Window {
+    fn whole() -> Self {
+        Self { leading: 0, width: 64, mask: u64::MAX }
+    }
+
+    /// The window that a code begins with.
+    fn of(code: u64) -> Option<Self> {
+        let leading = (code >> 57) as u32 & LEADING_MASK;
+        let width = match (code >> 51) as u32 & 63 {
+            0 => 64,
+            width => width,
+        };
+        let below = 64u32.checked_sub(leading + width)?;
+        Some(Self { leading, width: width as usize, mask: u64::MAX >> (64 - width) << below })
+    }
+
+    /// Reads codes as long as they are in this window and not the end mark: nearly all values of a noisy column.
+    /// `peek` gives the bits at a place, enough for a code of this window; where it has none the reading stops.
+    #[inline]
+    fn follow<'o>(
+        &self,
+        mut at: usize,
+        mut value: u64,
+        mut out: &'o mut [f64],
+        peek: impl Fn(usize) -> Option<u64>,
+    ) -> (usize, u64, &'o mut [f64]) {
+        // One rotation moves the bits from behind the head of the code to where they differ.
+        let turn = (SAME_WINDOW_BITS as u32).wrapping_sub(self.leading);
+        while let Some(code) = peek(at) {
+            let next = value ^ code.rotate_left(turn) & self.mask;
+            if code >> 62 != 0b10 || next == END {
+                break;
+            }
+            let Some((slot, rest)) = std::mem::take(&mut out).split_first_mut() else { break };
+            *slot = f64::from_bits(next);
+            (at, value, out) = (at + SAME_WINDOW_BITS + self.width, next, rest);
+        }
+        (at, value, out)
+    }
+}
+
+/// Writes `value` to the first `run` places; those after them.
+#[inline]
+fn repeat(value: u64, run: usize, out: &mut [f64]) -> &mut [f64] {
+    let value = f64::from_bits(value);
+    if let Some(chunks) = out.get_mut(..run.next_multiple_of(RUN)) {
+        // Whole chunks, and so some places more, which later values overwrite.
+        chunks.as_chunks_mut::<RUN>().0.iter_mut().for_each(|chunk| *chunk = [value; RUN]);
+        out.get_mut(run..).unwrap_or_default()
+    } else {
+        let (repeated, rest) = out.split_at_mut(run);
+        repeated.fill(value);
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(values: &[f64]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(values, &mut out).expect("no NaN");
+        let mut back = Vec::new();
+        decode(&out, values.len(), &mut back).expect("decodes");
+        assert!(back.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits())));
+        out
+    }
+
+    #[test]
+    fn repeated_values_take_a_bit() {
+        let long = vec![42.5; 1000];
+        // Header, first value, 999 bits, and the end mark in a window of its own.
+        assert!((135..=144).contains(&encoded(&long).len()));
+        encoded(&[]);
+        encoded(&[1.0]);
+        encoded(&[0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, 5e-324]);
+    }
+
+    #[test]
+    fn nan_is_refused_by_its_place() {
+        let mut out = vec![1];
+        assert_eq!(encode(&[1.0, f64::NAN], &mut out), Err(Error::unsupported(1, "NaN")));
+        assert_eq!(out, [1]);
+    }
+
+    #[test]
+    fn the_count_decides_over_every_cut() {
+        let out = encoded(&[1.0, 1.0, 1.5, 2.25, 2.25]);
+        let mut back = Vec::new();
+        for count in [0, 1, 4, 6, 100] {
+            assert!(decode(&out, count, &mut back).is_err(), "{count} values");
+        }
+        for len in 0..out.len() {
+            assert!(decode(&out[..len], 5, &mut back).is_err(), "{len} bytes");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! simple8b: as many small numbers in one 64-bit word as fit.
+//!
+//! ```text
+//! ┌───────────────┬─────────────────────────────────────────────┐
+//! │ selector <4b> │ values, the first one in the lowest bits    │   words are big-endian
+//! └───────────────┴─────────────────────────────────────────────┘
+//! selector   0   1   2   3   4   5   6   7   8   9  10  11  12  13  14  15
+//! values   240 120  60  30  20  15  12  10   8   7   6   5   4   3   2   1
+//! bits       0   0   1   2   3   4   5   6   7   8  10  12  15  20  30  60
+//! ```
+//!
+//! Selectors 0 and 1 stand for runs of the value 1. A word takes the first selector that is full; there is no padding,
+//! so that the last values of a stream get smaller words.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+use super::Word;
+use crate::error::{Error, Result};
+
+/// The largest value a word can hold.
+pub const VALUE_MAX: u64 = (1 << 60) - 1;
+
+/// When a run of ones becomes a word of selector 0 or 1. Versions of InfluxDB differ, and so do their bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ones {
+    /// All of the next 240 values, or all that are left, are ones: timestamps in streaming form.
+    Window,
+    /// All values that are left are ones: integers in streaming form.
+    Rest,
+    /// The next 240 or 120 values are ones: the batch form.
+    Prefix,
+}
+
+const WORD_BYTES: usize = 8;
+type Word64 = [u8; WORD_BYTES];
+/// The words that follow those read, or as an error those that did not fit.
+type Unread<'w> = std::result::Result<&'w [Word64], &'w [Word64]>;
+const SELECTOR_SHIFT: u32 = 60;
+const LONG_RUN: usize = 240;
+const SHORT_RUN: usize = 120;
+
+/// Values a word, by selector.
+const COUNTS: [usize; 16] = [240, 120, 60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1];
+/// Bits a value, by selector.
+const WIDTHS: [u32; 16] = [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 60];
+/// The most values a word holds beside one of this many bits.
+const ROOM: [u8; 65] = room();
+/// The selector of the largest word that this many values fill.
+const FILLED: [u8; 61] = filled();
+
+const _: () = assert!(ROOM[1] == 60 && ROOM[12] == 5 && ROOM[60] == 1 && ROOM[61] == 0);
+const _: () = assert!(FILLED[60] == 2 && FILLED[9] == 8 && FILLED[1] == 15);
+
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+const fn room() -> [u8; 65] {
+    let mut room = [0; 65];
+    let mut selector = 16;
+    while selector > 2 {
+        selector -= 1;
+        let mut width = 0;
+        while width <= WIDTHS[selector] {
+            room[width as usize] = COUNTS[selector] as u8;
+            width += 1;
+        }
+    }
+    room
+}
+
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+const fn filled() -> [u8; 61] {
+    let mut filled = [15; 61];
+    let mut selector = 16;
+    while selector > 2 {
+        selector -= 1;
+        let mut count = COUNTS[selector];
+        while count <= 60 {
+            filled[count] = selector as u8;
+            count += 1;
+        }
+    }
+    filled
+}
+
+/// Runs `$call::<COUNT, BITS>($args)` for a selector of 2 and above, with both constants known to the compiler.
+macro_rules! by_selector {
+    ($selector:expr, $($call:ident).+($($arg:expr),*)) => {
+        match $selector {
+            2 => $($call).+::<60, 1>($($arg),*),
+            3 => $($call).+::<30, 2>($($arg),*),
+            4 => $($call).+::<20, 3>($($arg),*),
+            5 => $($call).+::<15, 4>($($arg),*),
+            6 => $($call).+::<12, 5>($($arg),*),
+            7 => $($call).+::<10, 6>($($arg),*),
+            8 => $($call).+::<8, 7>($($arg),*),
+            9 => $($call).+::<7, 8>($($arg),*),
+            10 => $($call).+::<6, 10>($($arg),*),
+            11 => $($call).+::<5, 12>($($arg),*),
+            12 => $($call).+::<4, 15>($($arg),*),
+            13 => $($call).+::<3, 20>($($arg),*),
+            14 => $($call).+::<2, 30>($($arg),*),
+            _ => $($call).+::<1, 60>($($arg),*),
+        }
+    };
+}
+
+/// Appends the words of `values`.
+///
+/// # Errors
+/// Values above [`VALUE_MAX`] are refused, and nothing is appended.
+pub fn encode(values: &[u64], ones: Ones, out: &mut Vec<u8>) -> Result<()> {
+    if let Some(index) = values.iter().position(|&v| v > VALUE_MAX) {
+        return Err(Error::unsupported(index, "above 2^60 - 1"));
+    }
+    pack(values, ones, out);
+    Ok(())
+}
+
+/// Replaces `out` by all values of `words`.
+///
+/// # Errors
+/// A part of a word at the end, and more values than `limit`.
+pub fn decode(words: &[u8], limit: usize, out: &mut Vec<u64>) -> Result<()> {
+    let count = count(words)?;
+    if count > limit as u64 {
+        return Err(Error::too_many(count, limit));
+    }
+    out.clear();
+    out.resize(count as usize, 0);
+    // Each value is the sum of the steps up to it; the step that leads from one value to the next gives it back.
+    unpack(words, 0, |v| v, out)?;
+    for at in (1..out.len()).rev() {
+        if let Some([before, value]) = out.get_mut(at - 1..=at) {
+            *value = value.wrapping_sub(*before);
+        }
+    }
+    Ok(())
+}
+
+/// How many values `words` hold.
+///
+/// # Errors
+/// A part of a word at the end.
+pub fn count(words: &[u8]) -> Result<u64> {
+    let (words, part) = words.as_chunks::<WORD_BYTES>();
+    if !part.is_empty() {
+        return Err(Error::corrupt(words.len() * WORD_BYTES, "a whole simple8b word"));
+    }
+    Ok(words.iter().map(|word| COUNTS.get(usize::from(word[0] >> 4)).copied().unwrap_or(0) as u64).sum())
+}
+
+/// Appends the words of values that are known to be at most [`VALUE_MAX`].
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the tables have a place for every width and every count of a word"
+)]
+pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
+    let mut runs = Runs { values, ones, end: 0 };
+    let mut at = 0;
+    while let Some(rest @ [first, ..]) = values.get(at..) {
+        if *first == 1
+            && rest.len() >= SHORT_RUN
+            && let Some((count, word)) = runs.word(at)
+        {
+            out.extend_from_slice(&word.to_be_bytes());
+            at += count;
+            continue;
+        }
+        let mut union = 0u64;
+        let mut count = 0;
+        for value in rest {
+            union |= value;
+            if usize::from(ROOM[(64 - union.leading_zeros()) as usize]) <= count {
+                break;
+            }
+            count += 1;
+        }
+        let selector = FILLED[count.min(60)];
+        let word = by_selector!(selector, join(rest)) | u64::from(selector) << SELECTOR_SHIFT;
+        out.extend_from_slice(&word.to_be_bytes());
+        at += COUNTS[usize::from(selector)];
+    }
+}
+
+/// The first `COUNT` values side by side.
+#[inline]
+fn join<const COUNT: usize, const BITS: u32>(values: &[u64]) -> u64 {
+    let Some(values) = values.first_chunk::<COUNT>() else { return 0 };
+    values.iter().rev().fold(0, |word, value| word << BITS | value)
+}
+
+/// Finds the runs of ones, each once.
+struct Runs<'a> {
+    values: &'a [u64],
+    ones: Ones,
+    /// One past the run that was found last.
+    end: usize,
+}
+
+impl Runs<'_> {
+    /// The run word for the values from `at`, at least 120, of which the first is a one.
+    fn word(&mut self, at: usize) -> Option<(usize, u64)> {
+        let rest = self.values.get(at..)?;
+        if self.end <= at {
+            self.end = at + rest.iter().take_while(|&&v| v == 1).count();
+        }
+        let run = self.end - at;
+        let needed = match self.ones {
+            Ones::Window => rest.len().min(LONG_RUN),
+            Ones::Rest => rest.len(),
+            Ones::Prefix => SHORT_RUN,
+        };
+        if run < needed {
+            None
+        } else if run >= LONG_RUN {
+            Some((LONG_RUN, 0))
+        } else {
+            Some((SHORT_RUN, 1 << SELECTOR_SHIFT))
+        }
+    }
+}
+
+/// Fills `out` with running sums: each value of `words`, through `step`, is added to the sum, which begins at `sum`.
+///
+/// # Errors
+/// The words must hold exactly as many values as `out`.
+pub(super) fn unpack<T: Word>(
+    words: &[u8],
+    sum: u64,
+    step: impl Fn(u64) -> u64 + Copy,
+    out: &mut [T],
+) -> Result<()> {
+    let (words, part) = words.as_chunks::<WORD_BYTES>();
+    let begin_of = |rest: &[Word64]| (words.len() - rest.len()) * WORD_BYTES;
+    let mut sums = Sums { last: sum, places: out };
+    let mut rest = words;
+    while let Some(word) = rest.first() {
+        let read = match word[0] >> 4 {
+            0 => sums.run::<LONG_RUN>(rest, step(1)),
+            1 => sums.run::<SHORT_RUN>(rest, step(1)),
+            selector => by_selector!(selector, sums.split(selector, rest, step)),
+        };
+        match read {
+            Ok(unread) => rest = unread,
+            Err(unread) => return Err(Error::corrupt(begin_of(unread), "no more values than timestamps")),
+        }
+    }
+    if !part.is_empty() {
+        return Err(Error::corrupt(begin_of(rest), "a whole simple8b word"));
+    }
+    if !sums.places.is_empty() {
+        return Err(Error::corrupt(begin_of(rest), "as many values as timestamps"));
+    }
+    Ok(())
+}
+
+/// The sum so far, and the places of those to come.
+struct Sums<'o, T> {
+    last: u64,
+    places: &'o mut [T],
+}
+
+impl<T: Word> Sums<'_, T> {
+    /// Writes the sums of all words of one selector that stand together.
+    #[inline]
+    fn split<'w, const COUNT: usize, const BITS: u32>(
+        &mut self,
+        selector: u8,
+        mut words: &'w [Word64],
+        step: impl Fn(u64) -> u64,
+    ) -> Unread<'w> {
+        // In locals, so that the loop keeps them in registers.
+        let (mut last, mut places) = (self.last, std::mem::take(&mut self.places));
+        while let Some((word, rest)) = words.split_first()
+            && word[0] >> 4 == selector
+        {
+            let (now, later) = places.split_first_chunk_mut::<COUNT>().ok_or(words)?;
+            let mut bits = u64::from_be_bytes(*word);
+            for value in now {
+                last = last.wrapping_add(step(bits & ((1 << BITS) - 1)));
+                *value = T::from_bits(last);
+                bits >>= BITS;
+            }
+            (words, places) = (rest, later);
+        }
+        (self.last, self.places) = (last, places);
+        Ok(words)
+    }
+
+    /// Writes the sums of the run of equal steps that the first word stands for.
+    fn run<'w, const COUNT: usize>(&mut self, words: &'w [Word64], step: u64) -> Unread<'w> {
+        let (now, later) = std::mem::take(&mut self.places).split_first_chunk_mut::<COUNT>().ok_or(words)?;
+        for value in now {
+            self.last = self.last.wrapping_add(step);
+            *value = T::from_bits(self.last);
+        }
+        self.places = later;
+        Ok(words.get(1..).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(values: &[u64], ones: Ones) -> Vec<u64> {
+        let mut out = Vec::new();
+        encode(values, ones, &mut out).expect("all fit");
+        let mut back = Vec::new();
+        decode(&out, values.len(), &mut back).expect("decodes");
+        assert_eq!(back, values);
+        out.as_chunks().0.iter().map(|word| u64::from_be_bytes(*word)).collect()
+    }
+
+    fn selectors(values: &[u64], ones: Ones) -> Vec<u64> {
+        words(values, ones).iter().map(|word| word >> SELECTOR_SHIFT).collect()
+    }
+
+    #[test]
+    fn a_word_is_the_largest_that_is_full() {
+        assert_eq!(words(&[5], Ones::Rest), [15 << 60 | 5]);
+        assert_eq!(words(&[1, 2, 3], Ones::Rest), [13 << 60 | 3 << 40 | 2 << 20 | 1]);
+        // Nine small values: seven fill a word, then two.
+        assert_eq!(selectors(&[3; 9], Ones::Rest), [8, 15]);
+        // The wide value comes after five narrow ones that fill a word without it.
+        assert_eq!(selectors(&[1, 1, 1, 1, 1, VALUE_MAX, 0], Ones::Rest), [11, 15, 15]);
+        assert_eq!(selectors(&[0; 60], Ones::Rest), [2]);
+        assert_eq!(selectors(&[0; 61], Ones::Rest), [2, 15]);
+    }
+
+    /// InfluxDB 1.6 looks at all values that are left before it writes a run of ones, and 1.7's compactions only at the
+    /// run itself; so a snapshot and a compaction of the same values differ.
+    #[test]
+    fn the_three_rules_for_runs_of_ones() {
+        let mut values = vec![1; 250];
+        assert_eq!(selectors(&values, Ones::Window)[..1], [0]);
+        assert_eq!(selectors(&values, Ones::Rest)[..1], [0]);
+        values.push(2);
+        assert_eq!(selectors(&values, Ones::Window)[..1], [0]);
+        assert_eq!(selectors(&values, Ones::Rest)[..1], [2]);
+        assert_eq!(selectors(&values, Ones::Prefix)[..1], [0]);
+        let short = &values[100..];
+        assert_eq!(selectors(short, Ones::Window)[..1], [2]);
+        assert_eq!(selectors(short, Ones::Prefix)[..1], [1]);
+        assert_eq!(selectors(&[1; 120], Ones::Window), [1]);
+    }
+
+    #[test]
+    fn values_beyond_sixty_bits_are_refused() {
+        let mut out = vec![9];
+        let error = encode(&[1, VALUE_MAX + 1], Ones::Rest, &mut out).expect_err("too wide");
+        assert_eq!(error, Error::unsupported(1, "above 2^60 - 1"));
+        assert_eq!(out, [9]);
+    }
+}

@@ -1,0 +1,283 @@
+//! Timestamps: differences, divided by a power of ten.
+//!
+//! ```text
+//! constant  ┌─────────┬─────────────┬──────────────────────┬─────────────────┐
+//!           │ 2p <1B> │ first <8B>  │ step / 10^p <varint> │ count <varint>  │   p = low nibble
+//!           └─────────┴─────────────┴──────────────────────┴─────────────────┘
+//! packed    ┌─────────┬─────────────┬────────────────────────────────────────┐
+//!           │ 1p <1B> │ first <8B>  │ steps / 10^p <simple8b>                │
+//!           └─────────┴─────────────┴────────────────────────────────────────┘
+//! raw       ┌─────────┬─────────────┬────────────────────────────────────────┐
+//!           │ 00 <1B> │ first <8B>  │ steps <8B each>                        │
+//!           └─────────┴─────────────┴────────────────────────────────────────┘
+//! ```
+//!
+//! Constant from two timestamps on; raw when a step has more than 60 bits, as one that leads back in time has. All
+//! sums wrap. No timestamps are no bytes.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+use super::simple8b::{self, Ones};
+use super::{Form, fill_arithmetic, split_first_word};
+use crate::error::{Error, Result};
+use crate::varint;
+
+const RAW: u8 = 0;
+const PACKED: u8 = 1;
+const CONSTANT: u8 = 2;
+
+/// The largest power of ten that is tried.
+const POWER_MAX: usize = 12;
+const HEADER_BYTES: usize = 9;
+
+const POWERS_OF_TEN: [u64; 16] = powers(10);
+const POWERS_OF_FIVE: [u64; 16] = powers(5);
+/// What multiplies a multiple of 5^k to the quotient: the inverse modulo 2^64. Only multiples land at or below
+/// `u64::MAX / 5^k`.
+const INVERSES_OF_FIVE: [u64; 16] = inverses(POWERS_OF_FIVE);
+
+const _: () = assert!(INVERSES_OF_FIVE[3].wrapping_mul(125) == 1);
+
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+const fn powers(base: u64) -> [u64; 16] {
+    let mut powers = [1; 16];
+    let mut k = 1;
+    while k < 16 {
+        powers[k] = powers[k - 1] * base;
+        k += 1;
+    }
+    powers
+}
+
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+const fn inverses(of: [u64; 16]) -> [u64; 16] {
+    let mut inverses = [1u64; 16];
+    let mut k = 1;
+    while k < 16 {
+        // Newton: every round doubles the bits that are right, beginning with three.
+        let mut inverse = of[k];
+        let mut round = 0;
+        while round < 5 {
+            inverse = inverse.wrapping_mul(2u64.wrapping_sub(of[k].wrapping_mul(inverse)));
+            round += 1;
+        }
+        inverses[k] = inverse;
+        k += 1;
+    }
+    inverses
+}
+
+/// Division by one power of ten of numbers that it divides.
+#[derive(Clone, Copy, Debug)]
+struct Divisor {
+    power: usize,
+}
+
+impl Divisor {
+    /// The largest that divides all of `steps`, whose bits together are `union`.
+    fn common(steps: &[u64], union: u64) -> Self {
+        let mut divisor = Self { power: POWER_MAX.min(union.trailing_zeros() as usize) };
+        for &step in steps {
+            while !divisor.divides(step) {
+                divisor.power -= 1;
+            }
+            if divisor.power == 0 {
+                break;
+            }
+        }
+        divisor
+    }
+
+    fn constants(self) -> (u64, u64) {
+        let at = self.power.min(15);
+        let inverse = INVERSES_OF_FIVE.get(at).copied().unwrap_or(1);
+        (inverse, POWERS_OF_FIVE.get(at).copied().unwrap_or(1))
+    }
+
+    /// Whether 5^power divides `step`; the caller knows that 2^power does.
+    fn divides(self, step: u64) -> bool {
+        let (inverse, five) = self.constants();
+        step.wrapping_mul(inverse) <= u64::MAX / five
+    }
+
+    fn divide(self, step: u64) -> u64 {
+        (step >> self.power).wrapping_mul(self.constants().0)
+    }
+}
+
+/// Appends the payload of `times`, in any order. The content of `scratch` is lost.
+pub fn encode(form: Form, times: &[i64], scratch: &mut Vec<u64>, out: &mut Vec<u8>) {
+    let Some((first, rest)) = times.split_first() else { return };
+    scratch.clear();
+    scratch.extend(times.iter().zip(rest).map(|(before, time)| time.wrapping_sub(*before) as u64));
+    let first_step = scratch.first().copied().unwrap_or(0);
+    let (union, differing) = scratch
+        .iter()
+        .fold((0, 0), |(union, differing), step| (union | step, differing | (step ^ first_step)));
+    let header = |kind: u8, power: usize, out: &mut Vec<u8>| {
+        out.push(kind << 4 | power as u8);
+        out.extend_from_slice(&first.to_be_bytes());
+    };
+    if differing == 0 && !rest.is_empty() {
+        let divisor = Divisor::common(&[first_step], union);
+        header(CONSTANT, divisor.power, out);
+        varint::put(divisor.divide(first_step), out);
+        varint::put(times.len() as u64, out);
+    } else if union > simple8b::VALUE_MAX {
+        header(RAW, 0, out);
+        out.extend(scratch.iter().flat_map(|step| step.to_be_bytes()));
+    } else {
+        let divisor = Divisor::common(scratch, union);
+        header(PACKED, divisor.power, out);
+        if divisor.power > 0 {
+            let (inverse, _) = divisor.constants();
+            for step in scratch.iter_mut() {
+                *step = (*step >> divisor.power).wrapping_mul(inverse);
+            }
+        }
+        let ones = match form {
+            Form::Streaming => Ones::Window,
+            Form::Batch => Ones::Prefix,
+        };
+        simple8b::pack(scratch, ones, out);
+    }
+}
+
+/// A payload taken apart, nothing decoded yet.
+enum Parts<'p> {
+    Empty,
+    Constant { first: u64, step: u64, count: u64 },
+    Packed { first: u64, scale: u64, words: &'p [u8] },
+    Raw { first: u64, steps: &'p [[u8; 8]] },
+}
+
+impl<'p> Parts<'p> {
+    fn of(payload: &'p [u8]) -> Result<Self> {
+        let Some((&header, body)) = payload.split_first() else { return Ok(Self::Empty) };
+        let (kind, scale) = (header >> 4, POWERS_OF_TEN.get(usize::from(header & 15)).copied().unwrap_or(1));
+        let Some((first, body)) = split_first_word(body) else {
+            return Err(Error::corrupt(1, "the 64-bit first timestamp"));
+        };
+        match kind {
+            RAW => match body.as_chunks() {
+                (steps, []) => Ok(Self::Raw { first, steps }),
+                _ => Err(Error::corrupt(payload.len(), "whole 64-bit steps")),
+            },
+            PACKED => Ok(Self::Packed { first, scale, words: body }),
+            CONSTANT => {
+                let missing = |what| move || Error::corrupt(HEADER_BYTES, what);
+                let (step, body) =
+                    varint::get(body).ok_or_else(missing("the step of constant timestamps"))?;
+                let (count, body) =
+                    varint::get(body).ok_or_else(missing("the count of constant timestamps"))?;
+                if !body.is_empty() {
+                    return Err(Error::corrupt(payload.len() - body.len(), "the end of constant timestamps"));
+                }
+                Ok(Self::Constant { first, step: step.wrapping_mul(scale), count })
+            }
+            _ => Err(Error::corrupt(0, "a timestamp encoding of 0, 1 or 2")),
+        }
+    }
+
+    fn count(&self) -> Result<u64> {
+        match self {
+            Self::Empty => Ok(0),
+            Self::Constant { count, .. } => Ok(*count),
+            Self::Packed { words, .. } => {
+                Ok(1 + simple8b::count(words).map_err(|e| e.shifted(HEADER_BYTES))?)
+            }
+            Self::Raw { steps, .. } => Ok(1 + steps.len() as u64),
+        }
+    }
+}
+
+/// How many timestamps the payload claims. Some payloads of a few bytes claim any number.
+pub fn count(payload: &[u8]) -> Result<u64> {
+    Parts::of(payload)?.count()
+}
+
+/// Replaces `out` by the timestamps of the payload.
+///
+/// # Errors
+/// Whatever is not a whole payload with at most `limit` timestamps. `out` is of no use then.
+pub fn decode(payload: &[u8], limit: usize, out: &mut Vec<i64>) -> Result<()> {
+    out.clear();
+    let parts = Parts::of(payload)?;
+    let claimed = parts.count()?;
+    let count = usize::try_from(claimed).ok().filter(|&count| count <= limit);
+    let Some(count) = count else { return Err(Error::too_many(claimed, limit)) };
+    match parts {
+        Parts::Empty => {}
+        Parts::Constant { first, step, .. } => fill_arithmetic(out, first, step, count),
+        Parts::Packed { first, scale, words } => {
+            out.resize(count, first as i64);
+            let rest = out.get_mut(1..).unwrap_or_default();
+            let done = match scale {
+                1 => simple8b::unpack(words, first, |step| step, rest),
+                _ => simple8b::unpack(words, first, |step| step.wrapping_mul(scale), rest),
+            };
+            done.map_err(|e| e.shifted(HEADER_BYTES))?;
+        }
+        Parts::Raw { first, steps } => {
+            let mut time = first;
+            out.reserve(count);
+            out.push(first as i64);
+            out.extend(steps.iter().map(|step| {
+                time = time.wrapping_add(u64::from_be_bytes(*step));
+                time as i64
+            }));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(times: &[i64]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(Form::Streaming, times, &mut Vec::new(), &mut out);
+        out
+    }
+
+    #[test]
+    fn the_divisor_is_the_largest_common_power_of_ten() {
+        for (steps, power) in [
+            (&[0u64][..], 12),
+            (&[1], 0),
+            (&[10, 20, 30], 1),
+            (&[1_000_000_000, 500], 2),
+            (&[1_024], 0),
+            (&[5_000_000_000_000_000], 12),
+            (&[u64::MAX, 10], 0),
+            (&[1 << 59, 5], 0),
+        ] {
+            let union = steps.iter().fold(0, |a, b| a | b);
+            let divisor = Divisor::common(steps, union);
+            assert_eq!(divisor.power, power, "{steps:?}");
+            let ten = POWERS_OF_TEN[power];
+            assert!(steps.iter().all(|&step| divisor.divide(step) == step / ten && step % ten == 0));
+        }
+    }
+
+    /// A block of twelve bytes can claim 2^63 timestamps; it must be refused before anything is allocated for them.
+    #[test]
+    fn a_run_longer_than_the_limit_is_refused() {
+        let mut payload = encoded(&[0, 10]);
+        assert_eq!(payload.pop(), Some(2));
+        payload.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+        let mut out = Vec::new();
+        assert_eq!(decode(&payload, 1000, &mut out), Err(Error::too_many((1 << 63) - 1, 1000)));
+        assert_eq!(out.capacity(), 0);
+    }
+
+    #[test]
+    fn one_timestamp_is_packed_and_two_are_constant() {
+        assert_eq!(encoded(&[]), [0u8; 0]);
+        assert_eq!(encoded(&[7]), [0x1c, 0, 0, 0, 0, 0, 0, 0, 7]);
+        assert_eq!(encoded(&[0, 0]), [0x2c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        assert_eq!(encoded(&[0, i64::MIN, 0])[0], 0x20, "wrapping steps may be constant too");
+        assert_eq!(encoded(&[5, 3, 4])[0], 0x00);
+    }
+}

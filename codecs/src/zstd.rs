@@ -1,0 +1,101 @@
+//! Blocks through zstd: what a strong general-purpose compressor makes of raw columns.
+//!
+//! ```text
+//! ┌───────────┬───────────┬────────────────┬─────────────┬────────────────────────────────────────────┐
+//! │ 0x12 <1B> │ type <1B> │ count <varint> │ method <1B> │ times and values as in a raw block         │
+//! └───────────┴───────────┴────────────────┴─────────────┴────────────────────────────────────────────┘
+//! method: 0 as they are, 1 as { length <varint> | one zstd frame }
+//! ```
+//!
+//! A frame of a few bytes can expand to any length, so the length stands before it and has a limit.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+use std::fmt;
+
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe;
+
+use crate::column::{Column, ColumnRef, FieldType};
+use crate::error::{Error, Result};
+use crate::raw::{self, Header};
+use crate::snappy::{COMPRESSED, store_if_shorter};
+use crate::{BlockEncoder, varint};
+
+const TAG: u8 = 0x12;
+const LEVEL: i32 = 3;
+/// Longer times and values are stored as they are, so that no reader has to trust a longer claim.
+const PLAIN_BYTES_MAX: usize = 16 << 20;
+
+/// Writes raw columns through zstd; as they are when that is not shorter.
+#[derive(Default)]
+pub struct Zstd {
+    plain: Vec<u8>,
+    compressor: Option<Compressor<'static>>,
+    decompressor: Option<Decompressor<'static>>,
+}
+
+impl fmt::Debug for Zstd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Zstd").finish_non_exhaustive()
+    }
+}
+
+impl BlockEncoder for Zstd {
+    const TAGS: &'static [u8] = &[TAG];
+
+    fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> {
+        raw::check(column)?;
+        self.plain.clear();
+        raw::put_body(column, &mut self.plain);
+        raw::put_header(TAG, column, out);
+        let body_at = out.len();
+        if self.plain.len() <= PLAIN_BYTES_MAX {
+            let compressor = self.compressor.get_or_insert_with(|| {
+                Compressor::new(LEVEL).expect("zstd gives a context unless memory is out")
+            });
+            out.push(COMPRESSED);
+            varint::put(self.plain.len() as u64, out);
+            let begin = out.len();
+            out.resize(begin + zstd_safe::compress_bound(self.plain.len()), 0);
+            let target = out.get_mut(begin..).unwrap_or_default();
+            let written = compressor.compress_to_buffer(&self.plain, target);
+            out.truncate(begin + written.expect("the room is the one zstd asks for"));
+        }
+        store_if_shorter(&self.plain, body_at, out);
+        Ok(())
+    }
+
+    fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()> {
+        let decompressor = &mut self.decompressor;
+        raw::decode_with(block, TAG, limit, out, &mut self.plain, |header, body, plain| {
+            let (len, frame) =
+                varint::get(body).ok_or(Error::corrupt(0, "the length before a zstd frame"))?;
+            let len = usize::try_from(len).ok().filter(|&len| len <= PLAIN_BYTES_MAX);
+            let len = len.filter(|&len| header.fixed_bytes().is_none_or(|fixed| fixed == len));
+            let Some(len) = len else {
+                return Err(Error::corrupt(0, "the length of times and values, at most 16 MiB"));
+            };
+            let broken = Error::corrupt(body.len() - frame.len(), "one whole zstd frame");
+            if zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
+                return Err(broken);
+            }
+            if plain.len() < len {
+                plain.resize(len, 0);
+            }
+            let decompressor = decompressor.get_or_insert_with(|| {
+                Decompressor::new().expect("zstd gives a context unless memory is out")
+            });
+            let target = plain.get_mut(..len).unwrap_or_default();
+            match decompressor.decompress_to_buffer(frame, target) {
+                Ok(written) if written == len => Ok(len),
+                _ => Err(broken),
+            }
+        })
+    }
+
+    fn count(&mut self, block: &[u8]) -> Result<(FieldType, u64)> {
+        let header = Header::of(block, TAG)?;
+        Ok((header.field_type, header.count as u64))
+    }
+}

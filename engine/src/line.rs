@@ -1,0 +1,366 @@
+//! Line protocol to a batch, by the rules of InfluxDB 1.x.
+//!
+//! Two parsers, one result. [`fast`](self) takes the lines nearly everybody sends: no backslash, sorted tags, single
+//! spaces. It reads each byte once, finds the fields where the series' last line had them, and gives up at the first
+//! byte that is not plain. [`exact`](self) then reads the line again by the original's rules, quirks and error texts
+//! included. A line is good or bad as a whole; bad ones are reported with number and reason, and the rest goes on.
+
+mod exact;
+mod fast;
+mod number;
+
+use std::fmt;
+use std::ops::Range;
+
+use tsmith_codecs::{BatchBuilder, FieldSlot, FieldType, KEY_BYTES_MAX, SeriesKey, Timestamp};
+
+/// The unit of the times in the text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 1 ns.
+    #[default]
+    Nanosecond,
+    /// 1,000 ns.
+    Microsecond,
+    /// 1,000,000 ns.
+    Millisecond,
+    /// 1,000,000,000 ns.
+    Second,
+    /// 60 s.
+    Minute,
+    /// 3,600 s.
+    Hour,
+}
+
+impl Precision {
+    /// Length of the unit in nanoseconds.
+    pub fn nanoseconds(self) -> i64 {
+        match self {
+            Self::Nanosecond => 1,
+            Self::Microsecond => 1_000,
+            Self::Millisecond => 1_000_000,
+            Self::Second => 1_000_000_000,
+            Self::Minute => 60_000_000_000,
+            Self::Hour => 3_600_000_000_000,
+        }
+    }
+
+    /// The unit called `ns` (or `n`), `us` (or `u`), `ms`, `s`, `m` or `h`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "ns" | "n" => Self::Nanosecond,
+            "us" | "u" => Self::Microsecond,
+            "ms" => Self::Millisecond,
+            "s" => Self::Second,
+            "m" => Self::Minute,
+            "h" => Self::Hour,
+            _ => return None,
+        })
+    }
+}
+
+/// How to read the text.
+#[derive(Clone, Copy, Debug)]
+pub struct LineOptions {
+    /// The unit of its times.
+    pub precision: Precision,
+    /// The time of points that have none; cut to the precision.
+    pub default_time: Timestamp,
+    /// Whether `1u` is an unsigned integer. InfluxDB 1.x as shipped refuses it; the engine takes it by default.
+    pub unsigned: bool,
+}
+
+impl LineOptions {
+    /// Nanoseconds, unsigned integers, and this time for points without one.
+    pub fn new(default_time: Timestamp) -> Self {
+        Self { precision: Precision::Nanosecond, default_time, unsigned: true }
+    }
+
+    fn cut_default_time(&self) -> i64 {
+        let unit = self.precision.nanoseconds();
+        self.default_time.0 - self.default_time.0.rem_euclid(unit)
+    }
+
+    /// Scales a time of the text to nanoseconds.
+    fn scale(&self, time: i64) -> Result<i64, Reason> {
+        let scaled = time.checked_mul(self.precision.nanoseconds()).ok_or(Reason::TimeOutsideRange)?;
+        let inside = (Timestamp::MIN.0..=Timestamp::MAX.0).contains(&scaled);
+        inside.then_some(scaled).ok_or(Reason::TimeOutsideRange)
+    }
+}
+
+/// What the caller knows of fields and has to say of new ones. Asked once a batch and column, never once a value.
+pub trait Schema {
+    /// The first value of a column of this batch. An `Err` with the type the field has already drops the point.
+    fn field(&mut self, series: SeriesKey<'_>, field: &[u8], field_type: FieldType) -> Result<(), FieldType>;
+}
+
+/// Every field is new and welcome.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnySchema;
+
+impl Schema for AnySchema {
+    fn field(&mut self, _: SeriesKey<'_>, _: &[u8], _: FieldType) -> Result<(), FieldType> {
+        Ok(())
+    }
+}
+
+/// A line that did not become a point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Number of the line in the text, from 1. A string value may hold line ends: this is the line it begins on.
+    pub line: usize,
+    /// Where it stands in the text, leading blanks left out.
+    pub bytes: Range<usize>,
+    /// What was wrong.
+    pub reason: Reason,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+/// Why a line was rejected. The texts are InfluxDB's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each text says what its reason is")]
+pub enum Reason {
+    #[error("missing measurement")]
+    MissingMeasurement,
+    #[error("missing tag key")]
+    MissingTagKey,
+    #[error("missing tag value")]
+    MissingTagValue,
+    #[error("invalid tag format")]
+    InvalidTagFormat,
+    #[error("duplicate tags")]
+    DuplicateTags,
+    #[error("missing fields")]
+    MissingFields,
+    #[error("missing field key")]
+    MissingFieldKey,
+    #[error("missing field value")]
+    MissingFieldValue,
+    #[error("invalid field format")]
+    InvalidFieldFormat,
+    #[error("invalid number")]
+    InvalidNumber,
+    #[error("invalid float")]
+    InvalidFloat,
+    #[error("unable to parse integer {text}: strconv.ParseInt: parsing \"{text}\": value out of range")]
+    IntegerOutOfRange { text: String },
+    #[error("unable to parse unsigned {text}: strconv.ParseUint: parsing \"{text}\": value out of range")]
+    UnsignedOutOfRange { text: String },
+    #[error("invalid boolean")]
+    InvalidBoolean,
+    #[error("unbalanced quotes")]
+    UnbalancedQuotes,
+    #[error("invalid value: field-key={key}")]
+    InvalidValue { key: String },
+    #[error("bad timestamp")]
+    BadTimestamp,
+    #[error("strconv.ParseInt: parsing \"{text}\": {what}")]
+    TimeNotAnInteger { text: String, what: &'static str },
+    #[error("time outside range {min} - {max}", min = Timestamp::MIN.0, max = Timestamp::MAX.0)]
+    TimeOutsideRange,
+    #[error("point is invalid")]
+    TrailingText,
+    #[error("max key length exceeded: {bytes} > {max}", max = KEY_BYTES_MAX)]
+    KeyTooLong { bytes: usize },
+    #[error("the series key holds `#!~#`, which separates series and field in files")]
+    SeparatorInKey,
+    #[error("invalid tag key: input tag \"time\" on measurement \"{measurement}\" is invalid")]
+    TagNamedTime { measurement: String },
+    #[error("invalid field name: input field \"time\" on measurement \"{measurement}\" is invalid")]
+    OnlyFieldNamedTime { measurement: String },
+    #[error(
+        "field type conflict: input field \"{field}\" on measurement \"{measurement}\" is type {incoming}, \
+         already exists as type {existing}"
+    )]
+    FieldTypeConflict { measurement: String, field: String, incoming: FieldType, existing: FieldType },
+}
+
+impl Reason {
+    /// Whether the text was in order and the point was refused for what the shard holds, as InfluxDB's
+    /// `partial write` reports.
+    pub fn is_of_the_schema(&self) -> bool {
+        matches!(
+            self,
+            Self::SeparatorInKey
+                | Self::TagNamedTime { .. }
+                | Self::OnlyFieldNamedTime { .. }
+                | Self::FieldTypeConflict { .. }
+        )
+    }
+
+    fn conflict(series: &[u8], field: &[u8], incoming: FieldType, existing: FieldType) -> Self {
+        Self::FieldTypeConflict {
+            measurement: text(SeriesKey(series).measurement()),
+            field: text(field),
+            incoming,
+            existing,
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Reads every line of `input` into `builder`, and gives the lines that did not become points.
+pub fn parse<'a>(
+    input: &'a [u8],
+    options: &LineOptions,
+    schema: &mut impl Schema,
+    builder: &mut BatchBuilder<'a>,
+) -> Vec<Rejected> {
+    let mut parser = Parser { input, options, default_time: options.cut_default_time(), schema, builder };
+    parser.lines(Parser::fast_line)
+}
+
+struct Parser<'a, 'p, S> {
+    input: &'a [u8],
+    options: &'p LineOptions,
+    default_time: i64,
+    schema: &'p mut S,
+    builder: &'p mut BatchBuilder<'a>,
+}
+
+impl<S: Schema> Parser<'_, '_, S> {
+    /// Reads every line, with `fast` where it takes the line and exactly where it does not.
+    fn lines(&mut self, fast: impl Fn(&mut Self, usize) -> Option<usize>) -> Vec<Rejected> {
+        let mut rejected = Vec::new();
+        let mut count = LineCount { input: self.input, counted: 0, line: 1 };
+        let mut at = 0;
+        while at < self.input.len() {
+            if let Some(next) = fast(self, at) {
+                at = next;
+                continue;
+            }
+            self.builder.abort();
+            let (next, outcome) = self.exact_line(at);
+            if let Err((bytes, reason)) = outcome {
+                self.builder.abort();
+                rejected.push(Rejected { line: count.at(at), bytes, reason });
+            }
+            at = next;
+        }
+        rejected
+    }
+
+    /// Tells the schema of a column's first value.
+    fn accept(
+        &mut self,
+        slot: FieldSlot,
+        series: &[u8],
+        field: &[u8],
+        field_type: FieldType,
+    ) -> Result<(), Reason> {
+        if slot == FieldSlot::Known {
+            return Ok(());
+        }
+        let refused = |existing| Reason::conflict(series, field, field_type, existing);
+        self.schema.field(SeriesKey(series), field, field_type).map_err(refused)
+    }
+}
+
+/// Numbers lines on demand, so that good text is not counted twice.
+struct LineCount<'a> {
+    input: &'a [u8],
+    counted: usize,
+    line: usize,
+}
+
+impl LineCount<'_> {
+    fn at(&mut self, offset: usize) -> usize {
+        self.line += memchr::memchr_iter(b'\n', &self.input[self.counted..offset]).count();
+        self.counted = offset;
+        self.line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Points = Vec<(Vec<u8>, tsmith_codecs::Column)>;
+
+    fn points(input: &[u8], fast: bool) -> (Points, Vec<Rejected>) {
+        let options = LineOptions::new(Timestamp(77));
+        let mut builder = BatchBuilder::new();
+        let (schema, default_time) = (&mut AnySchema, 77);
+        let mut parser = Parser { input, options: &options, default_time, schema, builder: &mut builder };
+        let rejected = if fast { parser.lines(Parser::fast_line) } else { parser.lines(|_, _| None) };
+        let batch = builder.finish();
+        let mut points: Points =
+            batch.columns().map(|(key, column)| (key.to_composite(), column.to_column())).collect();
+        // The exact parser begins a series later than the fast one: their order is no promise.
+        points.sort_by(|a, b| a.0.cmp(&b.0));
+        (points, rejected)
+    }
+
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            prop::sample::select(vec![
+                "cpu",
+                "m",
+                ",",
+                " ",
+                "=",
+                "\n",
+                "\"",
+                "\\",
+                "i",
+                "u",
+                "-",
+                ".",
+                "e",
+                "t",
+                "true",
+                "False",
+                "#",
+                "time",
+                "0",
+                "12",
+                "3.5",
+                "\t",
+                "\0",
+                "host=a",
+                "v=1",
+                "s=\"a b\"",
+                "9223372036854775807",
+                " 17",
+            ])
+            .prop_map(str::to_owned),
+            Just("cpu,host=a v=1.5,w=2i,s=\"x y\",b=t 10\n".to_owned()),
+            Just("cpu,host=a v=2.5,s=\"\",w=-2i 11\n".to_owned()),
+        ];
+        prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// The fast parser is the exact one, only faster.
+        #[test]
+        fn both_parsers_give_the_same_points_and_errors(text in pieces()) {
+            prop_assert_eq!(points(text.as_bytes(), true), points(text.as_bytes(), false));
+        }
+
+        #[test]
+        fn any_bytes_are_points_or_errors_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(points(&bytes, true), points(&bytes, false));
+        }
+    }
+
+    #[test]
+    fn bad_lines_are_numbered_and_good_ones_kept() {
+        let text = b"m v=1 1\n# note\n\nm v= 2\nm s=\"two\nlines\" 3\nm v=x 4\nm v=5 5";
+        let (points, rejected) = points(text, true);
+        let shown: Vec<String> = rejected.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["line 4: missing field value", "line 7: invalid boolean"]);
+        assert_eq!(points.iter().map(|(_, column)| column.len()).sum::<usize>(), 3);
+    }
+}

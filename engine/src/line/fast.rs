@@ -1,0 +1,116 @@
+//! The plain line: `measurement,tag=value field=value,field=value time`.
+
+use memchr::{memchr, memchr2, memchr3};
+use tsmith_codecs::Value;
+
+use super::number::{plain_number, plain_time};
+use super::{Parser, Schema, exact};
+
+impl<S: Schema> Parser<'_, '_, S> {
+    /// Reads the line at `at` if it is plain and good, and tells where the next one begins. `None` asks for the exact
+    /// parser; the point may have been begun by then.
+    #[inline]
+    pub(super) fn fast_line(&mut self, at: usize) -> Option<usize> {
+        let input = self.input;
+        let line = input.get(at..)?;
+        let space = memchr3(b' ', b'\\', b'\n', line)?;
+        let key = &line[..space];
+        if line[space] != b' ' {
+            return None;
+        }
+        if !self.builder.begin_known(key) {
+            if !exact::is_plain_key(key) {
+                return None;
+            }
+            self.builder.begin(key.into());
+        }
+        let end = self.fast_fields(key, at + space + 1)?;
+        let (time, next) = self.fast_time(end)?;
+        self.builder.commit(time);
+        Some(next)
+    }
+
+    /// Reads fields from `at` up to the blank or line end behind them.
+    #[inline]
+    fn fast_fields(&mut self, key: &[u8], mut at: usize) -> Option<usize> {
+        let input = self.input;
+        loop {
+            let rest = &input[at..];
+            let expected = self.builder.expected_field().filter(|name| is_named(rest, name)).map(<[u8]>::len);
+            let name_len = match expected {
+                Some(len) => len,
+                None => plain_name(key, rest)?,
+            };
+            let (value, value_len) = self.fast_value(&rest[name_len + 1..])?;
+            let slot = match expected {
+                Some(_) => self.builder.field_as_expected(value),
+                None => self.builder.field(rest[..name_len].into(), value),
+            };
+            self.accept(slot.ok()?, key, &rest[..name_len], value.field_type()).ok()?;
+            at += name_len + 1 + value_len;
+            match input.get(at) {
+                Some(b',') => at += 1,
+                Some(b' ' | b'\n') | None => return Some(at),
+                Some(_) => return None,
+            }
+        }
+    }
+
+    #[inline]
+    fn fast_value<'t>(&self, text: &'t [u8]) -> Option<(Value<'t>, usize)> {
+        match *text.first()? {
+            b'0'..=b'9' | b'-' | b'.' => {
+                plain_number(text, self.options.unsigned).or_else(|| self.long_number(text))
+            }
+            b'"' => {
+                let inner = &text[1..];
+                let end = memchr2(b'"', b'\\', inner)?;
+                (inner[end] == b'"').then_some((Value::String(&inner[..end]), end + 2))
+            }
+            _ => {
+                let end = token_end(text);
+                Some((Value::Boolean(exact::boolean(&text[..end])?), end))
+            }
+        }
+    }
+
+    #[cold]
+    fn long_number(&self, text: &[u8]) -> Option<(Value<'static>, usize)> {
+        let end = token_end(text);
+        let value = exact::checked_number(&text[..end], self.options.unsigned).ok()?;
+        Some((value, end))
+    }
+
+    /// Reads the time from the blank or line end at `at`; gives it with the start of the next line.
+    #[inline]
+    fn fast_time(&self, at: usize) -> Option<(i64, usize)> {
+        let rest = self.input.get(at + 1..).unwrap_or_default();
+        if self.input.get(at) != Some(&b' ') {
+            return Some((self.default_time, at + 1));
+        }
+        let (time, len) = plain_time(rest)?;
+        match rest.get(len) {
+            Some(b'\n') | None => Some((self.options.scale(time).ok()?, at + 1 + len + 1)),
+            Some(_) => None,
+        }
+    }
+}
+
+/// Where the number or boolean that `text` begins with ends.
+fn token_end(text: &[u8]) -> usize {
+    text.iter().position(|b| matches!(b, b',' | b' ' | b'\n')).unwrap_or(text.len())
+}
+
+/// Whether `text` begins with `name=`.
+#[inline]
+fn is_named(text: &[u8], name: &[u8]) -> bool {
+    text.len() > name.len() && text[name.len()] == b'=' && text[..name.len()] == *name
+}
+
+/// Length of the plain field name that `text` begins with.
+fn plain_name(key: &[u8], text: &[u8]) -> Option<usize> {
+    let len = memchr(b'=', text)?;
+    let name = &text[..len];
+    let plain = !name.iter().any(|b| matches!(b, b',' | b' ' | b'"' | b'\\' | b'\n' | b'\t' | 0));
+    (plain && !name.is_empty() && name != b"time" && exact::fits(key, name)).then_some(len)
+}

@@ -1,0 +1,144 @@
+//! What a TSM file looks like, and the numbers of it. All integers are big-endian, keys ascend.
+//!
+//! ```text
+//! header  ┌────────────────────────┬──────────────┐
+//!         │ magic 16 d1 16 d1 <4B> │ version <1B> │
+//!         └────────────────────────┴──────────────┘
+//! blocks  ┌──────────┬──────────────────┬────────────────┐
+//!         │ crc <4B> │ block <size - 4> │ ... next block │  of the first key in order of time, then of the next key
+//!         └──────────┴──────────────────┴────────────────┘
+//! index   ┌──────────────┬───────────┬───────────┬────────────┬─────────────────────┬──────────────┐
+//!         │ key len <2B> │ key <len> │ type <1B> │ count <2B> │ entry <28B> x count │ ... next key │
+//!         └──────────────┴───────────┴───────────┴────────────┴─────────────────────┴──────────────┘
+//! entry   ┌───────────────┬───────────────┬─────────────┬───────────┐
+//!         │ min time <8B> │ max time <8B> │ offset <8B> │ size <4B> │  offset of the crc; size with the crc
+//!         └───────────────┴───────────────┴─────────────┴───────────┘
+//! footer  ┌───────────────────────────────────┬───────────────────┐
+//!         │ index crc <4B>, only in version T │ index offset <8B> │
+//!         └───────────────────────────────────┴───────────────────┘
+//! ```
+//!
+//! The crc of a block is the IEEE one, over the block alone. InfluxDB's index carries no checksum; that of version `T`
+//! does, over the index and the eight bytes of its offset.
+
+use tsmith_codecs::{BlockEncoder, FieldType};
+
+/// The first bytes of every TSM file.
+pub const MAGIC: [u8; 4] = [0x16, 0xd1, 0x16, 0xd1];
+/// Magic and version.
+pub const HEADER_BYTES: usize = 5;
+/// The checksum before a block.
+pub const CRC_BYTES: usize = 4;
+/// Length of a key in the index.
+pub(crate) const KEY_LEN_BYTES: usize = 2;
+/// Type of a key's values in the index.
+pub(crate) const TYPE_BYTES: usize = 1;
+/// Number of a key's entries in the index.
+pub(crate) const COUNT_BYTES: usize = 2;
+/// One block in the index.
+pub const INDEX_ENTRY_BYTES: usize = 28;
+/// The offset of the index, at the very end of the file.
+pub(crate) const INDEX_OFFSET_BYTES: usize = 8;
+/// Most blocks one key may have in one file.
+pub const BLOCKS_PER_KEY_MAX: u16 = u16::MAX;
+/// A file beyond this size takes no further block. As in InfluxDB, the type bytes of the index are not counted, and the
+/// last block may reach beyond it.
+pub const FILE_BYTES_MAX: u64 = 1 << 31;
+/// Longest index: InfluxDB's reader counts its bytes in 31 bits.
+pub const INDEX_BYTES_MAX: usize = i32::MAX as usize;
+/// Smallest block with its checksum.
+pub(crate) const BLOCK_SIZE_MIN: usize = CRC_BYTES + 1;
+/// The index of one key of one byte with one block.
+pub(crate) const INDEX_BYTES_MIN: usize = KEY_LEN_BYTES + 1 + TYPE_BYTES + COUNT_BYTES + INDEX_ENTRY_BYTES;
+
+const _: () = assert!(HEADER_BYTES == MAGIC.len() + 1);
+const _: () = assert!(INDEX_ENTRY_BYTES == 8 + 8 + 8 + 4);
+// A key has at least one block, so a file that is not full cannot have an index that is too long: what the index has
+// beyond its estimate, one byte a key, is less than the smallest block.
+const _: () = assert!(TYPE_BYTES < BLOCK_SIZE_MIN && FILE_BYTES_MAX == INDEX_BYTES_MAX as u64 + 1);
+
+/// What kind of blocks a file may hold: its version byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Version 1: blocks of InfluxDB 1.x, which can read the file.
+    Influx,
+    /// Version `T`: blocks of any encoder, each naming it in its first byte. InfluxDB refuses the file by its version.
+    /// The index has a checksum.
+    Tagged,
+}
+
+impl Version {
+    /// The version whose files may hold the blocks of this encoder.
+    pub const fn of<E: BlockEncoder>() -> Self {
+        if E::INFLUX_READABLE { Self::Influx } else { Self::Tagged }
+    }
+
+    /// The byte after the magic.
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Influx => 1,
+            Self::Tagged => b'T',
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Influx, Self::Tagged].into_iter().find(|version| version.byte() == byte)
+    }
+
+    pub(crate) const fn footer_bytes(self) -> usize {
+        match self {
+            Self::Influx => INDEX_OFFSET_BYTES,
+            Self::Tagged => CRC_BYTES + INDEX_OFFSET_BYTES,
+        }
+    }
+
+    /// The shortest file there is: one block of one byte.
+    pub(crate) const fn file_bytes_min(self) -> usize {
+        HEADER_BYTES + BLOCK_SIZE_MIN + INDEX_BYTES_MIN + self.footer_bytes()
+    }
+}
+
+/// The byte of a type in the index, and the first byte of an InfluxDB block.
+pub const fn type_byte(field_type: FieldType) -> u8 {
+    match field_type {
+        FieldType::Float => 0,
+        FieldType::Integer => 1,
+        FieldType::Boolean => 2,
+        FieldType::String => 3,
+        FieldType::Unsigned => 4,
+    }
+}
+
+/// The type of a [`type_byte`].
+pub const fn field_type(byte: u8) -> Option<FieldType> {
+    match byte {
+        0 => Some(FieldType::Float),
+        1 => Some(FieldType::Integer),
+        2 => Some(FieldType::Boolean),
+        3 => Some(FieldType::String),
+        4 => Some(FieldType::Unsigned),
+        _ => None,
+    }
+}
+
+/// The checksum in the footer of version `T`.
+pub(crate) fn index_crc(index: &[u8], index_offset: u64) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(index);
+    crc.update(&index_offset.to_be_bytes());
+    crc.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_bytes_come_back() {
+        for t in FieldType::ALL {
+            assert_eq!(field_type(type_byte(t)), Some(t));
+            assert_eq!(type_byte(t), tsmith_codecs::influx::tag(t));
+        }
+        assert_eq!(field_type(5), None);
+    }
+}

@@ -1,0 +1,345 @@
+//! The index of a file: walked once when it is opened, then searched by key.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)
+)]
+
+use bytes::Bytes;
+use tsmith_codecs::{FieldType, TimeRange};
+
+use crate::error::{Error, Result};
+use crate::format::{
+    BLOCK_SIZE_MIN, COUNT_BYTES, HEADER_BYTES, INDEX_ENTRY_BYTES, KEY_LEN_BYTES, TYPE_BYTES, field_type,
+};
+
+/// One block, as the index describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// From its first to its last time.
+    pub range: TimeRange,
+    /// Where its checksum begins in the file.
+    pub offset: u64,
+    /// Length of checksum and block.
+    pub size: u32,
+}
+
+impl IndexEntry {
+    fn parse(bytes: &[u8; INDEX_ENTRY_BYTES]) -> Self {
+        Self {
+            range: TimeRange::new(
+                i64::from_be_bytes(part::<0, 8>(bytes)),
+                i64::from_be_bytes(part::<8, 8>(bytes)),
+            ),
+            offset: u64::from_be_bytes(part::<16, 8>(bytes)),
+            size: u32::from_be_bytes(part::<24, 4>(bytes)),
+        }
+    }
+}
+
+fn part<const AT: usize, const LEN: usize>(bytes: &[u8; INDEX_ENTRY_BYTES]) -> [u8; LEN] {
+    const { assert!(AT + LEN <= INDEX_ENTRY_BYTES) };
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "asserted above, at compile time"
+    )]
+    std::array::from_fn(|i| bytes[AT + i])
+}
+
+/// One key, its type and its blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyEntry<'a> {
+    position: usize,
+    key: &'a [u8],
+    field_type: FieldType,
+    entries: &'a [[u8; INDEX_ENTRY_BYTES]],
+}
+
+impl<'a> KeyEntry<'a> {
+    /// Its place among the keys of the file, for [`Reader::get`](crate::Reader::get).
+    pub fn position(self) -> usize {
+        self.position
+    }
+
+    /// The composite key.
+    pub fn key(self) -> &'a [u8] {
+        self.key
+    }
+
+    /// The type of its values.
+    pub fn field_type(self) -> FieldType {
+        self.field_type
+    }
+
+    /// How many blocks; never none.
+    pub fn block_count(self) -> usize {
+        self.entries.len()
+    }
+
+    /// Its blocks, in order of their first times. In files of [`Writer`](crate::Writer) each ends before the next
+    /// begins; nothing in a file forbids blocks that overlap.
+    pub fn entries(self) -> impl DoubleEndedIterator<Item = IndexEntry> + ExactSizeIterator + 'a {
+        self.entries.iter().map(IndexEntry::parse)
+    }
+
+    /// The block at this place.
+    pub fn entry(self, index: usize) -> Option<IndexEntry> {
+        self.entries.get(index).map(IndexEntry::parse)
+    }
+
+    /// From the earliest to the latest time of all its blocks.
+    pub fn range(self) -> TimeRange {
+        hull(self.entries().map(|entry| entry.range))
+    }
+
+    /// Splits the first key off `rest`; what the format has at the byte where that fails.
+    fn split(rest: &'a [u8], position: usize) -> std::result::Result<(Self, &'a [u8]), Flaw> {
+        let flaw = |expected: &'static str, left: &[u8]| Flaw { expected, left: left.len() };
+        let (len, at) = rest.split_first_chunk::<KEY_LEN_BYTES>().ok_or(flaw("the length of a key", rest))?;
+        let len = usize::from(u16::from_be_bytes(*len));
+        if len == 0 {
+            return Err(flaw("a key of at least one byte", rest));
+        }
+        let (key, at) = at.split_at_checked(len).ok_or(flaw("a key inside the index", rest))?;
+        let ([type_byte], at) = at.split_first_chunk::<TYPE_BYTES>().ok_or(flaw("the type of a key", at))?;
+        let field_type = field_type(*type_byte)
+            .ok_or(Flaw { expected: "a type of 0 to 4", left: at.len().saturating_add(1) })?;
+        let (count, after) =
+            at.split_first_chunk::<COUNT_BYTES>().ok_or(flaw("the number of a key's blocks", at))?;
+        let count = usize::from(u16::from_be_bytes(*count));
+        if count == 0 {
+            return Err(flaw("at least one block", at));
+        }
+        let (entries, after) = count
+            .checked_mul(INDEX_ENTRY_BYTES)
+            .and_then(|len| after.split_at_checked(len))
+            .ok_or(flaw("as many entries inside the index as the key has blocks", at))?;
+        Ok((Self { position, key, field_type, entries: entries.as_chunks().0 }, after))
+    }
+}
+
+/// What is wrong with the index, so many bytes before its end.
+struct Flaw {
+    expected: &'static str,
+    left: usize,
+}
+
+/// The index: its bytes, and where each key begins.
+///
+/// Memory is four bytes a key, however many blocks there are; the rest stays in the file's bytes.
+#[derive(Debug)]
+pub(crate) struct Index {
+    bytes: Bytes,
+    /// The first byte of each key, in `bytes`, which is shorter than 2 GiB.
+    offsets: Vec<u32>,
+    blocks: u64,
+    range: TimeRange,
+}
+
+impl Index {
+    /// Checks every byte of an index that begins at `index_offset` of its file.
+    ///
+    /// All that the writer asserts is checked: keys ascend, types and counts are possible, blocks lie between header
+    /// and index in order of time, and together they are as long as that space.
+    pub(crate) fn walk(bytes: Bytes, index_offset: u64) -> Result<Self> {
+        let mut walk = Walk { index_offset, previous: &[], blocks: 0, block_bytes: 0, range: EMPTY };
+        let error = |flaw: Flaw| {
+            let at = bytes.len().saturating_sub(flaw.left) as u64;
+            Error::corrupt(index_offset.saturating_add(at), flaw.expected)
+        };
+        let mut offsets = Vec::new();
+        let mut rest: &[u8] = &bytes;
+        while !rest.is_empty() {
+            let at = bytes.len().saturating_sub(rest.len());
+            let (key, after) = KeyEntry::split(rest, offsets.len()).map_err(error)?;
+            walk.check(key, rest.len()).map_err(|flaw| error(flaw).of(key.key))?;
+            offsets.push(at as u32);
+            rest = after;
+        }
+        if walk.block_bytes != index_offset.saturating_sub(HEADER_BYTES as u64) {
+            return Err(Error::corrupt(index_offset, "an index of all the blocks before it"));
+        }
+        offsets.shrink_to_fit();
+        let (blocks, range) = (walk.blocks, walk.range);
+        Ok(Self { bytes, offsets, blocks, range })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    pub(crate) fn range(&self) -> TimeRange {
+        self.range
+    }
+
+    pub(crate) fn get(&self, position: usize) -> Option<KeyEntry<'_>> {
+        let at = *self.offsets.get(position)?;
+        KeyEntry::split(self.bytes.get(at as usize..)?, position).ok().map(|(key, _)| key)
+    }
+
+    /// The place of `key`, or the place where it would be.
+    pub(crate) fn search(&self, key: &[u8]) -> std::result::Result<usize, usize> {
+        self.offsets.binary_search_by(|&at| self.key_at(at).cmp(key))
+    }
+
+    /// The key alone, for the search; empty only if the bytes changed under us.
+    fn key_at(&self, at: u32) -> &[u8] {
+        let key = || {
+            let (len, rest) = self.bytes.get(at as usize..)?.split_first_chunk::<KEY_LEN_BYTES>()?;
+            rest.get(..usize::from(u16::from_be_bytes(*len)))
+        };
+        key().unwrap_or_default()
+    }
+}
+
+const EMPTY: TimeRange = TimeRange { min: i64::MAX, max: i64::MIN };
+
+fn hull(ranges: impl Iterator<Item = TimeRange>) -> TimeRange {
+    ranges.fold(EMPTY, |all, range| TimeRange::new(all.min.min(range.min), all.max.max(range.max)))
+}
+
+/// What the walk knows of the keys behind it.
+struct Walk<'a> {
+    index_offset: u64,
+    previous: &'a [u8],
+    blocks: u64,
+    block_bytes: u64,
+    range: TimeRange,
+}
+
+impl<'a> Walk<'a> {
+    /// Checks one key, which has `left` bytes of the index from its beginning on.
+    fn check(&mut self, key: KeyEntry<'a>, left: usize) -> std::result::Result<(), Flaw> {
+        if key.key <= self.previous {
+            return Err(Flaw { expected: "a key that follows the one before", left });
+        }
+        self.previous = key.key;
+        let mut min = i64::MIN;
+        for (i, entry) in key.entries().enumerate() {
+            if let Some(expected) = self.flaw_of(entry, min) {
+                let before = KEY_LEN_BYTES
+                    .saturating_add(key.key.len())
+                    .saturating_add(TYPE_BYTES + COUNT_BYTES)
+                    .saturating_add(i.saturating_mul(INDEX_ENTRY_BYTES));
+                return Err(Flaw { expected, left: left.saturating_sub(before) });
+            }
+            min = entry.range.min;
+            self.block_bytes = self.block_bytes.saturating_add(u64::from(entry.size));
+            self.range = hull([self.range, entry.range].into_iter());
+        }
+        self.blocks = self.blocks.saturating_add(key.entries.len() as u64);
+        Ok(())
+    }
+
+    fn flaw_of(&self, entry: IndexEntry, previous_min: i64) -> Option<&'static str> {
+        if entry.range.min > entry.range.max {
+            return Some("a block that does not end before it begins");
+        }
+        if entry.range.min < previous_min {
+            return Some("the blocks of a key in order of time");
+        }
+        if (entry.size as usize) < BLOCK_SIZE_MIN {
+            return Some("a block of at least one byte");
+        }
+        let inside = entry.offset >= HEADER_BYTES as u64
+            && entry.offset.checked_add(u64::from(entry.size)).is_some_and(|end| end <= self.index_offset);
+        if inside { None } else { Some("a block between header and index") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INDEX_OFFSET: u64 = 45;
+
+    fn entry(min: i64, max: i64, offset: u64, size: u32) -> Vec<u8> {
+        [&min.to_be_bytes()[..], &max.to_be_bytes(), &offset.to_be_bytes(), &size.to_be_bytes()].concat()
+    }
+
+    fn key(key: &[u8], type_byte: u8, entries: &[Vec<u8>]) -> Vec<u8> {
+        let (len, count) = ((key.len() as u16).to_be_bytes(), (entries.len() as u16).to_be_bytes());
+        [&len[..], key, &[type_byte], &count, &entries.concat()].concat()
+    }
+
+    /// Two keys; the first has two blocks.
+    fn index() -> Vec<u8> {
+        [key(b"a", 0, &[entry(1, 2, 5, 10), entry(3, 4, 15, 10)]), key(b"b", 4, &[entry(-9, 9, 25, 20)])]
+            .concat()
+    }
+
+    fn walk(bytes: Vec<u8>) -> Result<Index> {
+        Index::walk(bytes.into(), INDEX_OFFSET)
+    }
+
+    /// Where in the index the walk stops, and at what.
+    fn flaw(bytes: Vec<u8>) -> (u64, String) {
+        let error = walk(bytes).expect_err("a flaw");
+        (error.offset().expect("an offset") - INDEX_OFFSET, error.kind().to_string())
+    }
+
+    #[test]
+    fn a_sound_index_is_as_it_says() {
+        let index = walk(index()).expect("sound");
+        assert_eq!((index.len(), index.blocks(), index.range()), (2, 3, TimeRange::new(-9, 9)));
+        let key = index.get(1).expect("the second key");
+        assert_eq!((key.key(), key.field_type(), key.block_count()), (&b"b"[..], FieldType::Unsigned, 1));
+        assert!(index.get(2).is_none());
+        assert_eq!([b"a", b"b", b"c"].map(|key| index.search(key)), [Ok(0), Ok(1), Err(2)]);
+    }
+
+    #[test]
+    fn a_cut_index_says_what_is_missing() {
+        let whole = index();
+        let second = key(b"a", 0, &[entry(1, 2, 5, 10), entry(3, 4, 15, 10)]).len();
+        for (len, at, expected) in [
+            (second + 1, second, "expected the length of a key"),
+            (second + 2, second, "expected a key inside the index"),
+            (second + 3, second + 3, "expected the type of a key"),
+            (second + 5, second + 4, "expected the number of a key's blocks"),
+            (second + 9, second + 4, "expected as many entries inside the index as the key has blocks"),
+            (second, 0, "expected an index of all the blocks before it"),
+        ] {
+            assert_eq!(flaw(whole[..len].to_vec()), (at as u64, expected.to_owned()), "{len}");
+        }
+    }
+
+    #[test]
+    fn each_contradiction_has_its_place() {
+        let one = |e: Vec<u8>| key(b"a", 0, &[e]);
+        let entries_at = key(b"a", 0, &[]).len() as u64;
+        let [inverted, inside, small] = [
+            "expected a block that does not end before it begins",
+            "expected a block between header and index",
+            "expected a block of at least one byte",
+        ];
+        for (bytes, at, expected) in [
+            (key(b"", 0, &[entry(1, 2, 5, 40)]), 0, "expected a key of at least one byte"),
+            (key(b"a", 5, &[entry(1, 2, 5, 40)]), 3, "expected a type of 0 to 4"),
+            (key(b"a", 0, &[]), 4, "expected at least one block"),
+            (one(entry(2, 1, 5, 40)), entries_at, inverted),
+            (one(entry(1, 2, 4, 40)), entries_at, inside),
+            (one(entry(1, 2, 5, 41)), entries_at, inside),
+            (one(entry(1, 2, u64::MAX, 40)), entries_at, inside),
+            (one(entry(1, 2, 5, 4)), entries_at, small),
+            (one(entry(1, 2, 5, 39)), 0, "expected an index of all the blocks before it"),
+            (
+                key(b"a", 0, &[entry(3, 4, 5, 20), entry(1, 2, 25, 20)]),
+                entries_at + 28,
+                "expected the blocks of a key in order of time",
+            ),
+            (
+                [one(entry(1, 2, 5, 20)), one(entry(3, 4, 25, 20))].concat(),
+                entries_at + 28,
+                "expected a key that follows the one before",
+            ),
+        ] {
+            assert_eq!(flaw(bytes), (at, expected.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Files as memory: the only unsafe code of this crate.
+
+use std::fs::File;
+use std::io;
+
+use bytes::Bytes;
+
+/// Maps a whole file for reading. The map lives as long as any slice of the result.
+///
+/// # Safety
+/// Until the last clone and slice of the result is gone, nobody may write or shorten the file, in this process or
+/// another. Unlinking it is fine. Without that promise, read the file: `Bytes::from(std::fs::read(path)?)`.
+pub unsafe fn map_readonly(file: &File) -> io::Result<Bytes> {
+    if file.metadata()?.len() == 0 {
+        return Ok(Bytes::new()); // mmap(2) refuses a length of zero
+    }
+    // SAFETY: the caller keeps the file still; see `# Safety`.
+    let map = unsafe { memmap2::Mmap::map(file) }?;
+    Ok(Bytes::from_owner(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_map_outlives_its_file() {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        // SAFETY: nobody else knows the file.
+        assert!(unsafe { map_readonly(&file) }.expect("maps").is_empty());
+        file.write_all(b"still here").expect("writes");
+        // SAFETY: nobody else knows the file, and nothing writes it from here on.
+        let bytes = unsafe { map_readonly(&file) }.expect("maps");
+        drop(file);
+        assert_eq!(bytes.slice(6..), &b"here"[..]);
+    }
+}

@@ -1,0 +1,247 @@
+//! A file's bytes to its blocks, every one checked.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)
+)]
+
+use bytes::Bytes;
+use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, TimeRange};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{
+    CRC_BYTES, HEADER_BYTES, INDEX_BYTES_MAX, INDEX_OFFSET_BYTES, MAGIC, Version, index_crc, type_byte,
+};
+use crate::index::{Index, IndexEntry, KeyEntry};
+
+/// Reads one TSM file.
+///
+/// Opening walks the whole index once; blocks are looked at only when asked for, and their checksums verified each
+/// time. The reader is immutable, and never writes.
+#[derive(Debug)]
+pub struct Reader {
+    bytes: Bytes,
+    version: Version,
+    index_offset: u64,
+    index: Index,
+}
+
+impl Reader {
+    /// Opens a file, given all its bytes: read, or mapped by [`map_readonly`](crate::map_readonly).
+    pub fn new(bytes: Bytes) -> Result<Self> {
+        let version = check_header(&bytes)?;
+        let index_offset = check_footer(&bytes, version)?;
+        let index_end = bytes.len().saturating_sub(version.footer_bytes());
+        let index = bytes.slice(index_offset..index_end); // in bounds: `check_footer`
+        if index.len() > INDEX_BYTES_MAX {
+            return Err(Error::corrupt(index_offset as u64, "an index shorter than 2 GiB"));
+        }
+        let index_offset = index_offset as u64;
+        if version == Version::Tagged {
+            check_index_crc(&bytes, &index, index_offset)?;
+        }
+        let index = Index::walk(index, index_offset)?;
+        Ok(Self { bytes, version, index_offset, index })
+    }
+
+    /// The version byte of the file.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// How many keys.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is none; files without keys do not open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many blocks.
+    pub fn block_count(&self) -> u64 {
+        self.index.blocks()
+    }
+
+    /// From the earliest to the latest time of all blocks. (InfluxDB's reader says 0 when the latest is before 1970.)
+    pub fn range(&self) -> TimeRange {
+        self.index.range()
+    }
+
+    /// Length of the file in bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Where the index begins: the length of header and blocks.
+    pub fn index_offset(&self) -> u64 {
+        self.index_offset
+    }
+
+    /// The key at this place, in ascending order.
+    pub fn get(&self, position: usize) -> Option<KeyEntry<'_>> {
+        self.index.get(position)
+    }
+
+    /// All keys, ascending.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = KeyEntry<'_>> {
+        (0..self.len()).filter_map(|position| self.index.get(position))
+    }
+
+    /// The first key.
+    pub fn first_key(&self) -> &[u8] {
+        self.get(0).map(KeyEntry::key).unwrap_or_default()
+    }
+
+    /// The last key.
+    pub fn last_key(&self) -> &[u8] {
+        self.len().checked_sub(1).and_then(|last| self.get(last)).map(KeyEntry::key).unwrap_or_default()
+    }
+
+    /// This composite key.
+    pub fn find(&self, key: &[u8]) -> Option<KeyEntry<'_>> {
+        self.get(self.search(key).ok()?)
+    }
+
+    /// The place of this composite key, or, as an error, the place of the first key after it.
+    pub fn search(&self, key: &[u8]) -> std::result::Result<usize, usize> {
+        self.index.search(key)
+    }
+
+    /// The bytes of a block of `key`, after its checksum was verified.
+    pub fn block(&self, key: KeyEntry<'_>, entry: IndexEntry) -> Result<&[u8]> {
+        let (stored, block) = self
+            .slice(entry)
+            .ok_or_else(|| Error::corrupt(entry.offset, "a block between header and index").of(key.key()))?;
+        let computed = crc32fast::hash(block);
+        if stored != computed {
+            let kind = ErrorKind::Checksum { what: "the block", stored, computed };
+            return Err(Error::new(kind).at(entry.offset).of(key.key()));
+        }
+        if self.version == Version::Influx && block.first() != Some(&type_byte(key.field_type())) {
+            let found =
+                block.first().map_or_else(|| "nothing".to_owned(), |byte| format!("byte {byte:#04x}"));
+            let kind = ErrorKind::BlockType { index: key.field_type(), block: found };
+            return Err(Error::new(kind).at(entry.offset).of(key.key()));
+        }
+        Ok(block)
+    }
+
+    /// Replaces `out` by the column of a block of `key`, at most `limit` values, decoded by the encoder that wrote it.
+    ///
+    /// What comes out agrees with the index: type, first and last time, and each time after the one before. After an
+    /// error `out` is empty.
+    pub fn read_block<D: BlockEncoder>(
+        &self,
+        key: KeyEntry<'_>,
+        entry: IndexEntry,
+        decoder: &mut D,
+        limit: usize,
+        out: &mut Column,
+    ) -> Result<()> {
+        self.decode(key, entry, out, |block, out| decoder.decode(block, limit, out))
+    }
+
+    /// As [`Reader::read_block`], whatever encoder wrote the block.
+    pub fn read_any_block(
+        &self,
+        key: KeyEntry<'_>,
+        entry: IndexEntry,
+        decoder: &mut AnyDecoder,
+        limit: usize,
+        out: &mut Column,
+    ) -> Result<()> {
+        self.decode(key, entry, out, |block, out| decoder.decode(block, limit, out))
+    }
+
+    fn decode(
+        &self,
+        key: KeyEntry<'_>,
+        entry: IndexEntry,
+        out: &mut Column,
+        decode: impl FnOnce(&[u8], &mut Column) -> tsmith_codecs::Result<()>,
+    ) -> Result<()> {
+        let block = self.block(key, entry);
+        let done = block.and_then(|block| {
+            let column = decode(block, out).map_err(ErrorKind::Block);
+            let column = column.and_then(|()| agrees(key, entry, out));
+            column.map_err(|kind| Error::new(kind).at(entry.offset).of(key.key()))
+        });
+        if done.is_err() {
+            out.reset(key.field_type());
+        }
+        done
+    }
+
+    /// Stored checksum and block; `None` when they are not between header and index.
+    fn slice(&self, entry: IndexEntry) -> Option<(u32, &[u8])> {
+        let end = entry.offset.checked_add(u64::from(entry.size))?;
+        if entry.offset < HEADER_BYTES as u64 || end > self.index_offset {
+            return None;
+        }
+        let framed = self.bytes.get(usize::try_from(entry.offset).ok()?..usize::try_from(end).ok()?)?;
+        let (crc, block) = framed.split_first_chunk::<CRC_BYTES>()?;
+        Some((u32::from_be_bytes(*crc), block))
+    }
+}
+
+fn check_header(bytes: &[u8]) -> Result<Version> {
+    let length = bytes.len();
+    let found = bytes.get(..MAGIC.len().min(length)).unwrap_or_default();
+    if !MAGIC.starts_with(found) {
+        return Err(Error::new(ErrorKind::Magic { found: found.to_vec() }).at(0));
+    }
+    let Some(&found) = bytes.get(MAGIC.len()) else {
+        return Err(too_short(length, "magic and version"));
+    };
+    Version::from_byte(found).ok_or_else(|| Error::new(ErrorKind::Version { found }).at(MAGIC.len() as u64))
+}
+
+/// Where the index begins: at least one block after the header, and at least one byte before the footer.
+fn check_footer(bytes: &[u8], version: Version) -> Result<usize> {
+    let length = bytes.len();
+    let footer = length.checked_sub(version.footer_bytes()).filter(|_| length >= version.file_bytes_min());
+    let (Some(footer), Some(stored)) = (footer, bytes.last_chunk::<INDEX_OFFSET_BYTES>()) else {
+        return Err(too_short(length, "a block, an index and a footer"));
+    };
+    let found = u64::from_be_bytes(*stored);
+    let inside = |&at: &usize| HEADER_BYTES < at && at < footer;
+    usize::try_from(found).ok().filter(inside).ok_or_else(|| {
+        let (min, max) = (const { HEADER_BYTES as u64 + 1 }, (footer as u64).saturating_sub(1));
+        Error::new(ErrorKind::IndexOffset { found, min, max })
+            .at((length as u64).saturating_sub(INDEX_OFFSET_BYTES as u64))
+    })
+}
+
+fn check_index_crc(bytes: &[u8], index: &[u8], index_offset: u64) -> Result<()> {
+    let footer = bytes.last_chunk::<{ CRC_BYTES + INDEX_OFFSET_BYTES }>();
+    let stored = footer.and_then(|footer| footer.first_chunk::<CRC_BYTES>());
+    let stored = u32::from_be_bytes(*stored.ok_or_else(|| too_short(bytes.len(), "a footer"))?);
+    let computed = index_crc(index, index_offset);
+    if stored == computed {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Checksum { what: "the index", stored, computed }).at(index_offset))
+}
+
+fn too_short(length: usize, expected: &'static str) -> Error {
+    Error::new(ErrorKind::TooShort { bytes: length as u64, expected }).at(length as u64)
+}
+
+/// Whether the column of a block is the one that the index speaks of.
+fn agrees(key: KeyEntry<'_>, entry: IndexEntry, column: &Column) -> std::result::Result<(), ErrorKind> {
+    if column.field_type() != key.field_type() {
+        let block = column.field_type().name().to_owned();
+        return Err(ErrorKind::BlockType { index: key.field_type(), block });
+    }
+    let times = column.times();
+    let (Some(&min), Some(&max)) = (times.first(), times.last()) else {
+        return Err(ErrorKind::Corrupt { expected: "a block with values" });
+    };
+    let block = TimeRange::new(min, max);
+    if block != entry.range {
+        return Err(ErrorKind::BlockTimes { index: entry.range, block });
+    }
+    if column.as_ref().is_strictly_ascending() { Ok(()) } else { Err(ErrorKind::BlockUnsorted) }
+}

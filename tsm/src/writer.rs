@@ -1,0 +1,413 @@
+//! Blocks to a file: header, blocks, index, footer, in one pass.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use tsmith_codecs::{FieldType, KEY_BYTES_MAX, TimeRange};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{
+    BLOCKS_PER_KEY_MAX, COUNT_BYTES, CRC_BYTES, FILE_BYTES_MAX, HEADER_BYTES, MAGIC, TYPE_BYTES, Version,
+    index_crc, type_byte,
+};
+
+/// Writes one TSM file.
+///
+/// Blocks come with their keys ascending and, within a key, in order of time; each is written at once, so `out` should
+/// be buffered. Only the index is kept in memory, in its final form. The header is written with the first block: a file
+/// without blocks stays empty.
+///
+/// A full file refuses blocks before anything of them is written; see [`Writer::is_full`]. Syncing and naming the file
+/// are the caller's.
+pub struct Writer<W> {
+    out: W,
+    version: Version,
+    /// The index as it will be written, the current key's count kept up to date.
+    index: Vec<u8>,
+    current: Option<CurrentKey>,
+    offset: u64,
+    keys: u64,
+    blocks: u64,
+    range: TimeRange,
+    /// A write failed: nobody knows how much of it reached the file.
+    failed: bool,
+}
+
+/// The key that the last block belongs to.
+struct CurrentKey {
+    /// Where its bytes are in the index.
+    at: Range<usize>,
+    field_type: FieldType,
+    count: u16,
+    max: i64,
+}
+
+/// What a finished file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many keys.
+    pub keys: u64,
+    /// How many blocks.
+    pub blocks: u64,
+    /// From the earliest to the latest time of all keys.
+    pub range: TimeRange,
+    /// Where the index begins: header and blocks.
+    pub index_offset: u64,
+    /// The whole file.
+    pub file_bytes: u64,
+}
+
+impl<W: io::Write> Writer<W> {
+    /// A writer of a new file at the beginning of `out`.
+    pub fn new(out: W, version: Version) -> Self {
+        Self {
+            out,
+            version,
+            index: Vec::new(),
+            current: None,
+            offset: 0,
+            keys: 0,
+            blocks: 0,
+            range: TimeRange::new(i64::MAX, i64::MIN),
+            failed: false,
+        }
+    }
+
+    /// Writes the next block: that of `key`, a composite key, with the points of exactly `range`.
+    ///
+    /// After an I/O error the file is spoilt, and all further calls fail. After any other error nothing of the block
+    /// was written, and other blocks can follow.
+    pub fn write_block(
+        &mut self,
+        key: &[u8],
+        field_type: FieldType,
+        range: TimeRange,
+        block: &[u8],
+    ) -> Result<()> {
+        self.check_room().map_err(|kind| Error::new(kind).at(self.offset).of(key))?;
+        self.check_block(field_type, range, block)
+            .map_err(|kind| Error::new(kind).at(self.offset).of(key))?;
+        let goes_on = self
+            .check_key(key, field_type, range)
+            .map_err(|kind| Error::new(kind).at(self.offset).of(key))?;
+
+        let offset = self.offset.max(HEADER_BYTES as u64);
+        let size = (CRC_BYTES + block.len()) as u32; // checked by `check_block`
+        self.write_bytes(block).map_err(|error| Error::from(error).at(offset).of(key))?;
+        if !goes_on {
+            self.begin_key(key, field_type);
+        }
+        self.push_entry(range, offset, size);
+        Ok(())
+    }
+
+    /// Whether the file takes no further block: it is beyond [`FILE_BYTES_MAX`], or its last key has
+    /// [`BLOCKS_PER_KEY_MAX`] blocks. InfluxDB then finishes the file and goes on in the next.
+    pub fn is_full(&self) -> bool {
+        self.check_room().is_err_and(|kind| !matches!(kind, ErrorKind::Poisoned))
+    }
+
+    /// Size of the file if it were finished now, as InfluxDB estimates it: without the type bytes of the index and
+    /// without the footer. (There it is counted in 32 bits; a file can only come near their end by blocks of gigabytes.)
+    pub fn estimated_bytes(&self) -> u64 {
+        self.offset + self.index.len() as u64 - self.keys * TYPE_BYTES as u64
+    }
+
+    /// Writes index and footer, flushes, and gives `out` back.
+    pub fn finish(mut self) -> Result<(W, Summary)> {
+        if self.failed {
+            return Err(Error::new(ErrorKind::Poisoned).at(self.offset));
+        }
+        if self.blocks == 0 {
+            return Err(Error::new(ErrorKind::NoValues));
+        }
+        let index_offset = self.offset;
+        self.write_index().map_err(|error| Error::from(error).at(index_offset))?;
+        let file_bytes = index_offset + (self.index.len() + self.version.footer_bytes()) as u64;
+        let Self { out, keys, blocks, range, .. } = self;
+        Ok((out, Summary { keys, blocks, range, index_offset, file_bytes }))
+    }
+
+    fn check_room(&self) -> std::result::Result<(), ErrorKind> {
+        if self.failed {
+            return Err(ErrorKind::Poisoned);
+        }
+        if self.current.as_ref().is_some_and(|current| current.count == BLOCKS_PER_KEY_MAX) {
+            return Err(ErrorKind::MaxBlocks);
+        }
+        let bytes = self.estimated_bytes();
+        if bytes > FILE_BYTES_MAX { Err(ErrorKind::FileFull { bytes }) } else { Ok(()) }
+    }
+
+    fn check_block(
+        &self,
+        field_type: FieldType,
+        range: TimeRange,
+        block: &[u8],
+    ) -> std::result::Result<(), ErrorKind> {
+        if range.min > range.max {
+            return Err(ErrorKind::Inverted { range });
+        }
+        let bytes = block.len();
+        let Some(&found) = block.first().filter(|_| bytes <= u32::MAX as usize - CRC_BYTES) else {
+            return Err(ErrorKind::BlockLength { bytes });
+        };
+        let expected = type_byte(field_type);
+        if self.version == Version::Influx && found != expected {
+            return Err(ErrorKind::NotInflux { field_type, expected, found });
+        }
+        Ok(())
+    }
+
+    /// Whether the block belongs to the current key; if not, its key may begin.
+    fn check_key(
+        &self,
+        key: &[u8],
+        field_type: FieldType,
+        range: TimeRange,
+    ) -> std::result::Result<bool, ErrorKind> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(ErrorKind::KeyLength { bytes: key.len() });
+        }
+        let Some(current) = &self.current else { return Ok(false) };
+        let previous = &self.index[current.at.clone()];
+        if key < previous {
+            return Err(ErrorKind::KeyOrder { previous: previous.into() });
+        }
+        if key > previous {
+            return Ok(false);
+        }
+        if field_type != current.field_type {
+            return Err(ErrorKind::TypeChange { expected: current.field_type, found: field_type });
+        }
+        if range.min <= current.max {
+            return Err(ErrorKind::BlockOrder { min: range.min, previous_max: current.max });
+        }
+        Ok(true)
+    }
+
+    fn write_bytes(&mut self, block: &[u8]) -> io::Result<()> {
+        self.failed = true; // until all is written
+        if self.offset == 0 {
+            let [a, b, c, d] = MAGIC;
+            self.out.write_all(&[a, b, c, d, self.version.byte()])?;
+            self.offset = HEADER_BYTES as u64;
+        }
+        self.out.write_all(&crc32fast::hash(block).to_be_bytes())?;
+        self.out.write_all(block)?;
+        self.offset += (CRC_BYTES + block.len()) as u64;
+        self.failed = false;
+        Ok(())
+    }
+
+    fn begin_key(&mut self, key: &[u8], field_type: FieldType) {
+        self.index.extend_from_slice(&(key.len() as u16).to_be_bytes()); // checked by `check_key`
+        let at = self.index.len()..self.index.len() + key.len();
+        self.index.extend_from_slice(key);
+        self.index.push(type_byte(field_type));
+        self.index.extend_from_slice(&[0; COUNT_BYTES]);
+        self.current = Some(CurrentKey { at, field_type, count: 0, max: i64::MIN });
+        self.keys += 1;
+    }
+
+    fn push_entry(&mut self, range: TimeRange, offset: u64, size: u32) {
+        self.index.extend_from_slice(&range.min.to_be_bytes());
+        self.index.extend_from_slice(&range.max.to_be_bytes());
+        self.index.extend_from_slice(&offset.to_be_bytes());
+        self.index.extend_from_slice(&size.to_be_bytes());
+        if let Some(current) = &mut self.current {
+            current.count += 1; // below the maximum: `check_room`
+            current.max = range.max;
+            let count_at = current.at.end + TYPE_BYTES;
+            self.index[count_at..count_at + COUNT_BYTES].copy_from_slice(&current.count.to_be_bytes());
+        }
+        self.blocks += 1;
+        self.range = TimeRange::new(self.range.min.min(range.min), self.range.max.max(range.max));
+    }
+
+    fn write_index(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.index)?;
+        if self.version == Version::Tagged {
+            self.out.write_all(&index_crc(&self.index, self.offset).to_be_bytes())?;
+        }
+        self.out.write_all(&self.offset.to_be_bytes())?;
+        self.out.flush()
+    }
+}
+
+impl<W> fmt::Debug for Writer<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("version", &self.version)
+            .field("offset", &self.offset)
+            .field("keys", &self.keys)
+            .field("blocks", &self.blocks)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Remedy;
+
+    const FLOAT: &[u8] = &[0, 1, 2];
+
+    fn range(min: i64, max: i64) -> TimeRange {
+        TimeRange::new(min, max)
+    }
+
+    fn writer() -> Writer<Vec<u8>> {
+        Writer::new(Vec::new(), Version::Influx)
+    }
+
+    fn kind<T: fmt::Debug>(result: Result<T>) -> ErrorKind {
+        result.expect_err("refused").kind().clone()
+    }
+
+    #[test]
+    fn a_file_without_blocks_stays_empty() {
+        let mut out = Vec::new();
+        assert!(matches!(kind(Writer::new(&mut out, Version::Influx).finish()), ErrorKind::NoValues));
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn refused_blocks_leave_no_trace() {
+        let mut w = writer();
+        let refused = |w: &mut Writer<Vec<u8>>, key: &[u8], t, r, block: &[u8]| {
+            let before = (w.out.len(), w.index.len(), w.blocks);
+            let kind = kind(w.write_block(key, t, r, block));
+            assert_eq!((w.out.len(), w.index.len(), w.blocks), before);
+            kind
+        };
+        let ok = range(5, 9);
+        assert!(matches!(
+            refused(&mut w, b"", FieldType::Float, ok, FLOAT),
+            ErrorKind::KeyLength { bytes: 0 }
+        ));
+        let long = vec![b'k'; KEY_BYTES_MAX + 1];
+        assert!(matches!(refused(&mut w, &long, FieldType::Float, ok, FLOAT), ErrorKind::KeyLength { .. }));
+        assert!(matches!(
+            refused(&mut w, b"k", FieldType::Float, ok, b""),
+            ErrorKind::BlockLength { bytes: 0 }
+        ));
+        assert!(matches!(
+            refused(&mut w, b"k", FieldType::Float, range(2, 1), FLOAT),
+            ErrorKind::Inverted { .. }
+        ));
+        let zstd_block = [0x12, 0, 1];
+        assert!(matches!(
+            refused(&mut w, b"k", FieldType::Float, ok, &zstd_block),
+            ErrorKind::NotInflux { expected: 0, found: 0x12, .. }
+        ));
+
+        w.write_block(b"k", FieldType::Float, ok, FLOAT).expect("writes");
+        assert!(matches!(refused(&mut w, b"j", FieldType::Float, ok, FLOAT), ErrorKind::KeyOrder { .. }));
+        let integer = [1, 0];
+        assert!(matches!(
+            refused(&mut w, b"k", FieldType::Integer, range(10, 11), &integer),
+            ErrorKind::TypeChange { expected: FieldType::Float, found: FieldType::Integer }
+        ));
+        assert!(matches!(
+            refused(&mut w, b"k", FieldType::Float, range(9, 11), FLOAT),
+            ErrorKind::BlockOrder { min: 9, previous_max: 9 }
+        ));
+        w.write_block(b"k", FieldType::Float, range(10, 10), FLOAT).expect("writes after refusals");
+        w.write_block(b"ka", FieldType::Integer, range(1, 1), &integer).expect("writes");
+        let (_, summary) = w.finish().expect("finishes");
+        assert_eq!((summary.keys, summary.blocks, summary.range), (2, 3, range(1, 10)));
+    }
+
+    #[test]
+    fn the_longest_key_fits() {
+        let mut w = writer();
+        let key = vec![b'k'; KEY_BYTES_MAX];
+        w.write_block(&key, FieldType::Float, range(1, 1), FLOAT).expect("writes");
+        let (file, _) = w.finish().expect("finishes");
+        let reader = crate::Reader::new(file.into()).expect("opens");
+        assert!(reader.find(&key).is_some());
+    }
+
+    /// InfluxDB notices the 65,535th block of a key after writing it, and goes on in the next file. The count of the
+    /// index has 16 bits: one more would make it 0.
+    #[test]
+    fn a_key_has_65535_blocks_and_no_more() {
+        let mut w = writer();
+        for time in 0..65_535 {
+            assert!(!w.is_full());
+            w.write_block(b"k", FieldType::Float, range(time, time), &[0]).expect("writes");
+        }
+        assert!(w.is_full());
+        let before = w.out.len();
+        let error = w.write_block(b"k", FieldType::Float, range(65_535, 65_535), &[0]).expect_err("full");
+        assert!(matches!(error.kind(), ErrorKind::MaxBlocks));
+        assert_eq!((error.remedy(), error.key()), (Remedy::NextFile, Some(&b"k"[..])));
+        assert!(matches!(
+            kind(w.write_block(b"l", FieldType::Float, range(0, 0), &[0])),
+            ErrorKind::MaxBlocks
+        ));
+        assert_eq!(w.out.len(), before);
+        let (file, _) = w.finish().expect("a full file finishes");
+        let reader = crate::Reader::new(file.into()).expect("opens");
+        assert_eq!(reader.get(0).expect("the key").block_count(), 65_535);
+    }
+
+    #[test]
+    fn a_file_takes_one_block_beyond_its_greatest_size() {
+        let mut w = Writer::new(io::sink(), Version::Influx);
+        // Header, then for the key 2 + 1 + 2, and for each block 4 + its length + 28: exactly 2 GiB, which is not yet
+        // more than 2 GiB.
+        let block = vec![0; (1 << 26) - 32];
+        for time in 0..31 {
+            w.write_block(b"k", FieldType::Float, range(time, time), &block).expect("writes");
+        }
+        w.write_block(b"k", FieldType::Float, range(31, 31), &block[..block.len() - 5 - 5]).expect("writes");
+        assert_eq!((w.estimated_bytes(), w.is_full()), (FILE_BYTES_MAX, false));
+        w.write_block(b"l", FieldType::Float, range(1, 1), &[0]).expect("writes");
+        assert!(w.is_full());
+        let error = w.write_block(b"m", FieldType::Float, range(1, 1), &[0]).expect_err("full");
+        assert!(
+            matches!(error.kind(), ErrorKind::FileFull { bytes } if *bytes == FILE_BYTES_MAX + 5 + 5 + 28)
+        );
+        assert_eq!(error.remedy(), Remedy::NextFile);
+        let (_, summary) = w.finish().expect("a full file finishes");
+        assert_eq!((summary.blocks, summary.keys), (33, 2));
+    }
+
+    /// Takes so many bytes and then has no more room.
+    #[derive(Debug)]
+    struct SmallDisk(usize);
+
+    impl io::Write for SmallDisk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = self.0.min(bytes.len());
+            self.0 -= taken;
+            if taken == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(taken) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn after_a_failed_write_there_is_no_other() {
+        let whole = {
+            let mut w = writer();
+            w.write_block(b"k", FieldType::Float, range(1, 1), FLOAT).expect("writes");
+            w.write_block(b"l", FieldType::Float, range(1, 1), FLOAT).expect("writes");
+            w.finish().expect("finishes").0.len()
+        };
+        for room in 0..whole {
+            let mut w = Writer::new(SmallDisk(room), Version::Influx);
+            let first = w.write_block(b"k", FieldType::Float, range(1, 1), FLOAT);
+            let second = w.write_block(b"l", FieldType::Float, range(1, 1), FLOAT);
+            assert!(first.is_ok() || matches!(kind(second), ErrorKind::Poisoned));
+            let error = w.finish().expect_err("the disk is too small");
+            assert_eq!(error.remedy(), Remedy::Rewrite, "{room}: {error}");
+        }
+    }
+}

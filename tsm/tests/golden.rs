@@ -1,0 +1,303 @@
+//! Files that real InfluxDB wrote, or cannot read.
+
+mod support;
+
+use serde_json::Value as Json;
+use support::{expected, hex, vector, vectors_ending_in};
+use tsmith_tsm::codecs::{Tsm1, Value};
+use tsmith_tsm::{
+    BlockEncoder, Bytes, Column, Error, ErrorKind, FieldType, IndexEntry, KeyEntry, Reader, TimeRange,
+    Tombstone, Tombstones, Version, Writer, read_tombstones,
+};
+
+/// Files and the names of what is expected of them.
+const FILES: [(&str, &str); 5] = [
+    ("tsm/single/000000001-000000001.tsm", "tsm-single"),
+    ("tsm/types/000000007-000000002.tsm", "tsm-types"),
+    ("tsm/blocks16/000000003-000000004.tsm", "tsm-blocks16"),
+    ("tsm/extreme/000000001-000000001.tsm", "tsm-extreme"),
+    ("snapshot/000000001-000000001.tsm", "snapshot-000000001-000000001.tsm"),
+];
+
+fn open(path: &str) -> Result<Reader, Error> {
+    Reader::new(Bytes::from(vector(path)))
+}
+
+fn text<'a>(json: &'a Json, name: &str) -> &'a str {
+    json[name].as_str().unwrap_or_else(|| panic!("{name} of {json}"))
+}
+
+fn number(json: &Json, name: &str) -> u64 {
+    json[name].as_u64().unwrap_or_else(|| panic!("{name} of {json}"))
+}
+
+fn range(json: &Json, min: &str, max: &str) -> TimeRange {
+    TimeRange::new(json[min].as_i64().expect("a time"), json[max].as_i64().expect("a time"))
+}
+
+fn field_type(name: &str) -> FieldType {
+    FieldType::ALL.into_iter().find(|t| t.name() == name).expect("a type")
+}
+
+#[test]
+fn the_facts_of_each_file() {
+    for (path, name) in FILES {
+        let reader = open(path).expect(path);
+        let lines = expected(name);
+        let facts = &lines[0];
+        assert_eq!(reader.version(), Version::Influx);
+        assert_eq!(reader.file_bytes(), number(facts, "size"), "{path}");
+        assert_eq!(reader.index_offset(), number(facts, "index_offset"), "{path}");
+        assert_eq!(reader.file_bytes() - reader.index_offset() - 8, number(facts, "index_size"), "{path}");
+        assert_eq!(reader.len() as u64, number(facts, "keys"), "{path}");
+        assert_eq!(reader.range(), range(facts, "min_time", "max_time"), "{path}");
+        assert_eq!(reader.first_key(), text(facts, "min_key").as_bytes(), "{path}");
+        assert_eq!(reader.last_key(), text(facts, "max_key").as_bytes(), "{path}");
+        let blocks = |line: &Json| line["entries"].as_array().expect("entries").len() as u64;
+        assert_eq!(reader.block_count(), lines[1..].iter().map(blocks).sum::<u64>(), "{path}");
+    }
+}
+
+#[test]
+fn the_index_and_checksums_of_each_key() {
+    for (path, name) in FILES {
+        let reader = open(path).expect(path);
+        for (position, line) in expected(name)[1..].iter().enumerate() {
+            let key = reader.find(text(line, "key").as_bytes()).expect("the key is there");
+            assert_eq!((key.position(), key.field_type()), (position, field_type(text(line, "type"))));
+            let entries = line["entries"].as_array().expect("entries");
+            assert_eq!(key.block_count(), entries.len());
+            for (entry, wanted) in key.entries().zip(entries) {
+                let (offset, size) = (number(wanted, "offset"), number(wanted, "size") as u32);
+                assert_eq!(entry, IndexEntry { range: range(wanted, "min", "max"), offset, size });
+                let block = reader.block(key, entry).expect("the checksum is right");
+                assert_eq!(format!("{:08x}", crc32fast::hash(block)), text(wanted, "crc"));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_file_is_rewritten_from_its_blocks() {
+    let mut count = 0;
+    for (path, bytes) in vectors_ending_in(".tsm") {
+        if path.contains("damaged") {
+            continue;
+        }
+        let reader = Reader::new(Bytes::from(bytes.clone())).expect(&path);
+        let mut writer = Writer::new(Vec::new(), Version::Influx);
+        for key in reader.keys() {
+            for entry in key.entries() {
+                let block = reader.block(key, entry).expect("reads");
+                writer.write_block(key.key(), key.field_type(), entry.range, block).expect("writes");
+            }
+        }
+        let (file, summary) = writer.finish().expect("finishes");
+        assert!(file == bytes, "{path}");
+        assert_eq!((summary.keys, summary.blocks), (reader.len() as u64, reader.block_count()));
+        assert_eq!((summary.range, summary.index_offset), (reader.range(), reader.index_offset()));
+        count += 1;
+    }
+    assert!(count >= FILES.len());
+}
+
+/// All blocks of a key as one column, decoded.
+fn column_of(reader: &Reader, key: KeyEntry<'_>) -> Column {
+    let mut all = Column::new(key.field_type());
+    let mut column = Column::new(key.field_type());
+    for entry in key.entries() {
+        reader.read_block(key, entry, &mut Tsm1::default(), 1000, &mut column).expect("reads");
+        assert!(all.extend(column.as_ref()));
+    }
+    all
+}
+
+fn expected_column(line: &Json) -> Column {
+    let mut column = Column::new(field_type(text(line, "type")));
+    for point in line["values"].as_array().expect("values") {
+        let (time, value) = (point[0].as_i64().expect("a time"), &point[1]);
+        let bytes = value.as_str().map(hex).unwrap_or_default();
+        let value = match column.field_type() {
+            FieldType::Float => Value::Float(f64::from_be_bytes(bytes[..].try_into().expect("16 digits"))),
+            FieldType::Integer => Value::Integer(value.as_i64().expect("an integer")),
+            FieldType::Unsigned => Value::Unsigned(value.as_u64().expect("an unsigned integer")),
+            FieldType::Boolean => Value::Boolean(value.as_bool().expect("a boolean")),
+            FieldType::String => Value::String(&bytes),
+        };
+        assert!(column.push(time, value));
+    }
+    column
+}
+
+#[test]
+fn every_value_of_each_file() {
+    for (path, name) in FILES {
+        let reader = open(path).expect(path);
+        for line in &expected(name)[1..] {
+            let key = reader.find(text(line, "key").as_bytes()).expect("the key is there");
+            assert_eq!(column_of(&reader, key), expected_column(line), "{path}: {}", text(line, "key"));
+        }
+    }
+}
+
+/// All of a file decoded, encoded again in blocks of the same times, and written.
+#[test]
+fn each_file_is_rewritten_from_its_values() {
+    let mut encoder = Tsm1::default();
+    for (path, bytes) in vectors_ending_in(".tsm") {
+        if path.contains("damaged") {
+            continue;
+        }
+        let reader = Reader::new(Bytes::from(bytes.clone())).expect(&path);
+        let mut writer = Writer::new(Vec::new(), Version::of::<Tsm1>());
+        let mut block = Vec::new();
+        for key in reader.keys() {
+            let column = column_of(&reader, key);
+            for entry in key.entries() {
+                block.clear();
+                encoder.encode(column.as_ref().within(entry.range), &mut block).expect("encodes");
+                writer.write_block(key.key(), key.field_type(), entry.range, &block).expect("writes");
+            }
+        }
+        assert!(writer.finish().expect("finishes").0 == bytes, "{path}");
+    }
+}
+
+/// The error of opening a damaged file, with its offset.
+fn refusal(name: &str) -> (ErrorKind, u64) {
+    let path = format!("tsm/damaged/{name}.tsm");
+    let error = open(&path).expect_err(&path);
+    let offset = error.offset().expect("an offset");
+    (error.kind().clone(), offset)
+}
+
+#[test]
+fn damaged_badmagic() {
+    let (kind, offset) = refusal("badmagic");
+    assert!(matches!(kind, ErrorKind::Magic { found } if found == vector("tsm/damaged/badmagic.tsm")[..4]));
+    assert_eq!(offset, 0);
+}
+
+#[test]
+fn damaged_badversion() {
+    let (kind, offset) = refusal("badversion");
+    assert!(matches!(kind, ErrorKind::Version { found: 0b10 }), "{kind}");
+    assert_eq!(offset, 4);
+}
+
+#[test]
+fn damaged_cut_footer() {
+    // The last eight bytes are no longer the offset, but end in a part of it.
+    let (kind, offset) = refusal("cut-footer");
+    assert!(matches!(kind, ErrorKind::IndexOffset { min: 6, max: 100, .. }), "{kind}");
+    assert_eq!(offset, 109 - 8);
+}
+
+#[test]
+fn damaged_cut_index() {
+    let (kind, offset) = refusal("cut-index");
+    assert!(matches!(kind, ErrorKind::IndexOffset { min: 6, max: 83, .. }), "{kind}");
+    assert_eq!(offset, 92 - 8);
+}
+
+#[test]
+fn damaged_index_offset_past_end() {
+    let (kind, offset) = refusal("index-offset-past-end");
+    assert!(matches!(kind, ErrorKind::IndexOffset { found, .. } if found > 104), "{kind}");
+    assert_eq!(offset, 112 - 8);
+}
+
+#[test]
+fn damaged_empty() {
+    let (kind, offset) = refusal("empty");
+    assert!(matches!(kind, ErrorKind::TooShort { bytes: 0, expected: "magic and version" }), "{kind}");
+    assert_eq!(offset, 0);
+}
+
+#[test]
+fn damaged_header_only() {
+    let (kind, offset) = refusal("header-only");
+    assert!(
+        matches!(kind, ErrorKind::TooShort { bytes: 5, expected: "a block, an index and a footer" }),
+        "{kind}"
+    );
+    assert_eq!(offset, 5);
+}
+
+#[test]
+fn damaged_seven_bytes() {
+    let (kind, offset) = refusal("seven-bytes");
+    assert!(matches!(kind, ErrorKind::TooShort { bytes: 7, .. }), "{kind}");
+    assert_eq!(offset, 7);
+}
+
+/// InfluxDB never looks at the checksum when it reads: for this file it answers with times that nobody wrote.
+#[test]
+fn damaged_badcrc_opens_but_its_block_does_not_read() {
+    let reader = open("tsm/damaged/badcrc.tsm").expect("the index is sound");
+    let key = reader.get(0).expect("one key");
+    let error = reader.block(key, key.entry(0).expect("one block")).expect_err("the block is damaged");
+    assert!(matches!(error.kind(), ErrorKind::Checksum { stored: 0xb9b0_3f90, .. }), "{error}");
+    assert_eq!((error.offset(), error.key()), (Some(5), Some(&b"cpu,host=a#!~#v"[..])));
+    assert!(error.to_string().starts_with("offset 5: cpu,host=a#!~#v: the block has checksum "), "{error}");
+}
+
+fn tombstones(name: &str) -> Vec<Tombstone> {
+    let lines = expected(name);
+    let records = lines[1..].iter().filter(|line| line["key_hex"].is_string());
+    records
+        .map(|line| Tombstone { key: hex(text(line, "key_hex")), range: range(line, "min", "max") })
+        .collect()
+}
+
+#[test]
+fn tombstones_as_the_real_reader_has_them() {
+    for (name, version, count) in [
+        ("v1", 1, 3),
+        ("v3-from-v2", 3, 2),
+        ("v4-one", 4, 3),
+        ("v4-three", 4, 123),
+        ("v4-header-only", 4, 0),
+        ("zero", 1, 0),
+    ] {
+        let bytes = vector(&format!("tombstone/{name}.tombstone"));
+        assert_eq!(Tombstones::new(&bytes).expect(name).version(), version, "{name}");
+        let read = read_tombstones(&bytes).expect(name);
+        assert_eq!(read.len(), count, "{name}");
+        assert_eq!(read, tombstones(&format!("tombstone-{name}")), "{name}");
+    }
+    let bytes = vector("tsm/overlap-tombstoned/000000001-000000001.tombstone");
+    assert_eq!(
+        read_tombstones(&bytes).expect("reads"),
+        tombstones("tombstone-overlap-000000001-000000001.tombstone")
+    );
+}
+
+/// InfluxDB's reader of version 2 uses one buffer for key and times, so that the times are written over the first
+/// bytes of the key, and the tombstone matches nothing: deleted points come back.
+#[test]
+fn tombstones_of_version_2_keep_their_keys() {
+    let read = read_tombstones(&vector("tombstone/v2.tombstone")).expect("reads");
+    let spoilt = tombstones("tombstone-v2");
+    assert_eq!(
+        read.iter().map(|t| t.range).collect::<Vec<_>>(),
+        spoilt.iter().map(|t| t.range).collect::<Vec<_>>()
+    );
+    let start = 1_600_253_056_000_000_000;
+    assert_eq!(read[0], Tombstone { key: b"ts,i=1#!~#v".to_vec(), range: TimeRange::new(start, start + 10) });
+    assert_eq!(read[1], Tombstone { key: b"ts,i=2#!~#v".to_vec(), range: TimeRange::ALL });
+}
+
+/// InfluxDB takes the end of a torn member for the end of the file. What it still finds there is what a salvage finds;
+/// everyone else gets an error, because nobody knows how much more there was.
+#[test]
+fn torn_tombstones_are_an_error_after_what_can_be_read() {
+    let bytes = vector("tombstone/v4-torn.tombstone");
+    let error = read_tombstones(&bytes).expect_err("torn");
+    assert!(matches!(error.kind(), ErrorKind::Gzip(_)), "{error}");
+    let members = Tombstones::new(&bytes).expect("the header is whole");
+    let (read, errors): (Vec<_>, Vec<_>) = members.partition(Result::is_ok);
+    let read: Vec<_> = read.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(read, tombstones("tombstone-v4-torn"));
+    assert_eq!(errors.len(), 1);
+}

@@ -1,0 +1,217 @@
+//! Payloads to columns. Bytes come from disk: every length and count is compared with the bytes left before it is used.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use tsmith_codecs::{FieldKey, FieldType, RunBuilder, TimeRange, Value};
+
+use super::Entry;
+use crate::{Error, RecordKind, Result};
+
+/// A cursor that knows how far it is.
+#[derive(Clone)]
+struct Bytes<'a> {
+    rest: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Bytes<'a> {
+    fn new(rest: &'a [u8]) -> Self {
+        Self { rest, at: 0 }
+    }
+
+    fn take(&mut self, len: usize, expected: &'static str) -> Result<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Error::corrupt(self.at, expected))?;
+        self.rest = rest;
+        self.at += len;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self, expected: &'static str) -> Result<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Error::corrupt(self.at, expected))?;
+        self.rest = rest;
+        self.at += N;
+        Ok(*taken)
+    }
+
+    fn length(&mut self, expected: &'static str) -> Result<usize> {
+        Ok(u32::from_be_bytes(self.array(expected)?) as usize)
+    }
+}
+
+/// A column of a write, its points still as bytes.
+struct RawColumn<'a> {
+    key_at: usize,
+    key: &'a [u8],
+    field_type: FieldType,
+    points: Points<'a>,
+}
+
+enum Points<'a> {
+    /// All of one width: time, then value.
+    Fixed(&'a [u8]),
+    /// Strings: time, length, bytes. The lengths were checked.
+    Strings(Bytes<'a>, usize),
+}
+
+/// The next column of a write; `None` at the end.
+fn column<'a>(bytes: &mut Bytes<'a>) -> Result<Option<RawColumn<'a>>> {
+    if bytes.rest.is_empty() {
+        return Ok(None);
+    }
+    let at = bytes.at;
+    let field_type = match bytes.array("the type of a column")? {
+        [1] => FieldType::Float,
+        [2] => FieldType::Integer,
+        [3] => FieldType::Boolean,
+        [4] => FieldType::String,
+        [5] => FieldType::Unsigned,
+        _ => return Err(Error::corrupt(at, "a type from 1 to 5")),
+    };
+    let key_len = u16::from_be_bytes(bytes.array("the length of a key")?).into();
+    let key_at = bytes.at;
+    let key = bytes.take(key_len, "a key of the length given")?;
+    let count_at = bytes.at;
+    let count = bytes.length("the number of points")?;
+    if count == 0 {
+        return Err(Error::corrupt(count_at, "at least one point"));
+    }
+    let fits = "no more points than bytes follow";
+    let points = if field_type == FieldType::String {
+        let all = bytes.clone();
+        for _ in 0..count {
+            let _: [u8; 8] = bytes.array(fits)?;
+            let len = bytes.length("the length of a string")?;
+            bytes.take(len, "a string of the length given")?;
+        }
+        Points::Strings(all, count)
+    } else {
+        let width = if field_type == FieldType::Boolean { 9 } else { 16 };
+        let len = count.checked_mul(width).ok_or(Error::corrupt(count_at, fits))?;
+        Points::Fixed(bytes.take(len, fits)?)
+    };
+    Ok(Some(RawColumn { key_at, key, field_type, points }))
+}
+
+pub(super) fn entry(kind: RecordKind, payload: &[u8]) -> Result<Entry<'_>> {
+    let mut bytes = Bytes::new(payload);
+    match kind {
+        RecordKind::Write => write(bytes).map(Entry::Write),
+        RecordKind::Delete => Ok(Entry::Delete(deleted_keys(payload)?)),
+        RecordKind::DeleteRange => {
+            let range = delete_range(&mut bytes)?;
+            let mut keys = Vec::new();
+            while let Some((at, key)) = range_key(&mut bytes)? {
+                keys.push(field_key(at, key)?);
+            }
+            Ok(Entry::DeleteRange { range, keys })
+        }
+    }
+}
+
+pub(super) fn is_well_formed(kind: RecordKind, payload: &[u8]) -> bool {
+    let mut bytes = Bytes::new(payload);
+    match kind {
+        RecordKind::Write => loop {
+            match column(&mut bytes) {
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        },
+        RecordKind::Delete => deleted_keys(payload).is_ok(),
+        // Without a key it would be a mark, and those are recognized before.
+        RecordKind::DeleteRange => {
+            delete_range(&mut bytes).is_ok() && !bytes.rest.is_empty() && {
+                while let Ok(Some(_)) = range_key(&mut bytes) {}
+                bytes.rest.is_empty()
+            }
+        }
+    }
+}
+
+fn write(bytes: Bytes<'_>) -> Result<tsmith_codecs::Batch<'_>> {
+    let mut last = HashMap::new();
+    let (mut walk, mut columns) = (bytes.clone(), 0usize);
+    while let Some(column) = column(&mut walk)? {
+        last.insert(column.key, columns);
+        columns += 1;
+    }
+    let repeated = last.len() < columns;
+    let mut runs = RunBuilder::new();
+    let (mut walk, mut at) = (bytes, 0usize);
+    while let Some(column) = column(&mut walk)? {
+        let replaced = repeated && last.get(column.key) != Some(&at);
+        at += 1;
+        if replaced {
+            continue;
+        }
+        let key = field_key(column.key_at, column.key)?;
+        runs.begin(Cow::Borrowed(key.series), Cow::Borrowed(key.field), column.field_type);
+        push(&mut runs, column)?;
+    }
+    Ok(runs.finish())
+}
+
+fn push(runs: &mut RunBuilder<'_>, column: RawColumn<'_>) -> Result<()> {
+    let value: fn(u64) -> Value<'static> = match column.field_type {
+        FieldType::Float => |bits| Value::Float(f64::from_bits(bits)),
+        FieldType::Integer => |bits| Value::Integer(bits.cast_signed()),
+        _ => Value::Unsigned,
+    };
+    let mut fits = true;
+    match column.points {
+        Points::Strings(mut bytes, count) => {
+            for _ in 0..count {
+                let time = i64::from_be_bytes(bytes.array("a time")?);
+                let len = bytes.length("the length of a string")?;
+                fits &= runs.push(time, Value::String(bytes.take(len, "a string")?));
+            }
+        }
+        Points::Fixed(points) if column.field_type == FieldType::Boolean => {
+            for &[a, b, c, d, e, f, g, h, value] in points.as_chunks().0 {
+                let time = i64::from_be_bytes([a, b, c, d, e, f, g, h]);
+                fits &= runs.push(time, Value::Boolean(value == 1));
+            }
+        }
+        Points::Fixed(points) => {
+            for &point in points.as_chunks().0 {
+                let both = u128::from_be_bytes(point);
+                fits &= runs.push(((both >> 64) as u64).cast_signed(), value(both as u64));
+            }
+        }
+    }
+    debug_assert!(fits, "every value has the type of its column");
+    Ok(())
+}
+
+fn deleted_keys(payload: &[u8]) -> Result<Vec<FieldKey<'_>>> {
+    let mut at = 0;
+    let keys = payload.split(|&byte| byte == b'\n').map(|key| {
+        let start = at;
+        at += key.len() + 1;
+        field_key(start, key)
+    });
+    keys.collect()
+}
+
+fn delete_range(bytes: &mut Bytes<'_>) -> Result<TimeRange> {
+    let min = i64::from_be_bytes(bytes.array("the first time of a range")?);
+    let max = i64::from_be_bytes(bytes.array("the last time of a range")?);
+    Ok(TimeRange::new(min, max))
+}
+
+fn range_key<'a>(bytes: &mut Bytes<'a>) -> Result<Option<(usize, &'a [u8])>> {
+    if bytes.rest.is_empty() {
+        return Ok(None);
+    }
+    let len = bytes.length("the length of a key")?;
+    let at = bytes.at;
+    Ok(Some((at, bytes.take(len, "a key of the length given")?)))
+}
+
+fn field_key(at: usize, composite: &[u8]) -> Result<FieldKey<'_>> {
+    FieldKey::parse(composite).ok_or(Error::corrupt(at, "a key with `#!~#` between series and field"))
+}

@@ -1,0 +1,146 @@
+//! Columns to payloads. This runs for every value on its way in, so it has no branch for a value.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+
+use tsmith_codecs::{Batch, Column, ColumnRef, FieldKey, KEY_BYTES_MAX, KEY_SEPARATOR, TimeRange, ValuesRef};
+
+use super::type_byte;
+use crate::{Error, Result};
+
+/// Type, key length and count of a column.
+const COLUMN_BYTES: usize = 1 + 2 + 4;
+/// Points that are turned into bytes at a time, on the stack.
+const CHUNK_POINTS: usize = 64;
+
+/// Appends the payload of `batch` to `out`.
+///
+/// # Errors
+/// A key is longer than InfluxDB's format can say; `out` is as before.
+pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
+    if !batch.has_unique_keys() {
+        return encode_merged(batch, out);
+    }
+    let mut len = 0;
+    for (key, column) in batch.columns() {
+        check_key(key)?;
+        len += encoded_len(key, column);
+    }
+    out.reserve(len);
+    for series in batch.series() {
+        for field in series.columns() {
+            encode_column(FieldKey::new(series.key().0, field.field()), field.data(), out);
+        }
+    }
+    Ok(())
+}
+
+/// Appends the payload that deletes the points of `keys` within `range`.
+///
+/// # Errors
+/// A key is longer than InfluxDB's format can say; `out` is as before.
+pub fn encode_delete_range(range: TimeRange, keys: &[FieldKey<'_>], out: &mut Vec<u8>) -> Result<()> {
+    keys.iter().try_for_each(|&key| check_key(key))?;
+    out.reserve(16 + keys.iter().map(|key| 4 + key.composite_len()).sum::<usize>());
+    out.extend_from_slice(&range.min.to_be_bytes());
+    out.extend_from_slice(&range.max.to_be_bytes());
+    for key in keys {
+        out.extend_from_slice(&(key.composite_len() as u32).to_be_bytes());
+        key.write_to(out);
+    }
+    Ok(())
+}
+
+/// For batches that may hold a key twice: joins its columns, since a reader would keep only the last.
+fn encode_merged(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
+    let mut order: Vec<(FieldKey<'_>, Column)> = Vec::new();
+    let mut places = HashMap::new();
+    for (key, data) in batch.columns() {
+        check_key(key)?;
+        match places.entry(key.to_composite()) {
+            Slot::Vacant(slot) => {
+                slot.insert(order.len());
+                order.push((key, data.to_column()));
+            }
+            // Of two types the later one counts, as for the reader of a log that holds both.
+            Slot::Occupied(slot) => {
+                let (_, column) = &mut order[*slot.get()];
+                if !column.extend(data) {
+                    *column = data.to_column();
+                }
+            }
+        }
+    }
+    out.reserve(order.iter().map(|(key, column)| encoded_len(*key, column.as_ref())).sum());
+    for (key, column) in &order {
+        encode_column(*key, column.as_ref(), out);
+    }
+    Ok(())
+}
+
+fn check_key(key: FieldKey<'_>) -> Result<()> {
+    let len = key.composite_len();
+    if len > KEY_BYTES_MAX {
+        return Err(Error::too_large("a key", len as u64, KEY_BYTES_MAX as u64));
+    }
+    Ok(())
+}
+
+fn encoded_len(key: FieldKey<'_>, column: ColumnRef<'_>) -> usize {
+    let points = column.len();
+    let values = match column.values() {
+        ValuesRef::Float(_) | ValuesRef::Integer(_) | ValuesRef::Unsigned(_) => 8 * points,
+        ValuesRef::Boolean(_) => points,
+        ValuesRef::String(strings) => 4 * points + strings.bytes().len(),
+    };
+    COLUMN_BYTES + key.composite_len() + 8 * points + values
+}
+
+fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, out: &mut Vec<u8>) {
+    let [high, low] = (key.composite_len() as u16).to_be_bytes();
+    out.extend_from_slice(&[type_byte(column.field_type()), high, low]);
+    out.extend_from_slice(key.series);
+    out.extend_from_slice(KEY_SEPARATOR);
+    out.extend_from_slice(key.field);
+    out.extend_from_slice(&(column.len() as u32).to_be_bytes());
+    let times = column.times();
+    match column.values() {
+        ValuesRef::Float(values) => words(times, values, f64::to_bits, out),
+        ValuesRef::Integer(values) => words(times, values, i64::cast_unsigned, out),
+        ValuesRef::Unsigned(values) => words(times, values, |v| v, out),
+        ValuesRef::Boolean(values) => {
+            for (time, &value) in times.iter().zip(values) {
+                let mut point = [u8::from(value); 9];
+                point[..8].copy_from_slice(&time.to_be_bytes());
+                out.extend_from_slice(&point);
+            }
+        }
+        ValuesRef::String(values) => {
+            for (time, value) in times.iter().zip(values.iter()) {
+                let mut head = [0; 12];
+                head[..8].copy_from_slice(&time.to_be_bytes());
+                head[8..].copy_from_slice(&(value.len() as u32).to_be_bytes());
+                out.extend_from_slice(&head);
+                out.extend_from_slice(value);
+            }
+        }
+    }
+}
+
+/// Times and values of eight bytes. Through a buffer on the stack, so that the vector is asked for room once a chunk.
+fn words<T: Copy>(times: &[i64], values: &[T], bits: impl Fn(T) -> u64, out: &mut Vec<u8>) {
+    let point = |time: i64, value: T| -> [u8; 16] {
+        (u128::from(time.cast_unsigned()) << 64 | u128::from(bits(value))).to_be_bytes()
+    };
+    if let (&[time], &[value]) = (times, values) {
+        out.extend_from_slice(&point(time, value));
+        return;
+    }
+    let mut chunk = [[0; 16]; CHUNK_POINTS];
+    for (times, values) in times.chunks(CHUNK_POINTS).zip(values.chunks(CHUNK_POINTS)) {
+        for ((to, &time), &value) in chunk.iter_mut().zip(times).zip(values) {
+            *to = point(time, value);
+        }
+        out.extend_from_slice(chunk[..times.len()].as_flattened());
+    }
+}

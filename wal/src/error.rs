@@ -1,0 +1,183 @@
+//! What went wrong in a log, where, and what to do about it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Result of an operation of a log.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with its address: `_00003.wal: offset 4096: ...`. Cheap to clone, because one failed sync is told to every
+/// waiter of the group.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    path: Option<PathBuf>,
+    offset: Option<u64>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The operating system refused an operation.
+    #[error("{operation}: {source}")]
+    Io {
+        /// What was attempted.
+        operation: &'static str,
+        /// Its answer.
+        source: Arc<io::Error>,
+    },
+    /// No space, or over quota. The records of the group are not in the log; the log itself is in order.
+    #[error("no space left: {0}; free some and write again, nothing acknowledged was lost")]
+    Full(Arc<io::Error>),
+    /// Somebody else has the directory open.
+    #[error("the directory is in use by another log; close that one, or stop the process that holds it")]
+    InUse,
+    /// A payload contradicts its format.
+    #[error("expected {expected}")]
+    Corrupt {
+        /// What the format has at this place.
+        expected: &'static str,
+    },
+    /// Records before the end of the log are damaged.
+    #[error(
+        "{found}, with intact records after it: damage, not a torn write. Nothing was changed. Restore the file from \
+         a copy, or open with `RecoveryMode::InfluxDb`, which drops the rest of the segment"
+    )]
+    Damaged {
+        /// What was found.
+        found: &'static str,
+    },
+    /// A payload, key or segment above its limit.
+    #[error("{what} of {bytes} bytes is above the limit of {limit}")]
+    TooLarge {
+        /// Of what.
+        what: &'static str,
+        /// Its size.
+        bytes: u64,
+        /// The most it may be.
+        limit: u64,
+    },
+    /// An earlier write or sync failed. Nothing more is acknowledged by this log.
+    #[error("the log stopped at an earlier failure; reopen it: {0}")]
+    Poisoned(Arc<Error>),
+    /// The log was closed.
+    #[error("the log was closed")]
+    Closed,
+    /// Not the name of a segment.
+    #[error("expected a name like _00001.wal")]
+    NotASegment,
+    /// The numbers of segments are used up.
+    #[error("segment numbers end at {}; snapshot, then begin an empty directory", u32::MAX)]
+    NumbersEnd,
+    /// The reader of the records refused one.
+    #[error("record refused: {0}")]
+    Refused(Arc<dyn StdError + Send + Sync>),
+}
+
+/// What the caller of a failed operation can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// The same call may succeed later.
+    RetryLater,
+    /// Drop the log and open it again; what was acknowledged is on disk.
+    Reopen,
+    /// Neither helps: the request or the files are wrong.
+    GiveUp,
+}
+
+impl Error {
+    /// An error without an address.
+    pub fn new(kind: ErrorKind) -> Self {
+        Self { kind, path: None, offset: None }
+    }
+
+    /// For `replay`: the record cannot be taken, and the log must not be opened.
+    pub fn refused(source: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(ErrorKind::Refused(Arc::new(source)))
+    }
+
+    /// An answer of the operating system to `operation`.
+    pub fn io(operation: &'static str, source: io::Error) -> Self {
+        let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let source = Arc::new(source);
+        Self::new(if full { ErrorKind::Full(source) } else { ErrorKind::Io { operation, source } })
+    }
+
+    pub(crate) fn corrupt(offset: usize, expected: &'static str) -> Self {
+        Self { kind: ErrorKind::Corrupt { expected }, path: None, offset: Some(offset as u64) }
+    }
+
+    pub(crate) fn too_large(what: &'static str, bytes: u64, limit: u64) -> Self {
+        Self::new(ErrorKind::TooLarge { what, bytes, limit })
+    }
+
+    /// The same error, at this file unless it has one already.
+    #[must_use]
+    pub fn at_path(mut self, path: &Path) -> Self {
+        self.path.get_or_insert_with(|| path.to_path_buf());
+        self
+    }
+
+    /// The same error, at this byte of the file.
+    #[must_use]
+    pub fn at_offset(mut self, offset: u64) -> Self {
+        self.offset = Some(offset);
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// The file or directory.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The byte of the file, or of the payload when there is no file.
+    pub fn offset(&self) -> Option<u64> {
+        self.offset
+    }
+
+    /// What the caller can do.
+    pub fn advice(&self) -> Advice {
+        match &self.kind {
+            ErrorKind::Full(_) | ErrorKind::InUse => Advice::RetryLater,
+            ErrorKind::Io { .. } | ErrorKind::Poisoned(_) => Advice::Reopen,
+            _ => Advice::GiveUp,
+        }
+    }
+
+    /// Whether the disk was full.
+    pub fn is_full(&self) -> bool {
+        matches!(self.kind, ErrorKind::Full(_))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            write!(f, "{}: ", path.display())?;
+        }
+        if let Some(offset) = self.offset {
+            write!(f, "offset {offset}: ")?;
+        }
+        self.kind.fmt(f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.kind {
+            ErrorKind::Io { source, .. } | ErrorKind::Full(source) => Some(&**source),
+            ErrorKind::Poisoned(source) => Some(&**source),
+            ErrorKind::Refused(source) => Some(&**source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The one door to files: what a log, and the engine above it, asks of a file system.
+//!
+//! Durable operations (sync, rename, directory sync) exist only here. [`OsFs`] is the real thing. [`SimFs`] lives in
+//! memory, counts operations, fails on demand, and after a [`SimFs::crash`] keeps of the un-synced changes only what a
+//! disk might have kept.
+
+mod os;
+mod sim;
+
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::io::{self, Write};
+use std::path::Path;
+
+pub use os::{OsFile, OsFs, OsLock};
+pub use sim::{Fault, SimFile, SimFs, SimLock};
+
+/// A file system. A handle that is cheap to clone; clones see the same files.
+pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
+    /// An open file.
+    type File: FsFile;
+    /// A lock that is held until it is dropped.
+    type Lock: Debug + Send + Sync + 'static;
+
+    /// Creates a file for reading and writing, readable by the owner only. Fails when the name is taken.
+    fn create_new(&self, path: &Path) -> io::Result<Self::File>;
+
+    /// Opens a file for reading and writing. Fails for a symbolic link.
+    fn open(&self, path: &Path) -> io::Result<Self::File>;
+
+    /// The content of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The names in a directory, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Creates a directory and those above it, durably.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Gives a file another name, in one step for readers. Not durable before the directory is synced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Not durable before the directory is synced.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the entries of a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Locks the file at `path`, which is created if need be, for this owner alone, without waiting:
+    /// [`io::ErrorKind::WouldBlock`] when somebody has it, in this process or another.
+    fn lock(&self, path: &Path) -> io::Result<Self::Lock>;
+
+    /// The file of the operating system behind a name, read-only, for mapping; `None` when there is none.
+    fn os_file(&self, path: &Path) -> io::Result<Option<std::fs::File>>;
+
+    /// A named point between two operations, where a simulation may end. Costs nothing elsewhere.
+    fn point(&self, name: &str) {
+        let _ = name;
+    }
+
+    /// Publishes a file that was written under a temporary name in the same directory. Durable on return: after a
+    /// crash `name` is whole, or as it was before.
+    fn publish(&self, file: &Self::File, temporary: &Path, name: &Path) -> io::Result<()> {
+        file.sync_all()?;
+        self.rename(temporary, name)?;
+        self.sync_dir(parent(name))
+    }
+}
+
+/// An open file. Shared between threads; every access names its offset.
+pub trait FsFile: Debug + Send + Sync + 'static {
+    /// Reads at `offset`; fewer bytes than asked at any time, none at the end.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `buf` at `offset`, and lengthens the file if need be.
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Cuts or lengthens with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Lengthens to `len` with zeros for which there is space on the disk: later writes below cannot find it full.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Makes content and length durable.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes content, length and the other attributes durable. The name is the directory's.
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// The present length.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the length is zero.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// [`io::Write`] at the end of what was written through it, beginning at the file's first byte. Not buffered.
+#[derive(Debug)]
+pub struct FileWriter<F> {
+    file: F,
+    at: u64,
+}
+
+impl<F: FsFile> FileWriter<F> {
+    /// Writes to `file` from its first byte on.
+    pub fn new(file: F) -> Self {
+        Self { file, at: 0 }
+    }
+
+    /// The file, for [`Fs::publish`].
+    pub fn into_inner(self) -> F {
+        self.file
+    }
+}
+
+impl<F: FsFile> Write for FileWriter<F> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.file.write_all_at(buf, self.at)?;
+        self.at += buf.len() as u64;
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The directory of `path`; the present one for a bare name.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,157 @@
+//! The operating system's files, through libc.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, OFlags};
+
+use super::{Fs, FsFile, parent};
+
+/// Read and write for the owner, nothing for others.
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+
+/// The files of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsFs;
+
+/// A file of the operating system.
+#[derive(Debug)]
+pub struct OsFile(File);
+
+/// A `flock` that lasts as long as this value.
+#[derive(Debug)]
+pub struct OsLock(#[expect(dead_code, reason = "the lock ends when the file is closed")] File);
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    // A link could lead out of the data directory.
+    options.read(true).mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+impl Fs for OsFs {
+    type File = OsFile;
+    type Lock = OsLock;
+
+    fn create_new(&self, path: &Path) -> io::Result<OsFile> {
+        options().write(true).create_new(true).open(path).map(OsFile)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<OsFile> {
+        options().write(true).open(path).map(OsFile)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let names = std::fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names = names.collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let above = parent(dir);
+        if above != dir {
+            self.create_dir_all(above)?;
+        }
+        match DirBuilder::new().mode(DIR_MODE).create(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+            done => done?,
+        }
+        self.sync_dir(above)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<OsLock> {
+        let file = options().write(true).create(true).truncate(false).open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(OsLock(file))
+    }
+
+    fn os_file(&self, path: &Path) -> io::Result<Option<File>> {
+        options().open(path).map(Some)
+    }
+}
+
+impl OsFile {
+    /// The file itself, for mapping.
+    pub(crate) fn inner(&self) -> &File {
+        &self.0
+    }
+
+    /// For file systems that cannot reserve space: writes the zeros.
+    fn write_zeros(&self, len: u64) -> io::Result<()> {
+        let zeros = vec![0; 1 << 20];
+        let mut at = self.len()?;
+        while at < len {
+            let part = (len - at).min(zeros.len() as u64);
+            self.write_all_at(&zeros[..part as usize], at)?;
+            at += part;
+        }
+        Ok(())
+    }
+}
+
+impl FsFile for OsFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(buf, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        loop {
+            match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.write_zeros(len)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}

@@ -1,0 +1,615 @@
+//! A file system in memory that forgets what a disk may forget.
+//!
+//! # The model
+//!
+//! Relied on, and so kept by every crash:
+//! - after a file sync that succeeded, its content and length;
+//! - after a directory sync that succeeded, its entries;
+//! - a sector of 512 bytes is old or new, never mixed;
+//! - a rename within a directory happens whole or not at all.
+//!
+//! Not promised, and so broken by some seed of [`SimFs::crash`]:
+//! - un-synced writes survive whole, in part (any sectors, in any order) or not at all;
+//! - an un-synced length is the old one, the new one, or one between; bytes of a grown region that were not written
+//!   back are zeros or junk;
+//! - un-synced entries of a directory survive or not, each for itself: a later one may stay when an earlier is lost;
+//! - a sync that failed drops the un-synced changes for good: they can still be read, and the next sync succeeds
+//!   without them.
+//!
+//! Every operation has a number, counted from 1, points included. [`SimFs::stop_at`] lets none succeed from a number
+//! on, [`SimFs::fail_at`] one alone: a test sweeps them. Everything is a function of the calls and the seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Fs, FsFile, parent};
+
+/// What a disk writes whole.
+const SECTOR_BYTES: usize = 512;
+
+/// A simulated file system. Clones see the same files.
+#[derive(Clone, Debug, Default)]
+pub struct SimFs {
+    world: Arc<Mutex<World>>,
+}
+
+/// What goes wrong at an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An I/O error. A write does nothing, a sync drops what it should have kept.
+    Io,
+    /// No space. A write gets half done.
+    Full,
+    /// A sync succeeds and does nothing: to prove that tests notice its absence.
+    IgnoredSync,
+}
+
+#[derive(Debug)]
+struct World {
+    inodes: Vec<Inode>,
+    dirs: BTreeMap<PathBuf, Dir>,
+    locks: BTreeSet<PathBuf>,
+    operations: Vec<&'static str>,
+    stop: Option<u64>,
+    faults: BTreeMap<u64, Fault>,
+    space: Option<u64>,
+}
+
+/// A file: what would survive for sure, what readers see, and the way from one to the other.
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    durable: Vec<u8>,
+    current: Vec<u8>,
+    pending: Vec<Change>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Write { at: usize, bytes: Vec<u8> },
+    SetLen(usize),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Dir {
+    durable: BTreeMap<OsString, Node>,
+    current: BTreeMap<OsString, Node>,
+    pending: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Node {
+    File(usize),
+    Dir,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Add(OsString, Node),
+    Remove(OsString),
+    Rename(OsString, OsString, Node),
+}
+
+impl SimFs {
+    /// How many operations there were so far.
+    pub fn operations(&self) -> u64 {
+        self.world.lock().operations.len() as u64
+    }
+
+    /// What operation number `number` was.
+    pub fn operation(&self, number: u64) -> Option<&'static str> {
+        let at = usize::try_from(number.checked_sub(1)?).ok()?;
+        self.world.lock().operations.get(at).copied()
+    }
+
+    /// From operation `number` on none succeeds, as if the power had gone just before it.
+    pub fn stop_at(&self, number: u64) {
+        self.world.lock().stop = Some(number);
+    }
+
+    /// Operation `number` meets `fault`.
+    pub fn fail_at(&self, number: u64, fault: Fault) {
+        self.world.lock().faults.insert(number, fault);
+    }
+
+    /// No faults any more; a stopped file system goes on.
+    pub fn heal(&self) {
+        let mut world = self.world.lock();
+        world.faults.clear();
+        world.stop = None;
+        world.space = None;
+    }
+
+    /// All files together may hold `bytes`; more is "no space left".
+    pub fn set_space(&self, bytes: Option<u64>) {
+        self.world.lock().space = bytes;
+    }
+
+    /// The file system after the process was killed, without a power cut: everything is there, no lock is held.
+    #[must_use]
+    pub fn kill(&self) -> Self {
+        let old = self.world.lock();
+        let world = World { inodes: old.inodes.clone(), dirs: old.dirs.clone(), ..World::default() };
+        Self { world: Arc::new(Mutex::new(world)) }
+    }
+
+    /// The file system after a power cut: of the un-synced changes an arbitrary part is lost, chosen by `seed`.
+    #[must_use]
+    pub fn crash(&self, seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let old = self.world.lock();
+        let mut world = World::default();
+        world.inodes = old.inodes.iter().map(|inode| inode.crash(&mut dice)).collect();
+        // Ordered by path, so that a directory comes after the one it is in.
+        for (path, dir) in &old.dirs {
+            let above = world.dirs.get(parent(path));
+            let linked = above
+                .is_none_or(|above| path.file_name().is_none_or(|name| above.current.contains_key(name)));
+            if linked {
+                world.dirs.insert(path.clone(), dir.crash(&mut dice));
+            }
+        }
+        Self { world: Arc::new(Mutex::new(world)) }
+    }
+
+    /// Every file with its content, for comparisons.
+    pub fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let world = self.world.lock();
+        let files = world.dirs.iter().flat_map(|(path, dir)| {
+            dir.current.iter().filter_map(|(name, node)| match node {
+                Node::File(at) => Some((path.join(name), world.inodes[*at].current.clone())),
+                Node::Dir => None,
+            })
+        });
+        files.collect()
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let roots = ["/", "."].map(|root| (PathBuf::from(root), Dir::default()));
+        Self {
+            inodes: Vec::new(),
+            dirs: roots.into(),
+            locks: BTreeSet::new(),
+            operations: Vec::new(),
+            stop: None,
+            faults: BTreeMap::new(),
+            space: None,
+        }
+    }
+}
+
+impl World {
+    /// Counts an operation and gives its fault, if it is to do something in spite of it.
+    fn step(&mut self, name: &'static str) -> io::Result<Option<Fault>> {
+        self.operations.push(name);
+        let number = self.operations.len() as u64;
+        if self.stop.is_some_and(|stop| number >= stop) {
+            return Err(io::Error::other("the simulation stopped"));
+        }
+        Ok(self.faults.get(&number).copied())
+    }
+
+    /// Counts an operation that a fault keeps from happening.
+    fn plain(&mut self, name: &'static str) -> io::Result<()> {
+        match self.step(name)? {
+            Some(Fault::Io) => Err(eio()),
+            Some(Fault::Full) => Err(enospc()),
+            Some(Fault::IgnoredSync) | None => Ok(()),
+        }
+    }
+
+    fn dir(&mut self, path: &Path) -> io::Result<&mut Dir> {
+        self.dirs.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn entry(&mut self, path: &Path) -> io::Result<(&mut Dir, OsString)> {
+        let name = path.file_name().map(OsStr::to_os_string);
+        Ok((self.dir(parent(path))?, name.ok_or(io::ErrorKind::InvalidInput)?))
+    }
+
+    fn file(&mut self, path: &Path) -> io::Result<usize> {
+        let (dir, name) = self.entry(path)?;
+        match dir.current.get(&name) {
+            Some(Node::File(at)) => Ok(*at),
+            Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn create(&mut self, path: &Path) -> io::Result<usize> {
+        let at = self.inodes.len();
+        let (dir, name) = self.entry(path)?;
+        if dir.current.contains_key(&name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        dir.change(Entry::Add(name, Node::File(at)));
+        self.inodes.push(Inode::default());
+        Ok(at)
+    }
+
+    /// How many more bytes fit on the disk.
+    fn room(&self) -> usize {
+        let Some(space) = self.space else { return usize::MAX };
+        let nodes = self.dirs.values().flat_map(|dir| dir.current.values());
+        let used = nodes.map(|node| match node {
+            Node::File(at) => self.inodes[*at].current.len() as u64,
+            Node::Dir => 0,
+        });
+        usize::try_from(space.saturating_sub(used.sum())).unwrap_or(usize::MAX)
+    }
+}
+
+impl Inode {
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.current);
+        self.pending.push(change);
+    }
+
+    fn sync(&mut self) {
+        for change in self.pending.drain(..) {
+            change.apply(&mut self.durable);
+        }
+    }
+
+    fn crash(&self, dice: &mut Dice) -> Self {
+        let kept = match dice.below(4) {
+            0 => self.durable.clone(),
+            1 => self.crash_keeping(dice, |_, _| true),
+            2 => {
+                let (whole, sectors) = (dice.below(self.pending.len() as u64 + 1), dice.below(64));
+                self.crash_keeping(dice, |change, sector| {
+                    (change as u64) < whole || (change as u64 == whole && (sector as u64) < sectors)
+                })
+            }
+            _ => {
+                let seed = dice.next();
+                self.crash_keeping(dice, |change, sector| {
+                    Dice(seed ^ ((change as u64) << 32) ^ sector as u64).next() & 1 == 0
+                })
+            }
+        };
+        Self { durable: kept.clone(), current: kept, pending: Vec::new() }
+    }
+
+    /// The content when of each pending change only these sectors (counted within the change) were written back.
+    fn crash_keeping(&self, dice: &mut Dice, kept: impl Fn(usize, usize) -> bool) -> Vec<u8> {
+        let mut lens = vec![self.durable.len()];
+        for (at, change) in self.pending.iter().enumerate() {
+            let before = *lens.last().unwrap_or(&0);
+            if kept(at, 0) {
+                lens.push(match change {
+                    Change::Write { at, bytes } => before.max(at + bytes.len()),
+                    Change::SetLen(len) => *len,
+                });
+            }
+        }
+        let len = lens.last().copied().unwrap_or(0);
+        let mut out = self.durable.clone();
+        out.truncate(len);
+        let junk = dice.below(4) == 0;
+        out.resize_with(len, || if junk { dice.next() as u8 } else { 0 });
+        for (at, change) in self.pending.iter().enumerate() {
+            match change {
+                Change::SetLen(shorter) if kept(at, 0) => {
+                    // What a cut removed comes back as zeros if the file grows again.
+                    out.iter_mut().skip(*shorter).for_each(|byte| *byte = 0);
+                }
+                Change::SetLen(_) => {}
+                Change::Write { at: from, bytes } => {
+                    for (sector, range) in sectors(*from, bytes.len()).enumerate() {
+                        if kept(at, sector) && range.start < len {
+                            let end = range.end.min(len);
+                            out[range.start..end].copy_from_slice(&bytes[range.start - from..end - from]);
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+/// The ranges of whole sectors in `len` bytes from `from`.
+fn sectors(from: usize, len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let end = from + len;
+    let mut at = from;
+    std::iter::from_fn(move || {
+        let start = at;
+        at = ((start / SECTOR_BYTES + 1) * SECTOR_BYTES).min(end);
+        (start < end).then_some(start..at)
+    })
+}
+
+impl Change {
+    fn apply(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::SetLen(len) => to.resize(*len, 0),
+            Self::Write { at, bytes } => {
+                let end = at + bytes.len();
+                if to.len() < end {
+                    to.resize(end, 0);
+                }
+                to[*at..end].copy_from_slice(bytes);
+            }
+        }
+    }
+}
+
+impl Dir {
+    fn change(&mut self, entry: Entry) {
+        entry.apply(&mut self.current);
+        self.pending.push(entry);
+    }
+
+    fn sync(&mut self) {
+        for entry in self.pending.drain(..) {
+            entry.apply(&mut self.durable);
+        }
+    }
+
+    fn crash(&self, dice: &mut Dice) -> Self {
+        let mut entries = self.durable.clone();
+        let mood = dice.below(3);
+        for entry in &self.pending {
+            if mood == 1 || (mood == 2 && dice.below(2) == 0) {
+                entry.apply(&mut entries);
+            }
+        }
+        Self { durable: entries.clone(), current: entries, pending: Vec::new() }
+    }
+}
+
+impl Entry {
+    fn apply(&self, to: &mut BTreeMap<OsString, Node>) {
+        match self {
+            Self::Add(name, node) => drop(to.insert(name.clone(), *node)),
+            Self::Remove(name) => drop(to.remove(name)),
+            Self::Rename(from, name, node) => {
+                to.remove(from);
+                to.insert(name.clone(), *node);
+            }
+        }
+    }
+}
+
+impl Fs for SimFs {
+    type File = SimFile;
+    type Lock = SimLock;
+
+    fn create_new(&self, path: &Path) -> io::Result<SimFile> {
+        let mut world = self.world.lock();
+        world.plain("create_new")?;
+        Ok(SimFile { fs: self.clone(), at: world.create(path)? })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<SimFile> {
+        let mut world = self.world.lock();
+        world.plain("open")?;
+        Ok(SimFile { fs: self.clone(), at: world.file(path)? })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut world = self.world.lock();
+        world.plain("read")?;
+        let at = world.file(path)?;
+        Ok(world.inodes[at].current.clone())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let mut world = self.world.lock();
+        world.plain("list")?;
+        Ok(world.dir(dir)?.current.keys().cloned().collect())
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        if self.world.lock().dirs.contains_key(dir) {
+            return Ok(());
+        }
+        let above = parent(dir);
+        self.create_dir_all(above)?;
+        {
+            let mut world = self.world.lock();
+            world.plain("create_dir")?;
+            let (above, name) = world.entry(dir)?;
+            above.change(Entry::Add(name, Node::Dir));
+            world.dirs.insert(dir.to_path_buf(), Dir::default());
+        }
+        self.sync_dir(above)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        world.plain("rename")?;
+        let node = Node::File(world.file(from)?);
+        let (dir, new) = world.entry(to)?;
+        if parent(from) == parent(to) {
+            let old = from.file_name().map(OsStr::to_os_string).ok_or(io::ErrorKind::InvalidInput)?;
+            dir.change(Entry::Rename(old, new, node));
+        } else {
+            dir.change(Entry::Add(new, node));
+            let (dir, old) = world.entry(from)?;
+            dir.change(Entry::Remove(old));
+        }
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        world.plain("remove")?;
+        world.file(path)?;
+        let (dir, name) = world.entry(path)?;
+        dir.change(Entry::Remove(name));
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        let fault = world.step("sync_dir")?;
+        let dir = world.dir(path)?;
+        match fault {
+            None => dir.sync(),
+            Some(Fault::IgnoredSync) => {}
+            Some(fault) => {
+                dir.pending.clear();
+                return Err(fault.error());
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<SimLock> {
+        let mut world = self.world.lock();
+        world.plain("lock")?;
+        if world.file(path).is_err() {
+            world.create(path)?;
+        }
+        if !world.locks.insert(path.to_path_buf()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(SimLock { fs: self.clone(), path: path.to_path_buf() })
+    }
+
+    fn os_file(&self, _: &Path) -> io::Result<Option<File>> {
+        Ok(None)
+    }
+
+    fn point(&self, _: &str) {
+        // A stopped world cannot be told apart from here; the next operation fails.
+        drop(self.world.lock().step("point"));
+    }
+}
+
+/// A file of a [`SimFs`].
+#[derive(Clone, Debug)]
+pub struct SimFile {
+    fs: SimFs,
+    at: usize,
+}
+
+impl SimFile {
+    fn sync(&self, name: &'static str) -> io::Result<()> {
+        let mut world = self.fs.world.lock();
+        let fault = world.step(name)?;
+        let inode = &mut world.inodes[self.at];
+        match fault {
+            None => inode.sync(),
+            Some(Fault::IgnoredSync) => {}
+            Some(fault) => {
+                inode.pending.clear();
+                return Err(fault.error());
+            }
+        }
+        Ok(())
+    }
+
+    fn grow(&self, name: &'static str, len: u64) -> io::Result<()> {
+        let mut world = self.fs.world.lock();
+        world.plain(name)?;
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        if len.saturating_sub(world.inodes[self.at].current.len()) > world.room() {
+            return Err(enospc());
+        }
+        world.inodes[self.at].change(Change::SetLen(len));
+        Ok(())
+    }
+}
+
+impl FsFile for SimFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut world = self.fs.world.lock();
+        world.plain("read_at")?;
+        let bytes = &world.inodes[self.at].current;
+        let rest = usize::try_from(offset).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let mut world = self.fs.world.lock();
+        let fault = world.step("write")?;
+        if fault == Some(Fault::Io) {
+            return Err(eio());
+        }
+        let at = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let growth = (at + buf.len()).saturating_sub(world.inodes[self.at].current.len());
+        let missing = growth.saturating_sub(world.room());
+        let done = if fault == Some(Fault::Full) { buf.len() / 2 } else { buf.len().saturating_sub(missing) };
+        if done > 0 {
+            world.inodes[self.at].change(Change::Write { at, bytes: buf[..done].to_vec() });
+        }
+        if done == buf.len() { Ok(()) } else { Err(enospc()) }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.grow("set_len", len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.grow("allocate", len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync("sync_data")
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync("sync_all")
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.fs.world.lock().inodes[self.at].current.len() as u64)
+    }
+}
+
+/// A held lock of a [`SimFs`].
+#[derive(Debug)]
+pub struct SimLock {
+    fs: SimFs,
+    path: PathBuf,
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.fs.world.lock().locks.remove(&self.path);
+    }
+}
+
+impl Fault {
+    fn error(self) -> io::Error {
+        if self == Self::Full { enospc() } else { eio() }
+    }
+}
+
+fn eio() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+fn enospc() -> io::Error {
+    io::Error::from_raw_os_error(28)
+}
+
+/// SplitMix64: the same numbers for the same seed, on every machine.
+#[derive(Debug)]
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}

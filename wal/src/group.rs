@@ -1,0 +1,556 @@
+//! Group commit: many threads append, one of them writes and syncs for all.
+//!
+//! ```text
+//! append: frame, compressed outside the lock ──► pending ──┐ position drawn
+//! append: frame ───────────────────────────────► pending ──┤
+//! sync:   nobody leads: takes all that is pending, writes it with its mark, syncs ──► wakes the others
+//! sync:   somebody leads: waits; the next group forms meanwhile, however many join it
+//! ```
+//!
+//! A position is `segment << 32 | offset after the frame`, and is drawn when the frame is copied to the pending group:
+//! where a group will stand is known before it is written, because the one before it has its length by then. When a
+//! write fails for want of space, the group is taken back and the segment ends there; later records go to the next
+//! one, so that no position is drawn twice. After any other failed write or sync nothing is acknowledged again.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{io, mem};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::fs::{Fs, FsFile};
+use crate::recover::{self, position, recover};
+use crate::segment::{FrameEncoder, MARK_BYTES, Mark, file_name};
+use crate::{Durability, Durable, Error, ErrorKind, LogOptions, Position, Record, Recovery, Result};
+
+/// A group that has grown to this is written by who wants to append to it, even if nobody waits for it yet.
+const GROUP_BYTES: usize = 4 << 20;
+const MARK: u32 = MARK_BYTES as u32;
+
+/// The open segment: where groups go. Groups come with the segment's capacity in mind and never exceed it.
+pub(crate) trait Sink: std::fmt::Debug + Send + Sized + 'static {
+    /// Where its files live.
+    type Fs: Fs;
+    /// Takes an empty file: reserves `capacity`, writes `head` at its beginning, and makes both durable.
+    fn begin(file: <Self::Fs as Fs>::File, capacity: u32, head: &[u8]) -> io::Result<Self>;
+    fn write(&mut self, bytes: &[u8], at: u32) -> io::Result<()>;
+    /// Makes what was written from `from` to `to` durable.
+    fn sync(&mut self, from: u32, to: u32) -> io::Result<()>;
+    /// Gives unused space back. Not durable by itself.
+    fn end(self, len: u32) -> io::Result<<Self::Fs as Fs>::File>;
+}
+
+/// The segments of a directory, and who writes to them.
+#[derive(Debug)]
+pub(crate) struct Groups<S: Sink> {
+    shared: Arc<Shared<S>>,
+    ticker: Mutex<Option<JoinHandle<()>>>,
+    /// Held until the log is closed.
+    lock: Mutex<Option<<S::Fs as Fs>::Lock>>,
+}
+
+#[derive(Debug)]
+struct Shared<S: Sink> {
+    fs: S::Fs,
+    dir: PathBuf,
+    durability: Durability,
+    segment_bytes: u32,
+    state: Mutex<State<S>>,
+    /// Somebody stopped leading, or the log closes.
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State<S: Sink> {
+    /// The group that forms: room for its mark, then its frames. Empty when there is none.
+    pending: Vec<u8>,
+    /// The other buffer.
+    spare: Vec<u8>,
+    /// Where the pending group ends; its beginning is as far before as it is long.
+    tail: Position,
+    /// All below is with the operating system.
+    written: Position,
+    /// All below is on stable storage.
+    durable: Position,
+    /// Somebody writes, and has `tip`.
+    leading: bool,
+    tip: Option<Tip<S>>,
+    /// No segment from this number on may be removed.
+    open_from: u32,
+    /// Positions after `.0` up to `.1` were taken back.
+    failed: Vec<(Position, Position, Error)>,
+    poison: Option<Error>,
+    closed: bool,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+struct Tip<S> {
+    sink: S,
+    number: u32,
+    end: u32,
+    durable: u32,
+}
+
+/// What a leader is to do besides writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Write,
+    Sync,
+    EndSegment,
+}
+
+enum Failure {
+    /// The group was taken back and the log is in order.
+    Full(Error),
+    /// Nobody knows what is on disk.
+    Broken(Error),
+}
+
+thread_local! {
+    /// The compressor's tables are worth keeping, and appends run on the caller's thread.
+    static ENCODER: RefCell<FrameEncoder> = RefCell::default();
+}
+
+impl<S: Sink> Groups<S> {
+    pub(crate) fn open(
+        fs: S::Fs,
+        dir: &Path,
+        options: LogOptions,
+        replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+    ) -> Result<(Self, Recovery)> {
+        let lock = recover::take_directory(&fs, dir)?;
+        let (recovery, next) = recover(&fs, dir, &options, replay)?;
+        let start = position(next, MARK);
+        let state = State {
+            pending: Vec::new(),
+            spare: Vec::new(),
+            tail: start,
+            written: start,
+            durable: start,
+            leading: false,
+            tip: None,
+            open_from: next,
+            failed: Vec::new(),
+            poison: None,
+            closed: false,
+        };
+        let shared = Arc::new(Shared {
+            fs,
+            dir: dir.to_path_buf(),
+            durability: options.durability,
+            segment_bytes: options.segment_bytes,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        let ticker = match options.durability {
+            Durability::Interval(interval) => Some(ticker(&shared, interval)?),
+            _ => None,
+        };
+        Ok((Self { shared, ticker: Mutex::new(ticker), lock: Mutex::new(Some(lock)) }, recovery))
+    }
+
+    pub(crate) fn append(&self, record: Record<'_>) -> Result<Position> {
+        ENCODER.with_borrow_mut(|encoder| {
+            let frame = encoder.encode(record)?;
+            self.shared.append(frame)
+        })
+    }
+
+    pub(crate) fn sync(&self, at: Position) -> Result<Durable> {
+        self.shared.sync(at)
+    }
+
+    pub(crate) fn cut(&self) -> Result<Position> {
+        self.shared.state.lock().open()?;
+        self.shared.cut()
+    }
+
+    pub(crate) fn truncate_front(&self, before: Position) -> Result<()> {
+        self.shared.truncate_front(before)
+    }
+
+    pub(crate) fn close(&self) -> Result<()> {
+        if mem::replace(&mut self.shared.state.lock().closed, true) {
+            return Err(Error::new(ErrorKind::Closed).at_path(&self.shared.dir));
+        }
+        self.shared.changed.notify_all();
+        if let Some(ticker) = self.ticker.lock().take() {
+            // A panic of the ticker has poisoned the log, and the cut says so.
+            drop(ticker.join());
+        }
+        let ended = self.shared.cut().map(drop);
+        self.lock.lock().take();
+        ended
+    }
+}
+
+impl<S: Sink> Drop for Groups<S> {
+    fn drop(&mut self) {
+        if self.shared.state.lock().closed {
+            return;
+        }
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "log dropped without being closed");
+        }
+    }
+}
+
+/// Syncs at an interval, until the log closes.
+fn ticker<S: Sink>(shared: &Arc<Shared<S>>, interval: Duration) -> Result<JoinHandle<()>> {
+    let weak: Weak<Shared<S>> = Arc::downgrade(shared);
+    let run = move || {
+        while let Some(shared) = weak.upgrade() {
+            let mut state = shared.state.lock();
+            let tick = Instant::now() + interval;
+            while !state.closed && !shared.changed.wait_until(&mut state, tick).timed_out() {}
+            if state.closed || state.poison.is_some() {
+                return;
+            }
+            if state.durable < state.written {
+                // A failure is told to the next caller.
+                drop(shared.step(state, Goal::Sync));
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("wal-sync".into());
+    thread.spawn(run).map_err(|error| Error::io("start thread", error).at_path(&shared.dir))
+}
+
+impl<S: Sink> Shared<S> {
+    fn append(&self, frame: &[u8]) -> Result<Position> {
+        let mut state = self.state.lock();
+        state.open()?;
+        loop {
+            state.check()?;
+            let (number, offset) = parts(state.tail);
+            let mark = if state.pending.is_empty() { MARK } else { 0 };
+            let end = u64::from(offset) + u64::from(mark) + frame.len() as u64;
+            let alone = offset == MARK && mark > 0;
+            let fits = end <= self.segment_bytes.into() || alone;
+            if mark > 0 && !fits {
+                state.advance()?;
+            } else if mark == 0 && (!fits || state.pending.len() > GROUP_BYTES || self.one_by_one()) {
+                (state, _) = self.step(state, self.goal());
+            } else {
+                let end = u32::try_from(end);
+                let end =
+                    end.map_err(|_| Error::too_large("a frame", frame.len() as u64, u32::MAX.into()))?;
+                state.pending.extend_from_slice(&[0; MARK_BYTES][..mark as usize]);
+                state.pending.extend_from_slice(frame);
+                state.tail = position(number, end);
+                return Ok(state.tail);
+            }
+        }
+    }
+
+    fn sync(&self, at: Position) -> Result<Durable> {
+        let mut state = self.state.lock();
+        // A position from elsewhere cannot be waited for.
+        let at = at.min(state.tail);
+        loop {
+            if let Some(error) = state.failure_of(at) {
+                return Err(error.clone());
+            }
+            let done = if self.goal() == Goal::Sync { state.durable } else { state.written };
+            if done >= at {
+                return Ok(Durable::promise(at));
+            }
+            state.check()?;
+            (state, _) = self.step(state, self.goal());
+        }
+    }
+
+    fn cut(&self) -> Result<Position> {
+        let mut state = self.state.lock();
+        loop {
+            state.check()?;
+            if !state.leading {
+                break;
+            }
+            self.changed.wait(&mut state);
+        }
+        let (state, done) = self.step(state, Goal::EndSegment);
+        done?;
+        state.check()?;
+        let (number, _) = parts(state.written);
+        Ok(Position(u64::from(number) << 32))
+    }
+
+    fn truncate_front(&self, before: Position) -> Result<()> {
+        let limit = parts(before).0.min(self.state.lock().open_from);
+        for number in recover::segments(&self.fs, &self.dir)? {
+            if number >= limit {
+                break;
+            }
+            let path = self.dir.join(file_name(number));
+            match self.fs.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", error).at_path(&path));
+                }
+                _ => {}
+            }
+            // One by one: were an older segment to come back without a newer one, its values would overwrite theirs.
+            self.sync_dir()?;
+        }
+        Ok(())
+    }
+
+    fn goal(&self) -> Goal {
+        match self.durability {
+            Durability::Each | Durability::Group => Goal::Sync,
+            Durability::Interval(_) | Durability::None => Goal::Write,
+        }
+    }
+
+    fn one_by_one(&self) -> bool {
+        self.durability == Durability::Each
+    }
+
+    /// Leads: writes what is pending and does what `goal` asks. Or, when somebody leads already, waits for the end of
+    /// that.
+    fn step<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<S>>,
+        goal: Goal,
+    ) -> (MutexGuard<'a, State<S>>, Result<()>) {
+        if state.leading {
+            self.changed.wait(&mut state);
+            return (state, Ok(()));
+        }
+        let spare = mem::take(&mut state.spare);
+        let mut group = mem::replace(&mut state.pending, spare);
+        let start = Position(state.tail.0 - group.len() as u64);
+        if goal == Goal::EndSegment && parts(state.tail).1 > MARK {
+            if let Err(error) = state.advance() {
+                state.spare = mem::replace(&mut state.pending, group);
+                return (state, Err(error));
+            }
+        }
+        let target = state.tail;
+        let mut tip = state.tip.take();
+        state.leading = true;
+        let abandoned = Abandoned(self);
+        drop(state);
+        let done = self.work(&mut tip, &mut group, start, goal);
+        mem::forget(abandoned);
+        group.clear();
+        let mut state = self.state.lock();
+        state.leading = false;
+        state.spare = group;
+        state.open_from = tip.as_ref().map_or(parts(target).0, |tip| tip.number);
+        let all_durable = tip.as_ref().is_none_or(|tip| tip.durable == tip.end);
+        state.tip = tip;
+        let result = match done {
+            Ok(()) => {
+                state.written = target;
+                if all_durable {
+                    state.durable = target;
+                }
+                Ok(())
+            }
+            Err(Failure::Full(error)) => {
+                state.take_back(&error);
+                Err(error)
+            }
+            Err(Failure::Broken(error)) => {
+                tracing::error!(%error, "log stopped");
+                state.poison.get_or_insert(error.clone());
+                Err(error)
+            }
+        };
+        self.changed.notify_all();
+        (state, result)
+    }
+
+    /// The leader's part, without the lock.
+    fn work(
+        &self,
+        tip: &mut Option<Tip<S>>,
+        group: &mut [u8],
+        start: Position,
+        goal: Goal,
+    ) -> Result<(), Failure> {
+        if !group.is_empty() {
+            let (number, at) = parts(start);
+            if tip.as_ref().is_none_or(|tip| tip.number != number) {
+                self.end(tip.take())?;
+                *tip = Some(self.begin(number, at + group.len() as u32)?);
+            }
+            if let Some(open) = tip {
+                if let Err(error) = open.write(group, at) {
+                    let error = self.address(number, Error::io("write", error).at_offset(at.into()));
+                    return Err(self.take_back(tip.take(), error));
+                }
+            }
+        }
+        match (goal, tip) {
+            (Goal::EndSegment, tip) => self.end(tip.take()),
+            (Goal::Sync, Some(tip)) => self.sync_tip(tip),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_tip(&self, tip: &mut Tip<S>) -> Result<(), Failure> {
+        if tip.durable < tip.end {
+            let done = tip.sink.sync(tip.durable, tip.end);
+            // Not even "no space" can be retried here: the kernel may have dropped the pages it could not write.
+            done.map_err(|error| {
+                Failure::Broken(
+                    self.address(tip.number, Error::new(sync_failed(error)).at_offset(tip.durable.into())),
+                )
+            })?;
+            tip.durable = tip.end;
+        }
+        Ok(())
+    }
+
+    /// Ends a segment: durable before the next one may be begun.
+    fn end(&self, tip: Option<Tip<S>>) -> Result<(), Failure> {
+        let Some(mut tip) = tip else { return Ok(()) };
+        self.sync_tip(&mut tip)?;
+        // Not synced: if the cut is lost, the zeros are, at the end of any segment, no damage.
+        let done = tip.sink.end(tip.end);
+        done.map(drop).map_err(|error| Failure::Broken(self.address(tip.number, Error::io("cut", error))))
+    }
+
+    /// Begins segment `number`, which is to take a group up to `needed`.
+    fn begin(&self, number: u32, needed: u32) -> Result<Tip<S>, Failure> {
+        let begun = self.try_begin(number, needed);
+        begun.map_err(|error| {
+            // Nothing was acknowledged in it; left behind, it would be an empty segment.
+            drop(self.fs.remove(&self.dir.join(file_name(number))));
+            if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) }
+        })
+    }
+
+    fn try_begin(&self, number: u32, needed: u32) -> Result<Tip<S>> {
+        // The empty next segment, durable before this one has any content: see `segment`.
+        for number in [Some(number), number.checked_add(1)].into_iter().flatten() {
+            match self.fs.create_new(&self.dir.join(file_name(number))) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(self.address(number, Error::io("create", error)));
+                }
+                _ => {}
+            }
+        }
+        self.sync_dir()?;
+        let path = self.dir.join(file_name(number));
+        let head = Mark::encode(number, 0, 0, &[]);
+        let mut capacity = self.segment_bytes.max(needed);
+        loop {
+            let file = self.fs.open(&path).map_err(|error| self.address(number, Error::io("open", error)))?;
+            match S::begin(file, capacity, &head) {
+                Ok(sink) => return Ok(Tip { sink, number, end: MARK, durable: MARK }),
+                Err(error) => {
+                    let error = self.address(number, Error::io("allocate", error));
+                    if !error.is_full() || capacity == needed {
+                        return Err(error);
+                    }
+                    // On a nearly full disk a shorter segment is better than none.
+                    capacity = (capacity / 8).max(needed);
+                    let file = self.fs.open(&path).and_then(|file| file.set_len(0));
+                    file.map_err(|error| self.address(number, Error::io("cut", error)))?;
+                }
+            }
+        }
+    }
+
+    /// After a failed write: the segment ends after its last whole group, durably, or the log is broken.
+    fn take_back(&self, tip: Option<Tip<S>>, error: Error) -> Failure {
+        let Some(tip) = tip else { return Failure::Broken(error) };
+        if !error.is_full() {
+            return Failure::Broken(error);
+        }
+        let (number, end) = (tip.number, tip.end);
+        match tip.sink.end(end).and_then(|file| file.sync_all()) {
+            Ok(()) => Failure::Full(error),
+            Err(error) => Failure::Broken(self.address(number, Error::new(sync_failed(error)))),
+        }
+    }
+
+    fn sync_dir(&self) -> Result<()> {
+        let done = self.fs.sync_dir(&self.dir);
+        done.map_err(|error| Error::new(sync_failed(error)).at_path(&self.dir))
+    }
+
+    fn address(&self, number: u32, error: Error) -> Error {
+        error.at_path(&self.dir.join(file_name(number)))
+    }
+}
+
+/// A failed sync is never "retry later", whatever its code.
+fn sync_failed(error: io::Error) -> ErrorKind {
+    ErrorKind::Io { operation: "sync", source: Arc::new(error) }
+}
+
+impl<S: Sink> Tip<S> {
+    fn write(&mut self, group: &mut [u8], at: u32) -> io::Result<()> {
+        let (mark, frames) = group.split_at_mut(MARK_BYTES);
+        mark.copy_from_slice(&Mark::encode(self.number, at, self.durable, frames));
+        self.sink.write(group, at)?;
+        self.end = at + group.len() as u32;
+        Ok(())
+    }
+}
+
+impl<S: Sink> State<S> {
+    fn open(&self) -> Result<()> {
+        if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
+    }
+
+    fn check(&self) -> Result<()> {
+        match &self.poison {
+            Some(error) => Err(Error::new(ErrorKind::Poisoned(Arc::new(error.clone())))),
+            None => Ok(()),
+        }
+    }
+
+    /// Later records go to the next segment. Nothing may be pending.
+    fn advance(&mut self) -> Result<()> {
+        let next = parts(self.tail).0.checked_add(1).ok_or(Error::new(ErrorKind::NumbersEnd))?;
+        self.tail = position(next, MARK);
+        Ok(())
+    }
+
+    /// Why the record at `at` is not in the log.
+    fn failure_of(&self, at: Position) -> Option<&Error> {
+        let failed = self.failed.iter().rev().find(|(from, _, _)| *from < at)?;
+        (at <= failed.1).then_some(&failed.2)
+    }
+
+    /// What was being written, and what was appended since, is not in the log.
+    fn take_back(&mut self, error: &Error) {
+        self.pending.clear();
+        let (from, to) = (self.written, self.tail);
+        match self.failed.last_mut() {
+            // Failures in a row are one range, however long the disk stays full.
+            Some(last) if last.0 == from => (last.1, last.2) = (to, error.clone()),
+            _ => self.failed.push((from, to, error.clone())),
+        }
+        if let Err(error) = self.advance() {
+            self.poison.get_or_insert(error);
+        }
+    }
+}
+
+/// Poisons the log when its leader panics, so that nobody waits for it for ever.
+struct Abandoned<'a, S: Sink>(&'a Shared<S>);
+
+impl<S: Sink> Drop for Abandoned<'_, S> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.leading = false;
+        let panicked = io::Error::other("the thread that wrote for the others panicked");
+        state.poison.get_or_insert(Error::io("write", panicked).at_path(&self.0.dir));
+        self.0.changed.notify_all();
+    }
+}
+
+/// Segment and offset of a position.
+fn parts(at: Position) -> (u32, u32) {
+    ((at.0 >> 32) as u32, at.0 as u32)
+}

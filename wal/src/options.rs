@@ -1,0 +1,80 @@
+//! The settings of a log.
+
+use std::time::Duration;
+
+/// A segment ends before it grows beyond this, unless one record alone is larger.
+pub const SEGMENT_BYTES: u32 = 10 << 20;
+
+/// How a log is opened and what it promises.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LogOptions {
+    /// What `sync` promises.
+    pub durability: Durability,
+    /// What to do with damage.
+    pub recovery: RecoveryMode,
+    /// Size of a segment, allocated when it is begun.
+    pub segment_bytes: u32,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            recovery: RecoveryMode::default(),
+            segment_bytes: SEGMENT_BYTES,
+        }
+    }
+}
+
+impl LogOptions {
+    /// The same options with this durability.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The same options with this way to meet damage.
+    #[must_use]
+    pub fn recovery(mut self, recovery: RecoveryMode) -> Self {
+        self.recovery = recovery;
+        self
+    }
+
+    /// The same options with segments of this size.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u32) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+}
+
+/// When records reach stable storage, and so what a crash may take. The crash of the process alone takes only records
+/// whose `sync` had not returned, in every mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// One fdatasync for each record. A power cut loses nothing that was confirmed.
+    Each,
+    /// One fdatasync for all records that wait at that time. A power cut loses nothing that was confirmed.
+    #[default]
+    Group,
+    /// `sync` returns when the operating system has the record, and a thread syncs at this interval. A power cut loses
+    /// what was confirmed in the last interval, and the time of one sync.
+    Interval(Duration),
+    /// `sync` returns when the operating system has the record; only the end of a segment is synced. A power cut loses
+    /// what was confirmed since.
+    None,
+}
+
+/// What opening a log does with records that do not check out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoveryMode {
+    /// A torn tail is cut and reported, damage before it refuses to open.
+    #[default]
+    Strict,
+    /// As InfluxDB 1.x: every segment is cut at its first bad record, and the next one is read. May lose records that
+    /// were acknowledged; what was dropped is reported.
+    InfluxDb,
+}

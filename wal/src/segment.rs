@@ -1,0 +1,349 @@
+//! Segments: the bytes of one file of a log.
+//!
+//! ```text
+//! frame   ┌───────────┬──────────────┬──────────────────────────┐
+//!         │ kind <1B> │ len <4B, BE> │ payload <len, snappy>    │   InfluxDB 1.x writes nothing else
+//!         └───────────┴──────────────┴──────────────────────────┘
+//! mark    ┌────┬─────────────┬──────┬─────────────┬─────────────────┬─────────────┬─────────────┐
+//!         │ 03 │ 00 00 00 12 │ 10 3c│ magic <4B>  │ durable <4B, BE>│ len <4B, BE>│ crc <4B, BE>│   23 bytes
+//!         └────┴─────────────┴──────┴─────────────┴─────────────────┴─────────────┴─────────────┘
+//! segment   mark of length 0 │ mark, its frames │ mark, its frames │ ... │ zeros
+//! ```
+//!
+//! # Why marks
+//!
+//! A frame has no checksum: a sector that a power cut left out of a long literal is still valid snappy, and its
+//! records would come back with other values. And a group of frames goes to disk with one sync, in any order of its
+//! sectors: after a crash a bad frame may have good ones after it and yet be no damage. So each group our logs write
+//! begins with a mark. To InfluxDB a mark is a frame of kind 3 that deletes a range of times from no key at all: its
+//! loader accepts it and does nothing. To us its sixteen bytes say
+//! - `len` and `crc`: the group is these bytes and no others (CRC-32 of segment number, offset of the mark, `durable`,
+//!   `len` and the frames, so that a mark is valid in one place only);
+//! - `durable`: everything below this offset of the segment was synced before the group was written.
+//!
+//! # Torn or damaged
+//!
+//! When reading stops at a bad place `B`, in this order:
+//! 1. only zeros follow: the normal end of a segment that was allocated ahead;
+//! 2. a later segment holds something: damage, because a segment is synced before the next one is begun, by InfluxDB
+//!    as by us;
+//! 3. a valid mark follows whose `durable` is beyond `B`: damage, because `B` was synced once. A mark whose `durable`
+//!    is not beyond `B` proves nothing: without a sync for each group several groups may be incomplete at once;
+//! 4. the segment begins with our mark, and no bare frame stands right before `B`: the group at `B` was never known
+//!    durable: torn. The first mark is synced before any group is written, so it cannot be missing from a segment of
+//!    ours that holds something;
+//! 5. else `B` is among frames that InfluxDB wrote. A valid frame anywhere after it: damage, else torn.
+//!
+//! A false find in 3 or 5 refuses to open; it never loses a record. In 3 it takes 4 bytes of magic and a CRC that
+//! covers the place where it stands; in 5 a whole frame whose payload has the grammar of InfluxDB's entries, in the
+//! unfinished rest of another. InfluxDB never continues a segment of ours behind our back: while one is open an empty
+//! next segment exists, which makes it begin its own (and keeps its known bug away, to continue a file at the end of
+//! a torn tail). Should somebody append bare frames to a segment of ours all the same, 5 holds for that part. A mark
+//! that lost its own magic is not taken for an entry: deletions without a key are refused as bare frames.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+use std::ffi::OsStr;
+
+use crate::entry;
+use crate::{ENTRY_BYTES_MAX, Error, Record, RecordKind};
+
+/// Kind and length of a frame.
+pub const FRAME_HEADER_BYTES: usize = 5;
+/// A mark, whole.
+pub const MARK_BYTES: usize = 23;
+/// What makes a deletion without keys a mark. As kind of a value `T` is unknown to InfluxDB, so that a mark whose
+/// kind was damaged is not a write.
+const MARK_MAGIC: [u8; 4] = *b"TSm1";
+/// The unchanging beginning of a mark: kind, length, and snappy's header of one literal of 16 bytes.
+const MARK_HEAD: [u8; 7] = [3, 0, 0, 0, 0x12, 0x10, 0x3c];
+/// A byte of snappy yields at most this many: longer claims are refused before memory is taken for them.
+const SNAPPY_RATIO_MAX: usize = 64;
+
+const _: () = assert!(MARK_HEAD.len() + 16 == MARK_BYTES);
+
+/// The file name of segment `number`.
+pub fn file_name(number: u32) -> String {
+    format!("_{number:05}.wal")
+}
+
+/// The number of a segment's file; `None` for a name that is not one of ours, or not written our way.
+pub fn parse_name(name: &OsStr) -> Option<u32> {
+    let name = name.to_str()?;
+    let digits = name.strip_prefix('_')?.strip_suffix(".wal")?;
+    let number = digits.parse().ok()?;
+    (digits.bytes().all(|b| b.is_ascii_digit()) && file_name(number) == name).then_some(number)
+}
+
+/// Turns records into frames. Holds the tables of the compressor.
+#[derive(Debug)]
+pub struct FrameEncoder {
+    snappy: snap::raw::Encoder,
+    frame: Vec<u8>,
+}
+
+impl Default for FrameEncoder {
+    fn default() -> Self {
+        Self { snappy: snap::raw::Encoder::new(), frame: Vec::new() }
+    }
+}
+
+impl FrameEncoder {
+    /// The frame of `record`.
+    pub fn encode(&mut self, record: Record<'_>) -> Result<&[u8], Error> {
+        let len = record.payload.len();
+        if len > ENTRY_BYTES_MAX {
+            return Err(Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64));
+        }
+        let room = FRAME_HEADER_BYTES + snap::raw::max_compress_len(len);
+        if self.frame.len() < room {
+            self.frame.resize(room, 0);
+        }
+        let (head, body) = self.frame.split_at_mut(FRAME_HEADER_BYTES);
+        let compressed = self.snappy.compress(record.payload, body);
+        let compressed = compressed.map_err(|_| Error::corrupt(0, "room for the compressed payload"))?;
+        head.copy_from_slice(&frame_header(record.kind, compressed as u32));
+        Ok(self.frame.get(..FRAME_HEADER_BYTES + compressed).unwrap_or_default())
+    }
+}
+
+fn frame_header(kind: RecordKind, len: u32) -> [u8; FRAME_HEADER_BYTES] {
+    let [a, b, c, d] = len.to_be_bytes();
+    [kind.tag(), a, b, c, d]
+}
+
+/// The beginning of a group. See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Below this offset the segment was synced before the group was written.
+    pub durable: u32,
+    /// Bytes of the frames after the mark.
+    pub len: u32,
+}
+
+impl Mark {
+    /// The mark of the group `frames`, for offset `at` of this segment.
+    pub fn encode(segment: u32, at: u32, durable: u32, frames: &[u8]) -> [u8; MARK_BYTES] {
+        let mark = Self { durable, len: frames.len() as u32 };
+        let mut out = [0; MARK_BYTES];
+        let (head, rest) = out.split_at_mut(MARK_HEAD.len());
+        head.copy_from_slice(&MARK_HEAD);
+        let words =
+            [MARK_MAGIC, durable.to_be_bytes(), mark.len.to_be_bytes(), mark.crc(segment, at, frames)];
+        rest.copy_from_slice(words.as_flattened());
+        out
+    }
+
+    fn crc(self, segment: u32, at: u32, frames: &[u8]) -> [u8; 4] {
+        let mut crc = crc32fast::Hasher::new();
+        for word in [segment, at, self.durable, self.len] {
+            crc.update(&word.to_be_bytes());
+        }
+        crc.update(frames);
+        crc.finalize().to_be_bytes()
+    }
+
+    /// The mark at the beginning of `bytes`, which stand at offset `at`; `None` unless it is there, and its group
+    /// whole.
+    fn decode(segment: u32, at: u32, bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(&MARK_HEAD)?.strip_prefix(&MARK_MAGIC)?;
+        let (words, frames) = rest.split_at_checked(12)?;
+        let mut words = words.chunks_exact(4).map(|word| <[u8; 4]>::try_from(word).unwrap_or_default());
+        let mark =
+            Self { durable: u32::from_be_bytes(words.next()?), len: u32::from_be_bytes(words.next()?) };
+        let frames = frames.get(..mark.len as usize)?;
+        (words.next()? == mark.crc(segment, at, frames)).then_some(mark)
+    }
+}
+
+/// What a segment holds at one place.
+#[derive(Debug)]
+pub enum Unit<'s> {
+    /// The beginning of a group, which is whole.
+    Mark(Mark),
+    /// A record.
+    Frame {
+        /// The record.
+        record: Record<'s>,
+        /// Offset of the frame's first byte.
+        offset: u64,
+        /// Offset after its last byte.
+        end: u64,
+    },
+}
+
+/// Where reading cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// The first byte that is neither a frame nor a group.
+    pub offset: u64,
+    /// What is wrong there.
+    pub found: &'static str,
+}
+
+/// What [`Scan::judge`] makes of a bad place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Space that was allocated and not used.
+    End,
+    /// The unfinished last write before a crash.
+    Torn,
+    /// Something that was intact once.
+    Damaged,
+}
+
+/// Why a scan stopped.
+#[derive(Debug)]
+pub enum Stop {
+    /// A bad place.
+    Bad(Bad),
+    /// A record above the limit: neither torn nor damaged, and not to be cut off.
+    TooLarge(Error),
+}
+
+/// Reads the units of one segment, one after the other.
+#[derive(Debug)]
+pub struct Scan<'a> {
+    segment: u32,
+    bytes: &'a [u8],
+    at: usize,
+    /// End of the present group; frames below need no check of their own.
+    group_end: usize,
+    /// The last unit was a frame outside any group.
+    bare: bool,
+    payload: Vec<u8>,
+}
+
+/// A frame that was found to be well-formed.
+struct Found {
+    kind: RecordKind,
+    end: usize,
+    payload_len: usize,
+}
+
+impl<'a> Scan<'a> {
+    /// A scan of `bytes`, the content of segment number `segment`.
+    pub fn new(segment: u32, bytes: &'a [u8]) -> Self {
+        Self { segment, bytes, at: 0, group_end: 0, bare: false, payload: Vec::new() }
+    }
+
+    /// The next unit; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Stop`] says where and why reading cannot go on; calling again gives the same.
+    #[expect(clippy::should_implement_trait, reason = "the record borrows the scan's buffer")]
+    pub fn next(&mut self) -> Result<Option<Unit<'_>>, Stop> {
+        let at = self.at;
+        if at >= self.bytes.len() {
+            return Ok(None);
+        }
+        if at >= self.group_end {
+            if let Some(mark) = self.mark_at(at) {
+                self.at = at + MARK_BYTES;
+                self.group_end = self.at + mark.len as usize;
+                self.bare = false;
+                return Ok(Some(Unit::Mark(mark)));
+            }
+        }
+        let grouped = at < self.group_end;
+        let limit = if grouped { self.group_end } else { self.bytes.len() };
+        let found = self.frame_at(at, limit, !grouped)?;
+        self.at = found.end;
+        self.bare = !grouped;
+        let payload = self.payload.get(..found.payload_len).unwrap_or_default();
+        let record = Record { kind: found.kind, payload };
+        Ok(Some(Unit::Frame { record, offset: at as u64, end: found.end as u64 }))
+    }
+
+    fn mark_at(&self, at: usize) -> Option<Mark> {
+        Mark::decode(self.segment, u32::try_from(at).ok()?, self.bytes.get(at..)?)
+    }
+
+    /// Reads the frame at `at`, which ends at `limit` at the latest, into `payload`.
+    fn frame_at(&mut self, at: usize, limit: usize, bare: bool) -> Result<Found, Stop> {
+        let bad = |found| Stop::Bad(Bad { offset: at as u64, found });
+        let rest = self.bytes.get(at..limit).unwrap_or_default();
+        let Some((&[tag, a, b, c, d], body)) = rest.split_first_chunk() else {
+            return Err(bad("a frame header that is cut short"));
+        };
+        let Some(kind) = RecordKind::from_tag(tag) else { return Err(bad("an unknown kind of record")) };
+        let len = u32::from_be_bytes([a, b, c, d]) as usize;
+        let Some(body) = body.get(..len) else { return Err(bad("a frame that is cut short")) };
+        let corrupt = "a payload that is not valid snappy";
+        let payload_len = snap::raw::decompress_len(body).map_err(|_| bad(corrupt))?;
+        if payload_len > len.saturating_mul(SNAPPY_RATIO_MAX) {
+            return Err(bad(corrupt));
+        }
+        if payload_len > ENTRY_BYTES_MAX {
+            let error = Error::too_large("a record", payload_len as u64, ENTRY_BYTES_MAX as u64);
+            return Err(Stop::TooLarge(error.at_offset(at as u64)));
+        }
+        if self.payload.len() < payload_len {
+            self.payload.resize(payload_len, 0);
+        }
+        let payload = self.payload.get_mut(..payload_len).unwrap_or_default();
+        let decoded = snap::raw::Decoder::new().decompress(body, payload).map_err(|_| bad(corrupt))?;
+        let payload = payload.get(..decoded).unwrap_or_default();
+        if bare && !entry::is_well_formed(kind, payload) {
+            return Err(bad("a payload that is not an entry"));
+        }
+        Ok(Found { kind, end: at + FRAME_HEADER_BYTES + len, payload_len: decoded })
+    }
+
+    /// Length without the zeros at the end.
+    pub fn used_len(&self) -> u64 {
+        self.bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
+    }
+
+    /// Whether a bad place of this scan is the end, a torn write or damage. `later` says that a later segment holds
+    /// something.
+    pub fn judge(&mut self, bad: Bad, later: bool) -> Verdict {
+        let at = bad.offset as usize;
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        if rest.iter().all(|&byte| byte == 0) {
+            return Verdict::End;
+        }
+        if later || self.proved_durable(at) {
+            return Verdict::Damaged;
+        }
+        let ours = self.mark_at(0).is_some();
+        if !(ours && !self.bare) && self.frame_after(at) {
+            return Verdict::Damaged;
+        }
+        Verdict::Torn
+    }
+
+    /// Rule 3: a mark after `bad` says that `bad` was synced.
+    fn proved_durable(&self, bad: usize) -> bool {
+        let rest = self.bytes.get(bad..).unwrap_or_default();
+        rest.windows(MARK_HEAD.len()).enumerate().any(|(step, window)| {
+            window == MARK_HEAD && self.mark_at(bad + step).is_some_and(|mark| mark.durable as usize > bad)
+        })
+    }
+
+    /// Rule 5: a valid frame, or a group, stands somewhere after `bad`.
+    fn frame_after(&mut self, bad: usize) -> bool {
+        // Hostile bytes could make every place a candidate with much to decompress. Past this much work the benefit
+        // of the doubt goes to damage, which changes nothing on disk.
+        let mut work_left = self.bytes.len().saturating_mul(16).max(1 << 20);
+        for at in bad + 1..self.bytes.len() {
+            let Some(rest) = self.bytes.get(at..) else { break };
+            let &[tag, a, b, c, d, ..] = rest else { break };
+            let len = u32::from_be_bytes([a, b, c, d]) as usize;
+            if RecordKind::from_tag(tag).is_none() || len == 0 || len > rest.len() - FRAME_HEADER_BYTES {
+                continue;
+            }
+            match self.frame_at(at, self.bytes.len(), true) {
+                Ok(found) if found.payload_len > 0 => return true,
+                Err(Stop::TooLarge(_)) => return true,
+                _ if self.mark_at(at).is_some() => return true,
+                _ => {}
+            }
+            work_left = work_left.saturating_sub(len);
+            if work_left == 0 {
+                return true;
+            }
+        }
+        false
+    }
+}
