@@ -174,7 +174,9 @@ impl HotColumn {
         races.runs.insert(place, Run { at, start });
         let later = self.split_off(start);
         self.append(points);
-        later.iter().for_each(|later| self.append(later.as_ref()));
+        if let Some(later) = later {
+            self.append(later.as_ref());
+        }
     }
 
     /// Removes all points from `start` on and gives them. What stands before is not touched: the cost is that of the
