@@ -105,10 +105,13 @@ fn batch(runs: &[Run]) -> Batch<'static> {
     builder.finish()
 }
 
+/// Points by position and order in the batch.
+type Points = BTreeMap<(u64, usize), (i64, Cell)>;
+
 /// One store: points of each key by position and order in the batch.
 #[derive(Clone, Default)]
 struct Store {
-    points: BTreeMap<Key, BTreeMap<(u64, usize), (i64, Cell)>>,
+    points: BTreeMap<Key, Points>,
     bytes: u64,
 }
 
@@ -337,7 +340,7 @@ fn play<S: Storer>(ops: &[Op], limit: u64) {
     }
     let mut named = BTreeMap::new();
     cache.keys(&mut |key, field_type| {
-        assert!(named.insert(key.to_composite(), field_type).is_none(), "{key} twice")
+        assert!(named.insert(key.to_composite(), field_type).is_none(), "{key} twice");
     });
     for series in 0..SERIES.len() {
         for field in 0..FIELDS.len() {
