@@ -32,6 +32,17 @@ impl<'a> BitWriter<'a> {
         }
     }
 
+    /// Appends two numbers of so many bits, at once if they fit into a word.
+    #[inline]
+    pub(super) fn put_two(&mut self, (head, head_bits): (u64, u32), (tail, tail_bits): (u64, u32)) {
+        if head_bits + tail_bits <= 64 {
+            self.put(head << tail_bits | tail, head_bits + tail_bits);
+        } else {
+            self.put(head, head_bits);
+            self.put(tail, tail_bits);
+        }
+    }
+
     /// Writes what is pending, with zeros up to a whole byte.
     pub(super) fn finish(self) {
         let bytes = (64 - self.free).div_ceil(8) as usize;
