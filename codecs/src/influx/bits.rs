@@ -38,9 +38,16 @@ impl<'a> BitWriter<'a> {
         if head_bits + tail_bits <= 64 {
             self.put(head << tail_bits | tail, head_bits + tail_bits);
         } else {
-            self.put(head, head_bits);
-            self.put(tail, tail_bits);
+            self.put_apart((head, head_bits), (tail, tail_bits));
         }
+    }
+
+    /// Kept out of the way, because codes of more than 64 bits are rare and inlining them slows the others down by half.
+    #[cold]
+    #[inline(never)]
+    fn put_apart(&mut self, (head, head_bits): (u64, u32), (tail, tail_bits): (u64, u32)) {
+        self.put(head, head_bits);
+        self.put(tail, tail_bits);
     }
 
     /// Writes what is pending, with zeros up to a whole byte.
