@@ -41,7 +41,7 @@ fn main() -> Result<(), Error> {
         keys.sort();
         for (key, field_type) in keys {
             let key = FieldKey::parse(&key).expect("a composite key");
-            let len = frozen.with(key, |column| column.len()).unwrap_or(0);
+            let len = frozen.with(key, |column| column.times().len()).unwrap_or(0);
             println!("to a file: {key}: {len} {field_type} values");
         }
         cache.forget(frozen);

@@ -19,8 +19,8 @@ use tsmith_codecs::{Column, ColumnRef, FieldType, Position, StringColumn, TimeRa
 /// Points of a full chunk. A column never moves a full chunk to grow.
 const CHUNK_POINTS: usize = 1024;
 
-/// A column of this many full chunks allocates the next one whole: the slack is small by then.
-const STEADY_CHUNKS: usize = 8;
+/// The tail after so many full chunks is allocated whole, after fewer in proportion: a quarter of a column may be slack.
+const STEADY_CHUNKS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Point {
@@ -144,6 +144,9 @@ impl HotColumn {
         if let Some(rare) = &mut self.rare {
             if self.waiting == 0 {
                 rare.races = None;
+                if rare.full.is_empty() && rare.text.is_empty() {
+                    self.rare = None;
+                }
             } else if let Some(races) = &mut rare.races {
                 races.settle(generation);
             }
@@ -176,15 +179,33 @@ impl HotColumn {
         }
     }
 
-    /// Removes all points from `start` on and gives them.
+    /// Removes all points from `start` on and gives them. What stands before is not touched: the cost is that of the
+    /// points moved, however long the column is.
     fn split_off(&mut self, start: usize) -> Option<Column> {
         let len = self.len();
         if start == len {
             return None;
         }
-        let (earlier, later) = (self.column_of(0..start), self.column_of(start..len));
-        self.refill(earlier.as_ref());
+        let later = self.column_of(start..len);
+        let text_end = self.text_end(start);
+        if let Some(rare) = &mut self.rare {
+            rare.text.truncate(text_end);
+            // A tail is empty only in an empty column.
+            let chunk = start.saturating_sub(1) / CHUNK_POINTS;
+            if let Some(tail) = rare.full.drain(chunk.min(rare.full.len())..).next() {
+                self.tail = tail;
+            }
+        }
+        self.tail.truncate(start - self.full().len() * CHUNK_POINTS);
         Some(later)
+    }
+
+    /// Where the text of the first `len` points ends.
+    fn text_end(&self, len: usize) -> usize {
+        let Some(last) = len.checked_sub(1).filter(|_| self.field_type == FieldType::String) else {
+            return 0;
+        };
+        self.slices(last..len).flatten().next().map_or(0, |point| point.bits as usize)
     }
 
     /// Replaces all points.
@@ -222,7 +243,7 @@ impl HotColumn {
         let tail = &mut self.tail;
         match points.values() {
             ValuesRef::Float(v) => {
-                tail.extend(times.zip(v).map(|(&time, v)| Point { time, bits: v.to_bits() }))
+                tail.extend(times.zip(v).map(|(&time, v)| Point { time, bits: v.to_bits() }));
             }
             ValuesRef::Integer(v) => {
                 tail.extend(times.zip(v).map(|(&time, v)| Point { time, bits: v.cast_unsigned() }));
@@ -248,8 +269,8 @@ impl HotColumn {
         while !points.is_empty() {
             if self.tail.len() == CHUNK_POINTS {
                 let full = &mut self.rare.get_or_insert_default().full;
-                let steady = full.len() + 1 >= STEADY_CHUNKS;
-                let next = Vec::with_capacity(if steady { CHUNK_POINTS } else { 0 });
+                let room = (full.len() + 1).min(STEADY_CHUNKS) * (CHUNK_POINTS / STEADY_CHUNKS);
+                let next = Vec::with_capacity(room);
                 full.push(std::mem::replace(&mut self.tail, next));
             }
             let fit = points.len().min(CHUNK_POINTS - self.tail.len());
@@ -334,6 +355,16 @@ impl HotColumn {
     /// Removes the points inside `range`; returns the bytes freed.
     pub(crate) fn delete(&mut self, range: TimeRange) -> u64 {
         let all = self.column_of(0..self.len());
+        if self.rare.as_ref().is_none_or(|rare| rare.races.is_none()) {
+            // As the original does, the duplicates go with the deleted points; its account of memory shows it.
+            let mut left = all.clone();
+            left.exclude(range);
+            left.sort_dedup();
+            if left.len() < all.len() {
+                self.refill(left.as_ref());
+            }
+            return all.as_ref().values().cached_bytes() - left.as_ref().values().cached_bytes();
+        }
         let kept: Vec<usize> = (0..all.len()).filter(|&place| !range.contains(all.times()[place])).collect();
         if kept.len() == all.len() {
             return 0;
@@ -372,25 +403,58 @@ impl Races {
     }
 }
 
-/// The capacity for `len` points: four steps to a doubling, so that a tenth is slack on average.
+/// The capacity for `len` points: four steps to a doubling, so that a tenth is slack on average; fewer below 32 points,
+/// where allocations cost more than the slack.
 fn step(len: usize) -> usize {
-    if len <= 4 {
-        return 4;
-    }
-    let unit = (1usize << (usize::BITS - (len - 1).leading_zeros()).saturating_sub(3)).max(2);
+    let unit = match len {
+        0..=16 => 4,
+        17..=64 => 8,
+        _ => 1 << (usize::BITS - (len - 1).leading_zeros() - 3),
+    };
     len.next_multiple_of(unit).min(CHUNK_POINTS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tsmith_codecs::ValuesRef;
+    use tsmith_codecs::Value;
 
     #[test]
     fn capacities_hold_their_points_and_grow_in_small_steps() {
         for len in 1..=CHUNK_POINTS {
             let capacity = step(len);
-            assert!(capacity >= len && (len < 16 || capacity <= len + len / 3), "{len} {capacity}");
+            assert!(capacity >= len && capacity < len + 4.max(len / 2), "{len} {capacity}");
+        }
+    }
+
+    #[test]
+    fn splitting_at_every_place_gives_both_parts() {
+        for field_type in [FieldType::Integer, FieldType::String] {
+            let mut all = Column::new(field_type);
+            for n in 0..3 * CHUNK_POINTS as i64 {
+                let text = n.to_string();
+                let value = match field_type {
+                    FieldType::String => Value::String(text.as_bytes()),
+                    _ => Value::Integer(n),
+                };
+                assert!(all.push(n, value));
+            }
+            for len in [0, 1, 1023, 1024, 1025, 2047, 2048, 2049, 3072] {
+                for start in [0, 1, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 3071, 3072]
+                    .into_iter()
+                    .filter(|&s| s <= len)
+                {
+                    let mut column = HotColumn::new(0, field_type);
+                    column.append(all.as_ref().slice(0..len));
+                    let later = column.split_off(start);
+                    assert_eq!(later.as_ref().map_or(0, Column::len), len - start);
+                    assert!(later.is_none_or(|later| later.as_ref() == all.as_ref().slice(start..len)));
+                    assert_eq!((column.len(), column.is_empty()), (start, start == 0), "{start} of {len}");
+                    // What is added goes on where the cut was.
+                    column.append(all.as_ref().slice(start..3072));
+                    column.with(|joined| assert_eq!(joined, all.as_ref(), "{start} of {len}"));
+                }
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 //! `tsmith_cache::storer_suite!(MyStorer);` makes a test of each law; a storer that gives back what it took lists
 //! `tsmith_cache::readable_suite!(MyStorer);` as well. Each law is a function too, for a debugger.
 
+#![expect(clippy::missing_panics_doc, reason = "a law panics when it is broken: that is what it is for")]
+
 mod laws;
 mod readable;
 mod scrambled;
@@ -61,8 +63,11 @@ macro_rules! readable_suite {
     (@ $Impl:ty; $($law:ident)+) => { $(#[test] fn $law() { $crate::testing::$law::<$Impl>(); })+ };
 }
 
-/// A batch of runs: series, field, and points of integers.
-pub fn integers(runs: &[(&str, &str, &[(i64, i64)])]) -> Batch<'static> {
+/// Series, field, and points of integers.
+pub type IntegerRun<'a> = (&'a str, &'a str, &'a [(i64, i64)]);
+
+/// A batch of runs of integers.
+pub fn integers(runs: &[IntegerRun<'_>]) -> Batch<'static> {
     let mut builder = RunBuilder::new();
     for (series, field, points) in runs {
         let (series, field) = (series.as_bytes().to_vec(), field.as_bytes().to_vec());

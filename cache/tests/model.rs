@@ -105,10 +105,13 @@ fn batch(runs: &[Run]) -> Batch<'static> {
     builder.finish()
 }
 
+/// Points by position and order in the batch.
+type Points = BTreeMap<(u64, usize), (i64, Cell)>;
+
 /// One store: points of each key by position and order in the batch.
 #[derive(Clone, Default)]
 struct Store {
-    points: BTreeMap<Key, BTreeMap<(u64, usize), (i64, Cell)>>,
+    points: BTreeMap<Key, Points>,
     bytes: u64,
 }
 
@@ -205,10 +208,12 @@ impl Model {
     fn delete(&mut self, key: Key, range: TimeRange) {
         let Some(points) = self.live.points.get_mut(&key) else { return };
         let bytes = &mut self.live.bytes;
-        points.retain(|_, (time, cell)| {
-            let inside = range.contains(*time);
-            *bytes -= if inside { cell.bytes() } else { 0 };
-            !inside
+        // A delete takes the older ones of equal times along.
+        let newest: BTreeMap<i64, _> = points.iter().map(|(at, (time, _))| (*time, *at)).collect();
+        points.retain(|at, (time, cell)| {
+            let gone = range.contains(*time) || newest[time] != *at;
+            *bytes -= if gone { cell.bytes() } else { 0 };
+            !gone
         });
         if points.is_empty() {
             self.live.points.remove(&key);
@@ -335,7 +340,7 @@ fn play<S: Storer>(ops: &[Op], limit: u64) {
     }
     let mut named = BTreeMap::new();
     cache.keys(&mut |key, field_type| {
-        assert!(named.insert(key.to_composite(), field_type).is_none(), "{key} twice")
+        assert!(named.insert(key.to_composite(), field_type).is_none(), "{key} twice");
     });
     for series in 0..SERIES.len() {
         for field in 0..FIELDS.len() {

@@ -26,6 +26,7 @@ fn write<S: Storer>(cache: &Cache<S>, batch: &Batch<'_>, at: u64) {
     let _published = cache.admit(batch).expect("fits").publish(Position(at));
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "`freeze` takes a cut that may fail")]
 fn cut(at: u64) -> Result<Position, std::convert::Infallible> {
     Ok(Position(at))
 }
@@ -36,7 +37,7 @@ fn waiting(limit: u64, patience: Duration) -> Cache<Ring> {
 
 #[test]
 fn forgetting_a_snapshot_releases_waiting_writers() {
-    let cache = &waiting(200, Duration::from_secs(60));
+    let cache = &waiting(200, Duration::from_mins(1));
     write(cache, &batch("m", &[(0, 0); 10]), 1);
     let frozen = cache.freeze(|| cut(2)).expect("cuts").expect("has values");
     write(cache, &batch("m", &[(1, 1); 2]), 2);
@@ -47,7 +48,9 @@ fn forgetting_a_snapshot_releases_waiting_writers() {
         thread::sleep(Duration::from_millis(50));
         assert!(writers.iter().all(|writer| !writer.is_finished()), "no room before the snapshot is a file");
         cache.forget(frozen);
-        writers.into_iter().for_each(|writer| writer.join().expect("written"));
+        for writer in writers {
+            writer.join().expect("written");
+        }
     });
     assert_eq!(cache.size(), 4 * 32 + 6);
 }
@@ -55,7 +58,7 @@ fn forgetting_a_snapshot_releases_waiting_writers() {
 #[test]
 fn a_snapshot_is_not_held_up_by_writers_that_wait_for_it() {
     // A writer that waited inside the gate would keep the freeze out that it waits for.
-    let cache = &waiting(200, Duration::from_secs(60));
+    let cache = &waiting(200, Duration::from_mins(1));
     write(cache, &batch("m", &[(0, 0); 12]), 1);
     thread::scope(|scope| {
         let writer = scope.spawn(|| write(cache, &batch("m", &[(1, 1)]), 2));
@@ -77,14 +80,14 @@ fn patience_ends_with_the_refusal() {
     assert_eq!(refused, Error::Full { used: 6 * 16 + 6, needed: 16, limit: 100 });
     // What can never fit is refused at once.
     let begun = Instant::now();
-    let cache = waiting(100, Duration::from_secs(60));
+    let cache = waiting(100, Duration::from_mins(1));
     let refused = cache.admit(&batch("m", &[(1, 1); 7])).map(drop).expect_err("larger than the limit");
     assert!(!refused.is_transient() && begun.elapsed() < Duration::from_secs(30));
 }
 
 #[test]
 fn dropping_an_admission_or_deleting_releases_waiting_writers() {
-    let cache = &waiting(100, Duration::from_secs(60));
+    let cache = &waiting(100, Duration::from_mins(1));
     let large = batch("m", &[(0, 0); 6]);
     for delete in [false, true] {
         let admitted = cache.admit(&large).expect("fits");

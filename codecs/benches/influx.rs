@@ -4,6 +4,8 @@
 //! are those that the Go programs measure, a thousand values a block, 32 blocks in turn so that no branch predictor
 //! learns one by heart.
 
+#![expect(missing_docs, reason = "the macros of criterion make functions without docs")]
+
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -103,7 +105,9 @@ fn unit(random: &mut Random) -> f64 {
 
 fn strings(all: &[String]) -> Values {
     let mut column = StringColumn::default();
-    all.iter().for_each(|value| column.push(value.as_bytes()));
+    for value in all {
+        column.push(value.as_bytes());
+    }
     Values::String(column)
 }
 

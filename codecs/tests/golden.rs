@@ -78,7 +78,9 @@ fn booleans(list: &Json) -> Vec<bool> {
 
 fn strings(list: &Json) -> StringColumn {
     let mut column = StringColumn::default();
-    items(list).iter().for_each(|v| column.push(&unhex(v.as_str().expect("hex"))));
+    for item in items(list) {
+        column.push(&unhex(item.as_str().expect("hex")));
+    }
     column
 }
 

@@ -55,7 +55,9 @@ fn floats() -> impl Strategy<Value = Vec<f64>> {
 fn strings() -> impl Strategy<Value = StringColumn> {
     prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..200).prop_map(|strings| {
         let mut column = StringColumn::default();
-        strings.iter().for_each(|string| column.push(string));
+        for string in strings {
+            column.push(&string);
+        }
         column
     })
 }
@@ -93,12 +95,10 @@ proptest! {
         let mut back = Column::new(FieldType::Float);
         for (name, _) in ENCODERS {
             let (done, block) = with_encoder(name, Encode(column.as_ref())).expect("is in the list");
-            match done {
-                Ok(()) => {
-                    decoder.decode(&block, BLOCK_VALUES_MAX, &mut back).expect("decodes");
-                    prop_assert!(back == column, "{name}");
-                }
-                Err(_) => prop_assert_eq!(*name, "tsm1"),
+            prop_assert!(done.is_ok() || *name == "tsm1", "{name} refuses a value");
+            if done.is_ok() {
+                decoder.decode(&block, BLOCK_VALUES_MAX, &mut back).expect("decodes");
+                prop_assert!(back == column, "{name}");
             }
         }
     }

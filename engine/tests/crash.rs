@@ -62,7 +62,9 @@ fn script(fs: &SimFs, order: WriteOrder) -> u64 {
 /// The numbers that are there; each whole, and as it was written.
 fn numbers(shard: &Shard, what: &str) -> Vec<i64> {
     let read = |series: &[u8], field: &[u8]| -> Column {
-        shard.read(FieldKey::new(series, field), TimeRange::ALL).unwrap_or_else(|error| panic!("{what}: {error}"))
+        shard
+            .read(FieldKey::new(series, field), TimeRange::ALL)
+            .unwrap_or_else(|error| panic!("{what}: {error}"))
     };
     let first = read(b"a", b"n");
     for (series, field) in [(b"a", b"n"), (b"a", b"s"), (b"b", b"n"), (b"b", b"s")] {
@@ -70,8 +72,7 @@ fn numbers(shard: &Shard, what: &str) -> Vec<i64> {
         assert_eq!(column.times(), first.times(), "{what}: a write is whole or absent");
         for (at, &time) in column.times().iter().enumerate() {
             let text = format!("{time}/").repeat((time * 7 % 50) as usize * 5);
-            let expected =
-                if field == b"n" { Value::Integer(time) } else { Value::String(text.as_bytes()) };
+            let expected = if field == b"n" { Value::Integer(time) } else { Value::String(text.as_bytes()) };
             assert_eq!(column.as_ref().values().get(at), expected, "{what}: number {time}");
         }
     }
@@ -88,7 +89,8 @@ fn sweep(order: WriteOrder) {
         fs.stop_at(stop);
         let acknowledged = script(&fs, order);
         for seed in 0..SEEDS {
-            let what = format!("{order:?}, crash at operation {stop} ({:?}), seed {seed}", fs.operation(stop));
+            let what =
+                format!("{order:?}, crash at operation {stop} ({:?}), seed {seed}", fs.operation(stop));
             let after = fs.crash(seed);
             let shard = open(&after, order).unwrap_or_else(|error| panic!("{what}: {error}"));
             let there = numbers(&shard, &what);
@@ -98,7 +100,8 @@ fn sweep(order: WriteOrder) {
             assert!(there.iter().copied().eq(1..=count.cast_signed()), "{what}: a hole in {there:?}");
             drop(shard);
             // Recovered once more, after another power cut, it is the same; and it takes writes.
-            let again = open(&after.crash(seed ^ 0x55), order).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let again =
+                open(&after.crash(seed ^ 0x55), order).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(numbers(&again, &what), there, "{what}: recovery is idempotent");
             write(&again, count + 1).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(numbers(&again, &what).len() as u64, count + 1, "{what}");
@@ -134,7 +137,8 @@ fn recovery_may_be_cut_short_at_any_operation() {
             let second = crashed.crash(0);
             second.stop_at(stop_again);
             drop(open(&second, order));
-            let shard = open(&second.crash(stop_again), order).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let shard =
+                open(&second.crash(stop_again), order).unwrap_or_else(|error| panic!("{what}: {error}"));
             let count = numbers(&shard, &what).len() as u64;
             assert!((acknowledged..=acknowledged + 1).contains(&count), "{what}: {count} of {acknowledged}");
         }

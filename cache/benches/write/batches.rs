@@ -17,7 +17,7 @@ const FIELDS: [&str; 10] = [
 const EPOCH: i64 = 1_600_000_000_000_000_000;
 const INTERVAL: i64 = 10_000_000_000;
 
-/// SplitMix64.
+/// The `SplitMix64` generator.
 struct Random(u64);
 
 impl Random {
@@ -49,7 +49,7 @@ fn series_key(host: usize, random: &mut Random) -> Vec<u8> {
 }
 
 /// `values` values in batches of `per_batch`, dealt over `keys` keys.
-pub fn build(keys: usize, values: usize, per_batch: usize) -> Vec<Batch<'static>> {
+pub(crate) fn build(keys: usize, values: usize, per_batch: usize) -> Vec<Batch<'static>> {
     let mut random = Random(17);
     let hosts: Vec<Vec<u8>> = (0..keys / FIELDS.len()).map(|host| series_key(host, &mut random)).collect();
     let mut point = 0;

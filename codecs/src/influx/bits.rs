@@ -1,6 +1,6 @@
 //! Bits in big-endian order, 64 at a time.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 /// Appends bits to a vector.
 #[derive(Debug)]
@@ -30,6 +30,24 @@ impl<'a> BitWriter<'a> {
             // In two steps, because a word that came out even leaves a shift by 64.
             self.pending = bits << (self.free - 1) << 1;
         }
+    }
+
+    /// Appends two numbers of so many bits, at once if they fit into a word.
+    #[inline]
+    pub(super) fn put_two(&mut self, (head, head_bits): (u64, u32), (tail, tail_bits): (u64, u32)) {
+        if head_bits + tail_bits <= 64 {
+            self.put(head << tail_bits | tail, head_bits + tail_bits);
+        } else {
+            self.put_apart((head, head_bits), (tail, tail_bits));
+        }
+    }
+
+    /// Kept out of the way, because codes of more than 64 bits are rare and inlining them slows the others down by half.
+    #[cold]
+    #[inline(never)]
+    fn put_apart(&mut self, (head, head_bits): (u64, u32), (tail, tail_bits): (u64, u32)) {
+        self.put(head, head_bits);
+        self.put(tail, tail_bits);
     }
 
     /// Writes what is pending, with zeros up to a whole byte.

@@ -14,7 +14,7 @@
 //! cut at 31, and a window is kept as long as the bits fit into it, however loosely. Readers ignore the first byte, as
 //! InfluxDB's do.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 use super::bits::{BitReader, BitWriter};
 use crate::error::{Error, Result};
@@ -59,28 +59,16 @@ pub fn encode(values: &[f64], out: &mut Vec<u8>) -> Result<()> {
             writer.put(0, 1);
             continue;
         }
-        let (zeros_above, zeros_below) =
-            (differing.leading_zeros() & LEADING_MASK, differing.trailing_zeros());
+        let zeros_above = differing.leading_zeros() & LEADING_MASK;
+        let zeros_below = differing.trailing_zeros();
         if zeros_above >= leading && zeros_below >= trailing {
             let width = 64 - leading - trailing;
-            let code = differing >> trailing;
-            if width + SAME_WINDOW_BITS as u32 <= 64 {
-                writer.put(0b10 << width | code, width + SAME_WINDOW_BITS as u32);
-            } else {
-                writer.put(0b10, SAME_WINDOW_BITS as u32);
-                writer.put(code, width);
-            }
+            writer.put_two((0b10, SAME_WINDOW_BITS as u32), (differing >> trailing, width));
         } else {
             (leading, trailing) = (zeros_above, zeros_below);
             let width = 64 - leading - trailing;
             let window = 0b11 << 11 | u64::from(leading) << 6 | u64::from(width % 64);
-            let code = differing >> trailing;
-            if width + NEW_WINDOW_BITS as u32 <= 64 {
-                writer.put(window << width | code, width + NEW_WINDOW_BITS as u32);
-            } else {
-                writer.put(window, NEW_WINDOW_BITS as u32);
-                writer.put(code, width);
-            }
+            writer.put_two((window, NEW_WINDOW_BITS as u32), (differing >> trailing, width));
         }
     }
     writer.finish();

@@ -12,7 +12,7 @@
 //! Selectors 0 and 1 stand for runs of the value 1. A word takes the first selector that is full; there is no padding,
 //! so that the last values of a stream get smaller words.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 use super::Word;
 use crate::error::{Error, Result};
@@ -43,27 +43,27 @@ const SHORT_RUN: usize = 120;
 const COUNTS: [usize; 16] = [240, 120, 60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1];
 /// Bits a value, by selector.
 const WIDTHS: [u32; 16] = [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 60];
-/// The most values a word holds beside one of this many bits.
-const ROOM: [u8; 65] = room();
+/// The largest value that a word can hold beside this many before it.
+const LIMITS: [u64; 60] = limits();
 /// The selector of the largest word that this many values fill.
 const FILLED: [u8; 61] = filled();
 
-const _: () = assert!(ROOM[1] == 60 && ROOM[12] == 5 && ROOM[60] == 1 && ROOM[61] == 0);
+const _: () = assert!(LIMITS[0] == VALUE_MAX && LIMITS[1] == (1 << 30) - 1 && LIMITS[59] == 1);
 const _: () = assert!(FILLED[60] == 2 && FILLED[9] == 8 && FILLED[1] == 15);
 
 #[expect(clippy::indexing_slicing, reason = "run by the compiler")]
-const fn room() -> [u8; 65] {
-    let mut room = [0; 65];
-    let mut selector = 16;
-    while selector > 2 {
-        selector -= 1;
-        let mut width = 0;
-        while width <= WIDTHS[selector] {
-            room[width as usize] = COUNTS[selector] as u8;
-            width += 1;
+const fn limits() -> [u64; 60] {
+    let mut limits = [0; 60];
+    let mut selector = 2;
+    while selector < 16 {
+        let mut before = 0;
+        while before < COUNTS[selector] {
+            limits[before] = (1 << WIDTHS[selector]) - 1;
+            before += 1;
         }
+        selector += 1;
     }
-    room
+    limits
 }
 
 #[expect(clippy::indexing_slicing, reason = "run by the compiler")]
@@ -149,10 +149,7 @@ pub fn count(words: &[u8]) -> Result<u64> {
 }
 
 /// Appends the words of values that are known to be at most [`VALUE_MAX`].
-#[expect(
-    clippy::indexing_slicing,
-    reason = "the tables have a place for every width and every count of a word"
-)]
+#[expect(clippy::indexing_slicing, reason = "the tables have a place for every count of a word")]
 pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
     let mut runs = Runs { values, ones, end: 0 };
     let mut at = 0;
@@ -165,16 +162,14 @@ pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
             at += count;
             continue;
         }
-        let mut union = 0u64;
-        let mut count = 0;
-        for value in rest {
-            union |= value;
-            if usize::from(ROOM[(64 - union.leading_zeros()) as usize]) <= count {
-                break;
-            }
-            count += 1;
-        }
-        let selector = FILLED[count.min(60)];
+        // All values of a word share one width, and so the one that breaks a limit breaks it for those before it too.
+        let mut union = 0;
+        let fits = |(value, limit): &(&u64, &u64)| {
+            union |= **value;
+            union <= **limit
+        };
+        let count = rest.iter().zip(&LIMITS).take_while(fits).count();
+        let selector = FILLED[count];
         let word = by_selector!(selector, join(rest)) | u64::from(selector) << SELECTOR_SHIFT;
         out.extend_from_slice(&word.to_be_bytes());
         at += COUNTS[usize::from(selector)];
@@ -185,7 +180,7 @@ pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
 #[inline]
 fn join<const COUNT: usize, const BITS: u32>(values: &[u64]) -> u64 {
     let Some(values) = values.first_chunk::<COUNT>() else { return 0 };
-    values.iter().rev().fold(0, |word, value| word << BITS | value)
+    values.iter().zip(0..).fold(0, |word, (value, at)| word | value << (at * BITS))
 }
 
 /// Finds the runs of ones, each once.

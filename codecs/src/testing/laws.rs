@@ -47,7 +47,9 @@ pub fn round_trip<E: BlockEncoder>() {
     assert!(held > 300, "only {held} columns were held");
 }
 
-/// Law: an encoder that holds every value holds every column.
+/// Law: an encoder that holds every value holds every column, NaNs of every kind among them.
+///
+/// Story: a NaN came back as another NaN, and the file differed after each compaction.
 pub fn every_value_is_held<E: BlockEncoder>() {
     let mut encoder = E::default();
     let nan = (0..5).map(shapes::with_nan);
@@ -116,6 +118,8 @@ pub fn a_cut_block_is_an_error<E: BlockEncoder>() {
 }
 
 /// Law: a flipped bit gives an error, or a column within the limit that claims what it holds. Nothing panics.
+///
+/// Story: one bit in the width of a window made a shift by more than 64, and a reader of a whole directory died of it.
 pub fn a_flipped_bit_is_survived<E: BlockEncoder>() {
     let mut encoder = E::default();
     for column in shapes::short() {
@@ -130,6 +134,8 @@ pub fn a_flipped_bit_is_survived<E: BlockEncoder>() {
 }
 
 /// Law: bytes without sense give an error, or a column within the limit. Nothing panics.
+///
+/// Story: twelve bytes claimed 2^60 timestamps, and the process asked for the memory.
 pub fn noise_is_survived<E: BlockEncoder>() {
     let mut encoder = E::default();
     let mut random = Random::new(3);
@@ -173,6 +179,8 @@ fn survives<E: BlockEncoder>(encoder: &mut E, block: &[u8]) {
 }
 
 /// Law: a block with more values than the limit is refused with the two numbers, and one with just as many is not.
+///
+/// Story: the limit counted differences, and the last value of a full block was refused.
 pub fn the_limit_is_kept<E: BlockEncoder>() {
     let mut encoder = E::default();
     for column in shapes::short() {
@@ -186,6 +194,8 @@ pub fn the_limit_is_kept<E: BlockEncoder>() {
 }
 
 /// Law: after an error the column is empty, and the encoder as good as new.
+///
+/// Story: a query kept the values before the damage, and answered with half a block.
 pub fn an_error_leaves_nothing<E: BlockEncoder>() {
     let mut encoder = E::default();
     for column in shapes::short() {
@@ -201,6 +211,8 @@ pub fn an_error_leaves_nothing<E: BlockEncoder>() {
 }
 
 /// Law: the first byte of every block is one of the encoder's tags; a block of anybody else is an error.
+///
+/// Story: a file was opened with another encoder than it was written with, and its bytes made sense to both.
 pub fn the_first_byte_is_owned<E: BlockEncoder>() {
     let mut encoder = E::default();
     for column in shapes::short() {
@@ -215,7 +227,9 @@ pub fn the_first_byte_is_owned<E: BlockEncoder>() {
     }
 }
 
-/// Law: the count of a block is known as its column is.
+/// Law: the count of a block is that of its column, whether it is found in the header or by decoding.
+///
+/// Story: an index took the count of differences for that of values, and a range ended one value early.
 pub fn the_count_is_that_of_the_column<E: BlockEncoder>() {
     let mut encoder = E::default();
     for column in shapes::all() {
@@ -226,6 +240,8 @@ pub fn the_count_is_that_of_the_column<E: BlockEncoder>() {
 }
 
 /// Law: no column takes much more than its raw size; what cannot be made shorter is stored.
+///
+/// Story: compressed noise was a tenth longer than the noise, and a compaction made the files grow.
 pub fn never_much_larger_than_raw<E: BlockEncoder>() {
     let mut encoder = E::default();
     for column in shapes::all() {
@@ -245,6 +261,8 @@ pub fn never_much_larger_than_raw<E: BlockEncoder>() {
 }
 
 /// Law: blocks that InfluxDB reads begin with its five types.
+///
+/// Story: the types of the log, which count from one, were written into a file.
 pub fn influx_tags<E: BlockEncoder>() {
     assert!(E::INFLUX_READABLE);
     let mut encoder = E::default();

@@ -178,7 +178,7 @@ fn decode_times(bytes: &[u8]) -> Option<Vec<i64>> {
         1 => read_simple8b(rest)?.into_iter().map(|step| step.wrapping_mul(scale)).collect(),
         2 => {
             let step = read_uvarint(&mut rest)?.wrapping_mul(scale);
-            vec![step; read_uvarint(&mut rest)? as usize - 1]
+            vec![step; (read_uvarint(&mut rest)? as usize).checked_sub(1)?]
         }
         _ => return None,
     };
