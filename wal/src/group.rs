@@ -234,7 +234,8 @@ impl<S: Sink> Shared<S> {
                 (state, _) = self.step(state, self.goal());
             } else {
                 let end = u32::try_from(end);
-                let end = end.map_err(|_| Error::too_large("a frame", frame.len() as u64, u32::MAX.into()))?;
+                let end =
+                    end.map_err(|_| Error::too_large("a frame", frame.len() as u64, u32::MAX.into()))?;
                 state.pending.extend_from_slice(&[0; MARK_BYTES][..mark as usize]);
                 state.pending.extend_from_slice(frame);
                 state.tail = position(number, end);
@@ -395,7 +396,9 @@ impl<S: Sink> Shared<S> {
             let done = tip.sink.sync(tip.durable, tip.end);
             // Not even "no space" can be retried here: the kernel may have dropped the pages it could not write.
             done.map_err(|error| {
-                Failure::Broken(self.address(tip.number, Error::new(sync_failed(error)).at_offset(tip.durable.into())))
+                Failure::Broken(
+                    self.address(tip.number, Error::new(sync_failed(error)).at_offset(tip.durable.into())),
+                )
             })?;
             tip.durable = tip.end;
         }

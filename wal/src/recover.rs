@@ -81,7 +81,9 @@ pub(crate) fn recover<F: Fs>(
     }
     let next = match (numbers.last(), ends.last()) {
         (Some(&last), Some(end)) if end.is_empty() => last,
-        (Some(&last), _) => last.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd).at_path(dir))?,
+        (Some(&last), _) => {
+            last.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd).at_path(dir))?
+        }
         (None, _) => 1,
     };
     Ok((recovery, next))

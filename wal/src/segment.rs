@@ -128,7 +128,8 @@ impl Mark {
         let mut out = [0; MARK_BYTES];
         let (head, rest) = out.split_at_mut(MARK_HEAD.len());
         head.copy_from_slice(&MARK_HEAD);
-        let words = [MARK_MAGIC, durable.to_be_bytes(), mark.len.to_be_bytes(), mark.crc(segment, at, frames)];
+        let words =
+            [MARK_MAGIC, durable.to_be_bytes(), mark.len.to_be_bytes(), mark.crc(segment, at, frames)];
         rest.copy_from_slice(words.as_flattened());
         out
     }
@@ -148,7 +149,8 @@ impl Mark {
         let rest = bytes.strip_prefix(&MARK_HEAD)?.strip_prefix(&MARK_MAGIC)?;
         let (words, frames) = rest.split_at_checked(12)?;
         let mut words = words.chunks_exact(4).map(|word| <[u8; 4]>::try_from(word).unwrap_or_default());
-        let mark = Self { durable: u32::from_be_bytes(words.next()?), len: u32::from_be_bytes(words.next()?) };
+        let mark =
+            Self { durable: u32::from_be_bytes(words.next()?), len: u32::from_be_bytes(words.next()?) };
         let frames = frames.get(..mark.len as usize)?;
         (words.next()? == mark.crc(segment, at, frames)).then_some(mark)
     }

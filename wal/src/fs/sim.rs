@@ -148,7 +148,8 @@ impl SimFs {
         // Ordered by path, so that a directory comes after the one it is in.
         for (path, dir) in &old.dirs {
             let above = world.dirs.get(parent(path));
-            let linked = above.is_none_or(|above| path.file_name().is_none_or(|name| above.current.contains_key(name)));
+            let linked = above
+                .is_none_or(|above| path.file_name().is_none_or(|name| above.current.contains_key(name)));
             if linked {
                 world.dirs.insert(path.clone(), dir.crash(&mut dice));
             }

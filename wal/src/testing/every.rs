@@ -67,7 +67,16 @@ pub fn a_directory_has_one_owner<L: Log<Fs = OsFs>>(scratch: &Scratch) {
 /// Law: files that are no segments, however alike their names, are neither read nor changed nor removed.
 pub fn foreign_files_are_left_alone<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     std::fs::create_dir_all(scratch.log_dir()).expect("creates");
-    let names = ["_1.wal", "_000001.wal", "_00001.wal.tmp", "00001.wal", "_0000x.wal", "_+0001.wal", "notes", "_.wal"];
+    let names = [
+        "_1.wal",
+        "_000001.wal",
+        "_00001.wal.tmp",
+        "00001.wal",
+        "_0000x.wal",
+        "_+0001.wal",
+        "notes",
+        "_.wal",
+    ];
     for name in names {
         std::fs::write(scratch.log_dir().join(name), b"not a segment").expect("writes");
     }
