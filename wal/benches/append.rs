@@ -3,6 +3,8 @@
 //! The floors: `null` (no log), `fdatasync` (one write and one sync of as many bytes, into space allocated ahead), and
 //! for the encoding a plain copy of the bytes.
 
+#![expect(missing_docs, reason = "criterion's macro makes a public function")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
