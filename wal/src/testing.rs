@@ -1,13 +1,156 @@
-//! The laws of every log.
+//! The laws of a log, for every implementation, here and elsewhere.
+//!
+//! ```
+//! // In a test module: every law becomes one test.
+//! tsmith_wal::log_suite!(tsmith_wal::FileLog);
+//! tsmith_wal::durable_suite!(tsmith_wal::FileLog);
+//! ```
 
-/// The laws of every log.
+mod durable;
+mod every;
+mod scrambled;
+
+use std::path::{Path, PathBuf};
+
+pub use durable::*;
+pub use every::*;
+pub use scrambled::{ScrambledFile, ScrambledFs};
+
+use crate::fs::OsFs;
+use crate::{Log, LogOptions, Position, Record, RecordKind, Recovery, Result};
+
+/// A directory of one test's own, removed afterwards.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: tempfile::TempDir,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scratch {
+    /// A new one.
+    ///
+    /// # Panics
+    /// When the system has no place for temporary files.
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// The directory for the log; it does not exist yet.
+    pub fn log_dir(&self) -> PathBuf {
+        self.dir.path().join("a/log")
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Every file of the log's directory that is not its lock, with its content.
+    ///
+    /// # Panics
+    /// When it is there and cannot be read.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        if !self.log_dir().exists() {
+            return Vec::new();
+        }
+        let dir = std::fs::read_dir(self.log_dir()).expect("the log's directory");
+        let mut paths: Vec<PathBuf> = dir.map(|entry| entry.expect("an entry").path()).collect();
+        paths.retain(|path| path.extension().is_none_or(|extension| extension != "lock"));
+        paths.sort();
+        let read = |path: PathBuf| (path.clone(), std::fs::read(&path).expect("a file"));
+        paths.into_iter().map(read).collect()
+    }
+}
+
+/// A record that was given to `replay`.
+pub type Replayed = (Position, RecordKind, Vec<u8>);
+
+/// Opens a log and keeps what it replays.
+pub fn open_keeping<L: Log>(
+    fs: L::Fs,
+    dir: &Path,
+    options: LogOptions,
+) -> Result<(L, Vec<Replayed>, Recovery)> {
+    let mut seen = Vec::new();
+    let (log, recovery) = L::open(fs, dir, options, |at, record: Record<'_>| {
+        seen.push((at, record.kind, record.payload.to_vec()));
+        Ok(())
+    })?;
+    Ok((log, seen, recovery))
+}
+
+fn open<L: Log<Fs = OsFs>>(scratch: &Scratch, options: LogOptions) -> (L, Vec<Replayed>, Recovery) {
+    open_keeping(OsFs, &scratch.log_dir(), options).expect("the log opens")
+}
+
+/// Appends and syncs.
+fn put<L: Log>(log: &L, payload: &[u8]) -> Position {
+    let at = log.append(Record::write(payload)).expect("appends");
+    let durable = log.sync(at).expect("syncs");
+    assert!(durable.at() >= at);
+    at
+}
+
+fn payloads(replayed: Vec<Replayed>) -> Vec<Vec<u8>> {
+    replayed.into_iter().map(|(_, _, payload)| payload).collect()
+}
+
+/// Bytes without pattern, which snappy stores as they are.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// The laws of every log, also of one that forgets: one test each.
 #[macro_export]
 macro_rules! log_suite {
-    ($Log:ty) => {};
+    ($Log:ty) => {
+        $crate::log_suite!(@ $Log;
+            positions_strictly_increase
+            a_cut_divides_the_positions
+            appenders_side_by_side_get_positions_of_their_own
+            a_directory_has_one_owner
+            foreign_files_are_left_alone
+            the_front_can_be_forgotten_at_any_position
+            every_durability_confirms
+        );
+    };
+    (@ $Log:ty; $($law:ident)+) => {
+        $(#[test] fn $law() { $crate::testing::$law::<$Log>(&$crate::testing::Scratch::new()); })+
+    };
 }
-/// The laws of a log that keeps what it confirmed.
+
+/// The laws of a log that keeps what it confirmed: one test each.
 #[macro_export]
 macro_rules! durable_suite {
-    ($Log:ty) => {};
+    ($Log:ty) => {
+        $crate::durable_suite!(@ $Log;
+            records_come_back_in_order
+            positions_go_on_after_reopening
+            reopening_changes_nothing
+            records_side_by_side_all_come_back
+            segments_end_and_go_on
+            forgetting_keeps_what_is_after
+            a_torn_tail_is_cut_anywhere
+            damage_before_the_tail_refuses
+            zeros_at_the_end_are_no_damage
+            a_refused_record_changes_nothing
+        );
+    };
+    (@ $Log:ty; $($law:ident)+) => {
+        $(#[test] fn $law() { $crate::testing::$law::<$Log>(&$crate::testing::Scratch::new()); })+
+    };
 }
+
 pub use {durable_suite, log_suite};

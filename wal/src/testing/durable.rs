@@ -1,0 +1,202 @@
+//! Laws of a log that keeps what it confirmed.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::{Replayed, Scratch, noise, open, open_keeping, payloads, put};
+use crate::fs::OsFs;
+use crate::{Error, ErrorKind, Log, LogOptions, Position, Record, RecordKind};
+
+/// Payloads of many sizes, with and without pattern.
+fn samples() -> Vec<Vec<u8>> {
+    let lens = [0, 1, 2, 59, 60, 61, 256, 511, 512, 513, 4096, 65_536, 70_000, 1 << 20];
+    lens.into_iter().flat_map(|len| [vec![b'x'; len], noise(len as u64, len)]).collect()
+}
+
+/// Law: what was appended comes back after reopening: all of it, in order, with its kind and position.
+pub fn records_come_back_in_order<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, seen, recovery) = open::<L>(scratch, LogOptions::default());
+    assert!(seen.is_empty() && recovery.records == 0);
+    let mut written: Vec<Replayed> = Vec::new();
+    for (n, payload) in samples().into_iter().enumerate() {
+        let kind = RecordKind::ALL[n % 3];
+        let at = log.append(Record { kind, payload: &payload }).expect("appends");
+        written.push((at, kind, payload));
+    }
+    log.close().expect("closes");
+    let (log, seen, recovery) = open::<L>(scratch, LogOptions::default());
+    assert_eq!(seen, written);
+    assert_eq!(recovery.records, written.len() as u64);
+    assert!(recovery.torn.is_empty());
+    log.close().expect("closes");
+}
+
+/// Law: a reopened log gives positions above all that it replayed.
+pub fn positions_go_on_after_reopening<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let mut last = Position::ZERO;
+    for round in 0..5u8 {
+        let (log, seen, _) = open::<L>(scratch, LogOptions::default());
+        assert_eq!(seen.len(), usize::from(round));
+        assert_eq!(seen.last().map_or(Position::ZERO, |(at, ..)| *at), last);
+        let at = put(&log, &[round]);
+        assert!(at > last);
+        last = at;
+        drop(log);
+    }
+}
+
+/// Law: opening and closing, as often as one likes, neither changes records nor leaves more and more files.
+pub fn reopening_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    let _ = put(&log, b"one");
+    log.close().expect("closes");
+    let files = scratch.files();
+    for _ in 0..3 {
+        let (log, seen, _) = open::<L>(scratch, LogOptions::default());
+        assert_eq!(payloads(seen), [b"one"]);
+        log.close().expect("closes");
+        assert_eq!(scratch.files(), files);
+    }
+}
+
+/// Law: of many threads' records none is lost, and replay gives them in order of their positions.
+pub fn records_side_by_side_all_come_back<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default().segment_bytes(16 << 10));
+    let write = |thread: u8| -> Vec<(Position, Vec<u8>)> {
+        let payloads = (0..60u8).map(|n| [&[thread, n][..], &noise(n.into(), 40)].concat());
+        payloads.map(|payload| (put(&log, &payload), payload)).collect()
+    };
+    let mut written: Vec<(Position, Vec<u8>)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|thread| scope.spawn(move || write(thread))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    written.sort();
+    drop(log);
+    let (_log, seen, _) = open::<L>(scratch, LogOptions::default());
+    let seen: Vec<_> = seen.into_iter().map(|(at, _, payload)| (at, payload)).collect();
+    assert_eq!(seen, written);
+}
+
+/// Law: a log goes on in further segments, and a record that is larger than one is kept too.
+pub fn segments_end_and_go_on<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let options = LogOptions::default().segment_bytes(2048);
+    let (log, ..) = open::<L>(scratch, options.clone());
+    let mut written: Vec<Vec<u8>> = (0..40).map(|n| noise(n, 200)).collect();
+    written.insert(20, noise(99, 10_000));
+    written.iter().for_each(|payload| drop(put(&log, payload)));
+    log.close().expect("closes");
+    let (_log, seen, recovery) = open::<L>(scratch, options);
+    assert_eq!(payloads(seen), written);
+    assert!(recovery.segments > 4, "{recovery:?}");
+}
+
+/// Law: forgetting below a cut keeps every record after it, and takes every record before it.
+pub fn forgetting_keeps_what_is_after<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    let _ = put(&log, b"old");
+    let first = log.cut().expect("cuts");
+    let _ = put(&log, b"newer");
+    let second = log.cut().expect("cuts");
+    let _ = put(&log, b"newest");
+    log.truncate_front(first).expect("forgets");
+    log.close().expect("closes");
+    let (log, seen, _) = open::<L>(scratch, LogOptions::default());
+    assert_eq!(payloads(seen), [&b"newer"[..], b"newest"]);
+    log.truncate_front(second).expect("forgets");
+    log.close().expect("closes");
+    let (_log, seen, _) = open::<L>(scratch, LogOptions::default());
+    assert_eq!(payloads(seen), [&b"newest"[..]]);
+}
+
+/// The segment that the last record went to, with its content before and after.
+struct Tail {
+    path: PathBuf,
+    before: Option<Vec<u8>>,
+    after: Vec<u8>,
+}
+
+fn append_last<L: Log<Fs = OsFs>>(scratch: &Scratch, payload: &[u8]) -> Tail {
+    let before = scratch.files();
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    let _ = put(&log, payload);
+    log.close().expect("closes");
+    let mut changed = scratch.files();
+    changed.retain(|file| !before.contains(file) && !file.1.is_empty());
+    let [(path, after)] = changed.try_into().expect("one file changed");
+    let before = before.into_iter().find(|(old, _)| *old == path).map(|(_, bytes)| bytes);
+    Tail { path, before, after }
+}
+
+/// Law: a record cut anywhere in its bytes is absent after reopening, its elders are intact, and what is appended
+/// then comes back too: after a torn tail InfluxDB 1.x goes on at the old end of the file, and loses what it
+/// acknowledges there.
+pub fn a_torn_tail_is_cut_anywhere<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    let _ = put(&log, b"elder");
+    log.close().expect("closes");
+    let tail = append_last::<L>(scratch, &noise(1, 150));
+    let files = scratch.files();
+    let shortest = tail.before.as_ref().map_or(0, Vec::len);
+    for len in shortest..tail.after.len() {
+        scratch.files().iter().for_each(|(path, _)| std::fs::remove_file(path).expect("removes"));
+        files.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).expect("writes"));
+        std::fs::write(&tail.path, &tail.after[..len]).expect("writes");
+        let (log, seen, _) = open::<L>(scratch, LogOptions::default());
+        assert_eq!(payloads(seen), [b"elder"], "cut at {len}");
+        let _ = put(&log, b"younger");
+        log.close().expect("closes");
+        let (_log, seen, recovery) = open::<L>(scratch, LogOptions::default());
+        assert_eq!(payloads(seen), [&b"elder"[..], b"younger"], "cut at {len}");
+        assert!(recovery.torn.is_empty());
+    }
+}
+
+/// Law: when a record before the tail is damaged the log does not open, says where, and changes nothing.
+pub fn damage_before_the_tail_refuses<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    for n in 0..4 {
+        let _ = put(&log, &noise(n, 300));
+    }
+    log.close().expect("closes");
+    let (path, intact) = scratch.files().swap_remove(0);
+    for at in (0..intact.len() / 2).step_by(7) {
+        let mut bytes = intact.clone();
+        bytes[at] ^= 0x10;
+        std::fs::write(&path, &bytes).expect("writes");
+        let before = scratch.files();
+        let error = open_keeping::<L>(OsFs, &scratch.log_dir(), LogOptions::default()).err();
+        let error = error.unwrap_or_else(|| panic!("opened with byte {at} damaged"));
+        assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "byte {at}: {error}");
+        assert_eq!(error.path(), Some(&*path));
+        assert!(error.offset().is_some_and(|offset| offset <= at as u64), "byte {at}: {error}");
+        assert_eq!(scratch.files(), before);
+    }
+}
+
+/// Law: zeros after the last record, as space allocated ahead has them, are the end and not worth a word.
+pub fn zeros_at_the_end_are_no_damage<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    for round in 0..3usize {
+        let tail = append_last::<L>(scratch, &[b'r'; 10]);
+        let mut bytes = tail.after;
+        bytes.resize(bytes.len() + 5000, 0);
+        std::fs::write(&tail.path, &bytes).expect("writes");
+        let (_log, seen, recovery) = open::<L>(scratch, LogOptions::default());
+        assert_eq!(seen.len(), round + 1);
+        assert!(recovery.torn.is_empty());
+    }
+}
+
+/// Law: an error of `replay` is given back with the place of the record, and nothing on disk has changed, not even a
+/// torn tail.
+pub fn a_refused_record_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let tail = append_last::<L>(scratch, b"one");
+    let torn = [&tail.after[..], b"\x01\x00\x00"].concat();
+    std::fs::write(&tail.path, torn).expect("writes");
+    let before = scratch.files();
+    let refuse = |_, _: Record<'_>| Err(Error::refused(io::Error::other("not this one")));
+    let opened = L::open(OsFs, &scratch.log_dir(), LogOptions::default(), refuse);
+    let Err(error) = opened else { panic!("opened in spite of the refusal") };
+    assert!(matches!(error.kind(), ErrorKind::Refused(_)), "{error}");
+    assert!(error.path() == Some(&*tail.path) && error.offset().is_some(), "{error}");
+    assert_eq!(scratch.files(), before);
+}
