@@ -135,7 +135,7 @@ pub(super) fn boolean(raw: &[u8]) -> Option<bool> {
 }
 
 /// Where the line at `at` ends: a line end outside quotes that no backslash precedes.
-fn line_end(input: &[u8], mut at: usize) -> usize {
+pub(super) fn line_end(input: &[u8], mut at: usize) -> usize {
     let (mut quoted, mut in_fields) = (false, false);
     let (mut equals, mut commas) = (0, 0);
     while let Some(&byte) = input.get(at) {
