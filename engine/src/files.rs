@@ -104,6 +104,11 @@ impl TsmFile {
     }
 }
 
+/// The bytes of a TSM file, for looking at one that may not open.
+pub fn read_file(path: &Path) -> Result<Bytes> {
+    load(&tsmith_wal::fs::OsFs, path).on("open", path)
+}
+
 /// The bytes of a file that nobody changes: mapped where there is a file to map, else read.
 fn load<F: Fs>(fs: &F, path: &Path) -> io::Result<Bytes> {
     match fs.os_file(path)? {

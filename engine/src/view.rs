@@ -25,8 +25,7 @@ pub struct View {
     cache: Cache<Ring>,
     torn: Vec<Torn>,
     problems: Vec<Error>,
-    /// Held against a running engine, where the directory has a lock.
-    _lock: Option<<OsFs as Fs>::Lock>,
+    lock: Option<Held>,
 }
 
 impl View {
@@ -35,15 +34,13 @@ impl View {
     /// # Errors
     /// `data` does not exist, holds nothing to read, or is in use by an engine.
     pub fn open(data: &Path, wal: Option<&Path>) -> Result<Self> {
-        let lock_path = data.join(LOCK_NAME);
         let names = OsFs.list(data).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::at(OPERATION, data, ErrorKind::NoDirectory),
             _ => Error::at(OPERATION, data, error.into()),
         })?;
-        let lock = names.iter().any(|name| name == LOCK_NAME);
-        let lock = if lock { Some(crate::recover::lock(&OsFs, &lock_path, OPERATION, data)?) } else { None };
+        let lock = hold(data)?;
         let mut view = Self::empty();
-        view._lock = lock;
+        view.lock = lock;
         let mut tsm = files::tsm_names(&OsFs, data)?;
         tsm.sort_unstable();
         let found = !tsm.is_empty();
@@ -87,7 +84,7 @@ impl View {
 
     fn empty() -> Self {
         let cache = Cache::new(CacheOptions::default());
-        Self { files: Arc::default(), cache, torn: Vec::new(), problems: Vec::new(), _lock: None }
+        Self { files: Arc::default(), cache, torn: Vec::new(), problems: Vec::new(), lock: None }
     }
 
     fn add_file(&mut self, data: &Path, name: FileName) {
@@ -135,6 +132,24 @@ impl View {
     pub fn reader(&self) -> ViewReader<'_> {
         ViewReader { view: self, keys: KeyReader::default() }
     }
+}
+
+/// Keeps engines out of a directory for as long as it lives.
+#[derive(Debug)]
+pub struct Held {
+    _lock: <OsFs as Fs>::Lock,
+}
+
+/// Holds `data` against engines, where it has a lock: InfluxDB's directories have none. Nothing is created.
+///
+/// # Errors
+/// An engine has the directory open.
+pub fn hold(data: &Path) -> Result<Option<Held>> {
+    let path = data.join(LOCK_NAME);
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(Held { _lock: crate::recover::lock(&OsFs, &path, OPERATION, data)? }))
 }
 
 /// Reads keys of a view one after the other.

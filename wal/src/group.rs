@@ -16,7 +16,7 @@ mod tip;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, mem};
@@ -177,18 +177,18 @@ impl<S: Sink> Drop for Groups<S> {
 
 /// Syncs at an interval, until the log closes.
 fn ticker<S: Sink>(shared: &Arc<Shared<S>>, interval: Duration) -> Result<JoinHandle<()>> {
-    let weak: Weak<Shared<S>> = Arc::downgrade(shared);
+    let ticking = Arc::clone(shared);
     let run = move || {
-        while let Some(shared) = weak.upgrade() {
-            let mut state = shared.state.lock();
+        let mut state = ticking.state.lock();
+        loop {
             let tick = Instant::now() + interval;
-            while !state.closed && !shared.changed.wait_until(&mut state, tick).timed_out() {}
+            while !state.closed && !ticking.changed.wait_until(&mut state, tick).timed_out() {}
             if state.closed || state.poison.is_some() {
                 return;
             }
             if state.durable < state.written {
                 // A failure is told to the next caller.
-                drop(shared.step(state, Goal::Sync));
+                (state, _) = ticking.step(state, Goal::Sync);
             }
         }
     };

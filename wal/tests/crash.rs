@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tsmith_wal::fs::{Fault, SimFs};
 use tsmith_wal::testing::{noise, open_keeping};
@@ -228,6 +229,54 @@ fn a_power_cut_among_threads_leaves_a_prefix() {
             checked.unwrap_or_else(|error| panic!("stop {stop}, seed {seed}: {error}"));
         }
     }
+}
+
+/// An error of one operation is told to every waiter of the group; whoever was not told has his record.
+#[test]
+fn an_io_error_among_threads_is_told_to_all_it_concerns() {
+    for at in 8..70 {
+        let fs = SimFs::default();
+        fs.fail_at(at, Fault::Io);
+        let opened = FileLog::open(fs.clone(), Path::new(DIR), options(Durability::Group), |_, _| Ok(()));
+        let Ok((log, _)) = opened else { continue };
+        let acknowledged = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (log, acknowledged) = (&log, &acknowledged);
+                scope.spawn(move || {
+                    for number in thread * 100..thread * 100 + 10 {
+                        let Ok(at) = log.append(Record::write(&payload(number))) else { return };
+                        if log.sync(at).is_ok() {
+                            acknowledged.lock().expect("no panic").push(number);
+                        }
+                    }
+                });
+            }
+        });
+        drop(log);
+        for seed in 0..SEEDS {
+            let (_, recovered) = recover(&fs.crash(seed)).expect("recovers");
+            let acknowledged = acknowledged.lock().expect("no panic");
+            let lost: Vec<_> = acknowledged.iter().filter(|number| !recovered.contains(number)).collect();
+            assert!(lost.is_empty(), "error at {at}, seed {seed}: lost {lost:?}");
+        }
+    }
+}
+
+/// `Interval` loses no more than its interval, also when nobody writes any more.
+#[test]
+fn the_last_record_is_synced_at_the_interval() {
+    let fs = SimFs::default();
+    let durability = Durability::Interval(Duration::from_millis(2));
+    let (log, ..) =
+        open_keeping::<FileLog<SimFs>>(fs.clone(), Path::new(DIR), options(durability)).expect("opens");
+    let at = log.append(Record::write(&payload(1))).expect("appends");
+    let _ = log.sync(at).expect("is with the system");
+    let synced = |_| {
+        std::thread::sleep(Duration::from_millis(5));
+        (0..20).all(|seed| recover(&fs.crash(seed)).is_ok_and(|(_, recovered)| recovered == [1]))
+    };
+    assert!((0..400).any(synced), "synced within two seconds");
 }
 
 /// Goes on after errors, as a server would.
