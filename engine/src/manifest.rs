@@ -8,7 +8,7 @@
 //! wal wal
 //! ```
 //!
-//! `wal` is the log's directory, relative to the data directory unless it begins with a slash. A directory without a
+//! `wal` is the log's directory: relative when it lies in the data directory, which may then be moved, else from the root. A directory without a
 //! manifest is InfluxDB's.
 
 use std::path::{Path, PathBuf};

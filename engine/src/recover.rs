@@ -2,7 +2,7 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -117,7 +117,7 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
             }
         }
         let made_with = manifest.wal_directory(&dirs.data);
-        if made_with != dirs.wal {
+        if whole(&made_with) != whole(&dirs.wal) {
             return refuse(ErrorKind::OtherLogDirectory { made_with });
         }
         return Ok(None);
@@ -143,8 +143,14 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
     } else if !create {
         return refuse(ErrorKind::NotAnEngine);
     }
-    let wal = dirs.wal.strip_prefix(&dirs.data).unwrap_or(&dirs.wal).to_owned();
+    let (data, wal) = (whole(&dirs.data), whole(&dirs.wal));
+    let wal = wal.strip_prefix(&data).map(Path::to_owned).unwrap_or(wal);
     Ok(Some(Manifest { parts: asked.clone(), wal }))
+}
+
+/// The path from the root: the next process may stand in another directory.
+fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Learns the types of all fields that are in files.
