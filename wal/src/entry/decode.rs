@@ -10,7 +10,7 @@ use tsmith_codecs::{Batch, BatchSeries, FieldKey, FieldType, KEY_SEPARATOR, RunB
 use super::Entry;
 use crate::{Error, RecordKind, Result};
 
-/// A cursor that knows how far it is.
+/// A cursor that knows how far it is. Errors are made when needed only: making and dropping one costs more than a read.
 #[derive(Clone)]
 struct Bytes<'a> {
     rest: &'a [u8],
@@ -23,14 +23,15 @@ impl<'a> Bytes<'a> {
     }
 
     fn take(&mut self, len: usize, expected: &'static str) -> Result<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Error::corrupt(self.at, expected))?;
+        let (taken, rest) =
+            self.rest.split_at_checked(len).ok_or_else(|| Error::corrupt(self.at, expected))?;
         self.rest = rest;
         self.at += len;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self, expected: &'static str) -> Result<[u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(Error::corrupt(self.at, expected))?;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(|| Error::corrupt(self.at, expected))?;
         self.rest = rest;
         self.at += N;
         Ok(*taken)
@@ -89,7 +90,7 @@ fn column<'a>(bytes: &mut Bytes<'a>) -> Result<Option<RawColumn<'a>>> {
         Points::Strings(all, count)
     } else {
         let width = if field_type == FieldType::Boolean { 9 } else { 16 };
-        let len = count.checked_mul(width).ok_or(Error::corrupt(count_at, fits))?;
+        let len = count.checked_mul(width).ok_or_else(|| Error::corrupt(count_at, fits))?;
         Points::Fixed(bytes.take(len, fits)?)
     };
     Ok(Some(RawColumn { key_at, key, field_type, points }))
@@ -244,5 +245,5 @@ fn range_key<'a>(bytes: &mut Bytes<'a>) -> Result<Option<(usize, &'a [u8])>> {
 }
 
 fn field_key(at: usize, composite: &[u8]) -> Result<FieldKey<'_>> {
-    FieldKey::parse(composite).ok_or(Error::corrupt(at, "a key with `#!~#` between series and field"))
+    FieldKey::parse(composite).ok_or_else(|| Error::corrupt(at, "a key with `#!~#` between series and field"))
 }
