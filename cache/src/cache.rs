@@ -208,6 +208,7 @@ impl<S: Storer> Cache<S> {
     /// memory is free and waiting writers go on. One that was forgotten before is ignored.
     ///
     /// A reader of cache and files looks at the cache first: what it misses there is in a file by then.
+    #[expect(clippy::needless_pass_by_value, reason = "who forgets a store has no use for it any more")]
     pub fn forget(&self, frozen: Frozen<S>) {
         let swap = self.swap.lock();
         let stores = self.stores.load_full();

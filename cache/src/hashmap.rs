@@ -3,7 +3,7 @@
 use parking_lot::RwLock;
 
 use crate::table::{Room, Table};
-use crate::{Batch, ColumnRef, FieldKey, FieldType, Position, Reserved, Result, Storer, TimeRange};
+use crate::{Batch, Column, ColumnRef, FieldKey, FieldType, Position, Reserved, Result, Storer, TimeRange};
 
 /// What the [`Ring`](crate::Ring) is when nobody divides it: the plain comparison, and the simplest storer to read.
 #[derive(Debug, Default)]
@@ -44,6 +44,10 @@ impl Storer for OneMap {
 
     fn delete(&self, key: FieldKey<'_>, range: TimeRange) -> u64 {
         self.table.write().delete(key, key_hash(key), range)
+    }
+
+    fn read(&self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> bool {
+        self.table.read().column(key, key_hash(key)).is_some_and(|column| column.read(range, out))
     }
 
     fn field_type(&self, key: FieldKey<'_>) -> Option<FieldType> {

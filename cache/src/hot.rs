@@ -5,32 +5,52 @@
 //!                  ^ runs of batches whose reservations overlap: (position, where the run begins)
 //! ```
 //!
+//! A point's time and value stand together here, and are parted when somebody reads: a batch that brings one value a
+//! column then misses the processor's cache once a column and not twice, and readers copy anyway.
+//!
 //! Order: what a column holds when a batch reserves is older than that batch, for its position is drawn afterwards. So
 //! a batch that reserves and writes alone appends. Only while several hold reservations does the column remember where
 //! the runs of the others begin, and a late one is put in before those of later positions.
 
-use tsmith_codecs::{Column, ColumnRef, FieldType, Position, TimeRange};
+use std::ops::Range;
+
+use tsmith_codecs::{Column, ColumnRef, FieldType, Position, StringColumn, TimeRange, Values, ValuesRef};
 
 /// Points of a full chunk. A column never moves a full chunk to grow.
 const CHUNK_POINTS: usize = 1024;
 
-/// A column of this many full chunks allocates the next one whole: the slack is small by then.
-const STEADY_CHUNKS: usize = 8;
+/// The tail after so many full chunks is allocated whole, after fewer in proportion: a quarter of a column may be slack.
+const STEADY_CHUNKS: usize = 4;
+
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    time: i64,
+    /// The value's bits; of a string where it ends in the column's text.
+    bits: u64,
+}
 
 /// A column of one table. See the module.
 #[derive(Debug)]
 pub(crate) struct HotColumn {
-    tail: Column,
+    tail: Vec<Point>,
     rare: Option<Box<Rare>>,
     /// Reservations outstanding.
     waiting: u32,
     name: u32,
+    field_type: FieldType,
+    /// Whether each time is later than the one before: then a reader searches instead of sorting.
+    ascending: bool,
 }
 
-/// What most columns do not need.
+/// Every write touches one of these; see to it that they stay small.
+const _: () = assert!(size_of::<HotColumn>() == 48);
+
+/// What short columns of numbers do not need.
 #[derive(Debug, Default)]
 struct Rare {
-    full: Vec<Column>,
+    full: Vec<Vec<Point>>,
+    /// All strings end to end.
+    text: Vec<u8>,
     races: Option<Races>,
 }
 
@@ -48,7 +68,8 @@ struct Races {
     runs: Vec<Run>,
     waiting: [u32; 2],
     young: Generation,
-    /// So many of the first runs are older than every reservation of the young generation.
+    /// So many of the first runs are older than every reservation of the young generation; a late run among them is so
+    /// too, and only waits for the next turn.
     old_runs: usize,
 }
 
@@ -60,7 +81,7 @@ struct Run {
 
 impl HotColumn {
     pub(crate) fn new(name: u32, field_type: FieldType) -> Self {
-        Self { tail: Column::new(field_type), rare: None, waiting: 0, name }
+        Self { tail: Vec::new(), rare: None, waiting: 0, name, field_type, ascending: true }
     }
 
     #[inline]
@@ -70,16 +91,17 @@ impl HotColumn {
 
     #[inline]
     pub(crate) fn field_type(&self) -> FieldType {
-        self.tail.field_type()
+        self.field_type
     }
 
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.full().len() * CHUNK_POINTS + self.tail.len()
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.tail.is_empty() && self.full().is_empty()
+        // A full chunk is put away only when more points follow.
+        self.tail.is_empty()
     }
 
     /// Without values and reservations: no column to anyone.
@@ -89,9 +111,10 @@ impl HotColumn {
     }
 
     /// Takes a new type. The column is vacant.
+    #[inline]
     pub(crate) fn adopt(&mut self, field_type: FieldType) {
         debug_assert!(self.is_vacant(), "only a vacant column changes its type");
-        self.tail.reset(field_type);
+        self.field_type = field_type;
     }
 
     /// Counts one more reservation.
@@ -121,6 +144,9 @@ impl HotColumn {
         if let Some(rare) = &mut self.rare {
             if self.waiting == 0 {
                 rare.races = None;
+                if rare.full.is_empty() && rare.text.is_empty() {
+                    self.rare = None;
+                }
             } else if let Some(races) = &mut rare.races {
                 races.settle(generation);
             }
@@ -145,10 +171,6 @@ impl HotColumn {
         let place = races.runs.partition_point(|run| run.at <= at);
         let start = races.runs.get(place).map_or(end, |run| run.start);
         races.runs[place..].iter_mut().for_each(|run| run.start += points.len());
-        if place < races.old_runs {
-            // Older than a run that is older than the young generation.
-            races.old_runs += 1;
-        }
         races.runs.insert(place, Run { at, start });
         let later = self.split_off(start);
         self.append(points);
@@ -157,75 +179,193 @@ impl HotColumn {
         }
     }
 
-    /// Removes all points from `start` on and gives them.
+    /// Removes all points from `start` on and gives them. What stands before is not touched: the cost is that of the
+    /// points moved, however long the column is.
     fn split_off(&mut self, start: usize) -> Option<Column> {
-        if start == self.len() {
+        let len = self.len();
+        if start == len {
             return None;
         }
-        let all = self.to_column();
-        let all = all.as_ref();
-        self.refill(all.slice(0..start));
-        Some(all.slice(start..all.len()).to_column())
+        let later = self.column_of(start..len);
+        let text_end = self.text_end(start);
+        if let Some(rare) = &mut self.rare {
+            rare.text.truncate(text_end);
+            // A tail is empty only in an empty column.
+            let chunk = start.saturating_sub(1) / CHUNK_POINTS;
+            if let Some(tail) = rare.full.drain(chunk.min(rare.full.len())..).next() {
+                self.tail = tail;
+            }
+        }
+        self.tail.truncate(start - self.full().len() * CHUNK_POINTS);
+        Some(later)
+    }
+
+    /// Where the text of the first `len` points ends.
+    fn text_end(&self, len: usize) -> usize {
+        let Some(last) = len.checked_sub(1).filter(|_| self.field_type == FieldType::String) else {
+            return 0;
+        };
+        self.slices(last..len).flatten().next().map_or(0, |point| point.bits as usize)
     }
 
     /// Replaces all points.
     fn refill(&mut self, points: ColumnRef<'_>) {
         if let Some(rare) = &mut self.rare {
             rare.full.clear();
+            rare.text.clear();
         }
-        self.tail = Column::new(points.field_type());
+        self.tail = Vec::new();
+        self.ascending = true;
         self.append(points);
     }
 
     #[inline]
     fn append(&mut self, points: ColumnRef<'_>) {
+        debug_assert_eq!(points.field_type(), self.field_type, "the reservation fixed the type");
+        if self.ascending {
+            let follows = match (self.tail.last(), points.times().first()) {
+                (Some(last), Some(&first)) => last.time < first,
+                _ => true,
+            };
+            self.ascending = follows && points.is_strictly_ascending();
+        }
         let len = self.tail.len() + points.len();
-        if len <= CHUNK_POINTS {
+        if len <= CHUNK_POINTS { self.push(points, len) } else { self.push_across(points) }
+    }
+
+    /// Adds points that fit into the tail, which has `len` then.
+    #[inline]
+    fn push(&mut self, points: ColumnRef<'_>, len: usize) {
+        if len > self.tail.capacity() {
             self.tail.reserve_exact(step(len) - self.tail.len());
-            let fits = self.tail.extend(points);
-            debug_assert!(fits, "the reservation fixed the type");
-        } else {
-            self.append_across(points);
+        }
+        let times = points.times().iter();
+        let tail = &mut self.tail;
+        match points.values() {
+            ValuesRef::Float(v) => {
+                tail.extend(times.zip(v).map(|(&time, v)| Point { time, bits: v.to_bits() }));
+            }
+            ValuesRef::Integer(v) => {
+                tail.extend(times.zip(v).map(|(&time, v)| Point { time, bits: v.cast_unsigned() }));
+            }
+            ValuesRef::Unsigned(v) => tail.extend(times.zip(v).map(|(&time, &bits)| Point { time, bits })),
+            ValuesRef::Boolean(v) => {
+                tail.extend(times.zip(v).map(|(&time, &v)| Point { time, bits: u64::from(v) }));
+            }
+            ValuesRef::String(v) => {
+                let text = &mut self.rare.get_or_insert_default().text;
+                if v.bytes().len() > text.capacity() - text.len() {
+                    text.reserve_exact(v.bytes().len().max(text.len() / 4));
+                }
+                tail.extend(times.zip(v.iter()).map(|(&time, v)| {
+                    text.extend_from_slice(v);
+                    Point { time, bits: text.len() as u64 }
+                }));
+            }
         }
     }
 
-    fn append_across(&mut self, mut points: ColumnRef<'_>) {
-        let field_type = self.field_type();
+    fn push_across(&mut self, mut points: ColumnRef<'_>) {
         while !points.is_empty() {
             if self.tail.len() == CHUNK_POINTS {
-                let mut next = Column::new(field_type);
                 let full = &mut self.rare.get_or_insert_default().full;
-                if full.len() + 1 >= STEADY_CHUNKS {
-                    next.reserve_exact(CHUNK_POINTS);
-                }
+                let room = (full.len() + 1).min(STEADY_CHUNKS) * (CHUNK_POINTS / STEADY_CHUNKS);
+                let next = Vec::with_capacity(room);
                 full.push(std::mem::replace(&mut self.tail, next));
             }
             let fit = points.len().min(CHUNK_POINTS - self.tail.len());
-            self.append(points.slice(0..fit));
+            self.push(points.slice(0..fit), self.tail.len() + fit);
             points = points.slice(fit..points.len());
         }
     }
 
-    /// Runs `f` on all points. A column of one chunk is lent as it is; others are joined for the occasion.
+    /// Runs `f` on all points.
     pub(crate) fn with<R>(&self, f: impl FnOnce(ColumnRef<'_>) -> R) -> R {
-        if self.full().is_empty() { f(self.tail.as_ref()) } else { f(self.to_column().as_ref()) }
+        f(self.column_of(0..self.len()).as_ref())
     }
 
-    fn to_column(&self) -> Column {
-        let mut all = Column::new(self.field_type());
-        all.reserve_exact(self.len());
-        for chunk in self.full().iter().chain([&self.tail]) {
-            let fits = all.extend(chunk.as_ref());
-            debug_assert!(fits, "all chunks of a column have its type");
+    /// Appends the points inside `range` to `out`, ascending, one for each time. False, and nothing appended, when there
+    /// is none, or when `out` holds points of another type.
+    pub(crate) fn read(&self, range: TimeRange, out: &mut Column) -> bool {
+        let inside = if self.ascending {
+            let from = self.place(|time| time < range.min);
+            let to = self.place(|time| time <= range.max);
+            self.column_of(from..to.max(from))
+        } else {
+            let times = self.slices(0..self.len()).flatten().map(|point| point.time);
+            let places: Vec<usize> =
+                times.enumerate().filter(|&(_, time)| range.contains(time)).map(|(place, _)| place).collect();
+            let mut inside = self.column_of(0..self.len()).as_ref().gather(&places);
+            inside.sort_dedup();
+            inside
+        };
+        !inside.is_empty() && out.extend(inside.as_ref())
+    }
+
+    /// How many of the points of an ascending column satisfy `before`, which holds for the earliest.
+    fn place(&self, before: impl Fn(i64) -> bool) -> usize {
+        let full = self.full();
+        let chunk = full.partition_point(|chunk| chunk.last().is_some_and(|point| before(point.time)));
+        let points = full.get(chunk).unwrap_or(&self.tail);
+        chunk * CHUNK_POINTS + points.partition_point(|point| before(point.time))
+    }
+
+    /// The points of these places, chunk by chunk.
+    fn slices(&self, places: Range<usize>) -> impl Iterator<Item = &[Point]> {
+        let chunks = self.full().iter().chain([&self.tail]).enumerate();
+        chunks.map(move |(at, chunk)| {
+            let clip = |place: usize| place.saturating_sub(at * CHUNK_POINTS).min(chunk.len());
+            &chunk[clip(places.start)..clip(places.end)]
+        })
+    }
+
+    /// Times and values of these places.
+    fn column_of(&self, places: Range<usize>) -> Column {
+        let mut times = Vec::with_capacity(places.len());
+        self.slices(places.clone()).for_each(|points| times.extend(points.iter().map(|point| point.time)));
+        let values = match self.field_type {
+            FieldType::Float => Values::Float(self.values_of(places, f64::from_bits)),
+            FieldType::Integer => Values::Integer(self.values_of(places, u64::cast_signed)),
+            FieldType::Unsigned => Values::Unsigned(self.values_of(places, |bits| bits)),
+            FieldType::Boolean => Values::Boolean(self.values_of(places, |bits| bits != 0)),
+            FieldType::String => Values::String(self.strings_of(places)),
+        };
+        Column::from_parts(times, values).expect("a point is a time and a value")
+    }
+
+    fn values_of<T>(&self, places: Range<usize>, value: impl Fn(u64) -> T) -> Vec<T> {
+        let mut values = Vec::with_capacity(places.len());
+        self.slices(places).for_each(|points| values.extend(points.iter().map(|point| value(point.bits))));
+        values
+    }
+
+    fn strings_of(&self, places: Range<usize>) -> StringColumn {
+        let text = self.rare.as_ref().map_or(&[][..], |rare| &rare.text);
+        let before =
+            places.start.checked_sub(1).and_then(|last| self.slices(last..places.start).flatten().next());
+        let mut from = before.map_or(0, |point| point.bits as usize);
+        let mut strings = StringColumn::default();
+        for point in self.slices(places).flatten() {
+            strings.push(&text[from..point.bits as usize]);
+            from = point.bits as usize;
         }
-        all
+        strings
     }
 
     /// Removes the points inside `range`; returns the bytes freed.
     pub(crate) fn delete(&mut self, range: TimeRange) -> u64 {
-        let all = self.to_column();
-        let inside = |place: &usize| range.contains(all.times()[*place]);
-        let kept: Vec<usize> = (0..all.len()).filter(|place| !inside(place)).collect();
+        let all = self.column_of(0..self.len());
+        if self.rare.as_ref().is_none_or(|rare| rare.races.is_none()) {
+            // As the original does, the duplicates go with the deleted points; its account of memory shows it.
+            let mut left = all.clone();
+            left.exclude(range);
+            left.sort_dedup();
+            if left.len() < all.len() {
+                self.refill(left.as_ref());
+            }
+            return all.as_ref().values().cached_bytes() - left.as_ref().values().cached_bytes();
+        }
+        let kept: Vec<usize> = (0..all.len()).filter(|&place| !range.contains(all.times()[place])).collect();
         if kept.len() == all.len() {
             return 0;
         }
@@ -242,19 +382,11 @@ impl HotColumn {
     /// Reads where the next point goes, so that the processor fetches it while others are looked at.
     #[inline]
     pub(crate) fn touch(&self) -> u64 {
-        use tsmith_codecs::Values;
-        let value = match self.tail.values() {
-            Values::Float(v) => v.last().map_or(0, |v| v.to_bits()),
-            Values::Integer(v) => v.last().map_or(0, |v| v.cast_unsigned()),
-            Values::Unsigned(v) => v.last().copied().unwrap_or(0),
-            Values::Boolean(v) => v.last().map_or(0, |&v| u64::from(v)),
-            Values::String(_) => 0,
-        };
-        value ^ self.tail.times().last().map_or(0, |t| t.cast_unsigned())
+        self.tail.last().map_or(0, |point| point.bits)
     }
 
     #[inline]
-    fn full(&self) -> &[Column] {
+    fn full(&self) -> &[Vec<Point>] {
         self.rare.as_ref().map_or(&[], |rare| &rare.full)
     }
 }
@@ -271,27 +403,58 @@ impl Races {
     }
 }
 
-/// The capacity for `len` points: four steps to a doubling, so that a tenth is slack on average. Odd, because common
-/// allocators put 8 bytes before a block and round to 16: an even number of 8-byte words would waste one.
-#[inline]
+/// The capacity for `len` points: four steps to a doubling, so that a tenth is slack on average; fewer below 32 points,
+/// where allocations cost more than the slack.
 fn step(len: usize) -> usize {
-    if len <= 5 {
-        return 5;
-    }
-    let unit = 1usize << (usize::BITS - (len - 1).leading_zeros()).saturating_sub(3);
-    (len.next_multiple_of(unit) | 1).min(CHUNK_POINTS).max(len)
+    let unit = match len {
+        0..=16 => 4,
+        17..=64 => 8,
+        _ => 1 << (usize::BITS - (len - 1).leading_zeros() - 3),
+    };
+    len.next_multiple_of(unit).min(CHUNK_POINTS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tsmith_codecs::ValuesRef;
+    use tsmith_codecs::Value;
 
     #[test]
     fn capacities_hold_their_points_and_grow_in_small_steps() {
         for len in 1..=CHUNK_POINTS {
             let capacity = step(len);
-            assert!(capacity >= len && (len < 16 || capacity <= len + len / 3), "{len} {capacity}");
+            assert!(capacity >= len && capacity < len + 4.max(len / 2), "{len} {capacity}");
+        }
+    }
+
+    #[test]
+    fn splitting_at_every_place_gives_both_parts() {
+        for field_type in [FieldType::Integer, FieldType::String] {
+            let mut all = Column::new(field_type);
+            for n in 0..3 * CHUNK_POINTS as i64 {
+                let text = n.to_string();
+                let value = match field_type {
+                    FieldType::String => Value::String(text.as_bytes()),
+                    _ => Value::Integer(n),
+                };
+                assert!(all.push(n, value));
+            }
+            for len in [0, 1, 1023, 1024, 1025, 2047, 2048, 2049, 3072] {
+                for start in [0, 1, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 3071, 3072]
+                    .into_iter()
+                    .filter(|&s| s <= len)
+                {
+                    let mut column = HotColumn::new(0, field_type);
+                    column.append(all.as_ref().slice(0..len));
+                    let later = column.split_off(start);
+                    assert_eq!(later.as_ref().map_or(0, Column::len), len - start);
+                    assert!(later.is_none_or(|later| later.as_ref() == all.as_ref().slice(start..len)));
+                    assert_eq!((column.len(), column.is_empty()), (start, start == 0), "{start} of {len}");
+                    // What is added goes on where the cut was.
+                    column.append(all.as_ref().slice(start..3072));
+                    column.with(|joined| assert_eq!(joined, all.as_ref(), "{start} of {len}"));
+                }
+            }
         }
     }
 

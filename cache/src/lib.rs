@@ -96,6 +96,10 @@ pub trait Storer: Default + Send + Sync + 'static {
 
     /// The type of the column of `key`; `None` when it has no values.
     fn field_type(&self, key: FieldKey<'_>) -> Option<FieldType> {
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the method alone is not general enough in lifetimes"
+        )]
         self.with(key, |column| column.field_type())
     }
 

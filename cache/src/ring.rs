@@ -4,7 +4,7 @@ use parking_lot::RwLock;
 
 use crate::table::{Room, Table};
 use crate::{
-    Batch, ColumnRef, FieldKey, FieldType, Position, Reserved, Result, SeriesKey, Storer, TimeRange,
+    Batch, Column, ColumnRef, FieldKey, FieldType, Position, Reserved, Result, SeriesKey, Storer, TimeRange,
 };
 
 /// How many partitions a ring has; InfluxDB has had as many since 1.5.
@@ -98,6 +98,11 @@ impl Storer for Ring {
     fn delete(&self, key: FieldKey<'_>, range: TimeRange) -> u64 {
         let (table, hash) = self.partition_of(key.series);
         table.write().delete(key, hash, range)
+    }
+
+    fn read(&self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> bool {
+        let (table, hash) = self.partition_of(key.series);
+        table.read().column(key, hash).is_some_and(|column| column.read(range, out))
     }
 
     fn field_type(&self, key: FieldKey<'_>) -> Option<FieldType> {

@@ -321,3 +321,42 @@ impl Table {
         self.free.push(place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_one_hash_are_kept_apart() {
+        // xxHash64 with a known seed can be inverted: whoever names series can give all of them one hash.
+        let mut table = Table::default();
+        let keys: Vec<Vec<u8>> = (0..50_000).map(|n| format!("m,flood={n}").into_bytes()).collect();
+        let places: Vec<u32> = keys.iter().map(|key| table.add_series(key, 7)).collect();
+        for (key, place) in keys.iter().zip(&places) {
+            assert_eq!(table.find(key, 7), Some(*place));
+        }
+        assert_eq!(table.find(b"m,flood=none", 7), None);
+        assert_eq!(table.by_hash.len(), 1);
+        // The first one leaves, then every other.
+        for (key, &place) in keys.iter().zip(&places).step_by(2) {
+            table.sweep(place);
+            assert_eq!(table.find(key, 7), None);
+        }
+        for (key, place) in keys.iter().zip(&places).skip(1).step_by(2) {
+            assert_eq!(table.find(key, 7), Some(*place));
+        }
+        assert!(places.contains(&table.add_series(b"m,flood=new", 7)), "places are given out again");
+    }
+
+    #[test]
+    fn hashes_that_share_their_low_and_high_bits_do_not_crowd() {
+        // All series of one partition share four bits; an attacker makes them share the rest of a bucket's number too.
+        let mut table = Table::default();
+        for n in 0..20_000u64 {
+            table.add_series(&n.to_be_bytes(), n << 30);
+        }
+        let spread: std::collections::HashSet<u64> =
+            (0..20_000u64).map(|n| Table::spread(table.secret, n << 30) % (1 << 15)).collect();
+        assert!(spread.len() > 5_000, "{} of 32768 buckets are used", spread.len());
+    }
+}

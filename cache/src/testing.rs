@@ -1,15 +1,126 @@
 //! The laws every storer keeps, for the storers here and for those of other crates.
+//!
+//! `tsmith_cache::storer_suite!(MyStorer);` makes a test of each law; a storer that gives back what it took lists
+//! `tsmith_cache::readable_suite!(MyStorer);` as well. Each law is a function too, for a debugger.
 
-/// The laws every storer keeps, each as a test.
-#[macro_export]
-macro_rules! storer_suite {
-    ($Impl:ty) => {};
-}
+#![expect(clippy::missing_panics_doc, reason = "a law panics when it is broken: that is what it is for")]
 
-/// The laws a storer keeps that gives back what it took, each as a test.
-#[macro_export]
-macro_rules! readable_suite {
-    ($Impl:ty) => {};
-}
+mod laws;
+mod readable;
+mod scrambled;
+
+pub use laws::*;
+pub use readable::*;
+pub use scrambled::Scrambled;
 
 pub use crate::{readable_suite, storer_suite};
+
+use tsmith_codecs::{Batch, Column, FieldKey, Position, RunBuilder, TimeRange, Value};
+
+use crate::Storer;
+
+/// The laws every storer keeps, whatever it does with the values: each becomes a test.
+#[macro_export]
+macro_rules! storer_suite {
+    ($Impl:ty) => {
+        $crate::storer_suite!(@ $Impl;
+            every_type_is_admitted
+            an_empty_batch_is_nothing
+            a_released_batch_leaves_no_trace
+            an_unknown_key_has_nothing
+            what_is_named_can_be_read
+            nothing_is_invented
+            many_threads_get_through
+        );
+    };
+    (@ $Impl:ty; $($law:ident)+) => { $(#[test] fn $law() { $crate::testing::$law::<$Impl>(); })+ };
+}
+
+/// The laws of a storer that gives back what it took: each becomes a test.
+#[macro_export]
+macro_rules! readable_suite {
+    ($Impl:ty) => {
+        $crate::readable_suite!(@ $Impl;
+            values_come_back_sorted
+            points_stand_in_order_of_position
+            the_later_value_of_a_batch_counts
+            a_key_may_come_twice_in_a_batch
+            the_later_position_counts_in_every_interleaving
+            racing_threads_leave_the_latest
+            a_conflict_is_refused_and_leaves_no_trace
+            a_conflict_inside_a_batch_is_refused
+            a_reservation_fixes_the_type
+            an_emptied_column_takes_a_new_type
+            new_key_bytes_count_each_key_once
+            the_last_release_frees_the_key
+            a_delete_takes_its_range_and_says_what_it_freed
+            a_delete_between_racing_writes_keeps_their_order
+            long_columns_stay_whole
+            wide_series_are_found_in_any_order
+            many_series_come_and_go
+        );
+    };
+    (@ $Impl:ty; $($law:ident)+) => { $(#[test] fn $law() { $crate::testing::$law::<$Impl>(); })+ };
+}
+
+/// Series, field, and points of integers.
+pub type IntegerRun<'a> = (&'a str, &'a str, &'a [(i64, i64)]);
+
+/// A batch of runs of integers.
+pub fn integers(runs: &[IntegerRun<'_>]) -> Batch<'static> {
+    let mut builder = RunBuilder::new();
+    for (series, field, points) in runs {
+        let (series, field) = (series.as_bytes().to_vec(), field.as_bytes().to_vec());
+        builder.begin(series.into(), field.into(), tsmith_codecs::FieldType::Integer);
+        for &(time, value) in *points {
+            assert!(builder.push(time, Value::Integer(value)), "the run was begun with this type");
+        }
+    }
+    builder.finish()
+}
+
+/// A batch of one value.
+pub fn one(series: &str, field: &str, time: i64, value: Value<'_>) -> Batch<'static> {
+    let mut builder = RunBuilder::new();
+    let (series, field) = (series.as_bytes().to_vec(), field.as_bytes().to_vec());
+    builder.begin(series.into(), field.into(), value.field_type());
+    assert!(builder.push(time, value), "the run was begun with this type");
+    builder.finish()
+}
+
+/// The key of `series` and `field`.
+pub fn key<'a>(series: &'a str, field: &'a str) -> FieldKey<'a> {
+    FieldKey::new(series.as_bytes(), field.as_bytes())
+}
+
+/// Reserves and writes at once.
+pub fn put<S: Storer>(storer: &S, batch: &Batch<'_>, at: u64) {
+    let reserved = storer.reserve(batch).expect("the types agree");
+    storer.write(batch, reserved.room, Position(at));
+}
+
+/// All points of a key, ascending; empty when there are none.
+pub fn all<S: Storer>(storer: &S, key: FieldKey<'_>) -> Column {
+    let mut out = Column::new(tsmith_codecs::FieldType::Float);
+    let any = storer.read(key, TimeRange::ALL, &mut out);
+    assert_eq!(any, !out.is_empty(), "`read` says whether it found anything");
+    out
+}
+
+/// All points of a key of integers.
+pub fn points<S: Storer>(storer: &S, key: FieldKey<'_>) -> Vec<(i64, i64)> {
+    let column = all(storer, key);
+    match column.values() {
+        tsmith_codecs::Values::Integer(values) => {
+            column.times().iter().copied().zip(values.iter().copied()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// How many keys the storer names.
+pub fn key_count<S: Storer>(storer: &S) -> usize {
+    let mut count = 0;
+    storer.keys(&mut |_, _| count += 1);
+    count
+}

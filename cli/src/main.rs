@@ -1,1 +1,68 @@
-fn main() {}
+//! The `tsmith` command: time-series directories in and out of line protocol, looked at, checked and summed up.
+//!
+//! One file a verb. Data goes to stdout, all else to stderr. Verbs that read change nothing on disk, and refuse a
+//! directory that a running engine holds.
+
+mod args;
+mod clock;
+mod dump;
+mod exit;
+mod export;
+mod filter;
+mod flaw;
+mod import;
+mod inspect;
+mod output;
+mod place;
+mod progress;
+mod query;
+mod snapshot;
+mod source;
+mod stats;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::progress::When;
+
+/// Time-series directories: InfluxDB 1.x shards and Tsmith's own.
+///
+/// Data goes to stdout, all else to stderr. Exit code: 0 fine, 1 problems found (rejected lines, damage), 2 usage,
+/// 74 input or output failed.
+#[derive(Debug, Parser)]
+#[command(name = "tsmith", version, subcommand_required = true, arg_required_else_help = true)]
+struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+
+    /// Show progress on stderr: a bar on a terminal; with `always` and no terminal, plain lines.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    progress: When,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Import(import::Import),
+    Export(export::Export),
+    Query(query::Query),
+    Inspect(inspect::Inspect),
+    Verify(verify::Verify),
+    Stats(stats::Stats),
+    Snapshot(snapshot::Snapshot),
+}
+
+fn main() -> ExitCode {
+    let Command { verb, progress } = Command::parse();
+    let done = match verb {
+        Verb::Import(verb) => verb.run(progress),
+        Verb::Export(verb) => verb.run(progress),
+        Verb::Query(verb) => verb.run(),
+        Verb::Inspect(verb) => verb.run(),
+        Verb::Verify(verb) => verb.run(progress),
+        Verb::Stats(verb) => verb.run(progress),
+        Verb::Snapshot(verb) => verb.run(),
+    };
+    exit::code(done)
+}

@@ -66,13 +66,11 @@ impl AnyDecoder {
 
     fn encoder_of(&mut self, block: &[u8]) -> Result<&mut dyn Decode> {
         let Some(&tag) = block.first() else { return Err(Error::corrupt(0, "the first byte of a block")) };
-        let at = match self.known.iter().position(|known| known.tags.contains(&tag)) {
-            Some(at) => at,
-            None => {
-                self.known.push(find(tag).ok_or(Error::unknown_tag(tag))?);
-                self.known.len() - 1
-            }
-        };
+        let met = self.known.iter().position(|known| known.tags.contains(&tag));
+        if met.is_none() {
+            self.known.push(find(tag).ok_or(Error::unknown_tag(tag))?);
+        }
+        let at = met.unwrap_or(self.known.len() - 1);
         Ok(&mut *self.known[at].encoder)
     }
 }

@@ -122,7 +122,7 @@ pub struct Batch<'a> {
     builder: Option<Box<BatchBuilder<'a>>>,
 }
 
-impl<'a> Batch<'a> {
+impl Batch<'_> {
     /// Whether it is known that no key has two columns. True of every batch of a [`BatchBuilder`].
     pub fn has_unique_keys(&self) -> bool {
         self.unique_keys

@@ -202,6 +202,7 @@ impl<'a> StringsRef<'a> {
     ///
     /// # Panics
     /// When the range reaches beyond the end.
+    #[must_use]
     pub fn slice(self, range: Range<usize>) -> Self {
         let start = if range.start == 0 { self.start } else { self.ends[range.start - 1] };
         Self { ends: &self.ends[range], bytes: self.bytes, start }
@@ -373,6 +374,7 @@ impl<'a> ValuesRef<'a> {
     ///
     /// # Panics
     /// When the range reaches beyond the end.
+    #[must_use]
     pub fn slice(self, range: Range<usize>) -> Self {
         match self {
             Self::Float(v) => Self::Float(&v[range]),
@@ -581,6 +583,7 @@ impl<'a> ColumnRef<'a> {
     ///
     /// # Panics
     /// When the range reaches beyond the end.
+    #[must_use]
     pub fn slice(self, range: Range<usize>) -> Self {
         Self { times: &self.times[range.clone()], values: self.values.slice(range) }
     }
@@ -591,6 +594,7 @@ impl<'a> ColumnRef<'a> {
     }
 
     /// The points inside `range` of a column in ascending order.
+    #[must_use]
     pub fn within(self, range: TimeRange) -> Self {
         let from = self.times.partition_point(|&t| t < range.min);
         let to = self.times.partition_point(|&t| t <= range.max);
@@ -610,7 +614,9 @@ impl<'a> ColumnRef<'a> {
             ValuesRef::Boolean(v) => Values::Boolean(places.iter().map(|&i| v[i]).collect()),
             ValuesRef::String(v) => {
                 let mut out = StringColumn::default();
-                places.iter().for_each(|&i| out.push(v.get(i)));
+                for &i in places {
+                    out.push(v.get(i));
+                }
                 Values::String(out)
             }
         };

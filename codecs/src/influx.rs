@@ -194,9 +194,27 @@ impl Word for u64 {
     }
 }
 
-/// Appends `count` numbers from `first` on, `step` apart.
-fn extend_arithmetic<T: Word>(out: &mut Vec<T>, first: u64, step: u64, count: usize) {
-    out.extend((0..count as u64).map(|at| T::from_bits(first.wrapping_add(at.wrapping_mul(step)))));
+/// Replaces `out` by `count` numbers from `first` on, `step` apart.
+fn fill_arithmetic<T: Word>(out: &mut Vec<T>, first: u64, step: u64, count: usize) {
+    /// Sums that grow side by side, so that none waits for the one before it.
+    const LANES: usize = 8;
+    out.clear();
+    out.resize(count, T::from_bits(first));
+    let (chunks, rest) = out.as_chunks_mut::<LANES>();
+    let mut lanes = [first; LANES];
+    let mut sum = first;
+    for lane in &mut lanes {
+        *lane = sum;
+        sum = sum.wrapping_add(step);
+    }
+    let stride = step.wrapping_mul(LANES as u64);
+    for chunk in chunks {
+        for (value, lane) in chunk.iter_mut().zip(&mut lanes) {
+            *value = T::from_bits(*lane);
+            *lane = lane.wrapping_add(stride);
+        }
+    }
+    rest.iter_mut().zip(lanes).for_each(|(value, lane)| *value = T::from_bits(lane));
 }
 
 /// The big-endian word at the start, and what follows it.

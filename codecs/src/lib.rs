@@ -2,7 +2,34 @@
 //!
 //! A [`BlockEncoder`] turns one column, times and values, into one block of bytes and back. The `tsm1` encoder writes
 //! the blocks of InfluxDB 1.x to the byte; the others are there to be compared with it. No input or output, no threads
-//! and no clock here: those belong to the layers above.
+//! and no clock here: those belong to the layers above. Nor are there checksums or compression across blocks.
+//!
+//! ```text
+//!            ┌───────────┬──────────────────────┬────────────┬─────────────────┐
+//! tsm1       │ type <1B> │ times bytes <varint> │ timestamps │ values          │   the first byte is 0 to 4
+//!            └───────────┴──────────────────────┴────────────┴─────────────────┘
+//!            ┌───────────┬───────────┬────────────────┬────────────────────────┐
+//! all others │ tag <1B>  │ type <1B> │ count <varint> │ times and values       │   the first byte is 16 or more
+//!            └───────────┴───────────┴────────────────┴────────────────────────┘
+//! ```
+//!
+//! ```
+//! use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, Tsm1, Value};
+//!
+//! let mut column = Column::new(FieldType::Float);
+//! for (time, value) in [(10, 21.5), (20, 21.5), (30, 22.0)] {
+//!     assert!(column.push(time, Value::Float(value)));
+//! }
+//! let mut block = Vec::new();
+//! Tsm1::default().encode(column.as_ref(), &mut block)?;
+//!
+//! let mut back = Column::new(FieldType::Float);
+//! AnyDecoder::new().decode(&block, BLOCK_VALUES_MAX, &mut back)?;
+//! assert_eq!(back, column);
+//! # Ok::<(), tsmith_codecs::Error>(())
+//! ```
+//!
+//! Another encoder is one file, which implements the trait, and one line in the list at the end of this one.
 
 pub mod influx;
 #[cfg(any(test, feature = "testing"))]
@@ -75,4 +102,69 @@ registry! {
     "raw" => Raw: "times and values as they are: the floor", also exact_suite;
     "snappy" => Snappy: "raw columns through snappy", also exact_suite;
     "zstd" => Zstd: "raw columns through zstd level 3", also exact_suite;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Tags;
+
+    impl EncoderVisitor for Tags {
+        type Out = &'static [u8];
+        fn visit<E: BlockEncoder>(self) -> Self::Out {
+            E::TAGS
+        }
+    }
+
+    /// Law: a first byte has one owner among the registered encoders, so that any file can be read without being told
+    /// who wrote it.
+    #[test]
+    fn tags_are_disjoint() {
+        let mut owners = [None; 256];
+        for (name, _) in ENCODERS {
+            let tags = with_encoder(name, Tags).expect("is in the list");
+            assert!(!tags.is_empty(), "{name} owns no first byte");
+            for &tag in tags {
+                assert_eq!(owners[usize::from(tag)].replace(name), None, "{tag:#04x} of {name} has an owner");
+            }
+        }
+        assert!(with_encoder("no such encoder", Tags).is_none());
+    }
+
+    #[test]
+    fn one_decoder_reads_the_blocks_of_all() {
+        struct Block<'c>(ColumnRef<'c>);
+        impl EncoderVisitor for Block<'_> {
+            type Out = Vec<u8>;
+            fn visit<E: BlockEncoder>(self) -> Vec<u8> {
+                let mut out = Vec::new();
+                E::default().encode(self.0, &mut out).expect("no NaN");
+                out
+            }
+        }
+        let (mut decoder, mut back) = (AnyDecoder::new(), Column::new(FieldType::Float));
+        for column in testing::shapes::short().iter().filter(|column| !column.is_empty()) {
+            for (name, _) in ENCODERS {
+                if column.field_type() == FieldType::Float && *name == "tsm1" {
+                    continue;
+                }
+                let block = with_encoder(name, Block(column.as_ref())).expect("is in the list");
+                decoder.decode(&block, BLOCK_VALUES_MAX, &mut back).expect("decodes");
+                assert!(back == *column, "{name}");
+                assert_eq!(decoder.count(&block), Ok((column.field_type(), column.len() as u64)));
+            }
+        }
+        for block in [&[][..], &[0xee, 1]] {
+            decoder.decode(block, BLOCK_VALUES_MAX, &mut back).expect_err("belongs to nobody");
+            assert!(back.is_empty());
+        }
+    }
+
+    /// The form of later compactions keeps every law of the one it shares its blocks with, but for equal bytes.
+    mod batch_form {
+        use crate::Tsm1Batch;
+        crate::encoder_suite!(Tsm1Batch);
+        crate::laws!(Tsm1Batch; influx_tags nan_is_refused_by_its_place the_naive_decoder_agrees);
+    }
 }

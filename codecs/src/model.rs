@@ -81,6 +81,13 @@ impl<'a> SeriesKey<'a> {
         self.0
     }
 
+    /// Whether a composite key made of this series splits into the same series again: the separator is not in it, nor
+    /// can it arise where series and separator meet.
+    pub fn is_separable(self) -> bool {
+        let holds = self.0.windows(KEY_SEPARATOR.len()).any(|window| window == KEY_SEPARATOR);
+        !holds && !self.0.ends_with(b"#!~")
+    }
+
     /// xxHash64 with seed 0, as InfluxDB's ring hashes its keys.
     pub fn hash64(self) -> u64 {
         xxhash_rust::xxh64::xxh64(self.0, 0)
@@ -186,6 +193,16 @@ mod tests {
         assert_eq!((key.series, key.field), (&b"cpu,h=#a"[..], &b"us#!~#age"[..]));
         assert_eq!(key.to_composite(), b"cpu,h=#a#!~#us#!~#age");
         assert_eq!(FieldKey::parse(b"no separator #!~"), None);
+    }
+
+    #[test]
+    fn a_separable_series_survives_its_composite_key() {
+        let series: [&[u8]; 8] = [b"", b"a", b"#!~#", b"a#!~#b", b"a#!~", b"a#!", b"a#", b"#!~a"];
+        for name in series {
+            let composite = FieldKey::new(name, b"f").to_composite();
+            let same = FieldKey::parse(&composite).is_some_and(|key| key.series == name);
+            assert_eq!(SeriesKey(name).is_separable(), same, "{}", SeriesKey(name));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 /// The suite is a macro of the calling crate's `testing` module; it gets the type, and a list of further suites may
 /// follow the summary of an implementation that promises more than the others.
 #[macro_export]
+#[expect(clippy::crate_in_macro_def, reason = "the suite is the calling crate's")]
 macro_rules! registry {
     (
         $(#[$doc:meta])*

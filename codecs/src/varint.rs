@@ -1,7 +1,7 @@
 //! Unsigned LEB128, as Go's `binary.PutUvarint` writes it: seven bits a byte, the low ones first.
 
 /// Most bytes a 64-bit number takes.
-const BYTES_MAX: usize = 10;
+pub(crate) const BYTES_MAX: usize = 10;
 
 /// Appends `value`.
 pub(crate) fn put(mut value: u64, out: &mut Vec<u8>) {
@@ -10,6 +10,20 @@ pub(crate) fn put(mut value: u64, out: &mut Vec<u8>) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// Writes `value` to the start of `place`, which has room for it; how many bytes it takes.
+#[inline]
+pub(crate) fn write(mut value: u64, place: &mut [u8]) -> usize {
+    for (at, byte) in place.iter_mut().enumerate() {
+        if value < 0x80 {
+            *byte = value as u8;
+            return at + 1;
+        }
+        *byte = value as u8 | 0x80;
+        value >>= 7;
+    }
+    place.len()
 }
 
 /// The number at the start of `bytes`, and what follows it; `None` when it does not end or does not fit into 64 bits.
@@ -42,6 +56,9 @@ mod tests {
         for value in [0, 1, 127, 128, 300, 1 << 35, u64::MAX >> 1, u64::MAX] {
             let mut bytes = Vec::new();
             put(value, &mut bytes);
+            let mut place = [0; BYTES_MAX];
+            let len = write(value, &mut place);
+            assert_eq!(place[..len], bytes);
             bytes.push(7);
             assert_eq!(get(&bytes), Some((value, &[7][..])));
             assert_eq!(get(&bytes[..bytes.len() - 2]), None, "{value} cut short");

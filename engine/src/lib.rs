@@ -1,2 +1,197 @@
-//! Under construction.
+//! A time-series engine whose cache, log and encoder are type parameters.
+//!
+//! ```text
+//! line protocol ── line ──▶ batch ── write ──▶ S: Storer   (hot columns, what readers see first)
+//!                                        └───▶ L: Log      (stable storage, what a crash leaves)
+//!                 cache ── snapshot ─▶ E: BlockEncoder ──▶ TSM files ──▶ read
+//! ```
+//!
+//! [`Engine`] is monomorphic in the three; [`driver`] opens one by the names of its parts and hides the types behind
+//! one virtual call a batch. With `ring`, `file` and `tsm1` its directories are those of an InfluxDB 1.x shard, and
+//! either program can take over from the other. It is a store of one shard: databases, retention policies and the
+//! query language are not its business.
+//!
+//! ```
+//! use tsmith_engine::{Dirs, Engine, FieldKey, LineOptions, Options, TimeRange, Timestamp};
+//! use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! let engine = Engine::<Ring, FileLog, Tsm1>::open(Dirs::under(dir.path()), Options::default())?;
+//! let report = engine.write_lines(b"cpu,host=a usage=0.5 10\ncpu,host=a usage=0.75 20", &LineOptions::new(Timestamp(0)))?;
+//! assert_eq!((report.points, report.rejected.len()), (2, 0));
+//! let column = engine.read(FieldKey::new(b"cpu,host=a", b"usage"), TimeRange::ALL)?;
+//! assert_eq!(column.times(), [10, 20]);
+//! engine.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod driver;
+mod error;
+pub mod files;
 pub mod line;
+pub mod manifest;
+mod options;
+mod order;
+pub mod parts;
+mod read;
+mod recover;
+mod schema;
+mod setup;
+mod snapshot;
+pub mod view;
+mod worker;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tsmith_cache::{Cache, Storer};
+use tsmith_wal::fs::Fs;
+use tsmith_wal::{Log, Recovery};
+
+pub use error::{Error, ErrorKind, Remedy, Result};
+pub use line::LineOptions;
+pub use manifest::Manifest;
+pub use options::{Dirs, Options};
+pub use order::{Ack, WriteOrder};
+pub use parts::Parts;
+pub use setup::{Setup, parse_duration};
+pub use snapshot::{POINTS_PER_BLOCK, SnapshotReport};
+pub use tsmith_cache::WhenFull;
+pub use tsmith_codecs::{
+    Batch, BatchBuilder, BlockEncoder, Column, ColumnRef, FieldKey, FieldType, TimeRange, Timestamp, Value,
+    Values,
+};
+pub use tsmith_wal::{Durability, LogOptions, RecoveryMode};
+pub use write::WriteReport;
+
+use files::FileSet;
+use read::KeyReader;
+use schema::FieldTypes;
+use worker::Worker;
+
+/// One shard: a cache, a log and TSM files in two directories, which it owns while it is open.
+///
+/// Cheap to clone; every clone is the same engine. [`Engine::close`] reports what a drop could only log.
+pub struct Engine<S: Storer, L: Log, E> {
+    inner: Arc<Inner<S, L, E>>,
+}
+
+pub(crate) struct Inner<S: Storer, L: Log, E> {
+    options: Options,
+    dirs: Dirs,
+    fs: L::Fs,
+    cache: Cache<S>,
+    log: L,
+    files: FileSet,
+    fields: FieldTypes,
+    recovery: Recovery,
+    snapshotting: Mutex<()>,
+    worker: Worker,
+    closed: AtomicBool,
+    /// Held for as long as the directory is ours.
+    lock: Mutex<Option<<L::Fs as Fs>::Lock>>,
+    encoder: std::marker::PhantomData<fn() -> E>,
+}
+
+impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+    /// What opening found in the log.
+    pub fn recovery(&self) -> &Recovery {
+        &self.inner.recovery
+    }
+
+    /// Its directories.
+    pub fn dirs(&self) -> &Dirs {
+        &self.inner.dirs
+    }
+
+    /// The points of `key` inside `range`, ascending; of several values of one time the newest.
+    pub fn read(&self, key: FieldKey<'_>, range: TimeRange) -> Result<Column> {
+        let mut out = Column::new(FieldType::Float);
+        self.reader().read(key, range, &mut out)?;
+        Ok(out)
+    }
+
+    /// Reads keys one after the other, with the same buffers.
+    pub fn reader(&self) -> EngineReader<'_, S, L, E> {
+        EngineReader { inner: &self.inner, keys: KeyReader::default() }
+    }
+
+    /// Every composite key that has values, ascending.
+    pub fn keys(&self) -> Vec<Vec<u8>> {
+        view::merged_keys(&self.inner.cache, &self.inner.files.load())
+    }
+
+    /// The TSM files as they are now, oldest first.
+    pub fn files(&self) -> Arc<Vec<Arc<files::TsmFile>>> {
+        Arc::clone(&self.inner.files.load())
+    }
+
+    /// Bytes in the cache, by InfluxDB's account.
+    pub fn cache_bytes(&self) -> u64 {
+        self.inner.cache.size()
+    }
+
+    /// Ends background work, makes the log whole and gives the directory free. The cache is not written to files: the
+    /// log has it. Every other clone of the engine answers with [`ErrorKind::Closed`] from then on.
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+impl<S: Storer, L: Log, E> Inner<S, L, E> {
+    fn check_writable(&self, operation: &'static str) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(operation, ErrorKind::Closed));
+        }
+        if self.worker.is_crippled() {
+            return Err(Error::new(operation, ErrorKind::Crippled));
+        }
+        Ok(())
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Err(Error::new("close", ErrorKind::Closed));
+        }
+        self.worker.stop();
+        let _no_snapshot = self.snapshotting.lock();
+        let closed = self.log.close().map_err(|error| Error::new("close", error.into()));
+        self.lock.lock().take();
+        closed
+    }
+}
+
+/// Reads keys of an engine one after the other.
+pub struct EngineReader<'e, S: Storer, L: Log, E> {
+    inner: &'e Inner<S, L, E>,
+    keys: KeyReader<E>,
+}
+
+impl<S: Storer, L: Log, E: BlockEncoder> EngineReader<'_, S, L, E> {
+    /// Replaces `out` by the points of `key` inside `range`; see [`Engine::read`].
+    pub fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result<()> {
+        let files = || Arc::clone(&self.inner.files.load());
+        self.keys.read(&self.inner.cache, files, key, range, out)
+    }
+}
+
+impl<S: Storer, L: Log, E> Clone for Engine<S, L, E> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<S: Storer, L: Log, E> fmt::Debug for Engine<S, L, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("dirs", &self.inner.dirs).finish_non_exhaustive()
+    }
+}
+
+impl<S: Storer, L: Log, E> fmt::Debug for EngineReader<'_, S, L, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineReader").finish_non_exhaustive()
+    }
+}

@@ -169,6 +169,8 @@ pub enum Reason {
     TrailingText,
     #[error("max key length exceeded: {bytes} > {max}", max = KEY_BYTES_MAX)]
     KeyTooLong { bytes: usize },
+    #[error("the series key holds `#!~#`, which separates series and field in files")]
+    SeparatorInKey,
     #[error("invalid tag key: input tag \"time\" on measurement \"{measurement}\" is invalid")]
     TagNamedTime { measurement: String },
     #[error("invalid field name: input field \"time\" on measurement \"{measurement}\" is invalid")]
@@ -186,7 +188,10 @@ impl Reason {
     pub fn is_of_the_schema(&self) -> bool {
         matches!(
             self,
-            Self::TagNamedTime { .. } | Self::OnlyFieldNamedTime { .. } | Self::FieldTypeConflict { .. }
+            Self::SeparatorInKey
+                | Self::TagNamedTime { .. }
+                | Self::OnlyFieldNamedTime { .. }
+                | Self::FieldTypeConflict { .. }
         )
     }
 
@@ -213,6 +218,27 @@ pub fn parse<'a>(
 ) -> Vec<Rejected> {
     let mut parser = Parser { input, options, default_time: options.cut_default_time(), schema, builder };
     parser.lines(Parser::fast_line)
+}
+
+/// Length of the first line of `text`, its line end included: for cutting a stream into texts that [`parse`] reads as it
+/// would read the whole. `None` when the end of the line may lie beyond `text`; with `complete` nothing lies there.
+///
+/// The end is exactly the one that [`parse`] takes: a line end inside a string is part of the line.
+pub fn first_line(text: &[u8], complete: bool) -> Option<usize> {
+    let line_end = memchr::memchr(b'\n', text);
+    let plain = line_end.is_some_and(|end| memchr::memchr2(b'"', b'\\', &text[..end]).is_none());
+    let end = match line_end {
+        Some(end) if plain => end,
+        Some(_) => exact::line_end(text, 0),
+        None => text.len(),
+    };
+    // What a backslash takes with it depends on whether anything follows.
+    let certain = plain || end + 1 < text.len();
+    match text.len() {
+        0 => None,
+        _ if certain => Some(end + 1),
+        len => complete.then_some(len),
+    }
 }
 
 struct Parser<'a, 'p, S> {
@@ -348,6 +374,49 @@ mod tests {
         fn any_bytes_are_points_or_errors_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(points(&bytes, true), points(&bytes, false));
         }
+    }
+
+    proptest! {
+        /// Texts that are cut where `first_line` says parse to what the whole parses to, wherever the stream stops.
+        #[test]
+        fn a_cut_stream_is_the_whole_text(text in pieces(), read in 1_usize..40) {
+            let text = text.as_bytes();
+            let (mut at, mut have, mut parts) = (0, 0, Vec::new());
+            while at < text.len() {
+                match first_line(&text[at..have], have == text.len()) {
+                    Some(len) => {
+                        parts.extend(points(&text[at..at + len], true).0);
+                        at += len;
+                    }
+                    None => have = text.len().min(have + read),
+                }
+            }
+            let sorted = |parts: Points| {
+                let mut values: Vec<_> = parts.iter().flat_map(|(key, column)| {
+                    (0..column.len()).map(move |i| format!(
+                        "{key:?} {} {:?}", column.times()[i], column.values().as_ref().get(i)
+                    ))
+                }).collect();
+                values.sort();
+                values
+            };
+            // A conflict of types is one of the batch, so it may end at a cut.
+            let whole = points(text, true);
+            if whole.1.iter().all(|bad| !bad.reason.is_of_the_schema()) {
+                prop_assert_eq!(sorted(parts), sorted(whole.0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_ends_where_the_parser_ends_it() {
+        assert_eq!(first_line(b"", true), None);
+        assert_eq!(first_line(b"m v=1", false), None);
+        assert_eq!(first_line(b"m v=1", true), Some(5));
+        assert_eq!(first_line(b"m v=1\n", false), Some(6));
+        assert_eq!(first_line(b"m s=\"a\nb\"\nm v=1", false), Some(10));
+        assert_eq!(first_line(b"m\\\n", false), None, "what follows decides");
+        assert_eq!(first_line(b"m\\\nx v=1\n ", false), Some(9));
     }
 
     #[test]

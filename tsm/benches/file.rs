@@ -1,13 +1,15 @@
 //! What does the file layer cost beyond moving its bytes?
 //!
-//! Each group asks one question and has a floor: to open a file against one pass over its index, to write blocks
-//! against copying them, to read one against copying it, to find a key against searching a list of slices in memory.
+//! Each group asks one question and has a floor: to open a file against one pass over its index, to find a key against
+//! searching a list of slices in memory, to write blocks against copying them, to read one against copying it and
+//! against decoding it.
 
 use std::hint::black_box;
 use std::io;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use tsmith_tsm::{Bytes, FieldType, Reader, TimeRange, Version, Writer};
+use tsmith_tsm::codecs::{Tsm1, Values};
+use tsmith_tsm::{BlockEncoder, Bytes, Column, FieldType, Reader, TimeRange, Version, Writer};
 
 const KEYS: usize = 100_000;
 /// About what 1000 floats of a sensor take.
@@ -109,17 +111,37 @@ fn write(c: &mut Criterion) {
 }
 
 fn read(c: &mut Criterion) {
-    let reader = Reader::new(file(1_000, &block(BLOCK_BYTES))).expect("opens");
-    let key = reader.get(500).expect("a key");
+    let times: Vec<i64> = (0..1_000).map(|i| i * 1_000_000_000 + i % 7).collect();
+    let values = Values::Float((0..1_000).map(|i| f64::from(i * 31 % 251) / 4.0).collect());
+    let column = Column::from_parts(times, values).expect("equal lengths");
+    let mut block = Vec::new();
+    let mut encoder = Tsm1::default();
+    encoder.encode(column.as_ref(), &mut block).expect("encodes");
+    let mut writer = Writer::new(Vec::new(), Version::Influx);
+    let range = TimeRange::new(column.times()[0], column.times()[999]);
+    writer.write_block(b"k", FieldType::Float, range, &block).expect("writes");
+    let reader = Reader::new(Bytes::from(writer.finish().expect("finishes").0)).expect("opens");
+    let key = reader.get(0).expect("a key");
     let entry = key.entry(0).expect("a block");
+
     let mut group = c.benchmark_group("read a block of 1,000 values");
-    group.throughput(Throughput::Bytes(BLOCK_BYTES as u64));
+    group.throughput(Throughput::Elements(1_000));
     group.bench_function("block, checksum verified", |b| {
         b.iter(|| reader.block(black_box(key), black_box(entry)).expect("reads").len());
     });
-    let mut copy = vec![0; BLOCK_BYTES];
-    let block = reader.block(key, entry).expect("reads");
-    group.bench_function("floor: memcpy", |b| b.iter(|| copy.copy_from_slice(black_box(block))));
+    let mut copy = vec![0; block.len()];
+    group
+        .bench_function("floor: memcpy of the block", |b| b.iter(|| copy.copy_from_slice(black_box(&block))));
+    let mut out = Column::new(FieldType::Float);
+    group.bench_function("block, decoded and compared with the index", |b| {
+        b.iter(|| {
+            let done = reader.read_block(black_box(key), black_box(entry), &mut encoder, 1_000, &mut out);
+            done.expect("reads");
+        });
+    });
+    group.bench_function("floor: decoded", |b| {
+        b.iter(|| encoder.decode(black_box(&block), 1_000, &mut out).expect("decodes"));
+    });
     group.finish();
 }
 

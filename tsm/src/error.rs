@@ -61,7 +61,7 @@ pub enum ErrorKind {
         expected: &'static str,
     },
     /// The bytes are not those that were written.
-    #[error("{what} has checksum {computed:08x}, stored is {stored:08x}: its bytes are damaged")]
+    #[error("{what} has checksum {computed:08x}, stored is {stored:08x}: it is damaged, restore the file")]
     Checksum {
         /// What the checksum is of.
         what: &'static str,
@@ -256,5 +256,26 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         std::error::Error::source(&self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_like_an_address() {
+        let error = Error::corrupt(5, "a block").of(b"cpu#!~#v");
+        assert_eq!(error.to_string(), "offset 5: cpu#!~#v: expected a block");
+        let io = Error::from(io::Error::from(io::ErrorKind::StorageFull)).at(7);
+        assert!(io.to_string().starts_with("offset 7: "));
+        assert!(std::error::Error::source(&io).is_some());
+    }
+
+    #[test]
+    fn a_hostile_key_is_shown_in_part() {
+        let error = Error::corrupt(5, "a block").of(&[0xff; 65_535]);
+        assert!(error.to_string().len() < 1_000);
+        assert_eq!(error.key().map(<[u8]>::len), Some(65_535));
     }
 }

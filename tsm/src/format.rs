@@ -1,21 +1,21 @@
-//! What a TSM file looks like, and the numbers of it. All integers are big-endian.
+//! What a TSM file looks like, and the numbers of it. All integers are big-endian, keys ascend.
 //!
 //! ```text
-//! header  ┌─────────────────────────┬──────────────┐
-//!         │ magic 16 d1 16 d1 <4B>  │ version <1B> │
-//!         └─────────────────────────┴──────────────┘
-//! blocks  ┌───────────┬──────────────────┐
-//!         │ crc <4B>  │ block <size - 4> │  ... of the first key in order of time, then of the next key
-//!         └───────────┴──────────────────┘
-//! index   ┌──────────────┬───────────┬───────────┬────────────┬─────────────────────┐
-//!         │ key len <2B> │ key <len> │ type <1B> │ count <2B> │ entry <28B> x count │  ... keys ascending
-//!         └──────────────┴───────────┴───────────┴────────────┴─────────────────────┘
+//! header  ┌────────────────────────┬──────────────┐
+//!         │ magic 16 d1 16 d1 <4B> │ version <1B> │
+//!         └────────────────────────┴──────────────┘
+//! blocks  ┌──────────┬──────────────────┬────────────────┐
+//!         │ crc <4B> │ block <size - 4> │ ... next block │  of the first key in order of time, then of the next key
+//!         └──────────┴──────────────────┴────────────────┘
+//! index   ┌──────────────┬───────────┬───────────┬────────────┬─────────────────────┬──────────────┐
+//!         │ key len <2B> │ key <len> │ type <1B> │ count <2B> │ entry <28B> x count │ ... next key │
+//!         └──────────────┴───────────┴───────────┴────────────┴─────────────────────┴──────────────┘
 //! entry   ┌───────────────┬───────────────┬─────────────┬───────────┐
 //!         │ min time <8B> │ max time <8B> │ offset <8B> │ size <4B> │  offset of the crc; size with the crc
 //!         └───────────────┴───────────────┴─────────────┴───────────┘
-//! footer  ┌─────────────────────────────────┬────────────────────┐
-//!         │ index crc <4B>, version 'T' only │ index offset <8B> │
-//!         └─────────────────────────────────┴────────────────────┘
+//! footer  ┌───────────────────────────────────┬───────────────────┐
+//!         │ index crc <4B>, only in version T │ index offset <8B> │
+//!         └───────────────────────────────────┴───────────────────┘
 //! ```
 //!
 //! The crc of a block is the IEEE one, over the block alone. InfluxDB's index carries no checksum; that of version `T`
@@ -137,6 +137,7 @@ mod tests {
     fn type_bytes_come_back() {
         for t in FieldType::ALL {
             assert_eq!(field_type(type_byte(t)), Some(t));
+            assert_eq!(type_byte(t), tsmith_codecs::influx::tag(t));
         }
         assert_eq!(field_type(5), None);
     }

@@ -77,7 +77,8 @@ impl<'a> KeyEntry<'a> {
         self.entries.len()
     }
 
-    /// Its blocks, in order of their first times.
+    /// Its blocks, in order of their first times. In files of [`Writer`](crate::Writer) each ends before the next
+    /// begins; nothing in a file forbids blocks that overlap.
     pub fn entries(self) -> impl DoubleEndedIterator<Item = IndexEntry> + ExactSizeIterator + 'a {
         self.entries.iter().map(IndexEntry::parse)
     }
@@ -143,23 +144,16 @@ impl Index {
     /// and index in order of time, and together they are as long as that space.
     pub(crate) fn walk(bytes: Bytes, index_offset: u64) -> Result<Self> {
         let mut walk = Walk { index_offset, previous: &[], blocks: 0, block_bytes: 0, range: EMPTY };
+        let error = |flaw: Flaw| {
+            let at = bytes.len().saturating_sub(flaw.left) as u64;
+            Error::corrupt(index_offset.saturating_add(at), flaw.expected)
+        };
         let mut offsets = Vec::new();
         let mut rest: &[u8] = &bytes;
         while !rest.is_empty() {
             let at = bytes.len().saturating_sub(rest.len());
-            let (key, after) = KeyEntry::split(rest, offsets.len()).map_err(|flaw| {
-                Error::corrupt(
-                    index_offset.saturating_add(bytes.len().saturating_sub(flaw.left) as u64),
-                    flaw.expected,
-                )
-            })?;
-            walk.check(key, rest.len()).map_err(|flaw| {
-                Error::corrupt(
-                    index_offset.saturating_add(bytes.len().saturating_sub(flaw.left) as u64),
-                    flaw.expected,
-                )
-                .of(key.key)
-            })?;
+            let (key, after) = KeyEntry::split(rest, offsets.len()).map_err(error)?;
+            walk.check(key, rest.len()).map_err(|flaw| error(flaw).of(key.key))?;
             offsets.push(at as u32);
             rest = after;
         }
@@ -227,8 +221,7 @@ impl<'a> Walk<'a> {
         self.previous = key.key;
         let mut min = i64::MIN;
         for (i, entry) in key.entries().enumerate() {
-            let bad = self.flaw_of(entry, min);
-            if let Some(expected) = bad {
+            if let Some(expected) = self.flaw_of(entry, min) {
                 let before = KEY_LEN_BYTES
                     .saturating_add(key.key.len())
                     .saturating_add(TYPE_BYTES + COUNT_BYTES)
@@ -245,10 +238,10 @@ impl<'a> Walk<'a> {
 
     fn flaw_of(&self, entry: IndexEntry, previous_min: i64) -> Option<&'static str> {
         if entry.range.min > entry.range.max {
-            return Some("an entry whose times do not end before they begin");
+            return Some("a block that does not end before it begins");
         }
         if entry.range.min < previous_min {
-            return Some("entries in order of time");
+            return Some("the blocks of a key in order of time");
         }
         if (entry.size as usize) < BLOCK_SIZE_MIN {
             return Some("a block of at least one byte");
@@ -256,5 +249,97 @@ impl<'a> Walk<'a> {
         let inside = entry.offset >= HEADER_BYTES as u64
             && entry.offset.checked_add(u64::from(entry.size)).is_some_and(|end| end <= self.index_offset);
         if inside { None } else { Some("a block between header and index") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INDEX_OFFSET: u64 = 45;
+
+    fn entry(min: i64, max: i64, offset: u64, size: u32) -> Vec<u8> {
+        [&min.to_be_bytes()[..], &max.to_be_bytes(), &offset.to_be_bytes(), &size.to_be_bytes()].concat()
+    }
+
+    fn key(key: &[u8], type_byte: u8, entries: &[Vec<u8>]) -> Vec<u8> {
+        let (len, count) = ((key.len() as u16).to_be_bytes(), (entries.len() as u16).to_be_bytes());
+        [&len[..], key, &[type_byte], &count, &entries.concat()].concat()
+    }
+
+    /// Two keys; the first has two blocks.
+    fn index() -> Vec<u8> {
+        [key(b"a", 0, &[entry(1, 2, 5, 10), entry(3, 4, 15, 10)]), key(b"b", 4, &[entry(-9, 9, 25, 20)])]
+            .concat()
+    }
+
+    fn walk(bytes: Vec<u8>) -> Result<Index> {
+        Index::walk(bytes.into(), INDEX_OFFSET)
+    }
+
+    /// Where in the index the walk stops, and at what.
+    fn flaw(bytes: Vec<u8>) -> (u64, String) {
+        let error = walk(bytes).expect_err("a flaw");
+        (error.offset().expect("an offset") - INDEX_OFFSET, error.kind().to_string())
+    }
+
+    #[test]
+    fn a_sound_index_is_as_it_says() {
+        let index = walk(index()).expect("sound");
+        assert_eq!((index.len(), index.blocks(), index.range()), (2, 3, TimeRange::new(-9, 9)));
+        let key = index.get(1).expect("the second key");
+        assert_eq!((key.key(), key.field_type(), key.block_count()), (&b"b"[..], FieldType::Unsigned, 1));
+        assert!(index.get(2).is_none());
+        assert_eq!([b"a", b"b", b"c"].map(|key| index.search(key)), [Ok(0), Ok(1), Err(2)]);
+    }
+
+    #[test]
+    fn a_cut_index_says_what_is_missing() {
+        let whole = index();
+        let second = key(b"a", 0, &[entry(1, 2, 5, 10), entry(3, 4, 15, 10)]).len();
+        for (len, at, expected) in [
+            (second + 1, second, "expected the length of a key"),
+            (second + 2, second, "expected a key inside the index"),
+            (second + 3, second + 3, "expected the type of a key"),
+            (second + 5, second + 4, "expected the number of a key's blocks"),
+            (second + 9, second + 4, "expected as many entries inside the index as the key has blocks"),
+            (second, 0, "expected an index of all the blocks before it"),
+        ] {
+            assert_eq!(flaw(whole[..len].to_vec()), (at as u64, expected.to_owned()), "{len}");
+        }
+    }
+
+    #[test]
+    fn each_contradiction_has_its_place() {
+        let one = |e: Vec<u8>| key(b"a", 0, &[e]);
+        let entries_at = key(b"a", 0, &[]).len() as u64;
+        let [inverted, inside, small] = [
+            "expected a block that does not end before it begins",
+            "expected a block between header and index",
+            "expected a block of at least one byte",
+        ];
+        for (bytes, at, expected) in [
+            (key(b"", 0, &[entry(1, 2, 5, 40)]), 0, "expected a key of at least one byte"),
+            (key(b"a", 5, &[entry(1, 2, 5, 40)]), 3, "expected a type of 0 to 4"),
+            (key(b"a", 0, &[]), 4, "expected at least one block"),
+            (one(entry(2, 1, 5, 40)), entries_at, inverted),
+            (one(entry(1, 2, 4, 40)), entries_at, inside),
+            (one(entry(1, 2, 5, 41)), entries_at, inside),
+            (one(entry(1, 2, u64::MAX, 40)), entries_at, inside),
+            (one(entry(1, 2, 5, 4)), entries_at, small),
+            (one(entry(1, 2, 5, 39)), 0, "expected an index of all the blocks before it"),
+            (
+                key(b"a", 0, &[entry(3, 4, 5, 20), entry(1, 2, 25, 20)]),
+                entries_at + 28,
+                "expected the blocks of a key in order of time",
+            ),
+            (
+                [one(entry(1, 2, 5, 20)), one(entry(3, 4, 25, 20))].concat(),
+                entries_at + 28,
+                "expected a key that follows the one before",
+            ),
+        ] {
+            assert_eq!(flaw(bytes), (at, expected.to_owned()));
+        }
     }
 }

@@ -6,7 +6,7 @@
 )]
 
 use bytes::Bytes;
-use tsmith_codecs::{BlockEncoder, Column, TimeRange};
+use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, TimeRange};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
@@ -128,7 +128,7 @@ impl Reader {
         Ok(block)
     }
 
-    /// Replaces `out` by the column of a block of `key`, at most `limit` values.
+    /// Replaces `out` by the column of a block of `key`, at most `limit` values, decoded by the encoder that wrote it.
     ///
     /// What comes out agrees with the index: type, first and last time, and each time after the one before. After an
     /// error `out` is empty.
@@ -140,27 +140,38 @@ impl Reader {
         limit: usize,
         out: &mut Column,
     ) -> Result<()> {
-        let done = self.decode(key, entry, decoder, limit, out);
+        self.decode(key, entry, out, |block, out| decoder.decode(block, limit, out))
+    }
+
+    /// As [`Reader::read_block`], whatever encoder wrote the block.
+    pub fn read_any_block(
+        &self,
+        key: KeyEntry<'_>,
+        entry: IndexEntry,
+        decoder: &mut AnyDecoder,
+        limit: usize,
+        out: &mut Column,
+    ) -> Result<()> {
+        self.decode(key, entry, out, |block, out| decoder.decode(block, limit, out))
+    }
+
+    fn decode(
+        &self,
+        key: KeyEntry<'_>,
+        entry: IndexEntry,
+        out: &mut Column,
+        decode: impl FnOnce(&[u8], &mut Column) -> tsmith_codecs::Result<()>,
+    ) -> Result<()> {
+        let block = self.block(key, entry);
+        let done = block.and_then(|block| {
+            let column = decode(block, out).map_err(ErrorKind::Block);
+            let column = column.and_then(|()| agrees(key, entry, out));
+            column.map_err(|kind| Error::new(kind).at(entry.offset).of(key.key()))
+        });
         if done.is_err() {
             out.reset(key.field_type());
         }
         done
-    }
-
-    fn decode<D: BlockEncoder>(
-        &self,
-        key: KeyEntry<'_>,
-        entry: IndexEntry,
-        decoder: &mut D,
-        limit: usize,
-        out: &mut Column,
-    ) -> Result<()> {
-        let block = self.block(key, entry)?;
-        decoder
-            .decode(block, limit, out)
-            .map_err(ErrorKind::Block)
-            .and_then(|()| agrees(key, entry, out))
-            .map_err(|kind| Error::new(kind).at(entry.offset).of(key.key()))
     }
 
     /// Stored checksum and block; `None` when they are not between header and index.

@@ -4,9 +4,10 @@ mod support;
 
 use serde_json::Value as Json;
 use support::{expected, hex, vector, vectors_ending_in};
+use tsmith_tsm::codecs::{Tsm1, Value};
 use tsmith_tsm::{
-    Bytes, Error, ErrorKind, FieldType, IndexEntry, Reader, TimeRange, Tombstone, Tombstones, Version,
-    Writer, read_tombstones,
+    BlockEncoder, Bytes, Column, Error, ErrorKind, FieldType, IndexEntry, KeyEntry, Reader, TimeRange,
+    Tombstone, Tombstones, Version, Writer, read_tombstones,
 };
 
 /// Files and the names of what is expected of them.
@@ -98,6 +99,68 @@ fn each_file_is_rewritten_from_its_blocks() {
         count += 1;
     }
     assert!(count >= FILES.len());
+}
+
+/// All blocks of a key as one column, decoded.
+fn column_of(reader: &Reader, key: KeyEntry<'_>) -> Column {
+    let mut all = Column::new(key.field_type());
+    let mut column = Column::new(key.field_type());
+    for entry in key.entries() {
+        reader.read_block(key, entry, &mut Tsm1::default(), 1000, &mut column).expect("reads");
+        assert!(all.extend(column.as_ref()));
+    }
+    all
+}
+
+fn expected_column(line: &Json) -> Column {
+    let mut column = Column::new(field_type(text(line, "type")));
+    for point in line["values"].as_array().expect("values") {
+        let (time, value) = (point[0].as_i64().expect("a time"), &point[1]);
+        let bytes = value.as_str().map(hex).unwrap_or_default();
+        let value = match column.field_type() {
+            FieldType::Float => Value::Float(f64::from_be_bytes(bytes[..].try_into().expect("16 digits"))),
+            FieldType::Integer => Value::Integer(value.as_i64().expect("an integer")),
+            FieldType::Unsigned => Value::Unsigned(value.as_u64().expect("an unsigned integer")),
+            FieldType::Boolean => Value::Boolean(value.as_bool().expect("a boolean")),
+            FieldType::String => Value::String(&bytes),
+        };
+        assert!(column.push(time, value));
+    }
+    column
+}
+
+#[test]
+fn every_value_of_each_file() {
+    for (path, name) in FILES {
+        let reader = open(path).expect(path);
+        for line in &expected(name)[1..] {
+            let key = reader.find(text(line, "key").as_bytes()).expect("the key is there");
+            assert_eq!(column_of(&reader, key), expected_column(line), "{path}: {}", text(line, "key"));
+        }
+    }
+}
+
+/// All of a file decoded, encoded again in blocks of the same times, and written.
+#[test]
+fn each_file_is_rewritten_from_its_values() {
+    let mut encoder = Tsm1::default();
+    for (path, bytes) in vectors_ending_in(".tsm") {
+        if path.contains("damaged") {
+            continue;
+        }
+        let reader = Reader::new(Bytes::from(bytes.clone())).expect(&path);
+        let mut writer = Writer::new(Vec::new(), Version::of::<Tsm1>());
+        let mut block = Vec::new();
+        for key in reader.keys() {
+            let column = column_of(&reader, key);
+            for entry in key.entries() {
+                block.clear();
+                encoder.encode(column.as_ref().within(entry.range), &mut block).expect("encodes");
+                writer.write_block(key.key(), key.field_type(), entry.range, &block).expect("writes");
+            }
+        }
+        assert!(writer.finish().expect("finishes").0 == bytes, "{path}");
+    }
 }
 
 /// The error of opening a damaged file, with its offset.

@@ -7,10 +7,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use tsmith_codecs::{BatchBuilder, Value};
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{FileLog, Log, LogOptions, Record};
+use tsmith_wal::{BatchBuilder, FileLog, Log, LogOptions, Record, Value};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir: PathBuf = std::env::args_os().nth(1).ok_or("usage: append_and_replay DIR")?.into();

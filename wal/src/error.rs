@@ -64,6 +64,12 @@ pub enum ErrorKind {
     /// An earlier write or sync failed. Nothing more is acknowledged by this log.
     #[error("the log stopped at an earlier failure; reopen it: {0}")]
     Poisoned(Arc<Error>),
+    /// The log was closed.
+    #[error("the log was closed")]
+    Closed,
+    /// Not the name of a segment.
+    #[error("expected a name like _00001.wal")]
+    NotASegment,
     /// The numbers of segments are used up.
     #[error("segment numbers end at {}; snapshot, then begin an empty directory", u32::MAX)]
     NumbersEnd,

@@ -45,7 +45,7 @@ impl<F: Fs> Log for FileLog<F> {
         self.groups.truncate_front(before)
     }
 
-    fn close(self) -> Result<()> {
+    fn close(&self) -> Result<()> {
         self.groups.close()
     }
 }

@@ -39,9 +39,9 @@ const MARK: u32 = MARK_BYTES as u32;
 #[derive(Debug)]
 pub(crate) struct Groups<S: Sink> {
     shared: Arc<Shared<S>>,
-    ticker: Option<JoinHandle<()>>,
-    /// Held until the last file is closed.
-    _lock: <S::Fs as Fs>::Lock,
+    ticker: Mutex<Option<JoinHandle<()>>>,
+    /// Held until the log is closed.
+    lock: Mutex<Option<<S::Fs as Fs>::Lock>>,
 }
 
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl<S: Sink> Groups<S> {
             Durability::Interval(interval) => Some(ticker(&shared, interval)?),
             _ => None,
         };
-        Ok((Self { shared, ticker, _lock: lock }, recovery))
+        Ok((Self { shared, ticker: Mutex::new(ticker), lock: Mutex::new(Some(lock)) }, recovery))
     }
 
     pub(crate) fn append(&self, record: Record<'_>) -> Result<Position> {
@@ -141,6 +141,7 @@ impl<S: Sink> Groups<S> {
     }
 
     pub(crate) fn cut(&self) -> Result<Position> {
+        self.shared.state.lock().open()?;
         self.shared.cut()
     }
 
@@ -148,26 +149,27 @@ impl<S: Sink> Groups<S> {
         self.shared.truncate_front(before)
     }
 
-    pub(crate) fn close(mut self) -> Result<()> {
-        self.shut()
-    }
-
-    fn shut(&mut self) -> Result<()> {
+    pub(crate) fn close(&self) -> Result<()> {
         if mem::replace(&mut self.shared.state.lock().closed, true) {
-            return Ok(());
+            return Err(Error::new(ErrorKind::Closed).at_path(&self.shared.dir));
         }
         self.shared.changed.notify_all();
-        if let Some(ticker) = self.ticker.take() {
+        if let Some(ticker) = self.ticker.lock().take() {
             // A panic of the ticker has poisoned the log, and the cut says so.
             drop(ticker.join());
         }
-        self.shared.cut().map(drop)
+        let ended = self.shared.cut().map(drop);
+        self.lock.lock().take();
+        ended
     }
 }
 
 impl<S: Sink> Drop for Groups<S> {
     fn drop(&mut self) {
-        if let Err(error) = self.shut() {
+        if self.shared.state.lock().closed {
+            return;
+        }
+        if let Err(error) = self.close() {
             tracing::warn!(%error, "log dropped without being closed");
         }
     }
@@ -197,6 +199,7 @@ fn ticker<S: Sink>(shared: &Arc<Shared<S>>, interval: Duration) -> Result<JoinHa
 impl<S: Sink> Shared<S> {
     fn append(&self, frame: &[u8]) -> Result<Position> {
         let mut state = self.state.lock();
+        state.open()?;
         loop {
             state.check()?;
             let (number, offset) = parts(state.tail);
@@ -351,6 +354,10 @@ impl<S: Sink> Shared<S> {
 }
 
 impl<S: Sink> State<S> {
+    fn open(&self) -> Result<()> {
+        if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
+    }
+
     fn check(&self) -> Result<()> {
         match &self.poison {
             Some(error) => Err(Error::new(ErrorKind::Poisoned(Arc::new(error.clone())))),

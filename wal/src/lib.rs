@@ -54,8 +54,9 @@ pub use file::FileLog;
 pub use mmap::MmapLog;
 pub use null::NullLog;
 pub use options::{Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
-pub use recover::{Recovery, Torn};
-pub use tsmith_codecs::Position;
+pub use recover::{Recovery, Torn, replay_only, replay_segment};
+// The words of the signatures above, so that a user of this crate needs no other.
+pub use tsmith_codecs::{Batch, BatchBuilder, FieldKey, FieldType, Position, RunBuilder, TimeRange, Value};
 
 use fs::Fs;
 
@@ -170,8 +171,9 @@ pub trait Log: Send + Sync + Sized + 'static {
     /// newer ones.
     fn truncate_front(&self, before: Position) -> Result<()>;
 
-    /// Makes everything durable and closes the files in order. A log that is dropped does its best, silently.
-    fn close(self) -> Result<()>;
+    /// Makes everything durable, cuts the open segment to its length and ends the log: what is asked of it afterwards
+    /// fails with [`ErrorKind::Closed`]. A log that is dropped does its best, silently.
+    fn close(&self) -> Result<()>;
 }
 
 tsmith_codecs::registry! {

@@ -51,7 +51,7 @@ impl Log for MmapLog {
         self.groups.truncate_front(before)
     }
 
-    fn close(self) -> Result<()> {
+    fn close(&self) -> Result<()> {
         self.groups.close()
     }
 }

@@ -45,7 +45,7 @@ impl Log for NullLog {
         Ok(())
     }
 
-    fn close(self) -> Result<()> {
+    fn close(&self) -> Result<()> {
         Ok(())
     }
 }

@@ -89,6 +89,38 @@ pub(crate) fn recover<F: Fs>(
     Ok((recovery, next))
 }
 
+/// Gives the records of a directory to `replay`, and changes nothing: for looking at a log that belongs to somebody
+/// else. What would be cut is reported.
+pub fn replay_only<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    mode: RecoveryMode,
+    replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+) -> Result<Recovery> {
+    let options = LogOptions::default().recovery(mode);
+    let numbers = segments(fs, dir)?;
+    let recovery = Recovery::default();
+    let mut reader = Reader { fs, dir, options: &options, numbers: &numbers, replay, recovery };
+    (0..numbers.len()).try_for_each(|at| reader.segment(at).map(drop))?;
+    Ok(reader.recovery)
+}
+
+/// Gives the records of one segment to `replay`, up to the first bad one, and changes nothing.
+pub fn replay_segment<F: Fs>(
+    fs: &F,
+    path: &Path,
+    replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+) -> Result<Recovery> {
+    let not_a_segment = || Error::new(ErrorKind::NotASegment).at_path(path);
+    let number = path.file_name().and_then(segment::parse_name).ok_or_else(not_a_segment)?;
+    let options = LogOptions::default().recovery(RecoveryMode::InfluxDb);
+    let dir = path.parent().unwrap_or(Path::new(""));
+    let recovery = Recovery::default();
+    let mut reader = Reader { fs, dir, options: &options, numbers: &[number], replay, recovery };
+    reader.segment(0)?;
+    Ok(reader.recovery)
+}
+
 /// The cut is durable before anything is written after it: else the old tail could come back behind newer records.
 fn cut<F: Fs>(fs: &F, path: &Path, len: u64) -> io::Result<()> {
     let file = fs.open(path)?;

@@ -1,1 +1,58 @@
-fn main() {}
+//! Repository tasks: `cargo xtask TASK`.
+//!
+//! The standard library only, and none of the workspace's crates, so that it builds at once even when they do not.
+
+mod bench;
+mod ci;
+mod codegen;
+mod source;
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Repository tasks.
+
+usage: cargo xtask TASK [ARGS]
+
+  ci        everything continuous integration checks, the tests last
+  tidy      the rules of the house that no other tool checks
+  codegen   writes the generated parts of README.md; --check only compares
+  bench     the benchmarks; `cargo xtask bench matrix` compares every part
+
+`cargo xtask TASK --help` says more.";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((task, rest)) = args.split_first() else { return usage("no task was given") };
+    let root = root();
+    match task.as_str() {
+        "ci" => ci::main(root, rest),
+        "tidy" => tidy::main(root, rest),
+        "codegen" => codegen::main(root, rest),
+        "bench" => bench::main(root, rest),
+        "-h" | "--help" | "help" => help(HELP),
+        other => usage(&format!("there is no task `{other}`")),
+    }
+}
+
+/// The directory of the workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+}
+
+/// Whether the arguments ask for help.
+fn asks_help(args: &[String]) -> bool {
+    args.iter().any(|arg| arg == "-h" || arg == "--help")
+}
+
+fn help(text: &str) -> ExitCode {
+    println!("{text}");
+    ExitCode::SUCCESS
+}
+
+fn usage(what: &str) -> ExitCode {
+    eprintln!("xtask: {what}\n\n{HELP}");
+    ExitCode::from(2)
+}

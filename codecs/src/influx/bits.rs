@@ -1,6 +1,6 @@
 //! Bits in big-endian order, 64 at a time.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 /// Appends bits to a vector.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ impl<'a> BitWriter<'a> {
     }
 
     /// Appends the low `count` bits of `bits`, 1 to 64; those above must be zero.
-    #[inline(always)]
+    #[inline]
     pub(super) fn put(&mut self, bits: u64, count: u32) {
         if count < self.free {
             self.free -= count;
@@ -30,6 +30,24 @@ impl<'a> BitWriter<'a> {
             // In two steps, because a word that came out even leaves a shift by 64.
             self.pending = bits << (self.free - 1) << 1;
         }
+    }
+
+    /// Appends two numbers of so many bits, at once if they fit into a word.
+    #[inline]
+    pub(super) fn put_two(&mut self, (head, head_bits): (u64, u32), (tail, tail_bits): (u64, u32)) {
+        if head_bits + tail_bits <= 64 {
+            self.put(head << tail_bits | tail, head_bits + tail_bits);
+        } else {
+            self.put_apart((head, head_bits), (tail, tail_bits));
+        }
+    }
+
+    /// Kept out of the way, because codes of more than 64 bits are rare and inlining them slows the others down by half.
+    #[cold]
+    #[inline(never)]
+    fn put_apart(&mut self, (head, head_bits): (u64, u32), (tail, tail_bits): (u64, u32)) {
+        self.put(head, head_bits);
+        self.put(tail, tail_bits);
     }
 
     /// Writes what is pending, with zeros up to a whole byte.
@@ -46,42 +64,50 @@ pub(super) struct BitReader<'a> {
 }
 
 impl<'a> BitReader<'a> {
-    /// The bits that [`BitReader::peek`] gives at least.
+    /// The bits that a load of eight bytes gives at least, wherever in its first byte they begin.
     pub(super) const PEEK_BITS: usize = 57;
 
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
 
-    pub(super) fn len(self) -> usize {
-        self.bytes.len() * 8
+    /// How many bits from `at` on are sure to be zeros: up to the first one, and at most [`BitReader::PEEK_BITS`].
+    #[inline]
+    pub(super) fn zeros(self, at: usize) -> usize {
+        (self.peek(at).leading_zeros() as usize).min(Self::PEEK_BITS)
     }
 
     /// The bits from `at` on, the first one at the top. Only the first [`BitReader::PEEK_BITS`] are sure to be there,
     /// after them there may be zeros instead.
-    #[inline(always)]
+    #[inline]
     pub(super) fn peek(self, at: usize) -> u64 {
-        self.load(at / 8) << (at % 8)
+        self.whole_peek(at).unwrap_or_else(|| self.tail(at / 8) << (at % 8))
     }
 
     /// The 64 bits from `at` on.
-    #[inline(always)]
+    #[inline]
     pub(super) fn peek_64(self, at: usize) -> u64 {
-        let byte = at / 8;
-        let next = self.bytes.get(byte + 8).copied().unwrap_or(0);
-        self.load(byte) << (at % 8) | u64::from(next) >> (8 - at % 8)
+        let next = || self.tail(at / 8 + 8) >> 8 >> (56 - at % 8);
+        self.whole_64(at).unwrap_or_else(|| self.tail(at / 8) << (at % 8) | next())
     }
 
-    #[inline(always)]
-    fn load(self, byte: usize) -> u64 {
-        match self.bytes.get(byte..).and_then(|rest| rest.first_chunk()) {
-            Some(word) => u64::from_be_bytes(*word),
-            None => self.load_tail(byte),
-        }
+    /// [`BitReader::peek`] as long as eight bytes are there.
+    #[inline]
+    pub(super) fn whole_peek(self, at: usize) -> Option<u64> {
+        let bytes = self.bytes.get(at / 8..at / 8 + 8)?;
+        bytes.first_chunk().map(|word| u64::from_be_bytes(*word) << (at % 8))
+    }
+
+    /// [`BitReader::peek_64`] as long as nine bytes are there.
+    #[inline]
+    pub(super) fn whole_64(self, at: usize) -> Option<u64> {
+        let bytes = self.bytes.get(at / 8..at / 8 + 9)?;
+        let (word, next) = (bytes.first_chunk()?, bytes.last()?);
+        Some(u64::from_be_bytes(*word) << (at % 8) | u64::from(*next) >> (8 - at % 8))
     }
 
     #[cold]
-    fn load_tail(self, byte: usize) -> u64 {
+    fn tail(self, byte: usize) -> u64 {
         let tail = self.bytes.get(byte..).unwrap_or_default();
         tail.iter().zip(0..8).fold(0, |word, (&byte, at)| word | u64::from(byte) << (56 - 8 * at))
     }

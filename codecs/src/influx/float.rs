@@ -14,7 +14,7 @@
 //! cut at 31, and a window is kept as long as the bits fit into it, however loosely. Readers ignore the first byte, as
 //! InfluxDB's do.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 use super::bits::{BitReader, BitWriter};
 use crate::error::{Error, Result};
@@ -23,11 +23,11 @@ const HEADER: u8 = 0x10;
 /// Written after the last value.
 const END: u64 = 0x7ff8_0000_0000_0001;
 const LEADING_MASK: u32 = 31;
-/// Values that are written at once for a run; also the slack they need after the last value.
+/// Values that are written at once for a run.
 const RUN: usize = 16;
 /// Bits of a code before its differing bits.
-const SAME_WINDOW_BITS: u32 = 2;
-const NEW_WINDOW_BITS: u32 = 13;
+const SAME_WINDOW_BITS: usize = 2;
+const NEW_WINDOW_BITS: usize = 13;
 
 /// Appends the payload of `values`.
 ///
@@ -59,28 +59,16 @@ pub fn encode(values: &[f64], out: &mut Vec<u8>) -> Result<()> {
             writer.put(0, 1);
             continue;
         }
-        let (zeros_above, zeros_below) =
-            (differing.leading_zeros() & LEADING_MASK, differing.trailing_zeros());
+        let zeros_above = differing.leading_zeros() & LEADING_MASK;
+        let zeros_below = differing.trailing_zeros();
         if zeros_above >= leading && zeros_below >= trailing {
             let width = 64 - leading - trailing;
-            let code = differing >> trailing;
-            if width + SAME_WINDOW_BITS <= 64 {
-                writer.put(0b10 << width | code, width + SAME_WINDOW_BITS);
-            } else {
-                writer.put(0b10, SAME_WINDOW_BITS);
-                writer.put(code, width);
-            }
+            writer.put_two((0b10, SAME_WINDOW_BITS as u32), (differing >> trailing, width));
         } else {
             (leading, trailing) = (zeros_above, zeros_below);
             let width = 64 - leading - trailing;
             let window = 0b11 << 11 | u64::from(leading) << 6 | u64::from(width % 64);
-            let code = differing >> trailing;
-            if width + NEW_WINDOW_BITS <= 64 {
-                writer.put(window << width | code, width + NEW_WINDOW_BITS);
-            } else {
-                writer.put(window, NEW_WINDOW_BITS);
-                writer.put(code, width);
-            }
+            writer.put_two((window, NEW_WINDOW_BITS as u32), (differing >> trailing, width));
         }
     }
     writer.finish();
@@ -103,9 +91,8 @@ pub fn decode(payload: &[u8], count: usize, out: &mut Vec<f64>) -> Result<()> {
     if count > body.len() * 8 {
         return Err(Error::corrupt(payload.len(), "as many floats as timestamps"));
     }
-    out.resize(count + RUN, 0.0);
-    let end = read(BitReader::new(body), count, out).map_err(|e| e.shifted(1))?;
-    out.truncate(count);
+    out.resize(count, 0.0);
+    let end = read(BitReader::new(body), out).map_err(|e| e.shifted(1))?;
     match (body.len() * 8).checked_sub(end) {
         None => Err(Error::corrupt(payload.len(), "the end mark of floats")),
         Some(padding) if padding >= 8 => {
@@ -115,63 +102,110 @@ pub fn decode(payload: &[u8], count: usize, out: &mut Vec<f64>) -> Result<()> {
     }
 }
 
-/// Writes `count` values to `out`, which is [`RUN`] longer; the place after the end mark.
-fn read(bits: BitReader<'_>, count: usize, out: &mut [f64]) -> Result<usize> {
-    let mut value = bits.peek_64(0);
+/// Fills `out`; the place after the end mark.
+fn read(bits: BitReader<'_>, mut out: &mut [f64]) -> Result<usize> {
     let mut at = 64;
-    let (mut shift, mut width) = (0, 64);
-    let mut done = 0;
-    loop {
-        // Here `value` is new: the first one, or changed by a code.
-        if value == END || done == count {
-            break;
-        }
-        let Some(slot) = out.get_mut(done) else { break };
+    let mut value = bits.peek_64(0);
+    let mut window = Window::whole();
+    // Each turn begins with a new value, the first one or one that a code has changed; at its end stands a code that
+    // is neither a repetition nor one that the window follows by itself.
+    while value != END {
+        let Some((slot, rest)) = std::mem::take(&mut out).split_first_mut() else { break };
         *slot = f64::from_bits(value);
-        done += 1;
-        let mut code = bits.peek(at);
-        while code >> 63 == 0 {
-            // As many repetitions as the bits at hand tell of.
-            let run = (code.leading_zeros() as usize).min(BitReader::PEEK_BITS).min(count - done);
-            if run == 0 {
-                return Err(Error::corrupt(at / 8, "the end mark of floats"));
+        out = rest;
+        loop {
+            let code_bits = SAME_WINDOW_BITS + window.width;
+            if code_bits <= BitReader::PEEK_BITS {
+                (at, value, out) = window.follow(at, value, out, |at| bits.whole_peek(at));
+            } else if code_bits <= 64 {
+                (at, value, out) = window.follow(at, value, out, |at| bits.whole_64(at));
             }
-            repeat(value, done, run, out);
-            done += run;
+            let run = bits.zeros(at).min(out.len());
+            if run == 0 {
+                break;
+            }
+            out = repeat(value, run, out);
             at += run;
-            code = bits.peek(at);
         }
-        if code >> 62 == 0b11 {
-            let leading = (code >> 57) as u32 & LEADING_MASK;
-            width = match (code >> 51) as u32 & 63 {
-                0 => 64,
-                width => width,
-            };
-            let Some(below) = 64u32.checked_sub(leading + width) else {
-                return Err(Error::corrupt(at / 8, "a window of at most 64 bits"));
-            };
-            shift = below;
-            at += NEW_WINDOW_BITS as usize;
-        } else {
-            at += SAME_WINDOW_BITS as usize;
+        match bits.peek(at) >> 62 {
+            0b11 => {
+                window =
+                    Window::of(bits.peek(at)).ok_or(Error::corrupt(at / 8, "a window of at most 64 bits"))?;
+                at += NEW_WINDOW_BITS;
+            }
+            0b10 => at += SAME_WINDOW_BITS,
+            _ => return Err(Error::corrupt(at / 8, "the end mark of floats")),
         }
-        value ^= bits.peek_64(at) >> (64 - width) << shift;
-        at += width as usize;
+        value ^= bits.peek_64(at) >> window.leading & window.mask;
+        at += window.width;
     }
-    if value != END || done != count {
-        return Err(Error::corrupt(at / 8, "as many floats as timestamps"));
+    if value == END && out.is_empty() {
+        Ok(at)
+    } else {
+        Err(Error::corrupt(at / 8, "as many floats as timestamps"))
     }
-    Ok(at)
 }
 
-/// Writes `value` to `run` places from `from` on, and up to [`RUN`] more.
-#[inline(always)]
-fn repeat(value: u64, from: usize, run: usize, out: &mut [f64]) {
-    let mut at = from;
-    while at < from + run {
-        let Some(places) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<RUN>()) else { break };
-        *places = [f64::from_bits(value); RUN];
-        at += RUN;
+/// Where the differing bits of a value are.
+struct Window {
+    leading: u32,
+    width: usize,
+    mask: u64,
+}
+
+impl Window {
+    fn whole() -> Self {
+        Self { leading: 0, width: 64, mask: u64::MAX }
+    }
+
+    /// The window that a code begins with.
+    fn of(code: u64) -> Option<Self> {
+        let leading = (code >> 57) as u32 & LEADING_MASK;
+        let width = match (code >> 51) as u32 & 63 {
+            0 => 64,
+            width => width,
+        };
+        let below = 64u32.checked_sub(leading + width)?;
+        Some(Self { leading, width: width as usize, mask: u64::MAX >> (64 - width) << below })
+    }
+
+    /// Reads codes as long as they are in this window and not the end mark: nearly all values of a noisy column.
+    /// `peek` gives the bits at a place, enough for a code of this window; where it has none the reading stops.
+    #[inline]
+    fn follow<'o>(
+        &self,
+        mut at: usize,
+        mut value: u64,
+        mut out: &'o mut [f64],
+        peek: impl Fn(usize) -> Option<u64>,
+    ) -> (usize, u64, &'o mut [f64]) {
+        // One rotation moves the bits from behind the head of the code to where they differ.
+        let turn = (SAME_WINDOW_BITS as u32).wrapping_sub(self.leading);
+        while let Some(code) = peek(at) {
+            let next = value ^ code.rotate_left(turn) & self.mask;
+            if code >> 62 != 0b10 || next == END {
+                break;
+            }
+            let Some((slot, rest)) = std::mem::take(&mut out).split_first_mut() else { break };
+            *slot = f64::from_bits(next);
+            (at, value, out) = (at + SAME_WINDOW_BITS + self.width, next, rest);
+        }
+        (at, value, out)
+    }
+}
+
+/// Writes `value` to the first `run` places; those after them.
+#[inline]
+fn repeat(value: u64, run: usize, out: &mut [f64]) -> &mut [f64] {
+    let value = f64::from_bits(value);
+    if let Some(chunks) = out.get_mut(..run.next_multiple_of(RUN)) {
+        // Whole chunks, and so some places more, which later values overwrite.
+        chunks.as_chunks_mut::<RUN>().0.iter_mut().for_each(|chunk| *chunk = [value; RUN]);
+        out.get_mut(run..).unwrap_or_default()
+    } else {
+        let (repeated, rest) = out.split_at_mut(run);
+        repeated.fill(value);
+        rest
     }
 }
 
@@ -214,6 +248,34 @@ mod tests {
         }
         for len in 0..out.len() {
             assert!(decode(&out[..len], 5, &mut back).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_count_beyond_the_bits_takes_no_memory() {
+        let mut back = Vec::new();
+        assert!(decode(&encoded(&[1.0]), 100_000, &mut back).is_err());
+        assert_eq!(back.capacity(), 0);
+    }
+
+    /// The original stops at the first end mark. One inside the values, here in the window of the code before it, must
+    /// not come out as a NaN among them.
+    #[test]
+    fn an_end_mark_among_the_values_is_an_error() {
+        let (first, second) = (1.0f64.to_bits() | 1, (-2.0f64).to_bits() | 5);
+        let mut out = vec![HEADER];
+        let mut writer = BitWriter::new(&mut out);
+        writer.put(first, 64);
+        // A window with no zeros above it and two below.
+        let window = 0b11 << 11 | 0b11_1110;
+        writer.put_two((window, NEW_WINDOW_BITS as u32), ((first ^ second) >> 2, 62));
+        for step in [second ^ END, END ^ second, second ^ END] {
+            writer.put_two((0b10, SAME_WINDOW_BITS as u32), (step >> 2, 62));
+        }
+        writer.finish();
+        let mut back = Vec::new();
+        for count in 0..=5 {
+            assert!(decode(&out, count, &mut back).is_err(), "{count} values");
         }
     }
 }

@@ -12,7 +12,7 @@
 //! Selectors 0 and 1 stand for runs of the value 1. A word takes the first selector that is full; there is no padding,
 //! so that the last values of a stream get smaller words.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 use super::Word;
 use crate::error::{Error, Result};
@@ -32,6 +32,9 @@ pub enum Ones {
 }
 
 const WORD_BYTES: usize = 8;
+type Word64 = [u8; WORD_BYTES];
+/// The words that follow those read, or as an error those that did not fit.
+type Unread<'w> = std::result::Result<&'w [Word64], &'w [Word64]>;
 const SELECTOR_SHIFT: u32 = 60;
 const LONG_RUN: usize = 240;
 const SHORT_RUN: usize = 120;
@@ -40,28 +43,30 @@ const SHORT_RUN: usize = 120;
 const COUNTS: [usize; 16] = [240, 120, 60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1];
 /// Bits a value, by selector.
 const WIDTHS: [u32; 16] = [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 60];
-/// The most values a word holds beside one of this many bits.
-const ROOM: [u8; 65] = room();
+/// The largest value that a word can hold beside this many before it.
+const LIMITS: [u64; 60] = limits();
 /// The selector of the largest word that this many values fill.
 const FILLED: [u8; 61] = filled();
 
-const _: () = assert!(ROOM[1] == 60 && ROOM[12] == 5 && ROOM[60] == 1 && ROOM[61] == 0);
+const _: () = assert!(LIMITS[0] == VALUE_MAX && LIMITS[1] == (1 << 30) - 1 && LIMITS[59] == 1);
 const _: () = assert!(FILLED[60] == 2 && FILLED[9] == 8 && FILLED[1] == 15);
 
-const fn room() -> [u8; 65] {
-    let mut room = [0; 65];
-    let mut selector = 16;
-    while selector > 2 {
-        selector -= 1;
-        let mut width = 0;
-        while width <= WIDTHS[selector] {
-            room[width as usize] = COUNTS[selector] as u8;
-            width += 1;
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+const fn limits() -> [u64; 60] {
+    let mut limits = [0; 60];
+    let mut selector = 2;
+    while selector < 16 {
+        let mut before = 0;
+        while before < COUNTS[selector] {
+            limits[before] = (1 << WIDTHS[selector]) - 1;
+            before += 1;
         }
+        selector += 1;
     }
-    room
+    limits
 }
 
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
 const fn filled() -> [u8; 61] {
     let mut filled = [15; 61];
     let mut selector = 16;
@@ -78,22 +83,22 @@ const fn filled() -> [u8; 61] {
 
 /// Runs `$call::<COUNT, BITS>($args)` for a selector of 2 and above, with both constants known to the compiler.
 macro_rules! by_selector {
-    ($selector:expr, $call:ident $(of $T:ty)?, ($($arg:expr),*)) => {
+    ($selector:expr, $($call:ident).+($($arg:expr),*)) => {
         match $selector {
-            2 => $call::<60, 1 $(, $T)?>($($arg),*),
-            3 => $call::<30, 2 $(, $T)?>($($arg),*),
-            4 => $call::<20, 3 $(, $T)?>($($arg),*),
-            5 => $call::<15, 4 $(, $T)?>($($arg),*),
-            6 => $call::<12, 5 $(, $T)?>($($arg),*),
-            7 => $call::<10, 6 $(, $T)?>($($arg),*),
-            8 => $call::<8, 7 $(, $T)?>($($arg),*),
-            9 => $call::<7, 8 $(, $T)?>($($arg),*),
-            10 => $call::<6, 10 $(, $T)?>($($arg),*),
-            11 => $call::<5, 12 $(, $T)?>($($arg),*),
-            12 => $call::<4, 15 $(, $T)?>($($arg),*),
-            13 => $call::<3, 20 $(, $T)?>($($arg),*),
-            14 => $call::<2, 30 $(, $T)?>($($arg),*),
-            _ => $call::<1, 60 $(, $T)?>($($arg),*),
+            2 => $($call).+::<60, 1>($($arg),*),
+            3 => $($call).+::<30, 2>($($arg),*),
+            4 => $($call).+::<20, 3>($($arg),*),
+            5 => $($call).+::<15, 4>($($arg),*),
+            6 => $($call).+::<12, 5>($($arg),*),
+            7 => $($call).+::<10, 6>($($arg),*),
+            8 => $($call).+::<8, 7>($($arg),*),
+            9 => $($call).+::<7, 8>($($arg),*),
+            10 => $($call).+::<6, 10>($($arg),*),
+            11 => $($call).+::<5, 12>($($arg),*),
+            12 => $($call).+::<4, 15>($($arg),*),
+            13 => $($call).+::<3, 20>($($arg),*),
+            14 => $($call).+::<2, 30>($($arg),*),
+            _ => $($call).+::<1, 60>($($arg),*),
         }
     };
 }
@@ -144,10 +149,7 @@ pub fn count(words: &[u8]) -> Result<u64> {
 }
 
 /// Appends the words of values that are known to be at most [`VALUE_MAX`].
-#[expect(
-    clippy::indexing_slicing,
-    reason = "the tables have a place for every width and every count of a word"
-)]
+#[expect(clippy::indexing_slicing, reason = "the tables have a place for every count of a word")]
 pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
     let mut runs = Runs { values, ones, end: 0 };
     let mut at = 0;
@@ -160,17 +162,15 @@ pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
             at += count;
             continue;
         }
-        let mut union = 0u64;
-        let mut count = 0;
-        for value in rest {
-            union |= value;
-            if usize::from(ROOM[(64 - union.leading_zeros()) as usize]) <= count {
-                break;
-            }
-            count += 1;
-        }
-        let selector = FILLED[count.min(60)];
-        let word = by_selector!(selector, join, (rest)) | u64::from(selector) << SELECTOR_SHIFT;
+        // All values of a word share one width, and so the one that breaks a limit breaks it for those before it too.
+        let mut union = 0;
+        let fits = |(value, limit): &(&u64, &u64)| {
+            union |= **value;
+            union <= **limit
+        };
+        let count = rest.iter().zip(&LIMITS).take_while(fits).count();
+        let selector = FILLED[count];
+        let word = by_selector!(selector, join(rest)) | u64::from(selector) << SELECTOR_SHIFT;
         out.extend_from_slice(&word.to_be_bytes());
         at += COUNTS[usize::from(selector)];
     }
@@ -180,7 +180,7 @@ pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
 #[inline]
 fn join<const COUNT: usize, const BITS: u32>(values: &[u64]) -> u64 {
     let Some(values) = values.first_chunk::<COUNT>() else { return 0 };
-    values.iter().rev().fold(0, |word, value| word << BITS | value)
+    values.iter().zip(0..).fold(0, |word, (value, at)| word | value << (at * BITS))
 }
 
 /// Finds the runs of ones, each once.
@@ -220,57 +220,77 @@ impl Runs<'_> {
 /// The words must hold exactly as many values as `out`.
 pub(super) fn unpack<T: Word>(
     words: &[u8],
-    mut sum: u64,
+    sum: u64,
     step: impl Fn(u64) -> u64 + Copy,
-    mut out: &mut [T],
+    out: &mut [T],
 ) -> Result<()> {
     let (words, part) = words.as_chunks::<WORD_BYTES>();
-    for (at, word) in words.iter().enumerate() {
-        let word = u64::from_be_bytes(*word);
-        let rest = match word >> SELECTOR_SHIFT {
-            0 => run::<LONG_RUN, T>(&mut sum, step(1), out),
-            1 => run::<SHORT_RUN, T>(&mut sum, step(1), out),
-            selector => by_selector!(selector, split of T, (word, &mut sum, step, out)),
+    let begin_of = |rest: &[Word64]| (words.len() - rest.len()) * WORD_BYTES;
+    let mut sums = Sums { last: sum, places: out };
+    let mut rest = words;
+    while let Some(word) = rest.first() {
+        let read = match word[0] >> 4 {
+            0 => sums.run::<LONG_RUN>(rest, step(1)),
+            1 => sums.run::<SHORT_RUN>(rest, step(1)),
+            selector => by_selector!(selector, sums.split(selector, rest, step)),
         };
-        match rest {
-            Some(rest) => out = rest,
-            None => return Err(Error::corrupt(at * WORD_BYTES, "no more values than timestamps")),
+        match read {
+            Ok(unread) => rest = unread,
+            Err(unread) => return Err(Error::corrupt(begin_of(unread), "no more values than timestamps")),
         }
     }
     if !part.is_empty() {
-        return Err(Error::corrupt(words.len() * WORD_BYTES, "a whole simple8b word"));
+        return Err(Error::corrupt(begin_of(rest), "a whole simple8b word"));
     }
-    if !out.is_empty() {
-        return Err(Error::corrupt(words.len() * WORD_BYTES, "as many values as timestamps"));
+    if !sums.places.is_empty() {
+        return Err(Error::corrupt(begin_of(rest), "as many values as timestamps"));
     }
     Ok(())
 }
 
-/// Writes the sums of one word; what is left of `out`, or `None` when the word does not fit.
-#[inline(always)]
-fn split<'o, const COUNT: usize, const BITS: u32, T: Word>(
-    mut word: u64,
-    sum: &mut u64,
-    step: impl Fn(u64) -> u64,
-    out: &'o mut [T],
-) -> Option<&'o mut [T]> {
-    let (now, rest) = out.split_first_chunk_mut::<COUNT>()?;
-    for value in now {
-        *sum = sum.wrapping_add(step(word & ((1 << BITS) - 1)));
-        *value = T::from_bits(*sum);
-        word >>= BITS;
-    }
-    Some(rest)
+/// The sum so far, and the places of those to come.
+struct Sums<'o, T> {
+    last: u64,
+    places: &'o mut [T],
 }
 
-/// Writes the sums of a run of equal steps.
-fn run<'o, const COUNT: usize, T: Word>(sum: &mut u64, step: u64, out: &'o mut [T]) -> Option<&'o mut [T]> {
-    let (now, rest) = out.split_first_chunk_mut::<COUNT>()?;
-    for value in now {
-        *sum = sum.wrapping_add(step);
-        *value = T::from_bits(*sum);
+impl<T: Word> Sums<'_, T> {
+    /// Writes the sums of all words of one selector that stand together.
+    #[inline]
+    fn split<'w, const COUNT: usize, const BITS: u32>(
+        &mut self,
+        selector: u8,
+        mut words: &'w [Word64],
+        step: impl Fn(u64) -> u64,
+    ) -> Unread<'w> {
+        // In locals, so that the loop keeps them in registers.
+        let (mut last, mut places) = (self.last, std::mem::take(&mut self.places));
+        while let Some((word, rest)) = words.split_first()
+            && word[0] >> 4 == selector
+        {
+            let (now, later) = places.split_first_chunk_mut::<COUNT>().ok_or(words)?;
+            let mut bits = u64::from_be_bytes(*word);
+            for value in now {
+                last = last.wrapping_add(step(bits & ((1 << BITS) - 1)));
+                *value = T::from_bits(last);
+                bits >>= BITS;
+            }
+            (words, places) = (rest, later);
+        }
+        (self.last, self.places) = (last, places);
+        Ok(words)
     }
-    Some(rest)
+
+    /// Writes the sums of the run of equal steps that the first word stands for.
+    fn run<'w, const COUNT: usize>(&mut self, words: &'w [Word64], step: u64) -> Unread<'w> {
+        let (now, later) = std::mem::take(&mut self.places).split_first_chunk_mut::<COUNT>().ok_or(words)?;
+        for value in now {
+            self.last = self.last.wrapping_add(step);
+            *value = T::from_bits(self.last);
+        }
+        self.places = later;
+        Ok(words.get(1..).unwrap_or_default())
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //!
 //! The count is that of the timestamps. Readers ignore the first byte, as InfluxDB's do.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 use crate::column::{StringColumn, StringsRef};
 use crate::error::{Error, Result};
@@ -16,10 +16,8 @@ use crate::snappy::{self, Compressor};
 use crate::varint;
 
 const HEADER: u8 = 0x10;
-/// Bytes copied at once; both buffers are longer by as many, so that short strings need no exact copy.
+/// Bytes copied at once: the buffers are longer by as many, so that a string of at most so many needs no exact copy.
 const CHUNK: usize = 32;
-/// Strings longer than this are copied exactly.
-const CHUNKED_MAX: usize = 4 * CHUNK;
 
 /// Buffers and tables that outlive the block.
 #[derive(Debug, Default)]
@@ -34,18 +32,29 @@ pub struct Scratch {
 /// Snappy holds less than 4 GiB.
 pub fn encode(values: StringsRef<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<()> {
     let plain = &mut scratch.plain;
-    plain.clear();
-    plain.reserve(values.bytes().len() + 2 * values.len());
-    for value in values.iter() {
-        varint::put(value.len() as u64, plain);
-        plain.extend_from_slice(value);
-    }
-    if plain.len() > snappy::PLAIN_BYTES_MAX {
+    let len = join(values, plain);
+    if len > snappy::PLAIN_BYTES_MAX {
         return Err(Error::unsupported(values.len() - 1, "a string beyond the 4 GiB of a snappy block"));
     }
     out.push(HEADER);
-    scratch.compressor.compress(plain, out);
+    scratch.compressor.compress(plain.get(..len).unwrap_or_default(), out);
     Ok(())
+}
+
+/// Writes each string behind its length to the start of `plain`, which grows as needed; the length of them all.
+fn join(values: StringsRef<'_>, plain: &mut Vec<u8>) -> usize {
+    let most = values.bytes().len() + values.len() * varint::BYTES_MAX + CHUNK;
+    if plain.len() < most {
+        plain.resize(most, 0);
+    }
+    let (mut from, mut to) = (0, 0);
+    for value in values.iter() {
+        to += varint::write(value.len() as u64, plain.get_mut(to..).unwrap_or_default());
+        copy(values.bytes(), from, plain, to, value.len());
+        from += value.len();
+        to += value.len();
+    }
+    to
 }
 
 /// Replaces `out` by the values of the payload, which must be `count`.
@@ -87,7 +96,7 @@ fn split(plain: &[u8], len: usize, count: usize, ends: &mut Vec<usize>, bytes: &
         let (size, body) = varint::get(rest).ok_or_else(unequal)?;
         let size = usize::try_from(size).ok().filter(|&size| size <= body.len());
         let Some(size) = size else { return Err(Error::corrupt(1, "a string inside the block")) };
-        let from = plain.len() - (plain.len() - len) - body.len();
+        let from = len - body.len();
         copy(plain, from, bytes, end, size);
         end += size;
         ends.push(end);
@@ -100,23 +109,19 @@ fn split(plain: &[u8], len: usize, count: usize, ends: &mut Vec<usize>, bytes: &
     Ok(())
 }
 
-/// Copies `size` bytes, and up to a chunk more.
-#[inline(always)]
+/// Copies `size` bytes, and where both sides have the room up to a chunk more.
+#[inline]
 fn copy(source: &[u8], from: usize, target: &mut [u8], to: usize, size: usize) {
-    if size > CHUNKED_MAX {
-        if let (Some(source), Some(target)) = (source.get(from..from + size), target.get_mut(to..to + size)) {
-            target.copy_from_slice(source);
-        }
-        return;
-    }
-    let mut done = 0;
-    while done < size {
-        let source = source.get(from + done..).and_then(|rest| rest.first_chunk::<CHUNK>());
-        let target = target.get_mut(to + done..).and_then(|rest| rest.first_chunk_mut::<CHUNK>());
+    if size <= CHUNK {
+        let source = source.get(from..).and_then(|rest| rest.first_chunk::<CHUNK>());
+        let target = target.get_mut(to..).and_then(|rest| rest.first_chunk_mut::<CHUNK>());
         if let (Some(source), Some(target)) = (source, target) {
             *target = *source;
+            return;
         }
-        done += CHUNK;
+    }
+    if let (Some(source), Some(target)) = (source.get(from..from + size), target.get_mut(to..to + size)) {
+        target.copy_from_slice(source);
     }
 }
 
@@ -126,7 +131,9 @@ mod tests {
 
     fn column(values: &[&[u8]]) -> StringColumn {
         let mut column = StringColumn::default();
-        values.iter().for_each(|value| column.push(value));
+        for value in values {
+            column.push(value);
+        }
         column
     }
 

@@ -15,10 +15,10 @@
 //! Constant from two timestamps on; raw when a step has more than 60 bits, as one that leads back in time has. All
 //! sums wrap. No timestamps are no bytes.
 
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 use super::simple8b::{self, Ones};
-use super::{Form, extend_arithmetic, split_first_word};
+use super::{Form, fill_arithmetic, split_first_word};
 use crate::error::{Error, Result};
 use crate::varint;
 
@@ -26,58 +26,54 @@ const RAW: u8 = 0;
 const PACKED: u8 = 1;
 const CONSTANT: u8 = 2;
 
-/// The largest power of ten that is tried.
-const POWER_MAX: usize = 12;
 const HEADER_BYTES: usize = 9;
 
-const POWERS_OF_TEN: [u64; 16] = powers(10);
-const POWERS_OF_FIVE: [u64; 16] = powers(5);
-/// What multiplies a multiple of 5^k to the quotient: the inverse modulo 2^64. Only multiples land at or below
-/// `u64::MAX / 5^k`.
-const INVERSES_OF_FIVE: [u64; 16] = inverses(POWERS_OF_FIVE);
+/// The largest power of ten that is tried.
+const POWER_MAX: usize = 12;
+const DIVISORS: [Divisor; POWER_MAX + 1] = divisors();
 
-const _: () = assert!(INVERSES_OF_FIVE[3].wrapping_mul(125) == 1);
+const _: () = assert!(DIVISORS[3].inverse.wrapping_mul(125) == 1);
 
-const fn powers(base: u64) -> [u64; 16] {
-    let mut powers = [1; 16];
-    let mut k = 1;
-    while k < 16 {
-        powers[k] = powers[k - 1] * base;
-        k += 1;
-    }
-    powers
-}
-
-const fn inverses(of: [u64; 16]) -> [u64; 16] {
-    let mut inverses = [1u64; 16];
-    let mut k = 1;
-    while k < 16 {
-        // Newton: every round doubles the bits that are right, beginning with three.
-        let mut inverse = of[k];
-        let mut round = 0;
-        while round < 5 {
-            inverse = inverse.wrapping_mul(2u64.wrapping_sub(of[k].wrapping_mul(inverse)));
-            round += 1;
-        }
-        inverses[k] = inverse;
-        k += 1;
-    }
-    inverses
-}
-
-/// Division by one power of ten of numbers that it divides.
+/// Division by 10^power of numbers that it divides: a shift by the twos, and a multiplication for the fives.
 #[derive(Clone, Copy, Debug)]
 struct Divisor {
-    power: usize,
+    power: u8,
+    /// The inverse of 5^power modulo 2^64: it takes the multiples of 5^power to their quotients, and only them to
+    /// numbers as small as that.
+    inverse: u64,
+    quotient_max: u64,
+}
+
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+const fn divisors() -> [Divisor; POWER_MAX + 1] {
+    let mut divisors = [Divisor { power: 0, inverse: 1, quotient_max: u64::MAX }; POWER_MAX + 1];
+    let mut five = 1u64;
+    let mut power = 1;
+    while power <= POWER_MAX {
+        five *= 5;
+        // Newton: every round doubles the bits that are right, beginning with three.
+        let mut inverse = five;
+        let mut round = 0;
+        while round < 5 {
+            inverse = inverse.wrapping_mul(2u64.wrapping_sub(five.wrapping_mul(inverse)));
+            round += 1;
+        }
+        divisors[power] = Divisor { power: power as u8, inverse, quotient_max: u64::MAX / five };
+        power += 1;
+    }
+    divisors
 }
 
 impl Divisor {
     /// The largest that divides all of `steps`, whose bits together are `union`.
     fn common(steps: &[u64], union: u64) -> Self {
-        let mut divisor = Self { power: POWER_MAX.min(union.trailing_zeros() as usize) };
+        let [one, ..] = DIVISORS;
+        let mut larger =
+            DIVISORS.iter().rev().skip_while(|divisor| u32::from(divisor.power) > union.trailing_zeros());
+        let mut divisor = *larger.next().unwrap_or(&one);
         for &step in steps {
             while !divisor.divides(step) {
-                divisor.power -= 1;
+                divisor = *larger.next().unwrap_or(&one);
             }
             if divisor.power == 0 {
                 break;
@@ -86,20 +82,13 @@ impl Divisor {
         divisor
     }
 
-    fn constants(self) -> (u64, u64) {
-        let at = self.power.min(15);
-        let inverse = INVERSES_OF_FIVE.get(at).copied().unwrap_or(1);
-        (inverse, POWERS_OF_FIVE.get(at).copied().unwrap_or(1))
-    }
-
     /// Whether 5^power divides `step`; the caller knows that 2^power does.
     fn divides(self, step: u64) -> bool {
-        let (inverse, five) = self.constants();
-        step.wrapping_mul(inverse) <= u64::MAX / five
+        step.wrapping_mul(self.inverse) <= self.quotient_max
     }
 
     fn divide(self, step: u64) -> u64 {
-        (step >> self.power).wrapping_mul(self.constants().0)
+        (step >> self.power).wrapping_mul(self.inverse)
     }
 }
 
@@ -112,8 +101,8 @@ pub fn encode(form: Form, times: &[i64], scratch: &mut Vec<u64>, out: &mut Vec<u
     let (union, differing) = scratch
         .iter()
         .fold((0, 0), |(union, differing), step| (union | step, differing | (step ^ first_step)));
-    let header = |kind: u8, power: usize, out: &mut Vec<u8>| {
-        out.push(kind << 4 | power as u8);
+    let header = |kind: u8, power: u8, out: &mut Vec<u8>| {
+        out.push(kind << 4 | power);
         out.extend_from_slice(&first.to_be_bytes());
     };
     if differing == 0 && !rest.is_empty() {
@@ -128,8 +117,9 @@ pub fn encode(form: Form, times: &[i64], scratch: &mut Vec<u64>, out: &mut Vec<u
         let divisor = Divisor::common(scratch, union);
         header(PACKED, divisor.power, out);
         if divisor.power > 0 {
-            let (inverse, _) = divisor.constants();
-            scratch.iter_mut().for_each(|step| *step = (*step >> divisor.power).wrapping_mul(inverse));
+            for step in scratch.iter_mut() {
+                *step = divisor.divide(*step);
+            }
         }
         let ones = match form {
             Form::Streaming => Ones::Window,
@@ -150,7 +140,7 @@ enum Parts<'p> {
 impl<'p> Parts<'p> {
     fn of(payload: &'p [u8]) -> Result<Self> {
         let Some((&header, body)) = payload.split_first() else { return Ok(Self::Empty) };
-        let (kind, scale) = (header >> 4, POWERS_OF_TEN.get(usize::from(header & 15)).copied().unwrap_or(1));
+        let (kind, scale) = (header >> 4, 10u64.pow(u32::from(header & 15)));
         let Some((first, body)) = split_first_word(body) else {
             return Err(Error::corrupt(1, "the 64-bit first timestamp"));
         };
@@ -204,7 +194,7 @@ pub fn decode(payload: &[u8], limit: usize, out: &mut Vec<i64>) -> Result<()> {
     let Some(count) = count else { return Err(Error::too_many(claimed, limit)) };
     match parts {
         Parts::Empty => {}
-        Parts::Constant { first, step, .. } => extend_arithmetic(out, first, step, count),
+        Parts::Constant { first, step, .. } => fill_arithmetic(out, first, step, count),
         Parts::Packed { first, scale, words } => {
             out.resize(count, first as i64);
             let rest = out.get_mut(1..).unwrap_or_default();
@@ -251,8 +241,8 @@ mod tests {
         ] {
             let union = steps.iter().fold(0, |a, b| a | b);
             let divisor = Divisor::common(steps, union);
-            assert_eq!(divisor.power, power, "{steps:?}");
-            let ten = POWERS_OF_TEN[power];
+            assert_eq!(u32::from(divisor.power), power, "{steps:?}");
+            let ten = 10u64.pow(power);
             assert!(steps.iter().all(|&step| divisor.divide(step) == step / ten && step % ten == 0));
         }
     }

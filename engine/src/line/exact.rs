@@ -40,6 +40,9 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
         if tags(&key).any(|tag| tag.starts_with(b"time=")) {
             return Err(Reason::TagNamedTime { measurement: measurement() });
         }
+        if !SeriesKey(&key).is_separable() {
+            return Err(Reason::SeparatorInKey);
+        }
         self.builder.begin(key.clone());
         let mut kept = 0;
         let mut rest = fields;
@@ -68,11 +71,10 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
             [b'0'..=b'9' | b'-' | b'.', ..] => number(raw)?,
             _ => Value::Boolean(boolean(raw).ok_or(Reason::InvalidBoolean)?),
         };
-        let slot = self
-            .builder
-            .field(name.clone(), value)
-            .map_err(|conflict| Reason::conflict(key, &name, value.field_type(), conflict.existing))?;
-        self.accept(slot, key, &name, value.field_type())
+        let (field, field_type) = (name.clone(), value.field_type());
+        let slot = self.builder.field(name, value);
+        let slot = slot.map_err(|conflict| Reason::conflict(key, &field, field_type, conflict.existing))?;
+        self.accept(slot, key, &field, field_type)
     }
 
     fn exact_time(&self, line: &[u8], at: usize) -> Scan<i64> {
@@ -108,7 +110,8 @@ pub(super) fn fits(key: &[u8], name: &[u8]) -> bool {
 /// Whether `key`, which holds neither backslash nor space nor line end, is a good key as it stands.
 pub(super) fn is_plain_key(key: &[u8]) -> bool {
     let [first, ..] = key else { return false };
-    if matches!(first, b',' | b'#' | b'\t' | 0) || key.len() > KEY_BYTES_MAX {
+    if matches!(first, b',' | b'#' | b'\t' | 0) || key.len() > KEY_BYTES_MAX || !SeriesKey(key).is_separable()
+    {
         return false;
     }
     let mut before: &[u8] = b"";
@@ -131,7 +134,7 @@ pub(super) fn boolean(raw: &[u8]) -> Option<bool> {
 }
 
 /// Where the line at `at` ends: a line end outside quotes that no backslash precedes.
-fn line_end(input: &[u8], mut at: usize) -> usize {
+pub(super) fn line_end(input: &[u8], mut at: usize) -> usize {
     let (mut quoted, mut in_fields) = (false, false);
     let (mut equals, mut commas) = (0, 0);
     while let Some(&byte) = input.get(at) {

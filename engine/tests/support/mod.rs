@@ -1,5 +1,6 @@
 //! Vectors written by the real InfluxDB: from the directory that `TSMITH_VECTORS_TSM1` names, else from the copy in
 //! this repository, where long lists are compressed.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -39,4 +40,9 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
         .step_by(2)
         .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex digits"))
         .collect()
+}
+
+/// The hex digits of bytes.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,120 @@
+//! The one place that opens an engine: what the matrix and the drivers need of it, and no more.
+
+use std::path::Path;
+
+pub(crate) use tsmith_cache::STORERS;
+pub(crate) use tsmith_codecs::ENCODERS;
+use tsmith_codecs::{Batch, Column, FieldKey, TimeRange, Timestamp};
+use tsmith_engine::driver::{Driver, KeyRead};
+use tsmith_engine::{Dirs, LineOptions};
+pub(crate) use tsmith_wal::LOGS;
+
+use crate::Result;
+
+/// Names and summaries of the parts of one seam.
+pub(crate) type Names = &'static [(&'static str, &'static str)];
+
+/// Which of log and cache a write reaches first; the first one is the engine's default.
+pub(crate) const ORDERS: Names = &[
+    ("sync-then-publish", "readers see only what is durable"),
+    ("publish-then-sync", "readers may see a value before it is durable, as InfluxDB 1.x shows it"),
+];
+
+/// When a write is on stable storage; the first one is the engine's default.
+pub(crate) const DURABILITIES: Names = &[
+    ("group", "before the call returns; one sync for all who wait"),
+    ("each", "before the call returns; one sync a call"),
+    ("none", "when the system pleases"),
+];
+
+/// The parts and options of an engine, by name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup<'a> {
+    pub(crate) storer: &'a str,
+    pub(crate) log: &'a str,
+    pub(crate) encoder: &'a str,
+    pub(crate) order: &'a str,
+    pub(crate) durability: &'a str,
+}
+
+/// An open engine.
+pub(crate) struct Store(Box<dyn Driver>);
+
+impl Store {
+    /// Opens or creates an engine with its data and log in `dir`. Nothing happens in its background, and its cache has
+    /// no limit: a benchmark says itself when it snapshots.
+    pub(crate) fn open(setup: Setup<'_>, dir: &Path) -> Result<Self> {
+        let mut asked = tsmith_engine::Setup::default();
+        for (flag, name) in [
+            ("storer", setup.storer),
+            ("log", setup.log),
+            ("encoder", setup.encoder),
+            ("order", setup.order),
+            ("durability", setup.durability),
+        ] {
+            asked.set(flag, name)?;
+        }
+        Self::open_quietly(asked, dir)
+    }
+
+    /// Opens what is in `dir`, made of the parts that its manifest names.
+    pub(crate) fn reopen(dir: &Path) -> Result<Self> {
+        let mut asked = tsmith_engine::Setup::default();
+        asked.options.create = false;
+        Self::open_quietly(asked, dir)
+    }
+
+    fn open_quietly(mut asked: tsmith_engine::Setup, dir: &Path) -> Result<Self> {
+        asked.options.background = false;
+        asked.options.cache_bytes_max = None;
+        Ok(Self(asked.open(Dirs::under(dir))?))
+    }
+
+    /// Writes line protocol; a rejected line is an error.
+    pub(crate) fn write_lines(&self, text: &[u8]) -> Result {
+        let report = self.0.write_lines(text, &LineOptions::new(Timestamp(0)))?;
+        report.rejected.first().map_or(Ok(()), |rejected| Err(rejected.to_string().into()))
+    }
+
+    /// Writes a ready batch.
+    pub(crate) fn write(&self, batch: &Batch<'_>) -> Result {
+        let _ack = self.0.write(batch)?;
+        Ok(())
+    }
+
+    /// Moves the cache into files.
+    pub(crate) fn snapshot(&self) -> Result {
+        self.0.snapshot()?;
+        Ok(())
+    }
+
+    /// Every composite key.
+    pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
+        self.0.keys()
+    }
+
+    /// Reads keys one after the other; one for each thread.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader(self.0.reader())
+    }
+
+    /// How many files it has.
+    pub(crate) fn file_count(&self) -> usize {
+        self.0.files().len()
+    }
+
+    pub(crate) fn close(self) -> Result {
+        Ok(self.0.close()?)
+    }
+}
+
+/// Reads keys with buffers of its own.
+pub(crate) struct Reader<'a>(Box<dyn KeyRead + 'a>);
+
+impl Reader<'_> {
+    /// Replaces `out` by the points of a composite key inside a range.
+    pub(crate) fn read(&mut self, key: &[u8], range: TimeRange, out: &mut Column) -> Result {
+        let key = FieldKey::parse(key).ok_or("the engine named a key without a field")?;
+        Ok(self.0.read(key, range, out)?)
+    }
+}

@@ -1,0 +1,10 @@
+//! One layer at a time, as the driver of the peer times its own: the same inputs, flags and fields, so that one script
+//! can join two runs.
+
+pub(crate) mod cache;
+pub(crate) mod codec;
+pub(crate) mod engine;
+pub(crate) mod parse;
+pub(crate) mod read;
+pub(crate) mod replay;
+pub(crate) mod wal;

@@ -1,0 +1,156 @@
+//! `replay`: a log into an empty cache, its pages warm.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tsmith_cache::{Cache, CacheOptions, Storer, StorerVisitor, with_storer};
+use tsmith_wal::entry::{self, Entry};
+use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Position, Record, with_log};
+
+use super::wal::{batch_of, fresh};
+use crate::Result;
+use crate::inputs::{Devops, Kind};
+use crate::matrix::names;
+use crate::measure::{dir_size, peak_rss_mib, timed};
+use crate::row::Row;
+
+/// Fills a log and loads it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Scratch directory; removed at the end.
+    #[arg(long)]
+    dir: PathBuf,
+    /// How many hosts.
+    #[arg(long, default_value_t = 1000)]
+    hosts: usize,
+    /// Size of the log before compression.
+    #[arg(long, default_value_t = 500)]
+    mb: usize,
+    /// The log.
+    #[arg(long, default_value = "file", value_parser = names::log)]
+    log: String,
+    /// The storer it is loaded into.
+    #[arg(long, default_value = "ring", value_parser = names::storer)]
+    storer: String,
+}
+
+pub(crate) fn run(args: &Args) -> Result {
+    if args.log == "null" {
+        return Err("the log `null` has nothing to replay".into());
+    }
+    let done = with_log(&args.log, Filled { args }).expect("the name was checked");
+    fs::remove_dir_all(&args.dir)?;
+    done
+}
+
+struct Filled<'a> {
+    args: &'a Args,
+}
+
+impl LogVisitor for Filled<'_> {
+    type Out = Result;
+
+    fn visit<L: Log>(self) -> Result {
+        let args = self.args;
+        let log: L = fresh(&args.dir, Durability::None)?;
+        let mut devops = Devops::new(args.hosts, Kind::F2);
+        let (mut payload, mut raw, mut values) = (Vec::new(), 0, 0);
+        while raw < args.mb * 1_000_000 {
+            let text = devops.batches(5000, 5000).concat();
+            let batch = batch_of(&text);
+            payload.clear();
+            entry::encode_write(&batch, &mut payload)?;
+            let at = log.append(Record::write(&payload))?;
+            let _handed_over = log.sync(at)?;
+            raw += payload.len();
+            values += batch.value_count();
+        }
+        log.close()?;
+        let full = Full {
+            raw: raw as f64,
+            values: values as f64,
+            dir: &args.dir,
+            log: &args.log,
+            storer: &args.storer,
+        };
+        for _ in 0..3 {
+            with_storer(&args.storer, Loaded::<L> { full: &full, log: std::marker::PhantomData })
+                .expect("the name was checked")?;
+        }
+        full.decode_only::<L>()
+    }
+}
+
+/// A log on disk.
+struct Full<'a> {
+    raw: f64,
+    values: f64,
+    dir: &'a Path,
+    log: &'a str,
+    storer: &'a str,
+}
+
+impl Full<'_> {
+    /// Opens the log, and gives every record to `each`.
+    fn replay<L: Log>(&self, mut each: impl FnMut(Position, Record<'_>) -> tsmith_wal::Result<()>) -> Result {
+        let (log, _) = L::open(L::Fs::default(), self.dir, LogOptions::default(), &mut each)?;
+        Ok(log.close()?)
+    }
+
+    fn decode_only<L: Log>(&self) -> Result {
+        let mut values = 0;
+        let (spent, done) = timed(|| {
+            self.replay::<L>(|_, record| {
+                if let Entry::Write(batch) = entry::decode(record.kind, record.payload)? {
+                    values += batch.value_count();
+                }
+                Ok(())
+            })
+        });
+        done?;
+        assert_eq!(values as f64, self.values, "every value comes back");
+        Row::new("replay-decode-only")
+            .with("log", self.log)
+            .with("raw_MB_per_s", self.raw / spent.seconds / 1e6)
+            .with("Mvalues_per_s", self.values / spent.seconds / 1e6)
+            .print();
+        Ok(())
+    }
+}
+
+struct Loaded<'a, L> {
+    full: &'a Full<'a>,
+    log: std::marker::PhantomData<L>,
+}
+
+impl<L: Log> StorerVisitor for Loaded<'_, L> {
+    type Out = Result;
+
+    fn visit<S: Storer>(self) -> Result {
+        let full = self.full;
+        let (disk, segments) = dir_size(full.dir, "wal");
+        let cache = Cache::<S>::new(CacheOptions::default());
+        let (spent, done) = timed(|| {
+            full.replay::<L>(|at, record| {
+                if let Entry::Write(batch) = entry::decode(record.kind, record.payload)? {
+                    let admitted = cache.admit_replayed(&batch).expect("the log holds one type a key");
+                    let _published = admitted.publish(at);
+                }
+                Ok(())
+            })
+        });
+        done?;
+        Row::new("replay")
+            .with("log", full.log)
+            .with("storer", full.storer)
+            .with("segments", segments)
+            .with("raw_MB", full.raw / 1e6)
+            .with("disk_MB", disk as f64 / 1e6)
+            .with("seconds", spent.seconds)
+            .with("raw_MB_per_s", full.raw / spent.seconds / 1e6)
+            .with("Mvalues_per_s", full.values / spent.seconds / 1e6)
+            .with("peak_rss_MB", peak_rss_mib())
+            .print();
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! `wal`: a batch to its return from the log, which is after stable storage.
+//!
+//! Floor: the log `null`, and `wal-nosync`, which is the processor's share alone: encode, compress, hand over.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tsmith_codecs::{Batch, BatchBuilder, Timestamp};
+use tsmith_engine::line::{AnySchema, LineOptions, parse};
+use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Record, entry, with_log};
+
+use crate::Result;
+use crate::inputs::{Devops, Kind};
+use crate::matrix::names;
+use crate::measure::{dir_size, percentile, timed};
+use crate::row::Row;
+use crate::workload::in_threads;
+
+/// A run ends when it has logged so many bytes, before compression.
+const RAW_BYTES_MAX: u64 = 1 << 30;
+
+/// Different batches of a run.
+const BATCHES: usize = 64;
+
+/// Points of the run without syncs.
+const NOSYNC_POINTS: usize = 200_000;
+
+/// Appends batches to a log, each call until it is durable.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Scratch directory, on the disk to be measured.
+    #[arg(long)]
+    dir: PathBuf,
+    /// How many hosts.
+    #[arg(long, default_value_t = 1000)]
+    hosts: usize,
+    /// Length of one run.
+    #[arg(long, default_value = "4s", value_parser = crate::duration)]
+    limit: Duration,
+    /// Logs to time.
+    #[arg(long, value_delimiter = ',', default_value = "file", value_parser = names::log)]
+    log: Vec<String>,
+    /// One sync for all who wait, or one a call.
+    #[arg(long, default_value = "group", value_parser = durable)]
+    durability: Durability,
+    /// Points per call.
+    #[arg(long, value_delimiter = ',', default_value = "5000,100,1")]
+    points: Vec<usize>,
+    /// Numbers of threads; of the largest calls at most four are timed.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,16")]
+    g: Vec<usize>,
+}
+
+fn durable(text: &str) -> Result<Durability, String> {
+    match text {
+        "group" => Ok(Durability::Group),
+        "each" => Ok(Durability::Each),
+        _ => Err(format!("there is no durable mode `{text}`; there are: group, each")),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result {
+    for name in &args.log {
+        for &points in &args.points {
+            let texts = Devops::new(args.hosts, Kind::F2).batches(points * BATCHES, points);
+            let batches: Vec<Batch<'_>> = texts.iter().map(|text| batch_of(text)).collect();
+            for &threads in args.g.iter().filter(|&&threads| points < 5000 || threads <= 4) {
+                let dir = args.dir.join(format!("wal-{name}-{points}-{threads}"));
+                let job = Synced { args, name, points, batches: &batches, threads, dir: &dir };
+                let done = with_log(name, job).expect("the name was checked");
+                fs::remove_dir_all(&dir)?;
+                done?;
+            }
+        }
+        let dir = args.dir.join(format!("wal-{name}-nosync"));
+        let done =
+            with_log(name, Unsynced { hosts: args.hosts, name, dir: &dir }).expect("the name was checked");
+        fs::remove_dir_all(&dir)?;
+        done?;
+    }
+    Ok(())
+}
+
+/// Line protocol as a batch.
+pub(super) fn batch_of(text: &[u8]) -> Batch<'_> {
+    let mut builder = BatchBuilder::new();
+    let rejected = parse(text, &LineOptions::new(Timestamp(0)), &mut AnySchema, &mut builder);
+    assert!(rejected.is_empty(), "generated lines are valid");
+    builder.finish()
+}
+
+/// A log without records.
+pub(super) fn fresh<L: Log>(dir: &Path, durability: Durability) -> Result<L> {
+    fs::create_dir_all(dir)?;
+    let options = LogOptions::default().durability(durability);
+    let (log, _) = L::open(L::Fs::default(), dir, options, |_, _| Ok(()))?;
+    Ok(log)
+}
+
+struct Synced<'a> {
+    args: &'a Args,
+    name: &'a str,
+    points: usize,
+    batches: &'a [Batch<'a>],
+    threads: usize,
+    dir: &'a Path,
+}
+
+impl LogVisitor for Synced<'_> {
+    type Out = Result;
+
+    fn visit<L: Log>(self) -> Result {
+        let log: L = fresh(self.dir, self.args.durability)?;
+        let (next, raw, values) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let latencies = Mutex::new(Vec::new());
+        let begun = Instant::now();
+        in_threads(self.threads, || {
+            let (mut mine, mut payload) = (Vec::new(), Vec::new());
+            while begun.elapsed() < self.args.limit && raw.load(Ordering::Relaxed) < RAW_BYTES_MAX {
+                let batch = &self.batches[next.fetch_add(1, Ordering::Relaxed) % self.batches.len()];
+                let call = Instant::now();
+                payload.clear();
+                entry::encode_write(batch, &mut payload)?;
+                let at = log.append(Record::write(&payload))?;
+                let _durable = log.sync(at)?;
+                mine.push(call.elapsed().as_secs_f64() * 1000.0);
+                raw.fetch_add(payload.len() as u64, Ordering::Relaxed);
+                values.fetch_add(batch.value_count() as u64, Ordering::Relaxed);
+            }
+            latencies.lock().expect("no thread panicked").append(&mut mine);
+            Ok(())
+        })?;
+        let seconds = begun.elapsed().as_secs_f64();
+        log.close()?;
+        let mut latencies = latencies.into_inner().expect("no thread panicked");
+        latencies.sort_by(f64::total_cmp);
+        let (disk, _) = dir_size(self.dir, "wal");
+        Row::new("wal")
+            .with("log", self.name)
+            .with("points_per_write", self.points)
+            .with("fsync_delay_ms", 0)
+            .with("goroutines", self.threads)
+            .with("calls_per_s", latencies.len() as f64 / seconds)
+            .with("Mvalues_per_s", values.into_inner() as f64 / seconds / 1e6)
+            .with("raw_MB_per_s", raw.into_inner() as f64 / seconds / 1e6)
+            .with("disk_MB_per_s", disk as f64 / seconds / 1e6)
+            .with("p50_ms", percentile(&latencies, 50))
+            .with("p99_ms", percentile(&latencies, 99))
+            .print();
+        Ok(())
+    }
+}
+
+struct Unsynced<'a> {
+    hosts: usize,
+    name: &'a str,
+    dir: &'a Path,
+}
+
+impl LogVisitor for Unsynced<'_> {
+    type Out = Result;
+
+    fn visit<L: Log>(self) -> Result {
+        let texts = Devops::new(self.hosts, Kind::F2).batches(NOSYNC_POINTS, 5000);
+        let batches: Vec<Batch<'_>> = texts.iter().map(|text| batch_of(text)).collect();
+        let values: usize = batches.iter().map(Batch::value_count).sum();
+        let log: L = fresh(self.dir, Durability::None)?;
+        let mut payload = Vec::new();
+        let mut raw = 0;
+        let (spent, done) = timed(|| -> Result {
+            for batch in &batches {
+                payload.clear();
+                entry::encode_write(batch, &mut payload)?;
+                let at = log.append(Record::write(&payload))?;
+                let _handed_over = log.sync(at)?;
+                raw += payload.len();
+            }
+            Ok(())
+        });
+        done?;
+        log.close()?;
+        let ((disk, _), values) = (dir_size(self.dir, "wal"), values as f64);
+        Row::new("wal-nosync")
+            .with("log", self.name)
+            .with("points_per_write", 5000)
+            .with("Mvalues_per_s", values / spent.seconds / 1e6)
+            .with("raw_MB_per_s", raw as f64 / spent.seconds / 1e6)
+            .with("disk_MB_per_s", disk as f64 / spent.seconds / 1e6)
+            .with("raw_bytes_per_value", raw as f64 / values)
+            .with("disk_bytes_per_value", disk as f64 / values)
+            .print();
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+//! Runs the blocks: every cell once in each, in random order, each in a process of its own, the reference twice.
+
+use std::fs::{self, File};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::{CellSpec, Group, Plan};
+use super::{Args, Host, Progress, cell};
+use crate::Result;
+use crate::inputs::{Rng, fnv1a};
+use crate::report::all_decided;
+use crate::stats::BLOCKS_MIN;
+use crate::workload::{Outcome, Workload};
+
+/// More blocks than this tell nothing new.
+const BLOCKS_MAX: u32 = 40;
+
+/// Lines of a dataset in a smoke run.
+const SMOKE_LINES: usize = 500;
+
+/// One cell of one block, a line of `results.jsonl`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) block: u32,
+    /// Place of the group and of the cell in the plan.
+    pub(crate) group: usize,
+    pub(crate) cell: usize,
+    /// The reference's second run, for the noise floor.
+    pub(crate) again: bool,
+    dataset: String,
+    workload: Workload,
+    threads: usize,
+    #[serde(flatten)]
+    spec: CellSpec,
+    #[serde(flatten)]
+    pub(crate) outcome: Option<Outcome>,
+    /// Why there is no outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+}
+
+impl Sample {
+    pub(crate) fn new(
+        block: u32,
+        (group, cell, again): Turn,
+        groups: &[Group],
+        outcome: Result<Outcome, String>,
+    ) -> Self {
+        let of = &groups[group];
+        let (outcome, error) = match outcome {
+            Ok(outcome) => (Some(outcome), None),
+            Err(error) => (None, Some(error)),
+        };
+        Self {
+            block,
+            group,
+            cell,
+            again,
+            dataset: of.dataset.clone(),
+            workload: of.workload,
+            threads: of.threads,
+            spec: of.cells[cell].clone(),
+            outcome,
+            error,
+        }
+    }
+}
+
+/// The first line of `results.jsonl`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    plan: String,
+    seed: u64,
+    host: Host,
+}
+
+/// Group, cell, and whether it is the reference's second run.
+type Turn = (usize, usize, bool);
+
+pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> {
+    let lines = if args.smoke { SMOKE_LINES } else { args.lines };
+    let header = Header { plan: plan_id(plan, lines), seed: args.seed, host: host.clone() };
+    let path = args.out.join("results.jsonl");
+    let mut samples = if args.resume { read_back(&path, &header.plan)? } else { Vec::new() };
+    let mut results = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    writeln!(results, "{}", serde_json::to_string(&header)?)?;
+    for sample in &samples {
+        writeln!(results, "{}", serde_json::to_string(sample)?)?;
+    }
+
+    let turns = turns(plan);
+    let scratch = args.out.join("scratch");
+    let blocks = if args.smoke { 1 } else { args.blocks.unwrap_or(BLOCKS_MAX) };
+    let deadline = (!args.smoke && args.blocks.is_none()).then_some(args.time);
+    let mut progress = Line::new(args.progress, turns.iter().map(Vec::len).sum());
+    let first = samples.last().map_or(0, |sample: &Sample| sample.block + 1);
+    if first == 0
+        && let Some(group) = plan.groups.first()
+    {
+        // Warms the program and the dataset in the page cache; its figures are nobody's.
+        let _ = cell::spawn(group, &group.cells[0], lines, scratch.clone());
+    }
+    let (begun, mut longest) = (Instant::now(), Duration::ZERO);
+    'blocks: for block in first..first.max(blocks) {
+        let block_begun = Instant::now();
+        let mut rng = Rng::new(args.seed ^ fnv1a(&block.to_le_bytes()));
+        for (at, turn) in in_random_order(&turns, &mut rng).into_iter().enumerate() {
+            // The first blocks are worth more than punctuality; the last one may stay in pieces.
+            if deadline.is_some_and(|time| begun.elapsed() > time) && block > first {
+                break 'blocks;
+            }
+            let (of, spec) = (&plan.groups[turn.0], &plan.groups[turn.0].cells[turn.1]);
+            progress.show(block, at, begun.elapsed(), of, spec);
+            let sample =
+                Sample::new(block, turn, &plan.groups, cell::spawn(of, spec, lines, scratch.clone()));
+            writeln!(results, "{}", serde_json::to_string(&sample)?)?;
+            samples.push(sample);
+        }
+        longest = longest.max(block_begun.elapsed());
+        let late = deadline.is_some_and(|time| begun.elapsed() + longest > time);
+        let settled = deadline.is_some()
+            && block as usize + 1 >= BLOCKS_MIN
+            && all_decided(&plan.groups, &samples, args.seed);
+        if late || settled {
+            break;
+        }
+    }
+    progress.clear();
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    Ok(samples)
+}
+
+/// The turns of a block, group by group.
+fn turns(plan: &Plan) -> Vec<Vec<Turn>> {
+    let of_group = |(at, group): (usize, &Group)| {
+        let cells = (0..group.cells.len()).map(|cell| (at, cell, false));
+        cells.chain([(at, 0, true)]).collect()
+    };
+    plan.groups.iter().enumerate().map(of_group).collect()
+}
+
+/// Groups in random order, and within a group its cells: what is compared runs close together, so that a load that
+/// comes and goes meets both sides.
+fn in_random_order(turns: &[Vec<Turn>], rng: &mut Rng) -> Vec<Turn> {
+    let mut groups = turns.to_vec();
+    rng.shuffle(&mut groups);
+    for group in &mut groups {
+        rng.shuffle(group);
+    }
+    groups.concat()
+}
+
+/// Samples of two runs join only when this is equal.
+fn plan_id(plan: &Plan, lines: usize) -> String {
+    let cells: Vec<String> = plan
+        .groups
+        .iter()
+        .flat_map(|group| group.cells.iter().map(move |cell| format!("{group}: {cell}")))
+        .collect();
+    format!("{:016x}", fnv1a(format!("{lines} {}", cells.join("\n")).as_bytes()))
+}
+
+fn read_back(path: &Path, plan: &str) -> Result<Vec<Sample>> {
+    let Ok(text) = fs::read_to_string(path) else { return Ok(Vec::new()) };
+    let mut lines = text.lines();
+    let header: Header = serde_json::from_str(lines.next().unwrap_or_default())
+        .map_err(|error| format!("{}: line 1: {error}", path.display()))?;
+    if header.plan != plan {
+        return Err(
+            format!("{}: has another plan; run without --resume to replace it", path.display()).into()
+        );
+    }
+    // A run that was interrupted may have left half a line.
+    Ok(lines.map_while(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// The progress line.
+struct Line {
+    on: bool,
+    of: usize,
+}
+
+impl Line {
+    fn new(when: Progress, of: usize) -> Self {
+        let on = match when {
+            Progress::Auto => std::io::stderr().is_terminal(),
+            Progress::Always => true,
+            Progress::Never => false,
+        };
+        Self { on, of }
+    }
+
+    fn show(&mut self, block: u32, at: usize, elapsed: Duration, group: &Group, cell: &CellSpec) {
+        if self.on {
+            let seconds = elapsed.as_secs();
+            eprint!(
+                "\r\x1b[K{seconds:>4} s, block {}, cell {} of {}: {group}: {cell}",
+                block + 1,
+                at + 1,
+                self.of
+            );
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.on {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

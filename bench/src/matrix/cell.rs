@@ -1,0 +1,80 @@
+//! One cell in one process: the hidden sub-command `cell`, and how the matrix calls it.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::names;
+use super::plan::{CellSpec, Group};
+use crate::Result;
+use crate::door::Setup;
+use crate::workload::{Cell, Outcome, Text, Workload};
+
+/// Runs one cell and prints what it measured as JSON.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CellArgs {
+    #[arg(long, value_parser = names::storer)]
+    storer: String,
+    #[arg(long, value_parser = names::log)]
+    log: String,
+    #[arg(long, value_parser = names::encoder)]
+    encoder: String,
+    #[arg(long, value_parser = names::order)]
+    order: String,
+    #[arg(long, value_parser = names::durability)]
+    durability: String,
+    #[arg(long, value_parser = names::workload)]
+    workload: Workload,
+    #[arg(long)]
+    threads: usize,
+    /// A file of line protocol.
+    #[arg(long)]
+    dataset: PathBuf,
+    #[arg(long)]
+    lines: usize,
+    /// Emptied first.
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+/// The called side.
+pub(crate) fn run(args: &CellArgs) -> Result {
+    let setup = Setup {
+        storer: &args.storer,
+        log: &args.log,
+        encoder: &args.encoder,
+        order: &args.order,
+        durability: &args.durability,
+    };
+    let text = Text::read(&args.dataset, args.lines)?;
+    let cell = Cell { setup, workload: args.workload, threads: args.threads, text, dir: args.dir.clone() };
+    println!("{}", serde_json::to_string(&cell.run()?)?);
+    Ok(())
+}
+
+/// The calling side: a fresh process, waited for. Its failure is text, since other cells go on.
+pub(super) fn spawn(group: &Group, cell: &CellSpec, lines: usize, dir: PathBuf) -> Result<Outcome, String> {
+    let program = std::env::current_exe().map_err(|error| format!("the path of this program: {error}"))?;
+    let mut command = Command::new(program);
+    command.arg("cell");
+    for (flag, value) in [
+        ("--storer", cell.storer.as_str()),
+        ("--log", &cell.log),
+        ("--encoder", &cell.encoder),
+        ("--order", &cell.order),
+        ("--durability", &cell.durability),
+        ("--workload", group.workload.name()),
+        ("--threads", &group.threads.to_string()),
+        ("--lines", &lines.to_string()),
+    ] {
+        command.arg(flag).arg(value);
+    }
+    command.arg("--dataset").arg(&group.path).arg("--dir").arg(dir);
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| format!("cannot start a cell: {error}"))?;
+    if output.status.success() {
+        serde_json::from_slice(&output.stdout).map_err(|error| format!("a cell printed no outcome: {error}"))
+    } else {
+        let told = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{}: {}", output.status, told.trim()))
+    }
+}

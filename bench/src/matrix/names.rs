@@ -1,0 +1,132 @@
+//! The values of flags. An unknown name is a usage error that lists the names there are.
+
+use std::path::{Path, PathBuf};
+
+use crate::door::{self, Names};
+use crate::workload::Workload;
+
+pub(crate) type Parsed<T = String> = Result<T, String>;
+
+fn one_of(what: &str, text: &str, names: Names) -> Parsed {
+    if names.iter().any(|(name, _)| *name == text) {
+        return Ok(text.to_owned());
+    }
+    let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+    Err(format!("there is no {what} `{text}`; there are: {}", known.join(", ")))
+}
+
+pub(crate) fn storer(text: &str) -> Parsed {
+    one_of("storer", text, door::STORERS)
+}
+
+pub(crate) fn log(text: &str) -> Parsed {
+    one_of("log", text, door::LOGS)
+}
+
+pub(crate) fn encoder(text: &str) -> Parsed {
+    one_of("encoder", text, door::ENCODERS)
+}
+
+pub(crate) fn order(text: &str) -> Parsed {
+    one_of("order", text, door::ORDERS)
+}
+
+pub(crate) fn durability(text: &str) -> Parsed {
+    let interval =
+        text.strip_prefix("interval:").is_some_and(|time| tsmith_engine::parse_duration(time).is_some());
+    if interval { Ok(text.to_owned()) } else { one_of("durability", text, door::DURABILITIES) }
+}
+
+pub(super) fn workload(text: &str) -> Parsed<Workload> {
+    let known = Workload::ALL.map(Workload::name).join(", ");
+    let found = Workload::ALL.into_iter().find(|workload| workload.name() == text);
+    found.ok_or_else(|| format!("there is no workload `{text}`; there are: {known}"))
+}
+
+/// A storer, a log and an encoder.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    pub(super) storer: String,
+    pub(super) log: String,
+    pub(super) encoder: String,
+}
+
+pub(super) fn parts(text: &str) -> Parsed<Parts> {
+    let names: Vec<&str> = text.split('/').collect();
+    let [s, l, e] = names[..] else {
+        return Err(format!("`{text}` is not STORER/LOG/ENCODER, such as ring/file/tsm1"));
+    };
+    Ok(Parts { storer: storer(s)?, log: log(l)?, encoder: encoder(e)? })
+}
+
+/// A dataset: its name in reports, and its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Dataset {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+}
+
+impl Dataset {
+    /// The datasets of the repository.
+    pub(super) fn bundled() -> Vec<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+        let named = |name: &str| Self { name: name.into(), path: folder.join(format!("{name}.lp.zst")) };
+        ["nyc_weather", "nyc_flights"].map(named).into()
+    }
+}
+
+pub(super) fn dataset(text: &str) -> Parsed<Dataset> {
+    let bundled = Dataset::bundled();
+    if let Some(found) = bundled.iter().find(|dataset| dataset.name == text) {
+        return Ok(found.clone());
+    }
+    let path = PathBuf::from(text);
+    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match file.strip_suffix(".zst").unwrap_or(file).strip_suffix(".lp") {
+        Some(name) if path.is_file() => Ok(Dataset { name: name.into(), path }),
+        Some(_) => Err(format!("{text}: no such file")),
+        None => {
+            let known: Vec<&str> = bundled.iter().map(|dataset| dataset.name.as_str()).collect();
+            Err(format!(
+                "there is no dataset `{text}`; there are: {}, and files *.lp and *.lp.zst",
+                known.join(", ")
+            ))
+        }
+    }
+}
+
+/// `slower>5%` as the ratio 0.95.
+pub(super) fn fail_if(text: &str) -> Parsed<f64> {
+    let percent = text.strip_prefix("slower>").and_then(|rest| rest.strip_suffix('%'));
+    let percent =
+        percent.and_then(|number| number.trim().parse::<f64>().ok()).filter(|p| (0.0..100.0).contains(p));
+    percent.map(|p| 1.0 - p / 100.0).ok_or_else(|| format!("`{text}` is not slower>N%, such as slower>5%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_are_answered_with_the_known_ones() {
+        assert_eq!(
+            storer("rnig").expect_err("a typo"),
+            "there is no storer `rnig`; there are: ring, hashmap, empty"
+        );
+        assert!(workload("x").expect_err("unknown").contains("ingest, snapshot, scan, recover"));
+        assert!(dataset("x").expect_err("unknown").contains("nyc_weather, nyc_flights"));
+        assert!(dataset("no/such.lp").expect_err("absent").contains("no such file"));
+        assert!(parts("ring/file").is_err() && parts("ring/file/zip").is_err());
+    }
+
+    #[test]
+    fn a_threshold_is_a_ratio() {
+        assert!((fail_if("slower>5%").expect("fine") - 0.95).abs() < 1e-12);
+        assert!(fail_if("slower>500%").is_err() && fail_if("5%").is_err());
+    }
+
+    #[test]
+    fn the_bundled_datasets_are_there() {
+        assert!(Dataset::bundled().iter().all(|dataset| dataset.path.is_file()));
+    }
+}

@@ -1,0 +1,270 @@
+//! What a run of the matrix found, and the forms it is written in.
+
+mod html;
+mod table;
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::matrix::{CellSpec, Group, Host, Sample};
+use crate::row::five_digits;
+use crate::stats::{Interval, Verdict, bootstrap, floor, median, verdict};
+use crate::workload::Outcome;
+
+/// Version of `summary.json`; a reader refuses another one.
+const SCHEMA: u32 = 1;
+
+/// A whole run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    schema: u32,
+    host: Host,
+    /// Whole blocks that were run.
+    blocks: u32,
+    groups: Vec<GroupSummary>,
+}
+
+/// Cells that were compared with one another; the reference first, then the fastest first.
+#[derive(Debug, Serialize, Deserialize)]
+struct GroupSummary {
+    #[serde(flatten)]
+    group: Group,
+    title: String,
+    /// The noise floor, a ratio.
+    floor: f64,
+    rows: Vec<CellSummary>,
+}
+
+/// A cell over all blocks.
+#[derive(Debug, Serialize, Deserialize)]
+struct CellSummary {
+    name: String,
+    #[serde(flatten)]
+    spec: CellSpec,
+    blocks: usize,
+    /// Speed over that of the reference, block by block; 1 for the reference itself.
+    ratio: Option<Interval>,
+    verdict: Option<Verdict>,
+    mvalues_per_s: Option<Interval>,
+    cpu_s_per_mvalues: Option<f64>,
+    /// On disk after a clean close: the log where nothing was snapshotted, else the files.
+    bytes_per_value: Option<f64>,
+    peak_rss_mib: Option<f64>,
+    /// Speed over that of an earlier run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    change: Option<Interval>,
+    digest: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Summary {
+    pub(crate) fn new(host: Host, groups: &[Group], samples: &[Sample], seed: u64) -> Self {
+        let blocks = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
+        Self { schema: SCHEMA, host, blocks, groups: summarize(groups, samples, seed) }
+    }
+
+    /// Reads an earlier `summary.json`.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let named = |what: String| format!("{}: {what}", path.display());
+        let text = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+        let summary: Self = serde_json::from_str(&text).map_err(|error| named(error.to_string()))?;
+        if summary.schema != SCHEMA {
+            return Err(named(format!("schema {} is not {SCHEMA}", summary.schema)).into());
+        }
+        Ok(summary)
+    }
+
+    /// Sets every cell against the same cell of an earlier run.
+    pub(crate) fn compare(&mut self, earlier: &Self) -> Result {
+        if !self.host.is_like(&earlier.host) {
+            return Err("the baseline is of another machine or file system: its speeds do not compare".into());
+        }
+        for group in &mut self.groups {
+            let Some(old) = earlier.groups.iter().find(|old| old.title == group.title) else { continue };
+            for row in &mut group.rows {
+                let before =
+                    old.rows.iter().find(|old| old.spec == row.spec).and_then(|old| old.mvalues_per_s);
+                // Two runs share no block: the noise of both widens what is known of the change.
+                let noise = group.floor.max(old.floor);
+                row.change = row.mvalues_per_s.zip(before).map(|(now, before)| Interval {
+                    low: now.low / before.high / noise,
+                    mid: now.mid / before.mid,
+                    high: now.high / before.low * noise,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Cells whose whole interval lies below `ratio`: of the change if there is a baseline, else of the ratio to the
+    /// reference.
+    pub(crate) fn slower_than(&self, ratio: f64) -> Vec<String> {
+        let mut out = Vec::new();
+        for (group, row) in self.rows() {
+            let judged =
+                row.change.or(row.ratio.filter(|_| row.verdict.is_some_and(|v| v != Verdict::Undecided)));
+            if let Some(found) = judged.filter(|found| found.high < ratio) {
+                out.push(format!(
+                    "{}: {}: {:.2} times [{:.2}, {:.2}]",
+                    group.title, row.name, found.mid, found.low, found.high
+                ));
+            }
+        }
+        out
+    }
+
+    /// Cells that failed, and those that read back something else than the reference of their dataset did.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for (group, row) in self.rows() {
+            let same_data = |other: &&GroupSummary| other.group.dataset == group.group.dataset;
+            let expected = self.groups.iter().find(same_data).and_then(|first| first.rows[0].digest.as_ref());
+            if let Some(error) = &row.error {
+                out.push(format!("{}: {}: {error}", group.title, row.name));
+            } else if row.digest.is_some() && row.digest.as_ref() != expected {
+                out.push(format!(
+                    "{}: {}: reads back other values than the reference",
+                    group.title, row.name
+                ));
+            }
+        }
+        out
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (&GroupSummary, &CellSummary)> {
+        self.groups.iter().flat_map(|group| group.rows.iter().map(move |row| (group, row)))
+    }
+
+    /// Writes `summary.json`, `summary.csv` and `report.html`.
+    pub(crate) fn write(&self, out: &Path) -> Result {
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        for (name, text) in
+            [("summary.json", json), ("summary.csv", self.csv()), ("report.html", html::page(self))]
+        {
+            let path = out.join(name);
+            fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The table for the terminal.
+    pub(crate) fn table(&self) -> String {
+        table::text(self)
+    }
+
+    fn csv(&self) -> String {
+        let mut out = String::from(
+            "dataset,workload,threads,durable,storer,log,encoder,order,durability,blocks,ratio,ratio_low,ratio_high,\
+             noise_floor,verdict,mvalues_per_s,cpu_s_per_mvalues,bytes_per_value,peak_rss_mib\n",
+        );
+        for (GroupSummary { group, floor, .. }, row) in self.rows() {
+            let CellSpec { storer, log, encoder, order, durability } = &row.spec;
+            let number =
+                |value: Option<f64>| value.map_or_else(String::new, |value| five_digits(value).to_string());
+            let fields = [
+                // The only field that somebody else names.
+                format!("\"{}\"", group.dataset.replace('"', "\"\"")),
+                group.workload.name().into(),
+                group.threads.to_string(),
+                group.durable.to_string(),
+                storer.clone(),
+                log.clone(),
+                encoder.clone(),
+                order.clone(),
+                durability.clone(),
+                row.blocks.to_string(),
+                number(row.ratio.map(|ratio| ratio.mid)),
+                number(row.ratio.map(|ratio| ratio.low)),
+                number(row.ratio.map(|ratio| ratio.high)),
+                number(Some(*floor)),
+                row.verdict.map_or("", Verdict::name).into(),
+                number(row.mvalues_per_s.map(|speed| speed.mid)),
+                number(row.cpu_s_per_mvalues),
+                number(row.bytes_per_value),
+                number(row.peak_rss_mib),
+            ];
+            out += &(fields.join(",") + "\n");
+        }
+        out
+    }
+}
+
+/// Whether more blocks could change no verdict.
+pub(crate) fn all_decided(groups: &[Group], samples: &[Sample], seed: u64) -> bool {
+    let undecided = |row: &CellSummary| row.verdict == Some(Verdict::Undecided) && row.error.is_none();
+    !summarize(groups, samples, seed).iter().any(|group| group.rows.iter().any(undecided))
+}
+
+fn summarize(groups: &[Group], samples: &[Sample], seed: u64) -> Vec<GroupSummary> {
+    let of_group = |at| samples.iter().filter(move |sample: &&Sample| sample.group == at).collect::<Vec<_>>();
+    groups.iter().enumerate().map(|(at, group)| GroupSummary::new(group, &of_group(at), seed)).collect()
+}
+
+impl GroupSummary {
+    fn new(group: &Group, samples: &[&Sample], seed: u64) -> Self {
+        let seconds = |block: u32, cell: usize, again: bool| {
+            let here = |s: &&&Sample| s.block == block && s.cell == cell && s.again == again;
+            samples.iter().find(here)?.outcome.as_ref().map(|outcome| outcome.seconds)
+        };
+        let blocks = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
+        let same: Vec<f64> = (0..blocks)
+            .filter_map(|block| Some(seconds(block, 0, true)? / seconds(block, 0, false)?))
+            .collect();
+        let floor = floor(&same, seed);
+        // The reference of a block is the geometric mean of its two runs.
+        let reference = |block| match (seconds(block, 0, false), seconds(block, 0, true)) {
+            (Some(first), Some(second)) => Some((first * second).sqrt()),
+            (first, second) => first.or(second),
+        };
+        let mut rows = Vec::new();
+        for (cell, spec) in group.cells.iter().enumerate() {
+            let ratios: Vec<f64> = (0..blocks)
+                .filter_map(|block| Some(reference(block)? / seconds(block, cell, false)?))
+                .collect();
+            let mut row = CellSummary::new(spec, samples, cell, seed);
+            if cell == 0 {
+                row.ratio = (!ratios.is_empty()).then_some(Interval { low: 1.0, mid: 1.0, high: 1.0 });
+            } else {
+                row.ratio = bootstrap(&ratios, seed);
+                row.verdict = row.ratio.map(|ratio| verdict(ratio, ratios.len(), floor));
+            }
+            rows.push(row);
+        }
+        let speed = |row: &CellSummary| row.ratio.map_or(0.0, |ratio| ratio.mid);
+        rows[1..].sort_by(|a, b| speed(b).total_cmp(&speed(a)));
+        Self { group: group.clone(), title: group.to_string(), floor, rows }
+    }
+}
+
+impl CellSummary {
+    fn new(spec: &CellSpec, samples: &[&Sample], cell: usize, seed: u64) -> Self {
+        let mine: Vec<&&Sample> = samples.iter().filter(|sample| sample.cell == cell).collect();
+        let outcomes: Vec<&Outcome> = mine.iter().filter_map(|sample| sample.outcome.as_ref()).collect();
+        let of =
+            |figure: &dyn Fn(&Outcome) -> f64| -> Vec<f64> { outcomes.iter().map(|o| figure(o)).collect() };
+        let digests: Vec<&String> = outcomes.iter().filter_map(|o| o.digest.as_ref()).collect();
+        let unlike = digests.iter().any(|digest| *digest != digests[0]);
+        let error = mine.iter().find_map(|sample| sample.error.clone());
+        Self {
+            name: spec.to_string(),
+            spec: spec.clone(),
+            blocks: mine.iter().filter(|sample| !sample.again && sample.outcome.is_some()).count(),
+            ratio: None,
+            verdict: None,
+            mvalues_per_s: bootstrap(&of(&|o| o.values as f64 / o.seconds / 1e6), seed),
+            cpu_s_per_mvalues: median(&of(&|o| o.cpu_seconds / o.values as f64 * 1e6)),
+            bytes_per_value: median(&of(&|o| o.disk_bytes as f64 / o.values as f64)),
+            peak_rss_mib: median(&of(&|o| o.peak_rss_mib)),
+            change: None,
+            digest: digests.first().map(|digest| (*digest).clone()),
+            error: error.or_else(|| unlike.then(|| "reads back other values in other blocks".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Reports of made-up samples.
+
+use std::slice::from_ref;
+
+use super::*;
+use crate::matrix::{Disk, Group, Latency};
+use crate::workload::Workload;
+
+fn host() -> Host {
+    let latency = |p50_us| Latency { p50_us, p99_us: 900.0 };
+    Host {
+        cpu: "a <fast> one".into(),
+        cores: 2,
+        memory_mib: 1024,
+        kernel: "6".into(),
+        commit: "abc".into(),
+        file_system: "ext4".into(),
+        disk: Disk { append: latency(200.0), overwrite: latency(100.0) },
+    }
+}
+
+fn group() -> Group {
+    let spec = |encoder: &str| CellSpec {
+        storer: "ring".into(),
+        log: "file".into(),
+        encoder: encoder.into(),
+        order: "sync-then-publish".into(),
+        durability: "group".into(),
+    };
+    Group {
+        dataset: "d".into(),
+        path: "d.lp".into(),
+        workload: Workload::Scan,
+        threads: 1,
+        durable: true,
+        cells: ["tsm1", "fast", "slow"].map(spec).into(),
+    }
+}
+
+fn outcome(seconds: f64, digest: &str) -> Outcome {
+    Outcome {
+        seconds,
+        cpu_seconds: seconds,
+        passes: 1,
+        values: 1_000_000,
+        disk_bytes: 3_000_000,
+        peak_rss_mib: 10.0,
+        digest: Some(digest.into()),
+    }
+}
+
+/// Blocks of which each is slower than the one before, as on a machine that others begin to use.
+fn samples(group: &Group, blocks: u32) -> Vec<Sample> {
+    let mut out = Vec::new();
+    for block in 0..blocks {
+        let load = 1.0 + f64::from(block);
+        for (cell, again, seconds) in [(0, false, 1.0), (0, true, 1.01), (1, false, 0.5), (2, false, 2.0)] {
+            out.push(Sample::new(
+                block,
+                (0, cell, again),
+                from_ref(group),
+                Ok(outcome(seconds * load, "d1")),
+            ));
+        }
+    }
+    out
+}
+
+#[test]
+fn load_that_hits_a_whole_block_does_not_touch_the_ratios() {
+    let group = group();
+    let summary = Summary::new(host(), from_ref(&group), &samples(&group, 6), 1);
+    let rows = &summary.groups[0].rows;
+    let found: Vec<_> = rows.iter().map(|row| (row.spec.encoder.as_str(), row.verdict)).collect();
+    assert_eq!(found, [("tsm1", None), ("fast", Some(Verdict::Faster)), ("slow", Some(Verdict::Slower))]);
+    let ratio = rows[1].ratio.expect("six blocks");
+    assert!((ratio.mid - 2.01).abs() < 0.01 && ratio.high - ratio.low < 0.01, "{ratio:?}");
+    assert!(all_decided(from_ref(&group), &samples(&group, 6), 1));
+    assert!(!all_decided(from_ref(&group), &samples(&group, 2), 1));
+    assert_eq!(summary.slower_than(0.95).len(), 1);
+    assert!(summary.broken().is_empty());
+}
+
+#[test]
+fn other_values_and_failures_are_told() {
+    let group = group();
+    let mut samples = samples(&group, 5);
+    samples[2].outcome.as_mut().expect("ran").digest = Some("d2".into());
+    samples.push(Sample::new(5, (0, 2, false), from_ref(&group), Err("exit status: 101".into())));
+    let broken = Summary::new(host(), &[group], &samples, 1).broken();
+    assert_eq!(broken.len(), 2, "{broken:?}");
+    assert!(broken[0].contains("other values") && broken[1].contains("101"));
+}
+
+#[test]
+fn a_summary_reads_back_and_is_its_own_baseline() {
+    let group = group();
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut summary = Summary::new(host(), from_ref(&group), &samples(&group, 6), 1);
+    summary.write(dir.path()).expect("writes");
+    let earlier = Summary::read(&dir.path().join("summary.json")).expect("reads");
+    summary.compare(&earlier).expect("one machine");
+    let change = summary.groups[0].rows[0].change.expect("the same cell");
+    assert!((change.mid - 1.0).abs() < 1e-9);
+    assert!(summary.slower_than(0.95).is_empty(), "the baseline counts now, not the reference");
+}
+
+#[test]
+fn every_form_has_every_row() {
+    let group = group();
+    let summary = Summary::new(host(), from_ref(&group), &samples(&group, 6), 1);
+    let page = html::page(&summary);
+    for text in [summary.table(), page.clone()] {
+        for name in
+            ["ring/file/tsm1", "ring/file/fast", "ring/file/slow", "3.000", "reference", "faster", "slower"]
+        {
+            assert!(text.contains(name), "{name} in {text}");
+        }
+    }
+    assert_eq!(summary.csv().lines().count(), 4);
+    assert!(page.contains("a &lt;fast&gt; one") && !page.contains("<fast>"));
+    assert!(!page.contains("http") && !page.contains("<script"), "self-contained");
+}

@@ -1,0 +1,187 @@
+//! What a handful of noisy ratios can be said to show.
+//!
+//! A cell is compared with the reference inside each block, so that what slows the whole machine for a while cancels.
+//! The statistic is the median of these ratios; its interval comes from resampling the blocks. How far the reference
+//! departs from itself, run twice in every block, is the noise floor: nothing below it is called a difference.
+
+use crate::inputs::Rng;
+
+/// Blocks below which nothing is decided: an interval from fewer is not worth its name.
+pub(crate) const BLOCKS_MIN: usize = 5;
+
+/// The smallest noise floor that is believed, as a ratio.
+pub(crate) const FLOOR_MIN: f64 = 1.02;
+
+/// The widest band around 1 that is called the same: on a noisy machine nothing is known to be equal.
+pub(crate) const SAME_MAX: f64 = 1.1;
+
+/// Resamples of one interval.
+const RESAMPLES: usize = 2000;
+
+/// A median and where 95 % of its resamples lie.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Interval {
+    pub(crate) low: f64,
+    pub(crate) mid: f64,
+    pub(crate) high: f64,
+}
+
+/// What a comparison came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    /// The whole interval lies above the noise.
+    Faster,
+    /// The whole interval lies below the noise.
+    Slower,
+    /// The whole interval lies within the noise, and the noise is small.
+    Same,
+    /// Anything else: more blocks may tell.
+    Undecided,
+}
+
+impl Verdict {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Faster => "faster",
+            Self::Slower => "slower",
+            Self::Same => "same",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
+/// The middle of some numbers; of two middle ones their mean. `None` of none.
+pub(crate) fn median(numbers: &[f64]) -> Option<f64> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    median_of_sorted(&sorted)
+}
+
+fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
+    let half = sorted.len() / 2;
+    let upper = *sorted.get(half)?;
+    if sorted.len() % 2 == 1 { Some(upper) } else { Some(f64::midpoint(sorted[half - 1], upper)) }
+}
+
+/// The median of positive numbers with its interval: percentile bootstrap over their logarithms, so that twice as fast
+/// and half as fast are equally far from 1. `None` of none.
+pub(crate) fn bootstrap(ratios: &[f64], seed: u64) -> Option<Interval> {
+    let logs: Vec<f64> = ratios.iter().map(|ratio| ratio.ln()).collect();
+    let mid = median(&logs)?;
+    let mut rng = Rng::new(seed);
+    let mut drawn = vec![0.0; logs.len()];
+    let mut medians = Vec::with_capacity(RESAMPLES);
+    for _ in 0..RESAMPLES {
+        drawn.fill_with(|| logs[rng.below(logs.len() as u64) as usize]);
+        drawn.sort_by(f64::total_cmp);
+        medians.extend(median_of_sorted(&drawn));
+    }
+    medians.sort_by(f64::total_cmp);
+    let tail = RESAMPLES / 40;
+    Some(Interval { low: medians[tail].exp(), mid: mid.exp(), high: medians[RESAMPLES - 1 - tail].exp() })
+}
+
+/// The noise floor, a ratio of at least [`FLOOR_MIN`]: how far from 1 the interval of reference against itself reaches.
+pub(crate) fn floor(same_against_same: &[f64], seed: u64) -> f64 {
+    let spread = bootstrap(same_against_same, seed).map_or(1.0, |aa| aa.high.max(1.0 / aa.low));
+    spread.max(FLOOR_MIN)
+}
+
+/// Judges the interval of a speed ratio (above 1 is faster) from this many blocks against a noise floor.
+pub(crate) fn verdict(ratio: Interval, blocks: usize, floor: f64) -> Verdict {
+    let band = floor.min(SAME_MAX);
+    if blocks < BLOCKS_MIN {
+        Verdict::Undecided
+    } else if ratio.low > floor {
+        Verdict::Faster
+    } else if ratio.high < 1.0 / floor {
+        Verdict::Slower
+    } else if ratio.low >= 1.0 / band && ratio.high <= band {
+        Verdict::Same
+    } else {
+        Verdict::Undecided
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interval(low: f64, high: f64) -> Interval {
+        Interval { low, mid: (low * high).sqrt(), high }
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn equal_ratios_have_an_interval_without_width() {
+        let found = bootstrap(&[2.0; 8], 1).expect("not empty");
+        for end in [found.low, found.mid, found.high] {
+            assert!((end - 2.0).abs() < 1e-12);
+        }
+        assert_eq!(bootstrap(&[], 1), None);
+    }
+
+    /// For 1..=n in any order the ends of the interval are known order statistics: with n = 25 those of ranks 8 and 18,
+    /// give or take one, by the binomial distribution.
+    #[test]
+    fn the_interval_of_known_data_has_its_known_ends() {
+        let data: Vec<f64> = (1..=25).map(|n| f64::from((n * 7) % 25 + 1)).collect();
+        for seed in 0..20 {
+            let found = bootstrap(&data, seed).expect("not empty");
+            assert!((found.mid - 13.0).abs() < 1e-9);
+            assert!((7.0..=9.01).contains(&found.low), "{found:?}");
+            assert!((16.99..=19.01).contains(&found.high), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_interval_covers_the_truth_about_as_often_as_it_says() {
+        let mut rng = Rng::named("coverage");
+        let trials = 1000;
+        let covered = (0..trials).filter(|&trial| {
+            // Sum of uniforms: symmetric noise around a ratio of 1.2.
+            let mut noise = || (0..6).map(|_| rng.unit() - 0.5).sum::<f64>() * 0.05;
+            let ratios: Vec<f64> = (0..11).map(|_| 1.2 * noise().exp()).collect();
+            let found = bootstrap(&ratios, trial).expect("not empty");
+            found.low <= 1.2 && 1.2 <= found.high
+        });
+        let share = covered.count() as f64 / trials as f64;
+        assert!((0.90..=1.0).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn the_floor_is_the_spread_of_the_reference_and_never_nothing() {
+        assert_eq!(floor(&[1.0; 9], 1), FLOOR_MIN);
+        assert_eq!(floor(&[], 1), FLOOR_MIN);
+        let wide = floor(&[0.8, 0.9, 1.0, 1.0, 0.85], 1);
+        assert!((wide - 1.25).abs() < 0.02, "{wide}: the far end counts, on whichever side");
+    }
+
+    #[test]
+    fn verdicts_change_at_their_boundaries() {
+        let judge = |low, high| verdict(interval(low, high), BLOCKS_MIN, 1.25);
+        assert_eq!(judge(1.251, 1.5), Verdict::Faster);
+        assert_eq!(judge(1.25, 1.5), Verdict::Undecided);
+        assert_eq!(judge(0.5, 0.799), Verdict::Slower);
+        assert_eq!(judge(0.5, 0.8), Verdict::Undecided);
+        assert_eq!(judge(0.5, 2.0), Verdict::Undecided);
+        assert_eq!(verdict(interval(3.0, 4.0), BLOCKS_MIN - 1, 1.25), Verdict::Undecided);
+    }
+
+    #[test]
+    fn equal_within_small_noise_is_the_same_and_within_large_noise_is_not() {
+        let judge = |low, high, floor| verdict(interval(low, high), BLOCKS_MIN, floor);
+        assert_eq!(judge(0.96, 1.04, 1.05), Verdict::Same);
+        assert_eq!(judge(0.94, 1.04, 1.05), Verdict::Undecided);
+        assert_eq!(judge(0.96, 1.06, 1.05), Verdict::Undecided);
+        assert_eq!(judge(0.95, 1.08, 2.0), Verdict::Same);
+        assert_eq!(judge(0.6, 1.7, 2.0), Verdict::Undecided);
+    }
+}

@@ -1,0 +1,378 @@
+//! What a cell of the matrix does: one workload, on one dataset, with one choice of parts.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::{Deserialize, Serialize};
+use tsmith_codecs::{Column, FieldType, TimeRange, ValuesRef};
+
+use crate::Result;
+use crate::door::{Setup, Store};
+use crate::measure::{Spent, dir_size, peak_rss_mib, timed};
+
+/// Lines of one write.
+const BATCH_LINES: usize = 5000;
+
+/// A cell repeats its timed part until this much time is measured, so that a small dataset can be timed too.
+const MEASURED_SECONDS_MIN: f64 = 0.12;
+const PASSES_MAX: u32 = 64;
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Workload {
+    Ingest,
+    Snapshot,
+    Scan,
+    Recover,
+}
+
+impl Workload {
+    pub(crate) const ALL: [Self; 4] = [Self::Ingest, Self::Snapshot, Self::Scan, Self::Recover];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Snapshot => "snapshot",
+            Self::Scan => "scan",
+            Self::Recover => "recover",
+        }
+    }
+
+    pub(crate) fn summary(self) -> &'static str {
+        match self {
+            Self::Ingest => "line protocol to acknowledged writes, 5000 lines a call",
+            Self::Snapshot => "the dataset from the cache to a published file",
+            Self::Scan => "every key from files, checked and decoded",
+            Self::Recover => "opening an engine whose dataset is still in its log",
+        }
+    }
+
+    /// Whether threads change anything.
+    pub(crate) fn is_threaded(self) -> bool {
+        matches!(self, Self::Ingest | Self::Scan)
+    }
+
+    /// The axes that a star varies for this workload: the others cannot matter to what it times.
+    pub(crate) fn varies(self, axis: &str) -> bool {
+        match self {
+            Self::Ingest => axis != "encoder",
+            Self::Snapshot => axis == "storer" || axis == "encoder",
+            Self::Scan => axis == "encoder",
+            Self::Recover => axis == "storer" || axis == "log",
+        }
+    }
+
+    /// Whether these parts can do it at all: what forgets cannot give back.
+    pub(crate) fn fits(self, storer: &str, log: &str) -> bool {
+        match self {
+            Self::Ingest => true,
+            Self::Snapshot | Self::Scan => storer != "empty",
+            Self::Recover => log != "null",
+        }
+    }
+}
+
+/// What a cell measured, as its process prints it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// Of one pass.
+    pub(crate) seconds: f64,
+    /// Of one pass, all threads of the process.
+    pub(crate) cpu_seconds: f64,
+    pub(crate) passes: u32,
+    /// Values that one pass wrote or read.
+    pub(crate) values: u64,
+    /// What the engine leaves on disk after a clean close.
+    pub(crate) disk_bytes: u64,
+    /// Of the workload, the dataset's text included.
+    pub(crate) peak_rss_mib: f64,
+    /// Over every key, type, time and value that can be read back, in whatever order; `None` where nothing can.
+    pub(crate) digest: Option<String>,
+}
+
+/// The text of a dataset, in batches of whole lines.
+#[derive(Debug)]
+pub(crate) struct Text(Vec<Vec<u8>>);
+
+impl Text {
+    /// Reads the first `lines` lines of a file, all of them when it is 0.
+    pub(crate) fn read(path: &Path, lines: usize) -> Result<Self> {
+        let named = |error: std::io::Error| format!("{}: {error}", path.display());
+        let file = File::open(path).map_err(named)?;
+        let input: Box<dyn Read> = if path.extension().is_some_and(|ext| ext == "zst") {
+            Box::new(zstd::Decoder::new(file).map_err(named)?)
+        } else {
+            Box::new(file)
+        };
+        let mut input = BufReader::with_capacity(1 << 18, input);
+        let mut left = if lines == 0 { usize::MAX } else { lines };
+        let (mut batches, mut batch, mut in_batch) = (Vec::new(), Vec::new(), 0);
+        while left > 0 && input.read_until(b'\n', &mut batch).map_err(named)? > 0 {
+            (left, in_batch) = (left - 1, in_batch + 1);
+            if in_batch == BATCH_LINES {
+                batches.push(std::mem::take(&mut batch));
+                in_batch = 0;
+            }
+        }
+        batches.extend((!batch.is_empty()).then_some(batch));
+        if batches.is_empty() {
+            return Err(format!("{}: no line", path.display()).into());
+        }
+        Ok(Self(batches))
+    }
+}
+
+/// One cell, ready to run in a directory of its own.
+#[derive(Debug)]
+pub(crate) struct Cell<'a> {
+    pub(crate) setup: Setup<'a>,
+    pub(crate) workload: Workload,
+    pub(crate) threads: usize,
+    pub(crate) text: Text,
+    pub(crate) dir: PathBuf,
+}
+
+impl Cell<'_> {
+    pub(crate) fn run(&self) -> Result<Outcome> {
+        match self.workload {
+            Workload::Ingest => self.ingest(),
+            Workload::Snapshot => self.snapshot(),
+            Workload::Scan => self.scan(),
+            Workload::Recover => self.recover(),
+        }
+    }
+
+    fn ingest(&self) -> Result<Outcome> {
+        let mut pass = Passes::default();
+        loop {
+            let store = self.fresh()?;
+            let (spent, done) = timed(|| write(&store, &self.text.0, self.threads));
+            done?;
+            if pass.add(spent) {
+                return self.finish(store, &pass);
+            }
+            store.close()?;
+        }
+    }
+
+    fn snapshot(&self) -> Result<Outcome> {
+        let mut pass = Passes::default();
+        loop {
+            let store = self.fresh()?;
+            write(&store, &self.text.0, 1)?;
+            let (spent, done) = timed(|| store.snapshot());
+            done?;
+            if pass.add(spent) {
+                return self.finish(store, &pass);
+            }
+            store.close()?;
+        }
+    }
+
+    fn scan(&self) -> Result<Outcome> {
+        let store = self.fresh()?;
+        write(&store, &self.text.0, 1)?;
+        store.snapshot()?;
+        let keys = store.keys();
+        scan(&store, &keys, self.threads)?;
+        let mut pass = Passes::default();
+        loop {
+            let (spent, done) = timed(|| scan(&store, &keys, self.threads));
+            done?;
+            if pass.add(spent) {
+                return self.finish(store, &pass);
+            }
+        }
+    }
+
+    fn recover(&self) -> Result<Outcome> {
+        let store = self.fresh()?;
+        write(&store, &self.text.0, 1)?;
+        store.close()?;
+        let mut pass = Passes::default();
+        loop {
+            let (spent, store) = timed(|| Store::open(self.setup, &self.dir));
+            if pass.add(spent) {
+                return self.finish(store?, &pass);
+            }
+            store?.close()?;
+        }
+    }
+
+    /// An engine in an empty directory.
+    fn fresh(&self) -> Result<Store> {
+        if self.dir.exists() {
+            fs::remove_dir_all(&self.dir)?;
+        }
+        fs::create_dir_all(&self.dir)?;
+        Store::open(self.setup, &self.dir)
+    }
+
+    /// Reads everything back, closes, and looks at what is on disk. Not timed.
+    fn finish(&self, store: Store, pass: &Passes) -> Result<Outcome> {
+        let peak_rss_mib = peak_rss_mib();
+        let (mut digest, mut values) = (None, 0);
+        if self.setup.storer == "empty" {
+            // Nothing can be read back; the text says how much was written.
+            values = self.text.0.iter().map(|batch| count_values(batch)).sum();
+        } else {
+            let mut sum = 0u64;
+            let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
+            for key in store.keys() {
+                reader.read(&key, TimeRange::ALL, &mut column)?;
+                sum = sum.wrapping_add(digest_of(&key, &column));
+                values += column.len() as u64;
+            }
+            digest = Some(format!("{sum:016x}"));
+        }
+        store.close()?;
+        let passes = f64::from(pass.count);
+        Ok(Outcome {
+            seconds: pass.spent.seconds / passes,
+            cpu_seconds: pass.spent.cpu_seconds / passes,
+            passes: pass.count,
+            values,
+            disk_bytes: dir_size(&self.dir, "").0,
+            peak_rss_mib,
+            digest,
+        })
+    }
+}
+
+/// What the timed passes of a cell came to.
+#[derive(Debug, Default)]
+struct Passes {
+    spent: Spent,
+    count: u32,
+}
+
+impl Passes {
+    /// Adds one; true when there are enough.
+    fn add(&mut self, spent: Spent) -> bool {
+        self.spent += spent;
+        self.count += 1;
+        self.spent.seconds >= MEASURED_SECONDS_MIN || self.count >= PASSES_MAX
+    }
+}
+
+/// Writes all batches, whichever thread comes first to the next one.
+fn write(store: &Store, batches: &[Vec<u8>], threads: usize) -> Result {
+    let next = AtomicUsize::new(0);
+    in_threads(threads, || {
+        while let Some(text) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+            store.write_lines(text)?;
+        }
+        Ok(())
+    })
+}
+
+fn scan(store: &Store, keys: &[Vec<u8>], threads: usize) -> Result {
+    let next = AtomicUsize::new(0);
+    in_threads(threads, || {
+        let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
+        while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
+            reader.read(key, TimeRange::ALL, &mut column)?;
+        }
+        Ok(())
+    })
+}
+
+/// Runs the same work in so many threads; the caller is one of them.
+pub(crate) fn in_threads(threads: usize, work: impl Fn() -> Result + Sync) -> Result {
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+        let mine = work();
+        others.into_iter().map(|other| other.join().expect("a worker panicked")).fold(mine, Result::and)
+    })
+}
+
+/// Depends on the key, the type, and every time and value.
+fn digest_of(key: &[u8], column: &Column) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    hasher.write(column.field_type().name().as_bytes());
+    column.times().iter().for_each(|&time| hasher.write_i64(time));
+    match column.as_ref().values() {
+        ValuesRef::Float(values) => values.iter().for_each(|value| hasher.write_u64(value.to_bits())),
+        ValuesRef::Integer(values) => values.iter().for_each(|&value| hasher.write_i64(value)),
+        ValuesRef::Unsigned(values) => values.iter().for_each(|&value| hasher.write_u64(value)),
+        ValuesRef::Boolean(values) => values.iter().for_each(|&value| hasher.write_u8(value.into())),
+        ValuesRef::String(values) => values.iter().for_each(|value| {
+            hasher.write_usize(value.len());
+            hasher.write(value);
+        }),
+    }
+    hasher.finish()
+}
+
+/// How many field values some line protocol has: commas between the blank that ends the key and the one before the
+/// time, outside of quotes, and one more a line.
+fn count_values(text: &[u8]) -> u64 {
+    let (mut count, mut blanks, mut quoted, mut escaped) = (0, 0, false, false);
+    for &byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' if blanks == 1 => quoted = !quoted,
+            b'\n' if !quoted => {
+                count += u64::from(blanks > 0);
+                blanks = 0;
+            }
+            b' ' if !quoted => blanks += 1,
+            b',' if !quoted && blanks == 1 => count += 1,
+            _ => {}
+        }
+    }
+    count + u64::from(blanks > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_without_parsing() {
+        let text = b"m,t=a\\ b,u=c f=1,g=\"x, \\\"y\",h=2i 10\nm f=1 20\n\nm f=1";
+        assert_eq!(count_values(text), 5);
+    }
+
+    #[test]
+    fn a_dataset_comes_in_whole_lines() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x.lp");
+        let text: Vec<String> = (0..12_000).map(|at| format!("m f={at}i {at}")).collect();
+        fs::write(&path, text.join("\n")).expect("writes");
+        let lines = |limit| -> Vec<usize> {
+            let Text(batches) = Text::read(&path, limit).expect("reads");
+            batches
+                .iter()
+                .map(|batch| batch.split(|&b| b == b'\n').filter(|line| !line.is_empty()).count())
+                .collect()
+        };
+        assert_eq!(lines(0), [5000, 5000, 2000]);
+        assert_eq!(lines(5001), [5000, 1]);
+        assert_eq!(lines(5000), [5000]);
+    }
+
+    #[test]
+    fn the_digest_sees_every_bit() {
+        let column = |time, value| {
+            let mut column = Column::new(FieldType::Float);
+            assert!(column.push(time, tsmith_codecs::Value::Float(value)));
+            column
+        };
+        let base = digest_of(b"k", &column(1, 0.0));
+        assert_eq!(base, digest_of(b"k", &column(1, 0.0)));
+        for other in [
+            digest_of(b"l", &column(1, 0.0)),
+            digest_of(b"k", &column(2, 0.0)),
+            digest_of(b"k", &column(1, -0.0)),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Arguments that several verbs share.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
+use tsmith_engine::Setup;
+
+use crate::exit::Result;
+
+/// The parts of an engine.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Parts")]
+pub(crate) struct Parts {
+    /// What holds values that are not in files yet [default: the directory's, else ring]
+    #[arg(long, value_name = "NAME", value_parser = part("storer"))]
+    storer: Option<String>,
+    /// The write-ahead log [default: the directory's, else file]
+    #[arg(long, value_name = "NAME", value_parser = part("log"))]
+    log: Option<String>,
+    /// What turns columns into blocks [default: the directory's, else tsm1]
+    #[arg(long, value_name = "NAME", value_parser = part("encoder"))]
+    encoder: Option<String>,
+    /// When a write becomes visible [default: sync-then-publish]
+    #[arg(long, value_name = "NAME", value_parser = part("order"))]
+    order: Option<String>,
+    /// When a write counts as safe: each, group, none, or interval:SPAN as in interval:100ms [default: group]
+    #[arg(long, value_name = "NAME", value_parser = durability)]
+    durability: Option<String>,
+    /// What to do with damage in the log [default: strict]
+    #[arg(long, value_name = "NAME", value_parser = part("recovery"))]
+    recovery: Option<String>,
+}
+
+impl Parts {
+    /// The setup of these flags.
+    pub(crate) fn setup(&self) -> Result<Setup> {
+        let mut setup = Setup::default();
+        let flags = [
+            ("storer", &self.storer),
+            ("log", &self.log),
+            ("encoder", &self.encoder),
+            ("order", &self.order),
+            ("durability", &self.durability),
+            ("recovery", &self.recovery),
+        ];
+        for (flag, value) in flags {
+            if let Some(value) = value {
+                setup.set(flag, value)?;
+            }
+        }
+        Ok(setup)
+    }
+}
+
+/// Takes the names that the engine has for `flag`, so that help and errors list them.
+fn part(flag: &str) -> PossibleValuesParser {
+    let names = Setup::flags().into_iter().find(|(name, _)| *name == flag).map(|(_, names)| names);
+    PossibleValuesParser::new(names.unwrap_or_default())
+}
+
+fn durability(value: &str) -> Result<String, String> {
+    let set = Setup::default().set("durability", value);
+    set.map(|()| value.to_owned()).map_err(|error| format!("{error}, or interval:SPAN as in interval:100ms"))
+}
+
+/// Where the log is.
+#[derive(Debug, Args)]
+pub(crate) struct Wal {
+    /// Directory of the log [default: what the manifest of PATH says; else PATH/wal; else PATH with its last `data`
+    /// replaced by `wal`, as InfluxDB has it]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) wal: Option<PathBuf>,
+}
+
+/// Reports for people or programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For reading.
+    #[default]
+    Table,
+    /// One JSON object; its fields stay.
+    Json,
+}
+
+/// Reads `4096`, `64KiB`, `64MiB`, `2GiB`, `64MB`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: u64 = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return Err("expected bytes, or a number with KiB, MiB, GiB, kB, MB or GB".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "expected a number first".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_with_and_without_a_unit() {
+        assert_eq!(size("4096"), Ok(4_096));
+        assert_eq!(size("64MiB"), Ok(64 << 20));
+        assert_eq!(size("1kB"), Ok(1_000));
+        assert!(size("MiB").is_err() && size("1Mib").is_err() && size("99999999999GiB").is_err());
+    }
+}

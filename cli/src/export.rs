@@ -1,0 +1,108 @@
+//! `tsmith export`: all values as text.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::args::Wal;
+use crate::dump;
+use crate::exit::{Failure, Outcome, Result, complain};
+use crate::filter::FilterArgs;
+use crate::output::{Destination, Format, Rows};
+use crate::place::Place;
+use crate::progress::{Bar, When};
+
+/// Write the values of directories and files as text.
+///
+/// PATH is an engine directory, an InfluxDB 1.x shard directory, a .tsm file or a .wal segment. Each PATH is exported
+/// by itself, one after the other: keys in the order of their bytes, values in the order of time, of several values
+/// of one time the newest. Nothing on disk is changed.
+///
+/// lp reads back as the same points: floats in the shortest form with the same bits, strings byte for byte. What line
+/// protocol has no form for (NaN, infinities, some names) is counted, and the exit code is 1. csv has the header
+/// series,field,time,type,value. jsonl has one object a key; NaN and infinities are strings in it.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  tsmith export d --format jsonl --measurement cpu --tag host=a --start -1h | head -n 1"
+)]
+pub(crate) struct Export {
+    /// What to export
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    wal: Wal,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = ExportFormat::Lp, value_name = "FORMAT")]
+    format: ExportFormat,
+    /// Floats as the 16 hex digits of their bits, strings as hex (jsonl and csv)
+    #[arg(long)]
+    exact: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    destination: Destination,
+}
+
+/// Formats for programs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ExportFormat {
+    /// Line protocol, times in nanoseconds.
+    Lp,
+    /// One row a value.
+    Csv,
+    /// One JSON object a key.
+    Jsonl,
+}
+
+impl Export {
+    pub(crate) fn run(self, progress: When) -> Result<Outcome> {
+        let format = match self.format {
+            ExportFormat::Lp => Format::Lp,
+            ExportFormat::Csv => Format::Csv,
+            ExportFormat::Jsonl => Format::Jsonl,
+        };
+        let mut bar = Bar::new(progress);
+        // The first path decides whether there is anything to begin an output for.
+        let mut places = Vec::new();
+        for path in &self.paths {
+            places.push((path, Place::find(path, self.wal.wal.as_deref())?));
+        }
+        let mut rows: Option<Rows> = None;
+        let mut outcome = Outcome::Fine;
+        let mut failure = None;
+        for (path, place) in places {
+            let view = match place.view() {
+                Ok(view) => view,
+                Err(error) if self.paths.len() == 1 => return Err(error),
+                Err(error) => {
+                    complain(error.text());
+                    failure = Some(worse(failure, error));
+                    continue;
+                }
+            };
+            outcome = outcome.and(Outcome::of(place.report_problems(&view)));
+            let rows = match &mut rows {
+                Some(rows) => rows,
+                None => rows.insert(Rows::new(&self.destination, format, self.exact)?),
+            };
+            outcome = outcome.and(Outcome::of(dump::all(&view, path, &self.filter, rows, &mut bar)?));
+        }
+        bar.clear();
+        if let Some(rows) = rows {
+            outcome = outcome.and(Outcome::of(rows.finish()?));
+        }
+        match failure {
+            Some(Failure::Io(_)) => Err(Failure::Io("some paths could not be read".to_owned())),
+            Some(_) => Ok(Outcome::Problems),
+            None => Ok(outcome),
+        }
+    }
+}
+
+/// Of two failures the one that decides the exit code.
+fn worse(known: Option<Failure>, new: Failure) -> Failure {
+    match known {
+        Some(known @ Failure::Io(_)) => known,
+        _ => new,
+    }
+}

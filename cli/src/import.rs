@@ -1,0 +1,355 @@
+//! `tsmith import`: line protocol into an engine.
+//!
+//! One thread reads and cuts, several write. What becomes of a batch is reported in the order of the input, whichever
+//! thread is done first.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use tsmith_engine::driver::Driver;
+use tsmith_engine::line::Precision;
+use tsmith_engine::{LineOptions, Timestamp, WhenFull};
+
+use crate::args::{self, Parts, Wal};
+use crate::clock;
+use crate::exit::{Failure, Outcome, Result, complain};
+use crate::output::create_new;
+use crate::place;
+use crate::progress::{Bar, When, percent};
+use crate::source::{Batch, Source};
+
+/// Rejected lines that are shown one by one.
+const SHOWN_MAX: u64 = 10;
+
+/// A full cache is waited for this long; a snapshot that takes longer has failed.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// Read line protocol into a directory.
+///
+/// FILE is line protocol, plain or compressed with gzip or zstd (told by its content, not its name); - is stdin. The
+/// directory is made if it does not exist. Files are read as a stream. A line that does not parse, or whose field has
+/// another type already, is rejected with FILE:LINE and the reason; all others are written, and the exit code is 1.
+///
+/// Batches are written by several threads, so of two values of one series, field and time in different batches the
+/// later line wins for certain only with --writers 1.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  tsmith import d cpu.lp.zst --precision s --rejects bad.lp\n  \
+    generate | tsmith import d - --progress always\n\n\
+    With --progress always and stderr not a terminal, `acknowledged N` on stderr says that the first N lines of the \
+    input are as durable as --durability promises.")]
+pub(crate) struct Import {
+    /// Where to
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// What to read
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    wal: Wal,
+    /// Unit of the times: ns, us, ms, s, m or h
+    #[arg(long, value_name = "UNIT", default_value = "ns", value_parser = precision)]
+    precision: Precision,
+    /// Lines in a batch, which is written as a whole; it also ends at 8 MiB
+    #[arg(long, value_name = "LINES", default_value_t = 5000, value_parser = at_least_one)]
+    batch: usize,
+    /// Threads that write
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one)]
+    writers: usize,
+    /// Write rejected lines, as they are, to this file; it must not exist
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+    /// Most memory for values that are not in files yet; when it is full, writing waits for the snapshot
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = args::size)]
+    cache: u64,
+    #[command(flatten)]
+    parts: Parts,
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    Precision::from_name(text).ok_or_else(|| "expected ns, us, ms, s, m or h".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number of at least 1".to_owned())
+}
+
+impl Import {
+    pub(crate) fn run(self, progress: When) -> Result<Outcome> {
+        let started = Instant::now();
+        let now = Timestamp(clock::now());
+        let mut setup = self.parts.setup()?;
+        setup.options.when_full = WhenFull::Wait(WAIT_MAX);
+        setup.options.cache_bytes_max = Some(self.cache);
+        // The snapshot must come well before the cache is full: else everybody waits for it.
+        setup.options.snapshot_bytes = setup.options.snapshot_bytes.min(self.cache / 4);
+        // Inputs first: a name that is wrong must not leave a new directory behind.
+        let mut sources = Vec::with_capacity(self.files.len());
+        for file in &self.files {
+            sources.push(Source::open(file, self.batch)?);
+        }
+        let dirs = place::dirs(&self.dir, self.wal.wal.as_deref())?;
+        let rejects = self.rejects.as_ref().map(|path| open_rejects(path)).transpose()?;
+        let engine = match setup.open(dirs) {
+            Ok(engine) => engine,
+            Err(error) => {
+                if let Some(path) = &self.rejects {
+                    // Empty, and ours: nobody else has written to it since it was created.
+                    let _ = std::fs::remove_file(path);
+                }
+                return Err(error.into());
+            }
+        };
+        for torn in &engine.recovery().torn {
+            let (path, offset) = (torn.path.display(), torn.offset);
+            complain(&format!(
+                "{path}: offset {offset}: {}: cut off {} bytes",
+                torn.found, torn.dropped_bytes
+            ));
+        }
+        let options = LineOptions { precision: self.precision, ..LineOptions::new(now) };
+        let ledger = Ledger::new(rejects, progress);
+        let read = write_all(&*engine, sources, &options, self.writers, &ledger, Bar::new(progress));
+        let closed = engine.close();
+        let totals = ledger.finish(started.elapsed());
+        read?;
+        closed?;
+        totals
+    }
+}
+
+fn open_rejects(path: &PathBuf) -> Result<File> {
+    create_new(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::Usage(format!("{}: the file exists; --rejects wants a new one", path.display()))
+        }
+        _ => Failure::io(path, &error),
+    })
+}
+
+/// A batch on its way to a writer.
+struct Job {
+    number: u64,
+    source: String,
+    batch: Batch,
+}
+
+/// Reads all sources and writes them with several threads. After a failure nothing more is begun.
+fn write_all(
+    engine: &dyn Driver,
+    sources: Vec<Source>,
+    options: &LineOptions,
+    writers: usize,
+    ledger: &Ledger,
+    mut bar: Bar,
+) -> Result<()> {
+    let (send, receive) = sync_channel(writers);
+    let receive = Mutex::new(receive);
+    thread::scope(|scope| {
+        for _ in 0..writers {
+            scope.spawn(|| write_jobs(engine, &receive, options, ledger));
+        }
+        let read = read_sources(sources, &send, ledger, &mut bar);
+        drop(send);
+        read
+    })?;
+    ledger.failure()
+}
+
+fn read_sources(sources: Vec<Source>, send: &SyncSender<Job>, ledger: &Ledger, bar: &mut Bar) -> Result<()> {
+    let mut number = 0;
+    for mut source in sources {
+        while let Some(batch) = source.next_batch()? {
+            if ledger.has_failed() {
+                return Ok(());
+            }
+            let job = Job { number, source: source.name(), batch };
+            number += 1;
+            if send.send(job).is_err() {
+                return Ok(());
+            }
+            bar.show(|| {
+                let (read, length) = source.position();
+                format!("{} {} lines", percent(read, length), ledger.acknowledged())
+            });
+        }
+    }
+    Ok(())
+}
+
+fn write_jobs(engine: &dyn Driver, jobs: &Mutex<Receiver<Job>>, options: &LineOptions, ledger: &Ledger) {
+    loop {
+        let job = lock(jobs).recv();
+        let Ok(Job { number, source, batch }) = job else { return };
+        if ledger.has_failed() {
+            continue;
+        }
+        match engine.write_lines(&batch.text, options) {
+            Ok(report) => {
+                let rejected = report.rejected.into_iter().map(|line| Reject {
+                    place: format!("{source}:{}", batch.first_line + line.line as u64 - 1),
+                    reason: line.reason.to_string(),
+                    text: batch.text[line.bytes].to_vec(),
+                });
+                ledger.note(
+                    number,
+                    Done {
+                        lines: batch.lines,
+                        points: report.points as u64,
+                        values: report.values as u64,
+                        rejected: rejected.collect(),
+                    },
+                );
+            }
+            Err(error) => {
+                let error = Failure::from(error);
+                let at = format!("{source}:{}: ", batch.first_line);
+                ledger.fail(match error {
+                    Failure::Usage(text) => Failure::Usage(at + &text),
+                    Failure::Problem(text) => Failure::Problem(at + &text),
+                    Failure::Io(text) => Failure::Io(at + &text),
+                    Failure::ClosedPipe => Failure::ClosedPipe,
+                });
+            }
+        }
+    }
+}
+
+/// A line that was not written.
+struct Reject {
+    place: String,
+    reason: String,
+    text: Vec<u8>,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Done {
+    lines: u64,
+    points: u64,
+    values: u64,
+    rejected: Vec<Reject>,
+}
+
+/// Account of the import, in the order of the input.
+struct Ledger {
+    inner: Mutex<Account>,
+}
+
+struct Account {
+    next: u64,
+    /// Batches that were done before one that comes before them.
+    early: BTreeMap<u64, Done>,
+    lines: u64,
+    points: u64,
+    values: u64,
+    rejected: u64,
+    rejects: Option<File>,
+    for_programs: bool,
+    failure: Option<Failure>,
+    failed: bool,
+}
+
+impl Ledger {
+    fn new(rejects: Option<File>, progress: When) -> Self {
+        let inner = Account {
+            next: 0,
+            early: BTreeMap::new(),
+            lines: 0,
+            points: 0,
+            values: 0,
+            rejected: 0,
+            rejects,
+            for_programs: progress.is_for_programs(),
+            failure: None,
+            failed: false,
+        };
+        Self { inner: Mutex::new(inner) }
+    }
+
+    fn note(&self, number: u64, done: Done) {
+        let mut account = lock(&self.inner);
+        account.early.insert(number, done);
+        let before = account.lines;
+        loop {
+            let next = account.next;
+            let Some(done) = account.early.remove(&next) else { break };
+            account.next += 1;
+            account.book(done);
+        }
+        if account.for_programs && account.lines > before {
+            let _ = writeln!(io::stderr(), "acknowledged {}", account.lines);
+        }
+    }
+
+    fn acknowledged(&self) -> u64 {
+        lock(&self.inner).lines
+    }
+
+    fn has_failed(&self) -> bool {
+        lock(&self.inner).failed
+    }
+
+    /// Notes a failure; the first is the one to report.
+    fn fail(&self, failure: Failure) {
+        let mut account = lock(&self.inner);
+        account.failed = true;
+        account.failure.get_or_insert(failure);
+    }
+
+    fn failure(&self) -> Result<()> {
+        lock(&self.inner).failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Reports the sums.
+    fn finish(self, took: Duration) -> Result<Outcome> {
+        let mut account = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // After a failure batches may be written whose elders are not; they count all the same.
+        for done in std::mem::take(&mut account.early).into_values() {
+            account.book(done);
+        }
+        if account.rejected > SHOWN_MAX {
+            complain(&format!("and {} more lines rejected", account.rejected - SHOWN_MAX));
+        }
+        let Account { lines, points, values, rejected, .. } = account;
+        let seconds = took.as_secs_f64();
+        let rate = values as f64 / seconds.max(1e-9);
+        let text = format!(
+            "imported {lines} lines: {points} points, {values} values, {rejected} rejected, {seconds:.3} s, {rate:.0} values/s"
+        );
+        let _ = writeln!(io::stderr(), "{text}");
+        account.failure.map_or(Ok(Outcome::of(rejected > 0)), Err)
+    }
+}
+
+impl Account {
+    fn book(&mut self, done: Done) {
+        self.lines += done.lines;
+        self.points += done.points;
+        self.values += done.values;
+        for Reject { place, reason, mut text } in done.rejected {
+            self.rejected += 1;
+            if self.rejected <= SHOWN_MAX {
+                complain(&format!("{place}: {reason}"));
+            }
+            if let Some(file) = &mut self.rejects {
+                text.push(b'\n');
+                if let Err(error) = file.write_all(&text) {
+                    self.failed = true;
+                    self.failure.get_or_insert(Failure::Io(format!("--rejects: {error}")));
+                }
+            }
+        }
+    }
+}
+
+/// Counters stay right when a thread panics; the panic itself ends the run.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

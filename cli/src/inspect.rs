@@ -1,0 +1,125 @@
+//! `tsmith inspect`: what files are made of.
+
+pub(crate) mod encoding;
+pub(crate) mod segment;
+mod tombstone;
+mod tsm;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::args::{ReportFormat, Wal};
+use crate::exit::{Outcome, Result};
+use crate::output::Out;
+use crate::place::{Member, Place};
+
+/// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log.
+///
+/// Checksums of blocks are verified, values are not decoded (`tsmith verify` does). Of a damaged file as much is shown
+/// as can be read, then what is wrong; the exit code is then 1. Nothing on disk is changed.
+///
+/// With --format json there is one object: {"files":[...]}, each with `path`, `kind` (tsm, tombstone, segment) and, if
+/// something is wrong, `error`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  tsmith inspect d/000000001-000000001.tsm d/wal/_00001.wal")]
+pub(crate) struct Inspect {
+    /// Engine or InfluxDB 1.x shard directories, .tsm, .tombstone or .wal files
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    wal: Wal,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: ReportFormat,
+}
+
+/// What a file holds.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Content {
+    Tsm(tsm::Content),
+    Tombstone(tombstone::Content),
+    Segment(segment::Content),
+}
+
+#[derive(Serialize)]
+struct Inspected {
+    path: String,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Serialize)]
+struct Report {
+    files: Vec<Inspected>,
+}
+
+impl Inspect {
+    pub(crate) fn run(self) -> Result<Outcome> {
+        let mut places = Vec::new();
+        for path in &self.paths {
+            places.push(Place::find(path, self.wal.wal.as_deref())?);
+        }
+        let mut out = Out::stdout();
+        let mut report = Report { files: Vec::new() };
+        let mut outcome = Outcome::Fine;
+        for place in places {
+            let (members, _held) = place.files()?;
+            for member in members {
+                let Some((path, content)) = inspect(&member)? else { continue };
+                outcome = outcome.and(Outcome::of(content.is_damaged()));
+                let file = Inspected { path: path.display().to_string(), content };
+                match self.format {
+                    ReportFormat::Json => report.files.push(file),
+                    ReportFormat::Table => file.print(&mut out)?,
+                }
+            }
+        }
+        if self.format == ReportFormat::Json {
+            let written = serde_json::to_writer_pretty(out.text(), &report);
+            debug_assert!(written.is_ok(), "vectors take all");
+            out.text().push(b'\n');
+        }
+        out.flush()?;
+        Ok(outcome)
+    }
+}
+
+fn inspect(member: &Member) -> Result<Option<(&Path, Content)>> {
+    Ok(match member {
+        Member::Tsm(path) => Some((path, Content::Tsm(tsm::inspect(path)?))),
+        Member::Tombstone(path) => Some((path, Content::Tombstone(tombstone::inspect(path)?))),
+        Member::Segment(path) => Some((path, Content::Segment(segment::inspect(path)?))),
+        Member::Manifest(_) | Member::Leftover(_) => None,
+    })
+}
+
+impl Content {
+    fn is_damaged(&self) -> bool {
+        match self {
+            Self::Tsm(content) => content.is_damaged(),
+            Self::Tombstone(content) => content.is_damaged(),
+            Self::Segment(content) => content.is_damaged(),
+        }
+    }
+}
+
+impl Inspected {
+    fn print(&self, out: &mut Out) -> Result<()> {
+        let written = writeln!(out.text(), "{}", self.path);
+        debug_assert!(written.is_ok(), "vectors take all");
+        match &self.content {
+            Content::Tsm(content) => content.print(out),
+            Content::Tombstone(content) => content.print(out),
+            Content::Segment(content) => content.print(out),
+        }
+    }
+}
+
+/// Bytes for a report: text if they are, else with U+FFFD.
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

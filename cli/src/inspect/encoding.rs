@@ -1,0 +1,90 @@
+//! How a block is encoded, as far as its bytes tell.
+
+use tsmith_codecs::{BlockEncoder, ENCODERS, EncoderVisitor, FieldType, influx, with_encoder};
+
+/// Names of what encoded a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Encoding {
+    /// The encoder, as in `--encoder`; `unknown` if none of this build owns the first byte.
+    pub(crate) encoder: &'static str,
+    /// The form of the times, where the encoder has several.
+    pub(crate) times: &'static str,
+    /// Likewise of the values.
+    pub(crate) values: &'static str,
+}
+
+impl Encoding {
+    /// The encoding of a block.
+    pub(crate) fn of(block: &[u8]) -> Self {
+        let encoder = block.first().and_then(|&tag| owner(tag)).unwrap_or("unknown");
+        let (times, values) = if encoder == "tsm1" { tsm1(block).unwrap_or(("?", "?")) } else { ("-", "-") };
+        Self { encoder, times, values }
+    }
+}
+
+/// `tsm1 constant gorilla`.
+impl std::fmt::Display for Encoding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.encoder, self.times, self.values)
+    }
+}
+
+/// The registered encoder whose blocks begin with `tag`.
+fn owner(tag: u8) -> Option<&'static str> {
+    struct Owns(u8);
+    impl EncoderVisitor for Owns {
+        type Out = bool;
+        fn visit<E: BlockEncoder>(self) -> bool {
+            E::TAGS.contains(&self.0)
+        }
+    }
+    ENCODERS.iter().find(|(name, _)| with_encoder(name, Owns(tag)) == Some(true)).map(|(name, _)| *name)
+}
+
+/// The forms of a block of InfluxDB: each part tells its own in the upper half of its first byte.
+fn tsm1(block: &[u8]) -> Option<(&'static str, &'static str)> {
+    let (&tag, rest) = block.split_first()?;
+    let length_bytes = rest.iter().position(|byte| byte & 0x80 == 0)? + 1;
+    let length = rest
+        .iter()
+        .take(length_bytes.min(9))
+        .rev()
+        .fold(0_usize, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
+    let (times, values) = rest.get(length_bytes..)?.split_at_checked(length)?;
+    let form = |part: &[u8]| match part.first().map(|byte| byte >> 4) {
+        Some(0) => "raw",
+        Some(1) => "packed",
+        Some(2) => "constant",
+        _ => "?",
+    };
+    let values = match influx::field_type(tag)? {
+        FieldType::Float => "gorilla",
+        FieldType::Integer | FieldType::Unsigned => form(values),
+        FieldType::Boolean => "bits",
+        FieldType::String => "snappy",
+    };
+    Some((form(times), values))
+}
+
+#[cfg(test)]
+mod tests {
+    use tsmith_codecs::{Column, Raw, Tsm1, Value};
+
+    use super::*;
+
+    #[test]
+    fn blocks_tell_their_encoding() {
+        let mut column = Column::new(FieldType::Integer);
+        for (at, time) in [0, 10, 20, 31].into_iter().enumerate() {
+            assert!(column.push(time, Value::Integer(at as i64 * 7)));
+        }
+        let mut block = Vec::new();
+        Tsm1::default().encode(column.as_ref(), &mut block).expect("encodes");
+        assert_eq!(Encoding::of(&block).to_string(), "tsm1 packed constant");
+        block.clear();
+        Raw.encode(column.as_ref(), &mut block).expect("encodes");
+        assert_eq!(Encoding::of(&block).to_string(), "raw - -");
+        assert_eq!(Encoding::of(&[0xee]).encoder, "unknown");
+        assert_eq!(Encoding::of(&[0, 0x80]).to_string(), "tsm1 ? ?");
+    }
+}

@@ -1,0 +1,217 @@
+//! Segments of a log: marks, frames and what is in them.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use tsmith_wal::entry::{self, Entry};
+use tsmith_wal::segment::{FRAME_HEADER_BYTES, Scan, Stop, Unit, Verdict};
+use tsmith_wal::{Record, RecordKind};
+
+use super::lossy;
+use crate::clock::rfc3339_text;
+use crate::exit::{Failure, Result};
+use crate::flaw::Flaw;
+use crate::output::{Out, printable};
+
+/// What a segment holds.
+#[derive(Serialize)]
+pub(super) struct Content {
+    bytes: u64,
+    /// Without the zeros at the end.
+    used_bytes: u64,
+    units: Vec<Shown>,
+    /// Why reading ended before the last byte that is not zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Flaw>,
+    /// Whether that is what a crash leaves.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    torn: bool,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "unit", rename_all = "lowercase")]
+enum Shown {
+    Mark { offset: u64, durable: u32, length: u32 },
+    Frame(Frame),
+}
+
+#[derive(Serialize)]
+struct Frame {
+    offset: u64,
+    /// write, delete or delete-range.
+    record: &'static str,
+    compressed_bytes: u64,
+    payload_bytes: u64,
+    keys: Vec<Key>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Flaw>,
+}
+
+#[derive(Serialize)]
+struct Key {
+    key: String,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    field_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+}
+
+/// Reads a file.
+pub(super) fn inspect(path: &Path) -> Result<Content> {
+    let bytes = fs::read(path).map_err(|error| Failure::io(path, &error))?;
+    let number = number(path);
+    let mut scan = Scan::new(number, &bytes);
+    let used_bytes = scan.used_len();
+    let mut content =
+        Content { bytes: bytes.len() as u64, used_bytes, units: Vec::new(), error: None, torn: false };
+    // A scan that was stopped gives the same again; its last good place is where the next unit would begin.
+    let mut at = 0;
+    loop {
+        match scan.next() {
+            Ok(None) => return Ok(content),
+            Ok(Some(Unit::Mark(mark))) => {
+                content.units.push(Shown::Mark { offset: at, durable: mark.durable, length: mark.len });
+                at += tsmith_wal::segment::MARK_BYTES as u64;
+            }
+            Ok(Some(Unit::Frame { record, offset, end })) => {
+                content.units.push(Shown::Frame(frame(record, offset, end)));
+                at = end;
+            }
+            Err(Stop::TooLarge(error)) => {
+                content.error = Some(Flaw::from(&error));
+                return Ok(content);
+            }
+            Err(Stop::Bad(bad)) => {
+                match scan.judge(bad, false) {
+                    Verdict::End => return Ok(content),
+                    Verdict::Torn => content.torn = true,
+                    Verdict::Damaged => {}
+                }
+                content.error = Some(Flaw::at(bad.offset, bad.found));
+                return Ok(content);
+            }
+        }
+    }
+}
+
+/// The number in a segment's name; our marks hold it too. Copies may be named `x_00002.wal`.
+pub(crate) fn number(path: &Path) -> u32 {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    stem.rsplit('_').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+fn frame(record: Record<'_>, offset: u64, end: u64) -> Frame {
+    let mut frame = Frame {
+        offset,
+        record: match record.kind {
+            RecordKind::Write => "write",
+            RecordKind::Delete => "delete",
+            RecordKind::DeleteRange => "delete-range",
+        },
+        compressed_bytes: end - offset - FRAME_HEADER_BYTES as u64,
+        payload_bytes: record.payload.len() as u64,
+        keys: Vec::new(),
+        min: None,
+        max: None,
+        error: None,
+    };
+    let named = |key: tsmith_engine::FieldKey<'_>| Key {
+        key: lossy(&key.to_composite()),
+        field_type: None,
+        count: None,
+    };
+    match entry::decode(record.kind, record.payload) {
+        Ok(Entry::Write(batch)) => {
+            frame.keys = batch
+                .columns()
+                .map(|(key, column)| Key {
+                    field_type: Some(column.field_type().name()),
+                    count: Some(column.len() as u64),
+                    ..named(key)
+                })
+                .collect();
+            let times = || batch.columns().flat_map(|(_, column)| column.times().iter().copied());
+            (frame.min, frame.max) = (times().min(), times().max());
+        }
+        Ok(Entry::Delete(keys)) => frame.keys = keys.into_iter().map(named).collect(),
+        Ok(Entry::DeleteRange { range, keys }) => {
+            frame.keys = keys.into_iter().map(named).collect();
+            (frame.min, frame.max) = (Some(range.min), Some(range.max));
+        }
+        Err(error) => frame.error = Some(Flaw::at(offset, format!("payload: {error}"))),
+    }
+    frame
+}
+
+impl Content {
+    pub(super) fn is_damaged(&self) -> bool {
+        let bad_frame = |unit: &Shown| matches!(unit, Shown::Frame(Frame { error: Some(_), .. }));
+        self.error.is_some() && !self.torn || self.units.iter().any(bad_frame)
+    }
+
+    pub(super) fn print(&self, out: &mut Out) -> Result<()> {
+        let frames = self.units.iter().filter(|unit| matches!(unit, Shown::Frame(_))).count();
+        let marks = self.units.len() - frames;
+        let Self { bytes, used_bytes, .. } = self;
+        let written = writeln!(
+            out.text(),
+            "  segment, {bytes} bytes, {used_bytes} used, {frames} frames, {marks} marks"
+        );
+        debug_assert!(written.is_ok(), "vectors take all");
+        for unit in &self.units {
+            let written = match unit {
+                Shown::Mark { offset, durable, length } => {
+                    writeln!(
+                        out.text(),
+                        "    offset {offset:>9}  mark: durable below {durable}, group of {length} bytes"
+                    )
+                }
+                Shown::Frame(frame) => frame.print(out.text()),
+            };
+            debug_assert!(written.is_ok(), "vectors take all");
+            out.spill()?;
+        }
+        if let Some(error) = &self.error {
+            let what = if self.torn { "torn, as a crash leaves it:" } else { "ERROR" };
+            let written = writeln!(out.text(), "  {what} {error}");
+            debug_assert!(written.is_ok(), "vectors take all");
+        }
+        Ok(())
+    }
+}
+
+impl Frame {
+    fn print(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
+        let Self { offset, record, compressed_bytes, payload_bytes, keys, .. } = self;
+        let count: u64 = keys.iter().filter_map(|key| key.count).sum();
+        write!(
+            text,
+            "    offset {offset:>9}  {record}: {compressed_bytes} of {payload_bytes} bytes, {} keys",
+            keys.len()
+        )?;
+        if *record == "write" {
+            write!(text, ", {count} values")?;
+        }
+        if let (Some(min), Some(max)) = (self.min, self.max) {
+            write!(text, ", {} to {}", rfc3339_text(min), rfc3339_text(max))?;
+        }
+        writeln!(text)?;
+        for key in keys {
+            write!(text, "      {}", printable(key.key.as_bytes()))?;
+            if let (Some(field_type), Some(count)) = (key.field_type, key.count) {
+                write!(text, " ({field_type}, {count})")?;
+            }
+            writeln!(text)?;
+        }
+        if let Some(error) = &self.error {
+            writeln!(text, "    ERROR {error}")?;
+        }
+        Ok(())
+    }
+}

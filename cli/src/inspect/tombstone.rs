@@ -1,0 +1,85 @@
+//! Tombstones: keys and the times that are deleted of them.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use tsmith_engine::TimeRange;
+use tsmith_tsm::{Tombstone, Tombstones};
+
+use super::lossy;
+use crate::clock::rfc3339_text;
+use crate::exit::{Failure, Result};
+use crate::flaw::Flaw;
+use crate::output::{Out, printable};
+
+/// What a tombstone file holds.
+#[derive(Serialize)]
+pub(super) struct Content {
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u8>,
+    records: Vec<Record>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Flaw>,
+}
+
+#[derive(Serialize)]
+struct Record {
+    key: String,
+    min: i64,
+    max: i64,
+}
+
+/// Reads a file.
+pub(super) fn inspect(path: &Path) -> Result<Content> {
+    let bytes = fs::read(path).map_err(|error| Failure::io(path, &error))?;
+    let mut content = Content { bytes: bytes.len() as u64, version: None, records: Vec::new(), error: None };
+    let tombstones = match Tombstones::new(&bytes) {
+        Ok(tombstones) => tombstones,
+        Err(error) => {
+            content.error = Some(Flaw::from(&error));
+            return Ok(content);
+        }
+    };
+    content.version = Some(tombstones.version());
+    for tombstone in tombstones {
+        match tombstone {
+            Ok(Tombstone { key, range }) => {
+                content.records.push(Record { key: lossy(&key), min: range.min, max: range.max });
+            }
+            Err(error) => content.error = Some(Flaw::from(&error)),
+        }
+    }
+    Ok(content)
+}
+
+impl Content {
+    pub(super) fn is_damaged(&self) -> bool {
+        self.error.is_some()
+    }
+
+    pub(super) fn print(&self, out: &mut Out) -> Result<()> {
+        let version = self.version.map_or_else(|| "?".to_owned(), |version| version.to_string());
+        let count = self.records.len();
+        let written =
+            writeln!(out.text(), "  tombstones version {version}, {} bytes, {count} records", self.bytes);
+        debug_assert!(written.is_ok(), "vectors take all");
+        for Record { key, min, max } in &self.records {
+            let times = if TimeRange::new(*min, *max) == TimeRange::ALL {
+                "all times".to_owned()
+            } else {
+                format!("{} to {}", rfc3339_text(*min), rfc3339_text(*max))
+            };
+            let written = writeln!(out.text(), "    {times}  {}", printable(key.as_bytes()));
+            debug_assert!(written.is_ok(), "vectors take all");
+            out.spill()?;
+        }
+        if let Some(error) = &self.error {
+            let written = writeln!(out.text(), "  ERROR {error}");
+            debug_assert!(written.is_ok(), "vectors take all");
+        }
+        Ok(())
+    }
+}

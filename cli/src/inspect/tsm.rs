@@ -1,0 +1,171 @@
+//! TSM files: header, keys, blocks.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use tsmith_codecs::AnyDecoder;
+use tsmith_engine::files;
+use tsmith_tsm::{IndexEntry, KeyEntry, Reader, Version};
+
+use super::encoding::Encoding;
+use super::lossy;
+use crate::clock::rfc3339_text;
+use crate::exit::Result;
+use crate::flaw::Flaw;
+use crate::output::{Out, printable};
+
+/// What a TSM file holds.
+#[derive(Serialize)]
+pub(super) struct Content {
+    bytes: u64,
+    /// 1 is InfluxDB's, 84 is Tsmith's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index_offset: Option<u64>,
+    keys: Vec<Key>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Flaw>,
+}
+
+#[derive(Serialize)]
+struct Key {
+    key: String,
+    #[serde(rename = "type")]
+    field_type: &'static str,
+    blocks: Vec<Block>,
+}
+
+#[derive(Serialize)]
+struct Block {
+    offset: u64,
+    size: u32,
+    crc_ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoder: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_encoding: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_encoding: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    min: i64,
+    max: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Flaw>,
+}
+
+/// Reads a file.
+pub(super) fn inspect(path: &Path) -> Result<Content> {
+    let bytes = files::read_file(path)?;
+    let length = bytes.len() as u64;
+    let version = bytes.starts_with(&tsmith_tsm::format::MAGIC).then(|| bytes.get(4).copied()).flatten();
+    let reader = match Reader::new(bytes) {
+        Ok(reader) => reader,
+        Err(error) => {
+            let error = Some(Flaw::from(&error));
+            return Ok(Content { bytes: length, version, index_offset: None, keys: Vec::new(), error });
+        }
+    };
+    let mut decoder = AnyDecoder::new();
+    let key = |key: KeyEntry<'_>| Key {
+        key: lossy(key.key()),
+        field_type: key.field_type().name(),
+        blocks: key.entries().map(|entry| block(&reader, &mut decoder, key, entry)).collect(),
+    };
+    let keys = reader.keys().map(key).collect();
+    Ok(Content { bytes: length, version, index_offset: Some(reader.index_offset()), keys, error: None })
+}
+
+fn block(reader: &Reader, decoder: &mut AnyDecoder, key: KeyEntry<'_>, entry: IndexEntry) -> Block {
+    let IndexEntry { range, offset, size } = entry;
+    let mut out = Block {
+        offset,
+        size,
+        crc_ok: true,
+        encoder: None,
+        time_encoding: None,
+        value_encoding: None,
+        count: None,
+        min: range.min,
+        max: range.max,
+        error: None,
+    };
+    match reader.block(key, entry) {
+        Ok(block) => {
+            let Encoding { encoder, times, values } = Encoding::of(block);
+            out.encoder = Some(encoder);
+            out.time_encoding = Some(times).filter(|name| *name != "-");
+            out.value_encoding = Some(values).filter(|name| *name != "-");
+            match decoder.count(block) {
+                Ok((_, count)) => out.count = Some(count),
+                Err(error) => out.error = Some(Flaw::at(offset, error)),
+            }
+        }
+        Err(error) => {
+            out.crc_ok = !matches!(error.kind(), tsmith_tsm::ErrorKind::Checksum { .. });
+            out.error = Some(Flaw { key: None, ..Flaw::from(&error) });
+        }
+    }
+    out
+}
+
+impl Content {
+    pub(super) fn is_damaged(&self) -> bool {
+        self.error.is_some()
+            || self.keys.iter().flat_map(|key| &key.blocks).any(|block| block.error.is_some())
+    }
+
+    pub(super) fn print(&self, out: &mut Out) -> Result<()> {
+        let text = out.text();
+        let version = match self.version {
+            Some(version) if version == Version::Influx.byte() => "version 1, InfluxDB".to_owned(),
+            Some(version) if version == Version::Tagged.byte() => "version T, Tsmith".to_owned(),
+            Some(version) => format!("version {version}"),
+            None => "no version".to_owned(),
+        };
+        let blocks: usize = self.keys.iter().map(|key| key.blocks.len()).sum();
+        let index = self.index_offset.map_or_else(String::new, |at| format!(", index at {at}"));
+        let mut written = writeln!(
+            text,
+            "  TSM {version}, {} bytes{index}, {} keys, {blocks} blocks",
+            self.bytes,
+            self.keys.len()
+        );
+        if let Some(error) = &self.error {
+            written = written.and_then(|()| writeln!(text, "  ERROR {error}"));
+        }
+        debug_assert!(written.is_ok(), "vectors take all");
+        for key in &self.keys {
+            let written = writeln!(out.text(), "  {} ({})", printable(key.key.as_bytes()), key.field_type);
+            debug_assert!(written.is_ok(), "vectors take all");
+            for block in &key.blocks {
+                block.print(out.text());
+            }
+            out.spill()?;
+        }
+        Ok(())
+    }
+}
+
+impl Block {
+    fn print(&self, text: &mut Vec<u8>) {
+        let count = self.count.map_or_else(|| "?".to_owned(), |count| count.to_string());
+        let names = [self.encoder, self.time_encoding, self.value_encoding];
+        let encoding = names.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let crc = if self.crc_ok { "crc ok" } else { "CRC BAD" };
+        let mut written = writeln!(
+            text,
+            "    offset {:>10}  size {:>7}  {crc}  {count:>5} values  {} to {}  {encoding}",
+            self.offset,
+            self.size,
+            rfc3339_text(self.min),
+            rfc3339_text(self.max),
+        );
+        if let Some(error) = &self.error {
+            written = written.and_then(|()| writeln!(text, "    ERROR {error}"));
+        }
+        debug_assert!(written.is_ok(), "vectors take all");
+    }
+}

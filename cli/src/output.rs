@@ -1,0 +1,275 @@
+//! Values as text: line protocol, CSV, JSON lines, and a table to look at.
+//!
+//! A writer gets columns of one series at a time and keeps account of what its format could not say.
+
+mod csv;
+mod jsonl;
+mod lp;
+mod table;
+
+pub(crate) use table::printable;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use tsmith_engine::{Column, FieldType};
+
+use crate::exit::{Failure, Result, complain};
+
+/// Text is handed on in pieces of about this size.
+const BUFFER_BYTES: usize = 1 << 18;
+
+/// Things of one kind that are named before they are only counted.
+const EXAMPLES_MAX: usize = 10;
+
+/// How values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Line protocol, times in nanoseconds; `tsmith import` reads it back.
+    Lp,
+    /// One row a value: series,field,time,type,value.
+    Csv,
+    /// One object a key: {"key":"cpu,host=a#!~#v","type":"float","values":[[time,value],...]}.
+    Jsonl,
+    /// Columns that line up.
+    Table,
+}
+
+/// Where to.
+#[derive(Debug, Args)]
+pub(crate) struct Destination {
+    /// Write to this file instead of stdout; it must not exist
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the file of --output if it exists
+    #[arg(long, requires = "output")]
+    force: bool,
+}
+
+/// Text on its way out.
+pub(crate) struct Out {
+    buffer: Vec<u8>,
+    to: Box<dyn Write>,
+    name: PathBuf,
+}
+
+impl Out {
+    /// Stdout.
+    pub(crate) fn stdout() -> Self {
+        Self { buffer: Vec::new(), to: Box::new(io::stdout().lock()), name: "stdout".into() }
+    }
+
+    /// The destination.
+    pub(crate) fn open(destination: &Destination) -> Result<Self> {
+        let Some(path) = destination.output.as_deref().filter(|path| *path != Path::new("-")) else {
+            return Ok(Self::stdout());
+        };
+        let file = if destination.force { File::create(path) } else { create_new(path) };
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                Failure::Usage(format!("{}: the file exists; --force replaces it", path.display()))
+            }
+            _ => Failure::io(path, &error),
+        })?;
+        Ok(Self { buffer: Vec::new(), to: Box::new(file), name: path.to_owned() })
+    }
+
+    /// Where to append text.
+    pub(crate) fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Hands text on when there is much of it.
+    pub(crate) fn spill(&mut self) -> Result<()> {
+        if self.buffer.len() < BUFFER_BYTES { Ok(()) } else { self.flush() }
+    }
+
+    /// Hands all text on.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        let written = self.to.write_all(&self.buffer).and_then(|()| self.to.flush());
+        self.buffer.clear();
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+            _ => Failure::io(&self.name, &error),
+        })
+    }
+}
+
+/// Creates a file for writing that does not exist yet.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// One column of the series that is being written.
+#[derive(Clone, Copy)]
+pub(crate) struct Field<'a> {
+    /// Name of the field, as it is.
+    pub(crate) name: &'a [u8],
+    /// Its points.
+    pub(crate) column: &'a Column,
+}
+
+/// Values as text.
+pub(crate) struct Rows {
+    out: Out,
+    format: Format,
+    exact: bool,
+    lost: Lost,
+    series_width: usize,
+    field_width: usize,
+    names: lp::Names,
+    header: bool,
+}
+
+impl Rows {
+    /// Writes `format` to `destination`; with `exact` floats as the hex digits of their bits, strings as those of their bytes.
+    ///
+    /// # Errors
+    /// `exact` with a format that has no such form.
+    pub(crate) fn new(destination: &Destination, format: Format, exact: bool) -> Result<Self> {
+        if exact && !matches!(format, Format::Jsonl | Format::Csv) {
+            return Err(Failure::Usage(
+                "--exact is for --format jsonl and csv; lp is exact as it is".to_owned(),
+            ));
+        }
+        let out = Out::open(destination)?;
+        let (lost, names) = (Lost::default(), lp::Names::default());
+        Ok(Self { out, format, exact, lost, series_width: 0, field_width: 0, names, header: false })
+    }
+
+    /// Whether all columns of a series are wanted at once.
+    pub(crate) fn joins_fields(&self) -> bool {
+        self.format == Format::Lp
+    }
+
+    /// Says how long series and fields are at most, for formats whose columns line up.
+    pub(crate) fn announce<'k>(&mut self, keys: impl Iterator<Item = tsmith_engine::FieldKey<'k>>) {
+        (self.series_width, self.field_width) = ("series".len(), "field".len());
+        for key in keys {
+            self.series_width = self.series_width.max(String::from_utf8_lossy(key.series).chars().count());
+            self.field_width = self.field_width.max(String::from_utf8_lossy(key.field).chars().count());
+        }
+    }
+
+    /// Writes the columns of one series.
+    pub(crate) fn series(&mut self, series: &[u8], fields: &[Field<'_>]) -> Result<()> {
+        if !self.header {
+            self.header = true;
+            self.write_header();
+        }
+        if self.format == Format::Lp {
+            return lp::series(&mut self.out, &mut self.names, &mut self.lost, series, fields);
+        }
+        for field in fields.iter().filter(|field| !field.column.is_empty()) {
+            match self.format {
+                Format::Csv => csv::column(&mut self.out, self.exact, series, *field)?,
+                Format::Jsonl => jsonl::column(&mut self.out, self.exact, &mut self.lost, series, *field)?,
+                Format::Table | Format::Lp => {
+                    table::column(&mut self.out, [self.series_width, self.field_width], series, *field)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_header(&mut self) {
+        match self.format {
+            Format::Csv => self.out.text().extend_from_slice(csv::HEADER),
+            Format::Table => table::header(&mut self.out, [self.series_width, self.field_width]),
+            Format::Lp | Format::Jsonl => {}
+        }
+    }
+
+    /// Writes what is left, and reports what could not be said. True when there was something.
+    pub(crate) fn finish(mut self) -> Result<bool> {
+        if !self.header && self.format == Format::Csv {
+            self.write_header();
+        }
+        self.out.flush()?;
+        Ok(self.lost.report())
+    }
+}
+
+/// What a format could not say.
+#[derive(Debug, Default)]
+struct Lost {
+    floats: u64,
+    times: u64,
+    names: u64,
+    strings: u64,
+    examples: usize,
+}
+
+impl Lost {
+    /// Names one, if not too many were named.
+    fn example(&mut self, text: impl FnOnce() -> String) {
+        self.examples += 1;
+        if self.examples <= EXAMPLES_MAX {
+            complain(&text());
+        }
+    }
+
+    fn report(&self) -> bool {
+        let exact = "`--format jsonl --exact` writes them";
+        for (count, what) in [
+            (
+                self.floats,
+                format!("NaN or infinite values left out: line protocol has no form for them; {exact}"),
+            ),
+            (self.times, format!("values left out for times that line protocol does not take; {exact}")),
+            (self.names, format!("values left out for names that line protocol cannot hold; {exact}")),
+            (
+                self.strings,
+                "strings that are not UTF-8, written with U+FFFD; --exact or --format lp keeps them"
+                    .to_owned(),
+            ),
+        ] {
+            if count > 0 {
+                complain(&format!("{count} {what}"));
+            }
+        }
+        self.floats + self.times + self.names + self.strings > 0
+    }
+}
+
+/// Appends the shortest text that reads back as the same float. Not for NaN and infinities.
+fn put_float(value: f64, out: &mut Vec<u8>) {
+    let size = value.abs();
+    let plain = size == 0.0 || (1e-5..1e16).contains(&size);
+    let written = if plain { write!(out, "{value}") } else { write!(out, "{value:e}") };
+    debug_assert!(written.is_ok(), "vectors take all");
+}
+
+/// Appends a number as its digits.
+fn put_number(value: impl std::fmt::Display, out: &mut Vec<u8>) {
+    let written = write!(out, "{value}");
+    debug_assert!(written.is_ok(), "vectors take all");
+}
+
+fn put_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend(
+        bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]),
+    );
+}
+
+fn put_bool(value: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+/// `NaN`, `Infinity`, `-Infinity`; `None` for numbers.
+fn not_a_number(value: f64) -> Option<&'static str> {
+    match value {
+        _ if value.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("Infinity"),
+        f64::NEG_INFINITY => Some("-Infinity"),
+        _ => None,
+    }
+}
+
+/// The composite key as text, for messages.
+fn shown(series: &[u8], field: &[u8], field_type: FieldType) -> String {
+    format!("{} ({field_type})", tsmith_engine::FieldKey::new(series, field))
+}

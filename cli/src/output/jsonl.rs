@@ -1,0 +1,76 @@
+//! JSON lines: one object a key.
+//!
+//! `{"key":"cpu,host=a#!~#v","type":"float","values":[[time,value],...]}`. NaN and infinities are strings. With `exact`
+//! floats are 16 hex digits of their bits and strings hex; a key that is not UTF-8 has its bytes in `key_hex` besides.
+
+use tsmith_engine::{FieldKey, Value};
+
+use super::{Field, Lost, Out, not_a_number, put_bool, put_float, put_hex, put_number};
+use crate::exit::Result;
+
+/// Writes the object of a column.
+pub(super) fn column(
+    out: &mut Out,
+    exact: bool,
+    lost: &mut Lost,
+    series: &[u8],
+    field: Field<'_>,
+) -> Result<()> {
+    let key = FieldKey::new(series, field.name).to_composite();
+    let values = field.column.values().as_ref();
+    let text = out.text();
+    text.extend_from_slice(b"{\"key\":");
+    let whole = put_string(&key, text);
+    if !whole && exact {
+        text.extend_from_slice(b",\"key_hex\":\"");
+        put_hex(&key, text);
+        text.push(b'"');
+    } else if !whole {
+        lost.strings += 1;
+    }
+    text.extend_from_slice(b",\"type\":\"");
+    text.extend_from_slice(values.field_type().name().as_bytes());
+    text.extend_from_slice(b"\",\"values\":[");
+    for (at, time) in field.column.times().iter().enumerate() {
+        let text = out.text();
+        text.extend_from_slice(if at == 0 { b"[" } else { b",[" });
+        put_number(time, text);
+        text.push(b',');
+        match values.get(at) {
+            Value::Float(value) if exact => {
+                put_quoted(|out| put_hex(&value.to_bits().to_be_bytes(), out), text)
+            }
+            Value::String(value) if exact => put_quoted(|out| put_hex(value, out), text),
+            Value::Float(value) => match not_a_number(value) {
+                Some(name) => put_quoted(|out| out.extend_from_slice(name.as_bytes()), text),
+                None => put_float(value, text),
+            },
+            Value::Integer(value) => put_number(value, text),
+            Value::Unsigned(value) => put_number(value, text),
+            Value::Boolean(value) => put_bool(value, text),
+            Value::String(value) => {
+                if !put_string(value, text) {
+                    lost.strings += 1;
+                }
+            }
+        }
+        text.push(b']');
+        out.spill()?;
+    }
+    out.text().extend_from_slice(b"]}\n");
+    out.spill()
+}
+
+fn put_quoted(inner: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
+    out.push(b'"');
+    inner(out);
+    out.push(b'"');
+}
+
+/// Appends a JSON string; false when the bytes are not UTF-8 and some were replaced.
+fn put_string(value: &[u8], out: &mut Vec<u8>) -> bool {
+    let text = String::from_utf8_lossy(value);
+    let written = serde_json::to_writer(out, &*text);
+    debug_assert!(written.is_ok(), "vectors take all");
+    matches!(text, std::borrow::Cow::Borrowed(_))
+}

@@ -1,0 +1,242 @@
+//! What a PATH on the command line is: an engine's or InfluxDB's directory, or one file of it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use tsmith_engine::files::FileName;
+use tsmith_engine::manifest::MANIFEST_NAME;
+use tsmith_engine::view::{Held, View, hold};
+use tsmith_engine::{Dirs, Manifest};
+use tsmith_wal::fs::OsFs;
+use tsmith_wal::segment;
+use tsmith_wal::{RecoveryMode, Torn};
+
+use crate::exit::{Failure, Result, complain};
+
+/// What a path is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// A directory of TSM files, and that of its log if there is one.
+    Directory { data: PathBuf, wal: Option<PathBuf> },
+    /// A TSM file.
+    Tsm(PathBuf),
+    /// Tombstones of a TSM file.
+    Tombstone(PathBuf),
+    /// A segment of a log.
+    Segment(PathBuf),
+}
+
+impl Place {
+    /// Finds out what `path` is; `wal` is the log's directory if the user named it.
+    pub(crate) fn find(path: &Path, wal: Option<&Path>) -> Result<Self> {
+        let metadata = fs::metadata(path).map_err(|error| Failure::io(path, &error))?;
+        if metadata.is_dir() {
+            return Self::directory(path, wal);
+        }
+        match path.extension().and_then(OsStr::to_str) {
+            Some("tsm") => Ok(Self::Tsm(path.to_owned())),
+            Some("tombstone") => Ok(Self::Tombstone(path.to_owned())),
+            Some("wal") => Ok(Self::Segment(path.to_owned())),
+            _ => Err(Failure::Usage(format!(
+                "{}: not a directory, and not named .tsm, .tombstone or .wal; line protocol goes through `tsmith import`",
+                path.display()
+            ))),
+        }
+    }
+
+    fn directory(data: &Path, wal: Option<&Path>) -> Result<Self> {
+        let names = list(data)?;
+        let is = |found: fn(&OsStr) -> bool| names.iter().any(|(name, _)| found(name));
+        let log_itself = is(|name| segment::parse_name(name).is_some());
+        let wal = match wal {
+            Some(wal) if wal.is_dir() => Some(wal.to_owned()),
+            Some(wal) => return Err(Failure::Io(format!("{}: no such directory", wal.display()))),
+            None if log_itself => Some(data.to_owned()),
+            None => log_of(data)?,
+        };
+        let ours = is(|name| {
+            name == MANIFEST_NAME || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
+        });
+        if !ours && wal.is_none() {
+            if let Some(shard) = shard_below(data, 4) {
+                return Err(Failure::Usage(format!(
+                    "{}: not a shard, but a directory of shards: name one of them, as {}",
+                    data.display(),
+                    shard.display()
+                )));
+            }
+        }
+        Ok(Self::Directory { data: data.to_owned(), wal })
+    }
+
+    /// Opens what is there, for reading. Files of a directory that cannot be read are in [`View::problems`].
+    pub(crate) fn view(&self) -> Result<View> {
+        match self {
+            Self::Directory { data, wal } => Ok(View::open(data, wal.as_deref())?),
+            Self::Tsm(path) => Ok(View::open_file(path)?),
+            Self::Segment(path) => Ok(View::open_segment(path)?),
+            Self::Tombstone(path) => Err(Failure::Usage(format!(
+                "{}: tombstones hold no values; name the .tsm file, or `tsmith inspect` them",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Its files, in the order in which an engine reads them, and the lock of the directory if it has one.
+    pub(crate) fn files(&self) -> Result<(Vec<Member>, Option<Held>)> {
+        let (data, wal) = match self {
+            Self::Directory { data, wal } => (data, wal),
+            Self::Tsm(path) => return Ok((vec![Member::Tsm(path.clone())], None)),
+            Self::Tombstone(path) => return Ok((vec![Member::Tombstone(path.clone())], None)),
+            Self::Segment(path) => return Ok((vec![Member::Segment(path.clone())], None)),
+        };
+        let held = hold(data)?;
+        let mut members = Vec::new();
+        let names = list(data)?;
+        for (name, _) in names.iter().filter(|(_, is_dir)| !is_dir) {
+            members.extend(member(data, name));
+        }
+        if let Some(wal) = wal.as_ref().filter(|wal| wal.is_dir()) {
+            let mut segments: Vec<_> =
+                list(wal)?.into_iter().filter_map(|(name, _)| segment::parse_name(&name)).collect();
+            segments.sort_unstable();
+            members.extend(
+                segments.into_iter().map(|number| Member::Segment(wal.join(segment::file_name(number)))),
+            );
+        }
+        let found = !members.is_empty() || wal.is_some();
+        if found {
+            return Ok((members, held));
+        }
+        // The error of an engine for such a directory.
+        View::open(data, wal.as_deref()).map(|_| (members, held)).map_err(Failure::from)
+    }
+
+    /// Reports what a view could not read. True when something is damaged: the torn end of a log is not, a crash
+    /// leaves it.
+    pub(crate) fn report_problems(&self, view: &View) -> bool {
+        for problem in view.problems() {
+            complain(&problem.to_string());
+        }
+        let damaged = !view.torn().is_empty() && self.log_is_damaged();
+        for Torn { path, offset, dropped_bytes, found } in view.torn() {
+            let what = if damaged { "not read, damaged" } else { "not read, torn by a crash" };
+            complain(&format!("{}: offset {offset}: {found}: {dropped_bytes} bytes {what}", path.display()));
+        }
+        damaged || !view.problems().is_empty()
+    }
+
+    fn log_is_damaged(&self) -> bool {
+        let Self::Directory { wal: Some(wal), .. } = self else { return true };
+        let replayed = tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Strict, |_, _| Ok(()));
+        replayed.is_err()
+    }
+}
+
+/// A file of a directory.
+#[derive(Debug)]
+pub(crate) enum Member {
+    /// The manifest, of this data directory.
+    Manifest(PathBuf),
+    /// A TSM file.
+    Tsm(PathBuf),
+    /// Tombstones of a TSM file.
+    Tombstone(PathBuf),
+    /// A segment of the log.
+    Segment(PathBuf),
+    /// What a crash left, and no engine reads.
+    Leftover(PathBuf),
+}
+
+fn member(data: &Path, name: &OsStr) -> Option<Member> {
+    let path = data.join(name);
+    let text = name.to_str()?;
+    let is_tsm = |name: &str| FileName::parse(name).is_some();
+    let is_tombstone =
+        |name: &str| name.strip_suffix(".tombstone").is_some_and(|stem| is_tsm(&format!("{stem}.tsm")));
+    if text == MANIFEST_NAME {
+        return Some(Member::Manifest(data.to_owned()));
+    }
+    if is_tsm(text) {
+        return Some(Member::Tsm(path));
+    }
+    if is_tombstone(text) {
+        return Some(Member::Tombstone(path));
+    }
+    let stem = text.strip_suffix(".tmp").or_else(|| text.strip_suffix(".bad"))?;
+    (is_tsm(stem) || is_tombstone(stem) || stem == MANIFEST_NAME).then_some(Member::Leftover(path))
+}
+
+/// The directories of the engine at `data`, for verbs that write.
+pub(crate) fn dirs(data: &Path, wal: Option<&Path>) -> Result<Dirs> {
+    let wal = match wal {
+        Some(wal) => Some(absolute(wal)?),
+        None => log_of(data)?,
+    };
+    Ok(wal.map_or_else(|| Dirs::under(data), |wal| Dirs { data: data.to_owned(), wal }))
+}
+
+/// Where the log of `data` is: as the manifest says, else inside, else where InfluxDB has it.
+fn log_of(data: &Path) -> Result<Option<PathBuf>> {
+    if let Some(manifest) = Manifest::read(&OsFs, data)? {
+        return Ok(Some(manifest.wal_directory(data)));
+    }
+    let inside = data.join("wal");
+    if inside.is_dir() {
+        return Ok(Some(inside));
+    }
+    Ok(beside(&absolute(data)?).filter(|wal| wal.is_dir()))
+}
+
+/// `.../data/db/rp/1` to `.../wal/db/rp/1`.
+fn beside(data: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = data.components().collect();
+    let at = parts.iter().rposition(|part| *part == Component::Normal(OsStr::new("data")))?;
+    let replaced =
+        parts.iter().enumerate().map(|(i, part)| if i == at { OsStr::new("wal") } else { part.as_os_str() });
+    Some(replaced.collect())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| Failure::io(path, &error))
+}
+
+/// The names in a directory, sorted, and whether each is a directory.
+pub(crate) fn list(dir: &Path) -> Result<Vec<(std::ffi::OsString, bool)>> {
+    let failed = |error: io::Error| Failure::io(dir, &error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        names.push((entry.file_name(), entry.file_type().map_err(failed)?.is_dir()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// A directory below `dir` that holds TSM files or segments.
+fn shard_below(dir: &Path, depth: usize) -> Option<PathBuf> {
+    if depth == 0 {
+        return None;
+    }
+    list(dir).ok()?.into_iter().filter(|(_, is_dir)| *is_dir).find_map(|(name, _)| {
+        let below = dir.join(name);
+        let holds = list(&below).ok()?.iter().any(|(name, _)| {
+            segment::parse_name(name).is_some()
+                || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
+        });
+        if holds { Some(below) } else { shard_below(&below, depth - 1) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_influxdb_is_beside_its_data() {
+        assert_eq!(beside(Path::new("/var/data/x/data/db/rp/1")), Some("/var/data/x/wal/db/rp/1".into()));
+        assert_eq!(beside(Path::new("/var/x")), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! `tsmith snapshot`: what is in the log becomes TSM files.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use tsmith_engine::{Setup, SnapshotReport};
+
+use crate::args::{ReportFormat, Wal};
+use crate::exit::{Outcome, Result, complain};
+use crate::output::Out;
+use crate::place;
+
+/// Write the values of the log to TSM files, and drop that part of the log.
+///
+/// The directory is opened with the parts it was made with. A log without values leaves everything as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  tsmith snapshot d")]
+pub(crate) struct Snapshot {
+    /// An engine directory or an InfluxDB 1.x shard directory
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    wal: Wal,
+    /// How to report
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: ReportFormat,
+}
+
+impl Snapshot {
+    pub(crate) fn run(self) -> Result<Outcome> {
+        let mut setup = Setup::default();
+        setup.options.create = false;
+        setup.options.background = false;
+        let engine = setup.open(place::dirs(&self.dir, self.wal.wal.as_deref())?)?;
+        for torn in &engine.recovery().torn {
+            let (path, offset) = (torn.path.display(), torn.offset);
+            complain(&format!(
+                "{path}: offset {offset}: {}: cut off {} bytes",
+                torn.found, torn.dropped_bytes
+            ));
+        }
+        let done = engine.snapshot();
+        let closed = engine.close();
+        let report = done?;
+        closed?;
+        let mut out = Out::stdout();
+        let text = out.text();
+        let written = match self.format {
+            ReportFormat::Table => table(&report, text),
+            ReportFormat::Json => json(&report, text),
+        };
+        debug_assert!(written.is_ok(), "vectors take all");
+        out.flush()?;
+        Ok(Outcome::Fine)
+    }
+}
+
+fn table(report: &SnapshotReport, out: &mut Vec<u8>) -> std::io::Result<()> {
+    for file in &report.files {
+        writeln!(out, "wrote {}", file.display())?;
+    }
+    let SnapshotReport { files, file_bytes, keys, values } = report;
+    writeln!(out, "{} files, {file_bytes} bytes, {keys} keys, {values} values", files.len())
+}
+
+fn json(report: &SnapshotReport, out: &mut Vec<u8>) -> std::io::Result<()> {
+    let SnapshotReport { files, file_bytes, keys, values } = report;
+    let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    let object =
+        serde_json::json!({ "files": files, "file_bytes": file_bytes, "keys": keys, "values": values });
+    writeln!(out, "{object}")
+}

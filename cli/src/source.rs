@@ -1,0 +1,202 @@
+//! Line protocol from files: plain, gzip or zstd by their first bytes, cut into batches of whole lines.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tsmith_engine::line;
+
+use crate::exit::{Failure, Result};
+
+/// A batch ends with the line that brings it to this size.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// A line without an end within this has no closing quote, or is not line protocol. No record of the log holds more.
+const LINE_BYTES_MAX: usize = tsmith_wal::ENTRY_BYTES_MAX;
+
+/// How much is read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Files that are not line protocol, by their first bytes.
+const FOREIGN: &[(&[u8], &str)] = &[
+    (&[0x16, 0xd1, 0x16, 0xd1], "a TSM file: `tsmith export` reads it"),
+    (b"\xfd7zXZ\0", "an xz file: decompress it first"),
+    (b"BZh", "a bzip2 file: decompress it first"),
+    (b"PK\x03\x04", "a zip file: unpack it first"),
+    (b"PAR1", "a Parquet file"),
+    (b"\x7fELF", "a program"),
+];
+
+/// Whole lines of one file.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The lines.
+    pub(crate) text: Vec<u8>,
+    /// Number of the first, from 1.
+    pub(crate) first_line: u64,
+    /// How many line ends it has, and one for a last line without.
+    pub(crate) lines: u64,
+}
+
+/// One input.
+pub(crate) struct Source {
+    name: PathBuf,
+    from: Box<dyn Read>,
+    buffer: Vec<u8>,
+    /// Where the batch that is being gathered begins.
+    start: usize,
+    /// Up to where lines of it were found.
+    scanned: usize,
+    ended: bool,
+    line: u64,
+    lines_max: usize,
+    read: Arc<AtomicU64>,
+    /// Length of the file, 0 when it is not known.
+    length: u64,
+}
+
+impl Source {
+    /// Opens a file, or stdin for `-`, for batches of at most `lines_max` lines. Reads its first bytes.
+    pub(crate) fn open(path: &Path, lines_max: usize) -> Result<Self> {
+        let failed = |error: io::Error| Failure::io(path, &error);
+        let (raw, length): (Box<dyn Read>, u64) = if path == Path::new("-") {
+            (Box::new(io::stdin().lock()), 0)
+        } else {
+            let file = File::open(path).map_err(failed)?;
+            let metadata = file.metadata().map_err(failed)?;
+            if metadata.is_dir() {
+                return Err(Failure::Usage(format!("{}: a directory; name the files in it", path.display())));
+            }
+            (Box::new(file), metadata.len())
+        };
+        let read = Arc::new(AtomicU64::new(0));
+        let mut raw = BufReader::with_capacity(READ_BYTES, Counted { from: raw, read: Arc::clone(&read) });
+        let first = raw.fill_buf().map_err(failed)?;
+        if let Some((_, what)) = FOREIGN.iter().find(|(magic, _)| first.starts_with(magic)) {
+            return Err(Failure::Problem(format!("{}: not line protocol but {what}", path.display())));
+        }
+        let from: Box<dyn Read> = match first {
+            [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+                Box::new(zstd::Decoder::with_buffer(raw).map_err(failed)?)
+            }
+            _ => Box::new(raw),
+        };
+        let (buffer, name) = (Vec::new(), path.to_owned());
+        Ok(Self { name, from, buffer, start: 0, scanned: 0, ended: false, line: 1, lines_max, read, length })
+    }
+
+    /// Its name, for messages.
+    pub(crate) fn name(&self) -> String {
+        if self.name == Path::new("-") { "stdin".to_owned() } else { self.name.display().to_string() }
+    }
+
+    /// Bytes read so far and length of the file.
+    pub(crate) fn position(&self) -> (u64, u64) {
+        (self.read.load(Ordering::Relaxed), self.length)
+    }
+
+    /// The next lines; `None` at the end.
+    pub(crate) fn next_batch(&mut self) -> Result<Option<Batch>> {
+        let mut lines = 0;
+        loop {
+            let full = lines == self.lines_max || self.scanned - self.start >= BATCH_BYTES;
+            let rest = self.buffer.get(self.scanned..).unwrap_or_default();
+            if !full && let Some(len) = line::first_line(rest, self.ended) {
+                self.scanned += len;
+                lines += 1;
+            } else if full || self.ended {
+                return Ok(self.take());
+            } else if rest.len() > LINE_BYTES_MAX {
+                return Err(Failure::Problem(format!(
+                    "{}:{}: no end of the line within 64 MiB: a quote that is not closed, or not line protocol",
+                    self.name(),
+                    self.line + newlines(&self.buffer[self.start..self.scanned]),
+                )));
+            } else {
+                self.fill()?;
+            }
+        }
+    }
+
+    /// Cuts off what was scanned.
+    fn take(&mut self) -> Option<Batch> {
+        let text = self.buffer.get(self.start..self.scanned).filter(|text| !text.is_empty())?.to_vec();
+        self.start = self.scanned;
+        let ends = newlines(&text);
+        let first_line = self.line;
+        self.line += ends;
+        Some(Batch { lines: ends + u64::from(text.last() != Some(&b'\n')), text, first_line })
+    }
+
+    /// Reads more; at least as much as there is, so that a long line is not looked at again and again.
+    fn fill(&mut self) -> Result<()> {
+        self.buffer.drain(..self.start);
+        self.scanned -= self.start;
+        self.start = 0;
+        let more = READ_BYTES.max(self.buffer.len() - self.scanned) as u64;
+        let before = self.buffer.len();
+        self.from.by_ref().take(more).read_to_end(&mut self.buffer).map_err(|error| self.explain(&error))?;
+        self.ended = ((self.buffer.len() - before) as u64) < more;
+        Ok(())
+    }
+
+    fn explain(&self, error: &io::Error) -> Failure {
+        let line = self.line + newlines(&self.buffer[self.start..]);
+        if error.raw_os_error().is_some() {
+            return Failure::Io(format!("{}:{line}: {error}", self.name()));
+        }
+        let (read, _) = self.position();
+        let what = if error.kind() == io::ErrorKind::UnexpectedEof { "cut short" } else { "damaged" };
+        Failure::Problem(format!(
+            "{}:{line}: the compressed file is {what} before its byte {read}: {error}",
+            self.name()
+        ))
+    }
+}
+
+fn newlines(text: &[u8]) -> u64 {
+    text.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+/// Counts what is read.
+struct Counted {
+    from: Box<dyn Read>,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines keep their numbers and strings their line ends, wherever batches are cut.
+    #[test]
+    fn batches_are_whole_lines() {
+        let text = "m s=\"a\nb\" 1\n# c\nm v=1 2\n\nm v=2 3";
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("x.lp");
+        std::fs::write(&path, text).expect("written");
+        for lines_max in 1..6 {
+            let mut source = Source::open(&path, lines_max).expect("opens");
+            let mut seen = Vec::new();
+            let mut line = 1;
+            while let Some(batch) = source.next_batch().expect("reads") {
+                assert_eq!(batch.first_line, line);
+                assert!(seen.is_empty() || seen.ends_with(b"\n"));
+                line += batch.lines;
+                seen.extend(batch.text);
+            }
+            assert_eq!((seen, line), (text.as_bytes().to_vec(), 7), "{lines_max} lines a batch");
+        }
+    }
+}

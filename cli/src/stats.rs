@@ -1,0 +1,271 @@
+//! `tsmith stats`: how much there is, of what, and how well it is packed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use tsmith_codecs::{AnyDecoder, SeriesKey};
+use tsmith_engine::files::TsmFile;
+use tsmith_engine::view::View;
+use tsmith_engine::{Column, FieldKey, FieldType, TimeRange};
+
+use crate::args::{ReportFormat, Wal};
+use crate::clock::rfc3339_text;
+use crate::exit::{Outcome, Result, complain};
+use crate::inspect::encoding::Encoding;
+use crate::output::{Out, printable};
+use crate::place::{Member, Place};
+use crate::progress::{Bar, When, percent};
+
+/// Count what a directory holds: series, keys, values, bytes, blocks, encodings.
+///
+/// `values` are those a reader sees: of several values of one time one. `stored_values` are those in blocks, which may
+/// hold a time twice; bytes per value is by these. Nothing on disk is changed.
+///
+/// With --format json there is one object; its fields stay.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  tsmith stats d --format json")]
+pub(crate) struct Stats {
+    /// An engine directory, an InfluxDB 1.x shard directory, a .tsm file or a .wal segment
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+    #[command(flatten)]
+    wal: Wal,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: ReportFormat,
+}
+
+#[derive(Default, Serialize)]
+struct Report {
+    series: u64,
+    keys: u64,
+    values: u64,
+    min_time: Option<i64>,
+    max_time: Option<i64>,
+    files: u64,
+    generations: u64,
+    file_bytes: u64,
+    block_bytes: u64,
+    blocks: u64,
+    stored_values: u64,
+    /// File bytes for each stored value.
+    bytes_per_value: Option<f64>,
+    log_segments: u64,
+    log_bytes: u64,
+    measurements: BTreeMap<String, Part>,
+    types: BTreeMap<&'static str, Part>,
+    encodings: BTreeMap<String, Packed>,
+}
+
+/// What belongs to a measurement or a type.
+#[derive(Default, Serialize)]
+struct Part {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series: Option<u64>,
+    keys: u64,
+    values: u64,
+    #[serde(flatten)]
+    packed: Packed,
+}
+
+/// Blocks and what they hold.
+#[derive(Default, Serialize)]
+struct Packed {
+    blocks: u64,
+    block_bytes: u64,
+    stored_values: u64,
+}
+
+impl Packed {
+    fn add(&mut self, bytes: u64, values: u64) {
+        self.blocks += 1;
+        self.block_bytes += bytes;
+        self.stored_values += values;
+    }
+}
+
+impl Stats {
+    pub(crate) fn run(self, progress: When) -> Result<Outcome> {
+        let place = Place::find(&self.path, self.wal.wal.as_deref())?;
+        let view = place.view()?;
+        let mut problems = place.report_problems(&view);
+        let mut report = Report::default();
+        let mut bar = Bar::new(progress);
+        for file in view.files() {
+            problems |= report.add_file(file);
+        }
+        problems |= report.add_values(&view, &mut bar);
+        bar.clear();
+        let generations: BTreeSet<u64> = view.files().iter().map(|file| file.name().generation).collect();
+        report.generations = generations.len() as u64;
+        drop(view);
+        for member in place.files()?.0 {
+            if let Member::Segment(path) = member {
+                report.log_segments += 1;
+                report.log_bytes += path.metadata().map_or(0, |metadata| metadata.len());
+            }
+        }
+        if report.stored_values > 0 {
+            report.bytes_per_value = Some(report.file_bytes as f64 / report.stored_values as f64);
+        }
+        let mut out = Out::stdout();
+        let written = match self.format {
+            ReportFormat::Table => report.print(out.text()),
+            ReportFormat::Json => {
+                let written = serde_json::to_writer_pretty(out.text(), &report);
+                out.text().push(b'\n');
+                written.map_err(Into::into)
+            }
+        };
+        debug_assert!(written.is_ok(), "vectors take all");
+        out.flush()?;
+        Ok(Outcome::of(problems))
+    }
+}
+
+fn measurement(key: &[u8]) -> String {
+    let series = FieldKey::parse(key).map_or(key, |key| key.series);
+    String::from_utf8_lossy(SeriesKey(series).measurement()).into_owned()
+}
+
+impl Report {
+    /// Counts the blocks of a file. True when some could not be read; they were reported.
+    fn add_file(&mut self, file: &TsmFile) -> bool {
+        let reader = file.reader();
+        let mut decoder = AnyDecoder::new();
+        let mut problems = false;
+        self.files += 1;
+        self.file_bytes += reader.file_bytes();
+        for key in reader.keys() {
+            let measurement = self.measurements.entry(measurement(key.key())).or_default();
+            let field_type = self.types.entry(key.field_type().name()).or_default();
+            for entry in key.entries() {
+                let block = match reader.block(key, entry) {
+                    Ok(block) => block,
+                    Err(error) => {
+                        complain(&format!("{}: {error}", file.path().display()));
+                        problems = true;
+                        continue;
+                    }
+                };
+                let bytes = u64::from(entry.size);
+                let values = decoder.count(block).map_or(0, |(_, count)| count);
+                self.blocks += 1;
+                self.block_bytes += bytes;
+                self.stored_values += values;
+                measurement.packed.add(bytes, values);
+                field_type.packed.add(bytes, values);
+                self.encodings.entry(Encoding::of(block).to_string()).or_default().add(bytes, values);
+            }
+        }
+        problems
+    }
+
+    /// Counts what a reader sees. True when some could not be read; they were reported.
+    fn add_values(&mut self, view: &View, bar: &mut Bar) -> bool {
+        let mut reader = view.reader();
+        let mut column = Column::new(FieldType::Float);
+        let mut problems = false;
+        let keys = view.keys();
+        let mut last_series = None;
+        for (at, key) in keys.iter().enumerate() {
+            let parsed = FieldKey::parse(key).unwrap_or(FieldKey::new(key, b""));
+            if let Err(error) = reader.read(parsed, TimeRange::ALL, &mut column) {
+                complain(&error.to_string());
+                problems = true;
+                continue;
+            }
+            let (Some(&min), Some(&max)) = (column.times().first(), column.times().last()) else { continue };
+            let values = column.len() as u64;
+            let is_new = last_series.replace(parsed.series) != Some(parsed.series);
+            self.series += u64::from(is_new);
+            self.keys += 1;
+            self.values += values;
+            self.min_time = Some(self.min_time.map_or(min, |known| known.min(min)));
+            self.max_time = Some(self.max_time.map_or(max, |known| known.max(max)));
+            let measurement = self.measurements.entry(measurement(key)).or_default();
+            *measurement.series.get_or_insert(0) += u64::from(is_new);
+            let field_type = self.types.entry(column.field_type().name()).or_default();
+            for part in [measurement, field_type] {
+                part.keys += 1;
+                part.values += values;
+            }
+            bar.show(|| percent(at as u64, keys.len() as u64));
+        }
+        problems
+    }
+
+    fn print(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let per_value = |bytes: u64, values: u64| match values {
+            0 => "-".to_owned(),
+            _ => format!("{:.3}", bytes as f64 / values as f64),
+        };
+        writeln!(out, "series            {:>14}", self.series)?;
+        writeln!(out, "keys              {:>14}", self.keys)?;
+        writeln!(out, "values            {:>14}", self.values)?;
+        if let (Some(min), Some(max)) = (self.min_time, self.max_time) {
+            writeln!(out, "from              {}", rfc3339_text(min))?;
+            writeln!(out, "to                {}", rfc3339_text(max))?;
+        }
+        writeln!(out, "TSM files         {:>14}  in {} generations", self.files, self.generations)?;
+        writeln!(out, "TSM bytes         {:>14}", self.file_bytes)?;
+        writeln!(out, "blocks            {:>14}", self.blocks)?;
+        writeln!(out, "stored values     {:>14}", self.stored_values)?;
+        writeln!(out, "bytes per value   {:>14}", per_value(self.file_bytes, self.stored_values))?;
+        writeln!(out, "log               {:>14}  bytes in {} segments", self.log_bytes, self.log_segments)?;
+        let heads = ["series", "keys", "values", "blocks", "block bytes", "bytes/value"];
+        for (title, parts) in [
+            (
+                "measurement",
+                self.measurements.iter().map(|(name, part)| (name.as_str(), part)).collect::<Vec<_>>(),
+            ),
+            ("type", self.types.iter().map(|(name, part)| (*name, part)).collect()),
+        ] {
+            let rows = parts.into_iter().map(|(name, part)| {
+                let Packed { blocks, block_bytes, stored_values } = part.packed;
+                let series = part.series.map_or_else(|| "-".to_owned(), |series| series.to_string());
+                let numbers = [part.keys, part.values, blocks, block_bytes].map(|number| number.to_string());
+                let [keys, values, blocks, bytes] = numbers;
+                (name, vec![series, keys, values, blocks, bytes, per_value(block_bytes, stored_values)])
+            });
+            print_table(out, title, &heads, rows.collect())?;
+        }
+        let rows = self.encodings.iter().map(|(name, packed)| {
+            let Packed { blocks, block_bytes, stored_values } = *packed;
+            let numbers = [blocks, block_bytes, stored_values].map(|number| number.to_string());
+            (name.as_str(), numbers.into_iter().chain([per_value(block_bytes, stored_values)]).collect())
+        });
+        let heads = ["blocks", "block bytes", "values", "bytes/value"];
+        print_table(out, "encoding: times, values", &heads, rows.collect())
+    }
+}
+
+/// A title column to the left, numbers to the right.
+fn print_table(
+    out: &mut Vec<u8>,
+    title: &str,
+    heads: &[&str],
+    rows: Vec<(&str, Vec<String>)>,
+) -> std::io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = rows.iter().map(|(name, _)| printable(name.as_bytes())).collect();
+    let width = names.iter().map(|name| name.chars().count()).chain([title.len()]).max().unwrap_or(0);
+    write!(out, "\n{title:width$}")?;
+    for head in heads {
+        write!(out, "  {head:>12}")?;
+    }
+    writeln!(out)?;
+    for (name, (_, numbers)) in names.iter().zip(&rows) {
+        write!(out, "{name:width$}")?;
+        for number in numbers {
+            write!(out, "  {number:>12}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! `tsmith verify`: every checksum, order and bound.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
+use tsmith_engine::{Column, FieldKey, FieldType, Manifest, files};
+use tsmith_tsm::{Reader, Tombstones};
+use tsmith_wal::entry::{self, Entry};
+use tsmith_wal::fs::OsFs;
+use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
+
+use crate::args::{ReportFormat, Wal};
+use crate::exit::{Failure, Outcome, Result, complain};
+use crate::flaw::Flaw;
+use crate::inspect::segment::number;
+use crate::output::Out;
+use crate::place::{Member, Place};
+use crate::progress::{Bar, When};
+
+/// Check every byte that has a check: names each bad file and offset.
+///
+/// TSM files: header, index, the checksum of every block, and that every block decodes to what the index says of it.
+/// Tombstones: every record. Segments of the log: every frame and group; that fields keep one type; the torn end that
+/// a crash leaves is a note, not damage. The manifest. After a bad file the next is checked. Nothing on disk is changed.
+///
+/// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`. With --format json there is one object:
+/// {"bad":N,"files":[{"path","ok","summary","problems":[{"offset","key","reason"}],"notes":[...]}]}.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  tsmith verify d && echo all good")]
+pub(crate) struct Verify {
+    /// Engine or InfluxDB 1.x shard directories, .tsm, .tombstone or .wal files
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    wal: Wal,
+    /// How to report
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: ReportFormat,
+}
+
+/// What was found in a file.
+#[derive(Default, Serialize)]
+struct Finding {
+    path: String,
+    ok: bool,
+    summary: String,
+    problems: Vec<Flaw>,
+    notes: Vec<Flaw>,
+}
+
+#[derive(Default, Serialize)]
+struct Report {
+    bad: u64,
+    files: Vec<Finding>,
+}
+
+impl Verify {
+    pub(crate) fn run(self, progress: When) -> Result<Outcome> {
+        let mut bar = Bar::new(progress);
+        let mut out = Out::stdout();
+        let mut report = Report::default();
+        let mut unreadable = None;
+        for path in &self.paths {
+            let found = Place::find(path, self.wal.wal.as_deref()).and_then(|place| place.files());
+            let (members, _held) = match found {
+                Ok(found) => found,
+                Err(error) if self.paths.len() == 1 => return Err(error),
+                Err(error) => {
+                    complain(error.text());
+                    unreadable = Some(error);
+                    continue;
+                }
+            };
+            let mut types = Types::default();
+            for (at, member) in members.iter().enumerate() {
+                bar.show(|| format!("{at} of {} files", members.len()));
+                let finding = check(member, &members[at + 1..], &mut types);
+                report.bad += u64::from(!finding.ok);
+                if self.format == ReportFormat::Table {
+                    bar.clear();
+                    finding.print(&mut out)?;
+                }
+                report.files.push(finding);
+            }
+        }
+        bar.clear();
+        if self.format == ReportFormat::Json {
+            let written = serde_json::to_writer_pretty(out.text(), &report);
+            debug_assert!(written.is_ok(), "vectors take all");
+            out.text().push(b'\n');
+        }
+        out.flush()?;
+        match unreadable {
+            Some(Failure::Io(_)) => Err(Failure::Io("some paths could not be read".to_owned())),
+            unreadable => Ok(Outcome::of(report.bad > 0 || unreadable.is_some())),
+        }
+    }
+}
+
+impl Finding {
+    fn print(&self, out: &mut Out) -> Result<()> {
+        let text = out.text();
+        let path = &self.path;
+        let mut written = Ok(());
+        if self.ok {
+            written = writeln!(text, "ok {path}: {}", self.summary);
+        }
+        for problem in &self.problems {
+            let colon = if problem.offset.is_some() { "" } else { ":" };
+            written = written.and_then(|()| writeln!(text, "BAD {path}{colon} {problem}"));
+        }
+        for note in &self.notes {
+            let colon = if note.offset.is_some() { "" } else { ":" };
+            written = written.and_then(|()| writeln!(text, "note {path}{colon} {note}"));
+        }
+        debug_assert!(written.is_ok(), "vectors take all");
+        out.flush()
+    }
+}
+
+/// The type of every field seen so far: a log that contradicts the files, or itself, is not replayed.
+#[derive(Default)]
+struct Types {
+    fields: HashMap<(Vec<u8>, Vec<u8>), FieldType>,
+    keys: HashMap<Vec<u8>, FieldType>,
+}
+
+impl Types {
+    /// Takes the type of a field, as the engine does; `Err` with the one it has.
+    fn claim(&mut self, key: FieldKey<'_>, field_type: FieldType) -> Result<(), FieldType> {
+        let measurement = SeriesKey(key.series).measurement().to_vec();
+        let known = *self.fields.entry((measurement, key.field.to_vec())).or_insert(field_type);
+        if known == field_type { Ok(()) } else { Err(known) }
+    }
+
+    /// Takes the type of a key in a file: two files that differ cannot be read together.
+    fn claim_key(&mut self, key: &[u8], field_type: FieldType) -> Result<(), FieldType> {
+        if let Some(parsed) = FieldKey::parse(key) {
+            // Between files only the same key must agree; for the log the older type of the field counts.
+            let _ = self.claim(parsed, field_type);
+        }
+        match self.keys.get(key) {
+            Some(&known) if known != field_type => Err(known),
+            Some(_) => Ok(()),
+            None => {
+                self.keys.insert(key.to_vec(), field_type);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Checks one file; `later` are those that an engine reads after it.
+fn check(member: &Member, later: &[Member], types: &mut Types) -> Finding {
+    let mut finding = Finding::default();
+    let (path, checked) = match member {
+        Member::Manifest(data) => (data.join(files_manifest()), manifest(data)),
+        Member::Tsm(path) => (path.clone(), tsm(path, types, &mut finding.problems)),
+        Member::Tombstone(path) => (path.clone(), tombstone(path)),
+        Member::Segment(path) => (path.clone(), segment(path, later, types, &mut finding)),
+        Member::Leftover(path) => {
+            let reason = "left by a crash or set aside; nothing reads it".to_owned();
+            finding.notes.push(Flaw { offset: None, key: None, reason });
+            (path.clone(), Ok("not part of the data".to_owned()))
+        }
+    };
+    match checked {
+        Ok(summary) => finding.summary = summary,
+        Err(flaw) => finding.problems.push(flaw),
+    }
+    finding.path = path.display().to_string();
+    finding.ok = finding.problems.is_empty();
+    finding
+}
+
+fn files_manifest() -> &'static str {
+    tsmith_engine::manifest::MANIFEST_NAME
+}
+
+fn manifest(data: &Path) -> Result<String, Flaw> {
+    match Manifest::read(&OsFs, data) {
+        Ok(Some(manifest)) => {
+            let checked = tsmith_engine::driver::check(&manifest.parts);
+            checked.map_err(|error| whole(error.kind()))?;
+            Ok(format!("{}, log in {}", manifest.parts, manifest.wal.display()))
+        }
+        Ok(None) => Ok("gone".to_owned()),
+        Err(error) => Err(whole(error.kind())),
+    }
+}
+
+/// A flaw of a file as a whole.
+fn whole(reason: impl std::fmt::Display) -> Flaw {
+    Flaw { offset: None, key: None, reason: reason.to_string() }
+}
+
+fn tsm(path: &Path, types: &mut Types, problems: &mut Vec<Flaw>) -> Result<String, Flaw> {
+    let bytes = files::read_file(path).map_err(|error| whole(error.kind()))?;
+    let reader = Reader::new(bytes).map_err(|error| Flaw::from(&error))?;
+    let mut decoder = Decoder(AnyDecoder::new());
+    let mut column = Column::new(FieldType::Float);
+    let mut values = 0;
+    for key in reader.keys() {
+        if let Err(known) = types.claim_key(key.key(), key.field_type()) {
+            let name = Some(String::from_utf8_lossy(key.key()).into_owned());
+            let reason = format!("is of type {} here, of type {known} in an older file", key.field_type());
+            problems.push(Flaw { offset: None, key: name, reason });
+        }
+        for entry in key.entries() {
+            match reader.read_block(key, entry, &mut decoder, BLOCK_VALUES_MAX, &mut column) {
+                Ok(()) => values += column.len(),
+                Err(error) => problems.push(Flaw::from(&error)),
+            }
+        }
+    }
+    Ok(format!("{} keys, {} blocks, {values} values", reader.len(), reader.block_count()))
+}
+
+/// Any block, for a reader that wants an encoder.
+#[derive(Default)]
+struct Decoder(AnyDecoder);
+
+impl tsmith_codecs::BlockEncoder for Decoder {
+    const TAGS: &'static [u8] = &[];
+
+    fn encode(&mut self, _: tsmith_codecs::ColumnRef<'_>, _: &mut Vec<u8>) -> tsmith_codecs::Result<()> {
+        Err(tsmith_codecs::Error::unsupported(0, "encoding"))
+    }
+
+    fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> tsmith_codecs::Result<()> {
+        self.0.decode(block, limit, out)
+    }
+}
+
+fn tombstone(path: &Path) -> Result<String, Flaw> {
+    let bytes = fs::read(path).map_err(whole)?;
+    let tombstones = Tombstones::new(&bytes).map_err(|error| Flaw::from(&error))?;
+    let version = tombstones.version();
+    let mut records = 0;
+    for tombstone in tombstones {
+        tombstone.map_err(|error| Flaw::from(&error))?;
+        records += 1;
+    }
+    Ok(format!("version {version}, {records} records"))
+}
+
+fn segment(path: &Path, later: &[Member], types: &mut Types, finding: &mut Finding) -> Result<String, Flaw> {
+    let bytes = fs::read(path).map_err(whole)?;
+    let mut scan = Scan::new(number(path), &bytes);
+    let (mut frames, mut values) = (0_u64, 0);
+    let mut conflicts = 0_u64;
+    loop {
+        match scan.next() {
+            Ok(None) => break,
+            Ok(Some(Unit::Mark(_))) => {}
+            Ok(Some(Unit::Frame { record, offset, .. })) => {
+                frames += 1;
+                match entry::decode(record.kind, record.payload) {
+                    Ok(Entry::Write(batch)) => {
+                        values += batch.value_count();
+                        for (key, column) in batch.columns() {
+                            let Err(known) = types.claim(key, column.field_type()) else { continue };
+                            conflicts += 1;
+                            if conflicts == 1 {
+                                let key = Some(key.to_string());
+                                let reason = format!(
+                                    "is of type {} here, of type {known} before",
+                                    column.field_type()
+                                );
+                                finding.problems.push(Flaw { offset: Some(offset), key, reason });
+                            }
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(error) => finding.problems.push(Flaw::at(offset, format!("payload: {error}"))),
+                }
+            }
+            Err(Stop::TooLarge(error)) => return Err(Flaw::from(&error)),
+            Err(Stop::Bad(bad)) => {
+                match scan.judge(bad, later.iter().any(holds_records)) {
+                    Verdict::End => {}
+                    Verdict::Torn => {
+                        let bytes = scan.used_len().saturating_sub(bad.offset);
+                        let reason =
+                            format!("{}: {bytes} bytes torn by a crash, cut when it is opened", bad.found);
+                        finding.notes.push(Flaw::at(bad.offset, reason));
+                    }
+                    Verdict::Damaged => {
+                        let reason = format!("{}, with intact records after it", bad.found);
+                        return Err(Flaw::at(bad.offset, reason));
+                    }
+                }
+                break;
+            }
+        }
+    }
+    Ok(format!("{frames} frames, {values} values"))
+}
+
+/// Whether a later segment holds anything but zeros; one that cannot be read may.
+fn holds_records(member: &Member) -> bool {
+    let Member::Segment(path) = member else { return false };
+    fs::read(path).map_or(true, |bytes| bytes.iter().any(|&byte| byte != 0))
+}

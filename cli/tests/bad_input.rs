@@ -1,0 +1,217 @@
+//! Each kind of bad input: a clear error with its place, the right exit code, and nothing changed on disk.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use support::{Scratch, command, content, run, sample, tsmith};
+
+#[test]
+fn lines_that_do_not_parse_are_named_and_the_others_written() {
+    let scratch = Scratch::new();
+    let text = "m v=1 1\nm v= 2\n# note\nm s=\"two\nlines\" 3\nm v=x 4\nm v=5i 5\nm v=6 6";
+    let (input, dir, rejects) = (scratch.file("x.lp", text), scratch.path("d"), scratch.path("bad.lp"));
+    // A batch a line: numbers count through the file all the same.
+    let run1 = run("import {} {} --batch 1 --rejects {}", &[&dir, &input, &rejects]).exits(1).says(&[
+        "x.lp:2: missing field value",
+        "x.lp:6: invalid boolean",
+        "x.lp:7: field type conflict",
+        "8 lines: 3 points, 3 values, 3 rejected",
+    ]);
+    assert!(run1.stdout.is_empty());
+    assert_eq!(fs::read(&rejects).expect("written"), b"m v= 2\nm v=x 4\nm v=5i 5\n");
+    run("import {} {} --rejects {}", &[&dir, &input, &rejects]).exits(2).says(&["bad.lp", "exists"]);
+    let text = run("export {}", &[&dir]).exits(0).text();
+    assert_eq!(text, "m v=1 1\nm s=\"two\nlines\" 3\nm v=6 6\n");
+}
+
+#[test]
+fn many_bad_lines_are_counted() {
+    let scratch = Scratch::new();
+    let (input, dir) = (scratch.file("x.lp", "bad\n".repeat(25)), scratch.path("d"));
+    let run = run("import {} {}", &[&dir, &input]).exits(1).says(&["x.lp:10:", "and 15 more lines rejected"]);
+    assert!(!run.stderr.contains("x.lp:11:"));
+}
+
+#[test]
+fn inputs_that_are_cut_or_foreign() {
+    let scratch = Scratch::new();
+    let text = sample(20_000);
+    let zstd = zstd::encode_all(text.as_bytes(), 3).expect("memory");
+    let cut = scratch.file("cut.lp.zst", &zstd[..zstd.len() / 2]);
+    run("import {} {}", &[&scratch.path("a"), &cut]).exits(1).says(&[
+        "cut.lp.zst:",
+        "cut short",
+        "imported ",
+    ]);
+    let tsm = scratch.file("x.lp", [0x16, 0xd1, 0x16, 0xd1, 1]);
+    run("import {} {}", &[&scratch.path("b"), &tsm]).exits(1).says(&["x.lp", "a TSM file"]);
+    let missing = scratch.path("nowhere.lp");
+    run("import {} {}", &[&scratch.path("b"), &missing]).exits(74).says(&["nowhere.lp", "No such file"]);
+    assert!(!scratch.path("b").exists(), "a wrong input made a directory");
+}
+
+#[test]
+fn missing_and_foreign_places() {
+    let scratch = Scratch::new();
+    let nowhere = scratch.path("nowhere");
+    for verb in ["export", "query", "inspect", "verify", "stats", "snapshot"] {
+        run(&format!("{verb} {{}}"), &[&nowhere]).exits(74).says(&["nowhere"]);
+        assert!(!nowhere.exists(), "{verb} made a directory");
+    }
+    let empty = scratch.path("empty");
+    fs::create_dir(&empty).expect("made");
+    let text = scratch.file("notes.txt", "hello");
+    for verb in ["export", "query", "inspect", "verify", "stats", "snapshot"] {
+        run(&format!("{verb} {{}}"), &[&empty]).exits(1).says(&["empty", "no TSM file"]);
+        assert!(content(&empty).keys().all(|path| path.ends_with("tsmith.lock")), "{verb} left something");
+    }
+    run("export {}", &[&text]).exits(2).says(&["notes.txt", "tsmith import"]);
+    let above = scratch.path("data");
+    fs::create_dir_all(above.join("db/rp/1")).expect("made");
+    fs::write(above.join("db/rp/1/000000001-000000001.tsm"), "").expect("written");
+    run("verify {}", &[&above]).exits(2).says(&["name one of them", "db/rp/1"]);
+}
+
+#[test]
+fn files_that_are_cut_or_foreign() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(3000));
+    run("snapshot {}", &[&dir]).exits(0);
+    let tsm = dir.join("000000001-000000001.tsm");
+    let whole = fs::read(&tsm).expect("a file");
+    for (name, bytes) in [
+        ("cut", &whole[..whole.len() - 3]),
+        ("empty", &whole[..0]),
+        ("foreign", &b"\x7fELF, a program of some length, which is no TSM file at all"[..]),
+    ] {
+        fs::write(&tsm, bytes).expect("written");
+        let before = content(&dir);
+        for verb in ["export", "query", "inspect", "verify", "stats", "snapshot"] {
+            let run = run(&format!("{verb} {{}}"), &[&dir]).exits(1);
+            assert!(before == content(&dir), "{verb} changed the directory with a {name} file");
+            let told = run.text() + &run.stderr;
+            assert!(told.contains("000000001-000000001.tsm"), "{verb} of a {name} file: {told}");
+        }
+        let input = scratch.file("more.lp", "m v=1 1");
+        run("import {} {}", &[&dir, &input]).exits(1).says(&["000000001-000000001.tsm"]);
+        assert!(before == content(&dir), "import changed the directory with a {name} file");
+    }
+}
+
+/// One bad block: it is named with its offset, and everything else is still written.
+#[test]
+fn a_damaged_block_does_not_hide_the_others() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(3000));
+    run("snapshot {}", &[&dir]).exits(0);
+    let tsm = dir.join("000000001-000000001.tsm");
+    let mut bytes = fs::read(&tsm).expect("a file");
+    bytes[20] ^= 1;
+    fs::write(&tsm, bytes).expect("written");
+    let verified = run("verify {}", &[&dir]).exits(1).text();
+    assert!(verified.contains("BAD") && verified.contains("offset 5: cpu,host=h0#!~#big"), "{verified}");
+    let report = run("verify {} --format json", &[&dir]).exits(1).json();
+    assert_eq!(report["bad"], 1);
+    let exported = run("export {} --format jsonl", &[&dir]).exits(1).says(&["offset 5", "checksum"]);
+    assert_eq!(exported.text().lines().count(), 34, "of 35 keys");
+    let inspected = run("inspect {} --format json", &[&tsm]).exits(1).json();
+    assert_eq!(inspected["files"][0]["keys"][0]["blocks"][0]["crc_ok"], false);
+    assert_eq!(inspected["files"][0]["keys"][1]["blocks"][0]["crc_ok"], true);
+}
+
+/// Damage before the end of the log: reading shows what can be read and says so; writing refuses.
+#[test]
+fn a_damaged_log_is_reported_and_not_touched() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(3000));
+    let segment = dir.join("wal/_00001.wal");
+    let mut bytes = fs::read(&segment).expect("a segment");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    fs::write(&segment, bytes).expect("written");
+    let before = content(&dir);
+    let verified = run("verify {}", &[&dir]).exits(1).text();
+    assert!(verified.contains("_00001.wal offset "), "{verified}");
+    let exported = run("export {}", &[&dir]).exits(1).says(&["_00001.wal", "offset "]);
+    assert!(exported.text().lines().count() > 100, "what is before the damage is shown");
+    let input = scratch.file("more.lp", "m v=1 1");
+    run("import {} {}", &[&dir, &input]).exits(1).says(&["_00001.wal", "Nothing was changed"]);
+    run("snapshot {}", &[&dir]).exits(1);
+    assert!(before == content(&dir), "the damaged directory was changed");
+}
+
+#[test]
+fn parts_that_do_not_match_the_manifest() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(10));
+    let input = scratch.file("more.lp", "m v=1 1");
+    let before = content(&dir);
+    run("import {} {} --encoder zstd", &[&dir, &input]).exits(2).says(&["--encoder tsm1"]);
+    run("import {} {} --log papyrus", &[&dir, &input]).exits(2).says(&["papyrus", "mmap"]);
+    run("import {} {} --wal {}", &[&dir, &input, &scratch.path("w")]).exits(2).says(&["pass it with --wal"]);
+    assert!(before == content(&dir));
+    fs::write(dir.join("tsmith.manifest"), "tsmith 1\nstorer ring\n").expect("written");
+    for verb in ["export", "snapshot"] {
+        run(&format!("{verb} {{}}"), &[&dir]).exits(1).says(&["tsmith.manifest", "line 3"]);
+    }
+    let verified = run("verify {}", &[&dir]);
+    assert!(verified.code == 1 && (verified.text() + &verified.stderr).contains("line 3"));
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(10));
+    let mut holder = command();
+    holder.args(["import", dir.to_str().expect("text"), "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut holder = holder.spawn().expect("runs");
+    let mut stdin = holder.stdin.take().expect("piped");
+    stdin.write_all(b"m v=1 1\n").expect("written");
+    let input = scratch.file("more.lp", "m v=2 2");
+    let started = Instant::now();
+    // The holder takes a moment to open the directory.
+    while run("verify {}", &[&dir]).code == 0 {
+        assert!(started.elapsed() < Duration::from_secs(20), "never in use");
+    }
+    for verb in ["export", "query", "inspect", "verify", "stats", "snapshot"] {
+        run(&format!("{verb} {{}}"), &[&dir]).exits(74).says(&["in use"]);
+    }
+    run("import {} {}", &[&dir, &input]).exits(74).says(&["in use"]);
+    drop(stdin);
+    assert!(holder.wait().expect("ends").success());
+    run("verify {}", &[&dir]).exits(0);
+    assert!(run("export {} --measurement m", &[&dir]).exits(0).text() == "m v=1 1\n");
+}
+
+#[test]
+fn usage() {
+    tsmith(["compact", "d"]).exits(2);
+    tsmith(["export"]).exits(2);
+    tsmith(["export", "d", "--frobnicate"]).exits(2);
+    tsmith(["query", "d", "--start", "yesterday"]).exits(2).says(&["RFC 3339"]);
+    tsmith(["import", "d", "x", "--precision", "d"]).exits(2).says(&["ns, us, ms, s, m or h"]);
+    tsmith(["import", "d", "x", "--batch", "0"]).exits(2);
+    tsmith(["import", "d", "x", "--cache", "lots"]).exits(2);
+    tsmith::<&str>([]).exits(2);
+    assert!(tsmith(["--version"]).exits(0).text().starts_with("tsmith "));
+    for verb in ["import", "export", "query", "inspect", "verify", "stats", "snapshot"] {
+        assert!(tsmith([verb, "--help"]).exits(0).text().contains("Example"), "{verb}");
+    }
+}
+
+/// What line protocol has no form for is counted and not silently dropped; the exact form has it.
+#[test]
+fn values_without_a_form_are_reported() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tsm/tests/vectors/tsm1/tsm/extreme");
+    let file = vectors.join("000000001-000000001.tsm");
+    run("export {}", &[&file])
+        .exits(1)
+        .says(&["NaN or infinite values left out", "times that line protocol"]);
+    run("export {} --format jsonl --exact", &[&file]).exits(0);
+    run("export {} --exact", &[&file]).exits(2).says(&["--exact"]);
+}

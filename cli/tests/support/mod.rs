@@ -1,0 +1,162 @@
+//! Running the command, and looking at what it left.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tsmith_engine::line::{self, AnySchema};
+use tsmith_engine::{BatchBuilder, Column, LineOptions, Timestamp};
+
+/// A run that ended.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    /// Asserts the exit code.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.text(), self.stderr);
+        self
+    }
+
+    /// Asserts that stderr says all of these.
+    #[track_caller]
+    pub(crate) fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.stderr.contains(text), "expected {text:?} in:\n{}", self.stderr);
+        }
+        self
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.stdout).expect("stdout is JSON")
+    }
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("not killed"),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tsmith"));
+    command.stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn tsmith<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run {
+    command().args(args).output().expect("the command runs").into()
+}
+
+/// Runs with path arguments among the others: `{}` stands for the next of `paths`.
+pub(crate) fn run(line: &str, paths: &[&Path]) -> Run {
+    let mut paths = paths.iter();
+    let args = line.split(' ').map(|word| match word {
+        "{}" => paths.next().expect("a path for every {}").as_os_str().to_owned(),
+        word => word.into(),
+    });
+    tsmith(args.collect::<Vec<_>>())
+}
+
+/// A directory that goes away.
+pub(crate) struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("written");
+        path
+    }
+
+    /// An engine directory with this text imported.
+    pub(crate) fn imported(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let (input, dir) = (self.file(&format!("{name}.lp"), text), self.path(name));
+        run("import {} {} --batch 100", &[&dir, &input]).exits(0);
+        dir
+    }
+}
+
+/// Every file below `dir` with its content.
+pub(crate) fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.insert(path.clone(), Vec::new());
+            found.extend(content(&path));
+        } else {
+            found.insert(path.clone(), fs::read(&path).expect("readable"));
+        }
+    }
+    found
+}
+
+pub(crate) type Points = BTreeMap<Vec<u8>, Column>;
+
+/// The points of a text, by composite key.
+pub(crate) fn points(text: &[u8]) -> Points {
+    let mut builder = BatchBuilder::new();
+    let rejected = line::parse(text, &LineOptions::new(Timestamp(0)), &mut AnySchema, &mut builder);
+    assert!(rejected.is_empty(), "{:?}", rejected.first());
+    let mut points = Points::new();
+    for (key, column) in builder.finish().columns() {
+        let all = points.entry(key.to_composite()).or_insert_with(|| Column::new(column.field_type()));
+        assert!(all.extend(column), "{key}");
+    }
+    points.values_mut().for_each(Column::sort_dedup);
+    points
+}
+
+/// Asserts that two texts hold the same points, and says where not.
+#[track_caller]
+pub(crate) fn same_points(expected: &[u8], found: &[u8]) {
+    let (expected, found) = (points(expected), points(found));
+    let keys = |points: &Points| points.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&expected), keys(&found));
+    for (key, column) in &expected {
+        assert!(*column == found[key], "{}", String::from_utf8_lossy(key));
+    }
+}
+
+/// Lines of all types in some series.
+pub(crate) fn sample(lines: usize) -> String {
+    (0..lines)
+        .map(|i| {
+            let time = 1_600_000_000_000_000_000 + i as u64 * 1_000_000_000;
+            format!(
+                "cpu,host=h{} usage={},count={}i,big={}u,up={},note=\"n {}\" {time}\n",
+                i % 7,
+                i as f64 / 3.0,
+                i as i64 - 50,
+                u64::MAX - i as u64,
+                i % 2 == 0,
+                i % 5,
+            )
+        })
+        .collect()
+}

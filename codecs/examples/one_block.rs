@@ -1,0 +1,44 @@
+//! One column through every encoder of this crate: how many bytes each makes of it, and that all give it back.
+//!
+//! ```text
+//! cargo run -p tsmith-codecs --example one_block
+//! ```
+
+use tsmith_codecs::{
+    AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, ENCODERS, EncoderVisitor, FieldType,
+    Result, Value, with_encoder,
+};
+
+/// Encodes a column with whatever encoder it visits.
+struct Encode<'c>(ColumnRef<'c>);
+
+impl EncoderVisitor for Encode<'_> {
+    type Out = Result<Vec<u8>>;
+
+    fn visit<E: BlockEncoder>(self) -> Self::Out {
+        let mut block = Vec::new();
+        E::default().encode(self.0, &mut block)?;
+        Ok(block)
+    }
+}
+
+fn main() -> Result<()> {
+    // A day of a thermometer, one reading a minute, to a tenth of a degree.
+    let mut column = Column::new(FieldType::Float);
+    for minute in 0..1440i64 {
+        let tenths = (f64::sin(minute as f64 / 229.0) * 80.0).round() + 150.0;
+        assert!(column.push(minute * 60_000_000_000, Value::Float(tenths / 10.0)), "is a column of floats");
+    }
+
+    let mut decoder = AnyDecoder::new();
+    for (name, what) in ENCODERS {
+        let Some(encoded) = with_encoder(name, Encode(column.as_ref())) else { continue };
+        let block = encoded?;
+        let mut back = Column::new(FieldType::Float);
+        decoder.decode(&block, BLOCK_VALUES_MAX, &mut back)?;
+        assert_eq!(back, column);
+        let per_value = block.len() as f64 / column.len() as f64;
+        println!("{name:>8}  {:6} bytes  {per_value:5.2} a point   {what}", block.len());
+    }
+    Ok(())
+}

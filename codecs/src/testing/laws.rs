@@ -1,0 +1,312 @@
+//! The laws, each a function over any encoder that panics where the encoder breaks it.
+
+#![expect(clippy::missing_panics_doc, reason = "to panic is what a law is for")]
+
+use super::naive;
+use super::shapes::{self, Random};
+use crate::column::{Column, ColumnRef, FieldType, Values, ValuesRef};
+use crate::error::ErrorKind;
+use crate::{BLOCK_VALUES_MAX, BlockEncoder};
+
+/// What a block may take beyond the raw column: tag, type, count, method and the like.
+const OVERHEAD_BYTES: usize = 64;
+
+/// The block of a column; `None` when the encoder refuses one of its values, by its place.
+fn block_of<E: BlockEncoder>(encoder: &mut E, column: ColumnRef<'_>) -> Option<Vec<u8>> {
+    let mut block = Vec::new();
+    match encoder.encode(column, &mut block) {
+        Ok(()) => Some(block),
+        Err(error) => {
+            let ErrorKind::Unsupported { index, .. } = error.kind() else { panic!("cannot encode: {error}") };
+            assert!(*index < column.len(), "{error}, of {} values", column.len());
+            assert!(block.is_empty(), "a refused column left bytes");
+            None
+        }
+    }
+}
+
+/// A column that is surely not the result.
+fn stale() -> Column {
+    Column::from_parts(vec![7; 9], Values::Boolean(vec![true; 9])).expect("equal lengths")
+}
+
+/// Law: what was encoded comes back bit for bit, or is refused by an error that names a value.
+///
+/// Story: an encoder compared floats with `==`, and turned -0.0 into 0.0.
+pub fn round_trip<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    let mut back = stale();
+    let mut held = 0;
+    for column in shapes::all() {
+        if let Some(block) = block_of(&mut encoder, column.as_ref()) {
+            encoder.decode(&block, column.len(), &mut back).expect("decodes");
+            assert!(back == column, "{} {}s differ", column.len(), column.field_type());
+            held += 1;
+        }
+    }
+    assert!(held > 300, "only {held} columns were held");
+}
+
+/// Law: an encoder that holds every value holds every column, NaNs of every kind among them.
+///
+/// Story: a NaN came back as another NaN, and the file differed after each compaction.
+pub fn every_value_is_held<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    let nan = (0..5).map(shapes::with_nan);
+    for column in shapes::all().into_iter().chain(nan) {
+        let block = block_of(&mut encoder, column.as_ref()).expect("refuses no value");
+        let mut back = stale();
+        encoder.decode(&block, column.len(), &mut back).expect("decodes");
+        assert!(back == column, "{} {}s differ", column.len(), column.field_type());
+    }
+}
+
+/// Law: what stands in the buffer already is not touched, and does not change what is appended, also when the column is
+/// refused.
+///
+/// Story: an encoder aligned its words to the buffer instead of to its block.
+pub fn append_only<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for (at, column) in shapes::short().into_iter().chain([shapes::with_nan(2)]).enumerate() {
+        let before = vec![0xa5; at % 13];
+        let mut out = before.clone();
+        let block = block_of(&mut encoder, column.as_ref());
+        assert_eq!(encoder.encode(column.as_ref(), &mut out).is_ok(), block.is_some());
+        assert_eq!(out, [before, block.unwrap_or_default()].concat());
+    }
+}
+
+/// Law: equal columns give equal bytes, whatever the encoder did before.
+///
+/// Story: a table of the compressor survived from one block to the next, and a snapshot could not be compared with its
+/// twin on another machine.
+pub fn equal_columns_equal_bytes<E: BlockEncoder>() {
+    let mut used = E::default();
+    let columns = shapes::all();
+    for column in columns.iter().rev() {
+        if let Some(block) = block_of(&mut used, column.as_ref()) {
+            let _ = used.decode(&block[..block.len() / 2], BLOCK_VALUES_MAX, &mut stale());
+        }
+    }
+    for column in &columns {
+        let fresh = block_of(&mut E::default(), column.as_ref());
+        assert_eq!(fresh, block_of(&mut used, column.as_ref()));
+        // A slice of a longer column equals a column of its own.
+        let mut longer = column.clone();
+        assert!(longer.extend(column.as_ref()), "one type");
+        let slice = longer.as_ref().slice(column.len()..2 * column.len());
+        assert_eq!(fresh, block_of(&mut used, slice));
+    }
+}
+
+/// Law: a block cut anywhere is an error.
+///
+/// Story: a cut block of packed integers gave the values up to the cut, and a query showed a hole as the truth.
+pub fn a_cut_block_is_an_error<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::short() {
+        let Some(block) = block_of(&mut encoder, column.as_ref()) else { continue };
+        for len in (0..block.len()).filter(|len| len % (1 + block.len() / 500) == 0) {
+            let done = encoder.decode(&block[..len], BLOCK_VALUES_MAX, &mut stale());
+            assert!(done.is_err(), "{len} of {} bytes of a {} block", block.len(), column.field_type());
+        }
+        let mut longer = block.clone();
+        longer.push(0);
+        let done = encoder.decode(&longer, BLOCK_VALUES_MAX, &mut stale());
+        assert!(done.is_err(), "a {} block and a byte", column.field_type());
+    }
+}
+
+/// Law: a flipped bit gives an error, or a column within the limit that claims what it holds. Nothing panics.
+///
+/// Story: one bit in the width of a window made a shift by more than 64, and a reader of a whole directory died of it.
+pub fn a_flipped_bit_is_survived<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::short() {
+        let Some(mut block) = block_of(&mut encoder, column.as_ref()) else { continue };
+        let bits = 8 * block.len();
+        for bit in (0..bits).filter(|bit| bits < 20_000 || bit % 61 == 0) {
+            block[bit / 8] ^= 1 << (bit % 8);
+            survives(&mut encoder, &block);
+            block[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+/// Law: bytes without sense give an error, or a column within the limit. Nothing panics.
+///
+/// Story: twelve bytes claimed 2^60 timestamps, and the process asked for the memory.
+pub fn noise_is_survived<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    let mut random = Random::new(3);
+    for round in 0..4000 {
+        let len = random.below(64) as usize;
+        let mut block: Vec<u8> = (0..len).map(|_| random.bits() as u8).collect();
+        if round % 2 == 0 {
+            // Half of them long numbers, as counts and lengths are.
+            for byte in &mut block {
+                *byte |= 0x80;
+            }
+        }
+        for (to, from) in block.iter_mut().zip([E::TAGS[round % E::TAGS.len()], random.below(6) as u8]) {
+            *to = from;
+        }
+        survives(&mut encoder, &block);
+    }
+}
+
+/// Decodes what may be damaged, within a small limit.
+fn survives<E: BlockEncoder>(encoder: &mut E, block: &[u8]) {
+    const LIMIT: usize = 40;
+    let mut out = stale();
+    match encoder.decode(block, LIMIT, &mut out) {
+        Ok(()) => {
+            assert!(out.len() <= LIMIT);
+            assert_eq!(out.len(), out.values().len());
+            assert_eq!(encoder.count(block), Ok((out.field_type(), out.len() as u64)));
+        }
+        Err(_) => assert!(out.is_empty()),
+    }
+    // Within the limit, and with the slack that a growing vector takes.
+    let room = match out.values() {
+        Values::Float(v) => v.capacity(),
+        Values::Integer(v) => v.capacity(),
+        Values::Unsigned(v) => v.capacity(),
+        Values::Boolean(v) => v.capacity(),
+        Values::String(_) => 0,
+    };
+    assert!(room <= 4 * LIMIT + 64, "room for {room} values within a limit of {LIMIT}");
+}
+
+/// Law: a block with more values than the limit is refused with the two numbers, and one with just as many is not.
+///
+/// Story: the limit counted differences, and the last value of a full block was refused.
+pub fn the_limit_is_kept<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::short() {
+        let Some(block) = block_of(&mut encoder, column.as_ref()) else { continue };
+        let (len, mut out) = (column.len(), stale());
+        encoder.decode(&block, len, &mut out).expect("as many as allowed");
+        let error = encoder.decode(&block, len - 1, &mut out).expect_err("one too many");
+        assert_eq!(error.kind(), &ErrorKind::TooManyValues { claimed: len as u64, limit: len - 1 });
+        assert!(out.is_empty());
+    }
+}
+
+/// Law: after an error the column is empty, and the encoder as good as new.
+///
+/// Story: a query kept the values before the damage, and answered with half a block.
+pub fn an_error_leaves_nothing<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::short() {
+        let Some(block) = block_of(&mut encoder, column.as_ref()) else { continue };
+        let mut out = stale();
+        for broken in [&[][..], &block[..1], &block[..block.len() - 1]] {
+            encoder.decode(broken, BLOCK_VALUES_MAX, &mut out).expect_err("is cut");
+            assert!(out.is_empty());
+            encoder.decode(&block, BLOCK_VALUES_MAX, &mut out).expect("is whole");
+            assert!(out == column);
+        }
+    }
+}
+
+/// Law: the first byte of every block is one of the encoder's tags; a block of anybody else is an error.
+///
+/// Story: a file was opened with another encoder than it was written with, and its bytes made sense to both.
+pub fn the_first_byte_is_owned<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::short() {
+        let Some(mut block) = block_of(&mut encoder, column.as_ref()) else { continue };
+        assert!(E::TAGS.contains(&block[0]), "tag {:#04x} is none of {:?}", block[0], E::TAGS);
+        for tag in (0..=255).filter(|tag| !E::TAGS.contains(tag)) {
+            block[0] = tag;
+            let error =
+                encoder.decode(&block, BLOCK_VALUES_MAX, &mut stale()).expect_err("belongs to another");
+            assert_eq!(error.kind(), &ErrorKind::UnknownTag { tag });
+        }
+    }
+}
+
+/// Law: the count of a block is that of its column, whether it is found in the header or by decoding.
+///
+/// Story: an index took the count of differences for that of values, and a range ended one value early.
+pub fn the_count_is_that_of_the_column<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::all() {
+        if let Some(block) = block_of(&mut encoder, column.as_ref()) {
+            assert_eq!(encoder.count(&block), Ok((column.field_type(), column.len() as u64)));
+        }
+    }
+}
+
+/// Law: no column takes much more than its raw size; what cannot be made shorter is stored.
+///
+/// Story: compressed noise was a tenth longer than the noise, and a compaction made the files grow.
+pub fn never_much_larger_than_raw<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::all() {
+        let raw = column.len() * 8
+            + match column.as_ref().values() {
+                ValuesRef::Boolean(values) => values.len(),
+                ValuesRef::String(values) => values.bytes().len() + 4 * values.len(),
+                values => 8 * values.len(),
+            };
+        if let Some(block) = block_of(&mut encoder, column.as_ref()) {
+            // Gorilla takes up to 77 bits for a float, and the byte-compatible encoder has no way out.
+            let raw = if E::INFLUX_READABLE { raw + raw / 7 } else { raw };
+            let (len, ours) = (column.len(), block.len());
+            assert!(ours <= raw + OVERHEAD_BYTES, "{ours} bytes for {len} {}s", column.field_type());
+        }
+    }
+}
+
+/// Law: blocks that InfluxDB reads begin with its five types.
+///
+/// Story: the types of the log, which count from one, were written into a file.
+pub fn influx_tags<E: BlockEncoder>() {
+    assert!(E::INFLUX_READABLE);
+    let mut encoder = E::default();
+    for (field_type, tag) in FieldType::ALL.into_iter().zip([0, 1, 4, 2, 3]) {
+        let column = shapes::short().into_iter().find(|column| column.field_type() == field_type);
+        let block = block_of(&mut encoder, column.expect("one of each type").as_ref()).expect("no NaN");
+        assert_eq!(block[0], tag);
+    }
+}
+
+/// Law: Gorilla's end mark is a NaN, so that every NaN is refused, by its place, and all else is held.
+pub fn nan_is_refused_by_its_place<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::all().into_iter().chain((0..5).map(shapes::with_nan)) {
+        let done = encoder.encode(column.as_ref(), &mut Vec::new());
+        match shapes::first_nan(&column) {
+            None => done.expect("holds all but NaN"),
+            Some(at) => {
+                let error = done.expect_err("refuses NaN");
+                assert_eq!(error.kind(), &ErrorKind::Unsupported { index: at, what: "NaN" });
+            }
+        }
+    }
+}
+
+/// Law: a decoder that reads bit by bit, as the format is told, gets the same column.
+pub fn the_naive_decoder_agrees<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::all() {
+        if let Some(block) = block_of(&mut encoder, column.as_ref()) {
+            assert!(
+                naive::decode(&block).as_ref() == Some(&column),
+                "{} {}s",
+                column.len(),
+                column.field_type()
+            );
+        }
+    }
+}
+
+/// Law: an encoder that goes by the letter of the format, bit by bit, gets the same bytes.
+pub fn the_naive_encoder_agrees<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::all() {
+        assert!(block_of(&mut encoder, column.as_ref()) == naive::encode(column.as_ref()));
+    }
+}

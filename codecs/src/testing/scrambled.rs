@@ -1,0 +1,58 @@
+//! An encoder that keeps the laws and nothing else.
+
+use crate::column::{Column, ColumnRef};
+use crate::error::{Error, Result};
+use crate::{BlockEncoder, Raw};
+
+const TAG: u8 = 0xc5;
+
+/// A double for layers above: its blocks are like nobody else's, so that a layer that looks into blocks instead of
+/// asking the encoder fails with it.
+///
+/// A block is that of [`Raw`] backwards, every byte changed by its place, behind a tag that no encoder has. It has no
+/// count but the provided one, and its output depends on nothing but the column.
+#[derive(Debug, Default)]
+pub struct Scrambled {
+    raw: Raw,
+    plain: Vec<u8>,
+}
+
+impl BlockEncoder for Scrambled {
+    const TAGS: &'static [u8] = &[TAG];
+
+    fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> {
+        self.plain.clear();
+        self.raw.encode(column, &mut self.plain)?;
+        out.push(TAG);
+        out.extend(self.plain.iter().rev().enumerate().map(|(at, byte)| byte ^ at as u8 ^ TAG));
+        Ok(())
+    }
+
+    fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()> {
+        let body = match block {
+            [TAG, body @ ..] => body,
+            [tag, ..] => return refuse(Error::unknown_tag(*tag), out),
+            [] => return refuse(Error::corrupt(0, "the first byte of a block"), out),
+        };
+        self.plain.clear();
+        self.plain.extend(body.iter().enumerate().rev().map(|(at, byte)| byte ^ at as u8 ^ TAG));
+        let foreign = self.plain.first().is_some_and(|tag| !Raw::TAGS.contains(tag));
+        if foreign {
+            return refuse(Error::corrupt(block.len() - 1, "the end of a scrambled block"), out);
+        }
+        self.raw.decode(&self.plain, limit, out)
+    }
+}
+
+fn refuse(error: Error, out: &mut Column) -> Result<()> {
+    out.reset(out.field_type());
+    Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scrambled;
+
+    crate::encoder_suite!(Scrambled);
+    crate::exact_suite!(Scrambled);
+}

@@ -1,0 +1,77 @@
+//! In the steady state a block costs no allocation: not for its encoder, not for its decoder.
+#![cfg(feature = "testing")]
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use tsmith_codecs::testing::shapes;
+use tsmith_codecs::{
+    AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, ENCODERS, EncoderVisitor, with_encoder,
+};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator as it came; the count touches no memory but its own thread's.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: `place` came from `System` through `alloc` or `realloc` above, with this layout.
+        unsafe { System.dealloc(place, layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: `place` came from `System` through `alloc` or `realloc` above, with this layout.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of a second pass over columns of one type, after a first pass has grown the buffers.
+struct SecondPass<'c>(&'c [Column]);
+
+impl EncoderVisitor for SecondPass<'_> {
+    type Out = usize;
+    fn visit<E: BlockEncoder>(self) -> usize {
+        let (mut encoder, mut any) = (E::default(), AnyDecoder::new());
+        let mut block = Vec::new();
+        let mut back = Column::new(self.0[0].field_type());
+        let mut before = 0;
+        for pass in 0..2 {
+            if pass == 1 {
+                before = ALLOCATIONS.get();
+            }
+            for column in self.0 {
+                block.clear();
+                if encoder.encode(column.as_ref(), &mut block).is_ok() {
+                    encoder.decode(&block, BLOCK_VALUES_MAX, &mut back).expect("decodes");
+                    any.decode(&block, BLOCK_VALUES_MAX, &mut back).expect("decodes");
+                }
+            }
+        }
+        ALLOCATIONS.get() - before
+    }
+}
+
+#[test]
+fn blocks_do_not_allocate_in_the_steady_state() {
+    let columns = shapes::all();
+    for of_one_type in columns.chunk_by(|a, b| a.field_type() == b.field_type()) {
+        for (name, _) in ENCODERS {
+            let count = with_encoder(name, SecondPass(of_one_type)).expect("is in the list");
+            assert_eq!(count, 0, "{name}, {}s", of_one_type[0].field_type());
+        }
+    }
+}

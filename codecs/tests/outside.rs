@@ -1,0 +1,44 @@
+//! An encoder of another crate, judged by the suites of this one: one file, and one line for each suite.
+#![cfg(feature = "testing")]
+
+use tsmith_codecs::{BlockEncoder, Column, ColumnRef, Error, Raw, Result};
+
+/// Raw blocks behind a length: as little as an encoder can be, with nothing but the required methods.
+#[derive(Default)]
+struct Framed {
+    raw: Raw,
+    plain: Vec<u8>,
+}
+
+const TAG: u8 = 0x70;
+
+impl BlockEncoder for Framed {
+    const TAGS: &'static [u8] = &[TAG];
+
+    fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> {
+        self.plain.clear();
+        self.raw.encode(column, &mut self.plain)?;
+        out.push(TAG);
+        out.extend_from_slice(&(self.plain.len() as u64).to_be_bytes());
+        out.extend_from_slice(&self.plain);
+        Ok(())
+    }
+
+    fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()> {
+        out.reset(out.field_type());
+        let (tag, rest) = block.split_first().ok_or(Error::corrupt(0, "a tag"))?;
+        if *tag != TAG {
+            return Err(Error::unknown_tag(*tag));
+        }
+        let (len, raw) = rest.split_first_chunk().ok_or(Error::corrupt(1, "a 64-bit length"))?;
+        if u64::from_be_bytes(*len) != raw.len() as u64
+            || !raw.first().is_some_and(|tag| Raw::TAGS.contains(tag))
+        {
+            return Err(Error::corrupt(9, "a raw block of that length"));
+        }
+        self.raw.decode(raw, limit, out).map_err(|error| error.shifted(9))
+    }
+}
+
+tsmith_codecs::encoder_suite!(Framed);
+tsmith_codecs::exact_suite!(Framed);

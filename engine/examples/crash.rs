@@ -1,0 +1,169 @@
+//! For outside checks of what a crash leaves: one process writes and says what is durable, is killed, and another one
+//! reads what is there.
+//!
+//! ```text
+//! crash write DIR --ops N --seed S [--writers W] [--storer ring] [--log file] [--encoder tsm1] [--order O] [--durability D]
+//! crash check DIR [--recovery R]
+//! ```
+//!
+//! `write` goes on behind the highest number that the directory holds. It writes N numbers, one point of five fields
+//! each, takes a snapshot now and then, and prints every number on a line of its own once it is durable. `check` opens
+//! the directory, verifies each field of each point against its number, and prints the numbers. Any error exits with a
+//! status other than 0.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{env, error, thread};
+
+use tsmith_engine::driver::Driver;
+use tsmith_engine::{BatchBuilder, Column, Dirs, FieldKey, FieldType, Setup, TimeRange, Value};
+
+type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
+
+/// Numbers are spread over this many series.
+const SERIES: u64 = 16;
+
+/// On average one snapshot in this many writes.
+const SNAPSHOT_EVERY: u64 = 97;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("crash: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let [verb, dir, flags @ ..] = arguments else {
+        return Err("expected `write DIR --ops N --seed S` or `check DIR`".into());
+    };
+    let mut setup = Setup::default();
+    let (mut ops, mut seed, mut writers) = (1000, 1, 1);
+    for pair in flags.chunks(2) {
+        let [flag, value] = pair else { return Err(format!("{} needs a value", pair[0]).into()) };
+        match flag.trim_start_matches("--") {
+            "ops" => ops = value.parse()?,
+            "seed" => seed = value.parse()?,
+            "writers" => writers = value.parse()?,
+            name => setup.set(name, value)?,
+        }
+    }
+    match verb.as_str() {
+        "write" => write(&setup, Path::new(dir), ops, seed, writers),
+        "check" => check(&setup, Path::new(dir)),
+        other => Err(format!("no verb `{other}`: expected write or check").into()),
+    }
+}
+
+fn write(setup: &Setup, dir: &Path, ops: u64, seed: u64, writers: u64) -> Result<()> {
+    let engine = setup.open(Dirs::under(dir))?;
+    let first = recovered(&*engine)?.last().map_or(1, |last| last + 1);
+    let next = AtomicU64::new(first);
+    let (engine_ref, next) = (&*engine, &next);
+    thread::scope(|scope| {
+        let work = |writer| move || write_some(engine_ref, next, first + ops, mix(seed ^ writer));
+        let threads: Vec<_> = (0..writers.max(1)).map(|writer| scope.spawn(work(writer))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err("a writer panicked".into())))
+    })?;
+    Ok(engine.close()?)
+}
+
+fn write_some(engine: &dyn Driver, next: &AtomicU64, end: u64, mut random: u64) -> Result<()> {
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= end {
+            return Ok(());
+        }
+        let mut builder = BatchBuilder::new();
+        let series = series(number);
+        builder.begin(series.as_bytes().into());
+        for (name, value) in fields(number, &mut Vec::new()) {
+            builder.field(name.as_bytes().into(), value).map_err(|_| "a field changed its type")?;
+        }
+        builder.commit(number.cast_signed());
+        let _ack = engine.write(&builder.finish())?;
+        let mut out = io::stdout().lock();
+        writeln!(out, "{number}")?;
+        out.flush()?;
+        drop(out);
+        random = mix(random);
+        if random % SNAPSHOT_EVERY == 0 {
+            engine.snapshot()?;
+        }
+    }
+}
+
+fn check(setup: &Setup, dir: &Path) -> Result<()> {
+    let mut setup = setup.clone();
+    setup.options.create = false;
+    let engine = setup.open(Dirs::under(dir))?;
+    let mut out = io::stdout().lock();
+    for number in recovered(&*engine)? {
+        writeln!(out, "{number}")?;
+    }
+    out.flush()?;
+    Ok(engine.close()?)
+}
+
+/// The numbers the engine holds, ascending; each with all its fields, and each field as it was written.
+fn recovered(engine: &dyn Driver) -> Result<Vec<u64>> {
+    let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut reader = engine.reader();
+    let mut column = Column::new(FieldType::Float);
+    let mut expected_text = Vec::new();
+    for composite in engine.keys() {
+        let key = FieldKey::parse(&composite).ok_or("a key without separator")?;
+        reader.read(key, TimeRange::ALL, &mut column)?;
+        for (at, &time) in column.times().iter().enumerate() {
+            let number = time.cast_unsigned();
+            let all = fields(number, &mut expected_text);
+            let field = all.iter().find(|(name, _)| name.as_bytes() == key.field);
+            let (_, expected) = field.ok_or_else(|| format!("{key}: no such field was written"))?;
+            let found = column.as_ref().values().get(at);
+            if found != *expected || series(number).as_bytes() != key.series {
+                return Err(
+                    format!("{key}: number {number}: found {found:?}, written was {expected:?}").into()
+                );
+            }
+            *counts.entry(number).or_default() += 1;
+        }
+    }
+    if let Some((number, count)) = counts.iter().find(|(_, count)| **count != 5) {
+        return Err(format!("number {number} has {count} of its 5 fields").into());
+    }
+    Ok(counts.into_keys().collect())
+}
+
+fn series(number: u64) -> String {
+    format!("crash,part={}", number % SERIES)
+}
+
+/// The fields of a number, one of each type.
+fn fields(number: u64, text: &mut Vec<u8>) -> [(&'static str, Value<'_>); 5] {
+    let noise = mix(number);
+    *text = format!("{number}-").repeat((noise % 40) as usize).into_bytes();
+    [
+        ("float", Value::Float((noise >> 11) as f64 / 1000.0)),
+        ("integer", Value::Integer(noise.cast_signed())),
+        ("unsigned", Value::Unsigned(noise)),
+        ("boolean", Value::Boolean(noise % 2 == 1)),
+        ("string", Value::String(text)),
+    ]
+}
+
+/// `SplitMix64`.
+fn mix(mut state: u64) -> u64 {
+    state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    state = (state ^ (state >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    state ^ (state >> 31)
+}

@@ -1,0 +1,247 @@
+//! What went wrong, in which operation, where, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tsmith_codecs::FieldType;
+use tsmith_wal::Advice;
+
+/// Result of an operation of the engine.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the engine. Its text reads like an address: operation, file, and then what the layer below says.
+#[derive(Clone, Debug)]
+pub struct Error {
+    operation: &'static str,
+    path: Option<PathBuf>,
+    kind: Box<ErrorKind>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A call to the operating system failed.
+    #[error("{0}")]
+    Io(Arc<io::Error>),
+    /// The log refused or failed.
+    #[error("{0}")]
+    Log(tsmith_wal::Error),
+    /// The cache refused.
+    #[error("{0}")]
+    Cache(tsmith_cache::Error),
+    /// A TSM file contradicts its format.
+    #[error("{0}")]
+    Tsm(tsmith_tsm::Error),
+    /// A column could not be encoded.
+    #[error("{key}: {error}")]
+    Encode {
+        /// The composite key.
+        key: String,
+        /// What the encoder says.
+        error: tsmith_codecs::Error,
+    },
+    /// A field has one type for all series of its measurement.
+    #[error("{key}: the value is of type {incoming}, but the field is of type {existing} in this shard")]
+    TypeConflict {
+        /// The composite key.
+        key: String,
+        /// The type of the field.
+        existing: FieldType,
+        /// The type of the value.
+        incoming: FieldType,
+    },
+    /// The series cannot be told from its fields in a file.
+    #[error("{series}: the series key holds `#!~#`, which separates series and field in files: rename it")]
+    SeparatorInKey {
+        /// The series.
+        series: String,
+    },
+    /// The directory was written with other parts.
+    #[error(
+        "the directory was made with {part} `{made_with}`, not `{asked}`: open it with --{part} {made_with}"
+    )]
+    OtherParts {
+        /// Which part: `storer`, `log` or `encoder`.
+        part: &'static str,
+        /// The one the manifest names.
+        made_with: String,
+        /// The one that was asked for.
+        asked: String,
+    },
+    /// The log of this directory is elsewhere.
+    #[error("the log of this directory is in {}: pass it with --wal", made_with.display())]
+    OtherLogDirectory {
+        /// Where the manifest says it is.
+        made_with: PathBuf,
+    },
+    /// The manifest cannot be read.
+    #[error("line {line}: expected {expected}; if the file is damaged, remove it and pass the parts by hand")]
+    Manifest {
+        /// The line, from 1.
+        line: usize,
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// The directory is one that InfluxDB wrote, and the parts asked for would make it unreadable to it.
+    #[error(
+        "the directory is InfluxDB's, and {part} `{asked}` would write what it cannot read: use `{instead}`, or import into a new directory"
+    )]
+    NotInflux {
+        /// Which part.
+        part: &'static str,
+        /// The one asked for.
+        asked: String,
+        /// The one that fits.
+        instead: &'static str,
+    },
+    /// There is no such implementation.
+    #[error("there is no {part} `{asked}`: choose one of {}", known.join(", "))]
+    UnknownPart {
+        /// Which part.
+        part: &'static str,
+        /// The name asked for.
+        asked: String,
+        /// The names there are.
+        known: Vec<&'static str>,
+    },
+    /// Another engine has the directory open.
+    #[error("the directory is in use by another process or engine: close that one first")]
+    InUse,
+    /// The directory does not exist.
+    #[error("no such directory: create it, or check the path")]
+    NoDirectory,
+    /// Neither TSM files, nor a log, nor a manifest.
+    #[error("holds no TSM file, no log and no manifest: not an engine or shard directory")]
+    NotAnEngine,
+    /// Not the name of a TSM file.
+    #[error("expected a name like 000000001-000000001.tsm: generation and sequence, nine digits each")]
+    NotATsmName,
+    /// No more generations can be numbered.
+    #[error("generation {0} does not fit into a file name: compact the shard into a new directory")]
+    TooManyGenerations(u64),
+    /// The engine was closed.
+    #[error("the engine was closed")]
+    Closed,
+    /// A background thread died; the engine only reads until it is opened again.
+    #[error("a background thread panicked: only reads are served until the engine is opened again")]
+    Crippled,
+}
+
+/// What a caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The same call may succeed later: the disk or the cache is full, or another process holds the directory.
+    RetryLater,
+    /// Close the engine and open it again: what it was told is safe, what it holds open is not.
+    Reopen,
+    /// The call is wrong, or a file is damaged; trying again does not help.
+    GiveUp,
+}
+
+impl Error {
+    pub(crate) fn new(operation: &'static str, kind: ErrorKind) -> Self {
+        Self { operation, path: None, kind: Box::new(kind) }
+    }
+
+    pub(crate) fn at(operation: &'static str, path: &Path, kind: ErrorKind) -> Self {
+        Self { operation, path: Some(path.to_owned()), kind: Box::new(kind) }
+    }
+
+    /// What was being done.
+    pub fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// The file or directory, when it is not told by the layer below.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match &*self.kind {
+            ErrorKind::Cache(error) if error.is_transient() => Remedy::RetryLater,
+            ErrorKind::Log(error) => match error.advice() {
+                Advice::RetryLater => Remedy::RetryLater,
+                Advice::Reopen => Remedy::Reopen,
+                Advice::GiveUp => Remedy::GiveUp,
+            },
+            ErrorKind::InUse => Remedy::RetryLater,
+            ErrorKind::Io(error) if error.kind() == io::ErrorKind::StorageFull => Remedy::RetryLater,
+            ErrorKind::Io(_) | ErrorKind::Crippled => Remedy::Reopen,
+            _ => Remedy::GiveUp,
+        }
+    }
+
+    /// Whether the cause is a call to the operating system and not what a file or a caller holds.
+    pub fn is_io(&self) -> bool {
+        match &*self.kind {
+            ErrorKind::Io(_) | ErrorKind::NoDirectory | ErrorKind::InUse => true,
+            ErrorKind::Log(error) => {
+                use tsmith_wal::ErrorKind as Log;
+                matches!(error.kind(), Log::Io { .. } | Log::Full(_) | Log::InUse | Log::Poisoned(_))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.operation)?;
+        if let Some(path) = &self.path {
+            write!(f, "{}: ", path.display())?;
+        }
+        self.kind.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Gives an error of a layer below its operation and path.
+pub(crate) trait Context<T> {
+    fn during(self, operation: &'static str) -> Result<T>;
+    fn on(self, operation: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T, E: Into<ErrorKind>> Context<T> for Result<T, E> {
+    fn during(self, operation: &'static str) -> Result<T> {
+        self.map_err(|error| Error::new(operation, error.into()))
+    }
+
+    fn on(self, operation: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|error| Error::at(operation, path, error.into()))
+    }
+}
+
+impl From<io::Error> for ErrorKind {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
+impl From<tsmith_wal::Error> for ErrorKind {
+    fn from(error: tsmith_wal::Error) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<tsmith_cache::Error> for ErrorKind {
+    fn from(error: tsmith_cache::Error) -> Self {
+        Self::Cache(error)
+    }
+}
+
+impl From<tsmith_tsm::Error> for ErrorKind {
+    fn from(error: tsmith_tsm::Error) -> Self {
+        Self::Tsm(error)
+    }
+}

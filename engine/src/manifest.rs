@@ -1,0 +1,108 @@
+//! The manifest: a small text file that tells with which parts a directory was made.
+//!
+//! ```text
+//! tsmith 1
+//! storer ring
+//! log file
+//! encoder tsm1
+//! wal wal
+//! ```
+//!
+//! `wal` is the log's directory, relative to the data directory unless it begins with a slash. A directory without a
+//! manifest is InfluxDB's.
+
+use std::path::{Path, PathBuf};
+
+use tsmith_wal::fs::{Fs, FsFile};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::parts::Parts;
+
+/// Name of the manifest in the data directory.
+pub const MANIFEST_NAME: &str = "tsmith.manifest";
+
+const FIRST_LINE: &str = "tsmith 1";
+
+/// What the manifest of a directory says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The parts it was made with.
+    pub parts: Parts,
+    /// The log's directory, as written.
+    pub wal: PathBuf,
+}
+
+impl Manifest {
+    /// Reads the manifest of `data`; `None` when there is none.
+    pub fn read<F: Fs>(fs: &F, data: &Path) -> Result<Option<Self>> {
+        const OPERATION: &str = "read manifest";
+        let path = data.join(MANIFEST_NAME);
+        let bytes = match fs.read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).on(OPERATION, &path),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let bad = |(line, expected)| Error::at(OPERATION, &path, ErrorKind::Manifest { line, expected });
+        Self::parse(&text).map(Some).map_err(bad)
+    }
+
+    fn parse(text: &str) -> std::result::Result<Self, (usize, &'static str)> {
+        let mut lines = text.lines();
+        if lines.next() != Some(FIRST_LINE) {
+            return Err((1, "`tsmith 1`: this version of the format"));
+        }
+        let mut value = |line, name: &str, expected| {
+            let value =
+                lines.next().and_then(|text| text.strip_prefix(name)).and_then(|v| v.strip_prefix(' '));
+            value.filter(|v| !v.is_empty()).map(str::to_owned).ok_or((line, expected))
+        };
+        let parts = Parts {
+            storer: value(2, "storer", "`storer NAME`")?,
+            log: value(3, "log", "`log NAME`")?,
+            encoder: value(4, "encoder", "`encoder NAME`")?,
+        };
+        Ok(Self { parts, wal: value(5, "wal", "`wal DIRECTORY`")?.into() })
+    }
+
+    /// Writes the manifest into `data`, durably.
+    pub fn write<F: Fs>(&self, fs: &F, data: &Path) -> Result<()> {
+        let Parts { storer, log, encoder } = &self.parts;
+        let wal = self.wal.display();
+        let text = format!("{FIRST_LINE}\nstorer {storer}\nlog {log}\nencoder {encoder}\nwal {wal}\n");
+        let path = data.join(MANIFEST_NAME);
+        let temporary = data.join(format!("{MANIFEST_NAME}.tmp"));
+        let written = || {
+            let file = fs.create_new(&temporary)?;
+            file.write_all_at(text.as_bytes(), 0)?;
+            fs.publish(&file, &temporary, &path)
+        };
+        written().on("write manifest", &path)
+    }
+
+    /// The log's directory of an engine whose data directory is `data`.
+    pub fn wal_directory(&self, data: &Path) -> PathBuf {
+        data.join(&self.wal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_manifest_names_its_line() {
+        let good = "tsmith 1\nstorer ring\nlog file\nencoder tsm1\nwal wal\n";
+        let manifest = Manifest::parse(good).expect("good");
+        assert_eq!((manifest.parts, manifest.wal), (Parts::default(), "wal".into()));
+        for (bad, line) in [
+            ("", 1),
+            ("tsmith 2\n", 1),
+            ("tsmith 1\nlog file\n", 2),
+            ("tsmith 1\nstorer ring\nlog \n", 3),
+            ("tsmith 1\nstorer ring\nlog file\nencoder tsm1\n", 5),
+        ] {
+            assert_eq!(Manifest::parse(bad).expect_err(bad).0, line, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What an engine can be told when it is opened.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tsmith_cache::WhenFull;
+use tsmith_wal::LogOptions;
+
+use crate::order::WriteOrder;
+
+/// The two directories of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dirs {
+    /// TSM files and manifest; of an InfluxDB shard `data/<db>/<rp>/<shard>`.
+    pub data: PathBuf,
+    /// The log; of an InfluxDB shard `wal/<db>/<rp>/<shard>`.
+    pub wal: PathBuf,
+}
+
+impl Dirs {
+    /// Data in `dir` and the log in `dir/wal`.
+    pub fn under(dir: &Path) -> Self {
+        Self { data: dir.to_owned(), wal: dir.join("wal") }
+    }
+}
+
+/// What an engine can be told. The defaults are InfluxDB's where it has the setting.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// When a write becomes visible.
+    pub order: WriteOrder,
+    /// Durability and recovery of the log.
+    pub log: LogOptions,
+    /// Most bytes in the cache by InfluxDB's account, `None` for no limit (`cache-max-memory-size`, 1 GiB).
+    pub cache_bytes_max: Option<u64>,
+    /// What a write meets when the cache is full.
+    pub when_full: WhenFull,
+    /// A snapshot is taken when the cache holds more than this (`cache-snapshot-memory-size`, 25 MiB).
+    pub snapshot_bytes: u64,
+    /// A snapshot is taken when nothing was written for this long (`cache-snapshot-write-cold-duration`, 10 min).
+    pub snapshot_idle: Duration,
+    /// Whether snapshots are taken in the background; else only on demand.
+    pub background: bool,
+    /// Threads that encode a snapshot; 0 for one a core.
+    pub encode_threads: usize,
+    /// Make directories and manifest where there are none; else their absence is an error.
+    pub create: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            order: WriteOrder::default(),
+            log: LogOptions::default(),
+            cache_bytes_max: Some(1 << 30),
+            when_full: WhenFull::Refuse,
+            snapshot_bytes: 25 << 20,
+            snapshot_idle: Duration::from_mins(10),
+            background: true,
+            encode_threads: 0,
+            create: true,
+        }
+    }
+}

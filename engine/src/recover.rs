@@ -1,0 +1,181 @@
+//! Opening: lock, manifest, files, log; in this order, and nothing changed before the lock is held.
+
+use std::io;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use parking_lot::Mutex;
+use tsmith_cache::{Cache, CacheOptions, Storer};
+use tsmith_codecs::{BlockEncoder, FieldKey, Position, SeriesKey, TimeRange};
+use tsmith_wal::entry::{self, Entry};
+use tsmith_wal::fs::Fs;
+use tsmith_wal::{Log, Record};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::files::{FileSet, remove_temporaries, tsm_names};
+use crate::manifest::Manifest;
+use crate::parts::Parts;
+use crate::schema::FieldTypes;
+use crate::worker::Worker;
+use crate::{Dirs, Engine, Inner, Options};
+
+const OPERATION: &str = "open";
+
+/// Name of the file whose lock says that the directory is in use.
+pub(crate) const LOCK_NAME: &str = "tsmith.lock";
+
+impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E>
+where
+    L::Fs: Default,
+{
+    /// Opens the engine of these directories on the file system its log uses by default.
+    pub fn open(dirs: Dirs, options: Options) -> Result<Self> {
+        Self::open_on(L::Fs::default(), dirs, options)
+    }
+}
+
+impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+    /// Opens the engine of these directories: reads its files, and replays its log into the cache.
+    ///
+    /// # Errors
+    /// Another process has the directory open; a file or the log is damaged, or the manifest names other parts (nothing
+    /// is changed then); a directory is missing and [`Options::create`] is off.
+    pub fn open_on(fs: L::Fs, dirs: Dirs, options: Options) -> Result<Self> {
+        prepare(&fs, &dirs.data, options.create)?;
+        let lock = lock(&fs, &dirs.data.join(LOCK_NAME), OPERATION, &dirs.data)?;
+        let new = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), options.create)?;
+        prepare(&fs, &dirs.wal, options.create)?;
+        let files = FileSet::open(&fs, &dirs.data)?;
+        let fields = FieldTypes::default();
+        claim_fields(&files, &fields);
+        let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
+        let replay = |at, record: Record<'_>| replay_record(&cache, &fields, at, record);
+        let (log, recovery) = L::open(fs.clone(), &dirs.wal, options.log, replay).during(OPERATION)?;
+        remove_temporaries(&fs, &dirs.data)?;
+        if let Some(manifest) = new {
+            manifest.write(&fs, &dirs.data)?;
+        }
+        let background = options.background;
+        let inner = Arc::new(Inner {
+            options,
+            dirs,
+            fs,
+            cache,
+            log,
+            files,
+            fields,
+            recovery,
+            snapshotting: Mutex::new(()),
+            worker: Worker::new(),
+            closed: AtomicBool::new(false),
+            lock: Mutex::new(Some(lock)),
+            encoder: PhantomData,
+        });
+        if background {
+            inner.worker.start(Arc::downgrade(&inner));
+        }
+        Ok(Self { inner })
+    }
+}
+
+fn prepare<F: Fs>(fs: &F, dir: &Path, create: bool) -> Result<()> {
+    match fs.list(dir) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {
+            fs.create_dir_all(dir).on(OPERATION, dir)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::at(OPERATION, dir, ErrorKind::NoDirectory))
+        }
+        Err(error) => Err(error).on(OPERATION, dir),
+    }
+}
+
+/// Takes the lock of a directory.
+pub(crate) fn lock<F: Fs>(fs: &F, path: &Path, operation: &'static str, data: &Path) -> Result<F::Lock> {
+    fs.lock(path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::at(operation, data, ErrorKind::InUse),
+        _ => Error::at(operation, path, error.into()),
+    })
+}
+
+/// Compares the parts asked for with those the directory was made with. Gives the manifest to write, if there is none.
+fn agree_on_parts<F: Fs, E: BlockEncoder>(
+    fs: &F,
+    dirs: &Dirs,
+    asked: &Parts,
+    create: bool,
+) -> Result<Option<Manifest>> {
+    let refuse = |kind| Err(Error::at(OPERATION, &dirs.data, kind));
+    if let Some(manifest) = Manifest::read(fs, &dirs.data)? {
+        for ((part, made_with), (_, asked)) in manifest.parts.named().into_iter().zip(asked.named()) {
+            if made_with != asked {
+                let (made_with, asked) = (made_with.to_owned(), asked.to_owned());
+                return refuse(ErrorKind::OtherParts { part, made_with, asked });
+            }
+        }
+        let made_with = manifest.wal_directory(&dirs.data);
+        if made_with != dirs.wal {
+            return refuse(ErrorKind::OtherLogDirectory { made_with });
+        }
+        return Ok(None);
+    }
+    let has_log = match fs.list(&dirs.wal) {
+        Ok(names) => names.iter().any(|name| tsmith_wal::segment::parse_name(name).is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error).on(OPERATION, &dirs.wal),
+    };
+    if has_log || !tsm_names(fs, &dirs.data)?.is_empty() {
+        // Without a manifest it is InfluxDB's, and must stay readable to it; a part that forgets would lose its log.
+        let unfit =
+            |part, asked: &str, instead| ErrorKind::NotInflux { part, asked: asked.to_owned(), instead };
+        if !E::INFLUX_READABLE {
+            return refuse(unfit("encoder", &asked.encoder, "tsm1"));
+        }
+        if asked.log == "null" {
+            return refuse(unfit("log", &asked.log, "file"));
+        }
+        if asked.storer == "empty" {
+            return refuse(unfit("storer", &asked.storer, "ring"));
+        }
+    } else if !create {
+        return refuse(ErrorKind::NotAnEngine);
+    }
+    let wal = dirs.wal.strip_prefix(&dirs.data).unwrap_or(&dirs.wal).to_owned();
+    Ok(Some(Manifest { parts: asked.clone(), wal }))
+}
+
+/// Learns the types of all fields that are in files.
+fn claim_fields(files: &FileSet, fields: &FieldTypes) {
+    for file in files.load().iter() {
+        for key in file.reader().keys() {
+            if let Some(parsed) = FieldKey::parse(key.key()) {
+                // Two types of one field are reported when that field is read; for new values the older one counts.
+                let measurement = SeriesKey(parsed.series).measurement();
+                let _ = fields.claim(measurement, parsed.field, key.field_type());
+            }
+        }
+    }
+}
+
+/// Applies one record of the log to the cache, as when it was written.
+pub(crate) fn replay_record<S: Storer>(
+    cache: &Cache<S>,
+    fields: &FieldTypes,
+    at: Position,
+    record: Record<'_>,
+) -> tsmith_wal::Result<()> {
+    match entry::decode(record.kind, record.payload)? {
+        Entry::Write(batch) => {
+            fields.claim_batch("replay", &batch).map_err(tsmith_wal::Error::refused)?;
+            // What was acknowledged once is taken back whatever the limit.
+            let admitted = cache.admit_replayed(&batch).map_err(tsmith_wal::Error::refused)?;
+            let _replayed = admitted.publish(at);
+        }
+        Entry::Delete(keys) => keys.into_iter().for_each(|key| cache.delete(key, TimeRange::ALL)),
+        Entry::DeleteRange { range, keys } => keys.into_iter().for_each(|key| cache.delete(key, range)),
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Parts and options by name, as command lines give them.
+
+use std::time::Duration;
+
+use tsmith_cache::STORERS;
+use tsmith_codecs::ENCODERS;
+use tsmith_wal::{Durability, LOGS, RecoveryMode};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::{Dirs, Manifest, Options, Parts, WriteOrder};
+
+/// Parts and options of an engine, each settable by the name of its flag.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// The parts that were named; the others are those of the directory, or the default ones.
+    pub storer: Option<String>,
+    /// Likewise.
+    pub log: Option<String>,
+    /// Likewise.
+    pub encoder: Option<String>,
+    /// Everything else.
+    pub options: Options,
+}
+
+const ORDERS: &[(&str, WriteOrder)] =
+    &[("sync-then-publish", WriteOrder::SyncThenPublish), ("publish-then-sync", WriteOrder::PublishThenSync)];
+
+const DURABILITIES: &[(&str, Durability)] =
+    &[("each", Durability::Each), ("group", Durability::Group), ("none", Durability::None)];
+
+const RECOVERIES: &[(&str, RecoveryMode)] =
+    &[("strict", RecoveryMode::Strict), ("influxdb", RecoveryMode::InfluxDb)];
+
+impl Setup {
+    /// The flags, each with the names it takes. `durability` also takes `interval:DURATION`, as in `interval:100ms`.
+    pub fn flags() -> Vec<(&'static str, Vec<&'static str>)> {
+        fn names<T>(list: &[(&'static str, T)]) -> Vec<&'static str> {
+            list.iter().map(|(name, _)| *name).collect()
+        }
+        vec![
+            ("storer", names(STORERS)),
+            ("log", names(LOGS)),
+            ("encoder", names(ENCODERS)),
+            ("order", names(ORDERS)),
+            ("durability", names(DURABILITIES)),
+            ("recovery", names(RECOVERIES)),
+        ]
+    }
+
+    /// Sets what `flag` names, without its dashes.
+    ///
+    /// # Errors
+    /// No such flag, or a value it does not take; the text lists what there is.
+    pub fn set(&mut self, flag: &str, value: &str) -> Result<()> {
+        let all = Self::flags();
+        let Some((flag, known)) = all.into_iter().find(|(name, _)| *name == flag) else {
+            let known = Self::flags().into_iter().map(|(name, _)| name).collect();
+            return Err(unknown("option", flag, known));
+        };
+        let interval = value.strip_prefix("interval:").and_then(parse_duration);
+        if let (Some(interval), "durability") = (interval, flag) {
+            self.options.log.durability = Durability::Interval(interval);
+            return Ok(());
+        }
+        if !known.contains(&value) {
+            return Err(unknown(flag, value, known));
+        }
+        match flag {
+            "storer" => self.storer = Some(value.to_owned()),
+            "log" => self.log = Some(value.to_owned()),
+            "encoder" => self.encoder = Some(value.to_owned()),
+            "order" => self.options.order = named(ORDERS, value),
+            "durability" => self.options.log.durability = named(DURABILITIES, value),
+            _ => self.options.log.recovery = named(RECOVERIES, value),
+        }
+        Ok(())
+    }
+
+    /// The parts to open `dirs` with: those that were named, else those its manifest names, else the default ones.
+    pub fn parts_for(&self, dirs: &Dirs) -> Result<Parts> {
+        let found = Manifest::read(&tsmith_wal::fs::OsFs, &dirs.data)?;
+        let base = found.map_or_else(Parts::default, |manifest| manifest.parts);
+        Ok(Parts {
+            storer: self.storer.clone().unwrap_or(base.storer),
+            log: self.log.clone().unwrap_or(base.log),
+            encoder: self.encoder.clone().unwrap_or(base.encoder),
+        })
+    }
+
+    /// Opens the engine of `dirs`.
+    pub fn open(&self, dirs: Dirs) -> Result<Box<dyn crate::driver::Driver>> {
+        let parts = self.parts_for(&dirs)?;
+        crate::driver::open(&parts, dirs, self.options.clone())
+    }
+}
+
+/// Reads `100ms`, `5s`, `10m` or `2h`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(milliseconds).map(Duration::from_millis)
+}
+
+fn named<T: Copy>(list: &[(&str, T)], name: &str) -> T {
+    list.iter().find(|(known, _)| *known == name).map_or(list[0].1, |(_, value)| *value)
+}
+
+fn unknown(part: &'static str, asked: &str, known: Vec<&'static str>) -> Error {
+    Error::new("read options", ErrorKind::UnknownPart { part, asked: asked.to_owned(), known })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_a_flag_lists_is_one_it_takes() {
+        for (flag, names) in Setup::flags() {
+            for name in names {
+                Setup::default().set(flag, name).unwrap_or_else(|error| panic!("{error}"));
+            }
+        }
+        let mut setup = Setup::default();
+        setup.set("durability", "interval:100ms").expect("an interval");
+        assert_eq!(setup.options.log.durability, Durability::Interval(Duration::from_millis(100)));
+        let error = setup.set("log", "papyrus").expect_err("no such log").to_string();
+        assert!(error.contains("papyrus") && error.contains("file"), "{error}");
+    }
+}

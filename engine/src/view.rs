@@ -1,0 +1,179 @@
+//! Reading what is on disk without changing any of it: files and log, as they lie there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tsmith_cache::{Cache, CacheOptions, Ring, Storer};
+use tsmith_codecs::{Column, FieldKey, TimeRange, Tsm1};
+use tsmith_wal::fs::{Fs, OsFs};
+use tsmith_wal::{RecoveryMode, Torn};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::files::{self, FileName, TsmFile};
+use crate::read::KeyReader;
+use crate::recover::{LOCK_NAME, replay_record};
+use crate::schema::FieldTypes;
+
+const OPERATION: &str = "view";
+
+/// A directory, or single files of one, opened for reading only. What cannot be read is reported, and the rest goes on.
+///
+/// Blocks of every encoder of this build are read, whoever wrote the directory.
+#[derive(Debug)]
+pub struct View {
+    files: Arc<Vec<Arc<TsmFile>>>,
+    cache: Cache<Ring>,
+    torn: Vec<Torn>,
+    problems: Vec<Error>,
+    lock: Option<Held>,
+}
+
+impl View {
+    /// Opens the files of `data` and replays the log of `wal` into memory.
+    ///
+    /// # Errors
+    /// `data` does not exist, holds nothing to read, or is in use by an engine.
+    pub fn open(data: &Path, wal: Option<&Path>) -> Result<Self> {
+        let names = OsFs.list(data).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::at(OPERATION, data, ErrorKind::NoDirectory),
+            _ => Error::at(OPERATION, data, error.into()),
+        })?;
+        let lock = hold(data)?;
+        let mut view = Self::empty();
+        view.lock = lock;
+        let mut tsm = files::tsm_names(&OsFs, data)?;
+        tsm.sort_unstable();
+        let found = !tsm.is_empty();
+        for name in tsm {
+            view.add_file(data, name);
+        }
+        let wal = wal.filter(|wal| wal.is_dir());
+        if let Some(wal) = wal {
+            view.add_log(wal);
+        }
+        let manifest = names.iter().any(|name| name == crate::manifest::MANIFEST_NAME);
+        if !found && wal.is_none() && !manifest {
+            return Err(Error::at(OPERATION, data, ErrorKind::NotAnEngine));
+        }
+        Ok(view)
+    }
+
+    /// Opens one TSM file, with its tombstones.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or its name is not that of a TSM file.
+    pub fn open_file(path: &Path) -> Result<Self> {
+        let mut view = Self::empty();
+        let file = TsmFile::open_path(&OsFs, path)?;
+        view.files = Arc::new(vec![Arc::new(file)]);
+        Ok(view)
+    }
+
+    /// Replays one segment of a log.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn open_segment(path: &Path) -> Result<Self> {
+        let mut view = Self::empty();
+        let (cache, fields) = (&view.cache, FieldTypes::default());
+        let replayed =
+            tsmith_wal::replay_segment(&OsFs, path, |at, record| replay_record(cache, &fields, at, record));
+        view.torn = replayed.during(OPERATION)?.torn;
+        Ok(view)
+    }
+
+    fn empty() -> Self {
+        let cache = Cache::new(CacheOptions::default());
+        Self { files: Arc::default(), cache, torn: Vec::new(), problems: Vec::new(), lock: None }
+    }
+
+    fn add_file(&mut self, data: &Path, name: FileName) {
+        match TsmFile::open(&OsFs, data, name) {
+            Ok(file) => Arc::make_mut(&mut self.files).push(Arc::new(file)),
+            Err(error) => self.problems.push(error),
+        }
+    }
+
+    fn add_log(&mut self, wal: &Path) {
+        let (cache, fields) = (&self.cache, FieldTypes::default());
+        let replay = |at, record: tsmith_wal::Record<'_>| replay_record(cache, &fields, at, record);
+        match tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::InfluxDb, replay) {
+            Ok(recovery) => self.torn = recovery.torn,
+            Err(error) => self.problems.push(Error::new(OPERATION, error.into())),
+        }
+    }
+
+    /// What could not be read: each a file that is missing from what the view shows.
+    pub fn problems(&self) -> &[Error] {
+        &self.problems
+    }
+
+    /// Places of the log behind which nothing was read.
+    pub fn torn(&self) -> &[Torn] {
+        &self.torn
+    }
+
+    /// The TSM files, oldest first.
+    pub fn files(&self) -> &[Arc<TsmFile>] {
+        &self.files
+    }
+
+    /// Bytes of the log's values in memory, by InfluxDB's account.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache.size()
+    }
+
+    /// Every composite key that has values, ascending.
+    pub fn keys(&self) -> Vec<Vec<u8>> {
+        merged_keys(&self.cache, &self.files)
+    }
+
+    /// Reads keys one after the other, with the same buffers.
+    pub fn reader(&self) -> ViewReader<'_> {
+        ViewReader { view: self, keys: KeyReader::default() }
+    }
+}
+
+/// Keeps engines out of a directory for as long as it lives.
+#[derive(Debug)]
+pub struct Held {
+    _lock: <OsFs as Fs>::Lock,
+}
+
+/// Holds `data` against engines, where it has a lock: InfluxDB's directories have none. Nothing is created.
+///
+/// # Errors
+/// An engine has the directory open.
+pub fn hold(data: &Path) -> Result<Option<Held>> {
+    let path = data.join(LOCK_NAME);
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(Held { _lock: crate::recover::lock(&OsFs, &path, OPERATION, data)? }))
+}
+
+/// Reads keys of a view one after the other.
+#[derive(Debug)]
+pub struct ViewReader<'v> {
+    view: &'v View,
+    keys: KeyReader<Tsm1>,
+}
+
+impl ViewReader<'_> {
+    /// Replaces `out` by the points of `key` inside `range`, ascending; of several values of one time the newest.
+    pub fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result<()> {
+        self.keys.read(&self.view.cache, || Arc::clone(&self.view.files), key, range, out)
+    }
+}
+
+/// The keys of cache and files, ascending, each once.
+pub(crate) fn merged_keys<S: Storer>(cache: &Cache<S>, files: &[Arc<TsmFile>]) -> Vec<Vec<u8>> {
+    let mut keys = Vec::new();
+    cache.keys(&mut |key, _| keys.push(key.to_composite()));
+    for file in files {
+        keys.extend(file.reader().keys().map(|key| key.key().to_vec()));
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}

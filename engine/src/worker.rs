@@ -1,0 +1,139 @@
+//! The background thread: takes a snapshot when the cache is large or idle, never in a caller's way.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
+use tsmith_cache::Storer;
+use tsmith_codecs::BlockEncoder;
+use tsmith_wal::Log;
+
+use crate::Inner;
+
+/// How often the thread looks without being woken.
+const TICK: Duration = Duration::from_secs(1);
+
+/// After failures in a row the thread waits longer and longer, up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// The engine's side of the thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    started: Instant,
+    last_write_ms: AtomicU64,
+    wake: Mutex<Option<Sender<()>>>,
+    woken: Receiver<()>,
+    handle: Mutex<Option<JoinHandle<()>>>,
+    crippled: Arc<AtomicBool>,
+}
+
+impl Worker {
+    pub(crate) fn new() -> Self {
+        let (wake, woken) = bounded(1);
+        Self {
+            started: Instant::now(),
+            last_write_ms: AtomicU64::new(0),
+            wake: Mutex::new(Some(wake)),
+            woken,
+            handle: Mutex::new(None),
+            crippled: Arc::default(),
+        }
+    }
+
+    /// Starts the thread. It lives until [`Worker::stop`], or until the engine is dropped.
+    pub(crate) fn start<S: Storer, L: Log, E: BlockEncoder>(&self, inner: Weak<Inner<S, L, E>>) {
+        let woken = self.woken.clone();
+        let crippled = CrippledByPanic(Arc::clone(&self.crippled));
+        let work = move || {
+            let _told_on_panic = crippled;
+            run(&inner, &woken);
+        };
+        let thread = thread::Builder::new().name("tsmith-snapshot".to_owned()).spawn(work);
+        match thread {
+            Ok(handle) => *self.handle.lock() = Some(handle),
+            // Without a thread the engine still works; snapshots are then taken on demand only.
+            Err(error) => tracing::error!(%error, "no thread for snapshots"),
+        }
+    }
+
+    /// Notes that something was written just now.
+    pub(crate) fn note_write(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_write_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// Asks for a look at the cache.
+    pub(crate) fn wake(&self) {
+        if let Some(Err(TrySendError::Disconnected(()))) =
+            self.wake.lock().as_ref().map(|wake| wake.try_send(()))
+        {
+            tracing::debug!("the snapshot thread is gone");
+        }
+    }
+
+    /// Ends the thread, after the snapshot it may be taking.
+    pub(crate) fn stop(&self) {
+        self.wake.lock().take();
+        if let Some(handle) = self.handle.lock().take()
+            && handle.thread().id() != thread::current().id()
+            && handle.join().is_err()
+        {
+            tracing::error!("the snapshot thread panicked");
+        }
+    }
+
+    /// Whether the thread died of a panic.
+    pub(crate) fn is_crippled(&self) -> bool {
+        self.crippled.load(Ordering::Acquire)
+    }
+
+    fn idle(&self) -> Duration {
+        let last = Duration::from_millis(self.last_write_ms.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(last)
+    }
+}
+
+/// Tells the engine when its thread unwinds.
+struct CrippledByPanic(Arc<AtomicBool>);
+
+impl Drop for CrippledByPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+}
+
+fn run<S: Storer, L: Log, E: BlockEncoder>(inner: &Weak<Inner<S, L, E>>, woken: &Receiver<()>) {
+    let mut pause = TICK;
+    loop {
+        match woken.recv_timeout(pause) {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Ok(()) if pause > TICK => thread::sleep(pause),
+            _ => {}
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        // After a failure the frozen store waits, whatever the live one holds by now.
+        pause = match if pause > TICK { inner.snapshot().map(drop) } else { inner.snapshot_if_due() } {
+            Ok(()) => TICK,
+            Err(error) => {
+                tracing::error!(%error, "the snapshot failed and will be tried again; the log keeps the data");
+                (pause * 2).min(PAUSE_MAX)
+            }
+        };
+    }
+}
+
+impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
+    fn snapshot_if_due(&self) -> crate::Result<()> {
+        let (live, options) = (self.cache.live_bytes(), &self.options);
+        let idle = self.worker.idle() > options.snapshot_idle && live > 0;
+        if live > options.snapshot_bytes || idle {
+            self.snapshot()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! Shards written by the real InfluxDB 1.6.7, opened by ours: its log, its files, and the snapshot from one to the other.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value as Json;
+use support::{hex, lines, unhex, vector};
+use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::{Column, Dirs, Engine, FieldKey, FieldType, Options, RecoveryMode, TimeRange, Value};
+
+type Shard = Engine<Ring, FileLog, Tsm1>;
+
+/// Files of the vectors, put where a shard has them.
+fn shard(data: &[&str], wal: &[&str]) -> (tempfile::TempDir, Dirs) {
+    let root = tempfile::tempdir().expect("a directory");
+    let dirs = Dirs { data: root.path().join("data/db/rp/1"), wal: root.path().join("wal/db/rp/1") };
+    for (dir, names) in [(&dirs.data, data), (&dirs.wal, wal)] {
+        fs::create_dir_all(dir).expect("a directory");
+        for name in names {
+            let file = Path::new(name).file_name().expect("a file");
+            fs::write(dir.join(file), vector(name)).expect("written");
+        }
+    }
+    (root, dirs)
+}
+
+fn options() -> Options {
+    Options { background: false, ..Options::default() }
+}
+
+/// One value in the form of the vectors.
+fn json(value: Value<'_>) -> Json {
+    match value {
+        Value::Float(v) => format!("{:016x}", v.to_bits()).into(),
+        Value::Integer(v) => v.into(),
+        Value::Unsigned(v) => v.into(),
+        Value::Boolean(v) => v.into(),
+        Value::String(v) => hex(v).into(),
+    }
+}
+
+fn assert_column(key: &str, column: &Column, expected: &Json) {
+    let expected = expected.as_array().expect("a list of points");
+    assert_eq!(column.len(), expected.len(), "{key}");
+    for (at, point) in expected.iter().enumerate() {
+        assert_eq!(Some(column.times()[at]), point[0].as_i64(), "{key}: time {at}");
+        assert_eq!(json(column.as_ref().values().get(at)), point[1], "{key}: value {at}");
+    }
+}
+
+/// Every key of the list, and no other, with its values.
+fn assert_holds(shard: &Shard, list: &str) {
+    let mut keys = Vec::new();
+    for line in lines(list).iter().filter(|line| line.get("values").is_some()) {
+        let key = line["key"].as_str().expect("a key");
+        let column = shard.read(FieldKey::parse(key.as_bytes()).expect("a separator"), TimeRange::ALL);
+        assert_column(key, &column.expect("readable"), &line["values"]);
+        keys.push(key.as_bytes().to_vec());
+    }
+    keys.sort_unstable();
+    assert_eq!(shard.keys(), keys);
+}
+
+#[test]
+fn a_log_snapshots_to_the_very_file_of_the_original() {
+    let (_root, dirs) = shard(&[], &["snapshot/_00001.wal"]);
+    let shard = Shard::open(dirs.clone(), options()).expect("an InfluxDB shard");
+    let report = shard.snapshot().expect("room");
+    assert_eq!(report.files, [dirs.data.join("000000001-000000001.tsm")]);
+    assert_eq!(fs::read(&report.files[0]).expect("written"), vector("snapshot/000000001-000000001.tsm"));
+    shard.close().expect("in order");
+    assert!(!dirs.wal.join("_00001.wal").exists(), "its values are in the file");
+}
+
+#[test]
+fn a_log_of_all_kinds_of_records_loads_as_in_the_original() {
+    let wal = ["wal/normal/_00001.wal", "wal/normal/_00002.wal", "wal/normal/_00003.wal"];
+    let (_root, dirs) = shard(&[], &wal);
+    let shard = Shard::open(dirs, options()).expect("an InfluxDB shard");
+    assert_holds(&shard, "expected/wal-normal-loaded.jsonl");
+    let facts = lines("expected/wal-normal-loaded.jsonl");
+    let size = facts.iter().find_map(|line| line["cache_size"].as_u64());
+    assert_eq!(Some(shard.cache_bytes()), size, "the original's account of memory");
+}
+
+#[test]
+fn damage_in_an_old_segment_refuses_to_open_and_changes_nothing() {
+    let wal = ["wal/torn-then-good/_00001.wal", "wal/torn-then-good/_00002.wal"];
+    let (_root, dirs) = shard(&[], &wal);
+    let error = Shard::open(dirs.clone(), options()).expect_err("damage, and a good segment after it");
+    assert!(error.to_string().contains("_00001.wal: offset 2596"), "{error}");
+    assert_eq!(fs::read(dirs.wal.join("_00001.wal")).expect("still there"), vector(wal[0]));
+    // As the original does it: the rest of that segment is dropped, the next one read.
+    let mut lenient = options();
+    lenient.log.recovery = RecoveryMode::InfluxDb;
+    let shard = Shard::open(dirs, lenient).expect("the original opens it");
+    assert_holds(&shard, "expected/wal-torn-then-good-loaded.jsonl");
+    assert_eq!(shard.recovery().torn.len(), 1);
+}
+
+#[test]
+fn overlapping_generations_read_as_one() {
+    let files: Vec<String> = (1..=4).map(|n| format!("tsm/overlap/{n:09}-000000001.tsm")).collect();
+    let (_root, dirs) = shard(&files.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+    let shard = Shard::open(dirs, options()).expect("an InfluxDB shard");
+    assert_holds(&shard, "expected/tsm-overlap-merged.jsonl");
+}
+
+#[test]
+fn deleted_points_stay_deleted() {
+    let name = |n: u32, kind: &str| format!("tsm/overlap-tombstoned/{n:09}-000000001.{kind}");
+    let files: Vec<String> = (1..=4).flat_map(|n| [name(n, "tsm"), name(n, "tombstone")]).collect();
+    let (_root, dirs) = shard(&files.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+    let shard = Shard::open(dirs, options()).expect("an InfluxDB shard");
+    for line in lines("expected/tsm-overlap-tombstoned-merged.jsonl") {
+        let Some(key) = line["key"].as_str() else { continue };
+        let column = shard.read(FieldKey::parse(key.as_bytes()).expect("a separator"), TimeRange::ALL);
+        assert_column(key, &column.expect("readable"), &line["values"]);
+    }
+}
+
+/// Hex is for the vectors only; this keeps both directions honest.
+#[test]
+fn hex_digits_go_both_ways() {
+    assert_eq!(unhex(&hex(b"\x00\xffab")), b"\x00\xffab");
+    assert_eq!(json(Value::Float(-0.0)), "8000000000000000");
+    assert_eq!(FieldType::ALL.len(), 5);
+}

@@ -1,0 +1,241 @@
+//! One directory, two programs: the real influxd 1.6.7 and ours take turns on a shard.
+//!
+//! Runs where `influxd` is installed (Debian: `apt-get install influxdb`), on 127.0.0.1 only; else says so and passes.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::{Dirs, Engine, FieldKey, LineOptions, Options, TimeRange, Timestamp, Value};
+
+type Shard = Engine<Ring, FileLog, Tsm1>;
+
+const START: i64 = 1_600_000_000_000_000_000;
+const DATABASE: &str = "walk";
+
+/// A running influxd; killed when dropped.
+struct Influxd {
+    child: Child,
+    address: String,
+}
+
+impl Influxd {
+    /// `None` when it is not installed.
+    fn start(root: &Path) -> Option<Self> {
+        Command::new("influxd").arg("version").stdout(Stdio::null()).status().ok()?;
+        let (http, rpc) = (free_port(), free_port());
+        let address = format!("127.0.0.1:{http}");
+        let log = std::fs::File::create(root.join("influxd.log")).expect("a log file");
+        let child = Command::new("influxd")
+            .args(["run", "-config", "/dev/null"])
+            .env("HOME", root)
+            .env("INFLUXDB_META_DIR", root.join("meta"))
+            .env("INFLUXDB_DATA_DIR", root.join("data"))
+            .env("INFLUXDB_DATA_WAL_DIR", root.join("wal"))
+            .env("INFLUXDB_HTTP_BIND_ADDRESS", &address)
+            .env("INFLUXDB_BIND_ADDRESS", format!("127.0.0.1:{rpc}"))
+            .env("INFLUXDB_REPORTING_DISABLED", "true")
+            .env("INFLUXDB_MONITOR_STORE_ENABLED", "false")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("starts");
+        let server = Self { child, address };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(&server.address).is_err() {
+            assert!(Instant::now() < deadline, "influxd does not listen; see {}", root.display());
+            sleep(Duration::from_millis(50));
+        }
+        Some(server)
+    }
+
+    fn request(&self, method: &str, target: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).expect("listens");
+        let length = body.len();
+        let head =
+            format!("{method} {target} HTTP/1.0\r\nHost: influxd\r\nContent-Length: {length}\r\n\r\n{body}");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answers");
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+        (status, body)
+    }
+
+    fn query(&self, text: &str) -> Json {
+        let mut encoded = String::new();
+        for byte in text.bytes() {
+            write!(encoded, "%{byte:02X}").expect("into a string");
+        }
+        let (status, body) = self.request("POST", &format!("/query?db={DATABASE}&epoch=ns&q={encoded}"), "");
+        assert_eq!(status, 200, "{text}: {body}");
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    fn write(&self, lines: &str) {
+        let (status, body) = self.request("POST", &format!("/write?db={DATABASE}"), lines);
+        assert_eq!(status, 204, "{body}");
+    }
+
+    /// Ends it in order, or by SIGKILL.
+    fn end(mut self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()));
+        self.child.wait().expect("ended");
+    }
+}
+
+impl Drop for Influxd {
+    fn drop(&mut self) {
+        // Already ended in the good case.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn shard_dirs(root: &Path) -> Dirs {
+    let shard: PathBuf = [DATABASE, "long", "1"].iter().collect();
+    Dirs { data: root.join("data").join(&shard), wal: root.join("wal").join(&shard) }
+}
+
+/// Lines of all types that InfluxDB 1.6 takes, for the numbers of `range`.
+fn lines(range: std::ops::Range<i64>) -> String {
+    let mut out = String::new();
+    for n in range {
+        let time = START + n * 1_000_000_000;
+        let half = n as f64 / 2.0;
+        writeln!(out, "m\\ x,t=a f={half},i={n}i,b={},s=\"say \\\"{n}\\\"\" {time}", n % 3 == 0)
+            .expect("into a string");
+        writeln!(out, "m\\ x,t=b f=-{half} {time}").expect("into a string");
+    }
+    out
+}
+
+/// What influxd answers for series `t=a`, as rows of time, b, f, i, s.
+fn assert_influxd_holds(server: &Influxd, count: i64) {
+    let answer = server.query("SELECT b, f, i, s FROM \"m x\" WHERE t = 'a'");
+    let rows = answer["results"][0]["series"][0]["values"].as_array().expect("rows").clone();
+    assert_eq!(rows.len() as i64, count);
+    for (n, row) in (0..count).zip(&rows) {
+        let expected = serde_json::json!([
+            START + n * 1_000_000_000,
+            n % 3 == 0,
+            n as f64 / 2.0,
+            n,
+            format!("say \"{n}\"")
+        ]);
+        let same = row
+            .as_array()
+            .expect("a row")
+            .iter()
+            .zip(expected.as_array().expect("a row"))
+            .all(|(a, b)| a == b || a.as_f64().is_some() && a.as_f64() == b.as_f64());
+        assert!(same, "row {n}: {row} is not {expected}");
+    }
+    let answer = server.query("SELECT count(f) FROM \"m x\" WHERE t = 'b'");
+    assert_eq!(answer["results"][0]["series"][0]["values"][0][1], count);
+}
+
+fn assert_ours_holds(shard: &Shard, count: i64) {
+    let series = b"m\\ x,t=a";
+    let read = |field: &[u8]| shard.read(FieldKey::new(series, field), TimeRange::ALL).expect("readable");
+    let (f, i, b, s) = (read(b"f"), read(b"i"), read(b"b"), read(b"s"));
+    assert_eq!(f.len() as i64, count);
+    for (at, n) in (0..count).enumerate() {
+        assert_eq!(f.times()[at], START + n * 1_000_000_000);
+        assert_eq!(f.as_ref().values().get(at), Value::Float(n as f64 / 2.0));
+        assert_eq!(i.as_ref().values().get(at), Value::Integer(n));
+        assert_eq!(b.as_ref().values().get(at), Value::Boolean(n % 3 == 0));
+        assert_eq!(s.as_ref().values().get(at), Value::String(format!("say \"{n}\"").as_bytes()));
+    }
+}
+
+#[test]
+fn influxd_and_ours_take_turns_on_one_shard() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let Some(server) = Influxd::start(root) else {
+        eprintln!("skipped: influxd is not installed");
+        return;
+    };
+    server.query(&format!(
+        "CREATE DATABASE {DATABASE} WITH DURATION INF REPLICATION 1 SHARD DURATION 1000w NAME \"long\""
+    ));
+    // influxd begins, and is killed with its values in the log only.
+    server.write(&lines(0..1500));
+    server.end("-KILL");
+
+    // Ours goes on: reads its log, writes a file and more of the log.
+    let options = LineOptions::new(Timestamp(0));
+    let shard = Shard::open(shard_dirs(root), Options::default()).expect("influxd's shard");
+    assert_ours_holds(&shard, 1500);
+    let report = shard.write_lines(lines(1500..2500).as_bytes(), &options).expect("written");
+    assert!(report.rejected.is_empty() && report.ack.is_some());
+    shard.snapshot().expect("a file");
+    let report = shard.write_lines(lines(2500..3000).as_bytes(), &options).expect("written");
+    assert!(report.ack.is_some());
+    // Not closed but dropped: its log is as a crash leaves it, or better.
+    drop(shard);
+
+    // influxd takes over, and writes.
+    let server = Influxd::start(root).expect("is installed");
+    assert_influxd_holds(&server, 3000);
+    server.write(&lines(3000..3300));
+    assert_influxd_holds(&server, 3300);
+    server.end("-TERM");
+
+    // And back.
+    let shard = Shard::open(shard_dirs(root), Options::default()).expect("influxd's shard");
+    assert_ours_holds(&shard, 3300);
+    shard.snapshot().expect("a file");
+    shard.close().expect("in order");
+    let server = Influxd::start(root).expect("is installed");
+    assert_influxd_holds(&server, 3300);
+    server.end("-TERM");
+}
+
+/// A file of an encoder that InfluxDB cannot read must be refused by it, not misread.
+#[test]
+fn influxd_refuses_a_file_of_another_encoder() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let Some(server) = Influxd::start(root) else {
+        eprintln!("skipped: influxd is not installed");
+        return;
+    };
+    server.query(&format!(
+        "CREATE DATABASE {DATABASE} WITH DURATION INF REPLICATION 1 SHARD DURATION 1000w NAME \"long\""
+    ));
+    server.write("seed v=1 1600000000000000000");
+    server.end("-TERM");
+    let elsewhere = root.join("elsewhere");
+    let shard = Engine::<Ring, FileLog, tsmith_engine::parts::Zstd>::open(
+        Dirs::under(&elsewhere),
+        Options::default(),
+    )
+    .expect("a new directory");
+    let written =
+        shard.write_lines(lines(0..10).as_bytes(), &LineOptions::new(Timestamp(0))).expect("written");
+    assert!(written.ack.is_some());
+    let report = shard.snapshot().expect("a file");
+    shard.close().expect("in order");
+    std::fs::copy(&report.files[0], shard_dirs(root).data.join("000000009-000000001.tsm")).expect("copied");
+    let server = Influxd::start(root).expect("is installed");
+    let answer = server.query("SELECT * FROM \"m x\"");
+    assert!(answer["results"][0].get("series").is_none(), "{answer}");
+    server.end("-TERM");
+    // 0x54, as influxd prints it.
+    let log = std::fs::read_to_string(root.join("influxd.log")).expect("its log");
+    assert!(log.contains("init: file is version 1010100. expected 1"), "{log}");
+}

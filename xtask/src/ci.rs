@@ -1,0 +1,87 @@
+//! `cargo xtask ci`: what continuous integration runs. The cheap steps come first and the tests last.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use crate::{codegen, tidy};
+
+const HELP: &str = "\
+Runs what continuous integration runs, and stops at the first step that fails.
+
+usage: cargo xtask ci [STEP...]
+
+  fmt       cargo fmt --all --check
+  tidy      cargo xtask tidy
+  codegen   cargo xtask codegen --check
+  clippy    every target, warnings are errors
+  alone     each crate by itself, with its default features and with none
+  doc       documentation, warnings are errors
+  test      the test command that README.md gives
+
+Without STEP all of them, in this order.";
+
+/// The one command README.md gives for the tests.
+const TEST: &str = "cargo test --workspace";
+
+type Step = (&'static str, fn(&Path) -> Result<(), String>);
+
+const STEPS: [Step; 7] = [
+    ("fmt", |root| cargo(root, &["fmt", "--all", "--check"], &[])),
+    ("tidy", tidy::check),
+    ("codegen", codegen::check),
+    ("clippy", |root| cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])),
+    ("alone", alone),
+    ("doc", |root| cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])),
+    ("test", test),
+];
+
+pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
+    if crate::asks_help(args) {
+        return crate::help(HELP);
+    }
+    if let Some(unknown) = args.iter().find(|arg| STEPS.iter().all(|(name, _)| name != arg)) {
+        return crate::usage(&format!("ci has no step `{unknown}`"));
+    }
+    for (name, step) in STEPS.iter().filter(|(name, _)| args.is_empty() || args.iter().any(|arg| arg == name))
+    {
+        eprintln!("==> {name}");
+        let begun = Instant::now();
+        if let Err(why) = step(root) {
+            eprintln!("xtask ci: {name} failed: {why}");
+            return ExitCode::FAILURE;
+        }
+        eprintln!("==> {name}: fine, {:.1} s", begun.elapsed().as_secs_f64());
+    }
+    ExitCode::SUCCESS
+}
+
+fn alone(root: &Path) -> Result<(), String> {
+    for (dir, package) in tidy::packages(root)? {
+        if dir != "xtask" {
+            cargo(root, &["check", "--quiet", "--package", &package], &[])?;
+            cargo(root, &["check", "--quiet", "--package", &package, "--no-default-features"], &[])?;
+        }
+    }
+    Ok(())
+}
+
+fn test(root: &Path) -> Result<(), String> {
+    let readme = fs::read_to_string(root.join("README.md")).map_err(|e| format!("README.md: {e}"))?;
+    if !readme.lines().any(|line| line.split('#').next().unwrap_or_default().trim() == TEST) {
+        return Err(format!("README.md does not give the test command, a line `{TEST}`"));
+    }
+    let args: Vec<&str> = TEST.split(' ').skip(1).collect();
+    cargo(root, &args, &[])
+}
+
+fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let status = command.current_dir(root).args(args).envs(env.iter().copied()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`cargo {}`: {status}", args.join(" "))),
+        Err(error) => Err(format!("cannot run cargo: {error}")),
+    }
+}
