@@ -5,12 +5,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use tsmith_codecs::{FieldKey, FieldType, RunBuilder, TimeRange, Value};
+use tsmith_codecs::{Batch, BatchSeries, FieldKey, FieldType, KEY_SEPARATOR, RunBuilder, TimeRange, Value};
 
 use super::Entry;
 use crate::{Error, RecordKind, Result};
 
-/// A cursor that knows how far it is.
+/// A cursor that knows how far it is. Errors are made when needed only: making and dropping one costs more than a read.
 #[derive(Clone)]
 struct Bytes<'a> {
     rest: &'a [u8],
@@ -23,14 +23,15 @@ impl<'a> Bytes<'a> {
     }
 
     fn take(&mut self, len: usize, expected: &'static str) -> Result<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Error::corrupt(self.at, expected))?;
+        let (taken, rest) =
+            self.rest.split_at_checked(len).ok_or_else(|| Error::corrupt(self.at, expected))?;
         self.rest = rest;
         self.at += len;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self, expected: &'static str) -> Result<[u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(Error::corrupt(self.at, expected))?;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(|| Error::corrupt(self.at, expected))?;
         self.rest = rest;
         self.at += N;
         Ok(*taken)
@@ -89,7 +90,7 @@ fn column<'a>(bytes: &mut Bytes<'a>) -> Result<Option<RawColumn<'a>>> {
         Points::Strings(all, count)
     } else {
         let width = if field_type == FieldType::Boolean { 9 } else { 16 };
-        let len = count.checked_mul(width).ok_or(Error::corrupt(count_at, fits))?;
+        let len = count.checked_mul(width).ok_or_else(|| Error::corrupt(count_at, fits))?;
         Points::Fixed(bytes.take(len, fits)?)
     };
     Ok(Some(RawColumn { key_at, key, field_type, points }))
@@ -132,27 +133,58 @@ pub(super) fn is_well_formed(kind: RecordKind, payload: &[u8]) -> bool {
     }
 }
 
-fn write(bytes: Bytes<'_>) -> Result<tsmith_codecs::Batch<'_>> {
-    let mut last = HashMap::new();
-    let (mut walk, mut columns) = (bytes.clone(), 0usize);
-    while let Some(column) = column(&mut walk)? {
-        last.insert(column.key, columns);
-        columns += 1;
+fn write(bytes: Bytes<'_>) -> Result<Batch<'_>> {
+    let batch = columns(bytes.clone(), |_| true)?;
+    if !repeats_a_key(&batch) {
+        return Ok(batch);
     }
-    let repeated = last.len() < columns;
-    let mut runs = RunBuilder::new();
-    let (mut walk, mut at) = (bytes, 0usize);
+    let mut last = HashMap::new();
+    let mut walk = bytes.clone();
     while let Some(column) = column(&mut walk)? {
-        let replaced = repeated && last.get(column.key) != Some(&at);
-        at += 1;
-        if replaced {
-            continue;
+        last.insert(column.key, column.key_at);
+    }
+    columns(bytes, |column| last.get(column.key) == Some(&column.key_at))
+}
+
+/// The columns that `wanted` accepts.
+fn columns<'a>(mut bytes: Bytes<'a>, wanted: impl Fn(&RawColumn<'a>) -> bool) -> Result<Batch<'a>> {
+    let mut runs = RunBuilder::new();
+    let mut series: &[u8] = &[];
+    while let Some(column) = column(&mut bytes)? {
+        if wanted(&column) {
+            // Neighbours mostly belong to one series, and comparing is cheaper than looking for the separator.
+            let same = column.key.strip_prefix(series).and_then(|rest| rest.strip_prefix(KEY_SEPARATOR));
+            let key = match same {
+                Some(field) if !series.is_empty() => FieldKey::new(series, field),
+                _ => field_key(column.key_at, column.key)?,
+            };
+            series = key.series;
+            runs.begin(Cow::Borrowed(key.series), Cow::Borrowed(key.field), column.field_type);
+            push(&mut runs, column)?;
         }
-        let key = field_key(column.key_at, column.key)?;
-        runs.begin(Cow::Borrowed(key.series), Cow::Borrowed(key.field), column.field_type);
-        push(&mut runs, column)?;
     }
     Ok(runs.finish())
+}
+
+/// Whether a key has two columns. By sorting: unlike a table, that cannot be made slow by chosen keys.
+fn repeats_a_key(batch: &Batch<'_>) -> bool {
+    let twice = |pair: &[_]| matches!(pair, [a, b] if a == b);
+    let mut hashes: Vec<u64> = batch.series().map(BatchSeries::hash).collect();
+    hashes.sort_unstable();
+    let mut keys = Vec::new();
+    if hashes.array_windows().all(|[a, b]| a != b) {
+        return batch.series().any(|series| {
+            keys.clear();
+            keys.extend(series.columns().map(|column| (0, column.field(), &b""[..])));
+            keys.sort_unstable();
+            keys.windows(2).any(twice)
+        });
+    }
+    for series in batch.series() {
+        keys.extend(series.columns().map(|column| (series.hash(), column.field(), series.key().0)));
+    }
+    keys.sort_unstable();
+    keys.windows(2).any(twice)
 }
 
 fn push(runs: &mut RunBuilder<'_>, column: RawColumn<'_>) -> Result<()> {
@@ -213,5 +245,5 @@ fn range_key<'a>(bytes: &mut Bytes<'a>) -> Result<Option<(usize, &'a [u8])>> {
 }
 
 fn field_key(at: usize, composite: &[u8]) -> Result<FieldKey<'_>> {
-    FieldKey::parse(composite).ok_or(Error::corrupt(at, "a key with `#!~#` between series and field"))
+    FieldKey::parse(composite).ok_or_else(|| Error::corrupt(at, "a key with `#!~#` between series and field"))
 }

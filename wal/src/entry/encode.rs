@@ -13,6 +13,16 @@ const COLUMN_BYTES: usize = 1 + 2 + 4;
 /// Points that are turned into bytes at a time, on the stack.
 const CHUNK_POINTS: usize = 64;
 
+/// Points on their way into the vector. One for a whole batch: to clear it for every column would cost more than the
+/// points of a short one.
+struct Chunk([[u8; 16]; CHUNK_POINTS]);
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self([[0; 16]; CHUNK_POINTS])
+    }
+}
+
 /// Appends the payload of `batch` to `out`.
 ///
 /// # Errors
@@ -27,9 +37,10 @@ pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
         len += encoded_len(key, column);
     }
     out.reserve(len);
+    let mut chunk = Chunk::default();
     for series in batch.series() {
         for field in series.columns() {
-            encode_column(FieldKey::new(series.key().0, field.field()), field.data(), out);
+            encode_column(FieldKey::new(series.key().0, field.field()), field.data(), &mut chunk, out);
         }
     }
     Ok(())
@@ -72,8 +83,9 @@ fn encode_merged(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
         }
     }
     out.reserve(order.iter().map(|(key, column)| encoded_len(*key, column.as_ref())).sum());
+    let mut chunk = Chunk::default();
     for (key, column) in &order {
-        encode_column(*key, column.as_ref(), out);
+        encode_column(*key, column.as_ref(), &mut chunk, out);
     }
     Ok(())
 }
@@ -96,7 +108,7 @@ fn encoded_len(key: FieldKey<'_>, column: ColumnRef<'_>) -> usize {
     COLUMN_BYTES + key.composite_len() + 8 * points + values
 }
 
-fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, out: &mut Vec<u8>) {
+fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, chunk: &mut Chunk, out: &mut Vec<u8>) {
     let [high, low] = (key.composite_len() as u16).to_be_bytes();
     out.extend_from_slice(&[type_byte(column.field_type()), high, low]);
     out.extend_from_slice(key.series);
@@ -105,9 +117,9 @@ fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&(column.len() as u32).to_be_bytes());
     let times = column.times();
     match column.values() {
-        ValuesRef::Float(values) => words(times, values, f64::to_bits, out),
-        ValuesRef::Integer(values) => words(times, values, i64::cast_unsigned, out),
-        ValuesRef::Unsigned(values) => words(times, values, |v| v, out),
+        ValuesRef::Float(values) => words(times, values, f64::to_bits, chunk, out),
+        ValuesRef::Integer(values) => words(times, values, i64::cast_unsigned, chunk, out),
+        ValuesRef::Unsigned(values) => words(times, values, |v| v, chunk, out),
         ValuesRef::Boolean(values) => {
             for (time, &value) in times.iter().zip(values) {
                 let mut point = [u8::from(value); 9];
@@ -128,7 +140,13 @@ fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, out: &mut Vec<u8>) {
 }
 
 /// Times and values of eight bytes. Through a buffer on the stack, so that the vector is asked for room once a chunk.
-fn words<T: Copy>(times: &[i64], values: &[T], bits: impl Fn(T) -> u64, out: &mut Vec<u8>) {
+fn words<T: Copy>(
+    times: &[i64],
+    values: &[T],
+    bits: impl Fn(T) -> u64,
+    Chunk(chunk): &mut Chunk,
+    out: &mut Vec<u8>,
+) {
     let point = |time: i64, value: T| -> [u8; 16] {
         (u128::from(time.cast_unsigned()) << 64 | u128::from(bits(value))).to_be_bytes()
     };
@@ -136,7 +154,6 @@ fn words<T: Copy>(times: &[i64], values: &[T], bits: impl Fn(T) -> u64, out: &mu
         out.extend_from_slice(&point(time, value));
         return;
     }
-    let mut chunk = [[0; 16]; CHUNK_POINTS];
     for (times, values) in times.chunks(CHUNK_POINTS).zip(values.chunks(CHUNK_POINTS)) {
         for ((to, &time), &value) in chunk.iter_mut().zip(times).zip(values) {
             *to = point(time, value);
