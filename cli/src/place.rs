@@ -59,14 +59,15 @@ impl Place {
         let ours = is(|name| {
             name == MANIFEST_NAME || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
         });
-        if !ours && wal.is_none() {
-            if let Some(shard) = shard_below(data, 4) {
-                return Err(Failure::Usage(format!(
-                    "{}: not a shard, but a directory of shards: name one of them, as {}",
-                    data.display(),
-                    shard.display()
-                )));
-            }
+        if !ours
+            && wal.is_none()
+            && let Some(shard) = shard_below(data, 4)
+        {
+            return Err(Failure::Usage(format!(
+                "{}: not a shard, but a directory of shards: name one of them, as {}",
+                data.display(),
+                shard.display()
+            )));
         }
         Ok(Self::Directory { data: data.to_owned(), wal })
     }
