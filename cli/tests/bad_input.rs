@@ -74,7 +74,10 @@ fn missing_and_foreign_places() {
     let above = scratch.path("data");
     fs::create_dir_all(above.join("db/rp/1")).expect("made");
     fs::write(above.join("db/rp/1/000000001-000000001.tsm"), "").expect("written");
-    run("verify {}", &[&above]).exits(2).says(&["name one of them", "db/rp/1"]);
+    fs::create_dir_all(scratch.path("wal/db/rp/1")).expect("made");
+    for verb in ["export", "query", "inspect", "verify", "stats"] {
+        run(&format!("{verb} {{}}"), &[&above]).exits(2).says(&["name one of them", "db/rp/1"]);
+    }
 }
 
 #[test]
