@@ -67,7 +67,7 @@ impl Store {
     fn open_quietly(mut asked: tsmith_engine::Setup, dir: &Path) -> Result<Self> {
         asked.options.background = false;
         asked.options.cache_bytes_max = None;
-        Ok(Self(asked.open(Dirs { data: dir.join("data"), wal: dir.join("wal") })?))
+        Ok(Self(asked.open(Dirs::under(dir))?))
     }
 
     /// Writes line protocol; a rejected line is an error.

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// Orders of log and cache to compare.
     #[arg(long, value_delimiter = ',', value_parser = names::order)]
     order: Vec<String>,
-    /// Durability modes to compare.
+    /// Durability modes to compare; also `interval:10ms` and the like.
     #[arg(long, value_delimiter = ',', value_parser = names::durability)]
     durability: Vec<String>,
     /// Bundled datasets by name, or line protocol in FILE.lp or FILE.lp.zst [default: every bundled one].
@@ -78,7 +78,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     blocks: Option<u32>,
     /// Uses the first so many lines of each dataset; 0 uses all.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 30_000)]
     lines: usize,
     /// Decides the order of cells and the resampling.
     #[arg(long, default_value_t = 1)]

@@ -88,10 +88,12 @@ impl Summary {
             for row in &mut group.rows {
                 let before =
                     old.rows.iter().find(|old| old.spec == row.spec).and_then(|old| old.mvalues_per_s);
+                // Two runs share no block: the noise of both widens what is known of the change.
+                let noise = group.floor.max(old.floor);
                 row.change = row.mvalues_per_s.zip(before).map(|(now, before)| Interval {
-                    low: now.low / before.high,
+                    low: now.low / before.high / noise,
                     mid: now.mid / before.mid,
-                    high: now.high / before.low,
+                    high: now.high / before.low * noise,
                 });
             }
         }

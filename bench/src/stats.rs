@@ -12,6 +12,9 @@ pub(crate) const BLOCKS_MIN: usize = 5;
 /// The smallest noise floor that is believed, as a ratio.
 pub(crate) const FLOOR_MIN: f64 = 1.02;
 
+/// The widest band around 1 that is called the same: on a noisy machine nothing is known to be equal.
+pub(crate) const SAME_MAX: f64 = 1.1;
+
 /// Resamples of one interval.
 const RESAMPLES: usize = 2000;
 
@@ -31,7 +34,7 @@ pub(crate) enum Verdict {
     Faster,
     /// The whole interval lies below the noise.
     Slower,
-    /// The whole interval lies within the noise.
+    /// The whole interval lies within the noise, and the noise is small.
     Same,
     /// Anything else: more blocks may tell.
     Undecided,
@@ -87,13 +90,14 @@ pub(crate) fn floor(same_against_same: &[f64], seed: u64) -> f64 {
 
 /// Judges the interval of a speed ratio (above 1 is faster) from this many blocks against a noise floor.
 pub(crate) fn verdict(ratio: Interval, blocks: usize, floor: f64) -> Verdict {
+    let band = floor.min(SAME_MAX);
     if blocks < BLOCKS_MIN {
         Verdict::Undecided
     } else if ratio.low > floor {
         Verdict::Faster
     } else if ratio.high < 1.0 / floor {
         Verdict::Slower
-    } else if ratio.low >= 1.0 / floor && ratio.high <= floor {
+    } else if ratio.low >= 1.0 / band && ratio.high <= band {
         Verdict::Same
     } else {
         Verdict::Undecided
@@ -165,11 +169,19 @@ mod tests {
         let judge = |low, high| verdict(interval(low, high), BLOCKS_MIN, 1.25);
         assert_eq!(judge(1.251, 1.5), Verdict::Faster);
         assert_eq!(judge(1.25, 1.5), Verdict::Undecided);
-        assert_eq!(judge(0.8, 1.25), Verdict::Same);
-        assert_eq!(judge(0.799, 1.25), Verdict::Undecided);
         assert_eq!(judge(0.5, 0.799), Verdict::Slower);
         assert_eq!(judge(0.5, 0.8), Verdict::Undecided);
         assert_eq!(judge(0.5, 2.0), Verdict::Undecided);
         assert_eq!(verdict(interval(3.0, 4.0), BLOCKS_MIN - 1, 1.25), Verdict::Undecided);
+    }
+
+    #[test]
+    fn equal_within_small_noise_is_the_same_and_within_large_noise_is_not() {
+        let judge = |low, high, floor| verdict(interval(low, high), BLOCKS_MIN, floor);
+        assert_eq!(judge(0.96, 1.04, 1.05), Verdict::Same);
+        assert_eq!(judge(0.94, 1.04, 1.05), Verdict::Undecided);
+        assert_eq!(judge(0.96, 1.06, 1.05), Verdict::Undecided);
+        assert_eq!(judge(0.95, 1.08, 2.0), Verdict::Same);
+        assert_eq!(judge(0.6, 1.7, 2.0), Verdict::Undecided);
     }
 }

@@ -20,9 +20,6 @@ const BATCH_LINES: usize = 5000;
 const MEASURED_SECONDS_MIN: f64 = 0.12;
 const PASSES_MAX: u32 = 64;
 
-/// Snapshots that the snapshot workload divides its dataset into.
-const SNAPSHOTS: usize = 4;
-
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -48,7 +45,7 @@ impl Workload {
     pub(crate) fn summary(self) -> &'static str {
         match self {
             Self::Ingest => "line protocol to acknowledged writes, 5000 lines a call",
-            Self::Snapshot => "a full cache to a published file, in quarters of the dataset",
+            Self::Snapshot => "the dataset from the cache to a published file",
             Self::Scan => "every key from files, checked and decoded",
             Self::Recover => "opening an engine whose dataset is still in its log",
         }
@@ -91,6 +88,7 @@ pub(crate) struct Outcome {
     pub(crate) values: u64,
     /// What the engine leaves on disk after a clean close.
     pub(crate) disk_bytes: u64,
+    /// Of the workload, the dataset's text included.
     pub(crate) peak_rss_mib: f64,
     /// Over every key, type, time and value that can be read back, in whatever order; `None` where nothing can.
     pub(crate) digest: Option<String>,
@@ -165,13 +163,9 @@ impl Cell<'_> {
         let mut pass = Passes::default();
         loop {
             let store = self.fresh()?;
-            let mut spent = Spent::default();
-            for part in quarters(&self.text.0) {
-                write(&store, part, 1)?;
-                let (quarter, done) = timed(|| store.snapshot());
-                done?;
-                spent += quarter;
-            }
+            write(&store, &self.text.0, 1)?;
+            let (spent, done) = timed(|| store.snapshot());
+            done?;
             if pass.add(spent) {
                 return self.finish(store, &pass);
             }
@@ -181,10 +175,8 @@ impl Cell<'_> {
 
     fn scan(&self) -> Result<Outcome> {
         let store = self.fresh()?;
-        for part in quarters(&self.text.0) {
-            write(&store, part, 1)?;
-            store.snapshot()?;
-        }
+        write(&store, &self.text.0, 1)?;
+        store.snapshot()?;
         let keys = store.keys();
         scan(&store, &keys, self.threads)?;
         let mut pass = Passes::default();
@@ -222,6 +214,7 @@ impl Cell<'_> {
 
     /// Reads everything back, closes, and looks at what is on disk. Not timed.
     fn finish(&self, store: Store, pass: &Passes) -> Result<Outcome> {
+        let peak_rss_mib = peak_rss_mib();
         let (mut digest, mut values) = (None, 0);
         if self.setup.storer == "empty" {
             // Nothing can be read back; the text says how much was written.
@@ -244,7 +237,7 @@ impl Cell<'_> {
             passes: pass.count,
             values,
             disk_bytes: dir_size(&self.dir, "").0,
-            peak_rss_mib: peak_rss_mib(),
+            peak_rss_mib,
             digest,
         })
     }
@@ -264,10 +257,6 @@ impl Passes {
         self.count += 1;
         self.spent.seconds >= MEASURED_SECONDS_MIN || self.count >= PASSES_MAX
     }
-}
-
-fn quarters(batches: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]> {
-    batches.chunks(batches.len().div_ceil(SNAPSHOTS))
 }
 
 /// Writes all batches, whichever thread comes first to the next one.

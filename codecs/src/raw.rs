@@ -194,3 +194,18 @@ fn get_strings(body: &[u8], count: usize, values: &mut StringColumn) -> Option<(
     *values = StringColumn::from_parts(ends, bytes).ok()?;
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BLOCK_VALUES_MAX;
+
+    #[test]
+    fn a_boolean_is_zero_or_one() {
+        let mut block = [TAG, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let mut out = Column::new(FieldType::Float);
+        Raw.decode(&block, BLOCK_VALUES_MAX, &mut out).expect("one is true");
+        block[11] = 2;
+        Raw.decode(&block, BLOCK_VALUES_MAX, &mut out).expect_err("two is neither");
+    }
+}

@@ -99,3 +99,44 @@ impl BlockEncoder for Zstd {
         Ok((header.field_type, header.count as u64))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BLOCK_VALUES_MAX;
+    use crate::column::Value;
+
+    fn block_of_strings() -> Vec<u8> {
+        let mut column = Column::new(FieldType::String);
+        for time in 0..100 {
+            assert!(column.push(time, Value::String(b"the same again")));
+        }
+        let mut block = Vec::new();
+        Zstd::default().encode(column.as_ref(), &mut block).expect("holds every string");
+        block
+    }
+
+    /// A frame of a few bytes may claim gigabytes; the claim is refused before memory is taken for it.
+    #[test]
+    fn a_claim_beyond_the_limit_takes_no_memory() {
+        let block = block_of_strings();
+        let header = Header::of(&block, TAG).expect("is a block");
+        let (_, frame) = varint::get(&header.body[1..]).expect("begins with a length");
+        let mut bomb = block[..=header.body_at].to_vec();
+        varint::put(PLAIN_BYTES_MAX as u64 + 1, &mut bomb);
+        bomb.extend_from_slice(frame);
+        let mut zstd = Zstd::default();
+        let mut out = Column::new(FieldType::String);
+        zstd.decode(&bomb, BLOCK_VALUES_MAX, &mut out).expect_err("claims too much");
+        assert_eq!(zstd.plain.capacity(), 0);
+    }
+
+    /// zstd reads frames one after the other, and an empty one adds nothing; a block has exactly one.
+    #[test]
+    fn a_second_frame_is_an_error() {
+        let mut block = block_of_strings();
+        block.extend_from_slice(&zstd::bulk::compress(&[], LEVEL).expect("compresses nothing"));
+        let mut out = Column::new(FieldType::String);
+        Zstd::default().decode(&block, BLOCK_VALUES_MAX, &mut out).expect_err("has a second frame");
+    }
+}

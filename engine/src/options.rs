@@ -55,7 +55,7 @@ impl Default for Options {
             cache_bytes_max: Some(1 << 30),
             when_full: WhenFull::Refuse,
             snapshot_bytes: 25 << 20,
-            snapshot_idle: Duration::from_secs(600),
+            snapshot_idle: Duration::from_mins(10),
             background: true,
             encode_threads: 0,
             create: true,

@@ -52,8 +52,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         claim_fields(&files, &fields);
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
         let replay = |at, record: Record<'_>| replay_record(&cache, &fields, at, record);
-        let (log, recovery) =
-            L::open(fs.clone(), &dirs.wal, options.log.clone(), replay).during(OPERATION)?;
+        let (log, recovery) = L::open(fs.clone(), &dirs.wal, options.log, replay).during(OPERATION)?;
         remove_temporaries(&fs, &dirs.data)?;
         if let Some(manifest) = new {
             manifest.write(&fs, &dirs.data)?;

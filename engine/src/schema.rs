@@ -11,7 +11,7 @@ use crate::line::Schema;
 const REMEMBERED_MAX: usize = 64;
 
 #[derive(Debug)]
-struct Field {
+struct Known {
     measurement: Box<[u8]>,
     name: Box<[u8]>,
     field_type: FieldType,
@@ -20,7 +20,7 @@ struct Field {
 /// Measurement and field to type.
 #[derive(Debug, Default)]
 pub(crate) struct FieldTypes {
-    fields: RwLock<HashTable<Field>>,
+    fields: RwLock<HashTable<Known>>,
 }
 
 impl FieldTypes {
@@ -32,7 +32,7 @@ impl FieldTypes {
         field_type: FieldType,
     ) -> Result<(), FieldType> {
         let hash = hash(measurement, name);
-        let is = |field: &Field| *field.name == *name && *field.measurement == *measurement;
+        let is = |field: &Known| *field.name == *name && *field.measurement == *measurement;
         let agreed = |existing: FieldType| if existing == field_type { Ok(()) } else { Err(existing) };
         if let Some(known) = self.fields.read().find(hash, is) {
             return agreed(known.field_type);
@@ -41,7 +41,7 @@ impl FieldTypes {
         if let Some(known) = fields.find(hash, is) {
             return agreed(known.field_type);
         }
-        let field = Field { measurement: measurement.into(), name: name.into(), field_type };
+        let field = Known { measurement: measurement.into(), name: name.into(), field_type };
         fields.insert_unique(hash, field, |field| self::hash(&field.measurement, &field.name));
         Ok(())
     }

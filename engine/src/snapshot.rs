@@ -13,7 +13,7 @@ use std::thread;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tsmith_cache::{Frozen, Storer};
 use tsmith_codecs::{BlockEncoder, Column, ColumnRef, FieldKey, FieldType, TimeRange};
-use tsmith_tsm::{ErrorKind as TsmErrorKind, Version, Writer};
+use tsmith_tsm::{Remedy, Version, Writer};
 use tsmith_wal::Log;
 use tsmith_wal::fs::{FileWriter, Fs};
 
@@ -270,8 +270,8 @@ impl<F: Fs> Output<'_, F> {
             };
             match writer.write_block(&block.key, block.field_type, block.range, bytes) {
                 Ok(()) => return Ok(()),
-                Err(error) if matches!(error.kind(), TsmErrorKind::FileFull { .. }) => {
-                    self.finish(open.take())?
+                Err(error) if error.remedy() == Remedy::NextFile => {
+                    self.finish(open.take())?;
                 }
                 Err(error) => return Err(error).on(OPERATION, &self.temporary()),
             }

@@ -25,7 +25,7 @@ pub struct View {
     cache: Cache<Ring>,
     torn: Vec<Torn>,
     problems: Vec<Error>,
-    _lock: Option<Held>,
+    lock: Option<Held>,
 }
 
 impl View {
@@ -40,7 +40,7 @@ impl View {
         })?;
         let lock = hold(data)?;
         let mut view = Self::empty();
-        view._lock = lock;
+        view.lock = lock;
         let mut tsm = files::tsm_names(&OsFs, data)?;
         tsm.sort_unstable();
         let found = !tsm.is_empty();
@@ -84,7 +84,7 @@ impl View {
 
     fn empty() -> Self {
         let cache = Cache::new(CacheOptions::default());
-        Self { files: Arc::default(), cache, torn: Vec::new(), problems: Vec::new(), _lock: None }
+        Self { files: Arc::default(), cache, torn: Vec::new(), problems: Vec::new(), lock: None }
     }
 
     fn add_file(&mut self, data: &Path, name: FileName) {

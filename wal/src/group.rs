@@ -12,36 +12,28 @@
 //! write fails for want of space, the group is taken back and the segment ends there; later records go to the next
 //! one, so that no position is drawn twice. After any other failed write or sync nothing is acknowledged again.
 
+mod tip;
+
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::fs::{Fs, FsFile};
+use crate::fs::Fs;
 use crate::recover::{self, position, recover};
-use crate::segment::{FrameEncoder, MARK_BYTES, Mark, file_name};
+use crate::segment::{FrameEncoder, MARK_BYTES, file_name};
 use crate::{Durability, Durable, Error, ErrorKind, LogOptions, Position, Record, Recovery, Result};
+
+pub(crate) use tip::Sink;
+use tip::{Failure, Tip};
 
 /// A group that has grown to this is written by who wants to append to it, even if nobody waits for it yet.
 const GROUP_BYTES: usize = 4 << 20;
 const MARK: u32 = MARK_BYTES as u32;
-
-/// The open segment: where groups go. Groups come with the segment's capacity in mind and never exceed it.
-pub(crate) trait Sink: std::fmt::Debug + Send + Sized + 'static {
-    /// Where its files live.
-    type Fs: Fs;
-    /// Takes an empty file: reserves `capacity`, writes `head` at its beginning, and makes both durable.
-    fn begin(file: <Self::Fs as Fs>::File, capacity: u32, head: &[u8]) -> io::Result<Self>;
-    fn write(&mut self, bytes: &[u8], at: u32) -> io::Result<()>;
-    /// Makes what was written from `from` to `to` durable.
-    fn sync(&mut self, from: u32, to: u32) -> io::Result<()>;
-    /// Gives unused space back. Not durable by itself.
-    fn end(self, len: u32) -> io::Result<<Self::Fs as Fs>::File>;
-}
 
 /// The segments of a directory, and who writes to them.
 #[derive(Debug)]
@@ -86,28 +78,12 @@ struct State<S: Sink> {
     closed: bool,
 }
 
-/// The segment that is written to.
-#[derive(Debug)]
-struct Tip<S> {
-    sink: S,
-    number: u32,
-    end: u32,
-    durable: u32,
-}
-
 /// What a leader is to do besides writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
     Write,
     Sync,
     EndSegment,
-}
-
-enum Failure {
-    /// The group was taken back and the log is in order.
-    Full(Error),
-    /// Nobody knows what is on disk.
-    Broken(Error),
 }
 
 thread_local! {
@@ -201,18 +177,18 @@ impl<S: Sink> Drop for Groups<S> {
 
 /// Syncs at an interval, until the log closes.
 fn ticker<S: Sink>(shared: &Arc<Shared<S>>, interval: Duration) -> Result<JoinHandle<()>> {
-    let weak: Weak<Shared<S>> = Arc::downgrade(shared);
+    let ticking = Arc::clone(shared);
     let run = move || {
-        while let Some(shared) = weak.upgrade() {
-            let mut state = shared.state.lock();
+        let mut state = ticking.state.lock();
+        loop {
             let tick = Instant::now() + interval;
-            while !state.closed && !shared.changed.wait_until(&mut state, tick).timed_out() {}
+            while !state.closed && !ticking.changed.wait_until(&mut state, tick).timed_out() {}
             if state.closed || state.poison.is_some() {
                 return;
             }
             if state.durable < state.written {
                 // A failure is told to the next caller.
-                drop(shared.step(state, Goal::Sync));
+                (state, _) = ticking.step(state, Goal::Sync);
             }
         }
     };
@@ -281,7 +257,11 @@ impl<S: Sink> Shared<S> {
     }
 
     fn truncate_front(&self, before: Position) -> Result<()> {
-        let limit = parts(before).0.min(self.state.lock().open_from);
+        let limit = {
+            let state = self.state.lock();
+            state.check()?;
+            parts(before).0.min(state.open_from)
+        };
         for number in recover::segments(&self.fs, &self.dir)? {
             if number >= limit {
                 break;
@@ -294,7 +274,12 @@ impl<S: Sink> Shared<S> {
                 _ => {}
             }
             // One by one: were an older segment to come back without a newer one, its values would overwrite theirs.
-            self.sync_dir()?;
+            // For the same reason nothing more is removed, nor anything acknowledged, when this fails.
+            if let Err(error) = self.sync_dir() {
+                self.state.lock().poison.get_or_insert(error.clone());
+                self.changed.notify_all();
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -324,11 +309,12 @@ impl<S: Sink> Shared<S> {
         let spare = mem::take(&mut state.spare);
         let mut group = mem::replace(&mut state.pending, spare);
         let start = Position(state.tail.0 - group.len() as u64);
-        if goal == Goal::EndSegment && parts(state.tail).1 > MARK {
-            if let Err(error) = state.advance() {
-                state.spare = mem::replace(&mut state.pending, group);
-                return (state, Err(error));
-            }
+        if goal == Goal::EndSegment
+            && parts(state.tail).1 > MARK
+            && let Err(error) = state.advance()
+        {
+            state.spare = mem::replace(&mut state.pending, group);
+            return (state, Err(error));
         }
         let target = state.tail;
         let mut tip = state.tip.take();
@@ -342,7 +328,7 @@ impl<S: Sink> Shared<S> {
         state.leading = false;
         state.spare = group;
         state.open_from = tip.as_ref().map_or(parts(target).0, |tip| tip.number);
-        let all_durable = tip.as_ref().is_none_or(|tip| tip.durable == tip.end);
+        let all_durable = tip.as_ref().is_none_or(Tip::is_durable);
         state.tip = tip;
         let result = match done {
             Ok(()) => {
@@ -364,136 +350,6 @@ impl<S: Sink> Shared<S> {
         };
         self.changed.notify_all();
         (state, result)
-    }
-
-    /// The leader's part, without the lock.
-    fn work(
-        &self,
-        tip: &mut Option<Tip<S>>,
-        group: &mut [u8],
-        start: Position,
-        goal: Goal,
-    ) -> Result<(), Failure> {
-        if !group.is_empty() {
-            let (number, at) = parts(start);
-            if tip.as_ref().is_none_or(|tip| tip.number != number) {
-                self.end(tip.take())?;
-                *tip = Some(self.begin(number, at + group.len() as u32)?);
-            }
-            if let Some(open) = tip {
-                if let Err(error) = open.write(group, at) {
-                    let error = self.address(number, Error::io("write", error).at_offset(at.into()));
-                    return Err(self.take_back(tip.take(), error));
-                }
-            }
-        }
-        match (goal, tip) {
-            (Goal::EndSegment, tip) => self.end(tip.take()),
-            (Goal::Sync, Some(tip)) => self.sync_tip(tip),
-            _ => Ok(()),
-        }
-    }
-
-    fn sync_tip(&self, tip: &mut Tip<S>) -> Result<(), Failure> {
-        if tip.durable < tip.end {
-            let done = tip.sink.sync(tip.durable, tip.end);
-            // Not even "no space" can be retried here: the kernel may have dropped the pages it could not write.
-            done.map_err(|error| {
-                Failure::Broken(
-                    self.address(tip.number, Error::new(sync_failed(error)).at_offset(tip.durable.into())),
-                )
-            })?;
-            tip.durable = tip.end;
-        }
-        Ok(())
-    }
-
-    /// Ends a segment: durable before the next one may be begun.
-    fn end(&self, tip: Option<Tip<S>>) -> Result<(), Failure> {
-        let Some(mut tip) = tip else { return Ok(()) };
-        self.sync_tip(&mut tip)?;
-        // Not synced: if the cut is lost, the zeros are, at the end of any segment, no damage.
-        let done = tip.sink.end(tip.end);
-        done.map(drop).map_err(|error| Failure::Broken(self.address(tip.number, Error::io("cut", error))))
-    }
-
-    /// Begins segment `number`, which is to take a group up to `needed`.
-    fn begin(&self, number: u32, needed: u32) -> Result<Tip<S>, Failure> {
-        let begun = self.try_begin(number, needed);
-        begun.map_err(|error| {
-            // Nothing was acknowledged in it; left behind, it would be an empty segment.
-            drop(self.fs.remove(&self.dir.join(file_name(number))));
-            if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) }
-        })
-    }
-
-    fn try_begin(&self, number: u32, needed: u32) -> Result<Tip<S>> {
-        // The empty next segment, durable before this one has any content: see `segment`.
-        for number in [Some(number), number.checked_add(1)].into_iter().flatten() {
-            match self.fs.create_new(&self.dir.join(file_name(number))) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(self.address(number, Error::io("create", error)));
-                }
-                _ => {}
-            }
-        }
-        self.sync_dir()?;
-        let path = self.dir.join(file_name(number));
-        let head = Mark::encode(number, 0, 0, &[]);
-        let mut capacity = self.segment_bytes.max(needed);
-        loop {
-            let file = self.fs.open(&path).map_err(|error| self.address(number, Error::io("open", error)))?;
-            match S::begin(file, capacity, &head) {
-                Ok(sink) => return Ok(Tip { sink, number, end: MARK, durable: MARK }),
-                Err(error) => {
-                    let error = self.address(number, Error::io("allocate", error));
-                    if !error.is_full() || capacity == needed {
-                        return Err(error);
-                    }
-                    // On a nearly full disk a shorter segment is better than none.
-                    capacity = (capacity / 8).max(needed);
-                    let file = self.fs.open(&path).and_then(|file| file.set_len(0));
-                    file.map_err(|error| self.address(number, Error::io("cut", error)))?;
-                }
-            }
-        }
-    }
-
-    /// After a failed write: the segment ends after its last whole group, durably, or the log is broken.
-    fn take_back(&self, tip: Option<Tip<S>>, error: Error) -> Failure {
-        let Some(tip) = tip else { return Failure::Broken(error) };
-        if !error.is_full() {
-            return Failure::Broken(error);
-        }
-        let (number, end) = (tip.number, tip.end);
-        match tip.sink.end(end).and_then(|file| file.sync_all()) {
-            Ok(()) => Failure::Full(error),
-            Err(error) => Failure::Broken(self.address(number, Error::new(sync_failed(error)))),
-        }
-    }
-
-    fn sync_dir(&self) -> Result<()> {
-        let done = self.fs.sync_dir(&self.dir);
-        done.map_err(|error| Error::new(sync_failed(error)).at_path(&self.dir))
-    }
-
-    fn address(&self, number: u32, error: Error) -> Error {
-        error.at_path(&self.dir.join(file_name(number)))
-    }
-}
-
-/// A failed sync is never "retry later", whatever its code.
-fn sync_failed(error: io::Error) -> ErrorKind {
-    ErrorKind::Io { operation: "sync", source: Arc::new(error) }
-}
-
-impl<S: Sink> Tip<S> {
-    fn write(&mut self, group: &mut [u8], at: u32) -> io::Result<()> {
-        let (mark, frames) = group.split_at_mut(MARK_BYTES);
-        mark.copy_from_slice(&Mark::encode(self.number, at, self.durable, frames));
-        self.sink.write(group, at)?;
-        self.end = at + group.len() as u32;
-        Ok(())
     }
 }
 

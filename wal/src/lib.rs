@@ -55,7 +55,8 @@ pub use mmap::MmapLog;
 pub use null::NullLog;
 pub use options::{Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
 pub use recover::{Recovery, Torn, replay_only, replay_segment};
-pub use tsmith_codecs::Position;
+// The words of the signatures above, so that a user of this crate needs no other.
+pub use tsmith_codecs::{Batch, BatchBuilder, FieldKey, FieldType, Position, RunBuilder, TimeRange, Value};
 
 use fs::Fs;
 

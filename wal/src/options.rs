@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const SEGMENT_BYTES: u32 = 10 << 20;
 
 /// How a log is opened and what it promises.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LogOptions {
     /// What `sync` promises.

@@ -175,7 +175,8 @@ impl<F: Fs, R: FnMut(Position, Record<'_>) -> Result<()>> Reader<'_, F, R> {
                     self.recovery.records += 1;
                     self.recovery.bytes += record.payload.len() as u64;
                     let at = position(number, end as u32);
-                    (self.replay)(at, record).map_err(|error| error.at_path(&path).at_offset(offset))?;
+                    let taken = (self.replay)(at, record);
+                    taken.map_err(|error| as_refusal(error).at_path(&path).at_offset(offset))?;
                 }
                 Ok(None) => break None,
                 Err(stop) => break Some(stop),
@@ -225,6 +226,11 @@ impl<F: Fs, R: FnMut(Position, Record<'_>) -> Result<()>> Reader<'_, F, R> {
         }
         Ok(false)
     }
+}
+
+/// What `replay` answered. The place in the payload that it may name is not the place in the file.
+fn as_refusal(error: Error) -> Error {
+    if matches!(error.kind(), ErrorKind::Refused(_)) { error } else { Error::refused(error) }
 }
 
 /// The position of the frame that ends at `end` of segment `number`.

@@ -237,13 +237,13 @@ impl<'a> Scan<'a> {
         if at >= self.bytes.len() {
             return Ok(None);
         }
-        if at >= self.group_end {
-            if let Some(mark) = self.mark_at(at) {
-                self.at = at + MARK_BYTES;
-                self.group_end = self.at + mark.len as usize;
-                self.bare = false;
-                return Ok(Some(Unit::Mark(mark)));
-            }
+        if at >= self.group_end
+            && let Some(mark) = self.mark_at(at)
+        {
+            self.at = at + MARK_BYTES;
+            self.group_end = self.at + mark.len as usize;
+            self.bare = false;
+            return Ok(Some(Unit::Mark(mark)));
         }
         let grouped = at < self.group_end;
         let limit = if grouped { self.group_end } else { self.bytes.len() };
@@ -307,7 +307,7 @@ impl<'a> Scan<'a> {
             return Verdict::Damaged;
         }
         let ours = self.mark_at(0).is_some();
-        if !(ours && !self.bare) && self.frame_after(at) {
+        if (self.bare || !ours) && self.frame_after(at) {
             return Verdict::Damaged;
         }
         Verdict::Torn

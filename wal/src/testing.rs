@@ -6,7 +6,9 @@
 //! tsmith_wal::durable_suite!(tsmith_wal::FileLog);
 //! ```
 
+#[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
 mod durable;
+#[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
 mod every;
 mod scrambled;
 

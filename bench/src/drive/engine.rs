@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args) -> Result {
         snapshots += spent;
     }
     store.close()?;
-    let (file_bytes, _) = dir_size(&args.dir.join("data"), "tsm");
+    let (file_bytes, _) = dir_size(&args.dir, "tsm");
     let row = |bench: &str| {
         Row::new(bench)
             .with("storer", args.storer.as_str())

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result {
     let (opened, store) = timed(|| Store::reopen(&args.dir));
     let store = store?;
     let keys = store.keys();
-    let (bytes, _) = dir_size(&args.dir.join("data"), "tsm");
+    let (bytes, _) = dir_size(&args.dir, "tsm");
     if bytes == 0 || keys.is_empty() {
         return Err(format!(
             "{}: no .tsm file with a key; `tsmith-bench engine` writes some",

@@ -95,7 +95,7 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
     let scratch = args.out.join("scratch");
     let blocks = if args.smoke { 1 } else { args.blocks.unwrap_or(BLOCKS_MAX) };
     let deadline = (!args.smoke && args.blocks.is_none()).then_some(args.time);
-    let mut progress = Line::new(args.progress, turns.len());
+    let mut progress = Line::new(args.progress, turns.iter().map(Vec::len).sum());
     let first = samples.last().map_or(0, |sample: &Sample| sample.block + 1);
     if first == 0
         && let Some(group) = plan.groups.first()
@@ -103,13 +103,12 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
         // Warms the program and the dataset in the page cache; its figures are nobody's.
         let _ = cell::spawn(group, &group.cells[0], lines, scratch.clone());
     }
-    let (begun, mut longest) = (Instant::now(), Duration::ZERO);
+    let begun = Instant::now();
     'blocks: for block in first..first.max(blocks) {
-        let block_begun = Instant::now();
-        let mut order = turns.clone();
-        Rng::new(args.seed ^ fnv1a(&block.to_le_bytes())).shuffle(&mut order);
-        for (at, turn) in order.into_iter().enumerate() {
-            // The first blocks are worth more than punctuality; the last one may stay in pieces.
+        let mut rng = Rng::new(args.seed ^ fnv1a(&block.to_le_bytes()));
+        for (at, turn) in in_random_order(&turns, &mut rng).into_iter().enumerate() {
+            // The first block is worth more than punctuality. The last one may stay in pieces: the groups it got to
+            // count.
             if deadline.is_some_and(|time| begun.elapsed() > time) && block > first {
                 break 'blocks;
             }
@@ -120,12 +119,8 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
             writeln!(results, "{}", serde_json::to_string(&sample)?)?;
             samples.push(sample);
         }
-        longest = longest.max(block_begun.elapsed());
-        let late = deadline.is_some_and(|time| begun.elapsed() + longest > time);
-        let settled = deadline.is_some()
-            && block as usize + 1 >= BLOCKS_MIN
-            && all_decided(&plan.groups, &samples, args.seed);
-        if late || settled {
+        let enough = deadline.is_some() && block as usize + 1 >= BLOCKS_MIN;
+        if enough && all_decided(&plan.groups, &samples, args.seed) {
             break;
         }
     }
@@ -136,13 +131,24 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
     Ok(samples)
 }
 
-fn turns(plan: &Plan) -> Vec<Turn> {
-    let mut turns = Vec::new();
-    for (at, group) in plan.groups.iter().enumerate() {
-        turns.extend((0..group.cells.len()).map(|cell| (at, cell, false)));
-        turns.push((at, 0, true));
+/// The turns of a block, group by group.
+fn turns(plan: &Plan) -> Vec<Vec<Turn>> {
+    let of_group = |(at, group): (usize, &Group)| {
+        let cells = (0..group.cells.len()).map(|cell| (at, cell, false));
+        cells.chain([(at, 0, true)]).collect()
+    };
+    plan.groups.iter().enumerate().map(of_group).collect()
+}
+
+/// Groups in random order, and within a group its cells: what is compared runs close together, so that a load that
+/// comes and goes meets both sides.
+fn in_random_order(turns: &[Vec<Turn>], rng: &mut Rng) -> Vec<Turn> {
+    let mut groups = turns.to_vec();
+    rng.shuffle(&mut groups);
+    for group in &mut groups {
+        rng.shuffle(group);
     }
-    turns
+    groups.concat()
 }
 
 /// Samples of two runs join only when this is equal.

@@ -32,7 +32,9 @@ pub(crate) fn order(text: &str) -> Parsed {
 }
 
 pub(crate) fn durability(text: &str) -> Parsed {
-    one_of("durability", text, door::DURABILITIES)
+    let interval =
+        text.strip_prefix("interval:").is_some_and(|time| tsmith_engine::parse_duration(time).is_some());
+    if interval { Ok(text.to_owned()) } else { one_of("durability", text, door::DURABILITIES) }
 }
 
 pub(super) fn workload(text: &str) -> Parsed<Workload> {

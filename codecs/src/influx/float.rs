@@ -250,4 +250,32 @@ mod tests {
             assert!(decode(&out[..len], 5, &mut back).is_err(), "{len} bytes");
         }
     }
+
+    #[test]
+    fn a_count_beyond_the_bits_takes_no_memory() {
+        let mut back = Vec::new();
+        assert!(decode(&encoded(&[1.0]), 100_000, &mut back).is_err());
+        assert_eq!(back.capacity(), 0);
+    }
+
+    /// The original stops at the first end mark. One inside the values, here in the window of the code before it, must
+    /// not come out as a NaN among them.
+    #[test]
+    fn an_end_mark_among_the_values_is_an_error() {
+        let (first, second) = (1.0f64.to_bits() | 1, (-2.0f64).to_bits() | 5);
+        let mut out = vec![HEADER];
+        let mut writer = BitWriter::new(&mut out);
+        writer.put(first, 64);
+        // A window with no zeros above it and two below.
+        let window = 0b11 << 11 | 0b11_1110;
+        writer.put_two((window, NEW_WINDOW_BITS as u32), ((first ^ second) >> 2, 62));
+        for step in [second ^ END, END ^ second, second ^ END] {
+            writer.put_two((0b10, SAME_WINDOW_BITS as u32), (step >> 2, 62));
+        }
+        writer.finish();
+        let mut back = Vec::new();
+        for count in 0..=5 {
+            assert!(decode(&out, count, &mut back).is_err(), "{count} values");
+        }
+    }
 }

@@ -71,11 +71,10 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
             [b'0'..=b'9' | b'-' | b'.', ..] => number(raw)?,
             _ => Value::Boolean(boolean(raw).ok_or(Reason::InvalidBoolean)?),
         };
-        let slot = self
-            .builder
-            .field(name.clone(), value)
-            .map_err(|conflict| Reason::conflict(key, &name, value.field_type(), conflict.existing))?;
-        self.accept(slot, key, &name, value.field_type())
+        let (field, field_type) = (name.clone(), value.field_type());
+        let slot = self.builder.field(name, value);
+        let slot = slot.map_err(|conflict| Reason::conflict(key, &field, field_type, conflict.existing))?;
+        self.accept(slot, key, &field, field_type)
     }
 
     fn exact_time(&self, line: &[u8], at: usize) -> Scan<i64> {

@@ -80,10 +80,12 @@ pub fn records_side_by_side_all_come_back<L: Log<Fs = OsFs>>(scratch: &Scratch) 
 /// Law: a log goes on in further segments, and a record that is larger than one is kept too.
 pub fn segments_end_and_go_on<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let options = LogOptions::default().segment_bytes(2048);
-    let (log, ..) = open::<L>(scratch, options.clone());
+    let (log, ..) = open::<L>(scratch, options);
     let mut written: Vec<Vec<u8>> = (0..40).map(|n| noise(n, 200)).collect();
     written.insert(20, noise(99, 10_000));
-    written.iter().for_each(|payload| drop(put(&log, payload)));
+    for payload in &written {
+        let _ = put(&log, payload);
+    }
     log.close().expect("closes");
     let (_log, seen, recovery) = open::<L>(scratch, options);
     assert_eq!(payloads(seen), written);
@@ -139,7 +141,9 @@ pub fn a_torn_tail_is_cut_anywhere<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let shortest = tail.before.as_ref().map_or(0, Vec::len);
     for len in shortest..tail.after.len() {
         scratch.files().iter().for_each(|(path, _)| std::fs::remove_file(path).expect("removes"));
-        files.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).expect("writes"));
+        for (path, bytes) in &files {
+            std::fs::write(path, bytes).expect("writes");
+        }
         std::fs::write(&tail.path, &tail.after[..len]).expect("writes");
         let (log, seen, _) = open::<L>(scratch, LogOptions::default());
         assert_eq!(payloads(seen), [b"elder"], "cut at {len}");

@@ -1,0 +1,192 @@
+//! What a simulated disk keeps: for each file and directory the durable state, the present one, and the changes between.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+/// What a disk writes whole.
+const SECTOR_BYTES: usize = 512;
+
+/// A file: what would survive for sure, what readers see, and the way from one to the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inode {
+    pub(super) durable: Vec<u8>,
+    pub(super) current: Vec<u8>,
+    pub(super) pending: Vec<Change>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Write { at: usize, bytes: Vec<u8> },
+    SetLen(usize),
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dir {
+    pub(super) durable: BTreeMap<OsString, Node>,
+    pub(super) current: BTreeMap<OsString, Node>,
+    pub(super) pending: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    File(usize),
+    Dir,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Entry {
+    Add(OsString, Node),
+    Remove(OsString),
+    Rename(OsString, OsString, Node),
+}
+
+impl Inode {
+    pub(super) fn change(&mut self, change: Change) {
+        change.apply(&mut self.current);
+        self.pending.push(change);
+    }
+
+    pub(super) fn sync(&mut self) {
+        for change in self.pending.drain(..) {
+            change.apply(&mut self.durable);
+        }
+    }
+
+    pub(super) fn crash(&self, dice: &mut Dice) -> Self {
+        let kept = match dice.below(4) {
+            0 => self.durable.clone(),
+            1 => self.crash_keeping(dice, |_, _| true),
+            2 => {
+                let (whole, sectors) = (dice.below(self.pending.len() as u64 + 1), dice.below(64));
+                self.crash_keeping(dice, |change, sector| {
+                    (change as u64) < whole || (change as u64 == whole && (sector as u64) < sectors)
+                })
+            }
+            _ => {
+                let seed = dice.next();
+                self.crash_keeping(dice, |change, sector| {
+                    Dice(seed ^ ((change as u64) << 32) ^ sector as u64).next() & 1 == 0
+                })
+            }
+        };
+        Self { durable: kept.clone(), current: kept, pending: Vec::new() }
+    }
+
+    /// The content when of each pending change only these sectors (counted within the change) were written back.
+    fn crash_keeping(&self, dice: &mut Dice, kept: impl Fn(usize, usize) -> bool) -> Vec<u8> {
+        let mut lens = vec![self.durable.len()];
+        for (at, change) in self.pending.iter().enumerate() {
+            let before = *lens.last().unwrap_or(&0);
+            if kept(at, 0) {
+                lens.push(match change {
+                    Change::Write { at, bytes } => before.max(at + bytes.len()),
+                    Change::SetLen(len) => *len,
+                });
+            }
+        }
+        let len = lens.last().copied().unwrap_or(0);
+        let mut out = self.durable.clone();
+        out.truncate(len);
+        let junk = dice.below(4) == 0;
+        out.resize_with(len, || if junk { dice.next() as u8 } else { 0 });
+        for (at, change) in self.pending.iter().enumerate() {
+            match change {
+                Change::SetLen(shorter) if kept(at, 0) => {
+                    // What a cut removed comes back as zeros if the file grows again.
+                    out.iter_mut().skip(*shorter).for_each(|byte| *byte = 0);
+                }
+                Change::SetLen(_) => {}
+                Change::Write { at: from, bytes } => {
+                    for (sector, range) in sectors(*from, bytes.len()).enumerate() {
+                        if kept(at, sector) && range.start < len {
+                            let end = range.end.min(len);
+                            out[range.start..end].copy_from_slice(&bytes[range.start - from..end - from]);
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+/// The ranges of whole sectors in `len` bytes from `from`.
+fn sectors(from: usize, len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let end = from + len;
+    let mut at = from;
+    std::iter::from_fn(move || {
+        let start = at;
+        at = ((start / SECTOR_BYTES + 1) * SECTOR_BYTES).min(end);
+        (start < end).then_some(start..at)
+    })
+}
+
+impl Change {
+    pub(super) fn apply(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::SetLen(len) => to.resize(*len, 0),
+            Self::Write { at, bytes } => {
+                let end = at + bytes.len();
+                if to.len() < end {
+                    to.resize(end, 0);
+                }
+                to[*at..end].copy_from_slice(bytes);
+            }
+        }
+    }
+}
+
+impl Dir {
+    pub(super) fn change(&mut self, entry: Entry) {
+        entry.apply(&mut self.current);
+        self.pending.push(entry);
+    }
+
+    pub(super) fn sync(&mut self) {
+        for entry in self.pending.drain(..) {
+            entry.apply(&mut self.durable);
+        }
+    }
+
+    pub(super) fn crash(&self, dice: &mut Dice) -> Self {
+        let mut entries = self.durable.clone();
+        let mood = dice.below(3);
+        for entry in &self.pending {
+            if mood == 1 || (mood == 2 && dice.below(2) == 0) {
+                entry.apply(&mut entries);
+            }
+        }
+        Self { durable: entries.clone(), current: entries, pending: Vec::new() }
+    }
+}
+
+impl Entry {
+    pub(super) fn apply(&self, to: &mut BTreeMap<OsString, Node>) {
+        match self {
+            Self::Add(name, node) => drop(to.insert(name.clone(), *node)),
+            Self::Remove(name) => drop(to.remove(name)),
+            Self::Rename(from, name, node) => {
+                to.remove(from);
+                to.insert(name.clone(), *node);
+            }
+        }
+    }
+}
+
+/// `SplitMix64`: the same numbers for the same seed, on every machine.
+#[derive(Debug)]
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}

@@ -1,0 +1,183 @@
+//! Segments cut and flipped at every byte, and directories with other traps.
+
+use std::path::Path;
+
+use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::segment::{Scan, file_name, parse_name};
+use tsmith_wal::testing::{Replayed, ScrambledFs, noise, open_keeping};
+use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, Record, RecordKind, Recovery, RecoveryMode};
+
+const DIR: &str = "/wal";
+
+fn theirs() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1/wal/normal/_00002.wal");
+    std::fs::read(path).expect("the vector")
+}
+
+/// A closed segment of ours: three groups, one of them of several records.
+fn ours() -> Vec<u8> {
+    let sim = SimFs::default();
+    let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
+    for number in 0..3u64 {
+        for len in 0..=number {
+            let _ = log.append(Record::write(&noise(number * 10 + len, 30))).expect("appends");
+        }
+        let at = log.append(Record::delete_range(b"abc")).expect("appends");
+        let _ = log.sync(at).expect("syncs");
+    }
+    log.close().expect("closes");
+    sim.read(&Path::new(DIR).join("_00001.wal")).expect("reads")
+}
+
+fn put(sim: &SimFs, name: &str, bytes: &[u8]) {
+    sim.create_dir_all(Path::new(DIR)).expect("creates");
+    let file = sim.create_new(&Path::new(DIR).join(name)).expect("creates");
+    file.write_all_at(bytes, 0).expect("writes");
+}
+
+fn open<F: Fs>(fs: &F, mode: RecoveryMode) -> tsmith_wal::Result<(FileLog<F>, Vec<Replayed>, Recovery)> {
+    open_keeping(fs.clone(), Path::new(DIR), LogOptions::default().recovery(mode).segment_bytes(4096))
+}
+
+fn load(bytes: &[u8], mode: RecoveryMode) -> tsmith_wal::Result<(Vec<Replayed>, Recovery)> {
+    let sim = SimFs::default();
+    put(&sim, "_00001.wal", bytes);
+    let (log, seen, recovery) = open(&sim, mode)?;
+    drop(log);
+    let (_, again, second) = open(&sim, mode)?;
+    assert_eq!(again, seen, "recovery gives the same again");
+    assert!(second.torn.is_empty(), "what was torn is gone");
+    Ok((seen, recovery))
+}
+
+#[test]
+fn a_segment_cut_anywhere_gives_the_frames_before_the_cut() {
+    for whole in [ours(), theirs()] {
+        let (all, _) = load(&whole, RecoveryMode::Strict).expect("opens");
+        for len in 0..whole.len() {
+            let (seen, recovery) = load(&whole[..len], RecoveryMode::Strict).expect("a torn tail");
+            assert_eq!(seen, all[..seen.len()], "cut at {len}");
+            let last = seen.last().map_or(0, |(at, ..)| at.0 & 0xffff_ffff);
+            assert!(last <= len as u64);
+            let cut = recovery.torn.first().map_or(len as u64, |torn| torn.offset);
+            assert!(cut >= last, "nothing whole is cut off");
+        }
+    }
+}
+
+#[test]
+fn a_bit_of_ours_flipped_anywhere_never_gives_another_record() {
+    let whole = ours();
+    let (all, _) = load(&whole, RecoveryMode::Strict).expect("opens");
+    for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << bit;
+        match load(&bytes, RecoveryMode::Strict) {
+            Ok((seen, recovery)) => {
+                assert_eq!(seen, all[..seen.len()], "byte {at} bit {bit}");
+                assert!(
+                    seen.len() == all.len() || recovery.torn.len() == 1,
+                    "byte {at} bit {bit}: lost in silence"
+                );
+            }
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
+                assert!(error.offset().is_some_and(|offset| offset <= at as u64), "{error}");
+            }
+        }
+        drop(load(&bytes, RecoveryMode::InfluxDb));
+    }
+}
+
+#[test]
+fn a_bit_of_theirs_flipped_anywhere_loses_no_frame_before_it() {
+    let whole = theirs();
+    let (all, _) = load(&whole, RecoveryMode::Strict).expect("opens");
+    for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << bit;
+        let intact = all.iter().take_while(|(end, ..)| (end.0 & 0xffff_ffff) <= at as u64).count();
+        match load(&bytes, RecoveryMode::Strict) {
+            Ok((seen, recovery)) => {
+                assert_eq!(seen[..intact], all[..intact], "byte {at} bit {bit}");
+                assert!(
+                    seen.len() == all.len() || recovery.torn.len() == 1,
+                    "byte {at} bit {bit}: lost in silence"
+                );
+            }
+            Err(error) => assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}"),
+        }
+    }
+}
+
+/// Law of the format: whatever the bytes, reading ends, within memory that the bytes justify.
+#[test]
+fn any_bytes_are_a_segment_or_not() {
+    for seed in 0..300u64 {
+        let mut bytes = noise(seed, (seed * 7 % 900) as usize);
+        // Frames of plausible kinds and lengths, so that reading gets further than the first byte.
+        for at in (0..bytes.len().saturating_sub(5)).step_by(37) {
+            bytes[at..at + 5].copy_from_slice(&[(at % 3) as u8 + 1, 0, 0, 0, (at % 50) as u8]);
+        }
+        drop(load(&bytes, RecoveryMode::Strict));
+        drop(load(&bytes, RecoveryMode::InfluxDb));
+    }
+    // Snappy that claims four gigabytes in seven bytes.
+    let bomb = [1, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0];
+    let (seen, recovery) = load(&bomb, RecoveryMode::Strict).expect("torn");
+    assert!(seen.is_empty() && recovery.torn.len() == 1);
+}
+
+/// Story: InfluxDB sorts segments as strings, so that `_100000` comes before `_99999` and deletes apply before writes.
+#[test]
+fn segments_are_in_order_of_their_numbers() {
+    assert_eq!(file_name(7), "_00007.wal");
+    assert_eq!(parse_name(file_name(123_456).as_ref()), Some(123_456));
+    for strange in [
+        "_7.wal",
+        "_000007.wal",
+        "_0000a.wal",
+        "_4294967296.wal",
+        "00007.wal",
+        "_00007.wal.tmp",
+        "_+0007.wal",
+    ] {
+        assert_eq!(parse_name(strange.as_ref()), None, "{strange}");
+    }
+    let sim = SimFs::default();
+    put(&sim, "_100000.wal", &theirs());
+    let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
+    let at = log.append(Record { kind: RecordKind::Write, payload: b"last" }).expect("appends");
+    assert_eq!(at.0 >> 32, 100_001);
+    log.close().expect("closes");
+    put(&sim, "_99999.wal", &ours());
+    let error =
+        open(&sim, RecoveryMode::Strict).map(drop).expect_err("the group of number 1 is not valid in 99999");
+    assert_eq!(error.path(), Some(Path::new("/wal/_99999.wal")));
+}
+
+/// A group that is copied to another place, with its mark, is not valid there.
+#[test]
+fn a_group_is_valid_in_its_own_place_only() {
+    let bytes = ours();
+    let count = |segment| {
+        let mut scan = Scan::new(segment, &bytes);
+        std::iter::from_fn(|| scan.next().ok().flatten().map(|_| ())).count()
+    };
+    assert!(count(1) > 3);
+    assert_eq!(count(2), 0);
+}
+
+#[test]
+fn nobody_goes_round_the_file_system() {
+    let (sim, payload) = (SimFs::default(), noise(1, 500));
+    let scrambled = ScrambledFs::new(sim.clone());
+    for round in 0..3 {
+        let (log, seen, _) = open(&scrambled, RecoveryMode::Strict).expect("opens");
+        assert_eq!(seen.len(), round);
+        assert!(seen.iter().all(|(_, _, back)| *back == payload));
+        let at = log.append(Record::write(&payload)).expect("appends");
+        let _ = log.sync(at).expect("syncs");
+    }
+    assert!(sim.snapshot().values().all(|bytes| !bytes.windows(50).any(|window| window == &payload[..50])));
+}
