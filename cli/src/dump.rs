@@ -120,7 +120,7 @@ fn windows(view: &View, keys: &[Vec<u8>], range: TimeRange) -> Vec<TimeRange> {
     let mut starts = Vec::new();
     for file in view.files() {
         for key in keys {
-            let entries = file.reader().find(key).into_iter().flat_map(|key| key.entries());
+            let entries = file.reader().find(key).into_iter().flat_map(tsmith_tsm::KeyEntry::entries);
             starts.extend(
                 entries.map(|entry| entry.range.min).filter(|&min| range.min < min && min <= range.max),
             );

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -29,13 +29,13 @@ use crate::source::{Batch, Source};
 const SHOWN_MAX: u64 = 10;
 
 /// A full cache is waited for this long; a snapshot that takes longer has failed.
-const WAIT_MAX: Duration = Duration::from_secs(300);
+const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// Read line protocol into a directory.
 ///
 /// FILE is line protocol, plain or compressed with gzip or zstd (told by its content, not its name); - is stdin. The
 /// directory is made if it does not exist. Files are read as a stream. A line that does not parse, or whose field has
-/// another type already, is rejected with FILE:LINE and the reason; all others are written, and the exit code is 1.
+/// another type already, is rejected, with its file, its number and the reason; all others are written, and the exit code is 1.
 ///
 /// Batches are written by several threads, so of two values of one series, field and time in different batches the
 /// later line wins for certain only with --writers 1.
@@ -95,7 +95,7 @@ impl Import {
             sources.push(Source::open(file, self.batch)?);
         }
         let dirs = place::dirs(&self.dir, self.wal.wal.as_deref())?;
-        let rejects = self.rejects.as_ref().map(|path| open_rejects(path)).transpose()?;
+        let rejects = self.rejects.as_deref().map(open_rejects).transpose()?;
         let engine = match setup.open(dirs) {
             Ok(engine) => engine,
             Err(error) => {
@@ -124,7 +124,7 @@ impl Import {
     }
 }
 
-fn open_rejects(path: &PathBuf) -> Result<File> {
+fn open_rejects(path: &Path) -> Result<File> {
     create_new(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             Failure::Usage(format!("{}: the file exists; --rejects wants a new one", path.display()))

@@ -12,6 +12,7 @@ mod filter;
 mod flaw;
 mod import;
 mod inspect;
+mod log;
 mod output;
 mod place;
 mod progress;
@@ -55,6 +56,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let Command { verb, progress } = Command::parse();
+    log::to_stderr();
     let done = match verb {
         Verb::Import(verb) => verb.run(progress),
         Verb::Export(verb) => verb.run(progress),

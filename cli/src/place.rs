@@ -59,16 +59,18 @@ impl Place {
         let ours = is(|name| {
             name == MANIFEST_NAME || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
         });
-        if !ours && wal.is_none() {
-            if let Some(shard) = shard_below(data, 4) {
-                return Err(Failure::Usage(format!(
-                    "{}: not a shard, but a directory of shards: name one of them, as {}",
-                    data.display(),
-                    shard.display()
-                )));
-            }
+        if ours || wal.as_deref().is_some_and(has_segments) {
+            return Ok(Self::Directory { data: data.to_owned(), wal });
         }
-        Ok(Self::Directory { data: data.to_owned(), wal })
+        match shard_below(data, 4) {
+            Some(shard) => Err(Failure::Usage(format!(
+                "{}: not a shard, but a directory of shards: name one of them, as {}",
+                data.display(),
+                shard.display()
+            ))),
+            // Opening it says what it lacks.
+            None => Ok(Self::Directory { data: data.to_owned(), wal: None }),
+        }
     }
 
     /// Opens what is there, for reading. Files of a directory that cannot be read are in [`View::problems`].
@@ -213,6 +215,10 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<(std::ffi::OsString, bool)>> {
     }
     names.sort();
     Ok(names)
+}
+
+fn has_segments(dir: &Path) -> bool {
+    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| segment::parse_name(name).is_some()))
 }
 
 /// A directory below `dir` that holds TSM files or segments.

@@ -66,5 +66,5 @@ impl Drop for Bar {
 
 /// `done` of `all` as `42 %`.
 pub(crate) fn percent(done: u64, all: u64) -> String {
-    if all == 0 { String::new() } else { format!("{:3} %", done.min(all) * 100 / all) }
+    (done.min(all) * 100).checked_div(all).map_or_else(String::new, |percent| format!("{percent:3} %"))
 }

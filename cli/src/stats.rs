@@ -231,7 +231,7 @@ impl Report {
                 let [keys, values, blocks, bytes] = numbers;
                 (name, vec![series, keys, values, blocks, bytes, per_value(block_bytes, stored_values)])
             });
-            print_table(out, title, &heads, rows.collect())?;
+            print_table(out, title, &heads, &rows.collect::<Vec<_>>())?;
         }
         let rows = self.encodings.iter().map(|(name, packed)| {
             let Packed { blocks, block_bytes, stored_values } = *packed;
@@ -239,7 +239,7 @@ impl Report {
             (name.as_str(), numbers.into_iter().chain([per_value(block_bytes, stored_values)]).collect())
         });
         let heads = ["blocks", "block bytes", "values", "bytes/value"];
-        print_table(out, "encoding: times, values", &heads, rows.collect())
+        print_table(out, "encoding: times, values", &heads, &rows.collect::<Vec<_>>())
     }
 }
 
@@ -248,7 +248,7 @@ fn print_table(
     out: &mut Vec<u8>,
     title: &str,
     heads: &[&str],
-    rows: Vec<(&str, Vec<String>)>,
+    rows: &[(&str, Vec<String>)],
 ) -> std::io::Result<()> {
     if rows.is_empty() {
         return Ok(());
@@ -260,7 +260,7 @@ fn print_table(
         write!(out, "  {head:>12}")?;
     }
     writeln!(out)?;
-    for (name, (_, numbers)) in names.iter().zip(&rows) {
+    for (name, (_, numbers)) in names.iter().zip(rows) {
         write!(out, "{name:width$}")?;
         for number in numbers {
             write!(out, "  {number:>12}")?;

@@ -225,19 +225,38 @@ pub fn parse<'a>(
 ///
 /// The end is exactly the one that [`parse`] takes: a line end inside a string is part of the line.
 pub fn first_line(text: &[u8], complete: bool) -> Option<usize> {
-    let line_end = memchr::memchr(b'\n', text);
-    let plain = line_end.is_some_and(|end| memchr::memchr2(b'"', b'\\', &text[..end]).is_none());
-    let end = match line_end {
-        Some(end) if plain => end,
-        Some(_) => exact::line_end(text, 0),
-        None => text.len(),
-    };
+    if let Some(end) = plain_line_end(text) {
+        return Some(end + 1);
+    }
+    let end = exact::line_end(text, 0);
     // What a backslash takes with it depends on whether anything follows.
-    let certain = plain || end + 1 < text.len();
     match text.len() {
         0 => None,
-        _ if certain => Some(end + 1),
+        len if end + 1 < len => Some(end + 1),
         len => complete.then_some(len),
+    }
+}
+
+/// [`exact::line_end`] of a line without a backslash, by leaps.
+fn plain_line_end(text: &[u8]) -> Option<usize> {
+    let mut at = memchr::memchr3(b' ', b'\\', b'\n', text)?;
+    let mut open_values = 0;
+    loop {
+        let rest = &text[at..];
+        let step = memchr::memchr3(b'"', b'\\', b'\n', rest)?;
+        match rest[step] {
+            b'\n' => return Some(at + step),
+            b'\\' => return None,
+            _ => {}
+        }
+        // A quote opens a string behind an equals sign that no comma has ended, and nowhere else.
+        open_values += rest[..step].iter().map(|&b| i64::from(b == b'=') - i64::from(b == b',')).sum::<i64>();
+        at += step + 1;
+        if open_values > 0 {
+            let inner = &text[at..];
+            let close = memchr::memchr2(b'"', b'\\', inner).filter(|&close| inner[close] == b'"')?;
+            at += close + 1;
+        }
     }
 }
 
@@ -404,6 +423,19 @@ mod tests {
             let whole = points(text, true);
             if whole.1.iter().all(|bad| !bad.reason.is_of_the_schema()) {
                 prop_assert_eq!(sorted(parts), sorted(whole.0));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn leaps_end_where_steps_do(text in pieces()) {
+            let text = text.as_bytes();
+            if let Some(end) = plain_line_end(text) {
+                prop_assert_eq!(end, exact::line_end(text, 0));
+            } else {
+                let end = exact::line_end(text, 0);
+                prop_assert!(end == text.len() || text[..end].contains(&b'\\'));
             }
         }
     }

@@ -55,7 +55,8 @@ struct Frame {
 
 #[derive(Serialize)]
 struct Key {
-    key: String,
+    #[serde(rename = "key")]
+    name: String,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     field_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +123,7 @@ fn frame(record: Record<'_>, offset: u64, end: u64) -> Frame {
         error: None,
     };
     let named = |key: tsmith_engine::FieldKey<'_>| Key {
-        key: lossy(&key.to_composite()),
+        name: lossy(&key.to_composite()),
         field_type: None,
         count: None,
     };
@@ -203,7 +204,7 @@ impl Frame {
         }
         writeln!(text)?;
         for key in keys {
-            write!(text, "      {}", printable(key.key.as_bytes()))?;
+            write!(text, "      {}", printable(key.name.as_bytes()))?;
             if let (Some(field_type), Some(count)) = (key.field_type, key.count) {
                 write!(text, " ({field_type}, {count})")?;
             }

@@ -31,7 +31,8 @@ pub(super) struct Content {
 
 #[derive(Serialize)]
 struct Key {
-    key: String,
+    #[serde(rename = "key")]
+    name: String,
     #[serde(rename = "type")]
     field_type: &'static str,
     blocks: Vec<Block>,
@@ -70,7 +71,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
     };
     let mut decoder = AnyDecoder::new();
     let key = |key: KeyEntry<'_>| Key {
-        key: lossy(key.key()),
+        name: lossy(key.key()),
         field_type: key.field_type().name(),
         blocks: key.entries().map(|entry| block(&reader, &mut decoder, key, entry)).collect(),
     };
@@ -138,7 +139,7 @@ impl Content {
         }
         debug_assert!(written.is_ok(), "vectors take all");
         for key in &self.keys {
-            let written = writeln!(out.text(), "  {} ({})", printable(key.key.as_bytes()), key.field_type);
+            let written = writeln!(out.text(), "  {} ({})", printable(key.name.as_bytes()), key.field_type);
             debug_assert!(written.is_ok(), "vectors take all");
             for block in &key.blocks {
                 block.print(out.text());

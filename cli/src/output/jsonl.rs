@@ -38,7 +38,7 @@ pub(super) fn column(
         text.push(b',');
         match values.get(at) {
             Value::Float(value) if exact => {
-                put_quoted(|out| put_hex(&value.to_bits().to_be_bytes(), out), text)
+                put_quoted(|out| put_hex(&value.to_bits().to_be_bytes(), out), text);
             }
             Value::String(value) if exact => put_quoted(|out| put_hex(value, out), text),
             Value::Float(value) => match not_a_number(value) {

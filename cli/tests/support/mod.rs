@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -145,18 +146,13 @@ pub(crate) fn same_points(expected: &[u8], found: &[u8]) {
 
 /// Lines of all types in some series.
 pub(crate) fn sample(lines: usize) -> String {
-    (0..lines)
-        .map(|i| {
-            let time = 1_600_000_000_000_000_000 + i as u64 * 1_000_000_000;
-            format!(
-                "cpu,host=h{} usage={},count={}i,big={}u,up={},note=\"n {}\" {time}\n",
-                i % 7,
-                i as f64 / 3.0,
-                i as i64 - 50,
-                u64::MAX - i as u64,
-                i % 2 == 0,
-                i % 5,
-            )
-        })
-        .collect()
+    let mut text = String::new();
+    for i in 0..lines {
+        let time = 1_600_000_000_000_000_000 + i as u64 * 1_000_000_000;
+        let (third, count, big) = (i as f64 / 3.0, i as i64 - 50, u64::MAX - i as u64);
+        let (host, up, note) = (i % 7, i % 2 == 0, i % 5);
+        let fields = format!("usage={third},count={count}i,big={big}u,up={up},note=\"n {note}\"");
+        writeln!(text, "cpu,host=h{host} {fields} {time}").expect("strings take all");
+    }
+    text
 }
