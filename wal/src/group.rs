@@ -259,6 +259,8 @@ impl<S: Sink> Shared<S> {
     fn truncate_front(&self, before: Position) -> Result<()> {
         let limit = {
             let state = self.state.lock();
+            // The directory may be another log's by now.
+            state.open()?;
             state.check()?;
             parts(before).0.min(state.open_from)
         };

@@ -3,9 +3,14 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
 use crate::fs::{OsFs, OsLock};
 use crate::recover::take_directory;
-use crate::{Durable, Log, LogOptions, Position, Record, Recovery, Result};
+use crate::{Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Result};
+
+/// Above every position: the log is closed.
+const CLOSED: u64 = 1 << 63;
 
 /// Acknowledges every record and forgets it: what a system without a log would do, to measure the others against.
 ///
@@ -13,7 +18,16 @@ use crate::{Durable, Log, LogOptions, Position, Record, Recovery, Result};
 #[derive(Debug)]
 pub struct NullLog {
     next: AtomicU64,
-    _lock: OsLock,
+    lock: Mutex<Option<OsLock>>,
+}
+
+impl NullLog {
+    fn draw(&self) -> Result<Position> {
+        match self.next.fetch_add(1, Ordering::Relaxed) {
+            at if at < CLOSED => Ok(Position(at)),
+            _ => Err(Error::new(ErrorKind::Closed)),
+        }
+    }
 }
 
 impl Log for NullLog {
@@ -25,12 +39,12 @@ impl Log for NullLog {
         _: LogOptions,
         _: impl FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<(Self, Recovery)> {
-        let lock: OsLock = take_directory(&fs, dir)?;
-        Ok((Self { next: AtomicU64::new(1), _lock: lock }, Recovery::default()))
+        let lock = take_directory(&fs, dir)?;
+        Ok((Self { next: AtomicU64::new(1), lock: Mutex::new(Some(lock)) }, Recovery::default()))
     }
 
     fn append(&self, _: Record<'_>) -> Result<Position> {
-        Ok(Position(self.next.fetch_add(1, Ordering::Relaxed)))
+        self.draw()
     }
 
     fn sync(&self, at: Position) -> Result<Durable> {
@@ -38,14 +52,16 @@ impl Log for NullLog {
     }
 
     fn cut(&self) -> Result<Position> {
-        Ok(Position(self.next.fetch_add(1, Ordering::Relaxed)))
+        self.draw()
     }
 
     fn truncate_front(&self, _: Position) -> Result<()> {
-        Ok(())
+        if self.next.load(Ordering::Relaxed) < CLOSED { Ok(()) } else { Err(Error::new(ErrorKind::Closed)) }
     }
 
     fn close(&self) -> Result<()> {
-        Ok(())
+        self.next.fetch_or(CLOSED, Ordering::Relaxed);
+        let lock = self.lock.lock().take();
+        lock.map(drop).ok_or_else(|| Error::new(ErrorKind::Closed))
     }
 }

@@ -123,6 +123,7 @@ macro_rules! log_suite {
             a_cut_divides_the_positions
             appenders_side_by_side_get_positions_of_their_own
             a_directory_has_one_owner
+            a_closed_log_does_nothing
             foreign_files_are_left_alone
             the_front_can_be_forgotten_at_any_position
             every_durability_confirms

@@ -64,6 +64,23 @@ pub fn a_directory_has_one_owner<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     log.close().expect("closes");
 }
 
+/// Law: a closed log takes nothing, forgets nothing and cannot be closed again; what it confirmed stays confirmed.
+pub fn a_closed_log_does_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    let at = put(&log, b"before");
+    log.close().expect("closes");
+    let answers = [
+        log.append(Record::write(b"after")).map(drop),
+        log.cut().map(drop),
+        log.truncate_front(at),
+        log.close(),
+    ];
+    for answer in answers {
+        assert!(matches!(answer.expect_err("closed").kind(), ErrorKind::Closed));
+    }
+    let _ = log.sync(at).expect("was confirmed before");
+}
+
 /// Law: files that are no segments, however alike their names, are neither read nor changed nor removed.
 pub fn foreign_files_are_left_alone<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     std::fs::create_dir_all(scratch.log_dir()).expect("creates");
