@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
+use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_engine::{Column, FieldKey, FieldType, Manifest, files};
 use tsmith_tsm::{Reader, Tombstones};
 use tsmith_wal::entry::{self, Entry};
@@ -159,7 +160,7 @@ impl Types {
 fn check(member: &Member, later: &[Member], types: &mut Types) -> Finding {
     let mut finding = Finding::default();
     let (path, checked) = match member {
-        Member::Manifest(data) => (data.join(files_manifest()), manifest(data)),
+        Member::Manifest(data) => (data.join(MANIFEST_NAME), manifest(data)),
         Member::Tsm(path) => (path.clone(), tsm(path, types, &mut finding.problems)),
         Member::Tombstone(path) => (path.clone(), tombstone(path)),
         Member::Segment(path) => (path.clone(), segment(path, later, types, &mut finding)),
@@ -176,10 +177,6 @@ fn check(member: &Member, later: &[Member], types: &mut Types) -> Finding {
     finding.path = path.display().to_string();
     finding.ok = finding.problems.is_empty();
     finding
-}
-
-fn files_manifest() -> &'static str {
-    tsmith_engine::manifest::MANIFEST_NAME
 }
 
 fn manifest(data: &Path) -> Result<String, Flaw> {
