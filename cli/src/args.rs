@@ -30,6 +30,10 @@ pub(crate) struct Parts {
     /// What to do with damage in the log [default: strict]
     #[arg(long, value_name = "NAME", value_parser = part("recovery"))]
     recovery: Option<String>,
+    /// Among what a field keeps its type: each series, or the whole measurement as InfluxDB 1.x has it [default: the
+    /// directory's, else series; measurement in a directory of InfluxDB's]
+    #[arg(long, value_name = "NAME", value_parser = part("types"))]
+    types: Option<String>,
 }
 
 impl Parts {
@@ -43,6 +47,7 @@ impl Parts {
             ("order", &self.order),
             ("durability", &self.durability),
             ("recovery", &self.recovery),
+            ("types", &self.types),
         ];
         for (flag, value) in flags {
             if let Some(value) = value {

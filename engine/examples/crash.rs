@@ -96,7 +96,7 @@ fn write_some(engine: &dyn Driver, next: &AtomicU64, end: u64, mut random: u64) 
         out.flush()?;
         drop(out);
         random = mix(random);
-        if random % SNAPSHOT_EVERY == 0 {
+        if random.is_multiple_of(SNAPSHOT_EVERY) {
             engine.snapshot()?;
         }
     }

@@ -57,6 +57,7 @@ pub use manifest::Manifest;
 pub use options::{Dirs, Options};
 pub use order::{Ack, WriteOrder};
 pub use parts::Parts;
+pub use schema::FieldTyping;
 pub use setup::{Setup, parse_duration};
 pub use snapshot::{POINTS_PER_BLOCK, SnapshotReport};
 pub use tsmith_cache::WhenFull;
@@ -87,6 +88,7 @@ pub(crate) struct Inner<S: Storer, L: Log, E> {
     log: L,
     files: FileSet,
     fields: FieldTypes,
+    typing: FieldTyping,
     recovery: Recovery,
     snapshotting: Mutex<()>,
     worker: Worker,
@@ -142,6 +144,15 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
 }
 
 impl<S: Storer, L: Log, E> Inner<S, L, E> {
+    /// The type that a key has, in the cache or in files.
+    fn type_of_key(&self, key: FieldKey<'_>) -> Option<FieldType> {
+        self.cache.field_type(key).or_else(|| {
+            let composite = key.to_composite();
+            let files = self.files.load();
+            files.iter().rev().find_map(|file| Some(file.reader().find(&composite)?.field_type()))
+        })
+    }
+
     fn check_writable(&self, operation: &'static str) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(operation, ErrorKind::Closed));

@@ -9,10 +9,11 @@ mod exact;
 mod fast;
 mod number;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use tsmith_codecs::{BatchBuilder, FieldSlot, FieldType, KEY_BYTES_MAX, SeriesKey, Timestamp};
+use tsmith_codecs::{BatchBuilder, FieldType, KEY_BYTES_MAX, SeriesKey, Timestamp};
 
 /// The unit of the times in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -216,7 +217,8 @@ pub fn parse<'a>(
     schema: &mut impl Schema,
     builder: &mut BatchBuilder<'a>,
 ) -> Vec<Rejected> {
-    let mut parser = Parser { input, options, default_time: options.cut_default_time(), schema, builder };
+    let (default_time, fresh) = (options.cut_default_time(), Vec::new());
+    let mut parser = Parser { input, options, default_time, schema, builder, fresh };
     parser.lines(Parser::fast_line)
 }
 
@@ -266,6 +268,9 @@ struct Parser<'a, 'p, S> {
     default_time: i64,
     schema: &'p mut S,
     builder: &'p mut BatchBuilder<'a>,
+    /// Fields of the present point that are the first of their columns: the schema hears of them when the point is
+    /// known to be good.
+    fresh: Vec<(Cow<'a, [u8]>, FieldType)>,
 }
 
 impl<S: Schema> Parser<'_, '_, S> {
@@ -279,10 +284,10 @@ impl<S: Schema> Parser<'_, '_, S> {
                 at = next;
                 continue;
             }
-            self.builder.abort();
+            self.abort();
             let (next, outcome) = self.exact_line(at);
             if let Err((bytes, reason)) = outcome {
-                self.builder.abort();
+                self.abort();
                 rejected.push(Rejected { line: count.at(at), bytes, reason });
             }
             at = next;
@@ -290,19 +295,19 @@ impl<S: Schema> Parser<'_, '_, S> {
         rejected
     }
 
-    /// Tells the schema of a column's first value.
-    fn accept(
-        &mut self,
-        slot: FieldSlot,
-        series: &[u8],
-        field: &[u8],
-        field_type: FieldType,
-    ) -> Result<(), Reason> {
-        if slot == FieldSlot::Known {
-            return Ok(());
+    /// Ends a good point, unless the schema refuses one of its fields.
+    fn commit(&mut self, series: &[u8], time: i64) -> Result<(), Reason> {
+        for (field, field_type) in self.fresh.drain(..) {
+            let refused = |existing| Reason::conflict(series, &field, field_type, existing);
+            self.schema.field(SeriesKey(series), &field, field_type).map_err(refused)?;
         }
-        let refused = |existing| Reason::conflict(series, field, field_type, existing);
-        self.schema.field(SeriesKey(series), field, field_type).map_err(refused)
+        self.builder.commit(time);
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.fresh.clear();
+        self.builder.abort();
     }
 }
 
@@ -332,8 +337,10 @@ mod tests {
     fn points(input: &[u8], fast: bool) -> (Points, Vec<Rejected>) {
         let options = LineOptions::new(Timestamp(77));
         let mut builder = BatchBuilder::new();
-        let (schema, default_time) = (&mut AnySchema, 77);
-        let mut parser = Parser { input, options: &options, default_time, schema, builder: &mut builder };
+        let (schema, default_time, fresh) = (&mut AnySchema, 77, Vec::new());
+        let builder_ref = &mut builder;
+        let mut parser =
+            Parser { input, options: &options, default_time, schema, builder: builder_ref, fresh };
         let rejected = if fast { parser.lines(Parser::fast_line) } else { parser.lines(|_, _| None) };
         let batch = builder.finish();
         let mut points: Points =

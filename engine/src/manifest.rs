@@ -6,6 +6,7 @@
 //! log file
 //! encoder tsm1
 //! wal wal
+//! types series
 //! ```
 //!
 //! `wal` is the log's directory: relative when it lies in the data directory, which may then be moved, else from the root. A directory without a
@@ -17,6 +18,7 @@ use tsmith_wal::fs::{Fs, FsFile};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::parts::Parts;
+use crate::schema::FieldTyping;
 
 /// Name of the manifest in the data directory.
 pub const MANIFEST_NAME: &str = "tsmith.manifest";
@@ -30,6 +32,8 @@ pub struct Manifest {
     pub parts: Parts,
     /// The log's directory, as written.
     pub wal: PathBuf,
+    /// Among what a field keeps its type.
+    pub typing: FieldTyping,
 }
 
 impl Manifest {
@@ -62,14 +66,19 @@ impl Manifest {
             log: value(3, "log", "`log NAME`")?,
             encoder: value(4, "encoder", "`encoder NAME`")?,
         };
-        Ok(Self { parts, wal: value(5, "wal", "`wal DIRECTORY`")?.into() })
+        let wal = value(5, "wal", "`wal DIRECTORY`")?.into();
+        let typing = value(6, "types", "`types series` or `types measurement`")?;
+        let typing = FieldTyping::from_name(&typing).ok_or((6, "`types series` or `types measurement`"))?;
+        Ok(Self { parts, wal, typing })
     }
 
     /// Writes the manifest into `data`, durably.
     pub fn write<F: Fs>(&self, fs: &F, data: &Path) -> Result<()> {
         let Parts { storer, log, encoder } = &self.parts;
-        let wal = self.wal.display();
-        let text = format!("{FIRST_LINE}\nstorer {storer}\nlog {log}\nencoder {encoder}\nwal {wal}\n");
+        let (wal, types) = (self.wal.display(), self.typing.name());
+        let text = format!(
+            "{FIRST_LINE}\nstorer {storer}\nlog {log}\nencoder {encoder}\nwal {wal}\ntypes {types}\n"
+        );
         let path = data.join(MANIFEST_NAME);
         let temporary = data.join(format!("{MANIFEST_NAME}.tmp"));
         let written = || {
@@ -92,15 +101,17 @@ mod tests {
 
     #[test]
     fn a_damaged_manifest_names_its_line() {
-        let good = "tsmith 1\nstorer ring\nlog file\nencoder tsm1\nwal wal\n";
+        let good = "tsmith 1\nstorer ring\nlog file\nencoder tsm1\nwal wal\ntypes measurement\n";
         let manifest = Manifest::parse(good).expect("good");
         assert_eq!((manifest.parts, manifest.wal), (Parts::default(), "wal".into()));
+        assert_eq!(manifest.typing, FieldTyping::Measurement);
         for (bad, line) in [
             ("", 1),
             ("tsmith 2\n", 1),
             ("tsmith 1\nlog file\n", 2),
             ("tsmith 1\nstorer ring\nlog \n", 3),
             ("tsmith 1\nstorer ring\nlog file\nencoder tsm1\n", 5),
+            ("tsmith 1\nstorer ring\nlog file\nencoder tsm1\nwal wal\ntypes none\n", 6),
         ] {
             assert_eq!(Manifest::parse(bad).expect_err(bad).0, line, "{bad}");
         }

@@ -7,6 +7,7 @@ use tsmith_cache::WhenFull;
 use tsmith_wal::LogOptions;
 
 use crate::order::WriteOrder;
+use crate::schema::FieldTyping;
 
 /// The two directories of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,9 @@ pub struct Options {
     pub background: bool,
     /// Threads that encode a snapshot; 0 for one a core.
     pub encode_threads: usize,
+    /// Among what a field keeps its type; `None` for what the directory was made with, [`FieldTyping::Series`] for a
+    /// new one, and [`FieldTyping::Measurement`] for one of InfluxDB's.
+    pub typing: Option<FieldTyping>,
     /// Make directories and manifest where there are none; else their absence is an error.
     pub create: bool,
 }
@@ -58,6 +62,7 @@ impl Default for Options {
             snapshot_idle: Duration::from_mins(10),
             background: true,
             encode_threads: 0,
+            typing: None,
             create: true,
         }
     }

@@ -17,7 +17,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{FileSet, remove_temporaries, tsm_names};
 use crate::manifest::Manifest;
 use crate::parts::Parts;
-use crate::schema::FieldTypes;
+use crate::schema::{FieldTypes, FieldTyping};
 use crate::worker::Worker;
 use crate::{Dirs, Engine, Inner, Options};
 
@@ -45,16 +45,16 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     pub fn open_on(fs: L::Fs, dirs: Dirs, options: Options) -> Result<Self> {
         prepare(&fs, &dirs.data, options.create)?;
         let lock = lock(&fs, &dirs.data.join(LOCK_NAME), OPERATION, &dirs.data)?;
-        let new = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), options.create)?;
+        let (manifest, new) = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
         prepare(&fs, &dirs.wal, options.create)?;
         let files = FileSet::open(&fs, &dirs.data)?;
         let fields = FieldTypes::default();
-        claim_fields(&files, &fields);
+        learn_fields(&files, &fields);
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
         let replay = |at, record: Record<'_>| replay_record(&cache, &fields, at, record);
         let (log, recovery) = L::open(fs.clone(), &dirs.wal, options.log, replay).during(OPERATION)?;
         remove_temporaries(&fs, &dirs.data)?;
-        if let Some(manifest) = new {
+        if new {
             manifest.write(&fs, &dirs.data)?;
         }
         let background = options.background;
@@ -66,6 +66,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             log,
             files,
             fields,
+            typing: manifest.typing,
             recovery,
             snapshotting: Mutex::new(()),
             worker: Worker::new(),
@@ -101,13 +102,13 @@ pub(crate) fn lock<F: Fs>(fs: &F, path: &Path, operation: &'static str, data: &P
     })
 }
 
-/// Compares the parts asked for with those the directory was made with. Gives the manifest to write, if there is none.
+/// Compares the parts asked for with those the directory was made with. Gives the manifest, and whether it is new.
 fn agree_on_parts<F: Fs, E: BlockEncoder>(
     fs: &F,
     dirs: &Dirs,
     asked: &Parts,
-    create: bool,
-) -> Result<Option<Manifest>> {
+    options: &Options,
+) -> Result<(Manifest, bool)> {
     let refuse = |kind| Err(Error::at(OPERATION, &dirs.data, kind));
     if let Some(manifest) = Manifest::read(fs, &dirs.data)? {
         for ((part, made_with), (_, asked)) in manifest.parts.named().into_iter().zip(asked.named()) {
@@ -120,8 +121,13 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         if whole(&made_with) != whole(&dirs.wal) {
             return refuse(ErrorKind::OtherLogDirectory { made_with });
         }
-        return Ok(None);
+        if let Some(asked) = options.typing.filter(|&asked| asked != manifest.typing) {
+            let (made_with, asked) = (manifest.typing.name().to_owned(), asked.name().to_owned());
+            return refuse(ErrorKind::OtherParts { part: "types", made_with, asked });
+        }
+        return Ok((manifest, false));
     }
+    let mut typing = options.typing.unwrap_or_default();
     let has_log = match fs.list(&dirs.wal) {
         Ok(names) => names.iter().any(|name| tsmith_wal::segment::parse_name(name).is_some()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
@@ -131,6 +137,7 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         // Without a manifest it is InfluxDB's, and must stay readable to it; a part that forgets would lose its log.
         let unfit =
             |part, asked: &str, instead| ErrorKind::NotInflux { part, asked: asked.to_owned(), instead };
+        typing = options.typing.unwrap_or(FieldTyping::Measurement);
         if !E::INFLUX_READABLE {
             return refuse(unfit("encoder", &asked.encoder, "tsm1"));
         }
@@ -140,12 +147,12 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         if asked.storer == "empty" {
             return refuse(unfit("storer", &asked.storer, "ring"));
         }
-    } else if !create {
+    } else if !options.create {
         return refuse(ErrorKind::NotAnEngine);
     }
     let (data, wal) = (whole(&dirs.data), whole(&dirs.wal));
     let wal = wal.strip_prefix(&data).map(Path::to_owned).unwrap_or(wal);
-    Ok(Some(Manifest { parts: asked.clone(), wal }))
+    Ok((Manifest { parts: asked.clone(), wal, typing }, true))
 }
 
 /// The path from the root: the next process may stand in another directory.
@@ -154,13 +161,11 @@ fn whole(path: &Path) -> PathBuf {
 }
 
 /// Learns the types of all fields that are in files.
-fn claim_fields(files: &FileSet, fields: &FieldTypes) {
+fn learn_fields(files: &FileSet, fields: &FieldTypes) {
     for file in files.load().iter() {
         for key in file.reader().keys() {
             if let Some(parsed) = FieldKey::parse(key.key()) {
-                // Two types of one field are reported when that field is read; for new values the older one counts.
-                let measurement = SeriesKey(parsed.series).measurement();
-                let _ = fields.claim(measurement, parsed.field, key.field_type());
+                fields.learn(SeriesKey(parsed.series), parsed.field, key.field_type());
             }
         }
     }
@@ -175,7 +180,7 @@ pub(crate) fn replay_record<S: Storer>(
 ) -> tsmith_wal::Result<()> {
     match entry::decode(record.kind, record.payload)? {
         Entry::Write(batch) => {
-            fields.claim_batch("replay", &batch).map_err(tsmith_wal::Error::refused)?;
+            fields.learn_batch(&batch);
             // What was acknowledged once is taken back whatever the limit.
             let admitted = cache.admit_replayed(&batch).map_err(tsmith_wal::Error::refused)?;
             let _replayed = admitted.publish(at);

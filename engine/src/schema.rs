@@ -1,4 +1,4 @@
-//! The type of every field: one for all series of a measurement, as InfluxDB keeps it for a shard.
+//! The types of fields.
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;
@@ -10,11 +10,43 @@ use crate::line::Schema;
 /// Fields of one batch that were found to be in order lately, so that each is looked up about once.
 const REMEMBERED_MAX: usize = 64;
 
+/// Among what a field keeps its type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldTyping {
+    /// A field has one type in each series. What a directory of our own has: data of any origin fits.
+    #[default]
+    Series,
+    /// A field has one type in all series of its measurement: the rule of InfluxDB 1.x, which does not open a shard
+    /// that breaks it.
+    Measurement,
+}
+
+impl FieldTyping {
+    /// Each with its name.
+    pub const NAMES: &'static [(&'static str, Self)] =
+        &[("series", Self::Series), ("measurement", Self::Measurement)];
+
+    /// The name that manifests and flags use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Series => "series",
+            Self::Measurement => "measurement",
+        }
+    }
+
+    /// The one of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, typing)| *typing)
+    }
+}
+
 #[derive(Debug)]
 struct Known {
     measurement: Box<[u8]>,
     name: Box<[u8]>,
     field_type: FieldType,
+    /// Some series has it with another type.
+    mixed: bool,
 }
 
 /// Measurement and field to type.
@@ -24,47 +56,52 @@ pub(crate) struct FieldTypes {
 }
 
 impl FieldTypes {
-    /// Takes `field_type` for a new field; `Err` with the type a known one has if that is another.
-    pub(crate) fn claim(
-        &self,
-        measurement: &[u8],
-        name: &[u8],
-        field_type: FieldType,
-    ) -> Result<(), FieldType> {
+    /// Takes `field_type` for a new field. `Err` with a type that some series has, unless all are known to have this
+    /// one.
+    fn claim(&self, measurement: &[u8], name: &[u8], field_type: FieldType) -> Result<(), FieldType> {
         let hash = hash(measurement, name);
         let is = |field: &Known| *field.name == *name && *field.measurement == *measurement;
-        let agreed = |existing: FieldType| if existing == field_type { Ok(()) } else { Err(existing) };
+        let agreed = |known: &Known| {
+            if known.field_type == field_type && !known.mixed { Ok(()) } else { Err(known.field_type) }
+        };
         if let Some(known) = self.fields.read().find(hash, is) {
-            return agreed(known.field_type);
+            return agreed(known);
         }
         let mut fields = self.fields.write();
         if let Some(known) = fields.find(hash, is) {
-            return agreed(known.field_type);
+            return agreed(known);
         }
-        let field = Known { measurement: measurement.into(), name: name.into(), field_type };
+        let field = Known { measurement: measurement.into(), name: name.into(), field_type, mixed: false };
         fields.insert_unique(hash, field, |field| self::hash(&field.measurement, &field.name));
         Ok(())
     }
 
-    /// Takes the types of a whole batch, or refuses it naming the first field that has another.
-    pub(crate) fn claim_batch(&self, operation: &'static str, batch: &Batch<'_>) -> Result<()> {
-        let mut check = SchemaCheck::new(self);
-        for series in batch.series() {
-            if !series.key().is_separable() {
-                return Err(Error::new(
-                    operation,
-                    ErrorKind::SeparatorInKey { series: series.key().to_string() },
-                ));
-            }
-            for column in series.columns() {
-                let (field, incoming) = (column.field(), column.field_type());
-                check.field(series.key(), field, incoming).map_err(|existing| {
-                    let key = FieldKey::new(series.key().0, field).to_string();
-                    Error::new(operation, ErrorKind::TypeConflict { key, existing, incoming })
-                })?;
-            }
+    /// Learns of a field that some series has with this type, whatever the others have.
+    pub(crate) fn learn(&self, series: SeriesKey<'_>, name: &[u8], field_type: FieldType) {
+        let measurement = series.measurement();
+        if self.claim(measurement, name, field_type).is_ok() {
+            return;
         }
-        Ok(())
+        let is = |field: &Known| *field.name == *name && *field.measurement == *measurement;
+        if let Some(known) = self.fields.write().find_mut(hash(measurement, name), is)
+            && !known.mixed
+            && known.field_type != field_type
+        {
+            known.mixed = true;
+            tracing::warn!(
+                measurement = %SeriesKey(measurement),
+                field = %SeriesKey(name),
+                types = %format_args!("{} and {field_type}", known.field_type),
+                "a field has two types: InfluxDB 1.x does not open a shard that holds both"
+            );
+        }
+    }
+
+    /// Learns of all fields of a batch that is in the log already.
+    pub(crate) fn learn_batch(&self, batch: &Batch<'_>) {
+        for series in batch.series() {
+            series.columns().for_each(|column| self.learn(series.key(), column.field(), column.field_type()));
+        }
     }
 }
 
@@ -75,30 +112,39 @@ fn hash(measurement: &[u8], name: &[u8]) -> u64 {
 /// Checks the columns of one batch. Lines of one shape name the same fields over and over: those that came lately, in
 /// the order they came, are not looked up again.
 #[derive(Debug)]
-pub(crate) struct SchemaCheck<'t> {
+pub(crate) struct SchemaCheck<'t, K> {
     types: &'t FieldTypes,
+    typing: FieldTyping,
+    /// The type that a key has in cache or files.
+    type_of_key: K,
     remembered: Vec<(Vec<u8>, Vec<u8>, FieldType)>,
     expected: usize,
 }
 
-impl<'t> SchemaCheck<'t> {
-    pub(crate) fn new(types: &'t FieldTypes) -> Self {
-        Self { types, remembered: Vec::new(), expected: 0 }
+impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
+    pub(crate) fn new(types: &'t FieldTypes, typing: FieldTyping, type_of_key: K) -> Self {
+        Self { types, typing, type_of_key, remembered: Vec::new(), expected: 0 }
     }
-}
 
-impl Schema for SchemaCheck<'_> {
-    fn field(&mut self, series: SeriesKey<'_>, field: &[u8], field_type: FieldType) -> Result<(), FieldType> {
-        let measurement = series.measurement();
-        if let Some((m, f, t)) = self.remembered.get(self.expected)
-            && *t == field_type
-            && *f == field
-            && *m == measurement
-        {
-            self.expected = (self.expected + 1) % self.remembered.len();
-            return Ok(());
+    /// Takes the types of a whole batch, or refuses it naming the first field that has another.
+    pub(crate) fn batch(&mut self, operation: &'static str, batch: &Batch<'_>) -> Result<()> {
+        for series in batch.series() {
+            if !series.key().is_separable() {
+                let series = series.key().to_string();
+                return Err(Error::new(operation, ErrorKind::SeparatorInKey { series }));
+            }
+            for column in series.columns() {
+                let (field, incoming) = (column.field(), column.field_type());
+                self.field(series.key(), field, incoming).map_err(|existing| {
+                    let key = FieldKey::new(series.key().0, field).to_string();
+                    Error::new(operation, ErrorKind::TypeConflict { key, existing, incoming })
+                })?;
+            }
         }
-        self.types.claim(measurement, field, field_type)?;
+        Ok(())
+    }
+
+    fn remember(&mut self, measurement: &[u8], field: &[u8], field_type: FieldType) {
         let is =
             |(m, f, t): &(Vec<u8>, Vec<u8>, FieldType)| *f == field && *m == measurement && *t == field_type;
         match self.remembered.iter().position(is) {
@@ -109,6 +155,31 @@ impl Schema for SchemaCheck<'_> {
             }
             None => {}
         }
+    }
+}
+
+impl<K: Fn(FieldKey<'_>) -> Option<FieldType>> Schema for SchemaCheck<'_, K> {
+    fn field(&mut self, series: SeriesKey<'_>, field: &[u8], field_type: FieldType) -> Result<(), FieldType> {
+        let measurement = series.measurement();
+        if let Some((m, f, t)) = self.remembered.get(self.expected)
+            && *t == field_type
+            && *f == field
+            && *m == measurement
+        {
+            self.expected = (self.expected + 1) % self.remembered.len();
+            return Ok(());
+        }
+        match self.types.claim(measurement, field, field_type) {
+            Ok(()) => self.remember(measurement, field, field_type),
+            Err(existing) if self.typing == FieldTyping::Measurement => return Err(existing),
+            Err(_) => {
+                let existing = (self.type_of_key)(FieldKey::new(series.0, field));
+                if let Some(existing) = existing.filter(|&existing| existing != field_type) {
+                    return Err(existing);
+                }
+                self.types.learn(series, field, field_type);
+            }
+        }
         Ok(())
     }
 }
@@ -117,10 +188,19 @@ impl Schema for SchemaCheck<'_> {
 mod tests {
     use super::*;
 
+    fn check(
+        types: &FieldTypes,
+        typing: FieldTyping,
+    ) -> SchemaCheck<'_, impl Fn(FieldKey<'_>) -> Option<FieldType>> {
+        // One key is in a file already, as an integer.
+        let stored = |key: FieldKey<'_>| (key.series == b"cpu,host=old").then_some(FieldType::Integer);
+        SchemaCheck::new(types, typing, stored)
+    }
+
     #[test]
-    fn a_field_has_one_type_for_all_series_of_its_measurement() {
+    fn influxdb_has_one_type_for_all_series_of_a_measurement() {
         let types = FieldTypes::default();
-        let mut check = SchemaCheck::new(&types);
+        let mut check = check(&types, FieldTyping::Measurement);
         let field = b"usage";
         for series in [&b"cpu,host=a"[..], b"cpu,host=b"] {
             for _ in 0..3 {
@@ -129,6 +209,21 @@ mod tests {
         }
         assert_eq!(check.field(SeriesKey(b"cpu"), field, FieldType::Integer), Err(FieldType::Float));
         assert_eq!(check.field(SeriesKey(b"mem"), field, FieldType::Integer), Ok(()));
-        assert_eq!(types.claim(b"mem", field, FieldType::Boolean), Err(FieldType::Integer));
+        assert_eq!(check.field(SeriesKey(b"mem"), field, FieldType::Boolean), Err(FieldType::Integer));
+    }
+
+    #[test]
+    fn ours_has_one_type_for_each_series() {
+        let types = FieldTypes::default();
+        let field = b"usage";
+        // Opening learns what the files hold.
+        types.learn(SeriesKey(b"cpu,host=old"), field, FieldType::Integer);
+        let mut check = check(&types, FieldTyping::Series);
+        assert_eq!(check.field(SeriesKey(b"cpu,host=a"), field, FieldType::Float), Ok(()));
+        assert_eq!(check.field(SeriesKey(b"cpu,host=b"), field, FieldType::Integer), Ok(()));
+        assert_eq!(check.field(SeriesKey(b"cpu,host=c"), field, FieldType::Float), Ok(()));
+        let old = SeriesKey(b"cpu,host=old");
+        assert_eq!(check.field(old, field, FieldType::Float), Err(FieldType::Integer));
+        assert_eq!(check.field(old, field, FieldType::Integer), Ok(()));
     }
 }

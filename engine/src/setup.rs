@@ -7,7 +7,7 @@ use tsmith_codecs::ENCODERS;
 use tsmith_wal::{Durability, LOGS, RecoveryMode};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::{Dirs, Manifest, Options, Parts, WriteOrder};
+use crate::{Dirs, FieldTyping, Manifest, Options, Parts, WriteOrder};
 
 /// Parts and options of an engine, each settable by the name of its flag.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +44,7 @@ impl Setup {
             ("order", names(ORDERS)),
             ("durability", names(DURABILITIES)),
             ("recovery", names(RECOVERIES)),
+            ("types", names(FieldTyping::NAMES)),
         ]
     }
 
@@ -71,7 +72,8 @@ impl Setup {
             "encoder" => self.encoder = Some(value.to_owned()),
             "order" => self.options.order = named(ORDERS, value),
             "durability" => self.options.log.durability = named(DURABILITIES, value),
-            _ => self.options.log.recovery = named(RECOVERIES, value),
+            "recovery" => self.options.log.recovery = named(RECOVERIES, value),
+            _ => self.options.typing = FieldTyping::from_name(value),
         }
         Ok(())
     }

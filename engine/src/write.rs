@@ -42,7 +42,8 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         let inner = &*self.inner;
         inner.check_writable(OPERATION)?;
         let mut builder = BATCH.take().recycle();
-        let rejected = line::parse(text, options, &mut SchemaCheck::new(&inner.fields), &mut builder);
+        let mut schema = SchemaCheck::new(&inner.fields, inner.typing, |key| inner.type_of_key(key));
+        let rejected = line::parse(text, options, &mut schema, &mut builder);
         let points = builder.point_count();
         let batch = builder.finish();
         let values = batch.value_count();
@@ -59,9 +60,11 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     /// A value of another type than its field has; a full cache; a log that cannot make it durable. After the last the
     /// batch may or may not be there when the engine is opened again, but whole if it is.
     pub fn write(&self, batch: &Batch<'_>) -> Result<Ack> {
-        self.inner.check_writable(OPERATION)?;
-        self.inner.fields.claim_batch(OPERATION, batch)?;
-        self.inner.write_checked(batch)
+        let inner = &*self.inner;
+        inner.check_writable(OPERATION)?;
+        SchemaCheck::new(&inner.fields, inner.typing, |key| inner.type_of_key(key))
+            .batch(OPERATION, batch)?;
+        inner.write_checked(batch)
     }
 }
 

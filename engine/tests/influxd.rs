@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
-use tsmith_engine::{Dirs, Engine, FieldKey, LineOptions, Options, TimeRange, Timestamp, Value};
+use tsmith_engine::{Dirs, Engine, FieldKey, FieldTyping, LineOptions, Options, TimeRange, Timestamp, Value};
 
 type Shard = Engine<Ring, FileLog, Tsm1>;
 
@@ -47,7 +47,7 @@ impl Influxd {
             .spawn()
             .expect("starts");
         let server = Self { child, address };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while TcpStream::connect(&server.address).is_err() {
             assert!(Instant::now() < deadline, "influxd does not listen; see {}", root.display());
             sleep(Duration::from_millis(50));
@@ -238,4 +238,39 @@ fn influxd_refuses_a_file_of_another_encoder() {
     // 0x54, as influxd prints it.
     let log = std::fs::read_to_string(root.join("influxd.log")).expect("its log");
     assert!(log.contains("init: file is version 1010100. expected 1"), "{log}");
+}
+
+/// Why a directory of InfluxDB's keeps to one type a field and measurement: it does not open a shard that has two.
+#[test]
+fn influxd_does_not_open_a_shard_with_two_types_of_one_field() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let Some(server) = Influxd::start(root) else {
+        eprintln!("skipped: influxd is not installed");
+        return;
+    };
+    server.query(&format!(
+        "CREATE DATABASE {DATABASE} WITH DURATION INF REPLICATION 1 SHARD DURATION 1000w NAME \"long\""
+    ));
+    server.write("m,t=a v=1 1600000000000000000");
+    server.end("-TERM");
+    let line = b"m,t=b v=2i 1600000000000000000\n";
+    let write = |typing| {
+        let options = Options { typing, ..Options::default() };
+        let shard = Shard::open(shard_dirs(root), options).expect("influxd's shard");
+        let report = shard.write_lines(line, &LineOptions::new(Timestamp(0))).expect("written");
+        shard.snapshot().expect("a file");
+        shard.close().expect("in order");
+        report
+    };
+    let refused = write(None);
+    assert!(refused.rejected[0].reason.to_string().contains("field type conflict"), "the rule of InfluxDB");
+    std::fs::remove_file(shard_dirs(root).data.join("tsmith.manifest")).expect("removed");
+    assert!(write(Some(FieldTyping::Series)).rejected.is_empty(), "asked for");
+    let server = Influxd::start(root).expect("is installed");
+    let answer = server.query("SELECT * FROM m");
+    assert!(answer["results"][0].get("series").is_none(), "{answer}");
+    server.end("-TERM");
+    let log = std::fs::read_to_string(root.join("influxd.log")).expect("its log");
+    assert!(log.contains("field type conflict"), "{log}");
 }

@@ -8,8 +8,8 @@ use tsmith_engine::{Dirs, LineOptions, Options, Result, Setup, Timestamp};
 const LINE: &[u8] = b"cpu,host=a usage=0.5 10\n";
 
 fn open(dirs: &Dirs, flags: &[(&str, &str)]) -> Result<Box<dyn Driver>> {
-    let mut setup = Setup::default();
-    setup.options = Options { background: false, ..Options::default() };
+    let options = Options { background: false, ..Options::default() };
+    let mut setup = Setup { options, ..Setup::default() };
     for (flag, value) in flags {
         setup.set(flag, value)?;
     }
@@ -28,9 +28,12 @@ fn other_parts_are_refused_with_what_to_pass() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs::under(root.path());
     write_and_close(&dirs, &[("encoder", "zstd"), ("log", "mmap"), ("storer", "hashmap")]);
-    for (flag, other, made_with) in
-        [("encoder", "tsm1", "zstd"), ("log", "file", "mmap"), ("log", "null", "mmap"), ("storer", "empty", "hashmap")]
-    {
+    for (flag, other, made_with) in [
+        ("encoder", "tsm1", "zstd"),
+        ("log", "file", "mmap"),
+        ("log", "null", "mmap"),
+        ("storer", "empty", "hashmap"),
+    ] {
         let error = open(&dirs, &[(flag, other)]).err().expect("refused").to_string();
         assert!(error.contains(&format!("--{flag} {made_with}")), "{error}");
     }

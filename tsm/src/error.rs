@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_hostile_key_is_shown_in_part() {
-        let error = Error::corrupt(5, "a block").of(&[0xff; 65_535]);
+        let error = Error::corrupt(5, "a block").of(&vec![0xff; 65_535]);
         assert!(error.to_string().len() < 1_000);
         assert_eq!(error.key().map(<[u8]>::len), Some(65_535));
     }

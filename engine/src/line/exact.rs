@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use tsmith_codecs::{FieldKey, KEY_BYTES_MAX, SeriesKey, Value};
+use tsmith_codecs::{FieldKey, FieldSlot, KEY_BYTES_MAX, SeriesKey, Value};
 
 use super::number::any_float;
 use super::{Parser, Reason, Schema, text};
@@ -57,8 +57,7 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
         if kept == 0 {
             return Err(Reason::OnlyFieldNamedTime { measurement: measurement() });
         }
-        self.builder.commit(time);
-        Ok(())
+        self.commit(&key, time)
     }
 
     fn exact_field(&mut self, key: &[u8], name: Cow<'a, [u8]>, raw: &[u8]) -> Scan<()> {
@@ -74,7 +73,10 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
         let (field, field_type) = (name.clone(), value.field_type());
         let slot = self.builder.field(name, value);
         let slot = slot.map_err(|conflict| Reason::conflict(key, &field, field_type, conflict.existing))?;
-        self.accept(slot, key, &field, field_type)
+        if slot == FieldSlot::New {
+            self.fresh.push((field, field_type));
+        }
+        Ok(())
     }
 
     fn exact_time(&self, line: &[u8], at: usize) -> Scan<i64> {

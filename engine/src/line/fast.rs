@@ -1,7 +1,7 @@
 //! The plain line: `measurement,tag=value field=value,field=value time`.
 
 use memchr::{memchr, memchr2, memchr3};
-use tsmith_codecs::Value;
+use tsmith_codecs::{FieldSlot, Value};
 
 use super::number::{plain_number, plain_time};
 use super::{Parser, Schema, exact};
@@ -26,7 +26,7 @@ impl<S: Schema> Parser<'_, '_, S> {
         }
         let end = self.fast_fields(key, at + space + 1)?;
         let (time, next) = self.fast_time(end)?;
-        self.builder.commit(time);
+        self.commit(key, time).ok()?;
         Some(next)
     }
 
@@ -46,7 +46,9 @@ impl<S: Schema> Parser<'_, '_, S> {
                 Some(_) => self.builder.field_as_expected(value),
                 None => self.builder.field(rest[..name_len].into(), value),
             };
-            self.accept(slot.ok()?, key, &rest[..name_len], value.field_type()).ok()?;
+            if slot.ok()? == FieldSlot::New {
+                self.fresh.push((rest[..name_len].into(), value.field_type()));
+            }
             at += name_len + 1 + value_len;
             match input.get(at) {
                 Some(b',') => at += 1,
