@@ -96,10 +96,14 @@ fn prepare<F: Fs>(fs: &F, dir: &Path, create: bool) -> Result<()> {
 
 /// Takes the lock of a directory.
 pub(crate) fn lock<F: Fs>(fs: &F, path: &Path, operation: &'static str, data: &Path) -> Result<F::Lock> {
-    fs.lock(path).map_err(|error| match error.kind() {
+    fs.lock(path).map_err(|error| not_locked(error, path, operation, data))
+}
+
+pub(crate) fn not_locked(error: io::Error, path: &Path, operation: &'static str, data: &Path) -> Error {
+    match error.kind() {
         io::ErrorKind::WouldBlock => Error::at(operation, data, ErrorKind::InUse),
         _ => Error::at(operation, path, error.into()),
-    })
+    }
 }
 
 /// Compares the parts asked for with those the directory was made with. Gives the manifest, and whether it is new.

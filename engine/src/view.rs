@@ -11,7 +11,7 @@ use tsmith_wal::{RecoveryMode, Torn};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{self, FileName, TsmFile};
 use crate::read::KeyReader;
-use crate::recover::{LOCK_NAME, replay_record};
+use crate::recover::{LOCK_NAME, not_locked, replay_record};
 use crate::schema::FieldTypes;
 
 const OPERATION: &str = "view";
@@ -149,7 +149,8 @@ pub fn hold(data: &Path) -> Result<Option<Held>> {
     if !path.exists() {
         return Ok(None);
     }
-    Ok(Some(Held { _lock: crate::recover::lock(&OsFs, &path, OPERATION, data)? }))
+    let lock = OsFs.lock_shared(&path).map_err(|error| not_locked(error, &path, OPERATION, data))?;
+    Ok(Some(Held { _lock: lock }))
 }
 
 /// Reads keys of a view one after the other.

@@ -96,6 +96,15 @@ impl Fs for OsFs {
     }
 }
 
+impl OsFs {
+    /// Locks the file at `path` against [`Fs::lock`], beside others who do the same. Creates nothing.
+    pub fn lock_shared(&self, path: &Path) -> io::Result<OsLock> {
+        let file = options().open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
+        Ok(OsLock(file))
+    }
+}
+
 impl OsFile {
     /// The file itself, for mapping.
     pub(crate) fn inner(&self) -> &File {
