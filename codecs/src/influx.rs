@@ -97,7 +97,7 @@ impl<const BATCH: bool> BlockEncoder for Influx<BATCH> {
             }
         };
         let unequal = || Error::corrupt(parts.values_at, "as many values as timestamps");
-        out.fill(parts.field_type, unequal, |times, values| {
+        out.refill(parts.field_type, unequal, |times, values| {
             time::decode(parts.times, limit, times).map_err(|e| e.shifted(parts.times_at))?;
             let count = times.len();
             match values {
@@ -198,9 +198,23 @@ impl Word for u64 {
 fn fill_arithmetic<T: Word>(out: &mut Vec<T>, first: u64, step: u64, count: usize) {
     /// Sums that grow side by side, so that none waits for the one before it.
     const LANES: usize = 8;
-    out.clear();
     out.resize(count, T::from_bits(first));
     let (chunks, rest) = out.as_chunks_mut::<LANES>();
+/// Gives `out` room for `count` numbers, the first of which is `first`; the places of those to come.
+///
+/// What stood there stays until it is overwritten, because to clear the places first costs as much as to decode a
+/// narrow number.
+fn begin_with<T: Word>(out: &mut Vec<T>, first: u64, count: usize) -> &mut [T] {
+    out.resize(count, T::from_bits(0));
+    match out.split_first_mut() {
+        Some((place, rest)) => {
+            *place = T::from_bits(first);
+            rest
+        }
+        None => &mut [],
+    }
+}
+
     let mut lanes = [first; LANES];
     let mut sum = first;
     for lane in &mut lanes {
