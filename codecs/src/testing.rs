@@ -19,6 +19,7 @@
 //! [`encoder_suite!`](crate::encoder_suite!) has what all promise; it lets an encoder refuse a value by an error that
 //! names it. One that promises to hold every value adds [`exact_suite!`](crate::exact_suite!).
 
+pub mod fuzz;
 pub mod laws;
 pub mod naive;
 pub mod shapes;
