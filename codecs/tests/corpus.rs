@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tsmith_codecs::testing::fuzz::TARGETS;
-use tsmith_codecs::testing::shapes;
+use tsmith_codecs::testing::shapes::{self, Random};
 use tsmith_codecs::{BlockEncoder, ColumnRef, ENCODERS, EncoderVisitor, with_encoder};
 
 fn corpus() -> PathBuf {
@@ -40,6 +40,41 @@ fn the_corpus_is_survived() {
         }
         assert!(seeds > 10, "{name} has only {seeds} seeds");
     }
+}
+
+/// What a fuzzer without a compass finds: seeds with bits turned, bytes replaced, pieces moved, cut and joined. The
+/// rounds can be raised by `TSMITH_MUTATIONS`.
+#[test]
+fn mutations_of_the_corpus_are_survived() {
+    let rounds = std::env::var("TSMITH_MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let mut random = Random::new(11);
+    for (name, check) in TARGETS {
+        let Ok(entries) = fs::read_dir(corpus().join(name)) else { return };
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("can be listed").path()).collect();
+        paths.sort();
+        let seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).expect("can be read")).collect();
+        for seed in &seeds {
+            for _ in 0..rounds {
+                let other = &seeds[random.below(seeds.len() as u64) as usize];
+                check(&mutated(seed, other, &mut random));
+            }
+        }
+    }
+}
+
+fn mutated(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() as u64 + 1) as usize;
+        match random.below(5) {
+            0 => bytes.truncate(at),
+            1 => bytes.extend_from_slice(&other[random.below(other.len() as u64 + 1) as usize..]),
+            2 => bytes.rotate_left(at),
+            3 => bytes.iter_mut().skip(at).take(8).for_each(|byte| *byte = random.bits() as u8),
+            _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << random.below(8)),
+        }
+    }
+    bytes
 }
 
 /// Makes the seeds anew: `cargo test -p tsmith-codecs --test corpus -- --ignored`.
