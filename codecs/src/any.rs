@@ -86,7 +86,8 @@ fn find(tag: u8) -> Option<Known> {
     impl EncoderVisitor for Owner {
         type Out = Option<Known>;
         fn visit<E: BlockEncoder>(self) -> Self::Out {
-            E::TAGS.contains(&self.0).then(|| Known { tags: E::TAGS, encoder: Box::new(E::default()) })
+            (E::SAME_BLOCKS_AS.is_none() && E::TAGS.contains(&self.0))
+                .then(|| Known { tags: E::TAGS, encoder: Box::new(E::default()) })
         }
     }
     ENCODERS.iter().find_map(|(name, _)| with_encoder(name, Owner(tag)).flatten())

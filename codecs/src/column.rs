@@ -499,6 +499,19 @@ impl Column {
         fill: impl FnOnce(&mut Vec<i64>, &mut Values) -> Result<(), E>,
     ) -> Result<(), E> {
         self.reset(field_type);
+        self.refill(field_type, unequal, fill)
+    }
+
+    /// As [`Column::fill`], but the buffers of a column that had the type already hold what they held.
+    pub(crate) fn refill<E>(
+        &mut self,
+        field_type: FieldType,
+        unequal: impl FnOnce() -> E,
+        fill: impl FnOnce(&mut Vec<i64>, &mut Values) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.field_type() != field_type {
+            self.reset(field_type);
+        }
         let done = fill(&mut self.times, &mut self.values).and_then(|()| {
             let equal = self.times.len() == self.values.len() && self.values.field_type() == field_type;
             if equal { Ok(()) } else { Err(unequal()) }

@@ -7,6 +7,13 @@
 //! type: 0 float, 1 integer, 2 boolean, 3 string, 4 unsigned
 //! ```
 //!
+//! InfluxDB has two encoders for one format, which every version reads. They differ in the bytes of integers and times:
+//!
+//! | encoder      | written by                                                                                    |
+//! |--------------|-----------------------------------------------------------------------------------------------|
+//! | `tsm1`       | snapshots of the cache, every 1.x version; compactions of 1.6 and older: one value at a time   |
+//! | `tsm1-batch` | compactions of 1.7 and later: whole arrays                                                    |
+//!
 //! The modules have the encodings of the two parts, each usable by itself. Decoders here are stricter than the
 //! original, which takes the shorter of times and values where they differ: all must be there, and nothing more.
 
@@ -47,8 +54,7 @@ pub type Tsm1 = Influx<false>;
 
 /// Writes what InfluxDB 1.7 and later write in compactions.
 ///
-/// It is not in the list of encoders: its blocks are `tsm1` blocks that [`Tsm1`] reads, and a first byte has one
-/// registered owner. A program that wants it names the type.
+/// Its blocks are `tsm1` blocks: [`Tsm1`] owns their first bytes and reads them.
 pub type Tsm1Batch = Influx<true>;
 
 impl<const BATCH: bool> Influx<BATCH> {
@@ -58,6 +64,7 @@ impl<const BATCH: bool> Influx<BATCH> {
 impl<const BATCH: bool> BlockEncoder for Influx<BATCH> {
     const INFLUX_READABLE: bool = true;
     const TAGS: &'static [u8] = &[0, 1, 2, 3, 4];
+    const SAME_BLOCKS_AS: Option<&'static str> = if BATCH { Some("tsm1") } else { None };
 
     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> {
         let begin = out.len();
@@ -97,7 +104,7 @@ impl<const BATCH: bool> BlockEncoder for Influx<BATCH> {
             }
         };
         let unequal = || Error::corrupt(parts.values_at, "as many values as timestamps");
-        out.fill(parts.field_type, unequal, |times, values| {
+        out.refill(parts.field_type, unequal, |times, values| {
             time::decode(parts.times, limit, times).map_err(|e| e.shifted(parts.times_at))?;
             let count = times.len();
             match values {
@@ -194,11 +201,25 @@ impl Word for u64 {
     }
 }
 
+/// Gives `out` room for `count` numbers, the first of which is `first`; the places of those to come.
+///
+/// What stood there stays until it is overwritten, because to clear the places first costs as much as to decode a
+/// narrow number.
+fn begin_with<T: Word>(out: &mut Vec<T>, first: u64, count: usize) -> &mut [T] {
+    out.resize(count, T::from_bits(0));
+    match out.split_first_mut() {
+        Some((place, rest)) => {
+            *place = T::from_bits(first);
+            rest
+        }
+        None => &mut [],
+    }
+}
+
 /// Replaces `out` by `count` numbers from `first` on, `step` apart.
 fn fill_arithmetic<T: Word>(out: &mut Vec<T>, first: u64, step: u64, count: usize) {
     /// Sums that grow side by side, so that none waits for the one before it.
     const LANES: usize = 8;
-    out.clear();
     out.resize(count, T::from_bits(first));
     let (chunks, rest) = out.as_chunks_mut::<LANES>();
     let mut lanes = [first; LANES];

@@ -95,7 +95,7 @@ proptest! {
         let mut back = Column::new(FieldType::Float);
         for (name, _) in ENCODERS {
             let (done, block) = with_encoder(name, Encode(column.as_ref())).expect("is in the list");
-            prop_assert!(done.is_ok() || *name == "tsm1", "{name} refuses a value");
+            prop_assert!(done.is_ok() || name.starts_with("tsm1"), "{name} refuses a value");
             if done.is_ok() {
                 decoder.decode(&block, BLOCK_VALUES_MAX, &mut back).expect("decodes");
                 prop_assert!(back == column, "{name}");

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use tsmith_cache::{Empty, OneMap, Ring};
-pub use tsmith_codecs::{Raw, Snappy, Tsm1, Zstd};
+pub use tsmith_codecs::{Raw, Snappy, Tsm1, Tsm1Batch, Zstd};
 pub use tsmith_wal::{FileLog, MmapLog, NullLog};
 
 use tsmith_cache::{STORERS, Storer, StorerVisitor, with_storer};

@@ -1,6 +1,6 @@
 //! `codec`: what a block costs to encode and to decode, in nanoseconds of thread time a value.
 //!
-//! Floor: the `raw` encoder, which copies. As the peer's driver does, `tsm1` is timed twice: `"impl": "tsmith"` is the
+//! Floor: the `raw` encoder, which copies. As the peer's driver does, `tsm1` and `tsm1-batch` are timed twice: `"impl": "tsmith"` is the
 //! encoding of the values alone (of a column of times, of the times), and `"tsmith-block"` the whole block with regular
 //! times, as snapshots write and cursors read it. Other encoders have whole blocks only.
 
@@ -43,8 +43,13 @@ pub(crate) fn run(args: &Args) -> Result {
     let shapes = args.dir.as_ref().map_or_else(|| Ok(columns(args.n)), |dir| read_columns(dir))?;
     for shape in &shapes {
         for encoder in &args.encoder {
-            if encoder == "tsm1" {
-                let mut values = Bare::new(shape);
+            let form = match encoder.as_str() {
+                "tsm1" => Some(Form::Streaming),
+                "tsm1-batch" => Some(Form::Batch),
+                _ => None,
+            };
+            if let Some(form) = form {
+                let mut values = Bare::new(shape, form);
                 report(args, shape, encoder, "tsmith", &mut values)?;
             }
             let job = WholeBlocks { args, shape, encoder };
@@ -152,15 +157,16 @@ impl<E: BlockEncoder> Codec for Blocks<E> {
 /// The encodings of the tsm1 block, without the block.
 struct Bare<'a> {
     shape: &'a Shape,
+    form: Form,
     words: Vec<u64>,
     strings: string::Scratch,
     out: Values,
 }
 
 impl<'a> Bare<'a> {
-    fn new(shape: &'a Shape) -> Self {
+    fn new(shape: &'a Shape, form: Form) -> Self {
         let out = Values::new(shape.values.field_type());
-        Self { shape, words: Vec::new(), strings: string::Scratch::default(), out }
+        Self { shape, form, words: Vec::new(), strings: string::Scratch::default(), out }
     }
 }
 
@@ -173,14 +179,14 @@ impl Codec for Bare<'_> {
         let range = at * BLOCK_VALUES..(at + 1) * BLOCK_VALUES;
         match self.shape.values.as_ref().slice(range) {
             ValuesRef::Integer(times) if self.shape.is_time => {
-                time::encode(Form::Streaming, times, &mut self.words, out);
+                time::encode(self.form, times, &mut self.words, out);
             }
             ValuesRef::Float(values) => float::encode(values, out)?,
-            ValuesRef::Integer(values) => integer::encode(Form::Streaming, values, &mut self.words, out),
+            ValuesRef::Integer(values) => integer::encode(self.form, values, &mut self.words, out),
             ValuesRef::Unsigned(values) => {
-                integer::encode_unsigned(Form::Streaming, values, &mut self.words, out);
+                integer::encode_unsigned(self.form, values, &mut self.words, out);
             }
-            ValuesRef::Boolean(values) => boolean::encode(Form::Streaming, values, out),
+            ValuesRef::Boolean(values) => boolean::encode(self.form, values, out),
             ValuesRef::String(values) => string::encode(values, &mut self.strings, out)?,
         }
         Ok(())

@@ -80,8 +80,8 @@ pub fn encode(values: &[f64], out: &mut Vec<u8>) -> Result<()> {
 /// # Errors
 /// Whatever is not a whole payload of `count` values. `out` is of no use then.
 pub fn decode(payload: &[u8], count: usize, out: &mut Vec<f64>) -> Result<()> {
-    out.clear();
     let Some((_, body)) = payload.split_first() else {
+        out.clear();
         return match count {
             0 => Ok(()),
             _ => Err(Error::corrupt(0, "the encoding of floats")),

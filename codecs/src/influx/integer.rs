@@ -17,7 +17,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
-use super::simple8b::{self, Ones};
+use super::simple8b::{self, Ones, Zigzag};
 use super::{Form, Word, fill_arithmetic, split_first_word};
 use crate::error::{Error, Result};
 use crate::varint;
@@ -93,8 +93,8 @@ fn encode_words<T: Word>(form: Form, values: &[T], scratch: &mut Vec<u64>, out: 
 }
 
 fn decode_words<T: Word>(payload: &[u8], count: usize, out: &mut Vec<T>) -> Result<()> {
-    out.clear();
     let Some(steps) = count.checked_sub(1) else {
+        out.clear();
         return match payload {
             [] => Ok(()),
             _ => Err(Error::corrupt(0, "no values, as there are no timestamps")),
@@ -115,6 +115,7 @@ fn decode_words<T: Word>(payload: &[u8], count: usize, out: &mut Vec<T>) -> Resu
                 return Err(unequal());
             }
             let mut sum = first;
+            out.clear();
             out.reserve(count);
             out.push(T::from_bits(first));
             out.extend(words.iter().map(|step| {
@@ -123,9 +124,8 @@ fn decode_words<T: Word>(payload: &[u8], count: usize, out: &mut Vec<T>) -> Resu
             }));
         }
         PACKED => {
-            out.resize(count, T::from_bits(first));
-            let rest = out.get_mut(1..).unwrap_or_default();
-            simple8b::unpack(body, first, unzigzag, rest).map_err(|e| e.shifted(HEADER_BYTES))?;
+            let rest = super::begin_with(out, first, count);
+            simple8b::unpack(body, first, Zigzag, rest).map_err(|e| e.shifted(HEADER_BYTES))?;
         }
         CONSTANT => {
             let missing = |what| move || Error::corrupt(HEADER_BYTES, what);

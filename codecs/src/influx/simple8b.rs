@@ -18,7 +18,8 @@ use super::Word;
 use crate::error::{Error, Result};
 
 /// The largest value a word can hold.
-pub const VALUE_MAX: u64 = (1 << 60) - 1;
+pub const VALUE_MAX: u64 = (1 << VALUE_BITS_MAX) - 1;
+const VALUE_BITS_MAX: u32 = 60;
 
 /// When a run of ones becomes a word of selector 0 or 1. Versions of InfluxDB differ, and so do their bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ type Word64 = [u8; WORD_BYTES];
 /// The words that follow those read, or as an error those that did not fit.
 type Unread<'w> = std::result::Result<&'w [Word64], &'w [Word64]>;
 const SELECTOR_SHIFT: u32 = 60;
+const SELECTOR_BITS: u32 = 4;
 const LONG_RUN: usize = 240;
 const SHORT_RUN: usize = 120;
 
@@ -127,7 +129,7 @@ pub fn decode(words: &[u8], limit: usize, out: &mut Vec<u64>) -> Result<()> {
     out.clear();
     out.resize(count as usize, 0);
     // Each value is the sum of the steps up to it; the step that leads from one value to the next gives it back.
-    unpack(words, 0, |v| v, out)?;
+    unpack(words, 0, Plain, out)?;
     for at in (1..out.len()).rev() {
         if let Some([before, value]) = out.get_mut(at - 1..=at) {
             *value = value.wrapping_sub(*before);
@@ -214,25 +216,111 @@ impl Runs<'_> {
     }
 }
 
+/// What the values of a stream stand for: the steps from each sum to the next.
+///
+/// A word is made ready as a whole, so that what all of its values need is done to them side by side.
+pub(super) trait Step: Copy {
+    /// The word with each of its values, `COUNT` of `BITS` bits, ready for [`Step::lowest`].
+    fn ready<const COUNT: usize, const BITS: u32>(self, word: u64) -> u64;
+    /// The step of the value in the lowest `BITS` bits.
+    fn lowest<const BITS: u32>(self, word: u64) -> u64;
+    /// The step of a value of a run.
+    fn one(self) -> u64;
+}
+
+/// The values are the steps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain;
+
+impl Step for Plain {
+    #[inline]
+    fn ready<const COUNT: usize, const BITS: u32>(self, word: u64) -> u64 {
+        word
+    }
+    #[inline]
+    fn lowest<const BITS: u32>(self, word: u64) -> u64 {
+        word & ((1 << BITS) - 1)
+    }
+    fn one(self) -> u64 {
+        1
+    }
+}
+
+/// The values are the steps, divided by a number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scaled(pub(super) u64);
+
+impl Step for Scaled {
+    #[inline]
+    fn ready<const COUNT: usize, const BITS: u32>(self, word: u64) -> u64 {
+        word
+    }
+    #[inline]
+    fn lowest<const BITS: u32>(self, word: u64) -> u64 {
+        Plain.lowest::<BITS>(word).wrapping_mul(self.0)
+    }
+    fn one(self) -> u64 {
+        self.0
+    }
+}
+
+/// The values are the steps in zigzag.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Zigzag;
+
+impl Step for Zigzag {
+    /// To two's complement of `BITS` bits, of 64 if there is one value: half of each, inverted where it was odd.
+    #[inline]
+    fn ready<const COUNT: usize, const BITS: u32>(self, word: u64) -> u64 {
+        let lowest = const { lowest_bits(COUNT, BITS) };
+        if BITS == VALUE_BITS_MAX {
+            return word << SELECTOR_BITS >> (SELECTOR_BITS + 1) ^ (word & 1).wrapping_neg();
+        }
+        let odd = word & lowest;
+        word >> 1 & !(lowest << (BITS - 1)) ^ ((odd << BITS) - odd)
+    }
+    #[inline]
+    fn lowest<const BITS: u32>(self, word: u64) -> u64 {
+        if BITS == VALUE_BITS_MAX {
+            return word;
+        }
+        ((word << (64 - BITS)) as i64 >> (64 - BITS)) as u64
+    }
+    fn one(self) -> u64 {
+        u64::MAX
+    }
+}
+
+/// The selector of words with so many values, at its place in the word.
+#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+const fn selector_of(count: usize) -> u64 {
+    (FILLED[count] as u64) << SELECTOR_SHIFT
+}
+
+/// The lowest bit of each value of a word.
+const fn lowest_bits(count: usize, bits: u32) -> u64 {
+    let (mut lowest, mut at) = (0, 0);
+    while at < count as u32 {
+        lowest |= 1 << (at * bits);
+        at += 1;
+    }
+    lowest
+}
+
 /// Fills `out` with running sums: each value of `words`, through `step`, is added to the sum, which begins at `sum`.
 ///
 /// # Errors
 /// The words must hold exactly as many values as `out`.
-pub(super) fn unpack<T: Word>(
-    words: &[u8],
-    sum: u64,
-    step: impl Fn(u64) -> u64 + Copy,
-    out: &mut [T],
-) -> Result<()> {
+pub(super) fn unpack<T: Word>(words: &[u8], sum: u64, step: impl Step, out: &mut [T]) -> Result<()> {
     let (words, part) = words.as_chunks::<WORD_BYTES>();
     let begin_of = |rest: &[Word64]| (words.len() - rest.len()) * WORD_BYTES;
     let mut sums = Sums { last: sum, places: out };
     let mut rest = words;
     while let Some(word) = rest.first() {
         let read = match word[0] >> 4 {
-            0 => sums.run::<LONG_RUN>(rest, step(1)),
-            1 => sums.run::<SHORT_RUN>(rest, step(1)),
-            selector => by_selector!(selector, sums.split(selector, rest, step)),
+            0 => sums.run::<LONG_RUN>(rest, step.one()),
+            1 => sums.run::<SHORT_RUN>(rest, step.one()),
+            selector => by_selector!(selector, sums.split(rest, step)),
         };
         match read {
             Ok(unread) => rest = unread,
@@ -259,22 +347,41 @@ impl<T: Word> Sums<'_, T> {
     #[inline]
     fn split<'w, const COUNT: usize, const BITS: u32>(
         &mut self,
-        selector: u8,
         mut words: &'w [Word64],
-        step: impl Fn(u64) -> u64,
+        step: impl Step,
     ) -> Unread<'w> {
+        /// Words of a few wide values are read by so many, for the checks of one word cost as much as its values.
+        const TOGETHER: usize = 4;
+        const WIDE_BITS: u32 = 10;
+        let selector = const { selector_of(COUNT) };
         // In locals, so that the loop keeps them in registers.
         let (mut last, mut places) = (self.last, std::mem::take(&mut self.places));
-        while let Some((word, rest)) = words.split_first()
-            && word[0] >> 4 == selector
-        {
-            let (now, later) = places.split_first_chunk_mut::<COUNT>().ok_or(words)?;
-            let mut bits = u64::from_be_bytes(*word);
+        let mut sums = |word: u64, now: &mut [T; COUNT]| {
+            let mut bits = step.ready::<COUNT, BITS>(word);
             for value in now {
-                last = last.wrapping_add(step(bits & ((1 << BITS) - 1)));
+                last = last.wrapping_add(step.lowest::<BITS>(bits));
                 *value = T::from_bits(last);
                 bits >>= BITS;
             }
+        };
+        while BITS >= WIDE_BITS
+            && let Some((together, rest)) = words.split_first_chunk::<TOGETHER>()
+            && places.len() >= TOGETHER * COUNT
+        {
+            let together = together.map(u64::from_be_bytes);
+            if together.iter().fold(0, |others, word| others | (word ^ selector)) >> SELECTOR_SHIFT != 0 {
+                break;
+            }
+            let (now, later) = std::mem::take(&mut places).split_at_mut(TOGETHER * COUNT);
+            together.into_iter().zip(now.as_chunks_mut().0).for_each(|(word, now)| sums(word, now));
+            (words, places) = (rest, later);
+        }
+        while let Some((word, rest)) = words.split_first()
+            && let word = u64::from_be_bytes(*word)
+            && (word ^ selector) >> SELECTOR_SHIFT == 0
+        {
+            let (now, later) = places.split_first_chunk_mut::<COUNT>().ok_or(words)?;
+            sums(word, now);
             (words, places) = (rest, later);
         }
         (self.last, self.places) = (last, places);

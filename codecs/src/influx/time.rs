@@ -17,7 +17,7 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
-use super::simple8b::{self, Ones};
+use super::simple8b::{self, Ones, Plain, Scaled};
 use super::{Form, fill_arithmetic, split_first_word};
 use crate::error::{Error, Result};
 use crate::varint;
@@ -187,25 +187,24 @@ pub fn count(payload: &[u8]) -> Result<u64> {
 /// # Errors
 /// Whatever is not a whole payload with at most `limit` timestamps. `out` is of no use then.
 pub fn decode(payload: &[u8], limit: usize, out: &mut Vec<i64>) -> Result<()> {
-    out.clear();
     let parts = Parts::of(payload)?;
     let claimed = parts.count()?;
     let count = usize::try_from(claimed).ok().filter(|&count| count <= limit);
     let Some(count) = count else { return Err(Error::too_many(claimed, limit)) };
     match parts {
-        Parts::Empty => {}
+        Parts::Empty => out.clear(),
         Parts::Constant { first, step, .. } => fill_arithmetic(out, first, step, count),
         Parts::Packed { first, scale, words } => {
-            out.resize(count, first as i64);
-            let rest = out.get_mut(1..).unwrap_or_default();
+            let rest = super::begin_with(out, first, count);
             let done = match scale {
-                1 => simple8b::unpack(words, first, |step| step, rest),
-                _ => simple8b::unpack(words, first, |step| step.wrapping_mul(scale), rest),
+                1 => simple8b::unpack(words, first, Plain, rest),
+                _ => simple8b::unpack(words, first, Scaled(scale), rest),
             };
             done.map_err(|e| e.shifted(HEADER_BYTES))?;
         }
         Parts::Raw { first, steps } => {
             let mut time = first;
+            out.clear();
             out.reserve(count);
             out.push(first as i64);
             out.extend(steps.iter().map(|step| {

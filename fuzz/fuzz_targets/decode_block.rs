@@ -1,0 +1,4 @@
+//! A whole block of whatever encoder.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tsmith_codecs::testing::fuzz::decode_block(data));

@@ -1,0 +1,4 @@
+//! One payload: string.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tsmith_codecs::testing::fuzz::decode_string(data));
