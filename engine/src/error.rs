@@ -77,8 +77,24 @@ pub enum ErrorKind {
         /// Where the manifest says it is.
         made_with: PathBuf,
     },
+    /// The log belongs to another engine directory.
+    #[error("the log belongs to the engine in {}: pass another directory with --wal", owner.display())]
+    LogOfAnother {
+        /// The directory whose manifest names the log.
+        owner: PathBuf,
+    },
+    /// The manifest could not say where the log is.
+    #[error(
+        "the log's path {path:?} cannot be written to a manifest: choose one in UTF-8 without control characters"
+    )]
+    UnwritableLogPath {
+        /// The path.
+        path: PathBuf,
+    },
     /// The manifest cannot be read.
-    #[error("line {line}: expected {expected}; if the file is damaged, remove it and pass the parts by hand")]
+    #[error(
+        "line {line}: expected {expected}; restore the manifest, or remove it and pass parts and --wal by hand"
+    )]
     Manifest {
         /// The line, from 1.
         line: usize,

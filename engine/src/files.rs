@@ -199,8 +199,13 @@ pub(crate) fn remove_temporaries<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
         });
         if ours {
             let path = dir.join(&name);
-            fs.remove(&path).on("remove temporary", &path)?;
-            removed = true;
+            match fs.remove(&path) {
+                Ok(()) => removed = true,
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                    tracing::warn!(path = %path.display(), "a directory has the name of a temporary file");
+                }
+                Err(error) => return Err(error).on("remove temporary", &path),
+            }
         }
     }
     if removed { fs.sync_dir(dir).on("sync", dir) } else { Ok(()) }

@@ -44,9 +44,12 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     /// is changed then); a directory is missing and [`Options::create`] is off.
     pub fn open_on(fs: L::Fs, dirs: Dirs, options: Options) -> Result<Self> {
         prepare(&fs, &dirs.data, options.create)?;
+        // Asked before anything is written, so that a refused directory stays as it is; and again under the lock.
+        agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
         let lock = lock(&fs, &dirs.data.join(LOCK_NAME), OPERATION, &dirs.data)?;
         let (manifest, new) = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
-        prepare(&fs, &dirs.wal, options.create)?;
+        // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
+        prepare(&fs, &dirs.wal, options.create && new)?;
         let files = FileSet::open(&fs, &dirs.data)?;
         let fields = FieldTypes::default();
         learn_fields(&files, &fields);
@@ -155,13 +158,35 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         return refuse(ErrorKind::NotAnEngine);
     }
     let (data, wal) = (whole(&dirs.data), whole(&dirs.wal));
+    if let Some(owner) = wal.parent().filter(|&owner| owner != data)
+        && Manifest::read(fs, owner)?.is_some_and(|manifest| whole(&manifest.wal_directory(owner)) == wal)
+    {
+        return refuse(ErrorKind::LogOfAnother { owner: owner.to_owned() });
+    }
     let wal = wal.strip_prefix(&data).map(Path::to_owned).unwrap_or(wal);
+    if wal.to_str().is_none_or(|text| text.is_empty() || text.contains(char::is_control)) {
+        return refuse(ErrorKind::UnwritableLogPath { path: wal });
+    }
     Ok((Manifest { parts: asked.clone(), wal, typing }, true))
 }
 
-/// The path from the root: the next process may stand in another directory.
+/// The path from the root, links and dots resolved as far as it exists: the next process may stand elsewhere.
 fn whole(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut missing = Vec::new();
+    let mut there = absolute.as_path();
+    loop {
+        if let Ok(resolved) = there.canonicalize() {
+            return missing.iter().rev().fold(resolved, |path, name| path.join(name));
+        }
+        match (there.file_name(), there.parent()) {
+            (Some(name), Some(above)) => {
+                missing.push(name);
+                there = above;
+            }
+            _ => return absolute,
+        }
+    }
 }
 
 /// Learns the types of all fields that are in files.

@@ -108,15 +108,15 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
                 report,
             )
         });
-        let names = match done.and_then(|()| output.publish()) {
-            Ok(names) => names,
+        let open = |name| TsmFile::open(&self.fs, &self.dirs.data, name).map(Arc::new);
+        let opened = done.and_then(|()| output.publish()?.into_iter().map(open).collect::<Result<Vec<_>>>());
+        let files = match opened {
+            Ok(files) => files,
             Err(error) => {
                 output.discard();
                 return Err(error);
             }
         };
-        let open = |name| TsmFile::open(&self.fs, &self.dirs.data, name).map(Arc::new);
-        let files: Vec<_> = names.into_iter().map(open).collect::<Result<_>>()?;
         for file in &files {
             report.files.push(file.path().to_owned());
             report.file_bytes += file.reader().file_bytes();

@@ -47,11 +47,14 @@ impl View {
         for name in tsm {
             view.add_file(data, name);
         }
+        let manifest = names.iter().any(|name| name == crate::manifest::MANIFEST_NAME);
+        if let Some(missing) = wal.filter(|wal| manifest && !wal.is_dir()) {
+            return Err(Error::at(OPERATION, missing, ErrorKind::NoDirectory));
+        }
         let wal = wal.filter(|wal| wal.is_dir());
         if let Some(wal) = wal {
             view.add_log(wal);
         }
-        let manifest = names.iter().any(|name| name == crate::manifest::MANIFEST_NAME);
         if !found && wal.is_none() && !manifest {
             return Err(Error::at(OPERATION, data, ErrorKind::NotAnEngine));
         }

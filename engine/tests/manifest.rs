@@ -82,3 +82,56 @@ fn a_directory_that_is_not_there_is_not_made_unasked() {
     assert!(error.is_io() && error.to_string().contains("nowhere"), "{error}");
     assert!(!dirs.data.exists());
 }
+
+/// Story: the log's directory was not mounted; the engine began an empty one, and what had been acknowledged was gone.
+#[test]
+fn a_missing_log_is_not_begun_anew() {
+    let root = tempfile::tempdir().expect("a directory");
+    let dirs = Dirs::under(root.path());
+    write_and_close(&dirs, &[]);
+    fs::remove_dir_all(&dirs.wal).expect("removed");
+    let error = open(&dirs, &[]).err().expect("refused").to_string();
+    assert!(error.contains("wal") && error.contains("no such directory"), "{error}");
+    assert!(!dirs.wal.exists(), "nothing was made");
+    let error =
+        tsmith_engine::view::View::open(&dirs.data, Some(&dirs.wal)).expect_err("refused").to_string();
+    assert!(error.contains("no such directory"), "{error}");
+}
+
+#[test]
+fn the_log_of_another_engine_is_refused() {
+    let root = tempfile::tempdir().expect("a directory");
+    let dirs = Dirs::under(&root.path().join("one"));
+    write_and_close(&dirs, &[]);
+    let thief = Dirs { data: root.path().join("two"), wal: dirs.wal.clone() };
+    let error = open(&thief, &[]).err().expect("refused").to_string();
+    assert!(error.contains("belongs to the engine in"), "{error}");
+    assert_eq!(open(&dirs, &[]).expect("untouched").recovery().records, 1);
+}
+
+#[test]
+fn a_log_path_that_no_manifest_can_hold_is_refused_before_anything_is_made() {
+    let root = tempfile::tempdir().expect("a directory");
+    let dirs = Dirs { data: root.path().join("data"), wal: root.path().join("w\nx") };
+    let error = open(&dirs, &[]).err().expect("refused").to_string();
+    assert!(error.contains("manifest"), "{error}");
+    assert!(!dirs.wal.exists());
+}
+
+#[test]
+fn a_refused_directory_stays_as_it_is() {
+    let root = tempfile::tempdir().expect("a directory");
+    let mut setup = Setup::default();
+    setup.options.create = false;
+    assert!(setup.open(Dirs::under(root.path())).is_err(), "it is empty");
+    assert_eq!(fs::read_dir(root.path()).expect("a directory").count(), 0);
+}
+
+#[test]
+fn a_log_path_may_be_named_in_other_words() {
+    let root = tempfile::tempdir().expect("a directory");
+    let dirs = Dirs { data: root.path().join("data"), wal: root.path().join("data/../log") };
+    write_and_close(&dirs, &[]);
+    let plain = Dirs { data: root.path().join("data"), wal: root.path().join("log") };
+    assert_eq!(open(&plain, &[]).expect("the same directory").recovery().records, 1);
+}
