@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::matrix::{CellSpec, Group, Host, Sample};
 use crate::row::five_digits;
-use crate::stats::{Interval, Verdict, bootstrap, floor, median, verdict};
+use crate::stats::{BLOCKS_MIN, Interval, Verdict, bootstrap, floor, median, verdict};
 use crate::workload::Outcome;
 
 /// Version of `summary.json`; a reader refuses another one.
@@ -139,6 +139,19 @@ impl Summary {
         self.groups.iter().flat_map(|group| group.rows.iter().map(move |row| (group, row)))
     }
 
+    /// What to do about verdicts, if most are missing.
+    fn advice(&self) -> Option<&'static str> {
+        let verdicts: Vec<Verdict> = self.rows().filter_map(|(_, row)| row.verdict).collect();
+        let undecided = verdicts.iter().filter(|verdict| **verdict == Verdict::Undecided).count();
+        if undecided * 2 <= verdicts.len() {
+            None
+        } else if (self.blocks as usize) < BLOCKS_MIN {
+            Some("Most verdicts are undecided: there were too few blocks; rerun with more --time.")
+        } else {
+            Some("Most verdicts are undecided: the machine is noisy: rerun with --time 10m.")
+        }
+    }
+
     /// Writes `summary.json`, `summary.csv` and `report.html`.
     pub(crate) fn write(&self, out: &Path) -> Result {
         let json = serde_json::to_string_pretty(self)? + "\n";
@@ -214,7 +227,7 @@ impl GroupSummary {
         let same: Vec<f64> = (0..blocks)
             .filter_map(|block| Some(seconds(block, 0, true)? / seconds(block, 0, false)?))
             .collect();
-        let floor = floor(&same, seed);
+        let floor = floor(&same);
         // The reference of a block is the geometric mean of its two runs.
         let reference = |block| match (seconds(block, 0, false), seconds(block, 0, true)) {
             (Some(first), Some(second)) => Some((first * second).sqrt()),

@@ -51,9 +51,12 @@ pub(super) fn page(summary: &Summary) -> String {
     out += "<p>A block runs every cell once, in random order, each in a process of its own, and the reference twice. \
             The ratio is the speed over that of the reference within the same block: its median over all blocks, with \
             the interval of 95 % of its resamples as a thin line. The grey band is the noise floor, how far the \
-            reference departs from itself; only what lies wholly beyond it is called faster or slower. Bytes per value \
+            median of as many pairs of the reference with itself strays; only what lies wholly beyond it is called faster or slower. Bytes per value \
             are on disk after a clean close: the log for ingest and recover, the files for snapshot and scan. What is \
             durable and what is not stand in different tables, and are not compared.</p>\n";
+    if let Some(advice) = summary.advice() {
+        let _ = writeln!(out, "<p><strong>{advice}</strong></p>");
+    }
     for group in &summary.groups {
         write_group(&mut out, group);
     }

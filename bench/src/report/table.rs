@@ -19,6 +19,9 @@ pub(super) fn text(summary: &Summary) -> String {
          faster or slower. B/value: on disk after\na clean close, the log for ingest and recover, the files for \
          snapshot and scan.\n"
     );
+    if let Some(advice) = summary.advice() {
+        let _ = writeln!(out, "\n{advice}");
+    }
     out
 }
 

@@ -121,3 +121,17 @@ fn every_form_has_every_row() {
     assert!(page.contains("a &lt;fast&gt; one") && !page.contains("<fast>"));
     assert!(!page.contains("http") && !page.contains("<script"), "self-contained");
 }
+
+#[test]
+fn mostly_undecided_is_said_in_a_sentence() {
+    let group = group();
+    let mut samples = samples(&group, 6);
+    let advice = |samples: &[Sample]| Summary::new(host(), from_ref(&group), samples, 1).table();
+    assert!(!advice(&samples).contains("undecided"));
+    assert!(advice(&samples[..8]).contains("too few blocks"), "{}", advice(&samples[..8]));
+    for sample in &mut samples {
+        let seconds = &mut sample.outcome.as_mut().expect("ran").seconds;
+        *seconds = if sample.block % 2 == 0 { 1.0 } else { 1.0 + sample.cell as f64 };
+    }
+    assert!(advice(&samples).contains("rerun with --time 10m"), "{}", advice(&samples));
+}
