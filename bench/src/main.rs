@@ -31,7 +31,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Compares all parts of the engine on real data.
+    // No text here: it would replace the longer one of its arguments.
     Matrix(Box<matrix::Args>),
     #[command(hide = true)]
     Cell(Box<matrix::CellArgs>),

@@ -62,3 +62,12 @@ fn the_list_names_cells_and_runs_nothing() {
     assert!(run.status.success());
     assert!(text(&run.stdout).contains("2 cells in this run"), "{}", text(&run.stdout));
 }
+
+/// A line of help on the sub-command once hid the text that says what a run compares.
+#[test]
+fn the_help_says_what_is_compared() {
+    let help = text(&matrix(&["--help"]).stdout);
+    for word in ["star around the reference", "product", "--list names", "--fail-if <EXPR>"] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+}
