@@ -1,4 +1,4 @@
-//! The matrix: every combination of parts, side by side, on real data; and each layer alone, beside its peer.
+//! The matrix: each part beside its alternatives, on real data; and each layer alone, beside its peer.
 //!
 //! `matrix` is the main job. The other sub-commands time one layer with the inputs, flags and JSON fields of the driver
 //! that measures InfluxDB's own layers, so that one script can join two runs.
@@ -31,7 +31,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Compares all parts of the engine on real data.
+    // No text here: it would replace the longer one of its arguments.
     Matrix(Box<matrix::Args>),
     #[command(hide = true)]
     Cell(Box<matrix::CellArgs>),

@@ -25,15 +25,16 @@ pub(crate) use host::Host;
 pub(crate) use host::{Disk, Latency};
 pub(crate) use plan::{CellSpec, Group};
 
-use crate::report::Summary;
-use crate::workload::Workload;
+use crate::report::{About, DatasetLines, Summary};
+use crate::workload::{Workload, count_lines};
 use crate::{Result, door};
 use names::{Dataset, Parts};
 
 /// Compares the parts of the engine on real data: each cell in fresh processes, against a reference, block by block.
 ///
-/// Without any choice of parts one part at a time is exchanged for each of its alternatives (a star around the
-/// reference). Naming parts of some axes varies those axes only; --full takes the product of all.
+/// The default is a star around the reference: one part at a time is exchanged for each of its alternatives, and no two
+/// at once. Naming parts of some axes varies those axes only; --full takes the product, every part with every other.
+/// --list names all of it: parts, datasets, workloads, and the cells that the other flags choose.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
@@ -98,13 +99,38 @@ pub(crate) struct Args {
     /// Compares each cell's speed with that in an earlier summary.json of this machine.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Exit code 1 when a cell is surely slower than this: against the baseline if there is one, else against the
+    /// `slower>N%`: exit code 1 when a cell is surely slower by more than N per cent, against the baseline if there is one, else against the
     /// reference.
-    #[arg(long, value_name = "slower>N%", value_parser = names::fail_if)]
+    #[arg(long, value_name = "EXPR", value_parser = names::fail_if)]
     fail_if: Option<f64>,
     /// A progress line on standard error.
     #[arg(long, value_enum, default_value_t = Progress::Auto)]
     progress: Progress,
+}
+
+impl Args {
+    /// Lines used of each dataset; 0 is all.
+    fn lines(&self) -> usize {
+        if self.smoke { blocks::SMOKE_LINES } else { self.lines }
+    }
+
+    fn about(&self, plan: &plan::Plan, host: &Host) -> Result<About> {
+        let mut datasets: Vec<DatasetLines> = Vec::new();
+        for group in &plan.groups {
+            if datasets.iter().all(|dataset| dataset.name != group.dataset) {
+                let lines = count_lines(&group.path)?;
+                let lines_used = if self.lines() == 0 { lines } else { lines.min(self.lines()) };
+                datasets.push(DatasetLines { name: group.dataset.clone(), lines_used, lines });
+            }
+        }
+        Ok(About {
+            command_line: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+            commit: host.commit.clone(),
+            seed: self.seed,
+            threads: self.threads.clone(),
+            datasets,
+        })
+    }
 }
 
 /// When to show progress.
@@ -128,8 +154,10 @@ pub(crate) fn run(args: &Args) -> Result {
     fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
     let host = Host::look(&args.out)?;
     eprintln!("{}", host.sentence());
+    let about = args.about(&plan, &host)?;
+    about.datasets.iter().for_each(|dataset| eprintln!("{dataset}"));
     let samples = blocks::run(args, &plan, &host)?;
-    let mut summary = Summary::new(host, &plan.groups, &samples, args.seed);
+    let mut summary = Summary::new(about, host, &plan.groups, &samples);
     if let Some(earlier) = &earlier {
         summary.compare(earlier)?;
     }

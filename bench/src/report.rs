@@ -3,6 +3,7 @@
 mod html;
 mod table;
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::matrix::{CellSpec, Group, Host, Sample};
 use crate::row::five_digits;
-use crate::stats::{Interval, Verdict, bootstrap, floor, median, verdict};
+use crate::stats::{BLOCKS_MIN, Interval, Verdict, bootstrap, floor, median, verdict};
 use crate::workload::Outcome;
 
 /// Version of `summary.json`; a reader refuses another one.
@@ -21,10 +22,56 @@ const SCHEMA: u32 = 1;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Summary {
     schema: u32,
+    #[serde(flatten)]
+    about: About,
     host: Host,
     /// Whole blocks that were run.
     blocks: u32,
     groups: Vec<GroupSummary>,
+}
+
+/// What was asked for, so that a reader knows what the figures are of.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct About {
+    pub(crate) command_line: String,
+    pub(crate) commit: String,
+    pub(crate) seed: u64,
+    pub(crate) threads: Vec<u16>,
+    pub(crate) datasets: Vec<DatasetLines>,
+}
+
+/// How much of a dataset was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DatasetLines {
+    pub(crate) name: String,
+    /// From the first on.
+    pub(crate) lines_used: usize,
+    pub(crate) lines: usize,
+}
+
+impl fmt::Display for DatasetLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, lines_used, lines } = self;
+        if lines_used == lines {
+            write!(f, "{name}: all {} lines", grouped(*lines))
+        } else {
+            write!(f, "{name}: the first {} of {} lines", grouped(*lines_used), grouped(*lines))
+        }
+    }
+}
+
+/// `336776` as `336,776`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// Cells that were compared with one another; the reference first, then the fastest first.
@@ -62,9 +109,10 @@ struct CellSummary {
 }
 
 impl Summary {
-    pub(crate) fn new(host: Host, groups: &[Group], samples: &[Sample], seed: u64) -> Self {
+    pub(crate) fn new(about: About, host: Host, groups: &[Group], samples: &[Sample]) -> Self {
         let blocks = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
-        Self { schema: SCHEMA, host, blocks, groups: summarize(groups, samples, seed) }
+        let groups = summarize(groups, samples, about.seed);
+        Self { schema: SCHEMA, about, host, blocks, groups }
     }
 
     /// Reads an earlier `summary.json`.
@@ -82,6 +130,12 @@ impl Summary {
     pub(crate) fn compare(&mut self, earlier: &Self) -> Result {
         if !self.host.is_like(&earlier.host) {
             return Err("the baseline is of another machine or file system: its speeds do not compare".into());
+        }
+        for now in &self.about.datasets {
+            let before = earlier.about.datasets.iter().find(|before| before.name == now.name);
+            if let Some(before) = before.filter(|before| *before != now) {
+                return Err(format!("the baseline is of other data: {before}; now {now}").into());
+            }
         }
         for group in &mut self.groups {
             let Some(old) = earlier.groups.iter().find(|old| old.title == group.title) else { continue };
@@ -137,6 +191,24 @@ impl Summary {
 
     fn rows(&self) -> impl Iterator<Item = (&GroupSummary, &CellSummary)> {
         self.groups.iter().flat_map(|group| group.rows.iter().map(move |row| (group, row)))
+    }
+
+    /// How much of its dataset a group used.
+    fn lines_of(&self, group: &GroupSummary) -> Option<&DatasetLines> {
+        self.about.datasets.iter().find(|dataset| dataset.name == group.group.dataset)
+    }
+
+    /// What to do about verdicts, if most are missing.
+    fn advice(&self) -> Option<&'static str> {
+        let verdicts: Vec<Verdict> = self.rows().filter_map(|(_, row)| row.verdict).collect();
+        let undecided = verdicts.iter().filter(|verdict| **verdict == Verdict::Undecided).count();
+        if undecided * 2 <= verdicts.len() {
+            None
+        } else if (self.blocks as usize) < BLOCKS_MIN {
+            Some("Most verdicts are undecided: there were too few blocks; rerun with more --time.")
+        } else {
+            Some("Most verdicts are undecided: the machine is noisy: rerun with --time 10m.")
+        }
     }
 
     /// Writes `summary.json`, `summary.csv` and `report.html`.
@@ -214,7 +286,7 @@ impl GroupSummary {
         let same: Vec<f64> = (0..blocks)
             .filter_map(|block| Some(seconds(block, 0, true)? / seconds(block, 0, false)?))
             .collect();
-        let floor = floor(&same, seed);
+        let floor = floor(&same);
         // The reference of a block is the geometric mean of its two runs.
         let reference = |block| match (seconds(block, 0, false), seconds(block, 0, true)) {
             (Some(first), Some(second)) => Some((first * second).sqrt()),

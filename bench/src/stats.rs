@@ -2,7 +2,8 @@
 //!
 //! A cell is compared with the reference inside each block, so that what slows the whole machine for a while cancels.
 //! The statistic is the median of these ratios; its interval comes from resampling the blocks. How far the reference
-//! departs from itself, run twice in every block, is the noise floor: nothing below it is called a difference.
+//! departs from itself, run twice in every block, is the noise floor: nothing below it is called a difference. One
+//! block that met a load moves neither.
 
 use crate::inputs::Rng;
 
@@ -14,6 +15,15 @@ pub(crate) const FLOOR_MIN: f64 = 1.02;
 
 /// The widest band around 1 that is called the same: on a noisy machine nothing is known to be equal.
 pub(crate) const SAME_MAX: f64 = 1.1;
+
+/// Of normal noise: its standard deviation over the median of its distances from the middle.
+const SIGMA_OF_MEDIAN_DISTANCE: f64 = 1.4826;
+
+/// Of normal noise: the standard deviation of the median of n over that of their mean, the square root of half of pi.
+const SIGMA_OF_MEDIAN: f64 = 1.2533;
+
+/// Standard deviations to either side that hold 95 %.
+const SIGMAS_OF_95: f64 = 1.96;
 
 /// Resamples of one interval.
 const RESAMPLES: usize = 2000;
@@ -82,10 +92,17 @@ pub(crate) fn bootstrap(ratios: &[f64], seed: u64) -> Option<Interval> {
     Some(Interval { low: medians[tail].exp(), mid: mid.exp(), high: medians[RESAMPLES - 1 - tail].exp() })
 }
 
-/// The noise floor, a ratio of at least [`FLOOR_MIN`]: how far from 1 the interval of reference against itself reaches.
-pub(crate) fn floor(same_against_same: &[f64], seed: u64) -> f64 {
-    let spread = bootstrap(same_against_same, seed).map_or(1.0, |aa| aa.high.max(1.0 / aa.low));
-    spread.max(FLOOR_MIN)
+/// The noise floor, a ratio of at least [`FLOOR_MIN`]: where 95 % of the medians of as many pairs of the reference with
+/// itself would lie.
+///
+/// The width of one pair is told by the median of their distances from 1, which one pair that met a load cannot move. A
+/// floor that such a pair lifts would veto every verdict of its group. What loads do to a cell itself is in the cell's
+/// own interval, and that one is not narrowed.
+pub(crate) fn floor(same_against_same: &[f64]) -> f64 {
+    let distances: Vec<f64> = same_against_same.iter().map(|ratio| ratio.ln().abs()).collect();
+    let pair = median(&distances).unwrap_or(0.0) * SIGMA_OF_MEDIAN_DISTANCE;
+    let middle = pair * SIGMA_OF_MEDIAN / (distances.len().max(1) as f64).sqrt();
+    (middle * SIGMAS_OF_95).exp().max(FLOOR_MIN)
 }
 
 /// Judges the interval of a speed ratio (above 1 is faster) from this many blocks against a noise floor.
@@ -158,10 +175,40 @@ mod tests {
 
     #[test]
     fn the_floor_is_the_spread_of_the_reference_and_never_nothing() {
-        assert_eq!(floor(&[1.0; 9], 1), FLOOR_MIN);
-        assert_eq!(floor(&[], 1), FLOOR_MIN);
-        let wide = floor(&[0.8, 0.9, 1.0, 1.0, 0.85], 1);
-        assert!((wide - 1.25).abs() < 0.02, "{wide}: the far end counts, on whichever side");
+        assert_eq!(floor(&[1.0; 9]), FLOOR_MIN);
+        assert_eq!(floor(&[]), FLOOR_MIN);
+        let wide = [0.8, 1.25, 0.8, 1.25, 0.8, 1.25];
+        assert!((1.3..1.5).contains(&floor(&wide)), "{}: it stays wide where every pair is", floor(&wide));
+        let calmer = [0.8, 1.25].repeat(12);
+        assert!(floor(&calmer) < floor(&wide), "more pairs know more");
+    }
+
+    /// The floor was the far end of the interval of all pairs. With six of them one that met a load reached it, and the
+    /// whole group stayed undecided, a cell of half the speed too.
+    #[test]
+    fn one_bad_pair_of_six_vetoes_nothing() {
+        let calm = [1.01, 0.99, 1.015, 0.985, 1.005, 0.995];
+        let mut hit = calm;
+        hit[3] = 3.0;
+        assert!(floor(&hit) < 1.03, "{}", floor(&hit));
+        assert_eq!(verdict(interval(1.2, 1.4), 6, floor(&hit)), Verdict::Faster);
+        // A majority of bad pairs is no accident.
+        assert!(floor(&[1.4, 0.7, 1.4, 0.7, 1.0, 1.0]) > 1.3);
+    }
+
+    #[test]
+    fn the_floor_holds_the_median_of_normal_noise_about_as_often_as_it_says() {
+        let mut rng = Rng::named("floor");
+        let trials = 2000;
+        let held = (0..trials).filter(|_| {
+            // Sum of twelve uniforms: nearly normal, and far wider than the smallest floor.
+            let mut pair = || ((0..12).map(|_| rng.unit() - 0.5).sum::<f64>() * 0.3).exp();
+            let mut pairs = || (0..15).map(|_| pair()).collect::<Vec<f64>>();
+            let (known, next) = (floor(&pairs()), median(&pairs()).expect("not empty"));
+            next < known && next > 1.0 / known
+        });
+        let share = held.count() as f64 / f64::from(trials);
+        assert!((0.88..=0.98).contains(&share), "{share}");
     }
 
     #[test]

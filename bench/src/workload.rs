@@ -102,13 +102,7 @@ impl Text {
     /// Reads the first `lines` lines of a file, all of them when it is 0.
     pub(crate) fn read(path: &Path, lines: usize) -> Result<Self> {
         let named = |error: std::io::Error| format!("{}: {error}", path.display());
-        let file = File::open(path).map_err(named)?;
-        let input: Box<dyn Read> = if path.extension().is_some_and(|ext| ext == "zst") {
-            Box::new(zstd::Decoder::new(file).map_err(named)?)
-        } else {
-            Box::new(file)
-        };
-        let mut input = BufReader::with_capacity(1 << 18, input);
+        let mut input = open(path).map_err(named)?;
         let mut left = if lines == 0 { usize::MAX } else { lines };
         let (mut batches, mut batch, mut in_batch) = (Vec::new(), Vec::new(), 0);
         while left > 0 && input.read_until(b'\n', &mut batch).map_err(named)? > 0 {
@@ -124,6 +118,27 @@ impl Text {
         }
         Ok(Self(batches))
     }
+}
+
+fn open(path: &Path) -> std::io::Result<impl BufRead> {
+    let file = File::open(path)?;
+    let input: Box<dyn Read> = if path.extension().is_some_and(|ext| ext == "zst") {
+        Box::new(zstd::Decoder::new(file)?)
+    } else {
+        Box::new(file)
+    };
+    Ok(BufReader::with_capacity(1 << 18, input))
+}
+
+/// How many lines a file has, as [`Text::read`] counts them.
+pub(crate) fn count_lines(path: &Path) -> Result<usize> {
+    let named = |error: std::io::Error| format!("{}: {error}", path.display());
+    let (mut input, mut line, mut count) = (open(path).map_err(named)?, Vec::new(), 0);
+    while input.read_until(b'\n', &mut line).map_err(named)? > 0 {
+        count += 1;
+        line.clear();
+    }
+    Ok(count)
 }
 
 /// One cell, ready to run in a directory of its own.

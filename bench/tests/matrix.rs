@@ -26,6 +26,7 @@ fn every_cell_works_and_reads_back_the_same_values() {
     {
         assert!(table.contains(part), "{part} in {table}");
     }
+    assert!(table.contains("nyc_flights: the first 500 of 336,776 lines"), "{table}");
     assert!(text(&run.stderr).contains("fdatasync"), "the disk was measured first");
     for name in ["results.jsonl", "summary.json", "summary.csv", "report.html"] {
         assert!(fs::metadata(out.join(name)).is_ok_and(|meta| meta.len() > 0), "{name}");
@@ -60,4 +61,13 @@ fn the_list_names_cells_and_runs_nothing() {
     let run = matrix(&["--list", "--encoder", "zstd", "--workload", "scan", "--dataset", "nyc_weather"]);
     assert!(run.status.success());
     assert!(text(&run.stdout).contains("2 cells in this run"), "{}", text(&run.stdout));
+}
+
+/// A line of help on the sub-command once hid the text that says what a run compares.
+#[test]
+fn the_help_says_what_is_compared() {
+    let help = text(&matrix(&["--help"]).stdout);
+    for word in ["star around the reference", "product", "--list names", "--fail-if <EXPR>"] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
 }

@@ -16,7 +16,7 @@ usage: cargo xtask ci [STEP...]
   tidy      cargo xtask tidy
   codegen   cargo xtask codegen --check
   clippy    every target, warnings are errors
-  alone     each crate by itself, with its default features and with none
+  alone     each crate by itself is checked with its examples, with its default features and with none
   doc       documentation, warnings are errors
   test      the test command that README.md gives
 
@@ -60,8 +60,9 @@ pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
 fn alone(root: &Path) -> Result<(), String> {
     for (dir, package) in tidy::packages(root)? {
         if dir != "xtask" {
-            cargo(root, &["check", "--quiet", "--package", &package], &[])?;
-            cargo(root, &["check", "--quiet", "--package", &package, "--no-default-features"], &[])?;
+            let check = ["check", "--quiet", "--lib", "--bins", "--examples", "--package", &package];
+            cargo(root, &check, &[])?;
+            cargo(root, &[&check[..], &["--no-default-features"]].concat(), &[])?;
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ use crate::workload::{Outcome, Workload};
 const BLOCKS_MAX: u32 = 40;
 
 /// Lines of a dataset in a smoke run.
-const SMOKE_LINES: usize = 500;
+pub(super) const SMOKE_LINES: usize = 500;
 
 /// One cell of one block, a line of `results.jsonl`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ struct Header {
 type Turn = (usize, usize, bool);
 
 pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> {
-    let lines = if args.smoke { SMOKE_LINES } else { args.lines };
+    let lines = args.lines();
     let header = Header { plan: plan_id(plan, lines), seed: args.seed, host: host.clone() };
     let path = args.out.join("results.jsonl");
     let mut samples = if args.resume { read_back(&path, &header.plan)? } else { Vec::new() };

@@ -38,7 +38,7 @@ pub(super) fn page(summary: &Summary) -> String {
          <h1>Tsmith: the matrix</h1>\n<dl>\n\
          <dt>machine</dt><dd>{}, {} cores, {} MiB, Linux {}</dd>\n<dt>commit</dt><dd>{}</dd>\n\
          <dt>disk</dt><dd>{}: {}</dd>\n\
-         <dt>blocks</dt><dd>{}</dd>\n</dl>\n",
+         <dt>blocks</dt><dd>{}</dd>\n<dt>command</dt><dd>{}</dd>\n</dl>\n",
         escape(&host.cpu),
         host.cores,
         host.memory_mib,
@@ -47,28 +47,34 @@ pub(super) fn page(summary: &Summary) -> String {
         escape(&host.file_system),
         host.disk,
         summary.blocks,
+        escape(&summary.about.command_line),
     );
     out += "<p>A block runs every cell once, in random order, each in a process of its own, and the reference twice. \
             The ratio is the speed over that of the reference within the same block: its median over all blocks, with \
             the interval of 95 % of its resamples as a thin line. The grey band is the noise floor, how far the \
-            reference departs from itself; only what lies wholly beyond it is called faster or slower. Bytes per value \
+            median of as many pairs of the reference with itself strays; only what lies wholly beyond it is called faster or slower. Bytes per value \
             are on disk after a clean close: the log for ingest and recover, the files for snapshot and scan. What is \
             durable and what is not stand in different tables, and are not compared.</p>\n";
+    if let Some(advice) = summary.advice() {
+        let _ = writeln!(out, "<p><strong>{advice}</strong></p>");
+    }
     for group in &summary.groups {
-        write_group(&mut out, group);
+        write_group(&mut out, summary, group);
     }
     out += "</body>\n</html>\n";
     out
 }
 
-fn write_group(out: &mut String, group: &GroupSummary) {
+fn write_group(out: &mut String, summary: &Summary, group: &GroupSummary) {
     let noise = (group.floor - 1.0) * 100.0;
+    let lines = summary.lines_of(group).map_or_else(String::new, |lines| format!("; {lines}"));
     let _ = write!(
         out,
-        "<h2>{} <span class=\"dim\">noise {noise:.0} %</span></h2>\n<div class=\"wide\"><table>\n<tr><th>parts</th>\
+        "<h2>{} <span class=\"dim\">noise {noise:.0} %{}</span></h2>\n<div class=\"wide\"><table>\n<tr><th>parts</th>\
          <th>M values/s</th><th>CPU s per M</th><th>B/value</th><th>RSS MiB</th><th>ratio</th><th></th>\
          <th>verdict</th></tr>\n",
-        escape(&group.title)
+        escape(&group.title),
+        escape(&lines)
     );
     let ends = group.rows.iter().filter_map(|row| row.ratio).map(|ratio| ratio.high.min(ratio.mid * 1.5));
     let scale = ends.fold(1.5, f64::max);

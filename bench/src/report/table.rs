@@ -9,7 +9,7 @@ pub(super) fn text(summary: &Summary) -> String {
     let width = summary.rows().map(|(_, row)| row.name.len()).max().unwrap_or(0).max("reference".len() + 16);
     let mut out = String::new();
     for group in &summary.groups {
-        write_group(&mut out, group, width);
+        write_group(&mut out, summary, group, width);
     }
     let blocks = summary.blocks;
     let _ = write!(
@@ -19,12 +19,18 @@ pub(super) fn text(summary: &Summary) -> String {
          faster or slower. B/value: on disk after\na clean close, the log for ingest and recover, the files for \
          snapshot and scan.\n"
     );
+    if let Some(advice) = summary.advice() {
+        let _ = writeln!(out, "\n{advice}");
+    }
     out
 }
 
-fn write_group(out: &mut String, group: &GroupSummary, width: usize) {
+fn write_group(out: &mut String, summary: &Summary, group: &GroupSummary, width: usize) {
     let noise = (group.floor - 1.0) * 100.0;
     let _ = writeln!(out, "\n{}   (noise {noise:.0} %)", group.title);
+    if let Some(lines) = summary.lines_of(group) {
+        let _ = writeln!(out, "  {lines}");
+    }
     let _ = writeln!(
         out,
         "  {:width$} {:>10} {:>10} {:>9} {:>8} {:>7}  {:15} verdict",

@@ -19,6 +19,15 @@ fn host() -> Host {
     }
 }
 
+fn about() -> About {
+    About {
+        command_line: "matrix --workload scan".into(),
+        seed: 1,
+        datasets: vec![DatasetLines { name: "d".into(), lines_used: 30_000, lines: 1_336_776 }],
+        ..About::default()
+    }
+}
+
 fn group() -> Group {
     let spec = |encoder: &str| CellSpec {
         storer: "ring".into(),
@@ -69,7 +78,7 @@ fn samples(group: &Group, blocks: u32) -> Vec<Sample> {
 #[test]
 fn load_that_hits_a_whole_block_does_not_touch_the_ratios() {
     let group = group();
-    let summary = Summary::new(host(), from_ref(&group), &samples(&group, 6), 1);
+    let summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
     let rows = &summary.groups[0].rows;
     let found: Vec<_> = rows.iter().map(|row| (row.spec.encoder.as_str(), row.verdict)).collect();
     assert_eq!(found, [("tsm1", None), ("fast", Some(Verdict::Faster)), ("slow", Some(Verdict::Slower))]);
@@ -87,7 +96,7 @@ fn other_values_and_failures_are_told() {
     let mut samples = samples(&group, 5);
     samples[2].outcome.as_mut().expect("ran").digest = Some("d2".into());
     samples.push(Sample::new(5, (0, 2, false), from_ref(&group), Err("exit status: 101".into())));
-    let broken = Summary::new(host(), &[group], &samples, 1).broken();
+    let broken = Summary::new(about(), host(), &[group], &samples).broken();
     assert_eq!(broken.len(), 2, "{broken:?}");
     assert!(broken[0].contains("other values") && broken[1].contains("101"));
 }
@@ -96,7 +105,7 @@ fn other_values_and_failures_are_told() {
 fn a_summary_reads_back_and_is_its_own_baseline() {
     let group = group();
     let dir = tempfile::tempdir().expect("a directory");
-    let mut summary = Summary::new(host(), from_ref(&group), &samples(&group, 6), 1);
+    let mut summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
     summary.write(dir.path()).expect("writes");
     let earlier = Summary::read(&dir.path().join("summary.json")).expect("reads");
     summary.compare(&earlier).expect("one machine");
@@ -108,16 +117,55 @@ fn a_summary_reads_back_and_is_its_own_baseline() {
 #[test]
 fn every_form_has_every_row() {
     let group = group();
-    let summary = Summary::new(host(), from_ref(&group), &samples(&group, 6), 1);
+    let summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
     let page = html::page(&summary);
     for text in [summary.table(), page.clone()] {
-        for name in
-            ["ring/file/tsm1", "ring/file/fast", "ring/file/slow", "3.000", "reference", "faster", "slower"]
-        {
+        for name in [
+            "ring/file/tsm1",
+            "ring/file/fast",
+            "ring/file/slow",
+            "3.000",
+            "reference",
+            "faster",
+            "slower",
+            "d: the first 30,000 of 1,336,776 lines",
+        ] {
             assert!(text.contains(name), "{name} in {text}");
         }
     }
     assert_eq!(summary.csv().lines().count(), 4);
     assert!(page.contains("a &lt;fast&gt; one") && !page.contains("<fast>"));
     assert!(!page.contains("http") && !page.contains("<script"), "self-contained");
+}
+
+#[test]
+fn mostly_undecided_is_said_in_a_sentence() {
+    let group = group();
+    let mut samples = samples(&group, 6);
+    let advice = |samples: &[Sample]| Summary::new(about(), host(), from_ref(&group), samples).table();
+    assert!(!advice(&samples).contains("undecided"));
+    assert!(advice(&samples[..8]).contains("too few blocks"), "{}", advice(&samples[..8]));
+    for sample in &mut samples {
+        let seconds = &mut sample.outcome.as_mut().expect("ran").seconds;
+        *seconds = if sample.block % 2 == 0 { 1.0 } else { 1.0 + sample.cell as f64 };
+    }
+    assert!(advice(&samples).contains("rerun with --time 10m"), "{}", advice(&samples));
+}
+
+/// The reports once did not say that the larger dataset was cut.
+#[test]
+fn a_run_says_what_it_is_of() {
+    let group = group();
+    let mut summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
+    let json = serde_json::to_value(&summary).expect("serializes");
+    assert_eq!(json["seed"], 1);
+    assert_eq!(json["command_line"], "matrix --workload scan");
+    assert_eq!(json["datasets"][0]["lines_used"], 30_000);
+    let mut earlier: Summary = serde_json::from_value(json).expect("reads back");
+    earlier.about.datasets[0].lines_used = 500;
+    summary.compare(&earlier).expect_err("speeds on other data do not compare");
+    assert_eq!(
+        DatasetLines { name: "w".into(), lines_used: 999, lines: 999 }.to_string(),
+        "w: all 999 lines"
+    );
 }
