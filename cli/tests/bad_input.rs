@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -53,6 +53,43 @@ fn inputs_that_are_cut_or_foreign() {
     let missing = scratch.path("nowhere.lp");
     run("import {} {}", &[&scratch.path("b"), &missing]).exits(74).says(&["nowhere.lp", "No such file"]);
     assert!(!scratch.path("b").exists(), "a wrong input made a directory");
+}
+
+/// A damaged file lost the lines that were read before the damage but not yet in a batch, up to a MiB of them, and the
+/// message named a line far behind what was imported.
+#[test]
+fn whole_lines_before_the_damage_are_imported() {
+    const LINES: u64 = 300_000;
+    let scratch = Scratch::new();
+    let text: String = (0..LINES).map(|i| format!("m v={i}i {i}\n")).collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text.as_bytes()).expect("memory");
+    let gzip = gzip.finish().expect("memory");
+    let zstd = zstd::encode_all(text.as_bytes(), 1).expect("memory");
+    for (name, whole) in [("a.gz", &gzip), ("a.zst", &zstd)] {
+        for cut in [true, false] {
+            let bytes =
+                if cut { whole[..whole.len() / 2].to_vec() } else { [whole, &b"garbage"[..]].concat() };
+            // Told with the decoders themselves: how many whole lines are before the damage.
+            let mut readable = Vec::new();
+            let decoded = if name == "a.gz" {
+                flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut readable)
+            } else {
+                zstd::Decoder::new(&bytes[..]).expect("memory").read_to_end(&mut readable)
+            };
+            assert!(decoded.is_err(), "{name}");
+            let lines = memchr::memchr_iter(b'\n', &readable).count() as u64;
+            assert!(lines > LINES / 10 && (cut || lines == LINES), "{name}: {lines}");
+            let input = scratch.file(name, bytes);
+            let dir = scratch.path(&format!("{name}-{cut}"));
+            run("import {} {}", &[&dir, &input]).exits(1).says(&[
+                &format!("{name}:{}: the compressed file is", lines + 1),
+                &format!("imported {lines} lines"),
+            ]);
+            let exported = run("export {}", &[&dir]).exits(0).text();
+            assert!(text.starts_with(&exported) && exported.lines().count() as u64 == lines, "{name}");
+        }
+    }
 }
 
 #[test]
