@@ -238,6 +238,10 @@ fn usage() {
     tsmith(["import", "d", "x", "--precision", "d"]).exits(2).says(&["ns, us, ms, s, m or h"]);
     tsmith(["import", "d", "x", "--batch", "0"]).exits(2);
     tsmith(["import", "d", "x", "--cache", "lots"]).exits(2);
+    // So many threads ended the process without a word.
+    for writers in ["0", "257", "100000", "18446744073709551615"] {
+        tsmith(["import", "d", "x", "--writers", writers]).exits(2).says(&["--writers"]);
+    }
     tsmith::<&str>([]).exits(2);
     assert!(tsmith(["--version"]).exits(0).text().starts_with("tsmith "));
     for verb in ["import", "export", "query", "inspect", "verify", "stats", "snapshot"] {
