@@ -143,6 +143,34 @@ fn files_that_are_cut_or_foreign() {
     }
 }
 
+/// Directories were passed over, so `verify` said ok of what no engine opens; a FIFO was waited for without end.
+#[test]
+fn names_of_files_that_are_something_else() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(10));
+    for name in ["000000007-000000001.tsm", "000000007-000000001.tombstone", "wal/_00009.wal"] {
+        let path = dir.join(name);
+        let bad = |reason: &str| {
+            let verified = run("verify {}", &[&dir]).exits(1).text();
+            assert!(verified.contains(&format!("BAD {}: {reason}", path.display())), "{verified}");
+            run("inspect {}", &[&dir]).exits(1).says(&[name, reason]);
+        };
+        fs::create_dir(&path).expect("made");
+        bad("a directory");
+        fs::remove_dir(&path).expect("removed");
+        std::os::unix::fs::symlink("nowhere", &path).expect("made");
+        bad("a link");
+        fs::remove_file(&path).expect("removed");
+        std::os::unix::net::UnixListener::bind(&path).expect("made");
+        bad("not a regular file");
+        fs::remove_file(&path).expect("removed");
+    }
+    run("verify {}", &[&dir]).exits(0);
+    fs::remove_dir_all(dir.join("wal")).expect("removed");
+    let verified = run("verify {}", &[&dir]).exits(1).text();
+    assert!(verified.contains(&format!("BAD {}: ", dir.join("wal").display())), "{verified}");
+}
+
 /// One bad block: it is named with its offset, and everything else is still written.
 #[test]
 fn a_damaged_block_does_not_hide_the_others() {
