@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{content, run};
+use support::{Scratch, content, run};
 
 fn root() -> PathBuf {
     let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tsm/tests/vectors/tsm1");
@@ -47,6 +47,22 @@ fn every_value_of_a_real_file_is_exported() {
             }
         }
     }
+}
+
+/// `verify` took a file of any name and `export` wanted generation and sequence, which a single file has no use for.
+#[test]
+fn a_single_file_may_have_any_name() {
+    let scratch = Scratch::new();
+    let original = root().join("tsm/types/000000007-000000002.tsm");
+    let copy = scratch.file("copy.of.it.tsm", fs::read(&original).expect("the vector"));
+    for verb in ["export {} --format jsonl", "query {} --format csv"] {
+        assert_eq!(run(verb, &[&copy]).exits(0).text(), run(verb, &[&original]).exits(0).text());
+    }
+    run("inspect {}", &[&copy]).exits(0);
+    run("stats {}", &[&copy]).exits(0);
+    let tombstones = root().join("tombstone/v4-torn.tombstone");
+    scratch.file("copy.of.it.tombstone", fs::read(tombstones).expect("the vector"));
+    run("export {}", &[&copy]).exits(1).says(&["copy.of.it.tombstone"]);
 }
 
 #[test]
