@@ -52,7 +52,7 @@ impl Place {
         let log_itself = is(|name| segment::parse_name(name).is_some());
         let wal = match wal {
             Some(wal) if wal.is_dir() => Some(wal.to_owned()),
-            Some(wal) => return Err(Failure::Io(format!("{}: no such directory", wal.display()))),
+            Some(wal) => return Err(Failure::missing(wal)),
             None if log_itself => Some(data.to_owned()),
             None => log_of(data)?,
         };
@@ -120,7 +120,7 @@ impl Place {
     /// leaves it.
     pub(crate) fn report_problems(&self, view: &View) -> bool {
         for problem in view.problems() {
-            complain(&problem.to_string());
+            complain(Failure::from(problem.clone()).text());
         }
         let damaged = !view.torn().is_empty() && self.log_is_damaged();
         for Torn { path, offset, dropped_bytes, found } in view.torn() {

@@ -18,7 +18,7 @@ use crate::args::{ReportFormat, Wal};
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::flaw::Flaw;
 use crate::inspect::segment::number;
-use crate::output::Out;
+use crate::output::{Out, count};
 use crate::place::{Member, Place};
 use crate::progress::{Bar, When};
 
@@ -215,7 +215,12 @@ fn tsm(path: &Path, types: &mut Types, problems: &mut Vec<Flaw>) -> Result<Strin
             }
         }
     }
-    Ok(format!("{} keys, {} blocks, {values} values", reader.len(), reader.block_count()))
+    Ok(format!(
+        "{}, {}, {}",
+        count(reader.len(), "key"),
+        count(reader.block_count(), "block"),
+        count(values, "value")
+    ))
 }
 
 /// Any block, for a reader that wants an encoder.
@@ -238,12 +243,12 @@ fn tombstone(path: &Path) -> Result<String, Flaw> {
     let bytes = fs::read(path).map_err(whole)?;
     let tombstones = Tombstones::new(&bytes).map_err(|error| Flaw::from(&error))?;
     let version = tombstones.version();
-    let mut records = 0;
+    let mut records = 0_u64;
     for tombstone in tombstones {
         tombstone.map_err(|error| Flaw::from(&error))?;
         records += 1;
     }
-    Ok(format!("version {version}, {records} records"))
+    Ok(format!("version {version}, {}", count(records, "record")))
 }
 
 fn segment(path: &Path, later: &[Member], types: &mut Types, finding: &mut Finding) -> Result<String, Flaw> {
@@ -296,7 +301,7 @@ fn segment(path: &Path, later: &[Member], types: &mut Types, finding: &mut Findi
             }
         }
     }
-    Ok(format!("{frames} frames, {values} values"))
+    Ok(format!("{}, {}", count(frames, "frame"), count(values, "value")))
 }
 
 /// Whether a later segment holds anything but zeros; one that cannot be read may.

@@ -51,7 +51,7 @@ fn inputs_that_are_cut_or_foreign() {
     let tsm = scratch.file("x.lp", [0x16, 0xd1, 0x16, 0xd1, 1]);
     run("import {} {}", &[&scratch.path("b"), &tsm]).exits(1).says(&["x.lp", "a TSM file"]);
     let missing = scratch.path("nowhere.lp");
-    run("import {} {}", &[&scratch.path("b"), &missing]).exits(74).says(&["nowhere.lp", "No such file"]);
+    run("import {} {}", &[&scratch.path("b"), &missing]).exits(74).says(&["nowhere.lp", "no such file"]);
     assert!(!scratch.path("b").exists(), "a wrong input made a directory");
 }
 
@@ -97,14 +97,16 @@ fn missing_and_foreign_places() {
     let scratch = Scratch::new();
     let nowhere = scratch.path("nowhere");
     for verb in ["export", "query", "inspect", "verify", "stats", "snapshot"] {
-        run(&format!("{verb} {{}}"), &[&nowhere]).exits(74).says(&["nowhere"]);
+        run(&format!("{verb} {{}}"), &[&nowhere])
+            .exits(74)
+            .says(&["tsmith: /", "nowhere: no such file or directory"]);
         assert!(!nowhere.exists(), "{verb} made a directory");
     }
     let empty = scratch.path("empty");
     fs::create_dir(&empty).expect("made");
     let text = scratch.file("notes.txt", "hello");
     for verb in ["export", "query", "inspect", "verify", "stats", "snapshot"] {
-        run(&format!("{verb} {{}}"), &[&empty]).exits(1).says(&["empty", "no TSM file"]);
+        run(&format!("{verb} {{}}"), &[&empty]).exits(74).says(&["tsmith: /", "empty: holds no TSM file"]);
         assert!(content(&empty).keys().all(|path| path.ends_with("tsmith.lock")), "{verb} left something");
     }
     run("export {}", &[&text]).exits(2).says(&["notes.txt", "tsmith import"]);
