@@ -72,8 +72,8 @@ fn durability(value: &str) -> Result<String, String> {
 /// Where the log is.
 #[derive(Debug, Args)]
 pub(crate) struct Wal {
-    /// Directory of the log [default: what the manifest of PATH says; else PATH/wal; else PATH with its last `data`
-    /// replaced by `wal`, as InfluxDB has it]
+    /// Directory of the log [default: what the manifest says; else `wal` inside the data; else the directory of the
+    /// data with its last `data` replaced by `wal`, as InfluxDB has it]
     #[arg(long, value_name = "DIR")]
     pub(crate) wal: Option<PathBuf>,
 }

@@ -52,7 +52,15 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 impl Failure {
     /// An answer of the operating system about `path`.
     pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
-        Self::Io(format!("{}: {error}", path.display()))
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::missing(path),
+            _ => Self::Io(format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// Nothing is at `path`. Every verb says it like this.
+    pub(crate) fn missing(path: &Path) -> Self {
+        Self::Io(format!("{}: no such file or directory: check the path", path.display()))
     }
 
     /// The text of the failure.
@@ -75,8 +83,13 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let text = error.to_string();
-        match error.kind() {
+        // Without the name of the engine's operation: what the user did is the verb.
+        let kind = error.kind();
+        let text =
+            error.path().map_or_else(|| kind.to_string(), |path| format!("{}: {kind}", path.display()));
+        match kind {
+            ErrorKind::NoDirectory => error.path().map_or(Self::Io(text), Self::missing),
+            ErrorKind::NotAnEngine => Self::Io(text),
             _ if error.is_io() => Self::Io(text),
             ErrorKind::OtherParts { .. }
             | ErrorKind::OtherLogDirectory { .. }

@@ -18,7 +18,8 @@ use crate::progress::{Bar, When};
 /// by itself, one after the other: keys in the order of their bytes, values in the order of time, of several values
 /// of one time the newest. Nothing on disk is changed.
 ///
-/// lp reads back as the same points: floats in the shortest form with the same bits, strings byte for byte. What line
+/// lp reads back as the same points: floats in the shortest form with the same bits, strings byte for byte, the fields of
+/// a line in the order of their bytes; so the text may differ from the one imported. What line
 /// protocol has no form for (NaN, infinities, some names) is counted, and the exit code is 1. csv has the header
 /// series,field,time,type,value. jsonl has one object a key; NaN and infinities are strings in it.
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -59,9 +60,9 @@ pub(crate) struct Import {
     /// Lines in a batch, which is written as a whole; it also ends at 8 MiB
     #[arg(long, value_name = "LINES", default_value_t = 5000, value_parser = at_least_one)]
     batch: usize,
-    /// Threads that write
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one)]
-    writers: usize,
+    /// Threads that write, at most 256
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    writers: u16,
     /// Write rejected lines, as they are, to this file; it must not exist
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
@@ -115,7 +116,8 @@ impl Import {
         }
         let options = LineOptions { precision: self.precision, ..LineOptions::new(now) };
         let ledger = Ledger::new(rejects, progress);
-        let read = write_all(&*engine, sources, &options, self.writers, &ledger, Bar::new(progress));
+        let read =
+            write_all(&*engine, sources, &options, usize::from(self.writers), &ledger, Bar::new(progress));
         let closed = engine.close();
         let totals = ledger.finish(started.elapsed());
         read?;
@@ -150,10 +152,17 @@ fn write_all(
     mut bar: Bar,
 ) -> Result<()> {
     let (send, receive) = sync_channel(writers);
-    let receive = Mutex::new(receive);
+    let receive = Mutex::new(Some(receive));
+    let working = AtomicUsize::new(writers);
     thread::scope(|scope| {
-        for _ in 0..writers {
-            scope.spawn(|| write_jobs(engine, &receive, options, ledger));
+        for begun in 0..writers {
+            let worker = Worker { jobs: &receive, working: &working };
+            let named = thread::Builder::new().name(format!("writer {begun}"));
+            if let Err(error) = named.spawn_scoped(scope, move || worker.write(engine, options, ledger)) {
+                ledger.fail(Failure::Io(format!("--writers {writers}: thread {}: {error}", begun + 1)));
+                drop(send);
+                return Ok(());
+            }
         }
         let read = read_sources(sources, &send, ledger, &mut bar);
         drop(send);
@@ -183,39 +192,56 @@ fn read_sources(sources: Vec<Source>, send: &SyncSender<Job>, ledger: &Ledger, b
     Ok(())
 }
 
-fn write_jobs(engine: &dyn Driver, jobs: &Mutex<Receiver<Job>>, options: &LineOptions, ledger: &Ledger) {
-    loop {
-        let job = lock(jobs).recv();
-        let Ok(Job { number, source, batch }) = job else { return };
-        if ledger.has_failed() {
-            continue;
+/// One of the threads that write. When the last has ended, by a panic too, the receiver goes, so that who sends is not
+/// left waiting.
+struct Worker<'a> {
+    jobs: &'a Mutex<Option<Receiver<Job>>>,
+    working: &'a AtomicUsize,
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
+            lock(self.jobs).take();
         }
-        match engine.write_lines(&batch.text, options) {
-            Ok(report) => {
-                let rejected = report.rejected.into_iter().map(|line| Reject {
-                    place: format!("{source}:{}", batch.first_line + line.line as u64 - 1),
-                    reason: line.reason.to_string(),
-                    text: batch.text[line.bytes].to_vec(),
-                });
-                ledger.note(
-                    number,
-                    Done {
-                        lines: batch.lines,
-                        points: report.points as u64,
-                        values: report.values as u64,
-                        rejected: rejected.collect(),
-                    },
-                );
+    }
+}
+
+impl Worker<'_> {
+    fn write(self, engine: &dyn Driver, options: &LineOptions, ledger: &Ledger) {
+        loop {
+            let job = lock(self.jobs).as_ref().and_then(|jobs| jobs.recv().ok());
+            let Some(Job { number, source, batch }) = job else { return };
+            if ledger.has_failed() {
+                continue;
             }
-            Err(error) => {
-                let error = Failure::from(error);
-                let at = format!("{source}:{}: ", batch.first_line);
-                ledger.fail(match error {
-                    Failure::Usage(text) => Failure::Usage(at + &text),
-                    Failure::Problem(text) => Failure::Problem(at + &text),
-                    Failure::Io(text) => Failure::Io(at + &text),
-                    Failure::ClosedPipe => Failure::ClosedPipe,
-                });
+            match engine.write_lines(&batch.text, options) {
+                Ok(report) => {
+                    let rejected = report.rejected.into_iter().map(|line| Reject {
+                        place: format!("{source}:{}", batch.first_line + line.line as u64 - 1),
+                        reason: line.reason.to_string(),
+                        text: batch.text[line.bytes].to_vec(),
+                    });
+                    ledger.note(
+                        number,
+                        Done {
+                            lines: batch.lines,
+                            points: report.points as u64,
+                            values: report.values as u64,
+                            rejected: rejected.collect(),
+                        },
+                    );
+                }
+                Err(error) => {
+                    let error = Failure::from(error);
+                    let at = format!("{source}:{}: ", batch.first_line);
+                    ledger.fail(match error {
+                        Failure::Usage(text) => Failure::Usage(at + &text),
+                        Failure::Problem(text) => Failure::Problem(at + &text),
+                        Failure::Io(text) => Failure::Io(at + &text),
+                        Failure::ClosedPipe => Failure::ClosedPipe,
+                    });
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::args::{ReportFormat, Wal};
-use crate::exit::{Outcome, Result};
+use crate::exit::{Outcome, Result, complain};
 use crate::output::Out;
 use crate::place::{Member, Place};
 
@@ -69,6 +69,10 @@ impl Inspect {
         for place in places {
             let (members, _held) = place.files()?;
             for member in members {
+                if let Member::Unreadable(path, reason) = &member {
+                    complain(&format!("{}: {reason}", path.display()));
+                    outcome = Outcome::Problems;
+                }
                 let Some((path, content)) = inspect(&member)? else { continue };
                 outcome = outcome.and(Outcome::of(content.is_damaged()));
                 let file = Inspected { path: path.display().to_string(), content };
@@ -93,7 +97,7 @@ fn inspect(member: &Member) -> Result<Option<(&Path, Content)>> {
         Member::Tsm(path) => Some((path, Content::Tsm(tsm::inspect(path)?))),
         Member::Tombstone(path) => Some((path, Content::Tombstone(tombstone::inspect(path)?))),
         Member::Segment(path) => Some((path, Content::Segment(segment::inspect(path)?))),
-        Member::Manifest(_) | Member::Leftover(_) => None,
+        Member::Manifest(_) | Member::Leftover(_) | Member::Unreadable(..) => None,
     })
 }
 

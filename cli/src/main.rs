@@ -31,7 +31,7 @@ use crate::progress::When;
 /// Time-series directories: InfluxDB 1.x shards and Tsmith's own.
 ///
 /// Data goes to stdout, all else to stderr. Exit code: 0 fine, 1 problems found (rejected lines, damage), 2 usage,
-/// 74 input or output failed.
+/// 74 input or output failed, or a path is missing or a directory without a TSM file, log and manifest.
 #[derive(Debug, Parser)]
 #[command(name = "tsmith", version, subcommand_required = true, arg_required_else_help = true)]
 struct Command {

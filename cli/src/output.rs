@@ -9,6 +9,7 @@ mod table;
 
 pub(crate) use table::printable;
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -243,7 +244,7 @@ fn put_float(value: f64, out: &mut Vec<u8>) {
 }
 
 /// Appends a number as its digits.
-fn put_number(value: impl std::fmt::Display, out: &mut Vec<u8>) {
+fn put_number(value: impl fmt::Display, out: &mut Vec<u8>) {
     let written = write!(out, "{value}");
     debug_assert!(written.is_ok(), "vectors take all");
 }
@@ -272,4 +273,10 @@ fn not_a_number(value: f64) -> Option<&'static str> {
 /// The composite key as text, for messages.
 fn shown(series: &[u8], field: &[u8], field_type: FieldType) -> String {
     format!("{} ({field_type})", tsmith_engine::FieldKey::new(series, field))
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn count(number: impl fmt::Display + PartialEq + From<u8> + Copy, thing: &str) -> String {
+    let plural = if number == 1.into() { "" } else { "s" };
+    format!("{number} {thing}{plural}")
 }

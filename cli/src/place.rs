@@ -52,7 +52,7 @@ impl Place {
         let log_itself = is(|name| segment::parse_name(name).is_some());
         let wal = match wal {
             Some(wal) if wal.is_dir() => Some(wal.to_owned()),
-            Some(wal) => return Err(Failure::Io(format!("{}: no such directory", wal.display()))),
+            Some(wal) => return Err(Failure::missing(wal)),
             None if log_itself => Some(data.to_owned()),
             None => log_of(data)?,
         };
@@ -97,16 +97,16 @@ impl Place {
         let held = hold(data)?;
         let mut members = Vec::new();
         let names = list(data)?;
-        for (name, _) in names.iter().filter(|(_, is_dir)| !is_dir) {
-            members.extend(member(data, name));
-        }
+        members.extend(names.iter().filter_map(|(name, _)| member(data, name)));
         if let Some(wal) = wal.as_ref().filter(|wal| wal.is_dir()) {
             let mut segments: Vec<_> =
                 list(wal)?.into_iter().filter_map(|(name, _)| segment::parse_name(&name)).collect();
             segments.sort_unstable();
-            members.extend(
-                segments.into_iter().map(|number| Member::Segment(wal.join(segment::file_name(number)))),
-            );
+            let path = |number| wal.join(segment::file_name(number));
+            members.extend(segments.into_iter().map(|number| regular(path(number), Member::Segment)));
+        } else if let Some(wal) = wal {
+            // `find` took it from the manifest: one that the user named is there.
+            members.push(Member::Unreadable(wal.clone(), "the manifest has the log here, and it is gone"));
         }
         let found = !members.is_empty() || wal.is_some();
         if found {
@@ -120,7 +120,7 @@ impl Place {
     /// leaves it.
     pub(crate) fn report_problems(&self, view: &View) -> bool {
         for problem in view.problems() {
-            complain(&problem.to_string());
+            complain(Failure::from(problem.clone()).text());
         }
         let damaged = !view.torn().is_empty() && self.log_is_damaged();
         for Torn { path, offset, dropped_bytes, found } in view.torn() {
@@ -140,7 +140,7 @@ impl Place {
 /// A file of a directory.
 #[derive(Debug)]
 pub(crate) enum Member {
-    /// The manifest, of this data directory.
+    /// The manifest.
     Manifest(PathBuf),
     /// A TSM file.
     Tsm(PathBuf),
@@ -150,6 +150,21 @@ pub(crate) enum Member {
     Segment(PathBuf),
     /// What a crash left, and no engine reads.
     Leftover(PathBuf),
+    /// What has the name of one of these, or should be there, and no engine can open; and why.
+    Unreadable(PathBuf, &'static str),
+}
+
+/// The member at `path`, if that is a regular file. Others are not opened: a FIFO would never end.
+fn regular(path: PathBuf, member: fn(PathBuf) -> Member) -> Member {
+    match fs::symlink_metadata(&path) {
+        Ok(found) if found.is_dir() => Member::Unreadable(path, "a directory, not a file"),
+        Ok(found) if found.is_symlink() => {
+            Member::Unreadable(path, "a link, which an engine does not follow")
+        }
+        Ok(found) if !found.is_file() => Member::Unreadable(path, "not a regular file"),
+        // Reading it says what is wrong.
+        Ok(_) | Err(_) => member(path),
+    }
 }
 
 fn member(data: &Path, name: &OsStr) -> Option<Member> {
@@ -159,13 +174,13 @@ fn member(data: &Path, name: &OsStr) -> Option<Member> {
     let is_tombstone =
         |name: &str| name.strip_suffix(".tombstone").is_some_and(|stem| is_tsm(&format!("{stem}.tsm")));
     if text == MANIFEST_NAME {
-        return Some(Member::Manifest(data.to_owned()));
+        return Some(regular(path, Member::Manifest));
     }
     if is_tsm(text) {
-        return Some(Member::Tsm(path));
+        return Some(regular(path, Member::Tsm));
     }
     if is_tombstone(text) {
-        return Some(Member::Tombstone(path));
+        return Some(regular(path, Member::Tombstone));
     }
     let stem = text.strip_suffix(".tmp").or_else(|| text.strip_suffix(".bad"))?;
     (is_tsm(stem) || is_tombstone(stem) || stem == MANIFEST_NAME).then_some(Member::Leftover(path))

@@ -8,7 +8,7 @@ use tsmith_engine::{Setup, SnapshotReport};
 
 use crate::args::{ReportFormat, Wal};
 use crate::exit::{Outcome, Result, complain};
-use crate::output::Out;
+use crate::output::{Out, count};
 use crate::place;
 
 /// Write the values of the log to TSM files, and drop that part of the log.
@@ -61,7 +61,8 @@ fn table(report: &SnapshotReport, out: &mut Vec<u8>) -> std::io::Result<()> {
         writeln!(out, "wrote {}", file.display())?;
     }
     let SnapshotReport { files, file_bytes, keys, values } = report;
-    writeln!(out, "{} files, {file_bytes} bytes, {keys} keys, {values} values", files.len())
+    let (files, keys) = (count(files.len(), "file"), count(*keys, "key"));
+    writeln!(out, "{files}, {file_bytes} bytes, {keys}, {}", count(*values, "value"))
 }
 
 fn json(report: &SnapshotReport, out: &mut Vec<u8>) -> std::io::Result<()> {

@@ -50,6 +50,8 @@ pub(crate) struct Source {
     /// Up to where lines of it were found.
     scanned: usize,
     ended: bool,
+    /// Why nothing more can be read. What was read before is given out first.
+    broken: Option<io::Error>,
     line: u64,
     lines_max: usize,
     read: Arc<AtomicU64>,
@@ -85,7 +87,8 @@ impl Source {
             _ => Box::new(raw),
         };
         let (buffer, name) = (Vec::new(), path.to_owned());
-        Ok(Self { name, from, buffer, start: 0, scanned: 0, ended: false, line: 1, lines_max, read, length })
+        let (ended, broken) = (false, None);
+        Ok(Self { name, from, buffer, start: 0, scanned: 0, ended, broken, line: 1, lines_max, read, length })
     }
 
     /// Its name, for messages.
@@ -98,7 +101,7 @@ impl Source {
         (self.read.load(Ordering::Relaxed), self.length)
     }
 
-    /// The next lines; `None` at the end.
+    /// The next lines; `None` at the end. An error comes after the last whole line before it.
     pub(crate) fn next_batch(&mut self) -> Result<Option<Batch>> {
         let mut lines = 0;
         loop {
@@ -107,17 +110,23 @@ impl Source {
             if !full && let Some(len) = line::first_line(rest, self.ended) {
                 self.scanned += len;
                 lines += 1;
-            } else if full || self.ended {
+                continue;
+            }
+            let endless = rest.len() > LINE_BYTES_MAX;
+            if full || self.ended || (lines > 0 && (endless || self.broken.is_some())) {
                 return Ok(self.take());
-            } else if rest.len() > LINE_BYTES_MAX {
+            }
+            if let Some(error) = &self.broken {
+                return Err(self.explain(error));
+            }
+            if endless {
                 return Err(Failure::Problem(format!(
                     "{}:{}: no end of the line within 64 MiB: a quote that is not closed, or not line protocol",
                     self.name(),
-                    self.line + newlines(&self.buffer[self.start..self.scanned]),
+                    self.line,
                 )));
-            } else {
-                self.fill()?;
             }
+            self.fill();
         }
     }
 
@@ -132,19 +141,21 @@ impl Source {
     }
 
     /// Reads more; at least as much as there is, so that a long line is not looked at again and again.
-    fn fill(&mut self) -> Result<()> {
+    fn fill(&mut self) {
         self.buffer.drain(..self.start);
         self.scanned -= self.start;
         self.start = 0;
         let more = READ_BYTES.max(self.buffer.len() - self.scanned) as u64;
         let before = self.buffer.len();
-        self.from.by_ref().take(more).read_to_end(&mut self.buffer).map_err(|error| self.explain(&error))?;
-        self.ended = ((self.buffer.len() - before) as u64) < more;
-        Ok(())
+        match self.from.by_ref().take(more).read_to_end(&mut self.buffer) {
+            Ok(_) => self.ended = ((self.buffer.len() - before) as u64) < more,
+            Err(error) => self.broken = Some(error),
+        }
     }
 
+    /// The error, at the first line that was not given out.
     fn explain(&self, error: &io::Error) -> Failure {
-        let line = self.line + newlines(&self.buffer[self.start..]);
+        let line = self.line;
         if error.raw_os_error().is_some() {
             return Failure::Io(format!("{}:{line}: {error}", self.name()));
         }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
-use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_engine::{Column, FieldKey, FieldType, Manifest, files};
 use tsmith_tsm::{Reader, Tombstones};
 use tsmith_wal::entry::{self, Entry};
@@ -19,7 +18,7 @@ use crate::args::{ReportFormat, Wal};
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::flaw::Flaw;
 use crate::inspect::segment::number;
-use crate::output::Out;
+use crate::output::{Out, count};
 use crate::place::{Member, Place};
 use crate::progress::{Bar, When};
 
@@ -27,7 +26,7 @@ use crate::progress::{Bar, When};
 ///
 /// TSM files: header, index, the checksum of every block, and that every block decodes to what the index says of it.
 /// Tombstones: every record. Segments of the log: every frame and group; that fields keep one type; the torn end that
-/// a crash leaves is a note, not damage. The manifest. After a bad file the next is checked. Nothing on disk is changed.
+/// a crash leaves is a note, not damage. The manifest, and that the log is where it says. After a bad file the next is checked. Nothing on disk is changed.
 ///
 /// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`. With --format json there is one object:
 /// {"bad":N,"files":[{"path","ok","summary","problems":[{"offset","key","reason"}],"notes":[...]}]}.
@@ -160,10 +159,11 @@ impl Types {
 fn check(member: &Member, later: &[Member], types: &mut Types) -> Finding {
     let mut finding = Finding::default();
     let (path, checked) = match member {
-        Member::Manifest(data) => (data.join(MANIFEST_NAME), manifest(data)),
+        Member::Manifest(path) => (path.clone(), manifest(path)),
         Member::Tsm(path) => (path.clone(), tsm(path, types, &mut finding.problems)),
         Member::Tombstone(path) => (path.clone(), tombstone(path)),
         Member::Segment(path) => (path.clone(), segment(path, later, types, &mut finding)),
+        Member::Unreadable(path, reason) => (path.clone(), Err(whole(reason))),
         Member::Leftover(path) => {
             let reason = "left by a crash or set aside; nothing reads it".to_owned();
             finding.notes.push(Flaw { offset: None, key: None, reason });
@@ -179,8 +179,8 @@ fn check(member: &Member, later: &[Member], types: &mut Types) -> Finding {
     finding
 }
 
-fn manifest(data: &Path) -> Result<String, Flaw> {
-    match Manifest::read(&OsFs, data) {
+fn manifest(path: &Path) -> Result<String, Flaw> {
+    match Manifest::read(&OsFs, path.parent().unwrap_or(Path::new(""))) {
         Ok(Some(manifest)) => {
             let checked = tsmith_engine::driver::check(&manifest.parts);
             checked.map_err(|error| whole(error.kind()))?;
@@ -215,7 +215,12 @@ fn tsm(path: &Path, types: &mut Types, problems: &mut Vec<Flaw>) -> Result<Strin
             }
         }
     }
-    Ok(format!("{} keys, {} blocks, {values} values", reader.len(), reader.block_count()))
+    Ok(format!(
+        "{}, {}, {}",
+        count(reader.len(), "key"),
+        count(reader.block_count(), "block"),
+        count(values, "value")
+    ))
 }
 
 /// Any block, for a reader that wants an encoder.
@@ -238,12 +243,12 @@ fn tombstone(path: &Path) -> Result<String, Flaw> {
     let bytes = fs::read(path).map_err(whole)?;
     let tombstones = Tombstones::new(&bytes).map_err(|error| Flaw::from(&error))?;
     let version = tombstones.version();
-    let mut records = 0;
+    let mut records = 0_u64;
     for tombstone in tombstones {
         tombstone.map_err(|error| Flaw::from(&error))?;
         records += 1;
     }
-    Ok(format!("version {version}, {records} records"))
+    Ok(format!("version {version}, {}", count(records, "record")))
 }
 
 fn segment(path: &Path, later: &[Member], types: &mut Types, finding: &mut Finding) -> Result<String, Flaw> {
@@ -296,11 +301,14 @@ fn segment(path: &Path, later: &[Member], types: &mut Types, finding: &mut Findi
             }
         }
     }
-    Ok(format!("{frames} frames, {values} values"))
+    Ok(format!("{}, {}", count(frames, "frame"), count(values, "value")))
 }
 
 /// Whether a later segment holds anything but zeros; one that cannot be read may.
 fn holds_records(member: &Member) -> bool {
-    let Member::Segment(path) = member else { return false };
-    fs::read(path).map_or(true, |bytes| bytes.iter().any(|&byte| byte != 0))
+    match member {
+        Member::Segment(path) => fs::read(path).map_or(true, |bytes| bytes.iter().any(|&byte| byte != 0)),
+        Member::Unreadable(..) => true,
+        _ => false,
+    }
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -51,8 +51,45 @@ fn inputs_that_are_cut_or_foreign() {
     let tsm = scratch.file("x.lp", [0x16, 0xd1, 0x16, 0xd1, 1]);
     run("import {} {}", &[&scratch.path("b"), &tsm]).exits(1).says(&["x.lp", "a TSM file"]);
     let missing = scratch.path("nowhere.lp");
-    run("import {} {}", &[&scratch.path("b"), &missing]).exits(74).says(&["nowhere.lp", "No such file"]);
+    run("import {} {}", &[&scratch.path("b"), &missing]).exits(74).says(&["nowhere.lp", "no such file"]);
     assert!(!scratch.path("b").exists(), "a wrong input made a directory");
+}
+
+/// A damaged file lost the lines that were read before the damage but not yet in a batch, up to a MiB of them, and the
+/// message named a line far behind what was imported.
+#[test]
+fn whole_lines_before_the_damage_are_imported() {
+    const LINES: u64 = 300_000;
+    let scratch = Scratch::new();
+    let text: String = (0..LINES).map(|i| format!("m v={i}i {i}\n")).collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text.as_bytes()).expect("memory");
+    let gzip = gzip.finish().expect("memory");
+    let zstd = zstd::encode_all(text.as_bytes(), 1).expect("memory");
+    for (name, whole) in [("a.gz", &gzip), ("a.zst", &zstd)] {
+        for cut in [true, false] {
+            let bytes =
+                if cut { whole[..whole.len() / 2].to_vec() } else { [whole, &b"garbage"[..]].concat() };
+            // Told with the decoders themselves: how many whole lines are before the damage.
+            let mut readable = Vec::new();
+            let decoded = if name == "a.gz" {
+                flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut readable)
+            } else {
+                zstd::Decoder::new(&bytes[..]).expect("memory").read_to_end(&mut readable)
+            };
+            assert!(decoded.is_err(), "{name}");
+            let lines = memchr::memchr_iter(b'\n', &readable).count() as u64;
+            assert!(lines > LINES / 10 && (cut || lines == LINES), "{name}: {lines}");
+            let input = scratch.file(name, bytes);
+            let dir = scratch.path(&format!("{name}-{cut}"));
+            run("import {} {}", &[&dir, &input]).exits(1).says(&[
+                &format!("{name}:{}: the compressed file is", lines + 1),
+                &format!("imported {lines} lines"),
+            ]);
+            let exported = run("export {}", &[&dir]).exits(0).text();
+            assert!(text.starts_with(&exported) && exported.lines().count() as u64 == lines, "{name}");
+        }
+    }
 }
 
 #[test]
@@ -60,14 +97,16 @@ fn missing_and_foreign_places() {
     let scratch = Scratch::new();
     let nowhere = scratch.path("nowhere");
     for verb in ["export", "query", "inspect", "verify", "stats", "snapshot"] {
-        run(&format!("{verb} {{}}"), &[&nowhere]).exits(74).says(&["nowhere"]);
+        run(&format!("{verb} {{}}"), &[&nowhere])
+            .exits(74)
+            .says(&["tsmith: /", "nowhere: no such file or directory"]);
         assert!(!nowhere.exists(), "{verb} made a directory");
     }
     let empty = scratch.path("empty");
     fs::create_dir(&empty).expect("made");
     let text = scratch.file("notes.txt", "hello");
     for verb in ["export", "query", "inspect", "verify", "stats", "snapshot"] {
-        run(&format!("{verb} {{}}"), &[&empty]).exits(1).says(&["empty", "no TSM file"]);
+        run(&format!("{verb} {{}}"), &[&empty]).exits(74).says(&["tsmith: /", "empty: holds no TSM file"]);
         assert!(content(&empty).keys().all(|path| path.ends_with("tsmith.lock")), "{verb} left something");
     }
     run("export {}", &[&text]).exits(2).says(&["notes.txt", "tsmith import"]);
@@ -104,6 +143,34 @@ fn files_that_are_cut_or_foreign() {
         run("import {} {}", &[&dir, &input]).exits(1).says(&["000000001-000000001.tsm"]);
         assert!(before == content(&dir), "import changed the directory with a {name} file");
     }
+}
+
+/// Directories were passed over, so `verify` said ok of what no engine opens; a FIFO was waited for without end.
+#[test]
+fn names_of_files_that_are_something_else() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(10));
+    for name in ["000000007-000000001.tsm", "000000007-000000001.tombstone", "wal/_00009.wal"] {
+        let path = dir.join(name);
+        let bad = |reason: &str| {
+            let verified = run("verify {}", &[&dir]).exits(1).text();
+            assert!(verified.contains(&format!("BAD {}: {reason}", path.display())), "{verified}");
+            run("inspect {}", &[&dir]).exits(1).says(&[name, reason]);
+        };
+        fs::create_dir(&path).expect("made");
+        bad("a directory");
+        fs::remove_dir(&path).expect("removed");
+        std::os::unix::fs::symlink("nowhere", &path).expect("made");
+        bad("a link");
+        fs::remove_file(&path).expect("removed");
+        std::os::unix::net::UnixListener::bind(&path).expect("made");
+        bad("not a regular file");
+        fs::remove_file(&path).expect("removed");
+    }
+    run("verify {}", &[&dir]).exits(0);
+    fs::remove_dir_all(dir.join("wal")).expect("removed");
+    let verified = run("verify {}", &[&dir]).exits(1).text();
+    assert!(verified.contains(&format!("BAD {}: ", dir.join("wal").display())), "{verified}");
 }
 
 /// One bad block: it is named with its offset, and everything else is still written.
@@ -201,6 +268,10 @@ fn usage() {
     tsmith(["import", "d", "x", "--precision", "d"]).exits(2).says(&["ns, us, ms, s, m or h"]);
     tsmith(["import", "d", "x", "--batch", "0"]).exits(2);
     tsmith(["import", "d", "x", "--cache", "lots"]).exits(2);
+    // So many threads ended the process without a word.
+    for writers in ["0", "257", "100000", "18446744073709551615"] {
+        tsmith(["import", "d", "x", "--writers", writers]).exits(2).says(&["--writers"]);
+    }
     tsmith::<&str>([]).exits(2);
     assert!(tsmith(["--version"]).exits(0).text().starts_with("tsmith "));
     for verb in ["import", "export", "query", "inspect", "verify", "stats", "snapshot"] {

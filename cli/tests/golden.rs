@@ -1,4 +1,7 @@
 //! Files of a real influxd, exported and inspected.
+//!
+//! `TSMITH_VECTORS_TSM1` names a directory of vectors to use in place of the copies in the repository, which are those
+//! of the crates `tsm` and `wal`.
 
 mod support;
 
@@ -6,10 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{content, run};
+use support::{Scratch, content, run};
 
 fn root() -> PathBuf {
-    let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tsm/tests/vectors/tsm1");
+    root_or("../tsm/tests/vectors/tsm1")
+}
+
+fn root_or(copy: &str) -> PathBuf {
+    let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join(copy);
     std::env::var_os("TSMITH_VECTORS_TSM1").map_or(copy, PathBuf::from)
 }
 
@@ -47,6 +54,22 @@ fn every_value_of_a_real_file_is_exported() {
             }
         }
     }
+}
+
+/// `verify` took a file of any name and `export` wanted generation and sequence, which a single file has no use for.
+#[test]
+fn a_single_file_may_have_any_name() {
+    let scratch = Scratch::new();
+    let original = root().join("tsm/types/000000007-000000002.tsm");
+    let copy = scratch.file("copy.of.it.tsm", fs::read(&original).expect("the vector"));
+    for verb in ["export {} --format jsonl", "query {} --format csv"] {
+        assert_eq!(run(verb, &[&copy]).exits(0).text(), run(verb, &[&original]).exits(0).text());
+    }
+    run("inspect {}", &[&copy]).exits(0);
+    run("stats {}", &[&copy]).exits(0);
+    let tombstones = root().join("tombstone/v4-torn.tombstone");
+    scratch.file("copy.of.it.tombstone", fs::read(tombstones).expect("the vector"));
+    run("export {}", &[&copy]).exits(1).says(&["copy.of.it.tombstone"]);
 }
 
 #[test]
@@ -109,16 +132,11 @@ fn tombstones_are_shown() {
     run("export {}", &[&torn]).exits(2).says(&["tombstones hold no values"]);
 }
 
-/// Frames of real segments; the vectors are not in the repository's copy, so only where they are given.
 #[test]
 fn frames_of_real_segments_are_shown() {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors/tsm1");
-    let root = std::env::var_os("TSMITH_VECTORS_TSM1").map_or(beside, PathBuf::from);
+    let root = root_or("../wal/tests/vectors/tsm1");
     let file = root.join("wal/normal/_00001.wal");
-    let Ok(text) = fs::read_to_string(root.join("expected/wal-normal-_00001.wal.jsonl")) else {
-        eprintln!("skipped: no vectors in {}; set TSMITH_VECTORS_TSM1", root.display());
-        return;
-    };
+    let text = fs::read_to_string(root.join("expected/wal-normal-_00001.wal.jsonl")).expect("the vector");
     let wanted: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let wanted: Vec<&Value> = wanted.iter().filter(|line| line["compressed_len"].is_u64()).collect();
     let found = run("inspect {} --format json", &[&file]).exits(0).json();

@@ -69,18 +69,24 @@ pub struct TsmFile {
 impl TsmFile {
     /// Opens the file `name` of `dir`, with its tombstones if there are any.
     pub fn open<F: Fs>(fs: &F, dir: &Path, name: FileName) -> Result<Self> {
-        let path = dir.join(name.to_string());
-        let bytes = load(fs, &path).on("open", &path)?;
-        let reader = Reader::new(bytes).on("open", &path)?;
-        let tombstones = read_tombstones(fs, &dir.join(name.tombstone()))?;
-        Ok(Self { name, path, reader, tombstones })
+        Self::load(fs, dir.join(name.to_string()), name)
     }
 
-    /// Opens the file at `path`, which has the name of a TSM file, with its tombstones if there are any.
+    /// Opens the file at `path`, with the tombstones beside it if there are any. Alone it needs no age: any name that
+    /// ends in `.tsm` will do, and counts as the first file of a directory.
     pub fn open_path<F: Fs>(fs: &F, path: &Path) -> Result<Self> {
+        if path.extension().is_none_or(|extension| extension != "tsm") {
+            return Err(Error::at("open", path, ErrorKind::NotATsmName));
+        }
         let name = path.file_name().and_then(|name| FileName::parse(name.to_str()?));
-        let name = name.ok_or_else(|| Error::at("open", path, ErrorKind::NotATsmName))?;
-        Self::open(fs, path.parent().unwrap_or(Path::new("")), name)
+        Self::load(fs, path.to_owned(), name.unwrap_or(FileName { generation: 1, sequence: 1 }))
+    }
+
+    fn load<F: Fs>(fs: &F, path: PathBuf, name: FileName) -> Result<Self> {
+        let bytes = load(fs, &path).on("open", &path)?;
+        let reader = Reader::new(bytes).on("open", &path)?;
+        let tombstones = read_tombstones(fs, &path.with_extension("tombstone"))?;
+        Ok(Self { name, path, reader, tombstones })
     }
 
     /// Its name.

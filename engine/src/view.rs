@@ -64,7 +64,7 @@ impl View {
     /// Opens one TSM file, with its tombstones.
     ///
     /// # Errors
-    /// The file cannot be opened, or its name is not that of a TSM file.
+    /// The file cannot be opened, or its name does not end in `.tsm`.
     pub fn open_file(path: &Path) -> Result<Self> {
         let mut view = Self::empty();
         let file = TsmFile::open_path(&OsFs, path)?;
