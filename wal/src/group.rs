@@ -75,7 +75,10 @@ struct State<S: Sink> {
     /// Positions after `.0` up to `.1` were taken back.
     failed: Vec<(Position, Position, Error)>,
     poison: Option<Error>,
+    /// Nothing new is taken, and nobody leads but who closes.
     closed: bool,
+    /// Closing is over: the directory may be another log's by now.
+    ended: bool,
 }
 
 /// What a leader is to do besides writing.
@@ -113,6 +116,7 @@ impl<S: Sink> Groups<S> {
             failed: Vec::new(),
             poison: None,
             closed: false,
+            ended: false,
         };
         let shared = Arc::new(Shared {
             fs,
@@ -141,11 +145,12 @@ impl<S: Sink> Groups<S> {
     }
 
     pub(crate) fn cut(&self) -> Result<Position> {
-        self.shared.state.lock().open()?;
-        self.shared.cut()
+        self.shared.cut(false)
     }
 
     pub(crate) fn truncate_front(&self, before: Position) -> Result<()> {
+        // Held to the end, so that nothing is removed from a directory that was given up meanwhile.
+        let _lock = self.lock.lock();
         self.shared.truncate_front(before)
     }
 
@@ -158,7 +163,9 @@ impl<S: Sink> Groups<S> {
             // A panic of the ticker has poisoned the log, and the cut says so.
             drop(ticker.join());
         }
-        let ended = self.shared.cut().map(drop);
+        let ended = self.shared.cut(true).map(drop);
+        self.shared.state.lock().ended = true;
+        self.shared.changed.notify_all();
         self.lock.lock().take();
         ended
     }
@@ -199,8 +206,9 @@ fn ticker<S: Sink>(shared: &Arc<Shared<S>>, interval: Duration) -> Result<JoinHa
 impl<S: Sink> Shared<S> {
     fn append(&self, frame: &[u8]) -> Result<Position> {
         let mut state = self.state.lock();
-        state.open()?;
         loop {
+            // Asked again after every wait: what came after the last cut of a closing log would be in no file.
+            state.open()?;
             state.check()?;
             let (number, offset) = parts(state.tail);
             let mark = if state.pending.is_empty() { MARK } else { 0 };
@@ -236,13 +244,23 @@ impl<S: Sink> Shared<S> {
                 return Ok(Durable::promise(at));
             }
             state.check()?;
-            (state, _) = self.step(state, self.goal());
+            if state.ended {
+                return Err(Error::new(ErrorKind::Closed));
+            } else if state.closed {
+                // The last cut writes it.
+                self.changed.wait(&mut state);
+            } else {
+                (state, _) = self.step(state, self.goal());
+            }
         }
     }
 
-    fn cut(&self) -> Result<Position> {
+    fn cut(&self, closing: bool) -> Result<Position> {
         let mut state = self.state.lock();
         loop {
+            if !closing {
+                state.open()?;
+            }
             state.check()?;
             if !state.leading {
                 break;

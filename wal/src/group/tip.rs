@@ -91,12 +91,35 @@ impl<S: Sink> Shared<S> {
 
     /// Begins segment `number`, which is to take a group up to `needed`.
     fn begin(&self, number: u32, needed: u32) -> Result<Tip<S>, Failure> {
+        let sorted =
+            |error: Error| if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) };
+        self.vacant(number).map_err(sorted)?;
         let begun = self.try_begin(number, needed);
         begun.map_err(|error| {
             // Nothing was acknowledged in it; left behind, it would be an empty segment.
             drop(self.fs.remove(&self.dir.join(file_name(number))));
-            if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) }
+            sorted(error)
         })
+    }
+
+    /// Refuses a segment that holds something: no log of ours comes to that, and its records are somebody's.
+    fn vacant(&self, number: u32) -> Result<()> {
+        let taken = match self.fs.open(&self.dir.join(file_name(number))) {
+            Ok(file) => file.is_empty().map(|empty| !empty),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let taken = io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "the file holds something already; is the directory written by another log?",
+                );
+                Err(self.address(number, Error::io("begin", taken)))
+            }
+            Err(error) => Err(self.address(number, Error::io("open", error))),
+        }
     }
 
     fn try_begin(&self, number: u32, needed: u32) -> Result<Tip<S>> {
