@@ -63,6 +63,8 @@ struct State<S: Sink> {
     spare: Vec<u8>,
     /// Where the pending group ends; its beginning is as far before as it is long.
     tail: Position,
+    /// What the segment of `tail` can take, as far as is known; a nearly full disk has only short segments.
+    capacity: u32,
     /// All below is with the operating system.
     written: Position,
     /// All below is on stable storage.
@@ -108,6 +110,7 @@ impl<S: Sink> Groups<S> {
             pending: Vec::new(),
             spare: Vec::new(),
             tail: start,
+            capacity: u32::MAX,
             written: start,
             durable: start,
             leading: false,
@@ -214,15 +217,16 @@ impl<S: Sink> Shared<S> {
             let mark = if state.pending.is_empty() { MARK } else { 0 };
             let end = u64::from(offset) + u64::from(mark) + frame.len() as u64;
             let alone = offset == MARK && mark > 0;
-            let fits = end <= self.segment_bytes.into() || alone;
+            // Room for the mark that ends the segment, too.
+            let fits = end + u64::from(MARK) <= self.segment_bytes.min(state.capacity).into() || alone;
             if mark > 0 && !fits {
                 state.advance()?;
             } else if mark == 0 && (!fits || state.pending.len() > GROUP_BYTES || self.one_by_one()) {
                 (state, _) = self.step(state, self.goal());
             } else {
-                let end = u32::try_from(end);
+                let end = u32::try_from(end).ok().filter(|end| end.checked_add(MARK).is_some());
                 let end =
-                    end.map_err(|_| Error::too_large("a frame", frame.len() as u64, u32::MAX.into()))?;
+                    end.ok_or_else(|| Error::too_large("a frame", frame.len() as u64, u32::MAX.into()))?;
                 state.pending.extend_from_slice(&[0; MARK_BYTES][..mark as usize]);
                 state.pending.extend_from_slice(frame);
                 state.tail = position(number, end);
@@ -348,6 +352,11 @@ impl<S: Sink> Shared<S> {
         state.leading = false;
         state.spare = group;
         state.open_from = tip.as_ref().map_or(parts(target).0, |tip| tip.number);
+        if let Some(tip) = &tip
+            && tip.number == parts(state.tail).0
+        {
+            state.capacity = tip.capacity;
+        }
         let all_durable = tip.as_ref().is_none_or(Tip::is_durable);
         state.tip = tip;
         let result = match done {
@@ -389,6 +398,7 @@ impl<S: Sink> State<S> {
     fn advance(&mut self) -> Result<()> {
         let next = parts(self.tail).0.checked_add(1).ok_or(Error::new(ErrorKind::NumbersEnd))?;
         self.tail = position(next, MARK);
+        self.capacity = u32::MAX;
         Ok(())
     }
 
@@ -430,3 +440,6 @@ impl<S: Sink> Drop for Abandoned<'_, S> {
 fn parts(at: Position) -> (u32, u32) {
     ((at.0 >> 32) as u32, at.0 as u32)
 }
+
+#[cfg(test)]
+mod tests;

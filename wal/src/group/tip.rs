@@ -8,7 +8,7 @@ use crate::fs::{Fs, FsFile};
 use crate::segment::{MARK_BYTES, Mark, file_name};
 use crate::{Error, ErrorKind, Position, Result};
 
-/// The open segment: where groups go. Groups come with the segment's capacity in mind and never exceed it.
+/// The open segment: where groups go. Nothing is written beyond its capacity.
 pub(crate) trait Sink: std::fmt::Debug + Send + Sized + 'static {
     /// Where its files live.
     type Fs: Fs;
@@ -26,6 +26,8 @@ pub(crate) trait Sink: std::fmt::Debug + Send + Sized + 'static {
 pub(super) struct Tip<S> {
     sink: S,
     pub(super) number: u32,
+    /// What was reserved: nothing is written beyond.
+    pub(super) capacity: u32,
     end: u32,
     durable: u32,
 }
@@ -50,7 +52,7 @@ impl<S: Sink> Shared<S> {
             let (number, at) = parts(start);
             if tip.as_ref().is_none_or(|tip| tip.number != number) {
                 self.end(tip.take())?;
-                *tip = Some(self.begin(number, at + group.len() as u32)?);
+                *tip = Some(self.begin(number, at + group.len() as u32 + MARK)?);
             }
             if let Some(open) = tip
                 && let Err(error) = open.write(group, at)
@@ -89,7 +91,7 @@ impl<S: Sink> Shared<S> {
         done.map(drop).map_err(|error| Failure::Broken(self.address(tip.number, Error::io("cut", error))))
     }
 
-    /// Begins segment `number`, which is to take a group up to `needed`.
+    /// Begins segment `number`, which is to take a group and the mark after it up to `needed`.
     fn begin(&self, number: u32, needed: u32) -> Result<Tip<S>, Failure> {
         let sorted =
             |error: Error| if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) };
@@ -139,7 +141,7 @@ impl<S: Sink> Shared<S> {
         loop {
             let file = self.fs.open(&path).map_err(|error| self.address(number, Error::io("open", error)))?;
             match S::begin(file, capacity, &head) {
-                Ok(sink) => return Ok(Tip { sink, number, end: MARK, durable: MARK }),
+                Ok(sink) => return Ok(Tip { sink, number, capacity, end: MARK, durable: MARK }),
                 Err(error) => {
                     let error = self.address(number, Error::io("allocate", error));
                     if !error.is_full() || capacity == needed {
@@ -190,8 +192,16 @@ impl<S: Sink> Tip<S> {
     fn write(&mut self, group: &mut [u8], at: u32) -> io::Result<()> {
         let (mark, frames) = group.split_at_mut(MARK_BYTES);
         mark.copy_from_slice(&Mark::encode(self.number, at, self.durable, frames));
-        self.sink.write(group, at)?;
+        self.store(group, at)?;
         self.end = at + group.len() as u32;
         Ok(())
+    }
+
+    fn store(&mut self, bytes: &[u8], at: u32) -> io::Result<()> {
+        // A group may have formed before it was known how short the segment is.
+        if u64::from(at) + bytes.len() as u64 > self.capacity.into() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.sink.write(bytes, at)
     }
 }
