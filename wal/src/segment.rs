@@ -7,7 +7,7 @@
 //! mark    ┌────┬─────────────┬──────┬─────────────┬─────────────────┬─────────────┬─────────────┐
 //!         │ 03 │ 00 00 00 12 │ 10 3c│ magic <4B>  │ durable <4B, BE>│ len <4B, BE>│ crc <4B, BE>│   23 bytes
 //!         └────┴─────────────┴──────┴─────────────┴─────────────────┴─────────────┴─────────────┘
-//! segment   mark of length 0 │ mark, its frames │ mark, its frames │ ... │ zeros
+//! segment   mark of length 0 │ mark, its frames │ mark, its frames │ ... │ zeros, or a last mark of length 0
 //! ```
 //!
 //! # Why marks
@@ -20,6 +20,9 @@
 //! - `len` and `crc`: the group is these bytes and no others (CRC-32 of segment number, offset of the mark, `durable`,
 //!   `len` and the frames, so that a mark is valid in one place only);
 //! - `durable`: everything below this offset of the segment was synced before the group was written.
+//!
+//! When a segment ends, all of it is synced and then one more mark is written, of length 0, whose `durable` is the end
+//! of the last group: so damage in that group is told from a torn write as well. A segment without a group gets none.
 //!
 //! # Torn or damaged
 //!

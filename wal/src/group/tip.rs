@@ -86,9 +86,23 @@ impl<S: Sink> Shared<S> {
     fn end(&self, tip: Option<Tip<S>>) -> Result<(), Failure> {
         let Some(mut tip) = tip else { return Ok(()) };
         self.sync_tip(&mut tip)?;
-        // Not synced: if the cut is lost, the zeros are, at the end of any segment, no damage.
-        let done = tip.sink.end(tip.end);
-        done.map(drop).map_err(|error| Failure::Broken(self.address(tip.number, Error::io("cut", error))))
+        let (number, at) = (tip.number, tip.end);
+        let fail = |error| Failure::Broken(self.address(number, error));
+        // Without it nothing would prove the last group durable, and damage there would pass for a torn tail.
+        let mark = Mark::encode(number, at, at, &[]);
+        let end = match tip.store(&mark, at) {
+            Ok(()) => at + MARK,
+            // When the disk is full: all records are durable already, the segment is whole without it.
+            Err(error) => {
+                let error = Error::io("write", error).at_offset(at.into());
+                if !error.is_full() {
+                    return Err(fail(error));
+                }
+                at
+            }
+        };
+        let file = tip.sink.end(end).map_err(|error| fail(Error::io("cut", error)))?;
+        file.sync_all().map_err(|error| fail(Error::new(sync_failed(error))))
     }
 
     /// Begins segment `number`, which is to take a group and the mark after it up to `needed`.
