@@ -25,7 +25,8 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
     /// Creates a file for reading and writing, readable by the owner only. Fails when the name is taken.
     fn create_new(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Opens a file for reading and writing. Fails for a symbolic link.
+    /// Opens a file for reading and writing. Fails for a symbolic link and for whatever else is no regular file, as
+    /// all that opens does.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
 
     /// The content of a file.

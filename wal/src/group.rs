@@ -63,6 +63,8 @@ struct State<S: Sink> {
     spare: Vec<u8>,
     /// Where the pending group ends; its beginning is as far before as it is long.
     tail: Position,
+    /// What the segment of `tail` can take, as far as is known; a nearly full disk has only short segments.
+    capacity: u32,
     /// All below is with the operating system.
     written: Position,
     /// All below is on stable storage.
@@ -75,7 +77,10 @@ struct State<S: Sink> {
     /// Positions after `.0` up to `.1` were taken back.
     failed: Vec<(Position, Position, Error)>,
     poison: Option<Error>,
+    /// Nothing new is taken, and nobody leads but who closes.
     closed: bool,
+    /// Closing is over: the directory may be another log's by now.
+    ended: bool,
 }
 
 /// What a leader is to do besides writing.
@@ -105,6 +110,7 @@ impl<S: Sink> Groups<S> {
             pending: Vec::new(),
             spare: Vec::new(),
             tail: start,
+            capacity: u32::MAX,
             written: start,
             durable: start,
             leading: false,
@@ -113,6 +119,7 @@ impl<S: Sink> Groups<S> {
             failed: Vec::new(),
             poison: None,
             closed: false,
+            ended: false,
         };
         let shared = Arc::new(Shared {
             fs,
@@ -141,11 +148,12 @@ impl<S: Sink> Groups<S> {
     }
 
     pub(crate) fn cut(&self) -> Result<Position> {
-        self.shared.state.lock().open()?;
-        self.shared.cut()
+        self.shared.cut(false)
     }
 
     pub(crate) fn truncate_front(&self, before: Position) -> Result<()> {
+        // Held to the end, so that nothing is removed from a directory that was given up meanwhile.
+        let _lock = self.lock.lock();
         self.shared.truncate_front(before)
     }
 
@@ -158,7 +166,9 @@ impl<S: Sink> Groups<S> {
             // A panic of the ticker has poisoned the log, and the cut says so.
             drop(ticker.join());
         }
-        let ended = self.shared.cut().map(drop);
+        let ended = self.shared.cut(true).map(drop);
+        self.shared.state.lock().ended = true;
+        self.shared.changed.notify_all();
         self.lock.lock().take();
         ended
     }
@@ -199,22 +209,24 @@ fn ticker<S: Sink>(shared: &Arc<Shared<S>>, interval: Duration) -> Result<JoinHa
 impl<S: Sink> Shared<S> {
     fn append(&self, frame: &[u8]) -> Result<Position> {
         let mut state = self.state.lock();
-        state.open()?;
         loop {
+            // Asked again after every wait: what came after the last cut of a closing log would be in no file.
+            state.open()?;
             state.check()?;
             let (number, offset) = parts(state.tail);
             let mark = if state.pending.is_empty() { MARK } else { 0 };
             let end = u64::from(offset) + u64::from(mark) + frame.len() as u64;
             let alone = offset == MARK && mark > 0;
-            let fits = end <= self.segment_bytes.into() || alone;
+            // Room for the mark that ends the segment, too.
+            let fits = end + u64::from(MARK) <= self.segment_bytes.min(state.capacity).into() || alone;
             if mark > 0 && !fits {
                 state.advance()?;
             } else if mark == 0 && (!fits || state.pending.len() > GROUP_BYTES || self.one_by_one()) {
                 (state, _) = self.step(state, self.goal());
             } else {
-                let end = u32::try_from(end);
+                let end = u32::try_from(end).ok().filter(|end| end.checked_add(MARK).is_some());
                 let end =
-                    end.map_err(|_| Error::too_large("a frame", frame.len() as u64, u32::MAX.into()))?;
+                    end.ok_or_else(|| Error::too_large("a frame", frame.len() as u64, u32::MAX.into()))?;
                 state.pending.extend_from_slice(&[0; MARK_BYTES][..mark as usize]);
                 state.pending.extend_from_slice(frame);
                 state.tail = position(number, end);
@@ -236,13 +248,23 @@ impl<S: Sink> Shared<S> {
                 return Ok(Durable::promise(at));
             }
             state.check()?;
-            (state, _) = self.step(state, self.goal());
+            if state.ended {
+                return Err(Error::new(ErrorKind::Closed));
+            } else if state.closed {
+                // The last cut writes it.
+                self.changed.wait(&mut state);
+            } else {
+                (state, _) = self.step(state, self.goal());
+            }
         }
     }
 
-    fn cut(&self) -> Result<Position> {
+    fn cut(&self, closing: bool) -> Result<Position> {
         let mut state = self.state.lock();
         loop {
+            if !closing {
+                state.open()?;
+            }
             state.check()?;
             if !state.leading {
                 break;
@@ -330,6 +352,11 @@ impl<S: Sink> Shared<S> {
         state.leading = false;
         state.spare = group;
         state.open_from = tip.as_ref().map_or(parts(target).0, |tip| tip.number);
+        if let Some(tip) = &tip
+            && tip.number == parts(state.tail).0
+        {
+            state.capacity = tip.capacity;
+        }
         let all_durable = tip.as_ref().is_none_or(Tip::is_durable);
         state.tip = tip;
         let result = match done {
@@ -371,6 +398,7 @@ impl<S: Sink> State<S> {
     fn advance(&mut self) -> Result<()> {
         let next = parts(self.tail).0.checked_add(1).ok_or(Error::new(ErrorKind::NumbersEnd))?;
         self.tail = position(next, MARK);
+        self.capacity = u32::MAX;
         Ok(())
     }
 
@@ -412,3 +440,6 @@ impl<S: Sink> Drop for Abandoned<'_, S> {
 fn parts(at: Position) -> (u32, u32) {
     ((at.0 >> 32) as u32, at.0 as u32)
 }
+
+#[cfg(test)]
+mod tests;

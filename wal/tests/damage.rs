@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
-use tsmith_wal::segment::{Scan, file_name, parse_name};
+use tsmith_wal::segment::{MARK_BYTES, Scan, Unit, file_name, parse_name};
 use tsmith_wal::testing::{Replayed, ScrambledFs, noise, open_keeping};
 use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, Record, RecordKind, Recovery, RecoveryMode};
 
@@ -87,6 +87,58 @@ fn a_bit_of_ours_flipped_anywhere_never_gives_another_record() {
         }
         drop(load(&bytes, RecoveryMode::InfluxDb));
     }
+}
+
+/// Story: after a clean close nothing in the last segment said that its last group had been synced, so one flipped
+/// bit there passed for a torn write, and the group was cut off.
+#[test]
+fn a_bit_flipped_in_the_last_group_of_a_closed_log_is_damage() {
+    let whole = ours();
+    let mut scan = Scan::new(1, &whole);
+    let (mut at, mut groups) = (0, Vec::new());
+    while let Some(unit) = scan.next().expect("is intact") {
+        match unit {
+            Unit::Mark(mark) => {
+                groups.push(at..at + MARK_BYTES + mark.len as usize);
+                at += MARK_BYTES;
+            }
+            Unit::Frame { end, .. } => at = end as usize,
+        }
+    }
+    let [.., group, end] = &groups[..] else { panic!("a group and the mark of the end") };
+    assert_eq!((end.len(), end.end), (MARK_BYTES, whole.len()));
+    for (at, bit) in group.clone().flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << bit;
+        let sim = SimFs::default();
+        put(&sim, "_00001.wal", &bytes);
+        let error = open(&sim, RecoveryMode::Strict).map(drop).expect_err("damage");
+        assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "byte {at} bit {bit}: {error}");
+        assert_eq!(error.path(), Some(Path::new("/wal/_00001.wal")));
+        let offset = error.offset().expect("an offset");
+        assert!((group.start as u64..=at as u64).contains(&offset), "byte {at} bit {bit}: {error}");
+        assert_eq!(sim.read(Path::new("/wal/_00001.wal")).expect("reads"), bytes);
+    }
+}
+
+/// A log that is opened and closed, and appended to or not, has no segment of marks alone.
+#[test]
+fn an_empty_segment_stays_empty() {
+    let sim = SimFs::default();
+    for round in 0..6 {
+        let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
+        if round == 2 {
+            let _ = log.append(Record::write(b"one")).expect("appends");
+        }
+        let _ = log.cut().expect("cuts");
+        let _ = log.cut().expect("cuts");
+        log.close().expect("closes");
+    }
+    let files = sim.snapshot();
+    let files = files.iter().filter(|(path, _)| path.extension().is_some_and(|extension| extension == "wal"));
+    let lens: Vec<usize> = files.map(|(_, bytes)| bytes.len()).collect();
+    assert_eq!(lens.iter().filter(|len| **len > 0).count(), 1, "{lens:?}");
+    assert!(lens.len() <= 2, "{lens:?}");
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
 
 use super::{Fs, FsFile, parent};
 
@@ -28,9 +29,22 @@ pub struct OsLock(#[expect(dead_code, reason = "the lock ends when the file is c
 
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    // A link could lead out of the data directory.
-    options.read(true).mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    // A link could lead out of the data directory. A pipe would be waited for, until somebody writes to it.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.read(true).mode(FILE_MODE).custom_flags(flags.bits().cast_signed());
     options
+}
+
+/// Opens what is there, if it is a file: a device or a pipe with the name of one has no end.
+fn open_regular(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+    let file =
+        options.open(path).map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+            // A link, a directory, a socket.
+            Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => refused(),
+            _ => error,
+        })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(refused()) }
 }
 
 impl Fs for OsFs {
@@ -42,11 +56,13 @@ impl Fs for OsFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<OsFile> {
-        options().write(true).open(path).map(OsFile)
+        open_regular(options().write(true), path).map(OsFile)
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        std::fs::read(path)
+        let mut bytes = Vec::new();
+        open_regular(&options(), path)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
@@ -86,20 +102,20 @@ impl Fs for OsFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<OsLock> {
-        let file = options().write(true).create(true).truncate(false).open(path)?;
+        let file = open_regular(options().write(true).create(true).truncate(false), path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(OsLock(file))
     }
 
     fn os_file(&self, path: &Path) -> io::Result<Option<File>> {
-        options().open(path).map(Some)
+        open_regular(&options(), path).map(Some)
     }
 }
 
 impl OsFs {
     /// Locks the file at `path` against [`Fs::lock`], beside others who do the same. Creates nothing.
     pub fn lock_shared(&self, path: &Path) -> io::Result<OsLock> {
-        let file = options().open(path)?;
+        let file = open_regular(&options(), path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
         Ok(OsLock(file))
     }
@@ -142,8 +158,8 @@ impl FsFile for OsFile {
         loop {
             match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len) {
                 Ok(()) => return Ok(()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
                 Err(error) => return Err(error.into()),
             }
         }

@@ -144,6 +144,32 @@ fn files_of_the_system_are_private_and_links_are_not_followed() {
     assert_eq!(OsFs.list(&dir).expect("lists"), ["link", "x"]);
 }
 
+/// Story: a pipe with the name of a segment hung whoever opened the directory; a link to `/dev/zero` ate the memory.
+#[test]
+fn only_regular_files_are_opened() {
+    use std::os::unix::fs::symlink;
+    let scratch = Scratch::new();
+    let path = |name: &str| scratch.path().join(name);
+    let made = std::process::Command::new("mkfifo").arg(path("pipe")).status().expect("runs");
+    assert!(made.success());
+    symlink("/dev/zero", path("link")).expect("links");
+    std::fs::create_dir(path("dir")).expect("creates");
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("binds");
+    let refused = |what: &str, done: io::Result<()>| {
+        let error = done.expect_err(what);
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{what}: {error}");
+        assert_eq!(error.to_string(), "not a regular file", "{what}");
+    };
+    for path in [path("pipe"), path("link"), path("dir"), path("socket"), "/dev/zero".into()] {
+        let name = path.display();
+        refused(&format!("read {name}"), OsFs.read(&path).map(drop));
+        refused(&format!("open {name}"), OsFs.open(&path).map(drop));
+        refused(&format!("map {name}"), OsFs.os_file(&path).map(drop));
+        refused(&format!("share {name}"), OsFs.lock_shared(&path).map(drop));
+    }
+    assert_eq!(OsFs.list(scratch.path()).expect("lists"), ["dir", "link", "pipe", "socket"]);
+}
+
 #[test]
 fn allocated_space_reads_as_zeros() {
     let scratch = Scratch::new();

@@ -8,7 +8,7 @@ use crate::fs::{Fs, FsFile};
 use crate::segment::{MARK_BYTES, Mark, file_name};
 use crate::{Error, ErrorKind, Position, Result};
 
-/// The open segment: where groups go. Groups come with the segment's capacity in mind and never exceed it.
+/// The open segment: where groups go. Nothing is written beyond its capacity.
 pub(crate) trait Sink: std::fmt::Debug + Send + Sized + 'static {
     /// Where its files live.
     type Fs: Fs;
@@ -26,6 +26,8 @@ pub(crate) trait Sink: std::fmt::Debug + Send + Sized + 'static {
 pub(super) struct Tip<S> {
     sink: S,
     pub(super) number: u32,
+    /// What was reserved: nothing is written beyond.
+    pub(super) capacity: u32,
     end: u32,
     durable: u32,
 }
@@ -50,7 +52,7 @@ impl<S: Sink> Shared<S> {
             let (number, at) = parts(start);
             if tip.as_ref().is_none_or(|tip| tip.number != number) {
                 self.end(tip.take())?;
-                *tip = Some(self.begin(number, at + group.len() as u32)?);
+                *tip = Some(self.begin(number, at + group.len() as u32 + MARK)?);
             }
             if let Some(open) = tip
                 && let Err(error) = open.write(group, at)
@@ -84,19 +86,56 @@ impl<S: Sink> Shared<S> {
     fn end(&self, tip: Option<Tip<S>>) -> Result<(), Failure> {
         let Some(mut tip) = tip else { return Ok(()) };
         self.sync_tip(&mut tip)?;
-        // Not synced: if the cut is lost, the zeros are, at the end of any segment, no damage.
-        let done = tip.sink.end(tip.end);
-        done.map(drop).map_err(|error| Failure::Broken(self.address(tip.number, Error::io("cut", error))))
+        let (number, at) = (tip.number, tip.end);
+        let fail = |error| Failure::Broken(self.address(number, error));
+        // Without it nothing would prove the last group durable, and damage there would pass for a torn tail.
+        let mark = Mark::encode(number, at, at, &[]);
+        let end = match tip.store(&mark, at) {
+            Ok(()) => at + MARK,
+            // When the disk is full: all records are durable already, the segment is whole without it.
+            Err(error) => {
+                let error = Error::io("write", error).at_offset(at.into());
+                if !error.is_full() {
+                    return Err(fail(error));
+                }
+                at
+            }
+        };
+        let file = tip.sink.end(end).map_err(|error| fail(Error::io("cut", error)))?;
+        file.sync_all().map_err(|error| fail(Error::new(sync_failed(error))))
     }
 
-    /// Begins segment `number`, which is to take a group up to `needed`.
+    /// Begins segment `number`, which is to take a group and the mark after it up to `needed`.
     fn begin(&self, number: u32, needed: u32) -> Result<Tip<S>, Failure> {
+        let sorted =
+            |error: Error| if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) };
+        self.vacant(number).map_err(sorted)?;
         let begun = self.try_begin(number, needed);
         begun.map_err(|error| {
             // Nothing was acknowledged in it; left behind, it would be an empty segment.
             drop(self.fs.remove(&self.dir.join(file_name(number))));
-            if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) }
+            sorted(error)
         })
+    }
+
+    /// Refuses a segment that holds something: no log of ours comes to that, and its records are somebody's.
+    fn vacant(&self, number: u32) -> Result<()> {
+        let taken = match self.fs.open(&self.dir.join(file_name(number))) {
+            Ok(file) => file.is_empty().map(|empty| !empty),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let taken = io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "the file holds something already; is the directory written by another log?",
+                );
+                Err(self.address(number, Error::io("begin", taken)))
+            }
+            Err(error) => Err(self.address(number, Error::io("open", error))),
+        }
     }
 
     fn try_begin(&self, number: u32, needed: u32) -> Result<Tip<S>> {
@@ -116,7 +155,7 @@ impl<S: Sink> Shared<S> {
         loop {
             let file = self.fs.open(&path).map_err(|error| self.address(number, Error::io("open", error)))?;
             match S::begin(file, capacity, &head) {
-                Ok(sink) => return Ok(Tip { sink, number, end: MARK, durable: MARK }),
+                Ok(sink) => return Ok(Tip { sink, number, capacity, end: MARK, durable: MARK }),
                 Err(error) => {
                     let error = self.address(number, Error::io("allocate", error));
                     if !error.is_full() || capacity == needed {
@@ -167,8 +206,16 @@ impl<S: Sink> Tip<S> {
     fn write(&mut self, group: &mut [u8], at: u32) -> io::Result<()> {
         let (mark, frames) = group.split_at_mut(MARK_BYTES);
         mark.copy_from_slice(&Mark::encode(self.number, at, self.durable, frames));
-        self.sink.write(group, at)?;
+        self.store(group, at)?;
         self.end = at + group.len() as u32;
         Ok(())
+    }
+
+    fn store(&mut self, bytes: &[u8], at: u32) -> io::Result<()> {
+        // A group may have formed before it was known how short the segment is.
+        if u64::from(at) + bytes.len() as u64 > self.capacity.into() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.sink.write(bytes, at)
     }
 }
