@@ -127,7 +127,7 @@ pub enum ErrorKind {
     #[error("the directory is in use by another process or engine: close that one first")]
     InUse,
     /// The directory does not exist.
-    #[error("no such directory: create it, or check the path")]
+    #[error("no such directory: check the path")]
     NoDirectory,
     /// Neither TSM files, nor a log, nor a manifest.
     #[error("holds no TSM file, no log and no manifest: not an engine or shard directory")]
