@@ -1,6 +1,6 @@
 //! The memory limit: claimed before a batch is admitted, freed when a snapshot is a file.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -27,6 +27,10 @@ pub(crate) struct Budget {
     /// Live and frozen.
     total: AtomicU64,
     frozen: AtomicU64,
+    /// Somebody wanted room in vain since the last freeze, or waits for it.
+    wanted: AtomicBool,
+    /// Nobody need wait any more.
+    closed: AtomicBool,
     turn: Mutex<()>,
     freed: Condvar,
 }
@@ -38,6 +42,8 @@ impl Budget {
             when_full,
             total: AtomicU64::new(0),
             frozen: AtomicU64::new(0),
+            wanted: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             turn: Mutex::new(()),
             freed: Condvar::new(),
         }
@@ -69,18 +75,45 @@ impl Budget {
         };
         match self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits) {
             Ok(_) => Ok(()),
-            Err(used) => Err(self.full(used, needed)),
+            Err(used) => {
+                self.want(needed);
+                Err(self.full(used, needed))
+            }
         }
+    }
+
+    /// A snapshot would help; not, though, a batch that never fits.
+    fn want(&self, needed: u64) {
+        if self.limit.is_some_and(|limit| needed <= limit) {
+            self.wanted.store(true, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn room_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    /// Wakes who waits, to be refused.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        // Whoever looked before the store holds the lock or waits by now.
+        drop(self.turn.lock());
+        self.freed.notify_all();
     }
 
     /// Blocks until so many bytes might fit; gives the refusal when the deadline passes first.
     pub(crate) fn wait(&self, needed: u64, deadline: Instant) -> Result<()> {
         let mut turn = self.turn.lock();
         loop {
+            if self.closed.load(Ordering::Acquire) {
+                return Err(Error::Closed);
+            }
             let used = self.total();
             let Some(limit) = self.limit.filter(|limit| used.saturating_add(needed) > *limit) else {
                 return Ok(());
             };
+            // Said again, for a freeze may have come between, that did not free enough.
+            self.want(needed);
             // More than the limit never fits.
             if needed > limit || self.freed.wait_until(&mut turn, deadline).timed_out() {
                 return self.claimable(needed);
@@ -118,6 +151,7 @@ impl Budget {
     pub(crate) fn freeze(&self) -> u64 {
         let bytes = self.total();
         self.frozen.store(bytes, Ordering::Release);
+        self.wanted.store(false, Ordering::Release);
         bytes
     }
 

@@ -220,6 +220,18 @@ impl<S: Storer> Cache<S> {
         self.budget.forget(frozen.bytes);
     }
 
+    /// Wakes every batch that waits for room, to be refused with [`Error::Closed`](crate::Error::Closed), and lets none
+    /// wait from now on: no snapshot will free memory any more. What has room is admitted still.
+    pub fn close(&self) {
+        self.budget.close();
+    }
+
+    /// Whether a batch waits for room, or was refused for want of it, since the last store was frozen: a snapshot is due
+    /// then, however little is live. A batch larger than the limit does not count, for it never fits.
+    pub fn room_wanted(&self) -> bool {
+        self.budget.room_wanted()
+    }
+
     /// Bytes of values and keys, live and frozen, by InfluxDB's account.
     pub fn size(&self) -> u64 {
         self.budget.total()

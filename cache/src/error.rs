@@ -24,6 +24,9 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+    /// The batch would have to wait for room, and the cache was closed.
+    #[error("the cache was closed while the batch waited for room; write it again when the store is open")]
+    Closed,
     /// A column has another type already, from cached values or from a batch admitted before.
     #[error(
         "field type conflict: {} is cached as {existing}, the batch has {incoming}; write it as {existing}, or under another field",

@@ -252,3 +252,42 @@ fn keys_are_named_once_and_the_newest_value_is_read() {
     assert_eq!(column.as_ref().values().get(1), Value::Integer(20));
     assert_eq!(cache.field_type(key("old")), Some(FieldType::Integer));
 }
+
+/// Story: a store that closed left its waiting writers to their timeouts.
+#[test]
+fn closing_wakes_waiting_writers() {
+    let cache = &waiting(200, Duration::from_mins(1));
+    write(cache, &batch("m", &[(0, 0); 10]), 1);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| cache.admit(&batch("m", &[(1, 1); 5])).map(drop));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!writer.is_finished());
+        cache.close();
+        assert_eq!(writer.join().expect("no panic"), Err(Error::Closed));
+    });
+    assert_eq!(cache.admit(&batch("m", &[(1, 1); 5])).map(drop), Err(Error::Closed), "nobody waits any more");
+    drop(cache.admit(&batch("m", &[(1, 1)])).expect("has room"));
+}
+
+/// Story: a batch waited for room on top of a live store that was below the snapshot's threshold: nobody began one.
+#[test]
+fn a_writer_that_waits_asks_for_a_snapshot() {
+    let cache = &waiting(200, Duration::from_mins(1));
+    write(cache, &batch("m", &[(0, 0); 10]), 1);
+    assert!(!cache.room_wanted());
+    assert!(cache.admit(&batch("m", &[(1, 1); 100])).is_err() && !cache.room_wanted(), "that never fits");
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| write(cache, &batch("m", &[(1, 1); 5]), 2));
+        while !cache.room_wanted() {
+            thread::yield_now();
+        }
+        let frozen = cache.freeze(|| cut(2)).expect("cuts").expect("has values");
+        cache.forget(frozen);
+        writer.join().expect("written");
+    });
+    let refusing = Cache::<Ring>::new(CacheOptions { limit: Some(200), when_full: WhenFull::Refuse });
+    write(&refusing, &batch("m", &[(0, 0); 10]), 1);
+    assert!(refusing.admit(&batch("m", &[(1, 1); 5])).is_err() && refusing.room_wanted());
+    drop(refusing.freeze(|| cut(2)).expect("cuts"));
+    assert!(!refusing.room_wanted());
+}

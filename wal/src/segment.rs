@@ -387,7 +387,7 @@ impl Work {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails so")]
+#[expect(clippy::panic, reason = "a test fails so")]
 mod tests {
     use super::*;
 

@@ -71,12 +71,10 @@ fn a_segment_that_had_to_be_short_is_not_written_beyond_its_end() {
             }
         };
         std::thread::scope(|scope| {
-            (0..threads).for_each(|thread| {
-                drop(scope.spawn({
-                    let write = &write;
-                    move || write(thread)
-                }))
-            })
+            for thread in 0..threads {
+                let write = &write;
+                scope.spawn(move || write(thread));
+            }
         });
         let (kept, refused) = (kept.into_inner(), refused.into_inner());
         assert!(kept.len() > 3 && !refused.is_empty(), "{} kept, {} refused", kept.len(), refused.len());
