@@ -32,7 +32,7 @@ pub(crate) enum Format {
     Lp,
     /// One row a value: series,field,time,type,value.
     Csv,
-    /// One object a key: {"key":"cpu,host=a#!~#v","type":"float","values":[[time,value],...]}.
+    /// One object a key: `{"key":"cpu,host=a#!~#v","type":"float","values":[[time,value],...]}`.
     Jsonl,
     /// Columns that line up.
     Table,

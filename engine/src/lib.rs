@@ -167,6 +167,7 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Err(Error::new("close", ErrorKind::Closed));
         }
+        self.cache.close();
         self.worker.stop();
         let _no_snapshot = self.snapshotting.lock();
         let closed = self.log.close().map_err(|error| Error::new("close", error.into()));

@@ -1,4 +1,4 @@
-//! The background thread: takes a snapshot when the cache is large or idle, never in a caller's way.
+//! The background thread: takes a snapshot when the cache is large, full or idle, never in a caller's way.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -131,7 +131,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
     fn snapshot_if_due(&self) -> crate::Result<()> {
         let (live, options) = (self.cache.live_bytes(), &self.options);
         let idle = self.worker.idle() > options.snapshot_idle && live > 0;
-        if live > options.snapshot_bytes || idle {
+        if live > options.snapshot_bytes || idle || self.cache.room_wanted() {
             self.snapshot()?;
         }
         Ok(())
