@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tsmith_cache::{Cache, Storer};
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, FieldKey, FieldType, TimeRange};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::TsmFile;
 
 const OPERATION: &str = "read";
@@ -83,10 +83,10 @@ impl<E: BlockEncoder> KeyReader<E> {
         for file in files().iter() {
             self.read_file(file, range, out)?;
         }
-        if !hot.is_empty() {
-            // One type a field holds for the whole shard, so files and cache cannot differ.
-            let fits = out.extend(hot.as_ref());
-            debug_assert!(fits, "{key}: cache and files hold different types");
+        if !hot.is_empty() && !out.extend(hot.as_ref()) {
+            let key = key.to_string();
+            let (existing, incoming) = (out.field_type(), hot.field_type());
+            return Err(Error::new(OPERATION, ErrorKind::TypeConflict { key, existing, incoming }));
         }
         out.sort_dedup();
         Ok(())
@@ -112,15 +112,10 @@ impl<E: BlockEncoder> KeyReader<E> {
             }
             let fits = out.extend(self.block.as_ref().within(range));
             if !fits {
-                return Err(crate::Error::at(
-                    OPERATION,
-                    file.path(),
-                    crate::ErrorKind::TypeConflict {
-                        key: String::from_utf8_lossy(&self.composite).into_owned(),
-                        existing: out.field_type(),
-                        incoming: self.block.field_type(),
-                    },
-                ));
+                let key = String::from_utf8_lossy(&self.composite).into_owned();
+                let (existing, incoming) = (out.field_type(), self.block.field_type());
+                let conflict = ErrorKind::TypeConflict { key, existing, incoming };
+                return Err(Error::at(OPERATION, file.path(), conflict));
             }
         }
         Ok(())
