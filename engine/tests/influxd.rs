@@ -99,6 +99,18 @@ impl Drop for Influxd {
     }
 }
 
+/// One shard for all times; says so when there is no influxd to ask.
+fn start_with_database(root: &Path) -> Option<Influxd> {
+    let Some(server) = Influxd::start(root) else {
+        eprintln!("skipped: influxd is not installed");
+        return None;
+    };
+    server.query(&format!(
+        "CREATE DATABASE {DATABASE} WITH DURATION INF REPLICATION 1 SHARD DURATION 1000w NAME \"long\""
+    ));
+    Some(server)
+}
+
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
@@ -165,13 +177,7 @@ fn assert_ours_holds(shard: &Shard, count: i64) {
 fn influxd_and_ours_take_turns_on_one_shard() {
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();
-    let Some(server) = Influxd::start(root) else {
-        eprintln!("skipped: influxd is not installed");
-        return;
-    };
-    server.query(&format!(
-        "CREATE DATABASE {DATABASE} WITH DURATION INF REPLICATION 1 SHARD DURATION 1000w NAME \"long\""
-    ));
+    let Some(server) = start_with_database(root) else { return };
     // influxd begins, and is killed with its values in the log only.
     server.write(&lines(0..1500));
     server.end("-KILL");
@@ -210,13 +216,7 @@ fn influxd_and_ours_take_turns_on_one_shard() {
 fn influxd_refuses_a_file_of_another_encoder() {
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();
-    let Some(server) = Influxd::start(root) else {
-        eprintln!("skipped: influxd is not installed");
-        return;
-    };
-    server.query(&format!(
-        "CREATE DATABASE {DATABASE} WITH DURATION INF REPLICATION 1 SHARD DURATION 1000w NAME \"long\""
-    ));
+    let Some(server) = start_with_database(root) else { return };
     server.write("seed v=1 1600000000000000000");
     server.end("-TERM");
     let elsewhere = root.join("elsewhere");
@@ -245,13 +245,7 @@ fn influxd_refuses_a_file_of_another_encoder() {
 fn influxd_does_not_open_a_shard_with_two_types_of_one_field() {
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();
-    let Some(server) = Influxd::start(root) else {
-        eprintln!("skipped: influxd is not installed");
-        return;
-    };
-    server.query(&format!(
-        "CREATE DATABASE {DATABASE} WITH DURATION INF REPLICATION 1 SHARD DURATION 1000w NAME \"long\""
-    ));
+    let Some(server) = start_with_database(root) else { return };
     server.write("m,t=a v=1 1600000000000000000");
     server.end("-TERM");
     let line = b"m,t=b v=2i 1600000000000000000\n";
