@@ -135,6 +135,14 @@ pub enum ErrorKind {
     /// Not the name of a TSM file.
     #[error("expected a name like 000000001-000000001.tsm: generation and sequence, nine digits each")]
     NotATsmName,
+    /// Tombstones that end in the middle of a batch, without a delete that was cut short there.
+    #[error(
+        "the last {bytes} bytes are not whole, and the log knows of no delete that was cut short there: restore the file, or `tsmith repair` the directory"
+    )]
+    TornTombstones {
+        /// How many bytes at the end.
+        bytes: u64,
+    },
     /// No more generations can be numbered.
     #[error("generation {0} does not fit into a file name: compact the shard into a new directory")]
     TooManyGenerations(u64),

@@ -15,6 +15,7 @@
 
 use std::ops::Range;
 
+use tsmith_tsm::MergeMode;
 use tsmith_tsm::format::FILE_BYTES_MAX;
 
 use crate::files::FileName;
@@ -28,18 +29,9 @@ const LEVEL_1_GENERATIONS: usize = 8;
 /// So many generations of the other levels.
 const GENERATIONS: usize = 4;
 
-/// How blocks are brought together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CompactMode {
-    /// Blocks are copied as they are unless their times overlap or points of them are deleted.
-    Fast,
-    /// Blocks that are not full are merged too.
-    Full,
-}
-
 /// Why files are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PlanKind {
+pub(crate) enum PlanKind {
     /// Enough neighbours of this level, 1 to 3.
     Level(u8),
     /// Enough neighbours of the highest level and of similar size.
@@ -69,7 +61,7 @@ pub(crate) struct FileFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) kind: PlanKind,
-    pub(crate) mode: CompactMode,
+    pub(crate) mode: MergeMode,
     pub(crate) files: Vec<FileName>,
 }
 
@@ -120,7 +112,7 @@ pub(crate) fn plans(files: &[FileFacts], cold: bool) -> Vec<Plan> {
 }
 
 /// The plan of a caller who wants the whole shard merged, now: all runs between files that cannot be read.
-pub(crate) fn everything(files: &[FileFacts], mode: CompactMode) -> Vec<Plan> {
+pub(crate) fn everything(files: &[FileFacts], mode: MergeMode) -> Vec<Plan> {
     let mut generations = generations(files);
     for generation in &mut generations {
         generation.wall = files[generation.files.clone()].iter().any(|file| file.damaged);
@@ -176,7 +168,7 @@ impl Planner<'_> {
     fn plan_level(&mut self, level: u8) {
         let count = if level == 1 { LEVEL_1_GENERATIONS } else { GENERATIONS };
         // Level 3 is merged again by what follows; until then its blocks are good enough as they are.
-        let mode = if level == 3 { CompactMode::Fast } else { CompactMode::Full };
+        let mode = if level == 3 { MergeMode::Fast } else { MergeMode::Full };
         for run in self.runs(level, true) {
             let mut from = run.start;
             while from < run.end {
@@ -203,7 +195,7 @@ impl Planner<'_> {
                 }
                 from = chunk.end;
                 if chunk.len() == GENERATIONS || self.is_tombstoned(chunk.clone()) {
-                    self.push(PlanKind::Tail, CompactMode::Full, chunk);
+                    self.push(PlanKind::Tail, MergeMode::Full, chunk);
                 }
             }
         }
@@ -221,7 +213,7 @@ impl Planner<'_> {
                 from += 1;
             }
             if run.end - from >= GENERATIONS {
-                self.push(PlanKind::Optimize, CompactMode::Full, from..run.end);
+                self.push(PlanKind::Optimize, MergeMode::Full, from..run.end);
             }
         }
     }
@@ -233,7 +225,7 @@ impl Planner<'_> {
         }
         for run in self.runs(LEVEL_MAX, false) {
             if run.len() > 1 || self.is_tombstoned(run.clone()) {
-                self.push(PlanKind::Full, CompactMode::Full, run);
+                self.push(PlanKind::Full, MergeMode::Full, run);
             }
         }
     }
@@ -242,7 +234,7 @@ impl Planner<'_> {
         self.generations[generations].iter().any(|g| g.tombstoned)
     }
 
-    fn push(&mut self, kind: PlanKind, mode: CompactMode, generations: Range<usize>) {
+    fn push(&mut self, kind: PlanKind, mode: MergeMode, generations: Range<usize>) {
         let members = &mut self.generations[generations];
         members.iter_mut().for_each(|g| g.wall = true);
         let files = members.iter().flat_map(|g| &self.files[g.files.clone()]).map(|file| file.name).collect();

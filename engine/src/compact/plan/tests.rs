@@ -24,10 +24,10 @@ fn levels_wait_until_there_are_enough_of_them() {
     assert_eq!(plans(&levels(&[1; 7]), false), []);
     let eight = plans(&levels(&[1; 8]), false);
     assert_eq!(planned(&eight), [(1..=8).collect::<Vec<_>>()]);
-    assert_eq!((eight[0].kind, eight[0].mode), (PlanKind::Level(1), CompactMode::Full));
+    assert_eq!((eight[0].kind, eight[0].mode), (PlanKind::Level(1), MergeMode::Full));
     let mixed = plans(&levels(&[3, 3, 3, 3, 2, 2, 2, 2, 1, 1]), false);
     assert_eq!(planned(&mixed), [vec![5, 6, 7, 8], vec![1, 2, 3, 4]]);
-    assert_eq!((mixed[1].kind, mixed[1].mode), (PlanKind::Level(3), CompactMode::Fast));
+    assert_eq!((mixed[1].kind, mixed[1].mode), (PlanKind::Level(3), MergeMode::Fast));
     let tail = plans(&levels(&[4, 4, 4, 4, 1]), false);
     assert_eq!((planned(&tail), tail[0].kind), (vec![vec![1, 2, 3, 4]], PlanKind::Tail));
 }
@@ -62,9 +62,9 @@ fn a_cold_shard_becomes_one_generation() {
 
 #[test]
 fn whoever_asks_gets_everything_merged() {
-    let all = everything(&levels(&[4, 2, 1]), CompactMode::Fast);
-    assert_eq!((planned(&all), all[0].mode), (vec![vec![1, 2, 3]], CompactMode::Fast));
-    assert_eq!(planned(&everything(&levels(&[4]), CompactMode::Full)), [[1]]);
+    let all = everything(&levels(&[4, 2, 1]), MergeMode::Fast);
+    assert_eq!((planned(&all), all[0].mode), (vec![vec![1, 2, 3]], MergeMode::Fast));
+    assert_eq!(planned(&everything(&levels(&[4]), MergeMode::Full)), [[1]]);
 }
 
 /// Story: InfluxDB's planner does not see generations that are in use, and takes those before and behind them for
@@ -78,7 +78,7 @@ fn nothing_is_merged_across_a_generation_in_use() {
     files[9].damaged = true;
     assert_eq!(plans(&files, false), []);
     assert_eq!(
-        planned(&everything(&files, CompactMode::Full)),
+        planned(&everything(&files, MergeMode::Full)),
         [(1..=9).collect(), (11..=16).collect::<Vec<_>>()]
     );
 }
@@ -219,7 +219,7 @@ impl Shard {
         let last = inputs[inputs.len() - 1].facts.name.generation;
         let sequence = inputs.iter().map(|held| held.facts.name.sequence).max().expect("inputs") + 1;
         let mut left = inputs.iter().map(|held| held.facts.bytes).sum::<u64>() * percent / 100;
-        let full_blocks = plan.mode == CompactMode::Full || inputs.iter().all(|held| held.facts.full_blocks);
+        let full_blocks = plan.mode == MergeMode::Full || inputs.iter().all(|held| held.facts.full_blocks);
         let snapshots = (inputs[0].snapshots.0, inputs[inputs.len() - 1].snapshots.1);
         let mut outputs = Vec::new();
         while left > 0 {
