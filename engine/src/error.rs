@@ -200,6 +200,8 @@ impl Error {
             },
             ErrorKind::InUse => Remedy::RetryLater,
             ErrorKind::Io(error) if error.kind() == io::ErrorKind::StorageFull => Remedy::RetryLater,
+            // A new file could not be written; there is no trace of it.
+            ErrorKind::Tsm(error) if error.remedy() == tsmith_tsm::Remedy::Rewrite => Remedy::RetryLater,
             ErrorKind::Io(_) | ErrorKind::Crippled => Remedy::Reopen,
             _ => Remedy::GiveUp,
         }
@@ -209,6 +211,7 @@ impl Error {
     pub fn is_io(&self) -> bool {
         match &*self.kind {
             ErrorKind::Io(_) | ErrorKind::NoDirectory | ErrorKind::InUse => true,
+            ErrorKind::Tsm(error) => error.remedy() == tsmith_tsm::Remedy::Rewrite,
             ErrorKind::Log(error) => {
                 use tsmith_wal::ErrorKind as Log;
                 matches!(error.kind(), Log::Io { .. } | Log::Full(_) | Log::InUse | Log::Poisoned(_))

@@ -24,8 +24,15 @@ fn open(fs: &SimFs) -> Result<Shard> {
 #[derive(Clone, Copy, Debug)]
 enum Op {
     /// Values of this version at these times.
-    Write { from: i64, to: i64, version: i64 },
-    Delete { from: i64, to: i64 },
+    Write {
+        from: i64,
+        to: i64,
+        version: i64,
+    },
+    Delete {
+        from: i64,
+        to: i64,
+    },
     Snapshot,
     Compact(Compact),
     Reopen,
