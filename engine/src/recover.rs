@@ -232,6 +232,8 @@ pub(crate) fn replay_record<S: Storer>(
         Entry::Delete(keys) => (keys, TimeRange::ALL),
         Entry::DeleteRange { range, keys } => (keys, range),
     };
-    keys.iter().for_each(|&key| cache.delete(key, range));
+    for &key in &keys {
+        cache.delete(key, range);
+    }
     Ok(Some(Replayed::new(&keys, range)))
 }

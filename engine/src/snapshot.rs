@@ -18,7 +18,7 @@ use tsmith_wal::Log;
 use tsmith_wal::fs::Fs;
 
 use crate::error::{Context, ErrorKind, Result};
-use crate::files::{FileName, TsmFile, Writing};
+use crate::files::{Change, FileName, TsmFile, Writing};
 use crate::output::{Open, Output};
 use crate::{Engine, Inner};
 
@@ -178,7 +178,8 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         match done {
             Ok((files, gone, change)) => {
                 // They would be back after a restart, without what is deleted from here on.
-                change.remove(&self.fs, &self.dirs.data, &gone).inspect_err(|_| self.worker.cripple())?;
+                Change::remove(&change, &self.fs, &self.dirs.data, &gone)
+                    .inspect_err(|_| self.worker.cripple())?;
                 Ok(files)
             }
             Err(error) => {

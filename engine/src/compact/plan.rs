@@ -43,6 +43,7 @@ pub(crate) enum PlanKind {
 }
 
 /// What a plan needs to know of a file.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileFacts {
     pub(crate) name: FileName,
@@ -236,7 +237,9 @@ impl Planner<'_> {
 
     fn push(&mut self, kind: PlanKind, mode: MergeMode, generations: Range<usize>) {
         let members = &mut self.generations[generations];
-        members.iter_mut().for_each(|g| g.wall = true);
+        for generation in members.iter_mut() {
+            generation.wall = true;
+        }
         let files = members.iter().flat_map(|g| &self.files[g.files.clone()]).map(|file| file.name).collect();
         self.plans.push(Plan { kind, mode, files });
     }

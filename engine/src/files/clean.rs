@@ -17,7 +17,7 @@ pub(crate) fn remove_leftovers<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let mut removed = false;
     for name in &names {
         let path = dir.join(name);
-        if name.ends_with(".bad") && file_of(name).is_some() {
+        if name.strip_suffix(".bad").is_some_and(|stem| file_of(stem).is_some()) {
             tracing::warn!(path = %path.display(), "InfluxDB set this file aside as damaged; its points are not read");
         }
         if !is_temporary(name) && !is_orphan(name, &names) {

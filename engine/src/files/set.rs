@@ -165,7 +165,7 @@ impl<'s> Change<'s> {
 
     /// Removes the files `gone`, which others have replaced durably: the points first, then the tombstones, for the one
     /// without the other would bring deleted points back. Who reads them goes on.
-    pub(crate) fn remove<F: Fs>(&self, fs: &F, dir: &Path, gone: &[Arc<TsmFile>]) -> Result<()> {
+    pub(crate) fn remove<F: Fs>(_held: &Self, fs: &F, dir: &Path, gone: &[Arc<TsmFile>]) -> Result<()> {
         const OPERATION: &str = "remove compacted file";
         if gone.is_empty() {
             return Ok(());
