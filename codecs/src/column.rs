@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use crate::model::TimeRange;
 
+mod merge;
+
 /// The five types of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FieldType {
