@@ -6,6 +6,7 @@ pub(crate) use tsmith_cache::STORERS;
 pub(crate) use tsmith_codecs::ENCODERS;
 use tsmith_codecs::{Batch, Column, FieldKey, TimeRange, Timestamp};
 use tsmith_engine::Direction;
+pub(crate) use tsmith_engine::Compact;
 use tsmith_engine::driver::{Driver, KeyRead};
 use tsmith_engine::{Dirs, LineOptions};
 pub(crate) use tsmith_wal::LOGS;
@@ -86,6 +87,12 @@ impl Store {
     /// Moves the cache into files.
     pub(crate) fn snapshot(&self) -> Result {
         self.0.snapshot()?;
+        Ok(())
+    }
+
+    /// Merges files.
+    pub(crate) fn compact(&self, what: Compact) -> Result {
+        self.0.compact(what)?;
         Ok(())
     }
 
