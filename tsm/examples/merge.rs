@@ -23,7 +23,8 @@ const QUERIES: u64 = 20_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = std::env::args().nth(1).ok_or("usage: merge DIR")?;
-    let mut paths: Vec<_> = fs::read_dir(directory)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut paths: Vec<_> =
+        fs::read_dir(directory)?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "tsm"));
     paths.sort();
     let mut readers = Vec::new();
@@ -32,7 +33,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let values = scan(&readers)?.0;
     let (_, seconds) = scan(&readers)?;
-    println!("scan of {} files: {values} values, {:.2} ns a value", readers.len(), seconds * 1e9 / values as f64);
+    println!(
+        "scan of {} files: {values} values, {:.2} ns a value",
+        readers.len(),
+        seconds * 1e9 / values as f64
+    );
     ranges(&readers, "inputs")?;
     let mut merged = Vec::new();
     for mode in [MergeMode::Fast, MergeMode::Full] {

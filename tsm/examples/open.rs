@@ -18,7 +18,9 @@ use tsmith_tsm::{BlockEncoder, Bytes, Column, FieldType, Reader, TimeRange, Vers
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [directory, numbers @ ..] = &arguments[..] else { return Err("usage: open DIR FILES KEYS BLOCKS".into()) };
+    let [directory, numbers @ ..] = &arguments[..] else {
+        return Err("usage: open DIR FILES KEYS BLOCKS".into());
+    };
     let numbers: Vec<u64> = numbers.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let &[files, keys, blocks] = &numbers[..] else { return Err("usage: open DIR FILES KEYS BLOCKS".into()) };
     let directory = PathBuf::from(directory);

@@ -82,6 +82,8 @@ pub struct Cursor<F> {
     /// Turned, as all ranges and times below.
     range: TimeRange,
     files: Vec<Source<F>>,
+    /// Where the key before was found in each file: the next one is likely behind it.
+    hints: Vec<usize>,
     points: Column,
     field_type: Option<FieldType>,
     blocks: Vec<Block>,
@@ -123,6 +125,7 @@ impl<F: AsReader> Cursor<F> {
             direction,
             range: direction.turn(range),
             files: Vec::new(),
+            hints: Vec::new(),
             points: Column::new(FieldType::Float),
             field_type: None,
             blocks: Vec::new(),
@@ -155,10 +158,12 @@ impl<F: AsReader> Cursor<F> {
     pub fn add_file(&mut self, file: F, key: &[u8], deleted: &[TimeRange]) -> Result<()> {
         let range = self.direction.turn(self.range);
         let reader = file.as_reader();
-        let found = if reader.range().overlaps(range) { reader.find(key) } else { None };
+        let number = self.files.len();
+        self.hints.resize(self.hints.len().max(number + 1), 0);
+        let found =
+            reader.range().overlaps(range).then(|| find(reader, key, &mut self.hints[number])).flatten();
         let position = found.map_or(usize::MAX, KeyEntry::position);
         if let Some(entry_of_key) = found {
-            let number = self.files.len() as u32;
             let before = self.blocks.len();
             for entry in entry_of_key.entries_within(range, reader.is_disjoint()) {
                 if deleted.iter().any(|gone| gone.covers(entry.range)) {
@@ -166,7 +171,7 @@ impl<F: AsReader> Cursor<F> {
                 }
                 let range = self.direction.turn(entry.range);
                 let age = self.blocks.len() as u32;
-                self.blocks.push(Block { file: number, age, range, entry, damaged: false });
+                self.blocks.push(Block { file: number as u32, age, range, entry, damaged: false });
             }
             if before < self.blocks.len()
                 && let Some(error) = self.admit(entry_of_key.field_type())
@@ -366,7 +371,8 @@ impl<F: AsReader> Cursor<F> {
                     self.decoded.swap_remove(kept).1
                 } else {
                     let mut column = self.free.pop().unwrap_or_else(|| Column::new(FieldType::Float));
-                    decode(source, block.entry, i64::MAX, decoder, &mut column).map_err(|error| (at, error))?;
+                    decode(source, block.entry, i64::MAX, decoder, &mut column)
+                        .map_err(|error| (at, error))?;
                     column
                 };
                 for_each_live(&source.deleted, times, |live| {
@@ -382,6 +388,14 @@ impl<F: AsReader> Cursor<F> {
         }
         Ok(window.max)
     }
+}
+
+/// The key, looked for behind the place where the last one was, before it is searched: a scan goes key by key.
+fn find<'r>(reader: &'r Reader, key: &[u8], hint: &mut usize) -> Option<KeyEntry<'r>> {
+    let next = hint.checked_add(1).and_then(|next| reader.get(next));
+    let found = next.filter(|entry| entry.key() == key).or_else(|| reader.find(key))?;
+    *hint = found.position();
+    Some(found)
 }
 
 fn decode<F: AsReader, D: BlockEncoder>(

@@ -14,8 +14,8 @@ use crate::format::{
 
 mod index;
 
-pub use index::Scratch;
 use index::IndexBytes;
+pub use index::Scratch;
 
 /// Writes one TSM file.
 ///

@@ -85,6 +85,9 @@ impl IndexBytes {
 
 impl fmt::Debug for IndexBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IndexBytes").field("spilled", &self.spilled).field("tail", &self.tail.len()).finish_non_exhaustive()
+        f.debug_struct("IndexBytes")
+            .field("spilled", &self.spilled)
+            .field("tail", &self.tail.len())
+            .finish_non_exhaustive()
     }
 }
