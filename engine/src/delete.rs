@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use tsmith_cache::Storer;
 use tsmith_codecs::{BlockEncoder, FieldKey, SeriesKey, TimeRange};
+use tsmith_tsm::{KeyEntry, Reader};
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{Log, Record, entry};
 
@@ -60,6 +61,22 @@ impl Selection<'_> {
             Self::Measurement(name) => SeriesKey(key.series).measurement() == name,
             Self::Keys(keys) => keys.binary_search_by(|wanted| wanted.as_slice().cmp(composite)).is_ok(),
         }
+    }
+}
+
+impl Selection<'_> {
+    /// Calls `f` for the selected keys of a file. Neighbours in name are neighbours in the file: no other is looked at.
+    fn each_in(self, reader: &Reader, mut f: impl FnMut(KeyEntry<'_>)) {
+        let prefix = match self {
+            Self::Keys(keys) => return keys.iter().filter_map(|key| reader.find(key)).for_each(f),
+            Self::Key(key) => key.to_composite(),
+            Self::Series(series) => FieldKey::new(series.0, b"").to_composite(),
+            Self::Measurement(name) => name.to_vec(),
+        };
+        let from = reader.search(&prefix).unwrap_or_else(|after| after);
+        let keys = (from..reader.len()).map_while(|at| reader.get(at));
+        let alike = keys.take_while(|key| key.key().starts_with(&prefix));
+        alike.filter(|key| self.takes(key.key())).for_each(&mut f);
     }
 }
 
@@ -113,6 +130,8 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
             other => other,
         };
         let change = self.files.change();
+        // Whoever closes waits for the change, and then gives the directory away.
+        self.check_writable(OPERATION)?;
         let keys = if range.min <= range.max { self.selected(selection, range) } else { Vec::new() };
         let deletion = Arc::new(Deletion { keys, range });
         let mut report = DeleteReport { keys: deletion.keys.len() as u64, files: 0 };
@@ -145,9 +164,11 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
             }
         });
         for file in self.files.load().iter().filter(|file| file.reader().range().overlaps(range)) {
-            let found = file.reader().keys().filter(|key| selection.takes(key.key()));
-            let found = found.filter(|key| key.range().overlaps(range));
-            keys.extend(found.map(|key| key.key().to_vec()));
+            selection.each_in(file.reader(), |key| {
+                if key.range().overlaps(range) {
+                    keys.insert(key.key().to_vec());
+                }
+            });
         }
         keys.into_iter().collect()
     }

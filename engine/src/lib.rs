@@ -195,6 +195,7 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         self.compactor.stop();
         self.worker.stop();
         let _no_snapshot = self.snapshotting.lock();
+        let _no_delete = self.files.change();
         let closed = self.log.close().map_err(|error| Error::new("close", error.into()));
         self.lock.lock().take();
         closed

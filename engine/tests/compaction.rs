@@ -270,3 +270,27 @@ fn torn_tombstones_refuse_to_open_unless_the_log_explains_them() {
     assert!(error.to_string().contains("000000001-000000001.tombstone"), "{error}");
     assert_eq!(fs::read(&tombstones).expect("there").len(), whole.len() - 3, "nothing is changed");
 }
+
+/// Whoever compacts when the engine closes is told, and closing waits for it: the directory may be another's afterwards.
+#[test]
+fn closing_ends_a_compaction_that_somebody_asked_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shard = &open(dir.path(), options());
+    for n in 0..6 {
+        file(shard, &format!("m{n}"), 0..50_000);
+    }
+    thread::scope(|scope| {
+        let compacting = scope.spawn(|| shard.compact(Compact::Full));
+        thread::sleep(Duration::from_millis(3));
+        shard.clone().close().expect("in order");
+        let names: Vec<_> = fs::read_dir(dir.path()).expect("there").map(|e| e.expect("one").path()).collect();
+        assert!(!names.iter().any(|path| path.extension().is_some_and(|e| e == "tmp")), "{names:?}");
+        let compacted = compacting.join().expect("no panic");
+        let closed = compacted.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::Closed));
+        assert!(compacted.is_ok() || closed, "{compacted:?}");
+    });
+    let error = shard.delete(Selection::Measurement(b"m"), TimeRange::ALL).expect_err("closed");
+    assert!(matches!(error.kind(), ErrorKind::Closed), "{error}");
+    let again = open(dir.path(), options());
+    assert_eq!(read(&again, "m3").len(), 50_000);
+}

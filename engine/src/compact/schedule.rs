@@ -157,6 +157,10 @@ impl Compactor {
                 tracing::error!("a compaction thread panicked");
             }
         }
+        let mut state = self.state.lock();
+        while self.taken.load(Ordering::Acquire) {
+            self.changed.wait(&mut state);
+        }
     }
 
     fn stopped(&self) -> bool {
@@ -166,14 +170,20 @@ impl Compactor {
     /// Has those in the background break off, and lets nobody else begin. `None` when the engine closes.
     pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
         let mut state = self.state.lock();
-        while !self.stopped() && self.taken.swap(true, Ordering::AcqRel) {
+        while !self.stopped() && self.taken.load(Ordering::Acquire) {
             self.changed.wait(&mut state);
         }
+        if self.stopped() {
+            return None;
+        }
+        self.taken.store(true, Ordering::Release);
+        let turn = Turn { compactor: self };
         while !self.stopped() && !state.running.is_empty() {
             self.changed.wait(&mut state);
         }
+        // Before a turn that is not given ends: that takes the lock.
         drop(state);
-        (!self.stopped()).then_some(Turn { compactor: self })
+        (!self.stopped()).then_some(turn)
     }
 
     pub(crate) fn status(&self) -> CompactStatus {
