@@ -261,7 +261,8 @@ fn a_directory_in_use_is_refused() {
 
 #[test]
 fn usage() {
-    tsmith(["compact", "d"]).exits(2);
+    tsmith(["defragment", "d"]).exits(2);
+    tsmith(["compact"]).exits(2);
     tsmith(["export"]).exits(2);
     tsmith(["export", "d", "--frobnicate"]).exits(2);
     tsmith(["query", "d", "--start", "yesterday"]).exits(2).says(&["RFC 3339"]);
