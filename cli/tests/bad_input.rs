@@ -262,6 +262,7 @@ fn a_directory_in_use_is_refused() {
 #[test]
 fn usage() {
     tsmith(["frobnicate", "d"]).exits(2);
+    tsmith(["compact"]).exits(2);
     tsmith(["export"]).exits(2);
     tsmith(["export", "d", "--frobnicate"]).exits(2);
     tsmith(["query", "d", "--start", "yesterday"]).exits(2).says(&["RFC 3339"]);
