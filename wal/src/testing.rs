@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use durable::*;
 pub use every::*;
-pub use scrambled::{ScrambledFile, ScrambledFs};
+pub use scrambled::{ScrambledFile, ScrambledFs, ScrambledMap};
 
 use crate::fs::OsFs;
 use crate::{Log, LogOptions, Position, Record, RecordKind, Recovery, Result};

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tsmith_codecs::{Batch, BatchSeries, FieldKey, FieldType, KEY_SEPARATOR, RunBuilder, TimeRange, Value};
 
-use super::Entry;
+use super::{Entry, columns};
 use crate::{Error, RecordKind, Result};
 
 /// A cursor that knows how far it is. Errors are made when needed only: making and dropping one costs more than a read.
@@ -99,6 +99,9 @@ fn column<'a>(bytes: &mut Bytes<'a>) -> Result<Option<RawColumn<'a>>> {
 pub(super) fn entry(kind: RecordKind, payload: &[u8]) -> Result<Entry<'_>> {
     let mut bytes = Bytes::new(payload);
     match kind {
+        RecordKind::Write if payload.first() == Some(&columns::TAG) => {
+            columns::decode_write(payload).map(Entry::Write)
+        }
         RecordKind::Write => write(bytes).map(Entry::Write),
         RecordKind::Delete => Ok(Entry::Delete(deleted_keys(payload)?)),
         RecordKind::DeleteRange => {
