@@ -11,7 +11,7 @@ use tsmith_cache::{Cache, CacheOptions, Storer};
 use tsmith_codecs::{BlockEncoder, FieldKey, Position, SeriesKey, TimeRange};
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::Fs;
-use tsmith_wal::{Log, Record};
+use tsmith_wal::{Log, Progress, Record, Replay};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{FileSet, remove_temporaries, tsm_names};
@@ -54,8 +54,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         let fields = FieldTypes::default();
         learn_fields(&files, &fields);
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
-        let replay = |at, record: Record<'_>| replay_record(&cache, &fields, at, record);
-        let (log, recovery) = L::open(fs.clone(), &dirs.wal, options.log, replay).during(OPERATION)?;
+        let mut refill = Refill { cache: &cache, fields: &fields };
+        let (log, recovery) =
+            L::open_replaying(fs.clone(), &dirs.wal, options.log, &mut refill).during(OPERATION)?;
         remove_temporaries(&fs, &dirs.data)?;
         if new {
             manifest.write(&fs, &dirs.data)?;
@@ -136,7 +137,7 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
     }
     let mut typing = options.typing.unwrap_or_default();
     let has_log = match fs.list(&dirs.wal) {
-        Ok(names) => names.iter().any(|name| tsmith_wal::segment::parse_name(name).is_some()),
+        Ok(names) => names.iter().any(|name| tsmith_wal::is_segment(name)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(error).on(OPERATION, &dirs.wal),
     };
@@ -148,7 +149,8 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         if !E::INFLUX_READABLE {
             return refuse(unfit("encoder", &asked.encoder, "tsm1"));
         }
-        if asked.log == "null" {
+        // With segments of its own the directory is not InfluxDB's; its manifest was lost.
+        if asked.log == "null" || (asked.log == "native" && !has_log) {
             return refuse(unfit("log", &asked.log, "file"));
         }
         if asked.storer == "empty" {
@@ -200,6 +202,23 @@ fn learn_fields(files: &FileSet, fields: &FieldTypes) {
     }
 }
 
+/// What a log holds, into an empty cache.
+struct Refill<'a, S> {
+    cache: &'a Cache<S>,
+    fields: &'a FieldTypes,
+}
+
+impl<S: Storer> Replay for Refill<'_, S> {
+    fn entry(&mut self, at: Position, entry: Entry<'_>) -> tsmith_wal::Result<()> {
+        replay_entry(self.cache, self.fields, at, entry)
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        let Progress { segments, segments_total, records, bytes, .. } = progress;
+        tracing::debug!(segments, segments_total, records, bytes, "replayed");
+    }
+}
+
 /// Applies one record of the log to the cache, as when it was written.
 pub(crate) fn replay_record<S: Storer>(
     cache: &Cache<S>,
@@ -207,7 +226,16 @@ pub(crate) fn replay_record<S: Storer>(
     at: Position,
     record: Record<'_>,
 ) -> tsmith_wal::Result<()> {
-    match entry::decode(record.kind, record.payload)? {
+    replay_entry(cache, fields, at, entry::decode(record.kind, record.payload)?)
+}
+
+fn replay_entry<S: Storer>(
+    cache: &Cache<S>,
+    fields: &FieldTypes,
+    at: Position,
+    entry: Entry<'_>,
+) -> tsmith_wal::Result<()> {
+    match entry {
         Entry::Write(batch) => {
             fields.learn_batch(&batch);
             // What was acknowledged once is taken back whatever the limit.

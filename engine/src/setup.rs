@@ -28,8 +28,11 @@ const ORDERS: &[(&str, WriteOrder)] =
 const DURABILITIES: &[(&str, Durability)] =
     &[("each", Durability::Each), ("group", Durability::Group), ("none", Durability::None)];
 
-const RECOVERIES: &[(&str, RecoveryMode)] =
-    &[("strict", RecoveryMode::Strict), ("influxdb", RecoveryMode::InfluxDb)];
+const RECOVERIES: &[(&str, RecoveryMode)] = &[
+    ("strict", RecoveryMode::Strict),
+    ("influxdb", RecoveryMode::InfluxDb),
+    ("salvage", RecoveryMode::Salvage),
+];
 
 impl Setup {
     /// The flags, each with the names it takes. `durability` also takes `interval:DURATION`, as in `interval:100ms`.

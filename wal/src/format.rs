@@ -74,8 +74,8 @@ pub trait Scan<'s>: Sized + Clone + Send {
     /// The next record; `None` at the end. After an error calling again gives the same.
     fn place(&mut self) -> Result<Option<Place>, Stop>;
 
-    /// Where the next record is looked for.
-    fn at(&self) -> u64;
+    /// Goes to the record at `offset`, of which it is known that this scan comes by, and not past it.
+    fn go_to(&mut self, offset: u64);
 
     /// Whether a bad place is the end, a torn write or damage. `later` says that a later segment holds something.
     /// The scan stands at the bad place.

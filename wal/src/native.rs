@@ -329,8 +329,11 @@ impl<'s> Scan<'s> for NativeScan<'s> {
         Ok(None)
     }
 
-    fn at(&self) -> u64 {
-        self.at as u64
+    fn go_to(&mut self, offset: u64) {
+        if offset > 0 {
+            self.at = self.at.max(HEAD_BYTES);
+        }
+        while (self.at as u64) < offset && matches!(self.place(), Ok(Some(_))) {}
     }
 
     fn judge(&mut self, bad: Bad, later: bool) -> Verdict {

@@ -3,6 +3,7 @@
 mod jobs;
 mod report;
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,17 @@ pub(crate) fn segments<T: Format, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<u32>>
     Ok(numbers)
 }
 
+/// The names of the segments in `dir`, of whatever log, oldest first.
+pub fn segment_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> {
+    let influx = segments::<Influx, F>(fs, dir)?.into_iter().map(Influx::file_name);
+    Ok(influx.chain(segments::<Native, F>(fs, dir)?.into_iter().map(Native::file_name)).collect())
+}
+
+/// Whether a file of this name is a segment, of whatever log.
+pub fn is_segment(name: &OsStr) -> bool {
+    Influx::parse_name(name).is_some() || Native::parse_name(name).is_some()
+}
+
 /// A file that was segment `number`, or is about to be, has this name.
 pub(crate) fn spare_name(number: u32) -> String {
     format!("{number:08}.free")
@@ -58,7 +70,7 @@ pub(crate) fn spares<T: Format, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<PathBuf
         return Ok(Vec::new());
     }
     let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
-    let ours = |name: &std::ffi::OsString| {
+    let ours = |name: &OsString| {
         let digits = name.to_str()?.strip_suffix(".free")?;
         let number = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
         (spare_name(number) == name.to_str()?).then(|| dir.join(name))
@@ -170,11 +182,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
     fn new(fs: &'a F, dir: &'a Path, mode: RecoveryMode) -> Result<Self> {
         // Taken for an empty directory, the records of the other log would be lost from sight.
         let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
-        let others = |name: &&std::ffi::OsString| {
-            T::parse_name(name).is_none()
-                && (Influx::parse_name(name).is_some() || Native::parse_name(name).is_some())
-        };
-        if let Some(other) = names.iter().find(others) {
+        if let Some(other) = names.iter().find(|name| is_segment(name) && T::parse_name(name).is_none()) {
             return Err(Error::new(ErrorKind::OtherLog).at_path(&dir.join(other)));
         }
         Ok(Self { numbers: segments::<T, F>(fs, dir)?, ..Self::over(fs, dir, mode) })

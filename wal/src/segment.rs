@@ -474,8 +474,13 @@ impl<'a> format::Scan<'a> for Scan<'a> {
         self.frame()
     }
 
-    fn at(&self) -> u64 {
-        self.at as u64
+    fn go_to(&mut self, offset: u64) {
+        loop {
+            while self.take_mark().is_some() {}
+            if self.at as u64 >= offset || !matches!(self.frame(), Ok(Some(_))) {
+                return;
+            }
+        }
     }
 
     fn judge(&mut self, bad: Bad, later: bool) -> Verdict {

@@ -96,7 +96,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                     Some(Stop::Bad(bad)) => bad,
                 };
                 // A worker may have found it, when the bounds of records behind it were known already.
-                while start.at() < bad.offset && matches!(start.place(), Ok(Some(_))) {}
+                start.go_to(bad.offset);
                 let (next, found) = self.judge(at, &bytes, &mut start, bad, kept)?;
                 torn.extend(found);
                 match next {
