@@ -209,7 +209,7 @@ struct Refill<'a, S> {
 }
 
 impl<S: Storer> Replay for Refill<'_, S> {
-    fn entry(&mut self, at: Position, entry: Entry<'_>) -> tsmith_wal::Result<()> {
+    fn entry(&mut self, at: Position, entry: &Entry<'_>) -> tsmith_wal::Result<()> {
         replay_entry(self.cache, self.fields, at, entry)
     }
 
@@ -226,24 +226,24 @@ pub(crate) fn replay_record<S: Storer>(
     at: Position,
     record: Record<'_>,
 ) -> tsmith_wal::Result<()> {
-    replay_entry(cache, fields, at, entry::decode(record.kind, record.payload)?)
+    replay_entry(cache, fields, at, &entry::decode(record.kind, record.payload)?)
 }
 
 fn replay_entry<S: Storer>(
     cache: &Cache<S>,
     fields: &FieldTypes,
     at: Position,
-    entry: Entry<'_>,
+    entry: &Entry<'_>,
 ) -> tsmith_wal::Result<()> {
     match entry {
         Entry::Write(batch) => {
-            fields.learn_batch(&batch);
+            fields.learn_batch(batch);
             // What was acknowledged once is taken back whatever the limit.
-            let admitted = cache.admit_replayed(&batch).map_err(tsmith_wal::Error::refused)?;
+            let admitted = cache.admit_replayed(batch).map_err(tsmith_wal::Error::refused)?;
             let _replayed = admitted.publish(at);
         }
-        Entry::Delete(keys) => keys.into_iter().for_each(|key| cache.delete(key, TimeRange::ALL)),
-        Entry::DeleteRange { range, keys } => keys.into_iter().for_each(|key| cache.delete(key, range)),
+        Entry::Delete(keys) => keys.iter().for_each(|&key| cache.delete(key, TimeRange::ALL)),
+        Entry::DeleteRange { range, keys } => keys.iter().for_each(|&key| cache.delete(key, *range)),
     }
     Ok(())
 }

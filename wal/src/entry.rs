@@ -69,7 +69,32 @@ pub enum Entry<'a> {
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) with the byte of the payload.
 pub fn decode(kind: RecordKind, payload: &[u8]) -> Result<Entry<'_>> {
-    decode::entry(kind, payload)
+    decode::entry(kind, payload, Batch::default())
+}
+
+/// Reads payloads into the buffers of batches that are done with: new ones for every batch cost more than its values.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    spares: Vec<Batch<'static>>,
+}
+
+impl Decoder {
+    /// More are not kept.
+    const SPARES_MAX: usize = 64;
+
+    /// As [`decode`].
+    pub(crate) fn decode<'a>(&mut self, kind: RecordKind, payload: &'a [u8]) -> Result<Entry<'a>> {
+        decode::entry(kind, payload, self.spares.pop().unwrap_or_default())
+    }
+
+    /// Takes the buffers of an entry back.
+    pub(crate) fn recycle(&mut self, entry: Entry<'_>) {
+        if let Entry::Write(batch) = entry
+            && self.spares.len() < Self::SPARES_MAX
+        {
+            self.spares.push(batch.cleared());
+        }
+    }
 }
 
 /// Whether lengths, counts and types of a payload fit together, as InfluxDB's loader checks them.

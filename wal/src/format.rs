@@ -51,8 +51,9 @@ pub trait Format: Debug + Send + Sized + 'static {
     /// What is written at `at` when the segment ends and all of it is synced.
     fn end(&mut self, at: u32) -> Vec<u8>;
 
-    /// Appends the payload of the record at `place` of a segment to `out`. Any thread may do so.
-    fn unpack(bytes: &[u8], place: Place, out: &mut Vec<u8>) -> Result<RecordKind, Stop>;
+    /// Puts the payload of the record at `place` of a segment into `out`, from `from` on; gives its kind and length.
+    /// What `out` holds beyond it means nothing. Any thread may do so.
+    fn unpack(bytes: &[u8], place: Place, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop>;
 }
 
 /// A record of a segment whose bounds are known, and nothing else.

@@ -36,6 +36,9 @@ use tip::{Failure, Tip};
 /// A group that has grown to this is written by who wants to append to it, even if nobody waits for it yet.
 const GROUP_BYTES: usize = 4 << 20;
 
+/// A leader waits no longer for others, however long a sync takes.
+const GATHER_MAX: Duration = Duration::from_micros(200);
+
 /// So many files are kept for later segments.
 const SPARES_MAX: usize = 4;
 
@@ -59,6 +62,8 @@ struct Shared<S: Sink, T> {
     state: Mutex<State<S, T>>,
     /// Somebody stopped leading, or the log closes.
     changed: Condvar,
+    /// The records that a leader waits for have come.
+    gathered: Condvar,
     /// Files whose space the next segments take.
     spares: Mutex<Vec<PathBuf>>,
 }
@@ -71,6 +76,10 @@ struct State<S: Sink, T> {
     spare: Vec<u8>,
     /// Records in `pending`.
     pending_records: u64,
+    /// A leader waits until there are so many.
+    wanted_records: u64,
+    /// Records of the last group, and how long its sync took.
+    last_group: (u64, Duration),
     /// Where the pending group ends; its beginning is as far before as it is long.
     tail: Position,
     /// What the segment of `tail` can take, as far as is known; a nearly full disk has only short segments.
@@ -226,6 +235,8 @@ impl<S: Sink, T: Format> Shared<S, T> {
             pending: Vec::new(),
             spare: Vec::new(),
             pending_records: 0,
+            wanted_records: u64::MAX,
+            last_group: (0, Duration::ZERO),
             tail: start,
             capacity: u32::MAX,
             written: start,
@@ -247,6 +258,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             segment_bytes: options.segment_bytes,
             state: Mutex::new(state),
             changed: Condvar::new(),
+            gathered: Condvar::new(),
             spares: Mutex::new(spares),
         }
     }
@@ -280,6 +292,9 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 state.metrics.appends += 1;
                 state.metrics.append_bytes += frame.len() as u64;
                 state.tail = position(number, end);
+                if state.pending_records >= state.wanted_records {
+                    self.gathered.notify_all();
+                }
                 return Ok(state.tail);
             }
         }
@@ -392,6 +407,10 @@ impl<S: Sink, T: Format> Shared<S, T> {
             self.changed.wait(&mut state);
             return (state, Ok(()));
         }
+        state.leading = true;
+        if goal == Goal::Sync {
+            self.gather(&mut state);
+        }
         let spare = mem::take(&mut state.spare);
         let mut group = mem::replace(&mut state.pending, spare);
         let start = Position(state.tail.0 - group.len() as u64);
@@ -400,12 +419,13 @@ impl<S: Sink, T: Format> Shared<S, T> {
             && let Err(error) = state.advance()
         {
             state.spare = mem::replace(&mut state.pending, group);
+            state.leading = false;
+            self.changed.notify_all();
             return (state, Err(error));
         }
         let records = mem::take(&mut state.pending_records);
         let target = state.tail;
         let mut tip = state.tip.take();
-        state.leading = true;
         let abandoned = Abandoned(self);
         drop(state);
         let mut done_by = Done::default();
@@ -415,6 +435,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         group.clear();
         let mut state = self.state.lock();
         state.metrics.led(records, bytes, &done_by);
+        state.last_group = (records, done_by.syncs.last().copied().unwrap_or_default());
         state.leading = false;
         state.spare = group;
         state.open_from = tip.as_ref().map_or(parts(target).0, |tip| tip.number);
@@ -445,6 +466,24 @@ impl<S: Sink, T: Format> Shared<S, T> {
         };
         self.changed.notify_all();
         (state, result)
+    }
+}
+
+impl<S: Sink, T: Format> Shared<S, T> {
+    /// Waits a moment for those whom the last group has just let go. Most come back at once, and would else have to
+    /// wait for a sync of their own: groups of half the writers would take turns. Who was alone waits for nobody.
+    fn gather(&self, state: &mut MutexGuard<'_, State<S, T>>) {
+        let (records, sync) = state.last_group;
+        if records < 2 || self.one_by_one() || state.closed {
+            return;
+        }
+        state.wanted_records = state.pending_records + records - 1;
+        let deadline = Instant::now() + (sync / 2).min(GATHER_MAX);
+        while state.pending_records < state.wanted_records
+            && state.pending.len() < GROUP_BYTES
+            && !self.gathered.wait_until(state, deadline).timed_out()
+        {}
+        state.wanted_records = u64::MAX;
     }
 }
 
@@ -508,5 +547,7 @@ fn parts(at: Position) -> (u32, u32) {
     ((at.0 >> 32) as u32, at.0 as u32)
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(loom, shuttle)))]
+mod model;
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

@@ -175,7 +175,7 @@ pub trait Log: Send + Sync + Sized + 'static {
         replay: &mut impl Replay,
     ) -> Result<(Self, Recovery)> {
         Self::open(fs, dir, options, |at, record| {
-            replay.entry(at, entry::decode(record.kind, record.payload)?)
+            replay.entry(at, &entry::decode(record.kind, record.payload)?)
         })
     }
 

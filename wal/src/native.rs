@@ -161,7 +161,7 @@ impl Format for Native {
         header.encode(header.crc(self.signature, crc32c::crc32c(&[]))).to_vec()
     }
 
-    fn unpack(bytes: &[u8], place: Place, out: &mut Vec<u8>) -> Result<RecordKind, Stop> {
+    fn unpack(bytes: &[u8], place: Place, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop> {
         let bad = |found| Stop::Bad(Bad { offset: place.offset, found });
         let record = bytes.get(place.offset as usize..place.end as usize).unwrap_or_default();
         let Some((header, body)) = record.split_first_chunk() else {
@@ -169,24 +169,31 @@ impl Format for Native {
         };
         let (header, _) = Header::decode(header);
         let kind = RecordKind::from_tag(header.kind & 0x0f).ok_or_else(|| bad("an unknown kind of record"))?;
-        if header.kind & 0xf0 != ZSTD {
-            out.extend_from_slice(body);
-            return Ok(kind);
-        }
+        let packed = header.kind & 0xf0 == ZSTD;
         let corrupt = "a body that is not valid zstd";
-        let (len, frame) = body.split_first_chunk().ok_or_else(|| bad(corrupt))?;
-        let len = u32::from_le_bytes(*len) as usize;
+        let (len, body) = match body.split_first_chunk() {
+            Some((len, frame)) if packed => (u32::from_le_bytes(*len) as usize, frame),
+            None if packed => return Err(bad(corrupt)),
+            _ => (body.len(), body),
+        };
         if len > ENTRY_BYTES_MAX {
             let error = Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64);
             return Err(Stop::TooLarge(error.at_offset(place.offset)));
         }
-        let plain = zstd::bulk::decompress(frame, len).map_err(|_| bad(corrupt))?;
-        if plain.len() != len {
-            return Err(bad(corrupt));
+        if packed {
+            let plain = zstd::bulk::decompress(body, len).ok().filter(|plain| plain.len() == len);
+            let plain = plain.ok_or_else(|| bad(corrupt))?;
+            put(&plain, from, out);
+        } else {
+            put(body, from, out);
         }
-        out.extend_from_slice(&plain);
-        Ok(kind)
+        Ok((kind, len))
     }
+}
+
+fn put(payload: &[u8], from: usize, out: &mut Vec<u8>) {
+    out.truncate(from);
+    out.extend_from_slice(payload);
 }
 
 impl Buffers {

@@ -23,7 +23,7 @@ const LOCK_NAME: &str = "wal.lock";
 /// Takes what an opened log holds, oldest first; see [`Log::open_replaying`](crate::Log::open_replaying).
 pub trait Replay: Send {
     /// Takes one record.
-    fn entry(&mut self, at: Position, entry: Entry<'_>) -> Result<()>;
+    fn entry(&mut self, at: Position, entry: &Entry<'_>) -> Result<()>;
 
     /// Told now and then how far the replay has come.
     fn progress(&mut self, progress: Progress) {

@@ -222,7 +222,7 @@ impl Format for Influx {
         Mark::encode(self.segment, at, at, &[]).to_vec()
     }
 
-    fn unpack(bytes: &[u8], place: Place, out: &mut Vec<u8>) -> Result<RecordKind, Stop> {
+    fn unpack(bytes: &[u8], place: Place, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop> {
         let bad = |found| Stop::Bad(Bad { offset: place.offset, found });
         let frame = bytes.get(place.offset as usize..place.end as usize).unwrap_or_default();
         let Some((&[tag, ..], body)) = frame.split_first_chunk::<FRAME_HEADER_BYTES>() else {
@@ -238,14 +238,15 @@ impl Format for Influx {
             let error = Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64);
             return Err(Stop::TooLarge(error.at_offset(place.offset)));
         }
-        let from = out.len();
-        out.resize(from + len, 0);
-        let payload = out.get_mut(from..).unwrap_or_default();
+        if out.len() < from + len {
+            out.resize(from + len, 0);
+        }
+        let payload = out.get_mut(from..from + len).unwrap_or_default();
         snap::raw::Decoder::new().decompress(body, payload).map_err(|_| bad(corrupt))?;
         if !place.checked && !entry::is_well_formed(kind, payload) {
             return Err(bad("a payload that is not an entry"));
         }
-        Ok(kind)
+        Ok((kind, len))
     }
 }
 
@@ -324,10 +325,9 @@ impl<'a> Scan<'a> {
         }
         let (at, bare) = (self.at, self.bare);
         let Some(place) = self.frame()? else { return Ok(None) };
-        self.payload.clear();
-        match Influx::unpack(self.bytes, place, &mut self.payload) {
-            Ok(kind) => {
-                let record = Record { kind, payload: &self.payload };
+        match Influx::unpack(self.bytes, place, 0, &mut self.payload) {
+            Ok((kind, len)) => {
+                let record = Record { kind, payload: self.payload.get(..len).unwrap_or_default() };
                 Ok(Some(Unit::Frame { record, offset: place.offset, end: place.end }))
             }
             Err(stop) => {
@@ -442,9 +442,8 @@ impl<'a> Scan<'a> {
             }
             let end = at + FRAME_HEADER_BYTES + len;
             let place = Place { offset: at as u64, end: end as u64, checked: false };
-            self.payload.clear();
-            match Influx::unpack(self.bytes, place, &mut self.payload) {
-                Ok(_) if !self.payload.is_empty() => return After::At(at),
+            match Influx::unpack(self.bytes, place, 0, &mut self.payload) {
+                Ok((_, len)) if len > 0 => return After::At(at),
                 Err(Stop::TooLarge(_)) => return After::At(at),
                 _ if self.mark_at(at).is_some() => return After::At(at),
                 _ => {}

@@ -121,9 +121,9 @@ impl Full<'_> {
 struct Writes<F>(F);
 
 impl<F: FnMut(Position, &Batch<'_>) + Send> Replay for Writes<F> {
-    fn entry(&mut self, at: Position, entry: Entry<'_>) -> tsmith_wal::Result<()> {
+    fn entry(&mut self, at: Position, entry: &Entry<'_>) -> tsmith_wal::Result<()> {
         if let Entry::Write(batch) = entry {
-            (self.0)(at, &batch);
+            (self.0)(at, batch);
         }
         Ok(())
     }

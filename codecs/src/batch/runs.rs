@@ -103,6 +103,24 @@ impl<'a> RunBuilder<'a> {
         true
     }
 
+    /// Adds points, each a time and the bits of a value, to the present column; false, and nothing done, when its type
+    /// is not one of 64 bits or no column was begun.
+    #[must_use]
+    pub fn extend_words(&mut self, points: impl ExactSizeIterator<Item = (i64, u64)>) -> bool {
+        let Some(column) = self.batch.columns.last_mut() else { return false };
+        let arenas = &mut self.batch.arenas;
+        let times = &mut arenas.times;
+        let len = points.len();
+        match column.field_type {
+            FieldType::Float => words(points, times, &mut arenas.floats, f64::from_bits),
+            FieldType::Integer => words(points, times, &mut arenas.integers, u64::cast_signed),
+            FieldType::Unsigned => words(points, times, &mut arenas.unsigneds, |bits| bits),
+            FieldType::Boolean | FieldType::String => return false,
+        }
+        column.len += len;
+        true
+    }
+
     /// Ends the last column and gives the batch.
     pub fn finish(mut self) -> Batch<'a> {
         self.drop_empty();
@@ -125,5 +143,19 @@ impl<'a> RunBuilder<'a> {
                 series.columns.end -= 1;
             }
         }
+    }
+}
+
+fn words<T>(
+    points: impl ExactSizeIterator<Item = (i64, u64)>,
+    times: &mut Vec<i64>,
+    values: &mut Vec<T>,
+    value: impl Fn(u64) -> T,
+) {
+    times.reserve(points.len());
+    values.reserve(points.len());
+    for (time, bits) in points {
+        times.push(time);
+        values.push(value(bits));
     }
 }

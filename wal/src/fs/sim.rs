@@ -35,6 +35,9 @@ use parking_lot::Mutex;
 use super::{Fs, FsFile, FsMap, parent};
 use disk::{Change, Dice, Dir, Entry, Inode, Node};
 
+/// Directories that are always there.
+const ROOTS: [&str; 2] = ["/", "."];
+
 /// A simulated file system. Clones see the same files.
 #[derive(Clone, Debug, Default)]
 pub struct SimFs {
@@ -120,8 +123,9 @@ impl SimFs {
         // Ordered by path, so that a directory comes after the one it is in.
         for (path, dir) in &old.dirs {
             let above = world.dirs.get(parent(path));
-            let linked = above
-                .is_none_or(|above| path.file_name().is_none_or(|name| above.current.contains_key(name)));
+            let root = ROOTS.iter().any(|root| path == Path::new(root));
+            let linked = root
+                || above.zip(path.file_name()).is_some_and(|(above, name)| above.current.contains_key(name));
             if linked {
                 world.dirs.insert(path.clone(), dir.crash(&mut dice));
             }
@@ -144,7 +148,7 @@ impl SimFs {
 
 impl Default for World {
     fn default() -> Self {
-        let roots = ["/", "."].map(|root| (PathBuf::from(root), Dir::default()));
+        let roots = ROOTS.map(|root| (PathBuf::from(root), Dir::default()));
         Self {
             inodes: Vec::new(),
             dirs: roots.into(),

@@ -16,7 +16,7 @@ use std::ops::Range;
 use parking_lot::{Condvar, Mutex};
 
 use super::{End, Next, Progress, Reader, Recovery, Replay, as_refusal, position};
-use crate::entry::{self, Entry};
+use crate::entry::{self, Decoder, Entry};
 use crate::format::{Format, Place, Scan};
 use crate::fs::Fs;
 use crate::segment::Stop;
@@ -55,7 +55,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 }
                 let mut replay = shared.lock();
                 one_by_one::<T>(number, bytes, scan, &mut |at, record: Record<'_>| {
-                    replay.entry(at, entry::decode(record.kind, record.payload)?)
+                    replay.entry(at, &entry::decode(record.kind, record.payload)?)
                 })
             },
             |progress| shared.lock().progress(progress),
@@ -145,17 +145,17 @@ fn one_by_one<T: Format>(
     let mut stretch = Stretch { records: 0, bytes: 0, stop: None };
     let mut payload = Vec::new();
     loop {
-        payload.clear();
         let unpacked = match scan.place() {
             Ok(None) => return Ok(stretch),
-            Ok(Some(place)) => T::unpack(bytes, place, &mut payload).map(|kind| (place, kind)),
+            Ok(Some(place)) => T::unpack(bytes, place, 0, &mut payload).map(|unpacked| (place, unpacked)),
             Err(stop) => Err(stop),
         };
         match unpacked {
-            Ok((place, kind)) => {
+            Ok((place, (kind, len))) => {
                 stretch.records += 1;
-                stretch.bytes += payload.len() as u64;
-                let taken = replay(position(number, place.end as u32), Record { kind, payload: &payload });
+                stretch.bytes += len as u64;
+                let payload = payload.get(..len).unwrap_or_default();
+                let taken = replay(position(number, place.end as u32), Record { kind, payload });
                 taken.map_err(|error| Failed { error: as_refusal(error), offset: place.offset })?;
             }
             Err(stop) => {
@@ -237,15 +237,17 @@ fn side_by_side<T: Format>(
     let passed = Condvar::new();
     let work = || {
         let abandoned = Abandoned { turn: &turn, passed: &passed };
-        let mut payloads = Vec::new();
+        let (mut payloads, mut decoder) = (Vec::new(), Decoder::default());
         loop {
             let Some(mut run) = feed.lock().claim() else { return std::mem::forget(abandoned) };
-            payloads.clear();
             let mut spans: Vec<(Place, RecordKind, Range<usize>)> = Vec::new();
+            let mut from = 0;
             for place in std::mem::take(&mut run.places) {
-                let from = payloads.len();
-                match T::unpack(bytes, place, &mut payloads) {
-                    Ok(kind) => spans.push((place, kind, from..payloads.len())),
+                match T::unpack(bytes, place, from, &mut payloads) {
+                    Ok((kind, len)) => {
+                        spans.push((place, kind, from..from + len));
+                        from += len;
+                    }
                     Err(stop) => {
                         run.stop = Some(stop);
                         break;
@@ -254,7 +256,7 @@ fn side_by_side<T: Format>(
             }
             let decoded: Vec<Result<Entry<'_>>> = spans
                 .iter()
-                .map(|(_, kind, span)| entry::decode(*kind, payloads.get(span.clone()).unwrap_or_default()))
+                .map(|(_, kind, span)| decoder.decode(*kind, payloads.get(span.clone()).unwrap_or_default()))
                 .collect();
             let mut turn = turn.lock();
             while turn.next != run.index {
@@ -264,7 +266,7 @@ fn side_by_side<T: Format>(
                 passed.wait(&mut turn);
             }
             if !turn.is_over() {
-                take_turn(&mut turn, number, &spans, decoded, run.stop, &mut **replay.lock());
+                take_turn(&mut turn, number, &spans, decoded, &mut decoder, run.stop, &mut **replay.lock());
             }
             if turn.is_over() {
                 feed.lock().ended = true;
@@ -301,12 +303,17 @@ fn take_turn(
     number: u32,
     spans: &[(Place, RecordKind, Range<usize>)],
     decoded: Vec<Result<Entry<'_>>>,
+    decoder: &mut Decoder,
     stop: Option<Stop>,
     replay: &mut impl Replay,
 ) {
     let Ok(stretch) = &mut turn.result else { return };
     for ((place, _, span), entry) in spans.iter().zip(decoded) {
-        let taken = entry.and_then(|entry| replay.entry(position(number, place.end as u32), entry));
+        let taken = entry.and_then(|entry| {
+            let taken = replay.entry(position(number, place.end as u32), &entry);
+            decoder.recycle(entry);
+            taken
+        });
         if let Err(error) = taken {
             turn.result = Err(Failed { error: as_refusal(error), offset: place.offset });
             return;

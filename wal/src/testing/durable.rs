@@ -282,12 +282,12 @@ impl Kept {
 }
 
 impl Replay for Kept {
-    fn entry(&mut self, at: Position, entry: Entry<'_>) -> crate::Result<()> {
+    fn entry(&mut self, at: Position, entry: &Entry<'_>) -> crate::Result<()> {
         if self.refuse_at == Some(self.entries.len()) {
             return Err(Error::refused(io::Error::other("not this one")));
         }
         let Entry::Write(batch) = entry else { panic!("only writes were logged") };
-        self.entries.push(Self::of(at, &batch));
+        self.entries.push(Self::of(at, batch));
         Ok(())
     }
 

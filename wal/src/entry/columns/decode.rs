@@ -7,9 +7,9 @@ use super::{SAME, SCALE_SHIFT, SCALES, SHARED, TAG, VALUES_MAX, VALUES_PER_BYTE_
 use crate::{Error, Result};
 
 /// Reads a payload; see the module above.
-pub(in crate::entry) fn decode_write(payload: &[u8]) -> Result<Batch<'_>> {
+pub(in crate::entry) fn decode_write<'a>(payload: &'a [u8], spare: Batch<'_>) -> Result<Batch<'a>> {
     let mut bytes = payload;
-    match batch(&mut bytes) {
+    match batch(&mut bytes, spare) {
         Ok(batch) => Ok(batch),
         Err(expected) => Err(Error::corrupt(payload.len() - bytes.len(), expected)),
     }
@@ -17,7 +17,7 @@ pub(in crate::entry) fn decode_write(payload: &[u8]) -> Result<Batch<'_>> {
 
 type Read<T> = std::result::Result<T, &'static str>;
 
-fn batch<'a>(bytes: &mut &'a [u8]) -> Read<Batch<'a>> {
+fn batch<'a>(bytes: &mut &'a [u8], spare: Batch<'_>) -> Read<Batch<'a>> {
     let whole = bytes.len();
     *bytes = bytes.strip_prefix(&[TAG]).ok_or("the tag of packed columns")?;
     let values = length(bytes, "the number of values")?;
@@ -25,7 +25,7 @@ fn batch<'a>(bytes: &mut &'a [u8]) -> Read<Batch<'a>> {
         return Err("no more values than the bytes can hold");
     }
     let mut left = values;
-    let mut runs = RunBuilder::new();
+    let mut runs = RunBuilder::reusing(spare);
     let mut tokens = TokenReader::default();
     while !bytes.is_empty() {
         left = run(bytes, left, &mut tokens, &mut runs)?;
