@@ -98,7 +98,7 @@ impl Place {
         let names = list(data)?;
         members.extend(names.iter().filter_map(|(name, _)| member(data, name)));
         if let Some(wal) = wal.as_ref().filter(|wal| wal.is_dir()) {
-            let segments = tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::from(tsmith_engine::Error::from(error)))?;
+            let segments = tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?;
             members.extend(segments.into_iter().map(|name| regular(wal.join(name), Member::Segment)));
         } else if let Some(wal) = wal {
             // `find` took it from the manifest: one that the user named is there.

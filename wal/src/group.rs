@@ -7,6 +7,8 @@
 //! sync:   somebody leads: waits; the next group forms meanwhile, however many join it
 //! ```
 //!
+//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most.
+//!
 //! A position is `segment << 32 | offset after the frame`, and is drawn when the frame is copied to the pending group:
 //! where a group will stand is known before it is written, because the one before it has its length by then. When a
 //! write fails for want of space, the group is taken back and the segment ends there; later records go to the next

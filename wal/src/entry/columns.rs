@@ -90,6 +90,7 @@ fn same_fields(a: BatchSeries<'_>, b: BatchSeries<'_>) -> bool {
 #[derive(Default)]
 struct Scratch {
     numbers: Vec<i64>,
+    times: Vec<i64>,
     floats: Vec<f64>,
 }
 
@@ -112,31 +113,34 @@ fn put_run<'b>(
         words::put_varint(key.split(|&byte| byte == b',').count() as u64, out);
         key.split(|&byte| byte == b',').for_each(|token| tokens.put(token, out));
     }
-    let columns: Vec<ColumnRef<'b>> =
-        run.iter().flat_map(|series| series.columns().map(|column| column.data())).collect();
-    put_times(&columns, fields, scratch, out);
+    put_times(run, fields, scratch, out);
     for field in 0..fields {
-        put_lane(columns.iter().skip(field).step_by(fields), scratch, out);
+        put_lane(run.iter().filter_map(|series| column(*series, field)), scratch, out);
     }
 }
 
-/// `columns` are those of the first series, then those of the second, and so on.
-fn put_times(columns: &[ColumnRef<'_>], fields: usize, scratch: &mut Scratch, out: &mut Vec<u8>) {
-    let equal = |a: &ColumnRef<'_>, b: &ColumnRef<'_>| a.times() == b.times();
-    let shared = columns.chunks(fields).all(|series| series.array_windows().all(|[a, b]| equal(a, b)));
-    let firsts = || columns.iter().step_by(fields);
-    let same = shared && firsts().zip(firsts().skip(1)).all(|(a, b)| equal(a, b));
+fn column<'b>(series: BatchSeries<'b>, field: usize) -> Option<ColumnRef<'b>> {
+    series.columns().nth(field).map(|column| column.data())
+}
+
+fn put_times(run: &[BatchSeries<'_>], fields: usize, scratch: &mut Scratch, out: &mut Vec<u8>) {
+    let times_of = |series: &BatchSeries<'_>| column(*series, 0).map(ColumnRef::times);
+    let shared = run.iter().all(|series| {
+        let first = times_of(series);
+        series.columns().skip(1).all(|column| Some(column.data().times()) == first)
+    });
+    let same = shared && run.array_windows().all(|[a, b]| times_of(a) == times_of(b));
+    let Scratch { numbers: counts, times, .. } = scratch;
+    counts.clear();
+    times.clear();
     // Field by field, as the lanes are, where each column has its own.
-    let by_field = || (0..fields).flat_map(|field| columns.iter().skip(field).step_by(fields));
-    scratch.numbers.clear();
-    let (counts, times) = (&mut scratch.numbers, &mut Vec::new());
-    if shared {
-        counts.extend(firsts().map(|column| column.len() as i64));
-        let written = firsts().take(if same { 1 } else { columns.len() });
-        written.for_each(|column| times.extend_from_slice(column.times()));
-    } else {
-        counts.extend(by_field().map(|column| column.len() as i64));
-        by_field().for_each(|column| times.extend_from_slice(column.times()));
+    for field in 0..if shared { 1 } else { fields } {
+        for (at, column) in run.iter().filter_map(|series| column(*series, field)).enumerate() {
+            counts.push(column.len() as i64);
+            if !same || at == 0 {
+                times.extend_from_slice(column.times());
+            }
+        }
     }
     let fits = |scale: &&i64| times.iter().all(|time| time % **scale == 0);
     let scale = SCALES.iter().rev().find(fits).copied().unwrap_or(1);
@@ -149,12 +153,12 @@ fn put_times(columns: &[ColumnRef<'_>], fields: usize, scratch: &mut Scratch, ou
     words::put(times, out);
 }
 
-fn put_lane<'c, 'b: 'c>(
-    columns: impl Iterator<Item = &'c ColumnRef<'b>> + Clone,
+fn put_lane<'b>(
+    columns: impl Iterator<Item = ColumnRef<'b>> + Clone,
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) {
-    let Scratch { numbers, floats } = scratch;
+    let Scratch { numbers, floats, .. } = scratch;
     numbers.clear();
     floats.clear();
     for column in columns.clone() {
@@ -166,8 +170,11 @@ fn put_lane<'c, 'b: 'c>(
             ValuesRef::String(values) => numbers.extend(values.iter().map(|value| value.len() as i64)),
         }
     }
-    floats::put(floats, numbers, out);
-    words::put(numbers, out);
+    if floats.is_empty() {
+        words::put(numbers, out);
+    } else {
+        floats::put(floats, numbers, out);
+    }
     for column in columns {
         if let ValuesRef::String(values) = column.values() {
             out.extend_from_slice(values.bytes());

@@ -142,7 +142,9 @@ fn a_failed_sync_in_every_order() {
     // Outside a model there are no locks of its kind; so the number is found in one.
     let at = Arc::new(std::sync::OnceLock::new());
     let found = Arc::clone(&at);
-    loom::model(move || drop(found.set(first_sync())));
+    loom::model(move || {
+        let _ = found.set(first_sync());
+    });
     let at = *at.get().expect("was found");
     every_order(move || failing_writers(2, at));
     every_order(move || failing_writers(3, at));

@@ -202,6 +202,9 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 }
                 Err(error) => {
                     let error = Error::io("allocate", error).at_path(path);
+                    if error.is_full() && self.release_spares() {
+                        continue;
+                    }
                     if !error.is_full() || capacity == needed {
                         return Err(error);
                     }
@@ -212,6 +215,13 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 }
             }
         }
+    }
+
+    /// Gives the space that is kept for later segments back. False when there is none.
+    fn release_spares(&self) -> bool {
+        let spares = std::mem::take(&mut *self.spares.lock());
+        spares.iter().for_each(|path| drop(self.fs.remove(path)));
+        !spares.is_empty()
     }
 
     /// After a failed write: the segment ends after its last whole group, durably, or the log is broken.

@@ -210,7 +210,7 @@ pub fn salvage_keeps_what_checks_out<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (all, path, intact) = closed_log::<L>(scratch, &[300; 5]);
     let options = LogOptions::default().recovery(RecoveryMode::Salvage);
     let half = intact.len() / 2;
-    for (at, len) in (0..half).step_by(7).map(|at| (at, 1)).chain([(half / 2, 40), (half / 3, half / 2)]) {
+    for (at, len) in (0..half).step_by(29).map(|at| (at, 1)).chain([(half / 2, 40), (half / 3, half / 2)]) {
         let mut bytes = intact.clone();
         bytes[at..at + len].iter_mut().for_each(|byte| *byte ^= 0x5a);
         std::fs::write(&path, &bytes).expect("writes");
@@ -248,7 +248,7 @@ pub fn salvage_keeps_what_checks_out<L: Log<Fs = OsFs>>(scratch: &Scratch) {
 pub fn recovery_as_the_originals_keeps_what_is_before_damage<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (all, path, intact) = closed_log::<L>(scratch, &[300; 4]);
     let options = LogOptions::default().recovery(RecoveryMode::InfluxDb);
-    for at in (24..intact.len() / 2).step_by(7) {
+    for at in (24..intact.len() / 2).step_by(29) {
         let mut bytes = intact.clone();
         bytes[at] ^= 0x10;
         std::fs::write(&path, &bytes).expect("writes");
