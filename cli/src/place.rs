@@ -98,7 +98,8 @@ impl Place {
         let names = list(data)?;
         members.extend(names.iter().filter_map(|(name, _)| member(data, name)));
         if let Some(wal) = wal.as_ref().filter(|wal| wal.is_dir()) {
-            let segments = tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?;
+            let segments =
+                tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?;
             members.extend(segments.into_iter().map(|name| regular(wal.join(name), Member::Segment)));
         } else if let Some(wal) = wal {
             // `find` took it from the manifest: one that the user named is there.
@@ -240,8 +241,7 @@ fn shard_below(dir: &Path, depth: usize) -> Option<PathBuf> {
     list(dir).ok()?.into_iter().filter(|(_, is_dir)| *is_dir).find_map(|(name, _)| {
         let below = dir.join(name);
         let holds = list(&below).ok()?.iter().any(|(name, _)| {
-            is_segment(name)
-                || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
+            is_segment(name) || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
         });
         if holds { Some(below) } else { shard_below(&below, depth - 1) }
     })

@@ -68,7 +68,9 @@ pub enum ErrorKind {
     #[error("the log was closed")]
     Closed,
     /// The directory holds segments of another kind of log.
-    #[error("a segment of another kind of log stands in the directory; open it with that log, or use another directory")]
+    #[error(
+        "a segment of another kind of log stands in the directory; open it with that log, or use another directory"
+    )]
     OtherLog,
     /// Not the name of a segment.
     #[error("expected a name like _00001.wal or 00000001.tlog")]

@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::fmt::Debug;
 
 use crate::entry::Layout;
-use crate::{Compression, Record, RecordKind, Result};
 use crate::segment::{Bad, Stop, Verdict};
+use crate::{Compression, Record, RecordKind, Result};
 
 /// The bytes of one segment that is being written; and, without one, how any of its kind are read.
 pub trait Format: Debug + Send + Sized + 'static {
@@ -53,7 +53,12 @@ pub trait Format: Debug + Send + Sized + 'static {
 
     /// Puts the payload of the record at `place` of a segment into `out`, from `from` on; gives its kind and length.
     /// What `out` holds beyond it means nothing. Any thread may do so.
-    fn unpack(bytes: &[u8], place: Place, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop>;
+    fn unpack(
+        bytes: &[u8],
+        place: Place,
+        from: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(RecordKind, usize), Stop>;
 }
 
 /// A record of a segment whose bounds are known, and nothing else.

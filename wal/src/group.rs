@@ -28,8 +28,8 @@ use crate::metrics::Metrics;
 use crate::recover::{self, Records, position, recover};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{
-    Compression, Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Replay, Result,
-    entry,
+    Compression, Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Replay,
+    Result, entry,
 };
 
 pub(crate) use tip::{Done, Sink};

@@ -117,7 +117,8 @@ impl Format for Native {
         BUFFERS.with_borrow_mut(|buffers| {
             buffers.frame.clear();
             buffers.frame.resize(RECORD_BYTES, 0);
-            let packed = compression == Compression::Zstd && len >= ZSTD_BYTES_MIN && buffers.compress(record);
+            let packed =
+                compression == Compression::Zstd && len >= ZSTD_BYTES_MIN && buffers.compress(record);
             if !packed {
                 buffers.frame.extend_from_slice(record.payload);
             }
@@ -161,14 +162,20 @@ impl Format for Native {
         header.encode(header.crc(self.signature, crc32c::crc32c(&[]))).to_vec()
     }
 
-    fn unpack(bytes: &[u8], place: Place, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop> {
+    fn unpack(
+        bytes: &[u8],
+        place: Place,
+        from: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(RecordKind, usize), Stop> {
         let bad = |found| Stop::Bad(Bad { offset: place.offset, found });
         let record = bytes.get(place.offset as usize..place.end as usize).unwrap_or_default();
         let Some((header, body)) = record.split_first_chunk() else {
             return Err(bad("a record that is cut short"));
         };
         let (header, _) = Header::decode(header);
-        let kind = RecordKind::from_tag(header.kind & 0x0f).ok_or_else(|| bad("an unknown kind of record"))?;
+        let kind =
+            RecordKind::from_tag(header.kind & 0x0f).ok_or_else(|| bad("an unknown kind of record"))?;
         let packed = header.kind & 0xf0 == ZSTD;
         let corrupt = "a body that is not valid zstd";
         let (len, body) = match body.split_first_chunk() {
@@ -207,7 +214,8 @@ impl Buffers {
         self.frame.extend((record.payload.len() as u32).to_le_bytes());
         // Room for what is shorter only: with less the compressor gives up.
         self.frame.resize(from + record.payload.len().saturating_sub(4), 0);
-        let done = self.frame.get_mut(from..).and_then(|room| zstd.compress_to_buffer(record.payload, room).ok());
+        let done =
+            self.frame.get_mut(from..).and_then(|room| zstd.compress_to_buffer(record.payload, room).ok());
         self.frame.truncate(done.map_or(RECORD_BYTES, |len| from + len));
         done.is_some()
     }

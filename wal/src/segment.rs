@@ -222,7 +222,12 @@ impl Format for Influx {
         Mark::encode(self.segment, at, at, &[]).to_vec()
     }
 
-    fn unpack(bytes: &[u8], place: Place, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop> {
+    fn unpack(
+        bytes: &[u8],
+        place: Place,
+        from: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(RecordKind, usize), Stop> {
         let bad = |found| Stop::Bad(Bad { offset: place.offset, found });
         let frame = bytes.get(place.offset as usize..place.end as usize).unwrap_or_default();
         let Some((&[tag, ..], body)) = frame.split_first_chunk::<FRAME_HEADER_BYTES>() else {

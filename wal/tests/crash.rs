@@ -311,8 +311,7 @@ of_every_log! {
 fn the_last_record_is_synced_at_the_interval() {
     let fs = SimFs::default();
     let durability = Durability::Interval(Duration::from_millis(2));
-    let (log, ..) =
-        open_keeping::<File>(fs.clone(), Path::new(DIR), options(durability)).expect("opens");
+    let (log, ..) = open_keeping::<File>(fs.clone(), Path::new(DIR), options(durability)).expect("opens");
     let at = log.append(Record::write(&payload(1))).expect("appends");
     let _ = log.sync(at).expect("is with the system");
     let synced = |_| {
@@ -428,8 +427,7 @@ fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
     let operations = script::<L>(&whole, Durability::Group).operations;
     let name = |at: u64| whole.operation(at).unwrap_or("?");
     let is_sync = |at: &u64| ["sync_data", "sync_all", "sync_dir", "msync"].contains(&name(*at));
-    let syncs: Vec<u64> =
-        (1..=operations).filter(is_sync).filter(|at| name(at - 1) != "set_len").collect();
+    let syncs: Vec<u64> = (1..=operations).filter(is_sync).filter(|at| name(at - 1) != "set_len").collect();
     assert!(syncs.len() > 20, "the script syncs often");
     for sync in syncs {
         let noticed = (sync + 1..=operations + 1).any(|stop| {
@@ -504,8 +502,8 @@ fn is_guarded(image: &SimFs) -> bool {
 #[test]
 fn kinds_survive() {
     let fs = SimFs::default();
-    let (log, ..) = open_keeping::<File>(fs.clone(), Path::new(DIR), options(Durability::Group))
-        .expect("opens");
+    let (log, ..) =
+        open_keeping::<File>(fs.clone(), Path::new(DIR), options(Durability::Group)).expect("opens");
     for kind in RecordKind::ALL {
         let at = log.append(Record { kind, payload: b"opaque" }).expect("appends");
         let _ = log.sync(at).expect("syncs");

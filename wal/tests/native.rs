@@ -59,10 +59,19 @@ fn a_segment_is_as_it_is_drawn() {
     assert_eq!(bytes[16..20], 1u32.to_le_bytes());
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
     let (mut at, mut group) = (HEAD_BYTES, HEAD_BYTES);
-    for (sequence, (kind, first_of_group)) in
-        [(1, true), (3, false), (1, true), (1, false), (3, false), (1, true), (1, false), (1, false), (3, false)]
-            .into_iter()
-            .enumerate()
+    for (sequence, (kind, first_of_group)) in [
+        (1, true),
+        (3, false),
+        (1, true),
+        (1, false),
+        (3, false),
+        (1, true),
+        (1, false),
+        (1, false),
+        (3, false),
+    ]
+    .into_iter()
+    .enumerate()
     {
         if first_of_group {
             group = at;
@@ -115,7 +124,10 @@ fn a_bit_flipped_anywhere_is_damage_or_torn_and_never_another_record() {
             let (_, seen, _) = open(&with(&bytes), mode).expect("opens whatever is damaged");
             assert!(seen.iter().all(|record| all.contains(record)), "byte {at} bit {bit}");
             let head = at < HEAD_BYTES;
-            assert!(mode != RecoveryMode::Salvage || head || seen.len() + 1 >= all.len(), "byte {at} bit {bit}");
+            assert!(
+                mode != RecoveryMode::Salvage || head || seen.len() + 1 >= all.len(),
+                "byte {at} bit {bit}"
+            );
         }
     }
 }
@@ -155,7 +167,10 @@ fn records_of_an_earlier_life_never_come_back() {
     assert!(sim.read(&spare).is_err(), "and used");
     let image = sim.kill();
     let bytes = image.read(&segment(2)).expect("reads");
-    assert!(bytes.windows(300).any(|window| window == noise(7, 300)), "the old records are still in the file");
+    assert!(
+        bytes.windows(300).any(|window| window == noise(7, 300)),
+        "the old records are still in the file"
+    );
     assert!(bytes.len() >= old.len());
     for mode in [RecoveryMode::Strict, RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
         let (log, seen, _) = open(&image.kill(), mode).expect("opens");
@@ -179,7 +194,8 @@ fn compressed_records_come_back() {
     let len_of = |compression| {
         let sim = SimFs::default();
         let options = options(RecoveryMode::Strict).compression(compression);
-        let (log, ..) = open_keeping::<NativeLog<SimFs>>(sim.clone(), Path::new(DIR), options).expect("opens");
+        let (log, ..) =
+            open_keeping::<NativeLog<SimFs>>(sim.clone(), Path::new(DIR), options).expect("opens");
         let payloads = [vec![b'x'; 3000], noise(1, 3000), Vec::new(), b"short".to_vec(), vec![b'y'; 600]];
         for payload in &payloads {
             for kind in RecordKind::ALL {
@@ -188,9 +204,11 @@ fn compressed_records_come_back() {
         }
         log.close().expect("closes");
         let (_, seen, _) = open(&sim, RecoveryMode::Strict).expect("opens, told nothing of compression");
-        let expected = payloads.iter().flat_map(|payload| RecordKind::ALL.map(|kind| (kind, payload.clone())));
+        let expected =
+            payloads.iter().flat_map(|payload| RecordKind::ALL.map(|kind| (kind, payload.clone())));
         assert!(seen.into_iter().map(|(_, kind, payload)| (kind, payload)).eq(expected));
-        let segments = sim.snapshot().into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "tlog"));
+        let segments =
+            sim.snapshot().into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "tlog"));
         segments.map(|(_, bytes)| bytes.len()).sum::<usize>()
     };
     let (stored, packed) = (len_of(Compression::Stored), len_of(Compression::Zstd));

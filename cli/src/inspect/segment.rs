@@ -86,7 +86,11 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
                 at += tsmith_wal::segment::MARK_BYTES as u64;
             }
             Ok(Some(Unit::Frame { record, offset, end })) => {
-                content.units.push(Shown::Frame(frame(record, offset, end - offset - FRAME_HEADER_BYTES as u64)));
+                content.units.push(Shown::Frame(frame(
+                    record,
+                    offset,
+                    end - offset - FRAME_HEADER_BYTES as u64,
+                )));
                 at = end;
             }
             Err(Stop::TooLarge(error)) => {

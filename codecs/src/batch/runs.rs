@@ -94,7 +94,8 @@ impl<'a> RunBuilder<'a> {
     /// is another or no column was begun.
     #[must_use]
     pub fn extend(&mut self, times: &[i64], values: ValuesRef<'_>) -> bool {
-        let Some(column) = self.batch.columns.last_mut().filter(|c| c.field_type == values.field_type()) else {
+        let Some(column) = self.batch.columns.last_mut().filter(|c| c.field_type == values.field_type())
+        else {
             return false;
         };
         let len = times.len().min(values.len());

@@ -123,8 +123,11 @@ fn column<'b>(series: BatchSeries<'b>, field: usize) -> Option<ColumnRef<'b>> {
     series.columns().nth(field).map(|column| column.data())
 }
 
+fn times_of<'b>(series: &BatchSeries<'b>) -> Option<&'b [i64]> {
+    column(*series, 0).map(ColumnRef::times)
+}
+
 fn put_times(run: &[BatchSeries<'_>], fields: usize, scratch: &mut Scratch, out: &mut Vec<u8>) {
-    let times_of = |series: &BatchSeries<'_>| column(*series, 0).map(ColumnRef::times);
     let shared = run.iter().all(|series| {
         let first = times_of(series);
         series.columns().skip(1).all(|column| Some(column.data().times()) == first)

@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::segment::Influx;
 use crate::fs::{FsFile, SimFile, SimFs};
+use crate::segment::Influx;
 use crate::testing::noise;
 
 const DIR: &str = "/wal";

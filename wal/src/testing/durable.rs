@@ -7,12 +7,12 @@ use tsmith_codecs::{Batch, BatchBuilder, Value};
 
 use super::{Replayed, Scratch, noise, open, open_keeping, payloads, put};
 use crate::entry::{self, Entry};
+use crate::format::Format;
 use crate::fs::OsFs;
 use crate::native::Native;
-use crate::format::Format;
 use crate::{
-    Error, ErrorKind, FileLog, Log, LogOptions, NativeLog, Position, Progress, Record, RecordKind, RecoveryMode,
-    Replay,
+    Error, ErrorKind, FileLog, Log, LogOptions, NativeLog, Position, Progress, Record, RecordKind,
+    RecoveryMode, Replay,
 };
 
 /// Payloads of many sizes, with and without pattern.
@@ -224,7 +224,10 @@ pub fn salvage_keeps_what_checks_out<L: Log<Fs = OsFs>>(scratch: &Scratch) {
         };
         let head = at < 24;
         let kept = all.iter().filter(untouched).filter(|record| seen.contains(record)).count();
-        assert!(head || kept == all.iter().filter(untouched).count(), "damage at {at}: lost more than it touched");
+        assert!(
+            head || kept == all.iter().filter(untouched).count(),
+            "damage at {at}: lost more than it touched"
+        );
         let torn = recovery.torn.first().unwrap_or_else(|| panic!("damage at {at}: not a word of it"));
         assert_eq!(torn.path, path);
         assert!(torn.offset <= at as u64 && torn.dropped_bytes > 0, "damage at {at}: {torn:?}");
@@ -236,7 +239,10 @@ pub fn salvage_keeps_what_checks_out<L: Log<Fs = OsFs>>(scratch: &Scratch) {
         log.close().expect("closes");
         assert_eq!(std::fs::read(&path).expect("is there"), bytes, "what is damaged can be looked at");
         let (log, again, _) = open::<L>(scratch, options);
-        assert_eq!(again.split_last().map(|(last, rest)| (&last.2[..], rest)), Some((&b"goes on"[..], &seen[..])));
+        assert_eq!(
+            again.split_last().map(|(last, rest)| (&last.2[..], rest)),
+            Some((&b"goes on"[..], &seen[..]))
+        );
         log.close().expect("closes");
         for (other, _) in scratch.files().into_iter().filter(|(other, _)| *other != path) {
             std::fs::remove_file(other).expect("removes");

@@ -3,7 +3,9 @@
 use tsmith_codecs::{Batch, FieldType, RunBuilder, StringColumn, Values};
 
 use super::tokens::TokenReader;
-use super::{SAME, SCALE_SHIFT, SCALES, SHARED, TAG, VALUES_MAX, VALUES_PER_BYTE_MAX, field_type, floats, words};
+use super::{
+    SAME, SCALE_SHIFT, SCALES, SHARED, TAG, VALUES_MAX, VALUES_PER_BYTE_MAX, field_type, floats, words,
+};
 use crate::{Error, Result};
 
 /// Reads a payload; see the module above.

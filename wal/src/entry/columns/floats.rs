@@ -3,9 +3,8 @@
 use crate::entry::words::{self, BLOCK};
 
 /// All of them are exact as floats, so that the division is the correctly rounded one.
-const POWERS: [f64; 19] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
-];
+const POWERS: [f64; 19] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18];
 /// Higher powers are read, and not looked for.
 const TRIED: usize = 11;
 /// The block holds the bits of the floats.

@@ -27,7 +27,8 @@ fn fleet(points: usize) -> Batch<'static> {
     let mut builder = BatchBuilder::new();
     for point in 0..points {
         let host = point % 100;
-        let key = format!("cpu,arch=x{},hostname=host_{host},rack={},region=eu-{}", host % 2, host % 7, host % 3);
+        let key =
+            format!("cpu,arch=x{},hostname=host_{host},rack={},region=eu-{}", host % 2, host % 7, host % 3);
         builder.begin(key.into_bytes().into());
         for field in 0..10 {
             let value = Value::Float((point * 37 + field * 11) as f64 % 10_000.0 / 100.0);
@@ -40,7 +41,18 @@ fn fleet(points: usize) -> Batch<'static> {
 
 fn odd_floats() -> Vec<f64> {
     let mut floats = vec![0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN, f64::MIN_POSITIVE];
-    floats.extend([0.1, 0.2, 0.1 + 0.2, 1e15, 1e16, 1e300, 4.5e15, 2_251_799_813_685_247.0, 1.0 / 3.0, 5e-324]);
+    floats.extend([
+        0.1,
+        0.2,
+        0.1 + 0.2,
+        1e15,
+        1e16,
+        1e300,
+        4.5e15,
+        2_251_799_813_685_247.0,
+        1.0 / 3.0,
+        5e-324,
+    ]);
     floats.extend((0..600).map(|n| f64::from(n) / 8.0));
     floats.extend((0..600).map(|n| f64::from(n).sqrt()));
     floats.extend((0..600).map(|n| if n % 9 == 0 { f64::NAN } else { f64::from(n) / 10.0 }));
@@ -55,11 +67,19 @@ fn medley() -> Batch<'static> {
         points.into_iter().for_each(|(time, value)| assert!(runs.push(time, value)));
     };
     for series in [&b"m,a=b"[..], b"m,a=b,,", b",", b"", b"m,a=b"] {
-        column(series, b"f", odd_floats().into_iter().enumerate().map(|(n, v)| (n as i64, Value::Float(v))).collect());
+        column(
+            series,
+            b"f",
+            odd_floats().into_iter().enumerate().map(|(n, v)| (n as i64, Value::Float(v))).collect(),
+        );
         column(series, b"", vec![(i64::MIN, Value::Integer(i64::MAX)), (i64::MAX, Value::Integer(i64::MIN))]);
         column(series, b"u", vec![(5, Value::Unsigned(u64::MAX)), (4, Value::Unsigned(0))]);
         column(series, b"b", (0..300).map(|n| (n * 1000, Value::Boolean(n % 3 == 0))).collect());
-        column(series, b"s", vec![(1, Value::String(b"")), (1, Value::String(b"x,y")), (2, Value::String(&[0xff; 300]))]);
+        column(
+            series,
+            b"s",
+            vec![(1, Value::String(b"")), (1, Value::String(b"x,y")), (2, Value::String(&[0xff; 300]))],
+        );
     }
     runs.finish()
 }
