@@ -430,17 +430,21 @@ fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
     let syncs: Vec<u64> = (1..=operations).filter(is_sync).filter(|at| name(at - 1) != "set_len").collect();
     assert!(syncs.len() > 20, "the script syncs often");
     for sync in syncs {
-        let noticed = (sync + 1..=operations + 1).any(|stop| {
+        let missed_at = |seeds: std::ops::Range<u64>, stop| {
             let fs = SimFs::default();
             fs.fail_at(sync, Fault::IgnoredSync);
             fs.stop_at(stop);
             let run = script::<L>(&fs, Durability::Group);
-            let fails = |seed| {
+            seeds.into_iter().any(|seed| {
                 let image = fs.crash(seed);
                 let unguarded = !is_guarded(&image);
                 unguarded || recover::<L>(&image).and_then(|(_, recovered)| run.check(&recovered)).is_err()
-            };
-            (0..8 * SEEDS).any(fails)
+            })
+        };
+        // Few seeds at every operation first: most are missed soon, at one of them.
+        let noticed = (0..60).any(|round| {
+            let seeds = round * SEEDS..(round + 1) * SEEDS;
+            (sync + 1..=operations + 1).any(|stop| missed_at(seeds.clone(), stop))
         });
         assert!(noticed, "nobody misses operation {sync}, {} after {}", name(sync), name(sync - 1));
     }

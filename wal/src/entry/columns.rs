@@ -31,7 +31,7 @@ mod decode;
 mod floats;
 mod tokens;
 
-use tsmith_codecs::{Batch, BatchSeries, ColumnRef, FieldType, ValuesRef};
+use tsmith_codecs::{Batch, BatchField, BatchSeries, ColumnRef, FieldType, ValuesRef};
 
 use super::{type_byte, words};
 use crate::{ENTRY_BYTES_MAX, Error, Result};
@@ -80,9 +80,8 @@ pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
 
 fn same_fields(a: BatchSeries<'_>, b: BatchSeries<'_>) -> bool {
     let (a, b) = (a.columns(), b.columns());
-    let same = |(a, b): (tsmith_codecs::BatchField<'_>, tsmith_codecs::BatchField<'_>)| {
-        a.field_type() == b.field_type() && a.field() == b.field()
-    };
+    let same =
+        |(a, b): (BatchField<'_>, BatchField<'_>)| a.field_type() == b.field_type() && a.field() == b.field();
     a.len() == b.len() && a.zip(b).all(same)
 }
 
@@ -119,8 +118,8 @@ fn put_run<'b>(
     }
 }
 
-fn column<'b>(series: BatchSeries<'b>, field: usize) -> Option<ColumnRef<'b>> {
-    series.columns().nth(field).map(|column| column.data())
+fn column(series: BatchSeries<'_>, field: usize) -> Option<ColumnRef<'_>> {
+    series.columns().nth(field).map(BatchField::data)
 }
 
 fn times_of<'b>(series: &BatchSeries<'b>) -> Option<&'b [i64]> {
@@ -148,10 +147,13 @@ fn put_times(run: &[BatchSeries<'_>], fields: usize, scratch: &mut Scratch, out:
     let fits = |scale: &&i64| times.iter().all(|time| time % **scale == 0);
     let scale = SCALES.iter().rev().find(fits).copied().unwrap_or(1);
     let power = SCALES.iter().position(|known| *known == scale).unwrap_or(0) as u8;
-    out.push(u8::from(shared) * SHARED | u8::from(same) * SAME | power << SCALE_SHIFT);
+    let flag = |set, bit: u8| if set { bit } else { 0 };
+    out.push(flag(shared, SHARED) | flag(same, SAME) | (power << SCALE_SHIFT));
     words::put(counts, out);
     if scale > 1 {
-        times.iter_mut().for_each(|time| *time /= scale);
+        for time in times.iter_mut() {
+            *time /= scale;
+        }
     }
     words::put(times, out);
 }
@@ -191,4 +193,5 @@ fn field_type(byte: u8) -> Option<FieldType> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails so")]
 mod tests;

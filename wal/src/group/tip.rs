@@ -220,7 +220,10 @@ impl<S: Sink, T: Format> Shared<S, T> {
     /// Gives the space that is kept for later segments back. False when there is none.
     fn release_spares(&self) -> bool {
         let spares = std::mem::take(&mut *self.spares.lock());
-        spares.iter().for_each(|path| drop(self.fs.remove(path)));
+        for path in &spares {
+            // What cannot be removed is found again when the log is opened.
+            drop(self.fs.remove(path));
+        }
         !spares.is_empty()
     }
 

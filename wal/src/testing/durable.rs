@@ -349,9 +349,12 @@ pub fn another_logs_segments_are_not_overlooked<L: Log<Fs = OsFs>>(scratch: &Scr
     log.close().expect("closes");
     let before = scratch.files();
     let native = before[0].0.file_name().and_then(Native::parse_name).is_some();
-    let other = |options| match native {
-        true => open_keeping::<FileLog>(OsFs, &scratch.log_dir(), options).map(drop),
-        false => open_keeping::<NativeLog>(OsFs, &scratch.log_dir(), options).map(drop),
+    let other = |options| {
+        if native {
+            open_keeping::<FileLog>(OsFs, &scratch.log_dir(), options).map(drop)
+        } else {
+            open_keeping::<NativeLog>(OsFs, &scratch.log_dir(), options).map(drop)
+        }
     };
     let error = other(LogOptions::default()).expect_err("the directory is not empty");
     assert!(matches!(error.kind(), ErrorKind::OtherLog), "{error}");

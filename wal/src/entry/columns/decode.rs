@@ -100,7 +100,9 @@ fn run<'a>(
     let mut times = Vec::new();
     words::take(bytes, listed, &mut times).ok_or("the times")?;
     if scale > 1 {
-        times.iter_mut().for_each(|time| *time = time.wrapping_mul(scale));
+        for time in &mut times {
+            *time = time.wrapping_mul(scale);
+        }
     }
     let mut before = 0;
     for (counts, lane) in counts.chunks(series).cycle().zip(&mut lanes) {

@@ -64,7 +64,7 @@ fn medley() -> Batch<'static> {
     let mut runs = RunBuilder::new();
     let mut column = |series: &'static [u8], field: &'static [u8], points: Vec<(i64, Value<'_>)>| {
         runs.begin(series.into(), field.into(), points[0].1.field_type());
-        points.into_iter().for_each(|(time, value)| assert!(runs.push(time, value)));
+        assert!(points.into_iter().all(|(time, value)| runs.push(time, value)));
     };
     for series in [&b"m,a=b"[..], b"m,a=b,,", b",", b"", b"m,a=b"] {
         column(
@@ -114,7 +114,7 @@ fn the_densest_batch_is_within_the_limit() {
     for series in 0..40_u8 {
         for field in 0..40_u8 {
             runs.begin(vec![b's', series].into(), vec![field].into(), FieldType::Integer);
-            (0..256).for_each(|time| assert!(runs.push(time, Value::Integer(7))));
+            assert!((0..256).all(|time| runs.push(time, Value::Integer(7))));
         }
     }
     let batch = runs.finish();
