@@ -22,8 +22,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
-use crate::format::Format;
 use crate::fs::Fs;
+use crate::kind::Format;
 use crate::metrics::Metrics;
 use crate::recover::{self, Records, position, recover};
 use crate::sync::{Condvar, Mutex, MutexGuard};

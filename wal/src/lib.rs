@@ -37,9 +37,9 @@
 pub mod entry;
 mod error;
 mod file;
-mod format;
 pub mod fs;
 mod group;
+mod kind;
 mod metrics;
 mod mmap;
 pub mod native;

@@ -41,9 +41,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::entry::Layout;
 use crate::file::FileSink;
-use crate::format::{Format, Place, Scan, Work};
 use crate::fs::OsFs;
 use crate::group::SegmentLog;
+use crate::kind::{Format, Place, Scan, Work};
 use crate::segment::{Bad, Stop, Verdict};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
 

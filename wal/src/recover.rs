@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::entry::Entry;
-use crate::format::{self, Format, Scan};
 use crate::fs::{Fs, FsFile};
+use crate::kind::{self, Format, Scan};
 use crate::native::Native;
 use crate::segment::{Bad, Influx, Verdict};
 use crate::{Error, ErrorKind, LogOptions, Position, Record, RecoveryMode, Result};
@@ -232,7 +232,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         }
         let behind = if damaged { scan.resume(bad) } else { None };
         let resumed = behind.filter(|_| self.mode == RecoveryMode::Salvage);
-        let end = resumed.unwrap_or_else(|| format::used_len(bytes));
+        let end = resumed.unwrap_or_else(|| kind::used_len(bytes));
         let torn = Torn {
             path: self.path(at),
             offset: bad.offset,

@@ -50,7 +50,7 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 
 use crate::entry::{self, Layout};
-use crate::format::{self, Format, Place, Work};
+use crate::kind::{self, Format, Place, Work};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
 
 /// Kind and length of a frame.
@@ -344,7 +344,7 @@ impl<'a> Scan<'a> {
 
     /// Length without the zeros at the end.
     pub fn used_len(&self) -> u64 {
-        format::used_len(self.bytes)
+        kind::used_len(self.bytes)
     }
 
     /// Whether a bad place of this scan is the end, a torn write or damage. `later` says that a later segment holds
@@ -468,7 +468,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-impl<'a> format::Scan<'a> for Scan<'a> {
+impl<'a> kind::Scan<'a> for Scan<'a> {
     fn new(segment: u32, bytes: &'a [u8]) -> Self {
         Self::new(segment, bytes)
     }

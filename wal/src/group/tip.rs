@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Goal, Shared, parts};
-use crate::format::Format;
 use crate::fs::{Fs, FsFile};
+use crate::kind::Format;
 use crate::recover::spare_name;
 use crate::{Error, ErrorKind, Position, Result};
 

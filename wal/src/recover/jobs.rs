@@ -17,8 +17,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{End, Next, Progress, Reader, Recovery, Replay, as_refusal, position};
 use crate::entry::{self, Decoder, Entry};
-use crate::format::{Format, Place, Scan};
 use crate::fs::Fs;
+use crate::kind::{Format, Place, Scan};
 use crate::segment::Stop;
 use crate::{Error, Position, Record, RecordKind, Result};
 

@@ -7,8 +7,8 @@ use tsmith_codecs::{Batch, BatchBuilder, Value};
 
 use super::{Replayed, Scratch, noise, open, open_keeping, payloads, put};
 use crate::entry::{self, Entry};
-use crate::format::Format;
 use crate::fs::OsFs;
+use crate::kind::Format;
 use crate::native::Native;
 use crate::{
     Error, ErrorKind, FileLog, Log, LogOptions, NativeLog, Position, Progress, Record, RecordKind,
