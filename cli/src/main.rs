@@ -5,6 +5,8 @@
 
 mod args;
 mod clock;
+mod compact;
+mod delete;
 mod dump;
 mod exit;
 mod export;
@@ -58,6 +60,8 @@ enum Verb {
     Verify(verify::Verify),
     Stats(stats::Stats),
     Snapshot(snapshot::Snapshot),
+    Compact(compact::CompactArgs),
+    Delete(delete::Delete),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +75,8 @@ fn main() -> ExitCode {
         Verb::Verify(verb) => verb.run(progress),
         Verb::Stats(verb) => verb.run(progress),
         Verb::Snapshot(verb) => verb.run(),
+        Verb::Compact(verb) => verb.run(),
+        Verb::Delete(verb) => verb.run(),
     };
     exit::code(done)
 }

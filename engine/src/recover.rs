@@ -13,13 +13,15 @@ use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{Log, Progress, Record, Replay};
 
+use crate::compact::Compactor;
+use crate::delete::Replayed;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::files::{FileSet, remove_temporaries, tsm_names};
+use crate::files::{FileSet, remove_leftovers, tsm_names};
 use crate::manifest::Manifest;
 use crate::parts::Parts;
 use crate::schema::{FieldTypes, FieldTyping};
 use crate::worker::Worker;
-use crate::{Dirs, Engine, Inner, Options};
+use crate::{Alive, Dirs, Engine, Inner, Options};
 
 const OPERATION: &str = "open";
 
@@ -50,18 +52,21 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         let (manifest, new) = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
         // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
         prepare(&fs, &dirs.wal, options.create && new)?;
-        let files = FileSet::open(&fs, &dirs.data)?;
+        let (files, torn) = FileSet::open(&fs, &dirs.data)?;
         let fields = FieldTypes::default();
         learn_fields(&files, &fields);
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
-        let mut refill = Refill { cache: &cache, fields: &fields };
+        let mut refill = Refill { cache: &cache, fields: &fields, deletes: Vec::new() };
         let (log, recovery) =
             L::open_replaying(fs.clone(), &dirs.wal, options.log, &mut refill).during(OPERATION)?;
-        remove_temporaries(&fs, &dirs.data)?;
+        let deletes = refill.deletes;
+        remove_leftovers(&fs, &dirs.data)?;
+        files.finish_deletes(&fs, &torn, &deletes)?;
         if new {
             manifest.write(&fs, &dirs.data)?;
         }
-        let background = options.background;
+        let (background, compact) = (options.background, options.compact);
+        let compactor = Arc::new(Compactor::new(&options));
         let inner = Arc::new(Inner {
             options,
             dirs,
@@ -73,7 +78,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             typing: manifest.typing,
             recovery,
             snapshotting: Mutex::new(()),
+            deletes_logged: AtomicBool::new(!deletes.is_empty()),
             worker: Worker::new(),
+            compactor: compactor.clone(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
             encoder: PhantomData,
@@ -81,7 +88,10 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         if background {
             inner.worker.start(Arc::downgrade(&inner));
         }
-        Ok(Self { inner })
+        if background && compact {
+            compactor.start(&Arc::downgrade(&inner), inner.worker.crippled());
+        }
+        Ok(Self { inner, alive: Arc::new(Alive(compactor)) })
     }
 }
 
@@ -194,7 +204,8 @@ fn whole(path: &Path) -> PathBuf {
 /// Learns the types of all fields that are in files.
 fn learn_fields(files: &FileSet, fields: &FieldTypes) {
     for file in files.load().iter() {
-        for key in file.reader().keys() {
+        // What is deleted whole takes any type when it is written again.
+        for key in file.reader().keys().filter(|&key| !file.deletions().covers_key(key)) {
             if let Some(parsed) = FieldKey::parse(key.key()) {
                 fields.learn(SeriesKey(parsed.series), parsed.field, key.field_type());
             }
@@ -206,11 +217,13 @@ fn learn_fields(files: &FileSet, fields: &FieldTypes) {
 struct Refill<'a, S> {
     cache: &'a Cache<S>,
     fields: &'a FieldTypes,
+    deletes: Vec<Replayed>,
 }
 
 impl<S: Storer> Replay for Refill<'_, S> {
     fn entry(&mut self, at: Position, entry: &Entry<'_>) -> tsmith_wal::Result<()> {
-        replay_entry(self.cache, self.fields, at, entry)
+        self.deletes.extend(replay_entry(self.cache, self.fields, at, entry)?);
+        Ok(())
     }
 
     fn progress(&mut self, progress: Progress) {
@@ -219,13 +232,13 @@ impl<S: Storer> Replay for Refill<'_, S> {
     }
 }
 
-/// Applies one record of the log to the cache, as when it was written.
+/// Applies one record of the log to the cache, as when it was written. Gives a delete, for the files.
 pub(crate) fn replay_record<S: Storer>(
     cache: &Cache<S>,
     fields: &FieldTypes,
     at: Position,
     record: Record<'_>,
-) -> tsmith_wal::Result<()> {
+) -> tsmith_wal::Result<Option<Replayed>> {
     replay_entry(cache, fields, at, &entry::decode(record.kind, record.payload)?)
 }
 
@@ -234,16 +247,20 @@ fn replay_entry<S: Storer>(
     fields: &FieldTypes,
     at: Position,
     entry: &Entry<'_>,
-) -> tsmith_wal::Result<()> {
-    match entry {
+) -> tsmith_wal::Result<Option<Replayed>> {
+    let (keys, range) = match entry {
         Entry::Write(batch) => {
             fields.learn_batch(batch);
             // What was acknowledged once is taken back whatever the limit.
             let admitted = cache.admit_replayed(batch).map_err(tsmith_wal::Error::refused)?;
             let _replayed = admitted.publish(at);
+            return Ok(None);
         }
-        Entry::Delete(keys) => keys.iter().for_each(|&key| cache.delete(key, TimeRange::ALL)),
-        Entry::DeleteRange { range, keys } => keys.iter().for_each(|&key| cache.delete(key, *range)),
+        Entry::Delete(keys) => (keys, TimeRange::ALL),
+        Entry::DeleteRange { range, keys } => (keys, *range),
+    };
+    for &key in keys {
+        cache.delete(key, range);
     }
-    Ok(())
+    Ok(Some(Replayed::new(keys, range)))
 }
