@@ -135,7 +135,9 @@ fn any_model() -> impl Strategy<Value = Model> {
 
 fn merged_deletions(deleted: &[TimeRange]) -> Deletions {
     let mut deletions = Deletions::new();
-    deleted.iter().for_each(|&range| deletions.add(b"k", range));
+    for &range in deleted {
+        deletions.add(b"k", range);
+    }
     deletions
 }
 
