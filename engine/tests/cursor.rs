@@ -12,10 +12,7 @@ const KEY: FieldKey<'_> = FieldKey { series: b"m,t=a", field: b"v" };
 
 /// Times `from..to`, every `step`, with the values `value`.
 fn write(shard: &Shard, (from, to, step): (i64, i64, usize), value: i64) {
-    let mut text = String::new();
-    for time in (from..to).step_by(step) {
-        text += &format!("m,t=a v={value}i {time}\n");
-    }
+    let text: String = (from..to).step_by(step).map(|time| format!("m,t=a v={value}i {time}\n")).collect();
     let report = shard.write_lines(text.as_bytes(), &LineOptions::new(Timestamp(0))).expect("writes");
     assert!(report.rejected.is_empty());
 }
