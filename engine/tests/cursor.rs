@@ -1,6 +1,5 @@
 //! Going over a key that lies in several files and in the cache, from either end.
 
-use std::fmt::Write as _;
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::view::View;
 use tsmith_engine::{
@@ -13,10 +12,7 @@ const KEY: FieldKey<'_> = FieldKey { series: b"m,t=a", field: b"v" };
 
 /// Times `from..to`, every `step`, with the values `value`.
 fn write(shard: &Shard, (from, to, step): (i64, i64, usize), value: i64) {
-    let mut text = String::new();
-    for time in (from..to).step_by(step) {
-        writeln!(text, "m,t=a v={value}i {time}").expect("a string takes all");
-    }
+    let text: String = (from..to).step_by(step).map(|time| format!("m,t=a v={value}i {time}\n")).collect();
     let report = shard.write_lines(text.as_bytes(), &LineOptions::new(Timestamp(0))).expect("writes");
     assert!(report.rejected.is_empty());
 }
