@@ -169,7 +169,9 @@ fn a_full_cache_is_waited_for() {
     let scratch = Scratch::new();
     let text = sample(40_000);
     let (input, dir) = (scratch.file("big.lp", &text), scratch.path("d"));
-    run("import {} {} --cache 1MiB --batch 500", &[&dir, &input]).exits(0).says(&["200000 values"]);
+    run("import {} {} --cache 1MiB --batch 500 --compaction off", &[&dir, &input])
+        .exits(0)
+        .says(&["200000 values"]);
     same_points(text.as_bytes(), &export(&dir));
     let stats = run("stats {} --format json", &[&dir]).exits(0).json();
     assert!(stats["files"].as_u64() > Some(1), "{stats}");

@@ -113,7 +113,7 @@ mod tests {
             storer("rnig").expect_err("a typo"),
             "there is no storer `rnig`; there are: ring, hashmap, empty"
         );
-        assert!(workload("x").expect_err("unknown").contains("ingest, snapshot, scan, recover"));
+        assert!(workload("x").expect_err("unknown").contains("ingest, snapshot, "));
         assert!(dataset("x").expect_err("unknown").contains("nyc_weather, nyc_flights"));
         assert!(dataset("no/such.lp").expect_err("absent").contains("no such file"));
         assert!(parts("ring/file").is_err() && parts("ring/file/zip").is_err());
