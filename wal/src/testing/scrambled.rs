@@ -68,6 +68,10 @@ impl<F: Fs> Fs for ScrambledFs<F> {
         self.inner.remove(path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.remove_dir(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.inner.sync_dir(dir)
     }
@@ -107,6 +111,10 @@ impl<F: FsFile> FsFile for ScrambledFile<F> {
 
     fn sync_all(&self) -> io::Result<()> {
         self.inner.sync_all()
+    }
+
+    fn try_lock(&self) -> io::Result<()> {
+        self.inner.try_lock()
     }
 
     fn len(&self) -> io::Result<u64> {
