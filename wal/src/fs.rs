@@ -138,7 +138,7 @@ impl<F: FsFile> Write for FileWriter<F> {
 }
 
 /// The directory of `path`; the present one for a bare name.
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

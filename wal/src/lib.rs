@@ -36,6 +36,7 @@
 
 pub mod entry;
 mod error;
+pub mod etcd;
 mod file;
 pub mod fs;
 mod group;
