@@ -50,6 +50,7 @@ pub mod testing;
 
 use std::path::Path;
 
+pub use etcd::EtcdLog;
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use file::FileLog;
 pub use mmap::MmapLog;
@@ -182,5 +183,6 @@ tsmith_codecs::registry! {
     pub trait Log => with_log, LogVisitor, LOGS, suite = log_suite;
     "file" => FileLog: "InfluxDB 1.x segments, one fdatasync for many writers", also durable_suite;
     "mmap" => MmapLog: "the same segments through a preallocated map, msync", also durable_suite;
+    "etcd" => EtcdLog: "etcd's framing and rolling CRC-32C, one fdatasync for many writers", also durable_suite;
     "null" => NullLog: "acknowledges and forgets: the floor";
 }

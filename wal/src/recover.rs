@@ -229,7 +229,7 @@ impl<F: Fs, R: FnMut(Position, Record<'_>) -> Result<()>> Reader<'_, F, R> {
 }
 
 /// What `replay` answered. The place in the payload that it may name is not the place in the file.
-fn as_refusal(error: Error) -> Error {
+pub(crate) fn as_refusal(error: Error) -> Error {
     if matches!(error.kind(), ErrorKind::Refused(_)) { error } else { Error::refused(error) }
 }
 

@@ -12,6 +12,9 @@ use crate::{Error, ErrorKind, Result};
 /// A sync that takes longer than this is worth a word.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
+/// A file that must grow beyond what was allocated grows by this much more.
+const GROWTH_BYTES: u64 = 256 << 10;
+
 /// Appends to one segment.
 ///
 /// What is written before a sync is whole pages, as with etcd's page writer: a torn tail then has no sector that
@@ -23,27 +26,28 @@ pub(super) struct Appender<F> {
     watermark: Watermark,
     /// The place of the encoder's buffer in the file.
     written: u64,
+    /// Bytes of the file, and how many there should be unless more is written.
+    allocated: u64,
+    nominal: u64,
     /// All bytes that went to files.
     total: u64,
 }
 
 impl<F: FsFile> Appender<F> {
-    /// Goes on at `offset` of the file, where the running checksum is `crc`.
-    pub(super) fn new(file: F, offset: u64, crc: u32) -> Self {
-        Self::shared(Arc::new(file), offset, crc)
-    }
-
-    /// The same for a file that is shared with who holds its lock.
-    pub(super) fn shared(file: Arc<F>, offset: u64, crc: u32) -> Self {
+    /// Goes on at `offset` of a file of `len` bytes, where the running checksum is `crc`. The file is shared with who
+    /// holds its lock.
+    pub(super) fn new(file: Arc<F>, len: u64, offset: u64, crc: u32) -> Self {
         let encoder = Encoder { crc, buffer: Vec::new() };
-        Self { file, encoder, watermark: Watermark::new(offset), written: offset, total: 0 }
+        let watermark = Watermark::new(offset);
+        Self { file, encoder, watermark, written: offset, allocated: len, nominal: len, total: 0 }
     }
 
-    /// Goes on in another file, from its first byte. Everything must have been flushed.
-    pub(super) fn move_to(&mut self, file: F) {
+    /// Goes on in another file, of `len` bytes, from its first byte. Everything must have been flushed.
+    pub(super) fn move_to(&mut self, file: F, len: u64) {
         self.file = Arc::new(file);
         self.watermark = Watermark::new(0);
         self.written = 0;
+        (self.allocated, self.nominal) = (len, len);
     }
 
     pub(super) fn crc(&self) -> u32 {
@@ -76,6 +80,16 @@ impl<F: FsFile> Appender<F> {
         self.appended(len)
     }
 
+    /// A record of two pieces that stays in memory until it is taken.
+    pub(super) fn buffer(&mut self, kind: i64, pieces: [&[u8]; 2]) {
+        self.encoder.record(kind, Some(pieces));
+    }
+
+    /// Bytes that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.encoder.buffer.len()
+    }
+
     pub(super) fn entry(&mut self, entry: &Entry) -> std::io::Result<()> {
         let len = self.encoder.entry(entry);
         self.appended(len)
@@ -95,8 +109,20 @@ impl<F: FsFile> Appender<F> {
     #[cold]
     fn write_pages(&mut self) -> std::io::Result<()> {
         let len = (self.watermark.flushed - self.written) as usize;
+        let end = self.written + len as u64;
+        if end > self.allocated {
+            // What a crash leaves of a file that grew while it was written is anything; of space that was there it is
+            // zeros, which are known for what they are. So it grows first.
+            self.file.allocate(end + GROWTH_BYTES)?;
+            self.file.sync_all()?;
+            self.allocated = end + GROWTH_BYTES;
+        }
         let (pages, _) = self.encoder.buffer.split_at(len);
-        self.file.write_all_at(pages, self.written)?;
+        if let Err(error) = self.file.write_all_at(pages, self.written) {
+            // Half a record that does not end at a sector would pass for damage. Ended here it is a torn one.
+            drop(self.file.set_len(self.written).and_then(|()| self.file.sync_all()));
+            return Err(error);
+        }
         self.encoder.buffer.drain(..len);
         self.written += len as u64;
         self.total += len as u64;
@@ -107,6 +133,16 @@ impl<F: FsFile> Appender<F> {
     pub(super) fn flush(&mut self) -> std::io::Result<()> {
         self.watermark.flush();
         if self.encoder.buffer.is_empty() { Ok(()) } else { self.write_pages() }
+    }
+
+    /// Gives the file the length that etcd's would have, when everything is flushed.
+    pub(super) fn trim(&mut self) -> std::io::Result<()> {
+        let len = self.nominal.max(self.written);
+        if self.allocated > len {
+            self.file.set_len(len)?;
+            self.allocated = len;
+        }
+        Ok(())
     }
 
     /// Takes what is to be written out of here, for a caller who writes it himself.

@@ -107,7 +107,7 @@ pub struct RawRecord<'a> {
     pub record_bytes: u64,
     /// Bytes of padding behind it.
     pub padding: u8,
-    /// Whether the frame is as a writer makes it: the least padding, of zeros.
+    /// Whether the frame is as a writer makes it: nothing longer than it must be, the padding zeros.
     pub canonical: bool,
 }
 
@@ -222,10 +222,14 @@ impl<'a> Frame<'a> {
             padding: padding as u8,
             canonical: false,
         };
+        let mut crc = 0;
         Fields::each("a record", record, |number, value| {
             match number {
                 1 => raw.kind = value.number()? as i64,
-                2 => raw.crc = value.number()? as u32,
+                2 => {
+                    crc = value.number()?;
+                    raw.crc = crc as u32;
+                }
                 3 => raw.data = Some(value.bytes()?),
                 _ => {}
             }
@@ -233,7 +237,12 @@ impl<'a> Frame<'a> {
         })?;
         let least = (8 - record_bytes % 8) % 8;
         let top = if least == 0 { 0 } else { 0x80 | least };
-        raw.canonical = self.length >> 56 == top && pad.iter().all(|&byte| byte == 0);
+        let data = raw.data.map_or(0, |data| 1 + varint_len(data.len() as u64) + data.len());
+        let written = 2 + varint_len(raw.kind as u64) + varint_len(raw.crc.into()) + data;
+        raw.canonical = self.length >> 56 == top
+            && pad.iter().all(|&byte| byte == 0)
+            && written as u64 == record_bytes
+            && crc == u64::from(raw.crc);
         Ok(raw)
     }
 }

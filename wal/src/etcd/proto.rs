@@ -127,6 +127,22 @@ impl Head {
         self
     }
 
+    /// An entry's fields up to its content of `len` bytes.
+    pub(super) fn of_entry(kind: EntryKind, term: u64, index: u64, len: Option<usize>) -> Self {
+        let head = Self::new().number(0x08, i64::from(kind.0) as u64).number(0x10, term).number(0x18, index);
+        match len {
+            Some(len) => head.number(0x22, len as u64),
+            None => head,
+        }
+    }
+
+    /// One byte more.
+    pub(super) fn byte(mut self, byte: u8) -> Self {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+        self
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -135,12 +151,7 @@ impl Head {
 impl Entry {
     /// All of it but the content, which follows.
     pub(super) fn head(&self) -> Head {
-        let head = Head::new().number(0x08, i64::from(self.kind.0) as u64).number(0x10, self.term);
-        let head = head.number(0x18, self.index);
-        match &self.data {
-            Some(data) => head.number(0x22, data.len() as u64),
-            None => head,
-        }
+        Head::of_entry(self.kind, self.term, self.index, self.data.as_ref().map(Bytes::len))
     }
 
     /// Its bytes.

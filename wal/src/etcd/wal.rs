@@ -136,7 +136,7 @@ impl<F: Fs> Wal<F> {
             options,
             metadata: metadata.map(<[u8]>::to_vec),
             segments: Vec::new(),
-            appender: Appender::new(file, 0, 0),
+            appender: Appender::new(Arc::new(file), options.segment_bytes, 0, 0),
             pipeline: None,
             state: HardState::default(),
             state_seq: None,
@@ -262,7 +262,7 @@ impl<F: Fs> Wal<F> {
         let ready = pipeline.take()?;
         let next = |number: u64| number.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd));
         let name = SegmentName { seq: next(self.tail().seq)?, index: next(self.last_index)? };
-        self.appender.move_to(ready.file);
+        self.appender.move_to(ready.file, self.options.segment_bytes);
         let write = |error| Error::io("write", error).at_path(&ready.path);
         self.appender.head(self.metadata.as_deref()).map_err(write)?;
         if !self.state.is_empty() {
@@ -309,7 +309,11 @@ impl<F: Fs> Wal<F> {
     /// Makes everything durable, lets go of the directory and ends.
     pub fn close(mut self) -> Result<()> {
         self.pipeline = None;
-        let done = self.sync();
+        let flushed = self.check().and_then(|()| self.flush()).and_then(|()| {
+            let trimmed = self.appender.trim();
+            trimmed.map_err(|error| self.at_tail(Error::io("cut", error)))
+        });
+        let done = self.guard(flushed).and_then(|()| self.sync());
         // Dropping it has nothing more to do.
         self.poison.get_or_insert(Error::new(ErrorKind::Closed));
         done
@@ -430,7 +434,7 @@ impl<F: Fs> Unread<F> {
             options,
             metadata: contents.metadata.clone(),
             segments,
-            appender: Appender::shared(file, walk.offset, walk.crc),
+            appender: Appender::new(file, walk.bytes.len() as u64, walk.offset, walk.crc),
             pipeline: Some(pipeline),
             state: HardState::default(),
             state_seq,
@@ -443,15 +447,15 @@ impl<F: Fs> Unread<F> {
 }
 
 /// Zeros from the end of the log to the end of the file, whose length stays. Durable before anything is written
-/// there: else records of before the crash could come back behind newer ones.
+/// there: else records of before the crash could come back behind newer ones. So is what was read, before anybody acts
+/// on it: after a crash of the process alone it may be known to the operating system only.
 fn wipe<F: FsFile>(file: &F, walk: &Walk, dirty: bool) -> std::io::Result<()> {
     if dirty {
         tracing::warn!(offset = walk.offset, "wiped what stood behind the end of the log");
         file.set_len(walk.offset)?;
         file.allocate(walk.bytes.len() as u64)?;
-        file.sync_all()?;
     }
-    Ok(())
+    file.sync_all()
 }
 
 /// Removes a directory and the files in it, if it is there.
