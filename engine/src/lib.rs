@@ -35,6 +35,8 @@ mod order;
 pub mod parts;
 mod read;
 mod recover;
+#[cfg(feature = "raft")]
+pub mod replica;
 mod schema;
 mod setup;
 mod snapshot;

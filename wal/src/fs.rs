@@ -42,6 +42,9 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
     /// durable before the directory it is in is synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name. Not durable before the directory is synced; the content is the file's.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file. Not durable before the directory is synced.
     fn remove(&self, path: &Path) -> io::Result<()>;
 

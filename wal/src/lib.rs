@@ -50,8 +50,8 @@ pub mod testing;
 
 use std::path::Path;
 
-pub use etcd::EtcdLog;
 pub use error::{Advice, Error, ErrorKind, Result};
+pub use etcd::EtcdLog;
 pub use file::FileLog;
 pub use mmap::MmapLog;
 pub use null::NullLog;

@@ -98,6 +98,9 @@ pub fn replay_only<F: Fs>(
     replay: impl FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Recovery> {
     let options = LogOptions::default().recovery(mode);
+    if crate::etcd::holds_segments(fs, dir) {
+        return crate::etcd::replay_only(fs, dir, &options, replay);
+    }
     let numbers = segments(fs, dir)?;
     let recovery = Recovery::default();
     let mut reader = Reader { fs, dir, options: &options, numbers: &numbers, replay, recovery };

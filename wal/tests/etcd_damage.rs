@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{
-    DiskStorage, Entry, EntryKind, EtcdLog, HardState, RawRecords, Reader, Snapshot, SnapshotRecord, Storage, Unread, Wal,
-    WalOptions, repair, snap, valid_snapshot_entries, verify,
+    DiskStorage, Entry, EntryKind, EtcdLog, HardState, RawRecords, Reader, Snapshot, SnapshotRecord, Storage,
+    Unread, Wal, WalOptions, repair, snap, valid_snapshot_entries, verify,
 };
 use tsmith_wal::fs::{Fault, Fs, FsFile, SimFs};
 use tsmith_wal::testing::{noise, open_keeping};
@@ -53,7 +53,8 @@ fn with(files: &[(std::path::PathBuf, Vec<u8>)], changed: usize, bytes: &[u8]) -
 
 /// What is read must be a prefix of what was written. Gives how much.
 fn read(fs: &SimFs) -> Option<usize> {
-    let contents = Reader::open(fs.clone(), Path::new(DIR), &ZERO).and_then(|reader| reader.read_all()).ok()?;
+    let contents =
+        Reader::open(fs.clone(), Path::new(DIR), &ZERO).and_then(|reader| reader.read_all()).ok()?;
     for (at, found) in contents.entries.iter().enumerate() {
         assert_eq!(*found, entry(1, at as u64 + 1));
     }
@@ -146,7 +147,8 @@ fn whatever_the_bytes_every_reader_comes_back() {
 
 #[test]
 fn a_snapshot_file_is_whole_or_refused() {
-    let snapshot = Snapshot { data: Some(Bytes::from(noise(1, 300))), index: 5, term: 2, ..Snapshot::default() };
+    let snapshot =
+        Snapshot { data: Some(Bytes::from(noise(1, 300))), index: 5, term: 2, ..Snapshot::default() };
     let bytes = snap::encode(&snapshot);
     assert_eq!(snap::decode(&bytes), Ok(snapshot.clone()));
     for len in 0..bytes.len() {
@@ -365,9 +367,9 @@ fn a_power_cut_at_any_operation_of_the_ordinary_log_loses_nothing_acknowledged()
             for seed in 0..6 {
                 let image = fs.crash(seed * 1000 + stop);
                 let name = whole.operation(stop).unwrap_or("end");
-                log_check(&image.kill(), run)
-                    .and_then(|()| log_check(&image, run))
-                    .unwrap_or_else(|error| panic!("{durability:?}, stop {stop} ({name}), seed {seed}: {error}"));
+                log_check(&image.kill(), run).and_then(|()| log_check(&image, run)).unwrap_or_else(|error| {
+                    panic!("{durability:?}, stop {stop} ({name}), seed {seed}: {error}")
+                });
             }
         }
     }

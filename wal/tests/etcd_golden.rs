@@ -23,7 +23,9 @@ fn class(error: &Error) -> &'static str {
         ErrorKind::Etcd(flaw) => match flaw {
             Flaw::Torn => "torn",
             // In the log it is an error to us: nothing says that only the last write is concerned.
-            Flaw::Short(_) if error.path().is_some_and(|path| path.extension() == Some("snap".as_ref())) => "torn",
+            Flaw::Short(_) if error.path().is_some_and(|path| path.extension() == Some("snap".as_ref())) => {
+                "torn"
+            }
             Flaw::Short(_) => "parse",
             Flaw::Crc { .. } => "crc",
             Flaw::Chain { .. } => "chain",
@@ -124,7 +126,8 @@ impl Case {
     }
 
     fn operation(&mut self, name: &str, op: &Value) {
-        let scratch = self.scratch.path().join(format!("{}-{name}", self.entries.len()).replace(['+', '/'], "_"));
+        let scratch =
+            self.scratch.path().join(format!("{}-{name}", self.entries.len()).replace(['+', '/'], "_"));
         drop(std::fs::remove_dir_all(&scratch));
         match name {
             "open_for_read+read_all" => {
@@ -140,7 +143,8 @@ impl Case {
                     self.class(op, None);
                     let one = |snapshot: &SnapshotRecord| {
                         let extra = snapshot.conf_state.as_ref().map(ConfState::encode);
-                        let extra = extra.map(|bytes| hex(&[&[0x1a, bytes.len() as u8], &bytes[..]].concat()));
+                        let extra =
+                            extra.map(|bytes| hex(&[&[0x1a, bytes.len() as u8], &bytes[..]].concat()));
                         json!({ "index": snapshot.index, "term": snapshot.term, "extra": extra })
                     };
                     let snapshots: Vec<_> = snapshots.iter().map(one).collect();
@@ -180,7 +184,9 @@ impl Case {
             // etcd forgets this error when it opens for writing.
             Err(error) if class(&error) == "snapshot not found" => {
                 assert!(op["err"].is_null(), "etcd knows it after all: {op}");
-                assert!(["bad-snapshot-missing", "bad-empty-file", "bad-all-zero-file"].contains(&&*self.name));
+                assert!(
+                    ["bad-snapshot-missing", "bad-empty-file", "bad-all-zero-file"].contains(&&*self.name)
+                );
             }
             Err(error) => self.class(op, Some(&error)),
         }
@@ -266,7 +272,8 @@ fn what_a_member_did_gives_the_bytes_of_its_log() {
         assert_eq!(found, sums(&vectors.path(&format!("process/{state}/wal.sha256"))), "{state}");
         let expected = lines(&vectors.path(&format!("process/{state}/expected-wal.jsonl")));
         let (summary, entries) = expected.split_last().expect("a summary");
-        let contents = Reader::open(OsFs, &dir, &SnapshotRecord::default()).and_then(|reader| reader.read_all());
+        let contents =
+            Reader::open(OsFs, &dir, &SnapshotRecord::default()).and_then(|reader| reader.read_all());
         let contents = contents.expect("reads");
         assert_eq!(contents.entries.len(), entries.len());
         for (found, expected) in contents.entries.iter().zip(entries) {

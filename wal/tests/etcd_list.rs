@@ -27,8 +27,9 @@ impl Scratch {
 
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.wal()).expect("a directory");
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
         names.retain(|name| !name.ends_with(".tmp"));
         names.sort();
         names
@@ -127,7 +128,8 @@ fn segments_end_by_themselves() {
     }
     wal.close().expect("closes");
     assert!(scratch.names().len() > 4);
-    let contents = Reader::open(OsFs, &scratch.wal(), &ZERO).and_then(|reader| reader.read_all()).expect("reads");
+    let contents =
+        Reader::open(OsFs, &scratch.wal(), &ZERO).and_then(|reader| reader.read_all()).expect("reads");
     assert_eq!(contents.entries, (1..=60).map(|index| entry(index, 200)).collect::<Vec<_>>());
     assert_eq!(verify(OsFs, &scratch.wal(), &ZERO).expect("verifies"), state(59));
 }
@@ -136,10 +138,7 @@ fn segments_end_by_themselves() {
 #[test]
 fn a_log_opens_at_any_snapshot_whose_segments_are_there() {
     let scratch = Scratch::new();
-    assert!(matches!(
-        flaw(&scratch.open(&ZERO).expect_err("nothing there")),
-        Flaw::SegmentMissing { .. }
-    ));
+    assert!(matches!(flaw(&scratch.open(&ZERO).expect_err("nothing there")), Flaw::SegmentMissing { .. }));
     let mut wal = scratch.create();
     for index in 1..=10 {
         wal.save_snapshot(&SnapshotRecord::new(index, 1)).expect("saves");
@@ -315,7 +314,8 @@ fn records_behind_the_end_are_reported_or_refused() {
     wal.close().expect("closes");
     let mut bytes = std::fs::read(scratch.last()).expect("reads");
     let fourth = bytes.windows(100).position(|at| at.iter().all(|&byte| byte == 5)).expect("entry 4");
-    let length = (fourth - 40..fourth).rfind(|at| at % 8 == 0 && bytes[at + 7] & 0x80 != 0 && bytes[at + 6] == 0);
+    let length =
+        (fourth - 40..fourth).rfind(|at| at % 8 == 0 && bytes[at + 7] & 0x80 != 0 && bytes[at + 6] == 0);
     bytes[length.expect("a length")..][..8].fill(0);
     std::fs::write(scratch.last(), &bytes).expect("writes");
     let strict = options().strictness(Strictness::Strict);

@@ -100,7 +100,9 @@ fn written_again(from: &Path, to: &Path) {
                 wal = Some(Wal::create(OsFs, to, record.data, WalOptions::default()).expect("creates"));
             }
             (5, Some(_)) if data == SnapshotRecord::default().encode() => {}
-            (5, Some(wal)) => wal.save_snapshot(&SnapshotRecord::decode(data).expect("a snapshot")).expect("saves"),
+            (5, Some(wal)) => {
+                wal.save_snapshot(&SnapshotRecord::decode(data).expect("a snapshot")).expect("saves")
+            }
             (2, Some(_)) => entries.push(Entry::decode(data).expect("an entry")),
             (3, Some(wal)) => {
                 wal.save(&HardState::decode(data).expect("a state"), &entries).expect("saves");

@@ -13,7 +13,8 @@ type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
 /// Does to `dir` what the plan says.
 pub(crate) fn play(plan: &str, dir: &Path) -> Result<()> {
-    let mut player = Player { dir, options: WalOptions::default(), last: SnapshotRecord::default(), open: None };
+    let mut player =
+        Player { dir, options: WalOptions::default(), last: SnapshotRecord::default(), open: None };
     for (number, line) in plan.lines().enumerate() {
         player.step(&serde_json::from_str(line)?).map_err(|error| format!("line {}: {error}", number + 1))?;
     }

@@ -6,10 +6,14 @@
 #[non_exhaustive]
 pub enum Flaw {
     /// The last write is incomplete ("unexpected EOF").
-    #[error("the log ends within a record, or a sector of it was never written; `repair` cuts it off and keeps a copy")]
+    #[error(
+        "the log ends within a record, or a sector of it was never written; `repair` cuts it off and keeps a copy"
+    )]
     Torn,
     /// A record's data is not what was written ("walpb: crc mismatch").
-    #[error("checksum {computed:#010x} of the records so far, expected {stored:#010x}: damage; restore the file from a copy")]
+    #[error(
+        "checksum {computed:#010x} of the records so far, expected {stored:#010x}: damage; restore the file from a copy"
+    )]
     Crc {
         /// What the record says.
         stored: u32,
@@ -17,7 +21,9 @@ pub enum Flaw {
         computed: u32,
     },
     /// Two segments do not belong together, or one lies between them ("wal: crc mismatch").
-    #[error("the log so far has checksum {computed:#010x}, this goes on from {stored:#010x}: a segment is missing or foreign")]
+    #[error(
+        "the log so far has checksum {computed:#010x}, this goes on from {stored:#010x}: a segment is missing or foreign"
+    )]
     Chain {
         /// What the record says.
         stored: u32,
@@ -40,7 +46,9 @@ pub enum Flaw {
     #[error("a record of unknown kind {0}; was it written by a later version?")]
     RecordKind(i64),
     /// The log has a snapshot of that index with another term.
-    #[error("the log has the snapshot at index {index} in term {found}, not {expected}: it is another member's or cluster's")]
+    #[error(
+        "the log has the snapshot at index {index} in term {found}, not {expected}: it is another member's or cluster's"
+    )]
     SnapshotMismatch {
         /// Its index.
         index: u64,
@@ -50,7 +58,9 @@ pub enum Flaw {
         expected: u64,
     },
     /// The log does not know the snapshot that it is opened at.
-    #[error("no record of the snapshot at index {index}, term {term}; open at one of `valid_snapshot_entries`")]
+    #[error(
+        "no record of the snapshot at index {index}, term {term}; open at one of `valid_snapshot_entries`"
+    )]
     SnapshotNotFound {
         /// Its index.
         index: u64,
@@ -58,7 +68,9 @@ pub enum Flaw {
         term: u64,
     },
     /// Two segments are of different members.
-    #[error("metadata differs from that of the records before: segments of different members in one directory")]
+    #[error(
+        "metadata differs from that of the records before: segments of different members in one directory"
+    )]
     MetadataConflict,
     /// An entry does not follow those before ("wal: slice bounds out of range").
     #[error("entry {index} after a log up to {last}: entries are missing; open at a later snapshot")]
@@ -69,7 +81,9 @@ pub enum Flaw {
         last: u64,
     },
     /// No segment begins at or before the index, or one in between is missing ("wal: file not found").
-    #[error("no segment for index {index}, or one after it is missing; restore them, or open at a later snapshot")]
+    #[error(
+        "no segment for index {index}, or one after it is missing; restore them, or open at a later snapshot"
+    )]
     SegmentMissing {
         /// Where the log was to be opened.
         index: u64,
@@ -81,13 +95,17 @@ pub enum Flaw {
     #[error("the directory is not empty, and creating a log would replace it; empty it, or choose another")]
     NotEmpty,
     /// Whole records stand behind the end of the log.
-    #[error("{records} whole records behind the place where the log ends: damage, or a torn write of many records; open with `Strictness::Etcd` to drop them")]
+    #[error(
+        "{records} whole records behind the place where the log ends: damage, or a torn write of many records; open with `Strictness::Etcd` to drop them"
+    )]
     RecordsAfterEnd {
         /// How many at least.
         records: u64,
     },
     /// The state says that more was committed than the log has.
-    #[error("committed up to {commit}, but the log ends at {last}: acknowledged entries are lost; remove this member and add it anew")]
+    #[error(
+        "committed up to {commit}, but the log ends at {last}: acknowledged entries are lost; remove this member and add it anew"
+    )]
     CommitBeyondLog {
         /// What the hard state says.
         commit: u64,

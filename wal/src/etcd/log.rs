@@ -14,6 +14,8 @@
 
 mod open;
 
+pub(crate) use open::{holds_segments, replay_only};
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,7 +31,8 @@ use super::repair::lock;
 use super::{EntryKind, HardState, Histogram, SnapshotRecord};
 use crate::fs::{Fs, FsFile, OsFs};
 use crate::{
-    Durability, Durable, ENTRY_BYTES_MAX, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Result,
+    Durability, Durable, ENTRY_BYTES_MAX, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery,
+    Result,
 };
 
 /// Says whose log it is: a member's own entries would mean nothing here.

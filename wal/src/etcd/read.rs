@@ -128,6 +128,61 @@ pub fn valid_snapshot_entries<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SnapshotR
     Ok(snapshots)
 }
 
+/// What [`check`] found in a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Its segments, oldest first.
+    pub segments: Vec<SegmentName>,
+    /// How many records they have.
+    pub records: u64,
+    /// How many of those are entries, overwritten ones included.
+    pub entries: u64,
+    /// The last hard state.
+    pub state: HardState,
+    /// Where the log is torn.
+    pub torn: Option<Place>,
+    /// What stands behind its end and is no zero.
+    pub behind: Option<Wiped>,
+}
+
+/// Checks every record of every segment there is, from whichever snapshot on: checksums, their chain, messages.
+/// Changes nothing; the error is the first damage.
+pub fn check<F: Fs>(fs: &F, dir: &Path) -> Result<Checked> {
+    let mut found = Checked { segments: names::segments(fs, dir)?, ..Checked::default() };
+    let names = found.segments.clone();
+    for pair in names.windows(2) {
+        if pair[0].seq.checked_add(1) != Some(pair[1].seq) {
+            return Err(Error::from(Flaw::SegmentMissing { index: pair[1].index }).at_path(dir));
+        }
+    }
+    let mut metadata = None;
+    let walk = walk(fs, dir, &names, |_, record| {
+        let data = record.data.unwrap_or_default();
+        found.records += 1;
+        match record.kind {
+            kind::ENTRY => {
+                Entry::decode(data)?;
+                found.entries += 1;
+            }
+            kind::STATE => found.state = HardState::decode(data)?,
+            kind::SNAPSHOT => drop(SnapshotRecord::decode(data)?),
+            kind::METADATA if metadata.as_deref().is_none_or(|known| known == data) => {
+                metadata = Some(data.to_vec());
+            }
+            kind::METADATA => return Err(Flaw::MetadataConflict),
+            unknown => return Err(Flaw::RecordKind(unknown)),
+        }
+        Ok(())
+    })?;
+    match walk.flaw {
+        None => {}
+        Some(Flaw::Torn) => found.torn = Some(walk.place()),
+        Some(_) => walk.error().map_or(Ok(()), Err)?,
+    }
+    found.behind = walk.behind();
+    Ok(found)
+}
+
 /// The records of a segment's bytes as they stand there, not checked against a checksum, up to the end of the log
 /// or the first that is no record.
 #[derive(Debug)]

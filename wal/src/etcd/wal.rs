@@ -285,9 +285,8 @@ impl<F: Fs> Wal<F> {
     pub fn sync(&mut self) -> Result<()> {
         self.check()?;
         let done = self.flush();
-        let done = done.and_then(|()| {
-            observed(&self.syncs, &self.tail_path(), || self.appender.file.sync_data())
-        });
+        let done =
+            done.and_then(|()| observed(&self.syncs, &self.tail_path(), || self.appender.file.sync_data()));
         self.guard(done)
     }
 

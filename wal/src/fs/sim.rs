@@ -304,6 +304,18 @@ impl Fs for SimFs {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        world.plain("link")?;
+        let node = Node::File(world.file(from)?);
+        let (dir, name) = world.entry(to)?;
+        if dir.current.contains_key(&name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        dir.change(Entry::Add(name, node));
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         world.plain("remove")?;

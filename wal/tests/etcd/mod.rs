@@ -30,7 +30,8 @@ impl Vectors {
     /// The cases of a kind, by name.
     pub(crate) fn cases(&self, kind: &str) -> Vec<PathBuf> {
         let dirs = fs::read_dir(self.root.join(kind)).expect("cases");
-        let mut dirs: Vec<_> = dirs.map(|dir| dir.expect("an entry").path()).filter(|at| at.is_dir()).collect();
+        let mut dirs: Vec<_> =
+            dirs.map(|dir| dir.expect("an entry").path()).filter(|at| at.is_dir()).collect();
         dirs.sort();
         dirs
     }
@@ -113,6 +114,7 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
     let Ok(entries) = fs::read_dir(from) else { return };
     for entry in entries {
         let path = entry.expect("an entry").path();
-        fs::write(to.join(path.file_name().expect("a name")), fs::read(&path).expect("reads")).expect("writes");
+        fs::write(to.join(path.file_name().expect("a name")), fs::read(&path).expect("reads"))
+            .expect("writes");
     }
 }

@@ -14,7 +14,8 @@ fn known_frames() {
     let mut encoder = Encoder { crc: 0, buffer: Vec::new() };
     encoder.record(kind::CRC, None);
     assert_eq!(encoder.buffer, [4, 0, 0, 0, 0, 0, 0, 0x84, 8, 4, 0x10, 0, 0, 0, 0, 0]);
-    let old = [&[14, 0, 0, 0, 0, 0, 0, 0][..], &[8, 1, 0x10, 0x99, 0xb5, 0xe4, 0xd0, 3, 0x1a, 4, 8, 0xef, 0xfd, 2]];
+    let old =
+        [&[14, 0, 0, 0, 0, 0, 0, 0][..], &[8, 1, 0x10, 0x99, 0xb5, 0xe4, 0xd0, 3, 0x1a, 4, 8, 0xef, 0xfd, 2]];
     let old = old.concat();
     let mut scan = Scan::new(&old, 0, true);
     let record = scan.next().expect("reads").expect("a record");

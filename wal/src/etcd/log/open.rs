@@ -22,24 +22,15 @@ pub(super) fn open<F: Fs>(
 ) -> Result<(State<F>, Recovery)> {
     let bytes = options.segment_bytes.into();
     let names = names::segments(fs, dir).unwrap_or_default();
-    let mut reader =
-        Reader { dir, strict: options.recovery == RecoveryMode::Strict, replay, found: Found::default() };
     let mut segments = Vec::new();
-    let mut end = None;
-    for (at, &name) in names.iter().enumerate() {
-        if at > 0 && name.seq != names[at - 1].seq + 1 {
-            return Err(Error::from(Flaw::SegmentMissing { index: name.index }).at_path(dir));
-        }
+    for &name in &names {
         let path = dir.join(name.file_name());
         let file = fs.open(&path).map_err(|error| Error::io("open", error).at_path(&path))?;
         lock(&file, &path)?;
         segments.push((name, Arc::new(file)));
-        let content = fs.read(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
-        let last = at + 1 == names.len();
-        end = Some((reader.segment(name, &path, &content, last)?, content));
     }
+    let (found, end) = read(fs, dir, options, &names, replay)?;
     // Until here nothing was changed.
-    let found = reader.found;
     drop(fs.remove(&dir.join(TEMPORARY)));
     let appender = match (segments.last(), end) {
         (Some((name, file)), Some((offset, content))) => {
@@ -70,6 +61,47 @@ pub(super) fn open<F: Fs>(
         ended: false,
     };
     Ok((state, found.recovery))
+}
+
+/// Whether a directory has segments of etcd's name.
+pub(crate) fn holds_segments<F: Fs>(fs: &F, dir: &Path) -> bool {
+    names::segments(fs, dir).is_ok()
+}
+
+/// Replays a log that belongs to somebody else, and changes nothing.
+pub(crate) fn replay_only<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    options: &LogOptions,
+    replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+) -> Result<Recovery> {
+    let names = names::segments(fs, dir)?;
+    read(fs, dir, options, &names, replay).map(|(found, _)| found.recovery)
+}
+
+/// Where the last segment ends, and its bytes.
+type End = Option<(u64, Vec<u8>)>;
+
+fn read<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    options: &LogOptions,
+    names: &[SegmentName],
+    replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+) -> Result<(Found, End)> {
+    let strict = options.recovery == RecoveryMode::Strict;
+    let mut reader = Reader { dir, strict, replay, found: Found::default() };
+    let mut end = None;
+    for (at, &name) in names.iter().enumerate() {
+        if at > 0 && name.seq != names[at - 1].seq + 1 {
+            return Err(Error::from(Flaw::SegmentMissing { index: name.index }).at_path(dir));
+        }
+        let path = dir.join(name.file_name());
+        let content = fs.read(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
+        let last = at + 1 == names.len();
+        end = Some((reader.segment(name, &path, &content, last)?, content));
+    }
+    Ok((reader.found, end))
 }
 
 /// Makes room behind the end of the last segment. What stands there is gone for good before anything is written:
@@ -131,7 +163,11 @@ impl<R: FnMut(Position, Record<'_>) -> Result<()>> Reader<'_, R> {
         let used = behind.iter().rposition(|&byte| byte != 0).map_or(0, |at| at as u64 + 1);
         if flaw.is_none() && used == 0 {
             // The head was durable before the segment had its name.
-            return if metadata { Ok(offset) } else { Err(self.damaged(path, 0, "a segment without a head")) };
+            return if metadata {
+                Ok(offset)
+            } else {
+                Err(self.damaged(path, 0, "a segment without a head"))
+            };
         }
         let text = flaw.as_ref().map_or("bytes behind the end", found);
         if !last || !metadata || (self.strict && self.was_durable(bytes, offset)) {

@@ -12,7 +12,8 @@ fn zero_values_have_the_bytes_of_etcd() {
 }
 
 fn entries() -> Vec<Entry> {
-    let max = Entry { kind: EntryKind(-1), term: u64::MAX, index: u64::MAX, data: Some(Bytes::from_static(b"x")) };
+    let max =
+        Entry { kind: EntryKind(-1), term: u64::MAX, index: u64::MAX, data: Some(Bytes::from_static(b"x")) };
     let empty = Entry { data: Some(Bytes::new()), ..Entry::default() };
     vec![Entry::default(), empty, max]
 }
@@ -29,8 +30,12 @@ fn what_is_encoded_is_decoded() {
         learners_next: vec![6],
         auto_leave: true,
     };
-    let snapshot =
-        Snapshot { data: Some(Bytes::from_static(b"data")), conf_state: conf_state.clone(), index: 9, term: 3 };
+    let snapshot = Snapshot {
+        data: Some(Bytes::from_static(b"data")),
+        conf_state: conf_state.clone(),
+        index: 9,
+        term: 3,
+    };
     assert_eq!(Snapshot::decode(&snapshot.encode()), Ok(snapshot));
     let record = SnapshotRecord { index: 9, term: 3, conf_state: Some(conf_state) };
     assert_eq!(SnapshotRecord::decode(&record.encode()), Ok(record));
@@ -41,7 +46,8 @@ fn what_is_encoded_is_decoded() {
 fn other_encodings_of_the_same_are_read() {
     let packed = ConfState::decode(&[0x0a, 3, 1, 0x80, 1, 0x28, 1]).expect("packed");
     assert_eq!((packed.voters, packed.auto_leave), (vec![1, 128], true));
-    let odd = [0x18, 5, 0x22, 1, b'a', 0x22, 1, b'b', 0x52, 2, 9, 9, 0x5b, 8, 1, 0x5c, 0x65, 0, 0, 0, 0, 0x10, 2];
+    let odd =
+        [0x18, 5, 0x22, 1, b'a', 0x22, 1, b'b', 0x52, 2, 9, 9, 0x5b, 8, 1, 0x5c, 0x65, 0, 0, 0, 0, 0x10, 2];
     let entry = Entry::decode(&odd).expect("an entry");
     assert_eq!((entry.term, entry.index, entry.data.as_deref()), (2, 5, Some(&b"b"[..])));
 }
