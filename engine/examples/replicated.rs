@@ -36,7 +36,9 @@ fn main() -> Result<()> {
     match texts[..] {
         ["node", id, dir, port] => node(id.parse()?, Path::new(dir), port.parse()?),
         ["kill", dir, "--rounds", rounds] => kill(Path::new(dir), rounds.parse()?, 1),
-        ["kill", dir, "--rounds", rounds, "--seed", seed] => kill(Path::new(dir), rounds.parse()?, seed.parse()?),
+        ["kill", dir, "--rounds", rounds, "--seed", seed] => {
+            kill(Path::new(dir), rounds.parse()?, seed.parse()?)
+        }
         [dir] => all(Path::new(dir), PORT),
         [dir, port] => all(Path::new(dir), port.parse()?),
         _ => Err("usage: replicated DIR [PORT] | replicated kill DIR --rounds N [--seed S]".into()),
@@ -154,7 +156,8 @@ fn all(dir: &Path, port: u16) -> Result<()> {
     loop {
         std::thread::sleep(Duration::from_millis(500));
         for at in 0..3 {
-            let ended = processes.children[at].as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            let ended =
+                processes.children[at].as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
             if ended {
                 println!("replica {} is gone, and started again", IDS[at]);
                 processes.kill(at);

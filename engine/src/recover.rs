@@ -148,7 +148,7 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         if !E::INFLUX_READABLE {
             return refuse(unfit("encoder", &asked.encoder, "tsm1"));
         }
-        if !["file", "mmap"].contains(&&*asked.log) {
+        if ["null", "etcd"].contains(&&*asked.log) {
             return refuse(unfit("log", &asked.log, "file"));
         }
         if asked.storer == "empty" {

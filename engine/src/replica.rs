@@ -69,7 +69,9 @@ pub enum Error {
     #[error("replica: expected {0}")]
     Corrupt(&'static str),
     /// The engine has applied more than its log has: directories of different replicas.
-    #[error("replica: {applied} entries are applied, but the log ends at {last}: the directories do not belong together")]
+    #[error(
+        "replica: {applied} entries are applied, but the log ends at {last}: the directories do not belong together"
+    )]
     AheadOfLog {
         /// What the engine says.
         applied: u64,
@@ -212,7 +214,8 @@ impl<F: Fs> Replica<F> {
 
     /// Takes a message of another replica.
     pub fn step(&mut self, message: &[u8]) -> Result<()> {
-        let mut message = eraftpb::Message::parse_from_bytes(message).map_err(|_| Error::Corrupt("a message"))?;
+        let mut message =
+            eraftpb::Message::parse_from_bytes(message).map_err(|_| Error::Corrupt("a message"))?;
         if message.to != self.settings.id || !self.settings.voters.contains(&message.from) {
             return Err(Error::Corrupt("a message of this group for this replica"));
         }
@@ -317,7 +320,8 @@ impl<F: Fs> Replica<F> {
                 let index = snapshot.get_metadata().index;
                 snapshot.data = files::pack(&self.fs, &self.dir, index, &snapshot.data)?.into();
             }
-            let bytes = message.write_to_bytes().map_err(|_| Error::Corrupt("a message that can be written"))?;
+            let bytes =
+                message.write_to_bytes().map_err(|_| Error::Corrupt("a message that can be written"))?;
             send(to, bytes);
             if is_snapshot {
                 // When it gets lost the follower asks again.
@@ -404,7 +408,10 @@ impl<F: Fs> Replica<F> {
 
 impl<F: Fs> std::fmt::Debug for Replica<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replica").field("id", &self.settings.id).field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Replica")
+            .field("id", &self.settings.id)
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
     }
 }
 

@@ -146,7 +146,8 @@ impl<F: Fs> Machine<F> {
         let engine = self.engine()?;
         let mut text = String::new();
         for key in engine.keys() {
-            let Some(parsed) = FieldKey::parse(&key).filter(|key| key.series != APPLIED_MEASUREMENT.as_bytes())
+            let Some(parsed) =
+                FieldKey::parse(&key).filter(|key| key.series != APPLIED_MEASUREMENT.as_bytes())
             else {
                 continue;
             };

@@ -106,8 +106,7 @@ impl raft::Storage for Store {
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        let missing =
-            if index < self.before.0 { StorageError::Compacted } else { StorageError::Unavailable };
+        let missing = if index < self.before.0 { StorageError::Compacted } else { StorageError::Unavailable };
         self.term_of(index).ok_or(raft::Error::Store(missing))
     }
 

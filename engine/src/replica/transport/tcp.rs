@@ -81,7 +81,9 @@ impl Tcp {
         let mut out = Self { peers: HashMap::new() };
         for (id, address) in peers {
             let (give, messages) = bounded(WAITING_MAX);
-            std::thread::Builder::new().name("replica-send".into()).spawn(move || carry(address, &messages))?;
+            std::thread::Builder::new()
+                .name("replica-send".into())
+                .spawn(move || carry(address, &messages))?;
             out.peers.insert(id, give);
         }
         Ok(out)
@@ -136,9 +138,8 @@ fn carry(address: SocketAddr, messages: &Receiver<Vec<u8>>) {
             });
         }
         let Some(stream) = &mut connection else { continue };
-        let sent = write_frame(stream, &message).and_then(|()| {
-            if messages.is_empty() { stream.flush() } else { Ok(()) }
-        });
+        let sent = write_frame(stream, &message)
+            .and_then(|()| if messages.is_empty() { stream.flush() } else { Ok(()) });
         if sent.is_err() {
             connection = None;
         }
