@@ -5,6 +5,7 @@ use std::path::Path;
 pub(crate) use tsmith_cache::STORERS;
 pub(crate) use tsmith_codecs::ENCODERS;
 use tsmith_codecs::{Batch, Column, FieldKey, TimeRange, Timestamp};
+pub(crate) use tsmith_engine::Compact;
 use tsmith_engine::driver::{Driver, KeyRead};
 use tsmith_engine::{Dirs, LineOptions};
 pub(crate) use tsmith_wal::LOGS;
@@ -85,6 +86,12 @@ impl Store {
     /// Moves the cache into files.
     pub(crate) fn snapshot(&self) -> Result {
         self.0.snapshot()?;
+        Ok(())
+    }
+
+    /// Merges files.
+    pub(crate) fn compact(&self, what: Compact) -> Result {
+        self.0.compact(what)?;
         Ok(())
     }
 

@@ -10,11 +10,14 @@ use serde::{Deserialize, Serialize};
 use tsmith_codecs::{Column, FieldType, TimeRange, ValuesRef};
 
 use crate::Result;
-use crate::door::{Setup, Store};
+use crate::door::{Compact, Setup, Store};
 use crate::measure::{Spent, dir_size, peak_rss_mib, timed};
 
 /// Lines of one write.
 const BATCH_LINES: usize = 5000;
+
+/// Most files that a compaction merges: as many as InfluxDB takes of its first level.
+const COMPACTED_FILES: usize = 8;
 
 /// A cell repeats its timed part until this much time is measured, so that a small dataset can be timed too.
 const MEASURED_SECONDS_MIN: f64 = 0.12;
@@ -26,17 +29,20 @@ const PASSES_MAX: u32 = 64;
 pub(crate) enum Workload {
     Ingest,
     Snapshot,
+    Compact,
     Scan,
     Recover,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 4] = [Self::Ingest, Self::Snapshot, Self::Scan, Self::Recover];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Ingest, Self::Snapshot, Self::Compact, Self::Scan, Self::Recover];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
             Self::Snapshot => "snapshot",
+            Self::Compact => "compact",
             Self::Scan => "scan",
             Self::Recover => "recover",
         }
@@ -46,6 +52,7 @@ impl Workload {
         match self {
             Self::Ingest => "line protocol to acknowledged writes, 5000 lines a call",
             Self::Snapshot => "the dataset from the cache to a published file",
+            Self::Compact => "up to eight files of parts of the dataset to one, all blocks full",
             Self::Scan => "every key from files, checked and decoded",
             Self::Recover => "opening an engine whose dataset is still in its log",
         }
@@ -61,7 +68,7 @@ impl Workload {
         match self {
             Self::Ingest => axis != "encoder",
             Self::Snapshot => axis == "storer" || axis == "encoder",
-            Self::Scan => axis == "encoder",
+            Self::Compact | Self::Scan => axis == "encoder",
             Self::Recover => axis == "storer" || axis == "log",
         }
     }
@@ -70,7 +77,7 @@ impl Workload {
     pub(crate) fn fits(self, storer: &str, log: &str) -> bool {
         match self {
             Self::Ingest => true,
-            Self::Snapshot | Self::Scan => storer != "empty",
+            Self::Snapshot | Self::Compact | Self::Scan => storer != "empty",
             Self::Recover => log != "null",
         }
     }
@@ -156,6 +163,7 @@ impl Cell<'_> {
         match self.workload {
             Workload::Ingest => self.ingest(),
             Workload::Snapshot => self.snapshot(),
+            Workload::Compact => self.compact(),
             Workload::Scan => self.scan(),
             Workload::Recover => self.recover(),
         }
@@ -180,6 +188,23 @@ impl Cell<'_> {
             let store = self.fresh()?;
             write(&store, &self.text.0, 1)?;
             let (spent, done) = timed(|| store.snapshot());
+            done?;
+            if pass.add(spent) {
+                return self.finish(store, &pass);
+            }
+            store.close()?;
+        }
+    }
+
+    fn compact(&self) -> Result<Outcome> {
+        let mut pass = Passes::default();
+        loop {
+            let store = self.fresh()?;
+            for part in self.text.0.chunks(self.text.0.len().div_ceil(COMPACTED_FILES)) {
+                write(&store, part, 1)?;
+                store.snapshot()?;
+            }
+            let (spent, done) = timed(|| store.compact(Compact::Full));
             done?;
             if pass.add(spent) {
                 return self.finish(store, &pass);

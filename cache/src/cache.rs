@@ -160,9 +160,8 @@ impl<S: Storer> Cache<S> {
         stores.live.field_type(key).or_else(frozen)
     }
 
-    /// Removes the live points of `key` inside `range`, after every batch admitted so far is published.
-    ///
-    /// A frozen store is being written to files and stays as it is: its points are deleted there, by tombstones.
+    /// Removes the points of `key` inside `range`, after every batch admitted so far is published; see
+    /// [`Paused::delete`].
     pub fn delete(&self, key: FieldKey<'_>, range: TimeRange) {
         self.pause().delete(key, range);
     }
@@ -309,10 +308,17 @@ pub struct Paused<'c, S> {
 }
 
 impl<S: Storer> Paused<'_, S> {
-    /// Removes the live points of `key` inside `range`; see [`Cache::delete`].
+    /// Removes the points of `key` inside `range`, live and frozen.
+    ///
+    /// Who writes the frozen store to files may have read them already, and has to delete them there too. Their memory
+    /// counts until the store is forgotten.
     pub fn delete(&self, key: FieldKey<'_>, range: TimeRange) {
-        let freed = self.cache.stores.load().live.delete(key, range);
+        let stores = self.cache.stores.load();
+        let freed = stores.live.delete(key, range);
         self.cache.budget.free(freed);
+        if let Some(frozen) = &stores.frozen {
+            frozen.delete(key, range);
+        }
     }
 }
 
@@ -322,7 +328,7 @@ impl<S> fmt::Debug for Paused<'_, S> {
     }
 }
 
-/// The columns of a snapshot. Nobody writes to them any more.
+/// The columns of a snapshot. Nobody writes to them any more; a delete may still take points away.
 pub struct Frozen<S> {
     store: Arc<S>,
     cut: Position,

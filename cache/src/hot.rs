@@ -51,18 +51,20 @@ struct Rare {
     full: Vec<Vec<Point>>,
     /// All strings end to end.
     text: Vec<u8>,
-    races: Option<Races>,
+    races: Races,
 }
 
 /// Which of two sets a reservation is counted in; see [`Races`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Generation(pub(crate) bool);
 
 /// The runs that a batch still to come may have to go before.
 ///
 /// Reservations are counted in two generations. When the older one has gone, the runs that were there when the younger
 /// began concern nobody any more: so under steady contention the list stays short.
-#[derive(Debug)]
+///
+/// When all are gone it is emptied and not given back: where two writers met once they meet again with every batch.
+#[derive(Debug, Default)]
 struct Races {
     /// Ascending by position, and by place.
     runs: Vec<Run>,
@@ -127,12 +129,10 @@ impl HotColumn {
     #[cold]
     fn join_race(&mut self) -> Generation {
         let others = self.waiting - 1;
-        let races = self.rare.get_or_insert_default().races.get_or_insert_with(|| Races {
-            runs: Vec::new(),
-            waiting: [others, 0],
-            young: Generation(false),
-            old_runs: 0,
-        });
+        let races = &mut self.rare.get_or_insert_default().races;
+        if !races.are_on() {
+            races.waiting = [others, 0];
+        }
         races.waiting[usize::from(races.young.0)] += 1;
         races.young
     }
@@ -143,12 +143,9 @@ impl HotColumn {
         self.waiting -= 1;
         if let Some(rare) = &mut self.rare {
             if self.waiting == 0 {
-                rare.races = None;
-                if rare.full.is_empty() && rare.text.is_empty() {
-                    self.rare = None;
-                }
-            } else if let Some(races) = &mut rare.races {
-                races.settle(generation);
+                rare.races.end();
+            } else if rare.races.are_on() {
+                rare.races.settle(generation);
             }
         }
     }
@@ -157,7 +154,7 @@ impl HotColumn {
     #[inline]
     pub(crate) fn write(&mut self, points: ColumnRef<'_>, at: Position) {
         match &mut self.rare {
-            Some(rare) if rare.races.is_some() => self.write_in_race(points, at),
+            Some(rare) if rare.races.are_on() => self.write_in_race(points, at),
             _ => self.append(points),
         }
     }
@@ -165,9 +162,7 @@ impl HotColumn {
     #[cold]
     fn write_in_race(&mut self, points: ColumnRef<'_>, at: Position) {
         let end = self.len();
-        let Some(races) = self.rare.as_mut().and_then(|rare| rare.races.as_mut()) else {
-            return self.append(points);
-        };
+        let Some(Rare { races, .. }) = self.rare.as_deref_mut() else { return self.append(points) };
         let place = races.runs.partition_point(|run| run.at <= at);
         let start = races.runs.get(place).map_or(end, |run| run.start);
         races.runs[place..].iter_mut().for_each(|run| run.start += points.len());
@@ -355,7 +350,7 @@ impl HotColumn {
     /// Removes the points inside `range`; returns the bytes freed.
     pub(crate) fn delete(&mut self, range: TimeRange) -> u64 {
         let all = self.column_of(0..self.len());
-        if self.rare.as_ref().is_none_or(|rare| rare.races.is_none()) {
+        if self.rare.as_ref().is_none_or(|rare| !rare.races.are_on()) {
             // As the original does, the duplicates go with the deleted points; its account of memory shows it.
             let mut left = all.clone();
             left.exclude(range);
@@ -369,7 +364,7 @@ impl HotColumn {
         if kept.len() == all.len() {
             return 0;
         }
-        if let Some(races) = self.rare.as_mut().and_then(|rare| rare.races.as_mut()) {
+        if let Some(Rare { races, .. }) = self.rare.as_deref_mut() {
             for run in &mut races.runs {
                 run.start = kept.partition_point(|&place| place < run.start);
             }
@@ -392,6 +387,20 @@ impl HotColumn {
 }
 
 impl Races {
+    /// Whether a reservation overlapped another one that is still outstanding, or did so since the last pause.
+    #[inline]
+    fn are_on(&self) -> bool {
+        self.waiting != [0, 0]
+    }
+
+    #[inline]
+    fn end(&mut self) {
+        self.runs.clear();
+        self.waiting = [0, 0];
+        self.young = Generation(false);
+        self.old_runs = 0;
+    }
+
     fn settle(&mut self, generation: Generation) {
         self.waiting[usize::from(generation.0)] -= 1;
         let older = Generation(!self.young.0);
@@ -470,12 +479,11 @@ mod tests {
             column.write(ColumnRef::new(&[0], ValuesRef::Integer(&value)).expect("one each"), Position(at));
             column.settle(last);
             last = next;
-            let runs =
-                column.rare.as_ref().and_then(|rare| rare.races.as_ref()).map_or(0, |races| races.runs.len());
+            let runs = column.rare.as_ref().map_or(0, |rare| rare.races.runs.len());
             assert!(runs <= 4, "{runs} runs after {at} writes");
         }
         assert_eq!(column.len(), 9_999);
         column.settle(last);
-        assert!(column.rare.as_ref().is_none_or(|rare| rare.races.is_none()));
+        assert!(column.rare.as_ref().is_none_or(|rare| !rare.races.are_on()));
     }
 }

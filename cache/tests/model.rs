@@ -206,6 +206,10 @@ impl Model {
     }
 
     fn delete(&mut self, key: Key, range: TimeRange) {
+        // The frozen ones count until they are forgotten.
+        if let Some(points) = self.frozen.as_mut().and_then(|(store, _)| store.points.get_mut(&key)) {
+            points.retain(|_, (time, _)| !range.contains(*time));
+        }
         let Some(points) = self.live.points.get_mut(&key) else { return };
         let bytes = &mut self.live.bytes;
         // A delete takes the older ones of equal times along.

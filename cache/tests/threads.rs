@@ -222,6 +222,26 @@ fn a_pause_orders_deletes_among_the_writes() {
     assert_eq!((column.times(), cache.size()), (&[1, 3][..], 32 + 6));
 }
 
+/// Story: a delete that came while a snapshot was being written did not reach it (InfluxDB 1.x): the points were in the
+/// new file.
+#[test]
+fn a_delete_reaches_the_frozen_store() {
+    let cache = Cache::<Ring>::default();
+    write(&cache, &batch("m", &[(1, 1), (2, 2)]), 1);
+    let frozen = cache.freeze(|| cut(2)).expect("cut").expect("something is live");
+    write(&cache, &batch("m", &[(2, 7), (3, 3)]), 3);
+    cache.delete(key("m"), TimeRange::new(2, 3));
+    let mut column = Column::new(FieldType::Integer);
+    assert!(cache.read(key("m"), TimeRange::ALL, &mut column));
+    assert_eq!(column.times(), [1]);
+    cache.delete(key("m"), TimeRange::ALL);
+    assert!(!cache.read(key("m"), TimeRange::ALL, &mut Column::new(FieldType::Integer)));
+    assert_eq!(frozen.field_type(key("m")), None, "who writes it to a file finds nothing");
+    assert_eq!(cache.size(), frozen.bytes(), "its memory counts until it is forgotten");
+    cache.forget(frozen);
+    assert_eq!(cache.size(), 0);
+}
+
 #[test]
 fn a_replay_knows_no_limit() {
     let cache = Cache::<Ring>::new(CacheOptions { limit: Some(16), when_full: WhenFull::Refuse });

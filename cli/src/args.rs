@@ -34,6 +34,9 @@ pub(crate) struct Parts {
     /// directory's, else series; measurement in a directory of InfluxDB's]
     #[arg(long, value_name = "NAME", value_parser = part("types"))]
     types: Option<String>,
+    /// Whether files are compacted in the background [default: on]
+    #[arg(long, value_name = "NAME", value_parser = part("compaction"))]
+    compaction: Option<String>,
 }
 
 impl Parts {
@@ -48,6 +51,7 @@ impl Parts {
             ("durability", &self.durability),
             ("recovery", &self.recovery),
             ("types", &self.types),
+            ("compaction", &self.compaction),
         ];
         for (flag, value) in flags {
             if let Some(value) = value {

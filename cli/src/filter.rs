@@ -64,6 +64,11 @@ impl FilterArgs {
     }
 }
 
+/// The measurement of a key, without its escapes.
+pub(crate) fn measurement(key: FieldKey<'_>) -> Vec<u8> {
+    unescape(split_bare(key.series, b',').next().unwrap_or_default(), b", ")
+}
+
 /// The parts of `text` between those `separator`s that no backslash precedes.
 fn split_bare(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);

@@ -5,6 +5,8 @@
 
 mod args;
 mod clock;
+mod compact;
+mod delete;
 mod dump;
 mod exit;
 mod export;
@@ -25,8 +27,14 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 
 use crate::progress::When;
+
+/// A cache grows from many threads at once and gives all back at each snapshot: the system's allocator would return the
+/// pages each time and have them zeroed again.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Time-series directories: InfluxDB 1.x shards and Tsmith's own.
 ///
@@ -52,6 +60,8 @@ enum Verb {
     Verify(verify::Verify),
     Stats(stats::Stats),
     Snapshot(snapshot::Snapshot),
+    Compact(compact::CompactArgs),
+    Delete(delete::Delete),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +75,8 @@ fn main() -> ExitCode {
         Verb::Verify(verb) => verb.run(progress),
         Verb::Stats(verb) => verb.run(progress),
         Verb::Snapshot(verb) => verb.run(),
+        Verb::Compact(verb) => verb.run(),
+        Verb::Delete(verb) => verb.run(),
     };
     exit::code(done)
 }

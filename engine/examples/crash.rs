@@ -7,19 +7,23 @@
 //! ```
 //!
 //! `write` goes on behind the highest number that the directory holds. It writes N numbers, one point of five fields
-//! each, takes a snapshot now and then, and prints every number on a line of its own once it is durable. `check` opens
-//! the directory, verifies each field of each point against its number, and prints the numbers. Any error exits with a
-//! status other than 0.
+//! each, and prints every number on a line of its own once it is durable. Now and then it takes a snapshot, compacts, or
+//! deletes a number it wrote before: it prints `?7` when it begins to delete 7, and `-7` when 7 is gone for good. (Never
+//! one of the latest, so that numbers are not used twice.) `check` opens the directory, verifies each field of each point
+//! against its number, and prints the numbers. Any error exits with a status other than 0.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{env, error, thread};
+use std::{env, error, fmt, thread};
 
+use tsmith_codecs::SeriesKey;
 use tsmith_engine::driver::Driver;
-use tsmith_engine::{BatchBuilder, Column, Dirs, FieldKey, FieldType, Setup, TimeRange, Value};
+use tsmith_engine::{
+    BatchBuilder, Column, Compact, Dirs, FieldKey, FieldType, Selection, Setup, TimeRange, Value,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
 
@@ -28,6 +32,15 @@ const SERIES: u64 = 16;
 
 /// On average one snapshot in this many writes.
 const SNAPSHOT_EVERY: u64 = 97;
+
+/// Likewise compactions, besides those in the background.
+const COMPACT_EVERY: u64 = 499;
+
+/// Likewise deletes.
+const DELETE_EVERY: u64 = 11;
+
+/// A writer keeps so many of its latest numbers.
+const KEPT: usize = 64;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -78,6 +91,7 @@ fn write(setup: &Setup, dir: &Path, ops: u64, seed: u64, writers: u64) -> Result
 }
 
 fn write_some(engine: &dyn Driver, next: &AtomicU64, end: u64, mut random: u64) -> Result<()> {
+    let mut mine = Vec::new();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= end {
@@ -91,15 +105,34 @@ fn write_some(engine: &dyn Driver, next: &AtomicU64, end: u64, mut random: u64) 
         }
         builder.commit(number.cast_signed());
         let _ack = engine.write(&builder.finish())?;
-        let mut out = io::stdout().lock();
-        writeln!(out, "{number}")?;
-        out.flush()?;
-        drop(out);
+        say(format_args!("{number}"))?;
+        mine.push(number);
         random = mix(random);
         if random.is_multiple_of(SNAPSHOT_EVERY) {
             engine.snapshot()?;
         }
+        if random.is_multiple_of(COMPACT_EVERY) {
+            engine.compact(if random & 64 == 0 { Compact::Fast } else { Compact::Full })?;
+        }
+        if random.is_multiple_of(DELETE_EVERY) && mine.len() > KEPT {
+            let gone = mine.swap_remove((mix(random) as usize) % (mine.len() - KEPT));
+            mine.sort_unstable();
+            delete(engine, gone)?;
+        }
     }
+}
+
+fn delete(engine: &dyn Driver, number: u64) -> Result<()> {
+    say(format_args!("?{number}"))?;
+    let time = number.cast_signed();
+    engine.delete(Selection::Series(SeriesKey(series(number).as_bytes())), TimeRange::new(time, time))?;
+    say(format_args!("-{number}"))
+}
+
+fn say(line: fmt::Arguments<'_>) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
 }
 
 fn check(setup: &Setup, dir: &Path) -> Result<()> {

@@ -13,7 +13,10 @@ use tsmith_wal::{LOGS, Log, LogVisitor, Recovery, with_log};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::TsmFile;
-use crate::{Ack, Dirs, Engine, LineOptions, Options, Parts, SnapshotReport, WriteReport};
+use crate::{
+    Ack, Compact, CompactReport, CompactStatus, DeleteReport, Dirs, Engine, LineOptions, Options, Parts,
+    Selection, SnapshotReport, WriteReport,
+};
 
 /// What an engine does, whatever it is made of. Each method is that of [`Engine`].
 #[expect(missing_docs, reason = "each method is documented on `Engine`")]
@@ -21,6 +24,9 @@ pub trait Driver: Send + Sync {
     fn write_lines(&self, text: &[u8], options: &LineOptions) -> Result<WriteReport>;
     fn write(&self, batch: &Batch<'_>) -> Result<Ack>;
     fn snapshot(&self) -> Result<SnapshotReport>;
+    fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport>;
+    fn compact(&self, what: Compact) -> Result<CompactReport>;
+    fn compaction(&self) -> CompactStatus;
     fn keys(&self) -> Vec<Vec<u8>>;
     fn reader(&self) -> Box<dyn KeyRead + '_>;
     fn files(&self) -> Arc<Vec<Arc<TsmFile>>>;
@@ -46,6 +52,18 @@ impl<S: Storer, L: Log, E: BlockEncoder> Driver for Engine<S, L, E> {
 
     fn snapshot(&self) -> Result<SnapshotReport> {
         Engine::snapshot(self)
+    }
+
+    fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport> {
+        Engine::delete(self, selection, range)
+    }
+
+    fn compact(&self, what: Compact) -> Result<CompactReport> {
+        Engine::compact(self, what)
+    }
+
+    fn compaction(&self) -> CompactStatus {
+        Engine::compaction(self)
     }
 
     fn keys(&self) -> Vec<Vec<u8>> {

@@ -135,6 +135,14 @@ pub enum ErrorKind {
     /// Not the name of a TSM file.
     #[error("expected a name like 000000001-000000001.tsm: generation and sequence, nine digits each")]
     NotATsmName,
+    /// Tombstones that end in the middle of a batch, without a delete that was cut short there.
+    #[error(
+        "the last {bytes} bytes are not whole, and the log knows of no delete that was cut short there: restore the file, or `tsmith repair` the directory"
+    )]
+    TornTombstones {
+        /// How many bytes at the end.
+        bytes: u64,
+    },
     /// No more generations can be numbered.
     #[error("generation {0} does not fit into a file name: compact the shard into a new directory")]
     TooManyGenerations(u64),
@@ -192,6 +200,8 @@ impl Error {
             },
             ErrorKind::InUse => Remedy::RetryLater,
             ErrorKind::Io(error) if error.kind() == io::ErrorKind::StorageFull => Remedy::RetryLater,
+            // A new file could not be written; there is no trace of it.
+            ErrorKind::Tsm(error) if error.remedy() == tsmith_tsm::Remedy::Rewrite => Remedy::RetryLater,
             ErrorKind::Io(_) | ErrorKind::Crippled => Remedy::Reopen,
             _ => Remedy::GiveUp,
         }
@@ -201,6 +211,7 @@ impl Error {
     pub fn is_io(&self) -> bool {
         match &*self.kind {
             ErrorKind::Io(_) | ErrorKind::NoDirectory | ErrorKind::InUse => true,
+            ErrorKind::Tsm(error) => error.remedy() == tsmith_tsm::Remedy::Rewrite,
             ErrorKind::Log(error) => {
                 use tsmith_wal::ErrorKind as Log;
                 matches!(error.kind(), Log::Io { .. } | Log::Full(_) | Log::InUse | Log::Poisoned(_))

@@ -1,24 +1,28 @@
 //! The live set of TSM files: who reads takes one pointer and is never waited for.
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
+mod clean;
+mod set;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tsmith_codecs::TimeRange;
-use tsmith_tsm::{Reader, Tombstones};
-use tsmith_wal::fs::Fs;
+use tsmith_codecs::{AnyDecoder, TimeRange};
+use tsmith_tsm::{Deletions, KeyEntry, Reader, Tombstone, TombstoneFile, TombstoneWrite};
+use tsmith_wal::fs::{Fs, FsFile};
 
+use crate::delete::Deletion;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::manifest::MANIFEST_NAME;
+
+pub(crate) use clean::remove_leftovers;
+pub use set::FileSet;
+pub(crate) use set::{Change, Writing};
 
 /// Highest generation or sequence that a file name can hold: nine digits keep their order as text.
-const NUMBER_MAX: u64 = 999_999_999;
+pub(crate) const NUMBER_MAX: u64 = 999_999_999;
 
 /// Name of a TSM file: `%09d-%09d.tsm`, generation and sequence. The order is the age, newest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,13 +61,16 @@ impl fmt::Display for FileName {
     }
 }
 
-/// One open TSM file with its tombstones.
+/// One open TSM file with its tombstones. A delete makes another one of it, with the same content.
 #[derive(Debug)]
 pub struct TsmFile {
     name: FileName,
     path: PathBuf,
-    reader: Reader,
-    tombstones: HashMap<Vec<u8>, Vec<TimeRange>>,
+    reader: Arc<Reader>,
+    tombstones: TombstoneFile,
+    /// When points of it were last deleted, if that was since it was opened.
+    deleted: Option<Instant>,
+    full_blocks: Arc<OnceLock<bool>>,
 }
 
 impl TsmFile {
@@ -82,11 +89,64 @@ impl TsmFile {
         Self::load(fs, path.to_owned(), name.unwrap_or(FileName { generation: 1, sequence: 1 }))
     }
 
+    /// Opens a file that is complete but for its name, which it will have in `dir`.
+    pub(crate) fn unpublished<F: Fs>(fs: &F, dir: &Path, name: FileName) -> Result<Self> {
+        let temporary = dir.join(name.temporary());
+        let bytes = load(fs, &temporary).on("open", &temporary)?;
+        let reader = Reader::new(bytes).on("open", &temporary)?;
+        Ok(Self::new(name, dir.join(name.to_string()), reader, TombstoneFile::default()))
+    }
+
     fn load<F: Fs>(fs: &F, path: PathBuf, name: FileName) -> Result<Self> {
-        let bytes = load(fs, &path).on("open", &path)?;
-        let reader = Reader::new(bytes).on("open", &path)?;
-        let tombstones = read_tombstones(fs, &path.with_extension("tombstone"))?;
-        Ok(Self { name, path, reader, tombstones })
+        let reader = Reader::new(load(fs, &path).on("open", &path)?).on("open", &path)?;
+        let tombstones = path.with_extension("tombstone");
+        let content = read_tombstones(fs, &tombstones)?;
+        let read = TombstoneFile::read(&content).on(READ_TOMBSTONES, &tombstones)?;
+        Ok(Self::new(name, path, reader, read))
+    }
+
+    /// Opens the file `name` of `dir` for an engine, for which a torn end of its tombstones is no end: the log must say
+    /// that a delete was cut short there. Until then the file has no tombstones, and must not be shown.
+    pub(crate) fn open_strictly<F: Fs>(
+        fs: &F,
+        dir: &Path,
+        name: FileName,
+    ) -> Result<(Self, Option<TornTombstones>)> {
+        let path = dir.join(name.to_string());
+        let reader = Reader::new(load(fs, &path).on("open", &path)?).on("open", &path)?;
+        let tombstones = path.with_extension("tombstone");
+        let content = read_tombstones(fs, &tombstones)?;
+        let (read, error) = match TombstoneFile::read(&content).on(READ_TOMBSTONES, &tombstones) {
+            Ok(read) if read.torn_bytes() == 0 => (read, None),
+            Ok(read) => {
+                let bytes = read.torn_bytes();
+                let error = Error::at(READ_TOMBSTONES, &tombstones, ErrorKind::TornTombstones { bytes });
+                (TombstoneFile::default(), Some(error))
+            }
+            Err(error) => (TombstoneFile::default(), Some(error)),
+        };
+        let file = Self::new(name, path, reader, read);
+        Ok((file, error.map(|error| TornTombstones { name, content, error })))
+    }
+
+    /// The file with those of its tombstones that end at byte `end`, where a delete began that was cut short.
+    pub(crate) fn cut_tombstones<F: Fs>(&self, fs: &F, torn: &TornTombstones, end: u64) -> Result<Self> {
+        let path = self.tombstone_path();
+        let sound = usize::try_from(end).ok().and_then(|end| torn.content.get(..end));
+        let sound = sound.ok_or_else(|| torn.error.clone())?;
+        let tombstones = TombstoneFile::read(sound).on(READ_TOMBSTONES, &path)?;
+        if tombstones.torn_bytes() > 0 {
+            return Err(torn.error.clone());
+        }
+        let cut = |file: F::File| file.set_len(end).and_then(|()| file.sync_data());
+        fs.open(&path).and_then(cut).on(READ_TOMBSTONES, &path)?;
+        tracing::warn!(path = %path.display(), end, error = %torn.error, "cut off a delete that was not finished");
+        Ok(self.with(tombstones, None))
+    }
+
+    fn new(name: FileName, path: PathBuf, reader: Reader, tombstones: TombstoneFile) -> Self {
+        let reader = Arc::new(reader);
+        Self { name, path, reader, tombstones, deleted: None, full_blocks: Arc::default() }
     }
 
     /// Its name.
@@ -104,10 +164,110 @@ impl TsmFile {
         &self.reader
     }
 
-    /// The times at which points of `key` were deleted from this file.
+    /// The times at which points of `key` were deleted from this file, ascending.
     pub fn deleted(&self, key: &[u8]) -> &[TimeRange] {
-        self.tombstones.get(key).map_or(&[], Vec::as_slice)
+        self.deletions().ranges(key)
     }
+
+    /// All that was deleted from this file.
+    pub fn deletions(&self) -> &Deletions {
+        self.tombstones.deletions()
+    }
+
+    /// When points of it were last deleted: `None` when that was before it was opened, or never.
+    pub(crate) fn last_deleted(&self) -> Option<Instant> {
+        self.deleted
+    }
+
+    /// Where its tombstones are, when there are any.
+    pub(crate) fn tombstone_path(&self) -> PathBuf {
+        self.path.with_extension("tombstone")
+    }
+
+    /// How long the sound part of its tombstones is.
+    pub(crate) fn tombstone_bytes(&self) -> u64 {
+        self.tombstones.whole_bytes()
+    }
+
+    /// Whether a full merge would leave its blocks as they are, judged by the first key that has several.
+    pub(crate) fn has_full_blocks(&self) -> bool {
+        *self.full_blocks.get_or_init(|| {
+            let mut decoder = AnyDecoder::default();
+            let several = |key: &KeyEntry<'_>| key.block_count() > 1;
+            let Some(key) = self.reader.keys().find(several) else { return true };
+            let first = key.entry(0).and_then(|entry| self.reader.block(key, entry).ok());
+            let count = first.and_then(|block| decoder.count(block).ok());
+            count.is_some_and(|(_, count)| count >= crate::POINTS_PER_BLOCK as u64)
+        })
+    }
+
+    /// The tombstones by which this file obeys `deletion`: those of points that it has and that are not deleted yet.
+    pub(crate) fn batch(&self, deletion: &Deletion) -> Vec<Tombstone> {
+        if !self.reader.range().overlaps(deletion.range) {
+            return Vec::new();
+        }
+        let is_due = |key: &&Vec<u8>| {
+            let Some(found) = self.reader.find(key) else { return false };
+            let (whole, range) = (found.range(), deletion.range);
+            let common = TimeRange::new(whole.min.max(range.min), whole.max.min(range.max));
+            found.entries().any(|entry| entry.range.overlaps(range)) && !self.deletions().covers(key, common)
+        };
+        deletion.keys.iter().filter(is_due).map(|key| Tombstone::new(key, deletion.range)).collect()
+    }
+
+    /// Deletes `batch` durably; gives the file as it is then.
+    ///
+    /// The batch is appended to the tombstones there are. The log has been told where they end before: what a crash
+    /// leaves of a batch is cut off there, and written again.
+    pub(crate) fn bury<F: Fs>(&self, fs: &F, batch: Vec<Tombstone>) -> Result<Self> {
+        const OPERATION: &str = "write tombstones";
+        let path = self.tombstone_path();
+        let write = self.tombstones.plan(&batch);
+        match &write {
+            TombstoneWrite::Append { at, bytes } => append(fs, &path, *at, bytes).on(OPERATION, &path)?,
+            TombstoneWrite::Replace { bytes } => replace(fs, &path, bytes).on(OPERATION, &path)?,
+        }
+        fs.point("delete: tombstones of one file");
+        let mut tombstones = self.tombstones.clone();
+        tombstones.wrote(batch, &write);
+        Ok(self.with(tombstones, Some(Instant::now())))
+    }
+
+    /// The same content with other tombstones.
+    fn with(&self, tombstones: TombstoneFile, deleted: Option<Instant>) -> Self {
+        let Self { name, path, reader, full_blocks, .. } = self;
+        let (path, reader, full_blocks) = (path.clone(), reader.clone(), full_blocks.clone());
+        Self { name: *name, path, reader, tombstones, deleted, full_blocks }
+    }
+}
+
+/// Tombstones whose end is not sound.
+#[derive(Debug)]
+pub(crate) struct TornTombstones {
+    pub(crate) name: FileName,
+    content: Vec<u8>,
+    pub(crate) error: Error,
+}
+
+fn append<F: Fs>(fs: &F, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+    let file = fs.open(path)?;
+    if file.len()? != at {
+        file.set_len(at)?;
+    }
+    file.write_all_at(bytes, at)?;
+    file.sync_data()
+}
+
+fn replace<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tombstone.tmp");
+    match fs.remove(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        // What a failed delete left.
+        _ => {}
+    }
+    let file = fs.create_new(&temporary)?;
+    file.write_all_at(bytes, 0)?;
+    fs.publish(&file, &temporary, path)
 }
 
 /// The bytes of a TSM file, for looking at one that may not open.
@@ -120,73 +280,22 @@ fn load<F: Fs>(fs: &F, path: &Path) -> io::Result<Bytes> {
     match fs.os_file(path)? {
         #[expect(unsafe_code, reason = "the one line outside the fences that calls a map")]
         Some(file) => {
-            // SAFETY: TSM files are complete when they get their name, and the engine, which holds the directory's
-            // lock, only ever unlinks them.
+            // SAFETY: a TSM file is complete before it is mapped and not written to afterwards; the engine, which holds
+            // the directory's lock, only ever renames and unlinks it.
             unsafe { tsmith_tsm::map_readonly(&file) }
         }
         None => fs.read(path).map(Bytes::from),
     }
 }
 
-fn read_tombstones<F: Fs>(fs: &F, path: &Path) -> Result<HashMap<Vec<u8>, Vec<TimeRange>>> {
-    const OPERATION: &str = "read tombstones";
-    let bytes = match fs.read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
-        Err(error) => return Err(error).on(OPERATION, path),
-    };
-    let mut out: HashMap<Vec<u8>, Vec<TimeRange>> = HashMap::new();
-    for tombstone in Tombstones::new(&bytes).on(OPERATION, path)? {
-        let tombstone = tombstone.on(OPERATION, path)?;
-        out.entry(tombstone.key).or_default().push(tombstone.range);
-    }
-    Ok(out)
-}
+const READ_TOMBSTONES: &str = "read tombstones";
 
-/// The files that readers see, oldest first.
-#[derive(Debug)]
-pub struct FileSet {
-    live: ArcSwap<Vec<Arc<TsmFile>>>,
-    /// The highest generation given away so far.
-    generation: Mutex<u64>,
-}
-
-impl FileSet {
-    /// Opens every TSM file of `dir`. One that cannot be opened is an error that names it; the others are untouched.
-    pub fn open<F: Fs>(fs: &F, dir: &Path) -> Result<Self> {
-        let mut names = tsm_names(fs, dir)?;
-        names.sort_unstable();
-        let generation = names.last().map_or(0, |name| name.generation);
-        let files: Result<Vec<_>> =
-            names.into_iter().map(|name| TsmFile::open(fs, dir, name).map(Arc::new)).collect();
-        Ok(Self { live: ArcSwap::from_pointee(files?), generation: Mutex::new(generation) })
-    }
-
-    /// The files as they are now; the set stays whole for as long as it is held.
-    pub fn load(&self) -> Guard<Arc<Vec<Arc<TsmFile>>>> {
-        self.live.load()
-    }
-
-    /// A generation that no file has.
-    pub(crate) fn next_generation(&self) -> Result<u64> {
-        let mut last = self.generation.lock();
-        if *last >= NUMBER_MAX {
-            return Err(Error::new("number a file", ErrorKind::TooManyGenerations(*last + 1)));
-        }
-        *last += 1;
-        Ok(*last)
-    }
-
-    /// Shows `added` to readers.
-    pub(crate) fn add(&self, added: &[Arc<TsmFile>]) {
-        self.live.rcu(|live| {
-            let mut files: Vec<_> = live.iter().chain(added).cloned().collect();
-            files.sort_by(|a, b| match a.name.cmp(&b.name) {
-                Ordering::Equal => unreachable!("generations are given away once"),
-                order => order,
-            });
-            files
-        });
+/// The bytes of a tombstone file; none when there is none.
+fn read_tombstones<F: Fs>(fs: &F, path: &Path) -> Result<Vec<u8>> {
+    match fs.read(path) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).on(READ_TOMBSTONES, path),
     }
 }
 
@@ -194,27 +303,6 @@ impl FileSet {
 pub fn tsm_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<FileName>> {
     let entries = fs.list(dir).on("list", dir)?;
     Ok(entries.iter().filter_map(|name| FileName::parse(name.to_str()?)).collect())
-}
-
-/// Removes what a crash left half written.
-pub(crate) fn remove_temporaries<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
-    let mut removed = false;
-    for name in fs.list(dir).on("list", dir)? {
-        let ours = name.to_str().and_then(|name| name.strip_suffix(".tmp")).is_some_and(|name| {
-            FileName::parse(name).is_some() || name == MANIFEST_NAME || name.ends_with(".tombstone")
-        });
-        if ours {
-            let path = dir.join(&name);
-            match fs.remove(&path) {
-                Ok(()) => removed = true,
-                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                    tracing::warn!(path = %path.display(), "a directory has the name of a temporary file");
-                }
-                Err(error) => return Err(error).on("remove temporary", &path),
-            }
-        }
-    }
-    if removed { fs.sync_dir(dir).on("sync", dir) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod compact;
+mod delete;
 pub mod driver;
 mod error;
 pub mod files;
@@ -32,6 +34,7 @@ pub mod line;
 pub mod manifest;
 mod options;
 mod order;
+mod output;
 pub mod parts;
 mod read;
 mod recover;
@@ -53,6 +56,8 @@ use tsmith_cache::{Cache, Storer};
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{Log, Recovery};
 
+pub use compact::{Compact, CompactReport, CompactStatus};
+pub use delete::{DeleteReport, Selection};
 pub use error::{Error, ErrorKind, Remedy, Result};
 pub use line::LineOptions;
 pub use manifest::Manifest;
@@ -70,6 +75,7 @@ pub use tsmith_codecs::{
 pub use tsmith_wal::{Durability, LogOptions, RecoveryMode};
 pub use write::WriteReport;
 
+use compact::Compactor;
 use files::FileSet;
 use read::KeyReader;
 use schema::FieldTypes;
@@ -80,6 +86,16 @@ use worker::Worker;
 /// Cheap to clone; every clone is the same engine. [`Engine::close`] reports what a drop could only log.
 pub struct Engine<S: Storer, L: Log, E> {
     inner: Arc<Inner<S, L, E>>,
+    alive: Arc<Alive>,
+}
+
+/// Held by every clone of an engine, but not by its threads: with the last one compaction ends.
+struct Alive(Arc<Compactor>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 pub(crate) struct Inner<S: Storer, L: Log, E> {
@@ -93,7 +109,10 @@ pub(crate) struct Inner<S: Storer, L: Log, E> {
     typing: FieldTyping,
     recovery: Recovery,
     snapshotting: Mutex<()>,
+    /// The log may hold a delete behind its last cut.
+    deletes_logged: AtomicBool,
     worker: Worker,
+    compactor: Arc<Compactor>,
     closed: AtomicBool,
     /// Held for as long as the directory is ours.
     lock: Mutex<Option<<L::Fs as Fs>::Lock>>,
@@ -151,7 +170,11 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         self.cache.field_type(key).or_else(|| {
             let composite = key.to_composite();
             let files = self.files.load();
-            files.iter().rev().find_map(|file| Some(file.reader().find(&composite)?.field_type()))
+            let live = |file: &Arc<files::TsmFile>| {
+                let found = file.reader().find(&composite)?;
+                (!file.deletions().covers_key(found)).then(|| found.field_type())
+            };
+            files.iter().rev().find_map(live)
         })
     }
 
@@ -170,8 +193,10 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
             return Err(Error::new("close", ErrorKind::Closed));
         }
         self.cache.close();
+        self.compactor.stop();
         self.worker.stop();
         let _no_snapshot = self.snapshotting.lock();
+        let _no_delete = self.files.change();
         let closed = self.log.close().map_err(|error| Error::new("close", error.into()));
         self.lock.lock().take();
         closed
@@ -194,7 +219,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> EngineReader<'_, S, L, E> {
 
 impl<S: Storer, L: Log, E> Clone for Engine<S, L, E> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { inner: Arc::clone(&self.inner), alive: Arc::clone(&self.alive) }
     }
 }
 

@@ -42,6 +42,14 @@ pub struct Options {
     pub snapshot_idle: Duration,
     /// Whether snapshots are taken in the background; else only on demand.
     pub background: bool,
+    /// Whether files are compacted in the background too; else only on demand.
+    pub compact: bool,
+    /// Threads that compact in the background; 0 for half as many as there are cores (`max-concurrent-compactions`).
+    pub compact_threads: usize,
+    /// Most bytes a second that they write together, `None` for no limit (`compact-throughput`, 48 MiB).
+    pub compact_bytes_per_second: Option<u64>,
+    /// All files become one when nothing was written for this long (`compact-full-write-cold-duration`, 4 h).
+    pub compact_idle: Duration,
     /// Threads that encode a snapshot; 0 for one a core.
     pub encode_threads: usize,
     /// Among what a field keeps its type; `None` for what the directory was made with, [`FieldTyping::Series`] for a
@@ -61,6 +69,10 @@ impl Default for Options {
             snapshot_bytes: 25 << 20,
             snapshot_idle: Duration::from_mins(10),
             background: true,
+            compact: true,
+            compact_threads: 0,
+            compact_bytes_per_second: Some(48 << 20),
+            compact_idle: Duration::from_hours(4),
             encode_threads: 0,
             typing: None,
             create: true,

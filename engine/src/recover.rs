@@ -13,13 +13,15 @@ use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{Log, Record};
 
+use crate::compact::Compactor;
+use crate::delete::Replayed;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::files::{FileSet, remove_temporaries, tsm_names};
+use crate::files::{FileSet, remove_leftovers, tsm_names};
 use crate::manifest::Manifest;
 use crate::parts::Parts;
 use crate::schema::{FieldTypes, FieldTyping};
 use crate::worker::Worker;
-use crate::{Dirs, Engine, Inner, Options};
+use crate::{Alive, Dirs, Engine, Inner, Options};
 
 const OPERATION: &str = "open";
 
@@ -50,17 +52,23 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         let (manifest, new) = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
         // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
         prepare(&fs, &dirs.wal, options.create && new)?;
-        let files = FileSet::open(&fs, &dirs.data)?;
+        let (files, torn) = FileSet::open(&fs, &dirs.data)?;
         let fields = FieldTypes::default();
         learn_fields(&files, &fields);
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
-        let replay = |at, record: Record<'_>| replay_record(&cache, &fields, at, record);
+        let mut deletes = Vec::new();
+        let replay = |at, record: Record<'_>| {
+            deletes.extend(replay_record(&cache, &fields, at, record)?);
+            Ok(())
+        };
         let (log, recovery) = L::open(fs.clone(), &dirs.wal, options.log, replay).during(OPERATION)?;
-        remove_temporaries(&fs, &dirs.data)?;
+        remove_leftovers(&fs, &dirs.data)?;
+        files.finish_deletes(&fs, &torn, &deletes)?;
         if new {
             manifest.write(&fs, &dirs.data)?;
         }
-        let background = options.background;
+        let (background, compact) = (options.background, options.compact);
+        let compactor = Arc::new(Compactor::new(&options));
         let inner = Arc::new(Inner {
             options,
             dirs,
@@ -72,7 +80,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             typing: manifest.typing,
             recovery,
             snapshotting: Mutex::new(()),
+            deletes_logged: AtomicBool::new(!deletes.is_empty()),
             worker: Worker::new(),
+            compactor: compactor.clone(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
             encoder: PhantomData,
@@ -80,7 +90,10 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         if background {
             inner.worker.start(Arc::downgrade(&inner));
         }
-        Ok(Self { inner })
+        if background && compact {
+            compactor.start(&Arc::downgrade(&inner), inner.worker.crippled());
+        }
+        Ok(Self { inner, alive: Arc::new(Alive(compactor)) })
     }
 }
 
@@ -192,7 +205,8 @@ fn whole(path: &Path) -> PathBuf {
 /// Learns the types of all fields that are in files.
 fn learn_fields(files: &FileSet, fields: &FieldTypes) {
     for file in files.load().iter() {
-        for key in file.reader().keys() {
+        // What is deleted whole takes any type when it is written again.
+        for key in file.reader().keys().filter(|&key| !file.deletions().covers_key(key)) {
             if let Some(parsed) = FieldKey::parse(key.key()) {
                 fields.learn(SeriesKey(parsed.series), parsed.field, key.field_type());
             }
@@ -200,22 +214,26 @@ fn learn_fields(files: &FileSet, fields: &FieldTypes) {
     }
 }
 
-/// Applies one record of the log to the cache, as when it was written.
+/// Applies one record of the log to the cache, as when it was written. Gives a delete, for the files.
 pub(crate) fn replay_record<S: Storer>(
     cache: &Cache<S>,
     fields: &FieldTypes,
     at: Position,
     record: Record<'_>,
-) -> tsmith_wal::Result<()> {
-    match entry::decode(record.kind, record.payload)? {
+) -> tsmith_wal::Result<Option<Replayed>> {
+    let (keys, range) = match entry::decode(record.kind, record.payload)? {
         Entry::Write(batch) => {
             fields.learn_batch(&batch);
             // What was acknowledged once is taken back whatever the limit.
             let admitted = cache.admit_replayed(&batch).map_err(tsmith_wal::Error::refused)?;
             let _replayed = admitted.publish(at);
+            return Ok(None);
         }
-        Entry::Delete(keys) => keys.into_iter().for_each(|key| cache.delete(key, TimeRange::ALL)),
-        Entry::DeleteRange { range, keys } => keys.into_iter().for_each(|key| cache.delete(key, range)),
+        Entry::Delete(keys) => (keys, TimeRange::ALL),
+        Entry::DeleteRange { range, keys } => (keys, range),
+    };
+    for &key in &keys {
+        cache.delete(key, range);
     }
-    Ok(())
+    Ok(Some(Replayed::new(&keys, range)))
 }

@@ -31,6 +31,8 @@ const DURABILITIES: &[(&str, Durability)] =
 const RECOVERIES: &[(&str, RecoveryMode)] =
     &[("strict", RecoveryMode::Strict), ("influxdb", RecoveryMode::InfluxDb)];
 
+const SWITCHES: &[(&str, bool)] = &[("on", true), ("off", false)];
+
 impl Setup {
     /// The flags, each with the names it takes. `durability` also takes `interval:DURATION`, as in `interval:100ms`.
     pub fn flags() -> Vec<(&'static str, Vec<&'static str>)> {
@@ -45,6 +47,7 @@ impl Setup {
             ("durability", names(DURABILITIES)),
             ("recovery", names(RECOVERIES)),
             ("types", names(FieldTyping::NAMES)),
+            ("compaction", names(SWITCHES)),
         ]
     }
 
@@ -73,6 +76,7 @@ impl Setup {
             "order" => self.options.order = named(ORDERS, value),
             "durability" => self.options.log.durability = named(DURABILITIES, value),
             "recovery" => self.options.log.recovery = named(RECOVERIES, value),
+            "compaction" => self.options.compact = named(SWITCHES, value),
             _ => self.options.typing = FieldTyping::from_name(value),
         }
         Ok(())

@@ -5,20 +5,21 @@
 //! 2. Encode on several threads, write in order of keys, and publish: sync, rename, sync the directory.
 //! 3. Show the files, forget the frozen store, and only then drop the log before the cut.
 
-use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use tsmith_cache::{Frozen, Storer};
-use tsmith_codecs::{BlockEncoder, Column, ColumnRef, FieldKey, FieldType, TimeRange};
-use tsmith_tsm::{Remedy, Version, Writer};
+use tsmith_codecs::{BlockEncoder, Column, ColumnRef, FieldKey, FieldType, Position, TimeRange};
+use tsmith_tsm::{Remedy, Version};
 use tsmith_wal::Log;
-use tsmith_wal::fs::{FileWriter, Fs};
+use tsmith_wal::fs::Fs;
 
 use crate::error::{Context, ErrorKind, Result};
-use crate::files::{FileName, TsmFile};
+use crate::files::{Change, FileName, TsmFile, Writing};
+use crate::output::{Open, Output};
 use crate::{Engine, Inner};
 
 const OPERATION: &str = "snapshot";
@@ -28,9 +29,6 @@ pub const POINTS_PER_BLOCK: usize = 1000;
 
 /// Keys that one thread encodes before it hands the blocks on.
 const KEYS_PER_CHUNK: usize = 128;
-
-/// Bytes gathered before a file is written to.
-const WRITE_BUFFER_BYTES: usize = 1 << 20;
 
 /// Chunks that wait for the writer, a thread.
 const CHUNKS_WAITING_MAX: usize = 2;
@@ -68,28 +66,65 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
             let mut fresh = false;
             let cut = || {
                 fresh = true;
+                self.deletes_logged.store(false, Ordering::Release);
                 self.log.cut()
             };
-            let Some(frozen) = self.cache.freeze(cut).during(OPERATION)? else { break };
-            let files = self.write_files(&frozen, &mut report)?;
-            self.files.add(&files);
+            let Some(frozen) = self.cache.freeze(cut).during(OPERATION)? else {
+                self.forget_deletes()?;
+                break;
+            };
+            // What was deleted before this is gone from the frozen store too.
+            let (writing, generation) = {
+                let mut change = self.files.change();
+                (change.begin_writing(), change.next_generation()?)
+            };
+            self.write_files(&frozen, generation, &writing, &mut report)?;
+            drop(writing);
             self.fs.point("snapshot: files shown");
             let cut = frozen.cut();
             self.cache.forget(frozen);
-            self.log.truncate_front(cut).during(OPERATION)?;
+            self.truncate(cut)?;
             if fresh {
                 break;
             }
         }
+        self.compactor.wake();
         Ok(report)
     }
 
-    /// Writes and publishes the files of a frozen store. On failure none of them is left.
-    fn write_files(&self, frozen: &Frozen<S>, report: &mut SnapshotReport) -> Result<Vec<Arc<TsmFile>>> {
+    /// Drops the log before `cut`, once no delete is half done: its record in the log is what finishes it after a crash.
+    fn truncate(&self, cut: Position) -> Result<()> {
+        let _no_delete = self.files.change();
+        self.log.truncate_front(cut).during(OPERATION)
+    }
+
+    /// Drops a log that holds nothing but deletes. (InfluxDB keeps it until something is written.)
+    fn forget_deletes(&self) -> Result<()> {
+        if !self.deletes_logged.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _no_delete = self.files.change();
+        let _no_write = self.cache.pause();
+        if self.cache.live_bytes() > 0 {
+            return Ok(());
+        }
+        let cut = self.log.cut().during(OPERATION)?;
+        self.log.truncate_front(cut).during(OPERATION)?;
+        self.deletes_logged.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes, publishes and shows the files of a frozen store. On failure none of them is left.
+    fn write_files(
+        &self,
+        frozen: &Frozen<S>,
+        generation: u64,
+        writing: &Writing<'_>,
+        report: &mut SnapshotReport,
+    ) -> Result<()> {
         let keys = sorted_keys::<S>(frozen);
-        let generation = self.files.next_generation()?;
-        let (fs, dir) = (&self.fs, &*self.dirs.data);
-        let mut output = Output { fs, dir, generation, begun: Vec::new(), complete: Vec::new() };
+        let first = FileName { generation, sequence: 1 };
+        let mut output = Output::new(OPERATION, &self.fs, &self.dirs.data, first);
         let done = thread::scope(|scope| {
             let threads = self.encode_threads().min(keys.len().div_ceil(KEYS_PER_CHUNK)).max(1);
             let chunks = keys.chunks(KEYS_PER_CHUNK);
@@ -102,33 +137,58 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
                 })
                 .collect();
             let in_order = (0..chunks.len()).map(|at| lanes[at % threads].recv());
-            output.write(
-                Version::of::<E>(),
-                in_order.map(|chunk| chunk.unwrap_or(Err(ErrorKind::Crippled))),
-                report,
-            )
+            let in_order = in_order.map(|chunk| chunk.unwrap_or(Err(ErrorKind::Crippled)));
+            write_blocks(&mut output, Version::of::<E>(), in_order, report)
         });
-        let open = |name| TsmFile::open(&self.fs, &self.dirs.data, name).map(Arc::new);
-        let opened = done.and_then(|()| output.publish()?.into_iter().map(open).collect::<Result<Vec<_>>>());
-        let files = match opened {
-            Ok(files) => files,
-            Err(error) => {
-                output.discard();
-                return Err(error);
-            }
-        };
+        let files = self.publish(output, done, writing, &[])?;
         for file in &files {
             report.files.push(file.path().to_owned());
             report.file_bytes += file.reader().file_bytes();
             report.keys += file.reader().len() as u64;
         }
-        Ok(files)
+        Ok(())
     }
 
     fn encode_threads(&self) -> usize {
         match self.options.encode_threads {
             0 => thread::available_parallelism().map_or(1, Into::into),
             threads => threads,
+        }
+    }
+}
+
+impl<S: Storer, L: Log, E> Inner<S, L, E> {
+    /// Publishes what was written, shows it in the place of `gone`, and removes those. On failure none of it is left.
+    pub(crate) fn publish(
+        &self,
+        mut output: Output<'_, L::Fs>,
+        written: Result<()>,
+        writing: &Writing<'_>,
+        gone: &[FileName],
+    ) -> Result<Vec<Arc<TsmFile>>> {
+        let done = written.and_then(|()| {
+            output.sync()?;
+            let change = self.files.change();
+            // As they are now: a delete may have given them tombstones.
+            let gone: Vec<_> =
+                change.files().iter().filter(|file| gone.contains(&file.name())).cloned().collect();
+            let files = output.publish(&change, writing, &gone)?;
+            Ok((files, gone, change))
+        });
+        match done {
+            Ok((files, gone, change)) => {
+                // They would be back after a restart, without what is deleted from here on.
+                Change::remove(&change, &self.fs, &self.dirs.data, &gone)
+                    .inspect_err(|_| self.worker.cripple())?;
+                Ok(files)
+            }
+            Err(error) => {
+                if let Err(stays) = output.discard() {
+                    tracing::error!(error = %stays, "what failed cannot be removed: no more is written");
+                    self.worker.cripple();
+                }
+                Err(error)
+            }
         }
     }
 }
@@ -219,108 +279,47 @@ impl Blocks {
     }
 }
 
-/// The files of one snapshot while they are being written.
-struct Output<'e, F: Fs> {
-    fs: &'e F,
-    dir: &'e Path,
-    generation: u64,
-    begun: Vec<FileName>,
-    /// Files that are complete but for their name, in the order of `begun`.
-    complete: Vec<F::File>,
+/// Writes the blocks to as many files as they need.
+fn write_blocks<F: Fs>(
+    output: &mut Output<'_, F>,
+    version: Version,
+    chunks: impl Iterator<Item = Chunk>,
+    report: &mut SnapshotReport,
+) -> Result<()> {
+    let mut open: Option<Open<F>> = None;
+    for chunk in chunks {
+        let chunk = chunk.during(OPERATION)?;
+        let mut start = 0;
+        for block in &chunk.blocks {
+            let bytes = &chunk.bytes[start..block.end];
+            start = block.end;
+            write_block(output, &mut open, version, block, bytes)?;
+            report.values += block.values as u64;
+        }
+    }
+    open.map_or(Ok(()), |writer| output.finish(writer))
 }
 
-type Open<F> = Writer<BufWriter<FileWriter<<F as Fs>::File>>>;
-
-impl<F: Fs> Output<'_, F> {
-    /// Writes the blocks to as many files as they need.
-    fn write(
-        &mut self,
-        version: Version,
-        chunks: impl Iterator<Item = Chunk>,
-        report: &mut SnapshotReport,
-    ) -> Result<()> {
-        let mut open: Option<Open<F>> = None;
-        for chunk in chunks {
-            let chunk = chunk.during(OPERATION)?;
-            let mut start = 0;
-            for block in &chunk.blocks {
-                let bytes = &chunk.bytes[start..block.end];
-                start = block.end;
-                self.write_block(&mut open, version, block, bytes)?;
-                report.values += block.values as u64;
-            }
+fn write_block<F: Fs>(
+    output: &mut Output<'_, F>,
+    open: &mut Option<Open<F>>,
+    version: Version,
+    block: &Block,
+    bytes: &[u8],
+) -> Result<()> {
+    for _ in 0..2 {
+        if let Some(full) = open.take_if(|writer| writer.is_full()) {
+            output.finish(full)?;
         }
-        self.finish(open)
-    }
-
-    fn write_block(
-        &mut self,
-        open: &mut Option<Open<F>>,
-        version: Version,
-        block: &Block,
-        bytes: &[u8],
-    ) -> Result<()> {
-        if open.as_ref().is_some_and(Writer::is_full) {
-            self.finish(open.take())?;
-        }
-        for _ in 0..2 {
-            let writer = match open {
-                Some(writer) => writer,
-                None => open.insert(self.begin(version)?),
-            };
-            match writer.write_block(&block.key, block.field_type, block.range, bytes) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.remedy() == Remedy::NextFile => {
-                    self.finish(open.take())?;
-                }
-                Err(error) => return Err(error).on(OPERATION, &self.temporary()),
-            }
-        }
-        unreachable!("a new file has room for one block")
-    }
-
-    fn begin(&mut self, version: Version) -> Result<Open<F>> {
-        let sequence = self.begun.len() as u64 + 1;
-        let name = FileName { generation: self.generation, sequence };
-        let path = self.dir.join(name.temporary());
-        let file = self.fs.create_new(&path).on(OPERATION, &path)?;
-        self.begun.push(name);
-        let out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, FileWriter::new(file));
-        Ok(Writer::new(out, version))
-    }
-
-    fn finish(&mut self, open: Option<Open<F>>) -> Result<()> {
-        let Some(writer) = open else { return Ok(()) };
-        let path = self.temporary();
-        let (out, _) = writer.finish().on(OPERATION, &path)?;
-        let out = out.into_inner().map_err(std::io::IntoInnerError::into_error).on(OPERATION, &path)?;
-        self.complete.push(out.into_inner());
-        Ok(())
-    }
-
-    fn temporary(&self) -> PathBuf {
-        self.dir.join(self.begun.last().map_or_else(String::new, |name| name.temporary()))
-    }
-
-    fn publish(&self) -> Result<Vec<FileName>> {
-        for (name, file) in self.begun.iter().zip(&self.complete) {
-            let path = self.dir.join(name.to_string());
-            self.fs.publish(file, &self.dir.join(name.temporary()), &path).on(OPERATION, &path)?;
-        }
-        Ok(self.begun.clone())
-    }
-
-    /// Removes what was written. What cannot be removed is found and removed when the directory is opened.
-    fn discard(&self) {
-        for name in &self.begun {
-            for path in [self.dir.join(name.temporary()), self.dir.join(name.to_string())] {
-                match self.fs.remove(&path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        tracing::warn!(path = %path.display(), %error, "a file of a failed snapshot stays");
-                    }
-                    _ => {}
-                }
-            }
+        let writer = match open {
+            Some(writer) => writer,
+            None => open.insert(output.begin(version)?),
+        };
+        match writer.write_block(&block.key, block.field_type, block.range, bytes) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.remedy() == Remedy::NextFile => {}
+            Err(error) => return Err(error).on(OPERATION, &output.temporary()),
         }
     }
+    unreachable!("a new file has room for one block")
 }

@@ -79,8 +79,9 @@ impl View {
     pub fn open_segment(path: &Path) -> Result<Self> {
         let mut view = Self::empty();
         let (cache, fields) = (&view.cache, FieldTypes::default());
-        let replayed =
-            tsmith_wal::replay_segment(&OsFs, path, |at, record| replay_record(cache, &fields, at, record));
+        let replayed = tsmith_wal::replay_segment(&OsFs, path, |at, record| {
+            replay_record(cache, &fields, at, record).map(drop)
+        });
         view.torn = replayed.during(OPERATION)?.torn;
         Ok(view)
     }
@@ -99,7 +100,7 @@ impl View {
 
     fn add_log(&mut self, wal: &Path) {
         let (cache, fields) = (&self.cache, FieldTypes::default());
-        let replay = |at, record: tsmith_wal::Record<'_>| replay_record(cache, &fields, at, record);
+        let replay = |at, record: tsmith_wal::Record<'_>| replay_record(cache, &fields, at, record).map(drop);
         match tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::InfluxDb, replay) {
             Ok(recovery) => self.torn = recovery.torn,
             Err(error) => self.problems.push(Error::new(OPERATION, error.into())),
@@ -175,7 +176,8 @@ pub(crate) fn merged_keys<S: Storer>(cache: &Cache<S>, files: &[Arc<TsmFile>]) -
     let mut keys = Vec::new();
     cache.keys(&mut |key, _| keys.push(key.to_composite()));
     for file in files {
-        keys.extend(file.reader().keys().map(|key| key.key().to_vec()));
+        let left = file.reader().keys().filter(|&key| !file.deletions().covers_key(key));
+        keys.extend(left.map(|key| key.key().to_vec()));
     }
     keys.sort_unstable();
     keys.dedup();

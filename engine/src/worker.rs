@@ -46,7 +46,7 @@ impl Worker {
     /// Starts the thread. It lives until [`Worker::stop`], or until the engine is dropped.
     pub(crate) fn start<S: Storer, L: Log, E: BlockEncoder>(&self, inner: Weak<Inner<S, L, E>>) {
         let woken = self.woken.clone();
-        let crippled = CrippledByPanic(Arc::clone(&self.crippled));
+        let crippled = CrippledByPanic::new(&self.crippled);
         let work = move || {
             let _told_on_panic = crippled;
             run(&inner, &woken);
@@ -85,19 +85,36 @@ impl Worker {
         }
     }
 
+    /// Lets nothing be written any more: what is on disk is not known.
+    pub(crate) fn cripple(&self) {
+        self.crippled.store(true, Ordering::Release);
+    }
+
     /// Whether the thread died of a panic.
     pub(crate) fn is_crippled(&self) -> bool {
         self.crippled.load(Ordering::Acquire)
     }
 
-    fn idle(&self) -> Duration {
+    /// What is set when a thread of the engine panics.
+    pub(crate) fn crippled(&self) -> &Arc<AtomicBool> {
+        &self.crippled
+    }
+
+    /// How long ago something was written.
+    pub(crate) fn idle(&self) -> Duration {
         let last = Duration::from_millis(self.last_write_ms.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(last)
     }
 }
 
 /// Tells the engine when its thread unwinds.
-struct CrippledByPanic(Arc<AtomicBool>);
+pub(crate) struct CrippledByPanic(Arc<AtomicBool>);
+
+impl CrippledByPanic {
+    pub(crate) fn new(crippled: &Arc<AtomicBool>) -> Self {
+        Self(crippled.clone())
+    }
+}
 
 impl Drop for CrippledByPanic {
     fn drop(&mut self) {

@@ -11,8 +11,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
+use tsmith_codecs::SeriesKey;
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
-use tsmith_engine::{Dirs, Engine, FieldKey, FieldTyping, LineOptions, Options, TimeRange, Timestamp, Value};
+use tsmith_engine::{
+    Dirs, Engine, FieldKey, FieldTyping, LineOptions, Options, Selection, TimeRange, Timestamp, Value,
+};
 
 type Shard = Engine<Ring, FileLog, Tsm1>;
 
@@ -267,4 +270,114 @@ fn influxd_does_not_open_a_shard_with_two_types_of_one_field() {
     server.end("-TERM");
     let log = std::fs::read_to_string(root.join("influxd.log")).expect("its log");
     assert!(log.contains("field type conflict"), "{log}");
+}
+
+/// The numbers that are left, in series `t=a`.
+type Left = std::collections::BTreeSet<i64>;
+
+fn start_of(range: &std::ops::Range<i64>) -> (i64, i64) {
+    (START + range.start * 1_000_000_000, START + range.end * 1_000_000_000 - 1)
+}
+
+fn influxd_deletes(server: &Influxd, left: &mut Left, range: std::ops::Range<i64>) {
+    let (from, to) = start_of(&range);
+    server.query(&format!("DELETE FROM \"m x\" WHERE t = 'a' AND time >= {from} AND time <= {to}"));
+    left.retain(|n| !range.contains(n));
+}
+
+fn ours_deletes(shard: &Shard, left: &mut Left, range: std::ops::Range<i64>) {
+    let (from, to) = start_of(&range);
+    let series = Selection::Series(SeriesKey(b"m\\ x,t=a"));
+    shard.delete(series, TimeRange::new(from, to)).expect("deleted");
+    left.retain(|n| !range.contains(n));
+}
+
+fn assert_both_hold(server: Option<&Influxd>, shard: Option<&Shard>, left: &Left, what: &str) {
+    let times: Vec<i64> = left.iter().map(|n| START + n * 1_000_000_000).collect();
+    if let Some(server) = server {
+        let answer = server.query("SELECT b, f, i, s FROM \"m x\" WHERE t = 'a'");
+        let none = Vec::new();
+        let rows = answer["results"][0]["series"][0]["values"].as_array().unwrap_or(&none);
+        let found: Vec<i64> = rows.iter().filter_map(|row| row[0].as_i64()).collect();
+        assert_eq!(found, times, "{what}: influxd");
+        for (n, row) in left.iter().zip(rows) {
+            assert_eq!(
+                (row[3].as_i64(), row[4].as_str()),
+                (Some(*n), Some(&*format!("say \"{n}\""))),
+                "{what}"
+            );
+        }
+    }
+    if let Some(shard) = shard {
+        for field in [&b"b"[..], b"f", b"i", b"s"] {
+            let key = FieldKey::new(b"m\\ x,t=a", field);
+            assert_eq!(shard.read(key, TimeRange::ALL).expect("readable").times(), times, "{what}: {key}");
+        }
+    }
+}
+
+/// Both delete, write again, snapshot and compact in turns, and are killed in between.
+#[test]
+fn deletes_and_compactions_pass_from_one_to_the_other() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let Some(server) = start_with_database(root) else { return };
+    let lines_options = LineOptions::new(Timestamp(0));
+    let on_demand = || Options { background: false, ..Options::default() };
+    let write = |shard: &Shard, range: std::ops::Range<i64>| {
+        assert!(shard.write_lines(lines(range).as_bytes(), &lines_options).expect("written").ack.is_some());
+    };
+    let mut left: Left = (0..3000).collect();
+    server.write(&lines(0..3000));
+    influxd_deletes(&server, &mut left, 100..200);
+    server.write(&lines(150..160));
+    left.extend(150..160);
+    assert_both_hold(Some(&server), None, &left, "influxd, alone");
+    server.end("-KILL");
+
+    let shard = Shard::open(shard_dirs(root), on_demand()).expect("influxd's shard");
+    assert_both_hold(None, Some(&shard), &left, "ours, after influxd was killed");
+    shard.snapshot().expect("a file");
+    ours_deletes(&shard, &mut left, 500..1700);
+    write(&shard, 600..700);
+    left.extend(600..700);
+    ours_deletes(&shard, &mut left, 650..655);
+    shard.snapshot().expect("a second file");
+    ours_deletes(&shard, &mut left, 2000..2100);
+    write(&shard, 2050..2051);
+    left.insert(2050);
+    assert_both_hold(None, Some(&shard), &left, "ours");
+    // Not closed: its deletes are in the log, its tombstones beside the files.
+    drop(shard);
+
+    let server = Influxd::start(root).expect("is installed");
+    assert_both_hold(Some(&server), None, &left, "influxd, after ours");
+    server.end("-TERM");
+
+    let shard = Shard::open(shard_dirs(root), on_demand()).expect("its own shard");
+    assert_both_hold(None, Some(&shard), &left, "ours again");
+    shard.snapshot().expect("a file");
+    shard.compact(tsmith_engine::Compact::Full).expect("compacts");
+    assert_eq!(shard.files().len(), 1);
+    assert_both_hold(None, Some(&shard), &left, "ours, compacted");
+    ours_deletes(&shard, &mut left, 0..10);
+    shard.close().expect("in order");
+
+    let server = Influxd::start(root).expect("is installed");
+    assert_both_hold(Some(&server), None, &left, "influxd, after compaction");
+    influxd_deletes(&server, &mut left, 2900..2950);
+    server.write(&lines(5..7));
+    left.extend(5..7);
+    assert_both_hold(Some(&server), None, &left, "influxd, with deletes of both");
+    server.end("-KILL");
+
+    let shard = Shard::open(shard_dirs(root), on_demand()).expect("influxd's shard");
+    assert_both_hold(None, Some(&shard), &left, "ours, with tombstones of both");
+    shard.snapshot().expect("a file");
+    shard.compact(tsmith_engine::Compact::Fast).expect("compacts");
+    assert_both_hold(None, Some(&shard), &left, "ours, compacted again");
+    shard.close().expect("in order");
+    let server = Influxd::start(root).expect("is installed");
+    assert_both_hold(Some(&server), None, &left, "influxd at the end");
+    server.end("-TERM");
 }

@@ -45,9 +45,11 @@
 #[expect(unsafe_code, reason = "the only unsafe of this crate: file maps")]
 mod map;
 
+mod decoder;
 mod error;
 pub mod format;
 mod index;
+mod merge;
 mod reader;
 mod tombstone;
 mod writer;
@@ -56,10 +58,12 @@ pub use bytes::Bytes;
 pub use tsmith_codecs as codecs;
 pub use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, ColumnRef, FieldType, TimeRange};
 
+pub use decoder::Decoder;
 pub use error::{Error, ErrorKind, Remedy, Result};
 pub use format::Version;
 pub use index::{IndexEntry, KeyEntry};
 pub use map::map_readonly;
+pub use merge::{Filled, Merge, MergeError, MergeInput, MergeMode, POINTS_PER_BLOCK};
 pub use reader::Reader;
-pub use tombstone::{Tombstone, Tombstones, read_tombstones};
+pub use tombstone::{Deletions, Tombstone, TombstoneFile, TombstoneWrite, Tombstones, read_tombstones};
 pub use writer::{Summary, Writer};

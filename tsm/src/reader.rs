@@ -128,6 +128,11 @@ impl Reader {
         Ok(block)
     }
 
+    /// The bytes of a block that nobody has checked: for decisions after which it is read in full.
+    pub(crate) fn unchecked_block(&self, entry: IndexEntry) -> Option<&[u8]> {
+        self.slice(entry).map(|(_, block)| block)
+    }
+
     /// Replaces `out` by the column of a block of `key`, at most `limit` values, decoded by the encoder that wrote it.
     ///
     /// What comes out agrees with the index: type, first and last time, and each time after the one before. After an

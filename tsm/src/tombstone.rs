@@ -25,6 +25,14 @@ use tsmith_codecs::{KEY_BYTES_MAX, KEY_SEPARATOR, TimeRange};
 
 use crate::error::{Error, ErrorKind, Result};
 
+mod deletions;
+mod file;
+mod member;
+
+pub use deletions::Deletions;
+pub(crate) use deletions::for_each_live;
+pub use file::{TombstoneFile, TombstoneWrite};
+
 /// The first bytes of versions 2 and later; the version follows.
 const MAGIC: [u8; 3] = [0x00, 0x00, 0x15];
 /// Magic and version.
@@ -53,6 +61,8 @@ pub struct Tombstones<'a> {
     version: u8,
     /// Length of the file, for offsets.
     length: usize,
+    /// Up to here all gzip members are whole.
+    whole: usize,
     source: Source<'a>,
 }
 
@@ -69,10 +79,10 @@ impl<'a> Tombstones<'a> {
     pub fn new(bytes: &'a [u8]) -> Result<Self> {
         let length = bytes.len();
         let Some(([magic @ .., version], records)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
-            return Ok(Self { version: 1, length, source: Source::Lines(bytes) });
+            return Ok(Self { version: 1, length, whole: 0, source: Source::Lines(bytes) });
         };
         if *magic != MAGIC {
-            return Ok(Self { version: 1, length, source: Source::Lines(bytes) });
+            return Ok(Self { version: 1, length, whole: 0, source: Source::Lines(bytes) });
         }
         let source = match version {
             2 => Source::Records(records),
@@ -83,12 +93,17 @@ impl<'a> Tombstones<'a> {
                 );
             }
         };
-        Ok(Self { version: *version, length, source })
+        Ok(Self { version: *version, length, whole: HEADER_BYTES, source })
     }
 
     /// The version of the file, 1 to 4.
     pub fn version(&self) -> u8 {
         self.version
+    }
+
+    /// Up to here all was read and found sound.
+    fn whole_bytes(&self) -> usize {
+        self.whole
     }
 
     fn advance(&mut self) -> Result<Option<Tombstone>> {
@@ -104,6 +119,7 @@ impl<'a> Tombstones<'a> {
                         return Ok(Some(record));
                     }
                     let rest: &'a [u8] = member.get_ref();
+                    self.whole = self.length.saturating_sub(rest.len());
                     self.source = Source::member(rest, self.length);
                 }
                 Source::End => return Ok(None),

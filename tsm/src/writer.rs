@@ -102,6 +102,11 @@ impl<W: io::Write> Writer<W> {
         Ok(())
     }
 
+    /// The version byte of the file.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// Whether the file takes no further block: it is beyond [`FILE_BYTES_MAX`], or its last key has
     /// [`BLOCKS_PER_KEY_MAX`] blocks. InfluxDB then finishes the file and goes on in the next.
     pub fn is_full(&self) -> bool {

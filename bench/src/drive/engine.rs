@@ -1,15 +1,16 @@
-//! `engine`: writes in calls of 5000 points, and a snapshot after each eighth of the data.
+//! `engine`: writes in calls of 5000 points, and a snapshot after each eighth of the data; then a fast and a full
+//! compaction of the same files, of which the full one stays.
 //!
 //! Floor: `--wal=false`, which is the log `null`, and the storer `empty`. The directory stays for `read`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tsmith_codecs::Batch;
 
 use super::wal::batch_of;
 use crate::Result;
-use crate::door::{Setup, Store};
+use crate::door::{Compact, Setup, Store};
 use crate::inputs::{Devops, FIELDS, Kind};
 use crate::matrix::names;
 use crate::measure::{Spent, dir_size, peak_rss_mib, timed};
@@ -46,9 +47,9 @@ pub(crate) struct Args {
     /// Parse line protocol inside the timed part.
     #[arg(long)]
     text: bool,
-    /// The peer's driver compacts at the end unless this is false; taken so that one script can call both.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
-    compact: Option<bool>,
+    /// Compact at the end.
+    #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    compact: bool,
     /// The storer.
     #[arg(long, default_value = "ring", value_parser = names::storer)]
     storer: String,
@@ -133,5 +134,47 @@ pub(crate) fn run(args: &Args) -> Result {
         .with("bytes_per_value", file_bytes as f64 / values)
         .with("peak_rss_MB", peak_rss_mib())
         .print();
+    if !args.compact {
+        return Ok(());
+    }
+    let copy = args.dir.join("fast");
+    link(&args.dir, &copy)?;
+    for (bench, dir, what) in
+        [("engine-compact-fast", &copy, Compact::Fast), ("engine-compact-full", &args.dir, Compact::Full)]
+    {
+        let store = Store::reopen(dir)?;
+        let files_in = store.file_count();
+        let (spent, done) = timed(|| store.compact(what));
+        done?;
+        store.close()?;
+        let (bytes_out, _) = dir_size(dir, "tsm");
+        if what == Compact::Fast {
+            std::fs::remove_dir_all(dir)?;
+        }
+        row(bench)
+            .with("files_in", files_in)
+            .with("seconds", spent.seconds)
+            .with("cpu_seconds", spent.cpu_seconds)
+            .with("Mvalues_per_s", values / spent.seconds / 1e6)
+            .with("in_MB_per_s", file_bytes as f64 / spent.seconds / 1e6)
+            .with("bytes_per_value", bytes_out as f64 / values)
+            .with("peak_rss_MB", peak_rss_mib())
+            .print();
+    }
+    Ok(())
+}
+
+/// The same files in another directory, under the same manifest, with a log that is empty.
+fn link(from: &Path, to: &Path) -> Result {
+    std::fs::create_dir_all(to.join("wal"))?;
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name() else { continue };
+        if path.extension().is_some_and(|extension| extension == "tsm") {
+            std::fs::hard_link(&path, to.join(name))?;
+        } else if path.extension().is_some_and(|extension| extension == "manifest") {
+            std::fs::copy(&path, to.join(name))?;
+        }
+    }
     Ok(())
 }

@@ -14,6 +14,9 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
+#[cfg(target_arch = "x86_64")]
+mod mixed;
+
 use super::Word;
 use crate::error::{Error, Result};
 
@@ -224,6 +227,12 @@ pub(super) trait Step: Copy {
     fn ready<const COUNT: usize, const BITS: u32>(self, word: u64) -> u64;
     /// The step of the value in the lowest `BITS` bits.
     fn lowest<const BITS: u32>(self, word: u64) -> u64;
+    /// Writes the sums of the first words if they are of selectors in no order: those that are left then. None when there is
+    /// no faster way than by selector.
+    #[inline]
+    fn mixed<'w, T: Word>(self, _sums: &mut Sums<'_, T>, _words: &'w [Word64]) -> Option<&'w [Word64]> {
+        None
+    }
     /// The step of a value of a run.
     fn one(self) -> u64;
 }
@@ -286,6 +295,16 @@ impl Step for Zigzag {
         }
         ((word << (64 - BITS)) as i64 >> (64 - BITS)) as u64
     }
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    fn mixed<'w, T: Word>(self, sums: &mut Sums<'_, T>, words: &'w [Word64]) -> Option<&'w [Word64]> {
+        if !mixed::takes(words.first()?[0] >> 4) {
+            return None;
+        }
+        let (read, written) = mixed::zigzag_sums(words, &mut sums.last, sums.places)?;
+        sums.places = std::mem::take(&mut sums.places).get_mut(written..)?;
+        words.get(read..).filter(|_| read > 0)
+    }
     fn one(self) -> u64 {
         u64::MAX
     }
@@ -320,6 +339,7 @@ pub(super) fn unpack<T: Word>(words: &[u8], sum: u64, step: impl Step, out: &mut
         let read = match word[0] >> 4 {
             0 => sums.run::<LONG_RUN>(rest, step.one()),
             1 => sums.run::<SHORT_RUN>(rest, step.one()),
+            _ if let Some(unread) = step.mixed(&mut sums, rest) => Ok(unread),
             selector => by_selector!(selector, sums.split(rest, step)),
         };
         match read {
@@ -337,7 +357,7 @@ pub(super) fn unpack<T: Word>(words: &[u8], sum: u64, step: impl Step, out: &mut
 }
 
 /// The sum so far, and the places of those to come.
-struct Sums<'o, T> {
+pub(super) struct Sums<'o, T> {
     last: u64,
     places: &'o mut [T],
 }
@@ -444,6 +464,51 @@ mod tests {
         assert_eq!(selectors(short, Ones::Window)[..1], [2]);
         assert_eq!(selectors(short, Ones::Prefix)[..1], [1]);
         assert_eq!(selectors(&[1; 120], Ones::Window), [1]);
+    }
+
+    /// Zigzag without its kernel.
+    #[derive(Clone, Copy)]
+    struct BySelector;
+
+    impl Step for BySelector {
+        fn ready<const COUNT: usize, const BITS: u32>(self, word: u64) -> u64 {
+            Zigzag.ready::<COUNT, BITS>(word)
+        }
+        fn lowest<const BITS: u32>(self, word: u64) -> u64 {
+            Zigzag.lowest::<BITS>(word)
+        }
+        fn one(self) -> u64 {
+            Zigzag.one()
+        }
+    }
+
+    #[test]
+    fn words_of_mixed_selectors_give_what_they_give_one_by_one() {
+        let mut state = 1u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state >> 33
+        };
+        for round in 0..2_000u64 {
+            // Mostly the selectors that go together, now and then another one; any bits behind them.
+            let word = |random: &mut dyn FnMut() -> u64| {
+                let selector = if random() % 16 == 0 { random() % 16 } else { 5 + random() % 4 };
+                selector << SELECTOR_SHIFT | (random() << 31 ^ random()) & VALUE_MAX
+            };
+            let words: Vec<u64> = (0..round % 40).map(|_| word(&mut random)).collect();
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+            let count = count(&bytes).expect("whole words") as usize;
+            let first = (random() << 40).wrapping_neg();
+            // Places for all values, and for some more or less, which is an error of the same words.
+            for count in [count, count + 1, count.saturating_sub(1), count / 2] {
+                let (mut one_way, mut other) = (vec![0u64; count], vec![0u64; count]);
+                let result = unpack(&bytes, first, Zigzag, &mut one_way);
+                assert_eq!(result, unpack(&bytes, first, BySelector, &mut other), "{words:x?}");
+                if result.is_ok() {
+                    assert_eq!(one_way, other, "{words:x?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,91 @@
+//! `compact` and `delete`.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use support::{Scratch, content, run, same_points, sample};
+
+fn export(dir: &Path) -> Vec<u8> {
+    run("export {} --format lp", &[dir]).exits(0).stdout
+}
+
+fn tsm_files(dir: &Path) -> usize {
+    content(dir).keys().filter(|path| path.extension().is_some_and(|extension| extension == "tsm")).count()
+}
+
+/// A directory of four files.
+fn four_files(scratch: &Scratch) -> (std::path::PathBuf, String) {
+    let text = sample(800);
+    let lines: Vec<&str> = text.lines().collect();
+    let dir = scratch.path("d");
+    for part in lines.chunks(200) {
+        let input = scratch.file("part.lp", part.join("\n"));
+        run("import {} {} --compaction off", &[&dir, &input]).exits(0);
+        run("snapshot {}", &[&dir]).exits(0);
+    }
+    (dir, text)
+}
+
+#[test]
+fn compaction_leaves_every_point() {
+    for flag in ["--fast", "--full"] {
+        let scratch = Scratch::new();
+        let (dir, text) = four_files(&scratch);
+        assert_eq!(tsm_files(&dir), 4);
+        let due = run("compact {} --format json", &[&dir]).exits(0).json();
+        assert_eq!(due["files_in"], 0, "four of the first level are not due");
+        let report = run(&format!("compact {{}} {flag} --format json"), &[&dir]).exits(0).json();
+        assert_eq!(
+            (report["files_in"].as_u64(), report["files"].as_array().map(Vec::len)),
+            (Some(4), Some(1))
+        );
+        assert_eq!(tsm_files(&dir), 1);
+        same_points(text.as_bytes(), &export(&dir));
+        run("verify {}", &[&dir]).exits(0);
+    }
+    run("compact {} --fast --full", &[Path::new("d")]).exits(2);
+    let scratch = Scratch::new();
+    run("compact {}", &[&scratch.path("missing")]).exits(74);
+}
+
+#[test]
+fn a_damaged_file_is_kept_and_named() {
+    let scratch = Scratch::new();
+    let (dir, _) = four_files(&scratch);
+    let second = dir.join("000000002-000000001.tsm");
+    let mut bytes = fs::read(&second).expect("there");
+    bytes[20] ^= 1;
+    fs::write(&second, &bytes).expect("written");
+    run("compact {} --full", &[&dir]).exits(1).says(&["000000002-000000001.tsm: offset 5"]);
+    assert_eq!(fs::read(&second).expect("there"), bytes);
+}
+
+#[test]
+fn deleted_points_are_gone_and_others_stay() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", "a,t=x f=1,g=2 10\na,t=x f=3 20\na\\ b,t=x f=4 10\nb f=5 10\n");
+    run("snapshot {}", &[&dir]).exits(0);
+    let before = content(&dir);
+    let report = run("delete {} --measurement a --start 15 --dry-run --format json", &[&dir]).exits(0).json();
+    assert_eq!((report["points"].as_u64(), report["dry_run"].as_bool()), (Some(1), Some(true)));
+    assert_eq!(report["keys"][0]["key"], "a,t=x#!~#f");
+    assert_eq!(content(&dir), before, "a dry run changes nothing");
+
+    let text = run("delete {} --measurement a --start 15", &[&dir]).exits(0).text();
+    assert!(text.contains("deleted 1 point of 1 key"), "{text}");
+    assert_eq!(export(&dir), b"a,t=x f=1,g=2 10\na\\ b,t=x f=4 10\nb f=5 10\n");
+    run("delete {} --key a,t=x#!~#g", &[&dir]).exits(0);
+    assert_eq!(export(&dir), b"a,t=x f=1 10\na\\ b,t=x f=4 10\nb f=5 10\n");
+    run("delete {} --key a,t=x --end 10", &[&dir]).exits(0);
+    assert_eq!(export(&dir), b"a\\ b,t=x f=4 10\nb f=5 10\n");
+    support::tsmith(["delete".as_ref(), dir.as_os_str(), "--measurement".as_ref(), "a b".as_ref()]).exits(0);
+    assert_eq!(export(&dir), b"b f=5 10\n");
+    let none = run("delete {} --measurement none", &[&dir]).exits(0).text();
+    assert!(none.contains("deleted 0 points of 0 keys"), "{none}");
+    run("compact {} --full", &[&dir]).exits(0);
+    assert_eq!(export(&dir), b"b f=5 10\n");
+    run("delete {} --start 5", &[&dir]).exits(2);
+    run("delete {} --key a --measurement b", &[&dir]).exits(2);
+}

@@ -1,0 +1,216 @@
+//! Compaction: many small files become fewer, in which blocks are full and deleted points are gone.
+//!
+//! ```text
+//! files ── plan: which to merge (pure) ──▶ schedule: what next, on which thread ──▶ merge ──▶ publish, then unlink inputs
+//!   ▲                                            weights, limits, damage                 pace: bytes a second, breaking off
+//!   └──────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The inputs stay until the output is durable and shown. An input that cannot be read stops the plans that need it, and
+//! no other: it is kept, reported once, and left alone until the engine is opened again.
+
+mod pace;
+mod plan;
+mod schedule;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tsmith_cache::Storer;
+use tsmith_codecs::BlockEncoder;
+use tsmith_tsm::{Filled, Merge, MergeInput, MergeMode, Version};
+use tsmith_wal::Log;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{FileName, TsmFile};
+use crate::output::Output;
+use crate::{Engine, Inner, POINTS_PER_BLOCK};
+
+use pace::Pace;
+use plan::Plan;
+pub(crate) use schedule::Compactor;
+
+const OPERATION: &str = "compact";
+
+/// What to compact when somebody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compact {
+    /// What a background thread would, one after the other until nothing is due.
+    Due,
+    /// All files, copying blocks that neither overlap nor have deleted points.
+    Fast,
+    /// All files, joining blocks that are not full.
+    Full,
+}
+
+/// What a compaction did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CompactReport {
+    /// Files that were merged, and are gone.
+    pub files_in: u64,
+    /// Their length together.
+    pub bytes_in: u64,
+    /// The new files, as far as they were not merged again.
+    pub files: Vec<PathBuf>,
+    /// Length of all files that were written.
+    pub bytes_out: u64,
+}
+
+/// How compaction is getting on.
+#[derive(Clone, Debug, Default)]
+pub struct CompactStatus {
+    /// Merges that run now.
+    pub running: usize,
+    /// Merges that were completed since the engine was opened.
+    pub completed: u64,
+    /// Files that were merged, and are gone.
+    pub files_in: u64,
+    /// Bytes that were read and written for it.
+    pub bytes_in: u64,
+    /// Likewise.
+    pub bytes_out: u64,
+    /// Why files are left alone, each reason once.
+    pub failures: Vec<Error>,
+}
+
+/// Why a merge did not come to its end.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    error: Error,
+    /// The input that cannot be read.
+    damaged: Option<FileName>,
+    stopped: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, damaged: None, stopped: false }
+    }
+}
+
+impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+    /// Compacts now, on this thread and as fast as it can; what runs in the background breaks off first.
+    ///
+    /// # Errors
+    /// A file that cannot be read: it stays as it is, and what does not need it is compacted all the same. The disk is
+    /// full: all files stay as they are. The engine was closed meanwhile.
+    pub fn compact(&self, what: Compact) -> Result<CompactReport> {
+        self.inner.check_writable(OPERATION)?;
+        self.inner.compact(what)
+    }
+
+    /// How compaction is getting on.
+    pub fn compaction(&self) -> CompactStatus {
+        self.inner.compactor.status()
+    }
+}
+
+impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
+    fn compact(&self, what: Compact) -> Result<CompactReport> {
+        let turn = self.compactor.take_turn().ok_or_else(|| Error::new(OPERATION, ErrorKind::Closed))?;
+        let mut report = CompactReport::default();
+        let mut first = None;
+        let mode = if what == Compact::Fast { MergeMode::Fast } else { MergeMode::Full };
+        loop {
+            let facts = turn.facts(&self.files.load());
+            let plans = if what == Compact::Due {
+                plan::plans(&facts, false)
+            } else {
+                plan::everything(&facts, mode)
+            };
+            let done = plans.is_empty() || what != Compact::Due;
+            for plan in plans {
+                match turn.merge(|pace| self.merge(&plan, pace)) {
+                    Ok(merged) => {
+                        turn.count(&merged);
+                        report.add(merged, &plan);
+                    }
+                    Err(failure) => {
+                        let error = failure.error.clone();
+                        let others_may_work = !failure.stopped && turn.fail(&plan, failure);
+                        first.get_or_insert(error);
+                        if !others_may_work {
+                            return first.map_or(Ok(report), Err);
+                        }
+                    }
+                }
+            }
+            if done {
+                return first.map_or(Ok(report), Err);
+            }
+        }
+    }
+
+    /// Carries out a plan. After a failure all files are as before.
+    fn merge(&self, plan: &Plan, pace: &mut Pace<'_>) -> Result<CompactReport, Failure> {
+        let (inputs, writing) = {
+            let change = self.files.change();
+            let files = change.files();
+            let inputs = files.iter().filter(|file| plan.files.contains(&file.name())).cloned();
+            (inputs.collect::<Vec<_>>(), change.begin_writing())
+        };
+        let (Some(newest), Some(sequence)) = (plan.files.last(), plan.files.iter().map(|f| f.sequence).max())
+        else {
+            return Ok(CompactReport::default());
+        };
+        // Above all of theirs, so that levels rise and the name is free.
+        let first = FileName { generation: newest.generation, sequence: sequence + 1 };
+        let mut output = Output::new(OPERATION, &self.fs, &self.dirs.data, first);
+        let mut failure = None;
+        let written = write_merged::<E, _>(&inputs, plan.mode, &mut output, pace).map_err(|failed| {
+            let error = failed.error.clone();
+            failure = Some(failed);
+            error
+        });
+        match self.publish(output, written, &writing, &plan.files) {
+            Ok(files) => Ok(CompactReport {
+                files_in: inputs.len() as u64,
+                bytes_in: inputs.iter().map(|file| file.reader().file_bytes()).sum(),
+                bytes_out: files.iter().map(|file| file.reader().file_bytes()).sum(),
+                files: files.iter().map(|file| file.path().to_owned()).collect(),
+            }),
+            Err(error) => Err(failure.unwrap_or_else(|| error.into())),
+        }
+    }
+}
+
+fn write_merged<E: BlockEncoder, F: tsmith_wal::fs::Fs>(
+    inputs: &[Arc<TsmFile>],
+    mode: MergeMode,
+    output: &mut Output<'_, F>,
+    pace: &mut Pace<'_>,
+) -> Result<(), Failure> {
+    let from = inputs.iter().map(|file| MergeInput { reader: file.reader(), deletions: file.deletions() });
+    let mut merge = Merge::<E>::new(from.collect(), mode, POINTS_PER_BLOCK);
+    loop {
+        let mut writer = output.begin(Version::of::<E>())?;
+        let filled = merge.fill(&mut writer, &mut |bytes| pace.wrote(bytes)).map_err(|failed| {
+            let input = failed.input.and_then(|input| inputs.get(input));
+            let path = input.map_or_else(|| output.temporary(), |file| file.path().to_owned());
+            let error = Error::at(OPERATION, &path, failed.error.into());
+            Failure { error, damaged: input.map(|file| file.name()), stopped: false }
+        })?;
+        match filled {
+            Filled::File => output.finish(writer)?,
+            Filled::All if writer.estimated_bytes() == 0 => return Ok(output.drop_empty(writer)?),
+            Filled::All => return Ok(output.finish(writer)?),
+            Filled::Stopped => {
+                let error = Error::new(OPERATION, ErrorKind::Closed);
+                return Err(Failure { error, damaged: None, stopped: true });
+            }
+        }
+    }
+}
+
+impl CompactReport {
+    fn add(&mut self, merged: Self, plan: &Plan) {
+        let names: Vec<String> = plan.files.iter().map(ToString::to_string).collect();
+        let is_gone =
+            |path: &PathBuf| path.file_name().is_some_and(|name| names.iter().any(|gone| name == &**gone));
+        self.files.retain(|path| !is_gone(path));
+        self.files.extend(merged.files);
+        self.files_in += merged.files_in;
+        self.bytes_in += merged.bytes_in;
+        self.bytes_out += merged.bytes_out;
+    }
+}

@@ -1,0 +1,329 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+
+fn file(generation: u64, sequence: u64, bytes: u64) -> FileFacts {
+    let name = FileName { generation, sequence };
+    FileFacts { name, bytes, tombstoned: false, full_blocks: true, busy: false, damaged: false }
+}
+
+/// Generations 1, 2 and so on of these levels, all of one size.
+fn levels(levels: &[u64]) -> Vec<FileFacts> {
+    (1..).zip(levels).map(|(generation, &level)| file(generation, level, MIB)).collect()
+}
+
+/// The generations of each plan.
+fn planned(plans: &[Plan]) -> Vec<Vec<u64>> {
+    plans.iter().map(|plan| plan.files.iter().map(|name| name.generation).collect()).collect()
+}
+
+#[test]
+fn levels_wait_until_there_are_enough_of_them() {
+    assert_eq!(plans(&levels(&[1; 7]), false), []);
+    let eight = plans(&levels(&[1; 8]), false);
+    assert_eq!(planned(&eight), [(1..=8).collect::<Vec<_>>()]);
+    assert_eq!((eight[0].kind, eight[0].mode), (PlanKind::Level(1), MergeMode::Full));
+    let mixed = plans(&levels(&[3, 3, 3, 3, 2, 2, 2, 2, 1, 1]), false);
+    assert_eq!(planned(&mixed), [vec![5, 6, 7, 8], vec![1, 2, 3, 4]]);
+    assert_eq!((mixed[1].kind, mixed[1].mode), (PlanKind::Level(3), MergeMode::Fast));
+    let tail = plans(&levels(&[4, 4, 4, 4, 1]), false);
+    assert_eq!((planned(&tail), tail[0].kind), (vec![vec![1, 2, 3, 4]], PlanKind::Tail));
+}
+
+#[test]
+fn files_of_one_generation_go_together() {
+    let mut files = levels(&[1; 8]);
+    files.insert(3, file(3, 2, MIB));
+    let names: Vec<FileName> = files.iter().map(|file| file.name).collect();
+    let plans = plans(&files, false);
+    assert_eq!(plans.len(), 1);
+    assert_eq!(plans[0].files, names);
+}
+
+#[test]
+fn deleted_points_are_a_reason_of_their_own() {
+    let mut files = levels(&[4, 3, 1, 1]);
+    files[2].tombstoned = true;
+    assert_eq!(planned(&plans(&files, false)), [[3, 4]]);
+    let mut alone = levels(&[4]);
+    alone[0].tombstoned = true;
+    for cold in [false, true] {
+        assert_eq!(planned(&plans(&alone, cold)), [[1]]);
+    }
+}
+
+#[test]
+fn a_cold_shard_becomes_one_generation() {
+    assert_eq!(planned(&plans(&levels(&[4, 2, 1]), true)), [[1, 2, 3]]);
+    assert_eq!(plans(&levels(&[4]), true), [], "and then rests");
+}
+
+#[test]
+fn whoever_asks_gets_everything_merged() {
+    let all = everything(&levels(&[4, 2, 1]), MergeMode::Fast);
+    assert_eq!((planned(&all), all[0].mode), (vec![vec![1, 2, 3]], MergeMode::Fast));
+    assert_eq!(planned(&everything(&levels(&[4]), MergeMode::Full)), [[1]]);
+}
+
+/// Story: InfluxDB's planner does not see generations that are in use, and takes those before and behind them for
+/// neighbours. What it merges of both gets the name of the younger one, and so the older points win over the newer ones
+/// of the generation between.
+#[test]
+fn nothing_is_merged_across_a_generation_in_use() {
+    let mut files = levels(&[1; 16]);
+    files[4].busy = true;
+    assert_eq!(planned(&plans(&files, false)), [(6..=13).collect::<Vec<_>>()]);
+    files[9].damaged = true;
+    assert_eq!(plans(&files, false), []);
+    assert_eq!(
+        planned(&everything(&files, MergeMode::Full)),
+        [(1..=9).collect(), (11..=16).collect::<Vec<_>>()]
+    );
+}
+
+/// Story: the full plan of InfluxDB leaves out a generation above 2 GiB and merges those before and behind it, with the
+/// same loss of order.
+#[test]
+fn nothing_is_merged_across_a_generation_that_is_left_out() {
+    let mut files = levels(&[4, 4, 4, 4, 4]);
+    files[2].bytes = FILE_BYTES_MAX + 1;
+    assert_eq!(planned(&plans(&files, true)), [[1, 2], [4, 5]]);
+    files[2].full_blocks = false;
+    assert_eq!(planned(&plans(&files, true)), [[1, 2, 3, 4, 5]], "a merge makes it shorter");
+}
+
+/// Story: the planner of InfluxDB plans nothing of a level as long as one file of any group of it is in use, so that
+/// one slow merge holds up all the others of its level.
+#[test]
+fn a_slow_merge_holds_up_no_other() {
+    let mut files = levels(&[1; 16]);
+    files[..8].iter_mut().for_each(|file| file.busy = true);
+    assert_eq!(planned(&plans(&files, false)), [(9..=16).collect::<Vec<_>>()]);
+}
+
+/// Story: a few snapshots before a generation of a higher level, as a restore or an interrupted merge leaves them, never
+/// become enough for their level, and the original leaves them until the shard is cold.
+#[test]
+fn orphans_join_the_level_behind_them() {
+    assert_eq!(planned(&plans(&levels(&[1, 1, 1, 2, 1]), false)), [[1, 2, 3, 4]]);
+    assert_eq!(planned(&plans(&levels(&[3, 1, 2, 4, 1]), false)), [[1, 2, 3, 4]]);
+}
+
+/// Story: a generation of several files was planned again and again, since it had more than one file and each merge
+/// gave as many.
+#[test]
+fn one_generation_is_not_merged_with_itself() {
+    let files: Vec<FileFacts> = (5..9).map(|sequence| file(7, sequence, FILE_BYTES_MAX)).collect();
+    for cold in [false, true] {
+        assert_eq!(plans(&files, cold), []);
+    }
+}
+
+#[test]
+fn a_large_file_is_not_written_anew_for_small_ones() {
+    let sizes = [1000, 10, 10, 10, 10].map(|size| size * MIB);
+    let files: Vec<_> = (1..).zip(sizes).map(|(generation, bytes)| file(generation, 4, bytes)).collect();
+    assert_eq!(planned(&plans(&files, false)), [[2, 3, 4, 5]]);
+    assert_eq!(plans(&files[..4], false), []);
+    // None is like its neighbour, and yet they are many.
+    let sizes = [100, 49, 24, 12, 60].map(|size| size * MIB);
+    let files: Vec<_> = (1..).zip(sizes).map(|(generation, bytes)| file(generation, 4, bytes)).collect();
+    let optimize = plans(&files, false);
+    assert_eq!((planned(&optimize), optimize[0].kind), (vec![vec![1, 2, 3, 4, 5]], PlanKind::Optimize));
+}
+
+/// A file and the snapshots whose points it holds, from the first to the last.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    facts: FileFacts,
+    snapshots: (u64, u64),
+}
+
+/// A shard without content.
+#[derive(Debug, Default)]
+struct Shard {
+    files: Vec<Held>,
+    running: Vec<Plan>,
+    last: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Snapshot { mib: u64, full_blocks: bool },
+    Delete(u32),
+    Start { which: usize, cold: bool },
+    Finish { which: usize, percent: u64, deleted: bool },
+    Abort(usize),
+    Damage(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => (1u64..3000, any::<bool>()).prop_map(|(mib, full_blocks)| Event::Snapshot { mib, full_blocks }),
+        1 => any::<u32>().prop_map(Event::Delete),
+        3 => (0usize..4, prop::bool::weighted(0.1)).prop_map(|(which, cold)| Event::Start { which, cold }),
+        2 => (0usize..4, 0u64..=100, prop::bool::weighted(0.1))
+            .prop_map(|(which, percent, deleted)| Event::Finish { which, percent, deleted }),
+        1 => (0usize..4).prop_map(Event::Abort),
+        1 => (0usize..200).prop_map(Event::Damage),
+    ]
+}
+
+impl Shard {
+    fn facts(&self) -> Vec<FileFacts> {
+        self.files.iter().map(|held| held.facts).collect()
+    }
+
+    /// The plans, after the laws of each were checked.
+    fn plans(&self, cold: bool) -> Vec<Plan> {
+        let plans = plans(&self.facts(), cold);
+        let mut seen = std::collections::BTreeSet::new();
+        for plan in &plans {
+            assert!(plan.files.iter().all(|name| seen.insert(*name)), "a file is taken twice");
+            let places: Vec<usize> = plan.files.iter().map(|name| self.place(*name)).collect();
+            assert!(places.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a gap in {plan:?}");
+            let members = &self.files[places[0]..=places[places.len() - 1]];
+            assert!(members.iter().all(|held| !held.facts.busy && !held.facts.damaged), "in use: {plan:?}");
+            let whole = |edge: Option<&Held>, name: FileName| {
+                edge.is_none_or(|held| held.facts.name.generation != name.generation)
+            };
+            assert!(whole(places[0].checked_sub(1).map(|at| &self.files[at]), plan.files[0]));
+            assert!(whole(self.files.get(places[places.len() - 1] + 1), plan.files[plan.files.len() - 1]));
+            let generations = plan.files.chunk_by(|a, b| a.generation == b.generation).count();
+            assert!(generations > 1 || members.iter().any(|held| held.facts.tombstoned), "in vain: {plan:?}");
+        }
+        plans
+    }
+
+    fn place(&self, name: FileName) -> usize {
+        self.files.iter().position(|held| held.facts.name == name).expect("a file of the shard")
+    }
+
+    fn start(&mut self, plan: Plan) {
+        for name in &plan.files {
+            let at = self.place(*name);
+            self.files[at].facts.busy = true;
+        }
+        self.running.push(plan);
+    }
+
+    fn finish(&mut self, which: usize, percent: u64, deleted: bool) {
+        if which >= self.running.len() {
+            return;
+        }
+        let plan = self.running.remove(which);
+        let at = self.place(plan.files[0]);
+        let inputs: Vec<Held> = self.files.drain(at..at + plan.files.len()).collect();
+        let last = inputs[inputs.len() - 1].facts.name.generation;
+        let sequence = inputs.iter().map(|held| held.facts.name.sequence).max().expect("inputs") + 1;
+        let mut left = inputs.iter().map(|held| held.facts.bytes).sum::<u64>() * percent / 100;
+        let full_blocks = plan.mode == MergeMode::Full || inputs.iter().all(|held| held.facts.full_blocks);
+        let snapshots = (inputs[0].snapshots.0, inputs[inputs.len() - 1].snapshots.1);
+        let mut outputs = Vec::new();
+        while left > 0 {
+            let bytes = left.min(FILE_BYTES_MAX + 1);
+            left -= bytes;
+            let name = FileName { generation: last, sequence: sequence + outputs.len() as u64 };
+            let facts =
+                FileFacts { name, bytes, tombstoned: deleted, full_blocks, busy: false, damaged: false };
+            outputs.push(Held { facts, snapshots });
+        }
+        self.files.splice(at..at, outputs);
+    }
+
+    fn abort(&mut self, which: usize) {
+        if which < self.running.len() {
+            for name in self.running.remove(which).files {
+                let at = self.place(name);
+                self.files[at].facts.busy = false;
+            }
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match *event {
+            Event::Snapshot { mib, full_blocks } => {
+                self.last += 1;
+                let facts = FileFacts { full_blocks, ..file(self.last, 1, mib * MIB) };
+                self.files.push(Held { facts, snapshots: (self.last, self.last) });
+            }
+            Event::Delete(seed) => {
+                for (at, held) in self.files.iter_mut().enumerate() {
+                    held.facts.tombstoned |= seed.rotate_left(at as u32) % 5 == 0;
+                }
+            }
+            Event::Start { which, cold } => {
+                let mut plans = self.plans(cold);
+                if which < plans.len() {
+                    self.start(plans.swap_remove(which));
+                }
+            }
+            Event::Finish { which, percent, deleted } => self.finish(which, percent, deleted),
+            Event::Abort(which) => self.abort(which),
+            Event::Damage(which) => {
+                if let Some(held) = self.files.get_mut(which) {
+                    held.facts.damaged = true;
+                }
+            }
+        }
+        self.check_order();
+    }
+
+    /// The newer file by its name holds the newer points.
+    fn check_order(&self) {
+        for pair in self.files.windows(2) {
+            assert!(pair[0].facts.name < pair[1].facts.name, "{pair:?}");
+            let same = pair[0].facts.name.generation == pair[1].facts.name.generation;
+            assert!(same || pair[0].snapshots.1 < pair[1].snapshots.0, "{pair:?}");
+        }
+    }
+
+    /// Carries out all that is due until nothing is; gives how many generations there are between two walls at most.
+    fn rest(&mut self, cold: bool) -> usize {
+        while !self.running.is_empty() {
+            self.finish(0, 90, false);
+        }
+        let generations = |files: &[Held]| {
+            files.chunk_by(|a, b| a.facts.name.generation == b.facts.name.generation).count()
+        };
+        // Each merge leaves fewer generations, or fewer with deleted points.
+        let tombstoned = self.files.iter().filter(|held| held.facts.tombstoned).count();
+        let mut merges = generations(&self.files) + tombstoned;
+        loop {
+            let plans = self.plans(cold);
+            if plans.is_empty() {
+                break;
+            }
+            for plan in plans {
+                merges = merges.checked_sub(1).expect("it ends");
+                self.start(plan);
+                self.finish(0, 90, false);
+                self.check_order();
+            }
+        }
+        let files = self.facts();
+        let walls = super::generations(&files);
+        walls.split(|generation| generation.wall).map(<[_]>::len).max().unwrap_or(0)
+    }
+}
+
+proptest! {
+    /// The laws of the planner: whatever happens, no file is taken twice, the newer points stay in the newer files, it
+    /// comes to an end, and no run of small files stays.
+    #[test]
+    fn any_history_comes_to_rest(events in prop::collection::vec(event(), 1..200)) {
+        let mut shard = Shard::default();
+        for event in &events {
+            shard.apply(event);
+        }
+        // Seven of level 1, three of 2 and 3 each; of the highest each is larger than all behind it together but for
+        // the last three, and the smallest has a MiB.
+        let sizes = shard.files.iter().map(|held| held.facts.bytes).sum::<u64>() / MIB + 1;
+        let most = 7 + 3 + 3 + 3 + sizes.ilog2() as usize + 2;
+        let there = shard.rest(false);
+        prop_assert!(there <= most, "{there} generations are left, of at most {most}");
+        prop_assert!(shard.rest(true) <= 1, "a cold shard has one generation between walls");
+    }
+}

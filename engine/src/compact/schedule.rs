@@ -1,0 +1,328 @@
+//! Which plan comes next, and the threads that carry plans out.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tsmith_cache::Storer;
+use tsmith_codecs::BlockEncoder;
+use tsmith_wal::Log;
+
+use super::pace::{Pace, Throttle};
+use super::plan::{self, FileFacts, Plan, PlanKind};
+use super::{CompactReport, CompactStatus, Failure};
+use crate::error::Remedy;
+use crate::files::{FileName, TsmFile};
+use crate::worker::CrippledByPanic;
+use crate::{Inner, Options};
+
+/// How often a thread looks for work without being woken.
+const TICK: Duration = Duration::from_secs(1);
+
+/// After failures in a row, as of a full disk, nothing is tried for longer and longer, up to this.
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+
+/// Deleted points alone are a reason for a merge once nothing was deleted from the file for this long: else a row of
+/// deletes would have the same files written again and again.
+const DELETES_QUIET: Duration = Duration::from_secs(10);
+
+/// Weights of levels 1, 2, 3 and all else, to be multiplied by how many plans wait: InfluxDB's.
+const WEIGHTS: [u32; 4] = [4, 3, 2, 1];
+
+/// The compaction of one engine: what runs, what ran, and who may begin.
+#[derive(Debug)]
+pub(crate) struct Compactor {
+    limit: usize,
+    throttle: Option<Throttle>,
+    state: Mutex<State>,
+    changed: Condvar,
+    stopped: AtomicBool,
+    /// Somebody compacts on a thread of their own; those in the background make way.
+    taken: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: Vec<Plan>,
+    damaged: BTreeSet<FileName>,
+    status: CompactStatus,
+    /// After a failure that may pass.
+    not_before: Option<Instant>,
+    pause: Duration,
+}
+
+impl Compactor {
+    pub(crate) fn new(options: &Options) -> Self {
+        let cores = thread::available_parallelism().map_or(1, Into::into);
+        let limit = match options.compact_threads {
+            0 => cores / 2,
+            threads => threads.min(cores),
+        };
+        Self {
+            limit: limit.max(1),
+            throttle: options.compact_bytes_per_second.map(Throttle::new),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            taken: AtomicBool::new(false),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// Starts the threads. They live until [`Compactor::stop`].
+    pub(crate) fn start<S: Storer, L: Log, E: BlockEncoder>(
+        self: &Arc<Self>,
+        inner: &Weak<Inner<S, L, E>>,
+        crippled: &Arc<AtomicBool>,
+    ) {
+        for number in 0..self.limit {
+            let (compactor, inner) = (self.clone(), inner.clone());
+            let crippled = CrippledByPanic::new(crippled);
+            let work = move || {
+                let _told_on_panic = crippled;
+                compactor.work(&inner);
+            };
+            match thread::Builder::new().name(format!("tsmith-compact-{number}")).spawn(work) {
+                Ok(handle) => self.threads.lock().push(handle),
+                // Without a thread the engine still works; compactions are then carried out on demand only.
+                Err(error) => tracing::error!(%error, "no thread for compactions"),
+            }
+        }
+    }
+
+    fn work<S: Storer, L: Log, E: BlockEncoder>(&self, inner: &Weak<Inner<S, L, E>>) {
+        while !self.stopped() {
+            let Some(inner) = inner.upgrade() else { return };
+            if let Some(plan) = self.begin(&inner) {
+                let goes_on = || !self.stopped() && !self.taken.load(Ordering::Acquire);
+                let merged = inner.merge(&plan, &mut Pace::new(self.throttle.as_ref(), &goes_on));
+                self.end(&plan, merged);
+                continue;
+            }
+            drop(inner);
+            let mut state = self.state.lock();
+            if !self.stopped() {
+                self.changed.wait_for(&mut state, TICK);
+            }
+        }
+    }
+
+    /// Chooses a plan and notes that it runs.
+    fn begin<S: Storer, L: Log, E: BlockEncoder>(&self, inner: &Inner<S, L, E>) -> Option<Plan> {
+        let mut state = self.state.lock();
+        let waits = state.not_before.is_some_and(|at| Instant::now() < at);
+        if waits || self.taken.load(Ordering::Acquire) || inner.worker.is_crippled() {
+            return None;
+        }
+        let cold = inner.worker.idle() > inner.options.compact_idle;
+        let mut plans = plan::plans(&state.facts(&inner.files.load(), DELETES_QUIET), cold);
+        let chosen = choose(&plans, &state.running, self.limit)?;
+        let plan = plans.swap_remove(chosen);
+        tracing::debug!(kind = ?plan.kind, files = plan.files.len(), "compacting");
+        state.running.push(plan.clone());
+        Some(plan)
+    }
+
+    fn end(&self, plan: &Plan, merged: Result<CompactReport, Failure>) {
+        let mut state = self.state.lock();
+        state.running.retain(|running| running != plan);
+        match merged {
+            Ok(report) => state.count(&report),
+            Err(failure) if failure.stopped => {}
+            Err(failure) => {
+                state.fail(plan, failure);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Wakes the threads: there may be something to do.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Ends the threads. A merge that runs breaks off, and leaves all as it was.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        // Whoever looked before the store holds the lock or waits by now.
+        drop(self.state.lock());
+        self.changed.notify_all();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for handle in threads.into_iter().filter(|handle| handle.thread().id() != thread::current().id()) {
+            if handle.join().is_err() {
+                tracing::error!("a compaction thread panicked");
+            }
+        }
+        let mut state = self.state.lock();
+        while self.taken.load(Ordering::Acquire) {
+            self.changed.wait(&mut state);
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Has those in the background break off, and lets nobody else begin. `None` when the engine closes.
+    pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
+        let mut state = self.state.lock();
+        while !self.stopped() && self.taken.load(Ordering::Acquire) {
+            self.changed.wait(&mut state);
+        }
+        if self.stopped() {
+            return None;
+        }
+        self.taken.store(true, Ordering::Release);
+        let turn = Turn { compactor: self };
+        while !self.stopped() && !state.running.is_empty() {
+            self.changed.wait(&mut state);
+        }
+        // Before a turn that is not given ends: that takes the lock.
+        drop(state);
+        (!self.stopped()).then_some(turn)
+    }
+
+    pub(crate) fn status(&self) -> CompactStatus {
+        let state = self.state.lock();
+        CompactStatus { running: state.running.len(), ..state.status.clone() }
+    }
+}
+
+/// The right to compact on one's own thread.
+#[derive(Debug)]
+pub(crate) struct Turn<'c> {
+    compactor: &'c Compactor,
+}
+
+impl Turn<'_> {
+    /// What the planner needs to know of these files; whatever was deleted counts.
+    pub(crate) fn facts(&self, files: &[Arc<TsmFile>]) -> Vec<FileFacts> {
+        self.compactor.state.lock().facts(files, Duration::ZERO)
+    }
+
+    /// No limit but the end of the engine.
+    pub(crate) fn merge<T>(&self, merge: impl FnOnce(&mut Pace<'_>) -> T) -> T {
+        let goes_on = || !self.compactor.stopped();
+        merge(&mut Pace::new(None, &goes_on))
+    }
+
+    pub(crate) fn count(&self, report: &CompactReport) {
+        self.compactor.state.lock().count(report);
+    }
+
+    /// Notes why a plan failed. True when files are left alone because of it, so that the next plans are other ones.
+    pub(crate) fn fail(&self, plan: &Plan, failure: Failure) -> bool {
+        self.compactor.state.lock().fail(plan, failure)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.compactor.taken.store(false, Ordering::Release);
+        drop(self.compactor.state.lock());
+        self.compactor.changed.notify_all();
+    }
+}
+
+impl State {
+    fn facts(&self, files: &[Arc<TsmFile>], quiet: Duration) -> Vec<FileFacts> {
+        let busy: BTreeSet<FileName> =
+            self.running.iter().flat_map(|plan| plan.files.iter().copied()).collect();
+        let facts = |file: &Arc<TsmFile>| FileFacts {
+            name: file.name(),
+            bytes: file.reader().file_bytes(),
+            tombstoned: !file.deletions().is_empty()
+                && file.last_deleted().is_none_or(|last| last.elapsed() >= quiet),
+            full_blocks: file.has_full_blocks(),
+            busy: busy.contains(&file.name()),
+            damaged: self.damaged.contains(&file.name()),
+        };
+        files.iter().map(facts).collect()
+    }
+
+    fn count(&mut self, report: &CompactReport) {
+        (self.not_before, self.pause) = (None, Duration::ZERO);
+        self.status.completed += 1;
+        self.status.files_in += report.files_in;
+        self.status.bytes_in += report.bytes_in;
+        self.status.bytes_out += report.bytes_out;
+    }
+
+    fn fail(&mut self, plan: &Plan, failure: Failure) -> bool {
+        let Failure { error, damaged, .. } = failure;
+        if damaged.is_none() && error.remedy() != Remedy::GiveUp {
+            self.pause = (self.pause * 2).clamp(TICK, PAUSE_MAX);
+            self.not_before = Some(Instant::now() + self.pause);
+            tracing::warn!(%error, "a compaction failed and will be tried again; its files stay");
+            return false;
+        }
+        match damaged {
+            Some(name) => self.damaged.extend([name]),
+            // Nobody knows which of them it is.
+            None => self.damaged.extend(&plan.files),
+        }
+        tracing::error!(%error, "a compaction failed; its files stay and are left alone until the engine is opened again");
+        self.status.failures.push(error);
+        true
+    }
+}
+
+/// The plan to carry out next. Merges of level 3 and above take long, so that few of them run at a time.
+fn choose(plans: &[Plan], running: &[Plan], limit: usize) -> Option<usize> {
+    if running.len() >= limit {
+        return None;
+    }
+    let class = |plan: &Plan| match plan.kind {
+        PlanKind::Level(level @ 1..=3) => usize::from(level) - 1,
+        _ => 3,
+    };
+    let is_long = |class: usize| class >= 2;
+    let long = running.iter().filter(|plan| is_long(class(plan))).count();
+    let open = |at: usize| !is_long(at) || long <= limit / 5;
+    let waiting = |at: usize| plans.iter().filter(|plan| class(plan) == at).count() as u32;
+    let best = (0..WEIGHTS.len()).filter(|&at| open(at) && waiting(at) > 0);
+    let best = best.max_by_key(|&at| (WEIGHTS[at] * waiting(at), std::cmp::Reverse(at)))?;
+    plans.iter().position(|plan| class(plan) == best)
+}
+
+#[cfg(test)]
+mod tests {
+    use tsmith_tsm::MergeMode;
+
+    use super::*;
+
+    fn plans(kinds: &[PlanKind]) -> Vec<Plan> {
+        let plan = |&kind| Plan { kind, mode: MergeMode::Full, files: Vec::new() };
+        kinds.iter().map(plan).collect()
+    }
+
+    #[test]
+    fn many_that_wait_outweigh_a_lower_level() {
+        use PlanKind::{Full, Level, Tail};
+        let next = |kinds: &[PlanKind]| choose(&plans(kinds), &[], 4).map(|at| kinds[at]);
+        assert_eq!(next(&[]), None);
+        assert_eq!(next(&[Tail, Level(2), Level(1)]), Some(Level(1)));
+        assert_eq!(next(&[Level(1), Level(2), Level(2)]), Some(Level(2)));
+        assert_eq!(
+            next(&[Level(3), Level(3), Level(1)]),
+            Some(Level(1)),
+            "as many points, and a lower level"
+        );
+        assert_eq!(next(&[Full]), Some(Full));
+    }
+
+    #[test]
+    fn long_merges_leave_room_for_short_ones() {
+        use PlanKind::{Level, Tail};
+        let waiting = plans(&[Tail, Level(3)]);
+        assert_eq!(choose(&waiting, &plans(&[Tail]), 4), None, "one of four may be long");
+        assert_eq!(choose(&waiting, &plans(&[Level(1)]), 4), Some(1));
+        assert_eq!(choose(&waiting, &plans(&[Tail]), 10), Some(1), "three of ten");
+        assert_eq!(choose(&plans(&[Level(1)]), &plans(&[Tail]), 4), Some(0));
+        assert_eq!(choose(&plans(&[Level(1)]), &plans(&[Tail]), 1), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! Deletes: of keys, of a series, of a measurement; of all their points or of those inside a range of time.
+//!
+//! 1. No file comes or goes while it lasts: the caller holds the right to change the set.
+//! 2. The gate of the cache is closed, so that the delete has one place among the writes. Its record goes to the log,
+//!    and when that is durable the points leave the cache, live and frozen.
+//! 3. Tombstones go to the files that hold such points, durably, and are shown to readers. Then it is acknowledged.
+//!
+//! A crash before 2 is done leaves nothing of it. After that the log has it, and opening the directory carries out what
+//! the files lack: the record names the files, and where the tombstones of each ended before, so that what a crash left
+//! of a batch can be cut off. So a delete is there in full or not at all.
+//!
+//! What is being written to files meanwhile, by a snapshot or a compaction, is not waited for. Who writes learns what
+//! was deleted since it began, and gives its files tombstones before readers see them. All points in such a file are
+//! older than the delete, so that none is taken that was written again afterwards; and a compaction of gigabytes holds
+//! up nobody.
+//!
+//! InfluxDB deletes from files first and logs only the keys that its live cache holds, after the fact; a delete that
+//! comes while a snapshot is written does not reach the snapshot.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tsmith_cache::Storer;
+use tsmith_codecs::{BlockEncoder, FieldKey, SeriesKey, TimeRange};
+use tsmith_tsm::{KeyEntry, Reader};
+use tsmith_wal::fs::Fs;
+use tsmith_wal::{Log, Record, entry};
+
+use crate::error::{Context, Result};
+use crate::files::FileName;
+use crate::{Engine, Inner};
+
+const OPERATION: &str = "delete";
+
+/// Keys of one record of the log together; a delete of more takes several records.
+const RECORD_KEY_BYTES: usize = 8 << 20;
+
+/// What a key begins with that is none, but names a file to which the delete gives tombstones. It has no series, so
+/// that nothing can be stored under it; InfluxDB finds nothing of that name in its cache and goes on.
+const FILE_MARK: &[u8] = b"tsmith.tombstone ";
+
+/// Which keys to delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection<'a> {
+    /// This field of this series.
+    Key(FieldKey<'a>),
+    /// All fields of this series.
+    Series(SeriesKey<'a>),
+    /// All series of this measurement, escapes as in a series key.
+    Measurement(&'a [u8]),
+    /// These composite keys.
+    Keys(&'a [Vec<u8>]),
+}
+
+impl Selection<'_> {
+    fn takes(self, composite: &[u8]) -> bool {
+        let Some(key) = FieldKey::parse(composite) else { return false };
+        match self {
+            Self::Key(wanted) => key == wanted,
+            Self::Series(series) => key.series == series.0,
+            Self::Measurement(name) => SeriesKey(key.series).measurement() == name,
+            Self::Keys(keys) => keys.binary_search_by(|wanted| wanted.as_slice().cmp(composite)).is_ok(),
+        }
+    }
+}
+
+impl Selection<'_> {
+    /// Calls `f` for the selected keys of a file. Neighbours in name are neighbours in the file: no other is looked at.
+    fn each_in(self, reader: &Reader, mut f: impl FnMut(KeyEntry<'_>)) {
+        let prefix = match self {
+            Self::Keys(keys) => return keys.iter().filter_map(|key| reader.find(key)).for_each(f),
+            Self::Key(key) => key.to_composite(),
+            Self::Series(series) => FieldKey::new(series.0, b"").to_composite(),
+            Self::Measurement(name) => name.to_vec(),
+        };
+        let from = reader.search(&prefix).unwrap_or_else(|after| after);
+        let keys = (from..reader.len()).map_while(|at| reader.get(at));
+        let alike = keys.take_while(|key| key.key().starts_with(&prefix));
+        alike.filter(|key| self.takes(key.key())).for_each(&mut f);
+    }
+}
+
+/// What a delete did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteReport {
+    /// Keys from which points may have gone.
+    pub keys: u64,
+    /// Files that got tombstones.
+    pub files: u64,
+}
+
+/// Points that are deleted: of these composite keys, which ascend, all inside the range.
+#[derive(Debug)]
+pub(crate) struct Deletion {
+    pub(crate) keys: Vec<Vec<u8>>,
+    pub(crate) range: TimeRange,
+}
+
+/// A delete that the log holds.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    pub(crate) deletion: Deletion,
+    /// The files it gave tombstones, and where those of each ended before.
+    pub(crate) files: Vec<(FileName, u64)>,
+}
+
+impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+    /// Deletes the points of the selected keys inside `range`, both ends included.
+    ///
+    /// When it returns, they are gone for good: no crash, snapshot or compaction brings them back, as far as the log's
+    /// durability goes. What is written again afterwards stays. A field keeps its type until the engine is opened again.
+    ///
+    /// # Errors
+    /// The log or a file cannot be written. The delete may be carried out in part then; repeat it.
+    pub fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport> {
+        self.inner.check_writable(OPERATION)?;
+        self.inner.delete(selection, range)
+    }
+}
+
+impl<S: Storer, L: Log, E> Inner<S, L, E> {
+    fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport> {
+        let mut sorted;
+        let selection = match selection {
+            Selection::Keys(keys) if !keys.is_sorted() => {
+                sorted = keys.to_vec();
+                sorted.sort_unstable();
+                Selection::Keys(&sorted)
+            }
+            other => other,
+        };
+        let change = self.files.change();
+        // Whoever closes waits for the change, and then gives the directory away.
+        self.check_writable(OPERATION)?;
+        let keys = if range.min <= range.max { self.selected(selection, range) } else { Vec::new() };
+        let deletion = Arc::new(Deletion { keys, range });
+        let mut report = DeleteReport { keys: deletion.keys.len() as u64, files: 0 };
+        if deletion.keys.is_empty() {
+            return Ok(report);
+        }
+        let batches = change.batches(&deletion, |_| true);
+        report.files = batches.len() as u64;
+        let files: Vec<_> = batches.iter().map(|(file, _)| (file.name(), file.tombstone_bytes())).collect();
+        {
+            let paused = self.cache.pause();
+            self.log_delete(&deletion, &files)?;
+            change.note(&deletion);
+            for key in deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
+                paused.delete(key, range);
+            }
+        }
+        self.fs.point("delete: gone from the cache");
+        change.bury(&self.fs, batches)?;
+        Ok(report)
+    }
+
+    /// The keys of cache and files that are selected and may have points inside `range`, ascending.
+    fn selected(&self, selection: Selection<'_>, range: TimeRange) -> Vec<Vec<u8>> {
+        let mut keys = BTreeSet::new();
+        self.cache.keys(&mut |key, _| {
+            let composite = key.to_composite();
+            if selection.takes(&composite) {
+                keys.insert(composite);
+            }
+        });
+        for file in self.files.load().iter().filter(|file| file.reader().range().overlaps(range)) {
+            selection.each_in(file.reader(), |key| {
+                if key.range().overlaps(range) {
+                    keys.insert(key.key().to_vec());
+                }
+            });
+        }
+        keys.into_iter().collect()
+    }
+
+    /// Makes the delete durable. The gate is closed.
+    fn log_delete(&self, deletion: &Deletion, files: &[(FileName, u64)]) -> Result<()> {
+        let marks: Vec<Vec<u8>> = files.iter().map(|(name, bytes)| file_mark(*name, *bytes)).collect();
+        let mut payload = Vec::new();
+        let mut last = None;
+        let mut rest = &deletion.keys[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fit = rest.iter().take_while(|key| {
+                bytes += key.len();
+                bytes <= RECORD_KEY_BYTES
+            });
+            let (these, later) = rest.split_at(fit.count().max(1));
+            rest = later;
+            let keys = these.iter().filter_map(|key| FieldKey::parse(key));
+            let marks = marks.iter().map(|mark| FieldKey::new(b"", mark));
+            let keys: Vec<FieldKey<'_>> = keys.chain(marks).collect();
+            payload.clear();
+            entry::encode_delete_range(deletion.range, &keys, &mut payload).during(OPERATION)?;
+            last = Some(self.log.append(Record::delete_range(&payload)).during(OPERATION)?);
+        }
+        self.deletes_logged.store(true, std::sync::atomic::Ordering::Release);
+        if let Some(at) = last {
+            let _durable = self.log.sync(at).during(OPERATION)?;
+        }
+        Ok(())
+    }
+}
+
+fn file_mark(name: FileName, tombstone_bytes: u64) -> Vec<u8> {
+    [FILE_MARK, format!("{name} {tombstone_bytes}").as_bytes()].concat()
+}
+
+fn read_file_mark(key: FieldKey<'_>) -> Option<(FileName, u64)> {
+    let mark = key.field.strip_prefix(FILE_MARK).filter(|_| key.series.is_empty())?;
+    let (name, bytes) = std::str::from_utf8(mark).ok()?.split_once(' ')?;
+    Some((FileName::parse(name)?, bytes.parse().ok()?))
+}
+
+impl Replayed {
+    /// A delete as the log has it.
+    pub(crate) fn new(keys: &[FieldKey<'_>], range: TimeRange) -> Self {
+        let files = keys.iter().filter_map(|&key| read_file_mark(key)).collect();
+        let keys = keys.iter().filter(|&&key| read_file_mark(key).is_none());
+        let mut keys: Vec<Vec<u8>> = keys.map(|key| key.to_composite()).collect();
+        keys.sort_unstable();
+        Self { deletion: Deletion { keys, range }, files }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_a_delete_come_back_from_its_keys() {
+        let name = FileName { generation: 12, sequence: 3 };
+        let mark = file_mark(name, 4711);
+        let keys =
+            [FieldKey::new(b"cpu,host=b", b"f"), FieldKey::new(b"", &mark), FieldKey::new(b"cpu", b"f")];
+        let replayed = Replayed::new(&keys, TimeRange::new(1, 2));
+        assert_eq!(replayed.files, [(name, 4711)]);
+        assert_eq!(replayed.deletion.keys, [b"cpu#!~#f".to_vec(), b"cpu,host=b#!~#f".to_vec()]);
+        // A field of such a name is a field, in whatever series.
+        let alike = [FieldKey::new(b"m", &mark), FieldKey::new(b"", b"tsmith.tombstone 7")];
+        let replayed = Replayed::new(&alike, TimeRange::ALL);
+        assert_eq!((replayed.files.len(), replayed.deletion.keys.len()), (0, 2));
+    }
+
+    #[test]
+    fn a_selection_takes_whole_names_only() {
+        let key = b"cpu\\,x,host=a#!~#usage";
+        let field = FieldKey::new(b"cpu\\,x,host=a", b"usage");
+        assert!(Selection::Key(field).takes(key));
+        assert!(Selection::Series(SeriesKey(b"cpu\\,x,host=a")).takes(key));
+        assert!(Selection::Measurement(b"cpu\\,x").takes(key));
+        assert!(Selection::Keys(&[key.to_vec()]).takes(key));
+        assert!(!Selection::Measurement(b"cpu").takes(key) && !Selection::Measurement(b"cpu\\").takes(key));
+        assert!(!Selection::Series(SeriesKey(b"cpu\\,x")).takes(key));
+    }
+}

@@ -1,0 +1,198 @@
+//! [`FileSet`]: the files that readers see, and the one way in which they change.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::{Mutex, MutexGuard};
+use tsmith_tsm::Tombstone;
+use tsmith_wal::fs::Fs;
+
+use super::{FileName, NUMBER_MAX, TornTombstones, TsmFile, tsm_names};
+use crate::delete::{Deletion, Replayed};
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// The files that readers see, oldest first.
+///
+/// Who reads takes one pointer and is never waited for: files that go are unlinked while they are still read. Who
+/// changes something holds a [`Change`], one at a time.
+#[derive(Debug)]
+pub struct FileSet {
+    live: ArcSwap<Vec<Arc<TsmFile>>>,
+    /// The highest generation given away so far.
+    changes: Mutex<u64>,
+    /// What was deleted since each file that is being written was begun. Changed under `changes` only.
+    writing: Mutex<Vec<(u64, Vec<Arc<Deletion>>)>>,
+}
+
+impl FileSet {
+    /// Opens every TSM file of `dir`. One that cannot be opened is an error that names it; the others are untouched.
+    /// With it those whose tombstones end in the middle; the log has to tell why, see [`FileSet::finish_deletes`].
+    pub(crate) fn open<F: Fs>(fs: &F, dir: &Path) -> Result<(Self, Vec<TornTombstones>)> {
+        let mut names = tsm_names(fs, dir)?;
+        names.sort_unstable();
+        let generation = names.last().map_or(0, |name| name.generation);
+        let (mut files, mut torn) = (Vec::with_capacity(names.len()), Vec::new());
+        for name in names {
+            let (file, flaw) = TsmFile::open_strictly(fs, dir, name)?;
+            files.push(Arc::new(file));
+            torn.extend(flaw);
+        }
+        let live = ArcSwap::from_pointee(files);
+        Ok((Self { live, changes: Mutex::new(generation), writing: Mutex::default() }, torn))
+    }
+
+    /// The files as they are now; the set stays whole for as long as it is held.
+    pub fn load(&self) -> Guard<Arc<Vec<Arc<TsmFile>>>> {
+        self.live.load()
+    }
+
+    /// Waits until nobody else changes the set.
+    pub(crate) fn change(&self) -> Change<'_> {
+        Change { set: self, generation: self.changes.lock() }
+    }
+
+    /// Carries out the deletes that the log holds, as far as files lack them: one that a crash cut short is then as
+    /// whole as if it had been acknowledged. Those that were torn by it are cut to where it began.
+    ///
+    /// # Errors
+    /// Tombstones that are torn although the log knows of no delete there.
+    pub(crate) fn finish_deletes<F: Fs>(
+        &self,
+        fs: &F,
+        torn: &[TornTombstones],
+        deletes: &[Replayed],
+    ) -> Result<()> {
+        let change = self.change();
+        for flaw in torn {
+            let begins = deletes.iter().flat_map(|delete| &delete.files);
+            let end = begins.filter(|(name, _)| *name == flaw.name).map(|(_, bytes)| *bytes).min();
+            let end = end.ok_or_else(|| flaw.error.clone())?;
+            let file = change.file(flaw.name).ok_or_else(|| flaw.error.clone())?;
+            change.swap(&[flaw.name], vec![Arc::new(file.cut_tombstones(fs, flaw, end)?)]);
+        }
+        for delete in deletes {
+            let named: BTreeSet<FileName> = delete.files.iter().map(|(name, _)| *name).collect();
+            // Others are older than the delete only by luck: their own log would say so.
+            let batches = change.batches(&delete.deletion, |name| named.contains(&name));
+            change.bury(fs, batches)?;
+        }
+        Ok(())
+    }
+}
+
+/// The right to change the set.
+#[derive(Debug)]
+pub(crate) struct Change<'s> {
+    set: &'s FileSet,
+    generation: MutexGuard<'s, u64>,
+}
+
+/// The tombstones of one delete, by the file they belong to.
+pub(crate) type Batches = Vec<(Arc<TsmFile>, Vec<Tombstone>)>;
+
+impl<'s> Change<'s> {
+    /// A generation that no file has.
+    pub(crate) fn next_generation(&mut self) -> Result<u64> {
+        if *self.generation >= NUMBER_MAX {
+            return Err(Error::new("number a file", ErrorKind::TooManyGenerations(*self.generation + 1)));
+        }
+        *self.generation += 1;
+        Ok(*self.generation)
+    }
+
+    /// The files that readers see.
+    pub(crate) fn files(&self) -> Arc<Vec<Arc<TsmFile>>> {
+        self.set.live.load_full()
+    }
+
+    fn file(&self, name: FileName) -> Option<Arc<TsmFile>> {
+        self.set.live.load().iter().find(|file| file.name() == name).cloned()
+    }
+
+    /// Says that files are being written from what can be read now: what is deleted from here on must be deleted from
+    /// them too, before readers see them.
+    pub(crate) fn begin_writing(&self) -> Writing<'s> {
+        let mut writing = self.set.writing.lock();
+        let id = writing.last().map_or(0, |(id, _)| id + 1);
+        writing.push((id, Vec::new()));
+        Writing { set: self.set, id }
+    }
+
+    /// What was deleted since the writing began. No more is deleted while the change is held.
+    pub(crate) fn deleted_since(&self, writing: &Writing<'_>) -> Vec<Arc<Deletion>> {
+        let all = self.set.writing.lock();
+        all.iter().find(|(id, _)| *id == writing.id).map_or_else(Vec::new, |(_, deleted)| deleted.clone())
+    }
+
+    /// Tells all who write files.
+    pub(crate) fn note(&self, deletion: &Arc<Deletion>) {
+        self.set.writing.lock().iter_mut().for_each(|(_, deleted)| deleted.push(deletion.clone()));
+    }
+
+    /// The tombstones that `deletion` needs, in the files of these names.
+    pub(crate) fn batches(&self, deletion: &Deletion, of: impl Fn(FileName) -> bool) -> Batches {
+        let files = self.set.live.load();
+        let files = files.iter().filter(|file| of(file.name()));
+        files
+            .map(|file| (file.clone(), file.batch(deletion)))
+            .filter(|(_, batch)| !batch.is_empty())
+            .collect()
+    }
+
+    /// Writes tombstones, durably, and shows them to readers.
+    pub(crate) fn bury<F: Fs>(&self, fs: &F, batches: Batches) -> Result<()> {
+        for (file, batch) in batches {
+            let buried = file.bury(fs, batch)?;
+            self.swap(&[file.name()], vec![Arc::new(buried)]);
+        }
+        Ok(())
+    }
+
+    /// Shows `come` to readers in the place of `gone`, in one step.
+    pub(crate) fn swap(&self, gone: &[FileName], come: Vec<Arc<TsmFile>>) {
+        let live = self.set.live.load();
+        let stay = live.iter().filter(|file| !gone.contains(&file.name())).cloned();
+        let mut files: Vec<_> = stay.chain(come).collect();
+        files.sort_by_key(|file| file.name());
+        debug_assert!(
+            files.windows(2).all(|pair| pair[0].name() < pair[1].name()),
+            "names are given away once"
+        );
+        self.set.live.store(Arc::new(files));
+    }
+
+    /// Removes the files `gone`, which others have replaced durably: the points first, then the tombstones, for the one
+    /// without the other would bring deleted points back. Who reads them goes on.
+    pub(crate) fn remove<F: Fs>(_held: &Self, fs: &F, dir: &Path, gone: &[Arc<TsmFile>]) -> Result<()> {
+        const OPERATION: &str = "remove compacted file";
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for file in gone {
+            fs.remove(file.path()).on(OPERATION, file.path())?;
+        }
+        fs.sync_dir(dir).on(OPERATION, dir)?;
+        fs.point("compaction: inputs removed");
+        let mut removed = false;
+        for path in gone.iter().filter(|file| file.tombstone_bytes() > 0).map(|file| file.tombstone_path()) {
+            fs.remove(&path).on(OPERATION, &path)?;
+            removed = true;
+        }
+        if removed { fs.sync_dir(dir).on(OPERATION, dir) } else { Ok(()) }
+    }
+}
+
+/// Files that are being written; see [`Change::begin_writing`].
+#[derive(Debug)]
+pub(crate) struct Writing<'s> {
+    set: &'s FileSet,
+    id: u64,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.set.writing.lock().retain(|(id, _)| *id != self.id);
+    }
+}

@@ -1,0 +1,167 @@
+//! New files, of a snapshot or a compaction: written under temporary names, published together, or not at all.
+//!
+//! ```text
+//! write .tsm.tmp ─▶ sync ─▶ tombstones of what was deleted meanwhile ─▶ rename, sync the directory ─▶ show ─▶ unlink what
+//! they replace, sync the directory
+//! ```
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tsmith_tsm::{Version, Writer};
+use tsmith_wal::fs::{FileWriter, Fs, FsFile};
+
+use crate::delete::Deletion;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::files::{Change, FileName, NUMBER_MAX, TsmFile, Writing};
+
+/// Bytes gathered before a file is written to.
+const WRITE_BUFFER_BYTES: usize = 1 << 20;
+
+/// A file that is being written.
+pub(crate) type Open<F> = Writer<BufWriter<FileWriter<<F as Fs>::File>>>;
+
+/// Files of one generation while they are being written.
+#[derive(Debug)]
+pub(crate) struct Output<'e, F: Fs> {
+    operation: &'static str,
+    fs: &'e F,
+    dir: &'e Path,
+    /// The name of the next file.
+    next: FileName,
+    begun: Vec<FileName>,
+    /// Files that are complete but for their name, in the order of `begun`.
+    complete: Vec<F::File>,
+    tombstones: Vec<PathBuf>,
+    /// Names that readers of the directory may see, before they are shown.
+    renaming: bool,
+}
+
+impl<'e, F: Fs> Output<'e, F> {
+    /// Files of which the first will be `first`.
+    pub(crate) fn new(operation: &'static str, fs: &'e F, dir: &'e Path, first: FileName) -> Self {
+        Self {
+            operation,
+            fs,
+            dir,
+            next: first,
+            begun: Vec::new(),
+            complete: Vec::new(),
+            tombstones: Vec::new(),
+            renaming: false,
+        }
+    }
+
+    pub(crate) fn begin(&mut self, version: Version) -> Result<Open<F>> {
+        let name = self.next;
+        let path = self.dir.join(name.temporary());
+        if name.sequence > NUMBER_MAX {
+            return Err(Error::at(self.operation, &path, ErrorKind::TooManyGenerations(name.sequence)));
+        }
+        let file = self.fs.create_new(&path).on(self.operation, &path)?;
+        self.begun.push(name);
+        self.next.sequence += 1;
+        let out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, FileWriter::new(file));
+        Ok(Writer::new(out, version))
+    }
+
+    pub(crate) fn finish(&mut self, writer: Open<F>) -> Result<()> {
+        let path = self.temporary();
+        let (out, _) = writer.finish().on(self.operation, &path)?;
+        let out = out.into_inner().map_err(std::io::IntoInnerError::into_error).on(self.operation, &path)?;
+        self.complete.push(out.into_inner());
+        Ok(())
+    }
+
+    /// Gives up the file begun last, which has no block.
+    pub(crate) fn drop_empty(&mut self, writer: Open<F>) -> Result<()> {
+        drop(writer);
+        let Some(name) = self.begun.pop() else { return Ok(()) };
+        let path = self.dir.join(name.temporary());
+        self.fs.remove(&path).on(self.operation, &path)
+    }
+
+    /// The path of the file begun last.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.dir.join(self.begun.last().map_or_else(String::new, |name| name.temporary()))
+    }
+
+    /// Makes the content durable. It takes the longest, and so is done before anybody has to wait for a [`Change`].
+    pub(crate) fn sync(&self) -> Result<()> {
+        for (name, file) in self.begun.iter().zip(&self.complete) {
+            let path = self.dir.join(name.temporary());
+            file.sync_all().on(self.operation, &path)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes the files, without what was deleted since the writing began, and shows them in the place of `gone`.
+    ///
+    /// # Errors
+    /// Nothing is shown; call [`Output::discard`].
+    pub(crate) fn publish(
+        &mut self,
+        change: &Change<'_>,
+        writing: &Writing<'_>,
+        gone: &[Arc<TsmFile>],
+    ) -> Result<Vec<Arc<TsmFile>>> {
+        let deleted = change.deleted_since(writing);
+        self.renaming = true;
+        let mut files = Vec::with_capacity(self.begun.len());
+        for (name, file) in self.begun.iter().zip(&self.complete) {
+            let mut opened = TsmFile::unpublished(self.fs, self.dir, *name)?;
+            for deletion in &deleted {
+                opened = bury(self.fs, opened, deletion, &mut self.tombstones)?;
+            }
+            let path = self.dir.join(name.to_string());
+            self.fs.publish(file, &self.dir.join(name.temporary()), &path).on(self.operation, &path)?;
+            files.push(Arc::new(opened));
+        }
+        self.fs.point("output: published");
+        let gone: Vec<FileName> = gone.iter().map(|file| file.name()).collect();
+        change.swap(&gone, files.clone());
+        Ok(files)
+    }
+
+    /// Removes what was written.
+    ///
+    /// # Errors
+    /// A file that got its name cannot be removed for good. It would be there again when the directory is opened, with
+    /// points that may have been deleted until then: nothing must be deleted any more.
+    pub(crate) fn discard(&self) -> Result<()> {
+        for name in &self.begun {
+            let path = self.dir.join(name.temporary());
+            if let Err(error) = self.fs.remove(&path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                // Found and removed when the directory is opened.
+                tracing::warn!(path = %path.display(), %error, "a temporary file stays");
+            }
+        }
+        if !self.renaming {
+            return Ok(());
+        }
+        let names = self.begun.iter().map(|name| self.dir.join(name.to_string()));
+        for path in names.chain(self.tombstones.iter().cloned()) {
+            match self.fs.remove(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).on(self.operation, &path);
+                }
+                _ => {}
+            }
+        }
+        self.fs.sync_dir(self.dir).on(self.operation, self.dir)
+    }
+}
+
+/// Carries out a delete on a file that has no name yet. Its tombstones get theirs before it, so that it is never there
+/// without them.
+fn bury<F: Fs>(fs: &F, file: TsmFile, deletion: &Deletion, begun: &mut Vec<PathBuf>) -> Result<TsmFile> {
+    let batch = file.batch(deletion);
+    if batch.is_empty() {
+        return Ok(file);
+    }
+    begun.push(file.tombstone_path());
+    file.bury(fs, batch)
+}

@@ -1,0 +1,296 @@
+//! Compaction: in the background and on demand, with damage, a full disk, deletes and closing in its way.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::{
+    BatchBuilder, Column, Compact, Dirs, Engine, ErrorKind, FieldKey, Options, Selection, TimeRange, Value,
+};
+use tsmith_wal::fs::SimFs;
+
+type Shard = Engine<Ring, FileLog, Tsm1>;
+
+fn options() -> Options {
+    Options { background: false, ..Options::default() }
+}
+
+fn open(dir: &Path, options: Options) -> Shard {
+    Shard::open(Dirs::under(dir), options).expect("opens")
+}
+
+/// Points of one key, and a snapshot of them.
+fn file<L: tsmith_wal::Log>(shard: &Engine<Ring, L, Tsm1>, series: &str, times: std::ops::Range<i64>) {
+    write(shard, series, times);
+    shard.snapshot().expect("room");
+}
+
+fn write<L: tsmith_wal::Log>(shard: &Engine<Ring, L, Tsm1>, series: &str, times: std::ops::Range<i64>) {
+    let mut builder = BatchBuilder::new();
+    for time in times {
+        builder.begin(series.as_bytes().into());
+        builder
+            .field(b"v".as_slice().into(), Value::Integer((time * time).wrapping_mul(0x1e37_79b9_7f4a_7c15)))
+            .expect("one type");
+        builder.commit(time);
+    }
+    let _ack = shard.write(&builder.finish()).expect("room");
+}
+
+fn read<L: tsmith_wal::Log>(shard: &Engine<Ring, L, Tsm1>, series: &str) -> Column {
+    shard.read(FieldKey::new(series.as_bytes(), b"v"), TimeRange::ALL).expect("readable")
+}
+
+fn times(from: i64, to: i64) -> Vec<i64> {
+    (from..to).collect()
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Flips a bit in the first block.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).expect("there");
+    bytes[12] ^= 1;
+    fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn eight_snapshots_become_one_file_in_the_background() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shard = open(dir.path(), Options::default());
+    for n in 0..8 {
+        file(&shard, "m", n * 10..n * 10 + 15);
+    }
+    wait_until("compacts", || shard.compaction().completed == 1);
+    assert_eq!(shard.files()[0].name().to_string(), "000000008-000000002.tsm");
+    assert_eq!(read(&shard, "m").times(), times(0, 85));
+    let status = shard.compaction();
+    assert_eq!((status.completed, status.files_in, status.failures.len()), (1, 8, 0));
+    shard.close().expect("in order");
+    let names = fs::read_dir(dir.path()).expect("there").map(|e| e.expect("an entry").file_name());
+    assert_eq!(names.filter(|name| name.to_string_lossy().contains(".tsm")).count(), 1);
+}
+
+#[test]
+fn a_file_that_was_read_while_it_went_is_read_to_the_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shard = open(dir.path(), options());
+    (0..4).for_each(|n| file(&shard, "m", n * 10..n * 10 + 10));
+    let before = shard.files();
+    let report = shard.compact(Compact::Full).expect("compacts");
+    assert_eq!((report.files_in, report.files.len()), (4, 1));
+    assert_eq!(before.iter().filter(|file| file.path().exists()).count(), 0, "unlinked");
+    let mut column = Column::new(tsmith_engine::FieldType::Integer);
+    for old in before.iter() {
+        let key = old.reader().find(b"m#!~#v").expect("held");
+        let entry = key.entry(0).expect("a block");
+        old.reader().read_block(key, entry, &mut Tsm1::default(), 1000, &mut column).expect("still mapped");
+        assert_eq!(column.len(), 10);
+    }
+}
+
+/// Story: a damaged block made the original try the same merge once a second, for ever, with the same message each time.
+#[test]
+fn a_damaged_block_stops_one_plan_and_is_reported_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shard = open(dir.path(), options());
+    for n in 0..18 {
+        // Times that overlap, so that blocks are decoded.
+        file(&shard, "m", n..n + 100);
+    }
+    let third = shard.files()[2].path().to_owned();
+    shard.close().expect("in order");
+    damage(&third);
+
+    let shard = open(dir.path(), Options { compact_threads: 1, ..Options::default() });
+    wait_until("the good ones are compacted", || shard.compaction().completed == 1);
+    wait_until("the damage is met", || !shard.compaction().failures.is_empty());
+    // Several ticks later nothing more has happened.
+    thread::sleep(Duration::from_millis(2500));
+    let status = shard.compaction();
+    assert_eq!((status.completed, status.running, status.failures.len()), (1, 0, 1), "{status:?}");
+    let text = status.failures[0].to_string();
+    assert!(text.contains("000000003-000000001.tsm: offset 5") && text.contains("m#!~#v"), "{text}");
+    assert!(third.exists(), "its file stays");
+    // Asked for, all that can be read is merged, and the error told.
+    let error = shard.compact(Compact::Full).map(|report| report.files).err();
+    assert!(error.is_none(), "it is left alone by now: {error:?}");
+    let left: Vec<u64> = shard.files().iter().map(|file| file.name().generation).collect();
+    assert_eq!(left, [2, 3, 18]);
+    shard.close().expect("in order");
+    let shard = open(dir.path(), options());
+    let error = shard.compact(Compact::Full).expect_err("tried again after opening").to_string();
+    assert!(error.contains("000000003-000000001.tsm"), "{error}");
+}
+
+#[test]
+fn a_full_disk_leaves_all_as_it_was() {
+    type Simulated = Engine<Ring, FileLog<SimFs>, Tsm1>;
+    let fs = SimFs::default();
+    let shard = Simulated::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options()).expect("opens");
+    (0..4).for_each(|n| file(&shard, "m", n * 10..n * 10 + 10));
+    let before = fs.snapshot();
+    fs.set_space(Some(0));
+    shard.compact(Compact::Full).expect_err("no space");
+    assert_eq!(fs.snapshot(), before, "nothing is left of the attempt");
+    fs.heal();
+    assert_eq!(shard.compact(Compact::Full).expect("room again").files_in, 4);
+    assert_eq!(read(&shard, "m").times(), times(0, 40));
+}
+
+/// A merge of which each block takes a second ends when the engine closes, and leaves its inputs.
+#[test]
+fn closing_does_not_wait_for_a_slow_merge() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let slow = Options { compact_bytes_per_second: Some(1), ..Options::default() };
+    let shard = open(dir.path(), slow);
+    (0..8).for_each(|n| file(&shard, &format!("m{n}"), 0..20_000));
+    wait_until("begins", || shard.compaction().running == 1);
+    let begun = Instant::now();
+    shard.close().expect("in order");
+    assert!(begun.elapsed() < Duration::from_secs(20), "a thousand bytes would take a quarter of an hour");
+    let names: Vec<String> = fs::read_dir(dir.path())
+        .expect("there")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains(".tsm"))
+        .collect();
+    assert!(names.len() == 8 && names.iter().all(|name| name.ends_with("-000000001.tsm")), "{names:?}");
+}
+
+/// Story: a delete waited for all compactions of the shard to end, or the points it deleted came back with what they
+/// wrote. Ours reaches the files that are being written.
+#[test]
+fn deletes_and_writes_go_on_while_files_are_merged_and_snapshots_taken() {
+    const ROUNDS: i64 = 60;
+    let dir = tempfile::tempdir().expect("a directory");
+    let shard = &open(dir.path(), options());
+    let ended = &AtomicBool::new(false);
+    write(shard, "m", 0..ROUNDS * 100);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while !ended.load(Ordering::Acquire) {
+                shard.snapshot().expect("room");
+            }
+        });
+        scope.spawn(move || {
+            while !ended.load(Ordering::Acquire) {
+                shard.compact(Compact::Full).expect("compacts");
+            }
+        });
+        for round in 0..ROUNDS {
+            let hundred = round * 100;
+            let report = shard.delete(Selection::Measurement(b"m"), TimeRange::new(hundred, hundred + 89));
+            assert_eq!(report.expect("deleted").keys, 1);
+            let gone = read(shard, "m");
+            assert!(!gone.times().iter().any(|time| (hundred..hundred + 90).contains(time)), "round {round}");
+            write(shard, "m", hundred..hundred + 10);
+        }
+        ended.store(true, Ordering::Release);
+    });
+    let is_left = |time: &i64| matches!(time % 100, 0..10 | 90..100);
+    let expected: Vec<i64> = (0..ROUNDS * 100).filter(is_left).collect();
+    assert_eq!(read(shard, "m").times(), expected);
+    shard.snapshot().expect("room");
+    shard.compact(Compact::Full).expect("compacts");
+    assert_eq!(read(shard, "m").times(), expected);
+    shard.clone().close().expect("in order");
+    assert_eq!(read(&open(dir.path(), options()), "m").times(), expected, "after opening again");
+}
+
+#[test]
+fn what_is_deleted_whole_is_no_key_and_takes_any_type() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shard = open(dir.path(), options());
+    file(&shard, "m", 0..10);
+    file(&shard, "n", 0..10);
+    shard.delete(Selection::Key(FieldKey::new(b"m", b"v")), TimeRange::ALL).expect("deleted");
+    assert_eq!(shard.keys(), [b"n#!~#v".to_vec()]);
+    shard.close().expect("in order");
+    let shard = open(dir.path(), options());
+    let line = b"m v=\"text\" 5\n";
+    let report = shard.write_lines(line, &tsmith_engine::LineOptions::new(tsmith_engine::Timestamp(0)));
+    assert!(report.expect("written").rejected.is_empty());
+    shard.snapshot().expect("room");
+    assert_eq!(read(&shard, "m").as_ref().values().get(0), Value::String(b"text"));
+    shard.compact(Compact::Fast).expect("the old type is deleted");
+    assert_eq!(read(&shard, "m").as_ref().values().get(0), Value::String(b"text"));
+    assert_eq!(shard.files().len(), 1);
+}
+
+/// Story: a log of nothing but deletes was kept until the next write (InfluxDB 1.x), and replayed at every start.
+#[test]
+fn a_log_of_deletes_alone_goes_with_the_snapshot() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shard = open(dir.path(), options());
+    file(&shard, "m", 0..10);
+    shard.delete(Selection::Measurement(b"m"), TimeRange::new(3, 5)).expect("deleted");
+    let log_bytes = || -> u64 {
+        let wal = fs::read_dir(dir.path().join("wal")).expect("a log");
+        wal.map(|entry| entry.expect("an entry").metadata().expect("there").len()).sum()
+    };
+    assert!(log_bytes() > 0);
+    shard.snapshot().expect("room");
+    assert_eq!(log_bytes(), 0);
+    shard.close().expect("in order");
+    assert_eq!(read(&open(dir.path(), options()), "m").len(), 7);
+}
+
+/// Tombstones whose end is not whole, and no delete in the log that was cut short there: damage, which must not bring
+/// points back.
+#[test]
+fn torn_tombstones_refuse_to_open_unless_the_log_explains_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shard = open(dir.path(), options());
+    file(&shard, "m", 0..100);
+    for from in [10, 50] {
+        shard.delete(Selection::Measurement(b"m"), TimeRange::new(from, from + 5)).expect("deleted");
+    }
+    let tombstones = shard.files()[0].path().with_extension("tombstone");
+    shard.close().expect("in order");
+    let whole = fs::read(&tombstones).expect("written");
+    // The log still has both: what is torn is written again.
+    fs::write(&tombstones, &whole[..whole.len() - 3]).expect("cut");
+    let shard = open(dir.path(), options());
+    assert_eq!(read(&shard, "m").len(), 88);
+    assert_eq!(fs::read(&tombstones).expect("written"), whole);
+    shard.snapshot().expect("the log goes");
+    shard.close().expect("in order");
+    fs::write(&tombstones, &whole[..whole.len() - 3]).expect("cut");
+    let error = Shard::open(Dirs::under(dir.path()), options()).expect_err("damage");
+    assert!(matches!(error.kind(), ErrorKind::TornTombstones { .. }), "{error}");
+    assert!(error.to_string().contains("000000001-000000001.tombstone"), "{error}");
+    assert_eq!(fs::read(&tombstones).expect("there").len(), whole.len() - 3, "nothing is changed");
+}
+
+/// Whoever compacts when the engine closes is told, and closing waits for it: the directory may be another's afterwards.
+#[test]
+fn closing_ends_a_compaction_that_somebody_asked_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shard = &open(dir.path(), options());
+    for n in 0..6 {
+        file(shard, &format!("m{n}"), 0..50_000);
+    }
+    thread::scope(|scope| {
+        let compacting = scope.spawn(|| shard.compact(Compact::Full));
+        thread::sleep(Duration::from_millis(3));
+        shard.clone().close().expect("in order");
+        let names: Vec<_> = fs::read_dir(dir.path()).expect("there").map(|e| e.expect("one").path()).collect();
+        assert!(!names.iter().any(|path| path.extension().is_some_and(|e| e == "tmp")), "{names:?}");
+        let compacted = compacting.join().expect("no panic");
+        let closed = compacted.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::Closed));
+        assert!(compacted.is_ok() || closed, "{compacted:?}");
+    });
+    let error = shard.delete(Selection::Measurement(b"m"), TimeRange::ALL).expect_err("closed");
+    assert!(matches!(error.kind(), ErrorKind::Closed), "{error}");
+    let again = open(dir.path(), options());
+    assert_eq!(read(&again, "m3").len(), 50_000);
+}

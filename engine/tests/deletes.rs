@@ -1,0 +1,232 @@
+//! Every crash the simulated file system can give, at every operation of scripts of writes, deletes, snapshots and
+//! compactions; and deletes while files are being written.
+//!
+//! What must hold beyond `crash.rs`: what was deleted stays deleted (P4), what was written again afterwards stays, and a
+//! delete is there in full or not at all.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::{
+    BatchBuilder, Compact, Dirs, Engine, FieldKey, Options, Result, Selection, TimeRange, Value,
+};
+use tsmith_wal::fs::SimFs;
+
+type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
+
+fn open(fs: &SimFs) -> Result<Shard> {
+    let mut options = Options { background: false, encode_threads: 1, ..Options::default() };
+    options.log.segment_bytes = 4096;
+    Shard::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    /// Values of this version at these times.
+    Write {
+        from: i64,
+        to: i64,
+        version: i64,
+    },
+    Delete {
+        from: i64,
+        to: i64,
+    },
+    Snapshot,
+    Compact(Compact),
+    Reopen,
+}
+
+use Op::{Compact as Merge, Delete, Reopen, Snapshot, Write};
+
+/// Time to version.
+type Points = BTreeMap<i64, i64>;
+
+const KEYS: [(&[u8], &[u8]); 3] = [(b"m,t=a", b"n"), (b"m,t=a", b"s"), (b"m,t=b", b"n")];
+
+fn text(time: i64, version: i64) -> String {
+    format!("{time}.{version}/").repeat((time * 7 + version).rem_euclid(40) as usize)
+}
+
+fn write(shard: &Shard, from: i64, to: i64, version: i64) -> Result<()> {
+    let mut builder = BatchBuilder::new();
+    for time in from..=to {
+        let text = text(time, version);
+        let mut series = |name: &'static [u8], with_text: bool| {
+            builder.begin(name.into());
+            builder.field(b"n".as_slice().into(), Value::Integer(version)).expect("one type");
+            if with_text {
+                builder.field(b"s".as_slice().into(), Value::String(text.as_bytes())).expect("one type");
+            }
+            builder.commit(time);
+        };
+        series(b"m,t=a", true);
+        series(b"m,t=b", false);
+    }
+    shard.write(&builder.finish()).map(drop)
+}
+
+fn apply(fs: &SimFs, shard: &mut Option<Shard>, op: Op) -> Result<()> {
+    let open_shard = match shard {
+        Some(shard) => shard,
+        None => shard.insert(open(fs)?),
+    };
+    match op {
+        Write { from, to, version } => write(open_shard, from, to, version),
+        Delete { from, to } => {
+            open_shard.delete(Selection::Measurement(b"m"), TimeRange::new(from, to)).map(drop)
+        }
+        Snapshot => open_shard.snapshot().map(drop),
+        Merge(what) => open_shard.compact(what).map(drop),
+        Reopen => shard.take().expect("open").close(),
+    }
+}
+
+/// What must be there after these.
+fn points(ops: &[Op]) -> Points {
+    let mut points = Points::new();
+    for op in ops {
+        match *op {
+            Write { from, to, version } => points.extend((from..=to).map(|time| (time, version))),
+            Delete { from, to } => points.retain(|time, _| !(from..=to).contains(time)),
+            _ => {}
+        }
+    }
+    points
+}
+
+/// Plays until something fails; gives how many were acknowledged.
+fn play(fs: &SimFs, ops: &[Op]) -> usize {
+    let mut shard = None;
+    ops.iter().take_while(|&&op| apply(fs, &mut shard, op).is_ok()).count()
+}
+
+/// What is there; the same in all keys.
+fn read(shard: &Shard, what: &str) -> Points {
+    let mut all: Option<Points> = None;
+    let named = shard.keys();
+    for (series, field) in KEYS {
+        let column = shard
+            .read(FieldKey::new(series, field), TimeRange::ALL)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let known = all.as_ref();
+        let found: Points = (0..column.len())
+            .map(|at| {
+                let time = column.times()[at];
+                let version = match column.as_ref().values().get(at) {
+                    Value::Integer(version) => version,
+                    Value::String(found) => {
+                        let version = known.and_then(|points| points.get(&time)).copied();
+                        let version = version.unwrap_or_else(|| panic!("{what}: {time} in one key only"));
+                        assert_eq!(found, text(time, version).as_bytes(), "{what}: {time}");
+                        version
+                    }
+                    other => panic!("{what}: {other:?}"),
+                };
+                (time, version)
+            })
+            .collect();
+        let is_named = named.contains(&FieldKey::new(series, field).to_composite());
+        assert!(is_named || found.is_empty(), "{what}: a key with points is named");
+        assert!(known.is_none_or(|known| *known == found), "{what}: {known:?} is not {found:?}");
+        all = Some(found);
+    }
+    all.unwrap_or_default()
+}
+
+fn sweep(ops: &[Op], seeds: u64) {
+    let fs = SimFs::default();
+    assert_eq!(play(&fs, ops), ops.len(), "without a crash");
+    assert_eq!(read(&open(&fs.kill()).expect("opens"), "at the end"), points(ops));
+    for stop in 1..=fs.operations() {
+        let fs = SimFs::default();
+        fs.stop_at(stop);
+        let done = play(&fs, ops);
+        let (before, after) = (points(&ops[..done]), points(&ops[..ops.len().min(done + 1)]));
+        for seed in 0..seeds {
+            let operation = fs.operation(stop);
+            let what = format!("crash at {stop} ({operation:?}), seed {seed}, in {:?}", ops.get(done));
+            let crashed = fs.crash(seed);
+            let shard = open(&crashed).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let there = read(&shard, &what);
+            assert!(there == before || there == after, "{what}: {there:?}, not {before:?} nor {after:?}");
+            drop(shard);
+            // Recovered once more it is the same, and it can still be written, deleted from and compacted.
+            let again = open(&crashed.crash(seed ^ 0x55)).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(read(&again, &what), there, "{what}: recovery is idempotent");
+            if seed == 0 {
+                go_on(again, &crashed, there, &what);
+            }
+        }
+    }
+}
+
+/// Life after a crash: what a file left over holds must not come back by it.
+fn go_on(shard: Shard, fs: &SimFs, mut there: Points, what: &str) {
+    let must = |done: Result<()>| done.unwrap_or_else(|error| panic!("{what}: {error}"));
+    must(shard.delete(Selection::Measurement(b"m"), TimeRange::new(2, 4)).map(drop));
+    must(write(&shard, 3, 3, 77));
+    must(shard.snapshot().map(drop));
+    must(shard.compact(Compact::Full).map(drop));
+    there.retain(|time, _| !(2..=4).contains(time));
+    there.insert(3, 77);
+    assert_eq!(read(&shard, what), there, "{what}: after compaction");
+    assert!(shard.files().len() <= 1, "{what}");
+    must(shard.close());
+    let _ = fs;
+}
+
+const fn w(from: i64, to: i64, version: i64) -> Op {
+    Write { from, to, version }
+}
+
+const fn d(from: i64, to: i64) -> Op {
+    Delete { from, to }
+}
+
+#[test]
+fn deletes_and_snapshots_survive_any_crash() {
+    let ops = [
+        w(1, 8, 1),
+        d(2, 3),
+        w(3, 3, 2),
+        Snapshot,
+        d(3, 5),
+        w(4, 4, 3),
+        d(7, 7),
+        Snapshot,
+        d(4, 4),
+        Reopen,
+        d(1, 1),
+        w(1, 2, 4),
+        Snapshot,
+        d(i64::MIN, i64::MAX),
+        Snapshot,
+        w(6, 6, 5),
+    ];
+    sweep(&ops, 6);
+}
+
+#[test]
+fn compactions_survive_any_crash() {
+    let ops = [
+        w(1, 6, 1),
+        Snapshot,
+        w(5, 9, 2),
+        Snapshot,
+        d(5, 5),
+        Merge(Compact::Fast),
+        w(5, 5, 3),
+        d(2, 3),
+        Snapshot,
+        Merge(Compact::Full),
+        Reopen,
+        d(8, 8),
+        Merge(Compact::Due),
+        d(i64::MIN, i64::MAX),
+        Merge(Compact::Full),
+        w(1, 1, 4),
+    ];
+    sweep(&ops, 6);
+}

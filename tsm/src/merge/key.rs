@@ -1,0 +1,428 @@
+//! One key of a merge: its blocks to the blocks that are written.
+//!
+//! All that was read of a key is what lies at or before one time, `done`: windows ascend, and each takes from every
+//! block what it has there. So a block is read, partly read or unread by its range alone.
+
+use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, FieldType, TimeRange};
+
+use super::{BlockResult, MergeError, MergeInput, MergeMode, order};
+use crate::error::{Error, ErrorKind};
+use crate::index::{IndexEntry, KeyEntry};
+use crate::reader::Reader;
+use crate::tombstone::for_each_live;
+
+/// Most partly read blocks of a key that are kept decoded; more are decoded again for each window.
+const KEPT_MAX: usize = 64;
+/// Most blocks of a key that are sorted again for each block of the output, when sorting once does not put them in
+/// order. InfluxDB has no such limit, and takes time with the square of their number.
+const RESORTED_MAX: usize = 4096;
+
+/// What is written next.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Piece {
+    /// A block as it is.
+    Block(usize),
+    /// Points that were merged.
+    Points { from: usize, to: usize },
+}
+
+/// A file that has the key.
+struct Source<'a> {
+    input: usize,
+    from: MergeInput<'a>,
+    key: KeyEntry<'a>,
+    /// What is deleted of the key, as far as it concerns its blocks.
+    deleted: Vec<TimeRange>,
+}
+
+/// A block of the key.
+#[derive(Clone, Copy)]
+struct Block {
+    source: u32,
+    /// Place among all blocks of the key, file by file: the greater, the newer.
+    age: u32,
+    entry: IndexEntry,
+}
+
+/// The merge of one key.
+pub(super) struct KeyMerge<'a> {
+    mode: MergeMode,
+    size: usize,
+    sources: Vec<Source<'a>>,
+    blocks: Vec<Block>,
+    /// Blocks before this one are done with.
+    front: usize,
+    /// Sorting the blocks again changes nothing.
+    sorted: bool,
+    /// The last place where something has to be merged: a block overlaps the one before it, or has deleted points.
+    /// (Reasons that appear while merging are looked at then.)
+    last_overlap: Option<usize>,
+    last_deleted: Option<usize>,
+    /// The places of the blocks by their first times; those from `waiting` on begin after every window so far.
+    by_min: Vec<u32>,
+    waiting: usize,
+    /// The places of all others that are not yet read, ascending.
+    active: Vec<u32>,
+    /// All points up to here are read.
+    done: Option<i64>,
+    /// Blocks of a copied stretch that are still to be given out.
+    copying: std::ops::Range<usize>,
+    /// A cut is due when they are.
+    cut_due: bool,
+    pending: Column,
+    /// Points of `pending` before this one are written.
+    cut_at: usize,
+    decoded: Vec<(u32, Column)>,
+    free: Vec<Column>,
+    spare: Column,
+}
+
+impl<'a> KeyMerge<'a> {
+    pub(super) fn new(mode: MergeMode, size: usize) -> Self {
+        Self {
+            mode,
+            size,
+            sources: Vec::new(),
+            blocks: Vec::new(),
+            front: 0,
+            sorted: true,
+            last_overlap: None,
+            last_deleted: None,
+            by_min: Vec::new(),
+            waiting: 0,
+            active: Vec::new(),
+            done: None,
+            copying: 0..0,
+            cut_due: false,
+            pending: Column::new(FieldType::Float),
+            cut_at: 0,
+            decoded: Vec::new(),
+            free: Vec::new(),
+            spare: Column::new(FieldType::Float),
+        }
+    }
+
+    /// Forgets the key before.
+    pub(super) fn begin(&mut self) {
+        self.sources.clear();
+        self.blocks.clear();
+        self.front = 0;
+        self.done = None;
+        self.pending.truncate(0);
+        self.cut_at = 0;
+        self.free.extend(self.decoded.drain(..).map(|(_, column)| column));
+    }
+
+    /// Adds the blocks of the next newer file.
+    pub(super) fn add(&mut self, input: usize, from: MergeInput<'a>, key: KeyEntry<'a>) -> BlockResult<()> {
+        let (expected, found) =
+            (self.sources.first().map(|source| source.key.field_type()), key.field_type());
+        if let Some(expected) = expected.filter(|&expected| expected != found) {
+            let error = Error::new(ErrorKind::TypeChange { expected, found }).of(key.key());
+            let error = key.entry(0).map_or(error.clone(), |entry| error.at(entry.offset));
+            return Err(MergeError { input: Some(input), error });
+        }
+        let range = key.range();
+        let deleted =
+            from.deletions.ranges(key.key()).iter().copied().filter(|r| r.overlaps(range)).collect();
+        let source = self.sources.len() as u32;
+        let age = self.blocks.len() as u32;
+        self.blocks.extend((age..).zip(key.entries()).map(|(age, entry)| Block { source, age, entry }));
+        self.sources.push(Source { input, from, key, deleted });
+        Ok(())
+    }
+
+    /// Puts the blocks in order, once all are there.
+    pub(super) fn order(&mut self) {
+        self.sorted = order::is_sorted(&self.blocks, range);
+        if !self.sorted {
+            order::sort(&mut self.blocks, range);
+            self.sorted = order::is_sorted(&self.blocks, range) || self.blocks.len() > RESORTED_MAX;
+        }
+        self.survey();
+    }
+
+    /// Finds out what of the blocks from the front on has to be merged.
+    fn survey(&mut self) {
+        let places = self.front..self.blocks.len();
+        let deleted = |i: &usize| !self.sources[self.blocks[*i].source as usize].deleted.is_empty();
+        self.last_deleted = places.clone().rev().find(deleted);
+        let overlaps = |i: &usize| range(&self.blocks[*i]).min <= range(&self.blocks[*i - 1]).max;
+        self.last_overlap = places.clone().skip(1).rev().find(overlaps);
+        self.active.clear();
+        self.waiting = 0;
+        self.by_min.clear();
+        let reason = self.last_overlap.is_some() || self.last_deleted.is_some() || self.done.is_some();
+        if reason || self.mode == MergeMode::Full {
+            let done = self.done;
+            let unread = |i: &usize| done.is_none_or(|done| range(&self.blocks[*i]).max > done);
+            self.by_min.extend(places.filter(unread).map(|i| i as u32));
+            self.by_min.sort_by_key(|&i| range(&self.blocks[i as usize]).min);
+        }
+        if let Some(done) = self.done {
+            self.activate(done);
+        }
+    }
+
+    pub(super) fn name(&self) -> &'a [u8] {
+        self.sources.first().map_or(&[], |source| source.key.key())
+    }
+
+    /// Where the block of a [`Piece::Block`] is.
+    pub(super) fn block(&self, at: usize) -> (usize, &'a Reader, KeyEntry<'a>, IndexEntry) {
+        let block = self.blocks[at];
+        let source = &self.sources[block.source as usize];
+        (source.input, source.from.reader, source.key, block.entry)
+    }
+
+    /// The points of a [`Piece::Points`].
+    pub(super) fn points(&self, from: usize, to: usize) -> ColumnRef<'_> {
+        self.pending.as_ref().slice(from..to)
+    }
+
+    /// The next block of the output; `None` when all of the key is written.
+    pub(super) fn next<D: BlockEncoder>(&mut self, decoder: &mut D) -> BlockResult<Option<Piece>> {
+        loop {
+            if let Some(at) = self.copying.next() {
+                return Ok(Some(Piece::Block(at)));
+            }
+            if std::mem::take(&mut self.cut_due)
+                && let Some(piece) = self.cut()
+            {
+                return Ok(Some(piece));
+            }
+            if self.front == self.blocks.len() && self.pending_len() == 0 {
+                return Ok(None);
+            }
+            if !self.sorted {
+                order::sort(&mut self.blocks[self.front..], range);
+                self.survey();
+            }
+            if self.must_merge() {
+                self.merge(decoder)?;
+            } else {
+                self.join(decoder)?;
+            }
+            self.cut_due = true;
+        }
+    }
+
+    fn must_merge(&self) -> bool {
+        let partly_read = |&i: &u32| self.is_partly_read(i as usize);
+        self.pending_len() > 0
+            || self.last_deleted.is_some_and(|last| last >= self.front)
+            || self.last_overlap.is_some_and(|last| last > self.front)
+            || self.active.iter().any(partly_read)
+    }
+
+    /// The first points that make a block, or all there are.
+    fn cut(&mut self) -> Option<Piece> {
+        let from = self.cut_at;
+        self.cut_at = self.pending.len().min(from + self.size);
+        (from < self.cut_at).then_some(Piece::Points { from, to: self.cut_at })
+    }
+
+    /// Nothing overlaps: copies what can be copied, and joins the blocks after that.
+    fn join<D: BlockEncoder>(&mut self, decoder: &mut D) -> BlockResult<()> {
+        let (begin, len) = (self.front, self.blocks.len());
+        let mut at = begin;
+        while at < len && (self.mode == MergeMode::Fast || self.is_read(at) || self.is_whole(at, decoder)?) {
+            at += 1;
+        }
+        if at + 1 == len {
+            at = len; // one alone would stay what it is
+        }
+        self.copying = (begin..at).find(|&i| !self.is_read(i)).unwrap_or(at)..at;
+        self.front = at;
+        self.begin_pending();
+        while self.front < len && self.pending_len() < self.size {
+            if !self.is_read(self.front) {
+                let window = range(&self.blocks[self.front]);
+                self.read_into_pending(self.front, window, decoder)?;
+                self.done = Some(window.max);
+            }
+            self.front += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether the block at this place has as many points as a block of the output.
+    fn is_whole<D: BlockEncoder>(&self, at: usize, decoder: &mut D) -> BlockResult<bool> {
+        let (input, reader, key, entry) = self.block(at);
+        if let Some(Ok((_, count))) = reader.unchecked_block(entry).map(|block| decoder.count(block)) {
+            return Ok(count >= self.size as u64); // it is going to be read in full, with its checksum
+        }
+        let on_input = |error| MergeError { input: Some(input), error };
+        let block = reader.block(key, entry).map_err(on_input)?;
+        let (_, count) = decoder
+            .count(block)
+            .map_err(|error| on_input(Error::new(ErrorKind::Block(error)).at(entry.offset).of(key.key())))?;
+        Ok(count >= self.size as u64)
+    }
+
+    /// Reads window after window, until there are points for a block.
+    fn merge<D: BlockEncoder>(&mut self, decoder: &mut D) -> BlockResult<()> {
+        self.begin_pending();
+        while self.pending_len() < self.size {
+            while self.front < self.blocks.len() && self.is_read(self.front) {
+                self.front += 1;
+            }
+            if self.front == self.blocks.len() {
+                break;
+            }
+            let window = self.window();
+            let mut places: Vec<u32> =
+                self.active.iter().copied().filter(|&i| self.meets(i, window)).collect();
+            places.sort_unstable_by_key(|&i| self.blocks[i as usize].age);
+            for at in places {
+                self.read_into_pending(at as usize, window, decoder)?;
+            }
+            self.done = Some(window.max);
+            self.forget_read();
+        }
+        Ok(())
+    }
+
+    /// The next stretch of time to read: that of the first block, from where one that overlaps it begins to where the
+    /// first of them ends.
+    fn window(&mut self) -> TimeRange {
+        let mut first = self.front;
+        loop {
+            let mut window = range(&self.blocks[first]);
+            self.activate(window.max);
+            for &i in &self.active {
+                let range = range(&self.blocks[i as usize]);
+                if self.meets(i, window) {
+                    window.min = window.min.min(range.min);
+                    if window.min < range.max && range.max < window.max {
+                        window.max = range.max;
+                    }
+                }
+            }
+            // The order of the blocks may hide one that is wholly before: then it is the first.
+            let hidden = self.active.iter().copied().find(|&i| {
+                let i = i as usize;
+                !self.is_read(i) && range(&self.blocks[i]).max < window.min
+            });
+            match hidden {
+                Some(hidden) => first = hidden as usize,
+                None => return window,
+            }
+        }
+    }
+
+    /// Adds the blocks that begin by `until` to the active ones.
+    fn activate(&mut self, until: i64) {
+        let from = self.active.len();
+        while let Some(&at) = self.by_min.get(self.waiting)
+            && range(&self.blocks[at as usize]).min <= until
+        {
+            self.waiting += 1;
+            if !self.is_read(at as usize) {
+                self.active.push(at);
+            }
+        }
+        if from < self.active.len() {
+            self.active.sort_unstable();
+        }
+    }
+
+    /// Drops what is read from the active blocks, and from the decoded ones.
+    fn forget_read(&mut self) {
+        let done = self.done;
+        let blocks = &self.blocks;
+        let unread = |range: TimeRange| done.is_none_or(|done| range.max > done);
+        self.active.retain(|&i| unread(range(&blocks[i as usize])));
+        let mut kept = 0;
+        while let Some((age, _)) = self.decoded.get(kept) {
+            let is_active = self.active.iter().any(|&i| blocks[i as usize].age == *age);
+            if is_active {
+                kept += 1;
+            } else {
+                self.free.push(self.decoded.swap_remove(kept).1);
+            }
+        }
+    }
+
+    /// Merges the unread points of a block inside `window` into the pending ones, without the deleted ones.
+    fn read_into_pending<D: BlockEncoder>(
+        &mut self,
+        at: usize,
+        window: TimeRange,
+        decoder: &mut D,
+    ) -> BlockResult<()> {
+        let block = self.blocks[at];
+        let column = self.decode(block, decoder)?;
+        let source = &self.sources[block.source as usize];
+        let mut unread = window;
+        if let Some(done) = self.done {
+            unread.min = unread.min.max(done.saturating_add(1));
+        }
+        let mut merged = true;
+        for_each_live(&source.deleted, unread, |live| {
+            merged &= self.pending.merge(column.as_ref().within(live), &mut self.spare);
+        });
+        assert!(merged, "`add` takes one type, and the reader gives no other");
+        if range(&block).max > window.max && self.decoded.len() < KEPT_MAX {
+            self.decoded.push((block.age, column));
+        } else {
+            self.free.push(column);
+        }
+        Ok(())
+    }
+
+    /// The points of a block; taken from the decoded ones if it is there.
+    fn decode<D: BlockEncoder>(&mut self, block: Block, decoder: &mut D) -> BlockResult<Column> {
+        if let Some(at) = self.decoded.iter().position(|(age, _)| *age == block.age) {
+            return Ok(self.decoded.swap_remove(at).1);
+        }
+        let source = &self.sources[block.source as usize];
+        let mut column = self.free.pop().unwrap_or_else(|| Column::new(source.key.field_type()));
+        source
+            .from
+            .reader
+            .read_block(source.key, block.entry, decoder, BLOCK_VALUES_MAX, &mut column)
+            .map_err(|error| MergeError { input: Some(source.input), error })?;
+        Ok(column)
+    }
+
+    /// Moves the points that are not yet written to the beginning.
+    fn begin_pending(&mut self) {
+        if self.cut_at == 0 || self.pending_len() >= self.size {
+            return;
+        }
+        let rest = self.pending.as_ref().slice(self.cut_at..self.pending.len());
+        if rest.is_empty() {
+            self.pending.truncate(0);
+        } else {
+            self.spare.reset(rest.field_type());
+            let fits = self.spare.extend(rest);
+            debug_assert!(fits, "an empty column takes every type");
+            std::mem::swap(&mut self.pending, &mut self.spare);
+        }
+        self.cut_at = 0;
+    }
+
+    fn pending_len(&self) -> usize {
+        self.pending.len() - self.cut_at
+    }
+
+    fn is_read(&self, at: usize) -> bool {
+        self.done.is_some_and(|done| range(&self.blocks[at]).max <= done)
+    }
+
+    fn is_partly_read(&self, at: usize) -> bool {
+        let range = range(&self.blocks[at]);
+        self.done.is_some_and(|done| range.min <= done && done < range.max)
+    }
+
+    /// Whether the block has unread points that may lie inside `window`.
+    fn meets(&self, at: u32, window: TimeRange) -> bool {
+        let range = range(&self.blocks[at as usize]);
+        range.overlaps(window) && !self.is_read(at as usize)
+    }
+}
+
+fn range(block: &Block) -> TimeRange {
+    block.entry.range
+}

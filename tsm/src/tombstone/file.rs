@@ -1,0 +1,239 @@
+//! A tombstone file as a whole: what it deletes, and how more is added to it.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)
+)]
+
+use tsmith_codecs::TimeRange;
+
+use super::member::{is_torn, write_member};
+use super::{Deletions, MAGIC, Tombstone, Tombstones};
+use crate::error::Result;
+
+/// The version that is written.
+const VERSION: u8 = 4;
+
+/// The content of a tombstone file, and what of its bytes is sound.
+#[derive(Clone, Debug, Default)]
+pub struct TombstoneFile {
+    version: u8,
+    whole_bytes: u64,
+    torn_bytes: u64,
+    deletions: Deletions,
+}
+
+/// What to do to a tombstone file so that it holds a further batch. Either way the batch is on disk as a whole or not at
+/// all, and only counts once it is synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TombstoneWrite {
+    /// Cut the file to `at` bytes, if it is longer, and append the rest.
+    Append {
+        /// Where its sound bytes end.
+        at: u64,
+        /// What follows them.
+        bytes: Vec<u8>,
+    },
+    /// Publish a new file in the place of the old one, which is missing, empty or of an earlier version. All that the
+    /// old one holds is in it. (InfluxDB writes only the new batch, so that what was deleted before comes back.)
+    Replace {
+        /// The whole file.
+        bytes: Vec<u8>,
+    },
+}
+
+impl TombstoneFile {
+    /// Reads the bytes of a tombstone file of any version.
+    ///
+    /// A last batch that was being appended when the machine stopped was never acknowledged: it is left out, and
+    /// [`TombstoneFile::torn_bytes`] says so. Any other damage is an error: to read fewer tombstones than there were
+    /// brings deleted points back.
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        let mut deletions = Deletions::new();
+        let mut records = Tombstones::new(bytes)?;
+        let version = records.version();
+        loop {
+            match records.next() {
+                Some(Ok(record)) => deletions.add(&record.key, record.range),
+                None => {
+                    let whole_bytes = bytes.len() as u64;
+                    return Ok(Self { version, whole_bytes, torn_bytes: 0, deletions });
+                }
+                Some(Err(error)) => {
+                    let at = records.whole_bytes();
+                    let (whole, tail) = bytes.split_at_checked(at).unwrap_or((bytes, &[]));
+                    if version != VERSION || !is_torn(tail, at as u64) {
+                        return Err(error);
+                    }
+                    // Once more without it: some of its records may be in already.
+                    return Ok(Self { torn_bytes: tail.len() as u64, ..Self::read(whole)? });
+                }
+            }
+        }
+    }
+
+    /// What it deletes.
+    pub fn deletions(&self) -> &Deletions {
+        &self.deletions
+    }
+
+    /// How many bytes of it are sound.
+    pub fn whole_bytes(&self) -> u64 {
+        self.whole_bytes
+    }
+
+    /// How many bytes behind those were left by an append that was not finished.
+    pub fn torn_bytes(&self) -> u64 {
+        self.torn_bytes
+    }
+
+    /// What to write so that the file also holds `batch`.
+    pub fn plan(&self, batch: &[Tombstone]) -> TombstoneWrite {
+        if self.version == VERSION && self.whole_bytes > 0 {
+            let mut bytes = Vec::new();
+            write_member(batch, &mut bytes);
+            return TombstoneWrite::Append { at: self.whole_bytes, bytes };
+        }
+        let [a, b, c] = MAGIC;
+        let mut bytes = vec![a, b, c, VERSION];
+        let mut old = Vec::with_capacity(self.deletions.len());
+        for (key, ranges) in self.deletions.iter() {
+            old.extend(ranges.iter().map(|&range| Tombstone { key: key.to_vec(), range }));
+        }
+        old.sort_unstable_by(|a, b| (&a.key, a.range.min).cmp(&(&b.key, b.range.min)));
+        // One member: with two, a torn first one would not be the last.
+        write_member(old.iter().chain(batch), &mut bytes);
+        TombstoneWrite::Replace { bytes }
+    }
+
+    /// Takes `batch` in, after the file was changed as [`TombstoneFile::plan`] said.
+    pub fn wrote(&mut self, batch: Vec<Tombstone>, write: &TombstoneWrite) {
+        self.whole_bytes = match write {
+            TombstoneWrite::Append { at, bytes } => at.saturating_add(bytes.len() as u64),
+            TombstoneWrite::Replace { bytes } => bytes.len() as u64,
+        };
+        self.version = VERSION;
+        self.torn_bytes = 0;
+        self.deletions.extend(batch);
+    }
+}
+
+impl Tombstone {
+    /// All points of `key` inside `range`.
+    pub fn new(key: &[u8], range: TimeRange) -> Self {
+        Self { key: key.to_vec(), range }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(i: i64) -> Vec<Tombstone> {
+        let tombstone = |key: &str, min, max| Tombstone::new(key.as_bytes(), TimeRange::new(min, max));
+        vec![
+            tombstone("cpu#!~#a", 10 * i, 10 * i + 3),
+            tombstone(&format!("cpu,i={i}#!~#b"), i64::MIN, i64::MAX),
+        ]
+    }
+
+    /// The file, and its length after each batch.
+    fn written(batches: i64) -> (Vec<u8>, Vec<usize>) {
+        let (mut file, mut bytes, mut lens) = (TombstoneFile::default(), Vec::new(), Vec::new());
+        for i in 0..batches {
+            let write = file.plan(&batch(i));
+            match &write {
+                TombstoneWrite::Append { at, bytes: added } => {
+                    assert_eq!(*at, bytes.len() as u64, "it is appended, not copied");
+                    bytes.extend(added);
+                }
+                TombstoneWrite::Replace { bytes: all } => {
+                    assert!(bytes.is_empty(), "only the first batch makes a file");
+                    bytes.clone_from(all);
+                }
+            }
+            file.wrote(batch(i), &write);
+            lens.push(bytes.len());
+            let read = TombstoneFile::read(&bytes).expect("whole");
+            assert_eq!((read.deletions(), read.whole_bytes()), (file.deletions(), bytes.len() as u64));
+        }
+        (bytes, lens)
+    }
+
+    fn deletions(batches: i64) -> Deletions {
+        let mut all = Deletions::new();
+        (0..batches).for_each(|i| all.extend(batch(i)));
+        all
+    }
+
+    #[test]
+    fn batches_are_appended() {
+        let (bytes, _) = written(5);
+        assert_eq!(TombstoneFile::read(&bytes).expect("whole").deletions(), &deletions(5));
+    }
+
+    /// A batch was being appended when the machine stopped: any part of it is there, in any sectors. It was not
+    /// acknowledged; all before it was.
+    #[test]
+    fn an_unfinished_append_is_left_out() {
+        let (mut file, mut bytes) = (TombstoneFile::default(), Vec::new());
+        let mut end = Vec::new();
+        for i in 0..40 {
+            // Long keys without pattern, so that a member is of several sectors.
+            let key: Vec<u8> =
+                (0..400_u64).map(|j| (j.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8 | 1).collect();
+            let one = vec![Tombstone::new(&[&key[..], &[i]].concat(), TimeRange::new(0, i64::from(i)))];
+            let write = file.plan(&one);
+            match &write {
+                TombstoneWrite::Append { bytes: added, .. } => bytes.extend(added),
+                TombstoneWrite::Replace { bytes: all } => bytes.clone_from(all),
+            }
+            file.wrote(one, &write);
+            end.push(bytes.len());
+        }
+        let last = end[end.len() - 2];
+        for len in last..bytes.len() {
+            let read = TombstoneFile::read(&bytes[..len]).expect("torn is not damaged");
+            assert_eq!((read.whole_bytes(), read.torn_bytes()), (last as u64, (len - last) as u64));
+            assert_eq!(read.deletions().len(), 39);
+            assert!(matches!(read.plan(&batch(1)), TombstoneWrite::Append { at, .. } if at == last as u64));
+        }
+        let mut sectors = vec![last];
+        sectors.extend((0..=bytes.len()).filter(|at| at % 512 == 0 && *at > last));
+        for lost in sectors {
+            let mut torn = bytes.clone();
+            let until = ((lost / 512 + 1) * 512).min(bytes.len());
+            torn[lost..until].fill(0);
+            let read = TombstoneFile::read(&torn);
+            if until - lost >= 4 {
+                assert_eq!(read.expect("torn is not damaged").deletions().len(), 39, "{lost}..{until}");
+            }
+        }
+    }
+
+    /// To take damage for an unfinished append would bring back what an acknowledged delete removed.
+    #[test]
+    fn a_damaged_batch_is_not_an_unfinished_one() {
+        let (bytes, _) = written(3);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(read) = TombstoneFile::read(&damaged) {
+                assert_eq!((read.torn_bytes(), read.deletions()), (0, &deletions(3)), "bit {bit}");
+            }
+        }
+    }
+
+    /// InfluxDB adds to a file of version 1, 2 or 3 by writing a file of the new records alone: what was deleted before
+    /// comes back at the next start.
+    #[test]
+    fn what_an_earlier_version_deletes_stays_deleted() {
+        let old = b"cpu#!~#a\ncpu#!~#z\n";
+        let file = TombstoneFile::read(old).expect("version 1");
+        let TombstoneWrite::Replace { bytes } = file.plan(&batch(7)) else { panic!("another version") };
+        let read = TombstoneFile::read(&bytes).expect("version 4");
+        assert_eq!(read.deletions().ranges(b"cpu#!~#z"), [TimeRange::ALL]);
+        assert_eq!(read.deletions().ranges(b"cpu,i=7#!~#b"), [TimeRange::ALL]);
+        assert_eq!(Tombstones::new(&bytes).expect("reads").version(), 4);
+    }
+}

@@ -1,0 +1,93 @@
+//! One batch of deletes as a gzip member, to be appended to a tombstone file of version 4.
+//!
+//! ```text
+//! ┌────────────────────────┬─────────┬──────────┬─────────────┬────────────────┬─────────┬──────────┐
+//! │ 1f 8b 08 04 .. TS <16B> │ len <4B> │ check <4B> │ deflate ... │ crc32, LE <4B> │ len, LE <4B> │
+//! └────────────────────────┴─────────┴──────────┴─────────────┴────────────────┴─────────┴──────────┘
+//! ```
+//!
+//! The extra field of the gzip header, which other readers skip, holds the length of the member. So a member that was
+//! being appended when the machine stopped can be told from one that was whole and is damaged now.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)
+)]
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+
+use super::Tombstone;
+
+/// A gzip header without time or name; of its extra field the length, and of the one part of that the name and length.
+const HEADER: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, /* extra */ 12, 0, b'T', b'S', 8, 0];
+/// Header, length of the member and check of that length.
+const HEADER_BYTES: usize = HEADER.len() + 4 + 4;
+/// What a power cut leaves whole.
+const SECTOR_BYTES: usize = 512;
+
+/// Appends the member of these records to `out`.
+pub(super) fn write_member<'t>(records: impl IntoIterator<Item = &'t Tombstone>, out: &mut Vec<u8>) {
+    let begin = out.len();
+    out.extend_from_slice(&HEADER);
+    out.extend_from_slice(&[0; HEADER_BYTES - HEADER.len()]); // known at the end
+    let (mut crc, mut bytes) = (crc32fast::Hasher::new(), 0_u32);
+    let mut deflate = DeflateEncoder::new(&mut *out, Compression::fast());
+    let mut record = Vec::new();
+    for Tombstone { key, range } in records {
+        record.clear();
+        record.extend_from_slice(&(key.len() as u32).to_be_bytes());
+        record.extend_from_slice(key);
+        record.extend_from_slice(&range.min.to_be_bytes());
+        record.extend_from_slice(&range.max.to_be_bytes());
+        crc.update(&record);
+        bytes = bytes.wrapping_add(record.len() as u32); // as gzip counts
+        deflate.write_all(&record).expect("a vector takes everything");
+    }
+    deflate.finish().expect("a vector takes everything");
+    out.extend_from_slice(&crc.finalize().to_le_bytes());
+    out.extend_from_slice(&bytes.to_le_bytes());
+    // A length beyond 32 bits is not checked; the gzip member itself has no limit.
+    let len = u32::try_from(out.len().saturating_sub(begin)).unwrap_or(0).to_be_bytes();
+    let at = begin.saturating_add(HEADER.len());
+    let place = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<8>());
+    place.expect("written above").copy_from_slice(&frame(len));
+}
+
+/// The length with its check.
+fn frame(len: [u8; 4]) -> [u8; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (len, crc32fast::hash(&len).to_be_bytes());
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Whether `tail`, which is no whole member and begins at byte `at` of its file, is what a power cut leaves of an append:
+/// less than it says, or with sectors that were never written.
+pub(super) fn is_torn(tail: &[u8], at: u64) -> bool {
+    is_short(tail) || has_empty_sector(tail, at)
+}
+
+fn is_short(tail: &[u8]) -> bool {
+    let begins = HEADER.get(..tail.len().min(HEADER.len())).is_some_and(|header| tail.starts_with(header));
+    let Some(header) = tail.get(..HEADER_BYTES) else { return begins };
+    let framed = header.last_chunk::<8>();
+    let len = framed.and_then(|framed| framed.first_chunk::<4>());
+    let (Some(&len), true) = (len, begins) else { return false };
+    framed == Some(&frame(len)) && u32::from_be_bytes(len) as usize > tail.len()
+}
+
+/// The last four bytes of a member are its length, which is not zero. So four zeros at the end of the file, or a sector
+/// of zeros, were not written by us.
+fn has_empty_sector(mut tail: &[u8], at: u64) -> bool {
+    let before = at.checked_rem(SECTOR_BYTES as u64).unwrap_or(0);
+    let mut until = SECTOR_BYTES.saturating_sub(before as usize);
+    while !tail.is_empty() {
+        let (sector, rest) = tail.split_at(until.min(tail.len()));
+        if sector.len() >= 4 && sector.iter().all(|&byte| byte == 0) {
+            return true;
+        }
+        (tail, until) = (rest, SECTOR_BYTES);
+    }
+    false
+}
