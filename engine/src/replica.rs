@@ -454,11 +454,11 @@ fn snapshot_from(snapshot: &eraftpb::Snapshot) -> etcd::Snapshot {
 }
 
 fn snapshot_to(snapshot: &etcd::Snapshot) -> eraftpb::Snapshot {
-    let mut out = eraftpb::Snapshot::default();
-    out.data = snapshot.data.clone().unwrap_or_default();
+    let data = snapshot.data.clone().unwrap_or_default();
+    let mut out = eraftpb::Snapshot { data, ..Default::default() };
     let metadata = out.mut_metadata();
     metadata.index = snapshot.index;
     metadata.term = snapshot.term;
-    metadata.mut_conf_state().voters = snapshot.conf_state.voters.clone();
+    metadata.mut_conf_state().voters.clone_from(&snapshot.conf_state.voters);
     out
 }

@@ -283,7 +283,8 @@ fn closing_ends_a_compaction_that_somebody_asked_for() {
         let compacting = scope.spawn(|| shard.compact(Compact::Full));
         thread::sleep(Duration::from_millis(3));
         shard.clone().close().expect("in order");
-        let names: Vec<_> = fs::read_dir(dir.path()).expect("there").map(|e| e.expect("one").path()).collect();
+        let names: Vec<_> =
+            fs::read_dir(dir.path()).expect("there").map(|e| e.expect("one").path()).collect();
         assert!(!names.iter().any(|path| path.extension().is_some_and(|e| e == "tmp")), "{names:?}");
         let compacted = compacting.join().expect("no panic");
         let closed = compacted.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::Closed));

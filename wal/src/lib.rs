@@ -10,7 +10,8 @@
 //! ```
 //!
 //! [`FileLog`] writes the segments of InfluxDB 1.x, [`MmapLog`] the same bytes through a file map, [`NullLog`]
-//! nothing at all. Every access to files goes through [`fs`], where [`fs::SimFs`] can lose what was not synced.
+//! nothing at all; [`etcd`] has the storage of etcd, and [`EtcdLog`] its framing as a log. Every access to
+//! files goes through [`fs`], where [`fs::SimFs`] can lose what was not synced.
 //!
 //! Deliberately not here: what a batch is (codecs), what readers see (cache), when a segment may go (engine).
 //!

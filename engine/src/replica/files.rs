@@ -7,6 +7,7 @@
 //! ```
 
 use std::ffi::OsStr;
+use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,8 @@ impl List {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut text = format!("applied {}\n", self.applied);
         for (name, len) in &self.files {
-            text.push_str(&format!("{name} {len}\n"));
+            // A string takes everything.
+            let _ = writeln!(text, "{name} {len}");
         }
         text.into_bytes()
     }

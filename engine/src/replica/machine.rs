@@ -3,6 +3,7 @@
 //! Its directory is `engine-<index>`: the snapshot it was begun from, 0 for none. A snapshot that is received becomes a
 //! new directory, whole before it has its name; the newest one counts.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use tsmith_codecs::{FieldKey, TimeRange, Timestamp, ValuesRef};
@@ -69,7 +70,8 @@ impl<F: Fs> Machine<F> {
         // Directories of before, and unfinished ones.
         for name in self.fs.list(&self.dir).map_err(|error| io(&self.dir, error))? {
             let old = files::number(&name, "engine-").is_some_and(|of| of < base);
-            if old || name.to_str().is_some_and(|name| name.ends_with(".tmp") && !name.starts_with("wal")) {
+            let unfinished = Path::new(&name).extension() == Some("tmp".as_ref()) && name != "wal.tmp";
+            if old || unfinished {
                 files::clear(&self.fs, &self.dir.join(name))?;
             }
         }
@@ -153,7 +155,8 @@ impl<F: Fs> Machine<F> {
             };
             let column = engine.read(parsed, TimeRange::ALL)?;
             let (times, values) = (column.times(), column.as_ref());
-            text.push_str(&format!("{} {times:?} {:?}\n", String::from_utf8_lossy(&key), values.values()));
+            // A string takes everything.
+            let _ = writeln!(text, "{} {times:?} {:?}", String::from_utf8_lossy(&key), values.values());
         }
         Ok(text)
     }

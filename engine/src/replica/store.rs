@@ -20,8 +20,7 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new(voters: &[u64], snapshot: &etcd::Snapshot) -> Self {
-        let mut conf_state = ConfState::default();
-        conf_state.voters = voters.to_vec();
+        let conf_state = ConfState { voters: voters.to_vec(), ..ConfState::default() };
         Self {
             state: HardState::default(),
             conf_state,

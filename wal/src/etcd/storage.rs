@@ -77,6 +77,7 @@ impl<F: Fs> DiskStorage<F> {
 
     /// A member's storage as it was left, also by a crash: the newest snapshot that the log knows, and the log after it.
     /// A torn tail is repaired, once.
+    #[expect(clippy::needless_pass_by_value, reason = "a handle, taken like everywhere else")]
     pub fn open(fs: F, wal_dir: &Path, snap_dir: &Path, options: WalOptions) -> Result<(Self, Restored)> {
         let snap = Snapshotter::new(fs.clone(), snap_dir);
         let known = valid_snapshot_entries(&fs, wal_dir)?;

@@ -108,6 +108,7 @@ impl<F: Fs> Wal<F> {
     /// Makes a new log in `dir`, durably: under another name first, so that there is a whole one or none.
     ///
     /// `dir` must not be there, or be empty.
+    #[expect(clippy::needless_pass_by_value, reason = "a handle, taken like everywhere else")]
     pub fn create(fs: F, dir: &Path, metadata: Option<&[u8]>, options: WalOptions) -> Result<Self> {
         let at = |operation: &'static str, path: &Path| {
             let path = path.to_path_buf();

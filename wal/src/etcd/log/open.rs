@@ -32,19 +32,16 @@ pub(super) fn open<F: Fs>(
     let (found, end) = read(fs, dir, options, &names, replay)?;
     // Until here nothing was changed.
     drop(fs.remove(&dir.join(TEMPORARY)));
-    let appender = match (segments.last(), end) {
-        (Some((name, file)), Some((offset, content))) => {
-            let path = dir.join(name.file_name());
-            let ready = reuse(&**file, offset, &content, bytes);
-            ready.map_err(|error| Error::io("cut", error).at_path(&path))?;
-            Appender::new(Arc::clone(file), bytes, offset, found.crc)
-        }
-        _ => {
-            let first = SegmentName { seq: 0, index: 0 };
-            let appender = begin(fs, dir, first, 0, 0, bytes)?;
-            segments.push((first, Arc::clone(&appender.file)));
-            appender
-        }
+    let appender = if let (Some((name, file)), Some((offset, content))) = (segments.last(), end) {
+        let path = dir.join(name.file_name());
+        let ready = reuse(&**file, offset, &content, bytes);
+        ready.map_err(|error| Error::io("cut", error).at_path(&path))?;
+        Appender::new(Arc::clone(file), bytes, offset, found.crc)
+    } else {
+        let first = SegmentName { seq: 0, index: 0 };
+        let appender = begin(fs, dir, first, 0, 0, bytes)?;
+        segments.push((first, Arc::clone(&appender.file)));
+        appender
     };
     let last = found.last;
     let state = State {
@@ -163,15 +160,11 @@ impl<R: FnMut(Position, Record<'_>) -> Result<()>> Reader<'_, R> {
         let used = behind.iter().rposition(|&byte| byte != 0).map_or(0, |at| at as u64 + 1);
         if flaw.is_none() && used == 0 {
             // The head was durable before the segment had its name.
-            return if metadata {
-                Ok(offset)
-            } else {
-                Err(self.damaged(path, 0, "a segment without a head"))
-            };
+            return if metadata { Ok(offset) } else { Err(damaged(path, 0, "a segment without a head")) };
         }
         let text = flaw.as_ref().map_or("bytes behind the end", found);
         if !last || !metadata || (self.strict && self.was_durable(bytes, offset)) {
-            return Err(self.damaged(path, offset, text));
+            return Err(damaged(path, offset, text));
         }
         let torn = Torn { path: PathBuf::from(path), offset, dropped_bytes: used, found: text };
         tracing::warn!(path = %path.display(), offset, torn.dropped_bytes, torn.found, "cut");
@@ -228,10 +221,10 @@ impl<R: FnMut(Position, Record<'_>) -> Result<()>> Reader<'_, R> {
         });
         durable
     }
+}
 
-    fn damaged(&self, path: &Path, offset: u64, found: &'static str) -> Error {
-        Error::new(ErrorKind::Damaged { found }).at_path(path).at_offset(offset)
-    }
+fn damaged(path: &Path, offset: u64, found: &'static str) -> Error {
+    Error::new(ErrorKind::Damaged { found }).at_path(path).at_offset(offset)
 }
 
 fn found(flaw: &Flaw) -> &'static str {
