@@ -155,11 +155,11 @@ fn all(dir: &Path, port: u16) -> Result<()> {
     }
     loop {
         std::thread::sleep(Duration::from_millis(500));
-        for at in 0..3 {
+        for (at, id) in IDS.into_iter().enumerate() {
             let ended =
                 processes.children[at].as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
             if ended {
-                println!("replica {} is gone, and started again", IDS[at]);
+                println!("replica {id} is gone, and started again");
                 processes.kill(at);
                 processes.start(at)?;
             }
@@ -197,7 +197,7 @@ fn kill(dir: &Path, rounds: u64, seed: u64) -> Result<()> {
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     let acknowledged: Vec<u64> =
         writers.into_iter().flat_map(|writer| writer.join().unwrap_or_default()).collect();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let exports: Vec<_> = (0..3).map(|at| processes.ask(at, "?export").unwrap_or_default()).collect();
         let same = !exports[0].is_empty() && exports.windows(2).all(|pair| pair[0] == pair[1]);

@@ -41,7 +41,9 @@ impl Group {
             acknowledged: Vec::new(),
             number: 0,
         };
-        VOTERS.into_iter().for_each(|id| group.start(id));
+        for id in VOTERS {
+            group.start(id);
+        }
         group
     }
 
@@ -175,7 +177,9 @@ fn nothing_acknowledged_is_lost_whatever_fails() {
                 }
                 27..=29 => {
                     let missing = VOTERS.into_iter().find(|id| !group.running.contains_key(id));
-                    missing.into_iter().for_each(|id| group.start(id));
+                    if let Some(id) = missing {
+                        group.start(id);
+                    }
                 }
                 _ => {}
             }

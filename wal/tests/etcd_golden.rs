@@ -1,5 +1,6 @@
 //! What the real etcd 3.4.23 wrote and said, and what ours does with it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -26,10 +27,9 @@ fn class(error: &Error) -> &'static str {
             Flaw::Short(_) if error.path().is_some_and(|path| path.extension() == Some("snap".as_ref())) => {
                 "torn"
             }
-            Flaw::Short(_) => "parse",
             Flaw::Crc { .. } => "crc",
             Flaw::Chain { .. } => "chain",
-            Flaw::Parse(_) => "parse",
+            Flaw::Short(_) | Flaw::Parse(_) => "parse",
             Flaw::Length { .. } => "length",
             Flaw::RecordKind(_) => "record kind",
             Flaw::SnapshotMismatch { .. } => "snapshot mismatch",
@@ -85,7 +85,7 @@ struct Case {
     name: String,
     dir: PathBuf,
     scratch: tempfile::TempDir,
-    entries: std::collections::HashMap<String, Value>,
+    entries: HashMap<String, Value>,
 }
 
 impl Case {
@@ -232,10 +232,12 @@ fn every_log_is_read_and_repaired_as_etcd_does() {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let expected = lines(&path.join("expected.jsonl"));
         let scratch = tempfile::tempdir().expect("a directory");
-        let mut case = Case { name, dir: path.join("wal"), scratch, entries: Default::default() };
+        let mut case = Case { name, dir: path.join("wal"), scratch, entries: HashMap::default() };
         eprintln!("{}", case.name);
         case.records(&expected);
-        expected.iter().for_each(|line| case.check(line));
+        for line in &expected {
+            case.check(line);
+        }
     }
 }
 

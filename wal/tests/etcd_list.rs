@@ -30,7 +30,7 @@ impl Scratch {
         let mut names: Vec<_> = entries
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
             .collect();
-        names.retain(|name| !name.ends_with(".tmp"));
+        names.retain(|name| Path::new(name).extension() != Some("tmp".as_ref()));
         names.sort();
         names
     }
@@ -44,7 +44,12 @@ impl Scratch {
     }
 
     fn last(&self) -> PathBuf {
-        self.wal().join(self.names().into_iter().rfind(|name| name.ends_with(".wal")).expect("a segment"))
+        self.wal().join(
+            self.names()
+                .into_iter()
+                .rfind(|name| Path::new(name).extension() == Some("wal".as_ref()))
+                .expect("a segment"),
+        )
     }
 }
 
@@ -352,7 +357,7 @@ fn snapshots_beyond_the_commit_index_are_not_valid() {
 fn leftovers_of_a_cut_are_not_reused() {
     let scratch = Scratch::new();
     scratch.create().close().expect("closes");
-    std::fs::write(scratch.wal().join("0.tmp"), [0xff; 70_000]).expect("a leftover");
+    std::fs::write(scratch.wal().join("0.tmp"), vec![0xff; 70_000]).expect("a leftover");
     let (mut wal, _) = scratch.open(&ZERO).expect("opens");
     wal.cut().expect("cuts");
     wal.save(&state(1), &entries(1..=2)).expect("saves");

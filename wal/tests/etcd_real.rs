@@ -101,7 +101,7 @@ fn written_again(from: &Path, to: &Path) {
             }
             (5, Some(_)) if data == SnapshotRecord::default().encode() => {}
             (5, Some(wal)) => {
-                wal.save_snapshot(&SnapshotRecord::decode(data).expect("a snapshot")).expect("saves")
+                wal.save_snapshot(&SnapshotRecord::decode(data).expect("a snapshot")).expect("saves");
             }
             (2, Some(_)) => entries.push(Entry::decode(data).expect("an entry")),
             (3, Some(wal)) => {
@@ -223,7 +223,8 @@ fn the_real_package_reads_and_continues_what_ours_wrote() {
     let options = WalOptions::default().segment_bytes(20_000);
     let mut storage = DiskStorage::create(OsFs, &wal_dir, &snap_dir, Some(b"m"), options).expect("creates");
     let entry = |index: u64| {
-        let data = (index % 9 != 0).then(|| Bytes::from(vec![index as u8; index as usize * 13 % 1500]));
+        let data =
+            (!index.is_multiple_of(9)).then(|| Bytes::from(vec![index as u8; index as usize * 13 % 1500]));
         Entry { kind: EntryKind::NORMAL, term: 1 + index / 40, index, data }
     };
     for index in (1..=120).step_by(3) {

@@ -40,6 +40,7 @@ struct Segment {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the report")]
 struct Record {
     offset: u64,
     record_bytes: u64,
@@ -92,7 +93,7 @@ pub(super) fn log(dir: &Path) -> Result<Log> {
     }
     match check(&OsFs, dir) {
         Ok(checked) => {
-            log.torn = checked.torn.map(|at| format!("{}: offset {}", at.path.display(), at.offset))
+            log.torn = checked.torn.map(|at| format!("{}: offset {}", at.path.display(), at.offset));
         }
         Err(error) => log.error = Some(error.to_string()),
     }
@@ -199,7 +200,7 @@ impl Log {
             written = written.and_then(|()| writeln!(out.text(), "  ERROR {error}"));
         }
         debug_assert!(written.is_ok(), "vectors take all");
-        Ok(())
+        out.spill()
     }
 }
 
@@ -241,6 +242,6 @@ impl Snapshot {
             written = written.and_then(|()| writeln!(out.text(), "  ERROR {error}"));
         }
         debug_assert!(written.is_ok(), "vectors take all");
-        Ok(())
+        out.spill()
     }
 }

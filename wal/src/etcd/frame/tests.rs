@@ -50,7 +50,7 @@ fn the_watermark_rises_by_whole_pages() {
         let len = 8 + (seed >> 33) as usize % 20_000 / 8 * 8;
         watermark.frame(len);
         total += len as u64;
-        assert!(watermark.flushed == 64 || watermark.flushed % PAGE_BYTES == 0);
+        assert!(watermark.flushed == 64 || watermark.flushed.is_multiple_of(PAGE_BYTES));
         assert!(watermark.flushed + BUFFER_BYTES + PAGE_BYTES >= total && watermark.flushed <= total);
         assert_eq!(watermark.flushed + watermark.buffered, total);
     }
