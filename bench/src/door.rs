@@ -6,6 +6,7 @@ pub(crate) use tsmith_cache::STORERS;
 pub(crate) use tsmith_codecs::ENCODERS;
 use tsmith_codecs::{Batch, Column, FieldKey, TimeRange, Timestamp};
 pub(crate) use tsmith_engine::Compact;
+use tsmith_engine::Direction;
 use tsmith_engine::driver::{Driver, KeyRead};
 use tsmith_engine::{Dirs, LineOptions};
 pub(crate) use tsmith_wal::LOGS;
@@ -123,5 +124,21 @@ impl Reader<'_> {
     pub(crate) fn read(&mut self, key: &[u8], range: TimeRange, out: &mut Column) -> Result {
         let key = FieldKey::parse(key).ok_or("the engine named a key without a field")?;
         Ok(self.0.read(key, range, out)?)
+    }
+
+    /// Calls `f` with the points of a composite key inside a range, a batch at a time.
+    pub(crate) fn scan(
+        &mut self,
+        key: &[u8],
+        range: TimeRange,
+        batch: &mut Column,
+        mut f: impl FnMut(&Column),
+    ) -> Result {
+        let key = FieldKey::parse(key).ok_or("the engine named a key without a field")?;
+        self.0.begin(key, range, Direction::Ascending)?;
+        while self.0.next(batch)? {
+            f(batch);
+        }
+        Ok(())
     }
 }

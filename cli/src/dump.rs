@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use tsmith_engine::view::View;
-use tsmith_engine::{Column, FieldKey, FieldType, TimeRange};
+use tsmith_engine::view::{View, ViewReader};
+use tsmith_engine::{Column, ColumnRef, Direction, FieldKey, FieldType, TimeRange};
 
 use crate::exit::{Result, complain};
 use crate::filter::FilterArgs;
 use crate::output::{Field, Rows};
 use crate::progress::{Bar, percent};
 
-/// The columns of one series are read together up to about this many blocks of 1000 values; longer series are read in
-/// pieces of time, so that memory does not grow with them.
-const BLOCKS_AT_ONCE: usize = 4096;
+/// The fields of a series are written together up to this many, a block of each being in memory; of more, a line holds
+/// only these.
+const FIELDS_AT_ONCE: usize = 256;
 
 /// Which rows, beyond the filter.
 #[derive(Clone, Copy, Debug)]
@@ -45,37 +45,44 @@ pub(crate) fn all(
 ) -> Result<bool> {
     let keys = wanted_keys(view, filter);
     rows.announce(keys.iter().map(|key| parse(key)));
-    let mut reader = view.reader();
-    let mut columns: Vec<Column> = Vec::new();
-    let mut bad: Vec<bool> = Vec::new();
-    let mut done = 0;
     let mut problems = false;
+    let mut done = 0;
+    let mut fields: Vec<FieldReader<'_>> = Vec::new();
     let joined = rows.joins_fields();
     for group in keys.chunk_by(|a, b| joined && parse(a).series == parse(b).series) {
-        columns.resize_with(columns.len().max(group.len()), || Column::new(FieldType::Float));
-        bad.clear();
-        bad.resize(group.len(), false);
-        let windows = if joined { windows(view, group, filter.range()) } else { vec![filter.range()] };
-        for window in windows {
-            for ((key, column), bad) in group.iter().zip(&mut columns).zip(&mut bad) {
-                column.truncate(0);
-                if let (false, Err(error)) = (*bad, reader.read(parse(key), window, column)) {
-                    complain(&format!("{}: {error}", path.display()));
-                    column.truncate(0);
-                    (*bad, problems) = (true, true);
-                }
+        for part in group.chunks(FIELDS_AT_ONCE) {
+            fields.resize_with(fields.len().max(part.len()), || FieldReader::new(view));
+            let fields = &mut fields[..part.len()];
+            for (field, key) in fields.iter_mut().zip(part) {
+                problems |= field.begin(path, parse(key), filter.range(), Direction::Ascending);
             }
-            let fields: Vec<Field<'_>> = group
-                .iter()
-                .zip(&columns)
-                .map(|(key, column)| Field { name: parse(key).field, column })
-                .collect();
-            rows.series(parse(&group[0]).series, &fields)?;
+            problems |= join(path, part, fields, rows)?;
+            done += part.len();
+            bar.show(|| format!("{} {done} of {} keys", percent(done as u64, keys.len() as u64), keys.len()));
         }
-        done += group.len();
-        bar.show(|| format!("{} {done} of {} keys", percent(done as u64, keys.len() as u64), keys.len()));
     }
     Ok(problems)
+}
+
+/// Writes the points of some fields of one series, those of one time together.
+fn join(path: &Path, keys: &[Vec<u8>], fields: &mut [FieldReader<'_>], rows: &mut Rows) -> Result<bool> {
+    let mut problems = false;
+    loop {
+        for field in fields.iter_mut() {
+            problems |= field.fill(path);
+        }
+        // Up to here the points of all fields are at hand.
+        let Some(until) = fields.iter().filter_map(|field| field.batch.times().last().copied()).min() else {
+            return Ok(problems);
+        };
+        let parts: Vec<Field<'_>> = fields
+            .iter_mut()
+            .zip(keys)
+            .map(|(field, key)| Field { name: parse(key).field, column: field.take(until) })
+            .collect();
+        let Some(key) = keys.first() else { return Ok(problems) };
+        rows.series(parse(key).series, &parts)?;
+    }
 }
 
 /// Writes rows key by key, in this order. True when some could not be read; they were reported.
@@ -88,8 +95,8 @@ pub(crate) fn ordered(
 ) -> Result<bool> {
     let keys = wanted_keys(view, filter);
     rows.announce(keys.iter().map(|key| parse(key)));
-    let mut reader = view.reader();
-    let mut column = Column::new(FieldType::Float);
+    let direction = if order.descending { Direction::Descending } else { Direction::Ascending };
+    let mut field = FieldReader::new(view);
     let mut left = order.limit.unwrap_or(u64::MAX);
     let mut problems = false;
     for key in &keys {
@@ -97,44 +104,75 @@ pub(crate) fn ordered(
             break;
         }
         let key = parse(key);
-        if let Err(error) = reader.read(key, filter.range(), &mut column) {
-            complain(&format!("{}: {error}", path.display()));
-            problems = true;
-            continue;
+        problems |= field.begin(path, key, filter.range(), direction);
+        while left > 0 {
+            problems |= field.fill(path);
+            let taken = field.take_points(usize::try_from(left).unwrap_or(usize::MAX));
+            if taken.is_empty() {
+                break;
+            }
+            left -= taken.len() as u64;
+            rows.series(key.series, &[Field { name: key.field, column: taken }])?;
         }
-        let take = usize::try_from(left).unwrap_or(usize::MAX).min(column.len());
-        left -= take as u64;
-        if order.descending {
-            let places: Vec<usize> = (0..column.len()).rev().take(take).collect();
-            column = column.as_ref().gather(&places);
-        } else {
-            column.truncate(take);
-        }
-        rows.series(key.series, &[Field { name: key.field, column: &column }])?;
     }
     Ok(problems)
 }
 
-/// Cuts `range` where blocks of these keys begin, so that each piece holds a bounded number of them.
-fn windows(view: &View, keys: &[Vec<u8>], range: TimeRange) -> Vec<TimeRange> {
-    let mut starts = Vec::new();
-    for file in view.files() {
-        for key in keys {
-            let entries = file.reader().find(key).into_iter().flat_map(tsmith_tsm::KeyEntry::entries);
-            starts.extend(
-                entries.map(|entry| entry.range.min).filter(|&min| range.min < min && min <= range.max),
-            );
+/// One field, a batch of its points at a time.
+struct FieldReader<'v> {
+    reader: ViewReader<'v>,
+    batch: Column,
+    /// Points of the batch before this one are written.
+    from: usize,
+    ended: bool,
+}
+
+impl<'v> FieldReader<'v> {
+    fn new(view: &'v View) -> Self {
+        Self { reader: view.reader(), batch: Column::new(FieldType::Float), from: 0, ended: true }
+    }
+
+    /// Goes to the first point; true when that failed, which was reported.
+    fn begin(&mut self, path: &Path, key: FieldKey<'_>, range: TimeRange, direction: Direction) -> bool {
+        self.batch.truncate(0);
+        self.from = 0;
+        let begun = self.reader.begin(key, range, direction);
+        self.ended = begun.is_err();
+        report(path, begun.err())
+    }
+
+    /// Reads on when all of the batch is written; true when something could not be read, which was reported.
+    fn fill(&mut self, path: &Path) -> bool {
+        let mut problems = false;
+        while self.from == self.batch.len() && !self.ended {
+            self.from = 0;
+            match self.reader.next(&mut self.batch) {
+                Ok(more) => self.ended = !more,
+                Err(error) => problems |= report(path, Some(error)),
+            }
         }
+        problems
     }
-    starts.sort_unstable();
-    let mut cuts: Vec<i64> = starts.into_iter().skip(BLOCKS_AT_ONCE).step_by(BLOCKS_AT_ONCE).collect();
-    cuts.dedup();
-    let mut from = range.min;
-    let mut windows = Vec::with_capacity(cuts.len() + 1);
-    for cut in cuts {
-        windows.push(TimeRange::new(from, cut - 1));
-        from = cut;
+
+    /// The next points up to `until`.
+    fn take(&mut self, until: i64) -> ColumnRef<'_> {
+        let from = self.from;
+        self.from = self.batch.times().partition_point(|&time| time <= until).max(from);
+        self.batch.as_ref().slice(from..self.from)
     }
-    windows.push(TimeRange::new(from, range.max));
-    windows
+
+    /// The next points, at most so many.
+    fn take_points(&mut self, most: usize) -> ColumnRef<'_> {
+        let from = self.from;
+        self.from = from.saturating_add(most).min(self.batch.len());
+        self.batch.as_ref().slice(from..self.from)
+    }
+}
+
+/// Reports an error if there is one.
+fn report(path: &Path, error: Option<tsmith_engine::Error>) -> bool {
+    error.is_some_and(|error| {
+        complain(&format!("{}: {error}", path.display()));
+        true
+    })
 }

@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use tsmith_engine::{Column, FieldType};
+use tsmith_engine::{ColumnRef, FieldType};
 
 use crate::exit::{Failure, Result, complain};
 
@@ -108,8 +108,8 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 pub(crate) struct Field<'a> {
     /// Name of the field, as it is.
     pub(crate) name: &'a [u8],
-    /// Its points.
-    pub(crate) column: &'a Column,
+    /// Its points, or the next of them.
+    pub(crate) column: ColumnRef<'a>,
 }
 
 /// Values as text.
@@ -122,6 +122,8 @@ pub(crate) struct Rows {
     field_width: usize,
     names: lp::Names,
     header: bool,
+    /// The key whose points are being written, in formats that begin and end it.
+    open: Option<Vec<u8>>,
 }
 
 impl Rows {
@@ -137,7 +139,17 @@ impl Rows {
         }
         let out = Out::open(destination)?;
         let (lost, names) = (Lost::default(), lp::Names::default());
-        Ok(Self { out, format, exact, lost, series_width: 0, field_width: 0, names, header: false })
+        Ok(Self {
+            out,
+            format,
+            exact,
+            lost,
+            series_width: 0,
+            field_width: 0,
+            names,
+            header: false,
+            open: None,
+        })
     }
 
     /// Whether all columns of a series are wanted at once.
@@ -154,7 +166,7 @@ impl Rows {
         }
     }
 
-    /// Writes the columns of one series.
+    /// Writes the columns of one series; of a key with many points one part after the other.
     pub(crate) fn series(&mut self, series: &[u8], fields: &[Field<'_>]) -> Result<()> {
         if !self.header {
             self.header = true;
@@ -166,13 +178,28 @@ impl Rows {
         for field in fields.iter().filter(|field| !field.column.is_empty()) {
             match self.format {
                 Format::Csv => csv::column(&mut self.out, self.exact, series, *field)?,
-                Format::Jsonl => jsonl::column(&mut self.out, self.exact, &mut self.lost, series, *field)?,
+                Format::Jsonl => self.jsonl(series, *field)?,
                 Format::Table | Format::Lp => {
                     table::column(&mut self.out, [self.series_width, self.field_width], series, *field)?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn jsonl(&mut self, series: &[u8], field: Field<'_>) -> Result<()> {
+        let key = tsmith_engine::FieldKey::new(series, field.name);
+        let goes_on = self.open.as_deref() == Some(&key.to_composite());
+        if !goes_on {
+            self.close_key()?;
+            jsonl::begin(&mut self.out, self.exact, &mut self.lost, key, field.column.field_type());
+            self.open = Some(key.to_composite());
+        }
+        jsonl::values(&mut self.out, self.exact, &mut self.lost, field.column, goes_on)
+    }
+
+    fn close_key(&mut self) -> Result<()> {
+        if self.open.take().is_some() { jsonl::end(&mut self.out) } else { Ok(()) }
     }
 
     fn write_header(&mut self) {
@@ -188,6 +215,7 @@ impl Rows {
         if !self.header && self.format == Format::Csv {
             self.write_header();
         }
+        self.close_key()?;
         self.out.flush()?;
         Ok(self.lost.report())
     }

@@ -10,8 +10,7 @@ use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_engine::view::{Held, View, hold};
 use tsmith_engine::{Dirs, Manifest};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::segment;
-use tsmith_wal::{RecoveryMode, Torn};
+use tsmith_wal::{RecoveryMode, Torn, is_segment};
 
 use crate::exit::{Failure, Result, complain};
 
@@ -46,7 +45,7 @@ impl Place {
                 Ok(Self::EtcdLog(path.to_owned()))
             }
             Some("snap") => Ok(Self::EtcdSnapshot(path.to_owned())),
-            Some("wal") => Ok(Self::Segment(path.to_owned())),
+            Some("wal" | "tlog") => Ok(Self::Segment(path.to_owned())),
             _ => Err(Failure::Usage(format!(
                 "{}: not a directory, and not named .tsm, .tombstone, .wal or .snap; line protocol goes through `tsmith import`",
                 path.display()
@@ -60,7 +59,7 @@ impl Place {
         if is(is_etcd_segment) {
             return Ok(Self::EtcdLog(data.to_owned()));
         }
-        let log_itself = is(|name| segment::parse_name(name).is_some());
+        let log_itself = is(is_segment);
         let wal = match wal {
             Some(wal) if wal.is_dir() => Some(wal.to_owned()),
             Some(wal) => return Err(Failure::missing(wal)),
@@ -118,12 +117,11 @@ impl Place {
         if let Some(wal) = wal.as_ref().filter(|wal| wal.is_dir()) {
             if list(wal)?.iter().any(|(name, _)| is_etcd_segment(name)) {
                 members.push(Member::EtcdLog(wal.clone()));
+            } else {
+                let segments =
+                    tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?;
+                members.extend(segments.into_iter().map(|name| regular(wal.join(name), Member::Segment)));
             }
-            let mut segments: Vec<_> =
-                list(wal)?.into_iter().filter_map(|(name, _)| segment::parse_name(&name)).collect();
-            segments.sort_unstable();
-            let path = |number| wal.join(segment::file_name(number));
-            members.extend(segments.into_iter().map(|number| regular(path(number), Member::Segment)));
         } else if let Some(wal) = wal {
             // `find` took it from the manifest: one that the user named is there.
             members.push(Member::Unreadable(wal.clone(), "the manifest has the log here, and it is gone"));
@@ -143,7 +141,7 @@ impl Place {
             complain(Failure::from(problem.clone()).text());
         }
         let damaged = !view.torn().is_empty() && self.log_is_damaged();
-        for Torn { path, offset, dropped_bytes, found } in view.torn() {
+        for Torn { path, offset, dropped_bytes, found, .. } in view.torn() {
             let what = if damaged { "not read, damaged" } else { "not read, torn by a crash" };
             complain(&format!("{}: offset {offset}: {found}: {dropped_bytes} bytes {what}", path.display()));
         }
@@ -257,9 +255,7 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<(std::ffi::OsString, bool)>> {
 }
 
 fn has_segments(dir: &Path) -> bool {
-    list(dir).is_ok_and(|names| {
-        names.iter().any(|(name, _)| segment::parse_name(name).is_some() || is_etcd_segment(name))
-    })
+    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_segment(name)))
 }
 
 fn is_etcd_segment(name: &OsStr) -> bool {
@@ -274,8 +270,7 @@ fn shard_below(dir: &Path, depth: usize) -> Option<PathBuf> {
     list(dir).ok()?.into_iter().filter(|(_, is_dir)| *is_dir).find_map(|(name, _)| {
         let below = dir.join(name);
         let holds = list(&below).ok()?.iter().any(|(name, _)| {
-            segment::parse_name(name).is_some()
-                || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
+            is_segment(name) || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
         });
         if holds { Some(below) } else { shard_below(&below, depth - 1) }
     })

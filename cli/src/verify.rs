@@ -10,8 +10,10 @@ use serde::Serialize;
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
 use tsmith_engine::{Column, FieldKey, FieldType, Manifest, files};
 use tsmith_tsm::{Reader, Tombstones};
+use tsmith_wal::Record;
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
+use tsmith_wal::native::HEAD_BYTES;
 use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
 
 use crate::args::{ReportFormat, Wal};
@@ -253,57 +255,98 @@ fn tombstone(path: &Path) -> Result<String, Flaw> {
     Ok(format!("version {version}, {}", count(records, "record")))
 }
 
+/// What a segment was found to hold.
+#[derive(Default)]
+struct Held {
+    frames: u64,
+    values: usize,
+    conflicts: u64,
+}
+
+impl Held {
+    fn take(&mut self, record: Record<'_>, offset: u64, types: &mut Types, finding: &mut Finding) {
+        self.frames += 1;
+        match entry::decode(record.kind, record.payload) {
+            Ok(Entry::Write(batch)) => {
+                self.values += batch.value_count();
+                for (key, column) in batch.columns() {
+                    let Err(known) = types.claim(key, column.field_type()) else { continue };
+                    self.conflicts += 1;
+                    if self.conflicts == 1 {
+                        let key = Some(key.to_string());
+                        let reason =
+                            format!("is of type {} here, of type {known} before", column.field_type());
+                        finding.problems.push(Flaw { offset: Some(offset), key, reason });
+                    }
+                }
+            }
+            Ok(_) => {}
+            Err(error) => finding.problems.push(Flaw::at(offset, format!("payload: {error}"))),
+        }
+    }
+
+    fn summary(&self) -> String {
+        format!("{}, {}", count(self.frames, "frame"), count(self.values, "value"))
+    }
+}
+
+fn torn(offset: u64, found: &str, bytes: u64) -> Flaw {
+    Flaw::at(offset, format!("{found}: {bytes} bytes torn by a crash, cut when it is opened"))
+}
+
+fn damaged(offset: u64, found: &str) -> Flaw {
+    Flaw::at(offset, format!("{found}, with intact records after it"))
+}
+
 fn segment(path: &Path, later: &[Member], types: &mut Types, finding: &mut Finding) -> Result<String, Flaw> {
+    if path.extension().is_some_and(|extension| extension == "tlog") {
+        return native_segment(path, later, types, finding);
+    }
     let bytes = fs::read(path).map_err(whole)?;
     let mut scan = Scan::new(number(path), &bytes);
-    let (mut frames, mut values) = (0_u64, 0);
-    let mut conflicts = 0_u64;
+    let mut held = Held::default();
     loop {
         match scan.next() {
             Ok(None) => break,
             Ok(Some(Unit::Mark(_))) => {}
-            Ok(Some(Unit::Frame { record, offset, .. })) => {
-                frames += 1;
-                match entry::decode(record.kind, record.payload) {
-                    Ok(Entry::Write(batch)) => {
-                        values += batch.value_count();
-                        for (key, column) in batch.columns() {
-                            let Err(known) = types.claim(key, column.field_type()) else { continue };
-                            conflicts += 1;
-                            if conflicts == 1 {
-                                let key = Some(key.to_string());
-                                let reason = format!(
-                                    "is of type {} here, of type {known} before",
-                                    column.field_type()
-                                );
-                                finding.problems.push(Flaw { offset: Some(offset), key, reason });
-                            }
-                        }
-                    }
-                    Ok(_) => {}
-                    Err(error) => finding.problems.push(Flaw::at(offset, format!("payload: {error}"))),
-                }
-            }
+            Ok(Some(Unit::Frame { record, offset, .. })) => held.take(record, offset, types, finding),
             Err(Stop::TooLarge(error)) => return Err(Flaw::from(&error)),
             Err(Stop::Bad(bad)) => {
                 match scan.judge(bad, later.iter().any(holds_records)) {
                     Verdict::End => {}
                     Verdict::Torn => {
                         let bytes = scan.used_len().saturating_sub(bad.offset);
-                        let reason =
-                            format!("{}: {bytes} bytes torn by a crash, cut when it is opened", bad.found);
-                        finding.notes.push(Flaw::at(bad.offset, reason));
+                        finding.notes.push(torn(bad.offset, bad.found, bytes));
                     }
-                    Verdict::Damaged => {
-                        let reason = format!("{}, with intact records after it", bad.found);
-                        return Err(Flaw::at(bad.offset, reason));
-                    }
+                    Verdict::Damaged => return Err(damaged(bad.offset, bad.found)),
                 }
                 break;
             }
         }
     }
-    Ok(format!("{}, {}", count(frames, "frame"), count(values, "value")))
+    Ok(held.summary())
+}
+
+fn native_segment(
+    path: &Path,
+    later: &[Member],
+    types: &mut Types,
+    finding: &mut Finding,
+) -> Result<String, Flaw> {
+    let mut held = Held::default();
+    let mut offset = HEAD_BYTES as u64;
+    let replayed = tsmith_wal::replay_segment(&OsFs, path, |at, record| {
+        held.take(record, offset, types, finding);
+        offset = at.0 & u64::from(u32::MAX);
+        Ok(())
+    });
+    for left_out in replayed.map_err(|error| Flaw::from(&error))?.torn {
+        if left_out.valid_after || later.iter().any(holds_records) {
+            return Err(damaged(left_out.offset, left_out.found));
+        }
+        finding.notes.push(torn(left_out.offset, left_out.found, left_out.dropped_bytes));
+    }
+    Ok(held.summary())
 }
 
 fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {

@@ -96,7 +96,7 @@ fn whole_lines_before_the_damage_are_imported() {
 fn missing_and_foreign_places() {
     let scratch = Scratch::new();
     let nowhere = scratch.path("nowhere");
-    for verb in ["export", "query", "inspect", "verify", "stats", "snapshot"] {
+    for verb in ["export", "query", "inspect", "verify", "stats", "snapshot", "compact"] {
         run(&format!("{verb} {{}}"), &[&nowhere])
             .exits(74)
             .says(&["tsmith: /", "nowhere: no such file or directory"]);
@@ -261,7 +261,8 @@ fn a_directory_in_use_is_refused() {
 
 #[test]
 fn usage() {
-    tsmith(["compact", "d"]).exits(2);
+    tsmith(["frobnicate", "d"]).exits(2);
+    tsmith(["compact"]).exits(2);
     tsmith(["export"]).exits(2);
     tsmith(["export", "d", "--frobnicate"]).exits(2);
     tsmith(["query", "d", "--start", "yesterday"]).exits(2).says(&["RFC 3339"]);
@@ -274,7 +275,7 @@ fn usage() {
     }
     tsmith::<&str>([]).exits(2);
     assert!(tsmith(["--version"]).exits(0).text().starts_with("tsmith "));
-    for verb in ["import", "export", "query", "inspect", "verify", "stats", "snapshot"] {
+    for verb in ["import", "export", "query", "inspect", "verify", "stats", "snapshot", "compact", "delete"] {
         assert!(tsmith([verb, "--help"]).exits(0).text().contains("Example"), "{verb}");
     }
 }

@@ -186,9 +186,14 @@ fn other_parts_work_and_are_remembered() {
         ("a", "--encoder zstd --log mmap --storer hashmap"),
         ("b", "--encoder raw --durability none --order publish-then-sync"),
         ("c", "--durability interval:10ms --recovery influxdb"),
+        ("d", "--log native --recovery salvage"),
     ] {
         let dir = scratch.path(name);
         run(&format!("import {{}} {{}} {parts}"), &[&dir, &input]).exits(0);
+        // From the log, where it still is.
+        same_points(text.as_bytes(), &export(&dir));
+        run("verify {}", &[&dir]).exits(0);
+        run("inspect {}", &[&dir]).exits(0);
         run("snapshot {}", &[&dir]).exits(0);
         same_points(text.as_bytes(), &export(&dir));
         run("verify {}", &[&dir]).exits(0);

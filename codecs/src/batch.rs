@@ -98,6 +98,17 @@ impl Arenas {
         }
     }
 
+    fn extend(&mut self, times: &[i64], values: ValuesRef<'_>) {
+        self.times.extend_from_slice(times);
+        match values {
+            ValuesRef::Float(v) => self.floats.extend_from_slice(v),
+            ValuesRef::Integer(v) => self.integers.extend_from_slice(v),
+            ValuesRef::Unsigned(v) => self.unsigneds.extend_from_slice(v),
+            ValuesRef::Boolean(v) => self.booleans.extend_from_slice(v),
+            ValuesRef::String(v) => self.strings.extend(v),
+        }
+    }
+
     fn push(&mut self, time: i64, value: Value<'_>) {
         self.times.push(time);
         match value {

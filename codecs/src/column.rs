@@ -153,6 +153,43 @@ impl Column {
         *self = self.as_ref().gather(&kept);
     }
 
+    /// Keeps only the points inside `range` of a column in ascending order.
+    pub fn retain_within(&mut self, range: TimeRange) {
+        let to = self.times.partition_point(|&time| time <= range.max);
+        self.truncate(to);
+        let from = self.times.partition_point(|&time| time < range.min);
+        if from > 0 {
+            self.times.drain(..from);
+            match &mut self.values {
+                Values::Float(v) => drop(v.drain(..from)),
+                Values::Integer(v) => drop(v.drain(..from)),
+                Values::Unsigned(v) => drop(v.drain(..from)),
+                Values::Boolean(v) => drop(v.drain(..from)),
+                Values::String(v) => {
+                    let mut out = StringColumn::default();
+                    out.extend(v.as_ref().slice(from..v.len()));
+                    *v = out;
+                }
+            }
+        }
+    }
+
+    /// Turns the order of the points round.
+    pub fn reverse(&mut self) {
+        self.times.reverse();
+        match &mut self.values {
+            Values::Float(v) => v.reverse(),
+            Values::Integer(v) => v.reverse(),
+            Values::Unsigned(v) => v.reverse(),
+            Values::Boolean(v) => v.reverse(),
+            Values::String(v) => {
+                let mut out = StringColumn::default();
+                (0..v.len()).rev().for_each(|i| out.push(v.as_ref().get(i)));
+                *v = out;
+            }
+        }
+    }
+
     /// Keeps only the points outside `range`.
     pub fn exclude(&mut self, range: TimeRange) {
         if self.times.iter().any(|&t| range.contains(t)) {

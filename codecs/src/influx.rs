@@ -118,6 +118,42 @@ impl<const BATCH: bool> BlockEncoder for Influx<BATCH> {
         })
     }
 
+    /// Floats have no other order than from the first to the last: those after `until` are never read.
+    fn decode_until(
+        &mut self,
+        block: &[u8],
+        limit: usize,
+        until: i64,
+        out: &mut Column,
+    ) -> Result<Option<i64>> {
+        let parts = match Parts::of(block) {
+            Ok(parts) if parts.field_type == FieldType::Float => parts,
+            _ => {
+                self.decode(block, limit, out)?;
+                return Ok(out.times().last().copied());
+            }
+        };
+        let mut last = None;
+        let unequal = || Error::corrupt(parts.values_at, "as many values as timestamps");
+        out.refill(FieldType::Float, unequal, |times, values| {
+            time::decode(parts.times, limit, times).map_err(|e| e.shifted(parts.times_at))?;
+            let count = times.len();
+            last = times.last().copied();
+            let wanted = if last.is_some_and(|last| last > until) {
+                if !times.is_sorted_by(|a, b| a < b) {
+                    return Err(Error::corrupt(parts.times_at, "timestamps that ascend"));
+                }
+                times.partition_point(|&time| time <= until).max(1)
+            } else {
+                count
+            };
+            times.truncate(wanted);
+            let Values::Float(values) = values else { return Err(unequal()) };
+            float::decode_first(parts.values, wanted, count, values).map_err(|e| e.shifted(parts.values_at))
+        })?;
+        Ok(last)
+    }
+
     fn count(&mut self, block: &[u8]) -> Result<(FieldType, u64)> {
         let parts = Parts::of(block)?;
         let count = time::count(parts.times).map_err(|e| e.shifted(parts.times_at))?;

@@ -88,6 +88,22 @@ pub trait BlockEncoder: Default + Send + 'static {
     /// `out` is empty.
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()>;
 
+    /// As [`BlockEncoder::decode`], for who wants nothing after `until`: later points may be left out, but not the first
+    /// point of all. Returns the last time of the whole block.
+    ///
+    /// Law: what is not left out is what `decode` gives, and times that do not ascend are an error when any is left out.
+    fn decode_until(
+        &mut self,
+        block: &[u8],
+        limit: usize,
+        until: i64,
+        out: &mut Column,
+    ) -> Result<Option<i64>> {
+        let _ = until;
+        self.decode(block, limit, out)?;
+        Ok(out.times().last().copied())
+    }
+
     /// The type and the number of the points of `block`, as it claims them.
     ///
     /// Law: they are those of the column that [`BlockEncoder::decode`] gives, if it gives one. Encoders that can tell

@@ -9,6 +9,7 @@ use tsmith_cache::{STORERS, Storer, StorerVisitor, with_storer};
 use tsmith_codecs::{
     Batch, BlockEncoder, Column, ENCODERS, EncoderVisitor, FieldKey, TimeRange, with_encoder,
 };
+use tsmith_tsm::Direction;
 use tsmith_wal::{LOGS, Log, LogVisitor, Recovery, with_log};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -39,6 +40,10 @@ pub trait Driver: Send + Sync {
 pub trait KeyRead {
     /// Replaces `out` by the points of `key` inside `range`.
     fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result<()>;
+    /// Goes to one end of `key` inside `range`.
+    fn begin(&mut self, key: FieldKey<'_>, range: TimeRange, direction: Direction) -> Result<()>;
+    /// Replaces `out` by the next points; false when there is none left.
+    fn next(&mut self, out: &mut Column) -> Result<bool>;
 }
 
 impl<S: Storer, L: Log, E: BlockEncoder> Driver for Engine<S, L, E> {
@@ -94,6 +99,14 @@ impl<S: Storer, L: Log, E: BlockEncoder> Driver for Engine<S, L, E> {
 impl<S: Storer, L: Log, E: BlockEncoder> KeyRead for crate::EngineReader<'_, S, L, E> {
     fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result<()> {
         crate::EngineReader::read(self, key, range, out)
+    }
+
+    fn begin(&mut self, key: FieldKey<'_>, range: TimeRange, direction: Direction) -> Result<()> {
+        crate::EngineReader::begin(self, key, range, direction)
+    }
+
+    fn next(&mut self, out: &mut Column) -> Result<bool> {
+        crate::EngineReader::next(self, out)
     }
 }
 

@@ -72,6 +72,7 @@ pub use tsmith_codecs::{
     Batch, BatchBuilder, BlockEncoder, Column, ColumnRef, FieldKey, FieldType, TimeRange, Timestamp, Value,
     Values,
 };
+pub use tsmith_tsm::Direction;
 pub use tsmith_wal::{Durability, LogOptions, RecoveryMode};
 pub use write::WriteReport;
 
@@ -214,6 +215,27 @@ impl<S: Storer, L: Log, E: BlockEncoder> EngineReader<'_, S, L, E> {
     pub fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result<()> {
         let files = || Arc::clone(&self.inner.files.load());
         self.keys.read(&self.inner.cache, files, key, range, out)
+    }
+
+    /// Goes to the first point of `key` inside `range`, or descending to the last, for [`EngineReader::next`]. What is
+    /// written or deleted later is not seen.
+    pub fn begin(&mut self, key: FieldKey<'_>, range: TimeRange, direction: Direction) -> Result<()> {
+        let files = || Arc::clone(&self.inner.files.load());
+        self.keys.begin(&self.inner.cache, files, key, range, direction)
+    }
+
+    /// Replaces `out` by the next points, in the direction that was asked for; false when there is none left. Blocks are
+    /// read when their time comes.
+    ///
+    /// # Errors
+    /// A block that cannot be read; the next call goes on behind it.
+    pub fn next(&mut self, out: &mut Column) -> Result<bool> {
+        self.keys.next(out)
+    }
+
+    /// Goes to the first point at `time` or after it; descending, at `time` or before it.
+    pub fn seek(&mut self, time: i64) {
+        self.keys.seek(time);
     }
 }
 

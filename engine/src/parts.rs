@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 pub use tsmith_cache::{Empty, OneMap, Ring};
 pub use tsmith_codecs::{Raw, Snappy, Tsm1, Tsm1Batch, Zstd};
-pub use tsmith_wal::{FileLog, MmapLog, NullLog};
+pub use tsmith_wal::{FileLog, MmapLog, NativeLog, NullLog};
 
 use tsmith_cache::{STORERS, Storer, StorerVisitor, with_storer};
 use tsmith_codecs::{BlockEncoder, ENCODERS, EncoderVisitor, with_encoder};

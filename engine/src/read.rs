@@ -3,43 +3,17 @@
 use std::sync::Arc;
 
 use tsmith_cache::{Cache, Storer};
-use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, FieldKey, FieldType, TimeRange};
+use tsmith_codecs::{BlockEncoder, Column, FieldKey, FieldType, TimeRange};
+use tsmith_tsm::{AsReader, Cursor, Decoder, Direction, Reader};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::TsmFile;
 
 const OPERATION: &str = "read";
 
-/// Decodes the blocks of `E`, and of every encoder this build knows.
-#[derive(Debug, Default)]
-pub(crate) struct Decoder<E> {
-    own: E,
-    any: AnyDecoder,
-}
-
-impl<E: BlockEncoder> BlockEncoder for Decoder<E> {
-    const TAGS: &'static [u8] = E::TAGS;
-
-    fn encode(
-        &mut self,
-        column: tsmith_codecs::ColumnRef<'_>,
-        out: &mut Vec<u8>,
-    ) -> tsmith_codecs::Result<()> {
-        self.own.encode(column, out)
-    }
-
-    fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> tsmith_codecs::Result<()> {
-        match block.first() {
-            Some(tag) if E::TAGS.contains(tag) => self.own.decode(block, limit, out),
-            _ => self.any.decode(block, limit, out),
-        }
-    }
-
-    fn count(&mut self, block: &[u8]) -> tsmith_codecs::Result<(FieldType, u64)> {
-        match block.first() {
-            Some(tag) if E::TAGS.contains(tag) => self.own.count(block),
-            _ => self.any.count(block),
-        }
+impl AsReader for TsmFile {
+    fn as_reader(&self) -> &Reader {
+        self.reader()
     }
 }
 
@@ -47,26 +21,26 @@ impl<E: BlockEncoder> BlockEncoder for Decoder<E> {
 #[derive(Debug)]
 pub(crate) struct KeyReader<E> {
     decoder: Decoder<E>,
-    block: Column,
+    cursor: Cursor<Arc<TsmFile>>,
+    batch: Column,
+    hot: Column,
     composite: Vec<u8>,
 }
 
 impl<E: BlockEncoder> Default for KeyReader<E> {
     fn default() -> Self {
-        let block = Column::new(FieldType::Float);
         Self {
-            decoder: Decoder { own: E::default(), any: AnyDecoder::default() },
-            block,
+            decoder: Decoder::default(),
+            cursor: Cursor::new(TimeRange::ALL, Direction::Ascending),
+            batch: Column::new(FieldType::Float),
+            hot: Column::new(FieldType::Float),
             composite: Vec::new(),
         }
     }
 }
 
 impl<E: BlockEncoder> KeyReader<E> {
-    /// Replaces `out` by the points of `key` inside `range`.
-    ///
-    /// The cache is read before the files: a snapshot moves values from the one to the other, and shows them in the
-    /// files before it takes them from the cache.
+    /// Replaces `out` by the points of `key` inside `range`, ascending.
     pub(crate) fn read<S: Storer>(
         &mut self,
         cache: &Cache<S>,
@@ -75,49 +49,75 @@ impl<E: BlockEncoder> KeyReader<E> {
         range: TimeRange,
         out: &mut Column,
     ) -> Result<()> {
-        let mut hot = Column::new(FieldType::Float);
-        cache.read(key, range, &mut hot);
-        self.composite.clear();
-        key.write_to(&mut self.composite);
         out.truncate(0);
-        for file in files().iter() {
-            self.read_file(file, range, out)?;
-        }
-        if !hot.is_empty() && !out.extend(hot.as_ref()) {
-            let key = key.to_string();
-            let (existing, incoming) = (out.field_type(), hot.field_type());
-            return Err(Error::new(OPERATION, ErrorKind::TypeConflict { key, existing, incoming }));
-        }
-        out.sort_dedup();
-        Ok(())
-    }
-
-    /// Appends what `file` holds of the present key.
-    fn read_file(&mut self, file: &TsmFile, range: TimeRange, out: &mut Column) -> Result<()> {
-        let reader = file.reader();
-        if !reader.range().overlaps(range) {
+        self.begin(cache, files, key, range, Direction::Ascending)?;
+        if !self.next(out)? {
             return Ok(());
         }
-        let Some(entry_of_key) = reader.find(&self.composite) else { return Ok(()) };
-        let deleted = file.deleted(&self.composite);
-        for entry in entry_of_key.entries() {
-            if !entry.range.overlaps(range) {
-                continue;
-            }
-            reader
-                .read_block(entry_of_key, entry, &mut self.decoder, BLOCK_VALUES_MAX, &mut self.block)
-                .on(OPERATION, file.path())?;
-            for &gone in deleted {
-                self.block.exclude(gone);
-            }
-            let fits = out.extend(self.block.as_ref().within(range));
-            if !fits {
-                let key = String::from_utf8_lossy(&self.composite).into_owned();
-                let (existing, incoming) = (out.field_type(), self.block.field_type());
-                let conflict = ErrorKind::TypeConflict { key, existing, incoming };
-                return Err(Error::at(OPERATION, file.path(), conflict));
-            }
+        let mut batch = std::mem::replace(&mut self.batch, Column::new(FieldType::Float));
+        let mut done = self.next(&mut batch);
+        while let Ok(true) = done {
+            let fits = out.extend(batch.as_ref());
+            debug_assert!(fits, "a cursor has one type");
+            done = self.next(&mut batch);
         }
-        Ok(())
+        self.batch = batch;
+        done.map(drop)
     }
+
+    /// Goes to the first point of `key` inside `range`, or to the last.
+    ///
+    /// The cache is read before the files: a snapshot moves values from the one to the other, and shows them in the
+    /// files before it takes them from the cache.
+    pub(crate) fn begin<S: Storer>(
+        &mut self,
+        cache: &Cache<S>,
+        files: impl FnOnce() -> Arc<Vec<Arc<TsmFile>>>,
+        key: FieldKey<'_>,
+        range: TimeRange,
+        direction: Direction,
+    ) -> Result<()> {
+        self.hot.truncate(0);
+        cache.read(key, range, &mut self.hot);
+        self.composite.clear();
+        key.write_to(&mut self.composite);
+        self.cursor.reset(range, direction);
+        for file in files().iter().filter(|file| file.reader().range().overlaps(range)) {
+            let deleted = file.deleted(&self.composite);
+            self.cursor.add_file(Arc::clone(file), &self.composite, deleted).map_err(|error| match error
+                .kind()
+            {
+                &tsmith_tsm::ErrorKind::TypeChange { expected, found } => {
+                    Error::at(OPERATION, file.path(), conflict(key, expected, found))
+                }
+                _ => Error::at(OPERATION, file.path(), error.into()),
+            })?;
+        }
+        self.cursor.add_points(&mut self.hot).map_err(|kind| match kind {
+            tsmith_tsm::ErrorKind::TypeChange { expected, found } => {
+                Error::new(OPERATION, conflict(key, expected, found))
+            }
+            other => Error::new(OPERATION, tsmith_tsm::Error::from(other).into()),
+        })
+    }
+
+    /// Replaces `out` by the next points of the key; false when there is none left.
+    ///
+    /// After an error, which names the block that cannot be read, the next call goes on behind it.
+    pub(crate) fn next(&mut self, out: &mut Column) -> Result<bool> {
+        let cursor = &mut self.cursor;
+        cursor.next(&mut self.decoder, out).map_err(|failed| match cursor.file(failed.file) {
+            Some(file) => Error::at(OPERATION, file.path(), failed.error.into()),
+            None => Error::new(OPERATION, failed.error.into()),
+        })
+    }
+
+    /// Goes to the first point at `time` or after it; descending, at `time` or before it.
+    pub(crate) fn seek(&mut self, time: i64) {
+        self.cursor.seek(time);
+    }
+}
+
+fn conflict(key: FieldKey<'_>, existing: FieldType, incoming: FieldType) -> ErrorKind {
+    ErrorKind::TypeConflict { key: key.to_string(), existing, incoming }
 }

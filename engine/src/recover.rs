@@ -11,7 +11,7 @@ use tsmith_cache::{Cache, CacheOptions, Storer};
 use tsmith_codecs::{BlockEncoder, FieldKey, Position, SeriesKey, TimeRange};
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::Fs;
-use tsmith_wal::{Log, Record};
+use tsmith_wal::{Log, Progress, Record, Replay};
 
 use crate::compact::Compactor;
 use crate::delete::Replayed;
@@ -56,12 +56,10 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         let fields = FieldTypes::default();
         learn_fields(&files, &fields);
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
-        let mut deletes = Vec::new();
-        let replay = |at, record: Record<'_>| {
-            deletes.extend(replay_record(&cache, &fields, at, record)?);
-            Ok(())
-        };
-        let (log, recovery) = L::open(fs.clone(), &dirs.wal, options.log, replay).during(OPERATION)?;
+        let mut refill = Refill { cache: &cache, fields: &fields, deletes: Vec::new() };
+        let (log, recovery) =
+            L::open_replaying(fs.clone(), &dirs.wal, options.log, &mut refill).during(OPERATION)?;
+        let deletes = refill.deletes;
         remove_leftovers(&fs, &dirs.data)?;
         files.finish_deletes(&fs, &torn, &deletes)?;
         if new {
@@ -149,7 +147,7 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
     }
     let mut typing = options.typing.unwrap_or_default();
     let has_log = match fs.list(&dirs.wal) {
-        Ok(names) => names.iter().any(|name| tsmith_wal::segment::parse_name(name).is_some()),
+        Ok(names) => names.iter().any(|name| tsmith_wal::is_segment(name)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(error).on(OPERATION, &dirs.wal),
     };
@@ -161,7 +159,8 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         if !E::INFLUX_READABLE {
             return refuse(unfit("encoder", &asked.encoder, "tsm1"));
         }
-        if ["null", "etcd"].contains(&&*asked.log) {
+        // With segments of its own the directory is not InfluxDB's; its manifest was lost.
+        if ["null", "etcd"].contains(&&*asked.log) || (asked.log == "native" && !has_log) {
             return refuse(unfit("log", &asked.log, "file"));
         }
         if asked.storer == "empty" {
@@ -214,6 +213,25 @@ fn learn_fields(files: &FileSet, fields: &FieldTypes) {
     }
 }
 
+/// What a log holds, into an empty cache.
+struct Refill<'a, S> {
+    cache: &'a Cache<S>,
+    fields: &'a FieldTypes,
+    deletes: Vec<Replayed>,
+}
+
+impl<S: Storer> Replay for Refill<'_, S> {
+    fn entry(&mut self, at: Position, entry: &Entry<'_>) -> tsmith_wal::Result<()> {
+        self.deletes.extend(replay_entry(self.cache, self.fields, at, entry)?);
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        let Progress { segments, segments_total, records, bytes, .. } = progress;
+        tracing::debug!(segments, segments_total, records, bytes, "replayed");
+    }
+}
+
 /// Applies one record of the log to the cache, as when it was written. Gives a delete, for the files.
 pub(crate) fn replay_record<S: Storer>(
     cache: &Cache<S>,
@@ -221,19 +239,28 @@ pub(crate) fn replay_record<S: Storer>(
     at: Position,
     record: Record<'_>,
 ) -> tsmith_wal::Result<Option<Replayed>> {
-    let (keys, range) = match entry::decode(record.kind, record.payload)? {
+    replay_entry(cache, fields, at, &entry::decode(record.kind, record.payload)?)
+}
+
+fn replay_entry<S: Storer>(
+    cache: &Cache<S>,
+    fields: &FieldTypes,
+    at: Position,
+    entry: &Entry<'_>,
+) -> tsmith_wal::Result<Option<Replayed>> {
+    let (keys, range) = match entry {
         Entry::Write(batch) => {
-            fields.learn_batch(&batch);
+            fields.learn_batch(batch);
             // What was acknowledged once is taken back whatever the limit.
-            let admitted = cache.admit_replayed(&batch).map_err(tsmith_wal::Error::refused)?;
+            let admitted = cache.admit_replayed(batch).map_err(tsmith_wal::Error::refused)?;
             let _replayed = admitted.publish(at);
             return Ok(None);
         }
         Entry::Delete(keys) => (keys, TimeRange::ALL),
-        Entry::DeleteRange { range, keys } => (keys, range),
+        Entry::DeleteRange { range, keys } => (keys, *range),
     };
-    for &key in &keys {
+    for &key in keys {
         cache.delete(key, range);
     }
-    Ok(Some(Replayed::new(&keys, range)))
+    Ok(Some(Replayed::new(keys, range)))
 }

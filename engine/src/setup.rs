@@ -28,8 +28,11 @@ const ORDERS: &[(&str, WriteOrder)] =
 const DURABILITIES: &[(&str, Durability)] =
     &[("each", Durability::Each), ("group", Durability::Group), ("none", Durability::None)];
 
-const RECOVERIES: &[(&str, RecoveryMode)] =
-    &[("strict", RecoveryMode::Strict), ("influxdb", RecoveryMode::InfluxDb)];
+const RECOVERIES: &[(&str, RecoveryMode)] = &[
+    ("strict", RecoveryMode::Strict),
+    ("influxdb", RecoveryMode::InfluxDb),
+    ("salvage", RecoveryMode::Salvage),
+];
 
 const SWITCHES: &[(&str, bool)] = &[("on", true), ("off", false)];
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tsmith_cache::{Cache, CacheOptions, Ring, Storer};
 use tsmith_codecs::{Column, FieldKey, TimeRange, Tsm1};
+use tsmith_tsm::Direction;
 use tsmith_wal::fs::{Fs, OsFs};
 use tsmith_wal::{RecoveryMode, Torn};
 
@@ -168,6 +169,25 @@ impl ViewReader<'_> {
     /// Replaces `out` by the points of `key` inside `range`, ascending; of several values of one time the newest.
     pub fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result<()> {
         self.keys.read(&self.view.cache, || Arc::clone(&self.view.files), key, range, out)
+    }
+
+    /// Goes to the first point of `key` inside `range`, or descending to the last, for [`ViewReader::next`].
+    pub fn begin(&mut self, key: FieldKey<'_>, range: TimeRange, direction: Direction) -> Result<()> {
+        self.keys.begin(&self.view.cache, || Arc::clone(&self.view.files), key, range, direction)
+    }
+
+    /// Replaces `out` by the next points, in the direction that was asked for; false when there is none left. Blocks are
+    /// read when their time comes.
+    ///
+    /// # Errors
+    /// A block that cannot be read; the next call goes on behind it.
+    pub fn next(&mut self, out: &mut Column) -> Result<bool> {
+        self.keys.next(out)
+    }
+
+    /// Goes to the first point at `time` or after it; descending, at `time` or before it.
+    pub fn seek(&mut self, time: i64) {
+        self.keys.seek(time);
     }
 }
 

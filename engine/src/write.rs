@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use tsmith_cache::Storer;
 use tsmith_codecs::{Batch, BlockEncoder};
-use tsmith_wal::{Log, Record, RecordKind, entry};
+use tsmith_wal::{Log, Record, RecordKind};
 
 use crate::error::{Context, Result};
 use crate::line::{self, LineOptions, Rejected};
@@ -73,7 +73,7 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         let admitted = self.cache.admit(batch).during(OPERATION)?;
         let mut payload = PAYLOAD.take();
         payload.clear();
-        entry::encode_write(batch, &mut payload).during(OPERATION)?;
+        L::LAYOUT.encode_write(batch, &mut payload).during(OPERATION)?;
         let record = Record { kind: RecordKind::Write, payload: &payload };
         let ack = commit(self.options.order, &self.log, record, admitted)?;
         if payload.capacity() <= KEPT_BYTES_MAX {

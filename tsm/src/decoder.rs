@@ -25,6 +25,22 @@ impl<E: BlockEncoder> BlockEncoder for Decoder<E> {
         }
     }
 
+    fn decode_until(
+        &mut self,
+        block: &[u8],
+        limit: usize,
+        until: i64,
+        out: &mut Column,
+    ) -> tsmith_codecs::Result<Option<i64>> {
+        match block.first() {
+            Some(tag) if E::TAGS.contains(tag) => self.own.decode_until(block, limit, until, out),
+            _ => {
+                self.any.decode(block, limit, out)?;
+                Ok(out.times().last().copied())
+            }
+        }
+    }
+
     fn count(&mut self, block: &[u8]) -> tsmith_codecs::Result<(FieldType, u64)> {
         match block.first() {
             Some(tag) if E::TAGS.contains(tag) => self.own.count(block),

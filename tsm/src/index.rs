@@ -83,6 +83,20 @@ impl<'a> KeyEntry<'a> {
         self.entries.iter().map(IndexEntry::parse)
     }
 
+    /// Its blocks that may have points inside `range`; of those that are `disjoint` only these are looked at.
+    pub(crate) fn entries_within(
+        self,
+        range: TimeRange,
+        disjoint: bool,
+    ) -> impl Iterator<Item = IndexEntry> + 'a {
+        let min = |entry: &[u8; INDEX_ENTRY_BYTES]| i64::from_be_bytes(part::<0, 8>(entry));
+        let max = |entry: &[u8; INDEX_ENTRY_BYTES]| i64::from_be_bytes(part::<8, 8>(entry));
+        let to = self.entries.partition_point(|entry| min(entry) <= range.max);
+        let from = if disjoint { self.entries.partition_point(|entry| max(entry) < range.min) } else { 0 };
+        let entries = self.entries.get(from..to).unwrap_or_default();
+        entries.iter().map(IndexEntry::parse).filter(move |entry| entry.range.overlaps(range))
+    }
+
     /// The block at this place.
     pub fn entry(self, index: usize) -> Option<IndexEntry> {
         self.entries.get(index).map(IndexEntry::parse)
@@ -135,6 +149,7 @@ pub(crate) struct Index {
     offsets: Vec<u32>,
     blocks: u64,
     range: TimeRange,
+    disjoint: bool,
 }
 
 impl Index {
@@ -143,7 +158,8 @@ impl Index {
     /// All that the writer asserts is checked: keys ascend, types and counts are possible, blocks lie between header
     /// and index in order of time, and together they are as long as that space.
     pub(crate) fn walk(bytes: Bytes, index_offset: u64) -> Result<Self> {
-        let mut walk = Walk { index_offset, previous: &[], blocks: 0, block_bytes: 0, range: EMPTY };
+        let mut walk =
+            Walk { index_offset, previous: &[], blocks: 0, block_bytes: 0, range: EMPTY, disjoint: true };
         let error = |flaw: Flaw| {
             let at = bytes.len().saturating_sub(flaw.left) as u64;
             Error::corrupt(index_offset.saturating_add(at), flaw.expected)
@@ -161,8 +177,8 @@ impl Index {
             return Err(Error::corrupt(index_offset, "an index of all the blocks before it"));
         }
         offsets.shrink_to_fit();
-        let (blocks, range) = (walk.blocks, walk.range);
-        Ok(Self { bytes, offsets, blocks, range })
+        let Walk { blocks, range, disjoint, .. } = walk;
+        Ok(Self { bytes, offsets, blocks, range, disjoint })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -175,6 +191,11 @@ impl Index {
 
     pub(crate) fn range(&self) -> TimeRange {
         self.range
+    }
+
+    /// Whether each block of a key ends before the next one begins.
+    pub(crate) fn is_disjoint(&self) -> bool {
+        self.disjoint
     }
 
     pub(crate) fn get(&self, position: usize) -> Option<KeyEntry<'_>> {
@@ -210,6 +231,7 @@ struct Walk<'a> {
     blocks: u64,
     block_bytes: u64,
     range: TimeRange,
+    disjoint: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -219,7 +241,7 @@ impl<'a> Walk<'a> {
             return Err(Flaw { expected: "a key that follows the one before", left });
         }
         self.previous = key.key;
-        let mut min = i64::MIN;
+        let (mut min, mut max) = (i64::MIN, None);
         for (i, entry) in key.entries().enumerate() {
             if let Some(expected) = self.flaw_of(entry, min) {
                 let before = KEY_LEN_BYTES
@@ -229,6 +251,8 @@ impl<'a> Walk<'a> {
                 return Err(Flaw { expected, left: left.saturating_sub(before) });
             }
             min = entry.range.min;
+            self.disjoint &= max.is_none_or(|max| max < min);
+            max = Some(entry.range.max);
             self.block_bytes = self.block_bytes.saturating_add(u64::from(entry.size));
             self.range = hull([self.range, entry.range].into_iter());
         }

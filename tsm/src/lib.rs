@@ -45,6 +45,7 @@
 #[expect(unsafe_code, reason = "the only unsafe of this crate: file maps")]
 mod map;
 
+mod cursor;
 mod decoder;
 mod error;
 pub mod format;
@@ -58,6 +59,7 @@ pub use bytes::Bytes;
 pub use tsmith_codecs as codecs;
 pub use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, ColumnRef, FieldType, TimeRange};
 
+pub use cursor::{AsReader, Cursor, CursorError, Direction};
 pub use decoder::Decoder;
 pub use error::{Error, ErrorKind, Remedy, Result};
 pub use format::Version;
@@ -66,4 +68,4 @@ pub use map::map_readonly;
 pub use merge::{Filled, Merge, MergeError, MergeInput, MergeMode, POINTS_PER_BLOCK};
 pub use reader::Reader;
 pub use tombstone::{Deletions, Tombstone, TombstoneFile, TombstoneWrite, Tombstones, read_tombstones};
-pub use writer::{Summary, Writer};
+pub use writer::{Scratch, Summary, Writer};

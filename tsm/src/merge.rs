@@ -171,7 +171,7 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
             Piece::Block(at) => {
                 let (input, reader, key, entry) = self.key.block(at);
                 let on_input = |error| MergeError { input: Some(input), error };
-                let mut block = reader.block(key, entry).map_err(on_input)?;
+                let block = reader.checked_block(key, entry).map_err(on_input)?;
                 if reader.version() == Version::Tagged && writer.version() == Version::Influx {
                     // InfluxDB may not know the encoder.
                     let limit = BLOCK_VALUES_MAX;
@@ -179,10 +179,15 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
                         .read_block(key, entry, &mut self.codec, limit, &mut self.column)
                         .map_err(on_input)?;
                     encode(&mut self.codec, key.key(), self.column.as_ref(), &mut self.block)?;
-                    block = &self.block;
+                    let (range, block) = (entry.range, &self.block);
+                    writer.write_block(key.key(), key.field_type(), range, block).map_err(on_output)?;
+                    return Ok(block.len());
                 }
-                writer.write_block(key.key(), key.field_type(), entry.range, block).map_err(on_output)?;
-                Ok(block.len())
+                let bytes = block.1.len();
+                writer
+                    .write_checked_block(key.key(), key.field_type(), entry.range, block)
+                    .map_err(on_output)?;
+                Ok(bytes)
             }
             Piece::Points { from, to } => {
                 let points = self.key.points(from, to);

@@ -69,6 +69,11 @@ impl Reader {
         self.index.range()
     }
 
+    /// Whether each block of a key ends before the next one begins, as those of [`Writer`](crate::Writer) do.
+    pub fn is_disjoint(&self) -> bool {
+        self.index.is_disjoint()
+    }
+
     /// Length of the file in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.bytes.len() as u64
@@ -111,6 +116,11 @@ impl Reader {
 
     /// The bytes of a block of `key`, after its checksum was verified.
     pub fn block(&self, key: KeyEntry<'_>, entry: IndexEntry) -> Result<&[u8]> {
+        self.checked_block(key, entry).map(|(_, block)| block)
+    }
+
+    /// The bytes of a block of `key` and their checksum, which was verified.
+    pub(crate) fn checked_block(&self, key: KeyEntry<'_>, entry: IndexEntry) -> Result<(u32, &[u8])> {
         let (stored, block) = self
             .slice(entry)
             .ok_or_else(|| Error::corrupt(entry.offset, "a block between header and index").of(key.key()))?;
@@ -125,7 +135,7 @@ impl Reader {
             let kind = ErrorKind::BlockType { index: key.field_type(), block: found };
             return Err(Error::new(kind).at(entry.offset).of(key.key()));
         }
-        Ok(block)
+        Ok((stored, block))
     }
 
     /// The bytes of a block that nobody has checked: for decisions after which it is read in full.
@@ -145,7 +155,22 @@ impl Reader {
         limit: usize,
         out: &mut Column,
     ) -> Result<()> {
-        self.decode(key, entry, out, |block, out| decoder.decode(block, limit, out))
+        self.decode(key, entry, out, |block, out| {
+            decoder.decode(block, limit, out)?;
+            Ok(out.times().last().copied())
+        })
+    }
+
+    /// As [`Reader::read_block`], for who wants nothing after `until`: later points may be missing.
+    pub fn read_block_until<D: BlockEncoder>(
+        &self,
+        key: KeyEntry<'_>,
+        entry: IndexEntry,
+        decoder: &mut D,
+        (limit, until): (usize, i64),
+        out: &mut Column,
+    ) -> Result<()> {
+        self.decode(key, entry, out, |block, out| decoder.decode_until(block, limit, until, out))
     }
 
     /// As [`Reader::read_block`], whatever encoder wrote the block.
@@ -157,7 +182,10 @@ impl Reader {
         limit: usize,
         out: &mut Column,
     ) -> Result<()> {
-        self.decode(key, entry, out, |block, out| decoder.decode(block, limit, out))
+        self.decode(key, entry, out, |block, out| {
+            decoder.decode(block, limit, out)?;
+            Ok(out.times().last().copied())
+        })
     }
 
     fn decode(
@@ -165,12 +193,12 @@ impl Reader {
         key: KeyEntry<'_>,
         entry: IndexEntry,
         out: &mut Column,
-        decode: impl FnOnce(&[u8], &mut Column) -> tsmith_codecs::Result<()>,
+        decode: impl FnOnce(&[u8], &mut Column) -> tsmith_codecs::Result<Option<i64>>,
     ) -> Result<()> {
         let block = self.block(key, entry);
         let done = block.and_then(|block| {
             let column = decode(block, out).map_err(ErrorKind::Block);
-            let column = column.and_then(|()| agrees(key, entry, out));
+            let column = column.and_then(|last| agrees(key, entry, out, last));
             column.map_err(|kind| Error::new(kind).at(entry.offset).of(key.key()))
         });
         if done.is_err() {
@@ -234,14 +262,19 @@ fn too_short(length: usize, expected: &'static str) -> Error {
     Error::new(ErrorKind::TooShort { bytes: length as u64, expected }).at(length as u64)
 }
 
-/// Whether the column of a block is the one that the index speaks of.
-fn agrees(key: KeyEntry<'_>, entry: IndexEntry, column: &Column) -> std::result::Result<(), ErrorKind> {
+/// Whether the column of a block, whose last time is `last`, is the one that the index speaks of.
+fn agrees(
+    key: KeyEntry<'_>,
+    entry: IndexEntry,
+    column: &Column,
+    last: Option<i64>,
+) -> std::result::Result<(), ErrorKind> {
     if column.field_type() != key.field_type() {
         let block = column.field_type().name().to_owned();
         return Err(ErrorKind::BlockType { index: key.field_type(), block });
     }
     let times = column.times();
-    let (Some(&min), Some(&max)) = (times.first(), times.last()) else {
+    let (Some(&min), Some(max)) = (times.first(), last) else {
         return Err(ErrorKind::Corrupt { expected: "a block with values" });
     };
     let block = TimeRange::new(min, max);

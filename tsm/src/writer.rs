@@ -9,13 +9,19 @@ use tsmith_codecs::{FieldType, KEY_BYTES_MAX, TimeRange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     BLOCKS_PER_KEY_MAX, COUNT_BYTES, CRC_BYTES, FILE_BYTES_MAX, HEADER_BYTES, MAGIC, TYPE_BYTES, Version,
-    index_crc, type_byte,
+    type_byte,
 };
+
+mod index;
+
+use index::IndexBytes;
+pub use index::Scratch;
 
 /// Writes one TSM file.
 ///
 /// Blocks come with their keys ascending and, within a key, in order of time; each is written at once, so `out` should
-/// be buffered. Only the index is kept in memory, in its final form. The header is written with the first block: a file
+/// be buffered. Only the index is kept in memory, in its final form: some thirty bytes a block, and each key once. When
+/// that can be too much, [`Writer::spill_index_to`] keeps it in a scratch file. The header is written with the first block: a file
 /// without blocks stays empty.
 ///
 /// A full file refuses blocks before anything of them is written; see [`Writer::is_full`]. Syncing and naming the file
@@ -24,7 +30,7 @@ pub struct Writer<W> {
     out: W,
     version: Version,
     /// The index as it will be written, the current key's count kept up to date.
-    index: Vec<u8>,
+    index: IndexBytes,
     current: Option<CurrentKey>,
     offset: u64,
     keys: u64,
@@ -36,7 +42,7 @@ pub struct Writer<W> {
 
 /// The key that the last block belongs to.
 struct CurrentKey {
-    /// Where its bytes are in the index.
+    /// Where its bytes are in the tail of the index.
     at: Range<usize>,
     field_type: FieldType,
     count: u16,
@@ -64,7 +70,7 @@ impl<W: io::Write> Writer<W> {
         Self {
             out,
             version,
-            index: Vec::new(),
+            index: IndexBytes::new(),
             current: None,
             offset: 0,
             keys: 0,
@@ -85,6 +91,28 @@ impl<W: io::Write> Writer<W> {
         range: TimeRange,
         block: &[u8],
     ) -> Result<()> {
+        self.write(key, field_type, range, block, None)
+    }
+
+    /// As [`Writer::write_block`], of a block whose checksum is known to be this.
+    pub(crate) fn write_checked_block(
+        &mut self,
+        key: &[u8],
+        field_type: FieldType,
+        range: TimeRange,
+        (crc, block): (u32, &[u8]),
+    ) -> Result<()> {
+        self.write(key, field_type, range, block, Some(crc))
+    }
+
+    fn write(
+        &mut self,
+        key: &[u8],
+        field_type: FieldType,
+        range: TimeRange,
+        block: &[u8],
+        crc: Option<u32>,
+    ) -> Result<()> {
         self.check_room().map_err(|kind| Error::new(kind).at(self.offset).of(key))?;
         self.check_block(field_type, range, block)
             .map_err(|kind| Error::new(kind).at(self.offset).of(key))?;
@@ -94,12 +122,23 @@ impl<W: io::Write> Writer<W> {
 
         let offset = self.offset.max(HEADER_BYTES as u64);
         let size = (CRC_BYTES + block.len()) as u32; // checked by `check_block`
-        self.write_bytes(block).map_err(|error| Error::from(error).at(offset).of(key))?;
+        let crc = crc.unwrap_or_else(|| crc32fast::hash(block));
+        self.write_bytes(crc, block).map_err(|error| Error::from(error).at(offset).of(key))?;
         if !goes_on {
-            self.begin_key(key, field_type);
+            self.begin_key(key, field_type).map_err(|error| Error::from(error).at(offset).of(key))?;
         }
         self.push_entry(range, offset, size);
         Ok(())
+    }
+
+    /// Keeps about `memory_bytes` of the index in memory, and what is more in `scratch` until the file is finished.
+    ///
+    /// A file of 2 GiB can have an index of nearly as much, and several are written at a time. The bytes of the file are
+    /// the same.
+    #[must_use]
+    pub fn spill_index_to(mut self, scratch: Box<dyn Scratch>, memory_bytes: usize) -> Self {
+        self.index.spill_to(scratch, memory_bytes);
+        self
     }
 
     /// The version byte of the file.
@@ -116,7 +155,7 @@ impl<W: io::Write> Writer<W> {
     /// Size of the file if it were finished now, as InfluxDB estimates it: without the type bytes of the index and
     /// without the footer. (There it is counted in 32 bits; a file can only come near their end by blocks of gigabytes.)
     pub fn estimated_bytes(&self) -> u64 {
-        self.offset + self.index.len() as u64 - self.keys * TYPE_BYTES as u64
+        self.offset + self.index.len() - self.keys * TYPE_BYTES as u64
     }
 
     /// Writes index and footer, flushes, and gives `out` back.
@@ -129,7 +168,7 @@ impl<W: io::Write> Writer<W> {
         }
         let index_offset = self.offset;
         self.write_index().map_err(|error| Error::from(error).at(index_offset))?;
-        let file_bytes = index_offset + (self.index.len() + self.version.footer_bytes()) as u64;
+        let file_bytes = index_offset + self.index.len() + self.version.footer_bytes() as u64;
         let Self { out, keys, blocks, range, .. } = self;
         Ok((out, Summary { keys, blocks, range, index_offset, file_bytes }))
     }
@@ -176,7 +215,7 @@ impl<W: io::Write> Writer<W> {
             return Err(ErrorKind::KeyLength { bytes: key.len() });
         }
         let Some(current) = &self.current else { return Ok(false) };
-        let previous = &self.index[current.at.clone()];
+        let previous = &self.index.tail[current.at.clone()];
         if key < previous {
             return Err(ErrorKind::KeyOrder { previous: previous.into() });
         }
@@ -192,49 +231,55 @@ impl<W: io::Write> Writer<W> {
         Ok(true)
     }
 
-    fn write_bytes(&mut self, block: &[u8]) -> io::Result<()> {
+    fn write_bytes(&mut self, crc: u32, block: &[u8]) -> io::Result<()> {
         self.failed = true; // until all is written
         if self.offset == 0 {
             let [a, b, c, d] = MAGIC;
             self.out.write_all(&[a, b, c, d, self.version.byte()])?;
             self.offset = HEADER_BYTES as u64;
         }
-        self.out.write_all(&crc32fast::hash(block).to_be_bytes())?;
+        self.out.write_all(&crc.to_be_bytes())?;
         self.out.write_all(block)?;
         self.offset += (CRC_BYTES + block.len()) as u64;
         self.failed = false;
         Ok(())
     }
 
-    fn begin_key(&mut self, key: &[u8], field_type: FieldType) {
-        self.index.extend_from_slice(&(key.len() as u16).to_be_bytes()); // checked by `check_key`
-        let at = self.index.len()..self.index.len() + key.len();
-        self.index.extend_from_slice(key);
-        self.index.push(type_byte(field_type));
-        self.index.extend_from_slice(&[0; COUNT_BYTES]);
+    fn begin_key(&mut self, key: &[u8], field_type: FieldType) -> io::Result<()> {
+        self.failed = true; // until the key has its place
+        self.index.spill()?;
+        let index = &mut self.index.tail;
+        index.extend_from_slice(&(key.len() as u16).to_be_bytes()); // checked by `check_key`
+        let at = index.len()..index.len() + key.len();
+        index.extend_from_slice(key);
+        index.push(type_byte(field_type));
+        index.extend_from_slice(&[0; COUNT_BYTES]);
         self.current = Some(CurrentKey { at, field_type, count: 0, max: i64::MIN });
         self.keys += 1;
+        self.failed = false;
+        Ok(())
     }
 
     fn push_entry(&mut self, range: TimeRange, offset: u64, size: u32) {
-        self.index.extend_from_slice(&range.min.to_be_bytes());
-        self.index.extend_from_slice(&range.max.to_be_bytes());
-        self.index.extend_from_slice(&offset.to_be_bytes());
-        self.index.extend_from_slice(&size.to_be_bytes());
+        let index = &mut self.index.tail;
+        index.extend_from_slice(&range.min.to_be_bytes());
+        index.extend_from_slice(&range.max.to_be_bytes());
+        index.extend_from_slice(&offset.to_be_bytes());
+        index.extend_from_slice(&size.to_be_bytes());
         if let Some(current) = &mut self.current {
             current.count += 1; // below the maximum: `check_room`
             current.max = range.max;
             let count_at = current.at.end + TYPE_BYTES;
-            self.index[count_at..count_at + COUNT_BYTES].copy_from_slice(&current.count.to_be_bytes());
+            index[count_at..count_at + COUNT_BYTES].copy_from_slice(&current.count.to_be_bytes());
         }
         self.blocks += 1;
         self.range = TimeRange::new(self.range.min.min(range.min), self.range.max.max(range.max));
     }
 
     fn write_index(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.index)?;
+        let crc = self.index.write_to(&mut self.out, self.offset)?;
         if self.version == Version::Tagged {
-            self.out.write_all(&index_crc(&self.index, self.offset).to_be_bytes())?;
+            self.out.write_all(&crc.to_be_bytes())?;
         }
         self.out.write_all(&self.offset.to_be_bytes())?;
         self.out.flush()
@@ -324,6 +369,54 @@ mod tests {
         w.write_block(b"ka", FieldType::Integer, range(1, 1), &integer).expect("writes");
         let (_, summary) = w.finish().expect("finishes");
         assert_eq!((summary.keys, summary.blocks, summary.range), (2, 3, range(1, 10)));
+    }
+
+    /// Takes bytes, and fails when it is given more than so many.
+    struct Pad(Vec<u8>, usize);
+
+    impl Scratch for Pad {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.extend_from_slice(bytes);
+            if self.0.len() > self.1 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        fn read_back(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+            let from = offset as usize;
+            bytes.copy_from_slice(&self.0[from..from + bytes.len()]);
+            Ok(())
+        }
+    }
+
+    fn write_many<W: io::Write>(mut w: Writer<W>) -> Result<(W, Summary)> {
+        for i in 0..300_u32 {
+            let key = format!("key {i:05}");
+            for time in 0..i64::from(i % 7 + 1) {
+                w.write_block(key.as_bytes(), FieldType::Float, range(time, time), FLOAT)?;
+            }
+        }
+        w.finish()
+    }
+
+    #[test]
+    fn an_index_in_a_scratch_file_is_the_same() {
+        for version in [Version::Influx, Version::Tagged] {
+            let (file, summary) = write_many(Writer::new(Vec::new(), version)).expect("writes");
+            for memory_bytes in [0, 1, 1000, 1 << 20] {
+                let w = Writer::new(Vec::new(), version);
+                let w = w.spill_index_to(Box::new(Pad(Vec::new(), usize::MAX)), memory_bytes);
+                assert!(write_many(w).expect("writes") == (file.clone(), summary), "{memory_bytes}");
+            }
+            let on_disk: Box<dyn Scratch> = Box::new(tempfile::tempfile().expect("a file"));
+            let w = Writer::new(Vec::new(), version).spill_index_to(on_disk, 500);
+            assert!(write_many(w).expect("writes") == (file, summary));
+        }
+    }
+
+    #[test]
+    fn a_full_scratch_file_spoils_the_file() {
+        let w = writer().spill_index_to(Box::new(Pad(Vec::new(), 2000)), 500);
+        let error = write_many(w).expect_err("no room");
+        assert_eq!(error.remedy(), Remedy::Rewrite, "{error}");
     }
 
     #[test]

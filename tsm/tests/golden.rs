@@ -3,8 +3,8 @@
 mod support;
 
 use serde_json::Value as Json;
-use support::{expected, hex, vector, vectors_ending_in};
-use tsmith_tsm::codecs::{Tsm1, Value};
+use support::{expected, expected_column, hex, vector, vectors_ending_in};
+use tsmith_tsm::codecs::Tsm1;
 use tsmith_tsm::{
     BlockEncoder, Bytes, Column, Error, ErrorKind, FieldType, IndexEntry, KeyEntry, Reader, TimeRange,
     Tombstone, Tombstones, Version, Writer, read_tombstones,
@@ -110,23 +110,6 @@ fn column_of(reader: &Reader, key: KeyEntry<'_>) -> Column {
         assert!(all.extend(column.as_ref()));
     }
     all
-}
-
-fn expected_column(line: &Json) -> Column {
-    let mut column = Column::new(field_type(text(line, "type")));
-    for point in line["values"].as_array().expect("values") {
-        let (time, value) = (point[0].as_i64().expect("a time"), &point[1]);
-        let bytes = value.as_str().map(hex).unwrap_or_default();
-        let value = match column.field_type() {
-            FieldType::Float => Value::Float(f64::from_be_bytes(bytes[..].try_into().expect("16 digits"))),
-            FieldType::Integer => Value::Integer(value.as_i64().expect("an integer")),
-            FieldType::Unsigned => Value::Unsigned(value.as_u64().expect("an unsigned integer")),
-            FieldType::Boolean => Value::Boolean(value.as_bool().expect("a boolean")),
-            FieldType::String => Value::String(&bytes),
-        };
-        assert!(column.push(time, value));
-    }
-    column
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! The payloads of InfluxDB 1.x: columns to entries and back.
+//! Payloads: columns to entries and back, as InfluxDB 1.x lays them out, and packed.
+//!
+//! A log does not look into its payloads; [`Log::LAYOUT`](crate::Log::LAYOUT) says which it was made for. Both are read
+//! by [`decode`], which tells them apart by their first byte. Deletions have one layout.
 //!
 //! ```text
 //! write         { type <1B> │ key len <2B, BE> │ key │ count <4B, BE> │ count x (time <8B, BE> │ value) }*
@@ -8,16 +11,40 @@
 //! ```
 //!
 //! A key is the composite of series and field. Of a key that occurs twice in one write the later column replaces the
-//! earlier one, so the encoder never writes a key twice.
+//! earlier one, so the encoder never writes a key twice. Of the packed layout see [`columns`].
 
+pub mod columns;
 mod decode;
 mod encode;
+mod words;
 
 use tsmith_codecs::{Batch, FieldKey, FieldType, TimeRange};
 
 use crate::{RecordKind, Result};
 
 pub use encode::{encode_delete_range, encode_write};
+
+/// How a write is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// InfluxDB's: each key with all its points, times and values side by side.
+    Influx,
+    /// Packed columns: [`columns`].
+    Columns,
+}
+
+impl Layout {
+    /// Appends the payload of `batch` to `out`.
+    ///
+    /// # Errors
+    /// A key or the batch is larger than the layout can say; `out` is as before.
+    pub fn encode_write(self, batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Self::Influx => encode_write(batch, out),
+            Self::Columns => columns::encode_write(batch, out),
+        }
+    }
+}
 
 /// What a payload says.
 #[derive(Debug)]
@@ -36,12 +63,38 @@ pub enum Entry<'a> {
     },
 }
 
-/// Reads a payload. Never allocates more than a small multiple of its length, whatever the bytes.
+/// Reads a payload. Whatever the bytes, it allocates no more than a small multiple of their length; of packed columns
+/// [`columns::VALUES_PER_BYTE_MAX`] values for each byte, and [`columns::VALUES_MAX`] in all.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) with the byte of the payload.
 pub fn decode(kind: RecordKind, payload: &[u8]) -> Result<Entry<'_>> {
-    decode::entry(kind, payload)
+    decode::entry(kind, payload, Batch::default())
+}
+
+/// Reads payloads into the buffers of batches that are done with: new ones for every batch cost more than its values.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    spares: Vec<Batch<'static>>,
+}
+
+impl Decoder {
+    /// More are not kept.
+    const SPARES_MAX: usize = 64;
+
+    /// As [`decode`].
+    pub(crate) fn decode<'a>(&mut self, kind: RecordKind, payload: &'a [u8]) -> Result<Entry<'a>> {
+        decode::entry(kind, payload, self.spares.pop().unwrap_or_default())
+    }
+
+    /// Takes the buffers of an entry back.
+    pub(crate) fn recycle(&mut self, entry: Entry<'_>) {
+        if let Entry::Write(batch) = entry
+            && self.spares.len() < Self::SPARES_MAX
+        {
+            self.spares.push(batch.cleared());
+        }
+    }
 }
 
 /// Whether lengths, counts and types of a payload fit together, as InfluxDB's loader checks them.

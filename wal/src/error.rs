@@ -45,7 +45,7 @@ pub enum ErrorKind {
     /// Records before the end of the log are damaged.
     #[error(
         "{found}, with intact records after it: damage, not a torn write. Nothing was changed. Restore the file from \
-         a copy, or open with `RecoveryMode::InfluxDb`, which drops the rest of the segment"
+         a copy, or open with `RecoveryMode::Salvage`, which leaves out what does not check out and says what"
     )]
     Damaged {
         /// What was found.
@@ -67,8 +67,13 @@ pub enum ErrorKind {
     /// The log was closed.
     #[error("the log was closed")]
     Closed,
+    /// The directory holds segments of another kind of log.
+    #[error(
+        "a segment of another kind of log stands in the directory; open it with that log, or use another directory"
+    )]
+    OtherLog,
     /// Not the name of a segment.
-    #[error("expected a name like _00001.wal")]
+    #[error("expected a name like _00001.wal or 00000001.tlog")]
     NotASegment,
     /// The numbers of segments are used up.
     #[error("segment numbers end at {}; snapshot, then begin an empty directory", u32::MAX)]

@@ -57,7 +57,7 @@ pub use flaw::Flaw;
 pub use frame::RawRecord;
 pub use histogram::Histogram;
 pub use log::EtcdLog;
-pub(crate) use log::{holds_segments, replay_only};
+pub(crate) use log::{holds_segments, replay_only, segment_names};
 pub use names::SegmentName;
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
 pub use read::{Checked, Contents, Place, RawRecords, Reader, Wiped, check, valid_snapshot_entries, verify};

@@ -1,73 +1,61 @@
-//! `FileLog`: the segments of InfluxDB 1.x, written with one call and synced with one fdatasync a group.
+//! `FileSink`: a segment is written with one call and synced with one fdatasync a group.
 
+use std::fmt::Debug;
 use std::io;
-use std::path::Path;
 
 use crate::fs::{Fs, FsFile, OsFs};
-use crate::group::{Groups, Sink};
-use crate::{Durable, Log, LogOptions, Position, Record, Recovery, Result};
+use crate::group::{SegmentLog, Sink};
+use crate::segment::Influx;
 
 /// A log in segments that InfluxDB 1.x reads and that hold what InfluxDB 1.x wrote; see [`segment`](crate::segment).
 ///
 /// A segment is allocated whole before it is used: a sync then need not commit a new file length, which is most of
 /// its cost. What was not used is cut off when the segment ends.
-#[derive(Debug)]
-pub struct FileLog<F: Fs = OsFs> {
-    groups: Groups<FileSink<F>>,
-}
+pub type FileLog<F = OsFs> = SegmentLog<FileSink<F>, Influx>;
 
-impl<F: Fs> Log for FileLog<F> {
-    type Fs = F;
-
-    fn open(
-        fs: F,
-        dir: &Path,
-        options: LogOptions,
-        replay: impl FnMut(Position, Record<'_>) -> Result<()>,
-    ) -> Result<(Self, Recovery)> {
-        let (groups, recovery) = Groups::open(fs, dir, options, replay)?;
-        Ok((Self { groups }, recovery))
-    }
-
-    fn append(&self, record: Record<'_>) -> Result<Position> {
-        self.groups.append(record)
-    }
-
-    fn sync(&self, at: Position) -> Result<Durable> {
-        self.groups.sync(at)
-    }
-
-    fn cut(&self) -> Result<Position> {
-        self.groups.cut()
-    }
-
-    fn truncate_front(&self, before: Position) -> Result<()> {
-        self.groups.truncate_front(before)
-    }
-
-    fn close(&self) -> Result<()> {
-        self.groups.close()
-    }
-}
+/// Space is written with zeros ahead of small groups, so much at a time. Allocated space that was never written costs
+/// its first sync a commit of the file system's journal; so one group in many pays for it, and the others are an
+/// overwrite.
+const AHEAD_BYTES: u32 = 256 << 10;
+/// A larger group writes new space itself.
+const SMALL_BYTES: usize = 64 << 10;
 
 /// The open segment.
 #[derive(Debug)]
-pub(crate) struct FileSink<F: Fs> {
+pub struct FileSink<F: Fs> {
     file: F::File,
+    capacity: u32,
+    /// All below was written once.
+    ready: u32,
+    /// A group and the zeros behind it.
+    buffer: Vec<u8>,
 }
 
 impl<F: Fs> Sink for FileSink<F> {
     type Fs = F;
 
     fn begin(file: F::File, capacity: u32, head: &[u8]) -> io::Result<Self> {
+        // More than nothing in a file that was a segment before.
+        let ready = u32::try_from(file.len()?).unwrap_or(u32::MAX).max(head.len() as u32);
         file.allocate(capacity.into())?;
         file.write_all_at(head, 0)?;
         file.sync_all()?;
-        Ok(Self { file })
+        Ok(Self { file, capacity, ready, buffer: Vec::new() })
     }
 
     fn write(&mut self, bytes: &[u8], at: u32) -> io::Result<()> {
-        self.file.write_all_at(bytes, at.into())
+        let end = at + bytes.len() as u32;
+        if end <= self.ready || bytes.len() > SMALL_BYTES {
+            self.ready = self.ready.max(end);
+            return self.file.write_all_at(bytes, at.into());
+        }
+        let ready = end.saturating_add(AHEAD_BYTES).min(self.capacity).max(end);
+        self.buffer.clear();
+        self.buffer.extend_from_slice(bytes);
+        self.buffer.resize((ready - at) as usize, 0);
+        self.file.write_all_at(&self.buffer, at.into())?;
+        self.ready = ready;
+        Ok(())
     }
 
     fn sync(&mut self, _: u32, _: u32) -> io::Result<()> {

@@ -10,10 +10,11 @@ mod sim;
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 
 pub use os::{OsFile, OsFs, OsLock};
-pub use sim::{Fault, SimFile, SimFs, SimLock};
+pub use sim::{Fault, SimFile, SimFs, SimLock, SimMap};
 
 /// A file system. A handle that is cheap to clone; clones see the same files.
 pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
@@ -77,11 +78,17 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
 
 /// An open file. Shared between threads; every access names its offset.
 pub trait FsFile: Debug + Send + Sync + 'static {
+    /// A writable map of it.
+    type Map: FsMap;
+
     /// Reads at `offset`; fewer bytes than asked at any time, none at the end.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Writes all of `buf` at `offset`, and lengthens the file if need be.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Maps all of it, whose space is allocated. The file must not be shortened while the map lives.
+    fn map(&self) -> io::Result<Self::Map>;
 
     /// Cuts or lengthens with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
@@ -107,6 +114,18 @@ pub trait FsFile: Debug + Send + Sync + 'static {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
+}
+
+/// A file in memory, for writing.
+pub trait FsMap: Debug + Send + 'static {
+    /// Copies `bytes` to offset `at`.
+    ///
+    /// # Panics
+    /// When they reach beyond the map.
+    fn store(&mut self, bytes: &[u8], at: usize);
+
+    /// Blocks until the pages of `range` are on stable storage.
+    fn sync(&self, range: Range<usize>) -> io::Result<()>;
 }
 
 /// [`io::Write`] at the end of what was written through it, beginning at the file's first byte. Not buffered.

@@ -7,6 +7,8 @@
 //! sync:   somebody leads: waits; the next group forms meanwhile, however many join it
 //! ```
 //!
+//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most.
+//!
 //! A position is `segment << 32 | offset after the frame`, and is drawn when the frame is copied to the pending group:
 //! where a group will stand is known before it is written, because the one before it has its length by then. When a
 //! write fails for want of space, the group is taken back and the segment ends there; later records go to the next
@@ -14,53 +16,72 @@
 
 mod tip;
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, mem};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
 use crate::fs::Fs;
-use crate::recover::{self, position, recover};
-use crate::segment::{FrameEncoder, MARK_BYTES, file_name};
-use crate::{Durability, Durable, Error, ErrorKind, LogOptions, Position, Record, Recovery, Result};
+use crate::kind::Format;
+use crate::metrics::Metrics;
+use crate::recover::{self, Records, position, recover};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::{
+    Compression, Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Replay,
+    Result, entry,
+};
 
-pub(crate) use tip::Sink;
+pub(crate) use tip::{Done, Sink};
 use tip::{Failure, Tip};
 
 /// A group that has grown to this is written by who wants to append to it, even if nobody waits for it yet.
 const GROUP_BYTES: usize = 4 << 20;
-const MARK: u32 = MARK_BYTES as u32;
 
-/// The segments of a directory, and who writes to them.
+/// A leader waits no longer for others, however long a sync takes.
+const GATHER_MAX: Duration = Duration::from_micros(200);
+
+/// So many files are kept for later segments.
+const SPARES_MAX: usize = 4;
+
+/// A log in segments of the kind `T`, which are written through the sink `S`: [`FileLog`](crate::FileLog),
+/// [`MmapLog`](crate::MmapLog) and [`NativeLog`](crate::NativeLog) are this type.
 #[derive(Debug)]
-pub(crate) struct Groups<S: Sink> {
-    shared: Arc<Shared<S>>,
+pub struct SegmentLog<S: Sink, T: Format> {
+    shared: Arc<Shared<S, T>>,
     ticker: Mutex<Option<JoinHandle<()>>>,
     /// Held until the log is closed.
     lock: Mutex<Option<<S::Fs as Fs>::Lock>>,
 }
 
 #[derive(Debug)]
-struct Shared<S: Sink> {
+struct Shared<S: Sink, T> {
     fs: S::Fs,
     dir: PathBuf,
     durability: Durability,
+    compression: Compression,
     segment_bytes: u32,
-    state: Mutex<State<S>>,
+    state: Mutex<State<S, T>>,
     /// Somebody stopped leading, or the log closes.
     changed: Condvar,
+    /// The records that a leader waits for have come.
+    gathered: Condvar,
+    /// Files whose space the next segments take.
+    spares: Mutex<Vec<PathBuf>>,
 }
 
 #[derive(Debug)]
-struct State<S: Sink> {
-    /// The group that forms: room for its mark, then its frames. Empty when there is none.
+struct State<S: Sink, T> {
+    /// The group that forms: room for its head, then its frames. Empty when there is none.
     pending: Vec<u8>,
     /// The other buffer.
     spare: Vec<u8>,
+    /// Records in `pending`.
+    pending_records: u64,
+    /// A leader waits until there are so many.
+    wanted_records: u64,
+    /// Records of the last group, and how long its sync took.
+    last_group: (u64, Duration),
     /// Where the pending group ends; its beginning is as far before as it is long.
     tail: Position,
     /// What the segment of `tail` can take, as far as is known; a nearly full disk has only short segments.
@@ -71,7 +92,7 @@ struct State<S: Sink> {
     durable: Position,
     /// Somebody writes, and has `tip`.
     leading: bool,
-    tip: Option<Tip<S>>,
+    tip: Option<Tip<S, T>>,
     /// No segment from this number on may be removed.
     open_from: u32,
     /// Positions after `.0` up to `.1` were taken back.
@@ -81,6 +102,7 @@ struct State<S: Sink> {
     closed: bool,
     /// Closing is over: the directory may be another log's by now.
     ended: bool,
+    metrics: Metrics,
 }
 
 /// What a leader is to do besides writing.
@@ -91,73 +113,52 @@ enum Goal {
     EndSegment,
 }
 
-thread_local! {
-    /// The compressor's tables are worth keeping, and appends run on the caller's thread.
-    static ENCODER: RefCell<FrameEncoder> = RefCell::default();
-}
+impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
+    type Fs = S::Fs;
 
-impl<S: Sink> Groups<S> {
-    pub(crate) fn open(
+    const LAYOUT: entry::Layout = T::LAYOUT;
+
+    fn open(
         fs: S::Fs,
         dir: &Path,
         options: LogOptions,
         replay: impl FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<(Self, Recovery)> {
         let lock = recover::take_directory(&fs, dir)?;
-        let (recovery, next) = recover(&fs, dir, &options, replay)?;
-        let start = position(next, MARK);
-        let state = State {
-            pending: Vec::new(),
-            spare: Vec::new(),
-            tail: start,
-            capacity: u32::MAX,
-            written: start,
-            durable: start,
-            leading: false,
-            tip: None,
-            open_from: next,
-            failed: Vec::new(),
-            poison: None,
-            closed: false,
-            ended: false,
-        };
-        let shared = Arc::new(Shared {
-            fs,
-            dir: dir.to_path_buf(),
-            durability: options.durability,
-            segment_bytes: options.segment_bytes,
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        });
-        let ticker = match options.durability {
-            Durability::Interval(interval) => Some(ticker(&shared, interval)?),
-            _ => None,
-        };
-        Ok((Self { shared, ticker: Mutex::new(ticker), lock: Mutex::new(Some(lock)) }, recovery))
+        let (recovery, next) = recover::<T, _>(&fs, dir, &options, |reader| reader.records(Records(replay)))?;
+        Ok((Self::begin(fs, dir, options, lock, next)?, recovery))
     }
 
-    pub(crate) fn append(&self, record: Record<'_>) -> Result<Position> {
-        ENCODER.with_borrow_mut(|encoder| {
-            let frame = encoder.encode(record)?;
-            self.shared.append(frame)
-        })
+    fn open_replaying(
+        fs: S::Fs,
+        dir: &Path,
+        options: LogOptions,
+        replay: &mut impl Replay,
+    ) -> Result<(Self, Recovery)> {
+        let lock = recover::take_directory(&fs, dir)?;
+        let (recovery, next) = recover::<T, _>(&fs, dir, &options, |reader| reader.entries(replay))?;
+        Ok((Self::begin(fs, dir, options, lock, next)?, recovery))
     }
 
-    pub(crate) fn sync(&self, at: Position) -> Result<Durable> {
+    fn append(&self, record: Record<'_>) -> Result<Position> {
+        T::frame(record, self.shared.compression, |frame| self.shared.append(frame))
+    }
+
+    fn sync(&self, at: Position) -> Result<Durable> {
         self.shared.sync(at)
     }
 
-    pub(crate) fn cut(&self) -> Result<Position> {
+    fn cut(&self) -> Result<Position> {
         self.shared.cut(false)
     }
 
-    pub(crate) fn truncate_front(&self, before: Position) -> Result<()> {
+    fn truncate_front(&self, before: Position) -> Result<()> {
         // Held to the end, so that nothing is removed from a directory that was given up meanwhile.
         let _lock = self.lock.lock();
         self.shared.truncate_front(before)
     }
 
-    pub(crate) fn close(&self) -> Result<()> {
+    fn close(&self) -> Result<()> {
         if mem::replace(&mut self.shared.state.lock().closed, true) {
             return Err(Error::new(ErrorKind::Closed).at_path(&self.shared.dir));
         }
@@ -172,9 +173,32 @@ impl<S: Sink> Groups<S> {
         self.lock.lock().take();
         ended
     }
+
+    fn metrics(&self) -> Metrics {
+        self.shared.state.lock().metrics.clone()
+    }
 }
 
-impl<S: Sink> Drop for Groups<S> {
+impl<S: Sink, T: Format> SegmentLog<S, T> {
+    /// A log whose next segment is number `next`.
+    fn begin(
+        fs: S::Fs,
+        dir: &Path,
+        options: LogOptions,
+        lock: <S::Fs as Fs>::Lock,
+        next: u32,
+    ) -> Result<Self> {
+        let spares = recover::spares::<T, _>(&fs, dir)?;
+        let shared = Arc::new(Shared::new(fs, dir, options, next, spares));
+        let ticker = match options.durability {
+            Durability::Interval(interval) => Some(ticker(&shared, interval)?),
+            _ => None,
+        };
+        Ok(Self { shared, ticker: Mutex::new(ticker), lock: Mutex::new(Some(lock)) })
+    }
+}
+
+impl<S: Sink, T: Format> Drop for SegmentLog<S, T> {
     fn drop(&mut self) {
         if self.shared.state.lock().closed {
             return;
@@ -186,7 +210,7 @@ impl<S: Sink> Drop for Groups<S> {
 }
 
 /// Syncs at an interval, until the log closes.
-fn ticker<S: Sink>(shared: &Arc<Shared<S>>, interval: Duration) -> Result<JoinHandle<()>> {
+fn ticker<S: Sink, T: Format>(shared: &Arc<Shared<S, T>>, interval: Duration) -> Result<JoinHandle<()>> {
     let ticking = Arc::clone(shared);
     let run = move || {
         let mut state = ticking.state.lock();
@@ -206,7 +230,41 @@ fn ticker<S: Sink>(shared: &Arc<Shared<S>>, interval: Duration) -> Result<JoinHa
     thread.spawn(run).map_err(|error| Error::io("start thread", error).at_path(&shared.dir))
 }
 
-impl<S: Sink> Shared<S> {
+impl<S: Sink, T: Format> Shared<S, T> {
+    fn new(fs: S::Fs, dir: &Path, options: LogOptions, next: u32, spares: Vec<PathBuf>) -> Self {
+        let start = position(next, T::HEAD_BYTES);
+        let state = State {
+            pending: Vec::new(),
+            spare: Vec::new(),
+            pending_records: 0,
+            wanted_records: u64::MAX,
+            last_group: (0, Duration::ZERO),
+            tail: start,
+            capacity: u32::MAX,
+            written: start,
+            durable: start,
+            leading: false,
+            tip: None,
+            open_from: next,
+            failed: Vec::new(),
+            poison: None,
+            closed: false,
+            ended: false,
+            metrics: Metrics::default(),
+        };
+        Self {
+            fs,
+            dir: dir.to_path_buf(),
+            durability: options.durability,
+            compression: options.compression,
+            segment_bytes: options.segment_bytes,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            gathered: Condvar::new(),
+            spares: Mutex::new(spares),
+        }
+    }
+
     fn append(&self, frame: &[u8]) -> Result<Position> {
         let mut state = self.state.lock();
         loop {
@@ -214,22 +272,31 @@ impl<S: Sink> Shared<S> {
             state.open()?;
             state.check()?;
             let (number, offset) = parts(state.tail);
-            let mark = if state.pending.is_empty() { MARK } else { 0 };
-            let end = u64::from(offset) + u64::from(mark) + frame.len() as u64;
-            let alone = offset == MARK && mark > 0;
-            // Room for the mark that ends the segment, too.
-            let fits = end + u64::from(MARK) <= self.segment_bytes.min(state.capacity).into() || alone;
-            if mark > 0 && !fits {
+            let first = state.pending.is_empty();
+            let head = if first { T::GROUP_BYTES } else { 0 };
+            let end = u64::from(offset) + u64::from(head) + frame.len() as u64;
+            let alone = offset == T::HEAD_BYTES && first;
+            // Room for what ends the segment, too.
+            let fits =
+                end + u64::from(T::END_BYTES) <= self.segment_bytes.min(state.capacity).into() || alone;
+            if first && !fits {
                 state.advance()?;
-            } else if mark == 0 && (!fits || state.pending.len() > GROUP_BYTES || self.one_by_one()) {
+            } else if !first && (!fits || state.pending.len() > GROUP_BYTES || self.one_by_one()) {
                 (state, _) = self.step(state, self.goal());
             } else {
-                let end = u32::try_from(end).ok().filter(|end| end.checked_add(MARK).is_some());
+                let end = u32::try_from(end).ok().filter(|end| end.checked_add(T::END_BYTES).is_some());
                 let end =
                     end.ok_or_else(|| Error::too_large("a frame", frame.len() as u64, u32::MAX.into()))?;
-                state.pending.extend_from_slice(&[0; MARK_BYTES][..mark as usize]);
+                let room = state.pending.len() + head as usize;
+                state.pending.resize(room, 0);
                 state.pending.extend_from_slice(frame);
+                state.pending_records += 1;
+                state.metrics.appends += 1;
+                state.metrics.append_bytes += frame.len() as u64;
                 state.tail = position(number, end);
+                if state.pending_records >= state.wanted_records {
+                    self.gathered.notify_all();
+                }
                 return Ok(state.tail);
             }
         }
@@ -286,17 +353,11 @@ impl<S: Sink> Shared<S> {
             state.check()?;
             parts(before).0.min(state.open_from)
         };
-        for number in recover::segments(&self.fs, &self.dir)? {
+        for number in recover::segments::<T, _>(&self.fs, &self.dir)? {
             if number >= limit {
                 break;
             }
-            let path = self.dir.join(file_name(number));
-            match self.fs.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", error).at_path(&path));
-                }
-                _ => {}
-            }
+            self.remove(number)?;
             // One by one: were an older segment to come back without a newer one, its values would overwrite theirs.
             // For the same reason nothing more is removed, nor anything acknowledged, when this fails.
             if let Err(error) = self.sync_dir() {
@@ -306,6 +367,24 @@ impl<S: Sink> Shared<S> {
             }
         }
         Ok(())
+    }
+
+    /// Removes a segment, or keeps its space for a later one.
+    fn remove(&self, number: u32) -> Result<()> {
+        let path = self.dir.join(T::file_name(number));
+        let mut spares = self.spares.lock();
+        let spare = self.dir.join(recover::spare_name(number));
+        let done = if T::RECYCLED && spares.len() < SPARES_MAX && !spares.contains(&spare) {
+            self.fs.rename(&path, &spare).map(|()| spares.push(spare))
+        } else {
+            self.fs.remove(&path)
+        };
+        match done {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove", error).at_path(&path))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn goal(&self) -> Goal {
@@ -323,32 +402,42 @@ impl<S: Sink> Shared<S> {
     /// that.
     fn step<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State<S>>,
+        mut state: MutexGuard<'a, State<S, T>>,
         goal: Goal,
-    ) -> (MutexGuard<'a, State<S>>, Result<()>) {
+    ) -> (MutexGuard<'a, State<S, T>>, Result<()>) {
         if state.leading {
             self.changed.wait(&mut state);
             return (state, Ok(()));
+        }
+        state.leading = true;
+        if goal == Goal::Sync {
+            self.gather(&mut state);
         }
         let spare = mem::take(&mut state.spare);
         let mut group = mem::replace(&mut state.pending, spare);
         let start = Position(state.tail.0 - group.len() as u64);
         if goal == Goal::EndSegment
-            && parts(state.tail).1 > MARK
+            && parts(state.tail).1 > T::HEAD_BYTES
             && let Err(error) = state.advance()
         {
             state.spare = mem::replace(&mut state.pending, group);
+            state.leading = false;
+            self.changed.notify_all();
             return (state, Err(error));
         }
+        let records = mem::take(&mut state.pending_records);
         let target = state.tail;
         let mut tip = state.tip.take();
-        state.leading = true;
         let abandoned = Abandoned(self);
         drop(state);
-        let done = self.work(&mut tip, &mut group, start, goal);
+        let mut done_by = Done::default();
+        let done = self.work(&mut tip, &mut group, start, goal, &mut done_by);
         mem::forget(abandoned);
+        let bytes = group.len() as u64;
         group.clear();
         let mut state = self.state.lock();
+        state.metrics.led(records, bytes, &done_by);
+        state.last_group = (records, done_by.syncs.last().copied().unwrap_or_default());
         state.leading = false;
         state.spare = group;
         state.open_from = tip.as_ref().map_or(parts(target).0, |tip| tip.number);
@@ -382,7 +471,25 @@ impl<S: Sink> Shared<S> {
     }
 }
 
-impl<S: Sink> State<S> {
+impl<S: Sink, T: Format> Shared<S, T> {
+    /// Waits a moment for those whom the last group has just let go. Most come back at once, and would else have to
+    /// wait for a sync of their own: groups of half the writers would take turns. Who was alone waits for nobody.
+    fn gather(&self, state: &mut MutexGuard<'_, State<S, T>>) {
+        let (records, sync) = state.last_group;
+        if records < 2 || self.one_by_one() || state.closed {
+            return;
+        }
+        state.wanted_records = state.pending_records + records - 1;
+        let deadline = Instant::now() + (sync / 2).min(GATHER_MAX);
+        while state.pending_records < state.wanted_records
+            && state.pending.len() < GROUP_BYTES
+            && !self.gathered.wait_until(state, deadline).timed_out()
+        {}
+        state.wanted_records = u64::MAX;
+    }
+}
+
+impl<S: Sink, T: Format> State<S, T> {
     fn open(&self) -> Result<()> {
         if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
     }
@@ -397,7 +504,7 @@ impl<S: Sink> State<S> {
     /// Later records go to the next segment. Nothing may be pending.
     fn advance(&mut self) -> Result<()> {
         let next = parts(self.tail).0.checked_add(1).ok_or(Error::new(ErrorKind::NumbersEnd))?;
-        self.tail = position(next, MARK);
+        self.tail = position(next, T::HEAD_BYTES);
         self.capacity = u32::MAX;
         Ok(())
     }
@@ -411,6 +518,7 @@ impl<S: Sink> State<S> {
     /// What was being written, and what was appended since, is not in the log.
     fn take_back(&mut self, error: &Error) {
         self.pending.clear();
+        self.pending_records = 0;
         let (from, to) = (self.written, self.tail);
         match self.failed.last_mut() {
             // Failures in a row are one range, however long the disk stays full.
@@ -424,9 +532,9 @@ impl<S: Sink> State<S> {
 }
 
 /// Poisons the log when its leader panics, so that nobody waits for it for ever.
-struct Abandoned<'a, S: Sink>(&'a Shared<S>);
+struct Abandoned<'a, S: Sink, T>(&'a Shared<S, T>);
 
-impl<S: Sink> Drop for Abandoned<'_, S> {
+impl<S: Sink, T> Drop for Abandoned<'_, S, T> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.leading = false;
@@ -441,5 +549,7 @@ fn parts(at: Position) -> (u32, u32) {
     ((at.0 >> 32) as u32, at.0 as u32)
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(loom, shuttle)))]
+mod model;
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

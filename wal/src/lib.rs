@@ -9,9 +9,9 @@
 //! sync   ──► the first waiter leads, the others follow ◄──┘ while the next group forms
 //! ```
 //!
-//! [`FileLog`] writes the segments of InfluxDB 1.x, [`MmapLog`] the same bytes through a file map, [`NullLog`]
-//! nothing at all; [`etcd`] has the storage of etcd, and [`EtcdLog`] its framing as a log. Every access to
-//! files goes through [`fs`], where [`fs::SimFs`] can lose what was not synced.
+//! [`FileLog`] writes the segments of InfluxDB 1.x, [`MmapLog`] the same bytes through a file map, [`NativeLog`] our
+//! own format, [`NullLog`] nothing at all; [`etcd`] has the storage of etcd, and [`EtcdLog`] its framing as a log. Every
+//! access to files goes through [`fs`], where [`fs::SimFs`] can lose what was not synced.
 //!
 //! Deliberately not here: what a batch is (codecs), what readers see (cache), when a segment may go (engine).
 //!
@@ -41,11 +41,15 @@ pub mod etcd;
 mod file;
 pub mod fs;
 mod group;
+mod kind;
+mod metrics;
 mod mmap;
+pub mod native;
 mod null;
 mod options;
 mod recover;
 pub mod segment;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -54,10 +58,13 @@ use std::path::Path;
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use etcd::EtcdLog;
 pub use file::FileLog;
+pub use group::SegmentLog;
+pub use metrics::{Histogram, Metrics};
 pub use mmap::MmapLog;
+pub use native::NativeLog;
 pub use null::NullLog;
-pub use options::{Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
-pub use recover::{Recovery, Torn, replay_only, replay_segment};
+pub use options::{Compression, Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
+pub use recover::{Progress, Recovery, Replay, Torn, is_segment, replay_only, replay_segment, segment_names};
 // The words of the signatures above, so that a user of this crate needs no other.
 pub use tsmith_codecs::{Batch, BatchBuilder, FieldKey, FieldType, Position, RunBuilder, TimeRange, Value};
 
@@ -145,6 +152,10 @@ pub trait Log: Send + Sync + Sized + 'static {
     /// The file system it lives on. The engine puts its own files there too, so that one parameter simulates all.
     type Fs: Fs;
 
+    /// The payload it likes best for writes. It keeps any: what is in a payload is not its business, but its user has
+    /// to choose one.
+    const LAYOUT: entry::Layout = entry::Layout::Influx;
+
     /// Opens or creates `dir` and gives every intact record to `replay`, oldest first.
     ///
     /// A torn tail is cut off and reported in the [`Recovery`]; damage before the tail is an error. Law: after an
@@ -156,6 +167,18 @@ pub trait Log: Send + Sync + Sized + 'static {
         options: LogOptions,
         replay: impl FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<(Self, Recovery)>;
+
+    /// As [`Log::open`], with the payloads decoded, side by side where the log can; still one record after the other.
+    fn open_replaying(
+        fs: Self::Fs,
+        dir: &Path,
+        options: LogOptions,
+        replay: &mut impl Replay,
+    ) -> Result<(Self, Recovery)> {
+        Self::open(fs, dir, options, |at, record| {
+            replay.entry(at, &entry::decode(record.kind, record.payload)?)
+        })
+    }
 
     /// Orders the record. Not durable on return. Law: positions strictly increase.
     fn append(&self, record: Record<'_>) -> Result<Position>;
@@ -177,6 +200,11 @@ pub trait Log: Send + Sync + Sized + 'static {
     /// Makes everything durable, cuts the open segment to its length and ends the log: what is asked of it afterwards
     /// fails with [`ErrorKind::Closed`]. A log that is dropped does its best, silently.
     fn close(&self) -> Result<()>;
+
+    /// What it counted since it was opened; zeros for a log that does not count.
+    fn metrics(&self) -> Metrics {
+        Metrics::default()
+    }
 }
 
 tsmith_codecs::registry! {
@@ -185,5 +213,6 @@ tsmith_codecs::registry! {
     "file" => FileLog: "InfluxDB 1.x segments, one fdatasync for many writers", also durable_suite;
     "mmap" => MmapLog: "the same segments through a preallocated map, msync", also durable_suite;
     "etcd" => EtcdLog: "etcd's framing and rolling CRC-32C, one fdatasync for many writers", also durable_suite;
+    "native" => NativeLog: "our own segments: columns, CRC-32C, recycled files; the smallest and the fastest", also durable_suite;
     "null" => NullLog: "acknowledges and forgets: the floor";
 }

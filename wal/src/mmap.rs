@@ -1,76 +1,39 @@
-//! `MmapLog`: the same segments, stored through a file map.
+//! `MapSink`: a segment is stored through a file map.
 
 #[expect(unsafe_code, reason = "the only unsafe of this crate: stores into a file map")]
 mod map;
 
+use std::fmt::Debug;
 use std::io;
-use std::path::Path;
 
-use crate::fs::{FsFile, OsFile, OsFs};
-use crate::group::{Groups, Sink};
-use crate::{Durable, Log, LogOptions, Position, Record, Recovery, Result};
+use crate::fs::{Fs, FsFile, FsMap, OsFs};
+use crate::group::{SegmentLog, Sink};
+use crate::segment::Influx;
 
-use map::SegmentMap;
+pub(crate) use map::SegmentMap;
 
 /// A log whose writes are stores into memory; `msync` makes them durable. Without syncs it costs no system call for a
 /// record; with one for each group it is no faster than [`FileLog`](crate::FileLog).
 ///
 /// The bytes on disk are the same: either log opens what the other wrote. The space of a segment is allocated and
 /// synced before it is mapped, so that a full disk is an error and not a signal.
-#[derive(Debug)]
-pub struct MmapLog {
-    groups: Groups<MapSink>,
-}
-
-impl Log for MmapLog {
-    type Fs = OsFs;
-
-    fn open(
-        fs: OsFs,
-        dir: &Path,
-        options: LogOptions,
-        replay: impl FnMut(Position, Record<'_>) -> Result<()>,
-    ) -> Result<(Self, Recovery)> {
-        let (groups, recovery) = Groups::open(fs, dir, options, replay)?;
-        Ok((Self { groups }, recovery))
-    }
-
-    fn append(&self, record: Record<'_>) -> Result<Position> {
-        self.groups.append(record)
-    }
-
-    fn sync(&self, at: Position) -> Result<Durable> {
-        self.groups.sync(at)
-    }
-
-    fn cut(&self) -> Result<Position> {
-        self.groups.cut()
-    }
-
-    fn truncate_front(&self, before: Position) -> Result<()> {
-        self.groups.truncate_front(before)
-    }
-
-    fn close(&self) -> Result<()> {
-        self.groups.close()
-    }
-}
+pub type MmapLog<F = OsFs> = SegmentLog<MapSink<F>, Influx>;
 
 /// The open segment and its map.
 #[derive(Debug)]
-struct MapSink {
-    file: OsFile,
-    map: SegmentMap,
+pub struct MapSink<F: Fs> {
+    file: F::File,
+    map: <F::File as FsFile>::Map,
 }
 
-impl Sink for MapSink {
-    type Fs = OsFs;
+impl<F: Fs> Sink for MapSink<F> {
+    type Fs = F;
 
-    fn begin(file: OsFile, capacity: u32, head: &[u8]) -> io::Result<Self> {
+    fn begin(file: F::File, capacity: u32, head: &[u8]) -> io::Result<Self> {
         file.allocate(capacity.into())?;
         file.write_all_at(head, 0)?;
         file.sync_all()?;
-        let map = SegmentMap::new(file.inner())?;
+        let map = file.map()?;
         Ok(Self { file, map })
     }
 
@@ -83,7 +46,7 @@ impl Sink for MapSink {
         self.map.sync(from as usize..to as usize)
     }
 
-    fn end(self, len: u32) -> io::Result<OsFile> {
+    fn end(self, len: u32) -> io::Result<F::File> {
         // A page that is mapped beyond the end of its file raises a signal when it is touched.
         drop(self.map);
         self.file.set_len(len.into())?;

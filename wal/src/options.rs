@@ -15,6 +15,8 @@ pub struct LogOptions {
     pub recovery: RecoveryMode,
     /// Size of a segment, allocated when it is begun.
     pub segment_bytes: u32,
+    /// What a log whose format leaves the choice does with payloads.
+    pub compression: Compression,
 }
 
 impl Default for LogOptions {
@@ -23,6 +25,7 @@ impl Default for LogOptions {
             durability: Durability::default(),
             recovery: RecoveryMode::default(),
             segment_bytes: SEGMENT_BYTES,
+            compression: Compression::default(),
         }
     }
 }
@@ -39,6 +42,13 @@ impl LogOptions {
     #[must_use]
     pub fn recovery(mut self, recovery: RecoveryMode) -> Self {
         self.recovery = recovery;
+        self
+    }
+
+    /// The same options with this compression.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
         self
     }
 
@@ -77,4 +87,18 @@ pub enum RecoveryMode {
     /// As InfluxDB 1.x: every segment is cut at its first bad record, and the next one is read. May lose records that
     /// were acknowledged; what was dropped is reported.
     InfluxDb,
+    /// Keeps every record that checks out, also behind damage, and lists what is missing. A torn tail is cut as by
+    /// `Strict`; a damaged segment stays as it is, so that what it holds can be looked at until it is forgotten.
+    Salvage,
+}
+
+/// What [`NativeLog`](crate::NativeLog) does with a payload; InfluxDB's segments always have snappy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Nothing: the columns of [`entry::Layout::Columns`](crate::entry::Layout) are packed already.
+    #[default]
+    Stored,
+    /// zstd, level 1, of payloads that get shorter by it.
+    Zstd,
 }

@@ -1,39 +1,35 @@
 //! Opening a directory of segments: replay first, change afterwards.
 
+mod jobs;
+mod report;
+
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::entry::Entry;
+use crate::etcd::SegmentName;
 use crate::fs::{Fs, FsFile};
-use crate::segment::{self, Bad, Scan, Stop, Unit, Verdict};
+use crate::kind::{self, Format, Scan};
+use crate::native::Native;
+use crate::segment::{Bad, Influx, Verdict};
 use crate::{Error, ErrorKind, LogOptions, Position, Record, RecoveryMode, Result};
+
+pub(crate) use jobs::Records;
+pub use report::{Progress, Recovery, Torn};
 
 /// Held by the log that has the directory open.
 const LOCK_NAME: &str = "wal.lock";
 
-/// What opening a log found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Segments that hold records.
-    pub segments: u64,
-    /// Records given to `replay`.
-    pub records: u64,
-    /// Bytes of their payloads.
-    pub bytes: u64,
-    /// What was cut off. At most one place with `RecoveryMode::Strict`: the unfinished last write before a crash.
-    pub torn: Vec<Torn>,
-}
+/// Takes what an opened log holds, oldest first; see [`Log::open_replaying`](crate::Log::open_replaying).
+pub trait Replay: Send {
+    /// Takes one record.
+    fn entry(&mut self, at: Position, entry: &Entry<'_>) -> Result<()>;
 
-/// A place where a segment was cut.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Torn {
-    /// The segment.
-    pub path: PathBuf,
-    /// Its new length.
-    pub offset: u64,
-    /// How many bytes went, zeros at the end not counted.
-    pub dropped_bytes: u64,
-    /// What was found there.
-    pub found: &'static str,
+    /// Told now and then how far the replay has come.
+    fn progress(&mut self, progress: Progress) {
+        let _ = progress;
+    }
 }
 
 /// Creates the directory if need be and locks it.
@@ -46,30 +42,63 @@ pub(crate) fn take_directory<F: Fs>(fs: &F, dir: &Path) -> Result<F::Lock> {
 }
 
 /// The numbers of the segments in `dir`, ascending as numbers: `_100000` comes after `_99999`.
-pub(crate) fn segments<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<u32>> {
+pub(crate) fn segments<T: Format, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<u32>> {
     let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
-    let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
+    let mut numbers: Vec<u32> = names.iter().filter_map(|name| T::parse_name(name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
 
+/// The names of the segments in `dir`, of whatever log, oldest first.
+pub fn segment_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> {
+    let influx = segments::<Influx, F>(fs, dir)?.into_iter().map(Influx::file_name);
+    let native = segments::<Native, F>(fs, dir)?.into_iter().map(Native::file_name);
+    let etcd = crate::etcd::segment_names(fs, dir);
+    Ok(influx.chain(native).chain(etcd).collect())
+}
+
+/// Whether a file of this name is a segment, of whatever log.
+pub fn is_segment(name: &OsStr) -> bool {
+    Influx::parse_name(name).is_some()
+        || Native::parse_name(name).is_some()
+        || SegmentName::parse(name).is_some()
+}
+
+/// A file that was segment `number`, or is about to be, has this name.
+pub(crate) fn spare_name(number: u32) -> String {
+    format!("{number:08}.free")
+}
+
+/// The files of `dir` whose space later segments may take.
+pub(crate) fn spares<T: Format, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<PathBuf>> {
+    if !T::RECYCLED {
+        return Ok(Vec::new());
+    }
+    let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
+    let ours = |name: &OsString| {
+        let digits = name.to_str()?.strip_suffix(".free")?;
+        let number = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        (spare_name(number) == name.to_str()?).then(|| dir.join(name))
+    };
+    Ok(names.iter().filter_map(ours).collect())
+}
+
 /// Replays the segments of a locked directory and cuts what has to be cut. Gives the number of the next segment.
-pub(crate) fn recover<F: Fs>(
+pub(crate) fn recover<T: Format, F: Fs>(
     fs: &F,
     dir: &Path,
     options: &LogOptions,
-    replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+    replay: impl FnOnce(Reader<'_, T, F>) -> Result<(Recovery, Vec<End>)>,
 ) -> Result<(Recovery, u32)> {
-    let numbers = segments(fs, dir)?;
-    let mut reader = Reader { fs, dir, options, numbers: &numbers, replay, recovery: Recovery::default() };
-    let ends = (0..numbers.len()).map(|at| reader.segment(at)).collect::<Result<Vec<_>>>()?;
-    let recovery = reader.recovery;
+    let reader = Reader::<T, F>::new(fs, dir, options.recovery)?;
+    let numbers = reader.numbers.clone();
+    let (recovery, ends) = replay(reader)?;
     // Until here nothing was changed.
     let mut removed = false;
     for (&number, end) in numbers.iter().zip(&ends) {
-        let path = dir.join(segment::file_name(number));
+        let path = dir.join(T::file_name(number));
         let last = numbers.last() == Some(&number);
-        if end.is_empty() && !last {
+        if end.is_empty() && !(last && T::GUARDED) {
             fs.remove(&path).map_err(|error| Error::io("remove empty segment", error).at_path(&path))?;
             removed = true;
         } else if end.cut < end.len {
@@ -80,7 +109,7 @@ pub(crate) fn recover<F: Fs>(
         fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
     }
     let next = match (numbers.last(), ends.last()) {
-        (Some(&last), Some(end)) if end.is_empty() => last,
+        (Some(&last), Some(end)) if end.is_empty() && T::GUARDED => last,
         (Some(&last), _) => {
             last.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd).at_path(dir))?
         }
@@ -97,15 +126,16 @@ pub fn replay_only<F: Fs>(
     mode: RecoveryMode,
     replay: impl FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Recovery> {
-    let options = LogOptions::default().recovery(mode);
     if crate::etcd::holds_segments(fs, dir) {
-        return crate::etcd::replay_only(fs, dir, &options, replay);
+        return crate::etcd::replay_only(fs, dir, mode, replay);
     }
-    let numbers = segments(fs, dir)?;
-    let recovery = Recovery::default();
-    let mut reader = Reader { fs, dir, options: &options, numbers: &numbers, replay, recovery };
-    (0..numbers.len()).try_for_each(|at| reader.segment(at).map(drop))?;
-    Ok(reader.recovery)
+    let native = !segments::<Native, F>(fs, dir)?.is_empty();
+    let read = if native {
+        Reader::<Native, F>::new(fs, dir, mode)?.records(Records(replay))
+    } else {
+        Reader::<Influx, F>::new(fs, dir, mode)?.records(Records(replay))
+    };
+    read.map(|(recovery, _)| recovery)
 }
 
 /// Gives the records of one segment to `replay`, up to the first bad one, and changes nothing.
@@ -114,14 +144,15 @@ pub fn replay_segment<F: Fs>(
     path: &Path,
     replay: impl FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Recovery> {
-    let not_a_segment = || Error::new(ErrorKind::NotASegment).at_path(path);
-    let number = path.file_name().and_then(segment::parse_name).ok_or_else(not_a_segment)?;
-    let options = LogOptions::default().recovery(RecoveryMode::InfluxDb);
-    let dir = path.parent().unwrap_or(Path::new(""));
-    let recovery = Recovery::default();
-    let mut reader = Reader { fs, dir, options: &options, numbers: &[number], replay, recovery };
-    reader.segment(0)?;
-    Ok(reader.recovery)
+    let name = path.file_name().unwrap_or_default();
+    let read = if let Some(number) = Influx::parse_name(name) {
+        Reader::<Influx, F>::one(fs, path, number).records(Records(replay))
+    } else if let Some(number) = Native::parse_name(name) {
+        Reader::<Native, F>::one(fs, path, number).records(Records(replay))
+    } else {
+        return Err(Error::new(ErrorKind::NotASegment).at_path(path));
+    };
+    read.map(|(recovery, _)| recovery)
 }
 
 /// The cut is durable before anything is written after it: else the old tail could come back behind newer records.
@@ -132,7 +163,8 @@ fn cut<F: Fs>(fs: &F, path: &Path, len: u64) -> io::Result<()> {
 }
 
 /// How long a segment is, and how long it should be.
-struct End {
+#[derive(Debug)]
+pub(crate) struct End {
     len: u64,
     cut: u64,
 }
@@ -143,18 +175,39 @@ impl End {
     }
 }
 
-struct Reader<'a, F, R> {
+/// Goes through the segments of a directory.
+#[derive(Debug)]
+pub(crate) struct Reader<'a, T, F> {
     fs: &'a F,
     dir: &'a Path,
-    options: &'a LogOptions,
-    numbers: &'a [u32],
-    replay: R,
+    mode: RecoveryMode,
+    numbers: Vec<u32>,
     recovery: Recovery,
+    format: std::marker::PhantomData<fn() -> T>,
 }
 
-impl<F: Fs, R: FnMut(Position, Record<'_>) -> Result<()>> Reader<'_, F, R> {
+impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
+    fn new(fs: &'a F, dir: &'a Path, mode: RecoveryMode) -> Result<Self> {
+        // Taken for an empty directory, the records of the other log would be lost from sight.
+        let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
+        if let Some(other) = names.iter().find(|name| is_segment(name) && T::parse_name(name).is_none()) {
+            return Err(Error::new(ErrorKind::OtherLog).at_path(&dir.join(other)));
+        }
+        Ok(Self { numbers: segments::<T, F>(fs, dir)?, ..Self::over(fs, dir, mode) })
+    }
+
+    fn one(fs: &'a F, path: &'a Path, number: u32) -> Self {
+        let dir = path.parent().unwrap_or(Path::new(""));
+        Self { numbers: vec![number], ..Self::over(fs, dir, RecoveryMode::InfluxDb) }
+    }
+
+    fn over(fs: &'a F, dir: &'a Path, mode: RecoveryMode) -> Self {
+        let (recovery, format) = (Recovery::default(), std::marker::PhantomData);
+        Self { fs, dir, mode, numbers: Vec::new(), recovery, format }
+    }
+
     fn path(&self, at: usize) -> PathBuf {
-        self.dir.join(segment::file_name(self.numbers[at]))
+        self.dir.join(T::file_name(self.numbers[at]))
     }
 
     fn read(&self, at: usize) -> Result<Vec<u8>> {
@@ -166,58 +219,45 @@ impl<F: Fs, R: FnMut(Position, Record<'_>) -> Result<()>> Reader<'_, F, R> {
         }
     }
 
-    fn segment(&mut self, at: usize) -> Result<End> {
-        let (number, path) = (self.numbers[at], self.path(at));
-        let bytes = self.read(at)?;
-        let mut scan = Scan::new(number, &bytes);
-        let records = self.recovery.records;
-        let stop = loop {
-            match scan.next() {
-                Ok(Some(Unit::Mark(_))) => {}
-                Ok(Some(Unit::Frame { record, offset, end })) => {
-                    self.recovery.records += 1;
-                    self.recovery.bytes += record.payload.len() as u64;
-                    let at = position(number, end as u32);
-                    let taken = (self.replay)(at, record);
-                    taken.map_err(|error| as_refusal(error).at_path(&path).at_offset(offset))?;
-                }
-                Ok(None) => break None,
-                Err(stop) => break Some(stop),
-            }
-        };
-        let len = bytes.len() as u64;
-        let cut = match stop {
-            None => len,
-            Some(Stop::TooLarge(error)) => return Err(error.at_path(&path)),
-            Some(Stop::Bad(bad)) => self.judge(at, &mut scan, bad)?,
-        };
-        let empty = self.recovery.records == records;
-        self.recovery.segments += u64::from(!empty);
-        Ok(End { len, cut: if empty { 0 } else { cut } })
-    }
-
-    /// Where to cut a segment that has a bad place.
-    fn judge(&mut self, at: usize, scan: &mut Scan<'_>, bad: Bad) -> Result<u64> {
-        let strict = self.options.recovery == RecoveryMode::Strict;
-        let verdict = scan.judge(bad, strict && self.later(at)?);
-        match verdict {
-            Verdict::End => {}
-            Verdict::Damaged if strict => {
-                let error = Error::new(ErrorKind::Damaged { found: bad.found });
-                return Err(error.at_path(&self.path(at)).at_offset(bad.offset));
-            }
-            Verdict::Damaged | Verdict::Torn => {
-                let torn = Torn {
-                    path: self.path(at),
-                    offset: bad.offset,
-                    dropped_bytes: scan.used_len().saturating_sub(bad.offset),
-                    found: bad.found,
-                };
-                tracing::warn!(path = %torn.path.display(), offset = torn.offset, torn.dropped_bytes, torn.found, "cut");
-                self.recovery.torn.push(torn);
-            }
+    /// What to do about a bad place of segment `at`, where `scan` stands, after so many records; and what to report.
+    fn judge<'s>(
+        &self,
+        at: usize,
+        bytes: &'s [u8],
+        scan: &mut T::Scan<'s>,
+        bad: Bad,
+        kept: u64,
+    ) -> Result<(Next, Option<Torn>)> {
+        let later = self.mode != RecoveryMode::InfluxDb && self.later(at)?;
+        let verdict = scan.judge(bad, later);
+        if verdict == Verdict::End {
+            return Ok((Next::Cut(bad.offset), None));
         }
-        Ok(bad.offset)
+        let damaged = verdict == Verdict::Damaged;
+        if damaged && self.mode == RecoveryMode::Strict {
+            let error = Error::new(ErrorKind::Damaged { found: bad.found });
+            return Err(error.at_path(&self.path(at)).at_offset(bad.offset));
+        }
+        let behind = if damaged { scan.resume(bad) } else { None };
+        let resumed = behind.filter(|_| self.mode == RecoveryMode::Salvage);
+        let end = resumed.unwrap_or_else(|| kind::used_len(bytes));
+        let torn = Torn {
+            path: self.path(at),
+            offset: bad.offset,
+            kept_records: kept,
+            dropped_bytes: end.saturating_sub(bad.offset),
+            valid_after: behind.is_some() || later,
+            resumed_at: resumed,
+            found: bad.found,
+        };
+        tracing::warn!(path = %torn.path.display(), offset = torn.offset, torn.dropped_bytes, torn.found, "left out");
+        let next = match resumed {
+            Some(_) => Next::Resume,
+            // What a salvage leaves out may be wanted.
+            None if damaged && self.mode == RecoveryMode::Salvage => Next::Leave,
+            None => Next::Cut(bad.offset),
+        };
+        Ok((next, Some(torn)))
     }
 
     /// Whether a later segment holds anything but zeros.
@@ -231,12 +271,23 @@ impl<F: Fs, R: FnMut(Position, Record<'_>) -> Result<()>> Reader<'_, F, R> {
     }
 }
 
-/// What `replay` answered. The place in the payload that it may name is not the place in the file.
-pub(crate) fn as_refusal(error: Error) -> Error {
-    if matches!(error.kind(), ErrorKind::Refused(_)) { error } else { Error::refused(error) }
+/// What follows a bad place.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// Nothing: the segment is to end there.
+    Cut(u64),
+    /// Nothing, but the segment stays as it is.
+    Leave,
+    /// Records, from where the scan stands now.
+    Resume,
 }
 
 /// The position of the frame that ends at `end` of segment `number`.
 pub(crate) fn position(number: u32, end: u32) -> Position {
     Position(u64::from(number) << 32 | u64::from(end))
+}
+
+/// What `replay` answered. The place in the payload that it may name is not the place in the file.
+pub(crate) fn as_refusal(error: Error) -> Error {
+    if matches!(error.kind(), ErrorKind::Refused(_)) { error } else { Error::refused(error) }
 }

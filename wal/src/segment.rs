@@ -46,10 +46,12 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 
-use crate::entry;
-use crate::{ENTRY_BYTES_MAX, Error, Record, RecordKind};
+use crate::entry::{self, Layout};
+use crate::kind::{self, Format, Place, Work};
+use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
 
 /// Kind and length of a frame.
 pub const FRAME_HEADER_BYTES: usize = 5;
@@ -164,6 +166,95 @@ impl Mark {
     }
 }
 
+thread_local! {
+    /// The compressor's tables are worth keeping, and appends run on the caller's thread.
+    static ENCODER: RefCell<FrameEncoder> = RefCell::default();
+}
+
+/// InfluxDB's segments, with our marks.
+#[derive(Debug)]
+pub struct Influx {
+    segment: u32,
+}
+
+impl Format for Influx {
+    const LAYOUT: Layout = Layout::Influx;
+    const HEAD_BYTES: u32 = MARK_BYTES as u32;
+    const GROUP_BYTES: u32 = MARK_BYTES as u32;
+    const END_BYTES: u32 = MARK_BYTES as u32;
+    const GUARDED: bool = true;
+    const RECYCLED: bool = false;
+
+    type Scan<'s> = Scan<'s>;
+
+    fn file_name(number: u32) -> String {
+        file_name(number)
+    }
+
+    fn parse_name(name: &OsStr) -> Option<u32> {
+        parse_name(name)
+    }
+
+    fn frame<T>(
+        record: Record<'_>,
+        _: Compression,
+        then: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        ENCODER.with_borrow_mut(|encoder| then(encoder.encode(record)?))
+    }
+
+    fn begin(segment: u32) -> Self {
+        Self { segment }
+    }
+
+    fn head(&self) -> Vec<u8> {
+        Mark::encode(self.segment, 0, 0, &[]).to_vec()
+    }
+
+    fn seal(&mut self, at: u32, durable: u32, group: &mut [u8]) {
+        if let Some((mark, frames)) = group.split_at_mut_checked(MARK_BYTES) {
+            mark.copy_from_slice(&Mark::encode(self.segment, at, durable, frames));
+        }
+    }
+
+    /// Without it nothing would prove the last group durable, and damage there would pass for a torn tail.
+    fn end(&mut self, at: u32) -> Vec<u8> {
+        Mark::encode(self.segment, at, at, &[]).to_vec()
+    }
+
+    fn unpack(
+        bytes: &[u8],
+        place: Place,
+        from: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(RecordKind, usize), Stop> {
+        let bad = |found| Stop::Bad(Bad { offset: place.offset, found });
+        let frame = bytes.get(place.offset as usize..place.end as usize).unwrap_or_default();
+        let Some((&[tag, ..], body)) = frame.split_first_chunk::<FRAME_HEADER_BYTES>() else {
+            return Err(bad("a frame header that is cut short"));
+        };
+        let kind = RecordKind::from_tag(tag).ok_or_else(|| bad("an unknown kind of record"))?;
+        let corrupt = "a payload that is not valid snappy";
+        let len = snap::raw::decompress_len(body).map_err(|_| bad(corrupt))?;
+        if len > body.len().saturating_mul(SNAPPY_RATIO_MAX) {
+            return Err(bad(corrupt));
+        }
+        if len > ENTRY_BYTES_MAX {
+            let error = Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64);
+            return Err(Stop::TooLarge(error.at_offset(place.offset)));
+        }
+        if out.len() < from + len {
+            out.resize(from + len, 0);
+        }
+        let payload = out.get_mut(from..from + len).unwrap_or_default();
+        snap::raw::Decoder::new().decompress(body, payload).map_err(|_| bad(corrupt))?;
+        if !place.checked && !entry::is_well_formed(kind, payload) {
+            return Err(bad("a payload that is not an entry"));
+        }
+        Ok((kind, len))
+    }
+}
+
 /// What a segment holds at one place.
 #[derive(Debug)]
 pub enum Unit<'s> {
@@ -210,7 +301,7 @@ pub enum Stop {
 }
 
 /// Reads the units of one segment, one after the other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scan<'a> {
     segment: u32,
     bytes: &'a [u8],
@@ -220,13 +311,6 @@ pub struct Scan<'a> {
     /// The last unit was a frame outside any group.
     bare: bool,
     payload: Vec<u8>,
-}
-
-/// A frame that was found to be well-formed.
-struct Found {
-    kind: RecordKind,
-    end: usize,
-    payload_len: usize,
 }
 
 impl<'a> Scan<'a> {
@@ -241,66 +325,26 @@ impl<'a> Scan<'a> {
     /// [`Stop`] says where and why reading cannot go on; calling again gives the same.
     #[expect(clippy::should_implement_trait, reason = "the record borrows the scan's buffer")]
     pub fn next(&mut self) -> Result<Option<Unit<'_>>, Stop> {
-        let at = self.at;
-        if at >= self.bytes.len() {
-            return Ok(None);
-        }
-        if at >= self.group_end
-            && let Some(mark) = self.mark_at(at)
-        {
-            self.at = at + MARK_BYTES;
-            self.group_end = self.at + mark.len as usize;
-            self.bare = false;
+        if let Some(mark) = self.take_mark() {
             return Ok(Some(Unit::Mark(mark)));
         }
-        let grouped = at < self.group_end;
-        let limit = if grouped { self.group_end } else { self.bytes.len() };
-        let found = self.frame_at(at, limit, !grouped)?;
-        self.at = found.end;
-        self.bare = !grouped;
-        let payload = self.payload.get(..found.payload_len).unwrap_or_default();
-        let record = Record { kind: found.kind, payload };
-        Ok(Some(Unit::Frame { record, offset: at as u64, end: found.end as u64 }))
-    }
-
-    fn mark_at(&self, at: usize) -> Option<Mark> {
-        Mark::decode(self.segment, u32::try_from(at).ok()?, self.bytes.get(at..)?)
-    }
-
-    /// Reads the frame at `at`, which ends at `limit` at the latest, into `payload`.
-    fn frame_at(&mut self, at: usize, limit: usize, bare: bool) -> Result<Found, Stop> {
-        let bad = |found| Stop::Bad(Bad { offset: at as u64, found });
-        let rest = self.bytes.get(at..limit).unwrap_or_default();
-        let Some((&[tag, a, b, c, d], body)) = rest.split_first_chunk() else {
-            return Err(bad("a frame header that is cut short"));
-        };
-        let Some(kind) = RecordKind::from_tag(tag) else { return Err(bad("an unknown kind of record")) };
-        let len = u32::from_be_bytes([a, b, c, d]) as usize;
-        let Some(body) = body.get(..len) else { return Err(bad("a frame that is cut short")) };
-        let corrupt = "a payload that is not valid snappy";
-        let payload_len = snap::raw::decompress_len(body).map_err(|_| bad(corrupt))?;
-        if payload_len > len.saturating_mul(SNAPPY_RATIO_MAX) {
-            return Err(bad(corrupt));
+        let (at, bare) = (self.at, self.bare);
+        let Some(place) = self.frame()? else { return Ok(None) };
+        match Influx::unpack(self.bytes, place, 0, &mut self.payload) {
+            Ok((kind, len)) => {
+                let record = Record { kind, payload: self.payload.get(..len).unwrap_or_default() };
+                Ok(Some(Unit::Frame { record, offset: place.offset, end: place.end }))
+            }
+            Err(stop) => {
+                (self.at, self.bare) = (at, bare);
+                Err(stop)
+            }
         }
-        if payload_len > ENTRY_BYTES_MAX {
-            let error = Error::too_large("a record", payload_len as u64, ENTRY_BYTES_MAX as u64);
-            return Err(Stop::TooLarge(error.at_offset(at as u64)));
-        }
-        if self.payload.len() < payload_len {
-            self.payload.resize(payload_len, 0);
-        }
-        let payload = self.payload.get_mut(..payload_len).unwrap_or_default();
-        let decoded = snap::raw::Decoder::new().decompress(body, payload).map_err(|_| bad(corrupt))?;
-        let payload = payload.get(..decoded).unwrap_or_default();
-        if bare && !entry::is_well_formed(kind, payload) {
-            return Err(bad("a payload that is not an entry"));
-        }
-        Ok(Found { kind, end: at + FRAME_HEADER_BYTES + len, payload_len: decoded })
     }
 
     /// Length without the zeros at the end.
     pub fn used_len(&self) -> u64 {
-        self.bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
+        kind::used_len(self.bytes)
     }
 
     /// Whether a bad place of this scan is the end, a torn write or damage. `later` says that a later segment holds
@@ -315,18 +359,57 @@ impl<'a> Scan<'a> {
             return Verdict::Damaged;
         }
         let ours = self.mark_at(0).is_some();
-        if (self.bare || !ours) && self.frame_after(at) {
+        if (self.bare || !ours) && self.frame_after(at) != After::Nothing {
             return Verdict::Damaged;
         }
         Verdict::Torn
     }
 
+    fn mark_at(&self, at: usize) -> Option<Mark> {
+        Mark::decode(self.segment, u32::try_from(at).ok()?, self.bytes.get(at..)?)
+    }
+
+    /// Goes past the mark that stands here, if one does.
+    fn take_mark(&mut self) -> Option<Mark> {
+        let mark = if self.at >= self.group_end { self.mark_at(self.at)? } else { return None };
+        self.at += MARK_BYTES;
+        self.group_end = self.at + mark.len as usize;
+        self.bare = false;
+        Some(mark)
+    }
+
+    /// Goes past the frame that stands here.
+    fn frame(&mut self) -> Result<Option<Place>, Stop> {
+        if self.at >= self.bytes.len() {
+            return Ok(None);
+        }
+        let checked = self.at < self.group_end;
+        let limit = if checked { self.group_end } else { self.bytes.len() };
+        let end = self.bounds(self.at, limit)?;
+        let place = Place { offset: self.at as u64, end: end as u64, checked };
+        (self.at, self.bare) = (end, !checked);
+        Ok(Some(place))
+    }
+
+    /// Where the frame at `at` ends, at `limit` at the latest.
+    fn bounds(&self, at: usize, limit: usize) -> Result<usize, Stop> {
+        let bad = |found| Stop::Bad(Bad { offset: at as u64, found });
+        let rest = self.bytes.get(at..limit).unwrap_or_default();
+        let Some((&[tag, a, b, c, d], body)) = rest.split_first_chunk() else {
+            return Err(bad("a frame header that is cut short"));
+        };
+        if RecordKind::from_tag(tag).is_none() {
+            return Err(bad("an unknown kind of record"));
+        }
+        let len = u32::from_be_bytes([a, b, c, d]) as usize;
+        let Some(body) = body.get(..len) else { return Err(bad("a frame that is cut short")) };
+        Ok(at + FRAME_HEADER_BYTES + body.len())
+    }
+
     /// Rule 3: a mark after `bad` says that `bad` was synced.
     fn proved_durable(&self, bad: usize) -> bool {
-        let mut work = self.work();
-        let rest = self.bytes.get(bad..).unwrap_or_default();
-        let places = rest.windows(MARK_HEAD.len()).enumerate().filter(|(_, window)| *window == MARK_HEAD);
-        for at in places.map(|(step, _)| bad + step) {
+        let mut work = Work::of(self.bytes.len());
+        for at in self.mark_heads(bad) {
             let claimed = Mark::claimed(self.bytes.get(at..).unwrap_or_default());
             // Nothing behind a mark was durable before it.
             let Some((mark, ..)) =
@@ -341,13 +424,16 @@ impl<'a> Scan<'a> {
         false
     }
 
-    fn work(&self) -> Work {
-        Work { left: self.bytes.len().saturating_mul(16).max(1 << 20) }
+    /// Places from `from` on that look like the beginning of a mark.
+    fn mark_heads(&self, from: usize) -> impl Iterator<Item = usize> {
+        let rest = self.bytes.get(from..).unwrap_or_default();
+        let places = rest.windows(MARK_HEAD.len()).enumerate().filter(|(_, window)| *window == MARK_HEAD);
+        places.map(move |(step, _)| from + step)
     }
 
     /// Rule 5: a valid frame, or a group, stands somewhere after `bad`.
-    fn frame_after(&mut self, bad: usize) -> bool {
-        let mut work = self.work();
+    fn frame_after(&mut self, bad: usize) -> After {
+        let mut work = Work::of(self.bytes.len());
         for at in bad + 1..self.bytes.len() {
             let Some(rest) = self.bytes.get(at..) else { break };
             let &[tag, a, b, c, d, ..] = rest else { break };
@@ -357,33 +443,76 @@ impl<'a> Scan<'a> {
             }
             let claimed = Mark::claimed(rest).map_or(0, |(mark, ..)| mark.len as usize);
             if !work.pay(len.saturating_add(claimed)) {
-                return true;
+                return After::TooMuchWork;
             }
-            match self.frame_at(at, self.bytes.len(), true) {
-                Ok(found) if found.payload_len > 0 => return true,
-                Err(Stop::TooLarge(_)) => return true,
-                _ if self.mark_at(at).is_some() => return true,
+            let end = at + FRAME_HEADER_BYTES + len;
+            let place = Place { offset: at as u64, end: end as u64, checked: false };
+            match Influx::unpack(self.bytes, place, 0, &mut self.payload) {
+                Ok((_, len)) if len > 0 => return After::At(at),
+                Err(Stop::TooLarge(_)) => return After::At(at),
+                _ if self.mark_at(at).is_some() => return After::At(at),
                 _ => {}
             }
         }
-        false
+        After::Nothing
+    }
+
+    /// The next whole group after `bad`.
+    fn mark_after(&self, bad: usize) -> Option<usize> {
+        let mut work = Work::of(self.bytes.len());
+        let mut heads = self.mark_heads(bad + 1);
+        heads.find(|&at| {
+            let claimed = Mark::claimed(self.bytes.get(at..).unwrap_or_default());
+            claimed.is_some_and(|(mark, ..)| work.pay(mark.len as usize)) && self.mark_at(at).is_some()
+        })
     }
 }
 
-/// Hostile bytes could make every place a candidate with much to check. Past this much work the benefit of the doubt
-/// goes to damage, which changes nothing on disk.
-struct Work {
-    /// Bytes that may still be looked at.
-    left: usize,
+impl<'a> kind::Scan<'a> for Scan<'a> {
+    fn new(segment: u32, bytes: &'a [u8]) -> Self {
+        Self::new(segment, bytes)
+    }
+
+    fn place(&mut self) -> Result<Option<Place>, Stop> {
+        while self.take_mark().is_some() {}
+        self.frame()
+    }
+
+    fn go_to(&mut self, offset: u64) {
+        loop {
+            while self.take_mark().is_some() {}
+            if self.at as u64 >= offset || !matches!(self.frame(), Ok(Some(_))) {
+                return;
+            }
+        }
+    }
+
+    fn judge(&mut self, bad: Bad, later: bool) -> Verdict {
+        self.judge(bad, later)
+    }
+
+    /// In a segment of ours the next group: frames of a group whose checksum is wrong do not check out, however much
+    /// they look like it. Else the next frame with the grammar of an entry, too.
+    fn resume(&mut self, bad: Bad) -> Option<u64> {
+        let bad = bad.offset as usize;
+        let bare = (self.bare || self.mark_at(0).is_none()).then(|| self.frame_after(bad));
+        let at = match bare {
+            Some(After::At(at)) => Some(at),
+            _ => self.mark_after(bad),
+        }?;
+        (self.at, self.group_end, self.bare) = (at, at, false);
+        Some(at as u64)
+    }
 }
 
-impl Work {
-    /// Whether so much more may be done.
-    fn pay(&mut self, bytes: usize) -> bool {
-        let left = self.left.checked_sub(bytes);
-        self.left = left.unwrap_or(0);
-        left.is_some()
-    }
+/// What stands after a bad place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Nothing,
+    /// A frame or a group.
+    At(usize),
+    /// The bytes are hostile: looked no further.
+    TooMuchWork,
 }
 
 #[cfg(test)]
@@ -417,11 +546,5 @@ mod tests {
             assert_eq!(bad.offset, 0);
             assert_eq!(scan.judge(bad, false), Verdict::Damaged);
         }
-    }
-
-    #[test]
-    fn work_ends() {
-        let mut work = Work { left: 10 };
-        assert!(work.pay(4) && work.pay(6) && work.pay(0) && !work.pay(1));
     }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use durable::*;
 pub use every::*;
-pub use scrambled::{ScrambledFile, ScrambledFs};
+pub use scrambled::{ScrambledFile, ScrambledFs, ScrambledMap};
 
 use crate::fs::OsFs;
 use crate::{Log, LogOptions, Position, Record, RecordKind, Recovery, Result};
@@ -147,6 +147,11 @@ macro_rules! durable_suite {
             forgetting_keeps_what_is_after
             a_torn_tail_is_cut_anywhere
             damage_before_the_tail_refuses
+            salvage_keeps_what_checks_out
+            recovery_as_the_originals_keeps_what_is_before_damage
+            entries_are_replayed_as_records_are
+            another_logs_segments_are_not_overlooked
+            what_was_done_is_counted
             zeros_at_the_end_are_no_damage
             a_refused_record_changes_nothing
         );

@@ -69,12 +69,15 @@ fn scan(store: &Store, keys: &[Vec<u8>], threads: usize) -> Result<(u64, TimeRan
     in_threads(threads, || {
         let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
         while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
-            reader.read(key, TimeRange::ALL, &mut column)?;
-            total.fetch_add(column.len() as u64, Ordering::Relaxed);
-            if let [first, .., last] = column.times() {
-                min.fetch_min(*first, Ordering::Relaxed);
-                max.fetch_max(*last, Ordering::Relaxed);
-            }
+            let mut values = 0;
+            reader.scan(key, TimeRange::ALL, &mut column, |batch| {
+                values += batch.len() as u64;
+                if let [first, .., last] = batch.times() {
+                    min.fetch_min(*first, Ordering::Relaxed);
+                    max.fetch_max(*last, Ordering::Relaxed);
+                }
+            })?;
+            total.fetch_add(values, Ordering::Relaxed);
         }
         Ok(())
     })?;

@@ -4,14 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tsmith_cache::{Cache, CacheOptions, Storer, StorerVisitor, with_storer};
+use tsmith_codecs::Batch;
 use tsmith_wal::entry::{self, Entry};
-use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Position, Record, with_log};
+use tsmith_wal::fs::OsFs;
+use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Position, Record, Replay, with_log};
 
-use super::wal::{batch_of, fresh};
+use super::wal::{batch_of, fresh, log_size};
 use crate::Result;
 use crate::inputs::{Devops, Kind};
 use crate::matrix::names;
-use crate::measure::{dir_size, peak_rss_mib, timed};
+use crate::measure::{peak_rss_mib, timed};
 use crate::row::Row;
 
 /// Fills a log and loads it.
@@ -54,15 +56,18 @@ impl LogVisitor for Filled<'_> {
         let args = self.args;
         let log: L = fresh(&args.dir, Durability::None)?;
         let mut devops = Devops::new(args.hosts, Kind::F2);
-        let (mut payload, mut raw, mut values) = (Vec::new(), 0, 0);
+        let (mut payload, mut plain, mut raw, mut values) = (Vec::new(), Vec::new(), 0, 0);
         while raw < args.mb * 1_000_000 {
             let text = devops.batches(5000, 5000).concat();
             let batch = batch_of(&text);
             payload.clear();
-            entry::encode_write(&batch, &mut payload)?;
+            L::LAYOUT.encode_write(&batch, &mut payload)?;
             let at = log.append(Record::write(&payload))?;
             let _handed_over = log.sync(at)?;
-            raw += payload.len();
+            // By the bytes that InfluxDB's entries have, whatever this log's take.
+            plain.clear();
+            entry::encode_write(&batch, &mut plain)?;
+            raw += plain.len();
             values += batch.value_count();
         }
         log.close()?;
@@ -91,22 +96,16 @@ struct Full<'a> {
 }
 
 impl Full<'_> {
-    /// Opens the log, and gives every record to `each`.
-    fn replay<L: Log>(&self, mut each: impl FnMut(Position, Record<'_>) -> tsmith_wal::Result<()>) -> Result {
-        let (log, _) = L::open(L::Fs::default(), self.dir, LogOptions::default(), &mut each)?;
+    /// Opens the log, and gives every batch to `each`.
+    fn replay<L: Log>(&self, each: impl FnMut(Position, &Batch<'_>) + Send) -> Result {
+        let (log, _) =
+            L::open_replaying(L::Fs::default(), self.dir, LogOptions::default(), &mut Writes(each))?;
         Ok(log.close()?)
     }
 
     fn decode_only<L: Log>(&self) -> Result {
         let mut values = 0;
-        let (spent, done) = timed(|| {
-            self.replay::<L>(|_, record| {
-                if let Entry::Write(batch) = entry::decode(record.kind, record.payload)? {
-                    values += batch.value_count();
-                }
-                Ok(())
-            })
-        });
+        let (spent, done) = timed(|| self.replay::<L>(|_, batch| values += batch.value_count()));
         done?;
         assert_eq!(values as f64, self.values, "every value comes back");
         Row::new("replay-decode-only")
@@ -114,6 +113,18 @@ impl Full<'_> {
             .with("raw_MB_per_s", self.raw / spent.seconds / 1e6)
             .with("Mvalues_per_s", self.values / spent.seconds / 1e6)
             .print();
+        Ok(())
+    }
+}
+
+/// Takes the batches of a log's writes.
+struct Writes<F>(F);
+
+impl<F: FnMut(Position, &Batch<'_>) + Send> Replay for Writes<F> {
+    fn entry(&mut self, at: Position, entry: &Entry<'_>) -> tsmith_wal::Result<()> {
+        if let Entry::Write(batch) = entry {
+            (self.0)(at, batch);
+        }
         Ok(())
     }
 }
@@ -128,15 +139,13 @@ impl<L: Log> StorerVisitor for Loaded<'_, L> {
 
     fn visit<S: Storer>(self) -> Result {
         let full = self.full;
-        let (disk, segments) = dir_size(full.dir, "wal");
+        let segments = tsmith_wal::segment_names(&OsFs, full.dir)?.len();
+        let disk = log_size(full.dir);
         let cache = Cache::<S>::new(CacheOptions::default());
         let (spent, done) = timed(|| {
-            full.replay::<L>(|at, record| {
-                if let Entry::Write(batch) = entry::decode(record.kind, record.payload)? {
-                    let admitted = cache.admit_replayed(&batch).expect("the log holds one type a key");
-                    let _published = admitted.publish(at);
-                }
-                Ok(())
+            full.replay::<L>(|at, batch| {
+                let admitted = cache.admit_replayed(batch).expect("the log holds one type a key");
+                let _published = admitted.publish(at);
             })
         });
         done?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tsmith_codecs::{Batch, BatchBuilder, Timestamp};
 use tsmith_engine::line::{AnySchema, LineOptions, parse};
-use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Record, entry, with_log};
+use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Record, with_log};
 
 use crate::Result;
 use crate::inputs::{Devops, Kind};
@@ -92,6 +92,11 @@ pub(super) fn batch_of(text: &[u8]) -> Batch<'_> {
     builder.finish()
 }
 
+/// Bytes of the segments in a directory, of whatever log.
+pub(super) fn log_size(dir: &Path) -> u64 {
+    dir_size(dir, "wal").0 + dir_size(dir, "tlog").0
+}
+
 /// A log without records.
 pub(super) fn fresh<L: Log>(dir: &Path, durability: Durability) -> Result<L> {
     fs::create_dir_all(dir)?;
@@ -123,7 +128,7 @@ impl LogVisitor for Synced<'_> {
                 let batch = &self.batches[next.fetch_add(1, Ordering::Relaxed) % self.batches.len()];
                 let call = Instant::now();
                 payload.clear();
-                entry::encode_write(batch, &mut payload)?;
+                L::LAYOUT.encode_write(batch, &mut payload)?;
                 let at = log.append(Record::write(&payload))?;
                 let _durable = log.sync(at)?;
                 mine.push(call.elapsed().as_secs_f64() * 1000.0);
@@ -134,10 +139,11 @@ impl LogVisitor for Synced<'_> {
             Ok(())
         })?;
         let seconds = begun.elapsed().as_secs_f64();
+        let metrics = log.metrics();
         log.close()?;
         let mut latencies = latencies.into_inner().expect("no thread panicked");
         latencies.sort_by(f64::total_cmp);
-        let (disk, _) = dir_size(self.dir, "wal");
+        let disk = log_size(self.dir);
         Row::new("wal")
             .with("log", self.name)
             .with("points_per_write", self.points)
@@ -149,6 +155,9 @@ impl LogVisitor for Synced<'_> {
             .with("disk_MB_per_s", disk as f64 / seconds / 1e6)
             .with("p50_ms", percentile(&latencies, 50))
             .with("p99_ms", percentile(&latencies, 99))
+            .with("syncs", metrics.syncs)
+            .with("sync_mean_us", metrics.sync_micros.mean())
+            .with("group_mean", metrics.group_records.mean())
             .print();
         Ok(())
     }
@@ -173,7 +182,7 @@ impl LogVisitor for Unsynced<'_> {
         let (spent, done) = timed(|| -> Result {
             for batch in &batches {
                 payload.clear();
-                entry::encode_write(batch, &mut payload)?;
+                L::LAYOUT.encode_write(batch, &mut payload)?;
                 let at = log.append(Record::write(&payload))?;
                 let _handed_over = log.sync(at)?;
                 raw += payload.len();
@@ -182,7 +191,7 @@ impl LogVisitor for Unsynced<'_> {
         });
         done?;
         log.close()?;
-        let ((disk, _), values) = (dir_size(self.dir, "wal"), values as f64);
+        let (disk, values) = (log_size(self.dir), values as f64);
         Row::new("wal-nosync")
             .with("log", self.name)
             .with("points_per_write", 5000)

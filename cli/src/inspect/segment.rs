@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use tsmith_wal::entry::{self, Entry};
+use tsmith_wal::fs::OsFs;
+use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::segment::{FRAME_HEADER_BYTES, Scan, Stop, Unit, Verdict};
 use tsmith_wal::{Record, RecordKind};
 
@@ -65,6 +67,9 @@ struct Key {
 
 /// Reads a file.
 pub(super) fn inspect(path: &Path) -> Result<Content> {
+    if path.extension().is_some_and(|extension| extension == "tlog") {
+        return inspect_native(path);
+    }
     let bytes = fs::read(path).map_err(|error| Failure::io(path, &error))?;
     let number = number(path);
     let mut scan = Scan::new(number, &bytes);
@@ -81,7 +86,11 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
                 at += tsmith_wal::segment::MARK_BYTES as u64;
             }
             Ok(Some(Unit::Frame { record, offset, end })) => {
-                content.units.push(Shown::Frame(frame(record, offset, end)));
+                content.units.push(Shown::Frame(frame(
+                    record,
+                    offset,
+                    end - offset - FRAME_HEADER_BYTES as u64,
+                )));
                 at = end;
             }
             Err(Stop::TooLarge(error)) => {
@@ -101,13 +110,36 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
     }
 }
 
+/// Reads a segment of the log `native`.
+fn inspect_native(path: &Path) -> Result<Content> {
+    let bytes = fs::read(path).map_err(|error| Failure::io(path, &error))?.len() as u64;
+    let mut content = Content { bytes, used_bytes: bytes, units: Vec::new(), error: None, torn: false };
+    let mut offset = HEAD_BYTES as u64;
+    let replayed = tsmith_wal::replay_segment(&OsFs, path, |at, record| {
+        let end = at.0 & u64::from(u32::MAX);
+        content.units.push(Shown::Frame(frame(record, offset, end - offset - RECORD_BYTES as u64)));
+        offset = end;
+        Ok(())
+    });
+    match replayed {
+        Ok(recovery) => {
+            if let Some(left_out) = recovery.torn.first() {
+                content.torn = !left_out.valid_after;
+                content.error = Some(Flaw::at(left_out.offset, left_out.found));
+            }
+        }
+        Err(error) => content.error = Some(Flaw::from(&error)),
+    }
+    Ok(content)
+}
+
 /// The number in a segment's name; our marks hold it too. Copies may be named `x_00002.wal`.
 pub(crate) fn number(path: &Path) -> u32 {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     stem.rsplit('_').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-fn frame(record: Record<'_>, offset: u64, end: u64) -> Frame {
+fn frame(record: Record<'_>, offset: u64, compressed_bytes: u64) -> Frame {
     let mut frame = Frame {
         offset,
         record: match record.kind {
@@ -115,7 +147,7 @@ fn frame(record: Record<'_>, offset: u64, end: u64) -> Frame {
             RecordKind::Delete => "delete",
             RecordKind::DeleteRange => "delete-range",
         },
-        compressed_bytes: end - offset - FRAME_HEADER_BYTES as u64,
+        compressed_bytes,
         payload_bytes: record.payload.len() as u64,
         keys: Vec::new(),
         min: None,

@@ -14,7 +14,7 @@ pub(super) fn column(out: &mut Out, exact: bool, series: &[u8], field: Field<'_>
     name.push(b',');
     put_text(field.name, &mut name);
     name.push(b',');
-    let values = field.column.values().as_ref();
+    let values = field.column.values();
     for (at, time) in field.column.times().iter().enumerate() {
         let text = out.text();
         text.extend_from_slice(&name);

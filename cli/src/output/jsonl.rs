@@ -3,21 +3,14 @@
 //! `{"key":"cpu,host=a#!~#v","type":"float","values":[[time,value],...]}`. NaN and infinities are strings. With `exact`
 //! floats are 16 hex digits of their bits and strings hex; a key that is not UTF-8 has its bytes in `key_hex` besides.
 
-use tsmith_engine::{FieldKey, Value};
+use tsmith_engine::{ColumnRef, FieldKey, FieldType, Value};
 
-use super::{Field, Lost, Out, not_a_number, put_bool, put_float, put_hex, put_number};
+use super::{Lost, Out, not_a_number, put_bool, put_float, put_hex, put_number};
 use crate::exit::Result;
 
-/// Writes the object of a column.
-pub(super) fn column(
-    out: &mut Out,
-    exact: bool,
-    lost: &mut Lost,
-    series: &[u8],
-    field: Field<'_>,
-) -> Result<()> {
-    let key = FieldKey::new(series, field.name).to_composite();
-    let values = field.column.values().as_ref();
+/// Begins the object of a key.
+pub(super) fn begin(out: &mut Out, exact: bool, lost: &mut Lost, key: FieldKey<'_>, field_type: FieldType) {
+    let key = key.to_composite();
     let text = out.text();
     text.extend_from_slice(b"{\"key\":");
     let whole = put_string(&key, text);
@@ -29,11 +22,28 @@ pub(super) fn column(
         lost.strings += 1;
     }
     text.extend_from_slice(b",\"type\":\"");
-    text.extend_from_slice(values.field_type().name().as_bytes());
+    text.extend_from_slice(field_type.name().as_bytes());
     text.extend_from_slice(b"\",\"values\":[");
-    for (at, time) in field.column.times().iter().enumerate() {
+}
+
+/// Ends it.
+pub(super) fn end(out: &mut Out) -> Result<()> {
+    out.text().extend_from_slice(b"]}\n");
+    out.spill()
+}
+
+/// Writes points of it; with `goes_on` they are not its first.
+pub(super) fn values(
+    out: &mut Out,
+    exact: bool,
+    lost: &mut Lost,
+    column: ColumnRef<'_>,
+    goes_on: bool,
+) -> Result<()> {
+    let values = column.values();
+    for (at, time) in column.times().iter().enumerate() {
         let text = out.text();
-        text.extend_from_slice(if at == 0 { b"[" } else { b",[" });
+        text.extend_from_slice(if at == 0 && !goes_on { b"[" } else { b",[" });
         put_number(time, text);
         text.push(b',');
         match values.get(at) {
@@ -57,8 +67,7 @@ pub(super) fn column(
         text.push(b']');
         out.spill()?;
     }
-    out.text().extend_from_slice(b"]}\n");
-    out.spill()
+    Ok(())
 }
 
 fn put_quoted(inner: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {

@@ -3,6 +3,7 @@
 //! What is written reads back as the same points. Names that cannot be written so that they do (line protocol has no
 //! form for every byte) are found by reading a line of theirs, and reported.
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use tsmith_engine::line::{self, AnySchema};
@@ -20,6 +21,9 @@ pub(super) struct Names {
     escaped: Vec<Vec<u8>>,
     next: Vec<i64>,
     places: Vec<usize>,
+    /// The series that is being written, and which of its fields can be.
+    series: Vec<u8>,
+    expressible: HashMap<Vec<u8>, bool>,
 }
 
 /// Writes the lines of a series.
@@ -31,7 +35,7 @@ pub(super) fn series(
     fields: &[Field<'_>],
 ) -> Result<()> {
     let fields: Vec<Field<'_>> =
-        fields.iter().filter(|field| is_expressible(lost, series, **field)).copied().collect();
+        fields.iter().filter(|field| names.admit(lost, series, **field)).copied().collect();
     names.escaped.resize_with(names.escaped.len().max(fields.len()), Vec::new);
     for (escaped, field) in names.escaped.iter_mut().zip(&fields) {
         escaped.clear();
@@ -59,7 +63,7 @@ pub(super) fn series(
             left -= 1;
             names.places[at] += 1;
             names.next[at] = field.column.times().get(place + 1).copied().unwrap_or(i64::MAX);
-            let value = field.column.values().as_ref().get(place);
+            let value = field.column.values().get(place);
             if !good_time {
                 lost.times += 1;
                 lost.example(|| format!("{}: time {time}", shown(series, field.name, value.field_type())));
@@ -124,17 +128,38 @@ fn escape(text: &[u8], escaped: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether lines of this series and field read back as what they are; reports and counts it when not.
-fn is_expressible(lost: &mut Lost, series: &[u8], field: Field<'_>) -> bool {
-    let field_type = field.column.field_type();
-    if field.column.is_empty() || reads_back(series, field.name, field_type) {
-        return true;
+impl Names {
+    /// Whether lines of this series and field read back as what they are; counts its points when not, and reports it
+    /// once.
+    fn admit(&mut self, lost: &mut Lost, series: &[u8], field: Field<'_>) -> bool {
+        if field.column.is_empty() {
+            return true;
+        }
+        if self.series != series {
+            self.series.clear();
+            self.series.extend_from_slice(series);
+            self.expressible.clear();
+        }
+        let field_type = field.column.field_type();
+        let known = self.expressible.get(field.name).copied();
+        let admitted = known.unwrap_or_else(|| {
+            let admitted = reads_back(series, field.name, field_type);
+            self.expressible.insert(field.name.to_vec(), admitted);
+            admitted
+        });
+        if !admitted {
+            lost.names += field.column.len() as u64;
+            if known.is_none() {
+                lost.example(|| {
+                    format!(
+                        "{}: line protocol has no form for this name",
+                        shown(series, field.name, field_type)
+                    )
+                });
+            }
+        }
+        admitted
     }
-    lost.names += field.column.len() as u64;
-    lost.example(|| {
-        format!("{}: line protocol has no form for this name", shown(series, field.name, field_type))
-    });
-    false
 }
 
 /// Writes two lines and reads them.

@@ -22,7 +22,7 @@ pub(super) fn column(out: &mut Out, widths: [usize; 2], series: &[u8], field: Fi
     let [series_width, field_width] = widths;
     let (series, name) = (printable(series), printable(field.name));
     let middle = format!("  {series:series_width$}  {name:field_width$}  ");
-    let values = field.column.values().as_ref();
+    let values = field.column.values();
     let mut time_text = String::new();
     for (at, &time) in field.column.times().iter().enumerate() {
         time_text.clear();

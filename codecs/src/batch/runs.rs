@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Batch, BatchColumn, Series, Text};
-use crate::column::{FieldType, Value};
+use crate::column::{FieldType, Value, ValuesRef};
 use crate::model::SeriesKey;
 
 /// Takes whole columns, one after the other, and makes a [`Batch`].
@@ -37,19 +37,44 @@ impl<'a> RunBuilder<'a> {
     /// Begins the next column.
     pub fn begin(&mut self, series: Cow<'a, [u8]>, field: Cow<'a, [u8]>, field_type: FieldType) {
         self.drop_empty();
+        let last = self.batch.series.last();
+        if last.is_none_or(|last| last.key.get(&self.batch.own) != &*series) {
+            let hash = SeriesKey(&series).hash64();
+            let key = Text::keep(series, &mut self.batch.own);
+            self.begin_series(key, hash);
+        }
+        self.column(field, field_type);
+    }
+
+    /// Begins the next series, also when it is the same again; its key is copied.
+    pub fn series(&mut self, key: &[u8]) {
+        self.drop_empty();
+        let own = &mut self.batch.own;
+        let start = own.len();
+        own.extend_from_slice(key);
+        let key = Text::Own { start, end: own.len() };
+        let hash = SeriesKey(key.get(own)).hash64();
+        self.begin_series(key, hash);
+    }
+
+    /// Begins the next column of the present series.
+    ///
+    /// # Panics
+    /// When no series was begun.
+    pub fn column(&mut self, field: Cow<'a, [u8]>, field_type: FieldType) {
+        self.drop_empty_column();
         let batch = &mut self.batch;
         let at = batch.columns.len();
-        match batch.series.last_mut() {
-            Some(last) if last.key.get(&batch.own) == &*series => last.columns.end = at + 1,
-            _ => {
-                let hash = SeriesKey(&series).hash64();
-                let key = Text::keep(series, &mut batch.own);
-                batch.series.push(Series { key, hash, columns: at..at + 1 });
-            }
-        }
+        let series = batch.series.last_mut().expect("a series was begun");
+        series.columns.end = at + 1;
         let field = Text::keep(field, &mut batch.own);
         let (time, value) = (batch.arenas.times.len(), batch.arenas.len(field_type));
         batch.columns.push(BatchColumn { field, field_type, time, value, len: 0 });
+    }
+
+    fn begin_series(&mut self, key: Text<'a>, hash: u64) {
+        let at = self.batch.columns.len();
+        self.batch.series.push(Series { key, hash, columns: at..at });
     }
 
     /// Adds one point to the present column; false, and nothing done, when its type is another or no column was begun.
@@ -65,23 +90,73 @@ impl<'a> RunBuilder<'a> {
         }
     }
 
+    /// Adds points to the present column, as many as the shorter of the two has; false, and nothing done, when its type
+    /// is another or no column was begun.
+    #[must_use]
+    pub fn extend(&mut self, times: &[i64], values: ValuesRef<'_>) -> bool {
+        let Some(column) = self.batch.columns.last_mut().filter(|c| c.field_type == values.field_type())
+        else {
+            return false;
+        };
+        let len = times.len().min(values.len());
+        column.len += len;
+        self.batch.arenas.extend(&times[..len], values.slice(0..len));
+        true
+    }
+
+    /// Adds points, each a time and the bits of a value, to the present column; false, and nothing done, when its type
+    /// is not one of 64 bits or no column was begun.
+    #[must_use]
+    pub fn extend_words(&mut self, points: impl ExactSizeIterator<Item = (i64, u64)>) -> bool {
+        let Some(column) = self.batch.columns.last_mut() else { return false };
+        let arenas = &mut self.batch.arenas;
+        let times = &mut arenas.times;
+        let len = points.len();
+        match column.field_type {
+            FieldType::Float => words(points, times, &mut arenas.floats, f64::from_bits),
+            FieldType::Integer => words(points, times, &mut arenas.integers, u64::cast_signed),
+            FieldType::Unsigned => words(points, times, &mut arenas.unsigneds, |bits| bits),
+            FieldType::Boolean | FieldType::String => return false,
+        }
+        column.len += len;
+        true
+    }
+
     /// Ends the last column and gives the batch.
     pub fn finish(mut self) -> Batch<'a> {
         self.drop_empty();
         self.batch
     }
 
-    /// Takes a column back that was begun and got no point.
+    /// Takes back what was begun and got no point.
     fn drop_empty(&mut self) {
+        self.drop_empty_column();
+        if self.batch.series.last().is_some_and(|series| series.columns.is_empty()) {
+            self.batch.series.pop();
+        }
+    }
+
+    fn drop_empty_column(&mut self) {
         let batch = &mut self.batch;
         if batch.columns.last().is_some_and(|column| column.len == 0) {
             batch.columns.pop();
             if let Some(series) = batch.series.last_mut() {
                 series.columns.end -= 1;
-                if series.columns.is_empty() {
-                    batch.series.pop();
-                }
             }
         }
+    }
+}
+
+fn words<T>(
+    points: impl ExactSizeIterator<Item = (i64, u64)>,
+    times: &mut Vec<i64>,
+    values: &mut Vec<T>,
+    value: impl Fn(u64) -> T,
+) {
+    times.reserve(points.len());
+    values.reserve(points.len());
+    for (time, bits) in points {
+        times.push(time);
+        values.push(value(bits));
     }
 }

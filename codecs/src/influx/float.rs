@@ -80,6 +80,15 @@ pub fn encode(values: &[f64], out: &mut Vec<u8>) -> Result<()> {
 /// # Errors
 /// Whatever is not a whole payload of `count` values. `out` is of no use then.
 pub fn decode(payload: &[u8], count: usize, out: &mut Vec<f64>) -> Result<()> {
+    decode_first(payload, count, count, out)
+}
+
+/// Replaces `out` by the first `wanted` values of the payload, which must be `count`. When that is not all of them, what
+/// follows is not looked at.
+///
+/// # Errors
+/// Whatever is not the beginning of such a payload. `out` is of no use then.
+pub fn decode_first(payload: &[u8], wanted: usize, count: usize, out: &mut Vec<f64>) -> Result<()> {
     let Some((_, body)) = payload.split_first() else {
         out.clear();
         return match count {
@@ -91,8 +100,16 @@ pub fn decode(payload: &[u8], count: usize, out: &mut Vec<f64>) -> Result<()> {
     if count > body.len() * 8 {
         return Err(Error::corrupt(payload.len(), "as many floats as timestamps"));
     }
-    out.resize(count, 0.0);
-    let end = read(BitReader::new(body), out).map_err(|e| e.shifted(1))?;
+    let wanted = wanted.min(count);
+    out.resize(wanted, 0.0);
+    if wanted == 0 && count > 0 {
+        return Ok(());
+    }
+    let whole = wanted == count;
+    let end = read(BitReader::new(body), out, whole).map_err(|e| e.shifted(1))?;
+    if !whole && end <= body.len() * 8 {
+        return Ok(());
+    }
     match (body.len() * 8).checked_sub(end) {
         None => Err(Error::corrupt(payload.len(), "the end mark of floats")),
         Some(padding) if padding >= 8 => {
@@ -102,8 +119,8 @@ pub fn decode(payload: &[u8], count: usize, out: &mut Vec<f64>) -> Result<()> {
     }
 }
 
-/// Fills `out`; the place after the end mark.
-fn read(bits: BitReader<'_>, mut out: &mut [f64]) -> Result<usize> {
+/// Fills `out`; the place after the end mark, which unless `whole` need not follow.
+fn read(bits: BitReader<'_>, mut out: &mut [f64], whole: bool) -> Result<usize> {
     let mut at = 64;
     let mut value = bits.peek_64(0);
     let mut window = Window::whole();
@@ -126,6 +143,9 @@ fn read(bits: BitReader<'_>, mut out: &mut [f64]) -> Result<usize> {
             }
             out = repeat(value, run, out);
             at += run;
+        }
+        if out.is_empty() && !whole {
+            return Ok(at);
         }
         match bits.peek(at) >> 62 {
             0b11 => {
@@ -248,6 +268,24 @@ mod tests {
         }
         for len in 0..out.len() {
             assert!(decode(&out[..len], 5, &mut back).is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn the_first_values_are_those_of_all() {
+        let values: Vec<f64> =
+            (0..400).map(|i| [0.5, 1.25, f64::from(i), f64::from(i / 9)][i as usize / 100]).collect();
+        let out = encoded(&values);
+        let mut back = Vec::new();
+        for wanted in 0..=values.len() {
+            decode_first(&out, wanted, values.len(), &mut back).expect("decodes");
+            assert_eq!(back, values[..wanted]);
+        }
+        // A cut payload has none of the values behind the cut, not even by chance.
+        for len in 0..out.len() {
+            if decode_first(&out[..len], 350, values.len(), &mut back).is_ok() {
+                assert_eq!(back, values[..350], "{len}");
+            }
         }
     }
 

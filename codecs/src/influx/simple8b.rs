@@ -492,7 +492,7 @@ mod tests {
         for round in 0..2_000u64 {
             // Mostly the selectors that go together, now and then another one; any bits behind them.
             let word = |random: &mut dyn FnMut() -> u64| {
-                let selector = if random() % 16 == 0 { random() % 16 } else { 5 + random() % 4 };
+                let selector = if random().is_multiple_of(16) { random() % 16 } else { 5 + random() % 4 };
                 selector << SELECTOR_SHIFT | (random() << 31 ^ random()) & VALUE_MAX
             };
             let words: Vec<u64> = (0..round % 40).map(|_| word(&mut random)).collect();

@@ -239,6 +239,34 @@ pub fn the_count_is_that_of_the_column<E: BlockEncoder>() {
     }
 }
 
+/// Law: who asks for points up to a time gets the first of them all, as many as come until then at least, and the time
+/// of the last; or an error, when some are left out of a column that does not ascend.
+///
+/// Story: a decoder that stopped early had looked at one bit of the next value, and called the block damaged.
+pub fn the_points_until_a_time_are_those_of_all<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    let mut back = stale();
+    for column in shapes::all().iter().filter(|column| !column.is_empty()) {
+        let Some(block) = block_of(&mut encoder, column.as_ref()) else { continue };
+        let times = column.times();
+        let ascends = column.as_ref().is_strictly_ascending();
+        let places = [0, times.len() / 3, times.len() / 2, times.len() - 1];
+        for until in places.map(|place| times[place]).into_iter().chain([i64::MIN, i64::MAX]) {
+            let last = match encoder.decode_until(&block, column.len(), until, &mut back) {
+                Ok(last) => last,
+                Err(error) => {
+                    assert!(!ascends && back.is_empty(), "{error}");
+                    continue;
+                }
+            };
+            assert_eq!(last, times.last().copied());
+            assert!(!back.is_empty());
+            assert!(back.as_ref() == column.as_ref().slice(0..back.len()), "other points until {until}");
+            assert!(times[back.len()..].iter().all(|&time| time > until), "too few points until {until}");
+        }
+    }
+}
+
 /// Law: no column takes much more than its raw size; what cannot be made shorter is stored.
 ///
 /// Story: compressed noise was a tenth longer than the noise, and a compaction made the files grow.

@@ -16,7 +16,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 /// The files that readers see, oldest first.
 ///
 /// Who reads takes one pointer and is never waited for: files that go are unlinked while they are still read. Who
-/// changes something holds a [`Change`], one at a time.
+/// changes something waits for whoever else does.
 #[derive(Debug)]
 pub struct FileSet {
     live: ArcSwap<Vec<Arc<TsmFile>>>,

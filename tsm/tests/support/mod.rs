@@ -166,3 +166,45 @@ pub(crate) fn column(field_type: FieldType, points: &[(i64, Value<'_>)]) -> Colu
     }
     column
 }
+
+/// The file of one key with these blocks, which may overlap: the writer takes none that do.
+pub(crate) fn overlapping<E: BlockEncoder>(key: &[u8], blocks: &[Column]) -> Vec<u8> {
+    let mut file = [&format::MAGIC[..], &[Version::of::<E>().byte()]].concat();
+    let mut index = [&(key.len() as u16).to_be_bytes()[..], key].concat();
+    index.push(format::type_byte(blocks[0].field_type()));
+    index.extend((blocks.len() as u16).to_be_bytes());
+    for column in blocks {
+        let mut block = Vec::new();
+        E::default().encode(column.as_ref(), &mut block).expect("encodes");
+        let range = range_of(column);
+        index.extend([range.min.to_be_bytes(), range.max.to_be_bytes()].concat());
+        index.extend((file.len() as u64).to_be_bytes());
+        index.extend((block.len() as u32 + 4).to_be_bytes());
+        file.extend(crc32fast::hash(&block).to_be_bytes());
+        file.extend(block);
+    }
+    let offset = file.len() as u64;
+    file.extend(index);
+    file.extend(offset.to_be_bytes());
+    file
+}
+
+/// The column of a line of an expected file: `type` and `values`.
+pub(crate) fn expected_column(line: &serde_json::Value) -> Column {
+    let name = line["type"].as_str().expect("a type");
+    let field_type = FieldType::ALL.into_iter().find(|t| t.name() == name).expect("a type");
+    let mut column = Column::new(field_type);
+    for point in line["values"].as_array().expect("values") {
+        let (time, value) = (point[0].as_i64().expect("a time"), &point[1]);
+        let bytes = value.as_str().map(hex).unwrap_or_default();
+        let value = match column.field_type() {
+            FieldType::Float => Value::Float(f64::from_be_bytes(bytes[..].try_into().expect("16 digits"))),
+            FieldType::Integer => Value::Integer(value.as_i64().expect("an integer")),
+            FieldType::Unsigned => Value::Unsigned(value.as_u64().expect("an unsigned integer")),
+            FieldType::Boolean => Value::Boolean(value.as_bool().expect("a boolean")),
+            FieldType::String => Value::String(&bytes),
+        };
+        assert!(column.push(time, value));
+    }
+    column
+}

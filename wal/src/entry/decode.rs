@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tsmith_codecs::{Batch, BatchSeries, FieldKey, FieldType, KEY_SEPARATOR, RunBuilder, TimeRange, Value};
 
-use super::Entry;
+use super::{Entry, columns};
 use crate::{Error, RecordKind, Result};
 
 /// A cursor that knows how far it is. Errors are made when needed only: making and dropping one costs more than a read.
@@ -96,10 +96,13 @@ fn column<'a>(bytes: &mut Bytes<'a>) -> Result<Option<RawColumn<'a>>> {
     Ok(Some(RawColumn { key_at, key, field_type, points }))
 }
 
-pub(super) fn entry(kind: RecordKind, payload: &[u8]) -> Result<Entry<'_>> {
+pub(super) fn entry<'a>(kind: RecordKind, payload: &'a [u8], spare: Batch<'_>) -> Result<Entry<'a>> {
     let mut bytes = Bytes::new(payload);
     match kind {
-        RecordKind::Write => write(bytes).map(Entry::Write),
+        RecordKind::Write if payload.first() == Some(&columns::TAG) => {
+            columns::decode_write(payload, spare).map(Entry::Write)
+        }
+        RecordKind::Write => write(bytes, spare).map(Entry::Write),
         RecordKind::Delete => Ok(Entry::Delete(deleted_keys(payload)?)),
         RecordKind::DeleteRange => {
             let range = delete_range(&mut bytes)?;
@@ -133,8 +136,8 @@ pub(super) fn is_well_formed(kind: RecordKind, payload: &[u8]) -> bool {
     }
 }
 
-fn write(bytes: Bytes<'_>) -> Result<Batch<'_>> {
-    let batch = columns(bytes.clone(), |_| true)?;
+fn write<'a>(bytes: Bytes<'a>, spare: Batch<'_>) -> Result<Batch<'a>> {
+    let batch = columns(bytes.clone(), spare, |_| true)?;
     if !repeats_a_key(&batch) {
         return Ok(batch);
     }
@@ -143,25 +146,32 @@ fn write(bytes: Bytes<'_>) -> Result<Batch<'_>> {
     while let Some(column) = column(&mut walk)? {
         last.insert(column.key, column.key_at);
     }
-    columns(bytes, |column| last.get(column.key) == Some(&column.key_at))
+    columns(bytes, Batch::default(), |column| last.get(column.key) == Some(&column.key_at))
 }
 
 /// The columns that `wanted` accepts.
-fn columns<'a>(mut bytes: Bytes<'a>, wanted: impl Fn(&RawColumn<'a>) -> bool) -> Result<Batch<'a>> {
-    let mut runs = RunBuilder::new();
-    let mut series: &[u8] = &[];
+fn columns<'a>(
+    mut bytes: Bytes<'a>,
+    spare: Batch<'_>,
+    wanted: impl Fn(&RawColumn<'a>) -> bool,
+) -> Result<Batch<'a>> {
+    let mut runs = RunBuilder::reusing(spare);
+    // The beginning of the composite keys of the present series' fields. Neighbours mostly belong to one, and
+    // comparing is cheaper than looking for the separator.
+    let mut series: Option<&[u8]> = None;
     while let Some(column) = column(&mut bytes)? {
-        if wanted(&column) {
-            // Neighbours mostly belong to one series, and comparing is cheaper than looking for the separator.
-            let same = column.key.strip_prefix(series).and_then(|rest| rest.strip_prefix(KEY_SEPARATOR));
-            let key = match same {
-                Some(field) if !series.is_empty() => FieldKey::new(series, field),
-                _ => field_key(column.key_at, column.key)?,
-            };
-            series = key.series;
-            runs.begin(Cow::Borrowed(key.series), Cow::Borrowed(key.field), column.field_type);
-            push(&mut runs, column)?;
+        if !wanted(&column) {
+            continue;
         }
+        let field = series.and_then(|prefix| column.key.strip_prefix(prefix));
+        if let Some(field) = field {
+            runs.column(Cow::Borrowed(field), column.field_type);
+        } else {
+            let key = field_key(column.key_at, column.key)?;
+            runs.begin(Cow::Borrowed(key.series), Cow::Borrowed(key.field), column.field_type);
+            series = column.key.get(..key.series.len() + KEY_SEPARATOR.len());
+        }
+        push(&mut runs, column)?;
     }
     Ok(runs.finish())
 }
@@ -188,11 +198,6 @@ fn repeats_a_key(batch: &Batch<'_>) -> bool {
 }
 
 fn push(runs: &mut RunBuilder<'_>, column: RawColumn<'_>) -> Result<()> {
-    let value: fn(u64) -> Value<'static> = match column.field_type {
-        FieldType::Float => |bits| Value::Float(f64::from_bits(bits)),
-        FieldType::Integer => |bits| Value::Integer(bits.cast_signed()),
-        _ => Value::Unsigned,
-    };
     let mut fits = true;
     match column.points {
         Points::Strings(mut bytes, count) => {
@@ -209,10 +214,10 @@ fn push(runs: &mut RunBuilder<'_>, column: RawColumn<'_>) -> Result<()> {
             }
         }
         Points::Fixed(points) => {
-            for &point in points.as_chunks().0 {
+            fits &= runs.extend_words(points.as_chunks().0.iter().map(|&point| {
                 let both = u128::from_be_bytes(point);
-                fits &= runs.push(((both >> 64) as u64).cast_signed(), value(both as u64));
-            }
+                (((both >> 64) as u64).cast_signed(), both as u64)
+            }));
         }
     }
     debug_assert!(fits, "every value has the type of its column");

@@ -14,7 +14,7 @@
 
 mod open;
 
-pub(crate) use open::{holds_segments, replay_only};
+pub(crate) use open::{holds_segments, replay_only, segment_names};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,9 +30,11 @@ use super::proto::Head;
 use super::repair::lock;
 use super::{EntryKind, HardState, Histogram, SnapshotRecord};
 use crate::fs::{Fs, FsFile, OsFs};
+use crate::group::Done;
+use crate::recover::Records;
 use crate::{
-    Durability, Durable, ENTRY_BYTES_MAX, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery,
-    Result,
+    Durability, Durable, ENTRY_BYTES_MAX, Error, ErrorKind, Log, LogOptions, Metrics, Position, Record,
+    Recovery, Replay, Result,
 };
 
 /// Says whose log it is: a member's own entries would mean nothing here.
@@ -47,7 +49,12 @@ const TEMPORARY: &str = "0.tmp";
 /// A log in etcd's segments, with group commit.
 ///
 /// In [`RecoveryMode::InfluxDb`](crate::RecoveryMode::InfluxDb) the last segment is cut at its first bad record,
-/// whatever follows; damage in an earlier one is an error in every mode, for the checksums of what follows depend on it.
+/// whatever follows; damage in an earlier one is an error, for the checksums of what follows depend on it. In
+/// [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) the replay goes on at the next record that the one before it
+/// proves, so that up to two are missing where one is damaged. A missing segment is an error in every mode.
+///
+/// A segment has all its space before its name. A disk too full for the next one refuses appends and cuts until there
+/// is space again; forgetting needs a cut, so that it cannot be this log that makes it.
 #[derive(Debug)]
 pub struct EtcdLog<F: Fs = OsFs> {
     shared: Arc<Shared<F>>,
@@ -82,6 +89,9 @@ struct State<F: Fs> {
     durable: u64,
     /// What the last state record says.
     marked: u64,
+    /// The last entry of the groups that were counted.
+    grouped: u64,
+    metrics: Metrics,
     /// Somebody writes.
     leading: bool,
     poison: Option<Error>,
@@ -91,17 +101,10 @@ struct State<F: Fs> {
     ended: bool,
 }
 
-impl<F: Fs> Log for EtcdLog<F> {
-    type Fs = F;
-
-    fn open(
-        fs: F,
-        dir: &Path,
-        options: LogOptions,
-        replay: impl FnMut(Position, Record<'_>) -> Result<()>,
-    ) -> Result<(Self, Recovery)> {
+impl<F: Fs> EtcdLog<F> {
+    fn open_with(fs: F, dir: &Path, options: &LogOptions, sink: impl open::Sink) -> Result<(Self, Recovery)> {
         let lock = crate::recover::take_directory(&fs, dir)?;
-        let (state, recovery) = open::open(&fs, dir, &options, replay)?;
+        let (state, recovery) = open::open(&fs, dir, options, sink)?;
         let shared = Arc::new(Shared {
             fs,
             dir: dir.to_path_buf(),
@@ -116,6 +119,28 @@ impl<F: Fs> Log for EtcdLog<F> {
             _ => None,
         };
         Ok((Self { shared, ticker: Mutex::new(ticker), lock: Mutex::new(Some(lock)) }, recovery))
+    }
+}
+
+impl<F: Fs> Log for EtcdLog<F> {
+    type Fs = F;
+
+    fn open(
+        fs: F,
+        dir: &Path,
+        options: LogOptions,
+        replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+    ) -> Result<(Self, Recovery)> {
+        Self::open_with(fs, dir, &options, Records(replay))
+    }
+
+    fn open_replaying(
+        fs: F,
+        dir: &Path,
+        options: LogOptions,
+        replay: &mut impl Replay,
+    ) -> Result<(Self, Recovery)> {
+        Self::open_with(fs, dir, &options, open::Entries(replay))
     }
 
     fn append(&self, record: Record<'_>) -> Result<Position> {
@@ -155,6 +180,10 @@ impl<F: Fs> Log for EtcdLog<F> {
         self.shared.changed.notify_all();
         self.lock.lock().take();
         ended
+    }
+
+    fn metrics(&self) -> Metrics {
+        self.shared.state.lock().metrics.clone()
     }
 }
 
@@ -219,7 +248,12 @@ impl<F: Fs> Shared<F> {
             state.mark()?;
         }
         let head = Head::of_entry(EntryKind::NORMAL, TERM, index, Some(len + 1)).byte(record.kind.tag());
-        state.appender()?.buffer(kind::ENTRY, [head.bytes(), record.payload]);
+        let appender = state.appender()?;
+        let before = appender.waiting();
+        appender.buffer(kind::ENTRY, [head.bytes(), record.payload]);
+        let frame = appender.waiting() - before;
+        state.metrics.appends += 1;
+        state.metrics.append_bytes += frame as u64;
         state.last = index;
         Ok(Position(2 * index))
     }
@@ -264,8 +298,10 @@ impl<F: Fs> Shared<F> {
         state.leading = true;
         let path = self.dir.join(state.tail().file_name());
         drop(state);
-        let done = self.write(&pending, &path, sync);
+        let mut done_by = Done::default();
+        let done = self.write(&pending, &path, sync, &mut done_by);
         let mut state = self.state.lock();
+        state.count(target, pending.bytes.len(), &done_by);
         pending.bytes.clear();
         state.spare = pending.bytes;
         state.leading = false;
@@ -282,7 +318,7 @@ impl<F: Fs> Shared<F> {
         state
     }
 
-    fn write(&self, pending: &Pending<F::File>, path: &Path, sync: bool) -> Result<()> {
+    fn write(&self, pending: &Pending<F::File>, path: &Path, sync: bool, done: &mut Done) -> Result<()> {
         if !pending.bytes.is_empty() {
             let end = pending.offset + pending.bytes.len() as u64;
             let written = if end > self.segment_bytes {
@@ -294,7 +330,13 @@ impl<F: Fs> Shared<F> {
             let written = written.and_then(|()| pending.file.write_all_at(&pending.bytes, pending.offset));
             written.map_err(|error| broken("write", error).at_path(path).at_offset(pending.offset))?;
         }
-        if sync { observed(&self.syncs, path, || pending.file.sync_data()) } else { Ok(()) }
+        if !sync {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let synced = observed(&self.syncs, path, || pending.file.sync_data());
+        done.syncs.push(start.elapsed());
+        synced
     }
 
     /// The state when nobody writes.
@@ -312,7 +354,9 @@ impl<F: Fs> Shared<F> {
         let spare = std::mem::take(&mut state.spare);
         let pending = state.appender()?.take(spare);
         let path = self.dir.join(state.tail().file_name());
-        let done = self.write(&pending, &path, true);
+        let mut done_by = Done::default();
+        let done = self.write(&pending, &path, true, &mut done_by);
+        state.count(state.last, pending.bytes.len(), &done_by);
         state.guard(done)?;
         (state.written, state.durable) = (state.last, state.last);
         Ok(())
@@ -340,6 +384,7 @@ impl<F: Fs> Shared<F> {
             Err(error) if error.is_full() => return Err(error),
             Err(error) => return state.guard(Err(error)),
         };
+        state.metrics.segments += 1;
         state.segments.push((name, Arc::clone(&appender.file)));
         state.appender = Some(appender);
         let cut = old.set_len(end).and_then(|()| old.sync_all());
@@ -388,6 +433,16 @@ impl<F: Fs> State<F> {
 
     fn has_records(&self) -> bool {
         self.last >= self.tail().index.max(1)
+    }
+
+    /// Counts a write up to the entry `last`. One of marks only is no group.
+    fn count(&mut self, last: u64, bytes: usize, done: &Done) {
+        let (records, bytes) = (last - self.grouped, bytes as u64);
+        self.grouped = last;
+        if records == 0 {
+            self.metrics.written_bytes += bytes;
+        }
+        self.metrics.led(records, if records == 0 { 0 } else { bytes }, done);
     }
 
     /// A record that says how far the log is durable.

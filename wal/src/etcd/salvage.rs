@@ -11,16 +11,29 @@ const WORK_FACTOR: u64 = 4;
 /// How many whole records stand behind `offset`; those of which no neighbour is whole are not counted.
 pub(super) fn records_behind(bytes: &[u8], offset: u64) -> u64 {
     let mut records = 0;
-    pairs_behind(bytes, offset, |_, _, follows| records += if follows { 1 } else { 2 });
+    pairs_behind(bytes, offset, |_, _, follows| {
+        records += if follows { 1 } else { 2 };
+        true
+    });
     records
 }
 
+/// The first record behind `offset` that the one before it proves: the checksum before it, and its place.
+pub(super) fn resume(bytes: &[u8], offset: u64) -> Option<(u32, u64)> {
+    let mut place = None;
+    pairs_behind(bytes, offset, |first, second, _| {
+        place = Some((first.crc, second.offset));
+        false
+    });
+    place
+}
+
 /// Gives every two records in a row behind `offset` of which the second proves the first, and whether the first was
-/// the second of the pair before.
+/// the second of the pair before; as long as `found` wants more.
 pub(super) fn pairs_behind(
     bytes: &[u8],
     offset: u64,
-    mut found: impl FnMut(&RawRecord<'_>, &RawRecord<'_>, bool),
+    mut found: impl FnMut(&RawRecord<'_>, &RawRecord<'_>, bool) -> bool,
 ) {
     let mut work = WORK_FACTOR * bytes.len() as u64;
     let mut at = offset.next_multiple_of(8);
@@ -29,7 +42,9 @@ pub(super) fn pairs_behind(
         let pair = plausible(bytes, at).and_then(|first| Some((first, plausible(bytes, first.end())?)));
         match pair {
             Some((first, second)) if proves(&first, &second, &mut work) => {
-                found(&first, &second, follows);
+                if !found(&first, &second, follows) {
+                    return;
+                }
                 (at, follows) = (first.end(), true);
             }
             // The second of a pair begins no other one: go on behind it.

@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::{Fs, FsFile, parent};
+use crate::mmap::SegmentMap;
 
 /// Read and write for the owner, nothing for others.
 const FILE_MODE: u32 = 0o600;
@@ -130,11 +131,6 @@ impl OsFs {
 }
 
 impl OsFile {
-    /// The file itself, for mapping.
-    pub(crate) fn inner(&self) -> &File {
-        &self.0
-    }
-
     /// For file systems that cannot reserve space: writes the zeros.
     fn write_zeros(&self, len: u64) -> io::Result<()> {
         let zeros = vec![0; 1 << 20];
@@ -149,6 +145,12 @@ impl OsFile {
 }
 
 impl FsFile for OsFile {
+    type Map = SegmentMap;
+
+    fn map(&self) -> io::Result<SegmentMap> {
+        SegmentMap::new(&self.0)
+    }
+
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buf, offset)
     }

@@ -14,7 +14,8 @@
 //!   back are zeros or junk;
 //! - un-synced entries of a directory survive or not, each for itself: a later one may stay when an earlier is lost;
 //! - a sync that failed drops the un-synced changes for good: they can still be read, and the next sync succeeds
-//!   without them.
+//!   without them;
+//! - stores into a map are un-synced writes, and its sync makes durable the pages of its range, and no others.
 //!
 //! Every operation has a number, counted from 1, points included. [`SimFs::stop_at`] lets none succeed from a number
 //! on, [`SimFs::fail_at`] one alone: a test sweeps them. Everything is a function of the calls and the seed.
@@ -25,12 +26,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Fs, FsFile, parent};
+use super::{Fs, FsFile, FsMap, parent};
 use disk::{Change, Dice, Dir, Entry, Inode, Node};
 
 /// Absolute paths begin at the first, all others at the second.
@@ -49,6 +51,10 @@ pub enum Fault {
     Io,
     /// No space. A write gets half done.
     Full,
+    /// A write gets half done and succeeds: the rest is asked for again, as by a caller of `write`.
+    Short,
+    /// Interrupted by a signal before anything was done: asked for again.
+    Interrupted,
     /// A sync succeeds and does nothing: to prove that tests notice its absence.
     IgnoredSync,
 }
@@ -173,7 +179,8 @@ impl World {
         match self.step(name)? {
             Some(Fault::Io) => Err(eio()),
             Some(Fault::Full) => Err(enospc()),
-            Some(Fault::IgnoredSync) | None => Ok(()),
+            // The operations of `Fs` finish what was begun, whatever the system calls below them say.
+            Some(Fault::Short | Fault::Interrupted | Fault::IgnoredSync) | None => Ok(()),
         }
     }
 
@@ -342,7 +349,7 @@ impl Fs for SimFs {
         let fault = world.step("sync_dir")?;
         let dir = world.dir(path)?;
         match fault {
-            None => dir.sync(),
+            None | Some(Fault::Short | Fault::Interrupted) => dir.sync(),
             Some(Fault::IgnoredSync) => {}
             Some(fault) => {
                 dir.pending.clear();
@@ -405,7 +412,7 @@ impl SimFile {
         let fault = world.step(name)?;
         let inode = &mut world.inodes[self.at];
         match fault {
-            None => inode.sync(),
+            None | Some(Fault::Short | Fault::Interrupted) => inode.sync(),
             Some(Fault::IgnoredSync) => {}
             Some(fault) => {
                 inode.pending.clear();
@@ -427,7 +434,50 @@ impl SimFile {
     }
 }
 
+/// A map of a [`SimFile`].
+#[derive(Debug)]
+pub struct SimMap {
+    file: SimFile,
+    len: usize,
+}
+
+impl FsMap for SimMap {
+    fn store(&mut self, bytes: &[u8], at: usize) {
+        assert!(at + bytes.len() <= self.len, "beyond the map");
+        let mut world = self.file.fs.world.lock();
+        // A memory access has no result: a stopped world cannot be told apart from here.
+        if world.step("store").is_ok() {
+            let inode = &mut world.inodes[self.file.at];
+            assert!(inode.current.len() >= self.len, "the file was shortened under its map");
+            inode.change(Change::Write { at, bytes: bytes.to_vec() });
+        }
+    }
+
+    fn sync(&self, range: Range<usize>) -> io::Result<()> {
+        let mut world = self.file.fs.world.lock();
+        let fault = world.step("msync")?;
+        let inode = &mut world.inodes[self.file.at];
+        match fault {
+            None | Some(Fault::Short | Fault::Interrupted) => inode.sync_pages(range),
+            Some(Fault::IgnoredSync) => {}
+            Some(fault) => {
+                inode.pending.clear();
+                return Err(fault.error());
+            }
+        }
+        Ok(())
+    }
+}
+
 impl FsFile for SimFile {
+    type Map = SimMap;
+
+    fn map(&self) -> io::Result<SimMap> {
+        let mut world = self.fs.world.lock();
+        world.plain("map")?;
+        Ok(SimMap { file: self.clone(), len: world.inodes[self.at].current.len() })
+    }
+
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut world = self.fs.world.lock();
         world.plain("read_at")?;
@@ -440,7 +490,14 @@ impl FsFile for SimFile {
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut world = self.fs.world.lock();
-        let fault = world.step("write")?;
+        let mut fault = world.step("write")?;
+        if fault == Some(Fault::Short) {
+            // A power cut may come between the two.
+            let at = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            let bytes = buf[..(buf.len() / 2).min(world.room())].to_vec();
+            world.inodes[self.at].change(Change::Write { at, bytes });
+            fault = world.step("write")?;
+        }
         if fault == Some(Fault::Io) {
             return Err(eio());
         }

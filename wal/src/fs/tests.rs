@@ -62,6 +62,20 @@ fn entries_of_a_directory_are_lost_each_for_itself() {
     assert!((0..100).any(|seed| names(seed) == 1) && (0..100).any(|seed| names(seed) == 2));
 }
 
+/// Story: the directory of a log was found after every power cut, though the one it stands in was lost, so that nobody
+/// missed the sync of that.
+#[test]
+fn a_lost_directory_takes_all_below_it_along() {
+    let (sim, dir) = (SimFs::default(), Path::new("/a/b/c"));
+    sim.fail_at(2, Fault::IgnoredSync);
+    sim.create_dir_all(dir).expect("creates");
+    assert_eq!(sim.operation(2), Some("sync_dir"), "of the root");
+    create(&sim, "/a/b/c/file", b"x").sync_all().expect("syncs");
+    sim.sync_dir(dir).expect("syncs");
+    let found = |seed| sim.crash(seed).read(&dir.join("file")).is_ok();
+    assert!((0..100).any(found) && !(0..100).all(found));
+}
+
 #[test]
 fn a_failed_sync_drops_what_it_should_have_kept() {
     let sim = SimFs::default();

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::fs::{FsFile, SimFile, SimFs};
+use crate::segment::Influx;
 use crate::testing::noise;
 
 const DIR: &str = "/wal";
@@ -38,10 +39,10 @@ impl Sink for Narrow {
     }
 }
 
-fn open(fs: &SimFs) -> (Groups<Narrow>, Vec<Vec<u8>>) {
+fn open(fs: &SimFs) -> (SegmentLog<Narrow, Influx>, Vec<Vec<u8>>) {
     let mut seen = Vec::new();
     let options = LogOptions::default().segment_bytes(8192);
-    let opened = Groups::open(fs.clone(), Path::new(DIR), options, |_, record| {
+    let opened = SegmentLog::open(fs.clone(), Path::new(DIR), options, |_, record| {
         seen.push(record.payload.to_vec());
         Ok(())
     });

@@ -1,19 +1,24 @@
 //! The segment that is written to, and how one follows the other. All of it is the leader's, without the lock.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{Goal, MARK, Shared, parts};
+use super::{Goal, Shared, parts};
 use crate::fs::{Fs, FsFile};
-use crate::segment::{MARK_BYTES, Mark, file_name};
+use crate::kind::Format;
+use crate::recover::spare_name;
 use crate::{Error, ErrorKind, Position, Result};
 
 /// The open segment: where groups go. Nothing is written beyond its capacity.
-pub(crate) trait Sink: std::fmt::Debug + Send + Sized + 'static {
+pub trait Sink: std::fmt::Debug + Send + Sized + 'static {
     /// Where its files live.
     type Fs: Fs;
-    /// Takes an empty file: reserves `capacity`, writes `head` at its beginning, and makes both durable.
+    /// Takes an empty file, or one of an earlier segment: reserves `capacity`, writes `head` at its beginning, and makes
+    /// both durable.
     fn begin(file: <Self::Fs as Fs>::File, capacity: u32, head: &[u8]) -> io::Result<Self>;
+    /// Stores a group, or what ends the segment, within the capacity.
     fn write(&mut self, bytes: &[u8], at: u32) -> io::Result<()>;
     /// Makes what was written from `from` to `to` durable.
     fn sync(&mut self, from: u32, to: u32) -> io::Result<()>;
@@ -23,8 +28,9 @@ pub(crate) trait Sink: std::fmt::Debug + Send + Sized + 'static {
 
 /// The segment that is written to.
 #[derive(Debug)]
-pub(super) struct Tip<S> {
+pub(super) struct Tip<S, T> {
     sink: S,
+    format: T,
     pub(super) number: u32,
     /// What was reserved: nothing is written beyond.
     pub(super) capacity: u32,
@@ -39,20 +45,29 @@ pub(super) enum Failure {
     Broken(Error),
 }
 
-impl<S: Sink> Shared<S> {
+/// What a leader did, for the metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) syncs: Vec<Duration>,
+    pub(crate) segments: u64,
+}
+
+impl<S: Sink, T: Format> Shared<S, T> {
     /// The leader's part, without the lock.
     pub(super) fn work(
         &self,
-        tip: &mut Option<Tip<S>>,
+        tip: &mut Option<Tip<S, T>>,
         group: &mut [u8],
         start: Position,
         goal: Goal,
+        done: &mut Done,
     ) -> Result<(), Failure> {
         if !group.is_empty() {
             let (number, at) = parts(start);
             if tip.as_ref().is_none_or(|tip| tip.number != number) {
-                self.end(tip.take())?;
-                *tip = Some(self.begin(number, at + group.len() as u32 + MARK)?);
+                self.end(tip.take(), done)?;
+                *tip = Some(self.begin(number, at + group.len() as u32 + T::END_BYTES)?);
+                done.segments += 1;
             }
             if let Some(open) = tip
                 && let Err(error) = open.write(group, at)
@@ -62,17 +77,19 @@ impl<S: Sink> Shared<S> {
             }
         }
         match (goal, tip) {
-            (Goal::EndSegment, tip) => self.end(tip.take()),
-            (Goal::Sync, Some(tip)) => self.sync_tip(tip),
+            (Goal::EndSegment, tip) => self.end(tip.take(), done),
+            (Goal::Sync, Some(tip)) => self.sync_tip(tip, done),
             _ => Ok(()),
         }
     }
 
-    fn sync_tip(&self, tip: &mut Tip<S>) -> Result<(), Failure> {
+    fn sync_tip(&self, tip: &mut Tip<S, T>, done: &mut Done) -> Result<(), Failure> {
         if tip.durable < tip.end {
-            let done = tip.sink.sync(tip.durable, tip.end);
+            let begun = Instant::now();
+            let synced = tip.sink.sync(tip.durable, tip.end);
+            done.syncs.push(begun.elapsed());
             // Not even "no space" can be retried here: the kernel may have dropped the pages it could not write.
-            done.map_err(|error| {
+            synced.map_err(|error| {
                 Failure::Broken(
                     self.address(tip.number, Error::new(sync_failed(error)).at_offset(tip.durable.into())),
                 )
@@ -83,15 +100,14 @@ impl<S: Sink> Shared<S> {
     }
 
     /// Ends a segment: durable before the next one may be begun.
-    fn end(&self, tip: Option<Tip<S>>) -> Result<(), Failure> {
+    fn end(&self, tip: Option<Tip<S, T>>, done: &mut Done) -> Result<(), Failure> {
         let Some(mut tip) = tip else { return Ok(()) };
-        self.sync_tip(&mut tip)?;
+        self.sync_tip(&mut tip, done)?;
         let (number, at) = (tip.number, tip.end);
         let fail = |error| Failure::Broken(self.address(number, error));
-        // Without it nothing would prove the last group durable, and damage there would pass for a torn tail.
-        let mark = Mark::encode(number, at, at, &[]);
-        let end = match tip.store(&mark, at) {
-            Ok(()) => at + MARK,
+        let last = tip.format.end(at);
+        let end = match tip.store(&last, at) {
+            Ok(()) => at + last.len() as u32,
             // When the disk is full: all records are durable already, the segment is whole without it.
             Err(error) => {
                 let error = Error::io("write", error).at_offset(at.into());
@@ -105,22 +121,26 @@ impl<S: Sink> Shared<S> {
         file.sync_all().map_err(|error| fail(Error::new(sync_failed(error))))
     }
 
-    /// Begins segment `number`, which is to take a group and the mark after it up to `needed`.
-    fn begin(&self, number: u32, needed: u32) -> Result<Tip<S>, Failure> {
+    /// Begins segment `number`, which is to take a group and the end after it up to `needed`.
+    fn begin(&self, number: u32, needed: u32) -> Result<Tip<S, T>, Failure> {
         let sorted =
             |error: Error| if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) };
         self.vacant(number).map_err(sorted)?;
-        let begun = self.try_begin(number, needed);
+        let path = self.place(number).map_err(sorted)?;
+        let begun = self.try_begin(&path, number, needed).and_then(|tip| {
+            self.publish(&path, number)?;
+            Ok(tip)
+        });
         begun.map_err(|error| {
             // Nothing was acknowledged in it; left behind, it would be an empty segment.
-            drop(self.fs.remove(&self.dir.join(file_name(number))));
+            drop(self.fs.remove(&path));
             sorted(error)
         })
     }
 
     /// Refuses a segment that holds something: no log of ours comes to that, and its records are somebody's.
     fn vacant(&self, number: u32) -> Result<()> {
-        let taken = match self.fs.open(&self.dir.join(file_name(number))) {
+        let taken = match self.fs.open(&self.dir.join(T::file_name(number))) {
             Ok(file) => file.is_empty().map(|empty| !empty),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -138,40 +158,77 @@ impl<S: Sink> Shared<S> {
         }
     }
 
-    fn try_begin(&self, number: u32, needed: u32) -> Result<Tip<S>> {
-        // The empty next segment, durable before this one has any content: see `segment`.
-        for number in [Some(number), number.checked_add(1)].into_iter().flatten() {
-            match self.fs.create_new(&self.dir.join(file_name(number))) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(self.address(number, Error::io("create", error)));
-                }
-                _ => {}
+    /// A file for segment `number`, under its name or, when it is recycled, under another.
+    fn place(&self, number: u32) -> Result<PathBuf> {
+        let create = |path: PathBuf| match self.fs.create_new(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io("create", error).at_path(&path))
             }
+            _ => Ok(path),
+        };
+        if T::RECYCLED {
+            let spare = self.spares.lock().pop();
+            return spare.map_or_else(|| create(self.dir.join(spare_name(number))), Ok);
+        }
+        let path = create(self.dir.join(T::file_name(number)))?;
+        if let (true, Some(next)) = (T::GUARDED, number.checked_add(1)) {
+            // The empty next segment, durable before this one has any content: see `segment`.
+            create(self.dir.join(T::file_name(next)))?;
         }
         self.sync_dir()?;
-        let path = self.dir.join(file_name(number));
-        let head = Mark::encode(number, 0, 0, &[]);
+        Ok(path)
+    }
+
+    /// Gives a segment that begins in the space of another its name: only now, with a head of its own.
+    fn publish(&self, path: &Path, number: u32) -> Result<()> {
+        if !T::RECYCLED {
+            return Ok(());
+        }
+        let name = self.dir.join(T::file_name(number));
+        self.fs.rename(path, &name).map_err(|error| Error::io("rename", error).at_path(path))?;
+        self.sync_dir()
+    }
+
+    fn try_begin(&self, path: &Path, number: u32, needed: u32) -> Result<Tip<S, T>> {
+        let format = T::begin(number);
+        let head = format.head();
         let mut capacity = self.segment_bytes.max(needed);
         loop {
-            let file = self.fs.open(&path).map_err(|error| self.address(number, Error::io("open", error)))?;
+            let file = self.fs.open(path).map_err(|error| Error::io("open", error).at_path(path))?;
             match S::begin(file, capacity, &head) {
-                Ok(sink) => return Ok(Tip { sink, number, capacity, end: MARK, durable: MARK }),
+                Ok(sink) => {
+                    let (end, durable) = (T::HEAD_BYTES, T::HEAD_BYTES);
+                    return Ok(Tip { sink, format, number, capacity, end, durable });
+                }
                 Err(error) => {
-                    let error = self.address(number, Error::io("allocate", error));
+                    let error = Error::io("allocate", error).at_path(path);
+                    if error.is_full() && self.release_spares() {
+                        continue;
+                    }
                     if !error.is_full() || capacity == needed {
                         return Err(error);
                     }
                     // On a nearly full disk a shorter segment is better than none.
                     capacity = (capacity / 8).max(needed);
-                    let file = self.fs.open(&path).and_then(|file| file.set_len(0));
-                    file.map_err(|error| self.address(number, Error::io("cut", error)))?;
+                    let file = self.fs.open(path).and_then(|file| file.set_len(0));
+                    file.map_err(|error| Error::io("cut", error).at_path(path))?;
                 }
             }
         }
     }
 
+    /// Gives the space that is kept for later segments back. False when there is none.
+    fn release_spares(&self) -> bool {
+        let spares = std::mem::take(&mut *self.spares.lock());
+        for path in &spares {
+            // What cannot be removed is found again when the log is opened.
+            drop(self.fs.remove(path));
+        }
+        !spares.is_empty()
+    }
+
     /// After a failed write: the segment ends after its last whole group, durably, or the log is broken.
-    fn take_back(&self, tip: Option<Tip<S>>, error: Error) -> Failure {
+    fn take_back(&self, tip: Option<Tip<S, T>>, error: Error) -> Failure {
         let Some(tip) = tip else { return Failure::Broken(error) };
         if !error.is_full() {
             return Failure::Broken(error);
@@ -189,7 +246,7 @@ impl<S: Sink> Shared<S> {
     }
 
     fn address(&self, number: u32, error: Error) -> Error {
-        error.at_path(&self.dir.join(file_name(number)))
+        error.at_path(&self.dir.join(T::file_name(number)))
     }
 }
 
@@ -198,14 +255,13 @@ fn sync_failed(error: io::Error) -> ErrorKind {
     ErrorKind::Io { operation: "sync", source: Arc::new(error) }
 }
 
-impl<S: Sink> Tip<S> {
+impl<S: Sink, T: Format> Tip<S, T> {
     pub(super) fn is_durable(&self) -> bool {
         self.durable == self.end
     }
 
     fn write(&mut self, group: &mut [u8], at: u32) -> io::Result<()> {
-        let (mark, frames) = group.split_at_mut(MARK_BYTES);
-        mark.copy_from_slice(&Mark::encode(self.number, at, self.durable, frames));
+        self.format.seal(at, self.durable, group);
         self.store(group, at)?;
         self.end = at + group.len() as u32;
         Ok(())

@@ -9,23 +9,23 @@ use std::ops::Range;
 
 use memmap2::MmapRaw;
 
+use crate::fs::FsMap;
+
 /// A writable map of a whole file.
 #[derive(Debug)]
-pub(super) struct SegmentMap {
+pub struct SegmentMap {
     map: MmapRaw,
 }
 
 impl SegmentMap {
     /// Maps all of `file`, whose space is allocated.
-    pub(super) fn new(file: &File) -> io::Result<Self> {
+    pub(crate) fn new(file: &File) -> io::Result<Self> {
         Ok(Self { map: MmapRaw::map_raw(file)? })
     }
+}
 
-    /// Copies `bytes` to offset `at`.
-    ///
-    /// # Panics
-    /// When they reach beyond the map.
-    pub(super) fn store(&mut self, bytes: &[u8], at: usize) {
+impl FsMap for SegmentMap {
+    fn store(&mut self, bytes: &[u8], at: usize) {
         let end = at.checked_add(bytes.len()).expect("offsets are below 2^32");
         assert!(end <= self.map.len(), "a group is written within the space of its segment");
         let base = self.map.as_mut_ptr();
@@ -36,8 +36,12 @@ impl SegmentMap {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
     }
 
-    /// Blocks until the pages of `range` are on stable storage.
-    pub(super) fn sync(&self, range: Range<usize>) -> io::Result<()> {
-        self.map.flush_range(range.start, range.len())
+    fn sync(&self, range: Range<usize>) -> io::Result<()> {
+        loop {
+            match self.map.flush_range(range.start, range.len()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
     }
 }

@@ -3,9 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 
+use tsmith_codecs::{Batch, BatchBuilder, Value};
+
 use super::{Replayed, Scratch, noise, open, open_keeping, payloads, put};
+use crate::entry::{self, Entry};
 use crate::fs::OsFs;
-use crate::{Error, ErrorKind, Log, LogOptions, Position, Record, RecordKind};
+use crate::kind::Format;
+use crate::native::Native;
+use crate::{
+    Error, ErrorKind, FileLog, Log, LogOptions, NativeLog, Position, Progress, Record, RecordKind,
+    RecoveryMode, Replay,
+};
 
 /// Payloads of many sizes, with and without pattern.
 fn samples() -> Vec<Vec<u8>> {
@@ -180,6 +188,206 @@ pub fn damage_before_the_tail_refuses<L: Log<Fs = OsFs>>(scratch: &Scratch) {
         assert!(error.offset().is_some_and(|offset| offset <= at as u64), "byte {at}: {error}");
         assert_eq!(scratch.files(), before);
     }
+}
+
+/// A closed log of records of so many bytes each, with its one segment.
+fn closed_log<L: Log<Fs = OsFs>>(scratch: &Scratch, lens: &[usize]) -> (Vec<Replayed>, PathBuf, Vec<u8>) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    for (n, &len) in lens.iter().enumerate() {
+        let _ = put(&log, &noise(n as u64, len));
+    }
+    log.close().expect("closes");
+    let (log, all, _) = open::<L>(scratch, LogOptions::default());
+    log.close().expect("closes");
+    let (path, intact) = scratch.files().swap_remove(0);
+    (all, path, intact)
+}
+
+/// Where the payload of a record ends in its segment. Noise is not compressed.
+fn end_of(record: &Replayed, segment: &[u8]) -> usize {
+    let payload = &record.2;
+    let at = segment.windows(payload.len()).position(|bytes| bytes == payload);
+    at.expect("the payload stands in the segment as it is") + payload.len()
+}
+
+/// Most bytes of what may stand behind a payload.
+const PADDING_BYTES: usize = 8;
+
+/// Law: salvage opens whatever is damaged, keeps every record but those that the damage touches, and says what is
+/// missing: file, offset, how much, and that intact records stand behind it. The damaged segment stays as it is, and
+/// salvaging again gives the same.
+pub fn salvage_keeps_what_checks_out<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (all, path, intact) = closed_log::<L>(scratch, &[300; 5]);
+    let options = LogOptions::default().recovery(RecoveryMode::Salvage);
+    let half = intact.len() / 2;
+    for (at, len) in (0..half).step_by(29).map(|at| (at, 1)).chain([(half / 2, 40), (half / 3, half / 2)]) {
+        let mut bytes = intact.clone();
+        bytes[at..at + len].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        std::fs::write(&path, &bytes).expect("writes");
+        let (log, seen, recovery) = open::<L>(scratch, options);
+        assert!(seen.iter().all(|record| all.contains(record)), "damage at {at}: a record that never was");
+        assert!(seen.is_sorted_by(|a, b| a.0 < b.0));
+        let untouched = |record: &&Replayed| {
+            let end = end_of(record, &intact);
+            // What precedes the payload of a record, and what of it may be compressed, is less than this.
+            end + PADDING_BYTES <= at || end > at + len + 400
+        };
+        let head = at < 24;
+        let kept = all.iter().filter(untouched).filter(|record| seen.contains(record)).count();
+        assert!(
+            head || kept == all.iter().filter(untouched).count(),
+            "damage at {at}: lost more than it touched"
+        );
+        let torn = recovery.torn.first().unwrap_or_else(|| panic!("damage at {at}: not a word of it"));
+        assert_eq!(torn.path, path);
+        assert!(torn.offset <= at as u64 && torn.dropped_bytes > 0, "damage at {at}: {torn:?}");
+        assert!(head || (torn.valid_after && torn.resumed_at.is_some_and(|to| to > at as u64)), "{torn:?}");
+        let before = all.iter().filter(|record| end_of(record, &intact) as u64 <= torn.offset).count();
+        assert_eq!(torn.kept_records, before as u64);
+        let at = put(&log, b"goes on");
+        assert!(seen.iter().all(|(before, ..)| *before < at));
+        log.close().expect("closes");
+        assert_eq!(std::fs::read(&path).expect("is there"), bytes, "what is damaged can be looked at");
+        let (log, again, _) = open::<L>(scratch, options);
+        assert_eq!(
+            again.split_last().map(|(last, rest)| (&last.2[..], rest)),
+            Some((&b"goes on"[..], &seen[..]))
+        );
+        log.close().expect("closes");
+        for (other, _) in scratch.files().into_iter().filter(|(other, _)| *other != path) {
+            std::fs::remove_file(other).expect("removes");
+        }
+    }
+}
+
+/// Law: recovery as the original's keeps what stands before damage, and cuts the segment there.
+pub fn recovery_as_the_originals_keeps_what_is_before_damage<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (all, path, intact) = closed_log::<L>(scratch, &[300; 4]);
+    let options = LogOptions::default().recovery(RecoveryMode::InfluxDb);
+    let ends: Vec<usize> = all.iter().map(|record| end_of(record, &intact)).collect();
+    let padding = |at: &usize| ends.iter().any(|&end| (end..end + PADDING_BYTES).contains(at));
+    for at in (24..intact.len() / 2).step_by(29).filter(|at| !padding(at)) {
+        let mut bytes = intact.clone();
+        bytes[at] ^= 0x10;
+        std::fs::write(&path, &bytes).expect("writes");
+        let (log, seen, recovery) = open::<L>(scratch, options);
+        let before = ends.iter().take_while(|&&end| end <= at).count();
+        assert_eq!(seen, all[..before], "damage at {at}");
+        assert!(recovery.torn.len() == 1 && recovery.torn[0].valid_after, "damage at {at}: {recovery:?}");
+        log.close().expect("closes");
+        let (log, again, recovery) = open::<L>(scratch, LogOptions::default());
+        assert!(again == seen && recovery.torn.is_empty(), "what was cut off is gone");
+        log.close().expect("closes");
+        scratch.files().into_iter().for_each(|(path, _)| std::fs::remove_file(path).expect("removes"));
+    }
+}
+
+/// Keeps what it is given.
+#[derive(Default)]
+struct Kept {
+    entries: Vec<(Position, usize, Vec<u8>)>,
+    progress: Vec<Progress>,
+    refuse_at: Option<usize>,
+}
+
+impl Kept {
+    /// A number, so that two replays are compared by their order and content.
+    fn of(at: Position, batch: &Batch<'_>) -> (Position, usize, Vec<u8>) {
+        let mut plain = Vec::new();
+        entry::encode_write(batch, &mut plain).expect("encodes");
+        (at, batch.value_count(), plain)
+    }
+}
+
+impl Replay for Kept {
+    fn entry(&mut self, at: Position, entry: &Entry<'_>) -> crate::Result<()> {
+        if self.refuse_at == Some(self.entries.len()) {
+            return Err(Error::refused(io::Error::other("not this one")));
+        }
+        let Entry::Write(batch) = entry else { panic!("only writes were logged") };
+        self.entries.push(Self::of(at, batch));
+        Ok(())
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        self.progress.push(progress);
+    }
+}
+
+/// Law: replayed as entries, side by side or not, a log gives the same, in the same order, as record by record, and
+/// tells how far it has come; a refusal comes back with its place.
+pub fn entries_are_replayed_as_records_are<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let options = LogOptions::default().segment_bytes(512 << 10);
+    let (log, ..) = open::<L>(scratch, options);
+    let mut payload = Vec::new();
+    for n in 0..220_u64 {
+        let mut builder = BatchBuilder::new();
+        builder.begin(format!("m,host={}", n % 7).into_bytes().into());
+        let text = noise(n, 40 + n as usize * 70);
+        builder.field(b"text".into(), Value::String(&text)).expect("one type");
+        builder.commit(n as i64);
+        payload.clear();
+        L::LAYOUT.encode_write(&builder.finish(), &mut payload).expect("encodes");
+        let _ = log.append(Record::write(&payload)).expect("appends");
+    }
+    log.close().expect("closes");
+    let (log, seen, plain) = open::<L>(scratch, options);
+    log.close().expect("closes");
+    let replay = |kept: &mut Kept| L::open_replaying(OsFs, &scratch.log_dir(), options, kept);
+    let mut kept = Kept::default();
+    let (log, recovery) = replay(&mut kept).expect("opens");
+    log.close().expect("closes");
+    assert_eq!(recovery, plain);
+    let expected = seen.iter().map(|(at, kind, payload)| match entry::decode(*kind, payload) {
+        Ok(Entry::Write(batch)) => Kept::of(*at, &batch),
+        other => panic!("{other:?}"),
+    });
+    assert!(kept.entries == expected.collect::<Vec<_>>(), "other entries, or in another order");
+    let last = kept.progress.last().expect("told of progress");
+    assert_eq!((last.records, last.segments), (220, last.segments_total));
+    assert!(kept.progress.is_sorted_by(|a, b| a.bytes <= b.bytes && a.segments < b.segments));
+    for refuse_at in [0, 100, 219] {
+        let mut kept = Kept { refuse_at: Some(refuse_at), ..Kept::default() };
+        let error = replay(&mut kept).map(drop).expect_err("refused");
+        assert!(matches!(error.kind(), ErrorKind::Refused(_)) && error.offset().is_some(), "{error}");
+        assert_eq!(kept.entries.len(), refuse_at);
+    }
+}
+
+/// Law: a directory with segments of another log is not taken for an empty one.
+pub fn another_logs_segments_are_not_overlooked<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    let _ = put(&log, b"mine");
+    log.close().expect("closes");
+    let before = scratch.files();
+    let native = before[0].0.file_name().and_then(Native::parse_name).is_some();
+    let other = |options| {
+        if native {
+            open_keeping::<FileLog>(OsFs, &scratch.log_dir(), options).map(drop)
+        } else {
+            open_keeping::<NativeLog>(OsFs, &scratch.log_dir(), options).map(drop)
+        }
+    };
+    let error = other(LogOptions::default()).expect_err("the directory is not empty");
+    assert!(matches!(error.kind(), ErrorKind::OtherLog), "{error}");
+    assert_eq!(scratch.files(), before);
+}
+
+/// Law: the metrics say what was done.
+pub fn what_was_done_is_counted<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    for n in 0..10 {
+        let _ = log.append(Record::write(&noise(n, 100))).expect("appends");
+        let _ = put(&log, &noise(n, 50));
+    }
+    let _ = log.cut().expect("cuts");
+    let _ = put(&log, b"in another segment");
+    let metrics = log.metrics();
+    assert_eq!((metrics.appends, metrics.groups, metrics.segments), (21, 11, 2));
+    assert!(metrics.syncs >= 11 && metrics.sync_micros.count() == metrics.syncs, "{metrics:?}");
+    assert_eq!((metrics.group_records.sum, metrics.group_records.count()), (21, 11));
+    assert!(metrics.append_bytes > 1500 && metrics.written_bytes >= metrics.append_bytes, "{metrics:?}");
+    log.close().expect("closes");
 }
 
 /// Law: zeros after the last record, as space allocated ahead has them, are the end and not worth a word.

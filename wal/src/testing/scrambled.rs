@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
-use crate::fs::{Fs, FsFile};
+use crate::fs::{Fs, FsFile, FsMap};
 
 /// Odd, so that multiplication by it can be undone; zeros stay zeros, as allocated space has them.
 const FACTOR: u8 = 93;
@@ -89,7 +90,29 @@ impl<F: Fs> Fs for ScrambledFs<F> {
     }
 }
 
+/// A map of a [`ScrambledFile`].
+#[derive(Debug)]
+pub struct ScrambledMap<M> {
+    inner: M,
+}
+
+impl<M: FsMap> FsMap for ScrambledMap<M> {
+    fn store(&mut self, bytes: &[u8], at: usize) {
+        self.inner.store(&scaled(bytes, FACTOR), at);
+    }
+
+    fn sync(&self, range: Range<usize>) -> io::Result<()> {
+        self.inner.sync(range)
+    }
+}
+
 impl<F: FsFile> FsFile for ScrambledFile<F> {
+    type Map = ScrambledMap<F::Map>;
+
+    fn map(&self) -> io::Result<Self::Map> {
+        self.inner.map().map(|inner| ScrambledMap { inner })
+    }
+
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let len = buf.len().min(7);
         let done = self.inner.read_at(&mut buf[..len], offset)?;

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::ops::Range;
 
 /// What a disk writes whole.
 const SECTOR_BYTES: usize = 512;
+/// What a map makes durable whole.
+const PAGE_BYTES: usize = 4096;
 
 /// A file: what would survive for sure, what readers see, and the way from one to the other.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +53,29 @@ impl Inode {
         for change in self.pending.drain(..) {
             change.apply(&mut self.durable);
         }
+    }
+
+    /// Makes the pages of `range` durable, as far as the durable file reaches; writes elsewhere stay un-synced.
+    pub(super) fn sync_pages(&mut self, range: Range<usize>) {
+        let pages = range.start / PAGE_BYTES * PAGE_BYTES..range.end.next_multiple_of(PAGE_BYTES);
+        let mut rest = Vec::new();
+        for change in self.pending.drain(..) {
+            match change {
+                Change::Write { at, bytes } if at < self.durable.len() => {
+                    let end = at + bytes.len();
+                    let (from, to) = (pages.start.clamp(at, end), pages.end.clamp(at, end));
+                    let part = |range: Range<usize>| Change::Write {
+                        at: range.start,
+                        bytes: bytes[range.start - at..range.end - at].to_vec(),
+                    };
+                    part(from..to).apply(&mut self.durable);
+                    let left = [part(at..from), part(to..end)];
+                    rest.extend(left.into_iter().filter(|part| !part.is_empty()));
+                }
+                other => rest.push(other),
+            }
+        }
+        self.pending = rest;
     }
 
     pub(super) fn crash(&self, dice: &mut Dice) -> Self {
@@ -111,7 +137,7 @@ impl Inode {
 }
 
 /// The ranges of whole sectors in `len` bytes from `from`.
-fn sectors(from: usize, len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+fn sectors(from: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
     let end = from + len;
     let mut at = from;
     std::iter::from_fn(move || {
@@ -122,6 +148,10 @@ fn sectors(from: usize, len: usize) -> impl Iterator<Item = std::ops::Range<usiz
 }
 
 impl Change {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Write { bytes, .. } if bytes.is_empty())
+    }
+
     pub(super) fn apply(&self, to: &mut Vec<u8>) {
         match self {
             Self::SetLen(len) => to.resize(*len, 0),

@@ -1,0 +1,412 @@
+//! The points of one key in order of time, from several files and memory, a batch at a time.
+//!
+//! ```text
+//! files, oldest first     blocks of the key             batches
+//! ┌────────┐              ┌───────┐ ┌─────┐             ┌─────┬───┬───┬────┐
+//! │ file 1 │ ── key ──>   └───────┘ └─────┘   window by │     │ m │   │ m  │  ascending, or from the other end
+//! │ file 2 │ ── key ──>         ┌──────┐    ── window ─>└─────┴───┴───┴────┘
+//! │ memory │ ── points ─>       └──────┘ ┌────┐         m: merged, the newest wins
+//! └────────┘                             └────┘
+//! ```
+//!
+//! A block is decoded when its time comes, and only then. Where no other overlaps it, it is decoded straight into the
+//! batch that the caller gets.
+
+use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, TimeRange};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{IndexEntry, KeyEntry};
+use crate::reader::Reader;
+use crate::tombstone::for_each_live;
+
+/// Most points of a batch that come from memory alone.
+const BATCH_POINTS: usize = 1000;
+/// Most partly read blocks that are kept decoded; more are decoded again for each window.
+const KEPT_MAX: usize = 64;
+/// The file number of the points in memory.
+const MEMORY: u32 = u32::MAX;
+
+/// Which end comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// The earliest.
+    #[default]
+    Ascending,
+    /// The latest.
+    Descending,
+}
+
+impl Direction {
+    /// Turns times, and later back, so that those that come first are the smaller ones.
+    fn turn(self, range: TimeRange) -> TimeRange {
+        match self {
+            Self::Ascending => range,
+            Self::Descending => TimeRange::new(!range.max, !range.min),
+        }
+    }
+}
+
+/// What has a [`Reader`]: a reference to one, or whatever keeps a file open.
+pub trait AsReader {
+    /// The reader.
+    fn as_reader(&self) -> &Reader;
+}
+
+impl AsReader for &Reader {
+    fn as_reader(&self) -> &Reader {
+        self
+    }
+}
+
+impl<T: AsReader> AsReader for std::sync::Arc<T> {
+    fn as_reader(&self) -> &Reader {
+        T::as_reader(self)
+    }
+}
+
+/// A block that cannot be read, and whose it is.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct CursorError {
+    /// Number of the file, as [`Cursor::add_file`] counted.
+    pub file: usize,
+    /// What was wrong, with offset and key.
+    #[source]
+    pub error: Error,
+}
+
+/// Goes over the points of one key.
+#[derive(Debug)]
+pub struct Cursor<F> {
+    direction: Direction,
+    /// Turned, as all ranges and times below.
+    range: TimeRange,
+    files: Vec<Source<F>>,
+    /// Where the key before was found in each file: the next one is likely behind it.
+    hints: Vec<usize>,
+    points: Column,
+    field_type: Option<FieldType>,
+    blocks: Vec<Block>,
+    sorted: bool,
+    /// Blocks from here on begin after every window so far.
+    waiting: usize,
+    /// The others that are not read to their ends.
+    active: Vec<u32>,
+    /// All up to here was given out.
+    done: Option<i64>,
+    decoded: Vec<(u32, Column)>,
+    free: Vec<Column>,
+    spare: Column,
+}
+
+/// A file that has the key.
+#[derive(Debug)]
+struct Source<F> {
+    file: F,
+    position: usize,
+    /// As they are, not turned.
+    deleted: Vec<TimeRange>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    file: u32,
+    /// The greater, the newer.
+    age: u32,
+    range: TimeRange,
+    entry: IndexEntry,
+    damaged: bool,
+}
+
+impl<F: AsReader> Cursor<F> {
+    /// A cursor over nothing: files and points are added to it.
+    pub fn new(range: TimeRange, direction: Direction) -> Self {
+        Self {
+            direction,
+            range: direction.turn(range),
+            files: Vec::new(),
+            hints: Vec::new(),
+            points: Column::new(FieldType::Float),
+            field_type: None,
+            blocks: Vec::new(),
+            sorted: true,
+            waiting: 0,
+            active: Vec::new(),
+            done: None,
+            decoded: Vec::new(),
+            free: Vec::new(),
+            spare: Column::new(FieldType::Float),
+        }
+    }
+
+    /// Begins anew with nothing, and keeps the buffers.
+    pub fn reset(&mut self, range: TimeRange, direction: Direction) {
+        self.direction = direction;
+        self.range = direction.turn(range);
+        self.files.clear();
+        self.points.truncate(0);
+        self.field_type = None;
+        self.blocks.clear();
+        self.rewind();
+    }
+
+    /// Adds the blocks of `key` in a file that is newer than those before. Its number: files are counted from 0,
+    /// whether they have the key or not.
+    ///
+    /// # Errors
+    /// The key has another type in this file than in those before.
+    pub fn add_file(&mut self, file: F, key: &[u8], deleted: &[TimeRange]) -> Result<()> {
+        let range = self.direction.turn(self.range);
+        let reader = file.as_reader();
+        let number = self.files.len();
+        self.hints.resize(self.hints.len().max(number + 1), 0);
+        let found =
+            reader.range().overlaps(range).then(|| find(reader, key, &mut self.hints[number])).flatten();
+        let position = found.map_or(usize::MAX, KeyEntry::position);
+        if let Some(entry_of_key) = found {
+            let before = self.blocks.len();
+            for entry in entry_of_key.entries_within(range, reader.is_disjoint()) {
+                if deleted.iter().any(|gone| gone.covers(entry.range)) {
+                    continue;
+                }
+                let range = self.direction.turn(entry.range);
+                let age = self.blocks.len() as u32;
+                self.blocks.push(Block { file: number as u32, age, range, entry, damaged: false });
+            }
+            if before < self.blocks.len()
+                && let Some(error) = self.admit(entry_of_key.field_type())
+            {
+                self.blocks.truncate(before);
+                return Err(Error::new(error).at(entry_of_key.entry(0).map_or(0, |e| e.offset)).of(key));
+            }
+            self.sorted = false;
+        }
+        self.files.push(Source { file, position, deleted: deleted.to_vec() });
+        Ok(())
+    }
+
+    /// Adds points in memory, which ascend and are newer than all files. What `points` holds afterwards means nothing.
+    ///
+    /// # Errors
+    /// They are of another type than the key has in files; nothing was added.
+    pub fn add_points(&mut self, points: &mut Column) -> std::result::Result<(), ErrorKind> {
+        let (Some(&min), Some(&max)) = (points.times().first(), points.times().last()) else { return Ok(()) };
+        let range = TimeRange::new(min, max);
+        if !range.overlaps(self.direction.turn(self.range)) {
+            return Ok(());
+        }
+        if let Some(error) = self.admit(points.field_type()) {
+            return Err(error);
+        }
+        std::mem::swap(&mut self.points, points);
+        let age = self.blocks.len() as u32;
+        let entry = IndexEntry { range, offset: 0, size: 0 };
+        let range = self.direction.turn(range);
+        self.blocks.push(Block { file: MEMORY, age, range, entry, damaged: false });
+        self.sorted = false;
+        Ok(())
+    }
+
+    fn admit(&mut self, found: FieldType) -> Option<ErrorKind> {
+        let expected = *self.field_type.get_or_insert(found);
+        (expected != found).then_some(ErrorKind::TypeChange { expected, found })
+    }
+
+    /// A file by the number of a [`CursorError`].
+    pub fn file(&self, number: usize) -> Option<&F> {
+        self.files.get(number).map(|source| &source.file)
+    }
+
+    /// The type of the points; `None` when there is none.
+    pub fn field_type(&self) -> Option<FieldType> {
+        self.field_type
+    }
+
+    /// Goes to the first point at `time` or after it; descending, at `time` or before it. To any time, in both ways.
+    pub fn seek(&mut self, time: i64) {
+        self.rewind();
+        let at = self.direction.turn(TimeRange::new(time, time)).min;
+        self.done = at.checked_sub(1);
+    }
+
+    fn rewind(&mut self) {
+        self.waiting = 0;
+        self.active.clear();
+        self.done = None;
+        self.free.extend(self.decoded.drain(..).map(|(_, column)| column));
+    }
+
+    /// Replaces `out` by the next points, in the order of the cursor; false when there is none left.
+    ///
+    /// # Errors
+    /// A block that cannot be read. The cursor can go on: the points of that block are missing then, and where it
+    /// overlaps older ones, theirs may appear.
+    pub fn next<D: BlockEncoder>(
+        &mut self,
+        decoder: &mut D,
+        out: &mut Column,
+    ) -> std::result::Result<bool, CursorError> {
+        if !self.sorted {
+            self.blocks.sort_unstable_by_key(|block| (block.range.min, block.age));
+            self.sorted = true;
+        }
+        while let Some(window) = self.window() {
+            let members = self.active.iter().filter(|&&i| self.blocks[i as usize].range.min <= window.max);
+            let mut members: Vec<u32> = members.copied().collect();
+            let read = if let [only] = members[..] {
+                self.read_one(only, window, decoder, out)
+            } else {
+                members.sort_unstable_by_key(|&i| self.blocks[i as usize].age);
+                self.read_many(&members, window, decoder, out)
+            };
+            match read {
+                Ok(until) => self.done = Some(until),
+                Err((at, error)) => {
+                    self.blocks[at as usize].damaged = true;
+                    out.truncate(0);
+                    return Err(CursorError { file: self.blocks[at as usize].file as usize, error });
+                }
+            }
+            if !out.is_empty() {
+                if self.direction == Direction::Descending {
+                    out.reverse();
+                }
+                return Ok(true);
+            }
+        }
+        out.truncate(0);
+        Ok(false)
+    }
+
+    /// The next stretch of time: to where the first of the blocks in it ends.
+    fn window(&mut self) -> Option<TimeRange> {
+        let (blocks, done, range) = (&self.blocks, self.done, self.range);
+        let unread = |block: &Block| !block.damaged && done.is_none_or(|done| block.range.max > done);
+        self.active.retain(|&i| unread(&blocks[i as usize]));
+        while self.active.is_empty() {
+            let block = blocks.get(self.waiting)?;
+            if unread(block) {
+                self.active.push(self.waiting as u32);
+            }
+            self.waiting += 1;
+        }
+        let after = done.map_or(i64::MIN, |done| done.saturating_add(1)).max(range.min);
+        let starts = self.active.iter().map(|&i| blocks[i as usize].range.min.max(after));
+        let start = starts.min()?;
+        let mut end = self.active.iter().map(|&i| blocks[i as usize].range.max).min()?.min(range.max);
+        while let Some(block) = blocks.get(self.waiting).filter(|block| block.range.min <= end) {
+            if unread(block) {
+                self.active.push(self.waiting as u32);
+                end = end.min(block.range.max);
+            }
+            self.waiting += 1;
+        }
+        (start <= end).then_some(TimeRange::new(start, end))
+    }
+
+    /// Reads a block that no other overlaps; up to where.
+    fn read_one<D: BlockEncoder>(
+        &mut self,
+        at: u32,
+        window: TimeRange,
+        decoder: &mut D,
+        out: &mut Column,
+    ) -> std::result::Result<i64, (u32, Error)> {
+        let block = self.blocks[at as usize];
+        let times = self.direction.turn(window);
+        if block.file == MEMORY {
+            let mut inside = self.points.as_ref().within(times);
+            let mut until = window.max;
+            if inside.len() > BATCH_POINTS {
+                let (from, last) = match self.direction {
+                    Direction::Ascending => (0, BATCH_POINTS - 1),
+                    Direction::Descending => (inside.len() - BATCH_POINTS, inside.len() - BATCH_POINTS),
+                };
+                let last = inside.times()[last];
+                until = self.direction.turn(TimeRange::new(last, last)).min;
+                inside = inside.slice(from..from + BATCH_POINTS);
+            }
+            out.truncate(0);
+            let fits = out.extend(inside);
+            debug_assert!(fits, "an empty column takes every type");
+            return Ok(until);
+        }
+        if let Some(kept) = self.decoded.iter().position(|(age, _)| *age == block.age) {
+            std::mem::swap(out, &mut self.decoded[kept].1);
+            self.free.push(self.decoded.swap_remove(kept).1);
+        } else {
+            let source = &self.files[block.file as usize];
+            decode(source, block.entry, times.max, decoder, out).map_err(|error| (at, error))?;
+        }
+        if !times.covers(block.entry.range) {
+            out.retain_within(times);
+        }
+        for gone in &self.files[block.file as usize].deleted {
+            if gone.overlaps(times) {
+                out.exclude(*gone);
+            }
+        }
+        Ok(window.max)
+    }
+
+    /// Merges what these blocks, oldest first, have in `window`.
+    fn read_many<D: BlockEncoder>(
+        &mut self,
+        members: &[u32],
+        window: TimeRange,
+        decoder: &mut D,
+        out: &mut Column,
+    ) -> std::result::Result<i64, (u32, Error)> {
+        out.truncate(0);
+        let times = self.direction.turn(window);
+        for &at in members {
+            let block = self.blocks[at as usize];
+            let mut merged = true;
+            if block.file == MEMORY {
+                merged &= out.merge(self.points.as_ref().within(times), &mut self.spare);
+            } else {
+                let kept = self.decoded.iter().position(|(age, _)| *age == block.age);
+                let source = &self.files[block.file as usize];
+                let column = if let Some(kept) = kept {
+                    self.decoded.swap_remove(kept).1
+                } else {
+                    let mut column = self.free.pop().unwrap_or_else(|| Column::new(FieldType::Float));
+                    decode(source, block.entry, i64::MAX, decoder, &mut column)
+                        .map_err(|error| (at, error))?;
+                    column
+                };
+                for_each_live(&source.deleted, times, |live| {
+                    merged &= out.merge(column.as_ref().within(live), &mut self.spare);
+                });
+                if block.range.max > window.max && self.decoded.len() < KEPT_MAX {
+                    self.decoded.push((block.age, column));
+                } else {
+                    self.free.push(column);
+                }
+            }
+            debug_assert!(merged, "`admit` lets only one type in");
+        }
+        Ok(window.max)
+    }
+}
+
+/// The key, looked for behind the place where the last one was, before it is searched: a scan goes key by key.
+fn find<'r>(reader: &'r Reader, key: &[u8], hint: &mut usize) -> Option<KeyEntry<'r>> {
+    let next = hint.checked_add(1).and_then(|next| reader.get(next));
+    let found = next.filter(|entry| entry.key() == key).or_else(|| reader.find(key))?;
+    *hint = found.position();
+    Some(found)
+}
+
+fn decode<F: AsReader, D: BlockEncoder>(
+    source: &Source<F>,
+    entry: IndexEntry,
+    until: i64,
+    decoder: &mut D,
+    out: &mut Column,
+) -> Result<()> {
+    let reader = source.file.as_reader();
+    let key =
+        reader.get(source.position).ok_or_else(|| Error::corrupt(entry.offset, "the key of this block"))?;
+    reader.read_block_until(key, entry, decoder, (BLOCK_VALUES_MAX, until), out)
+}

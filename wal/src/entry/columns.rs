@@ -1,0 +1,197 @@
+//! Packed columns: the payload of a log whose records nobody else reads.
+//!
+//! ```text
+//! payload ┌──────────┬─────────────────┬──────────┐
+//!         │ tag <1B> │ values <varint> │ runs ... │
+//!         └──────────┴─────────────────┴──────────┘
+//! run     ┌─────────────────┬─────────────────┬───────────────────────┬──────────┬────────────┬────────┬───────┬───────┐
+//!         │ series <varint> │ fields <varint> │ { name, type <1B> } * │ keys *   │ flags <1B> │ counts │ times │ lanes │
+//!         └─────────────────┴─────────────────┴───────────────────────┴──────────┴────────────┴────────┴───────┴───────┘
+//! key       number of tokens <varint>, then the tokens: the parts of the series key between its commas
+//! token     2 x len <varint> and the bytes; or 2 x place + 1 <varint> of an earlier token of the payload
+//! flags     1: the columns of a series share their times; 2: and so do all series; the times are multiples of
+//!           1 (0), 1 000 (4), 1 000 000 (8) or 1 000 000 000 (12)
+//! lane      one field's values of all series of the run, one after the other
+//!   floats    per 256: code <1B>, 0 to 18: multiples of 10^-code; exceptions <1B + 8B> * after their number; the block.
+//!             255: a block of their bits
+//!   integers, booleans   blocks
+//!   strings   blocks of their lengths, then the bytes
+//! ```
+//!
+//! A run is as many neighbouring series as have the same fields. So a point of a hundred hosts costs its field names
+//! once, its tags mostly a byte each, and a field's values lie side by side whoever they belong to. Blocks are those of
+//! `words`, which is private: packed integers with a common base, or their differences.
+//!
+//! A float with few decimals is a small integer: `round(v x 10^e) / 10^e` is checked to give the same bits, so NaN,
+//! infinities, -0.0 and full-precision values go as they are.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+mod decode;
+mod floats;
+mod tokens;
+
+use tsmith_codecs::{Batch, BatchField, BatchSeries, ColumnRef, FieldType, ValuesRef};
+
+use super::{type_byte, words};
+use crate::{ENTRY_BYTES_MAX, Error, Result};
+
+pub(super) use decode::decode_write;
+use tokens::TokenWriter;
+
+/// The first byte: no payload of InfluxDB's begins with it.
+pub const TAG: u8 = 0xc1;
+/// Most values a payload says in one byte: 256 equal ones take two.
+pub const VALUES_PER_BYTE_MAX: usize = 128;
+/// Most values of one payload.
+pub const VALUES_MAX: usize = ENTRY_BYTES_MAX / 8;
+
+const SHARED: u8 = 1;
+const SAME: u8 = 2;
+/// By the number in the flags.
+const SCALES: [i64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
+const SCALE_SHIFT: u32 = 2;
+
+/// Appends the payload of `batch` to `out`.
+///
+/// # Errors
+/// The batch has more than [`VALUES_MAX`] values; `out` is as before.
+pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
+    let values = batch.value_count();
+    if values > VALUES_MAX {
+        return Err(Error::too_large("the values of a batch", values as u64, VALUES_MAX as u64));
+    }
+    out.push(TAG);
+    words::put_varint(values as u64, out);
+    let mut tokens = TokenWriter::new(batch.series_count());
+    let mut scratch = Scratch::default();
+    let mut series = batch.series().filter(|series| series.columns().len() > 0).peekable();
+    let mut run = Vec::new();
+    while let Some(first) = series.next() {
+        run.clear();
+        run.push(first);
+        while let Some(next) = series.next_if(|next| same_fields(first, *next)) {
+            run.push(next);
+        }
+        put_run(&run, &mut tokens, &mut scratch, out);
+    }
+    Ok(())
+}
+
+fn same_fields(a: BatchSeries<'_>, b: BatchSeries<'_>) -> bool {
+    let (a, b) = (a.columns(), b.columns());
+    let same =
+        |(a, b): (BatchField<'_>, BatchField<'_>)| a.field_type() == b.field_type() && a.field() == b.field();
+    a.len() == b.len() && a.zip(b).all(same)
+}
+
+/// Numbers and floats on their way into blocks.
+#[derive(Default)]
+struct Scratch {
+    numbers: Vec<i64>,
+    times: Vec<i64>,
+    floats: Vec<f64>,
+}
+
+fn put_run<'b>(
+    run: &[BatchSeries<'b>],
+    tokens: &mut TokenWriter<'b>,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) {
+    let Some(first) = run.first() else { return };
+    let fields = first.columns().len();
+    words::put_varint(run.len() as u64, out);
+    words::put_varint(fields as u64, out);
+    for column in first.columns() {
+        tokens.put(column.field(), out);
+        out.push(type_byte(column.field_type()));
+    }
+    for series in run {
+        let key = series.key().0;
+        words::put_varint(key.split(|&byte| byte == b',').count() as u64, out);
+        key.split(|&byte| byte == b',').for_each(|token| tokens.put(token, out));
+    }
+    put_times(run, fields, scratch, out);
+    for field in 0..fields {
+        put_lane(run.iter().filter_map(|series| column(*series, field)), scratch, out);
+    }
+}
+
+fn column(series: BatchSeries<'_>, field: usize) -> Option<ColumnRef<'_>> {
+    series.columns().nth(field).map(BatchField::data)
+}
+
+fn times_of<'b>(series: &BatchSeries<'b>) -> Option<&'b [i64]> {
+    column(*series, 0).map(ColumnRef::times)
+}
+
+fn put_times(run: &[BatchSeries<'_>], fields: usize, scratch: &mut Scratch, out: &mut Vec<u8>) {
+    let shared = run.iter().all(|series| {
+        let first = times_of(series);
+        series.columns().skip(1).all(|column| Some(column.data().times()) == first)
+    });
+    let same = shared && run.array_windows().all(|[a, b]| times_of(a) == times_of(b));
+    let Scratch { numbers: counts, times, .. } = scratch;
+    counts.clear();
+    times.clear();
+    // Field by field, as the lanes are, where each column has its own.
+    for field in 0..if shared { 1 } else { fields } {
+        for (at, column) in run.iter().filter_map(|series| column(*series, field)).enumerate() {
+            counts.push(column.len() as i64);
+            if !same || at == 0 {
+                times.extend_from_slice(column.times());
+            }
+        }
+    }
+    let fits = |scale: &&i64| times.iter().all(|time| time % **scale == 0);
+    let scale = SCALES.iter().rev().find(fits).copied().unwrap_or(1);
+    let power = SCALES.iter().position(|known| *known == scale).unwrap_or(0) as u8;
+    let flag = |set, bit: u8| if set { bit } else { 0 };
+    out.push(flag(shared, SHARED) | flag(same, SAME) | (power << SCALE_SHIFT));
+    words::put(counts, out);
+    if scale > 1 {
+        for time in times.iter_mut() {
+            *time /= scale;
+        }
+    }
+    words::put(times, out);
+}
+
+fn put_lane<'b>(
+    columns: impl Iterator<Item = ColumnRef<'b>> + Clone,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) {
+    let Scratch { numbers, floats, .. } = scratch;
+    numbers.clear();
+    floats.clear();
+    for column in columns.clone() {
+        match column.values() {
+            ValuesRef::Float(values) => floats.extend_from_slice(values),
+            ValuesRef::Integer(values) => numbers.extend_from_slice(values),
+            ValuesRef::Unsigned(values) => numbers.extend(values.iter().map(|value| value.cast_signed())),
+            ValuesRef::Boolean(values) => numbers.extend(values.iter().map(|&value| i64::from(value))),
+            ValuesRef::String(values) => numbers.extend(values.iter().map(|value| value.len() as i64)),
+        }
+    }
+    if floats.is_empty() {
+        words::put(numbers, out);
+    } else {
+        floats::put(floats, numbers, out);
+    }
+    for column in columns {
+        if let ValuesRef::String(values) = column.values() {
+            out.extend_from_slice(values.bytes());
+        }
+    }
+}
+
+/// The type of this byte.
+fn field_type(byte: u8) -> Option<FieldType> {
+    FieldType::ALL.into_iter().find(|field_type| type_byte(*field_type) == byte)
+}
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails so")]
+mod tests;

@@ -1,0 +1,198 @@
+//! Packed columns to a batch.
+
+use tsmith_codecs::{Batch, FieldType, RunBuilder, StringColumn, Values};
+
+use super::tokens::TokenReader;
+use super::{
+    SAME, SCALE_SHIFT, SCALES, SHARED, TAG, VALUES_MAX, VALUES_PER_BYTE_MAX, field_type, floats, words,
+};
+use crate::{Error, Result};
+
+/// Reads a payload; see the module above.
+pub(in crate::entry) fn decode_write<'a>(payload: &'a [u8], spare: Batch<'_>) -> Result<Batch<'a>> {
+    let mut bytes = payload;
+    match batch(&mut bytes, spare) {
+        Ok(batch) => Ok(batch),
+        Err(expected) => Err(Error::corrupt(payload.len() - bytes.len(), expected)),
+    }
+}
+
+type Read<T> = std::result::Result<T, &'static str>;
+
+fn batch<'a>(bytes: &mut &'a [u8], spare: Batch<'_>) -> Read<Batch<'a>> {
+    let whole = bytes.len();
+    *bytes = bytes.strip_prefix(&[TAG]).ok_or("the tag of packed columns")?;
+    let values = length(bytes, "the number of values")?;
+    if values > VALUES_MAX.min(whole.saturating_mul(VALUES_PER_BYTE_MAX)) {
+        return Err("no more values than the bytes can hold");
+    }
+    let mut left = values;
+    let mut runs = RunBuilder::reusing(spare);
+    let mut tokens = TokenReader::default();
+    while !bytes.is_empty() {
+        left = run(bytes, left, &mut tokens, &mut runs)?;
+    }
+    if left > 0 {
+        return Err("as many values as were announced");
+    }
+    Ok(runs.finish())
+}
+
+fn length(bytes: &mut &[u8], expected: &'static str) -> Read<usize> {
+    words::take_varint(bytes).and_then(|number| usize::try_from(number).ok()).ok_or(expected)
+}
+
+/// One field's values of a run.
+struct Lane<'a> {
+    field: &'a [u8],
+    values: Values,
+    /// How many of them were given out.
+    given: usize,
+    /// Likewise of the times, where each column has its own.
+    times: usize,
+}
+
+/// Reads one run, and gives how many of the `left` values it leaves.
+fn run<'a>(
+    bytes: &mut &'a [u8],
+    left: usize,
+    tokens: &mut TokenReader<'a>,
+    runs: &mut RunBuilder<'a>,
+) -> Read<usize> {
+    let series = length(bytes, "the number of series")?;
+    let fields = length(bytes, "the number of fields")?;
+    // Every series takes a byte, and every column a value.
+    let columns = series.checked_mul(fields).filter(|columns| *columns > 0 && *columns <= left);
+    let columns = columns.filter(|_| series <= bytes.len() && fields <= bytes.len());
+    let columns = columns.ok_or("no more columns than values")?;
+    let mut lanes = Vec::with_capacity(fields);
+    for _ in 0..fields {
+        let field = tokens.take(bytes).ok_or("the name of a field")?;
+        let (&byte, rest) = bytes.split_first().ok_or("the type of a field")?;
+        *bytes = rest;
+        let values = Values::new(field_type(byte).ok_or("a type from 1 to 5")?);
+        lanes.push(Lane { field, values, given: 0, times: 0 });
+    }
+    let mut keys = Keys::default();
+    for _ in 0..series {
+        keys.take(bytes, tokens)?;
+    }
+    let (&flags, rest) = bytes.split_first().ok_or("flags")?;
+    *bytes = rest;
+    let (shared, same) = (flags & SHARED != 0, flags & SAME != 0);
+    let scale = *SCALES.get(usize::from(flags >> SCALE_SHIFT)).ok_or("a known scale")?;
+    if same && !shared {
+        return Err("times of all series only where columns share them");
+    }
+    let mut counts = Vec::new();
+    words::take(bytes, if shared { series } else { columns }, &mut counts).ok_or("the numbers of points")?;
+    let sum = counts.iter().try_fold(0_usize, |sum, &count| {
+        sum.checked_add(usize::try_from(count).ok().filter(|&count| count > 0)?)
+    });
+    let per = if shared { fields } else { 1 };
+    let used = sum.and_then(|sum| sum.checked_mul(per)).filter(|used| *used <= left);
+    let used = used.ok_or("no more points than values")?;
+    let first = counts.first().copied().unwrap_or(0);
+    if same && counts.iter().any(|&count| count != first) {
+        return Err("equal numbers of points where all series share their times");
+    }
+    let listed = if same { first as usize } else { used / per };
+    let mut times = Vec::new();
+    words::take(bytes, listed, &mut times).ok_or("the times")?;
+    if scale > 1 {
+        for time in &mut times {
+            *time = time.wrapping_mul(scale);
+        }
+    }
+    let mut before = 0;
+    for (counts, lane) in counts.chunks(series).cycle().zip(&mut lanes) {
+        let len: usize = counts.iter().map(|&count| count as usize).sum();
+        lane.values = take_lane(bytes, lane.values.field_type(), len)?;
+        lane.times = before;
+        before += if shared { 0 } else { len };
+    }
+    let mut from = 0;
+    for at in 0..series {
+        runs.series(keys.get(at));
+        let mut len = 0;
+        for (column, lane) in lanes.iter_mut().enumerate() {
+            let place = if shared { at } else { column * series + at };
+            len = counts.get(place).map_or(0, |&count| count as usize);
+            let begin = if shared { from } else { lane.times };
+            let times = times.get(begin..begin + len).unwrap_or_default();
+            runs.column(lane.field.into(), lane.values.field_type());
+            let values = lane.values.as_ref().slice(lane.given..lane.given + len);
+            let fits = runs.extend(times, values);
+            debug_assert!(fits, "the column was begun with this type");
+            lane.given += len;
+            lane.times += len;
+        }
+        from += if same { 0 } else { len };
+    }
+    Ok(left - used)
+}
+
+/// Series keys end to end.
+#[derive(Default)]
+struct Keys {
+    ends: Vec<usize>,
+    text: Vec<u8>,
+}
+
+impl Keys {
+    fn take<'a>(&mut self, bytes: &mut &'a [u8], tokens: &mut TokenReader<'a>) -> Read<()> {
+        let count = length(bytes, "the number of tokens")?;
+        if count > bytes.len() {
+            return Err("no more tokens than bytes");
+        }
+        let from = self.text.len();
+        for at in 0..count {
+            if at > 0 {
+                self.text.push(b',');
+            }
+            self.text.extend_from_slice(tokens.take(bytes).ok_or("a token")?);
+            if self.text.len() - from > tsmith_codecs::KEY_BYTES_MAX {
+                return Err("a key that is not longer than keys are");
+            }
+        }
+        self.ends.push(self.text.len());
+        Ok(())
+    }
+
+    fn get(&self, at: usize) -> &[u8] {
+        let from = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        let to = self.ends.get(at).copied().unwrap_or(from);
+        self.text.get(from..to).unwrap_or_default()
+    }
+}
+
+fn take_lane(bytes: &mut &[u8], field_type: FieldType, len: usize) -> Read<Values> {
+    let expected = "the values";
+    if field_type == FieldType::Float {
+        let mut out = Vec::with_capacity(len);
+        floats::take(bytes, len, &mut out).ok_or(expected)?;
+        return Ok(Values::Float(out));
+    }
+    let mut numbers = Vec::with_capacity(len);
+    words::take(bytes, len, &mut numbers).ok_or(expected)?;
+    Ok(match field_type {
+        FieldType::Unsigned => Values::Unsigned(numbers.into_iter().map(i64::cast_unsigned).collect()),
+        FieldType::Boolean if numbers.iter().any(|number| !(0..2).contains(number)) => {
+            return Err("booleans of 0 or 1");
+        }
+        FieldType::Boolean => Values::Boolean(numbers.into_iter().map(|number| number == 1).collect()),
+        FieldType::String => {
+            let mut sum = 0_usize;
+            let ends = numbers.into_iter().map(|len| {
+                sum = sum.checked_add(usize::try_from(len).ok()?)?;
+                Some(sum)
+            });
+            let ends = ends.collect::<Option<Vec<_>>>().ok_or("lengths of strings")?;
+            let (text, rest) = bytes.split_at_checked(sum).ok_or("strings of the lengths given")?;
+            *bytes = rest;
+            let strings = StringColumn::from_parts(ends, text.to_vec());
+            Values::String(strings.map_err(|_| "lengths that fit")?)
+        }
+        _ => Values::Integer(numbers),
+    })
+}

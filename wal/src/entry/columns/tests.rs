@@ -1,0 +1,154 @@
+use tsmith_codecs::{BatchBuilder, RunBuilder, Value};
+
+use super::*;
+use crate::entry::{self, Entry, Layout};
+use crate::{ErrorKind, RecordKind};
+
+fn encoded(batch: &Batch<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    Layout::Columns.encode_write(batch, &mut out).expect("encodes");
+    out
+}
+
+fn decoded(payload: &[u8]) -> Batch<'_> {
+    match entry::decode(RecordKind::Write, payload) {
+        Ok(Entry::Write(batch)) => batch,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn same(a: &Batch<'_>, b: &Batch<'_>) {
+    assert_eq!(a.value_count(), b.value_count());
+    assert!(a.columns().eq(b.columns()), "columns differ");
+}
+
+/// Many hosts and ten fields, as a fleet of agents sends them.
+fn fleet(points: usize) -> Batch<'static> {
+    let mut builder = BatchBuilder::new();
+    for point in 0..points {
+        let host = point % 100;
+        let key =
+            format!("cpu,arch=x{},hostname=host_{host},rack={},region=eu-{}", host % 2, host % 7, host % 3);
+        builder.begin(key.into_bytes().into());
+        for field in 0..10 {
+            let value = Value::Float((point * 37 + field * 11) as f64 % 10_000.0 / 100.0);
+            builder.field(format!("usage_{field}").into_bytes().into(), value).expect("one type");
+        }
+        builder.commit(1_600_000_000_000_000_000 + (point / 100) as i64 * 10_000_000_000);
+    }
+    builder.finish()
+}
+
+fn odd_floats() -> Vec<f64> {
+    let mut floats = vec![0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN, f64::MIN_POSITIVE];
+    floats.extend([
+        0.1,
+        0.2,
+        0.1 + 0.2,
+        1e15,
+        1e16,
+        1e300,
+        4.5e15,
+        2_251_799_813_685_247.0,
+        1.0 / 3.0,
+        5e-324,
+    ]);
+    floats.extend((0..600).map(|n| f64::from(n) / 8.0));
+    floats.extend((0..600).map(|n| f64::from(n).sqrt()));
+    floats.extend((0..600).map(|n| if n % 9 == 0 { f64::NAN } else { f64::from(n) / 10.0 }));
+    floats
+}
+
+/// Columns of every type, with times of their own, keys with empty parts, and a series that comes back.
+fn medley() -> Batch<'static> {
+    let mut runs = RunBuilder::new();
+    let mut column = |series: &'static [u8], field: &'static [u8], points: Vec<(i64, Value<'_>)>| {
+        runs.begin(series.into(), field.into(), points[0].1.field_type());
+        assert!(points.into_iter().all(|(time, value)| runs.push(time, value)));
+    };
+    for series in [&b"m,a=b"[..], b"m,a=b,,", b",", b"", b"m,a=b"] {
+        column(
+            series,
+            b"f",
+            odd_floats().into_iter().enumerate().map(|(n, v)| (n as i64, Value::Float(v))).collect(),
+        );
+        column(series, b"", vec![(i64::MIN, Value::Integer(i64::MAX)), (i64::MAX, Value::Integer(i64::MIN))]);
+        column(series, b"u", vec![(5, Value::Unsigned(u64::MAX)), (4, Value::Unsigned(0))]);
+        column(series, b"b", (0..300).map(|n| (n * 1000, Value::Boolean(n % 3 == 0))).collect());
+        column(
+            series,
+            b"s",
+            vec![(1, Value::String(b"")), (1, Value::String(b"x,y")), (2, Value::String(&[0xff; 300]))],
+        );
+    }
+    runs.finish()
+}
+
+#[test]
+fn batches_come_back() {
+    for points in [1, 2, 99, 100, 101, 1000] {
+        let batch = fleet(points);
+        same(&decoded(&encoded(&batch)), &batch);
+    }
+    let batch = medley();
+    assert_eq!(batch.series_count(), 5);
+    same(&decoded(&encoded(&batch)), &batch);
+    same(&decoded(&encoded(&Batch::default())), &Batch::default());
+}
+
+#[test]
+fn a_fleet_takes_few_bytes() {
+    let batch = fleet(5000);
+    let (mut influx, packed) = (Vec::new(), encoded(&batch));
+    Layout::Influx.encode_write(&batch, &mut influx).expect("encodes");
+    let snappy = snap::raw::Encoder::new().compress_vec(&influx).expect("compresses");
+    assert!(packed.len() * 5 < snappy.len() * 2, "{} packed, {} as InfluxDB's", packed.len(), snappy.len());
+    let one = fleet(1);
+    assert!(encoded(&one).len() < 250, "{}", encoded(&one).len());
+}
+
+/// Values repeat as often as one likes in two bytes; that is the most a payload says.
+#[test]
+fn the_densest_batch_is_within_the_limit() {
+    let mut runs = RunBuilder::new();
+    for series in 0..40_u8 {
+        for field in 0..40_u8 {
+            runs.begin(vec![b's', series].into(), vec![field].into(), FieldType::Integer);
+            assert!((0..256).all(|time| runs.push(time, Value::Integer(7))));
+        }
+    }
+    let batch = runs.finish();
+    same(&decoded(&encoded(&batch)), &batch);
+}
+
+#[test]
+fn hostile_bytes_are_an_error_or_another_batch() {
+    for batch in [fleet(30), medley()] {
+        let whole = encoded(&batch);
+        for len in 0..whole.len().min(4000) {
+            let cut = entry::decode(RecordKind::Write, &whole[..len]);
+            // Nothing at all is InfluxDB's empty write.
+            assert!(cut.is_err() || len == 0, "cut at {len}");
+        }
+        for (at, bit) in (0..whole.len().min(2500)).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            if let Err(error) = entry::decode(RecordKind::Write, &bytes) {
+                assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
+                assert!(error.offset().is_some_and(|offset| offset <= bytes.len() as u64));
+            }
+        }
+    }
+}
+
+/// Story: numbers of series and fields are bytes, and their product was memory.
+#[test]
+fn a_claim_of_many_columns_is_no_memory() {
+    let mut bytes = vec![TAG];
+    words::put_varint(VALUES_MAX as u64, &mut bytes);
+    words::put_varint(60_000, &mut bytes);
+    words::put_varint(60_000, &mut bytes);
+    bytes.resize(200_000, 0);
+    let error = entry::decode(RecordKind::Write, &bytes).expect_err("too many columns");
+    assert!(error.to_string().contains("no more columns than values"), "{error}");
+}

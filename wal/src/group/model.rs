@@ -1,0 +1,184 @@
+//! The group commit and its poison under every order of its threads (`loom`), and under many of eight (`shuttle`).
+//!
+//! What runs is the code of this module with the locks exchanged; below it is the simulated file system, whose image
+//! after a power cut says what an acknowledgement was worth.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom"    cargo test --release -p tsmith-wal --lib model
+//! RUSTFLAGS="--cfg shuttle" cargo test --release -p tsmith-wal --lib model
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+
+#[cfg(loom)]
+use loom::thread;
+#[cfg(shuttle)]
+use shuttle::thread;
+
+use super::*;
+use crate::RecoveryMode;
+use crate::file::FileSink;
+use crate::fs::{Fault, SimFs};
+use crate::replay_only;
+use crate::segment::Influx;
+
+type Simulated = SegmentLog<FileSink<SimFs>, Influx>;
+
+const DIR: &str = "/wal";
+
+fn open(fs: &SimFs) -> Arc<Simulated> {
+    let options = LogOptions::default().segment_bytes(4096);
+    let opened = Simulated::open(fs.clone(), Path::new(DIR), options, |_, _| Ok(()));
+    Arc::new(opened.expect("opens").0)
+}
+
+/// Whether the record survives any power cut now.
+fn survives(fs: &SimFs, payload: &[u8]) -> bool {
+    (0..8).all(|seed| {
+        let mut found = false;
+        let read = replay_only(&fs.crash(seed), Path::new(DIR), RecoveryMode::Strict, |_, record| {
+            found |= record.payload == payload;
+            Ok(())
+        });
+        read.is_ok() && found
+    })
+}
+
+/// Appends past the encoder, whose buffers are the real thread's, and waits.
+fn put(log: &Simulated, payload: &[u8]) -> Result<Durable> {
+    let frame = crate::segment::FrameEncoder::default().encode(Record::write(payload))?.to_vec();
+    let at = log.shared.append(&frame)?;
+    log.sync(at)
+}
+
+/// The number of the first sync of a group: up to there one leader does the same in every order.
+fn first_sync() -> u64 {
+    let fs = SimFs::default();
+    let log = open(&fs);
+    put(&log, b"alone").expect("syncs");
+    (1..).find(|&at| fs.operation(at) == Some("sync_data")).expect("there is one")
+}
+
+/// Each of the threads puts so many records and checks its receipts.
+fn writers(threads: u8, records: u8) {
+    let fs = SimFs::default();
+    let log = open(&fs);
+    let write = |thread: u8| {
+        let (log, fs) = (Arc::clone(&log), fs.clone());
+        move || {
+            for record in 0..records {
+                let payload = [thread, record, 7];
+                put(&log, &payload).expect("no fault");
+                assert!(survives(&fs, &payload), "acknowledged, and not durable");
+            }
+        }
+    };
+    let handles: Vec<_> = (1..threads).map(|thread| thread::spawn(write(thread))).collect();
+    write(0)();
+    handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
+    let metrics = log.metrics();
+    assert_eq!(metrics.appends, u64::from(threads) * u64::from(records));
+    assert_eq!(metrics.group_records.sum, metrics.appends, "every record in one group");
+}
+
+/// The first sync fails: nobody is told that anything is durable, then or later.
+fn failing_writers(threads: u8, at: u64) {
+    let fs = SimFs::default();
+    fs.fail_at(at, Fault::Io);
+    let log = open(&fs);
+    let write = |thread: u8| {
+        let log = Arc::clone(&log);
+        move || {
+            let error = put(&log, &[thread]).expect_err("the sync failed, or an earlier one did");
+            assert!(matches!(error.kind(), ErrorKind::Io { .. } | ErrorKind::Poisoned(_)), "{error}");
+            put(&log, &[thread, 2]).expect_err("the log is poisoned");
+        }
+    };
+    let handles: Vec<_> = (1..threads).map(|thread| thread::spawn(write(thread))).collect();
+    write(0)();
+    handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
+}
+
+/// One thread closes the log while others write: each is refused, or durable, and none waits for ever.
+fn writers_and_a_closer(threads: u8) {
+    let fs = SimFs::default();
+    let log = open(&fs);
+    let write = |thread: u8| {
+        let (log, fs) = (Arc::clone(&log), fs.clone());
+        move || match put(&log, &[thread]) {
+            Ok(_) => assert!(survives(&fs, &[thread]), "acknowledged, and not durable"),
+            Err(error) => assert!(matches!(error.kind(), ErrorKind::Closed), "{error}"),
+        }
+    };
+    let handles: Vec<_> = (1..threads).map(|thread| thread::spawn(write(thread))).collect();
+    log.close().expect("closes");
+    handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
+}
+
+#[cfg(loom)]
+fn every_order(check: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.max_branches = 20_000;
+    model.check(check);
+}
+
+#[cfg(loom)]
+#[test]
+fn two_writers_in_every_order() {
+    every_order(|| writers(2, 2));
+}
+
+#[cfg(loom)]
+#[test]
+fn three_writers_in_every_order() {
+    every_order(|| writers(3, 1));
+}
+
+#[cfg(loom)]
+#[test]
+fn a_failed_sync_in_every_order() {
+    // Outside a model there are no locks of its kind; so the number is found in one.
+    let at = Arc::new(std::sync::OnceLock::new());
+    let found = Arc::clone(&at);
+    loom::model(move || {
+        let _ = found.set(first_sync());
+    });
+    let at = *at.get().expect("was found");
+    every_order(move || failing_writers(2, at));
+    every_order(move || failing_writers(3, at));
+}
+
+#[cfg(loom)]
+#[test]
+fn a_close_in_every_order() {
+    every_order(|| writers_and_a_closer(2));
+    every_order(|| writers_and_a_closer(3));
+}
+
+/// Random orders, and such as PCT makes, with three changes of priority.
+#[cfg(shuttle)]
+fn many_orders(check: fn()) {
+    const SCHEDULES: usize = 2_500;
+    shuttle::check_random(check, SCHEDULES);
+    shuttle::check_pct(check, SCHEDULES, 3);
+}
+
+#[cfg(shuttle)]
+#[test]
+fn eight_writers_in_many_orders() {
+    many_orders(|| writers(8, 2));
+}
+
+#[cfg(shuttle)]
+#[test]
+fn a_failed_sync_of_eight_in_many_orders() {
+    many_orders(|| failing_writers(8, first_sync()));
+}
+
+#[cfg(shuttle)]
+#[test]
+fn a_close_beside_seven_in_many_orders() {
+    many_orders(|| writers_and_a_closer(8));
+}

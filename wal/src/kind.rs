@@ -1,0 +1,129 @@
+//! What the group commit and the recovery ask of a kind of segments: two of them are [`segment`](crate::segment), the
+//! bytes of InfluxDB 1.x, and [`native`](crate::native), our own.
+
+use std::ffi::OsStr;
+use std::fmt::Debug;
+
+use crate::entry::Layout;
+use crate::segment::{Bad, Stop, Verdict};
+use crate::{Compression, Record, RecordKind, Result};
+
+/// The bytes of one segment that is being written; and, without one, how any of its kind are read.
+pub trait Format: Debug + Send + Sized + 'static {
+    /// How it wants writes as payloads.
+    const LAYOUT: Layout;
+    /// Where the first group of a segment begins.
+    const HEAD_BYTES: u32;
+    /// Room at the beginning of a group, for what [`Format::seal`] puts there.
+    const GROUP_BYTES: u32;
+    /// Most bytes of what [`Format::end`] gives.
+    const END_BYTES: u32;
+    /// While a segment is open the next one exists and is empty; an empty one at the end is used.
+    const GUARDED: bool;
+    /// A segment that is forgotten becomes the space of a later one: what it held cannot be read there.
+    const RECYCLED: bool;
+
+    /// Reads a segment.
+    type Scan<'s>: Scan<'s>;
+
+    /// The file name of segment `number`.
+    fn file_name(number: u32) -> String;
+
+    /// The number of a segment's file; `None` for a name that is not one of ours, or not written our way.
+    fn parse_name(name: &OsStr) -> Option<u32>;
+
+    /// Gives the frame of `record` to `then`.
+    fn frame<T>(
+        record: Record<'_>,
+        compression: Compression,
+        then: impl FnOnce(&[u8]) -> Result<T>,
+    ) -> Result<T>;
+
+    /// Begins segment `number`.
+    fn begin(number: u32) -> Self;
+
+    /// What stands before its first group. Durable before any group is written.
+    fn head(&self) -> Vec<u8>;
+
+    /// Completes the frames of a group, which is to stand at `at`; all below `durable` is synced.
+    fn seal(&mut self, at: u32, durable: u32, group: &mut [u8]);
+
+    /// What is written at `at` when the segment ends and all of it is synced.
+    fn end(&mut self, at: u32) -> Vec<u8>;
+
+    /// Puts the payload of the record at `place` of a segment into `out`, from `from` on; gives its kind and length.
+    /// What `out` holds beyond it means nothing. Any thread may do so.
+    fn unpack(
+        bytes: &[u8],
+        place: Place,
+        from: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(RecordKind, usize), Stop>;
+}
+
+/// A record of a segment whose bounds are known, and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Offset of its first byte.
+    pub offset: u64,
+    /// Offset after its last byte.
+    pub end: u64,
+    /// A checksum vouches for it.
+    pub checked: bool,
+}
+
+/// Goes through one segment, record by record.
+pub trait Scan<'s>: Sized + Clone + Send {
+    /// A scan of `bytes`, the content of segment number `segment`.
+    fn new(segment: u32, bytes: &'s [u8]) -> Self;
+
+    /// The next record; `None` at the end. After an error calling again gives the same.
+    fn place(&mut self) -> Result<Option<Place>, Stop>;
+
+    /// Goes to the record at `offset`, of which it is known that this scan comes by, and not past it.
+    fn go_to(&mut self, offset: u64);
+
+    /// Whether a bad place is the end, a torn write or damage. `later` says that a later segment holds something.
+    /// The scan stands at the bad place.
+    fn judge(&mut self, bad: Bad, later: bool) -> Verdict;
+
+    /// Goes on behind a bad place, where the next record begins that checks out, if there is one.
+    fn resume(&mut self, bad: Bad) -> Option<u64>;
+}
+
+/// Length without the zeros at the end.
+pub(crate) fn used_len(bytes: &[u8]) -> u64 {
+    bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
+/// Hostile bytes could make every place a candidate with much to check. Past this much work the benefit of the doubt
+/// goes to damage, which changes nothing on disk.
+pub(crate) struct Work {
+    /// Bytes that may still be looked at.
+    left: usize,
+}
+
+impl Work {
+    /// For a segment of `len` bytes.
+    pub(crate) fn of(len: usize) -> Self {
+        Self { left: len.saturating_mul(16).max(1 << 20) }
+    }
+
+    /// Whether so much more may be done.
+    pub(crate) fn pay(&mut self, bytes: usize) -> bool {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_ends() {
+        let mut work = Work { left: 10 };
+        assert!(work.pay(4) && work.pay(6) && work.pay(0) && !work.pay(1));
+    }
+}

@@ -1,0 +1,114 @@
+//! What a log counts.
+//!
+//! A plain value, read whenever one likes, and not a facade with a global recorder: two logs of one process stay apart,
+//! a test asserts on its own log, and nothing is counted outside the lock that an append holds anyway. Whoever exports
+//! metrics copies these numbers into what they use.
+
+use std::time::Duration;
+
+use crate::group::Done;
+
+/// Counts since a log was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Records appended.
+    pub appends: u64,
+    /// Bytes of their frames, compressed.
+    pub append_bytes: u64,
+    /// Groups written, each with one call.
+    pub groups: u64,
+    /// Bytes of those groups.
+    pub written_bytes: u64,
+    /// Syncs of segments.
+    pub syncs: u64,
+    /// What they took, in microseconds.
+    pub sync_micros: Histogram,
+    /// Records in each group.
+    pub group_records: Histogram,
+    /// Segments begun.
+    pub segments: u64,
+}
+
+impl Metrics {
+    /// Adds what a leader did for a group of so many records and bytes.
+    pub(crate) fn led(&mut self, records: u64, bytes: u64, done: &Done) {
+        if bytes > 0 {
+            self.groups += 1;
+            self.written_bytes += bytes;
+            self.group_records.add(records);
+        }
+        self.segments += done.segments;
+        for sync in &done.syncs {
+            self.syncs += 1;
+            self.sync_micros.add(micros(*sync));
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How often values of each size occurred; a bucket for each power of two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    /// Bucket `n` counts the values below `2^n` that belong to no bucket before it; the last one takes all the rest.
+    pub buckets: [u64; Self::BUCKETS],
+    /// Sum of all values.
+    pub sum: u64,
+}
+
+impl Histogram {
+    /// How many buckets.
+    pub const BUCKETS: usize = 32;
+
+    fn add(&mut self, value: u64) {
+        let bucket = (u64::BITS - value.leading_zeros()) as usize;
+        self.buckets[bucket.min(Self::BUCKETS - 1)] += 1;
+        self.sum = self.sum.saturating_add(value);
+    }
+
+    /// How many values.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Their mean; 0 when there is none.
+    pub fn mean(&self) -> f64 {
+        self.sum as f64 / self.count().max(1) as f64
+    }
+
+    /// A bound that this part of the values, from 0 to 1, is below.
+    pub fn quantile_bound(&self, part: f64) -> u64 {
+        let wanted = part * self.count() as f64;
+        let mut seen = 0;
+        let bucket = self.buckets.iter().position(|&count| {
+            seen += count;
+            seen as f64 >= wanted
+        });
+        1 << bucket.unwrap_or(Self::BUCKETS - 1)
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: [0; Self::BUCKETS], sum: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_fall_into_their_powers_of_two() {
+        let mut histogram = Histogram::default();
+        for value in [0, 1, 2, 3, 4, 1000, u64::MAX] {
+            histogram.add(value);
+        }
+        assert_eq!(histogram.buckets[..4], [1, 1, 2, 1]);
+        assert_eq!((histogram.buckets[10], histogram.buckets[31]), (1, 1));
+        assert_eq!((histogram.count(), histogram.sum), (7, u64::MAX));
+        assert_eq!((histogram.quantile_bound(0.5), histogram.quantile_bound(0.0)), (4, 1));
+    }
+}

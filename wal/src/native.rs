@@ -1,0 +1,375 @@
+//! Our own segments: what a log can be when nobody else has to read it.
+//!
+//! ```text
+//! segment ┌────────────┬────────────────┬─────────────┬──────────┐
+//! head    │ magic <8B> │ signature <8B> │ number <4B> │ crc <4B> │   24 bytes, of all before
+//!         └────────────┴────────────────┴─────────────┴──────────┘
+//! record  ┌──────────┬──────────┬──────────────┬──────────────┬───────────┬────────────┐
+//!         │ len <4B> │ crc <4B> │ durable <4B> │ sequence <4B>│ kind <1B> │ body <len> │   17 bytes, then the body
+//!         └──────────┴──────────┴──────────────┴──────────────┴───────────┴────────────┘
+//! segment   head │ record │ record │ ... │ an end, or what the file held before
+//! ```
+//!
+//! Integers are little-endian, checksums CRC-32C. The low half of `kind` is 1 write, 2 delete, 3 delete range, 4 end;
+//! the high half 0 for a body as it was given, 1 for `plain len <4B>` and a zstd frame. Writes are columns, see
+//! [`entry::Layout::Columns`](crate::entry::Layout).
+//!
+//! - The length comes first, so that bounds are found without touching bodies.
+//! - `crc` covers the signature, the other fields and the checksum of the body. The body's share is computed by who
+//!   appends, outside the lock; the rest by the leader, which knows the other fields only then.
+//! - `signature` is drawn anew for each life of a file, and is part of every checksum: records that an earlier life left
+//!   behind the end are noise. So a segment that is forgotten is renamed to `*.free` and becomes the next one, whose
+//!   space is allocated, written and mapped already: its syncs are overwrites from the first on.
+//! - `sequence` counts the records of a segment from 0: none can be missing, or stand twice.
+//! - `durable`: all below this offset was synced before the record was written.
+//!
+//! A segment gets its name when its head is durable, so a head that does not check out was damaged later, unless the
+//! file is shorter than a head. When a segment ends an `end` is written after its last sync, with `durable` at its own
+//! offset.
+//!
+//! # Torn or damaged
+//!
+//! At a place `B` that is no record: only zeros follow, the end. A later segment holds something, or a record behind
+//! `B` that checks out says that `B` was durable: damage. Else the write at `B` was never known to be complete: torn.
+//! What a recycled file held before looks torn, too; it is cut off alike.
+
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use crate::entry::Layout;
+use crate::file::FileSink;
+use crate::fs::OsFs;
+use crate::group::SegmentLog;
+use crate::kind::{Format, Place, Scan, Work};
+use crate::segment::{Bad, Stop, Verdict};
+use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
+
+/// A log in segments of our own format; see [`native`](crate::native).
+pub type NativeLog<F = OsFs> = SegmentLog<FileSink<F>, Native>;
+
+/// The beginning of a segment.
+pub const HEAD_BYTES: usize = 24;
+/// A record without its body.
+pub const RECORD_BYTES: usize = 17;
+const MAGIC: [u8; 8] = *b"TSmithN1";
+const END: u8 = 4;
+const ZSTD: u8 = 0x10;
+/// Level 1: a log is written once and read almost never.
+const ZSTD_LEVEL: i32 = 1;
+/// Shorter payloads are not worth a frame of their own.
+const ZSTD_BYTES_MIN: usize = 512;
+
+const _: () = assert!(MAGIC.len() + 8 + 4 + 4 == HEAD_BYTES);
+const _: () = assert!(4 + 4 + 4 + 4 + 1 == RECORD_BYTES);
+
+/// Segments of our own.
+#[derive(Debug)]
+pub struct Native {
+    segment: u32,
+    signature: u64,
+    sequence: u32,
+}
+
+#[derive(Default)]
+struct Buffers {
+    frame: Vec<u8>,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+impl Format for Native {
+    const LAYOUT: Layout = Layout::Columns;
+    const HEAD_BYTES: u32 = HEAD_BYTES as u32;
+    const GROUP_BYTES: u32 = 0;
+    const END_BYTES: u32 = RECORD_BYTES as u32;
+    const GUARDED: bool = false;
+    const RECYCLED: bool = true;
+
+    type Scan<'s> = NativeScan<'s>;
+
+    fn file_name(number: u32) -> String {
+        format!("{number:08}.tlog")
+    }
+
+    fn parse_name(name: &OsStr) -> Option<u32> {
+        let name = name.to_str()?;
+        let digits = name.strip_suffix(".tlog")?;
+        let number = digits.parse().ok()?;
+        (digits.bytes().all(|byte| byte.is_ascii_digit()) && Self::file_name(number) == name)
+            .then_some(number)
+    }
+
+    fn frame<T>(
+        record: Record<'_>,
+        compression: Compression,
+        then: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let len = record.payload.len();
+        if len > ENTRY_BYTES_MAX {
+            return Err(Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64));
+        }
+        BUFFERS.with_borrow_mut(|buffers| {
+            buffers.frame.clear();
+            buffers.frame.resize(RECORD_BYTES, 0);
+            let packed =
+                compression == Compression::Zstd && len >= ZSTD_BYTES_MIN && buffers.compress(record);
+            if !packed {
+                buffers.frame.extend_from_slice(record.payload);
+            }
+            let kind = record.kind.tag() | if packed { ZSTD } else { 0 };
+            let (header, body) = buffers.frame.split_at_mut(RECORD_BYTES);
+            // The rest of the header is the leader's.
+            let header_now = Header { len: body.len() as u32, durable: 0, sequence: 0, kind };
+            header.copy_from_slice(&header_now.encode(crc32c::crc32c(body)));
+            then(&buffers.frame)
+        })
+    }
+
+    fn begin(segment: u32) -> Self {
+        // The standard library's keys are the nearest source of numbers that do not repeat. Two lives of a file that
+        // share one are told apart by nothing but the sequence.
+        let mut entropy = RandomState::new().build_hasher();
+        entropy.write_u32(segment);
+        Self { segment, signature: entropy.finish(), sequence: 0 }
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let mut head = MAGIC.to_vec();
+        head.extend(self.signature.to_le_bytes());
+        head.extend(self.segment.to_le_bytes());
+        head.extend(crc32c::crc32c(&head).to_le_bytes());
+        head
+    }
+
+    fn seal(&mut self, _: u32, durable: u32, mut group: &mut [u8]) {
+        while let Some((header, rest)) = group.split_first_chunk_mut() {
+            let (begun, body_crc) = Header::decode(header);
+            let whole = Header { durable, sequence: self.sequence, ..begun };
+            *header = whole.encode(whole.crc(self.signature, body_crc));
+            self.sequence = self.sequence.wrapping_add(1);
+            group = rest.get_mut(begun.len as usize..).unwrap_or_default();
+        }
+    }
+
+    fn end(&mut self, at: u32) -> Vec<u8> {
+        let header = Header { len: 0, durable: at, sequence: self.sequence, kind: END };
+        header.encode(header.crc(self.signature, crc32c::crc32c(&[]))).to_vec()
+    }
+
+    fn unpack(
+        bytes: &[u8],
+        place: Place,
+        from: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(RecordKind, usize), Stop> {
+        let bad = |found| Stop::Bad(Bad { offset: place.offset, found });
+        let record = bytes.get(place.offset as usize..place.end as usize).unwrap_or_default();
+        let Some((header, body)) = record.split_first_chunk() else {
+            return Err(bad("a record that is cut short"));
+        };
+        let (header, _) = Header::decode(header);
+        let kind =
+            RecordKind::from_tag(header.kind & 0x0f).ok_or_else(|| bad("an unknown kind of record"))?;
+        let packed = header.kind & 0xf0 == ZSTD;
+        let corrupt = "a body that is not valid zstd";
+        let (len, body) = match body.split_first_chunk() {
+            Some((len, frame)) if packed => (u32::from_le_bytes(*len) as usize, frame),
+            None if packed => return Err(bad(corrupt)),
+            _ => (body.len(), body),
+        };
+        if len > ENTRY_BYTES_MAX {
+            let error = Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64);
+            return Err(Stop::TooLarge(error.at_offset(place.offset)));
+        }
+        if packed {
+            let plain = zstd::bulk::decompress(body, len).ok().filter(|plain| plain.len() == len);
+            let plain = plain.ok_or_else(|| bad(corrupt))?;
+            put(&plain, from, out);
+        } else {
+            put(body, from, out);
+        }
+        Ok((kind, len))
+    }
+}
+
+fn put(payload: &[u8], from: usize, out: &mut Vec<u8>) {
+    out.truncate(from);
+    out.extend_from_slice(payload);
+}
+
+impl Buffers {
+    /// Appends the compressed body to the frame, if it is shorter.
+    fn compress(&mut self, record: Record<'_>) -> bool {
+        if self.zstd.is_none() {
+            self.zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
+        }
+        let Some(zstd) = &mut self.zstd else { return false };
+        let from = self.frame.len() + 4;
+        self.frame.extend((record.payload.len() as u32).to_le_bytes());
+        // Room for what is shorter only: with less the compressor gives up.
+        self.frame.resize(from + record.payload.len().saturating_sub(4), 0);
+        let done =
+            self.frame.get_mut(from..).and_then(|room| zstd.compress_to_buffer(record.payload, room).ok());
+        self.frame.truncate(done.map_or(RECORD_BYTES, |len| from + len));
+        done.is_some()
+    }
+}
+
+/// What precedes a body, without the checksum.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    len: u32,
+    durable: u32,
+    sequence: u32,
+    kind: u8,
+}
+
+impl Header {
+    fn encode(self, crc: u32) -> [u8; RECORD_BYTES] {
+        let mut out = [0; RECORD_BYTES];
+        let words = [self.len, crc, self.durable, self.sequence].map(u32::to_le_bytes);
+        let (head, kind) = out.split_at_mut(RECORD_BYTES - 1);
+        head.copy_from_slice(words.as_flattened());
+        kind.copy_from_slice(&[self.kind]);
+        out
+    }
+
+    fn decode(bytes: &[u8; RECORD_BYTES]) -> (Self, u32) {
+        let &[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, kind] = bytes;
+        let [len, crc, durable, sequence] =
+            [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_le_bytes);
+        (Self { len, durable, sequence, kind }, crc)
+    }
+
+    fn crc(self, signature: u64, body_crc: u32) -> u32 {
+        let mut covered = [0; 8 + RECORD_BYTES];
+        let (of_file, of_record) = covered.split_at_mut(8);
+        of_file.copy_from_slice(&signature.to_le_bytes());
+        of_record.copy_from_slice(&self.encode(body_crc));
+        crc32c::crc32c(&covered)
+    }
+
+    fn is_known(self) -> bool {
+        let (kind, packing) = (self.kind & 0x0f, self.kind & 0xf0);
+        let record = RecordKind::from_tag(kind).is_some() && (packing == 0 || packing == ZSTD);
+        record || (self.kind == END && self.len == 0)
+    }
+}
+
+/// Reads the records of one segment.
+#[derive(Clone, Debug)]
+pub struct NativeScan<'s> {
+    bytes: &'s [u8],
+    /// `None` when the head does not check out.
+    signature: Option<u64>,
+    sequence: u32,
+    at: usize,
+}
+
+impl NativeScan<'_> {
+    /// The record at `at`, if its checksum is right: its header and its end.
+    fn checked(&self, at: usize) -> Option<(Header, usize)> {
+        let (header, rest) = self.bytes.get(at..)?.split_first_chunk()?;
+        let (header, crc) = Header::decode(header);
+        let body = rest.get(..header.len as usize)?;
+        let right = header.is_known() && header.crc(self.signature?, crc32c::crc32c(body)) == crc;
+        right.then_some((header, at + RECORD_BYTES + body.len()))
+    }
+
+    /// The first record behind `bad` that checks out and that `wanted` accepts. `Err` when that is too much work.
+    fn record_after(&self, bad: usize, wanted: impl Fn(Header, usize) -> bool) -> Result<Option<usize>, ()> {
+        let mut work = Work::of(self.bytes.len());
+        for at in bad + 1..self.bytes.len() {
+            let Some(header) = self.bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
+            let (header, _) = Header::decode(header);
+            let end = at.saturating_add(RECORD_BYTES).saturating_add(header.len as usize);
+            let possible = header.is_known()
+                && header.sequence >= self.sequence
+                && header.durable as usize <= at
+                && end <= self.bytes.len();
+            if !possible || !wanted(header, at) {
+                continue;
+            }
+            if !work.pay(header.len as usize) {
+                return Err(());
+            }
+            if self.checked(at).is_some() {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<'s> Scan<'s> for NativeScan<'s> {
+    fn new(segment: u32, bytes: &'s [u8]) -> Self {
+        let signature = || {
+            let (head, crc) = bytes.get(..HEAD_BYTES)?.split_last_chunk()?;
+            let (signature, number) = head.strip_prefix(&MAGIC)?.split_first_chunk()?;
+            let right = number == segment.to_le_bytes() && crc32c::crc32c(head) == u32::from_le_bytes(*crc);
+            right.then_some(u64::from_le_bytes(*signature))
+        };
+        Self { bytes, signature: signature(), sequence: 0, at: 0 }
+    }
+
+    fn place(&mut self) -> Result<Option<Place>, Stop> {
+        let bad = |at: usize, found| Err(Stop::Bad(Bad { offset: at as u64, found }));
+        if self.at == 0 {
+            if self.bytes.is_empty() {
+                return Ok(None);
+            }
+            if self.signature.is_none() {
+                return bad(0, "a head that does not check out");
+            }
+            self.at = HEAD_BYTES;
+        }
+        while self.at < self.bytes.len() {
+            let at = self.at;
+            let Some((header, end)) = self.checked(at).filter(|(header, _)| header.sequence == self.sequence)
+            else {
+                return bad(at, "a record that does not check out");
+            };
+            self.sequence = self.sequence.wrapping_add(1);
+            self.at = end;
+            if header.kind != END {
+                return Ok(Some(Place { offset: at as u64, end: end as u64, checked: true }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn go_to(&mut self, offset: u64) {
+        if offset > 0 {
+            self.at = self.at.max(HEAD_BYTES);
+        }
+        while (self.at as u64) < offset && matches!(self.place(), Ok(Some(_))) {}
+    }
+
+    fn judge(&mut self, bad: Bad, later: bool) -> Verdict {
+        let at = bad.offset as usize;
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        if rest.iter().all(|&byte| byte == 0) {
+            return Verdict::End;
+        }
+        if self.signature.is_none() {
+            // Nothing can stand in a file that ends within its head. A whole one was durable before it had its name.
+            return if self.bytes.len() < HEAD_BYTES && !later { Verdict::Torn } else { Verdict::Damaged };
+        }
+        let proved = self.record_after(at, |header, _| header.durable as usize > at);
+        if later || !matches!(proved, Ok(None)) { Verdict::Damaged } else { Verdict::Torn }
+    }
+
+    fn resume(&mut self, bad: Bad) -> Option<u64> {
+        self.signature?;
+        let at = self.record_after(bad.offset as usize, |_, _| true).ok().flatten()?;
+        let (header, _) = self.checked(at)?;
+        (self.at, self.sequence) = (at, header.sequence);
+        Some(at as u64)
+    }
+}

@@ -1,0 +1,325 @@
+//! Replay: the bounds of records are found one after the other, the rest is done side by side.
+//!
+//! ```text
+//! segment ──► places ──┬─► worker: unpack, decode to columns ──┐
+//!      one claims a    ├─► worker: unpack, decode to columns ──┼─► applied in order, each by who decoded it
+//!      run of them     └─► ...                                 ┘
+//! main    ──► reads the next segment meanwhile
+//! ```
+//!
+//! Nothing is handed from thread to thread but the turn: columns borrow from the payload of the worker that decoded
+//! them. Memory is two segments and a run of records for each worker.
+
+use std::num::NonZero;
+use std::ops::Range;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{End, Next, Progress, Reader, Recovery, Replay, as_refusal, position};
+use crate::entry::{self, Decoder, Entry};
+use crate::fs::Fs;
+use crate::kind::{Format, Place, Scan};
+use crate::segment::Stop;
+use crate::{Error, Position, Record, RecordKind, Result};
+
+/// A worker takes records of about so many bytes on disk at a time.
+const RUN_BYTES: u64 = 64 << 10;
+
+/// Shorter segments are read by one thread.
+const SIDE_BY_SIDE_BYTES: usize = 4 * RUN_BYTES as usize;
+
+/// More threads only wait for their turn.
+const WORKERS_MAX: usize = 8;
+
+/// A function that takes records as they are.
+#[derive(Debug)]
+pub(crate) struct Records<R>(pub(crate) R);
+
+impl<T: Format, F: Fs> Reader<'_, T, F> {
+    /// Gives every record to `replay`, on this thread.
+    pub(crate) fn records<R>(self, mut replay: Records<R>) -> Result<(Recovery, Vec<End>)>
+    where
+        R: FnMut(Position, Record<'_>) -> Result<()>,
+    {
+        self.all(|number, bytes, scan, _| one_by_one::<T>(number, bytes, scan, &mut replay.0), |_| {})
+    }
+
+    /// Gives every record, decoded, to `replay`.
+    pub(crate) fn entries(self, replay: &mut impl Replay) -> Result<(Recovery, Vec<End>)> {
+        let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
+        let shared = Mutex::new(replay);
+        self.all(
+            |number, bytes, scan, meanwhile| {
+                if workers > 1 && bytes.len() >= SIDE_BY_SIDE_BYTES {
+                    return side_by_side::<T>(number, bytes, scan, workers, &shared, meanwhile);
+                }
+                let mut replay = shared.lock();
+                one_by_one::<T>(number, bytes, scan, &mut |at, record: Record<'_>| {
+                    replay.entry(at, &entry::decode(record.kind, record.payload)?)
+                })
+            },
+            |progress| shared.lock().progress(progress),
+        )
+    }
+
+    /// Goes through all segments. `read` takes the number and the bytes of one, a scan of it, and something to do
+    /// meanwhile.
+    fn all(
+        mut self,
+        mut read: impl FnMut(u32, &[u8], T::Scan<'_>, &mut dyn FnMut()) -> Result<Stretch, Failed>,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<(Recovery, Vec<End>)> {
+        let mut ends = Vec::new();
+        let mut ahead = None;
+        for at in 0..self.numbers.len() {
+            let bytes = match ahead.take() {
+                Some(read) => read,
+                None => self.read(at),
+            }?;
+            let mut meanwhile = || {
+                if at + 1 < self.numbers.len() {
+                    ahead.get_or_insert_with(|| self.read(at + 1));
+                }
+            };
+            let mut scan = T::Scan::new(self.numbers[at], &bytes);
+            let (mut kept, mut payload_bytes) = (0, 0);
+            let mut torn = Vec::new();
+            let cut = loop {
+                let mut start = scan.clone();
+                let stretch = read(self.numbers[at], &bytes, scan, &mut meanwhile)
+                    .map_err(|Failed { error, offset }| error.at_path(&self.path(at)).at_offset(offset))?;
+                kept += stretch.records;
+                payload_bytes += stretch.bytes;
+                let bad = match stretch.stop {
+                    None => break bytes.len() as u64,
+                    Some(Stop::TooLarge(error)) => return Err(error.at_path(&self.path(at))),
+                    Some(Stop::Bad(bad)) => bad,
+                };
+                // A worker may have found it, when the bounds of records behind it were known already.
+                start.go_to(bad.offset);
+                let (next, found) = self.judge(at, &bytes, &mut start, bad, kept)?;
+                torn.extend(found);
+                match next {
+                    Next::Cut(at) => break at,
+                    Next::Leave => break bytes.len() as u64,
+                    Next::Resume => scan = start,
+                }
+            };
+            self.recovery.segments += u64::from(kept > 0);
+            self.recovery.records += kept;
+            self.recovery.bytes += payload_bytes;
+            // A salvaged segment is never taken for an empty one.
+            let empty = kept == 0 && (cut < bytes.len() as u64 || torn.is_empty());
+            self.recovery.torn.append(&mut torn);
+            ends.push(End { len: bytes.len() as u64, cut: if empty { 0 } else { cut } });
+            progress(Progress {
+                segments: at as u64 + 1,
+                segments_total: self.numbers.len() as u64,
+                records: self.recovery.records,
+                bytes: self.recovery.bytes,
+            });
+        }
+        Ok((self.recovery, ends))
+    }
+}
+
+/// What was replayed up to a bad place, or to the end.
+struct Stretch {
+    records: u64,
+    bytes: u64,
+    stop: Option<Stop>,
+}
+
+/// The reader of the records failed, at this one.
+struct Failed {
+    error: Error,
+    offset: u64,
+}
+
+fn one_by_one<T: Format>(
+    number: u32,
+    bytes: &[u8],
+    mut scan: T::Scan<'_>,
+    replay: &mut impl FnMut(Position, Record<'_>) -> Result<()>,
+) -> Result<Stretch, Failed> {
+    let mut stretch = Stretch { records: 0, bytes: 0, stop: None };
+    let mut payload = Vec::new();
+    loop {
+        let unpacked = match scan.place() {
+            Ok(None) => return Ok(stretch),
+            Ok(Some(place)) => T::unpack(bytes, place, 0, &mut payload).map(|unpacked| (place, unpacked)),
+            Err(stop) => Err(stop),
+        };
+        match unpacked {
+            Ok((place, (kind, len))) => {
+                stretch.records += 1;
+                stretch.bytes += len as u64;
+                let payload = payload.get(..len).unwrap_or_default();
+                let taken = replay(position(number, place.end as u32), Record { kind, payload });
+                taken.map_err(|error| Failed { error: as_refusal(error), offset: place.offset })?;
+            }
+            Err(stop) => {
+                stretch.stop = Some(stop);
+                return Ok(stretch);
+            }
+        }
+    }
+}
+
+/// Where the runs of a segment come from.
+struct Feed<S> {
+    scan: S,
+    next: u64,
+    ended: bool,
+}
+
+/// Records that one worker decodes.
+struct Run {
+    index: u64,
+    places: Vec<Place>,
+    stop: Option<Stop>,
+}
+
+/// Whose turn it is.
+struct Turn {
+    next: u64,
+    /// A worker panicked: its turn never ends.
+    abandoned: bool,
+    /// What came of the turns so far; once it is an error or a stop the rest is not wanted.
+    result: Result<Stretch, Failed>,
+}
+
+impl Turn {
+    fn is_over(&self) -> bool {
+        self.result.as_ref().map_or(true, |stretch| stretch.stop.is_some())
+    }
+}
+
+impl<'s, S: Scan<'s>> Feed<S> {
+    fn claim(&mut self) -> Option<Run> {
+        if self.ended {
+            return None;
+        }
+        let mut run = Run { index: self.next, places: Vec::new(), stop: None };
+        self.next += 1;
+        let mut bytes = 0;
+        while bytes < RUN_BYTES {
+            match self.scan.place() {
+                Ok(Some(place)) => {
+                    bytes += place.end - place.offset;
+                    run.places.push(place);
+                }
+                Ok(None) => {
+                    self.ended = true;
+                    break;
+                }
+                Err(stop) => {
+                    (self.ended, run.stop) = (true, Some(stop));
+                    break;
+                }
+            }
+        }
+        Some(run)
+    }
+}
+
+fn side_by_side<T: Format>(
+    number: u32,
+    bytes: &[u8],
+    scan: T::Scan<'_>,
+    workers: usize,
+    replay: &Mutex<&mut impl Replay>,
+    meanwhile: &mut dyn FnMut(),
+) -> Result<Stretch, Failed> {
+    let feed = Mutex::new(Feed { scan, next: 0, ended: false });
+    let stretch = Stretch { records: 0, bytes: 0, stop: None };
+    let turn = Mutex::new(Turn { next: 0, abandoned: false, result: Ok(stretch) });
+    let passed = Condvar::new();
+    let work = || {
+        let abandoned = Abandoned { turn: &turn, passed: &passed };
+        let (mut payloads, mut decoder) = (Vec::new(), Decoder::default());
+        loop {
+            let Some(mut run) = feed.lock().claim() else { return std::mem::forget(abandoned) };
+            let mut spans: Vec<(Place, RecordKind, Range<usize>)> = Vec::new();
+            let mut from = 0;
+            for place in std::mem::take(&mut run.places) {
+                match T::unpack(bytes, place, from, &mut payloads) {
+                    Ok((kind, len)) => {
+                        spans.push((place, kind, from..from + len));
+                        from += len;
+                    }
+                    Err(stop) => {
+                        run.stop = Some(stop);
+                        break;
+                    }
+                }
+            }
+            let decoded: Vec<Result<Entry<'_>>> = spans
+                .iter()
+                .map(|(_, kind, span)| decoder.decode(*kind, payloads.get(span.clone()).unwrap_or_default()))
+                .collect();
+            let mut turn = turn.lock();
+            while turn.next != run.index {
+                if turn.abandoned {
+                    return;
+                }
+                passed.wait(&mut turn);
+            }
+            if !turn.is_over() {
+                take_turn(&mut turn, number, &spans, decoded, &mut decoder, run.stop, &mut **replay.lock());
+            }
+            if turn.is_over() {
+                feed.lock().ended = true;
+            }
+            turn.next += 1;
+            passed.notify_all();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(work);
+        }
+        meanwhile();
+    });
+    turn.into_inner().result
+}
+
+/// Lets the others go when a worker panics; the scope passes the panic on.
+struct Abandoned<'a> {
+    turn: &'a Mutex<Turn>,
+    passed: &'a Condvar,
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        self.turn.lock().abandoned = true;
+        self.passed.notify_all();
+    }
+}
+
+/// Applies the records of one run.
+fn take_turn(
+    turn: &mut Turn,
+    number: u32,
+    spans: &[(Place, RecordKind, Range<usize>)],
+    decoded: Vec<Result<Entry<'_>>>,
+    decoder: &mut Decoder,
+    stop: Option<Stop>,
+    replay: &mut impl Replay,
+) {
+    let Ok(stretch) = &mut turn.result else { return };
+    for ((place, _, span), entry) in spans.iter().zip(decoded) {
+        let taken = entry.and_then(|entry| {
+            let taken = replay.entry(position(number, place.end as u32), &entry);
+            decoder.recycle(entry);
+            taken
+        });
+        if let Err(error) = taken {
+            turn.result = Err(Failed { error: as_refusal(error), offset: place.offset });
+            return;
+        }
+        stretch.records += 1;
+        stretch.bytes += span.len() as u64;
+    }
+    stretch.stop = stop;
+}

@@ -1,0 +1,83 @@
+//! The locks of the group commit. `loom` and `shuttle` put their own in their place, to try the orders in which threads
+//! can meet here.
+
+#[cfg(not(all(test, any(loom, shuttle))))]
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+
+#[cfg(all(test, any(loom, shuttle)))]
+pub(crate) use model::{Condvar, Mutex, MutexGuard};
+
+/// The same face over locks that hand their guards through.
+#[cfg(all(test, any(loom, shuttle)))]
+mod model {
+    use std::ops::{Deref, DerefMut};
+    use std::time::Instant;
+
+    #[cfg(loom)]
+    use loom::sync as by;
+    #[cfg(shuttle)]
+    use shuttle::sync as by;
+
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(by::Mutex<T>);
+
+    #[derive(Debug)]
+    pub(crate) struct Condvar(by::Condvar);
+
+    #[derive(Debug)]
+    pub(crate) struct MutexGuard<'a, T>(Option<by::MutexGuard<'a, T>>, &'a by::Mutex<T>);
+
+    /// There is no time in a model: every timeout has passed as soon as others had their chance.
+    pub(crate) struct WaitTimeout;
+
+    impl WaitTimeout {
+        pub(crate) fn timed_out(&self) -> bool {
+            true
+        }
+    }
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(by::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            MutexGuard(Some(self.0.lock().expect("no thread panics")), &self.0)
+        }
+    }
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(by::Condvar::new())
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+
+        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+            let inner = guard.0.take().expect("the guard is held");
+            guard.0 = Some(self.0.wait(inner).expect("no thread panics"));
+        }
+
+        pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> WaitTimeout {
+            drop(guard.0.take());
+            guard.0 = Some(guard.1.lock().expect("no thread panics"));
+            WaitTimeout
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("the guard is held")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect("the guard is held")
+        }
+    }
+}

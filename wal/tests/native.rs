@@ -1,0 +1,216 @@
+//! Our own segments: their bytes, cut and flipped at every one; files that live more than once.
+
+use std::path::{Path, PathBuf};
+
+use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
+use tsmith_wal::testing::{Replayed, noise, open_keeping};
+use tsmith_wal::{
+    Compression, ErrorKind, Log, LogOptions, NativeLog, Position, Record, RecordKind, Recovery, RecoveryMode,
+};
+
+const DIR: &str = "/wal";
+
+fn options(mode: RecoveryMode) -> LogOptions {
+    LogOptions::default().segment_bytes(4096).recovery(mode)
+}
+
+fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(NativeLog<SimFs>, Vec<Replayed>, Recovery)> {
+    open_keeping(sim.clone(), Path::new(DIR), options(mode))
+}
+
+fn put(log: &NativeLog<SimFs>, payload: &[u8]) -> Position {
+    let at = log.append(Record::write(payload)).expect("appends");
+    let _ = log.sync(at).expect("syncs");
+    at
+}
+
+fn segment(number: u32) -> PathBuf {
+    Path::new(DIR).join(format!("{number:08}.tlog"))
+}
+
+/// A closed segment: three groups, one of them of several records.
+fn closed() -> Vec<u8> {
+    let sim = SimFs::default();
+    let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
+    for number in 0..3u64 {
+        for len in 0..=number {
+            let _ = log.append(Record::write(&noise(number * 10 + len, 30))).expect("appends");
+        }
+        let at = log.append(Record::delete_range(b"abc")).expect("appends");
+        let _ = log.sync(at).expect("syncs");
+    }
+    log.close().expect("closes");
+    sim.read(&segment(1)).expect("reads")
+}
+
+fn with(bytes: &[u8]) -> SimFs {
+    let sim = SimFs::default();
+    sim.create_dir_all(Path::new(DIR)).expect("creates");
+    sim.create_new(&segment(1)).and_then(|file| file.write_all_at(bytes, 0)).expect("writes");
+    sim
+}
+
+/// The picture of `native`, byte by byte.
+#[test]
+fn a_segment_is_as_it_is_drawn() {
+    let bytes = closed();
+    assert_eq!(bytes[..8], *b"TSmithN1");
+    assert_eq!(bytes[16..20], 1u32.to_le_bytes());
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
+    let (mut at, mut group) = (HEAD_BYTES, HEAD_BYTES);
+    for (sequence, (kind, first_of_group)) in [
+        (1, true),
+        (3, false),
+        (1, true),
+        (1, false),
+        (3, false),
+        (1, true),
+        (1, false),
+        (1, false),
+        (3, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        if first_of_group {
+            group = at;
+        }
+        assert_eq!(word(at), if kind == 1 { 30 } else { 3 }, "length");
+        assert_eq!((word(at + 8), word(at + 12)), (group, sequence), "durable and sequence");
+        assert_eq!(bytes[at + 16], kind);
+        at += RECORD_BYTES + word(at);
+    }
+    assert_eq!((word(at), word(at + 8), word(at + 12), bytes[at + 16]), (0, at, 9, 4), "the end");
+    assert_eq!(at + RECORD_BYTES, bytes.len());
+}
+
+#[test]
+fn a_segment_cut_anywhere_gives_the_records_before_the_cut() {
+    let whole = closed();
+    let (_, all, _) = open(&with(&whole), RecoveryMode::Strict).expect("opens");
+    assert_eq!(all.len(), 9);
+    for len in 0..whole.len() {
+        let sim = with(&whole[..len]);
+        let (log, seen, _) = open(&sim, RecoveryMode::Strict).expect("a torn tail");
+        assert_eq!(seen, all[..seen.len()], "cut at {len}");
+        let next = all.get(seen.len()).map_or(u64::MAX, |(end, ..)| end.0 & 0xffff_ffff);
+        assert!(next > len as u64, "cut at {len}: nothing whole is cut off");
+        drop(log);
+        let (_, again, second) = open(&sim, RecoveryMode::Strict).expect("opens");
+        assert!(again == seen && second.torn.is_empty());
+    }
+}
+
+#[test]
+fn a_bit_flipped_anywhere_is_damage_or_torn_and_never_another_record() {
+    let whole = closed();
+    let (_, all, _) = open(&with(&whole), RecoveryMode::Strict).expect("opens");
+    for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << bit;
+        match open(&with(&bytes), RecoveryMode::Strict) {
+            // All groups but what the end says of itself were synced before something that is intact.
+            Ok((_, seen, recovery)) => {
+                assert!(seen == all && at >= whole.len() - RECORD_BYTES, "byte {at} bit {bit}");
+                assert_eq!(recovery.torn.len(), 1);
+            }
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
+                assert!(error.offset().is_some_and(|offset| offset <= at as u64), "{error}");
+            }
+        }
+        for mode in [RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
+            let (_, seen, _) = open(&with(&bytes), mode).expect("opens whatever is damaged");
+            assert!(seen.iter().all(|record| all.contains(record)), "byte {at} bit {bit}");
+            let head = at < HEAD_BYTES;
+            assert!(
+                mode != RecoveryMode::Salvage || head || seen.len() + 1 >= all.len(),
+                "byte {at} bit {bit}"
+            );
+        }
+    }
+}
+
+#[test]
+fn any_bytes_are_a_segment_or_not() {
+    let whole = closed();
+    for seed in 0..200u64 {
+        let mut bytes = noise(seed, (seed * 13 % 900) as usize);
+        if seed % 2 == 0 {
+            bytes.splice(0..bytes.len().min(HEAD_BYTES), whole[..HEAD_BYTES].iter().copied());
+        }
+        for mode in [RecoveryMode::Strict, RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
+            if let Ok((_, seen, _)) = open(&with(&bytes), mode) {
+                assert!(seen.is_empty());
+            }
+        }
+    }
+}
+
+/// Story: a file that is used again holds whole records of its earlier life behind the new ones, at the very places
+/// where records of the same lengths would stand. None may come back, whatever the mode.
+#[test]
+fn records_of_an_earlier_life_never_come_back() {
+    let sim = SimFs::default();
+    let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
+    for number in 0..9 {
+        put(&log, &noise(number, 300));
+    }
+    let cut = log.cut().expect("cuts");
+    log.truncate_front(cut).expect("forgets");
+    let spare = Path::new(DIR).join("00000001.free");
+    let old = sim.read(&spare).expect("its space is kept");
+    for number in 10..13 {
+        put(&log, &noise(number, 300));
+    }
+    assert!(sim.read(&spare).is_err(), "and used");
+    let image = sim.kill();
+    let bytes = image.read(&segment(2)).expect("reads");
+    assert!(
+        bytes.windows(300).any(|window| window == noise(7, 300)),
+        "the old records are still in the file"
+    );
+    assert!(bytes.len() >= old.len());
+    for mode in [RecoveryMode::Strict, RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
+        let (log, seen, _) = open(&image.kill(), mode).expect("opens");
+        let payloads: Vec<Vec<u8>> = seen.into_iter().map(|(_, _, payload)| payload).collect();
+        assert_eq!(payloads, [10, 11, 12].map(|number| noise(number, 300)), "{mode:?}");
+        put(&log, b"goes on");
+        log.close().expect("closes");
+    }
+    // Nor behind damage, where salvage looks for what checks out.
+    let mut bytes = bytes;
+    bytes[HEAD_BYTES + 2 * (RECORD_BYTES + 300) + 40] ^= 1;
+    let sim = SimFs::default();
+    sim.create_dir_all(Path::new(DIR)).expect("creates");
+    sim.create_new(&segment(2)).and_then(|file| file.write_all_at(&bytes, 0)).expect("writes");
+    let (_, seen, _) = open(&sim, RecoveryMode::Salvage).expect("opens");
+    assert_eq!(seen.len(), 2);
+}
+
+#[test]
+fn compressed_records_come_back() {
+    let len_of = |compression| {
+        let sim = SimFs::default();
+        let options = options(RecoveryMode::Strict).compression(compression);
+        let (log, ..) =
+            open_keeping::<NativeLog<SimFs>>(sim.clone(), Path::new(DIR), options).expect("opens");
+        let payloads = [vec![b'x'; 3000], noise(1, 3000), Vec::new(), b"short".to_vec(), vec![b'y'; 600]];
+        for payload in &payloads {
+            for kind in RecordKind::ALL {
+                let _ = log.append(Record { kind, payload }).expect("appends");
+            }
+        }
+        log.close().expect("closes");
+        let (_, seen, _) = open(&sim, RecoveryMode::Strict).expect("opens, told nothing of compression");
+        let expected =
+            payloads.iter().flat_map(|payload| RecordKind::ALL.map(|kind| (kind, payload.clone())));
+        assert!(seen.into_iter().map(|(_, kind, payload)| (kind, payload)).eq(expected));
+        let segments =
+            sim.snapshot().into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "tlog"));
+        segments.map(|(_, bytes)| bytes.len()).sum::<usize>()
+    };
+    let (stored, packed) = (len_of(Compression::Stored), len_of(Compression::Zstd));
+    assert!(packed + 10_000 < stored, "{packed} packed, {stored} stored");
+}
