@@ -1,6 +1,7 @@
 //! `tsmith inspect`: what files are made of.
 
 pub(crate) mod encoding;
+mod etcd;
 pub(crate) mod segment;
 mod tombstone;
 mod tsm;
@@ -16,17 +17,18 @@ use crate::exit::{Outcome, Result, complain};
 use crate::output::Out;
 use crate::place::{Member, Place};
 
-/// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log.
+/// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log; etcd's log with
+/// its records, and its snapshot files.
 ///
 /// Checksums of blocks are verified, values are not decoded (`tsmith verify` does). Of a damaged file as much is shown
 /// as can be read, then what is wrong; the exit code is then 1. Nothing on disk is changed.
 ///
-/// With --format json there is one object: {"files":[...]}, each with `path`, `kind` (tsm, tombstone, segment) and, if
-/// something is wrong, `error`.
+/// With --format json there is one object: {"files":[...]}, each with `path`, `kind` (tsm, tombstone, segment,
+/// etcd-log, etcd-snapshot) and, if something is wrong, `error`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith inspect d/000000001-000000001.tsm d/wal/_00001.wal")]
 pub(crate) struct Inspect {
-    /// Engine or InfluxDB 1.x shard directories, .tsm, .tombstone or .wal files
+    /// Engine, InfluxDB 1.x shard or etcd WAL directories, .tsm, .tombstone, .wal or .snap files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -43,6 +45,10 @@ enum Content {
     Tsm(tsm::Content),
     Tombstone(tombstone::Content),
     Segment(segment::Content),
+    #[serde(rename = "etcd-log")]
+    EtcdLog(etcd::Log),
+    #[serde(rename = "etcd-snapshot")]
+    EtcdSnapshot(etcd::Snapshot),
 }
 
 #[derive(Serialize)]
@@ -97,6 +103,9 @@ fn inspect(member: &Member) -> Result<Option<(&Path, Content)>> {
         Member::Tsm(path) => Some((path, Content::Tsm(tsm::inspect(path)?))),
         Member::Tombstone(path) => Some((path, Content::Tombstone(tombstone::inspect(path)?))),
         Member::Segment(path) => Some((path, Content::Segment(segment::inspect(path)?))),
+        Member::EtcdLog(path) if path.is_dir() => Some((path, Content::EtcdLog(etcd::log(path)?))),
+        Member::EtcdLog(path) => Some((path, Content::EtcdLog(etcd::alone(path)?))),
+        Member::EtcdSnapshot(path) => Some((path, Content::EtcdSnapshot(etcd::snapshot(path)?))),
         Member::Manifest(_) | Member::Leftover(_) | Member::Unreadable(..) => None,
     })
 }
@@ -107,6 +116,8 @@ impl Content {
             Self::Tsm(content) => content.is_damaged(),
             Self::Tombstone(content) => content.is_damaged(),
             Self::Segment(content) => content.is_damaged(),
+            Self::EtcdLog(content) => content.is_damaged(),
+            Self::EtcdSnapshot(content) => content.is_damaged(),
         }
     }
 }
@@ -119,6 +130,8 @@ impl Inspected {
             Content::Tsm(content) => content.print(out),
             Content::Tombstone(content) => content.print(out),
             Content::Segment(content) => content.print(out),
+            Content::EtcdLog(content) => content.print(out),
+            Content::EtcdSnapshot(content) => content.print(out),
         }
     }
 }

@@ -25,6 +25,10 @@ pub(crate) enum Place {
     Tombstone(PathBuf),
     /// A segment of a log.
     Segment(PathBuf),
+    /// A directory of etcd's segments, or one of them.
+    EtcdLog(PathBuf),
+    /// A snapshot file of etcd.
+    EtcdSnapshot(PathBuf),
 }
 
 impl Place {
@@ -37,9 +41,13 @@ impl Place {
         match path.extension().and_then(OsStr::to_str) {
             Some("tsm") => Ok(Self::Tsm(path.to_owned())),
             Some("tombstone") => Ok(Self::Tombstone(path.to_owned())),
+            Some("wal") if path.file_name().is_some_and(is_etcd_segment) => {
+                Ok(Self::EtcdLog(path.to_owned()))
+            }
+            Some("snap") => Ok(Self::EtcdSnapshot(path.to_owned())),
             Some("wal" | "tlog") => Ok(Self::Segment(path.to_owned())),
             _ => Err(Failure::Usage(format!(
-                "{}: not a directory, and not named .tsm, .tombstone or .wal; line protocol goes through `tsmith import`",
+                "{}: not a directory, and not named .tsm, .tombstone, .wal or .snap; line protocol goes through `tsmith import`",
                 path.display()
             ))),
         }
@@ -48,6 +56,9 @@ impl Place {
     fn directory(data: &Path, wal: Option<&Path>) -> Result<Self> {
         let names = list(data)?;
         let is = |found: fn(&OsStr) -> bool| names.iter().any(|(name, _)| found(name));
+        if is(is_etcd_segment) {
+            return Ok(Self::EtcdLog(data.to_owned()));
+        }
         let log_itself = is(is_segment);
         let wal = match wal {
             Some(wal) if wal.is_dir() => Some(wal.to_owned()),
@@ -78,6 +89,10 @@ impl Place {
             Self::Directory { data, wal } => Ok(View::open(data, wal.as_deref())?),
             Self::Tsm(path) => Ok(View::open_file(path)?),
             Self::Segment(path) => Ok(View::open_segment(path)?),
+            Self::EtcdLog(path) | Self::EtcdSnapshot(path) => Err(Failure::Usage(format!(
+                "{}: etcd's entries hold no points; `tsmith inspect` and `tsmith verify` read them",
+                path.display()
+            ))),
             Self::Tombstone(path) => Err(Failure::Usage(format!(
                 "{}: tombstones hold no values; name the .tsm file, or `tsmith inspect` them",
                 path.display()
@@ -92,15 +107,21 @@ impl Place {
             Self::Tsm(path) => return Ok((vec![Member::Tsm(path.clone())], None)),
             Self::Tombstone(path) => return Ok((vec![Member::Tombstone(path.clone())], None)),
             Self::Segment(path) => return Ok((vec![Member::Segment(path.clone())], None)),
+            Self::EtcdLog(path) => return Ok((vec![Member::EtcdLog(path.clone())], None)),
+            Self::EtcdSnapshot(path) => return Ok((vec![Member::EtcdSnapshot(path.clone())], None)),
         };
         let held = hold(data)?;
         let mut members = Vec::new();
         let names = list(data)?;
         members.extend(names.iter().filter_map(|(name, _)| member(data, name)));
         if let Some(wal) = wal.as_ref().filter(|wal| wal.is_dir()) {
-            let segments =
-                tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?;
-            members.extend(segments.into_iter().map(|name| regular(wal.join(name), Member::Segment)));
+            if list(wal)?.iter().any(|(name, _)| is_etcd_segment(name)) {
+                members.push(Member::EtcdLog(wal.clone()));
+            } else {
+                let segments =
+                    tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?;
+                members.extend(segments.into_iter().map(|name| regular(wal.join(name), Member::Segment)));
+            }
         } else if let Some(wal) = wal {
             // `find` took it from the manifest: one that the user named is there.
             members.push(Member::Unreadable(wal.clone(), "the manifest has the log here, and it is gone"));
@@ -145,6 +166,10 @@ pub(crate) enum Member {
     Tombstone(PathBuf),
     /// A segment of the log.
     Segment(PathBuf),
+    /// A log in etcd's segments: its directory, or one of them.
+    EtcdLog(PathBuf),
+    /// A snapshot file of etcd.
+    EtcdSnapshot(PathBuf),
     /// What a crash left, and no engine reads.
     Leftover(PathBuf),
     /// What has the name of one of these, or should be there, and no engine can open; and why.
@@ -231,6 +256,10 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<(std::ffi::OsString, bool)>> {
 
 fn has_segments(dir: &Path) -> bool {
     list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_segment(name)))
+}
+
+fn is_etcd_segment(name: &OsStr) -> bool {
+    tsmith_wal::etcd::SegmentName::parse(name).is_some()
 }
 
 /// A directory below `dir` that holds TSM files or segments.

@@ -27,7 +27,7 @@ use crate::progress::{Bar, When};
 /// Check every byte that has a check: names each bad file and offset.
 ///
 /// TSM files: header, index, the checksum of every block, and that every block decodes to what the index says of it.
-/// Tombstones: every record. Segments of the log: every frame and group; that fields keep one type; the torn end that
+/// Tombstones: every record. etcd's log: every checksum and its chain, every message; its snapshot files. Segments of the log: every frame and group; that fields keep one type; the torn end that
 /// a crash leaves is a note, not damage. The manifest, and that the log is where it says. After a bad file the next is checked. Nothing on disk is changed.
 ///
 /// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`. With --format json there is one object:
@@ -35,7 +35,7 @@ use crate::progress::{Bar, When};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith verify d && echo all good")]
 pub(crate) struct Verify {
-    /// Engine or InfluxDB 1.x shard directories, .tsm, .tombstone or .wal files
+    /// Engine, InfluxDB 1.x shard or etcd WAL directories, .tsm, .tombstone, .wal or .snap files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -165,6 +165,8 @@ fn check(member: &Member, later: &[Member], types: &mut Types) -> Finding {
         Member::Tsm(path) => (path.clone(), tsm(path, types, &mut finding.problems)),
         Member::Tombstone(path) => (path.clone(), tombstone(path)),
         Member::Segment(path) => (path.clone(), segment(path, later, types, &mut finding)),
+        Member::EtcdLog(path) => (path.clone(), etcd_log(path, &mut finding)),
+        Member::EtcdSnapshot(path) => (path.clone(), etcd_snapshot(path)),
         Member::Unreadable(path, reason) => (path.clone(), Err(whole(reason))),
         Member::Leftover(path) => {
             let reason = "left by a crash or set aside; nothing reads it".to_owned();
@@ -345,6 +347,31 @@ fn native_segment(
         finding.notes.push(torn(left_out.offset, left_out.found, left_out.dropped_bytes));
     }
     Ok(held.summary())
+}
+
+fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
+    if !path.is_dir() {
+        let reason = "checksums go on from segment to segment: name the directory, or inspect the file";
+        return Err(whole(reason));
+    }
+    let found = tsmith_wal::etcd::check(&OsFs, path).map_err(whole)?;
+    if let Some(torn) = found.torn {
+        let reason = format!("{}: torn by a crash, cut when it is opened", torn.path.display());
+        finding.notes.push(Flaw::at(torn.offset, reason));
+    }
+    if let Some(behind) = found.behind.filter(|behind| behind.records > 0) {
+        let reason = format!("{} whole records behind the end, which opening drops", behind.records);
+        let place = behind.place.path.display();
+        finding.problems.push(Flaw::at(behind.place.offset, format!("{place}: {reason}")));
+    }
+    let (segments, records) = (count(found.segments.len(), "segment"), count(found.records, "record"));
+    Ok(format!("{segments}, {records}, {} entries, commit {}", found.entries, found.state.commit))
+}
+
+fn etcd_snapshot(path: &Path) -> Result<String, Flaw> {
+    let bytes = fs::read(path).map_err(whole)?;
+    let snapshot = tsmith_wal::etcd::snap::decode(&bytes).map_err(whole)?;
+    Ok(format!("snapshot at index {}, term {}", snapshot.index, snapshot.term))
 }
 
 /// Whether a later segment holds anything but zeros; one that cannot be read may.

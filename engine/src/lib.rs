@@ -38,6 +38,8 @@ mod output;
 pub mod parts;
 mod read;
 mod recover;
+#[cfg(feature = "raft")]
+pub mod replica;
 mod schema;
 mod setup;
 mod snapshot;

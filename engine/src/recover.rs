@@ -160,7 +160,7 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
             return refuse(unfit("encoder", &asked.encoder, "tsm1"));
         }
         // With segments of its own the directory is not InfluxDB's; its manifest was lost.
-        if asked.log == "null" || (asked.log == "native" && !has_log) {
+        if ["null", "etcd"].contains(&&*asked.log) || (asked.log == "native" && !has_log) {
             return refuse(unfit("log", &asked.log, "file"));
         }
         if asked.storer == "empty" {

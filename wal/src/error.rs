@@ -78,6 +78,9 @@ pub enum ErrorKind {
     /// The numbers of segments are used up.
     #[error("segment numbers end at {}; snapshot, then begin an empty directory", u32::MAX)]
     NumbersEnd,
+    /// A flaw of etcd's files.
+    #[error(transparent)]
+    Etcd(crate::etcd::Flaw),
     /// The reader of the records refused one.
     #[error("record refused: {0}")]
     Refused(Arc<dyn StdError + Send + Sync>),

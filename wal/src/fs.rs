@@ -39,11 +39,18 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
     /// Creates a directory and those above it, durably.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
 
-    /// Gives a file another name, in one step for readers. Not durable before the directory is synced.
+    /// Gives a file, or a directory, another name, in one step for readers; an empty directory of that name goes. Not
+    /// durable before the directory it is in is synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name. Not durable before the directory is synced; the content is the file's.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file. Not durable before the directory is synced.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory. Not durable before the directory it is in is synced.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -94,6 +101,11 @@ pub trait FsFile: Debug + Send + Sync + 'static {
 
     /// Makes content, length and the other attributes durable. The name is the directory's.
     fn sync_all(&self) -> io::Result<()>;
+
+    /// Locks the whole file for this handle alone, until it is dropped, without waiting: [`io::ErrorKind::WouldBlock`]
+    /// when another handle has it, in this process or another. On Linux an open-file-description lock, as etcd takes it
+    /// on its segments; it does not see the locks of [`Fs::lock`].
+    fn try_lock(&self) -> io::Result<()>;
 
     /// The present length.
     fn len(&self) -> io::Result<u64>;
@@ -148,7 +160,7 @@ impl<F: FsFile> Write for FileWriter<F> {
 }
 
 /// The directory of `path`; the present one for a bare name.
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! [`FileLog`] writes the segments of InfluxDB 1.x, [`MmapLog`] the same bytes through a file map, [`NativeLog`] our
-//! own format, [`NullLog`] nothing at all. Every access to files goes through [`fs`], where [`fs::SimFs`] can lose what was not synced.
+//! own format, [`NullLog`] nothing at all; [`etcd`] has the storage of etcd, and [`EtcdLog`] its framing as a log. Every
+//! access to files goes through [`fs`], where [`fs::SimFs`] can lose what was not synced.
 //!
 //! Deliberately not here: what a batch is (codecs), what readers see (cache), when a segment may go (engine).
 //!
@@ -36,6 +37,7 @@
 
 pub mod entry;
 mod error;
+pub mod etcd;
 mod file;
 pub mod fs;
 mod group;
@@ -54,6 +56,7 @@ pub mod testing;
 use std::path::Path;
 
 pub use error::{Advice, Error, ErrorKind, Result};
+pub use etcd::EtcdLog;
 pub use file::FileLog;
 pub use group::SegmentLog;
 pub use metrics::{Histogram, Metrics};
@@ -209,6 +212,7 @@ tsmith_codecs::registry! {
     pub trait Log => with_log, LogVisitor, LOGS, suite = log_suite;
     "file" => FileLog: "InfluxDB 1.x segments, one fdatasync for many writers", also durable_suite;
     "mmap" => MmapLog: "the same segments through a preallocated map, msync", also durable_suite;
+    "etcd" => EtcdLog: "etcd's framing and rolling CRC-32C, one fdatasync for many writers", also durable_suite;
     "native" => NativeLog: "our own segments: columns, CRC-32C, recycled files; the smallest and the fastest", also durable_suite;
     "null" => NullLog: "acknowledges and forgets: the floor";
 }

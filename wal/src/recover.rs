@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::entry::Entry;
+use crate::etcd::SegmentName;
 use crate::fs::{Fs, FsFile};
 use crate::kind::{self, Format, Scan};
 use crate::native::Native;
@@ -51,12 +52,16 @@ pub(crate) fn segments<T: Format, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<u32>>
 /// The names of the segments in `dir`, of whatever log, oldest first.
 pub fn segment_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> {
     let influx = segments::<Influx, F>(fs, dir)?.into_iter().map(Influx::file_name);
-    Ok(influx.chain(segments::<Native, F>(fs, dir)?.into_iter().map(Native::file_name)).collect())
+    let native = segments::<Native, F>(fs, dir)?.into_iter().map(Native::file_name);
+    let etcd = crate::etcd::segment_names(fs, dir);
+    Ok(influx.chain(native).chain(etcd).collect())
 }
 
 /// Whether a file of this name is a segment, of whatever log.
 pub fn is_segment(name: &OsStr) -> bool {
-    Influx::parse_name(name).is_some() || Native::parse_name(name).is_some()
+    Influx::parse_name(name).is_some()
+        || Native::parse_name(name).is_some()
+        || SegmentName::parse(name).is_some()
 }
 
 /// A file that was segment `number`, or is about to be, has this name.
@@ -121,6 +126,9 @@ pub fn replay_only<F: Fs>(
     mode: RecoveryMode,
     replay: impl FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Recovery> {
+    if crate::etcd::holds_segments(fs, dir) {
+        return crate::etcd::replay_only(fs, dir, mode, replay);
+    }
     let native = !segments::<Native, F>(fs, dir)?.is_empty();
     let read = if native {
         Reader::<Native, F>::new(fs, dir, mode)?.records(Records(replay))
@@ -280,6 +288,6 @@ pub(crate) fn position(number: u32, end: u32) -> Position {
 }
 
 /// What `replay` answered. The place in the payload that it may name is not the place in the file.
-fn as_refusal(error: Error) -> Error {
+pub(crate) fn as_refusal(error: Error) -> Error {
     if matches!(error.kind(), ErrorKind::Refused(_)) { error } else { Error::refused(error) }
 }

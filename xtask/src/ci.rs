@@ -19,6 +19,7 @@ usage: cargo xtask ci [STEP...]
   alone     each crate by itself is checked with its examples, with its default features and with none
   doc       documentation, warnings are errors
   test      the test command that README.md gives
+  raft      clippy and tests of the replicas, a feature of the engine that is off by default
 
 Without STEP all of them, in this order.";
 
@@ -27,7 +28,7 @@ const TEST: &str = "cargo test --workspace";
 
 type Step = (&'static str, fn(&Path) -> Result<(), String>);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("fmt", |root| cargo(root, &["fmt", "--all", "--check"], &[])),
     ("tidy", tidy::check),
     ("codegen", codegen::check),
@@ -35,6 +36,7 @@ const STEPS: [Step; 7] = [
     ("alone", alone),
     ("doc", |root| cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])),
     ("test", test),
+    ("raft", raft),
 ];
 
 pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
@@ -78,6 +80,12 @@ fn test(root: &Path) -> Result<(), String> {
     }
     let args: Vec<&str> = TEST.split(' ').skip(1).collect();
     cargo(root, &args, &[])
+}
+
+fn raft(root: &Path) -> Result<(), String> {
+    let with = ["--package", "tsmith-engine", "--features", "raft"];
+    cargo(root, &[&["clippy"], &with[..], &["--all-targets", "--", "-D", "warnings"]].concat(), &[])?;
+    cargo(root, &[&["test"], &with[..], &["--lib", "--test", "replicas"]].concat(), &[])
 }
 
 fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {

@@ -93,8 +93,16 @@ impl Fs for OsFs {
         std::fs::rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        std::fs::remove_dir(dir)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
@@ -178,7 +186,35 @@ impl FsFile for OsFile {
         self.0.sync_all()
     }
 
+    fn try_lock(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        match lock_description(&self.0) {
+            // Older kernels and some network file systems know only the other kind; so does etcd on them.
+            Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS) => {}
+            done => return done.map_err(io::Error::from),
+        }
+        Ok(rustix::fs::flock(&self.0, FlockOperation::NonBlockingLockExclusive)?)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+}
+
+/// The lock that belongs to this opening of the file, not to the process: `fcntl(F_OFD_SETLK)` over all of it.
+#[cfg(target_os = "linux")]
+fn lock_description(file: &File) -> nix::Result<()> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc;
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole)) {
+        Err(nix::errno::Errno::EACCES) => Err(nix::errno::Errno::EAGAIN),
+        done => done.map(drop),
     }
 }

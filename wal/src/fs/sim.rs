@@ -27,7 +27,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -35,7 +35,7 @@ use parking_lot::Mutex;
 use super::{Fs, FsFile, FsMap, parent};
 use disk::{Change, Dice, Dir, Entry, Inode, Node};
 
-/// Directories that are always there.
+/// Absolute paths begin at the first, all others at the second.
 const ROOTS: [&str; 2] = ["/", "."];
 
 /// A simulated file system. Clones see the same files.
@@ -62,8 +62,11 @@ pub enum Fault {
 #[derive(Debug)]
 struct World {
     inodes: Vec<Inode>,
-    dirs: BTreeMap<PathBuf, Dir>,
+    /// The first two are `/` and `.`, the roots.
+    dirs: Vec<Dir>,
     locks: BTreeSet<PathBuf>,
+    /// Files that are locked by a handle.
+    held: BTreeSet<usize>,
     operations: Vec<&'static str>,
     stop: Option<u64>,
     faults: BTreeMap<u64, Fault>,
@@ -119,40 +122,39 @@ impl SimFs {
         let mut dice = Dice(seed);
         let old = self.world.lock();
         let inodes = old.inodes.iter().map(|inode| inode.crash(&mut dice)).collect();
-        let mut world = World { inodes, ..World::default() };
-        // Ordered by path, so that a directory comes after the one it is in.
-        for (path, dir) in &old.dirs {
-            let above = world.dirs.get(parent(path));
-            let root = ROOTS.iter().any(|root| path == Path::new(root));
-            let linked = root
-                || above.zip(path.file_name()).is_some_and(|(above, name)| above.current.contains_key(name));
-            if linked {
-                world.dirs.insert(path.clone(), dir.crash(&mut dice));
-            }
-        }
+        // What no directory lists any more is out of reach.
+        let dirs = old.dirs.iter().map(|dir| dir.crash(&mut dice)).collect();
+        let world = World { inodes, dirs, ..World::default() };
         Self { world: Arc::new(Mutex::new(world)) }
     }
 
     /// Every file with its content, for comparisons.
     pub fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let world = self.world.lock();
-        let files = world.dirs.iter().flat_map(|(path, dir)| {
-            dir.current.iter().filter_map(|(name, node)| match node {
-                Node::File(at) => Some((path.join(name), world.inodes[*at].current.clone())),
-                Node::Dir => None,
-            })
-        });
-        files.collect()
+        let mut files = BTreeMap::new();
+        let mut left: Vec<(PathBuf, usize)> =
+            ROOTS.iter().enumerate().map(|(at, root)| (PathBuf::from(root), at)).collect();
+        while let Some((path, at)) = left.pop() {
+            for (name, node) in &world.dirs[at].current {
+                match node {
+                    Node::File(at) => {
+                        drop(files.insert(path.join(name), world.inodes[*at].current.clone()));
+                    }
+                    Node::Dir(at) => left.push((path.join(name), *at)),
+                }
+            }
+        }
+        files
     }
 }
 
 impl Default for World {
     fn default() -> Self {
-        let roots = ROOTS.map(|root| (PathBuf::from(root), Dir::default()));
         Self {
             inodes: Vec::new(),
-            dirs: roots.into(),
+            dirs: ROOTS.map(|_| Dir::default()).into(),
             locks: BTreeSet::new(),
+            held: BTreeSet::new(),
             operations: Vec::new(),
             stop: None,
             faults: BTreeMap::new(),
@@ -182,8 +184,23 @@ impl World {
         }
     }
 
+    /// The number of the directory at `path`.
+    fn dir_at(&self, path: &Path) -> io::Result<usize> {
+        let mut at = usize::from(!path.is_absolute());
+        for component in path.components() {
+            let Component::Normal(name) = component else { continue };
+            at = match self.dirs[at].current.get(name) {
+                Some(Node::Dir(at)) => *at,
+                Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+                None => return Err(io::ErrorKind::NotFound.into()),
+            };
+        }
+        Ok(at)
+    }
+
     fn dir(&mut self, path: &Path) -> io::Result<&mut Dir> {
-        self.dirs.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let at = self.dir_at(path)?;
+        Ok(&mut self.dirs[at])
     }
 
     fn entry(&mut self, path: &Path) -> io::Result<(&mut Dir, OsString)> {
@@ -195,7 +212,7 @@ impl World {
         let (dir, name) = self.entry(path)?;
         match dir.current.get(&name) {
             Some(Node::File(at)) => Ok(*at),
-            Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
+            Some(Node::Dir(_)) => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -214,10 +231,10 @@ impl World {
     /// How many more bytes fit on the disk.
     fn room(&self) -> usize {
         let Some(space) = self.space else { return usize::MAX };
-        let nodes = self.dirs.values().flat_map(|dir| dir.current.values());
+        let nodes = self.dirs.iter().flat_map(|dir| dir.current.values());
         let used = nodes.map(|node| match node {
             Node::File(at) => self.inodes[*at].current.len() as u64,
-            Node::Dir => 0,
+            Node::Dir(_) => 0,
         });
         usize::try_from(space.saturating_sub(used.sum())).unwrap_or(usize::MAX)
     }
@@ -230,13 +247,13 @@ impl Fs for SimFs {
     fn create_new(&self, path: &Path) -> io::Result<SimFile> {
         let mut world = self.world.lock();
         world.plain("create_new")?;
-        Ok(SimFile { fs: self.clone(), at: world.create(path)? })
+        Ok(SimFile::new(self, world.create(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<SimFile> {
         let mut world = self.world.lock();
         world.plain("open")?;
-        Ok(SimFile { fs: self.clone(), at: world.file(path)? })
+        Ok(SimFile::new(self, world.file(path)?))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -253,7 +270,7 @@ impl Fs for SimFs {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if self.world.lock().dirs.contains_key(dir) {
+        if self.world.lock().dir_at(dir).is_ok() {
             return Ok(());
         }
         let above = parent(dir);
@@ -261,9 +278,10 @@ impl Fs for SimFs {
         {
             let mut world = self.world.lock();
             world.plain("create_dir")?;
+            let at = world.dirs.len();
             let (above, name) = world.entry(dir)?;
-            above.change(Entry::Add(name, Node::Dir));
-            world.dirs.insert(dir.to_path_buf(), Dir::default());
+            above.change(Entry::Add(name, Node::Dir(at)));
+            world.dirs.push(Dir::default());
         }
         self.sync_dir(above)
     }
@@ -271,10 +289,19 @@ impl Fs for SimFs {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         world.plain("rename")?;
-        let node = Node::File(world.file(from)?);
+        let (dir, old) = world.entry(from)?;
+        let node = *dir.current.get(&old).ok_or(io::ErrorKind::NotFound)?;
         let (dir, new) = world.entry(to)?;
+        let replaced = dir.current.get(&new).copied();
+        match (node, replaced) {
+            (_, None) | (Node::File(_), Some(Node::File(_))) => {}
+            (Node::Dir(_), Some(Node::Dir(at))) if world.dirs[at].current.is_empty() => {}
+            (Node::Dir(_), Some(Node::Dir(_))) => return Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            (Node::Dir(_), Some(Node::File(_))) => return Err(io::ErrorKind::NotADirectory.into()),
+            (Node::File(_), Some(Node::Dir(_))) => return Err(io::ErrorKind::IsADirectory.into()),
+        }
+        let dir = world.dir(parent(to))?;
         if parent(from) == parent(to) {
-            let old = from.file_name().map(OsStr::to_os_string).ok_or(io::ErrorKind::InvalidInput)?;
             dir.change(Entry::Rename(old, new, node));
         } else {
             dir.change(Entry::Add(new, node));
@@ -284,10 +311,34 @@ impl Fs for SimFs {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        world.plain("link")?;
+        let node = Node::File(world.file(from)?);
+        let (dir, name) = world.entry(to)?;
+        if dir.current.contains_key(&name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        dir.change(Entry::Add(name, node));
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.world.lock();
         world.plain("remove")?;
         world.file(path)?;
+        let (dir, name) = world.entry(path)?;
+        dir.change(Entry::Remove(name));
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.world.lock();
+        world.plain("remove_dir")?;
+        let at = world.dir_at(path)?;
+        if !world.dirs[at].current.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
         let (dir, name) = world.entry(path)?;
         dir.change(Entry::Remove(name));
         Ok(())
@@ -335,9 +386,27 @@ impl Fs for SimFs {
 pub struct SimFile {
     fs: SimFs,
     at: usize,
+    /// The lock that goes with the last clone of this handle.
+    lock: Arc<Mutex<Option<HeldFile>>>,
+}
+
+#[derive(Debug)]
+struct HeldFile {
+    fs: SimFs,
+    at: usize,
+}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        self.fs.world.lock().held.remove(&self.at);
+    }
 }
 
 impl SimFile {
+    fn new(fs: &SimFs, at: usize) -> Self {
+        Self { fs: fs.clone(), at, lock: Arc::default() }
+    }
+
     fn sync(&self, name: &'static str) -> io::Result<()> {
         let mut world = self.fs.world.lock();
         let fault = world.step(name)?;
@@ -456,6 +525,19 @@ impl FsFile for SimFile {
 
     fn sync_all(&self) -> io::Result<()> {
         self.sync("sync_all")
+    }
+
+    fn try_lock(&self) -> io::Result<()> {
+        let mut mine = self.lock.lock();
+        let mut world = self.fs.world.lock();
+        world.plain("try_lock")?;
+        if mine.is_none() {
+            if !world.held.insert(self.at) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            *mine = Some(HeldFile { fs: self.fs.clone(), at: self.at });
+        }
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -65,8 +65,16 @@ impl<F: Fs> Fs for ScrambledFs<F> {
         self.inner.rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.inner.remove(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.remove_dir(dir)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -130,6 +138,10 @@ impl<F: FsFile> FsFile for ScrambledFile<F> {
 
     fn sync_all(&self) -> io::Result<()> {
         self.inner.sync_all()
+    }
+
+    fn try_lock(&self) -> io::Result<()> {
+        self.inner.try_lock()
     }
 
     fn len(&self) -> io::Result<u64> {

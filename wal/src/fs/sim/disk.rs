@@ -33,7 +33,7 @@ pub(super) struct Dir {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     File(usize),
-    Dir,
+    Dir(usize),
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,247 @@
+//! etcd's log and snapshot files.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use tsmith_wal::etcd::{
+    ConfState, Entry, HardState, RawRecord, RawRecords, SegmentName, SnapshotRecord, check, snap,
+};
+use tsmith_wal::fs::OsFs;
+
+use crate::exit::{Failure, Result};
+use crate::flaw::Flaw;
+use crate::output::Out;
+use crate::place::list;
+
+/// What a log holds.
+#[derive(Serialize)]
+pub(super) struct Log {
+    segments: Vec<Segment>,
+    /// The first damage, as a reader meets it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// Where its last write is incomplete, as a crash leaves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    torn: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Segment {
+    name: String,
+    bytes: u64,
+    /// Behind the last record.
+    used_bytes: u64,
+    records: Vec<Record>,
+    /// Why the walk over the records ended there, if it was not the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Flaw>,
+}
+
+#[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the report")]
+struct Record {
+    offset: u64,
+    record_bytes: u64,
+    padding: u8,
+    crc: u32,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "record", rename_all = "lowercase")]
+enum Content {
+    Crc,
+    Metadata { bytes: Option<usize> },
+    Entry { entry_type: i32, term: u64, index: u64, bytes: Option<usize> },
+    State { term: u64, vote: u64, commit: u64 },
+    Snapshot { index: u64, term: u64 },
+    Unknown { number: i64 },
+}
+
+/// What a snapshot file holds.
+#[derive(Serialize)]
+pub(super) struct Snapshot {
+    bytes: u64,
+    #[serde(flatten)]
+    found: Option<Found>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Flaw>,
+}
+
+#[derive(Serialize)]
+struct Found {
+    index: u64,
+    term: u64,
+    data_bytes: Option<usize>,
+    voters: Vec<u64>,
+    learners: Vec<u64>,
+    voters_outgoing: Vec<u64>,
+    learners_next: Vec<u64>,
+    auto_leave: bool,
+}
+
+/// Reads the segments of a directory.
+pub(super) fn log(dir: &Path) -> Result<Log> {
+    let mut log = Log { segments: Vec::new(), error: None, torn: None };
+    for (name, _) in list(dir)? {
+        if SegmentName::parse(&name).is_some() {
+            log.segments.push(segment(&dir.join(name))?);
+        }
+    }
+    match check(&OsFs, dir) {
+        Ok(checked) => {
+            log.torn = checked.torn.map(|at| format!("{}: offset {}", at.path.display(), at.offset));
+        }
+        Err(error) => log.error = Some(error.to_string()),
+    }
+    Ok(log)
+}
+
+/// Reads one segment; checksums depend on the segments before, and are not checked.
+pub(super) fn alone(path: &Path) -> Result<Log> {
+    Ok(Log { segments: vec![segment(path)?], error: None, torn: None })
+}
+
+fn segment(path: &Path) -> Result<Segment> {
+    let bytes = fs::read(path).map_err(|error| Failure::io(path, &error))?;
+    let mut walk = RawRecords::new(&bytes);
+    let (mut records, mut error) = (Vec::new(), None);
+    while let Some(found) = walk.next() {
+        match found.and_then(|raw| record(&raw)) {
+            Ok(record) => records.push(record),
+            Err(flaw) => error = Some(Flaw::at(walk.offset(), flaw)),
+        }
+    }
+    Ok(Segment {
+        name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        bytes: bytes.len() as u64,
+        used_bytes: walk.offset(),
+        records,
+        error,
+    })
+}
+
+fn record(raw: &RawRecord<'_>) -> Result<Record, tsmith_wal::etcd::Flaw> {
+    let data = raw.data.unwrap_or_default();
+    let content = match raw.kind {
+        1 => Content::Metadata { bytes: raw.data.map(<[u8]>::len) },
+        2 => {
+            let Entry { kind, term, index, data } = Entry::decode(data)?;
+            Content::Entry { entry_type: kind.0, term, index, bytes: data.map(|data| data.len()) }
+        }
+        3 => {
+            let HardState { term, vote, commit } = HardState::decode(data)?;
+            Content::State { term, vote, commit }
+        }
+        4 => Content::Crc,
+        5 => {
+            let SnapshotRecord { index, term, .. } = SnapshotRecord::decode(data)?;
+            Content::Snapshot { index, term }
+        }
+        number => Content::Unknown { number },
+    };
+    let RawRecord { offset, record_bytes, padding, crc, .. } = *raw;
+    Ok(Record { offset, record_bytes, padding, crc, content })
+}
+
+/// Reads a snapshot file.
+pub(super) fn snapshot(path: &Path) -> Result<Snapshot> {
+    let bytes = fs::read(path).map_err(|error| Failure::io(path, &error))?;
+    let (found, error) = match snap::decode(&bytes) {
+        Ok(snapshot) => {
+            let ConfState { voters, learners, voters_outgoing, learners_next, auto_leave } =
+                snapshot.conf_state;
+            let (index, term) = (snapshot.index, snapshot.term);
+            let data_bytes = snapshot.data.map(|data| data.len());
+            let found = Found {
+                index,
+                term,
+                data_bytes,
+                voters,
+                learners,
+                voters_outgoing,
+                learners_next,
+                auto_leave,
+            };
+            (Some(found), None)
+        }
+        Err(flaw) => (None, Some(Flaw { offset: None, key: None, reason: flaw.to_string() })),
+    };
+    Ok(Snapshot { bytes: bytes.len() as u64, found, error })
+}
+
+impl Log {
+    pub(super) fn is_damaged(&self) -> bool {
+        self.error.is_some() || (self.torn.is_none() && self.segments.iter().any(|at| at.error.is_some()))
+    }
+
+    pub(super) fn print(&self, out: &mut Out) -> Result<()> {
+        let mut written = Ok(());
+        for Segment { name, bytes, used_bytes, records, error } in &self.segments {
+            let count = records.len();
+            written = written.and_then(|()| {
+                writeln!(out.text(), "  {name}: {bytes} bytes, {used_bytes} used, {count} records")
+            });
+            for record in records {
+                written = written.and_then(|()| record.print(out.text()));
+                out.spill()?;
+            }
+            if let Some(error) = error {
+                written = written.and_then(|()| writeln!(out.text(), "    ends here: {error}"));
+            }
+        }
+        if let Some(torn) = &self.torn {
+            written = written.and_then(|()| writeln!(out.text(), "  torn, as a crash leaves it: {torn}"));
+        }
+        if let Some(error) = &self.error {
+            written = written.and_then(|()| writeln!(out.text(), "  ERROR {error}"));
+        }
+        debug_assert!(written.is_ok(), "vectors take all");
+        out.spill()
+    }
+}
+
+impl Record {
+    fn print(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
+        write!(text, "    offset {:>9}  crc {:08x}  ", self.offset, self.crc)?;
+        let size = |bytes: &Option<usize>| bytes.map_or("none".to_owned(), |bytes| format!("{bytes} bytes"));
+        match &self.content {
+            Content::Crc => writeln!(text, "checksum so far"),
+            Content::Metadata { bytes } => writeln!(text, "metadata: {}", size(bytes)),
+            Content::Entry { entry_type, term, index, bytes } => {
+                writeln!(text, "entry {index}: term {term}, type {entry_type}, {}", size(bytes))
+            }
+            Content::State { term, vote, commit } => {
+                writeln!(text, "state: term {term}, vote {vote:x}, commit {commit}")
+            }
+            Content::Snapshot { index, term } => writeln!(text, "snapshot: index {index}, term {term}"),
+            Content::Unknown { number } => writeln!(text, "ERROR unknown kind {number}"),
+        }
+    }
+}
+
+impl Snapshot {
+    pub(super) fn is_damaged(&self) -> bool {
+        self.error.is_some()
+    }
+
+    pub(super) fn print(&self, out: &mut Out) -> Result<()> {
+        let bytes = self.bytes;
+        let mut written = Ok(());
+        if let Some(Found { index, term, data_bytes, voters, learners, .. }) = &self.found {
+            let data = data_bytes.unwrap_or(0);
+            written = writeln!(
+                out.text(),
+                "  snapshot, {bytes} bytes: index {index}, term {term}, voters {voters:x?}, learners {learners:x?}, {data} bytes of data"
+            );
+        }
+        if let Some(error) = &self.error {
+            written = written.and_then(|()| writeln!(out.text(), "  ERROR {error}"));
+        }
+        debug_assert!(written.is_ok(), "vectors take all");
+        out.spill()
+    }
+}

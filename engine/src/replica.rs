@@ -1,0 +1,464 @@
+//! A replicated engine: raft-rs over the etcd storage, with a TSM engine as its state machine (feature `raft`).
+//!
+//! ```text
+//! propose ─▶ raft ─▶ Ready ─┬ send what need not wait
+//!                           ├ snapshot: file, record           DiskStorage: what etcd's storage does,
+//!                           ├ entries, state: one fdatasync    in etcd's order
+//!                           ├ send what had to wait for that
+//!                           └ apply what is committed ─▶ Engine<Ring, FileLog, Tsm1>
+//! ```
+//!
+//! A proposal is a batch of line protocol with the time of its lines that have none. Applying it writes the batch and the
+//! index of its entry in one record of the engine's log: the applied index is never apart from the data. That log
+//! is not synced; what a power cut takes from its end is applied again from raft's log, which was. A snapshot makes
+//! the engine's files durable, and only then is the log before it dropped. Who fell behind gets those files.
+//!
+//! [`Replica`] does nothing by itself: it is told of time, messages and proposals, and given a way to send. [`Node`]
+//! runs one in a thread. [`transport`] has what carries messages: TCP, and a network in memory that loses, delays and
+//! parts.
+//!
+//! The membership is the one a replica was made with. Snapshots travel in one message.
+
+mod files;
+mod machine;
+mod node;
+mod store;
+pub mod transport;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protobuf::Message as _;
+use raft::eraftpb::{self, EntryType, MessageType};
+use raft::{Config, RawNode, SnapshotStatus, StateRole};
+use tsmith_wal::etcd::{self, DiskStorage, Storage, WalOptions};
+use tsmith_wal::fs::{Fs, OsFs};
+
+pub use machine::APPLIED_MEASUREMENT;
+pub use node::{Node, Status};
+
+use machine::Machine;
+use store::Store;
+
+/// Result of an operation of a replica.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The log or the snapshot files.
+    #[error("replica: {0}")]
+    Storage(#[from] tsmith_wal::Error),
+    /// The engine.
+    #[error("replica: {0}")]
+    Engine(#[from] crate::Error),
+    /// Raft itself.
+    #[error("replica: raft: {0}")]
+    Raft(Arc<raft::Error>),
+    /// A file of a snapshot.
+    #[error("replica: {path}: {error}", path = path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system says.
+        error: Arc<std::io::Error>,
+    },
+    /// A message or a snapshot that is none.
+    #[error("replica: expected {0}")]
+    Corrupt(&'static str),
+    /// The engine has applied more than its log has: directories of different replicas.
+    #[error(
+        "replica: {applied} entries are applied, but the log ends at {last}: the directories do not belong together"
+    )]
+    AheadOfLog {
+        /// What the engine says.
+        applied: u64,
+        /// The last index of the log.
+        last: u64,
+    },
+    /// Nobody leads at the moment; try again.
+    #[error("replica: there is no leader now: try again")]
+    NoLeader,
+    /// The proposal may or may not come to be; it can be made again.
+    #[error("replica: no answer: the lines may or may not be written; write them again")]
+    Unknown,
+    /// The text writes what the replica keeps for itself.
+    #[error("replica: the measurement {APPLIED_MEASUREMENT} is the replica's own")]
+    Reserved,
+    /// The replica stopped.
+    #[error("replica: stopped")]
+    Stopped,
+}
+
+impl From<raft::Error> for Error {
+    fn from(error: raft::Error) -> Self {
+        match error {
+            raft::Error::ProposalDropped => Self::NoLeader,
+            error => Self::Raft(Arc::new(error)),
+        }
+    }
+}
+
+/// What a replica is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who it is; not 0.
+    pub id: u64,
+    /// Who belongs to the group, itself included.
+    pub voters: Vec<u64>,
+    /// A snapshot is made when so many entries were applied since the last.
+    pub snapshot_entries: u64,
+    /// So many entries before it are kept in memory, for followers that are a little behind.
+    pub catch_up_entries: u64,
+    /// How the log is kept.
+    pub wal: WalOptions,
+}
+
+impl Settings {
+    /// Of these voters the one called `id`, with etcd's settings.
+    pub fn new(id: u64, voters: &[u64]) -> Self {
+        Self {
+            id,
+            voters: voters.to_vec(),
+            snapshot_entries: 10_000,
+            catch_up_entries: 5_000,
+            wal: WalOptions::default(),
+        }
+    }
+}
+
+/// A proposal on its way; see [`Replica::take_done`].
+pub type Ticket = u64;
+
+/// What became of the lines of a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Lines that became points.
+    pub points: usize,
+    /// Lines that were refused; the same on every replica.
+    pub rejected: usize,
+}
+
+/// One member of a group. Not a thread: it acts when it is called.
+pub struct Replica<F: Fs = OsFs> {
+    settings: Settings,
+    raft: RawNode<Store>,
+    storage: DiskStorage<F>,
+    machine: Machine<F>,
+    fs: F,
+    dir: PathBuf,
+    /// Proposals from here that wait to be applied here, by ticket.
+    waiting: BTreeMap<Ticket, Vec<u8>>,
+    done: Vec<(Ticket, Applied)>,
+    next_ticket: Ticket,
+    snapshot_index: u64,
+}
+
+impl<F: Fs> Replica<F> {
+    /// Opens the replica in `dir`, or makes a new one.
+    pub fn open(fs: F, dir: &Path, settings: Settings) -> Result<Self> {
+        let (wal, snap) = (dir.join("wal"), dir.join("snap"));
+        let exists = fs.list(&wal).is_ok();
+        let (storage, restored) = if exists {
+            DiskStorage::open(fs.clone(), &wal, &snap, settings.wal)?
+        } else {
+            fs.create_dir_all(dir).map_err(|error| io(dir, error))?;
+            let metadata = settings.id.to_le_bytes();
+            let storage = DiskStorage::create(fs.clone(), &wal, &snap, Some(&metadata), settings.wal)?;
+            (storage, etcd::Restored::default())
+        };
+        let snapshot = restored.snapshot.unwrap_or_default();
+        let machine = Machine::open(fs.clone(), dir, &snapshot)?;
+        let mut store = Store::new(&settings.voters, &snapshot);
+        store.append(restored.contents.entries.iter().map(entry_from).collect());
+        let (applied, last) = (machine.applied().max(snapshot.index), store.last());
+        if applied > last {
+            return Err(Error::AheadOfLog { applied, last });
+        }
+        let state = restored.contents.state;
+        // What was applied is committed, though a state that says only that need not have been synced.
+        store.set_state(state.term, state.vote, state.commit.max(applied));
+        let config = Config {
+            id: settings.id,
+            election_tick: 10,
+            heartbeat_tick: 2,
+            max_size_per_msg: 1 << 20,
+            max_inflight_msgs: 256,
+            applied,
+            check_quorum: true,
+            pre_vote: true,
+            ..Config::default()
+        };
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raft = RawNode::new(&config, store, &logger)?;
+        Ok(Self {
+            raft,
+            storage,
+            machine,
+            fs,
+            dir: dir.to_path_buf(),
+            waiting: BTreeMap::new(),
+            done: Vec::new(),
+            next_ticket: (last + 1) << 32,
+            snapshot_index: snapshot.index,
+            settings,
+        })
+    }
+
+    /// Time passes: a tenth of the shortest time without a leader after which a replica calls an election.
+    pub fn tick(&mut self) {
+        self.raft.tick();
+    }
+
+    /// Takes a message of another replica.
+    pub fn step(&mut self, message: &[u8]) -> Result<()> {
+        let mut message =
+            eraftpb::Message::parse_from_bytes(message).map_err(|_| Error::Corrupt("a message"))?;
+        if message.to != self.settings.id || !self.settings.voters.contains(&message.from) {
+            return Err(Error::Corrupt("a message of this group for this replica"));
+        }
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            // Its files come to stand beside ours before raft sees it; what raft keeps is the list of them.
+            let snapshot = message.mut_snapshot();
+            let index = snapshot.get_metadata().index;
+            let list = files::receive(&self.fs, &self.dir, index, &snapshot.data)?;
+            snapshot.data = list.into();
+        }
+        match self.raft.step(message) {
+            // Raft ignores these, too.
+            Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Proposes lines; those without a time get `time`. They are written when [`take_done`](Self::take_done) gives the
+    /// ticket, on any replica: a follower hands them to the leader.
+    pub fn propose(&mut self, lines: &[u8], time: i64) -> Result<Ticket> {
+        if memchr::memmem::find(lines, APPLIED_MEASUREMENT.as_bytes()).is_some() {
+            return Err(Error::Reserved);
+        }
+        let ticket = self.next_ticket;
+        let data = [&self.settings.id.to_le_bytes()[..], &ticket.to_le_bytes(), &time.to_le_bytes(), lines];
+        let data = data.concat();
+        self.raft.propose(Vec::new(), data.clone())?;
+        self.next_ticket += 1;
+        self.waiting.insert(ticket, data);
+        Ok(ticket)
+    }
+
+    /// Proposals made here that are written since the last call.
+    pub fn take_done(&mut self) -> Vec<(Ticket, Applied)> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Nobody waits for this proposal any more.
+    pub fn forget(&mut self, ticket: Ticket) {
+        self.waiting.remove(&ticket);
+    }
+
+    /// Does what raft asks for: sends, saves, applies, in etcd's order. After an error the replica must be dropped and
+    /// opened again.
+    pub fn drive(&mut self, send: &mut dyn FnMut(u64, Vec<u8>)) -> Result<()> {
+        while self.raft.has_ready() {
+            let mut ready = self.raft.ready();
+            let messages = ready.take_messages();
+            self.send(messages, send)?;
+            let received = ready.snapshot().clone();
+            let received = (received.get_metadata().index > 0).then(|| snapshot_from(&received));
+            if let Some(snapshot) = &received {
+                self.storage.save_snap(snapshot)?;
+            }
+            let state = ready.hs().map_or(etcd::HardState::default(), |state| etcd::HardState {
+                term: state.term,
+                vote: state.vote,
+                commit: state.commit,
+            });
+            let entries: Vec<_> = ready.entries().iter().map(entry_to).collect();
+            self.storage.save(&state, &entries)?;
+            if let Some(snapshot) = &received {
+                // The state may be one that only commits, and the log must not be behind the snapshot.
+                self.storage.sync()?;
+                self.machine.install(snapshot)?;
+                self.raft.mut_store().install(snapshot);
+                self.storage.release(snapshot)?;
+                self.snapshot_index = snapshot.index;
+            }
+            let entries = ready.take_entries();
+            let store = self.raft.mut_store();
+            store.append(entries);
+            if !state.is_empty() {
+                store.set_state(state.term, state.vote, state.commit);
+            }
+            let messages = ready.take_persisted_messages();
+            self.send(messages, send)?;
+            let committed = ready.take_committed_entries();
+            self.apply(committed)?;
+            let mut light = self.raft.advance(ready);
+            if let Some(commit) = light.commit_index() {
+                self.raft.mut_store().commit(commit);
+            }
+            let messages = light.take_messages();
+            self.send(messages, send)?;
+            let committed = light.take_committed_entries();
+            self.apply(committed)?;
+            self.raft.advance_apply();
+        }
+        if self.applied() >= self.snapshot_index + self.settings.snapshot_entries {
+            self.snapshot()?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, messages: Vec<eraftpb::Message>, send: &mut dyn FnMut(u64, Vec<u8>)) -> Result<()> {
+        for mut message in messages {
+            let to = message.to;
+            let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+            if is_snapshot {
+                let snapshot = message.mut_snapshot();
+                let index = snapshot.get_metadata().index;
+                snapshot.data = files::pack(&self.fs, &self.dir, index, &snapshot.data)?.into();
+            }
+            let bytes =
+                message.write_to_bytes().map_err(|_| Error::Corrupt("a message that can be written"))?;
+            send(to, bytes);
+            if is_snapshot {
+                // When it gets lost the follower asks again.
+                self.raft.report_snapshot(to, SnapshotStatus::Finish);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entries: Vec<eraftpb::Entry>) -> Result<()> {
+        for entry in entries {
+            if entry.data.is_empty() || entry.get_entry_type() != EntryType::EntryNormal {
+                self.machine.skip(entry.index);
+                continue;
+            }
+            let (head, lines) = entry.data.split_at_checked(24).ok_or(Error::Corrupt("a proposal"))?;
+            let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| head[at + byte]));
+            let applied = self.machine.apply(entry.index, number(16) as i64, lines)?;
+            let ticket = number(8);
+            // After a restart a ticket may be given away again; the bytes tell.
+            let mine = number(0) == self.settings.id
+                && self.waiting.get(&ticket).is_some_and(|data| *data == entry.data[..]);
+            if mine {
+                self.waiting.remove(&ticket);
+                self.done.push((ticket, applied));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the applied state durable in files, says so in the log, and drops what is before it.
+    pub fn snapshot(&mut self) -> Result<()> {
+        let index = self.applied();
+        if index <= self.snapshot_index {
+            return Ok(());
+        }
+        let list = self.machine.snapshot(index)?;
+        let store = self.raft.store();
+        let conf_state = etcd::ConfState { voters: self.settings.voters.clone(), ..Default::default() };
+        let term = store.term_of(index).ok_or(Error::Corrupt("the term of the last applied entry"))?;
+        let snapshot = etcd::Snapshot { data: Some(list.into()), conf_state, index, term };
+        self.storage.save_snap(&snapshot)?;
+        self.storage.release(&snapshot)?;
+        etcd::purge(&self.fs, &self.dir.join("wal"), ".wal", 1)?;
+        self.storage.snapshotter().purge(2)?;
+        files::purge(&self.fs, &self.dir, self.snapshot_index)?;
+        let keep = self.settings.catch_up_entries;
+        self.raft.mut_store().compact(snapshot, keep);
+        self.snapshot_index = index;
+        Ok(())
+    }
+
+    /// The last entry that was applied.
+    pub fn applied(&self) -> u64 {
+        self.machine.applied()
+    }
+
+    /// The index of its last snapshot.
+    pub fn snapshot_index(&self) -> u64 {
+        self.snapshot_index
+    }
+
+    /// Whether it leads.
+    pub fn is_leader(&self) -> bool {
+        self.raft.raft.state == StateRole::Leader
+    }
+
+    /// Who leads, as far as it knows; 0 for nobody.
+    pub fn leader(&self) -> u64 {
+        self.raft.raft.leader_id
+    }
+
+    /// Every key with its values, as text, in the order of keys: equal on replicas that have applied the same.
+    pub fn export(&self) -> Result<String> {
+        self.machine.export()
+    }
+
+    /// Makes everything durable and ends.
+    pub fn close(self) -> Result<()> {
+        self.machine.close()?;
+        Ok(self.storage.close()?)
+    }
+}
+
+impl<F: Fs> std::fmt::Debug for Replica<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica")
+            .field("id", &self.settings.id)
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+fn io(path: &Path, error: std::io::Error) -> Error {
+    Error::Io { path: path.to_path_buf(), error: Arc::new(error) }
+}
+
+fn entry_to(entry: &eraftpb::Entry) -> etcd::Entry {
+    let kind = match entry.get_entry_type() {
+        EntryType::EntryNormal => etcd::EntryKind::NORMAL,
+        EntryType::EntryConfChange => etcd::EntryKind::CONF_CHANGE,
+        EntryType::EntryConfChangeV2 => etcd::EntryKind::CONF_CHANGE_V2,
+    };
+    let data = (!entry.data.is_empty()).then(|| entry.data.clone());
+    etcd::Entry { kind, term: entry.term, index: entry.index, data }
+}
+
+fn entry_from(entry: &etcd::Entry) -> eraftpb::Entry {
+    let mut out = eraftpb::Entry::default();
+    out.set_entry_type(match entry.kind {
+        etcd::EntryKind::CONF_CHANGE => EntryType::EntryConfChange,
+        etcd::EntryKind::CONF_CHANGE_V2 => EntryType::EntryConfChangeV2,
+        _ => EntryType::EntryNormal,
+    });
+    out.term = entry.term;
+    out.index = entry.index;
+    out.data = entry.data.clone().unwrap_or_default();
+    out
+}
+
+fn snapshot_from(snapshot: &eraftpb::Snapshot) -> etcd::Snapshot {
+    let metadata = snapshot.get_metadata();
+    let voters = metadata.get_conf_state().voters.clone();
+    etcd::Snapshot {
+        data: Some(snapshot.data.clone()),
+        conf_state: etcd::ConfState { voters, ..Default::default() },
+        index: metadata.index,
+        term: metadata.term,
+    }
+}
+
+fn snapshot_to(snapshot: &etcd::Snapshot) -> eraftpb::Snapshot {
+    let data = snapshot.data.clone().unwrap_or_default();
+    let mut out = eraftpb::Snapshot { data, ..Default::default() };
+    let metadata = out.mut_metadata();
+    metadata.index = snapshot.index;
+    metadata.term = snapshot.term;
+    metadata.mut_conf_state().voters.clone_from(&snapshot.conf_state.voters);
+    out
+}

@@ -1,0 +1,167 @@
+//! The TSM engine as state machine.
+//!
+//! Its directory is `engine-<index>`: the snapshot it was begun from, 0 for none. A snapshot that is received becomes a
+//! new directory, whole before it has its name; the newest one counts.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use tsmith_codecs::{FieldKey, TimeRange, Timestamp, ValuesRef};
+use tsmith_wal::etcd::Snapshot;
+use tsmith_wal::fs::Fs;
+use tsmith_wal::{Durability, FileLog, LogOptions};
+
+use super::files::{self, List};
+use super::{Applied, Error, Result, io};
+use crate::parts::{Ring, Tsm1};
+use crate::{Dirs, Engine, FieldTyping, LineOptions, Options};
+
+/// The measurement in which a replica keeps the index of the last entry it wrote, in the same record as that entry's
+/// lines.
+pub const APPLIED_MEASUREMENT: &str = "_tsmith_raft";
+
+/// The cache is written to files above this.
+const CACHE_BYTES: u64 = 25 << 20;
+
+pub(super) struct Machine<F: Fs> {
+    fs: F,
+    dir: PathBuf,
+    engine: Option<Engine<Ring, FileLog<F>, Tsm1>>,
+    applied: u64,
+}
+
+impl<F: Fs> Machine<F> {
+    /// Opens what is there; `snapshot` is the newest that the log knows, whose files count if the engine is behind it.
+    pub(super) fn open(fs: F, dir: &Path, snapshot: &Snapshot) -> Result<Self> {
+        let names = fs.list(dir).map_err(|error| io(dir, error))?;
+        let base = names.iter().filter_map(|name| files::number(name, "engine-")).max().unwrap_or(0);
+        let mut machine = Self { fs, dir: dir.to_path_buf(), engine: None, applied: 0 };
+        machine.start(base)?;
+        if snapshot.index > 0 {
+            let list = List::decode(snapshot.data.as_deref().unwrap_or_default())?;
+            // A crash between saving a received snapshot and taking its files over.
+            if machine.applied < list.applied {
+                machine.install(snapshot)?;
+            }
+            machine.skip(snapshot.index);
+        }
+        Ok(machine)
+    }
+
+    fn start(&mut self, base: u64) -> Result<()> {
+        let path = self.dir.join(format!("engine-{base:016x}"));
+        let options = Options {
+            // Raft's log is the one that is synced.
+            log: LogOptions::default().durability(Durability::None),
+            // What was agreed on cannot be refused.
+            cache_bytes_max: None,
+            background: false,
+            typing: Some(FieldTyping::Series),
+            ..Options::default()
+        };
+        let engine = Engine::open_on(self.fs.clone(), Dirs::under(&path), options)?;
+        let key = FieldKey::new(APPLIED_MEASUREMENT.as_bytes(), b"applied");
+        let column = engine.read(key, TimeRange::ALL)?;
+        self.applied = match column.as_ref().values() {
+            ValuesRef::Integer([.., applied]) => *applied as u64,
+            _ => 0,
+        };
+        self.engine = Some(engine);
+        // Directories of before, and unfinished ones.
+        for name in self.fs.list(&self.dir).map_err(|error| io(&self.dir, error))? {
+            let old = files::number(&name, "engine-").is_some_and(|of| of < base);
+            let unfinished = Path::new(&name).extension() == Some("tmp".as_ref()) && name != "wal.tmp";
+            if old || unfinished {
+                files::clear(&self.fs, &self.dir.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn engine(&self) -> Result<&Engine<Ring, FileLog<F>, Tsm1>> {
+        self.engine.as_ref().ok_or(Error::Stopped)
+    }
+
+    pub(super) fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// An entry that writes nothing.
+    pub(super) fn skip(&mut self, index: u64) {
+        self.applied = self.applied.max(index);
+    }
+
+    /// Writes the lines of an entry and its index, both or neither.
+    pub(super) fn apply(&mut self, index: u64, time: i64, lines: &[u8]) -> Result<Applied> {
+        // The index comes first: a string that is not closed would swallow it.
+        let mut text = format!("{APPLIED_MEASUREMENT} applied={index}i 0\n").into_bytes();
+        text.extend_from_slice(lines);
+        let engine = self.engine()?;
+        let report = engine.write_lines(&text, &LineOptions::new(Timestamp(time)))?;
+        if engine.cache_bytes() > CACHE_BYTES {
+            engine.snapshot()?;
+        }
+        self.applied = index;
+        Ok(Applied { points: report.points.saturating_sub(1), rejected: report.rejected.len() })
+    }
+
+    /// Makes what was applied durable in files, and keeps these for who needs them. Gives their list.
+    pub(super) fn snapshot(&mut self, index: u64) -> Result<Vec<u8>> {
+        let engine = self.engine()?;
+        engine.snapshot()?;
+        let key = FieldKey::new(APPLIED_MEASUREMENT.as_bytes(), b"applied");
+        let column = engine.read(key, TimeRange::ALL)?;
+        let applied = match column.as_ref().values() {
+            ValuesRef::Integer([.., applied]) => *applied as u64,
+            _ => 0,
+        };
+        let files = engine.files();
+        let mut list = List { applied, files: Vec::new() };
+        for file in files.iter() {
+            let len = self.fs.read(file.path()).map_err(|error| io(file.path(), error))?.len() as u64;
+            list.files.push((file.name(), len));
+        }
+        let from = engine.dirs().data.clone();
+        let to = files::directory(&self.dir, index);
+        files::publish(&self.fs, &to, |to| files::link_all(&self.fs, &list, &from, to))?;
+        Ok(list.encode())
+    }
+
+    /// Begins anew from the files of a snapshot.
+    pub(super) fn install(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let list = List::decode(snapshot.data.as_deref().unwrap_or_default())?;
+        if let Some(engine) = self.engine.take() {
+            engine.close()?;
+        }
+        let from = files::directory(&self.dir, snapshot.index);
+        let to = self.dir.join(format!("engine-{:016x}", snapshot.index));
+        files::publish(&self.fs, &to, |to| files::link_all(&self.fs, &list, &from, to))?;
+        self.start(snapshot.index)?;
+        if self.applied != list.applied {
+            return Err(Error::Corrupt("the files of the snapshot to hold what their list says"));
+        }
+        self.skip(snapshot.index);
+        Ok(())
+    }
+
+    pub(super) fn export(&self) -> Result<String> {
+        let engine = self.engine()?;
+        let mut text = String::new();
+        for key in engine.keys() {
+            let Some(parsed) =
+                FieldKey::parse(&key).filter(|key| key.series != APPLIED_MEASUREMENT.as_bytes())
+            else {
+                continue;
+            };
+            let column = engine.read(parsed, TimeRange::ALL)?;
+            let (times, values) = (column.times(), column.as_ref());
+            // A string takes everything.
+            let _ = writeln!(text, "{} {times:?} {:?}", String::from_utf8_lossy(&key), values.values());
+        }
+        Ok(text)
+    }
+
+    pub(super) fn close(mut self) -> Result<()> {
+        self.engine.take().map_or(Ok(()), |engine| Ok(engine.close()?))
+    }
+}

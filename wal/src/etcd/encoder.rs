@@ -1,0 +1,184 @@
+//! From records to one file: frames, the page writer, syncs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::frame::{Encoder, Watermark, kind};
+use super::{Entry, HardState, Histogram};
+use crate::fs::FsFile;
+use crate::{Error, ErrorKind, Result};
+
+/// A sync that takes longer than this is worth a word.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// A file that must grow beyond what was allocated grows by this much more.
+const GROWTH_BYTES: u64 = 256 << 10;
+
+/// Appends to one segment.
+///
+/// What is written before a sync is whole pages, as with etcd's page writer: a torn tail then has no sector that
+/// was written twice.
+#[derive(Debug)]
+pub(super) struct Appender<F> {
+    pub(super) file: Arc<F>,
+    encoder: Encoder,
+    watermark: Watermark,
+    /// The place of the encoder's buffer in the file.
+    written: u64,
+    /// Bytes of the file, and how many there should be unless more is written.
+    allocated: u64,
+    nominal: u64,
+    /// All bytes that went to files.
+    total: u64,
+}
+
+impl<F: FsFile> Appender<F> {
+    /// Goes on at `offset` of a file of `len` bytes, where the running checksum is `crc`. The file is shared with who
+    /// holds its lock.
+    pub(super) fn new(file: Arc<F>, len: u64, offset: u64, crc: u32) -> Self {
+        let encoder = Encoder { crc, buffer: Vec::new() };
+        let watermark = Watermark::new(offset);
+        Self { file, encoder, watermark, written: offset, allocated: len, nominal: len, total: 0 }
+    }
+
+    /// Goes on in another file, of `len` bytes, from its first byte. Everything must have been flushed.
+    pub(super) fn move_to(&mut self, file: F, len: u64) {
+        self.file = Arc::new(file);
+        self.watermark = Watermark::new(0);
+        self.written = 0;
+        (self.allocated, self.nominal) = (len, len);
+    }
+
+    pub(super) fn crc(&self) -> u32 {
+        self.encoder.crc
+    }
+
+    /// Where etcd's file would end by now, and so what it decides about cutting by.
+    pub(super) fn etcd_offset(&self) -> u64 {
+        self.watermark.flushed
+    }
+
+    /// Where the next record goes.
+    pub(super) fn end(&self) -> u64 {
+        self.written + self.encoder.buffer.len() as u64
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The beginning of every segment.
+    pub(super) fn head(&mut self, metadata: Option<&[u8]>) -> std::io::Result<()> {
+        let len = self.encoder.record(kind::CRC, None);
+        self.watermark.frame(len);
+        self.record(kind::METADATA, metadata)
+    }
+
+    pub(super) fn record(&mut self, kind: i64, data: Option<&[u8]>) -> std::io::Result<()> {
+        let len = self.encoder.record(kind, data.map(|data| [data, &[]]));
+        self.appended(len)
+    }
+
+    /// A record of two pieces that stays in memory until it is taken.
+    pub(super) fn buffer(&mut self, kind: i64, pieces: [&[u8]; 2]) {
+        self.encoder.record(kind, Some(pieces));
+    }
+
+    /// Bytes that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.encoder.buffer.len()
+    }
+
+    pub(super) fn entry(&mut self, entry: &Entry) -> std::io::Result<()> {
+        let len = self.encoder.entry(entry);
+        self.appended(len)
+    }
+
+    pub(super) fn state(&mut self, state: &HardState) -> std::io::Result<()> {
+        let len = self.encoder.state(state);
+        self.appended(len)
+    }
+
+    fn appended(&mut self, len: usize) -> std::io::Result<()> {
+        self.watermark.frame(len);
+        if self.watermark.flushed > self.written { self.write_pages() } else { Ok(()) }
+    }
+
+    /// Writes as far as etcd would have by now.
+    #[cold]
+    fn write_pages(&mut self) -> std::io::Result<()> {
+        let len = (self.watermark.flushed - self.written) as usize;
+        let end = self.written + len as u64;
+        if end > self.allocated {
+            // What a crash leaves of a file that grew while it was written is anything; of space that was there it is
+            // zeros, which are known for what they are. So it grows first.
+            self.file.allocate(end + GROWTH_BYTES)?;
+            self.file.sync_all()?;
+            self.allocated = end + GROWTH_BYTES;
+        }
+        let (pages, _) = self.encoder.buffer.split_at(len);
+        if let Err(error) = self.file.write_all_at(pages, self.written) {
+            // Half a record that does not end at a sector would pass for damage. Ended here it is a torn one.
+            drop(self.file.set_len(self.written).and_then(|()| self.file.sync_all()));
+            return Err(error);
+        }
+        self.encoder.buffer.drain(..len);
+        self.written += len as u64;
+        self.total += len as u64;
+        Ok(())
+    }
+
+    /// Gives everything to the operating system.
+    pub(super) fn flush(&mut self) -> std::io::Result<()> {
+        self.watermark.flush();
+        if self.encoder.buffer.is_empty() { Ok(()) } else { self.write_pages() }
+    }
+
+    /// Gives the file the length that etcd's would have, when everything is flushed.
+    pub(super) fn trim(&mut self) -> std::io::Result<()> {
+        let len = self.nominal.max(self.written);
+        if self.allocated > len {
+            self.file.set_len(len)?;
+            self.allocated = len;
+        }
+        Ok(())
+    }
+
+    /// Takes what is to be written out of here, for a caller who writes it himself.
+    pub(super) fn take(&mut self, spare: Vec<u8>) -> Pending<F> {
+        self.watermark.flush();
+        let bytes = std::mem::replace(&mut self.encoder.buffer, spare);
+        let offset = self.written;
+        self.written += bytes.len() as u64;
+        self.total += bytes.len() as u64;
+        Pending { file: Arc::clone(&self.file), offset, bytes }
+    }
+}
+
+/// Bytes on their way to a file.
+#[derive(Debug)]
+pub(super) struct Pending<F> {
+    pub(super) file: Arc<F>,
+    pub(super) offset: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Runs a sync and observes it.
+pub(super) fn observed(
+    histogram: &Histogram,
+    path: &Path,
+    sync: impl FnOnce() -> std::io::Result<()>,
+) -> Result<()> {
+    let start = Instant::now();
+    let done = sync();
+    let took = start.elapsed();
+    if took > SLOW_SYNC {
+        tracing::warn!(path = %path.display(), ?took, expected = ?SLOW_SYNC, "slow fdatasync");
+    }
+    histogram.observe(took);
+    // Never "retry later", whatever its code: the kernel may have dropped the pages it could not write.
+    done.map_err(|source| {
+        Error::new(ErrorKind::Io { operation: "sync", source: Arc::new(source) }).at_path(path)
+    })
+}

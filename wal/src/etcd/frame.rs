@@ -1,0 +1,308 @@
+//! Frames of etcd's log: a length, a record, zeros up to a multiple of 8.
+//!
+//! ```text
+//! ┌─────────────────┬──────────────────────────────────────────────────────────┬────────────┐
+//! │ length <8B, LE> │ 08 kind │ 10 crc <1..5B> │ 1a len <1..10B> │ data <len>     │ zeros <pad> │
+//! └─────────────────┴──────────────────────────────────────────────────────────┴────────────┘
+//!   low 56 bits: bytes of the record; top byte: 0, or 0x80 | pad when there is padding
+//! ```
+//!
+//! The checksum is CRC-32C over the data of all records so far, through all segments; a record without data repeats it.
+//! Kind, lengths and padding are not covered. A segment begins with a record of kind 4, whose checksum field is
+//! the running value at the end of the segment before. A length of zero is space that was never written: the end.
+
+use super::proto::{Fields, Head};
+use super::{Entry, Flaw, HardState};
+
+/// Bytes of the length before a record.
+pub(crate) const LENGTH_BYTES: usize = 8;
+/// What a disk writes whole, as etcd assumes it when it tells torn from damaged.
+const SECTOR_BYTES: u64 = 512;
+/// etcd 3.4 does not read records of this size and above, though it writes them.
+pub(crate) const RECORD_BYTES_MAX: u64 = 10 << 20;
+
+const _: () = assert!(LENGTH_BYTES == 8);
+
+/// Kinds of records.
+pub(crate) mod kind {
+    pub(crate) const METADATA: i64 = 1;
+    pub(crate) const ENTRY: i64 = 2;
+    pub(crate) const STATE: i64 = 3;
+    pub(crate) const CRC: i64 = 4;
+    pub(crate) const SNAPSHOT: i64 = 5;
+}
+
+/// Puts frames into a buffer, each with the checksum of all so far.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    pub(crate) crc: u32,
+    /// What is not written to the file yet.
+    pub(crate) buffer: Vec<u8>,
+}
+
+impl Encoder {
+    /// The frame of a record whose data is these pieces, or that has none. Gives its length.
+    pub(crate) fn record(&mut self, kind: i64, data: Option<[&[u8]; 2]>) -> usize {
+        let mut body = 0;
+        if let Some(pieces) = data {
+            for piece in pieces {
+                self.crc = crc32c::crc32c_append(self.crc, piece);
+            }
+            let len = pieces[0].len() + pieces[1].len();
+            body = 1 + varint_len(len as u64) + len;
+        }
+        let record = 3 + varint_len(self.crc.into()) + body;
+        let padding = (8 - record % 8) % 8;
+        let tag = if padding == 0 { 0 } else { (0x80 | padding as u64) << 56 };
+        let frame = LENGTH_BYTES + record + padding;
+        self.buffer.reserve(frame);
+        self.buffer.extend_from_slice(&(record as u64 | tag).to_le_bytes());
+        self.buffer.extend_from_slice(&[0x08, kind as u8, 0x10]);
+        push_varint(&mut self.buffer, self.crc.into());
+        if let Some(pieces) = data {
+            self.buffer.push(0x1a);
+            push_varint(&mut self.buffer, (pieces[0].len() + pieces[1].len()) as u64);
+            self.buffer.extend_from_slice(pieces[0]);
+            self.buffer.extend_from_slice(pieces[1]);
+        }
+        self.buffer.extend_from_slice(&[0; 8][..padding]);
+        frame
+    }
+
+    pub(crate) fn entry(&mut self, entry: &Entry) -> usize {
+        let head = entry.head();
+        self.record(kind::ENTRY, Some([head.bytes(), entry.data.as_deref().unwrap_or_default()]))
+    }
+
+    pub(crate) fn state(&mut self, state: &HardState) -> usize {
+        let head: Head = state.head();
+        self.record(kind::STATE, Some([head.bytes(), &[]]))
+    }
+}
+
+fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+fn push_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// A record in a segment's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawRecord<'a> {
+    /// Its kind: 1 metadata, 2 entry, 3 hard state, 4 checksum, 5 snapshot.
+    pub kind: i64,
+    /// Its checksum field.
+    pub crc: u32,
+    /// Its data, if it has some.
+    pub data: Option<&'a [u8]>,
+    /// Where its frame begins in the segment.
+    pub offset: u64,
+    /// Bytes of the record itself.
+    pub record_bytes: u64,
+    /// Bytes of padding behind it.
+    pub padding: u8,
+    /// Whether the frame is as a writer makes it: nothing longer than it must be, the padding zeros.
+    pub canonical: bool,
+}
+
+impl RawRecord<'_> {
+    /// Where the next frame begins.
+    pub fn end(&self) -> u64 {
+        self.offset + LENGTH_BYTES as u64 + self.record_bytes + u64::from(self.padding)
+    }
+}
+
+/// The records of a segment, one after the other, checked against the running checksum.
+#[derive(Debug)]
+pub(crate) struct Scan<'a> {
+    bytes: &'a [u8],
+    /// Where the next frame begins: all before it is good.
+    pub(crate) at: u64,
+    /// The running checksum; zero accepts whatever a checksum record says.
+    pub(crate) crc: u32,
+    /// Only the last segment can be torn.
+    last: bool,
+}
+
+impl<'a> Scan<'a> {
+    pub(crate) fn new(bytes: &'a [u8], crc: u32, last: bool) -> Self {
+        Self { bytes, at: 0, crc, last }
+    }
+
+    /// The next record; `None` at the end of the file or where it was never written.
+    pub(crate) fn next(&mut self) -> Result<Option<RawRecord<'a>>, Flaw> {
+        let Some(frame) = Frame::at(self.bytes, self.at)? else { return Ok(None) };
+        // A record of the limit's size that is there whole can be read, and etcd 3.5.5 and later does.
+        let record = match frame.record() {
+            Ok(record) => record,
+            Err(flaw) => return Err(self.torn_or(&frame, flaw)),
+        };
+        if record.kind != kind::CRC {
+            let crc = crc32c::crc32c_append(self.crc, record.data.unwrap_or_default());
+            if crc != record.crc {
+                let flaw = Flaw::Crc { stored: record.crc, computed: crc };
+                return Err(self.torn_or(&frame, flaw));
+            }
+            self.crc = crc;
+        }
+        self.at = record.end();
+        Ok(Some(record))
+    }
+
+    /// Takes the checksum that a record of kind 4 says, if it agrees with the records so far.
+    pub(crate) fn chain(&mut self, record: &RawRecord<'_>) -> Result<(), Flaw> {
+        if self.crc != 0 && self.crc != record.crc {
+            return Err(Flaw::Chain { stored: record.crc, computed: self.crc });
+        }
+        self.crc = record.crc;
+        Ok(())
+    }
+
+    /// A sector that was never written is zero; etcd looks for one in the last segment only.
+    fn torn_or(&self, frame: &Frame<'_>, flaw: Flaw) -> Flaw {
+        let mut rest = frame.body;
+        let mut at = frame.offset + LENGTH_BYTES as u64;
+        while self.last && !rest.is_empty() {
+            let len = (SECTOR_BYTES - at % SECTOR_BYTES).min(rest.len() as u64);
+            let (piece, after) = rest.split_at(len as usize);
+            if piece.iter().all(|&byte| byte == 0) {
+                return Flaw::Torn;
+            }
+            (rest, at) = (after, at + len);
+        }
+        flaw
+    }
+}
+
+/// A frame whose bytes are all there, of whatever content.
+pub(crate) struct Frame<'a> {
+    pub(crate) offset: u64,
+    length: u64,
+    /// Record and padding.
+    body: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// The frame at `offset`; `None` where the file ends or was not written.
+    pub(crate) fn at(bytes: &'a [u8], offset: u64) -> Result<Option<Self>, Flaw> {
+        let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let (length, rest) = rest.split_first_chunk().ok_or(Flaw::Torn)?;
+        let length = u64::from_le_bytes(*length);
+        if length == 0 {
+            return Ok(None);
+        }
+        let (record, padding) = split_length(length);
+        let whole = record + padding;
+        match usize::try_from(whole).ok().and_then(|len| rest.get(..len)) {
+            Some(body) => Ok(Some(Self { offset, length, body })),
+            None if record + padding >= RECORD_BYTES_MAX => Err(Flaw::Length { bytes: record }),
+            None => Err(Flaw::Torn),
+        }
+    }
+
+    /// Its record, not checked against any checksum.
+    pub(crate) fn record(&self) -> Result<RawRecord<'a>, Flaw> {
+        let (record_bytes, padding) = split_length(self.length);
+        let (record, pad) = self.body.split_at_checked(record_bytes as usize).ok_or(Flaw::Torn)?;
+        let mut raw = RawRecord {
+            kind: 0,
+            crc: 0,
+            data: None,
+            offset: self.offset,
+            record_bytes,
+            padding: padding as u8,
+            canonical: false,
+        };
+        let mut crc = 0;
+        Fields::each("a record", record, |number, value| {
+            match number {
+                1 => raw.kind = value.number()? as i64,
+                2 => {
+                    crc = value.number()?;
+                    raw.crc = crc as u32;
+                }
+                3 => raw.data = Some(value.bytes()?),
+                _ => {}
+            }
+            Some(())
+        })?;
+        let least = (8 - record_bytes % 8) % 8;
+        let top = if least == 0 { 0 } else { 0x80 | least };
+        let data = raw.data.map_or(0, |data| 1 + varint_len(data.len() as u64) + data.len());
+        let written = 2 + varint_len(raw.kind as u64) + varint_len(raw.crc.into()) + data;
+        raw.canonical = self.length >> 56 == top
+            && pad.iter().all(|&byte| byte == 0)
+            && written as u64 == record_bytes
+            && crc == u64::from(raw.crc);
+        Ok(raw)
+    }
+}
+
+/// Bytes of record and padding.
+fn split_length(length: u64) -> (u64, u64) {
+    let record = length & ((1 << 56) - 1);
+    (record, if length >> 63 == 1 { length >> 56 & 7 } else { 0 })
+}
+
+/// Where etcd's page writer would have written to the file by now.
+///
+/// etcd cuts a segment by the bytes that reached the file, not by those in its buffer of 128 KiB. Whoever wants the same
+/// segments has to know how far it would be; what is written early is always whole pages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watermark {
+    /// The position in the file.
+    pub(crate) flushed: u64,
+    buffered: u64,
+}
+
+const BUFFER_BYTES: u64 = 128 << 10;
+const PAGE_BYTES: u64 = 4096;
+
+impl Watermark {
+    pub(crate) fn new(offset: u64) -> Self {
+        Self { flushed: offset, buffered: 0 }
+    }
+
+    /// A frame was encoded: its length and its body are two writes.
+    pub(crate) fn frame(&mut self, bytes: usize) {
+        self.write(LENGTH_BYTES as u64);
+        self.write((bytes - LENGTH_BYTES) as u64);
+    }
+
+    fn write(&mut self, mut bytes: u64) {
+        if self.buffered + bytes > BUFFER_BYTES {
+            let slack = PAGE_BYTES - (self.flushed + self.buffered) % PAGE_BYTES;
+            if slack != PAGE_BYTES {
+                let filled = slack.min(bytes);
+                self.buffered += filled;
+                bytes -= filled;
+                if filled < slack {
+                    return;
+                }
+            }
+            self.flush();
+            if bytes > PAGE_BYTES {
+                self.flushed += bytes / PAGE_BYTES * PAGE_BYTES;
+                bytes %= PAGE_BYTES;
+            }
+        }
+        self.buffered += bytes;
+    }
+
+    pub(crate) fn flush(&mut self) {
+        self.flushed += self.buffered;
+        self.buffered = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests;

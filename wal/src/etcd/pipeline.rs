@@ -1,0 +1,121 @@
+//! The next segment, allocated before it is needed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use super::repair::lock;
+use crate::fs::{Fs, FsFile};
+use crate::{Error, Result};
+
+/// Allocates files and hands them over, one at a time.
+#[derive(Debug)]
+pub(super) enum Pipeline<F: Fs> {
+    /// One file waits, made by a thread.
+    Ahead { ready: Option<Receiver<Result<Ready<F>>>>, thread: Option<JoinHandle<()>> },
+    /// Files are made when they are asked for.
+    OnDemand(Maker<F>),
+}
+
+/// A file of a segment's size, locked, under a temporary name.
+#[derive(Debug)]
+pub(super) struct Ready<F: Fs> {
+    pub(super) file: F::File,
+    pub(super) path: PathBuf,
+}
+
+#[derive(Debug)]
+pub(super) struct Maker<F> {
+    fs: F,
+    dir: PathBuf,
+    bytes: u64,
+    made: u64,
+}
+
+impl<F: Fs> Pipeline<F> {
+    pub(super) fn start(fs: &F, dir: &Path, bytes: u64, ahead: bool) -> Result<Self> {
+        let mut maker = Maker { fs: fs.clone(), dir: dir.to_path_buf(), bytes, made: 0 };
+        // What a crash left could be of any content, and etcd 3.4 takes it as it is: stale records then follow the
+        // new ones, and the directory cannot be read any more.
+        for number in 0..2 {
+            maker.remove(number)?;
+        }
+        if !ahead {
+            return Ok(Self::OnDemand(maker));
+        }
+        let (give, ready) = sync_channel(0);
+        let run = move || {
+            loop {
+                let made = maker.make();
+                let failed = made.is_err();
+                // Nobody takes it any more: the log closes.
+                if give.send(made).is_err() && !failed {
+                    drop(maker.remove(maker.made - 1));
+                    return;
+                }
+                if failed {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("wal-allocate".into()).spawn(run);
+        let thread = thread.map_err(|error| Error::io("start thread", error).at_path(dir))?;
+        Ok(Self::Ahead { ready: Some(ready), thread: Some(thread) })
+    }
+
+    pub(super) fn take(&mut self) -> Result<Ready<F>> {
+        let ended = || Error::io("allocate", io::Error::other("an earlier allocation failed"));
+        match self {
+            Self::Ahead { ready, .. } => {
+                ready.as_ref().and_then(|ready| ready.recv().ok()).ok_or_else(ended)?
+            }
+            Self::OnDemand(maker) => maker.make(),
+        }
+    }
+}
+
+impl<F: Fs> Drop for Pipeline<F> {
+    fn drop(&mut self) {
+        if let Self::Ahead { ready, thread } = self {
+            drop(ready.take());
+            if let Some(thread) = thread.take() {
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+impl<F: Fs> Maker<F> {
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{}.tmp", number % 2))
+    }
+
+    fn remove(&self, number: u64) -> Result<()> {
+        let path = self.path(number);
+        match self.fs.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove", error).at_path(&path))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn make(&mut self) -> Result<Ready<F>> {
+        let path = self.path(self.made);
+        self.made += 1;
+        let made = self.fs.create_new(&path).map_err(|error| Error::io("create", error).at_path(&path));
+        let allocated = made.and_then(|file| {
+            lock(&file, &path)?;
+            file.allocate(self.bytes).map_err(|error| Error::io("allocate", error).at_path(&path))?;
+            Ok(file)
+        });
+        match allocated {
+            Ok(file) => Ok(Ready { file, path }),
+            Err(error) => {
+                drop(self.fs.remove(&path));
+                Err(error)
+            }
+        }
+    }
+}

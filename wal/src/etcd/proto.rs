@@ -1,0 +1,457 @@
+//! The messages in etcd's files, written by hand: proto2 as etcd 3.0 to 3.6 encodes it, to the byte.
+//!
+//! Numbers are written always, also zero, in the order of their fields; byte strings only when there are some (empty is
+//! not absent); lists unpacked. Reading takes absent numbers for zero, any order of fields, the last of repeated
+//! ones, packed lists too, and skips fields that it does not know: later versions write less and add more.
+
+use bytes::Bytes;
+
+use super::Flaw;
+
+/// What an entry is, as its number: later versions may add kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct EntryKind(pub i32);
+
+impl EntryKind {
+    /// A proposal of the application.
+    pub const NORMAL: Self = Self(0);
+    /// A change of the membership.
+    pub const CONF_CHANGE: Self = Self(1);
+    /// A change of the membership by joint consensus.
+    pub const CONF_CHANGE_V2: Self = Self(2);
+}
+
+/// An entry of the raft log (`raftpb.Entry`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// The leader's term.
+    pub term: u64,
+    /// Its place in the log.
+    pub index: u64,
+    /// Its content; a leader's first entry has none, which is not the same as an empty one.
+    pub data: Option<Bytes>,
+}
+
+/// What a member must not forget (`raftpb.HardState`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    /// The term it is in.
+    pub term: u64,
+    /// Whom it voted for in that term; 0 for nobody.
+    pub vote: u64,
+    /// Up to which index the log is committed, as far as it knows.
+    pub commit: u64,
+}
+
+impl HardState {
+    /// Whether it says nothing; such a state is not written.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Who belongs to the group (`raftpb.ConfState`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfState {
+    /// Who votes.
+    pub voters: Vec<u64>,
+    /// Who only listens.
+    pub learners: Vec<u64>,
+    /// Who votes until a joint change ends.
+    pub voters_outgoing: Vec<u64>,
+    /// Who listens after it.
+    pub learners_next: Vec<u64>,
+    /// Whether a joint change ends by itself.
+    pub auto_leave: bool,
+}
+
+/// A snapshot of the state machine (`raftpb.Snapshot`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The state machine's own bytes.
+    pub data: Option<Bytes>,
+    /// The membership at that index.
+    pub conf_state: ConfState,
+    /// The last entry it contains; 0 for an empty snapshot, which is not written.
+    pub index: u64,
+    /// The term of that entry.
+    pub term: u64,
+}
+
+/// That a snapshot exists, as the log says it (`walpb.Snapshot`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotRecord {
+    /// The snapshot's index.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// The membership; etcd writes it from 3.5 on.
+    pub conf_state: Option<ConfState>,
+}
+
+impl SnapshotRecord {
+    /// Without membership, as etcd 3.4 writes it.
+    pub fn new(index: u64, term: u64) -> Self {
+        Self { index, term, conf_state: None }
+    }
+}
+
+/// Longest encoding of an entry's fields before its content.
+pub(super) const ENTRY_HEAD_BYTES: usize = 40;
+
+/// A few bytes on the stack.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    bytes: [u8; ENTRY_HEAD_BYTES],
+    len: usize,
+}
+
+impl Head {
+    fn new() -> Self {
+        Self { bytes: [0; ENTRY_HEAD_BYTES], len: 0 }
+    }
+
+    fn number(mut self, tag: u8, mut value: u64) -> Self {
+        let mut at = self.len;
+        self.bytes[at] = tag;
+        at += 1;
+        while value >= 0x80 {
+            self.bytes[at] = value as u8 | 0x80;
+            value >>= 7;
+            at += 1;
+        }
+        self.bytes[at] = value as u8;
+        self.len = at + 1;
+        self
+    }
+
+    /// An entry's fields up to its content of `len` bytes.
+    pub(super) fn of_entry(kind: EntryKind, term: u64, index: u64, len: Option<usize>) -> Self {
+        let head = Self::new().number(0x08, i64::from(kind.0) as u64).number(0x10, term).number(0x18, index);
+        match len {
+            Some(len) => head.number(0x22, len as u64),
+            None => head,
+        }
+    }
+
+    /// One byte more.
+    pub(super) fn byte(mut self, byte: u8) -> Self {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+        self
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Entry {
+    /// All of it but the content, which follows.
+    pub(super) fn head(&self) -> Head {
+        Head::of_entry(self.kind, self.term, self.index, self.data.as_ref().map(Bytes::len))
+    }
+
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        [self.head().bytes(), self.data.as_deref().unwrap_or_default()].concat()
+    }
+
+    /// The entry of these bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+        let mut entry = Self::default();
+        Fields::each("an entry", bytes, |number, value| {
+            match number {
+                1 => entry.kind = EntryKind(value.number()? as i32),
+                2 => entry.term = value.number()?,
+                3 => entry.index = value.number()?,
+                4 => entry.data = Some(Bytes::copy_from_slice(value.bytes()?)),
+                _ => {}
+            }
+            Some(())
+        })?;
+        Ok(entry)
+    }
+}
+
+impl HardState {
+    pub(super) fn head(&self) -> Head {
+        Head::new().number(0x08, self.term).number(0x10, self.vote).number(0x18, self.commit)
+    }
+
+    /// The state of these bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+        let mut state = Self::default();
+        Fields::each("a hard state", bytes, |number, value| {
+            match number {
+                1 => state.term = value.number()?,
+                2 => state.vote = value.number()?,
+                3 => state.commit = value.number()?,
+                _ => {}
+            }
+            Some(())
+        })?;
+        Ok(state)
+    }
+}
+
+impl ConfState {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let lists = [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next];
+        for (tag, list) in [0x08, 0x10, 0x18, 0x20].into_iter().zip(lists) {
+            for &id in list {
+                out.extend_from_slice(Head::new().number(tag, id).bytes());
+            }
+        }
+        out.extend_from_slice(&[0x28, u8::from(self.auto_leave)]);
+        out
+    }
+
+    /// The membership of these bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+        let mut conf = Self::default();
+        Fields::each("a membership", bytes, |number, value| {
+            match number {
+                1 => value.numbers(&mut conf.voters)?,
+                2 => value.numbers(&mut conf.learners)?,
+                3 => value.numbers(&mut conf.voters_outgoing)?,
+                4 => value.numbers(&mut conf.learners_next)?,
+                5 => conf.auto_leave = value.number()? != 0,
+                _ => {}
+            }
+            Some(())
+        })?;
+        Ok(conf)
+    }
+}
+
+impl Snapshot {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Some(data) = &self.data {
+            push_bytes(&mut out, 0x0a, data);
+        }
+        let mut metadata = Vec::new();
+        push_bytes(&mut metadata, 0x0a, &self.conf_state.encode());
+        metadata.extend_from_slice(Head::new().number(0x10, self.index).number(0x18, self.term).bytes());
+        push_bytes(&mut out, 0x12, &metadata);
+        out
+    }
+
+    /// The snapshot of these bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+        let mut snapshot = Self::default();
+        let mut metadata = None;
+        Fields::each("a snapshot", bytes, |number, value| {
+            match number {
+                1 => snapshot.data = Some(Bytes::copy_from_slice(value.bytes()?)),
+                2 => metadata = Some(value.bytes()?),
+                _ => {}
+            }
+            Some(())
+        })?;
+        let mut conf_state = None;
+        Fields::each("a snapshot's metadata", metadata.unwrap_or_default(), |number, value| {
+            match number {
+                1 => conf_state = Some(value.bytes()?),
+                2 => snapshot.index = value.number()?,
+                3 => snapshot.term = value.number()?,
+                _ => {}
+            }
+            Some(())
+        })?;
+        snapshot.conf_state = ConfState::decode(conf_state.unwrap_or_default())?;
+        Ok(snapshot)
+    }
+
+    /// What the log says of it, without its membership.
+    pub fn record(&self) -> SnapshotRecord {
+        SnapshotRecord::new(self.index, self.term)
+    }
+}
+
+impl SnapshotRecord {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Head::new().number(0x08, self.index).number(0x10, self.term).bytes().to_vec();
+        if let Some(conf_state) = &self.conf_state {
+            push_bytes(&mut out, 0x1a, &conf_state.encode());
+        }
+        out
+    }
+
+    /// The record of these bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+        let mut record = Self::default();
+        let mut conf_state = None;
+        Fields::each("a snapshot record", bytes, |number, value| {
+            match number {
+                1 => record.index = value.number()?,
+                2 => record.term = value.number()?,
+                3 => conf_state = Some(value.bytes()?),
+                _ => {}
+            }
+            Some(())
+        })?;
+        record.conf_state = conf_state.map(ConfState::decode).transpose()?;
+        Ok(record)
+    }
+}
+
+/// A checksum and the bytes it is of: the frame of a snapshot file (`snappb.Snapshot`).
+pub(super) fn encode_checked(crc: u32, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() + 16);
+    out.extend_from_slice(Head::new().number(0x08, crc.into()).bytes());
+    push_bytes(&mut out, 0x12, data);
+    out
+}
+
+/// The two fields of a snapshot file.
+pub(super) fn decode_checked(bytes: &[u8]) -> Result<(u32, &[u8]), Flaw> {
+    let (mut crc, mut data) = (0, &[][..]);
+    Fields::each("a snapshot file", bytes, |number, value| {
+        match number {
+            1 => crc = value.number()? as u32,
+            2 => data = value.bytes()?,
+            _ => {}
+        }
+        Some(())
+    })?;
+    Ok((crc, data))
+}
+
+fn push_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    out.extend_from_slice(Head::new().number(tag, bytes.len() as u64).bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// The value of a field.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+    /// Of a width that no message here has.
+    Other,
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn number(self) -> Option<u64> {
+        if let Self::Number(value) = self { Some(value) } else { None }
+    }
+
+    pub(super) fn bytes(self) -> Option<&'a [u8]> {
+        if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
+    }
+
+    fn numbers(self, out: &mut Vec<u64>) -> Option<()> {
+        match self {
+            Self::Number(value) => out.push(value),
+            Self::Bytes(packed) => {
+                let mut fields = Fields::new(packed);
+                while !fields.rest.is_empty() {
+                    out.push(fields.varint()?);
+                }
+            }
+            Self::Other => return None,
+        }
+        Some(())
+    }
+}
+
+/// The fields of a message, one after the other.
+pub(super) struct Fields<'a> {
+    rest: &'a [u8],
+    /// The bytes ended within a field.
+    ran_out: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, ran_out: false }
+    }
+
+    /// Gives every field to `take`, which answers `None` for a value of the wrong width.
+    pub(super) fn each(
+        what: &'static str,
+        bytes: &'a [u8],
+        mut take: impl FnMut(u64, Value<'a>) -> Option<()>,
+    ) -> Result<(), Flaw> {
+        let mut fields = Self::new(bytes);
+        while !fields.rest.is_empty() {
+            let Some((number, value)) = fields.next() else {
+                return Err(if fields.ran_out { Flaw::Short(what) } else { Flaw::Parse(what) });
+            };
+            take(number, value).ok_or(Flaw::Parse(what))?;
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<(u64, Value<'a>)> {
+        let tag = self.varint()?;
+        // The number is 32 bits wide and signed in the original.
+        let number = tag >> 3 & 0xffff_ffff;
+        if number == 0 || number > i32::MAX as u64 {
+            return None;
+        }
+        let value = match tag & 7 {
+            0 => Value::Number(self.varint()?),
+            1 => self.take(8).map(|_| Value::Other)?,
+            2 => {
+                let len = self.varint()?;
+                Value::Bytes(self.take(usize::try_from(len).ok()?)?)
+            }
+            3 => self.group()?,
+            5 => self.take(4).map(|_| Value::Other)?,
+            _ => return None,
+        };
+        Some((number, value))
+    }
+
+    /// Skips a group, an old form of nesting that only unknown fields can have.
+    fn group(&mut self) -> Option<Value<'a>> {
+        let mut depth = 1;
+        while depth > 0 {
+            match self.varint()? & 7 {
+                0 => drop(self.varint()?),
+                1 => drop(self.take(8)?),
+                2 => {
+                    let len = self.varint()?;
+                    self.take(usize::try_from(len).ok()?)?;
+                }
+                3 => depth += 1,
+                4 => depth -= 1,
+                5 => drop(self.take(4)?),
+                _ => return None,
+            }
+        }
+        Some(Value::Other)
+    }
+
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let taken = self.rest.split_at_checked(len);
+        self.ran_out |= taken.is_none();
+        let (taken, rest) = taken?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

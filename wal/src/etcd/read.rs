@@ -1,0 +1,355 @@
+//! Reading a log: one walk over the records of its segments, and what different readers make of it.
+
+use std::path::{Path, PathBuf};
+
+use super::frame::{Frame, RawRecord, Scan, kind};
+use super::names::{self, SegmentName};
+use super::{Entry, Flaw, HardState, SnapshotRecord, salvage};
+use crate::fs::Fs;
+use crate::{Error, Result};
+
+/// What a log holds from the snapshot on at which it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// What was given to [`Wal::create`](super::Wal::create).
+    pub metadata: Option<Vec<u8>>,
+    /// The last hard state.
+    pub state: HardState,
+    /// The entries after the snapshot. Of entries with the same index the last one counts, and ends the list.
+    pub entries: Vec<Entry>,
+    /// Where the log is torn, when it was read without being opened for writing: what follows is not in `entries`.
+    pub torn: Option<Place>,
+    /// What was wiped behind the end of the log when it was opened for writing.
+    pub wiped: Option<Wiped>,
+}
+
+/// A place in a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The segment.
+    pub path: PathBuf,
+    /// The end of the last whole record.
+    pub offset: u64,
+}
+
+/// Bytes behind the end of a log that were no zeros.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wiped {
+    /// Where they began to be wiped.
+    pub place: Place,
+    /// How many, up to the last that was not zero.
+    pub bytes: u64,
+    /// How many whole records were among them, at least. Unless the write before a crash was of several
+    /// records, this is damage that took records with it.
+    pub records: u64,
+}
+
+/// A log that is only looked at, without lock; somebody may be writing to it.
+#[derive(Debug)]
+pub struct Reader<F> {
+    pub(super) fs: F,
+    pub(super) dir: PathBuf,
+    pub(super) names: Vec<SegmentName>,
+    pub(super) start: SnapshotRecord,
+}
+
+impl<F: Fs> Reader<F> {
+    /// Looks for the segments that hold what comes after the snapshot `start`.
+    pub fn open(fs: F, dir: &Path, start: &SnapshotRecord) -> Result<Self> {
+        let names = names::from_index(&fs, dir, start.index)?;
+        Ok(Self { fs, dir: dir.to_path_buf(), names, start: start.clone() })
+    }
+
+    /// What the log holds. A torn tail ends it without being an error.
+    pub fn read_all(&self) -> Result<Contents> {
+        let (contents, stopped) = self.read()?;
+        stopped.map_or(Ok(contents), Err)
+    }
+
+    /// What the log holds up to the first flaw, and that flaw, if it is one for etcd.
+    pub fn read(&self) -> Result<(Contents, Option<Error>)> {
+        let mut fold = Fold::new(&self.start, true);
+        let walk = self.walk(&mut fold)?;
+        let mut contents = fold.contents;
+        let stopped = match walk.flaw {
+            None => None,
+            Some(Flaw::Torn) => {
+                contents.torn = Some(walk.place());
+                None
+            }
+            Some(_) => walk.error(),
+        };
+        let found = fold.matched || stopped.is_some();
+        Ok((contents, if found { stopped } else { Some(self.not_found()) }))
+    }
+
+    pub(super) fn walk(&self, fold: &mut Fold<'_>) -> Result<Walk> {
+        walk(&self.fs, &self.dir, &self.names, |name, record| fold.take(name, record))
+    }
+
+    pub(super) fn not_found(&self) -> Error {
+        let (index, term) = (self.start.index, self.start.term);
+        Error::from(Flaw::SnapshotNotFound { index, term }).at_path(&self.dir)
+    }
+}
+
+/// Checks every record from the snapshot `start` on without keeping any; a torn tail is no flaw. Gives the last hard
+/// state.
+pub fn verify<F: Fs>(fs: F, dir: &Path, start: &SnapshotRecord) -> Result<HardState> {
+    let reader = Reader::open(fs, dir, start)?;
+    let mut fold = Fold::new(start, false);
+    let walk = reader.walk(&mut fold)?;
+    match walk.flaw {
+        None | Some(Flaw::Torn) if fold.matched => Ok(fold.contents.state),
+        None | Some(Flaw::Torn) => Err(reader.not_found()),
+        Some(_) => walk.error().map_or(Ok(fold.contents.state), Err),
+    }
+}
+
+/// The snapshots that the log knows and that are committed, oldest first: a log may be opened at any of them whose
+/// segments are there.
+pub fn valid_snapshot_entries<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SnapshotRecord>> {
+    let names = names::segments(fs, dir)?;
+    let (mut snapshots, mut commit) = (Vec::new(), 0);
+    let walk = walk(fs, dir, &names, |_, record| {
+        let data = record.data.unwrap_or_default();
+        match record.kind {
+            kind::SNAPSHOT => snapshots.push(SnapshotRecord::decode(data)?),
+            kind::STATE => commit = HardState::decode(data)?.commit,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    match walk.flaw {
+        None | Some(Flaw::Torn) => {}
+        Some(_) => walk.error().map_or(Ok(()), Err)?,
+    }
+    snapshots.retain(|snapshot| snapshot.index <= commit);
+    Ok(snapshots)
+}
+
+/// What [`check`] found in a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Its segments, oldest first.
+    pub segments: Vec<SegmentName>,
+    /// How many records they have.
+    pub records: u64,
+    /// How many of those are entries, overwritten ones included.
+    pub entries: u64,
+    /// The last hard state.
+    pub state: HardState,
+    /// Where the log is torn.
+    pub torn: Option<Place>,
+    /// What stands behind its end and is no zero.
+    pub behind: Option<Wiped>,
+}
+
+/// Checks every record of every segment there is, from whichever snapshot on: checksums, their chain, messages.
+/// Changes nothing; the error is the first damage.
+pub fn check<F: Fs>(fs: &F, dir: &Path) -> Result<Checked> {
+    let mut found = Checked { segments: names::segments(fs, dir)?, ..Checked::default() };
+    let names = found.segments.clone();
+    for pair in names.windows(2) {
+        if pair[0].seq.checked_add(1) != Some(pair[1].seq) {
+            return Err(Error::from(Flaw::SegmentMissing { index: pair[1].index }).at_path(dir));
+        }
+    }
+    let mut metadata = None;
+    let walk = walk(fs, dir, &names, |_, record| {
+        let data = record.data.unwrap_or_default();
+        found.records += 1;
+        match record.kind {
+            kind::ENTRY => {
+                Entry::decode(data)?;
+                found.entries += 1;
+            }
+            kind::STATE => found.state = HardState::decode(data)?,
+            kind::SNAPSHOT => drop(SnapshotRecord::decode(data)?),
+            kind::METADATA if metadata.as_deref().is_none_or(|known| known == data) => {
+                metadata = Some(data.to_vec());
+            }
+            kind::METADATA => return Err(Flaw::MetadataConflict),
+            unknown => return Err(Flaw::RecordKind(unknown)),
+        }
+        Ok(())
+    })?;
+    match walk.flaw {
+        None => {}
+        Some(Flaw::Torn) => found.torn = Some(walk.place()),
+        Some(_) => walk.error().map_or(Ok(()), Err)?,
+    }
+    found.behind = walk.behind();
+    Ok(found)
+}
+
+/// The records of a segment's bytes as they stand there, not checked against a checksum, up to the end of the log
+/// or the first that is no record.
+#[derive(Debug)]
+pub struct RawRecords<'a> {
+    bytes: &'a [u8],
+    at: u64,
+    ended: bool,
+}
+
+impl<'a> RawRecords<'a> {
+    /// The records of these bytes.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, ended: false }
+    }
+
+    /// Where the next one would begin.
+    pub fn offset(&self) -> u64 {
+        self.at
+    }
+}
+
+impl<'a> Iterator for RawRecords<'a> {
+    type Item = Result<RawRecord<'a>, Flaw>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let frame = Frame::at(self.bytes, self.at).transpose()?;
+        let record = frame.and_then(|frame| frame.record());
+        match &record {
+            Ok(record) => self.at = record.end(),
+            Err(_) => self.ended = true,
+        }
+        Some(record)
+    }
+}
+
+/// Where a walk over segments ended.
+pub(super) struct Walk {
+    path: PathBuf,
+    /// Behind the last good record.
+    pub(super) offset: u64,
+    /// The running checksum there.
+    pub(super) crc: u32,
+    /// Why, unless it was the end.
+    pub(super) flaw: Option<Flaw>,
+    /// The segment's bytes.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Walk {
+    pub(super) fn place(&self) -> Place {
+        Place { path: self.path.clone(), offset: self.offset }
+    }
+
+    pub(super) fn error(&self) -> Option<Error> {
+        let flaw = self.flaw.clone()?;
+        Some(Error::from(flaw).at_path(&self.path).at_offset(self.offset))
+    }
+
+    /// What stands behind the end that is no zero.
+    pub(super) fn behind(&self) -> Option<Wiped> {
+        let rest = self.bytes.get(self.offset as usize..).unwrap_or_default();
+        let bytes = rest.iter().rposition(|&byte| byte != 0)? as u64 + 1;
+        Some(Wiped { place: self.place(), bytes, records: salvage::records_behind(&self.bytes, self.offset) })
+    }
+}
+
+/// Gives every record to `take`, checksums and their chain checked.
+pub(super) fn walk<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    names: &[SegmentName],
+    mut take: impl FnMut(&SegmentName, &RawRecord<'_>) -> Result<(), Flaw>,
+) -> Result<Walk> {
+    let mut crc = 0;
+    for (at, name) in names.iter().enumerate() {
+        let path = dir.join(name.file_name());
+        let bytes = fs.read(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
+        let last = at + 1 == names.len();
+        let mut scan = Scan::new(&bytes, crc, last);
+        let (offset, flaw) = loop {
+            let offset = scan.at;
+            let taken = match scan.next() {
+                Ok(None) => break (offset, None),
+                Ok(Some(record)) if record.kind == kind::CRC => scan.chain(&record),
+                Ok(Some(record)) => take(name, &record),
+                Err(flaw) => Err(flaw),
+            };
+            if let Err(flaw) = taken {
+                break (offset, Some(flaw));
+            }
+        };
+        crc = scan.crc;
+        if flaw.is_some() || last {
+            return Ok(Walk { path, offset, crc, flaw, bytes });
+        }
+    }
+    Err(Error::from(Flaw::SegmentMissing { index: 0 }).at_path(dir))
+}
+
+/// What a reader makes of the records.
+pub(super) struct Fold<'a> {
+    start: &'a SnapshotRecord,
+    /// Otherwise they are only checked.
+    keep: bool,
+    pub(super) contents: Contents,
+    /// The snapshot that the log is opened at is in it.
+    pub(super) matched: bool,
+    /// The index of the entry that was saved last.
+    pub(super) last_index: u64,
+    /// The segment with the last hard state.
+    pub(super) state_seq: Option<u64>,
+}
+
+impl<'a> Fold<'a> {
+    pub(super) fn new(start: &'a SnapshotRecord, keep: bool) -> Self {
+        let contents = Contents::default();
+        Self { start, keep, contents, matched: false, last_index: 0, state_seq: None }
+    }
+
+    fn take(&mut self, name: &SegmentName, record: &RawRecord<'_>) -> Result<(), Flaw> {
+        let data = record.data.unwrap_or_default();
+        match record.kind {
+            kind::ENTRY if self.keep => self.entry(Entry::decode(data)?),
+            kind::ENTRY => Ok(()),
+            kind::STATE => {
+                self.contents.state = HardState::decode(data)?;
+                self.state_seq = Some(name.seq);
+                Ok(())
+            }
+            kind::METADATA => match (&self.contents.metadata, record.data) {
+                (Some(known), found) if found.unwrap_or_default() != known => Err(Flaw::MetadataConflict),
+                (_, found) => {
+                    self.contents.metadata = found.map(<[u8]>::to_vec);
+                    Ok(())
+                }
+            },
+            kind::SNAPSHOT => self.snapshot(&SnapshotRecord::decode(data)?),
+            unknown => Err(Flaw::RecordKind(unknown)),
+        }
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<(), Flaw> {
+        let index = entry.index;
+        if let Some(after) = index.checked_sub(self.start.index).and_then(|after| after.checked_sub(1)) {
+            let entries = &mut self.contents.entries;
+            let have = entries.len() as u64;
+            if after > have {
+                return Err(Flaw::Gap { index, last: self.start.index.saturating_add(have) });
+            }
+            entries.truncate(after as usize);
+            entries.push(entry);
+        }
+        self.last_index = index;
+        Ok(())
+    }
+
+    fn snapshot(&mut self, found: &SnapshotRecord) -> Result<(), Flaw> {
+        let SnapshotRecord { index, term, .. } = *self.start;
+        if found.index == index {
+            if found.term != term {
+                return Err(Flaw::SnapshotMismatch { index, found: found.term, expected: term });
+            }
+            self.matched = true;
+        }
+        Ok(())
+    }
+}

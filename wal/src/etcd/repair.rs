@@ -1,0 +1,76 @@
+//! Cutting a torn tail off.
+
+use std::path::{Path, PathBuf};
+
+use super::read::{Walk, walk};
+use super::{names, salvage};
+use crate::fs::{Fs, FsFile};
+use crate::{Error, ErrorKind, Result};
+
+/// What [`repair`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairReport {
+    /// The last segment: the only one that a crash can tear, and the only one that is looked at.
+    pub path: PathBuf,
+    /// The copy of the segment as it was, if something was cut off.
+    pub copy: Option<PathBuf>,
+    /// The end of its last whole record.
+    pub offset: u64,
+    /// Bytes that were cut off, zeros at the end not counted.
+    pub lost_bytes: u64,
+    /// Whole records among them, at least. A write of many records may leave some when the power goes; so does damage
+    /// in the midst of the segment, and then they are lost.
+    pub later_records: u64,
+}
+
+/// Cuts what is torn off the end of the log, after copying the segment to `<name>.broken`. Does nothing to a log that
+/// ends well.
+///
+/// An error is what cutting does not mend: damage in the last segment. Damage in an earlier one is not
+/// looked for, and the next reading tells it.
+pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<RepairReport> {
+    let names = names::segments(fs, dir)?;
+    let last = names.len() - 1;
+    let path = dir.join(names[last].file_name());
+    let at = |operation| move |error| Error::io(operation, error);
+    let file = fs.open(&path).map_err(|error| at("open")(error).at_path(&path))?;
+    lock(&file, &path)?;
+    let end = walk(fs, dir, &names[last..], |_, _| Ok(()))?;
+    let mut report =
+        RepairReport { path: path.clone(), copy: None, offset: end.offset, lost_bytes: 0, later_records: 0 };
+    match &end.flaw {
+        None => return Ok(report),
+        Some(flaw) if !flaw.is_torn() => return end.error().map_or(Ok(report), Err),
+        Some(_) => {}
+    }
+    let copy = dir.join(format!("{}.broken", names[last].file_name()));
+    copy_durably(fs, &end, &copy).map_err(|error| at("copy")(error).at_path(&copy))?;
+    let cut = file.set_len(end.offset).and_then(|()| file.sync_all());
+    cut.map_err(|error| at("cut")(error).at_path(&path))?;
+    report.copy = Some(copy);
+    report.lost_bytes = end.behind().map_or(0, |behind| behind.bytes);
+    report.later_records = salvage::records_behind(&end.bytes, end.offset);
+    tracing::warn!(
+        path = %path.display(), report.offset, report.lost_bytes, report.later_records, "cut the torn tail"
+    );
+    Ok(report)
+}
+
+pub(super) fn lock<F: FsFile>(file: &F, path: &Path) -> Result<()> {
+    file.try_lock().map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(path),
+        _ => Error::io("lock", error).at_path(path),
+    })
+}
+
+/// The copy is there before the original is cut.
+fn copy_durably<F: Fs>(fs: &F, end: &Walk, copy: &Path) -> std::io::Result<()> {
+    match fs.remove(copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = fs.create_new(copy)?;
+    file.write_all_at(&end.bytes, 0)?;
+    file.sync_all()?;
+    fs.sync_dir(crate::fs::parent(copy))
+}

@@ -1,0 +1,72 @@
+//! Looking for whole records behind a place where the log cannot be read on.
+//!
+//! Frames stand at multiples of 8. Two in a row prove each other: the second's checksum is the first's, continued
+//! over its own data. So records can be recognized without knowing what was before them.
+
+use super::frame::{Frame, RawRecord, kind};
+
+/// The checksums are of at most so many times the bytes there are: bytes that were made up cost no more.
+const WORK_FACTOR: u64 = 4;
+
+/// How many whole records stand behind `offset`; those of which no neighbour is whole are not counted.
+pub(super) fn records_behind(bytes: &[u8], offset: u64) -> u64 {
+    let mut records = 0;
+    pairs_behind(bytes, offset, |_, _, follows| {
+        records += if follows { 1 } else { 2 };
+        true
+    });
+    records
+}
+
+/// The first record behind `offset` that the one before it proves: the checksum before it, and its place.
+pub(super) fn resume(bytes: &[u8], offset: u64) -> Option<(u32, u64)> {
+    let mut place = None;
+    pairs_behind(bytes, offset, |first, second, _| {
+        place = Some((first.crc, second.offset));
+        false
+    });
+    place
+}
+
+/// Gives every two records in a row behind `offset` of which the second proves the first, and whether the first was
+/// the second of the pair before; as long as `found` wants more.
+pub(super) fn pairs_behind(
+    bytes: &[u8],
+    offset: u64,
+    mut found: impl FnMut(&RawRecord<'_>, &RawRecord<'_>, bool) -> bool,
+) {
+    let mut work = WORK_FACTOR * bytes.len() as u64;
+    let mut at = offset.next_multiple_of(8);
+    let mut follows = false;
+    while at + 8 <= bytes.len() as u64 {
+        let pair = plausible(bytes, at).and_then(|first| Some((first, plausible(bytes, first.end())?)));
+        match pair {
+            Some((first, second)) if proves(&first, &second, &mut work) => {
+                if !found(&first, &second, follows) {
+                    return;
+                }
+                (at, follows) = (first.end(), true);
+            }
+            // The second of a pair begins no other one: go on behind it.
+            Some((first, _)) if follows => (at, follows) = (first.end(), false),
+            _ => (at, follows) = (at + 8, false),
+        }
+        if work == 0 {
+            return;
+        }
+    }
+}
+
+/// A record that a writer could have made.
+fn plausible(bytes: &[u8], at: u64) -> Option<RawRecord<'_>> {
+    let record = Frame::at(bytes, at).ok()??.record().ok()?;
+    let known = (kind::METADATA..=kind::SNAPSHOT).contains(&record.kind);
+    (known && record.canonical).then_some(record)
+}
+
+fn proves(first: &RawRecord<'_>, second: &RawRecord<'_>, work: &mut u64) -> bool {
+    let data = second.data.unwrap_or_default();
+    *work = work.saturating_sub(data.len() as u64 + 1);
+    // Records without data, as a chain of zeros would have them, prove nothing.
+    !data.is_empty() && crc32c::crc32c_append(first.crc, data) == second.crc
+}

@@ -1,0 +1,141 @@
+//! What a raft loop asks of its disk: the log and the snapshot files under one roof.
+
+use std::path::Path;
+
+use super::{
+    Contents, Entry, Flaw, HardState, RepairReport, Snapshot, SnapshotRecord, Snapshotter, Wal, WalOptions,
+    repair, valid_snapshot_entries,
+};
+use crate::fs::{Fs, OsFs};
+use crate::{Error, ErrorKind, Result};
+
+/// Stable storage of one raft member.
+///
+/// One Ready is: the snapshot, if there is one, by [`save_snap`](Self::save_snap) before anything else; then
+/// [`save`](Self::save); then, if there was a snapshot, [`sync`](Self::sync) and [`release`](Self::release). What raft
+/// calls persisted messages is sent after that.
+pub trait Storage {
+    /// Saves entries, then the state. Law: returns when both are on stable storage, unless only the commit index
+    /// changed. After an error nothing more is saved.
+    fn save(&mut self, state: &HardState, entries: &[Entry]) -> Result<()>;
+
+    /// Saves a snapshot: its file first, then its record in the log. Law: both are on stable storage on return.
+    ///
+    /// The order is for the crash between the two. A file without a record is passed over by the next start, which takes
+    /// the snapshot before it and the log after that. A record without a file would name a snapshot that there is not,
+    /// while what it stands for may be gone from the log.
+    fn save_snap(&mut self, snapshot: &Snapshot) -> Result<()>;
+
+    /// Ends the segment of the log. Saving does so by itself when it is large enough.
+    fn cut(&mut self) -> Result<()>;
+
+    /// What is before `snapshot` is not needed any more: segments and databases of before may be removed.
+    fn release(&mut self, snapshot: &Snapshot) -> Result<()>;
+
+    /// Makes everything durable that was saved.
+    fn sync(&mut self) -> Result<()>;
+
+    /// Makes everything durable and ends.
+    fn close(self) -> Result<()>;
+}
+
+/// [`Storage`] in etcd's files: what a member directory of etcd 3.4 holds in `wal` and `snap`.
+#[derive(Debug)]
+pub struct DiskStorage<F: Fs = OsFs> {
+    wal: Wal<F>,
+    snap: Snapshotter<F>,
+}
+
+/// What a member knows when it starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// The newest snapshot that the log knows, too.
+    pub snapshot: Option<Snapshot>,
+    /// The log after that snapshot.
+    pub contents: Contents,
+    /// What was cut off a torn log.
+    pub repaired: Option<RepairReport>,
+}
+
+impl<F: Fs> DiskStorage<F> {
+    /// A log and snapshot files that were opened one by one.
+    pub fn new(wal: Wal<F>, snap: Snapshotter<F>) -> Self {
+        Self { wal, snap }
+    }
+
+    /// A new member's storage. `metadata` says whose it is.
+    pub fn create(
+        fs: F,
+        wal_dir: &Path,
+        snap_dir: &Path,
+        metadata: Option<&[u8]>,
+        options: WalOptions,
+    ) -> Result<Self> {
+        let snap = Snapshotter::new(fs.clone(), snap_dir);
+        Ok(Self { wal: Wal::create(fs, wal_dir, metadata, options)?, snap })
+    }
+
+    /// A member's storage as it was left, also by a crash: the newest snapshot that the log knows, and the log after it.
+    /// A torn tail is repaired, once.
+    #[expect(clippy::needless_pass_by_value, reason = "a handle, taken like everywhere else")]
+    pub fn open(fs: F, wal_dir: &Path, snap_dir: &Path, options: WalOptions) -> Result<(Self, Restored)> {
+        let snap = Snapshotter::new(fs.clone(), snap_dir);
+        let known = valid_snapshot_entries(&fs, wal_dir)?;
+        let snapshot = snap.load_newest_available(&known)?;
+        let start = snapshot.as_ref().map_or(SnapshotRecord::default(), Snapshot::record);
+        let open = || Wal::open(fs.clone(), wal_dir, &start, options)?.read_all();
+        let mut repaired = None;
+        let opened = match open() {
+            Err(error) if matches!(error.kind(), ErrorKind::Etcd(flaw) if flaw.is_torn()) => {
+                repaired = Some(repair(&fs, wal_dir)?);
+                open()
+            }
+            opened => opened,
+        };
+        let (wal, contents) = opened?;
+        let last = contents.entries.last().map_or(start.index, |entry| entry.index);
+        if contents.state.commit > last {
+            let flaw = Flaw::CommitBeyondLog { commit: contents.state.commit, last };
+            return Err(Error::from(flaw).at_path(wal_dir));
+        }
+        Ok((Self { wal, snap }, Restored { snapshot, contents, repaired }))
+    }
+
+    /// The log.
+    pub fn wal(&mut self) -> &mut Wal<F> {
+        &mut self.wal
+    }
+
+    /// The snapshot files.
+    pub fn snapshotter(&self) -> &Snapshotter<F> {
+        &self.snap
+    }
+}
+
+impl<F: Fs> Storage for DiskStorage<F> {
+    fn save(&mut self, state: &HardState, entries: &[Entry]) -> Result<()> {
+        self.wal.save(state, entries)
+    }
+
+    fn save_snap(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.snap.save_snap(snapshot)?;
+        self.wal.save_snapshot(&snapshot.record())
+    }
+
+    fn cut(&mut self) -> Result<()> {
+        self.wal.cut()
+    }
+
+    fn release(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.wal.release_lock_to(snapshot.index);
+        self.snap.release_snap_dbs(&snapshot.record())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.wal.sync()
+    }
+
+    fn close(self) -> Result<()> {
+        self.wal.close()
+    }
+}

@@ -1,0 +1,469 @@
+//! etcd's own tests of its log and snapshots, as ours, and the places where ours is to do better.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tsmith_wal::etcd::{
+    DiskStorage, Entry, EntryKind, Flaw, HardState, Reader, Snapshot, SnapshotRecord, Snapshotter, Storage,
+    Strictness, Unread, Wal, WalOptions, purge, repair, valid_snapshot_entries, verify,
+};
+use tsmith_wal::fs::{Fault, OsFs, SimFs};
+use tsmith_wal::{Error, ErrorKind, Result};
+
+const ZERO: SnapshotRecord = SnapshotRecord { index: 0, term: 0, conf_state: None };
+
+struct Scratch {
+    root: tempfile::TempDir,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().expect("a directory") }
+    }
+
+    fn wal(&self) -> PathBuf {
+        self.root.path().join("wal")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.wal()).expect("a directory");
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.retain(|name| Path::new(name).extension() != Some("tmp".as_ref()));
+        names.sort();
+        names
+    }
+
+    fn create(&self) -> Wal {
+        Wal::create(OsFs, &self.wal(), Some(b"metadata"), options()).expect("creates")
+    }
+
+    fn open(&self, start: &SnapshotRecord) -> Result<(Wal, tsmith_wal::etcd::Contents)> {
+        Wal::open(OsFs, &self.wal(), start, options()).and_then(Unread::read_all)
+    }
+
+    fn last(&self) -> PathBuf {
+        self.wal().join(
+            self.names()
+                .into_iter()
+                .rfind(|name| Path::new(name).extension() == Some("wal".as_ref()))
+                .expect("a segment"),
+        )
+    }
+}
+
+fn options() -> WalOptions {
+    WalOptions::default().segment_bytes(64 << 10)
+}
+
+fn entry(index: u64, len: usize) -> Entry {
+    let data = Bytes::from(vec![index as u8 | 1; len]);
+    Entry { kind: EntryKind::NORMAL, term: 1, index, data: Some(data) }
+}
+
+fn entries(range: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
+    range.map(|index| entry(index, 20)).collect()
+}
+
+fn state(commit: u64) -> HardState {
+    HardState { term: 1, vote: 1, commit }
+}
+
+fn flaw(error: &Error) -> &Flaw {
+    match error.kind() {
+        ErrorKind::Etcd(flaw) => flaw,
+        other => panic!("no flaw: {other}"),
+    }
+}
+
+/// `TestNew`, and what must not be replaced.
+#[test]
+fn a_new_log_has_three_records_and_is_not_made_twice() {
+    let scratch = Scratch::new();
+    std::fs::create_dir_all(scratch.root.path().join("wal.tmp")).expect("a leftover");
+    std::fs::write(scratch.root.path().join("wal.tmp/garbage"), b"x").expect("a leftover");
+    scratch.create().close().expect("closes");
+    assert_eq!(scratch.names(), ["0000000000000000-0000000000000000.wal"]);
+    assert!(!scratch.root.path().join("wal.tmp").exists());
+    let again = Wal::create(OsFs, &scratch.wal(), None, options()).expect_err("a log is there");
+    assert_eq!(*flaw(&again), Flaw::Exists);
+}
+
+/// etcd removes whatever is in the directory.
+#[test]
+fn creating_a_log_removes_nobodys_files() {
+    let scratch = Scratch::new();
+    std::fs::create_dir_all(scratch.wal()).expect("a directory");
+    std::fs::write(scratch.wal().join("precious"), b"x").expect("a file");
+    let error = Wal::create(OsFs, &scratch.wal(), None, options()).expect_err("refused");
+    assert_eq!(*flaw(&error), Flaw::NotEmpty);
+    assert!(scratch.wal().join("precious").exists());
+}
+
+/// `TestCut`, `TestSaveEmpty`, `TestRecover`.
+#[test]
+fn cuts_carry_metadata_and_state() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    wal.save(&HardState::default(), &[]).expect("saves nothing");
+    wal.save(&state(1), &[]).expect("saves");
+    wal.cut().expect("cuts");
+    wal.save(&HardState::default(), &entries(1..=1)).expect("saves");
+    wal.cut().expect("cuts");
+    wal.save_snapshot(&SnapshotRecord::new(2, 1)).expect("saves");
+    wal.cut().expect("cuts");
+    let names: Vec<_> = wal.held().map(|name| (name.seq, name.index)).collect();
+    assert_eq!(names, [(0, 0), (1, 1), (2, 2), (3, 3)]);
+    assert!(wal.syncs().count() > 8);
+    wal.close().expect("closes");
+    let (wal, contents) = scratch.open(&SnapshotRecord::new(2, 1)).expect("opens");
+    assert_eq!((contents.state, contents.metadata.as_deref()), (state(1), Some(&b"metadata"[..])));
+    assert!(contents.entries.is_empty());
+    wal.close().expect("closes");
+}
+
+/// `TestSaveWithCut`: segments are read alone and together.
+#[test]
+fn segments_end_by_themselves() {
+    let scratch = Scratch::new();
+    let mut wal = Wal::create(OsFs, &scratch.wal(), None, options().segment_bytes(2048)).expect("creates");
+    for index in 1..=60 {
+        wal.save(&state(index - 1), &[entry(index, 200)]).expect("saves");
+    }
+    wal.close().expect("closes");
+    assert!(scratch.names().len() > 4);
+    let contents =
+        Reader::open(OsFs, &scratch.wal(), &ZERO).and_then(|reader| reader.read_all()).expect("reads");
+    assert_eq!(contents.entries, (1..=60).map(|index| entry(index, 200)).collect::<Vec<_>>());
+    assert_eq!(verify(OsFs, &scratch.wal(), &ZERO).expect("verifies"), state(59));
+}
+
+/// `TestOpenAtIndex`, `TestRecoverAfterCut`: the front may be gone, if the snapshot is known.
+#[test]
+fn a_log_opens_at_any_snapshot_whose_segments_are_there() {
+    let scratch = Scratch::new();
+    assert!(matches!(flaw(&scratch.open(&ZERO).expect_err("nothing there")), Flaw::SegmentMissing { .. }));
+    let mut wal = scratch.create();
+    for index in 1..=10 {
+        wal.save_snapshot(&SnapshotRecord::new(index, 1)).expect("saves");
+        wal.save(&HardState { term: 1, ..HardState::default() }, &[entry(index, 8)]).expect("saves");
+        wal.cut().expect("cuts");
+    }
+    wal.close().expect("closes");
+    for gone in [0, 4] {
+        for name in scratch.names().iter().take(gone) {
+            std::fs::remove_file(scratch.wal().join(name)).expect("removes");
+        }
+        // The first that is left begins at 5.
+        let first = if gone > 0 { 5 } else { 0 };
+        for index in 0..=10u64 {
+            let start = SnapshotRecord::new(index, u64::from(index > 0));
+            let opened = scratch.open(&start);
+            if index < first {
+                assert!(matches!(flaw(&opened.expect_err("gone")), Flaw::SegmentMissing { .. }), "{index}");
+            } else {
+                let (wal, contents) = opened.unwrap_or_else(|error| panic!("{index}: {error}"));
+                let found: Vec<u64> = contents.entries.iter().map(|entry| entry.index).collect();
+                assert_eq!(found, (index + 1..=10).collect::<Vec<_>>());
+                wal.close().expect("closes");
+            }
+        }
+    }
+}
+
+/// `TestOpenAtUncommittedIndex`, `TestOpenForRead`, `TestOpenWithMaxIndex`.
+#[test]
+fn odd_logs_are_read_or_refused() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    wal.save(&state(0), &[]).expect("saves");
+    wal.save(&HardState::default(), &entries(1..=1)).expect("saves");
+    // A reader beside the writer, who holds the locks.
+    let reader = Reader::open(OsFs, &scratch.wal(), &ZERO).expect("opens");
+    assert_eq!(reader.read_all().expect("reads").entries.len(), 1);
+    let second = Wal::open(OsFs, &scratch.wal(), &ZERO, options()).expect_err("is held");
+    assert!(matches!(second.kind(), ErrorKind::InUse));
+    wal.save(&HardState::default(), &[entry(u64::MAX, 3)]).expect("saves");
+    wal.close().expect("closes");
+    assert!(matches!(flaw(&scratch.open(&ZERO).expect_err("a gap")), Flaw::Gap { index: u64::MAX, last: 1 }));
+}
+
+/// `TestReleaseLockTo`.
+#[test]
+fn released_segments_may_be_purged_and_others_not() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    for index in 1..=10 {
+        wal.save(&HardState::default(), &[entry(index, 8)]).expect("saves");
+        wal.cut().expect("cuts");
+    }
+    let held = |wal: &Wal| wal.held().map(|name| name.seq).collect::<Vec<_>>();
+    assert_eq!(purge(&OsFs, &scratch.wal(), ".wal", 3).expect("purges"), Vec::<PathBuf>::new());
+    wal.release_lock_to(5);
+    assert_eq!(held(&wal), (3..=10).collect::<Vec<_>>());
+    assert_eq!(purge(&OsFs, &scratch.wal(), ".wal", 3).expect("purges").len(), 3);
+    wal.release_lock_to(15);
+    assert_eq!(held(&wal), [10]);
+    assert_eq!(purge(&OsFs, &scratch.wal(), ".wal", 5).expect("purges").len(), 3);
+    assert_eq!(scratch.names().len(), 5);
+    wal.close().expect("closes");
+}
+
+/// Story: a member is restarted, takes entries in without a new state, begins a segment, makes a snapshot and purges what
+/// is before it. etcd does not carry the state over the restart, so that no segment is left that has one: the member
+/// forgets its term and vote.
+#[test]
+fn the_last_hard_state_is_never_purged() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    wal.save(&HardState { term: 7, vote: 2, commit: 1 }, &[entry(1, 8)]).expect("saves");
+    wal.close().expect("closes");
+    let (mut wal, _) = scratch.open(&ZERO).expect("opens");
+    wal.save(&HardState::default(), &[entry(2, 8)]).expect("saves");
+    wal.cut().expect("cuts");
+    wal.save_snapshot(&SnapshotRecord::new(2, 1)).expect("saves");
+    wal.release_lock_to(4);
+    assert_eq!(purge(&OsFs, &scratch.wal(), ".wal", 1).expect("purges"), Vec::<PathBuf>::new());
+    wal.save(&HardState { term: 7, vote: 2, commit: 2 }, &[]).expect("saves");
+    wal.save_snapshot(&SnapshotRecord::new(3, 1)).expect("saves");
+    wal.release_lock_to(4);
+    assert_eq!(purge(&OsFs, &scratch.wal(), ".wal", 1).expect("purges").len(), 1);
+    wal.close().expect("closes");
+    let (_, contents) = scratch.open(&SnapshotRecord::new(3, 1)).expect("opens");
+    assert_eq!(contents.state, HardState { term: 7, vote: 2, commit: 2 });
+}
+
+/// `TestTailWriteNoSlackSpace`, `TestOpenOnTornWrite`.
+#[test]
+fn what_is_appended_after_a_torn_tail_is_read_back() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    for index in 1..=5 {
+        wal.save(&state(index - 1), &[entry(index, 600)]).expect("saves");
+    }
+    wal.close().expect("closes");
+    let bytes = std::fs::read(scratch.last()).expect("reads");
+    let end = bytes.iter().rposition(|&byte| byte != 0).expect("not empty") + 1;
+    // No space behind the last record, then a zeroed length, then one behind which nothing is wrong.
+    std::fs::write(scratch.last(), &bytes[..end.next_multiple_of(8)]).expect("cuts");
+    let (mut wal, contents) = scratch.open(&ZERO).expect("opens");
+    assert_eq!(contents.entries.len(), 5);
+    for index in 6..=10 {
+        wal.save(&state(index - 1), &[entry(index, 600)]).expect("saves");
+    }
+    wal.close().expect("closes");
+    assert_eq!(scratch.open(&ZERO).expect("opens").1.entries.len(), 10);
+}
+
+/// `TestRepairTruncate`, `TestRepairWriteTearLast`, `TestRepairWriteTearMiddle`.
+#[test]
+fn repair_cuts_what_is_torn_and_no_more() {
+    type Tear = fn(&Path);
+    let cut_4: Tear = |path| {
+        let bytes = std::fs::read(path).expect("reads");
+        let end = bytes.iter().rposition(|&byte| byte != 0).expect("not empty") + 1;
+        std::fs::write(path, &bytes[..end.next_multiple_of(8) - 4]).expect("writes");
+    };
+    let last: Tear = |path| {
+        let mut bytes = std::fs::read(path).expect("reads");
+        let len = bytes.len();
+        bytes.truncate(1024);
+        bytes.resize(len, 0);
+        std::fs::write(path, &bytes).expect("writes");
+    };
+    let middle: Tear = |path| {
+        let mut bytes = std::fs::read(path).expect("reads");
+        bytes[4096 + 512..4096 + 1024].fill(0);
+        std::fs::write(path, &bytes).expect("writes");
+    };
+    for (tear, count, len, left) in [(cut_4, 10, 4, 9), (last, 50, 4, 0), (middle, 5, 4096, 1)] {
+        let scratch = Scratch::new();
+        let mut wal = scratch.create();
+        for index in 1..=count {
+            wal.save(&HardState::default(), &[entry(index, len)]).expect("saves");
+        }
+        wal.close().expect("closes");
+        tear(&scratch.last());
+        let before = std::fs::read(scratch.last()).expect("reads");
+        let error = scratch.open(&ZERO).err();
+        if let Some(error) = &error {
+            assert!(flaw(error).is_torn(), "{error}");
+            let report = repair(&OsFs, &scratch.wal()).expect("repairs");
+            let copy = report.copy.expect("a copy");
+            assert_eq!(std::fs::read(&copy).expect("reads"), before);
+            assert!(copy.to_string_lossy().ends_with(".wal.broken"));
+            assert_eq!(report.later_records > 0, len == 4096, "{}", report.later_records);
+        }
+        let (mut wal, contents) = scratch.open(&ZERO).expect("opens");
+        let have = contents.entries.len() as u64;
+        assert!(if left == 0 { have > 10 && have < count } else { have == left }, "{have} of {count}");
+        for index in have + 1..=have + 10 {
+            wal.save(&HardState::default(), &[entry(index, len)]).expect("saves");
+        }
+        wal.close().expect("closes");
+        assert_eq!(scratch.open(&ZERO).expect("opens").1.entries.len() as u64, have + 10);
+    }
+    assert!(repair(&OsFs, Path::new("/nonexistent/wal")).is_err());
+}
+
+/// Story: the length of a record in the midst of the log becomes zero. etcd takes it for the end, without a word, and
+/// wipes everything behind it.
+#[test]
+fn records_behind_the_end_are_reported_or_refused() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    for index in 1..=6 {
+        wal.save(&state(index - 1), &[entry(index, 100)]).expect("saves");
+    }
+    wal.close().expect("closes");
+    let mut bytes = std::fs::read(scratch.last()).expect("reads");
+    let fourth = bytes.windows(100).position(|at| at.iter().all(|&byte| byte == 5)).expect("entry 4");
+    let length =
+        (fourth - 40..fourth).rfind(|at| at % 8 == 0 && bytes[at + 7] & 0x80 != 0 && bytes[at + 6] == 0);
+    bytes[length.expect("a length")..][..8].fill(0);
+    std::fs::write(scratch.last(), &bytes).expect("writes");
+    let strict = options().strictness(Strictness::Strict);
+    let refused = Wal::open(OsFs, &scratch.wal(), &ZERO, strict).and_then(Unread::read_all);
+    let refused = refused.expect_err("records follow");
+    assert!(matches!(flaw(&refused), Flaw::RecordsAfterEnd { records } if *records >= 5), "{refused}");
+    assert_eq!(std::fs::read(scratch.last()).expect("reads"), bytes);
+    let (wal, contents) = scratch.open(&ZERO).expect("opens as etcd does");
+    let wiped = contents.wiped.expect("a report");
+    assert!(contents.entries.len() == 3 && wiped.records >= 5 && wiped.bytes > 300, "{wiped:?}");
+    wal.close().expect("closes");
+}
+
+/// `TestValidSnapshotEntries`.
+#[test]
+fn snapshots_beyond_the_commit_index_are_not_valid() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    wal.save_snapshot(&SnapshotRecord::new(1, 1)).expect("saves");
+    wal.save(&state(1), &[]).expect("saves");
+    wal.save_snapshot(&SnapshotRecord::new(2, 1)).expect("saves");
+    wal.save(&state(3), &[]).expect("saves");
+    wal.save_snapshot(&SnapshotRecord::new(4, 1)).expect("saves");
+    wal.close().expect("closes");
+    let known = valid_snapshot_entries(&OsFs, &scratch.wal()).expect("reads");
+    assert_eq!(known.iter().map(|known| known.index).collect::<Vec<_>>(), [0, 1, 2]);
+    let error = scratch.open(&SnapshotRecord::new(3, 1)).expect_err("etcd forgets this error");
+    assert!(matches!(flaw(&error), Flaw::SnapshotNotFound { index: 3, term: 1 }));
+}
+
+/// Story: a crash in the midst of a cut leaves `0.tmp`. etcd reuses it with what is in it; the next segment then has
+/// stale bytes behind its head, and the directory cannot be read any more.
+#[test]
+fn leftovers_of_a_cut_are_not_reused() {
+    let scratch = Scratch::new();
+    scratch.create().close().expect("closes");
+    std::fs::write(scratch.wal().join("0.tmp"), vec![0xff; 70_000]).expect("a leftover");
+    let (mut wal, _) = scratch.open(&ZERO).expect("opens");
+    wal.cut().expect("cuts");
+    wal.save(&state(1), &entries(1..=2)).expect("saves");
+    wal.close().expect("closes");
+    assert_eq!(scratch.open(&ZERO).expect("opens").1.entries.len(), 2);
+    assert!(!scratch.wal().join("0.tmp").exists());
+}
+
+/// etcd 3.4 writes an entry of 10 MiB and cannot read it back; later versions read it.
+#[test]
+fn an_entry_that_could_not_be_read_is_refused_and_one_that_is_there_is_read() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    let large = entry(1, 10 << 20);
+    let error = wal.save(&HardState::default(), std::slice::from_ref(&large)).expect_err("refused");
+    assert!(matches!(error.kind(), ErrorKind::TooLarge { .. }), "{error}");
+    wal.save(&HardState::default(), &entries(1..=1)).expect("the log is in order");
+    wal.close().expect("closes");
+    let mut generous = options();
+    generous.record_bytes_max = 1 << 30;
+    let opened = Wal::open(OsFs, &scratch.wal(), &ZERO, generous).and_then(Unread::read_all);
+    let (mut wal, _) = opened.expect("opens");
+    wal.save(&HardState::default(), &[Entry { index: 2, ..large.clone() }]).expect("saves");
+    wal.close().expect("closes");
+    assert_eq!(scratch.open(&ZERO).expect("reads").1.entries[1].data, large.data);
+}
+
+/// After a failed sync nothing is acknowledged any more, whatever the next one says.
+#[test]
+fn a_log_stops_at_the_first_failed_sync() {
+    let fs = SimFs::default();
+    let sync = options().allocate_ahead(false).segment_bytes(4096);
+    let mut wal = Wal::create(fs.clone(), Path::new("/w"), None, sync).expect("creates");
+    // The next two operations are the write and the sync.
+    fs.fail_at(fs.operations() + 2, Fault::Io);
+    let error = wal.save(&state(0), &entries(1..=1)).expect_err("the sync failed");
+    assert!(matches!(error.kind(), ErrorKind::Io { operation: "sync", .. }), "{error}");
+    let error = wal.save(&state(1), &entries(2..=2)).expect_err("stopped");
+    assert!(matches!(error.kind(), ErrorKind::Poisoned(_)));
+}
+
+/// `TestCleanupWAL`: what nobody knows to be durable is not there at the next start.
+#[test]
+fn a_half_made_log_is_set_aside() {
+    let fs = SimFs::default();
+    let sync = options().allocate_ahead(false).segment_bytes(4096);
+    drop(Wal::create(fs.clone(), Path::new("/data/w"), None, sync).expect("creates"));
+    let name = |at: &u64| fs.operation(*at) == Some("rename");
+    let rename = (1..=fs.operations()).find(name).expect("a rename");
+    let fs = SimFs::default();
+    fs.fail_at(rename + 1, Fault::Io);
+    Wal::create(fs.clone(), Path::new("/data/w"), None, sync).expect_err("the directory was not synced");
+    assert!(!fs.snapshot().keys().any(|path| path.starts_with("/data/w")), "{:?}", fs.snapshot().keys());
+    assert!(fs.snapshot().keys().any(|path| path.starts_with("/data/w.broken.00")));
+    drop(Wal::create(fs, Path::new("/data/w"), None, sync).expect("creates now"));
+}
+
+fn snapshot(term: u64, index: u64) -> Snapshot {
+    Snapshot { data: Some(Bytes::from_static(b"some snapshot")), index, term, ..Snapshot::default() }
+}
+
+/// Snapshots of the storage: file first, record after; what the log does not know is passed over.
+#[test]
+fn a_storage_starts_at_the_newest_snapshot_that_its_log_knows() {
+    let scratch = Scratch::new();
+    let (wal_dir, snap_dir) = (scratch.wal(), scratch.root.path().join("snap"));
+    let mut storage = DiskStorage::create(OsFs, &wal_dir, &snap_dir, Some(b"m"), options()).expect("creates");
+    storage.save(&state(4), &entries(1..=5)).expect("saves");
+    storage.save_snap(&snapshot(1, 3)).expect("saves");
+    storage.save_snap(&snapshot(0, 0)).expect("an empty one is none");
+    // A crash between file and record, and a newest that is torn.
+    storage.snapshotter().save_snap(&snapshot(1, 4)).expect("saves");
+    std::fs::write(snap_dir.join("0000000000000001-0000000000000009.snap"), b"\x08\x01\x12").expect("writes");
+    storage.release(&snapshot(1, 3)).expect("releases");
+    storage.close().expect("closes");
+    let (storage, restored) = DiskStorage::open(OsFs, &wal_dir, &snap_dir, options()).expect("opens");
+    assert_eq!(restored.snapshot, Some(snapshot(1, 3)));
+    assert_eq!(restored.contents.entries, entries(4..=5));
+    assert!(snap_dir.join("0000000000000001-0000000000000009.snap.broken").exists());
+    storage.close().expect("closes");
+}
+
+/// Story: damage takes the end of a log with it that was committed; etcd panics when it meets the commit index.
+#[test]
+fn a_commit_beyond_the_log_refuses_to_start() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    wal.save(&state(9), &entries(1..=5)).expect("saves");
+    wal.close().expect("closes");
+    let error = DiskStorage::open(OsFs, &scratch.wal(), &scratch.root.path().join("snap"), options());
+    let error = error.expect_err("refused");
+    assert_eq!(*flaw(&error), Flaw::CommitBeyondLog { commit: 9, last: 5 });
+}
+
+/// Old snapshots go, the newest stay; unfinished ones are removed by loading.
+#[test]
+fn old_snapshots_are_purged() {
+    let scratch = Scratch::new();
+    let snapshotter = Snapshotter::new(OsFs, &scratch.wal());
+    for index in 1..=8 {
+        snapshotter.save_snap(&snapshot(1, index)).expect("saves");
+    }
+    std::fs::write(scratch.wal().join("0000000000000002-0000000000000009.snap.tmp"), b"x").expect("writes");
+    assert_eq!(snapshotter.purge(5).expect("purges").len(), 3);
+    assert_eq!(snapshotter.load().expect("loads"), Some(snapshot(1, 8)));
+    assert_eq!(scratch.names().len(), 5);
+    assert_eq!(snapshotter.syncs().count(), 8);
+    assert!(snapshotter.syncs().to_string().contains("etcd_snap_fsync_duration_seconds_count 8"));
+}

@@ -1,0 +1,254 @@
+//! Against the real etcd 3.4 and its packages, where they are installed (Debian: `etcd-server etcd-client golang-go
+//! golang-etcd-server-dev`); each test says so when it is skipped.
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tsmith_wal::etcd::{
+    DiskStorage, Entry, EntryKind, HardState, Snapshot, SnapshotRecord, Storage, Wal, WalOptions,
+    valid_snapshot_entries,
+};
+use tsmith_wal::fs::OsFs;
+
+mod etcd;
+
+/// A running member, killed on drop.
+struct Member {
+    child: Child,
+    client: u16,
+}
+
+fn free_ports() -> [u16; 2] {
+    let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    listeners.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+fn installed(program: &str) -> bool {
+    let found = Command::new(program).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    found.is_ok() || Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok()
+}
+
+impl Member {
+    fn start(data: &Path, ports: [u16; 2]) -> Self {
+        let [client, peer] = ports;
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let child = Command::new("etcd")
+            .args(["--name", "n1", "--snapshot-count", "20", "--logger", "zap", "--log-outputs", "stderr"])
+            .arg("--data-dir")
+            .arg(data)
+            .args(["--listen-client-urls", &url(client), "--advertise-client-urls", &url(client)])
+            .args(["--listen-peer-urls", &url(peer), "--initial-advertise-peer-urls", &url(peer)])
+            .args(["--initial-cluster", &format!("n1={}", url(peer))])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd starts");
+        let member = Self { child, client };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while member.ctl(&["endpoint", "health"]).is_none() {
+            assert!(Instant::now() < deadline, "etcd does not become healthy with {}", data.display());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        member
+    }
+
+    fn ctl(&self, arguments: &[&str]) -> Option<String> {
+        let output = Command::new("etcdctl")
+            .env("ETCDCTL_API", "3")
+            .arg(format!("--endpoints=http://127.0.0.1:{}", self.client))
+            .args(arguments)
+            .output()
+            .expect("etcdctl");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// As a power cut would, without the loss.
+    fn kill(mut self) {
+        self.child.kill().expect("kills");
+        self.child.wait().expect("waits");
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Every key with its value, without what a restart changes.
+fn keys(member: &Member) -> String {
+    member.ctl(&["get", "", "--prefix"]).expect("keys")
+}
+
+/// Cuts the records of a log into the saves that made them, and does these again.
+fn written_again(from: &Path, to: &Path) {
+    let file = from.join("0000000000000000-0000000000000000.wal");
+    let bytes = std::fs::read(file).expect("reads");
+    let mut wal: Option<Wal> = None;
+    let mut entries = Vec::new();
+    for record in tsmith_wal::etcd::RawRecords::new(&bytes) {
+        let record = record.expect("a record");
+        let data = record.data.unwrap_or_default();
+        match (record.kind, &mut wal) {
+            (4, None) => {}
+            (1, None) => {
+                wal = Some(Wal::create(OsFs, to, record.data, WalOptions::default()).expect("creates"));
+            }
+            (5, Some(_)) if data == SnapshotRecord::default().encode() => {}
+            (5, Some(wal)) => {
+                wal.save_snapshot(&SnapshotRecord::decode(data).expect("a snapshot")).expect("saves");
+            }
+            (2, Some(_)) => entries.push(Entry::decode(data).expect("an entry")),
+            (3, Some(wal)) => {
+                wal.save(&HardState::decode(data).expect("a state"), &entries).expect("saves");
+                entries.clear();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut wal = wal.expect("a log");
+    wal.save(&HardState::default(), &entries).expect("saves");
+    wal.close().expect("closes");
+}
+
+/// Story: the whole goal. A member's log is read, written again by ours byte for byte, and put in its place; etcd starts on
+/// it and serves the same keys; while it runs ours is refused, and while ours is open etcd is.
+#[test]
+fn a_real_member_starts_on_the_log_that_ours_wrote_again() {
+    if !installed("etcd") || !installed("etcdctl") {
+        eprintln!("skipped: etcd and etcdctl are not installed");
+        return;
+    }
+    let scratch = tempfile::tempdir().expect("a directory");
+    let data = scratch.path().join("n1.etcd");
+    let ports = free_ports();
+    let member = Member::start(&data, ports);
+    for key in 0..45 {
+        member.ctl(&["put", &format!("key{key}"), &"value".repeat(key)]).expect("puts");
+    }
+    member.ctl(&["del", "key7"]).expect("deletes");
+    let before = keys(&member);
+    let wal_dir = data.join("member/wal");
+    let start = valid_snapshot_entries(&OsFs, &wal_dir).expect("reads").pop().expect("a snapshot");
+    assert!(start.index >= 20, "{start:?}");
+    let held = Wal::open(OsFs, &wal_dir, &start, WalOptions::default()).expect_err("etcd holds it");
+    assert!(matches!(held.kind(), tsmith_wal::ErrorKind::InUse), "{held}");
+    member.kill();
+
+    let again = scratch.path().join("again");
+    written_again(&wal_dir, &again);
+    let name = "0000000000000000-0000000000000000.wal";
+    let [theirs, ours] = [&wal_dir, &again].map(|dir| std::fs::read(dir.join(name)).expect("reads"));
+    assert!(theirs == ours, "other bytes");
+    std::fs::remove_dir_all(&wal_dir).expect("removes");
+    etcd::copy_dir(&again, &wal_dir);
+
+    let snap_dir = data.join("member/snap");
+    let opened = DiskStorage::open(OsFs, &wal_dir, &snap_dir, WalOptions::default());
+    let (storage, restored) = opened.expect("ours opens a member's directory");
+    assert_eq!(restored.snapshot.expect("a snapshot").index, start.index);
+    assert!(!restored.contents.entries.is_empty() && restored.contents.state.commit > 45);
+    let mut refused = Command::new("etcd")
+        .arg("--data-dir")
+        .arg(&data)
+        .args(["--name", "n1", "--listen-client-urls", "http://127.0.0.1:0"])
+        .args(["--advertise-client-urls", "http://127.0.0.1:0", "--listen-peer-urls", "http://127.0.0.1:0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("etcd starts");
+    let text = wait_for_end(&mut refused);
+    assert!(text.contains("locked") || text.contains("panic") || text.contains("fatal"), "{text}");
+    storage.close().expect("closes");
+
+    let member = Member::start(&data, ports);
+    assert_eq!(keys(&member), before);
+    member.ctl(&["put", "after", "ours"]).expect("puts");
+    assert!(keys(&member).contains("after\nours"));
+}
+
+/// What a process says until it ends, or a while.
+fn wait_for_end(child: &mut Child) -> String {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while child.try_wait().expect("waits").is_none() {
+        if Instant::now() > deadline {
+            child.kill().expect("kills");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut text = String::new();
+    drop(child.stderr.take().expect("piped").read_to_string(&mut text));
+    drop(child.wait());
+    text
+}
+
+/// Where Debian puts Go sources.
+const GOPATH: &str = "/usr/share/gocode";
+
+/// Builds the checker with the real packages.
+fn checker(scratch: &Path) -> Option<PathBuf> {
+    if !installed("go") || !Path::new(GOPATH).join("src/go.etcd.io/etcd/wal").is_dir() {
+        eprintln!("skipped: go or the sources of etcd are not installed");
+        return None;
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/etcd/checker.go");
+    std::fs::copy(source, scratch.join("main.go")).expect("copies");
+    let built = Command::new("go")
+        .args(["build", "-o", "checker", "main.go"])
+        .current_dir(scratch)
+        .env("GO111MODULE", "off")
+        .env("GOPATH", GOPATH)
+        .env("GOFLAGS", "")
+        // It takes a minute to compile etcd's packages; once.
+        .env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go"))
+        .env("HOME", scratch)
+        .output()
+        .expect("go");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    Some(scratch.join("checker"))
+}
+
+/// Our directory through the real package: it verifies, opens and reads it, and appends; then ours reads that.
+#[test]
+fn the_real_package_reads_and_continues_what_ours_wrote() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let Some(checker) = checker(scratch.path()) else { return };
+    let (wal_dir, snap_dir) = (scratch.path().join("wal"), scratch.path().join("snap"));
+    let options = WalOptions::default().segment_bytes(20_000);
+    let mut storage = DiskStorage::create(OsFs, &wal_dir, &snap_dir, Some(b"m"), options).expect("creates");
+    let entry = |index: u64| {
+        let data =
+            (!index.is_multiple_of(9)).then(|| Bytes::from(vec![index as u8; index as usize * 13 % 1500]));
+        Entry { kind: EntryKind::NORMAL, term: 1 + index / 40, index, data }
+    };
+    for index in (1..=120).step_by(3) {
+        let state = HardState { term: entry(index).term, vote: 1, commit: index - 1 };
+        storage.save(&state, &[entry(index), entry(index + 1), entry(index + 2)]).expect("saves");
+        if index == 61 {
+            let snapshot = Snapshot {
+                data: Some(Bytes::from_static(b"state")),
+                index: 50,
+                term: entry(50).term,
+                ..Snapshot::default()
+            };
+            storage.save_snap(&snapshot).expect("saves");
+        }
+    }
+    storage.close().expect("closes");
+    let output = Command::new(checker).args([&wal_dir, &snap_dir]).output().expect("runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(text.trim(), "snapshot 50 entries 70 commit 117 appended 121");
+    let (storage, restored) = DiskStorage::open(OsFs, &wal_dir, &snap_dir, options).expect("opens");
+    let entries = restored.contents.entries;
+    assert_eq!(entries.len(), 71);
+    assert_eq!(entries[..70], (51..=120).map(entry).collect::<Vec<_>>());
+    assert_eq!(entries[70].data.as_deref(), Some(&b"from go"[..]));
+    storage.close().expect("closes");
+}
