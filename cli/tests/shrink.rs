@@ -60,6 +60,26 @@ fn a_damaged_file_is_kept_and_named() {
     fs::write(&second, &bytes).expect("written");
     run("compact {} --full", &[&dir]).exits(1).says(&["000000002-000000001.tsm: offset 5"]);
     assert_eq!(fs::read(&second).expect("there"), bytes);
+    // Once the compaction ended there, and the files behind it stayed as they were.
+    assert_eq!(tsm_files(&dir), 3, "the third and the fourth are one");
+}
+
+/// A kill between the log and the tombstones left a delete that the log alone knows of. The reading verbs took its
+/// points from the log and left those in files, and the next verb that opened the directory changed their answer.
+#[test]
+fn a_delete_that_a_crash_cut_short_is_shown_whole() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", "m,h=1 v=1i 1\nm,h=1 v=2i 2\n");
+    run("snapshot {}", &[&dir]).exits(0);
+    let more = scratch.file("more.lp", "m,h=1 v=3i 3\nm,h=1 v=2i 2\nn v=1i 1\n");
+    run("import {} {}", &[&dir, &more]).exits(0);
+    run("delete {} --measurement m", &[&dir]).exits(0);
+    fs::remove_file(dir.join("000000001-000000001.tombstone")).expect("was written");
+    let cut_short = content(&dir);
+    assert_eq!(export(&dir), b"n v=1i 1\n");
+    assert_eq!(content(&dir), cut_short, "reading changes nothing");
+    run("delete {} --key none", &[&dir]);
+    assert_eq!(export(&dir), b"n v=1i 1\n", "opening carries it out");
 }
 
 #[test]

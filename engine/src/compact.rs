@@ -109,7 +109,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
     fn compact(&self, what: Compact) -> Result<CompactReport> {
         let turn = self.compactor.take_turn().ok_or_else(|| Error::new(OPERATION, ErrorKind::Closed))?;
         let mut report = CompactReport::default();
-        let mut first = None;
+        let (mut first, mut merged) = (None, Vec::new());
         let mode = if what == Compact::Fast { MergeMode::Fast } else { MergeMode::Full };
         loop {
             let facts = turn.facts(&self.files.load());
@@ -118,12 +118,17 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
             } else {
                 plan::everything(&facts, mode)
             };
-            let done = plans.is_empty() || what != Compact::Due;
+            let mut done = plans.is_empty() || what != Compact::Due;
             for plan in plans {
+                // What was merged beside a damaged file is not merged again.
+                if what != Compact::Due && merged.contains(&plan.files) {
+                    continue;
+                }
                 match turn.merge(|pace| self.merge(&plan, pace)) {
-                    Ok(merged) => {
-                        turn.count(&merged);
-                        report.add(merged, &plan);
+                    Ok(done) => {
+                        turn.count(&done);
+                        merged.push(done.names());
+                        report.add(done, &plan);
                     }
                     Err(failure) => {
                         let error = failure.error.clone();
@@ -132,6 +137,8 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
                         if !others_may_work {
                             return first.map_or(Ok(report), Err);
                         }
+                        // The file at fault parts what is left into other plans.
+                        done = false;
                     }
                 }
             }
@@ -203,6 +210,11 @@ fn write_merged<E: BlockEncoder, F: tsmith_wal::fs::Fs>(
 }
 
 impl CompactReport {
+    fn names(&self) -> Vec<FileName> {
+        let name = |path: &PathBuf| FileName::parse(path.file_name()?.to_str()?);
+        self.files.iter().filter_map(name).collect()
+    }
+
     fn add(&mut self, merged: Self, plan: &Plan) {
         let names: Vec<String> = plan.files.iter().map(ToString::to_string).collect();
         let is_gone =

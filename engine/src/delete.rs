@@ -111,7 +111,8 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     /// durability goes. What is written again afterwards stays. A field keeps its type until the engine is opened again.
     ///
     /// # Errors
-    /// The log or a file cannot be written. The delete may be carried out in part then; repeat it.
+    /// The log or a file cannot be written. The delete may be carried out in part then: repeat it, or open the engine
+    /// again, which carries out what the log has of it.
     pub fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport> {
         self.inner.check_writable(OPERATION)?;
         self.inner.delete(selection, range)
@@ -132,6 +133,8 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         let change = self.files.change();
         // Whoever closes waits for the change, and then gives the directory away.
         self.check_writable(OPERATION)?;
+        // From here to the log nothing is written, so that what is selected is what the delete finds in its place.
+        let paused = self.cache.pause();
         let keys = if range.min <= range.max { self.selected(selection, range) } else { Vec::new() };
         let deletion = Arc::new(Deletion { keys, range });
         let mut report = DeleteReport { keys: deletion.keys.len() as u64, files: 0 };
@@ -141,16 +144,19 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         let batches = change.batches(&deletion, |_| true);
         report.files = batches.len() as u64;
         let files: Vec<_> = batches.iter().map(|(file, _)| (file.name(), file.tombstone_bytes())).collect();
-        {
-            let paused = self.cache.pause();
-            self.log_delete(&deletion, &files)?;
-            change.note(&deletion);
-            for key in deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
-                paused.delete(key, range);
-            }
+        self.log_delete(&deletion, &files)?;
+        change.note(&deletion);
+        for key in deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
+            paused.delete(key, range);
         }
+        drop(paused);
         self.fs.point("delete: gone from the cache");
-        change.bury(&self.fs, batches)?;
+        let buried = change.bury(&self.fs, batches);
+        if buried.is_err() {
+            // What finishes it when the directory is opened again must not go before.
+            self.delete_unfinished.store(true, std::sync::atomic::Ordering::Release);
+        }
+        buried?;
         Ok(report)
     }
 
@@ -213,6 +219,11 @@ fn read_file_mark(key: FieldKey<'_>) -> Option<(FileName, u64)> {
 }
 
 impl Replayed {
+    /// Whether it took points from this file.
+    pub(crate) fn names(&self, file: FileName) -> bool {
+        self.files.iter().any(|(name, _)| *name == file)
+    }
+
     /// A delete as the log has it.
     pub(crate) fn new(keys: &[FieldKey<'_>], range: TimeRange) -> Self {
         let files = keys.iter().filter_map(|&key| read_file_mark(key)).collect();

@@ -215,6 +215,18 @@ impl TsmFile {
         deletion.keys.iter().filter(is_due).map(|key| Tombstone::new(key, deletion.range)).collect()
     }
 
+    /// The file as it will be when it obeys `deletion`, for who reads it and writes nothing; `None` when it does already.
+    pub(crate) fn obeying(&self, deletion: &Deletion) -> Option<Self> {
+        let batch = self.batch(deletion);
+        if batch.is_empty() {
+            return None;
+        }
+        let mut tombstones = self.tombstones.clone();
+        let write = tombstones.plan(&batch);
+        tombstones.wrote(batch, &write);
+        Some(self.with(tombstones, None))
+    }
+
     /// Deletes `batch` durably; gives the file as it is then.
     ///
     /// The batch is appended to the tombstones there are. The log has been told where they end before: what a crash

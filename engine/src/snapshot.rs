@@ -95,6 +95,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
     /// Drops the log before `cut`, once no delete is half done: its record in the log is what finishes it after a crash.
     fn truncate(&self, cut: Position) -> Result<()> {
         let _no_delete = self.files.change();
+        if self.delete_unfinished.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.log.truncate_front(cut).during(OPERATION)
     }
 
@@ -104,6 +107,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
             return Ok(());
         }
         let _no_delete = self.files.change();
+        if self.delete_unfinished.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let _no_write = self.cache.pause();
         if self.cache.live_bytes() > 0 {
             return Ok(());

@@ -9,6 +9,7 @@ use tsmith_tsm::Direction;
 use tsmith_wal::fs::{Fs, OsFs};
 use tsmith_wal::{RecoveryMode, Torn};
 
+use crate::delete::Replayed;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{self, FileName, TsmFile};
 use crate::read::KeyReader;
@@ -101,10 +102,28 @@ impl View {
 
     fn add_log(&mut self, wal: &Path) {
         let (cache, fields) = (&self.cache, FieldTypes::default());
-        let replay = |at, record: tsmith_wal::Record<'_>| replay_record(cache, &fields, at, record).map(drop);
+        let mut deletes = Vec::new();
+        let replay = |at, record: tsmith_wal::Record<'_>| {
+            deletes.extend(replay_record(cache, &fields, at, record)?);
+            Ok(())
+        };
         match tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::InfluxDb, replay) {
             Ok(recovery) => self.torn = recovery.torn,
             Err(error) => self.problems.push(Error::new(OPERATION, error.into())),
+        }
+        self.obey(&deletes);
+    }
+
+    /// Hides what the deletes of the log took from files, as far as a crash kept them from saying so themselves: opening
+    /// the directory would write it down.
+    fn obey(&mut self, deletes: &[Replayed]) {
+        for file in Arc::make_mut(&mut self.files) {
+            let name = file.name();
+            for delete in deletes.iter().filter(|delete| delete.names(name)) {
+                if let Some(obeying) = file.obeying(&delete.deletion) {
+                    *file = Arc::new(obeying);
+                }
+            }
         }
     }
 
