@@ -213,6 +213,6 @@ tsmith_codecs::registry! {
     "file" => FileLog: "InfluxDB 1.x segments, one fdatasync for many writers", also durable_suite;
     "mmap" => MmapLog: "the same segments through a preallocated map, msync", also durable_suite;
     "etcd" => EtcdLog: "etcd's framing and rolling CRC-32C, one fdatasync for many writers", also durable_suite;
-    "native" => NativeLog: "our own segments: columns, CRC-32C, recycled files; the smallest and the fastest", also durable_suite;
+    "native" => NativeLog: "our own segments: packed columns, CRC-32C, recycled files; the smallest", also durable_suite;
     "null" => NullLog: "acknowledges and forgets: the floor";
 }
