@@ -393,7 +393,9 @@ impl<T: Word> Sums<'_, T> {
                 break;
             }
             let (now, later) = std::mem::take(&mut places).split_at_mut(TOGETHER * COUNT);
-            together.into_iter().zip(now.as_chunks_mut().0).for_each(|(word, now)| sums(word, now));
+            for (word, now) in together.iter().zip(now.as_chunks_mut().0) {
+                sums(*word, now);
+            }
             (words, places) = (rest, later);
         }
         while let Some((word, rest)) = words.split_first()
