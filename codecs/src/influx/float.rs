@@ -106,7 +106,7 @@ pub fn decode_first(payload: &[u8], wanted: usize, count: usize, out: &mut Vec<f
         return Ok(());
     }
     let whole = wanted == count;
-    let end = read(BitReader::new(body), out, whole).map_err(|e| e.shifted(1))?;
+    let end = read_at_best(BitReader::new(body), out, whole).map_err(|e| e.shifted(1))?;
     if !whole && end <= body.len() * 8 {
         return Ok(());
     }
@@ -119,7 +119,30 @@ pub fn decode_first(payload: &[u8], wanted: usize, count: usize, out: &mut Vec<f
     }
 }
 
+/// [`read`] as the processor does it best.
+fn read_at_best(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Result<usize> {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("bmi2") && std::arch::is_x86_feature_detected!("lzcnt") {
+        #[expect(
+            unsafe_code,
+            reason = "the same reading with cheaper shifts, a tenth faster; `read` is its safe twin"
+        )]
+        // SAFETY: the processor has both, as was just asked.
+        return unsafe { read_with_bmi2(bits, out, whole) };
+    }
+    read(bits, out, whole)
+}
+
+/// [`read`] compiled for shifts that leave the flags alone, of which each value takes some.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "bmi2,lzcnt")]
+fn read_with_bmi2(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Result<usize> {
+    read(bits, out, whole)
+}
+
 /// Fills `out`; the place after the end mark, which unless `whole` need not follow.
+#[expect(clippy::inline_always, reason = "it is compiled once for each kind of processor")]
+#[inline(always)]
 fn read(bits: BitReader<'_>, mut out: &mut [f64], whole: bool) -> Result<usize> {
     let mut at = 64;
     let mut value = bits.peek_64(0);
@@ -286,6 +309,27 @@ mod tests {
             if decode_first(&out[..len], 350, values.len(), &mut back).is_ok() {
                 assert_eq!(back, values[..350], "{len}");
             }
+        }
+    }
+
+    #[test]
+    fn the_processor_does_not_decide_over_the_values() {
+        let values: Vec<f64> =
+            (0..1000).map(|i| f64::from(i * i % 97 / 3) * [1.0, 0.1][i as usize / 300 % 2]).collect();
+        let mut out = encoded(&values);
+        let same = |out: &[u8], flipped: Option<usize>| {
+            let read = |read: fn(BitReader<'_>, &mut [f64], bool) -> Result<usize>| {
+                let mut back = vec![0.0; values.len()];
+                let end = read(BitReader::new(&out[1..]), &mut back, true);
+                (end, back.into_iter().map(f64::to_bits).collect::<Vec<_>>())
+            };
+            assert_eq!(read(super::read), read(read_at_best), "bit {flipped:?}");
+        };
+        same(&out, None);
+        for bit in 8..out.len() * 8 {
+            out[bit / 8] ^= 1 << (bit % 8);
+            same(&out, Some(bit));
+            out[bit / 8] ^= 1 << (bit % 8);
         }
     }
 
