@@ -6,6 +6,7 @@ mod values;
 
 use std::ops::Range;
 
+use crate::ascending::is_strictly_ascending;
 use crate::model::TimeRange;
 
 pub use strings::{StringColumn, StringsRef};
@@ -255,7 +256,7 @@ impl<'a> ColumnRef<'a> {
 
     /// Whether each time is later than the one before it.
     pub fn is_strictly_ascending(self) -> bool {
-        self.times.windows(2).all(|pair| pair[0] < pair[1])
+        is_strictly_ascending(self.times)
     }
 
     /// The points inside `range` of a column in ascending order.

@@ -27,6 +27,7 @@ pub mod time;
 mod bits;
 
 use crate::BlockEncoder;
+use crate::ascending::is_strictly_ascending;
 use crate::column::{Column, ColumnRef, FieldType, Values, ValuesRef};
 use crate::error::{Error, Result};
 use crate::varint;
@@ -140,7 +141,7 @@ impl<const BATCH: bool> BlockEncoder for Influx<BATCH> {
             let count = times.len();
             last = times.last().copied();
             let wanted = if last.is_some_and(|last| last > until) {
-                if !times.is_sorted_by(|a, b| a < b) {
+                if !is_strictly_ascending(times) {
                     return Err(Error::corrupt(parts.times_at, "timestamps that ascend"));
                 }
                 times.partition_point(|&time| time <= until).max(1)

@@ -36,6 +36,7 @@ pub mod influx;
 pub mod testing;
 
 mod any;
+mod ascending;
 mod batch;
 mod column;
 mod error;
