@@ -1,7 +1,8 @@
 //! How many values a second does the tsm1 encoder turn into blocks and back, by the shape of the column?
 //!
-//! The floor is the `raw` encoder, which copies times and values: what a block costs whatever its encoding. The shapes
-//! are those that the Go programs measure, the blocks of each in turn.
+//! Two floors: the `raw` encoder, which copies times and values, and so costs what a block costs whatever its encoding;
+//! and `memcpy` of the bytes that `raw` makes. The shapes are those that the Go programs measure, the blocks of each in
+//! turn.
 
 #![expect(missing_docs, reason = "the macros of criterion make functions without docs")]
 
@@ -51,7 +52,20 @@ fn measure<E: BlockEncoder>(name: &str, c: &mut Criterion) {
     }
 }
 
+fn memcpy(c: &mut Criterion) {
+    let mut group = c.benchmark_group("memcpy");
+    group.throughput(Throughput::Elements(BLOCK as u64));
+    for (shape, columns) in shapes() {
+        let mut block = Vec::new();
+        Raw::default().encode(columns[0].as_ref(), &mut block).expect("takes everything");
+        let mut out = vec![0; block.len()];
+        group.bench_function(shape, |b| b.iter(|| out.copy_from_slice(black_box(&block))));
+    }
+    group.finish();
+}
+
 fn tsm1_against_raw(c: &mut Criterion) {
+    memcpy(c);
     measure::<Raw>("raw", c);
     measure::<Tsm1>("tsm1", c);
 }
