@@ -64,6 +64,25 @@ impl<F: FsFile> Appender<F> {
         self.written + self.encoder.buffer.len() as u64
     }
 
+    /// Bytes of the file for which there is space.
+    pub(super) fn allocated(&self) -> u64 {
+        self.allocated
+    }
+
+    /// Makes space for a file of `bytes`, durable when it is synced.
+    pub(super) fn grow(&mut self, bytes: u64) -> std::io::Result<()> {
+        self.file.allocate(bytes)?;
+        self.allocated = bytes;
+        Ok(())
+    }
+
+    /// Cuts the file at the end of what was written. Nothing may wait.
+    pub(super) fn cut(&mut self) -> std::io::Result<()> {
+        self.file.set_len(self.written)?;
+        self.allocated = self.written;
+        Ok(())
+    }
+
     pub(super) fn total(&self) -> u64 {
         self.total
     }
@@ -113,9 +132,8 @@ impl<F: FsFile> Appender<F> {
         if end > self.allocated {
             // What a crash leaves of a file that grew while it was written is anything; of space that was there it is
             // zeros, which are known for what they are. So it grows first.
-            self.file.allocate(end + GROWTH_BYTES)?;
+            self.grow(end + GROWTH_BYTES)?;
             self.file.sync_all()?;
-            self.allocated = end + GROWTH_BYTES;
         }
         let (pages, _) = self.encoder.buffer.split_at(len);
         if let Err(error) = self.file.write_all_at(pages, self.written) {

@@ -29,6 +29,7 @@ use super::names::SegmentName;
 use super::proto::Head;
 use super::repair::lock;
 use super::{EntryKind, HardState, Histogram, SnapshotRecord};
+use crate::error::is_full;
 use crate::fs::{Fs, FsFile, OsFs};
 use crate::group::Done;
 use crate::recover::Records;
@@ -43,6 +44,10 @@ const METADATA: &[u8] = b"tsmith-log";
 const TERM: u64 = 1;
 /// A group that has grown to this is written by who wants to append to it.
 const GROUP_BYTES: usize = 4 << 20;
+/// What an entry takes beside its payload, with the states before it and behind it, and a snapshot's record.
+const OVERHEAD_BYTES: u64 = 256;
+/// The space of a segment of which there is only the head: a block of most file systems.
+const HEAD_BYTES: u64 = 4096;
 /// The next segment, while it is made.
 const TEMPORARY: &str = "0.tmp";
 
@@ -53,8 +58,8 @@ const TEMPORARY: &str = "0.tmp";
 /// [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) the replay goes on at the next record that the one before it
 /// proves, so that up to two are missing where one is damaged. A missing segment is an error in every mode.
 ///
-/// A segment has all its space before its name. A disk too full for the next one refuses appends and cuts until there
-/// is space again; forgetting needs a cut, so that it cannot be this log that makes it.
+/// A segment has all its space before anything is appended to it. A disk too full for that refuses appends until there
+/// is space again. Cuts and forgetting need none: the next segment begins with a head only, or later.
 #[derive(Debug)]
 pub struct EtcdLog<F: Fs = OsFs> {
     shared: Arc<Shared<F>>,
@@ -81,6 +86,8 @@ struct State<F: Fs> {
     segments: Vec<(SegmentName, Arc<F::File>)>,
     /// None when the log has ended: the file is locked as long as it is open.
     appender: Option<Appender<F::File>>,
+    /// The last segment has ended, and there was no space yet for the next one.
+    over: bool,
     /// The other buffer.
     spare: Vec<u8>,
     /// The last entry, and how far the system and the disk have them.
@@ -154,7 +161,8 @@ impl<F: Fs> Log for EtcdLog<F> {
     fn cut(&self) -> Result<Position> {
         let mut state = self.shared.idle()?;
         state.open()?;
-        self.shared.roll(&mut state)?;
+        self.shared.finish(&mut state)?;
+        self.shared.advance_if_there_is_space(&mut state)?;
         Ok(Position(2 * state.last + 1))
     }
 
@@ -229,13 +237,17 @@ impl<F: Fs> Shared<F> {
             state.open()?;
             state.check()?;
             let appender = state.appender()?;
-            let waiting = appender.waiting();
-            let end = appender.end() + len as u64;
-            if end >= self.segment_bytes && state.has_records() {
+            let (waiting, allocated) = (appender.waiting(), appender.allocated());
+            let end = appender.end() + len as u64 + OVERHEAD_BYTES;
+            let ends = state.over || (end > self.segment_bytes && state.has_records());
+            if ends || end > allocated {
                 if state.leading {
                     self.changed.wait(&mut state);
+                } else if ends {
+                    self.finish(&mut state)?;
+                    self.advance(&mut state)?;
                 } else {
-                    self.roll(&mut state)?;
+                    self.grow(&mut state, end)?;
                 }
             } else if waiting > GROUP_BYTES || (waiting > 0 && self.durability == Durability::Each) {
                 state = self.step(state, self.syncs());
@@ -320,14 +332,7 @@ impl<F: Fs> Shared<F> {
 
     fn write(&self, pending: &Pending<F::File>, path: &Path, sync: bool, done: &mut Done) -> Result<()> {
         if !pending.bytes.is_empty() {
-            let end = pending.offset + pending.bytes.len() as u64;
-            let written = if end > self.segment_bytes {
-                // Space first: a file that grows while it is written may be anything after a crash.
-                pending.file.allocate(end).and_then(|()| pending.file.sync_all())
-            } else {
-                Ok(())
-            };
-            let written = written.and_then(|()| pending.file.write_all_at(&pending.bytes, pending.offset));
+            let written = pending.file.write_all_at(&pending.bytes, pending.offset);
             written.map_err(|error| broken("write", error).at_path(path).at_offset(pending.offset))?;
         }
         if !sync {
@@ -362,10 +367,10 @@ impl<F: Fs> Shared<F> {
         Ok(())
     }
 
-    /// Makes everything durable and begins the next segment, if this one has records.
-    fn roll(&self, state: &mut State<F>) -> Result<()> {
+    /// Makes everything durable and ends the last segment, if it has records. Needs no space.
+    fn finish(&self, state: &mut State<F>) -> Result<()> {
         self.settle(state)?;
-        if !state.has_records() {
+        if state.over || !state.has_records() {
             return Ok(());
         }
         if state.durable > state.marked {
@@ -374,43 +379,92 @@ impl<F: Fs> Shared<F> {
             self.settle(state)?;
         }
         let appender = state.appender()?;
-        let (old, end, crc) = (Arc::clone(&appender.file), appender.end(), appender.crc());
+        let cut = appender.cut().and_then(|()| appender.file.sync_all());
+        state.guard(cut.map_err(|error| broken("cut", error).at_path(&self.dir)))?;
+        state.over = true;
+        Ok(())
+    }
+
+    /// Begins the next segment, if the last one has ended.
+    fn advance(&self, state: &mut State<F>) -> Result<()> {
+        if !state.over {
+            return Ok(());
+        }
         let name = SegmentName { seq: state.tail().seq + 1, index: state.last + 1 };
-        let commit = state.marked;
-        let bytes = self.segment_bytes;
-        let appender = match begin(&self.fs, &self.dir, name, crc, commit, bytes) {
-            Ok(appender) => appender,
+        let (commit, crc) = (state.marked, state.appender()?.crc());
+        match begin(&self.fs, &self.dir, name, crc, commit, self.segment_bytes) {
+            Ok(appender) => {
+                state.metrics.segments += 1;
+                state.segments.push((name, Arc::clone(&appender.file)));
+                state.appender = Some(appender);
+                state.over = false;
+                Ok(())
+            }
             // Nothing has changed: there may be space later.
-            Err(error) if error.is_full() => return Err(error),
-            Err(error) => return state.guard(Err(error)),
-        };
-        state.metrics.segments += 1;
-        state.segments.push((name, Arc::clone(&appender.file)));
-        state.appender = Some(appender);
-        let cut = old.set_len(end).and_then(|()| old.sync_all());
-        state.guard(cut.map_err(|error| broken("cut", error).at_path(&self.dir)))
+            Err(error) if error.is_full() => Err(error),
+            Err(error) => state.guard(Err(error)),
+        }
+    }
+
+    fn advance_if_there_is_space(&self, state: &mut State<F>) -> Result<()> {
+        self.advance(state).or_else(|error| if error.is_full() { Ok(()) } else { Err(error) })
+    }
+
+    /// Gives the last segment the space of one, or of `end` bytes. Space first: a file that grows while it is written
+    /// may be anything after a crash.
+    fn grow(&self, state: &mut State<F>, end: u64) -> Result<()> {
+        let path = self.dir.join(state.tail().file_name());
+        let bytes = end.max(self.segment_bytes);
+        match state.appender()?.grow(bytes) {
+            Err(error) => {
+                let error = Error::io("allocate", error).at_path(&path);
+                if error.is_full() { Err(error) } else { state.guard(Err(error)) }
+            }
+            Ok(()) => {
+                let synced = state.appender()?.file.sync_all();
+                state.guard(synced.map_err(|error| broken("sync", error).at_path(&path)))
+            }
+        }
     }
 
     fn truncate_front(&self, before: Position) -> Result<()> {
         let mut state = self.idle()?;
         state.open()?;
-        let goes = |pair: &[(SegmentName, Arc<F::File>)]| 2 * (pair[1].0.index - 1) < before.0;
-        let count = state.segments.windows(2).take_while(|pair| goes(pair)).count();
-        if count == 0 {
-            return Ok(());
+        let mut noted = true;
+        loop {
+            self.advance_if_there_is_space(&mut state)?;
+            let goes = |pair: &[(SegmentName, Arc<F::File>)]| 2 * (pair[1].0.index - 1) < before.0;
+            let count = state.segments.windows(2).take_while(|pair| goes(pair)).count();
+            let begins = state.segments[count].0.index.saturating_sub(1);
+            if count > 0 || !noted {
+                noted = self.note(&mut state, begins)?;
+            }
+            if count == 0 {
+                return Ok(());
+            }
+            for (name, file) in state.segments.drain(..count).collect::<Vec<_>>() {
+                let path = self.dir.join(name.file_name());
+                // One by one: an older segment that came back without a newer one would leave a hole.
+                let removed = self.fs.remove(&path).and_then(|()| self.fs.sync_dir(&self.dir));
+                drop(file);
+                state.guard(removed.map_err(|error| broken("remove", error).at_path(&path)))?;
+            }
         }
-        // A real etcd opens the rest at this snapshot.
-        let record = SnapshotRecord::new(state.segments[count].0.index - 1, TERM).encode();
+    }
+
+    /// Says that what is up to `index` is elsewhere: a real etcd opens the rest at this snapshot. Whether there was
+    /// space to say it.
+    fn note(&self, state: &mut State<F>, index: u64) -> Result<bool> {
+        let appender = state.appender()?;
+        let end = appender.end() + OVERHEAD_BYTES;
+        if end > appender.allocated()
+            && let Err(error) = self.grow(state, end)
+        {
+            return if error.is_full() { Ok(false) } else { Err(error) };
+        }
+        let record = SnapshotRecord::new(index, TERM).encode();
         state.appender()?.buffer(kind::SNAPSHOT, [&record, &[]]);
-        self.settle(&mut state)?;
-        for (name, file) in state.segments.drain(..count).collect::<Vec<_>>() {
-            let path = self.dir.join(name.file_name());
-            // One by one: an older segment that came back without a newer one would leave a hole.
-            let removed = self.fs.remove(&path).and_then(|()| self.fs.sync_dir(&self.dir));
-            drop(file);
-            state.guard(removed.map_err(|error| broken("remove", error).at_path(&path)))?;
-        }
-        Ok(())
+        self.settle(state).map(|()| true)
     }
 
     fn end(&self, state: &mut State<F>) -> Result<()> {
@@ -421,7 +475,7 @@ impl<F: Fs> Shared<F> {
             self.settle(state)?;
         }
         let appender = state.appender()?;
-        let cut = appender.file.set_len(appender.end()).and_then(|()| appender.file.sync_all());
+        let cut = appender.cut().and_then(|()| appender.file.sync_all());
         cut.map_err(|error| broken("cut", error).at_path(&self.dir.join(state.tail().file_name())))
     }
 }
@@ -486,7 +540,8 @@ fn broken(operation: &'static str, source: std::io::Error) -> Error {
     Error::new(ErrorKind::Io { operation, source: Arc::new(source) })
 }
 
-/// Begins a segment: allocated, its head durable, then its name.
+/// Begins a segment: allocated, or its head alone where there is no space for more; then its head durable, then its
+/// name.
 fn begin<F: Fs>(
     fs: &F,
     dir: &Path,
@@ -499,8 +554,12 @@ fn begin<F: Fs>(
     drop(fs.remove(&temporary));
     let file = fs.create_new(&temporary).map_err(|error| Error::io("create", error).at_path(&temporary))?;
     lock(&file, &temporary)?;
-    let mut appender = Appender::new(Arc::new(file), bytes, 0, crc);
-    let written = appender.file.allocate(bytes).and_then(|()| {
+    let mut appender = Appender::new(Arc::new(file), 0, 0, crc);
+    let allocated = match appender.grow(bytes) {
+        Err(error) if is_full(&error) => appender.grow(HEAD_BYTES.min(bytes)),
+        done => done,
+    };
+    let written = allocated.and_then(|()| {
         appender.head(Some(METADATA))?;
         if name.seq == 0 {
             appender.record(kind::SNAPSHOT, Some(&SnapshotRecord::default().encode()))?;
