@@ -161,6 +161,11 @@ impl Error {
         }
     }
 
+    /// Whether a file is not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(&self.kind, ErrorKind::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the disk was full.
     pub fn is_full(&self) -> bool {
         matches!(self.kind, ErrorKind::Full(_))

@@ -1,10 +1,11 @@
 //! From records to one file: frames, the page writer, syncs.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::frame::{Encoder, Watermark, kind};
+use super::proto::Head;
 use super::{Entry, HardState, Histogram};
 use crate::fs::FsFile;
 use crate::{Error, ErrorKind, Result};
@@ -95,13 +96,18 @@ impl<F: FsFile> Appender<F> {
     }
 
     pub(super) fn record(&mut self, kind: i64, data: Option<&[u8]>) -> std::io::Result<()> {
-        let len = self.encoder.record(kind, data.map(|data| [data, &[]]));
+        let len = self.encoder.record(kind, data);
         self.appended(len)
     }
 
-    /// A record of two pieces that stays in memory until it is taken.
-    pub(super) fn buffer(&mut self, kind: i64, pieces: [&[u8]; 2]) {
-        self.encoder.record(kind, Some(pieces));
+    /// A record whose data is `head`, then these pieces, and that stays in memory until it is taken.
+    pub(super) fn buffer<const FIELDS: usize, const PIECES: usize>(
+        &mut self,
+        kind: i64,
+        head: Head<FIELDS>,
+        pieces: [&[u8]; PIECES],
+    ) {
+        self.encoder.frame(kind, head, pieces);
     }
 
     /// Bytes that wait.
@@ -182,21 +188,69 @@ pub(super) struct Pending<F> {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Runs a sync and observes it.
+/// Runs a sync of the file at `path` and observes it.
 pub(super) fn observed(
     histogram: &Histogram,
-    path: &Path,
+    path: impl Fn() -> PathBuf,
     sync: impl FnOnce() -> std::io::Result<()>,
 ) -> Result<()> {
     let start = Instant::now();
     let done = sync();
-    let took = start.elapsed();
-    if took > SLOW_SYNC {
-        tracing::warn!(path = %path.display(), ?took, expected = ?SLOW_SYNC, "slow fdatasync");
-    }
-    histogram.observe(took);
+    note(histogram, start.elapsed(), &path);
     // Never "retry later", whatever its code: the kernel may have dropped the pages it could not write.
     done.map_err(|source| {
-        Error::new(ErrorKind::Io { operation: "sync", source: Arc::new(source) }).at_path(path)
+        Error::new(ErrorKind::Io { operation: "sync", source: Arc::new(source) }).at_path(&path())
     })
+}
+
+/// Counts a sync, with a word when it was slow.
+fn note(histogram: &Histogram, took: Duration, path: &impl Fn() -> PathBuf) {
+    if took > SLOW_SYNC {
+        tracing::warn!(path = %path().display(), ?took, expected = ?SLOW_SYNC, "slow fdatasync");
+    }
+    histogram.observe(took);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Counts warnings.
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == Level::WARN
+        }
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_sync_above_a_second_is_worth_a_warning() {
+        let (histogram, warnings) = (Histogram::wal_fsync(), Arc::new(AtomicUsize::new(0)));
+        tracing::subscriber::with_default(Warnings(Arc::clone(&warnings)), || {
+            for (ms, expected) in [(20, 0), (1000, 0), (1001, 1), (9000, 2)] {
+                note(&histogram, Duration::from_millis(ms), &|| PathBuf::from("w"));
+                assert_eq!(warnings.load(Ordering::Relaxed), expected, "{ms} ms");
+            }
+        });
+        assert_eq!(histogram.count(), 4);
+    }
 }

@@ -13,6 +13,7 @@
 //! and a bad record that it covers is no torn one.
 
 mod open;
+mod segments;
 
 pub(crate) use open::{holds_segments, replay_only, segment_names};
 
@@ -27,9 +28,7 @@ use super::encoder::{Appender, Pending, observed};
 use super::frame::kind;
 use super::names::SegmentName;
 use super::proto::Head;
-use super::repair::lock;
-use super::{EntryKind, HardState, Histogram, SnapshotRecord};
-use crate::error::is_full;
+use super::{EntryKind, HardState, Histogram};
 use crate::fs::{Fs, FsFile, OsFs};
 use crate::group::Done;
 use crate::recover::Records;
@@ -46,8 +45,6 @@ const TERM: u64 = 1;
 const GROUP_BYTES: usize = 4 << 20;
 /// What an entry takes beside its payload, with the states before it and behind it, and a snapshot's record.
 const OVERHEAD_BYTES: u64 = 256;
-/// The space of a segment of which there is only the head: a block of most file systems.
-const HEAD_BYTES: u64 = 4096;
 /// The next segment, while it is made.
 const TEMPORARY: &str = "0.tmp";
 
@@ -102,10 +99,16 @@ struct State<F: Fs> {
     /// Somebody writes.
     leading: bool,
     poison: Option<Error>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
     /// Nothing new is taken.
-    closed: bool,
-    /// Closing is over: the directory may be another log's by now.
-    ended: bool,
+    Closing,
+    /// The directory may be another log's by now.
+    Ended,
 }
 
 impl<F: Fs> EtcdLog<F> {
@@ -172,16 +175,19 @@ impl<F: Fs> Log for EtcdLog<F> {
     }
 
     fn close(&self) -> Result<()> {
-        if std::mem::replace(&mut self.shared.state.lock().closed, true) {
+        let mut state = self.shared.state.lock();
+        if state.stage != Stage::Open {
             return Err(Error::new(ErrorKind::Closed).at_path(&self.shared.dir));
         }
+        state.stage = Stage::Closing;
+        drop(state);
         self.shared.changed.notify_all();
         if let Some(ticker) = self.ticker.lock().take() {
             drop(ticker.join());
         }
         let ended = self.shared.idle().and_then(|mut state| self.shared.end(&mut state));
         let mut state = self.shared.state.lock();
-        state.ended = true;
+        state.stage = Stage::Ended;
         state.segments.clear();
         state.appender = None;
         drop(state);
@@ -197,7 +203,7 @@ impl<F: Fs> Log for EtcdLog<F> {
 
 impl<F: Fs> Drop for EtcdLog<F> {
     fn drop(&mut self) {
-        if self.shared.state.lock().closed {
+        if self.shared.state.lock().stage != Stage::Open {
             return;
         }
         if let Err(error) = self.close() {
@@ -213,8 +219,8 @@ fn ticker<F: Fs>(shared: &Arc<Shared<F>>, interval: std::time::Duration) -> Resu
         let mut state = ticking.state.lock();
         loop {
             let tick = Instant::now() + interval;
-            while !state.closed && !ticking.changed.wait_until(&mut state, tick).timed_out() {}
-            if state.closed || state.poison.is_some() {
+            while state.stage == Stage::Open && !ticking.changed.wait_until(&mut state, tick).timed_out() {}
+            if state.stage != Stage::Open || state.poison.is_some() {
                 return;
             }
             if state.durable < state.written {
@@ -259,10 +265,10 @@ impl<F: Fs> Shared<F> {
         if state.appender()?.waiting() == 0 && state.durable > state.marked {
             state.mark()?;
         }
-        let head = Head::of_entry(EntryKind::NORMAL, TERM, index, Some(len + 1)).byte(record.kind.tag());
+        let head = Head::of_entry(EntryKind::NORMAL, TERM, index).before(len + 1);
         let appender = state.appender()?;
         let before = appender.waiting();
-        appender.buffer(kind::ENTRY, [head.bytes(), record.payload]);
+        appender.buffer(kind::ENTRY, head, [&[record.kind.tag()], record.payload]);
         let frame = appender.waiting() - before;
         state.metrics.appends += 1;
         state.metrics.append_bytes += frame as u64;
@@ -285,13 +291,11 @@ impl<F: Fs> Shared<F> {
                 return Ok(Durable::promise(at));
             }
             state.check()?;
-            if state.ended {
-                return Err(Error::new(ErrorKind::Closed));
-            } else if state.closed {
+            match state.stage {
+                Stage::Open => state = self.step(state, self.syncs()),
                 // Closing writes it.
-                self.changed.wait(&mut state);
-            } else {
-                state = self.step(state, self.syncs());
+                Stage::Closing => self.changed.wait(&mut state),
+                Stage::Ended => return Err(Error::new(ErrorKind::Closed)),
             }
         }
     }
@@ -308,10 +312,10 @@ impl<F: Fs> Shared<F> {
         let Some(appender) = &mut state.appender else { return state };
         let mut pending = appender.take(spare);
         state.leading = true;
-        let path = self.dir.join(state.tail().file_name());
+        let name = state.tail();
         drop(state);
         let mut done_by = Done::default();
-        let done = self.write(&pending, &path, sync, &mut done_by);
+        let done = self.write(&pending, name, sync, &mut done_by);
         let mut state = self.state.lock();
         state.count(target, pending.bytes.len(), &done_by);
         pending.bytes.clear();
@@ -330,10 +334,17 @@ impl<F: Fs> Shared<F> {
         state
     }
 
-    fn write(&self, pending: &Pending<F::File>, path: &Path, sync: bool, done: &mut Done) -> Result<()> {
+    fn write(
+        &self,
+        pending: &Pending<F::File>,
+        name: SegmentName,
+        sync: bool,
+        done: &mut Done,
+    ) -> Result<()> {
+        let path = || self.dir.join(name.file_name());
         if !pending.bytes.is_empty() {
             let written = pending.file.write_all_at(&pending.bytes, pending.offset);
-            written.map_err(|error| broken("write", error).at_path(path).at_offset(pending.offset))?;
+            written.map_err(|error| broken("write", error).at_path(&path()).at_offset(pending.offset))?;
         }
         if !sync {
             return Ok(());
@@ -358,113 +369,12 @@ impl<F: Fs> Shared<F> {
     fn settle(&self, state: &mut State<F>) -> Result<()> {
         let spare = std::mem::take(&mut state.spare);
         let pending = state.appender()?.take(spare);
-        let path = self.dir.join(state.tail().file_name());
         let mut done_by = Done::default();
-        let done = self.write(&pending, &path, true, &mut done_by);
+        let done = self.write(&pending, state.tail(), true, &mut done_by);
         state.count(state.last, pending.bytes.len(), &done_by);
         state.guard(done)?;
         (state.written, state.durable) = (state.last, state.last);
         Ok(())
-    }
-
-    /// Makes everything durable and ends the last segment, if it has records. Needs no space.
-    fn finish(&self, state: &mut State<F>) -> Result<()> {
-        self.settle(state)?;
-        if state.over || !state.has_records() {
-            return Ok(());
-        }
-        if state.durable > state.marked {
-            // So that damage at the end of the segment does not pass for torn if the next one gets lost.
-            state.mark()?;
-            self.settle(state)?;
-        }
-        let appender = state.appender()?;
-        let cut = appender.cut().and_then(|()| appender.file.sync_all());
-        state.guard(cut.map_err(|error| broken("cut", error).at_path(&self.dir)))?;
-        state.over = true;
-        Ok(())
-    }
-
-    /// Begins the next segment, if the last one has ended.
-    fn advance(&self, state: &mut State<F>) -> Result<()> {
-        if !state.over {
-            return Ok(());
-        }
-        let name = SegmentName { seq: state.tail().seq + 1, index: state.last + 1 };
-        let (commit, crc) = (state.marked, state.appender()?.crc());
-        match begin(&self.fs, &self.dir, name, crc, commit, self.segment_bytes) {
-            Ok(appender) => {
-                state.metrics.segments += 1;
-                state.segments.push((name, Arc::clone(&appender.file)));
-                state.appender = Some(appender);
-                state.over = false;
-                Ok(())
-            }
-            // Nothing has changed: there may be space later.
-            Err(error) if error.is_full() => Err(error),
-            Err(error) => state.guard(Err(error)),
-        }
-    }
-
-    fn advance_if_there_is_space(&self, state: &mut State<F>) -> Result<()> {
-        self.advance(state).or_else(|error| if error.is_full() { Ok(()) } else { Err(error) })
-    }
-
-    /// Gives the last segment the space of one, or of `end` bytes. Space first: a file that grows while it is written
-    /// may be anything after a crash.
-    fn grow(&self, state: &mut State<F>, end: u64) -> Result<()> {
-        let path = self.dir.join(state.tail().file_name());
-        let bytes = end.max(self.segment_bytes);
-        match state.appender()?.grow(bytes) {
-            Err(error) => {
-                let error = Error::io("allocate", error).at_path(&path);
-                if error.is_full() { Err(error) } else { state.guard(Err(error)) }
-            }
-            Ok(()) => {
-                let synced = state.appender()?.file.sync_all();
-                state.guard(synced.map_err(|error| broken("sync", error).at_path(&path)))
-            }
-        }
-    }
-
-    fn truncate_front(&self, before: Position) -> Result<()> {
-        let mut state = self.idle()?;
-        state.open()?;
-        let mut noted = true;
-        loop {
-            self.advance_if_there_is_space(&mut state)?;
-            let goes = |pair: &[(SegmentName, Arc<F::File>)]| 2 * (pair[1].0.index - 1) < before.0;
-            let count = state.segments.windows(2).take_while(|pair| goes(pair)).count();
-            let begins = state.segments[count].0.index.saturating_sub(1);
-            if count > 0 || !noted {
-                noted = self.note(&mut state, begins)?;
-            }
-            if count == 0 {
-                return Ok(());
-            }
-            for (name, file) in state.segments.drain(..count).collect::<Vec<_>>() {
-                let path = self.dir.join(name.file_name());
-                // One by one: an older segment that came back without a newer one would leave a hole.
-                let removed = self.fs.remove(&path).and_then(|()| self.fs.sync_dir(&self.dir));
-                drop(file);
-                state.guard(removed.map_err(|error| broken("remove", error).at_path(&path)))?;
-            }
-        }
-    }
-
-    /// Says that what is up to `index` is elsewhere: a real etcd opens the rest at this snapshot. Whether there was
-    /// space to say it.
-    fn note(&self, state: &mut State<F>, index: u64) -> Result<bool> {
-        let appender = state.appender()?;
-        let end = appender.end() + OVERHEAD_BYTES;
-        if end > appender.allocated()
-            && let Err(error) = self.grow(state, end)
-        {
-            return if error.is_full() { Ok(false) } else { Err(error) };
-        }
-        let record = SnapshotRecord::new(index, TERM).encode();
-        state.appender()?.buffer(kind::SNAPSHOT, [&record, &[]]);
-        self.settle(state).map(|()| true)
     }
 
     fn end(&self, state: &mut State<F>) -> Result<()> {
@@ -502,7 +412,7 @@ impl<F: Fs> State<F> {
     /// A record that says how far the log is durable.
     fn mark(&mut self) -> Result<()> {
         let state = HardState { term: TERM, vote: TERM, commit: self.durable };
-        self.appender()?.buffer(kind::STATE, [state.head().bytes(), &[]]);
+        self.appender()?.buffer(kind::STATE, state.head(), []);
         self.marked = self.durable;
         Ok(())
     }
@@ -512,7 +422,7 @@ impl<F: Fs> State<F> {
     }
 
     fn open(&self) -> Result<()> {
-        if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
+        if self.stage == Stage::Open { Ok(()) } else { Err(Error::new(ErrorKind::Closed)) }
     }
 
     fn check(&self) -> Result<()> {
@@ -538,43 +448,4 @@ impl<F: Fs> State<F> {
 /// An error after which nobody knows what is on disk, also when the disk was full.
 fn broken(operation: &'static str, source: std::io::Error) -> Error {
     Error::new(ErrorKind::Io { operation, source: Arc::new(source) })
-}
-
-/// Begins a segment: allocated, or its head alone where there is no space for more; then its head durable, then its
-/// name.
-fn begin<F: Fs>(
-    fs: &F,
-    dir: &Path,
-    name: SegmentName,
-    crc: u32,
-    commit: u64,
-    bytes: u64,
-) -> Result<Appender<F::File>> {
-    let temporary = dir.join(TEMPORARY);
-    drop(fs.remove(&temporary));
-    let file = fs.create_new(&temporary).map_err(|error| Error::io("create", error).at_path(&temporary))?;
-    lock(&file, &temporary)?;
-    let mut appender = Appender::new(Arc::new(file), 0, 0, crc);
-    let allocated = match appender.grow(bytes) {
-        Err(error) if is_full(&error) => appender.grow(HEAD_BYTES.min(bytes)),
-        done => done,
-    };
-    let written = allocated.and_then(|()| {
-        appender.head(Some(METADATA))?;
-        if name.seq == 0 {
-            appender.record(kind::SNAPSHOT, Some(&SnapshotRecord::default().encode()))?;
-        }
-        if commit > 0 {
-            appender.state(&HardState { term: TERM, vote: TERM, commit })?;
-        }
-        appender.flush()
-    });
-    if let Err(error) = written {
-        drop(fs.remove(&temporary));
-        return Err(Error::io("write", error).at_path(&temporary));
-    }
-    let path = dir.join(name.file_name());
-    let published = fs.publish(&appender.file, &temporary, &path);
-    published.map_err(|error| broken("publish", error).at_path(&path))?;
-    Ok(appender)
 }

@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{METADATA, State, TEMPORARY, begin};
+use super::segments::begin;
+use super::{METADATA, Stage, State, TEMPORARY};
 use crate::entry;
 use crate::error::is_full;
 use crate::etcd::encoder::Appender;
@@ -116,8 +117,7 @@ pub(super) fn open<F: Fs>(
         metrics,
         leading: false,
         poison: None,
-        closed: false,
-        ended: false,
+        stage: Stage::Open,
     };
     Ok((state, found.recovery))
 }
