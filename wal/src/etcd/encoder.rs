@@ -13,6 +13,9 @@ use crate::{Error, ErrorKind, Result};
 /// A sync that takes longer than this is worth a word.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
+/// What waits for a sync is written before it when it is more than this; a batch of ordinary size is one write.
+const EARLY_BYTES: u64 = 1 << 20;
+
 /// A file that must grow beyond what was allocated grows by this much more.
 const GROWTH_BYTES: u64 = 256 << 10;
 
@@ -127,10 +130,15 @@ impl<F: FsFile> Appender<F> {
 
     fn appended(&mut self, len: usize) -> std::io::Result<()> {
         self.watermark.frame(len);
+        if self.watermark.flushed > self.written + EARLY_BYTES { self.write_pages() } else { Ok(()) }
+    }
+
+    /// Gives to the operating system what etcd would have by now.
+    pub(super) fn catch_up(&mut self) -> std::io::Result<()> {
         if self.watermark.flushed > self.written { self.write_pages() } else { Ok(()) }
     }
 
-    /// Writes as far as etcd would have by now.
+    /// Writes as far as etcd would have by now: whole pages, unless it is for a sync.
     #[cold]
     fn write_pages(&mut self) -> std::io::Result<()> {
         let len = (self.watermark.flushed - self.written) as usize;

@@ -229,7 +229,8 @@ impl<F: Fs> Wal<F> {
         } else if must_sync {
             self.sync()
         } else {
-            Ok(())
+            let done = self.appender.catch_up();
+            self.guard(done.map_err(|error| self.at_tail(Error::io("write", error))))
         }
     }
 
