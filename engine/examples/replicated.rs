@@ -17,8 +17,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tsmith_engine::replica::transport::Tcp;
 use tsmith_engine::replica::{Node, Replica, Settings};
 use tsmith_wal::etcd::WalOptions;
@@ -29,6 +31,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const IDS: [u64; 3] = [1, 2, 3];
 const PORT: u16 = 7000;
 const TICK: Duration = Duration::from_millis(30);
+/// How long replicas may take to catch up.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -118,11 +122,29 @@ impl Processes {
         Ok(())
     }
 
-    fn kill(&mut self, at: usize) {
-        if let Some(mut child) = self.children[at].take() {
-            // SIGKILL.
-            drop(child.kill());
-            drop(child.wait());
+    /// SIGKILL. A replica that had ended before is an error.
+    fn kill(&mut self, at: usize) -> Result<()> {
+        let Some(mut child) = self.children[at].take() else { return Ok(()) };
+        let ended = child.try_wait()?;
+        drop(child.kill());
+        drop(child.wait());
+        ended.map_or(Ok(()), |status| Err(format!("replica {} ended by itself: {status}", IDS[at]).into()))
+    }
+
+    /// Waits until replica number `at` has these numbers.
+    fn have(&self, at: usize, known: &[u64]) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let written = numbers(&self.ask(at, "?export").unwrap_or_default());
+            let lost: Vec<_> = known.iter().filter(|number| !written.contains(number)).take(10).collect();
+            if lost.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let id = IDS[at];
+                return Err(format!("replica {id} lost acknowledged numbers, among them {lost:?}").into());
+            }
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -138,7 +160,7 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        (0..self.children.len()).for_each(|at| self.kill(at));
+        (0..self.children.len()).for_each(|at| drop(self.kill(at)));
     }
 }
 
@@ -160,23 +182,27 @@ fn all(dir: &Path, port: u16) -> Result<()> {
                 processes.children[at].as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
             if ended {
                 println!("replica {id} is gone, and started again");
-                processes.kill(at);
+                drop(processes.kill(at));
                 processes.start(at)?;
             }
         }
     }
 }
 
-/// Writers on every replica, a replica killed at random in every round; at the end everything that was acknowledged must
-/// be on each, and all the same.
+/// Numbers whose writers were told that they are written.
+type Acknowledged = Arc<Mutex<Vec<u64>>>;
+
+/// Writers on every replica, a replica killed at random in every round. Every tenth time the two that are left must have
+/// all that was acknowledged until then; at the end all three, and the same.
 fn kill(dir: &Path, rounds: u64, seed: u64) -> Result<()> {
     let port = PORT + 20;
     let mut processes = processes(dir, port)?;
-    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
+    let acknowledged = Acknowledged::default();
     let writers: Vec<_> = (0..3u64)
         .map(|writer| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || write_numbers(writer, port, &stop))
+            let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
+            std::thread::spawn(move || write_numbers(writer, port, &stop, &acknowledged))
         })
         .collect();
     let mut dice = seed;
@@ -187,26 +213,29 @@ fn kill(dir: &Path, rounds: u64, seed: u64) -> Result<()> {
     for round in 1..=rounds {
         std::thread::sleep(Duration::from_millis(200 + below(500)));
         let at = below(3) as usize;
-        processes.kill(at);
+        processes.kill(at)?;
+        if round % 10 == 0 {
+            let known = acknowledged.lock().clone();
+            for survivor in (0..3).filter(|&survivor| survivor != at) {
+                processes.have(survivor, &known)?;
+            }
+            println!("round {round}: both survivors have {}", known.len());
+        }
         std::thread::sleep(Duration::from_millis(below(600)));
         processes.start(at)?;
-        if round % 10 == 0 {
-            println!("round {round}");
-        }
     }
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let acknowledged: Vec<u64> =
-        writers.into_iter().flat_map(|writer| writer.join().unwrap_or_default()).collect();
-    let deadline = Instant::now() + Duration::from_mins(1);
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.join().map_err(|_| "a writer panicked")?;
+    }
+    let known = acknowledged.lock().clone();
+    (0..3).try_for_each(|at| processes.have(at, &known))?;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let exports: Vec<_> = (0..3).map(|at| processes.ask(at, "?export").unwrap_or_default()).collect();
-        let same = !exports[0].is_empty() && exports.windows(2).all(|pair| pair[0] == pair[1]);
-        if same {
-            let written = numbers(&exports[0]);
-            let lost: Vec<_> =
-                acknowledged.iter().filter(|number| !written.contains(number)).take(10).collect();
-            println!("{rounds} rounds, {} acknowledged, lost: {lost:?}", acknowledged.len());
-            return if lost.is_empty() { Ok(()) } else { Err("acknowledged writes are lost".into()) };
+        if !exports[0].is_empty() && exports.windows(2).all(|pair| pair[0] == pair[1]) {
+            println!("{rounds} rounds, {} acknowledged, none lost, replicas equal", known.len());
+            return Ok(());
         }
         if Instant::now() > deadline {
             return Err("the replicas do not agree".into());
@@ -215,12 +244,11 @@ fn kill(dir: &Path, rounds: u64, seed: u64) -> Result<()> {
     }
 }
 
-/// Writes numbers through one replica after the other; gives those that were acknowledged.
-fn write_numbers(writer: u64, port: u16, stop: &std::sync::atomic::AtomicBool) -> Vec<u64> {
-    let mut acknowledged = Vec::new();
+/// Writes numbers, some at a time, through one replica after the other.
+fn write_numbers(writer: u64, port: u16, stop: &AtomicBool, acknowledged: &Acknowledged) {
     let mut number = writer;
     let mut at = writer;
-    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) {
         let stream = TcpStream::connect_timeout(&local(port + 101 + at as u16), Duration::from_millis(300));
         at = (at + 1) % 3;
         let Ok(stream) = stream else {
@@ -229,25 +257,46 @@ fn write_numbers(writer: u64, port: u16, stop: &std::sync::atomic::AtomicBool) -
         };
         drop(stream.set_read_timeout(Some(Duration::from_secs(12))));
         let mut answers = BufReader::new(&stream);
-        for _ in 0..200 {
-            number += 3;
+        for round in 0..200 {
             // The number is time and value; one series a writer.
-            let line = format!("n,w={writer} v={number}i {number}\n");
-            let mut answer = String::new();
-            let sent = (&stream).write_all(line.as_bytes()).and_then(|()| answers.read_line(&mut answer));
-            if sent.is_ok() && answer.starts_with("ok 1") {
-                acknowledged.push(number);
-            } else {
+            let batch: Vec<u64> = (0..=round % 7).map(|more| number + 3 * (more + 1)).collect();
+            number += 3 * batch.len() as u64;
+            let lines: String =
+                batch.iter().map(|number| format!("n,w={writer} v={number}i {number}\n")).collect();
+            if (&stream).write_all(lines.as_bytes()).is_err() || !are_written(&mut answers, batch.len()) {
                 break;
             }
+            acknowledged.lock().extend(batch);
         }
     }
-    acknowledged
 }
 
-/// The numbers in an export.
+/// Whether the next answers say that `count` lines are written.
+fn are_written(answers: &mut impl BufRead, count: usize) -> bool {
+    let mut written = 0;
+    while written < count {
+        let mut answer = String::new();
+        let read = answers.read_line(&mut answer);
+        match answer.trim_end().strip_prefix("ok ").and_then(|points| points.parse::<usize>().ok()) {
+            Some(points) if read.is_ok() => written += points,
+            _ => return false,
+        }
+    }
+    written == count
+}
+
+/// The numbers in an export, those with their own value.
 fn numbers(export: &str) -> HashSet<u64> {
-    let rows = export.split('\u{1}').filter(|row| row.starts_with("n,w="));
-    let times = rows.filter_map(|row| Some(row.split_once('[')?.1.split_once(']')?.0));
-    times.flat_map(|times| times.split(", ")).filter_map(|time| time.parse().ok()).collect()
+    let list = |text: &str| -> Option<Vec<u64>> {
+        let inside = text.split_once('[')?.1.split_once(']')?.0;
+        inside.split(", ").map(|number| number.parse().ok()).collect()
+    };
+    let mut found = HashSet::new();
+    for row in export.split('\u{1}').filter(|row| row.starts_with("n,w=")) {
+        let Some((times, values)) = row.split_once("] ") else { continue };
+        let (times, values) = (list(&format!("{times}]")), list(values));
+        let pairs = times.into_iter().flatten().zip(values.into_iter().flatten());
+        found.extend(pairs.filter(|(time, value)| time == value).map(|(time, _)| time));
+    }
+    found
 }

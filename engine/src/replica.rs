@@ -17,7 +17,9 @@
 //! runs one in a thread. [`transport`] has what carries messages: TCP, and a network in memory that loses, delays and
 //! parts.
 //!
-//! The membership is the one a replica was made with. Snapshots travel in one message.
+//! The membership is the one a replica was made with. A snapshot travels in one message. Where its files are more than
+//! that carries ([`Settings::snapshot_bytes_max`]), a follower that fell behind says so ([`Error::FilesElsewhere`]) until
+//! somebody has copied them into its directory; the group goes on without it.
 
 mod files;
 mod machine;
@@ -78,6 +80,18 @@ pub enum Error {
         /// The last index of the log.
         last: u64,
     },
+    /// The leader sends a snapshot whose files no message carries.
+    #[error(
+        "replica: the files of the snapshot at {index}, {bytes} bytes, are more than a message carries: copy the leader's directory of that name to {to}; the snapshot is sent again", to = to.display()
+    )]
+    FilesElsewhere {
+        /// Which.
+        index: u64,
+        /// All files together.
+        bytes: u64,
+        /// Where they should be.
+        to: PathBuf,
+    },
     /// Nobody leads at the moment; try again.
     #[error("replica: there is no leader now: try again")]
     NoLeader,
@@ -87,6 +101,14 @@ pub enum Error {
     /// The text writes what the replica keeps for itself.
     #[error("replica: the measurement {APPLIED_MEASUREMENT} is the replica's own")]
     Reserved,
+    /// More than an entry of the log takes.
+    #[error("replica: {bytes} bytes of lines, an entry takes {limit}: write them in parts")]
+    TooLarge {
+        /// How many there are.
+        bytes: u64,
+        /// The most there may be.
+        limit: u64,
+    },
     /// The replica stopped.
     #[error("replica: stopped")]
     Stopped,
@@ -112,6 +134,8 @@ pub struct Settings {
     pub snapshot_entries: u64,
     /// So many entries before it are kept in memory, for followers that are a little behind.
     pub catch_up_entries: u64,
+    /// A snapshot of more bytes is sent without its files: see [`Error::FilesElsewhere`].
+    pub snapshot_bytes_max: u64,
     /// How the log is kept.
     pub wal: WalOptions,
 }
@@ -124,6 +148,8 @@ impl Settings {
             voters: voters.to_vec(),
             snapshot_entries: 10_000,
             catch_up_entries: 5_000,
+            // The rest of the frame is for what else raft says.
+            snapshot_bytes_max: u64::from(transport::FRAME_BYTES_MAX) - (1 << 20),
             wal: WalOptions::default(),
         }
     }
@@ -239,6 +265,11 @@ impl<F: Fs> Replica<F> {
         if memchr::memmem::find(lines, APPLIED_MEASUREMENT.as_bytes()).is_some() {
             return Err(Error::Reserved);
         }
+        // Refused here it hurts nobody; in the log it would stop the replica.
+        let (bytes, limit) = (lines.len() as u64, self.settings.wal.record_bytes_max.saturating_sub(1024));
+        if bytes > limit {
+            return Err(Error::TooLarge { bytes, limit });
+        }
         let ticket = self.next_ticket;
         let data = [&self.settings.id.to_le_bytes()[..], &ticket.to_le_bytes(), &time.to_le_bytes(), lines];
         let data = data.concat();
@@ -318,7 +349,8 @@ impl<F: Fs> Replica<F> {
             if is_snapshot {
                 let snapshot = message.mut_snapshot();
                 let index = snapshot.get_metadata().index;
-                snapshot.data = files::pack(&self.fs, &self.dir, index, &snapshot.data)?.into();
+                let limit = self.settings.snapshot_bytes_max;
+                snapshot.data = files::pack(&self.fs, &self.dir, index, &snapshot.data, limit)?.into();
             }
             let bytes =
                 message.write_to_bytes().map_err(|_| Error::Corrupt("a message that can be written"))?;
@@ -372,6 +404,11 @@ impl<F: Fs> Replica<F> {
         self.raft.mut_store().compact(snapshot, keep);
         self.snapshot_index = index;
         Ok(())
+    }
+
+    /// Who it is.
+    pub fn id(&self) -> u64 {
+        self.settings.id
     }
 
     /// The last entry that was applied.

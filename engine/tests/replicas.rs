@@ -8,7 +8,7 @@ use std::path::Path;
 use tsmith_engine::replica::transport::{FRAME_BYTES_MAX, Faults, Network, read_frame, write_frame};
 use tsmith_engine::replica::{Applied, Error, Replica, Settings, Ticket};
 use tsmith_wal::etcd::WalOptions;
-use tsmith_wal::fs::{Fs, SimFs};
+use tsmith_wal::fs::{Fs, FsFile, SimFs};
 
 const VOTERS: [u64; 3] = [1, 2, 3];
 const DIR: &str = "/r";
@@ -156,8 +156,9 @@ fn a_quiet_group_elects_writes_and_agrees() {
 /// Loss, delay, partitions and power cuts at random; nothing acknowledged is lost, and all agree in the end.
 #[test]
 fn nothing_acknowledged_is_lost_whatever_fails() {
+    let seeds = std::env::var("TSMITH_REPLICA_SEEDS").map_or(12, |seeds| seeds.parse().expect("a number"));
     let mut acknowledged = 0;
-    for seed in 1..=12 {
+    for seed in 1..=seeds {
         let faults = Faults { lost_percent: seed % 4 * 5, doubled_percent: 5, delay_steps: seed % 5 };
         let mut group = Group::new(seed, faults);
         for round in 0..900u64 {
@@ -246,12 +247,69 @@ fn who_fell_behind_gets_a_snapshot() {
     assert!(names.iter().filter_map(base).all(|base| base > 0), "{names:?}");
 }
 
+/// Story: the files of a snapshot are more than a message carries. Who fell behind is told what to do, the others go on,
+/// and when the files have been copied it takes them.
+#[test]
+fn files_that_no_message_carries_are_copied_by_hand() {
+    let mut group = Group::new(5, Faults::default());
+    for id in VOTERS {
+        group.running.remove(&id).expect("runs").close().expect("closes");
+        let small = Settings { snapshot_bytes_max: 10, ..settings(id) };
+        let replica = Replica::open(group.disks[&id].clone(), Path::new(DIR), small).expect("opens");
+        group.running.insert(id, replica);
+    }
+    (0..80).for_each(|_| group.step());
+    group.crash(3);
+    for round in 0..300 {
+        group.step();
+        if round % 4 == 0 {
+            group.propose(1);
+        }
+    }
+    group.start(3);
+    let mut told = 0;
+    for _ in 0..200 {
+        for (to, message) in group.network.step() {
+            let Some(replica) = group.running.get_mut(&to) else { continue };
+            match replica.step(&message) {
+                Ok(()) => {}
+                Err(Error::FilesElsewhere { index, bytes, to }) => {
+                    assert!(bytes > 10, "{bytes}");
+                    told += 1;
+                    let leader = group.running.values().find(|replica| replica.is_leader());
+                    let leader = leader.expect("somebody sent it").id();
+                    let from = &group.disks[&leader];
+                    let disk = &group.disks[&3];
+                    if told == 3 {
+                        disk.create_dir_all(&to).expect("a directory");
+                        for name in from.list(&to).unwrap_or_else(|error| panic!("{index}: {error}")) {
+                            let bytes = from.read(&to.join(&name)).expect("reads");
+                            let file = disk.create_new(&to.join(&name)).expect("creates");
+                            file.write_all_at(&bytes, 0).and_then(|()| file.sync_all()).expect("writes");
+                        }
+                    }
+                }
+                Err(error) => panic!("replica {to}: {error}"),
+            }
+        }
+        let network = &mut group.network;
+        for (&id, replica) in &mut group.running {
+            replica.tick();
+            replica.drive(&mut |to, message| network.send(id, to, message)).expect("goes on");
+        }
+    }
+    assert!(told >= 3, "told {told} times");
+    assert!(group.running[&3].snapshot_index() > 0);
+    group.check();
+}
+
 #[test]
 fn what_is_the_replicas_own_is_refused() {
     let mut group = Group::new(3, Faults::default());
     let replica = group.running.get_mut(&1).expect("runs");
     assert!(matches!(replica.propose(b"_tsmith_raft applied=9i 0", 0), Err(Error::Reserved)));
     assert!(matches!(replica.step(b"\xff\xff"), Err(Error::Corrupt(_))));
+    assert!(matches!(replica.propose(&b"x".repeat(11 << 20), 0), Err(Error::TooLarge { .. })));
     assert!(matches!(replica.propose(b"m v=1", 0), Err(Error::NoLeader)));
 }
 

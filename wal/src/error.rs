@@ -110,7 +110,7 @@ impl Error {
 
     /// An answer of the operating system to `operation`.
     pub fn io(operation: &'static str, source: io::Error) -> Self {
-        let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let full = is_full(&source);
         let source = Arc::new(source);
         Self::new(if full { ErrorKind::Full(source) } else { ErrorKind::Io { operation, source } })
     }
@@ -161,10 +161,20 @@ impl Error {
         }
     }
 
+    /// Whether a file is not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(&self.kind, ErrorKind::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the disk was full.
     pub fn is_full(&self) -> bool {
         matches!(self.kind, ErrorKind::Full(_))
     }
+}
+
+/// Whether the operating system says that there is no space.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl fmt::Display for Error {

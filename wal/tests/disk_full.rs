@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::testing::{Scratch, noise, open_keeping};
-use tsmith_wal::{Advice, FileLog, Log, LogOptions, MmapLog, NativeLog, Record};
+use tsmith_wal::{Advice, EtcdLog, FileLog, Log, LogOptions, MmapLog, NativeLog, Record};
 
 /// Set in the process that sees the small disk; its value is where.
 const INSIDE: &str = "TSMITH_WAL_SMALL_DISK";
@@ -25,7 +25,7 @@ fn mounted(size: &str, dir: &Path, then: &[&OsStr]) -> Command {
 #[test]
 fn a_full_disk_refuses_and_goes_on() {
     if let Some(dir) = std::env::var_os(INSIDE) {
-        for fill in [fill::<FileLog>, fill::<MmapLog>, fill::<NativeLog>] {
+        for fill in [fill::<FileLog>, fill::<MmapLog>, fill::<NativeLog>, fill::<EtcdLog>] {
             fill(Path::new(&dir));
         }
         return;

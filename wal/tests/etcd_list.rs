@@ -1,6 +1,7 @@
 //! etcd's own tests of its log and snapshots, as ours, and the places where ours is to do better.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{
@@ -234,9 +235,34 @@ fn the_last_hard_state_is_never_purged() {
     assert_eq!(contents.state, HardState { term: 7, vote: 2, commit: 2 });
 }
 
-/// `TestTailWriteNoSlackSpace`, `TestOpenOnTornWrite`.
+/// `TestOpenOnTornWrite`: an entry in the midst was never written, and what is written over the rest is shorter.
 #[test]
-fn what_is_appended_after_a_torn_tail_is_read_back() {
+fn what_is_written_over_a_torn_tail_meets_no_stale_record() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    for index in 1..=10 {
+        wal.save(&HardState::default(), &[entry(index, 200)]).expect("saves");
+    }
+    wal.close().expect("closes");
+    let mut bytes = std::fs::read(scratch.last()).expect("reads");
+    let records = tsmith_wal::etcd::RawRecords::new(&bytes).flatten().filter(|record| record.kind == 2);
+    let sixth = records.map(|record| record.offset as usize..record.end() as usize).nth(5).expect("entry 6");
+    bytes[sixth].fill(0);
+    std::fs::write(scratch.last(), &bytes).expect("writes");
+    let (mut wal, contents) = scratch.open(&ZERO).expect("opens");
+    assert_eq!(contents.entries.len(), 5);
+    for index in 6..=10 {
+        wal.save(&HardState::default(), &[entry(index, 3)]).expect("saves");
+    }
+    wal.close().expect("closes");
+    let (_, contents) = scratch.open(&ZERO).expect("opens");
+    assert_eq!(contents.entries.len(), 10);
+    assert_eq!(contents.wiped, None);
+}
+
+/// `TestTailWriteNoSlackSpace`.
+#[test]
+fn what_is_appended_to_a_file_without_space_is_read_back() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     for index in 1..=5 {
@@ -245,7 +271,7 @@ fn what_is_appended_after_a_torn_tail_is_read_back() {
     wal.close().expect("closes");
     let bytes = std::fs::read(scratch.last()).expect("reads");
     let end = bytes.iter().rposition(|&byte| byte != 0).expect("not empty") + 1;
-    // No space behind the last record, then a zeroed length, then one behind which nothing is wrong.
+    // No space behind the last record.
     std::fs::write(scratch.last(), &bytes[..end.next_multiple_of(8)]).expect("cuts");
     let (mut wal, contents) = scratch.open(&ZERO).expect("opens");
     assert_eq!(contents.entries.len(), 5);
@@ -349,6 +375,68 @@ fn snapshots_beyond_the_commit_index_are_not_valid() {
     assert_eq!(known.iter().map(|known| known.index).collect::<Vec<_>>(), [0, 1, 2]);
     let error = scratch.open(&SnapshotRecord::new(3, 1)).expect_err("etcd forgets this error");
     assert!(matches!(flaw(&error), Flaw::SnapshotNotFound { index: 3, term: 1 }));
+}
+
+/// `TestValidSnapshotEntriesAfterPurgeWal`: what is left of a log whose front is gone still tells its snapshots; and a
+/// purge that goes on meanwhile does no harm.
+#[test]
+fn snapshots_are_known_after_a_purge_and_during_one() {
+    let scratch = Scratch::new();
+    let mut wal = Wal::create(OsFs, &scratch.wal(), None, options().segment_bytes(1024)).expect("creates");
+    for index in 1..=200 {
+        wal.save(&state(index), &[entry(index, 300)]).expect("saves");
+        wal.save_snapshot(&SnapshotRecord::new(index, 1)).expect("saves");
+    }
+    wal.release_lock_to(200);
+    let (count, purging) = (scratch.names().len(), AtomicBool::new(true));
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for keep in (1..count).rev() {
+                purge(&OsFs, &scratch.wal(), ".wal", keep).expect("purges");
+            }
+            purging.store(false, Ordering::Relaxed);
+        });
+        while purging.load(Ordering::Relaxed) {
+            let known = valid_snapshot_entries(&OsFs, &scratch.wal()).expect("reads");
+            assert_eq!(known.last().map(|known| known.index), Some(200));
+        }
+    });
+    wal.close().expect("closes");
+    assert!(!scratch.names()[0].starts_with("0000000000000000"), "{:?}", scratch.names());
+    let known = valid_snapshot_entries(&OsFs, &scratch.wal()).expect("reads");
+    assert_eq!(known.last().map(|known| known.index), Some(200));
+    assert!(known.len() < 20, "{}", known.len());
+}
+
+/// `TestCreateFailFromNoSpaceLeft`.
+#[test]
+fn a_log_is_not_made_on_a_full_disk() {
+    let fs = SimFs::default();
+    fs.set_space(Some(30_000));
+    let create = || Wal::create(fs.clone(), Path::new("/w"), None, options());
+    assert!(create().expect_err("no space").is_full());
+    assert!(fs.snapshot().is_empty(), "{:?}", fs.snapshot().keys());
+    fs.set_space(None);
+    create().expect("creates").close().expect("closes");
+}
+
+/// etcd counts what it writes when it encodes it and again when it flushes it.
+#[test]
+fn bytes_written_are_counted_once() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    for index in 1..=9 {
+        wal.save(&state(index), &[entry(index, 50_000)]).expect("saves");
+    }
+    let written = wal.written_bytes();
+    wal.close().expect("closes");
+    let end_of = |name: String| {
+        let bytes = std::fs::read(scratch.wal().join(name)).expect("reads");
+        tsmith_wal::etcd::RawRecords::new(&bytes).flatten().last().map_or(0, |record| record.end())
+    };
+    let names = scratch.names();
+    assert!(names.len() > 2);
+    assert_eq!(names.into_iter().map(end_of).sum::<u64>(), written);
 }
 
 /// Story: a crash in the midst of a cut leaves `0.tmp`. etcd reuses it with what is in it; the next segment then has

@@ -25,6 +25,11 @@ pub(super) struct List {
 }
 
 impl List {
+    /// Of all files together.
+    fn bytes(&self) -> u64 {
+        self.files.iter().fold(0, |bytes, (_, len)| bytes.saturating_add(*len))
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut text = format!("applied {}\n", self.applied);
         for (name, len) in &self.files {
@@ -104,11 +109,16 @@ fn write<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> Result<()> {
     written.map_err(|error| failed(path, error))
 }
 
-/// List and files as one message carries them.
-pub(super) fn pack<F: Fs>(fs: &F, dir: &Path, index: u64, list: &[u8]) -> Result<Vec<u8>> {
+/// List and files as one message carries them; of files that are more than `limit` only the list.
+pub(super) fn pack<F: Fs>(fs: &F, dir: &Path, index: u64, list: &[u8], limit: u64) -> Result<Vec<u8>> {
     let mut out = (list.len() as u32).to_le_bytes().to_vec();
     out.extend_from_slice(list);
-    for (name, len) in List::decode(list)?.files {
+    let list = List::decode(list)?;
+    if list.bytes() > limit {
+        tracing::warn!(index, bytes = list.bytes(), limit, "a snapshot is sent without its files");
+        return Ok(out);
+    }
+    for (name, len) in list.files {
         let path = directory(dir, index).join(name.to_string());
         let bytes = fs.read(&path).map_err(|error| failed(&path, error))?;
         if bytes.len() as u64 != len {
@@ -119,26 +129,37 @@ pub(super) fn pack<F: Fs>(fs: &F, dir: &Path, index: u64, list: &[u8]) -> Result
     Ok(out)
 }
 
-/// Puts the files of a message beside ours. Gives the list.
+/// Puts the files of a message beside ours, unless they are there. Gives the list.
 pub(super) fn receive<F: Fs>(fs: &F, dir: &Path, index: u64, packed: &[u8]) -> Result<Vec<u8>> {
     let corrupt = || Error::Corrupt("a snapshot with its files");
     let (len, rest) = packed.split_first_chunk().ok_or_else(corrupt)?;
     let (list, mut rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(corrupt)?;
+    let files = List::decode(list)?;
+    let to = directory(dir, index);
+    // Ours of that index are as good, and may be in use.
+    if fs.list(&to).is_ok() && (!rest.is_empty() || are_whole(fs, &to, &files)) {
+        return Ok(list.to_vec());
+    }
+    if rest.is_empty() && files.bytes() > 0 {
+        return Err(Error::FilesElsewhere { index, bytes: files.bytes(), to });
+    }
     let mut contents = Vec::new();
-    for (name, len) in List::decode(list)?.files {
+    for (name, len) in files.files {
         let len = usize::try_from(len).map_err(|_| corrupt())?;
         let (bytes, after) = rest.split_at_checked(len).ok_or_else(corrupt)?;
         contents.push((name, bytes));
         rest = after;
     }
-    // Ours of that index are as good, and may be in use.
-    let to = directory(dir, index);
-    if fs.list(&to).is_err() {
-        publish(fs, &to, |to| {
-            contents.iter().try_for_each(|(name, bytes)| write(fs, &to.join(name.to_string()), bytes))
-        })?;
-    }
+    publish(fs, &to, |to| {
+        contents.iter().try_for_each(|(name, bytes)| write(fs, &to.join(name.to_string()), bytes))
+    })?;
     Ok(list.to_vec())
+}
+
+/// Whether all files of a list are there with the length they should have: somebody may be copying them.
+fn are_whole<F: Fs>(fs: &F, dir: &Path, list: &List) -> bool {
+    let len = |name: &FileName| fs.open(&dir.join(name.to_string())).and_then(|file| file.len());
+    list.files.iter().all(|(name, bytes)| len(name).is_ok_and(|len| len == *bytes))
 }
 
 /// Removes the files of snapshots before `index`, and what was not finished.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tsmith_codecs::{FieldKey, TimeRange, Timestamp, ValuesRef};
 use tsmith_wal::etcd::Snapshot;
-use tsmith_wal::fs::Fs;
+use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::{Durability, FileLog, LogOptions};
 
 use super::files::{self, List};
@@ -118,7 +118,8 @@ impl<F: Fs> Machine<F> {
         let files = engine.files();
         let mut list = List { applied, files: Vec::new() };
         for file in files.iter() {
-            let len = self.fs.read(file.path()).map_err(|error| io(file.path(), error))?.len() as u64;
+            let len = self.fs.open(file.path()).and_then(|file| file.len());
+            let len = len.map_err(|error| io(file.path(), error))?;
             list.files.push((file.name(), len));
         }
         let from = engine.dirs().data.clone();

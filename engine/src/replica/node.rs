@@ -17,6 +17,8 @@ const INBOX_MAX: usize = 4096;
 const BATCH_MAX: usize = 256;
 /// A proposal that is not written by then is not waited for any longer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same when somebody else leads since: what was on its way to the old leader is most likely lost.
+const PATIENCE_AFTER_CHANGE: Duration = Duration::from_secs(1);
 
 /// What a node says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +113,15 @@ struct Running<F: Fs, T> {
     replica: Replica<F>,
     transport: T,
     tick: Duration,
-    answers: HashMap<Ticket, (Instant, Sender<Result<Applied>>)>,
+    answers: HashMap<Ticket, Waiting>,
+}
+
+/// Who waits for a proposal.
+struct Waiting {
+    since: Instant,
+    /// Who led then.
+    leader: u64,
+    answer: Sender<Result<Applied>>,
 }
 
 impl<F: Fs, T: Transport> Running<F, T> {
@@ -139,8 +149,8 @@ impl<F: Fs, T: Transport> Running<F, T> {
             let transport = &self.transport;
             self.replica.drive(&mut |to, message| transport.send(to, message))?;
             for (ticket, applied) in self.replica.take_done() {
-                if let Some((_, answer)) = self.answers.remove(&ticket) {
-                    drop(answer.send(Ok(applied)));
+                if let Some(waiting) = self.answers.remove(&ticket) {
+                    drop(waiting.answer.send(Ok(applied)));
                 }
             }
         }
@@ -154,7 +164,10 @@ impl<F: Fs, T: Transport> Running<F, T> {
                 }
             }
             Input::Propose { lines, time, answer } => match self.replica.propose(&lines, time) {
-                Ok(ticket) => drop(self.answers.insert(ticket, (Instant::now(), answer))),
+                Ok(ticket) => {
+                    let waiting = Waiting { since: Instant::now(), leader: self.replica.leader(), answer };
+                    self.answers.insert(ticket, waiting);
+                }
                 Err(error) => drop(answer.send(Err(error))),
             },
             Input::Status(answer) => {
@@ -167,13 +180,17 @@ impl<F: Fs, T: Transport> Running<F, T> {
     }
 
     fn lose_patience(&mut self) {
-        let late = |(since, _): &(Instant, _)| since.elapsed() > PATIENCE;
-        let tickets: Vec<_> =
-            self.answers.iter().filter(|(_, waiting)| late(waiting)).map(|(ticket, _)| *ticket).collect();
+        let leader = self.replica.leader();
+        let late = |waiting: &Waiting| {
+            let changed = waiting.leader != leader;
+            waiting.since.elapsed() > if changed { PATIENCE_AFTER_CHANGE } else { PATIENCE }
+        };
+        let late = self.answers.iter().filter(|(_, waiting)| late(waiting));
+        let tickets: Vec<_> = late.map(|(ticket, _)| *ticket).collect();
         for ticket in tickets {
             self.replica.forget(ticket);
-            if let Some((_, answer)) = self.answers.remove(&ticket) {
-                drop(answer.send(Err(Error::Unknown)));
+            if let Some(waiting) = self.answers.remove(&ticket) {
+                drop(waiting.answer.send(Err(Error::Unknown)));
             }
         }
     }

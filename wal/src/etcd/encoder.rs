@@ -1,16 +1,20 @@
 //! From records to one file: frames, the page writer, syncs.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::frame::{Encoder, Watermark, kind};
+use super::proto::Head;
 use super::{Entry, HardState, Histogram};
 use crate::fs::FsFile;
 use crate::{Error, ErrorKind, Result};
 
 /// A sync that takes longer than this is worth a word.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// What waits for a sync is written before it when it is more than this; a batch of ordinary size is one write.
+const EARLY_BYTES: u64 = 1 << 20;
 
 /// A file that must grow beyond what was allocated grows by this much more.
 const GROWTH_BYTES: u64 = 256 << 10;
@@ -64,6 +68,25 @@ impl<F: FsFile> Appender<F> {
         self.written + self.encoder.buffer.len() as u64
     }
 
+    /// Bytes of the file for which there is space.
+    pub(super) fn allocated(&self) -> u64 {
+        self.allocated
+    }
+
+    /// Makes space for a file of `bytes`, durable when it is synced.
+    pub(super) fn grow(&mut self, bytes: u64) -> std::io::Result<()> {
+        self.file.allocate(bytes)?;
+        self.allocated = bytes;
+        Ok(())
+    }
+
+    /// Cuts the file at the end of what was written. Nothing may wait.
+    pub(super) fn cut(&mut self) -> std::io::Result<()> {
+        self.file.set_len(self.written)?;
+        self.allocated = self.written;
+        Ok(())
+    }
+
     pub(super) fn total(&self) -> u64 {
         self.total
     }
@@ -76,13 +99,18 @@ impl<F: FsFile> Appender<F> {
     }
 
     pub(super) fn record(&mut self, kind: i64, data: Option<&[u8]>) -> std::io::Result<()> {
-        let len = self.encoder.record(kind, data.map(|data| [data, &[]]));
+        let len = self.encoder.record(kind, data);
         self.appended(len)
     }
 
-    /// A record of two pieces that stays in memory until it is taken.
-    pub(super) fn buffer(&mut self, kind: i64, pieces: [&[u8]; 2]) {
-        self.encoder.record(kind, Some(pieces));
+    /// A record whose data is `head`, then these pieces, and that stays in memory until it is taken.
+    pub(super) fn buffer<const FIELDS: usize, const PIECES: usize>(
+        &mut self,
+        kind: i64,
+        head: Head<FIELDS>,
+        pieces: [&[u8]; PIECES],
+    ) {
+        self.encoder.frame(kind, head, pieces);
     }
 
     /// Bytes that wait.
@@ -102,10 +130,15 @@ impl<F: FsFile> Appender<F> {
 
     fn appended(&mut self, len: usize) -> std::io::Result<()> {
         self.watermark.frame(len);
+        if self.watermark.flushed > self.written + EARLY_BYTES { self.write_pages() } else { Ok(()) }
+    }
+
+    /// Gives to the operating system what etcd would have by now.
+    pub(super) fn catch_up(&mut self) -> std::io::Result<()> {
         if self.watermark.flushed > self.written { self.write_pages() } else { Ok(()) }
     }
 
-    /// Writes as far as etcd would have by now.
+    /// Writes as far as etcd would have by now: whole pages, unless it is for a sync.
     #[cold]
     fn write_pages(&mut self) -> std::io::Result<()> {
         let len = (self.watermark.flushed - self.written) as usize;
@@ -113,9 +146,8 @@ impl<F: FsFile> Appender<F> {
         if end > self.allocated {
             // What a crash leaves of a file that grew while it was written is anything; of space that was there it is
             // zeros, which are known for what they are. So it grows first.
-            self.file.allocate(end + GROWTH_BYTES)?;
+            self.grow(end + GROWTH_BYTES)?;
             self.file.sync_all()?;
-            self.allocated = end + GROWTH_BYTES;
         }
         let (pages, _) = self.encoder.buffer.split_at(len);
         if let Err(error) = self.file.write_all_at(pages, self.written) {
@@ -164,21 +196,69 @@ pub(super) struct Pending<F> {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Runs a sync and observes it.
+/// Runs a sync of the file at `path` and observes it.
 pub(super) fn observed(
     histogram: &Histogram,
-    path: &Path,
+    path: impl Fn() -> PathBuf,
     sync: impl FnOnce() -> std::io::Result<()>,
 ) -> Result<()> {
     let start = Instant::now();
     let done = sync();
-    let took = start.elapsed();
-    if took > SLOW_SYNC {
-        tracing::warn!(path = %path.display(), ?took, expected = ?SLOW_SYNC, "slow fdatasync");
-    }
-    histogram.observe(took);
+    note(histogram, start.elapsed(), &path);
     // Never "retry later", whatever its code: the kernel may have dropped the pages it could not write.
     done.map_err(|source| {
-        Error::new(ErrorKind::Io { operation: "sync", source: Arc::new(source) }).at_path(path)
+        Error::new(ErrorKind::Io { operation: "sync", source: Arc::new(source) }).at_path(&path())
     })
+}
+
+/// Counts a sync, with a word when it was slow.
+fn note(histogram: &Histogram, took: Duration, path: &impl Fn() -> PathBuf) {
+    if took > SLOW_SYNC {
+        tracing::warn!(path = %path().display(), ?took, expected = ?SLOW_SYNC, "slow fdatasync");
+    }
+    histogram.observe(took);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Counts warnings.
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == Level::WARN
+        }
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_sync_above_a_second_is_worth_a_warning() {
+        let (histogram, warnings) = (Histogram::wal_fsync(), Arc::new(AtomicUsize::new(0)));
+        tracing::subscriber::with_default(Warnings(Arc::clone(&warnings)), || {
+            for (ms, expected) in [(20, 0), (1000, 0), (1001, 1), (9000, 2)] {
+                note(&histogram, Duration::from_millis(ms), &|| PathBuf::from("w"));
+                assert_eq!(warnings.load(Ordering::Relaxed), expected, "{ms} ms");
+            }
+        });
+        assert_eq!(histogram.count(), 4);
+    }
 }

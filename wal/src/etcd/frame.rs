@@ -11,7 +11,7 @@
 //! Kind, lengths and padding are not covered. A segment begins with a record of kind 4, whose checksum field is
 //! the running value at the end of the segment before. A length of zero is space that was never written: the end.
 
-use super::proto::{Fields, Head};
+use super::proto::{FIELD_BYTES_MAX, Fields, Head, WORD_BYTES, put_varint, varint_len};
 use super::{Entry, Flaw, HardState};
 
 /// Bytes of the length before a record.
@@ -20,6 +20,14 @@ pub(crate) const LENGTH_BYTES: usize = 8;
 const SECTOR_BYTES: u64 = 512;
 /// etcd 3.4 does not read records of this size and above, though it writes them.
 pub(crate) const RECORD_BYTES_MAX: u64 = 10 << 20;
+
+/// Where the checksum's number stands in a frame, and how long most are.
+const CRC_AT: usize = LENGTH_BYTES + 3;
+const CRC_BYTES_MAX: usize = 5;
+/// Length, kind, and a checksum as long as it can be.
+const FRONT_BYTES: usize = CRC_AT + CRC_BYTES_MAX;
+/// The same with the length of the data, an entry's head, and what a number reaches beyond its end.
+const ROOM_BYTES: usize = FRONT_BYTES + 5 * FIELD_BYTES_MAX + WORD_BYTES;
 
 const _: () = assert!(LENGTH_BYTES == 8);
 
@@ -41,55 +49,87 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    /// The frame of a record whose data is these pieces, or that has none. Gives its length.
-    pub(crate) fn record(&mut self, kind: i64, data: Option<[&[u8]; 2]>) -> usize {
-        let mut body = 0;
-        if let Some(pieces) = data {
-            for piece in pieces {
-                self.crc = crc32c::crc32c_append(self.crc, piece);
-            }
-            let len = pieces[0].len() + pieces[1].len();
-            body = 1 + varint_len(len as u64) + len;
+    /// The frame of a record whose data is this, or that has none. Gives its length.
+    pub(crate) fn record(&mut self, kind: i64, data: Option<&[u8]>) -> usize {
+        if let Some(data) = data {
+            return self.frame(kind, Head([]), [data]);
         }
-        let record = 3 + varint_len(self.crc.into()) + body;
-        let padding = (8 - record % 8) % 8;
-        let tag = if padding == 0 { 0 } else { (0x80 | padding as u64) << 56 };
-        let frame = LENGTH_BYTES + record + padding;
-        self.buffer.reserve(frame);
-        self.buffer.extend_from_slice(&(record as u64 | tag).to_le_bytes());
-        self.buffer.extend_from_slice(&[0x08, kind as u8, 0x10]);
-        push_varint(&mut self.buffer, self.crc.into());
-        if let Some(pieces) = data {
-            self.buffer.push(0x1a);
-            push_varint(&mut self.buffer, (pieces[0].len() + pieces[1].len()) as u64);
-            self.buffer.extend_from_slice(pieces[0]);
-            self.buffer.extend_from_slice(pieces[1]);
-        }
-        self.buffer.extend_from_slice(&[0; 8][..padding]);
-        frame
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(&front(kind));
+        self.buffer.truncate(start + FRONT_BYTES);
+        self.end(start)
     }
 
+    #[inline]
     pub(crate) fn entry(&mut self, entry: &Entry) -> usize {
-        let head = entry.head();
-        self.record(kind::ENTRY, Some([head.bytes(), entry.data.as_deref().unwrap_or_default()]))
+        match &entry.data {
+            Some(data) => self.frame(kind::ENTRY, entry.head().before(data.len()), [data]),
+            None => self.frame(kind::ENTRY, entry.head(), []),
+        }
     }
 
     pub(crate) fn state(&mut self, state: &HardState) -> usize {
-        let head: Head = state.head();
-        self.record(kind::STATE, Some([head.bytes(), &[]]))
+        self.frame(kind::STATE, state.head(), [])
+    }
+
+    /// The frame of a record whose data is `head`, then these pieces. Every byte is written to its place at once: the
+    /// checksum's number is taken to be a long one.
+    #[inline]
+    pub(crate) fn frame<const FIELDS: usize, const PIECES: usize>(
+        &mut self,
+        kind: i64,
+        head: Head<FIELDS>,
+        pieces: [&[u8]; PIECES],
+    ) -> usize {
+        let start = self.buffer.len();
+        let len = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        self.buffer.reserve(ROOM_BYTES + len + WORD_BYTES);
+        // A constant length is faster than the right one.
+        self.buffer.extend_from_slice(&front(kind));
+        let mut content = 0;
+        if let Some(room) = self.buffer.last_chunk_mut::<ROOM_BYTES>() {
+            content = Head([(0x1a, (head.len() + len) as u64)]).put(room, FRONT_BYTES);
+            let end = head.put(room, content);
+            self.buffer.truncate(start + end);
+        }
+        for piece in pieces {
+            self.buffer.extend_from_slice(piece);
+        }
+        self.crc = crc32c::crc32c_append(self.crc, &self.buffer[start + content..]);
+        self.end(start)
+    }
+
+    /// Puts checksum and length into the frame that begins at `start`, and fills it up.
+    #[inline]
+    fn end(&mut self, start: usize) -> usize {
+        let mut crc = [0; WORD_BYTES];
+        let crc_bytes = put_varint(&mut crc, 0, self.crc.into());
+        let at = start + CRC_AT;
+        if crc_bytes < CRC_BYTES_MAX {
+            // One of sixteen.
+            self.buffer.copy_within(at + CRC_BYTES_MAX.., at + crc_bytes);
+            self.buffer.truncate(self.buffer.len() - (CRC_BYTES_MAX - crc_bytes));
+            self.buffer[at..at + crc_bytes].copy_from_slice(&crc[..crc_bytes]);
+        } else {
+            self.buffer[at..at + CRC_BYTES_MAX].copy_from_slice(&crc[..CRC_BYTES_MAX]);
+        }
+        let record = self.buffer.len() - start - LENGTH_BYTES;
+        let padding = record.wrapping_neg() % 8;
+        let tag = if padding == 0 { 0 } else { (0x80 | padding as u64) << 56 };
+        self.buffer[start..start + LENGTH_BYTES].copy_from_slice(&(record as u64 | tag).to_le_bytes());
+        let frame = LENGTH_BYTES + record + padding;
+        self.buffer.extend_from_slice(&[0; 8]);
+        self.buffer.truncate(start + frame);
+        frame
     }
 }
 
-fn varint_len(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-fn push_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+/// The kind of a record at its place, and room for what follows.
+#[inline]
+fn front(kind: i64) -> [u8; ROOM_BYTES] {
+    let mut front = [0; ROOM_BYTES];
+    front[LENGTH_BYTES..CRC_AT].copy_from_slice(&[0x08, kind as u8, 0x10]);
+    front
 }
 
 /// A record in a segment's bytes.

@@ -80,3 +80,31 @@ impl fmt::Display for Histogram {
         writeln!(f, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What etcd 3.4 shows at `/metrics`: dashboards ask for these names and bounds.
+    #[test]
+    fn names_and_buckets_are_those_of_etcd() {
+        let histogram = Histogram::wal_fsync();
+        for ms in [0, 1, 2, 3, 5000, 9000] {
+            histogram.observe(Duration::from_millis(ms));
+        }
+        let bounds = [
+            "0.001", "0.002", "0.004", "0.008", "0.016", "0.032", "0.064", "0.128", "0.256", "0.512",
+            "1.024", "2.048", "4.096", "8.192", "+Inf",
+        ];
+        let counts = [2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6];
+        let name = "etcd_disk_wal_fsync_duration_seconds";
+        let bucket = |(bound, count)| format!("{name}_bucket{{le=\"{bound}\"}} {count}\n");
+        let buckets: String = bounds.iter().zip(counts).map(bucket).collect();
+        let expected = format!(
+            "# HELP {name} The latency distributions of fsync called by WAL.\n# TYPE {name} histogram\n\
+             {buckets}{name}_sum 14.006\n{name}_count 6\n"
+        );
+        assert_eq!(histogram.to_string(), expected);
+        assert_eq!(Histogram::snap_fsync().name(), "etcd_snap_fsync_duration_seconds");
+    }
+}

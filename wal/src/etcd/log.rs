@@ -13,6 +13,7 @@
 //! and a bad record that it covers is no torn one.
 
 mod open;
+mod segments;
 
 pub(crate) use open::{holds_segments, replay_only, segment_names};
 
@@ -27,8 +28,7 @@ use super::encoder::{Appender, Pending, observed};
 use super::frame::kind;
 use super::names::SegmentName;
 use super::proto::Head;
-use super::repair::lock;
-use super::{EntryKind, HardState, Histogram, SnapshotRecord};
+use super::{EntryKind, HardState, Histogram};
 use crate::fs::{Fs, FsFile, OsFs};
 use crate::group::Done;
 use crate::recover::Records;
@@ -43,6 +43,8 @@ const METADATA: &[u8] = b"tsmith-log";
 const TERM: u64 = 1;
 /// A group that has grown to this is written by who wants to append to it.
 const GROUP_BYTES: usize = 4 << 20;
+/// What an entry takes beside its payload, with the states before it and behind it, and a snapshot's record.
+const OVERHEAD_BYTES: u64 = 256;
 /// The next segment, while it is made.
 const TEMPORARY: &str = "0.tmp";
 
@@ -53,8 +55,8 @@ const TEMPORARY: &str = "0.tmp";
 /// [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) the replay goes on at the next record that the one before it
 /// proves, so that up to two are missing where one is damaged. A missing segment is an error in every mode.
 ///
-/// A segment has all its space before its name. A disk too full for the next one refuses appends and cuts until there
-/// is space again; forgetting needs a cut, so that it cannot be this log that makes it.
+/// A segment has all its space before anything is appended to it. A disk too full for that refuses appends until there
+/// is space again. Cuts and forgetting need none: the next segment begins with a head only, or later.
 #[derive(Debug)]
 pub struct EtcdLog<F: Fs = OsFs> {
     shared: Arc<Shared<F>>,
@@ -81,6 +83,8 @@ struct State<F: Fs> {
     segments: Vec<(SegmentName, Arc<F::File>)>,
     /// None when the log has ended: the file is locked as long as it is open.
     appender: Option<Appender<F::File>>,
+    /// The last segment has ended, and there was no space yet for the next one.
+    over: bool,
     /// The other buffer.
     spare: Vec<u8>,
     /// The last entry, and how far the system and the disk have them.
@@ -95,10 +99,16 @@ struct State<F: Fs> {
     /// Somebody writes.
     leading: bool,
     poison: Option<Error>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
     /// Nothing new is taken.
-    closed: bool,
-    /// Closing is over: the directory may be another log's by now.
-    ended: bool,
+    Closing,
+    /// The directory may be another log's by now.
+    Ended,
 }
 
 impl<F: Fs> EtcdLog<F> {
@@ -154,7 +164,8 @@ impl<F: Fs> Log for EtcdLog<F> {
     fn cut(&self) -> Result<Position> {
         let mut state = self.shared.idle()?;
         state.open()?;
-        self.shared.roll(&mut state)?;
+        self.shared.finish(&mut state)?;
+        self.shared.advance_if_there_is_space(&mut state)?;
         Ok(Position(2 * state.last + 1))
     }
 
@@ -164,16 +175,19 @@ impl<F: Fs> Log for EtcdLog<F> {
     }
 
     fn close(&self) -> Result<()> {
-        if std::mem::replace(&mut self.shared.state.lock().closed, true) {
+        let mut state = self.shared.state.lock();
+        if state.stage != Stage::Open {
             return Err(Error::new(ErrorKind::Closed).at_path(&self.shared.dir));
         }
+        state.stage = Stage::Closing;
+        drop(state);
         self.shared.changed.notify_all();
         if let Some(ticker) = self.ticker.lock().take() {
             drop(ticker.join());
         }
         let ended = self.shared.idle().and_then(|mut state| self.shared.end(&mut state));
         let mut state = self.shared.state.lock();
-        state.ended = true;
+        state.stage = Stage::Ended;
         state.segments.clear();
         state.appender = None;
         drop(state);
@@ -189,7 +203,7 @@ impl<F: Fs> Log for EtcdLog<F> {
 
 impl<F: Fs> Drop for EtcdLog<F> {
     fn drop(&mut self) {
-        if self.shared.state.lock().closed {
+        if self.shared.state.lock().stage != Stage::Open {
             return;
         }
         if let Err(error) = self.close() {
@@ -205,8 +219,8 @@ fn ticker<F: Fs>(shared: &Arc<Shared<F>>, interval: std::time::Duration) -> Resu
         let mut state = ticking.state.lock();
         loop {
             let tick = Instant::now() + interval;
-            while !state.closed && !ticking.changed.wait_until(&mut state, tick).timed_out() {}
-            if state.closed || state.poison.is_some() {
+            while state.stage == Stage::Open && !ticking.changed.wait_until(&mut state, tick).timed_out() {}
+            if state.stage != Stage::Open || state.poison.is_some() {
                 return;
             }
             if state.durable < state.written {
@@ -229,13 +243,17 @@ impl<F: Fs> Shared<F> {
             state.open()?;
             state.check()?;
             let appender = state.appender()?;
-            let waiting = appender.waiting();
-            let end = appender.end() + len as u64;
-            if end >= self.segment_bytes && state.has_records() {
+            let (waiting, allocated) = (appender.waiting(), appender.allocated());
+            let end = appender.end() + len as u64 + OVERHEAD_BYTES;
+            let ends = state.over || (end > self.segment_bytes && state.has_records());
+            if ends || end > allocated {
                 if state.leading {
                     self.changed.wait(&mut state);
+                } else if ends {
+                    self.finish(&mut state)?;
+                    self.advance(&mut state)?;
                 } else {
-                    self.roll(&mut state)?;
+                    self.grow(&mut state, end)?;
                 }
             } else if waiting > GROUP_BYTES || (waiting > 0 && self.durability == Durability::Each) {
                 state = self.step(state, self.syncs());
@@ -247,10 +265,10 @@ impl<F: Fs> Shared<F> {
         if state.appender()?.waiting() == 0 && state.durable > state.marked {
             state.mark()?;
         }
-        let head = Head::of_entry(EntryKind::NORMAL, TERM, index, Some(len + 1)).byte(record.kind.tag());
+        let head = Head::of_entry(EntryKind::NORMAL, TERM, index).before(len + 1);
         let appender = state.appender()?;
         let before = appender.waiting();
-        appender.buffer(kind::ENTRY, [head.bytes(), record.payload]);
+        appender.buffer(kind::ENTRY, head, [&[record.kind.tag()], record.payload]);
         let frame = appender.waiting() - before;
         state.metrics.appends += 1;
         state.metrics.append_bytes += frame as u64;
@@ -273,13 +291,11 @@ impl<F: Fs> Shared<F> {
                 return Ok(Durable::promise(at));
             }
             state.check()?;
-            if state.ended {
-                return Err(Error::new(ErrorKind::Closed));
-            } else if state.closed {
+            match state.stage {
+                Stage::Open => state = self.step(state, self.syncs()),
                 // Closing writes it.
-                self.changed.wait(&mut state);
-            } else {
-                state = self.step(state, self.syncs());
+                Stage::Closing => self.changed.wait(&mut state),
+                Stage::Ended => return Err(Error::new(ErrorKind::Closed)),
             }
         }
     }
@@ -296,10 +312,10 @@ impl<F: Fs> Shared<F> {
         let Some(appender) = &mut state.appender else { return state };
         let mut pending = appender.take(spare);
         state.leading = true;
-        let path = self.dir.join(state.tail().file_name());
+        let name = state.tail();
         drop(state);
         let mut done_by = Done::default();
-        let done = self.write(&pending, &path, sync, &mut done_by);
+        let done = self.write(&pending, name, sync, &mut done_by);
         let mut state = self.state.lock();
         state.count(target, pending.bytes.len(), &done_by);
         pending.bytes.clear();
@@ -318,17 +334,17 @@ impl<F: Fs> Shared<F> {
         state
     }
 
-    fn write(&self, pending: &Pending<F::File>, path: &Path, sync: bool, done: &mut Done) -> Result<()> {
+    fn write(
+        &self,
+        pending: &Pending<F::File>,
+        name: SegmentName,
+        sync: bool,
+        done: &mut Done,
+    ) -> Result<()> {
+        let path = || self.dir.join(name.file_name());
         if !pending.bytes.is_empty() {
-            let end = pending.offset + pending.bytes.len() as u64;
-            let written = if end > self.segment_bytes {
-                // Space first: a file that grows while it is written may be anything after a crash.
-                pending.file.allocate(end).and_then(|()| pending.file.sync_all())
-            } else {
-                Ok(())
-            };
-            let written = written.and_then(|()| pending.file.write_all_at(&pending.bytes, pending.offset));
-            written.map_err(|error| broken("write", error).at_path(path).at_offset(pending.offset))?;
+            let written = pending.file.write_all_at(&pending.bytes, pending.offset);
+            written.map_err(|error| broken("write", error).at_path(&path()).at_offset(pending.offset))?;
         }
         if !sync {
             return Ok(());
@@ -353,63 +369,11 @@ impl<F: Fs> Shared<F> {
     fn settle(&self, state: &mut State<F>) -> Result<()> {
         let spare = std::mem::take(&mut state.spare);
         let pending = state.appender()?.take(spare);
-        let path = self.dir.join(state.tail().file_name());
         let mut done_by = Done::default();
-        let done = self.write(&pending, &path, true, &mut done_by);
+        let done = self.write(&pending, state.tail(), true, &mut done_by);
         state.count(state.last, pending.bytes.len(), &done_by);
         state.guard(done)?;
         (state.written, state.durable) = (state.last, state.last);
-        Ok(())
-    }
-
-    /// Makes everything durable and begins the next segment, if this one has records.
-    fn roll(&self, state: &mut State<F>) -> Result<()> {
-        self.settle(state)?;
-        if !state.has_records() {
-            return Ok(());
-        }
-        if state.durable > state.marked {
-            // So that damage at the end of the segment does not pass for torn if the next one gets lost.
-            state.mark()?;
-            self.settle(state)?;
-        }
-        let appender = state.appender()?;
-        let (old, end, crc) = (Arc::clone(&appender.file), appender.end(), appender.crc());
-        let name = SegmentName { seq: state.tail().seq + 1, index: state.last + 1 };
-        let commit = state.marked;
-        let bytes = self.segment_bytes;
-        let appender = match begin(&self.fs, &self.dir, name, crc, commit, bytes) {
-            Ok(appender) => appender,
-            // Nothing has changed: there may be space later.
-            Err(error) if error.is_full() => return Err(error),
-            Err(error) => return state.guard(Err(error)),
-        };
-        state.metrics.segments += 1;
-        state.segments.push((name, Arc::clone(&appender.file)));
-        state.appender = Some(appender);
-        let cut = old.set_len(end).and_then(|()| old.sync_all());
-        state.guard(cut.map_err(|error| broken("cut", error).at_path(&self.dir)))
-    }
-
-    fn truncate_front(&self, before: Position) -> Result<()> {
-        let mut state = self.idle()?;
-        state.open()?;
-        let goes = |pair: &[(SegmentName, Arc<F::File>)]| 2 * (pair[1].0.index - 1) < before.0;
-        let count = state.segments.windows(2).take_while(|pair| goes(pair)).count();
-        if count == 0 {
-            return Ok(());
-        }
-        // A real etcd opens the rest at this snapshot.
-        let record = SnapshotRecord::new(state.segments[count].0.index - 1, TERM).encode();
-        state.appender()?.buffer(kind::SNAPSHOT, [&record, &[]]);
-        self.settle(&mut state)?;
-        for (name, file) in state.segments.drain(..count).collect::<Vec<_>>() {
-            let path = self.dir.join(name.file_name());
-            // One by one: an older segment that came back without a newer one would leave a hole.
-            let removed = self.fs.remove(&path).and_then(|()| self.fs.sync_dir(&self.dir));
-            drop(file);
-            state.guard(removed.map_err(|error| broken("remove", error).at_path(&path)))?;
-        }
         Ok(())
     }
 
@@ -421,7 +385,7 @@ impl<F: Fs> Shared<F> {
             self.settle(state)?;
         }
         let appender = state.appender()?;
-        let cut = appender.file.set_len(appender.end()).and_then(|()| appender.file.sync_all());
+        let cut = appender.cut().and_then(|()| appender.file.sync_all());
         cut.map_err(|error| broken("cut", error).at_path(&self.dir.join(state.tail().file_name())))
     }
 }
@@ -448,7 +412,7 @@ impl<F: Fs> State<F> {
     /// A record that says how far the log is durable.
     fn mark(&mut self) -> Result<()> {
         let state = HardState { term: TERM, vote: TERM, commit: self.durable };
-        self.appender()?.buffer(kind::STATE, [state.head().bytes(), &[]]);
+        self.appender()?.buffer(kind::STATE, state.head(), []);
         self.marked = self.durable;
         Ok(())
     }
@@ -458,7 +422,7 @@ impl<F: Fs> State<F> {
     }
 
     fn open(&self) -> Result<()> {
-        if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
+        if self.stage == Stage::Open { Ok(()) } else { Err(Error::new(ErrorKind::Closed)) }
     }
 
     fn check(&self) -> Result<()> {
@@ -484,38 +448,4 @@ impl<F: Fs> State<F> {
 /// An error after which nobody knows what is on disk, also when the disk was full.
 fn broken(operation: &'static str, source: std::io::Error) -> Error {
     Error::new(ErrorKind::Io { operation, source: Arc::new(source) })
-}
-
-/// Begins a segment: allocated, its head durable, then its name.
-fn begin<F: Fs>(
-    fs: &F,
-    dir: &Path,
-    name: SegmentName,
-    crc: u32,
-    commit: u64,
-    bytes: u64,
-) -> Result<Appender<F::File>> {
-    let temporary = dir.join(TEMPORARY);
-    drop(fs.remove(&temporary));
-    let file = fs.create_new(&temporary).map_err(|error| Error::io("create", error).at_path(&temporary))?;
-    lock(&file, &temporary)?;
-    let mut appender = Appender::new(Arc::new(file), bytes, 0, crc);
-    let written = appender.file.allocate(bytes).and_then(|()| {
-        appender.head(Some(METADATA))?;
-        if name.seq == 0 {
-            appender.record(kind::SNAPSHOT, Some(&SnapshotRecord::default().encode()))?;
-        }
-        if commit > 0 {
-            appender.state(&HardState { term: TERM, vote: TERM, commit })?;
-        }
-        appender.flush()
-    });
-    if let Err(error) = written {
-        drop(fs.remove(&temporary));
-        return Err(Error::io("write", error).at_path(&temporary));
-    }
-    let path = dir.join(name.file_name());
-    let published = fs.publish(&appender.file, &temporary, &path);
-    published.map_err(|error| broken("publish", error).at_path(&path))?;
-    Ok(appender)
 }

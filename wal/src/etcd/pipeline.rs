@@ -119,3 +119,45 @@ impl<F: Fs> Maker<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::SimFs;
+
+    fn dir(fs: &SimFs) -> &'static Path {
+        fs.create_dir_all(Path::new("/w")).expect("a directory");
+        Path::new("/w")
+    }
+
+    /// `TestFilePipeline`: files take turns with two names, of the whole size, and locked.
+    #[test]
+    fn files_come_one_after_the_other() {
+        for ahead in [false, true] {
+            let fs = SimFs::default();
+            let mut pipeline = Pipeline::start(&fs, dir(&fs), 5000, ahead).expect("starts");
+            for name in ["0.tmp", "1.tmp", "0.tmp"] {
+                let ready = pipeline.take().expect("a file");
+                assert!(ready.path.ends_with(name) && ready.file.len().expect("a length") == 5000);
+                assert!(fs.open(&ready.path).expect("opens").try_lock().is_err(), "it is locked");
+                fs.rename(&ready.path, Path::new("/w/taken")).expect("renames");
+            }
+            drop(pipeline);
+            assert_eq!(fs.list(Path::new("/w")).expect("lists"), ["taken"], "what nobody took is removed");
+        }
+    }
+
+    /// `TestFilePipelineFailPreallocate`: the cut that needs the file is told, and nothing is left behind.
+    #[test]
+    fn a_file_that_cannot_be_allocated_is_an_error_of_who_takes_it() {
+        for ahead in [false, true] {
+            let fs = SimFs::default();
+            fs.set_space(Some(4000));
+            let mut pipeline = Pipeline::start(&fs, dir(&fs), 5000, ahead).expect("starts");
+            assert!(pipeline.take().expect_err("no space").is_full());
+            assert!(pipeline.take().is_err());
+            drop(pipeline);
+            assert!(fs.snapshot().is_empty());
+        }
+    }
+}

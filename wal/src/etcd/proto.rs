@@ -98,65 +98,103 @@ impl SnapshotRecord {
     }
 }
 
-/// Longest encoding of an entry's fields before its content.
-pub(super) const ENTRY_HEAD_BYTES: usize = 40;
+/// Fields of one byte of tag and a number, in the order they are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head<const FIELDS: usize>(pub(super) [(u8, u64); FIELDS]);
 
-/// A few bytes on the stack.
-#[derive(Clone, Copy)]
-pub(super) struct Head {
-    bytes: [u8; ENTRY_HEAD_BYTES],
-    len: usize,
+/// A field of a head is not longer.
+pub(super) const FIELD_BYTES_MAX: usize = 1 + 10;
+
+impl<const FIELDS: usize> Head<FIELDS> {
+    /// Bytes that it takes.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(|&(_, value)| 1 + varint_len(value)).sum()
+    }
+
+    /// Writes it at `at`, and anything behind it up to [`WORD_BYTES`]. Gives its end.
+    #[inline]
+    pub(super) fn put<const N: usize>(&self, out: &mut [u8; N], mut at: usize) -> usize {
+        for &(tag, value) in &self.0 {
+            out[at] = tag;
+            at = put_varint(out, at + 1, value);
+        }
+        at
+    }
+
+    fn append_to(self, out: &mut Vec<u8>) {
+        let mut bytes = [0; 4 * FIELD_BYTES_MAX + WORD_BYTES];
+        let len = self.put(&mut bytes, 0);
+        out.extend_from_slice(&bytes[..len]);
+    }
 }
 
-impl Head {
-    fn new() -> Self {
-        Self { bytes: [0; ENTRY_HEAD_BYTES], len: 0 }
+impl Head<3> {
+    /// An entry's fields without its content.
+    #[inline]
+    pub(super) fn of_entry(kind: EntryKind, term: u64, index: u64) -> Self {
+        Self([(0x08, i64::from(kind.0) as u64), (0x10, term), (0x18, index)])
     }
 
-    fn number(mut self, tag: u8, mut value: u64) -> Self {
-        let mut at = self.len;
-        self.bytes[at] = tag;
-        at += 1;
-        while value >= 0x80 {
-            self.bytes[at] = value as u8 | 0x80;
-            value >>= 7;
-            at += 1;
+    /// The same before a content of `len` bytes.
+    #[inline]
+    pub(super) fn before(self, len: usize) -> Head<4> {
+        let [kind, term, index] = self.0;
+        Head([kind, term, index, (0x22, len as u64)])
+    }
+}
+
+/// How many bytes a number takes, 7 bits in each.
+#[inline]
+pub(super) fn varint_len(value: u64) -> usize {
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+/// What a number is written with.
+pub(super) const WORD_BYTES: usize = 8;
+
+/// Writes a number at `at`, and anything behind it up to [`WORD_BYTES`]. Gives its end.
+#[inline]
+pub(super) fn put_varint<const N: usize>(out: &mut [u8; N], at: usize, value: u64) -> usize {
+    if value < 0x80 {
+        out[at] = value as u8;
+        return at + 1;
+    }
+    let len = varint_len(value);
+    if len <= WORD_BYTES {
+        // Groups of 7 bits move apart by halves; all but the last are marked.
+        let spread = (value & 0x0fff_ffff) | (value & 0x0fff_ffff << 28) << 4;
+        let spread = (spread & 0x0000_3fff_0000_3fff) | (spread & 0x0fff_c000_0fff_c000) << 2;
+        let spread = (spread & 0x007f_007f_007f_007f) | (spread & 0x3f80_3f80_3f80_3f80) << 1;
+        let marks = 0x8080_8080_8080_8080 & ((1 << (8 * (len - 1))) - 1);
+        out[at..at + WORD_BYTES].copy_from_slice(&(spread | marks).to_le_bytes());
+    } else {
+        for byte in 0..len {
+            let mark = if byte + 1 < len { 0x80 } else { 0 };
+            out[at + byte] = (value >> (7 * byte)) as u8 & 0x7f | mark;
         }
-        self.bytes[at] = value as u8;
-        self.len = at + 1;
-        self
     }
-
-    /// An entry's fields up to its content of `len` bytes.
-    pub(super) fn of_entry(kind: EntryKind, term: u64, index: u64, len: Option<usize>) -> Self {
-        let head = Self::new().number(0x08, i64::from(kind.0) as u64).number(0x10, term).number(0x18, index);
-        match len {
-            Some(len) => head.number(0x22, len as u64),
-            None => head,
-        }
-    }
-
-    /// One byte more.
-    pub(super) fn byte(mut self, byte: u8) -> Self {
-        self.bytes[self.len] = byte;
-        self.len += 1;
-        self
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
+    at + len
 }
 
 impl Entry {
-    /// All of it but the content, which follows.
-    pub(super) fn head(&self) -> Head {
-        Head::of_entry(self.kind, self.term, self.index, self.data.as_ref().map(Bytes::len))
+    /// All of it but the content.
+    #[inline]
+    pub(super) fn head(&self) -> Head<3> {
+        Head::of_entry(self.kind, self.term, self.index)
     }
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        [self.head().bytes(), self.data.as_deref().unwrap_or_default()].concat()
+        let mut out = Vec::new();
+        match &self.data {
+            Some(data) => {
+                self.head().before(data.len()).append_to(&mut out);
+                out.extend_from_slice(data);
+            }
+            None => self.head().append_to(&mut out),
+        }
+        out
     }
 
     /// The entry of these bytes.
@@ -177,8 +215,8 @@ impl Entry {
 }
 
 impl HardState {
-    pub(super) fn head(&self) -> Head {
-        Head::new().number(0x08, self.term).number(0x10, self.vote).number(0x18, self.commit)
+    pub(super) fn head(&self) -> Head<3> {
+        Head([(0x08, self.term), (0x10, self.vote), (0x18, self.commit)])
     }
 
     /// The state of these bytes.
@@ -204,7 +242,7 @@ impl ConfState {
         let lists = [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next];
         for (tag, list) in [0x08, 0x10, 0x18, 0x20].into_iter().zip(lists) {
             for &id in list {
-                out.extend_from_slice(Head::new().number(tag, id).bytes());
+                Head([(tag, id)]).append_to(&mut out);
             }
         }
         out.extend_from_slice(&[0x28, u8::from(self.auto_leave)]);
@@ -238,7 +276,7 @@ impl Snapshot {
         }
         let mut metadata = Vec::new();
         push_bytes(&mut metadata, 0x0a, &self.conf_state.encode());
-        metadata.extend_from_slice(Head::new().number(0x10, self.index).number(0x18, self.term).bytes());
+        Head([(0x10, self.index), (0x18, self.term)]).append_to(&mut metadata);
         push_bytes(&mut out, 0x12, &metadata);
         out
     }
@@ -278,7 +316,8 @@ impl Snapshot {
 impl SnapshotRecord {
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Head::new().number(0x08, self.index).number(0x10, self.term).bytes().to_vec();
+        let mut out = Vec::new();
+        Head([(0x08, self.index), (0x10, self.term)]).append_to(&mut out);
         if let Some(conf_state) = &self.conf_state {
             push_bytes(&mut out, 0x1a, &conf_state.encode());
         }
@@ -306,7 +345,7 @@ impl SnapshotRecord {
 /// A checksum and the bytes it is of: the frame of a snapshot file (`snappb.Snapshot`).
 pub(super) fn encode_checked(crc: u32, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 16);
-    out.extend_from_slice(Head::new().number(0x08, crc.into()).bytes());
+    Head([(0x08, crc.into())]).append_to(&mut out);
     push_bytes(&mut out, 0x12, data);
     out
 }
@@ -326,7 +365,7 @@ pub(super) fn decode_checked(bytes: &[u8]) -> Result<(u32, &[u8]), Flaw> {
 }
 
 fn push_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    out.extend_from_slice(Head::new().number(tag, bytes.len() as u64).bytes());
+    Head([(tag, bytes.len() as u64)]).append_to(out);
     out.extend_from_slice(bytes);
 }
 

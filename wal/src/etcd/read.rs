@@ -107,11 +107,21 @@ pub fn verify<F: Fs>(fs: F, dir: &Path, start: &SnapshotRecord) -> Result<HardSt
 }
 
 /// The snapshots that the log knows and that are committed, oldest first: a log may be opened at any of them whose
-/// segments are there.
+/// segments are there. Segments may be purged meanwhile.
 pub fn valid_snapshot_entries<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SnapshotRecord>> {
-    let names = names::segments(fs, dir)?;
+    loop {
+        let names = names::segments(fs, dir)?;
+        match snapshots_in(fs, dir, &names) {
+            // Purging goes on from the front.
+            Err(error) if error.is_missing() && names::segments(fs, dir)?.first() > names.first() => {}
+            found => return found,
+        }
+    }
+}
+
+fn snapshots_in<F: Fs>(fs: &F, dir: &Path, names: &[SegmentName]) -> Result<Vec<SnapshotRecord>> {
     let (mut snapshots, mut commit) = (Vec::new(), 0);
-    let walk = walk(fs, dir, &names, |_, record| {
+    let walk = walk(fs, dir, names, |_, record| {
         let data = record.data.unwrap_or_default();
         match record.kind {
             kind::SNAPSHOT => snapshots.push(SnapshotRecord::decode(data)?),

@@ -92,9 +92,9 @@ impl<F: Fs> Snapshotter<F> {
         drop(self.fs.remove(&temporary));
         let file = self.fs.create_new(&temporary).map_err(|error| at("create", &temporary, error))?;
         let written = file.write_all_at(&encode(snapshot), 0);
-        let published = written
-            .map_err(|error| at("write", &temporary, error))
-            .and_then(|()| observed(&self.syncs, &path, || self.fs.publish(&file, &temporary, &path)));
+        let published = written.map_err(|error| at("write", &temporary, error)).and_then(|()| {
+            observed(&self.syncs, || path.clone(), || self.fs.publish(&file, &temporary, &path))
+        });
         if published.is_err() {
             drop(self.fs.remove(&temporary));
         }

@@ -125,12 +125,39 @@ impl<F: Fs> Wal<F> {
         temporary.push(".tmp");
         let temporary = PathBuf::from(temporary);
         clear(&fs, &temporary)?;
-        fs.create_dir_all(&temporary).map_err(at("create directory", &temporary))?;
+        let begun = Self::begin(&fs, &temporary, dir, metadata, options);
+        let mut wal = begun.inspect_err(|_| drop(clear(&fs, &temporary)))?;
+        if fs.list(dir).is_ok() {
+            fs.remove_dir(dir).map_err(at("remove directory", dir))?;
+        }
+        fs.rename(&temporary, dir).map_err(at("rename", &temporary))?;
+        if let Err(error) = observed(&wal.syncs, || parent(dir).to_path_buf(), || fs.sync_dir(parent(dir))) {
+            wal.poison = Some(error.clone());
+            wal.set_aside();
+            return Err(error);
+        }
+        wal.pipeline = Some(Pipeline::start(&fs, dir, options.segment_bytes, options.allocate_ahead)?);
+        Ok(wal)
+    }
+
+    /// The first segment with its head, durably, in the directory `temporary` that is to be `dir`.
+    fn begin(
+        fs: &F,
+        temporary: &Path,
+        dir: &Path,
+        metadata: Option<&[u8]>,
+        options: WalOptions,
+    ) -> Result<Self> {
         let first = SegmentName { seq: 0, index: 0 };
         let path = temporary.join(first.file_name());
-        let file = fs.create_new(&path).map_err(at("create", &path))?;
+        let at = |operation: &'static str| {
+            let path = &path;
+            move |error| Error::io(operation, error).at_path(path)
+        };
+        fs.create_dir_all(temporary).map_err(at("create directory"))?;
+        let file = fs.create_new(&path).map_err(at("create"))?;
         lock(&file, &path)?;
-        file.allocate(options.segment_bytes).map_err(at("allocate", &path))?;
+        file.allocate(options.segment_bytes).map_err(at("allocate"))?;
         let mut wal = Self {
             fs: fs.clone(),
             dir: dir.to_path_buf(),
@@ -150,19 +177,9 @@ impl<F: Fs> Wal<F> {
             wal.appender.record(kind::SNAPSHOT, Some(&SnapshotRecord::default().encode()))?;
             wal.appender.flush()
         });
-        head.map_err(at("write", &path))?;
-        observed(&wal.syncs, &path, || wal.appender.file.sync_data())?;
-        fs.sync_dir(&temporary).map_err(at("sync directory", &temporary))?;
-        if fs.list(dir).is_ok() {
-            fs.remove_dir(dir).map_err(at("remove directory", dir))?;
-        }
-        fs.rename(&temporary, dir).map_err(at("rename", &temporary))?;
-        if let Err(error) = observed(&wal.syncs, parent(dir), || fs.sync_dir(parent(dir))) {
-            wal.poison = Some(error.clone());
-            wal.set_aside();
-            return Err(error);
-        }
-        wal.pipeline = Some(Pipeline::start(&fs, dir, options.segment_bytes, options.allocate_ahead)?);
+        head.map_err(at("write"))?;
+        observed(&wal.syncs, || path.clone(), || wal.appender.file.sync_data())?;
+        fs.sync_dir(temporary).map_err(at("sync directory"))?;
         Ok(wal)
     }
 
@@ -212,7 +229,8 @@ impl<F: Fs> Wal<F> {
         } else if must_sync {
             self.sync()
         } else {
-            Ok(())
+            let done = self.appender.catch_up();
+            self.guard(done.map_err(|error| self.at_tail(Error::io("write", error))))
         }
     }
 
@@ -258,7 +276,7 @@ impl<F: Fs> Wal<F> {
         self.flush()?;
         let cut = self.appender.file.set_len(self.appender.end());
         cut.map_err(|error| self.at_tail(Error::io("cut", error)))?;
-        observed(&self.syncs, &self.tail_path(), || self.appender.file.sync_data())?;
+        observed(&self.syncs, || self.tail_path(), || self.appender.file.sync_data())?;
         let pipeline = self.pipeline.as_mut().ok_or_else(|| Error::new(ErrorKind::Closed))?;
         let ready = pipeline.take()?;
         let next = |number: u64| number.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd));
@@ -270,11 +288,11 @@ impl<F: Fs> Wal<F> {
             self.appender.state(&self.state).map_err(write)?;
         }
         self.appender.flush().map_err(write)?;
-        observed(&self.syncs, &ready.path, || self.appender.file.sync_data())?;
+        observed(&self.syncs, || ready.path.clone(), || self.appender.file.sync_data())?;
         let path = self.dir.join(name.file_name());
         let renamed = self.fs.rename(&ready.path, &path);
         renamed.map_err(|error| Error::io("rename", error).at_path(&ready.path))?;
-        observed(&self.syncs, &self.dir, || self.fs.sync_dir(&self.dir))?;
+        observed(&self.syncs, || self.dir.clone(), || self.fs.sync_dir(&self.dir))?;
         self.segments.push(Segment { name, _file: Arc::clone(&self.appender.file) });
         if !self.state.is_empty() {
             self.state_seq = Some(name.seq);
@@ -287,7 +305,7 @@ impl<F: Fs> Wal<F> {
         self.check()?;
         let done = self.flush();
         let done =
-            done.and_then(|()| observed(&self.syncs, &self.tail_path(), || self.appender.file.sync_data()));
+            done.and_then(|()| observed(&self.syncs, || self.tail_path(), || self.appender.file.sync_data()));
         self.guard(done)
     }
 

@@ -3,7 +3,7 @@ use super::*;
 
 fn encoded(data: &[u8]) -> Vec<u8> {
     let mut encoder = Encoder { crc: 0, buffer: Vec::new() };
-    let len = encoder.record(0xABCD & 0x7f, Some([data, &[]]));
+    let len = encoder.record(0xABCD & 0x7f, Some(data));
     assert_eq!(len, encoder.buffer.len());
     encoder.buffer
 }

@@ -4,8 +4,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{METADATA, State, TEMPORARY, begin};
+use super::segments::begin;
+use super::{METADATA, Stage, State, TEMPORARY};
 use crate::entry;
+use crate::error::is_full;
 use crate::etcd::encoder::Appender;
 use crate::etcd::frame::{RawRecord, Scan, kind};
 use crate::etcd::names::{self, SegmentName};
@@ -76,8 +78,8 @@ pub(super) fn open<F: Fs>(
         (Some((name, file)), Some((End::At(offset), content))) => {
             let path = dir.join(name.file_name());
             let ready = reuse(&*file, offset, &content, bytes);
-            ready.map_err(|error| Error::io("cut", error).at_path(&path))?;
-            reused = Some(Appender::new(Arc::clone(&file), bytes, offset, found.crc));
+            let allocated = ready.map_err(|error| Error::io("cut", error).at_path(&path))?;
+            reused = Some(Appender::new(Arc::clone(&file), allocated, offset, found.crc));
             segments.push((name, file));
         }
         (Some((name, file)), Some((End::Left, _))) => {
@@ -105,6 +107,7 @@ pub(super) fn open<F: Fs>(
     let state = State {
         segments,
         appender: Some(appender),
+        over: false,
         spare: Vec::new(),
         last,
         written: last,
@@ -114,8 +117,7 @@ pub(super) fn open<F: Fs>(
         metrics,
         leading: false,
         poison: None,
-        closed: false,
-        ended: false,
+        stage: Stage::Open,
     };
     Ok((state, found.recovery))
 }
@@ -180,14 +182,20 @@ fn read<F: Fs>(
 }
 
 /// Makes room behind the end of the last segment. What stands there is gone for good before anything is written:
-/// else it could come back behind newer records. All that was replayed is durable, too.
-fn reuse<F: FsFile>(file: &F, offset: u64, content: &[u8], bytes: u64) -> std::io::Result<()> {
+/// else it could come back behind newer records. All that was replayed is durable, too. Gives how far there is space: on
+/// a full disk the log can be read, and takes records when there is some again.
+fn reuse<F: FsFile>(file: &F, offset: u64, content: &[u8], bytes: u64) -> std::io::Result<u64> {
     let rest = content.get(offset as usize..).unwrap_or_default();
     if rest.iter().any(|&byte| byte != 0) {
         file.set_len(offset)?;
     }
-    file.allocate(bytes.max(offset))?;
-    file.sync_all()
+    let allocated = match file.allocate(bytes.max(offset)) {
+        Ok(()) => bytes.max(offset),
+        Err(error) if is_full(&error) => offset,
+        Err(error) => return Err(error),
+    };
+    file.sync_all()?;
+    Ok(allocated)
 }
 
 /// What was read so far.
