@@ -28,10 +28,12 @@ use crate::error::{Error, ErrorKind, Result};
 mod deletions;
 mod file;
 mod member;
+mod salvage;
 
 pub use deletions::Deletions;
 pub(crate) use deletions::for_each_live;
-pub use file::{TombstoneFile, TombstoneWrite};
+pub use file::{DELETIONS_BYTES_MAX, TombstoneFile, TombstoneWrite};
+pub use salvage::{LostTombstones, TombstoneSalvage};
 
 /// The first bytes of versions 2 and later; the version follows.
 const MAGIC: [u8; 3] = [0x00, 0x00, 0x15];
