@@ -150,7 +150,9 @@ impl Salvage {
             return;
         }
         let mut claims: BTreeMap<u64, u64> = BTreeMap::new();
-        for entry in reader.keys().flat_map(|key| key.entries()).filter(|entry| suspects.contains(&entry.offset)) {
+        for entry in
+            reader.keys().flat_map(KeyEntry::entries).filter(|entry| suspects.contains(&entry.offset))
+        {
             let claimed = claims.entry(entry.offset).or_default();
             *claimed = claimed.saturating_add(1);
         }
@@ -169,7 +171,9 @@ impl Salvage {
             (key.kept_blocks, key.kept_values, key.kept_range) = (0, 0, None);
             let entries = reader.get(key.position).map(|entry| look.key(entry).0).unwrap_or_default();
             let kept: Vec<Whole> = entries.into_iter().filter(|block| key.keeps(block)).collect();
-            kept.iter().for_each(|block| key.keep(block.range, block.values as u64));
+            for block in &kept {
+                key.keep(block.range, block.values as u64);
+            }
             self.kept_blocks = self.kept_blocks.saturating_add(key.kept_blocks);
             self.kept_values = self.kept_values.saturating_add(key.kept_values);
         }
@@ -187,7 +191,12 @@ impl Salvage {
             let damage = damaged.next_if(|damaged| damaged.position == key.position());
             if damage.is_none() && reader.is_disjoint() {
                 for entry in key.entries() {
-                    writer.write_block(key.key(), key.field_type(), entry.range, reader.block(key, entry)?)?;
+                    writer.write_block(
+                        key.key(),
+                        key.field_type(),
+                        entry.range,
+                        reader.block(key, entry)?,
+                    )?;
                 }
                 continue;
             }
@@ -285,7 +294,12 @@ impl<'a> Look<'a> {
     }
 
     /// Writes blocks of a key whose times meet.
-    fn write<W: io::Write>(&mut self, key: KeyEntry<'_>, blocks: &[Whole], writer: &mut Writer<W>) -> Result<()> {
+    fn write<W: io::Write>(
+        &mut self,
+        key: KeyEntry<'_>,
+        blocks: &[Whole],
+        writer: &mut Writer<W>,
+    ) -> Result<()> {
         if let [one] = blocks
             && one.ascends
         {

@@ -43,7 +43,10 @@ fn two_segments<L: Log<Fs = SimFs>>() -> SimFs {
 fn with(fs: &SimFs, path: &Path, bytes: &[u8]) -> SimFs {
     let fs = fs.kill();
     let file = fs.open(path).expect("there");
-    file.set_len(0).and_then(|()| file.write_all_at(bytes, 0)).and_then(|()| file.sync_all()).expect("written");
+    file.set_len(0)
+        .and_then(|()| file.write_all_at(bytes, 0))
+        .and_then(|()| file.sync_all())
+        .expect("written");
     fs
 }
 
@@ -106,9 +109,10 @@ fn a_crash_in_a_repair_loses_nothing() {
             let (log, seen) = open::<FileLog<SimFs>>(&fs, RecoveryMode::Strict).expect("opens");
             drop(log);
             assert_eq!(records(&seen), records(&wanted), "stopped at {stop}, seed {seed}");
-            let kept = fs.snapshot().into_iter().any(|(name, content)| {
-                name.to_string_lossy().ends_with(".bad") && content == bytes
-            });
+            let kept = fs
+                .snapshot()
+                .into_iter()
+                .any(|(name, content)| name.to_string_lossy().ends_with(".bad") && content == bytes);
             assert!(kept, "stopped at {stop}, seed {seed}: the damaged segment is kept");
         }
     }
@@ -136,6 +140,7 @@ fn a_log_that_is_open_is_refused() {
         let error = repair(&fs, Path::new(DIR), None, dry_run).expect_err("in use");
         assert!(matches!(error.kind(), ErrorKind::InUse), "{error}");
     }
-    let error = repair(&two_segments::<FileLog<SimFs>>(), Path::new(DIR), Some("x"), true).expect_err("no segment");
+    let error =
+        repair(&two_segments::<FileLog<SimFs>>(), Path::new(DIR), Some("x"), true).expect_err("no segment");
     assert!(matches!(error.kind(), ErrorKind::NotASegment), "{error}");
 }

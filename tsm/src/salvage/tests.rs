@@ -82,12 +82,18 @@ fn a_damaged_block_is_dropped_and_no_other() {
         let mut bytes = good.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
         let (salvage, written) = salvaged(&bytes).expect("the index is sound");
-        assert_eq!((salvage.kept_blocks, salvage.dropped_blocks(), salvage.damaged.len()), (8, 1, 1), "bit {bit}");
+        assert_eq!(
+            (salvage.kept_blocks, salvage.dropped_blocks(), salvage.damaged.len()),
+            (8, 1, 1),
+            "bit {bit}"
+        );
         let damage = &salvage.damaged[0];
         let lost = damage.dropped[0].entry;
         assert!((lost.offset..lost.offset + u64::from(lost.size)).contains(&(bit as u64 / 8)), "bit {bit}");
         let mut left = all.clone();
-        left.get_mut(&damage.key).expect("its key").retain(|(time, _)| !(lost.range.min..=lost.range.max).contains(time));
+        left.get_mut(&damage.key)
+            .expect("its key")
+            .retain(|(time, _)| !(lost.range.min..=lost.range.max).contains(time));
         assert_eq!(points(written.expect("a file")), left, "bit {bit}");
     }
 }
@@ -141,7 +147,9 @@ fn the_block_of_another_key_is_not_taken() {
 fn blocks_that_overlap_are_merged() {
     let mut writer = Writer::new(Vec::new(), Version::Influx);
     let key = b"a#!~#v";
-    for (times, range) in [(vec![1, 5, 9], (1, 9)), (vec![10, 20, 35], (10, 35)), (vec![40, 41, 42], (40, 42))] {
+    for (times, range) in
+        [(vec![1, 5, 9], (1, 9)), (vec![10, 20, 35], (10, 35)), (vec![40, 41, 42], (40, 42))]
+    {
         let range = TimeRange::new(range.0, range.1);
         writer.write_block(key, FieldType::Integer, range, &encoded(key, &times)).expect("writes");
     }
@@ -168,7 +176,7 @@ const CRC: usize = 4;
 fn a_file_of_which_nothing_is_whole_says_so() {
     let mut bytes = file(Version::Influx);
     let reader = Reader::new(Bytes::from(bytes.clone())).expect("opens");
-    for entry in reader.keys().flat_map(|key| key.entries()) {
+    for entry in reader.keys().flat_map(KeyEntry::entries) {
         bytes[entry.offset as usize] ^= 1;
     }
     let (salvage, written) = salvaged(&bytes).expect("opens");

@@ -33,17 +33,14 @@ impl Deletions {
             return;
         }
         let cost = |ranges: &[TimeRange]| size_of_val(ranges) as u64;
-        match self.keys.get_mut(key) {
-            Some(ranges) => {
-                let before = cost(ranges);
-                join(ranges, range);
-                self.bytes = self.bytes.saturating_sub(before).saturating_add(cost(ranges));
-            }
-            None => {
-                let bytes = KEY_COST_BYTES.saturating_add(key.len() as u64).saturating_add(cost(&[range]));
-                self.bytes = self.bytes.saturating_add(bytes);
-                self.keys.insert(key.into(), vec![range]);
-            }
+        if let Some(ranges) = self.keys.get_mut(key) {
+            let before = cost(ranges);
+            join(ranges, range);
+            self.bytes = self.bytes.saturating_sub(before).saturating_add(cost(ranges));
+        } else {
+            let bytes = KEY_COST_BYTES.saturating_add(key.len() as u64).saturating_add(cost(&[range]));
+            self.bytes = self.bytes.saturating_add(bytes);
+            self.keys.insert(key.into(), vec![range]);
         }
     }
 

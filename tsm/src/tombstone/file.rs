@@ -185,7 +185,8 @@ mod tests {
     #[test]
     fn a_gzip_member_cannot_take_memory_without_end() {
         let long = |n: u32| Tombstone::new(&[&n.to_be_bytes()[..], &[b'k'; 60_000]].concat(), TimeRange::ALL);
-        let TombstoneWrite::Replace { bytes } = TombstoneFile::default().plan(&(0..200).map(long).collect::<Vec<_>>())
+        let TombstoneWrite::Replace { bytes } =
+            TombstoneFile::default().plan(&(0..200).map(long).collect::<Vec<_>>())
         else {
             panic!("a new file")
         };
@@ -195,7 +196,9 @@ mod tests {
         assert_eq!(TombstoneFile::read_within(&bytes, 16 << 20).expect("room").deletions().len(), 200);
         // The same points again and again take no room.
         let same: Vec<Tombstone> = (0..10_000).map(|_| long(1)).collect();
-        let TombstoneWrite::Replace { bytes } = TombstoneFile::default().plan(&same) else { panic!("a new file") };
+        let TombstoneWrite::Replace { bytes } = TombstoneFile::default().plan(&same) else {
+            panic!("a new file")
+        };
         assert_eq!(TombstoneFile::read_within(&bytes, 1 << 20).expect("one key").deletions().len(), 1);
     }
 

@@ -13,7 +13,9 @@ use std::io;
 
 use flate2::bufread::GzDecoder;
 
-use super::{DELETIONS_BYTES_MAX, Deletions, Flaw, HEADER_BYTES, Tombstone, Tombstones, next_line, read_record};
+use super::{
+    DELETIONS_BYTES_MAX, Deletions, Flaw, HEADER_BYTES, Tombstone, Tombstones, next_line, read_record,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a gzip member begins with: magic and deflate.
@@ -134,12 +136,17 @@ impl TombstoneSalvage {
                 Member::Bad { records, flaw } => {
                     let next = next_member(bytes, at, &mut work)?;
                     let end = next.unwrap_or(bytes.len());
-                    let is_cut = next.is_none() && matches!(&flaw, Flaw::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof);
+                    let is_cut = next.is_none()
+                        && matches!(&flaw, Flaw::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof);
                     if is_cut {
                         self.unchecked = records;
                     }
                     let lost = end.saturating_sub(at) as u64;
-                    self.lost.push(LostTombstones { offset: at as u64, bytes: lost, error: flaw.at(at as u64, true) });
+                    self.lost.push(LostTombstones {
+                        offset: at as u64,
+                        bytes: lost,
+                        error: flaw.at(at as u64, true),
+                    });
                     at = end;
                 }
             }
@@ -162,7 +169,9 @@ fn member(rest: &[u8], at: u64) -> Result<Member> {
     loop {
         match read_record(&mut decoder) {
             Ok(Some(record)) => {
-                held = held.saturating_add(size_of::<Tombstone>() as u64).saturating_add(record.key.len() as u64);
+                held = held
+                    .saturating_add(size_of::<Tombstone>() as u64)
+                    .saturating_add(record.key.len() as u64);
                 if held > DELETIONS_BYTES_MAX {
                     return Err(too_large(at));
                 }
@@ -185,7 +194,9 @@ fn too_large(at: u64) -> Error {
 fn next_member(bytes: &[u8], at: usize, work: &mut u64) -> Result<Option<usize>> {
     let mut from = at.saturating_add(1);
     while let Some(rest) = bytes.get(from..) {
-        let Some(found) = rest.windows(MEMBER_BEGIN.len()).position(|window| window == MEMBER_BEGIN) else { break };
+        let Some(found) = rest.windows(MEMBER_BEGIN.len()).position(|window| window == MEMBER_BEGIN) else {
+            break;
+        };
         from = from.saturating_add(found);
         let records = match member(bytes.get(from..).unwrap_or_default(), from as u64)? {
             Member::Whole { records, .. } if !records.is_empty() => return Ok(Some(from)),

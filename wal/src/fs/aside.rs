@@ -66,7 +66,9 @@ mod tests {
             set_aside(&fs, path).expect("set aside");
         }
         let fs = fs.crash(3);
-        for (name, content) in [("a.tsm", b"3"), ("a.tsm.bad", b"1"), ("a.tsm.2.bad", b"2"), ("a.tsm.3.bad", b"3")] {
+        for (name, content) in
+            [("a.tsm", b"3"), ("a.tsm.bad", b"1"), ("a.tsm.2.bad", b"2"), ("a.tsm.3.bad", b"3")]
+        {
             assert_eq!(fs.read(&Path::new("/d").join(name)).expect("there"), content, "{name}");
         }
     }

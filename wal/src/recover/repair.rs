@@ -124,7 +124,8 @@ fn rewrite<T: Format, F: Fs>(fs: &F, dir: &Path, number: u32, path: &Path) -> Re
     segment.seal(at, at, &mut frames);
     bytes.extend_from_slice(&frames);
     let end = u32::try_from(bytes.len());
-    let end = end.map_err(|_| Error::too_large("a segment", bytes.len() as u64, u32::MAX.into()).at_path(path))?;
+    let end =
+        end.map_err(|_| Error::too_large("a segment", bytes.len() as u64, u32::MAX.into()).at_path(path))?;
     bytes.extend(segment.end(end));
     publish_new(fs, path, &bytes).map_err(failed)?;
     Ok(recovery)
