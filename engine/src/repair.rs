@@ -88,7 +88,9 @@ pub fn tsm_file<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<Sa
 fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) -> Result<()> {
     let temporary = with_suffix(path, ".tmp");
     match fs.remove(&temporary) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).on(OPERATION, &temporary),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).on(OPERATION, &temporary);
+        }
         // What a failed attempt left.
         _ => {}
     }
@@ -103,7 +105,11 @@ fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) ->
         tsmith_wal::fs::FsFile::sync_all(&file).on(OPERATION, &temporary)?;
         // Read back before anything depends on it.
         let check = Reader::new(load(fs, &temporary).on(OPERATION, &temporary)?).on(OPERATION, &temporary)?;
-        let flaw = Salvage::of(&check).damaged.into_iter().flat_map(|key| key.dropped.into_iter().chain(key.mended)).next();
+        let flaw = Salvage::of(&check)
+            .damaged
+            .into_iter()
+            .flat_map(|key| key.dropped.into_iter().chain(key.mended))
+            .next();
         if let Some(flaw) = flaw {
             return Err(Error::at(OPERATION, &temporary, flaw.error.into()));
         }
@@ -127,15 +133,22 @@ pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<
     let bytes = fs.read(path).on(OPERATION, path)?;
     let mut salvage = TombstoneSalvage::of(&bytes).on(OPERATION, path)?;
     if salvage.is_whole() {
-        return Ok(Repaired { salvage: TombstoneLoss { salvage, believed: 0 }, set_aside: None, gone: false });
+        return Ok(Repaired {
+            salvage: TombstoneLoss { salvage, believed: 0 },
+            set_aside: None,
+            gone: false,
+        });
     }
     // Records without a checksum: one whose key is in the file was hardly made up by damage.
     let file = load(fs, &path.with_extension("tsm")).ok().and_then(|bytes| Reader::new(bytes).ok());
     let is_known = |key: &[u8]| file.as_ref().is_some_and(|file| file.find(key).is_some());
     let unchecked = std::mem::take(&mut salvage.unchecked);
-    let (believed, doubted): (Vec<_>, Vec<_>) =
-        unchecked.into_iter().partition(|record| record.range.min <= record.range.max && is_known(&record.key));
-    believed.iter().for_each(|record| salvage.kept.add(&record.key, record.range));
+    let (believed, doubted): (Vec<_>, Vec<_>) = unchecked
+        .into_iter()
+        .partition(|record| record.range.min <= record.range.max && is_known(&record.key));
+    for record in &believed {
+        salvage.kept.add(&record.key, record.range);
+    }
     salvage.unchecked = doubted;
     let aside = aside_name(fs, path).on(OPERATION, path)?;
     let gone = salvage.kept.is_empty();

@@ -269,3 +269,46 @@ fn tombstones_of_a_file_that_was_set_aside_meet_no_other() {
     let shard = open(&fs).expect("opens");
     assert_eq!(read(&shard, "again").into_keys().collect::<Vec<_>>(), [2, 3, 4]);
 }
+
+/// Keys of more than one record of the log together. A crash between the records left a delete of some keys.
+#[test]
+fn a_delete_of_many_keys_is_whole_or_absent() {
+    const KEYS: u32 = 320;
+    let series = |n: u32| format!("m,t={}{n:05}", "x".repeat(60_000));
+    let write = |shard: &Shard, keys: std::ops::Range<u32>| {
+        let names: Vec<String> = keys.map(series).collect();
+        let mut builder = BatchBuilder::new();
+        for name in &names {
+            builder.begin(name.as_bytes().into());
+            builder.field(b"v".as_slice().into(), Value::Integer(1)).expect("one type");
+            builder.commit(1);
+        }
+        shard.write(&builder.finish()).map(drop)
+    };
+    let run = |fs: &SimFs| -> Result<(u64, Shard)> {
+        let options = Options { background: false, encode_threads: 1, ..Options::default() };
+        let shard = Shard::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)?;
+        write(&shard, 0..KEYS / 2)?;
+        shard.snapshot()?;
+        write(&shard, KEYS / 2..KEYS)?;
+        let begun = fs.operations();
+        let report = shard.delete(Selection::Measurement(b"m"), TimeRange::ALL)?;
+        assert_eq!((report.keys, report.files), (u64::from(KEYS), 1));
+        Ok((begun, shard))
+    };
+    let fs = SimFs::default();
+    let (begun, shard) = run(&fs).expect("no crash");
+    drop(shard);
+    let mut seen = [false; 2];
+    for stop in begun + 1..=fs.operations() {
+        for seed in 0..3 {
+            let fs = SimFs::default();
+            fs.stop_at(stop);
+            let acknowledged = run(&fs).is_ok();
+            let left = open(&fs.crash(seed)).expect("opens").keys().len();
+            assert!(left == 0 || (left == KEYS as usize && !acknowledged), "stopped at {stop}: {left} keys");
+            seen[usize::from(left == 0)] = true;
+        }
+    }
+    assert_eq!(seen, [true; 2], "before and after the record");
+}

@@ -110,7 +110,7 @@ fn a_crash_in_a_repair_loses_nothing() {
 fn a_file_of_which_nothing_is_whole_is_set_aside() {
     let fs = shard();
     let reader = tsmith_tsm::Reader::new(fs.read(Path::new(TSM)).expect("there").into()).expect("sound");
-    for entry in reader.keys().flat_map(|key| key.entries()) {
+    for entry in reader.keys().flat_map(tsmith_tsm::KeyEntry::entries) {
         damage(&fs, TSM, entry.offset);
     }
     let done = repair::tsm_file(&fs, Path::new(TSM), false).expect("repaired");
@@ -150,7 +150,8 @@ fn tombstones_that_are_whole_are_kept() {
     let fs = shard();
     let len = fs.read(Path::new(TOMBSTONE)).expect("there").len() as u64;
     damage(&fs, TOMBSTONE, len - 2);
-    let error = Shard::open_on(fs.clone(), Dirs::under(Path::new(DIR)), Options::default()).expect_err("damaged");
+    let error =
+        Shard::open_on(fs.clone(), Dirs::under(Path::new(DIR)), Options::default()).expect_err("damaged");
     assert!(error.to_string().contains("000000001-000000001.tombstone"), "{error}");
     let done = repair::tombstones(&fs, Path::new(TOMBSTONE), false).expect("repaired");
     assert_eq!((done.salvage.salvage.kept_records, done.salvage.salvage.lost.len()), (1, 1));

@@ -90,7 +90,8 @@ impl FileSet {
 /// one, count as well.
 fn highest_generation<F: Fs>(fs: &F, dir: &Path) -> Result<u64> {
     let names = fs.list(dir).on("list", dir)?;
-    let lasting = names.iter().filter_map(|name| name.to_str()).filter(|name| !name.ends_with(".tmp"));
+    let lasting =
+        names.iter().filter_map(|name| name.to_str()).filter(|name| name.strip_suffix(".tmp").is_none());
     let numbered = lasting.filter_map(file_of);
     Ok(numbered.map(|name| name.generation).max().unwrap_or(0))
 }
