@@ -77,7 +77,7 @@ fn durability(value: &str) -> Result<String, String> {
 #[derive(Debug, Args)]
 pub(crate) struct Wal {
     /// Directory of the log [default: what the manifest says; else `wal` inside the data; else the directory of the
-    /// data with its last `data` replaced by `wal`, as InfluxDB has it]
+    /// data with its last `data` replaced by `wal`, as InfluxDB has it]; of a directory of shards that of their logs
     #[arg(long, value_name = "DIR")]
     pub(crate) wal: Option<PathBuf>,
 }

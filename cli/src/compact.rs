@@ -7,7 +7,7 @@ use clap::Args;
 use tsmith_engine::{Compact, CompactReport, Setup};
 
 use crate::args::{ReportFormat, Wal};
-use crate::exit::{Outcome, Result, complain};
+use crate::exit::{Failure, Outcome, Result, complain};
 use crate::output::{Out, count};
 use crate::place;
 
@@ -49,11 +49,18 @@ impl CompactArgs {
         let done = engine.compact(what);
         let damage = engine.compaction().failures;
         let closed = engine.close();
-        let report = done?;
-        closed?;
         for failure in &damage {
-            complain(&failure.to_string());
+            complain(Failure::from(failure.clone()).text());
         }
+        let report = match done {
+            Ok(report) => report,
+            // The first of those just named.
+            Err(error) if damage.iter().any(|failure| failure.to_string() == error.to_string()) => {
+                return Ok(Outcome::Problems);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        closed?;
         let mut out = Out::stdout();
         let text = out.text();
         let written = match self.format {

@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args};
 use tsmith_engine::driver::Driver;
 use tsmith_engine::{Column, FieldKey, FieldType, Selection, Setup, TimeRange};
 
 use crate::args::{ReportFormat, Wal};
 use crate::clock;
-use crate::exit::{Outcome, Result};
+use crate::exit::{Failure, Outcome, Result, complain};
 use crate::filter::measurement;
 use crate::output::{Out, count};
 use crate::place::{self, Place};
@@ -17,7 +18,10 @@ use crate::place::{self, Place};
 /// Delete points of one key, or of all series of a measurement.
 ///
 /// The points are gone for readers at once; their bytes go when the files are compacted. The directory is opened with
-/// the parts it was made with.
+/// the parts it was made with. One run is one delete: a crash leaves all of it or nothing.
+///
+/// The points of a key with a damaged block cannot be counted: it is deleted all the same, named on stderr, `points` is
+/// null in JSON, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("what").required(true),
@@ -29,10 +33,10 @@ pub(crate) struct Delete {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// This key: series and field as in `weather,station=JFK#!~#temp`, or a series for all its fields
-    #[arg(long, group = "what", value_name = "K")]
+    #[arg(long, group = "what", value_name = "K", value_parser = NonEmptyStringValueParser::new())]
     key: Option<String>,
     /// All series of this measurement
-    #[arg(long, group = "what", value_name = "M")]
+    #[arg(long, group = "what", value_name = "M", value_parser = NonEmptyStringValueParser::new())]
     measurement: Option<String>,
     /// From this time on: 2013-01-31T12:00:00Z, 1359633600s, -1h; a number without a unit is nanoseconds
     #[arg(long, value_name = "T", allow_hyphen_values = true, value_parser = clock::parse)]
@@ -50,14 +54,21 @@ pub(crate) struct Delete {
     format: ReportFormat,
 }
 
-/// Keys that have points in the range, with their number.
-type Found = Vec<(Vec<u8>, usize)>;
+/// Keys that have points in the range, with their number; `None` for those that cannot be counted.
+type Found = Vec<(Vec<u8>, Option<usize>)>;
+
+const NOTHING: &str = "nothing was deleted";
 
 impl Delete {
     pub(crate) fn run(self) -> Result<Outcome> {
         let range = TimeRange::new(self.start.unwrap_or(i64::MIN), self.end.unwrap_or(i64::MAX));
-        let found = if self.dry_run { self.look(range)? } else { self.delete(range)? };
-        let points = found.iter().map(|(_, points)| points).sum::<usize>();
+        let found = if self.dry_run {
+            self.look(range).map_err(|error| error.and(NOTHING))?
+        } else {
+            self.delete(range)?
+        };
+        let points = found.iter().filter_map(|(_, points)| *points).sum::<usize>();
+        let uncounted = found.iter().filter(|(_, points)| points.is_none()).count();
         let mut out = Out::stdout();
         let text = out.text();
         let written = match self.format {
@@ -71,19 +82,25 @@ impl Delete {
             }
             ReportFormat::Table => {
                 let done = if self.dry_run { "would delete" } else { "deleted" };
+                let of = |points: Option<usize>| {
+                    points.map_or("not counted".to_owned(), |points| count(points, "point"))
+                };
+                let counted = count(found.len() - uncounted, "key");
+                let and = match uncounted {
+                    0 => String::new(),
+                    keys => format!(", and of {} not counted", count(keys, "key")),
+                };
                 found
                     .iter()
                     .try_for_each(|(key, points)| {
-                        writeln!(text, "{}: {}", String::from_utf8_lossy(key), count(*points, "point"))
+                        writeln!(text, "{}: {}", String::from_utf8_lossy(key), of(*points))
                     })
-                    .and_then(|()| {
-                        writeln!(text, "{done} {} of {}", count(points, "point"), count(found.len(), "key"))
-                    })
+                    .and_then(|()| writeln!(text, "{done} {} of {counted}{and}", count(points, "point")))
             }
         };
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()?;
-        Ok(Outcome::Fine)
+        Ok(Outcome::of(uncounted > 0))
     }
 
     fn wants(&self, key: FieldKey<'_>) -> bool {
@@ -106,14 +123,17 @@ impl Delete {
     }
 
     fn delete(&self, range: TimeRange) -> Result<Found> {
-        let engine = open(&self.dir, self.wal.wal.as_deref())?;
+        let engine = open(&self.dir, self.wal.wal.as_deref()).map_err(|error| error.and(NOTHING))?;
         let found = {
             let mut reader = engine.reader();
             self.count(engine.keys(), |key, out| Ok(reader.read(key, range, out)?))
         };
-        let deleted = found.and_then(|found| {
+        let deleted = found.map_err(|error| error.and(NOTHING)).and_then(|found| {
             let keys: Vec<Vec<u8>> = found.iter().map(|(key, _)| key.clone()).collect();
-            engine.delete(Selection::Keys(&keys), range)?;
+            let deleted = engine.delete(Selection::Keys(&keys), range).map_err(Failure::from);
+            deleted.map_err(|error| {
+                error.and("nothing was deleted yet, or the next opening of the directory finishes it")
+            })?;
             Ok(found)
         });
         let closed = engine.close();
@@ -131,10 +151,18 @@ impl Delete {
         let mut column = Column::new(FieldType::Float);
         for composite in keys {
             let Some(key) = FieldKey::parse(&composite).filter(|&key| self.wants(key)) else { continue };
-            read(key, &mut column)?;
-            if !column.is_empty() {
-                let points = column.len();
-                found.push((composite, points));
+            match read(key, &mut column) {
+                Ok(()) if column.is_empty() => {}
+                Ok(()) => {
+                    let points = column.len();
+                    found.push((composite, Some(points)));
+                }
+                // What cannot be read can be deleted.
+                Err(Failure::Problem(text)) => {
+                    complain(&format!("{text}: {key} is not counted"));
+                    found.push((composite, None));
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(found)

@@ -63,6 +63,17 @@ impl Failure {
         Self::Io(format!("{}: no such file or directory: check the path", path.display()))
     }
 
+    /// The same, with what it means for what was asked.
+    pub(crate) fn and(self, consequence: &str) -> Self {
+        let with = |text: String| format!("{text}; {consequence}");
+        match self {
+            Self::Usage(text) => Self::Usage(with(text)),
+            Self::Problem(text) => Self::Problem(with(text)),
+            Self::Io(text) => Self::Io(with(text)),
+            Self::ClosedPipe => self,
+        }
+    }
+
     /// The text of the failure.
     pub(crate) fn text(&self) -> &str {
         match self {
@@ -95,6 +106,17 @@ impl From<Error> for Failure {
             | ErrorKind::OtherLogDirectory { .. }
             | ErrorKind::NotInflux { .. }
             | ErrorKind::UnknownPart { .. } => Self::Usage(text),
+            _ => Self::Problem(text),
+        }
+    }
+}
+
+impl From<tsmith_wal::Error> for Failure {
+    fn from(error: tsmith_wal::Error) -> Self {
+        use tsmith_wal::ErrorKind as Log;
+        let text = error.to_string();
+        match error.kind() {
+            Log::Io { .. } | Log::Full(_) | Log::InUse | Log::Poisoned(_) => Self::Io(text),
             _ => Self::Problem(text),
         }
     }

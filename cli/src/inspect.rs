@@ -2,6 +2,7 @@
 
 pub(crate) mod encoding;
 mod etcd;
+mod manifest;
 pub(crate) mod segment;
 mod tombstone;
 mod tsm;
@@ -15,20 +16,21 @@ use serde::Serialize;
 use crate::args::{ReportFormat, Wal};
 use crate::exit::{Outcome, Result, complain};
 use crate::output::Out;
-use crate::place::{Member, Place};
+use crate::place::{Member, Skipped, Tree};
 
 /// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log; etcd's log with
-/// its records, and its snapshot files.
+/// its records, and its snapshot files; the manifest. Of a directory above shards, all of them. What is there and not
+/// read, such as InfluxDB's `fields.idx` and `_series`, is named on stderr.
 ///
 /// Checksums of blocks are verified, values are not decoded (`tsmith verify` does). Of a damaged file as much is shown
 /// as can be read, then what is wrong; the exit code is then 1. Nothing on disk is changed.
 ///
-/// With --format json there is one object: {"files":[...]}, each with `path`, `kind` (tsm, tombstone, segment,
-/// etcd-log, etcd-snapshot) and, if something is wrong, `error`.
+/// With --format json there is one object: {"files":[...]}, each with `path`, `kind` (manifest, tsm, tombstone,
+/// segment, etcd-log, etcd-snapshot) and, if something is wrong, `error`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith inspect d/000000001-000000001.tsm d/wal/_00001.wal")]
 pub(crate) struct Inspect {
-    /// Engine, InfluxDB 1.x shard or etcd WAL directories, .tsm, .tombstone, .wal or .snap files
+    /// Engine, InfluxDB 1.x shard or etcd WAL directories, directories above shards, .tsm, .tombstone, .wal or .snap files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -42,6 +44,7 @@ pub(crate) struct Inspect {
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Content {
+    Manifest(manifest::Content),
     Tsm(tsm::Content),
     Tombstone(tombstone::Content),
     Segment(segment::Content),
@@ -67,17 +70,26 @@ impl Inspect {
     pub(crate) fn run(self) -> Result<Outcome> {
         let mut places = Vec::new();
         for path in &self.paths {
-            places.push(Place::find(path, self.wal.wal.as_deref())?);
+            let tree = Tree::find(path, self.wal.wal.as_deref())?;
+            tree.skipped.iter().for_each(Skipped::note);
+            places.extend(tree.places);
         }
         let mut out = Out::stdout();
         let mut report = Report { files: Vec::new() };
         let mut outcome = Outcome::Fine;
-        for place in places {
+        for (_, place) in places {
             let (members, _held) = place.files()?;
             for member in members {
-                if let Member::Unreadable(path, reason) = &member {
-                    complain(&format!("{}: {reason}", path.display()));
-                    outcome = Outcome::Problems;
+                match &member {
+                    Member::Unreadable(path, reason) => {
+                        complain(&format!("{}: {reason}", path.display()));
+                        outcome = Outcome::Problems;
+                    }
+                    Member::Skipped(skipped) => skipped.note(),
+                    Member::Leftover(path) => {
+                        complain(&format!("{}: not read: left by a crash or set aside", path.display()));
+                    }
+                    _ => {}
                 }
                 let Some((path, content)) = inspect(&member)? else { continue };
                 outcome = outcome.and(Outcome::of(content.is_damaged()));
@@ -106,13 +118,15 @@ fn inspect(member: &Member) -> Result<Option<(&Path, Content)>> {
         Member::EtcdLog(path) if path.is_dir() => Some((path, Content::EtcdLog(etcd::log(path)?))),
         Member::EtcdLog(path) => Some((path, Content::EtcdLog(etcd::alone(path)?))),
         Member::EtcdSnapshot(path) => Some((path, Content::EtcdSnapshot(etcd::snapshot(path)?))),
-        Member::Manifest(_) | Member::Leftover(_) | Member::Unreadable(..) => None,
+        Member::Manifest(path) => Some((path, Content::Manifest(manifest::inspect(path)))),
+        Member::Leftover(_) | Member::Unreadable(..) | Member::Skipped(_) => None,
     })
 }
 
 impl Content {
     fn is_damaged(&self) -> bool {
         match self {
+            Self::Manifest(content) => content.is_damaged(),
             Self::Tsm(content) => content.is_damaged(),
             Self::Tombstone(content) => content.is_damaged(),
             Self::Segment(content) => content.is_damaged(),
@@ -127,6 +141,7 @@ impl Inspected {
         let written = writeln!(out.text(), "{}", self.path);
         debug_assert!(written.is_ok(), "vectors take all");
         match &self.content {
+            Content::Manifest(content) => content.print(out),
             Content::Tsm(content) => content.print(out),
             Content::Tombstone(content) => content.print(out),
             Content::Segment(content) => content.print(out),

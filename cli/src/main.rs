@@ -19,6 +19,7 @@ mod output;
 mod place;
 mod progress;
 mod query;
+mod repair;
 mod snapshot;
 mod source;
 mod stats;
@@ -62,6 +63,7 @@ enum Verb {
     Snapshot(snapshot::Snapshot),
     Compact(compact::CompactArgs),
     Delete(delete::Delete),
+    Repair(repair::RepairArgs),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Verb::Snapshot(verb) => verb.run(),
         Verb::Compact(verb) => verb.run(),
         Verb::Delete(verb) => verb.run(),
+        Verb::Repair(verb) => verb.run(),
     };
     exit::code(done)
 }

@@ -1,5 +1,9 @@
 //! What a PATH on the command line is: an engine's or InfluxDB's directory, or one file of it.
 
+mod tree;
+
+pub(crate) use tree::{Skipped, Tree};
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -102,18 +106,27 @@ impl Place {
 
     /// Its files, in the order in which an engine reads them, and the lock of the directory if it has one.
     pub(crate) fn files(&self) -> Result<(Vec<Member>, Option<Held>)> {
+        let held = match self {
+            Self::Directory { data, .. } => hold(data)?,
+            _ => None,
+        };
+        Ok((self.members()?, held))
+    }
+
+    /// Its files, in the order in which an engine reads them.
+    pub(crate) fn members(&self) -> Result<Vec<Member>> {
         let (data, wal) = match self {
             Self::Directory { data, wal } => (data, wal),
-            Self::Tsm(path) => return Ok((vec![Member::Tsm(path.clone())], None)),
-            Self::Tombstone(path) => return Ok((vec![Member::Tombstone(path.clone())], None)),
-            Self::Segment(path) => return Ok((vec![Member::Segment(path.clone())], None)),
-            Self::EtcdLog(path) => return Ok((vec![Member::EtcdLog(path.clone())], None)),
-            Self::EtcdSnapshot(path) => return Ok((vec![Member::EtcdSnapshot(path.clone())], None)),
+            Self::Tsm(path) => return Ok(vec![Member::Tsm(path.clone())]),
+            Self::Tombstone(path) => return Ok(vec![Member::Tombstone(path.clone())]),
+            Self::Segment(path) => return Ok(vec![Member::Segment(path.clone())]),
+            Self::EtcdLog(path) => return Ok(vec![Member::EtcdLog(path.clone())]),
+            Self::EtcdSnapshot(path) => return Ok(vec![Member::EtcdSnapshot(path.clone())]),
         };
-        let held = hold(data)?;
         let mut members = Vec::new();
         let names = list(data)?;
         members.extend(names.iter().filter_map(|(name, _)| member(data, name)));
+        let data_files = members.len();
         if let Some(wal) = wal.as_ref().filter(|wal| wal.is_dir()) {
             if list(wal)?.iter().any(|(name, _)| is_etcd_segment(name)) {
                 members.push(Member::EtcdLog(wal.clone()));
@@ -121,6 +134,10 @@ impl Place {
                 let segments =
                     tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?;
                 members.extend(segments.into_iter().map(|name| regular(wal.join(name), Member::Segment)));
+                if wal != data {
+                    let aside = list(wal)?.into_iter().filter(|(name, _)| is_segment_aside(name));
+                    members.extend(aside.map(|(name, _)| Member::Leftover(wal.join(name))));
+                }
             }
         } else if let Some(wal) = wal {
             // `find` took it from the manifest: one that the user named is there.
@@ -128,10 +145,13 @@ impl Place {
         }
         let found = !members.is_empty() || wal.is_some();
         if found {
-            return Ok((members, held));
+            // Those of the data first, then what is beside them, then the log.
+            let beside = names.iter().filter_map(|(name, _)| skipped(data, name, wal.as_deref()));
+            members.splice(data_files..data_files, beside.collect::<Vec<_>>());
+            return Ok(members);
         }
         // The error of an engine for such a directory.
-        View::open(data, wal.as_deref()).map(|_| (members, held)).map_err(Failure::from)
+        View::open(data, wal.as_deref()).map(|_| members).map_err(Failure::from)
     }
 
     /// Reports what a view could not read. True when something is damaged: the torn end of a log is not, a crash
@@ -172,6 +192,8 @@ pub(crate) enum Member {
     EtcdSnapshot(PathBuf),
     /// What a crash left, and no engine reads.
     Leftover(PathBuf),
+    /// What is there, and nobody reads for its points.
+    Skipped(Skipped),
     /// What has the name of one of these, or should be there, and no engine can open; and why.
     Unreadable(PathBuf, &'static str),
 }
@@ -204,8 +226,56 @@ fn member(data: &Path, name: &OsStr) -> Option<Member> {
     if is_tombstone(text) {
         return Some(regular(path, Member::Tombstone));
     }
-    let stem = text.strip_suffix(".tmp").or_else(|| text.strip_suffix(".bad"))?;
+    let stem = stem_of_aside(text)?;
     (is_tsm(stem) || is_tombstone(stem) || stem == MANIFEST_NAME).then_some(Member::Leftover(path))
+}
+
+/// The name of the file that was set aside as `name`, or begun; the second one of a name is `.2.bad`.
+fn stem_of_aside(name: &str) -> Option<&str> {
+    let stem = name.strip_suffix(".tmp").or_else(|| name.strip_suffix(".bad"))?;
+    let numbered = stem.rsplit_once('.').filter(|(_, digits)| digits.parse::<u32>().is_ok());
+    Some(numbered.map_or(stem, |(stem, _)| stem))
+}
+
+fn is_segment_aside(name: &OsStr) -> bool {
+    name.to_str().and_then(stem_of_aside).is_some_and(|stem| is_segment(OsStr::new(stem)))
+}
+
+/// What is in `data` besides its members.
+fn skipped(data: &Path, name: &OsStr, wal: Option<&Path>) -> Option<Member> {
+    let in_log = wal == Some(data) && (is_segment(name) || is_etcd_segment(name));
+    if in_log || wal == Some(&data.join(name)) || member(data, name).is_some() {
+        return None;
+    }
+    let reason = tree::not_read(data, name)?;
+    Some(Member::Skipped(Skipped { path: data.join(name), reason }))
+}
+
+/// Whether `dir` is a shard's or an engine's directory, or that of a log: one that [`Place::find`] takes as such.
+fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
+    let names = list(dir)?;
+    let ours = |name: &OsStr| {
+        is_segment(name)
+            || is_etcd_segment(name)
+            || matches!(
+                member(dir, name),
+                Some(
+                    Member::Manifest(_)
+                        | Member::Tsm(_)
+                        | Member::Tombstone(_)
+                        | Member::Leftover(_)
+                        | Member::Unreadable(..)
+                )
+            )
+    };
+    if names.iter().any(|(name, _)| ours(name)) {
+        return Ok(true);
+    }
+    let log = match wal {
+        Some(wal) => Some(wal.to_owned()),
+        None => log_of(dir)?,
+    };
+    Ok(log.is_some_and(|log| has_segments(&log)))
 }
 
 /// The directories of the engine at `data`, for verbs that write.

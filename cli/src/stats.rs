@@ -13,10 +13,10 @@ use tsmith_engine::{Column, FieldKey, FieldType, TimeRange};
 
 use crate::args::{ReportFormat, Wal};
 use crate::clock::rfc3339_text;
-use crate::exit::{Outcome, Result, complain};
+use crate::exit::{Failure, Outcome, Result, complain};
 use crate::inspect::encoding::Encoding;
 use crate::output::{Out, printable};
-use crate::place::{Member, Place};
+use crate::place::{Member, Place, Skipped, Tree};
 use crate::progress::{Bar, When, percent};
 
 /// Count what a directory holds: series, keys, values, bytes, blocks, encodings.
@@ -24,11 +24,15 @@ use crate::progress::{Bar, When, percent};
 /// `values` are those a reader sees: of several values of one time one. `stored_values` are those in blocks, which may
 /// hold a time twice; bytes per value is by these. Nothing on disk is changed.
 ///
-/// With --format json there is one object; its fields stay.
+/// Of a directory above shards (of a database, or all of InfluxDB) there is a line a shard, and the totals, in which a
+/// series counts once for each shard that has it. What is there and not counted, such as `fields.idx`, is named on stderr.
+///
+/// With --format json there is one object; its fields stay. Of a directory above shards it is
+/// {"shards":[{"path",...}],"total":{...},"skipped":[{"path","reason"}]}.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tsmith stats d --format json")]
+#[command(after_help = "Examples:\n  tsmith stats d --format json\n  tsmith stats /var/lib/influxdb/data")]
 pub(crate) struct Stats {
-    /// An engine directory, an InfluxDB 1.x shard directory, a .tsm file or a .wal segment
+    /// An engine directory, an InfluxDB 1.x shard directory or one above such, a .tsm file or a .wal segment
     #[arg(value_name = "DIR")]
     path: PathBuf,
     #[command(flatten)]
@@ -79,7 +83,24 @@ struct Packed {
     stored_values: u64,
 }
 
+impl Part {
+    fn take(&mut self, other: &Self) {
+        if let Some(series) = other.series {
+            *self.series.get_or_insert(0) += series;
+        }
+        self.keys += other.keys;
+        self.values += other.values;
+        self.packed.take(&other.packed);
+    }
+}
+
 impl Packed {
+    fn take(&mut self, other: &Self) {
+        self.blocks += other.blocks;
+        self.block_bytes += other.block_bytes;
+        self.stored_values += other.stored_values;
+    }
+
     fn add(&mut self, bytes: u64, values: u64) {
         self.blocks += 1;
         self.block_bytes += bytes;
@@ -87,42 +108,118 @@ impl Packed {
     }
 }
 
+/// The shards of a directory above them, one by one and together.
+#[derive(Default, Serialize)]
+struct Shards {
+    #[serde(rename = "shards")]
+    each: Vec<Shard>,
+    total: Report,
+    skipped: Vec<Skipped>,
+}
+
+#[derive(Serialize)]
+struct Shard {
+    path: String,
+    #[serde(flatten)]
+    report: Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
 impl Stats {
     pub(crate) fn run(self, progress: When) -> Result<Outcome> {
-        let place = Place::find(&self.path, self.wal.wal.as_deref())?;
-        let view = place.view()?;
-        let mut problems = place.report_problems(&view);
-        let mut report = Report::default();
+        let tree = Tree::find(&self.path, self.wal.wal.as_deref())?;
         let mut bar = Bar::new(progress);
-        for file in view.files() {
-            problems |= report.add_file(file);
-        }
-        problems |= report.add_values(&view, &mut bar);
-        bar.clear();
-        let generations: BTreeSet<u64> = view.files().iter().map(|file| file.name().generation).collect();
-        report.generations = generations.len() as u64;
-        drop(view);
-        for member in place.files()?.0 {
-            if let Member::Segment(path) = member {
-                report.log_segments += 1;
-                report.log_bytes += path.metadata().map_or(0, |metadata| metadata.len());
-            }
-        }
-        if report.stored_values > 0 {
-            report.bytes_per_value = Some(report.file_bytes as f64 / report.stored_values as f64);
-        }
         let mut out = Out::stdout();
-        let written = match self.format {
-            ReportFormat::Table => report.print(out.text()),
-            ReportFormat::Json => {
-                let written = serde_json::to_writer_pretty(out.text(), &report);
-                out.text().push(b'\n');
-                written.map_err(Into::into)
-            }
+        let mut all = Shards { skipped: tree.skipped, ..Shards::default() };
+        let (mut problems, mut failure) = (false, None);
+        for (path, place) in &tree.places {
+            let found = count_place(place, &mut all.skipped, &mut bar);
+            let (report, error) = match found {
+                Ok((report, found)) => {
+                    problems |= found;
+                    (report, None)
+                }
+                Err(error) if !tree.is_above => return Err(error),
+                Err(error) => {
+                    complain(&format!("{}: {}", path.display(), error.text()));
+                    let text = error.text().to_owned();
+                    failure = Some(error);
+                    (Report::default(), Some(text))
+                }
+            };
+            all.total.take(&report);
+            all.each.push(Shard { path: path.display().to_string(), report, error });
+        }
+        bar.clear();
+        all.skipped.iter().filter(|_| self.format == ReportFormat::Table).for_each(Skipped::note);
+        let written = match (self.format, tree.is_above) {
+            (ReportFormat::Table, true) => all.print(out.text()),
+            (ReportFormat::Table, false) => all.total.print(out.text()),
+            (ReportFormat::Json, true) => json(&all, out.text()),
+            (ReportFormat::Json, false) => json(&all.total, out.text()),
         };
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()?;
-        Ok(Outcome::of(problems))
+        match failure {
+            Some(Failure::Io(_)) => Err(Failure::Io("some shards could not be read".to_owned())),
+            failure => Ok(Outcome::of(problems || failure.is_some())),
+        }
+    }
+}
+
+fn json(report: &impl Serialize, out: &mut Vec<u8>) -> std::io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, report)?;
+    out.push(b'\n');
+    Ok(())
+}
+
+/// Counts one place. True when some of it could not be read; that was reported.
+fn count_place(place: &Place, skipped: &mut Vec<Skipped>, bar: &mut Bar) -> Result<(Report, bool)> {
+    let view = place.view()?;
+    let mut problems = place.report_problems(&view);
+    let mut report = Report::default();
+    for file in view.files() {
+        problems |= report.add_file(file);
+    }
+    problems |= report.add_values(&view, bar);
+    let generations: BTreeSet<u64> = view.files().iter().map(|file| file.name().generation).collect();
+    report.generations = generations.len() as u64;
+    drop(view);
+    for member in place.files()?.0 {
+        match member {
+            Member::Segment(path) => {
+                report.log_segments += 1;
+                report.log_bytes += path.metadata().map_or(0, |metadata| metadata.len());
+            }
+            Member::Leftover(path) => {
+                skipped.push(Skipped { path, reason: "left by a crash or set aside" });
+            }
+            Member::Skipped(beside) => skipped.push(beside),
+            _ => {}
+        }
+    }
+    report.set_bytes_per_value();
+    Ok((report, problems))
+}
+
+impl Shards {
+    /// A line a shard, and the totals.
+    fn print(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let heads = ["series", "keys", "values", "files", "TSM bytes", "log bytes", "bytes/value"];
+        let row = |report: &Report| {
+            let Report { series, keys, values, files, file_bytes, log_bytes, .. } = report;
+            let numbers = [series, keys, values, files, file_bytes, log_bytes].map(ToString::to_string);
+            let per_value =
+                report.bytes_per_value.map_or_else(|| "-".to_owned(), |bytes| format!("{bytes:.3}"));
+            numbers.into_iter().chain([per_value]).collect::<Vec<_>>()
+        };
+        let rows = self.each.iter().map(|shard| (shard.path.as_str(), row(&shard.report)));
+        let total = format!("{} shards", self.each.len());
+        let rows: Vec<_> = rows.chain([(total.as_str(), row(&self.total))]).collect();
+        print_table(out, "shard", &heads, &rows)?;
+        writeln!(out)?;
+        self.total.print(out)
     }
 }
 
@@ -132,6 +229,43 @@ fn measurement(key: &[u8]) -> String {
 }
 
 impl Report {
+    fn set_bytes_per_value(&mut self) {
+        if self.stored_values > 0 {
+            self.bytes_per_value = Some(self.file_bytes as f64 / self.stored_values as f64);
+        }
+    }
+
+    /// Adds what another shard holds; a series that is in both counts twice.
+    fn take(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.series, other.series),
+            (&mut self.keys, other.keys),
+            (&mut self.values, other.values),
+            (&mut self.files, other.files),
+            (&mut self.generations, other.generations),
+            (&mut self.file_bytes, other.file_bytes),
+            (&mut self.block_bytes, other.block_bytes),
+            (&mut self.blocks, other.blocks),
+            (&mut self.stored_values, other.stored_values),
+            (&mut self.log_segments, other.log_segments),
+            (&mut self.log_bytes, other.log_bytes),
+        ] {
+            *sum += more;
+        }
+        self.min_time = self.min_time.into_iter().chain(other.min_time).min();
+        self.max_time = self.max_time.into_iter().chain(other.max_time).max();
+        for (name, part) in &other.measurements {
+            self.measurements.entry(name.clone()).or_default().take(part);
+        }
+        for (name, part) in &other.types {
+            self.types.entry(name).or_default().take(part);
+        }
+        for (name, packed) in &other.encodings {
+            self.encodings.entry(name.clone()).or_default().take(packed);
+        }
+        self.set_bytes_per_value();
+    }
+
     /// Counts the blocks of a file. True when some could not be read; they were reported.
     fn add_file(&mut self, file: &TsmFile) -> bool {
         let reader = file.reader();

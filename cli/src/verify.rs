@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
 use tsmith_engine::{Column, FieldKey, FieldType, Manifest, files};
-use tsmith_tsm::{Reader, Tombstones};
+use tsmith_tsm::{Reader, TombstoneFile, Tombstones};
 use tsmith_wal::Record;
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
@@ -21,7 +21,7 @@ use crate::exit::{Failure, Outcome, Result, complain};
 use crate::flaw::Flaw;
 use crate::inspect::segment::number;
 use crate::output::{Out, count};
-use crate::place::{Member, Place};
+use crate::place::{Member, Place, Skipped, Tree};
 use crate::progress::{Bar, When};
 
 /// Check every byte that has a check: names each bad file and offset.
@@ -30,12 +30,15 @@ use crate::progress::{Bar, When};
 /// Tombstones: every record. etcd's log: every checksum and its chain, every message; its snapshot files. Segments of the log: every frame and group; that fields keep one type; the torn end that
 /// a crash leaves is a note, not damage. The manifest, and that the log is where it says. After a bad file the next is checked. Nothing on disk is changed.
 ///
-/// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`. With --format json there is one object:
-/// {"bad":N,"files":[{"path","ok","summary","problems":[{"offset","key","reason"}],"notes":[...]}]}.
+/// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`. Of a directory above shards (of a database,
+/// or all of InfluxDB) there is one line a shard, the bad files, and totals; what is there and not checked, such as
+/// `fields.idx` and `_series`, is noted. With --format json there is one object:
+/// {"bad":N,"files":[{"path","ok","summary","problems":[{"offset","key","reason"}],"notes":[...]}],
+/// "shards":[{"path","files","bad","values"}],"skipped":[{"path","reason"}]}.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith verify d && echo all good")]
 pub(crate) struct Verify {
-    /// Engine, InfluxDB 1.x shard or etcd WAL directories, .tsm, .tombstone, .wal or .snap files
+    /// Engine, InfluxDB 1.x shard or etcd WAL directories, directories above shards, .tsm, .tombstone, .wal or .snap files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -59,6 +62,21 @@ struct Finding {
 struct Report {
     bad: u64,
     files: Vec<Finding>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shards: Vec<Shard>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<Skipped>,
+}
+
+/// What was found in a shard of several.
+#[derive(Default, Serialize)]
+struct Shard {
+    path: String,
+    files: u64,
+    bad: u64,
+    values: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 impl Verify {
@@ -68,9 +86,8 @@ impl Verify {
         let mut report = Report::default();
         let mut unreadable = None;
         for path in &self.paths {
-            let found = Place::find(path, self.wal.wal.as_deref()).and_then(|place| place.files());
-            let (members, _held) = match found {
-                Ok(found) => found,
+            let tree = match Tree::find(path, self.wal.wal.as_deref()) {
+                Ok(tree) => tree,
                 Err(error) if self.paths.len() == 1 => return Err(error),
                 Err(error) => {
                     complain(error.text());
@@ -78,38 +95,127 @@ impl Verify {
                     continue;
                 }
             };
-            let mut types = Types::default();
-            for (at, member) in members.iter().enumerate() {
-                bar.show(|| format!("{at} of {} files", members.len()));
-                let finding = check(member, &members[at + 1..], &mut types);
-                report.bad += u64::from(!finding.ok);
-                if self.format == ReportFormat::Table {
-                    bar.clear();
-                    finding.print(&mut out)?;
+            for (path, place) in &tree.places {
+                let found = self.place(place, tree.is_above, &mut report, (&mut out, &mut bar));
+                let (shard, failed) = match found {
+                    Ok(shard) => (shard, None),
+                    Err(error) if self.paths.len() == 1 && !tree.is_above => return Err(error),
+                    Err(error) => {
+                        complain(&format!("{}: {}", path.display(), error.text()));
+                        (Shard { error: Some(error.text().to_owned()), ..Shard::default() }, Some(error))
+                    }
+                };
+                unreadable = failed.or(unreadable);
+                if tree.is_above {
+                    let shard = Shard { path: path.display().to_string(), ..shard };
+                    if self.format == ReportFormat::Table {
+                        shard.print(&mut out)?;
+                    }
+                    report.shards.push(shard);
                 }
-                report.files.push(finding);
             }
+            report.skipped.extend(tree.skipped);
         }
         bar.clear();
-        if self.format == ReportFormat::Json {
-            let written = serde_json::to_writer_pretty(out.text(), &report);
-            debug_assert!(written.is_ok(), "vectors take all");
-            out.text().push(b'\n');
-        }
-        out.flush()?;
+        self.end(&report, &mut out)?;
         match unreadable {
             Some(Failure::Io(_)) => Err(Failure::Io("some paths could not be read".to_owned())),
             unreadable => Ok(Outcome::of(report.bad > 0 || unreadable.is_some())),
         }
     }
+
+    /// Checks the files of one place. Of one among others only what is wrong is printed.
+    fn place(
+        &self,
+        place: &Place,
+        among_others: bool,
+        report: &mut Report,
+        (out, bar): (&mut Out, &mut Bar),
+    ) -> Result<Shard> {
+        let (members, _held) = place.files()?;
+        let mut types = Types::default();
+        let mut shard = Shard::default();
+        for (at, member) in members.iter().enumerate() {
+            bar.show(|| format!("{at} of {} files", members.len()));
+            if let Member::Skipped(skipped) = member {
+                report.skipped.push(skipped.clone());
+                continue;
+            }
+            let (values, finding) = check(member, &members[at + 1..], &mut types);
+            report.bad += u64::from(!finding.ok);
+            shard.bad += u64::from(!finding.ok);
+            shard.files += 1;
+            shard.values += values;
+            if self.format == ReportFormat::Table {
+                bar.clear();
+                finding.print(among_others, out)?;
+            }
+            report.files.push(finding);
+        }
+        Ok(shard)
+    }
+
+    fn end(&self, report: &Report, out: &mut Out) -> Result<()> {
+        let text = out.text();
+        let written = match self.format {
+            ReportFormat::Json => {
+                let written = serde_json::to_writer_pretty(&mut *text, &report);
+                text.push(b'\n');
+                written.map_err(Into::into)
+            }
+            ReportFormat::Table => {
+                let mut written = Ok(());
+                for Skipped { path, reason } in &report.skipped {
+                    written = written
+                        .and_then(|()| writeln!(text, "note {}: not checked: {reason}", path.display()));
+                }
+                if !report.shards.is_empty() {
+                    let values: u64 = report.shards.iter().map(|shard| shard.values).sum();
+                    let bad = report.shards.iter().filter(|shard| !shard.is_fine()).count();
+                    let (shards, files) = (report.shards.len(), report.files.len());
+                    let (shards, files) = (count(shards, "shard"), count(files, "file"));
+                    written = written.and_then(|()| {
+                        writeln!(
+                            text,
+                            "{shards}, {bad} bad: {files}, {} bad, {}",
+                            report.bad,
+                            count(values, "value")
+                        )
+                    });
+                }
+                written
+            }
+        };
+        debug_assert!(written.is_ok(), "vectors take all");
+        out.flush()
+    }
+}
+
+impl Shard {
+    fn is_fine(&self) -> bool {
+        self.bad == 0 && self.error.is_none()
+    }
+
+    fn print(&self, out: &mut Out) -> Result<()> {
+        let Self { path, files, bad, values, error } = self;
+        let word = if self.is_fine() { "ok" } else { "BAD" };
+        let (files, values) = (count(*files, "file"), count(*values, "value"));
+        let written = match error {
+            Some(error) => writeln!(out.text(), "{word} {path}: {error}"),
+            None => writeln!(out.text(), "{word} {path}: {files}, {bad} bad, {values}"),
+        };
+        debug_assert!(written.is_ok(), "vectors take all");
+        out.flush()
+    }
 }
 
 impl Finding {
-    fn print(&self, out: &mut Out) -> Result<()> {
+    /// `brief` leaves out what is fine.
+    fn print(&self, brief: bool, out: &mut Out) -> Result<()> {
         let text = out.text();
         let path = &self.path;
         let mut written = Ok(());
-        if self.ok {
+        if self.ok && !brief {
             written = writeln!(text, "ok {path}: {}", self.summary);
         }
         for problem in &self.problems {
@@ -157,17 +263,19 @@ impl Types {
     }
 }
 
-/// Checks one file; `later` are those that an engine reads after it.
-fn check(member: &Member, later: &[Member], types: &mut Types) -> Finding {
+/// Checks one file; `later` are those that an engine reads after it. Gives how many values it holds.
+fn check(member: &Member, later: &[Member], types: &mut Types) -> (u64, Finding) {
     let mut finding = Finding::default();
+    let mut values = 0;
     let (path, checked) = match member {
         Member::Manifest(path) => (path.clone(), manifest(path)),
-        Member::Tsm(path) => (path.clone(), tsm(path, types, &mut finding.problems)),
+        Member::Tsm(path) => (path.clone(), tsm(path, types, &mut values, &mut finding.problems)),
         Member::Tombstone(path) => (path.clone(), tombstone(path)),
-        Member::Segment(path) => (path.clone(), segment(path, later, types, &mut finding)),
+        Member::Segment(path) => (path.clone(), segment(path, later, types, (&mut values, &mut finding))),
         Member::EtcdLog(path) => (path.clone(), etcd_log(path, &mut finding)),
         Member::EtcdSnapshot(path) => (path.clone(), etcd_snapshot(path)),
         Member::Unreadable(path, reason) => (path.clone(), Err(whole(reason))),
+        Member::Skipped(Skipped { path, .. }) => (path.clone(), Ok(String::new())),
         Member::Leftover(path) => {
             let reason = "left by a crash or set aside; nothing reads it".to_owned();
             finding.notes.push(Flaw { offset: None, key: None, reason });
@@ -180,7 +288,7 @@ fn check(member: &Member, later: &[Member], types: &mut Types) -> Finding {
     }
     finding.path = path.display().to_string();
     finding.ok = finding.problems.is_empty();
-    finding
+    (values, finding)
 }
 
 fn manifest(path: &Path) -> Result<String, Flaw> {
@@ -200,7 +308,7 @@ fn whole(reason: impl std::fmt::Display) -> Flaw {
     Flaw { offset: None, key: None, reason: reason.to_string() }
 }
 
-fn tsm(path: &Path, types: &mut Types, problems: &mut Vec<Flaw>) -> Result<String, Flaw> {
+fn tsm(path: &Path, types: &mut Types, held: &mut u64, problems: &mut Vec<Flaw>) -> Result<String, Flaw> {
     let bytes = files::read_file(path).map_err(|error| whole(error.kind()))?;
     let reader = Reader::new(bytes).map_err(|error| Flaw::from(&error))?;
     let mut decoder = Decoder(AnyDecoder::new());
@@ -219,6 +327,7 @@ fn tsm(path: &Path, types: &mut Types, problems: &mut Vec<Flaw>) -> Result<Strin
             }
         }
     }
+    *held = values as u64;
     Ok(format!(
         "{}, {}, {}",
         count(reader.len(), "key"),
@@ -252,6 +361,8 @@ fn tombstone(path: &Path) -> Result<String, Flaw> {
         tombstone.map_err(|error| Flaw::from(&error))?;
         records += 1;
     }
+    // And that an engine has room for what they say.
+    TombstoneFile::read(&bytes).map_err(|error| Flaw::from(&error))?;
     Ok(format!("version {version}, {}", count(records, "record")))
 }
 
@@ -298,9 +409,14 @@ fn damaged(offset: u64, found: &str) -> Flaw {
     Flaw::at(offset, format!("{found}, with intact records after it"))
 }
 
-fn segment(path: &Path, later: &[Member], types: &mut Types, finding: &mut Finding) -> Result<String, Flaw> {
+fn segment(
+    path: &Path,
+    later: &[Member],
+    types: &mut Types,
+    (values, finding): (&mut u64, &mut Finding),
+) -> Result<String, Flaw> {
     if path.extension().is_some_and(|extension| extension == "tlog") {
-        return native_segment(path, later, types, finding);
+        return native_segment(path, later, types, (values, finding));
     }
     let bytes = fs::read(path).map_err(whole)?;
     let mut scan = Scan::new(number(path), &bytes);
@@ -324,6 +440,7 @@ fn segment(path: &Path, later: &[Member], types: &mut Types, finding: &mut Findi
             }
         }
     }
+    *values = held.values as u64;
     Ok(held.summary())
 }
 
@@ -331,7 +448,7 @@ fn native_segment(
     path: &Path,
     later: &[Member],
     types: &mut Types,
-    finding: &mut Finding,
+    (values, finding): (&mut u64, &mut Finding),
 ) -> Result<String, Flaw> {
     let mut held = Held::default();
     let mut offset = HEAD_BYTES as u64;
@@ -346,6 +463,7 @@ fn native_segment(
         }
         finding.notes.push(torn(left_out.offset, left_out.found, left_out.dropped_bytes));
     }
+    *values = held.values as u64;
     Ok(held.summary())
 }
 

@@ -58,7 +58,8 @@ fn a_damaged_file_is_kept_and_named() {
     let mut bytes = fs::read(&second).expect("there");
     bytes[20] ^= 1;
     fs::write(&second, &bytes).expect("written");
-    run("compact {} --full", &[&dir]).exits(1).says(&["000000002-000000001.tsm: offset 5"]);
+    let told = run("compact {} --full", &[&dir]).exits(1).says(&["000000002-000000001.tsm: offset 5"]);
+    assert_eq!(told.stderr.matches("offset 5").count(), 1, "once: {}", told.stderr);
     assert_eq!(fs::read(&second).expect("there"), bytes);
     // Once the compaction ended there, and the files behind it stayed as they were.
     assert_eq!(tsm_files(&dir), 3, "the third and the fourth are one");
@@ -108,4 +109,49 @@ fn deleted_points_are_gone_and_others_stay() {
     assert_eq!(export(&dir), b"b f=5 10\n");
     run("delete {} --start 5", &[&dir]).exits(2);
     run("delete {} --key a --measurement b", &[&dir]).exits(2);
+}
+
+/// A delete was refused when a block of its keys was damaged, because the points were counted first; and nothing said
+/// that nothing was deleted.
+#[test]
+fn keys_with_damaged_blocks_are_deleted() {
+    let scratch = Scratch::new();
+    let (dir, text) = four_files(&scratch);
+    let second = dir.join("000000002-000000001.tsm");
+    let mut bytes = fs::read(&second).expect("there");
+    bytes[20] ^= 1;
+    fs::write(&second, &bytes).expect("written");
+    let key = "cpu,host=h0#!~#big";
+    run("export {}", &[&dir]).exits(1);
+    let told = run(&format!("delete {{}} --key {key} --dry-run --format json"), &[&dir])
+        .exits(1)
+        .says(&["offset 5"]);
+    assert_eq!(told.json()["keys"][0], serde_json::json!({"key": key, "points": null}));
+    let told = run(&format!("delete {{}} --key {key}"), &[&dir]).exits(1).says(&["offset 5", "not counted"]);
+    assert!(told.text().contains(&format!("{key}: not counted")), "{}", told.text());
+    assert!(told.text().contains("deleted 0 points of 0 keys, and of 1 key not counted"), "{}", told.text());
+    let without: String = text
+        .lines()
+        .map(|line| {
+            let of_host = line.starts_with("cpu,host=h0 ");
+            let parts: Vec<&str> =
+                line.split(',').filter(|part| !of_host || !part.starts_with("big=")).collect();
+            parts.join(",") + "\n"
+        })
+        .collect();
+    same_points(without.as_bytes(), &export(&dir));
+    // Its bytes go, too.
+    run("compact {} --full", &[&dir]).exits(0);
+    run("verify {}", &[&dir]).exits(0);
+
+    fs::write(dir.join("000000009-000000001.tsm"), b"no TSM file").expect("written");
+    for flags in ["--key a", "--measurement a", "--key a --dry-run"] {
+        run(&format!("delete {{}} {flags}"), &[&dir]).exits(1).says(&["nothing was deleted", "000000009"]);
+    }
+    run("delete {} --key a", &[&scratch.path("nowhere")]).exits(74).says(&["nothing was deleted"]);
+    for name in ["--key", "--measurement"] {
+        support::tsmith(["delete".as_ref(), dir.as_os_str(), name.as_ref(), "".as_ref()])
+            .exits(2)
+            .says(&[name]);
+    }
 }

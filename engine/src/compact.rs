@@ -162,7 +162,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
         };
         // Above all of theirs, so that levels rise and the name is free.
         let first = FileName { generation: newest.generation, sequence: sequence + 1 };
-        let mut output = Output::new(OPERATION, &self.fs, &self.dirs.data, first);
+        let mut output = Output::new(OPERATION, &self.fs, &self.dirs.data, (first, self.options.index_bytes));
         let mut failure = None;
         let written = write_merged::<E, _>(&inputs, plan.mode, &mut output, pace).map_err(|failed| {
             let error = failed.error.clone();

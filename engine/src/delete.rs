@@ -7,7 +7,9 @@
 //!
 //! A crash before 2 is done leaves nothing of it. After that the log has it, and opening the directory carries out what
 //! the files lack: the record names the files, and where the tombstones of each ended before, so that what a crash left
-//! of a batch can be cut off. So a delete is there in full or not at all.
+//! of a batch can be cut off. So a delete is there in full or not at all. One of more than 8 MiB of keys takes several
+//! records in a row, numbered: what a crash left of them is passed over. (InfluxDB, which takes each record for itself,
+//! carries out the part that is there.)
 //!
 //! What is being written to files meanwhile, by a snapshot or a compaction, is not waited for. Who writes learns what
 //! was deleted since it began, and gives its files tombstones before readers see them. All points in such a file are
@@ -32,12 +34,15 @@ use crate::{Engine, Inner};
 
 const OPERATION: &str = "delete";
 
-/// Keys of one record of the log together; a delete of more takes several records.
+/// Keys of one record of the log together; a delete of more takes several records, which count only when all are there.
 const RECORD_KEY_BYTES: usize = 8 << 20;
 
 /// What a key begins with that is none, but names a file to which the delete gives tombstones. It has no series, so
 /// that nothing can be stored under it; InfluxDB finds nothing of that name in its cache and goes on.
 const FILE_MARK: &[u8] = b"tsmith.tombstone ";
+
+/// What a key begins with that is none, but says which part of a delete of several records this one is.
+const PART_MARK: &[u8] = b"tsmith.part ";
 
 /// Which keys to delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,19 +187,13 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
     /// Makes the delete durable. The gate is closed.
     fn log_delete(&self, deletion: &Deletion, files: &[(FileName, u64)]) -> Result<()> {
         let marks: Vec<Vec<u8>> = files.iter().map(|(name, bytes)| file_mark(*name, *bytes)).collect();
+        let parts = parts(&deletion.keys);
         let mut payload = Vec::new();
         let mut last = None;
-        let mut rest = &deletion.keys[..];
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fit = rest.iter().take_while(|key| {
-                bytes += key.len();
-                bytes <= RECORD_KEY_BYTES
-            });
-            let (these, later) = rest.split_at(fit.count().max(1));
-            rest = later;
-            let keys = these.iter().filter_map(|key| FieldKey::parse(key));
-            let marks = marks.iter().map(|mark| FieldKey::new(b"", mark));
+        for (at, part) in parts.iter().enumerate() {
+            let number = (parts.len() > 1).then(|| part_mark(at + 1, parts.len()));
+            let keys = part.iter().filter_map(|key| FieldKey::parse(key));
+            let marks = marks.iter().chain(&number).map(|mark| FieldKey::new(b"", mark));
             let keys: Vec<FieldKey<'_>> = keys.chain(marks).collect();
             payload.clear();
             entry::encode_delete_range(deletion.range, &keys, &mut payload).during(OPERATION)?;
@@ -205,6 +204,80 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
             let _durable = self.log.sync(at).during(OPERATION)?;
         }
         Ok(())
+    }
+}
+
+/// The keys in records that are not too long.
+fn parts(keys: &[Vec<u8>]) -> Vec<&[Vec<u8>]> {
+    let (mut parts, mut rest) = (Vec::new(), keys);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fit = rest.iter().take_while(|key| {
+            bytes += key.len();
+            bytes <= RECORD_KEY_BYTES
+        });
+        let (these, later) = rest.split_at(fit.count().max(1));
+        parts.push(these);
+        rest = later;
+    }
+    parts
+}
+
+fn part_mark(part: usize, of: usize) -> Vec<u8> {
+    [PART_MARK, format!("{part} {of}").as_bytes()].concat()
+}
+
+fn read_part_mark(key: FieldKey<'_>) -> Option<(u64, u64)> {
+    let mark = key.field.strip_prefix(PART_MARK).filter(|_| key.series.is_empty())?;
+    let (part, of) = std::str::from_utf8(mark).ok()?.split_once(' ')?;
+    Some((part.parse().ok()?, of.parse().ok()?))
+}
+
+/// The deletes of a log, while it is replayed.
+#[derive(Debug, Default)]
+pub(crate) struct Deletes {
+    /// Those that are whole.
+    pub(crate) whole: Vec<Replayed>,
+    /// One of which parts are missing yet, and how many were there.
+    begun: Option<(Replayed, u64)>,
+}
+
+impl Deletes {
+    /// Takes a record; true when it is a delete, or the last part of one.
+    pub(crate) fn take(&mut self, keys: &[FieldKey<'_>], range: TimeRange) -> bool {
+        let mut read = Replayed::new(keys, range);
+        let Some((part, of)) = keys.iter().rev().find_map(|&key| read_part_mark(key)) else {
+            self.interrupt();
+            self.whole.push(read);
+            return true;
+        };
+        match self.begun.take() {
+            Some((mut begun, parts)) if parts + 1 == part && begun.deletion.range == range => {
+                begun.deletion.keys.append(&mut read.deletion.keys);
+                read = begun;
+            }
+            None if part == 1 => {}
+            // The beginning is missing: a crash took it, or a salvage left it out.
+            begun => {
+                tracing::warn!(part, of, had = ?begun.map(|(_, parts)| parts), "a part of a delete is missing: left out");
+                if part != 1 {
+                    return false;
+                }
+            }
+        }
+        if part < of {
+            self.begun = Some((read, part));
+            return false;
+        }
+        self.whole.push(read);
+        true
+    }
+
+    /// Something else follows: what has begun was never acknowledged.
+    pub(crate) fn interrupt(&mut self) {
+        if let Some((_, parts)) = self.begun.take() {
+            tracing::warn!(parts, "a delete that was not finished is left out");
+        }
     }
 }
 
@@ -227,7 +300,8 @@ impl Replayed {
     /// A delete as the log has it.
     pub(crate) fn new(keys: &[FieldKey<'_>], range: TimeRange) -> Self {
         let files = keys.iter().filter_map(|&key| read_file_mark(key)).collect();
-        let keys = keys.iter().filter(|&&key| read_file_mark(key).is_none());
+        let is_mark = |key| read_file_mark(key).is_some() || read_part_mark(key).is_some();
+        let keys = keys.iter().filter(|&&key| !is_mark(key));
         let mut keys: Vec<Vec<u8>> = keys.map(|key| key.to_composite()).collect();
         keys.sort_unstable();
         Self { deletion: Deletion { keys, range }, files }
@@ -251,6 +325,46 @@ mod tests {
         let alike = [FieldKey::new(b"m", &mark), FieldKey::new(b"", b"tsmith.tombstone 7")];
         let replayed = Replayed::new(&alike, TimeRange::ALL);
         assert_eq!((replayed.files.len(), replayed.deletion.keys.len()), (0, 2));
+    }
+
+    /// A delete of many keys was several deletes to a crash.
+    #[test]
+    fn a_delete_of_several_records_is_whole_or_absent() {
+        let range = TimeRange::new(1, 2);
+        let file = file_mark(FileName { generation: 1, sequence: 1 }, 0);
+        let marks: Vec<Vec<u8>> = (1..=3).map(|part| part_mark(part, 3)).collect();
+        let names = [&b"a"[..], b"b", b"c"];
+        let record = |part: usize| {
+            [FieldKey::new(names[part], b"f"), FieldKey::new(b"", &file), FieldKey::new(b"", &marks[part])]
+        };
+        let mut deletes = Deletes::default();
+        assert!(!deletes.take(&record(0), range) && !deletes.take(&record(1), range));
+        assert!(deletes.whole.is_empty() && deletes.take(&record(2), range));
+        assert_eq!(deletes.whole[0].deletion.keys, [&b"a#!~#f"[..], b"b#!~#f", b"c#!~#f"]);
+        assert_eq!(deletes.whole[0].files.len(), 1);
+        // Cut off, then others; begun anew; with a hole; without a beginning.
+        for parts in [&[0, 1][..], &[0, 0, 1], &[0, 2], &[1, 2], &[0, 1, 1, 2]] {
+            let mut deletes = Deletes::default();
+            let whole = parts.iter().filter(|&&part| deletes.take(&record(part), range)).count();
+            assert_eq!((whole, deletes.whole.len()), (0, 0), "{parts:?}");
+            assert!(deletes.take(&[FieldKey::new(b"z", b"f")], range), "others are as they were");
+            assert!(!deletes.take(&record(2), range), "{parts:?}: interrupted");
+        }
+        let mut deletes = Deletes::default();
+        let _ = deletes.take(&record(0), range);
+        deletes.interrupt();
+        assert!(!deletes.take(&record(1), range) && !deletes.take(&record(2), range));
+        let twice = [0, 0, 1, 2].map(|part| deletes.take(&record(part), range));
+        assert_eq!(twice, [false, false, false, true], "the first attempt is forgotten");
+    }
+
+    #[test]
+    fn parts_hold_all_keys_in_order() {
+        let keys: Vec<Vec<u8>> =
+            (0..2000_u32).map(|n| [&n.to_be_bytes()[..], &[b'k'; 9000]].concat()).collect();
+        let parts = parts(&keys);
+        assert_eq!(parts.len(), 3);
+        assert_eq!(parts.concat(), keys);
     }
 
     #[test]

@@ -35,6 +35,12 @@ pub enum ErrorKind {
     /// A TSM file contradicts its format.
     #[error("{0}")]
     Tsm(tsmith_tsm::Error),
+    /// A TSM file whose index cannot be read, so that it cannot be repaired.
+    #[error(
+        "{0}: the index cannot be read, and the keys are nowhere else in a TSM file, so it cannot be repaired: restore it from \
+         a copy; or move it away, and the directory opens without its points"
+    )]
+    NoIndex(tsmith_tsm::Error),
     /// A column could not be encoded.
     #[error("{key}: {error}")]
     Encode {

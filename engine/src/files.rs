@@ -288,7 +288,7 @@ pub fn read_file(path: &Path) -> Result<Bytes> {
 }
 
 /// The bytes of a file that nobody changes: mapped where there is a file to map, else read.
-fn load<F: Fs>(fs: &F, path: &Path) -> io::Result<Bytes> {
+pub(crate) fn load<F: Fs>(fs: &F, path: &Path) -> io::Result<Bytes> {
     match fs.os_file(path)? {
         #[expect(unsafe_code, reason = "the one line outside the fences that calls a map")]
         Some(file) => {

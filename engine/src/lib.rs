@@ -38,6 +38,7 @@ mod output;
 pub mod parts;
 mod read;
 mod recover;
+pub mod repair;
 #[cfg(feature = "raft")]
 pub mod replica;
 mod schema;

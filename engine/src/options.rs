@@ -50,6 +50,9 @@ pub struct Options {
     pub compact_bytes_per_second: Option<u64>,
     /// All files become one when nothing was written for this long (`compact-full-write-cold-duration`, 4 h).
     pub compact_idle: Duration,
+    /// Of the index of a file that is being written so much is kept in memory, and the rest in a file beside it; InfluxDB
+    /// moves all of it there from 64 MiB on.
+    pub index_bytes: usize,
     /// Threads that encode a snapshot; 0 for one a core.
     pub encode_threads: usize,
     /// Among what a field keeps its type; `None` for what the directory was made with, [`FieldTyping::Series`] for a
@@ -73,6 +76,7 @@ impl Default for Options {
             compact_threads: 0,
             compact_bytes_per_second: Some(48 << 20),
             compact_idle: Duration::from_hours(4),
+            index_bytes: 16 << 20,
             encode_threads: 0,
             typing: None,
             create: true,

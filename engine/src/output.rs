@@ -5,6 +5,8 @@
 //! they replace, sync the directory
 //! ```
 
+mod scratch;
+
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use tsmith_wal::fs::{FileWriter, Fs, FsFile};
 use crate::delete::Deletion;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{Change, FileName, NUMBER_MAX, TsmFile, Writing};
+
+use scratch::IndexFile;
 
 /// Bytes gathered before a file is written to.
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
@@ -28,6 +32,8 @@ pub(crate) struct Output<'e, F: Fs> {
     operation: &'static str,
     fs: &'e F,
     dir: &'e Path,
+    /// How much of the index of a file is kept in memory; the rest is beside it.
+    index_bytes: usize,
     /// The name of the next file.
     next: FileName,
     begun: Vec<FileName>,
@@ -39,12 +45,18 @@ pub(crate) struct Output<'e, F: Fs> {
 }
 
 impl<'e, F: Fs> Output<'e, F> {
-    /// Files of which the first will be `first`.
-    pub(crate) fn new(operation: &'static str, fs: &'e F, dir: &'e Path, first: FileName) -> Self {
+    /// Files of which the first will be `first`; of the index of each about so many bytes are kept in memory.
+    pub(crate) fn new(
+        operation: &'static str,
+        fs: &'e F,
+        dir: &'e Path,
+        (first, index_bytes): (FileName, usize),
+    ) -> Self {
         Self {
             operation,
             fs,
             dir,
+            index_bytes,
             next: first,
             begun: Vec::new(),
             complete: Vec::new(),
@@ -63,7 +75,8 @@ impl<'e, F: Fs> Output<'e, F> {
         self.begun.push(name);
         self.next.sequence += 1;
         let out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, FileWriter::new(file));
-        Ok(Writer::new(out, version))
+        let scratch = IndexFile::new(self.fs.clone(), self.dir.join(format!("{name}.idx.tmp")));
+        Ok(Writer::new(out, version).spill_index_to(Box::new(scratch), self.index_bytes))
     }
 
     pub(crate) fn finish(&mut self, writer: Open<F>) -> Result<()> {

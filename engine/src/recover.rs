@@ -14,7 +14,7 @@ use tsmith_wal::fs::Fs;
 use tsmith_wal::{Log, Progress, Record, Replay};
 
 use crate::compact::Compactor;
-use crate::delete::Replayed;
+use crate::delete::Deletes;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{FileSet, remove_leftovers, tsm_names};
 use crate::manifest::Manifest;
@@ -56,10 +56,10 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         let fields = FieldTypes::default();
         learn_fields(&files, &fields);
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
-        let mut refill = Refill { cache: &cache, fields: &fields, deletes: Vec::new() };
+        let mut refill = Refill { cache: &cache, fields: &fields, deletes: Deletes::default() };
         let (log, recovery) =
             L::open_replaying(fs.clone(), &dirs.wal, options.log, &mut refill).during(OPERATION)?;
-        let deletes = refill.deletes;
+        let deletes = refill.deletes.whole;
         remove_leftovers(&fs, &dirs.data)?;
         files.finish_deletes(&fs, &torn, &deletes)?;
         if new {
@@ -218,13 +218,12 @@ fn learn_fields(files: &FileSet, fields: &FieldTypes) {
 struct Refill<'a, S> {
     cache: &'a Cache<S>,
     fields: &'a FieldTypes,
-    deletes: Vec<Replayed>,
+    deletes: Deletes,
 }
 
 impl<S: Storer> Replay for Refill<'_, S> {
     fn entry(&mut self, at: Position, entry: &Entry<'_>) -> tsmith_wal::Result<()> {
-        self.deletes.extend(replay_entry(self.cache, self.fields, at, entry)?);
-        Ok(())
+        replay_entry(self.cache, self.fields, &mut self.deletes, at, entry)
     }
 
     fn progress(&mut self, progress: Progress) {
@@ -233,35 +232,42 @@ impl<S: Storer> Replay for Refill<'_, S> {
     }
 }
 
-/// Applies one record of the log to the cache, as when it was written. Gives a delete, for the files.
+/// Applies one record of the log to the cache, as when it was written; deletes are noted, for the files.
 pub(crate) fn replay_record<S: Storer>(
     cache: &Cache<S>,
     fields: &FieldTypes,
+    deletes: &mut Deletes,
     at: Position,
     record: Record<'_>,
-) -> tsmith_wal::Result<Option<Replayed>> {
-    replay_entry(cache, fields, at, &entry::decode(record.kind, record.payload)?)
+) -> tsmith_wal::Result<()> {
+    replay_entry(cache, fields, deletes, at, &entry::decode(record.kind, record.payload)?)
 }
 
 fn replay_entry<S: Storer>(
     cache: &Cache<S>,
     fields: &FieldTypes,
+    deletes: &mut Deletes,
     at: Position,
     entry: &Entry<'_>,
-) -> tsmith_wal::Result<Option<Replayed>> {
+) -> tsmith_wal::Result<()> {
     let (keys, range) = match entry {
         Entry::Write(batch) => {
+            deletes.interrupt();
             fields.learn_batch(batch);
             // What was acknowledged once is taken back whatever the limit.
             let admitted = cache.admit_replayed(batch).map_err(tsmith_wal::Error::refused)?;
             let _replayed = admitted.publish(at);
-            return Ok(None);
+            return Ok(());
         }
         Entry::Delete(keys) => (keys, TimeRange::ALL),
         Entry::DeleteRange { range, keys } => (keys, *range),
     };
-    for &key in keys {
-        cache.delete(key, range);
+    if deletes.take(keys, range)
+        && let Some(whole) = deletes.whole.last()
+    {
+        for key in whole.deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
+            cache.delete(key, range);
+        }
     }
-    Ok(Some(Replayed::new(keys, range)))
+    Ok(())
 }

@@ -130,7 +130,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
     ) -> Result<()> {
         let keys = sorted_keys::<S>(frozen);
         let first = FileName { generation, sequence: 1 };
-        let mut output = Output::new(OPERATION, &self.fs, &self.dirs.data, first);
+        let mut output = Output::new(OPERATION, &self.fs, &self.dirs.data, (first, self.options.index_bytes));
         let done = thread::scope(|scope| {
             let threads = self.encode_threads().min(keys.len().div_ceil(KEYS_PER_CHUNK)).max(1);
             let chunks = keys.chunks(KEYS_PER_CHUNK);

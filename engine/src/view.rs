@@ -9,7 +9,7 @@ use tsmith_tsm::Direction;
 use tsmith_wal::fs::{Fs, OsFs};
 use tsmith_wal::{RecoveryMode, Torn};
 
-use crate::delete::Replayed;
+use crate::delete::{Deletes, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{self, FileName, TsmFile};
 use crate::read::KeyReader;
@@ -81,8 +81,9 @@ impl View {
     pub fn open_segment(path: &Path) -> Result<Self> {
         let mut view = Self::empty();
         let (cache, fields) = (&view.cache, FieldTypes::default());
+        let mut deletes = Deletes::default();
         let replayed = tsmith_wal::replay_segment(&OsFs, path, |at, record| {
-            replay_record(cache, &fields, at, record).map(drop)
+            replay_record(cache, &fields, &mut deletes, at, record)
         });
         view.torn = replayed.during(OPERATION)?.torn;
         Ok(view)
@@ -102,16 +103,14 @@ impl View {
 
     fn add_log(&mut self, wal: &Path) {
         let (cache, fields) = (&self.cache, FieldTypes::default());
-        let mut deletes = Vec::new();
-        let replay = |at, record: tsmith_wal::Record<'_>| {
-            deletes.extend(replay_record(cache, &fields, at, record)?);
-            Ok(())
-        };
+        let mut deletes = Deletes::default();
+        let replay =
+            |at, record: tsmith_wal::Record<'_>| replay_record(cache, &fields, &mut deletes, at, record);
         match tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::InfluxDb, replay) {
             Ok(recovery) => self.torn = recovery.torn,
             Err(error) => self.problems.push(Error::new(OPERATION, error.into())),
         }
-        self.obey(&deletes);
+        self.obey(&deletes.whole);
     }
 
     /// Hides what the deletes of the log took from files, as far as a crash kept them from saying so themselves: opening

@@ -295,3 +295,56 @@ fn closing_ends_a_compaction_that_somebody_asked_for() {
     let again = open(dir.path(), options());
     assert_eq!(read(&again, "m3").len(), 50_000);
 }
+
+/// The index of a large file does not fit into memory: it is beside the file until that is complete. The bytes are the
+/// same, and nothing of it stays, whatever happens.
+#[test]
+fn a_large_index_is_kept_beside_the_file() {
+    type Simulated = Engine<Ring, FileLog<SimFs>, Tsm1>;
+    let run = |fs: &SimFs, index_bytes: usize| -> tsmith_engine::Result<()> {
+        let options = Options { index_bytes, encode_threads: 1, ..options() };
+        let shard = Simulated::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)?;
+        let names: Vec<String> = (0..60).map(|series| format!("m,series={series:02}")).collect();
+        for n in 0..2 {
+            let mut builder = BatchBuilder::new();
+            for name in &names {
+                builder.begin(name.as_bytes().into());
+                builder.field(b"v".as_slice().into(), Value::Integer(n)).expect("one type");
+                builder.commit(n);
+            }
+            let _ack = shard.write(&builder.finish())?;
+            shard.snapshot()?;
+        }
+        shard.compact(Compact::Full)?;
+        shard.close()
+    };
+    let tsm = |fs: &SimFs| -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        fs.snapshot().into_iter().filter(|(name, _)| name.to_string_lossy().contains(".tsm")).collect()
+    };
+    let (plain, spilled) = (SimFs::default(), SimFs::default());
+    run(&plain, usize::MAX).expect("room");
+    run(&spilled, 256).expect("room");
+    assert!(spilled.operations() > plain.operations() + 20, "it was beside the file");
+    assert_eq!(tsm(&spilled), tsm(&plain));
+    assert_eq!(tsm(&spilled).len(), 1);
+    for stop in 1..=spilled.operations() {
+        let fs = SimFs::default();
+        fs.stop_at(stop);
+        let done = run(&fs, 256).is_ok();
+        let fs = fs.crash(stop);
+        let shard =
+            Simulated::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options()).expect("opens");
+        let left = fs.snapshot().into_keys().any(|name| name.to_string_lossy().ends_with(".tmp"));
+        assert!(!left, "stopped at {stop}: a temporary file is left");
+        assert!(!done || shard.keys().len() == 60, "stopped at {stop}");
+    }
+    // No room for it: the inputs stay, and no other file.
+    let fs = SimFs::default();
+    for fail in spilled.operations() - 60..spilled.operations() {
+        let fs = fs.kill();
+        fs.fail_at(fail, tsmith_wal::fs::Fault::Full);
+        let _tried = run(&fs, 256);
+        let left = fs.snapshot().into_keys().any(|name| name.to_string_lossy().ends_with(".idx.tmp"));
+        assert!(!left, "failed at {fail}: the index beside a file is left");
+    }
+}

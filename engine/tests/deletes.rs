@@ -11,7 +11,7 @@ use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
     BatchBuilder, Compact, Dirs, Engine, FieldKey, Options, Result, Selection, TimeRange, Value,
 };
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::fs::{Fs, SimFs};
 
 type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
 
@@ -229,4 +229,86 @@ fn compactions_survive_any_crash() {
         w(1, 1, 4),
     ];
     sweep(&ops, 6);
+}
+
+/// A delete's record names the files it concerns. All of them were compacted away, and the directory opened again: the
+/// next file had the name of the first, and lost to the delete of its time what was written after it.
+#[test]
+fn no_name_is_given_away_twice() {
+    let fs = SimFs::default();
+    let shard = open(&fs).expect("opens");
+    write(&shard, 1, 5, 1).expect("room");
+    shard.snapshot().expect("room");
+    shard.delete(Selection::Measurement(b"m"), TimeRange::ALL).expect("deleted");
+    shard.compact(Compact::Full).expect("nothing is left to write");
+    assert!(shard.files().is_empty());
+    drop(shard);
+    let shard = open(&fs.kill()).expect("opens");
+    write(&shard, 2, 3, 2).expect("room");
+    shard.snapshot().expect("room");
+    assert_eq!(shard.files()[0].name().generation, 2);
+    assert_eq!(read(&shard, "again").into_iter().collect::<Vec<_>>(), [(2, 2), (3, 2)]);
+}
+
+/// Nor one of a file that was set aside: its tombstones are still there, for whoever brings it back.
+#[test]
+fn tombstones_of_a_file_that_was_set_aside_meet_no_other() {
+    let fs = SimFs::default();
+    let shard = open(&fs).expect("opens");
+    write(&shard, 1, 5, 1).expect("room");
+    shard.snapshot().expect("room");
+    shard.delete(Selection::Measurement(b"m"), TimeRange::new(2, 3)).expect("deleted");
+    shard.snapshot().expect("nothing to write, and the log goes");
+    shard.close().expect("in order");
+    let path = Path::new("/shard/000000001-000000001.tsm");
+    fs.rename(path, &path.with_extension("tsm.bad")).expect("there");
+    let shard = open(&fs).expect("opens");
+    write(&shard, 2, 4, 2).expect("room");
+    shard.snapshot().expect("room");
+    shard.close().expect("in order");
+    let shard = open(&fs).expect("opens");
+    assert_eq!(read(&shard, "again").into_keys().collect::<Vec<_>>(), [2, 3, 4]);
+}
+
+/// Keys of more than one record of the log together. A crash between the records left a delete of some keys.
+#[test]
+fn a_delete_of_many_keys_is_whole_or_absent() {
+    const KEYS: u32 = 320;
+    let series = |n: u32| format!("m,t={}{n:05}", "x".repeat(60_000));
+    let write = |shard: &Shard, keys: std::ops::Range<u32>| {
+        let names: Vec<String> = keys.map(series).collect();
+        let mut builder = BatchBuilder::new();
+        for name in &names {
+            builder.begin(name.as_bytes().into());
+            builder.field(b"v".as_slice().into(), Value::Integer(1)).expect("one type");
+            builder.commit(1);
+        }
+        shard.write(&builder.finish()).map(drop)
+    };
+    let run = |fs: &SimFs| -> Result<(u64, Shard)> {
+        let options = Options { background: false, encode_threads: 1, ..Options::default() };
+        let shard = Shard::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)?;
+        write(&shard, 0..KEYS / 2)?;
+        shard.snapshot()?;
+        write(&shard, KEYS / 2..KEYS)?;
+        let begun = fs.operations();
+        let report = shard.delete(Selection::Measurement(b"m"), TimeRange::ALL)?;
+        assert_eq!((report.keys, report.files), (u64::from(KEYS), 1));
+        Ok((begun, shard))
+    };
+    let fs = SimFs::default();
+    let (begun, shard) = run(&fs).expect("no crash");
+    drop(shard);
+    let mut seen = [false; 2];
+    for stop in begun + 1..=fs.operations() {
+        for seed in 0..3 {
+            let fs = SimFs::default();
+            fs.stop_at(stop);
+            let acknowledged = run(&fs).is_ok();
+            let left = open(&fs.crash(seed)).expect("opens").keys().len();
+            assert!(left == 0 || (left == KEYS as usize && !acknowledged), "stopped at {stop}: {left} keys");
+            seen[usize::from(left == 0)] = true;
+        }
+    }
+    assert_eq!(seen, [true; 2], "before and after the record");
 }

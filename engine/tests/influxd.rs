@@ -2,15 +2,12 @@
 //!
 //! Runs where `influxd` is installed (Debian: `apt-get install influxdb`), on 127.0.0.1 only; else says so and passes.
 
-use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+#[path = "support/influxd.rs"]
+mod server;
 
-use serde_json::Value as Json;
+use std::fmt::Write as _;
+
+use server::{Influxd, shard_dirs, start_with_database};
 use tsmith_codecs::SeriesKey;
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
@@ -20,109 +17,6 @@ use tsmith_engine::{
 type Shard = Engine<Ring, FileLog, Tsm1>;
 
 const START: i64 = 1_600_000_000_000_000_000;
-const DATABASE: &str = "walk";
-
-/// A running influxd; killed when dropped.
-struct Influxd {
-    child: Child,
-    address: String,
-}
-
-impl Influxd {
-    /// `None` when it is not installed.
-    fn start(root: &Path) -> Option<Self> {
-        Command::new("influxd").arg("version").stdout(Stdio::null()).status().ok()?;
-        let (http, rpc) = (free_port(), free_port());
-        let address = format!("127.0.0.1:{http}");
-        let log = std::fs::File::create(root.join("influxd.log")).expect("a log file");
-        let child = Command::new("influxd")
-            .args(["run", "-config", "/dev/null"])
-            .env("HOME", root)
-            .env("INFLUXDB_META_DIR", root.join("meta"))
-            .env("INFLUXDB_DATA_DIR", root.join("data"))
-            .env("INFLUXDB_DATA_WAL_DIR", root.join("wal"))
-            .env("INFLUXDB_HTTP_BIND_ADDRESS", &address)
-            .env("INFLUXDB_BIND_ADDRESS", format!("127.0.0.1:{rpc}"))
-            .env("INFLUXDB_REPORTING_DISABLED", "true")
-            .env("INFLUXDB_MONITOR_STORE_ENABLED", "false")
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("starts");
-        let server = Self { child, address };
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while TcpStream::connect(&server.address).is_err() {
-            assert!(Instant::now() < deadline, "influxd does not listen; see {}", root.display());
-            sleep(Duration::from_millis(50));
-        }
-        Some(server)
-    }
-
-    fn request(&self, method: &str, target: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).expect("listens");
-        let length = body.len();
-        let head =
-            format!("{method} {target} HTTP/1.0\r\nHost: influxd\r\nContent-Length: {length}\r\n\r\n{body}");
-        stream.write_all(head.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answers");
-        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
-        (status, body)
-    }
-
-    fn query(&self, text: &str) -> Json {
-        let mut encoded = String::new();
-        for byte in text.bytes() {
-            write!(encoded, "%{byte:02X}").expect("into a string");
-        }
-        let (status, body) = self.request("POST", &format!("/query?db={DATABASE}&epoch=ns&q={encoded}"), "");
-        assert_eq!(status, 200, "{text}: {body}");
-        serde_json::from_str(&body).expect("JSON")
-    }
-
-    fn write(&self, lines: &str) {
-        let (status, body) = self.request("POST", &format!("/write?db={DATABASE}"), lines);
-        assert_eq!(status, 204, "{body}");
-    }
-
-    /// Ends it in order, or by SIGKILL.
-    fn end(mut self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()));
-        self.child.wait().expect("ended");
-    }
-}
-
-impl Drop for Influxd {
-    fn drop(&mut self) {
-        // Already ended in the good case.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// One shard for all times; says so when there is no influxd to ask.
-fn start_with_database(root: &Path) -> Option<Influxd> {
-    let Some(server) = Influxd::start(root) else {
-        eprintln!("skipped: influxd is not installed");
-        return None;
-    };
-    server.query(&format!(
-        "CREATE DATABASE {DATABASE} WITH DURATION INF REPLICATION 1 SHARD DURATION 1000w NAME \"long\""
-    ));
-    Some(server)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
-fn shard_dirs(root: &Path) -> Dirs {
-    let shard: PathBuf = [DATABASE, "long", "1"].iter().collect();
-    Dirs { data: root.join("data").join(&shard), wal: root.join("wal").join(&shard) }
-}
 
 /// Lines of all types that InfluxDB 1.6 takes, for the numbers of `range`.
 fn lines(range: std::ops::Range<i64>) -> String {

@@ -172,6 +172,16 @@ pub enum ErrorKind {
         /// The last byte of its header.
         found: u8,
     },
+    /// What a tombstone file deletes would take more memory than is allowed.
+    #[error(
+        "the tombstones decompress to more than {} MiB of keys: no TSM file has as many; restore the file, or delete anew \
+         after moving it away",
+        limit >> 20
+    )]
+    TombstonesTooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// A compressed part of a tombstone file is torn or damaged.
     #[error("tombstones: the gzip member that begins here is torn or damaged: {0}")]
     Gzip(#[source] Arc<io::Error>),

@@ -52,6 +52,7 @@ pub mod format;
 mod index;
 mod merge;
 mod reader;
+mod salvage;
 mod tombstone;
 mod writer;
 
@@ -67,5 +68,9 @@ pub use index::{IndexEntry, KeyEntry};
 pub use map::map_readonly;
 pub use merge::{Filled, Merge, MergeError, MergeInput, MergeMode, POINTS_PER_BLOCK};
 pub use reader::Reader;
-pub use tombstone::{Deletions, Tombstone, TombstoneFile, TombstoneWrite, Tombstones, read_tombstones};
+pub use salvage::{BadBlock, DamagedKey, Salvage};
+pub use tombstone::{
+    DELETIONS_BYTES_MAX, Deletions, LostTombstones, Tombstone, TombstoneFile, TombstoneSalvage,
+    TombstoneWrite, Tombstones, read_tombstones,
+};
 pub use writer::{Scratch, Summary, Writer};

@@ -208,7 +208,7 @@ impl Reader {
     }
 
     /// Stored checksum and block; `None` when they are not between header and index.
-    fn slice(&self, entry: IndexEntry) -> Option<(u32, &[u8])> {
+    pub(crate) fn slice(&self, entry: IndexEntry) -> Option<(u32, &[u8])> {
         let end = entry.offset.checked_add(u64::from(entry.size))?;
         if entry.offset < HEADER_BYTES as u64 || end > self.index_offset {
             return None;

@@ -28,10 +28,12 @@ use crate::error::{Error, ErrorKind, Result};
 mod deletions;
 mod file;
 mod member;
+mod salvage;
 
 pub use deletions::Deletions;
 pub(crate) use deletions::for_each_live;
-pub use file::{TombstoneFile, TombstoneWrite};
+pub use file::{DELETIONS_BYTES_MAX, TombstoneFile, TombstoneWrite};
+pub use salvage::{LostTombstones, TombstoneSalvage};
 
 /// The first bytes of versions 2 and later; the version follows.
 const MAGIC: [u8; 3] = [0x00, 0x00, 0x15];
@@ -47,9 +49,19 @@ pub struct Tombstone {
     pub range: TimeRange,
 }
 
-/// All tombstones of a file, in its order; the first error if there is any.
+/// All tombstones of a file, in its order; the first error if there is any, and one for what would take more memory than
+/// [`DELETIONS_BYTES_MAX`].
 pub fn read_tombstones(bytes: &[u8]) -> Result<Vec<Tombstone>> {
-    Tombstones::new(bytes)?.collect()
+    let (mut records, mut held) = (Vec::new(), 0_u64);
+    for record in Tombstones::new(bytes)? {
+        let record = record?;
+        held = held.saturating_add(size_of::<Tombstone>() as u64).saturating_add(record.key.len() as u64);
+        if held > DELETIONS_BYTES_MAX {
+            return Err(Error::new(ErrorKind::TombstonesTooLarge { limit: DELETIONS_BYTES_MAX }));
+        }
+        records.push(record);
+    }
+    Ok(records)
 }
 
 /// The tombstones of a file, one by one, and then the error if there is one.

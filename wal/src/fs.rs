@@ -4,6 +4,7 @@
 //! memory, counts operations, fails on demand, and after a [`SimFs::crash`] keeps of the un-synced changes only what a
 //! disk might have kept.
 
+mod aside;
 mod os;
 mod sim;
 
@@ -13,6 +14,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
+pub use aside::{aside_name, publish_new, set_aside};
 pub use os::{OsFile, OsFs, OsLock};
 pub use sim::{Fault, SimFile, SimFs, SimLock, SimMap};
 

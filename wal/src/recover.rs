@@ -1,6 +1,7 @@
 //! Opening a directory of segments: replay first, change afterwards.
 
 mod jobs;
+mod repair;
 mod report;
 
 use std::ffi::{OsStr, OsString};
@@ -16,6 +17,7 @@ use crate::segment::{Bad, Influx, Verdict};
 use crate::{Error, ErrorKind, LogOptions, Position, Record, RecoveryMode, Result};
 
 pub(crate) use jobs::Records;
+pub use repair::{SegmentRepair, repair};
 pub use report::{Progress, Recovery, Torn};
 
 /// Held by the log that has the directory open.

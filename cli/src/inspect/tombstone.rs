@@ -14,6 +14,9 @@ use crate::exit::{Failure, Result};
 use crate::flaw::Flaw;
 use crate::output::{Out, printable};
 
+/// Most bytes of keys that are shown: a gzip member of a megabyte can claim a gigabyte.
+const KEY_BYTES_MAX: usize = 256 << 20;
+
 /// What a tombstone file holds.
 #[derive(Serialize)]
 pub(super) struct Content {
@@ -44,9 +47,16 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
         }
     };
     content.version = Some(tombstones.version());
+    let mut key_bytes = 0;
     for tombstone in tombstones {
         match tombstone {
             Ok(Tombstone { key, range }) => {
+                key_bytes += key.len() + size_of::<Record>();
+                if key_bytes > KEY_BYTES_MAX {
+                    let reason = "more than 256 MiB of keys: the rest is not shown".to_owned();
+                    content.error = Some(Flaw { offset: None, key: None, reason });
+                    break;
+                }
                 content.records.push(Record { key: lossy(&key), min: range.min, max: range.max });
             }
             Err(error) => content.error = Some(Flaw::from(&error)),

@@ -134,7 +134,13 @@ impl Compactor {
             Ok(report) => state.count(&report),
             Err(failure) if failure.stopped => {}
             Err(failure) => {
-                state.fail(plan, failure);
+                // Nobody called, so nobody would hear of it.
+                let error = failure.error.clone();
+                if state.fail(plan, failure) {
+                    tracing::error!(%error, "a compaction failed; its files stay and are left alone until the engine is opened again");
+                } else {
+                    tracing::warn!(%error, "a compaction failed and will be tried again; its files stay");
+                }
             }
         }
         self.changed.notify_all();
@@ -257,7 +263,6 @@ impl State {
         if damaged.is_none() && error.remedy() != Remedy::GiveUp {
             self.pause = (self.pause * 2).clamp(TICK, PAUSE_MAX);
             self.not_before = Some(Instant::now() + self.pause);
-            tracing::warn!(%error, "a compaction failed and will be tried again; its files stay");
             return false;
         }
         match damaged {
@@ -265,7 +270,6 @@ impl State {
             // Nobody knows which of them it is.
             None => self.damaged.extend(&plan.files),
         }
-        tracing::error!(%error, "a compaction failed; its files stay and are left alone until the engine is opened again");
         self.status.failures.push(error);
         true
     }

@@ -18,7 +18,7 @@ pub(crate) fn remove_leftovers<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     for name in &names {
         let path = dir.join(name);
         if name.strip_suffix(".bad").is_some_and(|stem| file_of(stem).is_some()) {
-            tracing::warn!(path = %path.display(), "InfluxDB set this file aside as damaged; its points are not read");
+            tracing::warn!(path = %path.display(), "this file was set aside as damaged; its points are not read");
         }
         if !is_temporary(name) && !is_orphan(name, &names) {
             continue;
@@ -38,7 +38,7 @@ pub(crate) fn remove_leftovers<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
 }
 
 /// The file that `name` is about, by its generation and sequence.
-fn file_of(name: &str) -> Option<FileName> {
+pub(super) fn file_of(name: &str) -> Option<FileName> {
     let (numbers, _) = name.split_once('.')?;
     FileName::parse(&format!("{numbers}.tsm"))
 }

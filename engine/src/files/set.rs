@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tsmith_tsm::Tombstone;
 use tsmith_wal::fs::Fs;
 
+use super::clean::file_of;
 use super::{FileName, NUMBER_MAX, TornTombstones, TsmFile, tsm_names};
 use crate::delete::{Deletion, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -32,7 +33,7 @@ impl FileSet {
     pub(crate) fn open<F: Fs>(fs: &F, dir: &Path) -> Result<(Self, Vec<TornTombstones>)> {
         let mut names = tsm_names(fs, dir)?;
         names.sort_unstable();
-        let generation = names.last().map_or(0, |name| name.generation);
+        let generation = highest_generation(fs, dir)?;
         let (mut files, mut torn) = (Vec::with_capacity(names.len()), Vec::new());
         for name in names {
             let (file, flaw) = TsmFile::open_strictly(fs, dir, name)?;
@@ -64,7 +65,10 @@ impl FileSet {
         torn: &[TornTombstones],
         deletes: &[Replayed],
     ) -> Result<()> {
-        let change = self.change();
+        let mut change = self.change();
+        // A new file that took the name of one that is gone would lose points to a delete of its time.
+        let named = deletes.iter().flat_map(|delete| &delete.files).map(|(name, _)| name.generation);
+        *change.generation = named.fold(*change.generation, u64::max);
         for flaw in torn {
             let begins = deletes.iter().flat_map(|delete| &delete.files);
             let end = begins.filter(|(name, _)| *name == flaw.name).map(|(_, bytes)| *bytes).min();
@@ -80,6 +84,16 @@ impl FileSet {
         }
         Ok(())
     }
+}
+
+/// The highest generation of which there is anything but a temporary file: a file that was set aside, or tombstones of
+/// one, count as well.
+fn highest_generation<F: Fs>(fs: &F, dir: &Path) -> Result<u64> {
+    let names = fs.list(dir).on("list", dir)?;
+    let lasting =
+        names.iter().filter_map(|name| name.to_str()).filter(|name| name.strip_suffix(".tmp").is_none());
+    let numbered = lasting.filter_map(file_of);
+    Ok(numbered.map(|name| name.generation).max().unwrap_or(0))
 }
 
 /// The right to change the set.

@@ -14,7 +14,12 @@ use crate::index::KeyEntry;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deletions {
     keys: HashMap<Box<[u8]>, Vec<TimeRange>>,
+    /// About how much memory that is.
+    bytes: u64,
 }
+
+/// What a key costs besides its own bytes, about.
+const KEY_COST_BYTES: u64 = 64;
 
 impl Deletions {
     /// Nothing is deleted.
@@ -27,12 +32,21 @@ impl Deletions {
         if range.min > range.max {
             return;
         }
-        match self.keys.get_mut(key) {
-            Some(ranges) => join(ranges, range),
-            None => {
-                self.keys.insert(key.into(), vec![range]);
-            }
+        let cost = |ranges: &[TimeRange]| size_of_val(ranges) as u64;
+        if let Some(ranges) = self.keys.get_mut(key) {
+            let before = cost(ranges);
+            join(ranges, range);
+            self.bytes = self.bytes.saturating_sub(before).saturating_add(cost(ranges));
+        } else {
+            let bytes = KEY_COST_BYTES.saturating_add(key.len() as u64).saturating_add(cost(&[range]));
+            self.bytes = self.bytes.saturating_add(bytes);
+            self.keys.insert(key.into(), vec![range]);
         }
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether nothing is deleted.

@@ -9,10 +9,14 @@ use tsmith_codecs::TimeRange;
 
 use super::member::{is_torn, write_member};
 use super::{Deletions, MAGIC, Tombstone, Tombstones};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The version that is written.
 const VERSION: u8 = 4;
+
+/// Most memory for the deletions of one file: a gzip member of a megabyte can claim a gigabyte of keys. Those of all keys
+/// that a TSM file can have take no more.
+pub const DELETIONS_BYTES_MAX: u64 = 2 << 30;
 
 /// The content of a tombstone file, and what of its bytes is sound.
 #[derive(Clone, Debug, Default)]
@@ -47,14 +51,25 @@ impl TombstoneFile {
     ///
     /// A last batch that was being appended when the machine stopped was never acknowledged: it is left out, and
     /// [`TombstoneFile::torn_bytes`] says so. Any other damage is an error: to read fewer tombstones than there were
-    /// brings deleted points back.
+    /// brings deleted points back. So is what would take more memory than [`DELETIONS_BYTES_MAX`].
     pub fn read(bytes: &[u8]) -> Result<Self> {
+        Self::read_within(bytes, DELETIONS_BYTES_MAX)
+    }
+
+    /// As [`TombstoneFile::read`], with another limit of memory.
+    pub fn read_within(bytes: &[u8], limit: u64) -> Result<Self> {
         let mut deletions = Deletions::new();
         let mut records = Tombstones::new(bytes)?;
         let version = records.version();
         loop {
+            let at = records.whole_bytes();
             match records.next() {
-                Some(Ok(record)) => deletions.add(&record.key, record.range),
+                Some(Ok(record)) => {
+                    deletions.add(&record.key, record.range);
+                    if deletions.memory_bytes() > limit {
+                        return Err(Error::new(ErrorKind::TombstonesTooLarge { limit }).at(at as u64));
+                    }
+                }
                 None => {
                     let whole_bytes = bytes.len() as u64;
                     return Ok(Self { version, whole_bytes, torn_bytes: 0, deletions });
@@ -66,7 +81,7 @@ impl TombstoneFile {
                         return Err(error);
                     }
                     // Once more without it: some of its records may be in already.
-                    return Ok(Self { torn_bytes: tail.len() as u64, ..Self::read(whole)? });
+                    return Ok(Self { torn_bytes: tail.len() as u64, ..Self::read_within(whole, limit)? });
                 }
             }
         }
@@ -164,6 +179,27 @@ mod tests {
         let mut all = Deletions::new();
         (0..batches).for_each(|i| all.extend(batch(i)));
         all
+    }
+
+    /// A file of kilobytes can decompress to gigabytes; what it deletes is counted, not what it says.
+    #[test]
+    fn a_gzip_member_cannot_take_memory_without_end() {
+        let long = |n: u32| Tombstone::new(&[&n.to_be_bytes()[..], &[b'k'; 60_000]].concat(), TimeRange::ALL);
+        let TombstoneWrite::Replace { bytes } =
+            TombstoneFile::default().plan(&(0..200).map(long).collect::<Vec<_>>())
+        else {
+            panic!("a new file")
+        };
+        assert!(bytes.len() < 200_000, "{}", bytes.len());
+        let error = TombstoneFile::read_within(&bytes, 1 << 20).expect_err("too large");
+        assert!(matches!(error.kind(), ErrorKind::TombstonesTooLarge { .. }), "{error}");
+        assert_eq!(TombstoneFile::read_within(&bytes, 16 << 20).expect("room").deletions().len(), 200);
+        // The same points again and again take no room.
+        let same: Vec<Tombstone> = (0..10_000).map(|_| long(1)).collect();
+        let TombstoneWrite::Replace { bytes } = TombstoneFile::default().plan(&same) else {
+            panic!("a new file")
+        };
+        assert_eq!(TombstoneFile::read_within(&bytes, 1 << 20).expect("one key").deletions().len(), 1);
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! The manifest: with which parts a directory was made.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use tsmith_engine::Manifest;
+use tsmith_wal::fs::OsFs;
+
+use crate::exit::Result;
+use crate::output::{Out, printable};
+
+/// What a manifest says.
+#[derive(Default, Serialize)]
+pub(super) struct Content {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    storer: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    log: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    encoder: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    wal: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    types: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Reads the manifest at `path`.
+pub(super) fn inspect(path: &Path) -> Content {
+    let data = path.parent().unwrap_or(Path::new(""));
+    match Manifest::read(&OsFs, data) {
+        Ok(Some(manifest)) => Content {
+            storer: manifest.parts.storer,
+            log: manifest.parts.log,
+            encoder: manifest.parts.encoder,
+            wal: manifest.wal.display().to_string(),
+            types: manifest.typing.name().to_owned(),
+            error: None,
+        },
+        Ok(None) => Content { error: Some("gone".to_owned()), ..Content::default() },
+        Err(error) => Content { error: Some(error.kind().to_string()), ..Content::default() },
+    }
+}
+
+impl Content {
+    pub(super) fn is_damaged(&self) -> bool {
+        self.error.is_some()
+    }
+
+    pub(super) fn print(&self, out: &mut Out) -> Result<()> {
+        let Self { storer, log, encoder, wal, types, error } = self;
+        let written = match error {
+            Some(error) => writeln!(out.text(), "  ERROR {error}"),
+            None => writeln!(
+                out.text(),
+                "  manifest: storer {storer}, log {log} in {}, encoder {encoder}, types {types}",
+                printable(wal.as_bytes())
+            ),
+        };
+        debug_assert!(written.is_ok(), "vectors take all");
+        out.spill()
+    }
+}

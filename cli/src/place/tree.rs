@@ -1,0 +1,145 @@
+//! Shards below a directory: of a database, of a retention policy, of all of InfluxDB.
+//!
+//! ```text
+//! influxdb/ ─┬─ data/ ── database/ ─┬─ _series/             not read: InfluxDB makes it anew
+//!            │                      └─ retention/ ── shard/ ── *.tsm, fields.idx, index/
+//!            ├─ wal/ ─── database/ ── retention/ ── shard/ ── _*.wal
+//!            └─ meta/
+//! ```
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Place, absolute, beside, has_segments, is_shard, list};
+use crate::exit::{Failure, Result, complain};
+
+/// Directories above a shard, at most: of InfluxDB as a whole there are `data`, database and retention policy.
+const DEPTH_MAX: usize = 5;
+
+/// What a path stands for: one place, or all shards below it.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    /// Each with the path by which it is reported.
+    pub(crate) places: Vec<(PathBuf, Place)>,
+    /// What lies between and is not read.
+    pub(crate) skipped: Vec<Skipped>,
+    /// Whether the path is above shards.
+    pub(crate) is_above: bool,
+}
+
+/// What is there and not read.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Skipped {
+    pub(crate) path: PathBuf,
+    pub(crate) reason: &'static str,
+}
+
+impl Skipped {
+    /// Says so on stderr: nothing is passed over silently.
+    pub(crate) fn note(&self) {
+        complain(&format!("{}: not read: {}", self.path.display(), self.reason));
+    }
+}
+
+impl Tree {
+    /// Finds out what `path` is; `wal` is the log's directory if the user named it, or the one above the logs.
+    pub(crate) fn find(path: &Path, wal: Option<&Path>) -> Result<Self> {
+        let is_above = path.is_dir() && !is_shard(path, wal)? && shard_within(path, DEPTH_MAX);
+        let mut tree = Self { places: Vec::new(), skipped: Vec::new(), is_above };
+        if !is_above {
+            tree.places.push((path.to_owned(), Place::find(path, wal)?));
+            return Ok(tree);
+        }
+        if let Some(wal) = wal.filter(|wal| !wal.is_dir()) {
+            return Err(Failure::missing(wal));
+        }
+        // The directory of InfluxDB as a whole: its logs are beside its data, and are found from there.
+        let root = path.join("data");
+        let is_root = root.is_dir() && path.join("wal").is_dir();
+        let above = if is_root { root.as_path() } else { path };
+        if is_root {
+            for (name, _) in list(path)?.into_iter().filter(|(name, _)| name != "data" && name != "wal") {
+                tree.skip(path.join(name), "not data of a shard");
+            }
+        }
+        tree.descend(above, above, wal, DEPTH_MAX)?;
+        let logs = match wal {
+            Some(wal) => Some(wal.to_owned()),
+            None => beside(&absolute(above)?).filter(|wal| wal.is_dir()),
+        };
+        if let Some(logs) = logs {
+            tree.stray_logs(above, &logs, &logs, DEPTH_MAX)?;
+        }
+        Ok(tree)
+    }
+
+    fn skip(&mut self, path: PathBuf, reason: &'static str) {
+        self.skipped.push(Skipped { path, reason });
+    }
+
+    fn descend(&mut self, above: &Path, dir: &Path, wal: Option<&Path>, depth: usize) -> Result<()> {
+        for (name, is_dir) in list(dir)? {
+            let path = dir.join(&name);
+            if !is_dir {
+                self.skip(path, "a file that belongs to no shard");
+                continue;
+            }
+            if name == "_series" {
+                self.skip(path, "the series file, which InfluxDB makes anew");
+                continue;
+            }
+            let log = wal.map(|wal| wal.join(path.strip_prefix(above).unwrap_or(&path)));
+            let log = log.filter(|log| log.is_dir());
+            if is_shard(&path, log.as_deref())? {
+                let place = Place::find(&path, log.as_deref())?;
+                self.places.push((path, place));
+            } else if depth > 0 && shard_within(&path, depth - 1) {
+                self.descend(above, &path, wal, depth - 1)?;
+            } else {
+                self.skip(path, "holds no TSM file and no log");
+            }
+        }
+        Ok(())
+    }
+
+    /// Logs whose data directory is missing: InfluxDB does not know of them.
+    fn stray_logs(&mut self, above: &Path, logs: &Path, dir: &Path, depth: usize) -> Result<()> {
+        for (name, _) in list(dir)?.into_iter().filter(|(_, is_dir)| *is_dir) {
+            let path = dir.join(&name);
+            let below = path.strip_prefix(logs).unwrap_or(&path);
+            if !has_segments(&path) {
+                if depth > 0 {
+                    self.stray_logs(above, logs, &path, depth - 1)?;
+                }
+            } else if !above.join(below).is_dir() {
+                let place = Place::find(&path, None)?;
+                self.places.push((path, place));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether there is a shard below.
+fn shard_within(dir: &Path, depth: usize) -> bool {
+    let Ok(names) = list(dir) else { return false };
+    names.into_iter().filter(|(name, is_dir)| *is_dir && name != "_series").any(|(name, _)| {
+        let below = dir.join(name);
+        is_shard(&below, None).unwrap_or(true) || depth > 0 && shard_within(&below, depth - 1)
+    })
+}
+
+/// Why a file or directory of a shard is not read; `None` for what says nothing to a user.
+pub(super) fn not_read(dir: &Path, name: &OsStr) -> Option<&'static str> {
+    let is_dir = fs::symlink_metadata(dir.join(name)).is_ok_and(|found| found.is_dir());
+    match name.to_str().unwrap_or_default() {
+        "fields.idx" | "fields.idxl" => Some("names and types of fields, which InfluxDB makes anew"),
+        "index" if is_dir => Some("the series index, which InfluxDB makes anew"),
+        "tsmith.lock" | "wal.lock" => None,
+        _ if is_dir => Some("a directory that no engine reads"),
+        _ => Some("a file that no engine reads"),
+    }
+}

@@ -1,0 +1,62 @@
+//! The index of a file that is being written, beside it, once it is too large for memory.
+
+use std::io;
+use std::path::PathBuf;
+
+use tsmith_tsm::Scratch;
+use tsmith_wal::fs::{Fs, FsFile};
+
+/// A file that is made when it is needed and goes away with this. What a crash leaves of it is removed when the directory
+/// is opened.
+#[derive(Debug)]
+pub(super) struct IndexFile<F: Fs> {
+    fs: F,
+    path: PathBuf,
+    file: Option<F::File>,
+    bytes: u64,
+}
+
+impl<F: Fs> IndexFile<F> {
+    pub(super) fn new(fs: F, path: PathBuf) -> Self {
+        Self { fs, path, file: None, bytes: 0 }
+    }
+}
+
+impl<F: Fs> Scratch for IndexFile<F> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(self.fs.create_new(&self.path)?),
+        };
+        file.write_all_at(bytes, self.bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn read_back(&mut self, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+        let Some(file) = &self.file else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+        while !bytes.is_empty() {
+            match file.read_at(bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    offset += read as u64;
+                    bytes = bytes.get_mut(read..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F: Fs> Drop for IndexFile<F> {
+    fn drop(&mut self) {
+        if self.file.take().is_some()
+            && let Err(error) = self.fs.remove(&self.path)
+        {
+            // Found and removed when the directory is opened.
+            tracing::warn!(path = %self.path.display(), %error, "a temporary file stays");
+        }
+    }
+}

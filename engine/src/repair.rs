@@ -1,0 +1,189 @@
+//! Repair: damaged files written anew from what of them is whole.
+//!
+//! ```text
+//! read every block ─▶ write the whole ones under a temporary name, sync ─▶ give the damaged file a second name, *.bad ─▶
+//! rename, sync the directory
+//! ```
+//!
+//! So at any time the file of the name is the damaged one or the repaired one, whole. The generation and with it the age
+//! stay, and so do the tombstones beside it. Which file to repair, and what to tell, is the caller's business; segments of
+//! a log are repaired by [`tsmith_wal::repair`].
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use tsmith_tsm::{Reader, Salvage, TombstoneFile, TombstoneSalvage, TombstoneWrite, Writer};
+use tsmith_wal::fs::{FileWriter, Fs, aside_name, publish_new, set_aside};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::files::load;
+use crate::recover::{LOCK_NAME, lock};
+
+const OPERATION: &str = "repair";
+
+/// Bytes gathered before a file is written to.
+const WRITE_BUFFER_BYTES: usize = 1 << 20;
+
+/// A damaged file, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Repaired<S> {
+    /// What is kept, and what is lost.
+    pub salvage: S,
+    /// Where the file is now as it was, or would be; `None` when it is whole, and untouched.
+    pub set_aside: Option<PathBuf>,
+    /// Nothing of it is whole, so that no file has its name now.
+    pub gone: bool,
+}
+
+/// What [`tombstones`] found.
+#[derive(Clone, Debug)]
+pub struct TombstoneLoss {
+    /// What is whole, and what is not.
+    pub salvage: TombstoneSalvage,
+    /// Records kept of a member that is cut short: the TSM file has their keys.
+    pub believed: u64,
+}
+
+/// A data directory that is ours for as long as this lives.
+#[derive(Debug)]
+pub struct Owned<F: Fs> {
+    _lock: F::Lock,
+}
+
+impl<F: Fs> Owned<F> {
+    /// Keeps everybody else out of `data`.
+    ///
+    /// # Errors
+    /// An engine, or a verb that reads, has it.
+    pub fn take(fs: &F, data: &Path) -> Result<Self> {
+        Ok(Self { _lock: lock(fs, &data.join(LOCK_NAME), OPERATION, data)? })
+    }
+}
+
+/// Repairs the TSM file at `path`; with `dry_run` changes nothing, and tells what it would.
+///
+/// # Errors
+/// The index or the footer is damaged ([`ErrorKind::NoIndex`]): the keys are nowhere else. Or the file cannot be read, or
+/// the new one not written. The file is as before.
+pub fn tsm_file<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<Salvage>> {
+    let bytes = load(fs, path).on(OPERATION, path)?;
+    let reader = Reader::new(bytes);
+    let reader = reader.map_err(|error| Error::at(OPERATION, path, ErrorKind::NoIndex(error)))?;
+    let salvage = Salvage::of(&reader);
+    if salvage.is_whole() {
+        return Ok(Repaired { salvage, set_aside: None, gone: false });
+    }
+    let aside = aside_name(fs, path).on(OPERATION, path)?;
+    let gone = salvage.kept_blocks == 0;
+    if !dry_run {
+        if gone {
+            set_aside(fs, path).and_then(|_| remove(fs, path)).on(OPERATION, path)?;
+        } else {
+            write_anew(fs, path, &reader, &salvage)?;
+        }
+    }
+    Ok(Repaired { salvage, set_aside: Some(aside), gone })
+}
+
+fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) -> Result<()> {
+    let temporary = with_suffix(path, ".tmp");
+    match fs.remove(&temporary) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).on(OPERATION, &temporary);
+        }
+        // What a failed attempt left.
+        _ => {}
+    }
+    let file = fs.create_new(&temporary).on(OPERATION, &temporary)?;
+    let written = || {
+        let out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, FileWriter::new(file));
+        let mut writer = Writer::new(out, reader.version());
+        salvage.write(reader, &mut writer).on(OPERATION, &temporary)?;
+        let (out, _) = writer.finish().on(OPERATION, &temporary)?;
+        let out = out.into_inner().map_err(std::io::IntoInnerError::into_error).on(OPERATION, &temporary)?;
+        let file = out.into_inner();
+        tsmith_wal::fs::FsFile::sync_all(&file).on(OPERATION, &temporary)?;
+        // Read back before anything depends on it.
+        let check = Reader::new(load(fs, &temporary).on(OPERATION, &temporary)?).on(OPERATION, &temporary)?;
+        let flaw = Salvage::of(&check)
+            .damaged
+            .into_iter()
+            .flat_map(|key| key.dropped.into_iter().chain(key.mended))
+            .next();
+        if let Some(flaw) = flaw {
+            return Err(Error::at(OPERATION, &temporary, flaw.error.into()));
+        }
+        set_aside(fs, path).on(OPERATION, path)?;
+        fs.point("repair: set aside");
+        fs.publish(&file, &temporary, path).on(OPERATION, path)
+    };
+    written().inspect_err(|_| {
+        // Else the next attempt, or opening the directory, removes it.
+        let _ = fs.remove(&temporary);
+    })
+}
+
+/// Repairs the tombstones at `path`; with `dry_run` changes nothing, and tells what it would.
+///
+/// Points that only lost tombstones deleted are back afterwards.
+///
+/// # Errors
+/// The version is unknown, or the file cannot be read or written. It is as before.
+pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<TombstoneLoss>> {
+    let bytes = fs.read(path).on(OPERATION, path)?;
+    let mut salvage = TombstoneSalvage::of(&bytes).on(OPERATION, path)?;
+    if salvage.is_whole() {
+        return Ok(Repaired {
+            salvage: TombstoneLoss { salvage, believed: 0 },
+            set_aside: None,
+            gone: false,
+        });
+    }
+    // Records without a checksum: one whose key is in the file was hardly made up by damage.
+    let file = load(fs, &path.with_extension("tsm")).ok().and_then(|bytes| Reader::new(bytes).ok());
+    let is_known = |key: &[u8]| file.as_ref().is_some_and(|file| file.find(key).is_some());
+    let unchecked = std::mem::take(&mut salvage.unchecked);
+    let (believed, doubted): (Vec<_>, Vec<_>) = unchecked
+        .into_iter()
+        .partition(|record| record.range.min <= record.range.max && is_known(&record.key));
+    for record in &believed {
+        salvage.kept.add(&record.key, record.range);
+    }
+    salvage.unchecked = doubted;
+    let aside = aside_name(fs, path).on(OPERATION, path)?;
+    let gone = salvage.kept.is_empty();
+    if !dry_run {
+        set_aside(fs, path).on(OPERATION, path)?;
+        fs.point("repair: set aside");
+        if gone {
+            remove(fs, path).on(OPERATION, path)?;
+        } else {
+            publish_new(fs, path, &whole_file(&salvage)).on(OPERATION, path)?;
+        }
+    }
+    let believed = believed.len() as u64;
+    Ok(Repaired { salvage: TombstoneLoss { salvage, believed }, set_aside: Some(aside), gone })
+}
+
+/// A file of these tombstones, in the version that is written.
+fn whole_file(salvage: &TombstoneSalvage) -> Vec<u8> {
+    let mut records = Vec::with_capacity(salvage.kept.len());
+    for (key, ranges) in salvage.kept.iter() {
+        records.extend(ranges.iter().map(|&range| tsmith_tsm::Tombstone::new(key, range)));
+    }
+    records.sort_unstable_by(|a, b| (&a.key, a.range.min).cmp(&(&b.key, b.range.min)));
+    match TombstoneFile::default().plan(&records) {
+        TombstoneWrite::Append { bytes, .. } | TombstoneWrite::Replace { bytes } => bytes,
+    }
+}
+
+fn remove<F: Fs>(fs: &F, path: &Path) -> std::io::Result<()> {
+    fs.remove(path)?;
+    fs.sync_dir(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,335 @@
+//! What of a damaged file is whole, and another file of only that.
+//!
+//! The index must be sound, for the keys are nowhere else: a file that [`Reader`] does not open cannot be salvaged. A
+//! block is whole when its checksum is right and it decodes. Then it is kept, even where the index contradicts it, for in
+//! files of InfluxDB the index has no checksum: times and type are then those that the block itself has.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, TimeRange, Tsm1};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::{IndexEntry, KeyEntry};
+use crate::merge::POINTS_PER_BLOCK;
+use crate::reader::Reader;
+use crate::writer::Writer;
+
+/// What of a file is whole, and what is not.
+#[derive(Clone, Debug, Default)]
+pub struct Salvage {
+    /// Keys of which at least one block is whole.
+    pub kept_keys: u64,
+    /// Blocks that are whole.
+    pub kept_blocks: u64,
+    /// Their values.
+    pub kept_values: u64,
+    /// The keys that are not as they should be, ascending.
+    pub damaged: Vec<DamagedKey>,
+}
+
+/// A key of which something is lost, or mended.
+#[derive(Clone, Debug)]
+pub struct DamagedKey {
+    /// Its place in the file.
+    position: usize,
+    /// The composite key.
+    pub key: Vec<u8>,
+    /// The type of what is kept of it.
+    pub field_type: FieldType,
+    /// Blocks of it that are whole.
+    pub kept_blocks: u64,
+    /// Their values.
+    pub kept_values: u64,
+    /// From their first to their last time.
+    pub kept_range: Option<TimeRange>,
+    /// Blocks that are whole and that the index describes wrongly, or whose times do not ascend: kept, and put right.
+    pub mended: Vec<BadBlock>,
+    /// Blocks that are lost.
+    pub dropped: Vec<BadBlock>,
+}
+
+/// A block, and what is wrong with it.
+#[derive(Clone, Debug)]
+pub struct BadBlock {
+    /// What the index says of it.
+    pub entry: IndexEntry,
+    /// What is wrong.
+    pub error: Error,
+}
+
+/// A block whose checksum is right and that decodes.
+#[derive(Clone, Copy, Debug)]
+struct Whole {
+    entry: IndexEntry,
+    field_type: FieldType,
+    /// As its own times say.
+    range: TimeRange,
+    values: usize,
+    ascends: bool,
+}
+
+impl Salvage {
+    /// Reads every block of the file.
+    pub fn of(reader: &Reader) -> Self {
+        let mut look = Look::new(reader);
+        let mut salvage = Self::default();
+        for key in reader.keys() {
+            let (whole, lost) = look.key(key);
+            let field_type = type_of(key, &whole);
+            salvage.add(key, field_type, whole, lost);
+        }
+        salvage.drop_strangers(reader);
+        for key in &salvage.damaged {
+            salvage.kept_keys = salvage.kept_keys.saturating_add(u64::from(key.kept_blocks > 0));
+        }
+        salvage
+    }
+
+    /// Whether nothing is lost and nothing is to be put right.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty()
+    }
+
+    /// How many blocks are lost.
+    pub fn dropped_blocks(&self) -> u64 {
+        self.damaged.iter().map(|key| key.dropped.len() as u64).sum()
+    }
+
+    fn add(&mut self, key: KeyEntry<'_>, field_type: FieldType, whole: Vec<Whole>, lost: Vec<BadBlock>) {
+        let mut damage = DamagedKey {
+            position: key.position(),
+            key: Vec::new(),
+            field_type,
+            kept_blocks: 0,
+            kept_values: 0,
+            kept_range: None,
+            mended: Vec::new(),
+            dropped: lost,
+        };
+        for block in whole {
+            let Whole { entry, .. } = block;
+            let wrong = |kind| BadBlock { entry, error: Error::new(kind).at(entry.offset).of(key.key()) };
+            if block.field_type != field_type {
+                let block = block.field_type.name().to_owned();
+                damage.dropped.push(wrong(ErrorKind::BlockType { index: field_type, block }));
+                continue;
+            }
+            damage.keep(block.range, block.values as u64);
+            if block.range != entry.range {
+                damage.mended.push(wrong(ErrorKind::BlockTimes { index: entry.range, block: block.range }));
+            } else if !block.ascends {
+                damage.mended.push(wrong(ErrorKind::BlockUnsorted));
+            } else if field_type != key.field_type() {
+                let block = field_type.name().to_owned();
+                damage.mended.push(wrong(ErrorKind::BlockType { index: key.field_type(), block }));
+            }
+        }
+        self.kept_blocks = self.kept_blocks.saturating_add(damage.kept_blocks);
+        self.kept_values = self.kept_values.saturating_add(damage.kept_values);
+        if damage.dropped.is_empty() && damage.mended.is_empty() {
+            self.kept_keys = self.kept_keys.saturating_add(1);
+        } else {
+            damage.key = key.key().to_vec();
+            damage.dropped.sort_by_key(|block| block.entry.offset);
+            self.damaged.push(damage);
+        }
+    }
+
+    /// An entry whose times are wrong may be one whose offset is: then it shows the block of another key, which has an
+    /// entry of its own. To take that block for this key would make up points.
+    fn drop_strangers(&mut self, reader: &Reader) {
+        let mended = |key: &DamagedKey| key.mended.iter().map(|block| block.entry.offset).collect::<Vec<_>>();
+        let suspects: BTreeSet<u64> = self.damaged.iter().flat_map(mended).collect();
+        if suspects.is_empty() {
+            return;
+        }
+        let mut claims: BTreeMap<u64, u64> = BTreeMap::new();
+        for entry in
+            reader.keys().flat_map(KeyEntry::entries).filter(|entry| suspects.contains(&entry.offset))
+        {
+            let claimed = claims.entry(entry.offset).or_default();
+            *claimed = claimed.saturating_add(1);
+        }
+        let mut look = Look::new(reader);
+        for key in &mut self.damaged {
+            let shared = |block: &BadBlock| claims.get(&block.entry.offset).is_some_and(|&claims| claims > 1);
+            let (strangers, mended) = std::mem::take(&mut key.mended).into_iter().partition(shared);
+            key.mended = mended;
+            let strangers: Vec<BadBlock> = strangers;
+            if strangers.is_empty() {
+                continue;
+            }
+            self.kept_blocks = self.kept_blocks.saturating_sub(key.kept_blocks);
+            self.kept_values = self.kept_values.saturating_sub(key.kept_values);
+            key.dropped.extend(strangers);
+            (key.kept_blocks, key.kept_values, key.kept_range) = (0, 0, None);
+            let entries = reader.get(key.position).map(|entry| look.key(entry).0).unwrap_or_default();
+            let kept: Vec<Whole> = entries.into_iter().filter(|block| key.keeps(block)).collect();
+            for block in &kept {
+                key.keep(block.range, block.values as u64);
+            }
+            self.kept_blocks = self.kept_blocks.saturating_add(key.kept_blocks);
+            self.kept_values = self.kept_values.saturating_add(key.kept_values);
+        }
+    }
+
+    /// Writes what is whole. Blocks are copied as they are; those of one key that overlap, which InfluxDB does not write
+    /// and nothing forbids, are merged: of equal times the last block's value stays, as readers have it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write<W: io::Write>(&self, reader: &Reader, writer: &mut Writer<W>) -> Result<()> {
+        let mut look = Look::new(reader);
+        let mut damaged = self.damaged.iter().peekable();
+        for key in reader.keys() {
+            let damage = damaged.next_if(|damaged| damaged.position == key.position());
+            if damage.is_none() && reader.is_disjoint() {
+                for entry in key.entries() {
+                    writer.write_block(
+                        key.key(),
+                        key.field_type(),
+                        entry.range,
+                        reader.block(key, entry)?,
+                    )?;
+                }
+                continue;
+            }
+            let (mut blocks, _) = look.key(key);
+            blocks.retain(|block| damage.is_none_or(|damage| damage.keeps(block)));
+            // Those of equal beginnings stay in the order of the index.
+            blocks.sort_by_key(|block| block.range.min);
+            let mut rest = &blocks[..];
+            while let Some((first, later)) = rest.split_first() {
+                let mut until = first.range.max;
+                let joined = later.iter().take_while(|block| {
+                    let meets = block.range.min <= until;
+                    until = until.max(block.range.max);
+                    meets
+                });
+                let (together, others) = rest.split_at(joined.count().saturating_add(1).min(rest.len()));
+                rest = others;
+                look.write(key, together, writer)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DamagedKey {
+    fn keep(&mut self, range: TimeRange, values: u64) {
+        self.kept_blocks = self.kept_blocks.saturating_add(1);
+        self.kept_values = self.kept_values.saturating_add(values);
+        let known = self.kept_range.unwrap_or(range);
+        self.kept_range = Some(TimeRange::new(known.min.min(range.min), known.max.max(range.max)));
+    }
+
+    fn keeps(&self, block: &Whole) -> bool {
+        !self.dropped.iter().any(|dropped| dropped.entry == block.entry)
+    }
+}
+
+/// The type that the blocks of a key have: the index's, unless all of them have another one.
+fn type_of(key: KeyEntry<'_>, whole: &[Whole]) -> FieldType {
+    let first = whole.first().map_or(key.field_type(), |block| block.field_type);
+    if whole.iter().all(|block| block.field_type == first) { first } else { key.field_type() }
+}
+
+/// Looks at blocks, one after the other.
+struct Look<'a> {
+    reader: &'a Reader,
+    decoder: AnyDecoder,
+    column: Column,
+}
+
+impl<'a> Look<'a> {
+    fn new(reader: &'a Reader) -> Self {
+        Self { reader, decoder: AnyDecoder::new(), column: Column::new(FieldType::Float) }
+    }
+
+    /// The blocks of a key that are whole, and those that are not, in the order of the index.
+    fn key(&mut self, key: KeyEntry<'_>) -> (Vec<Whole>, Vec<BadBlock>) {
+        let (mut whole, mut lost) = (Vec::new(), Vec::new());
+        for entry in key.entries() {
+            match self.block(entry) {
+                Ok(block) => whole.push(block),
+                Err(kind) => {
+                    let error = Error::new(kind).at(entry.offset).of(key.key());
+                    lost.push(BadBlock { entry, error });
+                }
+            }
+        }
+        (whole, lost)
+    }
+
+    fn bytes(&self, entry: IndexEntry) -> std::result::Result<&'a [u8], ErrorKind> {
+        let outside = ErrorKind::Corrupt { expected: "a block between header and index" };
+        let (stored, block) = self.reader.slice(entry).ok_or(outside)?;
+        let computed = crc32fast::hash(block);
+        if stored == computed {
+            return Ok(block);
+        }
+        Err(ErrorKind::Checksum { what: "the block", stored, computed })
+    }
+
+    fn block(&mut self, entry: IndexEntry) -> std::result::Result<Whole, ErrorKind> {
+        let block = self.bytes(entry)?;
+        self.decoder.decode(block, BLOCK_VALUES_MAX, &mut self.column).map_err(ErrorKind::Block)?;
+        let times = self.column.times();
+        let (Some(&min), Some(&max)) = (times.iter().min(), times.iter().max()) else {
+            return Err(ErrorKind::Corrupt { expected: "a block with values" });
+        };
+        Ok(Whole {
+            entry,
+            field_type: self.column.field_type(),
+            range: TimeRange::new(min, max),
+            values: times.len(),
+            ascends: self.column.as_ref().is_strictly_ascending(),
+        })
+    }
+
+    /// Writes blocks of a key whose times meet.
+    fn write<W: io::Write>(
+        &mut self,
+        key: KeyEntry<'_>,
+        blocks: &[Whole],
+        writer: &mut Writer<W>,
+    ) -> Result<()> {
+        if let [one] = blocks
+            && one.ascends
+        {
+            let bytes = self.bytes(one.entry).map_err(|kind| Error::new(kind).at(one.entry.offset))?;
+            return writer.write_block(key.key(), one.field_type, one.range, bytes);
+        }
+        let Some(first) = blocks.first() else { return Ok(()) };
+        let mut together = Column::new(first.field_type);
+        let mut in_order: Vec<&Whole> = blocks.iter().collect();
+        in_order.sort_by_key(|block| (block.entry.range.min, block.entry.offset));
+        for block in in_order {
+            self.block(block.entry).map_err(|kind| Error::new(kind).at(block.entry.offset).of(key.key()))?;
+            let fits = together.extend(self.column.as_ref());
+            debug_assert!(fits, "blocks of another type are dropped");
+        }
+        together.sort_dedup();
+        let (mut encoder, mut block, mut from) = (Tsm1::default(), Vec::new(), 0_usize);
+        while from < together.len() {
+            let until = from.saturating_add(POINTS_PER_BLOCK).min(together.len());
+            let part = together.as_ref().slice(from..until);
+            block.clear();
+            let encoded = encoder.encode(part, &mut block).map_err(ErrorKind::Block);
+            encoded.map_err(|kind| Error::new(kind).of(key.key()))?;
+            let (Some(&min), Some(&max)) = (part.times().first(), part.times().last()) else { break };
+            writer.write_block(key.key(), together.field_type(), TimeRange::new(min, max), &block)?;
+            from = until;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+use bytes::Bytes;
+use tsmith_codecs::Values;
+
+use super::*;
+use crate::format::Version;
+
+type Points = BTreeMap<Vec<u8>, Vec<(i64, i64)>>;
+
+/// The value that a key has at a time; no two keys have the same.
+fn value(key: &[u8], time: i64) -> i64 {
+    (i64::from(crc32fast::hash(key)) << 20) + time
+}
+
+fn encoded(key: &[u8], times: &[i64]) -> Vec<u8> {
+    let values = times.iter().map(|&time| value(key, time)).collect();
+    let column = Column::from_parts(times.to_vec(), Values::Integer(values)).expect("equal lengths");
+    let mut block = Vec::new();
+    Tsm1::default().encode(column.as_ref(), &mut block).expect("encodes");
+    block
+}
+
+/// Three keys of three blocks each, all of the same length, so that a damaged offset can show another key's block.
+fn file(version: Version) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), version);
+    for (n, key) in [&b"a#!~#v"[..], b"b#!~#v", b"c#!~#v"].into_iter().enumerate() {
+        for block in 0..3 {
+            let at = n as i64 * 1000 + block * 100;
+            let times = [at, at + 10, at + 25];
+            let bytes = encoded(key, &times);
+            writer.write_block(key, FieldType::Integer, TimeRange::new(at, at + 25), &bytes).expect("writes");
+        }
+    }
+    writer.finish().expect("finishes").0
+}
+
+/// Everything in a file, which must be sound.
+fn points(bytes: Vec<u8>) -> Points {
+    let reader = Reader::new(Bytes::from(bytes)).expect("opens");
+    let (mut decoder, mut column) = (AnyDecoder::new(), Column::new(FieldType::Float));
+    let mut points = Points::new();
+    for key in reader.keys() {
+        let all = points.entry(key.key().to_vec()).or_default();
+        for entry in key.entries() {
+            reader.read_any_block(key, entry, &mut decoder, BLOCK_VALUES_MAX, &mut column).expect("whole");
+            let Values::Integer(values) = column.values() else { panic!("{:?}", column.field_type()) };
+            all.extend(column.times().iter().copied().zip(values.iter().copied()));
+        }
+    }
+    points
+}
+
+/// What is kept, and the file of it; `None` when that would be empty.
+fn salvaged(bytes: &[u8]) -> Option<(Salvage, Option<Vec<u8>>)> {
+    let reader = Reader::new(Bytes::copy_from_slice(bytes)).ok()?;
+    let salvage = Salvage::of(&reader);
+    if salvage.kept_blocks == 0 {
+        return Some((salvage, None));
+    }
+    let mut writer = Writer::new(Vec::new(), reader.version());
+    salvage.write(&reader, &mut writer).expect("writes");
+    Some((salvage, Some(writer.finish().expect("finishes").0)))
+}
+
+#[test]
+fn a_sound_file_is_whole_and_written_as_it_is() {
+    for version in [Version::Influx, Version::Tagged] {
+        let bytes = file(version);
+        let (salvage, written) = salvaged(&bytes).expect("opens");
+        assert!(salvage.is_whole());
+        assert_eq!((salvage.kept_keys, salvage.kept_blocks, salvage.kept_values), (3, 9, 27));
+        assert_eq!(written.expect("a file"), bytes);
+    }
+}
+
+/// Whichever bit of the blocks is damaged, that block is lost and no other.
+#[test]
+fn a_damaged_block_is_dropped_and_no_other() {
+    let good = file(Version::Influx);
+    let all = points(good.clone());
+    let index_at = Reader::new(Bytes::from(good.clone())).expect("opens").index_offset() as usize;
+    for bit in 5 * 8..index_at * 8 {
+        let mut bytes = good.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let (salvage, written) = salvaged(&bytes).expect("the index is sound");
+        assert_eq!(
+            (salvage.kept_blocks, salvage.dropped_blocks(), salvage.damaged.len()),
+            (8, 1, 1),
+            "bit {bit}"
+        );
+        let damage = &salvage.damaged[0];
+        let lost = damage.dropped[0].entry;
+        assert!((lost.offset..lost.offset + u64::from(lost.size)).contains(&(bit as u64 / 8)), "bit {bit}");
+        let mut left = all.clone();
+        left.get_mut(&damage.key)
+            .expect("its key")
+            .retain(|(time, _)| !(lost.range.min..=lost.range.max).contains(time));
+        assert_eq!(points(written.expect("a file")), left, "bit {bit}");
+    }
+}
+
+/// Times and type of a block are in the block, under its checksum. Those of the index are under none, in a file of
+/// InfluxDB's; and an offset may lead to the block of another key, whose points must not be taken for this one's.
+#[test]
+fn a_damaged_index_makes_up_no_points() {
+    let good = file(Version::Influx);
+    let all = points(good.clone());
+    let index_at = Reader::new(Bytes::from(good.clone())).expect("opens").index_offset() as usize;
+    let (mut mended, mut opened) = (0, 0);
+    for bit in index_at * 8..(good.len() - 8) * 8 {
+        let mut bytes = good.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let Some((salvage, written)) = salvaged(&bytes) else { continue };
+        opened += 1;
+        mended += salvage.damaged.iter().map(|key| key.mended.len()).sum::<usize>();
+        let found = points(written.expect("a file"));
+        for (key, points) in found {
+            // A damaged key cannot be told from another one.
+            let Some(known) = all.get(&key) else { continue };
+            assert!(points.iter().all(|point| known.contains(point)), "bit {bit}: {points:?}");
+            assert!(points.windows(2).all(|pair| pair[0].0 < pair[1].0), "bit {bit}");
+        }
+    }
+    assert!(mended > 50 && opened > 100, "{mended} of {opened}");
+}
+
+/// Swaps the offsets of two entries of the same size: each shows the other's block.
+#[test]
+fn the_block_of_another_key_is_not_taken() {
+    let good = file(Version::Influx);
+    let reader = Reader::new(Bytes::from(good.clone())).expect("opens");
+    let entry = |key: usize, at: usize| reader.get(key).expect("a key").entry(at).expect("a block");
+    let (from, to) = (entry(0, 1), entry(1, 1));
+    assert_eq!(from.size, to.size, "else the checksum tells");
+    // The entry of the first key is made to point at the block of the second, which has one of its own.
+    let mut bytes = good.clone();
+    let at = good.windows(8).rposition(|window| window == from.offset.to_be_bytes()).expect("in the index");
+    bytes[at..at + 8].copy_from_slice(&to.offset.to_be_bytes());
+    let (salvage, written) = salvaged(&bytes).expect("opens");
+    assert_eq!((salvage.kept_blocks, salvage.dropped_blocks()), (8, 1));
+    let mut left = points(good);
+    left.get_mut(&b"a#!~#v"[..]).expect("the first").retain(|(time, _)| !(100..=125).contains(time));
+    assert_eq!(points(written.expect("a file")), left);
+}
+
+/// Nothing in a file forbids blocks that overlap; a writer takes none.
+#[test]
+fn blocks_that_overlap_are_merged() {
+    let mut writer = Writer::new(Vec::new(), Version::Influx);
+    let key = b"a#!~#v";
+    for (times, range) in
+        [(vec![1, 5, 9], (1, 9)), (vec![10, 20, 35], (10, 35)), (vec![40, 41, 42], (40, 42))]
+    {
+        let range = TimeRange::new(range.0, range.1);
+        writer.write_block(key, FieldType::Integer, range, &encoded(key, &times)).expect("writes");
+    }
+    let mut bytes = writer.finish().expect("finishes").0;
+    let whole = points(bytes.clone());
+    // The second block begins before the first ends, says the index: and the block itself, which is made anew.
+    let reader = Reader::new(Bytes::from(bytes.clone())).expect("opens");
+    let entry = reader.get(0).and_then(|key| key.entry(1)).expect("a block");
+    let overlapping = encoded(key, &[5, 20, 36]);
+    let place = entry.offset as usize;
+    assert_eq!(overlapping.len() + CRC, entry.size as usize, "it fits in its place");
+    bytes[place..place + CRC].copy_from_slice(&crc32fast::hash(&overlapping).to_be_bytes());
+    bytes[place + CRC..place + CRC + overlapping.len()].copy_from_slice(&overlapping);
+    let (salvage, written) = salvaged(&bytes).expect("opens");
+    assert_eq!((salvage.dropped_blocks(), salvage.damaged[0].mended.len()), (0, 1));
+    let times: Vec<i64> = points(written.expect("a file"))[&key[..]].iter().map(|(time, _)| *time).collect();
+    assert_eq!(times, [1, 5, 9, 20, 36, 40, 41, 42]);
+    assert_eq!(whole.len(), 1);
+}
+
+const CRC: usize = 4;
+
+#[test]
+fn a_file_of_which_nothing_is_whole_says_so() {
+    let mut bytes = file(Version::Influx);
+    let reader = Reader::new(Bytes::from(bytes.clone())).expect("opens");
+    for entry in reader.keys().flat_map(KeyEntry::entries) {
+        bytes[entry.offset as usize] ^= 1;
+    }
+    let (salvage, written) = salvaged(&bytes).expect("opens");
+    assert_eq!((salvage.kept_keys, salvage.kept_values, salvage.dropped_blocks()), (0, 0, 9));
+    assert!(written.is_none());
+}

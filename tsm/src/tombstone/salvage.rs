@@ -1,0 +1,306 @@
+//! What of a damaged tombstone file can be trusted.
+//!
+//! Fewer tombstones bring deleted points back, wrong ones delete others: so what a checksum vouches for is kept, whatever
+//! stands before it, and the rest is told. Between the two are records of a member that the end of the file cuts short:
+//! InfluxDB reads them without a word. They are handed out apart, for who can tell whether their keys exist.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)
+)]
+
+use std::io;
+
+use flate2::bufread::GzDecoder;
+
+use super::{
+    DELETIONS_BYTES_MAX, Deletions, Flaw, HEADER_BYTES, Tombstone, Tombstones, next_line, read_record,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a gzip member begins with: magic and deflate.
+const MEMBER_BEGIN: [u8; 3] = [0x1f, 0x8b, 8];
+/// Records that may be decompressed in vain, for each byte of the file, looking for members behind damage.
+const WORK_FACTOR: u64 = 16;
+/// And at least so many.
+const WORK_MIN: u64 = 1 << 20;
+
+/// What of a tombstone file can be trusted, and what not.
+#[derive(Clone, Debug)]
+pub struct TombstoneSalvage {
+    /// The version of the file.
+    pub version: u8,
+    /// Records that are whole.
+    pub kept_records: u64,
+    /// What they delete.
+    pub kept: Deletions,
+    /// Records of a last member that is cut short: without checksum, in the order of the file.
+    pub unchecked: Vec<Tombstone>,
+    /// What is lost, in order.
+    pub lost: Vec<LostTombstones>,
+}
+
+/// A part of a tombstone file that says nothing that can be trusted.
+#[derive(Clone, Debug)]
+pub struct LostTombstones {
+    /// Where it begins.
+    pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
+    /// What is wrong there.
+    pub error: Error,
+}
+
+impl TombstoneSalvage {
+    /// Reads what can be read.
+    ///
+    /// # Errors
+    /// The version is unknown; what the file deletes would take too much memory.
+    pub fn of(bytes: &[u8]) -> Result<Self> {
+        let version = Tombstones::new(bytes)?.version();
+        let mut salvage = Self {
+            version,
+            kept_records: 0,
+            kept: Deletions::new(),
+            unchecked: Vec::new(),
+            lost: Vec::new(),
+        };
+        match version {
+            1 => salvage.lines(bytes)?,
+            2 => salvage.records(bytes)?,
+            _ => salvage.members(bytes)?,
+        }
+        Ok(salvage)
+    }
+
+    /// Whether nothing is lost.
+    pub fn is_whole(&self) -> bool {
+        self.lost.is_empty()
+    }
+
+    fn keep(&mut self, record: &Tombstone, at: u64) -> Result<()> {
+        self.kept_records = self.kept_records.saturating_add(1);
+        self.kept.add(&record.key, record.range);
+        if self.kept.memory_bytes() > DELETIONS_BYTES_MAX {
+            return Err(too_large(at));
+        }
+        Ok(())
+    }
+
+    /// Each line stands alone.
+    fn lines(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let at = bytes.len().saturating_sub(rest.len()) as u64;
+            match next_line(&mut rest, bytes.len()) {
+                Ok(Some(record)) => self.keep(&record, at)?,
+                Ok(None) => break,
+                Err(error) => {
+                    let offset = error.offset().unwrap_or(at);
+                    let end = bytes.len().saturating_sub(rest.len()) as u64;
+                    self.lost.push(LostTombstones { offset, bytes: end.saturating_sub(offset), error });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Behind a record that is none nobody knows where the next begins.
+    fn records(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
+        loop {
+            let at = bytes.len().saturating_sub(rest.len()) as u64;
+            let left = rest.len() as u64;
+            match read_record(&mut rest) {
+                Ok(Some(record)) => self.keep(&record, at)?,
+                Ok(None) => return Ok(()),
+                Err(flaw) => {
+                    self.lost.push(LostTombstones { offset: at, bytes: left, error: flaw.at(at, false) });
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn members(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut work = (bytes.len() as u64).saturating_mul(WORK_FACTOR).max(WORK_MIN);
+        let mut at = HEADER_BYTES;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            match member(rest, at as u64)? {
+                Member::Whole { records, bytes } => {
+                    for record in &records {
+                        self.keep(record, at as u64)?;
+                    }
+                    at = at.saturating_add(bytes);
+                }
+                Member::Bad { records, flaw } => {
+                    let next = next_member(bytes, at, &mut work)?;
+                    let end = next.unwrap_or(bytes.len());
+                    let is_cut = next.is_none()
+                        && matches!(&flaw, Flaw::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof);
+                    if is_cut {
+                        self.unchecked = records;
+                    }
+                    let lost = end.saturating_sub(at) as u64;
+                    self.lost.push(LostTombstones {
+                        offset: at as u64,
+                        bytes: lost,
+                        error: flaw.at(at as u64, true),
+                    });
+                    at = end;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The member that begins a part of a file.
+enum Member {
+    /// Its checksum is right.
+    Whole { records: Vec<Tombstone>, bytes: usize },
+    /// It is not; with the records before that was noticed.
+    Bad { records: Vec<Tombstone>, flaw: Flaw },
+}
+
+fn member(rest: &[u8], at: u64) -> Result<Member> {
+    let mut decoder = GzDecoder::new(rest);
+    let (mut records, mut held) = (Vec::new(), 0_u64);
+    loop {
+        match read_record(&mut decoder) {
+            Ok(Some(record)) => {
+                held = held
+                    .saturating_add(size_of::<Tombstone>() as u64)
+                    .saturating_add(record.key.len() as u64);
+                if held > DELETIONS_BYTES_MAX {
+                    return Err(too_large(at));
+                }
+                records.push(record);
+            }
+            Ok(None) => {
+                let left: &[u8] = decoder.get_ref();
+                return Ok(Member::Whole { records, bytes: rest.len().saturating_sub(left.len()).max(1) });
+            }
+            Err(flaw) => return Ok(Member::Bad { records, flaw }),
+        }
+    }
+}
+
+fn too_large(at: u64) -> Error {
+    Error::new(ErrorKind::TombstonesTooLarge { limit: DELETIONS_BYTES_MAX }).at(at)
+}
+
+/// Where the next member that is whole begins behind `at`.
+fn next_member(bytes: &[u8], at: usize, work: &mut u64) -> Result<Option<usize>> {
+    let mut from = at.saturating_add(1);
+    while let Some(rest) = bytes.get(from..) {
+        let Some(found) = rest.windows(MEMBER_BEGIN.len()).position(|window| window == MEMBER_BEGIN) else {
+            break;
+        };
+        from = from.saturating_add(found);
+        let records = match member(bytes.get(from..).unwrap_or_default(), from as u64)? {
+            Member::Whole { records, .. } if !records.is_empty() => return Ok(Some(from)),
+            Member::Whole { records, .. } | Member::Bad { records, .. } => records.len() as u64,
+        };
+        let left = work.checked_sub(records.saturating_add(1));
+        *work = left.unwrap_or(0);
+        if left.is_none() {
+            break;
+        }
+        from = from.saturating_add(1);
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use tsmith_codecs::TimeRange;
+
+    use super::super::{MAGIC, TombstoneFile, TombstoneWrite};
+    use super::*;
+
+    fn tombstone(member: i64, n: i64) -> Tombstone {
+        Tombstone::new(format!("cpu,host={n}#!~#m{member}").as_bytes(), TimeRange::new(n, n + member))
+    }
+
+    /// A file of four members, and where each ends.
+    fn file() -> (Vec<u8>, Vec<usize>) {
+        let (mut file, mut bytes, mut ends) = (TombstoneFile::default(), Vec::new(), Vec::new());
+        for member in 0..4 {
+            let batch: Vec<Tombstone> = (0..20).map(|n| tombstone(member, n)).collect();
+            let write = file.plan(&batch);
+            match &write {
+                TombstoneWrite::Append { bytes: more, .. } => bytes.extend(more),
+                TombstoneWrite::Replace { bytes: all } => bytes.clone_from(all),
+            }
+            file.wrote(batch, &write);
+            ends.push(bytes.len());
+        }
+        (bytes, ends)
+    }
+
+    fn of_members(members: impl IntoIterator<Item = i64>) -> Deletions {
+        let mut all = Deletions::new();
+        for member in members {
+            (0..20).map(|n| tombstone(member, n)).for_each(|t| all.add(&t.key, t.range));
+        }
+        all
+    }
+
+    /// Whichever bit is damaged: the other members are kept, and nothing is kept that was never written.
+    #[test]
+    fn a_damaged_member_is_lost_and_no_other() {
+        let (good, ends) = file();
+        for bit in 4 * 8..good.len() * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let salvage = TombstoneSalvage::of(&bytes).expect("a known version");
+            let hit = ends.iter().position(|&end| bit / 8 < end).expect("in a member") as i64;
+            // A few bits of a gzip header mean nothing.
+            let expected = of_members((0..4).filter(|&member| member != hit || salvage.is_whole()));
+            assert_eq!(salvage.kept, expected, "bit {bit}");
+            let cut = salvage.lost.iter().map(|lost| lost.bytes).sum::<u64>();
+            assert!(salvage.is_whole() || cut > 0 && cut < bytes.len() as u64, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn of_a_member_that_is_cut_short_the_records_are_told_apart() {
+        let (good, ends) = file();
+        for len in ends[2] + 1..good.len() {
+            let salvage = TombstoneSalvage::of(&good[..len]).expect("a known version");
+            assert_eq!(salvage.kept, of_members(0..3), "{len} bytes");
+            let known: Vec<Tombstone> = (0..20).map(|n| tombstone(3, n)).collect();
+            assert!(known.starts_with(&salvage.unchecked), "{len} bytes: {:?}", salvage.unchecked);
+            assert_eq!((salvage.lost.len(), salvage.lost[0].offset), (1, ends[2] as u64));
+        }
+        let almost = TombstoneSalvage::of(&good[..good.len() - 1]).expect("a known version");
+        assert_eq!(almost.unchecked.len(), 20);
+    }
+
+    #[test]
+    fn lines_and_records_of_earlier_versions() {
+        let salvage = TombstoneSalvage::of(b"a#!~#v\nnot a key\nb#!~#v\n").expect("version 1");
+        assert_eq!((salvage.version, salvage.kept_records, salvage.kept.len()), (1, 2, 2));
+        assert_eq!((salvage.lost[0].offset, salvage.lost[0].bytes), (7, 10));
+        let record = |key: &[u8]| [&(key.len() as u32).to_be_bytes()[..], key, &[0; 16]].concat();
+        let good = [&MAGIC[..], &[2], &record(b"a#!~#v"), &record(b"b#!~#v")].concat();
+        for len in 4..good.len() {
+            let salvage = TombstoneSalvage::of(&good[..len]).expect("version 2");
+            let (records, rest) = ((len as u64 - 4) / 26, (len as u64 - 4) % 26);
+            assert_eq!((salvage.kept_records, salvage.is_whole()), (records, rest == 0), "{len}");
+        }
+        TombstoneSalvage::of(&[0, 0, 0x15, 9, 1, 2]).expect_err("an unknown version is not guessed at");
+    }
+
+    /// No bytes make it run for long, or take more memory than they justify.
+    #[test]
+    fn hostile_bytes_end() {
+        let mut bytes = [&MAGIC[..], &[4]].concat();
+        for _ in 0..20_000 {
+            bytes.extend([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+        }
+        let salvage = TombstoneSalvage::of(&bytes).expect("a known version");
+        assert_eq!((salvage.kept_records, salvage.unchecked.len(), salvage.lost.len()), (0, 0, 1));
+    }
+}

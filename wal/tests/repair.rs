@@ -1,0 +1,146 @@
+//! Repair: what a salvage of damaged segments keeps is what the repaired ones hold, and nothing of the damaged ones is
+//! lost.
+
+use std::path::Path;
+
+use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::testing::{Replayed, noise, open_keeping};
+use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, NativeLog, Record, RecordKind, RecoveryMode, repair};
+
+const DIR: &str = "/wal";
+
+fn options(mode: RecoveryMode) -> LogOptions {
+    LogOptions::default().recovery(mode).segment_bytes(4096)
+}
+
+fn open<L: Log<Fs = SimFs>>(fs: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(L, Vec<Replayed>)> {
+    open_keeping(fs.clone(), Path::new(DIR), options(mode)).map(|(log, seen, _)| (log, seen))
+}
+
+/// Kinds and payloads: positions change where something was left out.
+fn records(seen: &[Replayed]) -> Vec<(RecordKind, Vec<u8>)> {
+    seen.iter().map(|(_, kind, payload)| (*kind, payload.clone())).collect()
+}
+
+/// Two closed segments, the first of three groups.
+fn two_segments<L: Log<Fs = SimFs>>() -> SimFs {
+    let fs = SimFs::default();
+    let (log, _) = open::<L>(&fs, RecoveryMode::Strict).expect("opens");
+    for number in 0..4_u64 {
+        for len in 0..=number % 3 {
+            let _ = log.append(Record::write(&noise(number * 10 + len, 30))).expect("appends");
+        }
+        let at = log.append(Record::delete_range(&noise(number, 24))).expect("appends");
+        let _ = log.sync(at).expect("syncs");
+        if number == 2 {
+            let _ = log.cut().expect("cuts");
+        }
+    }
+    log.close().expect("closes");
+    fs
+}
+
+fn with(fs: &SimFs, path: &Path, bytes: &[u8]) -> SimFs {
+    let fs = fs.kill();
+    let file = fs.open(path).expect("there");
+    file.set_len(0)
+        .and_then(|()| file.write_all_at(bytes, 0))
+        .and_then(|()| file.sync_all())
+        .expect("written");
+    fs
+}
+
+fn sweep<L: Log<Fs = SimFs>>(first: &str) {
+    let whole = two_segments::<L>();
+    let path = Path::new(DIR).join(first);
+    let good = whole.read(&path).expect("there");
+    let mut repaired = 0;
+    for at in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let fs = with(&whole, &path, &bytes);
+        let Ok((log, wanted)) = open::<L>(&fs.kill(), RecoveryMode::Salvage) else { continue };
+        drop(log);
+        let before = fs.snapshot();
+        let planned = repair(&fs, Path::new(DIR), None, true).expect("looked at");
+        assert_eq!(fs.snapshot(), before, "byte {at}: a dry run changes nothing");
+        let done = repair(&fs, Path::new(DIR), None, false).expect("repaired");
+        assert_eq!(done, planned, "byte {at}: told and done");
+        let (log, seen) = open::<L>(&fs, RecoveryMode::Strict).expect("opens without complaint");
+        drop(log);
+        assert_eq!(records(&seen), records(&wanted), "byte {at}");
+        let Some(aside) = done.first().and_then(|repair| repair.set_aside.as_ref()) else { continue };
+        repaired += 1;
+        assert_eq!(fs.read(aside).expect("there"), bytes, "byte {at}: the damaged segment is kept");
+        assert_eq!(repair(&fs, Path::new(DIR), None, false).expect("looked at"), [], "byte {at}: once");
+    }
+    assert!(repaired > good.len() / 2, "{repaired} of {}", good.len());
+}
+
+#[test]
+fn segments_of_influxdbs_kind_are_repaired_wherever_they_are_damaged() {
+    sweep::<FileLog<SimFs>>("_00001.wal");
+}
+
+#[test]
+fn native_segments_are_repaired_wherever_they_are_damaged() {
+    sweep::<NativeLog<SimFs>>("00000001.tlog");
+}
+
+/// Repair is cut short at every operation: what it began is there in full or not at all, and it can be run again.
+#[test]
+fn a_crash_in_a_repair_loses_nothing() {
+    let whole = two_segments::<FileLog<SimFs>>();
+    let path = Path::new(DIR).join("_00001.wal");
+    let mut bytes = whole.read(&path).expect("there");
+    bytes[60] ^= 4;
+    let damaged = with(&whole, &path, &bytes);
+    let (log, wanted) = open::<FileLog<SimFs>>(&damaged.kill(), RecoveryMode::Salvage).expect("opens");
+    drop(log);
+    let run = damaged.kill();
+    repair(&run, Path::new(DIR), None, false).expect("repaired");
+    for stop in 1..=run.operations() {
+        for seed in 0..4 {
+            let fs = damaged.kill();
+            fs.stop_at(stop);
+            let _ended = repair(&fs, Path::new(DIR), None, false);
+            let fs = fs.crash(seed);
+            repair(&fs, Path::new(DIR), None, false).expect("run again");
+            let (log, seen) = open::<FileLog<SimFs>>(&fs, RecoveryMode::Strict).expect("opens");
+            drop(log);
+            assert_eq!(records(&seen), records(&wanted), "stopped at {stop}, seed {seed}");
+            let kept = fs
+                .snapshot()
+                .into_iter()
+                .any(|(name, content)| name.to_string_lossy().ends_with(".bad") && content == bytes);
+            assert!(kept, "stopped at {stop}, seed {seed}: the damaged segment is kept");
+        }
+    }
+}
+
+#[test]
+fn a_torn_tail_is_left_to_opening() {
+    let fs = two_segments::<FileLog<SimFs>>();
+    let path = Path::new(DIR).join("_00002.wal");
+    let bytes = fs.read(&path).expect("there");
+    // The mark of the end goes, and half of the last record.
+    let fs = with(&fs, &path, &bytes[..bytes.len() - 30]);
+    let before = fs.snapshot();
+    let found = repair(&fs, Path::new(DIR), None, false).expect("looked at");
+    assert_eq!((found.len(), found[0].set_aside.as_ref()), (1, None));
+    assert_eq!(found[0].path, path);
+    assert_eq!(fs.snapshot(), before);
+}
+
+#[test]
+fn a_log_that_is_open_is_refused() {
+    let fs = two_segments::<FileLog<SimFs>>();
+    let (_log, _) = open::<FileLog<SimFs>>(&fs, RecoveryMode::Strict).expect("opens");
+    for dry_run in [true, false] {
+        let error = repair(&fs, Path::new(DIR), None, dry_run).expect_err("in use");
+        assert!(matches!(error.kind(), ErrorKind::InUse), "{error}");
+    }
+    let error =
+        repair(&two_segments::<FileLog<SimFs>>(), Path::new(DIR), Some("x"), true).expect_err("no segment");
+    assert!(matches!(error.kind(), ErrorKind::NotASegment), "{error}");
+}
