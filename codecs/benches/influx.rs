@@ -57,7 +57,7 @@ fn memcpy(c: &mut Criterion) {
     group.throughput(Throughput::Elements(BLOCK as u64));
     for (shape, columns) in shapes() {
         let mut block = Vec::new();
-        Raw::default().encode(columns[0].as_ref(), &mut block).expect("takes everything");
+        Raw.encode(columns[0].as_ref(), &mut block).expect("takes everything");
         let mut out = vec![0; block.len()];
         group.bench_function(shape, |b| b.iter(|| out.copy_from_slice(black_box(&block))));
     }
