@@ -11,7 +11,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tsmith_codecs::{AnyDecoder, TimeRange};
-use tsmith_tsm::{Deletions, KeyEntry, Reader, Tombstone, TombstoneFile, TombstoneWrite};
+use tsmith_tsm::{
+    Deletions, KeyEntry, MEMBER_OPEN_AT, Reader, Tombstone, TombstoneFile, TombstoneWrite, member_open_mark,
+};
 use tsmith_wal::fs::{Fs, FsFile};
 
 use crate::delete::Deletion;
@@ -236,7 +238,7 @@ impl TsmFile {
         let path = self.tombstone_path();
         let write = self.tombstones.plan(&batch);
         match &write {
-            TombstoneWrite::Append { at, bytes } => append(fs, &path, *at, bytes).on(OPERATION, &path)?,
+            TombstoneWrite::Append { at, members } => append(fs, &path, *at, members).on(OPERATION, &path)?,
             TombstoneWrite::Replace { bytes } => replace(fs, &path, bytes).on(OPERATION, &path)?,
         }
         fs.point("delete: tombstones of one file");
@@ -261,13 +263,24 @@ pub(crate) struct TornTombstones {
     pub(crate) error: Error,
 }
 
-fn append<F: Fs>(fs: &F, path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+/// Each member is open until all of it is durable: of what a crash leaves of an open one InfluxDB, which may be the next to
+/// read the file, takes no notice. One that is cut short has it set the TSM file aside.
+fn append<F: Fs>(fs: &F, path: &Path, mut at: u64, members: &[Vec<u8>]) -> io::Result<()> {
     let file = fs.open(path)?;
     if file.len()? != at {
         file.set_len(at)?;
     }
-    file.write_all_at(bytes, at)?;
-    file.sync_data()
+    for member in members {
+        let mut open = member.clone();
+        let Some(place) = open.get_mut(MEMBER_OPEN_AT) else { continue };
+        let closed = std::mem::replace(place, member_open_mark(member));
+        file.write_all_at(&open, at)?;
+        file.sync_data()?;
+        file.write_all_at(&[closed], at + MEMBER_OPEN_AT as u64)?;
+        file.sync_data()?;
+        at += member.len() as u64;
+    }
+    Ok(())
 }
 
 fn replace<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -173,7 +173,8 @@ fn whole_file(salvage: &TombstoneSalvage) -> Vec<u8> {
     }
     records.sort_unstable_by(|a, b| (&a.key, a.range.min).cmp(&(&b.key, b.range.min)));
     match TombstoneFile::default().plan(&records) {
-        TombstoneWrite::Append { bytes, .. } | TombstoneWrite::Replace { bytes } => bytes,
+        TombstoneWrite::Append { members, .. } => members.concat(),
+        TombstoneWrite::Replace { bytes } => bytes,
     }
 }
 

@@ -33,6 +33,7 @@ mod salvage;
 pub use deletions::Deletions;
 pub(crate) use deletions::for_each_live;
 pub use file::{DELETIONS_BYTES_MAX, TombstoneFile, TombstoneWrite};
+pub use member::{MEMBER_OPEN_AT, member_open_mark};
 pub use salvage::{LostTombstones, TombstoneSalvage};
 
 /// The first bytes of versions 2 and later; the version follows.

@@ -7,12 +7,19 @@
 
 use tsmith_codecs::TimeRange;
 
-use super::member::{is_torn, write_member};
+use super::member::{is_torn, to_append, write_member};
 use super::{Deletions, MAGIC, Tombstone, Tombstones};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version that is written.
 const VERSION: u8 = 4;
+
+/// Records of an appended member, before compression: what does not compress must fit as well.
+const MEMBER_RECORDS_BYTES: usize = 60_000;
+/// A record without its key.
+const RECORD_FIXED_BYTES: usize = 4 + 8 + 8;
+/// A batch of more members is worth a new file: each costs two syncs.
+const MEMBERS_MAX: usize = 8;
 
 /// Most memory for the deletions of one file: a gzip member of a megabyte can claim a gigabyte of keys. Those of all keys
 /// that a TSM file can have take no more.
@@ -31,12 +38,15 @@ pub struct TombstoneFile {
 /// all, and only counts once it is synced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TombstoneWrite {
-    /// Cut the file to `at` bytes, if it is longer, and append the rest.
+    /// Cut the file to `at` bytes, if it is longer, and append these one after the other. Each is appended open, with
+    /// [`member_open_mark`](crate::member_open_mark) as its byte [`MEMBER_OPEN_AT`](crate::MEMBER_OPEN_AT), and synced; then
+    /// that byte is written, and synced. To InfluxDB, which may be the next to read the file after a crash, an open one
+    /// holds nothing, whatever of it is there.
     Append {
         /// Where its sound bytes end.
         at: u64,
-        /// What follows them.
-        bytes: Vec<u8>,
+        /// What follows them: one gzip member after the other.
+        members: Vec<Vec<u8>>,
     },
     /// Publish a new file in the place of the old one, which is missing, empty or of an earlier version. All that the
     /// old one holds is in it. (InfluxDB writes only the new batch, so that what was deleted before comes back.)
@@ -104,10 +114,11 @@ impl TombstoneFile {
 
     /// What to write so that the file also holds `batch`.
     pub fn plan(&self, batch: &[Tombstone]) -> TombstoneWrite {
-        if self.version == VERSION && self.whole_bytes > 0 {
-            let mut bytes = Vec::new();
-            write_member(batch, &mut bytes);
-            return TombstoneWrite::Append { at: self.whole_bytes, bytes };
+        if self.version == VERSION
+            && self.whole_bytes > 0
+            && let Some(members) = members(batch)
+        {
+            return TombstoneWrite::Append { at: self.whole_bytes, members };
         }
         let [a, b, c] = MAGIC;
         let mut bytes = vec![a, b, c, VERSION];
@@ -124,13 +135,36 @@ impl TombstoneFile {
     /// Takes `batch` in, after the file was changed as [`TombstoneFile::plan`] said.
     pub fn wrote(&mut self, batch: Vec<Tombstone>, write: &TombstoneWrite) {
         self.whole_bytes = match write {
-            TombstoneWrite::Append { at, bytes } => at.saturating_add(bytes.len() as u64),
+            TombstoneWrite::Append { at, members } => {
+                members.iter().fold(*at, |end, member| end.saturating_add(member.len() as u64))
+            }
             TombstoneWrite::Replace { bytes } => bytes.len() as u64,
         };
         self.version = VERSION;
         self.torn_bytes = 0;
         self.deletions.extend(batch);
     }
+}
+
+/// The batch in members that can be appended; `None` when it is cheaper to write the file anew, or one record is too long.
+fn members(batch: &[Tombstone]) -> Option<Vec<Vec<u8>>> {
+    let (mut members, mut rest) = (Vec::new(), batch);
+    while !rest.is_empty() {
+        let mut bytes = 0_usize;
+        let fit = rest.iter().take_while(|record| {
+            bytes = bytes.saturating_add(record.key.len()).saturating_add(RECORD_FIXED_BYTES);
+            bytes <= MEMBER_RECORDS_BYTES
+        });
+        let (these, later) = rest.split_at_checked(fit.count().max(1)).unwrap_or((rest, &[]));
+        rest = later;
+        let mut member = Vec::new();
+        write_member(these, &mut member);
+        if members.len() == MEMBERS_MAX {
+            return None;
+        }
+        members.push(to_append(member)?);
+    }
+    Some(members)
 }
 
 impl Tombstone {
@@ -142,6 +176,7 @@ impl Tombstone {
 
 #[cfg(test)]
 mod tests {
+    use super::super::member::{MEMBER_OPEN_AT, member_open_mark};
     use super::*;
 
     fn batch(i: i64) -> Vec<Tombstone> {
@@ -158,9 +193,9 @@ mod tests {
         for i in 0..batches {
             let write = file.plan(&batch(i));
             match &write {
-                TombstoneWrite::Append { at, bytes: added } => {
+                TombstoneWrite::Append { at, members } => {
                     assert_eq!(*at, bytes.len() as u64, "it is appended, not copied");
-                    bytes.extend(added);
+                    bytes.extend(members.concat());
                 }
                 TombstoneWrite::Replace { bytes: all } => {
                     assert!(bytes.is_empty(), "only the first batch makes a file");
@@ -184,7 +219,9 @@ mod tests {
     /// A file of kilobytes can decompress to gigabytes; what it deletes is counted, not what it says.
     #[test]
     fn a_gzip_member_cannot_take_memory_without_end() {
-        let long = |n: u32| Tombstone::new(&[&n.to_be_bytes()[..], &[b'k'; 60_000]].concat(), TimeRange::ALL);
+        let long = |n: u32| {
+            Tombstone::new(&[&n.to_be_bytes()[..], &vec![b'k'; 60_000][..]].concat(), TimeRange::ALL)
+        };
         let TombstoneWrite::Replace { bytes } =
             TombstoneFile::default().plan(&(0..200).map(long).collect::<Vec<_>>())
         else {
@@ -208,6 +245,40 @@ mod tests {
         assert_eq!(TombstoneFile::read(&bytes).expect("whole").deletions(), &deletions(5));
     }
 
+    /// Too many records for one member, too many for members, and one that is too long.
+    #[test]
+    fn large_batches_are_appended_in_members_or_written_anew() {
+        let (mut file, mut bytes) = (TombstoneFile::default(), Vec::new());
+        let mut noise = 7_u64;
+        let mut key = |len: usize| -> Vec<u8> {
+            let mut byte = || {
+                noise = noise.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                (noise >> 56) as u8
+            };
+            (0..len).map(|_| byte()).collect()
+        };
+        let mut appended = Vec::new();
+        for (records, len) in [(1, 10), (300, 1000), (1000, 1000), (1, 65_535), (5, 59_000)] {
+            let batch: Vec<Tombstone> =
+                (0..records).map(|_| Tombstone::new(&key(len), TimeRange::ALL)).collect();
+            let write = file.plan(&batch);
+            match &write {
+                TombstoneWrite::Append { members, .. } => {
+                    appended.push(members.len());
+                    bytes.extend(members.concat());
+                }
+                TombstoneWrite::Replace { bytes: all } => {
+                    appended.push(0);
+                    bytes.clone_from(all);
+                }
+            }
+            file.wrote(batch, &write);
+            let read = TombstoneFile::read(&bytes).expect("whole");
+            assert_eq!((read.deletions(), read.whole_bytes()), (file.deletions(), file.whole_bytes()));
+        }
+        assert_eq!(appended, [0, 6, 0, 0, 5]);
+    }
+
     /// A batch was being appended when the machine stopped: any part of it is there, in any sectors. It was not
     /// acknowledged; all before it was.
     #[test]
@@ -221,27 +292,35 @@ mod tests {
             let one = vec![Tombstone::new(&[&key[..], &[i]].concat(), TimeRange::new(0, i64::from(i)))];
             let write = file.plan(&one);
             match &write {
-                TombstoneWrite::Append { bytes: added, .. } => bytes.extend(added),
+                TombstoneWrite::Append { members, .. } => bytes.extend(members.concat()),
                 TombstoneWrite::Replace { bytes: all } => bytes.clone_from(all),
             }
             file.wrote(one, &write);
             end.push(bytes.len());
         }
         let last = end[end.len() - 2];
-        for len in last..bytes.len() {
-            let read = TombstoneFile::read(&bytes[..len]).expect("torn is not damaged");
+        // While it is open it is unfinished, whatever of it is there; complete, it holds nothing.
+        let mut open = bytes.clone();
+        open[last + MEMBER_OPEN_AT] = member_open_mark(&bytes[last..]);
+        for len in last..open.len() {
+            let read = TombstoneFile::read(&open[..len]).expect("torn is not damaged");
             assert_eq!((read.whole_bytes(), read.torn_bytes()), (last as u64, (len - last) as u64));
             assert_eq!(read.deletions().len(), 39);
             assert!(matches!(read.plan(&batch(1)), TombstoneWrite::Append { at, .. } if at == last as u64));
         }
+        let read = TombstoneFile::read(&open).expect("whole, and nothing");
+        assert_eq!(
+            (read.whole_bytes(), read.torn_bytes(), read.deletions().len()),
+            (open.len() as u64, 0, 39)
+        );
         let mut sectors = vec![last];
         sectors.extend((0..=bytes.len()).filter(|at| at % 512 == 0 && *at > last));
         for lost in sectors {
-            let mut torn = bytes.clone();
+            let mut torn = open.clone();
             let until = ((lost / 512 + 1) * 512).min(bytes.len());
             torn[lost..until].fill(0);
             let read = TombstoneFile::read(&torn);
-            if until - lost >= 4 {
+            if until - lost > 8 {
                 assert_eq!(read.expect("torn is not damaged").deletions().len(), 39, "{lost}..{until}");
             }
         }

@@ -8,6 +8,17 @@
 //!
 //! The extra field of the gzip header, which other readers skip, holds the length of the member. So a member that was
 //! being appended when the machine stopped can be told from one that was whole and is damaged now.
+//!
+//! InfluxDB takes a member that ends in the middle of a record for damage: it sets the whole TSM file aside, and does not
+//! open the shard. One whose header ends early is nothing to it. So a member is appended *open*: as one that is all header,
+//! and holds nothing. When it is durable one byte, the high one of the length of the extra field, closes it:
+//!
+//! ```text
+//! open    │ header, extra field: ................................................... │ empty deflate, crc32, len │
+//! closed  │ header, extra field │ deflate ... │ crc32 │ len │ header, extra field: 255 ... │ empty deflate, crc32, len │
+//! ```
+//!
+//! Both are whole gzip members, the closed one two of them, and whatever is appended behind is read.
 
 #![cfg_attr(
     not(test),
@@ -25,6 +36,14 @@ use super::Tombstone;
 const HEADER: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, /* extra */ 12, 0, b'T', b'S', 8, 0];
 /// Header, length of the member and check of that length.
 const HEADER_BYTES: usize = HEADER.len() + 4 + 4;
+/// The high byte of the length of the extra field: where an appended member is closed.
+pub const MEMBER_OPEN_AT: usize = 11;
+/// An open member without the part of its extra field that the byte above stands for.
+const OPEN_BYTES: usize = HEADER.len() - 4 + 12 + EMPTY_END.len();
+/// A deflate stream of nothing, its checksum and its length.
+const EMPTY_END: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Header of a member of nothing, before the length of its extra field.
+const EMPTY_BEGIN: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff];
 /// What a power cut leaves whole.
 const SECTOR_BYTES: usize = 512;
 
@@ -56,6 +75,37 @@ pub(super) fn write_member<'t>(records: impl IntoIterator<Item = &'t Tombstone>,
     place.expect("written above").copy_from_slice(&frame(len));
 }
 
+/// A member of nothing, with an extra field of nothing.
+const EMPTY_BYTES: usize = EMPTY_BEGIN.len() + 2 + EMPTY_END.len();
+
+/// Makes of a member one that can be appended, closed; `None` when it is too long for that.
+pub(super) fn to_append(mut member: Vec<u8>) -> Option<Vec<u8>> {
+    let least = member.len().checked_add(EMPTY_BYTES)?;
+    let total = |high: u8| OPEN_BYTES.saturating_add(usize::from(high).saturating_mul(256));
+    let total = (1..=u8::MAX).filter(|&high| is_open_mark(high)).map(total).find(|&total| total >= least)?;
+    let filling = total.saturating_sub(least);
+    member.extend_from_slice(&EMPTY_BEGIN);
+    member.extend_from_slice(&u16::try_from(filling).ok()?.to_le_bytes());
+    member.resize(member.len().saturating_add(filling), 0xff);
+    member.extend_from_slice(&EMPTY_END);
+    Some(member)
+}
+
+/// The byte at [`MEMBER_OPEN_AT`] while this member, of those to be appended, is open.
+pub fn member_open_mark(member: &[u8]) -> u8 {
+    member
+        .len()
+        .saturating_sub(OPEN_BYTES)
+        .checked_div(256)
+        .and_then(|high| u8::try_from(high).ok())
+        .unwrap_or(0)
+}
+
+/// Two bits at least, so that one damaged bit opens nothing.
+fn is_open_mark(high: u8) -> bool {
+    high.count_ones() >= 2
+}
+
 /// The length with its check.
 fn frame(len: [u8; 4]) -> [u8; 8] {
     let ([a, b, c, d], [e, f, g, h]) = (len, crc32fast::hash(&len).to_be_bytes());
@@ -69,22 +119,24 @@ pub(super) fn is_torn(tail: &[u8], at: u64) -> bool {
 }
 
 fn is_short(tail: &[u8]) -> bool {
-    let begins = HEADER.get(..tail.len().min(HEADER.len())).is_some_and(|header| tail.starts_with(header));
+    let is_open = tail.get(MEMBER_OPEN_AT).is_some_and(|&high| is_open_mark(high));
+    let alike = |(at, (byte, header)): (usize, (&u8, &u8))| byte == header || is_open && at == MEMBER_OPEN_AT;
+    let begins = tail.iter().zip(&HEADER).enumerate().all(alike);
     let Some(header) = tail.get(..HEADER_BYTES) else { return begins };
     let framed = header.last_chunk::<8>();
     let len = framed.and_then(|framed| framed.first_chunk::<4>());
     let (Some(&len), true) = (len, begins) else { return false };
-    framed == Some(&frame(len)) && u32::from_be_bytes(len) as usize > tail.len()
+    framed == Some(&frame(len)) && (is_open || u32::from_be_bytes(len) as usize > tail.len())
 }
 
-/// The last four bytes of a member are its length, which is not zero. So four zeros at the end of the file, or a sector
-/// of zeros, were not written by us.
+/// A member ends with eight zeros at most. So more of them at the end of the file, or a sector of zeros, were not written by
+/// us.
 fn has_empty_sector(mut tail: &[u8], at: u64) -> bool {
     let before = at.checked_rem(SECTOR_BYTES as u64).unwrap_or(0);
     let mut until = SECTOR_BYTES.saturating_sub(before as usize);
     while !tail.is_empty() {
         let (sector, rest) = tail.split_at(until.min(tail.len()));
-        if sector.len() >= 4 && sector.iter().all(|&byte| byte == 0) {
+        if sector.len() > 8 && sector.iter().all(|&byte| byte == 0) {
             return true;
         }
         (tail, until) = (rest, SECTOR_BYTES);

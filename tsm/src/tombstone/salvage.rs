@@ -216,7 +216,8 @@ fn next_member(bytes: &[u8], at: usize, work: &mut u64) -> Result<Option<usize>>
 mod tests {
     use tsmith_codecs::TimeRange;
 
-    use super::super::{MAGIC, TombstoneFile, TombstoneWrite};
+    use super::super::MAGIC;
+    use super::super::member::write_member;
     use super::*;
 
     fn tombstone(member: i64, n: i64) -> Tombstone {
@@ -225,15 +226,10 @@ mod tests {
 
     /// A file of four members, and where each ends.
     fn file() -> (Vec<u8>, Vec<usize>) {
-        let (mut file, mut bytes, mut ends) = (TombstoneFile::default(), Vec::new(), Vec::new());
+        let (mut bytes, mut ends) = ([&MAGIC[..], &[4]].concat(), Vec::new());
         for member in 0..4 {
             let batch: Vec<Tombstone> = (0..20).map(|n| tombstone(member, n)).collect();
-            let write = file.plan(&batch);
-            match &write {
-                TombstoneWrite::Append { bytes: more, .. } => bytes.extend(more),
-                TombstoneWrite::Replace { bytes: all } => bytes.clone_from(all),
-            }
-            file.wrote(batch, &write);
+            write_member(&batch, &mut bytes);
             ends.push(bytes.len());
         }
         (bytes, ends)

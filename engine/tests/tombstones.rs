@@ -1,0 +1,220 @@
+//! Torn and damaged tombstone files under the engine, and given back to the real influxd 1.6.7.
+
+#[path = "support/influxd.rs"]
+mod server;
+
+use std::fs;
+use std::path::Path;
+
+use server::{Influxd, shard_dirs, start_with_database};
+use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::{
+    BatchBuilder, Dirs, Engine, FieldKey, LineOptions, Options, Result, Selection, TimeRange, Timestamp,
+    Value,
+};
+use tsmith_tsm::{MEMBER_OPEN_AT, Tombstone, TombstoneFile, TombstoneWrite, member_open_mark};
+use tsmith_wal::fs::{Fs, FsFile, SimFs};
+
+type Simulated = Engine<Ring, FileLog<SimFs>, Tsm1>;
+type Shard = Engine<Ring, FileLog, Tsm1>;
+
+const TOMBSTONE: &str = "/shard/000000001-000000001.tombstone";
+
+fn open(fs: &SimFs) -> Result<Simulated> {
+    let options = Options { background: false, encode_threads: 1, ..Options::default() };
+    Simulated::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
+}
+
+/// A file with points at 0..40 and three deletes, the log without them; and the lengths of the tombstones after each.
+fn shard() -> (SimFs, Vec<u64>) {
+    let fs = SimFs::default();
+    let shard = open(&fs).expect("opens");
+    let mut builder = BatchBuilder::new();
+    for time in 0..40 {
+        builder.begin(b"m,t=a".as_slice().into());
+        builder.field(b"v".as_slice().into(), Value::Integer(time)).expect("one type");
+        builder.commit(time);
+    }
+    let _ack = shard.write(&builder.finish()).expect("room");
+    shard.snapshot().expect("room");
+    let mut ends = vec![0];
+    for n in 0..3 {
+        let range = TimeRange::new(n * 10, n * 10 + 4);
+        shard.delete(Selection::Measurement(b"m"), range).expect("deleted");
+        ends.push(fs.read(Path::new(TOMBSTONE)).expect("there").len() as u64);
+    }
+    shard.snapshot().expect("nothing to write, and the log goes");
+    shard.close().expect("in order");
+    (fs, ends)
+}
+
+/// What is left after so many of the deletes.
+fn left(deletes: i64) -> Vec<i64> {
+    (0..40).filter(|time| !(0..deletes).any(|n| (n * 10..=n * 10 + 4).contains(time))).collect()
+}
+
+fn times(shard: &Simulated) -> Vec<i64> {
+    shard.read(FieldKey::new(b"m,t=a", b"v"), TimeRange::ALL).expect("readable").times().to_vec()
+}
+
+fn with(fs: &SimFs, bytes: &[u8]) -> SimFs {
+    let fs = fs.kill();
+    let file = fs.open(Path::new(TOMBSTONE)).expect("there");
+    file.set_len(0)
+        .and_then(|()| file.write_all_at(bytes, 0))
+        .and_then(|()| file.sync_all())
+        .expect("written");
+    fs
+}
+
+fn assert_names_the_file(error: &tsmith_engine::Error, what: &str) {
+    assert!(error.to_string().contains("000000001-000000001.tombstone"), "{what}: {error}");
+}
+
+/// No acknowledged delete comes undone in silence. Where a member ends a shorter file cannot be told from a whole one.
+#[test]
+fn tombstones_cut_anywhere_are_refused() {
+    let (fs, ends) = shard();
+    let whole = fs.read(Path::new(TOMBSTONE)).expect("there");
+    let mut refused = 0;
+    for len in 0..=whole.len() {
+        let what = format!("{len} of {} bytes", whole.len());
+        let fs = with(&fs, &whole[..len]);
+        let before = fs.snapshot();
+        // A header alone holds none; and behind the records of a member there is more, which says nothing.
+        let whole_deletes = ends.iter().filter(|&&end| end <= len as u64).count() as i64 - 1;
+        match open(&fs) {
+            Ok(shard) => {
+                let (times, more) = (times(&shard), left(whole_deletes + 1));
+                assert!(times == left(whole_deletes) || times == more, "{what}: {times:?}");
+            }
+            Err(error) => {
+                assert!(!ends.contains(&(len as u64)), "{what}: {error}");
+                assert_names_the_file(&error, &what);
+                assert_eq!(
+                    fs.read(Path::new(TOMBSTONE)).expect("there"),
+                    before[Path::new(TOMBSTONE)],
+                    "{what}"
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > whole.len() - 10, "{refused} of {}", whole.len());
+}
+
+#[test]
+fn tombstones_with_any_bit_flipped_delete_the_same_or_are_refused() {
+    let (fs, _) = shard();
+    let whole = fs.read(Path::new(TOMBSTONE)).expect("there");
+    let mut refused = 0;
+    for bit in 0..whole.len() * 8 {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        match open(&with(&fs, &bytes)) {
+            Ok(shard) => assert_eq!(times(&shard), left(3), "bit {bit}"),
+            Err(error) => {
+                refused += 1;
+                assert_names_the_file(&error, &format!("bit {bit}"));
+            }
+        }
+    }
+    assert!(refused > 1000, "{refused} of {}: every bit of a record counts", whole.len() * 8);
+}
+
+#[test]
+fn garbage_is_refused() {
+    let (fs, _) = shard();
+    let noise = |seed: u64, len: usize| -> Vec<u8> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (state >> 56) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    };
+    for seed in 0..200 {
+        let mut bytes = noise(seed, 1 + seed as usize * 3);
+        // With and without a header of each version, so that every reader is reached.
+        if let Some(version) = (seed % 6).checked_sub(1) {
+            bytes.splice(0..0, [0, 0, 0x15, version as u8]);
+        }
+        let error = open(&with(&fs, &bytes)).map(|shard| times(&shard)).expect_err("garbage");
+        assert_names_the_file(&error, &format!("seed {seed}"));
+    }
+}
+
+/// A crash of ours while tombstones were appended cut a gzip member short. The real server took that for damage: it set
+/// the whole TSM file aside and did not open the shard. A member that is not complete is nothing to it now.
+#[test]
+fn influxd_takes_over_whatever_a_crash_of_ours_leaves_of_tombstones() {
+    const KEYS: usize = 3000;
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let Some(server) = start_with_database(root) else { return };
+    server.write("seed v=1 1600000000000000000");
+    server.end("-TERM");
+    let dirs = shard_dirs(root);
+    let options = || Options { background: false, ..Options::default() };
+    let shard = Shard::open(dirs.clone(), options()).expect("opens");
+    let time = 1_600_000_000_000_000_000_i64;
+    let line = |n: usize| format!("m,t=a,long={n:030} v={n}i {}\n", time + n as i64);
+    let text: String = (0..KEYS).map(line).collect();
+    let written = shard.write_lines(text.as_bytes(), &LineOptions::new(Timestamp(0))).expect("written");
+    assert!(written.ack.is_some());
+    shard.snapshot().expect("a file");
+    let all: Vec<Vec<u8>> = shard.keys().into_iter().filter(|key| key.starts_with(b"m,")).collect();
+    shard.delete(Selection::Keys(&all[..500]), TimeRange::ALL).expect("deleted");
+    let with_keys =
+        shard.files().iter().find(|file| file.reader().find(&all[0]).is_some()).map(|file| file.name());
+    let path = dirs.data.join(with_keys.expect("their file").tombstone());
+    let mut sound = fs::read(&path).expect("tombstones");
+    shard.delete(Selection::Keys(&all[500..2000]), TimeRange::ALL).expect("deleted");
+    let whole = fs::read(&path).expect("tombstones");
+    // Its delete is in the log, not in all of the tombstones.
+    drop(shard);
+
+    let batch: Vec<Tombstone> =
+        all[500..2000].iter().map(|key| Tombstone::new(key, TimeRange::ALL)).collect();
+    let planned = TombstoneFile::read(&sound).expect("whole").plan(&batch);
+    let TombstoneWrite::Append { members, .. } = planned else { panic!("a copy") };
+    assert!(members.len() > 1 && [&sound[..], &members.concat()].concat() == whole, "as it was written");
+    for (number, member) in members.iter().enumerate() {
+        let mut open = member.clone();
+        open[MEMBER_OPEN_AT] = member_open_mark(member);
+        let some = [1, 11, 12, 24, 600, member.len() / 2, member.len() - 1, member.len()];
+        for there in &some[if number == 0 { 0 } else { 5 }..] {
+            fs::write(&path, [&sound, &open[..*there]].concat()).expect("written");
+            let deleted = TombstoneFile::read(&sound).expect("whole").deletions().len();
+            let server = Influxd::start(root).expect("is installed");
+            let answer = server.query("SELECT count(v) FROM m");
+            let left = answer["results"][0]["series"][0]["values"][0][1].as_u64();
+            let what = format!("{there} of {} bytes of member {number}: {answer}", member.len());
+            assert_eq!(left, Some((KEYS - deleted) as u64), "{what}");
+            server.end("-TERM");
+            if number == 0 && *there == member.len() {
+                influxd_deletes_behind(root, "an open member", (KEYS - deleted) as u64);
+            }
+        }
+        sound.extend(member);
+    }
+    // Ours, in its turn, finishes what it had acknowledged to itself in the log.
+    let shard = Shard::open(dirs.clone(), options()).expect("opens");
+    assert_eq!(shard.keys().iter().filter(|key| key.starts_with(b"m,")).count(), KEYS - 2000);
+    shard.close().expect("in order");
+    let server = Influxd::start(root).expect("is installed");
+    let answer = server.query("SELECT count(v) FROM m");
+    assert_eq!(answer["results"][0]["series"][0]["values"][0][1], KEYS - 2000, "{answer}");
+    server.end("-TERM");
+}
+
+/// What influxd deletes is appended behind what a crash of ours left, and stays deleted.
+fn influxd_deletes_behind(root: &Path, what: &str, left: u64) {
+    let server = Influxd::start(root).expect("is installed");
+    server.query(&format!("DELETE FROM m WHERE long = '{:030}'", 2999));
+    server.end("-TERM");
+    let server = Influxd::start(root).expect("is installed");
+    let answer = server.query("SELECT count(v) FROM m");
+    assert_eq!(answer["results"][0]["series"][0]["values"][0][1], left - 1, "{what}: {answer}");
+    server.end("-TERM");
+}
