@@ -10,11 +10,11 @@ use serde::Serialize;
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
 use tsmith_engine::{Column, FieldKey, FieldType, Manifest, files};
 use tsmith_tsm::{Reader, Tombstones};
-use tsmith_wal::Record;
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::HEAD_BYTES;
 use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
+use tsmith_wal::{Record, RecoveryMode};
 
 use crate::args::{ReportFormat, Wal};
 use crate::exit::{Failure, Outcome, Result, complain};
@@ -28,7 +28,7 @@ use crate::progress::{Bar, When};
 ///
 /// TSM files: header, index, the checksum of every block, and that every block decodes to what the index says of it.
 /// Tombstones: every record. etcd's log: every checksum and its chain, every message; its snapshot files. Segments of the log: every frame and group; that fields keep one type; the torn end that
-/// a crash leaves is a note, not damage. The manifest, and that the log is where it says. After a bad file the next is checked. Nothing on disk is changed.
+/// a crash leaves is a note, not damage; that no record between two segments of `native` is missing. The manifest, and that the log is where it says. After a bad file the next is checked. Nothing on disk is changed.
 ///
 /// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`. With --format json there is one object:
 /// {"bad":N,"files":[{"path","ok","summary","problems":[{"offset","key","reason"}],"notes":[...]}]}.
@@ -68,8 +68,9 @@ impl Verify {
         let mut report = Report::default();
         let mut unreadable = None;
         for path in &self.paths {
-            let found = Place::find(path, self.wal.wal.as_deref()).and_then(|place| place.files());
-            let (members, _held) = match found {
+            let found = Place::find(path, self.wal.wal.as_deref());
+            let found = found.and_then(|place| place.files().map(|(members, held)| (place, members, held)));
+            let (place, members, _held) = match found {
                 Ok(found) => found,
                 Err(error) if self.paths.len() == 1 => return Err(error),
                 Err(error) => {
@@ -79,15 +80,14 @@ impl Verify {
                 }
             };
             let mut types = Types::default();
+            let first = report.files.len();
             for (at, member) in members.iter().enumerate() {
                 bar.show(|| format!("{at} of {} files", members.len()));
                 let finding = check(member, &members[at + 1..], &mut types);
-                report.bad += u64::from(!finding.ok);
-                if self.format == ReportFormat::Table {
-                    bar.clear();
-                    finding.print(&mut out)?;
-                }
-                report.files.push(finding);
+                self.report(finding, &mut report, &mut bar, &mut out)?;
+            }
+            if let Some(finding) = chain(&place, &report.files[first..]) {
+                self.report(finding, &mut report, &mut bar, &mut out)?;
             }
         }
         bar.clear();
@@ -101,6 +101,18 @@ impl Verify {
             Some(Failure::Io(_)) => Err(Failure::Io("some paths could not be read".to_owned())),
             unreadable => Ok(Outcome::of(report.bad > 0 || unreadable.is_some())),
         }
+    }
+}
+
+impl Verify {
+    fn report(&self, finding: Finding, report: &mut Report, bar: &mut Bar, out: &mut Out) -> Result<()> {
+        report.bad += u64::from(!finding.ok);
+        if self.format == ReportFormat::Table {
+            bar.clear();
+            finding.print(out)?;
+        }
+        report.files.push(finding);
+        Ok(())
     }
 }
 
@@ -347,6 +359,20 @@ fn native_segment(
         finding.notes.push(torn(left_out.offset, left_out.found, left_out.dropped_bytes));
     }
     Ok(held.summary())
+}
+
+/// What an engine would not open a log for, though each of its files is in order: `native` numbers its records through
+/// all of them, and knows which are missing.
+fn chain(place: &Place, files: &[Finding]) -> Option<Finding> {
+    let Place::Directory { wal: Some(wal), .. } = place else { return None };
+    if !files.iter().any(|file| file.path.ends_with(".tlog")) {
+        return None;
+    }
+    let error = tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Strict, |_, _| Ok(())).err()?;
+    let path = error.path()?.display().to_string();
+    // Said already.
+    let said = files.iter().any(|file| file.path == path && !file.ok);
+    (!said).then(|| Finding { path, problems: vec![Flaw::from(&error)], ..Finding::default() })
 }
 
 fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
