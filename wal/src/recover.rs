@@ -110,6 +110,7 @@ pub(crate) fn recover<T: Format, F: Fs>(
     let Found { recovery, ends, next_record, front } = replay(reader)?;
     // Until here nothing was changed.
     let mut removed = false;
+    let last_kept = ends.iter().rposition(|end| !end.is_empty()).and_then(|at| numbers.get(at));
     for (&number, end) in numbers.iter().zip(&ends) {
         let path = dir.join(T::file_name(number));
         let last = numbers.last() == Some(&number);
@@ -118,17 +119,15 @@ pub(crate) fn recover<T: Format, F: Fs>(
             removed = true;
         } else if end.cut < end.len {
             cut(fs, &path, end.cut).map_err(|error| Error::io("cut segment", error).at_path(&path))?;
+        } else if last_kept == Some(&number) {
+            // A process may have died between a write and its sync, and what it wrote was just replayed. Behind a later
+            // segment a torn write would be damage. Older segments were synced before the next one was begun.
+            let synced = fs.open(&path).and_then(|file| file.sync_all());
+            synced.map_err(|error| Error::io("sync", error).at_path(&path))?;
         }
     }
-    // A process may have died between a write and its sync, and what it wrote was just replayed. Behind a later segment
-    // a torn write would be damage. Older segments were synced before the next one was begun.
-    if let Some((&number, _)) = numbers.iter().zip(&ends).rfind(|(_, end)| !end.is_empty()) {
-        let path = dir.join(T::file_name(number));
-        let synced = fs.open(&path).and_then(|file| file.sync_all());
-        synced.map_err(|error| Error::io("sync", error).at_path(&path))?;
-    }
     // A process may have died before it had made the new names durable. The space is written to under those.
-    if removed || !spares.is_empty() {
+    if removed || front > 0 {
         fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
     }
     let segment = match (numbers.last(), ends.last()) {

@@ -301,3 +301,46 @@ fn a_fault_while_forgetting_makes_nothing_missed() {
         }
     }
 }
+
+/// The measure of the test before the last: what opening syncs after a process died is missed when it is left out.
+#[test]
+fn what_opening_syncs_is_noticed_when_missing() {
+    let whole = SimFs::default();
+    drop(script(&whole, 0));
+    drop(script(&whole, 5));
+    let (mut seen, mut noticed) = (Vec::new(), Vec::new());
+    for died in 1..=whole.operations() {
+        let sim = SimFs::default();
+        sim.stop_at(died);
+        drop(script(&sim, 0));
+        drop(script(&sim, 5));
+        let second = sim.kill();
+        drop(open(&second, RecoveryMode::Strict).expect("opens"));
+        for sync in (1..=second.operations()).filter(|at| second.operation(*at).is_some_and(is_sync)) {
+            let kind = (second.operation(sync - 1), second.operation(sync));
+            if noticed.contains(&kind) {
+                continue;
+            }
+            seen.push(kind);
+            let missed = |stop, seed| {
+                let sim = sim.kill();
+                sim.fail_at(sync, Fault::IgnoredSync);
+                sim.stop_at(stop);
+                let acknowledged = script(&sim, 10);
+                let opened = open(&sim.crash(seed), RecoveryMode::Strict);
+                opened.map_or(true, |(_, seen, _)| !acknowledged.iter().all(|number| seen.contains(number)))
+            };
+            if (sync + 1..sync + 25).any(|stop| (0..8).any(|seed| missed(stop, seed * 1000 + stop))) {
+                noticed.push(kind);
+            }
+        }
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    noticed.sort_unstable();
+    assert_eq!(seen, noticed);
+}
+
+fn is_sync(operation: &str) -> bool {
+    ["sync_data", "sync_all", "sync_dir"].contains(&operation)
+}
