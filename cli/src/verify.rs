@@ -10,11 +10,11 @@ use serde::Serialize;
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
 use tsmith_engine::{Column, FieldKey, FieldType, Manifest, files};
 use tsmith_tsm::{Reader, TombstoneFile, Tombstones};
-use tsmith_wal::Record;
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::HEAD_BYTES;
 use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
+use tsmith_wal::{Record, RecoveryMode};
 
 use crate::args::{ReportFormat, Wal};
 use crate::exit::{Failure, Outcome, Result, complain};
@@ -28,7 +28,7 @@ use crate::progress::{Bar, When};
 ///
 /// TSM files: header, index, the checksum of every block, and that every block decodes to what the index says of it.
 /// Tombstones: every record. etcd's log: every checksum and its chain, every message; its snapshot files. Segments of the log: every frame and group; that fields keep one type; the torn end that
-/// a crash leaves is a note, not damage. The manifest, and that the log is where it says. After a bad file the next is checked. Nothing on disk is changed.
+/// a crash leaves is a note, not damage; that no record between two segments of `native` is missing. The manifest, and that the log is where it says. After a bad file the next is checked. Nothing on disk is changed.
 ///
 /// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`. Of a directory above shards (of a database,
 /// or all of InfluxDB) there is one line a shard, the bad files, and totals; what is there and not checked, such as
@@ -135,6 +135,14 @@ impl Verify {
         let (members, _held) = place.files()?;
         let mut types = Types::default();
         let mut shard = Shard::default();
+        let first = report.files.len();
+        let mut print = |finding: &Finding, bar: &mut Bar| {
+            if self.format != ReportFormat::Table {
+                return Ok(());
+            }
+            bar.clear();
+            finding.print(among_others, out)
+        };
         for (at, member) in members.iter().enumerate() {
             bar.show(|| format!("{at} of {} files", members.len()));
             if let Member::Skipped(skipped) = member {
@@ -146,10 +154,13 @@ impl Verify {
             shard.bad += u64::from(!finding.ok);
             shard.files += 1;
             shard.values += values;
-            if self.format == ReportFormat::Table {
-                bar.clear();
-                finding.print(among_others, out)?;
-            }
+            print(&finding, bar)?;
+            report.files.push(finding);
+        }
+        if let Some(finding) = chain(place, &report.files[first..]) {
+            report.bad += 1;
+            shard.bad += 1;
+            print(&finding, bar)?;
             report.files.push(finding);
         }
         Ok(shard)
@@ -465,6 +476,20 @@ fn native_segment(
     }
     *values = held.values as u64;
     Ok(held.summary())
+}
+
+/// What an engine would not open a log for, though each of its files is in order: `native` numbers its records through
+/// all of them, and knows which are missing.
+fn chain(place: &Place, files: &[Finding]) -> Option<Finding> {
+    let Place::Directory { wal: Some(wal), .. } = place else { return None };
+    if !files.iter().any(|file| file.path.ends_with(".tlog")) {
+        return None;
+    }
+    let error = tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Strict, |_, _| Ok(())).err()?;
+    let path = error.path()?.display().to_string();
+    // Said already.
+    let said = files.iter().any(|file| file.path == path && !file.ok);
+    (!said).then(|| Finding { path, problems: vec![Flaw::from(&error)], ..Finding::default() })
 }
 
 fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {

@@ -219,6 +219,43 @@ fn a_damaged_log_is_reported_and_not_touched() {
     assert!(before == content(&dir), "the damaged directory was changed");
 }
 
+/// Story: a segment of `native` that was emptied, removed or copied under another number was ok to `verify`, and an engine
+/// opened the directory without its records, or refused what `verify` had called ok.
+#[test]
+fn verify_and_engine_agree_on_a_log_that_lost_a_segment() {
+    let scratch = Scratch::new();
+    let dir = scratch.path("d");
+    for round in 1..=3 {
+        let input = scratch.file("lines.lp", format!("m v={round} {round}"));
+        run("import {} {} --log native", &[&dir, &input]).exits(0);
+    }
+    run("verify {}", &[&dir]).exits(0);
+    let input = scratch.file("more.lp", "m v=4 4");
+    let [one, two, nine] = [1, 2, 9].map(|number| dir.join(format!("wal/0000000{number}.tlog")));
+    let whole = [&one, &two].map(|path| fs::read(path).expect("a segment"));
+    let losses: [(&str, &dyn Fn()); 4] = [
+        ("emptied", &|| fs::write(&two, b"").expect("written")),
+        ("removed", &|| fs::remove_file(&two).expect("removed")),
+        ("the first removed", &|| fs::remove_file(&one).expect("removed")),
+        ("copied", &|| assert!(fs::copy(&two, &nine).is_ok())),
+    ];
+    for (what, lose) in losses {
+        lose();
+        let before = content(&dir);
+        let verified = run("verify {}", &[&dir]).exits(1).text();
+        let said =
+            if what == "copied" { "00000009.tlog offset 0" } else { "are missing before this segment" };
+        assert!(verified.contains(said), "{what}: {verified}");
+        run("export {}", &[&dir]).exits(1);
+        run("import {} {}", &[&dir, &input]).exits(1).says(&["Nothing was changed"]);
+        assert!(before == content(&dir), "{what}: the directory was changed");
+        fs::write(&one, &whole[0]).expect("written");
+        fs::write(&two, &whole[1]).expect("written");
+        drop(fs::remove_file(&nine));
+    }
+    run("verify {}", &[&dir]).exits(0);
+}
+
 #[test]
 fn parts_that_do_not_match_the_manifest() {
     let scratch = Scratch::new();

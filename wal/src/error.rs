@@ -51,6 +51,17 @@ pub enum ErrorKind {
         /// What was found.
         found: &'static str,
     },
+    /// Records are missing between two segments, or before the first.
+    #[error(
+        "records {first} to {last} are missing before this segment: a file is gone, or was emptied. Nothing was \
+         changed. Restore it from a copy, or open with `RecoveryMode::Salvage`, which goes on without them"
+    )]
+    Missing {
+        /// The number of the first of them.
+        first: u64,
+        /// The number of the last.
+        last: u64,
+    },
     /// A payload, key or segment above its limit.
     #[error("{what} of {bytes} bytes is above the limit of {limit}")]
     TooLarge {

@@ -14,6 +14,7 @@
 //! write fails for want of space, the group is taken back and the segment ends there; later records go to the next
 //! one, so that no position is drawn twice. After any other failed write or sync nothing is acknowledged again.
 
+mod spares;
 mod tip;
 
 use std::path::{Path, PathBuf};
@@ -25,13 +26,14 @@ use std::{io, mem};
 use crate::fs::Fs;
 use crate::kind::Format;
 use crate::metrics::Metrics;
-use crate::recover::{self, Records, position, recover};
+use crate::recover::{self, Records, Start, position, recover};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{
     Compression, Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Replay,
     Result, entry,
 };
 
+pub(crate) use spares::Spares;
 pub(crate) use tip::{Done, Sink};
 use tip::{Failure, Tip};
 
@@ -40,9 +42,6 @@ const GROUP_BYTES: usize = 4 << 20;
 
 /// A leader waits no longer for others, however long a sync takes.
 const GATHER_MAX: Duration = Duration::from_micros(200);
-
-/// So many files are kept for later segments.
-const SPARES_MAX: usize = 4;
 
 /// A log in segments of the kind `T`, which are written through the sink `S`: [`FileLog`](crate::FileLog),
 /// [`MmapLog`](crate::MmapLog) and [`NativeLog`](crate::NativeLog) are this type.
@@ -67,7 +66,7 @@ struct Shared<S: Sink, T> {
     /// The records that a leader waits for have come.
     gathered: Condvar,
     /// Files whose space the next segments take.
-    spares: Mutex<Vec<PathBuf>>,
+    spares: Mutex<Spares>,
 }
 
 #[derive(Debug)]
@@ -93,6 +92,8 @@ struct State<S: Sink, T> {
     /// Somebody writes, and has `tip`.
     leading: bool,
     tip: Option<Tip<S, T>>,
+    /// The number of the next record that is written.
+    next_record: u64,
     /// No segment from this number on may be removed.
     open_from: u32,
     /// Positions after `.0` up to `.1` were taken back.
@@ -125,8 +126,9 @@ impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
         replay: impl FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<(Self, Recovery)> {
         let lock = recover::take_directory(&fs, dir)?;
-        let (recovery, next) = recover::<T, _>(&fs, dir, &options, |reader| reader.records(Records(replay)))?;
-        Ok((Self::begin(fs, dir, options, lock, next)?, recovery))
+        let (recovery, start) =
+            recover::<T, _>(&fs, dir, &options, |reader| reader.records(Records(replay)))?;
+        Ok((Self::begin(fs, dir, options, lock, start)?, recovery))
     }
 
     fn open_replaying(
@@ -136,8 +138,8 @@ impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
         replay: &mut impl Replay,
     ) -> Result<(Self, Recovery)> {
         let lock = recover::take_directory(&fs, dir)?;
-        let (recovery, next) = recover::<T, _>(&fs, dir, &options, |reader| reader.entries(replay))?;
-        Ok((Self::begin(fs, dir, options, lock, next)?, recovery))
+        let (recovery, start) = recover::<T, _>(&fs, dir, &options, |reader| reader.entries(replay))?;
+        Ok((Self::begin(fs, dir, options, lock, start)?, recovery))
     }
 
     fn append(&self, record: Record<'_>) -> Result<Position> {
@@ -180,16 +182,15 @@ impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
 }
 
 impl<S: Sink, T: Format> SegmentLog<S, T> {
-    /// A log whose next segment is number `next`.
+    /// A log that goes on at `start`.
     fn begin(
         fs: S::Fs,
         dir: &Path,
         options: LogOptions,
         lock: <S::Fs as Fs>::Lock,
-        next: u32,
+        start: Start,
     ) -> Result<Self> {
-        let spares = recover::spares::<T, _>(&fs, dir)?;
-        let shared = Arc::new(Shared::new(fs, dir, options, next, spares));
+        let shared = Arc::new(Shared::new(fs, dir, options, start));
         let ticker = match options.durability {
             Durability::Interval(interval) => Some(ticker(&shared, interval)?),
             _ => None,
@@ -231,8 +232,8 @@ fn ticker<S: Sink, T: Format>(shared: &Arc<Shared<S, T>>, interval: Duration) ->
 }
 
 impl<S: Sink, T: Format> Shared<S, T> {
-    fn new(fs: S::Fs, dir: &Path, options: LogOptions, next: u32, spares: Vec<PathBuf>) -> Self {
-        let start = position(next, T::HEAD_BYTES);
+    fn new(fs: S::Fs, dir: &Path, options: LogOptions, Start { segment, record, spares }: Start) -> Self {
+        let start = position(segment, T::HEAD_BYTES);
         let state = State {
             pending: Vec::new(),
             spare: Vec::new(),
@@ -245,7 +246,8 @@ impl<S: Sink, T: Format> Shared<S, T> {
             durable: start,
             leading: false,
             tip: None,
-            open_from: next,
+            next_record: record,
+            open_from: segment,
             failed: Vec::new(),
             poison: None,
             closed: false,
@@ -345,48 +347,6 @@ impl<S: Sink, T: Format> Shared<S, T> {
         Ok(Position(u64::from(number) << 32))
     }
 
-    fn truncate_front(&self, before: Position) -> Result<()> {
-        let limit = {
-            let state = self.state.lock();
-            // The directory may be another log's by now.
-            state.open()?;
-            state.check()?;
-            parts(before).0.min(state.open_from)
-        };
-        for number in recover::segments::<T, _>(&self.fs, &self.dir)? {
-            if number >= limit {
-                break;
-            }
-            self.remove(number)?;
-            // One by one: were an older segment to come back without a newer one, its values would overwrite theirs.
-            // For the same reason nothing more is removed, nor anything acknowledged, when this fails.
-            if let Err(error) = self.sync_dir() {
-                self.state.lock().poison.get_or_insert(error.clone());
-                self.changed.notify_all();
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes a segment, or keeps its space for a later one.
-    fn remove(&self, number: u32) -> Result<()> {
-        let path = self.dir.join(T::file_name(number));
-        let mut spares = self.spares.lock();
-        let spare = self.dir.join(recover::spare_name(number));
-        let done = if T::RECYCLED && spares.len() < SPARES_MAX && !spares.contains(&spare) {
-            self.fs.rename(&path, &spare).map(|()| spares.push(spare))
-        } else {
-            self.fs.remove(&path)
-        };
-        match done {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("remove", error).at_path(&path))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn goal(&self) -> Goal {
         match self.durability {
             Durability::Each | Durability::Group => Goal::Sync,
@@ -426,12 +386,12 @@ impl<S: Sink, T: Format> Shared<S, T> {
             return (state, Err(error));
         }
         let records = mem::take(&mut state.pending_records);
-        let target = state.tail;
+        let (target, first) = (state.tail, state.next_record);
         let mut tip = state.tip.take();
         let abandoned = Abandoned(self);
         drop(state);
         let mut done_by = Done::default();
-        let done = self.work(&mut tip, &mut group, start, goal, &mut done_by);
+        let done = self.work(&mut tip, &mut group, start, first, goal, &mut done_by);
         mem::forget(abandoned);
         let bytes = group.len() as u64;
         group.clear();
@@ -451,6 +411,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         let result = match done {
             Ok(()) => {
                 state.written = target;
+                state.next_record = first.saturating_add(records);
                 if all_durable {
                     state.durable = target;
                 }

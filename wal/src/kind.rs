@@ -40,13 +40,19 @@ pub trait Format: Debug + Send + Sized + 'static {
     ) -> Result<T>;
 
     /// Begins segment `number`.
-    fn begin(number: u32) -> Self;
+    fn begin(number: u32, link: Link) -> Self;
 
     /// What stands before its first group. Durable before any group is written.
     fn head(&self) -> Vec<u8>;
 
     /// Completes the frames of a group, which is to stand at `at`; all below `durable` is synced.
     fn seal(&mut self, at: u32, durable: u32, group: &mut [u8]);
+
+    /// Makes `next` the number of the record after the segment, where records are numbered: those before it that the
+    /// segment lacks are not to be missed.
+    fn skip_to(&mut self, next: u64) {
+        let _ = next;
+    }
 
     /// What is written at `at` when the segment ends and all of it is synced.
     fn end(&mut self, at: u32) -> Vec<u8>;
@@ -59,6 +65,15 @@ pub trait Format: Debug + Send + Sized + 'static {
         from: usize,
         out: &mut Vec<u8>,
     ) -> Result<(RecordKind, usize), Stop>;
+}
+
+/// What a segment says of the log that it is part of. Records are numbered from the log's first one, 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// The number of its first record.
+    pub first: u64,
+    /// Records below this one had been forgotten when the segment was begun.
+    pub front: u64,
 }
 
 /// A record of a segment whose bounds are known, and nothing else.
@@ -89,6 +104,16 @@ pub trait Scan<'s>: Sized + Clone + Send {
 
     /// Goes on behind a bad place, where the next record begins that checks out, if there is one.
     fn resume(&mut self, bad: Bad) -> Option<u64>;
+
+    /// What the segment says of its log; `None` where the format says nothing, or its head does not check out.
+    fn link(&self) -> Option<Link> {
+        None
+    }
+
+    /// The number of the record that comes next, where records have one.
+    fn number(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Length without the zeros at the end.

@@ -1,9 +1,9 @@
 //! Our own segments: what a log can be when nobody else has to read it.
 //!
 //! ```text
-//! segment ┌────────────┬────────────────┬─────────────┬──────────┐
-//! head    │ magic <8B> │ signature <8B> │ number <4B> │ crc <4B> │   24 bytes, of all before
-//!         └────────────┴────────────────┴─────────────┴──────────┘
+//! segment ┌────────────┬────────────────┬─────────────┬────────────┬────────────┬──────────┐
+//! head    │ magic <8B> │ signature <8B> │ number <4B> │ first <8B> │ front <8B> │ crc <4B> │   40 bytes, of all before
+//!         └────────────┴────────────────┴─────────────┴────────────┴────────────┴──────────┘
 //! record  ┌──────────┬──────────┬──────────────┬──────────────┬───────────┬────────────┐
 //!         │ len <4B> │ crc <4B> │ durable <4B> │ sequence <4B>│ kind <1B> │ body <len> │   17 bytes, then the body
 //!         └──────────┴──────────┴──────────────┴──────────────┴───────────┴────────────┘
@@ -21,11 +21,28 @@
 //!   behind the end are noise. So a segment that is forgotten is renamed to `*.free` and becomes the next one, whose
 //!   space is allocated, written and mapped already: its syncs are overwrites from the first on.
 //! - `sequence` counts the records of a segment from 0: none can be missing, or stand twice.
+//! - `first` is the number that the segment's first record has in the log, where they are counted from 0 through all
+//!   segments; `front` is that of the first one which had not been forgotten when the segment was begun.
 //! - `durable`: all below this offset was synced before the record was written.
 //!
 //! A segment gets its name when its head is durable, so a head that does not check out was damaged later, unless the
 //! file is shorter than a head. When a segment ends an `end` is written after its last sync, with `durable` at its own
-//! offset.
+//! offset; it has the number that the next record would have. Only a repair writes one with a higher number than
+//! follows: the records between are lost, and somebody was told.
+//!
+//! # The chain
+//!
+//! A segment ends with record `n` and the next one begins with `n + 1`. So a segment that is gone, that was emptied or
+//! cut back to its head, is missed as soon as a later one is read, and which records it held is known. An unfinished
+//! write breaks no chain: it is cut off before the next segment is begun, and its numbers are given again.
+//!
+//! Segments that were forgotten are not missed: all below the `front` of any segment may be gone. Nor need a segment be
+//! begun for that: what is forgotten becomes `<number of the next record, 20 digits>.free`, and so the name says it
+//! until a head does. That is durable before the next segment is forgotten or the space is used; only then may the
+//! file go. So at any moment of it a crash leaves the segment, or its name. A new file is `000...0.free` until it has
+//! its head.
+//!
+//! Only the newest segment is missed by nobody, when it is gone or was emptied: where a log ends is nowhere else said.
 //!
 //! # Torn or damaged
 //!
@@ -43,7 +60,7 @@ use crate::entry::Layout;
 use crate::file::FileSink;
 use crate::fs::OsFs;
 use crate::group::SegmentLog;
-use crate::kind::{Format, Place, Scan, Work};
+use crate::kind::{Format, Link, Place, Scan, Work};
 use crate::segment::{Bad, Stop, Verdict};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
 
@@ -51,10 +68,10 @@ use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
 pub type NativeLog<F = OsFs> = SegmentLog<FileSink<F>, Native>;
 
 /// The beginning of a segment.
-pub const HEAD_BYTES: usize = 24;
+pub const HEAD_BYTES: usize = 40;
 /// A record without its body.
 pub const RECORD_BYTES: usize = 17;
-const MAGIC: [u8; 8] = *b"TSmithN1";
+const MAGIC: [u8; 8] = *b"TSmithN2";
 const END: u8 = 4;
 const ZSTD: u8 = 0x10;
 /// Level 1: a log is written once and read almost never.
@@ -62,7 +79,7 @@ const ZSTD_LEVEL: i32 = 1;
 /// Shorter payloads are not worth a frame of their own.
 const ZSTD_BYTES_MIN: usize = 512;
 
-const _: () = assert!(MAGIC.len() + 8 + 4 + 4 == HEAD_BYTES);
+const _: () = assert!(MAGIC.len() + 8 + 4 + 8 + 8 + 4 == HEAD_BYTES);
 const _: () = assert!(4 + 4 + 4 + 4 + 1 == RECORD_BYTES);
 
 /// Segments of our own.
@@ -70,6 +87,7 @@ const _: () = assert!(4 + 4 + 4 + 4 + 1 == RECORD_BYTES);
 pub struct Native {
     segment: u32,
     signature: u64,
+    link: Link,
     sequence: u32,
 }
 
@@ -131,18 +149,20 @@ impl Format for Native {
         })
     }
 
-    fn begin(segment: u32) -> Self {
+    fn begin(segment: u32, link: Link) -> Self {
         // The standard library's keys are the nearest source of numbers that do not repeat. Two lives of a file that
         // share one are told apart by nothing but the sequence.
         let mut entropy = RandomState::new().build_hasher();
         entropy.write_u32(segment);
-        Self { segment, signature: entropy.finish(), sequence: 0 }
+        Self { segment, signature: entropy.finish(), link, sequence: 0 }
     }
 
     fn head(&self) -> Vec<u8> {
         let mut head = MAGIC.to_vec();
         head.extend(self.signature.to_le_bytes());
         head.extend(self.segment.to_le_bytes());
+        head.extend(self.link.first.to_le_bytes());
+        head.extend(self.link.front.to_le_bytes());
         head.extend(crc32c::crc32c(&head).to_le_bytes());
         head
     }
@@ -155,6 +175,10 @@ impl Format for Native {
             self.sequence = self.sequence.wrapping_add(1);
             group = rest.get_mut(begun.len as usize..).unwrap_or_default();
         }
+    }
+
+    fn skip_to(&mut self, next: u64) {
+        self.sequence = u32::try_from(next.saturating_sub(self.link.first)).unwrap_or(u32::MAX);
     }
 
     fn end(&mut self, at: u32) -> Vec<u8> {
@@ -267,7 +291,7 @@ impl Header {
 pub struct NativeScan<'s> {
     bytes: &'s [u8],
     /// `None` when the head does not check out.
-    signature: Option<u64>,
+    head: Option<(u64, Link)>,
     sequence: u32,
     at: usize,
 }
@@ -278,7 +302,7 @@ impl NativeScan<'_> {
         let (header, rest) = self.bytes.get(at..)?.split_first_chunk()?;
         let (header, crc) = Header::decode(header);
         let body = rest.get(..header.len as usize)?;
-        let right = header.is_known() && header.crc(self.signature?, crc32c::crc32c(body)) == crc;
+        let right = header.is_known() && header.crc(self.head?.0, crc32c::crc32c(body)) == crc;
         right.then_some((header, at + RECORD_BYTES + body.len()))
     }
 
@@ -309,13 +333,16 @@ impl NativeScan<'_> {
 
 impl<'s> Scan<'s> for NativeScan<'s> {
     fn new(segment: u32, bytes: &'s [u8]) -> Self {
-        let signature = || {
+        let head = || {
             let (head, crc) = bytes.get(..HEAD_BYTES)?.split_last_chunk()?;
-            let (signature, number) = head.strip_prefix(&MAGIC)?.split_first_chunk()?;
-            let right = number == segment.to_le_bytes() && crc32c::crc32c(head) == u32::from_le_bytes(*crc);
-            right.then_some(u64::from_le_bytes(*signature))
+            let (signature, rest) = head.strip_prefix(&MAGIC)?.split_first_chunk()?;
+            let (number, rest) = rest.split_first_chunk()?;
+            let (first, front) = rest.split_first_chunk()?;
+            let right = *number == segment.to_le_bytes() && crc32c::crc32c(head) == u32::from_le_bytes(*crc);
+            let [first, front] = [*first, front.try_into().ok()?].map(u64::from_le_bytes);
+            right.then_some((u64::from_le_bytes(*signature), Link { first, front }))
         };
-        Self { bytes, signature: signature(), sequence: 0, at: 0 }
+        Self { bytes, head: head(), sequence: 0, at: 0 }
     }
 
     fn place(&mut self) -> Result<Option<Place>, Stop> {
@@ -324,20 +351,21 @@ impl<'s> Scan<'s> for NativeScan<'s> {
             if self.bytes.is_empty() {
                 return Ok(None);
             }
-            if self.signature.is_none() {
+            if self.head.is_none() {
                 return bad(0, "a head that does not check out");
             }
             self.at = HEAD_BYTES;
         }
         while self.at < self.bytes.len() {
             let at = self.at;
-            let Some((header, end)) = self.checked(at).filter(|(header, _)| header.sequence == self.sequence)
-            else {
+            let follows =
+                |h: Header| h.sequence == self.sequence || (h.kind == END && h.sequence > self.sequence);
+            let Some((header, end)) = self.checked(at).filter(|(header, _)| follows(*header)) else {
                 return bad(at, "a record that does not check out");
             };
-            self.sequence = self.sequence.wrapping_add(1);
-            self.at = end;
+            (self.at, self.sequence) = (end, header.sequence);
             if header.kind != END {
+                self.sequence = self.sequence.wrapping_add(1);
                 return Ok(Some(Place { offset: at as u64, end: end as u64, checked: true }));
             }
         }
@@ -357,7 +385,7 @@ impl<'s> Scan<'s> for NativeScan<'s> {
         if rest.iter().all(|&byte| byte == 0) {
             return Verdict::End;
         }
-        if self.signature.is_none() {
+        if self.head.is_none() {
             // Nothing can stand in a file that ends within its head. A whole one was durable before it had its name.
             return if self.bytes.len() < HEAD_BYTES && !later { Verdict::Torn } else { Verdict::Damaged };
         }
@@ -366,10 +394,18 @@ impl<'s> Scan<'s> for NativeScan<'s> {
     }
 
     fn resume(&mut self, bad: Bad) -> Option<u64> {
-        self.signature?;
+        self.head?;
         let at = self.record_after(bad.offset as usize, |_, _| true).ok().flatten()?;
         let (header, _) = self.checked(at)?;
         (self.at, self.sequence) = (at, header.sequence);
         Some(at as u64)
+    }
+
+    fn link(&self) -> Option<Link> {
+        self.head.map(|(_, link)| link)
+    }
+
+    fn number(&self) -> Option<u64> {
+        Some(self.link()?.first.saturating_add(self.sequence.into()))
     }
 }

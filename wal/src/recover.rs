@@ -4,14 +4,16 @@ mod jobs;
 mod repair;
 mod report;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::entry::Entry;
 use crate::etcd::SegmentName;
 use crate::fs::{Fs, FsFile};
-use crate::kind::{self, Format, Scan};
+use crate::group::Spares;
+use crate::kind::{self, Format, Link, Scan};
 use crate::native::Native;
 use crate::segment::{Bad, Influx, Verdict};
 use crate::{Error, ErrorKind, LogOptions, Position, Record, RecoveryMode, Result};
@@ -66,37 +68,51 @@ pub fn is_segment(name: &OsStr) -> bool {
         || SegmentName::parse(name).is_some()
 }
 
-/// A file that was segment `number`, or is about to be, has this name.
-pub(crate) fn spare_name(number: u32) -> String {
-    format!("{number:08}.free")
+/// The file of a segment that was forgotten when all records below `front` were, or that is about to be one.
+pub(crate) fn spare_name(front: u64) -> String {
+    format!("{front:020}.free")
 }
 
-/// The files of `dir` whose space later segments may take.
-pub(crate) fn spares<T: Format, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<PathBuf>> {
-    if !T::RECYCLED {
-        return Ok(Vec::new());
-    }
-    let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
-    let ours = |name: &OsString| {
-        let digits = name.to_str()?.strip_suffix(".free")?;
-        let number = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-        (spare_name(number) == name.to_str()?).then(|| dir.join(name))
-    };
-    Ok(names.iter().filter_map(ours).collect())
+fn parse_spare_name(name: &OsStr) -> Option<u64> {
+    let digits = name.to_str()?.strip_suffix(".free")?;
+    let front = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    (spare_name(front) == name.to_str()?).then_some(front)
 }
 
-/// Replays the segments of a locked directory and cuts what has to be cut. Gives the number of the next segment.
+/// Where a log goes on.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// The number of its next segment.
+    pub(crate) segment: u32,
+    /// The number of its next record.
+    pub(crate) record: u64,
+    pub(crate) spares: Spares,
+}
+
+/// What a reader found besides records.
+#[derive(Debug)]
+pub(crate) struct Found {
+    recovery: Recovery,
+    ends: Vec<End>,
+    /// The number of the record after the last.
+    next_record: u64,
+    /// The number of the first record that was not forgotten.
+    front: u64,
+}
+
+/// Replays the segments of a locked directory and cuts what has to be cut.
 pub(crate) fn recover<T: Format, F: Fs>(
     fs: &F,
     dir: &Path,
     options: &LogOptions,
-    replay: impl FnOnce(Reader<'_, T, F>) -> Result<(Recovery, Vec<End>)>,
-) -> Result<(Recovery, u32)> {
+    replay: impl FnOnce(Reader<'_, T, F>) -> Result<Found>,
+) -> Result<(Recovery, Start)> {
     let reader = Reader::<T, F>::new(fs, dir, options.recovery)?;
-    let numbers = reader.numbers.clone();
-    let (recovery, ends) = replay(reader)?;
+    let (numbers, spares) = (reader.numbers.clone(), reader.spares.clone());
+    let Found { recovery, ends, next_record, front } = replay(reader)?;
     // Until here nothing was changed.
     let mut removed = false;
+    let last_kept = ends.iter().rposition(|end| !end.is_empty()).and_then(|at| numbers.get(at));
     for (&number, end) in numbers.iter().zip(&ends) {
         let path = dir.join(T::file_name(number));
         let last = numbers.last() == Some(&number);
@@ -105,19 +121,25 @@ pub(crate) fn recover<T: Format, F: Fs>(
             removed = true;
         } else if end.cut < end.len {
             cut(fs, &path, end.cut).map_err(|error| Error::io("cut segment", error).at_path(&path))?;
+        } else if last_kept == Some(&number) {
+            // A process may have died between a write and its sync, and what it wrote was just replayed. Behind a later
+            // segment a torn write would be damage. Older segments were synced before the next one was begun.
+            let synced = fs.open(&path).and_then(|file| file.sync_all());
+            synced.map_err(|error| Error::io("sync", error).at_path(&path))?;
         }
     }
-    if removed {
+    // A process may have died before it had made the new names durable. The space is written to under those.
+    if removed || front > 0 {
         fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
     }
-    let next = match (numbers.last(), ends.last()) {
+    let segment = match (numbers.last(), ends.last()) {
         (Some(&last), Some(end)) if end.is_empty() && T::GUARDED => last,
         (Some(&last), _) => {
             last.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd).at_path(dir))?
         }
         (None, _) => 1,
     };
-    Ok((recovery, next))
+    Ok((recovery, Start { segment, record: next_record.max(front), spares: Spares::new(spares, front) }))
 }
 
 /// Gives the records of a directory to `replay`, and changes nothing: for looking at a log that belongs to somebody
@@ -137,7 +159,7 @@ pub fn replay_only<F: Fs>(
     } else {
         Reader::<Influx, F>::new(fs, dir, mode)?.records(Records(replay))
     };
-    read.map(|(recovery, _)| recovery)
+    read.map(|found| found.recovery)
 }
 
 /// Gives the records of one segment to `replay`, up to the first bad one, and changes nothing.
@@ -154,7 +176,7 @@ pub fn replay_segment<F: Fs>(
     } else {
         return Err(Error::new(ErrorKind::NotASegment).at_path(path));
     };
-    read.map(|(recovery, _)| recovery)
+    read.map(|found| found.recovery)
 }
 
 /// The cut is durable before anything is written after it: else the old tail could come back behind newer records.
@@ -184,7 +206,9 @@ pub(crate) struct Reader<'a, T, F> {
     dir: &'a Path,
     mode: RecoveryMode,
     numbers: Vec<u32>,
+    spares: Vec<PathBuf>,
     recovery: Recovery,
+    chain: Chain,
     format: std::marker::PhantomData<fn() -> T>,
 }
 
@@ -195,7 +219,14 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         if let Some(other) = names.iter().find(|name| is_segment(name) && T::parse_name(name).is_none()) {
             return Err(Error::new(ErrorKind::OtherLog).at_path(&dir.join(other)));
         }
-        Ok(Self { numbers: segments::<T, F>(fs, dir)?, ..Self::over(fs, dir, mode) })
+        let mut reader = Self { numbers: segments::<T, F>(fs, dir)?, ..Self::over(fs, dir, mode) };
+        reader.chain = Chain::new(0);
+        if T::RECYCLED {
+            let spares = || names.iter().filter_map(|name| Some((dir.join(name), parse_spare_name(name)?)));
+            reader.spares = spares().map(|(path, _)| path).collect();
+            reader.chain = Chain::new(spares().map(|(_, front)| front).max().unwrap_or(0));
+        }
+        Ok(reader)
     }
 
     fn one(fs: &'a F, path: &'a Path, number: u32) -> Self {
@@ -204,8 +235,11 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
     }
 
     fn over(fs: &'a F, dir: &'a Path, mode: RecoveryMode) -> Self {
-        let (recovery, format) = (Recovery::default(), std::marker::PhantomData);
-        Self { fs, dir, mode, numbers: Vec::new(), recovery, format }
+        let (numbers, spares) = (Vec::new(), Vec::new());
+        // Of a single segment nobody knows what should come before it.
+        let (recovery, chain) = (Recovery::default(), Chain::new(u64::MAX));
+        let format = std::marker::PhantomData;
+        Self { fs, dir, mode, numbers, spares, recovery, chain, format }
     }
 
     fn path(&self, at: usize) -> PathBuf {
@@ -219,6 +253,58 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
             Ok(_) => Ok(bytes),
             Err(_) => Err(Error::too_large("a segment", bytes.len() as u64, u32::MAX.into()).at_path(&path)),
         }
+    }
+
+    /// Segment `at` is read next: whether it is its turn.
+    fn join(&mut self, at: usize, link: Link) -> Result<Option<Torn>> {
+        self.chain.front = self.chain.front.max(link.front);
+        let due = self.chain.due.replace(link.first);
+        match due {
+            // What comes before the first is judged when all that was forgotten is known.
+            None => {
+                self.chain.begin = Some((at, link.first));
+                Ok(None)
+            }
+            Some(due) if link.first < due => {
+                let found = "records that an earlier segment holds, too";
+                if self.mode == RecoveryMode::Strict {
+                    let error = Error::new(ErrorKind::Damaged { found });
+                    return Err(error.at_path(&self.path(at)).at_offset(0));
+                }
+                Ok(Some(self.joint(at, found)))
+            }
+            Some(due) => self.gap(at, due, link.first),
+        }
+    }
+
+    /// What it means that segment `at` begins with this record when that one is due.
+    fn gap(&mut self, at: usize, due: u64, first: u64) -> Result<Option<Torn>> {
+        let Some(gap) = missing(due, first) else { return Ok(None) };
+        if self.mode == RecoveryMode::Strict {
+            let error = ErrorKind::Missing { first: gap.start, last: gap.end - 1 };
+            return Err(Error::new(error).at_path(&self.path(at)));
+        }
+        self.recovery.missing.push(gap);
+        Ok(Some(self.joint(at, "records are missing before it")))
+    }
+
+    fn joint(&self, at: usize, found: &'static str) -> Torn {
+        let path = self.path(at);
+        tracing::warn!(path = %path.display(), found, "does not follow");
+        let (offset, resumed_at) = (0, Some(0));
+        Torn { path, offset, kept_records: 0, dropped_bytes: 0, valid_after: true, resumed_at, found }
+    }
+
+    /// All was read.
+    fn found(mut self, ends: Vec<End>) -> Result<Found> {
+        let front = self.chain.front;
+        if let Some((at, first)) = self.chain.begin
+            && let Some(torn) = self.gap(at, front, first)?
+        {
+            self.recovery.torn.insert(0, torn);
+            self.recovery.missing.rotate_right(1);
+        }
+        Ok(Found { recovery: self.recovery, ends, next_record: self.chain.due.unwrap_or(front), front })
     }
 
     /// What to do about a bad place of segment `at`, where `scan` stands, after so many records; and what to report.
@@ -248,7 +334,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
             offset: bad.offset,
             kept_records: kept,
             dropped_bytes: end.saturating_sub(bad.offset),
-            valid_after: behind.is_some() || later,
+            valid_after: damaged,
             resumed_at: resumed,
             found: bad.found,
         };
@@ -271,6 +357,28 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         }
         Ok(false)
     }
+}
+
+/// How segments follow one another, in a log that numbers its records.
+#[derive(Debug)]
+struct Chain {
+    /// The number of the record that comes next; not known before the first segment.
+    due: Option<u64>,
+    /// The first segment that says what it begins with, and with which record.
+    begin: Option<(usize, u64)>,
+    /// Records below this number were forgotten.
+    front: u64,
+}
+
+impl Chain {
+    fn new(front: u64) -> Self {
+        Self { due: None, begin: None, front }
+    }
+}
+
+/// The numbers that are missing when `first` comes and `due` should.
+fn missing(due: u64, first: u64) -> Option<Range<u64>> {
+    (due < first).then_some(due..first)
 }
 
 /// What follows a bad place.

@@ -50,7 +50,7 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 
 use crate::entry::{self, Layout};
-use crate::kind::{self, Format, Place, Work};
+use crate::kind::{self, Format, Link, Place, Work};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
 
 /// Kind and length of a frame.
@@ -203,7 +203,7 @@ impl Format for Influx {
         ENCODER.with_borrow_mut(|encoder| then(encoder.encode(record)?))
     }
 
-    fn begin(segment: u32) -> Self {
+    fn begin(segment: u32, _: Link) -> Self {
         Self { segment }
     }
 

@@ -55,8 +55,9 @@ fn with(bytes: &[u8]) -> SimFs {
 #[test]
 fn a_segment_is_as_it_is_drawn() {
     let bytes = closed();
-    assert_eq!(bytes[..8], *b"TSmithN1");
+    assert_eq!(bytes[..8], *b"TSmithN2");
     assert_eq!(bytes[16..20], 1u32.to_le_bytes());
+    assert_eq!(bytes[20..36], [0; 16], "begins with the log's first record, and nothing was forgotten");
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
     let (mut at, mut group) = (HEAD_BYTES, HEAD_BYTES);
     for (sequence, (kind, first_of_group)) in [
@@ -159,7 +160,7 @@ fn records_of_an_earlier_life_never_come_back() {
     }
     let cut = log.cut().expect("cuts");
     log.truncate_front(cut).expect("forgets");
-    let spare = Path::new(DIR).join("00000001.free");
+    let spare = Path::new(DIR).join("00000000000000000009.free");
     let old = sim.read(&spare).expect("its space is kept");
     for number in 10..13 {
         put(&log, &noise(number, 300));

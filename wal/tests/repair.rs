@@ -66,7 +66,7 @@ fn sweep<L: Log<Fs = SimFs>>(first: &str) {
         assert_eq!(fs.snapshot(), before, "byte {at}: a dry run changes nothing");
         let done = repair(&fs, Path::new(DIR), None, false).expect("repaired");
         assert_eq!(done, planned, "byte {at}: told and done");
-        let (log, seen) = open::<L>(&fs, RecoveryMode::Strict).expect("opens without complaint");
+        let (log, seen) = open::<L>(&fs, RecoveryMode::Strict).unwrap_or_else(|e| panic!("byte {at}: {e}"));
         drop(log);
         assert_eq!(records(&seen), records(&wanted), "byte {at}");
         let Some(aside) = done.first().and_then(|repair| repair.set_aside.as_ref()) else { continue };
@@ -143,4 +143,38 @@ fn a_log_that_is_open_is_refused() {
     let error =
         repair(&two_segments::<FileLog<SimFs>>(), Path::new(DIR), Some("x"), true).expect_err("no segment");
     assert!(matches!(error.kind(), ErrorKind::NotASegment), "{error}");
+}
+
+/// A segment that is gone cannot be written anew; the one behind it says from then on that nobody is to look for it.
+#[test]
+fn a_segment_that_is_gone_or_emptied_is_missed_no_more() {
+    for emptied in [false, true] {
+        let fs = SimFs::default();
+        let (log, _) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Strict).expect("opens");
+        for number in 0..4_u64 {
+            for part in 0..2 {
+                let at = log.append(Record::delete_range(&noise(number * 2 + part, 24))).expect("appends");
+                let _ = log.sync(at).expect("syncs");
+            }
+            let _ = log.cut().expect("cuts");
+        }
+        log.close().expect("closes");
+        let gone = Path::new(DIR).join("00000002.tlog");
+        if emptied {
+            fs.open(&gone).and_then(|file| file.set_len(0)).expect("emptied");
+        } else {
+            fs.remove(&gone).expect("removed");
+        }
+        let fs = fs.kill();
+        let Err(error) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Strict) else { panic!("not missed") };
+        assert!(matches!(error.kind(), ErrorKind::Missing { first: 2, last: 3 }), "{error}");
+        let (log, wanted) = open::<NativeLog<SimFs>>(&fs.kill(), RecoveryMode::Salvage).expect("opens");
+        drop(log);
+        assert_eq!(wanted.len(), 6);
+        assert_eq!(repair(&fs, Path::new(DIR), None, false).expect("repaired").len(), 1);
+        let (log, seen) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Strict).expect("opens");
+        drop(log);
+        assert_eq!(records(&seen), records(&wanted));
+        assert_eq!(repair(&fs, Path::new(DIR), None, false).expect("looked at"), []);
+    }
 }

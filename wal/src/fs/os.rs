@@ -74,10 +74,15 @@ impl Fs for OsFs {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
         let above = parent(dir);
+        if dir.is_dir() {
+            // Whoever created it may have died before this.
+            return match self.sync_dir(above) {
+                // Nor may we create anything there.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                done => done,
+            };
+        }
         if above != dir {
             self.create_dir_all(above)?;
         }

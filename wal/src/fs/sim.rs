@@ -270,10 +270,10 @@ impl Fs for SimFs {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if self.world.lock().dir_at(dir).is_ok() {
-            return Ok(());
-        }
         let above = parent(dir);
+        if self.world.lock().dir_at(dir).is_ok() {
+            return if dir.parent().is_none() { Ok(()) } else { self.sync_dir(above) };
+        }
         self.create_dir_all(above)?;
         {
             let mut world = self.world.lock();

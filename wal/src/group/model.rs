@@ -56,7 +56,7 @@ fn put(log: &Simulated, payload: &[u8]) -> Result<Durable> {
 fn first_sync() -> u64 {
     let fs = SimFs::default();
     let log = open(&fs);
-    put(&log, b"alone").expect("syncs");
+    let _ = put(&log, b"alone").expect("syncs");
     (1..).find(|&at| fs.operation(at) == Some("sync_data")).expect("there is one")
 }
 
@@ -69,7 +69,7 @@ fn writers(threads: u8, records: u8) {
         move || {
             for record in 0..records {
                 let payload = [thread, record, 7];
-                put(&log, &payload).expect("no fault");
+                let _ = put(&log, &payload).expect("no fault");
                 assert!(survives(&fs, &payload), "acknowledged, and not durable");
             }
         }

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Goal, Shared, parts};
 use crate::fs::{Fs, FsFile};
-use crate::kind::Format;
-use crate::recover::spare_name;
+use crate::kind::{Format, Link};
 use crate::{Error, ErrorKind, Position, Result};
 
 /// The open segment: where groups go. Nothing is written beyond its capacity.
@@ -53,12 +52,13 @@ pub(crate) struct Done {
 }
 
 impl<S: Sink, T: Format> Shared<S, T> {
-    /// The leader's part, without the lock.
+    /// The leader's part, without the lock. `first` is the number of the group's first record.
     pub(super) fn work(
         &self,
         tip: &mut Option<Tip<S, T>>,
         group: &mut [u8],
         start: Position,
+        first: u64,
         goal: Goal,
         done: &mut Done,
     ) -> Result<(), Failure> {
@@ -66,7 +66,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             let (number, at) = parts(start);
             if tip.as_ref().is_none_or(|tip| tip.number != number) {
                 self.end(tip.take(), done)?;
-                *tip = Some(self.begin(number, at + group.len() as u32 + T::END_BYTES)?);
+                *tip = Some(self.begin(number, first, at + group.len() as u32 + T::END_BYTES)?);
                 done.segments += 1;
             }
             if let Some(open) = tip
@@ -121,19 +121,24 @@ impl<S: Sink, T: Format> Shared<S, T> {
         file.sync_all().map_err(|error| fail(Error::new(sync_failed(error))))
     }
 
-    /// Begins segment `number`, which is to take a group and the end after it up to `needed`.
-    fn begin(&self, number: u32, needed: u32) -> Result<Tip<S, T>, Failure> {
+    /// Begins segment `number` with record `first`; it is to take a group and the end after it up to `needed`.
+    fn begin(&self, number: u32, first: u64, needed: u32) -> Result<Tip<S, T>, Failure> {
         let sorted =
             |error: Error| if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) };
         self.vacant(number).map_err(sorted)?;
-        let path = self.place(number).map_err(sorted)?;
-        let begun = self.try_begin(&path, number, needed).and_then(|tip| {
-            self.publish(&path, number)?;
-            Ok(tip)
-        });
+        let (path, front) = self.place(number).map_err(sorted)?;
+        let begun =
+            self.try_begin(&path, T::begin(number, Link { first, front }), number, needed).and_then(|tip| {
+                self.publish(&path, number)?;
+                Ok(tip)
+            });
         begun.map_err(|error| {
-            // Nothing was acknowledged in it; left behind, it would be an empty segment.
-            drop(self.fs.remove(&path));
+            if T::RECYCLED {
+                self.give_back(path);
+            } else {
+                // Nothing was acknowledged in it; left behind, it would be an empty segment.
+                drop(self.fs.remove(&path));
+            }
             sorted(error)
         })
     }
@@ -158,25 +163,25 @@ impl<S: Sink, T: Format> Shared<S, T> {
         }
     }
 
-    /// A file for segment `number`, under its name or, when it is recycled, under another.
-    fn place(&self, number: u32) -> Result<PathBuf> {
+    /// A file for segment `number`, under its name or, when it is recycled, under another; and the first record that was
+    /// not forgotten.
+    fn place(&self, number: u32) -> Result<(PathBuf, u64)> {
+        if T::RECYCLED {
+            return self.spare();
+        }
         let create = |path: PathBuf| match self.fs.create_new(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(Error::io("create", error).at_path(&path))
             }
             _ => Ok(path),
         };
-        if T::RECYCLED {
-            let spare = self.spares.lock().pop();
-            return spare.map_or_else(|| create(self.dir.join(spare_name(number))), Ok);
-        }
         let path = create(self.dir.join(T::file_name(number)))?;
         if let (true, Some(next)) = (T::GUARDED, number.checked_add(1)) {
             // The empty next segment, durable before this one has any content: see `segment`.
             create(self.dir.join(T::file_name(next)))?;
         }
         self.sync_dir()?;
-        Ok(path)
+        Ok((path, 0))
     }
 
     /// Gives a segment that begins in the space of another its name: only now, with a head of its own.
@@ -189,8 +194,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         self.sync_dir()
     }
 
-    fn try_begin(&self, path: &Path, number: u32, needed: u32) -> Result<Tip<S, T>> {
-        let format = T::begin(number);
+    fn try_begin(&self, path: &Path, format: T, number: u32, needed: u32) -> Result<Tip<S, T>> {
         let head = format.head();
         let mut capacity = self.segment_bytes.max(needed);
         loop {
@@ -215,16 +219,6 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 }
             }
         }
-    }
-
-    /// Gives the space that is kept for later segments back. False when there is none.
-    fn release_spares(&self) -> bool {
-        let spares = std::mem::take(&mut *self.spares.lock());
-        for path in &spares {
-            // What cannot be removed is found again when the log is opened.
-            drop(self.fs.remove(path));
-        }
-        !spares.is_empty()
     }
 
     /// After a failed write: the segment ends after its last whole group, durably, or the log is broken.

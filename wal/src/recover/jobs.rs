@@ -15,12 +15,12 @@ use std::ops::Range;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{End, Next, Progress, Reader, Recovery, Replay, as_refusal, position};
+use super::{End, Found, Next, Progress, Reader, Replay, as_refusal, missing, position};
 use crate::entry::{self, Decoder, Entry};
 use crate::fs::Fs;
 use crate::kind::{Format, Place, Scan};
 use crate::segment::Stop;
-use crate::{Error, Position, Record, RecordKind, Result};
+use crate::{Error, Position, Record, RecordKind, Result, Torn};
 
 /// A worker takes records of about so many bytes on disk at a time.
 const RUN_BYTES: u64 = 64 << 10;
@@ -37,7 +37,7 @@ pub(crate) struct Records<R>(pub(crate) R);
 
 impl<T: Format, F: Fs> Reader<'_, T, F> {
     /// Gives every record to `replay`, on this thread.
-    pub(crate) fn records<R>(self, mut replay: Records<R>) -> Result<(Recovery, Vec<End>)>
+    pub(crate) fn records<R>(self, mut replay: Records<R>) -> Result<Found>
     where
         R: FnMut(Position, Record<'_>) -> Result<()>,
     {
@@ -45,7 +45,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
     }
 
     /// Gives every record, decoded, to `replay`.
-    pub(crate) fn entries(self, replay: &mut impl Replay) -> Result<(Recovery, Vec<End>)> {
+    pub(crate) fn entries(self, replay: &mut impl Replay) -> Result<Found> {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
         let shared = Mutex::new(replay);
         self.all(
@@ -68,7 +68,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
         mut self,
         mut read: impl FnMut(u32, &[u8], T::Scan<'_>, &mut dyn FnMut()) -> Result<Stretch, Failed>,
         mut progress: impl FnMut(Progress),
-    ) -> Result<(Recovery, Vec<End>)> {
+    ) -> Result<Found> {
         let mut ends = Vec::new();
         let mut ahead = None;
         for at in 0..self.numbers.len() {
@@ -76,14 +76,19 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 Some(read) => read,
                 None => self.read(at),
             }?;
+            let mut scan = T::Scan::new(self.numbers[at], &bytes);
+            let link = scan.link();
+            let mut torn: Vec<Torn> = match link {
+                Some(link) => self.join(at, link)?.into_iter().collect(),
+                None => Vec::new(),
+            };
+            let (mut due, mut gaps) = (self.chain.due, Vec::new());
             let mut meanwhile = || {
                 if at + 1 < self.numbers.len() {
                     ahead.get_or_insert_with(|| self.read(at + 1));
                 }
             };
-            let mut scan = T::Scan::new(self.numbers[at], &bytes);
             let (mut kept, mut payload_bytes) = (0, 0);
-            let mut torn = Vec::new();
             let cut = loop {
                 let mut start = scan.clone();
                 let stretch = read(self.numbers[at], &bytes, scan, &mut meanwhile)
@@ -91,25 +96,34 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 kept += stretch.records;
                 payload_bytes += stretch.bytes;
                 let bad = match stretch.stop {
-                    None => break bytes.len() as u64,
+                    None => {
+                        due = stretch.next.or(due);
+                        break bytes.len() as u64;
+                    }
                     Some(Stop::TooLarge(error)) => return Err(error.at_path(&self.path(at))),
                     Some(Stop::Bad(bad)) => bad,
                 };
                 // A worker may have found it, when the bounds of records behind it were known already.
                 start.go_to(bad.offset);
+                due = start.number().or(due);
                 let (next, found) = self.judge(at, &bytes, &mut start, bad, kept)?;
                 torn.extend(found);
                 match next {
                     Next::Cut(at) => break at,
                     Next::Leave => break bytes.len() as u64,
-                    Next::Resume => scan = start,
+                    Next::Resume => {
+                        gaps.extend(due.zip(start.number()).and_then(|(due, next)| missing(due, next)));
+                        scan = start;
+                    }
                 }
             };
+            self.chain.due = due;
+            self.recovery.missing.append(&mut gaps);
             self.recovery.segments += u64::from(kept > 0);
             self.recovery.records += kept;
             self.recovery.bytes += payload_bytes;
-            // A salvaged segment is never taken for an empty one.
-            let empty = kept == 0 && (cut < bytes.len() as u64 || torn.is_empty());
+            // A salvaged segment is never taken for an empty one, nor one whose head says what was forgotten.
+            let empty = kept == 0 && link.is_none() && (cut < bytes.len() as u64 || torn.is_empty());
             self.recovery.torn.append(&mut torn);
             ends.push(End { len: bytes.len() as u64, cut: if empty { 0 } else { cut } });
             progress(Progress {
@@ -119,7 +133,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 bytes: self.recovery.bytes,
             });
         }
-        Ok((self.recovery, ends))
+        self.found(ends)
     }
 }
 
@@ -127,6 +141,8 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
 struct Stretch {
     records: u64,
     bytes: u64,
+    /// At the end of a segment: the number of the record after it.
+    next: Option<u64>,
     stop: Option<Stop>,
 }
 
@@ -142,11 +158,14 @@ fn one_by_one<T: Format>(
     mut scan: T::Scan<'_>,
     replay: &mut impl FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Stretch, Failed> {
-    let mut stretch = Stretch { records: 0, bytes: 0, stop: None };
+    let mut stretch = Stretch { records: 0, bytes: 0, next: None, stop: None };
     let mut payload = Vec::new();
     loop {
         let unpacked = match scan.place() {
-            Ok(None) => return Ok(stretch),
+            Ok(None) => {
+                stretch.next = scan.number();
+                return Ok(stretch);
+            }
             Ok(Some(place)) => T::unpack(bytes, place, 0, &mut payload).map(|unpacked| (place, unpacked)),
             Err(stop) => Err(stop),
         };
@@ -232,7 +251,7 @@ fn side_by_side<T: Format>(
     meanwhile: &mut dyn FnMut(),
 ) -> Result<Stretch, Failed> {
     let feed = Mutex::new(Feed { scan, next: 0, ended: false });
-    let stretch = Stretch { records: 0, bytes: 0, stop: None };
+    let stretch = Stretch { records: 0, bytes: 0, next: None, stop: None };
     let turn = Mutex::new(Turn { next: 0, abandoned: false, result: Ok(stretch) });
     let passed = Condvar::new();
     let work = || {
@@ -281,7 +300,11 @@ fn side_by_side<T: Format>(
         }
         meanwhile();
     });
-    turn.into_inner().result
+    let mut stretch = turn.into_inner().result?;
+    if stretch.stop.is_none() {
+        stretch.next = feed.into_inner().scan.number();
+    }
+    Ok(stretch)
 }
 
 /// Lets the others go when a worker panics; the scope passes the panic on.

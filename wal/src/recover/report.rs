@@ -1,5 +1,6 @@
 //! What opening a log tells.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// What opening a log found.
@@ -13,9 +14,12 @@ pub struct Recovery {
     pub bytes: u64,
     /// What was left out. At most one place with `RecoveryMode::Strict`: the unfinished last write before a crash.
     pub torn: Vec<Torn>,
+    /// The numbers of records that should be there, where a log numbers them through all its segments, as
+    /// [`native`](crate::native) does. `torn` has the places. None with `RecoveryMode::Strict`, which refuses.
+    pub missing: Vec<Range<u64>>,
 }
 
-/// A place of a segment from which on bytes were not replayed.
+/// A place of a segment from which on bytes were not replayed; or before which records are missing, where `found` says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torn {
     /// The segment.
@@ -26,7 +30,7 @@ pub struct Torn {
     pub kept_records: u64,
     /// How many bytes were left out, zeros at the end not counted.
     pub dropped_bytes: u64,
-    /// Whether records that check out stand behind it: it is damage then, and no torn write.
+    /// Whether it is damage, as when records that check out stand behind it, and no torn write.
     pub valid_after: bool,
     /// Where the replay went on in the same segment, with `RecoveryMode::Salvage`.
     pub resumed_at: Option<u64>,

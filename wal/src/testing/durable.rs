@@ -210,6 +210,8 @@ fn end_of(record: &Replayed, segment: &[u8]) -> usize {
     at.expect("the payload stands in the segment as it is") + payload.len()
 }
 
+/// Most bytes of what may stand before the first record.
+const HEAD_BYTES_MAX: usize = 40;
 /// Most bytes of what may stand behind a payload.
 const PADDING_BYTES: usize = 8;
 
@@ -232,7 +234,7 @@ pub fn salvage_keeps_what_checks_out<L: Log<Fs = OsFs>>(scratch: &Scratch) {
             // What precedes the payload of a record, and what of it may be compressed, is less than this.
             end + PADDING_BYTES <= at || end > at + len + 400
         };
-        let head = at < 24;
+        let head = at < HEAD_BYTES_MAX;
         let kept = all.iter().filter(untouched).filter(|record| seen.contains(record)).count();
         assert!(
             head || kept == all.iter().filter(untouched).count(),
@@ -266,7 +268,7 @@ pub fn recovery_as_the_originals_keeps_what_is_before_damage<L: Log<Fs = OsFs>>(
     let options = LogOptions::default().recovery(RecoveryMode::InfluxDb);
     let ends: Vec<usize> = all.iter().map(|record| end_of(record, &intact)).collect();
     let padding = |at: &usize| ends.iter().any(|&end| (end..end + PADDING_BYTES).contains(at));
-    for at in (24..intact.len() / 2).step_by(29).filter(|at| !padding(at)) {
+    for at in (HEAD_BYTES_MAX..intact.len() / 2).step_by(29).filter(|at| !padding(at)) {
         let mut bytes = intact.clone();
         bytes[at] ^= 0x10;
         std::fs::write(&path, &bytes).expect("writes");

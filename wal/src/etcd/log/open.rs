@@ -79,6 +79,8 @@ pub(super) fn open<F: Fs>(
             let path = dir.join(name.file_name());
             let ready = reuse(&*file, offset, &content, bytes);
             let allocated = ready.map_err(|error| Error::io("cut", error).at_path(&path))?;
+            // Who made the segment may have died before its name was durable.
+            fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
             reused = Some(Appender::new(Arc::clone(&file), allocated, offset, found.crc));
             segments.push((name, file));
         }

@@ -1,0 +1,163 @@
+//! How the front of a log is forgotten, and what becomes of its files.
+//!
+//! In a log whose segments are recycled the file of a forgotten one is renamed, and the new name says which record the
+//! log begins with now: see [`native`](crate::native). Until a later segment says the same, one such file is kept,
+//! empty if need be.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Shared, Sink, parts};
+use crate::fs::{Fs, FsFile};
+use crate::kind::{Format, Link, Scan};
+use crate::recover;
+use crate::{Error, Position, Result};
+
+/// So many files are kept for later segments.
+const SPARES_MAX: usize = 4;
+
+/// Files whose space the next segments take.
+#[derive(Debug, Default)]
+pub(crate) struct Spares {
+    /// The one with the highest number last.
+    paths: Vec<PathBuf>,
+    /// Records below this number were forgotten: by the names of these files, or by the head of a segment.
+    front: u64,
+}
+
+impl Spares {
+    /// What recovery found.
+    pub(crate) fn new(paths: Vec<PathBuf>, front: u64) -> Self {
+        Self { paths, front }
+    }
+
+    fn put(&mut self, path: PathBuf) {
+        if !self.paths.contains(&path) {
+            self.paths.push(path);
+            self.paths.sort_unstable();
+        }
+    }
+}
+
+impl<S: Sink, T: Format> Shared<S, T> {
+    pub(super) fn truncate_front(&self, before: Position) -> Result<()> {
+        let (limit, next_record) = {
+            let state = self.state.lock();
+            // The directory may be another log's by now.
+            state.open()?;
+            state.check()?;
+            (parts(before).0.min(state.open_from), state.next_record)
+        };
+        let numbers = recover::segments::<T, _>(&self.fs, &self.dir)?;
+        for (at, &number) in numbers.iter().enumerate().take_while(|(_, number)| **number < limit) {
+            let spare = self.forget(number, || self.first_record(&numbers[at + 1..], next_record))?;
+            // One by one: were an older segment to come back without a newer one, its values would overwrite theirs.
+            // For the same reason nothing more is removed, nor anything acknowledged, when this fails.
+            if let Err(error) = self.sync_dir() {
+                self.state.lock().poison.get_or_insert(error.clone());
+                self.changed.notify_all();
+                return Err(error);
+            }
+            // Used from now on: until here the file might have come back as the segment that it was.
+            self.spares.lock().paths.extend(spare);
+            self.release(SPARES_MAX);
+        }
+        Ok(())
+    }
+
+    /// Takes the name from a segment. Gives the file, when it is kept.
+    fn forget(&self, number: u32, next: impl FnOnce() -> Result<u64>) -> Result<Option<PathBuf>> {
+        let path = self.dir.join(T::file_name(number));
+        let next = if T::RECYCLED { next()? } else { 0 };
+        let mut spares = self.spares.lock();
+        let spare = (next > spares.front).then(|| self.dir.join(recover::spare_name(next)));
+        let done = match &spare {
+            Some(spare) => self.fs.rename(&path, spare),
+            // It held nothing, or nothing that anybody could read.
+            None => self.fs.remove(&path),
+        };
+        match done {
+            Ok(()) => {
+                spares.front = spares.front.max(next);
+                Ok(spare)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("remove", error).at_path(&path)),
+        }
+    }
+
+    /// The number of the first record of these segments, of which the log's next record is the end.
+    fn first_record(&self, numbers: &[u32], next_record: u64) -> Result<u64> {
+        for &number in numbers {
+            let path = self.dir.join(T::file_name(number));
+            let head = self.head_of(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
+            if let Some(Link { first, .. }) = T::Scan::new(number, &head).link() {
+                return Ok(first);
+            }
+        }
+        Ok(next_record)
+    }
+
+    fn head_of(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.fs.open(path)?;
+        let mut head = vec![0; T::HEAD_BYTES as usize];
+        let mut len = 0;
+        while len < head.len() {
+            match file.read_at(&mut head[len..], len as u64) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        head.truncate(len);
+        Ok(head)
+    }
+
+    /// A file for a segment that is to be published, and the first record that was not forgotten.
+    pub(super) fn spare(&self) -> Result<(PathBuf, u64)> {
+        let mut spares = self.spares.lock();
+        let front = spares.front;
+        if let Some(path) = spares.paths.pop() {
+            return Ok((path, front));
+        }
+        let path = self.dir.join(recover::spare_name(0));
+        match self.fs.create_new(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io("create", error).at_path(&path))
+            }
+            _ => Ok((path, front)),
+        }
+    }
+
+    /// A file that could not become a segment: its name may be all that says what was forgotten.
+    pub(super) fn give_back(&self, path: PathBuf) {
+        if let Ok(file) = self.fs.open(&path) {
+            drop(file.set_len(0));
+            self.spares.lock().put(path);
+        }
+    }
+
+    /// Gives the space that is kept for later segments back. False when there is none.
+    pub(super) fn release_spares(&self) -> bool {
+        let mut released = self.release(1);
+        if let Some(last) = self.spares.lock().paths.last()
+            && let Ok(file) = self.fs.open(last)
+            && file.len().is_ok_and(|len| len > 0)
+        {
+            released |= file.set_len(0).is_ok();
+        }
+        released
+    }
+
+    /// Keeps so many spares: those whose names say most. False when there are no more.
+    fn release(&self, keep: usize) -> bool {
+        let mut spares = self.spares.lock();
+        let surplus = spares.paths.len().saturating_sub(keep);
+        for path in spares.paths.drain(..surplus) {
+            // What cannot be removed is found again when the log is opened.
+            drop(self.fs.remove(&path));
+        }
+        surplus > 0
+    }
+}
