@@ -1,6 +1,7 @@
 //! `tsmith verify`: every checksum, order and bound.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -482,7 +483,7 @@ fn native_segment(
 /// all of them, and knows which are missing.
 fn chain(place: &Place, files: &[Finding]) -> Option<Finding> {
     let Place::Directory { wal: Some(wal), .. } = place else { return None };
-    if !files.iter().any(|file| file.path.ends_with(".tlog")) {
+    if !files.iter().any(|file| Path::new(&file.path).extension() == Some(OsStr::new("tlog"))) {
         return None;
     }
     let error = tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Strict, |_, _| Ok(())).err()?;

@@ -442,6 +442,10 @@ impl<F: Fs> Unread<F> {
         };
         wipe(&*file, &walk, contents.wiped.is_some())
             .map_err(|error| Error::io("wipe", error).at_path(&dir.join(tail.file_name())))?;
+        // Who made the directory or its last segment may have died before their names were durable.
+        for dir in [&*dir, parent(&dir)] {
+            fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
+        }
         let pipeline = Pipeline::start(&fs, &dir, options.segment_bytes, options.allocate_ahead)?;
         let mut segments: Vec<_> =
             files.into_iter().map(|(name, file)| Segment { name, _file: file }).collect();
