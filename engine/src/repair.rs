@@ -13,7 +13,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use tsmith_tsm::{Reader, Salvage, TombstoneFile, TombstoneSalvage, TombstoneWrite, Writer};
-use tsmith_wal::fs::{FileWriter, Fs, aside_name, publish_new, set_aside};
+use tsmith_wal::fs::{FileWriter, Fs, FsFile, aside_name, publish_new, set_aside};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::load;
@@ -102,7 +102,7 @@ fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) ->
         let (out, _) = writer.finish().on(OPERATION, &temporary)?;
         let out = out.into_inner().map_err(std::io::IntoInnerError::into_error).on(OPERATION, &temporary)?;
         let file = out.into_inner();
-        tsmith_wal::fs::FsFile::sync_all(&file).on(OPERATION, &temporary)?;
+        file.sync_all().on(OPERATION, &temporary)?;
         // Read back before anything depends on it.
         let check = Reader::new(load(fs, &temporary).on(OPERATION, &temporary)?).on(OPERATION, &temporary)?;
         let flaw = Salvage::of(&check)
