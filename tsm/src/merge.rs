@@ -12,8 +12,9 @@
 //! The blocks of the output are those of InfluxDB, to the byte. There is no I/O here but that of the [`Writer`]: opening
 //! the next file, publishing and removing files are the caller's.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
@@ -23,6 +24,7 @@ use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, TimeRange
 use crate::decoder::Decoder;
 use crate::error::{Error, ErrorKind};
 use crate::format::Version;
+use crate::index::KeyEntry;
 use crate::reader::Reader;
 use crate::tombstone::Deletions;
 use crate::writer::Writer;
@@ -82,7 +84,7 @@ pub struct MergeError {
 pub struct Merge<'a, E> {
     inputs: Vec<MergeInput<'a>>,
     /// The next key of each input, the smallest first; of equal keys the oldest input.
-    heads: BinaryHeap<Reverse<(&'a [u8], usize, usize)>>,
+    heads: BinaryHeap<Reverse<Head<'a>>>,
     key: KeyMerge<'a>,
     /// What is to be written next.
     ready: Option<Piece>,
@@ -94,8 +96,12 @@ pub struct Merge<'a, E> {
 impl<'a, E: BlockEncoder> Merge<'a, E> {
     /// A merge of `inputs`, oldest first: at equal times the later input wins. Blocks are cut at `points_per_block`.
     pub fn new(inputs: Vec<MergeInput<'a>>, mode: MergeMode, points_per_block: usize) -> Self {
-        let heads =
-            inputs.iter().enumerate().filter_map(|(input, from)| head(from.reader, input, 0)).collect();
+        let heads = inputs
+            .iter()
+            .enumerate()
+            .filter_map(|(input, from)| Head::of(from.reader, input, 0))
+            .map(Reverse)
+            .collect();
         Self {
             inputs,
             heads,
@@ -143,20 +149,16 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
 
     /// Goes to the smallest key that is left, in all inputs that have it; false when there is none.
     fn begin_key(&mut self) -> BlockResult<bool> {
-        let Some(&Reverse((key, ..))) = self.heads.peek() else { return Ok(false) };
+        let Some(key) = self.heads.peek().map(|Reverse(head)| head.entry.key()) else { return Ok(false) };
         self.key.begin();
-        while let Some(&Reverse((next, input, position))) = self.heads.peek()
-            && next == key
-        {
+        while let Some(mut top) = self.heads.peek_mut().filter(|top| top.0.entry.key() == key) {
+            let Head { entry, input } = top.0;
             let from = self.inputs[input];
-            let after = head(from.reader, input, position + 1);
-            match (after, self.heads.peek_mut()) {
-                (Some(after), Some(mut top)) => *top = after,
-                (None, Some(top)) => drop(std::collections::binary_heap::PeekMut::pop(top)),
-                (_, None) => {}
+            match Head::of(from.reader, input, entry.position() + 1) {
+                Some(after) => top.0 = after,
+                None => drop(PeekMut::pop(top)),
             }
-            if let Some(entry) = from.reader.get(position).filter(|&entry| !from.deletions.covers_key(entry))
-            {
+            if !from.deletions.covers_key(entry) {
                 self.key.add(input, from, entry)?;
             }
         }
@@ -202,10 +204,37 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
     }
 }
 
-type Head<'a> = Reverse<(&'a [u8], usize, usize)>;
+/// The next key of an input. Ordered by key, and of equal ones by age.
+#[derive(Clone, Copy, Debug)]
+struct Head<'a> {
+    entry: KeyEntry<'a>,
+    input: usize,
+}
 
-fn head(reader: &Reader, input: usize, position: usize) -> Option<Head<'_>> {
-    reader.get(position).map(|entry| Reverse((entry.key(), input, position)))
+impl<'a> Head<'a> {
+    fn of(reader: &'a Reader, input: usize, position: usize) -> Option<Self> {
+        reader.get(position).map(|entry| Self { entry, input })
+    }
+}
+
+impl Ord for Head<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.entry.key().cmp(other.entry.key()).then(self.input.cmp(&other.input))
+    }
+}
+
+impl PartialOrd for Head<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Eq for Head<'_> {}
+
+impl PartialEq for Head<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
 }
 
 fn on_output(error: Error) -> MergeError {
