@@ -62,6 +62,9 @@ const NOTHING: &str = "nothing was deleted";
 impl Delete {
     pub(crate) fn run(self) -> Result<Outcome> {
         let range = TimeRange::new(self.start.unwrap_or(i64::MIN), self.end.unwrap_or(i64::MAX));
+        if range.min > range.max {
+            return Err(Failure::Usage("--start is later than --end: nothing was deleted".to_owned()));
+        }
         let found = if self.dry_run {
             self.look(range).map_err(|error| error.and(NOTHING))?
         } else {

@@ -141,10 +141,9 @@ impl RepairArgs {
         let mut failure = None;
         for (path, place) in &tree.places {
             if let Err(error) = self.place(place, &mut report, &mut out) {
-                if !tree.is_above {
-                    return Err(error);
+                if tree.is_above {
+                    complain(&format!("{}: {}", path.display(), error.text()));
                 }
-                complain(&format!("{}: {}", path.display(), error.text()));
                 failure = Some(error);
             }
         }
@@ -158,16 +157,18 @@ impl RepairArgs {
             ReportFormat::Table => {
                 report.skipped.iter().for_each(crate::place::Skipped::note);
                 let end = match (problems, dry_run) {
-                    (0, _) => "all is whole",
-                    (_, true) => "not whole; nothing was changed (dry run)",
-                    (_, false) => "not whole",
+                    (0, _) => "all whole".to_owned(),
+                    (_, true) => format!("{problems} not whole; nothing was changed (dry run)"),
+                    (_, false) => format!("{problems} not whole"),
                 };
-                writeln!(out.text(), "{}, {} {end}", count(report.files.len() as u64, "file"), problems)
+                writeln!(out.text(), "{}, {end}", count(report.files.len() as u64, "file"))
             }
         };
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()?;
         match failure {
+            // What was repaired before it is reported all the same.
+            Some(failure) if !tree.is_above => Err(failure),
             Some(Failure::Io(_)) => Err(Failure::Io("some shards could not be repaired".to_owned())),
             failure => Ok(Outcome::of(problems > 0 || failure.is_some())),
         }

@@ -16,7 +16,7 @@ use tsmith_tsm::{
 };
 use tsmith_wal::fs::{Fs, FsFile};
 
-use crate::delete::Deletion;
+use crate::delete::{Deletion, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 pub(crate) use clean::remove_leftovers;
@@ -104,7 +104,10 @@ impl TsmFile {
         let tombstones = path.with_extension("tombstone");
         let content = read_tombstones(fs, &tombstones)?;
         let read = TombstoneFile::read(&content).on(READ_TOMBSTONES, &tombstones)?;
-        Ok(Self::new(name, path, reader, read))
+        match read.torn_bytes() {
+            0 => Ok(Self::new(name, path, reader, read)),
+            bytes => Err(Error::at(READ_TOMBSTONES, &tombstones, ErrorKind::TornTombstones { bytes })),
+        }
     }
 
     /// Opens the file `name` of `dir` for an engine, for which a torn end of its tombstones is no end: the log must say
@@ -132,18 +135,24 @@ impl TsmFile {
     }
 
     /// The file with those of its tombstones that end at byte `end`, where a delete began that was cut short.
-    pub(crate) fn cut_tombstones<F: Fs>(&self, fs: &F, torn: &TornTombstones, end: u64) -> Result<Self> {
-        let path = self.tombstone_path();
+    pub(crate) fn without_torn(&self, torn: &TornTombstones, end: u64) -> Result<Self> {
         let sound = usize::try_from(end).ok().and_then(|end| torn.content.get(..end));
         let sound = sound.ok_or_else(|| torn.error.clone())?;
-        let tombstones = TombstoneFile::read(sound).on(READ_TOMBSTONES, &path)?;
+        let tombstones = TombstoneFile::read(sound).on(READ_TOMBSTONES, &self.tombstone_path())?;
         if tombstones.torn_bytes() > 0 {
             return Err(torn.error.clone());
         }
+        Ok(self.with(tombstones, None))
+    }
+
+    /// As [`TsmFile::without_torn`], and cuts them on disk.
+    pub(crate) fn cut_tombstones<F: Fs>(&self, fs: &F, torn: &TornTombstones, end: u64) -> Result<Self> {
+        let path = self.tombstone_path();
+        let sound = self.without_torn(torn, end)?;
         let cut = |file: F::File| file.set_len(end).and_then(|()| file.sync_data());
         fs.open(&path).and_then(cut).on(READ_TOMBSTONES, &path)?;
         tracing::warn!(path = %path.display(), end, error = %torn.error, "cut off a delete that was not finished");
-        Ok(self.with(tombstones, None))
+        Ok(sound)
     }
 
     fn new(name: FileName, path: PathBuf, reader: Reader, tombstones: TombstoneFile) -> Self {
@@ -261,6 +270,15 @@ pub(crate) struct TornTombstones {
     pub(crate) name: FileName,
     content: Vec<u8>,
     pub(crate) error: Error,
+}
+
+impl TornTombstones {
+    /// Where the first of `deletes` that may have been cut short there began; the error when the log knows of none.
+    pub(crate) fn begin(&self, deletes: &[Replayed]) -> Result<u64> {
+        let begins = deletes.iter().flat_map(|delete| &delete.files);
+        let begin = begins.filter(|(name, _)| *name == self.name).map(|(_, bytes)| *bytes).min();
+        begin.ok_or_else(|| self.error.clone())
+    }
 }
 
 /// Each member is open until all of it is durable: of what a crash leaves of an open one InfluxDB, which may be the next to

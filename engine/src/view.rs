@@ -11,7 +11,7 @@ use tsmith_wal::{RecoveryMode, Torn};
 
 use crate::delete::{Deletes, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::files::{self, FileName, TsmFile};
+use crate::files::{self, FileName, TornTombstones, TsmFile};
 use crate::read::KeyReader;
 use crate::recover::{LOCK_NAME, not_locked, replay_record};
 use crate::schema::FieldTypes;
@@ -46,17 +46,14 @@ impl View {
         let mut tsm = files::tsm_names(&OsFs, data)?;
         tsm.sort_unstable();
         let found = !tsm.is_empty();
-        for name in tsm {
-            view.add_file(data, name);
-        }
+        let torn = tsm.into_iter().filter_map(|name| view.add_file(data, name)).collect();
         let manifest = names.iter().any(|name| name == crate::manifest::MANIFEST_NAME);
         if let Some(missing) = wal.filter(|wal| manifest && !wal.is_dir()) {
             return Err(Error::at(OPERATION, missing, ErrorKind::NoDirectory));
         }
         let wal = wal.filter(|wal| wal.is_dir());
-        if let Some(wal) = wal {
-            view.add_log(wal);
-        }
+        let deletes = wal.map_or_else(Vec::new, |wal| view.add_log(wal));
+        view.obey(torn, &deletes);
         if !found && wal.is_none() && !manifest {
             return Err(Error::at(OPERATION, data, ErrorKind::NotAnEngine));
         }
@@ -94,14 +91,22 @@ impl View {
         Self { files: Arc::default(), cache, torn: Vec::new(), problems: Vec::new(), lock: None }
     }
 
-    fn add_file(&mut self, data: &Path, name: FileName) {
-        match TsmFile::open(&OsFs, data, name) {
-            Ok(file) => Arc::make_mut(&mut self.files).push(Arc::new(file)),
-            Err(error) => self.problems.push(error),
+    /// Adds a file; its tombstones, when their end is not sound.
+    fn add_file(&mut self, data: &Path, name: FileName) -> Option<TornTombstones> {
+        match TsmFile::open_strictly(&OsFs, data, name) {
+            Ok((file, torn)) => {
+                Arc::make_mut(&mut self.files).push(Arc::new(file));
+                torn
+            }
+            Err(error) => {
+                self.problems.push(error);
+                None
+            }
         }
     }
 
-    fn add_log(&mut self, wal: &Path) {
+    /// Replays a log; the deletes in it.
+    fn add_log(&mut self, wal: &Path) -> Vec<Replayed> {
         let (cache, fields) = (&self.cache, FieldTypes::default());
         let mut deletes = Deletes::default();
         let replay =
@@ -110,13 +115,25 @@ impl View {
             Ok(recovery) => self.torn = recovery.torn,
             Err(error) => self.problems.push(Error::new(OPERATION, error.into())),
         }
-        self.obey(&deletes.whole);
+        deletes.whole
     }
 
     /// Hides what the deletes of the log took from files, as far as a crash kept them from saying so themselves: opening
-    /// the directory would write it down.
-    fn obey(&mut self, deletes: &[Replayed]) {
-        for file in Arc::make_mut(&mut self.files) {
+    /// the directory would write it down. A file with torn tombstones that no delete accounts for is not shown: nobody
+    /// knows which of its points are deleted.
+    fn obey(&mut self, torn: Vec<TornTombstones>, deletes: &[Replayed]) {
+        let files = Arc::make_mut(&mut self.files);
+        for flaw in torn {
+            let Some(at) = files.iter().position(|file| file.name() == flaw.name) else { continue };
+            match flaw.begin(deletes).and_then(|end| files[at].without_torn(&flaw, end)) {
+                Ok(sound) => files[at] = Arc::new(sound),
+                Err(error) => {
+                    files.remove(at);
+                    self.problems.push(error);
+                }
+            }
+        }
+        for file in files {
             let name = file.name();
             for delete in deletes.iter().filter(|delete| delete.names(name)) {
                 if let Some(obeying) = file.obeying(&delete.deletion) {

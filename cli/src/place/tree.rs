@@ -33,8 +33,14 @@ pub(crate) struct Tree {
 /// What is there and not read.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Skipped {
+    #[serde(serialize_with = "as_shown")]
     pub(crate) path: PathBuf,
     pub(crate) reason: &'static str,
+}
+
+/// A name need not be UTF-8.
+fn as_shown<S: serde::Serializer>(path: &Path, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(&path.display())
 }
 
 impl Skipped {

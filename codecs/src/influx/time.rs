@@ -189,8 +189,11 @@ pub fn count(payload: &[u8]) -> Result<u64> {
 pub fn decode(payload: &[u8], limit: usize, out: &mut Vec<i64>) -> Result<()> {
     let parts = Parts::of(payload)?;
     let claimed = parts.count()?;
-    let count = usize::try_from(claimed).ok().filter(|&count| count <= limit);
-    let Some(count) = count else { return Err(Error::too_many(claimed, limit)) };
+    // A few bytes may claim what no memory holds, and the caller may have set no limit.
+    let fits = |count: &usize| *count <= limit && out.try_reserve(count.saturating_sub(out.len())).is_ok();
+    let Some(count) = usize::try_from(claimed).ok().filter(fits) else {
+        return Err(Error::too_many(claimed, limit));
+    };
     match parts {
         Parts::Empty => out.clear(),
         Parts::Constant { first, step, .. } => fill_arithmetic(out, first, step, count),

@@ -70,9 +70,7 @@ impl FileSet {
         let named = deletes.iter().flat_map(|delete| &delete.files).map(|(name, _)| name.generation);
         *change.generation = named.fold(*change.generation, u64::max);
         for flaw in torn {
-            let begins = deletes.iter().flat_map(|delete| &delete.files);
-            let end = begins.filter(|(name, _)| *name == flaw.name).map(|(_, bytes)| *bytes).min();
-            let end = end.ok_or_else(|| flaw.error.clone())?;
+            let end = flaw.begin(deletes)?;
             let file = change.file(flaw.name).ok_or_else(|| flaw.error.clone())?;
             change.swap(&[flaw.name], vec![Arc::new(file.cut_tombstones(fs, flaw, end)?)]);
         }

@@ -181,5 +181,7 @@ fn bounds<T: Format, F: Fs>(
     let first = before.or(own.map(|own| own.first)).unwrap_or(known.front);
     let kept_end = first.saturating_add(records);
     let next = after.map(|after| after.first).or(own_end).unwrap_or(kept_end).max(kept_end);
-    Ok(Some((Link { first, front: known.front.min(first) }, next)))
+    // Nothing before the first segment is to be missed either.
+    let front = if before.is_some() { known.front.min(first) } else { first };
+    Ok(Some((Link { first, front }, next)))
 }
