@@ -14,6 +14,8 @@
 //! | `tsm1`       | snapshots of the cache, every 1.x version; compactions of 1.6 and older: one value at a time   |
 //! | `tsm1-batch` | compactions of 1.7 and later: whole arrays                                                    |
 //!
+//! The original of `tsm1-batch` refuses a column with both infinities, which it takes for a NaN; ours writes it.
+//!
 //! The modules have the encodings of the two parts, each usable by itself. Decoders here are stricter than the
 //! original, which takes the shorter of times and values where they differ: all must be there, and nothing more.
 
