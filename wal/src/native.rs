@@ -26,7 +26,7 @@
 //! - `durable`: all below this offset was synced before the record was written.
 //!
 //! A segment gets its name when its head is durable, so a head that does not check out was damaged later, unless the
-//! file is shorter than a head. When a segment ends an `end` is written after its last sync, with `durable` at its own
+//! file is shorter than a head. Records that check out with the signature in a damaged head are salvaged. When a segment ends an `end` is written after its last sync, with `durable` at its own
 //! offset; it has the number that the next record would have. Only a repair writes one with a higher number than
 //! follows: the records between are lost, and somebody was told.
 //!
@@ -290,8 +290,10 @@ impl Header {
 #[derive(Clone, Debug)]
 pub struct NativeScan<'s> {
     bytes: &'s [u8],
+    /// As it stands in the head, which may be damaged: a record that checks out with it proves it.
+    signature: Option<u64>,
     /// `None` when the head does not check out.
-    head: Option<(u64, Link)>,
+    link: Option<Link>,
     sequence: u32,
     at: usize,
 }
@@ -302,7 +304,7 @@ impl NativeScan<'_> {
         let (header, rest) = self.bytes.get(at..)?.split_first_chunk()?;
         let (header, crc) = Header::decode(header);
         let body = rest.get(..header.len as usize)?;
-        let right = header.is_known() && header.crc(self.head?.0, crc32c::crc32c(body)) == crc;
+        let right = header.is_known() && header.crc(self.signature?, crc32c::crc32c(body)) == crc;
         right.then_some((header, at + RECORD_BYTES + body.len()))
     }
 
@@ -333,16 +335,20 @@ impl NativeScan<'_> {
 
 impl<'s> Scan<'s> for NativeScan<'s> {
     fn new(segment: u32, bytes: &'s [u8]) -> Self {
-        let head = || {
+        let read = || {
             let (head, crc) = bytes.get(..HEAD_BYTES)?.split_last_chunk()?;
-            let (signature, rest) = head.strip_prefix(&MAGIC)?.split_first_chunk()?;
+            let whole = head.starts_with(&MAGIC) && crc32c::crc32c(head) == u32::from_le_bytes(*crc);
+            let (signature, rest) = head.get(MAGIC.len()..)?.split_first_chunk()?;
             let (number, rest) = rest.split_first_chunk()?;
             let (first, front) = rest.split_first_chunk()?;
-            let right = *number == segment.to_le_bytes() && crc32c::crc32c(head) == u32::from_le_bytes(*crc);
             let [first, front] = [*first, front.try_into().ok()?].map(u64::from_le_bytes);
-            right.then_some((u64::from_le_bytes(*signature), Link { first, front }))
+            let own = *number == segment.to_le_bytes();
+            // The records of another segment are none of this one.
+            let signature = (own || !whole).then_some(u64::from_le_bytes(*signature));
+            Some((signature, (own && whole).then_some(Link { first, front })))
         };
-        Self { bytes, head: head(), sequence: 0, at: 0 }
+        let (signature, link) = read().unwrap_or_default();
+        Self { bytes, signature, link, sequence: 0, at: 0 }
     }
 
     fn place(&mut self) -> Result<Option<Place>, Stop> {
@@ -351,7 +357,7 @@ impl<'s> Scan<'s> for NativeScan<'s> {
             if self.bytes.is_empty() {
                 return Ok(None);
             }
-            if self.head.is_none() {
+            if self.link.is_none() {
                 return bad(0, "a head that does not check out");
             }
             self.at = HEAD_BYTES;
@@ -385,7 +391,7 @@ impl<'s> Scan<'s> for NativeScan<'s> {
         if rest.iter().all(|&byte| byte == 0) {
             return Verdict::End;
         }
-        if self.head.is_none() {
+        if self.link.is_none() {
             // Nothing can stand in a file that ends within its head. A whole one was durable before it had its name.
             return if self.bytes.len() < HEAD_BYTES && !later { Verdict::Torn } else { Verdict::Damaged };
         }
@@ -394,7 +400,6 @@ impl<'s> Scan<'s> for NativeScan<'s> {
     }
 
     fn resume(&mut self, bad: Bad) -> Option<u64> {
-        self.head?;
         let at = self.record_after(bad.offset as usize, |_, _| true).ok().flatten()?;
         let (header, _) = self.checked(at)?;
         (self.at, self.sequence) = (at, header.sequence);
@@ -402,7 +407,7 @@ impl<'s> Scan<'s> for NativeScan<'s> {
     }
 
     fn link(&self) -> Option<Link> {
-        self.head.map(|(_, link)| link)
+        self.link
     }
 
     fn number(&self) -> Option<u64> {

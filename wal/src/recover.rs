@@ -299,7 +299,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
     fn found(mut self, ends: Vec<End>) -> Result<Found> {
         let front = self.chain.front;
         if let Some((at, first)) = self.chain.begin
-            && let Some(torn) = self.gap(at, front, first)?
+            && let Some(torn) = self.gap(at, front.saturating_add(self.chain.unplaced), first)?
         {
             self.recovery.torn.insert(0, torn);
             self.recovery.missing.rotate_right(1);
@@ -368,11 +368,13 @@ struct Chain {
     begin: Option<(usize, u64)>,
     /// Records below this number were forgotten.
     front: u64,
+    /// Records that were read before any segment said what it begins with.
+    unplaced: u64,
 }
 
 impl Chain {
     fn new(front: u64) -> Self {
-        Self { due: None, begin: None, front }
+        Self { due: None, begin: None, front, unplaced: 0 }
     }
 }
 

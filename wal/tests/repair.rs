@@ -181,3 +181,31 @@ fn a_segment_that_is_gone_or_emptied_is_missed_no_more() {
         assert_eq!(repair(&fs, Path::new(DIR), None, false).expect("looked at"), []);
     }
 }
+
+/// One flipped bit in the head took a whole segment along, whose records all check out.
+#[test]
+fn a_damaged_head_takes_no_record_along() {
+    let whole = two_segments::<NativeLog<SimFs>>();
+    let (log, wanted) = open::<NativeLog<SimFs>>(&whole.kill(), RecoveryMode::Strict).expect("opens");
+    drop(log);
+    let signature = 8..16;
+    for name in ["00000001.tlog", "00000002.tlog"] {
+        let path = Path::new(DIR).join(name);
+        let good = whole.read(&path).expect("there");
+        for at in (0..tsmith_wal::native::HEAD_BYTES).filter(|at| !signature.contains(at)) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 4;
+            let fs = with(&whole, &path, &bytes);
+            assert_eq!(repair(&fs, Path::new(DIR), None, false).expect("repaired").len(), 1);
+            let (log, seen) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Strict).expect("opens");
+            drop(log);
+            assert_eq!(records(&seen), records(&wanted), "{name}: byte {at}");
+        }
+        // That of another segment is no damage to it, and its records are not to come twice.
+        let other = if name.starts_with("00000001") { "00000002.tlog" } else { "00000001.tlog" };
+        let fs = with(&whole, &path, &whole.read(&Path::new(DIR).join(other)).expect("there"));
+        let (log, seen) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Salvage).expect("opens");
+        drop(log);
+        assert!(seen.len() < wanted.len(), "{name}");
+    }
+}

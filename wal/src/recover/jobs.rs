@@ -97,7 +97,10 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 payload_bytes += stretch.bytes;
                 let bad = match stretch.stop {
                     None => {
-                        due = stretch.next.or(due);
+                        // Without a head nobody can say more than how many records were read.
+                        let counted =
+                            due.map(|due| if link.is_none() { due.saturating_add(kept) } else { due });
+                        due = stretch.next.or(counted);
                         break bytes.len() as u64;
                     }
                     Some(Stop::TooLarge(error)) => return Err(error.at_path(&self.path(at))),
@@ -117,6 +120,9 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                     }
                 }
             };
+            if link.is_none() && due.is_none() {
+                self.chain.unplaced = self.chain.unplaced.saturating_add(kept);
+            }
             self.chain.due = due;
             self.recovery.missing.append(&mut gaps);
             self.recovery.segments += u64::from(kept > 0);

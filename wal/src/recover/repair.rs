@@ -177,11 +177,11 @@ fn bounds<T: Format, F: Fs>(
             break;
         }
     }
-    let Some(known) = own.or(after) else { return Ok(None) };
-    let first = before.or(own.map(|own| own.first)).unwrap_or(known.front);
+    let front = own.or(after).map(|link| link.front);
+    let Some(first) = before.or(own.map(|own| own.first)).or(front) else { return Ok(None) };
     let kept_end = first.saturating_add(records);
     let next = after.map(|after| after.first).or(own_end).unwrap_or(kept_end).max(kept_end);
     // Nothing before the first segment is to be missed either.
-    let front = if before.is_some() { known.front.min(first) } else { first };
+    let front = if before.is_some() { front.unwrap_or(0).min(first) } else { first };
     Ok(Some((Link { first, front }, next)))
 }
