@@ -26,9 +26,10 @@
 //! - `durable`: all below this offset was synced before the record was written.
 //!
 //! A segment gets its name when its head is durable, so a head that does not check out was damaged later, unless the
-//! file is shorter than a head. Records that check out with the signature in a damaged head are salvaged. When a segment ends an `end` is written after its last sync, with `durable` at its own
-//! offset; it has the number that the next record would have. Only a repair writes one with a higher number than
-//! follows: the records between are lost, and somebody was told.
+//! file is shorter than a head. Records that check out with the signature in a damaged head are salvaged. When a
+//! segment ends an `end` is written after its last sync, with `durable` at its own offset; it has the number that the
+//! next record would have. Only a repair writes one with a higher number than follows: the records between are lost,
+//! and somebody was told.
 //!
 //! # The chain
 //!
