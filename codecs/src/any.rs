@@ -75,11 +75,6 @@ impl AnyDecoder {
     }
 }
 
-/// Decodes one block of any registered encoder; for more than one, keep an [`AnyDecoder`].
-pub fn decode_any(block: &[u8], limit: usize, out: &mut Column) -> Result<()> {
-    AnyDecoder::new().decode(block, limit, out)
-}
-
 /// A new encoder of the kind that owns `tag`.
 fn find(tag: u8) -> Option<Known> {
     struct Owner(u8);

@@ -164,15 +164,6 @@ impl<const BATCH: bool> BlockEncoder for Influx<BATCH> {
     }
 }
 
-/// Replaces `out` by the timestamps of a block, and leaves the values alone.
-///
-/// # Errors
-/// Whatever is not a block with whole timestamps, at most `limit`. `out` is of no use then.
-pub fn decode_times(block: &[u8], limit: usize, out: &mut Vec<i64>) -> Result<()> {
-    let parts = Parts::of(block)?;
-    time::decode(parts.times, limit, out).map_err(|e| e.shifted(parts.times_at))
-}
-
 /// The first byte of the blocks of a type.
 pub fn tag(field_type: FieldType) -> u8 {
     match field_type {

@@ -47,7 +47,7 @@ mod snappy;
 mod varint;
 mod zstd;
 
-pub use any::{AnyDecoder, decode_any};
+pub use any::AnyDecoder;
 pub use batch::{Batch, BatchBuilder, BatchField, BatchSeries, FieldSlot, RunBuilder, TypeConflict};
 pub use column::{Column, ColumnRef, FieldType, StringColumn, StringsRef, Value, Values, ValuesRef};
 pub use error::{Error, ErrorKind, Result};

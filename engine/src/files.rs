@@ -76,11 +76,6 @@ pub struct TsmFile {
 }
 
 impl TsmFile {
-    /// Opens the file `name` of `dir`, with its tombstones if there are any.
-    pub fn open<F: Fs>(fs: &F, dir: &Path, name: FileName) -> Result<Self> {
-        Self::load(fs, dir.join(name.to_string()), name)
-    }
-
     /// Opens the file at `path`, with the tombstones beside it if there are any. Alone it needs no age: any name that
     /// ends in `.tsm` will do, and counts as the first file of a directory.
     pub fn open_path<F: Fs>(fs: &F, path: &Path) -> Result<Self> {
@@ -88,7 +83,15 @@ impl TsmFile {
             return Err(Error::at("open", path, ErrorKind::NotATsmName));
         }
         let name = path.file_name().and_then(|name| FileName::parse(name.to_str()?));
-        Self::load(fs, path.to_owned(), name.unwrap_or(FileName { generation: 1, sequence: 1 }))
+        let name = name.unwrap_or(FileName { generation: 1, sequence: 1 });
+        let reader = Reader::new(load(fs, path).on("open", path)?).on("open", path)?;
+        let tombstones = path.with_extension("tombstone");
+        let content = read_tombstones(fs, &tombstones)?;
+        let read = TombstoneFile::read(&content).on(READ_TOMBSTONES, &tombstones)?;
+        match read.torn_bytes() {
+            0 => Ok(Self::new(name, path.to_owned(), reader, read)),
+            bytes => Err(Error::at(READ_TOMBSTONES, &tombstones, ErrorKind::TornTombstones { bytes })),
+        }
     }
 
     /// Opens a file that is complete but for its name, which it will have in `dir`.
@@ -97,17 +100,6 @@ impl TsmFile {
         let bytes = load(fs, &temporary).on("open", &temporary)?;
         let reader = Reader::new(bytes).on("open", &temporary)?;
         Ok(Self::new(name, dir.join(name.to_string()), reader, TombstoneFile::default()))
-    }
-
-    fn load<F: Fs>(fs: &F, path: PathBuf, name: FileName) -> Result<Self> {
-        let reader = Reader::new(load(fs, &path).on("open", &path)?).on("open", &path)?;
-        let tombstones = path.with_extension("tombstone");
-        let content = read_tombstones(fs, &tombstones)?;
-        let read = TombstoneFile::read(&content).on(READ_TOMBSTONES, &tombstones)?;
-        match read.torn_bytes() {
-            0 => Ok(Self::new(name, path, reader, read)),
-            bytes => Err(Error::at(READ_TOMBSTONES, &tombstones, ErrorKind::TornTombstones { bytes })),
-        }
     }
 
     /// Opens the file `name` of `dir` for an engine, for which a torn end of its tombstones is no end: the log must say
