@@ -334,8 +334,8 @@ fn a_large_index_is_kept_beside_the_file() {
         let fs = SimFs::default();
         fs.stop_at(stop);
         let done = run(&fs, 256).is_ok();
-        // Killed: what a disk loses of the log is the business of other tests.
-        let fs = fs.kill();
+        // A power cut.
+        let fs = fs.crash(stop);
         let shard =
             Simulated::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options()).expect("opens");
         let left = fs.snapshot().into_keys().any(|name| name.to_string_lossy().ends_with(".tmp"));
