@@ -14,7 +14,7 @@ use tsmith_codecs::{AnyDecoder, TimeRange};
 use tsmith_tsm::{
     Deletions, KeyEntry, MEMBER_OPEN_AT, Reader, Tombstone, TombstoneFile, TombstoneWrite, member_open_mark,
 };
-use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::fs::{Fs, FsFile, publish_new};
 
 use crate::delete::{Deletion, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -240,7 +240,7 @@ impl TsmFile {
         let write = self.tombstones.plan(&batch);
         match &write {
             TombstoneWrite::Append { at, members } => append(fs, &path, *at, members).on(OPERATION, &path)?,
-            TombstoneWrite::Replace { bytes } => replace(fs, &path, bytes).on(OPERATION, &path)?,
+            TombstoneWrite::Replace { bytes } => publish_new(fs, &path, bytes).on(OPERATION, &path)?,
         }
         fs.point("delete: tombstones of one file");
         let mut tombstones = self.tombstones.clone();
@@ -291,18 +291,6 @@ fn append<F: Fs>(fs: &F, path: &Path, mut at: u64, members: &[Vec<u8>]) -> io::R
         at += member.len() as u64;
     }
     Ok(())
-}
-
-fn replace<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tombstone.tmp");
-    match fs.remove(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        // What a failed delete left.
-        _ => {}
-    }
-    let file = fs.create_new(&temporary)?;
-    file.write_all_at(bytes, 0)?;
-    fs.publish(&file, &temporary, path)
 }
 
 /// The bytes of a TSM file, for looking at one that may not open.

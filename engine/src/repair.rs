@@ -13,7 +13,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use tsmith_tsm::{Reader, Salvage, TombstoneFile, TombstoneSalvage, TombstoneWrite, Writer};
-use tsmith_wal::fs::{FileWriter, Fs, FsFile, aside_name, publish_new, set_aside};
+use tsmith_wal::fs::{FileWriter, Fs, FsFile, aside_name, create_temporary, publish_new, set_aside};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::load;
@@ -86,15 +86,7 @@ pub fn tsm_file<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<Sa
 }
 
 fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) -> Result<()> {
-    let temporary = with_suffix(path, ".tmp");
-    match fs.remove(&temporary) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).on(OPERATION, &temporary);
-        }
-        // What a failed attempt left.
-        _ => {}
-    }
-    let file = fs.create_new(&temporary).on(OPERATION, &temporary)?;
+    let (temporary, file) = create_temporary(fs, path).on(OPERATION, path)?;
     let written = || {
         let out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, FileWriter::new(file));
         let mut writer = Writer::new(out, reader.version());
@@ -181,10 +173,4 @@ fn whole_file(salvage: &TombstoneSalvage) -> Vec<u8> {
 fn remove<F: Fs>(fs: &F, path: &Path) -> std::io::Result<()> {
     fs.remove(path)?;
     fs.sync_dir(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
-pub use aside::{aside_name, publish_new, set_aside};
+pub use aside::{aside_name, create_temporary, publish_new, set_aside};
 pub use os::{OsFile, OsFs, OsLock};
 pub use sim::{Fault, SimFile, SimFs, SimLock, SimMap};
 

@@ -31,7 +31,7 @@ pub fn set_aside<F: Fs>(fs: &F, path: &Path) -> io::Result<PathBuf> {
         fs.sync_dir(parent(path))?;
         return Ok(aside);
     }
-    // A file system without second names.
+    // A file system without second names; whatever else it is will be met again.
     let bytes = fs.read(path)?;
     publish_new(fs, &aside, &bytes)?;
     Ok(aside)
@@ -39,17 +39,23 @@ pub fn set_aside<F: Fs>(fs: &F, path: &Path) -> io::Result<PathBuf> {
 
 /// Publishes a file of these bytes, in the place of the one that has the name, if any.
 pub fn publish_new<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (temporary, file) = create_temporary(fs, path)?;
+    file.write_all_at(bytes, 0)?;
+    fs.publish(&file, &temporary, path)
+}
+
+/// A new file that is to become the one at `path`, under the name it has until then; what a failed attempt left there is
+/// removed.
+pub fn create_temporary<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, F::File)> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
     match fs.remove(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        // What a failed attempt left.
         _ => {}
     }
     let file = fs.create_new(&temporary)?;
-    file.write_all_at(bytes, 0)?;
-    fs.publish(&file, &temporary, path)
+    Ok((temporary, file))
 }
 
 #[cfg(test)]
