@@ -36,14 +36,14 @@ mod tests {
     /// The kernels change with the length; bit by bit there is one.
     #[test]
     fn every_length_as_bit_by_bit() {
-        let bytes: Vec<u8> = (0..2000_u32).map(|at| (at * 167 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..2000_u32).map(|at| ((at * 167) >> 3) as u8).collect();
         let mut slow = !7_u32;
         for len in 0..=bytes.len() {
             assert_eq!(append(7, &bytes[..len]), !slow, "{len} bytes");
             let Some(&byte) = bytes.get(len) else { break };
             slow ^= u32::from(byte);
             for _ in 0..8 {
-                slow = slow >> 1 ^ (0x82f6_3b78 & (slow & 1).wrapping_neg());
+                slow = (slow >> 1) ^ (0x82f6_3b78 & (slow & 1).wrapping_neg());
             }
         }
     }
