@@ -90,8 +90,8 @@ struct Peer {
 }
 
 impl Tcp {
-    /// Sends to `peers` messages of up to `frame_bytes_max`, usually [`FRAME_BYTES_MAX`], as they are ready to
-    /// [`listen`](Self::listen) to. An entry of the log has to fit in, and a chunk of a file, each with 1 MiB to spare.
+    /// Sends to `peers`, but no message above `frame_bytes_max`; all of a group have the same, [`FRAME_BYTES_MAX`] as a
+    /// rule. An entry of the log has to fit in, and a chunk of a file, each with 1 MiB to spare.
     pub fn new(peers: impl IntoIterator<Item = (u64, SocketAddr)>, frame_bytes_max: u32) -> io::Result<Self> {
         let mut out = Self { peers: HashMap::new(), frame_bytes_max };
         for (id, address) in peers {
@@ -169,5 +169,24 @@ fn carry(address: SocketAddr, messages: &Receiver<Vec<u8>>, waiting_bytes: &Atom
         if sent.is_err() {
             connection = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that reads nothing costs so much memory and no more.
+    #[test]
+    fn what_waits_for_a_peer_is_bounded() {
+        let deaf = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = deaf.local_addr().expect("an address");
+        let tcp = Tcp::new([(2, address)], 1 << 20).expect("a thread");
+        for _ in 0..400 {
+            tcp.send(2, vec![0; 1 << 20]);
+            tcp.send(2, vec![0; (1 << 20) + 1]);
+        }
+        let waiting = tcp.peers[&2].waiting_bytes.load(Ordering::Relaxed);
+        assert!((32 << 20..=WAITING_BYTES_MAX).contains(&waiting), "{waiting} bytes wait");
     }
 }
