@@ -99,13 +99,23 @@ pub enum ErrorKind {
     },
     /// The manifest cannot be read.
     #[error(
-        "line {line}: expected {expected}; restore the manifest, or remove it and pass parts and --wal by hand"
+        "line {line}: expected {expected}: the manifest is damaged; restore it from a copy, or `tsmith repair` the directory, \
+         which writes it anew from what the directory holds"
     )]
     Manifest {
         /// The line, from 1.
         line: usize,
         /// What should stand there.
         expected: &'static str,
+    },
+    /// A damaged manifest can be written anew only by who knows where the log is.
+    #[error(
+        "the manifest is damaged, and its line of the log's directory, which says {said}, cannot be believed: name the \
+         directory with --wal, and the manifest is written anew"
+    )]
+    ManifestLog {
+        /// What the line says.
+        said: String,
     },
     /// The directory is one that InfluxDB wrote, and the parts asked for would make it unreadable to it.
     #[error(

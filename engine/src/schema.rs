@@ -5,6 +5,7 @@ use parking_lot::RwLock;
 use tsmith_codecs::{Batch, FieldKey, FieldType, SeriesKey};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::TsmFile;
 use crate::line::Schema;
 
 /// Fields of one batch that were found to be in order lately, so that each is looked up about once.
@@ -95,6 +96,21 @@ impl FieldTypes {
                 "a field has two types: InfluxDB 1.x does not open a shard that holds both"
             );
         }
+    }
+
+    /// Learns of all fields that a file holds.
+    pub(crate) fn learn_file(&self, file: &TsmFile) {
+        // What is deleted whole takes any type when it is written again.
+        for key in file.reader().keys().filter(|&key| !file.deletions().covers_key(key)) {
+            if let Some(parsed) = FieldKey::parse(key.key()) {
+                self.learn(SeriesKey(parsed.series), parsed.field, key.field_type());
+            }
+        }
+    }
+
+    /// Whether some field has two types.
+    pub(crate) fn has_mixed(&self) -> bool {
+        self.fields.read().iter().any(|field| field.mixed)
     }
 
     /// Learns of all fields of a batch that is in the log already.
