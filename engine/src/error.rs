@@ -33,7 +33,7 @@ pub enum ErrorKind {
     #[error("{0}")]
     Cache(tsmith_cache::Error),
     /// A TSM file contradicts its format.
-    #[error("{0}")]
+    #[error("{0}{after}", after = mending(.0))]
     Tsm(tsmith_tsm::Error),
     /// A TSM file whose index cannot be read, so that it cannot be repaired.
     #[error(
@@ -168,6 +168,20 @@ pub enum ErrorKind {
     /// A background thread died; the engine only reads until it is opened again.
     #[error("a background thread panicked: only reads are served until the engine is opened again")]
     Crippled,
+}
+
+/// What to do about damage that leaves the rest of a file readable.
+fn mending(error: &tsmith_tsm::Error) -> &'static str {
+    use tsmith_tsm::ErrorKind as Tsm;
+    match error.kind() {
+        Tsm::Checksum { what: "the block", .. }
+        | Tsm::Block(_)
+        | Tsm::BlockType { .. }
+        | Tsm::BlockTimes { .. }
+        | Tsm::BlockUnsorted
+        | Tsm::Gzip(_) => "; or `tsmith repair` the directory: it keeps what else the file holds",
+        _ => "",
+    }
 }
 
 /// What a caller can do about an error.

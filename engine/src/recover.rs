@@ -54,7 +54,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         prepare(&fs, &dirs.wal, options.create && new)?;
         let (files, torn) = FileSet::open(&fs, &dirs.data)?;
         let fields = FieldTypes::default();
-        files.load().iter().for_each(|file| fields.learn_file(file));
+        for file in files.load().iter() {
+            fields.learn_file(file);
+        }
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
         let mut refill = Refill { cache: &cache, fields: &fields, deletes: Deletes::default() };
         let (log, recovery) =

@@ -161,7 +161,7 @@ impl LogCheck {
     }
 }
 
-/// `2 values of cpu#!~#v are of type integer, where the field is of type float`.
+/// `2 of cpu#!~#v, of type integer where the field is of type float`, and so on.
 fn describe(conflicts: &HashMap<usize, Conflict>) -> String {
     let mut places: Vec<_> = conflicts.keys().collect();
     places.sort_unstable();
@@ -170,10 +170,8 @@ fn describe(conflicts: &HashMap<usize, Conflict>) -> String {
         format!("{values} of {key}, of type {incoming} where the field is of type {existing}")
     });
     let values: usize = conflicts.values().map(|conflict| conflict.values).sum();
-    let mut text =
-        format!("values that contradict the type of their field: {}", named.collect::<Vec<_>>().join("; "));
-    if conflicts.len() > NAMED_MAX {
-        text += &format!("; {values} in all, of {} fields", conflicts.len());
-    }
-    text
+    let (named, fields) = (named.collect::<Vec<_>>().join("; "), conflicts.len());
+    let more =
+        if fields > NAMED_MAX { format!("; {values} in all, of {fields} fields") } else { String::new() };
+    format!("values that contradict the type of their field: {named}{more}")
 }

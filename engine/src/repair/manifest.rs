@@ -17,13 +17,13 @@ use tsmith_tsm::{Reader, Version};
 use tsmith_wal::fs::{Fs, aside_name, replace_damaged_by};
 
 use super::{OPERATION, Repaired, open_files};
-use crate::driver;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::TsmFile;
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::parts::{Parts, encoder_of};
 use crate::recover::log_in_manifest;
 use crate::schema::{FieldTypes, FieldTyping};
+use crate::setup::Setup;
 
 /// What a manifest says, or is to say.
 #[derive(Clone, Debug)]
@@ -105,13 +105,7 @@ impl<'t> Lines<'t> {
 }
 
 fn is_part(part: &str, name: &str) -> bool {
-    let mut parts = Parts::default();
-    match part {
-        "storer" => parts.storer = name.to_owned(),
-        "log" => parts.log = name.to_owned(),
-        _ => parts.encoder = name.to_owned(),
-    }
-    driver::check(&parts).is_ok()
+    Setup::flags().into_iter().any(|(flag, names)| flag == part && names.contains(&name))
 }
 
 fn find_log<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>, lines: &mut Lines<'_>) -> Result<PathBuf> {
@@ -144,7 +138,7 @@ fn find_kind<F: Fs>(fs: &F, wal: &Path, lines: &mut Lines<'_>) -> Result<String>
     let segments = tsmith_wal::segment_names(fs, wal).during(OPERATION)?;
     let kinds: &[&str] = match segments.first().map(String::as_str) {
         None => &["file", "mmap", "native", "etcd", "null"],
-        Some(name) if name.ends_with(".tlog") => &["native"],
+        Some(name) if Path::new(name).extension().is_some_and(|end| end == "tlog") => &["native"],
         Some(name) if name.starts_with('_') => &["file", "mmap"],
         Some(_) => &["etcd"],
     };
@@ -167,6 +161,8 @@ fn encoder_of_newest(files: &[TsmFile]) -> String {
 
 fn typing_of(files: &[TsmFile]) -> FieldTyping {
     let fields = FieldTypes::default();
-    files.iter().for_each(|file| fields.learn_file(file));
+    for file in files {
+        fields.learn_file(file);
+    }
     if fields.has_mixed() { FieldTyping::Series } else { FieldTyping::Measurement }
 }

@@ -15,7 +15,7 @@ fn encoded(key: &[u8], times: &[i64]) -> Vec<u8> {
     let values = times.iter().map(|&time| value(key, time)).collect();
     let column = Column::from_parts(times.to_vec(), Values::Integer(values)).expect("equal lengths");
     let mut block = Vec::new();
-    Tsm1::default().encode(column.as_ref(), &mut block).expect("encodes");
+    BlockEncoder::encode(&mut Tsm1::default(), column.as_ref(), &mut block).expect("encodes");
     block
 }
 
@@ -191,7 +191,7 @@ fn what_is_encoded_anew_keeps_the_encoder_of_the_file() {
         let column =
             Column::from_parts(vec![30, 10, 20], Values::Integer(vec![3, 1, 2])).expect("equal lengths");
         let mut block = Vec::new();
-        E::default().encode(column.as_ref(), &mut block).expect("encodes");
+        BlockEncoder::encode(&mut E::default(), column.as_ref(), &mut block).expect("encodes");
         let mut writer = Writer::new(Vec::new(), Version::of::<E>());
         let range = TimeRange::new(10, 30);
         writer.write_block(b"a#!~#v", FieldType::Integer, range, &block).expect("writes");

@@ -122,14 +122,23 @@ impl TombstoneSalvage {
         }
     }
 
-    /// Each member is decompressed twice, so that only what is kept takes memory: whether its checksum is right is known at
-    /// its end.
+    /// Whether the checksum of a member is right is known at its end, and its records may be too many to be held until then.
+    /// So they are taken at once as long as all goes well; from the first bad one on, which is undone, each member is
+    /// decompressed twice.
     fn members(&mut self, bytes: &[u8]) -> Result<()> {
         let mut work = (bytes.len() as u64).saturating_mul(WORK_FACTOR).max(WORK_MIN);
-        let mut at = HEADER_BYTES;
+        let (mut at, mut all_is_well) = (HEADER_BYTES, true);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let (_, end) = member(rest, |_| Ok(()))?;
-            let flaw = match end {
+            if all_is_well {
+                if let Ok(Ok(bytes)) = member(rest, |record| self.keep(&record, at as u64)) {
+                    at = at.saturating_add(bytes);
+                } else {
+                    all_is_well = false;
+                    self.keep_members(bytes.get(..at).unwrap_or_default())?;
+                }
+                continue;
+            }
+            let flaw = match member(rest, |_| Ok(()))? {
                 Ok(bytes) => {
                     let _whole = member(rest, |record| self.keep(&record, at as u64))?;
                     at = at.saturating_add(bytes);
@@ -155,6 +164,17 @@ impl TombstoneSalvage {
         Ok(())
     }
 
+    /// Keeps the members of these bytes, which are whole, and nothing else.
+    fn keep_members(&mut self, bytes: &[u8]) -> Result<()> {
+        (self.kept_records, self.kept) = (0, Deletions::new());
+        let mut at = HEADER_BYTES;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let Ok(bytes) = member(rest, |record| self.keep(&record, at as u64))? else { break };
+            at = at.saturating_add(bytes);
+        }
+        Ok(())
+    }
+
     /// Of a last member that is cut short, takes those records that `is_known`: they have no checksum. Gives how many
     /// those are. `bytes` are those of the file.
     ///
@@ -163,7 +183,7 @@ impl TombstoneSalvage {
     pub fn believe(&mut self, bytes: &[u8], is_known: impl Fn(&Tombstone) -> bool) -> Result<u64> {
         let Some(cut) = self.cut.take() else { return Ok(0) };
         let mut believed = 0_u64;
-        let _end = member(bytes.get(cut.clone()).unwrap_or_default(), |record| {
+        let _cut = member(bytes.get(cut.clone()).unwrap_or_default(), |record| {
             if !is_known(&record) {
                 return Ok(());
             }
@@ -174,25 +194,21 @@ impl TombstoneSalvage {
     }
 }
 
-/// Gives the records of the member that begins a part of a file to `take`; gives how many those are, and how long the member
-/// is if it is whole. Records come before it is known whether it is.
+/// Gives the records of the member that begins a part of a file to `take`; gives how long the member is, if it is whole. That
+/// is known when its records have been taken.
 fn member(
     rest: &[u8],
     mut take: impl FnMut(Tombstone) -> Result<()>,
-) -> Result<(u64, std::result::Result<usize, Flaw>)> {
+) -> Result<std::result::Result<usize, Flaw>> {
     let mut decoder = GzDecoder::new(rest);
-    let mut records = 0_u64;
     loop {
         match read_record(&mut decoder) {
-            Ok(Some(record)) => {
-                records = records.saturating_add(1);
-                take(record)?;
-            }
+            Ok(Some(record)) => take(record)?,
             Ok(None) => {
                 let left: &[u8] = decoder.get_ref();
-                return Ok((records, Ok(rest.len().saturating_sub(left.len()).max(1))));
+                return Ok(Ok(rest.len().saturating_sub(left.len()).max(1)));
             }
-            Err(flaw) => return Ok((records, Err(flaw))),
+            Err(flaw) => return Ok(Err(flaw)),
         }
     }
 }
@@ -209,7 +225,11 @@ fn next_member(bytes: &[u8], at: usize, work: &mut u64) -> Result<Option<usize>>
             break;
         };
         from = from.saturating_add(found);
-        let (records, end) = member(bytes.get(from..).unwrap_or_default(), |_| Ok(()))?;
+        let mut records = 0_u64;
+        let end = member(bytes.get(from..).unwrap_or_default(), |_| {
+            records = records.saturating_add(1);
+            Ok(())
+        })?;
         if records > 0 && end.is_ok() {
             return Ok(Some(from));
         }
@@ -280,7 +300,7 @@ mod tests {
             let mut salvage = TombstoneSalvage::of(&good[..len]).expect("a known version");
             assert_eq!(salvage.kept, of_members(0..3), "{len} bytes");
             assert_eq!((salvage.lost.len(), salvage.lost[0].offset), (1, ends[2] as u64));
-            let (known, shown) = (of_members(3..4), Cell::new(0));
+            let (known, shown) = (of_members(3..4), Cell::new(0_u64));
             let is_known = |record: &Tombstone| {
                 assert!(known.covers(&record.key, record.range), "{len} bytes: {record:?}");
                 shown.set(shown.get() + 1);
