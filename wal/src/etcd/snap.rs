@@ -19,6 +19,7 @@ use super::names::hex16;
 use super::proto::{decode_checked, encode_checked};
 use super::wal::purge;
 use super::{Flaw, Histogram, Snapshot, SnapshotRecord};
+use crate::crc32c;
 use crate::fs::{Fs, FsFile, OsFs};
 use crate::{Error, Result};
 
@@ -48,7 +49,7 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, Flaw> {
     if data.is_empty() || stored == 0 {
         return Err(Flaw::SnapshotEmpty);
     }
-    let computed = crc32c::crc32c(data);
+    let computed = crc32c::hash(data);
     if computed != stored {
         return Err(Flaw::SnapshotCrc { stored, computed });
     }
@@ -58,7 +59,7 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, Flaw> {
 /// The bytes of a snapshot's file.
 pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let data = snapshot.encode();
-    encode_checked(crc32c::crc32c(&data), &data)
+    encode_checked(crc32c::hash(&data), &data)
 }
 
 impl<F: Fs> Snapshotter<F> {
