@@ -14,8 +14,8 @@ use crate::place;
 /// Merge TSM files, and leave out what is deleted.
 ///
 /// Without --fast or --full, what a running engine would merge by now. Files are replaced only once what replaces them
-/// is on stable storage; one that is damaged stays as it is, and the others are merged all the same. The log is left
-/// alone.
+/// is on stable storage; one that is damaged stays as it is, and the others are merged all the same. A single file that
+/// would only be written again as it is stays, too. The log is left alone.
 #[derive(Debug, Args)]
 #[command(name = "compact", after_help = "Example:\n  tsmith compact d --full")]
 pub(crate) struct CompactArgs {
@@ -40,7 +40,7 @@ impl CompactArgs {
         let mut setup = Setup::default();
         setup.options.create = false;
         setup.options.background = false;
-        let engine = setup.open(place::dirs(&self.dir, self.wal.wal.as_deref())?)?;
+        let engine = setup.open(place::dirs("compact", &self.dir, self.wal.wal.as_deref())?)?;
         let what = match (self.fast, self.full) {
             (true, _) => Compact::Fast,
             (_, true) => Compact::Full,
@@ -78,6 +78,9 @@ fn table(report: &CompactReport, out: &mut Vec<u8>) -> std::io::Result<()> {
         writeln!(out, "wrote {}", file.display())?;
     }
     let CompactReport { files_in, bytes_in, files, bytes_out } = report;
+    if *files_in == 0 {
+        return writeln!(out, "nothing to do: no file would become another one");
+    }
     let (merged, left) = (count(*files_in, "file"), count(files.len(), "file"));
     writeln!(out, "{merged} of {bytes_in} bytes merged to {left}, {bytes_out} bytes written")
 }

@@ -116,7 +116,9 @@ impl Delete {
 
     /// Changes nothing, not even a directory that has no manifest yet.
     fn look(&self, range: TimeRange) -> Result<Found> {
-        let place = Place::find(&self.dir, self.wal.wal.as_deref())?;
+        let wal = self.wal.wal.as_deref();
+        place::dirs("delete", &self.dir, wal)?;
+        let place = Place::find(&self.dir, wal)?;
         let view = place.view()?;
         if let Some(problem) = view.problems().first() {
             return Err(problem.clone().into());
@@ -176,5 +178,5 @@ fn open(dir: &Path, wal: Option<&Path>) -> Result<Box<dyn Driver>> {
     let mut setup = Setup::default();
     setup.options.create = false;
     setup.options.background = false;
-    Ok(setup.open(place::dirs(dir, wal)?)?)
+    Ok(setup.open(place::dirs("delete", dir, wal)?)?)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use tsmith_engine::view::{View, ViewReader};
 use tsmith_engine::{Column, ColumnRef, Direction, FieldKey, FieldType, TimeRange};
 
-use crate::exit::{Result, complain};
+use crate::exit::{Failure, Result};
 use crate::filter::FilterArgs;
 use crate::output::{Field, Rows};
 use crate::progress::{Bar, percent};
@@ -169,10 +169,10 @@ impl<'v> FieldReader<'v> {
     }
 }
 
-/// Reports an error if there is one.
+/// Reports an error if there is one, with the file at fault, or what is read.
 fn report(path: &Path, error: Option<tsmith_engine::Error>) -> bool {
     error.is_some_and(|error| {
-        complain(&format!("{}: {error}", path.display()));
+        Failure::from(error).complain_of(path);
         true
     })
 }

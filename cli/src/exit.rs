@@ -82,6 +82,13 @@ impl Failure {
         }
     }
 
+    /// Says it, with `path` first unless that, or a file in it, is named already.
+    pub(crate) fn complain_of(&self, path: &Path) {
+        let (text, path) = (self.text(), path.display().to_string());
+        let is_named = text.strip_prefix(&path).is_some_and(|rest| rest.starts_with([':', '/']));
+        if is_named { complain(text) } else { complain(&format!("{path}: {text}")) }
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::args::Wal;
 use crate::dump;
-use crate::exit::{Failure, Outcome, Result, complain};
+use crate::exit::{Failure, Outcome, Result};
 use crate::filter::FilterArgs;
 use crate::output::{Destination, Format, Rows};
 use crate::place::Place;
@@ -14,7 +14,7 @@ use crate::progress::{Bar, When};
 
 /// Write the values of directories and files as text.
 ///
-/// PATH is an engine directory, an InfluxDB 1.x shard directory, a .tsm file or a .wal segment. Each PATH is exported
+/// PATH is an engine directory, an InfluxDB 1.x shard directory, a .tsm file, or a .wal or .tlog segment. Each PATH is exported
 /// by itself, one after the other: keys in the order of their bytes, values in the order of time, of several values
 /// of one time the newest. Nothing on disk is changed.
 ///
@@ -63,20 +63,25 @@ impl Export {
             ExportFormat::Jsonl => Format::Jsonl,
         };
         let mut bar = Bar::new(progress);
-        // The first path decides whether there is anything to begin an output for.
+        // A wrong command line is told before anything is written.
         let mut places = Vec::new();
         for path in &self.paths {
-            places.push((path, Place::find(path, self.wal.wal.as_deref())?));
+            let place = match Place::find(path, self.wal.wal.as_deref()) {
+                Err(error @ Failure::Usage(_)) => return Err(error),
+                place => place,
+            };
+            places.push((path, place));
         }
+        // The first path that can be read decides that there is anything to begin an output for.
         let mut rows: Option<Rows> = None;
         let mut outcome = Outcome::Fine;
         let mut failure = None;
         for (path, place) in places {
-            let view = match place.view() {
-                Ok(view) => view,
+            let (place, view) = match place.and_then(|place| place.view().map(|view| (place, view))) {
+                Ok(found) => found,
                 Err(error) if self.paths.len() == 1 => return Err(error),
                 Err(error) => {
-                    complain(error.text());
+                    error.complain_of(path);
                     failure = Some(worse(failure, error));
                     continue;
                 }

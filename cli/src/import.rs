@@ -95,7 +95,7 @@ impl Import {
         for file in &self.files {
             sources.push(Source::open(file, self.batch)?);
         }
-        let dirs = place::dirs(&self.dir, self.wal.wal.as_deref())?;
+        let dirs = place::dirs("import", &self.dir, self.wal.wal.as_deref())?;
         let rejects = self.rejects.as_deref().map(open_rejects).transpose()?;
         let engine = match setup.open(dirs) {
             Ok(engine) => engine,

@@ -30,7 +30,7 @@ use crate::place::{Member, Skipped, Tree};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith inspect d/000000001-000000001.tsm d/wal/_00001.wal")]
 pub(crate) struct Inspect {
-    /// Engine, InfluxDB 1.x shard or etcd WAL directories, directories above shards, .tsm, .tombstone, .wal or .snap files
+    /// Engine, InfluxDB 1.x shard or etcd WAL directories, directories above shards, .tsm, .tombstone, .wal, .tlog or .snap files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -85,10 +85,7 @@ impl Inspect {
                         complain(&format!("{}: {reason}", path.display()));
                         outcome = Outcome::Problems;
                     }
-                    Member::Skipped(skipped) => skipped.note(),
-                    Member::Leftover(path) => {
-                        complain(&format!("{}: not read: left by a crash or set aside", path.display()));
-                    }
+                    Member::Skipped(skipped) | Member::Leftover(skipped) => skipped.note(),
                     _ => {}
                 }
                 let Some((path, content)) = inspect(&member)? else { continue };

@@ -4,6 +4,7 @@ mod tree;
 
 pub(crate) use tree::{Skipped, Tree};
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -21,8 +22,11 @@ use crate::exit::{Failure, Result, complain};
 /// What a path is.
 #[derive(Debug)]
 pub(crate) enum Place {
-    /// A directory of TSM files, and that of its log if there is one.
-    Directory { data: PathBuf, wal: Option<PathBuf> },
+    /// A directory of TSM files, and that of its log if there is one. `unsure` is why the manifest does not tell where that
+    /// is; then the log was looked for where logs usually are.
+    Directory { data: PathBuf, wal: Option<PathBuf>, unsure: Option<String> },
+    /// A directory that could not be looked into, and why.
+    Unreadable(PathBuf, String),
     /// A TSM file.
     Tsm(PathBuf),
     /// Tombstones of a TSM file.
@@ -51,7 +55,7 @@ impl Place {
             Some("snap") => Ok(Self::EtcdSnapshot(path.to_owned())),
             Some("wal" | "tlog") => Ok(Self::Segment(path.to_owned())),
             _ => Err(Failure::Usage(format!(
-                "{}: not a directory, and not named .tsm, .tombstone, .wal or .snap; line protocol goes through `tsmith import`",
+                "{}: not a directory, and not named .tsm, .tombstone, .wal, .tlog or .snap; line protocol goes through `tsmith import`",
                 path.display()
             ))),
         }
@@ -64,17 +68,17 @@ impl Place {
             return Ok(Self::EtcdLog(data.to_owned()));
         }
         let log_itself = is(is_segment);
-        let wal = match wal {
-            Some(wal) if wal.is_dir() => Some(wal.to_owned()),
+        let (wal, unsure) = match wal {
+            Some(wal) if wal.is_dir() => (Some(wal.to_owned()), None),
             Some(wal) => return Err(Failure::missing(wal)),
-            None if log_itself => Some(data.to_owned()),
-            None => log_of(data)?,
+            None if log_itself => (Some(data.to_owned()), None),
+            None => find_log(data)?,
         };
         let ours = is(|name| {
             name == MANIFEST_NAME || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
         });
         if ours || wal.as_deref().is_some_and(has_segments) {
-            return Ok(Self::Directory { data: data.to_owned(), wal });
+            return Ok(Self::Directory { data: data.to_owned(), wal, unsure });
         }
         match shard_below(data, 4) {
             Some(shard) => Err(Failure::Usage(format!(
@@ -83,14 +87,15 @@ impl Place {
                 shard.display()
             ))),
             // Opening it says what it lacks.
-            None => Ok(Self::Directory { data: data.to_owned(), wal: None }),
+            None => Ok(Self::Directory { data: data.to_owned(), wal: None, unsure }),
         }
     }
 
     /// Opens what is there, for reading. Files of a directory that cannot be read are in [`View::problems`].
     pub(crate) fn view(&self) -> Result<View> {
         match self {
-            Self::Directory { data, wal } => Ok(View::open(data, wal.as_deref())?),
+            Self::Directory { data, wal, .. } => Ok(View::open(data, wal.as_deref())?),
+            Self::Unreadable(_, why) => Err(Failure::Io(why.clone())),
             Self::Tsm(path) => Ok(View::open_file(path)?),
             Self::Segment(path) => Ok(View::open_segment(path)?),
             Self::EtcdLog(path) | Self::EtcdSnapshot(path) => Err(Failure::Usage(format!(
@@ -116,7 +121,10 @@ impl Place {
     /// Its files, in the order in which an engine reads them.
     pub(crate) fn members(&self) -> Result<Vec<Member>> {
         let (data, wal) = match self {
-            Self::Directory { data, wal } => (data, wal),
+            Self::Directory { data, wal, .. } => (data, wal),
+            Self::Unreadable(path, why) => {
+                return Ok(vec![Member::Unreadable(path.clone(), why.clone().into())]);
+            }
             Self::Tsm(path) => return Ok(vec![Member::Tsm(path.clone())]),
             Self::Tombstone(path) => return Ok(vec![Member::Tombstone(path.clone())]),
             Self::Segment(path) => return Ok(vec![Member::Segment(path.clone())]),
@@ -135,13 +143,15 @@ impl Place {
                     tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?;
                 members.extend(segments.into_iter().map(|name| regular(wal.join(name), Member::Segment)));
                 if wal != data {
-                    let aside = list(wal)?.into_iter().filter(|(name, _)| is_segment_aside(name));
-                    members.extend(aside.map(|(name, _)| Member::Leftover(wal.join(name))));
+                    members.extend(list(wal)?.iter().filter_map(|(name, _)| beside_segments(wal, name)));
                 }
             }
         } else if let Some(wal) = wal {
             // `find` took it from the manifest: one that the user named is there.
-            members.push(Member::Unreadable(wal.clone(), "the manifest has the log here, and it is gone"));
+            members.push(Member::Unreadable(
+                wal.clone(),
+                "the manifest has the log here, and it is gone".into(),
+            ));
         }
         let found = !members.is_empty() || wal.is_some();
         if found {
@@ -157,6 +167,9 @@ impl Place {
     /// Reports what a view could not read. True when something is damaged: the torn end of a log is not, a crash
     /// leaves it.
     pub(crate) fn report_problems(&self, view: &View) -> bool {
+        if let Self::Directory { wal, unsure: Some(why), .. } = self {
+            complain(&format!("{why}; {}", looked_for(wal.as_deref())));
+        }
         for problem in view.problems() {
             complain(Failure::from(problem.clone()).text());
         }
@@ -165,7 +178,12 @@ impl Place {
             let what = if damaged { "not read, damaged" } else { "not read, torn by a crash" };
             complain(&format!("{}: offset {offset}: {found}: {dropped_bytes} bytes {what}", path.display()));
         }
-        damaged || !view.problems().is_empty()
+        damaged || !view.problems().is_empty() || self.unsure().is_some()
+    }
+
+    /// Why the manifest does not tell where the log is.
+    pub(crate) fn unsure(&self) -> Option<&str> {
+        if let Self::Directory { unsure, .. } = self { unsure.as_deref() } else { None }
     }
 
     fn log_is_damaged(&self) -> bool {
@@ -190,22 +208,22 @@ pub(crate) enum Member {
     EtcdLog(PathBuf),
     /// A snapshot file of etcd.
     EtcdSnapshot(PathBuf),
-    /// What a crash left, and no engine reads.
-    Leftover(PathBuf),
+    /// What a crash left, or a repair set aside: no engine reads it.
+    Leftover(Skipped),
     /// What is there, and nobody reads for its points.
     Skipped(Skipped),
     /// What has the name of one of these, or should be there, and no engine can open; and why.
-    Unreadable(PathBuf, &'static str),
+    Unreadable(PathBuf, Cow<'static, str>),
 }
 
 /// The member at `path`, if that is a regular file. Others are not opened: a FIFO would never end.
 fn regular(path: PathBuf, member: fn(PathBuf) -> Member) -> Member {
     match fs::symlink_metadata(&path) {
-        Ok(found) if found.is_dir() => Member::Unreadable(path, "a directory, not a file"),
+        Ok(found) if found.is_dir() => Member::Unreadable(path, "a directory, not a file".into()),
         Ok(found) if found.is_symlink() => {
-            Member::Unreadable(path, "a link, which an engine does not follow")
+            Member::Unreadable(path, "a link, which an engine does not follow".into())
         }
-        Ok(found) if !found.is_file() => Member::Unreadable(path, "not a regular file"),
+        Ok(found) if !found.is_file() => Member::Unreadable(path, "not a regular file".into()),
         // Reading it says what is wrong.
         Ok(_) | Err(_) => member(path),
     }
@@ -227,7 +245,28 @@ fn member(data: &Path, name: &OsStr) -> Option<Member> {
         return Some(regular(path, Member::Tombstone));
     }
     let stem = stem_of_aside(text)?;
-    (is_tsm(stem) || is_tombstone(stem) || stem == MANIFEST_NAME).then_some(Member::Leftover(path))
+    let is_ours = is_tsm(stem) || is_tombstone(stem) || stem == MANIFEST_NAME;
+    is_ours.then(|| leftover(path))
+}
+
+fn leftover(path: PathBuf) -> Member {
+    let is_begun = path.extension() == Some(OsStr::new("tmp"));
+    let reason = if is_begun { "begun, and left by a crash" } else { "set aside as damaged" };
+    Member::Leftover(Skipped { path, reason })
+}
+
+/// What is in the directory of a log besides segments. Segments to come, and locks, say nothing to a user.
+fn beside_segments(wal: &Path, name: &OsStr) -> Option<Member> {
+    let path = wal.join(name);
+    let is_aside = name.to_str().and_then(stem_of_aside).is_some_and(|stem| is_segment(OsStr::new(stem)));
+    if is_aside {
+        return Some(leftover(path));
+    }
+    if is_segment(name) || path.extension() == Some(OsStr::new("free")) {
+        return None;
+    }
+    let reason = tree::not_read(wal, name)?;
+    Some(Member::Skipped(Skipped { path, reason }))
 }
 
 /// The name of the file that was set aside as `name`, or begun; the second one of a name is `.2.bad`.
@@ -235,10 +274,6 @@ fn stem_of_aside(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(".tmp").or_else(|| name.strip_suffix(".bad"))?;
     let numbered = stem.rsplit_once('.').filter(|(_, digits)| digits.parse::<u32>().is_ok());
     Some(numbered.map_or(stem, |(stem, _)| stem))
-}
-
-fn is_segment_aside(name: &OsStr) -> bool {
-    name.to_str().and_then(stem_of_aside).is_some_and(|stem| is_segment(OsStr::new(stem)))
 }
 
 /// What is in `data` besides its members.
@@ -273,30 +308,46 @@ fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
     }
     let log = match wal {
         Some(wal) => Some(wal.to_owned()),
-        None => log_of(dir)?,
+        None => find_log(dir)?.0,
     };
     Ok(log.is_some_and(|log| has_segments(&log)))
 }
 
-/// The directories of the engine at `data`, for verbs that write.
-pub(crate) fn dirs(data: &Path, wal: Option<&Path>) -> Result<Dirs> {
+/// The directories of the engine at `data`, for `verb`, which writes to one shard.
+pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> {
+    if data.is_dir() {
+        Tree::refuse_above(verb, data, wal)?;
+    }
     let wal = match wal {
         Some(wal) => Some(absolute(wal)?),
-        None => log_of(data)?,
+        None => match find_log(data)? {
+            (_, Some(why)) => return Err(Failure::Problem(why)),
+            (wal, None) => wal,
+        },
     };
     Ok(wal.map_or_else(|| Dirs::under(data), |wal| Dirs { data: data.to_owned(), wal }))
 }
 
-/// Where the log of `data` is: as the manifest says, else inside, else where InfluxDB has it.
-fn log_of(data: &Path) -> Result<Option<PathBuf>> {
-    if let Some(manifest) = Manifest::read(&OsFs, data)? {
-        return Ok(Some(manifest.wal_directory(data)));
-    }
+/// Where the log of `data` is: as the manifest says, else inside, else where InfluxDB has it; and why the manifest does not
+/// say, if there is one.
+fn find_log(data: &Path) -> Result<(Option<PathBuf>, Option<String>)> {
+    let unsure = match Manifest::read(&OsFs, data) {
+        Ok(Some(manifest)) => return Ok((Some(manifest.wal_directory(data)), None)),
+        Ok(None) => None,
+        Err(error) => Some(Failure::from(error).text().to_owned()),
+    };
     let inside = data.join("wal");
-    if inside.is_dir() {
-        return Ok(Some(inside));
+    let found =
+        if inside.is_dir() { Some(inside) } else { beside(&absolute(data)?).filter(|wal| wal.is_dir()) };
+    Ok((found, unsure))
+}
+
+/// What was done about a log of which the manifest tells nothing.
+fn looked_for(wal: Option<&Path>) -> String {
+    match wal {
+        Some(wal) => format!("its log is taken to be in {}; --wal names another", wal.display()),
+        None => "no log was found, --wal names one".to_owned(),
     }
-    Ok(beside(&absolute(data)?).filter(|wal| wal.is_dir()))
 }
 
 /// `.../data/db/rp/1` to `.../wal/db/rp/1`.

@@ -20,7 +20,7 @@ use crate::place::Place;
     after_help = "Example:\n  tsmith query d --measurement cpu --tag host=a --field usage --desc --limit 10"
 )]
 pub(crate) struct Query {
-    /// An engine directory, an InfluxDB 1.x shard directory, a .tsm file or a .wal segment
+    /// An engine directory, an InfluxDB 1.x shard directory, a .tsm file, or a .wal or .tlog segment
     #[arg(value_name = "DIR")]
     path: PathBuf,
     #[command(flatten)]

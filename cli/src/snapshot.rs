@@ -32,7 +32,7 @@ impl Snapshot {
         let mut setup = Setup::default();
         setup.options.create = false;
         setup.options.background = false;
-        let engine = setup.open(place::dirs(&self.dir, self.wal.wal.as_deref())?)?;
+        let engine = setup.open(place::dirs("snapshot", &self.dir, self.wal.wal.as_deref())?)?;
         for torn in &engine.recovery().torn {
             let (path, offset) = (torn.path.display(), torn.offset);
             complain(&format!(

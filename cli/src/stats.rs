@@ -1,6 +1,6 @@
 //! `tsmith stats`: how much there is, of what, and how well it is packed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use tsmith_codecs::{AnyDecoder, SeriesKey};
 use tsmith_engine::files::TsmFile;
 use tsmith_engine::view::View;
-use tsmith_engine::{Column, FieldKey, FieldType, TimeRange};
+use tsmith_engine::{Column, Error, ErrorKind, FieldKey, FieldType, TimeRange};
 
 use crate::args::{ReportFormat, Wal};
 use crate::clock::rfc3339_text;
@@ -32,7 +32,7 @@ use crate::progress::{Bar, When, percent};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  tsmith stats d --format json\n  tsmith stats /var/lib/influxdb/data")]
 pub(crate) struct Stats {
-    /// An engine directory, an InfluxDB 1.x shard directory or one above such, a .tsm file or a .wal segment
+    /// An engine directory, an InfluxDB 1.x shard directory or one above such, a .tsm file, or a .wal or .tlog segment
     #[arg(value_name = "DIR")]
     path: PathBuf,
     #[command(flatten)]
@@ -142,7 +142,7 @@ impl Stats {
                 }
                 Err(error) if !tree.is_above => return Err(error),
                 Err(error) => {
-                    complain(&format!("{}: {}", path.display(), error.text()));
+                    error.complain_of(path);
                     let text = error.text().to_owned();
                     failure = Some(error);
                     (Report::default(), Some(text))
@@ -179,10 +179,12 @@ fn count_place(place: &Place, skipped: &mut Vec<Skipped>, bar: &mut Bar) -> Resu
     let view = place.view()?;
     let mut problems = place.report_problems(&view);
     let mut report = Report::default();
+    let mut told = Told::new();
     for file in view.files() {
-        problems |= report.add_file(file);
+        report.add_file(file, &mut told);
     }
-    problems |= report.add_values(&view, bar);
+    problems |= !told.is_empty();
+    problems |= report.add_values(&view, &told, bar);
     let generations: BTreeSet<u64> = view.files().iter().map(|file| file.name().generation).collect();
     report.generations = generations.len() as u64;
     drop(view);
@@ -192,16 +194,16 @@ fn count_place(place: &Place, skipped: &mut Vec<Skipped>, bar: &mut Bar) -> Resu
                 report.log_segments += 1;
                 report.log_bytes += path.metadata().map_or(0, |metadata| metadata.len());
             }
-            Member::Leftover(path) => {
-                skipped.push(Skipped { path, reason: "left by a crash or set aside" });
-            }
-            Member::Skipped(beside) => skipped.push(beside),
+            Member::Leftover(beside) | Member::Skipped(beside) => skipped.push(beside),
             _ => {}
         }
     }
     report.set_bytes_per_value();
     Ok((report, problems))
 }
+
+/// The blocks that were reported: of each the file and the offset.
+type Told = HashSet<(PathBuf, u64)>;
 
 impl Shards {
     /// A line a shard, and the totals.
@@ -266,11 +268,10 @@ impl Report {
         self.set_bytes_per_value();
     }
 
-    /// Counts the blocks of a file. True when some could not be read; they were reported.
-    fn add_file(&mut self, file: &TsmFile) -> bool {
+    /// Counts the blocks of a file, and reports those that cannot be read.
+    fn add_file(&mut self, file: &TsmFile, told: &mut Told) {
         let reader = file.reader();
         let mut decoder = AnyDecoder::new();
-        let mut problems = false;
         self.files += 1;
         self.file_bytes += reader.file_bytes();
         for key in reader.keys() {
@@ -280,8 +281,8 @@ impl Report {
                 let block = match reader.block(key, entry) {
                     Ok(block) => block,
                     Err(error) => {
-                        complain(&format!("{}: {error}", file.path().display()));
-                        problems = true;
+                        complain(&format!("{}: {}", file.path().display(), ErrorKind::Tsm(error)));
+                        told.insert((file.path().to_owned(), entry.offset));
                         continue;
                     }
                 };
@@ -295,11 +296,10 @@ impl Report {
                 self.encodings.entry(Encoding::of(block).to_string()).or_default().add(bytes, values);
             }
         }
-        problems
     }
 
     /// Counts what a reader sees. True when some could not be read; they were reported.
-    fn add_values(&mut self, view: &View, bar: &mut Bar) -> bool {
+    fn add_values(&mut self, view: &View, told: &Told, bar: &mut Bar) -> bool {
         let mut reader = view.reader();
         let mut column = Column::new(FieldType::Float);
         let mut problems = false;
@@ -308,7 +308,9 @@ impl Report {
         for (at, key) in keys.iter().enumerate() {
             let parsed = FieldKey::parse(key).unwrap_or(FieldKey::new(key, b""));
             if let Err(error) = reader.read(parsed, TimeRange::ALL, &mut column) {
-                complain(&error.to_string());
+                if !is_told(&error, told) {
+                    complain(Failure::from(error).text());
+                }
                 problems = true;
                 continue;
             }
@@ -375,6 +377,11 @@ impl Report {
         let heads = ["blocks", "block bytes", "values", "bytes/value"];
         print_table(out, "encoding: times, values", &heads, &rows.collect::<Vec<_>>())
     }
+}
+
+fn is_told(error: &Error, told: &Told) -> bool {
+    let ErrorKind::Tsm(block) = error.kind() else { return false };
+    error.path().zip(block.offset()).is_some_and(|(path, offset)| told.contains(&(path.to_owned(), offset)))
 }
 
 /// A title column to the left, numbers to the right.

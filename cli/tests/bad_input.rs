@@ -15,13 +15,14 @@ fn lines_that_do_not_parse_are_named_and_the_others_written() {
     let scratch = Scratch::new();
     let text = "m v=1 1\nm v= 2\n# note\nm s=\"two\nlines\" 3\nm v=x 4\nm v=5i 5\nm v=6 6";
     let (input, dir, rejects) = (scratch.file("x.lp", text), scratch.path("d"), scratch.path("bad.lp"));
-    // A batch a line: numbers count through the file all the same.
-    let run1 = run("import {} {} --batch 1 --rejects {}", &[&dir, &input, &rejects]).exits(1).says(&[
-        "x.lp:2: missing field value",
-        "x.lp:6: invalid boolean",
-        "x.lp:7: field type conflict",
-        "8 lines: 3 points, 3 values, 3 rejected",
-    ]);
+    // A batch a line: numbers count through the file all the same. Of two writers the later line could come first.
+    let run1 =
+        run("import {} {} --batch 1 --writers 1 --rejects {}", &[&dir, &input, &rejects]).exits(1).says(&[
+            "x.lp:2: missing field value",
+            "x.lp:6: invalid boolean",
+            "x.lp:7: field type conflict",
+            "8 lines: 3 points, 3 values, 3 rejected",
+        ]);
     assert!(run1.stdout.is_empty());
     assert_eq!(fs::read(&rejects).expect("written"), b"m v= 2\nm v=x 4\nm v=5i 5\n");
     run("import {} {} --rejects {}", &[&dir, &input, &rejects]).exits(2).says(&["bad.lp", "exists"]);
@@ -196,6 +197,42 @@ fn a_damaged_block_does_not_hide_the_others() {
     let inspected = run("inspect {} --format json", &[&tsm]).exits(1).json();
     assert_eq!(inspected["files"][0]["keys"][0]["blocks"][0]["crc_ok"], false);
     assert_eq!(inspected["files"][0]["keys"][1]["blocks"][0]["crc_ok"], true);
+}
+
+/// Story: a damaged block was told twice, with its file twice in a line, and nobody said what to do.
+#[test]
+fn a_damaged_block_is_told_once_and_with_a_way_out() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(3000));
+    run("snapshot {}", &[&dir]).exits(0);
+    let tsm = dir.join("000000001-000000001.tsm");
+    let mut bytes = fs::read(&tsm).expect("a file");
+    bytes[20] ^= 1;
+    fs::write(&tsm, bytes).expect("written");
+    for verb in ["stats", "export", "query"] {
+        let told =
+            run(&format!("{verb} {{}}"), &[&dir]).exits(1).says(&["tsmith repair", "offset 5: "]).stderr;
+        assert_eq!(told.matches("000000001-000000001.tsm").count(), 1, "{told}");
+        assert_eq!(told.matches(&dir.display().to_string()).count(), 1, "{told}");
+    }
+    run("compact {} --full", &[&dir]).exits(1).says(&["tsmith repair"]);
+    run("verify {}", &[&dir]).exits(1).says(&["tsmith repair"]);
+}
+
+/// Story: any file whose name ends like that of a segment was taken for a part of the log.
+#[test]
+fn a_copy_of_a_segment_is_no_part_of_a_log() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(100));
+    let copy = dir.join("wal/x_00001.wal");
+    fs::copy(dir.join("wal/_00001.wal"), &copy).expect("copied");
+    let text = run("verify {}", &[&dir]).exits(0).text();
+    assert!(
+        text.contains("note ") && text.contains("x_00001.wal: not checked: a file that no engine reads"),
+        "{text}"
+    );
+    let text = run("verify {}", &[&copy]).exits(0).text();
+    assert!(text.contains("x_00001.wal: not the name of a segment"), "{text}");
 }
 
 /// Damage before the end of the log: reading shows what can be read and says so; writing refuses.

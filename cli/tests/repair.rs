@@ -9,6 +9,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use support::{Scratch, command, content, points, run, sample};
+use tsmith_engine::{BatchBuilder, Value};
+use tsmith_wal::fs::{Fs, OsFs};
+use tsmith_wal::{FileLog, Log, LogOptions, Record, entry};
 
 fn export(dir: &Path) -> Vec<u8> {
     run("export {} --format lp", &[dir]).exits(0).stdout
@@ -146,6 +149,152 @@ fn single_files_are_repaired() {
     fs::create_dir(&empty).expect("made");
     run("repair {}", &[&empty]).exits(74).says(&["holds no TSM file"]);
     assert!(content(&empty).is_empty(), "no lock is left in a directory that is not ours");
+}
+
+/// Story: for the repair of one file somewhere a lock file was left beside it.
+#[test]
+fn no_lock_is_left_beside_a_single_file() {
+    let scratch = Scratch::new();
+    let dir = directory(&scratch);
+    let alone = scratch.path("alone");
+    fs::create_dir(&alone).expect("made");
+    let segment = segments(&dir).pop().expect("a segment");
+    for (from, at) in [(dir.join("000000001-000000001.tsm"), 20), (segment, usize::MAX)] {
+        let copy = alone.join(from.file_name().expect("a name"));
+        fs::copy(&from, &copy).expect("copied");
+        flip(&copy, at);
+        run("repair {}", &[&copy]).exits(1);
+        run("verify {}", &[&copy]).exits(0);
+    }
+    let locks = content(&alone).into_keys().filter(|path| path.extension().is_some_and(|end| end == "lock"));
+    assert_eq!(locks.collect::<Vec<_>>(), <Vec<std::path::PathBuf>>::new());
+}
+
+/// Those of a log that hold something, oldest first.
+fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
+    let found = fs::read_dir(dir.join("wal")).expect("a log").map(|entry| entry.expect("an entry").path());
+    let mut found: Vec<_> = found
+        .filter(|path| path.extension().is_some_and(|end| end == "wal" || end == "tlog"))
+        .filter(|path| fs::metadata(path).is_ok_and(|found| found.len() > 100))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Story: a repair was killed between the second name of the damaged file and the new file; the next left a third name.
+#[test]
+fn a_repair_that_was_killed_is_done_once_more() {
+    let scratch = Scratch::new();
+    let dir = directory(&scratch);
+    let tsm = dir.join("000000001-000000001.tsm");
+    flip(&tsm, 20);
+    fs::hard_link(&tsm, dir.join("000000001-000000001.tsm.bad")).expect("linked");
+    fs::write(dir.join("000000001-000000001.tsm.tmp"), b"begun").expect("written");
+    run("repair {}", &[&dir]).exits(1);
+    let names: Vec<String> = content(&dir)
+        .into_keys()
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .filter(|name| name.starts_with("000000001-000000001.tsm"))
+        .collect();
+    assert_eq!(names, ["000000001-000000001.tsm", "000000001-000000001.tsm.bad"]);
+    // What was set aside is neither good nor bad.
+    let report = run("verify {} --format json", &[&dir]).exits(0).json();
+    let is_aside = |list: &str| report[list].to_string().contains("000000001-000000001.tsm.bad");
+    assert!(is_aside("set_aside") && !is_aside("files"), "{report}");
+    let text = run("verify {}", &[&dir]).exits(0).text();
+    assert!(text.contains("aside ") && text.contains("1 file set aside and not checked"), "{text}");
+}
+
+/// Story: one damaged byte in the manifest of one directory, and no verb said a word about it or the others but that.
+#[test]
+fn a_damaged_manifest_is_repaired_and_read_past() {
+    let scratch = Scratch::new();
+    let dir = directory(&scratch);
+    let all = export(&dir);
+    let (path, log) = (dir.join("tsmith.manifest"), dir.join("wal"));
+    let good = fs::read(&path).expect("there");
+    fs::write(&path, String::from_utf8_lossy(&good).replace("tsm1", "tsm2")).expect("written");
+    let exported = run("export {} --format lp", &[&dir]).exits(1);
+    let exported = exported.says(&["tsmith.manifest: line 7", "tsmith repair", "taken to be in"]);
+    assert_eq!(exported.stdout, all, "it is all there");
+    for verb in ["snapshot", "compact", "delete --key x --dry-run"] {
+        let (verb, rest) = verb.split_once(' ').unwrap_or((verb, ""));
+        let mut words = vec![verb, "{}"];
+        words.extend(rest.split(' ').filter(|word| !word.is_empty()));
+        run(&words.join(" "), &[&dir]).exits(1).says(&["tsmith.manifest: line 7", "tsmith repair"]);
+    }
+    let before = content(&dir);
+    let plan = run("repair {} --dry-run", &[&dir]).exits(1).text();
+    assert_eq!(content(&dir), before, "a dry run changes nothing");
+    assert!(plan.contains("kept ring/file/tsm1, log in wal") && plan.contains("encoder"), "{plan}");
+    run("repair {}", &[&dir]).exits(1);
+    run("verify {}", &[&dir]).exits(0);
+    assert_eq!(fs::read(&path).expect("there"), good);
+    assert_eq!(export(&dir), all);
+
+    // A path that may be another engine's is not followed, and no log is touched, until it is named.
+    let elsewhere = scratch.path("elsewhere");
+    OsFs.rename(&log, &elsewhere).expect("moved");
+    let damaged = flip(&segments_of(&elsewhere), usize::MAX);
+    let moved = String::from_utf8_lossy(&good).replace("wal wal", &format!("wal {}", elsewhere.display()));
+    fs::write(&path, moved).expect("written");
+    let told = run("repair {}", &[&dir]).exits(1).text();
+    assert!(told.contains("CANNOT REPAIR") && told.contains("--wal"), "{told}");
+    assert_eq!(fs::read(segments_of(&elsewhere)).expect("there"), damaged);
+    run("repair {} --wal {}", &[&dir, &elsewhere]).exits(1);
+    run("verify {}", &[&dir]).exits(0);
+    run("snapshot {}", &[&dir]).exits(0);
+}
+
+fn segments_of(log: &Path) -> std::path::PathBuf {
+    let found = fs::read_dir(log).expect("a log").map(|entry| entry.expect("an entry").path());
+    let found = found.filter(|path| path.extension().is_some_and(|end| end == "wal"));
+    found.max_by_key(|path| fs::metadata(path).map_or(0, |found| found.len())).expect("a segment")
+}
+
+/// Story: a log gave a field two types. Nothing opened it, verify called it bad, and repair said that all was well.
+#[test]
+fn a_log_that_contradicts_itself_is_told_and_repaired() {
+    let scratch = Scratch::new();
+    let dir = scratch.path("d");
+    let log = dir.join("wal");
+    let (wal, _) = FileLog::open(OsFs, &log, LogOptions::default(), |_, _| Ok(())).expect("opens");
+    let types = [Value::Float(0.5), Value::Integer(1), Value::Float(1.5)];
+    for (time, value) in (1..).zip(types) {
+        let mut builder = BatchBuilder::new();
+        for (series, value) in [("cpu", value), ("mem", Value::Boolean(true))] {
+            builder.begin(series.as_bytes().into());
+            builder.field(b"v".as_slice().into(), value).expect("one type");
+            builder.commit(time);
+        }
+        let mut payload = Vec::new();
+        entry::encode_write(&builder.finish(), &mut payload).expect("short keys");
+        let at = wal.append(Record::write(&payload)).expect("room");
+        let _durable = wal.sync(at).expect("synced");
+    }
+    wal.close().expect("in order");
+    let input = scratch.file("more.lp", "cpu v=9 9");
+    run("import {} {}", &[&dir, &input]).exits(1);
+    run("verify {}", &[&dir]).exits(1);
+    let before = content(&dir);
+    let told = |text: &str| {
+        for part in [
+            "1 of cpu#!~#v, of type integer where the field is of type float",
+            "a part of 1 record",
+            "kept 3 records",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    };
+    told(&run("repair {} --dry-run", &[&dir]).exits(1).text());
+    assert_eq!(content(&dir), before, "a dry run changes nothing");
+    told(&run("repair {}", &[&dir]).exits(1).text());
+    run("verify {}", &[&dir]).exits(0);
+    run("import {} {}", &[&dir, &input]).exits(0);
+    run("snapshot {}", &[&dir]).exits(0);
+    let left = points(&export(&dir));
+    assert_eq!(left[&b"cpu#!~#v"[..]].times(), [1, 3, 9]);
+    assert_eq!(left[&b"mem#!~#v"[..]].times(), [1, 2, 3], "what does not contradict anything stays");
 }
 
 #[test]

@@ -179,3 +179,28 @@ fn torn_tombstones_show_no_deleted_points() {
     assert_eq!(export(&dir), b"m v=2i 2\n");
     run("delete {} --key m#!~#v --start 5 --end 3", &[&dir]).exits(2);
 }
+
+/// Story: each full compaction of a directory of one file wrote that file again, under another name.
+#[test]
+fn a_file_that_cannot_become_another_stays() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(9000));
+    run("snapshot {}", &[&dir]).exits(0);
+    for line in ["compact {} --full", "compact {} --fast", "compact {}"] {
+        let before = content(&dir);
+        let text = run(line, &[&dir]).exits(0).text();
+        assert!(text.contains("nothing to do"), "{line}: {text}");
+        assert!(before == content(&dir), "{line} changed something");
+    }
+    // Deleted points are something to do.
+    run("delete {} --key cpu,host=h1#!~#count --end 1600000050000000000", &[&dir]).exits(0);
+    let text = run("compact {} --full", &[&dir]).exits(0).text();
+    assert!(text.contains("1 file of "), "{text}");
+    // And so are blocks that are not full.
+    let more = scratch.file("late.lp", "cpu,host=h1 count=7i 1700000000000000000");
+    run("import {} {} --compaction off", &[&dir, &more]).exits(0);
+    run("snapshot {}", &[&dir]).exits(0);
+    assert!(run("compact {} --fast", &[&dir]).exits(0).text().contains("2 files of "));
+    assert!(run("compact {} --full", &[&dir]).exits(0).text().contains("1 file of "));
+    assert!(run("compact {} --full", &[&dir]).exits(0).text().contains("nothing to do"));
+}

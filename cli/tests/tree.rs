@@ -153,6 +153,60 @@ fn damage_in_one_shard_does_not_hide_the_others() {
     }
 }
 
+/// Story: one byte of one manifest was damaged, and nothing was said of any other shard.
+#[test]
+fn a_damaged_manifest_in_one_shard_does_not_hide_the_others() {
+    let scratch = Scratch::new();
+    let root = influxd(&scratch);
+    let data = root.join("data/vec/autogen");
+    let input = scratch.file("more.lp", "m v=1 1");
+    run("import {} {}", &[&data.join("2"), &input]).exits(0);
+    let manifest = data.join("2/tsmith.manifest");
+    let good = fs::read(&manifest).expect("there");
+    fs::write(&manifest, &good[..good.len() - 9]).expect("cut");
+    let told = ["autogen/2/tsmith.manifest: line 7", "tsmith repair"];
+    let text = run("verify {}", &[&root]).exits(1).text();
+    assert!(text.contains("4 shards, 1 bad: ") && told.iter().all(|part| text.contains(part)), "{text}");
+    let stats = run("stats {} --format json", &[&root]).exits(1).says(&told).json();
+    assert_eq!(paths(&stats["shards"]).len(), 4);
+    run("inspect {}", &[&root]).exits(1);
+    let one = run("export {} {} --format lp", &[&data.join("2"), &data.join("1")]).exits(1).says(&told);
+    let other = run("export {}", &[&data.join("1")]).exits(0);
+    assert!(one.stdout.ends_with(&other.stdout) && one.stdout.len() > other.stdout.len());
+    let plan = run("repair {} --dry-run", &[&root]).exits(1).text();
+    assert!(plan.contains("1 not whole"), "{plan}");
+    // Where a manifest says that its log is beside InfluxDB's data, that has to be named.
+    let told = run("repair {}", &[&root]).exits(1).text();
+    assert!(told.contains("CANNOT REPAIR") && told.contains("--wal"), "{told}");
+    run("repair {} --wal {}", &[&root, &root.join("wal/vec/autogen")]).exits(1);
+    run("repair {} --wal {}", &[&data, &root.join("wal/vec/autogen")]).exits(1);
+    assert_eq!(fs::read(&manifest).expect("there"), good);
+    assert!(run("verify {}", &[&root]).exits(0).text().contains("4 shards, 0 bad: "));
+}
+
+/// Story: verbs that write to one shard said of a directory of shards that it holds nothing.
+#[test]
+fn verbs_for_one_shard_name_those_of_a_directory() {
+    let scratch = Scratch::new();
+    let root = influxd(&scratch);
+    let before = content(&root);
+    let input = scratch.file("more.lp", "m v=1 1");
+    for way in ways(&root) {
+        for line in [
+            "compact {} --full",
+            "snapshot {}",
+            "delete {} --key k",
+            "delete {} --key k --dry-run",
+            "import {} {}",
+        ] {
+            let verb = line.split(' ').next().expect("a verb");
+            let first = format!("`tsmith {verb} {}`", root.join("data/vec/autogen/1").display());
+            run(line, &[&way, &input]).exits(2).says(&["a directory of 4 shards", "autogen/4", &first]);
+        }
+    }
+    assert!(content(&root) == before, "nothing is changed");
+}
+
 /// Logs elsewhere are named by the directory above them.
 #[test]
 fn logs_may_be_elsewhere() {

@@ -124,6 +124,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
                 if what != Compact::Due && merged.contains(&plan.files) {
                     continue;
                 }
+                if what != Compact::Due && self.is_final(&plan) {
+                    continue;
+                }
                 match turn.merge(|pace| self.merge(&plan, pace)) {
                     Ok(done) => {
                         turn.count(&done);
@@ -146,6 +149,18 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
                 return first.map_or(Ok(report), Err);
             }
         }
+    }
+
+    /// Whether a plan would write one file again as it is: nothing of it is deleted, no blocks overlap, and each that could
+    /// be joined with the next is full. Blocks are then copied one by one. (Damaged ones are left to the merge to tell.)
+    fn is_final(&self, plan: &Plan) -> bool {
+        let [name] = plan.files[..] else { return false };
+        let files = self.files.load();
+        let Some(file) = files.iter().find(|file| file.name() == name) else { return false };
+        let as_it_is = file.deletions().is_empty()
+            && file.reader().is_disjoint()
+            && file.reader().version() == Version::of::<E>();
+        as_it_is && file.has_final_blocks(plan.mode == MergeMode::Full)
     }
 
     /// Carries out a plan. After a failure all files are as before.

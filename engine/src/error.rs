@@ -33,7 +33,7 @@ pub enum ErrorKind {
     #[error("{0}")]
     Cache(tsmith_cache::Error),
     /// A TSM file contradicts its format.
-    #[error("{0}")]
+    #[error("{0}{after}", after = mending(.0))]
     Tsm(tsmith_tsm::Error),
     /// A TSM file whose index cannot be read, so that it cannot be repaired.
     #[error(
@@ -99,13 +99,23 @@ pub enum ErrorKind {
     },
     /// The manifest cannot be read.
     #[error(
-        "line {line}: expected {expected}; restore the manifest, or remove it and pass parts and --wal by hand"
+        "line {line}: expected {expected}: the manifest is damaged; restore it from a copy, or `tsmith repair` the directory, \
+         which writes it anew from what the directory holds"
     )]
     Manifest {
         /// The line, from 1.
         line: usize,
         /// What should stand there.
         expected: &'static str,
+    },
+    /// A damaged manifest can be written anew only by who knows where the log is.
+    #[error(
+        "the manifest is damaged, and its line of the log's directory, which says {said}, cannot be believed: name the \
+         directory with --wal, and the manifest is written anew"
+    )]
+    ManifestLog {
+        /// What the line says.
+        said: String,
     },
     /// The directory is one that InfluxDB wrote, and the parts asked for would make it unreadable to it.
     #[error(
@@ -158,6 +168,20 @@ pub enum ErrorKind {
     /// A background thread died; the engine only reads until it is opened again.
     #[error("a background thread panicked: only reads are served until the engine is opened again")]
     Crippled,
+}
+
+/// What to do about damage that leaves the rest of a file readable.
+fn mending(error: &tsmith_tsm::Error) -> &'static str {
+    use tsmith_tsm::ErrorKind as Tsm;
+    match error.kind() {
+        Tsm::Checksum { what: "the block", .. }
+        | Tsm::Block(_)
+        | Tsm::BlockType { .. }
+        | Tsm::BlockTimes { .. }
+        | Tsm::BlockUnsorted
+        | Tsm::Gzip(_) => "; or `tsmith repair` the directory: it keeps what else the file holds",
+        _ => "",
+    }
 }
 
 /// What a caller can do about an error.

@@ -204,6 +204,20 @@ impl TsmFile {
         })
     }
 
+    /// Whether every block is sound, and with `full` every one but the last of each key as full as a full merge would make
+    /// it.
+    pub(crate) fn has_final_blocks(&self, full: bool) -> bool {
+        let mut decoder = AnyDecoder::default();
+        let mut is_final = |key: KeyEntry<'_>, at: usize, entry| {
+            let Ok(block) = self.reader.block(key, entry) else { return false };
+            let is_last = at + 1 == key.block_count();
+            !full
+                || is_last
+                || decoder.count(block).is_ok_and(|(_, count)| count >= crate::POINTS_PER_BLOCK as u64)
+        };
+        self.reader.keys().all(|key| key.entries().enumerate().all(|(at, entry)| is_final(key, at, entry)))
+    }
+
     /// The tombstones by which this file obeys `deletion`: those of points that it has and that are not deleted yet.
     pub(crate) fn batch(&self, deletion: &Deletion) -> Vec<Tombstone> {
         if !self.reader.range().overlaps(deletion.range) {

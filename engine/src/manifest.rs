@@ -15,7 +15,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::fs::{Fs, publish_new};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::parts::Parts;
@@ -85,16 +85,10 @@ impl Manifest {
     pub fn write<F: Fs>(&self, fs: &F, data: &Path) -> Result<()> {
         let text = self.text();
         let path = data.join(MANIFEST_NAME);
-        let temporary = data.join(format!("{MANIFEST_NAME}.tmp"));
-        let written = || {
-            let file = fs.create_new(&temporary)?;
-            file.write_all_at(text.as_bytes(), 0)?;
-            fs.publish(&file, &temporary, &path)
-        };
-        written().on("write manifest", &path)
+        publish_new(fs, &path, text.as_bytes()).on("write manifest", &path)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Parts { storer, log, encoder } = &self.parts;
         let (wal, types) = (self.wal.display(), self.typing.name());
         let text = format!(

@@ -70,6 +70,22 @@ impl FromStr for Parts {
     }
 }
 
+/// The encoder whose blocks begin with this byte.
+pub(crate) fn encoder_of(first: u8) -> Option<&'static str> {
+    ENCODERS.iter().map(|(name, _)| *name).find(|name| with_encoder(name, Owns(first)) == Some(true))
+}
+
+/// Asks each registered encoder whether this first byte of a block is its own.
+struct Owns(u8);
+
+impl EncoderVisitor for Owns {
+    type Out = bool;
+
+    fn visit<T: BlockEncoder>(self) -> bool {
+        T::SAME_BLOCKS_AS.is_none() && T::TAGS.contains(&self.0)
+    }
+}
+
 /// Asks each registered implementation whether it is this type.
 struct Is(TypeId);
 

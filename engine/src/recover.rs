@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use tsmith_cache::{Cache, CacheOptions, Storer};
-use tsmith_codecs::{BlockEncoder, FieldKey, Position, SeriesKey, TimeRange};
+use tsmith_codecs::{BlockEncoder, FieldKey, Position, TimeRange};
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{Log, Progress, Record, Replay};
@@ -19,7 +19,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{FileSet, remove_leftovers, tsm_names};
 use crate::manifest::Manifest;
 use crate::parts::Parts;
-use crate::schema::{FieldTypes, FieldTyping, Learner};
+use crate::schema::{FieldTypes, FieldTyping};
 use crate::worker::Worker;
 use crate::{Alive, Dirs, Engine, Inner, Options};
 
@@ -54,7 +54,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         prepare(&fs, &dirs.wal, options.create && new)?;
         let (files, torn) = FileSet::open(&fs, &dirs.data)?;
         let fields = FieldTypes::default();
-        learn_fields(&files, &fields);
+        for file in files.load().iter() {
+            fields.learn_file(file);
+        }
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
         let mut refill = Refill { cache: &cache, fields: &fields, deletes: Deletes::default() };
         let (log, recovery) =
@@ -170,7 +172,17 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
     } else if !options.create {
         return refuse(ErrorKind::NotAnEngine);
     }
-    let (data, wal) = (whole(&dirs.data), whole(&dirs.wal));
+    let wal = log_in_manifest(fs, &dirs.data, &dirs.wal)?;
+    Ok((Manifest { parts: asked.clone(), wal, typing }, true))
+}
+
+/// How the manifest of `data` says where its log is.
+///
+/// # Errors
+/// The log is another engine's; a manifest cannot hold its path.
+pub(crate) fn log_in_manifest<F: Fs>(fs: &F, data: &Path, wal: &Path) -> Result<PathBuf> {
+    let refuse = |kind| Err(Error::at(OPERATION, data, kind));
+    let (data, wal) = (whole(data), whole(wal));
     if let Some(owner) = wal.parent().filter(|&owner| owner != data)
         && Manifest::read(fs, owner)?.is_some_and(|manifest| whole(&manifest.wal_directory(owner)) == wal)
     {
@@ -180,7 +192,7 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
     if wal.to_str().is_none_or(|text| text.is_empty() || text.contains(char::is_control)) {
         return refuse(ErrorKind::UnwritableLogPath { path: wal });
     }
-    Ok((Manifest { parts: asked.clone(), wal, typing }, true))
+    Ok(wal)
 }
 
 /// The path from the root, links and dots resolved as far as it exists: the next process may stand elsewhere.
@@ -198,19 +210,6 @@ fn whole(path: &Path) -> PathBuf {
                 there = above;
             }
             _ => return absolute,
-        }
-    }
-}
-
-/// Learns the types of all fields that are in files.
-fn learn_fields(files: &FileSet, fields: &FieldTypes) {
-    let mut learner = Learner::new(fields);
-    for file in files.load().iter() {
-        // What is deleted whole takes any type when it is written again.
-        for key in file.reader().keys().filter(|&key| !file.deletions().covers_key(key)) {
-            if let Some(parsed) = FieldKey::parse(key.key()) {
-                learner.learn(SeriesKey(parsed.series), parsed.field, key.field_type());
-            }
         }
     }
 }
@@ -244,7 +243,7 @@ pub(crate) fn replay_record<S: Storer>(
     replay_entry(cache, fields, deletes, at, &entry::decode(record.kind, record.payload)?)
 }
 
-fn replay_entry<S: Storer>(
+pub(crate) fn replay_entry<S: Storer>(
     cache: &Cache<S>,
     fields: &FieldTypes,
     deletes: &mut Deletes,

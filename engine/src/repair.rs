@@ -6,17 +6,25 @@
 //! ```
 //!
 //! So at any time the file of the name is the damaged one or the repaired one, whole. The generation and with it the age
-//! stay, and so do the tombstones beside it. Which file to repair, and what to tell, is the caller's business; segments of
-//! a log are repaired by [`tsmith_wal::repair`].
+//! stay, and so do the tombstones beside it. Cut short or failed, it leaves what the next attempt uses or removes. Which file
+//! to repair, and what to tell, is the caller's business.
+
+mod log;
+mod manifest;
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use tsmith_tsm::{Reader, Salvage, TombstoneFile, TombstoneSalvage, TombstoneWrite, Writer};
-use tsmith_wal::fs::{FileWriter, Fs, FsFile, aside_name, create_temporary, publish_new, set_aside};
+use tsmith_tsm::{Reader, Salvage, Tombstone, TombstoneSalvage, Writer};
+use tsmith_wal::fs::{
+    FileWriter, Fs, FsFile, aside_name, create_temporary, replace_damaged, replace_damaged_by, take_away,
+};
+
+pub use log::{LogCheck, log};
+pub use manifest::{ManifestSalvage, manifest};
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::files::load;
+use crate::files::{FileName, TsmFile, load, tsm_names};
 use crate::recover::{LOCK_NAME, lock};
 
 const OPERATION: &str = "repair";
@@ -58,6 +66,16 @@ impl<F: Fs> Owned<F> {
     pub fn take(fs: &F, data: &Path) -> Result<Self> {
         Ok(Self { _lock: lock(fs, &data.join(LOCK_NAME), OPERATION, data)? })
     }
+
+    /// As [`Owned::take`], where there is a lock: without one nobody of ours has had the directory open, and for one file
+    /// that lies somewhere none is left behind.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn take_if_locked(fs: &F, data: &Path) -> Result<Option<Self>> {
+        let names = fs.list(data).on(OPERATION, data)?;
+        if names.iter().any(|name| name == LOCK_NAME) { Self::take(fs, data).map(Some) } else { Ok(None) }
+    }
 }
 
 /// Repairs the TSM file at `path`; with `dry_run` changes nothing, and tells what it would.
@@ -73,19 +91,16 @@ pub fn tsm_file<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<Sa
     if salvage.is_whole() {
         return Ok(Repaired { salvage, set_aside: None, gone: false });
     }
-    let aside = aside_name(fs, path).on(OPERATION, path)?;
     let gone = salvage.kept_blocks == 0;
-    if !dry_run {
-        if gone {
-            set_aside(fs, path).and_then(|_| remove(fs, path)).on(OPERATION, path)?;
-        } else {
-            write_anew(fs, path, &reader, &salvage)?;
-        }
-    }
+    let aside = match (dry_run, gone) {
+        (true, _) => aside_name(fs, path).on(OPERATION, path)?,
+        (false, true) => take_away(fs, path).on(OPERATION, path)?,
+        (false, false) => write_anew(fs, path, &reader, &salvage)?,
+    };
     Ok(Repaired { salvage, set_aside: Some(aside), gone })
 }
 
-fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) -> Result<()> {
+fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) -> Result<PathBuf> {
     let (temporary, file) = create_temporary(fs, path).on(OPERATION, path)?;
     let written = || {
         let out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, FileWriter::new(file));
@@ -105,9 +120,7 @@ fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) ->
         if let Some(flaw) = flaw {
             return Err(Error::at(OPERATION, &temporary, flaw.error.into()));
         }
-        set_aside(fs, path).on(OPERATION, path)?;
-        fs.point("repair: set aside");
-        fs.publish(&file, &temporary, path).on(OPERATION, path)
+        replace_damaged(fs, &file, &temporary, path).on(OPERATION, path)
     };
     written().inspect_err(|_| {
         // Else the next attempt, or opening the directory, removes it.
@@ -134,43 +147,21 @@ pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<
     // Records without a checksum: one whose key is in the file was hardly made up by damage.
     let file = load(fs, &path.with_extension("tsm")).ok().and_then(|bytes| Reader::new(bytes).ok());
     let is_known = |key: &[u8]| file.as_ref().is_some_and(|file| file.find(key).is_some());
-    let unchecked = std::mem::take(&mut salvage.unchecked);
-    let (believed, doubted): (Vec<_>, Vec<_>) = unchecked
-        .into_iter()
-        .partition(|record| record.range.min <= record.range.max && is_known(&record.key));
-    for record in &believed {
-        salvage.kept.add(&record.key, record.range);
-    }
-    salvage.unchecked = doubted;
-    let aside = aside_name(fs, path).on(OPERATION, path)?;
+    let is_likely = |record: &Tombstone| record.range.min <= record.range.max && is_known(&record.key);
+    let believed = salvage.believe(&bytes, is_likely).on(OPERATION, path)?;
     let gone = salvage.kept.is_empty();
-    if !dry_run {
-        set_aside(fs, path).on(OPERATION, path)?;
-        fs.point("repair: set aside");
-        if gone {
-            remove(fs, path).on(OPERATION, path)?;
-        } else {
-            publish_new(fs, path, &whole_file(&salvage)).on(OPERATION, path)?;
-        }
-    }
-    let believed = believed.len() as u64;
+    let aside = match (dry_run, gone) {
+        (true, _) => aside_name(fs, path),
+        (false, true) => take_away(fs, path),
+        (false, false) => replace_damaged_by(fs, path, &salvage.kept.to_file()),
+    };
+    let aside = aside.on(OPERATION, path)?;
     Ok(Repaired { salvage: TombstoneLoss { salvage, believed }, set_aside: Some(aside), gone })
 }
-
-/// A file of these tombstones, in the version that is written.
-fn whole_file(salvage: &TombstoneSalvage) -> Vec<u8> {
-    let mut records = Vec::with_capacity(salvage.kept.len());
-    for (key, ranges) in salvage.kept.iter() {
-        records.extend(ranges.iter().map(|&range| tsmith_tsm::Tombstone::new(key, range)));
-    }
-    records.sort_unstable_by(|a, b| (&a.key, a.range.min).cmp(&(&b.key, b.range.min)));
-    match TombstoneFile::default().plan(&records) {
-        TombstoneWrite::Append { members, .. } => members.concat(),
-        TombstoneWrite::Replace { bytes } => bytes,
-    }
-}
-
-fn remove<F: Fs>(fs: &F, path: &Path) -> std::io::Result<()> {
-    fs.remove(path)?;
-    fs.sync_dir(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+/// The TSM files of `data` that can be read, oldest first.
+fn open_files<F: Fs>(fs: &F, data: &Path) -> Result<Vec<TsmFile>> {
+    let mut names = tsm_names(fs, data)?;
+    names.sort_unstable();
+    let open = |name: FileName| TsmFile::open_path(fs, &data.join(name.to_string())).ok();
+    Ok(names.into_iter().filter_map(open).collect())
 }

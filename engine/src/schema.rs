@@ -5,6 +5,7 @@ use parking_lot::RwLock;
 use tsmith_codecs::{Batch, FieldKey, FieldType, SeriesKey};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::TsmFile;
 use crate::line::Schema;
 
 /// Fields of one batch that were found to be in order lately, so that each is looked up about once.
@@ -97,6 +98,26 @@ impl FieldTypes {
         }
     }
 
+    /// Learns of all fields that a file holds.
+    pub(crate) fn learn_file(&self, file: &TsmFile) {
+        let mut recent = Recent::default();
+        // What is deleted whole takes any type when it is written again.
+        for key in file.reader().keys().filter(|&key| !file.deletions().covers_key(key)) {
+            let Some(FieldKey { series, field }) = FieldKey::parse(key.key()) else { continue };
+            let (series, field_type) = (SeriesKey(series), key.field_type());
+            let measurement = series.measurement();
+            if !recent.is_next(measurement, field, field_type) {
+                self.learn(series, field, field_type);
+                recent.remember(measurement, field, field_type);
+            }
+        }
+    }
+
+    /// Whether some field has two types.
+    pub(crate) fn has_mixed(&self) -> bool {
+        self.fields.read().iter().any(|field| field.mixed)
+    }
+
     /// Learns of all fields of a batch that is in the log already.
     pub(crate) fn learn_batch(&self, batch: &Batch<'_>) {
         for series in batch.series() {
@@ -139,28 +160,6 @@ impl Recent {
                 self.expected = 0;
             }
             None => {}
-        }
-    }
-}
-
-/// Learns of the fields of many keys, of which most have been learnt of before.
-#[derive(Debug)]
-pub(crate) struct Learner<'t> {
-    types: &'t FieldTypes,
-    recent: Recent,
-}
-
-impl<'t> Learner<'t> {
-    pub(crate) fn new(types: &'t FieldTypes) -> Self {
-        Self { types, recent: Recent::default() }
-    }
-
-    /// [`FieldTypes::learn`].
-    pub(crate) fn learn(&mut self, series: SeriesKey<'_>, name: &[u8], field_type: FieldType) {
-        let measurement = series.measurement();
-        if !self.recent.is_next(measurement, name, field_type) {
-            self.types.learn(series, name, field_type);
-            self.recent.remember(measurement, name, field_type);
         }
     }
 }

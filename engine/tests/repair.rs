@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::parts::{FileLog, NativeLog, Ring, Tsm1, Zstd};
 use tsmith_engine::repair::{self, Owned};
 use tsmith_engine::{
-    BatchBuilder, Column, Dirs, Engine, ErrorKind, FieldKey, Options, Selection, TimeRange, Value,
+    BatchBuilder, Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, FieldTyping, LineOptions, LogOptions,
+    Manifest, Options, Selection, TimeRange, Timestamp, Value,
 };
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fault, Fs, FsFile, SimFs, publish_new};
+use tsmith_wal::{Log, Record, entry};
 
 type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
 
@@ -106,6 +108,51 @@ fn a_crash_in_a_repair_loses_nothing() {
     }
 }
 
+/// Story: a repair that was killed, or met a full disk, left a second name of the damaged file, or a temporary one, and the
+/// next added another.
+#[test]
+fn a_second_run_ends_where_an_undisturbed_one_does() {
+    let original = shard();
+    damage(&original, TSM, 20);
+    // Within the second gzip member.
+    damage(&original, TOMBSTONE, 90);
+    damage(&original, "/shard/tsmith.manifest", 10);
+    type Repair = fn(&SimFs) -> tsmith_engine::Result<()>;
+    let repairs: [Repair; 3] = [
+        |fs| repair::tsm_file(fs, Path::new(TSM), false).map(drop),
+        |fs| repair::tombstones(fs, Path::new(TOMBSTONE), false).map(drop),
+        |fs| repair::manifest(fs, Path::new(DIR), None, false).map(drop),
+    ];
+    for (which, repair) in repairs.into_iter().enumerate() {
+        let undisturbed = original.kill();
+        repair(&undisturbed).expect("repaired");
+        assert!(undisturbed.snapshot() != original.snapshot(), "repair {which}");
+        for at in 1..=undisturbed.operations() {
+            let what = format!("repair {which}, operation {at}");
+            let fs = original.kill();
+            fs.stop_at(at);
+            let _ended = repair(&fs);
+            let fs = fs.kill();
+            repair(&fs).expect("repaired");
+            assert!(fs.snapshot() == undisturbed.snapshot(), "{what}: killed");
+            for fault in [Fault::Io, Fault::Full] {
+                let fs = original.kill();
+                fs.fail_at(at, fault);
+                if repair(&fs).is_err() {
+                    let left = fs.snapshot();
+                    assert!(
+                        left == original.snapshot() || left == undisturbed.snapshot(),
+                        "{what}: {fault:?}"
+                    );
+                }
+                fs.heal();
+                repair(&fs).expect("repaired");
+                assert!(fs.snapshot() == undisturbed.snapshot(), "{what}: after {fault:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_file_of_which_nothing_is_whole_is_set_aside() {
     let fs = shard();
@@ -169,6 +216,176 @@ fn tombstones_that_are_whole_are_kept() {
     let done = repair::tombstones(&fs, Path::new(TOMBSTONE), false).expect("repaired");
     assert_eq!((done.salvage.believed, done.salvage.salvage.lost.len()), (1, 1), "its key is in the file");
     assert_eq!(read(&open(&fs), b"b").times(), [0, 1, 2, 4, 6, 7, 8, 9]);
+}
+
+/// Story: one damaged byte of the manifest, and nothing opened the directory; what it says is in the other lines, and in the
+/// directory.
+#[test]
+fn a_damaged_manifest_is_written_anew() {
+    let fs = shard();
+    let path = Path::new("/shard/tsmith.manifest");
+    // The engine of these tests has the simulation in the names of its parts.
+    let parts = "hashmap/mmap/snappy".parse().expect("three names");
+    let manifest = Manifest { parts, wal: "wal".into(), typing: FieldTyping::Series };
+    manifest.write(&fs, Path::new(DIR)).expect("written");
+    let good = fs.read(path).expect("there");
+    let lines: Vec<&str> = std::str::from_utf8(&good).expect("text").lines().collect();
+    for at in 0..good.len() {
+        let fs = fs.kill();
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        publish_new(&fs, path, &bytes).expect("written");
+        let before = fs.snapshot();
+        let planned = repair::manifest(&fs, Path::new(DIR), None, true);
+        assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
+        let done = repair::manifest(&fs, Path::new(DIR), None, false);
+        let hit = good[..at].split(|&byte| byte == b'\n').count() - 1;
+        if lines[hit] == "wal wal" && good[at] != b'\n' && bytes[..at].ends_with(b"wal ") {
+            // Another directory's name: it could be another engine's.
+            let error = done.map(drop).expect_err("not believed").to_string();
+            assert!(error.contains("--wal") && planned.is_err(), "{error}");
+            continue;
+        }
+        let Ok(Some(done)) = done else {
+            assert!(lines[hit] == "wal wal", "byte {at}: {done:?}");
+            continue;
+        };
+        assert_eq!(fs.read(&done.set_aside.expect("set aside")).expect("there"), bytes);
+        let (made_up, written) = (done.salvage.made_up, done.salvage.manifest);
+        let read = Manifest::read(&fs, Path::new(DIR)).expect("sound").expect("there");
+        assert_eq!(read, written, "byte {at}");
+        assert!(!made_up.is_empty() || read == manifest, "byte {at}: {made_up:?}");
+        // A line that cannot be read costs no other one.
+        let name = |line: &str| line.split(' ').next().map(str::to_owned);
+        let broken = [name(lines[hit]), lines.get(hit + 1).and_then(|next| name(next))];
+        assert!(
+            made_up.iter().all(|line| broken.contains(&Some((*line).to_owned()))),
+            "byte {at}: {made_up:?}"
+        );
+        // Types that nobody knows are those that refuse more.
+        assert!(!made_up.contains(&"types") || read.typing == FieldTyping::Measurement);
+    }
+}
+
+#[test]
+fn a_manifest_of_which_nothing_is_left_is_made_of_the_directory() {
+    type Native = Engine<Ring, NativeLog<SimFs>, Zstd>;
+    let fs = SimFs::default();
+    let options = Options { background: false, encode_threads: 1, ..Options::default() };
+    let dirs = Dirs { data: DIR.into(), wal: "/elsewhere".into() };
+    for dirs in [Dirs::under(Path::new(DIR)), dirs] {
+        let fs = fs.kill();
+        let shard = Native::open_on(fs.clone(), dirs.clone(), options.clone()).expect("opens");
+        let lines = LineOptions::new(Timestamp(0));
+        let _report = shard.write_lines(b"a,h=1 v=1 1\na,h=2 v=1i 1", &lines).expect("room");
+        shard.snapshot().expect("room");
+        let _report = shard.write_lines(b"a,h=1 v=2 2", &lines).expect("room");
+        shard.close().expect("in order");
+        publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"").expect("written");
+        let is_inside = dirs.wal.starts_with(DIR);
+        if !is_inside {
+            let error = repair::manifest(&fs, Path::new(DIR), None, false).expect_err("where is the log");
+            assert!(matches!(error.kind(), ErrorKind::ManifestLog { .. }), "{error}");
+        }
+        let named = (!is_inside).then_some(dirs.wal.as_path());
+        let done =
+            repair::manifest(&fs, Path::new(DIR), named, false).expect("repaired").expect("it is there");
+        let Manifest { parts, wal, typing } = done.salvage.manifest;
+        assert_eq!(parts.to_string(), "ring/native/zstd");
+        // Two series have the field with two types already.
+        assert_eq!(typing, FieldTyping::Series);
+        assert_eq!(wal, if is_inside { Path::new("wal") } else { Path::new("/elsewhere") });
+        // The types of this engine have the file system in their names, which the registry does not know.
+        let read = Manifest::read(&fs, Path::new(DIR)).expect("sound").expect("there");
+        assert_eq!(read.parts, parts);
+    }
+}
+
+/// Story: a log said of one field that it is a float, and then that it is an integer. Each of its records was sound, no
+/// engine opened it, and repair said that all was well.
+#[test]
+fn a_log_that_contradicts_itself_is_one_that_opens() {
+    fn check<L: Log<Fs = SimFs>>() {
+        let fs = SimFs::default();
+        let dir = Path::new("/shard/wal");
+        let write = |log: &L, parts: &[(&[u8], Value<'_>)]| {
+            let mut builder = BatchBuilder::new();
+            for (series, value) in parts {
+                builder.begin((*series).into());
+                builder.field(b"v".as_slice().into(), *value).expect("one type");
+                builder.commit(1);
+            }
+            let mut payload = Vec::new();
+            L::LAYOUT.encode_write(&builder.finish(), &mut payload).expect("short keys");
+            let at = log.append(Record::write(&payload)).expect("room");
+            let _durable = log.sync(at).expect("synced");
+        };
+        let (log, _) = L::open(fs.clone(), dir, LogOptions::default(), |_, _| Ok(())).expect("opens");
+        write(&log, &[(b"a", Value::Float(1.0))]);
+        write(&log, &[(b"a", Value::Integer(1)), (b"b", Value::Integer(2))]);
+        write(&log, &[(b"a", Value::Integer(3))]);
+        let mut payload = Vec::new();
+        let key = FieldKey::new(b"b", b"v");
+        entry::encode_delete_range(TimeRange::ALL, &[key], &mut payload).expect("short keys");
+        let _ = log.append(Record::delete_range(&payload)).expect("room");
+        // After a delete the field may have any type.
+        write(&log, &[(b"b", Value::Boolean(true))]);
+        log.close().expect("in order");
+        let fs = fs.kill();
+        let open = |fs: &SimFs| {
+            let options = Options { background: false, ..Options::default() };
+            Engine::<Ring, L, Tsm1>::open_on(fs.clone(), Dirs::under(Path::new(DIR)), options)
+        };
+        open(&fs.kill()).expect_err("it contradicts itself");
+        let before = fs.snapshot();
+        let planned = repair::log(&fs, Some(Path::new(DIR)), dir, None, true).expect("looked at");
+        assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
+        let done = repair::log(&fs, Some(Path::new(DIR)), dir, None, false).expect("repaired");
+        assert_eq!(done, planned);
+        let refused: Vec<_> = done[0].refused.iter().map(|refused| refused.in_part).collect();
+        assert_eq!((done.len(), refused, done[0].kept_records), (1, vec![true, false], 4));
+        let reason = &done[0].refused[0].reason;
+        assert!(reason.contains("1 of a#!~#v, of type integer where the field is of type float"), "{reason}");
+        let shard = open(&fs).expect("opens");
+        let read = |series: &[u8]| shard.read(FieldKey::new(series, b"v"), TimeRange::ALL).expect("readable");
+        assert_eq!(read(b"a").field_type(), FieldType::Float);
+        assert_eq!((read(b"b").len(), read(b"b").field_type()), (1, FieldType::Boolean));
+        shard.snapshot().expect("room");
+        shard.close().expect("in order");
+        assert_eq!(repair::log(&fs, Some(Path::new(DIR)), dir, None, false).expect("looked at"), []);
+    }
+    check::<FileLog<SimFs>>();
+    check::<NativeLog<SimFs>>();
+}
+
+/// The type of a field that a file has is the older one, unless the log deletes the field.
+#[test]
+fn a_log_that_contradicts_a_file_is_told_from_one_that_deletes_first() {
+    for deletes in [false, true] {
+        let fs = shard();
+        let dir = Path::new("/shard/wal");
+        let (log, _) = FileLog::open(fs.clone(), dir, LogOptions::default(), |_, _| Ok(())).expect("opens");
+        let mut payload = Vec::new();
+        if deletes {
+            let key = FieldKey::new(b"b", b"v");
+            entry::encode_delete_range(TimeRange::ALL, &[key], &mut payload).expect("short keys");
+            let _ = log.append(Record::delete_range(&payload)).expect("room");
+        }
+        let mut builder = BatchBuilder::new();
+        builder.begin(b"b".as_slice().into());
+        builder.field(b"v".as_slice().into(), Value::Boolean(true)).expect("one type");
+        builder.commit(77);
+        payload.clear();
+        entry::encode_write(&builder.finish(), &mut payload).expect("short keys");
+        let _ = log.append(Record::write(&payload)).expect("room");
+        log.close().expect("in order");
+        let done = repair::log(&fs, Some(Path::new(DIR)), dir, None, false).expect("looked at");
+        assert_eq!(done.len(), usize::from(!deletes), "{done:?}");
+        let shard = open(&fs);
+        if !deletes {
+            assert_eq!(read(&shard, b"b").times(), [0, 1, 2, 4, 6, 7, 8, 9]);
+        }
+    }
 }
 
 #[test]

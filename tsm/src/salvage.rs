@@ -12,7 +12,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, TimeRange, Tsm1};
+use tsmith_codecs::{
+    AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, ENCODERS, EncoderVisitor, FieldType,
+    TimeRange, with_encoder,
+};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{IndexEntry, KeyEntry};
@@ -316,7 +319,9 @@ impl<'a> Look<'a> {
             debug_assert!(fits, "blocks of another type are dropped");
         }
         together.sort_dedup();
-        let (mut encoder, mut block, mut from) = (Tsm1::default(), Vec::new(), 0_usize);
+        let like = self.bytes(first.entry).ok().and_then(|block| encoder_of(*block.first()?));
+        let unknown = || Error::corrupt(first.entry.offset, "a block of a known encoder");
+        let (mut encoder, mut block, mut from) = (like.ok_or_else(unknown)?, Vec::new(), 0_usize);
         while from < together.len() {
             let until = from.saturating_add(POINTS_PER_BLOCK).min(together.len());
             let part = together.as_ref().slice(from..until);
@@ -329,6 +334,30 @@ impl<'a> Look<'a> {
         }
         Ok(())
     }
+}
+
+/// The part of an encoder that writes: one virtual call a block.
+trait Encode {
+    fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> tsmith_codecs::Result<()>;
+}
+
+impl<E: BlockEncoder> Encode for E {
+    fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> tsmith_codecs::Result<()> {
+        BlockEncoder::encode(self, column, out)
+    }
+}
+
+/// The encoder whose blocks begin with this byte: what is joined stays in the form that its file has.
+fn encoder_of(first: u8) -> Option<Box<dyn Encode>> {
+    struct Owner(u8);
+    impl EncoderVisitor for Owner {
+        type Out = Option<Box<dyn Encode>>;
+        fn visit<E: BlockEncoder>(self) -> Self::Out {
+            let owns = E::SAME_BLOCKS_AS.is_none() && E::TAGS.contains(&self.0);
+            owns.then(|| Box::new(E::default()) as Box<dyn Encode>)
+        }
+    }
+    ENCODERS.iter().find_map(|(name, _)| with_encoder(name, Owner(first)).flatten())
 }
 
 #[cfg(test)]

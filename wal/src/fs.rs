@@ -14,7 +14,9 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
-pub use aside::{aside_name, create_temporary, publish_new, set_aside};
+pub use aside::{
+    aside_name, create_temporary, publish_new, replace_damaged, replace_damaged_by, set_aside, take_away,
+};
 pub use os::{OsFile, OsFs, OsLock};
 pub use sim::{Fault, SimFile, SimFs, SimLock, SimMap};
 
@@ -60,6 +62,15 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
     /// Locks the file at `path`, which is created if need be, for this owner alone, without waiting:
     /// [`io::ErrorKind::WouldBlock`] when somebody has it, in this process or another.
     fn lock(&self, path: &Path) -> io::Result<Self::Lock>;
+
+    /// Locks the file at `path` against [`Fs::lock`], beside others who do the same. It has to be there; nothing is created
+    /// or written, so that a read-only file system will do.
+    fn lock_shared(&self, path: &Path) -> io::Result<Self::Lock>;
+
+    /// Whether both names stand for the same bytes: of one file, or of two with the same content. Nothing is changed.
+    fn is_same(&self, a: &Path, b: &Path) -> io::Result<bool> {
+        Ok(self.read(a)? == self.read(b)?)
+    }
 
     /// The file of the operating system behind a name, read-only, for mapping; `None` when there is none.
     fn os_file(&self, path: &Path) -> io::Result<Option<std::fs::File>>;

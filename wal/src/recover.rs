@@ -19,7 +19,7 @@ use crate::segment::{Bad, Influx, Verdict};
 use crate::{Error, ErrorKind, LogOptions, Position, Record, RecoveryMode, Result};
 
 pub(crate) use jobs::Records;
-pub use repair::{SegmentRepair, repair};
+pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
 pub use report::{Progress, Recovery, Torn};
 
 /// Held by the log that has the directory open.
@@ -39,10 +39,24 @@ pub trait Replay: Send {
 /// Creates the directory if need be and locks it.
 pub(crate) fn take_directory<F: Fs>(fs: &F, dir: &Path) -> Result<F::Lock> {
     fs.create_dir_all(dir).map_err(|error| Error::io("create directory", error).at_path(dir))?;
-    fs.lock(&dir.join(LOCK_NAME)).map_err(|error| match error.kind() {
+    fs.lock(&dir.join(LOCK_NAME)).map_err(|error| not_taken(error, dir))
+}
+
+/// Keeps logs out of the directory, where one could have it: nothing is created or written.
+pub(crate) fn hold_directory<F: Fs>(fs: &F, dir: &Path) -> Result<Option<F::Lock>> {
+    match fs.lock_shared(&dir.join(LOCK_NAME)) {
+        Ok(lock) => Ok(Some(lock)),
+        // Nobody of ours has had the log open.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(not_taken(error, dir)),
+    }
+}
+
+fn not_taken(error: io::Error, dir: &Path) -> Error {
+    match error.kind() {
         io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(dir),
         _ => Error::io("lock", error).at_path(&dir.join(LOCK_NAME)),
-    })
+    }
 }
 
 /// The numbers of the segments in `dir`, ascending as numbers: `_100000` comes after `_99999`.
@@ -210,6 +224,8 @@ pub(crate) struct Reader<'a, T, F> {
     dir: &'a Path,
     mode: RecoveryMode,
     numbers: Vec<u32>,
+    /// Those of them that are read.
+    span: Range<usize>,
     spares: Vec<PathBuf>,
     recovery: Recovery,
     chain: Chain,
@@ -223,7 +239,9 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         if let Some(other) = names.iter().find(|name| is_segment(name) && T::parse_name(name).is_none()) {
             return Err(Error::new(ErrorKind::OtherLog).at_path(&dir.join(other)));
         }
-        let mut reader = Self { numbers: segments::<T, F>(fs, dir)?, ..Self::over(fs, dir, mode) };
+        let numbers = segments::<T, F>(fs, dir)?;
+        let span = 0..numbers.len();
+        let mut reader = Self { numbers, span, ..Self::over(fs, dir, mode) };
         reader.chain = Chain::new(0);
         if T::RECYCLED {
             let spares = || names.iter().filter_map(|name| Some((dir.join(name), parse_spare_name(name)?)));
@@ -235,15 +253,20 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
 
     fn one(fs: &'a F, path: &'a Path, number: u32) -> Self {
         let dir = path.parent().unwrap_or(Path::new(""));
-        Self { numbers: vec![number], ..Self::over(fs, dir, RecoveryMode::InfluxDb) }
+        Self { numbers: vec![number], span: 0..1, ..Self::over(fs, dir, RecoveryMode::InfluxDb) }
+    }
+
+    /// Reads the segment at this place among others, knowing of those.
+    fn among(fs: &'a F, dir: &'a Path, mode: RecoveryMode, (numbers, at): (&[u32], usize)) -> Self {
+        Self { numbers: numbers.to_vec(), span: at..at + 1, ..Self::over(fs, dir, mode) }
     }
 
     fn over(fs: &'a F, dir: &'a Path, mode: RecoveryMode) -> Self {
-        let (numbers, spares) = (Vec::new(), Vec::new());
+        let (numbers, spares, span) = (Vec::new(), Vec::new(), 0..0);
         // Of a single segment nobody knows what should come before it.
         let (recovery, chain) = (Recovery::default(), Chain::new(u64::MAX));
         let format = std::marker::PhantomData;
-        Self { fs, dir, mode, numbers, spares, recovery, chain, format }
+        Self { fs, dir, mode, numbers, span, spares, recovery, chain, format }
     }
 
     fn path(&self, at: usize) -> PathBuf {

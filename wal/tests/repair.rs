@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fault, Fs, FsFile, SimFs};
 use tsmith_wal::testing::{Replayed, noise, open_keeping};
-use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, NativeLog, Record, RecordKind, RecoveryMode, repair};
+use tsmith_wal::{
+    ErrorKind, FileLog, Log, LogOptions, NativeLog, Record, RecordKind, RecoveryMode, Refusal, repair,
+    repair_for,
+};
 
 const DIR: &str = "/wal";
 
@@ -115,7 +118,104 @@ fn a_crash_in_a_repair_loses_nothing() {
                 .any(|(name, content)| name.to_string_lossy().ends_with(".bad") && content == bytes);
             assert!(kept, "stopped at {stop}, seed {seed}: the damaged segment is kept");
         }
+        // Story: a repair was killed, or the disk was full; the next one left a second copy of the damaged segment behind, or
+        // a temporary file.
+        let fs = damaged.kill();
+        fs.stop_at(stop);
+        let _ended = repair(&fs, Path::new(DIR), None, false);
+        let fs = fs.kill();
+        repair(&fs, Path::new(DIR), None, false).expect("run again");
+        assert_eq!(fs.snapshot(), run.snapshot(), "killed at {stop}");
+        for fault in [Fault::Io, Fault::Full] {
+            let fs = damaged.kill();
+            fs.fail_at(stop, fault);
+            let done = repair(&fs, Path::new(DIR), None, false);
+            if done.is_err() {
+                let left = fs.snapshot();
+                assert!(
+                    left == damaged.snapshot() || left == run.snapshot(),
+                    "{fault:?} at {stop}: {left:?}"
+                );
+            }
+            fs.heal();
+            repair(&fs, Path::new(DIR), None, false).expect("run again");
+            assert_eq!(fs.snapshot(), run.snapshot(), "{fault:?} at {stop}");
+        }
     }
+}
+
+/// Story: a copy of a shard lay on a read-only file system, with the lock of the log it once had; a dry run wanted to write
+/// to that.
+#[test]
+fn a_dry_run_writes_nothing_not_even_a_lock() {
+    for lock in [true, false] {
+        let fs = two_segments::<FileLog<SimFs>>();
+        if !lock {
+            fs.remove(&Path::new(DIR).join("wal.lock")).expect("there");
+        }
+        let path = Path::new(DIR).join("_00001.wal");
+        let mut bytes = fs.read(&path).expect("there");
+        bytes[60] ^= 4;
+        let fs = with(&fs, &path, &bytes);
+        let before = fs.operations();
+        assert_eq!(repair(&fs, Path::new(DIR), None, true).expect("looked at").len(), 1);
+        for number in before + 1..=fs.operations() {
+            let operation = fs.operation(number).expect("it was one");
+            assert!(["list", "read", "lock_shared"].contains(&operation), "{operation}");
+        }
+    }
+}
+
+/// A file that somebody put somewhere is repaired without leaving a lock beside it.
+#[test]
+fn one_segment_is_repaired_without_a_lock_where_there_is_none() {
+    let fs = two_segments::<FileLog<SimFs>>();
+    fs.remove(&Path::new(DIR).join("wal.lock")).expect("there");
+    let path = Path::new(DIR).join("_00001.wal");
+    let mut bytes = fs.read(&path).expect("there");
+    bytes[60] ^= 4;
+    let fs = with(&fs, &path, &bytes);
+    assert_eq!(repair(&fs, Path::new(DIR), Some("_00001.wal"), false).expect("repaired").len(), 1);
+    let names = fs.list(Path::new(DIR)).expect("names");
+    assert!(names.contains(&"_00001.wal.bad".into()) && !names.contains(&"wal.lock".into()), "{names:?}");
+}
+
+/// Story: every record of a log was sound, and no engine could replay two of them; repair said that all was well.
+#[test]
+fn what_nobody_can_replay_is_left_out_and_told() {
+    fn check<L: Log<Fs = SimFs>>() {
+        let fs = two_segments::<L>();
+        let (log, seen) = open::<L>(&fs, RecoveryMode::Strict).expect("opens");
+        drop(log);
+        let fs = fs.kill();
+        let judge = || {
+            let mut number = 0;
+            move |_, _: Record<'_>, _| {
+                number += 1;
+                let refusal = |instead| Refusal { instead, reason: format!("number {number}") };
+                match number {
+                    2 => Err(refusal(None)),
+                    4 => Err(refusal(Some(noise(99, 24)))),
+                    _ => Ok(()),
+                }
+            }
+        };
+        let before = fs.snapshot();
+        let planned = repair_for(&fs, Path::new(DIR), None, true, judge()).expect("looked at");
+        assert_eq!(fs.snapshot(), before);
+        let done = repair_for(&fs, Path::new(DIR), None, false, judge()).expect("repaired");
+        assert_eq!(done, planned);
+        assert_eq!((done.len(), done[0].gaps.len(), done[0].refused.len()), (1, 0, 2));
+        assert_eq!((done[0].refused[0].in_part, done[0].refused[1].in_part), (false, true));
+        assert_eq!(done[0].refused[1].reason, "number 4");
+        let (_log, left) = open::<L>(&fs, RecoveryMode::Strict).expect("opens");
+        let mut wanted = records(&seen);
+        wanted[3].1 = noise(99, 24);
+        wanted.remove(1);
+        assert_eq!(records(&left), wanted);
+    }
+    check::<FileLog<SimFs>>();
+    check::<NativeLog<SimFs>>();
 }
 
 #[test]

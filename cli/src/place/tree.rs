@@ -15,9 +15,13 @@ use serde::Serialize;
 
 use super::{Place, absolute, beside, has_segments, is_shard, list};
 use crate::exit::{Failure, Result, complain};
+use crate::output::count;
 
 /// Directories above a shard, at most: of InfluxDB as a whole there are `data`, database and retention policy.
 const DEPTH_MAX: usize = 5;
+
+/// Shards that are named to who named the directory above them.
+const NAMED_MAX: usize = 20;
 
 /// What a path stands for: one place, or all shards below it.
 #[derive(Debug)]
@@ -99,8 +103,10 @@ impl Tree {
             }
             let log = wal.map(|wal| wal.join(path.strip_prefix(above).unwrap_or(&path)));
             let log = log.filter(|log| log.is_dir());
-            if is_shard(&path, log.as_deref())? {
-                let place = Place::find(&path, log.as_deref())?;
+            // What is wrong with one shard, or on the way to some, hides no others.
+            let is_shard = is_shard(&path, log.as_deref());
+            let found = is_shard.and_then(|is| is.then(|| Place::find(&path, log.as_deref())).transpose());
+            if let Some(place) = found.unwrap_or_else(|why| Some(unreadable(&path, &why))) {
                 self.places.push((path, place));
             } else if depth > 0 && shard_within(&path, depth - 1) {
                 self.descend(above, &path, wal, depth - 1)?;
@@ -121,12 +127,35 @@ impl Tree {
                     self.stray_logs(above, logs, &path, depth - 1)?;
                 }
             } else if !above.join(below).is_dir() {
-                let place = Place::find(&path, None)?;
+                let place = Place::find(&path, None).unwrap_or_else(|why| unreadable(&path, &why));
                 self.places.push((path, place));
             }
         }
         Ok(())
     }
+
+    /// Refuses a directory of shards for `verb`, which takes one.
+    pub(super) fn refuse_above(verb: &str, path: &Path, wal: Option<&Path>) -> Result<()> {
+        if is_shard(path, wal)? || !shard_within(path, DEPTH_MAX) {
+            return Ok(());
+        }
+        let shards: Vec<PathBuf> = Self::find(path, wal)?.places.into_iter().map(|(path, _)| path).collect();
+        let Some(first) = shards.first() else { return Ok(()) };
+        let named = shards.iter().take(NAMED_MAX).map(|shard| shard.display().to_string());
+        let more = shards.len().checked_sub(NAMED_MAX).filter(|&more| more > 0);
+        let more = more.map(|more| format!("and {more} more"));
+        let named = named.chain(more).collect::<Vec<_>>().join(", ");
+        let (path, first) = (path.display(), first.display());
+        let text = format!(
+            "{path}: not a shard, but a directory of {}: {named}; `tsmith {verb}` takes one at a time, as in `tsmith {verb} {first}`",
+            count(shards.len(), "shard"),
+        );
+        Err(Failure::Usage(text))
+    }
+}
+
+fn unreadable(path: &Path, why: &Failure) -> Place {
+    Place::Unreadable(path.to_owned(), why.text().to_owned())
 }
 
 /// Whether there is a shard below.

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use tsmith_codecs::Values;
+use tsmith_codecs::{Tsm1, Values};
 
 use super::*;
 use crate::format::Version;
@@ -15,7 +15,7 @@ fn encoded(key: &[u8], times: &[i64]) -> Vec<u8> {
     let values = times.iter().map(|&time| value(key, time)).collect();
     let column = Column::from_parts(times.to_vec(), Values::Integer(values)).expect("equal lengths");
     let mut block = Vec::new();
-    Tsm1::default().encode(column.as_ref(), &mut block).expect("encodes");
+    BlockEncoder::encode(&mut Tsm1::default(), column.as_ref(), &mut block).expect("encodes");
     block
 }
 
@@ -182,4 +182,30 @@ fn a_file_of_which_nothing_is_whole_says_so() {
     let (salvage, written) = salvaged(&bytes).expect("opens");
     assert_eq!((salvage.kept_keys, salvage.kept_values, salvage.dropped_blocks()), (0, 0, 9));
     assert!(written.is_none());
+}
+
+/// Story: a block of another encoder whose times did not ascend was put right, and came out as one of InfluxDB's.
+#[test]
+fn what_is_encoded_anew_keeps_the_encoder_of_the_file() {
+    fn check<E: BlockEncoder>() {
+        let column =
+            Column::from_parts(vec![30, 10, 20], Values::Integer(vec![3, 1, 2])).expect("equal lengths");
+        let mut block = Vec::new();
+        BlockEncoder::encode(&mut E::default(), column.as_ref(), &mut block).expect("encodes");
+        let mut writer = Writer::new(Vec::new(), Version::of::<E>());
+        let range = TimeRange::new(10, 30);
+        writer.write_block(b"a#!~#v", FieldType::Integer, range, &block).expect("writes");
+        let (salvage, written) = salvaged(&writer.finish().expect("finishes").0).expect("opens");
+        assert_eq!((salvage.kept_values, salvage.damaged[0].mended.len()), (3, 1));
+        let written = written.expect("a file");
+        let reader = Reader::new(Bytes::from(written.clone())).expect("opens");
+        let key = reader.get(0).expect("a key");
+        let first = reader.block(key, key.entry(0).expect("a block")).expect("sound")[0];
+        assert!(E::TAGS.contains(&first), "{first:#x} of {:x?}", E::TAGS);
+        assert_eq!(points(written)[&b"a#!~#v"[..]], [(10, 1), (20, 2), (30, 3)]);
+    }
+    check::<Tsm1>();
+    check::<tsmith_codecs::Raw>();
+    check::<tsmith_codecs::Snappy>();
+    check::<tsmith_codecs::Zstd>();
 }

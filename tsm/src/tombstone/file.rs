@@ -120,16 +120,7 @@ impl TombstoneFile {
         {
             return TombstoneWrite::Append { at: self.whole_bytes, members };
         }
-        let [a, b, c] = MAGIC;
-        let mut bytes = vec![a, b, c, VERSION];
-        let mut old = Vec::with_capacity(self.deletions.len());
-        for (key, ranges) in self.deletions.iter() {
-            old.extend(ranges.iter().map(|&range| Tombstone { key: key.to_vec(), range }));
-        }
-        old.sort_unstable_by(|a, b| (&a.key, a.range.min).cmp(&(&b.key, b.range.min)));
-        // One member: with two, a torn first one would not be the last.
-        write_member(old.iter().chain(batch), &mut bytes);
-        TombstoneWrite::Replace { bytes }
+        TombstoneWrite::Replace { bytes: new_file(&self.deletions, batch) }
     }
 
     /// Takes `batch` in, after the file was changed as [`TombstoneFile::plan`] said.
@@ -146,6 +137,25 @@ impl TombstoneFile {
     }
 }
 
+/// A file of these, in the version that is written.
+fn new_file(deletions: &Deletions, batch: &[Tombstone]) -> Vec<u8> {
+    let [a, b, c] = MAGIC;
+    let mut bytes = vec![a, b, c, VERSION];
+    let mut keys: Vec<(&[u8], &[TimeRange])> = deletions.iter().collect();
+    keys.sort_unstable_by_key(|(key, _)| *key);
+    let old = keys.into_iter().flat_map(|(key, ranges)| ranges.iter().map(move |&range| (key, range)));
+    // One member: with two, a torn first one would not be the last.
+    write_member(old.chain(batch.iter().map(Tombstone::parts)), &mut bytes);
+    bytes
+}
+
+impl Deletions {
+    /// A tombstone file that deletes just this.
+    pub fn to_file(&self) -> Vec<u8> {
+        new_file(self, &[])
+    }
+}
+
 /// The batch in members that can be appended; `None` when it is cheaper to write the file anew, or one record is too long.
 fn members(batch: &[Tombstone]) -> Option<Vec<Vec<u8>>> {
     let (mut members, mut rest) = (Vec::new(), batch);
@@ -158,7 +168,7 @@ fn members(batch: &[Tombstone]) -> Option<Vec<Vec<u8>>> {
         let (these, later) = rest.split_at_checked(fit.count().max(1)).unwrap_or((rest, &[]));
         rest = later;
         let mut member = Vec::new();
-        write_member(these, &mut member);
+        write_member(these.iter().map(Tombstone::parts), &mut member);
         if members.len() == MEMBERS_MAX {
             return None;
         }
@@ -171,6 +181,10 @@ impl Tombstone {
     /// All points of `key` inside `range`.
     pub fn new(key: &[u8], range: TimeRange) -> Self {
         Self { key: key.to_vec(), range }
+    }
+
+    pub(super) fn parts(&self) -> (&[u8], TimeRange) {
+        (&self.key, self.range)
     }
 }
 

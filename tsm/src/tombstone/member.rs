@@ -29,8 +29,7 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-
-use super::Tombstone;
+use tsmith_codecs::TimeRange;
 
 /// A gzip header without time or name; of its extra field the length, and of the one part of that the name and length.
 const HEADER: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, /* extra */ 12, 0, b'T', b'S', 8, 0];
@@ -48,14 +47,14 @@ const EMPTY_BEGIN: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff];
 const SECTOR_BYTES: usize = 512;
 
 /// Appends the member of these records to `out`.
-pub(super) fn write_member<'t>(records: impl IntoIterator<Item = &'t Tombstone>, out: &mut Vec<u8>) {
+pub(super) fn write_member<'t>(records: impl IntoIterator<Item = (&'t [u8], TimeRange)>, out: &mut Vec<u8>) {
     let begin = out.len();
     out.extend_from_slice(&HEADER);
     out.extend_from_slice(&[0; HEADER_BYTES - HEADER.len()]); // known at the end
     let (mut crc, mut bytes) = (crc32fast::Hasher::new(), 0_u32);
     let mut deflate = DeflateEncoder::new(&mut *out, Compression::fast());
     let mut record = Vec::new();
-    for Tombstone { key, range } in records {
+    for (key, range) in records {
         record.clear();
         record.extend_from_slice(&(key.len() as u32).to_be_bytes());
         record.extend_from_slice(key);

@@ -2,7 +2,7 @@
 //!
 //! Fewer tombstones bring deleted points back, wrong ones delete others: so what a checksum vouches for is kept, whatever
 //! stands before it, and the rest is told. Between the two are records of a member that the end of the file cuts short:
-//! InfluxDB reads them without a word. They are handed out apart, for who can tell whether their keys exist.
+//! InfluxDB reads them without a word. They are taken apart from the others, by who can tell whether their keys exist.
 
 #![cfg_attr(
     not(test),
@@ -10,6 +10,7 @@
 )]
 
 use std::io;
+use std::ops::Range;
 
 use flate2::bufread::GzDecoder;
 
@@ -34,10 +35,10 @@ pub struct TombstoneSalvage {
     pub kept_records: u64,
     /// What they delete.
     pub kept: Deletions,
-    /// Records of a last member that is cut short: without checksum, in the order of the file.
-    pub unchecked: Vec<Tombstone>,
     /// What is lost, in order.
     pub lost: Vec<LostTombstones>,
+    /// Where the last member is that is cut short, if one is.
+    cut: Option<Range<usize>>,
 }
 
 /// A part of a tombstone file that says nothing that can be trusted.
@@ -58,13 +59,8 @@ impl TombstoneSalvage {
     /// The version is unknown; what the file deletes would take too much memory.
     pub fn of(bytes: &[u8]) -> Result<Self> {
         let version = Tombstones::new(bytes)?.version();
-        let mut salvage = Self {
-            version,
-            kept_records: 0,
-            kept: Deletions::new(),
-            unchecked: Vec::new(),
-            lost: Vec::new(),
-        };
+        let mut salvage =
+            Self { version, kept_records: 0, kept: Deletions::new(), lost: Vec::new(), cut: None };
         match version {
             1 => salvage.lines(bytes)?,
             2 => salvage.records(bytes)?,
@@ -80,6 +76,10 @@ impl TombstoneSalvage {
 
     fn keep(&mut self, record: &Tombstone, at: u64) -> Result<()> {
         self.kept_records = self.kept_records.saturating_add(1);
+        self.add(record, at)
+    }
+
+    fn add(&mut self, record: &Tombstone, at: u64) -> Result<()> {
         self.kept.add(&record.key, record.range);
         if self.kept.memory_bytes() > DELETIONS_BYTES_MAX {
             return Err(too_large(at));
@@ -122,66 +122,93 @@ impl TombstoneSalvage {
         }
     }
 
+    /// Whether the checksum of a member is right is known at its end, and its records may be too many to be held until then.
+    /// So they are taken at once as long as all goes well; from the first bad one on, which is undone, each member is
+    /// decompressed twice.
     fn members(&mut self, bytes: &[u8]) -> Result<()> {
         let mut work = (bytes.len() as u64).saturating_mul(WORK_FACTOR).max(WORK_MIN);
-        let mut at = HEADER_BYTES;
+        let (mut at, mut all_is_well) = (HEADER_BYTES, true);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            match member(rest, at as u64)? {
-                Member::Whole { records, bytes } => {
-                    for record in &records {
-                        self.keep(record, at as u64)?;
-                    }
+            if all_is_well {
+                if let Ok(Ok(bytes)) = member(rest, |record| self.keep(&record, at as u64)) {
                     at = at.saturating_add(bytes);
+                } else {
+                    all_is_well = false;
+                    self.keep_members(bytes.get(..at).unwrap_or_default())?;
                 }
-                Member::Bad { records, flaw } => {
-                    let next = next_member(bytes, at, &mut work)?;
-                    let end = next.unwrap_or(bytes.len());
-                    let is_cut = next.is_none()
-                        && matches!(&flaw, Flaw::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof);
-                    if is_cut {
-                        self.unchecked = records;
-                    }
-                    let lost = end.saturating_sub(at) as u64;
-                    self.lost.push(LostTombstones {
-                        offset: at as u64,
-                        bytes: lost,
-                        error: flaw.at(at as u64, true),
-                    });
-                    at = end;
-                }
+                continue;
             }
+            let flaw = match member(rest, |_| Ok(()))? {
+                Ok(bytes) => {
+                    let _whole = member(rest, |record| self.keep(&record, at as u64))?;
+                    at = at.saturating_add(bytes);
+                    continue;
+                }
+                Err(flaw) => flaw,
+            };
+            let next = next_member(bytes, at, &mut work)?;
+            let end = next.unwrap_or(bytes.len());
+            let is_cut = next.is_none()
+                && matches!(&flaw, Flaw::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof);
+            if is_cut {
+                self.cut = Some(at..bytes.len());
+            }
+            let lost = end.saturating_sub(at) as u64;
+            self.lost.push(LostTombstones {
+                offset: at as u64,
+                bytes: lost,
+                error: flaw.at(at as u64, true),
+            });
+            at = end;
         }
         Ok(())
     }
+
+    /// Keeps the members of these bytes, which are whole, and nothing else.
+    fn keep_members(&mut self, bytes: &[u8]) -> Result<()> {
+        (self.kept_records, self.kept) = (0, Deletions::new());
+        let mut at = HEADER_BYTES;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let Ok(bytes) = member(rest, |record| self.keep(&record, at as u64))? else { break };
+            at = at.saturating_add(bytes);
+        }
+        Ok(())
+    }
+
+    /// Of a last member that is cut short, takes those records that `is_known`: they have no checksum. Gives how many
+    /// those are. `bytes` are those of the file.
+    ///
+    /// # Errors
+    /// What the file deletes would take too much memory.
+    pub fn believe(&mut self, bytes: &[u8], is_known: impl Fn(&Tombstone) -> bool) -> Result<u64> {
+        let Some(cut) = self.cut.take() else { return Ok(0) };
+        let mut believed = 0_u64;
+        let _cut = member(bytes.get(cut.clone()).unwrap_or_default(), |record| {
+            if !is_known(&record) {
+                return Ok(());
+            }
+            believed = believed.saturating_add(1);
+            self.add(&record, cut.start as u64)
+        })?;
+        Ok(believed)
+    }
 }
 
-/// The member that begins a part of a file.
-enum Member {
-    /// Its checksum is right.
-    Whole { records: Vec<Tombstone>, bytes: usize },
-    /// It is not; with the records before that was noticed.
-    Bad { records: Vec<Tombstone>, flaw: Flaw },
-}
-
-fn member(rest: &[u8], at: u64) -> Result<Member> {
+/// Gives the records of the member that begins a part of a file to `take`; gives how long the member is, if it is whole. That
+/// is known when its records have been taken.
+fn member(
+    rest: &[u8],
+    mut take: impl FnMut(Tombstone) -> Result<()>,
+) -> Result<std::result::Result<usize, Flaw>> {
     let mut decoder = GzDecoder::new(rest);
-    let (mut records, mut held) = (Vec::new(), 0_u64);
     loop {
         match read_record(&mut decoder) {
-            Ok(Some(record)) => {
-                held = held
-                    .saturating_add(size_of::<Tombstone>() as u64)
-                    .saturating_add(record.key.len() as u64);
-                if held > DELETIONS_BYTES_MAX {
-                    return Err(too_large(at));
-                }
-                records.push(record);
-            }
+            Ok(Some(record)) => take(record)?,
             Ok(None) => {
                 let left: &[u8] = decoder.get_ref();
-                return Ok(Member::Whole { records, bytes: rest.len().saturating_sub(left.len()).max(1) });
+                return Ok(Ok(rest.len().saturating_sub(left.len()).max(1)));
             }
-            Err(flaw) => return Ok(Member::Bad { records, flaw }),
+            Err(flaw) => return Ok(Err(flaw)),
         }
     }
 }
@@ -198,10 +225,14 @@ fn next_member(bytes: &[u8], at: usize, work: &mut u64) -> Result<Option<usize>>
             break;
         };
         from = from.saturating_add(found);
-        let records = match member(bytes.get(from..).unwrap_or_default(), from as u64)? {
-            Member::Whole { records, .. } if !records.is_empty() => return Ok(Some(from)),
-            Member::Whole { records, .. } | Member::Bad { records, .. } => records.len() as u64,
-        };
+        let mut records = 0_u64;
+        let end = member(bytes.get(from..).unwrap_or_default(), |_| {
+            records = records.saturating_add(1);
+            Ok(())
+        })?;
+        if records > 0 && end.is_ok() {
+            return Ok(Some(from));
+        }
         let left = work.checked_sub(records.saturating_add(1));
         *work = left.unwrap_or(0);
         if left.is_none() {
@@ -214,6 +245,8 @@ fn next_member(bytes: &[u8], at: usize, work: &mut u64) -> Result<Option<usize>>
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use tsmith_codecs::TimeRange;
 
     use super::super::MAGIC;
@@ -229,7 +262,7 @@ mod tests {
         let (mut bytes, mut ends) = ([&MAGIC[..], &[4]].concat(), Vec::new());
         for member in 0..4 {
             let batch: Vec<Tombstone> = (0..20).map(|n| tombstone(member, n)).collect();
-            write_member(&batch, &mut bytes);
+            write_member(batch.iter().map(Tombstone::parts), &mut bytes);
             ends.push(bytes.len());
         }
         (bytes, ends)
@@ -264,14 +297,20 @@ mod tests {
     fn of_a_member_that_is_cut_short_the_records_are_told_apart() {
         let (good, ends) = file();
         for len in ends[2] + 1..good.len() {
-            let salvage = TombstoneSalvage::of(&good[..len]).expect("a known version");
+            let mut salvage = TombstoneSalvage::of(&good[..len]).expect("a known version");
             assert_eq!(salvage.kept, of_members(0..3), "{len} bytes");
-            let known: Vec<Tombstone> = (0..20).map(|n| tombstone(3, n)).collect();
-            assert!(known.starts_with(&salvage.unchecked), "{len} bytes: {:?}", salvage.unchecked);
             assert_eq!((salvage.lost.len(), salvage.lost[0].offset), (1, ends[2] as u64));
+            let (known, shown) = (of_members(3..4), Cell::new(0_u64));
+            let is_known = |record: &Tombstone| {
+                assert!(known.covers(&record.key, record.range), "{len} bytes: {record:?}");
+                shown.set(shown.get() + 1);
+                record.range.min % 2 == 0
+            };
+            let believed = salvage.believe(&good[..len], is_known).expect("room");
+            assert_eq!((believed, salvage.kept.len() as u64), (shown.get().div_ceil(2), 60 + believed));
+            assert!(len < good.len() - 1 || shown.get() == 20);
+            assert_eq!(salvage.believe(&good[..len], |_| true).expect("room"), 0, "once");
         }
-        let almost = TombstoneSalvage::of(&good[..good.len() - 1]).expect("a known version");
-        assert_eq!(almost.unchecked.len(), 20);
     }
 
     #[test]
@@ -297,6 +336,6 @@ mod tests {
             bytes.extend([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
         }
         let salvage = TombstoneSalvage::of(&bytes).expect("a known version");
-        assert_eq!((salvage.kept_records, salvage.unchecked.len(), salvage.lost.len()), (0, 0, 1));
+        assert_eq!((salvage.kept_records, salvage.lost.len()), (0, 1));
     }
 }

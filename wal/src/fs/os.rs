@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, OFlags};
@@ -121,17 +121,40 @@ impl Fs for OsFs {
         Ok(OsLock(file))
     }
 
+    fn lock_shared(&self, path: &Path) -> io::Result<OsLock> {
+        let file = open_regular(&options(), path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
+        Ok(OsLock(file))
+    }
+
+    fn is_same(&self, a: &Path, b: &Path) -> io::Result<bool> {
+        let (a, b) = (open_regular(&options(), a)?, open_regular(&options(), b)?);
+        let (of_a, of_b) = (a.metadata()?, b.metadata()?);
+        if (of_a.dev(), of_a.ino()) == (of_b.dev(), of_b.ino()) {
+            return Ok(true);
+        }
+        Ok(of_a.len() == of_b.len() && have_same_bytes(&a, &b)?)
+    }
+
     fn os_file(&self, path: &Path) -> io::Result<Option<File>> {
         open_regular(&options(), path).map(Some)
     }
 }
 
-impl OsFs {
-    /// Locks the file at `path` against [`Fs::lock`], beside others who do the same. Creates nothing.
-    pub fn lock_shared(&self, path: &Path) -> io::Result<OsLock> {
-        let file = open_regular(&options(), path)?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
-        Ok(OsLock(file))
+/// Whether two files of one length have the same content.
+fn have_same_bytes(a: &File, b: &File) -> io::Result<bool> {
+    let (mut a, mut b) = (BufReader::with_capacity(1 << 18, a), BufReader::with_capacity(1 << 18, b));
+    loop {
+        let (left, right) = (a.fill_buf()?, b.fill_buf()?);
+        let both = left.len().min(right.len());
+        if both == 0 {
+            return Ok(left.len() == right.len());
+        }
+        if left[..both] != right[..both] {
+            return Ok(false);
+        }
+        a.consume(both);
+        b.consume(both);
     }
 }
 

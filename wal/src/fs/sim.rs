@@ -64,7 +64,8 @@ struct World {
     inodes: Vec<Inode>,
     /// The first two are `/` and `.`, the roots.
     dirs: Vec<Dir>,
-    locks: BTreeSet<PathBuf>,
+    /// Each with how many share it; none when somebody has it alone.
+    locks: BTreeMap<PathBuf, usize>,
     /// Files that are locked by a handle.
     held: BTreeSet<usize>,
     operations: Vec<&'static str>,
@@ -153,7 +154,7 @@ impl Default for World {
         Self {
             inodes: Vec::new(),
             dirs: ROOTS.map(|_| Dir::default()).into(),
-            locks: BTreeSet::new(),
+            locks: BTreeMap::new(),
             held: BTreeSet::new(),
             operations: Vec::new(),
             stop: None,
@@ -365,9 +366,22 @@ impl Fs for SimFs {
         if world.file(path).is_err() {
             world.create(path)?;
         }
-        if !world.locks.insert(path.to_path_buf()) {
+        if world.locks.contains_key(path) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        world.locks.insert(path.to_path_buf(), 0);
+        Ok(SimLock { fs: self.clone(), path: path.to_path_buf() })
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<SimLock> {
+        let mut world = self.world.lock();
+        world.plain("lock_shared")?;
+        world.file(path)?;
+        let sharing = world.locks.get(path).copied();
+        if sharing == Some(0) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        world.locks.insert(path.to_path_buf(), sharing.unwrap_or(0) + 1);
         Ok(SimLock { fs: self.clone(), path: path.to_path_buf() })
     }
 
@@ -554,7 +568,11 @@ pub struct SimLock {
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        self.fs.world.lock().locks.remove(&self.path);
+        let mut world = self.fs.world.lock();
+        match world.locks.get_mut(&self.path) {
+            Some(sharing) if *sharing > 1 => *sharing -= 1,
+            _ => drop(world.locks.remove(&self.path)),
+        }
     }
 }
 

@@ -41,7 +41,15 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
     where
         R: FnMut(Position, Record<'_>) -> Result<()>,
     {
-        self.all(|number, bytes, scan, _| one_by_one::<T>(number, bytes, scan, &mut replay.0), |_| {})
+        self.placed(|at, _, record| (replay.0)(at, record))
+    }
+
+    /// Gives every record to `replay`, on this thread, and where its first byte is.
+    pub(crate) fn placed(
+        self,
+        mut replay: impl FnMut(Position, u64, Record<'_>) -> Result<()>,
+    ) -> Result<Found> {
+        self.all(|number, bytes, scan, _| one_by_one::<T>(number, bytes, scan, &mut replay), |_| {})
     }
 
     /// Gives every record, decoded, to `replay`.
@@ -54,7 +62,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                     return side_by_side::<T>(number, bytes, scan, workers, &shared, meanwhile);
                 }
                 let mut replay = shared.lock();
-                one_by_one::<T>(number, bytes, scan, &mut |at, record: Record<'_>| {
+                one_by_one::<T>(number, bytes, scan, &mut |at, _, record: Record<'_>| {
                     replay.entry(at, &entry::decode(record.kind, record.payload)?)
                 })
             },
@@ -71,7 +79,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
     ) -> Result<Found> {
         let mut ends = Vec::new();
         let mut ahead = None;
-        for at in 0..self.numbers.len() {
+        for at in self.span.clone() {
             let bytes = match ahead.take() {
                 Some(read) => read,
                 None => self.read(at),
@@ -84,7 +92,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
             };
             let (mut due, mut gaps) = (self.chain.due, Vec::new());
             let mut meanwhile = || {
-                if at + 1 < self.numbers.len() {
+                if at + 1 < self.span.end {
                     ahead.get_or_insert_with(|| self.read(at + 1));
                 }
             };
@@ -162,7 +170,7 @@ fn one_by_one<T: Format>(
     number: u32,
     bytes: &[u8],
     mut scan: T::Scan<'_>,
-    replay: &mut impl FnMut(Position, Record<'_>) -> Result<()>,
+    replay: &mut impl FnMut(Position, u64, Record<'_>) -> Result<()>,
 ) -> Result<Stretch, Failed> {
     let mut stretch = Stretch { records: 0, bytes: 0, next: None, stop: None };
     let mut payload = Vec::new();
@@ -180,7 +188,8 @@ fn one_by_one<T: Format>(
                 stretch.records += 1;
                 stretch.bytes += len as u64;
                 let payload = payload.get(..len).unwrap_or_default();
-                let taken = replay(position(number, place.end as u32), Record { kind, payload });
+                let at = position(number, place.end as u32);
+                let taken = replay(at, place.offset, Record { kind, payload });
                 taken.map_err(|error| Failed { error: as_refusal(error), offset: place.offset })?;
             }
             Err(stop) => {

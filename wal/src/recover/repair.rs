@@ -1,52 +1,104 @@
 //! Damaged segments written anew from the records that check out.
 //!
-//! What a salvage keeps is put into a segment of the same number and kind, which takes the name of the damaged one in one
-//! step; that one stays beside it as `*.bad`. A torn tail is no damage: opening the log cuts it off.
+//! ```text
+//! replay all, in the way of a salvage ─▶ which segments are damaged ─▶ each once more: its records to a temporary file,
+//! read back ─▶ the damaged one gets a second name, *.bad ─▶ rename
+//! ```
+//!
+//! The repaired segment has the number and kind of the damaged one. A torn tail is no damage: opening the log cuts it off.
+//! A record that checks out and that whoever replays the log refuses, so that the log cannot be opened, is left out too.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{End, Found, LOCK_NAME, Reader, Records, Torn, segments, take_directory};
-use crate::fs::{Fs, aside_name, publish_new, set_aside};
+use super::{End, Found, LOCK_NAME, Reader, Torn, hold_directory, segments, take_directory};
+use crate::entry::Layout;
+use crate::fs::{Fs, FsFile, aside_name, create_temporary, replace_damaged, take_away};
 use crate::kind::{Format, Link, Scan};
 use crate::native::Native;
 use crate::segment::{Influx, Stop};
-use crate::{Compression, Error, ErrorKind, Record, RecoveryMode, Result};
+use crate::{Compression, Error, ErrorKind, Position, Record, RecoveryMode, Result};
 
 /// What [`repair`] found in one segment that is not whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentRepair {
     /// The segment.
     pub path: PathBuf,
-    /// Its records that check out.
+    /// Its records that are kept, those of which a part is included.
     pub kept_records: u64,
-    /// What is left out, in order.
+    /// What is left out because it does not check out, in order.
     pub gaps: Vec<Torn>,
+    /// Records that check out and are refused all the same, in order.
+    pub refused: Vec<Refused>,
     /// Where the segment as it was is now, or would be. `None` when its end is torn by a crash and nothing else: it stays
     /// as it is, and opening the log cuts it.
     pub set_aside: Option<PathBuf>,
 }
 
+/// A record that checks out, and that nobody takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Where it begins in the segment.
+    pub offset: u64,
+    /// Whether a part of it is kept.
+    pub in_part: bool,
+    /// Why, and what of it is left out.
+    pub reason: String,
+}
+
+/// Why a record cannot be replayed, and what can in its place.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The payload of what is left of it, if anything is.
+    pub instead: Option<Vec<u8>>,
+    /// Why, and what is left out.
+    pub reason: String,
+}
+
 /// Writes every damaged segment of the InfluxDB or native log in `dir` anew, or only the one of the name `only`; tells of
-/// all that are not whole. With `dry_run` nothing is changed, and told is what would be.
+/// all that are not whole. With `dry_run` nothing is changed or written, and told is what would be.
 ///
 /// # Errors
 /// The log is open elsewhere; it is of another kind; a record above the limit, which is not damage; a file cannot be read
 /// or written. Segments are repaired one by one: those before the error are.
 pub fn repair<F: Fs>(fs: &F, dir: &Path, only: Option<&str>, dry_run: bool) -> Result<Vec<SegmentRepair>> {
+    repair_for(fs, dir, only, dry_run, |_, _, _| Ok(()))
+}
+
+/// As [`repair`]; and each record that checks out is shown to `replay`, in order, with the layout of the log: those that it
+/// refuses are left out as well. Of the others of a log all are shown when only one segment is repaired.
+pub fn repair_for<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    only: Option<&str>,
+    dry_run: bool,
+    replay: impl FnMut(Position, Record<'_>, Layout) -> Result<(), Refusal>,
+) -> Result<Vec<SegmentRepair>> {
     let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
-    // A dry run does not even leave a lock behind; where there is none, nobody of ours has the log open.
-    let _lock = if !dry_run || names.iter().any(|name| name == LOCK_NAME) {
-        Some(take_directory(fs, dir)?)
-    } else {
-        None
+    // A lock is left behind neither by a dry run nor beside a file that somebody put somewhere: where there is none, nobody
+    // of ours has the log open.
+    let has_lock = names.iter().any(|name| name == LOCK_NAME);
+    let _lock = match (dry_run, only) {
+        (true, _) => hold_directory(fs, dir)?,
+        (false, Some(_)) if !has_lock => None,
+        (false, _) => Some(take_directory(fs, dir)?),
     };
     if segments::<Native, F>(fs, dir)?.is_empty() {
-        repair_of::<Influx, F>(fs, dir, only, dry_run)
+        repair_of::<Influx, F>(fs, dir, only, dry_run, replay)
     } else {
-        repair_of::<Native, F>(fs, dir, only, dry_run)
+        repair_of::<Native, F>(fs, dir, only, dry_run, replay)
     }
+}
+
+/// What is left of a refused record, by its place.
+type Instead = BTreeMap<Position, Option<Vec<u8>>>;
+
+/// What a segment has besides damage.
+#[derive(Default)]
+struct Records {
+    kept: u64,
+    refused: Vec<Refused>,
 }
 
 fn repair_of<T: Format, F: Fs>(
@@ -54,6 +106,7 @@ fn repair_of<T: Format, F: Fs>(
     dir: &Path,
     only: Option<&str>,
     dry_run: bool,
+    mut replay: impl FnMut(Position, Record<'_>, Layout) -> Result<(), Refusal>,
 ) -> Result<Vec<SegmentRepair>> {
     let reader = Reader::<T, F>::new(fs, dir, RecoveryMode::Salvage)?;
     let numbers = reader.numbers.clone();
@@ -61,27 +114,36 @@ fn repair_of<T: Format, F: Fs>(
     if let Some(name) = only.filter(|_| !numbers.iter().any(|&number| asked(number))) {
         return Err(Error::new(ErrorKind::NotASegment).at_path(&dir.join(name)));
     }
-    let mut kept: BTreeMap<u32, u64> = BTreeMap::new();
-    let Found { recovery, ends, .. } = reader.records(Records(|at: crate::Position, _: Record<'_>| {
-        *kept.entry(number_of(at)).or_default() += 1;
+    let mut records: BTreeMap<u32, Records> = BTreeMap::new();
+    let mut instead = Instead::new();
+    let Found { recovery, ends, .. } = reader.placed(|at, offset, record| {
+        let of = records.entry(number_of(at)).or_default();
+        match replay(at, record, T::LAYOUT) {
+            Ok(()) => of.kept += 1,
+            Err(Refusal { instead: left, reason }) => {
+                of.kept += u64::from(left.is_some());
+                of.refused.push(Refused { offset, in_part: left.is_some(), reason });
+                instead.insert(at, left);
+            }
+        }
         Ok(())
-    }))?;
+    })?;
     let mut found = Vec::new();
     for (at, (&number, end)) in
         numbers.iter().zip(&ends).enumerate().filter(|(_, (number, _))| asked(**number))
     {
         let path = dir.join(T::file_name(number));
         let gaps: Vec<Torn> = recovery.torn.iter().filter(|torn| torn.path == path).cloned().collect();
-        if gaps.is_empty() {
+        let Records { kept, refused } = records.remove(&number).unwrap_or_default();
+        if gaps.is_empty() && refused.is_empty() {
             continue;
         }
-        let kept_records = kept.get(&number).copied().unwrap_or(0);
-        let mut repair = SegmentRepair { path, kept_records, gaps, set_aside: None };
-        if is_damaged(&repair.gaps, end) {
+        let mut repair = SegmentRepair { path, kept_records: kept, gaps, refused, set_aside: None };
+        if !repair.refused.is_empty() || is_damaged(&repair.gaps, end) {
             let failed = |error| Error::io("set aside", error).at_path(&repair.path);
-            let aside = aside_name(fs, &repair.path).map_err(failed)?;
+            let mut aside = aside_name(fs, &repair.path).map_err(failed)?;
             if !dry_run {
-                rewrite::<T, F>(fs, dir, (&numbers, at), &repair.path)?;
+                aside = rewrite::<T, F>(fs, dir, (&numbers, at), (&repair.path, &instead))?;
             }
             repair.set_aside = Some(aside);
         }
@@ -90,44 +152,51 @@ fn repair_of<T: Format, F: Fs>(
     Ok(found)
 }
 
-fn number_of(at: crate::Position) -> u32 {
+fn number_of(at: Position) -> u32 {
     (at.0 >> 32) as u32
 }
 
 /// Whether the segment is more than torn: a salvage goes on behind the place, or leaves it.
 fn is_damaged(gaps: &[Torn], end: &End) -> bool {
-    gaps.iter().any(|gap| gap.valid_after || gap.resumed_at.is_some()) || end.cut == end.len
+    gaps.iter().any(|gap| gap.valid_after || gap.resumed_at.is_some())
+        || (!gaps.is_empty() && end.cut == end.len)
 }
 
-/// Puts the sound records of segment `numbers[at]` in the place of the segment. Where records are numbered it begins where
-/// the one before ends and says that it ends where the next begins: what is missing was told, and is missed no more.
-fn rewrite<T: Format, F: Fs>(fs: &F, dir: &Path, (numbers, at): (&[u32], usize), path: &Path) -> Result<()> {
+/// Puts the sound records of segment `numbers[at]` in the place of the segment; gives the name that it has then. Where
+/// records are numbered it begins where the one before ends and says that it ends where the next begins: what is missing
+/// was told, and is missed no more.
+fn rewrite<T: Format, F: Fs>(
+    fs: &F,
+    dir: &Path,
+    (numbers, at): (&[u32], usize),
+    (path, instead): (&Path, &Instead),
+) -> Result<PathBuf> {
     let number = numbers[at];
     let mut frames = vec![0; T::GROUP_BYTES as usize];
-    let mut records = 0_u64;
-    let reader = Reader::<T, F>::new(fs, dir, RecoveryMode::Salvage)?;
-    reader.records(Records(|at: crate::Position, record: Record<'_>| {
-        if number_of(at) == number {
-            records += 1;
-            T::frame(record, Compression::default(), |frame| {
-                frames.extend_from_slice(frame);
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }))?;
-    let ends = bounds::<T, F>(fs, dir, (numbers, at), records)?;
+    let mut kept = Kept::default();
+    let reader = Reader::<T, F>::among(fs, dir, RecoveryMode::Salvage, (numbers, at));
+    reader.placed(|at, _, record| {
+        let record = match instead.get(&at) {
+            Some(None) => return Ok(()),
+            Some(Some(payload)) => Record { payload, ..record },
+            None => record,
+        };
+        kept.add(record);
+        T::frame(record, Compression::default(), |frame| {
+            frames.extend_from_slice(frame);
+            Ok(())
+        })
+    })?;
+    let ends = bounds::<T, F>(fs, dir, (numbers, at), kept.records)?;
     let failed = |error| Error::io("repair", error).at_path(path);
-    set_aside(fs, path).map_err(failed)?;
-    fs.point("repair: set aside");
-    if records == 0 && ends.is_none() {
-        return fs.remove(path).and_then(|()| fs.sync_dir(dir)).map_err(failed);
+    if kept.records == 0 && ends.is_none() {
+        return take_away(fs, path).map_err(failed);
     }
     let (link, next) = ends.unwrap_or_default();
     let mut segment = T::begin(number, link);
     let mut bytes = segment.head();
     let begin = bytes.len() as u32;
-    if records > 0 {
+    if kept.records > 0 {
         segment.seal(begin, begin, &mut frames);
         bytes.extend_from_slice(&frames);
     }
@@ -136,7 +205,46 @@ fn rewrite<T: Format, F: Fs>(fs: &F, dir: &Path, (numbers, at): (&[u32], usize),
         end.map_err(|_| Error::too_large("a segment", bytes.len() as u64, u32::MAX.into()).at_path(path))?;
     segment.skip_to(next);
     bytes.extend(segment.end(end));
-    publish_new(fs, path, &bytes).map_err(failed)
+    let (temporary, file) = create_temporary(fs, path).map_err(failed)?;
+    let replaced = || {
+        file.write_all_at(&bytes, 0)?;
+        file.sync_all()?;
+        // Read back before anything depends on it.
+        if Kept::of::<T>(number, &fs.read(&temporary)?) != Some(kept) {
+            return Err(io::Error::other("other records are read back than were written"));
+        }
+        replace_damaged(fs, &file, &temporary, path)
+    };
+    replaced().inspect_err(|_| drop(fs.remove(&temporary))).map_err(failed)
+}
+
+/// The records of a segment, to compare with those that were to be in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    records: u64,
+    crc: u32,
+}
+
+impl Kept {
+    fn add(&mut self, record: Record<'_>) {
+        self.records += 1;
+        let mut crc = crc32fast::Hasher::new_with_initial(self.crc);
+        crc.update(&[record.kind.tag()]);
+        crc.update(&record.payload.len().to_le_bytes());
+        crc.update(record.payload);
+        self.crc = crc.finalize();
+    }
+
+    /// Those of these bytes; `None` when not all checks out.
+    fn of<T: Format>(number: u32, bytes: &[u8]) -> Option<Self> {
+        let (mut found, mut payload) = (Self::default(), Vec::new());
+        let mut scan = T::Scan::new(number, bytes);
+        while let Some(place) = scan.place().ok()? {
+            let (kind, len) = T::unpack(bytes, place, 0, &mut payload).ok()?;
+            found.add(Record { kind, payload: payload.get(..len)? });
+        }
+        Some(found)
+    }
 }
 
 /// Where segment `numbers[at]`, of which so many records are kept, has to begin and which record comes after it, such that

@@ -85,6 +85,10 @@ impl<F: Fs> Fs for ScrambledFs<F> {
         self.inner.lock(path)
     }
 
+    fn lock_shared(&self, path: &Path) -> io::Result<Self::Lock> {
+        self.inner.lock_shared(path)
+    }
+
     fn os_file(&self, _: &Path) -> io::Result<Option<File>> {
         Ok(None)
     }

@@ -1,0 +1,214 @@
+//! One file, or one log: repaired by the engine, or looked at, and told.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use tsmith_engine::ErrorKind;
+use tsmith_engine::repair::{self, Repaired, TombstoneLoss};
+use tsmith_tsm::{LostTombstones, Salvage};
+use tsmith_wal::SegmentRepair;
+use tsmith_wal::fs::OsFs;
+
+use super::report::{File, Gap, Key, Refused, State};
+use crate::exit::{Failure, Result};
+use crate::output::count;
+
+fn state(set_aside: Option<&PathBuf>, dry_run: bool) -> State {
+    match set_aside {
+        None => State::Whole,
+        Some(_) if dry_run => State::Damaged,
+        Some(_) => State::Repaired,
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+pub(super) fn tsm(path: &Path, dry_run: bool) -> File {
+    let Repaired { salvage, set_aside, gone } = match repair::tsm_file(&OsFs, path, dry_run) {
+        Ok(repaired) => repaired,
+        Err(error) => return File::new(path, "tsm", State::Lost).because(Failure::from(error).text()),
+    };
+    let Salvage { kept_keys, kept_blocks, kept_values, .. } = salvage;
+    let mut file = File::new(path, "tsm", state(set_aside.as_ref(), dry_run));
+    file.kept = format!(
+        "{}, {}, {}",
+        count(kept_keys, "key"),
+        count(kept_blocks, "block"),
+        count(kept_values, "value")
+    );
+    if file.state != State::Whole {
+        let mended: usize = salvage.damaged.iter().map(|key| key.mended.len()).sum();
+        file.dropped = count(salvage.dropped_blocks(), "block");
+        if mended > 0 {
+            file.dropped.push_str(", index mended for ");
+            file.dropped.push_str(&count(mended as u64, "block"));
+        }
+        if gone {
+            file.dropped += "; nothing is left, so that no file has the name";
+        }
+    }
+    file.keys = salvage.damaged.iter().map(Key::of).collect();
+    file.set_aside = set_aside.as_deref().map(shown);
+    file
+}
+
+pub(super) fn tombstones(path: &Path, dry_run: bool) -> File {
+    let repaired = match repair::tombstones(&OsFs, path, dry_run) {
+        Ok(repaired) => repaired,
+        Err(error) => return File::new(path, "tombstone", State::Lost).because(Failure::from(error).text()),
+    };
+    let Repaired { salvage: TombstoneLoss { salvage, believed }, set_aside, .. } = repaired;
+    let mut file = File::new(path, "tombstone", state(set_aside.as_ref(), dry_run));
+    // Ranges of a key that meet are one record of the new file.
+    let joined = salvage.kept.iter().map(|(_, ranges)| ranges.len() as u64).sum();
+    let records = count(if set_aside.is_none() { salvage.kept_records } else { joined }, "record");
+    file.kept = match believed {
+        0 => records,
+        believed => format!("{records}, with {believed} taken without a checksum, whose keys exist"),
+    };
+    let lost = |lost: &LostTombstones| Gap {
+        offset: lost.offset,
+        bytes: lost.bytes,
+        reason: lost.error.kind().to_string(),
+    };
+    file.gaps = salvage.lost.iter().map(lost).collect();
+    if !file.gaps.is_empty() {
+        let bytes: u64 = file.gaps.iter().map(|gap| gap.bytes).sum();
+        file.dropped = format!("{bytes} bytes; what only they deleted is there again");
+    }
+    file.set_aside = set_aside.as_deref().map(shown);
+    file
+}
+
+/// The manifest at `path`; `wal` is the log's directory if the user named it.
+pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
+    let lost = |error| File::new(path, "manifest", State::Lost).because(Failure::from(error).text());
+    let data = path.parent().unwrap_or(Path::new(""));
+    let Repaired { salvage, set_aside, .. } = match repair::manifest(&OsFs, data, wal, dry_run) {
+        Ok(Some(repaired)) => repaired,
+        Ok(None) => return File::new(path, "manifest", State::Whole),
+        Err(error) => return lost(error),
+    };
+    if let Err(error) = tsmith_engine::driver::check(&salvage.manifest.parts) {
+        return lost(error);
+    }
+    let mut file = File::new(path, "manifest", state(set_aside.as_ref(), dry_run));
+    let says = &salvage.manifest;
+    file.kept = format!("{}, log in {}, types {}", says.parts, says.wal.display(), says.typing.name());
+    if let Some(error) = salvage.error {
+        let flaw = match error.kind() {
+            ErrorKind::Manifest { line, expected } => format!("line {line}, where {expected} is expected"),
+            other => other.to_string(),
+        };
+        file.dropped = match salvage.made_up.join(", ") {
+            lines if lines.is_empty() => flaw,
+            lines => format!("{flaw}; taken from the directory instead: {lines}"),
+        };
+    }
+    file.set_aside = set_aside.as_deref().map(shown);
+    file
+}
+
+/// All segments of the log in the directory of `path`, or only the one at `path`. `data` is the directory of its files.
+pub(super) fn log(path: &Path, data: Option<&Path>, dry_run: bool) -> Result<Vec<File>> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let only = data.is_none().then_some(name);
+    let found = match repair::log(&OsFs, data, dir, only, dry_run) {
+        Ok(found) => found,
+        Err(error) => {
+            let error = Failure::from(error);
+            if matches!(error, Failure::Io(_)) {
+                return Err(error);
+            }
+            return Ok(vec![File::new(path, "segment", State::Lost).because(error.text())]);
+        }
+    };
+    let names = if only.is_some() {
+        vec![name.to_owned()]
+    } else {
+        tsmith_wal::segment_names(&OsFs, dir).map_err(|error| Failure::Io(error.to_string()))?
+    };
+    let mut names: Vec<PathBuf> = names.into_iter().map(|name| dir.join(name)).collect();
+    // One of which nothing was whole has gone by now.
+    names.extend(found.iter().map(|repair| repair.path.clone()));
+    names.sort();
+    names.dedup();
+    let file = |path: PathBuf| match found.iter().find(|repair| repair.path.file_name() == path.file_name()) {
+        Some(repair) => segment(repair, dry_run),
+        None => File::new(&path, "segment", State::Whole),
+    };
+    Ok(names.into_iter().map(file).collect())
+}
+
+fn segment(repair: &SegmentRepair, dry_run: bool) -> File {
+    let state = match &repair.set_aside {
+        None => State::Torn,
+        aside => state(aside.as_ref(), dry_run),
+    };
+    let mut file = File::new(&repair.path, "segment", state);
+    file.kept = count(repair.kept_records, "record");
+    let gap = |torn: &tsmith_wal::Torn| Gap {
+        offset: torn.offset,
+        bytes: torn.dropped_bytes,
+        reason: torn.found.to_owned(),
+    };
+    file.gaps = repair.gaps.iter().map(gap).collect();
+    let refused = |refused: &tsmith_wal::Refused| Refused {
+        offset: refused.offset,
+        in_part: refused.in_part,
+        reason: refused.reason.clone(),
+    };
+    file.refused = repair.refused.iter().map(refused).collect();
+    file.dropped = dropped(&file);
+    file.set_aside = repair.set_aside.as_deref().map(shown);
+    file
+}
+
+/// What of a segment is left out, in numbers.
+fn dropped(file: &File) -> String {
+    let bytes: u64 = file.gaps.iter().map(|gap| gap.bytes).sum();
+    if file.state == State::Torn {
+        return format!("{bytes} bytes torn by a crash, which the next opening cuts");
+    }
+    let parts = file.refused.iter().filter(|refused| refused.in_part).count();
+    let (gaps, whole) = (file.gaps.len(), file.refused.len() - parts);
+    let of = |number: usize, text: String| (number > 0).then_some(text);
+    let all = [
+        of(gaps, format!("{bytes} bytes")),
+        of(whole, format!("{} that cannot be replayed", count(whole, "record"))),
+        of(parts, format!("a part of {}", count(parts, "record"))),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Only a torn end is mended there.
+pub(super) fn etcd(path: &Path, dry_run: bool) -> File {
+    let lost =
+        |error: tsmith_wal::Error| File::new(path, "etcd-log", State::Lost).because(&error.to_string());
+    let torn = match tsmith_wal::etcd::check(&OsFs, path) {
+        Ok(found) => found.torn,
+        Err(error) => return lost(error),
+    };
+    let Some(torn) = torn else { return File::new(path, "etcd-log", State::Whole) };
+    let gap =
+        |bytes| Gap { offset: torn.offset, bytes, reason: format!("torn end of {}", torn.path.display()) };
+    if dry_run {
+        let mut file = File::new(path, "etcd-log", State::Damaged);
+        file.gaps = vec![gap(0)];
+        return file;
+    }
+    match tsmith_wal::etcd::repair(&OsFs, path) {
+        Ok(done) => {
+            let mut file = File::new(path, "etcd-log", State::Repaired);
+            file.gaps = vec![gap(done.lost_bytes)];
+            file.dropped =
+                format!("{} bytes, {} whole records among them", done.lost_bytes, done.later_records);
+            file.set_aside = done.copy.as_deref().map(shown);
+            file
+        }
+        Err(error) => lost(error),
+    }
+}

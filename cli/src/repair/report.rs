@@ -1,0 +1,218 @@
+//! What a repair tells: of each file what is kept and dropped.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use tsmith_engine::TimeRange;
+use tsmith_tsm::DamagedKey;
+
+use crate::clock::rfc3339_text;
+use crate::exit::Result;
+use crate::flaw::Flaw;
+use crate::output::{Out, count, printable};
+use crate::place::Skipped;
+
+/// How a file was found, and left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    Whole,
+    /// Its end is torn by a crash; opening the log cuts it.
+    Torn,
+    Repaired,
+    /// To be repaired without `--dry-run`.
+    Damaged,
+    /// It cannot be repaired, and is as it was.
+    Lost,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) dry_run: bool,
+    /// Files of which something is not whole.
+    pub(super) problems: u64,
+    pub(super) files: Vec<File>,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+/// One file.
+#[derive(Debug, Serialize)]
+pub(super) struct File {
+    pub(super) path: String,
+    pub(super) kind: &'static str,
+    pub(super) state: State,
+    pub(super) kept: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) dropped: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) set_aside: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) keys: Vec<Key>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) gaps: Vec<Gap>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) refused: Vec<Refused>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+}
+
+/// One key of a TSM file of which not all is whole.
+#[derive(Debug, Serialize)]
+pub(super) struct Key {
+    #[serde(rename = "key")]
+    pub(super) name: String,
+    pub(super) kept_blocks: u64,
+    pub(super) kept_values: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kept_min: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kept_max: Option<i64>,
+    pub(super) dropped: Vec<Block>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) mended: Vec<Block>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Block {
+    pub(super) offset: u64,
+    pub(super) min: i64,
+    pub(super) max: i64,
+    pub(super) reason: String,
+}
+
+/// A part of a log or of tombstones.
+#[derive(Debug, Serialize)]
+pub(super) struct Gap {
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+    pub(super) reason: String,
+}
+
+/// A record of a log that checks out, and that cannot be replayed.
+#[derive(Debug, Serialize)]
+pub(super) struct Refused {
+    pub(super) offset: u64,
+    /// A part of it is kept.
+    pub(super) in_part: bool,
+    pub(super) reason: String,
+}
+
+impl Key {
+    pub(super) fn of(key: &DamagedKey) -> Self {
+        let block = |bad: &tsmith_tsm::BadBlock| Block {
+            offset: bad.entry.offset,
+            min: bad.entry.range.min,
+            max: bad.entry.range.max,
+            reason: bad.error.kind().to_string(),
+        };
+        Self {
+            name: String::from_utf8_lossy(&key.key).into_owned(),
+            kept_blocks: key.kept_blocks,
+            kept_values: key.kept_values,
+            kept_min: key.kept_range.map(|range| range.min),
+            kept_max: key.kept_range.map(|range| range.max),
+            dropped: key.dropped.iter().map(block).collect(),
+            mended: key.mended.iter().map(block).collect(),
+        }
+    }
+}
+
+impl File {
+    pub(super) fn new(path: &Path, kind: &'static str, state: State) -> Self {
+        let path = path.display().to_string();
+        let (kept, dropped) = (String::new(), String::new());
+        Self {
+            path,
+            kind,
+            state,
+            kept,
+            dropped,
+            set_aside: None,
+            keys: Vec::new(),
+            gaps: Vec::new(),
+            refused: Vec::new(),
+            error: None,
+        }
+    }
+
+    pub(super) fn because(mut self, reason: &str) -> Self {
+        self.error = Some(reason.to_owned());
+        self
+    }
+
+    pub(super) fn print(&self, out: &mut Out) -> Result<()> {
+        let written = self.put(out.text());
+        debug_assert!(written.is_ok(), "vectors take all");
+        out.spill()
+    }
+
+    fn put(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
+        let word = match self.state {
+            State::Whole => "ok",
+            State::Torn => "torn",
+            State::Repaired => "repaired",
+            State::Damaged => "damaged",
+            State::Lost => "CANNOT REPAIR",
+        };
+        write!(text, "{word} {}", self.path)?;
+        if !self.kept.is_empty() {
+            let keeps = if self.state == State::Whole { "" } else { "kept " };
+            write!(text, ": {keeps}{}", self.kept)?;
+        }
+        if !self.dropped.is_empty() {
+            write!(text, "; dropped {}", self.dropped)?;
+        }
+        if let Some(error) = &self.error {
+            // Errors of the engine name the file again.
+            let error = error.strip_prefix(&format!("{}: ", self.path)).unwrap_or(error);
+            write!(text, ": {error}")?;
+        }
+        writeln!(text)?;
+        for key in &self.keys {
+            key.put(text)?;
+        }
+        for Gap { offset, bytes, reason } in &self.gaps {
+            writeln!(text, "  dropped {}", Flaw::at(*offset, format!("{bytes} bytes: {reason}")))?;
+        }
+        for Refused { offset, in_part, reason } in &self.refused {
+            let what = if *in_part { "a part of the record" } else { "the record" };
+            writeln!(
+                text,
+                "  dropped {}",
+                Flaw::at(*offset, format!("{what}: {}", printable(reason.as_bytes())))
+            )?;
+        }
+        match &self.set_aside {
+            Some(aside) => writeln!(text, "  the file as it was: {aside}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Key {
+    fn put(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
+        let name = printable(self.name.as_bytes());
+        write!(
+            text,
+            "  {name}: kept {}, {}",
+            count(self.kept_blocks, "block"),
+            count(self.kept_values, "value")
+        )?;
+        if let (Some(min), Some(max)) = (self.kept_min, self.kept_max) {
+            write!(text, ", {}", times(TimeRange::new(min, max)))?;
+        }
+        writeln!(text)?;
+        for (what, blocks) in [("dropped", &self.dropped), ("mended", &self.mended)] {
+            for Block { offset, min, max, reason } in blocks {
+                let times = times(TimeRange::new(*min, *max));
+                writeln!(text, "    {what} {}", Flaw::at(*offset, format!("{times}: {reason}")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn times(range: TimeRange) -> String {
+    format!("{} to {}", rfc3339_text(range.min), rfc3339_text(range.max))
+}

@@ -1,0 +1,199 @@
+//! One file: what is wrong with it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
+use tsmith_engine::repair::LogCheck;
+use tsmith_engine::{Column, FieldKey, FieldType, FieldTyping, Manifest, files};
+use tsmith_tsm::{Deletions, Reader, TombstoneFile, Tombstones};
+use tsmith_wal::fs::OsFs;
+
+use super::{Finding, log};
+use crate::flaw::Flaw;
+use crate::output::count;
+use crate::place::{Member, Place, Skipped};
+
+/// Measurement and field, with the type.
+type Fields = HashMap<(Vec<u8>, Vec<u8>), FieldType>;
+
+/// The types of all that was seen so far.
+#[derive(Default)]
+pub(super) struct Types {
+    /// Of keys in files.
+    keys: HashMap<Vec<u8>, FieldType>,
+    /// Of the fields of a measurement, where those of all its series are to agree.
+    fields: Option<Fields>,
+    pub(super) log: LogCheck,
+}
+
+impl Types {
+    pub(super) fn of(place: &Place) -> Self {
+        let Place::Directory { data, wal, .. } = place else { return Self::default() };
+        let log = match wal {
+            Some(wal) => LogCheck::with_files(&OsFs, data, wal),
+            None => LogCheck::default(),
+        };
+        // Without a manifest it is InfluxDB's.
+        let manifest = Manifest::read(&OsFs, data).ok().flatten();
+        let typing = manifest.map_or(FieldTyping::Measurement, |manifest| manifest.typing);
+        Self { keys: HashMap::new(), fields: (typing == FieldTyping::Measurement).then(HashMap::new), log }
+    }
+
+    /// Takes the type of a field; `Err` with the one that another series of the measurement has, where InfluxDB wants one.
+    pub(super) fn claim(&mut self, key: FieldKey<'_>, field_type: FieldType) -> Result<(), FieldType> {
+        let Some(fields) = &mut self.fields else { return Ok(()) };
+        let measurement = SeriesKey(key.series).measurement().to_vec();
+        let known = *fields.entry((measurement, key.field.to_vec())).or_insert(field_type);
+        if known == field_type { Ok(()) } else { Err(known) }
+    }
+
+    /// Takes the type of a key in a file: two files that differ cannot be read together.
+    fn claim_key(&mut self, key: &[u8], field_type: FieldType) -> Result<(), FieldType> {
+        match self.keys.get(key) {
+            Some(&known) if known != field_type => Err(known),
+            Some(_) => Ok(()),
+            None => {
+                self.keys.insert(key.to_vec(), field_type);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What it means that two series of a measurement disagree about a field.
+pub(super) fn disagreement(key: FieldKey<'_>, field_type: FieldType, known: FieldType) -> Flaw {
+    let reason = format!(
+        "is of type {field_type} here, of type {known} in another series: InfluxDB 1.x does not open such a shard"
+    );
+    Flaw { offset: None, key: Some(key.to_string()), reason }
+}
+
+/// Checks one file; `later` are those that an engine reads after it. Gives how many values it holds.
+pub(super) fn check(member: &Member, later: &[Member], types: &mut Types) -> (u64, Finding) {
+    let mut finding = Finding::default();
+    let mut values = 0;
+    let (path, checked) = match member {
+        Member::Manifest(path) => (path.clone(), manifest(path)),
+        Member::Tsm(path) => (path.clone(), tsm(path, types, &mut values, &mut finding)),
+        Member::Tombstone(path) => (path.clone(), tombstone(path)),
+        Member::Segment(path) => {
+            (path.clone(), log::segment(path, later, types, (&mut values, &mut finding)))
+        }
+        Member::EtcdLog(path) => (path.clone(), etcd_log(path, &mut finding)),
+        Member::EtcdSnapshot(path) => (path.clone(), etcd_snapshot(path)),
+        Member::Unreadable(path, reason) => (path.clone(), Err(whole(reason))),
+        // They are told apart from files.
+        Member::Skipped(Skipped { path, .. }) | Member::Leftover(Skipped { path, .. }) => {
+            (path.clone(), Ok(String::new()))
+        }
+    };
+    match checked {
+        Ok(summary) => finding.summary = summary,
+        Err(flaw) => finding.problems.push(flaw),
+    }
+    finding.path = path.display().to_string();
+    finding.ok = finding.problems.is_empty();
+    (values, finding)
+}
+
+fn manifest(path: &Path) -> Result<String, Flaw> {
+    match Manifest::read(&OsFs, path.parent().unwrap_or(Path::new(""))) {
+        Ok(Some(manifest)) => {
+            let checked = tsmith_engine::driver::check(&manifest.parts);
+            checked.map_err(|error| whole(error.kind()))?;
+            Ok(format!("{}, log in {}", manifest.parts, manifest.wal.display()))
+        }
+        Ok(None) => Ok("gone".to_owned()),
+        Err(error) => Err(whole(error.kind())),
+    }
+}
+
+/// A flaw of a file as a whole.
+pub(super) fn whole(reason: impl std::fmt::Display) -> Flaw {
+    Flaw { offset: None, key: None, reason: reason.to_string() }
+}
+
+fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) -> Result<String, Flaw> {
+    let bytes = files::read_file(path).map_err(|error| whole(error.kind()))?;
+    let reader = Reader::new(bytes).map_err(|error| Flaw::from(&error))?;
+    // What is deleted whole takes any type when it is written again. Tombstones that cannot be read are told by themselves.
+    let tombstones = fs::read(path.with_extension("tombstone")).ok();
+    let deleted = tombstones.and_then(|bytes| TombstoneFile::read(&bytes).ok());
+    let none = Deletions::new();
+    let deleted = deleted.as_ref().map_or(&none, TombstoneFile::deletions);
+    let mut decoder = AnyDecoder::new();
+    let mut column = Column::new(FieldType::Float);
+    let (mut values, mut disagreements) = (0, 0_u64);
+    for key in reader.keys() {
+        if !deleted.covers_key(key) {
+            if let Err(known) = types.claim_key(key.key(), key.field_type()) {
+                let name = Some(String::from_utf8_lossy(key.key()).into_owned());
+                let reason =
+                    format!("is of type {} here, of type {known} in an older file", key.field_type());
+                finding.problems.push(Flaw { offset: None, key: name, reason });
+            }
+            if let Some(parsed) = FieldKey::parse(key.key())
+                && let Err(known) = types.claim(parsed, key.field_type())
+            {
+                disagreements += 1;
+                if disagreements == 1 {
+                    finding.notes.push(disagreement(parsed, key.field_type(), known));
+                }
+            }
+        }
+        for entry in key.entries() {
+            match reader.read_any_block(key, entry, &mut decoder, BLOCK_VALUES_MAX, &mut column) {
+                Ok(()) => values += column.len(),
+                Err(error) => finding.problems.push(Flaw::from(&error)),
+            }
+        }
+    }
+    *held = values as u64;
+    Ok(format!(
+        "{}, {}, {}",
+        count(reader.len(), "key"),
+        count(reader.block_count(), "block"),
+        count(values, "value")
+    ))
+}
+
+fn tombstone(path: &Path) -> Result<String, Flaw> {
+    let bytes = fs::read(path).map_err(whole)?;
+    let tombstones = Tombstones::new(&bytes).map_err(|error| Flaw::from(&error))?;
+    let version = tombstones.version();
+    let mut records = 0_u64;
+    for tombstone in tombstones {
+        tombstone.map_err(|error| Flaw::from(&error))?;
+        records += 1;
+    }
+    // And that an engine has room for what they say.
+    TombstoneFile::read(&bytes).map_err(|error| Flaw::from(&error))?;
+    Ok(format!("version {version}, {}", count(records, "record")))
+}
+
+fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
+    if !path.is_dir() {
+        let reason = "checksums go on from segment to segment: name the directory, or inspect the file";
+        return Err(whole(reason));
+    }
+    let found = tsmith_wal::etcd::check(&OsFs, path).map_err(whole)?;
+    if let Some(torn) = found.torn {
+        let reason = format!("{}: torn by a crash, cut when it is opened", torn.path.display());
+        finding.notes.push(Flaw::at(torn.offset, reason));
+    }
+    if let Some(behind) = found.behind.filter(|behind| behind.records > 0) {
+        let reason = format!("{} whole records behind the end, which opening drops", behind.records);
+        let place = behind.place.path.display();
+        finding.problems.push(Flaw::at(behind.place.offset, format!("{place}: {reason}")));
+    }
+    let (segments, records) = (count(found.segments.len(), "segment"), count(found.records, "record"));
+    Ok(format!("{segments}, {records}, {} entries, commit {}", found.entries, found.state.commit))
+}
+
+fn etcd_snapshot(path: &Path) -> Result<String, Flaw> {
+    let bytes = fs::read(path).map_err(whole)?;
+    let snapshot = tsmith_wal::etcd::snap::decode(&bytes).map_err(whole)?;
+    Ok(format!("snapshot at index {}, term {}", snapshot.index, snapshot.term))
+}

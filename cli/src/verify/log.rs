@@ -1,0 +1,167 @@
+//! The log: its segments, and what only shows when it is replayed.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+use tsmith_wal::entry::{self, Entry, Layout};
+use tsmith_wal::fs::OsFs;
+use tsmith_wal::native::HEAD_BYTES;
+use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
+use tsmith_wal::{Position, Record, RecoveryMode, is_segment};
+
+use super::Finding;
+use super::check::{Types, disagreement, whole};
+use crate::flaw::Flaw;
+use crate::inspect::segment::number;
+use crate::output::count;
+use crate::place::{Member, Place};
+
+/// Records of one segment that are named before they are only counted.
+const NAMED_MAX: u64 = 10;
+
+/// What a segment was found to hold.
+#[derive(Default)]
+struct Held {
+    frames: u64,
+    values: usize,
+    refused: u64,
+    disagreements: u64,
+}
+
+impl Held {
+    fn take(
+        &mut self,
+        (at, offset): (Position, u64),
+        (record, layout): (Record<'_>, Layout),
+        types: &mut Types,
+        finding: &mut Finding,
+    ) {
+        self.frames += 1;
+        if let Err(refusal) = types.log.take(at, record, layout) {
+            self.refused += 1;
+            if self.refused <= NAMED_MAX {
+                finding.problems.push(Flaw::at(offset, refusal.reason));
+            }
+        }
+        if let Ok(Entry::Write(batch)) = entry::decode(record.kind, record.payload) {
+            self.values += batch.value_count();
+            for (key, column) in batch.columns() {
+                let Err(known) = types.claim(key, column.field_type()) else { continue };
+                self.disagreements += 1;
+                if self.disagreements == 1 {
+                    let flaw = disagreement(key, column.field_type(), known);
+                    finding.notes.push(Flaw { offset: Some(offset), ..flaw });
+                }
+            }
+        }
+    }
+
+    fn summary(&self, finding: &mut Finding) -> String {
+        if let Some(more @ 1..) = self.refused.checked_sub(NAMED_MAX) {
+            finding.problems.push(whole(format!("{} more that cannot be replayed", count(more, "record"))));
+        }
+        format!("{}, {}", count(self.frames, "frame"), count(self.values, "value"))
+    }
+}
+
+/// Tells of a place where reading ended, and of what is behind it when that is torn.
+fn stop(offset: u64, found: &str, torn_bytes: Option<u64>, finding: &mut Finding) -> Result<(), Flaw> {
+    let Some(bytes) = torn_bytes else {
+        return Err(Flaw::at(offset, format!("{found}, with intact records after it")));
+    };
+    let torn = format!("{found}: {bytes} bytes torn by a crash, cut when it is opened");
+    finding.notes.push(Flaw::at(offset, torn));
+    Ok(())
+}
+
+pub(super) fn segment(
+    path: &Path,
+    later: &[Member],
+    types: &mut Types,
+    (values, finding): (&mut u64, &mut Finding),
+) -> Result<String, Flaw> {
+    let mut held = Held::default();
+    let is_native = path.extension().is_some_and(|extension| extension == "tlog");
+    let read = if is_native { native } else { influx };
+    read(path, later.iter().any(holds_records), (&mut held, types), finding)?;
+    *values = held.values as u64;
+    if !path.file_name().is_some_and(is_segment) {
+        let reason =
+            "not the name of a segment: read as a copy of one, which no engine takes for a part of its log";
+        finding.notes.push(whole(reason));
+    }
+    Ok(held.summary(finding))
+}
+
+fn influx(
+    path: &Path,
+    later: bool,
+    (held, types): (&mut Held, &mut Types),
+    finding: &mut Finding,
+) -> Result<(), Flaw> {
+    let bytes = fs::read(path).map_err(whole)?;
+    let number = number(path);
+    let mut scan = Scan::new(number, &bytes);
+    loop {
+        match scan.next() {
+            Ok(None) => return Ok(()),
+            Ok(Some(Unit::Mark(_))) => {}
+            Ok(Some(Unit::Frame { record, offset, end })) => {
+                let at = Position(u64::from(number) << 32 | end);
+                held.take((at, offset), (record, Layout::Influx), types, finding);
+            }
+            Err(Stop::TooLarge(error)) => return Err(Flaw::from(&error)),
+            Err(Stop::Bad(bad)) => {
+                let torn = match scan.judge(bad, later) {
+                    Verdict::End => return Ok(()),
+                    Verdict::Torn => Some(scan.used_len().saturating_sub(bad.offset)),
+                    Verdict::Damaged => None,
+                };
+                return stop(bad.offset, bad.found, torn, finding);
+            }
+        }
+    }
+}
+
+fn native(
+    path: &Path,
+    later: bool,
+    (held, types): (&mut Held, &mut Types),
+    finding: &mut Finding,
+) -> Result<(), Flaw> {
+    let mut offset = HEAD_BYTES as u64;
+    let replayed = tsmith_wal::replay_segment(&OsFs, path, |at, record| {
+        held.take((at, offset), (record, Layout::Columns), types, finding);
+        offset = at.0 & u64::from(u32::MAX);
+        Ok(())
+    });
+    for left_out in replayed.map_err(|error| Flaw::from(&error))?.torn {
+        let is_torn = !left_out.valid_after && !later;
+        stop(left_out.offset, left_out.found, is_torn.then_some(left_out.dropped_bytes), finding)?;
+    }
+    Ok(())
+}
+
+/// What an engine would not open a log for, though each of its files is in order: `native` numbers its records through
+/// all of them, and knows which are missing.
+pub(super) fn chain(place: &Place, files: &[Finding]) -> Option<Finding> {
+    let Place::Directory { wal: Some(wal), .. } = place else { return None };
+    if !files.iter().any(|file| Path::new(&file.path).extension() == Some(OsStr::new("tlog"))) {
+        return None;
+    }
+    let error = tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Strict, |_, _| Ok(())).err()?;
+    let path = error.path()?.display().to_string();
+    // Said already.
+    let said = files.iter().any(|file| file.path == path && !file.ok);
+    (!said).then(|| Finding { path, problems: vec![Flaw::from(&error)], ..Finding::default() })
+}
+
+/// Whether a later segment holds anything but zeros; one that cannot be read may.
+fn holds_records(member: &Member) -> bool {
+    match member {
+        Member::Segment(path) => fs::read(path).map_or(true, |bytes| bytes.iter().any(|&byte| byte != 0)),
+        Member::Unreadable(..) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,168 @@
+//! The manifest: written anew from what of it can be read, and from what the directory holds.
+//!
+//! What may be put there is what cannot lose anything:
+//!
+//! - the log's directory is taken from its line only when that names the one inside the data directory, which is then there;
+//!   without a line it is that one if it holds segments. Any other path in a damaged file may be another engine's: the
+//!   caller has to name it;
+//! - the log must be of the kind that its segments have;
+//! - of storer and encoder every known name opens every directory. Without a line the encoder is that of the newest file;
+//! - without a line fields are typed as InfluxDB has it, unless the files do otherwise: that refuses writes at worst, where
+//!   the other could make a directory one that InfluxDB does not open.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tsmith_tsm::{Reader, Version};
+use tsmith_wal::fs::{Fs, aside_name, replace_damaged_by};
+
+use super::{OPERATION, Repaired, open_files};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::files::TsmFile;
+use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::parts::{Parts, encoder_of};
+use crate::recover::log_in_manifest;
+use crate::schema::{FieldTypes, FieldTyping};
+use crate::setup::Setup;
+
+/// What a manifest says, or is to say.
+#[derive(Clone, Debug)]
+pub struct ManifestSalvage {
+    /// All of it.
+    pub manifest: Manifest,
+    /// The lines that could not be read, or not be believed, and were made up for from the directory.
+    pub made_up: Vec<&'static str>,
+    /// What was wrong.
+    pub error: Option<Error>,
+}
+
+/// Repairs the manifest of `data`; with `dry_run` changes nothing, and tells what it would. `wal` is the log's directory if
+/// the caller knows it. `None` when there is no manifest.
+///
+/// # Errors
+/// Nobody knows where the log is ([`ErrorKind::ManifestLog`]); a file cannot be read or written. The manifest is as before.
+pub fn manifest<F: Fs>(
+    fs: &F,
+    data: &Path,
+    wal: Option<&Path>,
+    dry_run: bool,
+) -> Result<Option<Repaired<ManifestSalvage>>> {
+    let error = match Manifest::read(fs, data) {
+        Ok(None) => return Ok(None),
+        Ok(Some(manifest)) => {
+            let salvage = ManifestSalvage { manifest, made_up: Vec::new(), error: None };
+            return Ok(Some(Repaired { salvage, set_aside: None, gone: false }));
+        }
+        Err(error) if error.is_io() => return Err(error),
+        Err(error) => error,
+    };
+    let path = data.join(MANIFEST_NAME);
+    let bytes = fs.read(&path).on(OPERATION, &path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = Lines { text: &text, made_up: Vec::new() };
+    let wal = find_log(fs, data, wal, &mut lines)?;
+    let files = open_files(fs, data)?;
+    let log = find_kind(fs, &wal, &mut lines)?;
+    let parts = Parts {
+        storer: lines.known("storer", is_part).unwrap_or(Parts::default().storer),
+        log,
+        encoder: lines.known("encoder", is_part).unwrap_or_else(|| encoder_of_newest(&files)),
+    };
+    let typing = lines.known("types", |_, name| FieldTyping::from_name(name).is_some());
+    let typing = typing.as_deref().and_then(FieldTyping::from_name).unwrap_or_else(|| typing_of(&files));
+    let manifest = Manifest { parts, wal: log_in_manifest(fs, data, &wal)?, typing };
+    let made_up = lines.made_up;
+    let mut aside = aside_name(fs, &path).on(OPERATION, &path)?;
+    if !dry_run {
+        aside = replace_damaged_by(fs, &path, manifest.text().as_bytes()).on(OPERATION, &path)?;
+    }
+    let salvage = ManifestSalvage { manifest, made_up, error: Some(error) };
+    Ok(Some(Repaired { salvage, set_aside: Some(aside), gone: false }))
+}
+
+/// The lines of a damaged manifest.
+struct Lines<'t> {
+    text: &'t str,
+    made_up: Vec<&'static str>,
+}
+
+impl<'t> Lines<'t> {
+    /// What the one line of this name says.
+    fn value(&self, name: &str) -> Option<&'t str> {
+        let value = |line: &'t str| line.strip_prefix(name)?.strip_prefix(' ');
+        let mut values = self.text.lines().filter_map(value);
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    /// What the line says, if it is a name that `is_known`.
+    fn known(&mut self, name: &'static str, is_known: fn(&str, &str) -> bool) -> Option<String> {
+        let value = self.value(name).filter(|value| is_known(name, value));
+        if value.is_none() {
+            self.made_up.push(name);
+        }
+        value.map(str::to_owned)
+    }
+}
+
+fn is_part(part: &str, name: &str) -> bool {
+    Setup::flags().into_iter().any(|(flag, names)| flag == part && names.contains(&name))
+}
+
+fn find_log<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>, lines: &mut Lines<'_>) -> Result<PathBuf> {
+    if let Some(wal) = wal {
+        fs.list(wal).on(OPERATION, wal)?;
+        return Ok(wal.to_owned());
+    }
+    let said = lines.value("wal");
+    let inside = data.join("wal");
+    let segments = match tsmith_wal::segment_names(fs, &inside) {
+        Ok(segments) => Some(segments),
+        Err(_) if matches!(fs.list(&inside), Err(error) if error.kind() == io::ErrorKind::NotFound) => None,
+        Err(error) => return Err(error).during(OPERATION),
+    };
+    match (said, segments) {
+        (Some("wal"), Some(_)) => Ok(inside),
+        (None, Some(segments)) if !segments.is_empty() => {
+            lines.made_up.push("wal");
+            Ok(inside)
+        }
+        _ => {
+            let said = said.unwrap_or("nothing that can be read").to_owned();
+            Err(Error::at(OPERATION, &data.join(MANIFEST_NAME), ErrorKind::ManifestLog { said }))
+        }
+    }
+}
+
+/// The kind of log that is in `wal`, by the names of its segments.
+fn find_kind<F: Fs>(fs: &F, wal: &Path, lines: &mut Lines<'_>) -> Result<String> {
+    let segments = tsmith_wal::segment_names(fs, wal).during(OPERATION)?;
+    let kinds: &[&str] = match segments.first().map(String::as_str) {
+        None => &["file", "mmap", "native", "etcd", "null"],
+        Some(name) if Path::new(name).extension().is_some_and(|end| end == "tlog") => &["native"],
+        Some(name) if name.starts_with('_') => &["file", "mmap"],
+        Some(_) => &["etcd"],
+    };
+    let said = lines.value("log").filter(|said| kinds.contains(said));
+    if said.is_none() {
+        lines.made_up.push("log");
+    }
+    Ok(said.unwrap_or(kinds[0]).to_owned())
+}
+
+fn encoder_of_newest(files: &[TsmFile]) -> String {
+    let first_byte = |reader: &Reader| {
+        let key = reader.get(0)?;
+        reader.block(key, key.entry(0)?).ok()?.first().copied()
+    };
+    let newest = files.last().map(TsmFile::reader).filter(|reader| reader.version() == Version::Tagged);
+    let found = newest.and_then(first_byte).and_then(encoder_of);
+    found.map_or_else(|| Parts::default().encoder, str::to_owned)
+}
+
+fn typing_of(files: &[TsmFile]) -> FieldTyping {
+    let fields = FieldTypes::default();
+    for file in files {
+        fields.learn_file(file);
+    }
+    if fields.has_mixed() { FieldTyping::Series } else { FieldTyping::Measurement }
+}
