@@ -16,6 +16,7 @@
 
 mod spares;
 mod tip;
+mod waiters;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::fs::Fs;
 use crate::kind::Format;
 use crate::metrics::Metrics;
 use crate::recover::{self, Records, Start, position, recover};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, is_past, yield_now};
 use crate::{
     Compression, Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Replay,
     Result, entry,
@@ -36,6 +37,7 @@ use crate::{
 pub(crate) use spares::Spares;
 pub(crate) use tip::{Done, Sink};
 use tip::{Failure, Tip};
+use waiters::{Waiters, Woken};
 
 /// A group that has grown to this is written by who wants to append to it, even if nobody waits for it yet.
 const GROUP_BYTES: usize = 4 << 20;
@@ -61,10 +63,8 @@ struct Shared<S: Sink, T> {
     compression: Compression,
     segment_bytes: u32,
     state: Mutex<State<S, T>>,
-    /// Somebody stopped leading, or the log closes.
+    /// Somebody stopped leading, or the log closes: for those who want to lead, whatever their records.
     changed: Condvar,
-    /// The records that a leader waits for have come.
-    gathered: Condvar,
     /// Files whose space the next segments take.
     spares: Mutex<Spares>,
 }
@@ -77,8 +77,6 @@ struct State<S: Sink, T> {
     spare: Vec<u8>,
     /// Records in `pending`.
     pending_records: u64,
-    /// A leader waits until there are so many.
-    wanted_records: u64,
     /// Records of the last group, and how long its sync took.
     last_group: (u64, Duration),
     /// Where the pending group ends; its beginning is as far before as it is long.
@@ -92,6 +90,8 @@ struct State<S: Sink, T> {
     /// Somebody writes, and has `tip`.
     leading: bool,
     tip: Option<Tip<S, T>>,
+    /// Whose records somebody else writes.
+    waiters: Waiters,
     /// The number of the next record that is written.
     next_record: u64,
     /// No segment from this number on may be removed.
@@ -170,8 +170,9 @@ impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
             drop(ticker.join());
         }
         let ended = self.shared.cut(true).map(drop);
-        self.shared.state.lock().ended = true;
-        self.shared.changed.notify_all();
+        let mut state = self.shared.state.lock();
+        state.ended = true;
+        drop(self.shared.let_go(state, Waiters::all));
         self.lock.lock().take();
         ended
     }
@@ -238,7 +239,6 @@ impl<S: Sink, T: Format> Shared<S, T> {
             pending: Vec::new(),
             spare: Vec::new(),
             pending_records: 0,
-            wanted_records: u64::MAX,
             last_group: (0, Duration::ZERO),
             tail: start,
             capacity: u32::MAX,
@@ -246,6 +246,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             durable: start,
             leading: false,
             tip: None,
+            waiters: Waiters::default(),
             next_record: record,
             open_from: segment,
             failed: Vec::new(),
@@ -262,7 +263,6 @@ impl<S: Sink, T: Format> Shared<S, T> {
             segment_bytes: options.segment_bytes,
             state: Mutex::new(state),
             changed: Condvar::new(),
-            gathered: Condvar::new(),
             spares: Mutex::new(spares),
         }
     }
@@ -296,9 +296,6 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 state.metrics.appends += 1;
                 state.metrics.append_bytes += frame.len() as u64;
                 state.tail = position(number, end);
-                if state.pending_records >= state.wanted_records {
-                    self.gathered.notify_all();
-                }
                 return Ok(state.tail);
             }
         }
@@ -312,16 +309,20 @@ impl<S: Sink, T: Format> Shared<S, T> {
             if let Some(error) = state.failure_of(at) {
                 return Err(error.clone());
             }
-            let done = if self.goal() == Goal::Sync { state.durable } else { state.written };
-            if done >= at {
+            if state.done(self.goal()) >= at {
                 return Ok(Durable::promise(at));
             }
             state.check()?;
             if state.ended {
                 return Err(Error::new(ErrorKind::Closed));
-            } else if state.closed {
-                // The last cut writes it.
-                self.changed.wait(&mut state);
+            } else if state.closed || state.leading {
+                // When the log closes the last cut writes it.
+                let waiter = state.waiters.join(at);
+                drop(state);
+                if waiter.wait() {
+                    return Ok(Durable::promise(at));
+                }
+                state = self.state.lock();
             } else {
                 (state, _) = self.step(state, self.goal());
             }
@@ -382,8 +383,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         {
             state.spare = mem::replace(&mut state.pending, group);
             state.leading = false;
-            self.changed.notify_all();
-            return (state, Err(error));
+            return (self.let_go(state, Waiters::all), Err(error));
         }
         let records = mem::take(&mut state.pending_records);
         let (target, first) = (state.tail, state.next_record);
@@ -427,8 +427,28 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 Err(error)
             }
         };
+        let whole = result.is_ok() && state.poison.is_none();
+        let done = state.done(self.goal());
+        let who = |all: &mut Waiters| if whole { all.served(done) } else { all.all() };
+        if goal == Goal::EndSegment {
+            // The lock is kept: where the segment ended is still to be read.
+            who(&mut state.waiters).wake();
+            self.changed.notify_all();
+            return (state, result);
+        }
+        (self.let_go(state, who), result)
+    }
+
+    /// Something has changed: lets those go whom it concerns, without the lock, which they will want.
+    fn let_go<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<S, T>>,
+        who: impl FnOnce(&mut Waiters) -> Woken,
+    ) -> MutexGuard<'a, State<S, T>> {
+        let woken = who(&mut state.waiters);
         self.changed.notify_all();
-        (state, result)
+        MutexGuard::unlocked(&mut state, || woken.wake());
+        state
     }
 }
 
@@ -440,19 +460,26 @@ impl<S: Sink, T: Format> Shared<S, T> {
         if records < 2 || self.one_by_one() || state.closed {
             return;
         }
-        state.wanted_records = state.pending_records + records - 1;
+        let wanted = state.pending_records + records - 1;
         let deadline = Instant::now() + (sync / 2).min(GATHER_MAX);
-        while state.pending_records < state.wanted_records
-            && state.pending.len() < GROUP_BYTES
-            && !self.gathered.wait_until(state, deadline).timed_out()
-        {}
-        state.wanted_records = u64::MAX;
+        while state.pending_records < wanted && state.pending.len() < GROUP_BYTES {
+            // Not asleep: it would take as long to be woken as they need to come.
+            MutexGuard::unlocked(state, yield_now);
+            if is_past(deadline) {
+                break;
+            }
+        }
     }
 }
 
 impl<S: Sink, T: Format> State<S, T> {
     fn open(&self) -> Result<()> {
         if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
+    }
+
+    /// How far records are as safe as this goal makes them.
+    fn done(&self, goal: Goal) -> Position {
+        if goal == Goal::Sync { self.durable } else { self.written }
     }
 
     fn check(&self) -> Result<()> {
@@ -493,15 +520,15 @@ impl<S: Sink, T: Format> State<S, T> {
 }
 
 /// Poisons the log when its leader panics, so that nobody waits for it for ever.
-struct Abandoned<'a, S: Sink, T>(&'a Shared<S, T>);
+struct Abandoned<'a, S: Sink, T: Format>(&'a Shared<S, T>);
 
-impl<S: Sink, T> Drop for Abandoned<'_, S, T> {
+impl<S: Sink, T: Format> Drop for Abandoned<'_, S, T> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.leading = false;
         let panicked = io::Error::other("the thread that wrote for the others panicked");
         state.poison.get_or_insert(Error::io("write", panicked).at_path(&self.0.dir));
-        self.0.changed.notify_all();
+        drop(self.0.let_go(state, Waiters::all));
     }
 }
 

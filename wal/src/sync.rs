@@ -3,9 +3,30 @@
 
 #[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+#[cfg(not(all(test, any(loom, shuttle))))]
+pub(crate) use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{Thread, current, park, yield_now},
+};
 
+/// Whether this moment has come.
+#[cfg(not(all(test, any(loom, shuttle))))]
+pub(crate) fn is_past(time: std::time::Instant) -> bool {
+    time <= std::time::Instant::now()
+}
+
+#[cfg(all(test, loom))]
+pub(crate) use loom::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{Thread, current, park, yield_now},
+};
 #[cfg(all(test, any(loom, shuttle)))]
-pub(crate) use model::{Condvar, Mutex, MutexGuard};
+pub(crate) use model::{Condvar, Mutex, MutexGuard, is_past};
+#[cfg(all(test, shuttle))]
+pub(crate) use shuttle::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{Thread, current, park, yield_now},
+};
 
 /// The same face over locks that hand their guards through.
 #[cfg(all(test, any(loom, shuttle)))]
@@ -29,6 +50,11 @@ mod model {
 
     /// There is no time in a model: every timeout has passed as soon as others had their chance.
     pub(crate) struct WaitTimeout;
+
+    /// So has every moment.
+    pub(crate) fn is_past(_: Instant) -> bool {
+        true
+    }
 
     impl WaitTimeout {
         pub(crate) fn timed_out(&self) -> bool {
@@ -64,6 +90,14 @@ mod model {
             drop(guard.0.take());
             guard.0 = Some(guard.1.lock().expect("no thread panics"));
             WaitTimeout
+        }
+    }
+
+    impl<T> MutexGuard<'_, T> {
+        pub(crate) fn unlocked(guard: &mut Self, between: impl FnOnce()) {
+            drop(guard.0.take());
+            between();
+            guard.0 = Some(guard.1.lock().expect("no thread panics"));
         }
     }
 
