@@ -20,6 +20,7 @@ mod waiters;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, mem};
@@ -62,11 +63,14 @@ struct Shared<S: Sink, T> {
     durability: Durability,
     compression: Compression,
     segment_bytes: u32,
+    preallocate: bool,
     state: Mutex<State<S, T>>,
     /// Somebody stopped leading, or the log closes: for those who want to lead, whatever their records.
     changed: Condvar,
     /// Files whose space the next segments take.
     spares: Mutex<Spares>,
+    /// The last segment with records; the leader's.
+    held: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -233,7 +237,12 @@ fn ticker<S: Sink, T: Format>(shared: &Arc<Shared<S, T>>, interval: Duration) ->
 }
 
 impl<S: Sink, T: Format> Shared<S, T> {
-    fn new(fs: S::Fs, dir: &Path, options: LogOptions, Start { segment, record, spares }: Start) -> Self {
+    fn new(
+        fs: S::Fs,
+        dir: &Path,
+        options: LogOptions,
+        Start { segment, held, record, spares }: Start,
+    ) -> Self {
         let start = position(segment, T::HEAD_BYTES);
         let state = State {
             pending: Vec::new(),
@@ -261,9 +270,11 @@ impl<S: Sink, T: Format> Shared<S, T> {
             durability: options.durability,
             compression: options.compression,
             segment_bytes: options.segment_bytes,
+            preallocate: options.preallocate,
             state: Mutex::new(state),
             changed: Condvar::new(),
             spares: Mutex::new(spares),
+            held: AtomicU32::new(held),
         }
     }
 
