@@ -7,7 +7,8 @@
 //! sync:   somebody leads: waits; the next group forms meanwhile, however many join it
 //! ```
 //!
-//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most.
+//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most. Those whose
+//! records are safe are woken each by itself, and with them one of the next group, who leads it: see `waiters`.
 //!
 //! A position is `segment << 32 | offset after the frame`, and is drawn when the frame is copied to the pending group:
 //! where a group will stand is known before it is written, because the one before it has its length by then. When a
