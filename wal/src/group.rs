@@ -30,7 +30,7 @@ use crate::fs::Fs;
 use crate::kind::Format;
 use crate::metrics::Metrics;
 use crate::recover::{self, Records, Start, position, recover};
-use crate::sync::{Condvar, Mutex, MutexGuard, is_past, yield_now};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{
     Compression, Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Replay,
     Result, entry,
@@ -68,6 +68,8 @@ struct Shared<S: Sink, T> {
     state: Mutex<State<S, T>>,
     /// Somebody stopped leading, or the log closes: for those who want to lead, whatever their records.
     changed: Condvar,
+    /// The records that a leader waits for have come.
+    gathered: Condvar,
     /// Files whose space the next segments take.
     spares: Mutex<Spares>,
     /// The last segment with records; the leader's.
@@ -82,6 +84,8 @@ struct State<S: Sink, T> {
     spare: Vec<u8>,
     /// Records in `pending`.
     pending_records: u64,
+    /// A leader waits until there are so many.
+    wanted_records: u64,
     /// Records of the last group, and how long its sync took.
     last_group: (u64, Duration),
     /// Where the pending group ends; its beginning is as far before as it is long.
@@ -249,6 +253,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             pending: Vec::new(),
             spare: Vec::new(),
             pending_records: 0,
+            wanted_records: u64::MAX,
             last_group: (0, Duration::ZERO),
             tail: start,
             capacity: u32::MAX,
@@ -274,6 +279,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             preallocate: options.preallocate,
             state: Mutex::new(state),
             changed: Condvar::new(),
+            gathered: Condvar::new(),
             spares: Mutex::new(spares),
             held: AtomicU32::new(held),
         }
@@ -308,6 +314,9 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 state.metrics.appends += 1;
                 state.metrics.append_bytes += frame.len() as u64;
                 state.tail = position(number, end);
+                if state.pending_records >= state.wanted_records {
+                    self.gathered.notify_all();
+                }
                 return Ok(state.tail);
             }
         }
@@ -472,15 +481,15 @@ impl<S: Sink, T: Format> Shared<S, T> {
         if records < 2 || self.one_by_one() || state.closed {
             return;
         }
-        let wanted = state.pending_records + records - 1;
+        state.wanted_records = state.pending_records + records - 1;
         let deadline = Instant::now() + (sync / 2).min(GATHER_MAX);
-        while state.pending_records < wanted && state.pending.len() < GROUP_BYTES {
-            // Not asleep: it would take as long to be woken as they need to come.
-            MutexGuard::unlocked(state, yield_now);
-            if is_past(deadline) {
-                break;
-            }
-        }
+        // Asleep: who yields or spins on a busy machine gets the processor back when others have had their turns, some
+        // milliseconds later; who sleeps is preferred.
+        while state.pending_records < state.wanted_records
+            && state.pending.len() < GROUP_BYTES
+            && !self.gathered.wait_until(state, deadline).timed_out()
+        {}
+        state.wanted_records = u64::MAX;
     }
 }
 

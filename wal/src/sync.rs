@@ -6,26 +6,20 @@ pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 #[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) use std::{
     sync::atomic::{AtomicBool, Ordering},
-    thread::{Thread, current, park, yield_now},
+    thread::{Thread, current, park},
 };
-
-/// Whether this moment has come.
-#[cfg(not(all(test, any(loom, shuttle))))]
-pub(crate) fn is_past(time: std::time::Instant) -> bool {
-    time <= std::time::Instant::now()
-}
 
 #[cfg(all(test, loom))]
 pub(crate) use loom::{
     sync::atomic::{AtomicBool, Ordering},
-    thread::{Thread, current, park, yield_now},
+    thread::{Thread, current, park},
 };
 #[cfg(all(test, any(loom, shuttle)))]
-pub(crate) use model::{Condvar, Mutex, MutexGuard, is_past};
+pub(crate) use model::{Condvar, Mutex, MutexGuard};
 #[cfg(all(test, shuttle))]
 pub(crate) use shuttle::{
     sync::atomic::{AtomicBool, Ordering},
-    thread::{Thread, current, park, yield_now},
+    thread::{Thread, current, park},
 };
 
 /// The same face over locks that hand their guards through.
@@ -50,11 +44,6 @@ mod model {
 
     /// There is no time in a model: every timeout has passed as soon as others had their chance.
     pub(crate) struct WaitTimeout;
-
-    /// So has every moment.
-    pub(crate) fn is_past(_: Instant) -> bool {
-        true
-    }
 
     impl WaitTimeout {
         pub(crate) fn timed_out(&self) -> bool {
