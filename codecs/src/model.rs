@@ -124,7 +124,7 @@ impl<'a> FieldKey<'a> {
     /// Splits a composite key at its first separator; `None` when there is none.
     pub fn parse(composite: &'a [u8]) -> Option<Self> {
         let mut from = 0;
-        while let Some(found) = composite.get(from..)?.iter().position(|&b| b == KEY_SEPARATOR[0]) {
+        while let Some(found) = memchr::memchr(KEY_SEPARATOR[0], composite.get(from..)?) {
             let at = from + found;
             let tail = composite.get(at..)?;
             if let Some(field) = tail.strip_prefix(KEY_SEPARATOR) {

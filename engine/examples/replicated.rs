@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tsmith_engine::replica::transport::Tcp;
+use tsmith_engine::replica::transport::{FRAME_BYTES_MAX, Tcp};
 use tsmith_engine::replica::{Node, Replica, Settings};
 use tsmith_wal::etcd::WalOptions;
 use tsmith_wal::fs::OsFs;
@@ -62,9 +62,9 @@ fn node(id: u64, dir: &Path, port: u16) -> Result<()> {
     let replica = Replica::open(OsFs, dir, settings)?;
     let peers = IDS.into_iter().filter(|&peer| peer != id).map(|peer| (peer, local(port + peer as u16)));
     let listener = TcpListener::bind(local(port + id as u16))?;
-    let node = Arc::new(Node::start(replica, Tcp::new(peers)?, TICK)?);
+    let node = Arc::new(Node::start(replica, Tcp::new(peers, FRAME_BYTES_MAX)?, TICK)?);
     let delivering = Arc::clone(&node);
-    Tcp::listen(listener, move |message| delivering.deliver(message))?;
+    Tcp::listen(listener, FRAME_BYTES_MAX, move |message| delivering.deliver(message))?;
     let lines = TcpListener::bind(local(port + 100 + id as u16))?;
     for stream in lines.incoming() {
         let (stream, node) = (stream?, Arc::clone(&node));

@@ -19,7 +19,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{FileSet, remove_leftovers, tsm_names};
 use crate::manifest::Manifest;
 use crate::parts::Parts;
-use crate::schema::{FieldTypes, FieldTyping};
+use crate::schema::{FieldTypes, FieldTyping, Learner};
 use crate::worker::Worker;
 use crate::{Alive, Dirs, Engine, Inner, Options};
 
@@ -204,11 +204,12 @@ fn whole(path: &Path) -> PathBuf {
 
 /// Learns the types of all fields that are in files.
 fn learn_fields(files: &FileSet, fields: &FieldTypes) {
+    let mut learner = Learner::new(fields);
     for file in files.load().iter() {
         // What is deleted whole takes any type when it is written again.
         for key in file.reader().keys().filter(|&key| !file.deletions().covers_key(key)) {
             if let Some(parsed) = FieldKey::parse(key.key()) {
-                fields.learn(SeriesKey(parsed.series), parsed.field, key.field_type());
+                learner.learn(SeriesKey(parsed.series), parsed.field, key.field_type());
             }
         }
     }

@@ -17,111 +17,37 @@
 //! runs one in a thread. [`transport`] has what carries messages: TCP, and a network in memory that loses, delays and
 //! parts.
 //!
-//! The membership is the one a replica was made with. A snapshot travels in one message. Where its files are more than
-//! that carries ([`Settings::snapshot_bytes_max`]), a follower that fell behind says so ([`Error::FilesElsewhere`]) until
-//! somebody has copied them into its directory; the group goes on without it.
+//! The membership is the one a replica was made with. Of a snapshot raft's message carries the list of its files. The
+//! follower asks for these in chunks, a few at a time, and gives the message to raft when it has them all; those of a
+//! neighbour on its own file system it links ([`Settings::neighbours`]).
 
+mod error;
+mod fetch;
 mod files;
 mod machine;
+mod message;
 mod node;
 mod store;
+mod stream;
 pub mod transport;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use protobuf::Message as _;
 use raft::eraftpb::{self, EntryType, MessageType};
 use raft::{Config, RawNode, SnapshotStatus, StateRole};
 use tsmith_wal::etcd::{self, DiskStorage, Storage, WalOptions};
 use tsmith_wal::fs::{Fs, OsFs};
 
+pub use error::{Error, Result};
 pub use machine::APPLIED_MEASUREMENT;
 pub use node::{Node, Status};
 
+use error::io;
 use machine::Machine;
+use message::Message;
 use store::Store;
-
-/// Result of an operation of a replica.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// What went wrong.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The log or the snapshot files.
-    #[error("replica: {0}")]
-    Storage(#[from] tsmith_wal::Error),
-    /// The engine.
-    #[error("replica: {0}")]
-    Engine(#[from] crate::Error),
-    /// Raft itself.
-    #[error("replica: raft: {0}")]
-    Raft(Arc<raft::Error>),
-    /// A file of a snapshot.
-    #[error("replica: {path}: {error}", path = path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// What the operating system says.
-        error: Arc<std::io::Error>,
-    },
-    /// A message or a snapshot that is none.
-    #[error("replica: expected {0}")]
-    Corrupt(&'static str),
-    /// The engine has applied more than its log has: directories of different replicas.
-    #[error(
-        "replica: {applied} entries are applied, but the log ends at {last}: the directories do not belong together"
-    )]
-    AheadOfLog {
-        /// What the engine says.
-        applied: u64,
-        /// The last index of the log.
-        last: u64,
-    },
-    /// The leader sends a snapshot whose files no message carries.
-    #[error(
-        "replica: the files of the snapshot at {index}, {bytes} bytes, are more than a message carries: copy the leader's directory of that name to {to}; the snapshot is sent again", to = to.display()
-    )]
-    FilesElsewhere {
-        /// Which.
-        index: u64,
-        /// All files together.
-        bytes: u64,
-        /// Where they should be.
-        to: PathBuf,
-    },
-    /// Nobody leads at the moment; try again.
-    #[error("replica: there is no leader now: try again")]
-    NoLeader,
-    /// The proposal may or may not come to be; it can be made again.
-    #[error("replica: no answer: the lines may or may not be written; write them again")]
-    Unknown,
-    /// The text writes what the replica keeps for itself.
-    #[error("replica: the measurement {APPLIED_MEASUREMENT} is the replica's own")]
-    Reserved,
-    /// More than an entry of the log takes.
-    #[error("replica: {bytes} bytes of lines, an entry takes {limit}: write them in parts")]
-    TooLarge {
-        /// How many there are.
-        bytes: u64,
-        /// The most there may be.
-        limit: u64,
-    },
-    /// The replica stopped.
-    #[error("replica: stopped")]
-    Stopped,
-}
-
-impl From<raft::Error> for Error {
-    fn from(error: raft::Error) -> Self {
-        match error {
-            raft::Error::ProposalDropped => Self::NoLeader,
-            error => Self::Raft(Arc::new(error)),
-        }
-    }
-}
+use stream::Stream;
 
 /// What a replica is.
 #[derive(Clone, Debug)]
@@ -134,8 +60,11 @@ pub struct Settings {
     pub snapshot_entries: u64,
     /// So many entries before it are kept in memory, for followers that are a little behind.
     pub catch_up_entries: u64,
-    /// A snapshot of more bytes is sent without its files: see [`Error::FilesElsewhere`].
-    pub snapshot_bytes_max: u64,
+    /// Files of a snapshot travel in chunks of so many bytes; a frame of the transport carries one.
+    pub chunk_bytes: u32,
+    /// Directories of other replicas, by their id, that are on this one's file system: files of their snapshots are
+    /// linked from there, and share their blocks on the disk.
+    pub neighbours: BTreeMap<u64, PathBuf>,
     /// How the log is kept.
     pub wal: WalOptions,
 }
@@ -148,8 +77,8 @@ impl Settings {
             voters: voters.to_vec(),
             snapshot_entries: 10_000,
             catch_up_entries: 5_000,
-            // The rest of the frame is for what else raft says.
-            snapshot_bytes_max: u64::from(transport::FRAME_BYTES_MAX) - (1 << 20),
+            chunk_bytes: 1 << 20,
+            neighbours: BTreeMap::new(),
             wal: WalOptions::default(),
         }
     }
@@ -173,6 +102,7 @@ pub struct Replica<F: Fs = OsFs> {
     raft: RawNode<Store>,
     storage: DiskStorage<F>,
     machine: Machine<F>,
+    stream: Stream<F>,
     fs: F,
     dir: PathBuf,
     /// Proposals from here that wait to be applied here, by ticket.
@@ -223,6 +153,7 @@ impl<F: Fs> Replica<F> {
             raft,
             storage,
             machine,
+            stream: Stream::new(fs.clone(), dir.to_path_buf(), &settings),
             fs,
             dir: dir.to_path_buf(),
             waiting: BTreeMap::new(),
@@ -236,27 +167,40 @@ impl<F: Fs> Replica<F> {
     /// Time passes: a tenth of the shortest time without a leader after which a replica calls an election.
     pub fn tick(&mut self) {
         self.raft.tick();
+        self.stream.tick();
     }
 
     /// Takes a message of another replica.
     pub fn step(&mut self, message: &[u8]) -> Result<()> {
-        let mut message =
-            eraftpb::Message::parse_from_bytes(message).map_err(|_| Error::Corrupt("a message"))?;
-        if message.to != self.settings.id || !self.settings.voters.contains(&message.from) {
+        let message = Message::decode(message)?;
+        let (from, to) = message.ends();
+        if to != self.settings.id || !self.settings.voters.contains(&from) {
             return Err(Error::Corrupt("a message of this group for this replica"));
         }
-        if message.get_msg_type() == MessageType::MsgSnapshot {
-            // Its files come to stand beside ours before raft sees it; what raft keeps is the list of them.
-            let snapshot = message.mut_snapshot();
-            let index = snapshot.get_metadata().index;
-            let list = files::receive(&self.fs, &self.dir, index, &snapshot.data)?;
-            snapshot.data = list.into();
-        }
-        match self.raft.step(message) {
+        let message = match message {
+            Message::Ask(part, len) => {
+                self.stream.ask(part, len);
+                None
+            }
+            Message::Chunk(part, bytes) => self.stream.chunk(&part, bytes)?,
+            // Raft sees a snapshot when its files stand beside ours. One that is of no use any more needs none.
+            Message::Raft(message)
+                if message.get_msg_type() == MessageType::MsgSnapshot
+                    && message.get_snapshot().get_metadata().index > self.committed() =>
+            {
+                self.stream.offer(message)?
+            }
+            Message::Raft(message) => Some(message),
+        };
+        match message.map_or(Ok(()), |message| self.raft.step(message)) {
             // Raft ignores these, too.
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn committed(&self) -> u64 {
+        self.raft.raft.raft_log.committed
     }
 
     /// Proposes lines; those without a time get `time`. They are written when [`take_done`](Self::take_done) gives the
@@ -292,6 +236,7 @@ impl<F: Fs> Replica<F> {
     /// Does what raft asks for: sends, saves, applies, in etcd's order. After an error the replica must be dropped and
     /// opened again.
     pub fn drive(&mut self, send: &mut dyn FnMut(u64, Vec<u8>)) -> Result<()> {
+        self.stream.drive(self.committed(), send)?;
         while self.raft.has_ready() {
             let mut ready = self.raft.ready();
             let messages = ready.take_messages();
@@ -311,6 +256,8 @@ impl<F: Fs> Replica<F> {
             if let Some(snapshot) = &received {
                 // The state may be one that only commits, and the log must not be behind the snapshot.
                 self.storage.sync()?;
+                // Taking the files over clears what is unfinished away.
+                self.stream.stop();
                 self.machine.install(snapshot)?;
                 self.raft.mut_store().install(snapshot);
                 self.storage.release(snapshot)?;
@@ -343,20 +290,12 @@ impl<F: Fs> Replica<F> {
     }
 
     fn send(&mut self, messages: Vec<eraftpb::Message>, send: &mut dyn FnMut(u64, Vec<u8>)) -> Result<()> {
-        for mut message in messages {
+        for message in messages {
             let to = message.to;
             let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+            send(to, Message::Raft(message).encode()?);
             if is_snapshot {
-                let snapshot = message.mut_snapshot();
-                let index = snapshot.get_metadata().index;
-                let limit = self.settings.snapshot_bytes_max;
-                snapshot.data = files::pack(&self.fs, &self.dir, index, &snapshot.data, limit)?.into();
-            }
-            let bytes =
-                message.write_to_bytes().map_err(|_| Error::Corrupt("a message that can be written"))?;
-            send(to, bytes);
-            if is_snapshot {
-                // When it gets lost the follower asks again.
+                // It is offered again until the follower has taken it, or has caught up without.
                 self.raft.report_snapshot(to, SnapshotStatus::Finish);
             }
         }
@@ -399,7 +338,8 @@ impl<F: Fs> Replica<F> {
         self.storage.release(&snapshot)?;
         etcd::purge(&self.fs, &self.dir.join("wal"), ".wal", 1)?;
         self.storage.snapshotter().purge(2)?;
-        files::purge(&self.fs, &self.dir, self.snapshot_index)?;
+        let old = |of| of < self.snapshot_index && !self.stream.is_lent(of);
+        files::purge(&self.fs, &self.dir, old)?;
         let keep = self.settings.catch_up_entries;
         self.raft.mut_store().compact(snapshot, keep);
         self.snapshot_index = index;
@@ -450,10 +390,6 @@ impl<F: Fs> std::fmt::Debug for Replica<F> {
             .field("dir", &self.dir)
             .finish_non_exhaustive()
     }
-}
-
-fn io(path: &Path, error: std::io::Error) -> Error {
-    Error::Io { path: path.to_path_buf(), error: Arc::new(error) }
 }
 
 fn entry_to(entry: &eraftpb::Entry) -> etcd::Entry {

@@ -109,21 +109,75 @@ fn hash(measurement: &[u8], name: &[u8]) -> u64 {
     SeriesKey(measurement).hash64() ^ SeriesKey(name).hash64().rotate_left(32)
 }
 
-/// Checks the columns of one batch. Lines of one shape name the same fields over and over: those that came lately, in
-/// the order they came, are not looked up again.
+/// Fields that came lately, in the order they came: keys and lines of one shape name the same ones over and over.
+#[derive(Debug, Default)]
+struct Recent {
+    fields: Vec<(Vec<u8>, Vec<u8>, FieldType)>,
+    expected: usize,
+}
+
+impl Recent {
+    /// Whether this is the field that came after the last one before.
+    fn is_next(&mut self, measurement: &[u8], name: &[u8], field_type: FieldType) -> bool {
+        let is_next = self
+            .fields
+            .get(self.expected)
+            .is_some_and(|(m, n, t)| *t == field_type && *n == name && *m == measurement);
+        if is_next {
+            self.expected = (self.expected + 1) % self.fields.len();
+        }
+        is_next
+    }
+
+    fn remember(&mut self, measurement: &[u8], name: &[u8], field_type: FieldType) {
+        let is =
+            |(m, n, t): &(Vec<u8>, Vec<u8>, FieldType)| *n == name && *m == measurement && *t == field_type;
+        match self.fields.iter().position(is) {
+            Some(at) => self.expected = (at + 1) % self.fields.len(),
+            None if self.fields.len() < REMEMBERED_MAX => {
+                self.fields.push((measurement.to_vec(), name.to_vec(), field_type));
+                self.expected = 0;
+            }
+            None => {}
+        }
+    }
+}
+
+/// Learns of the fields of many keys, of which most have been learnt of before.
+#[derive(Debug)]
+pub(crate) struct Learner<'t> {
+    types: &'t FieldTypes,
+    recent: Recent,
+}
+
+impl<'t> Learner<'t> {
+    pub(crate) fn new(types: &'t FieldTypes) -> Self {
+        Self { types, recent: Recent::default() }
+    }
+
+    /// [`FieldTypes::learn`].
+    pub(crate) fn learn(&mut self, series: SeriesKey<'_>, name: &[u8], field_type: FieldType) {
+        let measurement = series.measurement();
+        if !self.recent.is_next(measurement, name, field_type) {
+            self.types.learn(series, name, field_type);
+            self.recent.remember(measurement, name, field_type);
+        }
+    }
+}
+
+/// Checks the columns of one batch; fields that came lately are not looked up again.
 #[derive(Debug)]
 pub(crate) struct SchemaCheck<'t, K> {
     types: &'t FieldTypes,
     typing: FieldTyping,
     /// The type that a key has in cache or files.
     type_of_key: K,
-    remembered: Vec<(Vec<u8>, Vec<u8>, FieldType)>,
-    expected: usize,
+    recent: Recent,
 }
 
 impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
     pub(crate) fn new(types: &'t FieldTypes, typing: FieldTyping, type_of_key: K) -> Self {
-        Self { types, typing, type_of_key, remembered: Vec::new(), expected: 0 }
+        Self { types, typing, type_of_key, recent: Recent::default() }
     }
 
     /// Takes the types of a whole batch, or refuses it naming the first field that has another.
@@ -143,34 +197,16 @@ impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
         }
         Ok(())
     }
-
-    fn remember(&mut self, measurement: &[u8], field: &[u8], field_type: FieldType) {
-        let is =
-            |(m, f, t): &(Vec<u8>, Vec<u8>, FieldType)| *f == field && *m == measurement && *t == field_type;
-        match self.remembered.iter().position(is) {
-            Some(at) => self.expected = (at + 1) % self.remembered.len(),
-            None if self.remembered.len() < REMEMBERED_MAX => {
-                self.remembered.push((measurement.to_vec(), field.to_vec(), field_type));
-                self.expected = 0;
-            }
-            None => {}
-        }
-    }
 }
 
 impl<K: Fn(FieldKey<'_>) -> Option<FieldType>> Schema for SchemaCheck<'_, K> {
     fn field(&mut self, series: SeriesKey<'_>, field: &[u8], field_type: FieldType) -> Result<(), FieldType> {
         let measurement = series.measurement();
-        if let Some((m, f, t)) = self.remembered.get(self.expected)
-            && *t == field_type
-            && *f == field
-            && *m == measurement
-        {
-            self.expected = (self.expected + 1) % self.remembered.len();
+        if self.recent.is_next(measurement, field, field_type) {
             return Ok(());
         }
         match self.types.claim(measurement, field, field_type) {
-            Ok(()) => self.remember(measurement, field, field_type),
+            Ok(()) => self.recent.remember(measurement, field, field_type),
             Err(existing) if self.typing == FieldTyping::Measurement => return Err(existing),
             Err(_) => {
                 let existing = (self.type_of_key)(FieldKey::new(series.0, field));

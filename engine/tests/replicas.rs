@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Cursor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use protobuf::Message as _;
+use raft::eraftpb::{Message, MessageType};
 
 use tsmith_engine::replica::transport::{FRAME_BYTES_MAX, Faults, Network, read_frame, write_frame};
 use tsmith_engine::replica::{Applied, Error, Replica, Settings, Ticket};
 use tsmith_wal::etcd::WalOptions;
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, SimFs};
 
 const VOTERS: [u64; 3] = [1, 2, 3];
 const DIR: &str = "/r";
@@ -17,6 +20,8 @@ fn settings(id: u64) -> Settings {
     let mut settings = Settings::new(id, &VOTERS);
     settings.snapshot_entries = 12;
     settings.catch_up_entries = 3;
+    // Several to a file.
+    settings.chunk_bytes = 300;
     settings.wal = WalOptions::default().segment_bytes(4096).allocate_ahead(false);
     settings
 }
@@ -191,14 +196,10 @@ fn nothing_acknowledged_is_lost_whatever_fails() {
     assert!(acknowledged > 300, "only {acknowledged} acknowledged: the scripts prove little");
 }
 
-/// Who was away for long gets files, not entries, and then the entries after them; also when the power goes while it
-/// takes them over, at any operation.
-#[test]
-fn who_fell_behind_gets_a_snapshot() {
-    let mut group = Group::new(7, Faults::default());
-    for _ in 0..80 {
-        group.step();
-    }
+/// A group whose third member was away until the others had nothing but files for it; and the snapshot it needs.
+fn with_one_behind(seed: u64) -> (Group, u64) {
+    let mut group = Group::new(seed, Faults::default());
+    (0..80).for_each(|_| group.step());
     group.crash(3);
     for round in 0..400 {
         group.step();
@@ -209,11 +210,25 @@ fn who_fell_behind_gets_a_snapshot() {
     let behind = group.running.values().map(Replica::snapshot_index).max().expect("two");
     assert!(behind > 24, "{behind}");
     group.start(3);
-    let begin = group.disks[&3].operations();
+    (group, behind)
+}
+
+/// What stands below a directory that begins with `prefix`, by the rest of its path.
+fn files_below(disk: &SimFs, prefix: &str) -> BTreeMap<String, Vec<u8>> {
+    let below = |path: &Path| Some(path.to_str()?.strip_prefix(DIR)?.strip_prefix('/')?.to_owned());
+    let files = disk.snapshot().into_iter().filter_map(|(path, bytes)| Some((below(&path)?, bytes)));
+    files.filter(|(path, _)| path.starts_with(prefix)).collect()
+}
+
+/// Who was away for long gets files, not entries, and then the entries after them; also when the power goes while it
+/// takes them over, at any operation: files under a name are whole.
+#[test]
+fn who_fell_behind_gets_a_snapshot() {
+    let (mut group, behind) = with_one_behind(7);
     let mut crashes = 0;
-    for stop in (1..400).step_by(13) {
+    for stop in 1..1500 {
         let disk = group.disks[&3].clone();
-        disk.stop_at(begin + stop);
+        disk.stop_at(disk.operations() + stop);
         for _ in 0..60 {
             for (to, message) in group.network.step() {
                 if let Some(replica) = group.running.get_mut(&to) {
@@ -236,9 +251,17 @@ fn who_fell_behind_gets_a_snapshot() {
         }
         crashes += 1;
         group.crash(3);
+        for (path, bytes) in files_below(&group.disks[&3], "files-") {
+            let is_whole = |disk: &SimFs| files_below(disk, &path).get(&path) == Some(&bytes);
+            let whole = path.contains(".tmp/") || is_whole(&group.disks[&1]) || is_whole(&group.disks[&2]);
+            assert!(whole, "crash {crashes}: {path} has {} bytes", bytes.len());
+        }
         group.start(3);
+        let names = group.disks[&3].list(Path::new(DIR)).expect("lists");
+        let unfinished = |name: &OsString| Path::new(name).extension() == Some("tmp".as_ref());
+        assert!(!names.iter().any(unfinished), "{names:?}");
     }
-    assert!(crashes > 2, "{crashes} crashes");
+    assert!(crashes > 40, "{crashes} crashes");
     group.disks[&3].heal();
     group.check();
     assert!(group.running[&3].snapshot_index() >= behind);
@@ -247,50 +270,85 @@ fn who_fell_behind_gets_a_snapshot() {
     assert!(names.iter().filter_map(base).all(|base| base > 0), "{names:?}");
 }
 
-/// Story: the files of a snapshot are more than a message carries. Who fell behind is told what to do, the others go on,
-/// and when the files have been copied it takes them.
+/// The kinds of messages, by their first byte; and what one about a file says before its last part.
+const ASK: u8 = 1;
+const CHUNK: u8 = 2;
+const CHUNK_HEAD: usize = 5 + 48;
+
+/// The message with its number `at` (from, to, index, generation, sequence, offset) and its end changed, and a checksum
+/// that says it is meant so.
+fn forged(message: &[u8], at: usize, number: u64, end: &[u8]) -> Vec<u8> {
+    let mut out = message[..CHUNK_HEAD].to_vec();
+    out[5 + 8 * at..][..8].copy_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(end);
+    let checksum = crc32fast::hash(&out[5..]);
+    out[1..5].copy_from_slice(&checksum.to_le_bytes());
+    out
+}
+
+fn refused(replica: &mut Replica<SimFs>, bytes: &[u8]) -> &'static str {
+    match replica.step(bytes) {
+        Err(Error::Corrupt(what)) => what,
+        other => panic!("{bytes:?}: {other:?}"),
+    }
+}
+
+/// What a chunk on its way might become.
+fn spoil_chunk(replica: &mut Replica<SimFs>, message: &[u8]) {
+    for len in 0..message.len() {
+        refused(replica, &message[..len]);
+    }
+    for bit in 8..8 * message.len() {
+        let mut bytes = message.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        refused(replica, &bytes);
+    }
+    for (end, number) in [(0, 9), (1, 2)] {
+        let said = refused(replica, &forged(message, end, number, b"x"));
+        assert_eq!(said, "a message of this group for this replica");
+    }
+    let offset = u64::from_le_bytes(message[45..CHUNK_HEAD].try_into().expect("eight"));
+    // Another sender, snapshot, file, place: passed over, whatever they hold.
+    for (at, number) in [(0, 3), (2, u64::MAX), (3, u64::MAX), (4, 0), (5, offset + 1)] {
+        replica.step(&forged(message, at, number, &[7; 9000])).expect("passed over");
+    }
+}
+
+/// Whoever asks for strange things gets nothing, or little.
+fn ask_strangely(replica: &mut Replica<SimFs>, message: &[u8]) {
+    let most = u32::MAX.to_le_bytes();
+    for (at, number) in [(2, u64::MAX), (3, u64::MAX), (5, u64::MAX), (5, 1 << 40), (5, 0)] {
+        replica.step(&forged(message, at, number, &most)).expect("answers");
+    }
+    refused(replica, &forged(message, 5, 0, b"five."));
+    let mut given = Vec::new();
+    replica.drive(&mut |_, message| given.push(message)).expect("goes on");
+    let answers = given.iter().filter(|message| message[0] == CHUNK);
+    let lens: Vec<_> = answers.map(|message| message.len() - CHUNK_HEAD).collect();
+    // Behind what was asked for before, in good faith.
+    assert!(lens.ends_with(&[0, 0, 0, 0, 300]), "{lens:?}");
+}
+
+/// Chunks that are cut, flipped, too long, of other places or other people are refused or passed over, and what came in
+/// good order is what counts.
 #[test]
-fn files_that_no_message_carries_are_copied_by_hand() {
-    let mut group = Group::new(5, Faults::default());
-    for id in VOTERS {
-        group.running.remove(&id).expect("runs").close().expect("closes");
-        let small = Settings { snapshot_bytes_max: 10, ..settings(id) };
-        let replica = Replica::open(group.disks[&id].clone(), Path::new(DIR), small).expect("opens");
-        group.running.insert(id, replica);
-    }
-    (0..80).for_each(|_| group.step());
-    group.crash(3);
-    for round in 0..300 {
-        group.step();
-        if round % 4 == 0 {
-            group.propose(1);
-        }
-    }
-    group.start(3);
-    let mut told = 0;
-    for _ in 0..200 {
+fn bytes_of_files_that_nobody_sent_do_no_harm() {
+    let (mut group, behind) = with_one_behind(9);
+    let (mut chunks, mut asks, mut too_long) = (0, 0, 0);
+    for _ in 0..400 {
         for (to, message) in group.network.step() {
-            let Some(replica) = group.running.get_mut(&to) else { continue };
-            match replica.step(&message) {
-                Ok(()) => {}
-                Err(Error::FilesElsewhere { index, bytes, to }) => {
-                    assert!(bytes > 10, "{bytes}");
-                    told += 1;
-                    let leader = group.running.values().find(|replica| replica.is_leader());
-                    let leader = leader.expect("somebody sent it").id();
-                    let from = &group.disks[&leader];
-                    let disk = &group.disks[&3];
-                    if told == 3 {
-                        disk.create_dir_all(&to).expect("a directory");
-                        for name in from.list(&to).unwrap_or_else(|error| panic!("{index}: {error}")) {
-                            let bytes = from.read(&to.join(&name)).expect("reads");
-                            let file = disk.create_new(&to.join(&name)).expect("creates");
-                            file.write_all_at(&bytes, 0).and_then(|()| file.sync_all()).expect("writes");
-                        }
-                    }
-                }
-                Err(error) => panic!("replica {to}: {error}"),
+            let replica = group.running.get_mut(&to).expect("runs");
+            if message[0] == CHUNK && chunks < 6 {
+                chunks += 1;
+                spoil_chunk(replica, &message);
+                let offset = u64::from_le_bytes(message[45..CHUNK_HEAD].try_into().expect("eight"));
+                // Refused if it is the next one; one that comes once more is passed over.
+                too_long += u64::from(replica.step(&forged(&message, 5, offset, &[7; 301])).is_err());
+            } else if message[0] == ASK && asks < 6 {
+                asks += 1;
+                ask_strangely(replica, &message);
             }
+            replica.step(&message).unwrap_or_else(|error| panic!("replica {to}: {error}"));
         }
         let network = &mut group.network;
         for (&id, replica) in &mut group.running {
@@ -298,9 +356,93 @@ fn files_that_no_message_carries_are_copied_by_hand() {
             replica.drive(&mut |to, message| network.send(id, to, message)).expect("goes on");
         }
     }
-    assert!(told >= 3, "told {told} times");
-    assert!(group.running[&3].snapshot_index() > 0);
+    assert!(chunks == 6 && asks == 6 && too_long > 0, "{chunks} chunks, {too_long} too long, {asks} asks");
+    assert!(group.running[&3].snapshot_index() >= behind);
     group.check();
+}
+
+/// A list that is none, or names a file twice, is refused; one of files that nobody has holds nothing up.
+#[test]
+fn a_list_of_files_that_nobody_sent_does_no_harm() {
+    let (mut group, behind) = with_one_behind(11);
+    let offer = |list: &str| {
+        let mut message = Message { from: 1, to: 3, term: 1, ..Message::default() };
+        message.set_msg_type(MessageType::MsgSnapshot);
+        let snapshot = message.mut_snapshot();
+        snapshot.mut_metadata().index = u64::MAX - 7;
+        snapshot.data = list.as_bytes().to_vec().into();
+        [&[0][..], &message.write_to_bytes().expect("encodes")].concat()
+    };
+    let name = "000000001-000000001.tsm";
+    let replica = group.running.get_mut(&3).expect("runs");
+    for list in ["", "applied x", "applied 1\n../../x 5", &format!("applied 1\n{name} -1")] {
+        let refused = replica.step(&offer(list));
+        assert!(matches!(refused, Err(Error::Corrupt("a list of files"))), "{list}: {refused:?}");
+    }
+    let twice = replica.step(&offer(&format!("applied 1\n{name} 0\n{name} 0")));
+    assert!(matches!(twice, Err(Error::Io { .. })), "{twice:?}");
+    // More than any disk has: only what comes is written.
+    replica.step(&offer(&format!("applied 1\n{name} {}", u64::MAX))).expect("asks for it");
+    for _ in 0..400 {
+        group.step();
+    }
+    assert!(group.running[&3].snapshot_index() >= behind);
+    group.check();
+}
+
+/// Story: the others snapshot faster than files travel, and the files on their way were old before they arrived. They
+/// are kept for as long as they are asked for, and taken though there are newer ones.
+#[test]
+fn files_on_their_way_outlive_later_snapshots() {
+    let (mut group, behind) = with_one_behind(13);
+    group.network.set_faults(Faults { lost_percent: 0, doubled_percent: 0, delay_steps: 3 });
+    let newest = |group: &Group| group.running.values().map(Replica::snapshot_index).max().expect("three");
+    let mut rounds = 0;
+    while group.running[&3].snapshot_index() < behind {
+        group.propose(1);
+        group.step();
+        rounds += 1;
+        assert!(rounds < 2000, "the newest snapshot is {}", newest(&group));
+    }
+    assert!(newest(&group) > behind + 24, "{} is too slow a leader to prove anything", newest(&group));
+    group.check();
+}
+
+/// Replicas on one file system: the files of a snapshot are linked, and none of their bytes travels.
+#[test]
+fn files_of_a_neighbour_are_linked() {
+    let disk = SimFs::default();
+    let dir = |id: u64| PathBuf::from(format!("/r{id}"));
+    let open = |id| {
+        let mut settings = settings(id);
+        settings.neighbours = VOTERS.map(|id| (id, dir(id))).into();
+        Replica::open(disk.clone(), &dir(id), settings).expect("opens")
+    };
+    let mut network = Network::new(3, Faults::default());
+    let mut running: BTreeMap<u64, Replica<SimFs>> = [1, 2].map(|id| (id, open(id))).into();
+    let mut about_files = 0;
+    for round in 0..800 {
+        for (to, message) in network.step() {
+            about_files += u64::from(message[0] != 0);
+            if let Some(replica) = running.get_mut(&to) {
+                replica.step(&message).expect("takes it");
+            }
+        }
+        for (&id, replica) in &mut running {
+            replica.tick();
+            replica.drive(&mut |to, message| network.send(id, to, message)).expect("goes on");
+            if round > 60 && round < 500 && round % 4 == 0 && replica.is_leader() {
+                replica.propose(format!("m v={round} {round}").as_bytes(), 0).expect("leads");
+            }
+        }
+        if round == 500 {
+            running.insert(3, open(3));
+        }
+    }
+    assert!(running[&3].snapshot_index() > 24, "{}", running[&3].snapshot_index());
+    assert_eq!(about_files, 0);
+    let exports: Vec<String> = running.values().map(|replica| replica.export().expect("exports")).collect();
+    assert!(exports[0].len() > 100 && exports.windows(2).all(|pair| pair[0] == pair[1]), "{exports:#?}");
 }
 
 #[test]
@@ -317,24 +459,31 @@ fn what_is_the_replicas_own_is_refused() {
 fn frames_are_whole_or_an_error() {
     let mut stream = Vec::new();
     for message in [&b"one"[..], b"", &[7; 5000]] {
-        write_frame(&mut stream, message).expect("writes");
+        write_frame(&mut stream, message, FRAME_BYTES_MAX).expect("writes");
     }
     let mut all = Cursor::new(&stream);
     for len in [3, 0, 5000] {
-        assert_eq!(read_frame(&mut all).expect("reads").map(|message| message.len()), Some(len));
+        assert_eq!(
+            read_frame(&mut all, FRAME_BYTES_MAX).expect("reads").map(|message| message.len()),
+            Some(len)
+        );
     }
-    assert!(read_frame(&mut all).expect("ends").is_none());
+    assert!(read_frame(&mut all, FRAME_BYTES_MAX).expect("ends").is_none());
     for len in 1..15 {
-        assert!(read_frame(&mut Cursor::new(&stream[..len])).is_err(), "cut at {len}");
+        assert!(read_frame(&mut Cursor::new(&stream[..len]), FRAME_BYTES_MAX).is_err(), "cut at {len}");
     }
     for at in 0..15 {
         let mut bytes = stream[..15].to_vec();
         bytes[at] ^= 4;
-        assert!(read_frame(&mut Cursor::new(&bytes)).is_err(), "byte {at}");
+        assert!(read_frame(&mut Cursor::new(&bytes), FRAME_BYTES_MAX).is_err(), "byte {at}");
     }
     // A length that there is no memory for is refused, one that there are no bytes for takes none.
     for claimed in [FRAME_BYTES_MAX, FRAME_BYTES_MAX + 1, u32::MAX] {
-        let bytes = [&b"TSR1"[..], &claimed.to_le_bytes(), &[0; 4], b"short"].concat();
-        assert!(read_frame(&mut Cursor::new(&bytes)).is_err());
+        let bytes = [&b"TSR2"[..], &claimed.to_le_bytes(), &[0; 4], b"short"].concat();
+        assert!(read_frame(&mut Cursor::new(&bytes), FRAME_BYTES_MAX).is_err());
     }
+    // The bound is the reader's, and the writer's.
+    let error = read_frame(&mut Cursor::new(&stream[12 + 3 + 12..]), 4999).expect_err("too large");
+    assert!(error.to_string().contains("a message of 5000 bytes, a frame takes 4999"), "{error}");
+    assert!(write_frame(&mut Vec::new(), &[7; 5000], 4999).is_err());
 }

@@ -13,6 +13,10 @@ use crate::format::{
     BLOCK_SIZE_MIN, COUNT_BYTES, HEADER_BYTES, INDEX_ENTRY_BYTES, KEY_LEN_BYTES, TYPE_BYTES, field_type,
 };
 
+mod places;
+
+use places::Places;
+
 /// One block, as the index describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
@@ -141,7 +145,8 @@ struct Flaw {
 
 /// The index: its bytes, and where each key begins.
 ///
-/// Memory is four bytes a key, however many blocks there are; the rest stays in the file's bytes.
+/// Memory is four bytes a key, and as many again once single keys are asked for often, however many blocks there are;
+/// the rest stays in the file's bytes.
 #[derive(Debug)]
 pub(crate) struct Index {
     bytes: Bytes,
@@ -150,6 +155,7 @@ pub(crate) struct Index {
     blocks: u64,
     range: TimeRange,
     disjoint: bool,
+    places: Places,
 }
 
 impl Index {
@@ -178,7 +184,7 @@ impl Index {
         }
         offsets.shrink_to_fit();
         let Walk { blocks, range, disjoint, .. } = walk;
-        Ok(Self { bytes, offsets, blocks, range, disjoint })
+        Ok(Self { bytes, offsets, blocks, range, disjoint, places: Places::default() })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -206,6 +212,16 @@ impl Index {
     /// The place of `key`, or the place where it would be.
     pub(crate) fn search(&self, key: &[u8]) -> std::result::Result<usize, usize> {
         self.offsets.binary_search_by(|&at| self.key_at(at).cmp(key))
+    }
+
+    /// The place of `key`.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
+        let key_at = |place: u32| self.offsets.get(place as usize).map_or(&[][..], |&at| self.key_at(at));
+        if let Some(table) = self.places.get() {
+            return table.find(key, key_at);
+        }
+        self.places.searched(self.len(), key_at);
+        self.search(key).ok()
     }
 
     /// The key alone, for the search; empty only if the bytes changed under us.
@@ -315,6 +331,29 @@ mod tests {
         assert_eq!((key.key(), key.field_type(), key.block_count()), (&b"b"[..], FieldType::Unsigned, 1));
         assert!(index.get(2).is_none());
         assert_eq!([b"a", b"b", b"c"].map(|key| index.search(key)), [Ok(0), Ok(1), Err(2)]);
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_hash_where_it_is_found_by_searching() {
+        let names: Vec<_> = (0..300).map(|i| format!("{:05}", i * 7)).collect();
+        let keys = names.iter().map(|name| key(name.as_bytes(), 0, &[entry(1, 2, 5, 0)])).collect::<Vec<_>>();
+        // Every block of at least five bytes, and all of them as long as the space before the index.
+        let mut bytes = keys.concat();
+        let len = bytes.len() / keys.len();
+        for (i, key) in bytes.chunks_mut(len).enumerate() {
+            let at = key.len() - 12;
+            key[at..at + 8].copy_from_slice(&(5 + 5 * i as u64).to_be_bytes());
+            key[at + 8..].copy_from_slice(&5_u32.to_be_bytes());
+        }
+        let index = Index::walk(bytes.into(), 5 + 5 * 300).expect("sound");
+        for round in 0..3 {
+            for wanted in 0..=2100 {
+                let wanted = format!("{wanted:05}");
+                let expected = index.search(wanted.as_bytes()).ok();
+                assert_eq!(index.find(wanted.as_bytes()), expected, "{wanted} in round {round}");
+            }
+        }
+        assert!(index.places.get().is_some(), "it was never made");
     }
 
     #[test]

@@ -12,9 +12,7 @@
 //! The blocks of the output are those of InfluxDB, to the byte. There is no I/O here but that of the [`Writer`]: opening
 //! the next file, publishing and removing files are the caller's.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
+use std::cmp::Ordering;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
@@ -83,8 +81,10 @@ pub struct MergeError {
 /// another at one time, and the points not yet cut into blocks.
 pub struct Merge<'a, E> {
     inputs: Vec<MergeInput<'a>>,
-    /// The next key of each input, the smallest first; of equal keys the oldest input.
-    heads: BinaryHeap<Reverse<Head<'a>>>,
+    /// The next key of each input, the smallest last; of equal keys the oldest input.
+    heads: Vec<Head<'a>>,
+    /// Those of the current key.
+    taken: Vec<Head<'a>>,
     key: KeyMerge<'a>,
     /// What is to be written next.
     ready: Option<Piece>,
@@ -96,15 +96,13 @@ pub struct Merge<'a, E> {
 impl<'a, E: BlockEncoder> Merge<'a, E> {
     /// A merge of `inputs`, oldest first: at equal times the later input wins. Blocks are cut at `points_per_block`.
     pub fn new(inputs: Vec<MergeInput<'a>>, mode: MergeMode, points_per_block: usize) -> Self {
-        let heads = inputs
-            .iter()
-            .enumerate()
-            .filter_map(|(input, from)| Head::of(from.reader, input, 0))
-            .map(Reverse)
-            .collect();
+        let firsts = inputs.iter().enumerate().filter_map(|(input, from)| Head::of(from.reader, input, 0));
+        let mut heads: Vec<_> = firsts.collect();
+        heads.sort_unstable_by(|a, b| b.cmp(a));
         Self {
             inputs,
             heads,
+            taken: Vec::new(),
             key: KeyMerge::new(mode, points_per_block.clamp(1, BLOCK_VALUES_MAX)),
             ready: None,
             codec: Decoder::default(),
@@ -149,20 +147,24 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
 
     /// Goes to the smallest key that is left, in all inputs that have it; false when there is none.
     fn begin_key(&mut self) -> BlockResult<bool> {
-        let Some(key) = self.heads.peek().map(|Reverse(head)| head.entry.key()) else { return Ok(false) };
+        let Some(smallest) = self.heads.last() else { return Ok(false) };
+        let key = smallest.entry.key();
+        let others = self.heads.iter().rposition(|head| head.entry.key() != key).map_or(0, |last| last + 1);
+        self.taken.clear();
+        self.taken.extend(self.heads.drain(others..));
         self.key.begin();
-        while let Some(mut top) = self.heads.peek_mut().filter(|top| top.0.entry.key() == key) {
-            let Head { entry, input } = top.0;
+        for &Head { entry, input } in self.taken.iter().rev() {
             let from = self.inputs[input];
-            match Head::of(from.reader, input, entry.position() + 1) {
-                Some(after) => top.0 = after,
-                None => drop(PeekMut::pop(top)),
-            }
             if !from.deletions.covers_key(entry) {
                 self.key.add(input, from, entry)?;
             }
         }
         self.key.order();
+        for &Head { entry, input } in &self.taken {
+            if let Some(after) = Head::of(self.inputs[input].reader, input, entry.position() + 1) {
+                insert(&mut self.heads, after);
+            }
+        }
         Ok(true)
     }
 
@@ -214,6 +216,15 @@ struct Head<'a> {
 impl<'a> Head<'a> {
     fn of(reader: &'a Reader, input: usize, position: usize) -> Option<Self> {
         reader.get(position).map(|entry| Self { entry, input })
+    }
+}
+
+/// Puts a head in its place, which is likely the last: where inputs have the same keys, each next one is smaller.
+fn insert<'a>(heads: &mut Vec<Head<'a>>, head: Head<'a>) {
+    if heads.last().is_none_or(|last| head < *last) {
+        heads.push(head);
+    } else {
+        heads.insert(heads.partition_point(|other| *other > head), head);
     }
 }
 

@@ -106,7 +106,7 @@ impl Reader {
 
     /// This composite key.
     pub fn find(&self, key: &[u8]) -> Option<KeyEntry<'_>> {
-        self.get(self.search(key).ok()?)
+        self.get(self.index.find(key)?)
     }
 
     /// The place of this composite key, or, as an error, the place of the first key after it.

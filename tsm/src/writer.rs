@@ -1,5 +1,6 @@
 //! Blocks to a file: header, blocks, index, footer, in one pass.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -216,11 +217,10 @@ impl<W: io::Write> Writer<W> {
         }
         let Some(current) = &self.current else { return Ok(false) };
         let previous = &self.index.tail[current.at.clone()];
-        if key < previous {
-            return Err(ErrorKind::KeyOrder { previous: previous.into() });
-        }
-        if key > previous {
-            return Ok(false);
+        match key.cmp(previous) {
+            Ordering::Less => return Err(ErrorKind::KeyOrder { previous: previous.into() }),
+            Ordering::Greater => return Ok(false),
+            Ordering::Equal => {}
         }
         if field_type != current.field_type {
             return Err(ErrorKind::TypeChange { expected: current.field_type, found: field_type });

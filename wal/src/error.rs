@@ -86,8 +86,8 @@ pub enum ErrorKind {
     /// Not the name of a segment.
     #[error("expected a name like _00001.wal or 00000001.tlog")]
     NotASegment,
-    /// The numbers of segments are used up.
-    #[error("segment numbers end at {}; snapshot, then begin an empty directory", u32::MAX)]
+    /// The numbers of segments, or of records, are used up.
+    #[error("the numbers of segments or records end here; snapshot, then begin an empty directory")]
     NumbersEnd,
     /// A flaw of etcd's files.
     #[error(transparent)]

@@ -35,6 +35,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod crc32c;
 pub mod entry;
 mod error;
 pub mod etcd;

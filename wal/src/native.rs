@@ -59,6 +59,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use lz4_flex::block::{self, CompressTable};
 
+use crate::crc32c;
 use crate::entry::Layout;
 use crate::file::FileSink;
 use crate::fs::OsFs;
@@ -154,7 +155,7 @@ impl Format for Native {
             let (header, body) = buffers.frame.split_at_mut(RECORD_BYTES);
             // The rest of the header is the leader's.
             let header_now = Header { len: body.len() as u32, durable: 0, sequence: 0, kind };
-            header.copy_from_slice(&header_now.encode(crc32c::crc32c(body)));
+            header.copy_from_slice(&header_now.encode(crc32c::hash(body)));
             then(&buffers.frame)
         })
     }
@@ -173,7 +174,7 @@ impl Format for Native {
         head.extend(self.segment.to_le_bytes());
         head.extend(self.link.first.to_le_bytes());
         head.extend(self.link.front.to_le_bytes());
-        head.extend(crc32c::crc32c(&head).to_le_bytes());
+        head.extend(crc32c::hash(&head).to_le_bytes());
         head
     }
 
@@ -193,7 +194,7 @@ impl Format for Native {
 
     fn end(&mut self, at: u32) -> Vec<u8> {
         let header = Header { len: 0, durable: at, sequence: self.sequence, kind: END };
-        header.encode(header.crc(self.signature, crc32c::crc32c(&[]))).to_vec()
+        header.encode(header.crc(self.signature, crc32c::hash(&[]))).to_vec()
     }
 
     fn unpack(
@@ -309,7 +310,7 @@ impl Header {
         let (of_file, of_record) = covered.split_at_mut(8);
         of_file.copy_from_slice(&signature.to_le_bytes());
         of_record.copy_from_slice(&self.encode(body_crc));
-        crc32c::crc32c(&covered)
+        crc32c::hash(&covered)
     }
 
     fn is_known(self) -> bool {
@@ -337,7 +338,7 @@ impl NativeScan<'_> {
         let (header, rest) = self.bytes.get(at..)?.split_first_chunk()?;
         let (header, crc) = Header::decode(header);
         let body = rest.get(..header.len as usize)?;
-        let right = header.is_known() && header.crc(self.signature?, crc32c::crc32c(body)) == crc;
+        let right = header.is_known() && header.crc(self.signature?, crc32c::hash(body)) == crc;
         right.then_some((header, at + RECORD_BYTES + body.len()))
     }
 
@@ -370,7 +371,7 @@ impl<'s> Scan<'s> for NativeScan<'s> {
     fn new(segment: u32, bytes: &'s [u8]) -> Self {
         let read = || {
             let (head, crc) = bytes.get(..HEAD_BYTES)?.split_last_chunk()?;
-            let whole = head.starts_with(&MAGIC) && crc32c::crc32c(head) == u32::from_le_bytes(*crc);
+            let whole = head.starts_with(&MAGIC) && crc32c::hash(head) == u32::from_le_bytes(*crc);
             let (signature, rest) = head.get(MAGIC.len()..)?.split_first_chunk()?;
             let (number, rest) = rest.split_first_chunk()?;
             let (first, front) = rest.split_first_chunk()?;

@@ -73,10 +73,14 @@ pub(crate) fn spare_name(front: u64) -> String {
     format!("{front:020}.free")
 }
 
+/// A log that writes a record each nanosecond numbers so many in three centuries.
+const FRONT_MAX: u64 = 1 << 63;
+
+/// A name with a greater number is somebody else's: taken at its word it would leave no numbers for records.
 fn parse_spare_name(name: &OsStr) -> Option<u64> {
     let digits = name.to_str()?.strip_suffix(".free")?;
     let front = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-    (spare_name(front) == name.to_str()?).then_some(front)
+    (front <= FRONT_MAX && spare_name(front) == name.to_str()?).then_some(front)
 }
 
 /// Where a log goes on.

@@ -85,7 +85,11 @@ fn test(root: &Path) -> Result<(), String> {
 fn raft(root: &Path) -> Result<(), String> {
     let with = ["--package", "tsmith-engine", "--features", "raft"];
     cargo(root, &[&["clippy"], &with[..], &["--all-targets", "--", "-D", "warnings"]].concat(), &[])?;
-    cargo(root, &[&["test"], &with[..], &["--lib", "--test", "replicas"]].concat(), &[])
+    cargo(
+        root,
+        &[&["test"], &with[..], &["--lib", "--test", "replicas", "--test", "replica_tcp"]].concat(),
+        &[],
+    )
 }
 
 fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {

@@ -71,6 +71,12 @@ impl<'a> BitReader<'a> {
         Self { bytes }
     }
 
+    /// What it reads.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// How many bits from `at` on are sure to be zeros: up to the first one, and at most [`BitReader::PEEK_BITS`].
     #[inline]
     pub(super) fn zeros(self, at: usize) -> usize {

@@ -1,8 +1,11 @@
 //! [`FileSet`]: the files that readers see, and the one way in which they change.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, MutexGuard};
@@ -13,6 +16,9 @@ use super::clean::file_of;
 use super::{FileName, NUMBER_MAX, TornTombstones, TsmFile, tsm_names};
 use crate::delete::{Deletion, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
+
+/// Files that are worth a thread to open them.
+const FILES_PER_THREAD: usize = 16;
 
 /// The files that readers see, oldest first.
 ///
@@ -27,6 +33,23 @@ pub struct FileSet {
     writing: Mutex<Vec<(u64, Vec<Arc<Deletion>>)>>,
 }
 
+/// Opens these files, side by side when they are many; in their order.
+fn open_all<F: Fs>(fs: &F, dir: &Path, names: &[FileName]) -> Result<Vec<(TsmFile, Option<TornTombstones>)>> {
+    let open = &|names: &[FileName]| -> Result<Vec<_>> {
+        names.iter().map(|&name| TsmFile::open_strictly(fs, dir, name)).collect()
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(names.len() / FILES_PER_THREAD);
+    if threads < 2 {
+        return open(names);
+    }
+    let parts: Vec<_> = thread::scope(|scope| {
+        let parts = names.chunks(names.len().div_ceil(threads));
+        let workers: Vec<_> = parts.map(|part| scope.spawn(move || open(part))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    parts.into_iter().collect::<Result<Vec<_>>>().map(|parts| parts.into_iter().flatten().collect())
+}
+
 impl FileSet {
     /// Opens every TSM file of `dir`. One that cannot be opened is an error that names it; the others are untouched.
     /// With it those whose tombstones end in the middle; the log has to tell why, see [`FileSet::finish_deletes`].
@@ -35,8 +58,7 @@ impl FileSet {
         names.sort_unstable();
         let generation = highest_generation(fs, dir)?;
         let (mut files, mut torn) = (Vec::with_capacity(names.len()), Vec::new());
-        for name in names {
-            let (file, flaw) = TsmFile::open_strictly(fs, dir, name)?;
+        for (file, flaw) in open_all(fs, dir, &names)? {
             files.push(Arc::new(file));
             torn.extend(flaw);
         }

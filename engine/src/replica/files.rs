@@ -3,7 +3,6 @@
 //! ```text
 //! DIR/files-<index>/000000001-000000001.tsm ...     hard links, or what was received
 //! list (in the snapshot file):  applied <n>\n  <name> <bytes>\n ...
-//! on the wire:                  list length <4B, LE>, list, the files in its order
 //! ```
 
 use std::ffi::OsStr;
@@ -13,8 +12,12 @@ use std::path::{Path, PathBuf};
 
 use tsmith_wal::fs::{Fs, FsFile};
 
-use super::{Error, Result, io as failed};
+use super::error::io as failed;
+use super::{Error, Result};
 use crate::files::FileName;
+
+/// What is copied at once.
+const COPY_BYTES: usize = 1 << 20;
 
 /// What a snapshot consists of.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,11 +28,6 @@ pub(super) struct List {
 }
 
 impl List {
-    /// Of all files together.
-    fn bytes(&self) -> u64 {
-        self.files.iter().fold(0, |bytes, (_, len)| bytes.saturating_add(*len))
-    }
-
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut text = format!("applied {}\n", self.applied);
         for (name, len) in &self.files {
@@ -78,13 +76,24 @@ pub(super) fn clear<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
 
 /// Fills `to` by `fill` under another name, then gives it its name, durably.
 pub(super) fn publish<F: Fs>(fs: &F, to: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let temporary = begin(fs, to)?;
+    fill(&temporary)?;
+    finish(fs, &temporary, to)
+}
+
+/// An empty directory that is to become `to`. Opening the machine removes one that did not.
+pub(super) fn begin<F: Fs>(fs: &F, to: &Path) -> Result<PathBuf> {
     let temporary = to.with_extension("tmp");
     clear(fs, &temporary)?;
-    clear(fs, to)?;
     fs.create_dir_all(&temporary).map_err(|error| failed(&temporary, error))?;
-    fill(&temporary)?;
-    fs.sync_dir(&temporary).map_err(|error| failed(&temporary, error))?;
-    fs.rename(&temporary, to).map_err(|error| failed(to, error))?;
+    Ok(temporary)
+}
+
+/// Gives a directory, whose files are durable, its name.
+pub(super) fn finish<F: Fs>(fs: &F, temporary: &Path, to: &Path) -> Result<()> {
+    fs.sync_dir(temporary).map_err(|error| failed(temporary, error))?;
+    clear(fs, to)?;
+    fs.rename(temporary, to).map_err(|error| failed(to, error))?;
     let above = to.parent().unwrap_or(Path::new("."));
     fs.sync_dir(above).map_err(|error| failed(above, error))
 }
@@ -94,79 +103,53 @@ pub(super) fn link_all<F: Fs>(fs: &F, list: &List, from: &Path, to: &Path) -> Re
     for (name, _) in &list.files {
         let (old, new) = (from.join(name.to_string()), to.join(name.to_string()));
         if fs.link(&old, &new).is_err() {
-            let bytes = fs.read(&old).map_err(|error| failed(&old, error))?;
-            write(fs, &new, &bytes)?;
+            copy(fs, &old, &new).map_err(|error| failed(&old, error))?;
         }
     }
     Ok(())
 }
 
-fn write<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = fs.create_new(path).and_then(|file| {
-        file.write_all_at(bytes, 0)?;
-        file.sync_all()
-    });
-    written.map_err(|error| failed(path, error))
-}
-
-/// List and files as one message carries them; of files that are more than `limit` only the list.
-pub(super) fn pack<F: Fs>(fs: &F, dir: &Path, index: u64, list: &[u8], limit: u64) -> Result<Vec<u8>> {
-    let mut out = (list.len() as u32).to_le_bytes().to_vec();
-    out.extend_from_slice(list);
-    let list = List::decode(list)?;
-    if list.bytes() > limit {
-        tracing::warn!(index, bytes = list.bytes(), limit, "a snapshot is sent without its files");
-        return Ok(out);
-    }
-    for (name, len) in list.files {
-        let path = directory(dir, index).join(name.to_string());
-        let bytes = fs.read(&path).map_err(|error| failed(&path, error))?;
-        if bytes.len() as u64 != len {
-            return Err(Error::Corrupt("a file of the length that it had"));
+fn copy<F: Fs>(fs: &F, from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (fs.open(from)?, fs.create_new(to)?);
+    let mut at = 0;
+    loop {
+        let bytes = read_at(&from, at, COPY_BYTES)?;
+        if bytes.is_empty() {
+            return to.sync_all();
         }
-        out.extend_from_slice(&bytes);
+        to.write_all_at(&bytes, at)?;
+        at += bytes.len() as u64;
     }
-    Ok(out)
 }
 
-/// Puts the files of a message beside ours, unless they are there. Gives the list.
-pub(super) fn receive<F: Fs>(fs: &F, dir: &Path, index: u64, packed: &[u8]) -> Result<Vec<u8>> {
-    let corrupt = || Error::Corrupt("a snapshot with its files");
-    let (len, rest) = packed.split_first_chunk().ok_or_else(corrupt)?;
-    let (list, mut rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or_else(corrupt)?;
-    let files = List::decode(list)?;
-    let to = directory(dir, index);
-    // Ours of that index are as good, and may be in use.
-    if fs.list(&to).is_ok() && (!rest.is_empty() || are_whole(fs, &to, &files)) {
-        return Ok(list.to_vec());
+/// Up to `len` bytes of a file from `offset` on; fewer only at its end, and no more memory than those.
+pub(super) fn read_at(file: &impl FsFile, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let left = file.len()?.saturating_sub(offset);
+    let mut bytes = vec![0; usize::try_from(left).map_or(len, |left| left.min(len))];
+    let mut have = 0;
+    while have < bytes.len() {
+        match file.read_at(&mut bytes[have..], offset + have as u64) {
+            Ok(0) => break,
+            Ok(read) => have += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
-    if rest.is_empty() && files.bytes() > 0 {
-        return Err(Error::FilesElsewhere { index, bytes: files.bytes(), to });
-    }
-    let mut contents = Vec::new();
-    for (name, len) in files.files {
-        let len = usize::try_from(len).map_err(|_| corrupt())?;
-        let (bytes, after) = rest.split_at_checked(len).ok_or_else(corrupt)?;
-        contents.push((name, bytes));
-        rest = after;
-    }
-    publish(fs, &to, |to| {
-        contents.iter().try_for_each(|(name, bytes)| write(fs, &to.join(name.to_string()), bytes))
-    })?;
-    Ok(list.to_vec())
+    bytes.truncate(have);
+    Ok(bytes)
 }
 
-/// Whether all files of a list are there with the length they should have: somebody may be copying them.
-fn are_whole<F: Fs>(fs: &F, dir: &Path, list: &List) -> bool {
+/// Whether all files of a list are there with the length they should have.
+pub(super) fn are_whole<F: Fs>(fs: &F, dir: &Path, list: &List) -> bool {
     let len = |name: &FileName| fs.open(&dir.join(name.to_string())).and_then(|file| file.len());
     list.files.iter().all(|(name, bytes)| len(name).is_ok_and(|len| len == *bytes))
 }
 
-/// Removes the files of snapshots before `index`, and what was not finished.
-pub(super) fn purge<F: Fs>(fs: &F, dir: &Path, index: u64) -> Result<()> {
+/// Removes the files of snapshots that are old by their index.
+pub(super) fn purge<F: Fs>(fs: &F, dir: &Path, old: impl Fn(u64) -> bool) -> Result<()> {
     let names = fs.list(dir).map_err(|error| failed(dir, error))?;
     for name in &names {
-        if number(name, "files-").is_some_and(|of| of < index) {
+        if number(name, "files-").is_some_and(&old) {
             clear(fs, &dir.join(name))?;
         }
     }

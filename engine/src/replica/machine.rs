@@ -11,8 +11,9 @@ use tsmith_wal::etcd::Snapshot;
 use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::{Durability, FileLog, LogOptions};
 
+use super::error::io;
 use super::files::{self, List};
-use super::{Applied, Error, Result, io};
+use super::{Applied, Error, Result};
 use crate::parts::{Ring, Tsm1};
 use crate::{Dirs, Engine, FieldTyping, LineOptions, Options};
 

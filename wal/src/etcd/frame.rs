@@ -13,6 +13,7 @@
 
 use super::proto::{FIELD_BYTES_MAX, Fields, Head, WORD_BYTES, put_varint, varint_len};
 use super::{Entry, Flaw, HardState};
+use crate::crc32c;
 
 /// Bytes of the length before a record.
 pub(crate) const LENGTH_BYTES: usize = 8;
@@ -95,7 +96,7 @@ impl Encoder {
         for piece in pieces {
             self.buffer.extend_from_slice(piece);
         }
-        self.crc = crc32c::crc32c_append(self.crc, &self.buffer[start + content..]);
+        self.crc = crc32c::append(self.crc, &self.buffer[start + content..]);
         self.end(start)
     }
 
@@ -184,7 +185,7 @@ impl<'a> Scan<'a> {
             Err(flaw) => return Err(self.torn_or(&frame, flaw)),
         };
         if record.kind != kind::CRC {
-            let crc = crc32c::crc32c_append(self.crc, record.data.unwrap_or_default());
+            let crc = crc32c::append(self.crc, record.data.unwrap_or_default());
             if crc != record.crc {
                 let flaw = Flaw::Crc { stored: record.crc, computed: crc };
                 return Err(self.torn_or(&frame, flaw));

@@ -31,6 +31,14 @@ impl Histogram {
         Self::new("etcd_snap_fsync_duration_seconds", "The latency distributions of fsync called by snap.")
     }
 
+    /// The syncs of received databases.
+    pub(super) fn snap_db_fsync() -> Self {
+        Self::new(
+            "etcd_snap_db_fsync_duration_seconds",
+            "The latency distributions of fsyncing .snap.db file",
+        )
+    }
+
     pub(super) fn observe(&self, took: Duration) {
         let within = |bound: f64| took.as_secs_f64() <= bound;
         let bucket = (0..BUCKETS).position(|at| within(bound(at))).unwrap_or(BUCKETS);
@@ -106,5 +114,6 @@ mod tests {
         );
         assert_eq!(histogram.to_string(), expected);
         assert_eq!(Histogram::snap_fsync().name(), "etcd_snap_fsync_duration_seconds");
+        assert_eq!(Histogram::snap_db_fsync().name(), "etcd_snap_db_fsync_duration_seconds");
     }
 }

@@ -41,6 +41,8 @@ use crate::{
 const METADATA: &[u8] = b"tsmith-log";
 /// Every entry is of this term; a real etcd would find a log of one leader.
 const TERM: u64 = 1;
+/// No record has a greater index: its position, and the cut behind it, are numbers too.
+const INDEX_MAX: u64 = u64::MAX / 2;
 /// A group that has grown to this is written by who wants to append to it.
 const GROUP_BYTES: usize = 4 << 20;
 /// What an entry takes beside its payload, with the states before it and behind it, and a snapshot's record.
@@ -260,6 +262,9 @@ impl<F: Fs> Shared<F> {
             } else {
                 break;
             }
+        }
+        if state.last >= INDEX_MAX {
+            return Err(Error::new(ErrorKind::NumbersEnd).at_path(&self.dir));
         }
         let index = state.last + 1;
         if state.appender()?.waiting() == 0 && state.durable > state.marked {

@@ -4,6 +4,7 @@
 //! over its own data. So records can be recognized without knowing what was before them.
 
 use super::frame::{Frame, RawRecord, kind};
+use crate::crc32c;
 
 /// The checksums are of at most so many times the bytes there are: bytes that were made up cost no more.
 const WORK_FACTOR: u64 = 4;
@@ -68,5 +69,5 @@ fn proves(first: &RawRecord<'_>, second: &RawRecord<'_>, work: &mut u64) -> bool
     let data = second.data.unwrap_or_default();
     *work = work.saturating_sub(data.len() as u64 + 1);
     // Records without data, as a chain of zeros would have them, prove nothing.
-    !data.is_empty() && crc32c::crc32c_append(first.crc, data) == second.crc
+    !data.is_empty() && crc32c::append(first.crc, data) == second.crc
 }

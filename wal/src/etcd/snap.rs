@@ -8,9 +8,12 @@
 //!
 //! The newest is the greatest name. A file exists for good only when the log has its record, which is written after
 //! it; so a torn one is set aside, and one without a record is passed over.
+//!
+//! `<index, 16 hex>.snap.db` is a database that a member received together with a snapshot of that index, in bytes that
+//! mean nothing here. It is whole when it has its name, and goes when a later snapshot is released.
 
-use std::ffi::OsStr;
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,11 +22,16 @@ use super::names::hex16;
 use super::proto::{decode_checked, encode_checked};
 use super::wal::purge;
 use super::{Flaw, Histogram, Snapshot, SnapshotRecord};
-use crate::fs::{Fs, FsFile, OsFs};
+use crate::crc32c;
+use crate::fs::{Fs, FsFile, OsFs, create_temporary};
 use crate::{Error, Result};
+
+/// What of a database is in memory while it is received.
+const COPY_BYTES: usize = 256 << 10;
 
 const SUFFIX: &str = ".snap";
 const DATABASE_SUFFIX: &str = ".snap.db";
+const BROKEN_SUFFIX: &str = ".broken";
 
 /// The snapshot files of a directory.
 #[derive(Debug)]
@@ -31,6 +39,7 @@ pub struct Snapshotter<F: Fs = OsFs> {
     fs: F,
     dir: PathBuf,
     syncs: Arc<Histogram>,
+    database_syncs: Arc<Histogram>,
 }
 
 /// The name of a snapshot's file.
@@ -48,7 +57,7 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, Flaw> {
     if data.is_empty() || stored == 0 {
         return Err(Flaw::SnapshotEmpty);
     }
-    let computed = crc32c::crc32c(data);
+    let computed = crc32c::hash(data);
     if computed != stored {
         return Err(Flaw::SnapshotCrc { stored, computed });
     }
@@ -58,13 +67,15 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, Flaw> {
 /// The bytes of a snapshot's file.
 pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let data = snapshot.encode();
-    encode_checked(crc32c::crc32c(&data), &data)
+    encode_checked(crc32c::hash(&data), &data)
 }
 
 impl<F: Fs> Snapshotter<F> {
     /// Of this directory, which is made with the first snapshot.
     pub fn new(fs: F, dir: &Path) -> Self {
-        Self { fs, dir: dir.to_path_buf(), syncs: Arc::new(Histogram::snap_fsync()) }
+        let (syncs, database_syncs) = (Histogram::snap_fsync(), Histogram::snap_db_fsync());
+        let (syncs, database_syncs) = (Arc::new(syncs), Arc::new(database_syncs));
+        Self { fs, dir: dir.to_path_buf(), syncs, database_syncs }
     }
 
     /// Where the files are.
@@ -77,6 +88,11 @@ impl<F: Fs> Snapshotter<F> {
         &self.syncs
     }
 
+    /// The latencies of its syncs of databases.
+    pub fn database_syncs(&self) -> &Arc<Histogram> {
+        &self.database_syncs
+    }
+
     /// Writes the file of a snapshot, durably and whole or not at all; an empty snapshot has none.
     ///
     /// etcd writes it under its final name, without syncing the directory, and relies on the checksum and on the
@@ -85,20 +101,70 @@ impl<F: Fs> Snapshotter<F> {
         if snapshot.index == 0 {
             return Ok(());
         }
+        let path = self.dir.join(file_name(&snapshot.record()));
+        self.publish(&path, &self.syncs, |file| file.write_all_at(&encode(snapshot), 0))
+    }
+
+    /// A file that `fill` writes, durable and whole under its name, or not there.
+    fn publish(
+        &self,
+        path: &Path,
+        syncs: &Histogram,
+        fill: impl FnOnce(&F::File) -> io::Result<()>,
+    ) -> Result<()> {
         let at = |operation, path: &Path, error| Error::io(operation, error).at_path(path);
         self.fs.create_dir_all(&self.dir).map_err(|error| at("create directory", &self.dir, error))?;
-        let path = self.dir.join(file_name(&snapshot.record()));
-        let temporary = path.with_extension("snap.tmp");
-        drop(self.fs.remove(&temporary));
-        let file = self.fs.create_new(&temporary).map_err(|error| at("create", &temporary, error))?;
-        let written = file.write_all_at(&encode(snapshot), 0);
-        let published = written.map_err(|error| at("write", &temporary, error)).and_then(|()| {
-            observed(&self.syncs, || path.clone(), || self.fs.publish(&file, &temporary, &path))
+        let (temporary, file) =
+            create_temporary(&self.fs, path).map_err(|error| at("create", path, error))?;
+        let filled = fill(&file).map_err(|error| at("write", &temporary, error));
+        let published = filled.and_then(|()| {
+            observed(syncs, || path.to_path_buf(), || self.fs.publish(&file, &temporary, path))
         });
         if published.is_err() {
             drop(self.fs.remove(&temporary));
         }
         published
+    }
+
+    /// Writes the database that came with the snapshot at `index`, to its end. Like in etcd one that is there already
+    /// stays; of the new one nothing is read then.
+    pub fn save_snap_db(&self, index: u64, from: &mut impl Read) -> Result<()> {
+        if self.snap_db(index)?.is_some() {
+            return Ok(());
+        }
+        self.publish(&self.database_path(index), &self.database_syncs, |file| {
+            let (mut buffer, mut at) = (vec![0; COPY_BYTES], 0);
+            loop {
+                match from.read(&mut buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(len) => {
+                        file.write_all_at(&buffer[..len], at)?;
+                        at += len as u64;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        })
+    }
+
+    /// Where the database of the snapshot at `index` is, if it is there.
+    pub fn snap_db(&self, index: u64) -> Result<Option<PathBuf>> {
+        let path = self.database_path(index);
+        let is_there = self.names()?.iter().any(|name| path.file_name() == Some(name));
+        Ok(is_there.then_some(path))
+    }
+
+    fn database_path(&self, index: u64) -> PathBuf {
+        self.dir.join(format!("{index:016x}{DATABASE_SUFFIX}"))
+    }
+
+    /// What is in the directory; nothing before the first snapshot makes it.
+    fn names(&self) -> Result<Vec<OsString>> {
+        match self.fs.list(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => names.map_err(|error| Error::io("list", error).at_path(&self.dir)),
+        }
     }
 
     /// The snapshot of one file.
@@ -128,7 +194,7 @@ impl<F: Fs> Snapshotter<F> {
                 Err(error) if !matches!(error.kind(), crate::ErrorKind::Etcd(_)) => return Err(error),
                 Err(error) => {
                     let mut broken = path.clone().into_os_string();
-                    broken.push(".broken");
+                    broken.push(BROKEN_SUFFIX);
                     tracing::warn!(%error, "set a snapshot aside");
                     let renamed = self.fs.rename(&path, Path::new(&broken));
                     renamed.map_err(|error| Error::io("rename", error).at_path(&path))?;
@@ -140,19 +206,17 @@ impl<F: Fs> Snapshotter<F> {
 
     /// The files whose names end as those of snapshots do. Unfinished databases are removed.
     fn newest_first(&self) -> Result<Vec<PathBuf>> {
-        let names = match self.fs.list(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            names => names.map_err(|error| Error::io("list", error).at_path(&self.dir))?,
-        };
         let mut paths = Vec::new();
-        for name in names.iter().rev() {
+        for name in self.names()?.iter().rev() {
             let path = self.dir.join(name);
-            match name.to_str() {
-                Some(name) if name.ends_with(SUFFIX) => paths.push(path),
-                Some(name) if name.starts_with("db.tmp") || name.ends_with(".snap.tmp") => {
+            match name.to_str().unwrap_or_default() {
+                name if name.ends_with(SUFFIX) => paths.push(path),
+                name if is_unfinished(name) => {
                     self.fs.remove(&path).map_err(|error| Error::io("remove", error).at_path(&path))?;
                 }
-                _ => {}
+                "db" => {}
+                name if name.ends_with(DATABASE_SUFFIX) || name.ends_with(BROKEN_SUFFIX) => {}
+                _ => tracing::warn!(path = %path.display(), "passed over: it is no snapshot"),
             }
         }
         Ok(paths)
@@ -160,13 +224,17 @@ impl<F: Fs> Snapshotter<F> {
 
     /// Removes received databases (`<index, 16 hex>.snap.db`) of before `snapshot`.
     pub fn release_snap_dbs(&self, snapshot: &SnapshotRecord) -> Result<()> {
-        let names = self.fs.list(&self.dir).map_err(|error| Error::io("list", error).at_path(&self.dir))?;
-        for name in names {
+        for name in self.names()? {
             let index = name.to_str().and_then(|name| hex16(name.strip_suffix(DATABASE_SUFFIX)?));
             if index.is_some_and(|index| index < snapshot.index) {
                 let path = self.dir.join(&name);
                 tracing::info!(path = %path.display(), "remove a database of before the snapshot");
-                self.fs.remove(&path).map_err(|error| Error::io("remove", error).at_path(&path))?;
+                match self.fs.remove(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(Error::io("remove", error).at_path(&path));
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(())
@@ -176,9 +244,106 @@ impl<F: Fs> Snapshotter<F> {
     pub fn purge(&self, keep: usize) -> Result<Vec<PathBuf>> {
         purge(&self.fs, &self.dir, SUFFIX, keep)
     }
+
+    /// Removes the oldest databases until `keep` are left.
+    pub fn purge_snap_dbs(&self, keep: usize) -> Result<Vec<PathBuf>> {
+        purge(&self.fs, &self.dir, DATABASE_SUFFIX, keep)
+    }
+}
+
+/// Files of before their names: of our snapshots and databases, and of etcd's own database.
+fn is_unfinished(name: &str) -> bool {
+    name.starts_with("db.tmp") || name.ends_with(".snap.tmp") || name.ends_with(".snap.db.tmp")
 }
 
 /// Whether a file has a name that etcd takes for a snapshot's.
 pub fn is_snapshot(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.ends_with(SUFFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::{Fault, SimFs};
+
+    const DIR: &str = "/m/snap";
+
+    fn names(fs: &SimFs) -> Vec<String> {
+        let names = fs.list(Path::new(DIR)).unwrap_or_default();
+        names.into_iter().map(|name| name.into_string().expect("ASCII")).collect()
+    }
+
+    /// etcd's `TestSaveDBFrom`, `TestDBFilePath`, `TestReleaseSnapDBs`: found by index, the first one stays, and those
+    /// of before a snapshot go; names that are none of its own are nobody's business.
+    #[test]
+    fn databases_are_saved_found_and_released() {
+        let (fs, dir) = (SimFs::default(), Path::new(DIR));
+        let snapshotter = Snapshotter::new(fs.clone(), dir);
+        snapshotter.release_snap_dbs(&SnapshotRecord::new(9, 1)).expect("nothing is there yet");
+        assert_eq!(snapshotter.snap_db(1).expect("looks"), None);
+        let long: Vec<u8> = (0..2 * COPY_BYTES + 7).map(|at| (at % 251) as u8).collect();
+        for (index, bytes) in [(1, &b"one"[..]), (10, &long), (10, b"again"), (0x1ff, b"")] {
+            snapshotter.save_snap_db(index, &mut &*bytes).expect("saves");
+        }
+        let path = snapshotter.snap_db(10).expect("looks").expect("is there");
+        assert_eq!(path, dir.join("000000000000000a.snap.db"));
+        assert_eq!(fs.read(&path).expect("reads"), long);
+        assert_eq!(snapshotter.database_syncs().count(), 3);
+        for name in ["ghost.snap.db", "000000000000000g.snap.db", "db"] {
+            fs.create_new(&dir.join(name)).expect("creates");
+        }
+        snapshotter.release_snap_dbs(&SnapshotRecord::new(10, 1)).expect("releases");
+        let left = ["000000000000000a.snap.db", "000000000000000g.snap.db", "00000000000001ff.snap.db"];
+        assert_eq!(names(&fs), [&left[..], &["db", "ghost.snap.db"]].concat());
+        assert_eq!(snapshotter.load().expect("loads"), None);
+        assert_eq!(names(&fs).len(), 5);
+        let purged = snapshotter.purge_snap_dbs(2).expect("purges");
+        assert_eq!(purged, [&left[0], &left[1]].map(|name| dir.join(name)));
+    }
+
+    /// A database has its name when it is whole, whatever stops it; what is left of one goes with the next start.
+    #[test]
+    fn a_database_is_whole_or_not_there() {
+        let bytes: Vec<u8> = (0..COPY_BYTES + 5000).map(|at| (at % 241) as u8).collect();
+        let save = |fs: &SimFs| Snapshotter::new(fs.clone(), Path::new(DIR)).save_snap_db(7, &mut &*bytes);
+        let whole = SimFs::default();
+        save(&whole).expect("saves");
+        let check = |fs: &SimFs, saved: bool, at: &str| {
+            let snapshotter = Snapshotter::new(fs.clone(), Path::new(DIR));
+            snapshotter.load().expect("loads");
+            match snapshotter.snap_db(7).expect("looks") {
+                Some(path) => assert!(fs.read(&path).expect("reads") == bytes, "{at}: in part"),
+                None => assert!(!saved, "{at}: was saved"),
+            }
+            assert!(names(fs).len() <= 1, "{at}: {:?}", names(fs));
+        };
+        for stop in 1..=whole.operations() + 1 {
+            let fs = SimFs::default();
+            fs.stop_at(stop);
+            let saved = save(&fs).is_ok();
+            (0..8).for_each(|seed| check(&fs.crash(seed), saved, &format!("stop {stop}, seed {seed}")));
+        }
+        for at in 1..=whole.operations() {
+            for fault in [Fault::Io, Fault::Full] {
+                let fs = SimFs::default();
+                fs.fail_at(at, fault);
+                let saved = save(&fs).is_ok();
+                (0..4).for_each(|seed| check(&fs.crash(seed), saved, &format!("{fault:?} at {at}")));
+            }
+        }
+        let fs = SimFs::default();
+        let snapshotter = Snapshotter::new(fs.clone(), Path::new(DIR));
+        let mut dies = (&bytes[..9000]).chain(Dies);
+        let error = snapshotter.save_snap_db(7, &mut dies).expect_err("the sender died");
+        assert!(error.to_string().contains("the sender died"), "{error}");
+        assert_eq!(names(&fs), [""; 0]);
+    }
+
+    struct Dies;
+
+    impl Read for Dies {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("the sender died"))
+        }
+    }
 }

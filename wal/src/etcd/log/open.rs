@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::segments::begin;
-use super::{METADATA, Stage, State, TEMPORARY};
+use super::{INDEX_MAX, METADATA, Stage, State, TEMPORARY};
 use crate::entry;
 use crate::error::is_full;
 use crate::etcd::encoder::Appender;
@@ -85,7 +85,8 @@ pub(super) fn open<F: Fs>(
             segments.push((name, file));
         }
         (Some((name, file)), Some((End::Left, _))) => {
-            next = SegmentName { seq: name.seq + 1, index: found.last + 1 };
+            let seq = name.seq.checked_add(1).ok_or_else(|| numbers_end(dir, name))?;
+            next = SegmentName { seq, index: found.last + 1 };
             segments.push((name, file));
         }
         (Some((name, _)), _) => {
@@ -171,6 +172,9 @@ fn read<F: Fs>(
     for (at, &name) in names.iter().enumerate() {
         if at > 0 && Some(name.seq) != names[at - 1].seq.checked_add(1) {
             return Err(Error::from(Flaw::SegmentMissing { index: name.index }).at_path(dir));
+        }
+        if name.index > INDEX_MAX {
+            return Err(numbers_end(dir, name));
         }
         let path = dir.join(name.file_name());
         let content = fs.read(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
@@ -354,7 +358,7 @@ impl<S: Sink> Reader<'_, S> {
         let record = record.ok_or(Flaw::Parse("the kind of a record"))?;
         let follows = Some(index) == self.found.last.checked_add(1);
         let skips = self.found.salvaged && index > self.found.last;
-        if !(follows || skips) {
+        if !(follows || skips) || index > INDEX_MAX {
             return Err(Flaw::Gap { index, last: self.found.last });
         }
         self.found.last = index;
@@ -388,6 +392,11 @@ impl Head {
 /// Bytes from `offset` on, without the zeros at the end.
 fn used_behind(bytes: &[u8], offset: u64) -> u64 {
     used_len(bytes).saturating_sub(offset)
+}
+
+/// Nothing can follow a segment of this name.
+fn numbers_end(dir: &Path, name: SegmentName) -> Error {
+    Error::new(ErrorKind::NumbersEnd).at_path(&dir.join(name.file_name()))
 }
 
 fn damaged(path: &Path, offset: u64, found: &'static str) -> Error {

@@ -12,7 +12,7 @@ use crate::etcd::proto::Head;
 use crate::etcd::repair::lock;
 use crate::etcd::{HardState, SnapshotRecord};
 use crate::fs::{Fs, FsFile};
-use crate::{Error, Position, Result};
+use crate::{Error, ErrorKind, Position, Result};
 
 /// The space of a segment of which there is only the head: a block of most file systems.
 const HEAD_BYTES: u64 = 4096;
@@ -41,7 +41,8 @@ impl<F: Fs> Shared<F> {
         if !state.over {
             return Ok(());
         }
-        let name = SegmentName { seq: state.tail().seq + 1, index: state.last + 1 };
+        let seq = state.tail().seq.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd))?;
+        let name = SegmentName { seq, index: state.last + 1 };
         let (commit, crc) = (state.marked, state.appender()?.crc());
         match begin(&self.fs, &self.dir, name, crc, commit, self.segment_bytes) {
             Ok(appender) => {
@@ -80,7 +81,8 @@ impl<F: Fs> Shared<F> {
         let mut noted = true;
         loop {
             self.advance_if_there_is_space(&mut state)?;
-            let goes = |pair: &[(SegmentName, Arc<F::File>)]| 2 * (pair[1].0.index - 1) < before.0;
+            let goes =
+                |pair: &[(SegmentName, Arc<F::File>)]| 2 * pair[1].0.index.saturating_sub(1) < before.0;
             let count = state.segments.windows(2).take_while(|pair| goes(pair)).count();
             let begins = state.segments[count].0.index.saturating_sub(1);
             if count > 0 || !noted {

@@ -1,0 +1,173 @@
+//! The files of one snapshot on their way here.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use raft::eraftpb;
+use tsmith_wal::fs::{Fs, FsFile};
+
+use super::error::io;
+use super::files::{self, List};
+use super::message::Part;
+use super::{Error, Result};
+use crate::files::FileName;
+
+/// Chunks that are asked for and have not come.
+const WINDOW: u64 = 4;
+/// When nothing has come for so many ticks it is asked for again; the next time after twice as many.
+const RETRY_TICKS: u32 = 20;
+/// So often, then the sender is taken for gone.
+const TRIES_MAX: u32 = 5;
+
+/// Receives files one after the other, each from its first byte to its last, into a directory that gets its name when
+/// it has them all.
+pub(super) struct Fetch<F: Fs> {
+    /// What raft gets then.
+    pub(super) message: eraftpb::Message,
+    to: PathBuf,
+    temporary: PathBuf,
+    /// Those that are not there yet; the first is being written.
+    missing: VecDeque<(FileName, u64)>,
+    /// What is asked for at once.
+    chunk_bytes: u32,
+    file: Option<F::File>,
+    /// How much of it has come, and how far it was asked for.
+    have: u64,
+    asked: u64,
+    /// Ticks since something came, and how often it was asked for again since.
+    waited: u32,
+    tries: u32,
+}
+
+impl<F: Fs> Fetch<F> {
+    /// Begins with what can be linked from `near`, the sender's directory if it is on our file system.
+    pub(super) fn begin(
+        fs: &F,
+        to: &Path,
+        near: Option<&Path>,
+        list: List,
+        message: eraftpb::Message,
+        chunk_bytes: u32,
+    ) -> Result<Self> {
+        let temporary = files::begin(fs, to)?;
+        let mut missing = VecDeque::new();
+        for (name, len) in list.files {
+            let (old, new) = (near.map(|near| near.join(name.to_string())), temporary.join(name.to_string()));
+            let linked = old.is_some_and(|old| fs.link(&old, &new).is_ok());
+            if !linked {
+                missing.push_back((name, len));
+            } else if !fs.open(&new).and_then(|file| file.len()).is_ok_and(|there| there == len) {
+                return Err(Error::Corrupt("a neighbour's file of the length that it had"));
+            }
+        }
+        let mut fetch = Self {
+            message,
+            to: to.to_path_buf(),
+            temporary,
+            missing,
+            chunk_bytes,
+            file: None,
+            have: 0,
+            asked: 0,
+            waited: 0,
+            tries: 0,
+        };
+        fetch.advance(fs)?;
+        Ok(fetch)
+    }
+
+    pub(super) fn index(&self) -> u64 {
+        self.message.get_snapshot().get_metadata().index
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Ends the file that has all its bytes, and begins the next.
+    fn advance(&mut self, fs: &F) -> Result<()> {
+        while let Some(&(name, len)) = self.missing.front() {
+            let path = self.temporary.join(name.to_string());
+            let file = match self.file.take() {
+                Some(file) => file,
+                None => fs.create_new(&path).map_err(|error| io(&path, error))?,
+            };
+            if self.have < len {
+                self.file = Some(file);
+                return Ok(());
+            }
+            file.sync_all().map_err(|error| io(&path, error))?;
+            self.missing.pop_front();
+            (self.have, self.asked) = (0, 0);
+        }
+        Ok(())
+    }
+
+    /// Whether a chunk is the next one. Those that come twice, or before others, are not; they are asked for again.
+    pub(super) fn is_next(&self, part: &Part) -> bool {
+        let file = self.missing.front().map(|(name, _)| *name);
+        (part.from, part.index) == (self.message.from, self.index())
+            && (Some(part.file), part.offset) == (file, self.have)
+    }
+
+    /// Takes the next chunk. The fetch is of no more use after an error.
+    pub(super) fn take(&mut self, fs: &F, bytes: &[u8]) -> Result<()> {
+        let (Some(file), Some((name, _))) = (&self.file, self.missing.front()) else { return Ok(()) };
+        let expected = self.expected();
+        let written = file.write_all_at(bytes, self.have);
+        written.map_err(|error| io(&self.temporary.join(name.to_string()), error))?;
+        self.have += bytes.len() as u64;
+        (self.waited, self.tries) = (0, 0);
+        if bytes.len() < expected as usize {
+            // The sender's chunks are smaller than ours.
+            self.chunk_bytes = bytes.len() as u32;
+            self.asked = self.have;
+        }
+        self.advance(fs)
+    }
+
+    /// How many bytes the next chunk has, if the sender gives as many at once.
+    pub(super) fn expected(&self) -> u32 {
+        let left = self.missing.front().map_or(0, |(_, len)| len - self.have);
+        u32::try_from(left).map_or(self.chunk_bytes, |left| left.min(self.chunk_bytes))
+    }
+
+    /// What is to be asked for now.
+    pub(super) fn asks(&mut self) -> Vec<(Part, u32)> {
+        let Some(&(file, len)) = self.missing.front() else { return Vec::new() };
+        let (from, to, index) = (self.message.to, self.message.from, self.index());
+        let end = len.min(self.have.saturating_add(WINDOW * u64::from(self.chunk_bytes)));
+        let mut asks = Vec::new();
+        while self.asked < end {
+            let left = u32::try_from(len - self.asked).unwrap_or(u32::MAX);
+            let bytes = left.min(self.chunk_bytes);
+            asks.push((Part { from, to, index, file, offset: self.asked }, bytes));
+            self.asked += u64::from(bytes);
+        }
+        asks
+    }
+
+    /// Time passes. False when the sender is gone.
+    pub(super) fn tick(&mut self) -> bool {
+        self.waited += 1;
+        if self.waited >= RETRY_TICKS << self.tries {
+            self.waited = 0;
+            self.tries += 1;
+            self.asked = self.have;
+        }
+        self.tries <= TRIES_MAX
+    }
+
+    /// Publishes the directory.
+    pub(super) fn finish(self, fs: &F) -> Result<eraftpb::Message> {
+        files::finish(fs, &self.temporary, &self.to)?;
+        Ok(self.message)
+    }
+
+    /// Leaves nothing.
+    pub(super) fn abandon(self, fs: &F) {
+        drop(self.file);
+        // What cannot be removed now is when the replica is opened.
+        drop(files::clear(fs, &self.temporary));
+    }
+}

@@ -1,0 +1,163 @@
+//! Snapshot files between replicas, in chunks, each of which was asked for.
+//!
+//! ```text
+//! leader                                   follower that fell behind
+//!   raft's snapshot: the list of files ──▶   keeps it, links what is near
+//!                     ◀── ask for 4 chunks   writes them to files-<index>.tmp
+//!   reads one chunk ──▶ chunk                asks for the next; after a while again for what did not come
+//!                                            all there: files synced, the directory gets its name, raft the list
+//! ```
+//!
+//! Who is asked remembers nothing but that the files are still wanted. Chunks may get lost, come twice or late like
+//! all messages, and a connection may end: what has come is kept, and the next is asked for again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+
+use raft::eraftpb;
+use tsmith_wal::fs::Fs;
+
+use super::fetch::Fetch;
+use super::files::{self, List};
+use super::message::{Message, Part};
+use super::{Error, Result, Settings};
+
+/// Requests that wait for their answer; more are dropped, and come again.
+const ASKS_MAX: usize = 32;
+/// Files that somebody asked for are kept for so many ticks, though the snapshot is old.
+const LENT_TICKS: u64 = 200;
+
+pub(super) struct Stream<F: Fs> {
+    fs: F,
+    dir: PathBuf,
+    chunk_bytes: u32,
+    neighbours: BTreeMap<u64, PathBuf>,
+    ticks: u64,
+    fetch: Option<Fetch<F>>,
+    asks: VecDeque<(Part, u32)>,
+    /// When a chunk of the snapshot of an index was read last.
+    lent: BTreeMap<u64, u64>,
+}
+
+impl<F: Fs> Stream<F> {
+    pub(super) fn new(fs: F, dir: PathBuf, settings: &Settings) -> Self {
+        Self {
+            fs,
+            dir,
+            chunk_bytes: settings.chunk_bytes.max(1),
+            neighbours: settings.neighbours.clone(),
+            ticks: 0,
+            fetch: None,
+            asks: VecDeque::new(),
+            lent: BTreeMap::new(),
+        }
+    }
+
+    /// Takes raft's message of a snapshot. Gives it back when its files are there.
+    pub(super) fn offer(&mut self, message: eraftpb::Message) -> Result<Option<eraftpb::Message>> {
+        let snapshot = message.get_snapshot();
+        let list = List::decode(&snapshot.data)?;
+        let index = snapshot.get_metadata().index;
+        let to = files::directory(&self.dir, index);
+        if files::are_whole(&self.fs, &to, &list) {
+            self.stop();
+            return Ok(Some(message));
+        }
+        // One that is on its way is taken before a later one of the same sender: else a busy leader's would never end.
+        if let Some(fetch) = &mut self.fetch
+            && fetch.message.from == message.from
+        {
+            fetch.message.term = fetch.message.term.max(message.term);
+            return Ok(None);
+        }
+        self.stop();
+        let near = self.neighbours.get(&message.from).map(|dir| files::directory(dir, index));
+        let fetch = Fetch::begin(&self.fs, &to, near.as_deref(), list, message, self.chunk_bytes)?;
+        self.keep(fetch)
+    }
+
+    fn keep(&mut self, fetch: Fetch<F>) -> Result<Option<eraftpb::Message>> {
+        if fetch.is_whole() {
+            return fetch.finish(&self.fs).map(Some);
+        }
+        self.fetch = Some(fetch);
+        Ok(None)
+    }
+
+    /// Takes a chunk. Gives raft's message when it was the last one.
+    pub(super) fn chunk(&mut self, part: &Part, bytes: &[u8]) -> Result<Option<eraftpb::Message>> {
+        let Some(fetch) = self.fetch.as_ref().filter(|fetch| fetch.is_next(part)) else { return Ok(None) };
+        if bytes.len() as u64 > fetch.expected().into() {
+            return Err(Error::Corrupt("a chunk of not more bytes than were asked for"));
+        }
+        if bytes.is_empty() {
+            tracing::warn!(part.from, part.index, "files of a snapshot are gone: waiting for a later one");
+            self.stop();
+            return Ok(None);
+        }
+        let Some(mut fetch) = self.fetch.take() else { return Ok(None) };
+        if let Err(error) = fetch.take(&self.fs, bytes) {
+            fetch.abandon(&self.fs);
+            return Err(error);
+        }
+        self.keep(fetch)
+    }
+
+    /// Takes a request, which is answered by [`drive`](Self::drive).
+    pub(super) fn ask(&mut self, part: Part, len: u32) {
+        if self.asks.len() < ASKS_MAX {
+            self.asks.push_back((part, len));
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.ticks += 1;
+        if self.fetch.as_mut().is_some_and(|fetch| !fetch.tick()) {
+            self.stop();
+        }
+    }
+
+    /// Answers and asks. A snapshot of what is `committed` here by now is of no use.
+    pub(super) fn drive(&mut self, committed: u64, send: &mut dyn FnMut(u64, Vec<u8>)) -> Result<()> {
+        if self.fetch.as_ref().is_some_and(|fetch| fetch.index() <= committed) {
+            self.stop();
+        }
+        while let Some((part, len)) = self.asks.pop_front() {
+            let bytes = self.read(&part, len);
+            send(part.from, Message::Chunk(part.back(), &bytes).encode()?);
+        }
+        for (part, len) in self.fetch.as_mut().map(Fetch::asks).unwrap_or_default() {
+            send(part.to, Message::Ask(part, len).encode()?);
+        }
+        Ok(())
+    }
+
+    /// The bytes that were asked for, not more than a chunk; none when the file is not there.
+    fn read(&mut self, part: &Part, len: u32) -> Vec<u8> {
+        let path = files::directory(&self.dir, part.index).join(part.file.to_string());
+        let len = len.min(self.chunk_bytes) as usize;
+        match self.fs.open(&path).and_then(|file| files::read_at(&file, part.offset, len)) {
+            Ok(bytes) => {
+                self.lent.retain(|_, at| self.ticks - *at < LENT_TICKS);
+                self.lent.insert(part.index, self.ticks);
+                bytes
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "asked for a file that cannot be read");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Gives up what is on its way.
+    pub(super) fn stop(&mut self) {
+        if let Some(fetch) = self.fetch.take() {
+            fetch.abandon(&self.fs);
+        }
+    }
+
+    /// Whether the files of a snapshot are being read by others.
+    pub(super) fn is_lent(&self, index: u64) -> bool {
+        self.lent.get(&index).is_some_and(|at| self.ticks - *at < LENT_TICKS)
+    }
+}
