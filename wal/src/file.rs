@@ -10,7 +10,8 @@ use crate::segment::Influx;
 /// A log in segments that InfluxDB 1.x reads and that hold what InfluxDB 1.x wrote; see [`segment`](crate::segment).
 ///
 /// A segment is allocated whole before it is used: a sync then need not commit a new file length, which is most of
-/// its cost. What was not used is cut off when the segment ends.
+/// its cost. What was not used is cut off when the segment ends. [`LogOptions::preallocate`](crate::LogOptions) says
+/// otherwise.
 pub type FileLog<F = OsFs> = SegmentLog<FileSink<F>, Influx>;
 
 /// Space is written with zeros ahead of small groups, so much at a time. Allocated space that was never written costs
@@ -25,7 +26,7 @@ const SMALL_BYTES: usize = 64 << 10;
 pub struct FileSink<F: Fs> {
     file: F::File,
     capacity: u32,
-    /// All below was written once.
+    /// All below was written once, or is not worth writing ahead.
     ready: u32,
     /// A group and the zeros behind it.
     buffer: Vec<u8>,
@@ -34,10 +35,15 @@ pub struct FileSink<F: Fs> {
 impl<F: Fs> Sink for FileSink<F> {
     type Fs = F;
 
-    fn begin(file: F::File, capacity: u32, head: &[u8]) -> io::Result<Self> {
-        // More than nothing in a file that was a segment before.
-        let ready = u32::try_from(file.len()?).unwrap_or(u32::MAX).max(head.len() as u32);
-        file.allocate(capacity.into())?;
+    fn begin(file: F::File, capacity: u32, ahead: bool, head: &[u8]) -> io::Result<Self> {
+        let ready = if ahead {
+            // More than nothing in a file that was a segment before.
+            let written = u32::try_from(file.len()?).unwrap_or(u32::MAX).max(head.len() as u32);
+            file.allocate(capacity.into())?;
+            written
+        } else {
+            u32::MAX
+        };
         file.write_all_at(head, 0)?;
         file.sync_all()?;
         Ok(Self { file, capacity, ready, buffer: Vec::new() })

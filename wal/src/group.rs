@@ -7,7 +7,8 @@
 //! sync:   somebody leads: waits; the next group forms meanwhile, however many join it
 //! ```
 //!
-//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most.
+//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most. Those whose
+//! records are safe are woken each by itself, and with them one of the next group, who leads it: see `waiters`.
 //!
 //! A position is `segment << 32 | offset after the frame`, and is drawn when the frame is copied to the pending group:
 //! where a group will stand is known before it is written, because the one before it has its length by then. When a
@@ -16,9 +17,11 @@
 
 mod spares;
 mod tip;
+mod waiters;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, mem};
@@ -36,6 +39,7 @@ use crate::{
 pub(crate) use spares::Spares;
 pub(crate) use tip::{Done, Sink};
 use tip::{Failure, Tip};
+use waiters::{Waiters, Woken};
 
 /// A group that has grown to this is written by who wants to append to it, even if nobody waits for it yet.
 const GROUP_BYTES: usize = 4 << 20;
@@ -60,13 +64,16 @@ struct Shared<S: Sink, T> {
     durability: Durability,
     compression: Compression,
     segment_bytes: u32,
+    preallocate: bool,
     state: Mutex<State<S, T>>,
-    /// Somebody stopped leading, or the log closes.
+    /// Somebody stopped leading, or the log closes: for those who want to lead, whatever their records.
     changed: Condvar,
     /// The records that a leader waits for have come.
     gathered: Condvar,
     /// Files whose space the next segments take.
     spares: Mutex<Spares>,
+    /// The last segment with records; the leader's.
+    held: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -92,6 +99,8 @@ struct State<S: Sink, T> {
     /// Somebody writes, and has `tip`.
     leading: bool,
     tip: Option<Tip<S, T>>,
+    /// Whose records somebody else writes.
+    waiters: Waiters,
     /// The number of the next record that is written.
     next_record: u64,
     /// No segment from this number on may be removed.
@@ -170,8 +179,9 @@ impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
             drop(ticker.join());
         }
         let ended = self.shared.cut(true).map(drop);
-        self.shared.state.lock().ended = true;
-        self.shared.changed.notify_all();
+        let mut state = self.shared.state.lock();
+        state.ended = true;
+        drop(self.shared.let_go(state, Waiters::all));
         self.lock.lock().take();
         ended
     }
@@ -232,7 +242,12 @@ fn ticker<S: Sink, T: Format>(shared: &Arc<Shared<S, T>>, interval: Duration) ->
 }
 
 impl<S: Sink, T: Format> Shared<S, T> {
-    fn new(fs: S::Fs, dir: &Path, options: LogOptions, Start { segment, record, spares }: Start) -> Self {
+    fn new(
+        fs: S::Fs,
+        dir: &Path,
+        options: LogOptions,
+        Start { segment, held, record, spares }: Start,
+    ) -> Self {
         let start = position(segment, T::HEAD_BYTES);
         let state = State {
             pending: Vec::new(),
@@ -246,6 +261,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             durable: start,
             leading: false,
             tip: None,
+            waiters: Waiters::default(),
             next_record: record,
             open_from: segment,
             failed: Vec::new(),
@@ -260,10 +276,12 @@ impl<S: Sink, T: Format> Shared<S, T> {
             durability: options.durability,
             compression: options.compression,
             segment_bytes: options.segment_bytes,
+            preallocate: options.preallocate,
             state: Mutex::new(state),
             changed: Condvar::new(),
             gathered: Condvar::new(),
             spares: Mutex::new(spares),
+            held: AtomicU32::new(held),
         }
     }
 
@@ -312,16 +330,20 @@ impl<S: Sink, T: Format> Shared<S, T> {
             if let Some(error) = state.failure_of(at) {
                 return Err(error.clone());
             }
-            let done = if self.goal() == Goal::Sync { state.durable } else { state.written };
-            if done >= at {
+            if state.done(self.goal()) >= at {
                 return Ok(Durable::promise(at));
             }
             state.check()?;
             if state.ended {
                 return Err(Error::new(ErrorKind::Closed));
-            } else if state.closed {
-                // The last cut writes it.
-                self.changed.wait(&mut state);
+            } else if state.closed || state.leading {
+                // When the log closes the last cut writes it.
+                let waiter = state.waiters.join(at);
+                drop(state);
+                if waiter.wait() {
+                    return Ok(Durable::promise(at));
+                }
+                state = self.state.lock();
             } else {
                 (state, _) = self.step(state, self.goal());
             }
@@ -382,8 +404,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         {
             state.spare = mem::replace(&mut state.pending, group);
             state.leading = false;
-            self.changed.notify_all();
-            return (state, Err(error));
+            return (self.let_go(state, Waiters::all), Err(error));
         }
         let records = mem::take(&mut state.pending_records);
         let (target, first) = (state.tail, state.next_record);
@@ -427,8 +448,28 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 Err(error)
             }
         };
+        let whole = result.is_ok() && state.poison.is_none();
+        let done = state.done(self.goal());
+        let who = |all: &mut Waiters| if whole { all.served(done) } else { all.all() };
+        if goal == Goal::EndSegment {
+            // The lock is kept: where the segment ended is still to be read.
+            who(&mut state.waiters).wake();
+            self.changed.notify_all();
+            return (state, result);
+        }
+        (self.let_go(state, who), result)
+    }
+
+    /// Something has changed: lets those go whom it concerns, without the lock, which they will want.
+    fn let_go<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<S, T>>,
+        who: impl FnOnce(&mut Waiters) -> Woken,
+    ) -> MutexGuard<'a, State<S, T>> {
+        let woken = who(&mut state.waiters);
         self.changed.notify_all();
-        (state, result)
+        MutexGuard::unlocked(&mut state, || woken.wake());
+        state
     }
 }
 
@@ -442,6 +483,8 @@ impl<S: Sink, T: Format> Shared<S, T> {
         }
         state.wanted_records = state.pending_records + records - 1;
         let deadline = Instant::now() + (sync / 2).min(GATHER_MAX);
+        // Asleep: who yields or spins on a busy machine gets the processor back when others have had their turns, some
+        // milliseconds later; who sleeps is preferred.
         while state.pending_records < state.wanted_records
             && state.pending.len() < GROUP_BYTES
             && !self.gathered.wait_until(state, deadline).timed_out()
@@ -453,6 +496,11 @@ impl<S: Sink, T: Format> Shared<S, T> {
 impl<S: Sink, T: Format> State<S, T> {
     fn open(&self) -> Result<()> {
         if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
+    }
+
+    /// How far records are as safe as this goal makes them.
+    fn done(&self, goal: Goal) -> Position {
+        if goal == Goal::Sync { self.durable } else { self.written }
     }
 
     fn check(&self) -> Result<()> {
@@ -493,15 +541,15 @@ impl<S: Sink, T: Format> State<S, T> {
 }
 
 /// Poisons the log when its leader panics, so that nobody waits for it for ever.
-struct Abandoned<'a, S: Sink, T>(&'a Shared<S, T>);
+struct Abandoned<'a, S: Sink, T: Format>(&'a Shared<S, T>);
 
-impl<S: Sink, T> Drop for Abandoned<'_, S, T> {
+impl<S: Sink, T: Format> Drop for Abandoned<'_, S, T> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.leading = false;
         let panicked = io::Error::other("the thread that wrote for the others panicked");
         state.poison.get_or_insert(Error::io("write", panicked).at_path(&self.0.dir));
-        self.0.changed.notify_all();
+        drop(self.0.let_go(state, Waiters::all));
     }
 }
 

@@ -74,6 +74,9 @@ pub struct Link {
     pub first: u64,
     /// Records below this one had been forgotten when the segment was begun.
     pub front: u64,
+    /// The number of the last segment before it that held records; 0 if there was none. Where records are numbered
+    /// nobody has to know.
+    pub before: u32,
 }
 
 /// A record of a segment whose bounds are known, and nothing else.
@@ -107,6 +110,11 @@ pub trait Scan<'s>: Sized + Clone + Send {
 
     /// What the segment says of its log; `None` where the format says nothing, or its head does not check out.
     fn link(&self) -> Option<Link> {
+        None
+    }
+
+    /// The segment before it that held records, as [`Link::before`]; `None` where the segment does not say.
+    fn before(&self) -> Option<u32> {
         None
     }
 

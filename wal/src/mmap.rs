@@ -29,7 +29,7 @@ pub struct MapSink<F: Fs> {
 impl<F: Fs> Sink for MapSink<F> {
     type Fs = F;
 
-    fn begin(file: F::File, capacity: u32, head: &[u8]) -> io::Result<Self> {
+    fn begin(file: F::File, capacity: u32, _: bool, head: &[u8]) -> io::Result<Self> {
         file.allocate(capacity.into())?;
         file.write_all_at(head, 0)?;
         file.sync_all()?;

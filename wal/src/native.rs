@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Integers are little-endian, checksums CRC-32C. The low half of `kind` is 1 write, 2 delete, 3 delete range, 4 end;
-//! the high half 0 for a body as it was given, 1 for `plain len <4B>` and a zstd frame. Writes are columns, see
+//! the high half 0 for a body as it was given; 1 for `plain len <4B>` and a zstd frame, 2 for the same and an LZ4 block. Writes are columns, see
 //! [`entry::Layout::Columns`](crate::entry::Layout).
 //!
 //! - The length comes first, so that bounds are found without touching bodies.
@@ -57,6 +57,8 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use lz4_flex::block::{self, CompressTable};
+
 use crate::crc32c;
 use crate::entry::Layout;
 use crate::file::FileSink;
@@ -76,10 +78,13 @@ pub const RECORD_BYTES: usize = 17;
 const MAGIC: [u8; 8] = *b"TSmithN2";
 const END: u8 = 4;
 const ZSTD: u8 = 0x10;
+const LZ4: u8 = 0x20;
 /// Level 1: a log is written once and read almost never.
 const ZSTD_LEVEL: i32 = 1;
-/// Shorter payloads are not worth a frame of their own.
-const ZSTD_BYTES_MIN: usize = 512;
+/// Shorter payloads are not worth it.
+const PACKED_BYTES_MIN: usize = 512;
+/// A byte of an LZ4 block yields at most this many: longer claims are refused before memory is taken for them.
+const LZ4_RATIO_MAX: usize = 255;
 
 const _: () = assert!(MAGIC.len() + 8 + 4 + 8 + 8 + 4 == HEAD_BYTES);
 const _: () = assert!(4 + 4 + 4 + 4 + 1 == RECORD_BYTES);
@@ -97,6 +102,7 @@ pub struct Native {
 struct Buffers {
     frame: Vec<u8>,
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    lz4: Option<CompressTable>,
 }
 
 thread_local! {
@@ -137,12 +143,15 @@ impl Format for Native {
         BUFFERS.with_borrow_mut(|buffers| {
             buffers.frame.clear();
             buffers.frame.resize(RECORD_BYTES, 0);
-            let packed =
-                compression == Compression::Zstd && len >= ZSTD_BYTES_MIN && buffers.compress(record);
-            if !packed {
-                buffers.frame.extend_from_slice(record.payload);
-            }
-            let kind = record.kind.tag() | if packed { ZSTD } else { 0 };
+            let packing = match compression {
+                Compression::Zstd if len >= PACKED_BYTES_MIN && buffers.zstd(record.payload) => ZSTD,
+                Compression::Lz4 if len >= PACKED_BYTES_MIN && buffers.lz4(record.payload) => LZ4,
+                _ => {
+                    buffers.frame.extend_from_slice(record.payload);
+                    0
+                }
+            };
+            let kind = record.kind.tag() | packing;
             let (header, body) = buffers.frame.split_at_mut(RECORD_BYTES);
             // The rest of the header is the leader's.
             let header_now = Header { len: body.len() as u32, durable: 0, sequence: 0, kind };
@@ -202,49 +211,72 @@ impl Format for Native {
         let (header, _) = Header::decode(header);
         let kind =
             RecordKind::from_tag(header.kind & 0x0f).ok_or_else(|| bad("an unknown kind of record"))?;
-        let packed = header.kind & 0xf0 == ZSTD;
-        let corrupt = "a body that is not valid zstd";
+        let packing = header.kind & 0xf0;
+        let corrupt = "a packed body that is not valid";
         let (len, body) = match body.split_first_chunk() {
-            Some((len, frame)) if packed => (u32::from_le_bytes(*len) as usize, frame),
-            None if packed => return Err(bad(corrupt)),
-            _ => (body.len(), body),
+            _ if packing == 0 => (body.len(), body),
+            Some((len, packed)) => (u32::from_le_bytes(*len) as usize, packed),
+            None => return Err(bad(corrupt)),
         };
         if len > ENTRY_BYTES_MAX {
             let error = Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64);
             return Err(Stop::TooLarge(error.at_offset(place.offset)));
         }
-        if packed {
-            let plain = zstd::bulk::decompress(body, len).ok().filter(|plain| plain.len() == len);
-            let plain = plain.ok_or_else(|| bad(corrupt))?;
-            put(&plain, from, out);
-        } else {
-            put(body, from, out);
+        out.truncate(from);
+        match packing {
+            0 => out.extend_from_slice(body),
+            ZSTD => {
+                let plain = zstd::bulk::decompress(body, len).ok().filter(|plain| plain.len() == len);
+                out.extend_from_slice(&plain.ok_or_else(|| bad(corrupt))?);
+            }
+            LZ4 if len <= body.len().saturating_mul(LZ4_RATIO_MAX) => {
+                out.resize(from + len, 0);
+                let plain = block::decompress_into(body, out.get_mut(from..).unwrap_or_default());
+                plain.ok().filter(|plain| *plain == len).ok_or_else(|| bad(corrupt))?;
+            }
+            _ => return Err(bad(corrupt)),
         }
         Ok((kind, len))
     }
 }
 
-fn put(payload: &[u8], from: usize, out: &mut Vec<u8>) {
-    out.truncate(from);
-    out.extend_from_slice(payload);
-}
-
 impl Buffers {
-    /// Appends the compressed body to the frame, if it is shorter.
-    fn compress(&mut self, record: Record<'_>) -> bool {
+    /// Appends the packed body to the frame, if it is shorter.
+    fn zstd(&mut self, payload: &[u8]) -> bool {
         if self.zstd.is_none() {
             self.zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
         }
-        let Some(zstd) = &mut self.zstd else { return false };
-        let from = self.frame.len() + 4;
-        self.frame.extend((record.payload.len() as u32).to_le_bytes());
+        let Self { frame, zstd: Some(zstd), .. } = self else { return false };
         // Room for what is shorter only: with less the compressor gives up.
-        self.frame.resize(from + record.payload.len().saturating_sub(4), 0);
-        let done =
-            self.frame.get_mut(from..).and_then(|room| zstd.compress_to_buffer(record.payload, room).ok());
-        self.frame.truncate(done.map_or(RECORD_BYTES, |len| from + len));
-        done.is_some()
+        let room = payload.len().saturating_sub(4);
+        pack(frame, payload, room, |room| zstd.compress_to_buffer(payload, room).ok())
     }
+
+    /// The same with LZ4.
+    fn lz4(&mut self, payload: &[u8]) -> bool {
+        let room = block::get_maximum_output_size(payload.len());
+        let table = self.lz4.get_or_insert_with(CompressTable::large);
+        pack(&mut self.frame, payload, room, |room| {
+            let len = block::compress_into_with_table(payload, room, table).ok()?;
+            (len + 4 < payload.len()).then_some(len)
+        })
+    }
+}
+
+/// Appends the plain length and what `by` makes of so much room; or nothing, when it makes nothing.
+fn pack(
+    frame: &mut Vec<u8>,
+    payload: &[u8],
+    room: usize,
+    by: impl FnOnce(&mut [u8]) -> Option<usize>,
+) -> bool {
+    let from = frame.len();
+    frame.extend((payload.len() as u32).to_le_bytes());
+    let begin = frame.len();
+    frame.resize(begin + room, 0);
+    let packed = frame.get_mut(begin..).and_then(by);
+    frame.truncate(packed.map_or(from, |len| begin + len));
+    packed.is_some()
 }
 
 /// What precedes a body, without the checksum.
@@ -283,7 +315,7 @@ impl Header {
 
     fn is_known(self) -> bool {
         let (kind, packing) = (self.kind & 0x0f, self.kind & 0xf0);
-        let record = RecordKind::from_tag(kind).is_some() && (packing == 0 || packing == ZSTD);
+        let record = RecordKind::from_tag(kind).is_some() && [0, ZSTD, LZ4].contains(&packing);
         record || (self.kind == END && self.len == 0)
     }
 }
@@ -347,7 +379,7 @@ impl<'s> Scan<'s> for NativeScan<'s> {
             let own = *number == segment.to_le_bytes();
             // The records of another segment are none of this one.
             let signature = (own || !whole).then_some(u64::from_le_bytes(*signature));
-            Some((signature, (own && whole).then_some(Link { first, front })))
+            Some((signature, (own && whole).then_some(Link { first, front, before: 0 })))
         };
         let (signature, link) = read().unwrap_or_default();
         Self { bytes, signature, link, sequence: 0, at: 0 }
@@ -414,5 +446,44 @@ impl<'s> Scan<'s> for NativeScan<'s> {
 
     fn number(&self) -> Option<u64> {
         Some(self.link()?.first.saturating_add(self.sequence.into()))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails so")]
+mod tests {
+    use super::*;
+
+    /// A record whose header says that its body is packed so; no checksum, as `unpack` asks for none.
+    fn record(packing: u8, plain: u32, packed: &[u8]) -> Vec<u8> {
+        let header = Header { len: 4 + packed.len() as u32, durable: 0, sequence: 0, kind: 1 | packing };
+        [&header.encode(0)[..], &plain.to_le_bytes(), packed].concat()
+    }
+
+    fn unpack(record: &[u8]) -> (Result<(RecordKind, usize), Stop>, Vec<u8>) {
+        let mut out = Vec::new();
+        let place = Place { offset: 0, end: record.len() as u64, checked: true };
+        (Native::unpack(record, place, 0, &mut out), out)
+    }
+
+    #[test]
+    fn hostile_blocks_are_refused_with_the_memory_they_justify() {
+        let payload: Vec<u8> = (0..900u32).flat_map(|n| (n / 3).to_le_bytes()).collect();
+        let block = block::compress(&payload);
+        let whole = record(LZ4, payload.len() as u32, &block);
+        let (done, out) = unpack(&whole);
+        assert!(matches!(done, Ok((RecordKind::Write, len)) if len == payload.len()) && out == payload);
+        for cut in RECORD_BYTES..whole.len() {
+            assert!(matches!(unpack(&whole[..cut]).0, Err(Stop::Bad(_))), "cut at {cut}");
+        }
+        for (at, bit) in (RECORD_BYTES..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            let (done, out) = unpack(&bytes);
+            assert!(done.is_err() || out.len() == payload.len(), "byte {at} bit {bit}");
+        }
+        let (done, out) = unpack(&record(LZ4, 60 << 20, &block));
+        assert!(matches!(done, Err(Stop::Bad(_))) && out.capacity() < 1 << 20);
+        assert!(matches!(unpack(&record(0x30, 5, b"other")).0, Err(Stop::Bad(_))));
     }
 }

@@ -13,10 +13,14 @@ pub struct LogOptions {
     pub durability: Durability,
     /// What to do with damage.
     pub recovery: RecoveryMode,
-    /// Size of a segment, allocated when it is begun.
+    /// Size of a segment.
     pub segment_bytes: u32,
     /// What a log whose format leaves the choice does with payloads.
     pub compression: Compression,
+    /// Whether a segment's space is taken when it is begun, and written with zeros ahead of small groups: a sync then
+    /// commits no new length and no new blocks of the file. Without it segments take no more than they hold. A log
+    /// through a map always takes the space.
+    pub preallocate: bool,
 }
 
 impl Default for LogOptions {
@@ -26,6 +30,7 @@ impl Default for LogOptions {
             recovery: RecoveryMode::default(),
             segment_bytes: SEGMENT_BYTES,
             compression: Compression::default(),
+            preallocate: true,
         }
     }
 }
@@ -49,6 +54,13 @@ impl LogOptions {
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
+        self
+    }
+
+    /// The same options with space taken ahead, or not.
+    #[must_use]
+    pub fn preallocate(mut self, preallocate: bool) -> Self {
+        self.preallocate = preallocate;
         self
     }
 
@@ -99,6 +111,8 @@ pub enum Compression {
     /// Nothing: the columns of [`entry::Layout::Columns`](crate::entry::Layout) are packed already.
     #[default]
     Stored,
+    /// LZ4, of payloads that get shorter by it: little processor for a little space.
+    Lz4,
     /// zstd, level 1, of payloads that get shorter by it.
     Zstd,
 }

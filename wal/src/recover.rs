@@ -102,6 +102,8 @@ fn parse_spare_name(name: &OsStr) -> Option<u64> {
 pub(crate) struct Start {
     /// The number of its next segment.
     pub(crate) segment: u32,
+    /// The number of its last segment with records; 0 if there is none.
+    pub(crate) held: u32,
     /// The number of its next record.
     pub(crate) record: u64,
     pub(crate) spares: Spares,
@@ -129,14 +131,12 @@ pub(crate) fn recover<T: Format, F: Fs>(
     let (numbers, spares) = (reader.numbers.clone(), reader.spares.clone());
     let Found { recovery, ends, next_record, front } = replay(reader)?;
     // Until here nothing was changed.
-    let mut removed = false;
     let last_kept = ends.iter().rposition(|end| !end.is_empty()).and_then(|at| numbers.get(at));
     for (&number, end) in numbers.iter().zip(&ends) {
         let path = dir.join(T::file_name(number));
         let last = numbers.last() == Some(&number);
         if end.is_empty() && !(last && T::GUARDED) {
             fs.remove(&path).map_err(|error| Error::io("remove empty segment", error).at_path(&path))?;
-            removed = true;
         } else if end.cut < end.len {
             cut(fs, &path, end.cut).map_err(|error| Error::io("cut segment", error).at_path(&path))?;
         } else if last_kept == Some(&number) {
@@ -146,8 +146,9 @@ pub(crate) fn recover<T: Format, F: Fs>(
             synced.map_err(|error| Error::io("sync", error).at_path(&path))?;
         }
     }
-    // A process may have died before it had made the new names durable. The space is written to under those.
-    if removed || front > 0 {
+    // A process may have died before it had made the new names durable. The space is written to under those. What was
+    // removed may come back, as empty as it was: the directory is synced before a later segment holds anything.
+    if front > 0 {
         fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
     }
     let segment = match (numbers.last(), ends.last()) {
@@ -157,7 +158,9 @@ pub(crate) fn recover<T: Format, F: Fs>(
         }
         (None, _) => 1,
     };
-    Ok((recovery, Start { segment, record: next_record.max(front), spares: Spares::new(spares, front) }))
+    let held = numbers.iter().zip(&ends).rfind(|(_, end)| end.records > 0).map_or(0, |(&number, _)| number);
+    let spares = Spares::new(spares, front);
+    Ok((recovery, Start { segment, held, record: next_record.max(front), spares }))
 }
 
 /// Gives the records of a directory to `replay`, and changes nothing: for looking at a log that belongs to somebody
@@ -209,6 +212,9 @@ fn cut<F: Fs>(fs: &F, path: &Path, len: u64) -> io::Result<()> {
 pub(crate) struct End {
     len: u64,
     cut: u64,
+    records: u64,
+    /// Its head checks out.
+    headed: bool,
 }
 
 impl End {
@@ -229,6 +235,7 @@ pub(crate) struct Reader<'a, T, F> {
     spares: Vec<PathBuf>,
     recovery: Recovery,
     chain: Chain,
+    row: Row,
     format: std::marker::PhantomData<fn() -> T>,
 }
 
@@ -266,7 +273,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         // Of a single segment nobody knows what should come before it.
         let (recovery, chain) = (Recovery::default(), Chain::new(u64::MAX));
         let format = std::marker::PhantomData;
-        Self { fs, dir, mode, numbers, span, spares, recovery, chain, format }
+        Self { fs, dir, mode, numbers, span, spares, recovery, chain, row: Row::default(), format }
     }
 
     fn path(&self, at: usize) -> PathBuf {
@@ -315,6 +322,36 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         Ok(Some(self.joint(at, "records are missing before it")))
     }
 
+    /// Segment `at` is read next, where segments only name one another: whether one before it is missed.
+    fn follow(&mut self, at: usize, holds: bool, before: Option<u32>) -> Result<Option<Torn>> {
+        if !T::GUARDED {
+            return Ok(None);
+        }
+        if !holds {
+            self.row.empty = Some(at);
+            return Ok(None);
+        }
+        let row = &mut self.row;
+        let empty = row.empty.take();
+        row.named.extend(before);
+        let missed = match before {
+            // It may have been forgotten with all before it; but then it has no file any more.
+            Some(before) if before > 0 && !row.held.contains(&before) => {
+                (row.held.first() < Some(&before) && !row.held.is_empty() || self.numbers.contains(&before))
+                    .then_some((at, "the segment before it, which held records, is missing or empty"))
+            }
+            Some(_) => None,
+            None => empty.map(|empty| (empty, "nothing, though a later segment holds something")),
+        };
+        row.held.push(self.numbers[at]);
+        let Some((at, found)) = missed else { return Ok(None) };
+        if self.mode == RecoveryMode::Strict {
+            let error = Error::new(ErrorKind::Damaged { found });
+            return Err(error.at_path(&self.path(at)).at_offset(0));
+        }
+        Ok(Some(self.joint(at, found)))
+    }
+
     fn joint(&self, at: usize, found: &'static str) -> Torn {
         let path = self.path(at);
         tracing::warn!(path = %path.display(), found, "does not follow");
@@ -323,7 +360,13 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
     }
 
     /// All was read.
-    fn found(mut self, ends: Vec<End>) -> Result<Found> {
+    fn found(mut self, mut ends: Vec<End>) -> Result<Found> {
+        for (number, end) in self.numbers.iter().zip(&mut ends) {
+            // What a later segment names is not to be gone.
+            if end.is_empty() && end.headed && self.row.named.contains(number) {
+                end.cut = u64::from(T::HEAD_BYTES);
+            }
+        }
         let front = self.chain.front;
         if let Some((at, first)) = self.chain.begin
             && let Some(torn) = self.gap(at, front.saturating_add(self.chain.unplaced), first)?
@@ -403,6 +446,17 @@ impl Chain {
     fn new(front: u64) -> Self {
         Self { due: None, begin: None, front, unplaced: 0 }
     }
+}
+
+/// How segments follow one another where each names the one before it.
+#[derive(Debug, Default)]
+struct Row {
+    /// The segments so far that hold something.
+    held: Vec<u32>,
+    /// The ones that are named.
+    named: Vec<u32>,
+    /// An empty segment, and nothing was held since.
+    empty: Option<usize>,
 }
 
 /// The numbers that are missing when `first` comes and `due` should.

@@ -24,6 +24,13 @@
 //! When a segment ends, all of it is synced and then one more mark is written, of length 0, whose `durable` is the end
 //! of the last group: so damage in that group is told from a torn write as well. A segment without a group gets none.
 //!
+//! The first mark says in `durable`, where nothing else could stand, which segment before it was the last with records:
+//! its number and 1, or 1 for none; segments of before this was so have 0 there. So a segment that is gone, or was
+//! emptied or zeroed, is missed, unless it and all older ones were forgotten. Numbers alone say nothing: InfluxDB
+//! leaves one out when it removes an empty segment, and so do we after a full disk. Where no mark says more, an empty
+//! segment before one that holds something is odd enough: neither log leaves one there. A segment that is named so
+//! keeps its first mark when it loses all else.
+//!
 //! # Torn or damaged
 //!
 //! When reading stops at a bad place `B`, in this order:
@@ -175,6 +182,7 @@ thread_local! {
 #[derive(Debug)]
 pub struct Influx {
     segment: u32,
+    before: u32,
 }
 
 impl Format for Influx {
@@ -203,12 +211,13 @@ impl Format for Influx {
         ENCODER.with_borrow_mut(|encoder| then(encoder.encode(record)?))
     }
 
-    fn begin(segment: u32, _: Link) -> Self {
-        Self { segment }
+    fn begin(segment: u32, Link { before, .. }: Link) -> Self {
+        Self { segment, before }
     }
 
     fn head(&self) -> Vec<u8> {
-        Mark::encode(self.segment, 0, 0, &[]).to_vec()
+        // Nothing is durable below the head; so the word is free.
+        Mark::encode(self.segment, 0, self.before.saturating_add(1), &[]).to_vec()
     }
 
     fn seal(&mut self, at: u32, durable: u32, group: &mut [u8]) {
@@ -489,6 +498,10 @@ impl<'a> kind::Scan<'a> for Scan<'a> {
 
     fn judge(&mut self, bad: Bad, later: bool) -> Verdict {
         self.judge(bad, later)
+    }
+
+    fn before(&self) -> Option<u32> {
+        self.mark_at(0).filter(|head| head.len == 0)?.durable.checked_sub(1)
     }
 
     /// In a segment of ours the next group: frames of a group whose checksum is wrong do not check out, however much

@@ -3,9 +3,24 @@
 
 #[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+#[cfg(not(all(test, any(loom, shuttle))))]
+pub(crate) use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{Thread, current, park},
+};
 
+#[cfg(all(test, loom))]
+pub(crate) use loom::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{Thread, current, park},
+};
 #[cfg(all(test, any(loom, shuttle)))]
 pub(crate) use model::{Condvar, Mutex, MutexGuard};
+#[cfg(all(test, shuttle))]
+pub(crate) use shuttle::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{Thread, current, park},
+};
 
 /// The same face over locks that hand their guards through.
 #[cfg(all(test, any(loom, shuttle)))]
@@ -64,6 +79,14 @@ mod model {
             drop(guard.0.take());
             guard.0 = Some(guard.1.lock().expect("no thread panics"));
             WaitTimeout
+        }
+    }
+
+    impl<T> MutexGuard<'_, T> {
+        pub(crate) fn unlocked(guard: &mut Self, between: impl FnOnce()) {
+            drop(guard.0.take());
+            between();
+            guard.0 = Some(guard.1.lock().expect("no thread panics"));
         }
     }
 

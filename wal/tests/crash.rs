@@ -118,9 +118,13 @@ impl Run {
 
 /// Appends, waits, ends segments and forgets, until something fails.
 fn script<L: Log<Fs = SimFs>>(fs: &SimFs, durability: Durability) -> Run {
-    let mut run = Run::default();
     let synced = matches!(durability, Durability::Each | Durability::Group);
-    let Ok((log, _)) = L::open(fs.clone(), Path::new(DIR), options(durability), |_, _| Ok(())) else {
+    script_of::<L>(fs, options(durability), synced)
+}
+
+fn script_of<L: Log<Fs = SimFs>>(fs: &SimFs, options: LogOptions, synced: bool) -> Run {
+    let mut run = Run::default();
+    let Ok((log, _)) = L::open(fs.clone(), Path::new(DIR), options, |_, _| Ok(())) else {
         return run;
     };
     let mut go = || -> tsmith_wal::Result<()> {
@@ -151,6 +155,31 @@ fn script<L: Log<Fs = SimFs>>(fs: &SimFs, durability: Durability) -> Run {
     // What dropping the log does is part of the script, when it is still able to.
     drop(log);
     run
+}
+
+/// The same without space taken ahead.
+fn sweep_without_preallocation<L: Log<Fs = SimFs>>() {
+    let options = || options(Durability::Group).preallocate(false);
+    let script = |fs: &SimFs| -> Run { script_of::<L>(fs, options(), true) };
+    let whole = SimFs::default();
+    assert_eq!(script(&whole).appended.len(), 26, "the script runs without faults");
+    assert!((1..=whole.operations()).all(|at| whole.operation(at) != Some("allocate")));
+    for stop in 1..=whole.operations() + 1 {
+        let fs = SimFs::default();
+        fs.stop_at(stop);
+        let run = script(&fs);
+        for seed in 0..SEEDS {
+            let recovered = recover::<L>(&fs.crash(seed * 1000 + stop));
+            let checked = recovered.and_then(|(_, recovered)| run.check(&recovered));
+            checked.unwrap_or_else(|error| panic!("stop {stop}, seed {seed}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_without_preallocation_loses_nothing_acknowledged() {
+    sweep_without_preallocation::<File>();
+    sweep_without_preallocation::<Native>();
 }
 
 fn recover<L: Log<Fs = SimFs>>(fs: &SimFs) -> Result<(L, Vec<u32>), String> {
@@ -496,7 +525,7 @@ fn fill_and_go_on<L: Log<Fs = SimFs>>() {
 
 /// The measure of these tests: leave one sync out, of a file, of a map or of a directory, and a power cut soon after
 /// must show it: a record is lost, or InfluxDB would continue a segment of ours. One kind is spared: of a segment that ends all groups are synced already, and what the last sync keeps
-/// is the mark by which later damage is told from a torn write; `damage.rs` and the durable suite look at that.
+/// is the mark by which later damage is told from a torn write; `syncs.rs` looks at that.
 fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
     let whole = SimFs::default();
     let operations = script::<L>(&whole, Durability::Group).operations;

@@ -212,6 +212,26 @@ fn compressed_records_come_back() {
             sim.snapshot().into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "tlog"));
         segments.map(|(_, bytes)| bytes.len()).sum::<usize>()
     };
-    let (stored, packed) = (len_of(Compression::Stored), len_of(Compression::Zstd));
-    assert!(packed + 10_000 < stored, "{packed} packed, {stored} stored");
+    let stored = len_of(Compression::Stored);
+    for compression in [Compression::Lz4, Compression::Zstd] {
+        let packed = len_of(compression);
+        assert!(packed + 10_000 < stored, "{compression:?}: {packed} packed, {stored} stored");
+    }
+}
+
+/// An LZ4 block as its specification has it: one literal, a match of 593 one byte back, and the last bytes as they are.
+#[test]
+fn an_lz4_body_is_the_length_and_a_block() {
+    let sim = SimFs::default();
+    let options = options(RecoveryMode::Strict).compression(Compression::Lz4);
+    let (log, ..) = open_keeping::<NativeLog<SimFs>>(sim.clone(), Path::new(DIR), options).expect("opens");
+    put(&log, &[b'x'; 600]);
+    log.close().expect("closes");
+    let bytes = sim.read(&segment(1)).expect("reads");
+    let (header, body) = bytes[HEAD_BYTES..].split_at(RECORD_BYTES);
+    let block = [&[0x1f, b'x', 1, 0, 255, 255, 64][..], b"\x60xxxxxx"].concat();
+    assert_eq!(header[..4], (4 + block.len() as u32).to_le_bytes());
+    assert_eq!(header[16], 0x21);
+    assert_eq!(body[..4], 600u32.to_le_bytes());
+    assert_eq!(body[4..4 + block.len()], block);
 }

@@ -54,7 +54,7 @@ impl LogVisitor for Filled<'_> {
 
     fn visit<L: Log>(self) -> Result {
         let args = self.args;
-        let log: L = fresh(&args.dir, Durability::None)?;
+        let log: L = fresh(&args.dir, LogOptions::default().durability(Durability::None))?;
         let mut devops = Devops::new(args.hosts, Kind::F2);
         let (mut payload, mut plain, mut raw, mut values) = (Vec::new(), Vec::new(), 0, 0);
         while raw < args.mb * 1_000_000 {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tsmith_codecs::{Batch, BatchBuilder, Timestamp};
 use tsmith_engine::line::{AnySchema, LineOptions, parse};
-use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Record, with_log};
+use tsmith_wal::{Compression, Durability, Log, LogOptions, LogVisitor, Record, with_log};
 
 use crate::Result;
 use crate::inputs::{Devops, Kind};
@@ -46,6 +46,12 @@ pub(crate) struct Args {
     /// One sync for all who wait, or one a call.
     #[arg(long, default_value = "group", value_parser = durable)]
     durability: Durability,
+    /// What the log `native` does with payloads: none, lz4 or zstd.
+    #[arg(long, default_value = "none", value_parser = compression)]
+    compression: Compression,
+    /// Whether segments take their space when they are begun: whole, or none of it.
+    #[arg(long, default_value = "whole", value_parser = preallocate)]
+    preallocate: Preallocate,
     /// Points per call.
     #[arg(long, value_delimiter = ',', default_value = "5000,100,1")]
     points: Vec<usize>,
@@ -59,6 +65,38 @@ fn durable(text: &str) -> Result<Durability, String> {
         "group" => Ok(Durability::Group),
         "each" => Ok(Durability::Each),
         _ => Err(format!("there is no durable mode `{text}`; there are: group, each")),
+    }
+}
+
+fn compression(text: &str) -> Result<Compression, String> {
+    match text {
+        "none" => Ok(Compression::Stored),
+        "lz4" => Ok(Compression::Lz4),
+        "zstd" => Ok(Compression::Zstd),
+        _ => Err(format!("there is no compression `{text}`; there are: none, lz4, zstd")),
+    }
+}
+
+/// How much of a segment is taken ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preallocate {
+    Whole,
+    None,
+}
+
+fn preallocate(text: &str) -> Result<Preallocate, String> {
+    match text {
+        "whole" => Ok(Preallocate::Whole),
+        "none" => Ok(Preallocate::None),
+        _ => Err(format!("segments take `whole` or `none` of their space, not `{text}`")),
+    }
+}
+
+impl Args {
+    fn options(&self) -> LogOptions {
+        LogOptions::default()
+            .compression(self.compression)
+            .preallocate(self.preallocate == Preallocate::Whole)
     }
 }
 
@@ -76,8 +114,7 @@ pub(crate) fn run(args: &Args) -> Result {
             }
         }
         let dir = args.dir.join(format!("wal-{name}-nosync"));
-        let done =
-            with_log(name, Unsynced { hosts: args.hosts, name, dir: &dir }).expect("the name was checked");
+        let done = with_log(name, Unsynced { args, name, dir: &dir }).expect("the name was checked");
         fs::remove_dir_all(&dir)?;
         done?;
     }
@@ -98,9 +135,8 @@ pub(super) fn log_size(dir: &Path) -> u64 {
 }
 
 /// A log without records.
-pub(super) fn fresh<L: Log>(dir: &Path, durability: Durability) -> Result<L> {
+pub(super) fn fresh<L: Log>(dir: &Path, options: LogOptions) -> Result<L> {
     fs::create_dir_all(dir)?;
-    let options = LogOptions::default().durability(durability);
     let (log, _) = L::open(L::Fs::default(), dir, options, |_, _| Ok(()))?;
     Ok(log)
 }
@@ -118,7 +154,7 @@ impl LogVisitor for Synced<'_> {
     type Out = Result;
 
     fn visit<L: Log>(self) -> Result {
-        let log: L = fresh(self.dir, self.args.durability)?;
+        let log: L = fresh(self.dir, self.args.options().durability(self.args.durability))?;
         let (next, raw, values) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let latencies = Mutex::new(Vec::new());
         let begun = Instant::now();
@@ -164,7 +200,7 @@ impl LogVisitor for Synced<'_> {
 }
 
 struct Unsynced<'a> {
-    hosts: usize,
+    args: &'a Args,
     name: &'a str,
     dir: &'a Path,
 }
@@ -173,10 +209,10 @@ impl LogVisitor for Unsynced<'_> {
     type Out = Result;
 
     fn visit<L: Log>(self) -> Result {
-        let texts = Devops::new(self.hosts, Kind::F2).batches(NOSYNC_POINTS, 5000);
+        let texts = Devops::new(self.args.hosts, Kind::F2).batches(NOSYNC_POINTS, 5000);
         let batches: Vec<Batch<'_>> = texts.iter().map(|text| batch_of(text)).collect();
         let values: usize = batches.iter().map(Batch::value_count).sum();
-        let log: L = fresh(self.dir, Durability::None)?;
+        let log: L = fresh(self.dir, self.args.options().durability(Durability::None))?;
         let mut payload = Vec::new();
         let mut raw = 0;
         let (spent, done) = timed(|| -> Result {

@@ -199,6 +199,12 @@ impl Content {
         debug_assert!(written.is_ok(), "vectors take all");
         for unit in &self.units {
             let written = match unit {
+                Shown::Mark { offset: 0, durable, length: 0 } => {
+                    let before = durable.checked_sub(1).filter(|&before| before > 0);
+                    let before =
+                        before.map_or_else(String::new, |before| format!(", after segment {before}"));
+                    writeln!(out.text(), "    offset         0  mark: the segment begins{before}")
+                }
                 Shown::Mark { offset, durable, length } => {
                     writeln!(
                         out.text(),

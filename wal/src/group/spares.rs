@@ -7,7 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Shared, Sink, parts};
+use super::{Shared, Sink, Waiters, parts};
 use crate::fs::{Fs, FsFile};
 use crate::kind::{Format, Link, Scan};
 use crate::recover;
@@ -54,8 +54,9 @@ impl<S: Sink, T: Format> Shared<S, T> {
             // One by one: were an older segment to come back without a newer one, its values would overwrite theirs.
             // For the same reason nothing more is removed, nor anything acknowledged, when this fails.
             if let Err(error) = self.sync_dir() {
-                self.state.lock().poison.get_or_insert(error.clone());
-                self.changed.notify_all();
+                let mut state = self.state.lock();
+                state.poison.get_or_insert(error.clone());
+                drop(self.let_go(state, Waiters::all));
                 return Err(error);
             }
             // Used from now on: until here the file might have come back as the segment that it was.

@@ -17,7 +17,7 @@ struct Narrow {
 impl Sink for Narrow {
     type Fs = SimFs;
 
-    fn begin(file: SimFile, capacity: u32, head: &[u8]) -> io::Result<Self> {
+    fn begin(file: SimFile, capacity: u32, _: bool, head: &[u8]) -> io::Result<Self> {
         file.allocate(capacity.into())?;
         file.write_all_at(head, 0)?;
         file.sync_all()?;

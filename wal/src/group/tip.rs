@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Goal, Shared, parts};
@@ -14,9 +15,9 @@ use crate::{Error, ErrorKind, Position, Result};
 pub trait Sink: std::fmt::Debug + Send + Sized + 'static {
     /// Where its files live.
     type Fs: Fs;
-    /// Takes an empty file, or one of an earlier segment: reserves `capacity`, writes `head` at its beginning, and makes
-    /// both durable.
-    fn begin(file: <Self::Fs as Fs>::File, capacity: u32, head: &[u8]) -> io::Result<Self>;
+    /// Takes an empty file, or one of an earlier segment: reserves `capacity` if `ahead` is true or it has to, writes
+    /// `head` at its beginning, and makes both durable.
+    fn begin(file: <Self::Fs as Fs>::File, capacity: u32, ahead: bool, head: &[u8]) -> io::Result<Self>;
     /// Stores a group, or what ends the segment, within the capacity.
     fn write(&mut self, bytes: &[u8], at: u32) -> io::Result<()>;
     /// Makes what was written from `from` to `to` durable.
@@ -75,6 +76,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 let error = self.address(number, Error::io("write", error).at_offset(at.into()));
                 return Err(self.take_back(tip.take(), error));
             }
+            self.held.store(number, Ordering::Relaxed);
         }
         match (goal, tip) {
             (Goal::EndSegment, tip) => self.end(tip.take(), done),
@@ -127,11 +129,11 @@ impl<S: Sink, T: Format> Shared<S, T> {
             |error: Error| if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) };
         self.vacant(number).map_err(sorted)?;
         let (path, front) = self.place(number).map_err(sorted)?;
-        let begun =
-            self.try_begin(&path, T::begin(number, Link { first, front }), number, needed).and_then(|tip| {
-                self.publish(&path, number)?;
-                Ok(tip)
-            });
+        let link = Link { first, front, before: self.held.load(Ordering::Relaxed) };
+        let begun = self.try_begin(&path, T::begin(number, link), number, needed).and_then(|tip| {
+            self.publish(&path, number)?;
+            Ok(tip)
+        });
         begun.map_err(|error| {
             if T::RECYCLED {
                 self.give_back(path);
@@ -199,7 +201,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         let mut capacity = self.segment_bytes.max(needed);
         loop {
             let file = self.fs.open(path).map_err(|error| Error::io("open", error).at_path(path))?;
-            match S::begin(file, capacity, &head) {
+            match S::begin(file, capacity, self.preallocate, &head) {
                 Ok(sink) => {
                     let (end, durable) = (T::HEAD_BYTES, T::HEAD_BYTES);
                     return Ok(Tip { sink, format, number, capacity, end, durable });

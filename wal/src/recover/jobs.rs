@@ -86,10 +86,12 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
             }?;
             let mut scan = T::Scan::new(self.numbers[at], &bytes);
             let link = scan.link();
-            let mut torn: Vec<Torn> = match link {
-                Some(link) => self.join(at, link)?.into_iter().collect(),
-                None => Vec::new(),
-            };
+            let before = scan.before();
+            let holds = bytes.iter().any(|&byte| byte != 0);
+            let mut torn: Vec<Torn> = self.follow(at, holds, before)?.into_iter().collect();
+            if let Some(link) = link {
+                torn.extend(self.join(at, link)?);
+            }
             let (mut due, mut gaps) = (self.chain.due, Vec::new());
             let mut meanwhile = || {
                 if at + 1 < self.span.end {
@@ -139,7 +141,8 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
             // A salvaged segment is never taken for an empty one, nor one whose head says what was forgotten.
             let empty = kept == 0 && link.is_none() && (cut < bytes.len() as u64 || torn.is_empty());
             self.recovery.torn.append(&mut torn);
-            ends.push(End { len: bytes.len() as u64, cut: if empty { 0 } else { cut } });
+            let cut = if empty { 0 } else { cut };
+            ends.push(End { len: bytes.len() as u64, cut, records: kept, headed: before.is_some() });
             progress(Progress {
                 segments: at as u64 + 1,
                 segments_total: self.numbers.len() as u64,

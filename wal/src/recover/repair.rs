@@ -291,5 +291,5 @@ fn bounds<T: Format, F: Fs>(
     let next = after.map(|after| after.first).or(own_end).unwrap_or(kept_end).max(kept_end);
     // Nothing before the first segment is to be missed either.
     let front = if before.is_some() { front.unwrap_or(0).min(first) } else { first };
-    Ok(Some((Link { first, front }, next)))
+    Ok(Some((Link { first, front, before: 0 }, next)))
 }

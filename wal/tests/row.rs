@@ -1,0 +1,172 @@
+//! Segments that name the one before: which are missed when they are gone, emptied or zeroed, and that nothing that
+//! happens in good order makes one missed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::segment::{MARK_BYTES, file_name};
+use tsmith_wal::testing::{noise, open_keeping};
+use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, Record, Recovery, RecoveryMode, repair};
+
+const DIR: &str = "/wal";
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+fn path(number: u32) -> PathBuf {
+    Path::new(DIR).join(file_name(number))
+}
+
+fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(FileLog<SimFs>, Vec<u64>, Recovery)> {
+    let options = LogOptions::default().segment_bytes(2048).recovery(mode);
+    let (log, seen, recovery) = open_keeping(sim.clone(), Path::new(DIR), options)?;
+    let number = |(.., payload): (_, _, Vec<u8>)| {
+        let (head, _) = payload.split_first_chunk().expect("a number");
+        u64::from_le_bytes(*head)
+    };
+    Ok((log, seen.into_iter().map(number).collect(), recovery))
+}
+
+fn put(log: &FileLog<SimFs>, number: u64) {
+    let payload = [&number.to_le_bytes()[..], &noise(number, 40)].concat();
+    let at = log.append(Record::write(&payload)).expect("appends");
+    let _ = log.sync(at).expect("syncs");
+}
+
+/// Records 0 to 14, three in each of five segments, closed; opened again before the last of them.
+fn five() -> Files {
+    let sim = SimFs::default();
+    for numbers in [0..12, 12..15] {
+        let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
+        for number in numbers {
+            put(&log, number);
+            if number % 3 == 2 {
+                let _ = log.cut().expect("cuts");
+            }
+        }
+        log.close().expect("closes");
+    }
+    let ours = |path: &PathBuf| path.extension().is_some_and(|end| end == "wal");
+    let files: Files = sim.snapshot().into_iter().filter(|(path, _)| ours(path)).collect();
+    assert_eq!(files.values().filter(|bytes| !bytes.is_empty()).count(), 5);
+    files
+}
+
+fn with(files: &Files) -> SimFs {
+    let sim = SimFs::default();
+    sim.create_dir_all(Path::new(DIR)).expect("creates");
+    for (path, bytes) in files {
+        let file = sim.create_new(path).expect("creates");
+        file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).expect("writes");
+    }
+    sim.sync_dir(Path::new(DIR)).expect("syncs");
+    sim
+}
+
+/// Ways to lose what a segment holds, other than in part.
+const LOSSES: [fn(&mut Files, u32); 3] = [
+    |files, number| drop(files.remove(&path(number))),
+    |files, number| files.get_mut(&path(number)).expect("is there").clear(),
+    |files, number| files.get_mut(&path(number)).expect("is there").fill(0),
+];
+
+fn refusal(sim: &SimFs) -> (PathBuf, u64) {
+    let before = sim.snapshot();
+    let error = open(sim, RecoveryMode::Strict).map(drop).expect_err("damage");
+    assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
+    let after: Files = sim.snapshot().into_iter().filter(|(path, _)| before.contains_key(path)).collect();
+    assert_eq!(after, before, "nothing is changed");
+    (error.path().expect("a path").to_owned(), error.offset().expect("an offset"))
+}
+
+/// Story: a segment in the middle of a log was gone, emptied, or shown as zeros by the disk. The log opened with what was
+/// left, and said nothing.
+#[test]
+fn a_segment_in_the_middle_that_lost_all_is_missed() {
+    let files = five();
+    for (lost, way) in (2..=4).flat_map(|lost| LOSSES.map(|way| (lost, way))) {
+        let mut left = files.clone();
+        way(&mut left, lost);
+        assert_eq!(refusal(&with(&left)), (path(lost + 1), 0));
+        let kept: Vec<u64> = (0..15).filter(|number| number / 3 + 1 != u64::from(lost)).collect();
+        for mode in [RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
+            let sim = with(&left);
+            let (log, seen, recovery) = open(&sim, mode).expect("opens");
+            assert_eq!(seen, kept, "what the original's loader keeps");
+            let [torn] = &recovery.torn[..] else { panic!("told once: {recovery:?}") };
+            assert_eq!((&torn.path, torn.offset, torn.valid_after), (&path(lost + 1), 0, true));
+            put(&log, 15);
+            log.close().expect("closes");
+        }
+        let sim = with(&left);
+        let repaired = repair(&sim, Path::new(DIR), None, false).expect("repairs");
+        assert!(!repaired.is_empty());
+        let (_log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens once it was told");
+        assert_eq!(seen, kept);
+        assert!(recovery.torn.is_empty());
+    }
+}
+
+/// The first may have been forgotten when it is gone, but not when its file is there.
+#[test]
+fn what_was_forgotten_is_not_missed() {
+    let files = five();
+    for first in 2..=5 {
+        let mut left = files.clone();
+        left.retain(|path, _| *path >= self::path(first));
+        let (log, seen, recovery) = open(&with(&left), RecoveryMode::Strict).expect("opens");
+        assert_eq!(seen, (u64::from(first - 1) * 3..15).collect::<Vec<_>>());
+        assert!(recovery.torn.is_empty());
+        log.close().expect("closes");
+    }
+    for way in &LOSSES[1..] {
+        let mut left = files.clone();
+        way(&mut left, 1);
+        assert_eq!(refusal(&with(&left)), (path(2), 0));
+    }
+}
+
+/// A segment that recovery as the original's cut back to nothing was told of; afterwards the log opens strictly.
+#[test]
+fn what_was_cut_off_once_is_not_missed_again() {
+    let mut files = five();
+    files.get_mut(&path(3)).expect("is there")[MARK_BYTES + MARK_BYTES + 9] ^= 1;
+    let sim = with(&files);
+    let (log, seen, recovery) = open(&sim, RecoveryMode::InfluxDb).expect("opens");
+    assert_eq!((seen.len(), recovery.torn.len()), (12, 1));
+    put(&log, 15);
+    log.close().expect("closes");
+    let (_log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens");
+    assert_eq!((seen.len(), recovery.torn.len()), (13, 0));
+}
+
+/// InfluxDB's own segments do not name one another, and it leaves out the number of an empty one that it removes. What it
+/// never leaves is an empty segment before another.
+#[test]
+fn of_influxdbs_segments_an_empty_one_is_odd_and_a_gap_is_not() {
+    let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1/wal/normal/_00002.wal");
+    let theirs = std::fs::read(vector).expect("the vector");
+    let files: Files = (1..=3).map(|number| (path(number), theirs.clone())).collect();
+    let count = |sim: &SimFs, mode| {
+        open_keeping::<FileLog<SimFs>>(sim.clone(), Path::new(DIR), LogOptions::default().recovery(mode))
+            .map(|(_, seen, recovery)| (seen.len(), recovery.torn))
+    };
+    let all = count(&with(&files), RecoveryMode::Strict).expect("opens").0;
+    let [gone, emptied, zeroed] = LOSSES;
+    let mut left = files.clone();
+    gone(&mut left, 2);
+    let (seen, torn) = count(&with(&left), RecoveryMode::Strict).expect("opens");
+    assert_eq!((seen, torn), (all / 3 * 2, Vec::new()));
+    for way in [emptied, zeroed] {
+        let mut left = files.clone();
+        way(&mut left, 2);
+        assert_eq!(refusal(&with(&left)), (path(2), 0));
+        for mode in [RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
+            let sim = with(&left);
+            let (seen, torn) = count(&sim, mode).expect("opens");
+            assert_eq!((seen, torn.len(), &torn[0].path), (all / 3 * 2, 1, &path(2)));
+            let (again, torn) = count(&sim, RecoveryMode::Strict).expect("opens once it was told");
+            assert_eq!((again, torn.len()), (seen, 0));
+        }
+    }
+}
