@@ -293,6 +293,31 @@ fn verify_and_engine_agree_on_a_log_that_lost_a_segment() {
     run("verify {}", &[&dir]).exits(0);
 }
 
+/// Story: the same of InfluxDB's format, whose segments of ours name the one before.
+#[test]
+fn verify_and_engine_agree_on_a_log_that_lost_a_segment_of_influxdbs_format() {
+    let scratch = Scratch::new();
+    let dir = scratch.path("d");
+    for round in 1..=3 {
+        let input = scratch.file("lines.lp", format!("m v={round} {round}"));
+        run("import {} {} --log file", &[&dir, &input]).exits(0);
+    }
+    run("verify {}", &[&dir]).exits(0);
+    let lost = dir.join("wal/_00002.wal");
+    let input = scratch.file("more.lp", "m v=4 4");
+    let losses: [&dyn Fn(); 2] =
+        [&|| fs::write(&lost, b"").expect("written"), &|| fs::remove_file(&lost).expect("removed")];
+    for lose in losses {
+        lose();
+        let verified = run("verify {}", &[&dir]).exits(1).text();
+        assert!(verified.contains("which held records, is missing or empty"), "{verified}");
+        run("import {} {}", &[&dir, &input]).exits(1);
+    }
+    run("repair {}", &[&dir]).exits(1);
+    run("import {} {}", &[&dir, &input]).exits(0);
+    run("verify {}", &[&dir]).exits(0);
+}
+
 #[test]
 fn parts_that_do_not_match_the_manifest() {
     let scratch = Scratch::new();

@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use raft::eraftpb::{self, EntryType, MessageType};
-use raft::{Config, RawNode, SnapshotStatus, StateRole};
+use raft::{Config, RawNode, SnapshotStatus, StateRole, Storage as _};
 use tsmith_wal::etcd::{self, DiskStorage, Storage, WalOptions};
 use tsmith_wal::fs::{Fs, OsFs};
 
@@ -125,6 +125,9 @@ impl<F: Fs> Replica<F> {
             let storage = DiskStorage::create(fs.clone(), &wal, &snap, Some(&metadata), settings.wal)?;
             (storage, etcd::Restored::default())
         };
+        if exists && restored.contents.metadata.as_deref() != Some(&settings.id.to_le_bytes()[..]) {
+            return Err(Error::Corrupt("the directory of the replica with this id"));
+        }
         let snapshot = restored.snapshot.unwrap_or_default();
         let machine = Machine::open(fs.clone(), dir, &snapshot)?;
         let mut store = Store::new(&settings.voters, &snapshot);
@@ -334,6 +337,10 @@ impl<F: Fs> Replica<F> {
         let conf_state = etcd::ConfState { voters: self.settings.voters.clone(), ..Default::default() };
         let term = store.term_of(index).ok_or(Error::Corrupt("the term of the last applied entry"))?;
         let snapshot = etcd::Snapshot { data: Some(list.into()), conf_state, index, term };
+        // A group of one commits without a Ready that says so, and a snapshot above the log's commit is none.
+        let state = self.raft.store().initial_state()?.hard_state;
+        let state = etcd::HardState { term: state.term, vote: state.vote, commit: state.commit };
+        self.storage.save(&state, &[])?;
         self.storage.save_snap(&snapshot)?;
         self.storage.release(&snapshot)?;
         etcd::purge(&self.fs, &self.dir.join("wal"), ".wal", 1)?;

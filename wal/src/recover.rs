@@ -324,27 +324,23 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
 
     /// Segment `at` is read next, where segments only name one another: whether one before it is missed.
     fn follow(&mut self, at: usize, holds: bool, before: Option<u32>) -> Result<Option<Torn>> {
-        if !T::GUARDED {
-            return Ok(None);
-        }
-        if !holds {
-            self.row.empty = Some(at);
+        if !T::GUARDED || !holds {
             return Ok(None);
         }
         let row = &mut self.row;
-        let empty = row.empty.take();
         row.named.extend(before);
-        let missed = match before {
-            // It may have been forgotten with all before it; but then it has no file any more.
-            Some(before) if before > 0 && !row.held.contains(&before) => {
-                (row.held.first() < Some(&before) && !row.held.is_empty() || self.numbers.contains(&before))
-                    .then_some((at, "the segment before it, which held records, is missing or empty"))
-            }
-            Some(_) => None,
-            None => empty.map(|empty| (empty, "nothing, though a later segment holds something")),
-        };
+        // It may have been forgotten with all before it; but then it has no file any more. One that names none tells
+        // nothing: of the two empty segments that a crash of ours leaves, influxd takes one away and goes on behind the
+        // other.
+        let missed = before.is_some_and(|before| {
+            let forgotten = row.held.first().is_none_or(|&first| before <= first);
+            before > 0 && !row.held.contains(&before) && (!forgotten || self.numbers.contains(&before))
+        });
         row.held.push(self.numbers[at]);
-        let Some((at, found)) = missed else { return Ok(None) };
+        if !missed {
+            return Ok(None);
+        }
+        let found = "the segment before it, which held records, is missing or empty";
         if self.mode == RecoveryMode::Strict {
             let error = Error::new(ErrorKind::Damaged { found });
             return Err(error.at_path(&self.path(at)).at_offset(0));
@@ -455,8 +451,6 @@ struct Row {
     held: Vec<u32>,
     /// The ones that are named.
     named: Vec<u32>,
-    /// An empty segment, and nothing was held since.
-    empty: Option<usize>,
 }
 
 /// The numbers that are missing when `first` comes and `due` should.

@@ -140,33 +140,42 @@ fn what_was_cut_off_once_is_not_missed_again() {
     assert_eq!((seen.len(), recovery.torn.len()), (13, 0));
 }
 
-/// InfluxDB's own segments do not name one another, and it leaves out the number of an empty one that it removes. What it
-/// never leaves is an empty segment before another.
+/// InfluxDB's own segments do not name one another. Of the two empty ones that a crash of ours can leave, influxd takes the
+/// last away and goes on behind the other: an empty one in the middle was taken for a loss then, and nothing opened.
 #[test]
-fn of_influxdbs_segments_an_empty_one_is_odd_and_a_gap_is_not() {
+fn of_influxdbs_segments_neither_a_gap_nor_an_empty_one_is_odd() {
     let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1/wal/normal/_00002.wal");
     let theirs = std::fs::read(vector).expect("the vector");
     let files: Files = (1..=3).map(|number| (path(number), theirs.clone())).collect();
-    let count = |sim: &SimFs, mode| {
-        open_keeping::<FileLog<SimFs>>(sim.clone(), Path::new(DIR), LogOptions::default().recovery(mode))
-            .map(|(_, seen, recovery)| (seen.len(), recovery.torn))
+    let count = |files: &Files, mode| {
+        let (sim, options) = (with(files), LogOptions::default().recovery(mode));
+        let (_, seen, recovery) =
+            open_keeping::<FileLog<SimFs>>(sim, Path::new(DIR), options).expect("opens");
+        (seen.len(), recovery.torn)
     };
-    let all = count(&with(&files), RecoveryMode::Strict).expect("opens").0;
-    let [gone, emptied, zeroed] = LOSSES;
-    let mut left = files.clone();
-    gone(&mut left, 2);
-    let (seen, torn) = count(&with(&left), RecoveryMode::Strict).expect("opens");
-    assert_eq!((seen, torn), (all / 3 * 2, Vec::new()));
-    for way in [emptied, zeroed] {
+    let (all, _) = count(&files, RecoveryMode::Strict);
+    for lose in LOSSES {
         let mut left = files.clone();
-        way(&mut left, 2);
-        assert_eq!(refusal(&with(&left)), (path(2), 0));
-        for mode in [RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
-            let sim = with(&left);
-            let (seen, torn) = count(&sim, mode).expect("opens");
-            assert_eq!((seen, torn.len(), &torn[0].path), (all / 3 * 2, 1, &path(2)));
-            let (again, torn) = count(&sim, RecoveryMode::Strict).expect("opens once it was told");
-            assert_eq!((again, torn.len()), (seen, 0));
+        lose(&mut left, 2);
+        for mode in [RecoveryMode::Strict, RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
+            assert_eq!(count(&left, mode), (all / 3 * 2, Vec::new()), "{mode:?}");
+        }
+    }
+}
+
+/// Its file was taken away when nothing of it was kept, and the one behind it, which names it, then not read.
+#[test]
+fn a_segment_of_which_nothing_is_kept_is_missed_no_more() {
+    for lost in 1..=4 {
+        let mut files = five();
+        let bytes = files.get_mut(&path(lost)).expect("is there");
+        bytes[MARK_BYTES..].fill(0xff);
+        let sim = with(&files);
+        assert!(!repair(&sim, Path::new(DIR), None, false).expect("repairs").is_empty());
+        for _ in 0..2 {
+            let (log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens");
+            assert_eq!((seen.len(), recovery.torn.len()), (12, 0), "{lost}");
+            log.close().expect("closes");
         }
     }
 }

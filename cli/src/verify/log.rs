@@ -1,6 +1,5 @@
 //! The log: its segments, and what only shows when it is replayed.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -144,10 +143,10 @@ fn native(
 }
 
 /// What an engine would not open a log for, though each of its files is in order: `native` numbers its records through
-/// all of them, and knows which are missing.
+/// all of them, and in InfluxDB's format segments of ours name the one before.
 pub(super) fn chain(place: &Place, files: &[Finding]) -> Option<Finding> {
     let Place::Directory { wal: Some(wal), .. } = place else { return None };
-    if !files.iter().any(|file| Path::new(&file.path).extension() == Some(OsStr::new("tlog"))) {
+    if !files.iter().any(|file| Path::new(&file.path).file_name().is_some_and(is_segment)) {
         return None;
     }
     let error = tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Strict, |_, _| Ok(())).err()?;

@@ -1,11 +1,12 @@
 //! [`FileSet`]: the files that readers see, and the one way in which they change.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, MutexGuard};
@@ -44,8 +45,14 @@ fn open_all<F: Fs>(fs: &F, dir: &Path, names: &[FileName]) -> Result<Vec<(TsmFil
     }
     let parts: Vec<_> = thread::scope(|scope| {
         let parts = names.chunks(names.len().div_ceil(threads));
-        let workers: Vec<_> = parts.map(|part| scope.spawn(move || open(part))).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        let begin = |part| (part, thread::Builder::new().spawn_scoped(scope, move || open(part)));
+        let workers: Vec<_> = parts.map(begin).collect();
+        // Where the system gives no thread, this one does it.
+        let end = |(part, worker): (_, io::Result<ScopedJoinHandle<'_, _>>)| match worker {
+            Ok(worker) => worker.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => open(part),
+        };
+        workers.into_iter().map(end).collect()
     });
     parts.into_iter().collect::<Result<Vec<_>>>().map(|parts| parts.into_iter().flatten().collect())
 }

@@ -98,12 +98,23 @@ impl<F: Fs> Machine<F> {
         let mut text = format!("{APPLIED_MEASUREMENT} applied={index}i 0\n").into_bytes();
         text.extend_from_slice(lines);
         let engine = self.engine()?;
-        let report = engine.write_lines(&text, &LineOptions::new(Timestamp(time)))?;
+        let options = LineOptions::new(Timestamp(time));
+        let (points, rejected) = match engine.write_lines(&text, &options) {
+            Ok(report) => (report.points.saturating_sub(1), report.rejected.len()),
+            // Agreed on, and taken by no engine: refused everywhere alike, or no replica would ever come past it.
+            Err(error) if is_too_large(&error) => {
+                let (mark, _) = text.split_at(text.len() - lines.len());
+                let _mark = engine.write_lines(mark, &options)?;
+                let is_line = |line: &&[u8]| !line.trim_ascii().is_empty();
+                (0, lines.split(|&byte| byte == b'\n').filter(is_line).count())
+            }
+            Err(error) => return Err(error.into()),
+        };
         if engine.cache_bytes() > CACHE_BYTES {
             engine.snapshot()?;
         }
         self.applied = index;
-        Ok(Applied { points: report.points.saturating_sub(1), rejected: report.rejected.len() })
+        Ok(Applied { points, rejected })
     }
 
     /// Makes what was applied durable in files, and keeps these for who needs them. Gives their list.
@@ -166,4 +177,13 @@ impl<F: Fs> Machine<F> {
     pub(super) fn close(mut self) -> Result<()> {
         self.engine.take().map_or(Ok(()), |engine| Ok(engine.close()?))
     }
+}
+
+/// Whether the record of the lines is longer than the engine's log takes: a question of the lines alone.
+fn is_too_large(error: &crate::Error) -> bool {
+    let kind = match error.kind() {
+        crate::ErrorKind::Log(error) => error.kind(),
+        _ => return false,
+    };
+    matches!(kind, tsmith_wal::ErrorKind::TooLarge { .. })
 }

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry as Slot;
 use tsmith_codecs::{Batch, Column, ColumnRef, FieldKey, KEY_BYTES_MAX, KEY_SEPARATOR, TimeRange, ValuesRef};
 
 use super::type_byte;
-use crate::{Error, Result};
+use crate::{ENTRY_BYTES_MAX, Error, Result};
 
 /// Type, key length and count of a column.
 const COLUMN_BYTES: usize = 1 + 2 + 4;
@@ -26,15 +26,19 @@ impl Default for Chunk {
 /// Appends the payload of `batch` to `out`.
 ///
 /// # Errors
-/// A key is longer than InfluxDB's format can say; `out` is as before.
+/// A key is longer than InfluxDB's format can say, or the payload longer than a log takes; `out` is as before.
 pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
-    if !batch.has_unique_keys() {
-        return encode_merged(batch, out);
-    }
     let mut len = 0;
     for (key, column) in batch.columns() {
         check_key(key)?;
         len += encoded_len(key, column);
+    }
+    // Every field repeats the key of its series: one line of some MB may say many GB.
+    if len > ENTRY_BYTES_MAX {
+        return Err(Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64));
+    }
+    if !batch.has_unique_keys() {
+        return encode_merged(batch, out);
     }
     out.reserve(len);
     let mut chunk = Chunk::default();

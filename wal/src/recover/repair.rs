@@ -189,7 +189,8 @@ fn rewrite<T: Format, F: Fs>(
     })?;
     let ends = bounds::<T, F>(fs, dir, (numbers, at), kept.records)?;
     let failed = |error| Error::io("repair", error).at_path(path);
-    if kept.records == 0 && ends.is_none() {
+    // A later segment may name it: then its head stays, or the log would not open.
+    if kept.records == 0 && ends.is_none() && !(T::GUARDED && at + 1 < numbers.len()) {
         return take_away(fs, path).map_err(failed);
     }
     let (link, next) = ends.unwrap_or_default();
