@@ -10,7 +10,8 @@ use super::error::io;
 use super::files::{self, List};
 use super::message::Part;
 use super::{Error, Result};
-use crate::files::FileName;
+use crate::error::Context;
+use crate::files::{FileName, TsmFile};
 
 /// Chunks that are asked for and have not come.
 const WINDOW: u64 = 4;
@@ -156,6 +157,22 @@ impl<F: Fs> Fetch<F> {
             self.asked = self.have;
         }
         self.tries <= TRIES_MAX
+    }
+
+    /// Whether every block is as it was once written, wherever the files came from: the checksum of a chunk says only
+    /// that it is what the sender has.
+    pub(super) fn check(&self, fs: &F) -> Result<()> {
+        for name in fs.list(&self.temporary).map_err(|error| io(&self.temporary, error))? {
+            let path = self.temporary.join(name);
+            let file = TsmFile::open_path(fs, &path)?;
+            let reader = file.reader();
+            for key in reader.keys() {
+                for entry in key.entries() {
+                    reader.block(key, entry).on("check", &path)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Publishes the directory.

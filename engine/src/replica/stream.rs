@@ -77,11 +77,17 @@ impl<F: Fs> Stream<F> {
     }
 
     fn keep(&mut self, fetch: Fetch<F>) -> Result<Option<eraftpb::Message>> {
-        if fetch.is_whole() {
-            return fetch.finish(&self.fs).map(Some);
+        if !fetch.is_whole() {
+            self.fetch = Some(fetch);
+            return Ok(None);
         }
-        self.fetch = Some(fetch);
-        Ok(None)
+        if let Err(error) = fetch.check(&self.fs) {
+            // What is here already can be read.
+            tracing::warn!(%error, "files of a snapshot are damaged where they came from: waiting for a later one");
+            fetch.abandon(&self.fs);
+            return Ok(None);
+        }
+        fetch.finish(&self.fs).map(Some)
     }
 
     /// Takes a chunk. Gives raft's message when it was the last one.
