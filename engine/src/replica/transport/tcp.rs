@@ -6,7 +6,8 @@
 //! └──────────────┴──────────────────┴──────────────────┴─────────┘
 //! ```
 //!
-//! A connection that brings anything else is closed; what was lost with it is asked for again. There is no secret: whoever reaches the port belongs to the group.
+//! A connection that brings anything else is closed; what was lost with it is asked for again. There is no secret: whoever
+//! reaches the port belongs to the group.
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Read, Write};
