@@ -276,6 +276,12 @@ impl<'b> BatchField<'b> {
         self.batch.columns[self.at].field_type
     }
 
+    /// How many points.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(self) -> usize {
+        self.batch.columns[self.at].len
+    }
+
     /// Its points, in order of arrival.
     pub fn data(self) -> ColumnRef<'b> {
         self.batch.column_data(&self.batch.columns[self.at])

@@ -1,7 +1,8 @@
 //! The order of log and cache, and the receipt that proves both were done.
 
 use tsmith_cache::{Admitted, Published, Storer};
-use tsmith_wal::{Durable, Log, Record};
+use tsmith_codecs::Batch;
+use tsmith_wal::{Durable, Log};
 
 use crate::error::{Context, Result};
 
@@ -36,12 +37,12 @@ pub struct Ack {
 pub(crate) fn commit<S: Storer, L: Log>(
     order: WriteOrder,
     log: &L,
-    record: Record<'_>,
+    batch: &Batch<'_>,
     admitted: Admitted<'_, '_, S>,
 ) -> Result<Ack> {
     const OPERATION: &str = "write";
     // Orders the write; a failure here or below drops `admitted`, which gives the room back.
-    let at = log.append(record).during(OPERATION)?;
+    let at = log.append_write(batch).during(OPERATION)?;
     match order {
         WriteOrder::SyncThenPublish => {
             let durable = log.sync(at).during(OPERATION)?;

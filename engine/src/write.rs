@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use tsmith_cache::Storer;
 use tsmith_codecs::{Batch, BlockEncoder};
-use tsmith_wal::{Log, Record, RecordKind};
+use tsmith_wal::Log;
 
 use crate::error::{Context, Result};
 use crate::line::{self, LineOptions, Rejected};
@@ -14,12 +14,11 @@ use crate::{Engine, Inner};
 
 const OPERATION: &str = "write";
 
-/// A thread keeps buffers up to this size between its writes.
+/// A thread keeps a batch up to this size between its writes.
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
 thread_local! {
     static BATCH: RefCell<Batch<'static>> = RefCell::default();
-    static PAYLOAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What became of a text of line protocol.
@@ -71,14 +70,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
 impl<S: Storer, L: Log, E> Inner<S, L, E> {
     fn write_checked(&self, batch: &Batch<'_>) -> Result<Ack> {
         let admitted = self.cache.admit(batch).during(OPERATION)?;
-        let mut payload = PAYLOAD.take();
-        payload.clear();
-        L::LAYOUT.encode_write(batch, &mut payload).during(OPERATION)?;
-        let record = Record { kind: RecordKind::Write, payload: &payload };
-        let ack = commit(self.options.order, &self.log, record, admitted)?;
-        if payload.capacity() <= KEPT_BYTES_MAX {
-            PAYLOAD.set(payload);
-        }
+        let ack = commit(self.options.order, &self.log, batch, admitted)?;
         self.after_write();
         Ok(ack)
     }

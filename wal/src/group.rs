@@ -32,8 +32,8 @@ use crate::metrics::Metrics;
 use crate::recover::{self, Records, Start, position, recover};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{
-    Compression, Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Replay,
-    Result, entry,
+    Batch, Compression, Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery,
+    Replay, Result, entry,
 };
 
 pub(crate) use spares::Spares;
@@ -153,6 +153,10 @@ impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
 
     fn append(&self, record: Record<'_>) -> Result<Position> {
         T::frame(record, self.shared.compression, |frame| self.shared.append(frame))
+    }
+
+    fn append_write(&self, batch: &Batch<'_>) -> Result<Position> {
+        T::frame_write(batch, self.shared.compression, |frame| self.shared.append(frame))
     }
 
     fn sync(&self, at: Position) -> Result<Durable> {

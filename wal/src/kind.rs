@@ -4,6 +4,8 @@
 use std::ffi::OsStr;
 use std::fmt::Debug;
 
+use tsmith_codecs::Batch;
+
 use crate::entry::Layout;
 use crate::segment::{Bad, Stop, Verdict};
 use crate::{Compression, Record, RecordKind, Result};
@@ -38,6 +40,15 @@ pub trait Format: Debug + Send + Sized + 'static {
         compression: Compression,
         then: impl FnOnce(&[u8]) -> Result<T>,
     ) -> Result<T>;
+
+    /// Gives the frame of the write of `batch` to `then`.
+    fn frame_write<T>(
+        batch: &Batch<'_>,
+        compression: Compression,
+        then: impl FnOnce(&[u8]) -> Result<T>,
+    ) -> Result<T> {
+        Self::LAYOUT.with_payload(batch, |payload| Self::frame(Record::write(payload), compression, then))
+    }
 
     /// Begins segment `number`.
     fn begin(number: u32, link: Link) -> Self;

@@ -187,6 +187,15 @@ pub trait Log: Send + Sync + Sized + 'static {
     /// Orders the record. Not durable on return. Law: positions strictly increase.
     fn append(&self, record: Record<'_>) -> Result<Position>;
 
+    /// Orders the write of `batch`: as [`Log::append`] of its payload in the layout that the log likes best, by a shorter
+    /// way where it has one. What is replayed is that payload.
+    ///
+    /// # Errors
+    /// A key or the batch is larger than the layout can say; nothing was appended.
+    fn append_write(&self, batch: &Batch<'_>) -> Result<Position> {
+        Self::LAYOUT.with_payload(batch, |payload| self.append(Record::write(payload)))
+    }
+
     /// Blocks until all up to `at` is as durable as the options of the log promise.
     ///
     /// Law: after a failed write or sync no record is confirmed ever again, until the log is reopened; a full disk is

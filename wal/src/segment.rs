@@ -56,7 +56,9 @@
 use std::cell::RefCell;
 use std::ffi::OsStr;
 
-use crate::entry::{self, Layout};
+use tsmith_codecs::Batch;
+
+use crate::entry::{self, Layout, SnappyWrites};
 use crate::kind::{self, Format, Link, Place, Work};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
 
@@ -91,12 +93,13 @@ pub fn parse_name(name: &OsStr) -> Option<u32> {
 #[derive(Debug)]
 pub struct FrameEncoder {
     snappy: snap::raw::Encoder,
+    writes: SnappyWrites,
     frame: Vec<u8>,
 }
 
 impl Default for FrameEncoder {
     fn default() -> Self {
-        Self { snappy: snap::raw::Encoder::new(), frame: Vec::new() }
+        Self { snappy: snap::raw::Encoder::new(), writes: SnappyWrites::default(), frame: Vec::new() }
     }
 }
 
@@ -116,6 +119,19 @@ impl FrameEncoder {
         let compressed = compressed.map_err(|_| Error::corrupt(0, "room for the compressed payload"))?;
         head.copy_from_slice(&frame_header(record.kind, compressed as u32));
         Ok(self.frame.get(..FRAME_HEADER_BYTES + compressed).unwrap_or_default())
+    }
+
+    /// The frame of the write of `batch`, in which no key is twice, without its payload being made.
+    ///
+    /// # Errors
+    /// As [`entry::encode_write`].
+    pub fn encode_write(&mut self, batch: &Batch<'_>) -> Result<&[u8], Error> {
+        let end = self.writes.encode(batch, &mut self.frame, FRAME_HEADER_BYTES)?;
+        let frame = self.frame.get_mut(..end).unwrap_or_default();
+        if let Some(head) = frame.first_chunk_mut() {
+            *head = frame_header(RecordKind::Write, (end - FRAME_HEADER_BYTES) as u32);
+        }
+        Ok(frame)
     }
 }
 
@@ -209,6 +225,18 @@ impl Format for Influx {
         then: impl FnOnce(&[u8]) -> Result<T, Error>,
     ) -> Result<T, Error> {
         ENCODER.with_borrow_mut(|encoder| then(encoder.encode(record)?))
+    }
+
+    fn frame_write<T>(
+        batch: &Batch<'_>,
+        compression: Compression,
+        then: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if !batch.has_unique_keys() {
+            return Self::LAYOUT
+                .with_payload(batch, |payload| Self::frame(Record::write(payload), compression, then));
+        }
+        ENCODER.with_borrow_mut(|encoder| then(encoder.encode_write(batch)?))
     }
 
     fn begin(segment: u32, Link { before, .. }: Link) -> Self {

@@ -150,6 +150,7 @@ macro_rules! durable_suite {
             salvage_keeps_what_checks_out
             recovery_as_the_originals_keeps_what_is_before_damage
             entries_are_replayed_as_records_are
+            a_batch_is_logged_as_its_payload
             another_logs_segments_are_not_overlooked
             what_was_done_is_counted
             zeros_at_the_end_are_no_damage

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tsmith_codecs::{Batch, BatchBuilder, Timestamp};
 use tsmith_engine::line::{AnySchema, LineOptions, parse};
-use tsmith_wal::{Compression, Durability, Log, LogOptions, LogVisitor, Record, with_log};
+use tsmith_wal::{Compression, Durability, Log, LogOptions, LogVisitor, with_log};
 
 use crate::Result;
 use crate::inputs::{Devops, Kind};
@@ -141,6 +141,16 @@ pub(super) fn fresh<L: Log>(dir: &Path, options: LogOptions) -> Result<L> {
     Ok(log)
 }
 
+/// How long the payloads are before compression.
+fn payload_lens<L: Log>(batches: &[Batch<'_>]) -> Result<Vec<usize>> {
+    let len = |batch| {
+        let mut payload = Vec::new();
+        L::LAYOUT.encode_write(batch, &mut payload)?;
+        Ok(payload.len())
+    };
+    batches.iter().map(len).collect()
+}
+
 struct Synced<'a> {
     args: &'a Args,
     name: &'a str,
@@ -156,19 +166,19 @@ impl LogVisitor for Synced<'_> {
     fn visit<L: Log>(self) -> Result {
         let log: L = fresh(self.dir, self.args.options().durability(self.args.durability))?;
         let (next, raw, values) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let lens = payload_lens::<L>(self.batches)?;
         let latencies = Mutex::new(Vec::new());
         let begun = Instant::now();
         in_threads(self.threads, || {
-            let (mut mine, mut payload) = (Vec::new(), Vec::new());
+            let mut mine = Vec::new();
             while begun.elapsed() < self.args.limit && raw.load(Ordering::Relaxed) < RAW_BYTES_MAX {
-                let batch = &self.batches[next.fetch_add(1, Ordering::Relaxed) % self.batches.len()];
+                let place = next.fetch_add(1, Ordering::Relaxed) % self.batches.len();
+                let batch = &self.batches[place];
                 let call = Instant::now();
-                payload.clear();
-                L::LAYOUT.encode_write(batch, &mut payload)?;
-                let at = log.append(Record::write(&payload))?;
+                let at = log.append_write(batch)?;
                 let _durable = log.sync(at)?;
                 mine.push(call.elapsed().as_secs_f64() * 1000.0);
-                raw.fetch_add(payload.len() as u64, Ordering::Relaxed);
+                raw.fetch_add(lens[place] as u64, Ordering::Relaxed);
                 values.fetch_add(batch.value_count() as u64, Ordering::Relaxed);
             }
             latencies.lock().expect("no thread panicked").append(&mut mine);
@@ -213,15 +223,11 @@ impl LogVisitor for Unsynced<'_> {
         let batches: Vec<Batch<'_>> = texts.iter().map(|text| batch_of(text)).collect();
         let values: usize = batches.iter().map(Batch::value_count).sum();
         let log: L = fresh(self.dir, self.args.options().durability(Durability::None))?;
-        let mut payload = Vec::new();
-        let mut raw = 0;
+        let raw: usize = payload_lens::<L>(&batches)?.iter().sum();
         let (spent, done) = timed(|| -> Result {
             for batch in &batches {
-                payload.clear();
-                L::LAYOUT.encode_write(batch, &mut payload)?;
-                let at = log.append(Record::write(&payload))?;
+                let at = log.append_write(batch)?;
                 let _handed_over = log.sync(at)?;
-                raw += payload.len();
             }
             Ok(())
         });

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 
-use tsmith_codecs::{Batch, Column, ColumnRef, FieldKey, KEY_BYTES_MAX, KEY_SEPARATOR, TimeRange, ValuesRef};
+use tsmith_codecs::{
+    Batch, Column, ColumnRef, FieldKey, FieldType, KEY_BYTES_MAX, KEY_SEPARATOR, StringsRef, TimeRange,
+    ValuesRef,
+};
 
 use super::type_byte;
 use crate::{ENTRY_BYTES_MAX, Error, Result};
@@ -28,15 +31,7 @@ impl Default for Chunk {
 /// # Errors
 /// A key is longer than InfluxDB's format can say, or the payload longer than a log takes; `out` is as before.
 pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
-    let mut len = 0;
-    for (key, column) in batch.columns() {
-        check_key(key)?;
-        len += encoded_len(key, column);
-    }
-    // Every field repeats the key of its series: one line of some MB may say many GB.
-    if len > ENTRY_BYTES_MAX {
-        return Err(Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64));
-    }
+    let len = payload_len(batch)?;
     if !batch.has_unique_keys() {
         return encode_merged(batch, out);
     }
@@ -48,6 +43,24 @@ pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How long the payload of `batch` is, if it has one; with keys that occur twice, at most.
+pub(super) fn payload_len(batch: &Batch<'_>) -> Result<usize> {
+    let mut len = 0;
+    for series in batch.series() {
+        let series_len = series.key().0.len() + KEY_SEPARATOR.len();
+        for field in series.columns() {
+            let key = series_len + field.field().len();
+            check_key_len(key)?;
+            len += column_len(key, field.field_type(), field.len(), || field.data());
+        }
+    }
+    // Every field repeats the key of its series: one line of some MB may say many GB.
+    if len > ENTRY_BYTES_MAX {
+        return Err(Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64));
+    }
+    Ok(len)
 }
 
 /// Appends the payload that deletes the points of `keys` within `range`.
@@ -86,7 +99,10 @@ fn encode_merged(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
             }
         }
     }
-    out.reserve(order.iter().map(|(key, column)| encoded_len(*key, column.as_ref())).sum());
+    let len_of = |key: FieldKey<'_>, column: &Column| {
+        column_len(key.composite_len(), column.field_type(), column.len(), || column.as_ref())
+    };
+    out.reserve(order.iter().map(|(key, column)| len_of(*key, column)).sum());
     let mut chunk = Chunk::default();
     for (key, column) in &order {
         encode_column(*key, column.as_ref(), &mut chunk, out);
@@ -95,21 +111,31 @@ fn encode_merged(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
 }
 
 fn check_key(key: FieldKey<'_>) -> Result<()> {
-    let len = key.composite_len();
+    check_key_len(key.composite_len())
+}
+
+fn check_key_len(len: usize) -> Result<()> {
     if len > KEY_BYTES_MAX {
         return Err(Error::too_large("a key", len as u64, KEY_BYTES_MAX as u64));
     }
     Ok(())
 }
 
-fn encoded_len(key: FieldKey<'_>, column: ColumnRef<'_>) -> usize {
-    let points = column.len();
-    let values = match column.values() {
-        ValuesRef::Float(_) | ValuesRef::Integer(_) | ValuesRef::Unsigned(_) => 8 * points,
-        ValuesRef::Boolean(_) => points,
-        ValuesRef::String(strings) => 4 * points + strings.bytes().len(),
+fn column_len<'a>(
+    key: usize,
+    field_type: FieldType,
+    points: usize,
+    data: impl FnOnce() -> ColumnRef<'a>,
+) -> usize {
+    let values = match field_type {
+        FieldType::Float | FieldType::Integer | FieldType::Unsigned => 8 * points,
+        FieldType::Boolean => points,
+        FieldType::String => match data().values() {
+            ValuesRef::String(strings) => 4 * points + strings.bytes().len(),
+            _ => 0,
+        },
     };
-    COLUMN_BYTES + key.composite_len() + 8 * points + values
+    COLUMN_BYTES + key + 8 * points + values
 }
 
 fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, chunk: &mut Chunk, out: &mut Vec<u8>) {
@@ -131,15 +157,18 @@ fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, chunk: &mut Chunk, ou
                 out.extend_from_slice(&point);
             }
         }
-        ValuesRef::String(values) => {
-            for (time, value) in times.iter().zip(values.iter()) {
-                let mut head = [0; 12];
-                head[..8].copy_from_slice(&time.to_be_bytes());
-                head[8..].copy_from_slice(&(value.len() as u32).to_be_bytes());
-                out.extend_from_slice(&head);
-                out.extend_from_slice(value);
-            }
-        }
+        ValuesRef::String(values) => strings(times, values, out),
+    }
+}
+
+/// Times and strings.
+pub(super) fn strings(times: &[i64], values: StringsRef<'_>, out: &mut Vec<u8>) {
+    for (time, value) in times.iter().zip(values.iter()) {
+        let mut head = [0; 12];
+        head[..8].copy_from_slice(&time.to_be_bytes());
+        head[8..].copy_from_slice(&(value.len() as u32).to_be_bytes());
+        out.extend_from_slice(&head);
+        out.extend_from_slice(value);
     }
 }
 

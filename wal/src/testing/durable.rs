@@ -321,16 +321,13 @@ impl Replay for Kept {
 pub fn entries_are_replayed_as_records_are<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let options = LogOptions::default().segment_bytes(512 << 10);
     let (log, ..) = open::<L>(scratch, options);
-    let mut payload = Vec::new();
     for n in 0..220_u64 {
         let mut builder = BatchBuilder::new();
         builder.begin(format!("m,host={}", n % 7).into_bytes().into());
         let text = noise(n, 40 + n as usize * 70);
         builder.field(b"text".into(), Value::String(&text)).expect("one type");
         builder.commit(n as i64);
-        payload.clear();
-        L::LAYOUT.encode_write(&builder.finish(), &mut payload).expect("encodes");
-        let _ = log.append(Record::write(&payload)).expect("appends");
+        let _ = log.append_write(&builder.finish()).expect("appends");
     }
     log.close().expect("closes");
     let (log, seen, plain) = open::<L>(scratch, options);
@@ -354,6 +351,38 @@ pub fn entries_are_replayed_as_records_are<L: Log<Fs = OsFs>>(scratch: &Scratch)
         assert!(matches!(error.kind(), ErrorKind::Refused(_)) && error.offset().is_some(), "{error}");
         assert_eq!(kept.entries.len(), refuse_at);
     }
+}
+
+/// Law: the write of a batch is replayed as its payload, byte for byte, whichever way the log took to it.
+pub fn a_batch_is_logged_as_its_payload<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    let mut expected = Vec::new();
+    for n in 0..60_u64 {
+        let mut builder = BatchBuilder::new();
+        for point in 0..n * 3 {
+            builder.begin(format!("m,host={},rack=b", point % (n % 5 + 1)).into_bytes().into());
+            let text = noise(point, point as usize * 5);
+            let values = [
+                (&b"text"[..], Value::String(&text)),
+                (b"usage_user", Value::Float(point as f64 / 8.0)),
+                (b"usage_system", Value::Integer(point as i64 % 9)),
+            ];
+            for (name, value) in values.iter().take(1 + (point / 7) as usize % 3) {
+                let _ = builder.field((*name).into(), *value).expect("one type");
+            }
+            builder.commit((point / 5) as i64 * 1_000_000_000);
+        }
+        let batch = builder.finish();
+        let mut payload = Vec::new();
+        L::LAYOUT.encode_write(&batch, &mut payload).expect("encodes");
+        let at = log.append_write(&batch).expect("appends");
+        let _ = log.sync(at).expect("syncs");
+        expected.push((at, RecordKind::Write, payload));
+    }
+    log.close().expect("closes");
+    let (log, seen, _) = open::<L>(scratch, LogOptions::default());
+    log.close().expect("closes");
+    assert!(seen == expected, "other records");
 }
 
 /// Law: a directory with segments of another log is not taken for an empty one.

@@ -1,0 +1,128 @@
+use proptest::prelude::*;
+use tsmith_codecs::{BatchBuilder, Value};
+
+use super::SnappyWrites;
+use crate::entry::encode_write;
+
+/// A value of any type, as a test writes it down.
+#[derive(Clone, Debug)]
+enum Any {
+    Float(f64),
+    Integer(i64),
+    Unsigned(u64),
+    Boolean(bool),
+    String(String),
+}
+
+impl Any {
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Float(v) => Value::Float(*v),
+            Self::Integer(v) => Value::Integer(*v),
+            Self::Unsigned(v) => Value::Unsigned(*v),
+            Self::Boolean(v) => Value::Boolean(*v),
+            Self::String(v) => Value::String(v.as_bytes()),
+        }
+    }
+}
+
+/// Series, time and fields.
+type Line = (String, i64, Vec<Any>);
+
+/// Keys with much and with little in common, times that go on and that jump; and fields in five columns, each of one
+/// type, of which a line has the first ones.
+fn any_line() -> impl Strategy<Value = Line> {
+    let key = prop_oneof![
+        "cpu(,host=h[0-9]{1,3})?,rack=[ab]{1,20},region=(north-west|north|n)",
+        "[a-z]{1,3}",
+        "m,t=[x]{0,300}(,u=,)?",
+        "host=,{0,3}",
+    ];
+    let time = prop_oneof![0..20i64, any::<i64>(), (0..50i64).prop_map(|t| t * 10_000_000_000)];
+    let fields = (
+        prop_oneof![any::<f64>(), (0..100u8).prop_map(|v| f64::from(v) / 100.0)],
+        prop_oneof![any::<i64>(), 0..300i64],
+        prop_oneof![any::<u64>(), Just(7)],
+        any::<bool>(),
+        prop_oneof!["[ab]{0,12}", "[a-z]{0,2000}", "(abcd){0,200}"],
+    );
+    (key, time, fields, 1..6usize).prop_map(|(key, time, (a, b, c, d, e), len)| {
+        let mut fields =
+            vec![Any::Float(a), Any::Integer(b), Any::Unsigned(c), Any::Boolean(d), Any::String(e)];
+        fields.rotate_left(key.len() % 2);
+        fields.truncate(len);
+        (key, time, fields)
+    })
+}
+
+fn name(value: &Any) -> &'static [u8] {
+    match value {
+        Any::Float(_) => b"usage_user",
+        Any::Integer(_) => b"i",
+        Any::Unsigned(_) => b"usage_system",
+        Any::Boolean(_) => b"up",
+        Any::String(_) => b"text",
+    }
+}
+
+/// What comes out says the payload.
+fn check(writes: &mut SnappyWrites, lines: &[Line]) -> usize {
+    let mut builder = BatchBuilder::new();
+    for (key, time, fields) in lines {
+        builder.begin(key.as_bytes().into());
+        for field in fields {
+            let _ = builder.field(name(field).into(), field.value()).expect("one type a field");
+        }
+        builder.commit(*time);
+    }
+    let batch = builder.finish();
+    let (mut payload, mut out) = (Vec::new(), b"head".to_vec());
+    encode_write(&batch, &mut payload).expect("encodes");
+    let end = writes.encode(&batch, &mut out, 4).expect("encodes");
+    assert!(out.starts_with(b"head"));
+    let back = snap::raw::Decoder::new().decompress_vec(&out[4..end]).expect("valid Snappy");
+    assert!(back == payload, "another payload");
+    assert!(end - 4 <= snap::raw::max_compress_len(payload.len()));
+    end - 4
+}
+
+proptest! {
+    #[test]
+    fn what_comes_out_says_the_payload(batches in prop::collection::vec(prop::collection::vec(any_line(), 0..40), 1..4)) {
+        let mut writes = SnappyWrites::default();
+        for lines in &batches {
+            check(&mut writes, lines);
+        }
+    }
+}
+
+/// What a copy would be of is further back than one can say.
+#[test]
+fn what_is_out_of_reach_is_said_again() {
+    let key = |host: usize| format!("cpu,host={host},rack=a");
+    let fields = |i: usize| {
+        let text = "text".repeat(i % 5);
+        vec![Any::Float(i as f64 / 3.0), Any::Integer(i as i64), Any::Boolean(true), Any::String(text)]
+    };
+    let mut writes = SnappyWrites::default();
+    for points in [1, 100, 4000, 4095, 4096, 4097, 9000] {
+        let lines: Vec<Line> =
+            (0..3 * points).map(|i| (key(i / points), (i % points) as i64 * 1_000, fields(i))).collect();
+        check(&mut writes, &lines);
+    }
+    let long = |host: usize| format!("cpu,{}host={host}", "tag=value,".repeat(6_000));
+    let lines: Vec<Line> = (0..9).map(|i| (long(i / 3), i as i64, fields(i))).collect();
+    check(&mut writes, &lines);
+}
+
+/// The point of it all: a series names itself once.
+#[test]
+fn keys_cost_next_to_nothing() {
+    let key = |host: usize| {
+        format!("cpu,arch=x64,datacenter=us-west-1a,hostname=host_{host},os=Ubuntu16.10,rack=83")
+    };
+    let fields = || vec![Any::Float(0.1), Any::Integer(3), Any::Unsigned(7), Any::Boolean(true)];
+    let lines: Vec<Line> = (0..100).map(|i| (key(i), 1_700_000_000_000_000_000, fields())).collect();
+    let len = check(&mut SnappyWrites::default(), &lines);
+    assert!(len < 400 * 24, "{len} bytes for 400 values with keys of 90");
+}
