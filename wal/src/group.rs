@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most. Those whose
-//! records are safe are woken each by itself, and with them one of the next group, who leads it: see `waiters`.
+//! records are safe are woken at once, and with them one of the next group, who leads it: see `waiters`.
 //!
 //! A position is `segment << 32 | offset after the frame`, and is drawn when the frame is copied to the pending group:
 //! where a group will stand is known before it is written, because the one before it has its length by then. When a
@@ -342,9 +342,9 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 return Err(Error::new(ErrorKind::Closed));
             } else if state.closed || state.leading {
                 // When the log closes the last cut writes it.
-                let waiter = state.waiters.join(at);
+                let latch = state.waiters.join(at);
                 drop(state);
-                if waiter.wait() {
+                if latch.wait() {
                     return Ok(Durable::promise(at));
                 }
                 state = self.state.lock();
@@ -396,6 +396,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             return (state, Ok(()));
         }
         state.leading = true;
+        state.waiters.led();
         if goal == Goal::Sync {
             self.gather(&mut state);
         }
@@ -412,6 +413,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         }
         let records = mem::take(&mut state.pending_records);
         let (target, first) = (state.tail, state.next_record);
+        state.waiters.begin(target);
         let mut tip = state.tip.take();
         let abandoned = Abandoned(self);
         drop(state);

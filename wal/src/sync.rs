@@ -3,24 +3,27 @@
 
 #[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-#[cfg(not(all(test, any(loom, shuttle))))]
-pub(crate) use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread::{Thread, current, park},
-};
 
-#[cfg(all(test, loom))]
-pub(crate) use loom::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread::{Thread, current, park},
-};
 #[cfg(all(test, any(loom, shuttle)))]
-pub(crate) use model::{Condvar, Mutex, MutexGuard};
-#[cfg(all(test, shuttle))]
-pub(crate) use shuttle::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread::{Thread, current, park},
-};
+pub(crate) use model::{Condvar, Latch, Mutex, MutexGuard};
+
+/// Opens once, for any number of threads that wait for it, all of which one call of the system wakes.
+#[cfg(not(all(test, any(loom, shuttle))))]
+#[derive(Debug, Default)]
+pub(crate) struct Latch(std::sync::OnceLock<bool>);
+
+#[cfg(not(all(test, any(loom, shuttle))))]
+impl Latch {
+    /// Lets all go who wait and who will, with this message. Only the first time counts.
+    pub(crate) fn open(&self, message: bool) {
+        let _: Result<(), bool> = self.0.set(message);
+    }
+
+    /// Sleeps until it is open.
+    pub(crate) fn wait(&self) -> bool {
+        *self.0.wait()
+    }
+}
 
 /// The same face over locks that hand their guards through.
 #[cfg(all(test, any(loom, shuttle)))]
@@ -41,6 +44,32 @@ mod model {
 
     #[derive(Debug)]
     pub(crate) struct MutexGuard<'a, T>(Option<by::MutexGuard<'a, T>>, &'a by::Mutex<T>);
+
+    #[derive(Debug)]
+    pub(crate) struct Latch(by::Mutex<Option<bool>>, by::Condvar);
+
+    impl Default for Latch {
+        fn default() -> Self {
+            Self(by::Mutex::new(None), by::Condvar::new())
+        }
+    }
+
+    impl Latch {
+        pub(crate) fn open(&self, message: bool) {
+            self.0.lock().expect("no thread panics").get_or_insert(message);
+            self.1.notify_all();
+        }
+
+        pub(crate) fn wait(&self) -> bool {
+            let mut open = self.0.lock().expect("no thread panics");
+            loop {
+                match *open {
+                    Some(message) => return message,
+                    None => open = self.1.wait(open).expect("no thread panics"),
+                }
+            }
+        }
+    }
 
     /// There is no time in a model: every timeout has passed as soon as others had their chance.
     pub(crate) struct WaitTimeout;

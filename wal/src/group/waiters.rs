@@ -1,72 +1,78 @@
-//! Those who wait for a group that somebody else writes. Each sleeps by itself and is let go by itself: woken through
-//! one lock they would come out of it one after the other, and the next group would form as slowly.
+//! Those who wait for a group that somebody else writes.
+//!
+//! The members of a group wait at one latch and are let go by one call of the system. Woken through the lock they would
+//! come out of it one after the other, woken singly the leader would be busy with that for longer than the disk is with
+//! them; and the next group would form as slowly. Only who is to lead the next group waits by itself.
 
+use std::mem;
 use std::sync::Arc;
 
 use crate::Position;
-use crate::sync::{AtomicBool, Ordering, Thread, current, park};
+use crate::sync::Latch;
 
 /// All who wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    waiting: Vec<(Position, Arc<Waiter>)>,
-}
-
-/// One who waits.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    thread: Thread,
-    woken: AtomicBool,
-    /// The record is as safe as was asked. Else the log has to be looked at again.
-    done: AtomicBool,
+    /// The group that is being written, and where it ends.
+    written: Option<(Position, Arc<Latch>)>,
+    /// The group that forms.
+    forming: Arc<Latch>,
+    /// Somebody leads it, or will.
+    led: bool,
+    /// Who will.
+    next: Option<Arc<Latch>>,
 }
 
 impl Waiters {
-    /// This thread waits for `at` from now on.
-    pub(super) fn join(&mut self, at: Position) -> Arc<Waiter> {
-        let (woken, done) = (AtomicBool::new(false), AtomicBool::new(false));
-        let waiter = Arc::new(Waiter { thread: current(), woken, done });
-        self.waiting.push((at, Arc::clone(&waiter)));
-        waiter
+    /// Where to wait for `at`. It opens with true when the record there is as safe as was asked; else the log has to be
+    /// looked at again, and perhaps led.
+    pub(super) fn join(&mut self, at: Position) -> Arc<Latch> {
+        if let Some((end, latch)) = &self.written
+            && at <= *end
+        {
+            return Arc::clone(latch);
+        }
+        if mem::replace(&mut self.led, true) {
+            return Arc::clone(&self.forming);
+        }
+        Arc::clone(self.next.insert(Arc::default()))
     }
 
-    /// Those whose records are safe, which is all up to `done`; and one of the others, who is to lead.
+    /// Somebody leads the group that forms.
+    pub(super) fn led(&mut self) {
+        self.led = true;
+    }
+
+    /// The group that formed is being written: all up to `end`. Another one forms.
+    pub(super) fn begin(&mut self, end: Position) {
+        self.written = Some((end, mem::take(&mut self.forming)));
+        self.led = false;
+    }
+
+    /// The group was written, and all up to `done` is safe.
     pub(super) fn served(&mut self, done: Position) -> Woken {
-        let mut woken: Vec<_> = self.waiting.extract_if(.., |(at, _)| *at <= done).collect();
-        woken.extend(self.waiting.pop());
-        Woken { waiters: woken, done }
+        self.led = false;
+        let written = self.written.take().map(|(end, latch)| (latch, end <= done));
+        Woken([self.next.take().map(|next| (next, false)), written, None])
     }
 
     /// All: something went wrong, or the log ends, and each has to see what became of its record.
     pub(super) fn all(&mut self) -> Woken {
-        Woken { waiters: std::mem::take(&mut self.waiting), done: Position::ZERO }
+        let forming = mem::take(&mut self.forming);
+        let Woken([next, written, _]) = self.served(Position::ZERO);
+        Woken([next, written, Some((forming, false))])
     }
 }
 
-/// Those who are to be let go, when the lock is.
+/// Those who are to be let go, when the lock is; the next leader first.
 #[must_use = "they sleep until they are woken"]
 #[derive(Debug)]
-pub(super) struct Woken {
-    waiters: Vec<(Position, Arc<Waiter>)>,
-    done: Position,
-}
+pub(super) struct Woken([Option<(Arc<Latch>, bool)>; 3]);
 
 impl Woken {
     pub(super) fn wake(self) {
-        for (at, waiter) in self.waiters {
-            waiter.done.store(at <= self.done, Ordering::Relaxed);
-            waiter.woken.store(true, Ordering::Release);
-            waiter.thread.unpark();
+        for (latch, safe) in self.0.into_iter().flatten() {
+            latch.open(safe);
         }
-    }
-}
-
-impl Waiter {
-    /// Sleeps until it is let go. Whether its record is safe.
-    pub(super) fn wait(&self) -> bool {
-        while !self.woken.load(Ordering::Acquire) {
-            park();
-        }
-        self.done.load(Ordering::Relaxed)
     }
 }
