@@ -59,6 +59,22 @@ pub enum ErrorKind {
         /// The type of the value.
         incoming: FieldType,
     },
+    /// A key has two types in what the directory holds.
+    #[error(
+        "{key}: the field is of type {incoming} here, of type {existing} in the older {}: its points cannot be read \
+         together; `tsmith repair` the directory, which keeps those of the older type",
+        older.display()
+    )]
+    TwoTypes {
+        /// The composite key.
+        key: String,
+        /// The type in the older file.
+        existing: FieldType,
+        /// The type in the newer file, or in the log.
+        incoming: FieldType,
+        /// The older file.
+        older: PathBuf,
+    },
     /// The series cannot be told from its fields in a file.
     #[error("{series}: the series key holds `#!~#`, which separates series and field in files: rename it")]
     SeparatorInKey {

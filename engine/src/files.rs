@@ -1,6 +1,7 @@
 //! The live set of TSM files: who reads takes one pointer and is never waited for.
 
 mod clean;
+mod live;
 mod set;
 
 use std::fmt;
@@ -20,6 +21,8 @@ use crate::delete::{Deletion, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 pub(crate) use clean::remove_leftovers;
+pub(crate) use live::{obey, two_types};
+pub use live::TwoTypes;
 pub use set::FileSet;
 pub(crate) use set::{Change, Writing};
 

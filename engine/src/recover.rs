@@ -16,7 +16,7 @@ use tsmith_wal::{Log, Progress, Record, Replay};
 use crate::compact::Compactor;
 use crate::delete::Deletes;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::files::{FileSet, remove_leftovers, tsm_names};
+use crate::files::{FileSet, TornTombstones, TsmFile, obey, remove_leftovers, tsm_names, two_types};
 use crate::manifest::Manifest;
 use crate::parts::Parts;
 use crate::schema::{FieldTypes, FieldTyping};
@@ -53,15 +53,16 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
         prepare(&fs, &dirs.wal, options.create && new)?;
         let (files, torn) = FileSet::open(&fs, &dirs.data)?;
-        let fields = FieldTypes::default();
-        for file in files.load().iter() {
-            fields.learn_file(file);
-        }
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
-        let mut refill = Refill { cache: &cache, fields: &fields, deletes: Deletes::default() };
-        let (log, recovery) =
-            L::open_replaying(fs.clone(), &dirs.wal, options.log, &mut refill).during(OPERATION)?;
-        let deletes = refill.deletes.whole;
+        let live = files.load().clone();
+        let mut refill = Refill::new(&cache, &live, &torn, &dirs.wal);
+        let opened = L::open_replaying(fs.clone(), &dirs.wal, options.log, &mut refill);
+        let Refill { fields, deletes, refusal, .. } = refill;
+        let (log, recovery) = match (refusal, opened) {
+            (Some(refusal), Err(_)) => return Err(refusal),
+            (_, opened) => opened.during(OPERATION)?,
+        };
+        let deletes = deletes.whole;
         remove_leftovers(&fs, &dirs.data)?;
         files.finish_deletes(&fs, &torn, &deletes)?;
         if new {
@@ -214,38 +215,60 @@ fn whole(path: &Path) -> PathBuf {
     }
 }
 
-/// What a log holds, into an empty cache.
+/// What a log holds, into an empty cache; and what is known of fields then.
 struct Refill<'a, S> {
     cache: &'a Cache<S>,
-    fields: &'a FieldTypes,
+    files: &'a [Arc<TsmFile>],
+    torn: &'a [TornTombstones],
+    wal: &'a Path,
+    fields: FieldTypes,
     deletes: Deletes,
+    /// Why the directory cannot be opened, though its files and the log can be.
+    refusal: Option<Error>,
+}
+
+impl<'a, S> Refill<'a, S> {
+    fn new(cache: &'a Cache<S>, files: &'a [Arc<TsmFile>], torn: &'a [TornTombstones], wal: &'a Path) -> Self {
+        let (fields, deletes) = (FieldTypes::default(), Deletes::default());
+        Self { cache, files, torn, wal, fields, deletes, refusal: None }
+    }
 }
 
 impl<S: Storer> Replay for Refill<'_, S> {
     fn entry(&mut self, at: Position, entry: &Entry<'_>) -> tsmith_wal::Result<()> {
-        replay_entry(self.cache, self.fields, &mut self.deletes, at, entry)
+        replay_entry(self.cache, &mut self.deletes, at, entry)
     }
 
     fn progress(&mut self, progress: Progress) {
         let Progress { segments, segments_total, records, bytes, .. } = progress;
         tracing::debug!(segments, segments_total, records, bytes, "replayed");
     }
+
+    fn end(&mut self) -> tsmith_wal::Result<()> {
+        let mut live = self.files.to_vec();
+        // What is wrong with tombstones is told when they are cut.
+        let _told_later = obey(&mut live, self.torn, &self.deletes.whole);
+        live.iter().for_each(|file| self.fields.learn_file(file));
+        self.fields.learn_cache(self.cache);
+        let Some(found) = two_types(&self.fields, &live, self.cache).into_iter().next() else { return Ok(()) };
+        let error = found.error(OPERATION, self.wal);
+        self.refusal = Some(error.clone());
+        Err(tsmith_wal::Error::refused(error))
+    }
 }
 
 /// Applies one record of the log to the cache, as when it was written; deletes are noted, for the files.
 pub(crate) fn replay_record<S: Storer>(
     cache: &Cache<S>,
-    fields: &FieldTypes,
     deletes: &mut Deletes,
     at: Position,
     record: Record<'_>,
 ) -> tsmith_wal::Result<()> {
-    replay_entry(cache, fields, deletes, at, &entry::decode(record.kind, record.payload)?)
+    replay_entry(cache, deletes, at, &entry::decode(record.kind, record.payload)?)
 }
 
 pub(crate) fn replay_entry<S: Storer>(
     cache: &Cache<S>,
-    fields: &FieldTypes,
     deletes: &mut Deletes,
     at: Position,
     entry: &Entry<'_>,
@@ -253,7 +276,6 @@ pub(crate) fn replay_entry<S: Storer>(
     let (keys, range) = match entry {
         Entry::Write(batch) => {
             deletes.interrupt();
-            fields.learn_batch(batch);
             // What was acknowledged once is taken back whatever the limit.
             let admitted = cache.admit_replayed(batch).map_err(tsmith_wal::Error::refused)?;
             let _replayed = admitted.publish(at);

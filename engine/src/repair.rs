@@ -9,6 +9,7 @@
 //! stay, and so do the tombstones beside it. Cut short or failed, it leaves what the next attempt uses or removes. Which file
 //! to repair, and what to tell, is the caller's business.
 
+mod live;
 mod log;
 mod manifest;
 
@@ -24,7 +25,7 @@ pub use log::{LogCheck, log};
 pub use manifest::{ManifestSalvage, manifest};
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::files::{FileName, TsmFile, load, tsm_names};
+use crate::files::{TwoTypes, load};
 use crate::recover::{LOCK_NAME, lock};
 
 const OPERATION: &str = "repair";
@@ -78,16 +79,33 @@ impl<F: Fs> Owned<F> {
     }
 }
 
-/// Repairs the TSM file at `path`; with `dry_run` changes nothing, and tells what it would.
+/// As [`tsm_file_without`], of a file whose keys contradict no other's.
+///
+/// # Errors
+/// Likewise.
+pub fn tsm_file<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<Salvage>> {
+    tsm_file_without(fs, path, &[], dry_run)
+}
+
+/// Repairs the TSM file at `path`; with `dry_run` changes nothing, and tells what it would. Keys of it that `two_types` names
+/// are dropped: of the points of a key those of the older file stay.
 ///
 /// # Errors
 /// The index or the footer is damaged ([`ErrorKind::NoIndex`]): the keys are nowhere else. Or the file cannot be read, or
 /// the new one not written. The file is as before.
-pub fn tsm_file<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<Salvage>> {
+pub fn tsm_file_without<F: Fs>(
+    fs: &F,
+    path: &Path,
+    two_types: &[TwoTypes],
+    dry_run: bool,
+) -> Result<Repaired<Salvage>> {
     let bytes = load(fs, path).on(OPERATION, path)?;
     let reader = Reader::new(bytes);
     let reader = reader.map_err(|error| Error::at(OPERATION, path, ErrorKind::NoIndex(error)))?;
-    let salvage = Salvage::of(&reader);
+    let mut salvage = Salvage::of(&reader);
+    for TwoTypes { key, existing, .. } in two_types.iter().filter(|found| found.file.as_deref() == Some(path)) {
+        salvage.drop_key(&reader, key, *existing);
+    }
     if salvage.is_whole() {
         return Ok(Repaired { salvage, set_aside: None, gone: false });
     }
@@ -157,11 +175,4 @@ pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<
     };
     let aside = aside.on(OPERATION, path)?;
     Ok(Repaired { salvage: TombstoneLoss { salvage, believed }, set_aside: Some(aside), gone })
-}
-/// The TSM files of `data` that can be read, oldest first.
-fn open_files<F: Fs>(fs: &F, data: &Path) -> Result<Vec<TsmFile>> {
-    let mut names = tsm_names(fs, data)?;
-    names.sort_unstable();
-    let open = |name: FileName| TsmFile::open_path(fs, &data.join(name.to_string())).ok();
-    Ok(names.into_iter().filter_map(open).collect())
 }

@@ -2,6 +2,7 @@
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;
+use tsmith_cache::{Cache, Storer};
 use tsmith_codecs::{Batch, FieldKey, FieldType, SeriesKey};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -46,8 +47,8 @@ struct Known {
     measurement: Box<[u8]>,
     name: Box<[u8]>,
     field_type: FieldType,
-    /// Some series has it with another type.
-    mixed: bool,
+    /// Another type, which some series has it with.
+    other: Option<FieldType>,
 }
 
 /// Measurement and field to type.
@@ -57,13 +58,15 @@ pub(crate) struct FieldTypes {
 }
 
 impl FieldTypes {
-    /// Takes `field_type` for a new field. `Err` with a type that some series has, unless all are known to have this
-    /// one.
+    /// Takes `field_type` for a new field. `Err` with another type that some series has, unless all are known to have
+    /// this one.
     fn claim(&self, measurement: &[u8], name: &[u8], field_type: FieldType) -> Result<(), FieldType> {
         let hash = hash(measurement, name);
         let is = |field: &Known| *field.name == *name && *field.measurement == *measurement;
-        let agreed = |known: &Known| {
-            if known.field_type == field_type && !known.mixed { Ok(()) } else { Err(known.field_type) }
+        let agreed = |known: &Known| match known.other {
+            _ if known.field_type != field_type => Err(known.field_type),
+            Some(other) => Err(other),
+            None => Ok(()),
         };
         if let Some(known) = self.fields.read().find(hash, is) {
             return agreed(known);
@@ -72,7 +75,7 @@ impl FieldTypes {
         if let Some(known) = fields.find(hash, is) {
             return agreed(known);
         }
-        let field = Known { measurement: measurement.into(), name: name.into(), field_type, mixed: false };
+        let field = Known { measurement: measurement.into(), name: name.into(), field_type, other: None };
         fields.insert_unique(hash, field, |field| self::hash(&field.measurement, &field.name));
         Ok(())
     }
@@ -85,10 +88,10 @@ impl FieldTypes {
         }
         let is = |field: &Known| *field.name == *name && *field.measurement == *measurement;
         if let Some(known) = self.fields.write().find_mut(hash(measurement, name), is)
-            && !known.mixed
+            && known.other.is_none()
             && known.field_type != field_type
         {
-            known.mixed = true;
+            known.other = Some(field_type);
             tracing::warn!(
                 measurement = %SeriesKey(measurement),
                 field = %SeriesKey(name),
@@ -115,14 +118,20 @@ impl FieldTypes {
 
     /// Whether some field has two types.
     pub(crate) fn has_mixed(&self) -> bool {
-        self.fields.read().iter().any(|field| field.mixed)
+        self.fields.read().iter().any(|field| field.other.is_some())
     }
 
-    /// Learns of all fields of a batch that is in the log already.
-    pub(crate) fn learn_batch(&self, batch: &Batch<'_>) {
-        for series in batch.series() {
-            series.columns().for_each(|column| self.learn(series.key(), column.field(), column.field_type()));
-        }
+    /// Whether the field has two types in its measurement.
+    pub(crate) fn is_mixed(&self, key: FieldKey<'_>) -> bool {
+        let measurement = SeriesKey(key.series).measurement();
+        let is = |field: &Known| *field.name == *key.field && *field.measurement == *measurement;
+        let fields = self.fields.read();
+        fields.find(hash(measurement, key.field), is).is_some_and(|field| field.other.is_some())
+    }
+
+    /// Learns of all fields that a cache holds.
+    pub(crate) fn learn_cache<S: Storer>(&self, cache: &Cache<S>) {
+        cache.keys(&mut |key, field_type| self.learn(SeriesKey(key.series), key.field, field_type));
     }
 }
 
@@ -260,5 +269,23 @@ mod tests {
         let old = SeriesKey(b"cpu,host=old");
         assert_eq!(check.field(old, field, FieldType::Float), Err(FieldType::Integer));
         assert_eq!(check.field(old, field, FieldType::Integer), Ok(()));
+    }
+
+    /// Story: two series had a field with two types, and a write was refused with "is type float, already exists as type
+    /// float".
+    #[test]
+    fn a_refusal_names_the_other_type() {
+        let types = FieldTypes::default();
+        let field = b"usage";
+        types.learn(SeriesKey(b"cpu,host=a"), field, FieldType::Float);
+        types.learn(SeriesKey(b"cpu,host=b"), field, FieldType::Integer);
+        let mut check = check(&types, FieldTyping::Measurement);
+        for (incoming, existing) in [
+            (FieldType::Float, FieldType::Integer),
+            (FieldType::Integer, FieldType::Float),
+            (FieldType::Boolean, FieldType::Float),
+        ] {
+            assert_eq!(check.field(SeriesKey(b"cpu,host=a"), field, incoming), Err(existing));
+        }
     }
 }

@@ -14,7 +14,6 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{self, FileName, TornTombstones, TsmFile};
 use crate::read::KeyReader;
 use crate::recover::{LOCK_NAME, not_locked, replay_record};
-use crate::schema::FieldTypes;
 
 const OPERATION: &str = "view";
 
@@ -46,14 +45,14 @@ impl View {
         let mut tsm = files::tsm_names(&OsFs, data)?;
         tsm.sort_unstable();
         let found = !tsm.is_empty();
-        let torn = tsm.into_iter().filter_map(|name| view.add_file(data, name)).collect();
+        let torn: Vec<_> = tsm.into_iter().filter_map(|name| view.add_file(data, name)).collect();
         let manifest = names.iter().any(|name| name == crate::manifest::MANIFEST_NAME);
         if let Some(missing) = wal.filter(|wal| manifest && !wal.is_dir()) {
             return Err(Error::at(OPERATION, missing, ErrorKind::NoDirectory));
         }
         let wal = wal.filter(|wal| wal.is_dir());
         let deletes = wal.map_or_else(Vec::new, |wal| view.add_log(wal));
-        view.obey(torn, &deletes);
+        view.problems.extend(files::obey(Arc::make_mut(&mut view.files), &torn, &deletes));
         if !found && wal.is_none() && !manifest {
             return Err(Error::at(OPERATION, data, ErrorKind::NotAnEngine));
         }
@@ -77,10 +76,10 @@ impl View {
     /// The file cannot be read.
     pub fn open_segment(path: &Path) -> Result<Self> {
         let mut view = Self::empty();
-        let (cache, fields) = (&view.cache, FieldTypes::default());
+        let cache = &view.cache;
         let mut deletes = Deletes::default();
         let replayed = tsmith_wal::replay_segment(&OsFs, path, |at, record| {
-            replay_record(cache, &fields, &mut deletes, at, record)
+            replay_record(cache, &mut deletes, at, record)
         });
         view.torn = replayed.during(OPERATION)?.torn;
         Ok(view)
@@ -107,40 +106,15 @@ impl View {
 
     /// Replays a log; the deletes in it.
     fn add_log(&mut self, wal: &Path) -> Vec<Replayed> {
-        let (cache, fields) = (&self.cache, FieldTypes::default());
+        let cache = &self.cache;
         let mut deletes = Deletes::default();
         let replay =
-            |at, record: tsmith_wal::Record<'_>| replay_record(cache, &fields, &mut deletes, at, record);
+            |at, record: tsmith_wal::Record<'_>| replay_record(cache, &mut deletes, at, record);
         match tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::InfluxDb, replay) {
             Ok(recovery) => self.torn = recovery.torn,
             Err(error) => self.problems.push(Error::new(OPERATION, error.into())),
         }
         deletes.whole
-    }
-
-    /// Hides what the deletes of the log took from files, as far as a crash kept them from saying so themselves: opening
-    /// the directory would write it down. A file with torn tombstones that no delete accounts for is not shown: nobody
-    /// knows which of its points are deleted.
-    fn obey(&mut self, torn: Vec<TornTombstones>, deletes: &[Replayed]) {
-        let files = Arc::make_mut(&mut self.files);
-        for flaw in torn {
-            let Some(at) = files.iter().position(|file| file.name() == flaw.name) else { continue };
-            match flaw.begin(deletes).and_then(|end| files[at].without_torn(&flaw, end)) {
-                Ok(sound) => files[at] = Arc::new(sound),
-                Err(error) => {
-                    files.remove(at);
-                    self.problems.push(error);
-                }
-            }
-        }
-        for file in files {
-            let name = file.name();
-            for delete in deletes.iter().filter(|delete| delete.names(name)) {
-                if let Some(obeying) = file.obeying(&delete.deletion) {
-                    *file = Arc::new(obeying);
-                }
-            }
-        }
     }
 
     /// What could not be read: each a file that is missing from what the view shows.

@@ -358,36 +358,6 @@ fn a_log_that_contradicts_itself_is_one_that_opens() {
     check::<NativeLog<SimFs>>();
 }
 
-/// The type of a field that a file has is the older one, unless the log deletes the field.
-#[test]
-fn a_log_that_contradicts_a_file_is_told_from_one_that_deletes_first() {
-    for deletes in [false, true] {
-        let fs = shard();
-        let dir = Path::new("/shard/wal");
-        let (log, _) = FileLog::open(fs.clone(), dir, LogOptions::default(), |_, _| Ok(())).expect("opens");
-        let mut payload = Vec::new();
-        if deletes {
-            let key = FieldKey::new(b"b", b"v");
-            entry::encode_delete_range(TimeRange::ALL, &[key], &mut payload).expect("short keys");
-            let _ = log.append(Record::delete_range(&payload)).expect("room");
-        }
-        let mut builder = BatchBuilder::new();
-        builder.begin(b"b".as_slice().into());
-        builder.field(b"v".as_slice().into(), Value::Boolean(true)).expect("one type");
-        builder.commit(77);
-        payload.clear();
-        entry::encode_write(&builder.finish(), &mut payload).expect("short keys");
-        let _ = log.append(Record::write(&payload)).expect("room");
-        log.close().expect("in order");
-        let done = repair::log(&fs, Some(Path::new(DIR)), dir, None, false).expect("looked at");
-        assert_eq!(done.len(), usize::from(!deletes), "{done:?}");
-        let shard = open(&fs);
-        if !deletes {
-            assert_eq!(read(&shard, b"b").times(), [0, 1, 2, 4, 6, 7, 8, 9]);
-        }
-    }
-}
-
 #[test]
 fn a_directory_that_is_open_is_refused() {
     let fs = shard();

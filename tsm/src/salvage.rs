@@ -104,6 +104,41 @@ impl Salvage {
         self.damaged.iter().map(|key| key.dropped.len() as u64).sum()
     }
 
+    /// Drops a key of the file whose points are of type `expected` in older files: the two cannot be read together.
+    pub fn drop_key(&mut self, reader: &Reader, key: &[u8], expected: FieldType) {
+        let Some(key) = reader.find(key) else { return };
+        let error = |found, entry: IndexEntry| {
+            Error::new(ErrorKind::TypeChange { expected, found }).at(entry.offset).of(key.key())
+        };
+        let dropped = |entry| BadBlock { entry, error: error(key.field_type(), entry) };
+        let at = self.damaged.binary_search_by_key(&key.position(), |damaged| damaged.position);
+        let (kept_blocks, kept_values) = match at.ok().and_then(|at| self.damaged.get(at)) {
+            Some(damaged) => (damaged.kept_blocks, damaged.kept_values),
+            None => {
+                let (whole, _) = Look::new(reader).key(key);
+                (whole.len() as u64, whole.iter().map(|block| block.values as u64).sum())
+            }
+        };
+        self.kept_keys = self.kept_keys.saturating_sub(u64::from(kept_blocks > 0));
+        self.kept_blocks = self.kept_blocks.saturating_sub(kept_blocks);
+        self.kept_values = self.kept_values.saturating_sub(kept_values);
+        let gone = DamagedKey {
+            position: key.position(),
+            key: key.key().to_vec(),
+            field_type: expected,
+            kept_blocks: 0,
+            kept_values: 0,
+            kept_range: None,
+            mended: Vec::new(),
+            dropped: key.entries().map(dropped).collect(),
+        };
+        match at.map(|at| self.damaged.get_mut(at)) {
+            Ok(Some(damaged)) => *damaged = gone,
+            Ok(None) => {}
+            Err(at) => self.damaged.insert(at, gone),
+        }
+    }
+
     fn add(&mut self, key: KeyEntry<'_>, field_type: FieldType, whole: Vec<Whole>, lost: Vec<BadBlock>) {
         let mut damage = DamagedKey {
             position: key.position(),

@@ -179,9 +179,12 @@ pub trait Log: Send + Sync + Sized + 'static {
         options: LogOptions,
         replay: &mut impl Replay,
     ) -> Result<(Self, Recovery)> {
-        Self::open(fs, dir, options, |at, record| {
+        let opened = Self::open(fs, dir, options, |at, record| {
             replay.entry(at, &entry::decode(record.kind, record.payload)?)
-        })
+        })?;
+        // Logs that change what they find when they are opened tell of the end before they do.
+        replay.end()?;
+        Ok(opened)
     }
 
     /// Orders the record. Not durable on return. Law: positions strictly increase.

@@ -34,6 +34,11 @@ pub trait Replay: Send {
     fn progress(&mut self, progress: Progress) {
         let _ = progress;
     }
+
+    /// Told when all was taken. Nothing on disk was changed yet: an error refuses the opening as one of a record does.
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Creates the directory if need be and locks it.

@@ -2,25 +2,25 @@
 //!
 //! A log may contradict itself: a field is written as a float, and later as an integer, which no engine would have taken.
 //! Each record is whole, and opening is refused all the same. The older type counts, as it does for a write: what was
-//! written later with another one is left out, and the rest of its record stays. So it is with a field that a file holds,
-//! unless the log deletes the key, for then the field may have got another type in order.
+//! written later with another one is left out, and the rest of its record stays. So it is with a field of which a file holds
+//! points that no delete took.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use tsmith_cache::{Cache, Ring};
 use tsmith_codecs::{Batch, FieldKey, FieldType, Position};
 use tsmith_wal::entry::{self, Entry, Layout};
 use tsmith_wal::fs::Fs;
-use tsmith_wal::{Record, RecordKind, RecoveryMode, Refusal, RunBuilder, SegmentRepair};
+use tsmith_wal::{Record, Refusal, RunBuilder, SegmentRepair};
 
-use super::{OPERATION, open_files};
-use crate::delete::Deletes;
+use super::OPERATION;
+use super::live::Live;
+use crate::delete::{Deletes, Replayed};
 use crate::error::{Context, Result};
-use crate::files::TsmFile;
+use crate::files::TwoTypes;
 use crate::recover::replay_entry;
-use crate::schema::FieldTypes;
 
 /// Fields of one record that are named before they are only counted.
 const NAMED_MAX: usize = 3;
@@ -37,7 +37,7 @@ pub fn log<F: Fs>(
     only: Option<&str>,
     dry_run: bool,
 ) -> Result<Vec<SegmentRepair>> {
-    let mut check = data.map_or_else(LogCheck::default, |data| LogCheck::with_files(fs, data, wal));
+    let mut check = data.map_or_else(LogCheck::default, |data| LogCheck::with_files(fs, data, Some(wal)));
     let replay = |at, record: Record<'_>, layout| check.take(at, record, layout);
     tsmith_wal::repair_for(fs, wal, only, dry_run, replay).during(OPERATION)
 }
@@ -46,14 +46,10 @@ pub fn log<F: Fs>(
 #[derive(Debug, Default)]
 pub struct LogCheck {
     cache: Cache<Ring>,
-    fields: FieldTypes,
     deletes: Deletes,
-    /// Oldest first.
-    files: Vec<TsmFile>,
-    /// Keys that the log deletes.
-    deleted: HashSet<Vec<u8>>,
-    /// What was looked up in the files.
-    stored: HashMap<Vec<u8>, Option<FieldType>>,
+    two_types: Vec<TwoTypes>,
+    /// Of the keys to which files and the log give two types, that of the files.
+    contradicted: HashMap<Vec<u8>, FieldType>,
 }
 
 /// A column whose type is not that of its field.
@@ -66,23 +62,21 @@ struct Conflict {
 
 impl LogCheck {
     /// One that also knows the types that the files in `data` have. Files that cannot be read have none.
-    pub fn with_files<F: Fs>(fs: &F, data: &Path, wal: &Path) -> Self {
-        let files = open_files(fs, data).unwrap_or_default();
-        let mut check = Self { files, ..Self::default() };
-        if !check.files.is_empty() {
-            let deleted = &mut check.deleted;
-            // What cannot be replayed is told when it is looked at.
-            let _ = tsmith_wal::replay_only(fs, wal, RecoveryMode::Salvage, |_, record| {
-                if record.kind != RecordKind::Write
-                    && let Ok(Entry::Delete(keys) | Entry::DeleteRange { keys, .. }) =
-                        entry::decode(record.kind, record.payload)
-                {
-                    deleted.extend(keys.iter().map(|key| key.to_composite()));
-                }
-                Ok(())
-            });
-        }
-        check
+    pub fn with_files<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>) -> Self {
+        let two_types = Live::look(fs, data, wal).map(|live| live.two_types()).unwrap_or_default();
+        let by_log = two_types.iter().filter(|found| found.file.is_none());
+        let contradicted = by_log.map(|found| (found.key.clone(), found.existing)).collect();
+        Self { two_types, contradicted, ..Self::default() }
+    }
+
+    /// What it took: the points, and the deletes.
+    pub(super) fn into_parts(self) -> (Cache<Ring>, Vec<Replayed>) {
+        (self.cache, self.deletes.whole)
+    }
+
+    /// The keys to which a file, or the log, gives another type than an older file does.
+    pub fn two_types(&self) -> &[TwoTypes] {
+        &self.two_types
     }
 
     /// Takes the next record of the log.
@@ -99,16 +93,17 @@ impl LogCheck {
                 return Err(self.take_rest(at, batch, &conflicts, layout));
             }
         }
-        replay_entry(&self.cache, &self.fields, &mut self.deletes, at, &entry)
+        replay_entry(&self.cache, &mut self.deletes, at, &entry)
             .map_err(|error| dropped(error.to_string()))
     }
 
     /// The columns of a batch that contradict what is known, each with its place among all.
-    fn conflicts(&mut self, batch: &Batch<'_>) -> HashMap<usize, Conflict> {
+    fn conflicts(&self, batch: &Batch<'_>) -> HashMap<usize, Conflict> {
         let mut conflicts = HashMap::new();
         for (place, (key, column)) in batch.columns().enumerate() {
             let incoming = column.field_type();
-            let known = self.stored(key).or_else(|| self.cache.field_type(key));
+            let stored = self.stored(key);
+            let known = stored.or_else(|| self.cache.field_type(key));
             if let Some(existing) = known.filter(|&known| known != incoming) {
                 let (key, values) = (key.to_string(), column.len());
                 conflicts.insert(place, Conflict { key, values, existing, incoming });
@@ -117,23 +112,9 @@ impl LogCheck {
         conflicts
     }
 
-    /// The type that the newest file with live points of `key` has.
-    fn stored(&mut self, key: FieldKey<'_>) -> Option<FieldType> {
-        if self.files.is_empty() {
-            return None;
-        }
-        let composite = key.to_composite();
-        if let Some(known) = self.stored.get(&composite) {
-            return *known;
-        }
-        let live = |file: &TsmFile| {
-            let found = file.reader().find(&composite)?;
-            (!file.deletions().covers_key(found)).then(|| found.field_type())
-        };
-        let stored =
-            if self.deleted.contains(&composite) { None } else { self.files.iter().rev().find_map(live) };
-        self.stored.insert(composite, stored);
-        stored
+    /// The type of a key that the files have with another one than the log.
+    fn stored(&self, key: FieldKey<'_>) -> Option<FieldType> {
+        if self.contradicted.is_empty() { None } else { self.contradicted.get(&key.to_composite()).copied() }
     }
 
     /// Takes the columns of a batch that contradict nothing.

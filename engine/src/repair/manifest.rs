@@ -7,16 +7,18 @@
 //!   caller has to name it;
 //! - the log must be of the kind that its segments have;
 //! - of storer and encoder every known name opens every directory. Without a line the encoder is that of the newest file;
-//! - without a line fields are typed as InfluxDB has it, unless the files do otherwise: that refuses writes at worst, where
+//! - without a line fields are typed as InfluxDB has it, unless files or log do otherwise: that refuses writes at worst, where
 //!   the other could make a directory one that InfluxDB does not open.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tsmith_tsm::{Reader, Version};
 use tsmith_wal::fs::{Fs, aside_name, replace_damaged_by};
 
-use super::{OPERATION, Repaired, open_files};
+use super::live::Live;
+use super::{OPERATION, Repaired};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::TsmFile;
 use crate::manifest::{MANIFEST_NAME, Manifest};
@@ -61,15 +63,15 @@ pub fn manifest<F: Fs>(
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = Lines { text: &text, made_up: Vec::new() };
     let wal = find_log(fs, data, wal, &mut lines)?;
-    let files = open_files(fs, data)?;
+    let live = Live::look(fs, data, Some(&wal))?;
     let log = find_kind(fs, &wal, &mut lines)?;
     let parts = Parts {
         storer: lines.known("storer", is_part).unwrap_or(Parts::default().storer),
         log,
-        encoder: lines.known("encoder", is_part).unwrap_or_else(|| encoder_of_newest(&files)),
+        encoder: lines.known("encoder", is_part).unwrap_or_else(|| encoder_of_newest(&live.files)),
     };
     let typing = lines.known("types", |_, name| FieldTyping::from_name(name).is_some());
-    let typing = typing.as_deref().and_then(FieldTyping::from_name).unwrap_or_else(|| typing_of(&files));
+    let typing = typing.as_deref().and_then(FieldTyping::from_name).unwrap_or_else(|| typing_of(&live.fields));
     let manifest = Manifest { parts, wal: log_in_manifest(fs, data, &wal)?, typing };
     let made_up = lines.made_up;
     let mut aside = aside_name(fs, &path).on(OPERATION, &path)?;
@@ -149,20 +151,16 @@ fn find_kind<F: Fs>(fs: &F, wal: &Path, lines: &mut Lines<'_>) -> Result<String>
     Ok(said.unwrap_or(kinds[0]).to_owned())
 }
 
-fn encoder_of_newest(files: &[TsmFile]) -> String {
+fn encoder_of_newest(files: &[Arc<TsmFile>]) -> String {
     let first_byte = |reader: &Reader| {
         let key = reader.get(0)?;
         reader.block(key, key.entry(0)?).ok()?.first().copied()
     };
-    let newest = files.last().map(TsmFile::reader).filter(|reader| reader.version() == Version::Tagged);
+    let newest = files.last().map(|file| file.reader()).filter(|reader| reader.version() == Version::Tagged);
     let found = newest.and_then(first_byte).and_then(encoder_of);
     found.map_or_else(|| Parts::default().encoder, str::to_owned)
 }
 
-fn typing_of(files: &[TsmFile]) -> FieldTyping {
-    let fields = FieldTypes::default();
-    for file in files {
-        fields.learn_file(file);
-    }
+fn typing_of(fields: &FieldTypes) -> FieldTyping {
     if fields.has_mixed() { FieldTyping::Series } else { FieldTyping::Measurement }
 }

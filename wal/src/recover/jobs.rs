@@ -56,7 +56,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
     pub(crate) fn entries(self, replay: &mut impl Replay) -> Result<Found> {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
         let shared = Mutex::new(replay);
-        self.all(
+        let found = self.all(
             |number, bytes, scan, meanwhile| {
                 if workers > 1 && bytes.len() >= SIDE_BY_SIDE_BYTES {
                     return side_by_side::<T>(number, bytes, scan, workers, &shared, meanwhile);
@@ -67,7 +67,9 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 })
             },
             |progress| shared.lock().progress(progress),
-        )
+        )?;
+        shared.into_inner().end().map_err(as_refusal)?;
+        Ok(found)
     }
 
     /// Goes through all segments. `read` takes the number and the bytes of one, a scan of it, and something to do

@@ -290,6 +290,7 @@ struct Kept {
     entries: Vec<(Position, usize, Vec<u8>)>,
     progress: Vec<Progress>,
     refuse_at: Option<usize>,
+    refuses_end: bool,
 }
 
 impl Kept {
@@ -313,6 +314,10 @@ impl Replay for Kept {
 
     fn progress(&mut self, progress: Progress) {
         self.progress.push(progress);
+    }
+
+    fn end(&mut self) -> crate::Result<()> {
+        if self.refuses_end { Err(Error::refused(io::Error::other("not all of this"))) } else { Ok(()) }
     }
 }
 
@@ -446,5 +451,21 @@ pub fn a_refused_record_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let Err(error) = opened else { panic!("opened in spite of the refusal") };
     assert!(matches!(error.kind(), ErrorKind::Refused(_)), "{error}");
     assert!(error.path() == Some(&*tail.path) && error.offset().is_some(), "{error}");
+    assert_eq!(scratch.files(), before);
+}
+
+/// Law: so it is when `replay` takes every record and refuses what they are together.
+pub fn a_refused_end_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let mut payload = Vec::new();
+    L::LAYOUT.encode_write(&BatchBuilder::new().finish(), &mut payload).expect("encodes");
+    let tail = append_last::<L>(scratch, &payload);
+    let torn = [&tail.after[..], b"\x01\x00\x00"].concat();
+    std::fs::write(&tail.path, torn).expect("writes");
+    let before = scratch.files();
+    let mut kept = Kept { refuses_end: true, ..Kept::default() };
+    let opened = L::open_replaying(OsFs, &scratch.log_dir(), LogOptions::default(), &mut kept);
+    let Err(error) = opened else { panic!("opened in spite of the refusal") };
+    assert!(matches!(error.kind(), ErrorKind::Refused(_)), "{error}");
+    assert_eq!(kept.entries.len(), 1);
     assert_eq!(scratch.files(), before);
 }

@@ -27,6 +27,10 @@ pub(super) trait Sink {
     fn record(&mut self, at: Position, record: Record<'_>) -> Result<()>;
 
     fn progress(&mut self, _: Progress) {}
+
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl<R: FnMut(Position, Record<'_>) -> Result<()>> Sink for Records<R> {
@@ -45,6 +49,10 @@ impl<R: Replay> Sink for Entries<'_, R> {
 
     fn progress(&mut self, progress: Progress) {
         self.0.progress(progress);
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.0.end().map_err(as_refusal)
     }
 }
 
@@ -184,6 +192,7 @@ fn read<F: Fs>(
         let (segments, segments_total) = (at as u64 + 1, names.len() as u64);
         reader.sink.progress(Progress { segments, segments_total, records, bytes });
     }
+    reader.sink.end()?;
     Ok((reader.found, end))
 }
 

@@ -1,0 +1,193 @@
+//! One type for all live points of a key: what opening, checking and repair say of directories that hold two.
+
+use std::path::Path;
+
+use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::repair::{self, LogCheck};
+use tsmith_engine::{
+    BatchBuilder, Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, FieldTyping, LineOptions, LogOptions,
+    Options, Selection, TimeRange, Timestamp, Value,
+};
+use tsmith_wal::fs::{Fs, SimFs, publish_new};
+use tsmith_wal::{Log, Record, entry};
+
+type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
+
+const DIR: &str = "/shard";
+const LOG: &str = "/shard/wal";
+const FIRST: &str = "/shard/000000001-000000001.tsm";
+const SECOND: &str = "/shard/000000002-000000001.tsm";
+
+fn try_open(fs: &SimFs) -> tsmith_engine::Result<Shard> {
+    let options = Options { background: false, encode_threads: 1, ..Options::default() };
+    Shard::open_on(fs.clone(), Dirs::under(Path::new(DIR)), options)
+}
+
+fn write(fs: &SimFs, lines: &str, snapshot: bool) {
+    let shard = try_open(fs).expect("opens");
+    let report = shard.write_lines(lines.as_bytes(), &LineOptions::new(Timestamp(0))).expect("room");
+    assert!(report.rejected.is_empty(), "{:?}", report.rejected);
+    if snapshot {
+        shard.snapshot().expect("room");
+    }
+    shard.close().expect("in order");
+}
+
+/// Appends what no engine would have taken.
+fn log(fs: &SimFs, points: &[(&str, Value<'_>, i64)]) {
+    let (log, _) =
+        FileLog::open(fs.clone(), Path::new(LOG), LogOptions::default(), |_, _| Ok(())).expect("opens");
+    for (series, value, time) in points {
+        let mut builder = BatchBuilder::new();
+        builder.begin(series.as_bytes().into());
+        builder.field(b"v".as_slice().into(), *value).expect("one type");
+        builder.commit(*time);
+        let mut payload = Vec::new();
+        entry::encode_write(&builder.finish(), &mut payload).expect("short keys");
+        let at = log.append(Record::write(&payload)).expect("room");
+        let _durable = log.sync(at).expect("synced");
+    }
+    log.close().expect("in order");
+}
+
+fn read(shard: &Shard, series: &str) -> Column {
+    shard.read(FieldKey::new(series.as_bytes(), b"v"), TimeRange::ALL).expect("readable")
+}
+
+fn found(fs: &SimFs) -> usize {
+    LogCheck::with_files(fs, Path::new(DIR), Some(Path::new(LOG))).two_types().len()
+}
+
+/// Asserts that opening is refused, with all there is to say, and changes nothing.
+#[track_caller]
+fn assert_refused(fs: &SimFs, parts: &[&str]) {
+    let before = fs.snapshot();
+    let error = try_open(fs).expect_err("two types");
+    assert!(matches!(error.kind(), ErrorKind::TwoTypes { .. }), "{error}");
+    for part in parts.iter().chain(&["tsmith repair"]) {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    let after = fs.snapshot();
+    let locks = |path: &Path| path.extension().is_some_and(|end| end == "lock");
+    assert!(
+        before.iter().filter(|(path, _)| !locks(path)).eq(after.iter().filter(|(path, _)| !locks(path))),
+        "something was changed"
+    );
+}
+
+/// Story: a file had a field as an integer and the log as a float. verify called it bad, the engine opened it, took more,
+/// and its reads and compactions failed.
+#[test]
+fn a_log_that_contradicts_a_file_is_refused_and_repaired() {
+    let fs = SimFs::default();
+    write(&fs, "a v=1i 1\nb v=2i 1", true);
+    log(&fs, &[("a", Value::Float(0.5), 2), ("b", Value::Integer(3), 2), ("c", Value::Float(0.5), 2)]);
+    assert_refused(&fs, &[LOG, FIRST, "a#!~#v", "type float here", "type integer in the older"]);
+    assert_eq!(found(&fs), 1);
+    let done = repair::log(&fs, Some(Path::new(DIR)), Path::new(LOG), None, false).expect("repaired");
+    let refused: Vec<_> = done.iter().flat_map(|repair| &repair.refused).collect();
+    assert_eq!(refused.len(), 1, "{done:?}");
+    assert!(refused[0].reason.contains("1 of a#!~#v, of type float where the field is of type integer"));
+    let shard = try_open(&fs).expect("opens");
+    assert_eq!(read(&shard, "a").times(), [1]);
+    assert_eq!((read(&shard, "b").len(), read(&shard, "c").field_type()), (2, FieldType::Float));
+}
+
+/// Story: of two files that gave a field two types verify said BAD and repair "all whole"; opened, the field could not be
+/// read, and no compaction went past it.
+#[test]
+fn a_file_that_contradicts_an_older_one_is_refused_and_repaired() {
+    let other = SimFs::default();
+    write(&other, "a v=0.5 1\na v=0.75 2\nb v=3i 3", true);
+    let newer = other.read(Path::new(FIRST)).expect("there");
+    let fs = SimFs::default();
+    write(&fs, "a v=1i 1\nb v=2i 1", true);
+    publish_new(&fs, Path::new(SECOND), &newer).expect("written");
+    assert_refused(&fs, &[SECOND, FIRST, "a#!~#v", "type float here", "type integer in the older"]);
+    let check = LogCheck::with_files(&fs, Path::new(DIR), Some(Path::new(LOG)));
+    assert_eq!(check.two_types().len(), 1);
+    let before = fs.snapshot();
+    let planned = repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), true).expect("looked at");
+    assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
+    let older = repair::tsm_file_without(&fs, Path::new(FIRST), check.two_types(), false).expect("looked at");
+    assert!(older.salvage.is_whole());
+    let done = repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), false).expect("repaired");
+    assert_eq!(done.set_aside, planned.set_aside);
+    let salvage = done.salvage;
+    assert_eq!((salvage.kept_keys, salvage.kept_values, salvage.dropped_blocks()), (1, 1, 1));
+    assert_eq!(salvage.damaged[0].key, b"a#!~#v");
+    assert_eq!(fs.read(Path::new("/shard/000000002-000000001.tsm.bad")).expect("kept"), newer);
+    let shard = try_open(&fs).expect("opens");
+    assert_eq!((read(&shard, "a").times(), read(&shard, "b").times()), (&[1][..], &[1, 3][..]));
+    assert_eq!(found(&fs), 0);
+}
+
+/// Of a file in which nothing else is, nothing is left.
+#[test]
+fn a_file_of_nothing_but_the_other_type_goes() {
+    let other = SimFs::default();
+    write(&other, "a v=0.5 1", true);
+    let fs = SimFs::default();
+    write(&fs, "a v=1i 1", true);
+    publish_new(&fs, Path::new(SECOND), &other.read(Path::new(FIRST)).expect("there")).expect("written");
+    let check = LogCheck::with_files(&fs, Path::new(DIR), None);
+    let done = repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), false).expect("repaired");
+    assert!(done.gone);
+    assert_eq!(read(&try_open(&fs).expect("opens"), "a").times(), [1]);
+}
+
+/// After a delete a field may have any type, wherever a crash left the delete; and who opens it agrees with who checks it.
+#[test]
+fn what_is_deleted_has_no_type() {
+    let original = SimFs::default();
+    write(&original, "a v=1i 1\nb v=2i 1", true);
+    let (mut unfinished, mut is_whole, mut stop) = (0, false, 0);
+    while !is_whole {
+        let fs = original.kill();
+        let shard = try_open(&fs).expect("opens");
+        stop += 1;
+        fs.stop_at(fs.operations() + stop);
+        let key = FieldKey::new(b"a", b"v");
+        is_whole = shard.delete(Selection::Key(key), TimeRange::ALL).is_ok();
+        drop(shard);
+        let fs = fs.kill();
+        log(&fs, &[("a", Value::Boolean(true), 5)]);
+        let is_deleted = found(&fs) == 0;
+        assert!(is_deleted || !is_whole, "stopped at {stop}");
+        let done = repair::log(&fs, Some(Path::new(DIR)), Path::new(LOG), None, true).expect("looked at");
+        assert_eq!(done.is_empty(), is_deleted, "stopped at {stop}");
+        if !is_deleted {
+            assert_refused(&fs, &["a#!~#v"]);
+            continue;
+        }
+        unfinished += u32::from(fs.read(&Path::new(FIRST).with_extension("tombstone")).is_err());
+        let shard = try_open(&fs).expect("opens");
+        let column = read(&shard, "a");
+        assert_eq!((column.times(), column.field_type()), (&[5][..], FieldType::Boolean), "stopped at {stop}");
+        shard.snapshot().expect("room");
+        shard.close().expect("in order");
+        assert_eq!(read(&try_open(&fs).expect("opens"), "a").times(), [5], "stopped at {stop}");
+    }
+    assert!(unfinished > 0, "no delete was cut short");
+}
+
+/// Story: a manifest that was repaired without its line of types took `measurement`, for the files held nothing that
+/// spoke against it; the log did, and every write to that field was refused.
+#[test]
+fn a_manifest_is_typed_by_the_log_too() {
+    let fs = SimFs::default();
+    write(&fs, "a,h=1 v=1 1\na,h=2 v=1i 1", false);
+    publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"tsmith 1\n").expect("written");
+    let done = repair::manifest(&fs, Path::new(DIR), None, true).expect("looked at").expect("it is there");
+    assert!(done.salvage.made_up.contains(&"types"));
+    assert_eq!(done.salvage.manifest.typing, FieldTyping::Series);
+    // What was deleted since speaks for nothing.
+    let fs = SimFs::default();
+    write(&fs, "a,h=1 v=1 1\na,h=2 v=1i 1", false);
+    let shard = try_open(&fs).expect("opens");
+    shard.delete(Selection::Key(FieldKey::new(b"a,h=1", b"v")), TimeRange::ALL).expect("deleted");
+    shard.close().expect("in order");
+    publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"tsmith 1\n").expect("written");
+    let done = repair::manifest(&fs, Path::new(DIR), None, true).expect("looked at").expect("it is there");
+    assert_eq!(done.salvage.manifest.typing, FieldTyping::Measurement);
+}
