@@ -11,11 +11,15 @@ use tsmith_engine::{Column, FieldKey, FieldType, Selection, Setup, TimeRange};
 use crate::args::{ReportFormat, Wal};
 use crate::clock;
 use crate::exit::{Failure, Outcome, Result, complain};
-use crate::filter::measurement;
+use crate::filter;
 use crate::output::{Out, count};
 use crate::place::{self, Place};
 
-/// Delete points of one key, or of all series of a measurement.
+/// Delete points of one key, or of all series and fields that the flags name.
+///
+/// `--measurement`, `--tag` and `--field` go together: what fits all of them goes, and what none is given for fits. So
+/// `--measurement m --tag host=a` is `DELETE FROM m WHERE host = 'a'`, `--tag host=a` alone is that of all measurements, and
+/// `--measurement m --field f` drops a field.
 ///
 /// The points are gone for readers at once; their bytes go when the files are compacted. The directory is opened with
 /// the parts it was made with. One run is one delete: a crash leaves all of it or nothing.
@@ -24,20 +28,33 @@ use crate::place::{self, Place};
 /// null in JSON, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").required(true),
+    group = ArgGroup::new("what").required(true).multiple(true),
     after_help = "Examples:\n  tsmith delete d --measurement weather --end 2013-01-01T00:00:00Z --dry-run\n  \
-                  tsmith delete d --key 'weather,station=JFK#!~#temp'"
+                  tsmith delete d --key 'weather,station=JFK#!~#temp'\n  \
+                  tsmith delete d --measurement weather --tag station=JFK --tag unit=C --field temp --field dewp"
 )]
 pub(crate) struct Delete {
     /// An engine directory or an InfluxDB 1.x shard directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// This key: series and field as in `weather,station=JFK#!~#temp`, or a series for all its fields
-    #[arg(long, group = "what", value_name = "K", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(
+        long,
+        group = "what",
+        value_name = "K",
+        value_parser = NonEmptyStringValueParser::new(),
+        conflicts_with_all = ["measurement", "tag", "field"]
+    )]
     key: Option<String>,
-    /// All series of this measurement
+    /// Series of this measurement
     #[arg(long, group = "what", value_name = "M", value_parser = NonEmptyStringValueParser::new())]
     measurement: Option<String>,
+    /// Series with this tag, or without it where V is empty; may be given several times, and all must fit
+    #[arg(long, group = "what", value_name = "K=V", value_parser = filter::tag)]
+    tag: Vec<(String, String)>,
+    /// This field; may be given several times, and each goes
+    #[arg(long, group = "what", value_name = "F", value_parser = NonEmptyStringValueParser::new())]
+    field: Vec<String>,
     /// From this time on: 2013-01-31T12:00:00Z, 1359633600s, -1h; a number without a unit is nanoseconds
     #[arg(long, value_name = "T", allow_hyphen_values = true, value_parser = clock::parse)]
     start: Option<i64>,
@@ -107,11 +124,13 @@ impl Delete {
     }
 
     fn wants(&self, key: FieldKey<'_>) -> bool {
-        match (&self.key, &self.measurement) {
-            (Some(wanted), _) => key.series == wanted.as_bytes() || key.to_composite() == wanted.as_bytes(),
-            (None, Some(name)) => measurement(key) == name.as_bytes(),
-            (None, None) => false,
+        if let Some(wanted) = &self.key {
+            return key.series == wanted.as_bytes() || key.to_composite() == wanted.as_bytes();
         }
+        let of_measurement =
+            self.measurement.as_ref().is_none_or(|name| filter::measurement(key) == name.as_bytes());
+        let is_field = self.field.is_empty() || self.field.iter().any(|name| name.as_bytes() == key.field);
+        of_measurement && is_field && filter::has_tags(key, &self.tag)
     }
 
     /// Changes nothing, not even a directory that has no manifest yet.

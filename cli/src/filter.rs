@@ -12,7 +12,7 @@ pub(crate) struct FilterArgs {
     /// Only this measurement
     #[arg(long, value_name = "M")]
     measurement: Option<String>,
-    /// Only series with this tag; may be given several times, and all must be there
+    /// Only series with this tag, or without it where V is empty; may be given several times, and all must fit
     #[arg(long, value_name = "K=V", value_parser = tag)]
     tag: Vec<(String, String)>,
     /// Only this field
@@ -26,9 +26,12 @@ pub(crate) struct FilterArgs {
     end: Option<i64>,
 }
 
-fn tag(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
+/// Reads the value of a flag `--tag`. An equals sign in the name has a backslash, as in a series key.
+pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
+    let name = split_bare(text.as_bytes(), b'=').next().unwrap_or_default().len();
+    let (key, value) = text.split_at_checked(name).unwrap_or_default();
+    let value = value.strip_prefix('=').filter(|_| !key.is_empty()).ok_or("expected KEY=VALUE")?;
+    Ok((key.replace("\\=", "="), value.to_owned()))
 }
 
 impl FilterArgs {
@@ -42,26 +45,32 @@ impl FilterArgs {
         if self.field.as_ref().is_some_and(|field| field.as_bytes() != key.field) {
             return false;
         }
-        if self.measurement.is_none() && self.tag.is_empty() {
-            return true;
-        }
-        let mut parts = split_bare(key.series, b',');
-        let measurement = unescape(parts.next().unwrap_or_default(), b", ");
-        if self.measurement.as_ref().is_some_and(|wanted| wanted.as_bytes() != measurement) {
+        if self.measurement.as_ref().is_some_and(|wanted| wanted.as_bytes() != measurement(key)) {
             return false;
         }
-        let tags: Vec<_> = parts
-            .map(|tag| {
-                let mut sides = split_bare(tag, b'=');
-                let name = sides.next().unwrap_or_default();
-                let value = tag.get(name.len() + 1..).unwrap_or_default();
-                (unescape(name, b",= "), unescape(value, b",= "))
-            })
-            .collect();
-        self.tag
-            .iter()
-            .all(|(name, value)| tags.iter().any(|(n, v)| n == name.as_bytes() && v == value.as_bytes()))
+        has_tags(key, &self.tag)
     }
+}
+
+/// Whether the series of a key has all of these tags, names and values without their escapes. An empty value is that of a
+/// series without the tag, as in InfluxQL.
+pub(crate) fn has_tags(key: FieldKey<'_>, wanted: &[(String, String)]) -> bool {
+    if wanted.is_empty() {
+        return true;
+    }
+    let tags: Vec<_> = split_bare(key.series, b',')
+        .skip(1)
+        .map(|tag| {
+            let mut sides = split_bare(tag, b'=');
+            let name = sides.next().unwrap_or_default();
+            let value = tag.get(name.len() + 1..).unwrap_or_default();
+            (unescape(name, b",= "), unescape(value, b",= "))
+        })
+        .collect();
+    wanted.iter().all(|(name, value)| {
+        let found = tags.iter().find(|(known, _)| known == name.as_bytes());
+        found.map_or(&b""[..], |(_, value)| value) == value.as_bytes()
+    })
 }
 
 /// The measurement of a key, without its escapes.
@@ -117,5 +126,8 @@ mod tests {
         assert!(!wants(&["--tag", "host=a"], series));
         assert!(!wants(&["--field", "w"], series));
         assert!(wants(&[], series));
+        assert!(wants(&["--tag", "host=a b", "--tag", r"k\=1=v,2"], series));
+        assert!(!wants(&["--tag", "host=a b", "--tag", r"k\=1=v"], series));
+        assert!(wants(&["--tag", "rack="], series) && !wants(&["--tag", "host="], series));
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::{Scratch, content, run, same_points, sample};
+use support::{Scratch, content, points, run, same_points, sample};
 
 fn export(dir: &Path) -> Vec<u8> {
     run("export {} --format lp", &[dir]).exits(0).stdout
@@ -109,6 +109,68 @@ fn deleted_points_are_gone_and_others_stay() {
     assert_eq!(export(&dir), b"b f=5 10\n");
     run("delete {} --start 5", &[&dir]).exits(2);
     run("delete {} --key a --measurement b", &[&dir]).exits(2);
+}
+
+/// What InfluxQL says as DELETE FROM m WHERE tag, and what it cannot say: the points of one field.
+#[test]
+fn points_are_deleted_by_tag_and_field() {
+    let scratch = Scratch::new();
+    let text: String = ["a,host=x,dc=1", "a,host=x,dc=2", "a,host=y,dc=1", "a", "b,host=x,dc=1"]
+        .iter()
+        .flat_map(|series| (1..=3).map(move |time| format!("{series} f=1,g=2i,h=t {time}\n")))
+        .collect();
+    let left = |flags: &str, kept: &dyn Fn(&str, &str, i64) -> bool| {
+        let name = format!("d{}", flags.replace([' ', '-', '='], "_"));
+        let dir = scratch.imported(&name, &text);
+        // Part of it in files, part of it in the log.
+        run("snapshot {}", &[&dir]).exits(0);
+        let again = scratch.file("again.lp", "a,host=x,dc=1 f=1,g=2i,h=t 3\n");
+        run("import {} {}", &[&dir, &again]).exits(0);
+        let before = export(&dir);
+        let planned = run(&format!("delete {{}} {flags} --dry-run --format json"), &[&dir]).exits(0).json();
+        assert_eq!(export(&dir), before, "a dry run changes nothing");
+        let done = run(&format!("delete {{}} {flags} --format json"), &[&dir]).exits(0).json();
+        assert_eq!((&planned["points"], &planned["keys"]), (&done["points"], &done["keys"]));
+        let mut expected = points(&before);
+        let all: usize = expected.values().map(|column| column.len()).sum();
+        let mut text = String::new();
+        for key in expected.keys() {
+            let key = std::str::from_utf8(key).expect("text");
+            let (series, field) = key.split_once("#!~#").expect("a composite key");
+            let value = match field {
+                "f" => "1",
+                "g" => "2i",
+                _ => "t",
+            };
+            for time in (1..=3).filter(|&time| kept(series, field, time)) {
+                text += &format!("{series} {field}={value} {time}\n");
+            }
+        }
+        expected = points(text.as_bytes());
+        let rest: usize = expected.values().map(|column| column.len()).sum();
+        assert!(points(&export(&dir)) == expected, "{flags}");
+        assert_eq!(done["points"], all - rest, "{flags}");
+        assert!((1..all).contains(&rest), "{flags} tells nothing");
+    };
+    left("--measurement a --tag host=x", &|series, _, _| {
+        !series.starts_with("a,") || !series.contains("host=x")
+    });
+    left("--tag host=x --tag dc=1", &|series, _, _| {
+        !series.contains("host=x,dc=1") && !series.contains("dc=1,host=x")
+    });
+    left("--measurement a --field f", &|series, field, _| series.starts_with('b') || field != "f");
+    left("--field f --field h --tag host=y", &|series, field, _| !series.contains("host=y") || field == "g");
+    left("--tag host= --start 2", &|series, _, time| series != "a" || time < 2);
+    left("--measurement b --field g --end 2", &|series, field, time| {
+        !series.starts_with('b') || field != "g" || time > 2
+    });
+    let dir = scratch.imported("d", &text);
+    for wrong in ["--key a --tag host=x", "--key a --field f", "--tag host", "--tag =x", "--field ", ""] {
+        let mut words = vec!["delete".to_owned(), dir.display().to_string()];
+        words.extend(wrong.split_once(' ').map_or(vec![], |_| wrong.split(' ').map(str::to_owned).collect()));
+        support::tsmith(words).exits(2);
+    }
+    assert!(points(&export(&dir)) == points(text.as_bytes()), "a usage error deletes nothing");
 }
 
 /// A delete was refused when a block of its keys was damaged, because the points were counted first; and nothing said
