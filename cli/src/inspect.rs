@@ -68,10 +68,10 @@ struct Report {
 
 impl Inspect {
     pub(crate) fn run(self) -> Result<Outcome> {
-        let mut places = Vec::new();
+        let (mut places, mut skipped) = (Vec::new(), Vec::new());
         for path in &self.paths {
             let tree = Tree::find(path, self.wal.wal.as_deref())?;
-            tree.skipped.iter().for_each(Skipped::note);
+            skipped.extend(tree.skipped);
             places.extend(tree.places);
         }
         let mut out = Out::stdout();
@@ -85,7 +85,7 @@ impl Inspect {
                         complain(&format!("{}: {reason}", path.display()));
                         outcome = Outcome::Problems;
                     }
-                    Member::Skipped(skipped) | Member::Leftover(skipped) => skipped.note(),
+                    Member::Skipped(beside) | Member::Leftover(beside) => skipped.push(beside.clone()),
                     _ => {}
                 }
                 let Some((path, content)) = inspect(&member)? else { continue };
@@ -97,6 +97,7 @@ impl Inspect {
                 }
             }
         }
+        Skipped::note_all(&skipped);
         if self.format == ReportFormat::Json {
             let written = serde_json::to_writer_pretty(out.text(), &report);
             debug_assert!(written.is_ok(), "vectors take all");

@@ -152,7 +152,9 @@ impl Stats {
             all.each.push(Shard { path: path.display().to_string(), report, error });
         }
         bar.clear();
-        all.skipped.iter().filter(|_| self.format == ReportFormat::Table).for_each(Skipped::note);
+        if self.format == ReportFormat::Table {
+            Skipped::note_all(&all.skipped);
+        }
         let written = match (self.format, tree.is_above) {
             (ReportFormat::Table, true) => all.print(out.text()),
             (ReportFormat::Table, false) => all.total.print(out.text()),

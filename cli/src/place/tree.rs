@@ -48,9 +48,21 @@ fn as_shown<S: serde::Serializer>(path: &Path, out: S) -> Result<S::Ok, S::Error
 }
 
 impl Skipped {
-    /// Says so on stderr: nothing is passed over silently.
-    pub(crate) fn note(&self) {
-        complain(&format!("{}: not read: {}", self.path.display(), self.reason));
+    /// Says so on stderr: nothing is passed over silently. What is of one kind is one line: a tree of InfluxDB's has the
+    /// same few files in each shard. The JSON of who checks, counts or repairs has
+    /// them one by one.
+    pub(crate) fn note_all(all: &[Self]) {
+        for (at, Self { path, reason }) in all.iter().enumerate() {
+            let alike = |other: &&Self| other.reason == *reason;
+            if all[..at].iter().any(|earlier| alike(&earlier)) {
+                continue;
+            }
+            let path = path.display();
+            match all[at + 1..].iter().filter(alike).count() {
+                0 => complain(&format!("{path}: not read: {reason}")),
+                more => complain(&format!("{path} and {more} more alike: not read: {reason}")),
+            }
+        }
     }
 }
 
