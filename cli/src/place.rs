@@ -134,6 +134,11 @@ impl Place {
         let mut members = Vec::new();
         let names = list(data)?;
         members.extend(names.iter().filter_map(|(name, _)| member(data, name)));
+        // It is missed where the log is one that only a manifest leads to.
+        let has_manifest = names.iter().any(|(name, _)| name == MANIFEST_NAME);
+        if wal.as_ref().is_some_and(|wal| wal != data && !has_manifest && has_native_segments(wal)) {
+            members.push(Member::Manifest(data.join(MANIFEST_NAME)));
+        }
         let data_files = members.len();
         if let Some(wal) = wal.as_ref().filter(|wal| wal.is_dir()) {
             if list(wal)?.iter().any(|(name, _)| is_etcd_segment(name)) {
@@ -377,6 +382,12 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<(std::ffi::OsString, bool)>> {
 
 fn has_segments(dir: &Path) -> bool {
     list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_segment(name)))
+}
+
+fn has_native_segments(dir: &Path) -> bool {
+    let is_native =
+        |name: &OsStr| is_segment(name) && Path::new(name).extension() == Some(OsStr::new("tlog"));
+    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_native(name)))
 }
 
 fn is_etcd_segment(name: &OsStr) -> bool {

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tsmith_engine::repair::Owned;
+use tsmith_engine::repair::{LogCheck, Owned};
 use tsmith_engine::view::{Held, hold};
 use tsmith_wal::fs::OsFs;
 
@@ -31,8 +31,9 @@ use report::{File, Report, State};
 /// if nothing had happened. Run it as the user of the directory, with influxd stopped.
 ///
 /// Records of the log that are whole and that no engine can replay, because they give a field another type than it has,
-/// are dropped too, or as much of them as contradicts; the older type counts. The manifest is written anew from the lines
-/// that can be read and from what the directory holds; where its log is must be certain: --wal names it.
+/// are dropped too, or as much of them as contradicts; the older type counts. So it is with a key of a TSM file that has
+/// another type in an older file: its points are dropped. The manifest is written anew from the lines that can be read and
+/// from what the directory holds, also when it is gone and the log is `native`; where its log is must be certain: --wal names it.
 ///
 /// Exit code 0: all was whole; 1: something was dropped, or could not be repaired.
 ///
@@ -84,7 +85,7 @@ impl RepairArgs {
                 written.map_err(Into::into)
             }
             ReportFormat::Table => {
-                report.skipped.iter().for_each(Skipped::note);
+                Skipped::note_all(&report.skipped);
                 let end = match (problems, dry_run) {
                     (0, _) => "all whole".to_owned(),
                     (_, true) => format!("{problems} not whole; nothing was changed (dry run)"),
@@ -114,9 +115,18 @@ impl RepairArgs {
         // Where the manifest does not say where the log is, and the user neither, what was found may be another one's.
         let mut log_known = place.unsure().is_none();
         let mut log_done = false;
-        for member in place.members()? {
+        let mut members = place.members()?;
+        // What is deleted has no type, so tombstones come first.
+        members.sort_by_key(|member| !matches!(member, Member::Tombstone(_)));
+        let mut check = None;
+        for member in members {
             let files = match &member {
-                Member::Tsm(path) => vec![files::tsm(path, self.dry_run)],
+                Member::Tsm(path) => {
+                    let check = check.get_or_insert_with(|| {
+                        data.map_or_else(LogCheck::default, |data| LogCheck::with_files(&OsFs, data, wal))
+                    });
+                    vec![files::tsm(path, check.two_types(), self.dry_run)]
+                }
                 Member::Tombstone(path) => vec![files::tombstones(path, self.dry_run)],
                 Member::Segment(_) | Member::EtcdLog(_) if log_done => continue,
                 Member::Segment(path) | Member::EtcdLog(path) if !log_known => {

@@ -124,6 +124,12 @@ pub enum ErrorKind {
         /// What should stand there.
         expected: &'static str,
     },
+    /// There is no manifest, and the log is one that only a manifest leads to.
+    #[error(
+        "there is no manifest, and the log's segments are not InfluxDB's: restore it from a copy, or `tsmith repair` the \
+         directory, which writes it anew from what the directory holds"
+    )]
+    NoManifest,
     /// A damaged manifest can be written anew only by who knows where the log is.
     #[error(
         "the manifest is damaged, and its line of the log's directory, which says {said}, cannot be believed: name the \

@@ -21,8 +21,8 @@ use crate::delete::{Deletion, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 pub(crate) use clean::remove_leftovers;
-pub(crate) use live::{obey, two_types};
 pub use live::TwoTypes;
+pub(crate) use live::{obey, two_types};
 pub use set::FileSet;
 pub(crate) use set::{Change, Writing};
 

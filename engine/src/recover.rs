@@ -19,6 +19,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{FileSet, TornTombstones, TsmFile, obey, remove_leftovers, tsm_names, two_types};
 use crate::manifest::Manifest;
 use crate::parts::Parts;
+use crate::repair::is_native;
 use crate::schema::{FieldTypes, FieldTyping};
 use crate::worker::Worker;
 use crate::{Alive, Dirs, Engine, Inner, Options};
@@ -150,11 +151,16 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         return Ok((manifest, false));
     }
     let mut typing = options.typing.unwrap_or_default();
-    let has_log = match fs.list(&dirs.wal) {
-        Ok(names) => names.iter().any(|name| tsmith_wal::is_segment(name)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+    let segments = match fs.list(&dirs.wal) {
+        Ok(names) => names.into_iter().filter(|name| tsmith_wal::is_segment(name)).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error).on(OPERATION, &dirs.wal),
     };
+    let has_log = !segments.is_empty();
+    // By the name of its log it opens all the same.
+    if asked.log != "native" && segments.iter().any(|name| is_native(name)) {
+        return refuse(ErrorKind::NoManifest);
+    }
     if has_log || !tsm_names(fs, &dirs.data)?.is_empty() {
         // Without a manifest it is InfluxDB's, and must stay readable to it; a part that forgets would lose its log.
         let unfit =
@@ -228,7 +234,12 @@ struct Refill<'a, S> {
 }
 
 impl<'a, S> Refill<'a, S> {
-    fn new(cache: &'a Cache<S>, files: &'a [Arc<TsmFile>], torn: &'a [TornTombstones], wal: &'a Path) -> Self {
+    fn new(
+        cache: &'a Cache<S>,
+        files: &'a [Arc<TsmFile>],
+        torn: &'a [TornTombstones],
+        wal: &'a Path,
+    ) -> Self {
         let (fields, deletes) = (FieldTypes::default(), Deletes::default());
         Self { cache, files, torn, wal, fields, deletes, refusal: None }
     }
@@ -250,7 +261,9 @@ impl<S: Storer> Replay for Refill<'_, S> {
         let _told_later = obey(&mut live, self.torn, &self.deletes.whole);
         live.iter().for_each(|file| self.fields.learn_file(file));
         self.fields.learn_cache(self.cache);
-        let Some(found) = two_types(&self.fields, &live, self.cache).into_iter().next() else { return Ok(()) };
+        let Some(found) = two_types(&self.fields, &live, self.cache).into_iter().next() else {
+            return Ok(());
+        };
         let error = found.error(OPERATION, self.wal);
         self.refusal = Some(error.clone());
         Err(tsmith_wal::Error::refused(error))

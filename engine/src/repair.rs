@@ -22,6 +22,7 @@ use tsmith_wal::fs::{
 };
 
 pub use log::{LogCheck, log};
+pub(crate) use manifest::is_native;
 pub use manifest::{ManifestSalvage, manifest};
 
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -103,7 +104,8 @@ pub fn tsm_file_without<F: Fs>(
     let reader = Reader::new(bytes);
     let reader = reader.map_err(|error| Error::at(OPERATION, path, ErrorKind::NoIndex(error)))?;
     let mut salvage = Salvage::of(&reader);
-    for TwoTypes { key, existing, .. } in two_types.iter().filter(|found| found.file.as_deref() == Some(path)) {
+    for TwoTypes { key, existing, .. } in two_types.iter().filter(|found| found.file.as_deref() == Some(path))
+    {
         salvage.drop_key(&reader, key, *existing);
     }
     if salvage.is_whole() {

@@ -108,8 +108,7 @@ impl View {
     fn add_log(&mut self, wal: &Path) -> Vec<Replayed> {
         let cache = &self.cache;
         let mut deletes = Deletes::default();
-        let replay =
-            |at, record: tsmith_wal::Record<'_>| replay_record(cache, &mut deletes, at, record);
+        let replay = |at, record: tsmith_wal::Record<'_>| replay_record(cache, &mut deletes, at, record);
         match tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::InfluxDb, replay) {
             Ok(recovery) => self.torn = recovery.torn,
             Err(error) => self.problems.push(Error::new(OPERATION, error.into())),

@@ -107,7 +107,8 @@ fn a_file_that_contradicts_an_older_one_is_refused_and_repaired() {
     let check = LogCheck::with_files(&fs, Path::new(DIR), Some(Path::new(LOG)));
     assert_eq!(check.two_types().len(), 1);
     let before = fs.snapshot();
-    let planned = repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), true).expect("looked at");
+    let planned =
+        repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), true).expect("looked at");
     assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
     let older = repair::tsm_file_without(&fs, Path::new(FIRST), check.two_types(), false).expect("looked at");
     assert!(older.salvage.is_whole());
@@ -163,7 +164,11 @@ fn what_is_deleted_has_no_type() {
         unfinished += u32::from(fs.read(&Path::new(FIRST).with_extension("tombstone")).is_err());
         let shard = try_open(&fs).expect("opens");
         let column = read(&shard, "a");
-        assert_eq!((column.times(), column.field_type()), (&[5][..], FieldType::Boolean), "stopped at {stop}");
+        assert_eq!(
+            (column.times(), column.field_type()),
+            (&[5][..], FieldType::Boolean),
+            "stopped at {stop}"
+        );
         shard.snapshot().expect("room");
         shard.close().expect("in order");
         assert_eq!(read(&try_open(&fs).expect("opens"), "a").times(), [5], "stopped at {stop}");

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
-use tsmith_engine::Manifest;
+use tsmith_engine::{ErrorKind, Manifest};
 use tsmith_wal::fs::OsFs;
 
 use crate::exit::Result;
@@ -39,7 +39,7 @@ pub(super) fn inspect(path: &Path) -> Content {
             types: manifest.typing.name().to_owned(),
             error: None,
         },
-        Ok(None) => Content { error: Some("gone".to_owned()), ..Content::default() },
+        Ok(None) => Content { error: Some(ErrorKind::NoManifest.to_string()), ..Content::default() },
         Err(error) => Content { error: Some(error.kind().to_string()), ..Content::default() },
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use tsmith_engine::ErrorKind;
+use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{self, Repaired, TombstoneLoss};
 use tsmith_tsm::{LostTombstones, Salvage};
 use tsmith_wal::SegmentRepair;
@@ -25,8 +26,10 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-pub(super) fn tsm(path: &Path, dry_run: bool) -> File {
-    let Repaired { salvage, set_aside, gone } = match repair::tsm_file(&OsFs, path, dry_run) {
+/// The TSM file at `path`, without the keys that have another type in an older one.
+pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], dry_run: bool) -> File {
+    let repaired = repair::tsm_file_without(&OsFs, path, two_types, dry_run);
+    let Repaired { salvage, set_aside, gone } = match repaired {
         Ok(repaired) => repaired,
         Err(error) => return File::new(path, "tsm", State::Lost).because(Failure::from(error).text()),
     };
@@ -94,12 +97,18 @@ pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
     if let Err(error) = tsmith_engine::driver::check(&salvage.manifest.parts) {
         return lost(error);
     }
-    let mut file = File::new(path, "manifest", state(set_aside.as_ref(), dry_run));
+    let state = match (&salvage.error, dry_run) {
+        (None, _) => State::Whole,
+        (Some(_), true) => State::Damaged,
+        (Some(_), false) => State::Repaired,
+    };
+    let mut file = File::new(path, "manifest", state);
     let says = &salvage.manifest;
     file.kept = format!("{}, log in {}, types {}", says.parts, says.wal.display(), says.typing.name());
     if let Some(error) = salvage.error {
         let flaw = match error.kind() {
             ErrorKind::Manifest { line, expected } => format!("line {line}, where {expected} is expected"),
+            ErrorKind::NoManifest => "nothing, for it was gone".to_owned(),
             other => other.to_string(),
         };
         file.dropped = match salvage.made_up.join(", ") {

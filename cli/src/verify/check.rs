@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
+use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::LogCheck;
-use tsmith_engine::{Column, FieldKey, FieldType, FieldTyping, Manifest, files};
+use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, FieldTyping, Manifest, files};
 use tsmith_tsm::{Deletions, Reader, TombstoneFile, Tombstones};
 use tsmith_wal::fs::OsFs;
 
@@ -21,8 +22,6 @@ type Fields = HashMap<(Vec<u8>, Vec<u8>), FieldType>;
 /// The types of all that was seen so far.
 #[derive(Default)]
 pub(super) struct Types {
-    /// Of keys in files.
-    keys: HashMap<Vec<u8>, FieldType>,
     /// Of the fields of a measurement, where those of all its series are to agree.
     fields: Option<Fields>,
     pub(super) log: LogCheck,
@@ -31,14 +30,11 @@ pub(super) struct Types {
 impl Types {
     pub(super) fn of(place: &Place) -> Self {
         let Place::Directory { data, wal, .. } = place else { return Self::default() };
-        let log = match wal {
-            Some(wal) => LogCheck::with_files(&OsFs, data, wal),
-            None => LogCheck::default(),
-        };
+        let log = LogCheck::with_files(&OsFs, data, wal.as_deref());
         // Without a manifest it is InfluxDB's.
         let manifest = Manifest::read(&OsFs, data).ok().flatten();
         let typing = manifest.map_or(FieldTyping::Measurement, |manifest| manifest.typing);
-        Self { keys: HashMap::new(), fields: (typing == FieldTyping::Measurement).then(HashMap::new), log }
+        Self { fields: (typing == FieldTyping::Measurement).then(HashMap::new), log }
     }
 
     /// Takes the type of a field; `Err` with the one that another series of the measurement has, where InfluxDB wants one.
@@ -47,18 +43,6 @@ impl Types {
         let measurement = SeriesKey(key.series).measurement().to_vec();
         let known = *fields.entry((measurement, key.field.to_vec())).or_insert(field_type);
         if known == field_type { Ok(()) } else { Err(known) }
-    }
-
-    /// Takes the type of a key in a file: two files that differ cannot be read together.
-    fn claim_key(&mut self, key: &[u8], field_type: FieldType) -> Result<(), FieldType> {
-        match self.keys.get(key) {
-            Some(&known) if known != field_type => Err(known),
-            Some(_) => Ok(()),
-            None => {
-                self.keys.insert(key.to_vec(), field_type);
-                Ok(())
-            }
-        }
     }
 }
 
@@ -105,7 +89,7 @@ fn manifest(path: &Path) -> Result<String, Flaw> {
             checked.map_err(|error| whole(error.kind()))?;
             Ok(format!("{}, log in {}", manifest.parts, manifest.wal.display()))
         }
-        Ok(None) => Ok("gone".to_owned()),
+        Ok(None) => Err(whole(ErrorKind::NoManifest)),
         Err(error) => Err(whole(error.kind())),
     }
 }
@@ -123,17 +107,19 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
     let deleted = tombstones.and_then(|bytes| TombstoneFile::read(&bytes).ok());
     let none = Deletions::new();
     let deleted = deleted.as_ref().map_or(&none, TombstoneFile::deletions);
+    for TwoTypes { key, incoming, older, existing, .. } in
+        types.log.two_types().iter().filter(|found| found.file.as_deref() == Some(path))
+    {
+        let older = older.file_name().unwrap_or_default().display();
+        let reason = format!("is of type {incoming} here, of type {existing} in the older {older}");
+        let key = Some(String::from_utf8_lossy(key).into_owned());
+        finding.problems.push(Flaw { offset: None, key, reason });
+    }
     let mut decoder = AnyDecoder::new();
     let mut column = Column::new(FieldType::Float);
     let (mut values, mut disagreements) = (0, 0_u64);
     for key in reader.keys() {
         if !deleted.covers_key(key) {
-            if let Err(known) = types.claim_key(key.key(), key.field_type()) {
-                let name = Some(String::from_utf8_lossy(key.key()).into_owned());
-                let reason =
-                    format!("is of type {} here, of type {known} in an older file", key.field_type());
-                finding.problems.push(Flaw { offset: None, key: name, reason });
-            }
             if let Some(parsed) = FieldKey::parse(key.key())
                 && let Err(known) = types.claim(parsed, key.field_type())
             {

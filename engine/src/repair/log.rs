@@ -93,8 +93,7 @@ impl LogCheck {
                 return Err(self.take_rest(at, batch, &conflicts, layout));
             }
         }
-        replay_entry(&self.cache, &mut self.deletes, at, &entry)
-            .map_err(|error| dropped(error.to_string()))
+        replay_entry(&self.cache, &mut self.deletes, at, &entry).map_err(|error| dropped(error.to_string()))
     }
 
     /// The columns of a batch that contradict what is known, each with its place among all.

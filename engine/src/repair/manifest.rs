@@ -10,6 +10,7 @@
 //! - without a line fields are typed as InfluxDB has it, unless files or log do otherwise: that refuses writes at worst, where
 //!   the other could make a directory one that InfluxDB does not open.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,12 +35,13 @@ pub struct ManifestSalvage {
     pub manifest: Manifest,
     /// The lines that could not be read, or not be believed, and were made up for from the directory.
     pub made_up: Vec<&'static str>,
-    /// What was wrong.
+    /// What was wrong; [`ErrorKind::NoManifest`] of one that was gone, of which nothing is set aside.
     pub error: Option<Error>,
 }
 
 /// Repairs the manifest of `data`; with `dry_run` changes nothing, and tells what it would. `wal` is the log's directory if
-/// the caller knows it. `None` when there is no manifest.
+/// the caller knows it. A directory whose log has segments of our own had a manifest: one that is gone is written anew. `None`
+/// when there is none, and none is missed.
 ///
 /// # Errors
 /// Nobody knows where the log is ([`ErrorKind::ManifestLog`]); a file cannot be read or written. The manifest is as before.
@@ -49,7 +51,9 @@ pub fn manifest<F: Fs>(
     wal: Option<&Path>,
     dry_run: bool,
 ) -> Result<Option<Repaired<ManifestSalvage>>> {
+    let path = data.join(MANIFEST_NAME);
     let error = match Manifest::read(fs, data) {
+        Ok(None) if is_missed(fs, data, wal)? => Error::at(OPERATION, &path, ErrorKind::NoManifest),
         Ok(None) => return Ok(None),
         Ok(Some(manifest)) => {
             let salvage = ManifestSalvage { manifest, made_up: Vec::new(), error: None };
@@ -58,8 +62,8 @@ pub fn manifest<F: Fs>(
         Err(error) if error.is_io() => return Err(error),
         Err(error) => error,
     };
-    let path = data.join(MANIFEST_NAME);
-    let bytes = fs.read(&path).on(OPERATION, &path)?;
+    let is_gone = matches!(error.kind(), ErrorKind::NoManifest);
+    let bytes = if is_gone { Vec::new() } else { fs.read(&path).on(OPERATION, &path)? };
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = Lines { text: &text, made_up: Vec::new() };
     let wal = find_log(fs, data, wal, &mut lines)?;
@@ -71,15 +75,38 @@ pub fn manifest<F: Fs>(
         encoder: lines.known("encoder", is_part).unwrap_or_else(|| encoder_of_newest(&live.files)),
     };
     let typing = lines.known("types", |_, name| FieldTyping::from_name(name).is_some());
-    let typing = typing.as_deref().and_then(FieldTyping::from_name).unwrap_or_else(|| typing_of(&live.fields));
+    let typing =
+        typing.as_deref().and_then(FieldTyping::from_name).unwrap_or_else(|| typing_of(&live.fields));
     let manifest = Manifest { parts, wal: log_in_manifest(fs, data, &wal)?, typing };
     let made_up = lines.made_up;
-    let mut aside = aside_name(fs, &path).on(OPERATION, &path)?;
-    if !dry_run {
-        aside = replace_damaged_by(fs, &path, manifest.text().as_bytes()).on(OPERATION, &path)?;
-    }
+    let set_aside = match (is_gone, dry_run) {
+        (true, true) => None,
+        (true, false) => {
+            manifest.write(fs, data)?;
+            None
+        }
+        (false, true) => Some(aside_name(fs, &path).on(OPERATION, &path)?),
+        (false, false) => {
+            Some(replace_damaged_by(fs, &path, manifest.text().as_bytes()).on(OPERATION, &path)?)
+        }
+    };
     let salvage = ManifestSalvage { manifest, made_up, error: Some(error) };
-    Ok(Some(Repaired { salvage, set_aside: Some(aside), gone: false }))
+    Ok(Some(Repaired { salvage, set_aside, gone: false }))
+}
+
+/// Whether a directory without a manifest had one: its log is in segments of our own.
+fn is_missed<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>) -> Result<bool> {
+    let inside = data.join("wal");
+    match fs.list(wal.unwrap_or(&inside)) {
+        Ok(names) => Ok(names.iter().any(|name| is_native(name))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).on(OPERATION, wal.unwrap_or(&inside)),
+    }
+}
+
+/// Whether this is the name of a segment of log `native`.
+pub(crate) fn is_native(name: &OsStr) -> bool {
+    tsmith_wal::is_segment(name) && Path::new(name).extension().is_some_and(|end| end == "tlog")
 }
 
 /// The lines of a damaged manifest.
@@ -140,7 +167,7 @@ fn find_kind<F: Fs>(fs: &F, wal: &Path, lines: &mut Lines<'_>) -> Result<String>
     let segments = tsmith_wal::segment_names(fs, wal).during(OPERATION)?;
     let kinds: &[&str] = match segments.first().map(String::as_str) {
         None => &["file", "mmap", "native", "etcd", "null"],
-        Some(name) if Path::new(name).extension().is_some_and(|end| end == "tlog") => &["native"],
+        Some(name) if is_native(OsStr::new(name)) => &["native"],
         Some(name) if name.starts_with('_') => &["file", "mmap"],
         Some(_) => &["etcd"],
     };

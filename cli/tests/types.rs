@@ -1,0 +1,109 @@
+//! One type for all points of a key, in what verify, repair and the verbs that open a directory say; and manifests that
+//! are gone.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::{Scratch, content, points, run};
+
+const FIRST: &str = "000000001-000000001.tsm";
+const SECOND: &str = "000000002-000000001.tsm";
+
+fn export(dir: &Path) -> Vec<u8> {
+    run("export {} --format lp", &[dir]).exits(0).stdout
+}
+
+/// An engine directory with `text` in a file.
+fn in_file(scratch: &Scratch, name: &str, text: &str) -> PathBuf {
+    let dir = scratch.imported(name, text);
+    run("snapshot {}", &[&dir]).exits(0);
+    dir
+}
+
+/// Story: of two files that gave a field two types verify said BAD and repair "all whole"; nothing mended it.
+#[test]
+fn files_that_contradict_each_other_are_told_and_repaired() {
+    let scratch = Scratch::new();
+    let dir = in_file(&scratch, "d", "a v=1i 1\nb v=2i 1\n");
+    let newer = in_file(&scratch, "newer", "a v=0.5 2\na v=0.5 3\nb v=3i 3\n");
+    fs::copy(newer.join(FIRST), dir.join(SECOND)).expect("copied");
+    let told = run("verify {}", &[&dir]).exits(1).text();
+    assert!(
+        told.contains(&format!(
+            "{SECOND}: a#!~#v: is of type float here, of type integer in the older {FIRST}"
+        )),
+        "{told}"
+    );
+    run("snapshot {}", &[&dir]).exits(1).says(&["a#!~#v", "type float here", FIRST, SECOND, "tsmith repair"]);
+    let before = content(&dir);
+    let plan = run("repair {} --dry-run", &[&dir]).exits(1).text();
+    assert_eq!(content(&dir), before, "a dry run changes nothing");
+    for text in [plan, run("repair {}", &[&dir]).exits(1).text()] {
+        assert!(text.contains("kept 1 key, 1 block, 1 value; dropped 1 block"), "{text}");
+        assert!(text.contains("  a#!~#v: kept 0 blocks, 0 values"), "{text}");
+        assert!(text.contains(&format!("ok {}", dir.join(FIRST).display())), "{text}");
+    }
+    run("verify {}", &[&dir]).exits(0);
+    run("repair {}", &[&dir]).exits(0);
+    assert!(points(&export(&dir)) == points(b"a v=1i 1\nb v=2i 1\nb v=3i 3\n"));
+    run("compact {} --full", &[&dir]).exits(0);
+}
+
+/// Story: verify called a log bad that gave a field another type than a file; import went on with it, and reads failed.
+#[test]
+fn a_log_that_contradicts_a_file_is_told_refused_and_repaired() {
+    let scratch = Scratch::new();
+    let dir = in_file(&scratch, "d", "a v=1i 1\n");
+    let other = scratch.imported("other", "a v=0.5 2\nb v=0.5 2\n");
+    fs::remove_dir_all(dir.join("wal")).expect("removed");
+    fs::create_dir(dir.join("wal")).expect("made");
+    for entry in fs::read_dir(other.join("wal")).expect("a log") {
+        let entry = entry.expect("an entry");
+        fs::copy(entry.path(), dir.join("wal").join(entry.file_name())).expect("copied");
+    }
+    let told = run("verify {}", &[&dir]).exits(1).text();
+    assert!(told.contains("1 of a#!~#v, of type float where the field is of type integer"), "{told}");
+    run("snapshot {}", &[&dir]).exits(1).says(&["a#!~#v", "type float here", FIRST, "tsmith repair"]);
+    run("repair {}", &[&dir]).exits(1);
+    run("verify {}", &[&dir]).exits(0);
+    run("snapshot {}", &[&dir]).exits(0);
+    assert!(points(&export(&dir)) == points(b"a v=1i 1\nb v=0.5 2\n"));
+}
+
+/// Story: the manifest of a directory with the log `native` was lost; nothing opened it without naming the log, verify said
+/// that all was well, and repair had nothing to do.
+#[test]
+fn a_manifest_that_is_gone_is_written_anew() {
+    let scratch = Scratch::new();
+    let (text, dir) = (scratch.file("in.lp", "a,h=1 v=1 1\na,h=2 v=2i 1\n"), scratch.path("d"));
+    run("import {} {} --log native --encoder zstd", &[&dir, &text]).exits(0);
+    run("snapshot {}", &[&dir]).exits(0);
+    let more = scratch.file("more.lp", "a,h=1 v=3 3\n");
+    run("import {} {}", &[&dir, &more]).exits(0);
+    let manifest = dir.join("tsmith.manifest");
+    let (all, good) = (export(&dir), fs::read(&manifest).expect("there"));
+    fs::remove_file(&manifest).expect("removed");
+    run("import {} {}", &[&dir, &more]).exits(1).says(&["there is no manifest", "tsmith repair"]);
+    let told = run("verify {}", &[&dir]).exits(1).text();
+    assert!(told.contains("BAD") && told.contains("tsmith.manifest: there is no manifest"), "{told}");
+    let before = content(&dir);
+    let plan = run("repair {} --dry-run", &[&dir]).exits(1).text();
+    assert_eq!(content(&dir), before, "a dry run changes nothing");
+    assert!(
+        plan.contains("damaged ") && plan.contains("kept ring/native/zstd, log in wal, types series"),
+        "{plan}"
+    );
+    let done = run("repair {}", &[&dir]).exits(1).text();
+    assert!(done.contains("repaired ") && done.contains("taken from the directory instead: "), "{done}");
+    assert_eq!(fs::read(&manifest).expect("written"), good);
+    run("verify {}", &[&dir]).exits(0);
+    run("repair {}", &[&dir]).exits(0);
+    assert_eq!(export(&dir), all);
+    // InfluxDB's directories have none, and miss none.
+    let influx = in_file(&scratch, "influx", "a v=1 1\n");
+    fs::remove_file(influx.join("tsmith.manifest")).expect("removed");
+    run("repair {}", &[&influx]).exits(0);
+    assert!(!influx.join("tsmith.manifest").exists());
+}
