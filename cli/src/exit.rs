@@ -54,6 +54,7 @@ impl Failure {
     pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::missing(path),
+            io::ErrorKind::FileTooLarge => Self::Problem(format!("{}: {error}", path.display())),
             _ => Self::Io(format!("{}: {error}", path.display())),
         }
     }

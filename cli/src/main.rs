@@ -19,6 +19,7 @@ mod output;
 mod place;
 mod progress;
 mod query;
+mod read;
 mod repair;
 mod snapshot;
 mod source;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tsmith_codecs::FieldType;
 use tsmith_wal::Advice;
+use tsmith_wal::fs::TooLong;
 
 /// Result of an operation of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -161,6 +162,9 @@ pub enum ErrorKind {
         /// The names there are.
         known: Vec<&'static str>,
     },
+    /// A file that is longer than any of its kind.
+    #[error(transparent)]
+    TooLong(TooLong),
     /// Another engine has the directory open.
     #[error("the directory is in use by another process or engine: close that one first")]
     InUse,
@@ -303,6 +307,9 @@ impl<T, E: Into<ErrorKind>> Context<T> for Result<T, E> {
 
 impl From<io::Error> for ErrorKind {
     fn from(error: io::Error) -> Self {
+        if let Some(too_long) = TooLong::of(&error) {
+            return Self::TooLong(too_long);
+        }
         Self::Io(Arc::new(error))
     }
 }

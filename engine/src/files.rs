@@ -13,7 +13,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use tsmith_codecs::{AnyDecoder, TimeRange};
 use tsmith_tsm::{
-    Deletions, KeyEntry, MEMBER_OPEN_AT, Reader, Tombstone, TombstoneFile, TombstoneWrite, member_open_mark,
+    Deletions, KeyEntry, MEMBER_OPEN_AT, Reader, TOMBSTONE_BYTES_MAX, Tombstone, TombstoneFile,
+    TombstoneWrite, member_open_mark,
 };
 use tsmith_wal::fs::{Fs, FsFile, publish_new};
 
@@ -332,7 +333,7 @@ const READ_TOMBSTONES: &str = "read tombstones";
 
 /// The bytes of a tombstone file; none when there is none.
 fn read_tombstones<F: Fs>(fs: &F, path: &Path) -> Result<Vec<u8>> {
-    match fs.read(path) {
+    match fs.read_within(path, TOMBSTONE_BYTES_MAX) {
         Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error).on(READ_TOMBSTONES, path),

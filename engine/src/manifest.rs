@@ -24,6 +24,9 @@ use crate::schema::FieldTyping;
 /// Name of the manifest in the data directory.
 pub const MANIFEST_NAME: &str = "tsmith.manifest";
 
+/// The longest manifest: six short names, and a path, of which the system takes 4 KiB.
+pub(crate) const BYTES_MAX: u64 = 64 << 10;
+
 const FIRST_LINE: &str = "tsmith 1";
 
 /// What the manifest of a directory says.
@@ -42,7 +45,7 @@ impl Manifest {
     pub fn read<F: Fs>(fs: &F, data: &Path) -> Result<Option<Self>> {
         const OPERATION: &str = "read manifest";
         let path = data.join(MANIFEST_NAME);
-        let bytes = match fs.read(&path) {
+        let bytes = match fs.read_within(&path, BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).on(OPERATION, &path),

@@ -16,7 +16,7 @@ mod manifest;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use tsmith_tsm::{Reader, Salvage, Tombstone, TombstoneSalvage, Writer};
+use tsmith_tsm::{Reader, Salvage, TOMBSTONE_BYTES_MAX, Tombstone, TombstoneSalvage, Writer};
 use tsmith_wal::fs::{
     FileWriter, Fs, FsFile, aside_name, create_temporary, replace_damaged, replace_damaged_by, take_away,
 };
@@ -155,7 +155,7 @@ fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) ->
 /// # Errors
 /// The version is unknown, or the file cannot be read or written. It is as before.
 pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<TombstoneLoss>> {
-    let bytes = fs.read(path).on(OPERATION, path)?;
+    let bytes = fs.read_within(path, TOMBSTONE_BYTES_MAX).on(OPERATION, path)?;
     let mut salvage = TombstoneSalvage::of(&bytes).on(OPERATION, path)?;
     if salvage.is_whole() {
         return Ok(Repaired {

@@ -70,7 +70,7 @@ pub use merge::{Filled, Merge, MergeError, MergeInput, MergeMode, POINTS_PER_BLO
 pub use reader::Reader;
 pub use salvage::{BadBlock, DamagedKey, Salvage};
 pub use tombstone::{
-    DELETIONS_BYTES_MAX, Deletions, LostTombstones, MEMBER_OPEN_AT, Tombstone, TombstoneFile,
-    TombstoneSalvage, TombstoneWrite, Tombstones, member_open_mark, read_tombstones,
+    DELETIONS_BYTES_MAX, Deletions, LostTombstones, MEMBER_OPEN_AT, TOMBSTONE_BYTES_MAX, Tombstone,
+    TombstoneFile, TombstoneSalvage, TombstoneWrite, Tombstones, member_open_mark, read_tombstones,
 };
 pub use writer::{Scratch, Summary, Writer};

@@ -41,6 +41,10 @@ const MAGIC: [u8; 3] = [0x00, 0x00, 0x15];
 /// Magic and version.
 const HEADER_BYTES: usize = 4;
 
+/// The longest file of tombstones: longer ones would delete more keys than [`DELETIONS_BYTES_MAX`] has room for, or the same
+/// ones over and over.
+pub const TOMBSTONE_BYTES_MAX: u64 = DELETIONS_BYTES_MAX;
+
 /// Points of one key that are deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {

@@ -72,6 +72,9 @@ pub enum ErrorKind {
         /// The most it may be.
         limit: u64,
     },
+    /// A file that is longer than any of its kind.
+    #[error(transparent)]
+    TooLong(crate::fs::TooLong),
     /// An earlier write or sync failed. Nothing more is acknowledged by this log.
     #[error("the log stopped at an earlier failure; reopen it: {0}")]
     Poisoned(Arc<Error>),
@@ -121,6 +124,9 @@ impl Error {
 
     /// An answer of the operating system to `operation`.
     pub fn io(operation: &'static str, source: io::Error) -> Self {
+        if let Some(too_long) = crate::fs::TooLong::of(&source) {
+            return Self::new(ErrorKind::TooLong(too_long));
+        }
         let full = is_full(&source);
         let source = Arc::new(source);
         Self::new(if full { ErrorKind::Full(source) } else { ErrorKind::Io { operation, source } })

@@ -54,7 +54,7 @@ mod storage;
 mod wal;
 
 pub use flaw::Flaw;
-pub use frame::RawRecord;
+pub use frame::{RawRecord, SEGMENT_BYTES_MAX};
 pub use histogram::Histogram;
 pub use log::EtcdLog;
 pub(crate) use log::{holds_segments, replay_only, segment_names};
@@ -62,7 +62,7 @@ pub use names::SegmentName;
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
 pub use read::{Checked, Contents, Place, RawRecords, Reader, Wiped, check, valid_snapshot_entries, verify};
 pub use repair::{RepairReport, repair};
-pub use snap::Snapshotter;
+pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 pub use storage::{DiskStorage, Restored, Storage};
 pub use wal::{SEGMENT_BYTES, Strictness, Unread, Wal, WalOptions, purge};
 

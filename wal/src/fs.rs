@@ -34,8 +34,13 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
     /// all that opens does.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// The content of a file.
+    /// The content of a file, of whatever length: for one that was just written. Others are read with
+    /// [`Fs::read_within`].
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The content of a file that has at most `limit` bytes. A longer one is refused with [`TooLong`] before memory is taken
+    /// for it: a sparse file has any length for nothing.
+    fn read_within(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
 
     /// The names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
@@ -86,6 +91,35 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
         file.sync_all()?;
         self.rename(temporary, name)?;
         self.sync_dir(parent(name))
+    }
+}
+
+/// A file that is longer than any of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{bytes} bytes, and no file of its kind has more than {limit}: nothing of ours or of the original's wrote this; restore \
+     it from a copy, or move it away"
+)]
+pub struct TooLong {
+    /// Its length.
+    pub bytes: u64,
+    /// The most it may have.
+    pub limit: u64,
+}
+
+impl TooLong {
+    /// An error if `bytes` is above `limit`.
+    pub fn check(bytes: u64, limit: u64) -> io::Result<()> {
+        if bytes <= limit {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::FileTooLarge, Self { bytes, limit }))
+        }
+    }
+
+    /// What `error` says of a file that is too long, if it is that.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
     }
 }
 

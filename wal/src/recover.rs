@@ -25,6 +25,10 @@ pub use report::{Progress, Recovery, Torn};
 /// Held by the log that has the directory open.
 const LOCK_NAME: &str = "wal.lock";
 
+/// The longest segment. A position has 32 bits for the place in it; InfluxDB ends one behind 10 MiB, but only where an entry
+/// ends, and an entry may have hundreds of them.
+pub const SEGMENT_FILE_BYTES_MAX: u64 = u32::MAX as u64;
+
 /// Takes what an opened log holds, oldest first; see [`Log::open_replaying`](crate::Log::open_replaying).
 pub trait Replay: Send {
     /// Takes one record.
@@ -287,11 +291,8 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
 
     fn read(&self, at: usize) -> Result<Vec<u8>> {
         let path = self.path(at);
-        let bytes = self.fs.read(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
-        match u32::try_from(bytes.len()) {
-            Ok(_) => Ok(bytes),
-            Err(_) => Err(Error::too_large("a segment", bytes.len() as u64, u32::MAX.into()).at_path(&path)),
-        }
+        let bytes = self.fs.read_within(&path, SEGMENT_FILE_BYTES_MAX);
+        bytes.map_err(|error| Error::io("read", error).at_path(&path))
     }
 
     /// Segment `at` is read next: whether it is its turn.

@@ -1,12 +1,12 @@
 //! etcd's log and snapshot files.
 
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
 use tsmith_wal::etcd::{
-    ConfState, Entry, HardState, RawRecord, RawRecords, SegmentName, SnapshotRecord, check, snap,
+    ConfState, Entry, HardState, RawRecord, RawRecords, SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX, SegmentName,
+    SnapshotRecord, check, snap,
 };
 use tsmith_wal::fs::OsFs;
 
@@ -14,6 +14,7 @@ use crate::exit::{Failure, Result};
 use crate::flaw::Flaw;
 use crate::output::Out;
 use crate::place::list;
+use crate::read;
 
 /// What a log holds.
 #[derive(Serialize)]
@@ -106,7 +107,7 @@ pub(super) fn alone(path: &Path) -> Result<Log> {
 }
 
 fn segment(path: &Path) -> Result<Segment> {
-    let bytes = fs::read(path).map_err(|error| Failure::io(path, &error))?;
+    let bytes = read::within(path, SEGMENT_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
     let mut walk = RawRecords::new(&bytes);
     let (mut records, mut error) = (Vec::new(), None);
     while let Some(found) = walk.next() {
@@ -149,7 +150,7 @@ fn record(raw: &RawRecord<'_>) -> Result<Record, tsmith_wal::etcd::Flaw> {
 
 /// Reads a snapshot file.
 pub(super) fn snapshot(path: &Path) -> Result<Snapshot> {
-    let bytes = fs::read(path).map_err(|error| Failure::io(path, &error))?;
+    let bytes = read::within(path, SNAPSHOT_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
     let (found, error) = match snap::decode(&bytes) {
         Ok(snapshot) => {
             let ConfState { voters, learners, voters_outgoing, learners_next, auto_leave } =

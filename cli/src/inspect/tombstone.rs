@@ -1,18 +1,18 @@
 //! Tombstones: keys and the times that are deleted of them.
 
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
 use tsmith_engine::TimeRange;
-use tsmith_tsm::{Tombstone, Tombstones};
+use tsmith_tsm::{TOMBSTONE_BYTES_MAX, Tombstone, Tombstones};
 
 use super::lossy;
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
 use crate::flaw::Flaw;
 use crate::output::{Out, printable};
+use crate::read;
 
 /// Most bytes of keys that are shown: a gzip member of a megabyte can claim a gigabyte.
 const KEY_BYTES_MAX: usize = 256 << 20;
@@ -37,7 +37,7 @@ struct Record {
 
 /// Reads a file.
 pub(super) fn inspect(path: &Path) -> Result<Content> {
-    let bytes = fs::read(path).map_err(|error| Failure::io(path, &error))?;
+    let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
     let mut content = Content { bytes: bytes.len() as u64, version: None, records: Vec::new(), error: None };
     let tombstones = match Tombstones::new(&bytes) {
         Ok(tombstones) => tombstones,

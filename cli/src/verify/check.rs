@@ -1,20 +1,21 @@
 //! One file: what is wrong with it.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::LogCheck;
 use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, FieldTyping, Manifest, files};
-use tsmith_tsm::{Deletions, Reader, TombstoneFile, Tombstones};
+use tsmith_tsm::{Deletions, Reader, TOMBSTONE_BYTES_MAX, TombstoneFile, Tombstones};
+use tsmith_wal::etcd::SNAPSHOT_BYTES_MAX;
 use tsmith_wal::fs::OsFs;
 
 use super::{Finding, log};
 use crate::flaw::Flaw;
 use crate::output::count;
 use crate::place::{Member, Place, Skipped};
+use crate::read;
 
 /// Measurement and field, with the type.
 type Fields = HashMap<(Vec<u8>, Vec<u8>), FieldType>;
@@ -103,7 +104,7 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
     let bytes = files::read_file(path).map_err(|error| whole(error.kind()))?;
     let reader = Reader::new(bytes).map_err(|error| Flaw::from(&error))?;
     // What is deleted whole takes any type when it is written again. Tombstones that cannot be read are told by themselves.
-    let tombstones = fs::read(path.with_extension("tombstone")).ok();
+    let tombstones = read::within(&path.with_extension("tombstone"), TOMBSTONE_BYTES_MAX).ok();
     let deleted = tombstones.and_then(|bytes| TombstoneFile::read(&bytes).ok());
     let none = Deletions::new();
     let deleted = deleted.as_ref().map_or(&none, TombstoneFile::deletions);
@@ -146,7 +147,7 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
 }
 
 fn tombstone(path: &Path) -> Result<String, Flaw> {
-    let bytes = fs::read(path).map_err(whole)?;
+    let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(whole)?;
     let tombstones = Tombstones::new(&bytes).map_err(|error| Flaw::from(&error))?;
     let version = tombstones.version();
     let mut records = 0_u64;
@@ -179,7 +180,7 @@ fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
 }
 
 fn etcd_snapshot(path: &Path) -> Result<String, Flaw> {
-    let bytes = fs::read(path).map_err(whole)?;
+    let bytes = read::within(path, SNAPSHOT_BYTES_MAX).map_err(whole)?;
     let snapshot = tsmith_wal::etcd::snap::decode(&bytes).map_err(whole)?;
     Ok(format!("snapshot at index {}, term {}", snapshot.index, snapshot.term))
 }

@@ -1,13 +1,12 @@
 //! The log: its segments, and what only shows when it is replayed.
 
-use std::fs;
 use std::path::Path;
 
 use tsmith_wal::entry::{self, Entry, Layout};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::HEAD_BYTES;
 use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
-use tsmith_wal::{Position, Record, RecoveryMode, is_segment};
+use tsmith_wal::{Position, Record, RecoveryMode, SEGMENT_FILE_BYTES_MAX, is_segment};
 
 use super::Finding;
 use super::check::{Types, disagreement, whole};
@@ -15,6 +14,7 @@ use crate::flaw::Flaw;
 use crate::inspect::segment::number;
 use crate::output::count;
 use crate::place::{Member, Place};
+use crate::read;
 
 /// Records of one segment that are named before they are only counted.
 const NAMED_MAX: u64 = 10;
@@ -99,7 +99,7 @@ fn influx(
     (held, types): (&mut Held, &mut Types),
     finding: &mut Finding,
 ) -> Result<(), Flaw> {
-    let bytes = fs::read(path).map_err(whole)?;
+    let bytes = read::within(path, SEGMENT_FILE_BYTES_MAX).map_err(whole)?;
     let number = number(path);
     let mut scan = Scan::new(number, &bytes);
     loop {
@@ -159,7 +159,10 @@ pub(super) fn chain(place: &Place, files: &[Finding]) -> Option<Finding> {
 /// Whether a later segment holds anything but zeros; one that cannot be read may.
 fn holds_records(member: &Member) -> bool {
     match member {
-        Member::Segment(path) => fs::read(path).map_or(true, |bytes| bytes.iter().any(|&byte| byte != 0)),
+        Member::Segment(path) => {
+            let bytes = read::within(path, SEGMENT_FILE_BYTES_MAX);
+            bytes.map_or(true, |bytes| bytes.iter().any(|&byte| byte != 0))
+        }
         Member::Unreadable(..) => true,
         _ => false,
     }

@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tsmith_tsm::{Reader, Version};
-use tsmith_wal::fs::{Fs, aside_name, replace_damaged_by};
+use tsmith_wal::fs::{Fs, TooLong, aside_name, replace_damaged_by};
 
 use super::live::Live;
 use super::{OPERATION, Repaired};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::TsmFile;
-use crate::manifest::{MANIFEST_NAME, Manifest};
+use crate::manifest::{BYTES_MAX, MANIFEST_NAME, Manifest};
 use crate::parts::{Parts, encoder_of};
 use crate::recover::log_in_manifest;
 use crate::schema::{FieldTypes, FieldTyping};
@@ -63,7 +63,12 @@ pub fn manifest<F: Fs>(
         Err(error) => error,
     };
     let is_gone = matches!(error.kind(), ErrorKind::NoManifest);
-    let bytes = if is_gone { Vec::new() } else { fs.read(&path).on(OPERATION, &path)? };
+    // Of one that is too long nothing is believed.
+    let bytes = match fs.read_within(&path, BYTES_MAX) {
+        _ if is_gone => Vec::new(),
+        Err(error) if TooLong::of(&error).is_some() => Vec::new(),
+        bytes => bytes.on(OPERATION, &path)?,
+    };
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = Lines { text: &text, made_up: Vec::new() };
     let wal = find_log(fs, data, wal, &mut lines)?;

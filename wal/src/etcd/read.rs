@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::frame::{Frame, RawRecord, Scan, kind};
+use super::frame::{Frame, RawRecord, SEGMENT_BYTES_MAX, Scan, kind};
 use super::names::{self, SegmentName};
 use super::{Entry, Flaw, HardState, SnapshotRecord, salvage};
 use crate::fs::Fs;
@@ -272,7 +272,9 @@ pub(super) fn walk<F: Fs>(
     let mut crc = 0;
     for (at, name) in names.iter().enumerate() {
         let path = dir.join(name.file_name());
-        let bytes = fs.read(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
+        let bytes = fs
+            .read_within(&path, SEGMENT_BYTES_MAX)
+            .map_err(|error| Error::io("read", error).at_path(&path))?;
         let last = at + 1 == names.len();
         let mut scan = Scan::new(&bytes, crc, last);
         let (offset, flaw) = loop {

@@ -29,6 +29,9 @@ use crate::{Error, Result};
 /// What of a database is in memory while it is received.
 const COPY_BYTES: usize = 256 << 10;
 
+/// The longest snapshot file: a protobuf message has less than 2 GiB.
+pub const SNAPSHOT_BYTES_MAX: u64 = 1 << 31;
+
 const SUFFIX: &str = ".snap";
 const DATABASE_SUFFIX: &str = ".snap.db";
 const BROKEN_SUFFIX: &str = ".broken";
@@ -169,7 +172,10 @@ impl<F: Fs> Snapshotter<F> {
 
     /// The snapshot of one file.
     pub fn read(&self, path: &Path) -> Result<Snapshot> {
-        let bytes = self.fs.read(path).map_err(|error| Error::io("read", error).at_path(path))?;
+        let bytes = self
+            .fs
+            .read_within(path, SNAPSHOT_BYTES_MAX)
+            .map_err(|error| Error::io("read", error).at_path(path))?;
         decode(&bytes).map_err(|flaw| Error::from(flaw).at_path(path))
     }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use super::{Fs, FsFile, parent};
+use super::{Fs, FsFile, TooLong, parent};
 use crate::mmap::SegmentMap;
 
 /// Read and write for the owner, nothing for others.
@@ -63,6 +63,17 @@ impl Fs for OsFs {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         open_regular(&options(), path)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_within(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let file = open_regular(&options(), path)?;
+        let len = file.metadata()?.len();
+        TooLong::check(len, limit)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
+        // Somebody may lengthen it meanwhile.
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        TooLong::check(bytes.len() as u64, limit)?;
         Ok(bytes)
     }
 

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Fs, FsFile, FsMap, parent};
+use super::{Fs, FsFile, FsMap, TooLong, parent};
 use disk::{Change, Dice, Dir, Entry, Inode, Node};
 
 /// Absolute paths begin at the first, all others at the second.
@@ -262,6 +262,12 @@ impl Fs for SimFs {
         world.plain("read")?;
         let at = world.file(path)?;
         Ok(world.inodes[at].current.clone())
+    }
+
+    fn read_within(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let bytes = self.read(path)?;
+        TooLong::check(bytes.len() as u64, limit)?;
+        Ok(bytes)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{End, Found, LOCK_NAME, Reader, Torn, hold_directory, segments, take_directory};
+use super::{
+    End, Found, LOCK_NAME, Reader, SEGMENT_FILE_BYTES_MAX, Torn, hold_directory, segments, take_directory,
+};
 use crate::entry::Layout;
 use crate::fs::{Fs, FsFile, aside_name, create_temporary, replace_damaged, take_away};
 use crate::kind::{Format, Link, Scan};
@@ -258,7 +260,7 @@ fn bounds<T: Format, F: Fs>(
 ) -> Result<Option<(Link, u64)>> {
     let scanned = |number: u32| -> Result<(Option<Link>, Option<u64>)> {
         let path = dir.join(T::file_name(number));
-        let bytes = match fs.read(&path) {
+        let bytes = match fs.read_within(&path, SEGMENT_FILE_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
             bytes => bytes.map_err(|error| Error::io("read", error).at_path(&path))?,
         };

@@ -49,6 +49,10 @@ impl<F: Fs> Fs for ScrambledFs<F> {
         self.inner.open(path).map(|inner| ScrambledFile { inner })
     }
 
+    fn read_within(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        self.inner.read_within(path, limit).map(|bytes| scaled(&bytes, INVERSE))
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.inner.read(path).map(|bytes| scaled(&bytes, INVERSE))
     }

@@ -9,7 +9,7 @@ use super::{INDEX_MAX, METADATA, Stage, State, TEMPORARY};
 use crate::entry;
 use crate::error::is_full;
 use crate::etcd::encoder::Appender;
-use crate::etcd::frame::{RawRecord, Scan, kind};
+use crate::etcd::frame::{RawRecord, SEGMENT_BYTES_MAX, Scan, kind};
 use crate::etcd::names::{self, SegmentName};
 use crate::etcd::proto::{EntryKind, HardState};
 use crate::etcd::repair::lock;
@@ -185,7 +185,9 @@ fn read<F: Fs>(
             return Err(numbers_end(dir, name));
         }
         let path = dir.join(name.file_name());
-        let content = fs.read(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
+        let content = fs
+            .read_within(&path, SEGMENT_BYTES_MAX)
+            .map_err(|error| Error::io("read", error).at_path(&path))?;
         let last = at + 1 == names.len();
         end = Some((reader.segment(name, &path, &content, last)?, content));
         let Recovery { records, bytes, .. } = reader.found.recovery;

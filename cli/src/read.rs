@@ -1,0 +1,17 @@
+//! Whole files in memory, as far as they can be of their kind.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use tsmith_wal::fs::TooLong;
+
+/// Reads the file at `path`, to which a link may lead, unless it has more than `limit` bytes.
+pub(crate) fn within(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    TooLong::check(file.metadata()?.len(), limit)?;
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    TooLong::check(bytes.len() as u64, limit)?;
+    Ok(bytes)
+}
