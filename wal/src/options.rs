@@ -97,7 +97,8 @@ pub enum RecoveryMode {
     #[default]
     Strict,
     /// As InfluxDB 1.x: every segment is cut at its first bad record, and the next one is read. May lose records that
-    /// were acknowledged; what was dropped is reported.
+    /// were acknowledged; what was dropped is reported. Of InfluxDB's segments, and ours in its format, what is left opens
+    /// with `Strict` afterwards; a log that numbers its records misses those that were cut off, until it is repaired.
     InfluxDb,
     /// Keeps every record that checks out, also behind damage, and lists what is missing. A torn tail is cut as by
     /// `Strict`; a damaged segment stays as it is, so that what it holds can be looked at until it is forgotten.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::entry::Entry;
 use crate::etcd::SegmentName;
-use crate::fs::{Fs, FsFile};
+use crate::fs::{Fs, FsFile, publish_new};
 use crate::group::Spares;
 use crate::kind::{self, Format, Link, Scan};
 use crate::native::Native;
@@ -127,6 +127,8 @@ pub(crate) struct Found {
     next_record: u64,
     /// The number of the first record that was not forgotten.
     front: u64,
+    /// Segments of which nothing is left and that a later one names, each with the one before it; see [`keep_heads`].
+    lost: Vec<(u32, u32)>,
 }
 
 /// Replays the segments of a locked directory and cuts what has to be cut.
@@ -138,12 +140,16 @@ pub(crate) fn recover<T: Format, F: Fs>(
 ) -> Result<(Recovery, Start)> {
     let reader = Reader::<T, F>::new(fs, dir, options.recovery)?;
     let (numbers, spares) = (reader.numbers.clone(), reader.spares.clone());
-    let Found { recovery, ends, next_record, front } = replay(reader)?;
+    let Found { recovery, ends, next_record, front, lost } = replay(reader)?;
     // Until here nothing was changed.
+    keep_heads::<T, F>(fs, dir, &lost)?;
     let last_kept = ends.iter().rposition(|end| !end.is_empty()).and_then(|at| numbers.get(at));
     for (&number, end) in numbers.iter().zip(&ends) {
         let path = dir.join(T::file_name(number));
         let last = numbers.last() == Some(&number);
+        if lost.iter().any(|&(lost, _)| lost == number) {
+            continue;
+        }
         if end.is_empty() && !(last && T::GUARDED) {
             fs.remove(&path).map_err(|error| Error::io("remove empty segment", error).at_path(&path))?;
         } else if end.cut < end.len {
@@ -170,6 +176,20 @@ pub(crate) fn recover<T: Format, F: Fs>(
     let held = numbers.iter().zip(&ends).rfind(|(_, end)| end.records > 0).map_or(0, |(&number, _)| number);
     let spares = Spares::new(spares, front);
     Ok((recovery, Start { segment, held, record: next_record.max(front), spares }))
+}
+
+/// Puts a segment with nothing but a head in the place of each that recovery as the original's found or left without a record,
+/// and that a later one names: it was told of, and is not to be missed by who opens the log strictly afterwards. The head of
+/// the later one stays as it is, for that segment may hold the only copy of what was acknowledged. What was in the segment
+/// goes in one step: a crash leaves it as it was, or done.
+fn keep_heads<T: Format, F: Fs>(fs: &F, dir: &Path, lost: &[(u32, u32)]) -> Result<()> {
+    for &(number, before) in lost {
+        let path = dir.join(T::file_name(number));
+        let head = T::begin(number, Link { before, ..Link::default() }).head();
+        publish_new(fs, &path, &head)
+            .map_err(|error| Error::io("write head of segment", error).at_path(&path))?;
+    }
+    Ok(())
 }
 
 /// Gives the records of a directory to `replay`, and changes nothing: for looking at a log that belongs to somebody
@@ -342,6 +362,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
             let forgotten = row.held.first().is_none_or(|&first| before <= first);
             before > 0 && !row.held.contains(&before) && (!forgotten || self.numbers.contains(&before))
         });
+        row.lost.extend(before.filter(|_| missed));
         row.held.push(self.numbers[at]);
         if !missed {
             return Ok(None);
@@ -363,12 +384,18 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
 
     /// All was read.
     fn found(mut self, mut ends: Vec<End>) -> Result<Found> {
-        for (number, end) in self.numbers.iter().zip(&mut ends) {
+        for (&number, end) in self.numbers.iter().zip(&mut ends) {
             // What a later segment names is not to be gone.
-            if end.is_empty() && end.headed && self.row.named.contains(number) {
+            if !end.is_empty() || !self.row.named.contains(&number) {
+                continue;
+            }
+            if end.headed {
                 end.cut = u64::from(T::HEAD_BYTES);
+            } else {
+                self.row.lost.push(number);
             }
         }
+        let lost = self.row.lost(self.mode);
         let front = self.chain.front;
         if let Some((at, first)) = self.chain.begin
             && let Some(torn) = self.gap(at, front.saturating_add(self.chain.unplaced), first)?
@@ -376,7 +403,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
             self.recovery.torn.insert(0, torn);
             self.recovery.missing.rotate_right(1);
         }
-        Ok(Found { recovery: self.recovery, ends, next_record: self.chain.due.unwrap_or(front), front })
+        Ok(Found { recovery: self.recovery, ends, next_record: self.chain.due.unwrap_or(front), front, lost })
     }
 
     /// What to do about a bad place of segment `at`, where `scan` stands, after so many records; and what to report.
@@ -457,6 +484,22 @@ struct Row {
     held: Vec<u32>,
     /// The ones that are named.
     named: Vec<u32>,
+    /// Those of them of which there is nothing, or nothing will be left.
+    lost: Vec<u32>,
+}
+
+impl Row {
+    /// The lost ones, ascending, each with the last before it that is kept. Another mode refuses, or leaves what it finds.
+    fn lost(&mut self, mode: RecoveryMode) -> Vec<(u32, u32)> {
+        if mode != RecoveryMode::InfluxDb {
+            return Vec::new();
+        }
+        self.lost.sort_unstable();
+        self.lost.dedup();
+        let kept = |number: &&u32| !self.lost.contains(number);
+        let before = |lost: u32| self.held.iter().filter(kept).copied().filter(|&held| held < lost).max();
+        self.lost.iter().map(|&lost| (lost, before(lost).unwrap_or(0))).collect()
+    }
 }
 
 /// The numbers that are missing when `first` comes and `due` should.

@@ -29,7 +29,8 @@
 //! emptied or zeroed, is missed, unless it and all older ones were forgotten. Numbers alone say nothing: InfluxDB
 //! leaves one out when it removes an empty segment, and so do we after a full disk. Where no mark says more, an empty
 //! segment before one that holds something is odd enough: neither log leaves one there. A segment that is named so
-//! keeps its first mark when it loses all else.
+//! keeps its first mark when it loses all else, and gets one if it had none: recovery as the original's writes it in the
+//! place of what it cuts off, in one step.
 //!
 //! # Torn or damaged
 //!
