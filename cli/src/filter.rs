@@ -53,7 +53,7 @@ impl FilterArgs {
 }
 
 /// Whether the series of a key has all of these tags, names and values without their escapes. An empty value is that of a
-/// series without the tag, as in InfluxQL.
+/// series without the tag, as `InfluxDB` has it.
 pub(crate) fn has_tags(key: FieldKey<'_>, wanted: &[(String, String)]) -> bool {
     if wanted.is_empty() {
         return true;

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::{Scratch, content, points, run, same_points, sample};
+use support::{Points, Scratch, content, points, run, same_points, sample};
 
 fn export(dir: &Path) -> Vec<u8> {
     run("export {} --format lp", &[dir]).exits(0).stdout
@@ -111,7 +111,7 @@ fn deleted_points_are_gone_and_others_stay() {
     run("delete {} --key a --measurement b", &[&dir]).exits(2);
 }
 
-/// What InfluxQL says as DELETE FROM m WHERE tag, and what it cannot say: the points of one field.
+/// What the original says as DELETE FROM m WHERE tag, and what it cannot say: the points of one field.
 #[test]
 fn points_are_deleted_by_tag_and_field() {
     let scratch = Scratch::new();
@@ -131,10 +131,10 @@ fn points_are_deleted_by_tag_and_field() {
         assert_eq!(export(&dir), before, "a dry run changes nothing");
         let done = run(&format!("delete {{}} {flags} --format json"), &[&dir]).exits(0).json();
         assert_eq!((&planned["points"], &planned["keys"]), (&done["points"], &done["keys"]));
-        let mut expected = points(&before);
-        let all: usize = expected.values().map(|column| column.len()).sum();
-        let mut text = String::new();
-        for key in expected.keys() {
+        let count = |points: &Points| points.values().map(tsmith_engine::Column::len).sum::<usize>();
+        let all = points(&before);
+        let mut lines = Vec::new();
+        for key in all.keys() {
             let key = std::str::from_utf8(key).expect("text");
             let (series, field) = key.split_once("#!~#").expect("a composite key");
             let value = match field {
@@ -142,12 +142,11 @@ fn points_are_deleted_by_tag_and_field() {
                 "g" => "2i",
                 _ => "t",
             };
-            for time in (1..=3).filter(|&time| kept(series, field, time)) {
-                text += &format!("{series} {field}={value} {time}\n");
-            }
+            let left = (1..=3).filter(|&time| kept(series, field, time));
+            lines.extend(left.map(|time| format!("{series} {field}={value} {time}")));
         }
-        expected = points(text.as_bytes());
-        let rest: usize = expected.values().map(|column| column.len()).sum();
+        let expected = points(lines.join("\n").as_bytes());
+        let (all, rest) = (count(&all), count(&expected));
         assert!(points(&export(&dir)) == expected, "{flags}");
         assert_eq!(done["points"], all - rest, "{flags}");
         assert!((1..all).contains(&rest), "{flags} tells nothing");

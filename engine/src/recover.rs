@@ -259,7 +259,9 @@ impl<S: Storer> Replay for Refill<'_, S> {
         let mut live = self.files.to_vec();
         // What is wrong with tombstones is told when they are cut.
         let _told_later = obey(&mut live, self.torn, &self.deletes.whole);
-        live.iter().for_each(|file| self.fields.learn_file(file));
+        for file in &live {
+            self.fields.learn_file(file);
+        }
         self.fields.learn_cache(self.cache);
         let Some(found) = two_types(&self.fields, &live, self.cache).into_iter().next() else {
             return Ok(());

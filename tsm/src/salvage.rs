@@ -112,12 +112,11 @@ impl Salvage {
         };
         let dropped = |entry| BadBlock { entry, error: error(key.field_type(), entry) };
         let at = self.damaged.binary_search_by_key(&key.position(), |damaged| damaged.position);
-        let (kept_blocks, kept_values) = match at.ok().and_then(|at| self.damaged.get(at)) {
-            Some(damaged) => (damaged.kept_blocks, damaged.kept_values),
-            None => {
-                let (whole, _) = Look::new(reader).key(key);
-                (whole.len() as u64, whole.iter().map(|block| block.values as u64).sum())
-            }
+        let (kept_blocks, kept_values) = if let Some(damaged) = at.ok().and_then(|at| self.damaged.get(at)) {
+            (damaged.kept_blocks, damaged.kept_values)
+        } else {
+            let (whole, _) = Look::new(reader).key(key);
+            (whole.len() as u64, whole.iter().map(|block| block.values as u64).sum())
         };
         self.kept_keys = self.kept_keys.saturating_sub(u64::from(kept_blocks > 0));
         self.kept_blocks = self.kept_blocks.saturating_sub(kept_blocks);

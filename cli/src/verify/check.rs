@@ -120,14 +120,13 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
     let mut column = Column::new(FieldType::Float);
     let (mut values, mut disagreements) = (0, 0_u64);
     for key in reader.keys() {
-        if !deleted.covers_key(key) {
-            if let Some(parsed) = FieldKey::parse(key.key())
-                && let Err(known) = types.claim(parsed, key.field_type())
-            {
-                disagreements += 1;
-                if disagreements == 1 {
-                    finding.notes.push(disagreement(parsed, key.field_type(), known));
-                }
+        if !deleted.covers_key(key)
+            && let Some(parsed) = FieldKey::parse(key.key())
+            && let Err(known) = types.claim(parsed, key.field_type())
+        {
+            disagreements += 1;
+            if disagreements == 1 {
+                finding.notes.push(disagreement(parsed, key.field_type(), known));
             }
         }
         for entry in key.entries() {

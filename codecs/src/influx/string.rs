@@ -19,6 +19,10 @@ const HEADER: u8 = 0x10;
 /// Bytes copied at once: the buffers are longer by as many, so that a string of at most so many needs no exact copy.
 const CHUNK: usize = 32;
 
+/// From so many bytes on strings are taken apart where they were decompressed: short ones slower, but a second copy of a
+/// large block is as much memory again.
+const IN_PLACE_BYTES: u64 = 1 << 20;
+
 /// Buffers and tables that outlive the block.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -69,13 +73,14 @@ pub fn decode(payload: &[u8], count: usize, scratch: &mut Scratch, out: &mut Str
             _ => Err(Error::corrupt(0, "the encoding of strings")),
         };
     };
-    let plain = snappy::decompress(body, &mut scratch.plain, CHUNK).map_err(|e| e.shifted(1))?;
-    // Each string takes at least the byte of its length.
-    if count > plain {
-        return Err(Error::corrupt(1, "as many strings as timestamps"));
-    }
     let (mut ends, mut bytes) = std::mem::take(out).into_parts();
-    let done = split(&scratch.plain, plain, count, &mut ends, &mut bytes);
+    let done = if varint::get(body).is_some_and(|(claimed, _)| claimed >= IN_PLACE_BYTES) {
+        decompress(body, count, &mut bytes)
+            .and_then(|plain| split_in_place(&mut bytes, plain, count, &mut ends))
+    } else {
+        let plain = decompress(body, count, &mut scratch.plain);
+        plain.and_then(|plain| split(&scratch.plain, plain, count, &mut ends, &mut bytes))
+    };
     if done.is_err() {
         ends.clear();
         bytes.clear();
@@ -83,6 +88,16 @@ pub fn decode(payload: &[u8], count: usize, scratch: &mut Scratch, out: &mut Str
     *out =
         StringColumn::from_parts(ends, bytes).map_err(|_| Error::corrupt(1, "ascending ends of strings"))?;
     done
+}
+
+/// Decompresses into the start of `plain`, which is longer by a chunk then; how many bytes.
+fn decompress(body: &[u8], count: usize, plain: &mut Vec<u8>) -> Result<usize> {
+    let len = snappy::decompress(body, plain, CHUNK).map_err(|e| e.shifted(1))?;
+    // Each string takes at least the byte of its length.
+    if count > len {
+        return Err(Error::corrupt(1, "as many strings as timestamps"));
+    }
+    Ok(len)
 }
 
 /// Takes the first `len` bytes of `plain` apart; beyond them there is room for another chunk.
@@ -109,6 +124,28 @@ fn split(plain: &[u8], len: usize, count: usize, ends: &mut Vec<usize>, bytes: &
     Ok(())
 }
 
+/// As [`split`], within `bytes`: each string moves to the front, over the lengths before it.
+fn split_in_place(bytes: &mut Vec<u8>, len: usize, count: usize, ends: &mut Vec<usize>) -> Result<()> {
+    let unequal = || Error::corrupt(1, "as many strings as timestamps");
+    ends.reserve(count);
+    let (mut from, mut to) = (0, 0);
+    for _ in 0..count {
+        let (size, body) = varint::get(bytes.get(from..len).unwrap_or_default()).ok_or_else(unequal)?;
+        let size = usize::try_from(size).ok().filter(|&size| size <= body.len());
+        let Some(size) = size else { return Err(Error::corrupt(1, "a string inside the block")) };
+        from = len - body.len();
+        bytes.copy_within(from..from + size, to);
+        from += size;
+        to += size;
+        ends.push(to);
+    }
+    if from != len {
+        return Err(unequal());
+    }
+    bytes.truncate(to);
+    Ok(())
+}
+
 /// Copies `size` bytes, and where both sides have the room up to a chunk more.
 #[inline]
 fn copy(source: &[u8], from: usize, target: &mut [u8], to: usize, size: usize) {
@@ -128,6 +165,44 @@ fn copy(source: &[u8], from: usize, target: &mut [u8], to: usize, size: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Story: one block of 60 MB was held twice while it was taken apart.
+    #[test]
+    fn a_large_block_is_held_once() {
+        let values: Vec<Vec<u8>> = (0..300_u32)
+            .map(|n| n.to_le_bytes().repeat(if n % 7 == 0 { 0 } else { n as usize * 10 }))
+            .collect();
+        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        let (mut payload, mut out) = (Vec::new(), StringColumn::default());
+        encode(column(&values).as_ref(), &mut Scratch::default(), &mut payload).expect("short");
+        let mut scratch = Scratch::default();
+        decode(&payload, values.len(), &mut scratch, &mut out).expect("whole");
+        assert!(out.as_ref().iter().eq(values.iter().copied()));
+        assert!(out.as_ref().bytes().len() as u64 > IN_PLACE_BYTES);
+        assert_eq!(scratch.plain.capacity(), 0);
+        for count in [0, 1, values.len() - 1, values.len() + 1, usize::MAX] {
+            decode(&payload, count, &mut scratch, &mut out).expect_err("another count");
+            assert_eq!(out.as_ref().len(), 0);
+        }
+    }
+
+    proptest::proptest! {
+        /// Both ways take bytes apart alike, whatever they are.
+        #[test]
+        fn in_place_is_as_apart(plain in proptest::collection::vec(0_u8..6, 0..40), count in 0_usize..12) {
+            let (mut ends, mut bytes) = (Vec::new(), Vec::new());
+            let padded = [&plain[..], &[0; CHUNK]].concat();
+            // Asked for before either is called.
+            proptest::prop_assume!(count <= plain.len());
+            let apart = split(&padded, plain.len(), count, &mut ends, &mut bytes);
+            let (mut ends_in_place, mut in_place) = (Vec::new(), padded.clone());
+            let done = split_in_place(&mut in_place, plain.len(), count, &mut ends_in_place);
+            proptest::prop_assert_eq!(done.is_ok(), apart.is_ok());
+            if apart.is_ok() {
+                proptest::prop_assert_eq!((ends_in_place, in_place), (ends, bytes));
+            }
+        }
+    }
 
     fn column(values: &[&[u8]]) -> StringColumn {
         let mut column = StringColumn::default();

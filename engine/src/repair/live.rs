@@ -41,7 +41,9 @@ impl Live {
         let (cache, deletes) = log.into_parts();
         let _problems = obey(&mut files, &torn, &deletes);
         let fields = FieldTypes::default();
-        files.iter().for_each(|file| fields.learn_file(file));
+        for file in &files {
+            fields.learn_file(file);
+        }
         fields.learn_cache(&cache);
         Ok(Self { files, cache, fields })
     }
