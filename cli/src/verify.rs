@@ -21,7 +21,8 @@ use log::chain;
 
 /// Check every byte that has a check: names each bad file and offset.
 ///
-/// TSM files: header, index, the checksum of every block, and that every block decodes to what the index says of it.
+/// TSM files: header, index, the checksum of every block, that every block decodes to what the index says of it, and that no
+/// key has another type than in an older file.
 /// Tombstones: every record. etcd's log: every checksum and its chain, every message; its snapshot files. Segments of the
 /// log: every frame and group; that fields keep their type, so that it can be replayed; the torn end that a crash leaves is a
 /// note, not damage; that no record between two segments of `native` is missing. The manifest, and that the log is where it

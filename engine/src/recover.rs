@@ -158,7 +158,7 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
     };
     let has_log = !segments.is_empty();
     // By the name of its log it opens all the same.
-    if asked.log != "native" && segments.iter().any(|name| is_native(name)) {
+    if ["file", "mmap"].contains(&&*asked.log) && segments.iter().any(|name| is_native(name)) {
         return refuse(ErrorKind::NoManifest);
     }
     if has_log || !tsm_names(fs, &dirs.data)?.is_empty() {

@@ -19,7 +19,7 @@ use super::OPERATION;
 use super::live::Live;
 use crate::delete::{Deletes, Replayed};
 use crate::error::{Context, Result};
-use crate::files::TwoTypes;
+use crate::files::{TwoTypes, tsm_names};
 use crate::recover::replay_entry;
 
 /// Fields of one record that are named before they are only counted.
@@ -63,6 +63,10 @@ struct Conflict {
 impl LogCheck {
     /// One that also knows the types that the files in `data` have. Files that cannot be read have none.
     pub fn with_files<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>) -> Self {
+        // Without files there is nothing to contradict.
+        if tsm_names(fs, data).map_or(true, |names| names.is_empty()) {
+            return Self::default();
+        }
         let two_types = Live::look(fs, data, wal).map(|live| live.two_types()).unwrap_or_default();
         let by_log = two_types.iter().filter(|found| found.file.is_none());
         let contradicted = by_log.map(|found| (found.key.clone(), found.existing)).collect();
