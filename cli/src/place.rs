@@ -1,5 +1,6 @@
 //! What a PATH on the command line is: an engine's or InfluxDB's directory, or one file of it.
 
+mod etcd;
 mod tree;
 
 pub(crate) use tree::{Skipped, Tree};
@@ -35,8 +36,10 @@ pub(crate) enum Place {
     Segment(PathBuf),
     /// A directory of etcd's segments, or one of them.
     EtcdLog(PathBuf),
-    /// A snapshot file of etcd.
+    /// A directory of etcd's snapshot files, or one of them.
     EtcdSnapshot(PathBuf),
+    /// A database that a member of etcd received with a snapshot.
+    EtcdDatabase(PathBuf),
 }
 
 impl Place {
@@ -53,6 +56,7 @@ impl Place {
                 Ok(Self::EtcdLog(path.to_owned()))
             }
             Some("snap") => Ok(Self::EtcdSnapshot(path.to_owned())),
+            _ if etcd::is_database(path) => Ok(Self::EtcdDatabase(path.to_owned())),
             Some("wal" | "tlog") => Ok(Self::Segment(path.to_owned())),
             _ => Err(Failure::Usage(format!(
                 "{}: not a directory, and not named .tsm, .tombstone, .wal, .tlog or .snap; line protocol goes through `tsmith import`",
@@ -80,6 +84,9 @@ impl Place {
         if ours || wal.as_deref().is_some_and(has_segments) {
             return Ok(Self::Directory { data: data.to_owned(), wal, unsure });
         }
+        if etcd::holds_snapshots(data, &names) {
+            return Ok(Self::EtcdSnapshot(data.to_owned()));
+        }
         match shard_below(data, 4) {
             Some(shard) => Err(Failure::Usage(format!(
                 "{}: not a shard, but a directory of shards: name one of them, as {}",
@@ -98,10 +105,12 @@ impl Place {
             Self::Unreadable(_, why) => Err(Failure::Io(why.clone())),
             Self::Tsm(path) => Ok(View::open_file(path)?),
             Self::Segment(path) => Ok(View::open_segment(path)?),
-            Self::EtcdLog(path) | Self::EtcdSnapshot(path) => Err(Failure::Usage(format!(
-                "{}: etcd's entries hold no points; `tsmith inspect` and `tsmith verify` read them",
-                path.display()
-            ))),
+            Self::EtcdLog(path) | Self::EtcdSnapshot(path) | Self::EtcdDatabase(path) => {
+                Err(Failure::Usage(format!(
+                    "{}: etcd's entries hold no points; `tsmith inspect` and `tsmith verify` read them",
+                    path.display()
+                )))
+            }
             Self::Tombstone(path) => Err(Failure::Usage(format!(
                 "{}: tombstones hold no values; name the .tsm file, or `tsmith inspect` them",
                 path.display()
@@ -128,6 +137,8 @@ impl Place {
             Self::Tsm(path) => return Ok(vec![Member::Tsm(path.clone())]),
             Self::Tombstone(path) => return Ok(vec![Member::Tombstone(path.clone())]),
             Self::Segment(path) => return Ok(vec![Member::Segment(path.clone())]),
+            Self::EtcdLog(path) | Self::EtcdSnapshot(path) if path.is_dir() => return etcd::members(path),
+            Self::EtcdDatabase(path) => return Ok(vec![etcd::database(path.clone())]),
             Self::EtcdLog(path) => return Ok(vec![Member::EtcdLog(path.clone())]),
             Self::EtcdSnapshot(path) => return Ok(vec![Member::EtcdSnapshot(path.clone())]),
         };
@@ -184,6 +195,11 @@ impl Place {
             complain(&format!("{}: offset {offset}: {found}: {dropped_bytes} bytes {what}", path.display()));
         }
         damaged || !view.problems().is_empty() || self.unsure().is_some()
+    }
+
+    /// Whether it is of etcd, not of an engine.
+    fn is_etcd(&self) -> bool {
+        matches!(self, Self::EtcdLog(_) | Self::EtcdSnapshot(_) | Self::EtcdDatabase(_))
     }
 
     /// Why the manifest does not tell where the log is.
@@ -291,7 +307,8 @@ fn skipped(data: &Path, name: &OsStr, wal: Option<&Path>) -> Option<Member> {
     Some(Member::Skipped(Skipped { path: data.join(name), reason }))
 }
 
-/// Whether `dir` is a shard's or an engine's directory, or that of a log: one that [`Place::find`] takes as such.
+/// Whether `dir` is a shard's or an engine's directory, or that of a log or of etcd's snapshots: one that
+/// [`Place::find`] takes as such, and not a member of etcd, which is above two of them.
 fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
     let names = list(dir)?;
     let ours = |name: &OsStr| {
@@ -308,11 +325,13 @@ fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
                 )
             )
     };
-    if names.iter().any(|(name, _)| ours(name)) {
+    if names.iter().any(|(name, _)| ours(name)) || etcd::holds_snapshots(dir, &names) {
         return Ok(true);
     }
     let log = match wal {
         Some(wal) => Some(wal.to_owned()),
+        // An engine with its log in such segments has a manifest.
+        None if etcd::has_log(&dir.join("wal")) => return Ok(false),
         None => find_log(dir)?.0,
     };
     Ok(log.is_some_and(|log| has_segments(&log)))

@@ -140,16 +140,14 @@ impl RepairArgs {
                     log_done = true;
                     files::log(path, data, self.dry_run)?
                 }
-                Member::EtcdLog(path) => vec![files::etcd(path, self.dry_run)],
+                Member::EtcdLog(path) => vec![files::etcd_log(path, self.dry_run)],
                 Member::Manifest(path) => {
                     let named = wal.filter(|_| place.unsure().is_none());
                     let file = files::manifest(path, named, self.dry_run);
                     log_known |= file.state != State::Lost;
                     vec![file]
                 }
-                Member::EtcdSnapshot(path) => vec![File::new(path, "etcd-snapshot", State::Lost).because(
-                    "snapshots of etcd hold one checksum and cannot be repaired; `tsmith verify` checks them",
-                )],
+                Member::EtcdSnapshot(path) => vec![files::etcd_snapshot(path)],
                 Member::Unreadable(path, reason) => {
                     vec![File::new(path, "unknown", State::Lost).because(reason)]
                 }
@@ -181,9 +179,11 @@ impl RepairArgs {
             Place::Directory { data, wal, .. } if wal.as_ref() == Some(data) => return Ok(None),
             Place::Directory { data, .. } => (data.clone(), false),
             Place::Tsm(path) | Place::Tombstone(path) => (beside(path), true),
-            Place::Segment(_) | Place::EtcdLog(_) | Place::EtcdSnapshot(_) | Place::Unreadable(..) => {
-                return Ok(None);
-            }
+            Place::Segment(_)
+            | Place::EtcdLog(_)
+            | Place::EtcdSnapshot(_)
+            | Place::EtcdDatabase(_)
+            | Place::Unreadable(..) => return Ok(None),
         };
         Ok(match (self.dry_run, is_alone) {
             (true, _) => hold(&dir)?.map(Lock::Shared),

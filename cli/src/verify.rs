@@ -23,8 +23,9 @@ use log::chain;
 ///
 /// TSM files: header, index, the checksum of every block, that every block decodes to what the index says of it, and that no
 /// key has another type than in an older file.
-/// Tombstones: every record. etcd's log: every checksum and its chain, every message; its snapshot files. Segments of the
-/// log: every frame and group; that fields keep their type, so that it can be replayed; the torn end that a crash leaves is a
+/// Tombstones: every record. Of a member of etcd, each snapshot file and the log: every checksum and its chain, every
+/// message; its databases are noted as not checked. Segments of the log: every frame and group; that fields keep their
+/// type, so that it can be replayed; the torn end that a crash leaves is a
 /// note, not damage; that no record between two segments of `native` is missing. The manifest, and that the log is where it
 /// says. After a bad file the next is checked. Nothing on disk is changed; `tsmith repair` mends what can be.
 ///
@@ -37,7 +38,7 @@ use log::chain;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith verify d && echo all good")]
 pub(crate) struct Verify {
-    /// Engine, InfluxDB 1.x shard or etcd WAL directories, directories above shards, .tsm, .tombstone, .wal, .tlog or .snap files
+    /// Engine, InfluxDB 1.x shard or etcd member directories, directories above shards, .tsm, .tombstone, .wal, .tlog or .snap files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -100,7 +101,7 @@ impl Verify {
                 let found = self.place(place, tree.is_above, &mut report, (&mut out, &mut bar));
                 let (shard, failed) = match found {
                     Ok(shard) => (shard, None),
-                    Err(error) if self.paths.len() == 1 && !tree.is_above => return Err(error),
+                    Err(error) if self.paths.len() == 1 && tree.places.len() == 1 => return Err(error),
                     Err(error) => {
                         error.complain_of(path);
                         (Shard { error: Some(error.text().to_owned()), ..Shard::default() }, Some(error))

@@ -81,3 +81,68 @@ fn an_engine_on_this_log_is_queried_as_any_other() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "m,h=a v=1.5 1000\nm,h=a v=2.5 2000\n");
     assert!(run(&["verify", dir]).status.success());
 }
+
+/// What `verify` says of each file, by its name: whether it is fine.
+fn verified(path: &Path) -> (Option<i32>, Vec<(String, bool)>, usize) {
+    let (output, json) = tsmith(&["verify", "--format", "json"], path);
+    let files = json["files"].as_array().unwrap_or_else(|| panic!("{path:?}: {output:?}"));
+    let name = |file: &serde_json::Value| {
+        let path = Path::new(file["path"].as_str().expect("a path"));
+        path.file_name().expect("a name").to_string_lossy().into_owned()
+    };
+    let found = files.iter().map(|file| (name(file), file["ok"] == true)).collect();
+    (output.status.code(), found, json["skipped"].as_array().map_or(0, Vec::len))
+}
+
+/// Of a member's directory the log was checked, and its snapshots were passed over, damaged or not; the directory of
+/// snapshots by itself was none of ours, and a failure to read it.
+#[test]
+fn all_of_a_member_is_checked_by_any_of_its_directories() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let root = scratch.path().join("member");
+    let snap = root.join("snap");
+    member(&root);
+    let names = ["0000000000000002-0000000000000009.snap", "0000000000000002-0000000000000014.snap"];
+    std::fs::copy(snap.join(names[1]), snap.join(names[0])).expect("copies");
+    std::fs::write(snap.join("0000000000000014.snap.db"), b"not ours").expect("writes");
+    std::fs::write(snap.join("db"), b"not ours").expect("writes");
+    let dirs = [scratch.path(), &root, &snap];
+    let file = |name: &str, ok| (name.to_owned(), ok);
+    let snapshots = |ok| vec![file(names[0], true), file(names[1], ok)];
+    let all = |ok| [snapshots(ok), vec![file("wal", true)]].concat();
+    for (dir, files) in dirs.into_iter().zip([all(true), all(true), snapshots(true)]) {
+        assert_eq!(verified(dir), (Some(0), files, 2), "{dir:?}");
+        let (output, json) = tsmith(&["inspect", "--format", "json"], dir);
+        assert!(output.status.success(), "{dir:?}: {output:?}");
+        assert_eq!(json["files"][1]["kind"], "etcd-snapshot");
+    }
+    let output = tsmith(&["verify"], &root).0;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains(".snap: snapshot at index 20") && !text.contains("shard"), "{text}");
+    assert!(text.contains(".snap.db: not checked: a database of etcd"), "{text}");
+    for database in ["db", "0000000000000014.snap.db"] {
+        assert_eq!(verified(&snap.join(database)), (Some(0), Vec::new(), 1));
+        assert!(tsmith(&["inspect"], &snap.join(database)).0.status.success());
+    }
+
+    let mut bytes = std::fs::read(snap.join(names[1])).expect("reads");
+    bytes[9] ^= 1;
+    std::fs::write(snap.join(names[1]), &bytes).expect("writes");
+    for (dir, files) in dirs.into_iter().zip([all(false), all(false), snapshots(false)]) {
+        assert_eq!(verified(dir), (Some(1), files, 2), "{dir:?}");
+        assert_eq!(tsmith(&["inspect"], dir).0.status.code(), Some(1), "{dir:?}");
+        let output = tsmith(&["repair", "--dry-run"], dir).0;
+        assert_eq!(output.status.code(), Some(1), "{dir:?}");
+    }
+    std::fs::rename(snap.join(names[1]), snap.join(format!("{}.broken", names[1]))).expect("renames");
+    let output = tsmith(&["verify"], &root).0;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("set aside as damaged"), "{text}");
+    assert!(tsmith(&["repair", "--dry-run"], &root).0.status.success());
+    // Before the first snapshot there is none to know the directory by.
+    names.iter().for_each(|name| drop(std::fs::remove_file(snap.join(name))));
+    std::fs::remove_file(snap.join(format!("{}.broken", names[1]))).expect("removes");
+    std::fs::remove_file(snap.join("0000000000000014.snap.db")).expect("removes");
+    assert_eq!(verified(&snap), (Some(0), Vec::new(), 1));
+    assert_eq!(verified(&root), (Some(0), vec![file("wal", true)], 1));
+}

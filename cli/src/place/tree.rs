@@ -30,7 +30,7 @@ pub(crate) struct Tree {
     pub(crate) places: Vec<(PathBuf, Place)>,
     /// What lies between and is not read.
     pub(crate) skipped: Vec<Skipped>,
-    /// Whether the path is above shards.
+    /// Whether the path is above shards. That of a member of etcd is not: there are two places, of log and snapshots.
     pub(crate) is_above: bool,
 }
 
@@ -95,6 +95,8 @@ impl Tree {
         if let Some(logs) = logs {
             tree.stray_logs(above, &logs, &logs, DEPTH_MAX)?;
         }
+        // A member of etcd has no shards, though it has directories.
+        tree.is_above = !tree.places.iter().all(|(_, place)| place.is_etcd());
         Ok(tree)
     }
 

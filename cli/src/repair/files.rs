@@ -7,8 +7,8 @@ use tsmith_engine::ErrorKind;
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{self, Repaired, TombstoneLoss};
 use tsmith_tsm::{LostTombstones, Salvage};
-use tsmith_wal::SegmentRepair;
 use tsmith_wal::fs::OsFs;
+use tsmith_wal::{SegmentRepair, etcd};
 
 use super::report::{File, Gap, Key, Refused, State};
 use crate::exit::{Failure, Result};
@@ -194,10 +194,10 @@ fn dropped(file: &File) -> String {
 }
 
 /// Only a torn end is mended there.
-pub(super) fn etcd(path: &Path, dry_run: bool) -> File {
+pub(super) fn etcd_log(path: &Path, dry_run: bool) -> File {
     let lost =
         |error: tsmith_wal::Error| File::new(path, "etcd-log", State::Lost).because(&error.to_string());
-    let torn = match tsmith_wal::etcd::check(&OsFs, path) {
+    let torn = match etcd::check(&OsFs, path) {
         Ok(found) => found.torn,
         Err(error) => return lost(error),
     };
@@ -209,7 +209,7 @@ pub(super) fn etcd(path: &Path, dry_run: bool) -> File {
         file.gaps = vec![gap(0)];
         return file;
     }
-    match tsmith_wal::etcd::repair(&OsFs, path) {
+    match etcd::repair(&OsFs, path) {
         Ok(done) => {
             let mut file = File::new(path, "etcd-log", State::Repaired);
             file.gaps = vec![gap(done.lost_bytes)];
@@ -219,5 +219,19 @@ pub(super) fn etcd(path: &Path, dry_run: bool) -> File {
             file
         }
         Err(error) => lost(error),
+    }
+}
+
+/// One checksum covers all of it, so that it is whole or lost.
+pub(super) fn etcd_snapshot(path: &Path) -> File {
+    let decoded = std::fs::read(path).map_err(|error| error.to_string());
+    match decoded.and_then(|bytes| etcd::snap::decode(&bytes).map_err(|flaw| flaw.to_string())) {
+        Ok(_) => File::new(path, "etcd-snapshot", State::Whole),
+        Err(why) => {
+            let why = format!(
+                "{why}; with one checksum over all of it nothing can be kept: etcd takes the one before"
+            );
+            File::new(path, "etcd-snapshot", State::Lost).because(&why)
+        }
     }
 }

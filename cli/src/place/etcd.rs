@@ -1,0 +1,83 @@
+//! A member of etcd: the directories of its log and of its snapshots.
+//!
+//! ```text
+//! name.etcd/ ── member/ ─┬─ wal/    *.wal, *.wal.broken
+//!                        └─ snap/   *.snap, *.snap.broken, *.snap.db, db
+//! ```
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use tsmith_wal::etcd::snap;
+
+use super::tree::{Skipped, not_read};
+use super::{Member, is_etcd_segment, leftover, list, regular};
+use crate::exit::Result;
+
+/// Whether `dir`, which has these names in it, is one of snapshots: by their names, or as the neighbour of a log, for
+/// there is none before the first.
+pub(super) fn holds_snapshots(dir: &Path, names: &[(OsString, bool)]) -> bool {
+    let is_snapshots = |name: &OsStr| {
+        let whole = Path::new(name).file_stem().filter(|_| name.to_string_lossy().ends_with(".broken"));
+        snap::is_snapshot(whole.unwrap_or(name)) || is_received(name)
+    };
+    let is_beside_log = || {
+        // By its full path: `.` has neither name nor parent.
+        let dir = dir.canonicalize().unwrap_or_default();
+        dir.file_name() == Some(OsStr::new("snap")) && has_log(&dir.with_file_name("wal"))
+    };
+    names.iter().any(|(name, _)| is_snapshots(name)) || is_beside_log()
+}
+
+/// Whether there are segments of etcd's log in a directory.
+pub(super) fn has_log(dir: &Path) -> bool {
+    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_etcd_segment(name)))
+}
+
+/// A database that was received with a snapshot.
+fn is_received(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.ends_with(".snap.db"))
+}
+
+/// Whether a file is a database of etcd's: one that was received, or among snapshots the one that it runs on.
+pub(super) fn is_database(path: &Path) -> bool {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_among_snapshots = || list(dir).is_ok_and(|names| holds_snapshots(dir, &names));
+    path.file_name().is_some_and(|name| is_received(name) || name == "db" && is_among_snapshots())
+}
+
+/// Nothing in it is checked, so nothing is said of it.
+pub(super) fn database(path: PathBuf) -> Member {
+    Member::Skipped(Skipped { path, reason: "a database of etcd, whose format is not read here" })
+}
+
+/// What is in a directory of etcd's: snapshots, the oldest first, then the log.
+pub(super) fn members(dir: &Path) -> Result<Vec<Member>> {
+    let names = list(dir)?;
+    let mut members: Vec<_> = names.iter().filter_map(|(name, _)| member(dir, name)).collect();
+    if names.iter().any(|(name, _)| is_etcd_segment(name)) {
+        members.push(Member::EtcdLog(dir.to_owned()));
+    }
+    Ok(members)
+}
+
+fn member(dir: &Path, name: &OsStr) -> Option<Member> {
+    let path = dir.join(name);
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+    match extension {
+        "snap" => Some(regular(path, Member::EtcdSnapshot)),
+        "broken" => Some(leftover(path)),
+        // A segment in waiting says nothing to a user.
+        "tmp" if is_etcd_segment_to_come(name) => None,
+        "tmp" => Some(leftover(path)),
+        _ if name == "db" || is_received(name) => Some(database(path)),
+        _ if is_etcd_segment(name) => None,
+        _ => not_read(dir, name).map(|reason| Member::Skipped(Skipped { path, reason })),
+    }
+}
+
+/// `0.tmp` and `1.tmp`.
+fn is_etcd_segment_to_come(name: &OsStr) -> bool {
+    let stem = name.to_str().and_then(|name| name.strip_suffix(".tmp"));
+    stem.is_some_and(|stem| stem.bytes().all(|byte| byte.is_ascii_digit()))
+}
