@@ -1,31 +1,23 @@
 //! Damaged logs: every length of every segment, every byte flipped.
 
+mod sample;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{
-    Entry, EntryKind, EtcdLog, HardState, RawRecords, Reader, Snapshot, SnapshotRecord, Unread, Wal,
-    WalOptions, repair, snap, valid_snapshot_entries, verify,
+    Entry, EtcdLog, HardState, RawRecords, Reader, Snapshot, SnapshotRecord, Unread, Wal, repair, snap,
+    valid_snapshot_entries, verify,
 };
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{ErrorKind, Log, LogOptions, Record, RecoveryMode};
 
-const DIR: &str = "/m/wal";
+use sample::{DIR, entry, options};
+
 const ZERO: SnapshotRecord = SnapshotRecord { index: 0, term: 0, conf_state: None };
 
 type Segments = Vec<(PathBuf, Vec<u8>)>;
-
-fn options() -> WalOptions {
-    WalOptions::default().segment_bytes(4096).allocate_ahead(false)
-}
-
-/// The content is a function of index and term, so that whatever comes back can be checked.
-fn entry(term: u64, index: u64) -> Entry {
-    let len = [3, 40, 700, 1300, 0, 150, 2600][index as usize % 7];
-    let data = (!index.is_multiple_of(11)).then(|| Bytes::from(noise(index * 31 + term, len)));
-    Entry { kind: EntryKind::NORMAL, term, index, data }
-}
 
 fn put(fs: &SimFs, path: &Path, bytes: &[u8]) {
     fs.create_dir_all(path.parent().expect("a parent")).expect("a directory");

@@ -1,26 +1,18 @@
 //! Power cuts and faults at every operation of a member's storage, and of the ordinary log in the same framing.
 
+mod sample;
+
 use std::path::Path;
 
 use bytes::Bytes;
-use tsmith_wal::etcd::{DiskStorage, Entry, EntryKind, EtcdLog, HardState, Snapshot, Storage, WalOptions};
+use tsmith_wal::etcd::{DiskStorage, Entry, EtcdLog, HardState, Snapshot, Storage};
 use tsmith_wal::fs::{Fault, SimFs};
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{Durability, Log, LogOptions, Position, Record};
 
-const DIR: &str = "/m/wal";
+use sample::{DIR, entry, options};
+
 const SNAP: &str = "/m/snap";
-
-fn options() -> WalOptions {
-    WalOptions::default().segment_bytes(4096).allocate_ahead(false)
-}
-
-/// The content is a function of index and term, so that whatever comes back can be checked.
-fn entry(term: u64, index: u64) -> Entry {
-    let len = [3, 40, 700, 1300, 0, 150, 2600][index as usize % 7];
-    let data = (!index.is_multiple_of(11)).then(|| Bytes::from(noise(index * 31 + term, len)));
-    Entry { kind: EntryKind::NORMAL, term, index, data }
-}
 
 /// What a raft member did, and what it was told is done.
 #[derive(Debug, Default)]
