@@ -3,15 +3,17 @@
 //! ```sh
 //! cargo run --release -p tsmith-engine --features raft --example replicated -- DIR [PORT]          # starts all three
 //! printf 'cpu,host=a usage=0.5\n' | nc -q1 127.0.0.1 7101      # lines to any of 7101, 7102, 7103; answers `ok 1`
-//! cargo run ... --example replicated -- kill DIR --rounds 100 [--seed S]   # kill -9 at random under load, and check
+//! cargo run ... --example replicated -- kill DIR --rounds 100 [--seed S [--port PORT]]   # kill -9 at random under load, and check
 //! ```
 //!
 //! Replica N talks to the others on PORT+N and takes line protocol on PORT+100+N. A line is answered with `ok POINTS` when
 //! it is on a majority of disks and written here, else with `error ...`; the lines that arrive together share a proposal.
-//! `?status` and `?export` answer what they say.
+//! `?status` and `?export` answer what they say, or `error ...`. Warnings go to stderr. A replica that stops by itself says
+//! why, and its process ends with exit code 1.
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::fmt::{self, Write as _};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -21,6 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tsmith_engine::replica::transport::{FRAME_BYTES_MAX, Tcp};
 use tsmith_engine::replica::{Node, Replica, Settings};
 use tsmith_wal::etcd::WalOptions;
@@ -30,22 +35,35 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const IDS: [u64; 3] = [1, 2, 3];
 const PORT: u16 = 7000;
+/// Where replicas that are killed do not meet those that run.
+const KILL_PORT: u16 = PORT + 20;
 const TICK: Duration = Duration::from_millis(30);
 /// How long replicas may take to catch up.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How often a process looks whether its replica still runs, and how long a client may take to hear why not.
+const WATCH: Duration = Duration::from_millis(200);
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let texts: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match texts[..] {
-        ["node", id, dir, port] => node(id.parse()?, Path::new(dir), port.parse()?),
-        ["kill", dir, "--rounds", rounds] => kill(Path::new(dir), rounds.parse()?, 1),
+        ["node", id, dir, port] => {
+            let id = id.parse()?;
+            node(id, Path::new(dir), port.parse()?).map_err(|error| format!("replica {id}: {error}").into())
+        }
+        ["kill", dir, "--rounds", rounds] => kill(Path::new(dir), rounds.parse()?, 1, KILL_PORT),
         ["kill", dir, "--rounds", rounds, "--seed", seed] => {
-            kill(Path::new(dir), rounds.parse()?, seed.parse()?)
+            kill(Path::new(dir), rounds.parse()?, seed.parse()?, KILL_PORT)
+        }
+        ["kill", dir, "--rounds", rounds, "--seed", seed, "--port", port] => {
+            kill(Path::new(dir), rounds.parse()?, seed.parse()?, port.parse()?)
         }
         [dir] => all(Path::new(dir), PORT),
         [dir, port] => all(Path::new(dir), port.parse()?),
-        _ => Err("usage: replicated DIR [PORT] | replicated kill DIR --rounds N [--seed S]".into()),
+        _ => {
+            Err("usage: replicated DIR [PORT] | replicated kill DIR --rounds N [--seed S [--port PORT]]"
+                .into())
+        }
     }
 }
 
@@ -53,8 +71,9 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// One replica, for as long as the process lives.
+/// One replica, for as long as the process lives; and no longer: one that runs on without its replica would look alive.
 fn node(id: u64, dir: &Path, port: u16) -> Result<()> {
+    tracing::subscriber::set_global_default(Warnings { id })?;
     let mut settings = Settings::new(id, &IDS);
     settings.snapshot_entries = 2000;
     settings.catch_up_entries = 200;
@@ -66,11 +85,59 @@ fn node(id: u64, dir: &Path, port: u16) -> Result<()> {
     let delivering = Arc::clone(&node);
     Tcp::listen(listener, FRAME_BYTES_MAX, move |message| delivering.deliver(message))?;
     let lines = TcpListener::bind(local(port + 100 + id as u16))?;
-    for stream in lines.incoming() {
-        let (stream, node) = (stream?, Arc::clone(&node));
-        std::thread::spawn(move || drop(serve(&stream, &node)));
+    let serving = Arc::clone(&node);
+    std::thread::spawn(move || {
+        for stream in lines.incoming().flatten() {
+            let node = Arc::clone(&serving);
+            std::thread::spawn(move || drop(serve(&stream, &node)));
+        }
+    });
+    while node.is_running() {
+        std::thread::sleep(WATCH);
     }
-    Ok(())
+    // Who asks meanwhile is told.
+    std::thread::sleep(WATCH);
+    node.stop()?;
+    Err("stopped, and nobody stopped it".into())
+}
+
+/// Shows what is logged from warnings on.
+struct Warnings {
+    id: u64,
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(format!("replica {}: {}:", self.id, event.metadata().level()));
+        event.record(&mut line);
+        eprintln!("{}", line.0);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// The message of an event, and what goes with it.
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // A string takes everything.
+        let _ = match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}: {value:?}"),
+        };
+    }
 }
 
 /// Takes lines from one connection until it ends.
@@ -84,8 +151,12 @@ fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
             return Ok(());
         }
         let answer = match line.trim_ascii() {
-            b"?status" => format!("{:?}", node.status()?),
-            b"?export" => node.export()?.replace('\n', "\u{1}"),
+            b"?status" => {
+                node.status().map_or_else(|error| format!("error {error}"), |status| format!("{status:?}"))
+            }
+            b"?export" => node
+                .export()
+                .map_or_else(|error| format!("error {error}"), |text| text.replace('\n', "\u{1}")),
             _ => {
                 // Whatever has arrived with it goes into the same proposal, whole lines only.
                 while reader.buffer().contains(&b'\n') && line.len() < 1 << 20 {
@@ -124,17 +195,31 @@ impl Processes {
 
     /// SIGKILL. A replica that had ended before is an error.
     fn kill(&mut self, at: usize) -> Result<()> {
-        let Some(mut child) = self.children[at].take() else { return Ok(()) };
+        let ended = self.check(at);
+        if let Some(mut child) = self.children[at].take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        ended
+    }
+
+    /// Whether replica number `at` runs, if it was started: one that has stopped by itself is an error, which names it.
+    fn check(&mut self, at: usize) -> Result<()> {
+        let Some(child) = &mut self.children[at] else { return Ok(()) };
         let ended = child.try_wait()?;
-        drop(child.kill());
-        drop(child.wait());
         ended.map_or(Ok(()), |status| Err(format!("replica {} ended by itself: {status}", IDS[at]).into()))
     }
 
+    /// The same of all.
+    fn check_all(&mut self) -> Result<()> {
+        (0..IDS.len()).try_for_each(|at| self.check(at))
+    }
+
     /// Waits until replica number `at` has these numbers.
-    fn have(&self, at: usize, known: &[u64]) -> Result<()> {
+    fn have(&mut self, at: usize, known: &[u64]) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            self.check_all()?;
             let written = numbers(&self.ask(at, "?export").unwrap_or_default());
             let lost: Vec<_> = known.iter().filter(|number| !written.contains(number)).take(10).collect();
             if lost.is_empty() {
@@ -181,8 +266,10 @@ fn all(dir: &Path, port: u16) -> Result<()> {
             let ended =
                 processes.children[at].as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
             if ended {
-                println!("replica {id} is gone, and started again");
-                drop(processes.kill(at));
+                match processes.kill(at) {
+                    Err(error) => println!("{error}; it is started again"),
+                    Ok(()) => println!("replica {id} is gone, and started again"),
+                }
                 processes.start(at)?;
             }
         }
@@ -194,8 +281,7 @@ type Acknowledged = Arc<Mutex<Vec<u64>>>;
 
 /// Writers on every replica, a replica killed at random in every round. Every tenth time the two that are left must have
 /// all that was acknowledged until then; at the end all three, and the same.
-fn kill(dir: &Path, rounds: u64, seed: u64) -> Result<()> {
-    let port = PORT + 20;
+fn kill(dir: &Path, rounds: u64, seed: u64, port: u16) -> Result<()> {
     let mut processes = processes(dir, port)?;
     let stop = Arc::new(AtomicBool::new(false));
     let acknowledged = Acknowledged::default();
@@ -213,6 +299,7 @@ fn kill(dir: &Path, rounds: u64, seed: u64) -> Result<()> {
     for round in 1..=rounds {
         std::thread::sleep(Duration::from_millis(200 + below(500)));
         let at = below(3) as usize;
+        processes.check_all()?;
         processes.kill(at)?;
         if round % 10 == 0 {
             let known = acknowledged.lock().clone();
@@ -232,6 +319,7 @@ fn kill(dir: &Path, rounds: u64, seed: u64) -> Result<()> {
     (0..3).try_for_each(|at| processes.have(at, &known))?;
     let deadline = Instant::now() + PATIENCE;
     loop {
+        processes.check_all()?;
         let exports: Vec<_> = (0..3).map(|at| processes.ask(at, "?export").unwrap_or_default()).collect();
         if !exports[0].is_empty() && exports.windows(2).all(|pair| pair[0] == pair[1]) {
             println!("{rounds} rounds, {} acknowledged, none lost, replicas equal", known.len());

@@ -18,15 +18,23 @@
 //! parts.
 //!
 //! The membership is the one a replica was made with. Of a snapshot raft's message carries the list of its files. The
-//! follower asks for these in chunks, a few at a time, and gives the message to raft when it has them all; those of a
-//! neighbour on its own file system it links ([`Settings::neighbours`]).
+//! follower asks for these in chunks, a few at a time, and gives the message to raft when it has and has checked them all;
+//! those of a neighbour on its own file system it links ([`Settings::neighbours`]).
+//!
+//! A replica whose directory was lost must not simply begin anew: it could vote, or count, as if it had never promised
+//! anything. What can be noticed of that stops it; [`Error::LostLog`] says how to bring it back.
 
+mod check;
+mod convert;
 mod error;
 mod fetch;
 mod files;
+mod guard;
 mod machine;
 mod message;
 mod node;
+mod proposal;
+mod settings;
 mod store;
 mod stream;
 pub mod transport;
@@ -36,53 +44,22 @@ use std::path::{Path, PathBuf};
 
 use raft::eraftpb::{self, EntryType, MessageType};
 use raft::{Config, RawNode, SnapshotStatus, StateRole, Storage as _};
-use tsmith_wal::etcd::{self, DiskStorage, Storage, WalOptions};
+use tsmith_wal::etcd::{self, DiskStorage, Storage};
 use tsmith_wal::fs::{Fs, OsFs};
 
 pub use error::{Error, Result};
 pub use machine::APPLIED_MEASUREMENT;
 pub use node::{Node, Status};
+pub use settings::Settings;
 
+use convert::{entry_from, entry_to, snapshot_from};
 use error::io;
+use guard::Receiver;
 use machine::Machine;
 use message::Message;
+use proposal::Proposal;
 use store::Store;
 use stream::Stream;
-
-/// What a replica is.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Who it is; not 0.
-    pub id: u64,
-    /// Who belongs to the group, itself included.
-    pub voters: Vec<u64>,
-    /// A snapshot is made when so many entries were applied since the last.
-    pub snapshot_entries: u64,
-    /// So many entries before it are kept in memory, for followers that are a little behind.
-    pub catch_up_entries: u64,
-    /// Files of a snapshot travel in chunks of so many bytes; a frame of the transport carries one.
-    pub chunk_bytes: u32,
-    /// Directories of other replicas, by their id, that are on this one's file system: files of their snapshots are
-    /// linked from there, and share their blocks on the disk.
-    pub neighbours: BTreeMap<u64, PathBuf>,
-    /// How the log is kept.
-    pub wal: WalOptions,
-}
-
-impl Settings {
-    /// Of these voters the one called `id`, with etcd's settings.
-    pub fn new(id: u64, voters: &[u64]) -> Self {
-        Self {
-            id,
-            voters: voters.to_vec(),
-            snapshot_entries: 10_000,
-            catch_up_entries: 5_000,
-            chunk_bytes: 1 << 20,
-            neighbours: BTreeMap::new(),
-            wal: WalOptions::default(),
-        }
-    }
-}
 
 /// A proposal on its way; see [`Replica::take_done`].
 pub type Ticket = u64;
@@ -110,26 +87,29 @@ pub struct Replica<F: Fs = OsFs> {
     done: Vec<(Ticket, Applied)>,
     next_ticket: Ticket,
     snapshot_index: u64,
+    /// Why it does nothing any more.
+    stopped: Option<Error>,
 }
 
 impl<F: Fs> Replica<F> {
     /// Opens the replica in `dir`, or makes a new one.
     pub fn open(fs: F, dir: &Path, settings: Settings) -> Result<Self> {
+        let settings = settings.checked()?;
         let (wal, snap) = (dir.join("wal"), dir.join("snap"));
         let exists = fs.list(&wal).is_ok();
         let (storage, restored) = if exists {
             DiskStorage::open(fs.clone(), &wal, &snap, settings.wal)?
         } else {
             fs.create_dir_all(dir).map_err(|error| io(dir, error))?;
-            let metadata = settings.id.to_le_bytes();
+            let metadata = settings.metadata();
             let storage = DiskStorage::create(fs.clone(), &wal, &snap, Some(&metadata), settings.wal)?;
             (storage, etcd::Restored::default())
         };
-        if exists && restored.contents.metadata.as_deref() != Some(&settings.id.to_le_bytes()[..]) {
-            return Err(Error::Corrupt("the directory of the replica with this id"));
-        }
         let snapshot = restored.snapshot.unwrap_or_default();
-        let machine = Machine::open(fs.clone(), dir, &snapshot)?;
+        if exists {
+            settings.check(restored.contents.metadata.as_deref(), &snapshot)?;
+        }
+        let machine = Machine::open(fs.clone(), dir, settings.background, &snapshot)?;
         let mut store = Store::new(&settings.voters, &snapshot);
         store.append(restored.contents.entries.iter().map(entry_from).collect());
         let (applied, last) = (machine.applied().max(snapshot.index), store.last());
@@ -163,6 +143,7 @@ impl<F: Fs> Replica<F> {
             done: Vec::new(),
             next_ticket: (last + 1) << 32,
             snapshot_index: snapshot.index,
+            stopped: None,
             settings,
         })
     }
@@ -173,33 +154,54 @@ impl<F: Fs> Replica<F> {
         self.stream.tick();
     }
 
-    /// Takes a message of another replica.
+    /// Takes a message of another replica. One that cannot be is refused, and changes nothing; after
+    /// [`Error::LostLog`] the replica does nothing any more.
     pub fn step(&mut self, message: &[u8]) -> Result<()> {
+        self.check_running()?;
         let message = Message::decode(message)?;
         let (from, to) = message.ends();
         if to != self.settings.id || !self.settings.voters.contains(&from) {
             return Err(Error::Corrupt("a message of this group for this replica"));
         }
-        let message = match message {
-            Message::Ask(part, len) => {
-                self.stream.ask(part, len);
-                None
-            }
+        match message {
+            Message::Ask(part, len) => self.stream.ask(part, len),
             Message::Chunk(part, bytes) => self.stream.chunk(&part, bytes)?,
-            // Raft sees a snapshot when its files stand beside ours. One that is of no use any more needs none.
-            Message::Raft(message)
-                if message.get_msg_type() == MessageType::MsgSnapshot
-                    && message.get_snapshot().get_metadata().index > self.committed() =>
-            {
-                self.stream.offer(message)?
-            }
-            Message::Raft(message) => Some(message),
+            Message::Raft(message) => self.step_raft(message)?,
+        }
+        Ok(())
+    }
+
+    fn step_raft(&mut self, message: eraftpb::Message) -> Result<()> {
+        let raft = &self.raft.raft;
+        let receiver = Receiver {
+            term: raft.term,
+            role: raft.state,
+            log: &raft.raft_log,
+            voters: &self.settings.voters,
+            entry_bytes_max: Proposal::bytes(self.settings.lines_bytes_max()),
+        };
+        if let Err(error) = receiver.check(&message) {
+            self.stopped = error.stops().then(|| error.clone());
+            return Err(error);
+        }
+        let index = message.get_snapshot().get_metadata().index;
+        let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+        // Raft sees a snapshot when its files stand beside ours. One that is of no use any more needs none: what is
+        // committed, or comes of who led before.
+        let message = if is_snapshot && index > self.committed() && message.term >= self.raft.raft.term {
+            self.stream.offer(message)?
+        } else {
+            Some(message)
         };
         match message.map_or(Ok(()), |message| self.raft.step(message)) {
             // Raft ignores these, too.
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn check_running(&self) -> Result<()> {
+        self.stopped.clone().map_or(Ok(()), Err)
     }
 
     fn committed(&self) -> u64 {
@@ -209,17 +211,17 @@ impl<F: Fs> Replica<F> {
     /// Proposes lines; those without a time get `time`. They are written when [`take_done`](Self::take_done) gives the
     /// ticket, on any replica: a follower hands them to the leader.
     pub fn propose(&mut self, lines: &[u8], time: i64) -> Result<Ticket> {
+        self.check_running()?;
         if memchr::memmem::find(lines, APPLIED_MEASUREMENT.as_bytes()).is_some() {
             return Err(Error::Reserved);
         }
         // Refused here it hurts nobody; in the log it would stop the replica.
-        let (bytes, limit) = (lines.len() as u64, self.settings.wal.record_bytes_max.saturating_sub(1024));
+        let (bytes, limit) = (lines.len() as u64, self.settings.lines_bytes_max());
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
         }
         let ticket = self.next_ticket;
-        let data = [&self.settings.id.to_le_bytes()[..], &ticket.to_le_bytes(), &time.to_le_bytes(), lines];
-        let data = data.concat();
+        let data = Proposal { replica: self.settings.id, ticket, time, lines }.encode();
         self.raft.propose(Vec::new(), data.clone())?;
         self.next_ticket += 1;
         self.waiting.insert(ticket, data);
@@ -239,7 +241,11 @@ impl<F: Fs> Replica<F> {
     /// Does what raft asks for: sends, saves, applies, in etcd's order. After an error the replica must be dropped and
     /// opened again.
     pub fn drive(&mut self, send: &mut dyn FnMut(u64, Vec<u8>)) -> Result<()> {
-        self.stream.drive(self.committed(), send)?;
+        self.check_running()?;
+        if let Some(message) = self.stream.drive(self.committed(), send)? {
+            // The files of a snapshot are all here, and are passed over now if it came too late.
+            self.step_raft(message)?;
+        }
         while self.raft.has_ready() {
             let mut ready = self.raft.ready();
             let messages = ready.take_messages();
@@ -311,12 +317,10 @@ impl<F: Fs> Replica<F> {
                 self.machine.skip(entry.index);
                 continue;
             }
-            let (head, lines) = entry.data.split_at_checked(24).ok_or(Error::Corrupt("a proposal"))?;
-            let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| head[at + byte]));
-            let applied = self.machine.apply(entry.index, number(16) as i64, lines)?;
-            let ticket = number(8);
+            let Proposal { replica, ticket, time, lines } = Proposal::decode(&entry.data)?;
+            let applied = self.machine.apply(entry.index, time, lines)?;
             // After a restart a ticket may be given away again; the bytes tell.
-            let mine = number(0) == self.settings.id
+            let mine = replica == self.settings.id
                 && self.waiting.get(&ticket).is_some_and(|data| *data == entry.data[..]);
             if mine {
                 self.waiting.remove(&ticket);
@@ -351,6 +355,11 @@ impl<F: Fs> Replica<F> {
         self.raft.mut_store().compact(snapshot, keep);
         self.snapshot_index = index;
         Ok(())
+    }
+
+    /// Whether there is work to go on with by [`drive`](Self::drive), though nothing comes and no time passes.
+    pub fn is_busy(&self) -> bool {
+        self.stream.is_checking()
     }
 
     /// Who it is.
@@ -397,48 +406,4 @@ impl<F: Fs> std::fmt::Debug for Replica<F> {
             .field("dir", &self.dir)
             .finish_non_exhaustive()
     }
-}
-
-fn entry_to(entry: &eraftpb::Entry) -> etcd::Entry {
-    let kind = match entry.get_entry_type() {
-        EntryType::EntryNormal => etcd::EntryKind::NORMAL,
-        EntryType::EntryConfChange => etcd::EntryKind::CONF_CHANGE,
-        EntryType::EntryConfChangeV2 => etcd::EntryKind::CONF_CHANGE_V2,
-    };
-    let data = (!entry.data.is_empty()).then(|| entry.data.clone());
-    etcd::Entry { kind, term: entry.term, index: entry.index, data }
-}
-
-fn entry_from(entry: &etcd::Entry) -> eraftpb::Entry {
-    let mut out = eraftpb::Entry::default();
-    out.set_entry_type(match entry.kind {
-        etcd::EntryKind::CONF_CHANGE => EntryType::EntryConfChange,
-        etcd::EntryKind::CONF_CHANGE_V2 => EntryType::EntryConfChangeV2,
-        _ => EntryType::EntryNormal,
-    });
-    out.term = entry.term;
-    out.index = entry.index;
-    out.data = entry.data.clone().unwrap_or_default();
-    out
-}
-
-fn snapshot_from(snapshot: &eraftpb::Snapshot) -> etcd::Snapshot {
-    let metadata = snapshot.get_metadata();
-    let voters = metadata.get_conf_state().voters.clone();
-    etcd::Snapshot {
-        data: Some(snapshot.data.clone()),
-        conf_state: etcd::ConfState { voters, ..Default::default() },
-        index: metadata.index,
-        term: metadata.term,
-    }
-}
-
-fn snapshot_to(snapshot: &etcd::Snapshot) -> eraftpb::Snapshot {
-    let data = snapshot.data.clone().unwrap_or_default();
-    let mut out = eraftpb::Snapshot { data, ..Default::default() };
-    let metadata = out.mut_metadata();
-    metadata.index = snapshot.index;
-    metadata.term = snapshot.term;
-    metadata.mut_conf_state().voters.clone_from(&snapshot.conf_state.voters);
-    out
 }

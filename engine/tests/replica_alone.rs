@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tsmith_engine::replica::{Applied, Replica, Settings};
 use tsmith_wal::etcd::WalOptions;
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::fs::{OsFs, SimFs};
 
 const DIR: &str = "/r";
 
@@ -13,6 +13,7 @@ fn settings(id: u64) -> Settings {
     settings.snapshot_entries = 12;
     settings.catch_up_entries = 3;
     settings.wal = WalOptions::default().segment_bytes(4096).allocate_ahead(false);
+    settings.background = false;
     settings
 }
 
@@ -70,4 +71,114 @@ fn the_directory_of_another_replica_is_refused() {
     drop(open(&fs));
     let error = Replica::open(fs, Path::new(DIR), settings(2)).expect_err("replica 1's");
     assert_eq!(error.to_string(), "replica: expected the directory of the replica with this id");
+}
+
+/// The TSM files of the engine, by name.
+fn tsm_files(fs: &SimFs) -> Vec<String> {
+    let is_engine = |path: &Path| path.to_str().is_some_and(|path| path.starts_with("/r/engine-"));
+    let files = fs.snapshot().into_keys().filter(|path| is_engine(path));
+    let files = files.filter(|path| path.extension() == Some("tsm".as_ref()));
+    files.map(|path| path.file_name().expect("a name").to_string_lossy().into_owned()).collect()
+}
+
+/// Every snapshot left a file more, for ever.
+#[test]
+fn files_of_snapshots_are_merged() {
+    let fs = SimFs::default();
+    let mut replica = open(&fs);
+    for i in 0..100 * 12 {
+        write(&mut replica, format!("m,n={} v={i} {i}", i % 3).as_bytes());
+    }
+    let files = tsm_files(&fs);
+    assert!(files.len() < 20, "{files:?}");
+    let before = replica.export().expect("exports");
+    drop(replica);
+    assert_eq!(open(&fs).export().expect("exports"), before);
+}
+
+/// The power goes at every operation of a snapshot that merges files: what opens again is what was acknowledged, once
+/// and whole, whichever files it is in.
+#[test]
+fn a_merge_that_is_cut_short_loses_nothing() {
+    let (mut merged, mut stop) = (0, 0);
+    loop {
+        let fs = SimFs::default();
+        let mut replica = open(&fs);
+        for i in 0..7 * 12 + 6 {
+            write(&mut replica, format!("m,n={} v={i} {i}", i % 3).as_bytes());
+        }
+        let before = replica.export().expect("exports");
+        let applied = replica.applied();
+        stop += 1;
+        fs.stop_at(fs.operations() + stop);
+        let done = replica.snapshot();
+        drop(replica);
+        let fs = fs.crash(stop);
+        let replica = open(&fs);
+        assert!(replica.applied() > applied, "stop {stop}: {} of {applied}", replica.applied());
+        assert_eq!(replica.export().expect("exports"), before, "stop {stop}");
+        merged += u64::from(tsm_files(&fs).iter().any(|name| name.ends_with("-000000002.tsm")));
+        if done.is_ok() {
+            break;
+        }
+    }
+    assert!(merged > 5 && stop > merged + 20, "{merged} of {stop} had merged files");
+}
+
+/// Files are merged by a thread of the engine while they are linked for followers.
+#[test]
+fn files_are_merged_in_the_background() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let mut settings = settings(1);
+    settings.background = true;
+    settings.snapshot_entries = 2;
+    let mut replica = Replica::open(OsFs, scratch.path(), settings).expect("opens");
+    while !replica.is_leader() {
+        replica.tick();
+        replica.drive(&mut |_, _| {}).expect("runs");
+    }
+    let files = || {
+        let engine = scratch.path().join("engine-0000000000000000");
+        let names =
+            std::fs::read_dir(engine).expect("is there").map(|entry| entry.expect("an entry").file_name());
+        names.map(|name| name.into_string().expect("ASCII")).collect::<Vec<_>>()
+    };
+    let is_merged = || files().iter().any(|name| name.ends_with("-000000003.tsm"));
+    let mut written = 0;
+    while written < 100 || !is_merged() {
+        assert!(written < 2000, "{:?}", files());
+        let line = format!("m,n={} v={written} {written}", written % 3);
+        let ticket = replica.propose(line.as_bytes(), 0).expect("leads");
+        replica.drive(&mut |_, _| {}).expect("links what is there");
+        assert!(replica.take_done().iter().any(|(of, _)| *of == ticket));
+        written += 1;
+    }
+    replica.close().expect("closes");
+}
+
+/// Settings of four where there were three: this replica would have counted majorities of another group.
+#[test]
+fn other_voters_than_before_are_refused() {
+    for snapshots in [false, true] {
+        let fs = SimFs::default();
+        let mut replica = open(&fs);
+        for i in 0..if snapshots { 40 } else { 1 } {
+            write(&mut replica, format!("m v={i} {i}").as_bytes());
+        }
+        drop(replica);
+        let mut others = settings(1);
+        others.voters = vec![1, 2, 3];
+        let error = Replica::open(fs.clone(), Path::new(DIR), others).expect_err("of a group of one");
+        assert!(error.to_string().contains("is of a group of [1], not [1, 2, 3]"), "{error}");
+        // In another order, or named twice, they are the same.
+        let mut same = settings(1);
+        same.voters = vec![1, 1];
+        Replica::open(fs, Path::new(DIR), same).expect("opens");
+    }
+    for voters in [&[2, 3][..], &[0, 1], &[]] {
+        let mut none = settings(1);
+        none.voters = voters.to_vec();
+        let error = Replica::open(SimFs::default(), Path::new(DIR), none).expect_err("no voter");
+        assert!(error.to_string().contains("1 is none of the voters"), "{error}");
+    }
 }

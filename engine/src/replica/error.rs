@@ -42,6 +42,43 @@ pub enum Error {
         /// The last index of the log.
         last: u64,
     },
+    /// Others know of entries that were in this log, and are not any more: the directory was lost, in whole or in part,
+    /// and with it whom the replica voted for. What it acknowledged may be missing on a majority now.
+    ///
+    /// It is safe to begin anew only when nothing depends on what it promised. That is so when all others, without it,
+    /// have elected somebody and agreed since: each has every committed entry then, and a term above all its votes. Who
+    /// led before has to be restarted for that, or it goes on counting what was lost.
+    #[error(
+        "replica: entry {known} was in this log, which ends at {last}: the log was lost, and with it the votes of this \
+         replica. It must not go on. While it is stopped, restart the replica that leads, and wait until all others follow \
+         one leader and have applied the same; then remove the whole directory of this one and start it: it is sent a \
+         snapshot"
+    )]
+    LostLog {
+        /// An entry that it acknowledged.
+        known: u64,
+        /// The last index of the log.
+        last: u64,
+    },
+    /// Other voters than before: the two could agree on different things.
+    #[error(
+        "replica: the directory is of a group of {was:?}, not {now:?}: the members of a group cannot be changed; start it \
+         with those it was made with"
+    )]
+    OtherVoters {
+        /// Those it was made with.
+        was: Vec<u64>,
+        /// Those of the settings.
+        now: Vec<u64>,
+    },
+    /// The settings are of no member.
+    #[error("replica: {id} is none of the voters {voters:?}, or one of them is 0")]
+    NoVoter {
+        /// Who it is to be.
+        id: u64,
+        /// Who belongs to the group.
+        voters: Vec<u64>,
+    },
     /// Nobody leads at the moment; try again.
     #[error("replica: there is no leader now: try again")]
     NoLeader,
@@ -62,6 +99,13 @@ pub enum Error {
     /// The replica stopped.
     #[error("replica: stopped")]
     Stopped,
+}
+
+impl Error {
+    /// Whether a replica that meets it in a message must not go on.
+    pub(super) fn stops(&self) -> bool {
+        matches!(self, Self::LostLog { .. })
+    }
 }
 
 impl From<raft::Error> for Error {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use raft::eraftpb;
 use tsmith_wal::fs::{Fs, FsFile};
 
+use super::Result;
+use super::check::Check;
 use super::error::io;
 use super::files::{self, List};
 use super::message::Part;
-use super::{Error, Result};
-use crate::error::Context;
-use crate::files::{FileName, TsmFile};
+use crate::files::FileName;
 
 /// Chunks that are asked for and have not come.
 const WINDOW: u64 = 4;
@@ -19,6 +19,8 @@ const WINDOW: u64 = 4;
 const RETRY_TICKS: u32 = 20;
 /// So often, then the sender is taken for gone.
 const TRIES_MAX: u32 = 5;
+/// After so many chunks of the length that was asked for, longer ones are asked for, up to our own length.
+const GROWS_AFTER: u32 = 16;
 
 /// Receives files one after the other, each from its first byte to its last, into a directory that gets its name when
 /// it has them all.
@@ -29,8 +31,11 @@ pub(super) struct Fetch<F: Fs> {
     temporary: PathBuf,
     /// Those that are not there yet; the first is being written.
     missing: VecDeque<(FileName, u64)>,
-    /// What is asked for at once.
+    /// What is asked for at once, and what would be if the sender gave as much.
     chunk_bytes: u32,
+    chunk_bytes_max: u32,
+    /// Chunks of that length in a row.
+    full_chunks: u32,
     file: Option<F::File>,
     /// How much of it has come, and how far it was asked for.
     have: u64,
@@ -38,6 +43,8 @@ pub(super) struct Fetch<F: Fs> {
     /// Ticks since something came, and how often it was asked for again since.
     waited: u32,
     tries: u32,
+    /// When all have come.
+    check: Option<Check>,
 }
 
 impl<F: Fs> Fetch<F> {
@@ -55,10 +62,13 @@ impl<F: Fs> Fetch<F> {
         for (name, len) in list.files {
             let (old, new) = (near.map(|near| near.join(name.to_string())), temporary.join(name.to_string()));
             let linked = old.is_some_and(|old| fs.link(&old, &new).is_ok());
-            if !linked {
+            let is_it = linked && fs.open(&new).and_then(|file| file.len()).is_ok_and(|there| there == len);
+            if !is_it {
+                if linked {
+                    // What is there of the sender's is of another time; the sender itself has what it listed.
+                    fs.remove(&new).map_err(|error| io(&new, error))?;
+                }
                 missing.push_back((name, len));
-            } else if !fs.open(&new).and_then(|file| file.len()).is_ok_and(|there| there == len) {
-                return Err(Error::Corrupt("a neighbour's file of the length that it had"));
             }
         }
         let mut fetch = Self {
@@ -67,11 +77,14 @@ impl<F: Fs> Fetch<F> {
             temporary,
             missing,
             chunk_bytes,
+            chunk_bytes_max: chunk_bytes,
+            full_chunks: 0,
             file: None,
             have: 0,
             asked: 0,
             waited: 0,
             tries: 0,
+            check: None,
         };
         fetch.advance(fs)?;
         Ok(fetch)
@@ -119,10 +132,16 @@ impl<F: Fs> Fetch<F> {
         written.map_err(|error| io(&self.temporary.join(name.to_string()), error))?;
         self.have += bytes.len() as u64;
         (self.waited, self.tries) = (0, 0);
-        if bytes.len() < expected as usize {
-            // The sender's chunks are smaller than ours.
-            self.chunk_bytes = bytes.len() as u32;
+        let len = bytes.len() as u32;
+        self.full_chunks += 1;
+        if len < expected {
+            // The sender's chunks are smaller than ours; or this one was, and says little of the others.
+            self.chunk_bytes = len.max(self.chunk_bytes / 2);
             self.asked = self.have;
+            self.full_chunks = 0;
+        } else if self.full_chunks >= GROWS_AFTER {
+            self.chunk_bytes = self.chunk_bytes.saturating_mul(2).min(self.chunk_bytes_max);
+            self.full_chunks = 0;
         }
         self.advance(fs)
     }
@@ -150,6 +169,9 @@ impl<F: Fs> Fetch<F> {
 
     /// Time passes. False when the sender is gone.
     pub(super) fn tick(&mut self) -> bool {
+        if self.is_whole() {
+            return true;
+        }
         self.waited += 1;
         if self.waited >= RETRY_TICKS << self.tries {
             self.waited = 0;
@@ -160,19 +182,13 @@ impl<F: Fs> Fetch<F> {
     }
 
     /// Whether every block is as it was once written, wherever the files came from: the checksum of a chunk says only
-    /// that it is what the sender has.
-    pub(super) fn check(&self, fs: &F) -> Result<()> {
-        for name in fs.list(&self.temporary).map_err(|error| io(&self.temporary, error))? {
-            let path = self.temporary.join(name);
-            let file = TsmFile::open_path(fs, &path)?;
-            let reader = file.reader();
-            for key in reader.keys() {
-                for entry in key.entries() {
-                    reader.block(key, entry).on("check", &path)?;
-                }
-            }
-        }
-        Ok(())
+    /// that it is what the sender has. False when more than about `bytes` bytes are left to look at.
+    pub(super) fn check(&mut self, fs: &F, bytes: u64) -> Result<bool> {
+        let check = match &mut self.check {
+            Some(check) => check,
+            None => self.check.insert(Check::begin(fs, &self.temporary)?),
+        };
+        check.go_on(fs, bytes)
     }
 
     /// Publishes the directory.

@@ -9,12 +9,13 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tsmith_wal::fs::{Fs, FsFile};
 
 use super::error::io as failed;
 use super::{Error, Result};
-use crate::files::FileName;
+use crate::files::{FileName, TsmFile};
 
 /// What is copied at once.
 const COPY_BYTES: usize = 1 << 20;
@@ -28,6 +29,12 @@ pub(super) struct List {
 }
 
 impl List {
+    /// Of files as they are now.
+    pub(super) fn of(applied: u64, files: &[Arc<TsmFile>]) -> Self {
+        let file = |file: &Arc<TsmFile>| (file.name(), file.reader().file_bytes());
+        Self { applied, files: files.iter().map(file).collect() }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut text = format!("applied {}\n", self.applied);
         for (name, len) in &self.files {

@@ -5,38 +5,42 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tsmith_codecs::{FieldKey, TimeRange, Timestamp, ValuesRef};
 use tsmith_wal::etcd::Snapshot;
-use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::fs::Fs;
 use tsmith_wal::{Durability, FileLog, LogOptions};
 
 use super::error::io;
 use super::files::{self, List};
 use super::{Applied, Error, Result};
 use crate::parts::{Ring, Tsm1};
-use crate::{Dirs, Engine, FieldTyping, LineOptions, Options};
+use crate::{Compact, Dirs, Engine, FieldTyping, LineOptions, Options};
 
 /// The measurement in which a replica keeps the index of the last entry it wrote, in the same record as that entry's
 /// lines.
 pub const APPLIED_MEASUREMENT: &str = "_tsmith_raft";
 
-/// The cache is written to files above this.
+/// The cache is written to files above this; who applies entries does it himself when the engine's thread is that far behind,
+/// or is none.
 const CACHE_BYTES: u64 = 25 << 20;
 
 pub(super) struct Machine<F: Fs> {
     fs: F,
     dir: PathBuf,
+    /// Whether files are written and merged in threads of the engine.
+    in_background: bool,
     engine: Option<Engine<Ring, FileLog<F>, Tsm1>>,
     applied: u64,
 }
 
 impl<F: Fs> Machine<F> {
     /// Opens what is there; `snapshot` is the newest that the log knows, whose files count if the engine is behind it.
-    pub(super) fn open(fs: F, dir: &Path, snapshot: &Snapshot) -> Result<Self> {
+    pub(super) fn open(fs: F, dir: &Path, in_background: bool, snapshot: &Snapshot) -> Result<Self> {
         let names = fs.list(dir).map_err(|error| io(dir, error))?;
         let base = names.iter().filter_map(|name| files::number(name, "engine-")).max().unwrap_or(0);
-        let mut machine = Self { fs, dir: dir.to_path_buf(), engine: None, applied: 0 };
+        let mut machine = Self { fs, dir: dir.to_path_buf(), in_background, engine: None, applied: 0 };
         machine.start(base)?;
         if snapshot.index > 0 {
             let list = List::decode(snapshot.data.as_deref().unwrap_or_default())?;
@@ -56,7 +60,8 @@ impl<F: Fs> Machine<F> {
             log: LogOptions::default().durability(Durability::None),
             // What was agreed on cannot be refused.
             cache_bytes_max: None,
-            background: false,
+            snapshot_bytes: CACHE_BYTES,
+            background: self.in_background,
             typing: Some(FieldTyping::Series),
             ..Options::default()
         };
@@ -110,7 +115,8 @@ impl<F: Fs> Machine<F> {
             }
             Err(error) => return Err(error.into()),
         };
-        if engine.cache_bytes() > CACHE_BYTES {
+        let behind = if self.in_background { 2 } else { 1 };
+        if engine.cache_bytes() > behind * CACHE_BYTES {
             engine.snapshot()?;
         }
         self.applied = index;
@@ -118,26 +124,37 @@ impl<F: Fs> Machine<F> {
     }
 
     /// Makes what was applied durable in files, and keeps these for who needs them. Gives their list.
+    ///
+    /// Files would otherwise become one more with every snapshot, so this is also when the engine merges those that are
+    /// due. What it merges is one file set with the index that was applied, before and after; and it removes names, not
+    /// what snapshots on their way have linked.
     pub(super) fn snapshot(&mut self, index: u64) -> Result<Vec<u8>> {
         let engine = self.engine()?;
         engine.snapshot()?;
+        if !self.in_background
+            && let Err(error) = engine.compact(Compact::Due)
+        {
+            // The files are as they were, and hold what they held.
+            tracing::warn!(%error, "files were not merged");
+        }
         let key = FieldKey::new(APPLIED_MEASUREMENT.as_bytes(), b"applied");
         let column = engine.read(key, TimeRange::ALL)?;
         let applied = match column.as_ref().values() {
             ValuesRef::Integer([.., applied]) => *applied as u64,
             _ => 0,
         };
-        let files = engine.files();
-        let mut list = List { applied, files: Vec::new() };
-        for file in files.iter() {
-            let len = self.fs.open(file.path()).and_then(|file| file.len());
-            let len = len.map_err(|error| io(file.path(), error))?;
-            list.files.push((file.name(), len));
-        }
         let from = engine.dirs().data.clone();
         let to = files::directory(&self.dir, index);
-        files::publish(&self.fs, &to, |to| files::link_all(&self.fs, &list, &from, to))?;
-        Ok(list.encode())
+        loop {
+            let files = engine.files();
+            let list = List::of(applied, &files);
+            match files::publish(&self.fs, &to, |to| files::link_all(&self.fs, &list, &from, to)) {
+                Ok(()) => return Ok(list.encode()),
+                // Some were merged meanwhile, and are others now.
+                Err(_) if !Arc::ptr_eq(&files, &engine.files()) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Begins anew from the files of a snapshot.

@@ -85,6 +85,11 @@ impl Node {
         self.ask(Input::Export)?
     }
 
+    /// Whether its thread is running: what went wrong if it has ended by itself, [`stop`](Self::stop) tells.
+    pub fn is_running(&self) -> bool {
+        self.thread.lock().as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Stops it, and tells what went wrong if something did.
     pub fn stop(&self) -> Result<()> {
         drop(self.inbox.send(Input::Stop));
@@ -128,7 +133,8 @@ impl<F: Fs, T: Transport> Running<F, T> {
     fn run(mut self, inputs: &Receiver<Input>) -> Result<()> {
         let mut next = Instant::now() + self.tick;
         loop {
-            let first = inputs.recv_timeout(next.saturating_duration_since(Instant::now()));
+            let wait = if self.replica.is_busy() { Instant::now() } else { next };
+            let first = inputs.recv_timeout(wait.saturating_duration_since(Instant::now()));
             let more = inputs.try_iter().take(BATCH_MAX).collect::<Vec<_>>();
             let first = match first {
                 Ok(input) => Some(input),
@@ -139,7 +145,7 @@ impl<F: Fs, T: Transport> Running<F, T> {
                 if matches!(input, Input::Stop) {
                     return self.replica.close();
                 }
-                self.take(input);
+                self.take(input)?;
             }
             if Instant::now() >= next {
                 self.replica.tick();
@@ -156,13 +162,13 @@ impl<F: Fs, T: Transport> Running<F, T> {
         }
     }
 
-    fn take(&mut self, input: Input) {
+    fn take(&mut self, input: Input) -> Result<()> {
         match input {
-            Input::Step(message) => {
-                if let Err(error) = self.replica.step(&message) {
-                    tracing::warn!(%error, "message refused");
-                }
-            }
+            Input::Step(message) => match self.replica.step(&message) {
+                Err(error) if error.stops() => return Err(error),
+                Err(error) => tracing::warn!(%error, "message refused"),
+                Ok(()) => {}
+            },
             Input::Propose { lines, time, answer } => match self.replica.propose(&lines, time) {
                 Ok(ticket) => {
                     let waiting = Waiting { since: Instant::now(), leader: self.replica.leader(), answer };
@@ -177,6 +183,7 @@ impl<F: Fs, T: Transport> Running<F, T> {
             Input::Export(answer) => drop(answer.send(self.replica.export())),
             Input::Stop => {}
         }
+        Ok(())
     }
 
     fn lose_patience(&mut self) {

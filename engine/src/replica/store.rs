@@ -6,7 +6,7 @@ use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, StorageError};
 use tsmith_wal::etcd;
 
-use super::snapshot_to;
+use super::convert::snapshot_to;
 
 /// The log after a point, and the snapshot for who needs what is before it.
 pub(super) struct Store {

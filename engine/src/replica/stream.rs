@@ -5,7 +5,8 @@
 //!   raft's snapshot: the list of files ──▶   keeps it, links what is near
 //!                     ◀── ask for 4 chunks   writes them to files-<index>.tmp
 //!   reads one chunk ──▶ chunk                asks for the next; after a while again for what did not come
-//!                                            all there: files synced, the directory gets its name, raft the list
+//!                                            all there: files synced, and checked a part at a time
+//!                                            all whole: the directory gets its name, raft the list
 //! ```
 //!
 //! Who is asked remembers nothing but that the files are still wanted. Chunks may get lost, come twice or late like
@@ -26,6 +27,8 @@ use super::{Error, Result, Settings};
 const ASKS_MAX: usize = 32;
 /// Files that somebody asked for are kept for so many ticks, though the snapshot is old.
 const LENT_TICKS: u64 = 200;
+/// Of files that have come so much is checked at once: some milliseconds.
+const CHECK_BYTES: u64 = 8 << 20;
 
 pub(super) struct Stream<F: Fs> {
     fs: F,
@@ -53,7 +56,7 @@ impl<F: Fs> Stream<F> {
         }
     }
 
-    /// Takes raft's message of a snapshot. Gives it back when its files are there.
+    /// Takes raft's message of a snapshot. Gives it back if its files are there.
     pub(super) fn offer(&mut self, message: eraftpb::Message) -> Result<Option<eraftpb::Message>> {
         let snapshot = message.get_snapshot();
         let list = List::decode(&snapshot.data)?;
@@ -63,50 +66,36 @@ impl<F: Fs> Stream<F> {
             self.stop();
             return Ok(Some(message));
         }
-        // One that is on its way is taken before a later one of the same sender: else a busy leader's would never end.
-        if let Some(fetch) = &mut self.fetch
-            && fetch.message.from == message.from
-        {
-            fetch.message.term = fetch.message.term.max(message.term);
-            return Ok(None);
+        if let Some(fetch) = &mut self.fetch {
+            // One that is on its way is taken before a later one of the same sender: else a busy leader's would never
+            // end. Who led before has nothing to say any more.
+            if fetch.message.from == message.from || message.term < fetch.message.term {
+                fetch.message.term = fetch.message.term.max(message.term);
+                return Ok(None);
+            }
         }
         self.stop();
         let near = self.neighbours.get(&message.from).map(|dir| files::directory(dir, index));
-        let fetch = Fetch::begin(&self.fs, &to, near.as_deref(), list, message, self.chunk_bytes)?;
-        self.keep(fetch)
+        self.fetch = Some(Fetch::begin(&self.fs, &to, near.as_deref(), list, message, self.chunk_bytes)?);
+        Ok(None)
     }
 
-    fn keep(&mut self, fetch: Fetch<F>) -> Result<Option<eraftpb::Message>> {
-        if !fetch.is_whole() {
-            self.fetch = Some(fetch);
-            return Ok(None);
-        }
-        if let Err(error) = fetch.check(&self.fs) {
-            // What is here already can be read.
-            tracing::warn!(%error, "files of a snapshot are damaged where they came from: waiting for a later one");
-            fetch.abandon(&self.fs);
-            return Ok(None);
-        }
-        fetch.finish(&self.fs).map(Some)
-    }
-
-    /// Takes a chunk. Gives raft's message when it was the last one.
-    pub(super) fn chunk(&mut self, part: &Part, bytes: &[u8]) -> Result<Option<eraftpb::Message>> {
-        let Some(fetch) = self.fetch.as_ref().filter(|fetch| fetch.is_next(part)) else { return Ok(None) };
+    /// Takes a chunk.
+    pub(super) fn chunk(&mut self, part: &Part, bytes: &[u8]) -> Result<()> {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_next(part)) else { return Ok(()) };
         if bytes.len() as u64 > fetch.expected().into() {
             return Err(Error::Corrupt("a chunk of not more bytes than were asked for"));
         }
         if bytes.is_empty() {
             tracing::warn!(part.from, part.index, "files of a snapshot are gone: waiting for a later one");
             self.stop();
-            return Ok(None);
+            return Ok(());
         }
-        let Some(mut fetch) = self.fetch.take() else { return Ok(None) };
-        if let Err(error) = fetch.take(&self.fs, bytes) {
-            fetch.abandon(&self.fs);
-            return Err(error);
+        let taken = fetch.take(&self.fs, bytes);
+        if taken.is_err() {
+            self.stop();
         }
-        self.keep(fetch)
+        taken
     }
 
     /// Takes a request, which is answered by [`drive`](Self::drive).
@@ -123,8 +112,13 @@ impl<F: Fs> Stream<F> {
         }
     }
 
-    /// Answers and asks. A snapshot of what is `committed` here by now is of no use.
-    pub(super) fn drive(&mut self, committed: u64, send: &mut dyn FnMut(u64, Vec<u8>)) -> Result<()> {
+    /// Answers and asks, and checks a part of what has come; gives raft's message when that was the last. A snapshot of
+    /// what is `committed` here by now is of no use.
+    pub(super) fn drive(
+        &mut self,
+        committed: u64,
+        send: &mut dyn FnMut(u64, Vec<u8>),
+    ) -> Result<Option<eraftpb::Message>> {
         if self.fetch.as_ref().is_some_and(|fetch| fetch.index() <= committed) {
             self.stop();
         }
@@ -135,7 +129,26 @@ impl<F: Fs> Stream<F> {
         for (part, len) in self.fetch.as_mut().map(Fetch::asks).unwrap_or_default() {
             send(part.to, Message::Ask(part, len).encode()?);
         }
-        Ok(())
+        self.check()
+    }
+
+    fn check(&mut self) -> Result<Option<eraftpb::Message>> {
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_whole()) else { return Ok(None) };
+        match fetch.check(&self.fs, CHECK_BYTES) {
+            Ok(false) => Ok(None),
+            Ok(true) => self.fetch.take().map(|fetch| fetch.finish(&self.fs)).transpose(),
+            Err(error) => {
+                // What is here already can be read.
+                tracing::warn!(%error, "files of a snapshot are damaged where they came from: waiting for a later one");
+                self.stop();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether files that have come are being checked.
+    pub(super) fn is_checking(&self) -> bool {
+        self.fetch.as_ref().is_some_and(Fetch::is_whole)
     }
 
     /// The bytes that were asked for, not more than a chunk; none when the file is not there.

@@ -1,0 +1,120 @@
+//! Whether the files of a snapshot are as they were once written: a part at a time, for the replica has more to do.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use tsmith_wal::fs::Fs;
+
+use super::Result;
+use super::error::io;
+use crate::error::Context;
+use crate::files::TsmFile;
+
+/// Files of which the first is being read.
+pub(super) struct Check {
+    files: VecDeque<PathBuf>,
+    open: Option<Open>,
+}
+
+/// A file, and the block of it that comes next.
+struct Open {
+    file: TsmFile,
+    key: usize,
+    entry: usize,
+}
+
+impl Check {
+    /// Of all files in a directory.
+    pub(super) fn begin<F: Fs>(fs: &F, dir: &Path) -> Result<Self> {
+        let names = fs.list(dir).map_err(|error| io(dir, error))?;
+        Ok(Self { files: names.into_iter().map(|name| dir.join(name)).collect(), open: None })
+    }
+
+    /// Goes on for about so many bytes. True when all blocks are whole.
+    pub(super) fn go_on<F: Fs>(&mut self, fs: &F, bytes: u64) -> Result<bool> {
+        let mut left = bytes;
+        while let Some(path) = self.files.front() {
+            let open = match self.open.take() {
+                Some(open) => open,
+                // This walks its index, in one go.
+                None => Open { file: TsmFile::open_path(fs, path)?, key: 0, entry: 0 },
+            };
+            let Some(open) = open.go_on(path, &mut left)? else {
+                self.files.pop_front();
+                continue;
+            };
+            self.open = Some(open);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+}
+
+impl Open {
+    /// Reads blocks while there are bytes left to read. `None` at the end of the file.
+    fn go_on(mut self, path: &Path, left: &mut u64) -> Result<Option<Self>> {
+        let reader = self.file.reader();
+        while let Some(key) = reader.get(self.key) {
+            while let Some(entry) = key.entry(self.entry) {
+                if *left == 0 {
+                    return Ok(Some(self));
+                }
+                let block = reader.block(key, entry).on("check", path)?;
+                *left = left.saturating_sub(block.len() as u64);
+                self.entry += 1;
+            }
+            (self.key, self.entry) = (self.key + 1, 0);
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tsmith_codecs::Timestamp;
+    use tsmith_wal::FileLog;
+    use tsmith_wal::fs::{FsFile, SimFs};
+
+    use super::*;
+    use crate::parts::{Ring, Tsm1};
+    use crate::{Dirs, Engine, LineOptions, Options};
+
+    /// The files of a large snapshot were checked in one go, and the replica missed elections meanwhile.
+    #[test]
+    fn files_are_checked_block_by_block() {
+        let (fs, dir) = (SimFs::default(), Path::new("/files"));
+        let options = Options { background: false, ..Options::default() };
+        let engine: Engine<Ring, FileLog<SimFs>, Tsm1> =
+            Engine::open_on(fs.clone(), Dirs::under(Path::new("/d")), options).expect("opens");
+        fs.create_dir_all(dir).expect("made");
+        for file in 0..2 {
+            let lines: String = (0..10).map(|key| format!("m,k={key} v={file} {file}\n")).collect();
+            let written = engine.write_lines(lines.as_bytes(), &LineOptions::new(Timestamp(0)));
+            assert_eq!(written.expect("writes").points, 10);
+            engine.snapshot().expect("writes a file");
+        }
+        for file in engine.files().iter() {
+            fs.link(file.path(), &dir.join(file.name().to_string())).expect("links");
+        }
+        let parts = |bytes: u64| {
+            let mut check = Check::begin(&fs, dir)?;
+            let mut parts = 1;
+            while !check.go_on(&fs, bytes)? {
+                parts += 1;
+            }
+            Ok::<u32, super::super::Error>(parts)
+        };
+        assert_eq!(parts(u64::MAX).expect("whole"), 1);
+        // A block more each time, and once to see that there is none.
+        assert_eq!(parts(1).expect("whole"), 20);
+        // The last block of the second file.
+        let last = engine.files().last().cloned().expect("two");
+        let entry = last.reader().get(9).and_then(|key| key.entry(0)).expect("ten keys");
+        let file = fs.open(last.path()).expect("opens");
+        file.write_all_at(b"?", entry.offset + 5).expect("written");
+        for bytes in [1, u64::MAX] {
+            let error = parts(bytes).expect_err("damaged").to_string();
+            assert!(error.contains(&last.name().to_string()), "{error}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A group of three on a simulated network and simulated disks, and messages that are made up.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use protobuf::Message as _;
+use raft::eraftpb::{Message, MessageType};
+
+use tsmith_engine::replica::transport::{Faults, Network};
+use tsmith_engine::replica::{Applied, Error, Replica, Settings, Ticket};
+use tsmith_wal::etcd::WalOptions;
+use tsmith_wal::fs::SimFs;
+
+pub(crate) const VOTERS: [u64; 3] = [1, 2, 3];
+pub(crate) const DIR: &str = "/r";
+
+pub(crate) fn settings(id: u64) -> Settings {
+    let mut settings = Settings::new(id, &VOTERS);
+    settings.snapshot_entries = 12;
+    settings.catch_up_entries = 3;
+    // Several to a file.
+    settings.chunk_bytes = 300;
+    settings.wal = WalOptions::default().segment_bytes(4096).allocate_ahead(false);
+    settings.background = false;
+    settings
+}
+
+/// A group, with what it was told and what it has acknowledged.
+pub(crate) struct Group {
+    pub(crate) disks: BTreeMap<u64, SimFs>,
+    pub(crate) running: BTreeMap<u64, Replica<SimFs>>,
+    pub(crate) network: Network,
+    pub(crate) waiting: BTreeMap<(u64, Ticket), String>,
+    pub(crate) acknowledged: Vec<String>,
+    number: u64,
+}
+
+impl Group {
+    pub(crate) fn new(seed: u64, faults: Faults) -> Self {
+        let mut group = Self {
+            disks: VOTERS.map(|id| (id, SimFs::default())).into(),
+            running: BTreeMap::new(),
+            network: Network::new(seed, faults),
+            waiting: BTreeMap::new(),
+            acknowledged: Vec::new(),
+            number: 0,
+        };
+        for id in VOTERS {
+            group.start(id);
+        }
+        group
+    }
+
+    pub(crate) fn start(&mut self, id: u64) {
+        let opened = Replica::open(self.disks[&id].clone(), Path::new(DIR), settings(id));
+        let replica = opened.unwrap_or_else(|error| panic!("replica {id}: {error}"));
+        self.running.insert(id, replica);
+    }
+
+    /// The power goes at `id`: of what was not synced, chance keeps a part.
+    pub(crate) fn crash(&mut self, id: u64) {
+        let seed = self.network.below(1 << 40);
+        // From here on nothing reaches the disk, not even what dropping would write.
+        let disk = self.disks[&id].clone();
+        disk.stop_at(0);
+        drop(self.running.remove(&id));
+        self.disks.insert(id, disk.crash(seed));
+        self.waiting.retain(|(of, _), _| *of != id);
+    }
+
+    /// Everybody acts once.
+    pub(crate) fn step(&mut self) {
+        for (to, message) in self.network.step() {
+            if let Some(replica) = self.running.get_mut(&to) {
+                replica.step(&message).unwrap_or_else(|error| panic!("replica {to}: {error}"));
+            }
+        }
+        let network = &mut self.network;
+        for (&id, replica) in &mut self.running {
+            replica.tick();
+            let driven = replica.drive(&mut |to, message| network.send(id, to, message));
+            driven.unwrap_or_else(|error| panic!("replica {id}: {error}"));
+            for (ticket, applied) in replica.take_done() {
+                let Some(line) = self.waiting.remove(&(id, ticket)) else { continue };
+                assert_eq!(applied, Applied { points: 1, rejected: 0 });
+                self.acknowledged.push(line);
+            }
+        }
+    }
+
+    pub(crate) fn propose(&mut self, id: u64) {
+        self.number += 1;
+        let line = format!("m,n={} v={} {}", self.number % 5, self.number, self.number);
+        let Some(replica) = self.running.get_mut(&id) else { return };
+        match replica.propose(line.as_bytes(), 0) {
+            Ok(ticket) => drop(self.waiting.insert((id, ticket), line)),
+            Err(Error::NoLeader) => {}
+            Err(error) => panic!("replica {id}: {error}"),
+        }
+    }
+
+    /// Peace: all run, nothing is lost, and in the end all have applied the same.
+    pub(crate) fn settle(&mut self) -> String {
+        self.network.set_faults(Faults::default());
+        self.network.cut_off(&[]);
+        for id in VOTERS {
+            if !self.running.contains_key(&id) {
+                self.start(id);
+            }
+        }
+        for round in 0..600 {
+            self.step();
+            if round % 50 == 49 {
+                // Something to agree on, in the term of who leads now.
+                self.propose(round / 50 % 3 + 1);
+            }
+            let applied: Vec<u64> = self.running.values().map(Replica::applied).collect();
+            if round > 150 && applied.windows(2).all(|pair| pair[0] == pair[1]) && round % 50 == 40 {
+                break;
+            }
+        }
+        let exports: Vec<String> =
+            self.running.values().map(|replica| replica.export().expect("exports")).collect();
+        assert!(exports.windows(2).all(|pair| pair[0] == pair[1]), "replicas differ:\n{exports:#?}");
+        exports.into_iter().next().expect("three")
+    }
+
+    pub(crate) fn check(&mut self) {
+        let export = self.settle();
+        for line in &self.acknowledged {
+            let (series, rest) = line.split_once(" v=").expect("a line");
+            let (value, time) = rest.split_once(' ').expect("a line");
+            let row = export.lines().find(|row| row.starts_with(&format!("{series}#!~#v ")));
+            let row = row.unwrap_or_else(|| panic!("{series} is lost:\n{export}"));
+            let (times, values) = row.split_once("] ").expect("two lists");
+            let times: Vec<&str> = times.split_once('[').expect("a list").1.split(", ").collect();
+            let at = times.iter().position(|known| known == &time);
+            let at = at.unwrap_or_else(|| panic!("acknowledged, and lost: {line}\n{row}"));
+            let values: Vec<&str> =
+                values.split_once('[').expect("a list").1.trim_end_matches([']', ')']).split(", ").collect();
+            assert_eq!(values[at].parse::<f64>(), value.parse::<f64>(), "{line}");
+        }
+    }
+}
+
+/// A group whose third member was away until the others had nothing but files for it; and the snapshot it needs.
+pub(crate) fn with_one_behind(seed: u64) -> (Group, u64) {
+    let mut group = Group::new(seed, Faults::default());
+    (0..80).for_each(|_| group.step());
+    group.crash(3);
+    // Seven snapshots: with the eighth the files of all would become one.
+    for round in 0..360 {
+        group.step();
+        if round % 4 == 0 {
+            group.propose(1);
+        }
+    }
+    let behind = group.running.values().map(Replica::snapshot_index).max().expect("two");
+    assert!(behind > 24, "{behind}");
+    group.start(3);
+    (group, behind)
+}
+
+/// What stands below a directory that begins with `prefix`, by the rest of its path.
+pub(crate) fn files_below(disk: &SimFs, prefix: &str) -> BTreeMap<String, Vec<u8>> {
+    let below = |path: &Path| Some(path.to_str()?.strip_prefix(DIR)?.strip_prefix('/')?.to_owned());
+    let files = disk.snapshot().into_iter().filter_map(|(path, bytes)| Some((below(&path)?, bytes)));
+    files.filter(|(path, _)| path.starts_with(prefix)).collect()
+}
+
+/// The kinds of messages, by their first byte; and what one about a file says before its last part.
+pub(crate) const ASK: u8 = 1;
+pub(crate) const CHUNK: u8 = 2;
+pub(crate) const CHUNK_HEAD: usize = 5 + 48;
+
+/// The message with its number `at` (from, to, index, generation, sequence, offset) and its end changed, and a checksum
+/// that says it is meant so.
+pub(crate) fn forged(message: &[u8], at: usize, number: u64, end: &[u8]) -> Vec<u8> {
+    let mut out = message[..CHUNK_HEAD].to_vec();
+    out[5 + 8 * at..][..8].copy_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(end);
+    let checksum = crc32fast::hash(&out[5..]);
+    out[1..5].copy_from_slice(&checksum.to_le_bytes());
+    out
+}
+
+pub(crate) fn refused(replica: &mut Replica<SimFs>, bytes: &[u8]) -> &'static str {
+    match replica.step(bytes) {
+        Err(Error::Corrupt(what)) => what,
+        other => panic!("{bytes:?}: {other:?}"),
+    }
+}
+
+/// What replica `id` says when it acts, and takes what it says to itself from nobody.
+pub(crate) fn said(group: &mut Group, id: u64) -> Vec<(u64, Vec<u8>)> {
+    let mut said = Vec::new();
+    let replica = group.running.get_mut(&id).expect("runs");
+    replica.drive(&mut |to, message| said.push((to, message))).expect("goes on");
+    said
+}
+
+/// A message of raft between two, in the frame of the transport's messages.
+pub(crate) fn raft_message(
+    from: u64,
+    to: u64,
+    kind: MessageType,
+    fill: impl FnOnce(&mut Message),
+) -> Vec<u8> {
+    let mut message = Message { from, to, ..Message::default() };
+    message.set_msg_type(kind);
+    fill(&mut message);
+    [&[0][..], &message.write_to_bytes().expect("encodes")].concat()
+}
+
+/// Runs until the third replica has asked for files; gives who was asked, and in what term it offered them.
+pub(crate) fn until_it_asks(group: &mut Group) -> (u64, Message) {
+    let mut offered = None;
+    for _ in 0..200 {
+        for (to, message) in group.network.step() {
+            if to == 3 && message[0] == 0 {
+                let parsed = Message::parse_from_bytes(&message[1..]).expect("raft's");
+                offered =
+                    Some(parsed).filter(|offer| offer.get_msg_type() == MessageType::MsgSnapshot).or(offered);
+            }
+            if message[0] == ASK {
+                return (to, offered.expect("was offered before it asked"));
+            }
+            group.running.get_mut(&to).expect("runs").step(&message).expect("takes it");
+        }
+        for id in VOTERS {
+            group.running.get_mut(&id).expect("runs").tick();
+            for (to, message) in said(group, id) {
+                group.network.send(id, to, message);
+            }
+        }
+    }
+    panic!("it never asked");
+}

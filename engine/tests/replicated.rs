@@ -1,0 +1,123 @@
+//! The example `replicated`, as processes: one that has stopped says so and ends, and who watches over them sees it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The example, which is built with the tests; not when only some of them are.
+fn example() -> Option<PathBuf> {
+    let test = std::env::current_exe().expect("a path");
+    let path = test.parent()?.parent()?.join("examples/replicated");
+    if !path.exists() {
+        eprintln!("skipped: {} is not built; `cargo test --examples` builds it", path.display());
+    }
+    Some(path).filter(|path| path.exists())
+}
+
+/// A number whose ports, for replicas and for lines, nobody has; another one for each test.
+fn free_ports(test: u16) -> u16 {
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let all_free = |base: u16| (1..=3).all(|id| is_free(base + id) && is_free(base + 100 + id));
+    let begin = 20_000 + 1000 * test + (std::process::id() % 8000) as u16;
+    (begin..32_000).step_by(7).find(|&base| all_free(base)).expect("free ports")
+}
+
+/// A process, killed with this one.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Self(command.spawn().expect("starts"))
+    }
+
+    fn node(example: &Path, id: u16, dir: &Path, base: u16) -> Self {
+        let dir = dir.join(id.to_string());
+        Self::start(Command::new(example).arg("node").arg(id.to_string()).arg(dir).arg(base.to_string()))
+    }
+
+    /// How it ends by itself, and what it said.
+    fn end(&mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.0.try_wait().expect("is a child") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "lives on");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let mut said = String::new();
+        self.0.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+        (status, said)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// What is answered, when somebody is there.
+fn ask(port: u16, text: &str) -> Option<String> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    (&stream).write_all(format!("{text}\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    BufReader::new(&stream).read_line(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn wait<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waits in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A replica that had stopped left a process that took connections, and answered nothing, for ever.
+#[test]
+fn a_process_ends_with_its_replica_and_says_why() {
+    let Some(example) = example() else { return };
+    let (scratch, base) = (tempfile::tempdir().expect("a directory"), free_ports(0));
+    let mut nodes: Vec<_> =
+        (1..=3).map(|id| Some(Running::node(&example, id, scratch.path(), base))).collect();
+    let written = |id: u16| ask(base + 100 + id, "m v=1 1").filter(|answer| answer == "ok 1\n");
+    (1..=3).for_each(|id| drop(wait("a write", || written(id))));
+    let leader = wait("a leader", || {
+        let status = ask(base + 101, "?status")?;
+        let (_, leader) = status.split_once("leader: ")?;
+        leader.split(',').next()?.parse::<u16>().ok().filter(|&leader| leader > 0)
+    });
+    let lost = leader % 3 + 1;
+    nodes[usize::from(lost) - 1] = None;
+    std::fs::remove_dir_all(scratch.path().join(lost.to_string())).expect("removed");
+    let (status, said) = Running::node(&example, lost, scratch.path(), base).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("the log was lost"), "{said}");
+    assert!(said.contains(&format!("replica {lost}: ")), "{said}");
+}
+
+/// The checker looked only at the one that it was about to kill: another that had ended by itself passed for a survivor, and
+/// was said to have lost what it could not be asked for.
+#[test]
+fn the_checker_names_a_process_that_ended_by_itself() {
+    let Some(example) = example() else { return };
+    let (scratch, base) = (tempfile::tempdir().expect("a directory"), free_ports(1));
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, base + 2)).expect("was free");
+    let mut checker = Command::new(example);
+    checker.arg("kill").arg(scratch.path()).args(["--rounds", "1", "--seed", "1", "--port"]);
+    let (status, said) = Running::start(checker.arg(base.to_string())).end();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("replica 2 ended by itself: exit status: 1"), "{said}");
+}
