@@ -239,7 +239,8 @@ fn who_lost_its_log_stops_and_says_so() {
     group.check();
 }
 
-/// Messages that no replica sends. Each of them was a panic in raft, or stopped who got it.
+/// Messages that no replica sends. At some of them raft panics, some would be agreed on and stop whoever applies them, and
+/// some make of the group what it is not.
 #[test]
 fn messages_that_raft_would_panic_at_are_refused() {
     let (mut group, _) = with_one_behind(31);
