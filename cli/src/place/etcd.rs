@@ -66,10 +66,9 @@ fn member(dir: &Path, name: &OsStr) -> Option<Member> {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     match extension {
         "snap" => Some(regular(path, Member::EtcdSnapshot)),
-        "broken" => Some(leftover(path)),
         // A segment in waiting says nothing to a user.
         "tmp" if is_etcd_segment_to_come(name) => None,
-        "tmp" => Some(leftover(path)),
+        "broken" | "tmp" => Some(leftover(path)),
         _ if name == "db" || is_received(name) => Some(database(path)),
         _ if is_etcd_segment(name) => None,
         _ => not_read(dir, name).map(|reason| Member::Skipped(Skipped { path, reason })),
