@@ -7,8 +7,9 @@
 //! sync:   somebody leads: waits; the next group forms meanwhile, however many join it
 //! ```
 //!
-//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most. Those whose
-//! records are safe are woken at once, and with them one of the next group, who leads it: see `waiters`.
+//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most; the last of
+//! them leads in its place. Those whose records are safe are woken at once, and with them one of the next group, who leads
+//! it: see `waiters`.
 //!
 //! A position is `segment << 32 | offset after the frame`, and is drawn when the frame is copied to the pending group:
 //! where a group will stand is known before it is written, because the one before it has its length by then. When a
@@ -68,7 +69,7 @@ struct Shared<S: Sink, T> {
     state: Mutex<State<S, T>>,
     /// Somebody stopped leading, or the log closes: for those who want to lead, whatever their records.
     changed: Condvar,
-    /// The records that a leader waits for have come.
+    /// A leader waits for records here, until a time; see [`Shared::gather`].
     gathered: Condvar,
     /// Files whose space the next segments take.
     spares: Mutex<Spares>,
@@ -84,8 +85,10 @@ struct State<S: Sink, T> {
     spare: Vec<u8>,
     /// Records in `pending`.
     pending_records: u64,
-    /// A leader waits until there are so many.
+    /// A leader waits until there are so many; who brings the last of them leads in its place.
     wanted_records: u64,
+    /// Counts the ends of such waits.
+    gatherings: u64,
     /// Records of the last group, and how long its sync took.
     last_group: (u64, Duration),
     /// Where the pending group ends; its beginning is as far before as it is long.
@@ -258,6 +261,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             spare: Vec::new(),
             pending_records: 0,
             wanted_records: u64::MAX,
+            gatherings: 0,
             last_group: (0, Duration::ZERO),
             tail: start,
             capacity: u32::MAX,
@@ -318,9 +322,6 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 state.metrics.appends += 1;
                 state.metrics.append_bytes += frame.len() as u64;
                 state.tail = position(number, end);
-                if state.pending_records >= state.wanted_records {
-                    self.gathered.notify_all();
-                }
                 return Ok(state.tail);
             }
         }
@@ -340,7 +341,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             state.check()?;
             if state.ended {
                 return Err(Error::new(ErrorKind::Closed));
-            } else if state.closed || state.leading {
+            } else if state.closed || state.is_led() {
                 // When the log closes the last cut writes it.
                 let latch = state.waiters.join(at);
                 drop(state);
@@ -391,14 +392,15 @@ impl<S: Sink, T: Format> Shared<S, T> {
         mut state: MutexGuard<'a, State<S, T>>,
         goal: Goal,
     ) -> (MutexGuard<'a, State<S, T>>, Result<()>) {
-        if state.leading {
+        if state.is_led() || state.leading && goal != Goal::Sync {
             self.changed.wait(&mut state);
             return (state, Ok(()));
         }
-        state.leading = true;
         state.waiters.led();
-        if goal == Goal::Sync {
-            self.gather(&mut state);
+        if mem::replace(&mut state.leading, true) {
+            state.end_gathering();
+        } else if goal == Goal::Sync && !self.gather(&mut state) {
+            return (state, Ok(()));
         }
         let spare = mem::take(&mut state.spare);
         let mut group = mem::replace(&mut state.pending, spare);
@@ -480,28 +482,50 @@ impl<S: Sink, T: Format> Shared<S, T> {
 }
 
 impl<S: Sink, T: Format> Shared<S, T> {
-    /// Waits a moment for those whom the last group has just let go. Most come back at once, and would else have to
-    /// wait for a sync of their own: groups of half the writers would take turns. Who was alone waits for nobody.
-    fn gather(&self, state: &mut MutexGuard<'_, State<S, T>>) {
+    /// Waits a moment for those whom the last group has just let go; whether this thread still leads then. Most come back
+    /// at once, and would else have to wait for a sync of their own: groups of half the writers would take turns. The
+    /// last of them leads: to wake another one for that would take a while. Who was alone waits for nobody.
+    fn gather(&self, state: &mut MutexGuard<'_, State<S, T>>) -> bool {
         let (records, sync) = state.last_group;
         if records < 2 || self.one_by_one() || state.closed {
-            return;
+            return true;
         }
         state.wanted_records = state.pending_records + records - 1;
+        let this = state.gatherings;
         let deadline = Instant::now() + (sync / 2).min(GATHER_MAX);
         // Asleep: who yields or spins on a busy machine gets the processor back when others have had their turns, some
         // milliseconds later; who sleeps is preferred.
-        while state.pending_records < state.wanted_records
+        while !state.is_gathered()
             && state.pending.len() < GROUP_BYTES
             && !self.gathered.wait_until(state, deadline).timed_out()
+            && state.gatherings == this
         {}
-        state.wanted_records = u64::MAX;
+        if state.gatherings != this {
+            return false;
+        }
+        state.end_gathering();
+        true
     }
 }
 
 impl<S: Sink, T: Format> State<S, T> {
     fn open(&self) -> Result<()> {
         if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
+    }
+
+    /// Somebody leads, and nobody else is to.
+    fn is_led(&self) -> bool {
+        self.leading && !self.is_gathered()
+    }
+
+    /// All are there for whom a leader waits.
+    fn is_gathered(&self) -> bool {
+        self.pending_records >= self.wanted_records
+    }
+
+    fn end_gathering(&mut self) {
+        self.wanted_records = u64::MAX;
+        self.gatherings += 1;
     }
 
     /// How far records are as safe as this goal makes them.

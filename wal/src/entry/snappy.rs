@@ -71,8 +71,9 @@ impl SnappyWrites {
         for series in batch.series() {
             std::mem::swap(&mut columns, &mut before);
             columns.clear();
-            let key = series.key().0;
-            for field in series.columns() {
+            let (key, fields) = (series.key().0, series.columns());
+            columns.reserve(fields.len());
+            for field in fields {
                 // The field at the same place of the series before is likely the same.
                 let sibling =
                     before.get(columns.len()).filter(|other: &&Column<'_>| other.name == field.field());
