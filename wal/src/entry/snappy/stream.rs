@@ -10,7 +10,7 @@ pub(super) const COPY_MIN: usize = 4;
 pub(super) const FAR_COPY_MIN: usize = 6;
 /// A copy of one byte of offset is shorter than this, and reaches back less than [`NEAR`].
 const SHORT: usize = 12;
-const NEAR: usize = 2048;
+const NEAR: u32 = 2048;
 /// Longest copy.
 const COPY_MAX: usize = 64;
 /// Longest literal with a head of one byte.
@@ -112,24 +112,32 @@ impl<'o> Stream<'o> {
     /// near.
     #[inline]
     pub(super) fn copy(&mut self, from: usize, mut len: usize) {
-        let distance = self.at - from;
-        let [low, high, ..] = (distance as u32).to_le_bytes();
+        let distance = (self.at - from) as u32;
+        let element = |len: usize| distance << 8 | (len as u32 - 1) << 2 | 2;
         self.at += len;
         self.literal = 0;
         // None is left with less than a copy is to have.
         while len >= COPY_MAX + COPY_MIN {
-            self.put([(COPY_MAX as u8 - 1) << 2 | 2, low, high]);
+            self.element(element(COPY_MAX), 3);
             len -= COPY_MAX;
         }
         if len > COPY_MAX {
-            self.put([(COPY_MAX as u8 - COPY_MIN as u8 - 1) << 2 | 2, low, high]);
+            self.element(element(COPY_MAX - COPY_MIN), 3);
             len -= COPY_MAX - COPY_MIN;
         }
         if (COPY_MIN..SHORT).contains(&len) && distance < NEAR {
-            self.put([high << 5 | (len as u8 - COPY_MIN as u8) << 2 | 1, low]);
+            let (high, low) = (distance >> 8, distance & 0xff);
+            self.element(low << 8 | high << 5 | (len - COPY_MIN) as u32 * 4 | 1, 2);
         } else {
-            self.put([(len as u8 - 1) << 2 | 2, low, high]);
+            self.element(element(len), 3);
         }
+    }
+
+    /// An element of so many bytes, the first one lowest. One store for all of them: what is beyond means nothing yet.
+    #[inline]
+    fn element(&mut self, element: u32, bytes: usize) {
+        *self.room() = element.to_le_bytes();
+        self.end += bytes;
     }
 
     /// Elements that somebody else made of `len` bytes, and that refer to none before.
