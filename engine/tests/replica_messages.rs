@@ -100,14 +100,20 @@ fn a_list_of_files_that_nobody_sent_does_no_harm() {
     };
     let name = "000000001-000000001.tsm";
     let replica = group.running.get_mut(&3).expect("runs");
-    for list in ["", "applied x", "applied 1\n../../x 5", &format!("applied 1\n{name} -1")] {
+    for list in [
+        "",
+        "applied x",
+        "applied 1\n../../x 5 0",
+        &format!("applied 1\n{name} -1 0"),
+        &format!("applied 1\n{name} 5"),
+    ] {
         let refused = replica.step(&offer(list));
         assert!(matches!(refused, Err(Error::Corrupt("a list of files"))), "{list}: {refused:?}");
     }
-    let twice = replica.step(&offer(&format!("applied 1\n{name} 0\n{name} 0")));
+    let twice = replica.step(&offer(&format!("applied 1\n{name} 0 0\n{name} 0 0")));
     assert!(matches!(twice, Err(Error::Io { .. })), "{twice:?}");
     // More than any disk has: only what comes is written.
-    replica.step(&offer(&format!("applied 1\n{name} {}", u64::MAX))).expect("asks for it");
+    replica.step(&offer(&format!("applied 1\n{name} {} 0", u64::MAX))).expect("asks for it");
     for _ in 0..400 {
         group.step();
     }

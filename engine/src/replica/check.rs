@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use tsmith_wal::fs::Fs;
 
-use super::Result;
-use super::error::io;
+use super::files::{List, Listed};
+use super::{Error, Result};
 use crate::error::Context;
 use crate::files::TsmFile;
 
 /// Files of which the first is being read.
 pub(super) struct Check {
-    files: VecDeque<PathBuf>,
+    files: VecDeque<(PathBuf, u32)>,
     open: Option<Open>,
 }
 
@@ -24,20 +24,20 @@ struct Open {
 }
 
 impl Check {
-    /// Of all files in a directory.
-    pub(super) fn begin<F: Fs>(fs: &F, dir: &Path) -> Result<Self> {
-        let names = fs.list(dir).map_err(|error| io(dir, error))?;
-        Ok(Self { files: names.into_iter().map(|name| dir.join(name)).collect(), open: None })
+    /// Of the files of a list, in this directory.
+    pub(super) fn begin(dir: &Path, list: &List) -> Self {
+        let file = |file: &Listed| (dir.join(file.name.to_string()), file.frame);
+        Self { files: list.files.iter().map(file).collect(), open: None }
     }
 
     /// Goes on for about so many bytes. True when all blocks are whole.
     pub(super) fn go_on<F: Fs>(&mut self, fs: &F, bytes: u64) -> Result<bool> {
         let mut left = bytes;
-        while let Some(path) = self.files.front() {
+        while let Some((path, frame)) = self.files.front() {
             let open = match self.open.take() {
                 Some(open) => open,
                 // This walks its index, in one go.
-                None => Open { file: TsmFile::open_path(fs, path)?, key: 0, entry: 0 },
+                None => Open::new(fs, path, *frame)?,
             };
             let Some(open) = open.go_on(path, &mut left)? else {
                 self.files.pop_front();
@@ -51,6 +51,14 @@ impl Check {
 }
 
 impl Open {
+    fn new<F: Fs>(fs: &F, path: &Path, frame: u32) -> Result<Self> {
+        let file = TsmFile::open_path(fs, path)?;
+        if file.reader().frame_checksum() != frame {
+            return Err(Error::Corrupt("header and index of a snapshot's file as they were listed"));
+        }
+        Ok(Self { file, key: 0, entry: 0 })
+    }
+
     /// Reads blocks while there are bytes left to read. `None` at the end of the file.
     fn go_on(mut self, path: &Path, left: &mut u64) -> Result<Option<Self>> {
         let reader = self.file.reader();
@@ -96,13 +104,14 @@ mod tests {
         for file in engine.files().iter() {
             fs.link(file.path(), &dir.join(file.name().to_string())).expect("links");
         }
+        let list = List::of(0, &engine.files());
         let parts = |bytes: u64| {
-            let mut check = Check::begin(&fs, dir)?;
+            let mut check = Check::begin(dir, &list);
             let mut parts = 1;
             while !check.go_on(&fs, bytes)? {
                 parts += 1;
             }
-            Ok::<u32, super::super::Error>(parts)
+            Ok::<u32, Error>(parts)
         };
         assert_eq!(parts(u64::MAX).expect("whole"), 1);
         // A block more each time, and once to see that there is none.

@@ -9,7 +9,7 @@ use tsmith_wal::fs::{Fs, FsFile};
 use super::Result;
 use super::check::Check;
 use super::error::io;
-use super::files::{self, List};
+use super::files::{self, List, Listed};
 use super::message::Part;
 use crate::files::FileName;
 
@@ -29,6 +29,7 @@ pub(super) struct Fetch<F: Fs> {
     pub(super) message: eraftpb::Message,
     to: PathBuf,
     temporary: PathBuf,
+    list: List,
     /// Those that are not there yet; the first is being written.
     missing: VecDeque<(FileName, u64)>,
     /// What is asked for at once, and what would be if the sender gave as much.
@@ -59,7 +60,7 @@ impl<F: Fs> Fetch<F> {
     ) -> Result<Self> {
         let temporary = files::begin(fs, to)?;
         let mut missing = VecDeque::new();
-        for (name, len) in list.files {
+        for &Listed { name, bytes: len, .. } in &list.files {
             let (old, new) = (near.map(|near| near.join(name.to_string())), temporary.join(name.to_string()));
             let linked = old.is_some_and(|old| fs.link(&old, &new).is_ok());
             let is_it = linked && fs.open(&new).and_then(|file| file.len()).is_ok_and(|there| there == len);
@@ -75,6 +76,7 @@ impl<F: Fs> Fetch<F> {
             message,
             to: to.to_path_buf(),
             temporary,
+            list,
             missing,
             chunk_bytes,
             chunk_bytes_max: chunk_bytes,
@@ -181,12 +183,12 @@ impl<F: Fs> Fetch<F> {
         self.tries <= TRIES_MAX
     }
 
-    /// Whether every block is as it was once written, wherever the files came from: the checksum of a chunk says only
-    /// that it is what the sender has. False when more than about `bytes` bytes are left to look at.
+    /// Whether every block is as it was once written, and all else as it was listed, wherever the files came from: the
+    /// checksum of a chunk says only that it is what the sender has. False when more than about `bytes` bytes are left to look at.
     pub(super) fn check(&mut self, fs: &F, bytes: u64) -> Result<bool> {
         let check = match &mut self.check {
             Some(check) => check,
-            None => self.check.insert(Check::begin(fs, &self.temporary)?),
+            None => self.check.insert(Check::begin(&self.temporary, &self.list)),
         };
         check.go_on(fs, bytes)
     }

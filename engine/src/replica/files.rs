@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/files-<index>/000000001-000000001.tsm ...     hard links, or what was received
-//! list (in the snapshot file):  applied <n>\n  <name> <bytes>\n ...
+//! list (in the snapshot file):  applied <n>\n  <name> <bytes> <CRC-32 of all but the blocks>\n ...
 //! ```
 
 use std::ffi::OsStr;
@@ -25,21 +25,33 @@ const COPY_BYTES: usize = 1 << 20;
 pub(super) struct List {
     /// The last entry whose lines are in the files.
     pub(super) applied: u64,
-    pub(super) files: Vec<(FileName, u64)>,
+    pub(super) files: Vec<Listed>,
+}
+
+/// A file, as it was when the list was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) name: FileName,
+    pub(super) bytes: u64,
+    /// Of what no block's own checksum covers, [`Reader::frame_checksum`](tsmith_tsm::Reader::frame_checksum).
+    pub(super) frame: u32,
 }
 
 impl List {
     /// Of files as they are now.
     pub(super) fn of(applied: u64, files: &[Arc<TsmFile>]) -> Self {
-        let file = |file: &Arc<TsmFile>| (file.name(), file.reader().file_bytes());
+        let file = |file: &Arc<TsmFile>| {
+            let reader = file.reader();
+            Listed { name: file.name(), bytes: reader.file_bytes(), frame: reader.frame_checksum() }
+        };
         Self { applied, files: files.iter().map(file).collect() }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut text = format!("applied {}\n", self.applied);
-        for (name, len) in &self.files {
+        for Listed { name, bytes, frame } in &self.files {
             // A string takes everything.
-            let _ = writeln!(text, "{name} {len}");
+            let _ = writeln!(text, "{name} {bytes} {frame:08x}");
         }
         text.into_bytes()
     }
@@ -49,9 +61,12 @@ impl List {
         let mut lines = std::str::from_utf8(bytes).map_err(|_| corrupt())?.lines();
         let applied = lines.next().and_then(|line| line.strip_prefix("applied ")?.parse().ok());
         let file = |line: &str| {
-            let (name, len) = line.split_once(' ')?;
+            let mut words = line.split(' ');
             // Only names of TSM files: none leads anywhere else.
-            Some((FileName::parse(name)?, len.parse().ok()?))
+            let name = FileName::parse(words.next()?)?;
+            let bytes = words.next()?.parse().ok()?;
+            let frame = u32::from_str_radix(words.next()?, 16).ok()?;
+            words.next().is_none().then_some(Listed { name, bytes, frame })
         };
         let files = lines.map(|line| file(line).ok_or_else(corrupt)).collect::<Result<_>>()?;
         Ok(Self { applied: applied.ok_or_else(corrupt)?, files })
@@ -107,7 +122,7 @@ pub(super) fn finish<F: Fs>(fs: &F, temporary: &Path, to: &Path) -> Result<()> {
 
 /// Links the files of a list from one directory to another; copies them where links cannot be.
 pub(super) fn link_all<F: Fs>(fs: &F, list: &List, from: &Path, to: &Path) -> Result<()> {
-    for (name, _) in &list.files {
+    for Listed { name, .. } in &list.files {
         let (old, new) = (from.join(name.to_string()), to.join(name.to_string()));
         if fs.link(&old, &new).is_err() {
             copy(fs, &old, &new).map_err(|error| failed(&old, error))?;
@@ -149,7 +164,7 @@ pub(super) fn read_at(file: &impl FsFile, offset: u64, len: usize) -> io::Result
 /// Whether all files of a list are there with the length they should have.
 pub(super) fn are_whole<F: Fs>(fs: &F, dir: &Path, list: &List) -> bool {
     let len = |name: &FileName| fs.open(&dir.join(name.to_string())).and_then(|file| file.len());
-    list.files.iter().all(|(name, bytes)| len(name).is_ok_and(|len| len == *bytes))
+    list.files.iter().all(|file| len(&file.name).is_ok_and(|len| len == file.bytes))
 }
 
 /// Removes the files of snapshots that are old by their index.

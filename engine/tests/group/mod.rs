@@ -147,11 +147,16 @@ impl Group {
 
 /// A group whose third member was away until the others had nothing but files for it; and the snapshot it needs.
 pub(crate) fn with_one_behind(seed: u64) -> (Group, u64) {
+    // Seven snapshots: with the eighth the files of all would become one.
+    with_one_behind_for(seed, 360)
+}
+
+/// The same, after so many rounds.
+pub(crate) fn with_one_behind_for(seed: u64, rounds: u32) -> (Group, u64) {
     let mut group = Group::new(seed, Faults::default());
     (0..80).for_each(|_| group.step());
     group.crash(3);
-    // Seven snapshots: with the eighth the files of all would become one.
-    for round in 0..360 {
+    for round in 0..rounds {
         group.step();
         if round % 4 == 0 {
             group.propose(1);

@@ -127,7 +127,7 @@ impl<'o> Stream<'o> {
         }
         if (COPY_MIN..SHORT).contains(&len) && distance < NEAR {
             let (high, low) = (distance >> 8, distance & 0xff);
-            self.element(low << 8 | high << 5 | (len - COPY_MIN) as u32 * 4 | 1, 2);
+            self.element(low << 8 | high << 5 | ((len - COPY_MIN) as u32) << 2 | 1, 2);
         } else {
             self.element(element(len), 3);
         }
