@@ -57,6 +57,10 @@ fn encode(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("snappy", points), |b| {
             b.iter(|| frames.encode(Record::write(black_box(&payload))).expect("encodes").len());
         });
+        // Against both above it: the way without a payload.
+        group.bench_function(BenchmarkId::new("snappy from the batch", points), |b| {
+            b.iter(|| frames.encode_write(black_box(&batch)).expect("encodes").len());
+        });
     }
     group.finish();
 }
