@@ -100,34 +100,18 @@ impl SnappyWrites {
         let [high, low] = ((series.len() + KEY_SEPARATOR.len() + name.len()) as u16).to_be_bytes();
         stream.rest([type_byte(data.field_type()), high, low], 0);
         let key_at = stream.at();
-        let neighbour = before.neighbour.filter(|neighbour| stream.reaches(neighbour.key_at));
-        let sibling = before
-            .sibling
-            .filter(|sibling| sibling.data.len() == data.len() && stream.reaches(sibling.key_at));
-        let mut name_known = 0;
-        if let Some(neighbour) = neighbour {
-            name_known = if sibling.is_some() { 0 } else { common(neighbour.name, name) };
-            stream.copy(neighbour.key_at, series.len() + KEY_SEPARATOR.len() + name_known);
-        } else {
-            let other = before.series.filter(|(_, last)| stream.reaches(last.key_at));
-            series_key(stream, series, other.map(|(key, last)| (key, last.key_at)));
+        let sibling = before.sibling.filter(|sibling| sibling.data.len() == data.len());
+        let name_known = match (before.neighbour, sibling) {
+            (Some(neighbour), None) => common(neighbour.name, name),
+            _ => 0,
+        };
+        let key_len = series.len() + KEY_SEPARATOR.len() + name_known;
+        if !before.neighbour.is_some_and(|neighbour| stream.copy(neighbour.key_at, key_len)) {
+            series_key(stream, series, before.series.map(|(key, last)| (key, last.key_at)));
             stream.literal(KEY_SEPARATOR);
+            stream.literal(&name[..name_known]);
         }
-        let same_time = |other: &Column<'_>| other.data.times().first() == data.times().first();
-        let mut known = 0;
-        if let Some(sibling) = sibling {
-            known = usize::from(same_time(sibling));
-            stream.copy(sibling.name_at(), name.len() + COUNT_BYTES + known * TIME_BYTES);
-        } else {
-            stream.literal(&name[name_known..]);
-            match neighbour.filter(|neighbour| neighbour.data.len() == data.len() && same_time(neighbour)) {
-                Some(neighbour) => {
-                    known = 1;
-                    stream.copy(neighbour.points_at - COUNT_BYTES, COUNT_BYTES + TIME_BYTES);
-                }
-                None => stream.rest((data.len() as u32).to_be_bytes(), 0),
-            }
-        }
+        let known = name_and_count(stream, &name[name_known..], data, (before.neighbour, sibling));
         let column = Column { key_at, points_at: stream.at() - known * TIME_BYTES, name, data };
         let beside = before.neighbour.or(before.series.map(|(_, last)| last));
         self.points(stream, &column, (beside, sibling), known);
@@ -173,6 +157,30 @@ impl Column<'_> {
     }
 }
 
+/// What is left of the name, the count, and the first time if it can be copied along; whether it was, as 0 or 1.
+fn name_and_count(
+    stream: &mut Stream<'_>,
+    name: &[u8],
+    data: ColumnRef<'_>,
+    (neighbour, sibling): (Option<&Column<'_>>, Option<&Column<'_>>),
+) -> usize {
+    let same_time = |other: &Column<'_>| other.data.times().first() == data.times().first();
+    if let Some(sibling) = sibling {
+        let known = usize::from(same_time(sibling));
+        if stream.copy(sibling.name_at(), name.len() + COUNT_BYTES + known * TIME_BYTES) {
+            return known;
+        }
+    }
+    stream.literal(name);
+    let counts_alike = |other: &&Column<'_>| other.data.len() == data.len() && same_time(other);
+    let neighbour = neighbour.filter(counts_alike);
+    if neighbour.is_some_and(|other| stream.copy(other.points_at - COUNT_BYTES, COUNT_BYTES + TIME_BYTES)) {
+        return 1;
+    }
+    stream.rest((data.len() as u32).to_be_bytes(), 0);
+    0
+}
+
 /// The key of a series, tag by tag beside that of `other`.
 fn series_key(stream: &mut Stream<'_>, key: &[u8], other: Option<(&[u8], usize)>) {
     let (mut key, (mut other, other_at)) = (key, other.unwrap_or_default());
@@ -180,10 +188,8 @@ fn series_key(stream: &mut Stream<'_>, key: &[u8], other: Option<(&[u8], usize)>
     while !other.is_empty() {
         let same = common(key, other);
         let (copy, rest) = key.split_at(same);
-        if same < FAR_COPY_MIN {
+        if same < FAR_COPY_MIN || !stream.copy(other_end - other.len(), same) {
             stream.literal(copy);
-        } else {
-            stream.copy(other_end - other.len(), same);
         }
         // They part inside a tag: on to the next one of both.
         let next = |key: &[u8]| memchr::memchr(b',', key).unwrap_or(key.len());
@@ -236,8 +242,8 @@ impl<'b> Times<'b> {
         }
         let time = self.own[point];
         let from = self.beside_at + point * self.beside_width;
-        if self.beside.get(point) == Some(&time) && stream.reaches(from) {
-            return stream.copy(from, TIME_BYTES);
+        if self.beside.get(point) == Some(&time) && stream.copy(from, TIME_BYTES) {
+            return;
         }
         let same = match point.checked_sub(1) {
             Some(before) if self.width > 0 => {
@@ -289,13 +295,12 @@ impl Words<'_> {
             self.likely = Some((word, 16));
             if same > 0 {
                 stream.rest(word.to_be_bytes(), same);
-            } else if let Some(from) = self.ends.find(word, stream.at()).filter(|&from| stream.reaches(from))
-            {
-                let [a, b, ..] = word.to_be_bytes();
-                stream.rest([a, b], 0);
-                stream.copy(from, END_BYTES);
-            } else {
-                stream.rest(word.to_be_bytes(), 0);
+                continue;
+            }
+            let [a, b, ..] = word.to_be_bytes();
+            stream.rest([a, b], 0);
+            if !self.ends.find(word, stream.at()).is_some_and(|from| stream.copy(from, END_BYTES)) {
+                stream.rest(word.to_be_bytes(), 8 - END_BYTES);
             }
         }
     }
@@ -306,12 +311,8 @@ impl Words<'_> {
 fn like(stream: &mut Stream<'_>, word: u64, other: u64, distance: usize) -> usize {
     let same = ((word ^ other).leading_zeros() / 8) as usize;
     let from = stream.at() - distance;
-    let near = same >= COPY_MIN && distance <= 16;
-    if !near && (same < FAR_COPY_MIN || !stream.reaches(from)) {
-        return 0;
-    }
-    stream.copy(from, same);
-    same
+    let enough = same >= FAR_COPY_MIN || same >= COPY_MIN && distance <= 16;
+    if enough && stream.copy(from, same) { same } else { 0 }
 }
 
 /// Strings in which more may repeat than can be told from outside.

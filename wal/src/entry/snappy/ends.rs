@@ -29,13 +29,13 @@ impl Ends {
         self.next += len as u32;
     }
 
-    /// Where the end of `number` stands already; the number itself goes to `at`.
+    /// Where the end of `number` stands already; this one goes to `at`.
     #[inline]
     pub(super) fn find(&mut self, number: u64, at: usize) -> Option<usize> {
         let end = number << (64 - 8 * END_BYTES);
         let hash = end.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SLOTS.trailing_zeros());
         let slot = &mut self.slots[hash as usize];
-        let position = self.base + (at + 8 - END_BYTES) as u32;
+        let position = self.base + at as u32;
         let (last, last_at) = std::mem::replace(slot, (end, position));
         (last == end && last_at >= self.base).then(|| (last_at - self.base) as usize)
     }

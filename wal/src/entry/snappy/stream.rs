@@ -55,11 +55,6 @@ impl<'o> Stream<'o> {
         self.end
     }
 
-    /// Whether a copy can be of what stands at `from`.
-    pub(super) fn reaches(&self, from: usize) -> bool {
-        self.at - from <= OFFSET_MAX
-    }
-
     /// A few bytes as they are, of which as many as `known` at the beginning went in before.
     #[inline]
     pub(super) fn rest<const N: usize>(&mut self, bytes: [u8; N], known: usize) {
@@ -108,10 +103,14 @@ impl<'o> Stream<'o> {
         self.at += bytes.len();
     }
 
-    /// As many bytes as went in at `from`, which is within reach: at least [`FAR_COPY_MIN`], or [`COPY_MIN`] that are
-    /// near.
+    /// As many bytes as went in at `from`: at least [`FAR_COPY_MIN`], or [`COPY_MIN`] that are near. False if that is out of
+    /// reach; then nothing was done.
+    #[must_use = "what was not copied is to be said"]
     #[inline]
-    pub(super) fn copy(&mut self, from: usize, mut len: usize) {
+    pub(super) fn copy(&mut self, from: usize, mut len: usize) -> bool {
+        if self.at - from > OFFSET_MAX {
+            return false;
+        }
         let distance = (self.at - from) as u32;
         let element = |len: usize| distance << 8 | (len as u32 - 1) << 2 | 2;
         self.at += len;
@@ -131,6 +130,7 @@ impl<'o> Stream<'o> {
         } else {
             self.element(element(len), 3);
         }
+        true
     }
 
     /// An element of so many bytes, the first one lowest. One store for all of them: what is beyond means nothing yet.

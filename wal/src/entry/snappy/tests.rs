@@ -115,6 +115,27 @@ fn what_is_out_of_reach_is_said_again() {
     check(&mut writes, &lines);
 }
 
+/// Story: whether a copy reaches was asked before the key, and the key was longer than the one before: an offset of 65,536
+/// became 0, and nobody could read the record. Around the limit every byte of distance is tried, for each kind of copy.
+#[test]
+fn the_last_byte_within_reach_is_the_last() {
+    const POINTS: usize = 4080;
+    let mut writes = SnappyWrites::default();
+    let fields = |i: usize| vec![Any::Float(i as f64 / 100.0 + 1.0), Any::Unsigned(i as u64)];
+    let time = |i: usize| i as i64 * 1_000_000;
+    let fixed = 3 + "m,a=,b=,c=west#!~#usage_user".len() + 4 + POINTS * 16;
+    for column in 65_536 - 24..65_536 + 8 {
+        let pad = "x".repeat(column - fixed);
+        for longer in [0, 1, 7] {
+            let key = |series: usize| format!("m,a={pad},b={},c=west", "y".repeat(series * longer));
+            // Two long columns of one field, then two fields of a third series, and a fourth.
+            let long = (0..2 * POINTS).map(|i| (key(i / POINTS), time(i % POINTS), fields(i)[..1].to_vec()));
+            let short = (0..6).map(|i| (key(2 + i / 3), time(i % 3), fields(i % 3)));
+            check(&mut writes, &long.chain(short).collect::<Vec<Line>>());
+        }
+    }
+}
+
 /// The point of it all: a series names itself once.
 #[test]
 fn keys_cost_next_to_nothing() {
