@@ -8,8 +8,10 @@
 //!
 //! Replica N talks to the others on PORT+N and takes line protocol on PORT+100+N. A line is answered with `ok POINTS` when
 //! it is on a majority of disks and written here, else with `error ...`; the lines that arrive together share a proposal.
-//! `?status` and `?export` answer what they say, or `error ...`. Warnings go to stderr. A replica that stops by itself says
-//! why, and its process ends with exit code 1.
+//! A line without a time gets that of its arrival; one that does not end is not written. `?status` and `?export` answer what
+//! they say, or `error ...`. Warnings go to stderr. A replica that stops by itself says why, and its process ends with exit
+//! code 1. Who started all three starts those again that were killed; one that stopped by itself, or whose directory is gone,
+//! is left to the operator, who starts it with `replicated node ID DIR/ID PORT` when it is safe.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -20,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
@@ -141,6 +143,7 @@ impl Visit for Line {
 }
 
 /// Takes lines from one connection until it ends.
+#[expect(clippy::disallowed_methods, reason = "a command, as the ban has it")]
 fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
@@ -148,6 +151,11 @@ fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
     loop {
         line.clear();
         if reader.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if !line.ends_with(b"\n") {
+            // The sender may have meant more: half a number is another one.
+            writer.write_all(b"error the line does not end\n")?;
             return Ok(());
         }
         let answer = match line.trim_ascii() {
@@ -159,10 +167,15 @@ fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
                 .map_or_else(|error| format!("error {error}"), |text| text.replace('\n', "\u{1}")),
             _ => {
                 // Whatever has arrived with it goes into the same proposal, whole lines only.
-                while reader.buffer().contains(&b'\n') && line.len() < 1 << 20 {
+                while let [first, rest @ ..] = reader.buffer()
+                    && *first != b'?'
+                    && (*first == b'\n' || rest.contains(&b'\n'))
+                    && line.len() < 1 << 20
+                {
                     reader.read_until(b'\n', &mut line)?;
                 }
-                match node.write(&line, 0) {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+                match node.write(&line, i64::try_from(now)?) {
                     Ok(applied) if applied.rejected == 0 => format!("ok {}", applied.points),
                     Ok(applied) => format!("ok {}, {} rejected", applied.points, applied.rejected),
                     Err(error) => format!("error {error}"),
@@ -263,15 +276,21 @@ fn all(dir: &Path, port: u16) -> Result<()> {
     loop {
         std::thread::sleep(Duration::from_millis(500));
         for (at, id) in IDS.into_iter().enumerate() {
-            let ended =
-                processes.children[at].as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
-            if ended {
-                match processes.kill(at) {
-                    Err(error) => println!("{error}; it is started again"),
-                    Ok(()) => println!("replica {id} is gone, and started again"),
-                }
+            let Some(child) = processes.children[at].as_mut() else { continue };
+            let Some(status) = child.try_wait()? else { continue };
+            processes.children[at] = None;
+            // A signal has no code. Who lost its directory would promise again what it has promised, and be believed.
+            if status.code().is_some() || !dir.join(id.to_string()).is_dir() {
+                println!(
+                    "replica {id} ended ({status}), and is left so: see above, or its directory is gone"
+                );
+            } else {
+                println!("replica {id} was killed, and is started again");
                 processes.start(at)?;
             }
+        }
+        if processes.children.iter().all(Option::is_none) {
+            return Err("no replica is left".into());
         }
     }
 }

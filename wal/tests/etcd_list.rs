@@ -8,7 +8,7 @@ use tsmith_wal::etcd::{
     DiskStorage, Entry, EntryKind, Flaw, HardState, Reader, Snapshot, SnapshotRecord, Snapshotter, Storage,
     Strictness, Unread, Wal, WalOptions, purge, repair, valid_snapshot_entries, verify,
 };
-use tsmith_wal::fs::{Fault, OsFs, SimFs};
+use tsmith_wal::fs::{Fault, Fs, OsFs, SimFs};
 use tsmith_wal::{Error, ErrorKind, Result};
 
 const ZERO: SnapshotRecord = SnapshotRecord { index: 0, term: 0, conf_state: None };
@@ -188,6 +188,29 @@ fn odd_logs_are_read_or_refused() {
     wal.save(&HardState::default(), &[entry(u64::MAX, 3)]).expect("saves");
     wal.close().expect("closes");
     assert!(matches!(flaw(&scratch.open(&ZERO).expect_err("a gap")), Flaw::Gap { index: u64::MAX, last: 1 }));
+}
+
+/// Story: a second owner was refused, but not before it had tidied up: it removed the snapshot that the first was writing,
+/// and that one stopped.
+#[test]
+fn who_is_refused_has_changed_nothing() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    wal.save(&state(0), &entries(1..=3)).expect("saves");
+    let snap = scratch.wal().with_file_name("snap");
+    std::fs::create_dir_all(&snap).expect("creates");
+    let names =
+        ["0000000000000001-0000000000000002.snap", "0000000000000001-0000000000000002.snap.tmp", "db.tmp7"];
+    for name in names {
+        std::fs::write(snap.join(name), b"half of it").expect("writes");
+    }
+    let open = || DiskStorage::open(OsFs, &scratch.wal(), &snap, options()).map(drop);
+    assert!(matches!(open().expect_err("is held").kind(), ErrorKind::InUse));
+    let there = OsFs.list(&snap).expect("lists");
+    assert_eq!(there, names);
+    wal.close().expect("closes");
+    open().expect("opens, and tidies up");
+    assert_ne!(OsFs.list(&snap).expect("lists"), there);
 }
 
 /// `TestReleaseLockTo`.

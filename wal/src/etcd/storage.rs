@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::repair::hold_last;
 use super::{
     Contents, Entry, Flaw, HardState, RepairReport, Snapshot, SnapshotRecord, Snapshotter, Wal, WalOptions,
     repair, valid_snapshot_entries,
@@ -81,7 +82,10 @@ impl<F: Fs> DiskStorage<F> {
     pub fn open(fs: F, wal_dir: &Path, snap_dir: &Path, options: WalOptions) -> Result<(Self, Restored)> {
         let snap = Snapshotter::new(fs.clone(), snap_dir);
         let known = valid_snapshot_entries(&fs, wal_dir)?;
+        // Looking for the newest snapshot tidies the directory up: that is for the owner of the log alone.
+        let held = hold_last(&fs, wal_dir)?;
         let snapshot = snap.load_newest_available(&known)?;
+        drop(held);
         let start = snapshot.as_ref().map_or(SnapshotRecord::default(), Snapshot::record);
         let open = || Wal::open(fs.clone(), wal_dir, &start, options)?.read_all();
         let mut repaired = None;
