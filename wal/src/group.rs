@@ -69,7 +69,7 @@ struct Shared<S: Sink, T> {
     state: Mutex<State<S, T>>,
     /// Somebody stopped leading, or the log closes: for those who want to lead, whatever their records.
     changed: Condvar,
-    /// A leader waits for records here, until a time; see [`Shared::gather`].
+    /// A leader sleeps here until a time, while records come; nobody wakes it. See [`Shared::gather`].
     gathered: Condvar,
     /// Files whose space the next segments take.
     spares: Mutex<Spares>,

@@ -86,6 +86,8 @@ impl SnappyWrites {
             }
             key_before = key;
         }
+        // The length stands in front already: another one would make the record unreadable.
+        assert_eq!(stream.at(), len, "all of the payload went in");
         Ok(stream.end())
     }
 
@@ -334,7 +336,10 @@ impl Text {
         self.plain.clear();
         super::encode::strings(times, values, &mut self.plain);
         let plain = &self.plain[times_known * TIME_BYTES..];
-        self.packed.resize(snap::raw::max_compress_len(plain.len()), 0);
+        let room = snap::raw::max_compress_len(plain.len());
+        if self.packed.len() < room {
+            self.packed.resize(room, 0);
+        }
         let packed = self.snappy.compress(plain, &mut self.packed);
         let packed = &self.packed[..packed.expect("`max_compress_len` is enough")];
         // Behind the length, which has seven bits a byte.
