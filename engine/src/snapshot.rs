@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, bounded};
 use tsmith_cache::{Frozen, Storer};
 use tsmith_codecs::{BlockEncoder, Column, ColumnRef, FieldKey, FieldType, Position, TimeRange};
 use tsmith_tsm::{Remedy, Version};
@@ -134,16 +134,28 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
         let done = thread::scope(|scope| {
             let threads = self.encode_threads().min(keys.len().div_ceil(KEYS_PER_CHUNK)).max(1);
             let chunks = keys.chunks(KEYS_PER_CHUNK);
-            let lanes: Vec<Receiver<Chunk>> = (0..threads)
+            let lanes: Vec<Option<Receiver<Chunk>>> = (0..threads)
                 .map(|lane| {
                     let (send, receive) = bounded(CHUNKS_WAITING_MAX);
                     let mine = chunks.clone().skip(lane).step_by(threads);
-                    scope.spawn(move || encode_chunks::<S, E>(frozen, mine, &send));
-                    receive
+                    let encode = move || {
+                        let mut lane = Encoding::<S, E>::new(frozen);
+                        // A closed channel means that the writer gave up; it knows why.
+                        for keys in mine {
+                            if send.send(lane.chunk(keys)).is_err() {
+                                return;
+                            }
+                        }
+                    };
+                    thread::Builder::new().spawn_scoped(scope, encode).ok().map(|_| receive)
                 })
                 .collect();
-            let in_order = (0..chunks.len()).map(|at| lanes[at % threads].recv());
-            let in_order = in_order.map(|chunk| chunk.unwrap_or(Err(ErrorKind::Crippled)));
+            // What the system gave no thread for this one encodes, in its turn.
+            let mut here = Encoding::<S, E>::new(frozen);
+            let in_order = chunks.enumerate().map(|(at, keys)| match &lanes[at % threads] {
+                Some(lane) => lane.recv().unwrap_or(Err(ErrorKind::Crippled)),
+                None => here.chunk(keys),
+            });
             write_blocks(&mut output, Version::of::<E>(), in_order, report)
         });
         let files = self.publish(output, done, writing, &[])?;
@@ -226,33 +238,36 @@ struct Block {
     end: usize,
 }
 
-fn encode_chunks<'k, S: Storer, E: BlockEncoder>(
-    store: &S,
-    chunks: impl Iterator<Item = &'k [Vec<u8>]>,
-    send: &Sender<Chunk>,
-) {
-    let mut encoder = E::default();
-    let mut sorted = Column::new(FieldType::Float);
-    for keys in chunks {
+/// Encodes the columns of a store.
+struct Encoding<'s, S, E> {
+    store: &'s S,
+    encoder: E,
+    sorted: Column,
+}
+
+impl<'s, S: Storer, E: BlockEncoder> Encoding<'s, S, E> {
+    fn new(store: &'s S) -> Self {
+        Self { store, encoder: E::default(), sorted: Column::new(FieldType::Float) }
+    }
+
+    fn chunk(&mut self, keys: &[Vec<u8>]) -> Chunk {
+        let Self { store, encoder, sorted } = self;
         let mut chunk = Blocks::default();
-        let encoded = keys.iter().try_for_each(|composite| {
-            let Some(key) = FieldKey::parse(composite) else { return Ok(()) };
+        for composite in keys {
+            let Some(key) = FieldKey::parse(composite) else { continue };
             let encoded = store.with(key, |column| {
                 if column.is_strictly_ascending() {
-                    return chunk.encode(&mut encoder, composite, column);
+                    return chunk.encode(encoder, composite, column);
                 }
                 sorted.reset(column.field_type());
                 let fits = sorted.extend(column);
                 debug_assert!(fits, "the column was reset to this type");
                 sorted.sort_dedup();
-                chunk.encode(&mut encoder, composite, sorted.as_ref())
+                chunk.encode(encoder, composite, sorted.as_ref())
             });
-            encoded.unwrap_or(Ok(()))
-        });
-        // A closed channel means that the writer gave up; it knows why.
-        if send.send(encoded.map(|()| chunk)).is_err() {
-            return;
+            encoded.unwrap_or(Ok(()))?;
         }
+        Ok(chunk)
     }
 }
 

@@ -227,6 +227,9 @@ impl<S: Sink, T: Format> Drop for SegmentLog<S, T> {
     }
 }
 
+/// What to do stands before the cause, as errors of the system end with it.
+const START_TICKER: &str = "start the thread that syncs at an interval (raise the limit of threads, or open with another durability)";
+
 /// Syncs at an interval, until the log closes.
 fn ticker<S: Sink, T: Format>(shared: &Arc<Shared<S, T>>, interval: Duration) -> Result<JoinHandle<()>> {
     let ticking = Arc::clone(shared);
@@ -245,7 +248,7 @@ fn ticker<S: Sink, T: Format>(shared: &Arc<Shared<S, T>>, interval: Duration) ->
         }
     };
     let thread = std::thread::Builder::new().name("wal-sync".into());
-    thread.spawn(run).map_err(|error| Error::io("start thread", error).at_path(&shared.dir))
+    thread.spawn(run).map_err(|error| Error::io(START_TICKER, error).at_path(&shared.dir))
 }
 
 impl<S: Sink, T: Format> Shared<S, T> {

@@ -315,10 +315,13 @@ fn side_by_side<T: Format>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(work);
-        }
+        // Each takes whatever is next, so any number of them will do; where the system gives none this one is it.
+        let begin = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let given = (0..workers).map_while(begin).count();
         meanwhile();
+        if given == 0 {
+            work();
+        }
     });
     let mut stretch = turn.into_inner().result?;
     if stretch.stop.is_none() {

@@ -1,0 +1,97 @@
+//! A process at its limit of threads.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use tsmith_engine::parts::{FileLog, NativeLog, Ring, Tsm1};
+use tsmith_engine::{BatchBuilder, Dirs, Engine, FieldKey, Options, TimeRange, Value, Values};
+use tsmith_wal::{Log, LogOptions};
+
+/// Set in the process that gets few threads: the directory to work in.
+const DIR: &str = "TSMITH_TEST_FEW_THREADS";
+/// Chunks of the snapshot are of 128 keys: each of four lanes has more of them than its channel takes.
+const SERIES: usize = 128 * 4 * 4;
+
+/// Runs `test` of this program once more, with threads of such a stack and so much address space, in kilobytes.
+fn again(test: &str, stack: u64, space: &str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limited = format!("ulimit -v {space} && exec \"$0\" \"$@\"");
+    let mut child = Command::new("sh");
+    child.args(["-c", &limited]).arg(env::current_exe().expect("a program"));
+    child.args(["--exact", test, "--test-threads", "1", "--nocapture"]);
+    let done = child.env(DIR, dir.path()).env("RUST_MIN_STACK", stack.to_string()).output().expect("runs");
+    let told = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success() && told.contains("1 passed"),
+        "{told}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// Writes, opens again, which replays, and snapshots; all is there, each time.
+fn live<L: Log<Fs = tsmith_wal::fs::OsFs>>(dir: &Path) {
+    let open = || {
+        let options = Options { background: false, encode_threads: 4, ..Options::default() };
+        Engine::<Ring, L, Tsm1>::open(Dirs::under(dir), options).expect("opens")
+    };
+    let name = |at: usize| format!("m,host={at:05},text={at:0200}");
+    let shard = open();
+    for time in 0..2 {
+        let mut builder = BatchBuilder::new();
+        for at in 0..SERIES {
+            builder.begin(name(at).into_bytes().into());
+            builder.field(b"v".as_slice().into(), Value::Integer((at as i64) << time)).expect("one type");
+            builder.commit(time);
+        }
+        let _ack = shard.write(&builder.finish()).expect("room");
+    }
+    shard.close().expect("in order");
+    let shard = open();
+    let report = shard.snapshot().expect("room");
+    assert_eq!(report.keys, SERIES as u64);
+    for at in 0..SERIES {
+        let column = shard.read(FieldKey::new(name(at).as_bytes(), b"v"), TimeRange::ALL).expect("readable");
+        assert_eq!(column.times(), [0, 1]);
+        let Values::Integer(values) = column.values() else { panic!("another type") };
+        assert_eq!(*values, [at as i64, (at as i64) << 1]);
+    }
+    shard.close().expect("in order");
+}
+
+/// Replay and snapshots began threads in a way that panics where the system gives none: a server at its limit went down
+/// with a log that could be read and a cache that could be written. No address space holds a stack of this size.
+#[test]
+fn without_threads_all_is_done_by_who_asks() {
+    let Some(dir) = env::var_os(DIR) else {
+        return again("without_threads_all_is_done_by_who_asks", 1 << 50, "unlimited");
+    };
+    assert!(thread::Builder::new().spawn(|| ()).is_err(), "there are threads");
+    live::<FileLog>(&Path::new(&dir).join("file"));
+    live::<NativeLog>(&Path::new(&dir).join("native"));
+    let every = tsmith_wal::Durability::Interval(std::time::Duration::from_secs(1));
+    let refused = FileLog::open(
+        tsmith_wal::fs::OsFs::default(),
+        &Path::new(&dir).join("ticking"),
+        LogOptions::default().durability(every),
+        |_, _| Ok(()),
+    );
+    let refused = refused.map(drop).expect_err("what ticks needs a thread").to_string();
+    assert!(refused.contains("raise the limit of threads"), "{refused}");
+}
+
+/// Two of four get a thread: what the others would have done is done, and in order.
+#[test]
+fn with_some_threads_the_rest_is_done_by_who_asks() {
+    let Some(dir) = env::var_os(DIR) else {
+        return again("with_some_threads_the_rest_is_done_by_who_asks", 1 << 30, "2900000");
+    };
+    let wait = || thread::Builder::new().spawn(|| thread::sleep(std::time::Duration::from_millis(300)));
+    let given: Vec<_> = (0..4).map(|_| wait()).collect();
+    assert!(given.iter().any(Result::is_ok) && given.iter().any(Result::is_err), "{given:?}");
+    for thread in given.into_iter().flatten() {
+        thread.join().expect("sleeps");
+    }
+    live::<FileLog>(Path::new(&dir));
+}
