@@ -7,6 +7,7 @@
 mod aside;
 mod os;
 mod sim;
+pub mod sparse;
 
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -41,6 +42,12 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
     /// The content of a file that has at most `limit` bytes. A longer one is refused with [`TooLong`] before memory is taken
     /// for it: a sparse file has any length for nothing.
     fn read_within(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>>;
+
+    /// The content of a segment that has at most `limit` bytes, as [`sparse::read`] has it: the zeros at its end may be
+    /// fewer than in the file.
+    fn read_segment(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        self.read_within(path, limit)
+    }
 
     /// The names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;

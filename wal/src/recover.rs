@@ -311,7 +311,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
 
     fn read(&self, at: usize) -> Result<Vec<u8>> {
         let path = self.path(at);
-        let bytes = self.fs.read_within(&path, SEGMENT_FILE_BYTES_MAX);
+        let bytes = self.fs.read_segment(&path, SEGMENT_FILE_BYTES_MAX);
         bytes.map_err(|error| Error::io("read", error).at_path(&path))
     }
 

@@ -77,6 +77,15 @@ impl Fs for OsFs {
         Ok(bytes)
     }
 
+    fn read_segment(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let file = open_regular(&options(), path)?;
+        // Segments are mostly shorter, and then read in one go.
+        if file.metadata()?.len() <= super::sparse::ZEROS_MAX {
+            return self.read_within(path, limit);
+        }
+        super::sparse::read(&file, file.metadata()?.len(), limit)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         let names = std::fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.file_name()));
         let mut names = names.collect::<io::Result<Vec<_>>>()?;

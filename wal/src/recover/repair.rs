@@ -260,7 +260,7 @@ fn bounds<T: Format, F: Fs>(
 ) -> Result<Option<(Link, u64)>> {
     let scanned = |number: u32| -> Result<(Option<Link>, Option<u64>)> {
         let path = dir.join(T::file_name(number));
-        let bytes = match fs.read_within(&path, SEGMENT_FILE_BYTES_MAX) {
+        let bytes = match fs.read_segment(&path, SEGMENT_FILE_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
             bytes => bytes.map_err(|error| Error::io("read", error).at_path(&path))?,
         };
