@@ -17,6 +17,7 @@ usage: cargo xtask ci [STEP...]
   codegen   cargo xtask codegen --check
   clippy    every target, warnings are errors
   alone     each crate by itself is checked with its examples, with its default features and with none
+  fuzz      the fuzz targets, a workspace of their own, are checked
   doc       documentation, warnings are errors
   test      the test command that README.md gives
   raft      clippy and tests of the replicas, a feature of the engine that is off by default
@@ -28,12 +29,13 @@ const TEST: &str = "cargo test --workspace";
 
 type Step = (&'static str, fn(&Path) -> Result<(), String>);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("fmt", |root| cargo(root, &["fmt", "--all", "--check"], &[])),
     ("tidy", tidy::check),
     ("codegen", codegen::check),
     ("clippy", |root| cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])),
     ("alone", alone),
+    ("fuzz", fuzz),
     ("doc", |root| cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])),
     ("test", test),
     ("raft", raft),
@@ -71,6 +73,12 @@ fn alone(root: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Nothing is linked, so that libFuzzer itself need not be there: it is half a minute of C++.
+fn fuzz(root: &Path) -> Result<(), String> {
+    let check = ["check", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml"];
+    cargo(root, &check, &[("CUSTOM_LIBFUZZER_PATH", "none/libfuzzer.a")])
 }
 
 fn test(root: &Path) -> Result<(), String> {
