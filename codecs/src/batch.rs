@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 pub use points::{BatchBuilder, FieldSlot, TypeConflict};
-pub use runs::RunBuilder;
+pub use runs::{Kept, RunBuilder};
 
 use crate::column::{ColumnRef, FieldType, StringColumn, Value, ValuesRef};
 use crate::model::{FieldKey, SeriesKey};

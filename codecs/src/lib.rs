@@ -48,7 +48,7 @@ mod varint;
 mod zstd;
 
 pub use any::AnyDecoder;
-pub use batch::{Batch, BatchBuilder, BatchField, BatchSeries, FieldSlot, RunBuilder, TypeConflict};
+pub use batch::{Batch, BatchBuilder, BatchField, BatchSeries, FieldSlot, Kept, RunBuilder, TypeConflict};
 pub use column::{Column, ColumnRef, FieldType, StringColumn, StringsRef, Value, Values, ValuesRef};
 pub use error::{Error, ErrorKind, Result};
 pub use model::{FieldKey, KEY_BYTES_MAX, KEY_SEPARATOR, Position, SeriesKey, TimeRange, Timestamp};

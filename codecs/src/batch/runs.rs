@@ -6,6 +6,13 @@ use super::{Batch, BatchColumn, Series, Text};
 use crate::column::{FieldType, Value, ValuesRef};
 use crate::model::SeriesKey;
 
+/// A name in a [`RunBuilder`].
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    start: usize,
+    end: usize,
+}
+
 /// Takes whole columns, one after the other, and makes a [`Batch`].
 ///
 /// Neighbouring columns of one series become one entry; a series that comes back later becomes another.
@@ -62,14 +69,33 @@ impl<'a> RunBuilder<'a> {
     /// # Panics
     /// When no series was begun.
     pub fn column(&mut self, field: Cow<'a, [u8]>, field_type: FieldType) {
+        let field = Text::keep(field, &mut self.batch.own);
+        self.begin_column(field, field_type);
+    }
+
+    fn begin_column(&mut self, field: Text<'a>, field_type: FieldType) {
         self.drop_empty_column();
         let batch = &mut self.batch;
         let at = batch.columns.len();
         let series = batch.series.last_mut().expect("a series was begun");
         series.columns.end = at + 1;
-        let field = Text::keep(field, &mut batch.own);
         let (time, value) = (batch.arenas.times.len(), batch.arenas.len(field_type));
         batch.columns.push(BatchColumn { field, field_type, time, value, len: 0 });
+    }
+
+    /// Keeps a name for several columns of this batch.
+    pub fn keep(&mut self, name: &[u8]) -> Kept {
+        let start = self.batch.own.len();
+        self.batch.own.extend_from_slice(name);
+        Kept { start, end: self.batch.own.len() }
+    }
+
+    /// As [`RunBuilder::column`], of a name that this builder keeps.
+    ///
+    /// # Panics
+    /// When no series was begun.
+    pub fn kept_column(&mut self, Kept { start, end }: Kept, field_type: FieldType) {
+        self.begin_column(Text::Own { start, end }, field_type);
     }
 
     fn begin_series(&mut self, key: Text<'a>, hash: u64) {

@@ -8,19 +8,24 @@
 //!         │ series <varint> │ fields <varint> │ { name, type <1B> } * │ keys *   │ flags <1B> │ counts │ times │ lanes │
 //!         └─────────────────┴─────────────────┴───────────────────────┴──────────┴────────────┴────────┴───────┴───────┘
 //! key       number of tokens <varint>, then the tokens: the parts of the series key between its commas
-//! token     2 x len <varint> and the bytes; or 2 x place + 1 <varint> of an earlier token of the payload
+//! token     4 x len <varint> and the bytes; 4 x len + 2 <varint>, shared <varint> and the bytes, before which stand the
+//!           first `shared` ones of the token that was spelled last; or 2 x place + 1 <varint> of one spelled earlier
 //! flags     1: the columns of a series share their times; 2: and so do all series; the times are multiples of
 //!           1 (0), 1 000 (4), 1 000 000 (8) or 1 000 000 000 (12)
 //! lane      one field's values of all series of the run, one after the other
-//!   floats    per 256: code <1B>, 0 to 18: multiples of 10^-code; exceptions <1B + 8B> * after their number; the block.
-//!             255: a block of their bits
+//!   floats    per 256: code <1B>, 0 to 18: the block of their multiples of 10^-code; plus 32 with a number <1B> of
+//!             exceptions <place 1B, bits 8B> * before the block. 255: a block of their bits, of one the bits <8B>
 //!   integers, booleans   blocks
 //!   strings   blocks of their lengths, then the bytes
 //! ```
 //!
 //! A run is as many neighbouring series as have the same fields. So a point of a hundred hosts costs its field names
 //! once, its tags mostly a byte each, and a field's values lie side by side whoever they belong to. Blocks are those of
-//! `words`, which is private: packed integers with a common base, or their differences.
+//! `words`, which is private: packed integers with a common base, or their differences. Where each column has one point
+//! the names are most of it; those of fields, and of hosts, mostly differ in their last bytes.
+//!
+//! The first edition of this had another tag and is read as well. It had tokens of `2 x len` and the bytes, the number of
+//! exceptions in every block of floats, and nothing special for blocks of one.
 //!
 //! A float with few decimals is a small integer: `round(v x 10^e) / 10^e` is checked to give the same bits, so NaN,
 //! infinities, -0.0 and full-precision values go as they are.
@@ -40,7 +45,11 @@ pub(super) use decode::decode_write;
 use tokens::TokenWriter;
 
 /// The first byte: no payload of InfluxDB's begins with it.
-pub const TAG: u8 = 0xc1;
+pub const TAG: u8 = 0xc2;
+/// That of the first edition.
+pub const TAG_FIRST: u8 = 0xc1;
+/// Bytes of all keys and names of one payload: a short one could repeat a long text without end.
+pub const TEXT_MAX: usize = ENTRY_BYTES_MAX;
 /// Most values a payload says in one byte: 256 equal ones take two.
 pub const VALUES_PER_BYTE_MAX: usize = 128;
 /// Most values of one payload.
@@ -55,12 +64,13 @@ const SCALE_SHIFT: u32 = 2;
 /// Appends the payload of `batch` to `out`.
 ///
 /// # Errors
-/// The batch has more than [`VALUES_MAX`] values; `out` is as before.
+/// The batch has more than [`VALUES_MAX`] values, or more than [`TEXT_MAX`] bytes of keys; `out` is as before.
 pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
     let values = batch.value_count();
     if values > VALUES_MAX {
         return Err(Error::too_large("the values of a batch", values as u64, VALUES_MAX as u64));
     }
+    let begin = out.len();
     out.push(TAG);
     words::put_varint(values as u64, out);
     let mut tokens = TokenWriter::new(batch.series_count());
@@ -74,6 +84,10 @@ pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
             run.push(next);
         }
         put_run(&run, &mut tokens, &mut scratch, out);
+    }
+    if tokens.text() > TEXT_MAX {
+        out.truncate(begin);
+        return Err(Error::too_large("the keys of a batch", tokens.text() as u64, TEXT_MAX as u64));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! block   ┌────────────┬───────────────┬─────────────────────────┬──────────────────────────┐
 //!         │ code <1B>  │ base <varint> │ step <varint>, if delta │ the rest, width bits each│   256 numbers, or the last
 //!         └────────────┴───────────────┴─────────────────────────┴──────────────────────────┘
-//! code      the width, 0 to 64; plus 128 when the differences were packed
+//! code      the width, 0 to 64; plus 128 when the differences were packed; none in a block of one number, which is its base
 //! ```
 //!
 //! `base` is the least number, or with differences the first one, whose place is then empty; `step` is the least
@@ -15,6 +15,15 @@
 
 /// Numbers of a block.
 pub(super) const BLOCK: usize = 256;
+
+/// How payloads were written, by their tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Edition {
+    /// A lone number has the code of a block, and every block of floats its number of exceptions.
+    First,
+    /// As drawn.
+    Second,
+}
 const DELTA: u8 = 0x80;
 
 /// Appends unsigned LEB128.
@@ -57,6 +66,9 @@ pub(super) fn put(numbers: &[i64], out: &mut Vec<u8>) {
 /// Appends one block.
 pub(super) fn put_block(block: &[i64], out: &mut Vec<u8>) {
     let Some((&first, rest)) = block.split_first() else { return };
+    if rest.is_empty() {
+        return put_varint(zigzag(first), out);
+    }
     let (mut min, mut max) = (first, first);
     let (mut step_min, mut step_max) = (i64::MAX, i64::MIN);
     let mut steps = [0; BLOCK];
@@ -69,7 +81,7 @@ pub(super) fn put_block(block: &[i64], out: &mut Vec<u8>) {
     }
     let width_of = |min: i64, max: i64| u64::BITS - max.wrapping_sub(min).cast_unsigned().leading_zeros();
     let width = width_of(min, max);
-    let step_width = if rest.is_empty() { u64::BITS } else { width_of(step_min, step_max) };
+    let step_width = width_of(step_min, step_max);
     // The step takes a few bytes of its own.
     if (step_width as usize + 1) * block.len() + 24 < width as usize * block.len() {
         out.push(DELTA | step_width as u8);
@@ -105,18 +117,22 @@ fn pack(numbers: &[i64], base: i64, width: u32, out: &mut Vec<u8>) {
 }
 
 /// Takes the blocks of `count` numbers and appends them to `out`; `None` when they are not there.
-pub(super) fn take(bytes: &mut &[u8], count: usize, out: &mut Vec<i64>) -> Option<()> {
+pub(super) fn take(bytes: &mut &[u8], count: usize, by: Edition, out: &mut Vec<i64>) -> Option<()> {
     let mut left = count;
     while left > 0 {
         let len = left.min(BLOCK);
-        take_block(bytes, len, out)?;
+        take_block(bytes, len, by, out)?;
         left -= len;
     }
     Some(())
 }
 
 /// Takes one block of `len` numbers, 1 to [`BLOCK`].
-pub(super) fn take_block(bytes: &mut &[u8], len: usize, out: &mut Vec<i64>) -> Option<()> {
+pub(super) fn take_block(bytes: &mut &[u8], len: usize, by: Edition, out: &mut Vec<i64>) -> Option<()> {
+    if len == 1 && by == Edition::Second {
+        out.push(unzigzag(take_varint(bytes)?));
+        return Some(());
+    }
     let (&code, rest) = bytes.split_first()?;
     *bytes = rest;
     let width = u32::from(code & !DELTA);
@@ -195,10 +211,10 @@ mod tests {
             let mut out = vec![9];
             put(&numbers, &mut out);
             let (mut bytes, mut back) = (&out[1..], vec![5]);
-            take(&mut bytes, numbers.len(), &mut back).expect("whole");
+            take(&mut bytes, numbers.len(), Edition::Second, &mut back).expect("whole");
             assert!(bytes.is_empty() && back[0] == 5 && back[1..] == numbers);
             for len in 1..out.len().min(300) {
-                assert_eq!(take(&mut &out[1..len], numbers.len(), &mut back), None);
+                assert_eq!(take(&mut &out[1..len], numbers.len(), Edition::Second, &mut back), None);
             }
         }
     }

@@ -1,11 +1,12 @@
 //! Packed columns to a batch.
 
-use tsmith_codecs::{Batch, FieldType, RunBuilder, StringColumn, Values};
+use tsmith_codecs::{Batch, FieldType, Kept, RunBuilder, StringColumn, Values};
 
 use super::tokens::TokenReader;
 use super::{
-    SAME, SCALE_SHIFT, SCALES, SHARED, TAG, VALUES_MAX, VALUES_PER_BYTE_MAX, field_type, floats, words,
+    SAME, SCALE_SHIFT, SCALES, SHARED, TAG_FIRST, VALUES_MAX, VALUES_PER_BYTE_MAX, field_type, floats, words,
 };
+use crate::entry::words::Edition;
 use crate::{Error, Result};
 
 /// Reads a payload; see the module above.
@@ -21,16 +22,18 @@ type Read<T> = std::result::Result<T, &'static str>;
 
 fn batch<'a>(bytes: &mut &'a [u8], spare: Batch<'_>) -> Read<Batch<'a>> {
     let whole = bytes.len();
-    *bytes = bytes.strip_prefix(&[TAG]).ok_or("the tag of packed columns")?;
+    let (&tag, rest) = bytes.split_first().ok_or("the tag of packed columns")?;
+    *bytes = rest;
+    let by = if tag == TAG_FIRST { Edition::First } else { Edition::Second };
     let values = length(bytes, "the number of values")?;
     if values > VALUES_MAX.min(whole.saturating_mul(VALUES_PER_BYTE_MAX)) {
         return Err("no more values than the bytes can hold");
     }
     let mut left = values;
     let mut runs = RunBuilder::reusing(spare);
-    let mut tokens = TokenReader::default();
+    let mut tokens = TokenReader::new(by, whole);
     while !bytes.is_empty() {
-        left = run(bytes, left, &mut tokens, &mut runs)?;
+        left = run(bytes, left, by, &mut tokens, &mut runs)?;
     }
     if left > 0 {
         return Err("as many values as were announced");
@@ -43,8 +46,8 @@ fn length(bytes: &mut &[u8], expected: &'static str) -> Read<usize> {
 }
 
 /// One field's values of a run.
-struct Lane<'a> {
-    field: &'a [u8],
+struct Lane {
+    field: Kept,
     values: Values,
     /// How many of them were given out.
     given: usize,
@@ -53,11 +56,12 @@ struct Lane<'a> {
 }
 
 /// Reads one run, and gives how many of the `left` values it leaves.
-fn run<'a>(
-    bytes: &mut &'a [u8],
+fn run(
+    bytes: &mut &[u8],
     left: usize,
-    tokens: &mut TokenReader<'a>,
-    runs: &mut RunBuilder<'a>,
+    by: Edition,
+    tokens: &mut TokenReader,
+    runs: &mut RunBuilder<'_>,
 ) -> Read<usize> {
     let series = length(bytes, "the number of series")?;
     let fields = length(bytes, "the number of fields")?;
@@ -67,7 +71,7 @@ fn run<'a>(
     let columns = columns.ok_or("no more columns than values")?;
     let mut lanes = Vec::with_capacity(fields);
     for _ in 0..fields {
-        let field = tokens.take(bytes).ok_or("the name of a field")?;
+        let field = runs.keep(tokens.take(bytes).ok_or("the name of a field")?);
         let (&byte, rest) = bytes.split_first().ok_or("the type of a field")?;
         *bytes = rest;
         let values = Values::new(field_type(byte).ok_or("a type from 1 to 5")?);
@@ -85,7 +89,8 @@ fn run<'a>(
         return Err("times of all series only where columns share them");
     }
     let mut counts = Vec::new();
-    words::take(bytes, if shared { series } else { columns }, &mut counts).ok_or("the numbers of points")?;
+    words::take(bytes, if shared { series } else { columns }, by, &mut counts)
+        .ok_or("the numbers of points")?;
     let sum = counts.iter().try_fold(0_usize, |sum, &count| {
         sum.checked_add(usize::try_from(count).ok().filter(|&count| count > 0)?)
     });
@@ -98,7 +103,7 @@ fn run<'a>(
     }
     let listed = if same { first as usize } else { used / per };
     let mut times = Vec::new();
-    words::take(bytes, listed, &mut times).ok_or("the times")?;
+    words::take(bytes, listed, by, &mut times).ok_or("the times")?;
     if scale > 1 {
         for time in &mut times {
             *time = time.wrapping_mul(scale);
@@ -107,7 +112,7 @@ fn run<'a>(
     let mut before = 0;
     for (counts, lane) in counts.chunks(series).cycle().zip(&mut lanes) {
         let len: usize = counts.iter().map(|&count| count as usize).sum();
-        lane.values = take_lane(bytes, lane.values.field_type(), len)?;
+        lane.values = take_lane(bytes, lane.values.field_type(), len, by)?;
         lane.times = before;
         before += if shared { 0 } else { len };
     }
@@ -120,7 +125,7 @@ fn run<'a>(
             len = counts.get(place).map_or(0, |&count| count as usize);
             let begin = if shared { from } else { lane.times };
             let times = times.get(begin..begin + len).unwrap_or_default();
-            runs.column(lane.field.into(), lane.values.field_type());
+            runs.kept_column(lane.field, lane.values.field_type());
             let values = lane.values.as_ref().slice(lane.given..lane.given + len);
             let fits = runs.extend(times, values);
             debug_assert!(fits, "the column was begun with this type");
@@ -140,7 +145,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn take<'a>(&mut self, bytes: &mut &'a [u8], tokens: &mut TokenReader<'a>) -> Read<()> {
+    fn take(&mut self, bytes: &mut &[u8], tokens: &mut TokenReader) -> Read<()> {
         let count = length(bytes, "the number of tokens")?;
         if count > bytes.len() {
             return Err("no more tokens than bytes");
@@ -166,15 +171,15 @@ impl Keys {
     }
 }
 
-fn take_lane(bytes: &mut &[u8], field_type: FieldType, len: usize) -> Read<Values> {
+fn take_lane(bytes: &mut &[u8], field_type: FieldType, len: usize, by: Edition) -> Read<Values> {
     let expected = "the values";
     if field_type == FieldType::Float {
         let mut out = Vec::with_capacity(len);
-        floats::take(bytes, len, &mut out).ok_or(expected)?;
+        floats::take(bytes, len, by, &mut out).ok_or(expected)?;
         return Ok(Values::Float(out));
     }
     let mut numbers = Vec::with_capacity(len);
-    words::take(bytes, len, &mut numbers).ok_or(expected)?;
+    words::take(bytes, len, by, &mut numbers).ok_or(expected)?;
     Ok(match field_type {
         FieldType::Unsigned => Values::Unsigned(numbers.into_iter().map(i64::cast_unsigned).collect()),
         FieldType::Boolean if numbers.iter().any(|number| !(0..2).contains(number)) => {

@@ -1,6 +1,6 @@
 //! Floats as multiples of a power of ten, where they are.
 
-use crate::entry::words::{self, BLOCK};
+use crate::entry::words::{self, BLOCK, Edition};
 
 /// All of them are exact as floats, so that the division is the correctly rounded one.
 const POWERS: [f64; 19] =
@@ -9,6 +9,8 @@ const POWERS: [f64; 19] =
 const TRIED: usize = 11;
 /// The block holds the bits of the floats.
 const BITS: u8 = 255;
+/// Added to the power: exceptions follow.
+const MISSES: u8 = 32;
 /// Added to a float of less than half of it, it leaves the nearest integer in the low bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 const ROUNDED_MAX: f64 = 2_251_799_813_685_248.0;
@@ -53,6 +55,11 @@ pub(super) fn put(values: &[f64], numbers: &mut Vec<i64>, out: &mut Vec<u8>) {
             out.truncate(from);
             out.push(BITS);
             numbers.clear();
+            if let [value] = block {
+                // As a number it would take a byte or two more.
+                out.extend_from_slice(&value.to_le_bytes());
+                continue;
+            }
             numbers.extend(block.iter().map(|value| value.to_bits().cast_signed()));
         }
         words::put_block(numbers, out);
@@ -72,8 +79,10 @@ fn put_multiples(block: &[f64], at: usize, numbers: &mut Vec<i64>, out: &mut Vec
     if misses > block.len() * EXCEPTIONS_MAX / 8 {
         return false;
     }
-    out.extend_from_slice(&[at as u8, misses as u8]);
-    if misses > 0 {
+    if misses == 0 {
+        out.push(at as u8);
+    } else {
+        out.extend_from_slice(&[at as u8 | MISSES, misses as u8]);
         // In the block an exception repeats what stands before it, which costs least.
         let mut before = numbers.iter().copied().find(|&number| number != i64::MIN).unwrap_or(0);
         for (place, (number, value)) in numbers.iter_mut().zip(block).enumerate() {
@@ -89,7 +98,7 @@ fn put_multiples(block: &[f64], at: usize, numbers: &mut Vec<i64>, out: &mut Vec
 }
 
 /// Takes the blocks of `count` floats and appends them to `out`; `None` when they are not there.
-pub(super) fn take(bytes: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Option<()> {
+pub(super) fn take(bytes: &mut &[u8], count: usize, by: Edition, out: &mut Vec<f64>) -> Option<()> {
     let mut left = count;
     let mut numbers = Vec::with_capacity(BLOCK.min(count));
     while left > 0 {
@@ -98,16 +107,26 @@ pub(super) fn take(bytes: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Optio
         numbers.clear();
         let (&code, rest) = bytes.split_first()?;
         *bytes = rest;
+        if code == BITS && len == 1 && by == Edition::Second {
+            let (value, rest) = bytes.split_first_chunk()?;
+            *bytes = rest;
+            out.push(f64::from_le_bytes(*value));
+            continue;
+        }
         if code == BITS {
-            words::take_block(bytes, len, &mut numbers)?;
+            words::take_block(bytes, len, by, &mut numbers)?;
             out.extend(numbers.iter().map(|bits| f64::from_bits(bits.cast_unsigned())));
             continue;
         }
+        let (code, has_misses) = match by {
+            Edition::First => (code, true),
+            Edition::Second => (code & !MISSES, code & MISSES != 0),
+        };
         let power = *POWERS.get(usize::from(code))?;
-        let (&misses, rest) = bytes.split_first()?;
-        let (exceptions, rest) = rest.split_at_checked(9 * usize::from(misses))?;
+        let (misses, rest) = if has_misses { bytes.split_first()? } else { (&0, *bytes) };
+        let (exceptions, rest) = rest.split_at_checked(9 * usize::from(*misses))?;
         *bytes = rest;
-        words::take_block(bytes, len, &mut numbers)?;
+        words::take_block(bytes, len, by, &mut numbers)?;
         let from = out.len();
         out.extend(numbers.iter().map(|&number| number as f64 / power));
         let block = out.get_mut(from..)?;

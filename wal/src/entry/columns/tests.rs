@@ -123,7 +123,7 @@ fn the_densest_batch_is_within_the_limit() {
 
 #[test]
 fn hostile_bytes_are_an_error_or_another_batch() {
-    for batch in [fleet(30), medley()] {
+    for batch in [fleet(30), medley(), devops(3), keepsake()] {
         let whole = encoded(&batch);
         for len in 0..whole.len().min(4000) {
             let cut = entry::decode(RecordKind::Write, &whole[..len]);
@@ -151,4 +151,117 @@ fn a_claim_of_many_columns_is_no_memory() {
     bytes.resize(200_000, 0);
     let error = entry::decode(RecordKind::Write, &bytes).expect_err("too many columns");
     assert!(error.to_string().contains("no more columns than values"), "{error}");
+}
+
+/// Story: a series key of one long text is three bytes when the text was there before, and each was made at its length.
+#[test]
+fn a_text_that_repeats_without_end_is_no_memory() {
+    let (series, text) = (2000, 60_000);
+    let mut bytes = vec![TAG];
+    for number in [series, series, 1] {
+        words::put_varint(number, &mut bytes);
+    }
+    bytes.extend([4, b'f', 1]);
+    let named = bytes.len();
+    words::put_varint(1, &mut bytes);
+    words::put_varint(4 * text, &mut bytes);
+    bytes.resize(bytes.len() + text as usize, b'x');
+    let repeats = [&bytes[..], &[1, 3].repeat(series as usize)].concat();
+    // And each longer by one byte than the one before.
+    bytes.truncate(named);
+    for shared in 0..series {
+        words::put_varint(1, &mut bytes);
+        words::put_varint(if shared == 0 { 4 * text } else { 6 }, &mut bytes);
+        if shared == 0 {
+            bytes.resize(bytes.len() + text as usize, b'x');
+        } else {
+            words::put_varint(text + shared - 1, &mut bytes);
+            bytes.push(b'y');
+        }
+    }
+    for hostile in [repeats, bytes] {
+        let error = entry::decode(RecordKind::Write, &hostile).expect_err("120 MB of keys");
+        assert!(error.to_string().contains("a token"), "{error}");
+    }
+}
+
+/// A point of each of these hosts, as the tools that compare databases send them: ten tags, ten fields.
+fn devops(hosts: usize) -> Batch<'static> {
+    let mut builder = BatchBuilder::new();
+    for host in 0..hosts {
+        let [region, rack, service] = [host % 9, host * 37 % 100, host * 11 % 20];
+        let key = format!(
+            "cpu,arch=x64,datacenter=eu-west-{region}b,hostname=host_{host},os=Ubuntu16.04LTS,rack={rack},\
+             region=eu-west-{region},service={service},service_environment=production,service_version={},team=LON",
+            host % 2
+        );
+        builder.begin(key.into_bytes().into());
+        let names =
+            ["user", "system", "idle", "nice", "iowait", "irq", "softirq", "steal", "guest", "guest_nice"];
+        for (at, name) in names.iter().enumerate() {
+            let value = Value::Float(((host * 7919 + at * 1033) % 10_001) as f64 / 100.0);
+            builder.field(format!("usage_{name}").into_bytes().into(), value).expect("one type");
+        }
+        builder.commit(1_600_000_000_000_000_000);
+    }
+    builder.finish()
+}
+
+/// Every type, values alone and several, multiples of tenths and full floats, with exceptions; times apart and shared.
+fn keepsake() -> Batch<'static> {
+    let mut runs = RunBuilder::new();
+    let mut column = |series: &'static [u8], field: &'static [u8], points: Vec<(i64, Value<'_>)>| {
+        runs.begin(series.into(), field.into(), points[0].1.field_type());
+        assert!(points.into_iter().all(|(time, value)| runs.push(time, value)));
+    };
+    for series in [&b"m,host=a,zone=1"[..], b"m,host=ab,zone=1", b"other"] {
+        column(series, b"value", vec![(1_000_000, Value::Float(12.5))]);
+        column(series, b"value_f", vec![(1_000_000, Value::Float(1.0 / 3.0))]);
+        column(series, b"value_i", vec![(1_000_000, Value::Integer(-70_000))]);
+    }
+    let floats = (0..9).map(|n| (n, Value::Float(if n == 4 { f64::NAN } else { n as f64 / 10.0 })));
+    column(b"late", b"f", floats.collect());
+    column(b"late", b"u", vec![(5, Value::Unsigned(u64::MAX)), (4, Value::Unsigned(0))]);
+    column(b"late", b"b", (0..3).map(|n| (n * 1000, Value::Boolean(n == 1))).collect());
+    column(b"late", b"s", vec![(1, Value::String(b"")), (1, Value::String(b"x,y"))]);
+    runs.finish()
+}
+
+/// Story: a point of its own is mostly names, and those were spelled out one by one: where calls have one point the log was
+/// the largest for its values, and general compression of InfluxDB's entry came close.
+#[test]
+fn few_points_take_few_bytes() {
+    for (hosts, most) in [(1, 275), (2, 415), (100, 6_500), (1000, 39_000)] {
+        let batch = devops(hosts);
+        let packed = encoded(&batch);
+        assert!(packed.len() < most, "{hosts} hosts: {} bytes", packed.len());
+        same(&decoded(&packed), &batch);
+    }
+}
+
+/// What the first edition made of [`keepsake`].
+const FIRST: &str = "c11903030a76616c7565010e76616c75655f66010e76616c75655f690203026d0c686f73743d610c7a6f6e653d310307\
+    0e686f73743d61620b010a6f746865720b00020002010000fa01ff00aad5aad5aad5aad57f00dfc508010402660102750502620302730401086c\
+    61746500030447000b00000880000640800218e0000828000100803ee8072000010104000000000000f87f0400103253760801010201000202000c782c79";
+
+#[test]
+fn logs_of_the_first_edition_are_read() {
+    let first: Vec<u8> = (0..FIRST.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&FIRST[at..at + 2], 16).expect("hex"))
+        .collect();
+    same(&decoded(&first), &keepsake());
+    let second = encoded(&keepsake());
+    assert_eq!((first[0], second[0]), (TAG_FIRST, TAG));
+    same(&decoded(&second), &keepsake());
+    for len in 1..first.len() {
+        assert!(entry::decode(RecordKind::Write, &first[..len]).is_err(), "cut at {len}");
+    }
+    for (at, bit) in (0..first.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bytes = first.clone();
+        bytes[at] ^= 1 << bit;
+        if let Err(error) = entry::decode(RecordKind::Write, &bytes) {
+            assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
+        }
+    }
 }

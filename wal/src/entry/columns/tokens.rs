@@ -1,12 +1,20 @@
-//! Texts that repeat: written once, then by their place.
+//! Texts that repeat, whole or at their beginning: written once, then by their place or without what they share.
 
-use crate::entry::words;
+use super::TEXT_MAX;
+use crate::entry::words::{self, Edition};
+
+/// A shorter beginning is not worth the byte that says how long it is.
+const SHARED_MIN: usize = 2;
 
 /// Looks a text up where its hash points, and nowhere else: no chosen texts make that slow, they only repeat then.
 pub(super) struct TokenWriter<'a> {
     /// Place of the last token of each hash, plus one.
     slots: Vec<u32>,
     written: Vec<&'a [u8]>,
+    /// The last one that was spelled out.
+    last: &'a [u8],
+    /// Bytes of all that was put, as often as it was.
+    text: usize,
 }
 
 impl<'a> TokenWriter<'a> {
@@ -14,10 +22,11 @@ impl<'a> TokenWriter<'a> {
     pub(super) fn new(series: usize) -> Self {
         // A lone series repeats nothing worth a table.
         let slots = if series < 2 { 0 } else { (series * 4).next_power_of_two().clamp(64, 1 << 14) };
-        Self { slots: vec![0; slots], written: Vec::new() }
+        Self { slots: vec![0; slots], written: Vec::new(), last: &[], text: 0 }
     }
 
     pub(super) fn put(&mut self, token: &'a [u8], out: &mut Vec<u8>) {
+        self.text += token.len();
         let mask = self.slots.len().wrapping_sub(1);
         if let Some(slot) = self.slots.get_mut(hash(token) as usize & mask) {
             let place = (*slot as usize).wrapping_sub(1);
@@ -27,8 +36,24 @@ impl<'a> TokenWriter<'a> {
             *slot = self.written.len() as u32 + 1;
             self.written.push(token);
         }
-        words::put_varint(token.len() as u64 * 2, out);
-        out.extend_from_slice(token);
+        let shared = self.last.iter().zip(token).take_while(|(a, b)| a == b).count();
+        self.last = token;
+        match token.get(shared..).filter(|_| shared >= SHARED_MIN) {
+            Some(rest) => {
+                words::put_varint(rest.len() as u64 * 4 + 2, out);
+                words::put_varint(shared as u64, out);
+                out.extend_from_slice(rest);
+            }
+            None => {
+                words::put_varint(token.len() as u64 * 4, out);
+                out.extend_from_slice(token);
+            }
+        }
+    }
+
+    /// How long all tokens are together, those that were put again too.
+    pub(super) fn text(&self) -> usize {
+        self.text
     }
 }
 
@@ -46,21 +71,53 @@ fn hash(token: &[u8]) -> u64 {
 }
 
 /// Reads what a [`TokenWriter`] wrote.
-#[derive(Default)]
-pub(super) struct TokenReader<'a> {
-    read: Vec<&'a [u8]>,
+pub(super) struct TokenReader {
+    by: Edition,
+    /// What was spelled out, end to end.
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    /// How much more may be read.
+    left: usize,
 }
 
-impl<'a> TokenReader<'a> {
-    pub(super) fn take(&mut self, bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+impl TokenReader {
+    /// For a payload of so many bytes.
+    pub(super) fn new(by: Edition, bytes: usize) -> Self {
+        // What a point of its own needs, at once.
+        let (text, ends) = (Vec::with_capacity(bytes.min(512)), Vec::with_capacity(bytes.min(32)));
+        Self { by, text, ends, left: TEXT_MAX }
+    }
+
+    pub(super) fn take(&mut self, bytes: &mut &[u8]) -> Option<&[u8]> {
         let code = words::take_varint(bytes)?;
-        let number = usize::try_from(code >> 1).ok()?;
-        if code & 1 == 1 {
-            return self.read.get(number).copied();
+        let place = if code & 1 == 1 { usize::try_from(code >> 1).ok()? } else { self.spell(bytes, code)? };
+        let (from, to) = self.span(place)?;
+        self.left = self.left.checked_sub(to - from)?;
+        self.text.get(from..to)
+    }
+
+    /// Reads one that is spelled out, and gives its place.
+    fn spell(&mut self, bytes: &mut &[u8], code: u64) -> Option<usize> {
+        let (len, shares) = match self.by {
+            Edition::First => (code >> 1, false),
+            Edition::Second => (code >> 2, code & 2 != 0),
+        };
+        let place = self.ends.len();
+        if shares {
+            let shared = usize::try_from(words::take_varint(bytes)?).ok()?;
+            let (from, to) = self.span(place.checked_sub(1)?)?;
+            let end = from.checked_add(shared).filter(|end| *end <= to && shared <= self.left)?;
+            self.text.extend_from_within(from..end);
         }
-        let (token, rest) = bytes.split_at_checked(number)?;
-        *bytes = rest;
-        self.read.push(token);
-        Some(token)
+        let (rest, behind) = bytes.split_at_checked(usize::try_from(len).ok()?)?;
+        *bytes = behind;
+        self.text.extend_from_slice(rest);
+        self.ends.push(self.text.len());
+        Some(place)
+    }
+
+    fn span(&self, place: usize) -> Option<(usize, usize)> {
+        let from = place.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        Some((from, *self.ends.get(place)?))
     }
 }
