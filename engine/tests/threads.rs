@@ -72,7 +72,7 @@ fn without_threads_all_is_done_by_who_asks() {
     live::<NativeLog>(&Path::new(&dir).join("native"));
     let every = tsmith_wal::Durability::Interval(std::time::Duration::from_secs(1));
     let refused = FileLog::open(
-        tsmith_wal::fs::OsFs::default(),
+        tsmith_wal::fs::OsFs,
         &Path::new(&dir).join("ticking"),
         LogOptions::default().durability(every),
         |_, _| Ok(()),

@@ -38,16 +38,13 @@ impl<'a> TokenWriter<'a> {
         }
         let shared = self.last.iter().zip(token).take_while(|(a, b)| a == b).count();
         self.last = token;
-        match token.get(shared..).filter(|_| shared >= SHARED_MIN) {
-            Some(rest) => {
-                words::put_varint(rest.len() as u64 * 4 + 2, out);
-                words::put_varint(shared as u64, out);
-                out.extend_from_slice(rest);
-            }
-            None => {
-                words::put_varint(token.len() as u64 * 4, out);
-                out.extend_from_slice(token);
-            }
+        if let Some(rest) = token.get(shared..).filter(|_| shared >= SHARED_MIN) {
+            words::put_varint(rest.len() as u64 * 4 + 2, out);
+            words::put_varint(shared as u64, out);
+            out.extend_from_slice(rest);
+        } else {
+            words::put_varint(token.len() as u64 * 4, out);
+            out.extend_from_slice(token);
         }
     }
 
