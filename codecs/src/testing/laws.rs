@@ -266,7 +266,7 @@ pub fn the_points_within_a_range_are_those_of_all<E: BlockEncoder>() {
                 let left_out = times[..from].iter().chain(&times[to..]);
                 assert_eq!(left_out.filter(|time| inside(time)).count(), 0, "too few within {range:?}");
             } else {
-                assert!(!times.iter().any(|time| inside(time)), "none within {range:?}");
+                assert!(!times.iter().any(inside), "none within {range:?}");
             }
         }
     }
