@@ -1,12 +1,16 @@
 //! What is wrong with a file, and where: for reports of `inspect` and `verify`.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::Serialize;
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Flaw {
+    /// The segment, where a log is reported as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) segment: Option<String>,
     /// The byte of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) offset: Option<u64>,
@@ -20,26 +24,47 @@ pub(crate) struct Flaw {
 impl Flaw {
     /// At this byte.
     pub(crate) fn at(offset: u64, reason: impl fmt::Display) -> Self {
-        Self { offset: Some(offset), key: None, reason: reason.to_string() }
+        Self { offset: Some(offset), ..Self::of_all(reason) }
+    }
+
+    /// Of a file as a whole.
+    pub(crate) fn of_all(reason: impl fmt::Display) -> Self {
+        Self { reason: reason.to_string(), ..Self::default() }
+    }
+
+    /// In this file of a log.
+    pub(crate) fn in_segment(mut self, path: &Path) -> Self {
+        self.segment = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        self
+    }
+
+    /// What stands between the path of the report and this.
+    pub(crate) fn colon(&self) -> &'static str {
+        if self.offset.is_some() && self.segment.is_none() { "" } else { ":" }
     }
 }
 
 impl From<&tsmith_tsm::Error> for Flaw {
     fn from(error: &tsmith_tsm::Error) -> Self {
         let key = error.key().map(|key| String::from_utf8_lossy(key).into_owned());
-        Self { offset: error.offset(), key, reason: error.kind().to_string() }
+        Self { offset: error.offset(), key, ..Self::of_all(error.kind()) }
     }
 }
 
 impl From<&tsmith_wal::Error> for Flaw {
     fn from(error: &tsmith_wal::Error) -> Self {
-        Self { offset: error.offset(), key: None, reason: error.kind().to_string() }
+        Self { offset: error.offset(), ..Self::of_all(error.kind()) }
     }
 }
 
-/// `offset 5: cpu#!~#v: reason`.
+/// `00001.wal offset 5: cpu#!~#v: reason`.
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.segment {
+            Some(segment) if self.offset.is_some() => write!(f, "{segment} ")?,
+            Some(segment) => write!(f, "{segment}: ")?,
+            None => {}
+        }
         if let Some(offset) = self.offset {
             write!(f, "offset {offset}: ")?;
         }

@@ -26,7 +26,8 @@ use crate::place::{Member, Skipped, Tree};
 /// as can be read, then what is wrong; the exit code is then 1. Nothing on disk is changed.
 ///
 /// With --format json there is one object: {"files":[...]}, each with `path`, `kind` (manifest, tsm, tombstone,
-/// segment, etcd-log, etcd-snapshot) and, if something is wrong, `error`.
+/// segment, etcd-log, etcd-snapshot) and, if something is wrong, `error`; an error of etcd's log has `segment`, `offset` and
+/// `reason`, and so have `torn` and `behind`, which are what a crash leaves.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith inspect d/000000001-000000001.tsm d/wal/_00001.wal")]
 pub(crate) struct Inspect {
@@ -113,8 +114,7 @@ fn inspect(member: &Member) -> Result<Option<(&Path, Content)>> {
         Member::Tsm(path) => Some((path, Content::Tsm(tsm::inspect(path)?))),
         Member::Tombstone(path) => Some((path, Content::Tombstone(tombstone::inspect(path)?))),
         Member::Segment(path) => Some((path, Content::Segment(segment::inspect(path)?))),
-        Member::EtcdLog(path) if path.is_dir() => Some((path, Content::EtcdLog(etcd::log(path)?))),
-        Member::EtcdLog(path) => Some((path, Content::EtcdLog(etcd::alone(path)?))),
+        Member::EtcdLog(path) => Some((path, Content::EtcdLog(etcd::log(path)?))),
         Member::EtcdSnapshot(path) => Some((path, Content::EtcdSnapshot(etcd::snapshot(path)?))),
         Member::Manifest(path) => Some((path, Content::Manifest(manifest::inspect(path)))),
         Member::Leftover(_) | Member::Unreadable(..) | Member::Skipped(_) => None,

@@ -8,6 +8,7 @@ mod clock;
 mod compact;
 mod delete;
 mod dump;
+mod etcd;
 mod exit;
 mod export;
 mod filter;

@@ -24,7 +24,8 @@ use log::chain;
 /// TSM files: header, index, the checksum of every block, that every block decodes to what the index says of it, and that no
 /// key has another type than in an older file.
 /// Tombstones: every record. Of a member of etcd, each snapshot file and the log: every checksum and its chain, every
-/// message; its databases are noted as not checked. Segments of the log: every frame and group; that fields keep their
+/// message, and that it opens at a snapshot that is there with all that was committed; its databases are noted as not
+/// checked; a segment by its own name is checked without those before it. Segments of the log: every frame and group; that fields keep their
 /// type, so that it can be replayed; the torn end that a crash leaves is a
 /// note, not damage; that no record between two segments of `native` is missing. The manifest, and that the log is where it
 /// says. After a bad file the next is checked. Nothing on disk is changed; `tsmith repair` mends what can be.
@@ -33,7 +34,7 @@ use log::chain;
 /// aside or a crash left begun, which is neither checked nor counted. Of a directory above shards (of a database, or all of
 /// InfluxDB) there is one line a shard, the bad files, and totals; what is there and not checked, such as `fields.idx` and
 /// `_series`, is noted. With --format json there is one object:
-/// {"bad":N,"files":[{"path","ok","summary","problems":[{"offset","key","reason"}],"notes":[...]}],
+/// {"bad":N,"files":[{"path","ok","summary","problems":[{"segment","offset","key","reason"}],"notes":[...]}],
 /// "shards":[{"path","files","bad","values"}],"skipped":[{"path","reason"}]}, and `set_aside` like `skipped`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith verify d && echo all good")]
@@ -253,11 +254,11 @@ impl Finding {
             written = writeln!(text, "ok {path}: {}", self.summary);
         }
         for problem in &self.problems {
-            let colon = if problem.offset.is_some() { "" } else { ":" };
+            let colon = problem.colon();
             written = written.and_then(|()| writeln!(text, "BAD {path}{colon} {problem}"));
         }
         for note in &self.notes {
-            let colon = if note.offset.is_some() { "" } else { ":" };
+            let colon = note.colon();
             written = written.and_then(|()| writeln!(text, "note {path}{colon} {note}"));
         }
         debug_assert!(written.is_ok(), "vectors take all");

@@ -149,3 +149,76 @@ fn all_of_a_member_is_checked_by_any_of_its_directories() {
     assert_eq!(verified(&snap), (Some(0), Vec::new(), 1));
     assert_eq!(verified(&root), (Some(0), vec![file("wal", true)], 1));
 }
+
+/// Story: `verify` called a member whole whose log was cut short in the middle, `repair` said that it had repaired it and had
+/// done nothing, `inspect` ended well and advised what could not help; and a healthy segment by its own name was bad.
+#[test]
+fn what_a_member_lost_is_told_by_every_verb() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let fresh = |name: &str| {
+        let root = scratch.path().join(name);
+        member(&root);
+        root.join("wal")
+    };
+    let segments = |wal: &Path| {
+        let names = std::fs::read_dir(wal).expect("lists").map(|entry| entry.expect("an entry").path());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    // Verb, exit code; what is said of the log.
+    let say = |wal: &Path, state: &str, reason: &str| {
+        let before: Vec<_> = segments(wal).iter().map(|path| std::fs::read(path).expect("reads")).collect();
+        let (output, json) = tsmith(&["verify", "--format", "json"], wal);
+        assert_eq!(output.status.code(), Some(1), "{json}");
+        let problem = &json["files"][0]["problems"][0];
+        assert!(problem["reason"].as_str().is_some_and(|text| text.contains(reason)), "{json}");
+        assert!(problem["segment"].is_string() && problem["offset"].is_u64(), "{json}");
+        let (output, json) = tsmith(&["inspect", "--format", "json"], wal);
+        assert_eq!(output.status.code(), Some(1), "{json}");
+        assert_eq!(json["files"][0]["error"], *problem);
+        let text = String::from_utf8_lossy(&tsmith(&["inspect"], wal).0.stdout).into_owned();
+        assert!(!text.contains("`repair` cuts"), "{text}");
+        let (output, json) = tsmith(&["repair", "--format", "json"], wal);
+        assert_eq!((output.status.code(), &json["files"][0]["state"]), (Some(1), &state.into()), "{json}");
+        let after: Vec<_> = segments(wal).iter().map(|path| std::fs::read(path).expect("reads")).collect();
+        assert!(before == after, "nothing was changed");
+    };
+    let wal = fresh("cut-short");
+    let cut = &segments(&wal)[0];
+    let bytes = std::fs::read(cut).expect("reads");
+    std::fs::write(cut, &bytes[..bytes.len() - 5]).expect("writes");
+    say(&wal, "lost", "and another follows it");
+
+    let wal = fresh("hole");
+    let last = segments(&wal).pop().expect("a segment");
+    let mut bytes = std::fs::read(&last).expect("reads");
+    let (_, json) = tsmith(&["inspect", "--format", "json"], &last);
+    let records = json["files"][0]["segments"][0]["records"].as_array().expect("records").clone();
+    let entry = records.iter().find(|record| record["record"] == "entry").expect("an entry");
+    let hole = entry["offset"].as_u64().expect("a number");
+    bytes[hole as usize..][..8].fill(0);
+    std::fs::write(&last, &bytes).expect("writes");
+    say(&wal, "lost", "after writes that were acknowledged");
+
+    let wal = fresh("whole");
+    for segment in segments(&wal) {
+        assert_eq!(verified(&segment).0, Some(0), "{}", segment.display());
+        let (output, json) = tsmith(&["repair", "--format", "json"], &segment);
+        assert_eq!((output.status.code(), &json["files"][0]["state"]), (Some(0), &"whole".into()), "{json}");
+    }
+    // What the last write lacks a crash may have cut: told beforehand, and done.
+    let last = segments(&wal).pop().expect("a segment");
+    let bytes = std::fs::read(&last).expect("reads");
+    let used = bytes.iter().rposition(|&byte| byte != 0).expect("records");
+    std::fs::write(&last, &bytes[..used - 3]).expect("writes");
+    assert_eq!(verified(&wal).0, Some(0));
+    let gap = |arguments: &[&str]| {
+        let (_, json) = tsmith(arguments, &wal);
+        (json["files"][0]["state"].clone(), json["files"][0]["gaps"].clone())
+    };
+    let (planned, gaps) = gap(&["repair", "--dry-run", "--format", "json"]);
+    assert!(gaps[0]["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{planned}: {gaps}");
+    assert_eq!(gap(&["repair", "--format", "json"]), ("repaired".into(), gaps));
+    assert_eq!(planned, "damaged");
+}

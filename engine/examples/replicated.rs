@@ -10,8 +10,9 @@
 //! it is on a majority of disks and written here, else with `error ...`; the lines that arrive together share a proposal.
 //! A line without a time gets that of its arrival; one that does not end is not written. `?status` and `?export` answer what
 //! they say, or `error ...`. Warnings go to stderr. A replica that stops by itself says why, and its process ends with exit
-//! code 1. Who started all three starts those again that were killed; one that stopped by itself, or whose directory is gone,
-//! is left to the operator, who starts it with `replicated node ID DIR/ID PORT` when it is safe.
+//! code 1. Who started all three makes them in an empty DIR, starts those again that were killed, and takes them along when it
+//! ends. One that stopped by itself, or whose directory is gone, is left to the operator: `replicated node ID DIR/ID PORT` opens
+//! it, and `replicated new ID DIR/ID PORT` makes it anew, when its error says that this is safe.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -36,6 +37,8 @@ use tsmith_wal::fs::OsFs;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const IDS: [u64; 3] = [1, 2, 3];
+/// The last argument of a process that ends with the one that started it.
+const ATTENDED: &str = "attended";
 const PORT: u16 = 7000;
 /// Where replicas that are killed do not meet those that run.
 const KILL_PORT: u16 = PORT + 20;
@@ -49,9 +52,14 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let texts: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match texts[..] {
-        ["node", id, dir, port] => {
+        [verb @ ("new" | "node"), id, dir, port, ref rest @ ..] if matches!(rest, [] | [ATTENDED]) => {
+            let begin = if verb == "new" { Replica::create } else { Replica::open };
+            if !rest.is_empty() {
+                end_with_stdin()?;
+            }
             let id = id.parse()?;
-            node(id, Path::new(dir), port.parse()?).map_err(|error| format!("replica {id}: {error}").into())
+            let ended = node(id, begin, Path::new(dir), port.parse()?);
+            ended.map_err(|error| format!("replica {id}: {error}").into())
         }
         ["kill", dir, "--rounds", rounds] => kill(Path::new(dir), rounds.parse()?, 1, KILL_PORT),
         ["kill", dir, "--rounds", rounds, "--seed", seed] => {
@@ -62,10 +70,9 @@ fn main() -> Result<()> {
         }
         [dir] => all(Path::new(dir), PORT),
         [dir, port] => all(Path::new(dir), port.parse()?),
-        _ => {
-            Err("usage: replicated DIR [PORT] | replicated kill DIR --rounds N [--seed S [--port PORT]]"
-                .into())
-        }
+        _ => Err("usage: replicated DIR [PORT] | replicated kill DIR --rounds N [--seed S [--port PORT]] | \
+                 replicated node|new ID DIR PORT"
+            .into()),
     }
 }
 
@@ -73,14 +80,26 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
+type Begin = fn(OsFs, &Path, Settings) -> tsmith_engine::replica::Result<Replica>;
+
+/// Ends the process when its standard input does: who started it has ended, however that came.
+fn end_with_stdin() -> Result<()> {
+    let wait = || {
+        drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().spawn(wait)?;
+    Ok(())
+}
+
 /// One replica, for as long as the process lives; and no longer: one that runs on without its replica would look alive.
-fn node(id: u64, dir: &Path, port: u16) -> Result<()> {
+fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
     tracing::subscriber::set_global_default(Warnings { id })?;
     let mut settings = Settings::new(id, &IDS);
     settings.snapshot_entries = 2000;
     settings.catch_up_entries = 200;
     settings.wal = WalOptions::default().segment_bytes(8_000_000);
-    let replica = Replica::open(OsFs, dir, settings)?;
+    let replica = begin(OsFs, dir, settings)?;
     let peers = IDS.into_iter().filter(|&peer| peer != id).map(|peer| (peer, local(port + peer as u16)));
     let listener = TcpListener::bind(local(port + id as u16))?;
     let node = Arc::new(Node::start(replica, Tcp::new(peers, FRAME_BYTES_MAX)?, TICK)?);
@@ -186,7 +205,7 @@ fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
     }
 }
 
-/// Child processes, killed with this one.
+/// Child processes, which end with this one.
 struct Processes {
     dir: PathBuf,
     port: u16,
@@ -195,11 +214,16 @@ struct Processes {
 
 impl Processes {
     fn start(&mut self, at: usize) -> Result<()> {
+        self.run("node", at)
+    }
+
+    fn run(&mut self, verb: &str, at: usize) -> Result<()> {
         let id = IDS[at].to_string();
-        let dir = self.dir.join(&id);
         let child = Command::new(std::env::current_exe()?)
-            .arg("node")
-            .args([&id, dir.to_str().ok_or("a directory in UTF-8")?, &self.port.to_string()])
+            .args([verb, &id])
+            .arg(self.dir.join(&id))
+            .args([&self.port.to_string(), ATTENDED])
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()?;
         self.children[at] = Some(child);
@@ -262,9 +286,23 @@ impl Drop for Processes {
     }
 }
 
+/// Starts all three; makes them where none of them is. From the next start on one that is missing was lost.
 fn processes(dir: &Path, port: u16) -> Result<Processes> {
     let mut processes = Processes { dir: dir.to_path_buf(), port, children: vec![None, None, None] };
-    (0..3).try_for_each(|at| processes.start(at))?;
+    let log = |id: u64| dir.join(id.to_string()).join("wal");
+    if IDS.iter().any(|id| dir.join(id.to_string()).exists()) {
+        (0..3).try_for_each(|at| processes.start(at))?;
+        return Ok(processes);
+    }
+    (0..3).try_for_each(|at| processes.run("new", at))?;
+    let deadline = Instant::now() + PATIENCE;
+    while !IDS.into_iter().all(|id| log(id).exists()) {
+        processes.check_all()?;
+        if Instant::now() > deadline {
+            return Err("the replicas make no logs".into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     Ok(processes)
 }
 
@@ -279,11 +317,9 @@ fn all(dir: &Path, port: u16) -> Result<()> {
             let Some(child) = processes.children[at].as_mut() else { continue };
             let Some(status) = child.try_wait()? else { continue };
             processes.children[at] = None;
-            // A signal has no code. Who lost its directory would promise again what it has promised, and be believed.
-            if status.code().is_some() || !dir.join(id.to_string()).is_dir() {
-                println!(
-                    "replica {id} ended ({status}), and is left so: see above, or its directory is gone"
-                );
+            // A signal has no code. Who lost its directory is started, and ends by itself.
+            if status.code().is_some() {
+                println!("replica {id} ended ({status}), and is left so: see above");
             } else {
                 println!("replica {id} was killed, and is started again");
                 processes.start(at)?;

@@ -24,6 +24,8 @@
 //! engine.close()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! The feature `raft` adds `replica`: engines of which each holds what the others hold, over etcd's storage.
 
 mod compact;
 mod delete;

@@ -22,7 +22,32 @@
 //! those of a neighbour on its own file system it links ([`Settings::neighbours`]).
 //!
 //! A replica whose directory was lost must not simply begin anew: it could vote, or count, as if it had never promised
-//! anything. What can be noticed of that stops it; [`Error::LostLog`] says how to bring it back.
+//! anything. So [`Replica::open`] makes none, and refuses a log that lacks what was acknowledged; what others notice of
+//! a loss stops it; and [`Error::LostLog`] says how to bring it back.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tsmith_engine::replica::transport::Tcp;
+//! use tsmith_engine::replica::{Node, Replica, Settings};
+//! use tsmith_wal::fs::OsFs;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let dir = tempfile::tempdir()?;
+//! // A group of one; the example `replicated` starts three, and gives what comes over TCP to `Node::deliver`.
+//! let replica = Replica::create(OsFs, dir.path(), Settings::new(1, &[1]))?;
+//! let node = Node::start(replica, Tcp::new([], 1 << 20)?, Duration::from_millis(5))?;
+//! while node.status()?.leader == 0 {
+//!     std::thread::sleep(Duration::from_millis(5));
+//! }
+//! // On a majority of disks, and applied here, when it returns; lines without a time get the one that is given.
+//! assert_eq!(node.write(b"cpu,host=a usage=0.5", 1_000)?.points, 1);
+//! node.stop()?;
+//!
+//! let replica = Replica::open(OsFs, dir.path(), Settings::new(1, &[1]))?;
+//! assert!(replica.export()?.contains("cpu,host=a"));
+//! # Ok(())
+//! # }
+//! ```
 
 mod check;
 mod convert;
@@ -34,6 +59,7 @@ mod machine;
 mod message;
 mod node;
 mod proposal;
+mod seldom;
 mod settings;
 mod store;
 mod stream;
@@ -44,7 +70,7 @@ use std::path::{Path, PathBuf};
 
 use raft::eraftpb::{self, EntryType, MessageType};
 use raft::{Config, RawNode, SnapshotStatus, StateRole, Storage as _};
-use tsmith_wal::etcd::{self, DiskStorage, Storage};
+use tsmith_wal::etcd::{self, DiskStorage, Restored, Storage};
 use tsmith_wal::fs::{Fs, OsFs};
 
 pub use error::{Error, Result};
@@ -92,29 +118,59 @@ pub struct Replica<F: Fs = OsFs> {
 }
 
 impl<F: Fs> Replica<F> {
-    /// Opens the replica in `dir`, or makes a new one.
+    /// Makes a new replica in `dir`, which must not be there, or be empty.
+    ///
+    /// Not for one that was there before: without its log it has forgotten whom it voted for and what it acknowledged, and
+    /// could help others to forget it. [`Error::LostLog`] says when it may be made anew.
+    pub fn create(fs: F, dir: &Path, settings: Settings) -> Result<Self> {
+        let settings = settings.checked()?;
+        fs.create_dir_all(dir).map_err(|error| io(dir, error))?;
+        let names = fs.list(dir).map_err(|error| io(dir, error))?;
+        // Who was interrupted here left only these.
+        if names.iter().any(|name| Path::new(name).extension() != Some("tmp".as_ref())) {
+            return Err(Error::NotNew { dir: dir.to_path_buf() });
+        }
+        let (wal, snap) = (dir.join("wal"), dir.join("snap"));
+        let metadata = settings.metadata();
+        let storage = DiskStorage::create(fs.clone(), &wal, &snap, Some(&metadata), settings.wal)?;
+        Self::begin(fs, dir, settings, storage, Restored::default())
+    }
+
+    /// Opens the replica in `dir` as it was left, also by a crash. One whose log lacks what was acknowledged is refused.
     pub fn open(fs: F, dir: &Path, settings: Settings) -> Result<Self> {
         let settings = settings.checked()?;
         let (wal, snap) = (dir.join("wal"), dir.join("snap"));
-        let exists = fs.list(&wal).is_ok();
-        let (storage, restored) = if exists {
-            DiskStorage::open(fs.clone(), &wal, &snap, settings.wal)?
-        } else {
-            fs.create_dir_all(dir).map_err(|error| io(dir, error))?;
-            let metadata = settings.metadata();
-            let storage = DiskStorage::create(fs.clone(), &wal, &snap, Some(&metadata), settings.wal)?;
-            (storage, etcd::Restored::default())
-        };
-        let snapshot = restored.snapshot.unwrap_or_default();
-        if exists {
-            settings.check(restored.contents.metadata.as_deref(), &snapshot)?;
+        match fs.list(&wal) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NotThere { dir: dir.to_path_buf() });
+            }
+            found => drop(found.map_err(|error| io(&wal, error))?),
         }
+        let opened = DiskStorage::open(fs.clone(), &wal, &snap, settings.wal);
+        let (storage, restored) = opened.map_err(|error| match error.kind() {
+            tsmith_wal::ErrorKind::Etcd(_) => Error::Damaged(error),
+            _ => Error::Storage(error),
+        })?;
+        let snapshot = restored.snapshot.as_ref();
+        settings
+            .check(restored.contents.metadata.as_deref(), snapshot.unwrap_or(&etcd::Snapshot::default()))?;
+        Self::begin(fs, dir, settings, storage, restored)
+    }
+
+    fn begin(
+        fs: F,
+        dir: &Path,
+        settings: Settings,
+        storage: DiskStorage<F>,
+        restored: Restored,
+    ) -> Result<Self> {
+        let snapshot = restored.snapshot.unwrap_or_default();
         let machine = Machine::open(fs.clone(), dir, settings.background, &snapshot)?;
         let mut store = Store::new(&settings.voters, &snapshot);
         store.append(restored.contents.entries.iter().map(entry_from).collect());
         let (applied, last) = (machine.applied().max(snapshot.index), store.last());
         if applied > last {
-            return Err(Error::AheadOfLog { applied, last });
+            return Err(Error::AheadOfLog { dir: dir.to_path_buf(), applied, last });
         }
         let state = restored.contents.state;
         // What was applied is committed, though a state that says only that need not have been synced.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use tsmith_engine::replica::{Applied, Replica, Settings};
+use tsmith_engine::replica::{Applied, Error, Replica, Result, Settings};
 use tsmith_wal::etcd::WalOptions;
-use tsmith_wal::fs::{OsFs, SimFs};
+use tsmith_wal::fs::{Fs, FsFile, OsFs, SimFs};
 
 const DIR: &str = "/r";
 
@@ -18,7 +18,9 @@ fn settings(id: u64) -> Settings {
 }
 
 fn open(fs: &SimFs) -> Replica<SimFs> {
-    let mut replica = Replica::open(fs.clone(), Path::new(DIR), settings(1)).expect("opens");
+    let is_new = fs.list(Path::new("/r/wal")).is_err();
+    let begin = if is_new { Replica::create } else { Replica::open };
+    let mut replica = begin(fs.clone(), Path::new(DIR), settings(1)).expect("opens");
     while !replica.is_leader() {
         replica.tick();
         replica.drive(&mut |_, _| {}).expect("runs");
@@ -132,7 +134,7 @@ fn files_are_merged_in_the_background() {
     let mut settings = settings(1);
     settings.background = true;
     settings.snapshot_entries = 2;
-    let mut replica = Replica::open(OsFs, scratch.path(), settings).expect("opens");
+    let mut replica = Replica::create(OsFs, scratch.path(), settings).expect("is made");
     while !replica.is_leader() {
         replica.tick();
         replica.drive(&mut |_, _| {}).expect("runs");
@@ -178,7 +180,49 @@ fn other_voters_than_before_are_refused() {
     for voters in [&[2, 3][..], &[0, 1], &[]] {
         let mut none = settings(1);
         none.voters = voters.to_vec();
-        let error = Replica::open(SimFs::default(), Path::new(DIR), none).expect_err("no voter");
+        let error = Replica::create(SimFs::default(), Path::new(DIR), none).expect_err("no voter");
         assert!(error.to_string().contains("1 is none of the voters"), "{error}");
     }
+}
+
+/// What a replica without its log, or with less of it than it acknowledged, would have done: begun anew, voted a second time,
+/// and helped to elect somebody who lacks what it had promised to keep.
+#[test]
+fn a_replica_that_lost_its_log_begins_nothing() {
+    let dir = Path::new(DIR);
+    let refused = |fs: &SimFs, begin: fn(SimFs, &Path, Settings) -> Result<Replica<SimFs>>| {
+        let before = fs.snapshot();
+        let error = begin(fs.clone(), dir, settings(1)).expect_err("lost");
+        assert!(fs.snapshot() == before, "{error}: changed something");
+        assert!(error.to_string().contains("While it is stopped, restart the replica that leads"), "{error}");
+        error
+    };
+    let fs = SimFs::default();
+    fs.create_dir_all(dir).expect("made");
+    assert!(matches!(refused(&fs, Replica::open), Error::NotThere { .. }));
+    let mut replica = open(&fs);
+    for i in 0..8 {
+        write(&mut replica, format!("m,host={} v={i} {i}", "a".repeat(200)).as_bytes());
+    }
+    replica.snapshot().expect("is made");
+    write(&mut replica, b"m v=8 8");
+    replica.close().expect("closes");
+    assert!(matches!(refused(&fs, Replica::create), Error::NotNew { .. }));
+
+    // A sector in the middle of the log was not kept, and opening would have cut off what is behind it.
+    let holed = fs.kill();
+    let segment = Path::new("/r/wal/0000000000000000-0000000000000000.wal");
+    let file = holed.open(segment).expect("is there");
+    file.write_all_at(&[0; 512], 512).expect("writes");
+    assert!(matches!(refused(&holed, Replica::open), Error::Damaged(_)));
+
+    // All of the log is gone, and the data is not.
+    let segments = fs.list(Path::new("/r/wal")).expect("lists");
+    for name in segments {
+        fs.remove(&Path::new("/r/wal").join(name)).expect("removes");
+    }
+    assert!(matches!(refused(&fs, Replica::open), Error::Damaged(_)));
+    fs.remove_dir(Path::new("/r/wal")).expect("removes");
+    assert!(matches!(refused(&fs, Replica::open), Error::NotThere { .. }));
+    assert!(matches!(refused(&fs, Replica::create), Error::NotNew { .. }));
 }

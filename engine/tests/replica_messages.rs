@@ -197,7 +197,7 @@ fn who_lost_its_log_stops_and_says_so() {
     drop(group.running.remove(&lost));
     group.waiting.retain(|(of, _), _| *of != lost);
     group.disks.insert(lost, SimFs::default());
-    group.start(lost);
+    group.create(lost);
     let mut stopped = None;
     for _ in 0..100 {
         for (to, message) in group.network.step() {
@@ -242,6 +242,7 @@ fn who_lost_its_log_stops_and_says_so() {
     let applied: Vec<u64> = group.running.values().map(Replica::applied).collect();
     assert!(applied[0] == applied[1], "{applied:?}");
     group.disks.insert(lost, SimFs::default());
+    group.create(lost);
     group.check();
 }
 

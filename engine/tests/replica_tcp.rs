@@ -69,7 +69,7 @@ impl Group {
         settings.catch_up_entries = 10;
         settings.chunk_bytes = CHUNK_BYTES;
         settings.wal = WalOptions::default().segment_bytes(64 << 10).allocate_ahead(false);
-        let replica = Replica::open(self.disks[&id].clone(), Path::new(DIR), settings).expect("opens");
+        let replica = Replica::create(self.disks[&id].clone(), Path::new(DIR), settings).expect("is made");
         let peers = self.addresses.clone().into_iter().filter(|(peer, _)| *peer != id);
         let tcp = Tcp::new(peers, FRAME_BYTES_MAX).expect("threads");
         let node = Arc::new(Node::start(replica, tcp, TICK).expect("a thread"));

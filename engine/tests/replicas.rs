@@ -170,13 +170,13 @@ fn files_on_their_way_outlive_later_snapshots() {
 fn files_of_a_neighbour_are_linked() {
     let disk = SimFs::default();
     let dir = |id: u64| PathBuf::from(format!("/r{id}"));
-    let open = |id| {
+    let create = |id| {
         let mut settings = settings(id);
         settings.neighbours = VOTERS.map(|id| (id, dir(id))).into();
-        Replica::open(disk.clone(), &dir(id), settings).expect("opens")
+        Replica::create(disk.clone(), &dir(id), settings).expect("is made")
     };
     let mut network = Network::new(3, Faults::default());
-    let mut running: BTreeMap<u64, Replica<SimFs>> = [1, 2].map(|id| (id, open(id))).into();
+    let mut running: BTreeMap<u64, Replica<SimFs>> = [1, 2].map(|id| (id, create(id))).into();
     let mut about_files = 0;
     for round in 0..800 {
         for (to, message) in network.step() {
@@ -193,7 +193,7 @@ fn files_of_a_neighbour_are_linked() {
             }
         }
         if round == 500 {
-            running.insert(3, open(3));
+            running.insert(3, create(3));
         }
     }
     assert!(running[&3].snapshot_index() > 24, "{}", running[&3].snapshot_index());

@@ -36,9 +36,9 @@ impl Running {
         Self(command.spawn().expect("starts"))
     }
 
-    fn node(example: &Path, id: u16, dir: &Path, base: u16) -> Self {
+    fn node(example: &Path, verb: &str, id: u16, dir: &Path, base: u16) -> Self {
         let dir = dir.join(id.to_string());
-        Self::start(Command::new(example).arg("node").arg(id.to_string()).arg(dir).arg(base.to_string()))
+        Self::start(Command::new(example).args([verb, &id.to_string()]).arg(dir).arg(base.to_string()))
     }
 
     /// How it ends by itself, and what it said.
@@ -91,7 +91,7 @@ fn a_process_ends_with_its_replica_and_says_why() {
     let Some(example) = example() else { return };
     let (scratch, base) = (tempfile::tempdir().expect("a directory"), free_ports(0));
     let mut nodes: Vec<_> =
-        (1..=3).map(|id| Some(Running::node(&example, id, scratch.path(), base))).collect();
+        (1..=3).map(|id| Some(Running::node(&example, "new", id, scratch.path(), base))).collect();
     let written = |id: u16| ask(base + 100 + id, "m v=1 1").filter(|answer| answer == "ok 1\n");
     (1..=3).for_each(|id| drop(wait("a write", || written(id))));
     let leader = wait("a leader", || {
@@ -102,10 +102,24 @@ fn a_process_ends_with_its_replica_and_says_why() {
     let lost = leader % 3 + 1;
     nodes[usize::from(lost) - 1] = None;
     std::fs::remove_dir_all(scratch.path().join(lost.to_string())).expect("removed");
-    let (status, said) = Running::node(&example, lost, scratch.path(), base).end();
-    assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("the log was lost"), "{said}");
-    assert!(said.contains(&format!("replica {lost}: ")), "{said}");
+    for (verb, why) in [("node", "holds no log"), ("new", "the log was lost")] {
+        let (status, said) = Running::node(&example, verb, lost, scratch.path(), base).end();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert!(said.contains(&format!("replica {lost}: ")), "{said}");
+    }
+}
+
+/// Story: who started three replicas was stopped by SIGTERM, and they went on without him, on his ports.
+#[test]
+fn replicas_end_with_who_started_them() {
+    let Some(example) = example() else { return };
+    let (scratch, base) = (tempfile::tempdir().expect("a directory"), free_ports(2));
+    let mut started = Running::start(Command::new(example).arg(scratch.path()).arg(base.to_string()));
+    let is_there = |id: u16| TcpStream::connect((Ipv4Addr::LOCALHOST, base + 100 + id)).is_ok();
+    wait("all three", || (1..=3).all(is_there).then_some(()));
+    drop(started.0.kill());
+    wait("their end", || (1..=3).all(|id| !is_there(id)).then_some(()));
 }
 
 /// The checker looked only at the one that it was about to kill: another that had ended by itself passed for a survivor, and

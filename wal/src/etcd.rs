@@ -11,6 +11,25 @@
 //! same places; `tests/etcd_golden.rs` holds it to that. [`EtcdLog`] is the same framing as an ordinary
 //! [`Log`](crate::Log).
 //!
+//! ```
+//! use tsmith_wal::etcd::{DiskStorage, Entry, EntryKind, HardState, Storage, WalOptions};
+//! use tsmith_wal::fs::OsFs;
+//!
+//! let member = tempfile::tempdir().expect("a directory");
+//! let (wal, snap) = (member.path().join("wal"), member.path().join("snap"));
+//! let mut storage = DiskStorage::create(OsFs, &wal, &snap, Some(b"whose it is"), WalOptions::default())?;
+//! let entry = Entry { kind: EntryKind::NORMAL, term: 1, index: 1, data: Some("x=1".into()) };
+//! // On stable storage when it returns.
+//! storage.save(&HardState { term: 1, vote: 7, commit: 0 }, &[entry])?;
+//! storage.close()?;
+//!
+//! let (storage, restored) = DiskStorage::open(OsFs, &wal, &snap, WalOptions::default())?;
+//! assert_eq!(restored.contents.state.vote, 7);
+//! assert_eq!(restored.contents.entries.len(), 1);
+//! # storage.close()?;
+//! # Ok::<(), tsmith_wal::Error>(())
+//! ```
+//!
 //! # Where this is not etcd
 //!
 //! What etcd loses in silence, or panics at, is an error or kept here. None of it changes a byte of a file that
@@ -22,14 +41,18 @@
 //! - A record with the right checksum that is no message is an error with its place; etcd panics. So is one whose
 //!   message ends too early, which etcd takes for a torn write and repairs away.
 //! - [`repair`] reports what it cut off, whole records behind the torn one included; so does opening, which wipes what
-//!   stands behind the end of the log. With [`Strictness::Strict`] whole records there are an error, and nothing
-//!   is changed. That is not the default, because a crash may leave just that: of a write of several records, which
-//!   nobody was told of, any sector may be missing.
+//!   stands behind the end of the log. Whole records there may be what a crash left: of a write of several records, which
+//!   nobody was told of, any sector may be missing. Where they are of a later write, one was acknowledged that is
+//!   damaged now: an error, unless it is opened with [`Strictness::Etcd`].
+//! - A segment that ends within a record, or is empty, is the end of the log to etcd, wherever it stands. Only the last one
+//!   can be torn by a crash, and none can be empty: an error, too.
+//! - A log whose front was purged, and of whose snapshots none is there, says so.
 //! - Allocated files that a crash left behind are removed when the log is opened. etcd reuses them with their old
 //!   content, and can end up with a log that it does not read.
 //! - An entry that etcd 3.4 could not read back is refused when it is saved. Reading takes records of any length that
 //!   the file has, as etcd 3.5.5 and later does.
-//! - Creating a log replaces an empty directory only; etcd removes whatever is there.
+//! - Creating a log replaces an empty directory only; etcd removes whatever is there. Of two who create it one does; with
+//!   etcd one may write to a file that has no name any more.
 //! - What was read is synced before it is given to who opens the log for writing.
 //! - After one failed write or sync the log takes nothing more. What is wiped or cut off is synced before anything is
 //!   written behind it.
@@ -38,6 +61,8 @@
 //! What the format cannot tell, nobody can: the kind of a record is not covered by its checksum, so that a flipped bit
 //! can turn a hard state into an entry without content.
 
+mod check;
+mod create;
 mod encoder;
 mod flaw;
 mod frame;
@@ -53,6 +78,7 @@ pub mod snap;
 mod storage;
 mod wal;
 
+pub use check::{Checked, check, check_segment};
 pub use flaw::Flaw;
 pub use frame::{RawRecord, SEGMENT_BYTES_MAX};
 pub use histogram::Histogram;
@@ -60,7 +86,7 @@ pub use log::EtcdLog;
 pub(crate) use log::{holds_segments, replay_only, segment_names};
 pub use names::SegmentName;
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
-pub use read::{Checked, Contents, Place, RawRecords, Reader, Wiped, check, valid_snapshot_entries, verify};
+pub use read::{Contents, Place, RawRecords, Reader, Wiped, valid_snapshot_entries, verify};
 pub use repair::{RepairReport, repair};
 pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 pub use storage::{DiskStorage, Restored, Storage};

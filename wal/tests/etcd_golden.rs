@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tsmith_wal::etcd::snap::Snapshotter;
 use tsmith_wal::etcd::{
-    ConfState, Contents, Entry, Flaw, RawRecords, Reader, Snapshot, SnapshotRecord, Wal, WalOptions, repair,
-    valid_snapshot_entries, verify,
+    ConfState, Contents, Entry, Flaw, RawRecords, Reader, Snapshot, SnapshotRecord, Strictness, Wal,
+    WalOptions, repair, valid_snapshot_entries, verify,
 };
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{Error, ErrorKind, Result};
@@ -22,13 +22,13 @@ use etcd::{Vectors, brief, copy_dir, hex, lines, listed, sha256, tree};
 fn class(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::Etcd(flaw) => match flaw {
-            Flaw::Torn => "torn",
+            Flaw::Torn | Flaw::CutShort => "torn",
             // In the log it is an error to us: nothing says that only the last write is concerned.
             Flaw::Short(_) if error.path().is_some_and(|path| path.extension() == Some("snap".as_ref())) => {
                 "torn"
             }
             Flaw::Crc { .. } => "crc",
-            Flaw::Chain { .. } => "chain",
+            Flaw::Chain { .. } | Flaw::Headless => "chain",
             Flaw::Short(_) | Flaw::Parse(_) => "parse",
             Flaw::Length { .. } => "length",
             Flaw::RecordKind(_) => "record kind",
@@ -174,7 +174,7 @@ impl Case {
 
     fn write(&mut self, name: &str, op: &Value, dir: &Path) {
         // Whatever the size was when it was written, what opening allocates is removed again.
-        let options = WalOptions::default().segment_bytes(8192);
+        let options = WalOptions::default().segment_bytes(8192).strictness(Strictness::Etcd);
         let opened = Wal::open(OsFs, dir, &start(op), options).and_then(tsmith_wal::etcd::Unread::read_all);
         match opened {
             Ok((wal, contents)) => {

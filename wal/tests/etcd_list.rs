@@ -3,80 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use tsmith_wal::etcd::{
-    DiskStorage, Entry, EntryKind, Flaw, HardState, Reader, Snapshot, SnapshotRecord, Snapshotter, Storage,
-    Strictness, Unread, Wal, WalOptions, purge, repair, valid_snapshot_entries, verify,
+    DiskStorage, Entry, Flaw, HardState, Reader, SnapshotRecord, Snapshotter, Storage, Unread, Wal,
+    WalOptions, purge, repair, valid_snapshot_entries, verify,
 };
 use tsmith_wal::fs::{Fault, Fs, OsFs, SimFs};
-use tsmith_wal::{Error, ErrorKind, Result};
+use tsmith_wal::{ErrorKind, Result};
 
-const ZERO: SnapshotRecord = SnapshotRecord { index: 0, term: 0, conf_state: None };
+#[path = "etcd/scratch.rs"]
+mod scratch;
 
-struct Scratch {
-    root: tempfile::TempDir,
-}
-
-impl Scratch {
-    fn new() -> Self {
-        Self { root: tempfile::tempdir().expect("a directory") }
-    }
-
-    fn wal(&self) -> PathBuf {
-        self.root.path().join("wal")
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.wal()).expect("a directory");
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-            .collect();
-        names.retain(|name| Path::new(name).extension() != Some("tmp".as_ref()));
-        names.sort();
-        names
-    }
-
-    fn create(&self) -> Wal {
-        Wal::create(OsFs, &self.wal(), Some(b"metadata"), options()).expect("creates")
-    }
-
-    fn open(&self, start: &SnapshotRecord) -> Result<(Wal, tsmith_wal::etcd::Contents)> {
-        Wal::open(OsFs, &self.wal(), start, options()).and_then(Unread::read_all)
-    }
-
-    fn last(&self) -> PathBuf {
-        self.wal().join(
-            self.names()
-                .into_iter()
-                .rfind(|name| Path::new(name).extension() == Some("wal".as_ref()))
-                .expect("a segment"),
-        )
-    }
-}
-
-fn options() -> WalOptions {
-    WalOptions::default().segment_bytes(64 << 10)
-}
-
-fn entry(index: u64, len: usize) -> Entry {
-    let data = Bytes::from(vec![index as u8 | 1; len]);
-    Entry { kind: EntryKind::NORMAL, term: 1, index, data: Some(data) }
-}
-
-fn entries(range: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
-    range.map(|index| entry(index, 20)).collect()
-}
-
-fn state(commit: u64) -> HardState {
-    HardState { term: 1, vote: 1, commit }
-}
-
-fn flaw(error: &Error) -> &Flaw {
-    match error.kind() {
-        ErrorKind::Etcd(flaw) => flaw,
-        other => panic!("no flaw: {other}"),
-    }
-}
+use scratch::{Scratch, ZERO, entries, entry, flaw, options, snapshot, state};
 
 /// `TestNew`, and what must not be replaced.
 #[test]
@@ -356,33 +293,6 @@ fn repair_cuts_what_is_torn_and_no_more() {
     assert!(repair(&OsFs, Path::new("/nonexistent/wal")).is_err());
 }
 
-/// Story: the length of a record in the midst of the log becomes zero. etcd takes it for the end, without a word, and
-/// wipes everything behind it.
-#[test]
-fn records_behind_the_end_are_reported_or_refused() {
-    let scratch = Scratch::new();
-    let mut wal = scratch.create();
-    for index in 1..=6 {
-        wal.save(&state(index - 1), &[entry(index, 100)]).expect("saves");
-    }
-    wal.close().expect("closes");
-    let mut bytes = std::fs::read(scratch.last()).expect("reads");
-    let fourth = bytes.windows(100).position(|at| at.iter().all(|&byte| byte == 5)).expect("entry 4");
-    let length =
-        (fourth - 40..fourth).rfind(|at| at % 8 == 0 && bytes[at + 7] & 0x80 != 0 && bytes[at + 6] == 0);
-    bytes[length.expect("a length")..][..8].fill(0);
-    std::fs::write(scratch.last(), &bytes).expect("writes");
-    let strict = options().strictness(Strictness::Strict);
-    let refused = Wal::open(OsFs, &scratch.wal(), &ZERO, strict).and_then(Unread::read_all);
-    let refused = refused.expect_err("records follow");
-    assert!(matches!(flaw(&refused), Flaw::RecordsAfterEnd { records } if *records >= 5), "{refused}");
-    assert_eq!(std::fs::read(scratch.last()).expect("reads"), bytes);
-    let (wal, contents) = scratch.open(&ZERO).expect("opens as etcd does");
-    let wiped = contents.wiped.expect("a report");
-    assert!(contents.entries.len() == 3 && wiped.records >= 5 && wiped.bytes > 300, "{wiped:?}");
-    wal.close().expect("closes");
-}
-
 /// `TestValidSnapshotEntries`.
 #[test]
 fn snapshots_beyond_the_commit_index_are_not_valid() {
@@ -526,10 +436,6 @@ fn a_half_made_log_is_set_aside() {
     drop(Wal::create(fs, Path::new("/data/w"), None, sync).expect("creates now"));
 }
 
-fn snapshot(term: u64, index: u64) -> Snapshot {
-    Snapshot { data: Some(Bytes::from_static(b"some snapshot")), index, term, ..Snapshot::default() }
-}
-
 /// Snapshots of the storage: file first, record after; what the log does not know is passed over.
 #[test]
 fn a_storage_starts_at_the_newest_snapshot_that_its_log_knows() {
@@ -549,18 +455,6 @@ fn a_storage_starts_at_the_newest_snapshot_that_its_log_knows() {
     assert_eq!(restored.contents.entries, entries(4..=5));
     assert!(snap_dir.join("0000000000000001-0000000000000009.snap.broken").exists());
     storage.close().expect("closes");
-}
-
-/// Story: damage takes the end of a log with it that was committed; etcd panics when it meets the commit index.
-#[test]
-fn a_commit_beyond_the_log_refuses_to_start() {
-    let scratch = Scratch::new();
-    let mut wal = scratch.create();
-    wal.save(&state(9), &entries(1..=5)).expect("saves");
-    wal.close().expect("closes");
-    let error = DiskStorage::open(OsFs, &scratch.wal(), &scratch.root.path().join("snap"), options());
-    let error = error.expect_err("refused");
-    assert_eq!(*flaw(&error), Flaw::CommitBeyondLog { commit: 9, last: 5 });
 }
 
 /// Old snapshots go, the newest stay; unfinished ones are removed by loading.

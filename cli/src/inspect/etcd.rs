@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde::Serialize;
 use tsmith_wal::etcd::{
-    ConfState, Entry, HardState, RawRecord, RawRecords, SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX, SegmentName,
-    SnapshotRecord, check, snap,
+    ConfState, Entry, HardState, Place, RawRecord, RawRecords, SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX,
+    SegmentName, SnapshotRecord, snap,
 };
-use tsmith_wal::fs::OsFs;
 
+use crate::etcd::{self, Behind};
 use crate::exit::{Failure, Result};
 use crate::flaw::Flaw;
 use crate::output::Out;
@@ -22,10 +22,13 @@ pub(super) struct Log {
     segments: Vec<Segment>,
     /// The first damage, as a reader meets it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    error: Option<Flaw>,
     /// Where its last write is incomplete, as a crash leaves it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    torn: Option<String>,
+    torn: Option<Flaw>,
+    /// Whole records of that write, which opening drops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<Flaw>,
 }
 
 #[derive(Serialize)]
@@ -84,26 +87,29 @@ struct Found {
     auto_leave: bool,
 }
 
-/// Reads the segments of a directory.
-pub(super) fn log(dir: &Path) -> Result<Log> {
-    let mut log = Log { segments: Vec::new(), error: None, torn: None };
-    for (name, _) in list(dir)? {
-        if SegmentName::parse(&name).is_some() {
-            log.segments.push(segment(&dir.join(name))?);
+/// Reads the segments of a directory, or one.
+pub(super) fn log(path: &Path) -> Result<Log> {
+    let mut log = Log { segments: Vec::new(), error: None, torn: None, behind: None };
+    if path.is_dir() {
+        for (name, _) in list(path)?.iter().filter(|(name, _)| SegmentName::parse(name).is_some()) {
+            log.segments.push(segment(&path.join(name))?);
         }
+    } else {
+        log.segments.push(segment(path)?);
     }
-    match check(&OsFs, dir) {
-        Ok(checked) => {
-            log.torn = checked.torn.map(|at| format!("{}: offset {}", at.path.display(), at.offset));
+    match etcd::check(path) {
+        Ok(found) => {
+            match etcd::behind(&found) {
+                Some(Behind::Lost(flaw)) => log.error = Some(flaw),
+                Some(Behind::OfLastWrite(flaw)) => log.behind = Some(flaw),
+                None => {}
+            }
+            let is_torn = |at: &Place| Flaw::at(at.offset, "an incomplete record").in_segment(&at.path);
+            log.torn = found.torn.as_ref().map(is_torn);
         }
-        Err(error) => log.error = Some(error.to_string()),
+        Err(flaw) => log.error = Some(flaw),
     }
     Ok(log)
-}
-
-/// Reads one segment; checksums depend on the segments before, and are not checked.
-pub(super) fn alone(path: &Path) -> Result<Log> {
-    Ok(Log { segments: vec![segment(path)?], error: None, torn: None })
 }
 
 fn segment(path: &Path) -> Result<Segment> {
@@ -113,6 +119,10 @@ fn segment(path: &Path) -> Result<Segment> {
     while let Some(found) = walk.next() {
         match found.and_then(|raw| record(&raw)) {
             Ok(record) => records.push(record),
+            // What that means depends on what follows, in this segment and others.
+            Err(flaw) if flaw.is_torn() => {
+                error = Some(Flaw::at(walk.offset(), "the end of a record is missing"));
+            }
             Err(flaw) => error = Some(Flaw::at(walk.offset(), flaw)),
         }
     }
@@ -169,7 +179,7 @@ pub(super) fn snapshot(path: &Path) -> Result<Snapshot> {
             };
             (Some(found), None)
         }
-        Err(flaw) => (None, Some(Flaw { offset: None, key: None, reason: flaw.to_string() })),
+        Err(flaw) => (None, Some(Flaw::of_all(flaw))),
     };
     Ok(Snapshot { bytes: bytes.len() as u64, found, error })
 }
@@ -196,6 +206,9 @@ impl Log {
         }
         if let Some(torn) = &self.torn {
             written = written.and_then(|()| writeln!(out.text(), "  torn, as a crash leaves it: {torn}"));
+        }
+        if let Some(behind) = &self.behind {
+            written = written.and_then(|()| writeln!(out.text(), "  {behind}"));
         }
         if let Some(error) = &self.error {
             written = written.and_then(|()| writeln!(out.text(), "  ERROR {error}"));

@@ -54,7 +54,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
                 key_bytes += key.len() + size_of::<Record>();
                 if key_bytes > KEY_BYTES_MAX {
                     let reason = "more than 256 MiB of keys: the rest is not shown".to_owned();
-                    content.error = Some(Flaw { offset: None, key: None, reason });
+                    content.error = Some(Flaw::of_all(reason));
                     break;
                 }
                 content.records.push(Record { key: lossy(&key), min: range.min, max: range.max });

@@ -7,12 +7,16 @@ use tsmith_engine::ErrorKind;
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{self, Repaired, TombstoneLoss};
 use tsmith_tsm::{LostTombstones, Salvage};
+use tsmith_wal::SegmentRepair;
+use tsmith_wal::etcd::{self, SNAPSHOT_BYTES_MAX};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{SegmentRepair, etcd};
 
 use super::report::{File, Gap, Key, Refused, State};
+use crate::etcd::Behind;
 use crate::exit::{Failure, Result};
 use crate::output::count;
+use crate::place::list;
+use crate::read;
 
 fn state(set_aside: Option<&PathBuf>, dry_run: bool) -> State {
     match set_aside {
@@ -193,45 +197,62 @@ fn dropped(file: &File) -> String {
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Only a torn end is mended there.
+/// Only a torn end is mended there: of one segment not even that, for who repairs a log must have all of it.
 pub(super) fn etcd_log(path: &Path, dry_run: bool) -> File {
-    let lost =
-        |error: tsmith_wal::Error| File::new(path, "etcd-log", State::Lost).because(&error.to_string());
-    let torn = match etcd::check(&OsFs, path) {
-        Ok(found) => found.torn,
-        Err(error) => return lost(error),
+    let lost = |reason: &str| File::new(path, "etcd-log", State::Lost).because(reason);
+    let found = match crate::etcd::check(path) {
+        Ok(found) => found,
+        Err(flaw) => return lost(&flaw.to_string()),
     };
-    let Some(torn) = torn else { return File::new(path, "etcd-log", State::Whole) };
-    let gap =
-        |bytes| Gap { offset: torn.offset, bytes, reason: format!("torn end of {}", torn.path.display()) };
-    if dry_run {
-        let mut file = File::new(path, "etcd-log", State::Damaged);
-        file.gaps = vec![gap(0)];
+    let behind = crate::etcd::behind(&found);
+    if let Some(Behind::Lost(flaw)) = behind {
+        return lost(&flaw.to_string());
+    }
+    let bytes = found.behind.as_ref().map_or(0, |behind| behind.bytes);
+    let (torn, state) = match (found.torn, found.behind.filter(|_| behind.is_some())) {
+        (None, None) => return File::new(path, "etcd-log", State::Whole),
+        // To etcd it ends well, and what follows is wiped when it is opened.
+        (None, Some(behind)) => (behind.place, State::Torn),
+        (Some(_), _) if !path.is_dir() => return lost("its end is torn: name the directory of the log"),
+        (Some(torn), _) => (torn, if dry_run { State::Damaged } else { State::Repaired }),
+    };
+    let mut file = File::new(path, "etcd-log", state);
+    file.gaps =
+        vec![Gap { offset: torn.offset, bytes, reason: format!("torn end of {}", torn.path.display()) }];
+    if state != State::Repaired {
         return file;
     }
     match etcd::repair(&OsFs, path) {
         Ok(done) => {
-            let mut file = File::new(path, "etcd-log", State::Repaired);
-            file.gaps = vec![gap(done.lost_bytes)];
             file.dropped =
                 format!("{} bytes, {} whole records among them", done.lost_bytes, done.later_records);
             file.set_aside = done.copy.as_deref().map(shown);
             file
         }
-        Err(error) => lost(error),
+        Err(error) => lost(&error.to_string()),
     }
 }
 
 /// One checksum covers all of it, so that it is whole or lost.
 pub(super) fn etcd_snapshot(path: &Path) -> File {
-    let decoded = std::fs::read(path).map_err(|error| error.to_string());
+    let decoded = read::within(path, SNAPSHOT_BYTES_MAX).map_err(|error| error.to_string());
     match decoded.and_then(|bytes| etcd::snap::decode(&bytes).map_err(|flaw| flaw.to_string())) {
         Ok(_) => File::new(path, "etcd-snapshot", State::Whole),
         Err(why) => {
-            let why = format!(
-                "{why}; with one checksum over all of it nothing can be kept: etcd takes the one before"
-            );
+            let next = if has_older(path) {
+                "etcd takes the one before"
+            } else {
+                "and there is none before it: restore it from a copy"
+            };
+            let why = format!("{why}; with one checksum over all of it nothing can be kept, {next}");
             File::new(path, "etcd-snapshot", State::Lost).because(&why)
         }
     }
+}
+
+/// Whether a snapshot stands in the directory that is older: their names rise.
+fn has_older(path: &Path) -> bool {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_older = |name: &OsStr| etcd::snap::is_snapshot(name) && Some(name) < path.file_name();
+    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_older(name)))
 }

@@ -12,6 +12,7 @@ use tsmith_wal::etcd::SNAPSHOT_BYTES_MAX;
 use tsmith_wal::fs::OsFs;
 
 use super::{Finding, log};
+use crate::etcd::{self, Behind};
 use crate::flaw::Flaw;
 use crate::output::count;
 use crate::place::{Member, Place, Skipped};
@@ -52,7 +53,7 @@ pub(super) fn disagreement(key: FieldKey<'_>, field_type: FieldType, known: Fiel
     let reason = format!(
         "is of type {field_type} here, of type {known} in another series: InfluxDB 1.x does not open such a shard"
     );
-    Flaw { offset: None, key: Some(key.to_string()), reason }
+    Flaw { key: Some(key.to_string()), ..Flaw::of_all(reason) }
 }
 
 /// Checks one file; `later` are those that an engine reads after it. Gives how many values it holds.
@@ -97,7 +98,7 @@ fn manifest(path: &Path) -> Result<String, Flaw> {
 
 /// A flaw of a file as a whole.
 pub(super) fn whole(reason: impl std::fmt::Display) -> Flaw {
-    Flaw { offset: None, key: None, reason: reason.to_string() }
+    Flaw::of_all(reason)
 }
 
 fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) -> Result<String, Flaw> {
@@ -114,7 +115,7 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
         let older = older.file_name().unwrap_or_default().display();
         let reason = format!("is of type {incoming} here, of type {existing} in the older {older}");
         let key = Some(String::from_utf8_lossy(key).into_owned());
-        finding.problems.push(Flaw { offset: None, key, reason });
+        finding.problems.push(Flaw { key, ..Flaw::of_all(reason) });
     }
     let mut decoder = AnyDecoder::new();
     let mut column = Column::new(FieldType::Float);
@@ -160,22 +161,24 @@ fn tombstone(path: &Path) -> Result<String, Flaw> {
 }
 
 fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
-    if !path.is_dir() {
-        let reason = "checksums go on from segment to segment: name the directory, or inspect the file";
-        return Err(whole(reason));
+    let is_alone = !path.is_dir();
+    let found = etcd::check(path)?;
+    match etcd::behind(&found) {
+        Some(Behind::Lost(flaw)) => return Err(flaw),
+        Some(Behind::OfLastWrite(flaw)) => finding.notes.push(flaw),
+        None => {}
     }
-    let found = tsmith_wal::etcd::check(&OsFs, path).map_err(whole)?;
-    if let Some(torn) = found.torn {
-        let reason = format!("{}: torn by a crash, cut when it is opened", torn.path.display());
-        finding.notes.push(Flaw::at(torn.offset, reason));
-    }
-    if let Some(behind) = found.behind.filter(|behind| behind.records > 0) {
-        let reason = format!("{} whole records behind the end, which opening drops", behind.records);
-        let place = behind.place.path.display();
-        finding.problems.push(Flaw::at(behind.place.offset, format!("{place}: {reason}")));
+    if let Some(torn) = &found.torn {
+        let reason = "torn by a crash, cut when it is opened";
+        finding.notes.push(Flaw::at(torn.offset, reason).in_segment(&torn.path));
     }
     let (segments, records) = (count(found.segments.len(), "segment"), count(found.records, "record"));
-    Ok(format!("{segments}, {records}, {} entries, commit {}", found.entries, found.state.commit))
+    let end = match found.start {
+        _ if is_alone => ", checked without those before it".to_owned(),
+        Some(start) => format!(", opens at index {}", start.index),
+        None => String::new(),
+    };
+    Ok(format!("{segments}, {records}, {} entries, commit {}{end}", found.entries, found.state.commit))
 }
 
 fn etcd_snapshot(path: &Path) -> Result<String, Flaw> {

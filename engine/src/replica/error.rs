@@ -8,6 +8,11 @@ use super::APPLIED_MEASUREMENT;
 /// Result of an operation of a replica.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// How a replica that lost its log comes back without harm.
+const WAY_BACK: &str = "It must not go on as it is. While it is stopped, restart the replica that leads, and wait until all \
+    others follow one leader and have applied the same; then remove the whole directory of this one and make it anew: it is \
+    sent a snapshot";
+
 /// What went wrong.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,6 +20,27 @@ pub enum Error {
     /// The log or the snapshot files.
     #[error("replica: {0}")]
     Storage(#[from] tsmith_wal::Error),
+    /// The log or the snapshot files do not hold what was acknowledged, and the replica is not opened.
+    #[error("replica: {0}. Where there is no copy, its log is lost. {WAY_BACK}")]
+    Damaged(tsmith_wal::Error),
+    /// There is no replica in the directory.
+    #[error(
+        "replica: {dir} holds no log. One of a new group is made by `Replica::create`; of one that was here its log is \
+         lost. {WAY_BACK}", dir = dir.display()
+    )]
+    NotThere {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A new replica is to be made where something is.
+    #[error(
+        "replica: {dir} is not empty, so that this is no new replica. One that is there is opened; one that lost its log \
+         must not go on. {WAY_BACK}", dir = dir.display()
+    )]
+    NotNew {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The engine.
     #[error("replica: {0}")]
     Engine(#[from] crate::Error),
@@ -32,11 +58,14 @@ pub enum Error {
     /// A message or a snapshot that is none.
     #[error("replica: expected {0}")]
     Corrupt(&'static str),
-    /// The engine has applied more than its log has: directories of different replicas.
+    /// The engine has applied more than its log has: the log was lost, or the directories are of different replicas.
     #[error(
-        "replica: {applied} entries are applied, but the log ends at {last}: the directories do not belong together"
+        "replica: {dir}: {applied} entries are applied, but the log ends at {last}: it was lost, or is another replica's. \
+         {WAY_BACK}", dir = dir.display()
     )]
     AheadOfLog {
+        /// The directory of the replica.
+        dir: PathBuf,
         /// What the engine says.
         applied: u64,
         /// The last index of the log.
@@ -50,9 +79,7 @@ pub enum Error {
     /// led before has to be restarted for that, or it goes on counting what was lost.
     #[error(
         "replica: entry {known} was in this log, which ends at {last}: the log was lost, and with it the votes of this \
-         replica. It must not go on. While it is stopped, restart the replica that leads, and wait until all others follow \
-         one leader and have applied the same; then remove the whole directory of this one and start it: it is sent a \
-         snapshot"
+         replica. {WAY_BACK}"
     )]
     LostLog {
         /// An entry that it acknowledged.

@@ -8,6 +8,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use tsmith_wal::fs::Fs;
 
+use super::seldom::Seldom;
 use super::transport::Transport;
 use super::{Applied, Error, Replica, Result, Ticket};
 
@@ -55,7 +56,9 @@ impl Node {
     ) -> std::io::Result<Self> {
         let (inbox, inputs) = bounded(INBOX_MAX);
         let run = move || {
-            let done = Running { replica, transport, tick, answers: HashMap::new() }.run(&inputs);
+            let answers = HashMap::new();
+            let done =
+                Running { replica, transport, tick, answers, refusals: Seldom::default() }.run(&inputs);
             if let Err(error) = &done {
                 tracing::error!(%error, "replica stopped");
             }
@@ -119,6 +122,8 @@ struct Running<F: Fs, T> {
     transport: T,
     tick: Duration,
     answers: HashMap<Ticket, Waiting>,
+    /// Warnings about messages.
+    refusals: Seldom,
 }
 
 /// Who waits for a proposal.
@@ -166,7 +171,11 @@ impl<F: Fs, T: Transport> Running<F, T> {
         match input {
             Input::Step(message) => match self.replica.step(&message) {
                 Err(error) if error.stops() => return Err(error),
-                Err(error) => tracing::warn!(%error, "message refused"),
+                Err(error) => {
+                    if let Some(untold) = self.refusals.tell(Instant::now()) {
+                        tracing::warn!(%error, untold, "message refused");
+                    }
+                }
                 Ok(()) => {}
             },
             Input::Propose { lines, time, answer } => match self.replica.propose(&lines, time) {

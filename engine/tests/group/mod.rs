@@ -48,9 +48,14 @@ impl Group {
             number: 0,
         };
         for id in VOTERS {
-            group.start(id);
+            group.create(id);
         }
         group
+    }
+
+    pub(crate) fn create(&mut self, id: u64) {
+        let made = Replica::create(self.disks[&id].clone(), Path::new(DIR), settings(id));
+        self.running.insert(id, made.unwrap_or_else(|error| panic!("replica {id}: {error}")));
     }
 
     pub(crate) fn start(&mut self, id: u64) {

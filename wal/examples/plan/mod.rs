@@ -16,7 +16,8 @@ pub(crate) fn play(plan: &str, dir: &Path) -> Result<()> {
     let mut player =
         Player { dir, options: WalOptions::default(), last: SnapshotRecord::default(), open: None };
     for (number, line) in plan.lines().enumerate() {
-        player.step(&serde_json::from_str(line)?).map_err(|error| format!("line {}: {error}", number + 1))?;
+        let step = serde_json::from_str(line).map_err(Into::into).and_then(|op| player.step(&op));
+        step.map_err(|error| format!("line {}: {error}", number + 1))?;
     }
     Ok(())
 }
@@ -87,8 +88,14 @@ fn hex(value: &Value) -> Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let digits = text(value)?;
-    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16);
-    Ok(Some((0..digits.len()).step_by(2).map(byte).collect::<Result<_, _>>()?))
+    let bytes = digits.as_bytes().chunks(2).map(|pair| match pair {
+        [high, low] => Some((char::from(*high).to_digit(16)? << 4 | char::from(*low).to_digit(16)?) as u8),
+        _ => None,
+    });
+    let bytes = bytes
+        .collect::<Option<_>>()
+        .ok_or_else(|| format!("expected pairs of hex digits, found {digits:?}"))?;
+    Ok(Some(bytes))
 }
 
 fn state(value: &Value) -> Result<HardState> {

@@ -10,6 +10,14 @@ pub enum Flaw {
         "the log ends within a record, or a sector of it was never written; `repair` cuts it off and keeps a copy"
     )]
     Torn,
+    /// A segment ends within a record, and is not the last: no crash does that.
+    #[error("the segment ends within a record, and another follows it: damage; restore the file from a copy")]
+    CutShort,
+    /// A segment without its first records, which were durable before it had its name.
+    #[error(
+        "a segment without its first records, so that whatever was in it is lost: restore the file from a copy"
+    )]
+    Headless,
     /// A record's data is not what was written ("walpb: crc mismatch").
     #[error(
         "checksum {computed:#010x} of the records so far, expected {stored:#010x}: damage; restore the file from a copy"
@@ -96,11 +104,31 @@ pub enum Flaw {
     NotEmpty,
     /// Whole records stand behind the end of the log.
     #[error(
-        "{records} whole records behind the place where the log ends: damage, or a torn write of many records; open with `Strictness::Etcd` to drop them"
+        "{records} whole records behind the place where the log ends: damage, or a torn write of many records; open with `Strictness::Acknowledged` to drop them"
     )]
     RecordsAfterEnd {
         /// How many at least.
         records: u64,
+    },
+    /// Whole records stand behind the end of the log, and show that it was durable beyond.
+    #[error(
+        "{records} whole records behind the place where the log ends, after writes that were acknowledged: damage; restore \
+         the file from a copy, or remove this member and add it anew"
+    )]
+    AcknowledgedLost {
+        /// How many at least.
+        records: u64,
+    },
+    /// The log begins after a snapshot of which there is no file.
+    #[error(
+        "the log begins at index {first}, and of the snapshots it knows, up to index {known}, none is there: restore its \
+         file, or remove this member and add it anew"
+    )]
+    SnapshotsMissing {
+        /// Where the first segment begins.
+        first: u64,
+        /// The last snapshot that the log knows.
+        known: u64,
     },
     /// The state says that more was committed than the log has.
     #[error(

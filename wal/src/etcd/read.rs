@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::frame::{Frame, RawRecord, SEGMENT_BYTES_MAX, Scan, kind};
 use super::names::{self, SegmentName};
-use super::{Entry, Flaw, HardState, SnapshotRecord, salvage};
+use super::salvage::{self, Behind};
+use super::{Entry, Flaw, HardState, SnapshotRecord, Strictness};
 use crate::fs::Fs;
 use crate::{Error, Result};
 
@@ -42,6 +43,8 @@ pub struct Wiped {
     /// How many whole records were among them, at least. Unless the write before a crash was of several
     /// records, this is damage that took records with it.
     pub records: u64,
+    /// Whether they show that more was durable than can be read: then it is damage for certain.
+    pub acknowledged: bool,
 }
 
 /// A log that is only looked at, without lock; somebody may be writing to it.
@@ -107,11 +110,20 @@ pub fn verify<F: Fs>(fs: F, dir: &Path, start: &SnapshotRecord) -> Result<HardSt
 }
 
 /// The snapshots that the log knows and that are committed, oldest first: a log may be opened at any of them whose
-/// segments are there. Segments may be purged meanwhile.
+/// segments are there. Segments may be purged meanwhile. As to etcd, the log ends where it is torn, in whichever segment.
 pub fn valid_snapshot_entries<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SnapshotRecord>> {
+    known_snapshots(fs, dir, Strictness::Etcd)
+}
+
+/// The same, with an error at what `strictness` takes for damage.
+pub(super) fn known_snapshots<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    strictness: Strictness,
+) -> Result<Vec<SnapshotRecord>> {
     loop {
         let names = names::segments(fs, dir)?;
-        match snapshots_in(fs, dir, &names) {
+        match snapshots_in(fs, dir, &names, strictness) {
             // Purging goes on from the front.
             Err(error) if error.is_missing() && names::segments(fs, dir)?.first() > names.first() => {}
             found => return found,
@@ -119,78 +131,46 @@ pub fn valid_snapshot_entries<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SnapshotR
     }
 }
 
-fn snapshots_in<F: Fs>(fs: &F, dir: &Path, names: &[SegmentName]) -> Result<Vec<SnapshotRecord>> {
-    let (mut snapshots, mut commit) = (Vec::new(), 0);
-    let walk = walk(fs, dir, names, |_, record| {
-        let data = record.data.unwrap_or_default();
-        match record.kind {
-            kind::SNAPSHOT => snapshots.push(SnapshotRecord::decode(data)?),
-            kind::STATE => commit = HardState::decode(data)?.commit,
-            _ => {}
-        }
-        Ok(())
-    })?;
+fn snapshots_in<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    names: &[SegmentName],
+    strictness: Strictness,
+) -> Result<Vec<SnapshotRecord>> {
+    let mut found = Snapshots::default();
+    let walk = walk(fs, dir, names, |_, record| found.take(record))?;
+    if let Some(damage) = walk.damage().filter(|_| strictness != Strictness::Etcd) {
+        return Err(damage);
+    }
     match walk.flaw {
         None | Some(Flaw::Torn) => {}
         Some(_) => walk.error().map_or(Ok(()), Err)?,
     }
-    snapshots.retain(|snapshot| snapshot.index <= commit);
-    Ok(snapshots)
+    Ok(found.committed())
 }
 
-/// What [`check`] found in a log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
-    /// Its segments, oldest first.
-    pub segments: Vec<SegmentName>,
-    /// How many records they have.
-    pub records: u64,
-    /// How many of those are entries, overwritten ones included.
-    pub entries: u64,
-    /// The last hard state.
-    pub state: HardState,
-    /// Where the log is torn.
-    pub torn: Option<Place>,
-    /// What stands behind its end and is no zero.
-    pub behind: Option<Wiped>,
+/// The snapshots of records.
+#[derive(Default)]
+pub(super) struct Snapshots {
+    all: Vec<SnapshotRecord>,
+    commit: u64,
 }
 
-/// Checks every record of every segment there is, from whichever snapshot on: checksums, their chain, messages.
-/// Changes nothing; the error is the first damage.
-pub fn check<F: Fs>(fs: &F, dir: &Path) -> Result<Checked> {
-    let mut found = Checked { segments: names::segments(fs, dir)?, ..Checked::default() };
-    let names = found.segments.clone();
-    for pair in names.windows(2) {
-        if pair[0].seq.checked_add(1) != Some(pair[1].seq) {
-            return Err(Error::from(Flaw::SegmentMissing { index: pair[1].index }).at_path(dir));
-        }
-    }
-    let mut metadata = None;
-    let walk = walk(fs, dir, &names, |_, record| {
+impl Snapshots {
+    pub(super) fn take(&mut self, record: &RawRecord<'_>) -> Result<(), Flaw> {
         let data = record.data.unwrap_or_default();
-        found.records += 1;
         match record.kind {
-            kind::ENTRY => {
-                Entry::decode(data)?;
-                found.entries += 1;
-            }
-            kind::STATE => found.state = HardState::decode(data)?,
-            kind::SNAPSHOT => drop(SnapshotRecord::decode(data)?),
-            kind::METADATA if metadata.as_deref().is_none_or(|known| known == data) => {
-                metadata = Some(data.to_vec());
-            }
-            kind::METADATA => return Err(Flaw::MetadataConflict),
-            unknown => return Err(Flaw::RecordKind(unknown)),
+            kind::SNAPSHOT => self.all.push(SnapshotRecord::decode(data)?),
+            kind::STATE => self.commit = HardState::decode(data)?.commit,
+            _ => {}
         }
         Ok(())
-    })?;
-    match walk.flaw {
-        None => {}
-        Some(Flaw::Torn) => found.torn = Some(walk.place()),
-        Some(_) => walk.error().map_or(Ok(()), Err)?,
     }
-    found.behind = walk.behind();
-    Ok(found)
+
+    pub(super) fn committed(mut self) -> Vec<SnapshotRecord> {
+        self.all.retain(|snapshot| snapshot.index <= self.commit);
+        self.all
+    }
 }
 
 /// The records of a segment's bytes as they stand there, not checked against a checksum, up to the end of the log
@@ -234,6 +214,8 @@ impl<'a> Iterator for RawRecords<'a> {
 /// Where a walk over segments ended.
 pub(super) struct Walk {
     path: PathBuf,
+    /// It is the last segment.
+    last: bool,
     /// Behind the last good record.
     pub(super) offset: u64,
     /// The running checksum there.
@@ -254,11 +236,22 @@ impl Walk {
         Some(Error::from(flaw).at_path(&self.path).at_offset(self.offset))
     }
 
+    /// Damage that etcd takes for the end of the log.
+    pub(super) fn damage(&self) -> Option<Error> {
+        let flaw = match self.flaw {
+            Some(Flaw::Torn) if !self.last => Flaw::CutShort,
+            None if self.offset == 0 => Flaw::Headless,
+            _ => return None,
+        };
+        Some(Error::from(flaw).at_path(&self.path).at_offset(self.offset))
+    }
+
     /// What stands behind the end that is no zero.
     pub(super) fn behind(&self) -> Option<Wiped> {
         let rest = self.bytes.get(self.offset as usize..).unwrap_or_default();
         let bytes = rest.iter().rposition(|&byte| byte != 0)? as u64 + 1;
-        Some(Wiped { place: self.place(), bytes, records: salvage::records_behind(&self.bytes, self.offset) })
+        let Behind { records, acknowledged } = salvage::behind(&self.bytes, self.offset);
+        Some(Wiped { place: self.place(), bytes, records, acknowledged })
     }
 }
 
@@ -277,7 +270,7 @@ pub(super) fn walk<F: Fs>(
             .map_err(|error| Error::io("read", error).at_path(&path))?;
         let last = at + 1 == names.len();
         let mut scan = Scan::new(&bytes, crc, last);
-        let (offset, flaw) = loop {
+        let (offset, mut flaw) = loop {
             let offset = scan.at;
             let taken = match scan.next() {
                 Ok(None) => break (offset, None),
@@ -289,9 +282,12 @@ pub(super) fn walk<F: Fs>(
                 break (offset, Some(flaw));
             }
         };
+        if flaw.is_none() && offset == 0 && !last {
+            flaw = Some(Flaw::Headless);
+        }
         crc = scan.crc;
         if flaw.is_some() || last {
-            return Ok(Walk { path, offset, crc, flaw, bytes });
+            return Ok(Walk { path, last, offset, crc, flaw, bytes });
         }
     }
     Err(Error::from(Flaw::SegmentMissing { index: 0 }).at_path(dir))

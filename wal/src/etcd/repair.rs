@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::read::{Walk, walk};
-use super::{names, salvage};
+use super::names;
+use super::read::{Walk, Wiped, walk};
 use crate::fs::{Fs, FsFile};
 use crate::{Error, ErrorKind, Result};
 
@@ -21,6 +21,8 @@ pub struct RepairReport {
     /// Whole records among them, at least. A write of many records may leave some when the power goes; so does damage
     /// in the midst of the segment, and then they are lost.
     pub later_records: u64,
+    /// Whether they show that more was durable than is kept: then it was damage for certain.
+    pub acknowledged: bool,
 }
 
 /// Cuts what is torn off the end of the log, after copying the segment to `<name>.broken`. Does nothing to a log that
@@ -36,8 +38,14 @@ pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<RepairReport> {
     let file = fs.open(&path).map_err(|error| at("open")(error).at_path(&path))?;
     lock(&file, &path)?;
     let end = walk(fs, dir, &names[last..], |_, _| Ok(()))?;
-    let mut report =
-        RepairReport { path: path.clone(), copy: None, offset: end.offset, lost_bytes: 0, later_records: 0 };
+    let mut report = RepairReport {
+        path: path.clone(),
+        copy: None,
+        offset: end.offset,
+        lost_bytes: 0,
+        later_records: 0,
+        acknowledged: false,
+    };
     match &end.flaw {
         None => return Ok(report),
         Some(flaw) if !flaw.is_torn() => return end.error().map_or(Ok(report), Err),
@@ -48,8 +56,9 @@ pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<RepairReport> {
     let cut = file.set_len(end.offset).and_then(|()| file.sync_all());
     cut.map_err(|error| at("cut")(error).at_path(&path))?;
     report.copy = Some(copy);
-    report.lost_bytes = end.behind().map_or(0, |behind| behind.bytes);
-    report.later_records = salvage::records_behind(&end.bytes, end.offset);
+    if let Some(Wiped { bytes, records, acknowledged, .. }) = end.behind() {
+        (report.lost_bytes, report.later_records, report.acknowledged) = (bytes, records, acknowledged);
+    }
     tracing::warn!(
         path = %path.display(), report.offset, report.lost_bytes, report.later_records, "cut the torn tail"
     );

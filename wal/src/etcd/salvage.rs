@@ -9,14 +9,57 @@ use crate::crc32c;
 /// The checksums are of at most so many times the bytes there are: bytes that were made up cost no more.
 const WORK_FACTOR: u64 = 4;
 
-/// How many whole records stand behind `offset`; those of which no neighbour is whole are not counted.
-pub(super) fn records_behind(bytes: &[u8], offset: u64) -> u64 {
-    let mut records = 0;
-    pairs_behind(bytes, offset, |_, _, follows| {
-        records += if follows { 1 } else { 2 };
+/// Whole records behind a place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Behind {
+    /// How many; those of which no neighbour is whole are not counted.
+    pub(super) records: u64,
+    /// Whether a member's log was durable beyond the place: a later write shows that the one before it had returned. What was
+    /// committed shows nothing: a follower saves an entry together with the news that others have it.
+    pub(super) acknowledged: bool,
+}
+
+/// What stands behind `offset` of a member's log.
+pub(super) fn behind(bytes: &[u8], offset: u64) -> Behind {
+    let (mut behind, mut write) = (Behind::default(), Write::Unknown);
+    let mut take = |record: &RawRecord<'_>| {
+        behind.records += 1;
+        behind.acknowledged |= write.goes_on_with(record.kind);
+    };
+    pairs_behind(bytes, offset, |first, second, follows| {
+        if !follows {
+            take(first);
+        }
+        take(second);
         true
     });
-    records
+    behind
+}
+
+/// What is known of the write that a record belongs to. One is a state, or entries with a state behind them or without, or a
+/// snapshot's record; only a state alone need not be durable before the next.
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    /// Its front is what cannot be read, or it was a state.
+    Unknown,
+    Entries,
+    /// Whatever comes is of a later one.
+    Whole,
+}
+
+impl Write {
+    /// Takes the kind of the next record. Whether a write that had to be durable came before the one it is of.
+    fn goes_on_with(&mut self, kind: i64) -> bool {
+        let (next, is_later) = match (*self, kind) {
+            (write, kind::METADATA | kind::CRC) => (write, false),
+            (Self::Unknown, kind::STATE) => (Self::Unknown, false),
+            (Self::Unknown | Self::Entries, kind::ENTRY) => (Self::Entries, false),
+            (Self::Unknown, _) | (Self::Entries, kind::STATE) => (Self::Whole, false),
+            (Self::Entries | Self::Whole, _) => (Self::Whole, true),
+        };
+        *self = next;
+        is_later
+    }
 }
 
 /// The first record behind `offset` that the one before it proves: the checksum before it, and its place.

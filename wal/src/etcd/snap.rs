@@ -186,9 +186,20 @@ impl<F: Fs> Snapshotter<F> {
 
     /// The newest snapshot that the log knows: one without a record is of a crash between file and record.
     pub fn load_newest_available(&self, known: &[SnapshotRecord]) -> Result<Option<Snapshot>> {
-        self.load_matching(|snapshot| {
-            known.iter().any(|record| (record.term, record.index) == (snapshot.term, snapshot.index))
-        })
+        self.load_matching(|snapshot| is_known(known, snapshot))
+    }
+
+    /// The same, with nothing changed: those that cannot be read are passed over.
+    pub fn newest_readable(&self, known: &[SnapshotRecord]) -> Result<Option<Snapshot>> {
+        for name in self.names()?.iter().rev().filter(|name| is_snapshot(name)) {
+            match self.read(&self.dir.join(name)) {
+                Ok(snapshot) if is_known(known, &snapshot) => return Ok(Some(snapshot)),
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), crate::ErrorKind::Etcd(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     fn load_matching(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Option<Snapshot>> {
@@ -255,6 +266,11 @@ impl<F: Fs> Snapshotter<F> {
     pub fn purge_snap_dbs(&self, keep: usize) -> Result<Vec<PathBuf>> {
         purge(&self.fs, &self.dir, DATABASE_SUFFIX, keep)
     }
+}
+
+/// Whether the log has a record of the snapshot; what else that says may differ by version.
+fn is_known(known: &[SnapshotRecord], snapshot: &Snapshot) -> bool {
+    known.iter().any(|record| (record.term, record.index) == (snapshot.term, snapshot.index))
 }
 
 /// Files of before their names: of our snapshots and databases, and of etcd's own database.

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use super::read::known_snapshots;
 use super::repair::hold_last;
 use super::{
-    Contents, Entry, Flaw, HardState, RepairReport, Snapshot, SnapshotRecord, Snapshotter, Wal, WalOptions,
-    repair, valid_snapshot_entries,
+    Contents, Entry, Flaw, HardState, RepairReport, SegmentName, Snapshot, SnapshotRecord, Snapshotter, Wal,
+    WalOptions, names, repair,
 };
 use crate::fs::{Fs, OsFs};
 use crate::{Error, ErrorKind, Result};
@@ -47,6 +48,27 @@ pub struct DiskStorage<F: Fs = OsFs> {
     snap: Snapshotter<F>,
 }
 
+/// Whether a log whose first segment is `first` can be opened at `snapshot`, the newest of those it knows that is there.
+pub(super) fn check_start(
+    first: SegmentName,
+    known: &[SnapshotRecord],
+    snapshot: Option<&Snapshot>,
+) -> Result<(), Flaw> {
+    match (snapshot, known.last()) {
+        (None, Some(last)) if first.index > 0 => {
+            Err(Flaw::SnapshotsMissing { first: first.index, known: last.index })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is all that was committed: what a log holds that was opened at `start`.
+pub(super) fn check_commit(start: &SnapshotRecord, contents: &Contents) -> Result<(), Flaw> {
+    let last = contents.entries.last().map_or(start.index, |entry| entry.index);
+    let commit = contents.state.commit;
+    if commit > last { Err(Flaw::CommitBeyondLog { commit, last }) } else { Ok(()) }
+}
+
 /// What a member knows when it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
@@ -81,11 +103,13 @@ impl<F: Fs> DiskStorage<F> {
     #[expect(clippy::needless_pass_by_value, reason = "a handle, taken like everywhere else")]
     pub fn open(fs: F, wal_dir: &Path, snap_dir: &Path, options: WalOptions) -> Result<(Self, Restored)> {
         let snap = Snapshotter::new(fs.clone(), snap_dir);
-        let known = valid_snapshot_entries(&fs, wal_dir)?;
+        let known = known_snapshots(&fs, wal_dir, options.strictness)?;
         // Looking for the newest snapshot tidies the directory up: that is for the owner of the log alone.
         let held = hold_last(&fs, wal_dir)?;
         let snapshot = snap.load_newest_available(&known)?;
         drop(held);
+        let first = names::segments(&fs, wal_dir)?[0];
+        check_start(first, &known, snapshot.as_ref()).map_err(|flaw| Error::from(flaw).at_path(snap_dir))?;
         let start = snapshot.as_ref().map_or(SnapshotRecord::default(), Snapshot::record);
         let open = || Wal::open(fs.clone(), wal_dir, &start, options)?.read_all();
         let mut repaired = None;
@@ -97,11 +121,7 @@ impl<F: Fs> DiskStorage<F> {
             opened => opened,
         };
         let (wal, contents) = opened?;
-        let last = contents.entries.last().map_or(start.index, |entry| entry.index);
-        if contents.state.commit > last {
-            let flaw = Flaw::CommitBeyondLog { commit: contents.state.commit, last };
-            return Err(Error::from(flaw).at_path(wal_dir));
-        }
+        check_commit(&start, &contents).map_err(|flaw| Error::from(flaw).at_path(wal_dir))?;
         Ok((Self { wal, snap }, Restored { snapshot, contents, repaired }))
     }
 

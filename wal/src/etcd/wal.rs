@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::create::{self, FIRST};
 use super::encoder::{Appender, observed};
 use super::frame::{RECORD_BYTES_MAX, kind};
-use super::names::{self, SegmentName};
+use super::names::SegmentName;
 use super::pipeline::Pipeline;
-use super::read::{Contents, Fold, Reader, Walk};
+use super::read::{Contents, Fold, Reader, Walk, Wiped};
 use super::repair::lock;
 use super::{Entry, Flaw, HardState, Histogram, SnapshotRecord};
 use crate::fs::{Fs, FsFile, OsFs, parent};
@@ -65,14 +66,30 @@ impl WalOptions {
     }
 }
 
-/// What to do with whole records behind the place where a log ends or is torn.
+/// What to do with whole records behind the place where a log ends or is torn. From a write of several records a crash
+/// may leave just that: any sector of it may be missing, and nobody was told that it is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strictness {
     /// As etcd: they are wiped, and reported.
-    #[default]
     Etcd,
-    /// They are an error, and nothing is changed. May refuse what an ordinary crash left of a write of many records.
+    /// They are wiped and reported, unless they show that a write was acknowledged which is missing now. Then this is
+    /// damage, and an error, and nothing is changed. So is a last segment without the records that it got before its name.
+    #[default]
+    Acknowledged,
+    /// They are an error, and nothing is changed. May refuse what an ordinary crash left.
     Strict,
+}
+
+impl Strictness {
+    /// Why a log with this behind its end is not opened.
+    fn refuses(self, behind: &Wiped) -> Option<Flaw> {
+        let Wiped { records, acknowledged, .. } = *behind;
+        match self {
+            Self::Acknowledged | Self::Strict if acknowledged => Some(Flaw::AcknowledgedLost { records }),
+            Self::Strict if records > 0 => Some(Flaw::RecordsAfterEnd { records }),
+            _ => None,
+        }
+    }
 }
 
 /// A segment whose lock is held.
@@ -107,35 +124,26 @@ pub struct Wal<F: Fs = OsFs> {
 impl<F: Fs> Wal<F> {
     /// Makes a new log in `dir`, durably: under another name first, so that there is a whole one or none.
     ///
-    /// `dir` must not be there, or be empty.
+    /// `dir` must not be there, or be empty. Of several who try at once one makes it; the others are refused.
     #[expect(clippy::needless_pass_by_value, reason = "a handle, taken like everywhere else")]
     pub fn create(fs: F, dir: &Path, metadata: Option<&[u8]>, options: WalOptions) -> Result<Self> {
-        let at = |operation: &'static str, path: &Path| {
-            let path = path.to_path_buf();
-            move |error| Error::io(operation, error).at_path(&path)
-        };
-        if names::segments(&fs, dir).is_ok() {
-            return Err(Error::from(Flaw::Exists).at_path(dir));
-        }
-        let taken = fs.list(dir).is_ok_and(|names| !names.is_empty());
-        if taken {
-            return Err(Error::from(Flaw::NotEmpty).at_path(dir));
-        }
-        let mut temporary = dir.as_os_str().to_os_string();
-        temporary.push(".tmp");
-        let temporary = PathBuf::from(temporary);
-        clear(&fs, &temporary)?;
-        let begun = Self::begin(&fs, &temporary, dir, metadata, options);
-        let mut wal = begun.inspect_err(|_| drop(clear(&fs, &temporary)))?;
-        if fs.list(dir).is_ok() {
-            fs.remove_dir(dir).map_err(at("remove directory", dir))?;
-        }
-        fs.rename(&temporary, dir).map_err(at("rename", &temporary))?;
+        create::refuse_taken(&fs, dir)?;
+        // Somebody else may make it meanwhile, and clears away then what is begun here.
+        let refused = |error| create::refuse_taken(&fs, dir).err().unwrap_or(error);
+        let (temporary, first) = create::first_segment(&fs, dir).map_err(refused)?;
+        let made = Self::begin(&fs, &temporary, first, dir, metadata, options).and_then(|wal| {
+            // Never onto what holds something: who comes second fails here.
+            let renamed = fs.rename(&temporary, dir);
+            renamed.map_err(|error| Error::io("rename", error).at_path(&temporary))?;
+            Ok(wal)
+        });
+        let mut wal = made.inspect_err(|_| drop(create::clear(&fs, &temporary))).map_err(refused)?;
         if let Err(error) = observed(&wal.syncs, || parent(dir).to_path_buf(), || fs.sync_dir(parent(dir))) {
             wal.poison = Some(error.clone());
             wal.set_aside();
             return Err(error);
         }
+        create::clear_all(&fs, dir);
         wal.pipeline = Some(Pipeline::start(&fs, dir, options.segment_bytes, options.allocate_ahead)?);
         Ok(wal)
     }
@@ -144,18 +152,16 @@ impl<F: Fs> Wal<F> {
     fn begin(
         fs: &F,
         temporary: &Path,
+        file: F::File,
         dir: &Path,
         metadata: Option<&[u8]>,
         options: WalOptions,
     ) -> Result<Self> {
-        let first = SegmentName { seq: 0, index: 0 };
-        let path = temporary.join(first.file_name());
+        let path = temporary.join(FIRST.file_name());
         let at = |operation: &'static str| {
             let path = &path;
             move |error| Error::io(operation, error).at_path(path)
         };
-        fs.create_dir_all(temporary).map_err(at("create directory"))?;
-        let file = fs.create_new(&path).map_err(at("create"))?;
         lock(&file, &path)?;
         file.allocate(options.segment_bytes).map_err(at("allocate"))?;
         let mut wal = Self {
@@ -172,7 +178,7 @@ impl<F: Fs> Wal<F> {
             syncs: Arc::new(Histogram::wal_fsync()),
             poison: None,
         };
-        wal.segments.push(Segment { name: first, _file: Arc::clone(&wal.appender.file) });
+        wal.segments.push(Segment { name: FIRST, _file: Arc::clone(&wal.appender.file) });
         let head = wal.appender.head(metadata).and_then(|()| {
             wal.appender.record(kind::SNAPSHOT, Some(&SnapshotRecord::default().encode()))?;
             wal.appender.flush()
@@ -418,12 +424,16 @@ impl<F: Fs> Unread<F> {
     pub fn read_all(self) -> Result<(Wal<F>, Contents)> {
         let mut fold = Fold::new(&self.reader.start, true);
         let walk = self.reader.walk(&mut fold)?;
-        if self.options.strictness == Strictness::Strict
-            && walk.flaw.as_ref().is_none_or(Flaw::is_torn)
-            && let Some(behind) = walk.behind()
-            && behind.records > 0
+        if self.options.strictness != Strictness::Etcd
+            && let Some(damage) = walk.damage()
         {
-            let flaw = Flaw::RecordsAfterEnd { records: behind.records };
+            return Err(damage);
+        }
+        let behind = walk.behind();
+        if walk.flaw.as_ref().is_none_or(Flaw::is_torn)
+            && let Some(behind) = &behind
+            && let Some(flaw) = self.options.strictness.refuses(behind)
+        {
             return Err(Error::from(flaw).at_path(&behind.place.path).at_offset(walk.offset));
         }
         if let Some(error) = walk.error() {
@@ -433,7 +443,7 @@ impl<F: Fs> Unread<F> {
             return Err(self.reader.not_found());
         }
         let Fold { mut contents, last_index, state_seq, .. } = fold;
-        contents.wiped = walk.behind();
+        contents.wiped = behind;
         let Self { segments, options, reader } = self;
         let (fs, dir) = (reader.fs, reader.dir);
         let mut files: Vec<_> = segments.into_iter().map(|(name, file)| (name, Arc::new(file))).collect();
@@ -478,16 +488,6 @@ fn wipe<F: FsFile>(file: &F, walk: &Walk, dirty: bool) -> std::io::Result<()> {
         file.allocate(walk.bytes.len() as u64)?;
     }
     file.sync_all()
-}
-
-/// Removes a directory and the files in it, if it is there.
-fn clear<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
-    let Ok(names) = fs.list(dir) else { return Ok(()) };
-    for name in names {
-        let path = dir.join(name);
-        fs.remove(&path).map_err(|error| Error::io("remove", error).at_path(&path))?;
-    }
-    fs.remove_dir(dir).map_err(|error| Error::io("remove directory", error).at_path(dir))
 }
 
 /// Removes the oldest files of `dir` whose names end in `suffix`, until `keep` are left or one is locked. Gives what

@@ -14,11 +14,13 @@ use std::io::{self, BufWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 
 use super::Transport;
+use crate::replica::seldom::Seldom;
 
 /// What a message takes at most, as a rule: an entry of the log, or a chunk of a file, with what raft says around it.
 pub const FRAME_BYTES_MAX: u32 = 64 << 20;
@@ -113,10 +115,10 @@ impl Tcp {
         frame_bytes_max: u32,
         deliver: impl Fn(Vec<u8>) + Send + Sync + 'static,
     ) -> io::Result<()> {
-        let deliver = Arc::new(deliver);
+        let (deliver, closed) = (Arc::new(deliver), Arc::new(Mutex::new(Seldom::default())));
         let accept = move || {
             for stream in listener.incoming().flatten() {
-                let deliver = Arc::clone(&deliver);
+                let (deliver, closed) = (Arc::clone(&deliver), Arc::clone(&closed));
                 let read = move || {
                     let mut stream = io::BufReader::new(stream);
                     loop {
@@ -124,7 +126,9 @@ impl Tcp {
                             Ok(Some(message)) => deliver(message),
                             Ok(None) => return,
                             Err(error) => {
-                                tracing::warn!(%error, "connection closed");
+                                if let Some(untold) = closed.lock().tell(Instant::now()) {
+                                    tracing::warn!(%error, untold, "connection closed");
+                                }
                                 return;
                             }
                         }

@@ -1,0 +1,57 @@
+//! What is wrong with a log of etcd's: the same to every verb.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use tsmith_wal::etcd::{self, Checked, Wiped};
+use tsmith_wal::fs::OsFs;
+
+use crate::flaw::Flaw;
+use crate::output::count;
+
+/// Checks the log in a directory, with the snapshots beside it if it is a member's; or one segment.
+pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
+    let checked = if path.is_dir() {
+        etcd::check(&OsFs, path, snapshots_of(path).as_deref())
+    } else {
+        etcd::check_segment(&OsFs, path)
+    };
+    checked.map_err(|error| {
+        let flaw = Flaw::from(&error);
+        match error.path() {
+            Some(segment) if segment != path => flaw.in_segment(segment),
+            _ => flaw,
+        }
+    })
+}
+
+/// The directory of the snapshots of the member whose log this is; it need not be there.
+fn snapshots_of(wal: &Path) -> Option<PathBuf> {
+    // By its full path: `.` has no parent.
+    let wal = wal.canonicalize().ok()?;
+    let member = wal.parent().filter(|_| wal.file_name() == Some(OsStr::new("wal")))?;
+    let snap = member.join("snap");
+    (snap.is_dir() || member.file_name() == Some(OsStr::new("member"))).then_some(snap)
+}
+
+/// What it means that whole records stand behind the end of a log.
+pub(crate) enum Behind {
+    /// Of the write that a crash has cut, as far as can be told.
+    OfLastWrite(Flaw),
+    /// Of writes that were acknowledged.
+    Lost(Flaw),
+}
+
+/// Judges what stands behind the end, if there are records.
+pub(crate) fn behind(found: &Checked) -> Option<Behind> {
+    let Wiped { place, records, acknowledged, .. } = found.behind.as_ref()?;
+    let at = |reason: &dyn std::fmt::Display| Flaw::at(place.offset, reason).in_segment(&place.path);
+    if *acknowledged {
+        return Some(Behind::Lost(at(&etcd::Flaw::AcknowledgedLost { records: *records })));
+    }
+    let reason = format!(
+        "{} behind it, which opening drops: none that was acknowledged",
+        count(*records, "whole record")
+    );
+    (*records > 0).then(|| Behind::OfLastWrite(at(&reason)))
+}

@@ -1,0 +1,87 @@
+//! Where a new log is made before it has its name, and who else is making one.
+//!
+//! Every creator has a directory of its own, beside the log's, which it renames. A directory is not renamed onto one that
+//! holds something: that decides between two, and no lock is needed. Who has won clears the others' away, which can come to
+//! nothing now.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Flaw;
+use super::names::{self, SegmentName};
+use crate::fs::{Fs, parent};
+use crate::{Error, Result};
+
+/// The first segment of a log.
+pub(super) const FIRST: SegmentName = SegmentName { seq: 0, index: 0 };
+
+/// An error if there is a log in `dir`, or anything else.
+pub(super) fn refuse_taken<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
+    let flaw = if names::segments(fs, dir).is_ok() {
+        Flaw::Exists
+    } else if fs.list(dir).is_ok_and(|names| !names.is_empty()) {
+        Flaw::NotEmpty
+    } else {
+        return Ok(());
+    };
+    Err(Error::from(flaw).at_path(dir))
+}
+
+/// A directory of nobody else beside `dir`, and in it the file of the first segment.
+pub(super) fn first_segment<F: Fs>(fs: &F, dir: &Path) -> Result<(PathBuf, F::File)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mut temporary = dir.as_os_str().to_os_string();
+        temporary.push(format!(".{}-{number}.tmp", std::process::id()));
+        let temporary = PathBuf::from(temporary);
+        let made = fs.create_dir_all(&temporary);
+        made.map_err(|error| Error::io("create directory", error).at_path(&temporary))?;
+        let path = temporary.join(FIRST.file_name());
+        match fs.create_new(&path) {
+            // Left by a process that had the same number, or of one on another machine.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                // As long as nobody has a file there.
+                drop(fs.remove_dir(&temporary));
+                return Err(Error::io("create", error).at_path(&path));
+            }
+            Ok(file) => return Ok((temporary, file)),
+        }
+    }
+}
+
+/// Removes what others left who were making the log `dir`, or are still at it; etcd's own as well. As far as can be: what
+/// is left harms nobody.
+pub(super) fn clear_all<F: Fs>(fs: &F, dir: &Path) {
+    let name = dir.file_name().unwrap_or_default();
+    for found in fs.list(parent(dir)).unwrap_or_default() {
+        if is_temporary(&found, name) {
+            drop(clear(fs, &parent(dir).join(found)));
+        }
+    }
+}
+
+/// Whether a directory of the name `found` is one in which the log `name` was to be made, by us or by etcd.
+fn is_temporary(found: &OsStr, name: &OsStr) -> bool {
+    let rest = found.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+    match rest.and_then(|rest| rest.strip_suffix(b".tmp")) {
+        Some([]) => true,
+        Some([b'.', numbers @ ..]) => {
+            numbers.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-') && !numbers.is_empty()
+        }
+        _ => false,
+    }
+}
+
+/// Removes a directory and the files in it, if it is there.
+pub(super) fn clear<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
+    let Ok(names) = fs.list(dir) else { return Ok(()) };
+    for name in names {
+        let path = dir.join(name);
+        fs.remove(&path).map_err(|error| Error::io("remove", error).at_path(&path))?;
+    }
+    fs.remove_dir(dir).map_err(|error| Error::io("remove directory", error).at_path(dir))
+}

@@ -1,0 +1,197 @@
+//! What is lost is told: no log opens, and none is called whole, that has less than was acknowledged, as far
+//! as it can be known.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+
+use tsmith_wal::Result;
+use tsmith_wal::etcd::{
+    DiskStorage, Flaw, HardState, SnapshotRecord, Storage, Strictness, Unread, Wal, check, purge,
+};
+use tsmith_wal::fs::{Fs, OsFs};
+
+#[path = "etcd/scratch.rs"]
+mod scratch;
+
+use scratch::{Scratch, ZERO, entries, entry, flaw, options, snapshot, state};
+
+/// Story: the length of a record in the midst of the log becomes zero. etcd takes it for the end, without a word, and
+/// wipes everything behind it.
+#[test]
+fn records_behind_the_end_are_reported_or_refused() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    for index in 1..=6 {
+        wal.save(&state(index - 1), &[entry(index, 100)]).expect("saves");
+    }
+    wal.close().expect("closes");
+    let mut bytes = std::fs::read(scratch.last()).expect("reads");
+    let fourth = bytes.windows(100).position(|at| at.iter().all(|&byte| byte == 5)).expect("entry 4");
+    let length =
+        (fourth - 40..fourth).rfind(|at| at % 8 == 0 && bytes[at + 7] & 0x80 != 0 && bytes[at + 6] == 0);
+    bytes[length.expect("a length")..][..8].fill(0);
+    std::fs::write(scratch.last(), &bytes).expect("writes");
+    let open = |strictness| {
+        let options = options().strictness(strictness);
+        Wal::open(OsFs, &scratch.wal(), &ZERO, options).and_then(Unread::read_all)
+    };
+    for strictness in [Strictness::Strict, Strictness::default()] {
+        let refused = open(strictness).expect_err("records follow");
+        let is_lost = matches!(flaw(&refused), Flaw::AcknowledgedLost { records } if *records >= 5);
+        assert!(is_lost && refused.offset().is_some(), "{refused}");
+        assert_eq!(std::fs::read(scratch.last()).expect("reads"), bytes);
+    }
+    let (wal, contents) = open(Strictness::Etcd).expect("opens as etcd does");
+    let wiped = contents.wiped.expect("a report");
+    assert!(contents.entries.len() == 3 && wiped.records >= 5 && wiped.bytes > 300, "{wiped:?}");
+    wal.close().expect("closes");
+}
+
+/// Which records behind a hole say that the hole is damage: those of a later write do, those of the same do not, for a crash
+/// may leave any sectors of a write.
+#[test]
+fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
+    type Save = fn(&mut Wal);
+    let one: Save = |wal| wal.save(&state(3), &entries(4..=9)).expect("saves");
+    let commits: Save = |wal| {
+        (2..=6).for_each(|commit| wal.save(&state(commit), &[]).expect("saves"));
+        wal.save(&state(7), &entries(4..=7)).expect("saves");
+    };
+    let entries_after: Save = |wal| {
+        wal.save(&state(3), &entries(4..=6)).expect("saves");
+        wal.save(&HardState::default(), &entries(7..=8)).expect("saves");
+    };
+    let commit_after: Save = |wal| {
+        wal.save(&state(3), &entries(4..=6)).expect("saves");
+        wal.save(&state(4), &[]).expect("saves");
+    };
+    let snapshot_after: Save = |wal| {
+        wal.save(&HardState::default(), &entries(4..=6)).expect("saves");
+        wal.save_snapshot(&SnapshotRecord::new(2, 1)).expect("saves");
+    };
+    let snapshot_before: Save = |wal| {
+        wal.save(&state(3), &[]).expect("saves");
+        wal.save_snapshot(&SnapshotRecord::new(2, 1)).expect("saves");
+        wal.save(&state(4), &[]).expect("saves");
+    };
+    let cases = [
+        (one, false),
+        (commits, false),
+        (entries_after, true),
+        (commit_after, true),
+        (snapshot_after, true),
+        (snapshot_before, true),
+    ];
+    for (number, (save, is_lost)) in cases.into_iter().enumerate() {
+        let scratch = Scratch::new();
+        let mut wal = scratch.create();
+        wal.save(&state(1), &entries(1..=3)).expect("saves");
+        let at = wal.written_bytes() as usize;
+        save(&mut wal);
+        wal.close().expect("closes");
+        let mut bytes = std::fs::read(scratch.last()).expect("reads");
+        bytes[at..at + 8].fill(0);
+        std::fs::write(scratch.last(), &bytes).expect("writes");
+        let behind = check(&OsFs, &scratch.wal(), None).expect("reads").behind.expect("records");
+        assert_eq!(behind.acknowledged, is_lost, "case {number}: {behind:?}");
+        assert_eq!(scratch.open(&ZERO).is_err(), is_lost, "case {number}");
+    }
+}
+
+/// Story: of two who made the same log at once, one cleared away what the other was writing, which had a name for nothing
+/// then and was told that its entries are saved; or both were refused.
+#[test]
+fn of_many_who_make_a_log_one_does() {
+    for round in 0..20 {
+        let scratch = Scratch::new();
+        if round % 2 == 1 {
+            std::fs::create_dir_all(scratch.wal()).expect("an empty directory");
+        }
+        let start = Barrier::new(4);
+        let made: Vec<Result<Wal>> = std::thread::scope(|scope| {
+            let make = || {
+                start.wait();
+                let mut wal = Wal::create(OsFs, &scratch.wal(), None, options())?;
+                wal.save(&state(0), &entries(1..=3))?;
+                Ok(wal)
+            };
+            let makers: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+            makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
+        });
+        let (won, lost): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+        assert_eq!(won.len(), 1, "{lost:?}");
+        for error in lost.into_iter().filter_map(Result::err) {
+            assert_eq!(*flaw(&error), Flaw::Exists, "{error}");
+        }
+        drop(won);
+        assert_eq!(OsFs.list(scratch.root.path()).expect("lists"), ["wal"]);
+        assert_eq!(scratch.open(&ZERO).expect("opens").1.entries, entries(1..=3));
+    }
+}
+
+/// What cannot be opened, or would be opened with less than was acknowledged, is not called whole; and the refusal says what
+/// and where.
+#[test]
+fn a_member_that_lost_something_is_neither_whole_nor_opened() {
+    let member = |root: &Path| {
+        let options = options().segment_bytes(2048);
+        let created = DiskStorage::create(OsFs, &root.join("wal"), &root.join("snap"), None, options);
+        let mut storage = created.expect("creates");
+        for index in 1..=30 {
+            storage.save(&state(index - 1), &[entry(index, 300)]).expect("saves");
+        }
+        storage.save_snap(&snapshot(1, 20)).expect("saves");
+        storage.release(&snapshot(1, 20)).expect("releases");
+        purge(&OsFs, &root.join("wal"), ".wal", 1).expect("purges");
+        storage.close().expect("closes");
+    };
+    let look = |root: &Path| {
+        let (wal, snap) = (root.join("wal"), root.join("snap"));
+        let checked = check(&OsFs, &wal, Some(&snap));
+        let opened = DiskStorage::open(OsFs, &wal, &snap, options());
+        assert_eq!(checked.is_ok(), opened.is_ok(), "{checked:?}");
+        opened.err().inspect(|error| assert!(error.path().is_some(), "{error}"))
+    };
+    type Damage = fn(&[PathBuf], &Path);
+    let cut_short: Damage = |segments, _| {
+        let len = std::fs::metadata(&segments[0]).expect("is there").len();
+        File::options().write(true).open(&segments[0]).expect("opens").set_len(len - 5).expect("cuts");
+    };
+    let emptied: Damage = |segments, _| drop(File::create(&segments[segments.len() - 1]).expect("empties"));
+    let first_emptied: Damage = |segments, _| drop(File::create(&segments[0]).expect("empties"));
+    let first_gone: Damage = |segments, _| std::fs::remove_file(&segments[0]).expect("removes");
+    let no_snapshots: Damage = |_, snap| std::fs::remove_dir_all(snap).expect("removes");
+    let cases: [(Damage, fn(&Flaw) -> bool); 5] = [
+        (cut_short, |flaw| *flaw == Flaw::CutShort),
+        (emptied, |flaw| *flaw == Flaw::Headless),
+        (first_emptied, |flaw| *flaw == Flaw::Headless),
+        (first_gone, |flaw| matches!(flaw, Flaw::SegmentMissing { index: 20 })),
+        (no_snapshots, |flaw| matches!(flaw, Flaw::SnapshotsMissing { known: 20, .. })),
+    ];
+    for (number, (damage, is_told)) in cases.into_iter().enumerate() {
+        let scratch = Scratch::new();
+        member(scratch.root.path());
+        assert!(look(scratch.root.path()).is_none());
+        let segments: Vec<_> = scratch.names().iter().map(|name| scratch.wal().join(name)).collect();
+        assert!(segments.len() > 2, "{segments:?}");
+        damage(&segments, &scratch.root.path().join("snap"));
+        let error = look(scratch.root.path()).unwrap_or_else(|| panic!("case {number} opens"));
+        assert!(is_told(flaw(&error)), "case {number}: {error}");
+    }
+}
+
+/// Story: damage takes the end of a log with it that was committed; etcd panics when it meets the commit index.
+#[test]
+fn a_commit_beyond_the_log_refuses_to_start() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    wal.save(&state(9), &entries(1..=5)).expect("saves");
+    wal.close().expect("closes");
+    let snap = scratch.root.path().join("snap");
+    let opened = DiskStorage::open(OsFs, &scratch.wal(), &snap, options()).map(drop);
+    for refused in [opened, check(&OsFs, &scratch.wal(), Some(&snap)).map(drop)] {
+        let error = refused.expect_err("refused");
+        assert_eq!(*flaw(&error), Flaw::CommitBeyondLog { commit: 9, last: 5 });
+    }
+}
