@@ -113,7 +113,9 @@ impl<W: io::Write> Writer<W> {
         frame: &[u8],
         goes_on: bool,
     ) -> Result<()> {
-        debug_assert!(!goes_on || matches!(self.check_key(key, field_type, range), Ok(true)));
+        let is_current =
+            |at: &CurrentKey| self.index.tail[at.at.clone()] == *key && at.field_type == field_type;
+        debug_assert!(!goes_on || self.current.as_ref().is_some_and(is_current), "another key goes on");
         let check = || -> std::result::Result<bool, ErrorKind> {
             self.check_room()?;
             self.check_block(field_type, range, frame.get(CRC_BYTES..).unwrap_or_default())?;

@@ -347,6 +347,36 @@ mod tests {
     }
 
     #[test]
+    fn a_part_is_what_lies_inside_the_range() {
+        let quarter = 1 << 62;
+        for times in [
+            vec![],
+            vec![7],
+            vec![i64::MIN, -quarter, 0, quarter],
+            vec![i64::MIN, 0, i64::MIN],
+            vec![5, 5, 5],
+            vec![30, 20, 10],
+            (0..40).map(|i| i * 10).collect(),
+            (0..40).map(|i| i * i).collect(),
+            vec![i64::MIN, 3, i64::MAX],
+        ] {
+            let payload = encoded(&times);
+            let near = times.iter().flat_map(|&time| [-1, 0, 1].map(|by| time.saturating_add(by)));
+            let ends: Vec<i64> = near.chain([i64::MIN, i64::MAX]).collect();
+            for range in ends.iter().flat_map(|&min| ends.iter().map(move |&max| TimeRange::new(min, max))) {
+                let mut out = vec![9; 3];
+                let read = decode_within(&payload, 100, range, &mut out).expect("decodes");
+                assert_eq!((read.count, read.span), (times.len(), Span::of(&times)));
+                assert_eq!(out, times[read.places.clone()], "{times:?} within {range:?}");
+                let ascends = read.span.is_some_and(|span| span.ascends);
+                let wanted: Vec<_> =
+                    times.iter().copied().filter(|&time| !ascends || range.contains(time)).collect();
+                assert_eq!(out, wanted, "{times:?} within {range:?}");
+            }
+        }
+    }
+
+    #[test]
     fn one_timestamp_is_packed_and_two_are_constant() {
         assert_eq!(encoded(&[]), [0u8; 0]);
         assert_eq!(encoded(&[7]), [0x1c, 0, 0, 0, 0, 0, 0, 0, 7]);
