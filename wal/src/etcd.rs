@@ -69,6 +69,7 @@ mod frame;
 mod histogram;
 mod log;
 mod names;
+mod options;
 mod pipeline;
 mod proto;
 mod read;
@@ -85,12 +86,13 @@ pub use histogram::Histogram;
 pub use log::EtcdLog;
 pub(crate) use log::{holds_segments, replay_only, segment_names};
 pub use names::SegmentName;
+pub use options::{SEGMENT_BYTES, Strictness, WalOptions};
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
 pub use read::{Contents, Place, RawRecords, Reader, Wiped, valid_snapshot_entries, verify};
 pub use repair::{RepairReport, repair};
 pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 pub use storage::{DiskStorage, Restored, Storage};
-pub use wal::{SEGMENT_BYTES, Strictness, Unread, Wal, WalOptions, purge};
+pub use wal::{Unread, Wal, purge};
 
 impl From<Flaw> for crate::Error {
     fn from(flaw: Flaw) -> Self {

@@ -17,6 +17,7 @@
 //! one, so that no position is drawn twice. After any other failed write or sync nothing is acknowledged again.
 
 mod spares;
+mod state;
 mod tip;
 mod waiters;
 
@@ -38,6 +39,7 @@ use crate::{
 };
 
 pub(crate) use spares::Spares;
+use state::{Goal, State};
 pub(crate) use tip::{Done, Sink};
 use tip::{Failure, Tip};
 use waiters::{Waiters, Woken};
@@ -75,55 +77,6 @@ struct Shared<S: Sink, T> {
     spares: Mutex<Spares>,
     /// The last segment with records; the leader's.
     held: AtomicU32,
-}
-
-#[derive(Debug)]
-struct State<S: Sink, T> {
-    /// The group that forms: room for its head, then its frames. Empty when there is none.
-    pending: Vec<u8>,
-    /// The other buffer.
-    spare: Vec<u8>,
-    /// Records in `pending`.
-    pending_records: u64,
-    /// A leader waits until there are so many; who brings the last of them leads in its place.
-    wanted_records: u64,
-    /// Counts the ends of such waits.
-    gatherings: u64,
-    /// Records of the last group, and how long its sync took.
-    last_group: (u64, Duration),
-    /// Where the pending group ends; its beginning is as far before as it is long.
-    tail: Position,
-    /// What the segment of `tail` can take, as far as is known; a nearly full disk has only short segments.
-    capacity: u32,
-    /// All below is with the operating system.
-    written: Position,
-    /// All below is on stable storage.
-    durable: Position,
-    /// Somebody writes, and has `tip`.
-    leading: bool,
-    tip: Option<Tip<S, T>>,
-    /// Whose records somebody else writes.
-    waiters: Waiters,
-    /// The number of the next record that is written.
-    next_record: u64,
-    /// No segment from this number on may be removed.
-    open_from: u32,
-    /// Positions after `.0` up to `.1` were taken back.
-    failed: Vec<(Position, Position, Error)>,
-    poison: Option<Error>,
-    /// Nothing new is taken, and nobody leads but who closes.
-    closed: bool,
-    /// Closing is over: the directory may be another log's by now.
-    ended: bool,
-    metrics: Metrics,
-}
-
-/// What a leader is to do besides writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Goal {
-    Write,
-    Sync,
-    EndSegment,
 }
 
 impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
@@ -505,68 +458,6 @@ impl<S: Sink, T: Format> Shared<S, T> {
         }
         state.end_gathering();
         true
-    }
-}
-
-impl<S: Sink, T: Format> State<S, T> {
-    fn open(&self) -> Result<()> {
-        if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
-    }
-
-    /// Somebody leads, and nobody else is to.
-    fn is_led(&self) -> bool {
-        self.leading && !self.is_gathered()
-    }
-
-    /// All are there for whom a leader waits.
-    fn is_gathered(&self) -> bool {
-        self.pending_records >= self.wanted_records
-    }
-
-    fn end_gathering(&mut self) {
-        self.wanted_records = u64::MAX;
-        self.gatherings += 1;
-    }
-
-    /// How far records are as safe as this goal makes them.
-    fn done(&self, goal: Goal) -> Position {
-        if goal == Goal::Sync { self.durable } else { self.written }
-    }
-
-    fn check(&self) -> Result<()> {
-        match &self.poison {
-            Some(error) => Err(Error::new(ErrorKind::Poisoned(Arc::new(error.clone())))),
-            None => Ok(()),
-        }
-    }
-
-    /// Later records go to the next segment. Nothing may be pending.
-    fn advance(&mut self) -> Result<()> {
-        let next = parts(self.tail).0.checked_add(1).ok_or(Error::new(ErrorKind::NumbersEnd))?;
-        self.tail = position(next, T::HEAD_BYTES);
-        self.capacity = u32::MAX;
-        Ok(())
-    }
-
-    /// Why the record at `at` is not in the log.
-    fn failure_of(&self, at: Position) -> Option<&Error> {
-        let failed = self.failed.iter().rev().find(|(from, _, _)| *from < at)?;
-        (at <= failed.1).then_some(&failed.2)
-    }
-
-    /// What was being written, and what was appended since, is not in the log.
-    fn take_back(&mut self, error: &Error) {
-        self.pending.clear();
-        self.pending_records = 0;
-        let (from, to) = (self.written, self.tail);
-        match self.failed.last_mut() {
-            // Failures in a row are one range, however long the disk stays full.
-            Some(last) if last.0 == from => (last.1, last.2) = (to, error.clone()),
-            _ => self.failed.push((from, to, error.clone())),
-        }
-        if let Err(error) = self.advance() {
-            self.poison.get_or_insert(error);
-        }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tsmith_wal::ErrorKind;
 use tsmith_wal::etcd::{
-    DiskStorage, Entry, Flaw, HardState, Reader, SnapshotRecord, Snapshotter, Storage, Unread, Wal,
-    WalOptions, purge, repair, valid_snapshot_entries, verify,
+    DiskStorage, Entry, Flaw, HardState, Reader, SnapshotRecord, Snapshotter, Storage, Unread, Wal, purge,
+    repair, valid_snapshot_entries, verify,
 };
 use tsmith_wal::fs::{Fault, Fs, OsFs, SimFs};
-use tsmith_wal::{ErrorKind, Result};
 
 #[path = "etcd/scratch.rs"]
 mod scratch;

@@ -162,7 +162,8 @@ fn a_member_that_lost_something_is_neither_whole_nor_opened() {
     let first_emptied: Damage = |segments, _| drop(File::create(&segments[0]).expect("empties"));
     let first_gone: Damage = |segments, _| std::fs::remove_file(&segments[0]).expect("removes");
     let no_snapshots: Damage = |_, snap| std::fs::remove_dir_all(snap).expect("removes");
-    let cases: [(Damage, fn(&Flaw) -> bool); 5] = [
+    type IsTold = fn(&Flaw) -> bool;
+    let cases: [(Damage, IsTold); 5] = [
         (cut_short, |flaw| *flaw == Flaw::CutShort),
         (emptied, |flaw| *flaw == Flaw::Headless),
         (first_emptied, |flaw| *flaw == Flaw::Headless),

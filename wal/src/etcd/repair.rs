@@ -65,15 +65,6 @@ pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<RepairReport> {
     Ok(report)
 }
 
-/// The last segment, locked: nobody else has the log while this lives.
-pub(super) fn hold_last<F: Fs>(fs: &F, dir: &Path) -> Result<F::File> {
-    let names = names::segments(fs, dir)?;
-    let path = dir.join(names[names.len() - 1].file_name());
-    let file = fs.open(&path).map_err(|error| Error::io("open", error).at_path(&path))?;
-    lock(&file, &path)?;
-    Ok(file)
-}
-
 pub(super) fn lock<F: FsFile>(file: &F, path: &Path) -> Result<()> {
     file.try_lock().map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(path),

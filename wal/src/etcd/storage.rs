@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::read::known_snapshots;
-use super::repair::hold_last;
 use super::{
     Contents, Entry, Flaw, HardState, RepairReport, SegmentName, Snapshot, SnapshotRecord, Snapshotter, Wal,
     WalOptions, names, repair,
@@ -104,10 +103,7 @@ impl<F: Fs> DiskStorage<F> {
     pub fn open(fs: F, wal_dir: &Path, snap_dir: &Path, options: WalOptions) -> Result<(Self, Restored)> {
         let snap = Snapshotter::new(fs.clone(), snap_dir);
         let known = known_snapshots(&fs, wal_dir, options.strictness)?;
-        // Looking for the newest snapshot tidies the directory up: that is for the owner of the log alone.
-        let held = hold_last(&fs, wal_dir)?;
-        let snapshot = snap.load_newest_available(&known)?;
-        drop(held);
+        let snapshot = snap.newest_readable(&known)?;
         let first = names::segments(&fs, wal_dir)?[0];
         check_start(first, &known, snapshot.as_ref()).map_err(|flaw| Error::from(flaw).at_path(snap_dir))?;
         let start = snapshot.as_ref().map_or(SnapshotRecord::default(), Snapshot::record);
@@ -122,6 +118,8 @@ impl<F: Fs> DiskStorage<F> {
         };
         let (wal, contents) = opened?;
         check_commit(&start, &contents).map_err(|flaw| Error::from(flaw).at_path(wal_dir))?;
+        // This tidies the directory up, which is for the owner of the log alone.
+        drop(snap.load_newest_available(&known)?);
         Ok((Self { wal, snap }, Restored { snapshot, contents, repaired }))
     }
 

@@ -1,0 +1,123 @@
+//! What those who append share under one lock: the group that forms, and how far the log has come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::parts;
+use super::tip::{Sink, Tip};
+use super::waiters::Waiters;
+use crate::kind::Format;
+use crate::metrics::Metrics;
+use crate::recover::position;
+use crate::{Error, ErrorKind, Position, Result};
+
+#[derive(Debug)]
+pub(super) struct State<S: Sink, T> {
+    /// The group that forms: room for its head, then its frames. Empty when there is none.
+    pub(super) pending: Vec<u8>,
+    /// The other buffer.
+    pub(super) spare: Vec<u8>,
+    /// Records in `pending`.
+    pub(super) pending_records: u64,
+    /// A leader waits until there are so many; who brings the last of them leads in its place.
+    pub(super) wanted_records: u64,
+    /// Counts the ends of such waits.
+    pub(super) gatherings: u64,
+    /// Records of the last group, and how long its sync took.
+    pub(super) last_group: (u64, Duration),
+    /// Where the pending group ends; its beginning is as far before as it is long.
+    pub(super) tail: Position,
+    /// What the segment of `tail` can take, as far as is known; a nearly full disk has only short segments.
+    pub(super) capacity: u32,
+    /// All below is with the operating system.
+    pub(super) written: Position,
+    /// All below is on stable storage.
+    pub(super) durable: Position,
+    /// Somebody writes, and has `tip`.
+    pub(super) leading: bool,
+    pub(super) tip: Option<Tip<S, T>>,
+    /// Whose records somebody else writes.
+    pub(super) waiters: Waiters,
+    /// The number of the next record that is written.
+    pub(super) next_record: u64,
+    /// No segment from this number on may be removed.
+    pub(super) open_from: u32,
+    /// Positions after `.0` up to `.1` were taken back.
+    pub(super) failed: Vec<(Position, Position, Error)>,
+    pub(super) poison: Option<Error>,
+    /// Nothing new is taken, and nobody leads but who closes.
+    pub(super) closed: bool,
+    /// Closing is over: the directory may be another log's by now.
+    pub(super) ended: bool,
+    pub(super) metrics: Metrics,
+}
+
+/// What a leader is to do besides writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    Write,
+    Sync,
+    EndSegment,
+}
+
+impl<S: Sink, T: Format> State<S, T> {
+    pub(super) fn open(&self) -> Result<()> {
+        if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
+    }
+
+    /// Somebody leads, and nobody else is to.
+    pub(super) fn is_led(&self) -> bool {
+        self.leading && !self.is_gathered()
+    }
+
+    /// All are there for whom a leader waits.
+    pub(super) fn is_gathered(&self) -> bool {
+        self.pending_records >= self.wanted_records
+    }
+
+    pub(super) fn end_gathering(&mut self) {
+        self.wanted_records = u64::MAX;
+        self.gatherings += 1;
+    }
+
+    /// How far records are as safe as this goal makes them.
+    pub(super) fn done(&self, goal: Goal) -> Position {
+        if goal == Goal::Sync { self.durable } else { self.written }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.poison {
+            Some(error) => Err(Error::new(ErrorKind::Poisoned(Arc::new(error.clone())))),
+            None => Ok(()),
+        }
+    }
+
+    /// Later records go to the next segment. Nothing may be pending.
+    pub(super) fn advance(&mut self) -> Result<()> {
+        let next = parts(self.tail).0.checked_add(1).ok_or(Error::new(ErrorKind::NumbersEnd))?;
+        self.tail = position(next, T::HEAD_BYTES);
+        self.capacity = u32::MAX;
+        Ok(())
+    }
+
+    /// Why the record at `at` is not in the log.
+    pub(super) fn failure_of(&self, at: Position) -> Option<&Error> {
+        let failed = self.failed.iter().rev().find(|(from, _, _)| *from < at)?;
+        (at <= failed.1).then_some(&failed.2)
+    }
+
+    /// What was being written, and what was appended since, is not in the log.
+    pub(super) fn take_back(&mut self, error: &Error) {
+        self.pending.clear();
+        self.pending_records = 0;
+        let (from, to) = (self.written, self.tail);
+        match self.failed.last_mut() {
+            // Failures in a row are one range, however long the disk stays full.
+            Some(last) if last.0 == from => (last.1, last.2) = (to, error.clone()),
+            _ => self.failed.push((from, to, error.clone())),
+        }
+        if let Err(error) = self.advance() {
+            self.poison.get_or_insert(error);
+        }
+    }
+}
