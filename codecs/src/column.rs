@@ -156,10 +156,11 @@ impl Column {
 
     /// Keeps only the points inside `range` of a column in ascending order.
     pub fn retain_within(&mut self, range: TimeRange) {
-        let to = self.times.partition_point(|&time| time <= range.max);
-        self.truncate(to);
-        let from = self.times.partition_point(|&time| time < range.min);
-        if from > 0 {
+        if self.times.last().is_some_and(|&last| last > range.max) {
+            self.truncate(self.times.partition_point(|&time| time <= range.max));
+        }
+        if self.times.first().is_some_and(|&first| first < range.min) {
+            let from = self.times.partition_point(|&time| time < range.min);
             self.times.drain(..from);
             match &mut self.values {
                 Values::Float(v) => drop(v.drain(..from)),

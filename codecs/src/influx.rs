@@ -26,13 +26,14 @@ pub mod simple8b;
 pub mod string;
 pub mod time;
 
+mod arithmetic;
 mod bits;
 
-use crate::BlockEncoder;
-use crate::ascending::is_strictly_ascending;
 use crate::column::{Column, ColumnRef, FieldType, Values, ValuesRef};
 use crate::error::{Error, Result};
+use crate::model::TimeRange;
 use crate::varint;
+use crate::{BlockEncoder, Span};
 
 /// Which of InfluxDB's two encoders to equal. Every version reads both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,40 +122,39 @@ impl<const BATCH: bool> BlockEncoder for Influx<BATCH> {
         })
     }
 
-    /// Floats have no other order than from the first to the last: those after `until` are never read.
-    fn decode_until(
+    /// Times that are a constant step apart are made only as far as they are wanted, and floats read only up to the last
+    /// of them: they have no other order than from the first to the last.
+    fn decode_within(
         &mut self,
         block: &[u8],
         limit: usize,
-        until: i64,
+        range: TimeRange,
         out: &mut Column,
-    ) -> Result<Option<i64>> {
+    ) -> Result<Option<Span>> {
         let parts = match Parts::of(block) {
-            Ok(parts) if parts.field_type == FieldType::Float => parts,
-            _ => {
-                self.decode(block, limit, out)?;
-                return Ok(out.times().last().copied());
+            Ok(parts) => parts,
+            Err(error) => {
+                out.reset(out.field_type());
+                return Err(error);
             }
         };
-        let mut last = None;
+        let mut span = None;
         let unequal = || Error::corrupt(parts.values_at, "as many values as timestamps");
-        out.refill(FieldType::Float, unequal, |times, values| {
-            time::decode(parts.times, limit, times).map_err(|e| e.shifted(parts.times_at))?;
-            let count = times.len();
-            last = times.last().copied();
-            let wanted = if last.is_some_and(|last| last > until) {
-                if !is_strictly_ascending(times) {
-                    return Err(Error::corrupt(parts.times_at, "timestamps that ascend"));
-                }
-                times.partition_point(|&time| time <= until).max(1)
-            } else {
-                count
-            };
-            times.truncate(wanted);
-            let Values::Float(values) = values else { return Err(unequal()) };
-            float::decode_first(parts.values, wanted, count, values).map_err(|e| e.shifted(parts.values_at))
+        out.refill(parts.field_type, unequal, |times, values| {
+            let wanted = if parts.field_type == FieldType::Float { range } else { TimeRange::ALL };
+            let read = time::decode_within(parts.times, limit, wanted, times);
+            let read = read.map_err(|e| e.shifted(parts.times_at))?;
+            span = read.span;
+            match values {
+                Values::Float(values) => float::decode_part(parts.values, read.places, read.count, values),
+                Values::Integer(values) => integer::decode(parts.values, read.count, values),
+                Values::Unsigned(values) => integer::decode_unsigned(parts.values, read.count, values),
+                Values::Boolean(values) => boolean::decode(parts.values, read.count, values),
+                Values::String(values) => string::decode(parts.values, read.count, &mut self.strings, values),
+            }
+            .map_err(|e| e.shifted(parts.values_at))
         })?;
-        Ok(last)
+        Ok(span)
     }
 
     fn count(&mut self, block: &[u8]) -> Result<(FieldType, u64)> {
@@ -244,28 +244,6 @@ fn begin_with<T: Word>(out: &mut Vec<T>, first: u64, count: usize) -> &mut [T] {
         }
         None => &mut [],
     }
-}
-
-/// Replaces `out` by `count` numbers from `first` on, `step` apart.
-fn fill_arithmetic<T: Word>(out: &mut Vec<T>, first: u64, step: u64, count: usize) {
-    /// Sums that grow side by side, so that none waits for the one before it.
-    const LANES: usize = 8;
-    out.resize(count, T::from_bits(first));
-    let (chunks, rest) = out.as_chunks_mut::<LANES>();
-    let mut lanes = [first; LANES];
-    let mut sum = first;
-    for lane in &mut lanes {
-        *lane = sum;
-        sum = sum.wrapping_add(step);
-    }
-    let stride = step.wrapping_mul(LANES as u64);
-    for chunk in chunks {
-        for (value, lane) in chunk.iter_mut().zip(&mut lanes) {
-            *value = T::from_bits(*lane);
-            *lane = lane.wrapping_add(stride);
-        }
-    }
-    rest.iter_mut().zip(lanes).for_each(|(value, lane)| *value = T::from_bits(lane));
 }
 
 /// The big-endian word at the start, and what follows it.

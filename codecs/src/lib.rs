@@ -56,6 +56,8 @@ pub use raw::Raw;
 pub use snappy::Snappy;
 pub use zstd::Zstd;
 
+use ascending::is_strictly_ascending;
+
 pub use influx::{Tsm1, Tsm1Batch};
 
 /// Most values a block may claim, unless the caller of [`BlockEncoder::decode`] says otherwise.
@@ -89,20 +91,20 @@ pub trait BlockEncoder: Default + Send + 'static {
     /// `out` is empty.
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()>;
 
-    /// As [`BlockEncoder::decode`], for who wants nothing after `until`: later points may be left out, but not the first
-    /// point of all. Returns the last time of the whole block.
+    /// As [`BlockEncoder::decode`], for who wants nothing outside `range`: other points may be left out. Returns what
+    /// there is to know of the times of the whole block; `None` when it has no point.
     ///
-    /// Law: what is not left out is what `decode` gives, and times that do not ascend are an error when any is left out.
-    fn decode_until(
+    /// Law: what is not left out is a stretch of what `decode` gives, and nothing is left out of times that do not ascend.
+    fn decode_within(
         &mut self,
         block: &[u8],
         limit: usize,
-        until: i64,
+        range: TimeRange,
         out: &mut Column,
-    ) -> Result<Option<i64>> {
-        let _ = until;
+    ) -> Result<Option<Span>> {
+        let _ = range;
         self.decode(block, limit, out)?;
-        Ok(out.times().last().copied())
+        Ok(Span::of(out.times()))
     }
 
     /// The type and the number of the points of `block`, as it claims them.
@@ -113,6 +115,25 @@ pub trait BlockEncoder: Default + Send + 'static {
         let mut column = Column::new(FieldType::Float);
         self.decode(block, BLOCK_VALUES_MAX, &mut column)?;
         Ok((column.field_type(), column.len() as u64))
+    }
+}
+
+/// The times of a whole block, of which a part was decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first time.
+    pub first: i64,
+    /// The last one.
+    pub last: i64,
+    /// Whether each is later than the one before it.
+    pub ascends: bool,
+}
+
+impl Span {
+    /// That of these times; `None` when there is none.
+    pub fn of(times: &[i64]) -> Option<Self> {
+        let (&first, &last) = (times.first()?, times.last()?);
+        Some(Self { first, last, ascends: is_strictly_ascending(times) })
     }
 }
 

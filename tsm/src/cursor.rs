@@ -82,8 +82,8 @@ pub struct Cursor<F> {
     /// Turned, as all ranges and times below.
     range: TimeRange,
     files: Vec<Source<F>>,
-    /// Where the key before was found in each file: the next one is likely behind it.
-    hints: Vec<usize>,
+    /// Where the key before was found in each file.
+    hints: Vec<Hint>,
     points: Column,
     field_type: Option<FieldType>,
     blocks: Vec<Block>,
@@ -159,7 +159,7 @@ impl<F: AsReader> Cursor<F> {
         let range = self.direction.turn(self.range);
         let reader = file.as_reader();
         let number = self.files.len();
-        self.hints.resize(self.hints.len().max(number + 1), 0);
+        self.hints.resize(self.hints.len().max(number + 1), Hint::default());
         let found =
             reader.range().overlaps(range).then(|| find(reader, key, &mut self.hints[number])).flatten();
         let position = found.map_or(usize::MAX, KeyEntry::position);
@@ -251,13 +251,17 @@ impl<F: AsReader> Cursor<F> {
             self.sorted = true;
         }
         while let Some(window) = self.window() {
-            let members = self.active.iter().filter(|&&i| self.blocks[i as usize].range.min <= window.max);
-            let mut members: Vec<u32> = members.copied().collect();
-            let read = if let [only] = members[..] {
+            let read = if let [only] = self.active[..] {
                 self.read_one(only, window, decoder, out)
             } else {
-                members.sort_unstable_by_key(|&i| self.blocks[i as usize].age);
-                self.read_many(&members, window, decoder, out)
+                let begun = |&&i: &&u32| self.blocks[i as usize].range.min <= window.max;
+                let mut members: Vec<u32> = self.active.iter().filter(begun).copied().collect();
+                if let [only] = members[..] {
+                    self.read_one(only, window, decoder, out)
+                } else {
+                    members.sort_unstable_by_key(|&i| self.blocks[i as usize].age);
+                    self.read_many(&members, window, decoder, out)
+                }
             };
             match read {
                 Ok(until) => self.done = Some(until),
@@ -336,7 +340,7 @@ impl<F: AsReader> Cursor<F> {
             self.free.push(self.decoded.swap_remove(kept).1);
         } else {
             let source = &self.files[block.file as usize];
-            decode(source, block.entry, times.max, decoder, out).map_err(|error| (at, error))?;
+            decode(source, block.entry, times, decoder, out).map_err(|error| (at, error))?;
         }
         if !times.covers(block.entry.range) {
             out.retain_within(times);
@@ -371,7 +375,7 @@ impl<F: AsReader> Cursor<F> {
                     self.decoded.swap_remove(kept).1
                 } else {
                     let mut column = self.free.pop().unwrap_or_else(|| Column::new(FieldType::Float));
-                    decode(source, block.entry, i64::MAX, decoder, &mut column)
+                    decode(source, block.entry, TimeRange::ALL, decoder, &mut column)
                         .map_err(|error| (at, error))?;
                     column
                 };
@@ -390,23 +394,31 @@ impl<F: AsReader> Cursor<F> {
     }
 }
 
-/// The key, looked for behind the place where the last one was, before it is searched: a scan goes key by key.
-fn find<'r>(reader: &'r Reader, key: &[u8], hint: &mut usize) -> Option<KeyEntry<'r>> {
-    let next = hint.checked_add(1).and_then(|next| reader.get(next));
-    let found = next.filter(|entry| entry.key() == key).or_else(|| reader.find(key))?;
-    *hint = found.position();
+/// Where a key was found, and whether that was behind the one before: then the next one likely is, too.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hint {
+    position: usize,
+    in_order: bool,
+}
+
+/// The key, looked for behind the place where the last one was, before it is searched, when keys come in order.
+fn find<'r>(reader: &'r Reader, key: &[u8], hint: &mut Hint) -> Option<KeyEntry<'r>> {
+    let behind = hint.position.checked_add(1)?;
+    let next = if hint.in_order { reader.get(behind).filter(|entry| entry.key() == key) } else { None };
+    let found = next.or_else(|| reader.find(key))?;
+    *hint = Hint { position: found.position(), in_order: found.position() == behind };
     Some(found)
 }
 
 fn decode<F: AsReader, D: BlockEncoder>(
     source: &Source<F>,
     entry: IndexEntry,
-    until: i64,
+    range: TimeRange,
     decoder: &mut D,
     out: &mut Column,
 ) -> Result<()> {
     let reader = source.file.as_reader();
     let key =
         reader.get(source.position).ok_or_else(|| Error::corrupt(entry.offset, "the key of this block"))?;
-    reader.read_block_until(key, entry, decoder, (BLOCK_VALUES_MAX, until), out)
+    reader.read_block_within(key, entry, decoder, (BLOCK_VALUES_MAX, range), out)
 }

@@ -1,6 +1,6 @@
 //! Decoding without knowing who encoded.
 
-use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, ColumnRef, FieldType};
+use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, ColumnRef, FieldType, Span, TimeRange};
 
 /// Decodes the blocks of `E` without a virtual call, and those of every other encoder this build knows.
 #[derive(Debug, Default)]
@@ -25,18 +25,18 @@ impl<E: BlockEncoder> BlockEncoder for Decoder<E> {
         }
     }
 
-    fn decode_until(
+    fn decode_within(
         &mut self,
         block: &[u8],
         limit: usize,
-        until: i64,
+        range: TimeRange,
         out: &mut Column,
-    ) -> tsmith_codecs::Result<Option<i64>> {
+    ) -> tsmith_codecs::Result<Option<Span>> {
         match block.first() {
-            Some(tag) if E::TAGS.contains(tag) => self.own.decode_until(block, limit, until, out),
+            Some(tag) if E::TAGS.contains(tag) => self.own.decode_within(block, limit, range, out),
             _ => {
                 self.any.decode(block, limit, out)?;
-                Ok(out.times().last().copied())
+                Ok(Span::of(out.times()))
             }
         }
     }

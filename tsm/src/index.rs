@@ -111,6 +111,22 @@ impl<'a> KeyEntry<'a> {
         hull(self.entries().map(|entry| entry.range))
     }
 
+    /// The first key of `rest` if it is `key`.
+    ///
+    /// The length that is expected, and not the one that stands there, says where the blocks are: so their entries, in
+    /// other lines of memory, come while the key is still on its way.
+    fn split_if(rest: &'a [u8], key: &[u8], position: usize) -> Option<Self> {
+        let (len, at) = rest.split_first_chunk::<KEY_LEN_BYTES>()?;
+        let (found, at) = at.split_at_checked(key.len())?;
+        let ([type_byte], at) = at.split_first_chunk::<TYPE_BYTES>()?;
+        let (count, after) = at.split_first_chunk::<COUNT_BYTES>()?;
+        let is_it = usize::from(u16::from_be_bytes(*len)) == key.len() && found == key;
+        let field_type = field_type(*type_byte).filter(|_| is_it)?;
+        let bytes = usize::from(u16::from_be_bytes(*count)).checked_mul(INDEX_ENTRY_BYTES)?;
+        let entries = after.get(..bytes)?.as_chunks().0;
+        Some(Self { position, key: found, field_type, entries })
+    }
+
     /// Splits the first key off `rest`; what the format has at the byte where that fails.
     fn split(rest: &'a [u8], position: usize) -> std::result::Result<(Self, &'a [u8]), Flaw> {
         let flaw = |expected: &'static str, left: &[u8]| Flaw { expected, left: left.len() };
@@ -214,14 +230,18 @@ impl Index {
         self.offsets.binary_search_by(|&at| self.key_at(at).cmp(key))
     }
 
-    /// The place of `key`.
-    pub(crate) fn find(&self, key: &[u8]) -> Option<usize> {
-        let key_at = |place: u32| self.offsets.get(place as usize).map_or(&[][..], |&at| self.key_at(at));
-        if let Some(table) = self.places.get() {
-            return table.find(key, key_at);
-        }
-        self.places.searched(self.len(), key_at);
-        self.search(key).ok()
+    /// What there is of `key`.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<KeyEntry<'_>> {
+        let Some(table) = self.places.get() else {
+            let key_at = |place: u32| self.offsets.get(place as usize).map_or(&[][..], |&at| self.key_at(at));
+            self.places.searched(self.len(), key_at);
+            return self.get(self.search(key).ok()?);
+        };
+        table.find(key, |place| {
+            let position = place as usize;
+            let rest = self.bytes.get(*self.offsets.get(position)? as usize..)?;
+            KeyEntry::split_if(rest, key, position)
+        })
     }
 
     /// The key alone, for the search; empty only if the bytes changed under us.
@@ -350,7 +370,11 @@ mod tests {
             for wanted in 0..=2100 {
                 let wanted = format!("{wanted:05}");
                 let expected = index.search(wanted.as_bytes()).ok();
-                assert_eq!(index.find(wanted.as_bytes()), expected, "{wanted} in round {round}");
+                let found = index.find(wanted.as_bytes());
+                assert!(
+                    found.is_none_or(|found| found.key() == wanted.as_bytes() && found.block_count() > 0)
+                );
+                assert_eq!(found.map(KeyEntry::position), expected, "{wanted} in round {round}");
             }
         }
         assert!(index.places.get().is_some(), "it was never made");

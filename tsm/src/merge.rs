@@ -21,7 +21,7 @@ use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, TimeRange
 
 use crate::decoder::Decoder;
 use crate::error::{Error, ErrorKind};
-use crate::format::Version;
+use crate::format::{CRC_BYTES, INDEX_ENTRY_BYTES, Version};
 use crate::index::KeyEntry;
 use crate::reader::Reader;
 use crate::tombstone::Deletions;
@@ -86,6 +86,8 @@ pub struct Merge<'a, E> {
     /// Those of the current key.
     taken: Vec<Head<'a>>,
     key: KeyMerge<'a>,
+    /// The last block that the writer was given is of that key.
+    begun: bool,
     /// What is to be written next.
     ready: Option<Piece>,
     codec: Decoder<E>,
@@ -97,13 +99,14 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
     /// A merge of `inputs`, oldest first: at equal times the later input wins. Blocks are cut at `points_per_block`.
     pub fn new(inputs: Vec<MergeInput<'a>>, mode: MergeMode, points_per_block: usize) -> Self {
         let firsts = inputs.iter().enumerate().filter_map(|(input, from)| Head::of(from.reader, input, 0));
-        let mut heads: Vec<_> = firsts.collect();
-        heads.sort_unstable_by(|a, b| b.cmp(a));
+        let mut heads = Vec::new();
+        firsts.for_each(|first| insert(&mut heads, first));
         Self {
             inputs,
             heads,
             taken: Vec::new(),
             key: KeyMerge::new(mode, points_per_block.clamp(1, BLOCK_VALUES_MAX)),
+            begun: false,
             ready: None,
             codec: Decoder::default(),
             block: Vec::new(),
@@ -124,6 +127,8 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
         writer: &mut Writer<W>,
         pace: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> BlockResult<Filled> {
+        self.begun = false; // by this writer
+        writer.expect_index(self.index_bytes());
         loop {
             let piece = match self.ready.take() {
                 Some(piece) => piece,
@@ -145,22 +150,37 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
         }
     }
 
+    /// How long an index with the keys of the input that has most, and the blocks of all, would be.
+    fn index_bytes(&self) -> usize {
+        let of = |input: &MergeInput<'_>| {
+            let blocks = input.reader.block_count() as usize * INDEX_ENTRY_BYTES;
+            (
+                blocks,
+                ((input.reader.file_bytes() - input.reader.index_offset()) as usize).saturating_sub(blocks),
+            )
+        };
+        let add = |(blocks, keys): (usize, usize), (more, others): (usize, usize)| {
+            (blocks + more, keys.max(others))
+        };
+        let (blocks, keys) = self.inputs.iter().map(of).fold((0, 0), add);
+        blocks + keys
+    }
+
     /// Goes to the smallest key that is left, in all inputs that have it; false when there is none.
     fn begin_key(&mut self) -> BlockResult<bool> {
-        let Some(smallest) = self.heads.last() else { return Ok(false) };
-        let key = smallest.entry.key();
-        let others = self.heads.iter().rposition(|head| head.entry.key() != key).map_or(0, |last| last + 1);
+        let Some(others) = self.heads.iter().rposition(|head| !head.shares_key) else { return Ok(false) };
         self.taken.clear();
         self.taken.extend(self.heads.drain(others..));
         self.key.begin();
-        for &Head { entry, input } in self.taken.iter().rev() {
+        self.begun = false;
+        for &Head { entry, input, .. } in self.taken.iter().rev() {
             let from = self.inputs[input];
             if !from.deletions.covers_key(entry) {
                 self.key.add(input, from, entry)?;
             }
         }
         self.key.order();
-        for &Head { entry, input } in &self.taken {
+        for &Head { entry, input, .. } in &self.taken {
             if let Some(after) = Head::of(self.inputs[input].reader, input, entry.position() + 1) {
                 insert(&mut self.heads, after);
             }
@@ -175,7 +195,7 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
             Piece::Block(at) => {
                 let (input, reader, key, entry) = self.key.block(at);
                 let on_input = |error| MergeError { input: Some(input), error };
-                let block = reader.checked_block(key, entry).map_err(on_input)?;
+                let frame = reader.checked_frame(key, entry).map_err(on_input)?;
                 if reader.version() == Version::Tagged && writer.version() == Version::Influx {
                     // InfluxDB may not know the encoder.
                     let limit = BLOCK_VALUES_MAX;
@@ -185,13 +205,13 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
                     encode(&mut self.codec, key.key(), self.column.as_ref(), &mut self.block)?;
                     let (range, block) = (entry.range, &self.block);
                     writer.write_block(key.key(), key.field_type(), range, block).map_err(on_output)?;
+                    self.begun = true;
                     return Ok(block.len());
                 }
-                let bytes = block.1.len();
-                writer
-                    .write_checked_block(key.key(), key.field_type(), entry.range, block)
-                    .map_err(on_output)?;
-                Ok(bytes)
+                let name = (key.key(), key.field_type());
+                writer.write_frame(name, entry.range, frame, self.begun).map_err(on_output)?;
+                self.begun = true;
+                Ok(frame.len() - CRC_BYTES)
             }
             Piece::Points { from, to } => {
                 let points = self.key.points(from, to);
@@ -200,52 +220,47 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
                 let (Some(&min), Some(&max)) = (times.first(), times.last()) else { return Ok(0) };
                 let range = TimeRange::new(min, max);
                 writer.write_block(key, points.field_type(), range, &self.block).map_err(on_output)?;
+                self.begun = true;
                 Ok(self.block.len())
             }
         }
     }
 }
 
-/// The next key of an input. Ordered by key, and of equal ones by age.
+/// The next key of an input.
 #[derive(Clone, Copy, Debug)]
 struct Head<'a> {
     entry: KeyEntry<'a>,
     input: usize,
+    /// The key is that of the head before it. So keys are compared once, when a head is put in its place.
+    shares_key: bool,
 }
 
 impl<'a> Head<'a> {
     fn of(reader: &'a Reader, input: usize, position: usize) -> Option<Self> {
-        reader.get(position).map(|entry| Self { entry, input })
+        reader.get(position).map(|entry| Self { entry, input, shares_key: false })
+    }
+
+    /// By key, and of equal ones by age; and whether they are equal.
+    fn compare(&self, other: &Self) -> (Ordering, bool) {
+        let keys = self.entry.key().cmp(other.entry.key());
+        (keys.then(self.input.cmp(&other.input)), keys.is_eq())
     }
 }
 
 /// Puts a head in its place, which is likely the last: where inputs have the same keys, each next one is smaller.
-fn insert<'a>(heads: &mut Vec<Head<'a>>, head: Head<'a>) {
-    if heads.last().is_none_or(|last| head < *last) {
-        heads.push(head);
-    } else {
-        heads.insert(heads.partition_point(|other| *other > head), head);
+fn insert<'a>(heads: &mut Vec<Head<'a>>, mut head: Head<'a>) {
+    let mut place = heads.len();
+    if let Some(last) = heads.last() {
+        let (order, equal) = head.compare(last);
+        head.shares_key = equal;
+        if order.is_gt() {
+            place = heads.partition_point(|other| other.compare(&head).0.is_gt());
+            head.shares_key = place > 0 && heads[place - 1].compare(&head).1;
+            heads[place].shares_key = heads[place].compare(&head).1;
+        }
     }
-}
-
-impl Ord for Head<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.entry.key().cmp(other.entry.key()).then(self.input.cmp(&other.input))
-    }
-}
-
-impl PartialOrd for Head<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Eq for Head<'_> {}
-
-impl PartialEq for Head<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
+    heads.insert(place, head);
 }
 
 fn on_output(error: Error) -> MergeError {

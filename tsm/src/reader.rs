@@ -6,7 +6,7 @@
 )]
 
 use bytes::Bytes;
-use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, TimeRange};
+use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, FieldType, Span, TimeRange};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
@@ -117,7 +117,7 @@ impl Reader {
 
     /// This composite key.
     pub fn find(&self, key: &[u8]) -> Option<KeyEntry<'_>> {
-        self.get(self.index.find(key)?)
+        self.index.find(key)
     }
 
     /// The place of this composite key, or, as an error, the place of the first key after it.
@@ -127,14 +127,16 @@ impl Reader {
 
     /// The bytes of a block of `key`, after its checksum was verified.
     pub fn block(&self, key: KeyEntry<'_>, entry: IndexEntry) -> Result<&[u8]> {
-        self.checked_block(key, entry).map(|(_, block)| block)
+        self.checked_frame(key, entry).map(|frame| frame.get(CRC_BYTES..).unwrap_or_default())
     }
 
-    /// The bytes of a block of `key` and their checksum, which was verified.
-    pub(crate) fn checked_block(&self, key: KeyEntry<'_>, entry: IndexEntry) -> Result<(u32, &[u8])> {
-        let (stored, block) = self
-            .slice(entry)
-            .ok_or_else(|| Error::corrupt(entry.offset, "a block between header and index").of(key.key()))?;
+    /// The bytes of a block of `key`, after its checksum was verified, with that checksum before them as in the file.
+    #[inline]
+    pub(crate) fn checked_frame(&self, key: KeyEntry<'_>, entry: IndexEntry) -> Result<&[u8]> {
+        let frame = self.frame(entry);
+        let Some((stored, block)) = frame.and_then(split_frame) else {
+            return Err(Error::corrupt(entry.offset, "a block between header and index").of(key.key()));
+        };
         let computed = crc32fast::hash(block);
         if stored != computed {
             let kind = ErrorKind::Checksum { what: "the block", stored, computed };
@@ -146,7 +148,7 @@ impl Reader {
             let kind = ErrorKind::BlockType { index: key.field_type(), block: found };
             return Err(Error::new(kind).at(entry.offset).of(key.key()));
         }
-        Ok((stored, block))
+        Ok(frame.unwrap_or_default())
     }
 
     /// The bytes of a block that nobody has checked: for decisions after which it is read in full.
@@ -166,22 +168,19 @@ impl Reader {
         limit: usize,
         out: &mut Column,
     ) -> Result<()> {
-        self.decode(key, entry, out, |block, out| {
-            decoder.decode(block, limit, out)?;
-            Ok(out.times().last().copied())
-        })
+        self.read_block_within(key, entry, decoder, (limit, TimeRange::ALL), out)
     }
 
-    /// As [`Reader::read_block`], for who wants nothing after `until`: later points may be missing.
-    pub fn read_block_until<D: BlockEncoder>(
+    /// As [`Reader::read_block`], for who wants nothing outside `range`: other points may be missing.
+    pub fn read_block_within<D: BlockEncoder>(
         &self,
         key: KeyEntry<'_>,
         entry: IndexEntry,
         decoder: &mut D,
-        (limit, until): (usize, i64),
+        (limit, range): (usize, TimeRange),
         out: &mut Column,
     ) -> Result<()> {
-        self.decode(key, entry, out, |block, out| decoder.decode_until(block, limit, until, out))
+        self.decode(key, entry, out, |block, out| decoder.decode_within(block, limit, range, out))
     }
 
     /// As [`Reader::read_block`], whatever encoder wrote the block.
@@ -195,7 +194,7 @@ impl Reader {
     ) -> Result<()> {
         self.decode(key, entry, out, |block, out| {
             decoder.decode(block, limit, out)?;
-            Ok(out.times().last().copied())
+            Ok(Span::of(out.times()))
         })
     }
 
@@ -204,12 +203,12 @@ impl Reader {
         key: KeyEntry<'_>,
         entry: IndexEntry,
         out: &mut Column,
-        decode: impl FnOnce(&[u8], &mut Column) -> tsmith_codecs::Result<Option<i64>>,
+        decode: impl FnOnce(&[u8], &mut Column) -> tsmith_codecs::Result<Option<Span>>,
     ) -> Result<()> {
         let block = self.block(key, entry);
         let done = block.and_then(|block| {
             let column = decode(block, out).map_err(ErrorKind::Block);
-            let column = column.and_then(|last| agrees(key, entry, out, last));
+            let column = column.and_then(|span| agrees(key, entry, out.field_type(), span));
             column.map_err(|kind| Error::new(kind).at(entry.offset).of(key.key()))
         });
         if done.is_err() {
@@ -220,14 +219,21 @@ impl Reader {
 
     /// Stored checksum and block; `None` when they are not between header and index.
     pub(crate) fn slice(&self, entry: IndexEntry) -> Option<(u32, &[u8])> {
+        self.frame(entry).and_then(split_frame)
+    }
+
+    fn frame(&self, entry: IndexEntry) -> Option<&[u8]> {
         let end = entry.offset.checked_add(u64::from(entry.size))?;
         if entry.offset < HEADER_BYTES as u64 || end > self.index_offset {
             return None;
         }
-        let framed = self.bytes.get(usize::try_from(entry.offset).ok()?..usize::try_from(end).ok()?)?;
-        let (crc, block) = framed.split_first_chunk::<CRC_BYTES>()?;
-        Some((u32::from_be_bytes(*crc), block))
+        self.bytes.get(usize::try_from(entry.offset).ok()?..usize::try_from(end).ok()?)
     }
+}
+
+fn split_frame(frame: &[u8]) -> Option<(u32, &[u8])> {
+    let (crc, block) = frame.split_first_chunk::<CRC_BYTES>()?;
+    Some((u32::from_be_bytes(*crc), block))
 }
 
 fn check_header(bytes: &[u8]) -> Result<Version> {
@@ -273,24 +279,23 @@ fn too_short(length: usize, expected: &'static str) -> Error {
     Error::new(ErrorKind::TooShort { bytes: length as u64, expected }).at(length as u64)
 }
 
-/// Whether the column of a block, whose last time is `last`, is the one that the index speaks of.
+/// Whether a block of this type and these times is the one that the index speaks of.
 fn agrees(
     key: KeyEntry<'_>,
     entry: IndexEntry,
-    column: &Column,
-    last: Option<i64>,
+    field_type: FieldType,
+    span: Option<Span>,
 ) -> std::result::Result<(), ErrorKind> {
-    if column.field_type() != key.field_type() {
-        let block = column.field_type().name().to_owned();
+    if field_type != key.field_type() {
+        let block = field_type.name().to_owned();
         return Err(ErrorKind::BlockType { index: key.field_type(), block });
     }
-    let times = column.times();
-    let (Some(&min), Some(max)) = (times.first(), last) else {
+    let Some(Span { first, last, ascends }) = span else {
         return Err(ErrorKind::Corrupt { expected: "a block with values" });
     };
-    let block = TimeRange::new(min, max);
+    let block = TimeRange::new(first, last);
     if block != entry.range {
         return Err(ErrorKind::BlockTimes { index: entry.range, block });
     }
-    if column.as_ref().is_strictly_ascending() { Ok(()) } else { Err(ErrorKind::BlockUnsorted) }
+    if ascends { Ok(()) } else { Err(ErrorKind::BlockUnsorted) }
 }

@@ -9,8 +9,8 @@ use tsmith_codecs::{FieldType, KEY_BYTES_MAX, TimeRange};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    BLOCKS_PER_KEY_MAX, COUNT_BYTES, CRC_BYTES, FILE_BYTES_MAX, HEADER_BYTES, MAGIC, TYPE_BYTES, Version,
-    type_byte,
+    BLOCKS_PER_KEY_MAX, COUNT_BYTES, CRC_BYTES, FILE_BYTES_MAX, HEADER_BYTES, INDEX_ENTRY_BYTES, MAGIC,
+    TYPE_BYTES, Version, type_byte,
 };
 
 mod index;
@@ -92,43 +92,57 @@ impl<W: io::Write> Writer<W> {
         range: TimeRange,
         block: &[u8],
     ) -> Result<()> {
-        self.write(key, field_type, range, block, None)
-    }
-
-    /// As [`Writer::write_block`], of a block whose checksum is known to be this.
-    pub(crate) fn write_checked_block(
-        &mut self,
-        key: &[u8],
-        field_type: FieldType,
-        range: TimeRange,
-        (crc, block): (u32, &[u8]),
-    ) -> Result<()> {
-        self.write(key, field_type, range, block, Some(crc))
-    }
-
-    fn write(
-        &mut self,
-        key: &[u8],
-        field_type: FieldType,
-        range: TimeRange,
-        block: &[u8],
-        crc: Option<u32>,
-    ) -> Result<()> {
-        self.check_room().map_err(|kind| Error::new(kind).at(self.offset).of(key))?;
-        self.check_block(field_type, range, block)
-            .map_err(|kind| Error::new(kind).at(self.offset).of(key))?;
-        let goes_on = self
-            .check_key(key, field_type, range)
-            .map_err(|kind| Error::new(kind).at(self.offset).of(key))?;
-
+        let check = || -> std::result::Result<bool, ErrorKind> {
+            self.check_room()?;
+            self.check_block(field_type, range, block)?;
+            self.check_key(key, field_type, range)
+        };
+        let goes_on = check().map_err(|kind| Error::new(kind).at(self.offset).of(key))?;
         let offset = self.offset.max(HEADER_BYTES as u64);
-        let size = (CRC_BYTES + block.len()) as u32; // checked by `check_block`
-        let crc = crc.unwrap_or_else(|| crc32fast::hash(block));
-        self.write_bytes(crc, block).map_err(|error| Error::from(error).at(offset).of(key))?;
+        let crc = crc32fast::hash(block).to_be_bytes();
+        self.write_bytes(&[&crc, block]).map_err(|error| Error::from(error).at(offset).of(key))?;
+        self.note(key, field_type, (range, offset, CRC_BYTES + block.len()), goes_on)
+    }
+
+    /// As [`Writer::write_block`], of a block with its checksum before it, which is known to be right. When it `goes_on`,
+    /// `key` and type are known to be those of the block before: whoever copies several need not compare keys for each.
+    pub(crate) fn write_frame(
+        &mut self,
+        (key, field_type): (&[u8], FieldType),
+        range: TimeRange,
+        frame: &[u8],
+        goes_on: bool,
+    ) -> Result<()> {
+        let is_current =
+            |at: &CurrentKey| self.index.tail[at.at.clone()] == *key && at.field_type == field_type;
+        debug_assert!(!goes_on || self.current.as_ref().is_some_and(is_current), "another key goes on");
+        let check = || -> std::result::Result<bool, ErrorKind> {
+            self.check_room()?;
+            self.check_block(field_type, range, frame.get(CRC_BYTES..).unwrap_or_default())?;
+            match &self.current {
+                Some(current) if goes_on => check_order(range, current.max).map(|()| true),
+                _ => self.check_key(key, field_type, range),
+            }
+        };
+        let goes_on = check().map_err(|kind| Error::new(kind).at(self.offset).of(key))?;
+        let offset = self.offset.max(HEADER_BYTES as u64);
+        self.write_bytes(&[frame]).map_err(|error| Error::from(error).at(offset).of(key))?;
+        self.note(key, field_type, (range, offset, frame.len()), goes_on)
+    }
+
+    /// Puts a block that was written into the index.
+    #[inline]
+    fn note(
+        &mut self,
+        key: &[u8],
+        field_type: FieldType,
+        (range, offset, size): (TimeRange, u64, usize),
+        goes_on: bool,
+    ) -> Result<()> {
         if !goes_on {
             self.begin_key(key, field_type).map_err(|error| Error::from(error).at(offset).of(key))?;
         }
-        self.push_entry(range, offset, size);
+        self.push_entry(range, offset, size as u32); // checked by `check_block`
         Ok(())
     }
 
@@ -140,6 +154,11 @@ impl<W: io::Write> Writer<W> {
     pub fn spill_index_to(mut self, scratch: Box<dyn Scratch>, memory_bytes: usize) -> Self {
         self.index.spill_to(scratch, memory_bytes);
         self
+    }
+
+    /// Makes room for an index of about so many bytes at once, which else is moved each time that it has doubled.
+    pub(crate) fn expect_index(&mut self, bytes: usize) {
+        self.index.expect(bytes);
     }
 
     /// The version byte of the file.
@@ -225,22 +244,20 @@ impl<W: io::Write> Writer<W> {
         if field_type != current.field_type {
             return Err(ErrorKind::TypeChange { expected: current.field_type, found: field_type });
         }
-        if range.min <= current.max {
-            return Err(ErrorKind::BlockOrder { min: range.min, previous_max: current.max });
-        }
-        Ok(true)
+        check_order(range, current.max).map(|()| true)
     }
 
-    fn write_bytes(&mut self, crc: u32, block: &[u8]) -> io::Result<()> {
+    fn write_bytes(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         self.failed = true; // until all is written
         if self.offset == 0 {
             let [a, b, c, d] = MAGIC;
             self.out.write_all(&[a, b, c, d, self.version.byte()])?;
             self.offset = HEADER_BYTES as u64;
         }
-        self.out.write_all(&crc.to_be_bytes())?;
-        self.out.write_all(block)?;
-        self.offset += (CRC_BYTES + block.len()) as u64;
+        for part in parts {
+            self.out.write_all(part)?;
+            self.offset += part.len() as u64;
+        }
         self.failed = false;
         Ok(())
     }
@@ -261,11 +278,13 @@ impl<W: io::Write> Writer<W> {
     }
 
     fn push_entry(&mut self, range: TimeRange, offset: u64, size: u32) {
+        let mut entry = [0; INDEX_ENTRY_BYTES];
+        entry[..8].copy_from_slice(&range.min.to_be_bytes());
+        entry[8..16].copy_from_slice(&range.max.to_be_bytes());
+        entry[16..24].copy_from_slice(&offset.to_be_bytes());
+        entry[24..].copy_from_slice(&size.to_be_bytes());
         let index = &mut self.index.tail;
-        index.extend_from_slice(&range.min.to_be_bytes());
-        index.extend_from_slice(&range.max.to_be_bytes());
-        index.extend_from_slice(&offset.to_be_bytes());
-        index.extend_from_slice(&size.to_be_bytes());
+        index.extend_from_slice(&entry);
         if let Some(current) = &mut self.current {
             current.count += 1; // below the maximum: `check_room`
             current.max = range.max;
@@ -284,6 +303,13 @@ impl<W: io::Write> Writer<W> {
         self.out.write_all(&self.offset.to_be_bytes())?;
         self.out.flush()
     }
+}
+
+fn check_order(range: TimeRange, previous_max: i64) -> std::result::Result<(), ErrorKind> {
+    if range.min > previous_max {
+        return Ok(());
+    }
+    Err(ErrorKind::BlockOrder { min: range.min, previous_max })
 }
 
 impl<W> fmt::Debug for Writer<W> {

@@ -18,7 +18,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 use super::simple8b::{self, Ones, Zigzag};
-use super::{Form, Word, fill_arithmetic, split_first_word};
+use super::{Form, Word, arithmetic, split_first_word};
 use crate::error::{Error, Result};
 use crate::varint;
 
@@ -137,7 +137,7 @@ fn decode_words<T: Word>(payload: &[u8], count: usize, out: &mut Vec<T>) -> Resu
             if claimed != steps as u64 {
                 return Err(unequal());
             }
-            fill_arithmetic(out, first, unzigzag(step), count);
+            arithmetic::fill(out, first, unzigzag(step), count);
         }
         _ => return Err(Error::corrupt(0, "an integer encoding of 0, 1 or 2")),
     }

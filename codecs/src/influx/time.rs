@@ -17,9 +17,13 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
+use std::ops::Range;
+
 use super::simple8b::{self, Ones, Plain, Scaled};
-use super::{Form, fill_arithmetic, split_first_word};
+use super::{Form, arithmetic, split_first_word};
+use crate::Span;
 use crate::error::{Error, Result};
+use crate::model::TimeRange;
 use crate::varint;
 
 const RAW: u8 = 0;
@@ -175,6 +179,42 @@ impl<'p> Parts<'p> {
             Self::Raw { steps, .. } => Ok(1 + steps.len() as u64),
         }
     }
+
+    /// The same, when it is at most `limit` and `out` can have as many.
+    fn count_within(&self, limit: usize, out: &mut Vec<i64>) -> Result<usize> {
+        let claimed = self.count()?;
+        // A few bytes may claim what no memory holds, and the caller may have set no limit.
+        let fits =
+            |count: &usize| *count <= limit && out.try_reserve(count.saturating_sub(out.len())).is_ok();
+        usize::try_from(claimed).ok().filter(fits).ok_or_else(|| Error::too_many(claimed, limit))
+    }
+
+    /// Replaces `out` by all of them, which are `count`.
+    fn decode(self, count: usize, out: &mut Vec<i64>) -> Result<()> {
+        match self {
+            Self::Empty => out.clear(),
+            Self::Constant { first, step, .. } => arithmetic::fill(out, first, step, count),
+            Self::Packed { first, scale, words } => {
+                let rest = super::begin_with(out, first, count);
+                let done = match scale {
+                    1 => simple8b::unpack(words, first, Plain, rest),
+                    _ => simple8b::unpack(words, first, Scaled(scale), rest),
+                };
+                done.map_err(|e| e.shifted(HEADER_BYTES))?;
+            }
+            Self::Raw { first, steps } => {
+                let mut time = first;
+                out.clear();
+                out.reserve(count);
+                out.push(first as i64);
+                out.extend(steps.iter().map(|step| {
+                    time = time.wrapping_add(u64::from_be_bytes(*step));
+                    time as i64
+                }));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How many timestamps the payload claims. Some payloads of a few bytes claim any number.
@@ -188,35 +228,81 @@ pub fn count(payload: &[u8]) -> Result<u64> {
 /// Whatever is not a whole payload with at most `limit` timestamps. `out` is of no use then.
 pub fn decode(payload: &[u8], limit: usize, out: &mut Vec<i64>) -> Result<()> {
     let parts = Parts::of(payload)?;
-    let claimed = parts.count()?;
-    // A few bytes may claim what no memory holds, and the caller may have set no limit.
-    let fits = |count: &usize| *count <= limit && out.try_reserve(count.saturating_sub(out.len())).is_ok();
-    let Some(count) = usize::try_from(claimed).ok().filter(fits) else {
-        return Err(Error::too_many(claimed, limit));
-    };
-    match parts {
-        Parts::Empty => out.clear(),
-        Parts::Constant { first, step, .. } => fill_arithmetic(out, first, step, count),
-        Parts::Packed { first, scale, words } => {
-            let rest = super::begin_with(out, first, count);
-            let done = match scale {
-                1 => simple8b::unpack(words, first, Plain, rest),
-                _ => simple8b::unpack(words, first, Scaled(scale), rest),
-            };
-            done.map_err(|e| e.shifted(HEADER_BYTES))?;
-        }
-        Parts::Raw { first, steps } => {
-            let mut time = first;
-            out.clear();
-            out.reserve(count);
-            out.push(first as i64);
-            out.extend(steps.iter().map(|step| {
-                time = time.wrapping_add(u64::from_be_bytes(*step));
-                time as i64
-            }));
-        }
+    let count = parts.count_within(limit, out)?;
+    parts.decode(count, out)
+}
+
+/// Which timestamps of a payload were decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// How many there are.
+    pub count: usize,
+    /// The places of those that were decoded.
+    pub places: Range<usize>,
+    /// All of them; `None` when there is none.
+    pub span: Option<Span>,
+}
+
+/// As [`decode`], for who wants those inside `range`. When they ascend, the others are left out.
+///
+/// # Errors
+/// Those of [`decode`].
+pub fn decode_within(payload: &[u8], limit: usize, range: TimeRange, out: &mut Vec<i64>) -> Result<Read> {
+    let parts = Parts::of(payload)?;
+    let count = parts.count_within(limit, out)?;
+    if let Parts::Constant { first, step, .. } = parts
+        && let Some(steps) = Steps::ascending(first, step, count)
+    {
+        let places = steps.until(range.min, false)..steps.until(range.max, true);
+        let places = places.start..places.end.max(places.start);
+        let from = first.wrapping_add(step.wrapping_mul(places.start as u64));
+        arithmetic::fill(out, from, step, places.len());
+        let span = Some(Span { first: steps.first, last: steps.last, ascends: true });
+        return Ok(Read { count, places, span });
     }
-    Ok(())
+    parts.decode(count, out)?;
+    let span = Span::of(out);
+    let mut places = 0..count;
+    if let Some(Span { first, last, ascends: true }) = span
+        && !range.covers(TimeRange::new(first, last))
+    {
+        places.end = out.partition_point(|&time| time <= range.max);
+        out.truncate(places.end);
+        places.start = out.partition_point(|&time| time < range.min);
+        out.drain(..places.start);
+    }
+    Ok(Read { count, places, span })
+}
+
+/// Timestamps that ascend by one step.
+struct Steps {
+    first: i64,
+    last: i64,
+    step: u64,
+    count: usize,
+}
+
+impl Steps {
+    /// `None` when they do not ascend, or are none.
+    fn ascending(first: u64, step: u64, count: usize) -> Option<Self> {
+        let length = step.checked_mul(count.checked_sub(1)? as u64)?;
+        let first = first.cast_signed();
+        let last = first.checked_add_unsigned(length)?;
+        (step > 0).then_some(Self { first, last, step, count })
+    }
+
+    /// How many are before `time`; with that at `time` itself when it is `inclusive`.
+    fn until(&self, time: i64, inclusive: bool) -> usize {
+        if time > self.last {
+            return self.count;
+        }
+        if time < self.first {
+            return 0;
+        }
+        let distance = time.abs_diff(self.first);
+        // Below `count`, for the last one is as far away or farther.
+        (if inclusive { distance / self.step + 1 } else { distance.div_ceil(self.step) }) as usize
+    }
 }
 
 #[cfg(test)]
@@ -258,6 +344,36 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(decode(&payload, 1000, &mut out), Err(Error::too_many((1 << 63) - 1, 1000)));
         assert_eq!(out.capacity(), 0);
+    }
+
+    #[test]
+    fn a_part_is_what_lies_inside_the_range() {
+        let quarter = 1 << 62;
+        for times in [
+            vec![],
+            vec![7],
+            vec![i64::MIN, -quarter, 0, quarter],
+            vec![i64::MIN, 0, i64::MIN],
+            vec![5, 5, 5],
+            vec![30, 20, 10],
+            (0..40).map(|i| i * 10).collect(),
+            (0..40).map(|i| i * i).collect(),
+            vec![i64::MIN, 3, i64::MAX],
+        ] {
+            let payload = encoded(&times);
+            let near = times.iter().flat_map(|&time| [-1, 0, 1].map(|by| time.saturating_add(by)));
+            let ends: Vec<i64> = near.chain([i64::MIN, i64::MAX]).collect();
+            for range in ends.iter().flat_map(|&min| ends.iter().map(move |&max| TimeRange::new(min, max))) {
+                let mut out = vec![9; 3];
+                let read = decode_within(&payload, 100, range, &mut out).expect("decodes");
+                assert_eq!((read.count, read.span), (times.len(), Span::of(&times)));
+                assert_eq!(out, times[read.places.clone()], "{times:?} within {range:?}");
+                let ascends = read.span.is_some_and(|span| span.ascends);
+                let wanted: Vec<_> =
+                    times.iter().copied().filter(|&time| !ascends || range.contains(time)).collect();
+                assert_eq!(out, wanted, "{times:?} within {range:?}");
+            }
+        }
     }
 
     #[test]

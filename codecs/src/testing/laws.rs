@@ -6,7 +6,8 @@ use super::naive;
 use super::shapes::{self, Random};
 use crate::column::{Column, ColumnRef, FieldType, Values, ValuesRef};
 use crate::error::ErrorKind;
-use crate::{BLOCK_VALUES_MAX, BlockEncoder};
+use crate::model::TimeRange;
+use crate::{BLOCK_VALUES_MAX, BlockEncoder, Span};
 
 /// What a block may take beyond the raw column: tag, type, count, method and the like.
 const OVERHEAD_BYTES: usize = 64;
@@ -239,30 +240,34 @@ pub fn the_count_is_that_of_the_column<E: BlockEncoder>() {
     }
 }
 
-/// Law: who asks for points up to a time gets the first of them all, as many as come until then at least, and the time
-/// of the last; or an error, when some are left out of a column that does not ascend.
+/// Law: who asks for the points inside a range gets these at least, in one stretch, and is told of the times of all;
+/// nothing is left out of a column that does not ascend.
 ///
 /// Story: a decoder that stopped early had looked at one bit of the next value, and called the block damaged.
-pub fn the_points_until_a_time_are_those_of_all<E: BlockEncoder>() {
+pub fn the_points_within_a_range_are_those_of_all<E: BlockEncoder>() {
     let mut encoder = E::default();
     let mut back = stale();
     for column in shapes::all().iter().filter(|column| !column.is_empty()) {
         let Some(block) = block_of(&mut encoder, column.as_ref()) else { continue };
         let times = column.times();
-        let ascends = column.as_ref().is_strictly_ascending();
         let places = [0, times.len() / 3, times.len() / 2, times.len() - 1];
-        for until in places.map(|place| times[place]).into_iter().chain([i64::MIN, i64::MAX]) {
-            let last = match encoder.decode_until(&block, column.len(), until, &mut back) {
-                Ok(last) => last,
-                Err(error) => {
-                    assert!(!ascends && back.is_empty(), "{error}");
-                    continue;
-                }
-            };
-            assert_eq!(last, times.last().copied());
-            assert!(!back.is_empty());
-            assert!(back.as_ref() == column.as_ref().slice(0..back.len()), "other points until {until}");
-            assert!(times[back.len()..].iter().all(|&time| time > until), "too few points until {until}");
+        let near = places.iter().flat_map(|&at| [-1, 0, 1].map(|by| times[at].saturating_add(by)));
+        let ends: Vec<i64> = near.chain([i64::MIN, i64::MAX]).collect();
+        for range in ends.iter().flat_map(|&min| ends.iter().map(move |&max| TimeRange::new(min, max))) {
+            let span = encoder.decode_within(&block, column.len(), range, &mut back).expect("decodes");
+            assert_eq!(span, Span::of(times));
+            let inside = |&time: &i64| range.contains(time);
+            if !column.as_ref().is_strictly_ascending() {
+                assert!(back == *column, "points were left out within {range:?}");
+            } else if let Some(&first) = back.times().first() {
+                let from = times.partition_point(|&time| time < first);
+                let to = from + back.len();
+                assert!(back.as_ref() == column.as_ref().slice(from..to), "other points within {range:?}");
+                let left_out = times[..from].iter().chain(&times[to..]);
+                assert_eq!(left_out.filter(|time| inside(time)).count(), 0, "too few within {range:?}");
+            } else {
+                assert!(!times.iter().any(inside), "none within {range:?}");
+            }
         }
     }
 }

@@ -50,9 +50,14 @@ impl Table {
         Self(table)
     }
 
-    /// The place of `key`.
-    pub(super) fn find<'k>(&self, key: &[u8], key_at: impl Fn(u32) -> &'k [u8]) -> Option<usize> {
-        self.0.find(hash(key), |&place| key_at(place) == key).map(|&place| place as usize)
+    /// What `key_at` says of the place of `key`: it is asked about places until it knows one as its own.
+    pub(super) fn find<T>(&self, key: &[u8], mut key_at: impl FnMut(u32) -> Option<T>) -> Option<T> {
+        let mut found = None;
+        self.0.find(hash(key), |&place| {
+            found = key_at(place);
+            found.is_some()
+        });
+        found
     }
 }
 

@@ -349,6 +349,42 @@ fn a_merge_goes_on_in_the_next_file() {
     assert_eq!(all(&whole, b"a").iter().map(Points::len).collect::<Vec<_>>(), [4, 4, 3]);
 }
 
+/// Whichever of three files have which of four keys: each key comes once, in order, with the points of all that have it.
+/// Files are compared with their neighbours in the queue alone, and only when they are put there.
+#[test]
+fn every_key_is_taken_from_all_files_that_have_it() {
+    let names: [&[u8]; 4] = [b"a", b"b", b"ba", b"c"];
+    let models = [0, 1, 2].map(|age| Model {
+        blocks: vec![Points::from([(age, age)]), Points::from([(100, age)])],
+        deleted: Vec::new(),
+    });
+    let has = |mask: usize, age: usize, name: usize| mask >> (age * names.len() + name) & 1 == 1;
+    for mask in 0..1 << (3 * names.len()) {
+        let mut readers = Vec::new();
+        for (age, model) in models.iter().enumerate() {
+            let keys: Vec<_> = (0..4).filter(|&n| has(mask, age, n)).map(|n| (names[n], model)).collect();
+            if !keys.is_empty() {
+                readers.push(file::<Tsm1>(Version::Influx, &keys));
+            }
+        }
+        let merged = merge_keys(&readers, usize::MAX);
+        let found: Vec<_> = merged
+            .iter()
+            .flat_map(Reader::keys)
+            .map(|key| (key.key(), blocks(&merged[0], key.key())))
+            .collect();
+        let expected: Vec<_> = (0..4)
+            .filter_map(|n| {
+                let ages = (0..3).filter(|&age| has(mask, age, n));
+                let points: Points =
+                    ages.flat_map(|age| models[age].blocks.iter().flatten().map(|(t, v)| (*t, *v))).collect();
+                (!points.is_empty()).then_some((names[n], vec![points]))
+            })
+            .collect();
+        assert_eq!(found, expected, "{mask:012b}");
+    }
+}
+
 /// Blocks of encoders that InfluxDB does not know are encoded anew in a file for it.
 #[test]
 fn a_file_for_influxdb_has_only_its_blocks() {

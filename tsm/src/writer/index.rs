@@ -7,6 +7,9 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 /// Bytes that are copied at once.
 const COPY_BYTES: usize = 1 << 20;
 
+/// Most memory that is taken before it is known to be needed.
+const EXPECTED_BYTES_MAX: usize = 64 << 20;
+
 /// Where a [`Writer`](super::Writer) puts an index that is too large for memory, until the blocks are written. It is
 /// given bytes from the beginning on, and asked for them in the same order, once. Whose file it is, and that it goes
 /// away, is the caller's business; it never has to be synced.
@@ -45,6 +48,12 @@ impl IndexBytes {
     /// Keeps about `memory_bytes` in memory, and the rest in `scratch`.
     pub(super) fn spill_to(&mut self, scratch: Box<dyn Scratch>, memory_bytes: usize) {
         self.scratch = Some((scratch, memory_bytes));
+    }
+
+    /// Makes room for an index of so many bytes, or for as much as is kept in memory.
+    pub(super) fn expect(&mut self, bytes: usize) {
+        let kept = self.scratch.as_ref().map_or(usize::MAX, |(_, memory_bytes)| *memory_bytes);
+        self.tail.reserve(bytes.min(kept).min(EXPECTED_BYTES_MAX));
     }
 
     pub(super) fn len(&self) -> u64 {

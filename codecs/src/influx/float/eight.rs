@@ -1,32 +1,39 @@
-//! Eight codes of one window at once, where the processor has AVX-512.
+//! Eight codes of one window at once, where the processor can move bytes about freely (AVX-512 with VBMI).
 //!
-//! Codes of one window are equally long, so it is known where each begins before the one in front of it was read: eight
-//! words are gathered from there, and each is shifted to its bits. The values are the running XOR of these.
+//! Codes of one window are equally long, so it is known where each begins before the one in front of it was read: a word
+//! is put together for each, and shifted to its bits. Eight codes are whole bytes. So the next eight lie as these do, and
+//! which bytes go where, and the shifts, are found out once for a window. The values are the running XOR of the bits.
 //!
 //! ```text
-//! │10│ bits │10│ bits │10│ bits │ ... │10│ bits │     gathered, and moved to where the window is
+//! │10│ bits │10│ bits │10│ bits │ ... │10│ bits │     each moved to where the window is
 //!      b0        b1        b2             b7
 //!      b0      b0^b1   b0^b1^b2    ...  b0^..^b7      in three steps: ^ one lane up, ^ two lanes up, ^ four lanes up
 //! ```
 
 use std::arch::x86_64::{
-    __m512i, _mm256_extract_epi64, _mm512_add_epi64, _mm512_alignr_epi64, _mm512_and_epi64,
-    _mm512_castsi512_si256, _mm512_cmpeq_epi64_mask, _mm512_cmplt_epi64_mask, _mm512_extracti64x4_epi64,
-    _mm512_i64gather_epi64, _mm512_or_epi64, _mm512_permutexvar_epi64, _mm512_rolv_epi64, _mm512_set_epi64,
-    _mm512_set1_epi64, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_sllv_epi64, _mm512_srli_epi64,
-    _mm512_srlv_epi64, _mm512_sub_epi64, _mm512_xor_epi64,
+    __m512i, _mm256_extract_epi64, _mm512_add_epi8, _mm512_add_epi64, _mm512_alignr_epi64, _mm512_and_epi64,
+    _mm512_castsi512_si256, _mm512_cmpge_epu8_mask, _mm512_cmplt_epi64_mask, _mm512_extracti64x4_epi64,
+    _mm512_loadu_si512, _mm512_mask_add_epi8, _mm512_mask_cmpneq_epi64_mask, _mm512_maskz_permutex2var_epi8,
+    _mm512_mul_epu32, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_permutexvar_epi64,
+    _mm512_rolv_epi64, _mm512_set_epi64, _mm512_set1_epi8, _mm512_set1_epi64, _mm512_setzero_si512,
+    _mm512_shldv_epi64, _mm512_shuffle_epi8, _mm512_sllv_epi64, _mm512_srli_epi64, _mm512_srlv_epi64,
+    _mm512_xor_epi64,
 };
 
 use super::{END, Reach, SAME_WINDOW_BITS, Window};
 
 const LANES: usize = 8;
 
-/// Bytes that are read from the beginning of a code on, at most.
-const REACH_BYTES: usize = 10;
+/// Bytes that are loaded at once.
+const LOAD_BYTES: usize = 64;
+/// Bytes that are loaded for eight codes: the widest end in the 68th.
+const REACH_BYTES: usize = LOAD_BYTES + 8;
+
+const _: () = assert!((7 + LANES * (SAME_WINDOW_BITS + 64)).div_ceil(8) <= REACH_BYTES);
 
 /// Reads codes as long as they are in this window and not the end mark, and there are places and bytes for eight. The
 /// place after them, the last value, and how many values were written; those behind them are of no use.
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
 pub(super) fn follow(
     window: &Window,
     bytes: &[u8],
@@ -38,36 +45,32 @@ pub(super) fn follow(
     // One rotation moves the bits from behind the head of the code to where they differ.
     let turn = _mm512_set1_epi64(SAME_WINDOW_BITS as i64 - leading);
     let turned = |codes: __m512i| (codes, _mm512_rolv_epi64(codes, turn));
+    let heads = Lanes::new(window, at % 8);
     match window.reach() {
-        Reach::Word => follow_by(window, bytes, at, value, out, |bytes, places| turned(words(bytes, places))),
-        Reach::Whole => {
-            follow_by(window, bytes, at, value, out, |bytes, places| turned(whole_words(bytes, places)))
+        Reach::Word => follow_by(window, bytes, at, value, out, |bytes| turned(heads.words(bytes))),
+        Reach::Whole => follow_by(window, bytes, at, value, out, |bytes| turned(heads.whole_words(bytes))),
+        Reach::Beyond => {
+            let behind = Lanes::new(window, at % 8 + SAME_WINDOW_BITS);
+            let leading = _mm512_set1_epi64(leading);
+            follow_by(window, bytes, at, value, out, |bytes| {
+                (heads.whole_words(bytes), _mm512_srlv_epi64(behind.whole_words(bytes), leading))
+            })
         }
-        Reach::Beyond => follow_by(window, bytes, at, value, out, |bytes, places| {
-            let behind = _mm512_add_epi64(places, _mm512_set1_epi64(SAME_WINDOW_BITS as i64));
-            let differing = _mm512_srlv_epi64(whole_words(bytes, behind), _mm512_set1_epi64(leading));
-            (words(bytes, places), differing)
-        }),
     }
 }
 
-/// `codes` gives the heads of the codes at eight places and their differing bits. It reads no more than [`REACH_BYTES`]
-/// from each place on.
+/// `codes` gives the heads of eight codes and their differing bits.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
 fn follow_by(
     window: &Window,
     bytes: &[u8],
     mut at: usize,
     value: u64,
     out: &mut [f64],
-    codes: impl Fn(&[u8], __m512i) -> (__m512i, __m512i),
+    codes: impl Fn(&[u8; REACH_BYTES]) -> (__m512i, __m512i),
 ) -> (usize, u64, usize) {
     let code_bits = SAME_WINDOW_BITS + window.width;
-    let steps = {
-        let step = |lane: usize| (lane * code_bits) as i64;
-        _mm512_set_epi64(step(7), step(6), step(5), step(4), step(3), step(2), step(1), 0)
-    };
     let mask = _mm512_set1_epi64(window.mask.cast_signed());
     // Taken as signed, the numbers whose upper bits are 10 are those below this one.
     let heads_end = _mm512_set1_epi64(-1 << 62);
@@ -75,16 +78,15 @@ fn follow_by(
     let mut last = _mm512_set1_epi64(value.cast_signed());
     let mut written = 0;
     while let Some(now) = out.get_mut(written..).and_then(<[f64]>::first_chunk_mut::<LANES>)
-        && let Some(bytes) = bytes.get(at / 8..)
-        && bytes.len() >= ((LANES - 1) * code_bits).div_ceil(8) + REACH_BYTES
+        && let Some(bytes) = bytes.get(at / 8..).and_then(<[u8]>::first_chunk::<REACH_BYTES>)
     {
-        let (heads, differing) = codes(bytes, _mm512_add_epi64(_mm512_set1_epi64((at % 8) as i64), steps));
+        let (heads, differing) = codes(bytes);
         let values = _mm512_xor_epi64(last, running_xor(_mm512_and_epi64(differing, mask)));
         *now = lanes(values).map(f64::from_bits);
-        let bad = !_mm512_cmplt_epi64_mask(heads, heads_end) | _mm512_cmpeq_epi64_mask(values, end);
+        let good = _mm512_mask_cmpneq_epi64_mask(_mm512_cmplt_epi64_mask(heads, heads_end), values, end);
         // A branch, so that the next eight need not wait for these.
-        if bad != 0 {
-            let good = bad.trailing_zeros() as usize;
+        if good != u8::MAX {
+            let good = good.trailing_ones() as usize;
             at += good * code_bits;
             written += good;
             break;
@@ -97,31 +99,69 @@ fn follow_by(
     (at, value, written)
 }
 
-/// The bits from each of `places` on, at the top; 57 of them at least.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn words(bytes: &[u8], places: __m512i) -> __m512i {
-    let firsts = _mm512_srli_epi64::<3>(places);
-    #[expect(unsafe_code, reason = "a gather takes a pointer")]
-    // SAFETY: the caller has seen that there are eight bytes from each of these on.
-    let words: __m512i = unsafe { _mm512_i64gather_epi64::<1>(firsts, bytes.as_ptr().cast()) };
-    let (low, high) = (0x0001_0203_0405_0607, 0x0809_0a0b_0c0d_0e0f);
-    let swap = _mm512_set_epi64(high, low, high, low, high, low, high, low);
-    _mm512_sllv_epi64(_mm512_shuffle_epi8(words, swap), _mm512_and_epi64(places, _mm512_set1_epi64(7)))
+/// Where eight codes are in the bytes that begin with the first of them.
+struct Lanes {
+    /// The bytes of the word of each lane, among 64 and the 64 that begin eight bytes later.
+    order: __m512i,
+    /// Likewise the byte behind it, at the top.
+    ninth: __m512i,
+    /// Bits of the first byte that are not the lane's.
+    shifts: __m512i,
 }
 
-/// The 64 bits from each of `places` on.
+impl Lanes {
+    /// The first begins behind so many bits.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
+    fn new(window: &Window, skipped: usize) -> Self {
+        let numbers = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+        let code_bits = _mm512_set1_epi64((SAME_WINDOW_BITS + window.width) as i64);
+        let places =
+            _mm512_add_epi64(_mm512_mul_epu32(numbers, code_bits), _mm512_set1_epi64(skipped as i64));
+        let (even, odd) = (0, 0x0808_0808_0808_0808);
+        let spread = _mm512_set_epi64(odd, even, odd, even, odd, even, odd, even);
+        let firsts = _mm512_shuffle_epi8(_mm512_srli_epi64::<3>(places), spread);
+        let order = |from: __m512i| {
+            let order = _mm512_add_epi8(firsts, from);
+            let beyond = _mm512_cmpge_epu8_mask(order, _mm512_set1_epi8(LOAD_BYTES as i8));
+            _mm512_mask_add_epi8(order, beyond, order, _mm512_set1_epi8((LOAD_BYTES - 8) as i8))
+        };
+        Self {
+            order: order(_mm512_set1_epi64(0x0001_0203_0405_0607)),
+            ninth: order(_mm512_set1_epi8(8)),
+            shifts: _mm512_and_epi64(places, _mm512_set1_epi64(7)),
+        }
+    }
+
+    /// The bits of each lane, at the top; 57 of them at least. All words must lie in the first 64 bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
+    fn words(&self, bytes: &[u8; REACH_BYTES]) -> __m512i {
+        _mm512_sllv_epi64(_mm512_permutexvar_epi8(self.order, load::<0>(bytes)), self.shifts)
+    }
+
+    /// The 64 bits of each lane.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
+    fn whole_words(&self, bytes: &[u8; REACH_BYTES]) -> __m512i {
+        let (low, high) = (load::<0>(bytes), load::<8>(bytes));
+        let words = _mm512_permutex2var_epi8(low, self.order, high);
+        let top_bytes = 0x8080_8080_8080_8080;
+        let behind = _mm512_maskz_permutex2var_epi8(top_bytes, low, self.ninth, high);
+        _mm512_shldv_epi64(words, behind, self.shifts)
+    }
+}
+
+/// The 64 bytes from `AT` on.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn whole_words(bytes: &[u8], places: __m512i) -> __m512i {
-    let firsts = _mm512_srli_epi64::<3>(places);
-    #[expect(unsafe_code, reason = "a gather takes a pointer")]
-    // SAFETY: the caller has seen that there are nine bytes from each of these on; these are the last eight.
-    let nexts: __m512i =
-        unsafe { _mm512_i64gather_epi64::<1>(firsts, bytes.as_ptr().wrapping_add(1).cast()) };
-    let ninth = _mm512_srli_epi64::<56>(nexts);
-    let rest = _mm512_sub_epi64(_mm512_set1_epi64(8), _mm512_and_epi64(places, _mm512_set1_epi64(7)));
-    _mm512_or_epi64(words(bytes, places), _mm512_srlv_epi64(ninth, rest))
+#[target_feature(enable = "avx512f")]
+fn load<const AT: usize>(bytes: &[u8; REACH_BYTES]) -> __m512i {
+    const { assert!(AT + LOAD_BYTES <= REACH_BYTES) };
+    #[expect(unsafe_code, reason = "a load takes a pointer")]
+    // SAFETY: so many bytes are there, as was just asserted.
+    unsafe {
+        _mm512_loadu_si512(bytes.as_ptr().wrapping_add(AT).cast())
+    }
 }
 
 /// Of each lane and those below it.
