@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use tsmith_wal::SEGMENT_FILE_BYTES_MAX;
 use tsmith_wal::fs::{TooLong, sparse};
 
 /// Reads the file at `path`, to which a link may lead, unless it has more than `limit` bytes.
@@ -18,8 +17,8 @@ pub(crate) fn within(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Reads the segment at `path` likewise, but not all zeros at its end; and how long it is.
-pub(crate) fn segment(path: &Path) -> io::Result<(Vec<u8>, u64)> {
+pub(crate) fn segment(path: &Path, limit: u64) -> io::Result<(Vec<u8>, u64)> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
-    Ok((sparse::read(file, len, SEGMENT_FILE_BYTES_MAX)?, len))
+    Ok((sparse::read(file, len, limit)?, len))
 }

@@ -113,7 +113,7 @@ pub(super) fn log(path: &Path) -> Result<Log> {
 }
 
 fn segment(path: &Path) -> Result<Segment> {
-    let bytes = read::within(path, SEGMENT_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
+    let (bytes, len) = read::segment(path, SEGMENT_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
     let mut walk = RawRecords::new(&bytes);
     let (mut records, mut error) = (Vec::new(), None);
     while let Some(found) = walk.next() {
@@ -128,7 +128,7 @@ fn segment(path: &Path) -> Result<Segment> {
     }
     Ok(Segment {
         name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-        bytes: bytes.len() as u64,
+        bytes: len,
         used_bytes: walk.offset(),
         records,
         error,

@@ -8,7 +8,7 @@ use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::segment::{FRAME_HEADER_BYTES, Scan, Stop, Unit, Verdict};
-use tsmith_wal::{Record, RecordKind};
+use tsmith_wal::{Record, RecordKind, SEGMENT_FILE_BYTES_MAX};
 
 use super::lossy;
 use crate::clock::rfc3339_text;
@@ -70,7 +70,8 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
     if path.extension().is_some_and(|extension| extension == "tlog") {
         return inspect_native(path);
     }
-    let (bytes, len) = read::segment(path).map_err(|error| Failure::io(path, &error))?;
+    let (bytes, len) =
+        read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
     let number = number(path);
     let mut scan = Scan::new(number, &bytes);
     let used_bytes = scan.used_len();
@@ -111,7 +112,8 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
 
 /// Reads a segment of the log `native`.
 fn inspect_native(path: &Path) -> Result<Content> {
-    let (_, bytes) = read::segment(path).map_err(|error| Failure::io(path, &error))?;
+    let (_, bytes) =
+        read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
     let mut content = Content { bytes, used_bytes: bytes, units: Vec::new(), error: None, torn: false };
     let mut offset = HEAD_BYTES as u64;
     let replayed = tsmith_wal::replay_segment(&OsFs, path, |at, record| {

@@ -6,7 +6,7 @@ use tsmith_wal::entry::{self, Entry, Layout};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::HEAD_BYTES;
 use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
-use tsmith_wal::{Position, Record, RecoveryMode, is_segment};
+use tsmith_wal::{Position, Record, RecoveryMode, SEGMENT_FILE_BYTES_MAX, is_segment};
 
 use super::Finding;
 use super::check::{Types, disagreement, whole};
@@ -99,7 +99,7 @@ fn influx(
     (held, types): (&mut Held, &mut Types),
     finding: &mut Finding,
 ) -> Result<(), Flaw> {
-    let (bytes, _) = read::segment(path).map_err(whole)?;
+    let (bytes, _) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(whole)?;
     let number = number(path);
     let mut scan = Scan::new(number, &bytes);
     loop {
@@ -160,7 +160,7 @@ pub(super) fn chain(place: &Place, files: &[Finding]) -> Option<Finding> {
 fn holds_records(member: &Member) -> bool {
     match member {
         Member::Segment(path) => {
-            let read = read::segment(path);
+            let read = read::segment(path, SEGMENT_FILE_BYTES_MAX);
             read.map_or(true, |(bytes, _)| bytes.iter().any(|&byte| byte != 0))
         }
         Member::Unreadable(..) => true,

@@ -222,7 +222,7 @@ pub(super) struct Walk {
     pub(super) crc: u32,
     /// Why, unless it was the end.
     pub(super) flaw: Option<Flaw>,
-    /// The segment's bytes.
+    /// The segment's bytes, without the last of more zeros than a record could have.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -266,7 +266,7 @@ pub(super) fn walk<F: Fs>(
     for (at, name) in names.iter().enumerate() {
         let path = dir.join(name.file_name());
         let bytes = fs
-            .read_within(&path, SEGMENT_BYTES_MAX)
+            .read_segment(&path, SEGMENT_BYTES_MAX)
             .map_err(|error| Error::io("read", error).at_path(&path))?;
         let last = at + 1 == names.len();
         let mut scan = Scan::new(&bytes, crc, last);

@@ -52,7 +52,8 @@ pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<RepairReport> {
         Some(_) => {}
     }
     let copy = dir.join(format!("{}.broken", names[last].file_name()));
-    copy_durably(fs, &end, &copy).map_err(|error| at("copy")(error).at_path(&copy))?;
+    let len = file.len().map_err(|error| at("look at")(error).at_path(&path))?;
+    copy_durably(fs, &end, len, &copy).map_err(|error| at("copy")(error).at_path(&copy))?;
     let cut = file.set_len(end.offset).and_then(|()| file.sync_all());
     cut.map_err(|error| at("cut")(error).at_path(&path))?;
     report.copy = Some(copy);
@@ -73,13 +74,14 @@ pub(super) fn lock<F: FsFile>(file: &F, path: &Path) -> Result<()> {
 }
 
 /// The copy is there before the original is cut.
-fn copy_durably<F: Fs>(fs: &F, end: &Walk, copy: &Path) -> std::io::Result<()> {
+fn copy_durably<F: Fs>(fs: &F, end: &Walk, len: u64, copy: &Path) -> std::io::Result<()> {
     match fs.remove(copy) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let file = fs.create_new(copy)?;
     file.write_all_at(&end.bytes, 0)?;
+    file.set_len(len)?;
     file.sync_all()?;
     fs.sync_dir(crate::fs::parent(copy))
 }

@@ -9,7 +9,7 @@ use super::frame::kind;
 use super::names::SegmentName;
 use super::options::{Strictness, WalOptions};
 use super::pipeline::Pipeline;
-use super::read::{Contents, Fold, Reader, Walk};
+use super::read::{Contents, Fold, Reader};
 use super::repair::lock;
 use super::{Entry, Flaw, HardState, Histogram, SnapshotRecord};
 use crate::fs::{Fs, FsFile, OsFs, parent};
@@ -373,8 +373,12 @@ impl<F: Fs> Unread<F> {
         let Some((tail, file)) = files.pop() else {
             return Err(Error::from(Flaw::SegmentMissing { index: 0 }).at_path(&dir));
         };
-        wipe(&*file, &walk, contents.wiped.is_some())
-            .map_err(|error| Error::io("wipe", error).at_path(&dir.join(tail.file_name())))?;
+        let at = |operation| {
+            let path = dir.join(tail.file_name());
+            move |error| Error::io(operation, error).at_path(&path)
+        };
+        let len = file.len().map_err(at("look at"))?;
+        wipe(&*file, len, walk.offset, contents.wiped.is_some()).map_err(at("wipe"))?;
         // Who made the directory or its last segment may have died before their names were durable.
         for dir in [&*dir, parent(&dir)] {
             fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
@@ -389,7 +393,7 @@ impl<F: Fs> Unread<F> {
             options,
             metadata: contents.metadata.clone(),
             segments,
-            appender: Appender::new(file, walk.bytes.len() as u64, walk.offset, walk.crc),
+            appender: Appender::new(file, len, walk.offset, walk.crc),
             pipeline: Some(pipeline),
             state: HardState::default(),
             state_seq,
@@ -404,11 +408,11 @@ impl<F: Fs> Unread<F> {
 /// Zeros from the end of the log to the end of the file, whose length stays. Durable before anything is written
 /// there: else records of before the crash could come back behind newer ones. So is what was read, before anybody acts
 /// on it: after a crash of the process alone it may be known to the operating system only.
-fn wipe<F: FsFile>(file: &F, walk: &Walk, dirty: bool) -> std::io::Result<()> {
+fn wipe<F: FsFile>(file: &F, len: u64, end: u64, dirty: bool) -> std::io::Result<()> {
     if dirty {
-        tracing::warn!(offset = walk.offset, "wiped what stood behind the end of the log");
-        file.set_len(walk.offset)?;
-        file.allocate(walk.bytes.len() as u64)?;
+        tracing::warn!(offset = end, "wiped what stood behind the end of the log");
+        file.set_len(end)?;
+        file.allocate(len)?;
     }
     file.sync_all()
 }
