@@ -15,13 +15,13 @@
 //! A save without `state` is one of entries alone. `snapshot` writes the record of one; `reopen` closes the log and opens it
 //! at the last of them.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod plan;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(Into::into).collect();
     let [file, dir] = &arguments[..] else {
         eprintln!(
             "usage: etcd_replay PLAN DIR\nplays the operations of PLAN (one JSON object a line: create, save, snapshot, reopen, \
@@ -29,12 +29,11 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     };
-    let done =
-        std::fs::read_to_string(file).map_err(Into::into).and_then(|text| plan::play(&text, Path::new(dir)));
+    let done = std::fs::read_to_string(file).map_err(Into::into).and_then(|text| plan::play(&text, dir));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{file}: {error}");
+            eprintln!("{}: {error}", file.display());
             ExitCode::FAILURE
         }
     }

@@ -49,7 +49,7 @@
 //! - A log whose front was purged, and of whose snapshots none is there, says so.
 //! - Allocated files that a crash left behind are removed when the log is opened. etcd reuses them with their old
 //!   content, and can end up with a log that it does not read.
-//! - An entry that etcd 3.4 could not read back is refused when it is saved. Reading takes records of any length that
+//! - An entry that is too long for etcd 3.4 to read back is refused when it is saved. Reading takes records of any length that
 //!   the file has, as etcd 3.5.5 and later does.
 //! - Creating a log replaces an empty directory only; etcd removes whatever is there. Of two who create it one does; with
 //!   etcd one may write to a file that has no name any more.
@@ -88,7 +88,7 @@ pub(crate) use log::{holds_segments, replay_only, segment_names};
 pub use names::SegmentName;
 pub use options::{SEGMENT_BYTES, Strictness, WalOptions};
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
-pub use read::{Contents, Place, RawRecords, Reader, Wiped, valid_snapshot_entries, verify};
+pub use read::{Contents, Place, RawRecords, Reader, Wiped, metadata, valid_snapshot_entries, verify};
 pub use repair::{RepairReport, repair};
 pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 pub use storage::{DiskStorage, Restored, Storage};

@@ -37,6 +37,14 @@ fn creating_a_log_removes_nobodys_files() {
     let error = Wal::create(OsFs, &scratch.wal(), None, options()).expect_err("refused");
     assert_eq!(*flaw(&error), Flaw::NotEmpty);
     assert!(scratch.wal().join("precious").exists());
+    let (link, empty) = (scratch.root.path().join("link"), scratch.root.path().join("empty"));
+    std::fs::create_dir(&empty).expect("a directory");
+    std::os::unix::fs::symlink(&empty, &link).expect("a link");
+    for dir in [&*link, Path::new(".."), Path::new("")] {
+        let error = Wal::create(OsFs, dir, None, options()).expect_err("refused");
+        assert_eq!(*flaw(&error), Flaw::NotNamed, "{}", dir.display());
+    }
+    assert_eq!(OsFs.list(scratch.root.path()).expect("lists"), ["empty", "link", "wal"]);
 }
 
 /// `TestCut`, `TestSaveEmpty`, `TestRecover`.

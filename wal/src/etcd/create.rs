@@ -17,9 +17,11 @@ use crate::{Error, Result};
 /// The first segment of a log.
 pub(super) const FIRST: SegmentName = SegmentName { seq: 0, index: 0 };
 
-/// An error if there is a log in `dir`, or anything else.
+/// An error if there is a log in `dir`, or anything else, or no directory can be renamed to it.
 pub(super) fn refuse_taken<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
-    let flaw = if names::segments(fs, dir).is_ok() {
+    let flaw = if dir.file_name().is_none() {
+        Flaw::NotNamed
+    } else if names::segments(fs, dir).is_ok() {
         Flaw::Exists
     } else if fs.list(dir).is_ok_and(|names| !names.is_empty()) {
         Flaw::NotEmpty

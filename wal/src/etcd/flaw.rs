@@ -102,6 +102,11 @@ pub enum Flaw {
     /// Creating a log replaces the directory, and it holds something.
     #[error("the directory is not empty, and creating a log would replace it; empty it, or choose another")]
     NotEmpty,
+    /// Creating a log renames a directory, and this is no name for one.
+    #[error(
+        "a log is made under another name, which then becomes this one: name the directory itself, not a link to it, nor `.`"
+    )]
+    NotNamed,
     /// Whole records stand behind the end of the log.
     #[error(
         "{records} whole records behind the place where the log ends: damage, or a torn write of many records; open with `Strictness::Acknowledged` to drop them"

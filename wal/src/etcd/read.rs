@@ -96,6 +96,21 @@ impl<F: Fs> Reader<F> {
     }
 }
 
+/// Whose log it is, as its first segment says: what was given to [`Wal::create`](super::Wal::create). Nothing is checked,
+/// locked or changed.
+pub fn metadata<F: Fs>(fs: &F, dir: &Path) -> Result<Option<Vec<u8>>> {
+    let path = dir.join(names::segments(fs, dir)?[0].file_name());
+    let bytes = fs.read_segment(&path, SEGMENT_BYTES_MAX);
+    let bytes = bytes.map_err(|error| Error::io("read", error).at_path(&path))?;
+    for record in RawRecords::new(&bytes) {
+        let record = record.map_err(|flaw| Error::from(flaw).at_path(&path))?;
+        if record.kind == kind::METADATA {
+            return Ok(record.data.map(<[u8]>::to_vec));
+        }
+    }
+    Err(Error::from(Flaw::Headless).at_path(&path))
+}
+
 /// Checks every record from the snapshot `start` on without keeping any; a torn tail is no flaw. Gives the last hard
 /// state.
 pub fn verify<F: Fs>(fs: F, dir: &Path, start: &SnapshotRecord) -> Result<HardState> {

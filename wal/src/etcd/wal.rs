@@ -56,8 +56,10 @@ impl<F: Fs> Wal<F> {
         let (temporary, first) = create::first_segment(&fs, dir).map_err(refused)?;
         let made = Self::begin(&fs, &temporary, first, dir, metadata, options).and_then(|wal| {
             // Never onto what holds something: who comes second fails here.
-            let renamed = fs.rename(&temporary, dir);
-            renamed.map_err(|error| Error::io("rename", error).at_path(&temporary))?;
+            fs.rename(&temporary, dir).map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotADirectory => Error::from(Flaw::NotNamed).at_path(dir),
+                _ => Error::io("rename", error).at_path(&temporary),
+            })?;
             Ok(wal)
         });
         let mut wal = made.inspect_err(|_| drop(create::clear(&fs, &temporary))).map_err(refused)?;
