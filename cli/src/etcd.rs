@@ -8,13 +8,18 @@ use tsmith_wal::fs::OsFs;
 
 use crate::flaw::Flaw;
 use crate::output::count;
+use crate::place::list;
 
 /// Checks the log in a directory, with the snapshots beside it if it is a member's; or one segment.
 pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
-    let checked = if path.is_dir() {
+    let checked = if path.is_file() {
+        etcd::check_segment(&OsFs, path)
+    } else if list(path).is_ok_and(|names| names.iter().any(|(name, _)| is_segment(name))) {
         etcd::check(&OsFs, path, snapshots_of(path).as_deref())
     } else {
-        etcd::check_segment(&OsFs, path)
+        return Err(Flaw::of_all(
+            "no log is here, and there are snapshots of one: it was lost, or is elsewhere, where --wal finds it",
+        ));
     };
     checked.map_err(|error| {
         let flaw = Flaw::from(&error);
@@ -27,11 +32,17 @@ pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
 
 /// The directory of the snapshots of the member whose log this is; it need not be there.
 fn snapshots_of(wal: &Path) -> Option<PathBuf> {
-    // By its full path: `.` has no parent.
-    let wal = wal.canonicalize().ok()?;
-    let member = wal.parent().filter(|_| wal.file_name() == Some(OsStr::new("wal")))?;
-    let snap = member.join("snap");
-    (snap.is_dir() || member.file_name() == Some(OsStr::new("member"))).then_some(snap)
+    // As it is written, for a link may lead to another disk; and where it is, for `.` has no parent.
+    let written = std::path::absolute(wal).ok();
+    [written, wal.canonicalize().ok()].into_iter().flatten().find_map(|wal| {
+        let member = wal.parent().filter(|_| wal.file_name() == Some(OsStr::new("wal")))?;
+        let snap = member.join("snap");
+        (snap.is_dir() || member.file_name() == Some(OsStr::new("member"))).then_some(snap)
+    })
+}
+
+fn is_segment(name: &OsStr) -> bool {
+    etcd::SegmentName::parse(name).is_some()
 }
 
 /// What it means that whole records stand behind the end of a log.

@@ -137,6 +137,8 @@ impl Place {
             Self::Tsm(path) => return Ok(vec![Member::Tsm(path.clone())]),
             Self::Tombstone(path) => return Ok(vec![Member::Tombstone(path.clone())]),
             Self::Segment(path) => return Ok(vec![Member::Segment(path.clone())]),
+            // One that is missed is told by who looks at it.
+            Self::EtcdLog(path) if !etcd::has_log(path) => return Ok(vec![Member::EtcdLog(path.clone())]),
             Self::EtcdLog(path) | Self::EtcdSnapshot(path) if path.is_dir() => return etcd::members(path),
             Self::EtcdDatabase(path) => return Ok(vec![etcd::database(path.clone())]),
             Self::EtcdLog(path) => return Ok(vec![Member::EtcdLog(path.clone())]),

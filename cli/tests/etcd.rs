@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{DiskStorage, Entry, EntryKind, HardState, Snapshot, Storage, WalOptions};
-use tsmith_wal::fs::OsFs;
+use tsmith_wal::fs::{Fs, OsFs};
 
 fn tsmith(arguments: &[&str], path: &Path) -> (Output, serde_json::Value) {
     let output = Command::new(env!("CARGO_BIN_EXE_tsmith")).args(arguments).arg(path).output().expect("runs");
@@ -103,7 +103,8 @@ fn all_of_a_member_is_checked_by_any_of_its_directories() {
     let snap = root.join("snap");
     member(&root);
     let names = ["0000000000000002-0000000000000009.snap", "0000000000000002-0000000000000014.snap"];
-    std::fs::copy(snap.join(names[1]), snap.join(names[0])).expect("copies");
+    let older = Snapshot { index: 9, term: 2, ..Snapshot::default() };
+    std::fs::write(snap.join(names[0]), tsmith_wal::etcd::snap::encode(&older)).expect("writes");
     std::fs::write(snap.join("0000000000000014.snap.db"), b"not ours").expect("writes");
     std::fs::write(snap.join("db"), b"not ours").expect("writes");
     let dirs = [scratch.path(), &root, &snap];
@@ -120,6 +121,11 @@ fn all_of_a_member_is_checked_by_any_of_its_directories() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains(".snap: snapshot at index 20") && !text.contains("shard"), "{text}");
     assert!(text.contains(".snap.db: not checked: a database of etcd"), "{text}");
+    // In the place of another it would be taken for that one.
+    let (newest, aside) = (snap.join(names[1]), std::fs::read(snap.join(names[1])).expect("reads"));
+    std::fs::copy(snap.join(names[0]), &newest).expect("copies");
+    assert_eq!(verified(&snap), (Some(1), snapshots(false), 2));
+    std::fs::write(&newest, aside).expect("writes");
     for database in ["db", "0000000000000014.snap.db"] {
         assert_eq!(verified(&snap.join(database)), (Some(0), Vec::new(), 1));
         assert!(tsmith(&["inspect"], &snap.join(database)).0.status.success());
@@ -221,4 +227,53 @@ fn what_a_member_lost_is_told_by_every_verb() {
     assert!(gaps[0]["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{planned}: {gaps}");
     assert_eq!(gap(&["repair", "--format", "json"]), ("repaired".into(), gaps));
     assert_eq!(planned, "damaged");
+}
+
+/// Story: a member whose log was gone, or emptied, was called fine, and so was one whose damaged log lies on another disk,
+/// where a link leads.
+#[test]
+fn a_log_that_is_elsewhere_is_checked_and_one_that_is_nowhere_is_missed() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let root = scratch.path().join("n.etcd");
+    let (log, other) = (root.join("member/wal"), scratch.path().join("disk"));
+    member(&root.join("member"));
+    OsFs.rename(&log, &other).expect("moves");
+    let judge = |arguments: &[&str]| {
+        let json = [arguments, &["--format", "json"]].concat();
+        let (output, json) = tsmith(&json, &root);
+        (output.status.code(), json)
+    };
+    // Gone, then empty.
+    for round in 0..2 {
+        let (code, json) = judge(&["verify"]);
+        assert_eq!((code, &json["bad"]), (Some(1), &1.into()), "{json}");
+        let reason = &json["files"][1]["problems"][0]["reason"];
+        assert!(reason.as_str().is_some_and(|text| text.contains("no log is here")), "{json}");
+        assert_eq!(judge(&["inspect"]).0, Some(1));
+        let (code, json) = judge(&["repair", "--dry-run"]);
+        assert_eq!((code, &json["files"][1]["state"]), (Some(1), &"lost".into()), "{json}");
+        if round == 0 {
+            std::fs::create_dir(&log).expect("made");
+        }
+    }
+    std::fs::remove_dir(&log).expect("removes");
+    let elsewhere = other.to_str().expect("text");
+    assert_eq!(judge(&["verify", "--wal", elsewhere]).0, Some(0));
+    std::os::unix::fs::symlink(&other, &log).expect("links");
+    let (code, json) = judge(&["verify"]);
+    assert_eq!(code, Some(0), "{json}");
+    let summary =
+        |json: &serde_json::Value| json["files"][1]["summary"].as_str().unwrap_or_default().to_owned();
+    assert!(summary(&json).contains("opens at index 20"), "{json}");
+    let (_, json) = tsmith(&["verify", "--format", "json"], &log);
+    assert!(
+        json["files"][0]["summary"].as_str().is_some_and(|text| text.contains("opens at index 20")),
+        "{json}"
+    );
+    let first = other.join("0000000000000000-0000000000000000.wal");
+    let mut bytes = std::fs::read(&first).expect("reads");
+    bytes[700] ^= 1;
+    std::fs::write(&first, bytes).expect("writes");
+    assert_eq!(judge(&["verify"]).0, Some(1));
+    assert_eq!(judge(&["repair", "--dry-run"]).0, Some(1));
 }

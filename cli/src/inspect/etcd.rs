@@ -94,7 +94,7 @@ pub(super) fn log(path: &Path) -> Result<Log> {
         for (name, _) in list(path)?.iter().filter(|(name, _)| SegmentName::parse(name).is_some()) {
             log.segments.push(segment(&path.join(name))?);
         }
-    } else {
+    } else if path.exists() {
         log.segments.push(segment(path)?);
     }
     match etcd::check(path) {
@@ -105,7 +105,8 @@ pub(super) fn log(path: &Path) -> Result<Log> {
                 None => {}
             }
             let is_torn = |at: &Place| Flaw::at(at.offset, "an incomplete record").in_segment(&at.path);
-            log.torn = found.torn.as_ref().map(is_torn);
+            // What is damage is nothing that a crash leaves.
+            log.torn = found.torn.as_ref().filter(|_| log.error.is_none()).map(is_torn);
         }
         Err(flaw) => log.error = Some(flaw),
     }

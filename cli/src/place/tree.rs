@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Place, absolute, beside, has_segments, is_shard, list};
+use super::{Place, absolute, beside, etcd, has_segments, is_shard, list};
 use crate::exit::{Failure, Result, complain};
 use crate::output::count;
 
@@ -95,6 +95,7 @@ impl Tree {
         if let Some(logs) = logs {
             tree.stray_logs(above, &logs, &logs, DEPTH_MAX)?;
         }
+        tree.missed_logs(wal);
         // A member of etcd has no shards, though it has directories.
         tree.is_above = !tree.places.iter().all(|(_, place)| place.is_etcd());
         Ok(tree)
@@ -107,7 +108,7 @@ impl Tree {
     fn descend(&mut self, above: &Path, dir: &Path, wal: Option<&Path>, depth: usize) -> Result<()> {
         for (name, is_dir) in list(dir)? {
             let path = dir.join(&name);
-            if !is_dir {
+            if !is_dir && !is_linked_shard(&path) {
                 self.skip(path, "a file that belongs to no shard");
                 continue;
             }
@@ -148,6 +149,18 @@ impl Tree {
         Ok(())
     }
 
+    /// The logs of members of etcd that are not beside their snapshots: where the user says, or to be missed.
+    fn missed_logs(&mut self, wal: Option<&Path>) {
+        let missed = |(path, place): &(PathBuf, Place)| {
+            let Place::EtcdSnapshot(_) = place else { return None };
+            let log = wal.map_or_else(|| path.with_file_name("wal"), Path::to_owned);
+            (wal.is_some() || !etcd::has_log(&log)).then(|| (log.clone(), Place::EtcdLog(log)))
+        };
+        let missed: Vec<_> = self.places.iter().filter_map(missed).collect();
+        self.skipped.retain(|skipped| missed.iter().all(|(path, _)| *path != skipped.path));
+        self.places.extend(missed);
+    }
+
     /// Refuses a directory of shards for `verb`, which takes one.
     pub(super) fn refuse_above(verb: &str, path: &Path, wal: Option<&Path>) -> Result<()> {
         if is_shard(path, wal)? || !shard_within(path, DEPTH_MAX) {
@@ -175,10 +188,18 @@ fn unreadable(path: &Path, why: &Failure) -> Place {
 /// Whether there is a shard below.
 fn shard_within(dir: &Path, depth: usize) -> bool {
     let Ok(names) = list(dir) else { return false };
-    names.into_iter().filter(|(name, is_dir)| *is_dir && name != "_series").any(|(name, _)| {
+    names.into_iter().filter(|(name, _)| name != "_series").any(|(name, is_dir)| {
         let below = dir.join(name);
+        if !is_dir {
+            return is_linked_shard(&below);
+        }
         is_shard(&below, None).unwrap_or(true) || depth > 0 && shard_within(&below, depth - 1)
     })
+}
+
+/// Whether a link leads to a shard, or to a log on another disk. Through other links nobody goes: they may lead anywhere.
+fn is_linked_shard(path: &Path) -> bool {
+    path.is_dir() && is_shard(path, None).unwrap_or(false)
 }
 
 /// Why a file or directory of a shard is not read; `None` for what says nothing to a user.

@@ -184,5 +184,12 @@ fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
 fn etcd_snapshot(path: &Path) -> Result<String, Flaw> {
     let bytes = read::within(path, SNAPSHOT_BYTES_MAX).map_err(whole)?;
     let snapshot = tsmith_wal::etcd::snap::decode(&bytes).map_err(whole)?;
+    let named = tsmith_wal::etcd::snap::file_name(&snapshot.record());
+    if path.file_name().is_some_and(|name| *name != *named) {
+        let (index, term) = (snapshot.index, snapshot.term);
+        return Err(whole(format!(
+            "holds the snapshot at index {index}, term {term}, whose name is {named}: one file stands in another's place"
+        )));
+    }
     Ok(format!("snapshot at index {}, term {}", snapshot.index, snapshot.term))
 }
