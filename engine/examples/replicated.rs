@@ -12,12 +12,14 @@
 //! they say, or `error ...`. Warnings go to stderr. A replica that stops by itself says why, and its process ends with exit
 //! code 1. Who started all three makes them in an empty DIR, starts those again that were killed, and takes them along when it
 //! ends. One that stopped by itself, or whose directory is gone, is left to the operator: `replicated node ID DIR/ID PORT` opens
-//! it, and `replicated new ID DIR/ID PORT` makes it anew, when its error says that this is safe.
+//! it, and `replicated new ID DIR/ID PORT` makes it anew, when its error says that this is safe. `DIR/group` has the number by
+//! which replicas of a group know each other.
 
 use std::collections::HashSet;
 use std::error::Error;
 use std::fmt::{self, Write as _};
-use std::io::{BufRead, BufReader, Write};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -34,7 +36,7 @@ use tsmith_engine::replica::{Node, Replica, Settings};
 use tsmith_wal::etcd::WalOptions;
 use tsmith_wal::fs::OsFs;
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 const IDS: [u64; 3] = [1, 2, 3];
 /// The last argument of a process that ends with the one that started it.
@@ -43,13 +45,17 @@ const PORT: u16 = 7000;
 /// Where replicas that are killed do not meet those that run.
 const KILL_PORT: u16 = PORT + 20;
 const TICK: Duration = Duration::from_millis(30);
+/// A line, and what is read before it is one.
+const LINE_BYTES_MAX: u64 = 1 << 20;
 /// How long replicas may take to catch up.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a process looks whether its replica still runs, and how long a client may take to hear why not.
 const WATCH: Duration = Duration::from_millis(200);
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments = std::env::args_os().skip(1).map(std::ffi::OsString::into_string);
+    let arguments = arguments.collect::<Result<Vec<_>, _>>();
+    let arguments = arguments.map_err(|name| format!("{}: expected a name in UTF-8", name.display()))?;
     let texts: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match texts[..] {
         [verb @ ("new" | "node"), id, dir, port, ref rest @ ..] if matches!(rest, [] | [ATTENDED]) => {
@@ -76,6 +82,20 @@ fn main() -> Result<()> {
     }
 }
 
+/// The last port of a group that begins at this one.
+fn last_port(port: u16) -> Result<u16> {
+    port.checked_add(103)
+        .ok_or_else(|| format!("port {port}: a group takes 103 above it, up to 65535").into())
+}
+
+/// The number of the group, from beside the directory of a replica.
+fn group_of(dir: &Path) -> Result<u64> {
+    let path = dir.parent().unwrap_or(Path::new("")).join("group");
+    let text = std::fs::read_to_string(&path);
+    let number = text.map_err(|error| format!("{}: {error}", path.display()))?.trim().parse();
+    Ok(number.map_err(|error| format!("{}: expected the number of a group: {error}", path.display()))?)
+}
+
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
@@ -95,7 +115,9 @@ fn end_with_stdin() -> Result<()> {
 /// One replica, for as long as the process lives; and no longer: one that runs on without its replica would look alive.
 fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
     tracing::subscriber::set_global_default(Warnings { id })?;
+    last_port(port)?;
     let mut settings = Settings::new(id, &IDS);
+    settings.group = group_of(dir)?;
     settings.snapshot_entries = 2000;
     settings.catch_up_entries = 200;
     settings.wal = WalOptions::default().segment_bytes(8_000_000);
@@ -108,7 +130,11 @@ fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
     let lines = TcpListener::bind(local(port + 100 + id as u16))?;
     let serving = Arc::clone(&node);
     std::thread::spawn(move || {
-        for stream in lines.incoming().flatten() {
+        for stream in lines.incoming() {
+            let Ok(stream) = stream else {
+                std::thread::sleep(WATCH);
+                continue;
+            };
             let node = Arc::clone(&serving);
             std::thread::spawn(move || drop(serve(&stream, &node)));
         }
@@ -169,7 +195,11 @@ fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        if reader.read_until(b'\n', &mut line)? == 0 {
+        if (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if line.len() as u64 == LINE_BYTES_MAX {
+            writer.write_all(b"error a line of more than 1 MiB\n")?;
             return Ok(());
         }
         if !line.ends_with(b"\n") {
@@ -288,12 +318,17 @@ impl Drop for Processes {
 
 /// Starts all three; makes them where none of them is. From the next start on one that is missing was lost.
 fn processes(dir: &Path, port: u16) -> Result<Processes> {
+    last_port(port)?;
     let mut processes = Processes { dir: dir.to_path_buf(), port, children: vec![None, None, None] };
     let log = |id: u64| dir.join(id.to_string()).join("wal");
     if IDS.iter().any(|id| dir.join(id.to_string()).exists()) {
         (0..3).try_for_each(|at| processes.start(at))?;
         return Ok(processes);
     }
+    std::fs::create_dir_all(dir)?;
+    // Chance, from what keeps maps apart.
+    let group = RandomState::new().hash_one(dir);
+    std::fs::write(dir.join("group"), format!("{group}\n"))?;
     (0..3).try_for_each(|at| processes.run("new", at))?;
     let deadline = Instant::now() + PATIENCE;
     while !IDS.into_iter().all(|id| log(id).exists()) {

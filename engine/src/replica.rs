@@ -127,8 +127,12 @@ impl<F: Fs> Replica<F> {
         fs.create_dir_all(dir).map_err(|error| io(dir, error))?;
         let names = fs.list(dir).map_err(|error| io(dir, error))?;
         // Who was interrupted here left only these.
-        if names.iter().any(|name| Path::new(name).extension() != Some("tmp".as_ref())) {
-            return Err(Error::NotNew { dir: dir.to_path_buf() });
+        let mut names = names.iter().map(Path::new).filter(|name| name.extension() != Some("tmp".as_ref()));
+        if let Some(found) = names.clone().find(|name| files::is_of_replica(name)) {
+            return Err(Error::NotNew { dir: dir.to_path_buf(), found: found.to_path_buf() });
+        }
+        if let Some(found) = names.next() {
+            return Err(Error::NotEmpty { dir: dir.to_path_buf(), found: found.to_path_buf() });
         }
         let (wal, snap) = (dir.join("wal"), dir.join("snap"));
         let metadata = settings.metadata();
@@ -146,14 +150,12 @@ impl<F: Fs> Replica<F> {
             }
             found => drop(found.map_err(|error| io(&wal, error))?),
         }
+        // Whose it is comes first: opening repairs, and tidies up.
+        settings.check(etcd::metadata(&fs, &wal).map_err(refused)?.as_deref(), &etcd::Snapshot::default())?;
         let opened = DiskStorage::open(fs.clone(), &wal, &snap, settings.wal);
-        let (storage, restored) = opened.map_err(|error| match error.kind() {
-            tsmith_wal::ErrorKind::Etcd(_) => Error::Damaged(error),
-            _ => Error::Storage(error),
-        })?;
-        let snapshot = restored.snapshot.as_ref();
-        settings
-            .check(restored.contents.metadata.as_deref(), snapshot.unwrap_or(&etcd::Snapshot::default()))?;
+        let (storage, restored) = opened.map_err(refused)?;
+        let snapshot = restored.snapshot.clone().unwrap_or_default();
+        settings.check(restored.contents.metadata.as_deref(), &snapshot)?;
         Self::begin(fs, dir, settings, storage, restored)
     }
 
@@ -214,7 +216,7 @@ impl<F: Fs> Replica<F> {
     /// [`Error::LostLog`] the replica does nothing any more.
     pub fn step(&mut self, message: &[u8]) -> Result<()> {
         self.check_running()?;
-        let message = Message::decode(message)?;
+        let message = Message::decode(message, self.settings.group)?;
         let (from, to) = message.ends();
         if to != self.settings.id || !self.settings.voters.contains(&from) {
             return Err(Error::Corrupt("a message of this group for this replica"));
@@ -358,7 +360,7 @@ impl<F: Fs> Replica<F> {
         for message in messages {
             let to = message.to;
             let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
-            send(to, Message::Raft(message).encode()?);
+            send(to, Message::Raft(message).encode(self.settings.group)?);
             if is_snapshot {
                 // It is offered again until the follower has taken it, or has caught up without.
                 self.raft.report_snapshot(to, SnapshotStatus::Finish);
@@ -452,6 +454,14 @@ impl<F: Fs> Replica<F> {
     pub fn close(self) -> Result<()> {
         self.machine.close()?;
         Ok(self.storage.close()?)
+    }
+}
+
+/// An opening that failed: by what is in the files, or by the system.
+fn refused(error: tsmith_wal::Error) -> Error {
+    match error.kind() {
+        tsmith_wal::ErrorKind::Etcd(_) => Error::Damaged(error),
+        _ => Error::Storage(error),
     }
 }
 

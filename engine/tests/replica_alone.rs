@@ -75,6 +75,37 @@ fn the_directory_of_another_replica_is_refused() {
     assert_eq!(error.to_string(), "replica: expected the directory of the replica with this id");
 }
 
+/// Story: replica 3 of one group was started in the place of replica 3 of another, with the same voters and terms. It
+/// followed, acknowledged and answered, with data of its own.
+#[test]
+fn groups_with_the_same_voters_are_not_one() {
+    let of_group = |group: u64| {
+        let mut settings = settings(1);
+        settings.voters = vec![1, 2, 3];
+        settings.group = group;
+        settings
+    };
+    let fs = SimFs::default();
+    let mut replica = Replica::create(fs.clone(), Path::new(DIR), of_group(5)).expect("is made");
+    let message = |group: u64| {
+        let mut message = raft::eraftpb::Message { from: 2, to: 1, term: 9, ..Default::default() };
+        message.set_msg_type(raft::eraftpb::MessageType::MsgHeartbeat);
+        let bytes = protobuf::Message::write_to_bytes(&message).expect("encodes");
+        [&[0][..], &bytes, &group.to_le_bytes()].concat()
+    };
+    let refused = replica.step(&message(6)).expect_err("of another group");
+    assert!(matches!(refused, Error::OtherGroup { found: 6, group: 5 }), "{refused}");
+    assert_eq!(replica.leader(), 0);
+    replica.step(&message(5)).expect("is of this group");
+    assert_eq!(replica.leader(), 2);
+    replica.close().expect("closes");
+    let before = fs.snapshot();
+    let error = Replica::open(fs.clone(), Path::new(DIR), of_group(6)).expect_err("of another group");
+    assert!(matches!(error, Error::OtherGroup { found: 5, group: 6 }), "{error}");
+    assert!(fs.snapshot() == before);
+    Replica::open(fs, Path::new(DIR), of_group(5)).expect("opens");
+}
+
 /// The TSM files of the engine, by name.
 fn tsm_files(fs: &SimFs) -> Vec<String> {
     let is_engine = |path: &Path| path.to_str().is_some_and(|path| path.starts_with("/r/engine-"));

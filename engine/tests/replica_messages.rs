@@ -12,7 +12,7 @@ use tsmith_engine::replica::{Error, Replica};
 use tsmith_wal::fs::SimFs;
 
 use group::{
-    ASK, CHUNK, CHUNK_HEAD, Group, VOTERS, forged, raft_message, refused, said, until_it_asks,
+    ASK, CHUNK, CHUNK_HEAD, Group, OF_GROUP, VOTERS, forged, raft_message, refused, said, until_it_asks,
     with_one_behind,
 };
 
@@ -47,7 +47,7 @@ fn ask_strangely(replica: &mut Replica<SimFs>, message: &[u8]) {
     let mut given = Vec::new();
     replica.drive(&mut |_, message| given.push(message)).expect("goes on");
     let answers = given.iter().filter(|message| message[0] == CHUNK);
-    let lens: Vec<_> = answers.map(|message| message.len() - CHUNK_HEAD).collect();
+    let lens: Vec<_> = answers.map(|message| message.len() - CHUNK_HEAD - OF_GROUP.len()).collect();
     // Behind what was asked for before, in good faith.
     assert!(lens.ends_with(&[0, 0, 0, 0, 300]), "{lens:?}");
 }
@@ -96,7 +96,7 @@ fn a_list_of_files_that_nobody_sent_does_no_harm() {
         (metadata.index, metadata.term) = (1 << 60, 1);
         metadata.mut_conf_state().voters = VOTERS.to_vec();
         snapshot.data = list.as_bytes().to_vec().into();
-        [&[0][..], &message.write_to_bytes().expect("encodes")].concat()
+        [&[0][..], &message.write_to_bytes().expect("encodes"), &OF_GROUP].concat()
     };
     let name = "000000001-000000001.tsm";
     let replica = group.running.get_mut(&3).expect("runs");
@@ -162,7 +162,7 @@ fn one_short_chunk_does_not_make_all_short() {
                 message
             };
             if message[0] == ASK && was_short {
-                asked.push(u32::from_le_bytes(message[CHUNK_HEAD..].try_into().expect("four")));
+                asked.push(u32::from_le_bytes(message[CHUNK_HEAD..][..4].try_into().expect("four")));
             }
             group.running.get_mut(&to).expect("runs").step(&message).expect("takes it");
         }
@@ -307,9 +307,9 @@ fn messages_that_raft_would_panic_at_are_refused() {
     for message in &refused_ones {
         refused(group.running.get_mut(&3).expect("runs"), message);
         // Who leads takes other kinds of messages to heart.
-        let mut parsed = Message::parse_from_bytes(&message[1..]).expect("raft's");
+        let mut parsed = Message::parse_from_bytes(&message[1..message.len() - 8]).expect("raft's");
         (parsed.from, parsed.to) = (if parsed.from == 3 { leader } else { 3 }, leader);
-        let message = [&[0][..], &parsed.write_to_bytes().expect("encodes")].concat();
+        let message = [&[0][..], &parsed.write_to_bytes().expect("encodes"), &OF_GROUP].concat();
         refused(group.running.get_mut(&leader).expect("runs"), &message);
     }
     group.check();

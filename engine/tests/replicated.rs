@@ -90,6 +90,7 @@ fn wait<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
 fn a_process_ends_with_its_replica_and_says_why() {
     let Some(example) = example() else { return };
     let (scratch, base) = (tempfile::tempdir().expect("a directory"), free_ports(0));
+    std::fs::write(scratch.path().join("group"), "7\n").expect("written");
     let mut nodes: Vec<_> =
         (1..=3).map(|id| Some(Running::node(&example, "new", id, scratch.path(), base))).collect();
     let written = |id: u16| ask(base + 100 + id, "m v=1 1").filter(|answer| answer == "ok 1\n");

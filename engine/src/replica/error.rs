@@ -32,14 +32,25 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
-    /// A new replica is to be made where something is.
+    /// A new replica is to be made where one is, or was.
     #[error(
-        "replica: {dir} is not empty, so that this is no new replica. One that is there is opened; one that lost its log \
-         must not go on. {WAY_BACK}", dir = dir.display()
+        "replica: {dir} has {found} in it: a replica that is there is opened; of one without its log the log is lost. \
+         {WAY_BACK}", dir = dir.display(), found = found.display()
     )]
     NotNew {
         /// The directory.
         dir: PathBuf,
+        /// What of a replica is there.
+        found: PathBuf,
+    },
+    /// A new replica is to be made among other files.
+    #[error("replica: {dir} is not empty: it has {found} in it; make the replica in a directory of its own",
+        dir = dir.display(), found = found.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+        /// Something that is there.
+        found: PathBuf,
     },
     /// The engine.
     #[error("replica: {0}")]
@@ -97,6 +108,17 @@ pub enum Error {
         was: Vec<u64>,
         /// Those of the settings.
         now: Vec<u64>,
+    },
+    /// A directory or a message of another group.
+    #[error(
+        "replica: of the group {found}, and this is the group {group}: is a directory of another group in its place, or are \
+         the addresses another group's?"
+    )]
+    OtherGroup {
+        /// What the directory or the message says.
+        found: u64,
+        /// What the settings say.
+        group: u64,
     },
     /// The settings are of no member.
     #[error("replica: {id} is none of the voters {voters:?}, or one of them is 0")]

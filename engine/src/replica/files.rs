@@ -20,6 +20,12 @@ use crate::files::{FileName, TsmFile};
 /// What is copied at once.
 const COPY_BYTES: usize = 1 << 20;
 
+/// Whether something of this name is there where a replica is.
+pub(super) fn is_of_replica(name: &Path) -> bool {
+    let numbered = |prefix| number(name.as_os_str(), prefix).is_some();
+    numbered("engine-") || numbered("files-") || name == Path::new("wal") || name == Path::new("snap")
+}
+
 /// What a snapshot consists of.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct List {

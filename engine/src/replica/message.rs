@@ -6,7 +6,8 @@
 //! chunk   2 │ CRC-32 <4B> │ the same six                                            │ the bytes
 //! ```
 //!
-//! Numbers are little-endian; a checksum covers all behind it. A chunk answers one ask, with as many bytes or fewer; one
+//! Behind each stand the 8 bytes of the group's number. Numbers are little-endian; a checksum covers what is between it and
+//! that. A chunk answers one ask, with as many bytes or fewer; one
 //! without bytes says that the file is not there.
 
 use protobuf::Message as _;
@@ -22,6 +23,8 @@ const CHUNK: u8 = 2;
 /// Kind and checksum.
 const HEAD_BYTES: usize = 5;
 const PART_BYTES: usize = 48;
+/// The number behind a message.
+const GROUP_BYTES: usize = 8;
 
 /// A place in a file of a snapshot, and who tells whom about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,13 @@ impl<'a> Message<'a> {
         }
     }
 
-    pub(super) fn encode(&self) -> Result<Vec<u8>> {
+    pub(super) fn encode(&self, group: u64) -> Result<Vec<u8>> {
+        let mut out = self.content()?;
+        out.extend_from_slice(&group.to_le_bytes());
+        Ok(out)
+    }
+
+    fn content(&self) -> Result<Vec<u8>> {
         let (kind, part, rest) = match self {
             Self::Raft(message) => {
                 let mut out = vec![RAFT];
@@ -80,7 +89,7 @@ impl<'a> Message<'a> {
             Self::Ask(part, len) => (ASK, part, &len.to_le_bytes()[..]),
             Self::Chunk(part, bytes) => (CHUNK, part, *bytes),
         };
-        let mut out = Vec::with_capacity(HEAD_BYTES + PART_BYTES + rest.len());
+        let mut out = Vec::with_capacity(HEAD_BYTES + PART_BYTES + rest.len() + GROUP_BYTES);
         out.extend_from_slice(&[kind, 0, 0, 0, 0]);
         out.extend_from_slice(part.encode().as_flattened());
         out.extend_from_slice(rest);
@@ -89,7 +98,14 @@ impl<'a> Message<'a> {
         Ok(out)
     }
 
-    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self> {
+    /// The message in these bytes, of a replica of `group`.
+    pub(super) fn decode(bytes: &'a [u8], group: u64) -> Result<Self> {
+        let split = bytes.split_last_chunk::<GROUP_BYTES>();
+        let (bytes, found) = split.ok_or(Error::Corrupt("a message with the number of its group"))?;
+        let found = u64::from_le_bytes(*found);
+        if found != group {
+            return Err(Error::OtherGroup { found, group });
+        }
         let (&kind, rest) = bytes.split_first().ok_or(Error::Corrupt("a message, found none"))?;
         if kind == RAFT {
             let message = eraftpb::Message::parse_from_bytes(rest);
@@ -124,19 +140,19 @@ mod tests {
         let part = Part { from: 1, to: 2, index: 77, file, offset: 1 << 40 };
         for message in [Message::Ask(part, 4096), Message::Chunk(part, b"content"), Message::Chunk(part, b"")]
         {
-            let bytes = message.encode().expect("encodes");
-            assert_eq!(Message::decode(&bytes).expect("decodes"), message);
+            let bytes = message.encode(7).expect("encodes");
+            assert_eq!(Message::decode(&bytes, 7).expect("decodes"), message);
             for len in 0..bytes.len() {
-                assert!(Message::decode(&bytes[..len]).is_err(), "{len} bytes of {message:?}");
+                assert!(Message::decode(&bytes[..len], 7).is_err(), "{len} bytes of {message:?}");
             }
             for at in 8..8 * bytes.len() {
                 let mut flipped = bytes.clone();
                 flipped[at / 8] ^= 1 << (at % 8);
-                assert!(Message::decode(&flipped).is_err(), "bit {at} of {message:?}");
+                assert!(Message::decode(&flipped, 7).is_err(), "bit {at} of {message:?}");
             }
         }
         for kind in 3..=255 {
-            assert!(Message::decode(&[kind]).is_err());
+            assert!(Message::decode(&[&[kind][..], &7_u64.to_le_bytes()].concat(), 7).is_err());
         }
     }
 }

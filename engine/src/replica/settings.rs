@@ -7,6 +7,9 @@ use tsmith_wal::etcd::{Snapshot, WalOptions};
 
 use super::{Error, Result};
 
+/// What the metadata of a replica's log begins with.
+const METADATA_TAG: [u8; 4] = *b"TSR2";
+
 /// What a replica is.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -14,6 +17,9 @@ pub struct Settings {
     pub id: u64,
     /// Who belongs to the group, itself included. The same at every start: there is no way yet to agree on others.
     pub voters: Vec<u64>,
+    /// The number of the group, drawn when it is made, by chance say: replicas of two groups with the same voters know
+    /// each other by it, and refuse each other's messages and directories. The same for all, and at every start.
+    pub group: u64,
     /// A snapshot is made when so many entries were applied since the last.
     pub snapshot_entries: u64,
     /// So many entries before it are kept in memory, for followers that are a little behind.
@@ -36,6 +42,7 @@ impl Settings {
         Self {
             id,
             voters: voters.to_vec(),
+            group: 0,
             snapshot_entries: 10_000,
             catch_up_entries: 5_000,
             chunk_bytes: 1 << 20,
@@ -59,21 +66,30 @@ impl Settings {
         self.wal.record_bytes_max.saturating_sub(1024)
     }
 
-    /// What the log says of whose it is: id and voters, 8 bytes each, little-endian.
+    /// What the log says of whose it is: [`METADATA_TAG`], then group, id and voters, 8 bytes each, little-endian.
     pub(super) fn metadata(&self) -> Vec<u8> {
-        let all = [&[self.id], &self.voters[..]].concat();
-        all.into_iter().flat_map(u64::to_le_bytes).collect()
+        let all = [&[self.group, self.id], &self.voters[..]].concat();
+        let numbers = all.into_iter().flat_map(u64::to_le_bytes);
+        METADATA_TAG.into_iter().chain(numbers).collect()
     }
 
     /// Whether a log with this metadata, and this snapshot, is of the replica that these settings mean. Logs of before say
-    /// nothing of voters; their snapshots do.
+    /// nothing of the group, which has the number 0 then, and those of still before nothing of voters; their snapshots do.
     pub(super) fn check(&self, metadata: Option<&[u8]>, snapshot: &Snapshot) -> Result<()> {
-        let (numbers, rest) = metadata.unwrap_or_default().as_chunks();
-        let numbers: Vec<u64> = numbers.iter().copied().map(u64::from_le_bytes).collect();
-        let (Some((&id, voters)), []) = (numbers.split_first(), rest) else {
+        let metadata = metadata.unwrap_or_default();
+        let tagged = metadata.strip_prefix(&METADATA_TAG);
+        let (numbers, rest) = tagged.unwrap_or(metadata).as_chunks();
+        let mut numbers: Vec<u64> = numbers.iter().copied().map(u64::from_le_bytes).collect();
+        if tagged.is_none() {
+            numbers.insert(0, 0);
+        }
+        let ([group, id, voters @ ..], []) = (&numbers[..], rest) else {
             return Err(Error::Corrupt("the directory of a replica"));
         };
-        if id != self.id {
+        if *group != self.group {
+            return Err(Error::OtherGroup { found: *group, group: self.group });
+        }
+        if *id != self.id {
             return Err(Error::Corrupt("the directory of the replica with this id"));
         }
         let of_snapshot = Some(&snapshot.conf_state.voters).filter(|_| snapshot.index > 0);

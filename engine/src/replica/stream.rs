@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use raft::eraftpb;
 use tsmith_wal::fs::Fs;
@@ -21,6 +22,7 @@ use tsmith_wal::fs::Fs;
 use super::fetch::Fetch;
 use super::files::{self, List};
 use super::message::{Message, Part};
+use super::seldom::Seldom;
 use super::{Error, Result, Settings};
 
 /// Requests that wait for their answer; more are dropped, and come again.
@@ -33,6 +35,7 @@ const CHECK_BYTES: u64 = 8 << 20;
 pub(super) struct Stream<F: Fs> {
     fs: F,
     dir: PathBuf,
+    group: u64,
     chunk_bytes: u32,
     neighbours: BTreeMap<u64, PathBuf>,
     ticks: u64,
@@ -40,6 +43,8 @@ pub(super) struct Stream<F: Fs> {
     asks: VecDeque<(Part, u32)>,
     /// When a chunk of the snapshot of an index was read last.
     lent: BTreeMap<u64, u64>,
+    /// Warnings about what was asked for.
+    missing: Seldom,
 }
 
 impl<F: Fs> Stream<F> {
@@ -47,12 +52,14 @@ impl<F: Fs> Stream<F> {
         Self {
             fs,
             dir,
+            group: settings.group,
             chunk_bytes: settings.chunk_bytes.max(1),
             neighbours: settings.neighbours.clone(),
             ticks: 0,
             fetch: None,
             asks: VecDeque::new(),
             lent: BTreeMap::new(),
+            missing: Seldom::default(),
         }
     }
 
@@ -124,10 +131,10 @@ impl<F: Fs> Stream<F> {
         }
         while let Some((part, len)) = self.asks.pop_front() {
             let bytes = self.read(&part, len);
-            send(part.from, Message::Chunk(part.back(), &bytes).encode()?);
+            send(part.from, Message::Chunk(part.back(), &bytes).encode(self.group)?);
         }
         for (part, len) in self.fetch.as_mut().map(Fetch::asks).unwrap_or_default() {
-            send(part.to, Message::Ask(part, len).encode()?);
+            send(part.to, Message::Ask(part, len).encode(self.group)?);
         }
         self.check()
     }
@@ -162,7 +169,10 @@ impl<F: Fs> Stream<F> {
                 bytes
             }
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "asked for a file that cannot be read");
+                if let Some(untold) = self.missing.tell(Instant::now()) {
+                    let path = path.display();
+                    tracing::warn!(%path, %error, untold, "asked for a file that cannot be read");
+                }
                 Vec::new()
             }
         }

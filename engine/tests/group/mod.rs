@@ -184,6 +184,8 @@ pub(crate) fn files_below(disk: &SimFs, prefix: &str) -> BTreeMap<String, Vec<u8
 pub(crate) const ASK: u8 = 1;
 pub(crate) const CHUNK: u8 = 2;
 pub(crate) const CHUNK_HEAD: usize = 5 + 48;
+/// What stands behind a message: the number of the group.
+pub(crate) const OF_GROUP: [u8; 8] = [0; 8];
 
 /// The message with its number `at` (from, to, index, generation, sequence, offset) and its end changed, and a checksum
 /// that says it is meant so.
@@ -193,12 +195,14 @@ pub(crate) fn forged(message: &[u8], at: usize, number: u64, end: &[u8]) -> Vec<
     out.extend_from_slice(end);
     let checksum = crc32fast::hash(&out[5..]);
     out[1..5].copy_from_slice(&checksum.to_le_bytes());
+    out.extend_from_slice(&OF_GROUP);
     out
 }
 
 pub(crate) fn refused(replica: &mut Replica<SimFs>, bytes: &[u8]) -> &'static str {
     match replica.step(bytes) {
         Err(Error::Corrupt(what)) => what,
+        Err(Error::OtherGroup { .. }) => "a message of this group",
         other => panic!("{bytes:?}: {other:?}"),
     }
 }
@@ -221,7 +225,7 @@ pub(crate) fn raft_message(
     let mut message = Message { from, to, ..Message::default() };
     message.set_msg_type(kind);
     fill(&mut message);
-    [&[0][..], &message.write_to_bytes().expect("encodes")].concat()
+    [&[0][..], &message.write_to_bytes().expect("encodes"), &OF_GROUP].concat()
 }
 
 /// Runs until the third replica has asked for files; gives who was asked, and in what term it offered them.
@@ -230,7 +234,8 @@ pub(crate) fn until_it_asks(group: &mut Group) -> (u64, Message) {
     for _ in 0..200 {
         for (to, message) in group.network.step() {
             if to == 3 && message[0] == 0 {
-                let parsed = Message::parse_from_bytes(&message[1..]).expect("raft's");
+                let parsed =
+                    Message::parse_from_bytes(&message[1..message.len() - OF_GROUP.len()]).expect("raft's");
                 offered =
                     Some(parsed).filter(|offer| offer.get_msg_type() == MessageType::MsgSnapshot).or(offered);
             }

@@ -30,6 +30,8 @@ const MAGIC: [u8; 4] = *b"TSR2";
 const WAITING_MAX: usize = 1024;
 /// No more is taken while so many bytes of them wait.
 const WAITING_BYTES_MAX: usize = 64 << 20;
+/// After a connection that could not be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -117,7 +119,12 @@ impl Tcp {
     ) -> io::Result<()> {
         let (deliver, closed) = (Arc::new(deliver), Arc::new(Mutex::new(Seldom::default())));
         let accept = move || {
-            for stream in listener.incoming().flatten() {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else {
+                    // No file is left for it, say; another try costs a processor until there is.
+                    std::thread::sleep(ACCEPT_PAUSE);
+                    continue;
+                };
                 let (deliver, closed) = (Arc::clone(&deliver), Arc::clone(&closed));
                 let read = move || {
                     let mut stream = io::BufReader::new(stream);
