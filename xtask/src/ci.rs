@@ -93,11 +93,10 @@ fn test(root: &Path) -> Result<(), String> {
 fn raft(root: &Path) -> Result<(), String> {
     let with = ["--package", "tsmith-engine", "--features", "raft"];
     cargo(root, &[&["clippy"], &with[..], &["--all-targets", "--", "-D", "warnings"]].concat(), &[])?;
-    cargo(
-        root,
-        &[&["test"], &with[..], &["--lib", "--test", "replicas", "--test", "replica_tcp"]].concat(),
-        &[],
-    )
+    let suites = ["replicas", "replica_alone", "replica_messages", "replica_tcp"];
+    let tests = suites.iter().flat_map(|suite| ["--test", suite]);
+    let tests: Vec<_> = ["test"].into_iter().chain(with).chain(["--lib"]).chain(tests).collect();
+    cargo(root, &tests, &[])
 }
 
 fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
