@@ -8,13 +8,13 @@ use tsmith_wal::fs::OsFs;
 
 use crate::flaw::Flaw;
 use crate::output::count;
-use crate::place::list;
+use crate::place::has_etcd_log;
 
 /// Checks the log in a directory, with the snapshots beside it if it is a member's; or one segment.
 pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
     let checked = if path.is_file() {
         etcd::check_segment(&OsFs, path)
-    } else if list(path).is_ok_and(|names| names.iter().any(|(name, _)| is_segment(name))) {
+    } else if has_etcd_log(path) {
         etcd::check(&OsFs, path, snapshots_of(path).as_deref())
     } else {
         return Err(Flaw::of_all(
@@ -39,10 +39,6 @@ fn snapshots_of(wal: &Path) -> Option<PathBuf> {
         let snap = member.join("snap");
         (snap.is_dir() || member.file_name() == Some(OsStr::new("member"))).then_some(snap)
     })
-}
-
-fn is_segment(name: &OsStr) -> bool {
-    etcd::SegmentName::parse(name).is_some()
 }
 
 /// What it means that whole records stand behind the end of a log.

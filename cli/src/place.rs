@@ -3,6 +3,7 @@
 mod etcd;
 mod tree;
 
+pub(crate) use etcd::has_log as has_etcd_log;
 pub(crate) use tree::{Skipped, Tree};
 
 use std::borrow::Cow;

@@ -30,7 +30,7 @@ pub(super) fn holds_snapshots(dir: &Path, names: &[(OsString, bool)]) -> bool {
 }
 
 /// Whether there are segments of etcd's log in a directory.
-pub(super) fn has_log(dir: &Path) -> bool {
+pub(crate) fn has_log(dir: &Path) -> bool {
     list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_etcd_segment(name)))
 }
 
