@@ -116,6 +116,9 @@ fn end_with_stdin() -> Result<()> {
 fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
     tracing::subscriber::set_global_default(Warnings { id })?;
     last_port(port)?;
+    // Before anything is made: a port that is taken leaves nothing behind.
+    let listener = TcpListener::bind(local(port + id as u16))?;
+    let lines = TcpListener::bind(local(port + 100 + id as u16))?;
     let mut settings = Settings::new(id, &IDS);
     settings.group = group_of(dir)?;
     settings.snapshot_entries = 2000;
@@ -123,11 +126,9 @@ fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
     settings.wal = WalOptions::default().segment_bytes(8_000_000);
     let replica = begin(OsFs, dir, settings)?;
     let peers = IDS.into_iter().filter(|&peer| peer != id).map(|peer| (peer, local(port + peer as u16)));
-    let listener = TcpListener::bind(local(port + id as u16))?;
     let node = Arc::new(Node::start(replica, Tcp::new(peers, FRAME_BYTES_MAX)?, TICK)?);
     let delivering = Arc::clone(&node);
     Tcp::listen(listener, FRAME_BYTES_MAX, move |message| delivering.deliver(message))?;
-    let lines = TcpListener::bind(local(port + 100 + id as u16))?;
     let serving = Arc::clone(&node);
     std::thread::spawn(move || {
         for stream in lines.incoming() {
