@@ -191,31 +191,35 @@ impl<F: Fs> Snapshotter<F> {
 
     /// The same, with nothing changed: those that cannot be read are passed over.
     pub fn newest_readable(&self, known: &[SnapshotRecord]) -> Result<Option<Snapshot>> {
-        for name in self.names()?.iter().rev().filter(|name| is_snapshot(name)) {
-            match self.read(&self.dir.join(name)) {
-                Ok(snapshot) if is_known(known, &snapshot) => return Ok(Some(snapshot)),
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), crate::ErrorKind::Etcd(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
+        let names = self.names()?;
+        let paths = names.iter().rev().filter(|name| is_snapshot(name)).map(|name| self.dir.join(name));
+        self.first(paths, |snapshot| is_known(known, snapshot), |_, _| Ok(()))
     }
 
     fn load_matching(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Option<Snapshot>> {
-        for path in self.newest_first()? {
+        self.first(self.newest_first()?, wanted, |path, error| {
+            let mut broken = path.as_os_str().to_os_string();
+            broken.push(BROKEN_SUFFIX);
+            tracing::warn!(%error, "set a snapshot aside");
+            let renamed = self.fs.rename(path, Path::new(&broken));
+            renamed.map_err(|error| Error::io("rename", error).at_path(path))
+        })
+    }
+
+    /// The first of these that is wanted; those before it that are broken go to `broken`.
+    fn first(
+        &self,
+        paths: impl IntoIterator<Item = PathBuf>,
+        wanted: impl Fn(&Snapshot) -> bool,
+        broken: impl Fn(&Path, &Error) -> Result<()>,
+    ) -> Result<Option<Snapshot>> {
+        for path in paths {
             match self.read(&path) {
                 Ok(snapshot) if wanted(&snapshot) => return Ok(Some(snapshot)),
                 Ok(_) => {}
+                Err(error) if matches!(error.kind(), crate::ErrorKind::Etcd(_)) => broken(&path, &error)?,
                 // A file that the disk does not give is not known to be broken.
-                Err(error) if !matches!(error.kind(), crate::ErrorKind::Etcd(_)) => return Err(error),
-                Err(error) => {
-                    let mut broken = path.clone().into_os_string();
-                    broken.push(BROKEN_SUFFIX);
-                    tracing::warn!(%error, "set a snapshot aside");
-                    let renamed = self.fs.rename(&path, Path::new(&broken));
-                    renamed.map_err(|error| Error::io("rename", error).at_path(&path))?;
-                }
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
