@@ -105,7 +105,7 @@ fn floor(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("fdatasync", len), |b| {
             let scratch = tempfile::tempdir().expect("a directory");
             let file = OsFs.create_new(&scratch.path().join("file")).expect("creates");
-            file.allocate(10 << 20).expect("allocates");
+            file.allocate(0..10 << 20).expect("allocates");
             file.sync_all().expect("syncs");
             let (bytes, mut at) = (vec![7; len], 0);
             b.iter(|| {

@@ -76,7 +76,7 @@ fn raw(dir: &Path, size: usize, batch: usize, run: Duration) -> Times {
     let begin = || -> std::io::Result<_> {
         drop(std::fs::remove_file(&path));
         let file = OsFs.create_new(&path)?;
-        file.allocate(SEGMENT_BYTES)?;
+        file.allocate(0..SEGMENT_BYTES)?;
         Ok(file)
     };
     let bytes: Vec<u8> = (0..batch * (size + 36) + 32).map(|at| (at * 7 + 3) as u8).collect();

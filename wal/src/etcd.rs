@@ -66,6 +66,7 @@ mod create;
 mod encoder;
 mod flaw;
 mod frame;
+mod gather;
 mod histogram;
 mod log;
 mod names;

@@ -39,7 +39,7 @@ impl<F: Fs> Sink for FileSink<F> {
         let ready = if ahead {
             // More than nothing in a file that was a segment before.
             let written = u32::try_from(file.len()?).unwrap_or(u32::MAX).max(head.len() as u32);
-            file.allocate(capacity.into())?;
+            file.allocate(0..capacity.into())?;
             written
         } else {
             u32::MAX

@@ -11,7 +11,7 @@ pub mod sparse;
 
 use std::ffi::OsString;
 use std::fmt::Debug;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::path::Path;
 
@@ -141,14 +141,21 @@ pub trait FsFile: Debug + Send + Sync + 'static {
     /// Writes all of `buf` at `offset`, and lengthens the file if need be.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Writes all of `pieces`, one behind the other, at `offset`, as one write if the system can.
+    fn write_pieces_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let joined: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        self.write_all_at(&joined, offset)
+    }
+
     /// Maps all of it, whose space is allocated. The file must not be shortened while the map lives.
     fn map(&self) -> io::Result<Self::Map>;
 
     /// Cuts or lengthens with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Lengthens to `len` with zeros for which there is space on the disk: later writes below cannot find it full.
-    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Reserves space on the disk for these bytes, so that later writes there cannot find it full. A file that is shorter is
+    /// lengthened to their end, with zeros.
+    fn allocate(&self, bytes: Range<u64>) -> io::Result<()>;
 
     /// Makes content and length durable.
     fn sync_data(&self) -> io::Result<()>;

@@ -42,7 +42,7 @@ impl<F: FsFile> Appender<F> {
     /// Goes on at `offset` of a file of `len` bytes, where the running checksum is `crc`. The file is shared with who
     /// holds its lock.
     pub(super) fn new(file: Arc<F>, len: u64, offset: u64, crc: u32) -> Self {
-        let encoder = Encoder { crc, buffer: Vec::new() };
+        let encoder = Encoder { crc, ..Encoder::default() };
         let watermark = Watermark::new(offset);
         Self { file, encoder, watermark, written: offset, allocated: len, nominal: len, total: 0 }
     }
@@ -66,7 +66,7 @@ impl<F: FsFile> Appender<F> {
 
     /// Where the next record goes.
     pub(super) fn end(&self) -> u64 {
-        self.written + self.encoder.buffer.len() as u64
+        self.written + self.waiting() as u64
     }
 
     /// Bytes of the file for which there is space.
@@ -76,7 +76,7 @@ impl<F: FsFile> Appender<F> {
 
     /// Makes space for a file of `bytes`, durable when it is synced.
     pub(super) fn grow(&mut self, bytes: u64) -> std::io::Result<()> {
-        self.file.allocate(bytes)?;
+        self.file.allocate(self.allocated..bytes)?;
         self.allocated = bytes;
         Ok(())
     }
@@ -116,7 +116,7 @@ impl<F: FsFile> Appender<F> {
 
     /// Bytes that wait.
     pub(super) fn waiting(&self) -> usize {
-        self.encoder.buffer.len()
+        self.encoder.waiting.len()
     }
 
     pub(super) fn entry(&mut self, entry: &Entry) -> std::io::Result<()> {
@@ -150,13 +150,12 @@ impl<F: FsFile> Appender<F> {
             self.grow(end + GROWTH_BYTES)?;
             self.file.sync_all()?;
         }
-        let (pages, _) = self.encoder.buffer.split_at(len);
-        if let Err(error) = self.file.write_all_at(pages, self.written) {
+        if let Err(error) = self.encoder.waiting.write(&*self.file, len, self.written) {
             // Half a record that does not end at a sector would pass for damage. Ended here it is a torn one.
             drop(self.file.set_len(self.written).and_then(|()| self.file.sync_all()));
             return Err(error);
         }
-        self.encoder.buffer.drain(..len);
+        self.encoder.waiting.advance(len);
         self.written += len as u64;
         self.total += len as u64;
         Ok(())
@@ -165,7 +164,7 @@ impl<F: FsFile> Appender<F> {
     /// Gives everything to the operating system.
     pub(super) fn flush(&mut self) -> std::io::Result<()> {
         self.watermark.flush();
-        if self.encoder.buffer.is_empty() { Ok(()) } else { self.write_pages() }
+        if self.encoder.waiting.is_empty() { Ok(()) } else { self.write_pages() }
     }
 
     /// Gives the file the length that etcd's would have, when everything is flushed.
@@ -181,7 +180,7 @@ impl<F: FsFile> Appender<F> {
     /// Takes what is to be written out of here, for a caller who writes it himself.
     pub(super) fn take(&mut self, spare: Vec<u8>) -> Pending<F> {
         self.watermark.flush();
-        let bytes = std::mem::replace(&mut self.encoder.buffer, spare);
+        let bytes = std::mem::replace(&mut self.encoder.waiting.own, spare);
         let offset = self.written;
         self.written += bytes.len() as u64;
         self.total += bytes.len() as u64;

@@ -11,6 +11,9 @@
 //! Kind, lengths and padding are not covered. A segment begins with a record of kind 4, whose checksum field is
 //! the running value at the end of the segment before. A length of zero is space that was never written: the end.
 
+use bytes::Bytes;
+
+use super::gather::{Gather, SHARED_BYTES};
 use super::proto::{FIELD_BYTES_MAX, Fields, Head, WORD_BYTES, put_varint, varint_len};
 use super::{Entry, Flaw, HardState};
 use crate::crc32c;
@@ -44,12 +47,12 @@ pub(crate) mod kind {
     pub(crate) const SNAPSHOT: i64 = 5;
 }
 
-/// Puts frames into a buffer, each with the checksum of all so far.
-#[derive(Debug)]
+/// Makes frames, each with the checksum of all so far.
+#[derive(Debug, Default)]
 pub(crate) struct Encoder {
     pub(crate) crc: u32,
     /// What is not written to the file yet.
-    pub(crate) buffer: Vec<u8>,
+    pub(crate) waiting: Gather,
 }
 
 impl Encoder {
@@ -58,18 +61,30 @@ impl Encoder {
         if let Some(data) = data {
             return self.frame(kind, Head([]), [data]);
         }
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(&front(kind));
-        self.buffer.truncate(start + FRONT_BYTES);
-        self.end(start)
+        let own = &mut self.waiting.own;
+        let start = own.len();
+        own.extend_from_slice(&front(kind));
+        own.truncate(start + FRONT_BYTES);
+        self.end(start, None)
     }
 
     #[inline]
     pub(crate) fn entry(&mut self, entry: &Entry) -> usize {
         match &entry.data {
+            Some(data) if data.len() >= SHARED_BYTES => self.shared(entry, data),
             Some(data) => self.frame(kind::ENTRY, entry.head().before(data.len()), [data]),
             None => self.frame(kind::ENTRY, entry.head(), []),
         }
+    }
+
+    /// The frame of an entry whose content is not copied.
+    #[cold]
+    fn shared(&mut self, entry: &Entry, data: &Bytes) -> usize {
+        let start = self.waiting.own.len();
+        let content = self.head(kind::ENTRY, entry.head().before(data.len()), data.len());
+        self.crc = crc32c::append(self.crc, &self.waiting.own[start + content..]);
+        self.crc = crc32c::append(self.crc, data);
+        self.end(start, Some(data))
     }
 
     pub(crate) fn state(&mut self, state: &HardState) -> usize {
@@ -85,46 +100,61 @@ impl Encoder {
         head: Head<FIELDS>,
         pieces: [&[u8]; PIECES],
     ) -> usize {
-        let start = self.buffer.len();
+        let start = self.waiting.own.len();
         let len = pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        self.buffer.reserve(ROOM_BYTES + len + WORD_BYTES);
-        // A constant length is faster than the right one.
-        self.buffer.extend_from_slice(&front(kind));
-        let mut content = 0;
-        if let Some(room) = self.buffer.last_chunk_mut::<ROOM_BYTES>() {
-            content = Head([(0x1a, (head.len() + len) as u64)]).put(room, FRONT_BYTES);
-            let end = head.put(room, content);
-            self.buffer.truncate(start + end);
-        }
+        self.waiting.own.reserve(ROOM_BYTES + len + WORD_BYTES);
+        let content = self.head(kind, head, len);
+        let own = &mut self.waiting.own;
         for piece in pieces {
-            self.buffer.extend_from_slice(piece);
+            own.extend_from_slice(piece);
         }
-        self.crc = crc32c::append(self.crc, &self.buffer[start + content..]);
-        self.end(start)
+        self.crc = crc32c::append(self.crc, &own[start + content..]);
+        self.end(start, None)
     }
 
-    /// Puts checksum and length into the frame that begins at `start`, and fills it up.
+    /// What stands before `len` bytes. Gives where in the frame the data begins.
     #[inline]
-    fn end(&mut self, start: usize) -> usize {
+    fn head<const FIELDS: usize>(&mut self, kind: i64, head: Head<FIELDS>, len: usize) -> usize {
+        let own = &mut self.waiting.own;
+        let start = own.len();
+        // A constant length is faster than the right one.
+        own.extend_from_slice(&front(kind));
+        let mut content = 0;
+        if let Some(room) = own.last_chunk_mut::<ROOM_BYTES>() {
+            content = Head([(0x1a, (head.len() + len) as u64)]).put(room, FRONT_BYTES);
+            let end = head.put(room, content);
+            own.truncate(start + end);
+        }
+        content
+    }
+
+    /// Puts checksum and length into the frame that begins at `start`, `shared` behind it, and fills it up.
+    #[inline]
+    fn end(&mut self, start: usize, shared: Option<&Bytes>) -> usize {
+        let own = &mut self.waiting.own;
         let mut crc = [0; WORD_BYTES];
         let crc_bytes = put_varint(&mut crc, 0, self.crc.into());
         let at = start + CRC_AT;
         if crc_bytes < CRC_BYTES_MAX {
             // One of sixteen.
-            self.buffer.copy_within(at + CRC_BYTES_MAX.., at + crc_bytes);
-            self.buffer.truncate(self.buffer.len() - (CRC_BYTES_MAX - crc_bytes));
-            self.buffer[at..at + crc_bytes].copy_from_slice(&crc[..crc_bytes]);
+            own.copy_within(at + CRC_BYTES_MAX.., at + crc_bytes);
+            own.truncate(own.len() - (CRC_BYTES_MAX - crc_bytes));
+            own[at..at + crc_bytes].copy_from_slice(&crc[..crc_bytes]);
         } else {
-            self.buffer[at..at + CRC_BYTES_MAX].copy_from_slice(&crc[..CRC_BYTES_MAX]);
+            own[at..at + CRC_BYTES_MAX].copy_from_slice(&crc[..CRC_BYTES_MAX]);
         }
-        let record = self.buffer.len() - start - LENGTH_BYTES;
+        let record = own.len() - start - LENGTH_BYTES + shared.map_or(0, Bytes::len);
         let padding = record.wrapping_neg() % 8;
         let tag = if padding == 0 { 0 } else { (0x80 | padding as u64) << 56 };
-        self.buffer[start..start + LENGTH_BYTES].copy_from_slice(&(record as u64 | tag).to_le_bytes());
-        let frame = LENGTH_BYTES + record + padding;
-        self.buffer.extend_from_slice(&[0; 8]);
-        self.buffer.truncate(start + frame);
-        frame
+        own[start..start + LENGTH_BYTES].copy_from_slice(&(record as u64 | tag).to_le_bytes());
+        if let Some(shared) = shared {
+            self.waiting.share(shared.clone());
+        }
+        let own = &mut self.waiting.own;
+        let end = own.len() + padding;
+        own.extend_from_slice(&[0; 8]);
+        own.truncate(end);
+        LENGTH_BYTES + record + padding
     }
 }
 

@@ -107,7 +107,7 @@ impl<F: Fs> Maker<F> {
         let made = self.fs.create_new(&path).map_err(|error| Error::io("create", error).at_path(&path));
         let allocated = made.and_then(|file| {
             lock(&file, &path)?;
-            file.allocate(self.bytes).map_err(|error| Error::io("allocate", error).at_path(&path))?;
+            file.allocate(0..self.bytes).map_err(|error| Error::io("allocate", error).at_path(&path))?;
             Ok(file)
         });
         match allocated {

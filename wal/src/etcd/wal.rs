@@ -88,7 +88,7 @@ impl<F: Fs> Wal<F> {
             move |error| Error::io(operation, error).at_path(path)
         };
         lock(&file, &path)?;
-        file.allocate(options.segment_bytes).map_err(at("allocate"))?;
+        file.allocate(0..options.segment_bytes).map_err(at("allocate"))?;
         let mut wal = Self {
             fs: fs.clone(),
             dir: dir.to_path_buf(),
@@ -414,7 +414,7 @@ fn wipe<F: FsFile>(file: &F, len: u64, end: u64, dirty: bool) -> std::io::Result
     if dirty {
         tracing::warn!(offset = end, "wiped what stood behind the end of the log");
         file.set_len(end)?;
-        file.allocate(len)?;
+        file.allocate(end..len)?;
     }
     file.sync_all()
 }

@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, IoSlice, Read};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -15,6 +16,8 @@ use crate::mmap::SegmentMap;
 /// Read and write for the owner, nothing for others.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
+/// The system takes no more pieces in one write.
+const PIECES_MAX: usize = 1024;
 
 /// The files of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -207,21 +210,41 @@ impl FsFile for OsFile {
         self.0.write_all_at(buf, offset)
     }
 
+    fn write_pieces_at(&self, mut pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        while !pieces.is_empty() {
+            let some = &pieces[..pieces.len().min(PIECES_MAX)];
+            let written = match rustix::io::pwritev(&self.0, some, offset) {
+                Err(Errno::INTR) => continue,
+                Ok(0) if some.iter().any(|piece| !piece.is_empty()) => {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                done => done?,
+            };
+            IoSlice::advance_slices(&mut pieces, written);
+            offset += written as u64;
+        }
+        Ok(())
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, bytes: Range<u64>) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         #[cfg(target_os = "linux")]
         loop {
-            match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len) {
+            let len = bytes.end - bytes.start;
+            match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), bytes.start, len) {
                 Ok(()) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
                 Err(error) => return Err(error.into()),
             }
         }
-        self.write_zeros(len)
+        self.write_zeros(bytes.end)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]

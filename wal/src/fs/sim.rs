@@ -535,8 +535,8 @@ impl FsFile for SimFile {
         self.grow("set_len", len)
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.grow("allocate", len)
+    fn allocate(&self, bytes: Range<u64>) -> io::Result<()> {
+        self.grow("allocate", bytes.end)
     }
 
     fn sync_data(&self) -> io::Result<()> {

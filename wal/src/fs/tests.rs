@@ -95,7 +95,7 @@ fn a_full_disk_takes_what_fits() {
     let sim = SimFs::default();
     sim.set_space(Some(100));
     let file = sim.create_new(Path::new("/a")).expect("creates");
-    assert_eq!(file.allocate(200).expect_err("full").kind(), io::ErrorKind::StorageFull);
+    assert_eq!(file.allocate(0..200).expect_err("full").kind(), io::ErrorKind::StorageFull);
     assert_eq!(file.write_all_at(&[1; 150], 0).expect_err("full").kind(), io::ErrorKind::StorageFull);
     assert_eq!(file.len().expect("len"), 100);
     sim.remove(Path::new("/a")).expect("removes");
@@ -188,7 +188,7 @@ fn only_regular_files_are_opened() {
 fn allocated_space_reads_as_zeros() {
     let scratch = Scratch::new();
     let file = OsFs.create_new(&scratch.path().join("x")).expect("creates");
-    file.allocate(10_000).expect("allocates");
+    file.allocate(0..10_000).expect("allocates");
     let mut bytes = vec![1; 10_001];
     assert_eq!(file.read_at(&mut bytes, 0).expect("reads"), 10_000);
     assert!(bytes[..10_000].iter().all(|byte| *byte == 0));

@@ -18,7 +18,7 @@ impl Sink for Narrow {
     type Fs = SimFs;
 
     fn begin(file: SimFile, capacity: u32, _: bool, head: &[u8]) -> io::Result<Self> {
-        file.allocate(capacity.into())?;
+        file.allocate(0..capacity.into())?;
         file.write_all_at(head, 0)?;
         file.sync_all()?;
         Ok(Self { file, capacity })

@@ -136,8 +136,8 @@ impl<F: FsFile> FsFile for ScrambledFile<F> {
         self.inner.set_len(len)
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.inner.allocate(len)
+    fn allocate(&self, bytes: Range<u64>) -> io::Result<()> {
+        self.inner.allocate(bytes)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -2,18 +2,18 @@ use super::super::proto::HardState;
 use super::*;
 
 fn encoded(data: &[u8]) -> Vec<u8> {
-    let mut encoder = Encoder { crc: 0, buffer: Vec::new() };
+    let mut encoder = Encoder::default();
     let len = encoder.record(0xABCD & 0x7f, Some(data));
-    assert_eq!(len, encoder.buffer.len());
-    encoder.buffer
+    assert_eq!(len, encoder.waiting.own.len());
+    encoder.waiting.own
 }
 
 /// The first record of every log, and one of a version that did not pad.
 #[test]
 fn known_frames() {
-    let mut encoder = Encoder { crc: 0, buffer: Vec::new() };
+    let mut encoder = Encoder::default();
     encoder.record(kind::CRC, None);
-    assert_eq!(encoder.buffer, [4, 0, 0, 0, 0, 0, 0, 0x84, 8, 4, 0x10, 0, 0, 0, 0, 0]);
+    assert_eq!(encoder.waiting.own, [4, 0, 0, 0, 0, 0, 0, 0x84, 8, 4, 0x10, 0, 0, 0, 0, 0]);
     let old =
         [&[14, 0, 0, 0, 0, 0, 0, 0][..], &[8, 1, 0x10, 0x99, 0xb5, 0xe4, 0xd0, 3, 0x1a, 4, 8, 0xef, 0xfd, 2]];
     let old = old.concat();
@@ -60,10 +60,10 @@ fn the_watermark_rises_by_whole_pages() {
 
 #[test]
 fn a_state_is_a_small_frame() {
-    let mut encoder = Encoder { crc: 0, buffer: Vec::new() };
+    let mut encoder = Encoder::default();
     encoder.state(&HardState { term: 1, vote: 1, commit: 4 });
-    assert_eq!(encoder.buffer.len() % 8, 0);
-    let mut scan = Scan::new(&encoder.buffer, 0, true);
+    assert_eq!(encoder.waiting.own.len() % 8, 0);
+    let mut scan = Scan::new(&encoder.waiting.own, 0, true);
     let record = scan.next().expect("reads").expect("a record");
     assert_eq!((record.kind, record.data), (kind::STATE, Some(&[8, 1, 0x10, 1, 0x18, 4][..])));
     assert!(record.canonical);

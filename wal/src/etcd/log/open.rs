@@ -206,7 +206,7 @@ fn reuse<F: FsFile>(file: &F, offset: u64, content: &[u8], bytes: u64) -> std::i
     if rest.iter().any(|&byte| byte != 0) {
         file.set_len(offset)?;
     }
-    let allocated = match file.allocate(bytes.max(offset)) {
+    let allocated = match file.allocate(0..bytes.max(offset)) {
         Ok(()) => bytes.max(offset),
         Err(error) if is_full(&error) => offset,
         Err(error) => return Err(error),
