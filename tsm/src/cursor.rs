@@ -179,6 +179,9 @@ impl<F: AsReader> Cursor<F> {
                 self.blocks.truncate(before);
                 return Err(Error::new(error).at(entry_of_key.entry(0).map_or(0, |e| e.offset)).of(key));
             }
+            if let Some(first) = self.blocks.get(before) {
+                reader.prefetch(first.entry);
+            }
             self.sorted = false;
         }
         self.files.push(Source { file, position, deleted: deleted.to_vec() });

@@ -13,6 +13,7 @@ use crate::format::{
     CRC_BYTES, HEADER_BYTES, INDEX_BYTES_MAX, INDEX_OFFSET_BYTES, MAGIC, Version, index_crc, type_byte,
 };
 use crate::index::{Index, IndexEntry, KeyEntry};
+use crate::map::prefetch;
 
 /// Reads one TSM file.
 ///
@@ -220,6 +221,12 @@ impl Reader {
     /// Stored checksum and block; `None` when they are not between header and index.
     pub(crate) fn slice(&self, entry: IndexEntry) -> Option<(u32, &[u8])> {
         self.frame(entry).and_then(split_frame)
+    }
+
+    /// Says that a block will be read soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, entry: IndexEntry) {
+        prefetch(self.frame(entry).unwrap_or_default());
     }
 
     fn frame(&self, entry: IndexEntry) -> Option<&[u8]> {
