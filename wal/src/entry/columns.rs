@@ -36,8 +36,9 @@ mod decode;
 mod floats;
 mod tokens;
 
-use tsmith_codecs::{Batch, BatchField, BatchSeries, ColumnRef, FieldType, ValuesRef};
+use tsmith_codecs::{Batch, BatchField, BatchSeries, ColumnRef, FieldType, KEY_SEPARATOR, ValuesRef};
 
+use super::encode::check_key_len;
 use super::{type_byte, words};
 use crate::{ENTRY_BYTES_MAX, Error, Result};
 
@@ -64,13 +65,22 @@ const SCALE_SHIFT: u32 = 2;
 /// Appends the payload of `batch` to `out`.
 ///
 /// # Errors
-/// The batch has more than [`VALUES_MAX`] values, or more than [`TEXT_MAX`] bytes of keys; `out` is as before.
+/// The batch has more than [`VALUES_MAX`] values, more than [`TEXT_MAX`] bytes of keys, or a key that is longer than
+/// InfluxDB's formats can say; `out` is as before.
 pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
     let values = batch.value_count();
     if values > VALUES_MAX {
         return Err(Error::too_large("the values of a batch", values as u64, VALUES_MAX as u64));
     }
     let begin = out.len();
+    let encoded = put_batch(batch, values, out);
+    if encoded.is_err() {
+        out.truncate(begin);
+    }
+    encoded
+}
+
+fn put_batch(batch: &Batch<'_>, values: usize, out: &mut Vec<u8>) -> Result<()> {
     out.push(TAG);
     words::put_varint(values as u64, out);
     let mut tokens = TokenWriter::new(batch.series_count());
@@ -83,10 +93,13 @@ pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
         while let Some(next) = series.next_if(|next| same_fields(first, *next)) {
             run.push(next);
         }
+        // What the reader refuses must not be acknowledged.
+        let field = first.columns().map(|column| column.field().len()).max().unwrap_or(0);
+        let series = run.iter().map(|series| series.key().0.len()).max().unwrap_or(0);
+        check_key_len(series + KEY_SEPARATOR.len() + field)?;
         put_run(&run, &mut tokens, &mut scratch, out);
     }
     if tokens.text() > TEXT_MAX {
-        out.truncate(begin);
         return Err(Error::too_large("the keys of a batch", tokens.text() as u64, TEXT_MAX as u64));
     }
     Ok(())

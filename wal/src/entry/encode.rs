@@ -114,7 +114,7 @@ fn check_key(key: FieldKey<'_>) -> Result<()> {
     check_key_len(key.composite_len())
 }
 
-fn check_key_len(len: usize) -> Result<()> {
+pub(super) fn check_key_len(len: usize) -> Result<()> {
     if len > KEY_BYTES_MAX {
         return Err(Error::too_large("a key", len as u64, KEY_BYTES_MAX as u64));
     }
