@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 /// Result of an operation of a log.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -187,6 +189,17 @@ impl Error {
     pub fn is_full(&self) -> bool {
         matches!(self.kind, ErrorKind::Full(_))
     }
+}
+
+/// Whether the operating system says that there is too little of something now: space, handles, memory.
+pub(crate) fn is_passing(error: &Error) -> bool {
+    let is_short = |error: &io::Error| {
+        matches!(
+            error.raw_os_error().map(Errno::from_raw_os_error),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+        )
+    };
+    error.is_full() || matches!(&error.kind, ErrorKind::Io { source, .. } if is_short(source))
 }
 
 /// Whether the operating system says that there is no space.

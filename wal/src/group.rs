@@ -18,6 +18,7 @@
 
 mod spares;
 mod state;
+mod ticker;
 mod tip;
 mod waiters;
 
@@ -39,7 +40,9 @@ use crate::{
 };
 
 pub(crate) use spares::Spares;
-use state::{Goal, State};
+use state::{Goal, Stage, State};
+pub(crate) use ticker::tick_after;
+use ticker::ticker;
 pub(crate) use tip::{Done, Sink};
 use tip::{Failure, Tip};
 use waiters::{Waiters, Woken};
@@ -130,8 +133,10 @@ impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
     }
 
     fn close(&self) -> Result<()> {
-        if mem::replace(&mut self.shared.state.lock().closed, true) {
-            return Err(Error::new(ErrorKind::Closed).at_path(&self.shared.dir));
+        {
+            let mut state = self.shared.state.lock();
+            state.open(&self.shared.dir)?;
+            state.stage = Stage::Closing;
         }
         self.shared.changed.notify_all();
         if let Some(ticker) = self.ticker.lock().take() {
@@ -140,7 +145,7 @@ impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
         }
         let ended = self.shared.cut(true).map(drop);
         let mut state = self.shared.state.lock();
-        state.ended = true;
+        state.stage = Stage::Ended;
         drop(self.shared.let_go(state, Waiters::all));
         self.lock.lock().take();
         ended
@@ -171,37 +176,13 @@ impl<S: Sink, T: Format> SegmentLog<S, T> {
 
 impl<S: Sink, T: Format> Drop for SegmentLog<S, T> {
     fn drop(&mut self) {
-        if self.shared.state.lock().closed {
+        if self.shared.state.lock().stage != Stage::Open {
             return;
         }
         if let Err(error) = self.close() {
             tracing::warn!(%error, "log dropped without being closed");
         }
     }
-}
-
-/// What to do stands before the cause, as errors of the system end with it.
-const START_TICKER: &str = "start the thread that syncs at an interval (raise the limit of threads, or open with another durability)";
-
-/// Syncs at an interval, until the log closes.
-fn ticker<S: Sink, T: Format>(shared: &Arc<Shared<S, T>>, interval: Duration) -> Result<JoinHandle<()>> {
-    let ticking = Arc::clone(shared);
-    let run = move || {
-        let mut state = ticking.state.lock();
-        loop {
-            let tick = Instant::now() + interval;
-            while !state.closed && !ticking.changed.wait_until(&mut state, tick).timed_out() {}
-            if state.closed || state.poison.is_some() {
-                return;
-            }
-            if state.durable < state.written {
-                // A failure is told to the next caller.
-                (state, _) = ticking.step(state, Goal::Sync);
-            }
-        }
-    };
-    let thread = std::thread::Builder::new().name("wal-sync".into());
-    thread.spawn(run).map_err(|error| Error::io(START_TICKER, error).at_path(&shared.dir))
 }
 
 impl<S: Sink, T: Format> Shared<S, T> {
@@ -220,6 +201,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             gatherings: 0,
             last_group: (0, Duration::ZERO),
             tail: start,
+            full: false,
             capacity: u32::MAX,
             written: start,
             durable: start,
@@ -230,8 +212,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             open_from: segment,
             failed: Vec::new(),
             poison: None,
-            closed: false,
-            ended: false,
+            stage: Stage::Open,
             metrics: Metrics::default(),
         };
         Self {
@@ -253,18 +234,26 @@ impl<S: Sink, T: Format> Shared<S, T> {
         let mut state = self.state.lock();
         loop {
             // Asked again after every wait: what came after the last cut of a closing log would be in no file.
-            state.open()?;
+            state.open(&self.dir)?;
             state.check()?;
             let (number, offset) = parts(state.tail);
             let first = state.pending.is_empty();
             let head = if first { T::GROUP_BYTES } else { 0 };
             let end = u64::from(offset) + u64::from(head) + frame.len() as u64;
             let alone = offset == T::HEAD_BYTES && first;
+            if alone && state.full {
+                // Drawn first, positions would be used up by every attempt, and with them the numbers of segments.
+                let needed = u32::try_from(end).unwrap_or(u32::MAX).saturating_add(T::END_BYTES);
+                let begun;
+                (state, begun) = self.step(state, Goal::Begin(needed));
+                begun?;
+                continue;
+            }
             // Room for what ends the segment, too.
             let fits =
                 end + u64::from(T::END_BYTES) <= self.segment_bytes.min(state.capacity).into() || alone;
             if first && !fits {
-                state.advance()?;
+                state.advance(&self.dir)?;
             } else if !first && (!fits || state.pending.len() > GROUP_BYTES || self.one_by_one()) {
                 (state, _) = self.step(state, self.goal());
             } else {
@@ -295,9 +284,9 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 return Ok(Durable::promise(at));
             }
             state.check()?;
-            if state.ended {
-                return Err(Error::new(ErrorKind::Closed));
-            } else if state.closed || state.is_led() {
+            if state.stage == Stage::Ended {
+                return Err(Error::new(ErrorKind::Closed).at_path(&self.dir));
+            } else if state.stage == Stage::Closing || state.is_led() {
                 // When the log closes the last cut writes it.
                 let latch = state.waiters.join(at);
                 drop(state);
@@ -315,7 +304,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         let mut state = self.state.lock();
         loop {
             if !closing {
-                state.open()?;
+                state.open(&self.dir)?;
             }
             state.check()?;
             if !state.leading {
@@ -363,7 +352,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         let start = Position(state.tail.0 - group.len() as u64);
         if goal == Goal::EndSegment
             && parts(state.tail).1 > T::HEAD_BYTES
-            && let Err(error) = state.advance()
+            && let Err(error) = state.advance(&self.dir)
         {
             state.spare = mem::replace(&mut state.pending, group);
             state.leading = false;
@@ -395,6 +384,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         state.tip = tip;
         let result = match done {
             Ok(()) => {
+                state.full = false;
                 state.written = target;
                 state.next_record = first.saturating_add(records);
                 if all_durable {
@@ -403,7 +393,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 Ok(())
             }
             Err(Failure::Full(error)) => {
-                state.take_back(&error);
+                state.take_back(&error, &self.dir);
                 Err(error)
             }
             Err(Failure::Broken(error)) => {
@@ -443,7 +433,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
     /// last of them leads: to wake another one for that would take a while. Who was alone waits for nobody.
     fn gather(&self, state: &mut MutexGuard<'_, State<S, T>>) -> bool {
         let (records, sync) = state.last_group;
-        if records < 2 || self.one_by_one() || state.closed {
+        if records < 2 || self.one_by_one() || state.stage != Stage::Open {
             return true;
         }
         state.wanted_records = state.pending_records + records - 1;

@@ -81,8 +81,8 @@ pub enum Durability {
     /// One fdatasync for all records that wait at that time. A power cut loses nothing that was confirmed.
     #[default]
     Group,
-    /// `sync` returns when the operating system has the record, and a thread syncs at this interval. A power cut loses
-    /// what was confirmed in the last interval, and the time of one sync.
+    /// `sync` returns when the operating system has the record, and a thread syncs at this interval, of a millisecond at
+    /// least. A power cut loses what was confirmed in the last interval, and the time of one sync.
     Interval(Duration),
     /// `sync` returns when the operating system has the record; only the end of a segment is synced. A power cut loses
     /// what was confirmed since.

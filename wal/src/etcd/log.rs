@@ -30,7 +30,7 @@ use super::names::SegmentName;
 use super::proto::Head;
 use super::{EntryKind, HardState, Histogram};
 use crate::fs::{Fs, FsFile, OsFs};
-use crate::group::Done;
+use crate::group::{Done, tick_after};
 use crate::recover::Records;
 use crate::{
     Durability, Durable, ENTRY_BYTES_MAX, Error, ErrorKind, Log, LogOptions, Metrics, Position, Record,
@@ -165,7 +165,7 @@ impl<F: Fs> Log for EtcdLog<F> {
 
     fn cut(&self) -> Result<Position> {
         let mut state = self.shared.idle()?;
-        state.open()?;
+        state.open(&self.shared.dir)?;
         self.shared.finish(&mut state)?;
         self.shared.advance_if_there_is_space(&mut state)?;
         Ok(Position(2 * state.last + 1))
@@ -220,7 +220,7 @@ fn ticker<F: Fs>(shared: &Arc<Shared<F>>, interval: std::time::Duration) -> Resu
     let run = move || {
         let mut state = ticking.state.lock();
         loop {
-            let tick = Instant::now() + interval;
+            let tick = tick_after(interval);
             while state.stage == Stage::Open && !ticking.changed.wait_until(&mut state, tick).timed_out() {}
             if state.stage != Stage::Open || state.poison.is_some() {
                 return;
@@ -242,7 +242,7 @@ impl<F: Fs> Shared<F> {
         }
         let mut state = self.state.lock();
         loop {
-            state.open()?;
+            state.open(&self.dir)?;
             state.check()?;
             let appender = state.appender()?;
             let (waiting, allocated) = (appender.waiting(), appender.allocated());
@@ -291,7 +291,9 @@ impl<F: Fs> Shared<F> {
         // A position from elsewhere cannot be waited for.
         let at = Position(at.0.min(2 * state.last + 1));
         loop {
-            let done = if self.syncs() { state.durable } else { state.written };
+            // Of a log that stopped nobody knows what the operating system still has.
+            let synced = self.syncs() || state.poison.is_some();
+            let done = if synced { state.durable } else { state.written };
             if done >= at.0 / 2 {
                 return Ok(Durable::promise(at));
             }
@@ -300,7 +302,7 @@ impl<F: Fs> Shared<F> {
                 Stage::Open => state = self.step(state, self.syncs()),
                 // Closing writes it.
                 Stage::Closing => self.changed.wait(&mut state),
-                Stage::Ended => return Err(Error::new(ErrorKind::Closed)),
+                Stage::Ended => return Err(Error::new(ErrorKind::Closed).at_path(&self.dir)),
             }
         }
     }
@@ -426,8 +428,8 @@ impl<F: Fs> State<F> {
         self.appender.as_mut().ok_or_else(|| Error::new(ErrorKind::Closed))
     }
 
-    fn open(&self) -> Result<()> {
-        if self.stage == Stage::Open { Ok(()) } else { Err(Error::new(ErrorKind::Closed)) }
+    fn open(&self, dir: &Path) -> Result<()> {
+        if self.stage == Stage::Open { Ok(()) } else { Err(Error::new(ErrorKind::Closed).at_path(dir)) }
     }
 
     fn check(&self) -> Result<()> {

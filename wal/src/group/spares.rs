@@ -23,12 +23,14 @@ pub(crate) struct Spares {
     paths: Vec<PathBuf>,
     /// Records below this number were forgotten: by the names of these files, or by the head of a segment.
     front: u64,
+    /// The last segment that was forgotten; a later one is named like it, or has a file.
+    segment: u32,
 }
 
 impl Spares {
     /// What recovery found.
-    pub(crate) fn new(paths: Vec<PathBuf>, front: u64) -> Self {
-        Self { paths, front }
+    pub(crate) fn new(paths: Vec<PathBuf>, front: u64, segment: u32) -> Self {
+        Self { paths, front, segment }
     }
 
     fn put(&mut self, path: PathBuf) {
@@ -44,7 +46,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         let (limit, next_record) = {
             let state = self.state.lock();
             // The directory may be another log's by now.
-            state.open()?;
+            state.open(&self.dir)?;
             state.check()?;
             (parts(before).0.min(state.open_from), state.next_record)
         };
@@ -71,7 +73,8 @@ impl<S: Sink, T: Format> Shared<S, T> {
         let path = self.dir.join(T::file_name(number));
         let next = if T::RECYCLED { next()? } else { 0 };
         let mut spares = self.spares.lock();
-        let spare = (next > spares.front).then(|| self.dir.join(recover::spare_name(next)));
+        let tells = T::RECYCLED && (next, number) > (spares.front, spares.segment);
+        let spare = tells.then(|| self.dir.join(recover::spare_name(next, number)));
         let done = match &spare {
             Some(spare) => self.fs.rename(&path, spare),
             // It held nothing, or nothing that anybody could read.
@@ -80,6 +83,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         match done {
             Ok(()) => {
                 spares.front = spares.front.max(next);
+                spares.segment = spares.segment.max(number);
                 Ok(spare)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -122,7 +126,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         if let Some(path) = spares.paths.pop() {
             return Ok((path, front));
         }
-        let path = self.dir.join(recover::spare_name(0));
+        let path = self.dir.join(recover::spare_name(0, 0));
         match self.fs.create_new(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(Error::io("create", error).at_path(&path))

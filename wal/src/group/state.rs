@@ -1,5 +1,7 @@
 //! What those who append share under one lock: the group that forms, and how far the log has come.
 
+use std::mem;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ pub(super) struct State<S: Sink, T> {
     pub(super) last_group: (u64, Duration),
     /// Where the pending group ends; its beginning is as far before as it is long.
     pub(super) tail: Position,
+    /// There was no space for the last group: the next segment is begun before any position in it is drawn.
+    pub(super) full: bool,
     /// What the segment of `tail` can take, as far as is known; a nearly full disk has only short segments.
     pub(super) capacity: u32,
     /// All below is with the operating system.
@@ -45,11 +49,17 @@ pub(super) struct State<S: Sink, T> {
     /// Positions after `.0` up to `.1` were taken back.
     pub(super) failed: Vec<(Position, Position, Error)>,
     pub(super) poison: Option<Error>,
-    /// Nothing new is taken, and nobody leads but who closes.
-    pub(super) closed: bool,
-    /// Closing is over: the directory may be another log's by now.
-    pub(super) ended: bool,
+    pub(super) stage: Stage,
     pub(super) metrics: Metrics,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Open,
+    /// Nothing new is taken, and nobody leads but who closes.
+    Closing,
+    /// The directory may be another log's by now.
+    Ended,
 }
 
 /// What a leader is to do besides writing.
@@ -57,12 +67,14 @@ pub(super) struct State<S: Sink, T> {
 pub(super) enum Goal {
     Write,
     Sync,
+    /// Begin the segment of the tail, with room for a group that ends there. Nothing may be pending.
+    Begin(u32),
     EndSegment,
 }
 
 impl<S: Sink, T: Format> State<S, T> {
-    pub(super) fn open(&self) -> Result<()> {
-        if self.closed { Err(Error::new(ErrorKind::Closed)) } else { Ok(()) }
+    pub(super) fn open(&self, dir: &Path) -> Result<()> {
+        if self.stage == Stage::Open { Ok(()) } else { Err(Error::new(ErrorKind::Closed).at_path(dir)) }
     }
 
     /// Somebody leads, and nobody else is to.
@@ -80,9 +92,10 @@ impl<S: Sink, T: Format> State<S, T> {
         self.gatherings += 1;
     }
 
-    /// How far records are as safe as this goal makes them.
+    /// How far records are as safe as this goal makes them. Of a log that stopped nobody knows what the operating system
+    /// still has.
     pub(super) fn done(&self, goal: Goal) -> Position {
-        if goal == Goal::Sync { self.durable } else { self.written }
+        if goal == Goal::Sync || self.poison.is_some() { self.durable } else { self.written }
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -93,8 +106,9 @@ impl<S: Sink, T: Format> State<S, T> {
     }
 
     /// Later records go to the next segment. Nothing may be pending.
-    pub(super) fn advance(&mut self) -> Result<()> {
-        let next = parts(self.tail).0.checked_add(1).ok_or(Error::new(ErrorKind::NumbersEnd))?;
+    pub(super) fn advance(&mut self, dir: &Path) -> Result<()> {
+        let next = parts(self.tail).0.checked_add(1);
+        let next = next.ok_or_else(|| Error::new(ErrorKind::NumbersEnd).at_path(dir))?;
         self.tail = position(next, T::HEAD_BYTES);
         self.capacity = u32::MAX;
         Ok(())
@@ -106,8 +120,15 @@ impl<S: Sink, T: Format> State<S, T> {
         (at <= failed.1).then_some(&failed.2)
     }
 
-    /// What was being written, and what was appended since, is not in the log.
-    pub(super) fn take_back(&mut self, error: &Error) {
+    /// What was being written, and what was appended since, is not in the log. Where nothing was, no position was drawn
+    /// either, and the number of the segment is still free.
+    pub(super) fn take_back(&mut self, error: &Error, dir: &Path) {
+        if mem::replace(&mut self.full, true)
+            && self.pending.is_empty()
+            && parts(self.tail).1 == T::HEAD_BYTES
+        {
+            return;
+        }
         self.pending.clear();
         self.pending_records = 0;
         let (from, to) = (self.written, self.tail);
@@ -116,7 +137,7 @@ impl<S: Sink, T: Format> State<S, T> {
             Some(last) if last.0 == from => (last.1, last.2) = (to, error.clone()),
             _ => self.failed.push((from, to, error.clone())),
         }
-        if let Err(error) = self.advance() {
+        if let Err(error) = self.advance(dir) {
             self.poison.get_or_insert(error);
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Goal, Shared, parts};
+use crate::error::is_passing;
 use crate::fs::{Fs, FsFile};
 use crate::kind::{Format, Link};
 use crate::{Error, ErrorKind, Position, Result};
@@ -63,8 +64,14 @@ impl<S: Sink, T: Format> Shared<S, T> {
         goal: Goal,
         done: &mut Done,
     ) -> Result<(), Failure> {
+        let (number, at) = parts(start);
+        if let Goal::Begin(needed) = goal {
+            self.end(tip.take(), done)?;
+            *tip = Some(self.begin(number, first, needed)?);
+            done.segments += 1;
+            return Ok(());
+        }
         if !group.is_empty() {
-            let (number, at) = parts(start);
             if tip.as_ref().is_none_or(|tip| tip.number != number) {
                 self.end(tip.take(), done)?;
                 *tip = Some(self.begin(number, first, at + group.len() as u32 + T::END_BYTES)?);
@@ -125,8 +132,9 @@ impl<S: Sink, T: Format> Shared<S, T> {
 
     /// Begins segment `number` with record `first`; it is to take a group and the end after it up to `needed`.
     fn begin(&self, number: u32, first: u64, needed: u32) -> Result<Tip<S, T>, Failure> {
+        // Nothing was written to it yet that anybody waits for.
         let sorted =
-            |error: Error| if error.is_full() { Failure::Full(error) } else { Failure::Broken(error) };
+            |error: Error| if is_passing(&error) { Failure::Full(error) } else { Failure::Broken(error) };
         self.vacant(number).map_err(sorted)?;
         let (path, front) = self.place(number).map_err(sorted)?;
         let link = Link { first, front, before: self.held.load(Ordering::Relaxed) };

@@ -124,8 +124,8 @@ pub fn the_front_can_be_forgotten_at_any_position<L: Log<Fs = OsFs>>(scratch: &S
 
 /// Law: `sync` returns in every mode, without more records to push it.
 pub fn every_durability_confirms<L: Log<Fs = OsFs>>(scratch: &Scratch) {
-    let interval = Durability::Interval(Duration::from_millis(1));
-    for durability in [Durability::Each, Durability::Group, interval, Durability::None] {
+    let intervals = [Duration::from_millis(1), Duration::ZERO, Duration::MAX].map(Durability::Interval);
+    for durability in [Durability::Each, Durability::Group, Durability::None].into_iter().chain(intervals) {
         let (log, ..) = open::<L>(scratch, LogOptions::default().durability(durability));
         let first = log.append(Record::write(b"one")).expect("appends");
         let second = log.append(Record::write(b"two")).expect("appends");

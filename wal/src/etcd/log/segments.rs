@@ -77,7 +77,7 @@ impl<F: Fs> Shared<F> {
 
     pub(super) fn truncate_front(&self, before: Position) -> Result<()> {
         let mut state = self.idle()?;
-        state.open()?;
+        state.open(&self.dir)?;
         let mut noted = true;
         loop {
             self.advance_if_there_is_space(&mut state)?;
