@@ -91,6 +91,16 @@ pub enum Entry<'a> {
     },
 }
 
+impl Entry<'_> {
+    /// How much it takes in memory, roughly: values, or keys.
+    pub(crate) fn value_count(&self) -> usize {
+        match self {
+            Self::Write(batch) => batch.value_count(),
+            Self::Delete(keys) | Self::DeleteRange { keys, .. } => keys.len(),
+        }
+    }
+}
+
 /// Reads a payload. Whatever the bytes, it allocates no more than a small multiple of their length; of packed columns
 /// [`columns::VALUES_PER_BYTE_MAX`] values for each byte, and [`columns::VALUES_MAX`] in all.
 ///
@@ -115,10 +125,16 @@ impl Decoder {
         decode::entry(kind, payload, self.spares.pop().unwrap_or_default())
     }
 
-    /// Takes the buffers of an entry back.
-    pub(crate) fn recycle(&mut self, entry: Entry<'_>) {
+    /// Buffers of longer payloads, or of more values, are not kept.
+    const SPARE_BYTES_MAX: usize = 1 << 20;
+    const SPARE_VALUES_MAX: usize = 1 << 16;
+
+    /// Takes the buffers of an entry back, whose payload was so long.
+    pub(crate) fn recycle(&mut self, entry: Entry<'_>, payload_bytes: usize) {
         if let Entry::Write(batch) = entry
             && self.spares.len() < Self::SPARES_MAX
+            && payload_bytes <= Self::SPARE_BYTES_MAX
+            && batch.value_count() <= Self::SPARE_VALUES_MAX
         {
             self.spares.push(batch.cleared());
         }

@@ -38,8 +38,8 @@
 //! write breaks no chain: it is cut off before the next segment is begun, and its numbers are given again.
 //!
 //! Segments that were forgotten are not missed: all below the `front` of any segment may be gone. Nor need a segment be
-//! begun for that: what is forgotten becomes `<number of the next record, 20 digits>.free`, and so the name says it
-//! until a head does. That is durable before the next segment is forgotten or the space is used; only then may the
+//! begun for that: what is forgotten becomes `<number of the next record, 20 digits>-<of the segment, 8 digits>.free`, and so
+//! the name says it until a head does, and where positions go on when no segment is left. That is durable before the next segment is forgotten or the space is used; only then may the
 //! file go. So at any moment of it a crash leaves the segment, or its name. A new file is `000...0.free` until it has
 //! its head.
 //!

@@ -1,9 +1,11 @@
 //! Opening a directory of segments: replay first, change afterwards.
 
+mod chain;
 mod jobs;
 mod repair;
 mod report;
 
+use std::cell::OnceCell;
 use std::ffi::OsStr;
 use std::io;
 use std::ops::Range;
@@ -18,6 +20,7 @@ use crate::native::Native;
 use crate::segment::{Bad, Influx, Verdict};
 use crate::{Error, ErrorKind, LogOptions, Position, Record, RecoveryMode, Result};
 
+use chain::{Chain, Row, missing};
 pub(crate) use jobs::Records;
 pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
 pub use report::{Progress, Recovery, Torn};
@@ -91,19 +94,24 @@ pub fn is_segment(name: &OsStr) -> bool {
         || SegmentName::parse(name).is_some()
 }
 
-/// The file of a segment that was forgotten when all records below `front` were, or that is about to be one.
-pub(crate) fn spare_name(front: u64) -> String {
-    format!("{front:020}.free")
+/// The file of a segment that was forgotten when all records below `front` were, or that is about to be one. With its number:
+/// when no segment is left, the log goes on behind it. (Once the name was without.)
+pub(crate) fn spare_name(front: u64, segment: u32) -> String {
+    if segment == 0 { format!("{front:020}.free") } else { format!("{front:020}-{segment:08}.free") }
 }
 
 /// A log that writes a record each nanosecond numbers so many in three centuries.
 const FRONT_MAX: u64 = 1 << 63;
+/// Likewise of segments.
+const SEGMENT_MAX: u32 = 1 << 31;
 
 /// A name with a greater number is somebody else's: taken at its word it would leave no numbers for records.
-fn parse_spare_name(name: &OsStr) -> Option<u64> {
+fn parse_spare_name(name: &OsStr) -> Option<(u64, u32)> {
     let digits = name.to_str()?.strip_suffix(".free")?;
-    let front = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-    (front <= FRONT_MAX && spare_name(front) == name.to_str()?).then_some(front)
+    let (front, segment) = digits.split_once('-').unwrap_or((digits, "0"));
+    let (front, segment) = (front.parse().ok()?, segment.parse().ok()?);
+    let believed = front <= FRONT_MAX && segment <= SEGMENT_MAX;
+    (believed && spare_name(front, segment) == name.to_str()?).then_some((front, segment))
 }
 
 /// Where a log goes on.
@@ -139,7 +147,7 @@ pub(crate) fn recover<T: Format, F: Fs>(
     replay: impl FnOnce(Reader<'_, T, F>) -> Result<Found>,
 ) -> Result<(Recovery, Start)> {
     let reader = Reader::<T, F>::new(fs, dir, options.recovery)?;
-    let (numbers, spares) = (reader.numbers.clone(), reader.spares.clone());
+    let (numbers, spares, forgotten) = (reader.numbers.clone(), reader.spares.clone(), reader.forgotten);
     let Found { recovery, ends, next_record, front, lost } = replay(reader)?;
     // Until here nothing was changed.
     keep_heads::<T, F>(fs, dir, &lost)?;
@@ -168,13 +176,13 @@ pub(crate) fn recover<T: Format, F: Fs>(
     }
     let segment = match (numbers.last(), ends.last()) {
         (Some(&last), Some(end)) if end.is_empty() && T::GUARDED => last,
-        (Some(&last), _) => {
+        (last, _) => {
+            let last = last.copied().unwrap_or(0).max(forgotten);
             last.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd).at_path(dir))?
         }
-        (None, _) => 1,
     };
     let held = numbers.iter().zip(&ends).rfind(|(_, end)| end.records > 0).map_or(0, |(&number, _)| number);
-    let spares = Spares::new(spares, front);
+    let spares = Spares::new(spares, front, forgotten);
     Ok((recovery, Start { segment, held, record: next_record.max(front), spares }))
 }
 
@@ -262,6 +270,10 @@ pub(crate) struct Reader<'a, T, F> {
     /// Those of them that are read.
     span: Range<usize>,
     spares: Vec<PathBuf>,
+    /// The last segment whose file is one of them; 0 if there is none.
+    forgotten: u32,
+    /// The place of the last segment that holds anything but zeros, once that was asked.
+    last_held: OnceCell<Option<usize>>,
     recovery: Recovery,
     chain: Chain,
     row: Row,
@@ -282,7 +294,9 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         if T::RECYCLED {
             let spares = || names.iter().filter_map(|name| Some((dir.join(name), parse_spare_name(name)?)));
             reader.spares = spares().map(|(path, _)| path).collect();
-            reader.chain = Chain::new(spares().map(|(_, front)| front).max().unwrap_or(0));
+            let said = || spares().map(|(_, said)| said);
+            reader.chain = Chain::new(said().map(|(front, _)| front).max().unwrap_or(0));
+            reader.forgotten = said().map(|(_, segment)| segment).max().unwrap_or(0);
         }
         Ok(reader)
     }
@@ -302,7 +316,8 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         // Of a single segment nobody knows what should come before it.
         let (recovery, chain) = (Recovery::default(), Chain::new(u64::MAX));
         let format = std::marker::PhantomData;
-        Self { fs, dir, mode, numbers, span, spares, recovery, chain, row: Row::default(), format }
+        let (forgotten, last_held, row) = (0, OnceCell::new(), Row::default());
+        Self { fs, dir, mode, numbers, span, spares, forgotten, last_held, recovery, chain, row, format }
     }
 
     fn path(&self, at: usize) -> PathBuf {
@@ -395,6 +410,11 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
                 self.row.lost.push(number);
             }
         }
+        let left = |number: &u32| {
+            let at = self.numbers.binary_search(number).ok();
+            at.and_then(|at| ends.get(at)).is_some_and(|end| !end.is_empty())
+        };
+        self.row.held.retain(left);
         let lost = self.row.lost(self.mode);
         let front = self.chain.front;
         if let Some((at, first)) = self.chain.begin
@@ -415,7 +435,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         bad: Bad,
         kept: u64,
     ) -> Result<(Next, Option<Torn>)> {
-        let later = self.mode != RecoveryMode::InfluxDb && self.later(at)?;
+        let later = self.later(at)?;
         let verdict = scan.judge(bad, later);
         if verdict == Verdict::End {
             return Ok((Next::Cut(bad.offset), None));
@@ -449,62 +469,18 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
 
     /// Whether a later segment holds anything but zeros.
     fn later(&self, at: usize) -> Result<bool> {
-        for later in at + 1..self.numbers.len() {
-            if self.read(later)?.iter().any(|&byte| byte != 0) {
-                return Ok(true);
+        if let Some(last) = self.last_held.get() {
+            return Ok(*last > Some(at));
+        }
+        let mut last = None;
+        for segment in (0..self.numbers.len()).rev() {
+            if self.read(segment)?.iter().any(|&byte| byte != 0) {
+                last = Some(segment);
+                break;
             }
         }
-        Ok(false)
+        Ok(*self.last_held.get_or_init(|| last) > Some(at))
     }
-}
-
-/// How segments follow one another, in a log that numbers its records.
-#[derive(Debug)]
-struct Chain {
-    /// The number of the record that comes next; not known before the first segment.
-    due: Option<u64>,
-    /// The first segment that says what it begins with, and with which record.
-    begin: Option<(usize, u64)>,
-    /// Records below this number were forgotten.
-    front: u64,
-    /// Records that were read before any segment said what it begins with.
-    unplaced: u64,
-}
-
-impl Chain {
-    fn new(front: u64) -> Self {
-        Self { due: None, begin: None, front, unplaced: 0 }
-    }
-}
-
-/// How segments follow one another where each names the one before it.
-#[derive(Debug, Default)]
-struct Row {
-    /// The segments so far that hold something.
-    held: Vec<u32>,
-    /// The ones that are named.
-    named: Vec<u32>,
-    /// Those of them of which there is nothing, or nothing will be left.
-    lost: Vec<u32>,
-}
-
-impl Row {
-    /// The lost ones, ascending, each with the last before it that is kept. Another mode refuses, or leaves what it finds.
-    fn lost(&mut self, mode: RecoveryMode) -> Vec<(u32, u32)> {
-        if mode != RecoveryMode::InfluxDb {
-            return Vec::new();
-        }
-        self.lost.sort_unstable();
-        self.lost.dedup();
-        let kept = |number: &&u32| !self.lost.contains(number);
-        let before = |lost: u32| self.held.iter().filter(kept).copied().filter(|&held| held < lost).max();
-        self.lost.iter().map(|&lost| (lost, before(lost).unwrap_or(0))).collect()
-    }
-}
-
-/// The numbers that are missing when `first` comes and `due` should.
-fn missing(due: u64, first: u64) -> Option<Range<u64>> {
-    (due < first).then_some(due..first)
 }
 
 /// What follows a bad place.

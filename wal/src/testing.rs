@@ -141,6 +141,8 @@ macro_rules! durable_suite {
         $crate::durable_suite!(@ $Log;
             records_come_back_in_order
             positions_go_on_after_reopening
+            positions_go_on_when_all_was_forgotten
+            a_key_is_refused_or_replayed
             reopening_changes_nothing
             records_side_by_side_all_come_back
             segments_end_and_go_on

@@ -107,6 +107,38 @@ fn a_segment_in_the_middle_that_lost_all_is_missed() {
     }
 }
 
+/// Story: recovery as the original's emptied a damaged segment, and gave the one behind it, which was gone, a head that named
+/// the emptied one: what it had left did not open strictly. And what it had cut off in the middle it called unfinished.
+#[test]
+fn what_is_cut_off_in_the_middle_is_damage_and_no_more_is_named() {
+    let files = five();
+    let damages: [fn(&mut Files); 3] = [
+        |files| {
+            let moved = files.remove(&path(4)).expect("is there");
+            drop(files.insert(path(3), moved));
+        },
+        |files| {
+            drop(files.remove(&path(4)));
+            files.get_mut(&path(3)).expect("is there")[10] ^= 1;
+        },
+        |files| files.get_mut(&path(3)).expect("is there").truncate(60),
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let mut left = files.clone();
+        damage(&mut left);
+        let sim = with(&left);
+        let (log, seen, recovery) = open(&sim, RecoveryMode::InfluxDb).expect("opens");
+        assert!(
+            !recovery.torn.is_empty() && recovery.torn.iter().all(|torn| torn.valid_after),
+            "{recovery:?}"
+        );
+        log.close().expect("closes");
+        let (_log, again, recovery) =
+            open(&sim, RecoveryMode::Strict).unwrap_or_else(|error| panic!("{number}: {error}"));
+        assert!(again == seen && recovery.torn.is_empty(), "{number}");
+    }
+}
+
 /// The first may have been forgotten when it is gone, but not when its file is there.
 #[test]
 fn what_was_forgotten_is_not_missed() {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Nothing is handed from thread to thread but the turn: columns borrow from the payload of the worker that decoded
-//! them. Memory is two segments and a run of records for each worker.
+//! them. Memory is two segments and, for each worker, what it holds of a run: as much as [`AHEAD_BYTES`] and
+//! [`AHEAD_VALUES`] say and a record more. What a run has beyond that waits for its turn, and is read one by one.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -24,6 +25,10 @@ use crate::{Error, Position, Record, RecordKind, Result, Torn};
 
 /// A worker takes records of about so many bytes on disk at a time.
 const RUN_BYTES: u64 = 64 << 10;
+
+/// So much of a run is unpacked before its turn, and decoded: compressed, a few bytes can say a lot.
+const AHEAD_BYTES: usize = 4 << 20;
+const AHEAD_VALUES: usize = 1 << 19;
 
 /// Shorter segments are read by one thread.
 const SIDE_BY_SIDE_BYTES: usize = 4 * RUN_BYTES as usize;
@@ -279,24 +284,28 @@ fn side_by_side<T: Format>(
         let (mut payloads, mut decoder) = (Vec::new(), Decoder::default());
         loop {
             let Some(mut run) = feed.lock().claim() else { return std::mem::forget(abandoned) };
-            let mut spans: Vec<(Place, RecordKind, Range<usize>)> = Vec::new();
-            let mut from = 0;
-            for place in std::mem::take(&mut run.places) {
-                match T::unpack(bytes, place, from, &mut payloads) {
-                    Ok((kind, len)) => {
-                        spans.push((place, kind, from..from + len));
-                        from += len;
+            let mut places = std::mem::take(&mut run.places).into_iter();
+            let (mut ahead, mut from) = (Vec::new(), 0);
+            while from < AHEAD_BYTES
+                && let Some(place) = places.next()
+            {
+                match Unpacked::new::<T>(bytes, place, from, &mut payloads) {
+                    Ok(record) => {
+                        from = record.span.end;
+                        ahead.push(record);
                     }
-                    Err(stop) => {
-                        run.stop = Some(stop);
-                        break;
-                    }
+                    Err(stop) => (run.stop, places) = (Some(stop), Vec::new().into_iter()),
                 }
             }
-            let decoded: Vec<Result<Entry<'_>>> = spans
-                .iter()
-                .map(|(_, kind, span)| decoder.decode(*kind, payloads.get(span.clone()).unwrap_or_default()))
-                .collect();
+            let (mut decoded, mut values) = (Vec::new(), 0);
+            for record in &ahead {
+                if values >= AHEAD_VALUES {
+                    break;
+                }
+                let entry = record.decode(&payloads, &mut decoder);
+                values += entry.as_ref().map_or(0, Entry::value_count);
+                decoded.push(entry);
+            }
             let mut turn = turn.lock();
             while turn.next != run.index {
                 if turn.abandoned {
@@ -304,8 +313,34 @@ fn side_by_side<T: Format>(
                 }
                 passed.wait(&mut turn);
             }
-            if !turn.is_over() {
-                take_turn(&mut turn, number, &spans, decoded, &mut decoder, run.stop, &mut **replay.lock());
+            if let Ok(stretch) = &mut turn.result
+                && stretch.stop.is_none()
+            {
+                let mut replay = replay.lock();
+                let mut done = take(number, stretch, &ahead, decoded, &payloads, &mut decoder, &mut **replay);
+                for place in places {
+                    if done.is_err() {
+                        break;
+                    }
+                    match Unpacked::new::<T>(bytes, place, 0, &mut payloads) {
+                        Ok(one) => {
+                            let none = Vec::new();
+                            done =
+                                take(number, stretch, &[one], none, &payloads, &mut decoder, &mut **replay);
+                        }
+                        Err(stop) => {
+                            run.stop = Some(stop);
+                            break;
+                        }
+                    }
+                }
+                stretch.stop = run.stop;
+                if let Err(failed) = done {
+                    turn.result = Err(failed);
+                }
+            }
+            if payloads.len() > 2 * AHEAD_BYTES {
+                payloads = Vec::new();
             }
             if turn.is_over() {
                 feed.lock().ended = true;
@@ -343,29 +378,46 @@ impl Drop for Abandoned<'_> {
     }
 }
 
-/// Applies the records of one run.
-fn take_turn(
-    turn: &mut Turn,
+/// A record in the buffer of a worker.
+struct Unpacked {
+    place: Place,
+    kind: RecordKind,
+    span: Range<usize>,
+}
+
+impl Unpacked {
+    /// Puts the payload of the record at `place` into `payloads`, from `from` on.
+    fn new<T: Format>(bytes: &[u8], place: Place, from: usize, payloads: &mut Vec<u8>) -> Result<Self, Stop> {
+        let (kind, len) = T::unpack(bytes, place, from, payloads)?;
+        Ok(Self { place, kind, span: from..from + len })
+    }
+
+    fn decode<'p>(&self, payloads: &'p [u8], decoder: &mut Decoder) -> Result<Entry<'p>> {
+        decoder.decode(self.kind, payloads.get(self.span.clone()).unwrap_or_default())
+    }
+}
+
+/// Applies records in their order; those that are not decoded yet are now.
+fn take<'p>(
     number: u32,
-    spans: &[(Place, RecordKind, Range<usize>)],
-    decoded: Vec<Result<Entry<'_>>>,
+    stretch: &mut Stretch,
+    records: &[Unpacked],
+    decoded: Vec<Result<Entry<'p>>>,
+    payloads: &'p [u8],
     decoder: &mut Decoder,
-    stop: Option<Stop>,
     replay: &mut impl Replay,
-) {
-    let Ok(stretch) = &mut turn.result else { return };
-    for ((place, _, span), entry) in spans.iter().zip(decoded) {
+) -> Result<(), Failed> {
+    let mut decoded = decoded.into_iter();
+    for record in records {
+        let entry = decoded.next().unwrap_or_else(|| record.decode(payloads, decoder));
         let taken = entry.and_then(|entry| {
-            let taken = replay.entry(position(number, place.end as u32), &entry);
-            decoder.recycle(entry);
+            let taken = replay.entry(position(number, record.place.end as u32), &entry);
+            decoder.recycle(entry, record.span.len());
             taken
         });
-        if let Err(error) = taken {
-            turn.result = Err(Failed { error: as_refusal(error), offset: place.offset });
-            return;
-        }
+        taken.map_err(|error| Failed { error: as_refusal(error), offset: record.place.offset })?;
         stretch.records += 1;
-        stretch.bytes += span.len() as u64;
+        stretch.bytes += record.span.len() as u64;
     }
-    stretch.stop = stop;
+    Ok(())
 }

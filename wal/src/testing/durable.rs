@@ -53,6 +53,46 @@ pub fn positions_go_on_after_reopening<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     }
 }
 
+/// Law: so it does when all was forgotten: a position that somebody kept is never given again.
+pub fn positions_go_on_when_all_was_forgotten<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let mut last = Position::ZERO;
+    for round in 0..4u8 {
+        let (log, seen, _) = open::<L>(scratch, LogOptions::default());
+        assert!(seen.is_empty());
+        let at = put(&log, &[round]);
+        assert!(at > last, "{at:?} after {last:?}");
+        last = log.cut().expect("cuts");
+        log.truncate_front(last).expect("forgets");
+        log.close().expect("closes");
+    }
+}
+
+/// Law: a key that is longer than keys are is refused and leaves nothing; one at the limit is taken, and replayed.
+pub fn a_key_is_refused_or_replayed<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let batch = |series: usize, field: usize| {
+        let mut builder = BatchBuilder::new();
+        builder.begin(vec![b's'; series].into());
+        let _ = builder.field(vec![b'f'; field].into(), Value::Float(1.5)).expect("one type");
+        builder.commit(1);
+        builder.finish()
+    };
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    // With the separator: 65,535.
+    for (series, field) in [(65_530, 1), (1, 65_530), (30_000, 35_531)] {
+        let _ = log.append_write(&batch(series, field)).expect("at the limit");
+        for (series, field) in [(series + 1, field), (series, field + 1), (70_000, 1), (1, 70_000)] {
+            let error = log.append_write(&batch(series, field)).expect_err("above it");
+            assert!(matches!(error.kind(), ErrorKind::TooLarge { .. }), "{error}");
+        }
+    }
+    log.close().expect("closes");
+    let mut kept = Kept::default();
+    let (log, _) =
+        L::open_replaying(OsFs, &scratch.log_dir(), LogOptions::default(), &mut kept).expect("opens");
+    assert_eq!(kept.entries.len(), 3);
+    log.close().expect("closes");
+}
+
 /// Law: opening and closing, as often as one likes, neither changes records nor leaves more and more files.
 pub fn reopening_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default());
