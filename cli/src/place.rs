@@ -10,10 +10,10 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use tsmith_engine::files::FileName;
-use tsmith_engine::manifest::MANIFEST_NAME;
+use tsmith_engine::manifest::{MANIFEST_NAME, replaced};
 use tsmith_engine::view::{Held, View, hold};
 use tsmith_engine::{Dirs, Manifest};
 use tsmith_wal::fs::OsFs;
@@ -348,7 +348,10 @@ pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> 
     let wal = match wal {
         Some(wal) => Some(absolute(wal)?),
         None => match find_log(data)? {
-            (_, Some(why)) => return Err(Failure::Problem(why)),
+            (None, Some(why)) => return Err(Failure::Problem(why)),
+            (Some(wal), Some(why)) => {
+                return Err(Failure::Problem(format!("{why}; it may be {}", wal.display())));
+            }
             (wal, None) => wal,
         },
     };
@@ -358,8 +361,9 @@ pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> 
 /// Where the log of `data` is: as the manifest says, else inside, else where InfluxDB has it; and why the manifest does not
 /// say, if there is one.
 fn find_log(data: &Path) -> Result<(Option<PathBuf>, Option<String>)> {
-    let unsure = match Manifest::read(&OsFs, data) {
-        Ok(Some(manifest)) => return Ok((Some(manifest.wal_directory(data)), None)),
+    let read = Manifest::read(&OsFs, data);
+    let unsure = match read.and_then(|found| found.map(|it| it.wal_directory(&OsFs, data)).transpose()) {
+        Ok(Some(wal)) => return Ok((Some(wal), None)),
         Ok(None) => None,
         Err(error) => Some(Failure::from(error).text().to_owned()),
     };
@@ -377,13 +381,9 @@ fn looked_for(wal: Option<&Path>) -> String {
     }
 }
 
-/// `.../data/db/rp/1` to `.../wal/db/rp/1`.
+/// Where InfluxDB has the log of this directory, or the logs of those below it.
 fn beside(data: &Path) -> Option<PathBuf> {
-    let parts: Vec<_> = data.components().collect();
-    let at = parts.iter().rposition(|part| *part == Component::Normal(OsStr::new("data")))?;
-    let replaced =
-        parts.iter().enumerate().map(|(i, part)| if i == at { OsStr::new("wal") } else { part.as_os_str() });
-    Some(replaced.collect())
+    replaced(data, "data", "wal")
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -428,15 +428,4 @@ fn shard_below(dir: &Path, depth: usize) -> Option<PathBuf> {
         });
         if holds { Some(below) } else { shard_below(&below, depth - 1) }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_of_influxdb_is_beside_its_data() {
-        assert_eq!(beside(Path::new("/var/data/x/data/db/rp/1")), Some("/var/data/x/wal/db/rp/1".into()));
-        assert_eq!(beside(Path::new("/var/x")), None);
-    }
 }

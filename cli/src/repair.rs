@@ -34,7 +34,8 @@ use report::{File, Report, State};
 /// Records of the log that are whole and that no engine can replay, because they give a field another type than it has,
 /// are dropped too, or as much of them as contradicts; the older type counts. So it is with a key of a TSM file that has
 /// another type in an older file: its points are dropped. The manifest is written anew from the lines that can be read and
-/// from what the directory holds, also when it is gone and the log is `native`; where its log is must be certain: --wal names it.
+/// from what the directory holds, also when it is gone and the log is `native`; where its log is must be certain: --wal
+/// names it, also where a copy or a move brought a manifest that leads to another directory's log.
 ///
 /// Exit code 0: all was whole; 1: something was dropped, or could not be repaired.
 ///

@@ -166,7 +166,7 @@ fn a_damaged_manifest_in_one_shard_does_not_hide_the_others() {
     let manifest = data.join("2/tsmith.manifest");
     let good = fs::read(&manifest).expect("there");
     fs::write(&manifest, &good[..good.len() - 9]).expect("cut");
-    let told = ["autogen/2/tsmith.manifest: line 7", "tsmith repair"];
+    let told = ["autogen/2/tsmith.manifest: line 8", "tsmith repair"];
     let text = run("verify {}", &[&root]).exits(1).text();
     assert!(text.contains("4 shards, 1 bad: ") && told.iter().all(|part| text.contains(part)), "{text}");
     let stats = run("stats {} --format json", &[&root]).exits(1).says(&told).json();

@@ -106,6 +106,18 @@ pub enum ErrorKind {
         /// The directory whose manifest names the log.
         owner: PathBuf,
     },
+    /// The manifest came from elsewhere, with a copy or a move.
+    #[error(
+        "the manifest was made for {}, with the log in {}: this directory was copied or moved, and the log there may be \
+         another's; name its own with --wal, an empty directory only if it has none, and the manifest will lead there",
+        made_for(.end.as_deref()), wal.display()
+    )]
+    LogElsewhere {
+        /// The log's directory, as written.
+        wal: PathBuf,
+        /// How the path of the directory ended.
+        end: Option<PathBuf>,
+    },
     /// The manifest could not say where the log is.
     #[error(
         "the log's path {path:?} cannot be written to a manifest: choose one in UTF-8 without control characters"
@@ -168,6 +180,12 @@ pub enum ErrorKind {
     /// Another engine has the directory open.
     #[error("the directory is in use by another process or engine: close that one first")]
     InUse,
+    /// The log's directory does not exist.
+    #[error(
+        "no such directory, and the log would be there: bring it back, or name it with --wal; with an empty directory a log \
+         is begun, without what was in another one"
+    )]
+    NoLogDirectory,
     /// The directory does not exist.
     #[error("no such directory: check the path")]
     NoDirectory,
@@ -194,6 +212,10 @@ pub enum ErrorKind {
     /// A background thread died; the engine only reads until it is opened again.
     #[error("a background thread panicked: only reads are served until the engine is opened again")]
     Crippled,
+}
+
+fn made_for(end: Option<&Path>) -> String {
+    end.map_or_else(|| "another directory".to_owned(), |end| format!(".../{}", end.display()))
 }
 
 /// What to do about damage that leaves the rest of a file readable.
@@ -266,7 +288,7 @@ impl Error {
     /// Whether the cause is a call to the operating system and not what a file or a caller holds.
     pub fn is_io(&self) -> bool {
         match &*self.kind {
-            ErrorKind::Io(_) | ErrorKind::NoDirectory | ErrorKind::InUse => true,
+            ErrorKind::Io(_) | ErrorKind::NoDirectory | ErrorKind::NoLogDirectory | ErrorKind::InUse => true,
             ErrorKind::Tsm(error) => error.remedy() == tsmith_tsm::Remedy::Rewrite,
             ErrorKind::Log(error) => {
                 use tsmith_wal::ErrorKind as Log;

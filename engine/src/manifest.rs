@@ -5,15 +5,22 @@
 //! storer ring
 //! log file
 //! encoder tsm1
-//! wal wal
-//! types series
-//! crc 0f5ee1b7
+//! wal ../../../../wal/db/rp/1
+//! types measurement
+//! data data/db/rp/1
+//! crc 3bf954b3
 //! ```
 //!
-//! `wal` is the log's directory: relative when it lies in the data directory, which may then be moved, else from the root. A directory without a
-//! manifest is InfluxDB's. `crc` is the CRC-32 of the lines before it: a damaged name must not lead to another log.
+//! `wal` is the log's directory, from the data directory: so the copy of a tree, or one that was moved, has its own log. Where the
+//! path leaves the data directory, `data` is the end of that directory's own path, as far up as it goes: a directory that
+//! ends otherwise was copied without its log, and the path would lead it to another's. A directory without a manifest is
+//! InfluxDB's. `crc` is the CRC-32 of the lines before it: a damaged name must not lead to another log.
+//!
+//! Manifests of before have the path from the root, and no `data`; they are obeyed unless InfluxDB's layout tells that the
+//! log is another's, and written anew when the directory is opened.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
 
 use tsmith_wal::fs::{Fs, publish_new};
 
@@ -24,10 +31,12 @@ use crate::schema::FieldTyping;
 /// Name of the manifest in the data directory.
 pub const MANIFEST_NAME: &str = "tsmith.manifest";
 
-/// The longest manifest: six short names, and a path, of which the system takes 4 KiB.
+/// The longest manifest: six short names, and two paths, of which the system takes 4 KiB.
 pub(crate) const BYTES_MAX: u64 = 64 << 10;
 
 const FIRST_LINE: &str = "tsmith 1";
+
+const PLACE: &str = "place the log";
 
 /// What the manifest of a directory says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +45,8 @@ pub struct Manifest {
     pub parts: Parts,
     /// The log's directory, as written.
     pub wal: PathBuf,
+    /// How the path of the data directory ends, where `wal` leaves it.
+    pub data: Option<PathBuf>,
     /// Among what a field keeps its type.
     pub typing: FieldTyping,
 }
@@ -73,15 +84,18 @@ impl Manifest {
         let wal = value(5, "wal", "`wal DIRECTORY`")?.into();
         let typing = value(6, "types", "`types series` or `types measurement`")?;
         let typing = FieldTyping::from_name(&typing).ok_or((6, "`types series` or `types measurement`"))?;
-        let crc = value(7, "crc", "`crc` and eight hex digits")?;
-        let (checked, after) = text.split_once("crc ").unwrap_or((text, ""));
-        if u32::from_str_radix(&crc, 16) != Ok(crc32fast::hash(checked.as_bytes())) {
-            return Err((7, "the checksum of the lines above: one of them was changed"));
+        let has_data = text.lines().nth(6).is_some_and(|line| line.starts_with("data "));
+        let data = if has_data { Some(value(7, "data", "`data DIRECTORY`")?.into()) } else { None };
+        let line = 7 + usize::from(has_data);
+        let crc = value(line, "crc", "`crc` and eight hex digits")?;
+        let (checked, after) = text.split_once("\ncrc ").unwrap_or((text, ""));
+        if u32::from_str_radix(&crc, 16) != Ok(crc32fast::hash(format!("{checked}\n").as_bytes())) {
+            return Err((line, "the checksum of the lines above: one of them was changed"));
         }
         if after.trim_end_matches('\n') != crc {
-            return Err((8, "the end"));
+            return Err((line + 1, "the end"));
         }
-        Ok(Self { parts, wal, typing })
+        Ok(Self { parts, wal, data, typing })
     }
 
     /// Writes the manifest into `data`, durably.
@@ -94,16 +108,113 @@ impl Manifest {
     pub(crate) fn text(&self) -> String {
         let Parts { storer, log, encoder } = &self.parts;
         let (wal, types) = (self.wal.display(), self.typing.name());
+        let data = self.data.as_ref().map_or_else(String::new, |data| format!("data {}\n", data.display()));
         let text = format!(
-            "{FIRST_LINE}\nstorer {storer}\nlog {log}\nencoder {encoder}\nwal {wal}\ntypes {types}\n"
+            "{FIRST_LINE}\nstorer {storer}\nlog {log}\nencoder {encoder}\nwal {wal}\ntypes {types}\n{data}"
         );
         let crc = crc32fast::hash(text.as_bytes());
         format!("{text}crc {crc:08x}\n")
     }
 
-    /// The log's directory of an engine whose data directory is `data`.
-    pub fn wal_directory(&self, data: &Path) -> PathBuf {
-        data.join(&self.wal)
+    /// The log's directory of the engine whose data directory is `data`.
+    ///
+    /// # Errors
+    /// The manifest is another directory's, and came here by a copy or a move: the log may be that one's still.
+    pub fn wal_directory<F: Fs>(&self, fs: &F, data: &Path) -> Result<PathBuf> {
+        let here = whole(data);
+        let is_other = |found: Option<PathBuf>, known: &Path| {
+            found.is_some_and(|found| fs.list(&found).is_ok() && whole(&found) != known)
+        };
+        let ours = match &self.data {
+            Some(end) => here.ends_with(end),
+            None if self.wal.is_relative() => return Ok(data.join(&self.wal)),
+            None => {
+                let log = whole(&self.wal);
+                !is_other(replaced(&here, "data", "wal"), &log)
+                    && !is_other(replaced(&log, "wal", "data"), &here)
+            }
+        };
+        if !ours {
+            let elsewhere = ErrorKind::LogElsewhere { wal: self.wal.clone(), end: self.data.clone() };
+            return Err(Error::at("find the log", &data.join(MANIFEST_NAME), elsewhere));
+        }
+        let mut log = here;
+        for part in self.wal.components() {
+            match part {
+                Component::ParentDir => drop(log.pop()),
+                part => log.push(part),
+            }
+        }
+        Ok(log)
+    }
+
+    /// This manifest with the log in `wal`, which the caller names. That counts where the log of the manifest is gone, or
+    /// another's.
+    ///
+    /// # Errors
+    /// The log of this manifest is elsewhere; [`Self::place_log`] refuses.
+    pub(crate) fn with_log_in<F: Fs>(&self, fs: &F, data: &Path, wal: &Path) -> Result<Self> {
+        if let Ok(made_with) = self.wal_directory(fs, data)
+            && whole(&made_with) != whole(wal)
+            && !matches!(fs.list(&made_with), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+        {
+            return Err(Error::at(PLACE, data, ErrorKind::OtherLogDirectory { made_with }));
+        }
+        self.clone().place_log(fs, data, wal)
+    }
+
+    /// Says that the log of `data` is in `wal`.
+    ///
+    /// # Errors
+    /// The log is another engine's; a manifest cannot hold the path.
+    pub(crate) fn place_log<F: Fs>(self, fs: &F, data: &Path, wal: &Path) -> Result<Self> {
+        let refuse = |kind| Err(Error::at(PLACE, data, kind));
+        let (data, wal) = (whole(data), whole(wal));
+        let owners = [wal.parent().map(Path::to_owned), replaced(&wal, "wal", "data")];
+        for owner in owners.into_iter().flatten().filter(|owner| *owner != data) {
+            let named = Self::read(fs, &owner)?.and_then(|manifest| manifest.wal_directory(fs, &owner).ok());
+            if named.is_some_and(|named| whole(&named) == wal) {
+                return refuse(ErrorKind::LogOfAnother { owner });
+            }
+        }
+        let common = data.components().zip(wal.components()).take_while(|(a, b)| a == b).count();
+        let end: PathBuf = data.components().skip(common).collect();
+        let up = end.components().map(|_| Component::ParentDir);
+        let path: PathBuf = up.chain(wal.components().skip(common)).collect();
+        let is_line = |path: &Path| path.to_str().is_some_and(|text| !text.contains(char::is_control));
+        if path.as_os_str().is_empty() || !is_line(&path) || !is_line(&end) {
+            return refuse(ErrorKind::UnwritableLogPath { path: wal });
+        }
+        Ok(Self { wal: path, data: Some(end).filter(|end| !end.as_os_str().is_empty()), ..self })
+    }
+}
+
+/// The path with its last directory `from` replaced: `.../data/db/rp/1` to `.../wal/db/rp/1`, as InfluxDB has them.
+pub fn replaced(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
+    let parts: Vec<_> = path.components().collect();
+    let at = parts.iter().rposition(|part| *part == Component::Normal(OsStr::new(from)))?;
+    let name = |(i, part): (usize, &Component<'_>)| {
+        if i == at { OsStr::new(to).to_owned() } else { part.as_os_str().to_owned() }
+    };
+    Some(parts.iter().enumerate().map(name).collect())
+}
+
+/// The path from the root, links and dots resolved as far as it exists: the next process may stand elsewhere.
+pub(crate) fn whole(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut missing = Vec::new();
+    let mut there = absolute.as_path();
+    loop {
+        if let Ok(resolved) = there.canonicalize() {
+            return missing.iter().rev().fold(resolved, |path, name| path.join(name));
+        }
+        match (there.file_name(), there.parent()) {
+            (Some(name), Some(above)) => {
+                missing.push(name);
+                there = above;
+            }
+            _ => return absolute,
+        }
     }
 }
 
@@ -112,13 +223,15 @@ mod tests {
     use super::*;
 
     fn good() -> String {
-        Manifest { parts: Parts::default(), wal: "wal".into(), typing: FieldTyping::Measurement }.text()
+        let (wal, data) = ("../../wal/1".into(), Some("data/1".into()));
+        Manifest { parts: Parts::default(), wal, data, typing: FieldTyping::Measurement }.text()
     }
 
     #[test]
     fn a_manifest_reads_as_it_is_written() {
         let manifest = Manifest::parse(&good()).expect("good");
-        assert_eq!((manifest.parts, manifest.wal), (Parts::default(), "wal".into()));
+        assert_eq!((manifest.parts, manifest.wal), (Parts::default(), "../../wal/1".into()));
+        assert_eq!(manifest.data, Some("data/1".into()));
         assert_eq!(manifest.typing, FieldTyping::Measurement);
     }
 
@@ -157,6 +270,13 @@ mod tests {
         ] {
             assert_eq!(Manifest::parse(bad).expect_err(bad).0, line, "{bad}");
         }
-        assert_eq!(Manifest::parse(&(good() + "more\n")).expect_err("more").0, 8);
+        assert_eq!(Manifest::parse(&(good() + "more\n")).expect_err("more").0, 9);
+    }
+
+    #[test]
+    fn the_log_of_influxdb_is_beside_its_data() {
+        let beside = |path: &str| replaced(Path::new(path), "data", "wal");
+        assert_eq!(beside("/var/data/x/data/db/rp/1"), Some("/var/data/x/wal/db/rp/1".into()));
+        assert_eq!(beside("/var/x"), None);
     }
 }

@@ -50,9 +50,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         // Asked before anything is written, so that a refused directory stays as it is; and again under the lock.
         agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
         let lock = lock(&fs, &dirs.data.join(LOCK_NAME), OPERATION, &dirs.data)?;
-        let (manifest, new) = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
+        let (manifest, found) = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
         // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
-        prepare(&fs, &dirs.wal, options.create && new)?;
+        prepare(&fs, &dirs.wal, options.create && found.is_none())?;
         let (files, torn) = FileSet::open(&fs, &dirs.data)?;
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
         let live = files.load().clone();
@@ -66,7 +66,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         let deletes = deletes.whole;
         remove_leftovers(&fs, &dirs.data)?;
         files.finish_deletes(&fs, &torn, &deletes)?;
-        if new {
+        if found.as_ref() != Some(&manifest) {
             manifest.write(&fs, &dirs.data)?;
         }
         let (background, compact) = (options.background, options.compact);
@@ -125,13 +125,14 @@ pub(crate) fn not_locked(error: io::Error, path: &Path, operation: &'static str,
     }
 }
 
-/// Compares the parts asked for with those the directory was made with. Gives the manifest, and whether it is new.
+/// Compares the parts asked for with those the directory was made with. Gives the manifest as it is to be, and as it was
+/// found.
 fn agree_on_parts<F: Fs, E: BlockEncoder>(
     fs: &F,
     dirs: &Dirs,
     asked: &Parts,
     options: &Options,
-) -> Result<(Manifest, bool)> {
+) -> Result<(Manifest, Option<Manifest>)> {
     let refuse = |kind| Err(Error::at(OPERATION, &dirs.data, kind));
     if let Some(manifest) = Manifest::read(fs, &dirs.data)? {
         for ((part, made_with), (_, asked)) in manifest.parts.named().into_iter().zip(asked.named()) {
@@ -140,15 +141,12 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
                 return refuse(ErrorKind::OtherParts { part, made_with, asked });
             }
         }
-        let made_with = manifest.wal_directory(&dirs.data);
-        if whole(&made_with) != whole(&dirs.wal) {
-            return refuse(ErrorKind::OtherLogDirectory { made_with });
-        }
+        let agreed = manifest.with_log_in(fs, &dirs.data, &dirs.wal)?;
         if let Some(asked) = options.typing.filter(|&asked| asked != manifest.typing) {
             let (made_with, asked) = (manifest.typing.name().to_owned(), asked.name().to_owned());
             return refuse(ErrorKind::OtherParts { part: "types", made_with, asked });
         }
-        return Ok((manifest, false));
+        return Ok((agreed, Some(manifest)));
     }
     let mut typing = options.typing.unwrap_or_default();
     let segments = match fs.list(&dirs.wal) {
@@ -179,46 +177,8 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
     } else if !options.create {
         return refuse(ErrorKind::NotAnEngine);
     }
-    let wal = log_in_manifest(fs, &dirs.data, &dirs.wal)?;
-    Ok((Manifest { parts: asked.clone(), wal, typing }, true))
-}
-
-/// How the manifest of `data` says where its log is.
-///
-/// # Errors
-/// The log is another engine's; a manifest cannot hold its path.
-pub(crate) fn log_in_manifest<F: Fs>(fs: &F, data: &Path, wal: &Path) -> Result<PathBuf> {
-    let refuse = |kind| Err(Error::at(OPERATION, data, kind));
-    let (data, wal) = (whole(data), whole(wal));
-    if let Some(owner) = wal.parent().filter(|&owner| owner != data)
-        && Manifest::read(fs, owner)?.is_some_and(|manifest| whole(&manifest.wal_directory(owner)) == wal)
-    {
-        return refuse(ErrorKind::LogOfAnother { owner: owner.to_owned() });
-    }
-    let wal = wal.strip_prefix(&data).map(Path::to_owned).unwrap_or(wal);
-    if wal.to_str().is_none_or(|text| text.is_empty() || text.contains(char::is_control)) {
-        return refuse(ErrorKind::UnwritableLogPath { path: wal });
-    }
-    Ok(wal)
-}
-
-/// The path from the root, links and dots resolved as far as it exists: the next process may stand elsewhere.
-fn whole(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut missing = Vec::new();
-    let mut there = absolute.as_path();
-    loop {
-        if let Ok(resolved) = there.canonicalize() {
-            return missing.iter().rev().fold(resolved, |path, name| path.join(name));
-        }
-        match (there.file_name(), there.parent()) {
-            (Some(name), Some(above)) => {
-                missing.push(name);
-                there = above;
-            }
-            _ => return absolute,
-        }
-    }
+    let manifest = Manifest { parts: asked.clone(), wal: PathBuf::new(), data: None, typing };
+    Ok((manifest.place_log(fs, &dirs.data, &dirs.wal)?, None))
 }
 
 /// What a log holds, into an empty cache; and what is known of fields then.

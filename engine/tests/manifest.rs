@@ -1,9 +1,11 @@
 //! With which parts, and where: what a directory remembers, and what it refuses.
 
 use std::fs;
+use std::path::Path;
 
 use tsmith_engine::driver::Driver;
-use tsmith_engine::{Dirs, LineOptions, Options, Result, Setup, Timestamp};
+use tsmith_engine::{Dirs, LineOptions, Manifest, Options, Result, Setup, Timestamp, repair};
+use tsmith_wal::fs::{Fs, OsFs};
 
 const LINE: &[u8] = b"cpu,host=a usage=0.5 10\n";
 
@@ -48,7 +50,7 @@ fn a_log_outside_of_the_data_is_found_again() {
     let dirs = Dirs { data: root.path().join("data"), wal: root.path().join("log") };
     write_and_close(&dirs, &[]);
     let manifest = fs::read_to_string(dirs.data.join("tsmith.manifest")).expect("written");
-    assert!(manifest.contains(&format!("wal {}", dirs.wal.display())), "{manifest}");
+    assert!(manifest.contains("\nwal ../log\n") && manifest.contains("\ndata data\n"), "{manifest}");
     let error = open(&Dirs::under(&dirs.data), &[]).err().expect("another log directory").to_string();
     assert!(error.contains("--wal") && error.contains("log"), "{error}");
     assert_eq!(open(&dirs, &[]).expect("the same").recovery().records, 1);
@@ -134,4 +136,127 @@ fn a_log_path_may_be_named_in_other_words() {
     write_and_close(&dirs, &[]);
     let plain = Dirs { data: root.path().join("data"), wal: root.path().join("log") };
     assert_eq!(open(&plain, &[]).expect("the same directory").recovery().records, 1);
+}
+
+/// A shard in InfluxDB's layout, below `root`.
+fn influx_dirs(root: &Path) -> Dirs {
+    Dirs { data: root.join("data/db/rp/1"), wal: root.join("wal/db/rp/1") }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let to = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, &to).expect("copied");
+        }
+    }
+}
+
+fn records(dirs: &Dirs) -> Result<u64> {
+    open(dirs, &[]).map(|engine| engine.recovery().records)
+}
+
+/// Story: the manifest of a shard had the path of its log from the root. A copy of the tree took that along, and a snapshot of
+/// the copy ate the log of the original; a tree that was moved opened no more.
+#[test]
+fn a_copied_or_moved_tree_has_its_own_log() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (original, copied) = (root.path().join("original"), root.path().join("copied"));
+    write_and_close(&influx_dirs(&original), &[]);
+    copy(&original, &copied);
+    write_and_close(&influx_dirs(&copied), &[]);
+    assert_eq!(records(&influx_dirs(&copied)).expect("its own"), 2);
+    assert_eq!(records(&influx_dirs(&original)).expect("untouched"), 1);
+    let moved = root.path().join("moved");
+    OsFs.rename(&copied, &moved).expect("moved");
+    assert_eq!(records(&influx_dirs(&moved)).expect("its own"), 2);
+}
+
+/// Story: the same, where only the directory of the data was copied: its manifest led to the original's log.
+#[test]
+fn a_copy_without_its_log_takes_no_other() {
+    let root = tempfile::tempdir().expect("a directory");
+    let original = influx_dirs(root.path());
+    write_and_close(&original, &[]);
+    for to in ["data/db/rp/2", "data2/db/rp/1", "backup/1"] {
+        let data = root.path().join(to);
+        copy(&original.data, &data);
+        let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
+        let error = found.wal_directory(&OsFs, &data).expect_err("another's").to_string();
+        assert!(error.contains(".../data/db/rp/1") && error.contains("--wal"), "{to}: {error}");
+        let thief = Dirs { data: data.clone(), wal: original.wal.clone() };
+        let error = records(&thief).expect_err("another's").to_string();
+        assert!(error.contains("belongs to the engine in"), "{to}: {error}");
+        // Its own is what the caller names, if it is there, and is remembered.
+        let own = Dirs { data: data.clone(), wal: root.path().join(to.replace("data", "logs")).join("log") };
+        assert!(records(&own).is_err());
+        fs::create_dir_all(&own.wal).expect("made");
+        write_and_close(&own, &[]);
+        let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
+        assert_eq!(
+            found.wal_directory(&OsFs, &data).expect("its own"),
+            own.wal.canonicalize().expect("there")
+        );
+        assert_eq!((records(&own).expect("its own"), records(&original).expect("untouched")), (1, 1));
+    }
+}
+
+/// Manifests of before do not tell for which directory their path is; by InfluxDB's layout one can tell.
+#[test]
+fn a_path_from_the_root_is_obeyed_only_where_it_is_right() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (original, copied) = (root.path().join("original"), root.path().join("copied"));
+    let as_before = |dirs: &Dirs| {
+        let found = Manifest::read(&OsFs, &dirs.data).expect("whole").expect("there");
+        let old = Manifest { wal: influx_dirs(&original).wal, data: None, ..found.clone() };
+        old.write(&OsFs, &dirs.data).expect("written");
+        found
+    };
+    let dirs = influx_dirs(&original);
+    write_and_close(&dirs, &[]);
+    let new = as_before(&dirs);
+    copy(&original, &copied);
+    copy(&dirs.data, &root.path().join("alone"));
+    for data in [influx_dirs(&copied).data, root.path().join("alone")] {
+        let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
+        let error = found.wal_directory(&OsFs, &data).expect_err("another's").to_string();
+        assert!(error.contains("another directory") && error.contains("--wal"), "{error}");
+    }
+    // Repair sets it right, and so does opening.
+    let (data, wal) = (influx_dirs(&copied).data, influx_dirs(&copied).wal);
+    let repair =
+        |wal, dry_run| repair::manifest(&OsFs, &data, wal, dry_run).map(|done| done.expect("there").salvage);
+    assert!(repair(None, false).is_err());
+    assert!(repair(Some(&wal), true).expect("can be").error.is_some());
+    assert!(repair(Some(&wal), false).expect("can be").error.is_some());
+    assert_eq!(Manifest::read(&OsFs, &data).expect("whole").expect("there"), new);
+    assert!(repair(None, false).expect("is well").error.is_none());
+    let error = repair(Some(&dirs.wal), false).expect_err("its own is there").to_string();
+    assert!(error.contains("pass it with --wal"), "{error}");
+    assert_eq!(as_before(&influx_dirs(&copied)), new);
+    assert_eq!(records(&influx_dirs(&copied)).expect("named"), 1);
+    assert_eq!(records(&dirs).expect("where it was"), 1);
+    assert_eq!(Manifest::read(&OsFs, &dirs.data).expect("whole").expect("there"), new, "written anew");
+}
+
+/// Story: the logs were moved to another disk, and the directory said that its log is where it was.
+#[test]
+fn a_log_that_is_gone_gives_way_to_the_one_that_is_named() {
+    let root = tempfile::tempdir().expect("a directory");
+    let dirs = influx_dirs(root.path());
+    write_and_close(&dirs, &[]);
+    let moved = Dirs { wal: root.path().join("disk"), ..dirs.clone() };
+    fs::create_dir(&moved.wal).expect("made");
+    let error = records(&moved).expect_err("its own is there").to_string();
+    assert!(error.contains("pass it with --wal"), "{error}");
+    fs::remove_dir(&moved.wal).expect("empty");
+    OsFs.rename(&dirs.wal, &moved.wal).expect("moved");
+    assert!(records(&dirs).is_err());
+    assert_eq!(records(&moved).expect("named"), 1);
+    let found = Manifest::read(&OsFs, &dirs.data).expect("whole").expect("there");
+    assert_eq!(found.wal, Path::new("../../../../disk"));
 }

@@ -113,6 +113,8 @@ pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
         let flaw = match error.kind() {
             ErrorKind::Manifest { line, expected } => format!("line {line}, where {expected} is expected"),
             ErrorKind::NoManifest => "nothing, for it was gone".to_owned(),
+            ErrorKind::LogElsewhere { .. } => "the way to another directory's log".to_owned(),
+            ErrorKind::NoLogDirectory => "the way to a log that is gone".to_owned(),
             other => other.to_string(),
         };
         file.dropped = match salvage.made_up.join(", ") {

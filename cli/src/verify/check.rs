@@ -85,8 +85,10 @@ pub(super) fn check(member: &Member, later: &[Member], types: &mut Types) -> (u6
 }
 
 fn manifest(path: &Path) -> Result<String, Flaw> {
-    match Manifest::read(&OsFs, path.parent().unwrap_or(Path::new(""))) {
+    let data = path.parent().unwrap_or(Path::new(""));
+    match Manifest::read(&OsFs, data) {
         Ok(Some(manifest)) => {
+            manifest.wal_directory(&OsFs, data).map_err(|error| whole(error.kind()))?;
             let checked = tsmith_engine::driver::check(&manifest.parts);
             checked.map_err(|error| whole(error.kind()))?;
             Ok(format!("{}, log in {}", manifest.parts, manifest.wal.display()))

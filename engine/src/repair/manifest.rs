@@ -22,9 +22,8 @@ use super::live::Live;
 use super::{OPERATION, Repaired};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::TsmFile;
-use crate::manifest::{BYTES_MAX, MANIFEST_NAME, Manifest};
+use crate::manifest::{BYTES_MAX, MANIFEST_NAME, Manifest, whole};
 use crate::parts::{Parts, encoder_of};
-use crate::recover::log_in_manifest;
 use crate::schema::{FieldTypes, FieldTyping};
 use crate::setup::Setup;
 
@@ -44,7 +43,8 @@ pub struct ManifestSalvage {
 /// when there is none, and none is missed.
 ///
 /// # Errors
-/// Nobody knows where the log is ([`ErrorKind::ManifestLog`]); a file cannot be read or written. The manifest is as before.
+/// Nobody knows where the log is ([`ErrorKind::ManifestLog`], [`ErrorKind::LogElsewhere`]), or it is not in `wal`; a file
+/// cannot be read or written. The manifest is as before.
 pub fn manifest<F: Fs>(
     fs: &F,
     data: &Path,
@@ -55,8 +55,8 @@ pub fn manifest<F: Fs>(
     let error = match Manifest::read(fs, data) {
         Ok(None) if is_missed(fs, data, wal)? => Error::at(OPERATION, &path, ErrorKind::NoManifest),
         Ok(None) => return Ok(None),
-        Ok(Some(manifest)) => {
-            let salvage = ManifestSalvage { manifest, made_up: Vec::new(), error: None };
+        Ok(Some(found)) => {
+            let salvage = led_to_its_log(fs, data, wal, found, dry_run)?;
             return Ok(Some(Repaired { salvage, set_aside: None, gone: false }));
         }
         Err(error) if error.is_io() => return Err(error),
@@ -82,7 +82,7 @@ pub fn manifest<F: Fs>(
     let typing = lines.known("types", |_, name| FieldTyping::from_name(name).is_some());
     let typing =
         typing.as_deref().and_then(FieldTyping::from_name).unwrap_or_else(|| typing_of(&live.fields));
-    let manifest = Manifest { parts, wal: log_in_manifest(fs, data, &wal)?, typing };
+    let manifest = Manifest { parts, wal: PathBuf::new(), data: None, typing }.place_log(fs, data, &wal)?;
     let made_up = lines.made_up;
     let set_aside = match (is_gone, dry_run) {
         (true, true) => None,
@@ -97,6 +97,30 @@ pub fn manifest<F: Fs>(
     };
     let salvage = ManifestSalvage { manifest, made_up, error: Some(error) };
     Ok(Some(Repaired { salvage, set_aside, gone: false }))
+}
+
+/// A manifest that is whole, made to lead to the log that the caller names where its own is gone, or another directory's.
+fn led_to_its_log<F: Fs>(
+    fs: &F,
+    data: &Path,
+    wal: Option<&Path>,
+    found: Manifest,
+    dry_run: bool,
+) -> Result<ManifestSalvage> {
+    let (error, wal) = match (found.wal_directory(fs, data), wal) {
+        (Err(error), Some(wal)) => (error, wal),
+        (Err(error), None) => return Err(error),
+        (Ok(log), Some(wal)) if whole(&log) != whole(wal) => {
+            (Error::at(OPERATION, &log, ErrorKind::NoLogDirectory), wal)
+        }
+        (Ok(_), _) => return Ok(ManifestSalvage { manifest: found, made_up: Vec::new(), error: None }),
+    };
+    fs.list(wal).on(OPERATION, wal)?;
+    let manifest = found.with_log_in(fs, data, wal)?;
+    if !dry_run {
+        manifest.write(fs, data)?;
+    }
+    Ok(ManifestSalvage { manifest, made_up: Vec::new(), error: Some(error) })
 }
 
 /// Whether a directory without a manifest had one: its log is in segments of our own.
