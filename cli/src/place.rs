@@ -352,6 +352,8 @@ pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> 
             (Some(wal), Some(why)) => {
                 return Err(Failure::Problem(format!("{why}; it may be {}", wal.display())));
             }
+            // Files without a manifest are InfluxDB's, which has no log inside.
+            (None, None) if holds_files(data) => beside(&absolute(data)?),
             (wal, None) => wal,
         },
     };
@@ -400,6 +402,11 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<(std::ffi::OsString, bool)>> {
     }
     names.sort();
     Ok(names)
+}
+
+fn holds_files(dir: &Path) -> bool {
+    let is_file = |name: &OsStr| name.to_str().is_some_and(|name| FileName::parse(name).is_some());
+    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_file(name)))
 }
 
 fn has_segments(dir: &Path) -> bool {

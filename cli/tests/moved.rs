@@ -86,3 +86,37 @@ fn a_manifest_that_leads_elsewhere_is_told_and_set_right() {
     run("verify {}", &[&again]).exits(0);
     assert!(content(&root) == original, "the original");
 }
+
+/// Story: a shard was restored without the directory of its log, and an import began one inside the data, where influxd does
+/// not look.
+#[test]
+fn a_log_is_begun_where_influxdb_looks_for_it() {
+    let scratch = Scratch::new();
+    let (data, wal) = dirs(&shard(&scratch));
+    run("snapshot {}", &[&data]).exits(0);
+    fs::remove_file(data.join("tsmith.manifest")).expect("there");
+    fs::remove_dir_all(&wal).expect("there");
+    run("compact {}", &[&data]).exits(74).says(&["wal/db/rp/1", "--wal"]);
+    run("import {} {}", &[&data, &scratch.file("more.lp", "m,h=a f=2 2\n")]).exits(0);
+    assert!(wal.join("_00001.wal").exists() && !data.join("wal").exists());
+    assert_eq!(run("export {} --format lp", &[&data]).exits(0).text(), "m,h=a f=1 1\nm,h=a f=2 2\n");
+}
+
+/// Story: a directory of data was copied alone, and `compact` said of a log's directory, which nobody had named, that the path
+/// was to be checked.
+#[test]
+fn data_without_a_log_say_how_to_begin_one() {
+    let scratch = Scratch::new();
+    let data = dirs(&shard(&scratch)).0;
+    run("snapshot {}", &[&data]).exits(0);
+    let alone = scratch.path("alone");
+    copy(&data, &alone);
+    fs::remove_file(alone.join("tsmith.manifest")).expect("there");
+    assert_eq!(run("export {} --format lp", &[&alone]).exits(0).text(), LINE);
+    run("compact {}", &[&alone]).exits(74).says(&["--wal", "empty directory"]);
+    let log = scratch.path("log");
+    fs::create_dir(&log).expect("made");
+    run("compact {} --wal {}", &[&alone, &log]).exits(0);
+    run("compact {}", &[&alone]).exits(0);
+    assert_eq!(run("export {} --format lp", &[&alone]).exits(0).text(), LINE);
+}

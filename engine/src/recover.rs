@@ -52,7 +52,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         let lock = lock(&fs, &dirs.data.join(LOCK_NAME), OPERATION, &dirs.data)?;
         let (manifest, found) = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
         // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
-        prepare(&fs, &dirs.wal, options.create && found.is_none())?;
+        prepare(&fs, &dirs.wal, options.create && found.is_none()).map_err(no_log)?;
         let (files, torn) = FileSet::open(&fs, &dirs.data)?;
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
         let live = files.load().clone();
@@ -110,6 +110,14 @@ fn prepare<F: Fs>(fs: &F, dir: &Path, create: bool) -> Result<()> {
             Err(Error::at(OPERATION, dir, ErrorKind::NoDirectory))
         }
         Err(error) => Err(error).on(OPERATION, dir),
+    }
+}
+
+/// Of a log that is missing there is more to say than of other directories.
+fn no_log(error: Error) -> Error {
+    match (error.kind(), error.path()) {
+        (ErrorKind::NoDirectory, Some(path)) => Error::at(OPERATION, path, ErrorKind::NoLogDirectory),
+        _ => error,
     }
 }
 

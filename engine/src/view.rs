@@ -48,7 +48,7 @@ impl View {
         let torn: Vec<_> = tsm.into_iter().filter_map(|name| view.add_file(data, name)).collect();
         let manifest = names.iter().any(|name| name == crate::manifest::MANIFEST_NAME);
         if let Some(missing) = wal.filter(|wal| manifest && !wal.is_dir()) {
-            return Err(Error::at(OPERATION, missing, ErrorKind::NoDirectory));
+            return Err(Error::at(OPERATION, missing, ErrorKind::NoLogDirectory));
         }
         let wal = wal.filter(|wal| wal.is_dir());
         let deletes = wal.map_or_else(Vec::new, |wal| view.add_log(wal));

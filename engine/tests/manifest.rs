@@ -193,7 +193,7 @@ fn a_copy_without_its_log_takes_no_other() {
         assert!(error.contains("belongs to the engine in"), "{to}: {error}");
         // Its own is what the caller names, if it is there, and is remembered.
         let own = Dirs { data: data.clone(), wal: root.path().join(to.replace("data", "logs")).join("log") };
-        assert!(records(&own).is_err());
+        assert!(records(&own).expect_err("missing").to_string().contains("--wal"));
         fs::create_dir_all(&own.wal).expect("made");
         write_and_close(&own, &[]);
         let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
@@ -255,7 +255,7 @@ fn a_log_that_is_gone_gives_way_to_the_one_that_is_named() {
     assert!(error.contains("pass it with --wal"), "{error}");
     fs::remove_dir(&moved.wal).expect("empty");
     OsFs.rename(&dirs.wal, &moved.wal).expect("moved");
-    assert!(records(&dirs).is_err());
+    assert!(records(&dirs).expect_err("gone").to_string().contains("--wal"));
     assert_eq!(records(&moved).expect("named"), 1);
     let found = Manifest::read(&OsFs, &dirs.data).expect("whole").expect("there");
     assert_eq!(found.wal, Path::new("../../../../disk"));
