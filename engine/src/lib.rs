@@ -31,6 +31,7 @@ mod compact;
 mod delete;
 pub mod driver;
 mod error;
+mod fields_index;
 pub mod files;
 pub mod line;
 pub mod manifest;
@@ -80,6 +81,7 @@ pub use tsmith_wal::{Durability, LogOptions, RecoveryMode};
 pub use write::WriteReport;
 
 use compact::Compactor;
+use fields_index::FieldsIndex;
 use files::FileSet;
 use read::KeyReader;
 use schema::FieldTypes;
@@ -110,6 +112,7 @@ pub(crate) struct Inner<S: Storer, L: Log, E> {
     log: L,
     files: FileSet,
     fields: FieldTypes,
+    fields_index: FieldsIndex,
     typing: FieldTyping,
     recovery: Recovery,
     snapshotting: Mutex<()>,

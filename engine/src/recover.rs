@@ -16,6 +16,7 @@ use tsmith_wal::{Log, Progress, Record, Replay};
 use crate::compact::Compactor;
 use crate::delete::Deletes;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::fields_index::FieldsIndex;
 use crate::files::{FileSet, TornTombstones, TsmFile, obey, remove_leftovers, tsm_names, two_types};
 use crate::manifest::Manifest;
 use crate::parts::Parts;
@@ -79,6 +80,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             log,
             files,
             fields,
+            fields_index: FieldsIndex::default(),
             typing: manifest.typing,
             recovery,
             snapshotting: Mutex::new(()),

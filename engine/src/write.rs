@@ -69,6 +69,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
 
 impl<S: Storer, L: Log, E> Inner<S, L, E> {
     fn write_checked(&self, batch: &Batch<'_>) -> Result<Ack> {
+        self.fields_index.forget(&self.fs, &self.dirs.data)?;
         let admitted = self.cache.admit(batch).during(OPERATION)?;
         let ack = commit(self.options.order, &self.log, batch, admitted)?;
         self.after_write();

@@ -275,3 +275,52 @@ fn deletes_and_compactions_pass_from_one_to_the_other() {
     assert_both_hold(Some(&server), None, &left, "influxd at the end");
     server.end("-TERM");
 }
+
+/// Story: influxd had an integer field, and deleted its points. A string was accepted here, and influxd answered nothing any
+/// more, of no measurement: its `fields.idx` had the integer. With an index on disk it did not find new series
+/// either, as long as that file was there.
+#[test]
+fn influxd_finds_fields_of_new_types_and_new_series() {
+    for index in ["inmem", "tsi1"] {
+        let root = tempfile::tempdir().expect("a directory");
+        let root = root.path();
+        if Influxd::start(root).is_none() {
+            eprintln!("skipped: influxd is not installed");
+            return;
+        }
+        let start = || Influxd::start_with(root, index).expect("is installed");
+        let server = start();
+        server.query(&format!(
+            "CREATE DATABASE {} WITH DURATION INF REPLICATION 1 SHARD DURATION 1000w NAME \"long\"",
+            server::DATABASE
+        ));
+        server.write(&format!("m f=1i {START}\nz f=1 {START}"));
+        server.query("DELETE FROM m");
+        server.end("-TERM");
+        let open = || {
+            Shard::open(shard_dirs(root), Options { background: false, ..Options::default() })
+                .expect("influxd's shard")
+        };
+        assert!(shard_dirs(root).data.join("fields.idx").exists());
+        let shard = open();
+        let report = shard
+            .write_lines(
+                format!("m f=\"s\" {START}\nz,t=b f=2 {START}").as_bytes(),
+                &LineOptions::new(Timestamp(0)),
+            )
+            .expect("written");
+        assert!(report.rejected.is_empty() && report.ack.is_some());
+        // As a crash leaves it.
+        drop(shard);
+        for what in ["log", "file"] {
+            let server = start();
+            let answer = |text: &str| server.query(text)["results"][0]["series"][0]["values"].clone();
+            assert_eq!(answer("SELECT f FROM m"), serde_json::json!([[START, "s"]]), "{index}, {what}");
+            assert_eq!(answer("SELECT count(f) FROM z")[0][1], 2, "{index}, {what}");
+            server.end("-TERM");
+            let shard = open();
+            shard.snapshot().expect("a file");
+            shard.close().expect("in order");
+        }
+    }
+}

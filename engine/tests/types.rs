@@ -176,6 +176,31 @@ fn what_is_deleted_has_no_type() {
     assert!(unfinished > 0, "no delete was cut short");
 }
 
+/// Story: `fields.idx` had the type of a field whose points were deleted. A write of another type was accepted here, and influxd,
+/// which believes that file, opened the shard no more.
+#[test]
+fn what_is_in_the_log_is_never_beside_the_types_of_before() {
+    let path = Path::new("/shard/fields.idx");
+    let mut unwritten = 0;
+    for seed in 0..40 {
+        let fs = SimFs::default();
+        write(&fs, "a v=1 1", true);
+        publish_new(&fs, path, b"types").expect("written");
+        let shard = try_open(&fs).expect("opens");
+        assert!(fs.read(path).is_ok(), "who only opens removes nothing");
+        fs.stop_at(fs.operations() + seed);
+        let written = shard.write_lines(b"b v=1i 1", &LineOptions::new(Timestamp(0)));
+        drop(shard);
+        // Who was killed in between is followed by another, which loses power.
+        let fs = if seed % 2 == 0 { fs.kill() } else { fs.crash(seed) };
+        let is_there = !read(&try_open(&fs).expect("opens"), "b").is_empty();
+        assert!(is_there || written.is_err(), "stopped at {seed}");
+        assert!(!is_there || fs.crash(seed).read(path).is_err(), "stopped at {seed}");
+        unwritten += u32::from(!is_there);
+    }
+    assert!((1..40).contains(&unwritten), "{unwritten}");
+}
+
 /// Story: a manifest that was repaired without its line of types took `measurement`, for the files held nothing that
 /// spoke against it; the log did, and every write to that field was refused.
 #[test]

@@ -206,7 +206,9 @@ fn is_linked_shard(path: &Path) -> bool {
 pub(super) fn not_read(dir: &Path, name: &OsStr) -> Option<&'static str> {
     let is_dir = fs::symlink_metadata(dir.join(name)).is_ok_and(|found| found.is_dir());
     match name.to_str().unwrap_or_default() {
-        "fields.idx" | "fields.idxl" => Some("names and types of fields, which InfluxDB makes anew"),
+        "fields.idx" | "fields.idxl" => Some(
+            "names and types of fields, which InfluxDB reads, and makes anew once a write here removed them",
+        ),
         "index" if is_dir => Some("the series index, which InfluxDB makes anew"),
         "tsmith.lock" | "wal.lock" => None,
         _ if is_dir => Some("a directory that no engine reads"),

@@ -23,6 +23,11 @@ pub(crate) struct Influxd {
 impl Influxd {
     /// `None` when it is not installed.
     pub(crate) fn start(root: &Path) -> Option<Self> {
+        Self::start_with(root, "inmem")
+    }
+
+    /// With this kind of series index, `inmem` or `tsi1`.
+    pub(crate) fn start_with(root: &Path, index: &str) -> Option<Self> {
         Command::new("influxd").arg("version").stdout(Stdio::null()).status().ok()?;
         let (http, rpc) = (free_port(), free_port());
         let address = format!("127.0.0.1:{http}");
@@ -33,6 +38,7 @@ impl Influxd {
             .env("INFLUXDB_META_DIR", root.join("meta"))
             .env("INFLUXDB_DATA_DIR", root.join("data"))
             .env("INFLUXDB_DATA_WAL_DIR", root.join("wal"))
+            .env("INFLUXDB_DATA_INDEX_VERSION", index)
             .env("INFLUXDB_HTTP_BIND_ADDRESS", &address)
             .env("INFLUXDB_BIND_ADDRESS", format!("127.0.0.1:{rpc}"))
             .env("INFLUXDB_REPORTING_DISABLED", "true")
