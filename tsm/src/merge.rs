@@ -29,6 +29,7 @@ use crate::writer::Writer;
 
 mod key;
 mod order;
+mod spans;
 
 use key::{KeyMerge, Piece};
 

@@ -5,6 +5,7 @@
 
 use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, FieldType, TimeRange};
 
+use super::spans::Spans;
 use super::{BlockResult, MergeError, MergeInput, MergeMode, order};
 use crate::error::{Error, ErrorKind};
 use crate::index::{IndexEntry, KeyEntry};
@@ -58,11 +59,8 @@ pub(super) struct KeyMerge<'a> {
     /// (Reasons that appear while merging are looked at then.)
     last_overlap: Option<usize>,
     last_deleted: Option<usize>,
-    /// The places of the blocks by their first times; those from `waiting` on begin after every window so far.
-    by_min: Vec<u32>,
-    waiting: usize,
-    /// The places of all others that are not yet read, ascending.
-    active: Vec<u32>,
+    /// The blocks by their times, when something may have to be merged.
+    spans: Spans,
     /// All points up to here are read.
     done: Option<i64>,
     /// Blocks of a copied stretch that are still to be given out.
@@ -72,7 +70,7 @@ pub(super) struct KeyMerge<'a> {
     pending: Column,
     /// Points of `pending` before this one are written.
     cut_at: usize,
-    decoded: Vec<(u32, Column)>,
+    decoded: Vec<(Block, Column)>,
     free: Vec<Column>,
     spare: Column,
 }
@@ -88,9 +86,7 @@ impl<'a> KeyMerge<'a> {
             sorted: true,
             last_overlap: None,
             last_deleted: None,
-            by_min: Vec::new(),
-            waiting: 0,
-            active: Vec::new(),
+            spans: Spans::default(),
             done: None,
             copying: 0..0,
             cut_due: false,
@@ -149,18 +145,11 @@ impl<'a> KeyMerge<'a> {
         self.last_deleted = places.clone().rev().find(deleted);
         let overlaps = |i: &usize| range(&self.blocks[*i]).min <= range(&self.blocks[*i - 1]).max;
         self.last_overlap = places.clone().skip(1).rev().find(overlaps);
-        self.active.clear();
-        self.waiting = 0;
-        self.by_min.clear();
         let reason = self.last_overlap.is_some() || self.last_deleted.is_some() || self.done.is_some();
         if reason || self.mode == MergeMode::Full {
-            let done = self.done;
-            let unread = |i: &usize| done.is_none_or(|done| range(&self.blocks[*i]).max > done);
-            self.by_min.extend(places.filter(unread).map(|i| i as u32));
-            self.by_min.sort_by_key(|&i| range(&self.blocks[i as usize]).min);
-        }
-        if let Some(done) = self.done {
-            self.activate(done);
+            self.spans.build(self.front, self.blocks[self.front..].iter().map(range));
+        } else {
+            self.spans.clear();
         }
     }
 
@@ -208,11 +197,10 @@ impl<'a> KeyMerge<'a> {
     }
 
     fn must_merge(&self) -> bool {
-        let partly_read = |&i: &u32| self.is_partly_read(i as usize);
         self.pending_len() > 0
             || self.last_deleted.is_some_and(|last| last >= self.front)
             || self.last_overlap.is_some_and(|last| last > self.front)
-            || self.active.iter().any(partly_read)
+            || self.has_partly_read()
     }
 
     /// The first points that make a block, or all there are.
@@ -238,7 +226,7 @@ impl<'a> KeyMerge<'a> {
         while self.front < len && self.pending_len() < self.size {
             if !self.is_read(self.front) {
                 let window = range(&self.blocks[self.front]);
-                self.read_into_pending(self.front, window, decoder)?;
+                self.read_into_pending(self.blocks[self.front], window, decoder)?;
                 self.done = Some(window.max);
             }
             self.front += 1;
@@ -271,11 +259,10 @@ impl<'a> KeyMerge<'a> {
                 break;
             }
             let window = self.window();
-            let mut places: Vec<u32> =
-                self.active.iter().copied().filter(|&i| self.meets(i, window)).collect();
-            places.sort_unstable_by_key(|&i| self.blocks[i as usize].age);
-            for at in places {
-                self.read_into_pending(at as usize, window, decoder)?;
+            let mut met: Vec<Block> = self.met(window).map(|at| self.blocks[at]).collect();
+            met.sort_unstable_by_key(|block| block.age);
+            for block in met {
+                self.read_into_pending(block, window, decoder)?;
             }
             self.done = Some(window.max);
             self.forget_read();
@@ -285,73 +272,61 @@ impl<'a> KeyMerge<'a> {
 
     /// The next stretch of time to read: that of the first block, from where one that overlaps it begins to where the
     /// first of them ends.
-    fn window(&mut self) -> TimeRange {
+    fn window(&self) -> TimeRange {
         let mut first = self.front;
         loop {
             let mut window = range(&self.blocks[first]);
-            self.activate(window.max);
-            for &i in &self.active {
-                let range = range(&self.blocks[i as usize]);
-                if self.meets(i, window) {
-                    window.min = window.min.min(range.min);
-                    if window.min < range.max && range.max < window.max {
-                        window.max = range.max;
-                    }
+            let mut from = self.front;
+            while let Some(at) = self.meets(from, window) {
+                let range = range(&self.blocks[at]);
+                window.min = window.min.min(range.min);
+                if window.min < range.max && range.max < window.max {
+                    window.max = range.max;
                 }
+                from = at + 1;
             }
             // The order of the blocks may hide one that is wholly before: then it is the first.
-            let hidden = self.active.iter().copied().find(|&i| {
-                let i = i as usize;
-                !self.is_read(i) && range(&self.blocks[i]).max < window.min
-            });
+            let unread = self.unread();
+            let hidden =
+                self.spans.find(self.front, |span| span.first_end < window.min && span.last_end >= unread);
             match hidden {
-                Some(hidden) => first = hidden as usize,
+                Some(hidden) => first = hidden,
                 None => return window,
             }
         }
     }
 
-    /// Adds the blocks that begin by `until` to the active ones.
-    fn activate(&mut self, until: i64) {
-        let from = self.active.len();
-        while let Some(&at) = self.by_min.get(self.waiting)
-            && range(&self.blocks[at as usize]).min <= until
-        {
-            self.waiting += 1;
-            if !self.is_read(at as usize) {
-                self.active.push(at);
-            }
-        }
-        if from < self.active.len() {
-            self.active.sort_unstable();
-        }
+    /// The places of the blocks with unread points that may lie inside `window`.
+    fn met(&self, window: TimeRange) -> impl Iterator<Item = usize> {
+        let next = move |from| self.meets(from, window);
+        std::iter::successors(next(self.front), move |at| next(at + 1))
     }
 
-    /// Drops what is read from the active blocks, and from the decoded ones.
+    /// The first of them from `from` on.
+    fn meets(&self, from: usize, window: TimeRange) -> Option<usize> {
+        let since = window.min.max(self.unread());
+        self.spans.find(from, |span| span.begin <= window.max && span.last_end >= since)
+    }
+
+    /// The time after the last one that is read. (Who reads to the last time there is has no block left.)
+    fn unread(&self) -> i64 {
+        self.done.map_or(i64::MIN, |done| done.saturating_add(1))
+    }
+
+    /// Drops what is read from the decoded blocks.
     fn forget_read(&mut self) {
-        let done = self.done;
-        let blocks = &self.blocks;
-        let unread = |range: TimeRange| done.is_none_or(|done| range.max > done);
-        self.active.retain(|&i| unread(range(&blocks[i as usize])));
-        let mut kept = 0;
-        while let Some((age, _)) = self.decoded.get(kept) {
-            let is_active = self.active.iter().any(|&i| blocks[i as usize].age == *age);
-            if is_active {
-                kept += 1;
-            } else {
-                self.free.push(self.decoded.swap_remove(kept).1);
-            }
-        }
+        let unread = self.unread();
+        let read = self.decoded.extract_if(.., |(block, _)| range(block).max < unread);
+        self.free.extend(read.map(|(_, column)| column));
     }
 
     /// Merges the unread points of a block inside `window` into the pending ones, without the deleted ones.
     fn read_into_pending<D: BlockEncoder>(
         &mut self,
-        at: usize,
+        block: Block,
         window: TimeRange,
         decoder: &mut D,
     ) -> BlockResult<()> {
-        let block = self.blocks[at];
         let column = self.decode(block, decoder)?;
         let source = &self.sources[block.source as usize];
         let mut unread = window;
@@ -364,7 +339,7 @@ impl<'a> KeyMerge<'a> {
         });
         assert!(merged, "`add` takes one type, and the reader gives no other");
         if range(&block).max > window.max && self.decoded.len() < KEPT_MAX {
-            self.decoded.push((block.age, column));
+            self.decoded.push((block, column));
         } else {
             self.free.push(column);
         }
@@ -373,7 +348,7 @@ impl<'a> KeyMerge<'a> {
 
     /// The points of a block; taken from the decoded ones if it is there.
     fn decode<D: BlockEncoder>(&mut self, block: Block, decoder: &mut D) -> BlockResult<Column> {
-        if let Some(at) = self.decoded.iter().position(|(age, _)| *age == block.age) {
+        if let Some(at) = self.decoded.iter().position(|(kept, _)| kept.age == block.age) {
             return Ok(self.decoded.swap_remove(at).1);
         }
         let source = &self.sources[block.source as usize];
@@ -411,15 +386,9 @@ impl<'a> KeyMerge<'a> {
         self.done.is_some_and(|done| range(&self.blocks[at]).max <= done)
     }
 
-    fn is_partly_read(&self, at: usize) -> bool {
-        let range = range(&self.blocks[at]);
-        self.done.is_some_and(|done| range.min <= done && done < range.max)
-    }
-
-    /// Whether the block has unread points that may lie inside `window`.
-    fn meets(&self, at: u32, window: TimeRange) -> bool {
-        let range = range(&self.blocks[at as usize]);
-        range.overlaps(window) && !self.is_read(at as usize)
+    fn has_partly_read(&self) -> bool {
+        let begun = |done| self.spans.find(self.front, |span| span.begin <= done && span.last_end > done);
+        self.done.and_then(begun).is_some()
     }
 }
 

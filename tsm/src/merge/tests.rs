@@ -328,6 +328,22 @@ fn merge_keys(readers: &[Reader], blocks_a_file: usize) -> Vec<Reader> {
     }
 }
 
+/// Every stretch of time was looked for among all blocks that a wide one overlaps: a merge of this size took a minute, and
+/// one of 60,000 blocks for ever.
+#[test]
+fn a_block_as_wide_as_all_others_is_merged_with_each() {
+    const BLOCKS: i64 = 20_000;
+    let wide =
+        Model { blocks: vec![(0..=100).map(|n| (n * BLOCKS / 100, -1)).collect()], deleted: Vec::new() };
+    let blocks = (0..BLOCKS).map(|time| Points::from([(time, time)])).collect();
+    let models = [wide, Model { blocks, deleted: vec![TimeRange::new(7, 9)] }];
+    for mode in [MergeMode::Full, MergeMode::Fast] {
+        let merged = merge(&models, mode);
+        assert!(merged.iter().rev().skip(1).all(|block| block.len() == SIZE));
+        assert_eq!(merged.into_iter().flatten().collect::<Points>(), expected(&models));
+    }
+}
+
 /// A merge goes on in the next file wherever the one before ended, also within a key.
 #[test]
 fn a_merge_goes_on_in_the_next_file() {

@@ -90,7 +90,8 @@ impl Extend<Tombstone> for Deletions {
 /// Calls `f` for each stretch of `range` of which nothing is deleted, ascending. The deleted ranges are apart and ascend.
 pub(crate) fn for_each_live(deleted: &[TimeRange], range: TimeRange, mut f: impl FnMut(TimeRange)) {
     let mut from = range.min;
-    for gone in deleted.iter().filter(|gone| gone.overlaps(range)) {
+    let first = deleted.partition_point(|gone| gone.max < range.min);
+    for gone in deleted.iter().skip(first).take_while(|gone| gone.min <= range.max) {
         if from < gone.min {
             f(TimeRange::new(from, gone.min.saturating_sub(1)));
         }
