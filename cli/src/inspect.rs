@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::args::{ReportFormat, Wal};
 use crate::exit::{Outcome, Result, complain};
 use crate::output::Out;
-use crate::place::{Member, Skipped, Tree};
+use crate::place::{Member, Place, Skipped, Tree};
 
 /// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log; etcd's log with
 /// its records, and its snapshot files; the manifest. Of a directory above shards, or of a member of etcd, all of them. What is there and not
@@ -89,7 +89,7 @@ impl Inspect {
                     Member::Skipped(beside) | Member::Leftover(beside) => skipped.push(beside.clone()),
                     _ => {}
                 }
-                let Some((path, content)) = inspect(&member)? else { continue };
+                let Some((path, content)) = inspect(&member, &place)? else { continue };
                 outcome = outcome.and(Outcome::of(content.is_damaged()));
                 let file = Inspected { path: path.display().to_string(), content };
                 match self.format {
@@ -109,10 +109,11 @@ impl Inspect {
     }
 }
 
-fn inspect(member: &Member) -> Result<Option<(&Path, Content)>> {
+fn inspect<'m>(member: &'m Member, place: &Place) -> Result<Option<(&'m Path, Content)>> {
+    let wal = if let Place::Directory { wal, .. } = place { wal.as_deref() } else { None };
     Ok(match member {
         Member::Tsm(path) => Some((path, Content::Tsm(tsm::inspect(path)?))),
-        Member::Tombstone(path) => Some((path, Content::Tombstone(tombstone::inspect(path)?))),
+        Member::Tombstone(path) => Some((path, Content::Tombstone(tombstone::inspect(path, wal)?))),
         Member::Segment(path) => Some((path, Content::Segment(segment::inspect(path)?))),
         Member::EtcdLog(path) => Some((path, Content::EtcdLog(etcd::log(path)?))),
         Member::EtcdSnapshot(path) => Some((path, Content::EtcdSnapshot(etcd::snapshot(path)?))),

@@ -23,7 +23,7 @@ use report::{File, Report, State};
 /// TSM files: every block whose checksum is right and that decodes is kept, under its key; the others are dropped. The
 /// index must be sound, for the keys are nowhere else: a file without one is told, and left as it is. Tombstones: whole
 /// gzip members, whole records; of a last one that is cut short the records whose keys the TSM file has. Points that only
-/// lost tombstones deleted are back afterwards. The log: every record that checks out; the torn end that a crash leaves is
+/// lost tombstones deleted are back afterwards; what a crash left of a delete that the log still has is no damage. The log: every record that checks out; the torn end that a crash leaves is
 /// no damage, the next opening cuts it. etcd's log: its torn end is cut, unless records behind it show
 /// that it was acknowledged.
 ///
@@ -129,7 +129,7 @@ impl RepairArgs {
                     });
                     vec![files::tsm(path, check.two_types(), self.dry_run)]
                 }
-                Member::Tombstone(path) => vec![files::tombstones(path, self.dry_run)],
+                Member::Tombstone(path) => vec![files::tombstones(path, wal, self.dry_run)],
                 Member::Segment(_) | Member::EtcdLog(_) if log_done => continue,
                 Member::Segment(path) | Member::EtcdLog(path) if !log_known => {
                     log_done = true;

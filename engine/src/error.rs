@@ -195,11 +195,17 @@ pub enum ErrorKind {
     /// Not the name of a TSM file.
     #[error("expected a name like 000000001-000000001.tsm: generation and sequence, nine digits each")]
     NotATsmName,
+    /// Tombstones that are damaged: with fewer of them deleted points would be back.
+    #[error("{0}: restore the file, or `tsmith repair` the directory, which keeps what else it deletes")]
+    Tombstones(tsmith_tsm::Error),
     /// Tombstones that end in the middle of a batch, without a delete that was cut short there.
     #[error(
-        "the last {bytes} bytes are not whole, and the log knows of no delete that was cut short there: restore the file, or `tsmith repair` the directory"
+        "offset {offset}: the last {bytes} bytes are not whole, and the log knows of no delete that was cut short there: restore \
+         the file, or `tsmith repair` the directory"
     )]
     TornTombstones {
+        /// Where they begin.
+        offset: u64,
         /// How many bytes at the end.
         bytes: u64,
     },
@@ -226,8 +232,7 @@ fn mending(error: &tsmith_tsm::Error) -> &'static str {
         | Tsm::Block(_)
         | Tsm::BlockType { .. }
         | Tsm::BlockTimes { .. }
-        | Tsm::BlockUnsorted
-        | Tsm::Gzip(_) => "; or `tsmith repair` the directory: it keeps what else the file holds",
+        | Tsm::BlockUnsorted => "; or `tsmith repair` the directory: it keeps what else the file holds",
         _ => "",
     }
 }

@@ -13,8 +13,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use tsmith_codecs::{AnyDecoder, TimeRange};
 use tsmith_tsm::{
-    Deletions, KeyEntry, MEMBER_OPEN_AT, Reader, TOMBSTONE_BYTES_MAX, Tombstone, TombstoneFile,
-    TombstoneWrite, member_open_mark,
+    Deletions, ErrorKind as Tsm, KeyEntry, MEMBER_OPEN_AT, Reader, TOMBSTONE_BYTES_MAX, Tombstone,
+    TombstoneFile, TombstoneWrite, member_open_mark,
 };
 use tsmith_wal::fs::{Fs, FsFile, publish_new};
 
@@ -90,11 +90,13 @@ impl TsmFile {
         let name = name.unwrap_or(FileName { generation: 1, sequence: 1 });
         let reader = Reader::new(load(fs, path).on("open", path)?).on("open", path)?;
         let tombstones = path.with_extension("tombstone");
-        let content = read_tombstones(fs, &tombstones)?;
-        let read = TombstoneFile::read(&content).on(READ_TOMBSTONES, &tombstones)?;
+        let read = read_tombstones(fs, &tombstones)?;
         match read.torn_bytes() {
             0 => Ok(Self::new(name, path.to_owned(), reader, read)),
-            bytes => Err(Error::at(READ_TOMBSTONES, &tombstones, ErrorKind::TornTombstones { bytes })),
+            bytes => {
+                let kind = ErrorKind::TornTombstones { offset: read.whole_bytes(), bytes };
+                Err(Error::at(READ_TOMBSTONES, &tombstones, kind))
+            }
         }
     }
 
@@ -107,7 +109,10 @@ impl TsmFile {
     }
 
     /// Opens the file `name` of `dir` for an engine, for which a torn end of its tombstones is no end: the log must say
-    /// that a delete was cut short there. Until then the file has no tombstones, and must not be shown.
+    /// that a delete was cut short there. Until then the file must not be shown.
+    ///
+    /// # Errors
+    /// It cannot be read, or its tombstones are damaged in a way that no crash of ours leaves.
     pub(crate) fn open_strictly<F: Fs>(
         fs: &F,
         dir: &Path,
@@ -116,39 +121,9 @@ impl TsmFile {
         let path = dir.join(name.to_string());
         let reader = Reader::new(load(fs, &path).on("open", &path)?).on("open", &path)?;
         let tombstones = path.with_extension("tombstone");
-        let content = read_tombstones(fs, &tombstones)?;
-        let (read, error) = match TombstoneFile::read(&content).on(READ_TOMBSTONES, &tombstones) {
-            Ok(read) if read.torn_bytes() == 0 => (read, None),
-            Ok(read) => {
-                let bytes = read.torn_bytes();
-                let error = Error::at(READ_TOMBSTONES, &tombstones, ErrorKind::TornTombstones { bytes });
-                (TombstoneFile::default(), Some(error))
-            }
-            Err(error) => (TombstoneFile::default(), Some(error)),
-        };
-        let file = Self::new(name, path, reader, read);
-        Ok((file, error.map(|error| TornTombstones { name, content, error })))
-    }
-
-    /// The file with those of its tombstones that end at byte `end`, where a delete began that was cut short.
-    pub(crate) fn without_torn(&self, torn: &TornTombstones, end: u64) -> Result<Self> {
-        let sound = usize::try_from(end).ok().and_then(|end| torn.content.get(..end));
-        let sound = sound.ok_or_else(|| torn.error.clone())?;
-        let tombstones = TombstoneFile::read(sound).on(READ_TOMBSTONES, &self.tombstone_path())?;
-        if tombstones.torn_bytes() > 0 {
-            return Err(torn.error.clone());
-        }
-        Ok(self.with(tombstones, None))
-    }
-
-    /// As [`TsmFile::without_torn`], and cuts them on disk.
-    pub(crate) fn cut_tombstones<F: Fs>(&self, fs: &F, torn: &TornTombstones, end: u64) -> Result<Self> {
-        let path = self.tombstone_path();
-        let sound = self.without_torn(torn, end)?;
-        let cut = |file: F::File| file.set_len(end).and_then(|()| file.sync_data());
-        fs.open(&path).and_then(cut).on(READ_TOMBSTONES, &path)?;
-        tracing::warn!(path = %path.display(), end, error = %torn.error, "cut off a delete that was not finished");
-        Ok(sound)
+        let read = read_tombstones(fs, &tombstones)?;
+        let bytes = read.torn_bytes();
+        Ok((Self::new(name, path, reader, read), (bytes > 0).then_some(TornTombstones { name, bytes })))
     }
 
     fn new(name: FileName, path: PathBuf, reader: Reader, tombstones: TombstoneFile) -> Self {
@@ -274,20 +249,30 @@ impl TsmFile {
     }
 }
 
-/// Tombstones whose end is not sound.
+/// Tombstones whose end is what a crash leaves of a delete that was cut short.
 #[derive(Debug)]
 pub(crate) struct TornTombstones {
     pub(crate) name: FileName,
-    content: Vec<u8>,
-    pub(crate) error: Error,
+    /// How much behind the sound part.
+    pub(crate) bytes: u64,
 }
 
 impl TornTombstones {
-    /// Where the first of `deletes` that may have been cut short there began; the error when the log knows of none.
-    pub(crate) fn begin(&self, deletes: &[Replayed]) -> Result<u64> {
-        let begins = deletes.iter().flat_map(|delete| &delete.files);
-        let begin = begins.filter(|(name, _)| *name == self.name).map(|(_, bytes)| *bytes).min();
-        begin.ok_or_else(|| self.error.clone())
+    /// That the log still has the delete: one that began in the sound part or at its end, of which not all is there. What
+    /// others append has no record there, and must not be taken for ours.
+    ///
+    /// # Errors
+    /// There is no such delete.
+    pub(crate) fn explain(&self, file: &TsmFile, deletes: &[Replayed]) -> Result<()> {
+        let sound = file.tombstone_bytes();
+        let here = |delete: &&Replayed| {
+            delete.files.iter().any(|&(name, begin)| name == self.name && begin <= sound)
+        };
+        if deletes.iter().filter(here).any(|delete| !file.batch(&delete.deletion).is_empty()) {
+            return Ok(());
+        }
+        let kind = ErrorKind::TornTombstones { offset: sound, bytes: self.bytes };
+        Err(Error::at(READ_TOMBSTONES, &file.tombstone_path(), kind))
     }
 }
 
@@ -296,7 +281,9 @@ impl TornTombstones {
 fn append<F: Fs>(fs: &F, path: &Path, mut at: u64, members: &[Vec<u8>]) -> io::Result<()> {
     let file = fs.open(path)?;
     if file.len()? != at {
+        // What was left here must not show between the sectors of what comes.
         file.set_len(at)?;
+        file.sync_data()?;
     }
     for member in members {
         let mut open = member.clone();
@@ -331,13 +318,18 @@ pub(crate) fn load<F: Fs>(fs: &F, path: &Path) -> io::Result<Bytes> {
 
 const READ_TOMBSTONES: &str = "read tombstones";
 
-/// The bytes of a tombstone file; none when there is none.
-fn read_tombstones<F: Fs>(fs: &F, path: &Path) -> Result<Vec<u8>> {
-    match fs.read_within(path, TOMBSTONE_BYTES_MAX) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error).on(READ_TOMBSTONES, path),
-    }
+/// A tombstone file; an empty one when there is none.
+pub(crate) fn read_tombstones<F: Fs>(fs: &F, path: &Path) -> Result<TombstoneFile> {
+    let bytes = match fs.read_within(path, TOMBSTONE_BYTES_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(TombstoneFile::default()),
+        bytes => bytes.on(READ_TOMBSTONES, path)?,
+    };
+    let refuse = |error: tsmith_tsm::Error| match error.kind() {
+        // No repair helps there.
+        Tsm::TombstoneVersion { .. } | Tsm::TombstonesTooLarge { .. } => ErrorKind::Tsm(error),
+        _ => ErrorKind::Tombstones(error),
+    };
+    TombstoneFile::read(&bytes).map_err(refuse).on(READ_TOMBSTONES, path)
 }
 
 /// The names of all TSM files of `dir`, in no order.

@@ -21,6 +21,7 @@ use tsmith_wal::fs::{
     FileWriter, Fs, FsFile, aside_name, create_temporary, replace_damaged, replace_damaged_by, take_away,
 };
 
+pub use live::unfinished_delete;
 pub use log::{LogCheck, log};
 pub(crate) use manifest::is_native;
 pub use manifest::{ManifestSalvage, manifest};

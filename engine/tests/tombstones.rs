@@ -25,10 +25,8 @@ fn open(fs: &SimFs) -> Result<Simulated> {
     Simulated::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
 }
 
-/// A file with points at 0..40 and three deletes, the log without them; and the lengths of the tombstones after each.
-fn shard() -> (SimFs, Vec<u64>) {
-    let fs = SimFs::default();
-    let shard = open(&fs).expect("opens");
+/// Points at 0..40, in a file.
+fn write(shard: &Simulated) {
     let mut builder = BatchBuilder::new();
     for time in 0..40 {
         builder.begin(b"m,t=a".as_slice().into());
@@ -37,6 +35,13 @@ fn shard() -> (SimFs, Vec<u64>) {
     }
     let _ack = shard.write(&builder.finish()).expect("room");
     shard.snapshot().expect("room");
+}
+
+/// A file with points at 0..40 and three deletes, the log without them; and the lengths of the tombstones after each.
+fn shard() -> (SimFs, Vec<u64>) {
+    let fs = SimFs::default();
+    let shard = open(&fs).expect("opens");
+    write(&shard);
     let mut ends = vec![0];
     for n in 0..3 {
         let range = TimeRange::new(n * 10, n * 10 + 4);
@@ -120,6 +125,55 @@ fn tombstones_with_any_bit_flipped_delete_the_same_or_are_refused() {
         }
     }
     assert!(refused > 1000, "{refused} of {}: every bit of a record counts", whole.len() * 8);
+}
+
+/// A delete of ours was in the log, one of influxd's was not, for it has no record when its cache holds nothing of the key.
+/// One bit of influxd's flipped: it was taken for what a crash left of ours and cut off, and compaction wrote its points
+/// back. What is torn and the log has is still written again.
+#[test]
+fn a_damaged_delete_of_influxd_behind_a_logged_one_is_refused() {
+    let fs = SimFs::default();
+    let shard = open(&fs).expect("opens");
+    write(&shard);
+    let delete = |from| {
+        let range = TimeRange::new(from, from + 4);
+        shard.delete(Selection::Measurement(b"m"), range).expect("deleted");
+        fs.read(Path::new(TOMBSTONE)).expect("there")
+    };
+    let (before, ours) = (delete(0).len(), delete(10));
+    shard.close().expect("in order");
+    let theirs = Tombstone::new(b"m,t=a#!~#v", TimeRange::new(20, 24));
+    let TombstoneWrite::Replace { bytes: theirs } = TombstoneFile::default().plan(&[theirs]) else {
+        panic!("a new file")
+    };
+    // As InfluxDB writes a member: without an extra field.
+    let both = [&ours[..], &[0x1f, 0x8b, 8, 0, 0, 9, 0x6e, 0x88, 0, 0xff], &theirs[4 + 24..]].concat();
+    assert_eq!(times(&open(&with(&fs, &both)).expect("opens")), left(3));
+    let mut refused = 0;
+    for bit in 0..both.len() * 8 {
+        let mut bytes = both.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        match open(&with(&fs, &bytes)) {
+            Ok(shard) => assert_eq!(times(&shard), left(3), "bit {bit}"),
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().contains("offset "), "bit {bit}: {error}");
+                assert!(error.to_string().contains("`tsmith repair`") || bit / 8 == 3, "bit {bit}: {error}");
+                assert_names_the_file(&error, &format!("bit {bit}"));
+            }
+        }
+    }
+    assert!(refused > 300, "{refused}");
+    let mut torn = ours.clone();
+    torn[before + MEMBER_OPEN_AT] = member_open_mark(&ours[before..]);
+    for len in before..ours.len() {
+        let shard = open(&with(&fs, &torn[..len])).expect("the log has it");
+        assert_eq!(times(&shard), left(2), "{len}");
+    }
+    for len in before + 1..before + 100 {
+        let error = open(&with(&fs, &[&torn[..len], &both[ours.len()..]].concat())).expect_err("not the end");
+        assert_names_the_file(&error, &format!("{len}"));
+    }
 }
 
 #[test]

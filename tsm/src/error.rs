@@ -167,7 +167,7 @@ pub enum ErrorKind {
     Poisoned,
 
     /// A tombstone file of a version that this build does not know.
-    #[error("tombstones of version {found}: versions 1 to 4 are known")]
+    #[error("tombstones of version {found}: versions 1 to 4 are known; restore the file")]
     TombstoneVersion {
         /// The last byte of its header.
         found: u8,

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde::Serialize;
 use tsmith_engine::TimeRange;
+use tsmith_engine::repair::unfinished_delete;
 use tsmith_tsm::{TOMBSTONE_BYTES_MAX, Tombstone, Tombstones};
+use tsmith_wal::fs::OsFs;
 
 use super::lossy;
 use crate::clock::rfc3339_text;
@@ -26,6 +28,9 @@ pub(super) struct Content {
     records: Vec<Record>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Flaw>,
+    /// What is wrong is that a crash cut a delete short, which the log still has.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    torn: bool,
 }
 
 #[derive(Serialize)]
@@ -35,10 +40,12 @@ struct Record {
     max: i64,
 }
 
-/// Reads a file.
-pub(super) fn inspect(path: &Path) -> Result<Content> {
+/// Reads a file; `wal` is the directory of the log that belongs to it.
+pub(super) fn inspect(path: &Path, wal: Option<&Path>) -> Result<Content> {
     let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
-    let mut content = Content { bytes: bytes.len() as u64, version: None, records: Vec::new(), error: None };
+    let torn = unfinished_delete(&OsFs, path, wal).is_some();
+    let mut content =
+        Content { bytes: bytes.len() as u64, version: None, records: Vec::new(), error: None, torn };
     let tombstones = match Tombstones::new(&bytes) {
         Ok(tombstones) => tombstones,
         Err(error) => {
@@ -67,7 +74,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
 
 impl Content {
     pub(super) fn is_damaged(&self) -> bool {
-        self.error.is_some()
+        self.error.is_some() && !self.torn
     }
 
     pub(super) fn print(&self, out: &mut Out) -> Result<()> {
@@ -87,7 +94,8 @@ impl Content {
             out.spill()?;
         }
         if let Some(error) = &self.error {
-            let written = writeln!(out.text(), "  ERROR {error}");
+            let what = if self.torn { "torn, as a crash leaves it:" } else { "ERROR" };
+            let written = writeln!(out.text(), "  {what} {error}");
             debug_assert!(written.is_ok(), "vectors take all");
         }
         Ok(())

@@ -61,7 +61,15 @@ pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], dry_run: bool) -> File {
     file
 }
 
-pub(super) fn tombstones(path: &Path, dry_run: bool) -> File {
+/// The tombstones at `path`; `wal` is the directory of the log that belongs to them.
+pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
+    if let Some((offset, bytes)) = repair::unfinished_delete(&OsFs, path, wal) {
+        let mut file = File::new(path, "tombstone", State::Torn);
+        let reason = "a delete that was not finished, and that the log still has".to_owned();
+        file.gaps = vec![Gap { offset, bytes, reason }];
+        file.dropped = format!("{bytes} bytes torn by a crash, which the next opening writes again");
+        return file;
+    }
     let repaired = match repair::tombstones(&OsFs, path, dry_run) {
         Ok(repaired) => repaired,
         Err(error) => return File::new(path, "tombstone", State::Lost).because(Failure::from(error).text()),

@@ -18,7 +18,7 @@ use crate::place::Skipped;
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
     Whole,
-    /// Its end is torn by a crash; opening the log cuts it.
+    /// Its end is torn by a crash; opening the directory cuts it.
     Torn,
     Repaired,
     /// To be repaired without `--dry-run`.

@@ -1,11 +1,11 @@
 //! One file: what is wrong with it.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
 use tsmith_engine::files::TwoTypes;
-use tsmith_engine::repair::LogCheck;
+use tsmith_engine::repair::{LogCheck, unfinished_delete};
 use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, FieldTyping, Manifest, files};
 use tsmith_tsm::{Deletions, Reader, TOMBSTONE_BYTES_MAX, TombstoneFile, Tombstones};
 use tsmith_wal::etcd::SNAPSHOT_BYTES_MAX;
@@ -27,6 +27,7 @@ pub(super) struct Types {
     /// Of the fields of a measurement, where those of all its series are to agree.
     fields: Option<Fields>,
     pub(super) log: LogCheck,
+    wal: Option<PathBuf>,
 }
 
 impl Types {
@@ -36,7 +37,8 @@ impl Types {
         // Without a manifest it is InfluxDB's.
         let manifest = Manifest::read(&OsFs, data).ok().flatten();
         let typing = manifest.map_or(FieldTyping::Measurement, |manifest| manifest.typing);
-        Self { fields: (typing == FieldTyping::Measurement).then(HashMap::new), log }
+        let fields = (typing == FieldTyping::Measurement).then(HashMap::new);
+        Self { fields, log, wal: wal.clone() }
     }
 
     /// Takes the type of a field; `Err` with the one that another series of the measurement has, where InfluxDB wants one.
@@ -63,7 +65,7 @@ pub(super) fn check(member: &Member, later: &[Member], types: &mut Types) -> (u6
     let (path, checked) = match member {
         Member::Manifest(path) => (path.clone(), manifest(path)),
         Member::Tsm(path) => (path.clone(), tsm(path, types, &mut values, &mut finding)),
-        Member::Tombstone(path) => (path.clone(), tombstone(path)),
+        Member::Tombstone(path) => (path.clone(), tombstone(path, types.wal.as_deref(), &mut finding)),
         Member::Segment(path) => {
             (path.clone(), log::segment(path, later, types, (&mut values, &mut finding)))
         }
@@ -148,9 +150,16 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
     ))
 }
 
-fn tombstone(path: &Path) -> Result<String, Flaw> {
+fn tombstone(path: &Path, wal: Option<&Path>, finding: &mut Finding) -> Result<String, Flaw> {
     let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(whole)?;
-    let tombstones = Tombstones::new(&bytes).map_err(|error| Flaw::from(&error))?;
+    let mut sound = &bytes[..];
+    if let Some((at, torn)) = unfinished_delete(&OsFs, path, wal) {
+        sound = bytes.get(..at as usize).unwrap_or_default();
+        let reason =
+            format!("{torn} bytes torn by a crash, written again when it is opened: the log has the delete");
+        finding.notes.push(Flaw::at(at, reason));
+    }
+    let tombstones = Tombstones::new(sound).map_err(|error| Flaw::from(&error))?;
     let version = tombstones.version();
     let mut records = 0_u64;
     for tombstone in tombstones {
@@ -158,7 +167,7 @@ fn tombstone(path: &Path) -> Result<String, Flaw> {
         records += 1;
     }
     // And that an engine has room for what they say.
-    TombstoneFile::read(&bytes).map_err(|error| Flaw::from(&error))?;
+    TombstoneFile::read(sound).map_err(|error| Flaw::from(&error))?;
     Ok(format!("version {version}, {}", count(records, "record")))
 }
 

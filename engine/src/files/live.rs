@@ -53,12 +53,9 @@ pub(crate) fn obey(
     let mut problems = Vec::new();
     for flaw in torn {
         let Some(at) = files.iter().position(|file| file.name() == flaw.name) else { continue };
-        match flaw.begin(deletes).and_then(|end| files[at].without_torn(flaw, end)) {
-            Ok(sound) => files[at] = Arc::new(sound),
-            Err(error) => {
-                files.remove(at);
-                problems.push(error);
-            }
+        if let Err(error) = flaw.explain(&files[at], deletes) {
+            files.remove(at);
+            problems.push(error);
         }
     }
     for file in files {

@@ -84,10 +84,10 @@ impl FileSet {
     }
 
     /// Carries out the deletes that the log holds, as far as files lack them: one that a crash cut short is then as
-    /// whole as if it had been acknowledged. Those that were torn by it are cut to where it began.
+    /// whole as if it had been acknowledged, and takes the place of what was torn by it.
     ///
     /// # Errors
-    /// Tombstones that are torn although the log knows of no delete there.
+    /// Tombstones that are torn although the log knows of no delete there; nothing is changed then.
     pub(crate) fn finish_deletes<F: Fs>(
         &self,
         fs: &F,
@@ -99,9 +99,11 @@ impl FileSet {
         let named = deletes.iter().flat_map(|delete| &delete.files).map(|(name, _)| name.generation);
         *change.generation = named.fold(*change.generation, u64::max);
         for flaw in torn {
-            let end = flaw.begin(deletes)?;
-            let file = change.file(flaw.name).ok_or_else(|| flaw.error.clone())?;
-            change.swap(&[flaw.name], vec![Arc::new(file.cut_tombstones(fs, flaw, end)?)]);
+            let files = change.files();
+            let Some(file) = files.iter().find(|file| file.name() == flaw.name) else { continue };
+            flaw.explain(file, deletes)?;
+            let (path, at, bytes) = (file.tombstone_path(), file.tombstone_bytes(), flaw.bytes);
+            tracing::warn!(path = %path.display(), at, bytes, "a delete that was not finished is written again");
         }
         for delete in deletes {
             let named: BTreeSet<FileName> = delete.files.iter().map(|(name, _)| *name).collect();
@@ -146,10 +148,6 @@ impl<'s> Change<'s> {
     /// The files that readers see.
     pub(crate) fn files(&self) -> Arc<Vec<Arc<TsmFile>>> {
         self.set.live.load_full()
-    }
-
-    fn file(&self, name: FileName) -> Option<Arc<TsmFile>> {
-        self.set.live.load().iter().find(|file| file.name() == name).cloned()
     }
 
     /// Says that files are being written from what can be read now: what is deleted from here on must be deleted from

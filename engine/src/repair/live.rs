@@ -10,7 +10,7 @@ use tsmith_wal::fs::Fs;
 
 use super::log::LogCheck;
 use crate::error::Result;
-use crate::files::{TsmFile, TwoTypes, obey, tsm_names, two_types};
+use crate::files::{FileName, TsmFile, TwoTypes, obey, read_tombstones, tsm_names, two_types};
 use crate::schema::FieldTypes;
 
 /// A directory as opening it would show it, as far as it can be read. Nothing is changed.
@@ -30,15 +30,7 @@ impl Live {
             files.push(Arc::new(file));
             torn.extend(flaw);
         }
-        let mut log = LogCheck::default();
-        if let Some(wal) = wal {
-            // So with records: what is refused here is when it is looked at.
-            let _ = tsmith_wal::replay_only(fs, wal, RecoveryMode::Salvage, |at, record| {
-                let _refused = log.take(at, record, Layout::Influx);
-                Ok(())
-            });
-        }
-        let (cache, deletes) = log.into_parts();
+        let (cache, deletes) = wal.map(|wal| replayed(fs, wal)).unwrap_or_default().into_parts();
         let _problems = obey(&mut files, &torn, &deletes);
         let fields = FieldTypes::default();
         for file in &files {
@@ -51,4 +43,29 @@ impl Live {
     pub(super) fn two_types(&self) -> Vec<TwoTypes> {
         two_types(&self.fields, &self.files, &self.cache)
     }
+}
+
+/// What can be replayed of a log.
+fn replayed<F: Fs>(fs: &F, wal: &Path) -> LogCheck {
+    let mut log = LogCheck::default();
+    // So with records: what is refused here is when it is looked at.
+    let _ = tsmith_wal::replay_only(fs, wal, RecoveryMode::Salvage, |at, record| {
+        let _refused = log.take(at, record, Layout::Influx);
+        Ok(())
+    });
+    log
+}
+
+/// Where in the tombstones at `path` a delete begins that a crash cut short, and how many bytes are there of it, if the
+/// log in `wal` still has it: opening the directory writes it again in their place. So this is no damage.
+pub fn unfinished_delete<F: Fs>(fs: &F, path: &Path, wal: Option<&Path>) -> Option<(u64, u64)> {
+    if read_tombstones(fs, path).ok()?.torn_bytes() == 0 {
+        return None;
+    }
+    let name = FileName::parse(path.with_extension("tsm").file_name()?.to_str()?)?;
+    let (file, torn) = TsmFile::open_strictly(fs, path.parent()?, name).ok()?;
+    let torn = torn?;
+    let (_, deletes) = replayed(fs, wal?).into_parts();
+    torn.explain(&file, &deletes).ok()?;
+    Some((file.tombstone_bytes(), torn.bytes))
 }

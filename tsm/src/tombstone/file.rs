@@ -8,6 +8,7 @@
 use tsmith_codecs::TimeRange;
 
 use super::member::{is_torn, to_append, write_member};
+use super::salvage::{WORK_MIN, next_member};
 use super::{Deletions, MAGIC, Tombstone, Tombstones};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -87,7 +88,10 @@ impl TombstoneFile {
                 Some(Err(error)) => {
                     let at = records.whole_bytes();
                     let (whole, tail) = bytes.split_at_checked(at).unwrap_or((bytes, &[]));
-                    if version != VERSION || !is_torn(tail, at as u64) {
+                    // One that is whole behind it was appended by who took over: theirs is acknowledged, and stays.
+                    let is_last =
+                        || next_member(bytes, at, &mut { WORK_MIN }).is_ok_and(|next| next.is_none());
+                    if version != VERSION || !is_torn(tail, at as u64) || !is_last() {
                         return Err(error);
                     }
                     // Once more without it: some of its records may be in already.
@@ -333,10 +337,8 @@ mod tests {
             let mut torn = open.clone();
             let until = ((lost / 512 + 1) * 512).min(bytes.len());
             torn[lost..until].fill(0);
-            let read = TombstoneFile::read(&torn);
-            if until - lost > 8 {
-                assert_eq!(read.expect("torn is not damaged").deletions().len(), 39, "{lost}..{until}");
-            }
+            let read = TombstoneFile::read(&torn).expect("torn is not damaged");
+            assert_eq!(read.deletions().len(), 39, "{lost}..{until}");
         }
     }
 
@@ -350,6 +352,34 @@ mod tests {
             if let Ok(read) = TombstoneFile::read(&damaged) {
                 assert_eq!((read.torn_bytes(), read.deletions()), (0, &deletions(3)), "bit {bit}");
             }
+        }
+    }
+
+    /// A crash of ours left a member open and short, InfluxDB took over and appended its own delete behind it: that one was
+    /// cut off as if it were ours, and what it deleted came back.
+    #[test]
+    fn what_another_appended_behind_an_unfinished_append_is_not_cut_off() {
+        let (bytes, lens) = written(2);
+        let member = |records: &[Tombstone]| {
+            let mut member = Vec::new();
+            write_member(records.iter().map(Tombstone::parts), &mut member);
+            // As InfluxDB writes it: without an extra field.
+            [&[0x1f, 0x8b, 8, 0, 0, 9, 0x6e, 0x88, 0, 0xff], &member[24..]].concat()
+        };
+        let theirs = member(&batch(9));
+        let mut open = bytes.clone();
+        open[lens[0] + MEMBER_OPEN_AT] = member_open_mark(&bytes[lens[0]..]);
+        for len in lens[0] + 1..open.len() {
+            let alone = TombstoneFile::read(&open[..len]).expect("ours is torn");
+            assert_eq!(alone.whole_bytes(), lens[0] as u64, "{len}");
+            let both = [&open[..len], &theirs].concat();
+            match TombstoneFile::read(&both) {
+                Err(error) => assert_eq!(error.offset(), Some(lens[0] as u64), "{len}: {error}"),
+                // Where their header is just what ours lacks.
+                Ok(read) => assert!(read.deletions().covers(b"cpu,i=9#!~#b", TimeRange::ALL), "{len}"),
+            }
+            let kept = super::super::TombstoneSalvage::of(&both).expect("version 4").kept;
+            assert!(kept.covers(b"cpu,i=9#!~#b", TimeRange::ALL), "{len}");
         }
     }
 

@@ -43,6 +43,8 @@ const OPEN_BYTES: usize = HEADER.len() - 4 + 12 + EMPTY_END.len();
 const EMPTY_END: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Header of a member of nothing, before the length of its extra field.
 const EMPTY_BEGIN: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff];
+/// The longest member that is appended.
+const APPENDED_BYTES_MAX: usize = OPEN_BYTES + 255 * 256;
 /// What a power cut leaves whole.
 const SECTOR_BYTES: usize = 512;
 
@@ -112,33 +114,36 @@ fn frame(len: [u8; 4]) -> [u8; 8] {
 }
 
 /// Whether `tail`, which is no whole member and begins at byte `at` of its file, is what a power cut leaves of an append:
-/// less than it says, or with sectors that were never written.
+/// it begins as ours do, as far as its sectors were written at all, and is less than it says, or lacks sectors.
 pub(super) fn is_torn(tail: &[u8], at: u64) -> bool {
-    is_short(tail) || has_empty_sector(tail, at)
-}
-
-fn is_short(tail: &[u8]) -> bool {
-    let is_open = tail.get(MEMBER_OPEN_AT).is_some_and(|&high| is_open_mark(high));
-    let alike = |(at, (byte, header)): (usize, (&u8, &u8))| byte == header || is_open && at == MEMBER_OPEN_AT;
-    let begins = tail.iter().zip(&HEADER).enumerate().all(alike);
-    let Some(header) = tail.get(..HEADER_BYTES) else { return begins };
-    let framed = header.last_chunk::<8>();
-    let len = framed.and_then(|framed| framed.first_chunk::<4>());
-    let (Some(&len), true) = (len, begins) else { return false };
-    framed == Some(&frame(len)) && (is_open || u32::from_be_bytes(len) as usize > tail.len())
-}
-
-/// A member ends with eight zeros at most. So more of them at the end of the file, or a sector of zeros, were not written by
-/// us.
-fn has_empty_sector(mut tail: &[u8], at: u64) -> bool {
-    let before = at.checked_rem(SECTOR_BYTES as u64).unwrap_or(0);
-    let mut until = SECTOR_BYTES.saturating_sub(before as usize);
-    while !tail.is_empty() {
-        let (sector, rest) = tail.split_at(until.min(tail.len()));
-        if sector.len() > 8 && sector.iter().all(|&byte| byte == 0) {
-            return true;
-        }
-        (tail, until) = (rest, SECTOR_BYTES);
+    let (header, lacks_sectors) = written(tail, at);
+    let is_open = header.get(MEMBER_OPEN_AT).is_some_and(|byte| byte.is_some_and(is_open_mark));
+    let alike = |(at, (byte, ours)): (usize, (&Option<u8>, &u8))| {
+        byte.is_none_or(|byte| byte == *ours) || is_open && at == MEMBER_OPEN_AT
+    };
+    if tail.len() > APPENDED_BYTES_MAX || !header.iter().zip(&HEADER).enumerate().all(alike) {
+        return false;
     }
-    false
+    let header: Option<Vec<u8>> = header.into_iter().collect();
+    let Some(header) = header.filter(|header| header.len() == HEADER_BYTES) else { return true };
+    let framed = header.last_chunk::<8>();
+    let Some(&len) = framed.and_then(|framed| framed.first_chunk::<4>()) else { return false };
+    framed == Some(&frame(len)) && (is_open || lacks_sectors || u32::from_be_bytes(len) as usize > tail.len())
+}
+
+/// What is there of a header at the beginning of `tail`, without the sectors of zeros; and whether `tail` has such. No
+/// member begins with zeros, and none ends with more than eight.
+fn written(tail: &[u8], at: u64) -> (Vec<Option<u8>>, bool) {
+    let (mut header, mut lacks_sectors) = (Vec::with_capacity(HEADER_BYTES), false);
+    let before = at.checked_rem(SECTOR_BYTES as u64).unwrap_or(0);
+    let (mut rest, mut until) = (tail, SECTOR_BYTES.saturating_sub(before as usize));
+    while !rest.is_empty() {
+        let (sector, later) = rest.split_at(until.min(rest.len()));
+        let is_empty = sector.iter().all(|&byte| byte == 0);
+        lacks_sectors |= is_empty && (sector.len() > 8 || rest.len() == tail.len());
+        let room = HEADER_BYTES.saturating_sub(header.len());
+        header.extend(sector.iter().take(room).map(|&byte| (!is_empty).then_some(byte)));
+        (rest, until) = (later, SECTOR_BYTES);
+    }
+    (header, lacks_sectors)
 }

@@ -24,7 +24,7 @@ const MEMBER_BEGIN: [u8; 3] = [0x1f, 0x8b, 8];
 /// Records that may be decompressed in vain, for each byte of the file, looking for members behind damage.
 const WORK_FACTOR: u64 = 16;
 /// And at least so many.
-const WORK_MIN: u64 = 1 << 20;
+pub(super) const WORK_MIN: u64 = 1 << 20;
 
 /// What of a tombstone file can be trusted, and what not.
 #[derive(Clone, Debug)]
@@ -217,8 +217,8 @@ fn too_large(at: u64) -> Error {
     Error::new(ErrorKind::TombstonesTooLarge { limit: DELETIONS_BYTES_MAX }).at(at)
 }
 
-/// Where the next member that is whole begins behind `at`.
-fn next_member(bytes: &[u8], at: usize, work: &mut u64) -> Result<Option<usize>> {
+/// Where the next member that is whole, and holds records, begins behind `at`.
+pub(super) fn next_member(bytes: &[u8], at: usize, work: &mut u64) -> Result<Option<usize>> {
     let mut from = at.saturating_add(1);
     while let Some(rest) = bytes.get(from..) {
         let Some(found) = rest.windows(MEMBER_BEGIN.len()).position(|window| window == MEMBER_BEGIN) else {
