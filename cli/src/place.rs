@@ -12,10 +12,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tsmith_engine::files::FileName;
+use tsmith_engine::files::{FileName, is_misnamed};
 use tsmith_engine::manifest::{MANIFEST_NAME, replaced};
 use tsmith_engine::view::{Held, View, hold};
-use tsmith_engine::{Dirs, Manifest};
+use tsmith_engine::{Dirs, ErrorKind, Manifest};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{RecoveryMode, Torn, is_segment};
 
@@ -267,6 +267,9 @@ fn member(data: &Path, name: &OsStr) -> Option<Member> {
     }
     if is_tombstone(text) {
         return Some(regular(path, Member::Tombstone));
+    }
+    if is_misnamed(text) {
+        return Some(Member::Unreadable(path, ErrorKind::MisnamedTsm.to_string().into()));
     }
     let stem = stem_of_aside(text)?;
     let is_ours = is_tsm(stem) || is_tombstone(stem) || stem == MANIFEST_NAME;

@@ -10,6 +10,31 @@ use std::time::{Duration, Instant};
 
 use support::{Scratch, command, content, run, sample, tsmith};
 
+/// `9-1.tsm` is a TSM file to InfluxDB: every verb went on without it, and `verify` said that no engine reads it.
+#[test]
+fn a_name_that_only_influxdb_reads_is_told_by_every_verb() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(900));
+    run("snapshot {}", &[&dir]).exits(0);
+    let named = dir.join("000000001-000000001.tsm");
+    let rename = |from: &Path, to: &Path| {
+        fs::copy(from, to).and_then(|_| fs::remove_file(from)).expect("renamed");
+    };
+    for name in ["9-1.tsm", "1000000000-000000001.tsm"] {
+        let misnamed = dir.join(name);
+        rename(&named, &misnamed);
+        for verb in ["export {}", "stats {}", "compact {} --full", "snapshot {}", "inspect {}"] {
+            run(verb, &[&dir]).exits(1).says(&[name, "nine digits"]);
+        }
+        for verb in ["verify {}", "repair {}"] {
+            let text = run(verb, &[&dir]).exits(1).text();
+            assert!(text.contains(name) && text.contains("nine digits"), "{verb}: {text}");
+        }
+        rename(&misnamed, &named);
+        run("verify {}", &[&dir]).exits(0);
+    }
+}
+
 #[test]
 fn lines_that_do_not_parse_are_named_and_the_others_written() {
     let scratch = Scratch::new();

@@ -192,6 +192,12 @@ pub enum ErrorKind {
     /// Neither TSM files, nor a log, nor a manifest.
     #[error("holds no TSM file, no log and no manifest: not an engine or shard directory")]
     NotAnEngine,
+    /// A TSM file whose name InfluxDB reads: its own have nine digits, too, and ages are told by the order of names.
+    #[error(
+        "InfluxDB reads a file of this name, and this engine does not: rename it such that generation and sequence have nine \
+         digits each, as in 000000001-000000001.tsm, or move it away"
+    )]
+    MisnamedTsm,
     /// Not the name of a TSM file.
     #[error("expected a name like 000000001-000000001.tsm: generation and sequence, nine digits each")]
     NotATsmName,

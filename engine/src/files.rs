@@ -333,13 +333,31 @@ pub(crate) fn read_tombstones<F: Fs>(fs: &F, path: &Path) -> Result<TombstoneFil
 }
 
 /// The names of all TSM files of `dir`, in no order.
+///
+/// # Errors
+/// It cannot be listed, or [`is_misnamed`] of one: to go on without it would leave out its points.
 pub fn tsm_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<FileName>> {
     let entries = fs.list(dir).on("list", dir)?;
-    Ok(entries.iter().filter_map(|name| FileName::parse(name.to_str()?)).collect())
+    let names = || entries.iter().filter_map(|name| name.to_str());
+    if let Some(name) = names().find(|name| is_misnamed(name)) {
+        return Err(Error::at("list", &dir.join(name), ErrorKind::MisnamedTsm));
+    }
+    Ok(names().filter_map(FileName::parse).collect())
+}
+
+/// Whether InfluxDB takes a file of this name for a TSM file of its own, though it gives none such a name: two numbers of
+/// up to 32 bits, in any digits, and whatever follows a dot.
+pub fn is_misnamed(name: &str) -> bool {
+    let number = |text: &str| !text.starts_with('+') && text.parse::<u32>().is_ok();
+    let numbers = name.strip_suffix(".tsm").and_then(|stem| stem.split('.').next()?.split_once('-'));
+    let reads = numbers.is_some_and(|(generation, sequence)| number(generation) && number(sequence));
+    reads && FileName::parse(name).is_none()
 }
 
 #[cfg(test)]
 mod tests {
+    use tsmith_wal::fs::SimFs;
+
     use super::*;
 
     #[test]
@@ -355,6 +373,34 @@ mod tests {
             ".tsm",
         ] {
             assert_eq!(FileName::parse(other), None, "{other}");
+        }
+    }
+
+    /// `9-1.tsm` was passed over as no file of anybody's, though InfluxDB reads it: its points were left out without a word.
+    #[test]
+    fn a_name_that_only_influxdb_reads_is_an_error() {
+        let fs = SimFs::default();
+        let dir = Path::new("/shard");
+        fs.create_dir_all(dir).expect("a directory");
+        for (name, misnamed) in [
+            ("9-1.tsm", true),
+            ("1000000000-000000001.tsm", true),
+            ("000000001-000000001.copy.tsm", true),
+            ("4294967296-1.tsm", false),
+            ("+9-1.tsm", false),
+            ("9-1.tsm.bad", false),
+            ("copy.tsm", false),
+            ("000000001-000000001.tsm", false),
+        ] {
+            fs.create_new(&dir.join(name)).expect("a file");
+            let names = tsm_names(&fs, dir);
+            assert_eq!(is_misnamed(name), misnamed, "{name}");
+            assert_eq!(
+                names.as_ref().is_err_and(|error| error.to_string().contains(name)),
+                misnamed,
+                "{names:?}"
+            );
+            fs.remove(&dir.join(name)).expect("removed");
         }
     }
 }
