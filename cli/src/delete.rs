@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args};
 use tsmith_engine::driver::Driver;
-use tsmith_engine::{Column, FieldKey, FieldType, Selection, Setup, TimeRange};
+use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Remedy, Selection, Setup, TimeRange};
 
 use crate::args::{ReportFormat, Wal};
 use crate::clock;
@@ -154,9 +154,12 @@ impl Delete {
         };
         let deleted = found.map_err(|error| error.and(NOTHING)).and_then(|found| {
             let keys: Vec<Vec<u8>> = found.iter().map(|(key, _)| key.clone()).collect();
-            let deleted = engine.delete(Selection::Keys(&keys), range).map_err(Failure::from);
-            deleted.map_err(|error| {
-                error.and("nothing was deleted yet, or the next opening of the directory finishes it")
+            engine.delete(Selection::Keys(&keys), range).map_err(|error| match error.kind() {
+                // It says what comes of it.
+                ErrorKind::DeleteUnfinished(_) => Failure::from(error),
+                ErrorKind::Log(_) if error.remedy() == Remedy::Reopen => Failure::from(error)
+                    .and("if the log has the delete, the next opening of the directory finishes it"),
+                _ => Failure::from(error).and(NOTHING),
             })?;
             Ok(found)
         });

@@ -172,6 +172,22 @@ fn points_are_deleted_by_tag_and_field() {
     assert!(points(&export(&dir)) == points(text.as_bytes()), "a usage error deletes nothing");
 }
 
+/// At the last sequence `compact` spoke of a generation, and of an option that it does not have.
+#[test]
+fn a_number_too_high_is_told_by_its_name() {
+    let scratch = Scratch::new();
+    let (dir, _) = four_files(&scratch);
+    let (fourth, last) = (dir.join("000000004-000000001.tsm"), dir.join("999999999-999999999.tsm"));
+    fs::copy(&fourth, &last).and_then(|_| fs::remove_file(&fourth)).expect("renamed");
+    let before = content(&dir);
+    let ways = ["`tsmith export` the shard", "`tsmith import`"];
+    run("compact {} --full", &[&dir]).exits(1).says(&["sequence 1000000000"]).says(&ways);
+    assert_eq!(tsm_files(&dir), before.keys().filter(|path| path.extension() == last.extension()).count());
+    let input = scratch.file("more.lp", "m v=1 1");
+    run("import {} {} --compaction off", &[&dir, &input]).exits(0);
+    run("snapshot {}", &[&dir]).exits(1).says(&["generation 1000000000"]).says(&ways);
+}
+
 /// A delete was refused when a block of its keys was damaged, because the points were counted first; and nothing said
 /// that nothing was deleted.
 #[test]

@@ -28,7 +28,7 @@ use tsmith_tsm::{KeyEntry, Reader};
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{Log, Record, entry};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::FileName;
 use crate::{Engine, Inner};
 
@@ -116,8 +116,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     /// durability goes. What is written again afterwards stays. A field keeps its type until the engine is opened again.
     ///
     /// # Errors
-    /// The log or a file cannot be written. The delete may be carried out in part then: repeat it, or open the engine
-    /// again, which carries out what the log has of it.
+    /// The log or a file cannot be written. With [`ErrorKind::DeleteUnfinished`] the delete may be carried out in part:
+    /// repeat it, or open the engine again, which carries out what the log has of it. With any other nothing was deleted,
+    /// unless the log broke: whether it has the delete shows when it is opened again.
     pub fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport> {
         self.inner.check_writable(OPERATION)?;
         self.inner.delete(selection, range)
@@ -156,12 +157,11 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         }
         drop(paused);
         self.fs.point("delete: gone from the cache");
-        let buried = change.bury(&self.fs, batches);
-        if buried.is_err() {
+        change.bury(&self.fs, batches).map_err(|error| {
             // What finishes it when the directory is opened again must not go before.
             self.delete_unfinished.store(true, std::sync::atomic::Ordering::Release);
-        }
-        buried?;
+            Error::new(OPERATION, ErrorKind::DeleteUnfinished(Box::new(error)))
+        })?;
         Ok(report)
     }
 

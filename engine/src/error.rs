@@ -215,9 +215,19 @@ pub enum ErrorKind {
         /// How many bytes at the end.
         bytes: u64,
     },
-    /// No more generations can be numbered.
-    #[error("generation {0} does not fit into a file name: compact the shard into a new directory")]
-    TooManyGenerations(u64),
+    /// A file cannot be numbered.
+    #[error(
+        "{what} {number} does not fit into a file name: `tsmith export` the shard, and `tsmith import` that into a new directory"
+    )]
+    NumberTooHigh {
+        /// Generation or sequence.
+        what: &'static str,
+        /// The number it would have.
+        number: u64,
+    },
+    /// A delete that the log has, and not all files.
+    #[error("{0}; the log has the delete, and the next opening of the directory finishes it")]
+    DeleteUnfinished(Box<Error>),
     /// The engine was closed.
     #[error("the engine was closed")]
     Closed,
@@ -287,6 +297,7 @@ impl Error {
                 Advice::Reopen => Remedy::Reopen,
                 Advice::GiveUp => Remedy::GiveUp,
             },
+            ErrorKind::DeleteUnfinished(error) => error.remedy(),
             ErrorKind::InUse => Remedy::RetryLater,
             ErrorKind::Io(error) if error.kind() == io::ErrorKind::StorageFull => Remedy::RetryLater,
             // A new file could not be written; there is no trace of it.
@@ -300,6 +311,7 @@ impl Error {
     pub fn is_io(&self) -> bool {
         match &*self.kind {
             ErrorKind::Io(_) | ErrorKind::NoDirectory | ErrorKind::NoLogDirectory | ErrorKind::InUse => true,
+            ErrorKind::DeleteUnfinished(error) => error.is_io(),
             ErrorKind::Tsm(error) => error.remedy() == tsmith_tsm::Remedy::Rewrite,
             ErrorKind::Log(error) => {
                 use tsmith_wal::ErrorKind as Log;

@@ -69,7 +69,11 @@ impl<'e, F: Fs> Output<'e, F> {
         let name = self.next;
         let path = self.dir.join(name.temporary());
         if name.sequence > NUMBER_MAX {
-            return Err(Error::at(self.operation, &path, ErrorKind::TooManyGenerations(name.sequence)));
+            return Err(Error::at(
+                self.operation,
+                &path,
+                ErrorKind::NumberTooHigh { what: "sequence", number: name.sequence },
+            ));
         }
         let file = self.fs.create_new(&path).on(self.operation, &path)?;
         self.begun.push(name);

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
-    BatchBuilder, Compact, Dirs, Engine, FieldKey, Options, Result, Selection, TimeRange, Value,
+    BatchBuilder, Compact, Dirs, Engine, ErrorKind, FieldKey, Options, Result, Selection, TimeRange, Value,
 };
 use tsmith_wal::fs::{Fs, SimFs};
 
@@ -268,6 +268,29 @@ fn tombstones_of_a_file_that_was_set_aside_meet_no_other() {
     shard.close().expect("in order");
     let shard = open(&fs).expect("opens");
     assert_eq!(read(&shard, "again").into_keys().collect::<Vec<_>>(), [2, 3, 4]);
+}
+
+/// On a full disk it was said that nothing was deleted yet, or the next opening finishes it: which, is known.
+#[test]
+fn a_delete_without_space_says_what_comes_of_it() {
+    let mut said = [0; 2];
+    for space in (0..).step_by(64) {
+        let fs = SimFs::default();
+        let shard = open(&fs).expect("opens");
+        write(&shard, 1, 40, 1).and_then(|()| shard.snapshot()).expect("room");
+        fs.set_space(Some(space));
+        let Err(error) = shard.delete(Selection::Measurement(b"m"), TimeRange::new(1, 30)) else { break };
+        fs.set_space(None);
+        let is_unfinished = matches!(error.kind(), ErrorKind::DeleteUnfinished(_));
+        assert_eq!(
+            error.to_string().contains("the next opening of the directory finishes it"),
+            is_unfinished
+        );
+        let left = read(&open(&fs.kill()).expect("opens"), "reopened").len();
+        assert_eq!(left, if is_unfinished { 10 } else { 40 }, "{space}: {error}");
+        said[usize::from(is_unfinished)] += 1;
+    }
+    assert!(said.iter().all(|&times| times > 0), "{said:?}");
 }
 
 /// Keys of more than one record of the log together. A crash between the records left a delete of some keys.

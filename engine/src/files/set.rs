@@ -139,7 +139,8 @@ impl<'s> Change<'s> {
     /// A generation that no file has.
     pub(crate) fn next_generation(&mut self) -> Result<u64> {
         if *self.generation >= NUMBER_MAX {
-            return Err(Error::new("number a file", ErrorKind::TooManyGenerations(*self.generation + 1)));
+            let kind = ErrorKind::NumberTooHigh { what: "generation", number: *self.generation + 1 };
+            return Err(Error::new("number a file", kind));
         }
         *self.generation += 1;
         Ok(*self.generation)
