@@ -66,6 +66,14 @@ fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
         wal.save(&state(3), &entries(4..=6)).expect("saves");
         wal.save(&state(4), &[]).expect("saves");
     };
+    let entry_after: Save = |wal| {
+        wal.save(&state(3), &entries(4..=4)).expect("saves");
+        wal.save(&state(4), &entries(5..=5)).expect("saves");
+    };
+    let commits_before: Save = |wal| {
+        (2..=3).for_each(|commit| wal.save(&state(commit), &[]).expect("saves"));
+        wal.save(&state(3), &entries(4..=4)).expect("saves");
+    };
     let snapshot_after: Save = |wal| {
         wal.save(&HardState::default(), &entries(4..=6)).expect("saves");
         wal.save_snapshot(&SnapshotRecord::new(2, 1)).expect("saves");
@@ -80,6 +88,9 @@ fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
         (commits, false),
         (entries_after, true),
         (commit_after, true),
+        // A state behind the hole may be all there was; but not when an entry is missing before the next.
+        (entry_after, true),
+        (commits_before, false),
         (snapshot_after, true),
         (snapshot_before, true),
     ];
@@ -97,6 +108,42 @@ fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
         assert_eq!(behind.acknowledged, is_lost, "case {number}: {behind:?}");
         assert_eq!(scratch.open(&ZERO).is_err(), is_lost, "case {number}");
     }
+}
+
+/// A snapshot from the leader lets a follower's entries begin anew: none is missing before them.
+#[test]
+fn entries_behind_a_snapshot_prove_nothing_about_a_hole_between() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    wal.save(&state(1), &entries(1..=3)).expect("saves");
+    wal.save_snapshot(&SnapshotRecord::new(20, 1)).expect("saves");
+    let at = wal.written_bytes() as usize;
+    (20..=22).for_each(|commit| wal.save(&state(commit), &[]).expect("saves"));
+    wal.save(&state(22), &entries(21..=21)).expect("saves");
+    wal.close().expect("closes");
+    let mut bytes = std::fs::read(scratch.last()).expect("reads");
+    bytes[at..at + 8].fill(0);
+    std::fs::write(scratch.last(), &bytes).expect("writes");
+    let behind = check(&OsFs, &scratch.wal(), None).expect("reads").behind.expect("records");
+    assert!(!behind.acknowledged && behind.records >= 3, "{behind:?}");
+}
+
+/// Story: a log that was made at `dir/` had its first directory inside of `dir`, and could not be given the name. And whatever
+/// had a name like those directories was removed, copies of a log among them.
+#[test]
+fn a_log_is_made_at_a_path_with_a_slash_and_removes_what_is_its_own() {
+    let scratch = Scratch::new();
+    let beside = |name: &str| scratch.root.path().join(name);
+    for name in ["wal.20261122.tmp", "wal.1-2-3.tmp", "wal.7-0.tmp", "wal.8-0.tmp"] {
+        std::fs::create_dir_all(beside(name)).expect("a directory");
+    }
+    std::fs::write(beside("wal.8-0.tmp").join("0000000000000001-0000000000000007.wal"), b"kept")
+        .expect("a file");
+    let slash = scratch.root.path().join("wal/");
+    Wal::create(OsFs, &slash, None, options()).and_then(Wal::close).expect("a log");
+    let names = OsFs.list(scratch.root.path()).expect("lists");
+    assert_eq!(names, ["wal", "wal.1-2-3.tmp", "wal.20261122.tmp", "wal.8-0.tmp"]);
+    assert!(scratch.open(&ZERO).is_ok());
 }
 
 /// Story: of two who made the same log at once, one cleared away what the other was writing, which had a name for nothing

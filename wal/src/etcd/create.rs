@@ -4,7 +4,6 @@
 //! holds something: that decides between two, and no lock is needed. Who has won clears the others' away, which can come to
 //! nothing now.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,9 +35,9 @@ pub(super) fn first_segment<F: Fs>(fs: &F, dir: &Path) -> Result<(PathBuf, F::Fi
     static NEXT: AtomicU64 = AtomicU64::new(0);
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let mut temporary = dir.as_os_str().to_os_string();
-        temporary.push(format!(".{}-{number}.tmp", std::process::id()));
-        let temporary = PathBuf::from(temporary);
+        let mut name = dir.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{}-{number}.tmp", std::process::id()));
+        let temporary = dir.with_file_name(name);
         let made = fs.create_dir_all(&temporary);
         made.map_err(|error| Error::io("create directory", error).at_path(&temporary))?;
         let path = temporary.join(FIRST.file_name());
@@ -60,22 +59,30 @@ pub(super) fn first_segment<F: Fs>(fs: &F, dir: &Path) -> Result<(PathBuf, F::Fi
 pub(super) fn clear_all<F: Fs>(fs: &F, dir: &Path) {
     let name = dir.file_name().unwrap_or_default();
     for found in fs.list(parent(dir)).unwrap_or_default() {
-        if is_temporary(&found, name) {
-            drop(clear(fs, &parent(dir).join(found)));
+        let path = parent(dir).join(&found);
+        let rest = found.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+        let is_temporary = match rest.and_then(|rest| rest.strip_suffix(b".tmp")) {
+            // etcd's, which does the same.
+            Some([]) => true,
+            Some([b'.', numbers @ ..]) => are_numbers(numbers) && holds_a_first_segment_at_most(fs, &path),
+            _ => false,
+        };
+        if is_temporary {
+            drop(clear(fs, &path));
         }
     }
 }
 
-/// Whether a directory of the name `found` is one in which the log `name` was to be made, by us or by etcd.
-fn is_temporary(found: &OsStr, name: &OsStr) -> bool {
-    let rest = found.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
-    match rest.and_then(|rest| rest.strip_suffix(b".tmp")) {
-        Some([]) => true,
-        Some([b'.', numbers @ ..]) => {
-            numbers.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-') && !numbers.is_empty()
-        }
-        _ => false,
-    }
+/// Whether it is what `first_segment` puts into a name.
+fn are_numbers(text: &[u8]) -> bool {
+    let numbers: Vec<_> = text.split(|&byte| byte == b'-').collect();
+    numbers.len() == 2 && numbers.iter().all(|of| !of.is_empty() && of.iter().all(u8::is_ascii_digit))
+}
+
+/// Whether nothing else is in a directory: what else has a name like that may be somebody's copy of a log.
+fn holds_a_first_segment_at_most<F: Fs>(fs: &F, dir: &Path) -> bool {
+    let names = fs.list(dir);
+    names.is_ok_and(|names| names.iter().all(|name| SegmentName::parse(name) == Some(FIRST)))
 }
 
 /// Removes a directory and the files in it, if it is there.

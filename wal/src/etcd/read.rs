@@ -265,7 +265,8 @@ impl Walk {
     pub(super) fn behind(&self) -> Option<Wiped> {
         let rest = self.bytes.get(self.offset as usize..).unwrap_or_default();
         let bytes = rest.iter().rposition(|&byte| byte != 0)? as u64 + 1;
-        let Behind { records, acknowledged } = salvage::behind(&self.bytes, self.offset);
+        let first = self.path.file_name().and_then(SegmentName::parse).map_or(0, |name| name.index);
+        let Behind { records, acknowledged } = salvage::behind(&self.bytes, self.offset, first.max(1));
         Some(Wiped { place: self.place(), bytes, records, acknowledged })
     }
 }

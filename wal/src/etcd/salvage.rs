@@ -4,6 +4,7 @@
 //! over its own data. So records can be recognized without knowing what was before them.
 
 use super::frame::{Frame, RawRecord, kind};
+use super::{Entry, RawRecords, SnapshotRecord};
 use crate::crc32c;
 
 /// The checksums are of at most so many times the bytes there are: bytes that were made up cost no more.
@@ -19,12 +20,16 @@ pub(super) struct Behind {
     pub(super) acknowledged: bool,
 }
 
-/// What stands behind `offset` of a member's log.
-pub(super) fn behind(bytes: &[u8], offset: u64) -> Behind {
+/// What stands behind `offset` of a member's segment, which begins with the entry `first`.
+pub(super) fn behind(bytes: &[u8], offset: u64, first: u64) -> Behind {
     let (mut behind, mut write) = (Behind::default(), Write::Unknown);
     let mut take = |record: &RawRecord<'_>| {
         behind.records += 1;
-        behind.acknowledged |= write.goes_on_with(record.kind);
+        // A state stands behind the entries of its write: an entry is of a later one then. Where entries are missing between,
+        // a write that had to be durable held them.
+        let after_state = matches!(write, Write::State) && record.kind == kind::ENTRY;
+        behind.acknowledged |= write.goes_on_with(record.kind)
+            || after_state && index_of(record).is_some_and(|index| index > next_index(bytes, offset, first));
     };
     pairs_behind(bytes, offset, |first, second, follows| {
         if !follows {
@@ -36,12 +41,34 @@ pub(super) fn behind(bytes: &[u8], offset: u64) -> Behind {
     behind
 }
 
+/// The index of the entry that comes next at `offset`.
+fn next_index(bytes: &[u8], offset: u64, first: u64) -> u64 {
+    let mut next = first;
+    for record in RawRecords::new(bytes).map_while(Result::ok).take_while(|record| record.offset < offset) {
+        match record.kind {
+            kind::ENTRY => next = index_of(&record).map_or(next, |index| index.saturating_add(1)),
+            kind::SNAPSHOT => {
+                let snapshot = record.data.and_then(|data| SnapshotRecord::decode(data).ok());
+                next = next.max(snapshot.map_or(0, |snapshot| snapshot.index.saturating_add(1)));
+            }
+            _ => {}
+        }
+    }
+    next
+}
+
+fn index_of(record: &RawRecord<'_>) -> Option<u64> {
+    Entry::decode(record.data?).ok().map(|entry| entry.index)
+}
+
 /// What is known of the write that a record belongs to. One is a state, or entries with a state behind them or without, or a
 /// snapshot's record; only a state alone need not be durable before the next.
 #[derive(Clone, Copy, Debug)]
 enum Write {
-    /// Its front is what cannot be read, or it was a state.
+    /// Its front is what cannot be read.
     Unknown,
+    /// Likewise, or there is none: it may have been this state alone.
+    State,
     Entries,
     /// Whatever comes is of a later one.
     Whole,
@@ -52,9 +79,9 @@ impl Write {
     fn goes_on_with(&mut self, kind: i64) -> bool {
         let (next, is_later) = match (*self, kind) {
             (write, kind::METADATA | kind::CRC) => (write, false),
-            (Self::Unknown, kind::STATE) => (Self::Unknown, false),
-            (Self::Unknown | Self::Entries, kind::ENTRY) => (Self::Entries, false),
-            (Self::Unknown, _) | (Self::Entries, kind::STATE) => (Self::Whole, false),
+            (Self::Unknown | Self::State, kind::STATE) => (Self::State, false),
+            (Self::Unknown | Self::State | Self::Entries, kind::ENTRY) => (Self::Entries, false),
+            (Self::Unknown | Self::State, _) | (Self::Entries, kind::STATE) => (Self::Whole, false),
             (Self::Entries | Self::Whole, _) => (Self::Whole, true),
         };
         *self = next;

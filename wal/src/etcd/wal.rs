@@ -50,6 +50,8 @@ impl<F: Fs> Wal<F> {
     /// `dir` must not be there, or be empty. Of several who try at once one makes it; the others are refused.
     #[expect(clippy::needless_pass_by_value, reason = "a handle, taken like everywhere else")]
     pub fn create(fs: F, dir: &Path, metadata: Option<&[u8]>, options: WalOptions) -> Result<Self> {
+        // Without a slash at its end, which would make it the parent of what stands beside it.
+        let dir = &dir.components().collect::<PathBuf>();
         create::refuse_taken(&fs, dir)?;
         // Somebody else may make it meanwhile, and clears away then what is begun here.
         let refused = |error| create::refuse_taken(&fs, dir).err().unwrap_or(error);
