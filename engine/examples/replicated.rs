@@ -39,6 +39,8 @@ use tsmith_wal::fs::OsFs;
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 const IDS: [u64; 3] = [1, 2, 3];
+/// Behind the group's number until all three were there once.
+const UNFINISHED: &str = " unfinished";
 /// The last argument of a process that ends with the one that started it.
 const ATTENDED: &str = "attended";
 const PORT: u16 = 7000;
@@ -63,7 +65,8 @@ fn main() -> Result<()> {
             if !rest.is_empty() {
                 end_with_stdin()?;
             }
-            let id = id.parse()?;
+            let known = id.parse().ok().filter(|id| IDS.contains(id));
+            let id = known.ok_or_else(|| format!("replica {id}: there are 1, 2 and 3"))?;
             let ended = node(id, begin, Path::new(dir), port.parse()?);
             ended.map_err(|error| format!("replica {id}: {error}").into())
         }
@@ -74,12 +77,17 @@ fn main() -> Result<()> {
         ["kill", dir, "--rounds", rounds, "--seed", seed, "--port", port] => {
             kill(Path::new(dir), rounds.parse()?, seed.parse()?, port.parse()?)
         }
-        [dir] => all(Path::new(dir), PORT),
-        [dir, port] => all(Path::new(dir), port.parse()?),
+        [dir] if is_dir(dir) => all(Path::new(dir), PORT),
+        [dir, port] if is_dir(dir) => all(Path::new(dir), port.parse()?),
         _ => Err("usage: replicated DIR [PORT] | replicated kill DIR --rounds N [--seed S [--port PORT]] | \
                  replicated node|new ID DIR PORT"
             .into()),
     }
+}
+
+/// Whether an argument is taken for a directory: `./kill` is one.
+fn is_dir(text: &str) -> bool {
+    !text.starts_with('-') && !["new", "node", "kill", "help"].contains(&text)
 }
 
 /// The last port of a group that begins at this one.
@@ -92,7 +100,8 @@ fn last_port(port: u16) -> Result<u16> {
 fn group_of(dir: &Path) -> Result<u64> {
     let path = dir.parent().unwrap_or(Path::new("")).join("group");
     let text = std::fs::read_to_string(&path);
-    let number = text.map_err(|error| format!("{}: {error}", path.display()))?.trim().parse();
+    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+    let number = text.trim().trim_end_matches(UNFINISHED).parse();
     Ok(number.map_err(|error| format!("{}: expected the number of a group: {error}", path.display()))?)
 }
 
@@ -317,20 +326,26 @@ impl Drop for Processes {
     }
 }
 
-/// Starts all three; makes them where none of them is. From the next start on one that is missing was lost.
+/// Starts all three; makes them where they were never all there. From then on one that is missing was lost.
 fn processes(dir: &Path, port: u16) -> Result<Processes> {
     last_port(port)?;
     let mut processes = Processes { dir: dir.to_path_buf(), port, children: vec![None, None, None] };
     let log = |id: u64| dir.join(id.to_string()).join("wal");
-    if IDS.iter().any(|id| dir.join(id.to_string()).exists()) {
+    let group = dir.join("group");
+    let unfinished = std::fs::read_to_string(&group).is_ok_and(|text| text.trim().ends_with(UNFINISHED));
+    if !unfinished && IDS.iter().any(|id| dir.join(id.to_string()).exists()) {
         (0..3).try_for_each(|at| processes.start(at))?;
         return Ok(processes);
     }
     std::fs::create_dir_all(dir)?;
-    // Chance, from what keeps maps apart.
-    let group = RandomState::new().hash_one(dir);
-    std::fs::write(dir.join("group"), format!("{group}\n"))?;
-    (0..3).try_for_each(|at| processes.run("new", at))?;
+    if !unfinished {
+        // Chance, from what keeps maps apart.
+        let number = RandomState::new().hash_one(dir);
+        std::fs::write(&group, format!("{number}{UNFINISHED}\n"))?;
+    }
+    for (at, id) in IDS.into_iter().enumerate() {
+        processes.run(if log(id).exists() { "node" } else { "new" }, at)?;
+    }
     let deadline = Instant::now() + PATIENCE;
     while !IDS.into_iter().all(|id| log(id).exists()) {
         processes.check_all()?;
@@ -339,6 +354,7 @@ fn processes(dir: &Path, port: u16) -> Result<Processes> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    std::fs::write(&group, format!("{}\n", group_of(&dir.join("1"))?))?;
     Ok(processes)
 }
 

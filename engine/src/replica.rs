@@ -66,6 +66,7 @@ mod stream;
 pub mod transport;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use raft::eraftpb::{self, EntryType, MessageType};
@@ -127,7 +128,12 @@ impl<F: Fs> Replica<F> {
         fs.create_dir_all(dir).map_err(|error| io(dir, error))?;
         let names = fs.list(dir).map_err(|error| io(dir, error))?;
         // Who was interrupted here left only these.
-        let mut names = names.iter().map(Path::new).filter(|name| name.extension() != Some("tmp".as_ref()));
+        let left = |name: &OsStr| {
+            let is_log =
+                name.as_encoded_bytes().starts_with(b"wal.") && name.as_encoded_bytes().ends_with(b".tmp");
+            is_log || files::is_unfinished(name)
+        };
+        let mut names = names.iter().filter(|name| !left(name)).map(Path::new);
         if let Some(found) = names.clone().find(|name| files::is_of_replica(name)) {
             return Err(Error::NotNew { dir: dir.to_path_buf(), found: found.to_path_buf() });
         }

@@ -184,6 +184,12 @@ pub(super) fn purge<F: Fs>(fs: &F, dir: &Path, old: impl Fn(u64) -> bool) -> Res
     Ok(())
 }
 
+/// Whether a name is that of a directory of ours that did not get its own. Others that end like it are somebody else's.
+pub(super) fn is_unfinished(name: &OsStr) -> bool {
+    let of = |prefix| Path::new(name).file_stem().is_some_and(|stem| number(stem, prefix).is_some());
+    Path::new(name).extension() == Some("tmp".as_ref()) && (of("engine-") || of("files-"))
+}
+
 /// The number in a name after `prefix`.
 pub(super) fn number(name: &OsStr, prefix: &str) -> Option<u64> {
     u64::from_str_radix(name.to_str()?.strip_prefix(prefix)?, 16).ok()

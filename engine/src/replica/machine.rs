@@ -76,7 +76,7 @@ impl<F: Fs> Machine<F> {
         // Directories of before, and unfinished ones.
         for name in self.fs.list(&self.dir).map_err(|error| io(&self.dir, error))? {
             let old = files::number(&name, "engine-").is_some_and(|of| of < base);
-            let unfinished = Path::new(&name).extension() == Some("tmp".as_ref()) && name != "wal.tmp";
+            let unfinished = files::is_unfinished(&name);
             if old || unfinished {
                 files::clear(&self.fs, &self.dir.join(name))?;
             }
