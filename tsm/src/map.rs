@@ -23,11 +23,16 @@ pub unsafe fn map_readonly(file: &File) -> io::Result<Bytes> {
 /// Changes nothing.
 #[inline]
 pub(crate) fn prefetch(bytes: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
     for line in bytes.chunks(LINE_BYTES).take(LINES_MAX) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: any address may be asked for; this one is inside a slice.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: any address may be asked for; this one is inside a slice.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        }
+        // Other processors are left to see it by themselves.
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
     }
 }
 
