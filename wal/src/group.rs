@@ -18,7 +18,7 @@
 
 mod spares;
 mod state;
-mod ticker;
+pub(crate) mod ticker;
 mod tip;
 mod waiters;
 
@@ -40,8 +40,8 @@ use crate::{
 };
 
 pub(crate) use spares::Spares;
-use state::{Goal, Stage, State};
-pub(crate) use ticker::tick_after;
+pub(crate) use state::Stage;
+use state::{Goal, State};
 use ticker::ticker;
 pub(crate) use tip::{Done, Sink};
 use tip::{Failure, Tip};

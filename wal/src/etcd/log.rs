@@ -30,7 +30,7 @@ use super::names::SegmentName;
 use super::proto::Head;
 use super::{EntryKind, HardState, Histogram};
 use crate::fs::{Fs, FsFile, OsFs};
-use crate::group::{Done, tick_after};
+use crate::group::{Done, Stage, ticker};
 use crate::recover::Records;
 use crate::{
     Durability, Durable, ENTRY_BYTES_MAX, Error, ErrorKind, Log, LogOptions, Metrics, Position, Record,
@@ -102,15 +102,6 @@ struct State<F: Fs> {
     leading: bool,
     poison: Option<Error>,
     stage: Stage,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Open,
-    /// Nothing new is taken.
-    Closing,
-    /// The directory may be another log's by now.
-    Ended,
 }
 
 impl<F: Fs> EtcdLog<F> {
@@ -220,7 +211,7 @@ fn ticker<F: Fs>(shared: &Arc<Shared<F>>, interval: std::time::Duration) -> Resu
     let run = move || {
         let mut state = ticking.state.lock();
         loop {
-            let tick = tick_after(interval);
+            let tick = ticker::tick_after(interval);
             while state.stage == Stage::Open && !ticking.changed.wait_until(&mut state, tick).timed_out() {}
             if state.stage != Stage::Open || state.poison.is_some() {
                 return;
@@ -230,8 +221,7 @@ fn ticker<F: Fs>(shared: &Arc<Shared<F>>, interval: std::time::Duration) -> Resu
             }
         }
     };
-    let thread = std::thread::Builder::new().name("wal-sync".into());
-    thread.spawn(run).map_err(|error| Error::io("start thread", error).at_path(&shared.dir))
+    ticker::start(&shared.dir, run)
 }
 
 impl<F: Fs> Shared<F> {

@@ -54,7 +54,7 @@ pub(super) struct State<S: Sink, T> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     Open,
     /// Nothing new is taken, and nobody leads but who closes.
     Closing,

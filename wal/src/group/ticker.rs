@@ -1,5 +1,6 @@
 //! The thread of a log that syncs at an interval.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,6 +43,11 @@ pub(super) fn ticker<S: Sink, T: Format>(
             }
         }
     };
+    start(&shared.dir, run)
+}
+
+/// Starts the thread of the log in `dir`.
+pub(crate) fn start(dir: &Path, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name("wal-sync".into());
-    thread.spawn(run).map_err(|error| Error::io(START_TICKER, error).at_path(&shared.dir))
+    thread.spawn(run).map_err(|error| Error::io(START_TICKER, error).at_path(dir))
 }
