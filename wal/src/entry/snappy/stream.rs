@@ -115,14 +115,12 @@ impl<'o> Stream<'o> {
         let element = |len: usize| distance << 8 | (len as u32 - 1) << 2 | 2;
         self.at += len;
         self.literal = 0;
-        // None is left with less than a copy is to have.
-        while len >= COPY_MAX + COPY_MIN {
-            self.element(element(COPY_MAX), 3);
-            len -= COPY_MAX;
-        }
         if len > COPY_MAX {
-            self.element(element(COPY_MAX - COPY_MIN), 3);
-            len -= COPY_MAX - COPY_MIN;
+            len = self.long_copies(element(COPY_MAX), len);
+            if len > COPY_MAX {
+                self.element(element(COPY_MAX - COPY_MIN), 3);
+                len -= COPY_MAX - COPY_MIN;
+            }
         }
         if (COPY_MIN..SHORT).contains(&len) && distance < NEAR {
             let (high, low) = (distance >> 8, distance & 0xff);
@@ -131,6 +129,19 @@ impl<'o> Stream<'o> {
             self.element(element(len), 3);
         }
         true
+    }
+
+    /// The longest copies of `len` bytes, each of them `element`; what is left is not less than a copy may be.
+    fn long_copies(&mut self, element: u32, len: usize) -> usize {
+        let copies = (len - COPY_MIN) / COPY_MAX;
+        // Four at once: most keys have no more.
+        let four = (0..4).fold(0, |four, place| four | u128::from(element) << (24 * place));
+        for _ in 0..copies.div_ceil(4) {
+            *self.room() = four.to_le_bytes();
+            self.end += 12;
+        }
+        self.end -= (copies.div_ceil(4) * 4 - copies) * 3;
+        len - copies * COPY_MAX
     }
 
     /// An element of so many bytes, the first one lowest. One store for all of them: what is beyond means nothing yet.
