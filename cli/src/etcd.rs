@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::etcd::{self, Checked, Wiped};
+use tsmith_wal::etcd::{self, Checked, SegmentName, Wiped};
 use tsmith_wal::fs::OsFs;
 
 use crate::flaw::Flaw;
@@ -12,7 +12,12 @@ use crate::place::has_etcd_log;
 
 /// Checks the log in a directory, with the snapshots beside it if it is a member's; or one segment.
 pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
-    let checked = if path.is_file() {
+    let named = |path: &Path| path.file_name().and_then(SegmentName::parse).is_some();
+    let checked = if path.is_file() && !named(path) {
+        return Err(Flaw::of_all(
+            "a segment of etcd's log under a name that is none: give the copy its own again, <number>-<index>.wal",
+        ));
+    } else if path.is_file() {
         etcd::check_segment(&OsFs, path)
     } else if has_etcd_log(path) {
         etcd::check(&OsFs, path, snapshots_of(path).as_deref())

@@ -53,9 +53,7 @@ impl Place {
         match path.extension().and_then(OsStr::to_str) {
             Some("tsm") => Ok(Self::Tsm(path.to_owned())),
             Some("tombstone") => Ok(Self::Tombstone(path.to_owned())),
-            Some("wal") if path.file_name().is_some_and(is_etcd_segment) => {
-                Ok(Self::EtcdLog(path.to_owned()))
-            }
+            Some("wal") if etcd::is_segment(path) => Ok(Self::EtcdLog(path.to_owned())),
             Some("snap") => Ok(Self::EtcdSnapshot(path.to_owned())),
             _ if etcd::is_database(path) => Ok(Self::EtcdDatabase(path.to_owned())),
             Some("wal" | "tlog") => Ok(Self::Segment(path.to_owned())),

@@ -64,6 +64,21 @@ fn a_log_and_a_snapshot_are_shown_and_checked() {
     assert_eq!(tsmith(&["verify"], &snap).0.status.code(), Some(1));
 }
 
+/// Story: a copy of a segment under a name of one's own was taken for a segment of InfluxDB's, and was a torn one.
+#[test]
+fn a_copy_of_a_segment_is_known_by_its_content() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    member(scratch.path());
+    let copy = scratch.path().join("copy.wal");
+    std::fs::copy(scratch.path().join("wal/0000000000000000-0000000000000000.wal"), &copy).expect("copies");
+    let (output, json) = tsmith(&["inspect", "--format", "json"], &copy);
+    assert_eq!(json["files"][0]["kind"], "etcd-log", "{output:?}");
+    assert!(json["files"][0]["segments"][0]["records"].as_array().expect("records").len() > 10);
+    let (output, json) = tsmith(&["verify", "--format", "json"], &copy);
+    let reason = json["files"][0]["problems"][0]["reason"].as_str().expect("a reason");
+    assert!(output.status.code() == Some(1) && reason.contains("under a name that is none"), "{reason}");
+}
+
 /// An engine on the log `etcd`: what it holds is seen without opening it.
 #[test]
 fn an_engine_on_this_log_is_queried_as_any_other() {

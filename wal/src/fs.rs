@@ -130,6 +130,18 @@ impl TooLong {
     }
 }
 
+/// What has the name of a file and is a directory, a link, a pipe or another thing that is not opened.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("not a regular file")]
+pub struct NotRegular;
+
+impl NotRegular {
+    /// Whether `error` says that of what was to be opened.
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().and_then(|found| found.downcast_ref::<Self>()).is_some()
+    }
+}
+
 /// An open file. Shared between threads; every access names its offset.
 pub trait FsFile: Debug + Send + Sync + 'static {
     /// A writable map of it.

@@ -8,7 +8,7 @@ use tsmith_wal::etcd::{
     DiskStorage, Entry, Flaw, HardState, Reader, SnapshotRecord, Snapshotter, Storage, Unread, Wal, purge,
     repair, valid_snapshot_entries, verify,
 };
-use tsmith_wal::fs::{Fault, Fs, OsFs, SimFs};
+use tsmith_wal::fs::{Fault, Fs, FsFile, OsFs, SimFs};
 
 #[path = "etcd/scratch.rs"]
 mod scratch;
@@ -301,6 +301,35 @@ fn repair_cuts_what_is_torn_and_no_more() {
     assert!(repair(&OsFs, Path::new("/nonexistent/wal")).is_err());
 }
 
+/// Story: on a full disk a repair left a part of the copy, had removed the copy of the one before, and did not touch the
+/// segment that waited beside, which has more space than the copy takes.
+#[test]
+fn a_repair_on_a_full_disk_leaves_nothing_and_takes_what_waits() {
+    let (fs, dir) = (SimFs::default(), Path::new("/m/wal"));
+    let mut wal = Wal::create(fs.clone(), dir, None, options()).expect("creates");
+    wal.save(&state(1), &entries(1..=50)).expect("saves");
+    wal.close().expect("closes");
+    let segment = dir.join("0000000000000000-0000000000000000.wal");
+    let torn = fs.read(&segment).expect("reads");
+    let file = fs.open(&segment).expect("opens");
+    let end = torn.iter().rposition(|&byte| byte != 0).expect("not empty") as u64 / 8 * 8;
+    file.set_len(end - 4).expect("cuts");
+    let torn = fs.read(&segment).expect("reads");
+    let copy = dir.join("0000000000000000-0000000000000000.wal.broken");
+    fs.create_new(&copy).and_then(|file| file.write_all_at(b"earlier", 0)).expect("a copy");
+    let before = fs.snapshot();
+    fs.set_space(Some(1000));
+    assert!(repair(&fs, dir).expect_err("no space").is_full());
+    assert_eq!(fs.snapshot(), before);
+    fs.set_space(Some(70_000));
+    let waiting = fs.create_new(&dir.join("0.tmp")).expect("creates");
+    waiting.allocate(0..64 << 10).expect("allocates");
+    let report = repair(&fs, dir).expect("repairs");
+    assert_eq!(report.copy.as_ref(), Some(&copy));
+    assert!(fs.read(&copy).expect("reads") == torn);
+    assert!(fs.read(&segment).expect("reads") == torn[..report.offset as usize]);
+}
+
 /// `TestValidSnapshotEntries`.
 #[test]
 fn snapshots_beyond_the_commit_index_are_not_valid() {
@@ -479,4 +508,24 @@ fn old_snapshots_are_purged() {
     assert_eq!(scratch.names().len(), 5);
     assert_eq!(snapshotter.syncs().count(), 8);
     assert!(snapshotter.syncs().to_string().contains("etcd_snap_fsync_duration_seconds_count 8"));
+}
+
+/// Story: a directory with the name of a snapshot stopped a member, a link did, and both stood for snapshots that are kept.
+#[test]
+fn what_is_no_snapshot_is_passed_over() {
+    let scratch = Scratch::new();
+    let dir = scratch.wal();
+    let snapshotter = Snapshotter::new(OsFs, &dir);
+    for index in 1..=4 {
+        snapshotter.save_snap(&snapshot(1, index)).expect("saves");
+    }
+    let [directory, link] = [0x10, 0x11].map(|index| dir.join(format!("{:016x}-{index:016x}.snap", 1)));
+    std::fs::create_dir(&directory).expect("a directory");
+    std::os::unix::fs::symlink("0000000000000001-0000000000000002.snap", &link).expect("a link");
+    let own = dir.join("before-the-upgrade.snap");
+    std::fs::write(&own, b"somebody's").expect("writes");
+    assert_eq!(snapshotter.purge(3).expect("purges").len(), 1);
+    assert!(own.exists(), "etcd would have removed it in time");
+    assert_eq!(snapshotter.load().expect("loads"), Some(snapshot(1, 4)));
+    assert!(directory.is_dir() && link.is_symlink());
 }

@@ -6,6 +6,8 @@
 //! ```
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use tsmith_wal::etcd::snap;
@@ -32,6 +34,20 @@ pub(super) fn holds_snapshots(dir: &Path, names: &[(OsString, bool)]) -> bool {
 /// Whether there are segments of etcd's log in a directory.
 pub(crate) fn has_log(dir: &Path) -> bool {
     list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_etcd_segment(name)))
+}
+
+/// Whether a file is a segment of etcd's log: by its name, or by its first record where that is nobody's.
+pub(super) fn is_segment(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    is_etcd_segment(name) || !tsmith_wal::is_segment(name) && begins_like_one(path).unwrap_or(false)
+}
+
+/// Length, which says of itself how it was padded, then a record of the type of a checksum.
+fn begins_like_one(path: &Path) -> io::Result<bool> {
+    let mut head = [0; 11];
+    File::open(path)?.read_exact(&mut head)?;
+    let [_, 0, 0, 0, 0, 0, 0, padding, record @ ..] = head else { return Ok(false) };
+    Ok(padding & 0x78 == 0 && record == [0x08, 0x04, 0x10])
 }
 
 /// A database that was received with a snapshot.

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 pub struct Checked {
     /// Its segments, oldest first.
     pub segments: Vec<SegmentName>,
-    /// How many records they have.
+    /// How many records they have, those of the checksum included.
     pub records: u64,
     /// How many of those are entries, overwritten ones included.
     pub entries: u64,
@@ -81,13 +81,13 @@ impl Checked {
             Some(Flaw::Torn) => self.torn = Some(walk.place()),
             Some(_) => walk.error().map_or(Ok(()), Err)?,
         }
+        self.records = walk.records;
         self.behind = walk.behind();
         Ok(snapshots.committed())
     }
 
     fn take(&mut self, record: &RawRecord<'_>, metadata: &mut Option<Vec<u8>>) -> Result<(), Flaw> {
         let data = record.data.unwrap_or_default();
-        self.records += 1;
         match record.kind {
             kind::ENTRY => {
                 Entry::decode(data)?;

@@ -39,6 +39,12 @@ pub(super) fn hex16(digits: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
+/// Whether a file is one of etcd's: one number or two before the suffix.
+pub(super) fn is_numbered(name: &OsStr, suffix: &str) -> bool {
+    let stem = name.to_str().and_then(|name| name.strip_suffix(suffix));
+    stem.is_some_and(|stem| stem.splitn(2, '-').all(|number| hex16(number).is_some()))
+}
+
 /// The segments in `dir`, oldest first.
 pub(crate) fn segments<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
     let names = match fs.list(dir) {

@@ -35,12 +35,8 @@ pub(super) struct Maker<F> {
 
 impl<F: Fs> Pipeline<F> {
     pub(super) fn start(fs: &F, dir: &Path, bytes: u64, ahead: bool) -> Result<Self> {
+        remove_unused(fs, dir)?;
         let mut maker = Maker { fs: fs.clone(), dir: dir.to_path_buf(), bytes, made: 0 };
-        // What a crash left could be of any content, and etcd 3.4 takes it as it is: stale records then follow the
-        // new ones, and the directory cannot be read any more.
-        for number in 0..2 {
-            maker.remove(number)?;
-        }
         if !ahead {
             return Ok(Self::OnDemand(maker));
         }
@@ -51,7 +47,7 @@ impl<F: Fs> Pipeline<F> {
                 let failed = made.is_err();
                 // Nobody takes it any more: the log closes.
                 if give.send(made).is_err() && !failed {
-                    drop(maker.remove(maker.made - 1));
+                    drop(remove(&maker.fs, &path(&maker.dir, maker.made - 1)));
                     return;
                 }
                 if failed {
@@ -75,6 +71,25 @@ impl<F: Fs> Pipeline<F> {
     }
 }
 
+/// Removes what a crash left. It could be of any content, and etcd 3.4 takes it as it is: stale records then follow the
+/// new ones, and the directory cannot be read any more.
+pub(super) fn remove_unused<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
+    (0..2).try_for_each(|number| remove(fs, &path(dir, number)))
+}
+
+fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{}.tmp", number % 2))
+}
+
+fn remove<F: Fs>(fs: &F, path: &Path) -> Result<()> {
+    match fs.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("remove", error).at_path(path))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl<F: Fs> Drop for Pipeline<F> {
     fn drop(&mut self) {
         if let Self::Ahead { ready, thread } = self {
@@ -87,22 +102,8 @@ impl<F: Fs> Drop for Pipeline<F> {
 }
 
 impl<F: Fs> Maker<F> {
-    fn path(&self, number: u64) -> PathBuf {
-        self.dir.join(format!("{}.tmp", number % 2))
-    }
-
-    fn remove(&self, number: u64) -> Result<()> {
-        let path = self.path(number);
-        match self.fs.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("remove", error).at_path(&path))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn make(&mut self) -> Result<Ready<F>> {
-        let path = self.path(self.made);
+        let path = path(&self.dir, self.made);
         self.made += 1;
         let made = self.fs.create_new(&path).map_err(|error| Error::io("create", error).at_path(&path));
         let allocated = made.and_then(|file| {

@@ -235,6 +235,8 @@ pub(super) struct Walk {
     pub(super) offset: u64,
     /// The running checksum there.
     pub(super) crc: u32,
+    /// How many good records there are up to there, in all segments.
+    pub(super) records: u64,
     /// Why, unless it was the end.
     pub(super) flaw: Option<Flaw>,
     /// The segment's bytes, without the last of more zeros than a record could have.
@@ -278,7 +280,7 @@ pub(super) fn walk<F: Fs>(
     names: &[SegmentName],
     mut take: impl FnMut(&SegmentName, &RawRecord<'_>) -> Result<(), Flaw>,
 ) -> Result<Walk> {
-    let mut crc = 0;
+    let (mut crc, mut records) = (0, 0);
     for (at, name) in names.iter().enumerate() {
         let path = dir.join(name.file_name());
         let bytes = fs
@@ -297,13 +299,14 @@ pub(super) fn walk<F: Fs>(
             if let Err(flaw) = taken {
                 break (offset, Some(flaw));
             }
+            records += 1;
         };
         if flaw.is_none() && offset == 0 && !last {
             flaw = Some(Flaw::Headless);
         }
         crc = scan.crc;
         if flaw.is_some() || last {
-            return Ok(Walk { path, last, offset, crc, flaw, bytes });
+            return Ok(Walk { path, last, offset, crc, records, flaw, bytes });
         }
     }
     Err(Error::from(Flaw::SegmentMissing { index: 0 }).at_path(dir))

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::names;
 use super::read::{Walk, Wiped, walk};
-use crate::fs::{Fs, FsFile};
+use super::{names, pipeline};
+use crate::fs::{Fs, FsFile, create_temporary};
 use crate::{Error, ErrorKind, Result};
 
 /// What [`repair`] did.
@@ -26,7 +26,7 @@ pub struct RepairReport {
 }
 
 /// Cuts what is torn off the end of the log, after copying the segment to `<name>.broken`. Does nothing to a log that
-/// ends well.
+/// ends well. Files that were to become segments go first: on a full disk the copy takes their space.
 ///
 /// An error is what cutting does not mend: damage in the last segment. Damage in an earlier one is not
 /// looked for, and the next reading tells it.
@@ -51,6 +51,7 @@ pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<RepairReport> {
         Some(flaw) if !flaw.is_torn() => return end.error().map_or(Ok(report), Err),
         Some(_) => {}
     }
+    pipeline::remove_unused(fs, dir)?;
     let copy = dir.join(format!("{}.broken", names[last].file_name()));
     let len = file.len().map_err(|error| at("look at")(error).at_path(&path))?;
     copy_durably(fs, &end, len, &copy).map_err(|error| at("copy")(error).at_path(&copy))?;
@@ -73,15 +74,10 @@ pub(super) fn lock<F: FsFile>(file: &F, path: &Path) -> Result<()> {
     })
 }
 
-/// The copy is there before the original is cut.
+/// The copy is there, whole, before the original is cut; until then an earlier one stays.
 fn copy_durably<F: Fs>(fs: &F, end: &Walk, len: u64, copy: &Path) -> std::io::Result<()> {
-    match fs.remove(copy) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = fs.create_new(copy)?;
-    file.write_all_at(&end.bytes, 0)?;
-    file.set_len(len)?;
-    file.sync_all()?;
-    fs.sync_dir(crate::fs::parent(copy))
+    let (temporary, file) = create_temporary(fs, copy)?;
+    let written = file.write_all_at(&end.bytes, 0).and_then(|()| file.set_len(len));
+    let published = written.and_then(|()| fs.publish(&file, &temporary, copy));
+    published.inspect_err(|_| drop(fs.remove(&temporary)))
 }

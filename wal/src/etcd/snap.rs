@@ -23,8 +23,8 @@ use super::proto::{decode_checked, encode_checked};
 use super::wal::purge;
 use super::{Flaw, Histogram, Snapshot, SnapshotRecord};
 use crate::crc32c;
-use crate::fs::{Fs, FsFile, OsFs, create_temporary};
-use crate::{Error, Result};
+use crate::fs::{Fs, FsFile, NotRegular, OsFs, create_temporary};
+use crate::{Error, ErrorKind, Result};
 
 /// What of a database is in memory while it is received.
 const COPY_BYTES: usize = 256 << 10;
@@ -217,7 +217,8 @@ impl<F: Fs> Snapshotter<F> {
             match self.read(&path) {
                 Ok(snapshot) if wanted(&snapshot) => return Ok(Some(snapshot)),
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), crate::ErrorKind::Etcd(_)) => broken(&path, &error)?,
+                Err(error) if matches!(error.kind(), ErrorKind::Etcd(_)) => broken(&path, &error)?,
+                Err(error) if is_no_file(&error) => tracing::warn!(%error, "passed over: it is no snapshot"),
                 // A file that the disk does not give is not known to be broken.
                 Err(error) => return Err(error),
             }
@@ -269,6 +270,14 @@ impl<F: Fs> Snapshotter<F> {
     /// Removes the oldest databases until `keep` are left.
     pub fn purge_snap_dbs(&self, keep: usize) -> Result<Vec<PathBuf>> {
         purge(&self.fs, &self.dir, DATABASE_SUFFIX, keep)
+    }
+}
+
+/// Whether what was to be read is a directory or a link, say, or gone by now.
+fn is_no_file(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Io { source, .. } => NotRegular::is(source) || source.kind() == io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 

@@ -1,18 +1,19 @@
 //! The log itself: create, open, append, cut, sync, let go, close.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::create::{self, FIRST};
 use super::encoder::{Appender, observed};
 use super::frame::kind;
-use super::names::SegmentName;
+use super::names::{self, SegmentName};
 use super::options::{Strictness, WalOptions};
 use super::pipeline::Pipeline;
 use super::read::{Contents, Fold, Reader};
 use super::repair::lock;
 use super::{Entry, Flaw, HardState, Histogram, SnapshotRecord};
-use crate::fs::{Fs, FsFile, OsFs, parent};
+use crate::fs::{Fs, FsFile, NotRegular, OsFs, parent};
 use crate::{Error, ErrorKind, Result};
 
 /// A segment whose lock is held.
@@ -421,12 +422,16 @@ fn wipe<F: FsFile>(file: &F, len: u64, end: u64, dirty: bool) -> std::io::Result
     file.sync_all()
 }
 
-/// Removes the oldest files of `dir` whose names end in `suffix`, until `keep` are left or one is locked. Gives what
-/// was removed. etcd keeps 5 segments and 5 snapshots.
+/// Removes the oldest files of `dir` whose names are numbers before `suffix`, as etcd's are, until `keep` are left or one
+/// is locked. Gives what was removed. etcd keeps 5 segments and 5 snapshots, and removes whatever ends in the suffix.
 pub fn purge<F: Fs>(fs: &F, dir: &Path, suffix: &str, keep: usize) -> Result<Vec<PathBuf>> {
     let at = |operation, path: &Path, error| Error::io(operation, error).at_path(path);
     let mut names = fs.list(dir).map_err(|error| at("list", dir, error))?;
-    names.retain(|name| name.to_str().is_some_and(|name| name.ends_with(suffix)));
+    let is_file = |name: &OsString| match fs.open(&dir.join(name)) {
+        Err(error) => !NotRegular::is(&error),
+        Ok(_) => true,
+    };
+    names.retain(|name| names::is_numbered(name, suffix) && is_file(name));
     names.truncate(names.len().saturating_sub(keep));
     let mut removed = Vec::new();
     for name in names {

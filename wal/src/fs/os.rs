@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use super::{Fs, FsFile, TooLong, parent};
+use super::{Fs, FsFile, NotRegular, TooLong, parent};
 use crate::mmap::SegmentMap;
 
 /// Read and write for the owner, nothing for others.
@@ -41,7 +41,7 @@ fn options() -> OpenOptions {
 
 /// Opens what is there, if it is a file: a device or a pipe with the name of one has no end.
 fn open_regular(options: &OpenOptions, path: &Path) -> io::Result<File> {
-    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+    let refused = || io::Error::new(io::ErrorKind::InvalidInput, NotRegular);
     let file =
         options.open(path).map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
             // A link, a directory, a socket.
