@@ -15,14 +15,17 @@ usage: cargo xtask ci [STEP...]
   fmt       cargo fmt --all --check
   tidy      cargo xtask tidy
   codegen   cargo xtask codegen --check
-  clippy    every target, warnings are errors
+  clippy    every target, the replicas among them, warnings are errors
   alone     each crate by itself is checked with its examples, with its default features and with none
   fuzz      the fuzz targets, a workspace of their own, are checked
   doc       documentation, warnings are errors
   test      the test command that README.md gives
-  raft      clippy and tests of the replicas, a feature of the engine that is off by default
+  raft      tests of the replicas, a feature of the engine that is off by default
 
 Without STEP all of them, in this order.";
+
+/// The replicas as well. Of the whole workspace, so that the crates below the engine are not built anew for it.
+const WITH_RAFT: [&str; 3] = ["--workspace", "--features", "tsmith-engine/raft"];
 
 /// The one command README.md gives for the tests.
 const TEST: &str = "cargo test --workspace";
@@ -33,7 +36,7 @@ const STEPS: [Step; 9] = [
     ("fmt", |root| cargo(root, &["fmt", "--all", "--check"], &[])),
     ("tidy", tidy::check),
     ("codegen", codegen::check),
-    ("clippy", |root| cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])),
+    ("clippy", clippy),
     ("alone", alone),
     ("fuzz", fuzz),
     ("doc", |root| cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])),
@@ -90,13 +93,17 @@ fn test(root: &Path) -> Result<(), String> {
     cargo(root, &args, &[])
 }
 
+fn clippy(root: &Path) -> Result<(), String> {
+    cargo(root, &[&["clippy"], &WITH_RAFT[..], &["--all-targets", "--", "-D", "warnings"]].concat(), &[])
+}
+
 fn raft(root: &Path) -> Result<(), String> {
-    let with = ["--package", "tsmith-engine", "--features", "raft"];
-    cargo(root, &[&["clippy"], &with[..], &["--all-targets", "--", "-D", "warnings"]].concat(), &[])?;
-    let suites = ["replicas", "replica_alone", "replica_messages", "replica_tcp"];
-    let tests = suites.iter().flat_map(|suite| ["--test", suite]);
-    let tests: Vec<_> = ["test"].into_iter().chain(with).chain(["--lib"]).chain(tests).collect();
-    cargo(root, &tests, &[])
+    // One of the suites starts it.
+    cargo(root, &[&["build"], &WITH_RAFT[..], &["--example", "replicated"]].concat(), &[])?;
+    cargo(root, &[&["test"], &WITH_RAFT[..], &["--lib", "replica"]].concat(), &[])?;
+    let suites = ["replicas", "replica_alone", "replica_messages", "replica_tcp", "replicated"];
+    let suites: Vec<_> = suites.iter().flat_map(|suite| ["--test", suite]).collect();
+    cargo(root, &[&["test"], &WITH_RAFT[..], &suites].concat(), &[])
 }
 
 fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
