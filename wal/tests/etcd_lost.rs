@@ -83,7 +83,23 @@ fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
         wal.save_snapshot(&SnapshotRecord::new(2, 1)).expect("saves");
         wal.save(&state(4), &[]).expect("saves");
     };
+    let vote: Save = |wal| {
+        wal.save(&HardState { term: 2, vote: 3, commit: 1 }, &[]).expect("saves");
+        (2..=3).for_each(|commit| wal.save(&HardState { term: 2, vote: 3, commit }, &[]).expect("saves"));
+    };
+    let vote_last: Save = |wal| {
+        (2..=3).for_each(|commit| wal.save(&state(commit), &[]).expect("saves"));
+        wal.save(&HardState { term: 2, vote: 3, commit: 3 }, &[]).expect("saves");
+    };
+    let overwrite: Save = |wal| {
+        wal.save(&HardState::default(), &entries(4..=7)).expect("saves");
+        wal.save(&HardState::default(), &entries(6..=6)).expect("saves");
+    };
     let cases = [
+        // A vote is durable before it is given, if nothing else came with it.
+        (vote, true),
+        (vote_last, false),
+        (overwrite, true),
         (one, false),
         (commits, false),
         (entries_after, true),
@@ -107,6 +123,53 @@ fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
         let behind = check(&OsFs, &scratch.wal(), None).expect("reads").behind.expect("records");
         assert_eq!(behind.acknowledged, is_lost, "case {number}: {behind:?}");
         assert_eq!(scratch.open(&ZERO).is_err(), is_lost, "case {number}");
+    }
+}
+
+/// Story: a power cut left holes in states that need not be durable and in the entries that followed them. Of those the
+/// first ones were missing, and an opening called them acknowledged.
+#[test]
+fn entries_that_are_missing_in_a_second_hole_prove_nothing() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    wal.save(&state(1), &entries(1..=5)).expect("saves");
+    let first = wal.written_bytes() as usize;
+    (2..=4).for_each(|commit| wal.save(&state(commit), &[]).expect("saves"));
+    let second = wal.written_bytes() as usize;
+    wal.save(&state(5), &entries(6..=12)).expect("saves");
+    wal.close().expect("closes");
+    let mut bytes = std::fs::read(scratch.last()).expect("reads");
+    bytes[first..first + 8].fill(0);
+    bytes[second..second + 64].fill(0);
+    std::fs::write(scratch.last(), &bytes).expect("writes");
+    let (wal, contents) = scratch.open(&ZERO).expect("opens");
+    let wiped = contents.wiped.expect("a report");
+    assert!(contents.entries.len() == 5 && wiped.records >= 5, "{wiped:?}");
+    wal.close().expect("closes");
+}
+
+/// Story: what a segment has before its name was damaged. It was taken for a torn write, and opening, or a repair, cut the
+/// segment to nothing, with acknowledged entries in it, and then refused it.
+#[test]
+fn a_damaged_head_is_no_torn_tail() {
+    let scratch = Scratch::new();
+    let mut wal = scratch.create();
+    wal.save(&state(1), &entries(1..=3)).expect("saves");
+    wal.cut().expect("cuts");
+    wal.save(&state(3), &entries(4..=6)).expect("saves");
+    wal.close().expect("closes");
+    let whole = std::fs::read(scratch.last()).expect("reads");
+    // The checksum's data, its length, and the same of the metadata.
+    for at in [8, 0, 24, 16] {
+        let mut bytes = whole.clone();
+        bytes[at..at + 8].fill(0);
+        std::fs::write(scratch.last(), &bytes).expect("writes");
+        let opened = scratch.open(&ZERO).map(drop);
+        let repaired = tsmith_wal::etcd::repair(&OsFs, &scratch.wal()).map(drop);
+        assert!(opened.is_err(), "{at}: opened");
+        assert!(at % 16 == 0 || repaired.is_err(), "{at}: repaired");
+        assert!(check(&OsFs, &scratch.wal(), None).is_err(), "{at}: called whole");
+        assert!(std::fs::read(scratch.last()).expect("reads") == bytes, "{at}: changed");
     }
 }
 

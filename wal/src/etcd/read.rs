@@ -229,6 +229,7 @@ impl<'a> Iterator for RawRecords<'a> {
 /// Where a walk over segments ended.
 pub(super) struct Walk {
     path: PathBuf,
+    name: SegmentName,
     /// It is the last segment.
     last: bool,
     /// Behind the last good record.
@@ -237,6 +238,8 @@ pub(super) struct Walk {
     pub(super) crc: u32,
     /// How many good records there are up to there, in all segments.
     pub(super) records: u64,
+    /// And in this one.
+    of_last: u64,
     /// Why, unless it was the end.
     pub(super) flaw: Option<Flaw>,
     /// The segment's bytes, without the last of more zeros than a record could have.
@@ -257,7 +260,7 @@ impl Walk {
     pub(super) fn damage(&self) -> Option<Error> {
         let flaw = match self.flaw {
             Some(Flaw::Torn) if !self.last => Flaw::CutShort,
-            None if self.offset == 0 => Flaw::Headless,
+            None | Some(Flaw::Torn) if self.of_last < head_records(self.name) => Flaw::Headless,
             _ => return None,
         };
         Some(Error::from(flaw).at_path(&self.path).at_offset(self.offset))
@@ -267,10 +270,15 @@ impl Walk {
     pub(super) fn behind(&self) -> Option<Wiped> {
         let rest = self.bytes.get(self.offset as usize..).unwrap_or_default();
         let bytes = rest.iter().rposition(|&byte| byte != 0)? as u64 + 1;
-        let first = self.path.file_name().and_then(SegmentName::parse).map_or(0, |name| name.index);
-        let Behind { records, acknowledged } = salvage::behind(&self.bytes, self.offset, first.max(1));
+        let Behind { records, acknowledged } = salvage::behind(&self.bytes, self.offset, self.name);
         Some(Wiped { place: self.place(), bytes, records, acknowledged })
     }
+}
+
+/// The records that a segment has durably before it has its name: the checksum, metadata, in the first one a snapshot's
+/// record, in the others a state, if there is one.
+fn head_records(name: SegmentName) -> u64 {
+    if name.seq == 0 { 3 } else { 2 }
 }
 
 /// Gives every record to `take`, checksums and their chain checked.
@@ -288,6 +296,7 @@ pub(super) fn walk<F: Fs>(
             .map_err(|error| Error::io("read", error).at_path(&path))?;
         let last = at + 1 == names.len();
         let mut scan = Scan::new(&bytes, crc, last);
+        let mut of_last = 0;
         let (offset, mut flaw) = loop {
             let offset = scan.at;
             let taken = match scan.next() {
@@ -299,14 +308,15 @@ pub(super) fn walk<F: Fs>(
             if let Err(flaw) = taken {
                 break (offset, Some(flaw));
             }
-            records += 1;
+            of_last += 1;
         };
+        records += of_last;
         if flaw.is_none() && offset == 0 && !last {
             flaw = Some(Flaw::Headless);
         }
         crc = scan.crc;
         if flaw.is_some() || last {
-            return Ok(Walk { path, last, offset, crc, records, flaw, bytes });
+            return Ok(Walk { path, name: *name, last, offset, crc, records, of_last, flaw, bytes });
         }
     }
     Err(Error::from(Flaw::SegmentMissing { index: 0 }).at_path(dir))

@@ -49,7 +49,7 @@ pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<RepairReport> {
     match &end.flaw {
         None => return Ok(report),
         Some(flaw) if !flaw.is_torn() => return end.error().map_or(Ok(report), Err),
-        Some(_) => {}
+        Some(_) => end.damage().map_or(Ok(()), Err)?,
     }
     pipeline::remove_unused(fs, dir)?;
     let copy = dir.join(format!("{}.broken", names[last].file_name()));

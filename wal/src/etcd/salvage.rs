@@ -4,7 +4,7 @@
 //! over its own data. So records can be recognized without knowing what was before them.
 
 use super::frame::{Frame, RawRecord, kind};
-use super::{Entry, RawRecords, SnapshotRecord};
+use super::{Entry, HardState, RawRecords, SegmentName, SnapshotRecord};
 use crate::crc32c;
 
 /// The checksums are of at most so many times the bytes there are: bytes that were made up cost no more.
@@ -20,72 +20,99 @@ pub(super) struct Behind {
     pub(super) acknowledged: bool,
 }
 
-/// What stands behind `offset` of a member's segment, which begins with the entry `first`.
-pub(super) fn behind(bytes: &[u8], offset: u64, first: u64) -> Behind {
-    let (mut behind, mut write) = (Behind::default(), Write::Unknown);
-    let mut take = |record: &RawRecord<'_>| {
-        behind.records += 1;
-        // A state stands behind the entries of its write: an entry is of a later one then. Where entries are missing between,
-        // a write that had to be durable held them.
-        let after_state = matches!(write, Write::State) && record.kind == kind::ENTRY;
-        behind.acknowledged |= write.goes_on_with(record.kind)
-            || after_state && index_of(record).is_some_and(|index| index > next_index(bytes, offset, first));
-    };
+/// What stands behind `offset` of the member's segment of this name.
+pub(super) fn behind(bytes: &[u8], offset: u64, name: SegmentName) -> Behind {
+    let (mut behind, mut unsynced) = (Behind::default(), Unsynced::at(bytes, offset, name));
     pairs_behind(bytes, offset, |first, second, follows| {
         if !follows {
-            take(first);
+            behind.acknowledged |= unsynced.goes_on_with(first, false);
+            // The one at which the log ends is not whole: else it would not.
+            behind.records += u64::from(first.offset != offset);
         }
-        take(second);
+        behind.acknowledged |= unsynced.goes_on_with(second, true);
+        behind.records += 1;
         true
     });
     behind
-}
-
-/// The index of the entry that comes next at `offset`.
-fn next_index(bytes: &[u8], offset: u64, first: u64) -> u64 {
-    let mut next = first;
-    for record in RawRecords::new(bytes).map_while(Result::ok).take_while(|record| record.offset < offset) {
-        match record.kind {
-            kind::ENTRY => next = index_of(&record).map_or(next, |index| index.saturating_add(1)),
-            kind::SNAPSHOT => {
-                let snapshot = record.data.and_then(|data| SnapshotRecord::decode(data).ok());
-                next = next.max(snapshot.map_or(0, |snapshot| snapshot.index.saturating_add(1)));
-            }
-            _ => {}
-        }
-    }
-    next
 }
 
 fn index_of(record: &RawRecord<'_>) -> Option<u64> {
     Entry::decode(record.data?).ok().map(|entry| entry.index)
 }
 
-/// What is known of the write that a record belongs to. One is a state, or entries with a state behind them or without, or a
-/// snapshot's record; only a state alone need not be durable before the next.
+/// What has to be durable before [`Wal::save`](super::Wal::save) returns, of a state alone.
+fn vote_of(record: &RawRecord<'_>) -> Option<(u64, u64)> {
+    HardState::decode(record.data?).ok().map(|state| (state.term, state.vote))
+}
+
+/// What a crash can leave of a log that is not synced: states that only say how far is committed, then one write that has to
+/// be durable. That is entries with a state behind them or without, a state with another term or vote, or a snapshot's
+/// record. Whatever comes after it shows that it was durable.
+#[derive(Debug)]
+struct Unsynced {
+    stage: Stage,
+    /// The index of the next entry, where the log ends.
+    next: u64,
+    /// Of the entry before, in the write.
+    index: u64,
+    /// Term and vote so far; a segment that was begun after a reopening need not say.
+    vote: Option<(u64, u64)>,
+}
+
 #[derive(Clone, Copy, Debug)]
-enum Write {
-    /// Its front is what cannot be read.
-    Unknown,
-    /// Likewise, or there is none: it may have been this state alone.
-    State,
+enum Stage {
+    States,
     Entries,
-    /// Whatever comes is of a later one.
     Whole,
 }
 
-impl Write {
-    /// Takes the kind of the next record. Whether a write that had to be durable came before the one it is of.
-    fn goes_on_with(&mut self, kind: i64) -> bool {
-        let (next, is_later) = match (*self, kind) {
-            (write, kind::METADATA | kind::CRC) => (write, false),
-            (Self::Unknown | Self::State, kind::STATE) => (Self::State, false),
-            (Self::Unknown | Self::State | Self::Entries, kind::ENTRY) => (Self::Entries, false),
-            (Self::Unknown | Self::State, _) | (Self::Entries, kind::STATE) => (Self::Whole, false),
-            (Self::Entries | Self::Whole, _) => (Self::Whole, true),
+impl Unsynced {
+    /// Of nothing, as the log is at `offset`.
+    fn at(bytes: &[u8], offset: u64, name: SegmentName) -> Self {
+        let (mut next, mut vote) = (name.index.max(1), (name.seq == 0).then_some((0, 0)));
+        let before = RawRecords::new(bytes).map_while(Result::ok).take_while(|record| record.offset < offset);
+        for record in before {
+            match record.kind {
+                kind::ENTRY => next = index_of(&record).map_or(next, |index| index.saturating_add(1)),
+                kind::STATE => vote = vote_of(&record),
+                kind::SNAPSHOT => {
+                    let snapshot = record.data.and_then(|data| SnapshotRecord::decode(data).ok());
+                    next = next.max(snapshot.map_or(0, |snapshot| snapshot.index.saturating_add(1)));
+                }
+                _ => {}
+            }
+        }
+        Self { stage: Stage::States, next, index: 0, vote }
+    }
+
+    /// Takes the next record, which `follows` directly on the one before or after others that are not there. Whether it
+    /// cannot be: a write that had to be durable came before the one it is of.
+    fn goes_on_with(&mut self, record: &RawRecord<'_>, follows: bool) -> bool {
+        let (stage, is_later) = match (self.stage, record.kind) {
+            (_, kind::METADATA | kind::CRC) => return false,
+            (Stage::Whole, _) | (Stage::Entries, kind::SNAPSHOT) => (Stage::Whole, true),
+            (Stage::States, kind::STATE) if !self.votes_anew(record) => (Stage::States, false),
+            (_, kind::STATE | kind::SNAPSHOT) => (Stage::Whole, false),
+            (Stage::States, _) => {
+                // Where entries are missing before this one, and not between it and the state before, an earlier write
+                // held them.
+                let index = index_of(record).unwrap_or_default();
+                (Stage::Entries, follows && index > self.next)
+            }
+            // Those of one write ascend.
+            (Stage::Entries, _) => {
+                (Stage::Entries, index_of(record).is_some_and(|index| index <= self.index))
+            }
         };
-        *self = next;
+        self.stage = stage;
+        self.index = index_of(record).filter(|_| record.kind == kind::ENTRY).unwrap_or(self.index);
         is_later
+    }
+
+    fn votes_anew(&mut self, record: &RawRecord<'_>) -> bool {
+        let now = vote_of(record);
+        let before = std::mem::replace(&mut self.vote, now);
+        before.is_some() && now.is_some() && before != now
     }
 }
 
