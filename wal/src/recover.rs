@@ -25,6 +25,9 @@ pub(crate) use jobs::Records;
 pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
 pub use report::{Progress, Recovery, Torn};
 
+/// What is written again at a time.
+const AGAIN_BYTES: usize = 1 << 20;
+
 /// Held by the log that has the directory open.
 const LOCK_NAME: &str = "wal.lock";
 
@@ -160,13 +163,13 @@ pub(crate) fn recover<T: Format, F: Fs>(
         }
         if end.is_empty() && !(last && T::GUARDED) {
             fs.remove(&path).map_err(|error| Error::io("remove empty segment", error).at_path(&path))?;
-        } else if end.cut < end.len {
-            cut(fs, &path, end.cut).map_err(|error| Error::io("cut segment", error).at_path(&path))?;
         } else if last_kept == Some(&number) {
             // A process may have died between a write and its sync, and what it wrote was just replayed. Behind a later
             // segment a torn write would be damage. Older segments were synced before the next one was begun.
-            let synced = fs.open(&path).and_then(|file| file.sync_all());
-            synced.map_err(|error| Error::io("sync", error).at_path(&path))?;
+            let synced = write_again(fs, &path, end);
+            synced.map_err(|error| Error::io("cut or sync segment", error).at_path(&path))?;
+        } else if end.cut < end.len {
+            cut(fs, &path, end.cut).map_err(|error| Error::io("cut segment", error).at_path(&path))?;
         }
     }
     // A process may have died before it had made the new names durable. The space is written to under those. What was
@@ -241,6 +244,26 @@ pub fn replay_segment<F: Fs>(
 fn cut<F: Fs>(fs: &F, path: &Path, len: u64) -> io::Result<()> {
     let file = fs.open(path)?;
     file.set_len(len)?;
+    file.sync_all()
+}
+
+/// Cuts a segment, and makes it durable whatever sync of it failed before: the kernel then takes pages for written that are
+/// not, and no later sync writes them.
+fn write_again<F: Fs>(fs: &F, path: &Path, end: &End) -> io::Result<()> {
+    let (file, len) = (fs.open(path)?, end.cut);
+    if len < end.len {
+        file.set_len(len)?;
+    }
+    let (mut chunk, mut at) = (vec![0; AGAIN_BYTES.min(len as usize)], 0);
+    while at < len {
+        let part = chunk.len().min((len - at) as usize);
+        let read = file.read_at(&mut chunk[..part], at)?;
+        if read == 0 {
+            break;
+        }
+        file.write_all_at(&chunk[..read], at)?;
+        at += read as u64;
+    }
     file.sync_all()
 }
 

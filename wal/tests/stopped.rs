@@ -6,7 +6,8 @@ use std::time::Duration;
 use tsmith_wal::fs::{Fault, SimFs};
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{
-    Durability, ErrorKind, EtcdLog, FileLog, Log, LogOptions, MmapLog, NativeLog, Record, segment_names,
+    Durability, ErrorKind, EtcdLog, FileLog, Log, LogOptions, MmapLog, NativeLog, Record, RecoveryMode,
+    segment_names,
 };
 
 const DIR: &str = "/wal";
@@ -42,6 +43,66 @@ fn late<L: Log<Fs = SimFs>>() {
         let error = log.sync(written).expect_err("nobody knows whether it is there");
         assert!(matches!(error.kind(), ErrorKind::Poisoned(_)), "{error}");
         let _ = log.sync(durable).expect("was durable before");
+    }
+}
+
+/// Story: a sync failed and the log stopped, as it should. Opened again it replayed what that sync had dropped, for the
+/// operating system still had it; what it acknowledged behind that was not there after a power cut.
+#[test]
+fn what_a_failed_sync_dropped_is_written_again() {
+    again::<FileLog<SimFs>>();
+    again::<MmapLog<SimFs>>();
+    again::<NativeLog<SimFs>>();
+    again::<EtcdLog<SimFs>>();
+}
+
+fn again<L: Log<Fs = SimFs>>() {
+    let put = |log: &L, number: u64, len: usize| {
+        let at = log.append(Record::write(&noise(number, len)))?;
+        log.sync(at).map(drop)
+    };
+    let options = || LogOptions::default().segment_bytes(64 << 10);
+    for fault in 1..8 {
+        let sim = SimFs::default();
+        let (log, _) = open::<L>(&sim, options());
+        put(&log, 1, 50).expect("is durable");
+        sim.fail_at(sim.operations() + fault, Fault::Io);
+        let failed = put(&log, 2, 20_000).is_err();
+        drop(log);
+        let sim = sim.kill();
+        let (log, replayed) = open::<L>(&sim, options());
+        put(&log, 3, 50).expect("is durable");
+        for seed in 0..8 {
+            let sim = sim.crash(seed);
+            let (_log, seen) = open::<L>(&sim, options().recovery(RecoveryMode::Strict));
+            assert_eq!(seen, replayed + 1, "fault {fault}, seed {seed}, failed {failed}");
+        }
+    }
+}
+
+/// A directory whose entry could not be made durable is not taken for durable by the next attempt.
+#[test]
+fn a_directory_is_durable_or_made_again() {
+    for fault in 1..=4 {
+        let sim = SimFs::default();
+        sim.fail_at(fault, Fault::Io);
+        let attempt = |sim: &SimFs| {
+            FileLog::open(sim.clone(), Path::new("/a/b/wal"), LogOptions::default(), |_, _| Ok(()))
+        };
+        let first = attempt(&sim).is_err();
+        sim.heal();
+        let (log, _) = attempt(&sim).expect("opens");
+        let at = log.append(Record::write(b"kept")).expect("appends");
+        let _ = log.sync(at).expect("is durable");
+        for seed in 0..8 {
+            let mut seen = 0;
+            let opened =
+                FileLog::open(sim.crash(seed), Path::new("/a/b/wal"), LogOptions::default(), |_, _| {
+                    seen += 1;
+                    Ok(())
+                });
+            assert!(opened.is_ok() && seen == 1, "fault {fault}, seed {seed}, failed {first}");
+        }
     }
 }
 

@@ -266,6 +266,11 @@ impl Walk {
         Some(Error::from(flaw).at_path(&self.path).at_offset(self.offset))
     }
 
+    /// The bytes of the segment up to there.
+    pub(super) fn read(&self) -> &[u8] {
+        self.bytes.get(..self.offset as usize).unwrap_or_default()
+    }
+
     /// What stands behind the end that is no zero.
     pub(super) fn behind(&self) -> Option<Wiped> {
         let rest = self.bytes.get(self.offset as usize..).unwrap_or_default();

@@ -383,7 +383,7 @@ impl<F: Fs> Unread<F> {
             move |error| Error::io(operation, error).at_path(&path)
         };
         let len = file.len().map_err(at("look at"))?;
-        wipe(&*file, len, walk.offset, contents.wiped.is_some()).map_err(at("wipe"))?;
+        wipe(&*file, len, walk.read(), contents.wiped.is_some()).map_err(at("wipe"))?;
         // Who made the directory or its last segment may have died before their names were durable.
         for dir in [&*dir, parent(&dir)] {
             fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
@@ -412,13 +412,16 @@ impl<F: Fs> Unread<F> {
 
 /// Zeros from the end of the log to the end of the file, whose length stays. Durable before anything is written
 /// there: else records of before the crash could come back behind newer ones. So is what was read, before anybody acts
-/// on it: after a crash of the process alone it may be known to the operating system only.
-fn wipe<F: FsFile>(file: &F, len: u64, end: u64, dirty: bool) -> std::io::Result<()> {
+/// on it: after a crash of the process alone it may be known to the operating system only. It is written again for that:
+/// where a sync failed the system takes pages for written that are not.
+fn wipe<F: FsFile>(file: &F, len: u64, read: &[u8], dirty: bool) -> std::io::Result<()> {
+    let end = read.len() as u64;
     if dirty {
         tracing::warn!(offset = end, "wiped what stood behind the end of the log");
         file.set_len(end)?;
         file.allocate(end..len)?;
     }
+    file.write_all_at(read, 0)?;
     file.sync_all()
 }
 

@@ -113,7 +113,8 @@ impl Fs for OsFs {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
             done => done?,
         }
-        self.sync_dir(above)
+        // Else the next attempt would find it, and take it for durable.
+        self.sync_dir(above).inspect_err(|_| drop(std::fs::remove_dir(dir)))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]

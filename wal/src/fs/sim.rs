@@ -290,7 +290,7 @@ impl Fs for SimFs {
             above.change(Entry::Add(name, Node::Dir(at)));
             world.dirs.push(Dir::default());
         }
-        self.sync_dir(above)
+        self.sync_dir(above).inspect_err(|_| drop(self.remove_dir(dir)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -199,10 +199,11 @@ fn read<F: Fs>(
 }
 
 /// Makes room behind the end of the last segment. What stands there is gone for good before anything is written:
-/// else it could come back behind newer records. All that was replayed is durable, too. Gives how far there is space: on
-/// a full disk the log can be read, and takes records when there is some again.
+/// else it could come back behind newer records. All that was replayed is durable, too; it is written again for that, as a
+/// sync of it may have failed before. Gives how far there is space: on a full disk the log can be read, and takes records
+/// when there is some again.
 fn reuse<F: FsFile>(file: &F, offset: u64, content: &[u8], bytes: u64) -> std::io::Result<u64> {
-    let rest = content.get(offset as usize..).unwrap_or_default();
+    let (replayed, rest) = content.split_at_checked(offset as usize).unwrap_or((content, &[]));
     if rest.iter().any(|&byte| byte != 0) {
         file.set_len(offset)?;
     }
@@ -211,6 +212,7 @@ fn reuse<F: FsFile>(file: &F, offset: u64, content: &[u8], bytes: u64) -> std::i
         Err(error) if is_full(&error) => offset,
         Err(error) => return Err(error),
     };
+    file.write_all_at(replayed, 0)?;
     file.sync_all()?;
     Ok(allocated)
 }
