@@ -48,22 +48,32 @@ fn snapshots_of(wal: &Path) -> Option<PathBuf> {
 
 /// What it means that whole records stand behind the end of a log.
 pub(crate) enum Behind {
-    /// Of the write that a crash has cut, as far as can be told.
+    /// Of the write that a crash has cut, as far as can be told: records, or parts of some.
     OfLastWrite(Flaw),
     /// Of writes that were acknowledged.
     Lost(Flaw),
 }
 
-/// Judges what stands behind the end, if there are records.
+/// Judges what stands behind the end.
 pub(crate) fn behind(found: &Checked) -> Option<Behind> {
-    let Wiped { place, records, acknowledged, .. } = found.behind.as_ref()?;
+    let Wiped { place, bytes, records, acknowledged } = found.behind.as_ref()?;
     let at = |reason: &dyn std::fmt::Display| Flaw::at(place.offset, reason).in_segment(&place.path);
     if *acknowledged {
         return Some(Behind::Lost(at(&etcd::Flaw::AcknowledgedLost { records: *records })));
     }
-    let reason = format!(
-        "{} behind it, which opening drops: none that was acknowledged",
-        count(*records, "whole record")
-    );
-    (*records > 0).then(|| Behind::OfLastWrite(at(&reason)))
+    // Where the log is torn, that is said anyway.
+    if *records == 0 && found.torn.is_some() {
+        return None;
+    }
+    let reason = match records {
+        0 => format!(
+            "the log ends here, and {} behind it are not zero, which opening wipes",
+            count(*bytes, "byte")
+        ),
+        _ => format!(
+            "{} behind it, which opening drops: none that is known to have been acknowledged",
+            count(*records, "whole record")
+        ),
+    };
+    Some(Behind::OfLastWrite(at(&reason)))
 }

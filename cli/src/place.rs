@@ -3,7 +3,7 @@
 mod etcd;
 mod tree;
 
-pub(crate) use etcd::has_log as has_etcd_log;
+pub(crate) use etcd::{Owner, has_log as has_etcd_log};
 pub(crate) use tree::{Skipped, Tree};
 
 use std::borrow::Cow;
@@ -69,6 +69,13 @@ impl Place {
         let is = |found: fn(&OsStr) -> bool| names.iter().any(|(name, _)| found(name));
         if is(is_etcd_segment) {
             return Ok(Self::EtcdLog(data.to_owned()));
+        }
+        if let Some(engine) = etcd::engine_of_replica(data) {
+            return Err(Failure::Usage(format!(
+                "{}: a replica's: its points are in {}",
+                data.display(),
+                engine.display()
+            )));
         }
         let log_itself = is(is_segment);
         let (wal, unsure) = match wal {
@@ -344,6 +351,9 @@ fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
 /// The directories of the engine at `data`, for `verb`, which writes to one shard.
 pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> {
     if data.is_dir() {
+        if let Some(owner) = Owner::of(data) {
+            return Err(owner.refuse(verb, data));
+        }
         Tree::refuse_above(verb, data, wal)?;
     }
     let wal = match wal {

@@ -14,7 +14,7 @@ use tsmith_wal::fs::OsFs;
 use crate::args::{ReportFormat, Wal};
 use crate::exit::{Failure, Outcome, Result};
 use crate::output::{Out, count};
-use crate::place::{Member, Place, Skipped, Tree};
+use crate::place::{Member, Owner, Place, Skipped, Tree};
 
 use report::{File, Report, State};
 
@@ -109,7 +109,14 @@ impl RepairArgs {
     fn place(&self, place: &Place, report: &mut Report, out: &mut Out) -> Result<()> {
         // A path that holds nothing of ours gets no lock either.
         place.members()?;
-        let _lock = self.lock(place)?;
+        let of_replica = match place {
+            Place::Directory { data: path, .. } | Place::Tsm(path) | Place::Tombstone(path) => {
+                Some(path).filter(|path| Owner::of(path) == Some(Owner::Replica))
+            }
+            _ => None,
+        };
+        let (dry_run, problems) = (self.dry_run || of_replica.is_some(), report.problems);
+        let _lock = lock(place, dry_run)?;
         let (data, wal) = match place {
             Place::Directory { data, wal, .. } => (Some(data.as_path()), wal.as_deref()),
             _ => (None, None),
@@ -127,9 +134,9 @@ impl RepairArgs {
                     let check = check.get_or_insert_with(|| {
                         data.map_or_else(LogCheck::default, |data| LogCheck::with_files(&OsFs, data, wal))
                     });
-                    vec![files::tsm(path, check.two_types(), self.dry_run)]
+                    vec![files::tsm(path, check.two_types(), dry_run)]
                 }
-                Member::Tombstone(path) => vec![files::tombstones(path, wal, self.dry_run)],
+                Member::Tombstone(path) => vec![files::tombstones(path, wal, dry_run)],
                 Member::Segment(_) | Member::EtcdLog(_) if log_done => continue,
                 Member::Segment(path) | Member::EtcdLog(path) if !log_known => {
                     log_done = true;
@@ -140,12 +147,12 @@ impl RepairArgs {
                 }
                 Member::Segment(path) => {
                     log_done = true;
-                    files::log(path, data, self.dry_run)?
+                    files::log(path, data, dry_run)?
                 }
-                Member::EtcdLog(path) => vec![files::etcd_log(path, self.dry_run)],
+                Member::EtcdLog(path) => vec![files::etcd_log(path, dry_run)],
                 Member::Manifest(path) => {
                     let named = wal.filter(|_| place.unsure().is_none());
-                    let file = files::manifest(path, named, self.dry_run);
+                    let file = files::manifest(path, named, dry_run);
                     log_known |= file.state != State::Lost;
                     vec![file]
                 }
@@ -167,32 +174,37 @@ impl RepairArgs {
                 report.files.push(file);
             }
         }
-        Ok(())
+        match of_replica {
+            Some(path) if report.problems > problems && !self.dry_run => {
+                Err(Owner::Replica.refuse("repair", path))
+            }
+            _ => Ok(()),
+        }
     }
+}
 
-    /// Nobody of ours comes in between. Logs have locks of their own; a dry run leaves none behind, nor does the repair of
-    /// one file that lies somewhere.
-    fn lock(&self, place: &Place) -> Result<Option<Lock>> {
-        let beside = |path: &Path| {
-            let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-            parent.unwrap_or(Path::new(".")).to_owned()
-        };
-        let (dir, is_alone) = match place {
-            Place::Directory { data, wal, .. } if wal.as_ref() == Some(data) => return Ok(None),
-            Place::Directory { data, .. } => (data.clone(), false),
-            Place::Tsm(path) | Place::Tombstone(path) => (beside(path), true),
-            Place::Segment(_)
-            | Place::EtcdLog(_)
-            | Place::EtcdSnapshot(_)
-            | Place::EtcdDatabase(_)
-            | Place::Unreadable(..) => return Ok(None),
-        };
-        Ok(match (self.dry_run, is_alone) {
-            (true, _) => hold(&dir)?.map(Lock::Shared),
-            (false, true) => Owned::take_if_locked(&OsFs, &dir)?.map(Lock::Alone),
-            (false, false) => Some(Lock::Alone(Owned::take(&OsFs, &dir)?)),
-        })
-    }
+/// Nobody of ours comes in between. Logs have locks of their own; a dry run leaves none behind, nor does the repair of
+/// one file that lies somewhere.
+fn lock(place: &Place, dry_run: bool) -> Result<Option<Lock>> {
+    let beside = |path: &Path| {
+        let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        parent.unwrap_or(Path::new(".")).to_owned()
+    };
+    let (dir, is_alone) = match place {
+        Place::Directory { data, wal, .. } if wal.as_ref() == Some(data) => return Ok(None),
+        Place::Directory { data, .. } => (data.clone(), false),
+        Place::Tsm(path) | Place::Tombstone(path) => (beside(path), true),
+        Place::Segment(_)
+        | Place::EtcdLog(_)
+        | Place::EtcdSnapshot(_)
+        | Place::EtcdDatabase(_)
+        | Place::Unreadable(..) => return Ok(None),
+    };
+    Ok(match (dry_run, is_alone) {
+        (true, _) => hold(&dir)?.map(Lock::Shared),
+        (false, true) => Owned::take_if_locked(&OsFs, &dir)?.map(Lock::Alone),
+        (false, false) => Some(Lock::Alone(Owned::take(&OsFs, &dir)?)),
+    })
 }
 
 /// The lock of a directory.

@@ -1,6 +1,6 @@
 //! etcd's directories through the command: what `inspect` and `verify` say, and how they end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bytes::Bytes;
@@ -77,6 +77,105 @@ fn a_copy_of_a_segment_is_known_by_its_content() {
     let (output, json) = tsmith(&["verify", "--format", "json"], &copy);
     let reason = json["files"][0]["problems"][0]["reason"].as_str().expect("a reason");
     assert!(output.status.code() == Some(1) && reason.contains("under a name that is none"), "{reason}");
+}
+
+/// The files below a directory, with their bytes.
+fn all_files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(all_files(&path));
+        } else {
+            let bytes = std::fs::read(&path).expect("reads");
+            files.push((path, bytes));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Story: an import wrote an engine among the snapshots of a member of etcd, whose damage nobody told from then on, and named
+/// those directories as shards itself. And what was deleted from the engine of a replica, or set aside by a repair, the
+/// others of its group still had, until this one led and sent them its snapshot.
+#[test]
+fn what_belongs_to_a_member_or_a_replica_is_not_written_to() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let lines = scratch.path().join("a.lp");
+    std::fs::write(&lines, "m,h=a v=1.5 1000\nm,h=a v=2.5 2000\n").expect("writes");
+    let run = |arguments: &[&str], path: &Path| {
+        let (verb, rest) = arguments.split_first().expect("a verb");
+        let path = path.to_str().expect("text");
+        Command::new(env!("CARGO_BIN_EXE_tsmith")).arg(verb).arg(path).args(rest).output().expect("runs")
+    };
+    let lines = lines.to_str().expect("text");
+    let root = scratch.path().join("m/member");
+    member(&root);
+    let replica = scratch.path().join("group/1");
+    member(&replica);
+    std::fs::remove_dir_all(replica.join("snap")).expect("removes");
+    let engine = replica.join("engine-0000000000000014");
+    // An engine of its own, before it is where a replica has its.
+    let own = scratch.path().join("own");
+    for verb in [&["import", lines][..], &["snapshot"]] {
+        let output = run(verb, &own);
+        assert!(output.status.success(), "{output:?}");
+    }
+    OsFs.rename(&own, &engine).expect("renames");
+    let before = all_files(scratch.path());
+    let member_dirs = [scratch.path().join("m"), root.clone(), root.join("wal"), root.join("snap")];
+    let replica_dirs = [scratch.path().join("group"), replica.clone(), engine.clone()];
+    for (dirs, whose) in [(&member_dirs[..], "of a member of etcd"), (&replica_dirs[..], "of a replica")] {
+        for dir in dirs {
+            for verb in
+                [&["import", lines][..], &["snapshot"], &["compact"], &["delete", "--measurement", "m"]]
+            {
+                let output = run(verb, dir);
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(
+                    !output.status.success() && said.contains(whose),
+                    "{verb:?} {}: {said}",
+                    dir.display()
+                );
+            }
+        }
+    }
+    let said = run(&["export"], &replica).stderr;
+    assert!(String::from_utf8_lossy(&said).contains("its points are in"));
+    assert!(all_files(scratch.path()) == before, "something was changed");
+    // A whole one is whole; what is damaged is told, and stays as it is.
+    assert!(run(&["repair"], &engine).status.success());
+    let is_tsm = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "tsm");
+    let tsm = before.iter().map(|(path, _)| path).find(is_tsm).expect("a TSM file");
+    let mut bytes = std::fs::read(tsm).expect("reads");
+    bytes[12] ^= 1;
+    std::fs::write(tsm, bytes).expect("writes");
+    let damaged = all_files(&engine);
+    for path in [&engine, &replica, tsm] {
+        let output = run(&["repair"], path);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("made anew"), "{}: {output:?}", path.display());
+    }
+    assert!(all_files(&engine) == damaged, "a repair changed the engine of a replica");
+}
+
+/// Story: the length of the last entry became zero, and the state behind it proved nothing alone; the bytes that an opening
+/// wipes then were not mentioned.
+#[test]
+fn bytes_behind_the_end_are_mentioned() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    member(scratch.path());
+    let wal = scratch.path().join("wal");
+    let (_, json) = tsmith(&["inspect", "--format", "json"], &wal);
+    let last = json["files"][0]["segments"].as_array().expect("segments").last().expect("one").clone();
+    let used = last["used_bytes"].as_u64().expect("a number") as usize;
+    let path = wal.join(last["name"].as_str().expect("a name"));
+    let mut bytes = std::fs::read(&path).expect("reads");
+    bytes[used + 16..used + 40].fill(7);
+    std::fs::write(&path, bytes).expect("writes");
+    let (output, json) = tsmith(&["verify", "--format", "json"], &wal);
+    let note = json["files"][0]["notes"][0]["reason"].as_str().expect("a note");
+    assert!(output.status.success() && note.contains("which opening wipes"), "{note}");
 }
 
 /// An engine on the log `etcd`: what it holds is seen without opening it.

@@ -10,11 +10,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_wal::etcd::snap;
 
 use super::tree::{Skipped, not_read};
 use super::{Member, is_etcd_segment, leftover, list, regular};
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
 
 /// Whether `dir`, which has these names in it, is one of snapshots: by their names, or as the neighbour of a log, for
 /// there is none before the first.
@@ -29,6 +30,59 @@ pub(super) fn holds_snapshots(dir: &Path, names: &[(OsString, bool)]) -> bool {
         dir.file_name() == Some(OsStr::new("snap")) && has_log(&dir.with_file_name("wal"))
     };
     names.iter().any(|(name, _)| is_snapshots(name)) || is_beside_log()
+}
+
+/// Who alone writes to a directory, or to the one that a file is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A member of etcd.
+    Member,
+    /// A replica, by whose log all of its group hold the same.
+    Replica,
+}
+
+impl Owner {
+    /// That of `path`, if it is not an engine's of its own.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let path = path.canonicalize().ok()?;
+        let dir = if path.is_dir() { path.as_path() } else { path.parent()? };
+        let in_replica = dir.file_name().is_some_and(is_engine) && has_log(&dir.with_file_name("wal"));
+        if in_replica || engine_of_replica(dir).is_some() {
+            return Some(Self::Replica);
+        }
+        // An engine with its log in such segments has a manifest.
+        let above = !dir.join(MANIFEST_NAME).exists() && has_log(&dir.join("wal"));
+        let is_member = above || has_log(dir) || list(dir).is_ok_and(|names| holds_snapshots(dir, &names));
+        is_member.then_some(Self::Member)
+    }
+
+    /// Why `verb` does not write there.
+    pub(crate) fn refuse(self, verb: &str, path: &Path) -> Failure {
+        let path = path.display();
+        Failure::Usage(match self {
+            Self::Member => format!(
+                "{path}: of a member of etcd, not a shard: `tsmith {verb}` would put its files among those of the member; name \
+                 a directory of its own"
+            ),
+            Self::Replica => format!(
+                "{path}: of a replica, not a shard: what `tsmith {verb}` changes here the others of its group do not have. \
+                 Write through the replica; one that is damaged is removed whole, and made anew from the others"
+            ),
+        })
+    }
+}
+
+/// The engine of the replica in this directory, the newest if one came with a snapshot.
+pub(super) fn engine_of_replica(dir: &Path) -> Option<PathBuf> {
+    let is_engine = |(name, is_dir): &(OsString, bool)| *is_dir && is_engine(name);
+    let (newest, _) = list(dir).ok()?.into_iter().rfind(is_engine)?;
+    has_log(&dir.join("wal")).then(|| dir.join(newest))
+}
+
+/// `engine-` and sixteen digits.
+fn is_engine(name: &OsStr) -> bool {
+    let number = name.to_str().and_then(|name| name.strip_prefix("engine-"));
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Whether there are segments of etcd's log in a directory.

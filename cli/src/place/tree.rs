@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Place, absolute, beside, etcd, has_segments, is_shard, list};
+use super::{Owner, Place, absolute, beside, etcd, has_segments, is_shard, list};
 use crate::exit::{Failure, Result, complain};
 use crate::output::count;
 
@@ -166,8 +166,13 @@ impl Tree {
         if is_shard(path, wal)? || !shard_within(path, DEPTH_MAX) {
             return Ok(());
         }
-        let shards: Vec<PathBuf> = Self::find(path, wal)?.places.into_iter().map(|(path, _)| path).collect();
-        let Some(first) = shards.first() else { return Ok(()) };
+        let mut shards: Vec<PathBuf> =
+            Self::find(path, wal)?.places.into_iter().map(|(path, _)| path).collect();
+        let owner = shards.first().and_then(|first| Owner::of(first));
+        shards.retain(|shard| Owner::of(shard).is_none());
+        let Some(first) = shards.first() else {
+            return owner.map_or(Ok(()), |owner| Err(owner.refuse(verb, path)));
+        };
         let named = shards.iter().take(NAMED_MAX).map(|shard| shard.display().to_string());
         let more = shards.len().checked_sub(NAMED_MAX).filter(|&more| more > 0);
         let more = more.map(|more| format!("and {more} more"));

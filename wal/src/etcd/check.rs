@@ -33,6 +33,8 @@ pub struct Checked {
 /// directory of the snapshots also that the member can be opened: that one of those the log knows is there, and that no entry
 /// is missing from it up to what was committed. Changes nothing; the error is the first damage.
 ///
+/// Without that directory entries that are missing are told where no snapshot of the log's can stand for them.
+///
 /// What no reader can tell is a last segment that is gone together with what was committed in it.
 pub fn check<F: Fs>(fs: &F, dir: &Path, snap_dir: Option<&Path>) -> Result<Checked> {
     let mut found = Checked { segments: names::segments(fs, dir)?, ..Checked::default() };
@@ -69,8 +71,10 @@ impl Checked {
     fn records<F: Fs>(&mut self, fs: &F, dir: &Path) -> Result<Vec<SnapshotRecord>> {
         let names = self.segments.clone();
         let (mut metadata, mut snapshots) = (None, Snapshots::default());
-        let walk = walk(fs, dir, &names, |_, record| {
+        let mut gaps = Gaps::new(names[0]);
+        let walk = walk(fs, dir, &names, |name, record| {
             snapshots.take(record)?;
+            gaps.take(*name, record)?;
             self.take(record, &mut metadata)
         })?;
         if let Some(damage) = walk.damage() {
@@ -82,6 +86,11 @@ impl Checked {
             Some(_) => walk.error().map_or(Ok(()), Err)?,
         }
         self.records = walk.records;
+        if walk.flaw.is_none()
+            && let Some((name, offset, flaw)) = gaps.first()
+        {
+            return Err(Error::from(flaw).at_path(&dir.join(name.file_name())).at_offset(offset));
+        }
         self.behind = walk.behind();
         Ok(snapshots.committed())
     }
@@ -102,5 +111,43 @@ impl Checked {
             unknown => return Err(Flaw::RecordKind(unknown)),
         }
         Ok(())
+    }
+}
+
+/// Entries that do not follow those before them. What is known of a snapshot only an opening can tell; where none comes
+/// close to such an entry there is no opening.
+struct Gaps {
+    /// The index of the entry before, if it has to be there.
+    last: Option<u64>,
+    found: Vec<(SegmentName, u64, u64, u64)>,
+    /// The greatest index of a snapshot.
+    snapshot: u64,
+}
+
+impl Gaps {
+    /// Of a log that begins with the segment `first`; before the very first one there is no entry.
+    fn new(first: SegmentName) -> Self {
+        Self { last: (first.seq == 0).then_some(0), found: Vec::new(), snapshot: 0 }
+    }
+
+    fn take(&mut self, name: SegmentName, record: &RawRecord<'_>) -> Result<(), Flaw> {
+        let data = record.data.unwrap_or_default();
+        match record.kind {
+            kind::SNAPSHOT => self.snapshot = self.snapshot.max(SnapshotRecord::decode(data)?.index),
+            kind::ENTRY => {
+                let index = Entry::decode(data)?.index;
+                if let Some(last) = self.last.replace(index).filter(|last| index.saturating_sub(1) > *last) {
+                    self.found.push((name, record.offset, index, last));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn first(&self) -> Option<(SegmentName, u64, Flaw)> {
+        let open = |&&(_, _, index, _): &&(_, _, u64, _)| self.snapshot < index.saturating_sub(1);
+        let &(name, offset, index, last) = self.found.iter().find(open)?;
+        Some((name, offset, Flaw::Gap { index, last }))
     }
 }
