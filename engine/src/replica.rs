@@ -146,7 +146,8 @@ impl<F: Fs> Replica<F> {
         Self::begin(fs, dir, settings, storage, Restored::default())
     }
 
-    /// Opens the replica in `dir` as it was left, also by a crash. One whose log lacks what was acknowledged is refused.
+    /// Opens the replica in `dir` as it was left, also by a crash. One whose log lacks what was acknowledged is refused,
+    /// and one of whose engine a file was set aside.
     pub fn open(fs: F, dir: &Path, settings: Settings) -> Result<Self> {
         let settings = settings.checked()?;
         let (wal, snap) = (dir.join("wal"), dir.join("snap"));
@@ -158,6 +159,7 @@ impl<F: Fs> Replica<F> {
         }
         // Whose it is comes first: opening repairs, and tidies up.
         settings.check(etcd::metadata(&fs, &wal).map_err(refused)?.as_deref(), &etcd::Snapshot::default())?;
+        machine::check_whole(&fs, dir)?;
         let opened = DiskStorage::open(fs.clone(), &wal, &snap, settings.wal);
         let (storage, restored) = opened.map_err(refused)?;
         let snapshot = restored.snapshot.clone().unwrap_or_default();

@@ -257,3 +257,44 @@ fn a_replica_that_lost_its_log_begins_nothing() {
     assert!(matches!(refused(&fs, Replica::open), Error::NotThere { .. }));
     assert!(matches!(refused(&fs, Replica::create), Error::NotNew { .. }));
 }
+
+/// One byte of a TSM file had rotted. `?export` named `tsmith repair`; that set the file aside, the replica opened without a
+/// thousand acknowledged points, and when it led, others got its snapshot.
+#[test]
+fn a_replica_does_not_open_without_a_file_that_was_set_aside() {
+    let is_way_back = |error: &Error| {
+        let said = error.to_string();
+        let is_it = said.contains("remove the whole directory") && !said.contains("repair");
+        assert!(is_it, "{said}");
+        said
+    };
+    let fs = SimFs::default();
+    let mut replica = open(&fs);
+    for i in 0..14 {
+        write(&mut replica, format!("m v={i} {i}").as_bytes());
+    }
+    let engine = Path::new("/r/engine-0000000000000000");
+    let file = engine.join(&tsm_files(&fs)[0]);
+    let (open_file, bytes) = (fs.open(&file).expect("is there"), fs.read(&file).expect("reads"));
+    // The footer says where the index begins: behind the last block.
+    let index = u64::from_be_bytes(*bytes.last_chunk().expect("a footer"));
+    replica.close().expect("closes");
+    open_file.write_all_at(&[!bytes[index as usize - 1]], index - 1).expect("written");
+    let replica = open(&fs);
+    let said = is_way_back(&replica.export().expect_err("damaged"));
+    assert!(said.contains(file.to_str().expect("ASCII")) && said.contains("checksum"), "{said}");
+    replica.close().expect("closes");
+    for aside in ["000000001-000000001.tsm.bad", "000000001-000000001.tsm.2.bad", "wal/_00001.wal.bad"] {
+        let (fs, aside) = (fs.kill(), engine.join(aside));
+        fs.create_new(&aside).expect("new");
+        let before = fs.snapshot();
+        let error = Replica::open(fs.clone(), Path::new(DIR), settings(1)).expect_err("was set aside");
+        assert!(matches!(&error, Error::SetAside { path } if *path == aside), "{error}");
+        is_way_back(&error);
+        assert!(fs.snapshot() == before);
+    }
+    // The index is gone: nothing that the engine could open.
+    open_file.set_len(40).expect("cut");
+    let error = Replica::open(fs, Path::new(DIR), settings(1)).expect_err("cut short");
+    assert!(is_way_back(&error).contains(file.to_str().expect("ASCII")), "{error}");
+}

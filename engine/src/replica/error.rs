@@ -53,8 +53,18 @@ pub enum Error {
         found: PathBuf,
     },
     /// The engine.
-    #[error("replica: {0}")]
+    #[error("replica: {told}", told = told(.0))]
     Engine(#[from] crate::Error),
+    /// A file of the engine was set aside, as `tsmith repair` does with damaged ones: acknowledged points went with it, and
+    /// nothing else would notice.
+    #[error(
+        "replica: {path} was set aside as damaged, and acknowledged points may be missing without it. {WAY_BACK}",
+        path = path.display()
+    )]
+    SetAside {
+        /// The file, by the name it has now.
+        path: PathBuf,
+    },
     /// Raft itself.
     #[error("replica: raft: {0}")]
     Raft(Arc<raft::Error>),
@@ -155,6 +165,51 @@ impl Error {
     pub(super) fn stops(&self) -> bool {
         matches!(self, Self::LostLog { .. })
     }
+}
+
+/// What the engine says; of damaged files without its advice, for what a repair of one replica drops the others count on.
+fn told(error: &crate::Error) -> String {
+    let Some(found) = damage(error) else { return error.to_string() };
+    let path = error.path().map(|path| format!("{}: ", path.display())).unwrap_or_default();
+    let operation = error.operation();
+    format!(
+        "{operation}: {path}{found}. Where there is no copy, acknowledged points are lost here. {WAY_BACK}"
+    )
+}
+
+/// What is damaged in the engine's files, if it is that.
+pub(super) fn damage(error: &crate::Error) -> Option<String> {
+    use crate::ErrorKind as Kind;
+    match error.kind() {
+        Kind::Tsm(error) if error.remedy() != tsmith_tsm::Remedy::Rewrite => Some(error.to_string()),
+        Kind::NoIndex(error) | Kind::Tombstones(error) => Some(error.to_string()),
+        Kind::TornTombstones { offset, bytes } => {
+            Some(format!("offset {offset}: the last {bytes} bytes are not whole"))
+        }
+        Kind::TwoTypes { key, existing, incoming, .. } => {
+            Some(format!("{key}: the field is of type {incoming} here, of type {existing} in an older file"))
+        }
+        Kind::Manifest { line, expected } => Some(format!("line {line}: expected {expected}")),
+        Kind::NoManifest => Some("there is no manifest".to_owned()),
+        Kind::ManifestLog { .. } => Some("the manifest is damaged".to_owned()),
+        Kind::Log(error) => damage_of_log(error),
+        Kind::DeleteUnfinished(error) => damage(error),
+        _ => None,
+    }
+}
+
+fn damage_of_log(error: &tsmith_wal::Error) -> Option<String> {
+    use tsmith_wal::ErrorKind as Log;
+    let found = match error.kind() {
+        Log::Damaged { found } => (*found).to_owned(),
+        Log::Missing { first, last } => format!("records {first} to {last} are missing before this segment"),
+        Log::Corrupt { expected } => format!("expected {expected}"),
+        Log::Refused(error) => error.to_string(),
+        _ => return None,
+    };
+    let path = error.path().map(|path| format!("{}: ", path.display())).unwrap_or_default();
+    let offset = error.offset().map(|offset| format!("offset {offset}: ")).unwrap_or_default();
+    Some(format!("{path}{offset}{found}"))
 }
 
 impl From<raft::Error> for Error {

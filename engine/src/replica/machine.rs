@@ -35,11 +35,33 @@ pub(super) struct Machine<F: Fs> {
     applied: u64,
 }
 
+/// Where the engine is: its newest directory in `dir`, by number.
+fn base<F: Fs>(fs: &F, dir: &Path) -> Result<u64> {
+    let names = fs.list(dir).map_err(|error| io(dir, error))?;
+    Ok(names.iter().filter_map(|name| files::number(name, "engine-")).max().unwrap_or(0))
+}
+
+fn directory(dir: &Path, base: u64) -> PathBuf {
+    dir.join(format!("engine-{base:016x}"))
+}
+
+/// Refuses an engine of which somebody has set a file aside. Changes nothing.
+pub(super) fn check_whole<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
+    let Dirs { data, wal } = Dirs::under(&directory(dir, base(fs, dir)?));
+    for of in [data, wal] {
+        // What is not there yet has lost nothing; whatever else it is will be met again.
+        let mut paths = fs.list(&of).unwrap_or_default().into_iter().map(|name| of.join(name));
+        if let Some(path) = paths.find(|path| path.extension() == Some("bad".as_ref())) {
+            return Err(Error::SetAside { path });
+        }
+    }
+    Ok(())
+}
+
 impl<F: Fs> Machine<F> {
     /// Opens what is there; `snapshot` is the newest that the log knows, whose files count if the engine is behind it.
     pub(super) fn open(fs: F, dir: &Path, in_background: bool, snapshot: &Snapshot) -> Result<Self> {
-        let names = fs.list(dir).map_err(|error| io(dir, error))?;
-        let base = names.iter().filter_map(|name| files::number(name, "engine-")).max().unwrap_or(0);
+        let base = base(&fs, dir)?;
         let mut machine = Self { fs, dir: dir.to_path_buf(), in_background, engine: None, applied: 0 };
         machine.start(base)?;
         if snapshot.index > 0 {
@@ -54,7 +76,7 @@ impl<F: Fs> Machine<F> {
     }
 
     fn start(&mut self, base: u64) -> Result<()> {
-        let path = self.dir.join(format!("engine-{base:016x}"));
+        let path = directory(&self.dir, base);
         let options = Options {
             // Raft's log is the one that is synced.
             log: LogOptions::default().durability(Durability::None),
@@ -135,6 +157,7 @@ impl<F: Fs> Machine<F> {
             && let Err(error) = engine.compact(Compact::Due)
         {
             // The files are as they were, and hold what they held.
+            let error = Error::from(error);
             tracing::warn!(%error, "files were not merged");
         }
         let key = FieldKey::new(APPLIED_MEASUREMENT.as_bytes(), b"applied");
@@ -164,7 +187,7 @@ impl<F: Fs> Machine<F> {
             engine.close()?;
         }
         let from = files::directory(&self.dir, snapshot.index);
-        let to = self.dir.join(format!("engine-{:016x}", snapshot.index));
+        let to = directory(&self.dir, snapshot.index);
         files::publish(&self.fs, &to, |to| files::link_all(&self.fs, &list, &from, to))?;
         self.start(snapshot.index)?;
         if self.applied != list.applied {
