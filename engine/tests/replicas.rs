@@ -4,7 +4,9 @@ mod group;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use tsmith_engine::replica::Replica;
 use tsmith_engine::replica::transport::{Faults, Network};
@@ -147,6 +149,74 @@ fn files_that_rotted_at_the_sender_are_not_taken() {
         drop(group.running.remove(&3));
         group.start(3);
     }
+}
+
+/// Keeps what is logged.
+struct Logged(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Logged {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            write!(text, "{field}: {value:?} ").expect("a string takes everything");
+        });
+        self.0.lock().expect("nobody panics").push(text);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A follower fetched and checked a snapshot with a rotten file again as fast as it could, 67 times in four seconds, and
+/// said each time that a temporary file of its own was damaged, to be mended by `tsmith repair`.
+#[test]
+fn damaged_files_are_fetched_again_after_pauses_and_their_owner_is_named() {
+    let (mut group, behind) = with_one_behind(61);
+    let leader = group.running.values().find(|replica| replica.is_leader()).expect("leads").id();
+    for (path, bytes) in group.disks[&leader].snapshot() {
+        if path.to_string_lossy().contains("/files-") && path.extension() == Some("tsm".as_ref()) {
+            let file = group.disks[&leader].open(&path).expect("is there");
+            file.write_all_at(&[!bytes[20]], 20).expect("written");
+        }
+    }
+    let logged = Arc::new(Mutex::new(Vec::new()));
+    tracing::subscriber::with_default(Logged(Arc::clone(&logged)), || {
+        let take = || std::mem::take(&mut *logged.lock().expect("nobody panics"));
+        let is_of = |index: u64| {
+            move |text: &&String| {
+                text.contains(&format!("of snapshot {index} is damaged at replica {leader},"))
+            }
+        };
+        let mut at = Vec::new();
+        for round in 0..700 {
+            group.step();
+            let warnings = take();
+            at.extend(warnings.iter().filter(is_of(behind)).map(|_| round));
+            for text in warnings {
+                assert!(text.contains("remove the whole directory"), "{text}");
+                assert!(["repair", ".tmp", "  "].iter().all(|not| !text.contains(not)), "{text}");
+            }
+        }
+        let pauses: Vec<u64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses.len() > 3 && pauses.windows(2).all(|pair| pair[1] > pair[0] + pair[0] / 2), "{at:?}");
+        // A later one, which was merged of what the leader still had in memory, does not wait for that pause.
+        for _ in 0..100 {
+            group.propose(leader);
+            group.step();
+        }
+        assert!(group.running[&3].snapshot_index() > behind, "{:?}", take());
+    });
+    group.check();
 }
 
 /// Story: the others snapshot faster than files travel, and the files on their way were old before they arrived. They

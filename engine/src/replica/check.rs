@@ -30,6 +30,12 @@ impl Check {
         Self { files: list.files.iter().map(file).collect(), open: None }
     }
 
+    /// The name of the one that is being read.
+    pub(super) fn file(&self) -> Option<String> {
+        let (path, _) = self.files.front()?;
+        Some(path.file_name()?.to_string_lossy().into_owned())
+    }
+
     /// Goes on for about so many bytes. True when all blocks are whole.
     pub(super) fn go_on<F: Fs>(&mut self, fs: &F, bytes: u64) -> Result<bool> {
         let mut left = bytes;

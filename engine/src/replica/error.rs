@@ -65,6 +65,21 @@ pub enum Error {
         /// The file, by the name it has now.
         path: PathBuf,
     },
+    /// The files of another's snapshot came as it has them, and they are damaged.
+    #[error(
+        "replica: {file} of snapshot {index} is damaged at replica {from}, where it comes from: {found}. While a majority of \
+         the group is well, stop replica {from}. {WAY_BACK}"
+    )]
+    DamagedThere {
+        /// Who sent it.
+        from: u64,
+        /// Of which of its snapshots.
+        index: u64,
+        /// The name of the file.
+        file: String,
+        /// What is wrong with it.
+        found: String,
+    },
     /// Raft itself.
     #[error("replica: raft: {0}")]
     Raft(Arc<raft::Error>),

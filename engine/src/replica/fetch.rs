@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use raft::eraftpb;
 use tsmith_wal::fs::{Fs, FsFile};
 
-use super::Result;
 use super::check::Check;
-use super::error::io;
+use super::error::{damage, io};
 use super::files::{self, List, Listed};
 use super::message::Part;
+use super::{Error, Result};
 use crate::files::FileName;
 
 /// Chunks that are asked for and have not come.
@@ -191,6 +191,18 @@ impl<F: Fs> Fetch<F> {
             None => self.check.insert(Check::begin(&self.temporary, &self.list)),
         };
         check.go_on(fs, bytes)
+    }
+
+    /// Of damage that was found here: whose file it is. What the sender has came over as it is.
+    pub(super) fn told(&self, error: Error) -> Error {
+        let found = match &error {
+            Error::Engine(error) => damage(error),
+            Error::Corrupt(expected) => Some(format!("expected {expected}")),
+            _ => None,
+        };
+        let file = self.check.as_ref().and_then(Check::file);
+        let (Some(found), Some(file)) = (found, file) else { return error };
+        Error::DamagedThere { from: self.message.from, index: self.index(), file, found }
     }
 
     /// Publishes the directory.

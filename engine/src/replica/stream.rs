@@ -9,6 +9,9 @@
 //!                                            all whole: the directory gets its name, raft the list
 //! ```
 //!
+//! Files that are damaged where they come from come damaged again: after a pause they are asked for once more, and each
+//! pause is twice as long as the one before. Those of a later snapshot are asked for at once.
+//!
 //! Who is asked remembers nothing but that the files are still wanted. Chunks may get lost, come twice or late like
 //! all messages, and a connection may end: what has come is kept, and the next is asked for again.
 
@@ -32,6 +35,17 @@ const LENT_TICKS: u64 = 200;
 /// Of files that have come so much is checked at once: some milliseconds.
 const CHECK_BYTES: u64 = 8 << 20;
 
+/// After damaged files of a snapshot so many ticks pass until it is taken again, and at most so many.
+const PAUSE_TICKS: u64 = 20;
+const PAUSE_TICKS_MAX: u64 = 1000;
+
+/// A snapshot of which files are damaged.
+struct Refused {
+    index: u64,
+    pause: u64,
+    until: u64,
+}
+
 pub(super) struct Stream<F: Fs> {
     fs: F,
     dir: PathBuf,
@@ -40,6 +54,8 @@ pub(super) struct Stream<F: Fs> {
     neighbours: BTreeMap<u64, PathBuf>,
     ticks: u64,
     fetch: Option<Fetch<F>>,
+    /// The last of each sender.
+    refused: BTreeMap<u64, Refused>,
     asks: VecDeque<(Part, u32)>,
     /// When a chunk of the snapshot of an index was read last.
     lent: BTreeMap<u64, u64>,
@@ -57,6 +73,7 @@ impl<F: Fs> Stream<F> {
             neighbours: settings.neighbours.clone(),
             ticks: 0,
             fetch: None,
+            refused: BTreeMap::new(),
             asks: VecDeque::new(),
             lent: BTreeMap::new(),
             missing: Seldom::default(),
@@ -80,6 +97,10 @@ impl<F: Fs> Stream<F> {
                 fetch.message.term = fetch.message.term.max(message.term);
                 return Ok(None);
             }
+        }
+        let refused = self.refused.get(&message.from).filter(|refused| refused.index == index);
+        if refused.is_some_and(|refused| self.ticks < refused.until) {
+            return Ok(None);
         }
         self.stop();
         let near = self.neighbours.get(&message.from).map(|dir| files::directory(dir, index));
@@ -146,11 +167,22 @@ impl<F: Fs> Stream<F> {
             Ok(true) => self.fetch.take().map(|fetch| fetch.finish(&self.fs)).transpose(),
             Err(error) => {
                 // What is here already can be read.
-                tracing::warn!(%error, "files of a snapshot are damaged where they came from: waiting for a later one");
+                let (from, index) = (fetch.message.from, fetch.index());
+                let error = fetch.told(error);
+                let pause_ticks = self.refuse(from, index);
+                tracing::warn!(%error, pause_ticks, "files of a snapshot are not taken");
                 self.stop();
                 Ok(None)
             }
         }
+    }
+
+    /// Notes that a snapshot has damaged files; gives how long it is not taken.
+    fn refuse(&mut self, from: u64, index: u64) -> u64 {
+        let before = self.refused.get(&from).filter(|refused| refused.index == index);
+        let pause = before.map_or(PAUSE_TICKS, |refused| (2 * refused.pause).min(PAUSE_TICKS_MAX));
+        self.refused.insert(from, Refused { index, pause, until: self.ticks + pause });
+        pause
     }
 
     /// Whether files that have come are being checked.
