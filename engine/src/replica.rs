@@ -135,6 +135,9 @@ impl<F: Fs> Replica<F> {
         };
         let mut names = names.iter().filter(|name| !left(name)).map(Path::new);
         if let Some(found) = names.clone().find(|name| files::is_of_replica(name)) {
+            if machine::is_in_use(&fs, dir)? {
+                return Err(Error::InUse { dir: dir.to_path_buf() });
+            }
             return Err(Error::NotNew { dir: dir.to_path_buf(), found: found.to_path_buf() });
         }
         if let Some(found) = names.next() {
@@ -158,12 +161,16 @@ impl<F: Fs> Replica<F> {
             found => drop(found.map_err(|error| io(&wal, error))?),
         }
         // Whose it is comes first: opening repairs, and tidies up.
-        settings.check(etcd::metadata(&fs, &wal).map_err(refused)?.as_deref(), &etcd::Snapshot::default())?;
+        settings.check(
+            dir,
+            etcd::metadata(&fs, &wal).map_err(refused)?.as_deref(),
+            &etcd::Snapshot::default(),
+        )?;
         machine::check_whole(&fs, dir)?;
         let opened = DiskStorage::open(fs.clone(), &wal, &snap, settings.wal);
         let (storage, restored) = opened.map_err(refused)?;
         let snapshot = restored.snapshot.clone().unwrap_or_default();
-        settings.check(restored.contents.metadata.as_deref(), &snapshot)?;
+        settings.check(dir, restored.contents.metadata.as_deref(), &snapshot)?;
         Self::begin(fs, dir, settings, storage, restored)
     }
 

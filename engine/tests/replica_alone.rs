@@ -66,13 +66,17 @@ fn a_line_that_no_engine_takes_is_rejected_and_stops_nobody() {
     assert_eq!(write(&mut open(&fs), b"m v=1 3"), Applied { points: 1, rejected: 0 });
 }
 
-/// Started on the directory of another, a replica would vote with the memory of that one.
+/// Started on the directory of another, a replica would vote with the memory of that one. Its error did not say whose it is,
+/// nor which directory.
 #[test]
 fn the_directory_of_another_replica_is_refused() {
     let fs = SimFs::default();
     drop(open(&fs));
     let error = Replica::open(fs, Path::new(DIR), settings(2)).expect_err("replica 1's");
-    assert_eq!(error.to_string(), "replica: expected the directory of the replica with this id");
+    assert_eq!(
+        error.to_string(),
+        "replica: /r is the directory of replica 1, not of 2: start that one there"
+    );
 }
 
 /// Story: replica 3 of one group was started in the place of replica 3 of another, with the same voters and terms. It
@@ -101,7 +105,8 @@ fn groups_with_the_same_voters_are_not_one() {
     replica.close().expect("closes");
     let before = fs.snapshot();
     let error = Replica::open(fs.clone(), Path::new(DIR), of_group(6)).expect_err("of another group");
-    assert!(matches!(error, Error::OtherGroup { found: 5, group: 6 }), "{error}");
+    assert!(matches!(error, Error::OtherGroupsDirectory { found: 5, group: 6, .. }), "{error}");
+    assert!(error.to_string().contains("/r is of the group 5"), "{error}");
     assert!(fs.snapshot() == before);
     Replica::open(fs, Path::new(DIR), of_group(5)).expect("opens");
 }
@@ -214,6 +219,19 @@ fn other_voters_than_before_are_refused() {
         let error = Replica::create(SimFs::default(), Path::new(DIR), none).expect_err("no voter");
         assert!(error.to_string().contains("1 is none of the voters"), "{error}");
     }
+}
+
+/// Who made a replica anew while it ran was told that its log is lost, and to remove the directory from under it.
+#[test]
+fn a_replica_that_runs_is_not_made_anew() {
+    let fs = SimFs::default();
+    let replica = open(&fs);
+    let create = || Replica::create(fs.clone(), Path::new(DIR), settings(1)).expect_err("is there");
+    let error = create();
+    assert_eq!(error.to_string(), "replica: /r is in use: a replica runs on it, and there is none to make");
+    replica.close().expect("closes");
+    let error = create();
+    assert!(matches!(error, Error::NotNew { .. }), "{error}");
 }
 
 /// What a replica without its log, or with less of it than it acknowledged, would have done: begun anew, voted a second time,

@@ -43,6 +43,12 @@ pub enum Error {
         /// What of a replica is there.
         found: PathBuf,
     },
+    /// A new replica is to be made where one is running.
+    #[error("replica: {dir} is in use: a replica runs on it, and there is none to make", dir = dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A new replica is to be made among other files.
     #[error("replica: {dir} is not empty: it has {found} in it; make the replica in a directory of its own",
         dir = dir.display(), found = found.display())]
@@ -134,13 +140,36 @@ pub enum Error {
         /// Those of the settings.
         now: Vec<u64>,
     },
-    /// A directory or a message of another group.
+    /// The directory is another replica's.
+    #[error("replica: {dir} is the directory of replica {found}, not of {id}: start that one there",
+        dir = dir.display())]
+    OtherReplica {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found: u64,
+        /// Who was to be started there.
+        id: u64,
+    },
+    /// The directory is another group's.
     #[error(
-        "replica: of the group {found}, and this is the group {group}: is a directory of another group in its place, or are \
-         the addresses another group's?"
+        "replica: {dir} is of the group {found}, and this is the group {group}: put the directory of this group in its place",
+        dir = dir.display()
+    )]
+    OtherGroupsDirectory {
+        /// The directory.
+        dir: PathBuf,
+        /// The group that it is of.
+        found: u64,
+        /// What the settings say.
+        group: u64,
+    },
+    /// A message of another group.
+    #[error(
+        "replica: a message of the group {found}, and this is the group {group}: are the addresses another group's?"
     )]
     OtherGroup {
-        /// What the directory or the message says.
+        /// What the message says.
         found: u64,
         /// What the settings say.
         group: u64,

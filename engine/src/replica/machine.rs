@@ -16,6 +16,7 @@ use super::error::io;
 use super::files::{self, List};
 use super::{Applied, Error, Result};
 use crate::parts::{Ring, Tsm1};
+use crate::recover::LOCK_NAME;
 use crate::{Compact, Dirs, Engine, FieldTyping, LineOptions, Options};
 
 /// The measurement in which a replica keeps the index of the last entry it wrote, in the same record as that entry's
@@ -43,6 +44,12 @@ fn base<F: Fs>(fs: &F, dir: &Path) -> Result<u64> {
 
 fn directory(dir: &Path, base: u64) -> PathBuf {
     dir.join(format!("engine-{base:016x}"))
+}
+
+/// Whether somebody has the engine open. Changes nothing.
+pub(super) fn is_in_use<F: Fs>(fs: &F, dir: &Path) -> Result<bool> {
+    let lock = fs.lock_shared(&directory(dir, base(fs, dir)?).join(LOCK_NAME));
+    Ok(lock.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock))
 }
 
 /// Refuses an engine of which somebody has set a file aside. Changes nothing.

@@ -1,7 +1,7 @@
 //! What a replica is told when it is opened, and what its log says of it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tsmith_wal::etcd::{Snapshot, WalOptions};
 
@@ -73,9 +73,9 @@ impl Settings {
         METADATA_TAG.into_iter().chain(numbers).collect()
     }
 
-    /// Whether a log with this metadata, and this snapshot, is of the replica that these settings mean. Logs of before say
+    /// Whether the log in `dir` with this metadata, and this snapshot, is of the replica that these settings mean. Logs of before say
     /// nothing of the group, which has the number 0 then, and those of still before nothing of voters; their snapshots do.
-    pub(super) fn check(&self, metadata: Option<&[u8]>, snapshot: &Snapshot) -> Result<()> {
+    pub(super) fn check(&self, dir: &Path, metadata: Option<&[u8]>, snapshot: &Snapshot) -> Result<()> {
         let metadata = metadata.unwrap_or_default();
         let tagged = metadata.strip_prefix(&METADATA_TAG);
         let (numbers, rest) = tagged.unwrap_or(metadata).as_chunks();
@@ -87,10 +87,11 @@ impl Settings {
             return Err(Error::Corrupt("the directory of a replica"));
         };
         if *group != self.group {
-            return Err(Error::OtherGroup { found: *group, group: self.group });
+            let (found, group) = (*group, self.group);
+            return Err(Error::OtherGroupsDirectory { dir: dir.to_path_buf(), found, group });
         }
         if *id != self.id {
-            return Err(Error::Corrupt("the directory of the replica with this id"));
+            return Err(Error::OtherReplica { dir: dir.to_path_buf(), found: *id, id: self.id });
         }
         let of_snapshot = Some(&snapshot.conf_state.voters).filter(|_| snapshot.index > 0);
         for voters in [Some(voters).filter(|voters| !voters.is_empty()), of_snapshot.map(|list| &list[..])] {
