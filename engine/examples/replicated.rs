@@ -19,10 +19,11 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -54,40 +55,75 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a process looks whether its replica still runs, and how long a client may take to hear why not.
 const WATCH: Duration = Duration::from_millis(200);
 
-fn main() -> Result<()> {
+const USAGE: &str = "\
+usage: replicated DIR [PORT]                                      start replicas 1, 2 and 3; make them in an empty DIR
+       replicated node ID DIR/ID PORT                             open one
+       replicated new ID DIR/ID PORT                              make one anew, when its error says that this is safe
+       replicated kill DIR --rounds N [--seed S [--port PORT]]    kill them at random under load, and check
+
+PORT is 7000 if none is given, and 7020 for `kill`. Replica N talks to the others on PORT+N, and takes line protocol on PORT+100+N
+of 127.0.0.1: `ok POINTS` or `error ...` answers it. `?status` there tells who leads and what is applied, `?export` all points.
+DIR/group holds the number by which the replicas of a group know each other.";
+
+fn main() -> ExitCode {
+    run().map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run() -> Result<()> {
     let arguments = std::env::args_os().skip(1).map(std::ffi::OsString::into_string);
     let arguments = arguments.collect::<Result<Vec<_>, _>>();
     let arguments = arguments.map_err(|name| format!("{}: expected a name in UTF-8", name.display()))?;
     let texts: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let port = |text: &str| number::<u16>("port", text);
     match texts[..] {
-        [verb @ ("new" | "node"), id, dir, port, ref rest @ ..] if matches!(rest, [] | [ATTENDED]) => {
+        ["-h" | "--help" | "help", ..] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [verb @ ("new" | "node"), id, dir, base, ref rest @ ..] if matches!(rest, [] | [ATTENDED]) => {
             let begin = if verb == "new" { Replica::create } else { Replica::open };
             if !rest.is_empty() {
                 end_with_stdin()?;
             }
             let known = id.parse().ok().filter(|id| IDS.contains(id));
             let id = known.ok_or_else(|| format!("replica {id}: there are 1, 2 and 3"))?;
-            let ended = node(id, begin, Path::new(dir), port.parse()?);
+            let ended = node(id, begin, Path::new(dir), port(base)?);
             ended.map_err(|error| format!("replica {id}: {error}").into())
         }
-        ["kill", dir, "--rounds", rounds] => kill(Path::new(dir), rounds.parse()?, 1, KILL_PORT),
-        ["kill", dir, "--rounds", rounds, "--seed", seed] => {
-            kill(Path::new(dir), rounds.parse()?, seed.parse()?, KILL_PORT)
-        }
-        ["kill", dir, "--rounds", rounds, "--seed", seed, "--port", port] => {
-            kill(Path::new(dir), rounds.parse()?, seed.parse()?, port.parse()?)
+        ["kill", dir, "--rounds", rounds, ref rest @ ..] => {
+            let (seed, base) = match *rest {
+                [] => (1, KILL_PORT),
+                ["--seed", seed] => (number("seed", seed)?, KILL_PORT),
+                ["--seed", seed, "--port", base] => (number("seed", seed)?, port(base)?),
+                _ => return Err(USAGE.into()),
+            };
+            kill(Path::new(dir), number("rounds", rounds)?, seed, base)
         }
         [dir] if is_dir(dir) => all(Path::new(dir), PORT),
-        [dir, port] if is_dir(dir) => all(Path::new(dir), port.parse()?),
-        _ => Err("usage: replicated DIR [PORT] | replicated kill DIR --rounds N [--seed S [--port PORT]] | \
-                 replicated node|new ID DIR PORT"
-            .into()),
+        [dir, base] if is_dir(dir) => all(Path::new(dir), port(base)?),
+        _ => Err(USAGE.into()),
     }
 }
 
 /// Whether an argument is taken for a directory: `./kill` is one.
 fn is_dir(text: &str) -> bool {
     !text.starts_with('-') && !["new", "node", "kill", "help"].contains(&text)
+}
+
+/// The number that an argument is to be.
+fn number<T: FromStr<Err: fmt::Display>>(what: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|error| format!("{what} {text}: {error}").into())
+}
+
+fn listen(port: u16) -> Result<TcpListener> {
+    let address = local(port);
+    TcpListener::bind(address).map_err(|error| format!("{address}: {error}").into())
 }
 
 /// The last port of a group that begins at this one.
@@ -105,6 +141,11 @@ fn group_of(dir: &Path) -> Result<u64> {
     Ok(number.map_err(|error| format!("{}: expected the number of a group: {error}", path.display()))?)
 }
 
+/// What was done with a path, and which it was if that failed.
+fn on<T>(path: &Path, done: io::Result<T>) -> Result<T> {
+    done.map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
 fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
@@ -114,7 +155,7 @@ type Begin = fn(OsFs, &Path, Settings) -> tsmith_engine::replica::Result<Replica
 /// Ends the process when its standard input does: who started it has ended, however that came.
 fn end_with_stdin() -> Result<()> {
     let wait = || {
-        drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+        drop(io::copy(&mut io::stdin(), &mut io::sink()));
         std::process::exit(0);
     };
     std::thread::Builder::new().spawn(wait)?;
@@ -126,8 +167,9 @@ fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
     tracing::subscriber::set_global_default(Warnings { id })?;
     last_port(port)?;
     // Before anything is made: a port that is taken leaves nothing behind.
-    let listener = TcpListener::bind(local(port + id as u16))?;
-    let lines = TcpListener::bind(local(port + 100 + id as u16))?;
+    let listener = listen(port + id as u16)?;
+    let lines = listen(port + 100 + id as u16)?;
+    let address = lines.local_addr()?;
     let mut settings = Settings::new(id, &IDS);
     settings.group = group_of(dir)?;
     settings.snapshot_entries = 2000;
@@ -149,6 +191,8 @@ fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
             std::thread::spawn(move || drop(serve(&stream, &node)));
         }
     });
+    // Whether anybody reads that is no reason to end.
+    drop(writeln!(io::stdout(), "replica {id}: lines on {address}"));
     while node.is_running() {
         std::thread::sleep(WATCH);
     }
@@ -250,6 +294,8 @@ struct Processes {
     dir: PathBuf,
     port: u16,
     children: Vec<Option<Child>>,
+    /// Where they say that they take lines.
+    stdout: fn() -> Stdio,
 }
 
 impl Processes {
@@ -264,7 +310,7 @@ impl Processes {
             .arg(self.dir.join(&id))
             .args([&self.port.to_string(), ATTENDED])
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout((self.stdout)())
             .spawn()?;
         self.children[at] = Some(child);
         Ok(())
@@ -327,9 +373,9 @@ impl Drop for Processes {
 }
 
 /// Starts all three; makes them where they were never all there. From then on one that is missing was lost.
-fn processes(dir: &Path, port: u16) -> Result<Processes> {
+fn processes(dir: &Path, port: u16, stdout: fn() -> Stdio) -> Result<Processes> {
     last_port(port)?;
-    let mut processes = Processes { dir: dir.to_path_buf(), port, children: vec![None, None, None] };
+    let mut processes = Processes { dir: dir.to_path_buf(), port, children: vec![None, None, None], stdout };
     let log = |id: u64| dir.join(id.to_string()).join("wal");
     let group = dir.join("group");
     let unfinished = std::fs::read_to_string(&group).is_ok_and(|text| text.trim().ends_with(UNFINISHED));
@@ -354,15 +400,12 @@ fn processes(dir: &Path, port: u16) -> Result<Processes> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    std::fs::write(&group, format!("{}\n", group_of(&dir.join("1"))?))?;
+    on(&group, std::fs::write(&group, format!("{}\n", group_of(&dir.join("1"))?)))?;
     Ok(processes)
 }
 
 fn all(dir: &Path, port: u16) -> Result<()> {
-    let mut processes = processes(dir, port)?;
-    for id in IDS {
-        println!("replica {id}: lines on {}", local(port + 100 + id as u16));
-    }
+    let mut processes = processes(dir, port, Stdio::inherit)?;
     loop {
         std::thread::sleep(Duration::from_millis(500));
         for (at, id) in IDS.into_iter().enumerate() {
@@ -389,7 +432,7 @@ type Acknowledged = Arc<Mutex<Vec<u64>>>;
 /// Writers on every replica, a replica killed at random in every round. Every tenth time the two that are left must have
 /// all that was acknowledged until then; at the end all three, and the same.
 fn kill(dir: &Path, rounds: u64, seed: u64, port: u16) -> Result<()> {
-    let mut processes = processes(dir, port)?;
+    let mut processes = processes(dir, port, Stdio::null)?;
     let stop = Arc::new(AtomicBool::new(false));
     let acknowledged = Acknowledged::default();
     let writers: Vec<_> = (0..3u64)

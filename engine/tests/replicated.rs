@@ -23,7 +23,7 @@ fn example() -> Option<PathBuf> {
 fn free_ports(test: u16) -> u16 {
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     let all_free = |base: u16| (1..=3).all(|id| is_free(base + id) && is_free(base + 100 + id));
-    let begin = 20_000 + 1000 * test + (std::process::id() % 8000) as u16;
+    let begin = 20_000 + 1000 * test + (std::process::id() % 4000) as u16;
     (begin..32_000).step_by(7).find(|&base| all_free(base)).expect("free ports")
 }
 
@@ -83,6 +83,40 @@ fn wait<T>(what: &str, found: impl Fn() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waits in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A process that ends by itself: its code, what it said, and what it complained of.
+fn output(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = command.stdin(Stdio::null()).output().expect("runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// `Os { code: 98, kind: AddrInUse, .. }` and `ParseIntError { kind: InvalidDigit }` was all that was said, `--help` was an error,
+/// and a replica that had not started was said to take lines.
+#[test]
+fn what_is_wrong_is_said_in_words() {
+    let Some(example) = example() else { return };
+    let (scratch, base) = (tempfile::tempdir().expect("a directory"), free_ports(5));
+    for help in ["-h", "--help", "help"] {
+        let (code, said, why) = output(Command::new(&example).arg(help));
+        assert!(code == Some(0) && why.is_empty(), "{why}");
+        assert!(
+            ["?status", "?export", "DIR/group", "PORT+100+N"].iter().all(|word| said.contains(word)),
+            "{said}"
+        );
+    }
+    for arguments in [&["kill", "x", "--rounds", "1x"][..], &["x", "1x"], &["new", "1", "x/1", "1x"]] {
+        let (code, said, why) = output(Command::new(&example).args(arguments).current_dir(scratch.path()));
+        assert!(code == Some(1) && said.is_empty(), "{said}");
+        assert!(why.contains(" 1x: invalid digit") && !why.contains('{'), "{why}");
+    }
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, base + 1)).expect("was free");
+    let (code, said, why) = output(Command::new(&example).arg(scratch.path()).arg(base.to_string()));
+    assert_eq!(code, Some(1), "{said}{why}");
+    let in_use = format!("replica 1: 127.0.0.1:{}: Address already in use", base + 1);
+    assert!(why.contains(&in_use) && !why.contains('{'), "{why}");
+    assert!(!said.contains("replica 1: lines on"), "{said}");
 }
 
 /// A replica that had stopped left a process that took connections, and answered nothing, for ever.
