@@ -8,7 +8,8 @@
 //!
 //! Replica N talks to the others on PORT+N and takes line protocol on PORT+100+N. A line is answered with `ok POINTS` when
 //! it is on a majority of disks and written here, else with `error ...`; the lines that arrive together share a proposal.
-//! A line without a time gets that of its arrival; one that does not end is not written. `?status` and `?export` answer what
+//! A line without a time gets that of its arrival; one that does not end is not written. A line end inside a string is part
+//! of the line, however it arrives, and one behind a backslash ends none. `?status` and `?export` answer what
 //! they say, or `error ...`. Warnings go to stderr. A replica that stops by itself says why, and its process ends with exit
 //! code 1. Who started all three makes them in an empty DIR, starts those again that were killed, and takes them along when it
 //! ends. One that stopped by itself, or whose directory is gone, is left to the operator: `replicated node ID DIR/ID PORT` opens
@@ -49,7 +50,7 @@ const PORT: u16 = 7000;
 const KILL_PORT: u16 = PORT + 20;
 const TICK: Duration = Duration::from_millis(30);
 /// A line, and what is read before it is one.
-const LINE_BYTES_MAX: u64 = 1 << 20;
+const LINE_BYTES_MAX: usize = 1 << 20;
 /// How long replicas may take to catch up.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a process looks whether its replica still runs, and how long a client may take to hear why not.
@@ -244,24 +245,24 @@ impl Visit for Line {
 /// Takes lines from one connection until it ends.
 #[expect(clippy::disallowed_methods, reason = "a command, as the ban has it")]
 fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
-    let mut reader = BufReader::new(stream);
-    let mut writer = stream;
-    let mut line = Vec::new();
+    let (mut reader, mut writer) = (stream, stream);
+    let (mut text, mut part) = (Vec::new(), vec![0; 64 << 10]);
     loop {
-        line.clear();
-        if (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+        let Some(mut end) = line_end(&mut text, 0) else {
+            let why: &[u8] = match reader.read(&mut part)? {
+                _ if text.len() >= LINE_BYTES_MAX => b"error a line of more than 1 MiB\n",
+                0 if text.is_empty() => return Ok(()),
+                // The sender may have meant more: half a number is another one.
+                0 => b"error the line does not end\n",
+                read => {
+                    text.extend_from_slice(&part[..read]);
+                    continue;
+                }
+            };
+            writer.write_all(why)?;
             return Ok(());
-        }
-        if line.len() as u64 == LINE_BYTES_MAX {
-            writer.write_all(b"error a line of more than 1 MiB\n")?;
-            return Ok(());
-        }
-        if !line.ends_with(b"\n") {
-            // The sender may have meant more: half a number is another one.
-            writer.write_all(b"error the line does not end\n")?;
-            return Ok(());
-        }
-        let answer = match line.trim_ascii() {
+        };
+        let answer = match text[..end].trim_ascii() {
             b"?status" => {
                 node.status().map_or_else(|error| format!("error {error}"), |status| format!("{status:?}"))
             }
@@ -270,23 +271,32 @@ fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
                 .map_or_else(|error| format!("error {error}"), |text| text.replace('\n', "\u{1}")),
             _ => {
                 // Whatever has arrived with it goes into the same proposal, whole lines only.
-                while let [first, rest @ ..] = reader.buffer()
-                    && *first != b'?'
-                    && (*first == b'\n' || rest.contains(&b'\n'))
-                    && line.len() < 1 << 20
+                while end < LINE_BYTES_MAX
+                    && text.get(end) != Some(&b'?')
+                    && let Some(next) = line_end(&mut text, end)
                 {
-                    reader.read_until(b'\n', &mut line)?;
+                    end = next;
                 }
                 let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
-                match node.write(&line, i64::try_from(now)?) {
+                match node.write(&text[..end], i64::try_from(now)?) {
                     Ok(applied) if applied.rejected == 0 => format!("ok {}", applied.points),
                     Ok(applied) => format!("ok {}, {} rejected", applied.points, applied.rejected),
                     Err(error) => format!("error {error}"),
                 }
             }
         };
+        text.drain(..end);
         writer.write_all(format!("{answer}\n").as_bytes())?;
     }
+}
+
+/// Where the line at `at` ends as the parser will see it, whatever comes behind; `None` while it has not.
+fn line_end(text: &mut Vec<u8>, at: usize) -> Option<usize> {
+    // One byte of what may come, for a backslash takes a line end with it only if something follows.
+    text.push(b'#');
+    let len = tsmith_engine::line::first_line(&text[at..], false);
+    text.pop();
+    Some(at + len?)
 }
 
 /// Child processes, which end with this one.

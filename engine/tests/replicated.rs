@@ -92,6 +92,59 @@ fn output(command: &mut Command) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// All three, when they take lines.
+fn all(example: &Path, dir: &Path, base: u16) -> Running {
+    let started = Running::start(Command::new(example).arg(dir).arg(base.to_string()));
+    let written = |id: u16| ask(base + 100 + id, "m v=1 1").filter(|answer| answer == "ok 1\n");
+    (1..=3).for_each(|id| drop(wait("a write", || written(id))));
+    started
+}
+
+/// A line end inside a string ended the line when the rest had not arrived: a point that nobody wrote was stored.
+#[test]
+fn a_string_keeps_its_line_ends_however_they_arrive() {
+    let Some(example) = example() else { return };
+    let (scratch, base) = (tempfile::tempdir().expect("a directory"), free_ports(4));
+    let _started = all(&example, scratch.path(), base);
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 101)).expect("connects");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut answers = BufReader::new(&stream);
+    let mut write = |parts: &[&str]| {
+        for part in parts {
+            (&stream).write_all(part.as_bytes()).expect("sends");
+            // So that it arrives by itself.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let mut answer = String::new();
+        answers.read_line(&mut answer).expect("answers");
+        answer
+    };
+    assert_eq!(write(&["s v=\"a\n", "b v=2 2\n", "c\" 1\n"]), "ok 1\n");
+    // More than is read at once.
+    let long = format!("l v=\"{}\n\" 1\n", "x v=3 3\n".repeat(9000));
+    assert_eq!(write(&[&long]), "ok 1\n");
+    // What a backslash stands before is known when the line ends, but for the line end itself.
+    assert_eq!(write(&["k,t=a\\ b v=4 4\n"]), "ok 1\n");
+    assert_eq!(write(&["e,t=a\\\n", "b v=5 5\n?status\n"]), "ok 1\n");
+    let export = ask(base + 101, "?export").expect("answers");
+    let rows: Vec<_> = export.split('\u{1}').map(|row| row.chars().take(100).collect::<String>()).collect();
+    let keys: Vec<_> = rows.iter().filter_map(|row| row.split_once("#!~#")).map(|(key, _)| key).collect();
+    // The export writes line ends so; `b` is the end of a key.
+    assert_eq!(keys, ["b", "k,t=a\\ b", "l", "m", "s"], "{rows:?}");
+    assert!(export.starts_with("e,t=a\\\u{1}b#!~#v [5]"), "{rows:?}");
+    let string = format!("{:?}", b"a\nb v=2 2\nc");
+    assert!(export.contains(&string), "{rows:?}");
+    // Without an end it is refused, not waited for.
+    let endless = "y".repeat(3 << 20);
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, base + 102)).expect("connects");
+    drop((&stream).write_all(format!("z v=\"\n{endless}").as_bytes()));
+    // It may be reset before it could be read.
+    let mut answer = String::new();
+    drop(BufReader::new(&stream).read_line(&mut answer));
+    assert!(answer.is_empty() || answer == "error a line of more than 1 MiB\n", "{answer}");
+    assert!(!ask(base + 101, "?export").expect("answers").contains("z#!~#"));
+}
+
 /// `Os { code: 98, kind: AddrInUse, .. }` and `ParseIntError { kind: InvalidDigit }` was all that was said, `--help` was an error,
 /// and a replica that had not started was said to take lines.
 #[test]
