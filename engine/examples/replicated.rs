@@ -135,9 +135,10 @@ fn last_port(port: u16) -> Result<u16> {
 
 /// The number of the group, from beside the directory of a replica.
 fn group_of(dir: &Path) -> Result<u64> {
-    let path = dir.parent().unwrap_or(Path::new("")).join("group");
-    let text = std::fs::read_to_string(&path);
-    let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+    // `.` and `..` have no parent in their names.
+    let whole = if dir.file_name().is_some() { dir.to_path_buf() } else { on(dir, dir.canonicalize())? };
+    let path = whole.parent().unwrap_or(Path::new("")).join("group");
+    let text = on(&path, std::fs::read_to_string(&path))?;
     let number = text.trim().trim_end_matches(UNFINISHED).parse();
     Ok(number.map_err(|error| format!("{}: expected the number of a group: {error}", path.display()))?)
 }
@@ -382,22 +383,40 @@ impl Drop for Processes {
     }
 }
 
+/// Something in the directory of a replica, if it is there.
+fn found_in(dir: &Path) -> Result<Option<PathBuf>> {
+    match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        names => {
+            on(dir, names.and_then(|mut names| names.next().transpose())).map(|entry| Some(entry?.path()))
+        }
+    }
+}
+
 /// Starts all three; makes them where they were never all there. From then on one that is missing was lost.
 fn processes(dir: &Path, port: u16, stdout: fn() -> Stdio) -> Result<Processes> {
     last_port(port)?;
     let mut processes = Processes { dir: dir.to_path_buf(), port, children: vec![None, None, None], stdout };
     let log = |id: u64| dir.join(id.to_string()).join("wal");
     let group = dir.join("group");
-    let unfinished = std::fs::read_to_string(&group).is_ok_and(|text| text.trim().ends_with(UNFINISHED));
-    if !unfinished && IDS.iter().any(|id| dir.join(id.to_string()).exists()) {
-        (0..3).try_for_each(|at| processes.start(at))?;
-        return Ok(processes);
-    }
-    std::fs::create_dir_all(dir)?;
-    if !unfinished {
+    if !group.exists() {
+        for id in IDS {
+            if let Some(found) = found_in(&dir.join(id.to_string()))? {
+                let (group, found) = (group.display(), found.display());
+                let why = format!(
+                    "{group} is missing, and {found} is there: restore the file, which holds the number of the group; for a new \
+                     group name a DIR in which 1, 2 and 3 are empty or not there"
+                );
+                return Err(why.into());
+            }
+        }
+        on(dir, std::fs::create_dir_all(dir))?;
         // Chance, from what keeps maps apart.
         let number = RandomState::new().hash_one(dir);
-        std::fs::write(&group, format!("{number}{UNFINISHED}\n"))?;
+        on(&group, std::fs::write(&group, format!("{number}{UNFINISHED}\n")))?;
+    } else if !on(&group, std::fs::read_to_string(&group))?.trim().ends_with(UNFINISHED) {
+        (0..3).try_for_each(|at| processes.start(at))?;
+        return Ok(processes);
     }
     for (at, id) in IDS.into_iter().enumerate() {
         processes.run(if log(id).exists() { "node" } else { "new" }, at)?;

@@ -100,6 +100,43 @@ fn all(example: &Path, dir: &Path, base: u16) -> Running {
     started
 }
 
+/// Ends them with who started them.
+fn end_all(started: Running, base: u16) {
+    drop(started);
+    let is_there = |id: u16| TcpStream::connect((Ipv4Addr::LOCALHOST, base + 100 + id)).is_ok();
+    wait("their end", || (1..=3).all(|id| !is_there(id)).then_some(()));
+}
+
+/// Directories that were made beforehand, as mount points are, were taken for replicas: without the group's number none started,
+/// at every try anew. Nor was the number found by who started a replica from inside of its directory.
+#[test]
+fn a_group_begins_in_empty_directories_and_not_without_its_number() {
+    let Some(example) = example() else { return };
+    let (scratch, base) = (tempfile::tempdir().expect("a directory"), free_ports(3));
+    let dir = |name: &str| scratch.path().join(name);
+    for id in ["1", "2", "3"] {
+        std::fs::create_dir(dir(id)).expect("made");
+    }
+    end_all(all(&example, scratch.path(), base), base);
+
+    let inside = ["node", "1", ".", &base.to_string()];
+    let _one = Running::start(Command::new(&example).args(inside).current_dir(dir("1")));
+    wait("its status", || ask(base + 101, "?status"));
+    // With other ports, as somebody who forgot which it had.
+    let other = (base + 7).to_string();
+    let (_, _, said) = output(Command::new(&example).args(["new", "1"]).arg(dir("1")).arg(&other));
+    assert!(said.contains("is in use") && !said.contains("remove"), "{said}");
+    let (_, _, said) = output(Command::new(&example).args(["node", "3"]).arg(dir("2")).arg(&other));
+    let of_two = format!("{} is the directory of replica 2, not of 3", dir("2").display());
+    assert!(said.contains(&of_two), "{said}");
+
+    std::fs::remove_file(dir("group")).expect("removed");
+    let (code, said, why) = output(Command::new(&example).arg(scratch.path()).arg(&other));
+    assert_eq!(code, Some(1), "{said}{why}");
+    assert!(why.contains(&format!("{} is missing", dir("group").display())), "{why}");
+    assert!(!dir("group").exists());
+}
+
 /// A line end inside a string ended the line when the rest had not arrived: a point that nobody wrote was stored.
 #[test]
 fn a_string_keeps_its_line_ends_however_they_arrive() {
