@@ -36,7 +36,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tsmith_engine::replica::transport::{FRAME_BYTES_MAX, Tcp};
 use tsmith_engine::replica::{Node, Replica, Settings};
 use tsmith_wal::etcd::WalOptions;
-use tsmith_wal::fs::OsFs;
+use tsmith_wal::fs::{OsFs, publish_new};
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -413,7 +413,7 @@ fn processes(dir: &Path, port: u16, stdout: fn() -> Stdio) -> Result<Processes> 
         on(dir, std::fs::create_dir_all(dir))?;
         // Chance, from what keeps maps apart.
         let number = RandomState::new().hash_one(dir);
-        on(&group, std::fs::write(&group, format!("{number}{UNFINISHED}\n")))?;
+        on(&group, publish_new(&OsFs, &group, format!("{number}{UNFINISHED}\n").as_bytes()))?;
     } else if !on(&group, std::fs::read_to_string(&group))?.trim().ends_with(UNFINISHED) {
         (0..3).try_for_each(|at| processes.start(at))?;
         return Ok(processes);
@@ -429,7 +429,9 @@ fn processes(dir: &Path, port: u16, stdout: fn() -> Stdio) -> Result<Processes> 
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    on(&group, std::fs::write(&group, format!("{}\n", group_of(&dir.join("1"))?)))?;
+    // Whole, or as it was: without the number no replica starts any more.
+    let finished = format!("{}\n", group_of(&dir.join("1"))?);
+    on(&group, publish_new(&OsFs, &group, finished.as_bytes()))?;
     Ok(processes)
 }
 
