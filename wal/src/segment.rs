@@ -51,6 +51,10 @@
 //! next segment exists, which makes it begin its own (and keeps its known bug away, to continue a file at the end of
 //! a torn tail). Should somebody append bare frames to a segment of ours all the same, 5 holds for that part. A mark
 //! that lost its own magic is not taken for an entry: deletions without a key are refused as bare frames.
+//!
+//! What is not told: that a segment before the last one was cut short, or is zero, from just where a group ends. Its last
+//! mark is gone then, but recovery and a full disk leave a segment without one, too. The log `native` numbers its records,
+//! and misses them.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
