@@ -350,10 +350,12 @@ fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
 
 /// The directories of the engine at `data`, for `verb`, which writes to one shard.
 pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> {
-    if data.is_dir() {
-        if let Some(owner) = Owner::of(data) {
-            return Err(owner.refuse(verb, data));
+    for dir in [Some(data), wal].into_iter().flatten() {
+        if let Some(owner) = Owner::of(dir) {
+            return Err(owner.refuse(verb, dir));
         }
+    }
+    if data.is_dir() {
         Tree::refuse_above(verb, data, wal)?;
     }
     let wal = match wal {

@@ -110,9 +110,10 @@ impl RepairArgs {
         // A path that holds nothing of ours gets no lock either.
         place.members()?;
         let of_replica = match place {
-            Place::Directory { data: path, .. } | Place::Tsm(path) | Place::Tombstone(path) => {
-                Some(path).filter(|path| Owner::of(path) == Some(Owner::Replica))
-            }
+            Place::Directory { data: path, .. }
+            | Place::Tsm(path)
+            | Place::Tombstone(path)
+            | Place::Segment(path) => Some(path).filter(|path| Owner::of(path) == Some(Owner::Replica)),
             _ => None,
         };
         let (dry_run, problems) = (self.dry_run || of_replica.is_some(), report.problems);

@@ -122,9 +122,36 @@ fn what_belongs_to_a_member_or_a_replica_is_not_written_to() {
         assert!(output.status.success(), "{output:?}");
     }
     OsFs.rename(&own, &engine).expect("renames");
+    let files = replica.join("files-0000000000000014");
+    std::fs::create_dir(&files).expect("a directory");
+    for (path, bytes) in
+        all_files(&engine).into_iter().filter(|(path, _)| path.extension() == Some("tsm".as_ref()))
+    {
+        std::fs::write(files.join(path.file_name().expect("a name")), bytes).expect("writes");
+    }
     let before = all_files(scratch.path());
     let member_dirs = [scratch.path().join("m"), root.clone(), root.join("wal"), root.join("snap")];
-    let replica_dirs = [scratch.path().join("group"), replica.clone(), engine.clone()];
+    let replica_dirs =
+        [scratch.path().join("group"), replica.clone(), engine.clone(), engine.join("wal"), files];
+    // Nor is anything begun there, or a log of another's.
+    for begun in [root.join("snap/new"), replica.join("engine-0000000000000015"), replica.join("foo")] {
+        assert!(!run(&["import", lines], &begun).status.success() && !begun.exists(), "{}", begun.display());
+    }
+    let new = scratch.path().join("new");
+    for wal in [root.join("snap"), root.clone(), engine.clone(), replica.join("wal")] {
+        let output = run(&["import", lines, "--wal", wal.to_str().expect("text")], &new);
+        assert!(!output.status.success(), "{}: {output:?}", wal.display());
+    }
+    // What has names like theirs is somebody's own.
+    let plain = scratch.path().join("plain/engine-0000000000000001");
+    let beside = scratch.path().join("plain/wal");
+    for _ in 0..2 {
+        let wal = ["--log", "etcd", "--wal", beside.to_str().expect("text")];
+        let output = run(&[&["import", lines][..], &wal].concat(), &plain);
+        assert!(output.status.success(), "{output:?}");
+        std::fs::write(plain.join("backup.snap"), b"mine").expect("writes");
+    }
+    std::fs::remove_dir_all(scratch.path().join("plain")).expect("removes");
     for (dirs, whose) in [(&member_dirs[..], "of a member of etcd"), (&replica_dirs[..], "of a replica")] {
         for dir in dirs {
             for verb in

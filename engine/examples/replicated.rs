@@ -388,7 +388,12 @@ fn found_in(dir: &Path) -> Result<Option<PathBuf>> {
     match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         names => {
-            on(dir, names.and_then(|mut names| names.next().transpose())).map(|entry| Some(entry?.path()))
+            // A file system of its own has a directory from the beginning.
+            let found = |entry: &io::Result<std::fs::DirEntry>| {
+                entry.as_ref().map_or(true, |entry| entry.file_name() != "lost+found")
+            };
+            on(dir, names.and_then(|mut names| names.find(found).transpose()))
+                .map(|entry| Some(entry?.path()))
         }
     }
 }

@@ -84,7 +84,7 @@ pub use check::{Checked, check, check_segment};
 pub use flaw::Flaw;
 pub use frame::{RawRecord, SEGMENT_BYTES_MAX};
 pub use histogram::Histogram;
-pub use log::EtcdLog;
+pub use log::{EtcdLog, is_log};
 pub(crate) use log::{holds_segments, replay_only, segment_names};
 pub use names::SegmentName;
 pub use options::{SEGMENT_BYTES, Strictness, WalOptions};

@@ -11,10 +11,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use tsmith_engine::manifest::MANIFEST_NAME;
-use tsmith_wal::etcd::snap;
+use tsmith_wal::etcd::{SegmentName, snap};
+use tsmith_wal::fs::OsFs;
 
 use super::tree::{Skipped, not_read};
-use super::{Member, is_etcd_segment, leftover, list, regular};
+use super::{Member, holds_files, is_etcd_segment, leftover, list, regular};
 use crate::exit::{Failure, Result};
 
 /// Whether `dir`, which has these names in it, is one of snapshots: by their names, or as the neighbour of a log, for
@@ -42,17 +43,22 @@ pub(crate) enum Owner {
 }
 
 impl Owner {
-    /// That of `path`, if it is not an engine's of its own.
+    /// That of `path`, which need not be there yet, or of the directory above.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let path = path.canonicalize().ok()?;
-        let dir = if path.is_dir() { path.as_path() } else { path.parent()? };
-        let in_replica = dir.file_name().is_some_and(is_engine) && has_log(&dir.with_file_name("wal"));
+        let path = std::path::absolute(path).ok()?;
+        let path = path.ancestors().find_map(|path| path.canonicalize().ok())?;
+        path.ancestors().filter(|path| path.is_dir()).take(2).find_map(Self::of_directory)
+    }
+
+    fn of_directory(dir: &Path) -> Option<Self> {
+        let in_replica = dir.file_name().is_some_and(is_of_replica) && is_logged(&dir.with_file_name("wal"));
         if in_replica || engine_of_replica(dir).is_some() {
             return Some(Self::Replica);
         }
-        // An engine with its log in such segments has a manifest.
-        let above = !dir.join(MANIFEST_NAME).exists() && has_log(&dir.join("wal"));
-        let is_member = above || has_log(dir) || list(dir).is_ok_and(|names| holds_snapshots(dir, &names));
+        let holds_engine = || dir.join(MANIFEST_NAME).exists() || holds_files(dir);
+        let is_snapshot = |(name, _): &(OsString, bool)| is_whole_snapshot(name);
+        let has_snapshots = || list(dir).is_ok_and(|names| names.iter().any(is_snapshot));
+        let is_member = is_logged(dir) || !holds_engine() && (is_logged(&dir.join("wal")) || has_snapshots());
         is_member.then_some(Self::Member)
     }
 
@@ -72,16 +78,32 @@ impl Owner {
     }
 }
 
-/// The engine of the replica in this directory, the newest if one came with a snapshot.
-pub(super) fn engine_of_replica(dir: &Path) -> Option<PathBuf> {
-    let is_engine = |(name, is_dir): &(OsString, bool)| *is_dir && is_engine(name);
-    let (newest, _) = list(dir).ok()?.into_iter().rfind(is_engine)?;
-    has_log(&dir.join("wal")).then(|| dir.join(newest))
+/// Whether a log of etcd's is in a directory that is not that of one of our engines.
+fn is_logged(dir: &Path) -> bool {
+    has_log(dir) && !tsmith_wal::etcd::is_log(&OsFs, dir)
 }
 
-/// `engine-` and sixteen digits.
-fn is_engine(name: &OsStr) -> bool {
-    let number = name.to_str().and_then(|name| name.strip_prefix("engine-"));
+/// `<term>-<index>.snap`, each of sixteen digits.
+fn is_whole_snapshot(name: &OsStr) -> bool {
+    let stem = name.to_str().and_then(|name| name.strip_suffix(".snap"));
+    stem.is_some_and(|stem| SegmentName::parse(OsStr::new(&format!("{stem}.wal"))).is_some())
+}
+
+/// The engine of the replica in this directory, the newest if one came with a snapshot.
+pub(super) fn engine_of_replica(dir: &Path) -> Option<PathBuf> {
+    let is_engine = |(name, is_dir): &(OsString, bool)| *is_dir && is_numbered(name, "engine-");
+    let (newest, _) = list(dir).ok()?.into_iter().rfind(is_engine)?;
+    is_logged(&dir.join("wal")).then(|| dir.join(newest))
+}
+
+/// An engine, or the files of a snapshot.
+fn is_of_replica(name: &OsStr) -> bool {
+    is_numbered(name, "engine-") || is_numbered(name, "files-")
+}
+
+/// The prefix and sixteen digits.
+fn is_numbered(name: &OsStr, prefix: &str) -> bool {
+    let number = name.to_str().and_then(|name| name.strip_prefix(prefix));
     number.is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 

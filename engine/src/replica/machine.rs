@@ -12,6 +12,7 @@ use tsmith_wal::etcd::Snapshot;
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{Durability, FileLog, LogOptions};
 
+use super::check::Check;
 use super::error::io;
 use super::files::{self, List};
 use super::{Applied, Error, Result};
@@ -75,6 +76,9 @@ impl<F: Fs> Machine<F> {
             let list = List::decode(snapshot.data.as_deref().unwrap_or_default())?;
             // A crash between saving a received snapshot and taking its files over.
             if machine.applied < list.applied {
+                // They were whole when they came; somebody may have repaired them since.
+                let from = files::directory(dir, snapshot.index);
+                Check::begin(&from, &list).go_on(&machine.fs, u64::MAX)?;
                 machine.install(snapshot)?;
             }
             machine.skip(snapshot.index);

@@ -115,7 +115,13 @@ impl<F: Fs> Stream<F> {
             return Err(Error::Corrupt("a chunk of not more bytes than were asked for"));
         }
         if bytes.is_empty() {
-            tracing::warn!(part.from, part.index, "files of a snapshot are gone: waiting for a later one");
+            let pause_ticks = self.refuse(part.from, part.index);
+            tracing::warn!(
+                part.from,
+                part.index,
+                pause_ticks,
+                "files of a snapshot are gone at the sender, or not as long as it said"
+            );
             self.stop();
             return Ok(());
         }

@@ -39,6 +39,11 @@ use crate::{
 
 /// Says whose log it is: a member's own entries would mean nothing here.
 const METADATA: &[u8] = b"tsmith-log";
+
+/// Whether the segments in `dir` are those of an [`EtcdLog`], by their metadata, and not a member's.
+pub fn is_log<F: Fs>(fs: &F, dir: &Path) -> bool {
+    super::metadata(fs, dir).is_ok_and(|found| found.as_deref() == Some(METADATA))
+}
 /// Every entry is of this term; a real etcd would find a log of one leader.
 const TERM: u64 = 1;
 /// No record has a greater index: its position, and the cut behind it, are numbers too.

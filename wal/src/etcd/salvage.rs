@@ -15,8 +15,9 @@ const WORK_FACTOR: u64 = 4;
 pub(super) struct Behind {
     /// How many; those of which no neighbour is whole are not counted.
     pub(super) records: u64,
-    /// Whether a member's log was durable beyond the place: a later write shows that the one before it had returned. What was
-    /// committed shows nothing: a follower saves an entry together with the news that others have it.
+    /// Whether a member's log was durable beyond the place: a later write shows that the one before it had returned. What one
+    /// state says is committed shows nothing: a follower saves an entry together with the news that others have it. What
+    /// the next one says was saved before.
     pub(super) acknowledged: bool,
 }
 
@@ -40,9 +41,13 @@ fn index_of(record: &RawRecord<'_>) -> Option<u64> {
     Entry::decode(record.data?).ok().map(|entry| entry.index)
 }
 
+fn state_of(record: &RawRecord<'_>) -> Option<HardState> {
+    HardState::decode(record.data?).ok()
+}
+
 /// What has to be durable before [`Wal::save`](super::Wal::save) returns, of a state alone.
 fn vote_of(record: &RawRecord<'_>) -> Option<(u64, u64)> {
-    HardState::decode(record.data?).ok().map(|state| (state.term, state.vote))
+    state_of(record).map(|state| (state.term, state.vote))
 }
 
 /// What a crash can leave of a log that is not synced: states that only say how far is committed, then one write that has to
@@ -57,6 +62,8 @@ struct Unsynced {
     index: u64,
     /// Term and vote so far; a segment that was begun after a reopening need not say.
     vote: Option<(u64, u64)>,
+    /// Some state was there already.
+    after_state: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +89,7 @@ impl Unsynced {
                 _ => {}
             }
         }
-        Self { stage: Stage::States, next, index: 0, vote }
+        Self { stage: Stage::States, next, index: 0, vote, after_state: false }
     }
 
     /// Takes the next record, which `follows` directly on the one before or after others that are not there. Whether it
@@ -91,7 +98,13 @@ impl Unsynced {
         let (stage, is_later) = match (self.stage, record.kind) {
             (_, kind::METADATA | kind::CRC) => return false,
             (Stage::Whole, _) | (Stage::Entries, kind::SNAPSHOT) => (Stage::Whole, true),
-            (Stage::States, kind::STATE) if !self.votes_anew(record) => (Stage::States, false),
+            (Stage::States, kind::STATE) => {
+                // What a state alone says is committed was saved before: in the write of the state right before it, at the
+                // latest.
+                let saved = std::mem::replace(&mut self.after_state, true) && follows;
+                let is_later = saved && state_of(record).is_some_and(|state| state.commit >= self.next);
+                (if self.votes_anew(record) { Stage::Whole } else { Stage::States }, is_later)
+            }
             (_, kind::STATE | kind::SNAPSHOT) => (Stage::Whole, false),
             (Stage::States, _) => {
                 // Where entries are missing before this one, and not between it and the state before, an earlier write
