@@ -1,20 +1,29 @@
 //! Against the real etcd 3.4 and its packages, where they are installed (Debian: `etcd-server etcd-client golang-go
 //! golang-etcd-server-dev`); each test says so when it is skipped.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde_json::json;
 use tsmith_wal::etcd::{
     DiskStorage, Entry, EntryKind, HardState, Snapshot, SnapshotRecord, Storage, Wal, WalOptions,
     valid_snapshot_entries,
 };
-use tsmith_wal::fs::OsFs;
+use tsmith_wal::fs::{Fs, OsFs};
 
 mod etcd;
+#[path = "../examples/plan/mod.rs"]
+mod plan;
+
+/// One test at a time: a process that is being started has what its parent has locked until it is another program, and a log
+/// that was closed is in use for so long.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// A running member, killed on drop.
 struct Member {
@@ -120,6 +129,7 @@ fn written_again(from: &Path, to: &Path) {
 /// it and serves the same keys; while it runs ours is refused, and while ours is open etcd is.
 #[test]
 fn a_real_member_starts_on_the_log_that_ours_wrote_again() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !installed("etcd") || !installed("etcdctl") {
         eprintln!("skipped: etcd and etcdctl are not installed");
         return;
@@ -217,6 +227,7 @@ fn checker(scratch: &Path) -> Option<PathBuf> {
 /// Our directory through the real package: it verifies, opens and reads it, and appends; then ours reads that.
 #[test]
 fn the_real_package_reads_and_continues_what_ours_wrote() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = tempfile::tempdir().expect("a directory");
     let Some(checker) = checker(scratch.path()) else { return };
     let (wal_dir, snap_dir) = (scratch.path().join("wal"), scratch.path().join("snap"));
@@ -251,4 +262,92 @@ fn the_real_package_reads_and_continues_what_ours_wrote() {
     assert_eq!(entries[..70], (51..=120).map(entry).collect::<Vec<_>>());
     assert_eq!(entries[70].data.as_deref(), Some(&b"from go"[..]));
     storage.close().expect("closes");
+}
+
+/// Random numbers, the same for a seed each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    fn hex(&mut self, len: u64) -> serde_json::Value {
+        let digits = (0..2 * len).map(|_| char::from_digit(self.below(16) as u32, 16).expect("a digit"));
+        digits.collect::<String>().into()
+    }
+
+    /// Operations as a member could do them: entries that go on or begin again behind what is committed, terms and votes
+    /// that change, states alone, snapshots, reopenings.
+    fn plan(&mut self) -> String {
+        let metadata = if self.below(4) == 0 { serde_json::Value::Null } else { self.hex(5) };
+        let segment_bytes = [4_096, 20_000, 100_000][self.below(3) as usize];
+        let mut plan = vec![json!({"op": "create", "segment_bytes": segment_bytes, "metadata": metadata})];
+        let (mut term, mut vote, mut snapshot, mut commit, mut last) = (1, 1, 0, 0, 0);
+        for _ in 0..5 + self.below(40) {
+            match self.below(10) {
+                0 => (term, vote) = (term + 1, self.below(4)),
+                1 if commit > snapshot => {
+                    snapshot = commit;
+                    plan.push(json!({"op": "snapshot", "index": snapshot, "term": term}));
+                }
+                2 => plan.push(json!({"op": "reopen"})),
+                3 => commit += self.below(1 + last - commit),
+                4 if last > commit => last = commit + self.below(last - commit),
+                _ => {}
+            }
+            let mut entries = Vec::new();
+            for _ in 0..self.below(6) {
+                last += 1;
+                let data = match self.below(5) {
+                    0 => serde_json::Value::Null,
+                    1 => self.hex(0),
+                    2 => {
+                        let len = self.below(3000);
+                        self.hex(len)
+                    }
+                    _ => self.hex(20),
+                };
+                entries.push(json!({"type": self.below(2), "term": term, "index": last, "data": data}));
+            }
+            let state = json!({"term": term, "vote": vote, "commit": commit});
+            let state = if self.below(5) == 0 { serde_json::Value::Null } else { state };
+            plan.push(json!({"op": "save", "state": state, "entries": entries}));
+        }
+        plan.push(json!({"op": "close"}));
+        plan.iter().map(|op| format!("{op}\n")).collect()
+    }
+}
+
+/// The same operations give the same bytes as with the real package, whatever they are.
+#[test]
+fn random_plans_give_the_bytes_of_the_real_package() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let scratch = tempfile::tempdir().expect("a directory");
+    let Some(checker) = checker(scratch.path()) else { return };
+    let segments = |dir: &Path| {
+        let names = OsFs.list(dir).expect("lists").into_iter();
+        let names = names.filter(|name| Path::new(name).extension() == Some("wal".as_ref()));
+        names.map(|name| (std::fs::read(dir.join(&name)).expect("reads"), name)).collect::<Vec<_>>()
+    };
+    let mut cuts = 0;
+    for seed in 0..60 {
+        let [plan, ours, theirs] =
+            ["plan", "ours", "theirs"].map(|name| scratch.path().join(format!("{name}-{seed}")));
+        let text = Dice(seed).plan();
+        std::fs::write(&plan, &text).expect("writes");
+        plan::play(&text, &ours).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let output = Command::new(&checker).arg("plan").args([&plan, &theirs]).output().expect("runs");
+        assert!(output.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&output.stdout));
+        let (ours, theirs) = (segments(&ours), segments(&theirs));
+        let names =
+            |all: &[(Vec<u8>, OsString)]| all.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&ours), names(&theirs), "seed {seed}");
+        for ((ours, name), (theirs, _)) in ours.iter().zip(&theirs) {
+            assert!(ours == theirs, "seed {seed}: {} differs", name.display());
+        }
+        cuts += ours.len() - 1;
+    }
+    assert!(cuts > 20, "few segments were begun: {cuts}");
 }

@@ -1,7 +1,11 @@
-// The real readers of etcd on a directory of ours: verify, load the snapshot, open, read, append.
+// The real packages of etcd: on a directory of ours verify, load the snapshot, open, read, append; or `plan FILE DIR`,
+// which does to a new log what wal/examples/plan does to one of ours.
 package main
 
 import (
+	"bufio"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 
@@ -19,7 +23,72 @@ func must(err error) {
 	}
 }
 
+type operation struct {
+	Op           string
+	SegmentBytes int64 `json:"segment_bytes"`
+	Metadata     *string
+	State        raftpb.HardState
+	Entries      []struct {
+		Type  int32
+		Term  uint64
+		Index uint64
+		Data  *string
+	}
+	Index, Term uint64
+}
+
+func bytesOf(digits *string) []byte {
+	if digits == nil {
+		return nil
+	}
+	found, err := hex.DecodeString(*digits)
+	must(err)
+	return found
+}
+
+func play(plan, dir string) {
+	lg := zap.NewNop()
+	file, err := os.Open(plan)
+	must(err)
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<26)
+	var w *wal.WAL
+	var last walpb.Snapshot
+	for lines.Scan() {
+		var op operation
+		must(json.Unmarshal(lines.Bytes(), &op))
+		switch op.Op {
+		case "create":
+			wal.SegmentSizeBytes = op.SegmentBytes
+			w, err = wal.Create(lg, dir, bytesOf(op.Metadata))
+		case "save":
+			var entries []raftpb.Entry
+			for _, e := range op.Entries {
+				entry := raftpb.Entry{Type: raftpb.EntryType(e.Type), Term: e.Term, Index: e.Index, Data: bytesOf(e.Data)}
+				entries = append(entries, entry)
+			}
+			err = w.Save(op.State, entries)
+		case "snapshot":
+			last = walpb.Snapshot{Index: op.Index, Term: op.Term}
+			err = w.SaveSnapshot(last)
+		case "reopen":
+			must(w.Close())
+			w, err = wal.Open(lg, dir, last)
+			must(err)
+			_, _, _, err = w.ReadAll()
+		case "close":
+			err = w.Close()
+		}
+		must(err)
+	}
+	must(lines.Err())
+}
+
 func main() {
+	if os.Args[1] == "plan" {
+		play(os.Args[2], os.Args[3])
+		return
+	}
 	lg := zap.NewNop()
 	wal.SegmentSizeBytes = 20000
 	walDir, snapDir := os.Args[1], os.Args[2]

@@ -1,0 +1,21 @@
+//! A segment of etcd's log: its records, their messages, and what stands behind the place where it cannot be read on; and
+//! the same bytes as a snapshot file.
+#![no_main]
+
+use std::path::Path;
+
+use tsmith_wal::etcd::{Entry, HardState, RawRecords, SnapshotRecord, check_segment, snap};
+use tsmith_wal::fs::{Fs, FsFile, SimFs};
+
+const SEGMENT: &str = "/0000000000000000-0000000000000000.wal";
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    for record in RawRecords::new(data).map_while(Result::ok) {
+        let message = record.data.unwrap_or_default();
+        drop((Entry::decode(message), HardState::decode(message), SnapshotRecord::decode(message)));
+    }
+    drop(snap::decode(data));
+    let (fs, path) = (SimFs::default(), Path::new(SEGMENT));
+    fs.create_new(path).and_then(|file| file.write_all_at(data, 0)).expect("a file");
+    drop(check_segment(&fs, path));
+});
