@@ -73,8 +73,9 @@ impl Settings {
         METADATA_TAG.into_iter().chain(numbers).collect()
     }
 
-    /// Whether the log in `dir` with this metadata, and this snapshot, is of the replica that these settings mean. Logs of before say
-    /// nothing of the group, which has the number 0 then, and those of still before nothing of voters; their snapshots do.
+    /// Whether the log in `dir`, with this metadata and this snapshot, is of the replica that these settings mean. Logs of
+    /// before say nothing of the group, which has the number 0 then, and those of still before nothing of voters; their
+    /// snapshots do.
     pub(super) fn check(&self, dir: &Path, metadata: Option<&[u8]>, snapshot: &Snapshot) -> Result<()> {
         let metadata = metadata.unwrap_or_default();
         let tagged = metadata.strip_prefix(&METADATA_TAG);
