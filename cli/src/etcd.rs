@@ -12,12 +12,12 @@ use crate::place::has_etcd_log;
 
 /// Checks the log in a directory, with the snapshots beside it if it is a member's; or one segment.
 pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
-    let named = |path: &Path| path.file_name().and_then(SegmentName::parse).is_some();
-    let checked = if path.is_file() && !named(path) {
-        return Err(Flaw::of_all(
-            "a segment of etcd's log under a name that is none: give the copy its own again, <number>-<index>.wal",
-        ));
-    } else if path.is_file() {
+    let checked = if path.is_file() {
+        if path.file_name().and_then(SegmentName::parse).is_none() {
+            return Err(Flaw::of_all(
+                "a segment of etcd's log under a name that is none: give the copy its own again, <number>-<index>.wal",
+            ));
+        }
         etcd::check_segment(&OsFs, path)
     } else if has_etcd_log(path) {
         etcd::check(&OsFs, path, snapshots_of(path).as_deref())

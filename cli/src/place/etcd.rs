@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use tsmith_engine::manifest::MANIFEST_NAME;
-use tsmith_wal::etcd::{SegmentName, snap};
+use tsmith_wal::etcd::snap;
 use tsmith_wal::fs::OsFs;
 
 use super::tree::{Skipped, not_read};
@@ -56,7 +56,7 @@ impl Owner {
             return Some(Self::Replica);
         }
         let holds_engine = || dir.join(MANIFEST_NAME).exists() || holds_files(dir);
-        let is_snapshot = |(name, _): &(OsString, bool)| is_whole_snapshot(name);
+        let is_snapshot = |(name, _): &(OsString, bool)| snap::is_numbered(name);
         let has_snapshots = || list(dir).is_ok_and(|names| names.iter().any(is_snapshot));
         let is_member = is_logged(dir) || !holds_engine() && (is_logged(&dir.join("wal")) || has_snapshots());
         is_member.then_some(Self::Member)
@@ -81,12 +81,6 @@ impl Owner {
 /// Whether a log of etcd's is in a directory that is not that of one of our engines.
 fn is_logged(dir: &Path) -> bool {
     has_log(dir) && !tsmith_wal::etcd::is_log(&OsFs, dir)
-}
-
-/// `<term>-<index>.snap`, each of sixteen digits.
-fn is_whole_snapshot(name: &OsStr) -> bool {
-    let stem = name.to_str().and_then(|name| name.strip_suffix(".snap"));
-    stem.is_some_and(|stem| SegmentName::parse(OsStr::new(&format!("{stem}.wal"))).is_some())
 }
 
 /// The engine of the replica in this directory, the newest if one came with a snapshot.

@@ -74,8 +74,7 @@ impl Checked {
         let mut gaps = Gaps::new(names[0]);
         let walk = walk(fs, dir, &names, |name, record| {
             snapshots.take(record)?;
-            gaps.take(*name, record)?;
-            self.take(record, &mut metadata)
+            self.take(record, &mut metadata, |index| gaps.take(*name, record.offset, index))
         })?;
         if let Some(damage) = walk.damage() {
             return Err(damage);
@@ -87,7 +86,7 @@ impl Checked {
         }
         self.records = walk.records;
         if walk.flaw.is_none()
-            && let Some((name, offset, flaw)) = gaps.first()
+            && let Some((name, offset, flaw)) = gaps.after(snapshots.last_index())
         {
             return Err(Error::from(flaw).at_path(&dir.join(name.file_name())).at_offset(offset));
         }
@@ -95,11 +94,16 @@ impl Checked {
         Ok(snapshots.committed())
     }
 
-    fn take(&mut self, record: &RawRecord<'_>, metadata: &mut Option<Vec<u8>>) -> Result<(), Flaw> {
+    fn take(
+        &mut self,
+        record: &RawRecord<'_>,
+        metadata: &mut Option<Vec<u8>>,
+        entry: impl FnOnce(u64),
+    ) -> Result<(), Flaw> {
         let data = record.data.unwrap_or_default();
         match record.kind {
             kind::ENTRY => {
-                Entry::decode(data)?;
+                entry(Entry::decode(data)?.index);
                 self.entries += 1;
             }
             kind::STATE => self.state = HardState::decode(data)?,
@@ -119,35 +123,25 @@ impl Checked {
 struct Gaps {
     /// The index of the entry before, if it has to be there.
     last: Option<u64>,
-    found: Vec<(SegmentName, u64, u64, u64)>,
-    /// The greatest index of a snapshot.
-    snapshot: u64,
+    found: Vec<(SegmentName, u64, Flaw)>,
 }
 
 impl Gaps {
     /// Of a log that begins with the segment `first`; before the very first one there is no entry.
     fn new(first: SegmentName) -> Self {
-        Self { last: (first.seq == 0).then_some(0), found: Vec::new(), snapshot: 0 }
+        Self { last: (first.seq == 0).then_some(0), found: Vec::new() }
     }
 
-    fn take(&mut self, name: SegmentName, record: &RawRecord<'_>) -> Result<(), Flaw> {
-        let data = record.data.unwrap_or_default();
-        match record.kind {
-            kind::SNAPSHOT => self.snapshot = self.snapshot.max(SnapshotRecord::decode(data)?.index),
-            kind::ENTRY => {
-                let index = Entry::decode(data)?.index;
-                if let Some(last) = self.last.replace(index).filter(|last| index.saturating_sub(1) > *last) {
-                    self.found.push((name, record.offset, index, last));
-                }
-            }
-            _ => {}
+    /// Takes the index of the entry at `offset` of a segment.
+    fn take(&mut self, name: SegmentName, offset: u64, index: u64) {
+        if let Some(last) = self.last.replace(index).filter(|last| index.saturating_sub(1) > *last) {
+            self.found.push((name, offset, Flaw::Gap { index, last }));
         }
-        Ok(())
     }
 
-    fn first(&self) -> Option<(SegmentName, u64, Flaw)> {
-        let open = |&&(_, _, index, _): &&(_, _, u64, _)| self.snapshot < index.saturating_sub(1);
-        let &(name, offset, index, last) = self.found.iter().find(open)?;
-        Some((name, offset, Flaw::Gap { index, last }))
+    /// The first one behind `snapshot`.
+    fn after(self, snapshot: u64) -> Option<(SegmentName, u64, Flaw)> {
+        let open = |gap: &(_, _, Flaw)| matches!(gap.2, Flaw::Gap { index, .. } if snapshot < index.saturating_sub(1));
+        self.found.into_iter().find(open)
     }
 }

@@ -39,11 +39,6 @@ use crate::{
 
 /// Says whose log it is: a member's own entries would mean nothing here.
 const METADATA: &[u8] = b"tsmith-log";
-
-/// Whether the segments in `dir` are those of an [`EtcdLog`], by their metadata, and not a member's.
-pub fn is_log<F: Fs>(fs: &F, dir: &Path) -> bool {
-    super::metadata(fs, dir).is_ok_and(|found| found.as_deref() == Some(METADATA))
-}
 /// Every entry is of this term; a real etcd would find a log of one leader.
 const TERM: u64 = 1;
 /// No record has a greater index: its position, and the cut behind it, are numbers too.
@@ -54,6 +49,11 @@ const GROUP_BYTES: usize = 4 << 20;
 const OVERHEAD_BYTES: u64 = 256;
 /// The next segment, while it is made.
 const TEMPORARY: &str = "0.tmp";
+
+/// Whether the segments in `dir` are those of an [`EtcdLog`], by their metadata, and not a member's.
+pub fn is_log<F: Fs>(fs: &F, dir: &Path) -> bool {
+    super::metadata(fs, dir).is_ok_and(|found| found.as_deref() == Some(METADATA))
+}
 
 /// A log in etcd's segments, with group commit.
 ///

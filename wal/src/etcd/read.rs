@@ -182,6 +182,11 @@ impl Snapshots {
         Ok(())
     }
 
+    /// The greatest index of any.
+    pub(super) fn last_index(&self) -> u64 {
+        self.all.iter().map(|snapshot| snapshot.index).max().unwrap_or(0)
+    }
+
     pub(super) fn committed(mut self) -> Vec<SnapshotRecord> {
         self.all.retain(|snapshot| snapshot.index <= self.commit);
         self.all

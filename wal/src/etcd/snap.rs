@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::encoder::observed;
-use super::names::hex16;
+use super::names::{self, hex16};
 use super::proto::{decode_checked, encode_checked};
 use super::wal::purge;
 use super::{Flaw, Histogram, Snapshot, SnapshotRecord};
@@ -294,6 +294,11 @@ fn is_unfinished(name: &str) -> bool {
 /// Whether a file has a name that etcd takes for a snapshot's.
 pub fn is_snapshot(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.ends_with(SUFFIX))
+}
+
+/// Whether a file has a name that a snapshot's file gets.
+pub fn is_numbered(name: &OsStr) -> bool {
+    names::is_numbered(name, SUFFIX)
 }
 
 #[cfg(test)]
