@@ -129,7 +129,7 @@ fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) ->
         salvage.write(reader, &mut writer).on(OPERATION, &temporary)?;
         let (out, _) = writer.finish().on(OPERATION, &temporary)?;
         let out = out.into_inner().map_err(std::io::IntoInnerError::into_error).on(OPERATION, &temporary)?;
-        let file = out.into_inner();
+        let file = out.finish().on(OPERATION, &temporary)?;
         file.sync_all().on(OPERATION, &temporary)?;
         // Read back before anything depends on it.
         let check = Reader::new(load(fs, &temporary).on(OPERATION, &temporary)?).on(OPERATION, &temporary)?;

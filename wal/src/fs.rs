@@ -169,6 +169,13 @@ pub trait FsFile: Debug + Send + Sync + 'static {
     /// lengthened to their end, with zeros.
     fn allocate(&self, bytes: Range<u64>) -> io::Result<()>;
 
+    /// Asks for space ahead of writes to come, which are then cheaper and lie closer together; the length stays. Whether there
+    /// is some now, which [`FsFile::set_len`] gives back. A hint: nothing depends on it.
+    fn reserve(&self, bytes: Range<u64>) -> bool {
+        let _ = bytes;
+        false
+    }
+
     /// Makes content and length durable.
     fn sync_data(&self) -> io::Result<()>;
 
@@ -202,28 +209,49 @@ pub trait FsMap: Debug + Send + 'static {
 }
 
 /// [`io::Write`] at the end of what was written through it, beginning at the file's first byte. Not buffered.
+///
+/// What takes more than one write has its space reserved [`RESERVED_BYTES`] at a time.
 #[derive(Debug)]
 pub struct FileWriter<F> {
     file: F,
     at: u64,
+    /// Until where space was reserved; `u64::MAX` where that is not done.
+    reserved: u64,
 }
+
+/// How far ahead a file that grows by large writes has its space reserved. Measured on ext4: a sixth of the processor time
+/// of a merge that copies, with less than a mebibyte nothing.
+const RESERVED_BYTES: u64 = 16 << 20;
 
 impl<F: FsFile> FileWriter<F> {
     /// Writes to `file` from its first byte on.
     pub fn new(file: F) -> Self {
-        Self { file, at: 0 }
+        Self { file, at: 0, reserved: 0 }
     }
 
-    /// The file, for [`Fs::publish`].
-    pub fn into_inner(self) -> F {
-        self.file
+    /// Gives back what was reserved and not written, and the file, for [`Fs::publish`].
+    pub fn finish(self) -> io::Result<F> {
+        if self.reserved != u64::MAX && self.reserved > self.at {
+            self.file.set_len(self.at)?;
+        }
+        Ok(self.file)
+    }
+
+    /// Before all but the first write: many files are small.
+    fn reserve_until(&mut self, end: u64) {
+        if self.at > 0 && end > self.reserved {
+            let ahead = self.at..end.saturating_add(RESERVED_BYTES);
+            self.reserved = if self.file.reserve(ahead.clone()) { ahead.end } else { u64::MAX };
+        }
     }
 }
 
 impl<F: FsFile> Write for FileWriter<F> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let end = self.at + buf.len() as u64;
+        self.reserve_until(end);
         self.file.write_all_at(buf, self.at)?;
-        self.at += buf.len() as u64;
+        self.at = end;
         Ok(buf.len())
     }
 

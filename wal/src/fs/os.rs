@@ -248,6 +248,12 @@ impl FsFile for OsFile {
         self.write_zeros(bytes.end)
     }
 
+    #[cfg(target_os = "linux")]
+    fn reserve(&self, bytes: Range<u64>) -> bool {
+        let len = bytes.end.saturating_sub(bytes.start);
+        rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::KEEP_SIZE, bytes.start, len).is_ok()
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()

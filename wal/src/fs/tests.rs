@@ -148,7 +148,7 @@ fn files_of_the_system_are_private_and_links_are_not_followed() {
     let file = OsFs.create_new(&dir.join("x.tmp")).expect("creates");
     let mut writer = FileWriter::new(file);
     writer.write_all(b"content").expect("writes");
-    OsFs.publish(&writer.into_inner(), &dir.join("x.tmp"), &dir.join("x")).expect("publishes");
+    OsFs.publish(&writer.finish().expect("finishes"), &dir.join("x.tmp"), &dir.join("x")).expect("publishes");
     assert_eq!(OsFs.read(&dir.join("x")).expect("reads"), b"content");
     let mode = |path: &Path| std::fs::metadata(path).expect("is there").permissions().mode() & 0o777;
     assert_eq!((mode(&dir), mode(&dir.join("x"))), (0o700, 0o600));
@@ -156,6 +156,31 @@ fn files_of_the_system_are_private_and_links_are_not_followed() {
     assert!(OsFs.open(&dir.join("link")).is_err());
     assert!(OsFs.create_new(&dir.join("x")).is_err());
     assert_eq!(OsFs.list(&dir).expect("lists"), ["link", "x"]);
+}
+
+/// What is reserved ahead of a file that grows is neither seen in its length nor kept when it is done.
+#[test]
+fn space_reserved_ahead_is_given_back() {
+    use std::os::unix::fs::MetadataExt;
+    let scratch = Scratch::new();
+    let path = scratch.path().join("grows");
+    let mut writer = FileWriter::new(OsFs.create_new(&path).expect("creates"));
+    let piece = vec![7; 300_000];
+    let mut seen = Vec::new();
+    for n in 1..=3 {
+        writer.write_all(&piece).expect("writes");
+        let found = std::fs::metadata(&path).expect("is there");
+        assert_eq!(found.len(), n * 300_000);
+        seen.push(found.blocks() * 512);
+    }
+    writer.finish().expect("finishes").sync_all().expect("syncs");
+    let found = std::fs::metadata(&path).expect("is there");
+    assert_eq!((found.len(), found.blocks() * 512 < 2 << 20), (900_000, true), "{} blocks", found.blocks());
+    assert_eq!(OsFs.read(&path).expect("reads"), piece.repeat(3));
+    // Where the file system can.
+    if seen.last().is_some_and(|bytes| *bytes > 16 << 20) {
+        assert!(seen[0] < 16 << 20, "{seen:?}");
+    }
 }
 
 /// Story: a pipe with the name of a segment hung whoever opened the directory; a link to `/dev/zero` ate the memory.
