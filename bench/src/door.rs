@@ -116,25 +116,28 @@ impl Store {
     }
 }
 
+/// Series and field of a composite key.
+pub(crate) fn field_key(composite: &[u8]) -> Result<FieldKey<'_>> {
+    FieldKey::parse(composite).ok_or_else(|| "the engine named a key without a field".into())
+}
+
 /// Reads keys with buffers of its own.
 pub(crate) struct Reader<'a>(Box<dyn KeyRead + 'a>);
 
 impl Reader<'_> {
-    /// Replaces `out` by the points of a composite key inside a range.
-    pub(crate) fn read(&mut self, key: &[u8], range: TimeRange, out: &mut Column) -> Result {
-        let key = FieldKey::parse(key).ok_or("the engine named a key without a field")?;
+    /// Replaces `out` by the points of a key inside a range.
+    pub(crate) fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result {
         Ok(self.0.read(key, range, out)?)
     }
 
-    /// Calls `f` with the points of a composite key inside a range, a batch at a time.
+    /// Calls `f` with the points of a key inside a range, a batch at a time.
     pub(crate) fn scan(
         &mut self,
-        key: &[u8],
+        key: FieldKey<'_>,
         range: TimeRange,
         batch: &mut Column,
         mut f: impl FnMut(&Column),
     ) -> Result {
-        let key = FieldKey::parse(key).ok_or("the engine named a key without a field")?;
         self.0.begin(key, range, Direction::Ascending)?;
         while self.0.next(batch)? {
             f(batch);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tsmith_codecs::{Column, FieldType, TimeRange, ValuesRef};
 
 use crate::Result;
-use crate::door::{Compact, Setup, Store};
+use crate::door::{Compact, Setup, Store, field_key};
 use crate::measure::{Spent, dir_size, peak_rss_mib, timed};
 
 /// Lines of one write.
@@ -263,7 +263,7 @@ impl Cell<'_> {
             let mut sum = 0u64;
             let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
             for key in store.keys() {
-                reader.read(&key, TimeRange::ALL, &mut column)?;
+                reader.read(field_key(&key)?, TimeRange::ALL, &mut column)?;
                 sum = sum.wrapping_add(digest_of(&key, &column));
                 values += column.len() as u64;
             }
@@ -315,7 +315,7 @@ fn scan(store: &Store, keys: &[Vec<u8>], threads: usize) -> Result {
     in_threads(threads, || {
         let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
         while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
-            reader.read(key, TimeRange::ALL, &mut column)?;
+            reader.read(field_key(key)?, TimeRange::ALL, &mut column)?;
         }
         Ok(())
     })

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tsmith_codecs::{Column, FieldType, TimeRange};
+use tsmith_codecs::{Column, FieldKey, FieldType, TimeRange};
 
 use crate::Result;
-use crate::door::Store;
+use crate::door::{Store, field_key};
 use crate::inputs::Rng;
 use crate::measure::{dir_size, percentile, timed};
 use crate::row::Row;
@@ -30,7 +30,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result {
     let (opened, store) = timed(|| Store::reopen(&args.dir));
     let store = store?;
-    let keys = store.keys();
+    let composite = store.keys();
+    let keys = composite.iter().map(|key| field_key(key)).collect::<Result<Vec<_>>>()?;
     let (bytes, _) = dir_size(&args.dir, "tsm");
     if bytes == 0 || keys.is_empty() {
         return Err(format!(
@@ -63,12 +64,12 @@ pub(crate) fn run(args: &Args) -> Result {
 }
 
 /// Reads every key; how many values there were, and from when to when.
-fn scan(store: &Store, keys: &[Vec<u8>], threads: usize) -> Result<(u64, TimeRange)> {
+fn scan(store: &Store, keys: &[FieldKey<'_>], threads: usize) -> Result<(u64, TimeRange)> {
     let (next, total) = (AtomicUsize::new(0), AtomicU64::new(0));
     let (min, max) = (AtomicI64::new(i64::MAX), AtomicI64::new(i64::MIN));
     in_threads(threads, || {
         let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
-        while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(&key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut values = 0;
             reader.scan(key, TimeRange::ALL, &mut column, |batch| {
                 values += batch.len() as u64;
@@ -85,12 +86,12 @@ fn scan(store: &Store, keys: &[Vec<u8>], threads: usize) -> Result<(u64, TimeRan
 }
 
 /// One series, one hour: a random key and start each time.
-fn ranges(store: &Store, keys: &[Vec<u8>], times: TimeRange, queries: usize) -> Result {
+fn ranges(store: &Store, keys: &[FieldKey<'_>], times: TimeRange, queries: usize) -> Result {
     let mut rng = Rng::named("queries");
     let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
     let (mut latencies, mut values) = (Vec::with_capacity(queries), 0);
     for _ in 0..queries {
-        let key = &keys[rng.below(keys.len() as u64) as usize];
+        let key = keys[rng.below(keys.len() as u64) as usize];
         let from = times.min + rng.below((times.max - times.min - HOUR) as u64) as i64;
         let begun = Instant::now();
         reader.read(key, TimeRange::new(from, from + HOUR), &mut column)?;
