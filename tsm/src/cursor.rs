@@ -97,6 +97,8 @@ pub struct Cursor<F> {
     decoded: Vec<(u32, Column)>,
     free: Vec<Column>,
     spare: Column,
+    /// What the caller had read last when nothing was left. To decode over it saves clearing the places of an empty one.
+    last: Column,
 }
 
 /// A file that has the key.
@@ -136,6 +138,7 @@ impl<F: AsReader> Cursor<F> {
             decoded: Vec::new(),
             free: Vec::new(),
             spare: Column::new(FieldType::Float),
+            last: Column::new(FieldType::Float),
         }
     }
 
@@ -281,6 +284,9 @@ impl<F: AsReader> Cursor<F> {
                 return Ok(true);
             }
         }
+        if self.last.is_empty() {
+            std::mem::swap(out, &mut self.last);
+        }
         out.truncate(0);
         Ok(false)
     }
@@ -342,6 +348,9 @@ impl<F: AsReader> Cursor<F> {
             std::mem::swap(out, &mut self.decoded[kept].1);
             self.free.push(self.decoded.swap_remove(kept).1);
         } else {
+            if self.last.len() > out.len() {
+                std::mem::swap(out, &mut self.last);
+            }
             let source = &self.files[block.file as usize];
             decode(source, block.entry, times, decoder, out).map_err(|error| (at, error))?;
         }
