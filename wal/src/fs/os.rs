@@ -251,7 +251,13 @@ impl FsFile for OsFile {
     #[cfg(target_os = "linux")]
     fn reserve(&self, bytes: Range<u64>) -> bool {
         let len = bytes.end.saturating_sub(bytes.start);
-        rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::KEEP_SIZE, bytes.start, len).is_ok()
+        let reserved =
+            rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::KEEP_SIZE, bytes.start, len).is_ok();
+        if !reserved {
+            // Ext4 keeps what it found of the space, and the disk is full until the file is cut.
+            drop(self.len().and_then(|len| self.set_len(len)));
+        }
+        reserved
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
