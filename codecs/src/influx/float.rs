@@ -169,27 +169,41 @@ fn decode_first(payload: &[u8], wanted: usize, count: usize, out: &mut Vec<f64>)
 /// [`read`] as the processor does it best.
 fn read_at_best(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Result<usize> {
     #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        let shifts = has!("bmi2") && has!("lzcnt");
-        if shifts && has!("avx512bw") && has!("avx512vbmi") && has!("avx512vbmi2") && has!("avx512f") {
-            #[expect(
-                unsafe_code,
-                reason = "a kernel, three times as fast as the shifts; `read` without it is its safe twin"
-            )]
-            // SAFETY: the processor has all six, as was just asked.
-            return unsafe { read_by_eight(bits, out, whole) };
-        }
-        if shifts && has!("avx2") {
-            #[expect(
-                unsafe_code,
-                reason = "a kernel, by a third faster than shifts; `read` without it is its safe twin"
-            )]
-            // SAFETY: the processor has all three, as was just asked.
-            return unsafe { read_by_four(bits, out, whole) };
-        }
+    if let Some(done) = eight_at_once(bits, out, whole).or_else(|| four_at_once(bits, out, whole)) {
+        return done;
     }
     read(bits, out, whole, one_by_one)
+}
+
+/// [`read`] with the kernel of [`eight`], if the processor has what it needs.
+#[cfg(target_arch = "x86_64")]
+fn eight_at_once(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Option<Result<usize>> {
+    use std::arch::is_x86_feature_detected as has;
+    let has_it = has!("bmi2")
+        && has!("lzcnt")
+        && has!("avx512f")
+        && has!("avx512bw")
+        && has!("avx512vbmi")
+        && has!("avx512vbmi2");
+    #[expect(
+        unsafe_code,
+        reason = "a kernel, three times as fast as the shifts; `read` without it is its safe twin"
+    )]
+    // SAFETY: the processor has all six, as was just asked.
+    has_it.then(|| unsafe { read_by_eight(bits, out, whole) })
+}
+
+/// [`read`] with the kernel of [`four`], if the processor has what it needs.
+#[cfg(target_arch = "x86_64")]
+fn four_at_once(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Option<Result<usize>> {
+    use std::arch::is_x86_feature_detected as has;
+    let has_it = has!("bmi2") && has!("lzcnt") && has!("avx2");
+    #[expect(
+        unsafe_code,
+        reason = "a kernel, by a third faster than shifts; `read` without it is its safe twin"
+    )]
+    // SAFETY: the processor has all three, as was just asked.
+    has_it.then(|| unsafe { read_by_four(bits, out, whole) })
 }
 
 /// [`read`] with a kernel for the codes of a window.
@@ -445,26 +459,6 @@ mod tests {
         }
     }
 
-    type Way = fn(BitReader<'_>, &mut [f64], bool) -> Result<usize>;
-
-    /// Those that this processor has, the best among them.
-    fn ways() -> Vec<(&'static str, Way)> {
-        let mut ways: Vec<(&str, Way)> = vec![("best", read_at_best)];
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::is_x86_feature_detected as has;
-            if has!("bmi2") && has!("lzcnt") && has!("avx2") {
-                #[expect(
-                    unsafe_code,
-                    reason = "where there is a better one, `read_at_best` does not take it"
-                )]
-                // SAFETY: the processor has all three, as was just asked.
-                ways.push(("by four", |bits, out, whole| unsafe { read_by_four(bits, out, whole) }));
-            }
-        }
-        ways
-    }
-
     /// Codes that fit into one word, into one and a byte, and into neither; runs of them, and other codes in between.
     #[test]
     fn the_processor_does_not_decide_over_the_values() {
@@ -486,15 +480,21 @@ mod tests {
             write(&values, &mut plain);
             assert_eq!(out, plain, "shape {shape}");
             let same = |out: &[u8], what: &dyn std::fmt::Debug| {
-                let values_by = |by: Way| {
+                let values_by = |by: fn(BitReader<'_>, &mut [f64], bool) -> Result<usize>| {
                     let mut back = vec![0.0; values.len()];
                     let end = by(BitReader::new(&out[1..]), &mut back, true);
                     // What stands behind an error is of no use.
                     end.map(|end| (end, back.into_iter().map(f64::to_bits).collect::<Vec<_>>()))
                 };
                 let expected = values_by(|bits, out, whole| read(bits, out, whole, one_by_one));
-                for (name, way) in ways() {
-                    assert_eq!(values_by(way), expected, "shape {shape}, {what:?}, {name}");
+                assert_eq!(values_by(read_at_best), expected, "shape {shape}, {what:?}");
+                // Where there is a better way, that is the one which was just taken.
+                #[cfg(target_arch = "x86_64")]
+                if four_at_once(BitReader::new(&[0; 8]), &mut [0.0], false).is_some() {
+                    let by_four = |bits: BitReader<'_>, out: &mut [f64], whole| {
+                        four_at_once(bits, out, whole).expect("the processor has it")
+                    };
+                    assert_eq!(values_by(by_four), expected, "shape {shape}, {what:?}, by four");
                 }
             };
             for len in 1..=out.len() {
