@@ -210,7 +210,7 @@ pub trait FsMap: Debug + Send + 'static {
 
 /// [`io::Write`] at the end of what was written through it, beginning at the file's first byte. Not buffered.
 ///
-/// What takes more than one write has its space reserved [`RESERVED_BYTES`] at a time.
+/// What takes more than one write has its space reserved, 16 MiB at a time.
 #[derive(Debug)]
 pub struct FileWriter<F> {
     file: F,
