@@ -22,7 +22,7 @@ use scratch::IndexFile;
 
 /// Bytes gathered before a file is written to. The system keeps what one write brings in larger pieces, and so handles
 /// fewer: merges take less time than with an eighth of it, which would stay in the processor's nearer caches.
-const WRITE_BUFFER_BYTES: usize = 1 << 20;
+pub(crate) const WRITE_BUFFER_BYTES: usize = 1 << 20;
 
 /// A file that is being written.
 pub(crate) type Open<F> = Writer<BufWriter<FileWriter<<F as Fs>::File>>>;

@@ -28,12 +28,10 @@ pub use manifest::{ManifestSalvage, manifest};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{TwoTypes, load};
+use crate::output::WRITE_BUFFER_BYTES;
 use crate::recover::{LOCK_NAME, lock};
 
 const OPERATION: &str = "repair";
-
-/// Bytes gathered before a file is written to.
-const WRITE_BUFFER_BYTES: usize = 1 << 20;
 
 /// A damaged file, and what became of it.
 #[derive(Clone, Debug)]
