@@ -215,8 +215,8 @@ pub trait FsMap: Debug + Send + 'static {
 pub struct FileWriter<F> {
     file: F,
     at: u64,
-    /// Until where space was reserved; `u64::MAX` where that is not done.
-    reserved: u64,
+    /// Until where space was reserved; `None` once there was none to be had, or no way to ask.
+    reserved: Option<u64>,
 }
 
 /// How far ahead a file that grows by large writes has its space reserved. With writes of a mebibyte it spares a merge that
@@ -226,12 +226,12 @@ const RESERVED_BYTES: u64 = 16 << 20;
 impl<F: FsFile> FileWriter<F> {
     /// Writes to `file` from its first byte on.
     pub fn new(file: F) -> Self {
-        Self { file, at: 0, reserved: 0 }
+        Self { file, at: 0, reserved: Some(0) }
     }
 
     /// Gives back what was reserved and not written, and the file, for [`Fs::publish`].
     pub fn finish(self) -> io::Result<F> {
-        if self.reserved != u64::MAX && self.reserved > self.at {
+        if self.reserved.is_some_and(|reserved| reserved > self.at) {
             self.file.set_len(self.at)?;
         }
         Ok(self.file)
@@ -239,9 +239,9 @@ impl<F: FsFile> FileWriter<F> {
 
     /// Before all but the first write: many files are small.
     fn reserve_until(&mut self, end: u64) {
-        if self.at > 0 && end > self.reserved {
+        if self.at > 0 && self.reserved.is_some_and(|reserved| end > reserved) {
             let ahead = self.at..end.saturating_add(RESERVED_BYTES);
-            self.reserved = if self.file.reserve(ahead.clone()) { ahead.end } else { u64::MAX };
+            self.reserved = self.file.reserve(ahead.clone()).then_some(ahead.end);
         }
     }
 }
