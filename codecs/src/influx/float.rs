@@ -223,7 +223,7 @@ fn read_by_four(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Result<usi
 /// The way of processors that have no faster one.
 #[expect(clippy::inline_always, reason = "it is nothing")]
 #[inline(always)]
-fn one_by_one(_: &Window, at: usize, value: u64, _: &mut [f64]) -> (usize, u64, usize) {
+fn one_by_one(_: Window, at: usize, value: u64, _: &mut [f64]) -> (usize, u64, usize) {
     (at, value, 0)
 }
 
@@ -237,7 +237,7 @@ fn read(
     bits: BitReader<'_>,
     mut out: &mut [f64],
     whole: bool,
-    many: impl Fn(&Window, usize, u64, &mut [f64]) -> (usize, u64, usize),
+    many: impl Fn(Window, usize, u64, &mut [f64]) -> (usize, u64, usize),
 ) -> Result<usize> {
     let mut at = 64;
     let mut value = bits.peek_64(0);
@@ -263,7 +263,7 @@ fn read(
             }
             if long {
                 let written;
-                (at, value, written) = many(&window, at, value, out);
+                (at, value, written) = many(window, at, value, out);
                 out = std::mem::take(&mut out).get_mut(written..).unwrap_or_default();
                 (at, value, out) = window.follow(bits, at, value, out);
                 long = before - out.len() >= FEW;
@@ -308,6 +308,7 @@ enum Reach {
 }
 
 /// Where the differing bits of a value are.
+#[derive(Clone, Copy)]
 struct Window {
     leading: u32,
     width: usize,
@@ -350,6 +351,12 @@ impl Window {
                 Some((bits.whole_peek(at)?, bits.whole_64(at + SAME_WINDOW_BITS)? >> self.leading))
             }),
         }
+    }
+
+    /// Whether codes of this window can make the one value of the other.
+    #[cfg(target_arch = "x86_64")]
+    fn may_reach(&self, from: u64, to: u64) -> bool {
+        (from ^ to) & !self.mask == 0
     }
 
     fn reach(&self) -> Reach {
@@ -504,6 +511,44 @@ mod tests {
                 out[bit / 8] ^= 1 << (bit % 8);
                 same(&out, &("bit", bit));
                 out[bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+    }
+
+    /// Kernels write many values before they look for it.
+    #[test]
+    fn no_processor_reads_over_the_end_mark() {
+        for width in [40_u32, 54, 57, 61, 64] {
+            // The bits above the window are those of the end mark, so that codes of it can make one.
+            let above = END & !(u64::MAX >> (64 - width));
+            let value = |i: u64| above | 1 << 20 | (i * 0x9e37 % 1000) << 1;
+            for place in 1..40 {
+                let mut out = vec![HEADER];
+                let mut writer = BitWriter::new(&mut out);
+                let mut before = value(0);
+                writer.put(before, 64);
+                for i in 1..60 {
+                    let next = if i == place { END } else { value(i) };
+                    let (code, code_bits) = match i {
+                        1 => {
+                            (0b11 << 11 | u64::from(64 - width) << 6 | u64::from(width % 64), NEW_WINDOW_BITS)
+                        }
+                        _ => (0b10, SAME_WINDOW_BITS),
+                    };
+                    writer.put_two((code, code_bits as u32), (before ^ next, width));
+                    before = next;
+                }
+                writer.finish();
+                for wanted in [place as usize, 50] {
+                    let read_by = |by: fn(BitReader<'_>, &mut [f64], bool) -> Result<usize>| {
+                        let mut back = vec![0.0; wanted];
+                        by(BitReader::new(&out[1..]), &mut back, false)
+                            .map(|end| (end, back.into_iter().map(f64::to_bits).collect::<Vec<_>>()))
+                    };
+                    let expected = read_by(|bits, out, whole| read(bits, out, whole, one_by_one));
+                    assert_eq!(read_by(read_at_best), expected, "{width} bits, {place}");
+                    assert_eq!(expected.is_ok(), wanted == place as usize, "{width} bits, {place}");
+                }
             }
         }
     }

@@ -35,7 +35,7 @@ const _: () = assert!((7 + LANES * (SAME_WINDOW_BITS + 64)).div_ceil(8) <= REACH
 /// place after them, the last value, and how many values were written; those behind them are of no use.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
 pub(super) fn follow(
-    window: &Window,
+    window: Window,
     bytes: &[u8],
     at: usize,
     value: u64,
@@ -45,14 +45,14 @@ pub(super) fn follow(
     // One rotation moves the bits from behind the head of the code to where they differ.
     let turn = _mm512_set1_epi64(SAME_WINDOW_BITS as i64 - leading);
     let turned = |codes: __m512i| (codes, _mm512_rolv_epi64(codes, turn));
-    let heads = Lanes::new(window, at % 8);
+    let heads = Lanes::new(&window, at % 8);
     match window.reach() {
-        Reach::Word => follow_by(window, bytes, at, value, out, |bytes| turned(heads.words(bytes))),
-        Reach::Whole => follow_by(window, bytes, at, value, out, |bytes| turned(heads.whole_words(bytes))),
+        Reach::Word => follow_by(&window, bytes, at, value, out, |bytes| turned(heads.words(bytes))),
+        Reach::Whole => follow_by(&window, bytes, at, value, out, |bytes| turned(heads.whole_words(bytes))),
         Reach::Beyond => {
-            let behind = Lanes::new(window, at % 8 + SAME_WINDOW_BITS);
+            let behind = Lanes::new(&window, at % 8 + SAME_WINDOW_BITS);
             let leading = _mm512_set1_epi64(leading);
-            follow_by(window, bytes, at, value, out, |bytes| {
+            follow_by(&window, bytes, at, value, out, |bytes| {
                 (heads.whole_words(bytes), _mm512_srlv_epi64(behind.whole_words(bytes), leading))
             })
         }

@@ -12,11 +12,13 @@
 //! ```
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_and_si256, _mm256_andnot_si256,
-    _mm256_castsi256_pd, _mm256_cmpeq_epi64, _mm256_extract_epi64, _mm256_movemask_pd, _mm256_or_si256,
-    _mm256_permute4x64_epi64, _mm256_set_epi64x, _mm256_set_m128i, _mm256_set1_epi64x, _mm256_shuffle_epi8,
-    _mm256_slli_epi64, _mm256_slli_si256, _mm256_sllv_epi64, _mm256_srl_epi64, _mm256_srlv_epi64,
-    _mm256_sub_epi64, _mm256_xor_si256,
+    __m128i, __m256i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm256_add_epi8, _mm256_add_epi64,
+    _mm256_and_si256, _mm256_andnot_si256, _mm256_castsi256_pd, _mm256_cmpeq_epi8, _mm256_cmpgt_epi64,
+    _mm256_extract_epi64, _mm256_movemask_pd, _mm256_mul_epu32, _mm256_or_si256, _mm256_permute2x128_si256,
+    _mm256_permute4x64_epi64, _mm256_set_epi64x, _mm256_set_m128i, _mm256_set1_epi8, _mm256_set1_epi64x,
+    _mm256_shuffle_epi8, _mm256_slli_epi64, _mm256_slli_si256, _mm256_sllv_epi64, _mm256_srl_epi64,
+    _mm256_srli_epi64, _mm256_srlv_epi64, _mm256_sub_epi64, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64,
+    _mm256_xor_si256,
 };
 
 use super::{END, Reach, SAME_WINDOW_BITS, Window};
@@ -32,9 +34,10 @@ const REACH_BYTES: usize =
 
 /// Reads codes as long as they are in this window and not the end mark, and there are places and bytes for eight. The
 /// place after them, the last value, and how many values were written; those behind them are of no use.
+#[inline(never)]
 #[target_feature(enable = "avx2")]
 pub(super) fn follow(
-    window: &Window,
+    window: Window,
     bytes: &[u8],
     at: usize,
     value: u64,
@@ -43,111 +46,114 @@ pub(super) fn follow(
     let code_bits = SAME_WINDOW_BITS + window.width;
     let lanes = |skipped: usize| {
         let skipped = at % 8 + skipped;
-        (Lanes::new(code_bits, skipped), Lanes::new(code_bits, skipped + LANES * code_bits))
+        [Lanes::new(code_bits, skipped), Lanes::new(code_bits, skipped + LANES * code_bits)]
     };
-    let heads = lanes(0);
-    let behind_head = |codes: __m256i| _mm256_slli_epi64::<{ SAME_WINDOW_BITS as i32 }>(codes);
-    match window.reach() {
-        Reach::Word => follow_by(window, bytes, at, value, out, |half, bytes| {
-            let codes = half.of(&heads).words(bytes)?;
-            Some((codes, behind_head(codes)))
-        }),
-        Reach::Whole => follow_by(window, bytes, at, value, out, |half, bytes| {
-            let codes = half.of(&heads).whole_words(bytes)?;
-            Some((codes, behind_head(codes)))
-        }),
-        Reach::Beyond => {
-            let behind = lanes(SAME_WINDOW_BITS);
-            follow_by(window, bytes, at, value, out, |half, bytes| {
-                Some((half.of(&heads).words(bytes)?, half.of(&behind).far_words(bytes)?))
+    let [first, second] = lanes(0);
+    let count = |bits: u32| _mm_cvtsi32_si128(bits.cast_signed());
+    let leading = count(window.leading);
+    let behind_head =
+        |codes: __m256i| _mm256_srl_epi64(_mm256_slli_epi64::<{ SAME_WINDOW_BITS as i32 }>(codes), leading);
+    let written = match (window.reach(), window.leading.checked_sub(SAME_WINDOW_BITS as u32)) {
+        (Reach::Word, Some(turn)) => {
+            // The head comes to lie above the window.
+            let turn = count(turn);
+            let turned = |codes: __m256i| (codes, _mm256_srl_epi64(codes, turn));
+            follow_by(&window, bytes, at, value, out, |bytes| {
+                Some([turned(first.words(bytes)?), turned(second.words(bytes)?)])
             })
         }
-    }
-}
-
-/// Which four of eight codes.
-#[derive(Clone, Copy)]
-enum Half {
-    First,
-    Second,
-}
-
-impl Half {
-    #[inline]
-    fn of(self, (first, second): &(Lanes, Lanes)) -> &Lanes {
-        match self {
-            Self::First => first,
-            Self::Second => second,
+        (Reach::Word | Reach::Whole, _) => {
+            let turned = |codes: __m256i| (codes, behind_head(codes));
+            follow_by(&window, bytes, at, value, out, |bytes| {
+                Some([turned(first.whole_words(bytes)?), turned(second.whole_words(bytes)?)])
+            })
         }
-    }
+        (Reach::Beyond, _) => {
+            let [first_behind, second_behind] = lanes(SAME_WINDOW_BITS);
+            let differing =
+                |lanes: &Lanes, bytes: &_| Some(_mm256_srl_epi64(lanes.far_words(bytes)?, leading));
+            follow_by(&window, bytes, at, value, out, |bytes| {
+                Some([
+                    (first.words(bytes)?, differing(&first_behind, bytes)?),
+                    (second.words(bytes)?, differing(&second_behind, bytes)?),
+                ])
+            })
+        }
+    };
+    let out = out.get(..written).unwrap_or_default();
+    let written = if window.may_reach(value, END) { before_end(out) } else { written };
+    let value = out.get(..written).and_then(<[f64]>::last).map_or(value, |last| last.to_bits());
+    (at + written * code_bits, value, written)
 }
 
-/// `codes` gives the heads of four codes and the bits behind them, each at the top of its lane.
+/// How many values there are before the first end mark.
+#[cold]
+fn before_end(values: &[f64]) -> usize {
+    values.iter().position(|value| value.to_bits() == END).unwrap_or(values.len())
+}
+
+/// How many codes are in this window; the end mark among the values does not stop it. `codes` gives the heads of twice
+/// four codes, at the top, and their differing bits where the window is.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn follow_by(
     window: &Window,
     bytes: &[u8],
-    mut at: usize,
+    at: usize,
     value: u64,
     out: &mut [f64],
-    codes: impl Fn(Half, &[u8; REACH_BYTES]) -> Option<(__m256i, __m256i)>,
-) -> (usize, u64, usize) {
-    let code_bits = SAME_WINDOW_BITS + window.width;
+    codes: impl Fn(&[u8; REACH_BYTES]) -> Option<[(__m256i, __m256i); 2]>,
+) -> usize {
+    let mask = _mm256_set1_epi64x(window.mask.cast_signed());
     let mut last = _mm256_set1_epi64x(value.cast_signed());
+    let mut bytes = bytes.get(at / 8..).unwrap_or_default();
     let mut written = 0;
-    while let Some(now) = out.get_mut(written..).and_then(<[f64]>::first_chunk_mut::<CODES>)
-        && let Some(bytes) = bytes.get(at / 8..).and_then(<[u8]>::first_chunk::<REACH_BYTES>)
-        && let (Some(some), Some(others)) = (codes(Half::First, bytes), codes(Half::Second, bytes))
-    {
-        let (differing, differing_others) = (differing(window, some.1), differing(window, others.1));
-        let values = _mm256_xor_si256(last, differing);
-        last = _mm256_xor_si256(last, last_lane(differing));
-        let values_of_others = _mm256_xor_si256(last, differing_others);
-        last = _mm256_xor_si256(last, last_lane(differing_others));
-        let ([a, b, c, d], [e, f, g, h]) = (lanes(values), lanes(values_of_others));
+    for now in out.as_chunks_mut::<CODES>().0 {
+        let Some([first, second]) = bytes.first_chunk::<REACH_BYTES>().and_then(&codes) else { break };
+        let mut values_of = |differing: __m256i| {
+            let (running, all) = running_xor(_mm256_and_si256(differing, mask));
+            let values = _mm256_xor_si256(last, running);
+            last = _mm256_xor_si256(last, all);
+            lanes(values)
+        };
+        let ([a, b, c, d], [e, f, g, h]) = (values_of(first.1), values_of(second.1));
         *now = [a, b, c, d, e, f, g, h].map(f64::from_bits);
-        let good = good(some.0, values) | good(others.0, values_of_others) << LANES;
+        let (first, second) = (of_window(first.0), of_window(second.0));
         // A branch, so that the next eight need not wait for these.
-        if good != u8::MAX {
-            let good = good.trailing_ones() as usize;
-            at += good * code_bits;
-            written += good;
-            break;
+        if ones(_mm256_and_si256(first, second)) < LANES {
+            let good = ones(first);
+            return written + if good < LANES { good } else { good + ones(second) };
         }
-        at += CODES * code_bits;
+        bytes = bytes.get(SAME_WINDOW_BITS + window.width..).unwrap_or_default();
         written += CODES;
     }
-    let value = written.checked_sub(1).and_then(|last| out.get(last)).map_or(value, |last| last.to_bits());
-    (at, value, written)
+    written
 }
 
-/// The bits in which each value differs from the one before the first.
+/// Of each lane and those below it; and of all, in each lane.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn differing(window: &Window, bits: __m256i) -> __m256i {
-    let bits = _mm256_srl_epi64(bits, _mm_cvtsi32_si128(window.leading.cast_signed()));
-    let bits = _mm256_and_si256(bits, _mm256_set1_epi64x(window.mask.cast_signed()));
-    let bits = _mm256_xor_si256(bits, _mm256_slli_si256::<8>(bits));
-    let upper_half = _mm256_set_epi64x(-1, -1, 0, 0);
-    _mm256_xor_si256(bits, _mm256_and_si256(_mm256_permute4x64_epi64::<0b01_01_01_01>(bits), upper_half))
+fn running_xor(lanes: __m256i) -> (__m256i, __m256i) {
+    let pairs = _mm256_xor_si256(lanes, _mm256_slli_si256::<8>(lanes));
+    // The whole of each half: that of the lower one goes to the upper one.
+    let halves = _mm256_unpackhi_epi64(pairs, pairs);
+    let running = _mm256_xor_si256(pairs, _mm256_permute2x128_si256::<0x08>(halves, halves));
+    (running, _mm256_permute4x64_epi64::<0b11_11_11_11>(running))
 }
 
+/// All bits of a lane are set where its code has the head of the window before it.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn last_lane(lanes: __m256i) -> __m256i {
-    _mm256_permute4x64_epi64::<0b11_11_11_11>(lanes)
+fn of_window(codes: __m256i) -> __m256i {
+    // Taken as signed, the numbers whose upper bits are 10 are those below this one.
+    _mm256_cmpgt_epi64(_mm256_set1_epi64x(-1 << 62), codes)
 }
 
-/// A bit for each code that is one of this window and for a value that is not the end mark.
+/// How many lanes are set before one that is not.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn good(codes: __m256i, values: __m256i) -> u8 {
-    let head_bits = _mm256_set1_epi64x(0b11 << 62);
-    let head = _mm256_set1_epi64x(-1 << 63);
-    let in_window = _mm256_cmpeq_epi64(_mm256_and_si256(codes, head_bits), head);
-    let end = _mm256_cmpeq_epi64(values, _mm256_set1_epi64x(END.cast_signed()));
-    _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_andnot_si256(end, in_window))) as u8
+fn ones(lanes: __m256i) -> usize {
+    _mm256_movemask_pd(_mm256_castsi256_pd(lanes)).trailing_ones() as usize
 }
 
 /// Where four codes are, behind the first byte of eight.
@@ -169,18 +175,27 @@ impl Lanes {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn new(code_bits: usize, skipped: usize) -> Self {
-        let at = [0, 1, 2, 3].map(|lane| skipped + lane * code_bits);
-        let [a, b, c, d] = at;
+        let nothing = _mm256_set1_epi8(-128);
+        let numbers = _mm256_set_epi64x(3, 2, 1, 0);
+        let places = _mm256_add_epi64(
+            _mm256_mul_epu32(numbers, _mm256_set1_epi64x(code_bits as i64)),
+            _mm256_set1_epi64x(skipped as i64),
+        );
+        let bytes = _mm256_srli_epi64::<3>(places);
         // The first byte of each lane in its half.
-        let firsts = [0, b / 8 - a / 8, 0, d / 8 - c / 8].map(|byte| byte as i64);
-        let four = |[a, b, c, d]: [i64; LANES]| _mm256_set_epi64x(d, c, b, a);
+        let firsts = _mm256_sub_epi64(bytes, _mm256_unpacklo_epi64(bytes, bytes));
+        let (even, odd) = (0, 0x0808_0808_0808_0808);
+        let firsts = _mm256_shuffle_epi8(firsts, _mm256_set_epi64x(odd, even, odd, even));
+        let order = _mm256_add_epi8(firsts, _mm256_set1_epi64x(0x0001_0203_0405_0607));
+        let beyond = _mm256_and_si256(order, _mm256_set1_epi8(LOAD_BYTES as i8));
+        let ninth = _mm256_cmpeq_epi8(firsts, _mm256_set1_epi8(9));
         Self {
-            from: [a / 8, c / 8],
-            order: four(firsts.map(word_at)),
-            // Of the ninth the last byte is the first one beyond, the ninth of the other load.
-            far: four(firsts.map(|first| if first > 8 { NOTHING & !0xff | 8 } else { NOTHING })),
-            ninth: four(firsts.map(|first| NOTHING & !0xff | first)),
-            shifts: four(at.map(|at| (at % 8) as i64)),
+            from: [skipped / 8, (skipped + 2 * code_bits) / 8],
+            // The highest bit of a byte set, none is moved there.
+            order: _mm256_or_si256(order, _mm256_slli_epi64::<3>(beyond)),
+            far: _mm256_xor_si256(nothing, _mm256_and_si256(ninth, _mm256_set1_epi64x(0x88))),
+            ninth: _mm256_or_si256(firsts, _mm256_andnot_si256(_mm256_set1_epi64x(0xff), nothing)),
+            shifts: _mm256_and_si256(places, _mm256_set1_epi64x(7)),
         }
     }
 
@@ -213,15 +228,6 @@ impl Lanes {
         let far = _mm256_sllv_epi64(_mm256_shuffle_epi8(loaded, self.far), self.shifts);
         Some(_mm256_or_si256(self.whole_words(bytes)?, far))
     }
-}
-
-/// Moves no byte to a lane: the highest bits are set.
-const NOTHING: i64 = 0x8080_8080_8080_8080_u64.cast_signed();
-
-/// Moves the eight bytes from this one on to a lane, the first of them to the top, but none from beyond a half.
-fn word_at(first: i64) -> i64 {
-    let bytes = 0x0001_0203_0405_0607 + first * 0x0101_0101_0101_0101;
-    bytes | (bytes & 0x1010_1010_1010_1010) << 3
 }
 
 #[inline]
