@@ -123,6 +123,10 @@ impl<S: Storer> Cache<S> {
     ///
     /// A key may be live with another type than it has in the frozen store; then only the live points count.
     pub fn read(&self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> bool {
+        // Claimed before it is published and freed after it is gone: for nothing no key need be hashed.
+        if self.size() == 0 {
+            return false;
+        }
         let stores = self.stores.load();
         let Some(frozen) = &stores.frozen else { return stores.live.read(key, range, out) };
         let mut both = Column::new(out.field_type());
