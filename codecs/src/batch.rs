@@ -210,6 +210,7 @@ impl Batch<'_> {
         }
     }
 
+    #[inline]
     fn column_data(&self, column: &BatchColumn<'_>) -> ColumnRef<'_> {
         let arenas = &self.arenas;
         let at = column.value..column.value + column.len;
@@ -238,6 +239,7 @@ impl<'b> BatchSeries<'b> {
     }
 
     /// Its key.
+    #[inline]
     pub fn key(self) -> SeriesKey<'b> {
         SeriesKey(self.entry().key.get(&self.batch.own))
     }
@@ -253,6 +255,7 @@ impl<'b> BatchSeries<'b> {
     }
 
     /// Its columns, in order of first arrival.
+    #[inline]
     pub fn columns(self) -> impl ExactSizeIterator<Item = BatchField<'b>> {
         self.entry().columns.clone().map(move |at| BatchField { batch: self.batch, at })
     }
@@ -267,11 +270,13 @@ pub struct BatchField<'b> {
 
 impl<'b> BatchField<'b> {
     /// The field's name, unescaped.
+    #[inline]
     pub fn field(self) -> &'b [u8] {
         self.batch.columns[self.at].field.get(&self.batch.own)
     }
 
     /// The type of its values.
+    #[inline]
     pub fn field_type(self) -> FieldType {
         self.batch.columns[self.at].field_type
     }
@@ -283,6 +288,7 @@ impl<'b> BatchField<'b> {
     }
 
     /// Its points, in order of arrival.
+    #[inline]
     pub fn data(self) -> ColumnRef<'b> {
         self.batch.column_data(&self.batch.columns[self.at])
     }

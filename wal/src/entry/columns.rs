@@ -36,6 +36,7 @@ mod decode;
 mod floats;
 mod tokens;
 
+use memchr::memchr_iter;
 use tsmith_codecs::{Batch, BatchField, BatchSeries, ColumnRef, FieldType, KEY_SEPARATOR, ValuesRef};
 
 use super::encode::check_key_len;
@@ -86,30 +87,22 @@ fn put_batch(batch: &Batch<'_>, values: usize, out: &mut Vec<u8>) -> Result<()> 
     let mut tokens = TokenWriter::new(batch.series_count());
     let mut scratch = Scratch::default();
     let mut series = batch.series().filter(|series| series.columns().len() > 0).peekable();
-    let mut run = Vec::new();
+    let mut run = Run { columns: Vec::with_capacity(batch.column_count()), ..Run::default() };
     while let Some(first) = series.next() {
-        run.clear();
-        run.push(first);
-        while let Some(next) = series.next_if(|next| same_fields(first, *next)) {
-            run.push(next);
+        run.begin(first);
+        while let Some(next) = series.next_if(|next| run.fits(*next)) {
+            run.add(next);
         }
         // What the reader refuses must not be acknowledged.
-        let field = first.columns().map(|column| column.field().len()).max().unwrap_or(0);
-        let series = run.iter().map(|series| series.key().0.len()).max().unwrap_or(0);
+        let field = run.fields.iter().map(|(field, _)| field.len()).max().unwrap_or(0);
+        let series = run.keys.iter().map(|key| key.len()).max().unwrap_or(0);
         check_key_len(series + KEY_SEPARATOR.len() + field)?;
-        put_run(&run, &mut tokens, &mut scratch, out);
+        run.put(&mut tokens, &mut scratch, out);
     }
     if tokens.text() > TEXT_MAX {
         return Err(Error::too_large("the keys of a batch", tokens.text() as u64, TEXT_MAX as u64));
     }
     Ok(())
-}
-
-fn same_fields(a: BatchSeries<'_>, b: BatchSeries<'_>) -> bool {
-    let (a, b) = (a.columns(), b.columns());
-    let same =
-        |(a, b): (BatchField<'_>, BatchField<'_>)| a.field_type() == b.field_type() && a.field() == b.field();
-    a.len() == b.len() && a.zip(b).all(same)
 }
 
 /// Numbers and floats on their way into blocks.
@@ -120,77 +113,99 @@ struct Scratch {
     floats: Vec<f64>,
 }
 
-fn put_run<'b>(
-    run: &[BatchSeries<'b>],
-    tokens: &mut TokenWriter<'b>,
-    scratch: &mut Scratch,
-    out: &mut Vec<u8>,
-) {
-    let Some(first) = run.first() else { return };
-    let fields = first.columns().len();
-    words::put_varint(run.len() as u64, out);
-    words::put_varint(fields as u64, out);
-    for column in first.columns() {
-        tokens.put(column.field(), out);
-        out.push(type_byte(column.field_type()));
-    }
-    for series in run {
-        let key = series.key().0;
-        words::put_varint(key.split(|&byte| byte == b',').count() as u64, out);
-        key.split(|&byte| byte == b',').for_each(|token| tokens.put(token, out));
-    }
-    put_times(run, fields, scratch, out);
-    for field in 0..fields {
-        put_lane(run.iter().filter_map(|series| column(*series, field)), scratch, out);
-    }
+/// Neighbouring series with the same fields, one at least.
+#[derive(Default)]
+struct Run<'b> {
+    fields: Vec<(&'b [u8], FieldType)>,
+    keys: Vec<&'b [u8]>,
+    /// Those of each series, in the order of the fields.
+    columns: Vec<ColumnRef<'b>>,
 }
 
-fn column(series: BatchSeries<'_>, field: usize) -> Option<ColumnRef<'_>> {
-    series.columns().nth(field).map(BatchField::data)
-}
+impl<'b> Run<'b> {
+    fn begin(&mut self, first: BatchSeries<'b>) {
+        self.fields.clear();
+        self.keys.clear();
+        self.columns.clear();
+        self.fields.extend(first.columns().map(|column| (column.field(), column.field_type())));
+        self.add(first);
+    }
 
-fn times_of<'b>(series: &BatchSeries<'b>) -> Option<&'b [i64]> {
-    column(*series, 0).map(ColumnRef::times)
-}
+    fn fits(&self, next: BatchSeries<'_>) -> bool {
+        let mut both = next.columns().zip(&self.fields);
+        next.columns().len() == self.fields.len()
+            && both.all(|(column, (field, kind))| column.field_type() == *kind && column.field() == *field)
+    }
 
-fn put_times(run: &[BatchSeries<'_>], fields: usize, scratch: &mut Scratch, out: &mut Vec<u8>) {
-    let shared = run.iter().all(|series| {
-        let first = times_of(series);
-        series.columns().skip(1).all(|column| Some(column.data().times()) == first)
-    });
-    let same = shared && run.array_windows().all(|[a, b]| times_of(a) == times_of(b));
-    let Scratch { numbers: counts, times, .. } = scratch;
-    counts.clear();
-    times.clear();
-    // Field by field, as the lanes are, where each column has its own.
-    for field in 0..if shared { 1 } else { fields } {
-        for (at, column) in run.iter().filter_map(|series| column(*series, field)).enumerate() {
-            counts.push(column.len() as i64);
-            if !same || at == 0 {
-                times.extend_from_slice(column.times());
+    fn add(&mut self, next: BatchSeries<'b>) {
+        self.keys.push(next.key().0);
+        self.columns.extend(next.columns().map(BatchField::data));
+    }
+
+    /// The columns of a field.
+    fn lane(&self, field: usize) -> impl Iterator<Item = ColumnRef<'b>> + Clone {
+        self.columns.iter().skip(field).step_by(self.fields.len()).copied()
+    }
+
+    fn put(&self, tokens: &mut TokenWriter<'b>, scratch: &mut Scratch, out: &mut Vec<u8>) {
+        words::put_varint(self.keys.len() as u64, out);
+        words::put_varint(self.fields.len() as u64, out);
+        for (field, kind) in &self.fields {
+            tokens.put(field, out);
+            out.push(type_byte(*kind));
+        }
+        for key in &self.keys {
+            words::put_varint(memchr_iter(b',', key).count() as u64 + 1, out);
+            let mut from = 0;
+            for to in memchr_iter(b',', key).chain([key.len()]) {
+                tokens.put(key.get(from..to).unwrap_or_default(), out);
+                from = to + 1;
             }
         }
-    }
-    let fits = |scale: &&i64| times.iter().all(|time| time % **scale == 0);
-    let scale = SCALES.iter().rev().find(fits).copied().unwrap_or(1);
-    let power = SCALES.iter().position(|known| *known == scale).unwrap_or(0) as u8;
-    let flag = |set, bit: u8| if set { bit } else { 0 };
-    out.push(flag(shared, SHARED) | flag(same, SAME) | (power << SCALE_SHIFT));
-    words::put(counts, out);
-    if scale > 1 {
-        for time in times.iter_mut() {
-            *time /= scale;
+        self.put_times(scratch, out);
+        for field in 0..self.fields.len() {
+            put_lane(self.lane(field), scratch, out);
         }
     }
-    words::put(times, out);
+
+    fn put_times(&self, Scratch { numbers: counts, times, .. }: &mut Scratch, out: &mut Vec<u8>) {
+        // Those of one line are mostly the very same.
+        let alike = |a: &[i64], b: &[i64]| std::ptr::eq(a, b) || a == b;
+        let mut rows = self.columns.chunks_exact(self.fields.len());
+        let shared = rows.all(|row| row.array_windows().all(|[a, b]| alike(a.times(), b.times())));
+        let firsts = self.lane(0).map(ColumnRef::times);
+        let same = shared && firsts.clone().zip(firsts.skip(1)).all(|(a, b)| alike(a, b));
+        counts.clear();
+        times.clear();
+        // Field by field, as the lanes are, where each column has its own.
+        for field in 0..if shared { 1 } else { self.fields.len() } {
+            for (at, column) in self.lane(field).enumerate() {
+                counts.push(column.len() as i64);
+                if !same || at == 0 {
+                    times.extend_from_slice(column.times());
+                }
+            }
+        }
+        let fits = |scale: &&i64| times.iter().all(|time| time % **scale == 0);
+        let scale = SCALES.iter().rev().find(fits).copied().unwrap_or(1);
+        let power = SCALES.iter().position(|known| *known == scale).unwrap_or(0) as u8;
+        let flag = |set, bit: u8| if set { bit } else { 0 };
+        out.push(flag(shared, SHARED) | flag(same, SAME) | (power << SCALE_SHIFT));
+        words::put(counts, out);
+        if scale > 1 {
+            for time in times.iter_mut() {
+                *time /= scale;
+            }
+        }
+        words::put(times, out);
+    }
 }
 
 fn put_lane<'b>(
     columns: impl Iterator<Item = ColumnRef<'b>> + Clone,
-    scratch: &mut Scratch,
+    Scratch { numbers, floats, .. }: &mut Scratch,
     out: &mut Vec<u8>,
 ) {
-    let Scratch { numbers, floats, .. } = scratch;
     numbers.clear();
     floats.clear();
     for column in columns.clone() {
