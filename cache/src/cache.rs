@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -37,6 +38,8 @@ pub struct Cache<S> {
 
 struct Stores<S> {
     live: Arc<S>,
+    /// Whether a batch was ever reserved in `live`: in an untouched one no key need be looked for.
+    touched: Arc<AtomicBool>,
     frozen: Option<Frozen<S>>,
 }
 
@@ -52,7 +55,11 @@ impl<S: Storer> Cache<S> {
         Self {
             budget: Budget::new(options.limit, options.when_full),
             gate: RwLock::new(()),
-            stores: ArcSwap::from_pointee(Stores { live: Arc::new(S::default()), frozen: None }),
+            stores: ArcSwap::from_pointee(Stores {
+                live: Arc::new(S::default()),
+                touched: Arc::default(),
+                frozen: None,
+            }),
             swap: Mutex::new(()),
         }
     }
@@ -99,6 +106,9 @@ impl<S: Storer> Cache<S> {
         value_bytes: u64,
     ) -> Result<Admitted<'c, 'b, S>> {
         let stores = self.stores.load();
+        if !stores.touched.load(Ordering::Relaxed) {
+            stores.touched.store(true, Ordering::Release);
+        }
         match stores.live.reserve(batch) {
             Ok(Reserved { room, new_key_bytes }) => {
                 self.budget.add(new_key_bytes);
@@ -123,11 +133,10 @@ impl<S: Storer> Cache<S> {
     ///
     /// A key may be live with another type than it has in the frozen store; then only the live points count.
     pub fn read(&self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> bool {
-        // Claimed before it is published and freed after it is gone: for nothing no key need be hashed.
-        if self.size() == 0 {
+        let stores = self.stores.load();
+        if stores.frozen.is_none() && !stores.touched.load(Ordering::Acquire) {
             return false;
         }
-        let stores = self.stores.load();
         let Some(frozen) = &stores.frozen else { return stores.live.read(key, range, out) };
         let mut both = Column::new(out.field_type());
         if !frozen.read(key, range, &mut both) {
@@ -201,7 +210,8 @@ impl<S: Storer> Cache<S> {
         let cut = quiet()?;
         let bytes = self.budget.freeze();
         let frozen = Frozen { store: self.stores.load().live.clone(), cut, bytes };
-        let stores = Stores { live: Arc::new(S::default()), frozen: Some(frozen.clone()) };
+        let stores =
+            Stores { live: Arc::new(S::default()), touched: Arc::default(), frozen: Some(frozen.clone()) };
         self.stores.store(Arc::new(stores));
         drop(gate);
         Ok(Some(frozen))
@@ -218,7 +228,11 @@ impl<S: Storer> Cache<S> {
         if stores.frozen.as_ref().is_none_or(|present| !Arc::ptr_eq(&present.store, &frozen.store)) {
             return;
         }
-        self.stores.store(Arc::new(Stores { live: stores.live.clone(), frozen: None }));
+        self.stores.store(Arc::new(Stores {
+            live: stores.live.clone(),
+            touched: stores.touched.clone(),
+            frozen: None,
+        }));
         drop(swap);
         self.budget.forget(frozen.bytes);
     }
