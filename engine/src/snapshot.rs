@@ -111,7 +111,10 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
             return Ok(());
         }
         let _no_write = self.cache.pause();
-        if self.cache.live_bytes() > 0 {
+        // Asked for keys, for the account can be too small: what is logged must not go while somebody reads it.
+        let mut empty = self.cache.live_bytes() == 0;
+        self.cache.keys(&mut |_, _| empty = false);
+        if !empty {
             return Ok(());
         }
         let cut = self.log.cut().during(OPERATION)?;
