@@ -9,7 +9,9 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::budget::Budget;
-use crate::{Batch, Column, FieldKey, FieldType, Position, Reserved, Result, Storer, TimeRange, WhenFull};
+use crate::{
+    Batch, Column, FieldKey, FieldType, Position, Refused, Reserved, Result, Storer, TimeRange, WhenFull,
+};
 
 /// How much a cache holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,9 +123,10 @@ impl<S: Storer> Cache<S> {
                     _gate: gate,
                 })
             }
-            Err(refused) => {
-                self.budget.free(value_bytes);
-                Err(refused)
+            Err(Refused { error, part: Reserved { room, new_key_bytes } }) => {
+                self.budget.add(new_key_bytes);
+                self.budget.free(value_bytes + stores.live.release(batch, room));
+                Err(error)
             }
         }
     }
@@ -223,7 +226,7 @@ impl<S: Storer> Cache<S> {
     /// A reader of cache and files looks at the cache first: what it misses there is in a file by then.
     #[expect(clippy::needless_pass_by_value, reason = "who forgets a store has no use for it any more")]
     pub fn forget(&self, frozen: Frozen<S>) {
-        let swap = self.swap.lock();
+        let _swap = self.swap.lock();
         let stores = self.stores.load_full();
         if stores.frozen.as_ref().is_none_or(|present| !Arc::ptr_eq(&present.store, &frozen.store)) {
             return;
@@ -233,7 +236,6 @@ impl<S: Storer> Cache<S> {
             touched: stores.touched.clone(),
             frozen: None,
         }));
-        drop(swap);
         self.budget.forget(frozen.bytes);
     }
 

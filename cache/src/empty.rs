@@ -1,6 +1,6 @@
 //! [`Empty`]: takes everything and keeps nothing.
 
-use crate::{Batch, ColumnRef, FieldKey, FieldType, Position, Reserved, Result, Storer, TimeRange};
+use crate::{Batch, ColumnRef, FieldKey, FieldType, Position, Refused, Reserved, Storer, TimeRange};
 
 /// The floor of every comparison: what a write costs when no value is kept.
 ///
@@ -12,7 +12,7 @@ pub struct Empty;
 impl Storer for Empty {
     type Room = ();
 
-    fn reserve(&self, _: &Batch<'_>) -> Result<Reserved<()>> {
+    fn reserve(&self, _: &Batch<'_>) -> Result<Reserved<()>, Refused<()>> {
         Ok(Reserved { room: (), new_key_bytes: 0 })
     }
 

@@ -3,7 +3,7 @@
 use parking_lot::RwLock;
 
 use crate::table::{Room, Table};
-use crate::{Batch, Column, ColumnRef, FieldKey, FieldType, Position, Reserved, Result, Storer, TimeRange};
+use crate::{Batch, Column, ColumnRef, FieldKey, FieldType, Position, Refused, Reserved, Storer, TimeRange};
 
 /// What the [`Ring`](crate::Ring) is when nobody divides it: the plain comparison, and the simplest storer to read.
 #[derive(Debug, Default)]
@@ -14,15 +14,15 @@ pub struct OneMap {
 impl Storer for OneMap {
     type Room = Room;
 
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<Room>> {
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<Room>, Refused<Room>> {
         let mut room = Room::new(batch);
-        let mut table = self.table.write();
-        match table.reserve(batch, 0..batch.series_count(), &mut room) {
-            Ok(new_key_bytes) => Ok(Reserved { room, new_key_bytes }),
-            Err(refused) => {
-                table.release(batch, 0..batch.series_count(), &room);
-                Err(refused)
-            }
+        let mut new_key_bytes = 0;
+        let members = 0..batch.series_count();
+        let outcome = self.table.write().reserve(batch, members, &mut room, &mut new_key_bytes);
+        let reserved = Reserved { room, new_key_bytes };
+        match outcome {
+            Ok(()) => Ok(reserved),
+            Err(error) => Err(Refused { error, part: reserved }),
         }
     }
 

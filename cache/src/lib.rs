@@ -68,9 +68,12 @@ pub trait Storer: Default + Send + Sync + 'static {
 
     /// Finds or makes the column of every key of the batch, and fixes its type until the batch is written or released.
     ///
-    /// Laws: it refuses only a type conflict, names the key, and leaves no trace then. A column without values and
-    /// without reservations is no column: it takes a new type.
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<Self::Room>>;
+    /// Laws: it refuses only a type conflict, and names the key; with its part released, a refused batch leaves no trace.
+    /// A column without values and without reservations is no column: it takes a new type.
+    ///
+    /// # Errors
+    /// [`Refused`], with [`Error::TypeConflict`].
+    fn reserve(&self, batch: &Batch<'_>) -> std::result::Result<Reserved<Self::Room>, Refused<Self::Room>>;
 
     /// Puts the values of a reserved batch into their columns. It cannot fail.
     ///
@@ -78,7 +81,8 @@ pub trait Storer: Default + Send + Sync + 'static {
     /// later value.
     fn write(&self, batch: &Batch<'_>, room: Self::Room, at: Position);
 
-    /// Gives a reservation back unused, and returns the bytes of the keys that vanish with it.
+    /// Gives a reservation back unused, that of a whole batch or the part of a refused one. Returns the bytes of the keys
+    /// that vanish with it.
     fn release(&self, batch: &Batch<'_>, room: Self::Room) -> u64;
 
     /// Runs `f` on the column of `key`; `None` when it has no values. `f` must not call the storer.
@@ -118,6 +122,24 @@ pub trait Storer: Default + Send + Sync + 'static {
             !inside.is_empty() && out.extend(inside.as_ref())
         });
         read.unwrap_or(false)
+    }
+}
+
+/// A batch that cannot be reserved whole.
+///
+/// Meanwhile other batches may have reserved keys that this one brought in, and not counted them: so the bytes of its part
+/// are counted before it is released, like those of any other reservation.
+#[must_use = "its part is to be released, else its columns keep their types for ever"]
+pub struct Refused<R> {
+    /// Why.
+    pub error: Error,
+    /// What was reserved before that was found out, for [`Storer::release`] alone.
+    pub part: Reserved<R>,
+}
+
+impl<R> std::fmt::Debug for Refused<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refused").field("error", &self.error).finish_non_exhaustive()
     }
 }
 

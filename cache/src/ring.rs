@@ -4,7 +4,7 @@ use parking_lot::RwLock;
 
 use crate::table::{Room, Table};
 use crate::{
-    Batch, Column, ColumnRef, FieldKey, FieldType, Position, Reserved, Result, SeriesKey, Storer, TimeRange,
+    Batch, Column, ColumnRef, FieldKey, FieldType, Position, Refused, Reserved, SeriesKey, Storer, TimeRange,
 };
 
 /// How many partitions a ring has; InfluxDB has had as many since 1.5.
@@ -45,33 +45,23 @@ impl Ring {
         let hash = SeriesKey(series).hash64();
         (&self.partitions[partition(hash)].table, hash)
     }
-
-    fn release_all(&self, batch: &Batch<'_>, room: &Room, groups: &Groups) -> u64 {
-        groups
-            .each()
-            .map(|(at, members)| self.partitions[at].table.write().release(batch, members, room))
-            .sum()
-    }
 }
 
 impl Storer for Ring {
     type Room = RingRoom;
 
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<RingRoom>> {
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<RingRoom>, Refused<RingRoom>> {
         let groups = Groups::of(batch);
         let mut room = Room::new(batch);
         let mut new_key_bytes = 0;
-        for (at, members) in groups.each() {
-            let reserved = self.partitions[at].table.write().reserve(batch, members, &mut room);
-            match reserved {
-                Ok(bytes) => new_key_bytes += bytes,
-                Err(refused) => {
-                    self.release_all(batch, &room, &groups);
-                    return Err(refused);
-                }
-            }
+        let outcome = groups.each().try_for_each(|(at, members)| {
+            self.partitions[at].table.write().reserve(batch, members, &mut room, &mut new_key_bytes)
+        });
+        let reserved = Reserved { room: RingRoom { room, groups }, new_key_bytes };
+        match outcome {
+            Ok(()) => Ok(reserved),
+            Err(error) => Err(Refused { error, part: reserved }),
         }
-        Ok(Reserved { room: RingRoom { room, groups }, new_key_bytes })
     }
 
     fn write(&self, batch: &Batch<'_>, RingRoom { room, groups }: RingRoom, position: Position) {
@@ -81,7 +71,10 @@ impl Storer for Ring {
     }
 
     fn release(&self, batch: &Batch<'_>, RingRoom { room, groups }: RingRoom) -> u64 {
-        self.release_all(batch, &room, &groups)
+        groups
+            .each()
+            .map(|(at, members)| self.partitions[at].table.write().release(batch, members, &room))
+            .sum()
     }
 
     fn with<R>(&self, key: FieldKey<'_>, f: impl FnOnce(ColumnRef<'_>) -> R) -> Option<R> {

@@ -78,15 +78,15 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Reserves the columns of those of the batch's series; returns the bytes of the keys this brings in. After an
-    /// error the caller releases the room, which knows how far it got.
+    /// Reserves the columns of those of the batch's series, and counts the bytes of the keys this brings in. After an
+    /// error the room knows how far it got.
     pub(crate) fn reserve(
         &mut self,
         batch: &Batch<'_>,
         members: impl Iterator<Item = usize>,
         room: &mut Room,
-    ) -> Result<u64> {
-        let mut new_key_bytes = 0;
+        new_key_bytes: &mut u64,
+    ) -> Result<()> {
         for member in members {
             let series = batch.series_at(member);
             let key = series.key().0;
@@ -103,7 +103,7 @@ impl Table {
                 let column = &mut self.series[place as usize].columns[slot as usize];
                 if column.is_vacant() {
                     column.adopt(field.field_type());
-                    new_key_bytes += FieldKey::new(key, name).composite_len() as u64;
+                    *new_key_bytes += FieldKey::new(key, name).composite_len() as u64;
                 } else if column.field_type() != field.field_type() {
                     let key = FieldKey::new(key, name);
                     return Err(Error::type_conflict(key, column.field_type(), field.field_type()));
@@ -112,7 +112,7 @@ impl Table {
                 *room_slot = slot | if generation.0 { GENERATION_BIT } else { 0 };
             }
         }
-        Ok(new_key_bytes)
+        Ok(())
     }
 
     /// Writes those of the batch's series.

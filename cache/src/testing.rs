@@ -17,7 +17,7 @@ pub use crate::{readable_suite, storer_suite};
 
 use tsmith_codecs::{Batch, Column, FieldKey, Position, RunBuilder, TimeRange, Value};
 
-use crate::Storer;
+use crate::{Error, Refused, Storer};
 
 /// The laws every storer keeps, whatever it does with the values: each becomes a test.
 #[macro_export]
@@ -53,6 +53,7 @@ macro_rules! readable_suite {
             an_emptied_column_takes_a_new_type
             new_key_bytes_count_each_key_once
             the_last_release_frees_the_key
+            what_racing_refusals_count_is_freed
             a_delete_takes_its_range_and_says_what_it_freed
             a_delete_between_racing_writes_keeps_their_order
             long_columns_stay_whole
@@ -97,6 +98,14 @@ pub fn key<'a>(series: &'a str, field: &'a str) -> FieldKey<'a> {
 pub fn put<S: Storer>(storer: &S, batch: &Batch<'_>, at: u64) {
     let reserved = storer.reserve(batch).expect("the types agree");
     storer.write(batch, reserved.room, Position(at));
+}
+
+/// Why the batch is refused; its part is given back.
+pub fn refused<S: Storer>(storer: &S, batch: &Batch<'_>) -> Error {
+    let Refused { error, part } = storer.reserve(batch).map(drop).expect_err("a conflict");
+    let freed = storer.release(batch, part.room);
+    assert_eq!(freed, part.new_key_bytes, "nobody else came between");
+    error
 }
 
 /// All points of a key, ascending; empty when there are none.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use tsmith_cache::{
-    Batch, Column, ColumnRef, Error, FieldKey, FieldType, Position, Reserved, Result, Storer, TimeRange,
+    Batch, Column, ColumnRef, Error, FieldKey, FieldType, Position, Refused, Reserved, Storer, TimeRange,
 };
 
 /// One sorted map; each write is kept as a column of its own beside its position.
@@ -58,9 +58,10 @@ impl Sorted {
 }
 
 impl Storer for Sorted {
-    type Room = ();
+    /// How many of the batch's columns are reserved.
+    type Room = usize;
 
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<()>> {
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<usize>, Refused<usize>> {
         let mut new_key_bytes = 0;
         for (at, (key, column)) in batch.columns().enumerate() {
             let field_type = column.field_type();
@@ -70,28 +71,26 @@ impl Storer for Sorted {
                 Entry { field_type, reserved: 0, writes: Vec::new() }
             });
             if entry.field_type != field_type {
-                let refused = Error::type_conflict(key, entry.field_type, field_type);
-                drop(entries);
-                self.settle(batch, at);
-                return Err(refused);
+                let error = Error::type_conflict(key, entry.field_type, field_type);
+                return Err(Refused { error, part: Reserved { room: at, new_key_bytes } });
             }
             entry.reserved += 1;
         }
-        Ok(Reserved { room: (), new_key_bytes })
+        Ok(Reserved { room: batch.column_count(), new_key_bytes })
     }
 
-    fn write(&self, batch: &Batch<'_>, (): (), at: Position) {
+    fn write(&self, batch: &Batch<'_>, columns: usize, at: Position) {
         for (key, column) in batch.columns() {
             let mut entries = self.lock();
             let writes = &mut entries.get_mut(&key.to_composite()).expect("was reserved").writes;
             let place = writes.partition_point(|(position, _)| *position <= at);
             writes.insert(place, (at, column.to_column()));
         }
-        self.settle(batch, batch.column_count());
+        self.settle(batch, columns);
     }
 
-    fn release(&self, batch: &Batch<'_>, (): ()) -> u64 {
-        self.settle(batch, batch.column_count())
+    fn release(&self, batch: &Batch<'_>, columns: usize) -> u64 {
+        self.settle(batch, columns)
     }
 
     fn with<R>(&self, key: FieldKey<'_>, f: impl FnOnce(ColumnRef<'_>) -> R) -> Option<R> {

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tsmith_cache::{
-    Batch, Cache, CacheOptions, Column, Error, FieldKey, FieldType, Position, Ring, RunBuilder, Storer,
-    TimeRange, Value, WhenFull,
+    Batch, Cache, CacheOptions, Column, Error, FieldKey, FieldType, Position, Ring, RunBuilder, SeriesKey,
+    Storer, TimeRange, Value, WhenFull, partition,
 };
 
 fn batch(series: &str, points: &[(i64, i64)]) -> Batch<'static> {
@@ -310,4 +310,39 @@ fn a_writer_that_waits_asks_for_a_snapshot() {
     assert!(refusing.admit(&batch("m", &[(1, 1); 5])).is_err() && refusing.room_wanted());
     drop(refusing.freeze(|| cut(2)).expect("cuts"));
     assert!(!refusing.room_wanted());
+}
+
+/// Story: a key that a refused batch had brought in, and another batch had taken meanwhile, was never counted. Its delete
+/// then took the bytes of others away, until a cache with points had nothing to freeze.
+#[test]
+fn refusals_beside_writes_leave_the_account_right() {
+    // The ring goes through its partitions in order: the conflict comes in the last one.
+    let cache = &Cache::<Ring>::default();
+    let (first, last) = (&in_partition(0), &in_partition(15));
+    let mut builder = RunBuilder::new();
+    let many = (0..1000).map(|n| format!("m,n={n}"));
+    for series in std::iter::once(first.clone()).chain(many) {
+        builder.begin(series.into_bytes().into(), b"f".into(), FieldType::Integer);
+        assert!(builder.push(1, Value::Integer(1)));
+    }
+    builder.begin(last.clone().into_bytes().into(), b"f".into(), FieldType::Float);
+    assert!(builder.push(1, Value::Float(1.0)));
+    let conflicting = &builder.finish();
+    let held = |series: &str| 16 + key(series).composite_len() as u64;
+    write(cache, &batch(last, &[(1, 1)]), 1);
+    for round in 0..50 {
+        thread::scope(|scope| {
+            scope.spawn(|| cache.admit(conflicting).map(drop).expect_err("an integer column"));
+            scope.spawn(|| write(cache, &batch(first, &[(1, 1)]), round + 2));
+        });
+        assert_eq!(cache.size(), held(first) + held(last), "round {round}");
+        cache.delete(key(first), TimeRange::ALL);
+        assert_eq!(cache.size(), held(last), "round {round}");
+    }
+}
+
+fn in_partition(wanted: usize) -> String {
+    let mut names = (0..).map(|n| format!("s,n={n}"));
+    let found = names.find(|name| partition(SeriesKey(name.as_bytes()).hash64()) == wanted);
+    found.expect("some name comes to it")
 }

@@ -2,7 +2,7 @@
 
 use tsmith_codecs::{Batch, Column, ColumnRef, FieldKey, FieldType, Position, RunBuilder, TimeRange};
 
-use crate::{Error, Reserved, Result, Storer};
+use crate::{Error, Refused, Reserved, Storer};
 
 /// Keeps keys spelled backwards and times counted backwards, and undoes both on the way out.
 ///
@@ -48,20 +48,29 @@ fn scrambled(batch: &Batch<'_>) -> Batch<'static> {
     builder.finish()
 }
 
+fn readable(error: Error) -> Error {
+    match error {
+        Error::TypeConflict { key, existing, incoming } => {
+            let key = FieldKey::parse(&key).expect("a composite key");
+            with_reversed(key, |key| Error::type_conflict(key, existing, incoming))
+        }
+        other => other,
+    }
+}
+
 impl<S: Storer> Storer for Scrambled<S> {
     type Room = ScrambledRoom<S::Room>;
 
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<Self::Room>> {
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<Self::Room>, Refused<Self::Room>> {
         let batch = scrambled(batch);
-        match self.inner.reserve(&batch) {
-            Ok(Reserved { room, new_key_bytes }) => {
-                Ok(Reserved { room: ScrambledRoom { batch, room }, new_key_bytes })
-            }
-            Err(Error::TypeConflict { key, existing, incoming }) => {
-                let key = FieldKey::parse(&key).expect("a composite key");
-                Err(with_reversed(key, |key| Error::type_conflict(key, existing, incoming)))
-            }
-            Err(other) => Err(other),
+        let outcome = self.inner.reserve(&batch);
+        let with_batch = |Reserved { room, new_key_bytes }| Reserved {
+            room: ScrambledRoom { batch, room },
+            new_key_bytes,
+        };
+        match outcome {
+            Ok(reserved) => Ok(with_batch(reserved)),
+            Err(Refused { error, part }) => Err(Refused { error: readable(error), part: with_batch(part) }),
         }
     }
 
