@@ -16,7 +16,9 @@ use std::ops::Range;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{End, Found, Next, Progress, Reader, Replay, as_refusal, missing, position};
+use super::chain::missing;
+use super::reader::{Next, Reader};
+use super::{End, Found, Progress, Replay, as_refusal, position};
 use crate::entry::{self, Decoder, Entry};
 use crate::fs::Fs;
 use crate::kind::{Format, Place, Scan};

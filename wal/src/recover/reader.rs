@@ -1,0 +1,251 @@
+//! Reading a directory of segments: what a bad place and a missing record mean in each mode.
+
+use std::cell::OnceCell;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::chain::{Chain, Row, missing};
+use super::{End, Found, Recovery, SEGMENT_FILE_BYTES_MAX, Torn, is_segment, parse_spare_name, segments};
+use crate::fs::Fs;
+use crate::kind::{self, Format, Link, Scan};
+use crate::segment::{Bad, Verdict};
+use crate::{Error, ErrorKind, RecoveryMode, Result};
+
+/// Goes through the segments of a directory.
+#[derive(Debug)]
+pub(crate) struct Reader<'a, T, F> {
+    pub(super) fs: &'a F,
+    dir: &'a Path,
+    mode: RecoveryMode,
+    pub(super) numbers: Vec<u32>,
+    /// Those of them that are read.
+    pub(super) span: Range<usize>,
+    pub(super) spares: Vec<PathBuf>,
+    /// The last segment whose file is one of them; 0 if there is none.
+    pub(super) forgotten: u32,
+    /// The place of the last segment that holds anything but zeros, once that was asked.
+    last_held: OnceCell<Option<usize>>,
+    pub(super) recovery: Recovery,
+    pub(super) chain: Chain,
+    row: Row,
+    format: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
+    pub(super) fn new(fs: &'a F, dir: &'a Path, mode: RecoveryMode) -> Result<Self> {
+        // Taken for an empty directory, the records of the other log would be lost from sight.
+        let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
+        if let Some(other) = names.iter().find(|name| is_segment(name) && T::parse_name(name).is_none()) {
+            return Err(Error::new(ErrorKind::OtherLog).at_path(&dir.join(other)));
+        }
+        let numbers = segments::<T, F>(fs, dir)?;
+        let span = 0..numbers.len();
+        let mut reader = Self { numbers, span, ..Self::over(fs, dir, mode) };
+        reader.chain = Chain::new(0);
+        if T::RECYCLED {
+            let spares = || names.iter().filter_map(|name| Some((dir.join(name), parse_spare_name(name)?)));
+            reader.spares = spares().map(|(path, _)| path).collect();
+            let said = || spares().map(|(_, said)| said);
+            reader.chain = Chain::new(said().map(|(front, _)| front).max().unwrap_or(0));
+            reader.forgotten = said().map(|(_, segment)| segment).max().unwrap_or(0);
+        }
+        Ok(reader)
+    }
+
+    pub(super) fn one(fs: &'a F, path: &'a Path, number: u32) -> Self {
+        let dir = path.parent().unwrap_or(Path::new(""));
+        Self { numbers: vec![number], span: 0..1, ..Self::over(fs, dir, RecoveryMode::InfluxDb) }
+    }
+
+    /// Reads the segment at this place among others, knowing of those.
+    pub(super) fn among(
+        fs: &'a F,
+        dir: &'a Path,
+        mode: RecoveryMode,
+        (numbers, at): (&[u32], usize),
+    ) -> Self {
+        Self { numbers: numbers.to_vec(), span: at..at + 1, ..Self::over(fs, dir, mode) }
+    }
+
+    fn over(fs: &'a F, dir: &'a Path, mode: RecoveryMode) -> Self {
+        let (numbers, spares, span) = (Vec::new(), Vec::new(), 0..0);
+        // Of a single segment nobody knows what should come before it.
+        let (recovery, chain) = (Recovery::default(), Chain::new(u64::MAX));
+        let format = std::marker::PhantomData;
+        let (forgotten, last_held, row) = (0, OnceCell::new(), Row::default());
+        Self { fs, dir, mode, numbers, span, spares, forgotten, last_held, recovery, chain, row, format }
+    }
+
+    pub(super) fn path(&self, at: usize) -> PathBuf {
+        self.dir.join(T::file_name(self.numbers[at]))
+    }
+
+    pub(super) fn read(&self, at: usize) -> Result<Vec<u8>> {
+        let path = self.path(at);
+        let bytes = self.fs.read_segment(&path, SEGMENT_FILE_BYTES_MAX);
+        bytes.map_err(|error| Error::io("read", error).at_path(&path))
+    }
+
+    /// Segment `at` is read next: whether it is its turn.
+    pub(super) fn join(&mut self, at: usize, link: Link) -> Result<Option<Torn>> {
+        self.chain.front = self.chain.front.max(link.front);
+        let due = self.chain.due.replace(link.first);
+        match due {
+            // What comes before the first is judged when all that was forgotten is known.
+            None => {
+                self.chain.begin = Some((at, link.first));
+                Ok(None)
+            }
+            Some(due) if link.first < due => {
+                let found = "records that an earlier segment holds, too";
+                if self.mode == RecoveryMode::Strict {
+                    let error = Error::new(ErrorKind::Damaged { found });
+                    return Err(error.at_path(&self.path(at)).at_offset(0));
+                }
+                Ok(Some(self.joint(at, found)))
+            }
+            Some(due) => self.gap(at, due, link.first),
+        }
+    }
+
+    /// What it means that segment `at` begins with this record when that one is due.
+    fn gap(&mut self, at: usize, due: u64, first: u64) -> Result<Option<Torn>> {
+        let Some(gap) = missing(due, first) else { return Ok(None) };
+        if self.mode == RecoveryMode::Strict {
+            let error = ErrorKind::Missing { first: gap.start, last: gap.end - 1 };
+            return Err(Error::new(error).at_path(&self.path(at)));
+        }
+        self.recovery.missing.push(gap);
+        Ok(Some(self.joint(at, "records are missing before it")))
+    }
+
+    /// Segment `at` is read next, where segments only name one another: whether one before it is missed.
+    pub(super) fn follow(&mut self, at: usize, holds: bool, before: Option<u32>) -> Result<Option<Torn>> {
+        if !T::GUARDED || !holds {
+            return Ok(None);
+        }
+        let row = &mut self.row;
+        row.named.extend(before);
+        // It may have been forgotten with all before it; but then it has no file any more. One that names none tells
+        // nothing: of the two empty segments that a crash of ours leaves, influxd takes one away and goes on behind the
+        // other.
+        let missed = before.is_some_and(|before| {
+            let forgotten = row.held.first().is_none_or(|&first| before <= first);
+            before > 0 && !row.held.contains(&before) && (!forgotten || self.numbers.contains(&before))
+        });
+        row.lost.extend(before.filter(|_| missed));
+        row.held.push(self.numbers[at]);
+        if !missed {
+            return Ok(None);
+        }
+        let found = "the segment before it, which held records, is missing or empty";
+        if self.mode == RecoveryMode::Strict {
+            let error = Error::new(ErrorKind::Damaged { found });
+            return Err(error.at_path(&self.path(at)).at_offset(0));
+        }
+        Ok(Some(self.joint(at, found)))
+    }
+
+    pub(super) fn joint(&self, at: usize, found: &'static str) -> Torn {
+        let path = self.path(at);
+        tracing::warn!(path = %path.display(), found, "does not follow");
+        let (offset, resumed_at) = (0, Some(0));
+        Torn { path, offset, kept_records: 0, dropped_bytes: 0, valid_after: true, resumed_at, found }
+    }
+
+    /// All was read.
+    pub(super) fn found(mut self, mut ends: Vec<End>) -> Result<Found> {
+        for (&number, end) in self.numbers.iter().zip(&mut ends) {
+            // What a later segment names is not to be gone.
+            if !end.is_empty() || !self.row.named.contains(&number) {
+                continue;
+            }
+            if end.headed {
+                end.cut = u64::from(T::HEAD_BYTES);
+            } else {
+                self.row.lost.push(number);
+            }
+        }
+        let left = |number: &u32| {
+            let at = self.numbers.binary_search(number).ok();
+            at.and_then(|at| ends.get(at)).is_some_and(|end| !end.is_empty())
+        };
+        self.row.held.retain(left);
+        let lost = self.row.lost(self.mode);
+        let front = self.chain.front;
+        if let Some((at, first)) = self.chain.begin
+            && let Some(torn) = self.gap(at, front.saturating_add(self.chain.unplaced), first)?
+        {
+            self.recovery.torn.insert(0, torn);
+            self.recovery.missing.rotate_right(1);
+        }
+        Ok(Found { recovery: self.recovery, ends, next_record: self.chain.due.unwrap_or(front), front, lost })
+    }
+
+    /// What to do about a bad place of segment `at`, where `scan` stands, after so many records; and what to report.
+    pub(super) fn judge<'s>(
+        &self,
+        at: usize,
+        bytes: &'s [u8],
+        scan: &mut T::Scan<'s>,
+        bad: Bad,
+        kept: u64,
+    ) -> Result<(Next, Option<Torn>)> {
+        let later = self.later(at)?;
+        let verdict = scan.judge(bad, later);
+        if verdict == Verdict::End {
+            return Ok((Next::Cut(bad.offset), None));
+        }
+        let damaged = verdict == Verdict::Damaged;
+        if damaged && self.mode == RecoveryMode::Strict {
+            let error = Error::new(ErrorKind::Damaged { found: bad.found });
+            return Err(error.at_path(&self.path(at)).at_offset(bad.offset));
+        }
+        let behind = if damaged { scan.resume(bad) } else { None };
+        let resumed = behind.filter(|_| self.mode == RecoveryMode::Salvage);
+        let end = resumed.unwrap_or_else(|| kind::used_len(bytes));
+        let torn = Torn {
+            path: self.path(at),
+            offset: bad.offset,
+            kept_records: kept,
+            dropped_bytes: end.saturating_sub(bad.offset),
+            valid_after: damaged,
+            resumed_at: resumed,
+            found: bad.found,
+        };
+        tracing::warn!(path = %torn.path.display(), offset = torn.offset, torn.dropped_bytes, torn.found, "left out");
+        let next = match resumed {
+            Some(_) => Next::Resume,
+            // What a salvage leaves out may be wanted.
+            None if damaged && self.mode == RecoveryMode::Salvage => Next::Leave,
+            None => Next::Cut(bad.offset),
+        };
+        Ok((next, Some(torn)))
+    }
+
+    /// Whether a later segment holds anything but zeros.
+    fn later(&self, at: usize) -> Result<bool> {
+        if let Some(last) = self.last_held.get() {
+            return Ok(*last > Some(at));
+        }
+        let mut last = None;
+        for segment in (0..self.numbers.len()).rev() {
+            if self.read(segment)?.iter().any(|&byte| byte != 0) {
+                last = Some(segment);
+                break;
+            }
+        }
+        Ok(*self.last_held.get_or_init(|| last) > Some(at))
+    }
+}
+
+/// What follows a bad place.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// Nothing: the segment is to end there.
+    Cut(u64),
+    /// Nothing, but the segment stays as it is.
+    Leave,
+    /// Records, from where the scan stands now.
+    Resume,
+}
