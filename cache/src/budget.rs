@@ -17,6 +17,9 @@ pub enum WhenFull {
     Wait(Duration),
 }
 
+/// A clock cannot be asked for what is much later.
+const PATIENCE_MAX: Duration = Duration::from_secs(1 << 32);
+
 /// Bytes in the cache by InfluxDB's account: of each value as [`ValuesRef::cached_bytes`](crate::ValuesRef) counts it, and
 /// of each composite key once. The limit is held against the values of a batch only; its new keys are counted
 /// afterwards.
@@ -63,7 +66,7 @@ impl Budget {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.when_full {
             WhenFull::Refuse => None,
-            WhenFull::Wait(patience) => Instant::now().checked_add(patience),
+            WhenFull::Wait(patience) => Some(Instant::now() + patience.min(PATIENCE_MAX)),
         }
     }
 

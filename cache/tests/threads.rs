@@ -71,6 +71,18 @@ fn a_snapshot_is_not_held_up_by_writers_that_wait_for_it() {
 }
 
 #[test]
+fn patience_may_be_endless() {
+    let cache = &waiting(100, Duration::MAX);
+    write(cache, &batch("m", &[(0, 0); 6]), 1);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| write(cache, &batch("m", &[(1, 1)]), 2));
+        thread::sleep(Duration::from_millis(20));
+        assert!(!writer.is_finished());
+        cache.delete(key("m"), TimeRange::ALL);
+    });
+}
+
+#[test]
 fn patience_ends_with_the_refusal() {
     let cache = waiting(100, Duration::from_millis(30));
     write(&cache, &batch("m", &[(0, 0); 6]), 1);
