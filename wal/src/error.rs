@@ -175,6 +175,7 @@ impl Error {
     pub fn advice(&self) -> Advice {
         match &self.kind {
             ErrorKind::Full(_) | ErrorKind::InUse => Advice::RetryLater,
+            _ if is_passing(self) => Advice::RetryLater,
             ErrorKind::Io { .. } | ErrorKind::Poisoned(_) => Advice::Reopen,
             _ => Advice::GiveUp,
         }
@@ -193,13 +194,13 @@ impl Error {
 
 /// Whether the operating system says that there is too little of something now: space, handles, memory.
 pub(crate) fn is_passing(error: &Error) -> bool {
-    let is_short = |error: &io::Error| {
-        matches!(
-            error.raw_os_error().map(Errno::from_raw_os_error),
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
-        )
-    };
-    error.is_full() || matches!(&error.kind, ErrorKind::Io { source, .. } if is_short(source))
+    let ErrorKind::Io { operation, source } = &error.kind else { return error.is_full() };
+    match source.raw_os_error().map(Errno::from_raw_os_error) {
+        // Of a sync only that the directory could not be opened for it.
+        Some(Errno::MFILE | Errno::NFILE) => true,
+        Some(Errno::NOMEM) => *operation != "sync",
+        _ => false,
+    }
 }
 
 /// Whether the operating system says that there is no space.

@@ -36,16 +36,19 @@ impl<F: Fs> Sink for FileSink<F> {
     type Fs = F;
 
     fn begin(file: F::File, capacity: u32, ahead: bool, head: &[u8]) -> io::Result<Self> {
-        let ready = if ahead {
-            // More than nothing in a file that was a segment before.
-            let written = u32::try_from(file.len()?).unwrap_or(u32::MAX).max(head.len() as u32);
-            file.allocate(0..capacity.into())?;
-            written
-        } else {
-            u32::MAX
-        };
+        let space = 0..u64::from(capacity);
+        // More than nothing in a file that was a segment before.
+        let written = u32::try_from(file.len()?).unwrap_or(u32::MAX);
+        if ahead && written > 0 {
+            file.allocate(space.clone())?;
+        }
         file.write_all_at(head, 0)?;
         file.sync_all()?;
+        if ahead && written == 0 {
+            // Synced with the first group.
+            file.allocate(space)?;
+        }
+        let ready = if ahead { written.max(head.len() as u32) } else { u32::MAX };
         Ok(Self { file, capacity, ready, buffer: Vec::new() })
     }
 

@@ -205,6 +205,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             capacity: u32::MAX,
             written: start,
             durable: start,
+            sync_due: false,
             leading: false,
             tip: None,
             waiters: Waiters::default(),
@@ -347,6 +348,8 @@ impl<S: Sink, T: Format> Shared<S, T> {
         } else if goal == Goal::Sync && !self.gather(&mut state) {
             return (state, Ok(()));
         }
+        let due = mem::take(&mut state.sync_due);
+        let goal = if due && goal == Goal::Write { Goal::Sync } else { goal };
         let spare = mem::take(&mut state.spare);
         let mut group = mem::replace(&mut state.pending, spare);
         let start = Position(state.tail.0 - group.len() as u64);
@@ -433,7 +436,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
     /// last of them leads: to wake another one for that would take a while. Who was alone waits for nobody.
     fn gather(&self, state: &mut MutexGuard<'_, State<S, T>>) -> bool {
         let (records, sync) = state.last_group;
-        if records < 2 || self.one_by_one() || state.stage != Stage::Open {
+        if records < 2 || self.durability != Durability::Group || state.stage != Stage::Open {
             return true;
         }
         state.wanted_records = state.pending_records + records - 1;

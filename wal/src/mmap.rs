@@ -30,8 +30,9 @@ impl<F: Fs> Sink for MapSink<F> {
     type Fs = F;
 
     fn begin(file: F::File, capacity: u32, _: bool, head: &[u8]) -> io::Result<Self> {
-        file.allocate(0..capacity.into())?;
         file.write_all_at(head, 0)?;
+        file.sync_all()?;
+        file.allocate(0..capacity.into())?;
         file.sync_all()?;
         let map = file.map()?;
         Ok(Self { file, map })

@@ -103,6 +103,8 @@ struct State<F: Fs> {
     /// The last entry of the groups that were counted.
     grouped: u64,
     metrics: Metrics,
+    /// Whoever leads next is to sync: the interval is over.
+    sync_due: bool,
     /// Somebody writes.
     leading: bool,
     poison: Option<Error>,
@@ -221,7 +223,9 @@ fn ticker<F: Fs>(shared: &Arc<Shared<F>>, interval: std::time::Duration) -> Resu
             if state.stage != Stage::Open || state.poison.is_some() {
                 return;
             }
-            if state.durable < state.written {
+            state.sync_due = state.durable < state.written;
+            while state.sync_due && state.stage == Stage::Open && state.poison.is_none() {
+                // Where writers lead all the time, one of them syncs.
                 state = ticking.step(state, true);
             }
         }
@@ -314,6 +318,7 @@ impl<F: Fs> Shared<F> {
         let Some(appender) = &mut state.appender else { return state };
         let mut pending = appender.take(spare);
         state.leading = true;
+        let sync = std::mem::take(&mut state.sync_due) || sync;
         let name = state.tail();
         drop(state);
         let mut done_by = Done::default();

@@ -39,6 +39,9 @@ pub use file::{SimFile, SimLock, SimMap};
 /// Absolute paths begin at the first, all others at the second.
 const ROOTS: [&str; 2] = ["/", "."];
 
+/// Operations that take a file handle; the sync of a directory is another.
+const OPENING: [&str; 6] = ["create_new", "open", "read", "list", "lock", "lock_shared"];
+
 /// A simulated file system. Clones see the same files.
 #[derive(Clone, Debug, Default)]
 pub struct SimFs {
@@ -52,6 +55,8 @@ pub enum Fault {
     Io,
     /// No space. A write gets half done.
     Full,
+    /// No file handle is free: what would open a file, or the directory to sync it, has done nothing.
+    NoHandle,
     /// A write gets half done and succeeds: the rest is asked for again, as by a caller of `write`.
     Short,
     /// Interrupted by a signal before anything was done: asked for again.
@@ -181,8 +186,9 @@ impl World {
         match self.step(name)? {
             Some(Fault::Io) => Err(eio()),
             Some(Fault::Full) => Err(enospc()),
+            Some(Fault::NoHandle) if OPENING.contains(&name) => Err(emfile()),
             // The operations of `Fs` finish what was begun, whatever the system calls below them say.
-            Some(Fault::Short | Fault::Interrupted | Fault::IgnoredSync) | None => Ok(()),
+            Some(Fault::NoHandle | Fault::Short | Fault::Interrupted | Fault::IgnoredSync) | None => Ok(()),
         }
     }
 
@@ -359,6 +365,7 @@ impl Fs for SimFs {
         match fault {
             None | Some(Fault::Short | Fault::Interrupted) => dir.sync(),
             Some(Fault::IgnoredSync) => {}
+            Some(Fault::NoHandle) => return Err(emfile()),
             Some(fault) => {
                 dir.pending.clear();
                 return Err(fault.error());
@@ -410,6 +417,10 @@ impl Fault {
 
 fn eio() -> io::Error {
     io::Error::from_raw_os_error(5)
+}
+
+fn emfile() -> io::Error {
+    io::Error::from_raw_os_error(24)
 }
 
 fn enospc() -> io::Error {

@@ -57,9 +57,10 @@ impl<S: Sink, T: Format> Shared<S, T> {
             // For the same reason nothing more is removed, nor anything acknowledged, when this fails.
             if let Err(error) = self.sync_dir() {
                 let mut state = self.state.lock();
-                state.poison.get_or_insert(error.clone());
+                state.poison.get_or_insert(error);
+                let stopped = state.check();
                 drop(self.let_go(state, Waiters::all));
-                return Err(error);
+                return stopped;
             }
             // Used from now on: until here the file might have come back as the segment that it was.
             self.spares.lock().paths.extend(spare);

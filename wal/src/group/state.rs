@@ -37,6 +37,8 @@ pub(super) struct State<S: Sink, T> {
     pub(super) written: Position,
     /// All below is on stable storage.
     pub(super) durable: Position,
+    /// Whoever leads next is to sync: the interval is over.
+    pub(super) sync_due: bool,
     /// Somebody writes, and has `tip`.
     pub(super) leading: bool,
     pub(super) tip: Option<Tip<S, T>>,

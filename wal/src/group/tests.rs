@@ -40,8 +40,12 @@ impl Sink for Narrow {
 }
 
 fn open(fs: &SimFs) -> (SegmentLog<Narrow, Influx>, Vec<Vec<u8>>) {
+    open_with(fs, Durability::Group)
+}
+
+fn open_with(fs: &SimFs, durability: Durability) -> (SegmentLog<Narrow, Influx>, Vec<Vec<u8>>) {
     let mut seen = Vec::new();
-    let options = LogOptions::default().segment_bytes(8192);
+    let options = LogOptions::default().segment_bytes(8192).durability(durability);
     let opened = SegmentLog::open(fs.clone(), Path::new(DIR), options, |_, record| {
         seen.push(record.payload.to_vec());
         Ok(())
@@ -84,4 +88,48 @@ fn a_segment_that_had_to_be_short_is_not_written_beyond_its_end() {
         assert_eq!(seen.len(), kept.len());
         assert!(kept.iter().all(|payload| seen.contains(payload)));
     }
+}
+
+fn put(log: &SegmentLog<Narrow, Influx>) {
+    let _confirmed = log.append(Record::write(b"payload")).and_then(|at| log.sync(at)).expect("is written");
+}
+
+/// Story: at the end of an interval somebody led nearly always where several threads wrote; the interval then began
+/// anew, and nothing was synced for seconds.
+#[test]
+fn an_interval_that_ends_while_somebody_leads_is_not_forgotten() {
+    let (log, _) = open_with(&SimFs::default(), Durability::Interval(Duration::from_millis(1)));
+    let shared = &log.shared;
+    let until = |what: &str, done: &dyn Fn(&State<Narrow, Influx>) -> bool| {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !done(&shared.state.lock()) {
+            assert!(Instant::now() < deadline, "waited in vain until {what}");
+            std::thread::yield_now();
+        }
+    };
+    // As if a writer led, from before the end of the interval until after it.
+    loop {
+        put(&log);
+        let mut state = shared.state.lock();
+        if state.durable < state.written && !state.leading {
+            state.leading = true;
+            break;
+        }
+    }
+    until("the sync is due", &|state| state.sync_due);
+    shared.state.lock().leading = false;
+    shared.changed.notify_all();
+    until("all is synced", &|state| state.durable == state.written && !state.sync_due);
+}
+
+#[test]
+fn who_leads_when_a_sync_is_due_syncs() {
+    let (log, _) = open_with(&SimFs::default(), Durability::Interval(Duration::from_hours(1)));
+    put(&log);
+    assert_eq!(log.metrics().syncs, 0);
+    log.shared.state.lock().sync_due = true;
+    put(&log);
+    let state = log.shared.state.lock();
+    assert_eq!((state.metrics.syncs, state.sync_due), (1, false));
+    assert_eq!(state.durable, state.written);
 }

@@ -37,8 +37,9 @@ pub(super) fn ticker<S: Sink, T: Format>(
             if state.stage != Stage::Open || state.poison.is_some() {
                 return;
             }
-            if state.durable < state.written {
-                // A failure is told to the next caller.
+            state.sync_due = state.durable < state.written;
+            while state.sync_due && state.stage == Stage::Open && state.poison.is_none() {
+                // A failure is told to the next caller. Where writers lead all the time, one of them syncs.
                 (state, _) = ticking.step(state, Goal::Sync);
             }
         }

@@ -17,7 +17,8 @@ pub trait Sink: std::fmt::Debug + Send + Sized + 'static {
     /// Where its files live.
     type Fs: Fs;
     /// Takes an empty file, or one of an earlier segment: reserves `capacity` if `ahead` is true or it has to, writes
-    /// `head` at its beginning, and makes both durable.
+    /// `head` at its beginning, and makes both durable. The head of an empty file is durable before the file grows: what a
+    /// power cut leaves of a growth may be junk, and without a head that could not be told from records.
     fn begin(file: <Self::Fs as Fs>::File, capacity: u32, ahead: bool, head: &[u8]) -> io::Result<Self>;
     /// Stores a group, or what ends the segment, within the capacity.
     fn write(&mut self, bytes: &[u8], at: u32) -> io::Result<()>;
@@ -201,7 +202,8 @@ impl<S: Sink, T: Format> Shared<S, T> {
         }
         let name = self.dir.join(T::file_name(number));
         self.fs.rename(path, &name).map_err(|error| Error::io("rename", error).at_path(path))?;
-        self.sync_dir()
+        // Under its name it would be somebody else's for who begins the segment once more.
+        self.sync_dir().inspect_err(|_| drop(self.fs.rename(&name, path)))
     }
 
     fn try_begin(&self, path: &Path, format: T, number: u32, needed: u32) -> Result<Tip<S, T>> {

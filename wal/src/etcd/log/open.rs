@@ -126,6 +126,7 @@ pub(super) fn open<F: Fs>(
         marked: found.marked,
         grouped: last,
         metrics,
+        sync_due: false,
         leading: false,
         poison: None,
         stage: Stage::Open,

@@ -42,7 +42,7 @@ impl SimFile {
         let fault = world.step(name)?;
         let inode = &mut world.inodes[self.at];
         match fault {
-            None | Some(Fault::Short | Fault::Interrupted) => inode.sync(),
+            None | Some(Fault::NoHandle | Fault::Short | Fault::Interrupted) => inode.sync(),
             Some(Fault::IgnoredSync) => {}
             Some(fault) => {
                 inode.pending.clear();
@@ -88,7 +88,7 @@ impl FsMap for SimMap {
         let fault = world.step("msync")?;
         let inode = &mut world.inodes[self.file.at];
         match fault {
-            None | Some(Fault::Short | Fault::Interrupted) => inode.sync_pages(range),
+            None | Some(Fault::NoHandle | Fault::Short | Fault::Interrupted) => inode.sync_pages(range),
             Some(Fault::IgnoredSync) => {}
             Some(fault) => {
                 inode.pending.clear();
