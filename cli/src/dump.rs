@@ -14,6 +14,9 @@ use crate::progress::{Bar, percent};
 /// only these.
 const FIELDS_AT_ONCE: usize = 256;
 
+/// No further field is written together with others whose blocks have so many bytes.
+const BYTES_AT_ONCE: u64 = 8 << 20;
+
 /// Which rows, beyond the filter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
@@ -50,14 +53,26 @@ pub(crate) fn all(
     let mut fields: Vec<FieldReader<'_>> = Vec::new();
     let joined = rows.joins_fields();
     for group in keys.chunk_by(|a, b| joined && parse(a).series == parse(b).series) {
-        for part in group.chunks(FIELDS_AT_ONCE) {
-            fields.resize_with(fields.len().max(part.len()), || FieldReader::new(view));
-            let fields = &mut fields[..part.len()];
-            for (field, key) in fields.iter_mut().zip(part) {
+        let mut rest = group;
+        while !rest.is_empty() {
+            let (mut count, mut bytes) = (0, 0);
+            for key in rest.iter().take(FIELDS_AT_ONCE) {
+                if bytes >= BYTES_AT_ONCE {
+                    break;
+                }
+                if fields.len() == count {
+                    fields.push(FieldReader::new(view));
+                }
+                let field = &mut fields[count];
                 problems |= field.begin(path, parse(key), filter.range(), Direction::Ascending);
+                problems |= field.fill(path);
+                bytes += field.batch.as_ref().values().cached_bytes();
+                count += 1;
             }
-            problems |= join(path, part, fields, rows)?;
-            done += part.len();
+            let (part, later) = rest.split_at(count);
+            problems |= join(path, part, &mut fields[..count], rows)?;
+            rest = later;
+            done += count;
             bar.show(|| format!("{} {done} of {} keys", percent(done as u64, keys.len() as u64), keys.len()));
         }
     }

@@ -53,6 +53,8 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
+mod scan;
+
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -64,9 +66,11 @@ use crate::entry::Layout;
 use crate::file::FileSink;
 use crate::fs::OsFs;
 use crate::group::SegmentLog;
-use crate::kind::{Format, Link, Place, Scan, Work};
-use crate::segment::{Bad, Stop, Verdict};
+use crate::kind::{Format, Link, Place};
+use crate::segment::{Bad, Stop};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
+
+pub use scan::NativeScan;
 
 /// A log in segments of our own format; see [`native`](crate::native).
 pub type NativeLog<F = OsFs> = SegmentLog<FileSink<F>, Native>;
@@ -317,135 +321,6 @@ impl Header {
         let (kind, packing) = (self.kind & 0x0f, self.kind & 0xf0);
         let record = RecordKind::from_tag(kind).is_some() && [0, ZSTD, LZ4].contains(&packing);
         record || (self.kind == END && self.len == 0)
-    }
-}
-
-/// Reads the records of one segment.
-#[derive(Clone, Debug)]
-pub struct NativeScan<'s> {
-    bytes: &'s [u8],
-    /// As it stands in the head, which may be damaged: a record that checks out with it proves it.
-    signature: Option<u64>,
-    /// `None` when the head does not check out.
-    link: Option<Link>,
-    sequence: u32,
-    at: usize,
-}
-
-impl NativeScan<'_> {
-    /// The record at `at`, if its checksum is right: its header and its end.
-    fn checked(&self, at: usize) -> Option<(Header, usize)> {
-        let (header, rest) = self.bytes.get(at..)?.split_first_chunk()?;
-        let (header, crc) = Header::decode(header);
-        let body = rest.get(..header.len as usize)?;
-        let right = header.is_known() && header.crc(self.signature?, crc32c::hash(body)) == crc;
-        right.then_some((header, at + RECORD_BYTES + body.len()))
-    }
-
-    /// The first record behind `bad` that checks out and that `wanted` accepts. `Err` when that is too much work.
-    fn record_after(&self, bad: usize, wanted: impl Fn(Header, usize) -> bool) -> Result<Option<usize>, ()> {
-        let mut work = Work::of(self.bytes.len());
-        for at in bad + 1..self.bytes.len() {
-            let Some(header) = self.bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
-            let (header, _) = Header::decode(header);
-            let end = at.saturating_add(RECORD_BYTES).saturating_add(header.len as usize);
-            let possible = header.is_known()
-                && header.sequence >= self.sequence
-                && header.durable as usize <= at
-                && end <= self.bytes.len();
-            if !possible || !wanted(header, at) {
-                continue;
-            }
-            if !work.pay(header.len as usize) {
-                return Err(());
-            }
-            if self.checked(at).is_some() {
-                return Ok(Some(at));
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl<'s> Scan<'s> for NativeScan<'s> {
-    fn new(segment: u32, bytes: &'s [u8]) -> Self {
-        let read = || {
-            let (head, crc) = bytes.get(..HEAD_BYTES)?.split_last_chunk()?;
-            let whole = head.starts_with(&MAGIC) && crc32c::hash(head) == u32::from_le_bytes(*crc);
-            let (signature, rest) = head.get(MAGIC.len()..)?.split_first_chunk()?;
-            let (number, rest) = rest.split_first_chunk()?;
-            let (first, front) = rest.split_first_chunk()?;
-            let [first, front] = [*first, front.try_into().ok()?].map(u64::from_le_bytes);
-            let own = *number == segment.to_le_bytes();
-            // The records of another segment are none of this one.
-            let signature = (own || !whole).then_some(u64::from_le_bytes(*signature));
-            Some((signature, (own && whole).then_some(Link { first, front, before: 0 })))
-        };
-        let (signature, link) = read().unwrap_or_default();
-        Self { bytes, signature, link, sequence: 0, at: 0 }
-    }
-
-    fn place(&mut self) -> Result<Option<Place>, Stop> {
-        let bad = |at: usize, found| Err(Stop::Bad(Bad { offset: at as u64, found }));
-        if self.at == 0 {
-            if self.bytes.is_empty() {
-                return Ok(None);
-            }
-            if self.link.is_none() {
-                return bad(0, "a head that does not check out");
-            }
-            self.at = HEAD_BYTES;
-        }
-        while self.at < self.bytes.len() {
-            let at = self.at;
-            let follows =
-                |h: Header| h.sequence == self.sequence || (h.kind == END && h.sequence > self.sequence);
-            let Some((header, end)) = self.checked(at).filter(|(header, _)| follows(*header)) else {
-                return bad(at, "a record that does not check out");
-            };
-            (self.at, self.sequence) = (end, header.sequence);
-            if header.kind != END {
-                self.sequence = self.sequence.wrapping_add(1);
-                return Ok(Some(Place { offset: at as u64, end: end as u64, checked: true }));
-            }
-        }
-        Ok(None)
-    }
-
-    fn go_to(&mut self, offset: u64) {
-        if offset > 0 {
-            self.at = self.at.max(HEAD_BYTES);
-        }
-        while (self.at as u64) < offset && matches!(self.place(), Ok(Some(_))) {}
-    }
-
-    fn judge(&mut self, bad: Bad, later: bool) -> Verdict {
-        let at = bad.offset as usize;
-        let rest = self.bytes.get(at..).unwrap_or_default();
-        if rest.iter().all(|&byte| byte == 0) {
-            return Verdict::End;
-        }
-        if self.link.is_none() {
-            // Nothing can stand in a file that ends within its head. A whole one was durable before it had its name.
-            return if self.bytes.len() < HEAD_BYTES && !later { Verdict::Torn } else { Verdict::Damaged };
-        }
-        let proved = self.record_after(at, |header, _| header.durable as usize > at);
-        if later || !matches!(proved, Ok(None)) { Verdict::Damaged } else { Verdict::Torn }
-    }
-
-    fn resume(&mut self, bad: Bad) -> Option<u64> {
-        let at = self.record_after(bad.offset as usize, |_, _| true).ok().flatten()?;
-        let (header, _) = self.checked(at)?;
-        (self.at, self.sequence) = (at, header.sequence);
-        Some(at as u64)
-    }
-
-    fn link(&self) -> Option<Link> {
-        self.link
-    }
-
-    fn number(&self) -> Option<u64> {
-        Some(self.link()?.first.saturating_add(self.sequence.into()))
     }
 }
 

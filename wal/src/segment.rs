@@ -59,6 +59,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
 mod scan;
+mod snappy;
 
 use std::cell::RefCell;
 use std::ffi::OsStr;

@@ -1,6 +1,6 @@
 //! Reading a segment, and judging where it cannot be read on: the rules that the module above lists.
 
-use super::{FRAME_HEADER_BYTES, Influx, MARK_BYTES, MARK_HEAD, Mark};
+use super::{FRAME_HEADER_BYTES, Influx, MARK_BYTES, MARK_HEAD, Mark, snappy};
 use crate::kind::{self, Format as _, Place, Work};
 use crate::{Error, Record, RecordKind};
 
@@ -59,13 +59,15 @@ pub struct Scan<'a> {
     group_end: usize,
     /// The last unit was a frame outside any group.
     bare: bool,
+    /// Whether our log wrote the segment, once that was asked.
+    ours: Option<bool>,
     payload: Vec<u8>,
 }
 
 impl<'a> Scan<'a> {
     /// A scan of `bytes`, the content of segment number `segment`.
     pub fn new(segment: u32, bytes: &'a [u8]) -> Self {
-        Self { segment, bytes, at: 0, group_end: 0, bare: false, payload: Vec::new() }
+        Self { segment, bytes, at: 0, group_end: 0, bare: false, ours: None, payload: Vec::new() }
     }
 
     /// The next unit; `None` at the end.
@@ -190,11 +192,18 @@ impl<'a> Scan<'a> {
             if RecordKind::from_tag(tag).is_none() || len == 0 || len > rest.len() - FRAME_HEADER_BYTES {
                 continue;
             }
+            let end = at + FRAME_HEADER_BYTES + len;
+            let body = self.bytes.get(at + FRAME_HEADER_BYTES..end).unwrap_or_default();
+            // In a few megabytes of anything some places look like the head of a frame, and claim megabytes each.
+            match snappy::is_whole(body, &mut work) {
+                Some(true) => {}
+                Some(false) => continue,
+                None => return After::TooMuchWork,
+            }
             let claimed = Mark::claimed(rest).map_or(0, |(mark, ..)| mark.len as usize);
             if !work.pay(len.saturating_add(claimed)) {
                 return After::TooMuchWork;
             }
-            let end = at + FRAME_HEADER_BYTES + len;
             let place = Place { offset: at as u64, end: end as u64, checked: false };
             match Influx::unpack(self.bytes, place, 0, &mut self.payload) {
                 Ok((_, len)) if len > 0 => return After::At(at),
@@ -204,6 +213,15 @@ impl<'a> Scan<'a> {
             }
         }
         After::Nothing
+    }
+
+    /// Whether a mark stands anywhere, or what is left of one: nobody else writes them.
+    fn is_ours(&mut self) -> bool {
+        let found = self.ours.unwrap_or_else(|| {
+            let mut heads = self.mark_heads(0);
+            heads.any(|at| Mark::claimed(self.bytes.get(at..).unwrap_or_default()).is_some())
+        });
+        *self.ours.insert(found)
     }
 
     /// The next whole group after `bad`.
@@ -248,7 +266,7 @@ impl<'a> kind::Scan<'a> for Scan<'a> {
     /// they look like it. Else the next frame with the grammar of an entry, too.
     fn resume(&mut self, bad: Bad) -> Option<u64> {
         let bad = bad.offset as usize;
-        let bare = (self.bare || self.mark_at(0).is_none()).then(|| self.frame_after(bad));
+        let bare = (self.bare || !self.is_ours()).then(|| self.frame_after(bad));
         let at = match bare {
             Some(After::At(at)) => Some(at),
             _ => self.mark_after(bad),
@@ -269,10 +287,15 @@ enum After {
 }
 
 #[cfg(test)]
-#[expect(clippy::panic, reason = "a test fails so")]
+#[expect(clippy::panic, clippy::indexing_slicing, reason = "a test fails so")]
 mod tests {
+    use tsmith_codecs::{FieldType, RunBuilder, Value};
+
     use super::super::MARK_MAGIC;
     use super::*;
+    use crate::Compression;
+    use crate::kind::Link;
+    use crate::testing::noise;
 
     /// A segment where every 23 bytes claim a group that reaches to the end, after a first byte that is nothing.
     fn claims(len: usize, durable: impl Fn(usize) -> usize) -> Vec<u8> {
@@ -285,6 +308,90 @@ mod tests {
         }
         bytes.resize(len, 1);
         bytes
+    }
+
+    /// A segment as InfluxDB writes them, of frames of one noisy string each, and where they begin.
+    fn influx_segment(frames: u64, string_bytes: usize) -> (Vec<u8>, Vec<usize>) {
+        let (mut segment, mut begins) = (Vec::new(), Vec::new());
+        for number in 0..frames {
+            let mut builder = RunBuilder::new();
+            builder.begin(b"m".into(), b"s".into(), FieldType::String);
+            assert!(builder.push(number as i64, Value::String(&noise(number, string_bytes))));
+            begins.push(segment.len());
+            let framed = Influx::frame_write(&builder.finish(), Compression::default(), |frame| {
+                segment.extend_from_slice(frame);
+                Ok(())
+            });
+            framed.expect("frames");
+        }
+        (segment, begins)
+    }
+
+    fn first_bad(scan: &mut Scan<'_>) -> Bad {
+        loop {
+            match scan.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("nothing is bad"),
+                Err(Stop::Bad(bad)) => return bad,
+                Err(Stop::TooLarge(error)) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Story: some chance bytes of a damaged frame claimed megabytes each; unpacking those was too much work, and the
+    /// intact frames behind were left out.
+    #[test]
+    fn what_is_behind_a_damaged_frame_is_found_among_megabytes_of_noise() {
+        let (segment, begins) = influx_segment(60, 80 << 10);
+        for damaged in [1, 7, 30] {
+            let mut bytes = segment.clone();
+            let at = begins[damaged];
+            bytes[at..at + 512].fill(0);
+            let mut scan = Scan::new(1, &bytes);
+            let bad = first_bad(&mut scan);
+            assert_eq!(bad.offset as usize, at);
+            assert_eq!(scan.judge(bad, false), Verdict::Damaged);
+            assert_eq!(kind::Scan::resume(&mut scan, bad), Some(begins[damaged + 1] as u64));
+        }
+    }
+
+    /// Story: the head of a frame, by chance in the unfinished last write, claimed more than any record has; that was
+    /// taken for an intact one, and neither an opening nor a repair would cut the write off.
+    #[test]
+    fn an_unfinished_write_of_megabytes_is_torn() {
+        let (whole, _) = influx_segment(1, 100);
+        for seed in 0..40 {
+            let head = [1, 0, 0x3d, 0xcc, 0x50];
+            let bytes = [&whole[..], &head, &noise(seed, 4_000_000)].concat();
+            let mut scan = Scan::new(1, &bytes);
+            let bad = first_bad(&mut scan);
+            assert_eq!((bad.offset as usize, scan.judge(bad, false)), (whole.len(), Verdict::Torn), "{seed}");
+        }
+    }
+
+    /// Story: a group with a wrong checksum was replayed as frames without one when the first mark was damaged, too.
+    #[test]
+    fn a_damaged_first_mark_does_not_make_frames_of_ours_to_influxdbs() {
+        let (frame, _) = influx_segment(1, 40);
+        let mut segment = Influx::begin(1, Link::default());
+        let mut bytes = segment.head();
+        let mut begins = Vec::new();
+        for _ in 0..3 {
+            let at = bytes.len();
+            begins.push(at);
+            bytes.resize(at + MARK_BYTES, 0);
+            bytes.extend_from_slice(&frame);
+            segment.seal(at as u32, at as u32, &mut bytes[at..]);
+        }
+        let value = begins[1] + MARK_BYTES + frame.len() - 3;
+        bytes[value] ^= 1;
+        bytes[12] ^= 1;
+        let mut scan = Scan::new(1, &bytes);
+        let bad = first_bad(&mut scan);
+        assert_eq!(kind::Scan::resume(&mut scan, bad), Some(begins[0] as u64));
+        let bad = first_bad(&mut scan);
+        assert_eq!(bad.offset as usize, begins[1]);
+        assert_eq!(kind::Scan::resume(&mut scan, bad), Some(begins[2] as u64));
     }
 
     /// Story: the checksum of every claimed group was computed, to the end of the file each: three hostile megabytes
