@@ -104,8 +104,16 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         // Without the name of the engine's operation: what the user did is the verb.
         let kind = error.kind();
-        let text =
+        let mut text =
             error.path().map_or_else(|| kind.to_string(), |path| format!("{}: {kind}", path.display()));
+        if let ErrorKind::Log(log) = kind
+            && matches!(
+                log.kind(),
+                tsmith_wal::ErrorKind::Damaged { .. } | tsmith_wal::ErrorKind::Missing { .. }
+            )
+        {
+            text += "; `tsmith repair` of the directory does the same and keeps the file, `--dry-run` says what it would leave out";
+        }
         match kind {
             ErrorKind::NoDirectory => error.path().map_or(Self::Io(text), Self::missing),
             ErrorKind::NotAnEngine => Self::Io(text),

@@ -95,8 +95,17 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     /// A file that cannot be read: it stays as it is, and what does not need it is compacted all the same. The disk is
     /// full: all files stay as they are. The engine was closed meanwhile.
     pub fn compact(&self, what: Compact) -> Result<CompactReport> {
+        let mut report = CompactReport::default();
+        self.compact_into(what, &mut report).map(|()| report)
+    }
+
+    /// The same, with what was done in `report`, also beside a file that cannot be read.
+    ///
+    /// # Errors
+    /// Those of [`Engine::compact`].
+    pub fn compact_into(&self, what: Compact, report: &mut CompactReport) -> Result<()> {
         self.inner.check_writable(OPERATION)?;
-        self.inner.compact(what)
+        self.inner.compact(what, report)
     }
 
     /// How compaction is getting on.
@@ -106,9 +115,8 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
 }
 
 impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
-    fn compact(&self, what: Compact) -> Result<CompactReport> {
+    fn compact(&self, what: Compact, report: &mut CompactReport) -> Result<()> {
         let turn = self.compactor.take_turn().ok_or_else(|| Error::new(OPERATION, ErrorKind::Closed))?;
-        let mut report = CompactReport::default();
         let (mut first, mut merged) = (None, Vec::new());
         let mode = if what == Compact::Fast { MergeMode::Fast } else { MergeMode::Full };
         loop {
@@ -138,7 +146,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
                         let others_may_work = !failure.stopped && turn.fail(&plan, failure);
                         first.get_or_insert(error);
                         if !others_may_work {
-                            return first.map_or(Ok(report), Err);
+                            return first.map_or(Ok(()), Err);
                         }
                         // The file at fault parts what is left into other plans.
                         done = false;
@@ -146,7 +154,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
                 }
             }
             if done {
-                return first.map_or(Ok(report), Err);
+                return first.map_or(Ok(()), Err);
             }
         }
     }

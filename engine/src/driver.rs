@@ -27,6 +27,7 @@ pub trait Driver: Send + Sync {
     fn snapshot(&self) -> Result<SnapshotReport>;
     fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport>;
     fn compact(&self, what: Compact) -> Result<CompactReport>;
+    fn compact_into(&self, what: Compact, report: &mut CompactReport) -> Result<()>;
     fn compaction(&self) -> CompactStatus;
     fn keys(&self) -> Vec<Vec<u8>>;
     fn reader(&self) -> Box<dyn KeyRead + '_>;
@@ -65,6 +66,10 @@ impl<S: Storer, L: Log, E: BlockEncoder> Driver for Engine<S, L, E> {
 
     fn compact(&self, what: Compact) -> Result<CompactReport> {
         Engine::compact(self, what)
+    }
+
+    fn compact_into(&self, what: Compact, report: &mut CompactReport) -> Result<()> {
+        Engine::compact_into(self, what, report)
     }
 
     fn compaction(&self) -> CompactStatus {
