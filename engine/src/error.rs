@@ -228,6 +228,11 @@ pub enum ErrorKind {
     /// A delete that the log has, and not all files.
     #[error("{0}; the log has the delete, and the next opening of the directory finishes it")]
     DeleteUnfinished(Box<Error>),
+    /// A delete is carried out in part: files stay as they are.
+    #[error(
+        "a delete could not be carried out in all files, and they stay as they are until the directory is opened again, which finishes it"
+    )]
+    DeleteWaits,
     /// The engine was closed.
     #[error("the engine was closed")]
     Closed,
@@ -302,7 +307,7 @@ impl Error {
             ErrorKind::Io(error) if error.kind() == io::ErrorKind::StorageFull => Remedy::RetryLater,
             // A new file could not be written; there is no trace of it.
             ErrorKind::Tsm(error) if error.remedy() == tsmith_tsm::Remedy::Rewrite => Remedy::RetryLater,
-            ErrorKind::Io(_) | ErrorKind::Crippled => Remedy::Reopen,
+            ErrorKind::Io(_) | ErrorKind::Crippled | ErrorKind::DeleteWaits => Remedy::Reopen,
             _ => Remedy::GiveUp,
         }
     }

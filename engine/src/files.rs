@@ -223,6 +223,31 @@ impl TsmFile {
         Some(self.with(tombstones, None))
     }
 
+    /// Makes the tombstones that were read durable. A process may have died, or a sync failed, before whoever wrote them
+    /// had done so; and what a failed sync should have kept no later one keeps: so they are a new file. A full disk has no
+    /// room for one; there they are written to their place again.
+    pub(crate) fn settle<F: Fs>(&self, fs: &F) -> Result<()> {
+        const OPERATION: &str = "write tombstones again";
+        let (path, len) = (self.tombstone_path(), self.tombstone_bytes() as usize);
+        if len == 0 {
+            return Ok(());
+        }
+        let again = || {
+            let bytes = fs.read_within(&path, TOMBSTONE_BYTES_MAX)?;
+            let sound = bytes.get(..len).ok_or(io::ErrorKind::UnexpectedEof)?;
+            match publish_new(fs, &path, sound) {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    let file = fs.open(&path)?;
+                    file.write_all_at(sound, 0)?;
+                    file.sync_all()?;
+                    fs.sync_dir(path.parent().unwrap_or(Path::new("")))
+                }
+                done => done,
+            }
+        };
+        again().on(OPERATION, &path)
+    }
+
     /// Deletes `batch` durably; gives the file as it is then.
     ///
     /// The batch is appended to the tombstones there are. The log has been told where they end before: what a crash

@@ -14,6 +14,10 @@ use crate::manifest::MANIFEST_NAME;
 pub(crate) fn remove_leftovers<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let names = fs.list(dir).on("list", dir)?;
     let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
+    if names.iter().any(|name| is_orphan(name, &names)) {
+        // A crash may have come before its file was gone durably, and that would come back without it.
+        fs.sync_dir(dir).on("sync", dir)?;
+    }
     let mut removed = false;
     for name in &names {
         let path = dir.join(name);

@@ -105,6 +105,12 @@ impl FileSet {
             let (path, at, bytes) = (file.tombstone_path(), file.tombstone_bytes(), flaw.bytes);
             tracing::warn!(path = %path.display(), at, bytes, "a delete that was not finished is written again");
         }
+        // What is read of a delete that the log still has need not be durable. Once it is, the log may go.
+        let named: BTreeSet<FileName> =
+            deletes.iter().flat_map(|delete| &delete.files).map(|(name, _)| *name).collect();
+        for file in change.files().iter().filter(|file| named.contains(&file.name())) {
+            file.settle(fs)?;
+        }
         for delete in deletes {
             let named: BTreeSet<FileName> = delete.files.iter().map(|(name, _)| *name).collect();
             // Others are older than the delete only by luck: their own log would say so.

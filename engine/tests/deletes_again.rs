@@ -1,0 +1,195 @@
+//! Deletes that were cut short, and what comes afterwards: opened again, repeated, compacted, and then the power fails.
+//!
+//! `deletes.rs` looks at one crash in one delete; here what the first crash left is not durable when the second one comes.
+
+use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::{
+    Compact, Dirs, Engine, FieldKey, LineOptions, Options, Result, Selection, TimeRange, Timestamp,
+};
+use tsmith_wal::fs::{Fault, SimFs};
+
+type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
+
+const SEEDS: u64 = 8;
+const DELETED: TimeRange = TimeRange { min: 10, max: 30 };
+
+/// Data and log in directories of their own, as InfluxDB has them: no sync of the one is one of the other.
+fn open(fs: &SimFs) -> Result<Shard> {
+    let mut options = Options { background: false, encode_threads: 1, ..Options::default() };
+    options.log.segment_bytes = 4096;
+    Shard::open_on(fs.clone(), Dirs { data: "/data/1".into(), wal: "/wal/1".into() }, options)
+}
+
+fn write(shard: &Shard, times: std::ops::RangeInclusive<i64>) -> Result<()> {
+    let text: String = times.map(|time| format!("m f={time}i {time}\n")).collect();
+    shard.write_lines(text.as_bytes(), &LineOptions::new(Timestamp(0))).map(drop)
+}
+
+fn times(shard: &Shard) -> Vec<i64> {
+    shard.read(FieldKey::new(b"m", b"f"), TimeRange::ALL).expect("reads").times().to_vec()
+}
+
+fn delete(shard: &Shard, range: TimeRange) -> Result<()> {
+    shard.delete(Selection::Measurement(b"m"), range).map(drop)
+}
+
+/// How many points are there, of those that were deleted and of the others.
+fn left(shard: &Shard) -> (usize, usize) {
+    let times = times(shard);
+    let inside = times.iter().filter(|time| DELETED.contains(**time)).count();
+    (inside, times.len() - inside)
+}
+
+/// One file of the times 1 to 40; `second` says that something was deleted before.
+fn prepared(second: bool) -> (SimFs, Shard) {
+    let fs = SimFs::default();
+    let shard = open(&fs).expect("opens");
+    write(&shard, 1..=40).expect("writes");
+    shard.snapshot().expect("snapshot");
+    if second {
+        delete(&shard, TimeRange::new(1, 2)).expect("deletes");
+        shard.snapshot().expect("snapshot");
+    }
+    (fs, shard)
+}
+
+/// The operations of `work`, by number.
+fn operations_of(second: bool, work: impl Fn(&Shard)) -> std::ops::RangeInclusive<u64> {
+    let (fs, shard) = prepared(second);
+    let before = fs.operations();
+    work(&shard);
+    before + 1..=fs.operations()
+}
+
+/// Story: a process was killed before its tombstones were synced; the next one read them, had nothing to write when the delete
+/// was repeated, and dropped the log. Then the power failed, and the points were back.
+#[test]
+fn a_repeated_delete_outlives_what_the_first_had_not_synced() {
+    for second in [false, true] {
+        for stop in operations_of(second, |shard| delete(shard, DELETED).expect("deletes")) {
+            for seed in 0..SEEDS {
+                let (fs, shard) = prepared(second);
+                fs.stop_at(stop);
+                drop(delete(&shard, DELETED));
+                drop(shard);
+                repeat_and_check(&fs.kill(), seed, &format!("stop {stop}, second {second}, seed {seed}"));
+            }
+        }
+    }
+}
+
+/// Story: the same behind a sync that failed, which the next one does not make good.
+#[test]
+fn a_repeated_delete_outlives_a_failed_sync_of_the_first() {
+    for second in [false, true] {
+        for at in operations_of(second, |shard| delete(shard, DELETED).expect("deletes")) {
+            for seed in 0..SEEDS {
+                let (fs, shard) = prepared(second);
+                fs.fail_at(at, Fault::Io);
+                drop(delete(&shard, DELETED));
+                drop(shard);
+                if fs.operation(at).is_some_and(|name| name.starts_with("sync")) {
+                    repeat_and_check(&fs.kill(), seed, &format!("fault {at}, second {second}, seed {seed}"));
+                }
+            }
+        }
+    }
+}
+
+fn repeat_and_check(fs: &SimFs, seed: u64, what: &str) {
+    let shard = open(fs).unwrap_or_else(|error| panic!("{what}: {error}"));
+    delete(&shard, DELETED).expect("deletes again");
+    shard.snapshot().expect("snapshot");
+    shard.close().expect("closes");
+    let shard = open(&fs.crash(seed)).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(left(&shard).0, 0, "{what}");
+}
+
+/// Story: of a file that a compaction had merged, and that was not yet gone durably, the next opening removed the tombstones.
+#[test]
+fn a_merged_file_does_not_come_back_without_its_tombstones() {
+    let deleted = || {
+        let (fs, shard) = prepared(false);
+        delete(&shard, DELETED).expect("deletes");
+        shard.snapshot().expect("the log has no delete any more");
+        (fs, shard)
+    };
+    let (fs, shard) = deleted();
+    let before = fs.operations();
+    shard.compact(Compact::Full).expect("compacts");
+    for stop in before + 1..=fs.operations() + 1 {
+        for later in 1..30 {
+            let (fs, shard) = deleted();
+            fs.stop_at(stop);
+            drop(shard.compact(Compact::Full));
+            drop(shard);
+            let fs = fs.kill();
+            fs.stop_at(fs.operations() + later);
+            let opened = open(&fs).is_ok();
+            for seed in 0..SEEDS {
+                let shard = open(&fs.crash(seed)).expect("opens");
+                assert_eq!(left(&shard), (0, 19), "stop {stop} and {later}, seed {seed}");
+            }
+            if opened {
+                break;
+            }
+        }
+    }
+}
+
+/// Story: a delete failed in one of two files; a compaction then gave them a name that the log's record of the delete did not
+/// have, and half of the points were there for ever.
+#[test]
+fn a_delete_that_is_half_done_is_finished_whatever_comes_between() {
+    let two_files = || {
+        let (fs, shard) = prepared(false);
+        write(&shard, 20..=60).expect("writes");
+        shard.snapshot().expect("snapshot");
+        (fs, shard)
+    };
+    let (fs, shard) = two_files();
+    let before = fs.operations();
+    delete(&shard, DELETED).expect("deletes");
+    let mut unfinished = 0;
+    for at in before + 1..=fs.operations() {
+        for fault in [Fault::Io, Fault::Full] {
+            let (fs, shard) = two_files();
+            fs.fail_at(at, fault);
+            let done = delete(&shard, DELETED);
+            fs.heal();
+            let compacted = shard.compact(Compact::Full);
+            let half = done.as_ref().is_err_and(|error| error.to_string().contains("next opening"));
+            assert!(!half || compacted.is_err(), "{fault:?} at {at}: compacted");
+            unfinished += u32::from(half);
+            for image in [fs.kill(), fs.crash(at)] {
+                let (inside, others) = left(&open(&image).expect("opens"));
+                assert!(
+                    inside == 0 || inside == 21 && !half && done.is_err(),
+                    "{fault:?} at {at}: {inside} of 21"
+                );
+                assert_eq!(others, 39, "{fault:?} at {at}");
+            }
+        }
+    }
+    assert!(unfinished > 0, "some fault comes between the two files");
+}
+
+/// Story: a write was refused because its sync failed, and a delete of the same points was acknowledged, for none were to be
+/// seen. They were in the log.
+#[test]
+fn a_broken_log_acknowledges_no_delete() {
+    let mut broken = 0;
+    for later in 1..20 {
+        let (fs, shard) = prepared(false);
+        fs.fail_at(fs.operations() + later, Fault::Io);
+        if write(&shard, 50..=50).is_ok() {
+            continue;
+        }
+        fs.heal();
+        let deleted = delete(&shard, TimeRange::new(50, 50));
+        let shard = open(&fs.kill()).expect("opens");
+        assert!(deleted.is_err() || !times(&shard).contains(&50), "{later}: acknowledged, and there");
+        broken += u32::from(deleted.is_err());
+    }
+    assert!(broken > 0, "some fault breaks the log");
+}
