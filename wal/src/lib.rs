@@ -182,6 +182,8 @@ pub trait Log: Send + Sync + Sized + 'static {
         let opened = Self::open(fs, dir, options, |at, record| {
             replay.entry(at, &entry::decode(record.kind, record.payload)?)
         })?;
+        let Recovery { segments, records, bytes, .. } = opened.1;
+        replay.progress(Progress { segments, segments_total: segments, records, bytes });
         // Logs that change what they find when they are opened tell of the end before they do.
         replay.end()?;
         Ok(opened)
@@ -214,7 +216,7 @@ pub trait Log: Send + Sync + Sized + 'static {
     fn truncate_front(&self, before: Position) -> Result<()>;
 
     /// Makes everything durable, cuts the open segment to its length and ends the log: what is asked of it afterwards
-    /// fails with [`ErrorKind::Closed`]. A log that is dropped does its best, silently.
+    /// fails with [`ErrorKind::Closed`], but for the sync of what was durable by then. A log that is dropped does its best, silently.
     fn close(&self) -> Result<()>;
 
     /// What it counted since it was opened; zeros for a log that does not count.

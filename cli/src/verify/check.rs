@@ -109,7 +109,9 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
     let bytes = files::read_file(path).map_err(|error| whole(error.kind()))?;
     let reader = Reader::new(bytes).map_err(|error| Flaw::from(&error))?;
     // What is deleted whole takes any type when it is written again. Tombstones that cannot be read are told by themselves.
-    let tombstones = read::within(&path.with_extension("tombstone"), TOMBSTONE_BYTES_MAX).ok();
+    // A pipe would be waited for.
+    let tombstones = Some(path.with_extension("tombstone")).filter(|path| path.is_file());
+    let tombstones = tombstones.and_then(|path| read::within(&path, TOMBSTONE_BYTES_MAX).ok());
     let deleted = tombstones.and_then(|bytes| TombstoneFile::read(&bytes).ok());
     let none = Deletions::new();
     let deleted = deleted.as_ref().map_or(&none, TombstoneFile::deletions);
