@@ -65,6 +65,21 @@ fn a_damaged_file_is_kept_and_named() {
     assert_eq!(tsm_files(&dir), 3, "the third and the fourth are one");
 }
 
+/// Story: what was merged beside a damaged file was reported nowhere.
+#[test]
+fn what_was_merged_beside_a_damaged_file_is_reported() {
+    let scratch = Scratch::new();
+    let (dir, _) = four_files(&scratch);
+    let second = dir.join("000000002-000000001.tsm");
+    let mut bytes = fs::read(&second).expect("there");
+    bytes[20] ^= 1;
+    fs::write(&second, &bytes).expect("written");
+    let report = run("compact {} --full --format json", &[&dir]).exits(1).json();
+    assert_eq!(report["files_in"].as_u64(), Some(2), "{report}");
+    let again = run("compact {} --full", &[&dir]).exits(1);
+    assert_eq!(String::from_utf8_lossy(&again.stdout).trim_end(), "nothing was merged");
+}
+
 /// A kill between the log and the tombstones left a delete that the log alone knows of. The reading verbs took its
 /// points from the log and left those in files, and the next verb that opened the directory changed their answer.
 #[test]
