@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use support::{Points, Scratch, content, points, run, same_points, sample};
 
@@ -16,7 +16,7 @@ fn tsm_files(dir: &Path) -> usize {
 }
 
 /// A directory of four files.
-fn four_files(scratch: &Scratch) -> (std::path::PathBuf, String) {
+fn four_files(scratch: &Scratch) -> (PathBuf, String) {
     let text = sample(800);
     let lines: Vec<&str> = text.lines().collect();
     let dir = scratch.path("d");
@@ -50,14 +50,20 @@ fn compaction_leaves_every_point() {
     run("compact {}", &[&scratch.path("missing")]).exits(74);
 }
 
-#[test]
-fn a_damaged_file_is_kept_and_named() {
-    let scratch = Scratch::new();
-    let (dir, _) = four_files(&scratch);
+/// Four files, of which the second has a damaged block: their directory, its path and bytes.
+fn damaged_second_of_four(scratch: &Scratch) -> (PathBuf, PathBuf, Vec<u8>) {
+    let (dir, _) = four_files(scratch);
     let second = dir.join("000000002-000000001.tsm");
     let mut bytes = fs::read(&second).expect("there");
     bytes[20] ^= 1;
     fs::write(&second, &bytes).expect("written");
+    (dir, second, bytes)
+}
+
+#[test]
+fn a_damaged_file_is_kept_and_named() {
+    let scratch = Scratch::new();
+    let (dir, second, bytes) = damaged_second_of_four(&scratch);
     let told = run("compact {} --full", &[&dir]).exits(1).says(&["000000002-000000001.tsm: offset 5"]);
     assert_eq!(told.stderr.matches("offset 5").count(), 1, "once: {}", told.stderr);
     assert_eq!(fs::read(&second).expect("there"), bytes);
@@ -69,11 +75,7 @@ fn a_damaged_file_is_kept_and_named() {
 #[test]
 fn what_was_merged_beside_a_damaged_file_is_reported() {
     let scratch = Scratch::new();
-    let (dir, _) = four_files(&scratch);
-    let second = dir.join("000000002-000000001.tsm");
-    let mut bytes = fs::read(&second).expect("there");
-    bytes[20] ^= 1;
-    fs::write(&second, &bytes).expect("written");
+    let (dir, ..) = damaged_second_of_four(&scratch);
     let report = run("compact {} --full --format json", &[&dir]).exits(1).json();
     assert_eq!(report["files_in"].as_u64(), Some(2), "{report}");
     let again = run("compact {} --full", &[&dir]).exits(1);
