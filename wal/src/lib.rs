@@ -216,7 +216,8 @@ pub trait Log: Send + Sync + Sized + 'static {
     fn truncate_front(&self, before: Position) -> Result<()>;
 
     /// Makes everything durable, cuts the open segment to its length and ends the log: what is asked of it afterwards
-    /// fails with [`ErrorKind::Closed`], but for the sync of what was durable by then. A log that is dropped does its best, silently.
+    /// fails with [`ErrorKind::Closed`], but for the sync of what was durable by then. A log that is dropped does its
+    /// best, silently.
     fn close(&self) -> Result<()>;
 
     /// What it counted since it was opened; zeros for a log that does not count.
