@@ -25,6 +25,7 @@ struct Known {
 trait Decode: Send {
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()>;
     fn count(&mut self, block: &[u8]) -> Result<(FieldType, u64)>;
+    fn string_bytes(&mut self, block: &[u8]) -> Result<u64>;
 }
 
 impl<E: BlockEncoder> Decode for E {
@@ -33,6 +34,9 @@ impl<E: BlockEncoder> Decode for E {
     }
     fn count(&mut self, block: &[u8]) -> Result<(FieldType, u64)> {
         BlockEncoder::count(self, block)
+    }
+    fn string_bytes(&mut self, block: &[u8]) -> Result<u64> {
+        BlockEncoder::string_bytes(self, block)
     }
 }
 
@@ -62,6 +66,11 @@ impl AnyDecoder {
     /// As [`BlockEncoder::count`] of the encoder that wrote the block.
     pub fn count(&mut self, block: &[u8]) -> Result<(FieldType, u64)> {
         self.encoder_of(block)?.count(block)
+    }
+
+    /// As [`BlockEncoder::string_bytes`] of the encoder that wrote the block.
+    pub fn string_bytes(&mut self, block: &[u8]) -> Result<u64> {
+        self.encoder_of(block)?.string_bytes(block)
     }
 
     fn encoder_of(&mut self, block: &[u8]) -> Result<&mut dyn Decode> {

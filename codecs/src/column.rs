@@ -255,6 +255,14 @@ impl<'a> ColumnRef<'a> {
         Self { times: &self.times[range.clone()], values: self.values.slice(range) }
     }
 
+    /// The bytes of its strings together; 0 when it has another type.
+    pub fn string_bytes(self) -> u64 {
+        match self.values {
+            ValuesRef::String(values) => values.bytes().len() as u64,
+            _ => 0,
+        }
+    }
+
     /// Whether each time is later than the one before it.
     pub fn is_strictly_ascending(self) -> bool {
         is_strictly_ascending(self.times)

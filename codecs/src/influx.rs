@@ -162,6 +162,14 @@ impl<const BATCH: bool> BlockEncoder for Influx<BATCH> {
         let count = time::count(parts.times).map_err(|e| e.shifted(parts.times_at))?;
         Ok((parts.field_type, count))
     }
+
+    fn string_bytes(&mut self, block: &[u8]) -> Result<u64> {
+        let parts = Parts::of(block)?;
+        match parts.field_type {
+            FieldType::String => string::claimed(parts.values).map_err(|e| e.shifted(parts.values_at)),
+            _ => Ok(0),
+        }
+    }
 }
 
 /// The first byte of the blocks of a type.

@@ -116,6 +116,19 @@ pub trait BlockEncoder: Default + Send + 'static {
         self.decode(block, BLOCK_VALUES_MAX, &mut column)?;
         Ok((column.field_type(), column.len() as u64))
     }
+
+    /// The bytes of the strings of `block` together, as it claims them; 0 when it is of another type.
+    ///
+    /// Law: at least those of the column that [`BlockEncoder::decode`] gives, if it gives one, and at most ten more for
+    /// each value. Encoders that can tell without decoding the strings say so by a method of their own.
+    fn string_bytes(&mut self, block: &[u8]) -> Result<u64> {
+        let (field_type, _) = self.count(block)?;
+        let mut column = Column::new(field_type);
+        if field_type == FieldType::String {
+            self.decode(block, BLOCK_VALUES_MAX, &mut column)?;
+        }
+        Ok(column.as_ref().string_bytes())
+    }
 }
 
 /// The times of a whole block, of which a part was decoded.

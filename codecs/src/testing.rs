@@ -44,6 +44,7 @@ macro_rules! encoder_suite {
             an_error_leaves_nothing
             the_first_byte_is_owned
             the_count_is_that_of_the_column
+            the_string_bytes_are_those_of_the_column
             the_points_within_a_range_are_those_of_all
             never_much_larger_than_raw
         );

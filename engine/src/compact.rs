@@ -19,13 +19,13 @@ use std::sync::atomic::Ordering;
 
 use tsmith_cache::Storer;
 use tsmith_codecs::BlockEncoder;
-use tsmith_tsm::{Filled, Merge, MergeInput, MergeMode, Version};
+use tsmith_tsm::{Filled, Merge, MergeInput, MergeMode, POINTS_PER_BLOCK, Version};
 use tsmith_wal::Log;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{FileName, TsmFile};
 use crate::output::Output;
-use crate::{Engine, Inner, POINTS_PER_BLOCK};
+use crate::{Engine, Inner};
 
 use pace::Pace;
 use plan::Plan;

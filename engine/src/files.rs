@@ -11,10 +11,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tsmith_codecs::{AnyDecoder, TimeRange};
+use tsmith_codecs::{TimeRange, Tsm1};
 use tsmith_tsm::{
-    Deletions, ErrorKind as Tsm, KeyEntry, MEMBER_OPEN_AT, Reader, TOMBSTONE_BYTES_MAX, Tombstone,
-    TombstoneFile, TombstoneWrite, member_open_mark,
+    Decoder, Deletions, ErrorKind as Tsm, KeyEntry, MEMBER_OPEN_AT, POINTS_PER_BLOCK, Reader,
+    TOMBSTONE_BYTES_MAX, Tombstone, TombstoneFile, TombstoneWrite, is_full_block, member_open_mark,
 };
 use tsmith_wal::fs::{Fs, FsFile, publish_new};
 
@@ -174,25 +174,22 @@ impl TsmFile {
     /// Whether a full merge would leave its blocks as they are, judged by the first key that has several.
     pub(crate) fn has_full_blocks(&self) -> bool {
         *self.full_blocks.get_or_init(|| {
-            let mut decoder = AnyDecoder::default();
+            let mut decoder = Decoder::<Tsm1>::default();
             let several = |key: &KeyEntry<'_>| key.block_count() > 1;
             let Some(key) = self.reader.keys().find(several) else { return true };
             let first = key.entry(0).and_then(|entry| self.reader.block(key, entry).ok());
-            let count = first.and_then(|block| decoder.count(block).ok());
-            count.is_some_and(|(_, count)| count >= crate::POINTS_PER_BLOCK as u64)
+            first.is_some_and(|block| is_full_block(&mut decoder, block, POINTS_PER_BLOCK).unwrap_or(false))
         })
     }
 
     /// Whether every block is sound, and with `full` every one but the last of each key as full as a full merge would make
     /// it.
     pub(crate) fn has_final_blocks(&self, full: bool) -> bool {
-        let mut decoder = AnyDecoder::default();
+        let mut decoder = Decoder::<Tsm1>::default();
         let mut is_final = |key: KeyEntry<'_>, at: usize, entry| {
             let Ok(block) = self.reader.block(key, entry) else { return false };
             let is_last = at + 1 == key.block_count();
-            !full
-                || is_last
-                || decoder.count(block).is_ok_and(|(_, count)| count >= crate::POINTS_PER_BLOCK as u64)
+            !full || is_last || is_full_block(&mut decoder, block, POINTS_PER_BLOCK).unwrap_or(false)
         };
         self.reader.keys().all(|key| key.entries().enumerate().all(|(at, entry)| is_final(key, at, entry)))
     }

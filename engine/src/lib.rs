@@ -70,7 +70,7 @@ pub use order::{Ack, WriteOrder};
 pub use parts::Parts;
 pub use schema::FieldTyping;
 pub use setup::{Setup, parse_duration};
-pub use snapshot::{POINTS_PER_BLOCK, SnapshotReport};
+pub use snapshot::SnapshotReport;
 pub use tsmith_cache::WhenFull;
 pub use tsmith_codecs::{
     Batch, BatchBuilder, BlockEncoder, Column, ColumnRef, FieldKey, FieldType, TimeRange, Timestamp, Value,

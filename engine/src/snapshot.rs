@@ -13,7 +13,7 @@ use std::thread;
 use crossbeam::channel::{Receiver, bounded};
 use tsmith_cache::{Frozen, Storer};
 use tsmith_codecs::{BlockEncoder, Column, ColumnRef, FieldKey, FieldType, Position, TimeRange};
-use tsmith_tsm::{Remedy, Version};
+use tsmith_tsm::{POINTS_PER_BLOCK, Remedy, Version, first_block};
 use tsmith_wal::Log;
 use tsmith_wal::fs::Fs;
 
@@ -23,9 +23,6 @@ use crate::output::{Open, Output};
 use crate::{Engine, Inner};
 
 const OPERATION: &str = "snapshot";
-
-/// InfluxDB cuts a key's values into blocks of this many.
-pub const POINTS_PER_BLOCK: usize = 1000;
 
 /// Keys that one thread encodes before it hands the blocks on.
 const KEYS_PER_CHUNK: usize = 128;
@@ -284,7 +281,8 @@ impl Blocks {
         let key: Arc<[u8]> = composite.into();
         let mut from = 0;
         while from < column.len() {
-            let part = column.slice(from..column.len().min(from + POINTS_PER_BLOCK));
+            let rest = column.slice(from..column.len());
+            let part = rest.slice(0..first_block(rest, POINTS_PER_BLOCK));
             encoder.encode(part, &mut self.bytes).map_err(|error| ErrorKind::Encode {
                 key: String::from_utf8_lossy(composite).into_owned(),
                 error,

@@ -14,13 +14,12 @@
 
 use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, TimeRange};
 
+use crate::cut::{POINTS_PER_BLOCK, first_block, last_block};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{IndexEntry, KeyEntry};
 use crate::reader::Reader;
 use crate::tombstone::for_each_live;
 
-/// Most points of a batch that come from memory alone.
-const BATCH_POINTS: usize = 1000;
 /// Most partly read blocks that are kept decoded; more are decoded again for each window.
 const KEPT_MAX: usize = 64;
 /// The file number of the points in memory.
@@ -330,14 +329,17 @@ impl<F: AsReader> Cursor<F> {
         if block.file == MEMORY {
             let mut inside = self.points.as_ref().within(times);
             let mut until = window.max;
-            if inside.len() > BATCH_POINTS {
-                let (from, last) = match self.direction {
-                    Direction::Ascending => (0, BATCH_POINTS - 1),
-                    Direction::Descending => (inside.len() - BATCH_POINTS, inside.len() - BATCH_POINTS),
+            let batch = match self.direction {
+                Direction::Ascending => 0..first_block(inside, POINTS_PER_BLOCK),
+                Direction::Descending => inside.len() - last_block(inside, POINTS_PER_BLOCK)..inside.len(),
+            };
+            if batch.len() < inside.len() {
+                let last = match self.direction {
+                    Direction::Ascending => inside.times()[batch.end - 1],
+                    Direction::Descending => inside.times()[batch.start],
                 };
-                let last = inside.times()[last];
                 until = self.direction.turn(TimeRange::new(last, last)).min;
-                inside = inside.slice(from..from + BATCH_POINTS);
+                inside = inside.slice(batch);
             }
             out.truncate(0);
             let fits = out.extend(inside);

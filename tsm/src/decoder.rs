@@ -47,4 +47,11 @@ impl<E: BlockEncoder> BlockEncoder for Decoder<E> {
             _ => self.any.count(block),
         }
     }
+
+    fn string_bytes(&mut self, block: &[u8]) -> tsmith_codecs::Result<u64> {
+        match block.first() {
+            Some(tag) if E::TAGS.contains(tag) => self.own.string_bytes(block),
+            _ => self.any.string_bytes(block),
+        }
+    }
 }

@@ -46,6 +46,7 @@
 mod map;
 
 mod cursor;
+mod cut;
 mod decoder;
 mod error;
 pub mod format;
@@ -61,12 +62,13 @@ pub use tsmith_codecs as codecs;
 pub use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, ColumnRef, FieldType, TimeRange};
 
 pub use cursor::{AsReader, Cursor, CursorError, Direction};
+pub use cut::{POINTS_PER_BLOCK, STRING_BYTES_PER_BLOCK, first_block, is_full_block};
 pub use decoder::Decoder;
 pub use error::{Error, ErrorKind, Remedy, Result};
 pub use format::Version;
 pub use index::{IndexEntry, KeyEntry};
 pub use map::map_readonly;
-pub use merge::{Filled, Merge, MergeError, MergeInput, MergeMode, POINTS_PER_BLOCK};
+pub use merge::{Filled, Merge, MergeError, MergeInput, MergeMode};
 pub use reader::Reader;
 pub use salvage::{BadBlock, DamagedKey, Salvage};
 pub use tombstone::{

@@ -9,8 +9,9 @@
 //! └────────┘                       └───┘ └───┘             newest wins, cut anew ────^
 //! ```
 //!
-//! The blocks of the output are those of InfluxDB, to the byte. There is no I/O here but that of the [`Writer`]: opening
-//! the next file, publishing and removing files are the caller's.
+//! The blocks of the output are those of InfluxDB, to the byte; but one ends at 16 MiB of strings
+//! ([`STRING_BYTES_PER_BLOCK`](crate::STRING_BYTES_PER_BLOCK)), where InfluxDB goes on to a thousand points. There is no
+//! I/O here but that of the [`Writer`]: opening the next file, publishing and removing files are the caller's.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -32,9 +33,6 @@ mod order;
 mod spans;
 
 use key::{KeyMerge, Piece};
-
-/// Points of a block of the output, as InfluxDB has them by default.
-pub const POINTS_PER_BLOCK: usize = 1000;
 
 /// Which blocks are decoded that need not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

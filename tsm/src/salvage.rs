@@ -17,9 +17,9 @@ use tsmith_codecs::{
     TimeRange, with_encoder,
 };
 
+use crate::cut::{POINTS_PER_BLOCK, first_block};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{IndexEntry, KeyEntry};
-use crate::merge::POINTS_PER_BLOCK;
 use crate::reader::Reader;
 use crate::writer::Writer;
 
@@ -357,14 +357,14 @@ impl<'a> Look<'a> {
         let unknown = || Error::corrupt(first.entry.offset, "a block of a known encoder");
         let (mut encoder, mut block, mut from) = (like.ok_or_else(unknown)?, Vec::new(), 0_usize);
         while from < together.len() {
-            let until = from.saturating_add(POINTS_PER_BLOCK).min(together.len());
-            let part = together.as_ref().slice(from..until);
+            let rest = together.as_ref().slice(from..together.len());
+            let part = rest.slice(0..first_block(rest, POINTS_PER_BLOCK));
             block.clear();
             let encoded = encoder.encode(part, &mut block).map_err(ErrorKind::Block);
             encoded.map_err(|kind| Error::new(kind).of(key.key()))?;
             let (Some(&min), Some(&max)) = (part.times().first(), part.times().last()) else { break };
             writer.write_block(key.key(), together.field_type(), TimeRange::new(min, max), &block)?;
-            from = until;
+            from = from.saturating_add(part.len());
         }
         Ok(())
     }

@@ -5,10 +5,10 @@ mod support;
 use std::ops::ControlFlow;
 
 use support::vector;
-use tsmith_tsm::codecs::Tsm1;
+use tsmith_tsm::codecs::{Tsm1, Value};
 use tsmith_tsm::{
-    Bytes, Deletions, Filled, Merge, MergeInput, MergeMode, POINTS_PER_BLOCK, Reader, TombstoneFile, Version,
-    Writer,
+    BlockEncoder, Bytes, Column, Deletions, FieldType, Filled, Merge, MergeInput, MergeMode,
+    POINTS_PER_BLOCK, Reader, STRING_BYTES_PER_BLOCK, TimeRange, TombstoneFile, Version, Writer,
 };
 
 /// The four generations of a directory, with their tombstones.
@@ -46,4 +46,47 @@ fn compactions_equal_those_of_influxdb() {
             assert!(merged(directory, mode) == written, "{directory}, {name}");
         }
     }
+}
+
+/// Story: a thousand strings of 400 kB were joined to one block, and whoever read it or merged it needed gigabytes.
+#[test]
+fn wide_strings_are_joined_to_so_many_bytes_and_no_more() {
+    let wide = |from: i64, count: i64| {
+        let mut column = Column::new(FieldType::String);
+        for time in from..from + count {
+            assert!(column.push(time, Value::String(&vec![b'a' + (time % 26) as u8; 3 << 20])));
+        }
+        column
+    };
+    let file = |column: &Column| {
+        let (mut block, mut writer) = (Vec::new(), Writer::new(Vec::new(), Version::Influx));
+        Tsm1::default().encode(column.as_ref(), &mut block).expect("encodes");
+        let range = TimeRange::new(column.times()[0], *column.times().last().expect("a point"));
+        writer.write_block(b"log#!~#text", FieldType::String, range, &block).expect("writes");
+        Reader::new(Bytes::from(writer.finish().expect("finishes").0)).expect("opens")
+    };
+    // Two alone are not full, nor do they overlap; then two that do.
+    let files = [wide(0, 2), wide(2, 2), wide(4, 4), wide(6, 6), wide(11, 2)].map(|column| file(&column));
+    let deletions = Deletions::new();
+    let merge = |readers: &[Reader]| {
+        let inputs = readers.iter().map(|reader| MergeInput { reader, deletions: &deletions }).collect();
+        let mut writer = Writer::new(Vec::new(), Version::Influx);
+        let mut merge = Merge::<Tsm1>::new(inputs, MergeMode::Full, POINTS_PER_BLOCK);
+        merge.fill(&mut writer, &mut |_| ControlFlow::Continue(())).expect("merges");
+        writer.finish().expect("finishes").0
+    };
+    let merged = merge(&files);
+    let reader = Reader::new(Bytes::from(merged.clone())).expect("opens");
+    let key = reader.get(0).expect("a key");
+    let (mut all, mut column, mut counts) =
+        (Column::new(FieldType::String), Column::new(FieldType::String), Vec::new());
+    for entry in key.entries() {
+        reader.read_block(key, entry, &mut Tsm1::default(), 1000, &mut column).expect("reads");
+        assert!(column.as_ref().string_bytes() < STRING_BYTES_PER_BLOCK + (3 << 20));
+        counts.push(column.len());
+        assert!(all.extend(column.as_ref()));
+    }
+    assert_eq!(counts, [6, 6, 1]);
+    assert!(all == wide(0, 13));
+    assert!(merge(&[reader]) == merged, "a second merge changes nothing");
 }

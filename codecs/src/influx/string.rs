@@ -61,6 +61,16 @@ fn join(values: StringsRef<'_>, plain: &mut Vec<u8>) -> usize {
     to
 }
 
+/// The bytes that the payload claims, of the values and their lengths together.
+///
+/// # Errors
+/// It is cut short.
+pub fn claimed(payload: &[u8]) -> Result<u64> {
+    let Some((_, body)) = payload.split_first() else { return Ok(0) };
+    let (claimed, _) = varint::get(body).ok_or(Error::corrupt(1, "the length of the strings"))?;
+    Ok(claimed)
+}
+
 /// Replaces `out` by the values of the payload, which must be `count`.
 ///
 /// # Errors

@@ -123,6 +123,7 @@ pub fn decode_block(data: &[u8]) {
         Ok(()) => {
             assert!(out.len() <= LIMIT);
             assert_eq!(any.count(data), Ok((out.field_type(), out.len() as u64)));
+            assert!(any.string_bytes(data).is_ok_and(|claimed| claimed >= out.as_ref().string_bytes()));
         }
         Err(_) => assert!(out.is_empty()),
     }

@@ -165,6 +165,7 @@ fn survives<E: BlockEncoder>(encoder: &mut E, block: &[u8]) {
             assert!(out.len() <= LIMIT);
             assert_eq!(out.len(), out.values().len());
             assert_eq!(encoder.count(block), Ok((out.field_type(), out.len() as u64)));
+            assert!(encoder.string_bytes(block).is_ok_and(|claimed| claimed >= out.as_ref().string_bytes()));
         }
         Err(_) => assert!(out.is_empty()),
     }
@@ -236,6 +237,21 @@ pub fn the_count_is_that_of_the_column<E: BlockEncoder>() {
     for column in shapes::all() {
         if let Some(block) = block_of(&mut encoder, column.as_ref()) {
             assert_eq!(encoder.count(&block), Ok((column.field_type(), column.len() as u64)));
+        }
+    }
+}
+
+/// Law: a block claims the bytes of its strings, and little more.
+///
+/// Story: the strings of a thousand values were joined to a block of half a gigabyte.
+pub fn the_string_bytes_are_those_of_the_column<E: BlockEncoder>() {
+    let mut encoder = E::default();
+    for column in shapes::all() {
+        if let Some(block) = block_of(&mut encoder, column.as_ref()) {
+            let bytes = column.as_ref().string_bytes();
+            let most = if column.field_type() == FieldType::String { 10 * column.len() as u64 } else { 0 };
+            let claimed = encoder.string_bytes(&block).expect("is whole");
+            assert!((bytes..=bytes + most).contains(&claimed), "{claimed} claimed of {bytes}");
         }
     }
 }

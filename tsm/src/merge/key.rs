@@ -7,6 +7,7 @@ use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, FieldType
 
 use super::spans::Spans;
 use super::{BlockResult, MergeError, MergeInput, MergeMode, order};
+use crate::cut::{fill_block, first_block, is_full_block};
 use crate::error::{Error, ErrorKind};
 use crate::index::{IndexEntry, KeyEntry};
 use crate::reader::Reader;
@@ -206,7 +207,7 @@ impl<'a> KeyMerge<'a> {
     /// The first points that make a block, or all there are.
     fn cut(&mut self) -> Option<Piece> {
         let from = self.cut_at;
-        self.cut_at = self.pending.len().min(from + self.size);
+        self.cut_at = from + first_block(self.rest(), self.size);
         (from < self.cut_at).then_some(Piece::Points { from, to: self.cut_at })
     }
 
@@ -223,7 +224,7 @@ impl<'a> KeyMerge<'a> {
         self.copying = (begin..at).find(|&i| !self.is_read(i)).unwrap_or(at)..at;
         self.front = at;
         self.begin_pending();
-        while self.front < len && self.pending_len() < self.size {
+        while self.front < len && !fill_block(self.rest(), self.size) {
             if !self.is_read(self.front) {
                 let window = range(&self.blocks[self.front]);
                 self.read_into_pending(self.blocks[self.front], window, decoder)?;
@@ -234,24 +235,23 @@ impl<'a> KeyMerge<'a> {
         Ok(())
     }
 
-    /// Whether the block at this place has as many points as a block of the output.
+    /// Whether the block at this place is as full as a block of the output gets.
     fn is_whole<D: BlockEncoder>(&self, at: usize, decoder: &mut D) -> BlockResult<bool> {
         let (input, reader, key, entry) = self.block(at);
-        if let Some(Ok((_, count))) = reader.unchecked_block(entry).map(|block| decoder.count(block)) {
-            return Ok(count >= self.size as u64); // it is going to be read in full, with its checksum
+        let unchecked = reader.unchecked_block(entry).map(|block| is_full_block(decoder, block, self.size));
+        if let Some(Ok(whole)) = unchecked {
+            return Ok(whole); // it is going to be read in full, with its checksum
         }
         let on_input = |error| MergeError { input: Some(input), error };
         let block = reader.block(key, entry).map_err(on_input)?;
-        let (_, count) = decoder
-            .count(block)
-            .map_err(|error| on_input(Error::new(ErrorKind::Block(error)).at(entry.offset).of(key.key())))?;
-        Ok(count >= self.size as u64)
+        is_full_block(decoder, block, self.size)
+            .map_err(|error| on_input(Error::new(ErrorKind::Block(error)).at(entry.offset).of(key.key())))
     }
 
     /// Reads window after window, until there are points for a block.
     fn merge<D: BlockEncoder>(&mut self, decoder: &mut D) -> BlockResult<()> {
         self.begin_pending();
-        while self.pending_len() < self.size {
+        while !fill_block(self.rest(), self.size) {
             while self.front < self.blocks.len() && self.is_read(self.front) {
                 self.front += 1;
             }
@@ -363,10 +363,10 @@ impl<'a> KeyMerge<'a> {
 
     /// Moves the points that are not yet written to the beginning.
     fn begin_pending(&mut self) {
-        if self.cut_at == 0 || self.pending_len() >= self.size {
+        let rest = self.pending.as_ref().slice(self.cut_at..self.pending.len());
+        if self.cut_at == 0 || fill_block(rest, self.size) {
             return;
         }
-        let rest = self.pending.as_ref().slice(self.cut_at..self.pending.len());
         if rest.is_empty() {
             self.pending.truncate(0);
         } else {
@@ -376,6 +376,11 @@ impl<'a> KeyMerge<'a> {
             std::mem::swap(&mut self.pending, &mut self.spare);
         }
         self.cut_at = 0;
+    }
+
+    /// The points that were merged and are not yet written.
+    fn rest(&self) -> ColumnRef<'_> {
+        self.pending.as_ref().slice(self.cut_at..self.pending.len())
     }
 
     fn pending_len(&self) -> usize {
