@@ -15,7 +15,6 @@ mod schedule;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tsmith_cache::Storer;
 use tsmith_codecs::BlockEncoder;
@@ -176,11 +175,10 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
     fn merge(&self, plan: &Plan, pace: &mut Pace<'_>) -> Result<CompactReport, Failure> {
         let (inputs, writing) = {
             let change = self.files.change();
-            if self.delete_unfinished.load(Ordering::Acquire) {
-                // The log names the files that lack it; under another name their points would be there for ever.
-                let error = Error::new(OPERATION, ErrorKind::DeleteWaits);
-                return Err(Failure { error, damaged: None, stopped: true });
-            }
+            // The log names the files that lack it; under another name their points would be there for ever.
+            change
+                .finish_deletes(&self.fs)
+                .map_err(|error| Error::new(OPERATION, ErrorKind::DeleteWaits(Box::new(error))))?;
             let files = change.files();
             let inputs = files.iter().filter(|file| plan.files.contains(&file.name())).cloned();
             (inputs.collect::<Vec<_>>(), change.begin_writing())

@@ -117,7 +117,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     ///
     /// # Errors
     /// The log or a file cannot be written. With [`ErrorKind::DeleteUnfinished`] the delete may be carried out in part:
-    /// repeat it, or open the engine again, which carries out what the log has of it. With any other nothing was deleted,
+    /// repeat it, or let it be; the next compaction or snapshot carries out the rest, or else the next opening does. With any other nothing was deleted,
     /// unless the log broke: whether it has the delete shows when it is opened again.
     pub fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport> {
         self.inner.check_writable(OPERATION)?;
@@ -159,11 +159,9 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         }
         drop(paused);
         self.fs.point("delete: gone from the cache");
-        change.bury(&self.fs, batches).map_err(|error| {
-            // What finishes it when the directory is opened again must not go before.
-            self.delete_unfinished.store(true, std::sync::atomic::Ordering::Release);
-            Error::new(OPERATION, ErrorKind::DeleteUnfinished(Box::new(error)))
-        })?;
+        change
+            .carry_out(&self.fs, &deletion, batches)
+            .map_err(|error| Error::new(OPERATION, ErrorKind::DeleteUnfinished(Box::new(error))))?;
         Ok(report)
     }
 

@@ -228,11 +228,9 @@ pub enum ErrorKind {
     /// A delete that the log has, and not all files.
     #[error("{0}; the log has the delete, and the next opening of the directory finishes it")]
     DeleteUnfinished(Box<Error>),
-    /// A delete is carried out in part: files stay as they are.
-    #[error(
-        "a delete could not be carried out in all files, and they stay as they are until the directory is opened again, which finishes it"
-    )]
-    DeleteWaits,
+    /// A delete was carried out in part and cannot be finished now either: files stay as they are until it is.
+    #[error("{0}; a delete has to be finished there first, and files stay as they are until it is")]
+    DeleteWaits(Box<Error>),
     /// The engine was closed.
     #[error("the engine was closed")]
     Closed,
@@ -302,12 +300,12 @@ impl Error {
                 Advice::Reopen => Remedy::Reopen,
                 Advice::GiveUp => Remedy::GiveUp,
             },
-            ErrorKind::DeleteUnfinished(error) => error.remedy(),
+            ErrorKind::DeleteUnfinished(error) | ErrorKind::DeleteWaits(error) => error.remedy(),
             ErrorKind::InUse => Remedy::RetryLater,
             ErrorKind::Io(error) if error.kind() == io::ErrorKind::StorageFull => Remedy::RetryLater,
             // A new file could not be written; there is no trace of it.
             ErrorKind::Tsm(error) if error.remedy() == tsmith_tsm::Remedy::Rewrite => Remedy::RetryLater,
-            ErrorKind::Io(_) | ErrorKind::Crippled | ErrorKind::DeleteWaits => Remedy::Reopen,
+            ErrorKind::Io(_) | ErrorKind::Crippled => Remedy::Reopen,
             _ => Remedy::GiveUp,
         }
     }
@@ -316,7 +314,7 @@ impl Error {
     pub fn is_io(&self) -> bool {
         match &*self.kind {
             ErrorKind::Io(_) | ErrorKind::NoDirectory | ErrorKind::NoLogDirectory | ErrorKind::InUse => true,
-            ErrorKind::DeleteUnfinished(error) => error.is_io(),
+            ErrorKind::DeleteUnfinished(error) | ErrorKind::DeleteWaits(error) => error.is_io(),
             ErrorKind::Tsm(error) => error.remedy() == tsmith_tsm::Remedy::Rewrite,
             ErrorKind::Log(error) => {
                 use tsmith_wal::ErrorKind as Log;

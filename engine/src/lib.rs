@@ -118,8 +118,6 @@ pub(crate) struct Inner<S: Storer, L: Log, E> {
     snapshotting: Mutex<()>,
     /// The log may hold a delete behind its last cut.
     deletes_logged: AtomicBool,
-    /// A delete is in the log and not in all files: the log has to stay until the engine is opened again.
-    delete_unfinished: AtomicBool,
     worker: Worker,
     compactor: Arc<Compactor>,
     closed: AtomicBool,

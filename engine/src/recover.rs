@@ -85,7 +85,6 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             recovery,
             snapshotting: Mutex::new(()),
             deletes_logged: AtomicBool::new(!deletes.is_empty()),
-            delete_unfinished: AtomicBool::new(false),
             worker: Worker::new(),
             compactor: compactor.clone(),
             closed: AtomicBool::new(false),

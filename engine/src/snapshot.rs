@@ -91,11 +91,19 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
 
     /// Drops the log before `cut`, once no delete is half done: its record in the log is what finishes it after a crash.
     fn truncate(&self, cut: Position) -> Result<()> {
-        let _no_delete = self.files.change();
-        if self.delete_unfinished.load(Ordering::Acquire) {
+        let change = self.files.change();
+        if self.waits_for_delete(&change) {
             return Ok(());
         }
         self.log.truncate_front(cut).during(OPERATION)
+    }
+
+    /// Whether a delete is half done, and cannot be finished now either.
+    fn waits_for_delete(&self, change: &Change<'_>) -> bool {
+        let finished = change.finish_deletes(&self.fs);
+        finished
+            .inspect_err(|error| tracing::warn!(%error, "the log stays, for a delete is half done"))
+            .is_err()
     }
 
     /// Drops a log that holds nothing but deletes. (InfluxDB keeps it until something is written.)
@@ -103,8 +111,8 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
         if !self.deletes_logged.load(Ordering::Acquire) {
             return Ok(());
         }
-        let _no_delete = self.files.change();
-        if self.delete_unfinished.load(Ordering::Acquire) {
+        let change = self.files.change();
+        if self.waits_for_delete(&change) {
             return Ok(());
         }
         let _no_write = self.cache.pause();

@@ -115,7 +115,6 @@ impl Compactor {
     fn begin<S: Storer, L: Log, E: BlockEncoder>(&self, inner: &Inner<S, L, E>) -> Option<Plan> {
         let mut state = self.state.lock();
         let waits = state.not_before.is_some_and(|at| Instant::now() < at);
-        let waits = waits || inner.delete_unfinished.load(Ordering::Acquire);
         if waits || self.taken.load(Ordering::Acquire) || inner.worker.is_crippled() {
             return None;
         }

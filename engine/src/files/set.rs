@@ -32,6 +32,8 @@ pub struct FileSet {
     changes: Mutex<u64>,
     /// What was deleted since each file that is being written was begun. Changed under `changes` only.
     writing: Mutex<Vec<(u64, Vec<Arc<Deletion>>)>>,
+    /// Deletes that the log has, and not all of the files it names. Changed under `changes` only.
+    unfinished: Mutex<Vec<(Arc<Deletion>, BTreeSet<FileName>)>>,
 }
 
 /// Opens these files, side by side when they are many; in their order.
@@ -70,7 +72,8 @@ impl FileSet {
             torn.extend(flaw);
         }
         let live = ArcSwap::from_pointee(files);
-        Ok((Self { live, changes: Mutex::new(generation), writing: Mutex::default() }, torn))
+        let (writing, unfinished) = (Mutex::default(), Mutex::default());
+        Ok((Self { live, changes: Mutex::new(generation), writing, unfinished }, torn))
     }
 
     /// The files as they are now; the set stays whole for as long as it is held.
@@ -187,8 +190,26 @@ impl<'s> Change<'s> {
             .collect()
     }
 
+    /// Carries a delete out in the files, durably, and shows it to readers. After a failure it is unfinished.
+    pub(crate) fn carry_out<F: Fs>(&self, fs: &F, deletion: &Arc<Deletion>, batches: Batches) -> Result<()> {
+        let named = batches.iter().map(|(file, _)| file.name()).collect();
+        self.bury(fs, batches).inspect_err(|_| self.set.unfinished.lock().push((deletion.clone(), named)))
+    }
+
+    /// Carries out what is left of unfinished deletes. Before that no file of theirs may take another name, and no log go:
+    /// its record, with the names of the files, is what finishes them after a crash.
+    pub(crate) fn finish_deletes<F: Fs>(&self, fs: &F) -> Result<()> {
+        let mut unfinished = self.set.unfinished.lock();
+        while let Some((deletion, named)) = unfinished.first() {
+            // What is in other files was written after it.
+            self.bury(fs, self.batches(deletion, |name| named.contains(&name)))?;
+            unfinished.remove(0);
+        }
+        Ok(())
+    }
+
     /// Writes tombstones, durably, and shows them to readers.
-    pub(crate) fn bury<F: Fs>(&self, fs: &F, batches: Batches) -> Result<()> {
+    fn bury<F: Fs>(&self, fs: &F, batches: Batches) -> Result<()> {
         for (file, batch) in batches {
             let buried = file.bury(fs, batch)?;
             self.swap(&[file.name()], vec![Arc::new(buried)]);
