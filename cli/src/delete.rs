@@ -15,11 +15,11 @@ use crate::filter;
 use crate::output::{Out, count};
 use crate::place::{self, Place};
 
-/// Delete points of one key, or of all series and fields that the flags name.
+/// Delete points of one key, or of all series and fields that the flags name, at all times or those between two.
 ///
 /// `--measurement`, `--tag` and `--field` go together: what fits all of them goes, and what none is given for fits. So
-/// `--measurement m --tag host=a` is `DELETE FROM m WHERE host = 'a'`, `--tag host=a` alone is that of all measurements, and
-/// `--measurement m --field f` drops a field.
+/// `--measurement m --tag host=a` is `DELETE FROM m WHERE host = 'a'`, `--tag host=a` alone is that of all measurements,
+/// `--measurement m --field f` drops a field, and `--end` alone is `DELETE WHERE time <= ...`.
 ///
 /// The points are gone for readers at once; their bytes go when the files are compacted. The directory is opened with
 /// the parts it was made with. One run is one delete: a crash leaves all of it or nothing.
@@ -56,10 +56,10 @@ pub(crate) struct Delete {
     #[arg(long, group = "what", value_name = "F", value_parser = NonEmptyStringValueParser::new())]
     field: Vec<String>,
     /// From this time on: 2013-01-31T12:00:00Z, 1359633600s, -1h; a number without a unit is nanoseconds
-    #[arg(long, value_name = "T", allow_hyphen_values = true, value_parser = clock::parse)]
+    #[arg(long, group = "what", value_name = "T", allow_hyphen_values = true, value_parser = clock::parse)]
     start: Option<i64>,
     /// Up to and including this time
-    #[arg(long, value_name = "T", allow_hyphen_values = true, value_parser = clock::parse)]
+    #[arg(long, group = "what", value_name = "T", allow_hyphen_values = true, value_parser = clock::parse)]
     end: Option<i64>,
     /// Only say what would be deleted
     #[arg(long)]

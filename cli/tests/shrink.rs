@@ -124,7 +124,9 @@ fn deleted_points_are_gone_and_others_stay() {
     assert!(none.contains("deleted 0 points of 0 keys"), "{none}");
     run("compact {} --full", &[&dir]).exits(0);
     assert_eq!(export(&dir), b"b f=5 10\n");
-    run("delete {} --start 5", &[&dir]).exits(2);
+    let of_all = run("delete {} --start 5 --dry-run", &[&dir]).exits(0).text();
+    assert!(of_all.contains("would delete 1 point of 1 key"), "{of_all}");
+    run("delete {}", &[&dir]).exits(2);
     run("delete {} --key a --measurement b", &[&dir]).exits(2);
 }
 

@@ -28,7 +28,7 @@ use tsmith_tsm::{KeyEntry, Reader};
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{Log, Record, entry};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Remedy, Result};
 use crate::files::FileName;
 use crate::{Engine, Inner};
 
@@ -152,7 +152,12 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         let batches = change.batches(&deletion, |_| true);
         report.files = batches.len() as u64;
         let files: Vec<_> = batches.iter().map(|(file, _)| (file.name(), file.tombstone_bytes())).collect();
-        self.log_delete(&deletion, &files)?;
+        self.log_delete(&deletion, &files).inspect_err(|error| {
+            if error.remedy() == Remedy::Reopen {
+                // The log may have it: who opens it finds these files by their names, and no others.
+                self.worker.cripple();
+            }
+        })?;
         change.note(&deletion);
         for key in deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
             paused.delete(key, range);

@@ -234,8 +234,10 @@ pub enum ErrorKind {
     /// The engine was closed.
     #[error("the engine was closed")]
     Closed,
-    /// A background thread died; the engine only reads until it is opened again.
-    #[error("a background thread panicked: only reads are served until the engine is opened again")]
+    /// A background thread died, or what is on disk is not known; the engine only reads until it is opened again.
+    #[error(
+        "only reads are served until the engine is opened again: a background thread panicked, or after a failure it is not known what is on disk"
+    )]
     Crippled,
 }
 

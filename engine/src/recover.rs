@@ -54,6 +54,11 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         let (manifest, found) = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
         // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
         prepare(&fs, &dirs.wal, options.create && found.is_none()).map_err(no_log)?;
+        if found.is_none() {
+            // Who made the directories may have died before they were durable: only the manifest says that they are.
+            settle(&fs, &dirs.data)?;
+            settle(&fs, &dirs.wal)?;
+        }
         let (files, torn) = FileSet::open(&fs, &dirs.data)?;
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
         let live = files.load().clone();
@@ -91,6 +96,10 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             lock: Mutex::new(Some(lock)),
             encoder: PhantomData,
         });
+        if inner.recovery.torn.is_empty() {
+            // Else each opening would make durable anew what they did to files.
+            inner.forget_deletes().unwrap_or_else(|error| tracing::warn!(%error, "deletes stay in the log"));
+        }
         if background {
             inner.worker.start(Arc::downgrade(&inner));
         }
@@ -112,6 +121,12 @@ fn prepare<F: Fs>(fs: &F, dir: &Path, create: bool) -> Result<()> {
         }
         Err(error) => Err(error).on(OPERATION, dir),
     }
+}
+
+/// Makes the entries of a directory that exists, and of those above it, durable.
+fn settle<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
+    let below_another = |dir: &&Path| dir.parent().is_some();
+    dir.ancestors().filter(below_another).try_for_each(|dir| fs.create_dir_all(dir).on(OPERATION, dir))
 }
 
 /// Of a log that is missing there is more to say than of other directories.

@@ -17,7 +17,7 @@ use tsmith_tsm::{POINTS_PER_BLOCK, Remedy, Version, first_block};
 use tsmith_wal::Log;
 use tsmith_wal::fs::Fs;
 
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{Change, FileName, TsmFile, Writing};
 use crate::output::{Open, Output};
 use crate::{Engine, Inner};
@@ -98,36 +98,6 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
         self.log.truncate_front(cut).during(OPERATION)
     }
 
-    /// Whether a delete is half done, and cannot be finished now either.
-    fn waits_for_delete(&self, change: &Change<'_>) -> bool {
-        let finished = change.finish_deletes(&self.fs);
-        finished
-            .inspect_err(|error| tracing::warn!(%error, "the log stays, for a delete is half done"))
-            .is_err()
-    }
-
-    /// Drops a log that holds nothing but deletes. (InfluxDB keeps it until something is written.)
-    fn forget_deletes(&self) -> Result<()> {
-        if !self.deletes_logged.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let change = self.files.change();
-        if self.waits_for_delete(&change) {
-            return Ok(());
-        }
-        let _no_write = self.cache.pause();
-        // Asked for keys, for the account can be too small: what is logged must not go while somebody reads it.
-        let mut empty = self.cache.live_bytes() == 0;
-        self.cache.keys(&mut |_, _| empty = false);
-        if !empty {
-            return Ok(());
-        }
-        let cut = self.log.cut().during(OPERATION)?;
-        self.log.truncate_front(cut).during(OPERATION)?;
-        self.deletes_logged.store(false, Ordering::Release);
-        Ok(())
-    }
-
     /// Writes, publishes and shows the files of a frozen store. On failure none of them is left.
     fn write_files(
         &self,
@@ -184,6 +154,36 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
 }
 
 impl<S: Storer, L: Log, E> Inner<S, L, E> {
+    /// Whether a delete is half done, and cannot be finished now either.
+    fn waits_for_delete(&self, change: &Change<'_>) -> bool {
+        let finished = change.finish_deletes(&self.fs);
+        finished
+            .inspect_err(|error| tracing::warn!(%error, "the log stays, for a delete is half done"))
+            .is_err()
+    }
+
+    /// Drops a log that holds nothing but deletes. (InfluxDB keeps it until something is written.)
+    pub(crate) fn forget_deletes(&self) -> Result<()> {
+        if !self.deletes_logged.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let change = self.files.change();
+        if self.waits_for_delete(&change) {
+            return Ok(());
+        }
+        let _no_write = self.cache.pause();
+        // Asked for keys, for the account can be too small: what is logged must not go while somebody reads it.
+        let mut empty = self.cache.live_bytes() == 0;
+        self.cache.keys(&mut |_, _| empty = false);
+        if !empty {
+            return Ok(());
+        }
+        let cut = self.log.cut().during(OPERATION)?;
+        self.log.truncate_front(cut).during(OPERATION)?;
+        self.deletes_logged.store(false, Ordering::Release);
+        Ok(())
+    }
+
     /// Publishes what was written, shows it in the place of `gone`, and removes those. On failure none of it is left.
     pub(crate) fn publish(
         &self,
@@ -195,6 +195,10 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         let done = written.and_then(|()| {
             output.sync()?;
             let change = self.files.change();
+            if self.worker.is_crippled() {
+                // The log may have a delete that knows nothing of these files.
+                return Err(Error::new(OPERATION, ErrorKind::Crippled));
+            }
             // As they are now: a delete may have given them tombstones.
             let gone: Vec<_> =
                 change.files().iter().filter(|file| gone.contains(&file.name())).cloned().collect();

@@ -161,3 +161,30 @@ fn a_failed_snapshot_does_not_take_newer_writes_with_it() {
     let after = open(&fs.crash(7), WriteOrder::default()).expect("opens");
     assert_eq!(numbers(&after, "after the crash"), [1, 2]);
 }
+
+/// Story: the first opening was killed before the directories it had made were durable; the next one took them for durable,
+/// wrote a snapshot and dropped the log. Then the power failed, and the directory was gone.
+#[test]
+fn a_first_opening_that_was_killed_leaves_nothing_to_chance() {
+    let open = |fs: &SimFs| {
+        let options = Options { background: false, encode_threads: 1, ..Options::default() };
+        // Data and log in separate trees, as InfluxDB has them.
+        Shard::open_on(fs.clone(), Dirs { data: "/i/data/s".into(), wal: "/i/wal/s".into() }, options)
+    };
+    let fs = SimFs::default();
+    drop(open(&fs).expect("opens"));
+    for stop in 1..=fs.operations() {
+        for seed in 0..SEEDS {
+            let fs = SimFs::default();
+            fs.stop_at(stop);
+            drop(open(&fs));
+            let fs = fs.kill();
+            let shard = open(&fs).unwrap_or_else(|error| panic!("stop {stop}: {error}"));
+            write(&shard, 1).expect("writes");
+            shard.snapshot().expect("snapshot");
+            shard.close().expect("closes");
+            let shard = open(&fs.crash(seed)).unwrap_or_else(|error| panic!("stop {stop}: {error}"));
+            assert_eq!(numbers(&shard, "after the crash"), [1], "stop {stop}, seed {seed}");
+        }
+    }
+}

@@ -238,3 +238,61 @@ fn a_broken_log_acknowledges_no_delete() {
     }
     assert!(broken > 0, "some fault breaks the log");
 }
+
+/// Story: a delete failed with the sync of the log, which had its record all the same. A compaction gave the files a name that
+/// the record did not have; the next opening took the points of the log, and left those of the files.
+#[test]
+fn a_delete_that_the_log_may_have_is_whole_or_absent_whatever_comes_between() {
+    // Some of it only in files, some only in the log.
+    let range = TimeRange::new(10, 70);
+    let prepared = || {
+        let (fs, shard) = prepared(false);
+        write(&shard, 20..=60).expect("writes");
+        shard.snapshot().expect("snapshot");
+        write(&shard, 61..=80).expect("writes");
+        (fs, shard)
+    };
+    let (fs, shard) = prepared();
+    let before = fs.operations();
+    delete(&shard, range).expect("deletes");
+    let mut there = [0; 2];
+    for (at, fault) in (before + 1..=fs.operations()).flat_map(|at| [(at, Fault::Io), (at, Fault::Full)]) {
+        for snapshot in [false, true] {
+            let (fs, shard) = prepared();
+            fs.fail_at(at, fault);
+            let done = delete(&shard, range);
+            fs.heal();
+            drop(if snapshot { shard.snapshot().map(drop) } else { shard.compact(Compact::Full).map(drop) });
+            drop(shard);
+            for image in [fs.kill(), fs.crash(at)] {
+                let times = times(&open(&image).expect("opens"));
+                let inside = times.iter().filter(|time| range.contains(**time)).count();
+                assert!(inside == 0 || inside == 61 && done.is_err(), "{fault:?} at {at}: {inside} of 61");
+                assert_eq!(times.len() - inside, 19, "{fault:?} at {at}");
+                there[usize::from(inside > 0)] += u32::from(done.is_err());
+            }
+        }
+    }
+    assert!(
+        there.iter().all(|&times| times > 0),
+        "{there:?}: some failed deletes are in the log, some are not"
+    );
+}
+
+/// Story: each opening wrote the tombstones of a logged delete anew, two syncs for each file that it named.
+#[test]
+fn the_tombstones_of_a_logged_delete_are_made_durable_once() {
+    let (fs, shard) = prepared(false);
+    delete(&shard, DELETED).expect("deletes");
+    drop(shard);
+    let mut fs = fs.kill();
+    for again in [false, true] {
+        let before = fs.operations();
+        let shard = open(&fs).expect("opens");
+        let published = (before + 1..=fs.operations()).any(|at| fs.operation(at) == Some("rename"));
+        assert_eq!(published, !again);
+        assert_eq!(left(&shard), (0, 19));
+        drop(shard);
+        fs = fs.kill();
+    }
+}
