@@ -16,7 +16,8 @@ use std::ops::Range;
 use std::path::Path;
 
 pub use aside::{
-    aside_name, create_temporary, publish_new, replace_damaged, replace_damaged_by, set_aside, take_away,
+    aside_name, create_temporary, publish_new, remove_together, replace_damaged, replace_damaged_by,
+    set_aside, take_away,
 };
 pub use os::{OsFile, OsFs, OsLock};
 pub use sim::{Fault, SimFile, SimFs, SimLock, SimMap};

@@ -149,19 +149,28 @@ pub(crate) fn recover<T: Format, F: Fs>(
     replay: impl FnOnce(Reader<'_, T, F>) -> Result<Found>,
 ) -> Result<(Recovery, Start)> {
     let reader = Reader::<T, F>::new(fs, dir, options.recovery)?;
-    let (numbers, spares, forgotten) = (reader.numbers.clone(), reader.spares.clone(), reader.forgotten);
+    let (numbers, mut spares, forgotten) = (reader.numbers.clone(), reader.spares.clone(), reader.forgotten);
     let Found { recovery, ends, next_record, front, lost } = replay(reader)?;
     // Until here nothing was changed.
+    if !T::RECYCLED {
+        for path in spares.drain(..) {
+            fs.remove(&path).map_err(|error| Error::io("remove forgotten segment", error).at_path(&path))?;
+        }
+    }
     keep_heads::<T, F>(fs, dir, &lost)?;
     let last_kept = ends.iter().rposition(|end| !end.is_empty()).and_then(|at| numbers.get(at));
     for (&number, end) in numbers.iter().zip(&ends) {
         let path = dir.join(T::file_name(number));
-        let last = numbers.last() == Some(&number);
         if lost.iter().any(|&(lost, _)| lost == number) {
             continue;
         }
-        if end.is_empty() && !(last && T::GUARDED) {
+        if end.is_empty() {
             fs.remove(&path).map_err(|error| Error::io("remove empty segment", error).at_path(&path))?;
+            if T::GUARDED && numbers.last() == Some(&number) {
+                // Anew: if the sync failed that was to make its name durable, no later one does what that did not.
+                let made = fs.create_new(&path).map(drop);
+                made.map_err(|error| Error::io("create", error).at_path(&path))?;
+            }
         } else if last_kept == Some(&number) {
             // A process may have died between a write and its sync, and what it wrote was just replayed. Behind a later
             // segment a torn write would be damage. Older segments were synced before the next one was begun.

@@ -1,6 +1,6 @@
 //! Real file systems that fill up: small ones in memory, mounted in a name space of their own.
 //!
-//! Where that is not allowed the test says so and does nothing; `crash.rs` has the same on the simulated file system.
+//! Where that is not allowed the test says so and does nothing; `crash/` has the same on the simulated file system.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! The syncs that opening a log does, and the one that ends a segment: each is left out in turn, and a power cut must
-//! show it. Those of appending are in `crash.rs`.
+//! show it. Those of appending are in `crash/`.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -445,10 +445,10 @@ impl<F: Fs> State<F> {
     }
 
     fn guard(&mut self, done: Result<()>) -> Result<()> {
-        if let Err(error) = &done {
-            self.stop(error.clone());
-        }
-        done
+        done.or_else(|error| {
+            self.stop(error);
+            self.check()
+        })
     }
 }
 

@@ -226,7 +226,9 @@ impl<F: Fs> Wal<F> {
         let path = self.dir.join(name.file_name());
         let renamed = self.fs.rename(&ready.path, &path);
         renamed.map_err(|error| Error::io("rename", error).at_path(&ready.path))?;
-        observed(&self.syncs, || self.dir.clone(), || self.fs.sync_dir(&self.dir))?;
+        let named = observed(&self.syncs, || self.dir.clone(), || self.fs.sync_dir(&self.dir));
+        // Whether the name is durable nobody would know, and who opens the log next would go on under it.
+        named.inspect_err(|_| drop(self.fs.remove(&path)))?;
         self.segments.push(Segment { name, _file: Arc::clone(&self.appender.file) });
         if !self.state.is_empty() {
             self.state_seq = Some(name.seq);

@@ -1,8 +1,8 @@
 //! How the front of a log is forgotten, and what becomes of its files.
 //!
-//! In a log whose segments are recycled the file of a forgotten one is renamed, and the new name says which record the
-//! log begins with now: see [`native`](crate::native). Until a later segment says the same, one such file is kept,
-//! empty if need be.
+//! The file of a forgotten segment is renamed, durably, before anything else becomes of it. In a log whose segments are
+//! recycled the new name says which record the log begins with now: see [`native`](crate::native). Until a later segment
+//! says the same, one such file is kept, empty if need be. In others the file is removed then.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,15 @@ impl Spares {
     }
 }
 
+/// A segment that has no name as such any more.
+struct Forgotten {
+    path: PathBuf,
+    /// What its file is called now.
+    spare: PathBuf,
+    /// Whether this name is to stay, for it tells of what was forgotten.
+    told: bool,
+}
+
 impl<S: Sink, T: Format> Shared<S, T> {
     pub(super) fn truncate_front(&self, before: Position) -> Result<()> {
         let (limit, next_record) = {
@@ -52,10 +61,13 @@ impl<S: Sink, T: Format> Shared<S, T> {
         };
         let numbers = recover::segments::<T, _>(&self.fs, &self.dir)?;
         for (at, &number) in numbers.iter().enumerate().take_while(|(_, number)| **number < limit) {
-            let spare = self.forget(number, || self.first_record(&numbers[at + 1..], next_record))?;
+            let forgotten = self.forget(number, || self.first_record(&numbers[at + 1..], next_record))?;
+            let Some(Forgotten { path, spare, told }) = forgotten else { continue };
             // One by one: were an older segment to come back without a newer one, its values would overwrite theirs.
-            // For the same reason nothing more is removed, nor anything acknowledged, when this fails.
+            // For the same reason nothing more is removed, nor anything acknowledged, when this fails; and who opens the
+            // log next is to see the segment.
             if let Err(error) = self.sync_dir() {
+                drop(self.fs.rename(&spare, &path));
                 let mut state = self.state.lock();
                 state.poison.get_or_insert(error);
                 let stopped = state.check();
@@ -63,29 +75,30 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 return stopped;
             }
             // Used from now on: until here the file might have come back as the segment that it was.
-            self.spares.lock().paths.extend(spare);
-            self.release(SPARES_MAX);
+            if told {
+                self.spares.lock().paths.push(spare);
+                self.release(SPARES_MAX);
+            } else {
+                // What cannot be removed is found again when the log is opened.
+                drop(self.fs.remove(&spare));
+            }
         }
         Ok(())
     }
 
-    /// Takes the name from a segment. Gives the file, when it is kept.
-    fn forget(&self, number: u32, next: impl FnOnce() -> Result<u64>) -> Result<Option<PathBuf>> {
+    /// Takes the name from a segment; `None` if there is none.
+    fn forget(&self, number: u32, next: impl FnOnce() -> Result<u64>) -> Result<Option<Forgotten>> {
         let path = self.dir.join(T::file_name(number));
         let next = if T::RECYCLED { next()? } else { 0 };
         let mut spares = self.spares.lock();
-        let tells = T::RECYCLED && (next, number) > (spares.front, spares.segment);
-        let spare = tells.then(|| self.dir.join(recover::spare_name(next, number)));
-        let done = match &spare {
-            Some(spare) => self.fs.rename(&path, spare),
-            // It held nothing, or nothing that anybody could read.
-            None => self.fs.remove(&path),
-        };
-        match done {
+        // Else it held nothing, or nothing that anybody could read.
+        let told = T::RECYCLED && (next, number) > (spares.front, spares.segment);
+        let spare = self.dir.join(recover::spare_name(next, number));
+        match self.fs.rename(&path, &spare) {
             Ok(()) => {
                 spares.front = spares.front.max(next);
                 spares.segment = spares.segment.max(number);
-                Ok(spare)
+                Ok(Some(Forgotten { path, spare, told }))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("remove", error).at_path(&path)),

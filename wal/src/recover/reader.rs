@@ -42,9 +42,9 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         let span = 0..numbers.len();
         let mut reader = Self { numbers, span, ..Self::over(fs, dir, mode) };
         reader.chain = Chain::new(0);
+        let spares = || names.iter().filter_map(|name| Some((dir.join(name), parse_spare_name(name)?)));
+        reader.spares = spares().map(|(path, _)| path).collect();
         if T::RECYCLED {
-            let spares = || names.iter().filter_map(|name| Some((dir.join(name), parse_spare_name(name)?)));
-            reader.spares = spares().map(|(path, _)| path).collect();
             let said = || spares().map(|(_, said)| said);
             reader.chain = Chain::new(said().map(|(front, _)| front).max().unwrap_or(0));
             reader.forgotten = said().map(|(_, segment)| segment).max().unwrap_or(0);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{METADATA, OVERHEAD_BYTES, Shared, State, TEMPORARY, TERM, broken};
-use crate::error::is_full;
+use crate::error::{is_full, is_passing};
 use crate::etcd::encoder::Appender;
 use crate::etcd::frame::kind;
 use crate::etcd::names::SegmentName;
@@ -52,14 +52,14 @@ impl<F: Fs> Shared<F> {
                 state.over = false;
                 Ok(())
             }
-            // Nothing has changed: there may be space later.
-            Err(error) if error.is_full() => Err(error),
+            // Nothing has changed: there may be space later, or a handle.
+            Err(error) if is_passing(&error) => Err(error),
             Err(error) => state.guard(Err(error)),
         }
     }
 
     pub(super) fn advance_if_there_is_space(&self, state: &mut State<F>) -> Result<()> {
-        self.advance(state).or_else(|error| if error.is_full() { Ok(()) } else { Err(error) })
+        self.advance(state).or_else(|error| if is_passing(&error) { Ok(()) } else { Err(error) })
     }
 
     /// Gives the last segment the space of one, or of `end` bytes. Space first: a file that grows while it is written
@@ -92,10 +92,13 @@ impl<F: Fs> Shared<F> {
                 return Ok(());
             }
             for (name, file) in state.segments.drain(..count).collect::<Vec<_>>() {
-                let path = self.dir.join(name.file_name());
-                // One by one: an older segment that came back without a newer one would leave a hole.
-                let removed = self.fs.remove(&path).and_then(|()| self.fs.sync_dir(&self.dir));
-                drop(file);
+                let (path, temporary) = (self.dir.join(name.file_name()), self.dir.join(TEMPORARY));
+                // One by one: an older segment that came back without a newer one would leave a hole. And who opens the log
+                // after a failure is to see it.
+                let removed = self.fs.rename(&path, &temporary).and_then(|()| {
+                    self.fs.sync_dir(&self.dir).inspect_err(|_| drop(self.fs.rename(&temporary, &path)))
+                });
+                drop((file, self.fs.remove(&temporary)));
                 state.guard(removed.map_err(|error| broken("remove", error).at_path(&path)))?;
             }
         }
@@ -151,7 +154,10 @@ pub(super) fn begin<F: Fs>(
         return Err(Error::io("write", error).at_path(&temporary));
     }
     let path = dir.join(name.file_name());
-    let published = fs.publish(&appender.file, &temporary, &path);
-    published.map_err(|error| broken("publish", error).at_path(&path))?;
+    if let Err(error) = fs.publish(&appender.file, &temporary, &path) {
+        // Whether the name is durable nobody would know, and who opens the log next would go on under it.
+        drop(fs.remove(&path));
+        return Err(broken("publish", error).at_path(&path));
+    }
     Ok(appender)
 }

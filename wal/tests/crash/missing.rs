@@ -1,0 +1,108 @@
+//! The measure of these tests: a sync that is left out is missed.
+
+use std::path::Path;
+
+use tsmith_wal::fs::{Fault, SimFs};
+use tsmith_wal::{Durability, Log, Record};
+
+use crate::script::{DIR, Etcd, File, Mmap, Native, SEEDS, options, recover, script};
+
+/// The measure of these tests: leave one sync out, of a file, of a map or of a directory, and a power cut soon after
+/// must show it: a record is lost, or InfluxDB would continue a segment of ours. One kind is spared: of a segment that ends all groups are synced already, and what the last sync keeps
+/// is the mark by which later damage is told from a torn write; `syncs.rs` looks at that. Another is that of a head
+/// before its segment grows: `the_sync_before_a_segment_grows_is_noticed_when_missing`.
+fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
+    let whole = SimFs::default();
+    let operations = script::<L>(&whole, Durability::Group).operations;
+    let name = |at: u64| whole.operation(at).unwrap_or("?");
+    let is_sync = |at: &u64| ["sync_data", "sync_all", "sync_dir", "msync"].contains(&name(*at));
+    let syncs: Vec<u64> = (1..=operations)
+        .filter(is_sync)
+        .filter(|at| name(at - 1) != "set_len" && !before_growth(&whole, *at))
+        .collect();
+    assert!(syncs.len() > 20, "the script syncs often");
+    let kind = |at: u64| (name(at - 1).to_owned(), name(at).to_owned());
+    let mut found = std::collections::BTreeSet::new();
+    let mut unnoticed = Vec::new();
+    for sync in syncs {
+        let missed_at = |seeds: std::ops::Range<u64>, stop| {
+            let fs = SimFs::default();
+            fs.fail_at(sync, Fault::IgnoredSync);
+            fs.stop_at(stop);
+            let run = script::<L>(&fs, Durability::Group);
+            seeds.into_iter().any(|seed| {
+                let image = fs.crash(seed);
+                let unguarded = !is_guarded(&image);
+                unguarded || recover::<L>(&image).and_then(|(_, recovered)| run.check(&recovered)).is_err()
+            })
+        };
+        // Few seeds at every operation first: most are missed soon, at one of them.
+        let noticed = (0..8).any(|round| {
+            let seeds = round * SEEDS..(round + 1) * SEEDS;
+            (sync + 1..=operations + 1).any(|stop| missed_at(seeds.clone(), stop))
+        });
+        if noticed {
+            found.insert(kind(sync));
+        } else {
+            unnoticed.push(sync);
+        }
+    }
+    // The head of a segment whose first group is large is missed by few seeds: all of that group has to be there, and
+    // the head not. That of one segment stands for all.
+    unnoticed.retain(|at| name(*at) != "sync_all" || !found.contains(&kind(*at)));
+    let unnoticed: Vec<_> = unnoticed.into_iter().map(|at| (at, kind(at))).collect();
+    assert!(unnoticed.is_empty(), "nobody misses {unnoticed:?}");
+}
+
+of_every_log! {
+    fn every_sync_is_noticed_when_missing() {
+        every_sync_is_needed::<L>();
+    }
+}
+
+/// A head that is not durable before its segment grows may be lost, and what is found in its place may be anything that was
+/// on the disk: records of an earlier segment, too.
+fn grow_behind_the_head<L: Log<Fs = SimFs>>() {
+    let write = |fs: &SimFs| {
+        let opened = L::open(fs.clone(), Path::new(DIR), options(Durability::Group), |_, _| Ok(()));
+        let (log, _) = opened.expect("opens");
+        drop(log.append(Record::write(b"first")).and_then(|at| log.sync(at)));
+    };
+    let whole = SimFs::default();
+    write(&whole);
+    let segment = Path::new(DIR).join("_00001.wal");
+    let head = whole.snapshot()[&segment][..23].to_vec();
+    let sync = (1..=whole.operations()).find(|at| before_growth(&whole, *at)).expect("a segment is begun");
+    for ignored in [false, true] {
+        let lost = |seed| {
+            let fs = SimFs::default();
+            if ignored {
+                fs.fail_at(sync, Fault::IgnoredSync);
+            }
+            // Behind the growth.
+            fs.stop_at(sync + 2);
+            write(&fs);
+            let found = fs.crash(seed).snapshot().remove(&segment).unwrap_or_default();
+            found.len() > head.len() && !found.starts_with(&head)
+        };
+        assert_eq!((0..400).any(lost), ignored, "a segment has grown without its head");
+    }
+}
+
+#[test]
+fn the_sync_before_a_segment_grows_is_noticed_when_missing() {
+    grow_behind_the_head::<File>();
+    grow_behind_the_head::<Mmap>();
+}
+
+/// Whether operation `at` makes the head of a segment durable that grows then.
+fn before_growth(fs: &SimFs, at: u64) -> bool {
+    fs.operation(at) == Some("sync_all") && fs.operation(at + 1) == Some("allocate")
+}
+
+/// Whether the last segment is empty, or all of them are.
+pub(crate) fn is_guarded(image: &SimFs) -> bool {
+    let files = image.snapshot();
+    let last = files.iter().rfind(|(path, _)| path.extension().is_some_and(|extension| extension == "wal"));
+    last.is_none_or(|(_, bytes)| bytes.is_empty()) || files.values().all(Vec::is_empty)
+}
