@@ -10,7 +10,7 @@ use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
     BatchBuilder, Column, Dirs, Engine, FieldKey, Options, Result, TimeRange, Value, WriteOrder,
 };
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::fs::{Fault, SimFs};
 
 type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
 
@@ -185,6 +185,37 @@ fn a_first_opening_that_was_killed_leaves_nothing_to_chance() {
             shard.close().expect("closes");
             let shard = open(&fs.crash(seed)).unwrap_or_else(|error| panic!("stop {stop}: {error}"));
             assert_eq!(numbers(&shard, "after the crash"), [1], "stop {stop}, seed {seed}");
+        }
+    }
+}
+
+/// Who opens the shard after a failure knows nothing of it, and the system believes to have written what it has not.
+#[test]
+fn after_a_failure_of_any_operation_the_next_opening_keeps_what_it_confirms() {
+    let order = WriteOrder::default();
+    let whole = SimFs::default();
+    script(&whole, order);
+    for fault in [Fault::Io, Fault::Full] {
+        for at in 1..=whole.operations() {
+            let fs = SimFs::default();
+            fs.fail_at(at, fault);
+            let acknowledged = script(&fs, order);
+            let what = format!("{fault:?} at operation {at} ({:?})", fs.operation(at));
+            let next = fs.kill();
+            let shard = open(&next, order).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let count = numbers(&shard, &what).len() as u64;
+            assert!((acknowledged..=acknowledged + 1).contains(&count), "{what}: {count} of {acknowledged}");
+            for number in count + 1..=count + 3 {
+                write(&shard, number).unwrap_or_else(|error| panic!("{what}: {error}"));
+            }
+            shard.snapshot().unwrap_or_else(|error| panic!("{what}: {error}"));
+            write(&shard, count + 4).unwrap_or_else(|error| panic!("{what}: {error}"));
+            drop(shard);
+            for seed in 0..SEEDS {
+                let what = format!("{what}, seed {seed}");
+                let shard = open(&next.crash(seed), order).unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert!(numbers(&shard, &what).into_iter().eq(1..=count.cast_signed() + 4), "{what}");
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
     BatchBuilder, Compact, Dirs, Engine, ErrorKind, FieldKey, Options, Result, Selection, TimeRange, Value,
 };
-use tsmith_wal::fs::{Fs, SimFs};
+use tsmith_wal::fs::{Fault, Fs, SimFs};
 
 type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
 
@@ -156,14 +156,39 @@ fn sweep(ops: &[Op], seeds: u64) {
             let again = open(&crashed.crash(seed ^ 0x55)).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(read(&again, &what), there, "{what}: recovery is idempotent");
             if seed == 0 {
-                go_on(again, &crashed, there, &what);
+                go_on(again, there, &what);
             }
         }
     }
 }
 
-/// Life after a crash: what a file left over holds must not come back by it.
-fn go_on(shard: Shard, fs: &SimFs, mut there: Points, what: &str) {
+/// Whoever opens the shard after a failure knows nothing of it: the system shows what it has not made durable.
+fn fault_sweep(ops: &[Op], seeds: u64) {
+    let whole = SimFs::default();
+    play(&whole, ops);
+    for fault in [Fault::Io, Fault::Full] {
+        for at in 1..=whole.operations() {
+            let fs = SimFs::default();
+            fs.fail_at(at, fault);
+            let done = play(&fs, ops);
+            let (before, after) = (points(&ops[..done]), points(&ops[..ops.len().min(done + 1)]));
+            let what = format!("{fault:?} at {at} ({:?}), in {:?}", fs.operation(at), ops.get(done));
+            let next = fs.kill();
+            let shard = open(&next).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let there = read(&shard, &what);
+            assert!(there == before || there == after, "{what}: {there:?}, not {before:?} nor {after:?}");
+            let there = go_on(shard, there, &what);
+            for seed in 0..seeds {
+                let what = format!("{what}, seed {seed}");
+                let shard = open(&next.crash(seed)).unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!(read(&shard, &what), there, "{what}");
+            }
+        }
+    }
+}
+
+/// Life after a crash: what a file left over holds must not come back by it. Gives what is there in the end.
+fn go_on(shard: Shard, mut there: Points, what: &str) -> Points {
     let must = |done: Result<()>| done.unwrap_or_else(|error| panic!("{what}: {error}"));
     must(shard.delete(Selection::Measurement(b"m"), TimeRange::new(2, 4)).map(drop));
     must(write(&shard, 3, 3, 77));
@@ -174,7 +199,7 @@ fn go_on(shard: Shard, fs: &SimFs, mut there: Points, what: &str) {
     assert_eq!(read(&shard, what), there, "{what}: after compaction");
     assert!(shard.files().len() <= 1, "{what}");
     must(shard.close());
-    let _ = fs;
+    there
 }
 
 const fn w(from: i64, to: i64, version: i64) -> Op {
@@ -187,49 +212,61 @@ const fn d(from: i64, to: i64) -> Op {
 
 #[test]
 fn deletes_and_snapshots_survive_any_crash() {
-    let ops = [
-        w(1, 8, 1),
-        d(2, 3),
-        w(3, 3, 2),
-        Snapshot,
-        d(3, 5),
-        w(4, 4, 3),
-        d(7, 7),
-        Snapshot,
-        d(4, 4),
-        Reopen,
-        d(1, 1),
-        w(1, 2, 4),
-        Snapshot,
-        d(i64::MIN, i64::MAX),
-        Snapshot,
-        w(6, 6, 5),
-    ];
-    sweep(&ops, 6);
+    sweep(&DELETES, 6);
 }
 
 #[test]
-fn compactions_survive_any_crash() {
-    let ops = [
-        w(1, 6, 1),
-        Snapshot,
-        w(5, 9, 2),
-        Snapshot,
-        d(5, 5),
-        Merge(Compact::Fast),
-        w(5, 5, 3),
-        d(2, 3),
-        Snapshot,
-        Merge(Compact::Full),
-        Reopen,
-        d(8, 8),
-        Merge(Compact::Due),
-        d(i64::MIN, i64::MAX),
-        Merge(Compact::Full),
-        w(1, 1, 4),
-    ];
-    sweep(&ops, 6);
+fn deletes_and_snapshots_survive_any_failure() {
+    fault_sweep(&DELETES, 6);
 }
+
+const DELETES: [Op; 16] = [
+    w(1, 8, 1),
+    d(2, 3),
+    w(3, 3, 2),
+    Snapshot,
+    d(3, 5),
+    w(4, 4, 3),
+    d(7, 7),
+    Snapshot,
+    d(4, 4),
+    Reopen,
+    d(1, 1),
+    w(1, 2, 4),
+    Snapshot,
+    d(i64::MIN, i64::MAX),
+    Snapshot,
+    w(6, 6, 5),
+];
+
+#[test]
+fn compactions_survive_any_crash() {
+    sweep(&COMPACTIONS, 6);
+}
+
+#[test]
+fn compactions_survive_any_failure() {
+    fault_sweep(&COMPACTIONS, 6);
+}
+
+const COMPACTIONS: [Op; 16] = [
+    w(1, 6, 1),
+    Snapshot,
+    w(5, 9, 2),
+    Snapshot,
+    d(5, 5),
+    Merge(Compact::Fast),
+    w(5, 5, 3),
+    d(2, 3),
+    Snapshot,
+    Merge(Compact::Full),
+    Reopen,
+    d(8, 8),
+    Merge(Compact::Due),
+    d(i64::MIN, i64::MAX),
+    Merge(Compact::Full),
+    w(1, 1, 4),
+];
 
 /// A delete's record names the files it concerns. All of them were compacted away, and the directory opened again: the
 /// next file had the name of the first, and lost to the delete of its time what was written after it.

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, MutexGuard};
 use tsmith_tsm::Tombstone;
-use tsmith_wal::fs::Fs;
+use tsmith_wal::fs::{Fs, remove_together};
 
 use super::clean::file_of;
 use super::{FileName, NUMBER_MAX, TornTombstones, TsmFile, tsm_names};
@@ -237,17 +237,12 @@ impl<'s> Change<'s> {
         if gone.is_empty() {
             return Ok(());
         }
-        for file in gone {
-            fs.remove(file.path()).on(OPERATION, file.path())?;
-        }
-        fs.sync_dir(dir).on(OPERATION, dir)?;
+        let remove = |paths: Vec<PathBuf>| remove_together(fs, dir, &paths).on(OPERATION, dir);
+        remove(gone.iter().map(|file| file.path().to_path_buf()).collect())?;
         fs.point("compaction: inputs removed");
-        let mut removed = false;
-        for path in gone.iter().filter(|file| file.tombstone_bytes() > 0).map(|file| file.tombstone_path()) {
-            fs.remove(&path).on(OPERATION, &path)?;
-            removed = true;
-        }
-        if removed { fs.sync_dir(dir).on(OPERATION, dir) } else { Ok(()) }
+        let buried = gone.iter().filter(|file| file.tombstone_bytes() > 0);
+        let tombstones: Vec<_> = buried.map(|file| file.tombstone_path()).collect();
+        if tombstones.is_empty() { Ok(()) } else { remove(tombstones) }
     }
 }
 
