@@ -324,6 +324,16 @@ impl Header {
     }
 }
 
+/// A segment of one record whose checksums are right, whatever it holds: for who tries what a checksum lets through.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn sealed(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut native = Native::begin(1, Link::default());
+    let header = Header { len: body.len() as u32, durable: 0, sequence: 0, kind };
+    let mut record = [&header.encode(crc32c::hash(body))[..], body].concat();
+    native.seal(Native::HEAD_BYTES, 0, &mut record);
+    [native.head(), record].concat()
+}
+
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a test fails so")]
 mod tests {

@@ -272,6 +272,9 @@ fn write_again<F: Fs>(fs: &F, path: &Path, end: &End) -> io::Result<()> {
         file.write_all_at(&chunk[..read], at)?;
         at += read as u64;
     }
+    if !end.proof.is_empty() {
+        file.write_all_at(&end.proof, len)?;
+    }
     file.sync_all()
 }
 
@@ -283,6 +286,8 @@ pub(crate) struct End {
     records: u64,
     /// Its head checks out.
     headed: bool,
+    /// What is put behind the cut; see [`Scan::proof`](crate::kind::Scan::proof).
+    proof: Vec<u8>,
 }
 
 impl End {

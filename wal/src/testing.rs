@@ -10,6 +10,8 @@
 mod durable;
 #[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
 mod every;
+#[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
+pub mod hostile;
 mod scrambled;
 
 use std::path::{Path, PathBuf};

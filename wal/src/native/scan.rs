@@ -142,6 +142,12 @@ impl<'s> Scan<'s> for NativeScan<'s> {
         Some(at as u64)
     }
 
+    fn proof(&self, at: u64) -> Vec<u8> {
+        let header = Header { len: 0, durable: at as u32, sequence: self.sequence, kind: END };
+        let sealed = |signature| header.encode(header.crc(signature, crc32c::hash(&[]))).to_vec();
+        self.signature.map(sealed).unwrap_or_default()
+    }
+
     fn link(&self) -> Option<Link> {
         self.link
     }

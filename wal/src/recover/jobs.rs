@@ -108,6 +108,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 }
             };
             let (mut kept, mut payload_bytes) = (0, 0);
+            let (mut resumed, mut proof) = (false, Vec::new());
             let cut = loop {
                 let mut start = scan.clone();
                 let stretch = read(self.numbers[at], &bytes, scan, &mut meanwhile)
@@ -131,11 +132,17 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 let (next, found) = self.judge(at, &bytes, &mut start, bad, kept)?;
                 torn.extend(found);
                 match next {
-                    Next::Cut(at) => break at,
+                    Next::Cut(at) => {
+                        if resumed {
+                            proof = start.proof(at);
+                        }
+                        break at;
+                    }
                     Next::Leave => break bytes.len() as u64,
                     Next::Resume => {
                         gaps.extend(due.zip(start.number()).and_then(|(due, next)| missing(due, next)));
                         scan = start;
+                        resumed = true;
                     }
                 }
             };
@@ -151,7 +158,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
             let empty = kept == 0 && link.is_none() && (cut < bytes.len() as u64 || torn.is_empty());
             self.recovery.torn.append(&mut torn);
             let cut = if empty { 0 } else { cut };
-            ends.push(End { len: bytes.len() as u64, cut, records: kept, headed: before.is_some() });
+            ends.push(End { len: bytes.len() as u64, cut, records: kept, headed: before.is_some(), proof });
             progress(Progress {
                 segments: at as u64 + 1,
                 segments_total: self.numbers.len() as u64,

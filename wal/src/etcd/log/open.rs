@@ -22,6 +22,8 @@ use crate::{
     Replay, Result, Torn,
 };
 
+const HEADLESS: &str = "a segment without a head";
+
 /// Who takes what the log holds.
 pub(super) trait Sink {
     fn record(&mut self, at: Position, record: Record<'_>) -> Result<()>;
@@ -265,7 +267,7 @@ impl<S: Sink> Reader<'_, S> {
             let text = match &flaw {
                 None if used == 0 && (head.metadata || damaged) => break End::At(offset),
                 // The head was durable before the segment had its name.
-                None if used == 0 => "a segment without a head",
+                None if used == 0 => HEADLESS,
                 None => "bytes behind the end",
                 Some(flaw) => found(flaw),
             };
@@ -298,6 +300,10 @@ impl<S: Sink> Reader<'_, S> {
                 Ok(None) => return Ok((offset, None)),
                 Ok(Some(record)) if !record.canonical => Err(Flaw::Parse("a length and padding as written")),
                 Ok(Some(record)) if record.kind == kind::CRC => scan.chain(&record),
+                // Without a head the segment goes, and with it what it has.
+                Ok(Some(record)) if record.kind == kind::ENTRY && !self.takes_entries(head) => {
+                    Err(Flaw::Parse(HEADLESS))
+                }
                 Ok(Some(record)) => {
                     head.metadata |= record.kind == kind::METADATA;
                     head.snapshot |= record.kind == kind::SNAPSHOT;
@@ -311,6 +317,10 @@ impl<S: Sink> Reader<'_, S> {
                 return Ok((offset, Some(flaw)));
             }
         }
+    }
+
+    fn takes_entries(&self, head: &Head) -> bool {
+        head.metadata || self.mode == RecoveryMode::Salvage
     }
 
     /// Refuses a bad place or reports it. Gives the checksum and the place to go on with, if the mode is to.
@@ -420,6 +430,7 @@ fn damaged(path: &Path, offset: u64, found: &'static str) -> Error {
 fn found(flaw: &Flaw) -> &'static str {
     match flaw {
         Flaw::Torn => "an incomplete record",
+        Flaw::Parse(HEADLESS) => HEADLESS,
         Flaw::Crc { .. } => "a wrong checksum",
         Flaw::Chain { .. } => "a segment that does not follow",
         Flaw::Gap { .. } => "an entry that does not follow",

@@ -1,0 +1,10 @@
+//! A segment of InfluxDB's log, opened in every mode.
+#![no_main]
+
+use tsmith_wal::FileLog;
+use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::hostile;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    hostile::any_bytes_are_segments_or_refused::<FileLog<SimFs>>(&[("_00001.wal", data)]);
+});

@@ -1,0 +1,11 @@
+//! A segment of our own log, opened in every mode; and the same bytes as a record whose checksums are right.
+#![no_main]
+
+use tsmith_wal::NativeLog;
+use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::hostile;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    hostile::any_bytes_are_segments_or_refused::<NativeLog<SimFs>>(&[("00000001.tlog", data)]);
+    hostile::any_sealed_bytes_are_a_record_or_refused(data);
+});
