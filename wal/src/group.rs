@@ -212,6 +212,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             next_record: record,
             open_from: segment,
             failed: Vec::new(),
+            untold: None,
             poison: None,
             stage: Stage::Open,
             metrics: Metrics::default(),
@@ -279,7 +280,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         let at = at.min(state.tail);
         loop {
             if let Some(error) = state.failure_of(at) {
-                return Err(error.clone());
+                return Err(error);
             }
             if state.done(self.goal()) >= at {
                 return Ok(Durable::promise(at));
@@ -313,9 +314,14 @@ impl<S: Sink, T: Format> Shared<S, T> {
             }
             self.changed.wait(&mut state);
         }
-        let (state, done) = self.step(state, Goal::EndSegment);
+        let (mut state, done) = self.step(state, Goal::EndSegment);
+        let tail = state.tail;
+        let failed = state.failure_of(tail);
         done?;
         state.check()?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let (number, _) = parts(state.written);
         Ok(Position(u64::from(number) << 32))
     }

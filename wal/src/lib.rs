@@ -204,7 +204,9 @@ pub trait Log: Send + Sync + Sized + 'static {
     /// Blocks until all up to `at` is as durable as the options of the log promise.
     ///
     /// Law: after a failed write or sync no record is confirmed ever again, until the log is reopened; a full disk is
-    /// the exception ([`ErrorKind::Full`]): the records of that group are gone, later ones may succeed.
+    /// the exception ([`ErrorKind::Full`]): the records of that group are gone, later ones may succeed. Who waits for one
+    /// of them is told; of those that nobody waits for, the next is told who asks for all up to a later one, here or by
+    /// [`Log::cut`] or [`Log::close`].
     fn sync(&self, at: Position) -> Result<Durable>;
 
     /// Makes all of it durable and ends the segment. Gives the position where the next one begins: every record so

@@ -73,6 +73,26 @@ fn not_taken(error: io::Error, dir: &Path) -> Error {
     }
 }
 
+/// Refuses the place of a segment that holds something: no log of ours comes to that, and its records are somebody's.
+pub(crate) fn vacant<F: Fs>(fs: &F, path: &Path) -> Result<()> {
+    let taken = match fs.open(path) {
+        Ok(file) => file.is_empty().map(|empty| !empty),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    };
+    match taken {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let taken = io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "the file holds something already; is the directory written by another log?",
+            );
+            Err(Error::io("begin", taken).at_path(path))
+        }
+        Err(error) => Err(Error::io("open", error).at_path(path)),
+    }
+}
+
 /// The numbers of the segments in `dir`, ascending as numbers: `_100000` comes after `_99999`.
 pub(crate) fn segments<T: Format, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<u32>> {
     let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
@@ -85,7 +105,7 @@ pub(crate) fn segments<T: Format, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<u32>>
 pub fn segment_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> {
     let influx = segments::<Influx, F>(fs, dir)?.into_iter().map(Influx::file_name);
     let native = segments::<Native, F>(fs, dir)?.into_iter().map(Native::file_name);
-    let etcd = crate::etcd::segment_names(fs, dir);
+    let etcd = crate::etcd::segment_names(fs, dir)?;
     Ok(influx.chain(native).chain(etcd).collect())
 }
 
@@ -165,6 +185,10 @@ pub(crate) fn recover<T: Format, F: Fs>(
             continue;
         }
         if end.is_empty() {
+            if end.len > 0 {
+                // It may come back, and is to be empty then.
+                cut(fs, &path, 0).map_err(|error| Error::io("cut segment", error).at_path(&path))?;
+            }
             fs.remove(&path).map_err(|error| Error::io("remove empty segment", error).at_path(&path))?;
             if T::GUARDED && numbers.last() == Some(&number) {
                 // Anew: if the sync failed that was to make its name durable, no later one does what that did not.
@@ -180,9 +204,8 @@ pub(crate) fn recover<T: Format, F: Fs>(
             cut(fs, &path, end.cut).map_err(|error| Error::io("cut segment", error).at_path(&path))?;
         }
     }
-    // A process may have died before it had made the new names durable. The space is written to under those. What was
-    // removed may come back, as empty as it was: the directory is synced before a later segment holds anything.
-    if front > 0 {
+    // A process may have died before it had made names durable under which the space is written to, or that of what it forgot.
+    if !numbers.is_empty() || front > 0 {
         fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
     }
     let segment = match (numbers.last(), ends.last()) {
@@ -219,7 +242,7 @@ pub fn replay_only<F: Fs>(
     mode: RecoveryMode,
     replay: impl FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Recovery> {
-    if crate::etcd::holds_segments(fs, dir) {
+    if crate::etcd::holds_segments(fs, dir)? {
         return crate::etcd::replay_only(fs, dir, mode, replay);
     }
     let native = !segments::<Native, F>(fs, dir)?.is_empty();
@@ -248,7 +271,8 @@ pub fn replay_segment<F: Fs>(
     read.map(|found| found.recovery)
 }
 
-/// The cut is durable before anything is written after it: else the old tail could come back behind newer records.
+/// The cut is durable before anything is written after it: else the old tail could come back behind newer records. A file
+/// that is as short already may only seem so, where the sync of an earlier cut failed.
 fn cut<F: Fs>(fs: &F, path: &Path, len: u64) -> io::Result<()> {
     let file = fs.open(path)?;
     file.set_len(len)?;
@@ -259,9 +283,7 @@ fn cut<F: Fs>(fs: &F, path: &Path, len: u64) -> io::Result<()> {
 /// not, and no later sync writes them.
 fn write_again<F: Fs>(fs: &F, path: &Path, end: &End) -> io::Result<()> {
     let (file, len) = (fs.open(path)?, end.cut);
-    if len < end.len {
-        file.set_len(len)?;
-    }
+    file.set_len(len)?;
     let (mut chunk, mut at) = (vec![0; AGAIN_BYTES.min(len as usize)], 0);
     while at < len {
         let part = chunk.len().min((len - at) as usize);

@@ -5,16 +5,24 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tsmith_wal::fs::{Fault, SimFs};
-use tsmith_wal::testing::{noise, open_keeping};
+use tsmith_wal::testing::{Replayed, noise, open_keeping};
 use tsmith_wal::{FileLog, Log, LogOptions, MmapLog, NativeLog, Record, Result};
 
 const DIR: &str = "/data/wal";
 const SEEDS: u64 = 8;
 
 fn open<L: Log<Fs = SimFs>>(fs: &SimFs) -> Result<(L, Vec<u32>)> {
-    let (log, seen, _) = open_keeping(fs.clone(), Path::new(DIR), LogOptions::default().segment_bytes(4096))?;
+    let (log, seen, _) = open_keeping(fs.clone(), Path::new(DIR), options())?;
+    Ok((log, numbers(&seen)))
+}
+
+fn options() -> LogOptions {
+    LogOptions::default().segment_bytes(4096)
+}
+
+fn numbers(seen: &[Replayed]) -> Vec<u32> {
     let number = |payload: &[u8]| u32::from_be_bytes(payload[..4].try_into().expect("a number"));
-    Ok((log, seen.iter().map(|(.., payload)| number(payload)).collect()))
+    seen.iter().map(|(.., payload)| number(payload)).collect()
 }
 
 fn put<L: Log>(log: &L, number: u32, len: usize) -> Result<()> {
@@ -41,11 +49,31 @@ fn first<L: Log<Fs = SimFs>>(fs: &SimFs) {
     drop(write());
 }
 
-/// What the next process finds and adds, as far as it is confirmed, and how many operations opening took.
-fn second<L: Log<Fs = SimFs>>(fs: &SimFs) -> (Vec<u32>, u64) {
-    let Ok((log, mut confirmed)) = open::<L>(fs) else { return (Vec::new(), 0) };
+/// What the next process was told.
+#[derive(Default)]
+struct Told {
+    /// It finds these, and adds some; as far as that is confirmed.
+    confirmed: Vec<u32>,
+    /// The first record is forgotten.
+    forgotten: bool,
+    /// So many operations opening took.
+    opened: u64,
+}
+
+impl Told {
+    fn is_kept(&self, found: &[u32]) -> bool {
+        found.starts_with(&self.confirmed) && !(self.forgotten && found.contains(&0))
+    }
+}
+
+fn second<L: Log<Fs = SimFs>>(fs: &SimFs) -> Told {
+    let opened = open_keeping::<L>(fs.clone(), Path::new(DIR), options());
+    let Ok((log, seen, _)) = opened else { return Told::default() };
     let opened = fs.operations();
+    let mut confirmed = numbers(&seen);
     let found = confirmed.len();
+    // Somebody has forgotten it already.
+    let forgotten = seen.first().is_some_and(|(at, ..)| confirmed[0] == 1 && log.truncate_front(*at).is_ok());
     for number in [10, 11] {
         if put(&log, number, 600).is_err() {
             break;
@@ -56,7 +84,7 @@ fn second<L: Log<Fs = SimFs>>(fs: &SimFs) -> (Vec<u32>, u64) {
     if confirmed.len() == found {
         confirmed.clear();
     }
-    (confirmed, opened)
+    Told { confirmed, forgotten, opened }
 }
 
 /// Every kind of sync of an opening, by what precedes it, and whether a power cut showed its absence.
@@ -70,7 +98,7 @@ fn syncs_of_opening<L: Log<Fs = SimFs>>() -> BTreeMap<(String, String), bool> {
         first::<L>(&fs);
         for image in [fs.kill(), fs.crash(died), fs.crash(died + 1000)] {
             let trial = image.kill();
-            let (_, opened) = second::<L>(&trial);
+            let Told { opened, .. } = second::<L>(&trial);
             let name = |at: u64| trial.operation(at).unwrap_or("none").to_owned();
             for sync in (1..=opened).filter(|at| is_sync(&name(*at))) {
                 let noticed = kinds.entry((name(sync - 1), name(sync))).or_insert(false);
@@ -80,10 +108,10 @@ fn syncs_of_opening<L: Log<Fs = SimFs>>() -> BTreeMap<(String, String), bool> {
                         let fs = image.kill();
                         fs.fail_at(sync, Fault::IgnoredSync);
                         fs.stop_at(stop);
-                        let (confirmed, _) = second::<L>(&fs);
+                        let told = second::<L>(&fs);
                         (0..SEEDS).any(|seed| {
                             !open::<L>(&fs.crash(seed * 1000 + stop))
-                                .is_ok_and(|(_, found)| found.starts_with(&confirmed))
+                                .is_ok_and(|(_, found)| told.is_kept(&found))
                         })
                     });
             }
@@ -92,8 +120,8 @@ fn syncs_of_opening<L: Log<Fs = SimFs>>() -> BTreeMap<(String, String), bool> {
     kinds
 }
 
-/// Story: the sync of a directory from which an empty segment had been removed was left out, and nothing came of it. Indeed
-/// nothing can: the directory is synced before a later segment holds anything. So it was removed.
+/// That of a segment which is emptied and goes is missed only when the directory cannot be synced behind it: `openings.rs`
+/// looks at that.
 #[test]
 fn every_sync_of_an_opening_is_noticed_when_missing() {
     let logs = [
@@ -103,7 +131,9 @@ fn every_sync_of_an_opening_is_noticed_when_missing() {
     ];
     for (log, kinds) in logs {
         assert!(kinds.len() >= 3, "{log}: {kinds:?}");
-        let unnoticed: Vec<_> = kinds.iter().filter(|(_, noticed)| !**noticed).collect();
+        let is_emptied = |(before, sync): &(String, String)| before == "set_len" && sync == "sync_all";
+        let unnoticed: Vec<_> =
+            kinds.iter().filter(|(kind, noticed)| !**noticed && !is_emptied(kind)).collect();
         assert!(unnoticed.is_empty(), "{log}: nobody misses {unnoticed:?} of {kinds:?}");
     }
 }

@@ -20,7 +20,7 @@ pub(super) const FIRST: SegmentName = SegmentName { seq: 0, index: 0 };
 pub(super) fn refuse_taken<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let flaw = if dir.file_name().is_none() {
         Flaw::NotNamed
-    } else if names::segments(fs, dir).is_ok() {
+    } else if !names::list(fs, dir)?.is_empty() {
         Flaw::Exists
     } else if fs.list(dir).is_ok_and(|names| !names.is_empty()) {
         Flaw::NotEmpty

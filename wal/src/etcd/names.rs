@@ -45,17 +45,23 @@ pub(super) fn is_numbered(name: &OsStr, suffix: &str) -> bool {
     stem.is_some_and(|stem| stem.splitn(2, '-').all(|number| hex16(number).is_some()))
 }
 
-/// The segments in `dir`, oldest first.
+/// The segments in `dir`, oldest first; it is an error when there are none.
 pub(crate) fn segments<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
+    let segments = list(fs, dir)?;
+    if segments.is_empty() {
+        return Err(Error::from(Flaw::SegmentMissing { index: 0 }).at_path(dir));
+    }
+    Ok(segments)
+}
+
+/// The segments in `dir`, oldest first, if there are any.
+pub(crate) fn list<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
     let names = match fs.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         names => names.map_err(|error| Error::io("list", error).at_path(dir))?,
     };
     let mut segments: Vec<SegmentName> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
     segments.sort_unstable();
-    if segments.is_empty() {
-        return Err(Error::from(Flaw::SegmentMissing { index: 0 }).at_path(dir));
-    }
     Ok(segments)
 }
 

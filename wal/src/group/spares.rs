@@ -25,12 +25,15 @@ pub(crate) struct Spares {
     front: u64,
     /// The last segment that was forgotten; a later one is named like it, or has a file.
     segment: u32,
+    /// One of them had the name of a segment before, and may have it again after a power cut: what is in it stays until its
+    /// name is durable.
+    unsettled: bool,
 }
 
 impl Spares {
     /// What recovery found.
     pub(crate) fn new(paths: Vec<PathBuf>, front: u64, segment: u32) -> Self {
-        Self { paths, front, segment }
+        Self { paths, front, segment, unsettled: false }
     }
 
     fn put(&mut self, path: PathBuf) {
@@ -136,6 +139,11 @@ impl<S: Sink, T: Format> Shared<S, T> {
     /// A file for a segment that is to be published, and the first record that was not forgotten.
     pub(super) fn spare(&self) -> Result<(PathBuf, u64)> {
         let mut spares = self.spares.lock();
+        if spares.unsettled {
+            // Else it could be two segments, whose head would be that of one.
+            self.sync_dir()?;
+            spares.unsettled = false;
+        }
         let front = spares.front;
         if let Some(path) = spares.paths.pop() {
             return Ok((path, front));
@@ -149,16 +157,27 @@ impl<S: Sink, T: Format> Shared<S, T> {
         }
     }
 
+    /// A name that was given and taken back is not durably taken back.
+    pub(super) fn unsettle(&self) {
+        self.spares.lock().unsettled = true;
+    }
+
     /// A file that could not become a segment: its name may be all that says what was forgotten.
     pub(super) fn give_back(&self, path: PathBuf) {
         if let Ok(file) = self.fs.open(&path) {
-            drop(file.set_len(0));
-            self.spares.lock().put(path);
+            let mut spares = self.spares.lock();
+            if !spares.unsettled {
+                drop(file.set_len(0));
+            }
+            spares.put(path);
         }
     }
 
     /// Gives the space that is kept for later segments back. False when there is none.
     pub(super) fn release_spares(&self) -> bool {
+        if self.spares.lock().unsettled {
+            return false;
+        }
         let mut released = self.release(1);
         if let Some(last) = self.spares.lock().paths.last()
             && let Ok(file) = self.fs.open(last)

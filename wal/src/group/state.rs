@@ -50,6 +50,8 @@ pub(super) struct State<S: Sink, T> {
     pub(super) open_from: u32,
     /// Positions after `.0` up to `.1` were taken back.
     pub(super) failed: Vec<(Position, Position, Error)>,
+    /// The last of them, and why, until somebody was told.
+    pub(super) untold: Option<(Position, Error)>,
     pub(super) poison: Option<Error>,
     pub(super) stage: Stage,
     pub(super) metrics: Metrics,
@@ -116,10 +118,13 @@ impl<S: Sink, T: Format> State<S, T> {
         Ok(())
     }
 
-    /// Why the record at `at` is not in the log.
-    pub(super) fn failure_of(&self, at: Position) -> Option<&Error> {
-        let failed = self.failed.iter().rev().find(|(from, _, _)| *from < at)?;
-        (at <= failed.1).then_some(&failed.2)
+    /// Why the record at `at` is not in the log, or one before it of which nobody was told: that one's appender waits for a
+    /// later one, or for none. Who asks is told.
+    pub(super) fn failure_of(&mut self, at: Position) -> Option<Error> {
+        let failed = self.failed.iter().rev().find(|(from, to, _)| *from < at && at <= *to);
+        let failed = failed.map(|(.., error)| error.clone());
+        let untold = self.untold.take_if(|(last, _)| *last <= at);
+        failed.or(untold.map(|(_, error)| error))
     }
 
     /// What was being written, and what was appended since, is not in the log. Where nothing was, no position was drawn
@@ -134,6 +139,7 @@ impl<S: Sink, T: Format> State<S, T> {
         self.pending.clear();
         self.pending_records = 0;
         let (from, to) = (self.written, self.tail);
+        self.untold = Some((to, error.clone()));
         match self.failed.last_mut() {
             // Failures in a row are one range, however long the disk stays full.
             Some(last) if last.0 == from => (last.1, last.2) = (to, error.clone()),

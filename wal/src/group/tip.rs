@@ -10,7 +10,7 @@ use super::{Goal, Shared, parts};
 use crate::error::is_passing;
 use crate::fs::{Fs, FsFile};
 use crate::kind::{Format, Link};
-use crate::{Error, ErrorKind, Position, Result};
+use crate::{Error, ErrorKind, Position, Result, recover};
 
 /// The open segment: where groups go. Nothing is written beyond its capacity.
 pub trait Sink: std::fmt::Debug + Send + Sized + 'static {
@@ -136,7 +136,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         // Nothing was written to it yet that anybody waits for.
         let sorted =
             |error: Error| if is_passing(&error) { Failure::Full(error) } else { Failure::Broken(error) };
-        self.vacant(number).map_err(sorted)?;
+        recover::vacant(&self.fs, &self.dir.join(T::file_name(number))).map_err(sorted)?;
         let (path, front) = self.place(number).map_err(sorted)?;
         let link = Link { first, front, before: self.held.load(Ordering::Relaxed) };
         let begun = self.try_begin(&path, T::begin(number, link), number, needed).and_then(|tip| {
@@ -152,26 +152,6 @@ impl<S: Sink, T: Format> Shared<S, T> {
             }
             sorted(error)
         })
-    }
-
-    /// Refuses a segment that holds something: no log of ours comes to that, and its records are somebody's.
-    fn vacant(&self, number: u32) -> Result<()> {
-        let taken = match self.fs.open(&self.dir.join(T::file_name(number))) {
-            Ok(file) => file.is_empty().map(|empty| !empty),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        };
-        match taken {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                let taken = io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    "the file holds something already; is the directory written by another log?",
-                );
-                Err(self.address(number, Error::io("begin", taken)))
-            }
-            Err(error) => Err(self.address(number, Error::io("open", error))),
-        }
     }
 
     /// A file for segment `number`, under its name or, when it is recycled, under another; and the first record that was
@@ -202,8 +182,11 @@ impl<S: Sink, T: Format> Shared<S, T> {
         }
         let name = self.dir.join(T::file_name(number));
         self.fs.rename(path, &name).map_err(|error| Error::io("rename", error).at_path(path))?;
-        // Under its name it would be somebody else's for who begins the segment once more.
-        self.sync_dir().inspect_err(|_| drop(self.fs.rename(&name, path)))
+        self.sync_dir().inspect_err(|_| {
+            // Under its name it would be somebody else's for who begins the segment once more.
+            drop(self.fs.rename(&name, path));
+            self.unsettle();
+        })
     }
 
     fn try_begin(&self, path: &Path, format: T, number: u32, needed: u32) -> Result<Tip<S, T>> {

@@ -168,6 +168,67 @@ fn run_out_of_handles<L: Log<Fs = SimFs>>() {
     }
 }
 
+/// Story: a segment of `native` had its name when there was no file handle to sync the directory with, and gave it back. Its
+/// file became another segment, and after a power cut it had both names, and the head of one.
+fn power_cuts_after_a_missing_handle<L: Log<Fs = SimFs>>() {
+    let whole = SimFs::default();
+    stubborn::<L>(&whole);
+    for at in (1..=whole.operations()).filter(|at| whole.operation(*at) == Some("sync_dir")) {
+        for stop in at + 1..=at + 25 {
+            let fs = SimFs::default();
+            fs.fail_at(at, Fault::NoHandle);
+            fs.stop_at(stop);
+            let run = stubborn::<L>(&fs);
+            for seed in 0..3 * SEEDS {
+                let checked = recover::<L>(&fs.crash(seed)).and_then(|(_, found)| run.check(&found));
+                checked.unwrap_or_else(|error| panic!("at {at}, stop {stop}, seed {seed}: {error}"));
+            }
+        }
+    }
+}
+
+/// What must be durable when a call says that all is.
+#[derive(Clone, Copy, Debug)]
+enum All {
+    Sync,
+    Cut,
+    Close,
+}
+
+/// Story: of several records that were appended the last was waited for. The disk had been full for a moment before, and
+/// nobody was told that one of the others was not in the log.
+fn records_that_nobody_waits_for<L: Log<Fs = SimFs>>() {
+    let run = |fs: &SimFs, durability: Durability, all: All| -> tsmith_wal::Result<()> {
+        let (log, ..) = open_keeping::<L>(fs.clone(), Path::new(DIR), options(durability))?;
+        let mut last = Position::ZERO;
+        for number in 0..4 {
+            last = log.append(Record::write(&payload(number)))?;
+        }
+        match all {
+            All::Sync => log.sync(last).map(drop),
+            All::Cut => log.cut().map(drop),
+            All::Close => log.close(),
+        }
+    };
+    for durability in [Durability::Each, Durability::Group, Durability::None] {
+        for all in [All::Sync, All::Cut, All::Close] {
+            let whole = SimFs::default();
+            run(&whole, durability, all).expect("no fault");
+            for (at, fault) in
+                (1..=whole.operations()).flat_map(|at| [(at, Fault::Full), (at, Fault::NoHandle)])
+            {
+                let fs = SimFs::default();
+                fs.fail_at(at, fault);
+                if run(&fs, durability, all).is_err() {
+                    continue;
+                }
+                let (_, recovered) = recover::<L>(&fs.kill()).expect("opens");
+                assert_eq!(recovered, [0, 1, 2, 3], "{durability:?}, {all:?}, {fault:?} at {at}");
+            }
+        }
+    }
+}
+
 of_every_log! {
     fn a_full_disk_is_written_again_when_there_is_space() {
         fill_and_go_on::<L>();
@@ -183,6 +244,14 @@ of_every_log! {
 
     fn a_missing_handle_passes() {
         run_out_of_handles::<L>();
+    }
+
+    fn a_missing_handle_before_a_power_cut_loses_nothing() {
+        power_cuts_after_a_missing_handle::<L>();
+    }
+
+    fn a_record_that_is_not_in_the_log_is_told_of() {
+        records_that_nobody_waits_for::<L>();
     }
 
     fn a_short_write_at_any_operation_is_finished() {

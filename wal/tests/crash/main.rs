@@ -38,6 +38,7 @@ macro_rules! of_every_log {
 
 mod faults;
 mod missing;
+mod openings;
 mod power;
 mod script;
 mod threads;

@@ -70,7 +70,7 @@ pub(super) fn open<F: Fs>(
         // Taken for an empty directory, the records of the other log would be lost from sight.
         return Err(Error::new(ErrorKind::OtherLog).at_path(&dir.join(other)));
     }
-    let names = names::segments(fs, dir).unwrap_or_default();
+    let names = names::list(fs, dir)?;
     let mut segments = Vec::new();
     for &name in &names {
         let path = dir.join(name.file_name());
@@ -137,13 +137,13 @@ pub(super) fn open<F: Fs>(
 }
 
 /// Whether a directory has segments of etcd's name.
-pub(crate) fn holds_segments<F: Fs>(fs: &F, dir: &Path) -> bool {
-    names::segments(fs, dir).is_ok()
+pub(crate) fn holds_segments<F: Fs>(fs: &F, dir: &Path) -> Result<bool> {
+    names::list(fs, dir).map(|names| !names.is_empty())
 }
 
 /// The names of a directory's segments, oldest first.
-pub(crate) fn segment_names<F: Fs>(fs: &F, dir: &Path) -> Vec<String> {
-    names::segments(fs, dir).unwrap_or_default().into_iter().map(SegmentName::file_name).collect()
+pub(crate) fn segment_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> {
+    Ok(names::list(fs, dir)?.into_iter().map(SegmentName::file_name).collect())
 }
 
 /// Replays a log that belongs to somebody else, and changes nothing.

@@ -12,7 +12,7 @@ use crate::etcd::proto::Head;
 use crate::etcd::repair::lock;
 use crate::etcd::{HardState, SnapshotRecord};
 use crate::fs::{Fs, FsFile};
-use crate::{Error, ErrorKind, Position, Result};
+use crate::{Error, ErrorKind, Position, Result, recover};
 
 /// The space of a segment of which there is only the head: a block of most file systems.
 const HEAD_BYTES: u64 = 4096;
@@ -154,6 +154,10 @@ pub(super) fn begin<F: Fs>(
         return Err(Error::io("write", error).at_path(&temporary));
     }
     let path = dir.join(name.file_name());
+    if let Err(error) = recover::vacant(fs, &path) {
+        drop(fs.remove(&temporary));
+        return Err(error);
+    }
     if let Err(error) = fs.publish(&appender.file, &temporary, &path) {
         // Whether the name is durable nobody would know, and who opens the log next would go on under it.
         drop(fs.remove(&path));
