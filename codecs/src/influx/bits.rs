@@ -2,34 +2,62 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
+/// So many words are kept before they are appended.
+const WORDS: usize = 64;
+
 /// Appends bits to a vector.
 #[derive(Debug)]
 pub(super) struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
-    /// The bits not written yet, the first one at the top; below them zeros.
+    /// Whole words that were not appended yet, and how many.
+    words: [[u8; 8]; WORDS],
+    whole: usize,
+    /// The bits behind them, the first one at the top; below them zeros.
     pending: u64,
-    /// How many bits of `pending` are free: 1 to 64.
-    free: u32,
+    /// How many bits of `pending` are used: less than 64.
+    used: u32,
 }
 
 impl<'a> BitWriter<'a> {
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, pending: 0, free: 64 }
+        Self { out, words: [[0; 8]; WORDS], whole: 0, pending: 0, used: 0 }
     }
 
-    /// Appends the low `count` bits of `bits`, 1 to 64; those above must be zero.
+    /// Appends the low `count` bits of `bits`, 1 to 64; those above must be zero. Whether they end a word is nothing that a
+    /// processor foresees, so nothing but the rare flush depends on it.
     #[inline]
     pub(super) fn put(&mut self, bits: u64, count: u32) {
-        if count < self.free {
-            self.free -= count;
-            self.pending |= bits << self.free;
-        } else {
-            let over = count - self.free;
-            self.out.extend_from_slice(&(self.pending | bits >> over).to_be_bytes());
-            self.free = 64 - over;
-            // In two steps, because a word that came out even leaves a shift by 64.
-            self.pending = bits << (self.free - 1) << 1;
+        let word = self.pending | bits << (64 - count) >> self.used;
+        if let Some(place) = self.words.get_mut(self.whole % WORDS) {
+            *place = word.to_be_bytes();
         }
+        let used = self.used + count;
+        let is_whole = used >= 64;
+        self.used = used % 64;
+        // In two steps, because a word that came out even leaves a shift by 64.
+        let rest = bits << (63 - self.used) << 1;
+        self.pending = if is_whole { rest } else { word };
+        self.whole += usize::from(is_whole);
+        if self.whole == WORDS {
+            self.flush();
+        }
+    }
+
+    /// Appends a zero: as [`BitWriter::put`], where many follow one another.
+    #[inline]
+    pub(super) fn put_zero(&mut self) {
+        if self.used == 63 {
+            self.put(0, 1);
+        } else {
+            self.used += 1;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush(&mut self) {
+        self.out.extend_from_slice(self.words.get(..self.whole).unwrap_or_default().as_flattened());
+        self.whole = 0;
     }
 
     /// Appends two numbers of so many bits, at once if they fit into a word.
@@ -51,8 +79,9 @@ impl<'a> BitWriter<'a> {
     }
 
     /// Writes what is pending, with zeros up to a whole byte.
-    pub(super) fn finish(self) {
-        let bytes = (64 - self.free).div_ceil(8) as usize;
+    pub(super) fn finish(mut self) {
+        self.flush();
+        let bytes = self.used.div_ceil(8) as usize;
         self.out.extend(self.pending.to_be_bytes().iter().take(bytes));
     }
 }

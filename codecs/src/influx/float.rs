@@ -96,7 +96,7 @@ fn write(values: &[f64], out: &mut Vec<u8>) {
         let differing = bits ^ before;
         before = bits;
         if differing == 0 {
-            writer.put(0, 1);
+            writer.put_zero();
             continue;
         }
         let zeros_above = differing.leading_zeros() & LEADING_MASK;
