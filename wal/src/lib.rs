@@ -34,6 +34,38 @@
 //! assert!(recovery.torn.is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A log is shared by reference: threads that wait at the same time wait for one sync. [`Durability`] says what they wait
+//! for, [`RecoveryMode`] what an opening does about damage, and [`Recovery`] what it kept and left out, by file and offset.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tsmith_wal::fs::OsFs;
+//! use tsmith_wal::{Durability, Log, LogOptions, NativeLog, Record, RecoveryMode};
+//! # let scratch = tempfile::tempdir()?;
+//! # let dir = scratch.path();
+//! // At most a tenth of a second is lost with the power; nothing with the process.
+//! let options = LogOptions::default().durability(Durability::Interval(Duration::from_millis(100)));
+//! let (log, _) = NativeLog::open(OsFs, dir, options, |_, _| Ok(()))?;
+//! std::thread::scope(|scope| {
+//!     for thread in 0..4_u8 {
+//!         let log = &log;
+//!         scope.spawn(move || log.append(Record::write(&[thread])).and_then(|at| log.sync(at)));
+//!     }
+//! });
+//! log.close()?;
+//!
+//! // Goes on behind damage, and tells of it; the default refuses.
+//! let options = LogOptions::default().recovery(RecoveryMode::Salvage);
+//! let (_log, recovery) = NativeLog::open(OsFs, dir, options, |_, _| Ok(()))?;
+//! for torn in &recovery.torn {
+//!     println!("{}: offset {}: {}, {} bytes", torn.path.display(), torn.offset, torn.found, torn.dropped_bytes);
+//! }
+//! assert_eq!((recovery.records, recovery.torn.len()), (4, 0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Who writes a log of their own checks it by the laws of these: the feature `testing` has them as suites of tests.
 
 mod crc32c;
 pub mod entry;

@@ -168,6 +168,10 @@ fn tombstone(path: &Path, wal: Option<&Path>, finding: &mut Finding) -> Result<S
         tombstone.map_err(|error| Flaw::from(&error))?;
         records += 1;
     }
+    if records == 0 && finding.notes.is_empty() {
+        // Sound, as InfluxDB reads it.
+        finding.notes.push(whole("deletes nothing: it may have been emptied, or cut back to its head"));
+    }
     // And that an engine has room for what they say.
     TombstoneFile::read(sound).map_err(|error| Flaw::from(&error))?;
     Ok(format!("version {version}, {}", count(records, "record")))
