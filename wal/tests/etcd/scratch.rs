@@ -1,5 +1,7 @@
 //! A log in a directory of its own, and what is put into it.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
