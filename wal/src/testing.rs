@@ -7,6 +7,8 @@
 //! ```
 
 #[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
+mod damaged;
+#[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
 mod durable;
 #[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
 mod every;
@@ -16,6 +18,7 @@ mod scrambled;
 
 use std::path::{Path, PathBuf};
 
+pub use damaged::*;
 pub use durable::*;
 pub use every::*;
 pub use scrambled::{ScrambledFile, ScrambledFs, ScrambledMap};

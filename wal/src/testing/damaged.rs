@@ -1,0 +1,186 @@
+//! Laws of what is torn or damaged.
+
+use std::path::PathBuf;
+
+use super::{Replayed, Scratch, noise, open, open_keeping, payloads, put};
+use crate::fs::OsFs;
+use crate::{ErrorKind, Log, LogOptions, RecoveryMode};
+
+/// The segment that the last record went to, with its content before and after.
+pub(super) struct Tail {
+    pub(super) path: PathBuf,
+    pub(super) before: Option<Vec<u8>>,
+    pub(super) after: Vec<u8>,
+}
+
+pub(super) fn append_last<L: Log<Fs = OsFs>>(scratch: &Scratch, payload: &[u8]) -> Tail {
+    let before = scratch.files();
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    let _ = put(&log, payload);
+    log.close().expect("closes");
+    let mut changed = scratch.files();
+    changed.retain(|file| !before.contains(file) && !file.1.is_empty());
+    let [(path, after)] = changed.try_into().expect("one file changed");
+    let before = before.into_iter().find(|(old, _)| *old == path).map(|(_, bytes)| bytes);
+    Tail { path, before, after }
+}
+
+/// Law: a record cut anywhere in its bytes is absent after reopening, its elders are intact, and what is appended
+/// then comes back too: after a torn tail InfluxDB 1.x goes on at the old end of the file, and loses what it
+/// acknowledges there.
+pub fn a_torn_tail_is_cut_anywhere<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    let _ = put(&log, b"elder");
+    log.close().expect("closes");
+    let last = noise(1, 150);
+    let tail = append_last::<L>(scratch, &last);
+    let files = scratch.files();
+    let shortest = tail.before.as_ref().map_or(0, Vec::len);
+    for len in shortest..tail.after.len() {
+        scratch.files().iter().for_each(|(path, _)| std::fs::remove_file(path).expect("removes"));
+        for (path, bytes) in &files {
+            std::fs::write(path, bytes).expect("writes");
+        }
+        std::fs::write(&tail.path, &tail.after[..len]).expect("writes");
+        let (log, seen, _) = open::<L>(scratch, LogOptions::default());
+        // What ends a segment may stand after the record.
+        let whole = seen.len() == 2 && len > shortest + last.len();
+        let mut expected = if whole { vec![&b"elder"[..], &last] } else { vec![&b"elder"[..]] };
+        assert_eq!(payloads(seen), expected, "cut at {len}");
+        let _ = put(&log, b"younger");
+        log.close().expect("closes");
+        let (_log, seen, recovery) = open::<L>(scratch, LogOptions::default());
+        expected.push(b"younger");
+        assert_eq!(payloads(seen), expected, "cut at {len}");
+        assert!(recovery.torn.is_empty());
+    }
+}
+
+/// Law: when a record before the tail is damaged the log does not open, says where, and changes nothing.
+pub fn damage_before_the_tail_refuses<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    for n in 0..4 {
+        let _ = put(&log, &noise(n, 300));
+    }
+    log.close().expect("closes");
+    let (path, intact) = scratch.files().swap_remove(0);
+    for at in (0..intact.len() / 2).step_by(7) {
+        let mut bytes = intact.clone();
+        bytes[at] ^= 0x10;
+        std::fs::write(&path, &bytes).expect("writes");
+        let before = scratch.files();
+        let error = open_keeping::<L>(OsFs, &scratch.log_dir(), LogOptions::default()).err();
+        let error = error.unwrap_or_else(|| panic!("opened with byte {at} damaged"));
+        assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "byte {at}: {error}");
+        assert_eq!(error.path(), Some(&*path));
+        assert!(error.offset().is_some_and(|offset| offset <= at as u64), "byte {at}: {error}");
+        assert_eq!(scratch.files(), before);
+    }
+}
+
+/// A closed log of records of so many bytes each, with its one segment.
+fn closed_log<L: Log<Fs = OsFs>>(scratch: &Scratch, lens: &[usize]) -> (Vec<Replayed>, PathBuf, Vec<u8>) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    for (n, &len) in lens.iter().enumerate() {
+        let _ = put(&log, &noise(n as u64, len));
+    }
+    log.close().expect("closes");
+    let (log, all, _) = open::<L>(scratch, LogOptions::default());
+    log.close().expect("closes");
+    let (path, intact) = scratch.files().swap_remove(0);
+    (all, path, intact)
+}
+
+/// Where the payload of a record ends in its segment. Noise is not compressed.
+fn end_of(record: &Replayed, segment: &[u8]) -> usize {
+    let payload = &record.2;
+    let at = segment.windows(payload.len()).position(|bytes| bytes == payload);
+    at.expect("the payload stands in the segment as it is") + payload.len()
+}
+
+/// Most bytes of what may stand before the first record.
+const HEAD_BYTES_MAX: usize = 40;
+/// Most bytes of what may stand behind a payload.
+const PADDING_BYTES: usize = 8;
+
+/// Law: salvage opens whatever is damaged, keeps every record but those that the damage touches, and says what is
+/// missing: file, offset, how much, and that intact records stand behind it. The damaged segment stays as it is, and
+/// salvaging again gives the same.
+pub fn salvage_keeps_what_checks_out<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (all, path, intact) = closed_log::<L>(scratch, &[300; 5]);
+    let options = LogOptions::default().recovery(RecoveryMode::Salvage);
+    let half = intact.len() / 2;
+    for (at, len) in (0..half).step_by(29).map(|at| (at, 1)).chain([(half / 2, 40), (half / 3, half / 2)]) {
+        let mut bytes = intact.clone();
+        bytes[at..at + len].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        std::fs::write(&path, &bytes).expect("writes");
+        let (log, seen, recovery) = open::<L>(scratch, options);
+        assert!(seen.iter().all(|record| all.contains(record)), "damage at {at}: a record that never was");
+        assert!(seen.is_sorted_by(|a, b| a.0 < b.0));
+        let untouched = |record: &&Replayed| {
+            let end = end_of(record, &intact);
+            // What precedes the payload of a record, and what of it may be compressed, is less than this.
+            end + PADDING_BYTES <= at || end > at + len + 400
+        };
+        let head = at < HEAD_BYTES_MAX;
+        let kept = all.iter().filter(untouched).filter(|record| seen.contains(record)).count();
+        assert!(
+            head || kept == all.iter().filter(untouched).count(),
+            "damage at {at}: lost more than it touched"
+        );
+        let torn = recovery.torn.first().unwrap_or_else(|| panic!("damage at {at}: not a word of it"));
+        assert_eq!(torn.path, path);
+        assert!(torn.offset <= at as u64 && torn.dropped_bytes > 0, "damage at {at}: {torn:?}");
+        assert!(head || (torn.valid_after && torn.resumed_at.is_some_and(|to| to > at as u64)), "{torn:?}");
+        let before = all.iter().filter(|record| end_of(record, &intact) as u64 <= torn.offset).count();
+        assert_eq!(torn.kept_records, before as u64);
+        let at = put(&log, b"goes on");
+        assert!(seen.iter().all(|(before, ..)| *before < at));
+        log.close().expect("closes");
+        assert_eq!(std::fs::read(&path).expect("is there"), bytes, "what is damaged can be looked at");
+        let (log, again, _) = open::<L>(scratch, options);
+        assert_eq!(
+            again.split_last().map(|(last, rest)| (&last.2[..], rest)),
+            Some((&b"goes on"[..], &seen[..]))
+        );
+        log.close().expect("closes");
+        for (other, _) in scratch.files().into_iter().filter(|(other, _)| *other != path) {
+            std::fs::remove_file(other).expect("removes");
+        }
+    }
+}
+
+/// Law: recovery as the original's keeps what stands before damage, and cuts the segment there.
+pub fn recovery_as_the_originals_keeps_what_is_before_damage<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (all, path, intact) = closed_log::<L>(scratch, &[300; 4]);
+    let options = LogOptions::default().recovery(RecoveryMode::InfluxDb);
+    let ends: Vec<usize> = all.iter().map(|record| end_of(record, &intact)).collect();
+    let padding = |at: &usize| ends.iter().any(|&end| (end..end + PADDING_BYTES).contains(at));
+    for at in (HEAD_BYTES_MAX..intact.len() / 2).step_by(29).filter(|at| !padding(at)) {
+        let mut bytes = intact.clone();
+        bytes[at] ^= 0x10;
+        std::fs::write(&path, &bytes).expect("writes");
+        let (log, seen, recovery) = open::<L>(scratch, options);
+        let before = ends.iter().take_while(|&&end| end <= at).count();
+        assert_eq!(seen, all[..before], "damage at {at}");
+        assert!(recovery.torn.len() == 1 && recovery.torn[0].valid_after, "damage at {at}: {recovery:?}");
+        log.close().expect("closes");
+        let (log, again, recovery) = open::<L>(scratch, LogOptions::default());
+        assert!(again == seen && recovery.torn.is_empty(), "what was cut off is gone");
+        log.close().expect("closes");
+        scratch.files().into_iter().for_each(|(path, _)| std::fs::remove_file(path).expect("removes"));
+    }
+}
+
+/// Law: zeros after the last record, as space allocated ahead has them, are the end and not worth a word.
+pub fn zeros_at_the_end_are_no_damage<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    for round in 0..3usize {
+        let tail = append_last::<L>(scratch, &[b'r'; 10]);
+        let mut bytes = tail.after;
+        bytes.resize(bytes.len() + 5000, 0);
+        std::fs::write(&tail.path, &bytes).expect("writes");
+        let (_log, seen, recovery) = open::<L>(scratch, LogOptions::default());
+        assert_eq!(seen.len(), round + 1);
+        assert!(recovery.torn.is_empty());
+    }
+}
