@@ -30,13 +30,15 @@ impl FieldsIndex {
 fn forget<F: Fs>(fs: &F, data: &Path) -> Result<()> {
     const OPERATION: &str = "remove fields.idx";
     for name in NAMES {
-        let path = data.join(name);
-        match fs.remove(&path) {
+        // Not the name of a temporary file of InfluxDB's, which would not write its own beside it.
+        let (path, gone) = (data.join(name), data.join(format!("{name}.gone")));
+        match fs.rename(&path, &gone) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed.on(OPERATION, &path)?,
+            renamed => renamed.on(OPERATION, &path)?,
         }
-        // Also where it is gone: who removed it may have been killed before this.
-        fs.sync_dir(data).on(OPERATION, data)?;
+        // Also where it is gone: who removed it may have been killed before this. After a failure it is there for who comes next.
+        fs.sync_dir(data).inspect_err(|_| drop(fs.rename(&gone, &path))).on(OPERATION, data)?;
+        drop(fs.remove(&gone));
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use tsmith_engine::{
     BatchBuilder, Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, FieldTyping, LineOptions, LogOptions,
     Options, Selection, TimeRange, Timestamp, Value,
 };
-use tsmith_wal::fs::{Fs, SimFs, publish_new};
+use tsmith_wal::fs::{Fault, Fs, SimFs, publish_new};
 use tsmith_wal::{Log, Record, entry};
 
 type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
@@ -199,6 +199,28 @@ fn what_is_in_the_log_is_never_beside_the_types_of_before() {
         unwritten += u32::from(!is_there);
     }
     assert!((1..40).contains(&unwritten), "{unwritten}");
+}
+
+/// Nor when the removal of that file was not durable: who writes next does not see it any more.
+#[test]
+fn types_of_before_do_not_come_back() {
+    let path = Path::new("/shard/fields.idx");
+    let options = LineOptions::new(Timestamp(0));
+    for at in 1..20 {
+        let fs = SimFs::default();
+        write(&fs, "a v=1 1", true);
+        publish_new(&fs, path, b"types").expect("written");
+        let shard = try_open(&fs).expect("opens");
+        fs.fail_at(fs.operations() + at, Fault::Io);
+        drop(shard.write_lines(b"b v=1i 1", &options));
+        drop(shard);
+        let fs = fs.kill();
+        let shard = try_open(&fs).expect("opens");
+        let report = shard.write_lines(b"b v=1i 1", &options).expect("written");
+        assert_eq!(report.points, 1);
+        drop(shard);
+        assert!((0..8).all(|seed| fs.crash(seed).read(path).is_err()), "failed at {at}");
+    }
 }
 
 /// Story: a manifest that was repaired without its line of types took `measurement`, for the files held nothing that
