@@ -292,6 +292,22 @@ impl<'b> BatchField<'b> {
     pub fn data(self) -> ColumnRef<'b> {
         self.batch.column_data(&self.batch.columns[self.at])
     }
+
+    /// Type, time and bits, if this is one number by itself: less work than [`BatchField::data`].
+    #[inline]
+    pub fn lone_number(self) -> Option<(FieldType, i64, u64)> {
+        let (column, arenas) = (&self.batch.columns[self.at], &self.batch.arenas);
+        if column.len != 1 {
+            return None;
+        }
+        let bits = match column.field_type {
+            FieldType::Float => arenas.floats[column.value].to_bits(),
+            FieldType::Integer => arenas.integers[column.value].cast_unsigned(),
+            FieldType::Unsigned => arenas.unsigneds[column.value],
+            FieldType::Boolean | FieldType::String => return None,
+        };
+        Some((column.field_type, arenas.times[column.time], bits))
+    }
 }
 
 /// The allocation of `vec` under another lifetime: collecting in place keeps it, and no element is left to convert.

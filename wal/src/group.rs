@@ -7,8 +7,8 @@
 //! sync:   somebody leads: waits; the next group forms meanwhile, however many join it
 //! ```
 //!
-//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most; the last of
-//! them leads in its place. Those whose records are safe are woken at once, and with them one of the next group, who leads
+//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most, unless their
+//! records are large; the last of them leads in its place. Those whose records are safe are woken at once, and with them one of the next group, who leads
 //! it: see `waiters`.
 //!
 //! A position is `segment << 32 | offset after the frame`, and is drawn when the frame is copied to the pending group:
@@ -41,7 +41,7 @@ use crate::{
 
 pub(crate) use spares::Spares;
 pub(crate) use state::Stage;
-use state::{Goal, State};
+use state::{Goal, Group, State};
 use ticker::ticker;
 pub(crate) use tip::{Done, Sink};
 use tip::{Failure, Tip};
@@ -49,6 +49,10 @@ use waiters::{Waiters, Woken};
 
 /// A group that has grown to this is written by who wants to append to it, even if nobody waits for it yet.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// Larger records take a while to make. Who waited for them would have them made while the disk is idle, and the disk would
+/// be busy while nobody makes any: let groups take turns.
+const GATHERED_BYTES_MAX: u64 = 4 << 10;
 
 /// A leader waits no longer for others, however long a sync takes.
 const GATHER_MAX: Duration = Duration::from_micros(200);
@@ -199,7 +203,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
             pending_records: 0,
             wanted_records: u64::MAX,
             gatherings: 0,
-            last_group: (0, Duration::ZERO),
+            last_group: Group::default(),
             tail: start,
             full: false,
             capacity: u32::MAX,
@@ -380,7 +384,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
         group.clear();
         let mut state = self.state.lock();
         state.metrics.led(records, bytes, &done_by);
-        state.last_group = (records, done_by.syncs.last().copied().unwrap_or_default());
+        state.last_group = Group { records, bytes, sync: done_by.syncs.last().copied().unwrap_or_default() };
         state.leading = false;
         state.spare = group;
         state.open_from = tip.as_ref().map_or(parts(target).0, |tip| tip.number);
@@ -441,8 +445,9 @@ impl<S: Sink, T: Format> Shared<S, T> {
     /// at once, and would else have to wait for a sync of their own: groups of half the writers would take turns. The
     /// last of them leads: to wake another one for that would take a while. Who was alone waits for nobody.
     fn gather(&self, state: &mut MutexGuard<'_, State<S, T>>) -> bool {
-        let (records, sync) = state.last_group;
-        if records < 2 || self.durability != Durability::Group || state.stage != Stage::Open {
+        let Group { records, bytes, sync } = state.last_group;
+        let few_or_large = records < 2 || bytes > records * GATHERED_BYTES_MAX;
+        if few_or_large || self.durability != Durability::Group || state.stage != Stage::Open {
             return true;
         }
         state.wanted_records = state.pending_records + records - 1;

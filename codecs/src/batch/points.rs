@@ -390,6 +390,7 @@ fn field_hash(series: u32, name: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::BatchField;
     use crate::column::Column;
     use crate::model::FieldKey;
 
@@ -419,6 +420,34 @@ mod tests {
         assert_eq!(column(&batch, b"cpu,host=b", b"n").times(), [0, 2]);
         let notes = column(&batch, b"cpu,host=a", b"note");
         assert_eq!(notes.as_ref().values().get(2), Value::String(b"cpu,host=a2"));
+    }
+
+    #[test]
+    fn a_number_by_itself_is_told_from_all_else() {
+        let values = [
+            ("f", Value::Float(-0.5)),
+            ("i", Value::Integer(-1)),
+            ("u", Value::Unsigned(u64::MAX)),
+            ("b", Value::Boolean(true)),
+            ("s", Value::String(b"text")),
+        ];
+        let mut builder = BatchBuilder::new();
+        for (key, times) in [("lone", 7..8), ("two", 8..10)] {
+            for time in times {
+                builder.begin(key.as_bytes().into());
+                for (field, value) in values {
+                    let _ = builder.field(field.as_bytes().into(), value).expect("one type a field");
+                }
+                builder.commit(time);
+            }
+        }
+        let batch = builder.finish();
+        let lone: Vec<_> = batch.series_at(0).columns().map(BatchField::lone_number).collect();
+        let number = |field_type, bits| Some((field_type, 7, bits));
+        assert_eq!(lone[0], number(FieldType::Float, (-0.5_f64).to_bits()));
+        assert_eq!(lone[1..3], [number(FieldType::Integer, u64::MAX), number(FieldType::Unsigned, u64::MAX)]);
+        assert_eq!(lone[3..], [None, None]);
+        assert!(batch.series_at(1).columns().all(|field| field.lone_number().is_none()));
     }
 
     #[test]

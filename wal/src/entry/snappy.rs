@@ -13,16 +13,20 @@
 //! What comes out is Snappy like any other, of the bytes that [`encode_write`](super::encode_write) makes.
 
 mod ends;
+mod points;
 mod stream;
 
-use tsmith_codecs::{Batch, BatchField, ColumnRef, KEY_SEPARATOR, StringsRef, ValuesRef};
+use tsmith_codecs::{Batch, BatchField, ColumnRef, FieldType, KEY_SEPARATOR, ValuesRef};
 
-use self::ends::{END_BYTES, Ends};
-use self::stream::{COPY_MIN, FAR_COPY_MIN, Stream};
+use self::ends::Ends;
+use self::points::{Text, Times, Words, first_word};
+use self::stream::{COPY_MAX, CopiesOf, FAR_COPY_MIN, Stream};
 use super::encode::payload_len;
 use super::type_byte;
 use crate::Result;
 
+/// Type of a column, and length of its key.
+const TYPE_BYTES: usize = 3;
 /// Count of a column.
 const COUNT_BYTES: usize = 4;
 const TIME_BYTES: usize = 8;
@@ -41,7 +45,12 @@ struct Column<'b> {
     key_at: usize,
     points_at: usize,
     name: &'b [u8],
-    data: ColumnRef<'b>,
+    field: BatchField<'b>,
+    /// How many points.
+    len: usize,
+    first_time: i64,
+    /// Of numbers.
+    first_word: Option<u64>,
 }
 
 /// What a column may be like.
@@ -72,11 +81,19 @@ impl SnappyWrites {
             std::mem::swap(&mut columns, &mut before);
             columns.clear();
             let (key, fields) = (series.key().0, series.columns());
+            let key_copies = before.first().and_then(|_| CopiesOf::new(key.len() + KEY_SEPARATOR.len()));
             columns.reserve(fields.len());
             for field in fields {
                 // The field at the same place of the series before is likely the same.
                 let sibling =
-                    before.get(columns.len()).filter(|other: &&Column<'_>| other.name == field.field());
+                    before.get(columns.len()).filter(|other: &&Column<'_>| alike(other.name, field.field()));
+                if let (Some(key_copies), Some(neighbour), Some(sibling)) =
+                    (key_copies, columns.last(), sibling)
+                    && let Some(column) = self.lone(&mut stream, key_copies, field, (neighbour, sibling))
+                {
+                    columns.push(column);
+                    continue;
+                }
                 let before = Before {
                     neighbour: columns.last(),
                     series: before.last().map(|last| (key_before, last)),
@@ -88,7 +105,32 @@ impl SnappyWrites {
         }
         // The length stands in front already: another one would make the record unreadable.
         assert_eq!(stream.at(), len, "all of the payload went in");
-        Ok(stream.end())
+        Ok(stream.finish())
+    }
+
+    /// A number by itself, where the series before has one in the same field at the same time: most of what hosts send. All
+    /// but the number was there before. `None` if this is something else.
+    #[inline]
+    fn lone<'b>(
+        &mut self,
+        stream: &mut Stream<'_>,
+        key: CopiesOf,
+        field: BatchField<'b>,
+        (neighbour, sibling): (&Column<'b>, &Column<'b>),
+    ) -> Option<Column<'b>> {
+        let (field_type, time, word) = field.lone_number()?;
+        let (name, key_at, name_at) = (sibling.name, stream.at() + TYPE_BYTES, sibling.name_at());
+        let rest = name.len() + COUNT_BYTES + TIME_BYTES;
+        let alike = sibling.len == 1 && sibling.first_time == time && rest <= COPY_MAX;
+        if !alike || !stream.will_reach(name_at, TYPE_BYTES + key.len()) {
+            return None;
+        }
+        let first = type_and_len(field_type, key.len() + name.len());
+        stream.head(first, (neighbour.key_at, key), (name_at, rest));
+        let points_at = stream.at() - TIME_BYTES;
+        let likely = sibling.first_word.map(|other| (other, points_at - sibling.points_at));
+        Words { likely, ends: &mut self.ends }.one(stream, word);
+        Some(Column { key_at, points_at, name, field, len: 1, first_time: time, first_word: Some(word) })
     }
 
     fn column<'b>(
@@ -99,10 +141,9 @@ impl SnappyWrites {
         before: Before<'_, 'b>,
     ) -> Column<'b> {
         let (name, data) = (field.field(), field.data());
-        let [high, low] = ((series.len() + KEY_SEPARATOR.len() + name.len()) as u16).to_be_bytes();
-        stream.rest([type_byte(data.field_type()), high, low], 0);
+        stream.rest(type_and_len(data.field_type(), series.len() + KEY_SEPARATOR.len() + name.len()), 0);
         let key_at = stream.at();
-        let sibling = before.sibling.filter(|sibling| sibling.data.len() == data.len());
+        let sibling = before.sibling.filter(|sibling| sibling.len == data.len());
         let name_known = match (before.neighbour, sibling) {
             (Some(neighbour), None) => common(neighbour.name, name),
             _ => 0,
@@ -114,7 +155,10 @@ impl SnappyWrites {
             stream.literal(&name[..name_known]);
         }
         let known = name_and_count(stream, &name[name_known..], data, (before.neighbour, sibling));
-        let column = Column { key_at, points_at: stream.at() - known * TIME_BYTES, name, data };
+        let points_at = stream.at() - known * TIME_BYTES;
+        let first_time = data.times().first().copied().unwrap_or_default();
+        let first_word = first_word(data);
+        let column = Column { key_at, points_at, name, field, len: data.len(), first_time, first_word };
         let beside = before.neighbour.or(before.series.map(|(_, last)| last));
         self.points(stream, &column, (beside, sibling), known);
         column
@@ -127,11 +171,12 @@ impl SnappyWrites {
         (beside, sibling): (Option<&Column<'_>>, Option<&Column<'_>>),
         known: usize,
     ) {
-        let times = Times::new(column.data, beside, known);
-        let likely = sibling.or(beside).and_then(|like| Some((first_word(like.data)?, like.points_at)));
-        let likely = likely.map(|(word, at)| (word, column.points_at - at));
+        let data = column.field.data();
+        let times = Times::new(data, beside, known);
+        let likely =
+            sibling.or(beside).and_then(|like| Some((like.first_word?, column.points_at - like.points_at)));
         let mut words = Words { likely, ends: &mut self.ends };
-        match column.data.values() {
+        match data.values() {
             ValuesRef::Float(values) => words.put(stream, &times, values, f64::to_bits),
             ValuesRef::Integer(values) => words.put(stream, &times, values, i64::cast_unsigned),
             ValuesRef::Unsigned(values) => words.put(stream, &times, values, |v| v),
@@ -148,7 +193,7 @@ impl SnappyWrites {
                     stream.literal(value);
                 }
             }
-            ValuesRef::String(values) => self.text.put(stream, column.data.times(), values, known),
+            ValuesRef::String(values) => self.text.put(stream, data.times(), values, known),
         }
     }
 }
@@ -159,6 +204,11 @@ impl Column<'_> {
     }
 }
 
+fn type_and_len(field_type: FieldType, key_len: usize) -> [u8; TYPE_BYTES] {
+    let [high, low] = (key_len as u16).to_be_bytes();
+    [type_byte(field_type), high, low]
+}
+
 /// What is left of the name, the count, and the first time if it can be copied along; whether it was, as 0 or 1.
 fn name_and_count(
     stream: &mut Stream<'_>,
@@ -166,7 +216,7 @@ fn name_and_count(
     data: ColumnRef<'_>,
     (neighbour, sibling): (Option<&Column<'_>>, Option<&Column<'_>>),
 ) -> usize {
-    let same_time = |other: &Column<'_>| other.data.times().first() == data.times().first();
+    let same_time = |other: &Column<'_>| Some(&other.first_time) == data.times().first();
     if let Some(sibling) = sibling {
         let known = usize::from(same_time(sibling));
         if stream.copy(sibling.name_at(), name.len() + COUNT_BYTES + known * TIME_BYTES) {
@@ -174,7 +224,7 @@ fn name_and_count(
         }
     }
     stream.literal(name);
-    let counts_alike = |other: &&Column<'_>| other.data.len() == data.len() && same_time(other);
+    let counts_alike = |other: &&Column<'_>| other.len == data.len() && same_time(other);
     let neighbour = neighbour.filter(counts_alike);
     if neighbour.is_some_and(|other| stream.copy(other.points_at - COUNT_BYTES, COUNT_BYTES + TIME_BYTES)) {
         return 1;
@@ -222,6 +272,17 @@ fn to_comma(key: &[u8]) -> usize {
     key.len() - rest.len() + rest.iter().take_while(|&&byte| byte != b',').count()
 }
 
+/// Whether these are the same; names of fields mostly have between 8 and 16 bytes.
+fn alike(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() || a.len() > 16 {
+        return a == b;
+    }
+    match (a.first_chunk::<8>().zip(a.last_chunk::<8>()), b.first_chunk::<8>().zip(b.last_chunk::<8>())) {
+        (Some(a), Some(b)) => a == b,
+        _ => a == b,
+    }
+}
+
 /// How many bytes these begin with alike.
 fn common(a: &[u8], b: &[u8]) -> usize {
     let (words, others) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
@@ -234,139 +295,6 @@ fn common(a: &[u8], b: &[u8]) -> usize {
         same += 8;
     }
     same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
-}
-
-/// Times of a column, and where they may be already.
-struct Times<'b> {
-    own: &'b [i64],
-    width: usize,
-    /// The first so many are.
-    known: usize,
-    /// Those of another column: the first is at `beside_at`, each `beside_width` after the one before.
-    beside: &'b [i64],
-    beside_at: usize,
-    beside_width: usize,
-}
-
-impl<'b> Times<'b> {
-    fn new(data: ColumnRef<'b>, beside: Option<&Column<'b>>, known: usize) -> Self {
-        let (own, width) = (data.times(), point_bytes(data).unwrap_or_default());
-        let beside = beside.and_then(|beside| Some((beside, point_bytes(beside.data)?)));
-        let (beside, beside_at, beside_width) = beside
-            .map_or_else(Default::default, |(column, width)| (column.data.times(), column.points_at, width));
-        Self { own, width, known, beside, beside_at, beside_width }
-    }
-
-    /// The time of a point: as the one beside it, or beginning as the one before.
-    #[inline]
-    fn put(&self, stream: &mut Stream<'_>, point: usize) {
-        if point < self.known {
-            return;
-        }
-        let time = self.own[point];
-        let from = self.beside_at + point * self.beside_width;
-        if self.beside.get(point) == Some(&time) && stream.copy(from, TIME_BYTES) {
-            return;
-        }
-        let same = match point.checked_sub(1) {
-            Some(before) if self.width > 0 => {
-                like(stream, time.cast_unsigned(), self.own[before].cast_unsigned(), self.width)
-            }
-            _ => 0,
-        };
-        stream.rest(time.to_be_bytes(), same);
-    }
-}
-
-/// Bytes of a point; `None` where they differ.
-fn point_bytes(data: ColumnRef<'_>) -> Option<usize> {
-    match data.values() {
-        ValuesRef::Float(_) | ValuesRef::Integer(_) | ValuesRef::Unsigned(_) => Some(16),
-        ValuesRef::Boolean(_) => Some(9),
-        ValuesRef::String(_) => None,
-    }
-}
-
-fn first_word(data: ColumnRef<'_>) -> Option<u64> {
-    match data.values() {
-        ValuesRef::Float(values) => values.first().map(|v| v.to_bits()),
-        ValuesRef::Integer(values) => values.first().map(|v| v.cast_unsigned()),
-        ValuesRef::Unsigned(values) => values.first().copied(),
-        ValuesRef::Boolean(_) | ValuesRef::String(_) => None,
-    }
-}
-
-/// Values of eight bytes.
-struct Words<'e> {
-    /// What the next one may begin like, and how far that is before it.
-    likely: Option<(u64, usize)>,
-    ends: &'e mut Ends,
-}
-
-impl Words<'_> {
-    fn put<T: Copy>(
-        &mut self,
-        stream: &mut Stream<'_>,
-        times: &Times<'_>,
-        values: &[T],
-        bits: impl Fn(T) -> u64,
-    ) {
-        for (point, &value) in values.iter().enumerate() {
-            times.put(stream, point);
-            let word = bits(value);
-            let same = self.likely.map_or(0, |(other, distance)| like(stream, word, other, distance));
-            self.likely = Some((word, 16));
-            if same > 0 {
-                stream.rest(word.to_be_bytes(), same);
-                continue;
-            }
-            let [a, b, ..] = word.to_be_bytes();
-            stream.rest([a, b], 0);
-            if !self.ends.find(word, stream.at()).is_some_and(|from| stream.copy(from, END_BYTES)) {
-                stream.rest(word.to_be_bytes(), 8 - END_BYTES);
-            }
-        }
-    }
-}
-
-/// How many bytes of a word are copied from the other, `distance` before it, that begins like it.
-#[inline]
-fn like(stream: &mut Stream<'_>, word: u64, other: u64, distance: usize) -> usize {
-    let same = ((word ^ other).leading_zeros() / 8) as usize;
-    let from = stream.at() - distance;
-    let enough = same >= FAR_COPY_MIN || same >= COPY_MIN && distance <= 16;
-    if enough && stream.copy(from, same) { same } else { 0 }
-}
-
-/// Strings in which more may repeat than can be told from outside.
-#[derive(Debug)]
-struct Text {
-    snappy: snap::raw::Encoder,
-    plain: Vec<u8>,
-    packed: Vec<u8>,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self { snappy: snap::raw::Encoder::new(), plain: Vec::new(), packed: Vec::new() }
-    }
-}
-
-impl Text {
-    fn put(&mut self, stream: &mut Stream<'_>, times: &[i64], values: StringsRef<'_>, times_known: usize) {
-        self.plain.clear();
-        super::encode::strings(times, values, &mut self.plain);
-        let plain = &self.plain[times_known * TIME_BYTES..];
-        let room = snap::raw::max_compress_len(plain.len());
-        if self.packed.len() < room {
-            self.packed.resize(room, 0);
-        }
-        let packed = self.snappy.compress(plain, &mut self.packed);
-        let packed = &self.packed[..packed.expect("`max_compress_len` is enough")];
-        // Behind the length, which has seven bits a byte.
-        let head = packed.iter().take_while(|&&byte| byte >= 0x80).count() + 1;
-        stream.elements(&packed[head..], plain.len());
-    }
 }
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ pub(super) struct State<S: Sink, T> {
     pub(super) wanted_records: u64,
     /// Counts the ends of such waits.
     pub(super) gatherings: u64,
-    /// Records of the last group, and how long its sync took.
-    pub(super) last_group: (u64, Duration),
+    /// The last group.
+    pub(super) last_group: Group,
     /// Where the pending group ends; its beginning is as far before as it is long.
     pub(super) tail: Position,
     /// There was no space for the last group: the next segment is begun before any position in it is drawn.
@@ -55,6 +55,15 @@ pub(super) struct State<S: Sink, T> {
     pub(super) poison: Option<Error>,
     pub(super) stage: Stage,
     pub(super) metrics: Metrics,
+}
+
+/// A group that was written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Group {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    /// How long its sync took.
+    pub(super) sync: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

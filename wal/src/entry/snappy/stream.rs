@@ -12,17 +12,68 @@ pub(super) const FAR_COPY_MIN: usize = 6;
 const SHORT: usize = 12;
 const NEAR: u32 = 2048;
 /// Longest copy.
-const COPY_MAX: usize = 64;
+pub(super) const COPY_MAX: usize = 64;
 /// Longest literal with a head of one byte.
 const LITERAL_MAX: usize = 60;
+
+/// The copies that a length takes, from wherever: made once for all the columns that begin with one key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CopiesOf {
+    len: usize,
+    /// Elements, three bytes each, without their offsets.
+    elements: u128,
+    /// Ones where the offsets belong.
+    offsets: u128,
+    bytes: usize,
+}
+
+impl CopiesOf {
+    /// `None` where one store could not take them.
+    pub(super) fn new(len: usize) -> Option<Self> {
+        const AT_ONCE: usize = size_of::<u128>() / 3;
+        if len > AT_ONCE * COPY_MAX {
+            return None;
+        }
+        let mut copies = Self { len, elements: 0, offsets: 0, bytes: 0 };
+        let mut left = len;
+        while left > 0 {
+            let part = left.min(COPY_MAX);
+            copies.elements |= u128::from(copy_element(part, 0)) << (8 * copies.bytes);
+            copies.offsets |= 1 << (8 * copies.bytes + 8);
+            copies.bytes += 3;
+            left -= part;
+        }
+        Some(copies)
+    }
+
+    pub(super) fn len(self) -> usize {
+        self.len
+    }
+}
+
+/// A copy of so many bytes, with two bytes of offset.
+fn copy_element(len: usize, offset: u32) -> u32 {
+    offset << 8 | (len as u32 - 1) << 2 | 2
+}
+
+/// A copy of what one takes, and how long it is itself.
+#[inline]
+fn last_copy(len: usize, distance: u32) -> (u32, usize) {
+    if (COPY_MIN..SHORT).contains(&len) && distance < NEAR {
+        let (high, low) = (distance >> 8, distance & 0xff);
+        (low << 8 | high << 5 | ((len - COPY_MIN) as u32) << 2 | 1, 2)
+    } else {
+        (copy_element(len, distance), 3)
+    }
+}
 
 /// Bytes on their way into Snappy, as literals and as copies of those before.
 #[derive(Debug)]
 pub(super) struct Stream<'o> {
     out: &'o mut [u8],
-    end: usize,
-    /// How long the literal at the end of `out` is so far; 0 when there is none to be continued.
+    /// Where the literal at the end of `out` begins, which may be empty yet. The byte before it is for its head.
     literal: usize,
+    end: usize,
     at: usize,
 }
 
@@ -35,13 +86,14 @@ impl<'o> Stream<'o> {
         if out.len() < room {
             out.resize(room, 0);
         }
-        let mut stream = Self { out, end: from, literal: 0, at: 0 };
+        let mut stream = Self { out, literal: from, end: from, at: 0 };
         let mut left = len as u32;
         while left >= 0x80 {
             stream.put([left as u8 | 0x80]);
             left >>= 7;
         }
         stream.put([left as u8]);
+        stream.begin_literal();
         stream
     }
 
@@ -51,7 +103,8 @@ impl<'o> Stream<'o> {
     }
 
     /// Where it ends in `out`.
-    pub(super) fn end(&self) -> usize {
+    pub(super) fn finish(mut self) -> usize {
+        self.end_literal();
         self.end
     }
 
@@ -63,85 +116,140 @@ impl<'o> Stream<'o> {
         word[..N].copy_from_slice(&bytes);
         let word = u64::from_le_bytes(word).unbounded_shr(8 * known as u32);
         let len = N - known;
-        if len == 0 {
-            return;
-        }
-        if self.literal == 0 || self.literal + len > LITERAL_MAX {
-            self.end += 1;
-            self.literal = 0;
-        }
-        let head = self.end - self.literal - 1;
+        self.make_room_in_literal(len);
         *self.room() = word.to_le_bytes();
         self.end += len;
-        self.literal += len;
         self.at += len;
-        self.out[head] = (self.literal as u8).wrapping_sub(1) << 2;
     }
 
     /// Bytes as they are.
     pub(super) fn literal(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let all = self.literal + bytes.len();
-        if self.literal > 0 && all <= LITERAL_MAX {
-            let head = self.end - self.literal - 1;
-            self.out[head] = (all as u8 - 1) << 2;
-            self.literal = all;
-        } else {
+        let long = bytes.len() > LITERAL_MAX;
+        if long {
+            self.end_literal();
             match (bytes.len() as u32 - 1).to_le_bytes() {
-                [a, 0, 0, 0] if bytes.len() <= LITERAL_MAX => self.put([a << 2]),
                 [a, 0, 0, 0] => self.put([60 << 2, a]),
                 [a, b, 0, 0] => self.put([61 << 2, a, b]),
                 [a, b, c, 0] => self.put([62 << 2, a, b, c]),
                 [a, b, c, d] => self.put([63 << 2, a, b, c, d]),
             }
-            self.literal = if bytes.len() <= LITERAL_MAX { bytes.len() } else { 0 };
+        } else {
+            self.make_room_in_literal(bytes.len());
         }
         self.out[self.end..][..bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
         self.at += bytes.len();
+        if long {
+            self.begin_literal();
+        }
     }
 
     /// As many bytes as went in at `from`: at least [`FAR_COPY_MIN`], or [`COPY_MIN`] that are near. False if that is out of
     /// reach; then nothing was done.
     #[must_use = "what was not copied is to be said"]
     #[inline]
-    pub(super) fn copy(&mut self, from: usize, mut len: usize) -> bool {
-        if self.at - from > OFFSET_MAX {
-            return false;
+    pub(super) fn copy(&mut self, from: usize, len: usize) -> bool {
+        let reached = self.will_reach(from, 0);
+        if reached {
+            self.copy_reached(from, len);
         }
-        let distance = (self.at - from) as u32;
-        let element = |len: usize| distance << 8 | (len as u32 - 1) << 2 | 2;
-        self.at += len;
-        self.literal = 0;
-        if len > COPY_MAX {
-            len = self.long_copies(element(COPY_MAX), len);
-            if len > COPY_MAX {
-                self.element(element(COPY_MAX - COPY_MIN), 3);
-                len -= COPY_MAX - COPY_MIN;
-            }
-        }
-        if (COPY_MIN..SHORT).contains(&len) && distance < NEAR {
-            let (high, low) = (distance >> 8, distance & 0xff);
-            self.element(low << 8 | high << 5 | ((len - COPY_MIN) as u32) << 2 | 1, 2);
-        } else {
-            self.element(element(len), 3);
-        }
-        true
+        reached
     }
 
-    /// The longest copies of `len` bytes, each of them `element`; what is left is not less than a copy may be.
-    fn long_copies(&mut self, element: u32, len: usize) -> usize {
-        let copies = (len - COPY_MIN) / COPY_MAX;
-        // Four at once: most keys have no more.
-        let four = (0..4).fold(0, |four, place| four | u128::from(element) << (24 * place));
-        for _ in 0..copies.div_ceil(4) {
-            *self.room() = four.to_le_bytes();
-            self.end += 12;
+    /// Whether what went in at `from` can be copied when so many bytes more went in.
+    #[inline]
+    pub(super) fn will_reach(&self, from: usize, more: usize) -> bool {
+        self.at + more - from <= OFFSET_MAX
+    }
+
+    fn copy_reached(&mut self, from: usize, mut len: usize) {
+        let distance = (self.at - from) as u32;
+        self.at += len;
+        self.end_literal();
+        while len > COPY_MAX {
+            let part = if len < COPY_MAX + COPY_MIN { COPY_MAX - COPY_MIN } else { COPY_MAX };
+            self.element(copy_element(part, distance), 3);
+            len -= part;
         }
-        self.end -= (copies.div_ceil(4) * 4 - copies) * 3;
-        len - copies * COPY_MAX
+        let (element, bytes) = last_copy(len, distance);
+        self.element(element, bytes);
+        self.begin_literal();
+    }
+
+    /// A few bytes as they are, then `key`, which went in at `key_at`, then `name_len` bytes, which one element takes and which
+    /// went in at `name_at`. All must be reached.
+    #[inline]
+    pub(super) fn head(
+        &mut self,
+        first: [u8; 3],
+        (key_at, key): (usize, CopiesOf),
+        (name_at, name_len): (usize, usize),
+    ) {
+        self.make_room_in_literal(first.len());
+        self.at += first.len();
+        let key_copies = key.elements | (key.offsets * (self.at - key_at) as u128);
+        self.at += key.len;
+        let name_copy = copy_element(name_len, (self.at - name_at) as u32);
+        self.at += name_len;
+        let room: &mut [u8; 32] = self.room();
+        room[..first.len()].copy_from_slice(&first);
+        room[first.len()..][..16].copy_from_slice(&key_copies.to_le_bytes());
+        room[first.len() + key.bytes..][..4].copy_from_slice(&name_copy.to_le_bytes());
+        self.end += first.len();
+        self.end_literal();
+        self.end += key.bytes + 3;
+        self.begin_literal();
+    }
+
+    /// A word, of which all but the first two bytes went in at `end`, if that is reached.
+    #[inline]
+    pub(super) fn word(&mut self, word: [u8; 8], end: Option<usize>) {
+        self.make_room_in_literal(word.len());
+        let Some(distance) = end.map(|end| self.at + 2 - end).filter(|distance| *distance <= OFFSET_MAX)
+        else {
+            return self.rest(word, 0);
+        };
+        let (element, bytes) = last_copy(word.len() - 2, distance as u32);
+        let room: &mut [u8; 8] = self.room();
+        room[..2].copy_from_slice(&word[..2]);
+        room[2..6].copy_from_slice(&element.to_le_bytes());
+        self.at += word.len();
+        self.end += 2;
+        self.end_literal();
+        self.end += bytes;
+        self.begin_literal();
+    }
+
+    /// Elements that somebody else made of `len` bytes, and that refer to none before.
+    pub(super) fn elements(&mut self, elements: &[u8], len: usize) {
+        self.end_literal();
+        self.out[self.end..][..elements.len()].copy_from_slice(elements);
+        self.end += elements.len();
+        self.at += len;
+        self.begin_literal();
+    }
+
+    #[inline]
+    fn begin_literal(&mut self) {
+        self.end += 1;
+        self.literal = self.end;
+    }
+
+    /// What follows is no part of the literal. An empty one is none.
+    #[inline]
+    fn end_literal(&mut self) {
+        let len = self.end - self.literal;
+        self.out[self.literal - 1] = (len as u8).wrapping_sub(1) << 2;
+        self.end -= usize::from(len == 0);
+    }
+
+    /// So many bytes more, no more than a literal has, are to go into one.
+    #[inline]
+    fn make_room_in_literal(&mut self, len: usize) {
+        if self.end - self.literal + len > LITERAL_MAX {
+            self.end_literal();
+            self.begin_literal();
+        }
     }
 
     /// An element of so many bytes, the first one lowest. One store for all of them: what is beyond means nothing yet.
@@ -149,14 +257,6 @@ impl<'o> Stream<'o> {
     fn element(&mut self, element: u32, bytes: usize) {
         *self.room() = element.to_le_bytes();
         self.end += bytes;
-    }
-
-    /// Elements that somebody else made of `len` bytes, and that refer to none before.
-    pub(super) fn elements(&mut self, elements: &[u8], len: usize) {
-        self.out[self.end..][..elements.len()].copy_from_slice(elements);
-        self.end += elements.len();
-        self.at += len;
-        self.literal = 0;
     }
 
     #[inline]

@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use tsmith_codecs::{BatchBuilder, Value};
+use tsmith_codecs::{Batch, BatchBuilder, Value};
 
 use super::SnappyWrites;
 use crate::entry::encode_write;
@@ -75,10 +75,13 @@ fn check(writes: &mut SnappyWrites, lines: &[Line]) -> usize {
         }
         builder.commit(*time);
     }
-    let batch = builder.finish();
+    check_batch(writes, &builder.finish())
+}
+
+fn check_batch(writes: &mut SnappyWrites, batch: &Batch<'_>) -> usize {
     let (mut payload, mut out) = (Vec::new(), b"head".to_vec());
-    encode_write(&batch, &mut payload).expect("encodes");
-    let end = writes.encode(&batch, &mut out, 4).expect("encodes");
+    encode_write(batch, &mut payload).expect("encodes");
+    let end = writes.encode(batch, &mut out, 4).expect("encodes");
     assert!(out.starts_with(b"head"));
     let back = snap::raw::Decoder::new().decompress_vec(&out[4..end]).expect("valid Snappy");
     assert!(back == payload, "another payload");
@@ -133,6 +136,52 @@ fn the_last_byte_within_reach_is_the_last() {
             let short = (0..6).map(|i| (key(2 + i / 3), time(i % 3), fields(i % 3)));
             check(&mut writes, &long.chain(short).collect::<Vec<Line>>());
         }
+    }
+}
+
+/// The same for numbers by themselves, whose keys and names are said together.
+#[test]
+fn a_number_by_itself_reaches_as_far() {
+    let mut writes = SnappyWrites::default();
+    let fixed = "m,a=,b=,c=west#!~#usage_user".len() * 3 + 200;
+    for text in 65_536 - fixed..65_536 - 40 {
+        for longer in [0, 1, 7] {
+            let line = |series: usize| {
+                let key = format!("m,a=1,b={},c=west", "y".repeat(series * longer));
+                let fields = [
+                    Any::Float(1.0 / (series + 3) as f64),
+                    Any::Integer(-1),
+                    Any::String("x".repeat(text)),
+                    Any::Unsigned(series as u64 + 250),
+                ];
+                (key, 7, fields.to_vec())
+            };
+            check(&mut writes, &(0..3).map(line).collect::<Vec<Line>>());
+        }
+    }
+}
+
+#[test]
+fn keys_and_names_of_any_length_come_back() {
+    let mut writes = SnappyWrites::default();
+    let names: Vec<String> = (1..70).map(|len| format!("{len:x>len$}")).collect();
+    for key in (0..400).step_by(3) {
+        let keys: Vec<String> = (0..4).map(|series| "k".repeat(key + series % 3)).collect();
+        let mut builder = BatchBuilder::new();
+        for (series, key) in keys.iter().enumerate() {
+            builder.begin(format!("{series}{key}").into_bytes().into());
+            for (field, name) in names.iter().enumerate().skip(key.len() % 9) {
+                // Some are like the one of the series before, some end like others, some have nothing in common.
+                let value = match field % 3 {
+                    0 => Value::Integer((field / 9) as i64),
+                    1 => Value::Float(field as f64 / 4.0),
+                    _ => Value::Float(1.0 / (field + 100 * series) as f64),
+                };
+                let _ = builder.field(name.as_bytes().into(), value).expect("one type a field");
+            }
+            builder.commit(7);
+        }
+        check_batch(&mut writes, &builder.finish());
     }
 }
 
