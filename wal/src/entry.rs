@@ -126,7 +126,7 @@ impl Decoder {
     }
 
     /// Buffers of longer payloads, or of more values, are not kept.
-    const SPARE_BYTES_MAX: usize = 1 << 20;
+    const SPARE_BYTES_MAX: usize = 4 << 20;
     const SPARE_VALUES_MAX: usize = 1 << 16;
 
     /// Takes the buffers of an entry back, whose payload was so long.

@@ -62,11 +62,11 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
     /// Gives every record, decoded, to `replay`.
     pub(crate) fn entries(self, replay: &mut impl Replay) -> Result<Found> {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
-        let shared = Mutex::new(replay);
+        let (shared, buffers) = (Mutex::new(replay), Mutex::new(Vec::new()));
         let found = self.all(
             |number, bytes, scan, meanwhile| {
                 if workers > 1 && bytes.len() >= SIDE_BY_SIDE_BYTES {
-                    return side_by_side::<T>(number, bytes, scan, workers, &shared, meanwhile);
+                    return side_by_side::<T>(number, bytes, scan, (workers, &buffers), &shared, meanwhile);
                 }
                 let mut replay = shared.lock();
                 one_by_one::<T>(number, bytes, scan, &mut |at, _, record: Record<'_>| {
@@ -280,7 +280,7 @@ fn side_by_side<T: Format>(
     number: u32,
     bytes: &[u8],
     scan: T::Scan<'_>,
-    workers: usize,
+    (workers, kept): (usize, &Mutex<Vec<Buffers>>),
     replay: &Mutex<&mut impl Replay>,
     meanwhile: &mut dyn FnMut(),
 ) -> Result<Stretch, Failed> {
@@ -290,9 +290,12 @@ fn side_by_side<T: Format>(
     let passed = Condvar::new();
     let work = || {
         let abandoned = Abandoned { turn: &turn, passed: &passed };
-        let (mut payloads, mut decoder) = (Vec::new(), Decoder::default());
+        let Buffers { mut payloads, mut decoder } = kept.lock().pop().unwrap_or_default();
         loop {
-            let Some(mut run) = feed.lock().claim() else { return std::mem::forget(abandoned) };
+            let Some(mut run) = feed.lock().claim() else {
+                kept.lock().push(Buffers { payloads, decoder });
+                return std::mem::forget(abandoned);
+            };
             let mut places = std::mem::take(&mut run.places).into_iter();
             let (mut ahead, mut from) = (Vec::new(), 0);
             while from < AHEAD_BYTES
@@ -372,6 +375,13 @@ fn side_by_side<T: Format>(
         stretch.next = feed.into_inner().scan.number();
     }
     Ok(stretch)
+}
+
+/// What a worker fills. The next segment's take it over: memory that is new costs more than what is put there.
+#[derive(Default)]
+struct Buffers {
+    payloads: Vec<u8>,
+    decoder: Decoder,
 }
 
 /// Lets the others go when a worker panics; the scope passes the panic on.
