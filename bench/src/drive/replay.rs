@@ -7,7 +7,7 @@ use tsmith_cache::{Cache, CacheOptions, Storer, StorerVisitor, with_storer};
 use tsmith_codecs::Batch;
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Position, Record, Replay, with_log};
+use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Position, Replay, with_log};
 
 use super::wal::{batch_of, fresh, log_size};
 use crate::Result;
@@ -56,13 +56,11 @@ impl LogVisitor for Filled<'_> {
         let args = self.args;
         let log: L = fresh(&args.dir, LogOptions::default().durability(Durability::None))?;
         let mut devops = Devops::new(args.hosts, Kind::F2);
-        let (mut payload, mut plain, mut raw, mut values) = (Vec::new(), Vec::new(), 0, 0);
+        let (mut plain, mut raw, mut values) = (Vec::new(), 0, 0);
         while raw < args.mb * 1_000_000 {
             let text = devops.batches(5000, 5000).concat();
             let batch = batch_of(&text);
-            payload.clear();
-            L::LAYOUT.encode_write(&batch, &mut payload)?;
-            let at = log.append(Record::write(&payload))?;
+            let at = log.append_write(&batch)?;
             let _handed_over = log.sync(at)?;
             // By the bytes that InfluxDB's entries have, whatever this log's take.
             plain.clear();
