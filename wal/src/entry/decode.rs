@@ -205,7 +205,8 @@ fn repeats_a_key(batch: &Batch<'_>) -> bool {
 }
 
 fn have_same_fields(a: BatchSeries<'_>, b: BatchSeries<'_>) -> bool {
-    a.columns().len() == b.columns().len() && a.columns().zip(b.columns()).all(|(a, b)| a.field() == b.field())
+    a.columns().len() == b.columns().len()
+        && a.columns().zip(b.columns()).all(|(a, b)| a.field() == b.field())
 }
 
 fn push(runs: &mut RunBuilder<'_>, column: RawColumn<'_>) -> Result<()> {
