@@ -70,7 +70,7 @@ impl View {
         Ok(view)
     }
 
-    /// Replays one segment of a log.
+    /// Replays what of one segment of a log checks out.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -78,7 +78,7 @@ impl View {
         let mut view = Self::empty();
         let cache = &view.cache;
         let mut deletes = Deletes::default();
-        let replayed = tsmith_wal::replay_segment(&OsFs, path, |at, record| {
+        let replayed = tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::Salvage, |at, record| {
             replay_record(cache, &mut deletes, at, record)
         });
         view.torn = replayed.during(OPERATION)?.torn;
@@ -104,12 +104,12 @@ impl View {
         }
     }
 
-    /// Replays a log; the deletes in it.
+    /// Replays what of a log checks out; the deletes in it.
     fn add_log(&mut self, wal: &Path) -> Vec<Replayed> {
         let cache = &self.cache;
         let mut deletes = Deletes::default();
         let replay = |at, record: tsmith_wal::Record<'_>| replay_record(cache, &mut deletes, at, record);
-        match tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::InfluxDb, replay) {
+        match tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Salvage, replay) {
             Ok(recovery) => self.torn = recovery.torn,
             Err(error) => self.problems.push(Error::new(OPERATION, error.into())),
         }
@@ -121,7 +121,7 @@ impl View {
         &self.problems
     }
 
-    /// Places of the log behind which nothing was read.
+    /// Places of the log that were left out.
     pub fn torn(&self) -> &[Torn] {
         &self.torn
     }

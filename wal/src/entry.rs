@@ -27,7 +27,7 @@ use crate::{RecordKind, Result};
 
 pub(crate) use snappy::SnappyWrites;
 
-pub use encode::{encode_delete_range, encode_write};
+pub use encode::{encode_delete, encode_delete_range, encode_write};
 
 /// A thread keeps a buffer up to this size between its writes.
 const KEPT_BYTES_MAX: usize = 16 << 20;

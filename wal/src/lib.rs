@@ -154,6 +154,11 @@ impl<'a> Record<'a> {
         Self { kind: RecordKind::Write, payload }
     }
 
+    /// A deletion of keys whole.
+    pub fn delete(payload: &'a [u8]) -> Self {
+        Self { kind: RecordKind::Delete, payload }
+    }
+
     /// A deletion of a range of times.
     pub fn delete_range(payload: &'a [u8]) -> Self {
         Self { kind: RecordKind::DeleteRange, payload }

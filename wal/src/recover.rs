@@ -254,17 +254,19 @@ pub fn replay_only<F: Fs>(
     read.map(|found| found.recovery)
 }
 
-/// Gives the records of one segment to `replay`, up to the first bad one, and changes nothing.
+/// Gives the records of one segment to `replay`, and changes nothing: those up to the first bad one, or with
+/// [`RecoveryMode::Salvage`] those behind it, too. What should come before the segment or after it is not asked.
 pub fn replay_segment<F: Fs>(
     fs: &F,
     path: &Path,
+    mode: RecoveryMode,
     replay: impl FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Recovery> {
     let name = path.file_name().unwrap_or_default();
     let read = if let Some(number) = Influx::parse_name(name) {
-        Reader::<Influx, F>::one(fs, path, number).records(Records(replay))
+        Reader::<Influx, F>::one(fs, path, mode, number).records(Records(replay))
     } else if let Some(number) = Native::parse_name(name) {
-        Reader::<Native, F>::one(fs, path, number).records(Records(replay))
+        Reader::<Native, F>::one(fs, path, mode, number).records(Records(replay))
     } else {
         return Err(Error::new(ErrorKind::NotASegment).at_path(path));
     };

@@ -112,7 +112,11 @@ fn compare_entry(record: Record<'_>, frame: &Json) {
             entry::encode_write(&batch, &mut again).expect("encodes");
             assert_eq!(again, record.payload);
         }
-        Entry::Delete(deleted) => assert_eq!(names(&deleted), *keys),
+        Entry::Delete(deleted) => {
+            assert_eq!(names(&deleted), *keys);
+            entry::encode_delete(&deleted, &mut again).expect("encodes");
+            assert_eq!(again, record.payload);
+        }
         Entry::DeleteRange { range, keys: deleted } => {
             assert_eq!(names(&deleted), *keys);
             assert_eq!(frame["min"].as_i64(), Some(range.min));

@@ -8,7 +8,7 @@ use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::segment::{FRAME_HEADER_BYTES, Scan, Stop, Unit, Verdict};
-use tsmith_wal::{Record, RecordKind, SEGMENT_FILE_BYTES_MAX};
+use tsmith_wal::{Record, RecordKind, RecoveryMode, SEGMENT_FILE_BYTES_MAX};
 
 use super::lossy;
 use crate::clock::rfc3339_text;
@@ -116,7 +116,7 @@ fn inspect_native(path: &Path) -> Result<Content> {
         read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
     let mut content = Content { bytes, used_bytes: bytes, units: Vec::new(), error: None, torn: false };
     let mut offset = HEAD_BYTES as u64;
-    let replayed = tsmith_wal::replay_segment(&OsFs, path, |at, record| {
+    let replayed = tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::InfluxDb, |at, record| {
         let end = at.0 & u64::from(u32::MAX);
         content.units.push(Shown::Frame(frame(record, offset, end - offset - RECORD_BYTES as u64)));
         offset = end;

@@ -130,7 +130,7 @@ fn native(
     finding: &mut Finding,
 ) -> Result<(), Flaw> {
     let mut offset = HEAD_BYTES as u64;
-    let replayed = tsmith_wal::replay_segment(&OsFs, path, |at, record| {
+    let replayed = tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::InfluxDb, |at, record| {
         held.take((at, offset), (record, Layout::Columns), types, finding);
         offset = at.0 & u64::from(u32::MAX);
         Ok(())

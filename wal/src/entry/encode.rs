@@ -63,6 +63,29 @@ pub(super) fn payload_len(batch: &Batch<'_>) -> Result<usize> {
     Ok(len)
 }
 
+/// Appends the payload that deletes `keys` whole. InfluxDB 1.x reads it, and writes [ranges](encode_delete_range) only.
+///
+/// # Errors
+/// There is no key, or one is longer than InfluxDB's format can say or has the newline in it that stands between keys; `out`
+/// is as before.
+pub fn encode_delete(keys: &[FieldKey<'_>], out: &mut Vec<u8>) -> Result<()> {
+    keys.iter().try_for_each(|&key| check_key(key))?;
+    let has_newline = |key: &FieldKey<'_>| key.series.contains(&b'\n') || key.field.contains(&b'\n');
+    if keys.is_empty() || keys.iter().any(has_newline) {
+        return Err(Error::corrupt(
+            0,
+            "at least one key, and no newline in any; a range of all times has room for it",
+        ));
+    }
+    for (number, key) in keys.iter().enumerate() {
+        if number > 0 {
+            out.push(b'\n');
+        }
+        key.write_to(out);
+    }
+    Ok(())
+}
+
 /// Appends the payload that deletes the points of `keys` within `range`.
 ///
 /// # Errors

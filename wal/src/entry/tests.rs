@@ -114,6 +114,18 @@ proptest! {
     }
 
     #[test]
+    fn deletions_of_whole_keys_come_back(keys in prop::collection::vec("[a-z#!~]{0,9}", 1..9)) {
+        let keys: Vec<_> = keys.iter().map(|name| FieldKey::new(b"cpu,host=a", name.as_bytes())).collect();
+        let mut payload = Vec::new();
+        encode_delete(&keys, &mut payload).expect("encodes");
+        prop_assert!(is_well_formed(RecordKind::Delete, &payload));
+        let Entry::Delete(back) = decode(RecordKind::Delete, &payload).expect("decodes") else {
+            panic!("another kind")
+        };
+        prop_assert_eq!(back, keys);
+    }
+
+    #[test]
     fn damaged_payloads_are_an_error_or_another_entry(model in any_columns(), at: prop::sample::Index, bits: u8) {
         let mut payload = Vec::new();
         encode_write(&batch_of(&model), &mut payload).expect("encodes");
@@ -194,4 +206,17 @@ fn a_key_beyond_the_format_is_refused_and_nothing_written() {
     let key = [FieldKey::new(b"m", &field)];
     assert!(encode_delete_range(TimeRange::ALL, &key, &mut out).is_err());
     assert_eq!(out, b"before");
+}
+
+#[test]
+fn a_deletion_that_cannot_be_told_from_another_is_refused_and_nothing_written() {
+    let mut out = b"before".to_vec();
+    let keys = |field| [FieldKey::new(b"m", b"a"), FieldKey::new(b"m", field)];
+    let long = vec![b'f'; 65_535];
+    for refused in [&[][..], &keys(b"two\nlines"), &keys(&long)] {
+        encode_delete(refused, &mut out).expect_err("no payload says it");
+    }
+    assert_eq!(out, b"before");
+    encode_delete(&keys(b"b"), &mut out).expect("encodes");
+    assert_eq!(out, b"beforem#!~#a\nm#!~#b");
 }

@@ -60,8 +60,9 @@ pub fn is_log<F: Fs>(fs: &F, dir: &Path) -> bool {
 /// In [`RecoveryMode::InfluxDb`](crate::RecoveryMode::InfluxDb) the last segment is cut at its first bad record,
 /// whatever follows; damage in an earlier one is an error, for the checksums of what follows depend on it. In
 /// [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) the replay goes on at the next record that the one before it
-/// proves, so that up to two are missing where one is damaged. A segment that is missing between others is an error in every
-/// mode; at the front nothing tells one that is gone from one that was forgotten.
+/// proves, so that up to two are missing where one is damaged, and behind a segment that is gone; which records are
+/// missing is told by their index. Any other mode refuses when a segment between others is gone. At the front nothing tells
+/// one that is gone from one that was forgotten.
 ///
 /// A segment has all its space before anything is appended to it. A disk too full for that refuses appends until there
 /// is space again. Cuts and forgetting need none: the next segment begins with a head only, or later.

@@ -101,7 +101,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
             if let Some(link) = link {
                 torn.extend(self.join(at, link)?);
             }
-            let (mut due, mut gaps) = (self.chain.due, Vec::new());
+            let mut due = self.chain.due;
             let mut meanwhile = || {
                 if at + 1 < self.span.end {
                     ahead.get_or_insert_with(|| self.read(at + 1));
@@ -140,7 +140,9 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                     }
                     Next::Leave => break bytes.len() as u64,
                     Next::Resume => {
-                        gaps.extend(due.zip(start.number()).and_then(|(due, next)| missing(due, next)));
+                        if let Some(torn) = torn.last_mut() {
+                            torn.missing = due.zip(start.number()).and_then(|(due, next)| missing(due, next));
+                        }
                         scan = start;
                         resumed = true;
                     }
@@ -150,7 +152,6 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 self.chain.unplaced = self.chain.unplaced.saturating_add(kept);
             }
             self.chain.due = due;
-            self.recovery.missing.append(&mut gaps);
             self.recovery.segments += u64::from(kept > 0);
             self.recovery.records += kept;
             self.recovery.bytes += payload_bytes;

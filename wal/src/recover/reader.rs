@@ -52,9 +52,9 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         Ok(reader)
     }
 
-    pub(super) fn one(fs: &'a F, path: &'a Path, number: u32) -> Self {
+    pub(super) fn one(fs: &'a F, path: &'a Path, mode: RecoveryMode, number: u32) -> Self {
         let dir = path.parent().unwrap_or(Path::new(""));
-        Self { numbers: vec![number], span: 0..1, ..Self::over(fs, dir, RecoveryMode::InfluxDb) }
+        Self { numbers: vec![number], span: 0..1, ..Self::over(fs, dir, mode) }
     }
 
     /// Reads the segment at this place among others, knowing of those.
@@ -115,8 +115,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
             let error = ErrorKind::Missing { first: gap.start, last: gap.end - 1 };
             return Err(Error::new(error).at_path(&self.path(at)));
         }
-        self.recovery.missing.push(gap);
-        Ok(Some(self.joint(at, "records are missing before it")))
+        Ok(Some(Torn { missing: Some(gap), ..self.joint(at, "records are missing before it") }))
     }
 
     /// Segment `at` is read next, where segments only name one another: whether one before it is missed.
@@ -149,8 +148,16 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
     pub(super) fn joint(&self, at: usize, found: &'static str) -> Torn {
         let path = self.path(at);
         tracing::warn!(path = %path.display(), found, "does not follow");
-        let (offset, resumed_at) = (0, Some(0));
-        Torn { path, offset, kept_records: 0, dropped_bytes: 0, valid_after: true, resumed_at, found }
+        Torn {
+            path,
+            offset: 0,
+            kept_records: 0,
+            dropped_bytes: 0,
+            valid_after: true,
+            resumed_at: Some(0),
+            missing: None,
+            found,
+        }
     }
 
     /// All was read.
@@ -177,7 +184,6 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
             && let Some(torn) = self.gap(at, front.saturating_add(self.chain.unplaced), first)?
         {
             self.recovery.torn.insert(0, torn);
-            self.recovery.missing.rotate_right(1);
         }
         Ok(Found { recovery: self.recovery, ends, next_record: self.chain.due.unwrap_or(front), front, lost })
     }
@@ -211,6 +217,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
             dropped_bytes: end.saturating_sub(bad.offset),
             valid_after: damaged,
             resumed_at: resumed,
+            missing: None,
             found: bad.found,
         };
         tracing::warn!(path = %torn.path.display(), offset = torn.offset, torn.dropped_bytes, torn.found, "left out");

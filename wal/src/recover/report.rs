@@ -1,5 +1,6 @@
 //! What opening a log tells.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -14,12 +15,17 @@ pub struct Recovery {
     pub bytes: u64,
     /// What was left out. At most one place with `RecoveryMode::Strict`: the unfinished last write before a crash.
     pub torn: Vec<Torn>,
-    /// The numbers of records that should be there, where a log numbers them through all its segments, as
-    /// [`native`](crate::native) does. `torn` has the places. None with `RecoveryMode::Strict`, which refuses.
-    pub missing: Vec<Range<u64>>,
+}
+
+impl Recovery {
+    /// The numbers of the records that are missing, from all places of `torn`; see [`Torn::missing`].
+    pub fn missing(&self) -> impl Iterator<Item = Range<u64>> {
+        self.torn.iter().filter_map(|torn| torn.missing.clone())
+    }
 }
 
 /// A place of a segment from which on bytes were not replayed; or before which records are missing, where `found` says so.
+/// Its `Display` says all of it in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torn {
     /// The segment.
@@ -34,8 +40,33 @@ pub struct Torn {
     pub valid_after: bool,
     /// Where the replay went on in the same segment, with `RecoveryMode::Salvage`.
     pub resumed_at: Option<u64>,
+    /// The numbers of the records that are missing there, as far as can be told: where a log numbers them through all its
+    /// segments, as [`native`](crate::native) and `etcd` do, and goes on behind the place.
+    pub missing: Option<Range<u64>>,
     /// What was found there.
     pub found: &'static str,
+}
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.path.display())?;
+        // What is missing before a segment is at no place of it.
+        if self.dropped_bytes > 0 {
+            write!(f, "offset {}: ", self.offset)?;
+        }
+        f.write_str(self.found)?;
+        match &self.missing {
+            Some(missing) if missing.end - missing.start == 1 => write!(f, ": number {}", missing.start)?,
+            Some(missing) => write!(f, ": numbers {} to {}", missing.start, missing.end - 1)?,
+            None => {}
+        }
+        match (self.dropped_bytes, self.valid_after, self.resumed_at) {
+            (0, ..) => Ok(()),
+            (bytes, false, _) => write!(f, ": {bytes} bytes torn by a crash"),
+            (bytes, true, None) => write!(f, ": {bytes} bytes left out"),
+            (bytes, true, Some(at)) => write!(f, ": {bytes} bytes left out, read on at {at}"),
+        }
+    }
 }
 
 /// How far a replay has come.

@@ -181,13 +181,13 @@ fn read<F: Fs>(
     let mut reader = Reader { dir, mode, sink, found: Found::default() };
     let mut end = None;
     for (at, &name) in names.iter().enumerate() {
-        if at > 0 && Some(name.seq) != names[at - 1].seq.checked_add(1) {
-            return Err(Error::from(Flaw::SegmentMissing { index: name.index }).at_path(dir));
-        }
         if name.index > INDEX_MAX {
             return Err(numbers_end(dir, name));
         }
         let path = dir.join(name.file_name());
+        if at > 0 && Some(name.seq) != names[at - 1].seq.checked_add(1) {
+            reader.gone(name, &path)?;
+        }
         let content = fs
             .read_within(&path, SEGMENT_BYTES_MAX)
             .map_err(|error| Error::io("read", error).at_path(&path))?;
@@ -256,7 +256,9 @@ impl<S: Sink> Reader<'_, S> {
         let mut scan = Scan::new(bytes, before, last);
         let mut head = Head { metadata: false, snapshot: name.seq > 0 };
         let records = self.found.recovery.records;
-        if records == 0 || self.found.salvaged {
+        if self.found.salvaged {
+            self.skip_to(name.index);
+        } else if records == 0 {
             self.found.last = self.found.last.max(name.index.saturating_sub(1));
         }
         let mut damaged = false;
@@ -338,13 +340,50 @@ impl<S: Sink> Reader<'_, S> {
             offset: bad.offset,
             kept_records: bad.kept,
             dropped_bytes: left_out,
-            valid_after: behind.is_some() || !last,
+            valid_after: bad.damaged,
             resumed_at: resumed.map(|(_, at)| at),
+            missing: None,
             found: bad.found,
         };
         tracing::warn!(path = %torn.path.display(), torn.offset, torn.dropped_bytes, torn.found, "left out");
         self.found.recovery.torn.push(torn);
         Ok(resumed)
+    }
+
+    /// The segment before this one has no file.
+    fn gone(&mut self, name: SegmentName, path: &Path) -> Result<()> {
+        let (due, found) = (self.found.last.saturating_add(1), "a segment before it is gone");
+        if self.mode != RecoveryMode::Salvage {
+            let kind = match name.index.checked_sub(1) {
+                Some(last) if due <= last => ErrorKind::Missing { first: due, last },
+                _ => ErrorKind::Damaged { found },
+            };
+            return Err(Error::new(kind).at_path(path));
+        }
+        tracing::warn!(path = %path.display(), found, "does not follow");
+        self.found.recovery.torn.push(Torn {
+            path: PathBuf::from(path),
+            offset: 0,
+            kept_records: 0,
+            dropped_bytes: 0,
+            valid_after: true,
+            resumed_at: Some(0),
+            missing: None,
+            found,
+        });
+        // Nobody knows the checksum at its end; zero takes any.
+        (self.found.crc, self.found.salvaged) = (0, true);
+        Ok(())
+    }
+
+    /// What is next has this index: those before it are missing at the last place that was left out.
+    fn skip_to(&mut self, index: u64) {
+        let due = self.found.last.saturating_add(1);
+        if let Some(torn) = self.found.recovery.torn.last_mut().filter(|_| due < index) {
+            let first = torn.missing.as_ref().map_or(due, |missing| missing.start);
+            torn.missing = Some(first..index);
+            self.found.last = index - 1;
+        }
     }
 
     /// Takes one record; the outer error is what the caller of `open` is told in any case.
@@ -380,9 +419,13 @@ impl<S: Sink> Reader<'_, S> {
         let (tag, payload) = content.split_first().ok_or(Flaw::Parse("the kind of a record"))?;
         let record = RecordKind::from_tag(*tag).filter(|_| kind == EntryKind::NORMAL);
         let record = record.ok_or(Flaw::Parse("the kind of a record"))?;
-        let follows = Some(index) == self.found.last.checked_add(1);
-        let skips = self.found.salvaged && index > self.found.last;
-        if !(follows || skips) || index > INDEX_MAX {
+        if index > INDEX_MAX {
+            return Err(Flaw::Gap { index, last: self.found.last });
+        }
+        if self.found.salvaged {
+            self.skip_to(index);
+        }
+        if Some(index) != self.found.last.checked_add(1) {
             return Err(Flaw::Gap { index, last: self.found.last });
         }
         self.found.last = index;
