@@ -27,9 +27,8 @@ pub(crate) struct Parts {
     /// When a write counts as safe: each, group, none, or interval:SPAN as in interval:100ms [default: group]
     #[arg(long, value_name = "NAME", value_parser = durability)]
     durability: Option<String>,
-    /// What to do with damage in the log [default: strict]
-    #[arg(long, value_name = "NAME", value_parser = part("recovery"))]
-    recovery: Option<String>,
+    #[command(flatten)]
+    recovery: Recovery,
     /// Among what a field keeps its type: each series, or the whole measurement as InfluxDB 1.x has it [default: the
     /// directory's, else series; measurement in a directory of InfluxDB's]
     #[arg(long, value_name = "NAME", value_parser = part("types"))]
@@ -49,7 +48,7 @@ impl Parts {
             ("encoder", &self.encoder),
             ("order", &self.order),
             ("durability", &self.durability),
-            ("recovery", &self.recovery),
+            ("recovery", &self.recovery.recovery),
             ("types", &self.types),
             ("compaction", &self.compaction),
         ];
@@ -59,6 +58,21 @@ impl Parts {
             }
         }
         Ok(setup)
+    }
+}
+
+/// How damage in the log is met.
+#[derive(Debug, Args)]
+pub(crate) struct Recovery {
+    /// What to do with damage in the log: refuse it (strict), cut each segment at the first bad record as InfluxDB 1.x does
+    /// (influxdb), or keep every record that checks out (salvage) [default: strict]
+    #[arg(long, value_name = "NAME", value_parser = part("recovery"))]
+    recovery: Option<String>,
+}
+
+impl Recovery {
+    pub(crate) fn apply(&self, setup: &mut Setup) -> Result<()> {
+        self.recovery.as_deref().map_or(Ok(()), |name| Ok(setup.set("recovery", name)?))
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tsmith_wal::etcd::{self, Checked, SegmentName, Wiped};
 use tsmith_wal::fs::OsFs;
+use tsmith_wal::{RecoveryMode, replay_only};
 
 use crate::flaw::Flaw;
 use crate::output::count;
@@ -27,6 +28,10 @@ pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
         ));
     };
     checked.map_err(|error| {
+        // What it means for a log that is no member's, its own opening says best.
+        let own =
+            etcd::is_log(&OsFs, path).then(|| replay_only(&OsFs, path, RecoveryMode::Strict, |_, _| Ok(())));
+        let error = own.and_then(Result::err).unwrap_or(error);
         let flaw = Flaw::from(&error);
         match error.path() {
             Some(segment) if segment != path => flaw.in_segment(segment),

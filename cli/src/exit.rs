@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use tsmith_engine::{Error, ErrorKind};
 
+use crate::flaw::log_advice;
+
 const PROBLEMS: u8 = 1;
 const USAGE: u8 = 2;
 /// `EX_IOERR` of sysexits.
@@ -104,16 +106,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         // Without the name of the engine's operation: what the user did is the verb.
         let kind = error.kind();
-        let mut text =
+        let text =
             error.path().map_or_else(|| kind.to_string(), |path| format!("{}: {kind}", path.display()));
-        if let ErrorKind::Log(log) = kind
-            && matches!(
-                log.kind(),
-                tsmith_wal::ErrorKind::Damaged { .. } | tsmith_wal::ErrorKind::Missing { .. }
-            )
-        {
-            text += "; `tsmith repair` of the directory does the same and keeps the file, `--dry-run` says what it would leave out";
-        }
+        let advice = if let ErrorKind::Log(log) = kind { log_advice(log) } else { None };
+        let text = advice.unwrap_or(text);
         match kind {
             ErrorKind::NoDirectory => error.path().map_or(Self::Io(text), Self::missing),
             ErrorKind::NotAnEngine => Self::Io(text),
@@ -130,7 +126,7 @@ impl From<Error> for Failure {
 impl From<tsmith_wal::Error> for Failure {
     fn from(error: tsmith_wal::Error) -> Self {
         use tsmith_wal::ErrorKind as Log;
-        let text = error.to_string();
+        let text = log_advice(&error).unwrap_or(error.to_string());
         match error.kind() {
             Log::Io { .. } | Log::Full(_) | Log::InUse | Log::Poisoned(_) => Self::Io(text),
             _ => Self::Problem(text),

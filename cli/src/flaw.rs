@@ -4,6 +4,10 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
+use tsmith_wal::etcd::SegmentName;
+use tsmith_wal::{ErrorKind, Recovery};
+
+use crate::exit::{Outcome, complain};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -53,8 +57,46 @@ impl From<&tsmith_tsm::Error> for Flaw {
 
 impl From<&tsmith_wal::Error> for Flaw {
     fn from(error: &tsmith_wal::Error) -> Self {
-        Self { offset: error.offset(), ..Self::of_all(error.kind()) }
+        Self { offset: error.offset(), ..Self::of_all(log_damage(error).unwrap_or(error.kind().to_string())) }
     }
+}
+
+/// What is wrong with a log, if it is damaged, without what a program could do about it.
+fn log_damage(error: &tsmith_wal::Error) -> Option<String> {
+    match error.kind() {
+        ErrorKind::Damaged { found } => {
+            Some(format!("{found}, with intact records after it: damage, not a torn write"))
+        }
+        ErrorKind::Missing { first, last } => Some(format!(
+            "records {first} to {last} are missing before this segment: a file is gone, or was emptied"
+        )),
+        _ => None,
+    }
+}
+
+/// What is wrong with a log, if it is damaged, and what to do about it on the command line.
+pub(crate) fn log_advice(error: &tsmith_wal::Error) -> Option<String> {
+    let mut text = String::new();
+    if let Some(path) = error.path() {
+        text = format!("{}: ", path.display());
+    }
+    if let Some(offset) = error.offset() {
+        text += &format!("offset {offset}: ");
+    }
+    let is_etcds = error.path().and_then(Path::file_name).and_then(SegmentName::parse).is_some();
+    let way = if is_etcds {
+        "`tsmith snapshot` with `--recovery salvage` writes what checks out to TSM files, and lets go of the log"
+    } else {
+        "`tsmith repair` of the directory keeps what checks out and the file as it was, `--dry-run` says what it would leave \
+         out; `import` and `snapshot` go on without it by `--recovery salvage`"
+    };
+    Some(format!("{text}{}. Nothing was changed. Restore it from a copy; or {way}", log_damage(error)?))
+}
+
+/// Tells what of a log was left out when it was opened. A torn end is no problem.
+pub(crate) fn tell_left_out(recovery: &Recovery) -> Outcome {
+    recovery.torn.iter().for_each(|torn| complain(&torn.to_string()));
+    Outcome::of(recovery.torn.iter().any(|torn| torn.valid_after))
 }
 
 /// `00001.wal offset 5: cpu#!~#v: reason`.

@@ -21,6 +21,7 @@ use tsmith_engine::{LineOptions, Timestamp, WhenFull};
 use crate::args::{self, Parts, Wal};
 use crate::clock;
 use crate::exit::{Failure, Outcome, Result, complain};
+use crate::flaw::tell_left_out;
 use crate::output::create_new;
 use crate::place;
 use crate::progress::{Bar, When, percent};
@@ -107,13 +108,7 @@ impl Import {
                 return Err(error.into());
             }
         };
-        for torn in &engine.recovery().torn {
-            let (path, offset) = (torn.path.display(), torn.offset);
-            complain(&format!(
-                "{path}: offset {offset}: {}: cut off {} bytes",
-                torn.found, torn.dropped_bytes
-            ));
-        }
+        let opened = tell_left_out(engine.recovery());
         let options = LineOptions { precision: self.precision, ..LineOptions::new(now) };
         let ledger = Ledger::new(rejects, progress);
         let read =
@@ -122,7 +117,7 @@ impl Import {
         let totals = ledger.finish(started.elapsed());
         read?;
         closed?;
-        totals
+        Ok(opened.and(totals?))
     }
 }
 

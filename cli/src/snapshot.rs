@@ -6,22 +6,28 @@ use std::path::PathBuf;
 use clap::Args;
 use tsmith_engine::{Setup, SnapshotReport};
 
-use crate::args::{ReportFormat, Wal};
-use crate::exit::{Outcome, Result, complain};
+use crate::args::{Recovery, ReportFormat, Wal};
+use crate::exit::{Outcome, Result};
+use crate::flaw::tell_left_out;
 use crate::output::{Out, count};
 use crate::place;
 
 /// Write the values of the log to TSM files, and drop that part of the log.
 ///
 /// The directory is opened with the parts it was made with. A log without values leaves everything as it is.
+///
+/// With --recovery salvage a damaged log is read as far as it checks out, what is left out is named, and the exit code is 1;
+/// the damaged segments go with the others, so keep a copy if they matter.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tsmith snapshot d")]
+#[command(after_help = "Examples:\n  tsmith snapshot d\n  tsmith snapshot d --recovery salvage")]
 pub(crate) struct Snapshot {
     /// An engine directory or an InfluxDB 1.x shard directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     #[command(flatten)]
     wal: Wal,
+    #[command(flatten)]
+    recovery: Recovery,
     /// How to report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
@@ -30,16 +36,11 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(crate) fn run(self) -> Result<Outcome> {
         let mut setup = Setup::default();
+        self.recovery.apply(&mut setup)?;
         setup.options.create = false;
         setup.options.background = false;
         let engine = setup.open(place::dirs("snapshot", &self.dir, self.wal.wal.as_deref())?)?;
-        for torn in &engine.recovery().torn {
-            let (path, offset) = (torn.path.display(), torn.offset);
-            complain(&format!(
-                "{path}: offset {offset}: {}: cut off {} bytes",
-                torn.found, torn.dropped_bytes
-            ));
-        }
+        let opened = tell_left_out(engine.recovery());
         let done = engine.snapshot();
         let closed = engine.close();
         let report = done?;
@@ -52,7 +53,7 @@ impl Snapshot {
         };
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()?;
-        Ok(Outcome::Fine)
+        Ok(opened)
     }
 }
 

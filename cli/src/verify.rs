@@ -26,8 +26,8 @@ use log::chain;
 /// Tombstones: every record; the end that a crash left of a delete which the log still has is a note. Of a member of etcd, each snapshot file and the log: every checksum and its chain, every
 /// message, and that it opens at a snapshot that is there with all that was committed; its databases are noted as not
 /// checked; a segment by its own name is checked without those before it. Segments of the log: every frame and group; that fields keep their
-/// type, so that it can be replayed; the torn end that a crash leaves is a
-/// note, not damage; that no record between two segments of `native` is missing. The manifest, and that the log is where it
+/// type, so that it can be replayed; the torn end that a crash leaves in the newest segment is a note, not damage, whatever
+/// cut it there; that no record between two segments of `native` is missing. The manifest, and that the log is where it
 /// says. After a bad file the next is checked. Nothing on disk is changed; `tsmith repair` mends what can be.
 ///
 /// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`; `aside FILE: ...` of a file that a repair set

@@ -295,8 +295,9 @@ fn verify_and_engine_agree_on_a_log_that_lost_a_segment() {
     let input = scratch.file("more.lp", "m v=4 4");
     let [one, two, nine] = [1, 2, 9].map(|number| dir.join(format!("wal/0000000{number}.tlog")));
     let whole = [&one, &two].map(|path| fs::read(path).expect("a segment"));
-    let losses: [(&str, &dyn Fn()); 4] = [
+    let losses: [(&str, &dyn Fn()); 5] = [
         ("emptied", &|| fs::write(&two, b"").expect("written")),
+        ("zeroed", &|| fs::write(&two, vec![0; whole[1].len()]).expect("written")),
         ("removed", &|| fs::remove_file(&two).expect("removed")),
         ("the first removed", &|| fs::remove_file(&one).expect("removed")),
         ("copied", &|| assert!(fs::copy(&two, &nine).is_ok())),
@@ -308,6 +309,7 @@ fn verify_and_engine_agree_on_a_log_that_lost_a_segment() {
         let said =
             if what == "copied" { "00000009.tlog offset 0" } else { "are missing before this segment" };
         assert!(verified.contains(said), "{what}: {verified}");
+        assert_eq!(verified.contains("nothing but zeros"), what == "zeroed", "{verified}");
         run("export {}", &[&dir]).exits(1);
         run("import {} {}", &[&dir, &input]).exits(1).says(&["Nothing was changed"]);
         assert!(before == content(&dir), "{what}: the directory was changed");

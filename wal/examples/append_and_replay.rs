@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{BatchBuilder, FileLog, Log, LogOptions, Record, Value};
+use tsmith_wal::{BatchBuilder, FileLog, Log, LogOptions, Value};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir: PathBuf = std::env::args_os().nth(1).ok_or("usage: append_and_replay DIR")?.into();
@@ -21,9 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         points.field(b"usage".into(), Value::Float(0.5)).map_err(|conflict| format!("{conflict:?}"))?;
         points.commit(time);
     }
-    let mut payload = Vec::new();
-    entry::encode_write(&points.finish(), &mut payload)?;
-    let at = log.append(Record::write(&payload))?;
+    let at = log.append_write(&points.finish())?;
     let durable = log.sync(at)?;
     println!("durable up to {}", durable.at().0);
     drop(log);

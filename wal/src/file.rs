@@ -12,6 +12,9 @@ use crate::segment::Influx;
 /// A segment is allocated whole before it is used: a sync then need not commit a new file length, which is most of
 /// its cost. What was not used is cut off when the segment ends. [`LogOptions::preallocate`](crate::LogOptions) says
 /// otherwise.
+///
+/// [`append_write`](crate::Log::append_write) compresses entries without making them first: several times as fast as
+/// snappy, and a few hundredths longer.
 pub type FileLog<F = OsFs> = SegmentLog<FileSink<F>, Influx>;
 
 /// Space is written with zeros ahead of small groups, so much at a time. Allocated space that was never written costs

@@ -93,7 +93,9 @@ pub enum Durability {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveryMode {
-    /// A torn tail is cut and reported, damage before it refuses to open.
+    /// A torn tail is cut and reported, damage before it refuses to open, and so does a segment that is missed. `native`
+    /// misses any but the last; InfluxDB's segments, where ours wrote them, and etcd's any between others: at their front
+    /// one that is gone is like one that was forgotten.
     #[default]
     Strict,
     /// As InfluxDB 1.x: every segment is cut at its first bad record, and the next one is read. May lose records that
@@ -112,8 +114,8 @@ pub enum Compression {
     /// Nothing: the columns of [`entry::Layout::Columns`](crate::entry::Layout) are packed already.
     #[default]
     Stored,
-    /// LZ4, of payloads that get shorter by it: little processor for a little space.
+    /// LZ4, of payloads of at least 512 bytes that get shorter by it: little processor for a little space.
     Lz4,
-    /// zstd, level 1, of payloads that get shorter by it.
+    /// zstd, level 1, of payloads of at least 512 bytes that get shorter by it.
     Zstd,
 }

@@ -7,9 +7,9 @@ use tsmith_engine::ErrorKind;
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{self, Repaired, TombstoneLoss};
 use tsmith_tsm::{LostTombstones, Salvage};
-use tsmith_wal::SegmentRepair;
 use tsmith_wal::etcd::{self, SNAPSHOT_BYTES_MAX};
 use tsmith_wal::fs::OsFs;
+use tsmith_wal::{RecoveryMode, SegmentRepair, Torn};
 
 use super::report::{File, Gap, Key, Refused, State};
 use crate::etcd::Behind;
@@ -173,11 +173,6 @@ fn segment(repair: &SegmentRepair, dry_run: bool) -> File {
     };
     let mut file = File::new(&repair.path, "segment", state);
     file.kept = count(repair.kept_records, "record");
-    let gap = |torn: &tsmith_wal::Torn| Gap {
-        offset: torn.offset,
-        bytes: torn.dropped_bytes,
-        reason: torn.found.to_owned(),
-    };
     file.gaps = repair.gaps.iter().map(gap).collect();
     let refused = |refused: &tsmith_wal::Refused| Refused {
         offset: refused.offset,
@@ -199,8 +194,13 @@ fn dropped(file: &File) -> String {
     let parts = file.refused.iter().filter(|refused| refused.in_part).count();
     let (gaps, whole) = (file.gaps.len(), file.refused.len() - parts);
     let of = |number: usize, text: String| (number > 0).then_some(text);
+    let gone = match bytes {
+        // Only something before it is missing.
+        0 => "no byte of it: it begins where the one before ends".to_owned(),
+        bytes => format!("{bytes} bytes"),
+    };
     let all = [
-        of(gaps, format!("{bytes} bytes")),
+        of(gaps, gone),
         of(whole, format!("{} that cannot be replayed", count(whole, "record"))),
         of(parts, format!("a part of {}", count(parts, "record"))),
     ];
@@ -212,6 +212,7 @@ pub(super) fn etcd_log(path: &Path, dry_run: bool) -> File {
     let lost = |reason: &str| File::new(path, "etcd-log", State::Lost).because(reason);
     let found = match crate::etcd::check(path) {
         Ok(found) => found,
+        Err(flaw) if etcd::is_log(&OsFs, path) => return log_of_engine(path, &flaw.to_string()),
         Err(flaw) => return lost(&flaw.to_string()),
     };
     let behind = crate::etcd::behind(&found);
@@ -241,6 +242,25 @@ pub(super) fn etcd_log(path: &Path, dry_run: bool) -> File {
         }
         Err(error) => lost(&error.to_string()),
     }
+}
+
+/// The checksums of all segments are one chain: to write one anew is to write all of them, and a snapshot spares that.
+fn log_of_engine(dir: &Path, flaw: &str) -> File {
+    let mut file = File::new(dir, "etcd-log", State::Lost);
+    let found = match tsmith_wal::replay_only(&OsFs, dir, RecoveryMode::Salvage, |_, _| Ok(())) {
+        Ok(found) => found,
+        Err(error) => return file.because(&Failure::from(error).text()),
+    };
+    file.gaps = found.torn.iter().map(gap).collect();
+    file.because(&format!(
+        "{flaw}; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the {} that check out to TSM \
+         files, and lets go of this log",
+        count(found.records, "record")
+    ))
+}
+
+fn gap(torn: &Torn) -> Gap {
+    Gap { offset: torn.offset, bytes: torn.dropped_bytes, reason: torn.reason() }
 }
 
 /// One checksum covers all of it, so that it is whole or lost.

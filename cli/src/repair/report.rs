@@ -172,8 +172,12 @@ impl File {
         for key in &self.keys {
             key.put(text)?;
         }
+        let gap = if self.state == State::Lost { "bad" } else { "dropped" };
         for Gap { offset, bytes, reason } in &self.gaps {
-            writeln!(text, "  dropped {}", Flaw::at(*offset, format!("{bytes} bytes: {reason}")))?;
+            match bytes {
+                0 => writeln!(text, "  {reason}")?,
+                bytes => writeln!(text, "  {gap} {}", Flaw::at(*offset, format!("{bytes} bytes: {reason}")))?,
+            }
         }
         for Refused { offset, in_part, reason } in &self.refused {
             let what = if *in_part { "a part of the record" } else { "the record" };

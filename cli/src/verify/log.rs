@@ -129,6 +129,10 @@ fn native(
     (held, types): (&mut Held, &mut Types),
     finding: &mut Finding,
 ) -> Result<(), Flaw> {
+    let (bytes, len) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(whole)?;
+    if len > 0 && bytes.iter().all(|&byte| byte == 0) {
+        finding.notes.push(whole("nothing but zeros, and not the head that it was begun with"));
+    }
     let mut offset = HEAD_BYTES as u64;
     let replayed = tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::InfluxDb, |at, record| {
         held.take((at, offset), (record, Layout::Columns), types, finding);

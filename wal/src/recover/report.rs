@@ -47,6 +47,18 @@ pub struct Torn {
     pub found: &'static str,
 }
 
+impl Torn {
+    /// What was found there, and the numbers of the records that are missing.
+    pub fn reason(&self) -> String {
+        let found = self.found;
+        match &self.missing {
+            Some(missing) if missing.end - missing.start == 1 => format!("{found}: number {}", missing.start),
+            Some(missing) => format!("{found}: numbers {} to {}", missing.start, missing.end - 1),
+            None => found.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Torn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.path.display())?;
@@ -54,12 +66,7 @@ impl fmt::Display for Torn {
         if self.dropped_bytes > 0 {
             write!(f, "offset {}: ", self.offset)?;
         }
-        f.write_str(self.found)?;
-        match &self.missing {
-            Some(missing) if missing.end - missing.start == 1 => write!(f, ": number {}", missing.start)?,
-            Some(missing) => write!(f, ": numbers {} to {}", missing.start, missing.end - 1)?,
-            None => {}
-        }
+        f.write_str(&self.reason())?;
         match (self.dropped_bytes, self.valid_after, self.resumed_at) {
             (0, ..) => Ok(()),
             (bytes, false, _) => write!(f, ": {bytes} bytes torn by a crash"),
