@@ -1,0 +1,141 @@
+//! What of the ordinary log in etcd's framing is missed when a segment is damaged or gone, and the way back to a log that
+//! opens strictly.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::testing::{noise, open_keeping};
+use tsmith_wal::{ErrorKind, EtcdLog, Log, LogOptions, Record, Recovery, RecoveryMode};
+
+const DIR: &str = "/wal";
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(EtcdLog<SimFs>, Vec<u64>, Recovery)> {
+    let options = LogOptions::default().segment_bytes(4096).recovery(mode);
+    let (log, seen, recovery) = open_keeping(sim.clone(), Path::new(DIR), options)?;
+    let number = |(.., payload): (_, _, Vec<u8>)| {
+        let (head, _) = payload.split_first_chunk().expect("a number");
+        u64::from_le_bytes(*head)
+    };
+    Ok((log, seen.into_iter().map(number).collect(), recovery))
+}
+
+fn put(log: &EtcdLog<SimFs>, number: u64) {
+    let payload = [&number.to_le_bytes()[..], &noise(number, 40)].concat();
+    let at = log.append(Record::write(&payload)).expect("appends");
+    let _ = log.sync(at).expect("syncs");
+}
+
+/// Records 1 to 15, which are their indices too, three in each of five segments, closed.
+fn five() -> Files {
+    let sim = SimFs::default();
+    let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
+    for number in 1..=15 {
+        put(&log, number);
+        if number % 3 == 0 && number < 15 {
+            let _ = log.cut().expect("cuts");
+        }
+    }
+    log.close().expect("closes");
+    files(&sim)
+}
+
+fn files(sim: &SimFs) -> Files {
+    sim.snapshot().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "wal")).collect()
+}
+
+fn with(files: &Files) -> SimFs {
+    let sim = SimFs::default();
+    sim.create_dir_all(Path::new(DIR)).expect("creates");
+    for (path, bytes) in files {
+        let file = sim.create_new(path).expect("creates");
+        file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).expect("writes");
+    }
+    sim.sync_dir(Path::new(DIR)).expect("syncs");
+    sim
+}
+
+/// The segment of this number, of five.
+fn segment(number: u64) -> PathBuf {
+    Path::new(DIR).join(format!(
+        "{:016x}-{:016x}.wal",
+        number - 1,
+        3 * (number - 1) + 1 - u64::from(number == 1)
+    ))
+}
+
+/// Where the payload of a record is in its segment.
+fn place(bytes: &[u8], number: u64) -> usize {
+    let payload = noise(number, 40);
+    bytes.windows(40).position(|window| window == payload).expect("is there")
+}
+
+fn salvaged(sim: &SimFs, what: &str) -> Vec<Range<u64>> {
+    let before = files(sim);
+    open(sim, RecoveryMode::Strict).map(drop).expect_err(what);
+    assert_eq!(files(sim), before, "{what}: nothing was changed");
+    let (log, seen, recovery) = open(sim, RecoveryMode::Salvage).expect(what);
+    let missing: Vec<_> = recovery.missing().collect();
+    let rest: Vec<u64> = (1..=15).filter(|n| !missing.iter().any(|gone| gone.contains(n))).collect();
+    assert_eq!(seen, rest, "{what}: what is not there is told");
+    assert!(recovery.torn.iter().all(|torn| torn.valid_after), "{what}: {recovery:?}");
+    // What was left out stays until it is forgotten, and then the log opens strictly.
+    put(&log, 16);
+    let cut = log.cut().expect("cuts");
+    put(&log, 17);
+    open(&sim.kill(), RecoveryMode::Strict).map(drop).expect_err(what);
+    log.truncate_front(cut).expect("forgets");
+    log.close().expect("closes");
+    let (_, seen, recovery) = open(sim, RecoveryMode::Strict).expect(what);
+    assert!(seen == [17] && recovery.torn.is_empty(), "{what}: {seen:?}, {recovery:?}");
+    missing
+}
+
+/// Story: a segment that was gone refused in every mode, and one that was cut was said to have lost a byte.
+#[test]
+fn a_segment_that_lost_its_records_is_missed_by_their_numbers() {
+    let whole = five();
+    for number in 2..5 {
+        let path = segment(number);
+        let all = 3 * number - 2..3 * number + 1;
+        let mut gone = whole.clone();
+        gone.remove(&path).expect("is there");
+        assert_eq!(salvaged(&with(&gone), "gone"), [all.clone()], "segment {number}");
+        let mut zeroed = whole.clone();
+        zeroed.get_mut(&path).expect("is there").fill(0);
+        assert_eq!(salvaged(&with(&zeroed), "zeroed"), [all.clone()], "segment {number}");
+        let mut emptied = whole.clone();
+        emptied.get_mut(&path).expect("is there").clear();
+        assert_eq!(salvaged(&with(&emptied), "emptied"), [all.clone()], "segment {number}");
+        let mut cut = whole.clone();
+        let bytes = cut.get_mut(&path).expect("is there");
+        bytes.truncate(place(bytes, all.start + 1));
+        assert_eq!(salvaged(&with(&cut), "cut"), [all.start + 1..all.end], "segment {number}");
+    }
+}
+
+#[test]
+fn a_damaged_record_is_missed_by_its_number() {
+    for number in 1..=14 {
+        let mut files = five();
+        let bytes = files.get_mut(&segment((number - 1) / 3 + 1)).expect("is there");
+        let at = place(bytes, number);
+        bytes[at] ^= 1;
+        assert_eq!(salvaged(&with(&files), "flipped"), [number..number + 1]);
+    }
+}
+
+/// Modes that do not salvage say which records a segment held that is gone.
+#[test]
+fn a_segment_that_is_gone_is_refused_with_its_numbers() {
+    let mut files = five();
+    files.remove(&segment(3)).expect("is there");
+    for mode in [RecoveryMode::Strict, RecoveryMode::InfluxDb] {
+        let error = open(&with(&files), mode).map(drop).expect_err("records are missing");
+        assert!(matches!(error.kind(), ErrorKind::Missing { first: 7, last: 9 }), "{error}");
+        assert_eq!(error.path(), Some(&*segment(4)));
+    }
+}
