@@ -76,13 +76,9 @@ fn log_damage(error: &tsmith_wal::Error) -> Option<String> {
 
 /// What is wrong with a log, if it is damaged, and what to do about it on the command line.
 pub(crate) fn log_advice(error: &tsmith_wal::Error) -> Option<String> {
-    let mut text = String::new();
-    if let Some(path) = error.path() {
-        text = format!("{}: ", path.display());
-    }
-    if let Some(offset) = error.offset() {
-        text += &format!("offset {offset}: ");
-    }
+    let damage = log_damage(error)?;
+    let path = error.path().map_or_else(String::new, |path| format!("{}: ", path.display()));
+    let offset = error.offset().map_or_else(String::new, |offset| format!("offset {offset}: "));
     let is_etcds = error.path().and_then(Path::file_name).and_then(SegmentName::parse).is_some();
     let way = if is_etcds {
         "`tsmith snapshot` with `--recovery salvage` writes what checks out to TSM files, and lets go of the log"
@@ -90,7 +86,7 @@ pub(crate) fn log_advice(error: &tsmith_wal::Error) -> Option<String> {
         "`tsmith repair` of the directory keeps what checks out and the file as it was, `--dry-run` says what it would leave \
          out; `import` and `snapshot` go on without it by `--recovery salvage`"
     };
-    Some(format!("{text}{}. Nothing was changed. Restore it from a copy; or {way}", log_damage(error)?))
+    Some(format!("{path}{offset}{damage}. Nothing was changed. Restore it from a copy; or {way}"))
 }
 
 /// Tells what of a log was left out when it was opened. A torn end is no problem.

@@ -249,7 +249,7 @@ fn log_of_engine(dir: &Path, flaw: &str) -> File {
     let mut file = File::new(dir, "etcd-log", State::Lost);
     let found = match tsmith_wal::replay_only(&OsFs, dir, RecoveryMode::Salvage, |_, _| Ok(())) {
         Ok(found) => found,
-        Err(error) => return file.because(&Failure::from(error).text()),
+        Err(error) => return file.because(Failure::from(error).text()),
     };
     file.gaps = found.torn.iter().map(gap).collect();
     file.because(&format!(
