@@ -228,6 +228,8 @@ struct Found {
     marked: u64,
     /// Something was left out and the replay went on: indices may be missing.
     salvaged: bool,
+    /// Some segment said that it is of a log of this kind.
+    ours: bool,
     recovery: Recovery,
 }
 
@@ -252,15 +254,16 @@ struct Bad<'a> {
 impl<S: Sink> Reader<'_, S> {
     /// Replays a segment.
     fn segment(&mut self, name: SegmentName, path: &Path, bytes: &[u8], last: bool) -> Result<End> {
+        let records = self.found.recovery.records;
+        if records == 0 && !self.found.salvaged {
+            self.found.last = self.found.last.max(name.index.saturating_sub(1));
+        } else if self.mode == RecoveryMode::Salvage {
+            // The one before it may have lost its end without a trace.
+            self.skip_to(name.index, path);
+        }
         let before = self.found.crc;
         let mut scan = Scan::new(bytes, before, last);
         let mut head = Head { metadata: false, snapshot: name.seq > 0 };
-        let records = self.found.recovery.records;
-        if self.found.salvaged {
-            self.skip_to(name.index);
-        } else if records == 0 {
-            self.found.last = self.found.last.max(name.index.saturating_sub(1));
-        }
         let mut damaged = false;
         let end = loop {
             let (offset, flaw) = self.records(&mut scan, &mut head, path)?;
@@ -360,6 +363,12 @@ impl<S: Sink> Reader<'_, S> {
             };
             return Err(Error::new(kind).at_path(path));
         }
+        self.joint(path, found);
+        Ok(())
+    }
+
+    /// Something is missing before this segment.
+    fn joint(&mut self, path: &Path, found: &'static str) {
         tracing::warn!(path = %path.display(), found, "does not follow");
         self.found.recovery.torn.push(Torn {
             path: PathBuf::from(path),
@@ -371,15 +380,22 @@ impl<S: Sink> Reader<'_, S> {
             missing: None,
             found,
         });
-        // Nobody knows the checksum at its end; zero takes any.
+        // Nobody knows the checksum before it; zero takes any.
         (self.found.crc, self.found.salvaged) = (0, true);
-        Ok(())
     }
 
-    /// What is next has this index: those before it are missing at the last place that was left out.
-    fn skip_to(&mut self, index: u64) {
+    /// What is next, in this segment, has this index: those before it are missing at the last place that was left out, unless
+    /// records were read since of which others were missing.
+    fn skip_to(&mut self, index: u64, path: &Path) {
         let due = self.found.last.saturating_add(1);
-        if let Some(torn) = self.found.recovery.torn.last_mut().filter(|_| due < index) {
+        if due >= index {
+            return;
+        }
+        let told = |torn: &Torn| torn.missing.as_ref().is_some_and(|missing| missing.end != due);
+        if self.found.recovery.torn.last().is_none_or(told) {
+            self.joint(path, "entries before it are gone");
+        }
+        if let Some(torn) = self.found.recovery.torn.last_mut() {
             let first = torn.missing.as_ref().map_or(due, |missing| missing.start);
             torn.missing = Some(first..index);
             self.found.last = index - 1;
@@ -390,14 +406,19 @@ impl<S: Sink> Reader<'_, S> {
     fn record(&mut self, record: &RawRecord<'_>, path: &Path) -> Result<Result<(), Flaw>> {
         let data = record.data.unwrap_or_default();
         match record.kind {
-            kind::METADATA if data == METADATA => Ok(Ok(())),
+            kind::METADATA if data == METADATA => {
+                self.found.ours = true;
+                Ok(Ok(()))
+            }
+            // The checksum is of the data alone: one bit makes metadata of a state.
+            kind::METADATA if self.found.ours => Ok(Err(Flaw::MetadataConflict)),
             kind::METADATA => {
                 let flaw = Flaw::Parse("the metadata of a log of this kind, not a member's of etcd");
                 Err(Error::from(flaw).at_path(self.dir))
             }
             kind::STATE => Ok(HardState::decode(data).map(|state| self.found.marked = state.commit)),
             kind::SNAPSHOT => Ok(Ok(())),
-            kind::ENTRY => match self.entry(data) {
+            kind::ENTRY => match self.entry(data, path) {
                 Ok((at, kind, payload)) => {
                     self.found.recovery.records += 1;
                     self.found.recovery.bytes += payload.len() as u64;
@@ -411,7 +432,7 @@ impl<S: Sink> Reader<'_, S> {
         }
     }
 
-    fn entry<'b>(&mut self, data: &'b [u8]) -> Result<(Position, RecordKind, &'b [u8]), Flaw> {
+    fn entry<'b>(&mut self, data: &'b [u8], path: &Path) -> Result<(Position, RecordKind, &'b [u8]), Flaw> {
         let Entry { kind, index, data: content, .. } = Entry::decode(data)?;
         let len = content.as_ref().map_or(0, bytes::Bytes::len);
         // The content is the last field, as it was written.
@@ -423,7 +444,7 @@ impl<S: Sink> Reader<'_, S> {
             return Err(Flaw::Gap { index, last: self.found.last });
         }
         if self.found.salvaged {
-            self.skip_to(index);
+            self.skip_to(index, path);
         }
         if Some(index) != self.found.last.checked_add(1) {
             return Err(Flaw::Gap { index, last: self.found.last });
