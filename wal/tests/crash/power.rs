@@ -181,19 +181,20 @@ of_every_log! {
     }
 }
 
-/// `Interval` loses no more than its interval, also when nobody writes any more.
-#[test]
-fn the_last_record_is_synced_at_the_interval() {
-    let fs = SimFs::default();
-    let durability = Durability::Interval(Duration::from_millis(2));
-    let (log, ..) = open_keeping::<File>(fs.clone(), Path::new(DIR), options(durability)).expect("opens");
-    let at = log.append(Record::write(&payload(1))).expect("appends");
-    let _ = log.sync(at).expect("is with the system");
-    let synced = |_| {
-        std::thread::sleep(Duration::from_millis(5));
-        (0..20).all(|seed| recover::<File>(&fs.crash(seed)).is_ok_and(|(_, recovered)| recovered == [1]))
-    };
-    assert!((0..400).any(synced), "synced within two seconds");
+of_every_log! {
+    /// `Interval` loses no more than its interval, also when nobody writes any more.
+    fn the_last_record_is_synced_at_the_interval() {
+        let fs = SimFs::default();
+        let durability = Durability::Interval(Duration::from_millis(2));
+        let (log, ..) = open_keeping::<L>(fs.clone(), Path::new(DIR), options(durability)).expect("opens");
+        let at = log.append(Record::write(&payload(1))).expect("appends");
+        let _ = log.sync(at).expect("is with the system");
+        let synced = |_| {
+            std::thread::sleep(Duration::from_millis(5));
+            (0..20).all(|seed| recover::<L>(&fs.crash(seed)).is_ok_and(|(_, recovered)| recovered == [1]))
+        };
+        assert!((0..400).any(synced), "synced within two seconds");
+    }
 }
 
 /// Story: InfluxDB 1.x opens the last segment for appending, at its end, before it cuts a torn tail or unused space
