@@ -99,8 +99,8 @@ pub(crate) struct Args {
     /// Compares each cell's speed with that in an earlier summary.json of this machine.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// `slower>N%`: exit code 1 when a cell is surely slower by more than N per cent, against the baseline if there is one, else against the
-    /// reference.
+    /// `slower>N%`: exit code 1 when a cell is surely slower by more than N per cent, against the baseline if there is one,
+    /// else against the reference.
     #[arg(long, value_name = "EXPR", value_parser = names::fail_if)]
     fail_if: Option<f64>,
     /// A progress line on standard error.

@@ -14,9 +14,9 @@ use crate::progress::{Bar, When};
 
 /// Write the values of directories and files as text.
 ///
-/// PATH is an engine directory, an InfluxDB 1.x shard directory, a .tsm file, or a .wal or .tlog segment. Each PATH is exported
-/// by itself, one after the other: keys in the order of their bytes, values in the order of time, of several values
-/// of one time the newest. Nothing on disk is changed.
+/// PATH is an engine directory, an InfluxDB 1.x shard directory, a .tsm file, or a .wal or .tlog segment. Each PATH is
+/// exported by itself, one after the other: keys in the order of their bytes, values in the order of time, of several
+/// values of one time the newest. Nothing on disk is changed.
 ///
 /// lp reads back as the same points: floats in the shortest form with the same bits, strings byte for byte, the fields of
 /// a line in the order of their bytes; so the text may differ from the one imported. What line

@@ -37,7 +37,8 @@ const WAIT_MAX: Duration = Duration::from_mins(5);
 ///
 /// FILE is line protocol, plain or compressed with gzip or zstd (told by its content, not its name); - is stdin. The
 /// directory is made if it does not exist. Files are read as a stream. A line that does not parse, or whose field has
-/// another type already, is rejected, with its file, its number and the reason; all others are written, and the exit code is 1.
+/// another type already, is rejected, with its file, its number and the reason; all others are written, and the exit code
+/// is 1.
 ///
 /// Batches are written by several threads, so of two values of one series, field and time in different batches the
 /// later line wins for certain only with --writers 1.

@@ -18,9 +18,9 @@ use crate::exit::{Outcome, Result, complain};
 use crate::output::Out;
 use crate::place::{Member, Place, Skipped, Tree};
 
-/// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log; etcd's log with
-/// its records, and its snapshot files; the manifest. Of a directory above shards, or of a member of etcd, all of them. What is there and not
-/// read, such as InfluxDB's `fields.idx` and `_series`, is named on stderr.
+/// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log; etcd's log with its
+/// records, and its snapshot files; the manifest. Of a directory above shards, or of a member of etcd, all of them. What is
+/// there and not read, such as InfluxDB's `fields.idx` and `_series`, is named on stderr.
 ///
 /// Checksums of blocks are verified, values are not decoded (`tsmith verify` does). Of a damaged file as much is shown
 /// as can be read, then what is wrong; the exit code is then 1. Nothing on disk is changed.
@@ -31,7 +31,8 @@ use crate::place::{Member, Place, Skipped, Tree};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith inspect d/000000001-000000001.tsm d/wal/_00001.wal")]
 pub(crate) struct Inspect {
-    /// Engine, InfluxDB 1.x shard or etcd member directories, directories above shards, .tsm, .tombstone, .wal, .tlog or .snap files
+    /// Engine, InfluxDB 1.x shard or etcd member directories, directories above shards, .tsm, .tombstone, .wal, .tlog or
+    /// .snap files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]

@@ -127,7 +127,8 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Writes `format` to `destination`; with `exact` floats as the hex digits of their bits, strings as those of their bytes.
+    /// Writes `format` to `destination`; with `exact` floats as the hex digits of their bits, strings as those of their
+    /// bytes.
     ///
     /// # Errors
     /// `exact` with a format that has no such form.

@@ -23,13 +23,13 @@ use report::{File, Report, State};
 /// TSM files: every block whose checksum is right and that decodes is kept, under its key; the others are dropped. The
 /// index must be sound, for the keys are nowhere else: a file without one is told, and left as it is. Tombstones: whole
 /// gzip members, whole records; of a last one that is cut short the records whose keys the TSM file has. Points that only
-/// lost tombstones deleted are back afterwards; what a crash left of a delete that the log still has is no damage. The log: every record that checks out; the torn end that a crash leaves is
-/// no damage, the next opening cuts it. etcd's log: its torn end is cut, unless records behind it show
-/// that it was acknowledged.
+/// lost tombstones deleted are back afterwards; what a crash left of a delete that the log still has is no damage. The log:
+/// every record that checks out; the torn end that a crash leaves is no damage, the next opening cuts it. etcd's log: its
+/// torn end is cut, unless records behind it show that it was acknowledged.
 ///
 /// A damaged file stays beside the repaired one, as NAME.bad (of etcd's log as NAME.broken): nothing reads it, and you
-/// remove it. The repaired file takes the name in one step, so that a crash leaves the one or the other; run again, it ends as
-/// if nothing had happened. Run it as the user of the directory, with influxd stopped.
+/// remove it. The repaired file takes the name in one step, so that a crash leaves the one or the other; run again, it ends
+/// as if nothing had happened. Run it as the user of the directory, with influxd stopped.
 ///
 /// Records of the log that are whole and that no engine can replay, because they give a field another type than it has,
 /// are dropped too, or as much of them as contradicts; the older type counts. So it is with a key of a TSM file that has
@@ -50,8 +50,8 @@ use report::{File, Report, State};
     after_help = "Examples:\n  tsmith repair d --dry-run\n  tsmith repair /var/lib/influxdb/data/db/autogen/1 --wal /var/lib/influxdb/wal/db/autogen/1"
 )]
 pub(crate) struct RepairArgs {
-    /// An engine directory, an InfluxDB 1.x shard directory or one above such, an etcd member or WAL directory, a .tsm, .tombstone,
-    /// .wal or .tlog file
+    /// An engine directory, an InfluxDB 1.x shard directory or one above such, an etcd member or WAL directory, a .tsm,
+    /// .tombstone, .wal or .tlog file
     #[arg(value_name = "PATH")]
     path: PathBuf,
     #[command(flatten)]

@@ -21,14 +21,15 @@ use log::chain;
 
 /// Check every byte that has a check: names each bad file and offset.
 ///
-/// TSM files: header, index, the checksum of every block, that every block decodes to what the index says of it, and that no
-/// key has another type than in an older file.
-/// Tombstones: every record; the end that a crash left of a delete which the log still has is a note. Of a member of etcd, each snapshot file and the log: every checksum and its chain, every
+/// TSM files: header, index, the checksum of every block, that every block decodes to what the index says of it, and that
+/// no key has another type than in an older file. Tombstones: every record; the end that a crash left of a delete which the
+/// log still has is a note. Of a member of etcd, each snapshot file and the log: every checksum and its chain, every
 /// message, and that it opens at a snapshot that is there with all that was committed; its databases are noted as not
-/// checked; a segment by its own name is checked without those before it. Segments of the log: every frame and group; that fields keep their
-/// type, so that it can be replayed; the torn end that a crash leaves in the newest segment is a note, not damage, whatever
-/// cut it there; that no record between two segments of `native` is missing. The manifest, and that the log is where it
-/// says. After a bad file the next is checked. Nothing on disk is changed; `tsmith repair` mends what can be.
+/// checked; a segment by its own name is checked without those before it. Segments of the log: every frame and group; that
+/// fields keep their type, so that it can be replayed; the torn end that a crash leaves in the newest segment is a note,
+/// not damage, whatever cut it there; that no record between two segments of `native` is missing. The manifest, and that
+/// the log is where it says. After a bad file the next is checked. Nothing on disk is changed; `tsmith repair` mends what
+/// can be.
 ///
 /// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`; `aside FILE: ...` of a file that a repair set
 /// aside or a crash left begun, which is neither checked nor counted. Of a directory above shards (of a database, or all of
@@ -39,7 +40,8 @@ use log::chain;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith verify d && echo all good")]
 pub(crate) struct Verify {
-    /// Engine, InfluxDB 1.x shard or etcd member directories, directories above shards, .tsm, .tombstone, .wal, .tlog or .snap files
+    /// Engine, InfluxDB 1.x shard or etcd member directories, directories above shards, .tsm, .tombstone, .wal, .tlog or
+    /// .snap files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]

@@ -54,8 +54,8 @@ fn what_is_done_to_a_copy_leaves_the_original_as_it_is() {
     run("verify {}", &[&moved]).exits(0);
 }
 
-/// Story: the same with a manifest of before, which has the path from the root; what `compact` asked to be passed with `--wal`
-/// it refused, and `repair` found nothing wrong.
+/// Story: the same with a manifest of before, which has the path from the root; what `compact` asked to be passed with
+/// `--wal` it refused, and `repair` found nothing wrong.
 #[test]
 fn a_manifest_that_leads_elsewhere_is_told_and_set_right() {
     let scratch = Scratch::new();
@@ -102,8 +102,8 @@ fn a_log_is_begun_where_influxdb_looks_for_it() {
     assert_eq!(run("export {} --format lp", &[&data]).exits(0).text(), "m,h=a f=1 1\nm,h=a f=2 2\n");
 }
 
-/// Story: a directory of data was copied alone, and `compact` said of a log's directory, which nobody had named, that the path
-/// was to be checked.
+/// Story: a directory of data was copied alone, and `compact` said of a log's directory, which nobody had named, that the
+/// path was to be checked.
 #[test]
 fn data_without_a_log_say_how_to_begin_one() {
     let scratch = Scratch::new();

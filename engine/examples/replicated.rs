@@ -7,14 +7,14 @@
 //! ```
 //!
 //! Replica N talks to the others on PORT+N and takes line protocol on PORT+100+N. A line is answered with `ok POINTS` when
-//! it is on a majority of disks and written here, else with `error ...`; the lines that arrive together share a proposal.
-//! A line without a time gets that of its arrival; one that does not end is not written. A line end inside a string is part
-//! of the line, however it arrives, and one behind a backslash ends none. `?status` and `?export` answer what
-//! they say, or `error ...`. Warnings go to stderr. A replica that stops by itself says why, and its process ends with exit
-//! code 1. Who started all three makes them in an empty DIR, starts those again that were killed, and takes them along when it
-//! ends. One that stopped by itself, or whose directory is gone, is left to the operator: `replicated node ID DIR/ID PORT` opens
-//! it, and `replicated new ID DIR/ID PORT` makes it anew, when its error says that this is safe. `DIR/group` has the number by
-//! which replicas of a group know each other.
+//! it is on a majority of disks and written here, else with `error ...`; the lines that arrive together share a proposal. A
+//! line without a time gets that of its arrival; one that does not end is not written. A line end inside a string is part
+//! of the line, however it arrives, and one behind a backslash ends none. `?status` and `?export` answer what they say, or
+//! `error ...`. Warnings go to stderr. A replica that stops by itself says why, and its process ends with exit code 1. Who
+//! started all three makes them in an empty DIR, starts those again that were killed, and takes them along when it ends.
+//! One that stopped by itself, or whose directory is gone, is left to the operator: `replicated node ID DIR/ID PORT` opens
+//! it, and `replicated new ID DIR/ID PORT` makes it anew, when its error says that this is safe. `DIR/group` has the number
+//! by which replicas of a group know each other.
 
 use std::collections::HashSet;
 use std::error::Error;

@@ -117,8 +117,8 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     ///
     /// # Errors
     /// The log or a file cannot be written. With [`ErrorKind::DeleteUnfinished`] the delete may be carried out in part:
-    /// repeat it, or let it be; the next compaction or snapshot carries out the rest, or else the next opening does. With any other nothing was deleted,
-    /// unless the log broke: whether it has the delete shows when it is opened again.
+    /// repeat it, or let it be; the next compaction or snapshot carries out the rest, or else the next opening does. With
+    /// any other nothing was deleted, unless the log broke: whether it has the delete shows when it is opened again.
     pub fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport> {
         self.inner.check_writable(OPERATION)?;
         self.inner.delete(selection, range)

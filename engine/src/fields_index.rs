@@ -1,8 +1,8 @@
 //! InfluxDB's `fields.idx`: the types of fields, also of those that have no points any more.
 //!
-//! InfluxDB believes it when it opens a shard, and does not open one whose files or log say otherwise; with an index on disk
-//! (`tsi1`) it does not even look for series that it has not written itself. So the file goes before the first
-//! write, durably, and InfluxDB makes it anew from files and log, whenever it takes over. Reading it instead would refuse what no
+//! InfluxDB believes it when it opens a shard, and does not open one whose files or log say otherwise; with an index on
+//! disk (`tsi1`) it does not even look for series that it has not written itself. So the file goes before the first write,
+//! durably, and InfluxDB makes it anew from files and log, whenever it takes over. Reading it instead would refuse what no
 //! point speaks against: a field that was deleted whole takes any type here, as after InfluxDB's DROP MEASUREMENT.
 
 use std::io;
@@ -36,7 +36,8 @@ fn forget<F: Fs>(fs: &F, data: &Path) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             renamed => renamed.on(OPERATION, &path)?,
         }
-        // Also where it is gone: who removed it may have been killed before this. After a failure it is there for who comes next.
+        // Also where it is gone: who removed it may have been killed before this. After a failure it is there for who comes
+        // next.
         fs.sync_dir(data).inspect_err(|_| drop(fs.rename(&gone, &path))).on(OPERATION, data)?;
         drop(fs.remove(&gone));
     }

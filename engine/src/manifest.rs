@@ -11,10 +11,10 @@
 //! crc 3bf954b3
 //! ```
 //!
-//! `wal` is the log's directory, from the data directory: so the copy of a tree, or one that was moved, has its own log. Where the
-//! path leaves the data directory, `data` is the end of that directory's own path, as far up as it goes: a directory that
-//! ends otherwise was copied without its log, and the path would lead it to another's. A directory without a manifest is
-//! InfluxDB's. `crc` is the CRC-32 of the lines before it: a damaged name must not lead to another log.
+//! `wal` is the log's directory, from the data directory: so the copy of a tree, or one that was moved, has its own log.
+//! Where the path leaves the data directory, `data` is the end of that directory's own path, as far up as it goes: a
+//! directory that ends otherwise was copied without its log, and the path would lead it to another's. A directory without a
+//! manifest is InfluxDB's. `crc` is the CRC-32 of the lines before it: a damaged name must not lead to another log.
 //!
 //! Manifests of before have the path from the root, and no `data`; they are obeyed unless InfluxDB's layout tells that the
 //! log is another's, and written anew when the directory is opened.

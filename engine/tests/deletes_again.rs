@@ -61,8 +61,8 @@ fn operations_of(second: bool, work: impl Fn(&Shard)) -> std::ops::RangeInclusiv
     before + 1..=fs.operations()
 }
 
-/// Story: a process was killed before its tombstones were synced; the next one read them, had nothing to write when the delete
-/// was repeated, and dropped the log. Then the power failed, and the points were back.
+/// Story: a process was killed before its tombstones were synced; the next one read them, had nothing to write when the
+/// delete was repeated, and dropped the log. Then the power failed, and the points were back.
 #[test]
 fn a_repeated_delete_outlives_what_the_first_had_not_synced() {
     for second in [false, true] {
@@ -239,8 +239,8 @@ fn a_broken_log_acknowledges_no_delete() {
     assert!(broken > 0, "some fault breaks the log");
 }
 
-/// Story: a delete failed with the sync of the log, which had its record all the same. A compaction gave the files a name that
-/// the record did not have; the next opening took the points of the log, and left those of the files.
+/// Story: a delete failed with the sync of the log, which had its record all the same. A compaction gave the files a name
+/// that the record did not have; the next opening took the points of the log, and left those of the files.
 #[test]
 fn a_delete_that_the_log_may_have_is_whole_or_absent_whatever_comes_between() {
     // Some of it only in files, some only in the log.

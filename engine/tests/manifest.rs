@@ -160,8 +160,8 @@ fn records(dirs: &Dirs) -> Result<u64> {
     open(dirs, &[]).map(|engine| engine.recovery().records)
 }
 
-/// Story: the manifest of a shard had the path of its log from the root. A copy of the tree took that along, and a snapshot of
-/// the copy ate the log of the original; a tree that was moved opened no more.
+/// Story: the manifest of a shard had the path of its log from the root. A copy of the tree took that along, and a snapshot
+/// of the copy ate the log of the original; a tree that was moved opened no more.
 #[test]
 fn a_copied_or_moved_tree_has_its_own_log() {
     let root = tempfile::tempdir().expect("a directory");

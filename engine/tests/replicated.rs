@@ -107,8 +107,8 @@ fn end_all(started: Running, base: u16) {
     wait("their end", || (1..=3).all(|id| !is_there(id)).then_some(()));
 }
 
-/// Directories that were made beforehand, as mount points are, were taken for replicas: without the group's number none started,
-/// at every try anew. Nor was the number found by who started a replica from inside of its directory.
+/// Directories that were made beforehand, as mount points are, were taken for replicas: without the group's number none
+/// started, at every try anew. Nor was the number found by who started a replica from inside of its directory.
 #[test]
 fn a_group_begins_in_empty_directories_and_not_without_its_number() {
     let Some(example) = example() else { return };
@@ -182,8 +182,8 @@ fn a_string_keeps_its_line_ends_however_they_arrive() {
     assert!(!ask(base + 101, "?export").expect("answers").contains("z#!~#"));
 }
 
-/// `Os { code: 98, kind: AddrInUse, .. }` and `ParseIntError { kind: InvalidDigit }` was all that was said, `--help` was an error,
-/// and a replica that had not started was said to take lines.
+/// `Os { code: 98, kind: AddrInUse, .. }` and `ParseIntError { kind: InvalidDigit }` was all that was said, `--help` was an
+/// error, and a replica that had not started was said to take lines.
 #[test]
 fn what_is_wrong_is_said_in_words() {
     let Some(example) = example() else { return };

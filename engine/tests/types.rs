@@ -176,8 +176,8 @@ fn what_is_deleted_has_no_type() {
     assert!(unfinished > 0, "no delete was cut short");
 }
 
-/// Story: `fields.idx` had the type of a field whose points were deleted. A write of another type was accepted here, and influxd,
-/// which believes that file, opened the shard no more.
+/// Story: `fields.idx` had the type of a field whose points were deleted. A write of another type was accepted here, and
+/// influxd, which believes that file, opened the shard no more.
 #[test]
 fn what_is_in_the_log_is_never_beside_the_types_of_before() {
     let path = Path::new("/shard/fields.idx");

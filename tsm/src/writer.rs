@@ -20,10 +20,10 @@ pub use index::Scratch;
 
 /// Writes one TSM file.
 ///
-/// Blocks come with their keys ascending and, within a key, in order of time; each is written at once, so `out` should
-/// be buffered. Only the index is kept in memory, in its final form: some thirty bytes a block, and each key once. When
-/// that can be too much, [`Writer::spill_index_to`] keeps it in a scratch file. The header is written with the first block: a file
-/// without blocks stays empty.
+/// Blocks come with their keys ascending and, within a key, in order of time; each is written at once, so `out` should be
+/// buffered. Only the index is kept in memory, in its final form: some thirty bytes a block, and each key once. When that
+/// can be too much, [`Writer::spill_index_to`] keeps it in a scratch file. The header is written with the first block: a
+/// file without blocks stays empty.
 ///
 /// A full file refuses blocks before anything of them is written; see [`Writer::is_full`]. Syncing and naming the file
 /// are the caller's.

@@ -49,8 +49,8 @@
 //! - A log whose front was purged, and of whose snapshots none is there, says so.
 //! - Allocated files that a crash left behind are removed when the log is opened. etcd reuses them with their old
 //!   content, and can end up with a log that it does not read.
-//! - An entry that is too long for etcd 3.4 to read back is refused when it is saved. Reading takes records of any length that
-//!   the file has, as etcd 3.5.5 and later does.
+//! - An entry that is too long for etcd 3.4 to read back is refused when it is saved. Reading takes records of any length
+//!   that the file has, as etcd 3.5.5 and later does.
 //! - Creating a log replaces an empty directory only; etcd removes whatever is there. Of two who create it one does; with
 //!   etcd one may write to a file that has no name any more.
 //! - What was read is synced before it is given to who opens the log for writing.

@@ -170,8 +170,8 @@ pub trait FsFile: Debug + Send + Sync + 'static {
     /// lengthened to their end, with zeros.
     fn allocate(&self, bytes: Range<u64>) -> io::Result<()>;
 
-    /// Asks for space ahead of writes to come, which are then cheaper and lie closer together; the length stays. Whether there
-    /// is some now, which [`FsFile::set_len`] gives back. A hint: nothing depends on it.
+    /// Asks for space ahead of writes to come, which are then cheaper and lie closer together; the length stays. Whether
+    /// there is some now, which [`FsFile::set_len`] gives back. A hint: nothing depends on it.
     fn reserve(&self, bytes: Range<u64>) -> bool {
         let _ = bytes;
         false

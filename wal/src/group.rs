@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most, unless their
-//! records are large; the last of them leads in its place. Those whose records are safe are woken at once, and with them one of the next group, who leads
-//! it: see `waiters`.
+//! records are large; the last of them leads in its place. Those whose records are safe are woken at once, and with them
+//! one of the next group, who leads it: see `waiters`.
 //!
 //! A position is `segment << 32 | offset after the frame`, and is drawn when the frame is copied to the pending group:
 //! where a group will stand is known before it is written, because the one before it has its length by then. When a

@@ -119,8 +119,8 @@ pub trait Scan<'s>: Sized + Clone + Send {
     /// Goes on behind a bad place, where the next record begins that checks out, if there is one.
     fn resume(&mut self, bad: Bad) -> Option<u64>;
 
-    /// What says at `at`, where the scan stands, that all before it is durable. What is cut off there may be all that says so:
-    /// without it damage before records that were salvaged would pass for a torn write the next time. Nothing where a
+    /// What says at `at`, where the scan stands, that all before it is durable. What is cut off there may be all that says
+    /// so: without it damage before records that were salvaged would pass for a torn write the next time. Nothing where a
     /// record that says it is itself never cut off.
     fn proof(&self, at: u64) -> Vec<u8> {
         let _ = at;

@@ -82,8 +82,8 @@
 //!
 //! Which log? [`FileLog`] where InfluxDB 1.x has to read the directory; [`NativeLog`] where nobody else has to: it is the
 //! fastest and the smallest, and misses any segment that is lost. [`MmapLog`] and [`EtcdLog`] are there to be compared;
-//! [`NullLog`] is what all else costs. `cargo run --release -p tsmith-bench -- wal --dir DIR --log file,native` measures them on a
-//! disk, `replay` how fast they open.
+//! [`NullLog`] is what all else costs. `cargo run --release -p tsmith-bench -- wal --dir DIR --log file,native` measures
+//! them on a disk, `replay` how fast they open.
 //!
 //! Who writes a log of their own checks it by the laws of these: the feature `testing` has them as suites of tests.
 

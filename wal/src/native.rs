@@ -10,9 +10,9 @@
 //! segment   head │ record │ record │ ... │ an end, or what the file held before
 //! ```
 //!
-//! Integers are little-endian, checksums CRC-32C. The low half of `kind` is 1 write, 2 delete, 3 delete range, 4 end;
-//! the high half 0 for a body as it was given; 1 for `plain len <4B>` and a zstd frame, 2 for the same and an LZ4 block. Writes are columns, see
-//! [`entry::Layout::Columns`](crate::entry::Layout).
+//! Integers are little-endian, checksums CRC-32C. The low half of `kind` is 1 write, 2 delete, 3 delete range, 4 end; the
+//! high half 0 for a body as it was given; 1 for `plain len <4B>` and a zstd frame, 2 for the same and an LZ4 block. Writes
+//! are columns, see [`entry::Layout::Columns`](crate::entry::Layout).
 //!
 //! - The length comes first, so that bounds are found without touching bodies.
 //! - `crc` covers the signature, the other fields and the checksum of the body. The body's share is computed by who
@@ -38,10 +38,10 @@
 //! write breaks no chain: it is cut off before the next segment is begun, and its numbers are given again.
 //!
 //! Segments that were forgotten are not missed: all below the `front` of any segment may be gone. Nor need a segment be
-//! begun for that: what is forgotten becomes `<number of the next record, 20 digits>-<of the segment, 8 digits>.free`, and so
-//! the name says it until a head does, and where positions go on when no segment is left. That is durable before the next segment is forgotten or the space is used; only then may the
-//! file go. So at any moment of it a crash leaves the segment, or its name. A new file is `000...0.free` until it has
-//! its head.
+//! begun for that: what is forgotten becomes `<number of the next record, 20 digits>-<of the segment, 8 digits>.free`, and
+//! so the name says it until a head does, and where positions go on when no segment is left. That is durable before the
+//! next segment is forgotten or the space is used; only then may the file go. So at any moment of it a crash leaves the
+//! segment, or its name. A new file is `000...0.free` until it has its head.
 //!
 //! Only the newest segment is missed by nobody, when it is gone or was emptied: where a log ends is nowhere else said.
 //!

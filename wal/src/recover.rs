@@ -204,7 +204,8 @@ pub(crate) fn recover<T: Format, F: Fs>(
             cut(fs, &path, end.cut).map_err(|error| Error::io("cut segment", error).at_path(&path))?;
         }
     }
-    // A process may have died before it had made names durable under which the space is written to, or that of what it forgot.
+    // A process may have died before it had made names durable under which the space is written to, or that of what it
+    // forgot.
     if !numbers.is_empty() || front > 0 {
         fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
     }
@@ -220,10 +221,10 @@ pub(crate) fn recover<T: Format, F: Fs>(
     Ok((recovery, Start { segment, held, record: next_record.max(front), spares }))
 }
 
-/// Puts a segment with nothing but a head in the place of each that recovery as the original's found or left without a record,
-/// and that a later one names: it was told of, and is not to be missed by who opens the log strictly afterwards. The head of
-/// the later one stays as it is, for that segment may hold the only copy of what was acknowledged. What was in the segment
-/// goes in one step: a crash leaves it as it was, or done.
+/// Puts a segment with nothing but a head in the place of each that recovery as the original's found or left without a
+/// record, and that a later one names: it was told of, and is not to be missed by who opens the log strictly afterwards.
+/// The head of the later one stays as it is, for that segment may hold the only copy of what was acknowledged. What was in
+/// the segment goes in one step: a crash leaves it as it was, or done.
 fn keep_heads<T: Format, F: Fs>(fs: &F, dir: &Path, lost: &[(u32, u32)]) -> Result<()> {
     for &(number, before) in lost {
         let path = dir.join(T::file_name(number));

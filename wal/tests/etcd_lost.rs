@@ -236,8 +236,8 @@ fn entries_behind_a_snapshot_prove_nothing_about_a_hole_between() {
     assert!(!behind.acknowledged && behind.records >= 3, "{behind:?}");
 }
 
-/// Story: a log that was made at `dir/` had its first directory inside of `dir`, and could not be given the name. And whatever
-/// had a name like those directories was removed, copies of a log among them.
+/// Story: a log that was made at `dir/` had its first directory inside of `dir`, and could not be given the name. And
+/// whatever had a name like those directories was removed, copies of a log among them.
 #[test]
 fn a_log_is_made_at_a_path_with_a_slash_and_removes_what_is_its_own() {
     let scratch = Scratch::new();

@@ -67,7 +67,8 @@ fn long<L: Log<Fs = OsFs>>(extension: &str) {
     log.close().expect("closes");
 }
 
-/// Story: `truncate -s 3G` of a segment, and whoever opened the log read three gigabytes into memory before it refused or cut it.
+/// Story: `truncate -s 3G` of a segment, and whoever opened the log read three gigabytes into memory before it refused or
+/// cut it.
 #[test]
 fn a_sparse_segment_takes_the_memory_of_what_is_in_it() {
     long::<FileLog>("wal");

@@ -1,8 +1,8 @@
 //! `codec`: what a block costs to encode and to decode, in nanoseconds of thread time a value.
 //!
-//! Floor: the `raw` encoder, which copies. As the peer's driver does, `tsm1` and `tsm1-batch` are timed twice: `"impl": "tsmith"` is the
-//! encoding of the values alone (of a column of times, of the times), and `"tsmith-block"` the whole block with regular
-//! times, as snapshots write and cursors read it. Other encoders have whole blocks only.
+//! Floor: the `raw` encoder, which copies. As the peer's driver does, `tsm1` and `tsm1-batch` are timed twice: `"impl":
+//! "tsmith"` is the encoding of the values alone (of a column of times, of the times), and `"tsmith-block"` the whole block
+//! with regular times, as snapshots write and cursors read it. Other encoders have whole blocks only.
 
 use std::path::PathBuf;
 use std::time::Duration;

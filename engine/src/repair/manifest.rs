@@ -7,8 +7,8 @@
 //!   caller has to name it;
 //! - the log must be of the kind that its segments have;
 //! - of storer and encoder every known name opens every directory. Without a line the encoder is that of the newest file;
-//! - without a line fields are typed as InfluxDB has it, unless files or log do otherwise: that refuses writes at worst, where
-//!   the other could make a directory one that InfluxDB does not open.
+//! - without a line fields are typed as InfluxDB has it, unless files or log do otherwise: that refuses writes at worst,
+//!   where the other could make a directory one that InfluxDB does not open.
 
 use std::ffi::OsStr;
 use std::io;
@@ -39,8 +39,8 @@ pub struct ManifestSalvage {
 }
 
 /// Repairs the manifest of `data`; with `dry_run` changes nothing, and tells what it would. `wal` is the log's directory if
-/// the caller knows it. A directory whose log has segments of our own had a manifest: one that is gone is written anew. `None`
-/// when there is none, and none is missed.
+/// the caller knows it. A directory whose log has segments of our own had a manifest: one that is gone is written anew.
+/// `None` when there is none, and none is missed.
 ///
 /// # Errors
 /// Nobody knows where the log is ([`ErrorKind::ManifestLog`], [`ErrorKind::LogElsewhere`]), or it is not in `wal`; a file

@@ -184,7 +184,8 @@ impl<F: Fs> Fetch<F> {
     }
 
     /// Whether every block is as it was once written, and all else as it was listed, wherever the files came from: the
-    /// checksum of a chunk says only that it is what the sender has. False when more than about `bytes` bytes are left to look at.
+    /// checksum of a chunk says only that it is what the sender has. False when more than about `bytes` bytes are left to
+    /// look at.
     pub(super) fn check(&mut self, fs: &F, bytes: u64) -> Result<bool> {
         let check = match &mut self.check {
             Some(check) => check,

@@ -4,9 +4,9 @@
 //! entries with a gap, at a membership that it does not know. Here such a message is an error, and raft is as before.
 //!
 //! One case is not the sender's fault. Who leads tells a follower to commit no more than what that follower has
-//! acknowledged to it; when this is beyond the follower's log, the log was lost, and with it the votes that were in it. Then
-//! the replica must stop ([`Error::LostLog`]). To go on from an empty log would be worse than a panic: it could elect somebody
-//! without entries that it had acknowledged itself.
+//! acknowledged to it; when this is beyond the follower's log, the log was lost, and with it the votes that were in it.
+//! Then the replica must stop ([`Error::LostLog`]). To go on from an empty log would be worse than a panic: it could elect
+//! somebody without entries that it had acknowledged itself.
 
 use raft::eraftpb::{EntryType, Message, MessageType, Snapshot};
 use raft::{RaftLog, StateRole, Storage};

@@ -13,8 +13,9 @@ use crate::{Error, ErrorKind, Result};
 /// A sync that takes longer than this is worth a word.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
-/// What waits for a sync is written before it when it is more than this. Less would stay in the processor's cache, and costs a
-/// twentieth less of it; but the pages of one write go to the disk together, and in pieces the sync takes a tenth longer.
+/// What waits for a sync is written before it when it is more than this. Less would stay in the processor's cache, and
+/// costs a twentieth less of it; but the pages of one write go to the disk together, and in pieces the sync takes a tenth
+/// longer.
 const EARLY_BYTES: u64 = 1 << 20;
 
 /// A file that must grow beyond what was allocated grows by this much more.

@@ -24,8 +24,8 @@ pub(crate) const LENGTH_BYTES: usize = 8;
 const SECTOR_BYTES: u64 = 512;
 /// etcd 3.4 does not read records of this size and above, though it writes them.
 pub(crate) const RECORD_BYTES_MAX: u64 = 10 << 20;
-/// The longest segment: one ends behind the size that was chosen, which has 32 bits here, where a record does; and a record is
-/// a protobuf message, of less than 2 GiB.
+/// The longest segment: one ends behind the size that was chosen, which has 32 bits here, where a record does; and a record
+/// is a protobuf message, of less than 2 GiB.
 pub const SEGMENT_BYTES_MAX: u64 = (1 << 32) + (1 << 31);
 
 /// Where the checksum's number stands in a frame, and how long most are.

@@ -129,9 +129,9 @@ pub fn create_temporary<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, F::F
     Ok((temporary, file))
 }
 
-/// Removes files of the directory `dir`, durably, all of them or none: they are durably nameless before they are removed. Where
-/// that fails they have their names back. Else who opens the directory next would not see them, go on without them, and find
-/// them there again after a power cut. A crash may leave them under the names of temporary files.
+/// Removes files of the directory `dir`, durably, all of them or none: they are durably nameless before they are removed.
+/// Where that fails they have their names back. Else who opens the directory next would not see them, go on without them,
+/// and find them there again after a power cut. A crash may leave them under the names of temporary files.
 pub fn remove_together<F: Fs>(fs: &F, dir: &Path, paths: &[PathBuf]) -> io::Result<()> {
     let mut renamed = Vec::with_capacity(paths.len());
     let nameless = paths.iter().try_for_each(|path| {

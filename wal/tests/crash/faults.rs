@@ -75,10 +75,10 @@ fn fault_sweep<L: Log<Fs = SimFs>>(fault: Fault) {
     }
 }
 
-/// Story: the sync of the directory had failed when a segment of InfluxDB's format and the empty one behind it were begun. The
-/// next log took the empty one, whose name the system believed to be on disk, and what it confirmed in it was gone after
-/// a power cut. Or it had failed when a segment was forgotten: the next log forgot the one behind it, and after a power
-/// cut the first was there again without the second.
+/// Story: the sync of the directory had failed when a segment of InfluxDB's format and the empty one behind it were begun.
+/// The next log took the empty one, whose name the system believed to be on disk, and what it confirmed in it was gone
+/// after a power cut. Or it had failed when a segment was forgotten: the next log forgot the one behind it, and after a
+/// power cut the first was there again without the second.
 fn go_on_after_a_failure<L: Log<Fs = SimFs>>(fault: Fault) {
     let next = |fs: &SimFs| -> Result<(Vec<u32>, usize), String> {
         let (log, mut numbers) = recover::<L>(fs)?;

@@ -7,10 +7,11 @@ use tsmith_wal::{Durability, Log, Record};
 
 use crate::script::{DIR, Etcd, File, Mmap, Native, SEEDS, options, recover, script};
 
-/// The measure of these tests: leave one sync out, of a file, of a map or of a directory, and a power cut soon after
-/// must show it: a record is lost, or InfluxDB would continue a segment of ours. One kind is spared: of a segment that ends all groups are synced already, and what the last sync keeps
-/// is the mark by which later damage is told from a torn write; `syncs.rs` looks at that. Another is that of a head
-/// before its segment grows: `the_sync_before_a_segment_grows_is_noticed_when_missing`.
+/// The measure of these tests: leave one sync out, of a file, of a map or of a directory, and a power cut soon after must
+/// show it: a record is lost, or InfluxDB would continue a segment of ours. One kind is spared: of a segment that ends all
+/// groups are synced already, and what the last sync keeps is the mark by which later damage is told from a torn write;
+/// `syncs.rs` looks at that. Another is that of a head before its segment grows:
+/// `the_sync_before_a_segment_grows_is_noticed_when_missing`.
 fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
     let whole = SimFs::default();
     let operations = script::<L>(&whole, Durability::Group).operations;

@@ -176,8 +176,8 @@ impl<'o> Stream<'o> {
         self.begin_literal();
     }
 
-    /// A few bytes as they are, then `key`, which went in at `key_at`, then `name_len` bytes, which one element takes and which
-    /// went in at `name_at`. All must be reached.
+    /// A few bytes as they are, then `key`, which went in at `key_at`, then `name_len` bytes, which one element takes and
+    /// which went in at `name_at`. All must be reached.
     #[inline]
     pub(super) fn head(
         &mut self,
