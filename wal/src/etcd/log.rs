@@ -13,9 +13,11 @@
 //! and a bad record that it covers is no torn one.
 
 mod open;
+mod replay;
 mod segments;
 
-pub(crate) use open::{holds_segments, replay_only, segment_names};
+pub(crate) use open::{holds_segments, segment_names};
+pub(crate) use replay::replay_only;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,7 +116,12 @@ struct State<F: Fs> {
 }
 
 impl<F: Fs> EtcdLog<F> {
-    fn open_with(fs: F, dir: &Path, options: &LogOptions, sink: impl open::Sink) -> Result<(Self, Recovery)> {
+    fn open_with(
+        fs: F,
+        dir: &Path,
+        options: &LogOptions,
+        sink: impl replay::Sink,
+    ) -> Result<(Self, Recovery)> {
         let lock = crate::recover::take_directory(&fs, dir)?;
         let (state, recovery) = open::open(&fs, dir, options, sink)?;
         let shared = Arc::new(Shared {
@@ -152,7 +159,7 @@ impl<F: Fs> Log for EtcdLog<F> {
         options: LogOptions,
         replay: &mut impl Replay,
     ) -> Result<(Self, Recovery)> {
-        Self::open_with(fs, dir, &options, open::Entries(replay))
+        Self::open_with(fs, dir, &options, replay::Entries(replay))
     }
 
     fn append(&self, record: Record<'_>) -> Result<Position> {
