@@ -105,12 +105,14 @@ fn salvaged(sim: &SimFs, what: &str, last: u64) -> Vec<u64> {
 #[test]
 fn a_segment_that_lost_its_records_is_missed_by_their_numbers() {
     let whole = five();
-    for number in 2..5 {
+    for number in 1..5 {
         let path = segment(number);
         let all = [3 * number - 2, 3 * number - 1, 3 * number];
-        let mut gone = whole.clone();
-        gone.remove(&path).expect("is there");
-        assert_eq!(salvaged(&with(&gone), "gone", 15), all, "segment {number}");
+        if number > 1 {
+            let mut gone = whole.clone();
+            gone.remove(&path).expect("is there");
+            assert_eq!(salvaged(&with(&gone), "gone", 15), all, "segment {number}");
+        }
         let mut zeroed = whole.clone();
         zeroed.get_mut(&path).expect("is there").fill(0);
         assert_eq!(salvaged(&with(&zeroed), "zeroed", 15), all, "segment {number}");
@@ -135,15 +137,20 @@ fn a_damaged_record_is_missed_by_its_number() {
     }
 }
 
-/// Modes that do not salvage say which records a segment held that is gone.
+/// Modes that do not salvage say which records are gone, with their segment or from its end.
 #[test]
-fn a_segment_that_is_gone_is_refused_with_its_numbers() {
-    let mut files = five();
-    files.remove(&segment(3)).expect("is there");
+fn what_is_gone_is_refused_with_its_numbers() {
+    let mut gone = five();
+    gone.remove(&segment(3)).expect("is there");
+    let mut ended = five();
+    lose_the_end(&mut ended);
     for mode in [RecoveryMode::Strict, RecoveryMode::InfluxDb] {
-        let error = open(&with(&files), mode).map(drop).expect_err("records are missing");
+        let error = open(&with(&gone), mode).map(drop).expect_err("records are missing");
         assert!(matches!(error.kind(), ErrorKind::Missing { first: 7, last: 9 }), "{error}");
         assert_eq!(error.path(), Some(&*segment(4)));
+        let error = open(&with(&ended), mode).map(drop).expect_err("records are missing");
+        assert!(matches!(error.kind(), ErrorKind::Missing { first: 11, last: 12 }), "{error}");
+        assert_eq!(error.path(), Some(&*segment(5)));
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
 };
 
 const HEADLESS: &str = "a segment without a head";
+const GONE: &str = "a segment before it is gone";
 
 /// Who takes what the log holds.
 pub(super) trait Sink {
@@ -91,9 +92,7 @@ pub(super) fn read<F: Fs>(
             return Err(numbers_end(dir, name));
         }
         let path = dir.join(name.file_name());
-        if at > 0 && Some(name.seq) != names[at - 1].seq.checked_add(1) {
-            reader.gone(name, &path)?;
-        }
+        reader.follow(at.checked_sub(1).map(|before| names[before]), name, &path)?;
         let content = fs
             .read_within(&path, SEGMENT_BYTES_MAX)
             .map_err(|error| Error::io("read", error).at_path(&path))?;
@@ -141,14 +140,7 @@ struct Bad<'a> {
 impl<S: Sink> Reader<'_, S> {
     /// Replays a segment.
     fn segment(&mut self, name: SegmentName, path: &Path, bytes: &[u8], last: bool) -> Result<End> {
-        let records = self.found.recovery.records;
-        if records == 0 && !self.found.salvaged {
-            self.found.last = self.found.last.max(name.index.saturating_sub(1));
-        } else if self.mode == RecoveryMode::Salvage {
-            // The one before it may have lost its end without a trace.
-            self.skip_to(name.index, path);
-        }
-        let before = self.found.crc;
+        let (before, records) = (self.found.crc, self.found.recovery.records);
         let mut scan = Scan::new(bytes, before, last);
         let mut head = Head { metadata: false, snapshot: name.seq > 0 };
         let mut damaged = false;
@@ -240,17 +232,26 @@ impl<S: Sink> Reader<'_, S> {
         Ok(resumed)
     }
 
-    /// The segment before this one has no file.
-    fn gone(&mut self, name: SegmentName, path: &Path) -> Result<()> {
-        let (due, found) = (self.found.last.saturating_add(1), "a segment before it is gone");
-        if self.mode != RecoveryMode::Salvage {
+    /// Goes from one segment, if there is one, to the next, whose name says what must have been before it: the file of the one
+    /// between may be gone, or the end of the one before, without a trace.
+    fn follow(&mut self, before: Option<SegmentName>, name: SegmentName, path: &Path) -> Result<()> {
+        let Some(before) = before else {
+            self.found.last = name.index.saturating_sub(1);
+            return Ok(());
+        };
+        let due = self.found.last.saturating_add(1);
+        let gone = before.seq.checked_add(1) != Some(name.seq);
+        if self.mode != RecoveryMode::Salvage && (gone || due < name.index) {
             let kind = match name.index.checked_sub(1) {
                 Some(last) if due <= last => ErrorKind::Missing { first: due, last },
-                _ => ErrorKind::Damaged { found },
+                _ => ErrorKind::Damaged { found: GONE },
             };
             return Err(Error::new(kind).at_path(path));
         }
-        self.joint(path, found);
+        if gone {
+            self.joint(path, GONE);
+        }
+        self.skip_to(name.index, path);
         Ok(())
     }
 
