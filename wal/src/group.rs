@@ -3,7 +3,7 @@
 //! ```text
 //! append: frame, compressed outside the lock ──► pending ──┐ position drawn
 //! append: frame ───────────────────────────────► pending ──┤
-//! sync:   nobody leads: takes all that is pending, writes it with its mark, syncs ──► wakes the others
+//! sync:   nobody leads: takes all that is pending, writes it with marks, syncs ──► wakes the others
 //! sync:   somebody leads: waits; the next group forms meanwhile, however many join it
 //! ```
 //!
@@ -49,6 +49,10 @@ use waiters::{Waiters, Woken};
 
 /// A group that has grown to this is written by who wants to append to it, even if nobody waits for it yet.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// So much of a group has a mark of its own, where groups have marks: damage costs what stands under one, and what its
+/// neighbours were appended with is not lost along with them.
+const MARKED_BYTES: usize = 4 << 10;
 
 /// Larger records take a while to make. Who waited for them would have them made while the disk is idle, and the disk would
 /// be busy while nobody makes any: let groups take turns.
@@ -201,6 +205,8 @@ impl<S: Sink, T: Format> Shared<S, T> {
             pending: Vec::new(),
             spare: Vec::new(),
             pending_records: 0,
+            pending_parts: Vec::new(),
+            pending_mark: 0,
             wanted_records: u64::MAX,
             gatherings: 0,
             last_group: Group::default(),
@@ -244,7 +250,8 @@ impl<S: Sink, T: Format> Shared<S, T> {
             state.check()?;
             let (number, offset) = parts(state.tail);
             let first = state.pending.is_empty();
-            let head = if first { T::GROUP_BYTES } else { 0 };
+            let marked = first || state.pending.len() - state.pending_mark >= MARKED_BYTES;
+            let head = if marked { T::GROUP_BYTES } else { 0 };
             let end = u64::from(offset) + u64::from(head) + frame.len() as u64;
             let alone = offset == T::HEAD_BYTES && first;
             if alone && state.full {
@@ -266,8 +273,11 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 let end = u32::try_from(end).ok().filter(|end| end.checked_add(T::END_BYTES).is_some());
                 let end =
                     end.ok_or_else(|| Error::too_large("a frame", frame.len() as u64, u32::MAX.into()))?;
-                let room = state.pending.len() + head as usize;
-                state.pending.resize(room, 0);
+                let begin = state.pending.len();
+                if marked {
+                    state.begin_part(begin);
+                }
+                state.pending.resize(begin + head as usize, 0);
                 state.pending.extend_from_slice(frame);
                 state.pending_records += 1;
                 state.metrics.appends += 1;
@@ -372,13 +382,14 @@ impl<S: Sink, T: Format> Shared<S, T> {
             return (self.let_go(state, Waiters::all), Err(error));
         }
         let records = mem::take(&mut state.pending_records);
+        let parts_at = mem::take(&mut state.pending_parts);
         let (target, first) = (state.tail, state.next_record);
         state.waiters.begin(target);
         let mut tip = state.tip.take();
         let abandoned = Abandoned(self);
         drop(state);
         let mut done_by = Done::default();
-        let done = self.work(&mut tip, &mut group, start, first, goal, &mut done_by);
+        let done = self.work(&mut tip, (&mut group, &parts_at), start, first, goal, &mut done_by);
         mem::forget(abandoned);
         let bytes = group.len() as u64;
         group.clear();

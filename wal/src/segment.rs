@@ -14,10 +14,11 @@
 //!
 //! A frame has no checksum: a sector that a power cut left out of a long literal is still valid snappy, and its
 //! records would come back with other values. And a group of frames goes to disk with one sync, in any order of its
-//! sectors: after a crash a bad frame may have good ones after it and yet be no damage. So each group our logs write
-//! begins with a mark. To InfluxDB a mark is a frame of kind 3 that deletes a range of times from no key at all: its
+//! sectors: after a crash a bad frame may have good ones after it and yet be no damage. So our logs write a mark before
+//! each group, and again before the next frame after every 4 KiB of one, so that damage costs no more than that, or one
+//! long record: which of the frames under a mark is bad nobody can tell. To InfluxDB a mark is a frame of kind 3 that deletes a range of times from no key at all: its
 //! loader accepts it and does nothing. To us its sixteen bytes say
-//! - `len` and `crc`: the group is these bytes and no others (CRC-32 of segment number, offset of the mark, `durable`,
+//! - `len` and `crc`: what it stands for is these bytes and no others (CRC-32 of segment number, offset of the mark, `durable`,
 //!   `len` and the frames, so that a mark is valid in one place only);
 //! - `durable`: everything below this offset of the segment was synced before the group was written.
 //!

@@ -21,6 +21,10 @@ pub(super) struct State<S: Sink, T> {
     pub(super) spare: Vec<u8>,
     /// Records in `pending`.
     pub(super) pending_records: u64,
+    /// Where in `pending` the parts after its first begin, each with room for a mark.
+    pub(super) pending_parts: Vec<usize>,
+    /// Where its last part begins.
+    pub(super) pending_mark: usize,
     /// A leader waits until there are so many; who brings the last of them leads in its place.
     pub(super) wanted_records: u64,
     /// Counts the ends of such waits.
@@ -127,6 +131,14 @@ impl<S: Sink, T: Format> State<S, T> {
         Ok(())
     }
 
+    /// What is appended at `begin` begins a part of the pending group.
+    pub(super) fn begin_part(&mut self, begin: usize) {
+        self.pending_mark = begin;
+        if begin > 0 && T::GROUP_BYTES > 0 {
+            self.pending_parts.push(begin);
+        }
+    }
+
     /// Why the record at `at` is not in the log, or one before it of which nobody was told: that one's appender waits for a
     /// later one, or for none. Who asks is told.
     pub(super) fn failure_of(&mut self, at: Position) -> Option<Error> {
@@ -147,6 +159,7 @@ impl<S: Sink, T: Format> State<S, T> {
         }
         self.pending.clear();
         self.pending_records = 0;
+        self.pending_parts.clear();
         let (from, to) = (self.written, self.tail);
         self.untold = Some((to, error.clone()));
         match self.failed.last_mut() {

@@ -55,11 +55,11 @@ pub(crate) struct Done {
 }
 
 impl<S: Sink, T: Format> Shared<S, T> {
-    /// The leader's part, without the lock. `first` is the number of the group's first record.
+    /// The leader's part, without the lock. The group's parts after its first begin at `parts_at`. `first` is the number of the group's first record.
     pub(super) fn work(
         &self,
         tip: &mut Option<Tip<S, T>>,
-        group: &mut [u8],
+        (group, parts_at): (&mut [u8], &[usize]),
         start: Position,
         first: u64,
         goal: Goal,
@@ -79,7 +79,7 @@ impl<S: Sink, T: Format> Shared<S, T> {
                 done.segments += 1;
             }
             if let Some(open) = tip
-                && let Err(error) = open.write(group, at)
+                && let Err(error) = open.write(group, parts_at, at)
             {
                 let error = self.address(number, Error::io("write", error).at_offset(at.into()));
                 return Err(self.take_back(tip.take(), error));
@@ -249,8 +249,14 @@ impl<S: Sink, T: Format> Tip<S, T> {
         self.durable == self.end
     }
 
-    fn write(&mut self, group: &mut [u8], at: u32) -> io::Result<()> {
-        self.format.seal(at, self.durable, group);
+    fn write(&mut self, group: &mut [u8], parts_at: &[usize], at: u32) -> io::Result<()> {
+        let mut unsealed = &mut *group;
+        for &begin in parts_at.iter().rev() {
+            let (before, part) = unsealed.split_at_mut(begin);
+            self.format.seal(at + begin as u32, self.durable, part);
+            unsealed = before;
+        }
+        self.format.seal(at, self.durable, unsealed);
         self.store(group, at)?;
         self.end = at + group.len() as u32;
         Ok(())

@@ -135,6 +135,10 @@ impl<'a> Scan<'a> {
             return Ok(None);
         }
         let checked = self.at < self.group_end;
+        if !checked && Mark::claimed(self.bytes.get(self.at..).unwrap_or_default()).is_some() {
+            let found = "records that do not check out with their mark";
+            return Err(Stop::Bad(Bad { offset: self.at as u64, found }));
+        }
         let limit = if checked { self.group_end } else { self.bytes.len() };
         let end = self.bounds(self.at, limit)?;
         let place = Place { offset: self.at as u64, end: end as u64, checked };

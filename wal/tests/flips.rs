@@ -1,0 +1,76 @@
+//! What a flipped byte costs: little of what was appended beside it.
+
+use std::path::{Path, PathBuf};
+
+use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::testing::{noise, open_keeping};
+use tsmith_wal::{EtcdLog, FileLog, Log, LogOptions, MmapLog, NativeLog, Record, RecoveryMode};
+
+const DIR: &str = "/wal";
+const RECORDS: usize = 1000;
+/// Records that may be lost along with one.
+const BESIDE: usize = 4096 / 100 + 2;
+
+fn payload(number: usize) -> Vec<u8> {
+    noise(number as u64, 100)
+}
+
+/// The segment of a log of which all records were written and synced together, and closed.
+fn one_group<L: Log<Fs = SimFs>>() -> (PathBuf, Vec<u8>) {
+    let sim = SimFs::default();
+    let options = LogOptions::default();
+    let (log, ..) = open_keeping::<L>(sim.clone(), Path::new(DIR), options).expect("opens");
+    let appended = (0..RECORDS).map(|number| log.append(Record::write(&payload(number))).expect("appends"));
+    let last = appended.last().expect("there are some");
+    let _ = log.sync(last).expect("syncs");
+    log.close().expect("closes");
+    let segments = sim.snapshot().into_iter().filter(|(path, _)| path.extension().is_some());
+    segments.max_by_key(|(_, bytes)| bytes.len()).expect("a segment")
+}
+
+/// The payloads that are read.
+fn read<L: Log<Fs = SimFs>>(path: &Path, bytes: &[u8], mode: RecoveryMode) -> Vec<Vec<u8>> {
+    let sim = SimFs::default();
+    sim.create_dir_all(Path::new(DIR)).expect("creates");
+    let file = sim.create_new(path).expect("creates");
+    file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).expect("writes");
+    let options = LogOptions::default().recovery(mode);
+    let (_, seen, recovery) = open_keeping::<L>(sim, Path::new(DIR), options).expect("opens");
+    assert!(recovery.torn.iter().all(|torn| torn.valid_after), "{recovery:?}");
+    seen.into_iter().map(|(.., payload)| payload).collect()
+}
+
+/// Story: one flipped byte cost every record that had been synced together with the one it was in, up to 4 MiB of them.
+fn costs_little<L: Log<Fs = SimFs>>() {
+    let (path, bytes) = one_group::<L>();
+    let whole: Vec<_> = (0..RECORDS).map(payload).collect();
+    for at in (300..bytes.len() - 300).step_by(4999) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        let salvaged = read::<L>(&path, &damaged, RecoveryMode::Salvage);
+        let mut rest = whole.iter();
+        assert!(salvaged.iter().all(|payload| rest.any(|written| written == payload)), "{at}: in order");
+        assert!(salvaged.len() < RECORDS, "{at}: the damaged one is left out");
+        assert!(salvaged.len() + BESIDE >= RECORDS, "{at}: {} records", salvaged.len());
+        // As the original: all before it.
+        let kept = read::<L>(&path, &damaged, RecoveryMode::InfluxDb);
+        let before = RECORDS * at / bytes.len();
+        assert!(kept[..] == whole[..kept.len()] && kept.len() + BESIDE + 2 >= before, "{at}: {}", kept.len());
+    }
+}
+
+#[test]
+fn in_influxdbs_segments() {
+    costs_little::<FileLog<SimFs>>();
+    costs_little::<MmapLog<SimFs>>();
+}
+
+#[test]
+fn in_our_own_segments() {
+    costs_little::<NativeLog<SimFs>>();
+}
+
+#[test]
+fn in_etcds_framing() {
+    costs_little::<EtcdLog<SimFs>>();
+}
