@@ -155,7 +155,7 @@ impl Place {
         members.extend(names.iter().filter_map(|(name, _)| member(data, name)));
         // It is missed where the log is one that only a manifest leads to.
         let has_manifest = names.iter().any(|(name, _)| name == MANIFEST_NAME);
-        if wal.as_ref().is_some_and(|wal| wal != data && !has_manifest && has_native_segments(wal)) {
+        if wal.as_ref().is_some_and(|wal| wal != data && !has_manifest && needs_manifest(wal)) {
             members.push(Member::Manifest(data.join(MANIFEST_NAME)));
         }
         let data_files = members.len();
@@ -332,8 +332,8 @@ fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
     }
     let log = match wal {
         Some(wal) => Some(wal.to_owned()),
-        // An engine with its log in such segments has a manifest.
-        None if etcd::has_log(&dir.join("wal")) => return Ok(false),
+        // A member's, unless an engine's whose manifest is gone.
+        None if etcd::has_log(&dir.join("wal")) => return Ok(is_etcd_log(&dir.join("wal"))),
         None => find_log(dir)?.0,
     };
     Ok(log.is_some_and(|log| has_segments(&log)))
@@ -417,10 +417,16 @@ fn has_segments(dir: &Path) -> bool {
     list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_segment(name)))
 }
 
-fn has_native_segments(dir: &Path) -> bool {
+/// Whether only a manifest leads to a log of this kind.
+fn needs_manifest(wal: &Path) -> bool {
     let is_native =
         |name: &OsStr| is_segment(name) && Path::new(name).extension() == Some(OsStr::new("tlog"));
-    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_native(name)))
+    list(wal).is_ok_and(|names| names.iter().any(|(name, _)| is_native(name))) || is_etcd_log(wal)
+}
+
+/// Whether an engine of ours has its log there, in segments of etcd's.
+fn is_etcd_log(wal: &Path) -> bool {
+    tsmith_wal::etcd::is_log(&OsFs, wal)
 }
 
 fn is_etcd_segment(name: &OsStr) -> bool {

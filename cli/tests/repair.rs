@@ -409,3 +409,21 @@ fn every_log_is_read_around_damage_and_goes_on_behind_it() {
         assert_eq!(points(&export(&dir))[&b"m#!~#v"[..]].len(), 400, "{log}");
     }
 }
+
+/// Story: of an engine with the log `etcd` whose manifest was gone `verify` and `repair` found nothing wrong, and no other verb
+/// would open it.
+#[test]
+fn a_manifest_that_is_gone_is_written_anew_where_only_it_leads_to_the_log() {
+    for log in ["native", "etcd"] {
+        let scratch = Scratch::new();
+        let dir = scratch.path("d");
+        let lines = scratch.file("lines.lp", (0..400).map(|n| format!("m v={n}i {n}\n")).collect::<String>());
+        run(&format!("import {{}} {{}} --log {log}"), &[&dir, &lines]).exits(0);
+        fs::remove_file(dir.join("tsmith.manifest")).expect("there");
+        run("verify {}", &[&dir]).exits(1).says(&["tsmith repair"]);
+        run("repair {}", &[&dir]).exits(1);
+        run("verify {}", &[&dir]).exits(0);
+        run("snapshot {}", &[&dir]).exits(0);
+        assert_eq!(points(&export(&dir))[&b"m#!~#v"[..]].len(), 400, "{log}");
+    }
+}

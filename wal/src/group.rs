@@ -328,7 +328,9 @@ impl<S: Sink, T: Format> Shared<S, T> {
             }
             self.changed.wait(&mut state);
         }
-        let (mut state, done) = self.step(state, Goal::EndSegment);
+        // A segment that was begun for a record to come stays: its number is that record's.
+        let awaits = !closing && state.pending.is_empty() && state.tip.as_ref().is_some_and(Tip::is_empty);
+        let (mut state, done) = if awaits { (state, Ok(())) } else { self.step(state, Goal::EndSegment) };
         let tail = state.tail;
         let failed = state.failure_of(tail);
         done?;

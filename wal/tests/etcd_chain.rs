@@ -186,3 +186,16 @@ fn a_state_that_became_metadata_is_left_out() {
     bytes[state + 1] = 0x01;
     assert_eq!(salvaged(&with(&files), "a state", 15), []);
 }
+
+/// Story: the last entry became a state by one bit, which no checksum covers, and was not missed: the log opened strictly.
+#[test]
+fn a_last_entry_that_became_a_state_is_missed() {
+    let mut files = five();
+    let bytes = files.get_mut(&segment(5)).expect("is there");
+    let begins = (0..bytes.len() - 10).step_by(8);
+    let last = begins.rev().find(|at| bytes[at + 8..].starts_with(&[0x08, 0x02])).expect("an entry");
+    bytes[last + 9] = 0x03;
+    assert_eq!(salvaged(&with(&files), "a state", 15), [15]);
+    let (_, seen, recovery) = open(&with(&files), RecoveryMode::InfluxDb).expect("opens");
+    assert!(seen.len() == 14 && recovery.torn.len() == 1, "{recovery:?}");
+}

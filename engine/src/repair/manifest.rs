@@ -39,7 +39,7 @@ pub struct ManifestSalvage {
 }
 
 /// Repairs the manifest of `data`; with `dry_run` changes nothing, and tells what it would. `wal` is the log's directory if
-/// the caller knows it. A directory whose log has segments of our own had a manifest: one that is gone is written anew.
+/// the caller knows it. A directory whose log has segments of our own, or is ours in etcd's, had a manifest: one that is gone is written anew.
 /// `None` when there is none, and none is missed.
 ///
 /// # Errors
@@ -123,13 +123,14 @@ fn led_to_its_log<F: Fs>(
     Ok(ManifestSalvage { manifest, made_up: Vec::new(), error: Some(error) })
 }
 
-/// Whether a directory without a manifest had one: its log is in segments of our own.
+/// Whether a directory without a manifest had one: its log is in segments of our own, or is one of ours in etcd's.
 fn is_missed<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>) -> Result<bool> {
     let inside = data.join("wal");
-    match fs.list(wal.unwrap_or(&inside)) {
-        Ok(names) => Ok(names.iter().any(|name| is_native(name))),
+    let wal = wal.unwrap_or(&inside);
+    match fs.list(wal) {
+        Ok(names) => Ok(names.iter().any(|name| is_native(name)) || tsmith_wal::etcd::is_log(fs, wal)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).on(OPERATION, wal.unwrap_or(&inside)),
+        Err(error) => Err(error).on(OPERATION, wal),
     }
 }
 

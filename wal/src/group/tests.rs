@@ -133,3 +133,23 @@ fn who_leads_when_a_sync_is_due_syncs() {
     assert_eq!((state.metrics.syncs, state.sync_due), (1, false));
     assert_eq!(state.durable, state.written);
 }
+
+/// Story: there had been no space, the next append began a segment, and somebody else's cut ended it before the record was
+/// in it. The append then began it once more, found the file, and the log stopped.
+#[test]
+fn a_cut_leaves_a_segment_that_was_begun_for_a_record_to_come() {
+    let (log, _) = open_with(&SimFs::default(), Durability::Group);
+    put(&log);
+    let shared = &log.shared;
+    let mut state = shared.state.lock();
+    state.advance(&shared.dir).expect("a number");
+    let (state, begun) = shared.step(state, Goal::Begin(1000));
+    begun.expect("begins");
+    drop(state);
+    for _ in 0..2 {
+        let cut = log.cut().expect("cuts");
+        put(&log);
+        log.truncate_front(cut).expect("forgets");
+    }
+    log.close().expect("closes");
+}

@@ -245,6 +245,11 @@ fn sync_failed(error: io::Error) -> ErrorKind {
 }
 
 impl<S: Sink, T: Format> Tip<S, T> {
+    /// No group was written to it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.end == T::HEAD_BYTES
+    }
+
     pub(super) fn is_durable(&self) -> bool {
         self.durable == self.end
     }

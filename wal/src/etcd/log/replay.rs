@@ -17,6 +17,7 @@ use crate::{
 };
 
 const HEADLESS: &str = "a segment without a head";
+const BEYOND: &str = "a state of more entries than there are";
 const GONE: &str = "a segment before it is gone";
 
 /// Who takes what the log holds.
@@ -101,6 +102,9 @@ pub(super) fn read<F: Fs>(
         let Recovery { records, bytes, .. } = reader.found.recovery;
         let (segments, segments_total) = (at as u64 + 1, names.len() as u64);
         reader.sink.progress(Progress { segments, segments_total, records, bytes });
+    }
+    if let Some(name) = names.last() {
+        reader.reach(&dir.join(name.file_name()))?;
     }
     reader.sink.end()?;
     Ok((reader.found, end))
@@ -252,6 +256,26 @@ impl<S: Sink> Reader<'_, S> {
             self.joint(path, GONE);
         }
         self.skip_to(name.index, path);
+        Ok(())
+    }
+
+    /// The last segment was read: a state may tell of entries behind its last one. The checksum does not cover the kind, and
+    /// what one bit makes of an entry may be read as a state.
+    fn reach(&mut self, path: &Path) -> Result<()> {
+        let (due, last) = (self.found.last.saturating_add(1), self.found.marked.min(INDEX_MAX));
+        if last < due {
+            return Ok(());
+        }
+        if self.mode == RecoveryMode::Strict {
+            return Err(Error::new(ErrorKind::Damaged { found: BEYOND }).at_path(path));
+        }
+        self.joint(path, BEYOND);
+        if self.mode == RecoveryMode::Salvage {
+            self.skip_to(last + 1, path);
+        } else {
+            // As if it had been cut at its first bad entry.
+            self.found.marked = self.found.last;
+        }
         Ok(())
     }
 
