@@ -30,7 +30,7 @@ pub(crate) use snappy::SnappyWrites;
 pub use encode::{encode_delete, encode_delete_range, encode_write};
 
 /// A thread keeps a buffer up to this size between its writes.
-const KEPT_BYTES_MAX: usize = 16 << 20;
+pub(crate) const KEPT_BYTES_MAX: usize = 16 << 20;
 
 thread_local! {
     static PAYLOAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };

@@ -81,9 +81,12 @@
 //! `native` takes a fraction of the bytes of InfluxDB's entries, and compresses those of InfluxDB without making them first.
 //!
 //! Which log? [`FileLog`] where InfluxDB 1.x has to read the directory; [`NativeLog`] where nobody else has to: it is the
-//! fastest and the smallest, and misses any segment that is lost. [`MmapLog`] and [`EtcdLog`] are there to be compared;
+//! fastest and the smallest, and notices any segment that is lost. [`MmapLog`] and [`EtcdLog`] are there to be compared;
 //! [`NullLog`] is what all else costs. `cargo run --release -p tsmith-bench -- wal --dir DIR --log file,native` measures
 //! them on a disk, `replay` how fast they open.
+//!
+//! After damage: [`repair`] writes segments anew from what is whole, and the log opens strictly again. So it does, of every
+//! kind, once what was salvaged is kept elsewhere and [`Log::truncate_front`] has forgotten the damaged segments.
 //!
 //! Who writes a log of their own checks it by the laws of these: the feature `testing` has them as suites of tests.
 
@@ -259,7 +262,8 @@ pub trait Log: Send + Sync + Sized + 'static {
         Self::LAYOUT.with_payload(batch, |payload| self.append(Record::write(payload)))
     }
 
-    /// Blocks until all up to `at` is as durable as the options of the log promise.
+    /// Blocks until all up to `at` is as durable as the options of the log promise. A position beyond the last record stands
+    /// for the last one.
     ///
     /// Law: after a failed write or sync no record is confirmed ever again, until the log is reopened; a full disk is
     /// the exception ([`ErrorKind::Full`]): the records of that group are gone, later ones may succeed. Who waits for one

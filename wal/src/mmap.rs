@@ -17,6 +17,8 @@ pub(crate) use map::SegmentMap;
 ///
 /// The bytes on disk are the same: either log opens what the other wrote. The space of a segment is allocated and
 /// synced before it is mapped, so that a full disk is an error and not a signal.
+/// That takes a file system that writes in place: on one that copies on write, as btrfs does, allocated space can run out
+/// all the same, and a store into the map then ends the process.
 pub type MmapLog<F = OsFs> = SegmentLog<MapSink<F>, Influx>;
 
 /// The open segment and its map.

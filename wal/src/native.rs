@@ -62,7 +62,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use lz4_flex::block::{self, CompressTable};
 
 use crate::crc32c;
-use crate::entry::Layout;
+use crate::entry::{KEPT_BYTES_MAX, Layout};
 use crate::file::FileSink;
 use crate::fs::OsFs;
 use crate::group::SegmentLog;
@@ -160,7 +160,11 @@ impl Format for Native {
             // The rest of the header is the leader's.
             let header_now = Header { len: body.len() as u32, durable: 0, sequence: 0, kind };
             header.copy_from_slice(&header_now.encode(crc32c::hash(body)));
-            then(&buffers.frame)
+            let done = then(&buffers.frame);
+            if buffers.frame.capacity() > KEPT_BYTES_MAX {
+                buffers.frame = Vec::new();
+            }
+            done
         })
     }
 

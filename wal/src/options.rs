@@ -99,10 +99,12 @@ pub enum RecoveryMode {
     #[default]
     Strict,
     /// As InfluxDB 1.x: every segment is cut at its first bad record, and the next one is read. May lose records that
-    /// were acknowledged; what was dropped is reported. Of InfluxDB's segments, and ours in its format, what is left opens
+    /// were acknowledged; what was dropped is reported. Where our marks say that some bytes are not what was written, up to
+    /// 4 KiB or one record, the segment is cut before them: InfluxDB itself would take those that look like entries. Of InfluxDB's segments, and ours in its format, what is left opens
     /// with `Strict` afterwards; a log that numbers its records misses those that were cut off, until it is repaired.
     InfluxDb,
-    /// Keeps every record that checks out, also behind damage, and lists what is missing. A torn tail is cut as by
+    /// Keeps every record that checks out, also behind damage, and lists what is missing. In InfluxDB's segments a checksum
+    /// of ours is that of up to 4 KiB of records, or of a longer one. A torn tail is cut as by
     /// `Strict`; a damaged segment stays as it is, so that what it holds can be looked at until it is forgotten.
     Salvage,
 }

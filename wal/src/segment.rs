@@ -146,6 +146,15 @@ impl FrameEncoder {
     }
 }
 
+impl FrameEncoder {
+    /// A thread that once had a very long record does not keep its space.
+    fn let_go(&mut self) {
+        if self.frame.capacity() > entry::KEPT_BYTES_MAX {
+            self.frame = Vec::new();
+        }
+    }
+}
+
 fn frame_header(kind: RecordKind, len: u32) -> [u8; FRAME_HEADER_BYTES] {
     let [a, b, c, d] = len.to_be_bytes();
     [kind.tag(), a, b, c, d]
@@ -235,7 +244,11 @@ impl Format for Influx {
         _: Compression,
         then: impl FnOnce(&[u8]) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        ENCODER.with_borrow_mut(|encoder| then(encoder.encode(record)?))
+        ENCODER.with_borrow_mut(|encoder| {
+            let done = then(encoder.encode(record)?);
+            encoder.let_go();
+            done
+        })
     }
 
     fn frame_write<T>(
@@ -247,7 +260,11 @@ impl Format for Influx {
             return Self::LAYOUT
                 .with_payload(batch, |payload| Self::frame(Record::write(payload), compression, then));
         }
-        ENCODER.with_borrow_mut(|encoder| then(encoder.encode_write(batch)?))
+        ENCODER.with_borrow_mut(|encoder| {
+            let done = then(encoder.encode_write(batch)?);
+            encoder.let_go();
+            done
+        })
     }
 
     fn begin(segment: u32, Link { before, .. }: Link) -> Self {

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::fs::{FsFile, SimFile, SimFs};
