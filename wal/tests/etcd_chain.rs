@@ -196,6 +196,12 @@ fn a_last_entry_that_became_a_state_is_missed() {
     let last = begins.rev().find(|at| bytes[at + 8..].starts_with(&[0x08, 0x02])).expect("an entry");
     bytes[last + 9] = 0x03;
     assert_eq!(salvaged(&with(&files), "a state", 15), [15]);
-    let (_, seen, recovery) = open(&with(&files), RecoveryMode::InfluxDb).expect("opens");
-    assert!(seen.len() == 14 && recovery.torn.len() == 1, "{recovery:?}");
+    for mode in [RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
+        let sim = with(&files);
+        let (log, seen, recovery) = open(&sim, mode).expect("opens");
+        assert!(seen.len() == 14 && recovery.torn.len() == 1, "{recovery:?}");
+        put(&log, 16);
+        log.close().expect("closes");
+        assert_eq!(open(&sim, mode).expect("opens").1.last(), Some(&16), "goes on");
+    }
 }

@@ -103,8 +103,8 @@ pub(super) fn read<F: Fs>(
         let (segments, segments_total) = (at as u64 + 1, names.len() as u64);
         reader.sink.progress(Progress { segments, segments_total, records, bytes });
     }
-    if let Some(name) = names.last() {
-        reader.reach(&dir.join(name.file_name()))?;
+    if let (Some(name), Some((end, _))) = (names.last(), &mut end) {
+        reader.reach(&dir.join(name.file_name()), end)?;
     }
     reader.sink.end()?;
     Ok((reader.found, end))
@@ -255,13 +255,17 @@ impl<S: Sink> Reader<'_, S> {
         if gone {
             self.joint(path, GONE);
         }
+        if gone || due < name.index {
+            // Nobody knows the checksum before it; zero takes any.
+            (self.found.crc, self.found.salvaged) = (0, true);
+        }
         self.skip_to(name.index, path);
         Ok(())
     }
 
     /// The last segment was read: a state may tell of entries behind its last one. The checksum does not cover the kind, and
     /// what one bit makes of an entry may be read as a state.
-    fn reach(&mut self, path: &Path) -> Result<()> {
+    fn reach(&mut self, path: &Path, end: &mut End) -> Result<()> {
         let (due, last) = (self.found.last.saturating_add(1), self.found.marked.min(INDEX_MAX));
         if last < due {
             return Ok(());
@@ -272,6 +276,8 @@ impl<S: Sink> Reader<'_, S> {
         self.joint(path, BEYOND);
         if self.mode == RecoveryMode::Salvage {
             self.skip_to(last + 1, path);
+            // Within a segment a gap is damage; the name of the next one tells of it.
+            *end = End::Left;
         } else {
             // As if it had been cut at its first bad entry.
             self.found.marked = self.found.last;
@@ -292,8 +298,6 @@ impl<S: Sink> Reader<'_, S> {
             missing: None,
             found,
         });
-        // Nobody knows the checksum before it; zero takes any.
-        (self.found.crc, self.found.salvaged) = (0, true);
     }
 
     /// What is next, in this segment, has this index: those before it are missing at the last place that was left out, unless
