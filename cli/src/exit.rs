@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tsmith_engine::{Error, ErrorKind};
+use tsmith_wal::fs::TooLong;
 
 use crate::flaw::log_advice;
 
@@ -56,7 +57,7 @@ impl Failure {
     pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::missing(path),
-            io::ErrorKind::FileTooLarge => Self::Problem(format!("{}: {error}", path.display())),
+            _ if TooLong::of(error).is_some() => Self::Problem(format!("{}: {error}", path.display())),
             _ => Self::Io(format!("{}: {error}", path.display())),
         }
     }

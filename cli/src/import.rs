@@ -4,7 +4,7 @@
 //! thread is done first.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,6 @@ use crate::args::{self, Parts, Wal};
 use crate::clock;
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::flaw::tell_left_out;
-use crate::output::create_new;
 use crate::place;
 use crate::progress::{Bar, When, percent};
 use crate::source::{Batch, Source};
@@ -65,7 +64,7 @@ pub(crate) struct Import {
     /// Threads that write, at most 256
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     writers: u16,
-    /// Write rejected lines, as they are, to this file; it must not exist
+    /// Write rejected lines, as they are, to this file; it must not exist or be empty
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
     /// Most memory for values that are not in files yet; when it is full, writing waits for the snapshot
@@ -122,11 +121,16 @@ impl Import {
     }
 }
 
+/// Opens the file of rejected lines. It grows line by line, so it holds no part of a line after an interruption; an
+/// empty one may be left over from such a run.
 fn open_rejects(path: &Path) -> Result<File> {
-    create_new(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Failure::Usage(format!("{}: the file exists; --rejects wants a new one", path.display()))
-        }
+    let is_empty = path.metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
+    let file = OpenOptions::new().write(true).create_new(!is_empty).open(path);
+    file.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::Usage(format!(
+            "{}: the file exists and is not empty; move it away, or name another with --rejects",
+            path.display()
+        )),
         _ => Failure::io(path, &error),
     })
 }

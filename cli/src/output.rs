@@ -3,6 +3,7 @@
 //! A writer gets columns of one series at a time and keeps account of what its format could not say.
 
 mod csv;
+mod file;
 mod jsonl;
 mod lp;
 mod table;
@@ -10,13 +11,13 @@ mod table;
 pub(crate) use table::printable;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use tsmith_engine::{ColumnRef, FieldType};
 
+use self::file::OutputFile;
 use crate::exit::{Failure, Result, complain};
 
 /// Text is handed on in pieces of about this size.
@@ -41,7 +42,7 @@ pub(crate) enum Format {
 /// Where to.
 #[derive(Debug, Args)]
 pub(crate) struct Destination {
-    /// Write to this file instead of stdout; it must not exist
+    /// Write to this file instead of stdout; it must not exist, and appears when it is complete
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace the file of --output if it exists
@@ -52,14 +53,19 @@ pub(crate) struct Destination {
 /// Text on its way out.
 pub(crate) struct Out {
     buffer: Vec<u8>,
-    to: Box<dyn Write>,
+    to: To,
     name: PathBuf,
+}
+
+enum To {
+    Stdout(io::StdoutLock<'static>),
+    File(OutputFile),
 }
 
 impl Out {
     /// Stdout.
     pub(crate) fn stdout() -> Self {
-        Self { buffer: Vec::new(), to: Box::new(io::stdout().lock()), name: "stdout".into() }
+        Self { buffer: Vec::new(), to: To::Stdout(io::stdout().lock()), name: "stdout".into() }
     }
 
     /// The destination.
@@ -67,14 +73,8 @@ impl Out {
         let Some(path) = destination.output.as_deref().filter(|path| *path != Path::new("-")) else {
             return Ok(Self::stdout());
         };
-        let file = if destination.force { File::create(path) } else { create_new(path) };
-        let file = file.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                Failure::Usage(format!("{}: the file exists; --force replaces it", path.display()))
-            }
-            _ => Failure::io(path, &error),
-        })?;
-        Ok(Self { buffer: Vec::new(), to: Box::new(file), name: path.to_owned() })
+        let file = OutputFile::create(path, destination.force)?;
+        Ok(Self { buffer: Vec::new(), to: To::File(file), name: path.to_owned() })
     }
 
     /// Where to append text.
@@ -89,18 +89,26 @@ impl Out {
 
     /// Hands all text on.
     pub(crate) fn flush(&mut self) -> Result<()> {
-        let written = self.to.write_all(&self.buffer).and_then(|()| self.to.flush());
+        let to: &mut dyn Write = match &mut self.to {
+            To::Stdout(stdout) => stdout,
+            To::File(file) => file,
+        };
+        let written = to.write_all(&self.buffer).and_then(|()| to.flush());
         self.buffer.clear();
         written.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
             _ => Failure::io(&self.name, &error),
         })
     }
-}
 
-/// Creates a file for writing that does not exist yet.
-pub(crate) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
+    /// Hands all text on; an output file gets its name.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        match self.to {
+            To::Stdout(_) => Ok(()),
+            To::File(file) => file.finish(),
+        }
+    }
 }
 
 /// One column of the series that is being written.
@@ -217,7 +225,7 @@ impl Rows {
             self.write_header();
         }
         self.close_key()?;
-        self.out.flush()?;
+        self.out.finish()?;
         Ok(self.lost.report())
     }
 }

@@ -228,17 +228,6 @@ fn filters_choose_keys_and_times() {
 }
 
 #[test]
-fn output_goes_to_a_file_that_is_not_there_yet() {
-    let scratch = Scratch::new();
-    let dir = scratch.imported("d", "m v=1 1\n");
-    let out = scratch.path("out.lp");
-    run("export {} -o {}", &[&dir, &out]).exits(0);
-    assert_eq!(fs::read(&out).expect("written"), b"m v=1 1\n");
-    run("export {} -o {}", &[&dir, &out]).exits(2).says(&["out.lp", "--force"]);
-    run("export {} -o {} --force", &[&dir, &out]).exits(0);
-}
-
-#[test]
 fn a_closed_pipe_ends_quietly() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", sample(30_000));

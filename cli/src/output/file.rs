@@ -1,0 +1,167 @@
+//! An output file: written under a temporary name, and renamed when it is complete.
+//!
+//! The temporary file is removed when the run fails, and on Ctrl-C (SIGINT) and SIGTERM. So a file under the name that
+//! the user gave is always complete, and the next run starts without a leftover in its way.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
+use tsmith_wal::fs::{Fs, OsFs};
+
+use crate::exit::{Failure, Result, complain};
+
+/// How long a signal may wait before the temporary file is removed.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Attempts to find a temporary name that is free. Only a killed process leaves one behind.
+const NAMES_MAX: u32 = 1000;
+
+/// The temporary file of this process. Whoever holds the lock may rename or remove it.
+static UNFINISHED: Mutex<Option<Unfinished>> = Mutex::new(None);
+
+struct Unfinished {
+    temporary: PathBuf,
+    name: PathBuf,
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) struct OutputFile {
+    file: File,
+    name: PathBuf,
+    replace: bool,
+    /// Whether `name` is a device or a pipe, which is written in place.
+    in_place: bool,
+}
+
+impl OutputFile {
+    /// Begins the file `path`. With `replace` it may exist.
+    pub(super) fn create(path: &Path, replace: bool) -> Result<Self> {
+        let failed = |error: io::Error| Failure::io(path, &error);
+        let mut name = path.to_owned();
+        let mut permissions = None;
+        if fs::symlink_metadata(path).is_ok() {
+            if !replace {
+                return Err(exists(path));
+            }
+            let found = fs::metadata(path).map_err(failed)?;
+            if !found.is_file() {
+                let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+                return Ok(Self { file, name, replace, in_place: true });
+            }
+            // A link stays; the file it leads to is replaced.
+            name = fs::canonicalize(path).map_err(failed)?;
+            permissions = Some(found.permissions());
+        }
+        watch_signals().map_err(failed)?;
+        let file = create_temporary(&name).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => failed(error),
+            _ => Failure::Io(format!("{}: cannot create a file beside it: {error}", path.display())),
+        })?;
+        let output = Self { file, name, replace, in_place: false };
+        if let Some(permissions) = permissions {
+            output.file.set_permissions(permissions).map_err(failed)?;
+        }
+        Ok(output)
+    }
+
+    /// Makes the file durable and gives it its name.
+    pub(super) fn finish(self) -> Result<()> {
+        let mut unfinished = unfinished();
+        let Some(Unfinished { temporary, .. }) = &*unfinished else { return Ok(()) };
+        if !self.replace && fs::symlink_metadata(&self.name).is_ok() {
+            return Err(exists(&self.name));
+        }
+        let published = OsFs.open(temporary).and_then(|file| OsFs.publish(&file, temporary, &self.name));
+        published.map_err(|error| Failure::io(&self.name, &error))?;
+        *unfinished = None;
+        Ok(())
+    }
+}
+
+impl Write for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for OutputFile {
+    fn drop(&mut self) {
+        if !self.in_place
+            && let Some(Unfinished { temporary, .. }) = unfinished().take()
+        {
+            remove(&temporary);
+        }
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::Usage(format!("{}: the file exists; --force replaces it", path.display()))
+}
+
+/// Creates `NAME.N.tmp` beside the file that it will become. N is the process number, or one behind it.
+fn create_temporary(name: &Path) -> io::Result<File> {
+    let mut unfinished = unfinished();
+    for attempt in 0..NAMES_MAX {
+        let mut temporary = name.as_os_str().to_owned();
+        temporary.push(format!(".{}.tmp", u64::from(std::process::id()) + u64::from(attempt)));
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => {
+                if created.is_ok() {
+                    *unfinished = Some(Unfinished { temporary: temporary.into(), name: name.to_owned() });
+                }
+                return created;
+            }
+        }
+    }
+    Err(io::Error::other("all temporary names are taken; remove those that end in .tmp"))
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        complain(&format!("{}: cannot remove the unfinished file: {error}", path.display()));
+    }
+}
+
+/// Starts a thread that waits for SIGINT and SIGTERM, removes the temporary file, and ends the process by that signal.
+fn watch_signals() -> io::Result<()> {
+    let received = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_usize(signal, received.clone(), signal as usize)?;
+    }
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        loop {
+            let signal = received.load(Ordering::SeqCst);
+            if signal != 0 {
+                // Held to the end: nothing is renamed or created behind it.
+                let mut unfinished = unfinished();
+                if let Some(Unfinished { temporary, name }) = unfinished.take() {
+                    remove(&temporary);
+                    complain(&format!("{}: interrupted, nothing was written; run it again", name.display()));
+                }
+                let _ = low_level::emulate_default_handler(signal as i32);
+            }
+            thread::sleep(POLL);
+        }
+    })?;
+    Ok(())
+}
+
+/// The path stays right when a thread panics.
+fn unfinished() -> MutexGuard<'static, Option<Unfinished>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}

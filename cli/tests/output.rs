@@ -1,0 +1,121 @@
+//! Output files appear complete or not at all.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use support::{Scratch, command, run, sample};
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Ctrl-C during an export left a file that was cut in the middle of a line. The next run refused to replace it.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_export_leaves_no_file() {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(2000));
+    let outputs = scratch.path("outputs");
+    fs::create_dir(&outputs).expect("created");
+    let out = outputs.join("o.lp");
+    for (name, number) in [("INT", 2), ("TERM", 15)] {
+        // The same directory many times: far more than is written before the signal comes.
+        let mut export = command();
+        export.arg("export").arg("-o").arg(&out).args(vec![&dir; 10_000]).stderr(Stdio::piped());
+        let mut child = export.spawn().expect("runs");
+        while names(&outputs).is_empty() {
+            assert!(child.try_wait().expect("asked").is_none(), "it ended early");
+            std::thread::yield_now();
+        }
+        assert!(!out.exists(), "the file has its name before it is complete");
+        let kill = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status();
+        assert!(kill.expect("kill runs").success());
+        let output = child.wait_with_output().expect("ends");
+        assert_eq!(output.status.signal(), Some(number));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("o.lp: interrupted"), "{said}");
+        assert!(names(&outputs).is_empty(), "{:?}", names(&outputs));
+    }
+    run("export {} -o {}", &[&dir, &out]).exits(0);
+    assert_eq!(names(&outputs), ["o.lp"]);
+    assert_eq!(fs::read(&out).expect("written"), run("export {}", &[&dir]).exits(0).stdout);
+}
+
+/// An output file that could not be completed was left behind, and the old one was gone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failed_export_keeps_the_old_file() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", sample(2000));
+    let outputs = scratch.path("outputs");
+    fs::create_dir(&outputs).expect("created");
+    let out = outputs.join("o.lp");
+    fs::write(&out, "old").expect("written");
+    // A limit of the file size stands for a full disk.
+    let limited = std::process::Command::new("sh")
+        .arg("-c")
+        .arg("trap '' XFSZ; ulimit -f 8; exec \"$0\" export \"$1\" -o \"$2\" --force")
+        .arg(env!("CARGO_BIN_EXE_tsmith"))
+        .args([&dir, &out])
+        .output();
+    support::Run::from(limited.expect("sh runs")).exits(74).says(&["o.lp: "]);
+    assert_eq!(fs::read(&out).expect("still there"), b"old");
+    assert_eq!(names(&outputs), ["o.lp"]);
+}
+
+#[test]
+fn an_existing_file_is_kept_without_force() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", "m v=1 1\n");
+    let out = scratch.file("o.lp", "old");
+    for verb in ["export", "query"] {
+        run(&format!("{verb} {{}} -o {{}}"), &[&dir, &out])
+            .exits(2)
+            .says(&["o.lp: the file exists", "--force"]);
+        assert_eq!(fs::read(&out).expect("still there"), b"old");
+    }
+    run("export {} -o {} --force", &[&dir, &out]).exits(0);
+    assert_eq!(fs::read(&out).expect("written"), b"m v=1 1\n");
+}
+
+/// `--force` through a link replaces the file that it leads to, and a device is written, never replaced.
+#[cfg(unix)]
+#[test]
+fn force_keeps_links_devices_and_permissions() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", "m v=1 1\n");
+    let (out, link) = (scratch.file("o.lp", "old"), scratch.path("link.lp"));
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o640)).expect("set");
+    symlink("o.lp", &link).expect("linked");
+    run("export {} -o {} --force", &[&dir, &link]).exits(0);
+    assert!(link.is_symlink());
+    assert_eq!(fs::read(&out).expect("written"), b"m v=1 1\n");
+    assert_eq!(out.metadata().expect("there").permissions().mode() & 0o777, 0o640);
+    let null = Path::new("/dev/null");
+    run("export {} -o {} --force", &[&dir, null]).exits(0);
+    assert!(null.metadata().expect("there").file_type().is_char_device());
+}
+
+/// An interrupted import left an empty file of rejected lines, and the next run refused to start.
+#[test]
+fn an_empty_file_of_rejects_is_used() {
+    let scratch = Scratch::new();
+    let (input, dir) = (scratch.file("x.lp", "m v=1 1\nm v=\n"), scratch.path("d"));
+    let rejects = scratch.file("bad.lp", "");
+    run("import {} {} --rejects {}", &[&dir, &input, &rejects]).exits(1);
+    assert_eq!(fs::read(&rejects).expect("written"), b"m v=\n");
+    run("import {} {} --rejects {}", &[&dir, &input, &rejects]).exits(2).says(&["bad.lp", "not empty"]);
+    assert_eq!(fs::read(&rejects).expect("still there"), b"m v=\n");
+}
