@@ -21,7 +21,7 @@ use crate::progress::{Bar, When};
 /// lp reads back as the same points: floats in the shortest form with the same bits, strings byte for byte, the fields of
 /// a line in the order of their bytes; so the text may differ from the one imported. What line
 /// protocol has no form for (NaN, infinities, some names) is counted, and the exit code is 1. csv has the header
-/// series,field,time,type,value. jsonl has one object a key; NaN and infinities are strings in it.
+/// series,field,time,type,value, and "" for an empty string. jsonl has one object a key; NaN and infinities are strings in it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  tsmith export d --format jsonl --measurement cpu --tag host=a --start -1h | head -n 1"

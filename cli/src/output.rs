@@ -31,7 +31,7 @@ const EXAMPLES_MAX: usize = 10;
 pub(crate) enum Format {
     /// Line protocol, times in nanoseconds; `tsmith import` reads it back.
     Lp,
-    /// One row a value: series,field,time,type,value.
+    /// One row a value: series,field,time,type,value; an empty string is "".
     Csv,
     /// One object a key: `{"key":"cpu,host=a#!~#v","type":"float","values":[[time,value],...]}`.
     Jsonl,

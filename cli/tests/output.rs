@@ -119,3 +119,17 @@ fn an_empty_file_of_rejects_is_used() {
     run("import {} {} --rejects {}", &[&dir, &input, &rejects]).exits(2).says(&["bad.lp", "not empty"]);
     assert_eq!(fs::read(&rejects).expect("still there"), b"m v=\n");
 }
+
+/// An empty string was an empty CSV field, which DuckDB and pandas read as an absent value.
+#[test]
+fn an_empty_string_is_quoted_in_csv() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", "m,t=a s=\"\",v=1 1\nm,t=a s=\"x\" 2\n");
+    for (exact, x, one) in [("", "x", "1"), (" --exact", "78", "3ff0000000000000")] {
+        let csv = format!(
+            "series,field,time,type,value\n\"m,t=a\",s,1,string,\"\"\n\"m,t=a\",s,2,string,{x}\n\"m,t=a\",v,1,float,{one}\n"
+        );
+        assert_eq!(run(&format!("export {{}} --format csv{exact}"), &[&dir]).exits(0).text(), csv);
+        assert_eq!(run(&format!("query {{}} --format csv{exact}"), &[&dir]).exits(0).text(), csv);
+    }
+}

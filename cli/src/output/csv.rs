@@ -1,4 +1,5 @@
-//! CSV as in RFC 4180, one row a value. Text that is not UTF-8 is written as it is.
+//! CSV as in RFC 4180, one row a value. Text that is not UTF-8 is written as it is. An empty string is `""`, for many
+//! readers take an empty field for an absent value.
 
 use tsmith_engine::Value;
 
@@ -24,7 +25,7 @@ pub(super) fn column(out: &mut Out, exact: bool, series: &[u8], field: Field<'_>
         text.push(b',');
         match values.get(at) {
             Value::Float(value) if exact => put_hex(&value.to_bits().to_be_bytes(), text),
-            Value::String(value) if exact => put_hex(value, text),
+            Value::String(value) if exact && !value.is_empty() => put_hex(value, text),
             Value::Float(value) => match not_a_number(value) {
                 Some(name) => text.extend_from_slice(name.as_bytes()),
                 None => put_float(value, text),
@@ -41,7 +42,7 @@ pub(super) fn column(out: &mut Out, exact: bool, series: &[u8], field: Field<'_>
 }
 
 fn put_text(value: &[u8], out: &mut Vec<u8>) {
-    if !value.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
+    if !value.is_empty() && !value.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
         out.extend_from_slice(value);
         return;
     }
