@@ -78,10 +78,7 @@ const NOTHING: &str = "nothing was deleted";
 
 impl Delete {
     pub(crate) fn run(self) -> Result<Outcome> {
-        let range = TimeRange::new(self.start.unwrap_or(i64::MIN), self.end.unwrap_or(i64::MAX));
-        if range.min > range.max {
-            return Err(Failure::Usage("--start is later than --end: nothing was deleted".to_owned()));
-        }
+        let range = filter::range(self.start, self.end).map_err(|error| error.and(NOTHING))?;
         let found = if self.dry_run {
             self.look(range).map_err(|error| error.and(NOTHING))?
         } else {

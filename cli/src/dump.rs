@@ -43,6 +43,7 @@ pub(crate) fn all(
     view: &View,
     path: &Path,
     filter: &FilterArgs,
+    range: TimeRange,
     rows: &mut Rows,
     bar: &mut Bar,
 ) -> Result<bool> {
@@ -64,7 +65,7 @@ pub(crate) fn all(
                     fields.push(FieldReader::new(view));
                 }
                 let field = &mut fields[count];
-                problems |= field.begin(path, parse(key), filter.range(), Direction::Ascending);
+                problems |= field.begin(path, parse(key), range, Direction::Ascending);
                 problems |= field.fill(path);
                 bytes += field.batch.as_ref().values().cached_bytes();
                 count += 1;
@@ -105,6 +106,7 @@ pub(crate) fn ordered(
     view: &View,
     path: &Path,
     filter: &FilterArgs,
+    range: TimeRange,
     order: Order,
     rows: &mut Rows,
 ) -> Result<bool> {
@@ -119,7 +121,7 @@ pub(crate) fn ordered(
             break;
         }
         let key = parse(key);
-        problems |= field.begin(path, key, filter.range(), direction);
+        problems |= field.begin(path, key, range, direction);
         while left > 0 {
             problems |= field.fill(path);
             let taken = field.take_points(usize::try_from(left).unwrap_or(usize::MAX));

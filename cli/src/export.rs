@@ -62,6 +62,7 @@ impl Export {
             ExportFormat::Csv => Format::Csv,
             ExportFormat::Jsonl => Format::Jsonl,
         };
+        let range = self.filter.range()?;
         let mut bar = Bar::new(progress);
         // A wrong command line is told before anything is written.
         let mut places = Vec::new();
@@ -91,7 +92,7 @@ impl Export {
                 Some(rows) => rows,
                 None => rows.insert(Rows::new(&self.destination, format, self.exact)?),
             };
-            outcome = outcome.and(Outcome::of(dump::all(&view, path, &self.filter, rows, &mut bar)?));
+            outcome = outcome.and(Outcome::of(dump::all(&view, path, &self.filter, range, rows, &mut bar)?));
         }
         bar.clear();
         if let Some(rows) = rows {

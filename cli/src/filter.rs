@@ -4,6 +4,7 @@ use clap::Args;
 use tsmith_engine::{FieldKey, TimeRange};
 
 use crate::clock;
+use crate::exit::{Failure, Result};
 
 /// The flags.
 #[derive(Debug, Args)]
@@ -36,8 +37,8 @@ pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
 
 impl FilterArgs {
     /// The times that are wanted.
-    pub(crate) fn range(&self) -> TimeRange {
-        TimeRange::new(self.start.unwrap_or(i64::MIN), self.end.unwrap_or(i64::MAX))
+    pub(crate) fn range(&self) -> Result<TimeRange> {
+        range(self.start, self.end)
     }
 
     /// Whether the key is wanted. Names are compared without their escapes.
@@ -50,6 +51,16 @@ impl FilterArgs {
         }
         has_tags(key, &self.tag)
     }
+}
+
+/// The times between two flags, both included. No range ends before it starts: the flags are swapped, or one is wrong.
+pub(crate) fn range(start: Option<i64>, end: Option<i64>) -> Result<TimeRange> {
+    let range = TimeRange::new(start.unwrap_or(i64::MIN), end.unwrap_or(i64::MAX));
+    if range.min > range.max {
+        let [start, end] = [range.min, range.max].map(clock::rfc3339_text);
+        return Err(Failure::Usage(format!("--start ({start}) is later than --end ({end}): swap them")));
+    }
+    Ok(range)
 }
 
 /// Whether the series of a key has all of these tags, names and values without their escapes. An empty value is that of a

@@ -221,7 +221,7 @@ impl Rows {
 
     /// Writes what is left, and reports what could not be said. True when there was something.
     pub(crate) fn finish(mut self) -> Result<bool> {
-        if !self.header && self.format == Format::Csv {
+        if !self.header {
             self.write_header();
         }
         self.close_key()?;

@@ -45,12 +45,13 @@ pub(crate) struct Query {
 
 impl Query {
     pub(crate) fn run(self) -> Result<Outcome> {
+        let range = self.filter.range()?;
         let place = Place::find(&self.path, self.wal.wal.as_deref())?;
         let view = place.view()?;
         let damaged = place.report_problems(&view);
         let mut rows = Rows::new(&self.destination, self.format, self.exact)?;
         let order = Order { descending: self.desc, limit: self.limit };
-        let unread = dump::ordered(&view, &self.path, &self.filter, order, &mut rows)?;
+        let unread = dump::ordered(&view, &self.path, &self.filter, range, order, &mut rows)?;
         Ok(Outcome::of(damaged | unread | rows.finish()?))
     }
 }

@@ -133,3 +133,26 @@ fn an_empty_string_is_quoted_in_csv() {
         assert_eq!(run(&format!("query {{}} --format csv{exact}"), &[&dir]).exits(0).text(), csv);
     }
 }
+
+/// A query without rows printed nothing as a table, and a header as CSV.
+#[test]
+fn a_query_without_rows_prints_the_header() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", "m v=1 1\n");
+    let none = run("query {} --field none", &[&dir]).exits(0).text();
+    assert_eq!(none, "time                            series  field  value\n");
+    assert_eq!(run("query {} --limit 0", &[&dir]).exits(0).text().lines().count(), 1);
+}
+
+/// `export` and `query` printed nothing when `--start` was after `--end`; only `delete` refused.
+#[test]
+fn start_after_end_is_refused() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", "m v=1 1\n");
+    for verb in ["export", "query", "delete"] {
+        run(&format!("{verb} {{}} --start 2 --end 1"), &[&dir])
+            .exits(2)
+            .says(&["--start", "later than --end"]);
+        run(&format!("{verb} {{}} --start 1 --end 1"), &[&dir]).exits(0);
+    }
+}
