@@ -70,15 +70,9 @@ pub struct SeriesKey<'a>(pub &'a [u8]);
 impl<'a> SeriesKey<'a> {
     /// The measurement, escapes kept: all before the first comma that no backslash precedes.
     pub fn measurement(self) -> &'a [u8] {
-        let mut at = 0;
-        while let Some(&byte) = self.0.get(at) {
-            match byte {
-                b'\\' => at += 2,
-                b',' => return self.0.get(..at).unwrap_or_default(),
-                _ => at += 1,
-            }
-        }
-        self.0
+        let is_bare = |at: usize| at == 0 || self.0[at - 1] != b'\\';
+        let end = memchr::memchr_iter(b',', self.0).find(|at| is_bare(*at));
+        &self.0[..end.unwrap_or(self.0.len())]
     }
 
     /// Whether a composite key made of this series splits into the same series again: the separator is not in it, nor
@@ -222,5 +216,13 @@ mod tests {
         assert_eq!(SeriesKey(b"m\\,x,t=a").measurement(), b"m\\,x");
         assert_eq!(SeriesKey(b"m").measurement(), b"m");
         assert_eq!(SeriesKey(b"m\\").measurement(), b"m\\");
+    }
+
+    /// A backslash before a backslash was taken for an escape, so the measurement ended inside its name. In InfluxDB
+    /// only a comma that follows a backslash is escaped.
+    #[test]
+    fn a_backslash_does_not_escape_a_backslash() {
+        assert_eq!(SeriesKey(b"\\\\,,host=s").measurement(), b"\\\\,");
+        assert_eq!(SeriesKey(b"a\\\\b,t=c").measurement(), b"a\\\\b");
     }
 }
