@@ -32,6 +32,7 @@
 //! Another encoder is one file, which implements the trait, and one line in the list at the end of this one.
 
 pub mod influx;
+pub mod name;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

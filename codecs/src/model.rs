@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use crate::name::{printable, to_text};
+
 /// Between the series and the field of a composite key, as InfluxDB's tsm1 writes it.
 pub const KEY_SEPARATOR: &[u8] = b"#!~#";
 
@@ -96,7 +98,7 @@ impl fmt::Debug for SeriesKey<'_> {
 
 impl fmt::Display for SeriesKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(self.0))
+        f.write_str(&printable(&to_text(self.0)))
     }
 }
 
@@ -173,7 +175,7 @@ impl fmt::Debug for FieldKey<'_> {
 
 impl fmt::Display for FieldKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.to_composite()))
+        f.write_str(&printable(&to_text(&self.to_composite())))
     }
 }
 

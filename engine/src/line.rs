@@ -207,7 +207,7 @@ impl Reason {
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    tsmith_codecs::name::to_text(bytes).into_owned()
 }
 
 /// Reads every line of `input` into `builder`, and gives the lines that did not become points.

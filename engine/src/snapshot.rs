@@ -296,7 +296,7 @@ impl Blocks {
             let rest = column.slice(from..column.len());
             let part = rest.slice(0..first_block(rest, POINTS_PER_BLOCK));
             encoder.encode(part, &mut self.bytes).map_err(|error| ErrorKind::Encode {
-                key: String::from_utf8_lossy(composite).into_owned(),
+                key: tsmith_codecs::name::to_text(composite).into_owned(),
                 error,
             })?;
             let times = part.times();

@@ -263,7 +263,7 @@ impl fmt::Display for Error {
             // A hostile key must not fill a terminal.
             let shown = key.get(..200).unwrap_or(key);
             let cut = if shown.len() < key.len() { "..." } else { "" };
-            write!(f, "{}{cut}: ", String::from_utf8_lossy(shown))?;
+            write!(f, "{}{cut}: ", tsmith_codecs::name::to_text(shown))?;
         }
         self.kind.fmt(f)
     }

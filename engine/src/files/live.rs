@@ -34,7 +34,7 @@ pub struct TwoTypes {
 
 impl TwoTypes {
     pub(crate) fn error(&self, operation: &'static str, wal: &Path) -> Error {
-        let key = String::from_utf8_lossy(&self.key).into_owned();
+        let key = tsmith_codecs::name::to_text(&self.key).into_owned();
         let Self { incoming, existing, .. } = *self;
         let older = self.older.clone();
         let path = self.file.as_deref().unwrap_or(wal);
