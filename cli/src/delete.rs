@@ -3,16 +3,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args};
+use tsmith_codecs::name::to_text;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Remedy, Selection, Setup, TimeRange};
 
 use crate::args::{ReportFormat, Wal};
-use crate::clock;
 use crate::exit::{Failure, Outcome, Result, complain};
-use crate::filter;
-use crate::output::{Out, count};
+use crate::filter::{self, FilterArgs, NAMES_HELP, Name};
+use crate::output::{Out, count, shown};
 use crate::place::{self, Place};
 
 /// Delete points of one key, or of all series and fields that the flags name, at all times or those between two.
@@ -24,14 +23,20 @@ use crate::place::{self, Place};
 /// The points are gone for readers at once; their bytes go when the files are compacted. The directory is opened with
 /// the parts it was made with. One run is one delete: a crash leaves all of it or nothing.
 ///
+/// With --format json there is one object; its fields stay. A byte that is not UTF-8 is \xNN in
+/// a key.
+///
 /// The points of a key with a damaged block cannot be counted: it is deleted all the same, named on stderr, `points` is
 /// null in JSON, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").required(true).multiple(true),
-    after_help = "Examples:\n  tsmith delete d --measurement weather --end 2013-01-01T00:00:00Z --dry-run\n  \
+    group = ArgGroup::new("what")
+        .args(["key", "measurement", "tag", "field", "start", "end"])
+        .required(true)
+        .multiple(true),
+    after_help = format!("Examples:\n  tsmith delete d --measurement weather --end 2013-01-01T00:00:00Z --dry-run\n  \
                   tsmith delete d --key 'weather,station=JFK#!~#temp'\n  \
-                  tsmith delete d --measurement weather --tag station=JFK --tag unit=C --field temp --field dewp"
+                  tsmith delete d --measurement weather --tag station=JFK --tag unit=C --field temp --field dewp\n\n{NAMES_HELP}")
 )]
 pub(crate) struct Delete {
     /// An engine directory or an InfluxDB 1.x shard directory
@@ -40,27 +45,11 @@ pub(crate) struct Delete {
     /// This key: series and field as in `weather,station=JFK#!~#temp`, or a series for all its fields
     #[arg(
         long,
-        group = "what",
         value_name = "K",
-        value_parser = NonEmptyStringValueParser::new(),
+        value_parser = filter::name(b""),
         conflicts_with_all = ["measurement", "tag", "field"]
     )]
-    key: Option<String>,
-    /// Series of this measurement
-    #[arg(long, group = "what", value_name = "M", value_parser = NonEmptyStringValueParser::new())]
-    measurement: Option<String>,
-    /// Series with this tag, or without it where V is empty; may be given several times, and all must fit
-    #[arg(long, group = "what", value_name = "K=V", value_parser = filter::tag)]
-    tag: Vec<(String, String)>,
-    /// This field; may be given several times, and each goes
-    #[arg(long, group = "what", value_name = "F", value_parser = NonEmptyStringValueParser::new())]
-    field: Vec<String>,
-    /// From this time on: 2013-01-31T12:00:00Z, 1359633600s, -1h; a number without a unit is nanoseconds
-    #[arg(long, group = "what", value_name = "T", allow_hyphen_values = true, value_parser = clock::parse)]
-    start: Option<i64>,
-    /// Up to and including this time
-    #[arg(long, group = "what", value_name = "T", allow_hyphen_values = true, value_parser = clock::parse)]
-    end: Option<i64>,
+    key: Option<Name>,
     /// Only say what would be deleted
     #[arg(long)]
     dry_run: bool,
@@ -69,6 +58,8 @@ pub(crate) struct Delete {
     /// How to report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 /// Keys that have points in the range, with their number; `None` for those that cannot be counted.
@@ -78,7 +69,7 @@ const NOTHING: &str = "nothing was deleted";
 
 impl Delete {
     pub(crate) fn run(self) -> Result<Outcome> {
-        let range = filter::range(self.start, self.end).map_err(|error| error.and(NOTHING))?;
+        let range = self.filter.range().map_err(|error| error.and(NOTHING))?;
         let found = if self.dry_run {
             self.look(range).map_err(|error| error.and(NOTHING))?
         } else {
@@ -92,7 +83,7 @@ impl Delete {
             ReportFormat::Json => {
                 let keys: Vec<_> = found
                     .iter()
-                    .map(|(key, points)| serde_json::json!({"key": String::from_utf8_lossy(key), "points": points}))
+                    .map(|(key, points)| serde_json::json!({"key": to_text(key), "points": points}))
                     .collect();
                 let object = serde_json::json!({"dry_run": self.dry_run, "points": points, "keys": keys});
                 writeln!(text, "{object}")
@@ -109,25 +100,25 @@ impl Delete {
                 };
                 found
                     .iter()
-                    .try_for_each(|(key, points)| {
-                        writeln!(text, "{}: {}", String::from_utf8_lossy(key), of(*points))
-                    })
+                    .try_for_each(|(key, points)| writeln!(text, "{}: {}", shown(key), of(*points)))
                     .and_then(|()| writeln!(text, "{done} {} of {counted}{and}", count(points, "point")))
             }
         };
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()?;
+        match &self.key {
+            _ if !found.is_empty() => {}
+            Some(key) => filter::report_no_match(&format!("--key {}", key.shown())),
+            None => self.filter.report_no_match(),
+        }
         Ok(Outcome::of(uncounted > 0))
     }
 
     fn wants(&self, key: FieldKey<'_>) -> bool {
-        if let Some(wanted) = &self.key {
-            return key.series == wanted.as_bytes() || key.to_composite() == wanted.as_bytes();
-        }
-        let of_measurement =
-            self.measurement.as_ref().is_none_or(|name| filter::measurement(key) == name.as_bytes());
-        let is_field = self.field.is_empty() || self.field.iter().any(|name| name.as_bytes() == key.field);
-        of_measurement && is_field && filter::has_tags(key, &self.tag)
+        self.key.as_ref().map_or_else(
+            || self.filter.wants(key),
+            |wanted| key.series == wanted.bytes() || key.to_composite() == wanted.bytes(),
+        )
     }
 
     /// Changes nothing, not even a directory that has no manifest yet.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use tsmith_codecs::name::printable;
 use tsmith_engine::{Error, ErrorKind};
 use tsmith_wal::fs::TooLong;
 
@@ -150,5 +151,5 @@ pub(crate) fn code(done: Result<Outcome>) -> ExitCode {
 /// Says what is wrong, on stderr. When nobody reads that either, there is nobody to tell.
 pub(crate) fn complain(text: &str) {
     use io::Write;
-    let _ = writeln!(io::stderr(), "tsmith: {text}");
+    let _ = writeln!(io::stderr(), "tsmith: {}", printable(text));
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::args::Wal;
 use crate::dump;
 use crate::exit::{Failure, Outcome, Result};
-use crate::filter::FilterArgs;
+use crate::filter::{FilterArgs, NAMES_HELP};
 use crate::output::{Destination, Format, Rows};
 use crate::place::Place;
 use crate::progress::{Bar, When};
@@ -22,9 +22,12 @@ use crate::progress::{Bar, When};
 /// a line in the order of their bytes; so the text may differ from the one imported. What line
 /// protocol has no form for (NaN, infinities, some names) is counted, and the exit code is 1. csv has the header
 /// series,field,time,type,value, and "" for an empty string. jsonl has one object a key; NaN and infinities are strings in it.
+///
+/// Names and strings that are not UTF-8 are exact in lp and csv. In jsonl, `key` has \xNN for a byte of such a name, and
+/// `key_hex` has all its bytes; strings get U+FFFD, which is reported, unless --exact writes them as hex.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  tsmith export d --format jsonl --measurement cpu --tag host=a --start -1h | head -n 1"
+    after_help = format!("Example:\n  tsmith export d --format jsonl --measurement cpu --tag host=a --start -1h | head -n 1\n\n{NAMES_HELP}")
 )]
 pub(crate) struct Export {
     /// What to export
@@ -39,9 +42,9 @@ pub(crate) struct Export {
     #[arg(long)]
     exact: bool,
     #[command(flatten)]
-    filter: FilterArgs,
-    #[command(flatten)]
     destination: Destination,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 /// Formats for programs.
@@ -96,6 +99,9 @@ impl Export {
         }
         bar.clear();
         if let Some(rows) = rows {
+            if rows.is_empty() {
+                self.filter.report_no_match();
+            }
             outcome = outcome.and(Outcome::of(rows.finish()?));
         }
         match failure {

@@ -1,24 +1,41 @@
 //! Which keys and times are wanted.
 
+use std::ffi::OsString;
+
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use tsmith_codecs::SeriesKey;
+use tsmith_codecs::name::from_text;
 use tsmith_engine::{FieldKey, TimeRange};
 
 use crate::clock;
-use crate::exit::{Failure, Result};
+use crate::exit::{Failure, Result, complain};
+use crate::output::shown;
+
+/// Bytes that a backslash escapes in a measurement, and in a tag.
+const MEASUREMENT_ESCAPES: &[u8] = b", ";
+const TAG_ESCAPES: &[u8] = b",= ";
+
+/// How the flags take names.
+pub(crate) const NAMES_HELP: &str = "\
+Names:\n  The flags take names as `query`, `stats` and `delete` print them:\n  \
+  - `\\xNN` is the byte with these hex digits, as in `caf\\xe9`; the name `\\xe9` itself is `\\x5cxe9`.\n  \
+  - In a measurement or tag, `\\,` is a comma and `\\ ` a space, and `\\=` in a tag an equals sign, as in line protocol.\n  \
+  - Other backslashes are themselves, and commas, spaces and bytes that are not UTF-8 need no escape.";
 
 /// The flags.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
     /// Only this measurement
-    #[arg(long, value_name = "M")]
-    measurement: Option<String>,
+    #[arg(long, value_name = "M", value_parser = name(MEASUREMENT_ESCAPES))]
+    measurement: Option<Name>,
     /// Only series with this tag, or without it where V is empty; may be given several times, and all must fit
-    #[arg(long, value_name = "K=V", value_parser = tag)]
-    tag: Vec<(String, String)>,
-    /// Only this field
-    #[arg(long, value_name = "F")]
-    field: Option<String>,
+    #[arg(long, value_name = "K=V", value_parser = tag())]
+    tag: Vec<Tag>,
+    /// Only this field; may be given several times, and each fits
+    #[arg(long, value_name = "F", value_parser = name(b""))]
+    field: Vec<Name>,
     /// From this time on: 2013-01-31T12:00:00Z, 1359633600s, -1h; a number without a unit is nanoseconds
     #[arg(long, value_name = "T", allow_hyphen_values = true, value_parser = clock::parse)]
     start: Option<i64>,
@@ -27,66 +44,120 @@ pub(crate) struct FilterArgs {
     end: Option<i64>,
 }
 
+/// A name of the command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Name {
+    /// With the backslashes of line protocol that it was given with.
+    given: Vec<u8>,
+    /// Without them.
+    plain: Vec<u8>,
+}
+
+/// A tag of the command line, without the backslashes of line protocol.
+#[derive(Clone, Debug)]
+struct Tag {
+    name: Vec<u8>,
+    value: Vec<u8>,
+    given: Vec<u8>,
+}
+
+/// Reads a name in which a backslash escapes these bytes.
+pub(crate) fn name(escaped: &'static [u8]) -> impl TypedValueParser<Value = Name> {
+    OsStringValueParser::new().try_map(|text| match argument(text) {
+        given if given.is_empty() => Err("the name is empty"),
+        given => Ok(Name { plain: unescape(&given, escaped), given }),
+    })
+}
+
 /// Reads the value of a flag `--tag`. An equals sign in the name has a backslash, as in a series key.
-pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
-    let name = split_bare(text.as_bytes(), b'=').next().unwrap_or_default().len();
-    let (key, value) = text.split_at_checked(name).unwrap_or_default();
-    let value = value.strip_prefix('=').filter(|_| !key.is_empty()).ok_or("expected KEY=VALUE")?;
-    Ok((key.replace("\\=", "="), value.to_owned()))
+fn tag() -> impl TypedValueParser<Value = Tag> {
+    OsStringValueParser::new().try_map(|text| {
+        let given = argument(text);
+        match split_tag(&given) {
+            (name, Some(value)) if !name.is_empty() => Ok(Tag { name, value, given }),
+            _ => Err("expected KEY=VALUE"),
+        }
+    })
+}
+
+/// The bytes of an argument, `\xNN` read. On Unix it may hold any.
+fn argument(text: OsString) -> Vec<u8> {
+    from_text(&text.into_encoded_bytes())
+}
+
+impl Name {
+    /// The bytes of the name.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.plain
+    }
+
+    /// As it is printed.
+    pub(crate) fn shown(&self) -> String {
+        shown(&self.given)
+    }
 }
 
 impl FilterArgs {
-    /// The times that are wanted.
+    /// The times that are wanted. None of them is before the first: the flags are swapped, or one is wrong.
     pub(crate) fn range(&self) -> Result<TimeRange> {
-        range(self.start, self.end)
+        let range = TimeRange::new(self.start.unwrap_or(i64::MIN), self.end.unwrap_or(i64::MAX));
+        if range.min > range.max {
+            let [start, end] = [range.min, range.max].map(clock::rfc3339_text);
+            return Err(Failure::Usage(format!("--start ({start}) is later than --end ({end}): swap them")));
+        }
+        Ok(range)
     }
 
     /// Whether the key is wanted. Names are compared without their escapes.
     pub(crate) fn wants(&self, key: FieldKey<'_>) -> bool {
-        if self.field.as_ref().is_some_and(|field| field.as_bytes() != key.field) {
-            return false;
+        let is_field = self.field.is_empty() || self.field.iter().any(|field| field.plain == key.field);
+        is_field
+            && self.measurement.as_ref().is_none_or(|wanted| {
+                wanted.plain == unescape(SeriesKey(key.series).measurement(), MEASUREMENT_ESCAPES)
+            })
+            && has_tags(key, &self.tag)
+    }
+
+    /// Says on stderr that nothing fits, if there is a flag that could be wrong.
+    pub(crate) fn report_no_match(&self) {
+        let names = self.measurement.iter().map(|name| format!("--measurement {}", name.shown()));
+        let tags = self.tag.iter().map(|tag| format!("--tag {}", shown(&tag.given)));
+        let fields = self.field.iter().map(|name| format!("--field {}", name.shown()));
+        let times = [("--start", self.start), ("--end", self.end)].into_iter().filter_map(|(flag, time)| {
+            let time = clock::rfc3339_text(time?);
+            Some(format!("{flag} {time}"))
+        });
+        let flags: Vec<String> = names.chain(tags).chain(fields).chain(times).collect();
+        if !flags.is_empty() {
+            report_no_match(&flags.join(" "));
         }
-        if self.measurement.as_ref().is_some_and(|wanted| wanted.as_bytes() != measurement(key)) {
-            return false;
-        }
-        has_tags(key, &self.tag)
     }
 }
 
-/// The times between two flags, both included. No range ends before it starts: the flags are swapped, or one is wrong.
-pub(crate) fn range(start: Option<i64>, end: Option<i64>) -> Result<TimeRange> {
-    let range = TimeRange::new(start.unwrap_or(i64::MIN), end.unwrap_or(i64::MAX));
-    if range.min > range.max {
-        let [start, end] = [range.min, range.max].map(clock::rfc3339_text);
-        return Err(Failure::Usage(format!("--start ({start}) is later than --end ({end}): swap them")));
-    }
-    Ok(range)
+/// Says on stderr that nothing fits these flags.
+pub(crate) fn report_no_match(flags: &str) {
+    complain(&format!("no value matches {flags}; `tsmith query` without them shows what there is"));
 }
 
 /// Whether the series of a key has all of these tags, names and values without their escapes. An empty value is that of a
-/// series without the tag, as `InfluxDB` has it.
-pub(crate) fn has_tags(key: FieldKey<'_>, wanted: &[(String, String)]) -> bool {
+/// series without the tag, as InfluxDB has it.
+fn has_tags(key: FieldKey<'_>, wanted: &[Tag]) -> bool {
     if wanted.is_empty() {
         return true;
     }
-    let tags: Vec<_> = split_bare(key.series, b',')
-        .skip(1)
-        .map(|tag| {
-            let mut sides = split_bare(tag, b'=');
-            let name = sides.next().unwrap_or_default();
-            let value = tag.get(name.len() + 1..).unwrap_or_default();
-            (unescape(name, b",= "), unescape(value, b",= "))
-        })
-        .collect();
-    wanted.iter().all(|(name, value)| {
-        let found = tags.iter().find(|(known, _)| known == name.as_bytes());
-        found.map_or(&b""[..], |(_, value)| value) == value.as_bytes()
+    let rest = &key.series[SeriesKey(key.series).measurement().len()..];
+    let tags: Vec<_> = split_bare(rest, b',').skip(1).map(split_tag).collect();
+    wanted.iter().all(|Tag { name, value, .. }| {
+        let found = tags.iter().find(|(known, _)| known == name);
+        found.and_then(|(_, value)| value.as_deref()).unwrap_or_default() == value
     })
 }
 
-/// The measurement of a key, without its escapes.
-pub(crate) fn measurement(key: FieldKey<'_>) -> Vec<u8> {
-    unescape(split_bare(key.series, b',').next().unwrap_or_default(), b", ")
+/// Name and value of a tag, without their escapes; no value when there is no equals sign between them.
+fn split_tag(tag: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
+    let name = split_bare(tag, b'=').next().unwrap_or_default();
+    let value = tag.get(name.len() + 1..);
+    (unescape(name, TAG_ESCAPES), value.map(|value| unescape(value, TAG_ESCAPES)))
 }
 
 /// The parts of `text` between those `separator`s that no backslash precedes.
@@ -131,14 +202,65 @@ mod tests {
     #[test]
     fn names_are_compared_without_escapes() {
         let series = br"my\ cpu\,x,host=a\ b,k\=1=v\,2";
-        assert!(wants(&["--measurement", "my cpu,x", "--tag", "host=a b", "--field", "v"], series));
-        assert!(wants(&["--tag", "host=a b"], series));
+        for measurement in ["my cpu,x", r"my\ cpu\,x", r"my\x20cpu\,x"] {
+            assert!(wants(&["--measurement", measurement], series), "{measurement}");
+        }
+        for tag in ["host=a b", r"host=a\ b", r"k\=1=v,2", r"k\=1=v\,2", r"\x68ost=a b"] {
+            assert!(wants(&["--tag", tag, "--tag", "host=a b"], series), "{tag}");
+        }
+        assert!(wants(&["--field", "v"], series) && wants(&["--field", "w", "--field", "v"], series));
         assert!(!wants(&["--measurement", "my"], series));
         assert!(!wants(&["--tag", "host=a"], series));
         assert!(!wants(&["--field", "w"], series));
         assert!(wants(&[], series));
-        assert!(wants(&["--tag", "host=a b", "--tag", r"k\=1=v,2"], series));
         assert!(!wants(&["--tag", "host=a b", "--tag", r"k\=1=v"], series));
         assert!(wants(&["--tag", "rack="], series) && !wants(&["--tag", "host="], series));
+    }
+
+    #[test]
+    fn other_backslashes_are_themselves() {
+        let series = br"C:\dir,p=C:\new\x,q=\\host\=1";
+        assert!(wants(&["--measurement", r"C:\dir"], series));
+        assert!(wants(&["--tag", r"p=C:\new\x", "--tag", r"q=\\host=1"], series));
+        assert!(wants(&["--measurement", r"\\,"], br"\\,,host=s"));
+        assert!(!wants(&["--measurement", r"\,"], br"\\,,host=s"));
+    }
+
+    #[test]
+    fn flags_without_a_name_are_refused() {
+        for flags in
+            [["--measurement", ""], ["--field", ""], ["--tag", "=v"], ["--tag", "k"], ["--tag", r"k\=1"]]
+        {
+            assert!(Line::try_parse_from(["x"].into_iter().chain(flags)).is_err(), "{flags:?}");
+        }
+    }
+
+    /// Law: each part of a series that is printed fits that series as a filter, whatever bytes it holds.
+    #[test]
+    fn printed_parts_fit() {
+        let pieces: [&[u8]; 12] = [
+            b"\\",
+            b"x",
+            b"41",
+            b"\\x41",
+            b"\\,",
+            b"\\ ",
+            b"\\=",
+            b"\xff",
+            b"\r",
+            b"\xef\xbb\xbf",
+            b"\"",
+            b"a",
+        ];
+        let pair = |a: &[u8]| pieces.map(|b| [a, b].concat());
+        let names = pieces.into_iter().flat_map(pair).flat_map(|name| pair(&name));
+        for name in names {
+            let name = [&name[..], b"_"].concat();
+            let series = [&name[..], b",k", &name, b"=v", &name].concat();
+            let shown = shown(&series);
+            let part = shown.split_once(",k").expect("a tag").0;
+            let tag = format!("k{part}=v{part}");
+            assert!(wants(&["--measurement", part, "--tag", &tag], &series), "{shown}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
+use tsmith_codecs::name::{printable, to_text};
 use tsmith_wal::etcd::SegmentName;
 use tsmith_wal::{ErrorKind, Recovery};
 
@@ -50,7 +51,7 @@ impl Flaw {
 
 impl From<&tsmith_tsm::Error> for Flaw {
     fn from(error: &tsmith_tsm::Error) -> Self {
-        let key = error.key().map(|key| String::from_utf8_lossy(key).into_owned());
+        let key = error.key().map(|key| to_text(key).into_owned());
         Self { offset: error.offset(), key, ..Self::of_all(error.kind()) }
     }
 }
@@ -107,8 +108,8 @@ impl fmt::Display for Flaw {
             write!(f, "offset {offset}: ")?;
         }
         if let Some(key) = &self.key {
-            write!(f, "{key}: ")?;
+            write!(f, "{}: ", printable(key))?;
         }
-        f.write_str(&self.reason)
+        f.write_str(&printable(&self.reason))
     }
 }

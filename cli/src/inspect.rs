@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use tsmith_codecs::name::printable;
 
 use crate::args::{ReportFormat, Wal};
 use crate::exit::{Outcome, Result, complain};
@@ -138,7 +139,7 @@ impl Content {
 
 impl Inspected {
     fn print(&self, out: &mut Out) -> Result<()> {
-        let written = writeln!(out.text(), "{}", self.path);
+        let written = writeln!(out.text(), "{}", printable(&self.path));
         debug_assert!(written.is_ok(), "vectors take all");
         match &self.content {
             Content::Manifest(content) => content.print(out),
@@ -149,9 +150,4 @@ impl Inspected {
             Content::EtcdSnapshot(content) => content.print(out),
         }
     }
-}
-
-/// Bytes for a report: text if they are, else with U+FFFD.
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }

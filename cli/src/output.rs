@@ -8,13 +8,12 @@ mod jsonl;
 mod lp;
 mod table;
 
-pub(crate) use table::printable;
-
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use tsmith_codecs::name::{printable, to_text};
 use tsmith_engine::{ColumnRef, FieldType};
 
 use self::file::OutputFile;
@@ -130,6 +129,7 @@ pub(crate) struct Rows {
     field_width: usize,
     names: lp::Names,
     header: bool,
+    is_empty: bool,
     /// The key whose points are being written, in formats that begin and end it.
     open: Option<Vec<u8>>,
 }
@@ -157,8 +157,14 @@ impl Rows {
             field_width: 0,
             names,
             header: false,
+            is_empty: true,
             open: None,
         })
+    }
+
+    /// Whether no value was handed over to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_empty
     }
 
     /// Whether all columns of a series are wanted at once.
@@ -170,13 +176,14 @@ impl Rows {
     pub(crate) fn announce<'k>(&mut self, keys: impl Iterator<Item = tsmith_engine::FieldKey<'k>>) {
         (self.series_width, self.field_width) = ("series".len(), "field".len());
         for key in keys {
-            self.series_width = self.series_width.max(String::from_utf8_lossy(key.series).chars().count());
-            self.field_width = self.field_width.max(String::from_utf8_lossy(key.field).chars().count());
+            self.series_width = self.series_width.max(shown(key.series).chars().count());
+            self.field_width = self.field_width.max(shown(key.field).chars().count());
         }
     }
 
     /// Writes the columns of one series; of a key with many points one part after the other.
     pub(crate) fn series(&mut self, series: &[u8], fields: &[Field<'_>]) -> Result<()> {
+        self.is_empty &= fields.iter().all(|field| field.column.is_empty());
         if !self.header {
             self.header = true;
             self.write_header();
@@ -201,7 +208,7 @@ impl Rows {
         let goes_on = self.open.as_deref() == Some(&key.to_composite());
         if !goes_on {
             self.close_key()?;
-            jsonl::begin(&mut self.out, self.exact, &mut self.lost, key, field.column.field_type());
+            jsonl::begin(&mut self.out, key, field.column.field_type());
             self.open = Some(key.to_composite());
         }
         jsonl::values(&mut self.out, self.exact, &mut self.lost, field.column, goes_on)
@@ -307,9 +314,14 @@ fn not_a_number(value: f64) -> Option<&'static str> {
     }
 }
 
-/// The composite key as text, for messages.
-fn shown(series: &[u8], field: &[u8], field_type: FieldType) -> String {
+/// The composite key and its type, for messages.
+fn key_shown(series: &[u8], field: &[u8], field_type: FieldType) -> String {
     format!("{} ({field_type})", tsmith_engine::FieldKey::new(series, field))
+}
+
+/// A name, key or string as people read it. As a name it is also what the filters take.
+pub(crate) fn shown(name: &[u8]) -> String {
+    printable(&to_text(name)).into_owned()
 }
 
 /// `1 file`, `2 files`.

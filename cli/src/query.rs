@@ -7,7 +7,7 @@ use clap::Args;
 use crate::args::Wal;
 use crate::dump::{self, Order};
 use crate::exit::{Outcome, Result};
-use crate::filter::FilterArgs;
+use crate::filter::{FilterArgs, NAMES_HELP};
 use crate::output::{Destination, Format, Rows};
 use crate::place::Place;
 
@@ -17,7 +17,7 @@ use crate::place::Place;
 /// Nothing on disk is changed.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  tsmith query d --measurement cpu --tag host=a --field usage --desc --limit 10"
+    after_help = format!("Example:\n  tsmith query d --measurement cpu --tag host=a --field usage --desc --limit 10\n\n{NAMES_HELP}")
 )]
 pub(crate) struct Query {
     /// An engine directory, an InfluxDB 1.x shard directory, a .tsm file, or a .wal or .tlog segment
@@ -25,8 +25,6 @@ pub(crate) struct Query {
     path: PathBuf,
     #[command(flatten)]
     wal: Wal,
-    #[command(flatten)]
-    filter: FilterArgs,
     /// Latest first, within each key
     #[arg(long)]
     desc: bool,
@@ -41,6 +39,8 @@ pub(crate) struct Query {
     exact: bool,
     #[command(flatten)]
     destination: Destination,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 impl Query {
@@ -52,6 +52,9 @@ impl Query {
         let mut rows = Rows::new(&self.destination, self.format, self.exact)?;
         let order = Order { descending: self.desc, limit: self.limit };
         let unread = dump::ordered(&view, &self.path, &self.filter, range, order, &mut rows)?;
+        if rows.is_empty() && self.limit != Some(0) {
+            self.filter.report_no_match();
+        }
         Ok(Outcome::of(damaged | unread | rows.finish()?))
     }
 }

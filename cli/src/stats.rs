@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use tsmith_codecs::name::{printable, to_text};
 use tsmith_codecs::{AnyDecoder, SeriesKey};
 use tsmith_engine::files::TsmFile;
 use tsmith_engine::view::View;
@@ -15,7 +16,7 @@ use crate::args::{ReportFormat, Wal};
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::inspect::encoding::Encoding;
-use crate::output::{Out, printable};
+use crate::output::Out;
 use crate::place::{Member, Place, Skipped, Tree};
 use crate::progress::{Bar, When, percent};
 
@@ -27,7 +28,7 @@ use crate::progress::{Bar, When, percent};
 /// Of a directory above shards (of a database, or all of InfluxDB) there is a line a shard, and the totals, in which a
 /// series counts once for each shard that has it. What is there and not counted, such as `fields.idx`, is named on stderr.
 ///
-/// With --format json there is one object; its fields stay. Of a directory above shards it is
+/// With --format json there is one object; its fields stay. A byte that is not UTF-8 is \xNN in a name. Of a directory above shards it is
 /// {"shards":[{"path",...}],"total":{...},"skipped":[{"path","reason"}]}.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  tsmith stats d --format json\n  tsmith stats /var/lib/influxdb/data")]
@@ -227,9 +228,10 @@ impl Shards {
     }
 }
 
+/// The measurement as text, a text for each.
 fn measurement(key: &[u8]) -> String {
     let series = FieldKey::parse(key).map_or(key, |key| key.series);
-    String::from_utf8_lossy(SeriesKey(series).measurement()).into_owned()
+    to_text(SeriesKey(series).measurement()).into_owned()
 }
 
 impl Report {
@@ -396,7 +398,7 @@ fn print_table(
     if rows.is_empty() {
         return Ok(());
     }
-    let names: Vec<String> = rows.iter().map(|(name, _)| printable(name.as_bytes())).collect();
+    let names: Vec<String> = rows.iter().map(|(name, _)| printable(name).into_owned()).collect();
     let width = names.iter().map(|name| name.chars().count()).chain([title.len()]).max().unwrap_or(0);
     write!(out, "\n{title:width$}")?;
     for head in heads {

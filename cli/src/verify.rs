@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use tsmith_codecs::name::printable;
 
 use crate::args::{ReportFormat, Wal};
 use crate::exit::{Failure, Outcome, Result, complain};
@@ -236,6 +237,7 @@ impl Shard {
     fn print(&self, out: &mut Out) -> Result<()> {
         let Self { path, files, bad, values, error } = self;
         let word = if self.is_fine() { "ok" } else { "BAD" };
+        let path = printable(path);
         let (files, values) = (count(*files, "file"), count(*values, "value"));
         let written = match error {
             Some(error) => writeln!(out.text(), "{word} {path}: {error}"),
@@ -250,7 +252,7 @@ impl Finding {
     /// `brief` leaves out what is fine.
     fn print(&self, brief: bool, out: &mut Out) -> Result<()> {
         let text = out.text();
-        let path = &self.path;
+        let path = printable(&self.path);
         let mut written = Ok(());
         if self.ok && !brief {
             written = writeln!(text, "ok {path}: {}", self.summary);

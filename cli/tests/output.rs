@@ -120,7 +120,7 @@ fn an_empty_file_of_rejects_is_used() {
     assert_eq!(fs::read(&rejects).expect("still there"), b"m v=\n");
 }
 
-/// An empty string was an empty CSV field, which DuckDB and pandas read as an absent value.
+/// An empty string was an empty CSV field, which pandas reads as an absent value.
 #[test]
 fn an_empty_string_is_quoted_in_csv() {
     let scratch = Scratch::new();

@@ -4,11 +4,12 @@ use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
+use tsmith_codecs::name::printable;
 use tsmith_engine::{ErrorKind, Manifest};
 use tsmith_wal::fs::OsFs;
 
 use crate::exit::Result;
-use crate::output::{Out, printable};
+use crate::output::Out;
 
 /// What a manifest says.
 #[derive(Default, Serialize)]
@@ -56,7 +57,7 @@ impl Content {
             None => writeln!(
                 out.text(),
                 "  manifest: storer {storer}, log {log} in {}, encoder {encoder}, types {types}",
-                printable(wal.as_bytes())
+                printable(wal)
             ),
         };
         debug_assert!(written.is_ok(), "vectors take all");

@@ -4,17 +4,17 @@ use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
+use tsmith_codecs::name::{printable, to_text};
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::segment::{FRAME_HEADER_BYTES, Scan, Stop, Unit, Verdict};
 use tsmith_wal::{Record, RecordKind, RecoveryMode, SEGMENT_FILE_BYTES_MAX};
 
-use super::lossy;
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
 use crate::flaw::Flaw;
-use crate::output::{Out, printable};
+use crate::output::Out;
 use crate::read;
 
 /// What a segment holds.
@@ -156,7 +156,7 @@ fn frame(record: Record<'_>, offset: u64, compressed_bytes: u64) -> Frame {
         error: None,
     };
     let named = |key: tsmith_engine::FieldKey<'_>| Key {
-        name: lossy(&key.to_composite()),
+        name: to_text(&key.to_composite()).into_owned(),
         field_type: None,
         count: None,
     };
@@ -243,7 +243,7 @@ impl Frame {
         }
         writeln!(text)?;
         for key in keys {
-            write!(text, "      {}", printable(key.name.as_bytes()))?;
+            write!(text, "      {}", printable(&key.name))?;
             if let (Some(field_type), Some(count)) = (key.field_type, key.count) {
                 write!(text, " ({field_type}, {count})")?;
             }

@@ -4,16 +4,16 @@ use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
+use tsmith_codecs::name::{printable, to_text};
 use tsmith_engine::TimeRange;
 use tsmith_engine::repair::unfinished_delete;
 use tsmith_tsm::{TOMBSTONE_BYTES_MAX, Tombstone, Tombstones};
 use tsmith_wal::fs::OsFs;
 
-use super::lossy;
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
 use crate::flaw::Flaw;
-use crate::output::{Out, printable};
+use crate::output::Out;
 use crate::read;
 
 /// Most bytes of keys that are shown: a gzip member of a megabyte can claim a gigabyte.
@@ -64,7 +64,11 @@ pub(super) fn inspect(path: &Path, wal: Option<&Path>) -> Result<Content> {
                     content.error = Some(Flaw::of_all(reason));
                     break;
                 }
-                content.records.push(Record { key: lossy(&key), min: range.min, max: range.max });
+                content.records.push(Record {
+                    key: to_text(&key).into_owned(),
+                    min: range.min,
+                    max: range.max,
+                });
             }
             Err(error) => content.error = Some(Flaw::from(&error)),
         }
@@ -89,7 +93,7 @@ impl Content {
             } else {
                 format!("{} to {}", rfc3339_text(*min), rfc3339_text(*max))
             };
-            let written = writeln!(out.text(), "    {times}  {}", printable(key.as_bytes()));
+            let written = writeln!(out.text(), "    {times}  {}", printable(key));
             debug_assert!(written.is_ok(), "vectors take all");
             out.spill()?;
         }

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use serde::Serialize;
 use tsmith_codecs::AnyDecoder;
+use tsmith_codecs::name::{printable, to_text};
 use tsmith_engine::files;
 use tsmith_tsm::{IndexEntry, KeyEntry, Reader, Version};
 
 use super::encoding::Encoding;
-use super::lossy;
 use crate::clock::rfc3339_text;
 use crate::exit::Result;
 use crate::flaw::Flaw;
-use crate::output::{Out, printable};
+use crate::output::Out;
 
 /// What a TSM file holds.
 #[derive(Serialize)]
@@ -71,7 +71,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
     };
     let mut decoder = AnyDecoder::new();
     let key = |key: KeyEntry<'_>| Key {
-        name: lossy(key.key()),
+        name: to_text(key.key()).into_owned(),
         field_type: key.field_type().name(),
         blocks: key.entries().map(|entry| block(&reader, &mut decoder, key, entry)).collect(),
     };
@@ -139,7 +139,7 @@ impl Content {
         }
         debug_assert!(written.is_ok(), "vectors take all");
         for key in &self.keys {
-            let written = writeln!(out.text(), "  {} ({})", printable(key.name.as_bytes()), key.field_type);
+            let written = writeln!(out.text(), "  {} ({})", printable(&key.name), key.field_type);
             debug_assert!(written.is_ok(), "vectors take all");
             for block in &key.blocks {
                 block.print(out.text());

@@ -1,25 +1,26 @@
 //! JSON lines: one object a key.
 //!
 //! `{"key":"cpu,host=a#!~#v","type":"float","values":[[time,value],...]}`. NaN and infinities are strings. With `exact`
-//! floats are 16 hex digits of their bits and strings hex; a key that is not UTF-8 has its bytes in `key_hex` besides.
+//! floats are 16 hex digits of their bits and strings hex. A key that is not UTF-8 has `\xNN` for its other bytes, and
+//! `key_hex` beside it has all of them; any other key is exact.
 
+use std::borrow::Cow;
+
+use tsmith_codecs::name::to_text;
 use tsmith_engine::{ColumnRef, FieldKey, FieldType, Value};
 
 use super::{Lost, Out, not_a_number, put_bool, put_float, put_hex, put_number};
 use crate::exit::Result;
 
 /// Begins the object of a key.
-pub(super) fn begin(out: &mut Out, exact: bool, lost: &mut Lost, key: FieldKey<'_>, field_type: FieldType) {
+pub(super) fn begin(out: &mut Out, key: FieldKey<'_>, field_type: FieldType) {
     let key = key.to_composite();
     let text = out.text();
     text.extend_from_slice(b"{\"key\":");
-    let whole = put_string(&key, text);
-    if !whole && exact {
+    if !put_string(&key, to_text, text) {
         text.extend_from_slice(b",\"key_hex\":\"");
         put_hex(&key, text);
         text.push(b'"');
-    } else if !whole {
-        lost.strings += 1;
     }
     text.extend_from_slice(b",\"type\":\"");
     text.extend_from_slice(field_type.name().as_bytes());
@@ -59,7 +60,7 @@ pub(super) fn values(
             Value::Unsigned(value) => put_number(value, text),
             Value::Boolean(value) => put_bool(value, text),
             Value::String(value) => {
-                if !put_string(value, text) {
+                if !put_string(value, String::from_utf8_lossy, text) {
                     lost.strings += 1;
                 }
             }
@@ -76,10 +77,11 @@ fn put_quoted(inner: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends a JSON string; false when the bytes are not UTF-8 and some were replaced.
-fn put_string(value: &[u8], out: &mut Vec<u8>) -> bool {
-    let text = String::from_utf8_lossy(value);
+/// Appends a JSON string; false when the bytes are not UTF-8 and `replace` made them so.
+fn put_string(value: &[u8], replace: fn(&[u8]) -> Cow<'_, str>, out: &mut Vec<u8>) -> bool {
+    let exact = str::from_utf8(value);
+    let text = exact.map_or_else(|_| replace(value), Cow::Borrowed);
     let written = serde_json::to_writer(out, &*text);
     debug_assert!(written.is_ok(), "vectors take all");
-    matches!(text, std::borrow::Cow::Borrowed(_))
+    exact.is_ok()
 }

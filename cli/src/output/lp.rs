@@ -9,7 +9,7 @@ use std::io::Write;
 use tsmith_engine::line::{self, AnySchema};
 use tsmith_engine::{BatchBuilder, FieldType, LineOptions, Timestamp, Value};
 
-use super::{Field, Lost, Out, put_bool, put_float, put_number, shown};
+use super::{Field, Lost, Out, key_shown, put_bool, put_float, put_number};
 use crate::exit::Result;
 
 /// A string with all that is special inside quotes.
@@ -66,11 +66,13 @@ pub(super) fn series(
             let value = field.column.values().get(place);
             if !good_time {
                 lost.times += 1;
-                lost.example(|| format!("{}: time {time}", shown(series, field.name, value.field_type())));
+                lost.example(|| {
+                    format!("{}: time {time}", key_shown(series, field.name, value.field_type()))
+                });
             } else if matches!(value, Value::Float(value) if !value.is_finite()) {
                 lost.floats += 1;
                 lost.example(|| {
-                    format!("{}: time {time}: {value:?}", shown(series, field.name, value.field_type()))
+                    format!("{}: time {time}: {value:?}", key_shown(series, field.name, value.field_type()))
                 });
             } else {
                 text.push(between);
@@ -153,7 +155,7 @@ impl Names {
                 lost.example(|| {
                     format!(
                         "{}: line protocol has no form for this name",
-                        shown(series, field.name, field_type)
+                        key_shown(series, field.name, field_type)
                     )
                 });
             }

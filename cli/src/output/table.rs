@@ -4,7 +4,7 @@ use std::io::Write;
 
 use tsmith_engine::Value;
 
-use super::{Field, Out, not_a_number, put_bool, put_float, put_number};
+use super::{Field, Out, not_a_number, put_bool, put_float, put_number, shown};
 use crate::clock;
 use crate::exit::Result;
 
@@ -20,7 +20,7 @@ pub(super) fn header(out: &mut Out, [series, field]: [usize; 2]) {
 /// Writes the rows of a column.
 pub(super) fn column(out: &mut Out, widths: [usize; 2], series: &[u8], field: Field<'_>) -> Result<()> {
     let [series_width, field_width] = widths;
-    let (series, name) = (printable(series), printable(field.name));
+    let (series, name) = (shown(series), shown(field.name));
     let middle = format!("  {series:series_width$}  {name:field_width$}  ");
     let values = field.column.values();
     let mut time_text = String::new();
@@ -38,20 +38,10 @@ pub(super) fn column(out: &mut Out, widths: [usize; 2], series: &[u8], field: Fi
             Value::Integer(value) => put_number(value, text),
             Value::Unsigned(value) => put_number(value, text),
             Value::Boolean(value) => put_bool(value, text),
-            Value::String(value) => text.extend_from_slice(printable(value).as_bytes()),
+            Value::String(value) => text.extend_from_slice(shown(value).as_bytes()),
         }
         text.push(b'\n');
         out.spill()?;
     }
     Ok(())
-}
-
-/// Text that cannot command a terminal.
-pub(crate) fn printable(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    if !text.chars().any(char::is_control) {
-        return text.into_owned();
-    }
-    let escape = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
-    text.chars().map(escape).collect()
 }

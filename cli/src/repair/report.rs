@@ -4,13 +4,14 @@ use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
+use tsmith_codecs::name::{printable, to_text};
 use tsmith_engine::TimeRange;
 use tsmith_tsm::DamagedKey;
 
 use crate::clock::rfc3339_text;
 use crate::exit::Result;
 use crate::flaw::Flaw;
-use crate::output::{Out, count, printable};
+use crate::output::{Out, count};
 use crate::place::Skipped;
 
 /// How a file was found, and left.
@@ -107,7 +108,7 @@ impl Key {
             reason: bad.error.kind().to_string(),
         };
         Self {
-            name: String::from_utf8_lossy(&key.key).into_owned(),
+            name: to_text(&key.key).into_owned(),
             kept_blocks: key.kept_blocks,
             kept_values: key.kept_values,
             kept_min: key.kept_range.map(|range| range.min),
@@ -155,7 +156,7 @@ impl File {
             State::Damaged => "damaged",
             State::Lost => "CANNOT REPAIR",
         };
-        write!(text, "{word} {}", self.path)?;
+        write!(text, "{word} {}", printable(&self.path))?;
         if !self.kept.is_empty() {
             let keeps = if self.state == State::Whole { "" } else { "kept " };
             write!(text, ": {keeps}{}", self.kept)?;
@@ -166,7 +167,7 @@ impl File {
         if let Some(error) = &self.error {
             // Errors of the engine name the file again.
             let error = error.strip_prefix(&format!("{}: ", self.path)).unwrap_or(error);
-            write!(text, ": {error}")?;
+            write!(text, ": {}", printable(error))?;
         }
         writeln!(text)?;
         for key in &self.keys {
@@ -181,11 +182,7 @@ impl File {
         }
         for Refused { offset, in_part, reason } in &self.refused {
             let what = if *in_part { "a part of the record" } else { "the record" };
-            writeln!(
-                text,
-                "  dropped {}",
-                Flaw::at(*offset, format!("{what}: {}", printable(reason.as_bytes())))
-            )?;
+            writeln!(text, "  dropped {}", Flaw::at(*offset, format!("{what}: {}", printable(reason))))?;
         }
         match &self.set_aside {
             Some(aside) => writeln!(text, "  the file as it was: {aside}"),
@@ -196,7 +193,7 @@ impl File {
 
 impl Key {
     fn put(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
-        let name = printable(self.name.as_bytes());
+        let name = printable(&self.name);
         write!(
             text,
             "  {name}: kept {}, {}",

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use tsmith_codecs::name::to_text;
 use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{LogCheck, unfinished_delete};
@@ -120,7 +121,7 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
     {
         let older = older.file_name().unwrap_or_default().display();
         let reason = format!("is of type {incoming} here, of type {existing} in the older {older}");
-        let key = Some(String::from_utf8_lossy(key).into_owned());
+        let key = Some(to_text(key).into_owned());
         finding.problems.push(Flaw { key, ..Flaw::of_all(reason) });
     }
     let mut decoder = AnyDecoder::new();

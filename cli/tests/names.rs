@@ -1,0 +1,193 @@
+//! Names that are not UTF-8, hold control characters, or look like escapes.
+
+mod support;
+
+use support::{Run, Scratch, command, run};
+
+/// A measurement as line protocol has it, and as it is printed. The last two look alike: a byte, and the text of its escape.
+const NAMES: &[(&[u8], &str)] = &[
+    (b"my\\ m", "my\\ m"),
+    (b"m\\,x", "m\\,x"),
+    (b"\\\\,", "\\\\,"),
+    (b"\r", "\\x0d"),
+    (b"\r>", "\\x0d>"),
+    (b"\x1b[31mred", "\\x1b[31mred"),
+    ("\u{feff}xyz".as_bytes(), "\\xef\\xbb\\xbfxyz"),
+    (b"xyz", "xyz"),
+    ("日本".as_bytes(), "日本"),
+    (b"\"q\"", "\"q\""),
+    (b"C:\\dir\\new", "C:\\dir\\new"),
+    (b"m\xff", "m\\xff"),
+    (b"m\xfd", "m\\xfd"),
+    (b"m\\xff", "m\\x5cxff"),
+];
+
+/// Each name as measurement, as tag and, without the backslashes of line protocol, as field.
+fn text() -> Vec<u8> {
+    let line = |(at, (name, _)): (usize, &(&[u8], &str))| {
+        // A field name holds no backslash before an escaped comma.
+        let field = if name.starts_with(b"\\\\") { b"f" } else { *name };
+        [*name, b",t=", name, b"_ ", field, b"_=", at.to_string().as_bytes(), b" 1\n"].concat()
+    };
+    NAMES.iter().enumerate().flat_map(line).collect()
+}
+
+/// The field of that line, as it is printed.
+fn plain(name: &str) -> String {
+    if name.starts_with("\\\\") { "f".to_owned() } else { name.replace("\\,", ",").replace("\\ ", " ") }
+}
+
+fn has_control(bytes: &[u8]) -> bool {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .any(|c| c.is_control() && c != '\n' || c == '\u{feff}' || c == '\u{fffd}')
+}
+
+/// Filters took only UTF-8 text, so nobody could name some series, nor copy a name from what `query` had printed.
+#[test]
+fn filters_take_names_as_they_are_printed() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", text());
+    let table = run("query {}", &[&dir]).exits(0).text();
+    let stats = run("stats {}", &[&dir]).exits(0).text();
+    let deleted = run("delete {} --end 2 --dry-run", &[&dir]).exits(0).text();
+    for (at, (_, shown)) in NAMES.iter().enumerate() {
+        let (tag, field) = (format!("t={shown}_"), format!("{}_", plain(shown)));
+        let (series, measurement) = (format!("{shown},{tag}"), format!("\n{shown} "));
+        assert!(table.contains(&format!("Z  {series} ")), "{series} in\n{table}");
+        assert!(table.contains(&format!("  {field} ")), "{field} in\n{table}");
+        assert!(stats.contains(&measurement), "{measurement} in\n{stats}");
+        let key = format!("{series}#!~#{field}");
+        assert!(deleted.contains(&format!("{key}: 1 point\n")), "{key} in\n{deleted}");
+        for filter in [["--measurement", shown], ["--tag", &tag], ["--field", &field]] {
+            for verb in ["query", "export"] {
+                let found = command().arg(verb).arg(&dir).args(["--format", "csv"]).args(filter).output();
+                let found = Run::from(found.expect("runs")).exits(0);
+                assert_eq!(found.stderr, "", "{filter:?}");
+                let rows = found.text().split(",float,").skip(1).map(str::to_owned).collect::<Vec<_>>();
+                assert_eq!(rows, [format!("{at}\n")], "{filter:?}");
+            }
+        }
+        for filter in [["--measurement", shown], ["--tag", &tag], ["--field", &field], ["--key", &key]] {
+            let found = command().arg("delete").arg(&dir).arg("--dry-run").args(filter).output();
+            let found = Run::from(found.expect("runs")).exits(0).text();
+            assert_eq!(found, format!("{key}: 1 point\nwould delete 1 point of 1 key\n"), "{filter:?}");
+        }
+        let found = command().arg("delete").arg(&dir).args(["--key", &key]).output();
+        Run::from(found.expect("runs")).exits(0);
+        run("import {} {}", &[&dir, &scratch.file("again.lp", text())]).exits(0);
+    }
+}
+
+/// Arguments that were not UTF-8 were a usage error.
+#[cfg(unix)]
+#[test]
+fn filters_take_raw_bytes() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", b"m\xff,h=\xfe\r f\xfd=1 1\nm\xfd,h=\xfc f\xff=2 1\n");
+    for flags in [
+        [&b"--measurement"[..], b"m\xff"],
+        [b"--tag", b"h=\xfe\r"],
+        [b"--field", b"f\xfd"],
+        [b"--key", b"m\xff,h=\xfe\r#!~#f\xfd"],
+    ] {
+        let found =
+            command().arg("delete").arg(&dir).arg("--dry-run").args(flags.map(OsStr::from_bytes)).output();
+        let text = Run::from(found.expect("runs")).exits(0).text();
+        assert_eq!(text, "m\\xff,h=\\xfe\\x0d#!~#f\\xfd: 1 point\nwould delete 1 point of 1 key\n");
+    }
+}
+
+/// `stats` counted two measurements as one when their bytes that are no UTF-8 differed.
+#[test]
+fn stats_keeps_names_apart() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", text());
+    for _ in 0..2 {
+        let stats = run("stats {} --format json", &[&dir]).exits(0).json();
+        let measurements = stats["measurements"].as_object().expect("an object");
+        assert_eq!(measurements.len(), NAMES.len(), "{measurements:?}");
+        assert!(measurements.values().all(|part| part["values"] == 1), "{measurements:?}");
+        // What is UTF-8 is exact in JSON, and the rest has escapes.
+        for name in ["\r", "\u{feff}xyz", "m\\xff", "m\\xfd", "m\\x5cxff"] {
+            assert!(measurements.contains_key(name), "{name:?} in {measurements:?}");
+        }
+        run("snapshot {}", &[&dir]).exits(0);
+    }
+}
+
+/// A name could command the terminal: `delete`, errors and some reports printed its bytes raw.
+#[test]
+fn nothing_prints_control_bytes() {
+    let scratch = Scratch::new();
+    let mut text = text();
+    text.extend_from_slice(b"s,t=\x1b[2J f\x07=\"a\x1b[31m\r\xff\" 1\n");
+    let dir = scratch.imported("d", &text);
+    // The last two lines are rejected: another type, and a field that does not parse.
+    let bad = scratch.file("\u{1b}bad.lp", b"s,t=\x1b[2J f\x07=1 2\ns f=\x1b 3\n");
+    let rejected = run("import {} {}", &[&dir, &bad]).exits(1);
+    assert!(rejected.stderr.contains("\\x1bbad.lp:1: field type conflict"), "{}", rejected.stderr);
+    assert!(!has_control(rejected.stderr.as_bytes()), "{}", rejected.stderr);
+    for _ in 0..2 {
+        for line in [
+            "query {}",
+            "stats {}",
+            "stats {} --format json",
+            "inspect {}",
+            "inspect {} --format json",
+            "verify {}",
+            "repair {} --dry-run",
+            "delete {} --end 2 --dry-run",
+            "query {} --measurement \u{1b}",
+        ] {
+            let run = run(line, &[&dir]);
+            // JSON escapes control characters itself; the byte order mark is none.
+            let stdout = run.text().replace('\u{feff}', "");
+            assert!(!has_control(stdout.as_bytes()), "{line}: {stdout}");
+            assert!(!has_control(run.stderr.as_bytes()), "{line}: {}", run.stderr);
+        }
+        run("snapshot {}", &[&dir]).exits(0);
+    }
+}
+
+/// In JSON lines two keys could have the same text: U+FFFD stood for every byte that is not UTF-8.
+#[test]
+fn jsonl_keeps_every_key() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", b"m\xff v=1 1\nm\xfd v=2 1\nm\\xff v=3 1\nm\r v=4 1\n");
+    for exact in ["", " --exact"] {
+        let run = run(&format!("export {{}} --format jsonl{exact}"), &[&dir]).exits(0);
+        let keys: Vec<serde_json::Value> =
+            run.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let found: Vec<_> = keys.iter().map(|key| (key["key"].as_str(), key["key_hex"].as_str())).collect();
+        let expected = [
+            (Some("m\r#!~#v"), None),
+            (Some("m\\xff#!~#v"), None),
+            (Some("m\\xfd#!~#v"), Some("6dfd23217e2376")),
+            (Some("m\\xff#!~#v"), Some("6dff23217e2376")),
+        ];
+        assert_eq!(found, expected);
+    }
+}
+
+/// A filter with a typing error looked like a directory without such values.
+#[test]
+fn a_filter_that_matches_nothing_says_so() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", "cpu,host=a v=1 5\n");
+    for verb in ["export", "query", "delete"] {
+        for flags in ["--measurement cpv", "--tag host=b --field v", "--field w", "--measurement cpu --end 4"]
+        {
+            let run = run(&format!("{verb} {{}} {flags}"), &[&dir]).exits(0);
+            assert!(run.stderr.starts_with("tsmith: no value matches --"), "{verb} {flags}: {}", run.stderr);
+        }
+        run(&format!("{verb} {{}} --measurement b\u{1b}"), &[&dir]).exits(0).says(&["--measurement b\\x1b;"]);
+        assert_eq!(run(&format!("{verb} {{}} --tag rack= --end 6"), &[&dir]).exits(0).stderr, "");
+        run("import {} {}", &[&dir, &scratch.file("again.lp", "cpu,host=a v=1 5\n")]).exits(0);
+    }
+    run("delete {} --key cpu#!~#w", &[&dir]).exits(0).says(&["no value matches --key cpu#!~#w"]);
+    assert_eq!(run("query {} --limit 0 --field v", &[&dir]).exits(0).stderr, "");
+}
