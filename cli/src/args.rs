@@ -1,12 +1,13 @@
 //! Arguments that several verbs share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use tsmith_engine::Setup;
 
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
+use crate::place::{Place, Tree};
 
 /// The parts of an engine.
 #[derive(Debug, Args)]
@@ -94,6 +95,34 @@ pub(crate) struct Wal {
     /// data with its last `data` replaced by `wal`, as InfluxDB has it]; of a directory of shards that of their logs
     #[arg(long, value_name = "DIR")]
     pub(crate) wal: Option<PathBuf>,
+}
+
+/// Where the log is, for a verb that can go without.
+#[derive(Debug, Args)]
+pub(crate) struct WalOrNone {
+    #[command(flatten)]
+    wal: Wal,
+    /// Read the TSM files alone, without the values of the log
+    #[arg(long, conflicts_with = "wal")]
+    no_wal: bool,
+}
+
+impl WalOrNone {
+    /// What `path` is.
+    pub(crate) fn place(&self, path: &Path) -> Result<Place> {
+        let place = Place::find(path, self.wal.wal.as_deref())?;
+        if !self.no_wal {
+            return Ok(place);
+        }
+        let why = || Failure::Usage(format!("{}: a log: --no-wal leaves nothing to read", path.display()));
+        place.without_log().ok_or_else(why)
+    }
+
+    /// What `path` is, or the shards below it.
+    pub(crate) fn tree(&self, path: &Path) -> Result<Tree> {
+        let tree = Tree::find(path, self.wal.wal.as_deref())?;
+        Ok(if self.no_wal { tree.without_logs() } else { tree })
+    }
 }
 
 /// Reports for people or programs.

@@ -16,13 +16,15 @@ const USAGE: u8 = 2;
 const IO: u8 = 74;
 
 /// What a verb that did its work found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub(crate) enum Outcome {
     /// Nothing wrong.
     Fine,
     /// Rejected lines, damage, values that could not be written. They were reported.
     Problems,
+    /// The operating system refused to read a file or directory. It was reported.
+    Unread,
 }
 
 impl Outcome {
@@ -31,14 +33,14 @@ impl Outcome {
         if problems { Self::Problems } else { Self::Fine }
     }
 
-    /// Problems if either has them.
+    /// The worse of both.
     pub(crate) fn and(self, other: Self) -> Self {
-        Self::of(self == Self::Problems || other == Self::Problems)
+        self.max(other)
     }
 }
 
 /// Why a verb could not do its work.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Failure {
     /// The command line asks for what cannot be.
     Usage(String),
@@ -94,6 +96,15 @@ impl Failure {
         if is_named { complain(text) } else { complain(&format!("{path}: {text}")) }
     }
 
+    /// What it means for a verb that goes on without this.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Io(_) => Outcome::Unread,
+            Self::Usage(_) | Self::Problem(_) => Outcome::Problems,
+            Self::ClosedPipe => Outcome::Fine,
+        }
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
@@ -141,6 +152,7 @@ pub(crate) fn code(done: Result<Outcome>) -> ExitCode {
     match done {
         Ok(Outcome::Fine) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
         Ok(Outcome::Problems) => ExitCode::from(PROBLEMS),
+        Ok(Outcome::Unread) => ExitCode::from(IO),
         Err(failure) => {
             complain(failure.text());
             ExitCode::from(failure.code())

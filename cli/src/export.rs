@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::args::Wal;
+use crate::args::WalOrNone;
 use crate::dump;
 use crate::exit::{Failure, Outcome, Result};
 use crate::filter::{FilterArgs, NAMES_HELP};
 use crate::output::{Destination, Format, Rows};
-use crate::place::Place;
+use crate::place::Skipped;
 use crate::progress::{Bar, When};
 
 /// Write the values of directories and files as text.
@@ -20,7 +20,8 @@ use crate::progress::{Bar, When};
 ///
 /// lp reads back as the same points: floats in the shortest form with the same bits, strings byte for byte, the fields of
 /// a line in the order of their bytes; so the text may differ from the one imported. What line
-/// protocol has no form for (NaN, infinities, some names) is counted, and the exit code is 1. csv has the header
+/// protocol has no form for (NaN, infinities, some names) is counted, and the exit code is 1. So it is when the log of a
+/// shard is missing, unless --no-wal asks for the files alone. csv has the header
 /// series,field,time,type,value, and "" for an empty string. jsonl has one object a key; NaN and infinities are strings in it.
 ///
 /// Names and strings that are not UTF-8 are exact in lp and csv. In jsonl, `key` has \xNN for a byte of such a name, and
@@ -34,7 +35,7 @@ pub(crate) struct Export {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
-    wal: Wal,
+    wal: WalOrNone,
     /// How to write it
     #[arg(long, value_enum, default_value_t = ExportFormat::Lp, value_name = "FORMAT")]
     format: ExportFormat,
@@ -69,8 +70,10 @@ impl Export {
         let mut bar = Bar::new(progress);
         // A wrong command line is told before anything is written.
         let mut places = Vec::new();
-        for path in &self.paths {
-            let place = match Place::find(path, self.wal.wal.as_deref()) {
+        let (paths, skipped) = Skipped::among(&self.paths);
+        Skipped::note_all(&skipped);
+        for path in paths {
+            let place = match self.wal.place(path) {
                 Err(error @ Failure::Usage(_)) => return Err(error),
                 place => place,
             };
@@ -90,7 +93,8 @@ impl Export {
                     continue;
                 }
             };
-            outcome = outcome.and(Outcome::of(place.report_problems(&view)));
+            outcome = outcome.and(place.report_no_log(Outcome::Problems));
+            outcome = outcome.and(place.report_problems(&view));
             let rows = match &mut rows {
                 Some(rows) => rows,
                 None => rows.insert(Rows::new(&self.destination, format, self.exact)?),

@@ -1,11 +1,14 @@
 //! What is wrong with a file, and where: for reports of `inspect` and `verify`.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 use tsmith_codecs::name::{printable, to_text};
+use tsmith_engine::Error;
 use tsmith_wal::etcd::SegmentName;
+use tsmith_wal::fs::TooLong;
 use tsmith_wal::{ErrorKind, Recovery};
 
 use crate::exit::{Outcome, complain};
@@ -24,6 +27,9 @@ pub(crate) struct Flaw {
     pub(crate) key: Option<String>,
     /// What is wrong.
     pub(crate) reason: String,
+    /// The operating system refused to read it.
+    #[serde(skip)]
+    pub(crate) is_unread: bool,
 }
 
 impl Flaw {
@@ -35,6 +41,16 @@ impl Flaw {
     /// Of a file as a whole.
     pub(crate) fn of_all(reason: impl fmt::Display) -> Self {
         Self { reason: reason.to_string(), ..Self::default() }
+    }
+
+    /// The answer of the operating system to a read of the file.
+    pub(crate) fn io(error: &io::Error) -> Self {
+        Self { is_unread: TooLong::of(error).is_none(), ..Self::of_all(error) }
+    }
+
+    /// An error of the engine about a file.
+    pub(crate) fn of_engine(error: &Error) -> Self {
+        Self { is_unread: error.is_io(), ..Self::of_all(error.kind()) }
     }
 
     /// In this file of a log.
@@ -58,7 +74,9 @@ impl From<&tsmith_tsm::Error> for Flaw {
 
 impl From<&tsmith_wal::Error> for Flaw {
     fn from(error: &tsmith_wal::Error) -> Self {
-        Self { offset: error.offset(), ..Self::of_all(log_damage(error).unwrap_or(error.kind().to_string())) }
+        let reason = log_damage(error).unwrap_or(error.kind().to_string());
+        let is_unread = matches!(error.kind(), ErrorKind::Io { .. });
+        Self { offset: error.offset(), is_unread, ..Self::of_all(reason) }
     }
 }
 

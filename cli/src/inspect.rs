@@ -14,10 +14,10 @@ use clap::Args;
 use serde::Serialize;
 use tsmith_codecs::name::printable;
 
-use crate::args::{ReportFormat, Wal};
+use crate::args::{ReportFormat, WalOrNone};
 use crate::exit::{Outcome, Result, complain};
 use crate::output::Out;
-use crate::place::{Member, Place, Skipped, Tree};
+use crate::place::{Member, NoLog, Place, Skipped};
 
 /// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log; etcd's log with its
 /// records, and its snapshot files; the manifest. Of a directory above shards, or of a member of etcd, all of them. What is
@@ -37,7 +37,7 @@ pub(crate) struct Inspect {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
-    wal: Wal,
+    wal: WalOrNone,
     /// How to show it
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
@@ -67,31 +67,46 @@ struct Inspected {
 #[derive(Serialize)]
 struct Report {
     files: Vec<Inspected>,
+    /// Shards whose log is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    no_log: Vec<NoLog>,
 }
 
 impl Inspect {
     pub(crate) fn run(self) -> Result<Outcome> {
         let (mut places, mut skipped) = (Vec::new(), Vec::new());
-        for path in &self.paths {
-            let tree = Tree::find(path, self.wal.wal.as_deref())?;
+        let (paths, passed) = Skipped::among(&self.paths);
+        skipped.extend(passed);
+        for path in paths {
+            let tree = self.wal.tree(path)?;
             skipped.extend(tree.skipped);
             places.extend(tree.places);
         }
         let mut out = Out::stdout();
-        let mut report = Report { files: Vec::new() };
+        let mut report = Report { files: Vec::new(), no_log: Vec::new() };
         let mut outcome = Outcome::Fine;
         for (_, place) in places {
+            outcome = outcome.and(place.report_no_log(Outcome::Fine));
+            report.no_log.extend(place.no_log().cloned());
             let (members, _held) = place.files()?;
             for member in members {
                 match &member {
-                    Member::Unreadable(path, reason) => {
-                        complain(&format!("{}: {reason}", path.display()));
-                        outcome = Outcome::Problems;
+                    Member::Unreadable(path, why) => {
+                        why.complain_of(path);
+                        outcome = outcome.and(why.outcome());
                     }
                     Member::Skipped(beside) | Member::Leftover(beside) => skipped.push(beside.clone()),
                     _ => {}
                 }
-                let Some((path, content)) = inspect(&member, &place)? else { continue };
+                let (path, content) = match inspect(&member, &place) {
+                    Ok(Some(found)) => found,
+                    Ok(None) => continue,
+                    Err(why) => {
+                        complain(why.text());
+                        outcome = outcome.and(why.outcome());
+                        continue;
+                    }
+                };
                 outcome = outcome.and(Outcome::of(content.is_damaged()));
                 let file = Inspected { path: path.display().to_string(), content };
                 match self.format {
@@ -119,7 +134,7 @@ fn inspect<'m>(member: &'m Member, place: &Place) -> Result<Option<(&'m Path, Co
         Member::Segment(path) => Some((path, Content::Segment(segment::inspect(path)?))),
         Member::EtcdLog(path) => Some((path, Content::EtcdLog(etcd::log(path)?))),
         Member::EtcdSnapshot(path) => Some((path, Content::EtcdSnapshot(etcd::snapshot(path)?))),
-        Member::Manifest(path) => Some((path, Content::Manifest(manifest::inspect(path)))),
+        Member::Manifest(path) => Some((path, Content::Manifest(manifest::inspect(path)?))),
         Member::Leftover(_) | Member::Unreadable(..) | Member::Skipped(_) => None,
     })
 }

@@ -1,34 +1,36 @@
 //! What a PATH on the command line is: an engine's or InfluxDB's directory, or one file of it.
 
 mod etcd;
+mod log;
 mod tree;
 
 pub(crate) use etcd::{Owner, has_log as has_etcd_log};
+pub(crate) use log::NoLog;
 pub(crate) use tree::{Skipped, Tree};
 
-use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tsmith_engine::files::{FileName, is_misnamed};
-use tsmith_engine::manifest::{MANIFEST_NAME, replaced};
+use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_engine::view::{Held, View, hold};
-use tsmith_engine::{Dirs, ErrorKind, Manifest};
+use tsmith_engine::{Dirs, ErrorKind};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::is_segment;
 
-use crate::exit::{Failure, Result, complain};
+use crate::exit::{Failure, Outcome, Result, complain};
+use log::{Found, absolute, has_segments, looked_for};
 
 /// What a path is.
 #[derive(Debug)]
 pub(crate) enum Place {
     /// A directory of TSM files, and that of its log if there is one. `unsure` is why the manifest does not tell where that
-    /// is; then the log was looked for where logs usually are.
-    Directory { data: PathBuf, wal: Option<PathBuf>, unsure: Option<String> },
+    /// is; then the log was looked for where logs usually are. With `no_log` it is read without its log.
+    Directory { data: PathBuf, wal: Option<PathBuf>, unsure: Option<String>, no_log: Option<NoLog> },
     /// A directory that could not be looked into, and why.
-    Unreadable(PathBuf, String),
+    Unreadable(PathBuf, Failure),
     /// A TSM file.
     Tsm(PathBuf),
     /// Tombstones of a TSM file.
@@ -78,17 +80,14 @@ impl Place {
             )));
         }
         let log_itself = is(is_segment);
-        let (wal, unsure) = match wal {
-            Some(wal) if wal.is_dir() => (Some(wal.to_owned()), None),
-            Some(wal) => return Err(Failure::missing(wal)),
-            None if log_itself => (Some(data.to_owned()), None),
-            None => find_log(data)?,
+        let Found { wal, unsure, no_log } = match wal {
+            Some(wal) => log::named(data, wal)?,
+            None if log_itself => Found { wal: Some(data.to_owned()), ..Found::default() },
+            None => log::find(data)?,
         };
-        let ours = is(|name| {
-            name == MANIFEST_NAME || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
-        });
-        if ours || wal.as_deref().is_some_and(has_segments) {
-            return Ok(Self::Directory { data: data.to_owned(), wal, unsure });
+        let ours = is(|name| name == MANIFEST_NAME || is_tsm(name));
+        if ours || wal.as_deref().map_or(Ok(false), has_segments)? {
+            return Ok(Self::Directory { data: data.to_owned(), wal, unsure, no_log });
         }
         if etcd::holds_snapshots(data, &names) {
             return Ok(Self::EtcdSnapshot(data.to_owned()));
@@ -100,15 +99,40 @@ impl Place {
                 shard.display()
             ))),
             // Opening it says what it lacks.
-            None => Ok(Self::Directory { data: data.to_owned(), wal: None, unsure }),
+            None => Ok(Self::Directory { data: data.to_owned(), wal: None, unsure, no_log: None }),
         }
+    }
+
+    /// The same without its log, as the user asks for it; `None` of a log without files.
+    pub(crate) fn without_log(self) -> Option<Self> {
+        match self {
+            Self::Directory { data, wal, .. } if wal.as_ref() == Some(&data) => None,
+            Self::Directory { data, .. } => {
+                Some(Self::Directory { data, wal: None, unsure: None, no_log: None })
+            }
+            place => Some(place),
+        }
+    }
+
+    /// Why it is read without its log, where that is not what the user asked for.
+    pub(crate) fn no_log(&self) -> Option<&NoLog> {
+        if let Self::Directory { no_log, .. } = self { no_log.as_ref() } else { None }
+    }
+
+    /// Says on stderr that it is read without its log. Gives `missing` where there is no log.
+    pub(crate) fn report_no_log(&self, missing: Outcome) -> Outcome {
+        let Some(no_log) = self.no_log() else { return Outcome::Fine };
+        complain(&format!("{}, or --no-wal to read the files alone", no_log.reason));
+        if no_log.is_unread() { Outcome::Unread } else { missing }
     }
 
     /// Opens what is there, for reading. Files of a directory that cannot be read are in [`View::problems`].
     pub(crate) fn view(&self) -> Result<View> {
         match self {
-            Self::Directory { data, wal, .. } => Ok(View::open(data, wal.as_deref())?),
-            Self::Unreadable(_, why) => Err(Failure::Io(why.clone())),
+            Self::Directory { data, wal, no_log, .. } => {
+                Ok(View::open(data, wal.as_deref().filter(|_| no_log.is_none()))?)
+            }
+            Self::Unreadable(_, why) => Err(why.clone()),
             Self::Tsm(path) => Ok(View::open_file(path)?),
             Self::Segment(path) => Ok(View::open_segment(path)?),
             Self::EtcdLog(path) | Self::EtcdSnapshot(path) | Self::EtcdDatabase(path) => {
@@ -135,10 +159,10 @@ impl Place {
 
     /// Its files, in the order in which an engine reads them.
     pub(crate) fn members(&self) -> Result<Vec<Member>> {
-        let (data, wal) = match self {
-            Self::Directory { data, wal, .. } => (data, wal),
+        let (data, wal, no_log) = match self {
+            Self::Directory { data, wal, no_log, .. } => (data, wal, no_log),
             Self::Unreadable(path, why) => {
-                return Ok(vec![Member::Unreadable(path.clone(), why.clone().into())]);
+                return Ok(vec![Member::Unreadable(path.clone(), why.clone())]);
             }
             Self::Tsm(path) => return Ok(vec![Member::Tsm(path.clone())]),
             Self::Tombstone(path) => return Ok(vec![Member::Tombstone(path.clone())]),
@@ -159,23 +183,17 @@ impl Place {
             members.push(Member::Manifest(data.join(MANIFEST_NAME)));
         }
         let data_files = members.len();
-        if let Some(wal) = wal.as_ref().filter(|wal| wal.is_dir()) {
-            if list(wal)?.iter().any(|(name, _)| is_etcd_segment(name)) {
-                members.push(Member::EtcdLog(wal.clone()));
-            } else {
-                let segments =
-                    tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?;
-                members.extend(segments.into_iter().map(|name| regular(wal.join(name), Member::Segment)));
-                if wal != data {
-                    members.extend(list(wal)?.iter().filter_map(|(name, _)| beside_segments(wal, name)));
-                }
+        match (wal, no_log) {
+            (Some(wal), None) => match log_members(data, wal) {
+                Ok(of_log) => members.extend(of_log),
+                Err(why) => members.push(Member::Unreadable(wal.clone(), why)),
+            },
+            // InfluxDB's data without a log may be meant so; a manifest says that there is one.
+            (Some(wal), Some(no_log)) => members.push(Member::Unreadable(wal.clone(), no_log.failure())),
+            (None, Some(no_log)) if no_log.is_unread() => {
+                members.push(Member::Unreadable(data.clone(), no_log.failure()));
             }
-        } else if let Some(wal) = wal {
-            // `find` took it from the manifest: one that the user named is there.
-            members.push(Member::Unreadable(
-                wal.clone(),
-                "the manifest has the log here, and it is gone".into(),
-            ));
+            (None, _) => {}
         }
         let found = !members.is_empty() || wal.is_some();
         if found {
@@ -188,18 +206,21 @@ impl Place {
         View::open(data, wal.as_deref()).map(|_| members).map_err(Failure::from)
     }
 
-    /// Reports what a view could not read. True when something is damaged: the torn end of a log is not, a crash
-    /// leaves it.
-    pub(crate) fn report_problems(&self, view: &View) -> bool {
+    /// Reports what a view could not read. A torn tail of a log is no problem: a crash leaves it.
+    pub(crate) fn report_problems(&self, view: &View) -> Outcome {
+        let mut outcome = Outcome::of(view.torn().iter().any(|torn| torn.valid_after));
         if let Self::Directory { wal, unsure: Some(why), .. } = self {
-            complain(&format!("{why}; {}", looked_for(wal.as_deref())));
+            let looked_for = wal.as_deref().map_or_else(String::new, |wal| format!("; {}", looked_for(wal)));
+            complain(&format!("{why}{looked_for}"));
+            outcome = Outcome::Problems;
         }
         for problem in view.problems() {
-            complain(Failure::from(problem.clone()).text());
+            let failure = Failure::from(problem.clone());
+            complain(failure.text());
+            outcome = outcome.and(failure.outcome());
         }
         view.torn().iter().for_each(|torn| complain(&torn.to_string()));
-        let damaged = view.torn().iter().any(|torn| torn.valid_after);
-        damaged || !view.problems().is_empty() || self.unsure().is_some()
+        outcome
     }
 
     /// Whether it is of etcd, not of an engine.
@@ -233,20 +254,34 @@ pub(crate) enum Member {
     /// What is there, and nobody reads for its points.
     Skipped(Skipped),
     /// What has the name of one of these, or should be there, and no engine can open; and why.
-    Unreadable(PathBuf, Cow<'static, str>),
+    Unreadable(PathBuf, Failure),
+}
+
+/// The files of the log in `wal`.
+fn log_members(data: &Path, wal: &Path) -> Result<Vec<Member>> {
+    let names = list(wal)?;
+    if names.iter().any(|(name, _)| is_etcd_segment(name)) {
+        return Ok(vec![Member::EtcdLog(wal.to_owned())]);
+    }
+    let segments =
+        tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?.into_iter();
+    let mut members: Vec<_> = segments.map(|name| regular(wal.join(name), Member::Segment)).collect();
+    if wal != data {
+        members.extend(names.iter().filter_map(|(name, _)| beside_segments(wal, name)));
+    }
+    Ok(members)
 }
 
 /// The member at `path`, if that is a regular file. Others are not opened: a FIFO would never end.
 fn regular(path: PathBuf, member: fn(PathBuf) -> Member) -> Member {
-    match fs::symlink_metadata(&path) {
-        Ok(found) if found.is_dir() => Member::Unreadable(path, "a directory, not a file".into()),
-        Ok(found) if found.is_symlink() => {
-            Member::Unreadable(path, "a link, which an engine does not follow".into())
-        }
-        Ok(found) if !found.is_file() => Member::Unreadable(path, "not a regular file".into()),
+    let why = match fs::symlink_metadata(&path) {
+        Ok(found) if found.is_dir() => "a directory, not a file",
+        Ok(found) if found.is_symlink() => "a link, which an engine does not follow",
+        Ok(found) if !found.is_file() => "not a regular file",
         // Reading it says what is wrong.
-        Ok(_) | Err(_) => member(path),
-    }
+        Ok(_) | Err(_) => return member(path),
+    };
+    Member::Unreadable(path, Failure::Problem(why.to_owned()))
 }
 
 fn member(data: &Path, name: &OsStr) -> Option<Member> {
@@ -265,7 +300,7 @@ fn member(data: &Path, name: &OsStr) -> Option<Member> {
         return Some(regular(path, Member::Tombstone));
     }
     if is_misnamed(text) {
-        return Some(Member::Unreadable(path, ErrorKind::MisnamedTsm.to_string().into()));
+        return Some(Member::Unreadable(path, Failure::Problem(ErrorKind::MisnamedTsm.to_string())));
     }
     let stem = stem_of_aside(text)?;
     let is_ours = is_tsm(stem) || is_tombstone(stem) || stem == MANIFEST_NAME;
@@ -334,9 +369,9 @@ fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
         Some(wal) => Some(wal.to_owned()),
         // A member's, unless an engine's whose manifest is gone.
         None if etcd::has_log(&dir.join("wal")) => return Ok(is_etcd_log(&dir.join("wal"))),
-        None => find_log(dir)?.0,
+        None => log::find(dir)?.wal,
     };
-    Ok(log.is_some_and(|log| has_segments(&log)))
+    log.map_or(Ok(false), |log| has_segments(&log))
 }
 
 /// The directories of the engine at `data`, for `verb`, which writes to one shard.
@@ -349,51 +384,14 @@ pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> 
     if data.is_dir() {
         Tree::refuse_above(verb, data, wal)?;
     }
+    if let Some(why) = wal.and_then(log::above_logs) {
+        return Err(Failure::Usage(format!("--wal: {why}: name the log of this shard")));
+    }
     let wal = match wal {
         Some(wal) => Some(absolute(wal)?),
-        None => match find_log(data)? {
-            (None, Some(why)) => return Err(Failure::Problem(why)),
-            (Some(wal), Some(why)) => {
-                return Err(Failure::Problem(format!("{why}; it may be {}", wal.display())));
-            }
-            // Files without a manifest are InfluxDB's, which has no log inside.
-            (None, None) if holds_files(data) => beside(&absolute(data)?),
-            (wal, None) => wal,
-        },
+        None => log::find_for_writing(data)?,
     };
     Ok(wal.map_or_else(|| Dirs::under(data), |wal| Dirs { data: data.to_owned(), wal }))
-}
-
-/// Where the log of `data` is: as the manifest says, else inside, else where InfluxDB has it; and why the manifest does not
-/// say, if there is one.
-fn find_log(data: &Path) -> Result<(Option<PathBuf>, Option<String>)> {
-    let read = Manifest::read(&OsFs, data);
-    let unsure = match read.and_then(|found| found.map(|it| it.wal_directory(&OsFs, data)).transpose()) {
-        Ok(Some(wal)) => return Ok((Some(wal), None)),
-        Ok(None) => None,
-        Err(error) => Some(Failure::from(error).text().to_owned()),
-    };
-    let inside = data.join("wal");
-    let found =
-        if inside.is_dir() { Some(inside) } else { beside(&absolute(data)?).filter(|wal| wal.is_dir()) };
-    Ok((found, unsure))
-}
-
-/// What was done about a log of which the manifest tells nothing.
-fn looked_for(wal: Option<&Path>) -> String {
-    match wal {
-        Some(wal) => format!("its log is taken to be in {}; --wal names another", wal.display()),
-        None => "no log was found, --wal names one".to_owned(),
-    }
-}
-
-/// Where InfluxDB has the log of this directory, or the logs of those below it.
-fn beside(data: &Path) -> Option<PathBuf> {
-    replaced(data, "data", "wal")
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|error| Failure::io(path, &error))
 }
 
 /// The names in a directory, sorted, and whether each is a directory.
@@ -409,12 +407,11 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<(std::ffi::OsString, bool)>> {
 }
 
 fn holds_files(dir: &Path) -> bool {
-    let is_file = |name: &OsStr| name.to_str().is_some_and(|name| FileName::parse(name).is_some());
-    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_file(name)))
+    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_tsm(name)))
 }
 
-fn has_segments(dir: &Path) -> bool {
-    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_segment(name)))
+fn is_tsm(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| FileName::parse(name).is_some())
 }
 
 /// Whether only a manifest leads to a log of this kind.
@@ -440,9 +437,7 @@ fn shard_below(dir: &Path, depth: usize) -> Option<PathBuf> {
     }
     list(dir).ok()?.into_iter().filter(|(_, is_dir)| *is_dir).find_map(|(name, _)| {
         let below = dir.join(name);
-        let holds = list(&below).ok()?.iter().any(|(name, _)| {
-            is_segment(name) || name.to_str().is_some_and(|name| FileName::parse(name).is_some())
-        });
+        let holds = list(&below).ok()?.iter().any(|(name, _)| is_segment(name) || is_tsm(name));
         if holds { Some(below) } else { shard_below(&below, depth - 1) }
     })
 }

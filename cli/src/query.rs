@@ -4,17 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::Wal;
+use crate::args::WalOrNone;
 use crate::dump::{self, Order};
 use crate::exit::{Outcome, Result};
 use crate::filter::{FilterArgs, NAMES_HELP};
 use crate::output::{Destination, Format, Rows};
-use crate::place::Place;
 
 /// Show the values of some keys and times.
 ///
 /// Rows come key by key, keys in the order of their bytes, and in the order of time within a key. --limit counts rows.
-/// Nothing on disk is changed.
+/// Nothing on disk is changed. When the log is missing, the exit code is 1 unless --no-wal asks for the files alone.
 #[derive(Debug, Args)]
 #[command(
     after_help = format!("Example:\n  tsmith query d --measurement cpu --tag host=a --field usage --desc --limit 10\n\n{NAMES_HELP}")
@@ -24,7 +23,7 @@ pub(crate) struct Query {
     #[arg(value_name = "DIR")]
     path: PathBuf,
     #[command(flatten)]
-    wal: Wal,
+    wal: WalOrNone,
     /// Latest first, within each key
     #[arg(long)]
     desc: bool,
@@ -46,15 +45,15 @@ pub(crate) struct Query {
 impl Query {
     pub(crate) fn run(self) -> Result<Outcome> {
         let range = self.filter.range()?;
-        let place = Place::find(&self.path, self.wal.wal.as_deref())?;
+        let place = self.wal.place(&self.path)?;
         let view = place.view()?;
-        let damaged = place.report_problems(&view);
+        let outcome = place.report_no_log(Outcome::Problems).and(place.report_problems(&view));
         let mut rows = Rows::new(&self.destination, self.format, self.exact)?;
         let order = Order { descending: self.desc, limit: self.limit };
         let unread = dump::ordered(&view, &self.path, &self.filter, range, order, &mut rows)?;
         if rows.is_empty() && self.limit != Some(0) {
             self.filter.report_no_match();
         }
-        Ok(Outcome::of(damaged | unread | rows.finish()?))
+        Ok(outcome.and(Outcome::of(unread | rows.finish()?)))
     }
 }

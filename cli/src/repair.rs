@@ -70,14 +70,21 @@ impl RepairArgs {
         let mut report =
             Report { dry_run: self.dry_run, problems: 0, files: Vec::new(), skipped: tree.skipped };
         let mut out = Out::stdout();
-        let mut failure = None;
+        let mut failures = Vec::new();
         for (path, place) in &tree.places {
             if let Err(error) = self.place(place, &mut report, &mut out) {
                 if tree.is_above {
                     error.complain_of(path);
                 }
-                failure = Some(error);
+                failures.push(error);
             }
+        }
+        // Where nothing was looked at, there is nothing to sum up.
+        if let [failure] = &failures[..]
+            && report.files.is_empty()
+            && !tree.is_above
+        {
+            return Err(failure.clone());
         }
         let (dry_run, problems) = (report.dry_run, report.problems);
         let written = match self.format {
@@ -89,6 +96,9 @@ impl RepairArgs {
             ReportFormat::Table => {
                 Skipped::note_all(&report.skipped);
                 let end = match (problems, dry_run) {
+                    (0, _) if !failures.is_empty() => {
+                        format!("none not whole; {} could not be looked at", count(failures.len(), "place"))
+                    }
                     (0, _) => "all whole".to_owned(),
                     (_, true) => format!("{problems} not whole; nothing was changed (dry run)"),
                     (_, false) => format!("{problems} not whole"),
@@ -98,12 +108,17 @@ impl RepairArgs {
         };
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()?;
-        match failure {
-            // What was repaired before it is reported all the same.
-            Some(failure) if !tree.is_above => Err(failure),
-            Some(Failure::Io(_)) => Err(Failure::Io("some shards could not be repaired".to_owned())),
-            failure => Ok(Outcome::of(problems > 0 || failure.is_some())),
+        // What was repaired before it is reported all the same.
+        if let Some(failure) = failures.pop_if(|_| !tree.is_above) {
+            return Err(failure);
         }
+        if failures.iter().any(|failure| matches!(failure, Failure::Io(_))) {
+            return Err(Failure::Io("some shards could not be repaired".to_owned()));
+        }
+        if report.files.iter().any(|file| file.is_unread) {
+            return Err(Failure::Io("some files could not be read or written".to_owned()));
+        }
+        Ok(Outcome::of(problems > 0 || !failures.is_empty()))
     }
 
     fn place(&self, place: &Place, report: &mut Report, out: &mut Out) -> Result<()> {
@@ -158,8 +173,8 @@ impl RepairArgs {
                     vec![file]
                 }
                 Member::EtcdSnapshot(path) => vec![files::etcd_snapshot(path)],
-                Member::Unreadable(path, reason) => {
-                    vec![File::new(path, "unknown", State::Lost).because(reason)]
+                Member::Unreadable(path, why) => {
+                    vec![File::failed(path, "unknown", why)]
                 }
                 Member::Leftover(_) => continue,
                 Member::Skipped(skipped) => {

@@ -12,12 +12,12 @@ use tsmith_engine::files::TsmFile;
 use tsmith_engine::view::View;
 use tsmith_engine::{Column, Error, ErrorKind, FieldKey, FieldType, TimeRange};
 
-use crate::args::{ReportFormat, Wal};
+use crate::args::{ReportFormat, WalOrNone};
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::inspect::encoding::Encoding;
 use crate::output::Out;
-use crate::place::{Member, Place, Skipped, Tree};
+use crate::place::{Member, Place, Skipped};
 use crate::progress::{Bar, When, percent};
 
 /// Count what a directory holds: series, keys, values, bytes, blocks, encodings.
@@ -30,6 +30,7 @@ use crate::progress::{Bar, When, percent};
 ///
 /// With --format json there is one object; its fields stay. A byte that is not UTF-8 is \xNN in a name. Of a directory above shards it is
 /// {"shards":[{"path",...}],"total":{...},"skipped":[{"path","reason"}]}.
+/// A shard whose log is missing has `no_log`, which says so.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  tsmith stats d --format json\n  tsmith stats /var/lib/influxdb/data")]
 pub(crate) struct Stats {
@@ -37,7 +38,7 @@ pub(crate) struct Stats {
     #[arg(value_name = "DIR")]
     path: PathBuf,
     #[command(flatten)]
-    wal: Wal,
+    wal: WalOrNone,
     /// How to show it
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
@@ -63,6 +64,9 @@ struct Report {
     measurements: BTreeMap<String, Part>,
     types: BTreeMap<&'static str, Part>,
     encodings: BTreeMap<String, Packed>,
+    /// Why the values of the log are not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_log: Option<String>,
 }
 
 /// What belongs to a measurement or a type.
@@ -129,16 +133,18 @@ struct Shard {
 
 impl Stats {
     pub(crate) fn run(self, progress: When) -> Result<Outcome> {
-        let tree = Tree::find(&self.path, self.wal.wal.as_deref())?;
+        let tree = self.wal.tree(&self.path)?;
         let mut bar = Bar::new(progress);
         let mut out = Out::stdout();
         let mut all = Shards { skipped: tree.skipped, ..Shards::default() };
-        let (mut problems, mut failure) = (false, None);
+        let (mut outcome, mut failure) = (Outcome::Fine, None);
         for (path, place) in &tree.places {
-            let found = count_place(place, &mut all.skipped, &mut bar);
+            let found = place.view().and_then(|view| {
+                count_place(place, view, &mut all.skipped, &mut bar)
+            });
             let (report, error) = match found {
                 Ok((report, found)) => {
-                    problems |= found;
+                    outcome = outcome.and(found);
                     (report, None)
                 }
                 Err(error) if !tree.is_above => return Err(error),
@@ -150,6 +156,9 @@ impl Stats {
                 }
             };
             all.total.take(&report);
+            if !tree.is_above {
+                all.total.no_log.clone_from(&report.no_log);
+            }
             all.each.push(Shard { path: path.display().to_string(), report, error });
         }
         bar.clear();
@@ -166,7 +175,7 @@ impl Stats {
         out.flush()?;
         match failure {
             Some(Failure::Io(_)) => Err(Failure::Io("some shards could not be read".to_owned())),
-            failure => Ok(Outcome::of(problems || failure.is_some())),
+            failure => Ok(outcome.and(Outcome::of(failure.is_some()))),
         }
     }
 }
@@ -177,17 +186,21 @@ fn json(report: &impl Serialize, out: &mut Vec<u8>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Counts one place. True when some of it could not be read; that was reported.
-fn count_place(place: &Place, skipped: &mut Vec<Skipped>, bar: &mut Bar) -> Result<(Report, bool)> {
-    let view = place.view()?;
-    let mut problems = place.report_problems(&view);
-    let mut report = Report::default();
+/// Counts one place. What could not be read was reported.
+fn count_place(
+    place: &Place,
+    view: View,
+    skipped: &mut Vec<Skipped>,
+    bar: &mut Bar,
+) -> Result<(Report, Outcome)> {
+    let outcome = place.report_no_log(Outcome::Fine).and(place.report_problems(&view));
+    let no_log = place.no_log().map(|no_log| no_log.reason.clone());
+    let mut report = Report { no_log, ..Report::default() };
     let mut told = Told::new();
     for file in view.files() {
         report.add_file(file, &mut told);
     }
-    problems |= !told.is_empty();
-    problems |= report.add_values(&view, &told, bar);
+    let problems = report.add_values(&view, &told, bar) || !told.is_empty();
     let generations: BTreeSet<u64> = view.files().iter().map(|file| file.name().generation).collect();
     report.generations = generations.len() as u64;
     drop(view);
@@ -202,7 +215,7 @@ fn count_place(place: &Place, skipped: &mut Vec<Skipped>, bar: &mut Bar) -> Resu
         }
     }
     report.set_bytes_per_value();
-    Ok((report, problems))
+    Ok((report, outcome.and(Outcome::of(problems))))
 }
 
 /// The blocks that were reported: of each the file and the offset.

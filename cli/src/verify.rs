@@ -10,11 +10,11 @@ use clap::Args;
 use serde::Serialize;
 use tsmith_codecs::name::printable;
 
-use crate::args::{ReportFormat, Wal};
+use crate::args::{ReportFormat, WalOrNone};
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::flaw::Flaw;
 use crate::output::{Out, count};
-use crate::place::{Member, Place, Skipped, Tree};
+use crate::place::{Member, NoLog, Place, Skipped};
 use crate::progress::{Bar, When};
 
 use check::{Types, check};
@@ -35,9 +35,10 @@ use log::chain;
 /// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`; `aside FILE: ...` of a file that a repair set
 /// aside or a crash left begun, which is neither checked nor counted. Of a directory above shards (of a database, or all of
 /// InfluxDB) there is one line a shard, the bad files, and totals; what is there and not checked, such as `fields.idx` and
-/// `_series`, is noted. With --format json there is one object:
+/// `_series`, is noted. A shard without its log is
+/// named on stderr. A file that cannot be read is BAD, and the exit code is 74. With --format json there is one object:
 /// {"bad":N,"files":[{"path","ok","summary","problems":[{"segment","offset","key","reason"}],"notes":[...]}],
-/// "shards":[{"path","files","bad","values"}],"skipped":[{"path","reason"}]}, and `set_aside` like `skipped`.
+/// "shards":[{"path","files","bad","values"}],"skipped":[{"path","reason"}]}, `set_aside` and `no_log` like `skipped`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith verify d && echo all good")]
 pub(crate) struct Verify {
@@ -46,7 +47,7 @@ pub(crate) struct Verify {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
-    wal: Wal,
+    wal: WalOrNone,
     /// How to report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
@@ -72,6 +73,8 @@ struct Report {
     skipped: Vec<Skipped>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     set_aside: Vec<Skipped>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    no_log: Vec<NoLog>,
 }
 
 /// What was found in a shard of several.
@@ -91,8 +94,10 @@ impl Verify {
         let mut out = Out::stdout();
         let mut report = Report::default();
         let mut unreadable = None;
-        for path in &self.paths {
-            let tree = match Tree::find(path, self.wal.wal.as_deref()) {
+        let (paths, skipped) = Skipped::among(&self.paths);
+        report.skipped = skipped;
+        for path in paths {
+            let tree = match self.wal.tree(path) {
                 Ok(tree) => tree,
                 Err(error) if self.paths.len() == 1 => return Err(error),
                 Err(error) => {
@@ -112,6 +117,7 @@ impl Verify {
                     }
                 };
                 unreadable = failed.or(unreadable);
+                report.no_log.extend(place.no_log().cloned());
                 if tree.is_above {
                     let shard = Shard { path: path.display().to_string(), ..shard };
                     if self.format == ReportFormat::Table {
@@ -124,7 +130,11 @@ impl Verify {
         }
         bar.clear();
         self.end(&report, &mut out)?;
-        if report.bad > 0 {
+        let problems = || report.files.iter().flat_map(|file| &file.problems);
+        if problems().any(|flaw| flaw.is_unread) {
+            unreadable = unreadable.or(Some(Failure::Io(String::new())));
+        }
+        if problems().any(|flaw| !flaw.is_unread) {
             complain("`tsmith repair --dry-run` tells what of damaged files would be kept, and what dropped");
         }
         match unreadable {
@@ -141,6 +151,7 @@ impl Verify {
         report: &mut Report,
         (out, bar): (&mut Out, &mut Bar),
     ) -> Result<Shard> {
+        let _no_log = place.report_no_log(Outcome::Fine);
         let (members, _held) = place.files()?;
         let mut types = Types::of(place);
         let mut shard = Shard::default();
@@ -192,13 +203,12 @@ impl Verify {
             }
             ReportFormat::Table => {
                 let mut written = Ok(());
-                for (word, what, list) in
-                    [("note", "not checked: ", &report.skipped), ("aside", "", &report.set_aside)]
-                {
-                    for Skipped { path, reason } in list {
-                        let line = format_args!("{word} {}: {what}{reason}", path.display());
-                        written = written.and_then(|()| writeln!(text, "{line}"));
-                    }
+                for (path, reason) in Skipped::grouped(&report.skipped, Skipped::have_one_name) {
+                    written = written.and_then(|()| writeln!(text, "note {path}: not checked: {reason}"));
+                }
+                for Skipped { path, reason } in &report.set_aside {
+                    let path = path.display();
+                    written = written.and_then(|()| writeln!(text, "aside {path}: {reason}"));
                 }
                 let aside = match report.set_aside.len() {
                     0 => String::new(),

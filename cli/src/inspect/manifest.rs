@@ -29,9 +29,9 @@ pub(super) struct Content {
 }
 
 /// Reads the manifest at `path`.
-pub(super) fn inspect(path: &Path) -> Content {
+pub(super) fn inspect(path: &Path) -> Result<Content> {
     let data = path.parent().unwrap_or(Path::new(""));
-    match Manifest::read(&OsFs, data) {
+    Ok(match Manifest::read(&OsFs, data) {
         Ok(Some(manifest)) => Content {
             storer: manifest.parts.storer,
             log: manifest.parts.log,
@@ -41,8 +41,9 @@ pub(super) fn inspect(path: &Path) -> Content {
             error: None,
         },
         Ok(None) => Content { error: Some(ErrorKind::NoManifest.to_string()), ..Content::default() },
+        Err(error) if error.is_io() => return Err(error.into()),
         Err(error) => Content { error: Some(error.kind().to_string()), ..Content::default() },
-    }
+    })
 }
 
 impl Content {

@@ -91,7 +91,7 @@ pub(super) fn engine_of_replica(dir: &Path) -> Option<PathBuf> {
 }
 
 /// An engine, or the files of a snapshot.
-fn is_of_replica(name: &OsStr) -> bool {
+pub(super) fn is_of_replica(name: &OsStr) -> bool {
     is_numbered(name, "engine-") || is_numbered(name, "files-")
 }
 

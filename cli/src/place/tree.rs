@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Owner, Place, absolute, beside, etcd, has_segments, is_shard, list};
+use super::log::{absolute, beside, exists, has_segments};
+use super::{Owner, Place, etcd, is_shard, list};
 use crate::exit::{Failure, Result, complain};
 use crate::output::count;
 
@@ -22,6 +23,8 @@ const DEPTH_MAX: usize = 5;
 
 /// Shards that are named to who named the directory above them.
 const NAMED_MAX: usize = 20;
+
+const SERIES_FILE: &str = "the series file, which InfluxDB makes anew";
 
 /// What a path stands for: one place, or all shards below it.
 #[derive(Debug)]
@@ -48,28 +51,61 @@ fn as_shown<S: serde::Serializer>(path: &Path, out: S) -> Result<S::Ok, S::Error
 }
 
 impl Skipped {
-    /// Says so on stderr: nothing is passed over silently. What is of one kind is one line: a tree of InfluxDB's has the
-    /// same few files in each shard. The JSON of who checks, counts or repairs has
-    /// them one by one.
-    pub(crate) fn note_all(all: &[Self]) {
-        for (at, Self { path, reason }) in all.iter().enumerate() {
-            let alike = |other: &&Self| other.reason == *reason;
-            if all[..at].iter().any(|earlier| alike(&earlier)) {
-                continue;
-            }
-            let path = path.display();
-            match all[at + 1..].iter().filter(alike).count() {
-                0 => complain(&format!("{path}: not read: {reason}")),
-                more => complain(&format!("{path} and {more} more alike: not read: {reason}")),
+    /// The paths that a verb reads, without those of InfluxDB's that a shell's `*` brings along. One that the user names
+    /// alone stays.
+    pub(crate) fn among(paths: &[PathBuf]) -> (Vec<&PathBuf>, Vec<Self>) {
+        let reason = |path: &Path| {
+            let (dir, name) = (path.parent()?, path.file_name()?);
+            let is_influxdbs = matches!(name.to_str()?, "_series" | "index" | "fields.idx" | "fields.idxl");
+            let is_passed = is_influxdbs && paths.len() > 1 && is_shard(path, None).map_or(true, |is| !is);
+            if is_passed { not_read(dir, name) } else { None }
+        };
+        let (mut kept, mut skipped) = (Vec::new(), Vec::new());
+        for path in paths {
+            match reason(path) {
+                Some(reason) => skipped.push(Self { path: path.clone(), reason }),
+                None => kept.push(path),
             }
         }
+        (kept, skipped)
+    }
+
+    /// Says so on stderr: nothing is passed over silently.
+    pub(crate) fn note_all(all: &[Self]) {
+        for (path, reason) in Self::grouped(all, |_, _| true) {
+            complain(&format!("{path}: not read: {reason}"));
+        }
+    }
+
+    /// Those of the same name, of which a tree of InfluxDB's has one in each shard.
+    pub(crate) fn have_one_name(a: &Self, b: &Self) -> bool {
+        a.path.file_name() == b.path.file_name()
+    }
+
+    /// One path for each reason, and how many more there are that are `alike`. JSON has them one by one.
+    pub(crate) fn grouped(all: &[Self], alike: fn(&Self, &Self) -> bool) -> Vec<(String, &'static str)> {
+        let mut groups: Vec<(&Self, usize)> = Vec::new();
+        for skipped in all {
+            let is_alike = |first: &Self| first.reason == skipped.reason && alike(first, skipped);
+            match groups.iter_mut().find(|(first, _)| is_alike(first)) {
+                Some((_, number)) => *number += 1,
+                None => groups.push((skipped, 1)),
+            }
+        }
+        let shown = groups.into_iter().map(|(Self { path, reason }, number)| match number {
+            1 => (path.display().to_string(), *reason),
+            _ => (format!("{} and {} more alike", path.display(), number - 1), *reason),
+        });
+        shown.collect()
     }
 }
 
 impl Tree {
     /// Finds out what `path` is; `wal` is the log's directory if the user named it, or the one above the logs.
     pub(crate) fn find(path: &Path, wal: Option<&Path>) -> Result<Self> {
-        let is_above = path.is_dir() && !is_shard(path, wal)? && shard_within(path, DEPTH_MAX);
+        // A log that cannot be read hides no shards beside it.
+        let is_above =
+            path.is_dir() && !is_shard(path, wal).unwrap_or(false) && shard_within(path, DEPTH_MAX);
         let mut tree = Self { places: Vec::new(), skipped: Vec::new(), is_above };
         if !is_above {
             tree.places.push((path.to_owned(), Place::find(path, wal)?));
@@ -93,7 +129,7 @@ impl Tree {
             None => beside(&absolute(above)?).filter(|wal| wal.is_dir()),
         };
         if let Some(logs) = logs {
-            tree.stray_logs(above, &logs, &logs, DEPTH_MAX)?;
+            tree.stray_logs(above, &logs, &logs, DEPTH_MAX);
         }
         tree.missed_logs(wal);
         // A member of etcd has no shards, though it has directories.
@@ -113,11 +149,12 @@ impl Tree {
                 continue;
             }
             if name == "_series" {
-                self.skip(path, "the series file, which InfluxDB makes anew");
+                self.skip(path, SERIES_FILE);
                 continue;
             }
             let log = wal.map(|wal| wal.join(path.strip_prefix(above).unwrap_or(&path)));
-            let log = log.filter(|log| log.is_dir());
+            // One that cannot be reached is not a missing one.
+            let log = log.filter(|log| exists(log).unwrap_or(true));
             // What is wrong with one shard, or on the way to some, hides no others.
             let is_shard = is_shard(&path, log.as_deref());
             let found = is_shard.and_then(|is| is.then(|| Place::find(&path, log.as_deref())).transpose());
@@ -133,20 +170,26 @@ impl Tree {
     }
 
     /// Logs whose data directory is missing: InfluxDB does not know of them.
-    fn stray_logs(&mut self, above: &Path, logs: &Path, dir: &Path, depth: usize) -> Result<()> {
-        for (name, _) in list(dir)?.into_iter().filter(|(_, is_dir)| *is_dir) {
+    fn stray_logs(&mut self, above: &Path, logs: &Path, dir: &Path, depth: usize) {
+        let names = match list(dir) {
+            Ok(names) => names,
+            Err(why) => return self.places.push((dir.to_owned(), unreadable(dir, &why))),
+        };
+        for (name, _) in names.into_iter().filter(|(_, is_dir)| *is_dir) {
             let path = dir.join(&name);
             let below = path.strip_prefix(logs).unwrap_or(&path);
-            if !has_segments(&path) {
-                if depth > 0 {
-                    self.stray_logs(above, logs, &path, depth - 1)?;
+            let is_stray = !above.join(below).is_dir();
+            match has_segments(&path) {
+                Ok(true) if is_stray => {
+                    let place = Place::find(&path, None).unwrap_or_else(|why| unreadable(&path, &why));
+                    self.places.push((path, place));
                 }
-            } else if !above.join(below).is_dir() {
-                let place = Place::find(&path, None).unwrap_or_else(|why| unreadable(&path, &why));
-                self.places.push((path, place));
+                Err(why) if is_stray => self.places.push((path.clone(), unreadable(&path, &why))),
+                Ok(false) if depth > 0 => self.stray_logs(above, logs, &path, depth - 1),
+                // Who looks at the data beside it says what is wrong with it.
+                Ok(_) | Err(_) => {}
             }
         }
-        Ok(())
     }
 
     /// The logs of members of etcd that are not beside their snapshots: where the user says, or to be missed.
@@ -159,6 +202,14 @@ impl Tree {
         let missed: Vec<_> = self.places.iter().filter_map(missed).collect();
         self.skipped.retain(|skipped| missed.iter().all(|(path, _)| *path != skipped.path));
         self.places.extend(missed);
+    }
+
+    /// The same without the logs of its shards, as the user asks for it.
+    pub(crate) fn without_logs(mut self) -> Self {
+        let places = self.places.into_iter();
+        self.places =
+            places.filter_map(|(path, place)| place.without_log().map(|place| (path, place))).collect();
+        self
     }
 
     /// Refuses a directory of shards for `verb`, which takes one.
@@ -187,7 +238,7 @@ impl Tree {
 }
 
 fn unreadable(path: &Path, why: &Failure) -> Place {
-    Place::Unreadable(path.to_owned(), why.text().to_owned())
+    Place::Unreadable(path.to_owned(), why.clone())
 }
 
 /// Whether there is a shard below.
@@ -214,6 +265,7 @@ pub(super) fn not_read(dir: &Path, name: &OsStr) -> Option<&'static str> {
         "fields.idx" | "fields.idxl" => Some(
             "names and types of fields, which InfluxDB reads, and makes anew once a write here removed them",
         ),
+        "_series" if is_dir => Some(SERIES_FILE),
         "index" if is_dir => Some("the series index, which InfluxDB makes anew"),
         "tsmith.lock" | "wal.lock" => None,
         _ if is_dir => Some("a directory that no engine reads"),

@@ -35,7 +35,7 @@ pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], dry_run: bool) -> File {
     let repaired = repair::tsm_file_without(&OsFs, path, two_types, dry_run);
     let Repaired { salvage, set_aside, gone } = match repaired {
         Ok(repaired) => repaired,
-        Err(error) => return File::new(path, "tsm", State::Lost).because(Failure::from(error).text()),
+        Err(error) => return File::failed(path, "tsm", &error.into()),
     };
     let Salvage { kept_keys, kept_blocks, kept_values, .. } = salvage;
     let mut file = File::new(path, "tsm", state(set_aside.as_ref(), dry_run));
@@ -72,7 +72,7 @@ pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool) -> File
     }
     let repaired = match repair::tombstones(&OsFs, path, dry_run) {
         Ok(repaired) => repaired,
-        Err(error) => return File::new(path, "tombstone", State::Lost).because(Failure::from(error).text()),
+        Err(error) => return File::failed(path, "tombstone", &error.into()),
     };
     let Repaired { salvage: TombstoneLoss { salvage, believed }, set_aside, .. } = repaired;
     let mut file = File::new(path, "tombstone", state(set_aside.as_ref(), dry_run));
@@ -99,7 +99,7 @@ pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool) -> File
 
 /// The manifest at `path`; `wal` is the log's directory if the user named it.
 pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
-    let lost = |error| File::new(path, "manifest", State::Lost).because(Failure::from(error).text());
+    let lost = |error| File::failed(path, "manifest", &Failure::from(error));
     let data = path.parent().unwrap_or(Path::new(""));
     let Repaired { salvage, set_aside, .. } = match repair::manifest(&OsFs, data, wal, dry_run) {
         Ok(Some(repaired)) => repaired,
@@ -265,8 +265,11 @@ fn gap(torn: &Torn) -> Gap {
 
 /// One checksum covers all of it, so that it is whole or lost.
 pub(super) fn etcd_snapshot(path: &Path) -> File {
-    let decoded = read::within(path, SNAPSHOT_BYTES_MAX).map_err(|error| error.to_string());
-    match decoded.and_then(|bytes| etcd::snap::decode(&bytes).map_err(|flaw| flaw.to_string())) {
+    let bytes = match read::within(path, SNAPSHOT_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) => return File::failed(path, "etcd-snapshot", &Failure::io(path, &error)),
+    };
+    match etcd::snap::decode(&bytes) {
         Ok(_) => File::new(path, "etcd-snapshot", State::Whole),
         Err(why) => {
             let next = if has_older(path) {

@@ -9,7 +9,7 @@ use tsmith_engine::TimeRange;
 use tsmith_tsm::DamagedKey;
 
 use crate::clock::rfc3339_text;
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
 use crate::flaw::Flaw;
 use crate::output::{Out, count};
 use crate::place::Skipped;
@@ -56,6 +56,9 @@ pub(super) struct File {
     pub(super) refused: Vec<Refused>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
+    /// The operating system refused to read or write it.
+    #[serde(skip)]
+    pub(super) is_unread: bool,
 }
 
 /// One key of a TSM file of which not all is whole.
@@ -134,7 +137,14 @@ impl File {
             gaps: Vec::new(),
             refused: Vec::new(),
             error: None,
+            is_unread: false,
         }
+    }
+
+    /// One that could not be repaired, and why.
+    pub(super) fn failed(path: &Path, kind: &'static str, why: &Failure) -> Self {
+        let file = Self::new(path, kind, State::Lost).because(why.text());
+        Self { is_unread: matches!(why, Failure::Io(_)), ..file }
     }
 
     pub(super) fn because(mut self, reason: &str) -> Self {

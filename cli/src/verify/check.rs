@@ -14,6 +14,7 @@ use tsmith_wal::fs::OsFs;
 
 use super::{Finding, log};
 use crate::etcd::{self, Behind};
+use crate::exit::Failure;
 use crate::flaw::Flaw;
 use crate::output::count;
 use crate::place::{Member, Place, Skipped};
@@ -72,7 +73,10 @@ pub(super) fn check(member: &Member, later: &[Member], types: &mut Types) -> (u6
         }
         Member::EtcdLog(path) => (path.clone(), etcd_log(path, &mut finding)),
         Member::EtcdSnapshot(path) => (path.clone(), etcd_snapshot(path)),
-        Member::Unreadable(path, reason) => (path.clone(), Err(whole(reason))),
+        Member::Unreadable(path, why) => {
+            let is_unread = matches!(why, Failure::Io(_));
+            (path.clone(), Err(Flaw { is_unread, ..whole(why.text()) }))
+        }
         // They are told apart from files.
         Member::Skipped(Skipped { path, .. }) | Member::Leftover(Skipped { path, .. }) => {
             (path.clone(), Ok(String::new()))
@@ -91,13 +95,13 @@ fn manifest(path: &Path) -> Result<String, Flaw> {
     let data = path.parent().unwrap_or(Path::new(""));
     match Manifest::read(&OsFs, data) {
         Ok(Some(manifest)) => {
-            manifest.wal_directory(&OsFs, data).map_err(|error| whole(error.kind()))?;
+            manifest.wal_directory(&OsFs, data).map_err(|error| Flaw::of_engine(&error))?;
             let checked = tsmith_engine::driver::check(&manifest.parts);
             checked.map_err(|error| whole(error.kind()))?;
             Ok(format!("{}, log in {}", manifest.parts, manifest.wal.display()))
         }
         Ok(None) => Err(whole(ErrorKind::NoManifest)),
-        Err(error) => Err(whole(error.kind())),
+        Err(error) => Err(Flaw::of_engine(&error)),
     }
 }
 
@@ -107,7 +111,7 @@ pub(super) fn whole(reason: impl std::fmt::Display) -> Flaw {
 }
 
 fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) -> Result<String, Flaw> {
-    let bytes = files::read_file(path).map_err(|error| whole(error.kind()))?;
+    let bytes = files::read_file(path).map_err(|error| Flaw::of_engine(&error))?;
     let reader = Reader::new(bytes).map_err(|error| Flaw::from(&error))?;
     // What is deleted whole takes any type when it is written again. Tombstones that cannot be read are told by themselves.
     // A pipe would be waited for.
@@ -154,7 +158,7 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
 }
 
 fn tombstone(path: &Path, wal: Option<&Path>, finding: &mut Finding) -> Result<String, Flaw> {
-    let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(whole)?;
+    let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Flaw::io(&error))?;
     let mut sound = &bytes[..];
     if let Some((at, torn)) = unfinished_delete(&OsFs, path, wal) {
         sound = bytes.get(..at as usize).unwrap_or_default();
@@ -200,7 +204,7 @@ fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
 }
 
 fn etcd_snapshot(path: &Path) -> Result<String, Flaw> {
-    let bytes = read::within(path, SNAPSHOT_BYTES_MAX).map_err(whole)?;
+    let bytes = read::within(path, SNAPSHOT_BYTES_MAX).map_err(|error| Flaw::io(&error))?;
     let snapshot = tsmith_wal::etcd::snap::decode(&bytes).map_err(whole)?;
     let named = tsmith_wal::etcd::snap::file_name(&snapshot.record());
     if path.file_name().is_some_and(|name| *name != *named) {

@@ -99,7 +99,7 @@ fn influx(
     (held, types): (&mut Held, &mut Types),
     finding: &mut Finding,
 ) -> Result<(), Flaw> {
-    let (bytes, _) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(whole)?;
+    let (bytes, _) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Flaw::io(&error))?;
     let number = number(path);
     let mut scan = Scan::new(number, &bytes);
     loop {
@@ -129,7 +129,7 @@ fn native(
     (held, types): (&mut Held, &mut Types),
     finding: &mut Finding,
 ) -> Result<(), Flaw> {
-    let (bytes, len) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(whole)?;
+    let (bytes, len) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Flaw::io(&error))?;
     if len > 0 && bytes.iter().all(|&byte| byte == 0) {
         finding.notes.push(whole("nothing but zeros, and not the head that it was begun with"));
     }

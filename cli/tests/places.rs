@@ -1,0 +1,252 @@
+//! What a path is: with its log or without, through links, in use by another program, or not to be read.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::{Scratch, content, run};
+
+/// The point in the file, and the one that only the log has.
+const LINES: [&str; 2] = ["m,h=a f=1 1\n", "m,h=a f=2 2\n"];
+
+/// Data and log of a shard in InfluxDB's layout.
+fn dirs(root: &Path) -> (PathBuf, PathBuf) {
+    (root.join("data/db/rp/1"), root.join("wal/db/rp/1"))
+}
+
+/// A shard with a point in a file and another in the log.
+fn shard(scratch: &Scratch, root: &Path) -> (PathBuf, PathBuf) {
+    let (data, wal) = dirs(root);
+    run("import {} {} --wal {}", &[&data, &scratch.file("1.lp", LINES[0]), &wal]).exits(0);
+    run("snapshot {}", &[&data]).exits(0);
+    run("import {} {}", &[&data, &scratch.file("2.lp", LINES[1])]).exits(0);
+    (data, wal)
+}
+
+/// The files of `from`, and with `manifest` that one, too, in `to`.
+fn copy_data(from: &Path, to: &Path, manifest: bool) {
+    fs::create_dir_all(to).expect("made");
+    for (path, bytes) in content(from) {
+        let name = path.file_name().expect("a name");
+        if path.extension().is_some_and(|end| end == "tsm") || manifest && name == "tsmith.manifest" {
+            fs::write(to.join(name), bytes).expect("written");
+        }
+    }
+}
+
+/// Story: `data` was copied without `wal`, and export, stats and verify showed stale values as if they were all.
+#[test]
+fn a_missing_log_is_reported() {
+    let scratch = Scratch::new();
+    let (data, _) = shard(&scratch, &scratch.path("influxdb"));
+    for (name, manifest) in [("influxdbs", false), ("ours", true)] {
+        let copied = dirs(&scratch.path(name)).0;
+        copy_data(&data, &copied, manifest);
+        let line = format!("no log directory for {}", copied.display());
+        let said = [line.as_str(), "values written after the last snapshot are not included; pass --wal"];
+        for verb in ["export", "query --format lp"] {
+            let found = run(&format!("{verb} {{}}"), &[&copied]).exits(1).says(&said);
+            assert_eq!(found.stderr.lines().count(), 1, "{}", found.stderr);
+            assert_eq!(found.text(), LINES[0]);
+            let meant = run(&format!("{verb} {{}} --no-wal"), &[&copied]).exits(0);
+            assert_eq!((meant.text().as_str(), meant.stderr.as_str()), (LINES[0], ""));
+        }
+        let stats = run("stats {} --format json", &[&copied]).exits(0).says(&said).json();
+        assert_eq!(stats["values"], 1);
+        assert!(stats["no_log"].as_str().is_some_and(|text| text.starts_with(&line)), "{stats}");
+        // A manifest says that there is a log, so that is BAD.
+        let code = i32::from(manifest);
+        let verified = run("verify {} --format json", &[&copied]).exits(code).says(&said).json();
+        assert_eq!(verified["no_log"][0]["path"], copied.display().to_string());
+        let inspected = run("inspect {} --format json", &[&copied]).exits(code).says(&said).json();
+        assert!(inspected["no_log"][0]["reason"].as_str().is_some_and(|text| text.starts_with(&line)));
+        for verb in ["stats", "verify", "inspect"] {
+            let meant = run(&format!("{verb} {{}} --no-wal"), &[&copied]).exits(0);
+            assert!(!meant.stderr.contains("log"), "{}", meant.stderr);
+        }
+        // Of a tree there is a line a shard.
+        let other = copied.with_file_name("2");
+        copy_data(&data, &other, false);
+        let tree = run("stats {} --format json", &[&scratch.path(name)]).exits(0).says(&[&line]);
+        assert_eq!(tree.stderr.matches("no log directory for ").count(), 2, "{}", tree.stderr);
+        assert!(tree.json()["shards"][1]["no_log"].is_string());
+        let tree = run("verify {}", &[&scratch.path(name)]).exits(code).says(&[&line]);
+        assert_eq!(tree.stderr.matches("no log directory for ").count(), 2, "{}", tree.stderr);
+        // What would delete says so, too.
+        run("delete {} --key m,h=a --dry-run", &[&copied]).exits(74).says(&["the log would be there"]);
+    }
+}
+
+#[test]
+fn an_empty_log_and_a_lone_file_are_normal() {
+    let scratch = Scratch::new();
+    let (data, _) = shard(&scratch, &scratch.path("influxdb"));
+    let (copied, wal) = dirs(&scratch.path("copied"));
+    copy_data(&data, &copied, false);
+    fs::create_dir_all(&wal).expect("made");
+    let elsewhere = scratch.path("elsewhere");
+    fs::create_dir(&elsewhere).expect("made");
+    let file = copied.join("000000001-000000001.tsm");
+    for found in [
+        run("export {}", &[&copied]),
+        run("export {} --wal {}", &[&copied, &elsewhere]),
+        run("export {}", &[&file]),
+        run("export {} --no-wal", &[&file]),
+    ] {
+        let found = found.exits(0);
+        assert_eq!((found.text().as_str(), found.stderr.as_str()), (LINES[0], ""));
+    }
+}
+
+/// Story: `--wal` named the directory above the logs. It was taken for an empty log, without a word.
+#[test]
+fn a_directory_above_logs_is_no_log() {
+    let scratch = Scratch::new();
+    let root = scratch.path("influxdb");
+    let (data, wal) = shard(&scratch, &root);
+    fs::remove_file(data.join("tsmith.manifest")).expect("there");
+    let before = content(&root);
+    let log = wal.display().to_string();
+    for above in ["wal", "wal/db", "wal/db/rp"].map(|above| root.join(above)) {
+        let said = ["no log directory for", "holds no segments itself", &log, "pass --wal"];
+        let found = run("export {} --wal {}", &[&data, &above]).exits(1).says(&said);
+        assert_eq!(found.text(), LINES[0]);
+        run("verify {} --wal {}", &[&data, &above]).exits(0).says(&said);
+        let input = scratch.file("3.lp", "m,h=a f=3 3\n");
+        run("import {} {} --wal {}", &[&data, &input, &above]).exits(2).says(&[&log, "name the log"]);
+        run("snapshot {} --wal {}", &[&data, &above]).exits(2).says(&[&log, "name the log"]);
+    }
+    assert!(content(&root) == before, "nothing is changed");
+    assert_eq!(run("export {} --wal {}", &[&data, &wal]).exits(0).text(), LINES.concat());
+}
+
+/// Story: with several paths, as `data/db/*` gives them, `_series` was a failure.
+#[test]
+fn what_a_glob_brings_along_is_skipped_with_a_word() {
+    let scratch = Scratch::new();
+    let root = scratch.path("influxdb");
+    let (data, _) = shard(&scratch, &root);
+    let (db, series) = (root.join("data/db"), root.join("data/db/_series"));
+    fs::create_dir_all(series.join("00")).expect("made");
+    fs::write(data.join("fields.idx"), [0, 6, 1, 3]).expect("written");
+    let text = run("verify {} {}", &[&series, &db.join("rp")]).exits(0).text();
+    assert!(text.contains("_series: not checked: the series file"), "{text}");
+    let index = data.join("fields.idx");
+    for verb in ["inspect", "export"] {
+        let paths = [&series, &data, &index].map(PathBuf::as_path);
+        run(&format!("{verb} {{}} {{}} {{}}"), &paths).exits(0).says(&[
+            "_series: not read: the series file",
+            "fields.idx",
+            "not read",
+        ]);
+    }
+    // Named alone, it is asked for.
+    run("verify {}", &[&series]).exits(74).says(&["_series"]);
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+
+    use super::*;
+    use support::{Run, command};
+
+    /// Runs as a user for whom permissions count; `None` when there is no such user here.
+    fn run_unprivileged(line: &str, paths: &[&Path]) -> Option<Run> {
+        let mut paths = paths.iter();
+        let mut command = command();
+        for word in line.split(' ') {
+            match word {
+                "{}" => command.arg(paths.next().expect("a path for every {}")),
+                word => command.arg(word),
+            };
+        }
+        let is_root = tempfile::tempfile().and_then(|file| file.metadata()).expect("a file").uid() == 0;
+        if is_root {
+            command.uid(65_534).gid(65_534);
+        }
+        match command.output() {
+            Ok(output) => Some(output.into()),
+            Err(error) => {
+                eprintln!("skipped: the command does not run as another user: {error}");
+                None
+            }
+        }
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("set");
+    }
+
+    fn open_up(dir: &Path) {
+        set_mode(dir, 0o755);
+        for path in content(dir).keys() {
+            set_mode(path, if path.is_dir() { 0o755 } else { 0o644 });
+        }
+    }
+
+    /// Story: `repair` without permission said "0 files, all whole".
+    #[test]
+    fn what_cannot_be_read_is_no_success() {
+        let scratch = Scratch::new();
+        let root = scratch.path("influxdb");
+        let (data, wal) = shard(&scratch, &root);
+        open_up(&root);
+        set_mode(&scratch.path(""), 0o755);
+        match run_unprivileged("verify {}", &[&data]) {
+            Some(found) if found.code == 0 => {}
+            Some(found) => {
+                return eprintln!("skipped: another user does not reach {}: {}", data.display(), found.stderr);
+            }
+            None => return,
+        }
+        // A file that nobody else may read, a log, a directory above the log, and the shard.
+        let file = data.join("000000001-000000001.tsm");
+        let segment = content(&wal).into_keys().find(|path| path.extension().is_some_and(|end| end == "wal"));
+        let segment = segment.expect("a segment");
+        let (manifest, tombstone) = (data.join("tsmith.manifest"), file.with_extension("tombstone"));
+        fs::write(&tombstone, b"").expect("written");
+        for locked in [&file, &tombstone, &manifest, &segment, &wal, &root.join("wal"), &data] {
+            open_up(&root);
+            set_mode(locked, 0);
+            for line in [
+                "verify {}",
+                "verify {} --format json",
+                "stats {}",
+                "export {}",
+                "query {}",
+                "inspect {}",
+                "repair {} --dry-run",
+                "repair {} --dry-run --format json",
+                "snapshot {}",
+            ] {
+                for path in [&data, &root] {
+                    let takes_one = ["export", "query", "snapshot"].iter().any(|verb| line.starts_with(verb));
+                    if takes_one && path == &root {
+                        continue;
+                    }
+                    let Some(found) = run_unprivileged(line, &[path]) else { return };
+                    let context =
+                        format!("{line} {}, without {}: {}", path.display(), locked.display(), found.text());
+                    assert_eq!(found.code, 74, "{context}\n{}", found.stderr);
+                    let all = found.text() + &found.stderr;
+                    assert!(all.contains("ermission denied"), "{context}\n{}", found.stderr);
+                    assert!(!all.contains("all whole"), "{context}");
+                }
+            }
+        }
+        // One that may be read but not written.
+        open_up(&root);
+        let Some(found) = run_unprivileged("repair {}", &[&data]) else { return };
+        let found = found.exits(74).says(&["ermission denied"]);
+        assert_eq!(found.text(), "");
+        let found = run_unprivileged("repair {}", &[&root]).expect("it ran").exits(74);
+        assert!(found.text().contains("1 place could not be looked at"), "{}", found.text());
+        // Without the log the rest can be read.
+        set_mode(&root.join("wal"), 0);
+        let found = run_unprivileged("export {} --no-wal", &[&data]).expect("it ran").exits(0);
+        assert_eq!((found.text().as_str(), found.stderr.as_str()), (LINES[0], ""));
+    }
+}
