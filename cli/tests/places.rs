@@ -147,11 +147,37 @@ fn what_a_glob_brings_along_is_skipped_with_a_word() {
 
 #[cfg(unix)]
 mod unix {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
     use std::os::unix::process::CommandExt;
 
     use super::*;
     use support::{Run, command};
+
+    /// Story: `data` was a link to another disk, and `wal` was none. The first write gave the log to the shard by one of its
+    /// paths, and all later ones refused it by the other.
+    #[test]
+    fn links_between_data_and_log_change_no_owner() {
+        let scratch = Scratch::new();
+        for (name, linked) in [("data", &["data"][..]), ("wal", &["wal"]), ("both", &["data", "wal"])] {
+            let (root, disk) = (scratch.path(name), scratch.path(&format!("{name}-disk")));
+            fs::create_dir_all(&root).expect("made");
+            for link in linked {
+                fs::create_dir_all(disk.join(link)).expect("made");
+                symlink(disk.join(link), root.join(link)).expect("linked");
+            }
+            // It imports, snapshots, and imports again.
+            let (data, wal) = shard(&scratch, &root);
+            run("snapshot {} --wal {}", &[&data, &wal]).exits(0);
+            run("compact {} --full", &[&data]).exits(0);
+            assert_eq!(run("export {}", &[&data]).exits(0).text(), LINES.concat());
+            run("verify {}", &[&data]).exits(0);
+            // The log is still that shard's, and no other's.
+            let other = root.join("data/db/rp/2");
+            let input = scratch.file("3.lp", LINES[0]);
+            let refused = run("import {} {} --wal {}", &[&other, &input, &wal]).exits(1);
+            assert!(refused.stderr.contains("the log belongs to the engine in"), "{}", refused.stderr);
+        }
+    }
 
     /// Runs as a user for whom permissions count; `None` when there is no such user here.
     fn run_unprivileged(line: &str, paths: &[&Path]) -> Option<Run> {
@@ -198,7 +224,11 @@ mod unix {
         match run_unprivileged("verify {}", &[&data]) {
             Some(found) if found.code == 0 => {}
             Some(found) => {
-                return eprintln!("skipped: another user does not reach {}: {}", data.display(), found.stderr);
+                return eprintln!(
+                    "skipped: another user does not reach {}: {}",
+                    data.display(),
+                    found.stderr
+                );
             }
             None => return,
         }

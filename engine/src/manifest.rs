@@ -123,7 +123,7 @@ impl Manifest {
     pub fn wal_directory<F: Fs>(&self, fs: &F, data: &Path) -> Result<PathBuf> {
         let here = whole(data);
         let is_other = |found: Option<PathBuf>, known: &Path| {
-            found.is_some_and(|found| fs.list(&found).is_ok() && whole(&found) != known)
+            found.is_some_and(|found| fs.list(&found).is_ok() && !is_same_directory(&found, known))
         };
         let ours = match &self.data {
             Some(end) => here.ends_with(end),
@@ -154,11 +154,14 @@ impl Manifest {
     /// # Errors
     /// The log of this manifest is elsewhere; [`Self::place_log`] refuses.
     pub(crate) fn with_log_in<F: Fs>(&self, fs: &F, data: &Path, wal: &Path) -> Result<Self> {
-        if let Ok(made_with) = self.wal_directory(fs, data)
-            && whole(&made_with) != whole(wal)
-            && !matches!(fs.list(&made_with), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
-        {
-            return Err(Error::at(PLACE, data, ErrorKind::OtherLogDirectory { made_with }));
+        if let Ok(made_with) = self.wal_directory(fs, data) {
+            if is_same_directory(&made_with, wal) {
+                // By its old path, for the new one may be a mount that goes again.
+                return self.clone().place_log(fs, data, &made_with);
+            }
+            if !matches!(fs.list(&made_with), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
+                return Err(Error::at(PLACE, data, ErrorKind::OtherLogDirectory { made_with }));
+            }
         }
         self.clone().place_log(fs, data, wal)
     }
@@ -169,11 +172,17 @@ impl Manifest {
     /// The log is another engine's; a manifest cannot hold the path.
     pub(crate) fn place_log<F: Fs>(self, fs: &F, data: &Path, wal: &Path) -> Result<Self> {
         let refuse = |kind| Err(Error::at(PLACE, data, kind));
+        let as_named = std::path::absolute(wal).unwrap_or_else(|_| wal.to_owned());
         let (data, wal) = (whole(data), whole(wal));
-        let owners = [wal.parent().map(Path::to_owned), replaced(&wal, "wal", "data")];
-        for owner in owners.into_iter().flatten().filter(|owner| *owner != data) {
+        // A link between data and log gives either of them two paths.
+        let owners = [&as_named, &wal]
+            .map(|wal| [wal.parent().map(Path::to_owned), replaced(wal, "wal", "data")])
+            .into_iter()
+            .flatten()
+            .flatten();
+        for owner in owners.filter(|owner| !is_same_directory(owner, &data)) {
             let named = Self::read(fs, &owner)?.and_then(|manifest| manifest.wal_directory(fs, &owner).ok());
-            if named.is_some_and(|named| whole(&named) == wal) {
+            if named.is_some_and(|named| is_same_directory(&named, &wal)) {
                 return refuse(ErrorKind::LogOfAnother { owner });
             }
         }
@@ -216,6 +225,23 @@ pub(crate) fn whole(path: &Path) -> PathBuf {
             _ => return absolute,
         }
     }
+}
+
+/// Whether two paths lead to one directory: through links, or, where the system tells, as two mounts of it.
+pub(crate) fn is_same_directory(a: &Path, b: &Path) -> bool {
+    whole(a) == whole(b) || identity(a).is_some_and(|of_a| identity(b) == Some(of_a))
+}
+
+/// Device and inode of a directory that exists.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<(u64, u64)> {
+    None
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::live::Live;
 use super::{OPERATION, Repaired};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::TsmFile;
-use crate::manifest::{BYTES_MAX, MANIFEST_NAME, Manifest, whole};
+use crate::manifest::{BYTES_MAX, MANIFEST_NAME, Manifest, is_same_directory};
 use crate::parts::{Parts, encoder_of};
 use crate::schema::{FieldTypes, FieldTyping};
 use crate::setup::Setup;
@@ -110,7 +110,7 @@ fn led_to_its_log<F: Fs>(
     let (error, wal) = match (found.wal_directory(fs, data), wal) {
         (Err(error), Some(wal)) => (error, wal),
         (Err(error), None) => return Err(error),
-        (Ok(log), Some(wal)) if whole(&log) != whole(wal) => {
+        (Ok(log), Some(wal)) if !is_same_directory(&log, wal) => {
             (Error::at(OPERATION, &log, ErrorKind::NoLogDirectory), wal)
         }
         (Ok(_), _) => return Ok(ManifestSalvage { manifest: found, made_up: Vec::new(), error: None }),
