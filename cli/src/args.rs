@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use tsmith_engine::Setup;
+use tsmith_engine::{Dirs, Setup};
 
 use crate::exit::{Failure, Result};
-use crate::place::{Place, Tree};
+use crate::holder;
+use crate::place::{self, Place, Tree};
 
 /// The parts of an engine.
 #[derive(Debug, Args)]
@@ -95,6 +96,37 @@ pub(crate) struct Wal {
     /// data with its last `data` replaced by `wal`, as InfluxDB has it]; of a directory of shards that of their logs
     #[arg(long, value_name = "DIR")]
     pub(crate) wal: Option<PathBuf>,
+}
+
+/// Where the log is, for a verb that writes.
+#[derive(Debug, Args)]
+pub(crate) struct WriteTo {
+    #[command(flatten)]
+    wal: Wal,
+    /// Write although another process, such as a running influxd, has files of the directory open
+    #[arg(long)]
+    force: bool,
+}
+
+impl WriteTo {
+    /// The directories of the engine at `data`, which `verb` is to change.
+    pub(crate) fn dirs(&self, verb: &str, data: &Path) -> Result<Dirs> {
+        let dirs = self.dirs_unchanged(verb, data)?;
+        if !self.force {
+            holder::refuse_held(verb, [dirs.data.as_path(), dirs.wal.as_path()])?;
+        }
+        Ok(dirs)
+    }
+
+    /// What `path` is, for a dry run.
+    pub(crate) fn place(&self, path: &Path) -> Result<Place> {
+        Place::find(path, self.wal.wal.as_deref())
+    }
+
+    /// The same as [`Self::dirs`] for a dry run.
+    pub(crate) fn dirs_unchanged(&self, verb: &str, data: &Path) -> Result<Dirs> {
+        place::dirs(verb, data, self.wal.wal.as_deref())
+    }
 }
 
 /// Where the log is, for a verb that can go without.

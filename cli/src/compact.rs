@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use tsmith_engine::{Compact, CompactReport, Setup};
 
-use crate::args::{ReportFormat, Wal};
+use crate::args::{ReportFormat, WriteTo};
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::output::{Out, count};
-use crate::place;
 
 /// Merge TSM files, and leave out what is deleted.
 ///
@@ -29,7 +28,7 @@ pub(crate) struct CompactArgs {
     #[arg(long)]
     full: bool,
     #[command(flatten)]
-    wal: Wal,
+    to: WriteTo,
     /// How to report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
@@ -40,7 +39,7 @@ impl CompactArgs {
         let mut setup = Setup::default();
         setup.options.create = false;
         setup.options.background = false;
-        let engine = setup.open(place::dirs("compact", &self.dir, self.wal.wal.as_deref())?)?;
+        let engine = setup.open(self.to.dirs("compact", &self.dir)?)?;
         let what = match (self.fast, self.full) {
             (true, _) => Compact::Fast,
             (_, true) => Compact::Full,

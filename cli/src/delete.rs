@@ -1,18 +1,17 @@
 //! `tsmith delete`: points go, for good.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use tsmith_codecs::name::to_text;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Remedy, Selection, Setup, TimeRange};
 
-use crate::args::{ReportFormat, Wal};
+use crate::args::{ReportFormat, WriteTo};
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::filter::{self, FilterArgs, NAMES_HELP, Name};
 use crate::output::{Out, count, shown};
-use crate::place::{self, Place};
 
 /// Delete points of one key, or of all series and fields that the flags name, at all times or those between two.
 ///
@@ -54,7 +53,7 @@ pub(crate) struct Delete {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    wal: Wal,
+    to: WriteTo,
     /// How to report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
@@ -123,9 +122,11 @@ impl Delete {
 
     /// Changes nothing, not even a directory that has no manifest yet.
     fn look(&self, range: TimeRange) -> Result<Found> {
-        let wal = self.wal.wal.as_deref();
-        place::dirs("delete", &self.dir, wal)?;
-        let place = Place::find(&self.dir, wal)?;
+        let dirs = self.to.dirs_unchanged("delete", &self.dir)?;
+        let place = self.to.place(&self.dir)?;
+        if place.no_log().is_some() {
+            return Err(Failure::Io(format!("{}: {}", dirs.wal.display(), ErrorKind::NoLogDirectory)));
+        }
         let view = place.view()?;
         if let Some(problem) = view.problems().first() {
             return Err(problem.clone().into());
@@ -135,7 +136,7 @@ impl Delete {
     }
 
     fn delete(&self, range: TimeRange) -> Result<Found> {
-        let engine = open(&self.dir, self.wal.wal.as_deref()).map_err(|error| error.and(NOTHING))?;
+        let engine = self.open().map_err(|error| error.and(NOTHING))?;
         let found = {
             let mut reader = engine.reader();
             self.count(engine.keys(), |key, out| Ok(reader.read(key, range, out)?))
@@ -155,6 +156,13 @@ impl Delete {
         let found = deleted?;
         closed?;
         Ok(found)
+    }
+
+    fn open(&self) -> Result<Box<dyn Driver>> {
+        let mut setup = Setup::default();
+        setup.options.create = false;
+        setup.options.background = false;
+        Ok(setup.open(self.to.dirs("delete", &self.dir)?)?)
     }
 
     fn count(
@@ -182,11 +190,4 @@ impl Delete {
         }
         Ok(found)
     }
-}
-
-fn open(dir: &Path, wal: Option<&Path>) -> Result<Box<dyn Driver>> {
-    let mut setup = Setup::default();
-    setup.options.create = false;
-    setup.options.background = false;
-    Ok(setup.open(place::dirs("delete", dir, wal)?)?)
 }

@@ -18,11 +18,10 @@ use tsmith_engine::driver::Driver;
 use tsmith_engine::line::Precision;
 use tsmith_engine::{LineOptions, Timestamp, WhenFull};
 
-use crate::args::{self, Parts, Wal};
+use crate::args::{self, Parts, WriteTo};
 use crate::clock;
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::flaw::tell_left_out;
-use crate::place;
 use crate::progress::{Bar, When, percent};
 use crate::source::{Batch, Source};
 
@@ -54,7 +53,7 @@ pub(crate) struct Import {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    wal: Wal,
+    to: WriteTo,
     /// Unit of the times: ns, us, ms, s, m or h
     #[arg(long, value_name = "UNIT", default_value = "ns", value_parser = precision)]
     precision: Precision,
@@ -96,7 +95,7 @@ impl Import {
         for file in &self.files {
             sources.push(Source::open(file, self.batch)?);
         }
-        let dirs = place::dirs("import", &self.dir, self.wal.wal.as_deref())?;
+        let dirs = self.to.dirs("import", &self.dir)?;
         let rejects = self.rejects.as_deref().map(open_rejects).transpose()?;
         let engine = match setup.open(dirs) {
             Ok(engine) => engine,

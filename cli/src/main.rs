@@ -13,6 +13,7 @@ mod exit;
 mod export;
 mod filter;
 mod flaw;
+mod holder;
 mod import;
 mod inspect;
 mod log;

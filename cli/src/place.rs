@@ -126,6 +126,22 @@ impl Place {
         if no_log.is_unread() { Outcome::Unread } else { missing }
     }
 
+    /// The directories or files that another process would have open.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Directory { data, wal, .. } => [data].into_iter().chain(wal).cloned().collect(),
+            Self::Unreadable(..) => Vec::new(),
+            // Of tombstones nobody holds the file, and of segments only the last.
+            Self::Tsm(path) | Self::Tombstone(path) | Self::Segment(path) => {
+                let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let is_beside = |name: &OsStr| is_segment(name) || is_tsm(name);
+                let names = list(dir).unwrap_or_default().into_iter().map(|(name, _)| name);
+                names.filter(|name| is_beside(name)).map(|name| dir.join(name)).collect()
+            }
+            Self::EtcdLog(path) | Self::EtcdSnapshot(path) | Self::EtcdDatabase(path) => vec![path.clone()],
+        }
+    }
+
     /// Opens what is there, for reading. Files of a directory that cannot be read are in [`View::problems`].
     pub(crate) fn view(&self) -> Result<View> {
         match self {

@@ -13,6 +13,7 @@ use tsmith_wal::fs::OsFs;
 
 use crate::args::{ReportFormat, Wal};
 use crate::exit::{Failure, Outcome, Result};
+use crate::holder;
 use crate::output::{Out, count};
 use crate::place::{Member, Owner, Place, Skipped, Tree};
 
@@ -59,6 +60,9 @@ pub(crate) struct RepairArgs {
     /// Only say what would be kept and dropped
     #[arg(long)]
     dry_run: bool,
+    /// Go ahead where it is dangerous: another process, such as a running influxd, has the files open
+    #[arg(long)]
+    force: bool,
     /// How to report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
@@ -67,6 +71,9 @@ pub(crate) struct RepairArgs {
 impl RepairArgs {
     pub(crate) fn run(self) -> Result<Outcome> {
         let tree = Tree::find(&self.path, self.wal.wal.as_deref())?;
+        if !self.dry_run && !self.force {
+            holder::refuse_held("repair", tree.places.iter().flat_map(|(_, place)| place.paths()))?;
+        }
         let mut report =
             Report { dry_run: self.dry_run, problems: 0, files: Vec::new(), skipped: tree.skipped };
         let mut out = Out::stdout();

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 use tsmith_engine::{Setup, SnapshotReport};
 
-use crate::args::{Recovery, ReportFormat, Wal};
+use crate::args::{Recovery, ReportFormat, WriteTo};
 use crate::exit::{Outcome, Result};
 use crate::flaw::tell_left_out;
 use crate::output::{Out, count};
-use crate::place;
 
 /// Write the values of the log to TSM files, and drop that part of the log.
 ///
@@ -25,7 +24,7 @@ pub(crate) struct Snapshot {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     #[command(flatten)]
-    wal: Wal,
+    to: WriteTo,
     #[command(flatten)]
     recovery: Recovery,
     /// How to report
@@ -39,7 +38,7 @@ impl Snapshot {
         self.recovery.apply(&mut setup)?;
         setup.options.create = false;
         setup.options.background = false;
-        let engine = setup.open(place::dirs("snapshot", &self.dir, self.wal.wal.as_deref())?)?;
+        let engine = setup.open(self.to.dirs("snapshot", &self.dir)?)?;
         let opened = tell_left_out(engine.recovery());
         let done = engine.snapshot();
         let closed = engine.close();

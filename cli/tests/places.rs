@@ -1,5 +1,7 @@
 //! What a path is: with its log or without, through links, in use by another program, or not to be read.
 
+#[path = "../../engine/tests/support/influxd.rs"]
+mod server;
 mod support;
 
 use std::fs;
@@ -278,5 +280,98 @@ mod unix {
         set_mode(&root.join("wal"), 0);
         let found = run_unprivileged("export {} --no-wal", &[&data]).expect("it ran").exits(0);
         assert_eq!((found.text().as_str(), found.stderr.as_str()), (LINES[0], ""));
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod in_use {
+    use super::*;
+    use tsmith_engine::view::View;
+
+    const VERBS: [&str; 5] =
+        ["import {} {}", "snapshot {}", "delete {} --key m,h=a", "compact {} --full", "repair {}"];
+
+    /// Story: influxd ran on the shard, and what `import` and `snapshot` wrote was lost when it renamed its own file over theirs.
+    #[test]
+    fn files_that_another_process_has_open_are_not_written() {
+        let scratch = Scratch::new();
+        let root = scratch.path("influxdb");
+        let (data, wal) = shard(&scratch, &root);
+        let input = scratch.file("3.lp", "m,h=b f=3 3\n");
+        let segment = content(&wal).into_keys().find(|path| path.extension().is_some_and(|end| end == "wal"));
+        fs::create_dir_all(data.join("index/0")).expect("made");
+        fs::write(data.join("index/0/L0-00000001.tsl"), "").expect("written");
+        // InfluxDB's directories have no lock.
+        fs::remove_file(data.join("tsmith.lock")).expect("there");
+        let before = content(&root);
+        let process = format!("process {} (", std::process::id());
+        let refused = |what: &str| {
+            for line in VERBS {
+                let verb = line.split(' ').next().expect("a verb");
+                let again = format!("`tsmith {verb}`");
+                let says = ["in use", process.as_str(), again.as_str(), "--force"];
+                let paths = [data.as_path(), &input];
+                let refused = run(line, &paths).exits(74).says(&says);
+                assert!(refused.stderr.contains(what), "{verb}: {}", refused.stderr);
+            }
+            run("repair {}", &[&root]).exits(74).says(&["in use", &process]);
+        };
+        let opened = [
+            data.join("000000001-000000001.tsm"),
+            segment.expect("a segment"),
+            data.join("index/0/L0-00000001.tsl"),
+        ];
+        for path in &opened {
+            let file = fs::File::open(path).expect("there");
+            refused(&path.display().to_string());
+            drop(file);
+        }
+        // Not a file of the shard.
+        let output = fs::File::create(data.join("import.log")).expect("created");
+        run("compact {}", &[&data]).exits(0);
+        drop(output);
+        fs::remove_file(data.join("import.log")).expect("there");
+        fs::remove_file(data.join("tsmith.lock")).expect("there");
+        // Mapped, and its descriptor closed.
+        let view = View::open(&data, None).expect("opens");
+        refused("000000001-000000001.tsm");
+        run("repair {} --dry-run", &[&data]).exits(0);
+        run("delete {} --key m,h=a --dry-run", &[&data]).exits(0);
+        run("verify {}", &[&data]).exits(0);
+        assert!(content(&root) == before, "nothing is changed");
+        for line in VERBS {
+            run(&format!("{line} --force"), &[&data, &input]).exits(0);
+        }
+        drop(view);
+        for line in VERBS {
+            run(line, &[&data, &input]).exits(0);
+        }
+    }
+
+    /// The same with the real server, by itself and after it was started again.
+    #[test]
+    fn a_running_influxd_is_noticed() {
+        let root = tempfile::tempdir().expect("a directory");
+        let root = root.path();
+        let Some(server) = server::start_with_database(root) else { return };
+        server.write("m,h=a f=1 1");
+        let (shard, scratch) = (server::shard_dirs(root).data, Scratch::new());
+        let input = scratch.file("in.lp", "m,h=b f=2 2\n");
+        let refused = || {
+            for line in VERBS {
+                run(line, &[&shard, &input]).exits(74).says(&["in use", "(influxd)", "--force"]);
+            }
+        };
+        refused();
+        server.end("-TERM");
+        run("snapshot {}", &[&shard]).exits(0);
+        run("compact {}", &[&shard]).exits(0);
+        let server = server::Influxd::start(root).expect("is installed");
+        assert!(server.query("SELECT f FROM m").to_string().contains("[[1,1]]"));
+        refused();
+        server.end("-KILL");
+        for line in VERBS {
+            run(line, &[&shard, &input]).exits(0);
+        }
     }
 }
