@@ -23,6 +23,7 @@ mod progress;
 mod query;
 mod read;
 mod repair;
+mod shard_types;
 mod snapshot;
 mod source;
 mod stats;

@@ -19,6 +19,7 @@ use crate::inspect::encoding::Encoding;
 use crate::output::Out;
 use crate::place::{Member, Place, Skipped};
 use crate::progress::{Bar, When, percent};
+use crate::shard_types::{ShardTypes, TypesDiffer};
 
 /// Count what a directory holds: series, keys, values, bytes, blocks, encodings.
 ///
@@ -26,11 +27,13 @@ use crate::progress::{Bar, When, percent};
 /// hold a time twice; bytes per value is by these. Nothing on disk is changed.
 ///
 /// Of a directory above shards (of a database, or all of InfluxDB) there is a line a shard, and the totals, in which a
-/// series counts once for each shard that has it. What is there and not counted, such as `fields.idx`, is named on stderr.
+/// series counts once for each shard that has it. Fields whose type differs between the shards of one directory are named.
+/// What is there and not counted, such as `fields.idx`, is named on stderr.
 ///
-/// With --format json there is one object; its fields stay. A byte that is not UTF-8 is \xNN in a name. Of a directory above shards it is
-/// {"shards":[{"path",...}],"total":{...},"skipped":[{"path","reason"}]}.
-/// A shard whose log is missing has `no_log`, which says so.
+/// With --format json there is one object; its fields stay. A byte that is not UTF-8 is \xNN in a name. Of a directory above
+/// shards it is {"shards":[{"path",...}],"total":{...},"skipped":[{"path","reason"}]}, and `types_differ`, of each field
+/// `path`, `measurement`, `field`, and `types` with `type` and `shards`. A shard whose log is missing has `no_log`, which says
+/// so.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  tsmith stats d --format json\n  tsmith stats /var/lib/influxdb/data")]
 pub(crate) struct Stats {
@@ -119,6 +122,7 @@ struct Shards {
     #[serde(rename = "shards")]
     each: Vec<Shard>,
     total: Report,
+    types_differ: Vec<TypesDiffer>,
     skipped: Vec<Skipped>,
 }
 
@@ -137,9 +141,13 @@ impl Stats {
         let mut bar = Bar::new(progress);
         let mut out = Out::stdout();
         let mut all = Shards { skipped: tree.skipped, ..Shards::default() };
+        let mut types = ShardTypes::default();
         let (mut outcome, mut failure) = (Outcome::Fine, None);
         for (path, place) in &tree.places {
             let found = place.view().and_then(|view| {
+                if tree.is_above {
+                    types.take(path, place, &view);
+                }
                 count_place(place, view, &mut all.skipped, &mut bar)
             });
             let (report, error) = match found {
@@ -162,6 +170,7 @@ impl Stats {
             all.each.push(Shard { path: path.display().to_string(), report, error });
         }
         bar.clear();
+        all.types_differ = types.differences();
         if self.format == ReportFormat::Table {
             Skipped::note_all(&all.skipped);
         }
@@ -237,7 +246,11 @@ impl Shards {
         let rows: Vec<_> = rows.chain([(total.as_str(), row(&self.total))]).collect();
         print_table(out, "shard", &heads, &rows)?;
         writeln!(out)?;
-        self.total.print(out)
+        self.total.print(out)?;
+        if !self.types_differ.is_empty() {
+            writeln!(out)?;
+        }
+        TypesDiffer::print_all(&self.types_differ, out)
     }
 }
 

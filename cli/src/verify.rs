@@ -16,6 +16,7 @@ use crate::flaw::Flaw;
 use crate::output::{Out, count};
 use crate::place::{Member, NoLog, Place, Skipped};
 use crate::progress::{Bar, When};
+use crate::shard_types::{ShardTypes, TypesDiffer};
 
 use check::{Types, check};
 use log::chain;
@@ -35,10 +36,11 @@ use log::chain;
 /// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`; `aside FILE: ...` of a file that a repair set
 /// aside or a crash left begun, which is neither checked nor counted. Of a directory above shards (of a database, or all of
 /// InfluxDB) there is one line a shard, the bad files, and totals; what is there and not checked, such as `fields.idx` and
-/// `_series`, is noted. A shard without its log is
+/// `_series`, is noted, and so are fields whose type differs between the shards of one directory. A shard without its log is
 /// named on stderr. A file that cannot be read is BAD, and the exit code is 74. With --format json there is one object:
 /// {"bad":N,"files":[{"path","ok","summary","problems":[{"segment","offset","key","reason"}],"notes":[...]}],
-/// "shards":[{"path","files","bad","values"}],"skipped":[{"path","reason"}]}, `set_aside` and `no_log` like `skipped`.
+/// "shards":[{"path","files","bad","values"}],"skipped":[{"path","reason"}]}, `set_aside` and `no_log` like `skipped`, and
+/// `types_differ`, of each field `path`, `measurement`, `field`, and `types` with `type` and `shards`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith verify d && echo all good")]
 pub(crate) struct Verify {
@@ -75,6 +77,8 @@ struct Report {
     set_aside: Vec<Skipped>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     no_log: Vec<NoLog>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    types_differ: Vec<TypesDiffer>,
 }
 
 /// What was found in a shard of several.
@@ -94,6 +98,7 @@ impl Verify {
         let mut out = Out::stdout();
         let mut report = Report::default();
         let mut unreadable = None;
+        let mut types = ShardTypes::default();
         let (paths, skipped) = Skipped::among(&self.paths);
         report.skipped = skipped;
         for path in paths {
@@ -118,6 +123,12 @@ impl Verify {
                 };
                 unreadable = failed.or(unreadable);
                 report.no_log.extend(place.no_log().cloned());
+                // What it cannot show was found by then.
+                if (tree.is_above || self.paths.len() > 1)
+                    && let Ok(view) = place.view()
+                {
+                    types.take(path, place, &view);
+                }
                 if tree.is_above {
                     let shard = Shard { path: path.display().to_string(), ..shard };
                     if self.format == ReportFormat::Table {
@@ -129,6 +140,7 @@ impl Verify {
             report.skipped.extend(tree.skipped);
         }
         bar.clear();
+        report.types_differ = types.differences();
         self.end(&report, &mut out)?;
         let problems = || report.files.iter().flat_map(|file| &file.problems);
         if problems().any(|flaw| flaw.is_unread) {
@@ -210,6 +222,7 @@ impl Verify {
                     let path = path.display();
                     written = written.and_then(|()| writeln!(text, "aside {path}: {reason}"));
                 }
+                written = written.and_then(|()| TypesDiffer::print_all(&report.types_differ, text));
                 let aside = match report.set_aside.len() {
                     0 => String::new(),
                     number => format!("{} set aside and not checked", count(number, "file")),

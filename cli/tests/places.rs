@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use support::{Scratch, content, run};
 
 /// The point in the file, and the one that only the log has.
@@ -121,6 +122,45 @@ fn a_directory_above_logs_is_no_log() {
     }
     assert!(content(&root) == before, "nothing is changed");
     assert_eq!(run("export {} --wal {}", &[&data, &wal]).exits(0).text(), LINES.concat());
+}
+
+/// Story: the types of a field differed between shards, and that showed when an import of their export kept one of four.
+#[test]
+fn types_that_differ_between_shards_are_reported() {
+    let scratch = Scratch::new();
+    let root = scratch.path("influxdb");
+    let values = ["1.5", "7i", "\"x\"", "true"];
+    let path = |db: &str, n: usize| (format!("data/{db}/rp/{n}"), format!("wal/{db}/rp/{n}"));
+    let import = |(data, wal): (String, String), line: String| {
+        let input = scratch.file("in.lp", line);
+        run("import {} {} --wal {}", &[&root.join(data), &input, &root.join(wal)]).exits(0);
+    };
+    for (at, value) in values.iter().enumerate() {
+        import(path("db", at), format!("m,h=a signal={value},same=1i 1\nm,h=b signal={value} 1\n"));
+    }
+    // One of them has it in a file, and another database may have other types.
+    run("snapshot {}", &[&root.join("data/db/rp/0")]).exits(0);
+    import(path("other", 1), "m,h=a same=\"text\" 1\n".to_owned());
+    // What is deleted has no type.
+    import(path("db", 4), "m,h=a same=1.5 1\n".to_owned());
+    run("delete {} --key {}", &[&root.join("data/db/rp/4"), Path::new("m,h=a")]).exits(0);
+
+    let above = root.join("data/db/rp");
+    let shard = |n: usize| above.join(n.to_string()).display().to_string();
+    let types = [("boolean", 3), ("float", 0), ("integer", 1), ("string", 2)];
+    let types: Vec<_> = types.iter().map(|(name, n)| json!({"type": name, "shards": [shard(*n)]})).collect();
+    let expected = json!([{
+        "path": above.display().to_string(), "measurement": "m", "field": "signal", "types": types,
+    }]);
+    for verb in ["verify", "stats"] {
+        let report = run(&format!("{verb} {{}} --format json"), &[&root]).exits(0).json();
+        assert_eq!(report["types_differ"], expected);
+        let text = run(&format!("{verb} {{}}"), &[&root]).exits(0).text();
+        let line = "m signal: boolean in shard 3; float in shard 0; integer in shard 1; string in shard 2";
+        assert!(text.contains(line) && text.contains("note: the type of 1 field differs"), "{text}");
+    }
+    let other = run("verify {}", &[&root.join("data/other")]).exits(0).text();
+    assert!(!other.contains("differs"), "{other}");
 }
 
 /// Story: with several paths, as `data/db/*` gives them, `_series` was a failure.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tsmith_cache::{Cache, CacheOptions, Ring, Storer};
-use tsmith_codecs::{Column, FieldKey, TimeRange, Tsm1};
+use tsmith_codecs::{Column, FieldKey, FieldType, TimeRange, Tsm1};
 use tsmith_tsm::Direction;
 use tsmith_wal::fs::{Fs, OsFs};
 use tsmith_wal::{RecoveryMode, Torn};
@@ -139,6 +139,18 @@ impl View {
     /// Every composite key that has values, ascending.
     pub fn keys(&self) -> Vec<Vec<u8>> {
         merged_keys(&self.cache, &self.files)
+    }
+
+    /// Calls `f` with every key that has values and its type, in any order; more than once for a key in several files.
+    pub fn field_types(&self, f: &mut dyn FnMut(FieldKey<'_>, FieldType)) {
+        self.cache.keys(f);
+        for file in &*self.files {
+            for key in file.reader().keys().filter(|&key| !file.deletions().covers_key(key)) {
+                if let Some(parsed) = FieldKey::parse(key.key()) {
+                    f(parsed, key.field_type());
+                }
+            }
+        }
     }
 
     /// Reads keys one after the other, with the same buffers.
