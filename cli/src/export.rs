@@ -82,14 +82,13 @@ impl Export {
         // The first path that can be read decides that there is anything to begin an output for.
         let mut rows: Option<Rows> = None;
         let mut outcome = Outcome::Fine;
-        let mut failure = None;
         for (path, place) in places {
             let (place, view) = match place.and_then(|place| place.view().map(|view| (place, view))) {
                 Ok(found) => found,
                 Err(error) if self.paths.len() == 1 => return Err(error),
                 Err(error) => {
                     error.complain_of(path);
-                    failure = Some(worse(failure, error));
+                    outcome = outcome.and(error.outcome());
                     continue;
                 }
             };
@@ -108,18 +107,6 @@ impl Export {
             }
             outcome = outcome.and(Outcome::of(rows.finish()?));
         }
-        match failure {
-            Some(Failure::Io(_)) => Err(Failure::Io("some paths could not be read".to_owned())),
-            Some(_) => Ok(Outcome::Problems),
-            None => Ok(outcome),
-        }
-    }
-}
-
-/// Of two failures the one that decides the exit code.
-fn worse(known: Option<Failure>, new: Failure) -> Failure {
-    match known {
-        Some(known @ Failure::Io(_)) => known,
-        _ => new,
+        Ok(outcome)
     }
 }

@@ -12,7 +12,7 @@ use tsmith_engine::view::{Held, hold};
 use tsmith_wal::fs::OsFs;
 
 use crate::args::{ReportFormat, Wal};
-use crate::exit::{Failure, Outcome, Result};
+use crate::exit::{Outcome, Result};
 use crate::holder;
 use crate::output::{Out, count};
 use crate::place::{Member, Owner, Place, Skipped, Tree};
@@ -119,13 +119,9 @@ impl RepairArgs {
         if let Some(failure) = failures.pop_if(|_| !tree.is_above) {
             return Err(failure);
         }
-        if failures.iter().any(|failure| matches!(failure, Failure::Io(_))) {
-            return Err(Failure::Io("some shards could not be repaired".to_owned()));
-        }
-        if report.files.iter().any(|file| file.is_unread) {
-            return Err(Failure::Io("some files could not be read or written".to_owned()));
-        }
-        Ok(Outcome::of(problems > 0 || !failures.is_empty()))
+        let unread = report.files.iter().any(|file| file.is_unread);
+        let outcome = if unread { Outcome::Unread } else { Outcome::of(problems > 0) };
+        Ok(failures.iter().fold(outcome, |outcome, failure| outcome.and(failure.outcome())))
     }
 
     fn place(&self, place: &Place, report: &mut Report, out: &mut Out) -> Result<()> {

@@ -142,7 +142,7 @@ impl Stats {
         let mut out = Out::stdout();
         let mut all = Shards { skipped: tree.skipped, ..Shards::default() };
         let mut types = ShardTypes::default();
-        let (mut outcome, mut failure) = (Outcome::Fine, None);
+        let mut outcome = Outcome::Fine;
         for (path, place) in &tree.places {
             let found = place.view().and_then(|view| {
                 if tree.is_above {
@@ -158,9 +158,8 @@ impl Stats {
                 Err(error) if !tree.is_above => return Err(error),
                 Err(error) => {
                     error.complain_of(path);
-                    let text = error.text().to_owned();
-                    failure = Some(error);
-                    (Report::default(), Some(text))
+                    outcome = outcome.and(error.outcome());
+                    (Report::default(), Some(error.text().to_owned()))
                 }
             };
             all.total.take(&report);
@@ -182,10 +181,7 @@ impl Stats {
         };
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()?;
-        match failure {
-            Some(Failure::Io(_)) => Err(Failure::Io("some shards could not be read".to_owned())),
-            failure => Ok(outcome.and(Outcome::of(failure.is_some()))),
-        }
+        Ok(outcome)
     }
 }
 

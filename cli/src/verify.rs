@@ -11,7 +11,7 @@ use serde::Serialize;
 use tsmith_codecs::name::printable;
 
 use crate::args::{ReportFormat, WalOrNone};
-use crate::exit::{Failure, Outcome, Result, complain};
+use crate::exit::{Outcome, Result, complain};
 use crate::flaw::Flaw;
 use crate::output::{Out, count};
 use crate::place::{Member, NoLog, Place, Skipped};
@@ -97,7 +97,7 @@ impl Verify {
         let mut bar = Bar::new(progress);
         let mut out = Out::stdout();
         let mut report = Report::default();
-        let mut unreadable = None;
+        let mut outcome = Outcome::Fine;
         let mut types = ShardTypes::default();
         let (paths, skipped) = Skipped::among(&self.paths);
         report.skipped = skipped;
@@ -107,21 +107,21 @@ impl Verify {
                 Err(error) if self.paths.len() == 1 => return Err(error),
                 Err(error) => {
                     complain(error.text());
-                    unreadable = Some(error);
+                    outcome = outcome.and(error.outcome());
                     continue;
                 }
             };
             for (path, place) in &tree.places {
                 let found = self.place(place, tree.is_above, &mut report, (&mut out, &mut bar));
-                let (shard, failed) = match found {
-                    Ok(shard) => (shard, None),
+                let shard = match found {
+                    Ok(shard) => shard,
                     Err(error) if self.paths.len() == 1 && tree.places.len() == 1 => return Err(error),
                     Err(error) => {
                         error.complain_of(path);
-                        (Shard { error: Some(error.text().to_owned()), ..Shard::default() }, Some(error))
+                        outcome = outcome.and(error.outcome());
+                        Shard { error: Some(error.text().to_owned()), ..Shard::default() }
                     }
                 };
-                unreadable = failed.or(unreadable);
                 report.no_log.extend(place.no_log().cloned());
                 // What it cannot show was found by then.
                 if (tree.is_above || self.paths.len() > 1)
@@ -144,15 +144,12 @@ impl Verify {
         self.end(&report, &mut out)?;
         let problems = || report.files.iter().flat_map(|file| &file.problems);
         if problems().any(|flaw| flaw.is_unread) {
-            unreadable = unreadable.or(Some(Failure::Io(String::new())));
+            outcome = Outcome::Unread;
         }
         if problems().any(|flaw| !flaw.is_unread) {
             complain("`tsmith repair --dry-run` tells what of damaged files would be kept, and what dropped");
         }
-        match unreadable {
-            Some(Failure::Io(_)) => Err(Failure::Io("some paths could not be read".to_owned())),
-            unreadable => Ok(Outcome::of(report.bad > 0 || unreadable.is_some())),
-        }
+        Ok(outcome.and(Outcome::of(report.bad > 0)))
     }
 
     /// Checks the files of one place. Of one among others only what is wrong is printed.
