@@ -34,6 +34,8 @@ struct ColumnEntry<'a> {
     next: u32,
     field_type: FieldType,
     len: u32,
+    /// Whether [`BatchBuilder::plain_field`] has named it.
+    is_plain: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -185,10 +187,22 @@ impl<'a> BatchBuilder<'a> {
         self.push(at, value)
     }
 
-    /// The field that followed the last one in the series' earlier points: the likely next one.
+    /// As [`BatchBuilder::field`], for a name that a text holds exactly as the batch holds it.
+    ///
+    /// # Errors
+    /// As for [`BatchBuilder::field`].
+    pub fn plain_field(&mut self, name: Cow<'a, [u8]>, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
+        let at = self.find(&name).unwrap_or_else(|| self.add_column(name, value.field_type()));
+        self.columns[at as usize].is_plain = true;
+        self.push(at, value)
+    }
+
+    /// The field that followed the last one in the series' earlier points: the likely next one. `None` unless
+    /// [`BatchBuilder::plain_field`] has named it: a name that needs escapes may look like other text.
+    #[inline]
     pub fn expected_field(&self) -> Option<&[u8]> {
         let column = self.columns.get(self.expected as usize)?;
-        Some(column.field.get(&self.own))
+        column.is_plain.then(|| column.field.get(&self.own))
     }
 
     /// Adds one value to the column [`BatchBuilder::expected_field`] tells of.
@@ -280,7 +294,8 @@ impl<'a> BatchBuilder<'a> {
     fn add_column(&mut self, name: Cow<'a, [u8]>, field_type: FieldType) -> u32 {
         let at = place(self.columns.len());
         let field = Text::keep(name, &mut self.own);
-        self.columns.push(ColumnEntry { field, series: self.current, next: NONE, field_type, len: 0 });
+        let (series, next, len, is_plain) = (self.current, NONE, 0, false);
+        self.columns.push(ColumnEntry { field, series, next, field_type, len, is_plain });
         let series = &mut self.series[self.current as usize];
         match series.last {
             NONE => series.first = at,

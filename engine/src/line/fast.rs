@@ -44,7 +44,7 @@ impl<S: Schema> Parser<'_, '_, S> {
             let (value, value_len) = self.fast_value(&rest[name_len + 1..])?;
             let slot = match expected {
                 Some(_) => self.builder.field_as_expected(value),
-                None => self.builder.field(rest[..name_len].into(), value),
+                None => self.builder.plain_field(rest[..name_len].into(), value),
             };
             if slot.ok()? == FieldSlot::New {
                 self.fresh.push((rest[..name_len].into(), value.field_type()));
