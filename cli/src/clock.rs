@@ -1,10 +1,13 @@
 //! Times on the command line and in tables. The only place of Tsmith that reads the wall clock.
 
 use std::fmt::Write;
+use std::num::IntErrorKind;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const SECOND: i128 = 1_000_000_000;
 const DAY_SECONDS: i64 = 86_400;
+
+const OUTSIDE: &str = "outside 1677 to 2262";
 
 /// Units of times and spans, in nanoseconds.
 const UNITS: &[(&str, i128)] = &[
@@ -40,13 +43,17 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
         // A negative number with a unit is a span before now; to reach times before 1970 there are dates and plain
         // nanoseconds.
         let relative = text.starts_with('-') && unit.is_some();
-        let time =
-            number.checked_mul(unit.unwrap_or(1)).map(|t| if relative { t + i128::from(now()) } else { t });
-        return time
-            .and_then(|time| i64::try_from(time).ok())
-            .ok_or_else(|| "outside 1677 to 2262".to_owned());
+        let time = number
+            .checked_mul(unit.unwrap_or(1))
+            .and_then(|t| t.checked_add(if relative { now().into() } else { 0 }));
+        return time.and_then(in_range).ok_or_else(|| OUTSIDE.to_owned());
     }
-    rfc3339(text).ok_or_else(|| expected.to_owned())
+    let time = rfc3339(text).ok_or_else(|| expected.to_owned())?;
+    in_range(time).ok_or_else(|| OUTSIDE.to_owned())
+}
+
+fn in_range(time: i128) -> Option<i64> {
+    i64::try_from(time).ok()
 }
 
 /// A number, and the length of its unit if it has one.
@@ -57,10 +64,15 @@ fn number(text: &str) -> Option<(i128, Option<i128>)> {
         "" => None,
         unit => Some(UNITS.iter().find(|(name, _)| *name == unit)?.1),
     };
-    Some((number.parse::<i64>().ok()?.into(), unit))
+    let number = number.parse::<i128>().or_else(|error| match error.kind() {
+        IntErrorKind::PosOverflow => Ok(i128::MAX),
+        IntErrorKind::NegOverflow => Ok(i128::MIN),
+        _ => Err(error),
+    });
+    Some((number.ok()?, unit))
 }
 
-fn rfc3339(text: &str) -> Option<i64> {
+fn rfc3339(text: &str) -> Option<i128> {
     let (date, time) = match text.split_once(['T', 't', ' ']) {
         Some((date, time)) => (date, Some(time)),
         None => (text, None),
@@ -81,7 +93,7 @@ fn rfc3339(text: &str) -> Option<i64> {
         nanoseconds = digits(fraction)? * 10_i64.pow(9 - fraction.len() as u32);
         seconds += hour * 3_600 + minute * 60 + second - offset;
     }
-    i64::try_from(i128::from(seconds) * SECOND + i128::from(nanoseconds)).ok()
+    Some(i128::from(seconds) * SECOND + i128::from(nanoseconds))
 }
 
 /// Splits `Z`, `+01:00` or nothing off a time; gives its seconds.
@@ -92,6 +104,9 @@ fn split_offset(time: &str) -> Option<(&str, i64)> {
     let Some(at) = time.rfind(['+', '-']) else { return Some((time, 0)) };
     let (clock, offset) = time.split_at(at);
     let [hours, minutes] = fields(offset.get(1..)?, ':', [2, 2])?;
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
     let seconds = hours * 3_600 + minutes * 60;
     Some((clock, if offset.starts_with('-') { -seconds } else { seconds }))
 }
@@ -191,6 +206,27 @@ mod tests {
         }
         let hour = now() - parse("-1h").expect("a span");
         assert!((3_599_000_000_000..=3_601_000_000_000).contains(&hour));
+    }
+
+    /// Story: a number of more digits than an `i64` has was "expected RFC 3339", and an offset of 99 hours was taken.
+    #[test]
+    fn times_out_of_range_say_so_and_offsets_are_checked() {
+        for text in [
+            "9223372036854775808",
+            "-9223372036854775809",
+            "99999999999999999999999999999999999999999999",
+            "9223372036854775808s",
+            "-99999999999999999999999999999999999999999999h",
+            "9999999999d",
+            "2263-01-01",
+            "1677-09-21T00:12:43Z",
+        ] {
+            assert_eq!(parse(text), Err(OUTSIDE.to_owned()), "{text}");
+        }
+        assert_eq!(parse("1970-01-01T00:00:00+23:59"), Ok(-86_340_000_000_000));
+        for text in ["1970-01-01T00:00:00+24:00", "1970-01-01T00:00:00-01:60", "1970-01-01T00:00:00+99:99"] {
+            assert!(parse(text).is_err_and(|error| error.starts_with("expected RFC 3339")), "{text}");
+        }
     }
 
     #[test]
