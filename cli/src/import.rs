@@ -3,6 +3,8 @@
 //! One thread reads and cuts, several write. What becomes of a batch is reported in the order of the input, whichever
 //! thread is done first.
 
+mod times;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,14 +18,15 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::line::Precision;
-use tsmith_engine::{LineOptions, Timestamp, WhenFull};
+use tsmith_engine::{ErrorKind, LineOptions, TimeRange, Timestamp, WhenFull};
 
 use crate::args::{self, Parts, WriteTo};
 use crate::clock;
+use crate::context::{Choice, Contexts, content_lines};
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::flaw::tell_left_out;
 use crate::progress::{Bar, When, percent};
-use crate::source::{Batch, Source};
+use crate::source::{Batch, LINE_BYTES_MAX, Limits, Source};
 
 /// Rejected lines that are shown one by one.
 const SHOWN_MAX: u64 = 10;
@@ -37,6 +40,12 @@ const WAIT_MAX: Duration = Duration::from_mins(5);
 /// directory is made if it does not exist. Files are read as a stream. A line that does not parse, or whose field has
 /// another type already, is rejected, with its file, its number and the reason; all others are written, and the exit code
 /// is 1.
+///
+/// A string may hold line ends: the line then goes on until the string closes. If that gives no point, only the first of
+/// these lines is rejected, and reading goes on with the next one. So a torn line with an open quote costs no other line.
+///
+/// Dumps of `influx_inspect export`, and files for `influx -import`, are read as well: statements are skipped, and the
+/// comments `# CONTEXT-DATABASE:` and `# CONTEXT-RETENTION-POLICY:` say where the lines behind them belong.
 ///
 /// Batches are written by several threads, so of two values of one series, field and time in different batches the
 /// later line wins for certain only with --writers 1.
@@ -69,6 +78,18 @@ pub(crate) struct Import {
     /// Most memory for values that are not in files yet; when it is full, writing waits for the snapshot
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = args::size)]
     cache: u64,
+    /// Longest line with line ends in its strings; a longer one is taken for torn. At most 64MiB
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = string_line_bytes)]
+    string_line_bytes_max: usize,
+    /// Of a dump, only the points of this database
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
+    /// Of a dump, only the points of this retention policy
+    #[arg(long, value_name = "NAME")]
+    retention: Option<String>,
+    /// Import each database and retention policy of a dump into DIR/DATABASE/RETENTION; reads the files once for each
+    #[arg(long, conflicts_with_all = ["database", "retention", "wal"])]
+    by_database: bool,
     #[command(flatten)]
     parts: Parts,
 }
@@ -81,8 +102,78 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number of at least 1".to_owned())
 }
 
+fn string_line_bytes(text: &str) -> Result<usize, String> {
+    let bytes = args::size(text)? as usize;
+    if bytes <= LINE_BYTES_MAX { Ok(bytes) } else { Err("expected at most 64MiB".to_owned()) }
+}
+
 impl Import {
     pub(crate) fn run(self, progress: When) -> Result<Outcome> {
+        // Inputs first: a name that is wrong must not leave a new directory behind.
+        let sources = self.sources()?;
+        let choice = Choice { database: self.database.clone(), retention: self.retention.clone() };
+        if !self.by_database {
+            let mut contexts = Contexts::default();
+            for source in sources.iter().filter(|source| source.is_dump() && !source.is_stdin()) {
+                if choice.is_open() {
+                    contexts.0.extend(self.contexts(source.path(), &choice)?.0);
+                    contexts.refuse_many(&source.name())?;
+                }
+            }
+            let rejects = self.rejects.as_deref().map(open_rejects).transpose()?;
+            return self.write_to(&self.dir, sources, &choice, rejects, progress);
+        }
+        let mut contexts = Contexts::default();
+        for source in &sources {
+            if source.is_stdin() {
+                return Err(Failure::Usage(
+                    "--by-database reads its files twice: save stdin to a file".to_owned(),
+                ));
+            }
+            contexts.0.extend(self.contexts(source.path(), &choice)?.0);
+        }
+        contexts.refuse_none()?;
+        let dirs = contexts.0.iter().map(|context| context.below(&self.dir)).collect::<Result<Vec<_>>>()?;
+        let rejects = self.rejects.as_deref().map(open_rejects).transpose()?;
+        let mut outcome = Outcome::Fine;
+        for (context, dir) in contexts.0.iter().zip(dirs) {
+            complain(&format!("{context} goes to {}", dir.display()));
+            let rejects = rejects.as_ref().map(File::try_clone).transpose();
+            let rejects = rejects.map_err(|error| Failure::Io(format!("--rejects: {error}")))?;
+            let choice = Choice::of(context);
+            outcome = outcome.and(self.write_to(&dir, self.sources()?, &choice, rejects, When::Never)?);
+        }
+        Ok(outcome)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { lines_max: self.batch, string_line_bytes_max: self.string_line_bytes_max }
+    }
+
+    fn sources(&self) -> Result<Vec<Source>> {
+        self.files.iter().map(|file| Source::open(file, self.limits())).collect()
+    }
+
+    /// Reads a file for the places of its points.
+    fn contexts(&self, path: &Path, choice: &Choice) -> Result<Contexts> {
+        let (mut contexts, mut source) = (Contexts::default(), Source::open(path, self.limits())?);
+        // What cannot be read is reported when its points are.
+        while let Ok(Some(batch)) = source.next_batch() {
+            if !batch.section.is_ddl && choice.takes(&batch.section.context) {
+                contexts.add(&batch.section.context, &batch.text);
+            }
+        }
+        Ok(contexts)
+    }
+
+    fn write_to(
+        &self,
+        dir: &Path,
+        sources: Vec<Source>,
+        choice: &Choice,
+        rejects: Option<File>,
+        progress: When,
+    ) -> Result<Outcome> {
         let started = Instant::now();
         let now = Timestamp(clock::now());
         let mut setup = self.parts.setup()?;
@@ -90,28 +181,25 @@ impl Import {
         setup.options.cache_bytes_max = Some(self.cache);
         // The snapshot must come well before the cache is full: else everybody waits for it.
         setup.options.snapshot_bytes = setup.options.snapshot_bytes.min(self.cache / 4);
-        // Inputs first: a name that is wrong must not leave a new directory behind.
-        let mut sources = Vec::with_capacity(self.files.len());
-        for file in &self.files {
-            sources.push(Source::open(file, self.batch)?);
-        }
-        let dirs = self.to.dirs("import", &self.dir)?;
-        let rejects = self.rejects.as_deref().map(open_rejects).transpose()?;
-        let engine = match setup.open(dirs) {
-            Ok(engine) => engine,
-            Err(error) => {
-                if let Some(path) = &self.rejects {
-                    // Empty, and ours: nobody else has written to it since it was created.
-                    let _ = std::fs::remove_file(path);
-                }
-                return Err(error.into());
+        let dirs = self.to.dirs("import", dir);
+        let engine = dirs.and_then(|dirs| Ok(setup.open(dirs)?)).inspect_err(|_| {
+            // Ours: nobody else has written to it since it was created.
+            if let (Some(path), Some(file)) = (&self.rejects, &rejects)
+                && file.metadata().is_ok_and(|file| file.len() == 0)
+            {
+                let _ = std::fs::remove_file(path);
             }
-        };
+        })?;
         let opened = tell_left_out(engine.recovery());
-        let options = LineOptions { precision: self.precision, ..LineOptions::new(now) };
-        let ledger = Ledger::new(rejects, progress);
+        let options = LineOptions {
+            precision: self.precision,
+            string_line_bytes_max: self.string_line_bytes_max,
+            ..LineOptions::new(now)
+        };
+        let ledger = Ledger::new(rejects, progress, self.precision);
+        let input = Input { sources, choice };
         let read =
-            write_all(&*engine, sources, &options, usize::from(self.writers), &ledger, Bar::new(progress));
+            write_all(&*engine, input, &options, usize::from(self.writers), &ledger, Bar::new(progress));
         let closed = engine.close();
         let totals = ledger.finish(started.elapsed());
         read?;
@@ -134,6 +222,12 @@ fn open_rejects(path: &Path) -> Result<File> {
     })
 }
 
+/// What is read.
+struct Input<'a> {
+    sources: Vec<Source>,
+    choice: &'a Choice,
+}
+
 /// A batch on its way to a writer.
 struct Job {
     number: u64,
@@ -144,7 +238,7 @@ struct Job {
 /// Reads all sources and writes them with several threads. After a failure nothing more is begun.
 fn write_all(
     engine: &dyn Driver,
-    sources: Vec<Source>,
+    input: Input<'_>,
     options: &LineOptions,
     writers: usize,
     ledger: &Ledger,
@@ -163,25 +257,30 @@ fn write_all(
                 return Ok(());
             }
         }
-        let read = read_sources(sources, &send, ledger, &mut bar);
+        let read = read_sources(input, &send, ledger, &mut bar);
         drop(send);
         read
     })?;
     ledger.failure()
 }
 
-fn read_sources(sources: Vec<Source>, send: &SyncSender<Job>, ledger: &Ledger, bar: &mut Bar) -> Result<()> {
-    let mut number = 0;
-    for mut source in sources {
+fn read_sources(input: Input<'_>, send: &SyncSender<Job>, ledger: &Ledger, bar: &mut Bar) -> Result<()> {
+    let (mut number, mut contexts) = (0, Contexts::default());
+    for mut source in input.sources {
         while let Some(batch) = source.next_batch()? {
             if ledger.has_failed() {
                 return Ok(());
             }
-            let job = Job { number, source: source.name(), batch };
-            number += 1;
-            if send.send(job).is_err() {
-                return Ok(());
+            if let Some(done) = unwritten(&batch, input.choice, &source) {
+                ledger.note(number, done);
+            } else {
+                contexts.add(&batch.section.context, &batch.text);
+                contexts.refuse_many(&format!("{}:{}", source.name(), batch.first_line))?;
+                if send.send(Job { number, source: source.name(), batch }).is_err() {
+                    return Ok(());
+                }
             }
+            number += 1;
             bar.show(|| {
                 let (read, length) = source.position();
                 format!("{} {} lines", percent(read, length), ledger.acknowledged())
@@ -189,6 +288,26 @@ fn read_sources(sources: Vec<Source>, send: &SyncSender<Job>, ledger: &Ledger, b
         }
     }
     Ok(())
+}
+
+/// What becomes of a batch that no writer gets.
+fn unwritten(batch: &Batch, choice: &Choice, source: &Source) -> Option<Done> {
+    let mut done = Done { lines: batch.lines, ..Done::default() };
+    if batch.section.is_ddl {
+        done.statements = content_lines(&batch.text);
+    } else if !choice.takes(&batch.section.context) {
+        done.elsewhere = content_lines(&batch.text);
+    } else if batch.is_too_long {
+        done.rejected.push(Reject {
+            place: format!("{}:{}", source.name(), batch.first_line),
+            reason: "the line is longer than 64 MiB: split it, or check that the file is line protocol"
+                .to_owned(),
+            text: Vec::new(),
+        });
+    } else {
+        return None;
+    }
+    Some(done)
 }
 
 /// One of the threads that write. When the last has ended, by a panic too, the receiver goes, so that who sends is not
@@ -216,6 +335,7 @@ impl Worker<'_> {
             }
             match engine.write_lines(&batch.text, options) {
                 Ok(report) => {
+                    let outside = times::outside(&report.rejected, &batch.text);
                     let rejected = report.rejected.into_iter().map(|line| Reject {
                         place: format!("{source}:{}", batch.first_line + line.line as u64 - 1),
                         reason: line.reason.to_string(),
@@ -228,11 +348,18 @@ impl Worker<'_> {
                             points: report.points as u64,
                             values: report.values as u64,
                             rejected: rejected.collect(),
+                            times: report.times,
+                            outside,
+                            ..Done::default()
                         },
                     );
                 }
                 Err(error) => {
-                    let error = Failure::from(error);
+                    let is_full = matches!(error.kind(), ErrorKind::Cache(tsmith_cache::Error::Full { .. }));
+                    let mut error = Failure::from(error);
+                    if is_full {
+                        error = error.and("import again with a smaller --batch or a larger --cache");
+                    }
                     let at = format!("{source}:{}: ", batch.first_line);
                     ledger.fail(match error {
                         Failure::Usage(text) => Failure::Usage(at + &text),
@@ -260,6 +387,14 @@ struct Done {
     points: u64,
     values: u64,
     rejected: Vec<Reject>,
+    /// Of the points.
+    times: Option<TimeRange>,
+    /// Times that are out of range, as the text has them.
+    outside: Option<TimeRange>,
+    /// Lines of a dump that are statements.
+    statements: u64,
+    /// Lines of a dump with points of other databases.
+    elsewhere: u64,
 }
 
 /// Account of the import, in the order of the input.
@@ -271,9 +406,9 @@ struct Account {
     next: u64,
     /// Batches that were done before one that comes before them.
     early: BTreeMap<u64, Done>,
-    lines: u64,
-    points: u64,
-    values: u64,
+    /// Sums; the rejected lines are counted below.
+    all: Done,
+    precision: Precision,
     rejected: u64,
     rejects: Option<File>,
     for_programs: bool,
@@ -282,13 +417,12 @@ struct Account {
 }
 
 impl Ledger {
-    fn new(rejects: Option<File>, progress: When) -> Self {
+    fn new(rejects: Option<File>, progress: When, precision: Precision) -> Self {
         let inner = Account {
             next: 0,
             early: BTreeMap::new(),
-            lines: 0,
-            points: 0,
-            values: 0,
+            all: Done::default(),
+            precision,
             rejected: 0,
             rejects,
             for_programs: progress.is_for_programs(),
@@ -301,20 +435,20 @@ impl Ledger {
     fn note(&self, number: u64, done: Done) {
         let mut account = lock(&self.inner);
         account.early.insert(number, done);
-        let before = account.lines;
+        let before = account.all.lines;
         loop {
             let next = account.next;
             let Some(done) = account.early.remove(&next) else { break };
             account.next += 1;
             account.book(done);
         }
-        if account.for_programs && account.lines > before {
-            let _ = writeln!(io::stderr(), "acknowledged {}", account.lines);
+        if account.for_programs && account.all.lines > before {
+            let _ = writeln!(io::stderr(), "acknowledged {}", account.all.lines);
         }
     }
 
     fn acknowledged(&self) -> u64 {
-        lock(&self.inner).lines
+        lock(&self.inner).all.lines
     }
 
     fn has_failed(&self) -> bool {
@@ -342,26 +476,42 @@ impl Ledger {
         if account.rejected > SHOWN_MAX {
             complain(&format!("and {} more lines rejected", account.rejected - SHOWN_MAX));
         }
-        let Account { lines, points, values, rejected, .. } = account;
+        let rejected = account.rejected;
+        let Done { lines, points, values, statements, elsewhere, times, outside, .. } = account.all;
         let seconds = took.as_secs_f64();
         let rate = values as f64 / seconds.max(1e-9);
+        let range = times.map(times::text).unwrap_or_default();
         let text = format!(
-            "imported {lines} lines: {points} points, {values} values, {rejected} rejected, {seconds:.3} s, {rate:.0} values/s"
+            "imported {lines} lines: {points} points, {values} values, {rejected} rejected, {seconds:.3} s, {rate:.0} values/s{range}"
         );
         let _ = writeln!(io::stderr(), "{text}");
+        if statements + elsewhere > 0 {
+            complain(&format!("skipped {statements} statements, and {elsewhere} lines of other databases"));
+        }
+        for hint in times::hints(times, outside, account.precision) {
+            complain(&hint);
+        }
         account.failure.map_or(Ok(Outcome::of(rejected > 0)), Err)
     }
 }
 
 impl Account {
     fn book(&mut self, done: Done) {
-        self.lines += done.lines;
-        self.points += done.points;
-        self.values += done.values;
+        let all = &mut self.all;
+        all.lines += done.lines;
+        all.points += done.points;
+        all.values += done.values;
+        all.statements += done.statements;
+        all.elsewhere += done.elsewhere;
+        all.times = times::both(all.times, done.times);
+        all.outside = times::both(all.outside, done.outside);
         for Reject { place, reason, mut text } in done.rejected {
             self.rejected += 1;
             if self.rejected <= SHOWN_MAX {
                 complain(&format!("{place}: {reason}"));
+            }
+            if text.is_empty() {
+                continue;
             }
             if let Some(file) = &mut self.rejects {
                 text.push(b'\n');

@@ -6,6 +6,7 @@
 mod args;
 mod clock;
 mod compact;
+mod context;
 mod delete;
 mod dump;
 mod etcd;

@@ -8,13 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tsmith_engine::line;
 
+use crate::context::{self, Section};
 use crate::exit::{Failure, Result};
 
 /// A batch ends with the line that brings it to this size.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// A line without an end within this has no closing quote, or is not line protocol. No record of the log holds more.
-const LINE_BYTES_MAX: usize = tsmith_wal::ENTRY_BYTES_MAX;
+/// A longer line is rejected unread. No record of the log holds more.
+pub(crate) const LINE_BYTES_MAX: usize = tsmith_wal::ENTRY_BYTES_MAX;
+
+/// This much of a file shows whether it is a dump or a tar archive.
+const HEAD_BYTES: usize = 512;
 
 /// How much is read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -29,15 +33,28 @@ const FOREIGN: &[(&[u8], &str)] = &[
     (b"\x7fELF", "a program"),
 ];
 
-/// Whole lines of one file.
+/// Whole lines of one file and one section.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// What the lines belong to.
+    pub(crate) section: Section,
+    /// Whether this is one line of more than [`LINE_BYTES_MAX`]. Its text is not here.
+    pub(crate) is_too_long: bool,
     /// The lines.
     pub(crate) text: Vec<u8>,
     /// Number of the first, from 1.
     pub(crate) first_line: u64,
     /// How many line ends it has, and one for a last line without.
     pub(crate) lines: u64,
+}
+
+/// Where lines and batches end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Lines in a batch.
+    pub(crate) lines_max: usize,
+    /// As in [`tsmith_engine::LineOptions`].
+    pub(crate) string_line_bytes_max: usize,
 }
 
 /// One input.
@@ -53,15 +70,17 @@ pub(crate) struct Source {
     /// Why nothing more can be read. What was read before is given out first.
     broken: Option<io::Error>,
     line: u64,
-    lines_max: usize,
+    limits: Limits,
+    section: Section,
+    is_dump: bool,
     read: Arc<AtomicU64>,
     /// Length of the file, 0 when it is not known.
     length: u64,
 }
 
 impl Source {
-    /// Opens a file, or stdin for `-`, for batches of at most `lines_max` lines. Reads its first bytes.
-    pub(crate) fn open(path: &Path, lines_max: usize) -> Result<Self> {
+    /// Opens a file, or stdin for `-`. Reads its first bytes.
+    pub(crate) fn open(path: &Path, limits: Limits) -> Result<Self> {
         let failed = |error: io::Error| Failure::io(path, &error);
         let (raw, length): (Box<dyn Read>, u64) = if path == Path::new("-") {
             (Box::new(io::stdin().lock()), 0)
@@ -76,24 +95,60 @@ impl Source {
         let read = Arc::new(AtomicU64::new(0));
         let mut raw = BufReader::with_capacity(READ_BYTES, Counted { from: raw, read: Arc::clone(&read) });
         let first = raw.fill_buf().map_err(failed)?;
-        if let Some((_, what)) = FOREIGN.iter().find(|(magic, _)| first.starts_with(magic)) {
-            return Err(Failure::Problem(format!("{}: not line protocol but {what}", path.display())));
-        }
-        let from: Box<dyn Read> = match first {
-            [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-                Box::new(zstd::Decoder::with_buffer(raw).map_err(failed)?)
-            }
-            _ => Box::new(raw),
+        refuse_foreign(path, first)?;
+        let mut is_dump = context::is_dump(&first[..first.len().min(HEAD_BYTES)]);
+        let is_gzip = first.starts_with(&[0x1f, 0x8b]);
+        let is_zstd = matches!(first, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
+        let mut from: Box<dyn Read> = if is_gzip {
+            Box::new(flate2::bufread::MultiGzDecoder::new(raw))
+        } else if is_zstd {
+            Box::new(zstd::Decoder::with_buffer(raw).map_err(failed)?)
+        } else {
+            Box::new(raw)
         };
-        let (buffer, name) = (Vec::new(), path.to_owned());
-        let (ended, broken) = (false, None);
-        Ok(Self { name, from, buffer, start: 0, scanned: 0, ended, broken, line: 1, lines_max, read, length })
+        let (mut buffer, mut broken) = (Vec::new(), None);
+        if is_gzip || is_zstd {
+            broken = from.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut buffer).err();
+            refuse_foreign(path, &buffer)?;
+            is_dump = context::is_dump(&buffer);
+        }
+        let (name, section) = (path.to_owned(), Section::default());
+        let (start, scanned, ended, line) = (0, 0, false, 1);
+        Ok(Self {
+            name,
+            from,
+            buffer,
+            start,
+            scanned,
+            ended,
+            broken,
+            line,
+            limits,
+            section,
+            is_dump,
+            read,
+            length,
+        })
+    }
+
+    /// Whether its first lines are those of a dump.
+    pub(crate) fn is_dump(&self) -> bool {
+        self.is_dump
     }
 
     /// Its name, for messages.
     pub(crate) fn name(&self) -> String {
-        if self.name == Path::new("-") { "stdin".to_owned() } else { self.name.display().to_string() }
+        if self.is_stdin() { "stdin".to_owned() } else { self.name.display().to_string() }
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.name
+    }
+
+    /// Whether it can be read only once.
+    pub(crate) fn is_stdin(&self) -> bool {
+        self.name == Path::new("-")
     }
 
     /// Bytes read so far and length of the file.
@@ -105,9 +160,21 @@ impl Source {
     pub(crate) fn next_batch(&mut self) -> Result<Option<Batch>> {
         let mut lines = 0;
         loop {
-            let full = lines == self.lines_max || self.scanned - self.start >= BATCH_BYTES;
+            let full = lines == self.limits.lines_max || self.scanned - self.start >= BATCH_BYTES;
             let rest = self.buffer.get(self.scanned..).unwrap_or_default();
-            if !full && let Some(len) = line::first_line(rest, self.ended) {
+            let string_line_bytes_max = self.limits.string_line_bytes_max;
+            if !full && let Some(len) = line::first_line(rest, self.ended, string_line_bytes_max) {
+                let next = self.section.change(&rest[..len]);
+                // A long line has a batch of its own: with others a record of the log may not hold it.
+                if lines > 0 && (next.is_some() || len > BATCH_BYTES) {
+                    return Ok(self.take());
+                }
+                if let Some(next) = next {
+                    self.section = next;
+                }
+                if len > LINE_BYTES_MAX {
+                    return Ok(Some(self.skip_line()));
+                }
                 self.scanned += len;
                 lines += 1;
                 continue;
@@ -116,15 +183,11 @@ impl Source {
             if full || self.ended || (lines > 0 && (endless || self.broken.is_some())) {
                 return Ok(self.take());
             }
+            if endless {
+                return Ok(Some(self.skip_line()));
+            }
             if let Some(error) = &self.broken {
                 return Err(self.explain(error));
-            }
-            if endless {
-                return Err(Failure::Problem(format!(
-                    "{}:{}: no end of the line within 64 MiB: a quote that is not closed, or not line protocol",
-                    self.name(),
-                    self.line,
-                )));
             }
             self.fill();
         }
@@ -137,7 +200,29 @@ impl Source {
         let ends = newlines(&text);
         let first_line = self.line;
         self.line += ends;
-        Some(Batch { lines: ends + u64::from(text.last() != Some(&b'\n')), text, first_line })
+        let lines = ends + u64::from(text.last() != Some(&b'\n'));
+        Some(Batch { section: self.section.clone(), is_too_long: false, lines, text, first_line })
+    }
+
+    /// Reads to the end of a line without keeping it.
+    fn skip_line(&mut self) -> Batch {
+        let first_line = self.line;
+        loop {
+            if let Some(len) = memchr::memchr(b'\n', &self.buffer[self.start..]) {
+                self.start += len + 1;
+                self.line += 1;
+                break;
+            }
+            self.start = self.buffer.len();
+            if self.ended || self.broken.is_some() {
+                break;
+            }
+            self.scanned = self.start;
+            self.fill();
+        }
+        self.scanned = self.start;
+        let (section, text) = (self.section.clone(), Vec::new());
+        Batch { section, is_too_long: true, text, first_line, lines: 1 }
     }
 
     /// Reads more; at least as much as there is, so that a long line is not looked at again and again.
@@ -165,6 +250,17 @@ impl Source {
             "{}:{line}: the compressed file is {what} before its byte {read}: {error}",
             self.name()
         ))
+    }
+}
+
+/// Refuses what is known not to be line protocol.
+fn refuse_foreign(path: &Path, first: &[u8]) -> Result<()> {
+    let is_tar = first.get(257..262) == Some(b"ustar");
+    let tar = is_tar.then_some("a tar archive: unpack it first, and import the files in it");
+    let known = || FOREIGN.iter().find(|(magic, _)| first.starts_with(magic)).map(|(_, what)| *what);
+    match tar.or_else(known) {
+        Some(what) => Err(Failure::Problem(format!("{}: not line protocol but {what}", path.display()))),
+        None => Ok(()),
     }
 }
 
@@ -198,7 +294,8 @@ mod tests {
         let path = scratch.path().join("x.lp");
         std::fs::write(&path, text).expect("written");
         for lines_max in 1..6 {
-            let mut source = Source::open(&path, lines_max).expect("opens");
+            let limits = Limits { lines_max, string_line_bytes_max: 100 };
+            let mut source = Source::open(&path, limits).expect("opens");
             let mut seen = Vec::new();
             let mut line = 1;
             while let Some(batch) = source.next_batch().expect("reads") {

@@ -33,6 +33,7 @@ use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
+use tsmith_engine::line;
 use tsmith_engine::replica::transport::{FRAME_BYTES_MAX, Tcp};
 use tsmith_engine::replica::{Node, Replica, Settings};
 use tsmith_wal::etcd::WalOptions;
@@ -293,10 +294,16 @@ fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
 
 /// Where the line at `at` ends as the parser will see it, whatever comes behind; `None` while it has not.
 fn line_end(text: &mut Vec<u8>, at: usize) -> Option<usize> {
-    // One byte of what may come, for a backslash takes a line end with it only if something follows.
-    text.push(b'#');
-    let len = tsmith_engine::line::first_line(&text[at..], false);
-    text.pop();
+    // A line end may be the line's: one byte of what may come shows it, for a backslash takes a line end with it only if
+    // something follows.
+    let probe = text.ends_with(b"\n");
+    if probe {
+        text.push(b'#');
+    }
+    let len = line::first_line(&text[at..], false, line::STRING_LINE_BYTES_MAX);
+    if probe {
+        text.pop();
+    }
     Some(at + len?)
 }
 

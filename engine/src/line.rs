@@ -69,12 +69,25 @@ pub struct LineOptions {
     pub default_time: Timestamp,
     /// Whether `1u` is an unsigned integer. InfluxDB 1.x as shipped refuses it; the engine takes it by default.
     pub unsigned: bool,
+    /// Longest line with a line end in it, in a string or behind a backslash. A longer one is cut at its first line end.
+    pub string_line_bytes_max: usize,
+    /// Whether measurements and fields must be UTF-8. A shard of InfluxDB requires it, whatever is set here.
+    pub utf8_names: bool,
 }
+
+/// The default of [`LineOptions::string_line_bytes_max`].
+pub const STRING_LINE_BYTES_MAX: usize = 1 << 20;
 
 impl LineOptions {
     /// Nanoseconds, unsigned integers, and this time for points without one.
     pub fn new(default_time: Timestamp) -> Self {
-        Self { precision: Precision::Nanosecond, default_time, unsigned: true }
+        Self {
+            precision: Precision::Nanosecond,
+            default_time,
+            unsigned: true,
+            string_line_bytes_max: STRING_LINE_BYTES_MAX,
+            utf8_names: false,
+        }
     }
 
     fn cut_default_time(&self) -> i64 {
@@ -176,6 +189,8 @@ pub enum Reason {
     TagNamedTime { measurement: String },
     #[error("invalid field name: input field \"time\" on measurement \"{measurement}\" is invalid")]
     OnlyFieldNamedTime { measurement: String },
+    #[error("the {what} \"{name}\" is not UTF-8, and influxd opens no shard that holds it: rename it")]
+    NotUtf8 { what: &'static str, name: String },
     #[error(
         "field type conflict: input field \"{field}\" on measurement \"{measurement}\" is type {incoming}, \
          already exists as type {existing}"
@@ -192,6 +207,7 @@ impl Reason {
             Self::SeparatorInKey
                 | Self::TagNamedTime { .. }
                 | Self::OnlyFieldNamedTime { .. }
+                | Self::NotUtf8 { .. }
                 | Self::FieldTypeConflict { .. }
         )
     }
@@ -204,6 +220,15 @@ impl Reason {
             existing,
         }
     }
+}
+
+fn check_utf8(measurement: &[u8], field: &[u8]) -> Result<(), Reason> {
+    for (what, name) in [("measurement", measurement), ("field", field)] {
+        if std::str::from_utf8(name).is_err() {
+            return Err(Reason::NotUtf8 { what, name: text(name) });
+        }
+    }
+    Ok(())
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -225,21 +250,24 @@ pub fn parse<'a>(
 /// Length of the first line of `text`, its line end included: for cutting a stream into texts that [`parse`] reads as it
 /// would read the whole. `None` when the end of the line may lie beyond `text`; with `complete` nothing lies there.
 ///
-/// The end is exactly the one that [`parse`] takes: a line end inside a string is part of the line.
-pub fn first_line(text: &[u8], complete: bool) -> Option<usize> {
+/// The end is exactly the one that [`parse`] takes with the same [`LineOptions::string_line_bytes_max`]: a line end inside
+/// a string is part of the line, if the string closes and the line has the form of a point.
+pub fn first_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> Option<usize> {
     if let Some(end) = plain_line_end(text) {
         return Some(end + 1);
     }
-    let end = exact::line_end(text, 0);
-    // What a backslash takes with it depends on whether anything follows.
-    match text.len() {
-        0 => None,
-        len if end + 1 < len => Some(end + 1),
-        len => complete.then_some(len),
+    if memchr::memchr(b'\n', text).is_none() {
+        return (complete && !text.is_empty()).then_some(text.len());
     }
+    let spanning = exact::spanning_end(text, 0, string_line_bytes_max);
+    // What a backslash takes with it depends on whether anything follows.
+    if !complete && spanning.is_some_and(|end| end + 1 >= text.len()) {
+        return None;
+    }
+    Some(text.len().min(exact::choose_end(text, 0, spanning) + 1))
 }
 
-/// [`exact::line_end`] of a line without a backslash, by leaps.
+/// [`exact::line_end`] of a line without a backslash and without a line end in a string, by leaps.
 fn plain_line_end(text: &[u8]) -> Option<usize> {
     let mut at = memchr::memchr3(b' ', b'\\', b'\n', text)?;
     let mut open_values = 0;
@@ -256,7 +284,7 @@ fn plain_line_end(text: &[u8]) -> Option<usize> {
         at += step + 1;
         if open_values > 0 {
             let inner = &text[at..];
-            let close = memchr::memchr2(b'"', b'\\', inner).filter(|&close| inner[close] == b'"')?;
+            let close = memchr::memchr3(b'"', b'\\', b'\n', inner).filter(|&close| inner[close] == b'"')?;
             at += close + 1;
         }
     }
@@ -298,6 +326,9 @@ impl<S: Schema> Parser<'_, '_, S> {
     /// Ends a good point, unless the schema refuses one of its fields.
     fn commit(&mut self, series: &[u8], time: i64) -> Result<(), Reason> {
         for (field, field_type) in self.fresh.drain(..) {
+            if self.options.utf8_names {
+                check_utf8(SeriesKey(series).measurement(), &field)?;
+            }
             let refused = |existing| Reason::conflict(series, &field, field_type, existing);
             self.schema.field(SeriesKey(series), &field, field_type).map_err(refused)?;
         }
@@ -327,143 +358,4 @@ impl LineCount<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    type Points = Vec<(Vec<u8>, tsmith_codecs::Column)>;
-
-    fn points(input: &[u8], fast: bool) -> (Points, Vec<Rejected>) {
-        let options = LineOptions::new(Timestamp(77));
-        let mut builder = BatchBuilder::new();
-        let (schema, default_time, fresh) = (&mut AnySchema, 77, Vec::new());
-        let builder_ref = &mut builder;
-        let mut parser =
-            Parser { input, options: &options, default_time, schema, builder: builder_ref, fresh };
-        let rejected = if fast { parser.lines(Parser::fast_line) } else { parser.lines(|_, _| None) };
-        let batch = builder.finish();
-        let mut points: Points =
-            batch.columns().map(|(key, column)| (key.to_composite(), column.to_column())).collect();
-        // The exact parser begins a series later than the fast one: their order is no promise.
-        points.sort_by(|a, b| a.0.cmp(&b.0));
-        (points, rejected)
-    }
-
-    fn pieces() -> impl Strategy<Value = String> {
-        let piece = prop_oneof![
-            prop::sample::select(vec![
-                "cpu",
-                "m",
-                ",",
-                " ",
-                "=",
-                "\n",
-                "\"",
-                "\\",
-                "i",
-                "u",
-                "-",
-                ".",
-                "e",
-                "t",
-                "true",
-                "False",
-                "#",
-                "time",
-                "0",
-                "12",
-                "3.5",
-                "\t",
-                "\0",
-                "host=a",
-                "v=1",
-                "s=\"a b\"",
-                "9223372036854775807",
-                " 17",
-            ])
-            .prop_map(str::to_owned),
-            Just("cpu,host=a v=1.5,w=2i,s=\"x y\",b=t 10\n".to_owned()),
-            Just("cpu,host=a v=2.5,s=\"\",w=-2i 11\n".to_owned()),
-        ];
-        prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
-    }
-
-    proptest! {
-        /// The fast parser is the exact one, only faster.
-        #[test]
-        fn both_parsers_give_the_same_points_and_errors(text in pieces()) {
-            prop_assert_eq!(points(text.as_bytes(), true), points(text.as_bytes(), false));
-        }
-
-        #[test]
-        fn any_bytes_are_points_or_errors_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert_eq!(points(&bytes, true), points(&bytes, false));
-        }
-    }
-
-    proptest! {
-        /// Texts that are cut where `first_line` says parse to what the whole parses to, wherever the stream stops.
-        #[test]
-        fn a_cut_stream_is_the_whole_text(text in pieces(), read in 1_usize..40) {
-            let text = text.as_bytes();
-            let (mut at, mut have, mut parts) = (0, 0, Vec::new());
-            while at < text.len() {
-                match first_line(&text[at..have], have == text.len()) {
-                    Some(len) => {
-                        parts.extend(points(&text[at..at + len], true).0);
-                        at += len;
-                    }
-                    None => have = text.len().min(have + read),
-                }
-            }
-            let sorted = |parts: Points| {
-                let mut values: Vec<_> = parts.iter().flat_map(|(key, column)| {
-                    (0..column.len()).map(move |i| format!(
-                        "{key:?} {} {:?}", column.times()[i], column.values().as_ref().get(i)
-                    ))
-                }).collect();
-                values.sort();
-                values
-            };
-            // A conflict of types is one of the batch, so it may end at a cut.
-            let whole = points(text, true);
-            if whole.1.iter().all(|bad| !bad.reason.is_of_the_schema()) {
-                prop_assert_eq!(sorted(parts), sorted(whole.0));
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn leaps_end_where_steps_do(text in pieces()) {
-            let text = text.as_bytes();
-            if let Some(end) = plain_line_end(text) {
-                prop_assert_eq!(end, exact::line_end(text, 0));
-            } else {
-                let end = exact::line_end(text, 0);
-                prop_assert!(end == text.len() || text[..end].contains(&b'\\'));
-            }
-        }
-    }
-
-    #[test]
-    fn a_line_ends_where_the_parser_ends_it() {
-        assert_eq!(first_line(b"", true), None);
-        assert_eq!(first_line(b"m v=1", false), None);
-        assert_eq!(first_line(b"m v=1", true), Some(5));
-        assert_eq!(first_line(b"m v=1\n", false), Some(6));
-        assert_eq!(first_line(b"m s=\"a\nb\"\nm v=1", false), Some(10));
-        assert_eq!(first_line(b"m\\\n", false), None, "what follows decides");
-        assert_eq!(first_line(b"m\\\nx v=1\n ", false), Some(9));
-    }
-
-    #[test]
-    fn bad_lines_are_numbered_and_good_ones_kept() {
-        let text = b"m v=1 1\n# note\n\nm v= 2\nm s=\"two\nlines\" 3\nm v=x 4\nm v=5 5";
-        let (points, rejected) = points(text, true);
-        let shown: Vec<String> = rejected.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["line 4: missing field value", "line 7: invalid boolean"]);
-        assert_eq!(points.iter().map(|(_, column)| column.len()).sum::<usize>(), 3);
-    }
-}
+mod tests;

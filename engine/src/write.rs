@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 
 use tsmith_cache::Storer;
-use tsmith_codecs::{Batch, BlockEncoder};
+use tsmith_codecs::{Batch, BlockEncoder, TimeRange};
 use tsmith_wal::Log;
 
 use crate::error::{Context, Result};
 use crate::line::{self, LineOptions, Rejected};
 use crate::order::{Ack, commit};
 use crate::schema::SchemaCheck;
-use crate::{Engine, Inner};
+use crate::{Engine, FieldTyping, Inner};
 
 const OPERATION: &str = "write";
 
@@ -29,6 +29,8 @@ pub struct WriteReport {
     pub points: usize,
     /// Values of those points.
     pub values: usize,
+    /// The first and the last time of those points.
+    pub times: Option<TimeRange>,
     /// Lines that did not, with number and reason.
     pub rejected: Vec<Rejected>,
     /// The receipt of the points; `None` when there was none.
@@ -42,15 +44,17 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         inner.check_writable(OPERATION)?;
         let mut builder = BATCH.take().recycle();
         let mut schema = SchemaCheck::new(&inner.fields, inner.typing, |key| inner.type_of_key(key));
-        let rejected = line::parse(text, options, &mut schema, &mut builder);
-        let points = builder.point_count();
+        let utf8_names = options.utf8_names || inner.typing == FieldTyping::Measurement;
+        let options = LineOptions { utf8_names, ..*options };
+        let rejected = line::parse(text, &options, &mut schema, &mut builder);
+        let (points, times) = (builder.point_count(), builder.time_range());
         let batch = builder.finish();
         let values = batch.value_count();
         let ack = if batch.is_empty() { None } else { Some(inner.write_checked(&batch)?) };
         if batch.cached_bytes() <= KEPT_BYTES_MAX as u64 {
             BATCH.set(batch.cleared());
         }
-        Ok(WriteReport { points, values, rejected, ack })
+        Ok(WriteReport { points, values, times, rejected, ack })
     }
 
     /// Writes a batch, all of it or nothing. When it returns, the batch is as durable as the log's durability says.

@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 
 use super::{Batch, BatchColumn, Series, Text, emptied};
 use crate::column::{FieldType, StringColumn, Value};
-use crate::model::SeriesKey;
+use crate::model::{SeriesKey, TimeRange};
 
 const NONE: u32 = u32::MAX;
 
@@ -145,6 +145,12 @@ impl<'a> BatchBuilder<'a> {
     /// How many points were committed.
     pub fn point_count(&self) -> usize {
         self.points.len()
+    }
+
+    /// The first and the last time of the committed points.
+    pub fn time_range(&self) -> Option<TimeRange> {
+        let times = || self.points.iter().map(|(time, _)| *time);
+        Some(TimeRange::new(times().min()?, times().max()?))
     }
 
     /// Begins a point of the series `key` if an earlier point was of that series; false, and nothing done, else.

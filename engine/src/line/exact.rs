@@ -17,7 +17,7 @@ type Scan<T> = Result<T, Reason>;
 impl<'a, S: Schema> Parser<'a, '_, S> {
     /// Reads the line at `at`; gives where the next one begins, and what was wrong with this one.
     pub(super) fn exact_line(&mut self, at: usize) -> (usize, Result<(), (Range<usize>, Reason)>) {
-        let end = line_end(self.input, at);
+        let end = line_end(self.input, at, self.options.string_line_bytes_max);
         let block = &self.input[..end];
         let start = skip_blanks(block, at);
         if start >= end || block[start] == b'#' {
@@ -80,28 +80,36 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
     }
 
     fn exact_time(&self, line: &[u8], at: usize) -> Scan<i64> {
-        let start = skip_blanks(line, at);
-        let mut end = start;
-        while let Some(&byte) = line.get(end).filter(|b| !matches!(b, b' ' | b'\n')) {
-            if !(byte.is_ascii_digit() || byte == b'-' && end == start) {
-                return Err(Reason::BadTimestamp);
-            }
-            end += 1;
-        }
-        if end == start {
+        let (digits, end) = scan_time(line, at)?;
+        if digits.is_empty() {
             return Ok(self.default_time);
         }
-        let digits = text(&line[start..end]);
+        let digits = text(digits);
         let Ok(time) = digits.parse::<i64>() else {
             let what = if digits == "-" { "invalid syntax" } else { "value out of range" };
             return Err(Reason::TimeNotAnInteger { text: digits, what });
         };
         let time = self.options.scale(time)?;
-        if line[end..].iter().any(|&b| b != b' ') {
-            return Err(Reason::TrailingText);
-        }
-        Ok(time)
+        ends_blank(line, end).map(|()| time)
     }
+}
+
+/// Gives the digits of the time behind `at`, and where they end.
+fn scan_time(line: &[u8], at: usize) -> Scan<(&[u8], usize)> {
+    let start = skip_blanks(line, at);
+    let mut end = start;
+    while let Some(&byte) = line.get(end).filter(|b| !matches!(b, b' ' | b'\n')) {
+        if !(byte.is_ascii_digit() || byte == b'-' && end == start) {
+            return Err(Reason::BadTimestamp);
+        }
+        end += 1;
+    }
+    Ok((&line[start..end], end))
+}
+
+/// Checks that only blanks follow the time.
+fn ends_blank(line: &[u8], at: usize) -> Scan<()> {
+    if line[at..].iter().any(|&b| b != b' ') { Err(Reason::TrailingText) } else { Ok(()) }
 }
 
 /// Whether the composite key of this series and field stays within its limit.
@@ -135,12 +143,38 @@ pub(super) fn boolean(raw: &[u8]) -> Option<bool> {
     }
 }
 
-/// Where the line at `at` ends: a line end outside quotes that no backslash precedes.
-pub(super) fn line_end(input: &[u8], mut at: usize) -> usize {
-    let (mut quoted, mut in_fields) = (false, false);
+/// Where the line at `at` ends: usually at the next line end. A string, or a backslash, takes a line end into the line
+/// only if all of it then has the form of a point. So a torn line costs no other line.
+pub(super) fn line_end(input: &[u8], at: usize, bytes_max: usize) -> usize {
+    choose_end(input, at, spanning_end(input, at, bytes_max))
+}
+
+/// [`line_end`], when [`spanning_end`] is known.
+pub(super) fn choose_end(input: &[u8], at: usize, spanning: Option<usize>) -> usize {
+    let next = memchr::memchr(b'\n', &input[at..]).map_or(input.len(), |len| at + len);
+    spanning.filter(|&end| end > next && has_form(&input[at..end])).unwrap_or(next)
+}
+
+/// Where the original ends the line at `at`: a line end outside quotes that no backslash precedes. `None` for a line
+/// that spans several and cannot be a point, or is longer than `bytes_max`.
+///
+/// This looks no further than it must, for a torn line pairs its open quote with one of a later line, and so on: a quote
+/// that closes in the middle of a word is such a one, and so is one behind which neither a field nor a time follows.
+pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Option<usize> {
+    let mut at = skip_blanks(input, start);
+    if input.get(at) == Some(&b'#') {
+        return None;
+    }
+    let (mut quoted, mut in_fields) = (false, input[start..at].contains(&b' '));
     let (mut equals, mut commas) = (0, 0);
+    // Where the line took its last line end in, where its last string began, and whether a string took one in.
+    let (mut crossed, mut opened, mut string_crossed) = (None, 0, false);
     while let Some(&byte) = input.get(at) {
+        if crossed.is_some() && at - start > bytes_max {
+            return None;
+        }
         if byte == b'\\' && at + 2 < input.len() {
+            crossed = if input[at + 1] == b'\n' { Some(at + 1) } else { crossed };
             at += 2;
             continue;
         }
@@ -148,13 +182,40 @@ pub(super) fn line_end(input: &[u8], mut at: usize) -> usize {
         match byte {
             b'=' if in_fields && !quoted => equals += 1,
             b',' if in_fields && !quoted => commas += 1,
-            b'"' if in_fields && equals > commas => quoted = !quoted,
+            b'"' if in_fields && equals > commas => {
+                quoted = !quoted;
+                if quoted {
+                    opened = at;
+                } else if crossed.is_some_and(|crossed| crossed > opened) {
+                    string_crossed = true;
+                    if input.get(at + 1).is_some_and(|b| !matches!(b, b',' | b' ' | b'\n')) {
+                        return None;
+                    }
+                }
+            }
+            b' ' if string_crossed && !quoted => {
+                let is_time = |b: &&u8| b.is_ascii_digit() || matches!(b, b' ' | b'-');
+                at += input[at..].iter().take_while(is_time).count();
+                if input.get(at).is_some_and(|&b| b != b'\n') {
+                    return None;
+                }
+                break;
+            }
             b'\n' if !quoted => break,
+            b'\n' => crossed = Some(at),
             _ => {}
         }
         at += 1;
     }
-    at.min(input.len())
+    let end = at.min(input.len());
+    (crossed.is_none() || end - start <= bytes_max).then_some(end)
+}
+
+/// Whether a line that spans several has the form of a point. Its types, times and limits are not its form.
+fn has_form(line: &[u8]) -> bool {
+    let line = &line[skip_blanks(line, 0)..];
+    let time = |at| scan_time(line, at).and_then(|(_, end)| ends_blank(line, end));
+    scan_key(line).and_then(|(_, at)| scan_fields(line, at, true)).and_then(|(_, at)| time(at)).is_ok()
 }
 
 fn skip_blanks(text: &[u8], at: usize) -> usize {

@@ -26,6 +26,10 @@ impl<S: Schema> Parser<'_, '_, S> {
         }
         let end = self.fast_fields(key, at + space + 1)?;
         let (time, next) = self.fast_time(end)?;
+        // The exact parser decides about a long line: its strings may hold line ends.
+        if next - at > self.options.string_line_bytes_max {
+            return None;
+        }
         self.commit(key, time).ok()?;
         Some(next)
     }

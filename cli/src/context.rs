@@ -1,0 +1,198 @@
+//! What a dump says of its lines: to which database and retention policy they belong.
+//!
+//! `influx_inspect export` writes such dumps, and `influx -import` reads them. The part behind `# DDL` holds statements of
+//! `InfluxQL`; the comments `# CONTEXT-DATABASE:` and `# CONTEXT-RETENTION-POLICY:` name the place of the points behind them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::exit::{Failure, Result};
+
+/// Comments that begin a dump.
+const MARKS: [&[u8]; 4] = [b"# INFLUXDB EXPORT", b"# DDL", b"# DML", b"# CONTEXT-"];
+
+/// Words that begin a statement.
+const STATEMENTS: [&str; 8] = ["CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "SET", "KILL", "DELETE"];
+
+/// A database and one of its retention policies. Both are empty for points that no comment gives a place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Context {
+    database: String,
+    retention: String,
+}
+
+impl Context {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Its directory below `dir`, as InfluxDB names it.
+    pub(crate) fn below(&self, dir: &Path) -> Result<PathBuf> {
+        for name in [&self.database, &self.retention] {
+            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+                return Err(Failure::Usage(format!("{self}: \"{name}\" is no name for a directory")));
+            }
+        }
+        Ok(dir.join(&self.database).join(&self.retention))
+    }
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "database \"{}\" retention \"{}\"", self.database, self.retention)
+    }
+}
+
+/// What the lines of a file belong to, up to some line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Section {
+    /// The place of its points.
+    pub(crate) context: Context,
+    /// Whether it holds statements and no points.
+    pub(crate) is_ddl: bool,
+}
+
+impl Section {
+    /// The section that `line` is in, if it is another one.
+    pub(crate) fn change(&self, line: &[u8]) -> Option<Self> {
+        if line.first() != Some(&b'#') {
+            // A line that is no statement ends the statements: no point gets lost where `# DML` is missing.
+            return (self.is_ddl && !is_blank(line) && !is_statement(line))
+                .then(|| Self { context: self.context.clone(), is_ddl: false });
+        }
+        let mut next = self.clone();
+        let named = |mark: &[u8]| {
+            let name = line.strip_prefix(mark)?.trim_ascii();
+            Some(String::from_utf8_lossy(name).into_owned())
+        };
+        if let Some(database) = named(b"# CONTEXT-DATABASE:") {
+            next = Self { context: Context { database, retention: String::new() }, is_ddl: false };
+        } else if let Some(retention) = named(b"# CONTEXT-RETENTION-POLICY:") {
+            next.context.retention = retention;
+            next.is_ddl = false;
+        } else if line.starts_with(b"# DDL") {
+            next.is_ddl = true;
+        } else if line.starts_with(b"# DML") {
+            next.is_ddl = false;
+        }
+        (next != *self).then_some(next)
+    }
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    line.trim_ascii().is_empty()
+}
+
+fn is_statement(line: &[u8]) -> bool {
+    let word = line.trim_ascii_start().split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    STATEMENTS.iter().any(|statement| word.eq_ignore_ascii_case(statement.as_bytes()))
+}
+
+/// Whether a text that begins like this is a dump.
+pub(crate) fn is_dump(head: &[u8]) -> bool {
+    head.split(|b| *b == b'\n').any(|line| MARKS.iter().any(|mark| line.starts_with(mark)))
+}
+
+/// How many lines of `text` are neither blank nor a comment.
+pub(crate) fn content_lines(text: &[u8]) -> u64 {
+    text.split(|b| *b == b'\n').filter(|line| !is_blank(line) && !line.starts_with(b"#")).count() as u64
+}
+
+/// The points that an import takes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Choice {
+    pub(crate) database: Option<String>,
+    pub(crate) retention: Option<String>,
+}
+
+impl Choice {
+    /// The points of one place.
+    pub(crate) fn of(context: &Context) -> Self {
+        Self { database: Some(context.database.clone()), retention: Some(context.retention.clone()) }
+    }
+
+    /// Whether it takes the points of `context`. Points without a place are always taken.
+    pub(crate) fn takes(&self, context: &Context) -> bool {
+        let fits = |asked: &Option<String>, name: &String| asked.as_ref().is_none_or(|asked| asked == name);
+        context.is_none()
+            || fits(&self.database, &context.database) && fits(&self.retention, &context.retention)
+    }
+
+    /// Whether it can take the points of two places.
+    pub(crate) fn is_open(&self) -> bool {
+        self.database.is_none() || self.retention.is_none()
+    }
+}
+
+/// The places of the points that were taken.
+#[derive(Debug, Default)]
+pub(crate) struct Contexts(pub(crate) BTreeSet<Context>);
+
+impl Contexts {
+    /// Adds the place of a text that has points.
+    pub(crate) fn add(&mut self, context: &Context, text: &[u8]) {
+        if !self.0.contains(context) && content_lines(text) > 0 {
+            self.0.insert(context.clone());
+        }
+    }
+
+    /// Refuses the points of two places: one directory would mix them.
+    pub(crate) fn refuse_many(&self, file: &str) -> Result<()> {
+        let mut named = self.0.iter().filter(|context| !context.is_none());
+        let (Some(one), Some(two)) = (named.next(), named.next()) else { return Ok(()) };
+        let more = match named.count() {
+            0 => String::new(),
+            more => format!(", and of {more} more"),
+        };
+        Err(Failure::Usage(format!(
+            "{file}: points of {one}, and of {two}{more}: choose with --database and --retention, or import each into \
+             DIR/DATABASE/RETENTION with --by-database"
+        )))
+    }
+
+    /// Refuses points without a place.
+    pub(crate) fn refuse_none(&self) -> Result<()> {
+        if self.0.iter().any(Context::is_none) {
+            return Err(Failure::Usage(
+                "--by-database: there are points before the first `# CONTEXT-DATABASE:`; import them without the flag"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_statements_begin_sections() {
+        let mut section = Section::default();
+        let mut seen = Vec::new();
+        for line in [
+            "# DDL\n",
+            "CREATE DATABASE a\n",
+            "\n",
+            "# DML\n",
+            "# CONTEXT-DATABASE: a b \n",
+            "# CONTEXT-RETENTION-POLICY:r\r\n",
+            "m v=1\n",
+            "# CONTEXT-DATABASE:c\n",
+            "# note\n",
+            "# DDL\n",
+            "drop database x\n",
+            "m v=1\n",
+        ] {
+            if let Some(next) = section.change(line.as_bytes()) {
+                section = next;
+            }
+            let Context { database, retention } = &section.context;
+            seen.push(format!("{database}.{retention}{}", if section.is_ddl { " ddl" } else { "" }));
+        }
+        let expected =
+            [". ddl", ". ddl", ". ddl", ".", "a b.", "a b.r", "a b.r", "c.", "c.", "c. ddl", "c. ddl", "c."];
+        assert_eq!(seen, expected);
+    }
+}
