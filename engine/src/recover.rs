@@ -11,14 +11,14 @@ use tsmith_cache::{Cache, CacheOptions, Storer};
 use tsmith_codecs::{BlockEncoder, FieldKey, Position, TimeRange};
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::Fs;
-use tsmith_wal::{Log, Progress, Record, Replay};
+use tsmith_wal::{Log, Progress, Record, RecoveryMode, Replay};
 
 use crate::compact::Compactor;
 use crate::delete::Deletes;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fields_index::FieldsIndex;
 use crate::files::{FileSet, TornTombstones, TsmFile, obey, remove_leftovers, tsm_names, two_types};
-use crate::manifest::Manifest;
+use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::parts::Parts;
 use crate::repair::is_native;
 use crate::schema::{FieldTypes, FieldTyping};
@@ -51,13 +51,19 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         // Asked before anything is written, so that a refused directory stays as it is; and again under the lock.
         agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
         let lock = lock(&fs, &dirs.data.join(LOCK_NAME), OPERATION, &dirs.data)?;
-        let (manifest, found) = agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
+        let Agreed { manifest, mut found, is_fresh } =
+            agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
         // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
         prepare(&fs, &dirs.wal, options.create && found.is_none()).map_err(no_log)?;
         if found.is_none() {
             // Who made the directories may have died before they were durable: only the manifest says that they are.
             settle(&fs, &dirs.data)?;
             settle(&fs, &dirs.wal)?;
+        }
+        if is_fresh {
+            // Before the log has a segment: a crash behind this line leaves a directory that knows its parts.
+            manifest.write(&fs, &dirs.data)?;
+            found = Some(manifest.clone());
         }
         let (files, torn) = FileSet::open(&fs, &dirs.data)?;
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
@@ -149,14 +155,23 @@ pub(crate) fn not_locked(error: io::Error, path: &Path, operation: &'static str,
     }
 }
 
-/// Compares the parts asked for with those the directory was made with. Gives the manifest as it is to be, and as it was
-/// found.
+/// The manifest that a directory is opened with.
+struct Agreed {
+    /// As it is to be.
+    manifest: Manifest,
+    /// As it was found.
+    found: Option<Manifest>,
+    /// The directory has no manifest, no files and no record in its log: it is being created.
+    is_fresh: bool,
+}
+
+/// Compares the parts asked for with those the directory was made with.
 fn agree_on_parts<F: Fs, E: BlockEncoder>(
     fs: &F,
     dirs: &Dirs,
     asked: &Parts,
     options: &Options,
-) -> Result<(Manifest, Option<Manifest>)> {
+) -> Result<Agreed> {
     let refuse = |kind| Err(Error::at(OPERATION, &dirs.data, kind));
     if let Some(manifest) = Manifest::read(fs, &dirs.data)? {
         for ((part, made_with), (_, asked)) in manifest.parts.named().into_iter().zip(asked.named()) {
@@ -170,7 +185,7 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
             let (made_with, asked) = (manifest.typing.name().to_owned(), asked.name().to_owned());
             return refuse(ErrorKind::OtherParts { part: "types", made_with, asked });
         }
-        return Ok((agreed, Some(manifest)));
+        return Ok(Agreed { manifest: agreed, found: Some(manifest), is_fresh: false });
     }
     let mut typing = options.typing.unwrap_or_default();
     let segments = match fs.list(&dirs.wal) {
@@ -178,12 +193,15 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error).on(OPERATION, &dirs.wal),
     };
-    let has_log = !segments.is_empty();
-    // By the name of its log it opens all the same.
-    if ["file", "mmap"].contains(&&*asked.log) && segments.iter().any(|name| is_native(name)) {
+    let is_fresh = asked.log == "etcd" && is_begun(fs, dirs)
+        || segments.is_empty() && tsm_names(fs, &dirs.data)?.is_empty();
+    // The log `native` opens by its name all the same.
+    let is_own = || segments.iter().any(|name| is_native(name)) || tsmith_wal::etcd::is_log(fs, &dirs.wal);
+    if !is_fresh && ["file", "mmap", "etcd"].contains(&&*asked.log) && is_own() {
         return refuse(ErrorKind::NoManifest);
     }
-    if has_log || !tsm_names(fs, &dirs.data)?.is_empty() {
+    if !is_fresh {
+        let has_log = !segments.is_empty();
         // Without a manifest it is InfluxDB's, and must stay readable to it; a part that forgets would lose its log.
         let unfit =
             |part, asked: &str, instead| ErrorKind::NotInflux { part, asked: asked.to_owned(), instead };
@@ -202,7 +220,20 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         return refuse(ErrorKind::NotAnEngine);
     }
     let manifest = Manifest { parts: asked.clone(), wal: PathBuf::new(), data: None, typing };
-    Ok((manifest.place_log(fs, &dirs.data, &dirs.wal)?, None))
+    let manifest = manifest.place_log(fs, &dirs.data, &dirs.wal)?;
+    Ok(Agreed { manifest, found: None, is_fresh })
+}
+
+/// Whether `dirs` hold a log of ours in etcd's segments and nothing else: no manifest, no files, no record. An earlier
+/// version, killed while it created a directory, left that.
+pub(crate) fn is_begun<F: Fs>(fs: &F, dirs: &Dirs) -> bool {
+    let is_alone = || {
+        let no_manifest = |names: Vec<_>| names.iter().all(|name| name != MANIFEST_NAME);
+        fs.list(&dirs.data).is_ok_and(no_manifest)
+            && tsm_names(fs, &dirs.data).is_ok_and(|names| names.is_empty())
+    };
+    let replayed = || tsmith_wal::replay_only(fs, &dirs.wal, RecoveryMode::Strict, |_, _| Ok(()));
+    tsmith_wal::etcd::is_log(fs, &dirs.wal) && is_alone() && replayed().is_ok_and(|found| found.records == 0)
 }
 
 /// What a log holds, into an empty cache; and what is known of fields then.

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tsmith_cache::STORERS;
 use tsmith_codecs::ENCODERS;
+use tsmith_wal::fs::OsFs;
 use tsmith_wal::{Durability, LOGS, RecoveryMode};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::recover::is_begun;
 use crate::{Dirs, FieldTyping, Manifest, Options, Parts, WriteOrder};
 
 /// Parts and options of an engine, each settable by the name of its flag.
@@ -86,9 +88,14 @@ impl Setup {
     }
 
     /// The parts to open `dirs` with: those that were named, else those its manifest names, else the default ones.
+    /// A log `etcd` that was begun and has no record needs no name.
     pub fn parts_for(&self, dirs: &Dirs) -> Result<Parts> {
-        let found = Manifest::read(&tsmith_wal::fs::OsFs, &dirs.data)?;
-        let base = found.map_or_else(Parts::default, |manifest| manifest.parts);
+        let found = Manifest::read(&OsFs, &dirs.data)?;
+        let base = match found {
+            Some(manifest) => manifest.parts,
+            None if is_begun(&OsFs, dirs) => Parts { log: "etcd".to_owned(), ..Parts::default() },
+            None => Parts::default(),
+        };
         Ok(Parts {
             storer: self.storer.clone().unwrap_or(base.storer),
             log: self.log.clone().unwrap_or(base.log),

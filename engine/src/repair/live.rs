@@ -40,6 +40,11 @@ impl Live {
         Ok(Self { files, cache, fields })
     }
 
+    /// Whether there is no file, and no point in the log.
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.cache.size() == 0
+    }
+
     pub(super) fn two_types(&self) -> Vec<TwoTypes> {
         two_types(&self.fields, &self.files, &self.cache)
     }

@@ -8,7 +8,8 @@
 //! - the log must be of the kind that its segments have;
 //! - of storer and encoder every known name opens every directory. Without a line the encoder is that of the newest file;
 //! - without a line fields are typed as InfluxDB has it, unless files or log do otherwise: that refuses writes at worst,
-//!   where the other could make a directory one that InfluxDB does not open.
+//!   where the other could make a directory one that InfluxDB does not open. With a log of our own and no points they are
+//!   typed as in a new directory.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,7 +25,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::TsmFile;
 use crate::manifest::{BYTES_MAX, MANIFEST_NAME, Manifest, is_same_directory};
 use crate::parts::{Parts, encoder_of};
-use crate::schema::{FieldTypes, FieldTyping};
+use crate::schema::FieldTyping;
 use crate::setup::Setup;
 
 /// What a manifest says, or is to say.
@@ -81,7 +82,7 @@ pub fn manifest<F: Fs>(
     };
     let typing = lines.known("types", |_, name| FieldTyping::from_name(name).is_some());
     let typing =
-        typing.as_deref().and_then(FieldTyping::from_name).unwrap_or_else(|| typing_of(&live.fields));
+        typing.as_deref().and_then(FieldTyping::from_name).unwrap_or_else(|| typing_of(&live, &parts.log));
     let manifest = Manifest { parts, wal: PathBuf::new(), data: None, typing }.place_log(fs, data, &wal)?;
     let made_up = lines.made_up;
     let set_aside = match (is_gone, dry_run) {
@@ -218,6 +219,14 @@ fn encoder_of_newest(files: &[Arc<TsmFile>]) -> String {
     found.map_or_else(|| Parts::default().encoder, str::to_owned)
 }
 
-fn typing_of(fields: &FieldTypes) -> FieldTyping {
-    if fields.has_mixed() { FieldTyping::Series } else { FieldTyping::Measurement }
+fn typing_of(live: &Live, log: &str) -> FieldTyping {
+    // A log of our own without any point beside it: the directory was never InfluxDB's, so it is as a new one.
+    let is_new = !["file", "mmap"].contains(&log) && live.is_empty();
+    if is_new {
+        FieldTyping::default()
+    } else if live.fields.has_mixed() {
+        FieldTyping::Series
+    } else {
+        FieldTyping::Measurement
+    }
 }

@@ -1,0 +1,175 @@
+//! A directory whose creation ends early: whatever ends it, the next opening finds a directory it can open.
+
+use std::path::Path;
+
+use tsmith_engine::parts::{FileLog, MmapLog, NativeLog, Ring, Tsm1};
+use tsmith_engine::{
+    BatchBuilder, Column, Dirs, Engine, FieldKey, FieldTyping, Manifest, Options, Result, Setup, TimeRange,
+    Value, repair,
+};
+use tsmith_wal::etcd::EtcdLog;
+use tsmith_wal::fs::{Fault, OsFs, SimFs};
+use tsmith_wal::{Log, segment_names};
+
+const SEEDS: u64 = 6;
+/// Not the default, so that a directory that forgot it shows.
+const ASKED: FieldTyping = FieldTyping::Measurement;
+
+type Shard<L> = Engine<Ring, L, Tsm1>;
+
+/// Data and log side by side, as InfluxDB has them.
+fn dirs() -> Dirs {
+    Dirs { data: "/i/data/s".into(), wal: "/i/wal/s".into() }
+}
+
+fn open<L: Log<Fs = SimFs>>(fs: &SimFs, typing: Option<FieldTyping>) -> Result<Shard<L>> {
+    let mut options = Options { typing, background: false, encode_threads: 1, ..Options::default() };
+    options.log.segment_bytes = 2048;
+    Shard::open_on(fs.clone(), dirs(), options)
+}
+
+fn write<L: Log>(shard: &Shard<L>, time: i64) -> Result<()> {
+    let mut builder = BatchBuilder::new();
+    builder.begin(b"m".as_slice().into());
+    builder.field(b"v".as_slice().into(), Value::Integer(time)).expect("one type");
+    builder.commit(time);
+    shard.write(&builder.finish()).map(drop)
+}
+
+fn times<L: Log>(shard: &Shard<L>) -> Vec<i64> {
+    let read: Column = shard.read(FieldKey::new(b"m", b"v"), TimeRange::ALL).expect("reads");
+    read.times().to_vec()
+}
+
+/// Opens what is left of a creation. Only a directory that has no manifest yet, and so no log, is told its typing again.
+fn reopen<L: Log<Fs = SimFs>>(fs: &SimFs, what: &str) -> Shard<L> {
+    let found = Manifest::read(fs, &dirs().data).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let segments = segment_names(fs, &dirs().wal).unwrap_or_default();
+    assert!(found.is_some() || segments.is_empty(), "{what}: {segments:?} without a manifest");
+    let asked = if found.is_some() { None } else { Some(ASKED) };
+    let shard = open(fs, asked).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let manifest = Manifest::read(fs, &dirs().data).expect("reads").expect("is there");
+    assert_eq!(manifest.typing, ASKED, "{what}");
+    assert!(found.is_none_or(|found| found == manifest), "{what}: the manifest changed");
+    shard
+}
+
+fn sweep<L: Log<Fs = SimFs>>() {
+    let whole = SimFs::default();
+    let shard = open::<L>(&whole, Some(ASKED)).expect("creates");
+    let operations = whole.operations();
+    drop(shard);
+    for stop in 1..=operations {
+        for seed in 0..SEEDS {
+            let fs = SimFs::default();
+            fs.stop_at(stop);
+            drop(open::<L>(&fs, Some(ASKED)));
+            let what = format!("stop {stop} ({:?}), seed {seed}", fs.operation(stop));
+            // Seed 0: the process is killed, and the system goes on.
+            let left = if seed == 0 { fs.kill() } else { fs.crash(seed) };
+            // The opening that follows may be cut short too.
+            let cut_short = left.crash(seed);
+            cut_short.stop_at(1 + (stop * 7 + seed * 13) % operations);
+            drop(open::<L>(&cut_short, Some(ASKED)));
+            for fs in [left, cut_short.crash(seed)] {
+                let shard = reopen::<L>(&fs, &what);
+                write(&shard, 1).unwrap_or_else(|error| panic!("{what}: {error}"));
+                let again = reopen::<L>(&fs.crash(seed), &what);
+                assert_eq!(times(&again), [1], "{what}");
+            }
+        }
+    }
+    for at in 1..=operations {
+        for fault in [Fault::Io, Fault::Full] {
+            let fs = SimFs::default();
+            fs.fail_at(at, fault);
+            drop(open::<L>(&fs, Some(ASKED)));
+            reopen::<L>(&fs.kill(), &format!("{fault:?} at {at}"));
+        }
+    }
+}
+
+/// Story: a kill while a directory was created left a log without a manifest. With the log `etcd` nothing opened it again,
+/// and a repair gave it another typing than the one asked for. Now the manifest is durable before the log has a segment.
+#[test]
+fn a_creation_cut_short_anywhere_opens_with_file() {
+    sweep::<FileLog<SimFs>>();
+}
+
+#[test]
+fn a_creation_cut_short_anywhere_opens_with_mmap() {
+    sweep::<MmapLog<SimFs>>();
+}
+
+#[test]
+fn a_creation_cut_short_anywhere_opens_with_native() {
+    sweep::<NativeLog<SimFs>>();
+}
+
+#[test]
+fn a_creation_cut_short_anywhere_opens_with_etcd() {
+    sweep::<EtcdLog<SimFs>>();
+}
+
+fn setup(flags: &[(&str, &str)]) -> Setup {
+    let mut setup =
+        Setup { options: Options { background: false, ..Options::default() }, ..Setup::default() };
+    for (flag, value) in flags {
+        setup.set(flag, value).expect("a known flag");
+    }
+    setup
+}
+
+/// A manifest with an empty log directory is a fresh engine, whatever its log: what a kill behind the manifest leaves.
+#[test]
+fn a_manifest_with_an_empty_log_is_a_fresh_engine() {
+    for log in ["file", "mmap", "native", "etcd", "null"] {
+        let root = tempfile::tempdir().expect("a directory");
+        let dirs = Dirs::under(root.path());
+        let asked = [("log", log), ("types", "measurement"), ("encoder", "tsm1")];
+        setup(&asked).open(dirs.clone()).expect("creates").close().expect("in order");
+        let made = Manifest::read(&OsFs, &dirs.data).expect("reads").expect("is there");
+        for entry in std::fs::read_dir(&dirs.wal).expect("a directory") {
+            std::fs::remove_file(entry.expect("an entry").path()).expect("removes");
+        }
+        setup(&[])
+            .open(dirs.clone())
+            .unwrap_or_else(|error| panic!("{log}: {error}"))
+            .close()
+            .expect("in order");
+        assert_eq!(Manifest::read(&OsFs, &dirs.data).expect("reads"), Some(made), "{log}");
+    }
+}
+
+/// An earlier version made the log first: a kill left its empty segment alone. Such a directory opens as a new one.
+#[test]
+fn an_etcd_log_alone_without_records_is_begun_again() {
+    // The log as a kill leaves it.
+    let begin = |root: &Path| {
+        let (made, killed) = (Dirs::under(&root.join("made")), Dirs::under(&root.join("killed")));
+        let engine = setup(&[("log", "etcd")]).open(made.clone()).expect("creates");
+        std::fs::create_dir_all(&killed.wal).expect("makes");
+        for name in segment_names(&OsFs, &made.wal).expect("lists") {
+            std::fs::copy(made.wal.join(&name), killed.wal.join(&name)).expect("copies");
+        }
+        engine.close().expect("in order");
+        killed
+    };
+    for (asked, typing) in [
+        (&[][..], FieldTyping::Series),
+        (&[("log", "etcd")], FieldTyping::Series),
+        (&[("types", "measurement")], FieldTyping::Measurement),
+    ] {
+        let root = tempfile::tempdir().expect("a directory");
+        let dirs = begin(root.path());
+        setup(asked).open(dirs.clone()).unwrap_or_else(|error| panic!("{asked:?}: {error}"));
+        let made = Manifest::read(&OsFs, &dirs.data).expect("reads").expect("is there");
+        assert_eq!((made.parts.log.as_str(), made.typing), ("etcd", typing), "{asked:?}");
+    }
+    let root = tempfile::tempdir().expect("a directory");
+    let dirs = begin(root.path());
+    let error = setup(&[("log", "file")]).open(dirs.clone()).err().expect("refused").to_string();
+    assert!(error.contains("no manifest"), "{error}");
+    let repaired = repair::manifest(&OsFs, &dirs.data, None, false).expect("repairs").expect("was gone");
+    assert_eq!(repaired.salvage.manifest.typing, FieldTyping::Series, "as in a new directory");
+}
