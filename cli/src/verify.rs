@@ -26,8 +26,8 @@ use log::chain;
 /// TSM files: header, index, the checksum of every block, that every block decodes to what the index says of it, and that
 /// no key has another type than in an older file. Tombstones: every record; the end that a crash left of a delete which the
 /// log still has is a note. Of a member of etcd, each snapshot file and the log: every checksum and its chain, every
-/// message, and that it opens at a snapshot that is there with all that was committed; its databases are noted as not
-/// checked; a segment by its own name is checked without those before it. Segments of the log: every frame and group; that
+/// message, that term and commit index do not go back, that it opens at a snapshot that is there with all that was committed,
+/// and that no intact snapshot has entries that the log lost; of its databases the meta pages and the length; a segment by its own name is checked without those before it. Segments of the log: every frame and group; that
 /// fields keep their type, so that it can be replayed; the torn end that a crash leaves in the newest segment is a note,
 /// not damage, whatever cut it there; that no record between two segments of `native` is missing. The manifest, and that
 /// the log is where it says. After a bad file the next is checked. Nothing on disk is changed; `tsmith repair` mends what

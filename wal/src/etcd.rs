@@ -63,6 +63,7 @@
 
 mod check;
 mod create;
+mod database;
 mod encoder;
 mod flaw;
 mod frame;
@@ -81,6 +82,7 @@ mod storage;
 mod wal;
 
 pub use check::{Checked, check, check_segment};
+pub use database::{DATABASE_HEAD_BYTES, Database};
 pub use flaw::Flaw;
 pub use frame::{RawRecord, SEGMENT_BYTES_MAX};
 pub use histogram::Histogram;
@@ -89,7 +91,9 @@ pub(crate) use log::{holds_segments, replay_only, segment_names};
 pub use names::SegmentName;
 pub use options::{SEGMENT_BYTES, Strictness, WalOptions};
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
-pub use read::{Contents, Place, RawRecords, Reader, Wiped, metadata, valid_snapshot_entries, verify};
+pub use read::{
+    Contents, Place, RawRecords, Reader, Wiped, is_member, metadata, valid_snapshot_entries, verify,
+};
 pub use repair::{RepairReport, repair};
 pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 pub use storage::{DiskStorage, Restored, Storage};

@@ -116,21 +116,25 @@ pub(super) fn log(path: &Path) -> Result<Log> {
 fn segment(path: &Path) -> Result<Segment> {
     let (bytes, len) = read::segment(path, SEGMENT_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
     let mut walk = RawRecords::new(&bytes);
-    let (mut records, mut error) = (Vec::new(), None);
+    let (mut records, mut used_bytes, mut error) = (Vec::new(), 0, None);
     while let Some(found) = walk.next() {
         match found.and_then(|raw| record(&raw)) {
             Ok(record) => records.push(record),
             // What that means depends on what follows, in this segment and others.
             Err(flaw) if flaw.is_torn() => {
-                error = Some(Flaw::at(walk.offset(), "the end of a record is missing"));
+                error = Some(Flaw::at(used_bytes, "the end of a record is missing"));
             }
-            Err(flaw) => error = Some(Flaw::at(walk.offset(), flaw)),
+            Err(flaw) => error = Some(Flaw::at(used_bytes, flaw)),
         }
+        if error.is_some() {
+            break;
+        }
+        used_bytes = walk.offset();
     }
     Ok(Segment {
         name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         bytes: len,
-        used_bytes: walk.offset(),
+        used_bytes,
         records,
         error,
     })

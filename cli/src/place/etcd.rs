@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use tsmith_engine::manifest::MANIFEST_NAME;
-use tsmith_wal::etcd::snap;
+use tsmith_wal::etcd::{DATABASE_HEAD_BYTES, Database, Flaw, is_member, snap};
 use tsmith_wal::fs::OsFs;
 
 use super::tree::{Skipped, not_read};
@@ -132,19 +132,73 @@ pub(super) fn is_database(path: &Path) -> bool {
     path.file_name().is_some_and(|name| is_received(name) || name == "db" && is_among_snapshots())
 }
 
-/// Nothing in it is checked, so nothing is said of it.
+/// A database: unreadable if it is that of a member of etcd itself and its meta pages are bad. Others are not checked.
 pub(super) fn database(path: PathBuf) -> Member {
-    Member::Skipped(Skipped { path, reason: "a database of etcd, whose format is not read here" })
+    const VALID: &str = "a database of etcd beyond its meta pages, which are valid";
+    const ONE_VALID: &str = "a database of etcd beyond its meta pages, of which one is valid; etcd needs one";
+    if !log_beside(&path).is_some_and(|wal| is_member(&OsFs, &wal)) {
+        return Member::Skipped(Skipped {
+            path,
+            reason: "a database of etcd, whose format is not read here",
+        });
+    }
+    match check_head(&path) {
+        Ok(Ok(found)) => {
+            Member::Skipped(Skipped { path, reason: if found.both_valid { VALID } else { ONE_VALID } })
+        }
+        Ok(Err(flaw)) => Member::Unreadable(path, Failure::Problem(flaw.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let why = Flaw::Database("the database of the member is missing").to_string();
+            Member::Unreadable(path, Failure::Problem(why))
+        }
+        Err(error) => {
+            let why = Failure::io(&path, &error);
+            Member::Unreadable(path, why)
+        }
+    }
+}
+
+fn check_head(path: &Path) -> io::Result<Result<Database, Flaw>> {
+    // A pipe would be waited for.
+    if !path.metadata()?.is_file() {
+        return Ok(Err(Flaw::Database("the database is not a regular file")));
+    }
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let mut head = Vec::new();
+    file.take(DATABASE_HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(Database::check(&head, len))
+}
+
+/// Where the log of the member is that has a file among its snapshots.
+fn log_beside(file: &Path) -> Option<PathBuf> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // As it is written, for a link may lead to another disk; and where it is.
+    let dirs = [std::path::absolute(dir), dir.canonicalize()].into_iter().flatten();
+    dirs.map(|dir| dir.with_file_name("wal")).find(|wal| has_log(wal))
 }
 
 /// What is in a directory of etcd's: snapshots, the oldest first, then the log.
 pub(super) fn members(dir: &Path) -> Result<Vec<Member>> {
     let names = list(dir)?;
     let mut members: Vec<_> = names.iter().filter_map(|(name, _)| member(dir, name)).collect();
+    let is_missed = |missing: &Member| matches!(missing, Member::Unreadable(..));
     if names.iter().any(|(name, _)| is_etcd_segment(name)) {
+        members.extend(without_snapshots(dir).map(|snap| database(snap.join("db"))).filter(is_missed));
         members.push(Member::EtcdLog(dir.to_owned()));
+    } else if names.iter().all(|(name, _)| name != "db") {
+        // A member of etcd has a database before it has a log.
+        members.extend(Some(database(dir.join("db"))).filter(is_missed));
     }
     Ok(members)
+}
+
+/// Where the snapshots and the database of the member with this log should be, if the directory is missing. A log
+/// elsewhere, as etcd's `--wal-dir` has it, has none beside it.
+fn without_snapshots(wal: &Path) -> Option<PathBuf> {
+    let wal = wal.canonicalize().ok()?;
+    let member = wal.parent().filter(|member| member.file_name() == Some(OsStr::new("member")))?;
+    Some(member.join("snap")).filter(|snap| wal.ends_with("wal") && !snap.exists())
 }
 
 fn member(dir: &Path, name: &OsStr) -> Option<Member> {

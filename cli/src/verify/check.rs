@@ -194,6 +194,10 @@ fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
         let reason = "torn by a crash, cut when it is opened";
         finding.notes.push(Flaw::at(torn.offset, reason).in_segment(&torn.path));
     }
+    if let Some(remnant) = &found.remnant {
+        let reason = "a snapshot beyond the end of the log: received when a crash came before its record, and passed over";
+        finding.notes.push(whole(reason).in_segment(remnant));
+    }
     let (segments, records) = (count(found.segments.len(), "segment"), count(found.records, "record"));
     let end = match found.start {
         _ if is_alone => ", checked without those before it".to_owned(),

@@ -1,9 +1,10 @@
 //! What an opening of a member would find, with nothing changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::frame::{RawRecord, kind};
-use super::read::{Place, Reader, Snapshots, Wiped, walk};
+use super::log::METADATA;
+use super::read::{Place, Reader, Snapshots, Wiped, is_of_member, walk};
 use super::snap::Snapshotter;
 use super::storage::{check_commit, check_start};
 use super::{Entry, Flaw, HardState, SegmentName, SnapshotRecord, names};
@@ -27,11 +28,15 @@ pub struct Checked {
     pub behind: Option<Wiped>,
     /// The snapshot at which an opening begins, if one was looked for.
     pub start: Option<SnapshotRecord>,
+    /// The file of a snapshot beyond the end of the log, which a crash may leave: the newest, received from another member,
+    /// and its record in the log was still to come.
+    pub remnant: Option<PathBuf>,
 }
 
 /// Checks every record of every segment there is, from whichever snapshot on: checksums, their chain, messages. With the
-/// directory of the snapshots also that the member can be opened: that one of those the log knows is there, and that no entry
-/// is missing from it up to what was committed. Changes nothing; the error is the first damage.
+/// directory of the snapshots also that the member can be opened: that one of those the log knows is there, that no entry
+/// is missing from it up to what was committed, and that no intact snapshot has entries that the log lost. Changes nothing;
+/// the error is the first damage.
 ///
 /// Without that directory entries that are missing are told where no snapshot of the log's can stand for them.
 ///
@@ -43,18 +48,37 @@ pub fn check<F: Fs>(fs: &F, dir: &Path, snap_dir: Option<&Path>) -> Result<Check
             return Err(Error::from(Flaw::SegmentMissing { index: pair[1].index }).at_path(dir));
         }
     }
-    let known = found.records(fs, dir)?;
+    let snapshots = found.records(fs, dir)?;
     if let Some(snap_dir) = snap_dir {
-        let first = found.segments[0];
-        let snapshot = Snapshotter::new(fs.clone(), snap_dir).newest_readable(&known)?;
+        let (first, last_snapshot) = (found.segments[0], snapshots.last_index());
+        let known = snapshots.committed();
+        let snapshotter = Snapshotter::new(fs.clone(), snap_dir);
+        let snapshot = snapshotter.newest_readable(&known)?;
         check_start(first, &known, snapshot.as_ref()).map_err(|flaw| Error::from(flaw).at_path(snap_dir))?;
         let start = snapshot.map_or(SnapshotRecord::default(), |snapshot| snapshot.record());
         let (contents, stopped) = Reader::open(fs.clone(), dir, &start)?.read()?;
         stopped.map_or(Ok(()), Err)?;
         check_commit(&start, &contents).map_err(|flaw| Error::from(flaw).at_path(dir))?;
+        let last = contents.entries.last().map_or(start.index, |entry| entry.index).max(last_snapshot);
+        let has_databases = contents.metadata.is_some_and(|metadata| is_of_member(&metadata));
+        found.remnant = remnant(&snapshotter, last, has_databases)?;
         found.start = Some(start);
     }
     Ok(found)
+}
+
+/// The one snapshot file beyond the end of the log, `last`, that a crash may leave. A member saves its own snapshots of what
+/// its log has, so one beyond was received, and of etcd's members its database came first. It is an error when there are more,
+/// or when it cannot be a received one.
+fn remnant<F: Fs>(snapshotter: &Snapshotter<F>, last: u64, has_databases: bool) -> Result<Option<PathBuf>> {
+    let mut beyond = snapshotter.intact_beyond(last)?;
+    let Some((index, path)) = beyond.pop() else { return Ok(None) };
+    if beyond.is_empty() && (!has_databases || snapshotter.snap_db(index)?.is_some()) {
+        return Ok(Some(path));
+    }
+    // The first that was lost says most.
+    let (index, path) = beyond.into_iter().next().unwrap_or((index, path));
+    Err(Error::from(Flaw::SnapshotBeyondLog { index, last }).at_path(&path))
 }
 
 /// The same of one segment alone: what came before is taken from its first record.
@@ -68,13 +92,13 @@ pub fn check_segment<F: Fs>(fs: &F, path: &Path) -> Result<Checked> {
 
 impl Checked {
     /// Reads its segments. Gives the snapshots that the log knows.
-    fn records<F: Fs>(&mut self, fs: &F, dir: &Path) -> Result<Vec<SnapshotRecord>> {
+    fn records<F: Fs>(&mut self, fs: &F, dir: &Path) -> Result<Snapshots> {
         let names = self.segments.clone();
         let (mut metadata, mut snapshots) = (None, Snapshots::default());
         let mut gaps = Gaps::new(names[0]);
         let walk = walk(fs, dir, &names, |name, record| {
             snapshots.take(record)?;
-            self.take(record, &mut metadata, |index| gaps.take(*name, record.offset, index))
+            self.take(record, &mut metadata, |entry| gaps.take(*name, record.offset, entry))
         })?;
         if let Some(damage) = walk.damage() {
             return Err(damage);
@@ -91,22 +115,30 @@ impl Checked {
             return Err(Error::from(flaw).at_path(&dir.join(name.file_name())).at_offset(offset));
         }
         self.behind = walk.behind();
-        Ok(snapshots.committed())
+        Ok(snapshots)
     }
 
-    fn take(
+    pub(super) fn take(
         &mut self,
         record: &RawRecord<'_>,
         metadata: &mut Option<Vec<u8>>,
-        entry: impl FnOnce(u64),
+        entry: impl FnOnce(&Entry) -> Result<(), Flaw>,
     ) -> Result<(), Flaw> {
         let data = record.data.unwrap_or_default();
         match record.kind {
             kind::ENTRY => {
-                entry(Entry::decode(data)?.index);
+                entry(&Entry::decode(data)?)?;
                 self.entries += 1;
             }
-            kind::STATE => self.state = HardState::decode(data)?,
+            kind::STATE => {
+                let state = HardState::decode(data)?;
+                // A log of ours that was cut at damage may go on below what it had said.
+                if metadata.as_deref() != Some(METADATA) {
+                    grows("term", self.state.term, state.term)?;
+                    grows("commit index", self.state.commit, state.commit)?;
+                }
+                self.state = state;
+            }
             kind::SNAPSHOT => {}
             kind::METADATA if metadata.as_deref().is_none_or(|known| known == data) => {
                 *metadata = Some(data.to_vec());
@@ -118,25 +150,37 @@ impl Checked {
     }
 }
 
-/// Entries that do not follow those before them. What is known of a snapshot only an opening can tell; where none comes
+/// Refuses a number that is smaller than before, and cannot be.
+fn grows(what: &'static str, before: u64, now: u64) -> Result<(), Flaw> {
+    if now < before { Err(Flaw::GoesBack { what, before, now }) } else { Ok(()) }
+}
+
+/// Entries that do not follow those before them: indexes are missing, or the term goes back. What is known of a snapshot only an opening can tell; where none comes
 /// close to such an entry there is no opening.
-struct Gaps {
+pub(super) struct Gaps {
     /// The index of the entry before, if it has to be there.
     last: Option<u64>,
+    /// And its term.
+    term: u64,
     found: Vec<(SegmentName, u64, Flaw)>,
 }
 
 impl Gaps {
     /// Of a log that begins with the segment `first`; before the very first one there is no entry.
-    fn new(first: SegmentName) -> Self {
-        Self { last: (first.seq == 0).then_some(0), found: Vec::new() }
+    pub(super) fn new(first: SegmentName) -> Self {
+        Self { last: (first.seq == 0).then_some(0), term: 0, found: Vec::new() }
     }
 
-    /// Takes the index of the entry at `offset` of a segment.
-    fn take(&mut self, name: SegmentName, offset: u64, index: u64) {
-        if let Some(last) = self.last.replace(index).filter(|last| index.saturating_sub(1) > *last) {
+    /// Takes the entry at `offset` of a segment.
+    pub(super) fn take(&mut self, name: SegmentName, offset: u64, entry: &Entry) -> Result<(), Flaw> {
+        let Entry { index, term, .. } = *entry;
+        let (last, before) = (self.last.replace(index), std::mem::replace(&mut self.term, term));
+        let Some(last) = last else { return Ok(()) };
+        if index.saturating_sub(1) > last {
             self.found.push((name, offset, Flaw::Gap { index, last }));
         }
+        // Where an entry is written over another one, its term may be older than that of the record before.
+        if last.checked_add(1) == Some(index) { grows("term of the entries", before, term) } else { Ok(()) }
     }
 
     /// The first one behind `snapshot`.

@@ -145,6 +145,33 @@ pub enum Flaw {
         /// The last index of log or snapshot.
         last: u64,
     },
+    /// A number of the hard states, or of the entries, that only grows was smaller than before.
+    #[error(
+        "the {what} goes back from {before} to {now}: the log is corrupt; restore it from a copy, or remove this member and \
+         add it again"
+    )]
+    GoesBack {
+        /// Which number.
+        what: &'static str,
+        /// What an earlier record says.
+        before: u64,
+        /// What this one says.
+        now: u64,
+    },
+    /// A snapshot has entries that the log no longer has, nor a record of the snapshot.
+    #[error(
+        "the snapshot at index {index} is intact, and the log ends at {last}: entries are lost; restore the log from a copy, or \
+         remove this member and add it again"
+    )]
+    SnapshotBeyondLog {
+        /// The snapshot's index.
+        index: u64,
+        /// The last index of the log.
+        last: u64,
+    },
+    /// A database whose head is not valid.
+    #[error("{0}: restore it from a copy, or remove this member and add it again")]
+    Database(&'static str),
     /// A snapshot file without content.
     #[error("an empty snapshot file")]
     SnapshotEmpty,

@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// Says whose log it is: a member's own entries would mean nothing here.
-const METADATA: &[u8] = b"tsmith-log";
+pub(super) const METADATA: &[u8] = b"tsmith-log";
 /// Every entry is of this term; a real etcd would find a log of one leader.
 const TERM: u64 = 1;
 /// No record has a greater index: its position, and the cut behind it, are numbers too.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::frame::{Frame, RawRecord, SEGMENT_BYTES_MAX, Scan, kind};
 use super::names::{self, SegmentName};
+use super::proto::Fields;
 use super::salvage::{self, Behind};
 use super::{Entry, Flaw, HardState, SnapshotRecord, Strictness};
 use crate::fs::Fs;
@@ -111,6 +112,25 @@ pub fn metadata<F: Fs>(fs: &F, dir: &Path) -> Result<Option<Vec<u8>>> {
     Err(Error::from(Flaw::Headless).at_path(&path))
 }
 
+/// Whether the log in `dir` is that of a member of etcd itself, which has a database beside its snapshots: its metadata
+/// holds the numbers of the member and of its cluster, and nothing else.
+pub fn is_member<F: Fs>(fs: &F, dir: &Path) -> bool {
+    metadata(fs, dir).is_ok_and(|found| found.is_some_and(|found| is_of_member(&found)))
+}
+
+pub(super) fn is_of_member(metadata: &[u8]) -> bool {
+    let (mut node, mut cluster) = (0, 0);
+    let read = Fields::each("metadata", metadata, |number, value| {
+        match number {
+            1 => node = value.number()?,
+            2 => cluster = value.number()?,
+            _ => return None,
+        }
+        Some(())
+    });
+    read.is_ok() && node != 0 && cluster != 0
+}
+
 /// Checks every record from the snapshot `start` on without keeping any; a torn tail is no flaw. Gives the last hard
 /// state.
 pub fn verify<F: Fs>(fs: F, dir: &Path, start: &SnapshotRecord) -> Result<HardState> {
@@ -205,7 +225,12 @@ pub struct RawRecords<'a> {
 impl<'a> RawRecords<'a> {
     /// The records of these bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, ended: false }
+        Self::starting_at(bytes, 0)
+    }
+
+    /// Those from this offset on.
+    pub(super) fn starting_at(bytes: &'a [u8], at: u64) -> Self {
+        Self { bytes, at, ended: false }
     }
 
     /// Where the next one would begin.
@@ -234,7 +259,7 @@ impl<'a> Iterator for RawRecords<'a> {
 /// Where a walk over segments ended.
 pub(super) struct Walk {
     path: PathBuf,
-    name: SegmentName,
+    pub(super) name: SegmentName,
     /// It is the last segment.
     last: bool,
     /// Behind the last good record.
@@ -244,7 +269,7 @@ pub(super) struct Walk {
     /// How many good records there are up to there, in all segments.
     pub(super) records: u64,
     /// And in this one.
-    of_last: u64,
+    pub(super) of_last: u64,
     /// Why, unless it was the end.
     pub(super) flaw: Option<Flaw>,
     /// The segment's bytes, without the last of more zeros than a record could have.
@@ -287,7 +312,7 @@ impl Walk {
 
 /// The records that a segment has durably before it has its name: the checksum, metadata, in the first one a snapshot's
 /// record, in the others a state, if there is one.
-fn head_records(name: SegmentName) -> u64 {
+pub(super) fn head_records(name: SegmentName) -> u64 {
     if name.seq == 0 { 3 } else { 2 }
 }
 

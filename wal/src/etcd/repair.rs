@@ -75,7 +75,7 @@ pub(super) fn lock<F: FsFile>(file: &F, path: &Path) -> Result<()> {
 }
 
 /// The copy is there, whole, before the original is cut; until then an earlier one stays.
-fn copy_durably<F: Fs>(fs: &F, end: &Walk, len: u64, copy: &Path) -> std::io::Result<()> {
+pub(super) fn copy_durably<F: Fs>(fs: &F, end: &Walk, len: u64, copy: &Path) -> std::io::Result<()> {
     let (temporary, file) = create_temporary(fs, copy)?;
     let written = file.write_all_at(&end.bytes, 0).and_then(|()| file.set_len(len));
     let published = written.and_then(|()| fs.publish(&file, &temporary, copy));

@@ -37,11 +37,11 @@ pub(super) fn behind(bytes: &[u8], offset: u64, name: SegmentName) -> Behind {
     behind
 }
 
-fn index_of(record: &RawRecord<'_>) -> Option<u64> {
+pub(super) fn index_of(record: &RawRecord<'_>) -> Option<u64> {
     Entry::decode(record.data?).ok().map(|entry| entry.index)
 }
 
-fn state_of(record: &RawRecord<'_>) -> Option<HardState> {
+pub(super) fn state_of(record: &RawRecord<'_>) -> Option<HardState> {
     HardState::decode(record.data?).ok()
 }
 

@@ -196,6 +196,27 @@ impl<F: Fs> Snapshotter<F> {
         self.first(paths, |snapshot| is_known(known, snapshot), |_, _| Ok(()))
     }
 
+    /// The snapshots of an index above `last` whose files are intact, the lowest index first.
+    pub(super) fn intact_beyond(&self, last: u64) -> Result<Vec<(u64, PathBuf)>> {
+        let mut found = Vec::new();
+        for name in self.names()? {
+            let numbers = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)?.split_once('-'));
+            if numbers.and_then(|(_, index)| hex16(index)).is_none_or(|index| index <= last) {
+                continue;
+            }
+            let path = self.dir.join(&name);
+            match self.read(&path) {
+                Ok(snapshot) if snapshot.index > last => found.push((snapshot.index, path)),
+                Err(error) if !matches!(error.kind(), ErrorKind::Etcd(_)) && !is_no_file(&error) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     fn load_matching(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Option<Snapshot>> {
         self.first(self.newest_first()?, wanted, |path, error| {
             let mut broken = path.as_os_str().to_os_string();

@@ -1,0 +1,135 @@
+//! A member of etcd through the command: what `verify` must not call fine, and what `repair` does about it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use bytes::Bytes;
+use tsmith_wal::etcd::{DiskStorage, Entry, EntryKind, HardState, RawRecords, Snapshot, Storage, WalOptions};
+use tsmith_wal::fs::OsFs;
+
+/// A meta page of a database of etcd 3.4.23, whose transaction is 0x36: it counts 11 pages of 4096 bytes.
+const META: [u8; 80] = [
+    0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0xed, 0xda, 0x0c, 0xed, 2, 0, 0, 0, 0, 0x10, 0, 0, 0, 0,
+    0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0x0b, 0, 0, 0, 0, 0, 0, 0, 0x36, 0, 0, 0, 0, 0, 0, 0, 0x59, 0xc5, 0x8f, 0x02, 0xce, 0xf5, 0x0c, 0xf7,
+];
+
+fn tsmith(arguments: &[&str], path: &Path) -> (Output, serde_json::Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tsmith")).args(arguments).arg(path).output().expect("runs");
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output, json)
+}
+
+/// A member directory as etcd has it: its numbers in the log, a database, entries 1 to 30, snapshots 10 and 20.
+fn member(root: &Path) -> PathBuf {
+    let member = root.join("member");
+    let (wal, snap) = (member.join("wal"), member.join("snap"));
+    let options = WalOptions::default().segment_bytes(2048);
+    let metadata = [0x08, 0x81, 0x02, 0x10, 0x07];
+    let mut storage = DiskStorage::create(OsFs, &wal, &snap, Some(&metadata), options).expect("creates");
+    for index in 1..=30 {
+        let entry =
+            Entry { kind: EntryKind::NORMAL, term: 2, index, data: Some(Bytes::from(vec![b'x'; 100])) };
+        storage.save(&HardState { term: 2, vote: 1, commit: index - 1 }, &[entry]).expect("saves");
+        if index == 11 || index == 21 {
+            let data = Some(Bytes::from_static(b"state"));
+            storage
+                .save_snap(&Snapshot { data, index: index - 1, term: 2, ..Snapshot::default() })
+                .expect("saves");
+        }
+    }
+    storage.close().expect("closes");
+    let mut database = vec![0; 11 * 4096];
+    database[..META.len()].copy_from_slice(&META);
+    database[4096..][..META.len()].copy_from_slice(&META);
+    fs::write(snap.join("db"), database).expect("writes");
+    member
+}
+
+fn segments(member: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(member.join("wal")).expect("a directory");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension() == Some("wal".as_ref()));
+    paths.sort();
+    paths
+}
+
+/// The exit code of `verify`, and the problems it names.
+fn verified(path: &Path) -> (Option<i32>, Vec<String>) {
+    let (output, json) = tsmith(&["verify", "--format", "json"], path);
+    let files = json["files"].as_array().unwrap_or_else(|| panic!("{output:?}"));
+    let problems = files.iter().flat_map(|file| file["problems"].as_array().expect("a list"));
+    (
+        output.status.code(),
+        problems.map(|problem| problem["reason"].as_str().expect("text").to_owned()).collect(),
+    )
+}
+
+/// Story: a power cut took `snap/db`, and etcd panicked at its start. `verify` and `repair` said nothing of it, nor of one
+/// that was empty or torn.
+#[test]
+fn a_database_that_is_gone_empty_or_torn_is_bad() {
+    let root = tempfile::tempdir().expect("a directory");
+    let member = member(root.path());
+    let database = member.join("snap/db");
+    let whole = fs::read(&database).expect("reads");
+    assert_eq!(verified(root.path()), (Some(0), Vec::new()));
+    let mut one_torn = whole.clone();
+    one_torn[16..80].fill(0);
+    let mut both_torn = one_torn.clone();
+    both_torn[4096 + 40] ^= 1;
+    for (bytes, reason) in [
+        (None, Some("is missing")),
+        (Some(&[][..]), Some("is empty")),
+        (Some(&both_torn), Some("no meta page")),
+        (Some(&whole[..20_000]), Some("fewer pages")),
+        (Some(&one_torn), None),
+    ] {
+        match bytes {
+            Some(bytes) => fs::write(&database, bytes).expect("writes"),
+            None => fs::remove_file(&database).expect("removes"),
+        }
+        for dir in [root.path(), &member, &member.join("snap")] {
+            let (code, problems) = verified(dir);
+            assert_eq!(code, Some(i32::from(reason.is_some())), "{reason:?}: {problems:?}");
+            assert!(problems.len() == usize::from(reason.is_some()), "{problems:?}");
+            assert!(
+                problems.iter().all(|problem| reason.is_some_and(|reason| problem.contains(reason))),
+                "{problems:?}"
+            );
+            assert_eq!(tsmith(&["repair", "--dry-run"], dir).0.status.code(), code);
+        }
+    }
+    // With its directory it is gone too.
+    fs::remove_dir_all(member.join("snap")).expect("removes");
+    let (code, problems) = verified(root.path());
+    assert!(code == Some(1) && problems[0].contains("is missing"), "{problems:?}");
+}
+
+/// Story: a record whose checksum was right and whose message was not was shown at the offset where it ends.
+#[test]
+fn inspect_names_the_offset_where_a_bad_record_begins() {
+    let root = tempfile::tempdir().expect("a directory");
+    let member = member(root.path());
+    let path = segments(&member).pop().expect("a segment");
+    let mut bytes = fs::read(&path).expect("reads");
+    let records = || RawRecords::new(&bytes).map(|record| record.expect("a record"));
+    let offset = records().find(|record| record.kind == 3).expect("a state").offset as usize;
+    // No checksum covers the kind: the state becomes a snapshot's record, which it cannot be.
+    bytes[offset + 9] = 5;
+    fs::write(&path, &bytes).expect("writes");
+    let (output, json) = tsmith(&["inspect", "--format", "json"], &path);
+    assert_eq!(output.status.code(), Some(1));
+    let segment = &json["files"][0]["segments"][0];
+    let at = serde_json::Value::from(offset);
+    assert_eq!((&segment["error"]["offset"], &segment["used_bytes"]), (&at, &at), "{segment}");
+    assert_eq!(json["files"][0]["error"]["offset"], at);
+    assert!(
+        segment["records"]
+            .as_array()
+            .expect("records")
+            .iter()
+            .all(|record| record["offset"].as_u64() < at.as_u64())
+    );
+}
