@@ -41,7 +41,7 @@ pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
 }
 
 /// The directory of the snapshots of the member whose log this is; it need not be there.
-fn snapshots_of(wal: &Path) -> Option<PathBuf> {
+pub(crate) fn snapshots_of(wal: &Path) -> Option<PathBuf> {
     // As it is written, for a link may lead to another disk; and where it is, for `.` has no parent.
     let written = std::path::absolute(wal).ok();
     [written, wal.canonicalize().ok()].into_iter().flatten().find_map(|wal| {

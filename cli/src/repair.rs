@@ -1,5 +1,6 @@
 //! `tsmith repair`: what is whole of damaged files goes on, what is not is set aside.
 
+mod etcd;
 mod files;
 mod report;
 
@@ -26,7 +27,10 @@ use report::{File, Report, State};
 /// gzip members, whole records; of a last one that is cut short the records whose keys the TSM file has. Points that only
 /// lost tombstones deleted are back afterwards; what a crash left of a delete that the log still has is no damage. The log:
 /// every record that checks out; the torn end that a crash leaves is no damage, the next opening cuts it. etcd's log: its
-/// torn end is cut, unless records behind it show that it was acknowledged.
+/// torn end is cut, as etcd does it, and is no damage. Where records behind it show that it was acknowledged, or where it is
+/// corrupt otherwise, --force cuts it back to the last valid record, and says which bytes and entries are lost. That is for a
+/// cluster of one member; in others remove the member and add it again. etcd's database may hold lost entries: then etcd
+/// ignores as many new writes, which time out. An empty last segment needs no --force.
 ///
 /// A damaged file stays beside the repaired one, as NAME.bad (of etcd's log as NAME.broken): nothing reads it, and you
 /// remove it. The repaired file takes the name in one step, so that a crash leaves the one or the other; run again, it ends
@@ -44,7 +48,8 @@ use report::{File, Report, State};
 /// `state` (whole, torn, repaired, with --dry-run damaged, or lost), `kept`, `dropped`, `set_aside`, `error`; of TSM files
 /// `keys` with `key`, `kept_blocks`, `kept_values`, `kept_min`, `kept_max`, and `dropped` and `mended` blocks with `offset`,
 /// `min`, `max` and `reason`; of others `gaps` with `offset`, `bytes` and `reason`, and `refused` records with `offset`,
-/// `in_part` and `reason`.
+/// `in_part` and `reason`; of a log that --force cuts `cut` with `segment`, `offset`, `record`, `bytes`, `first_entry` and
+/// `last_entry`.
 #[derive(Debug, Args)]
 #[command(
     name = "repair",
@@ -60,7 +65,8 @@ pub(crate) struct RepairArgs {
     /// Only say what would be kept and dropped
     #[arg(long)]
     dry_run: bool,
-    /// Go ahead where it is dangerous: another process, such as a running influxd, has the files open
+    /// Go ahead where it is dangerous: another process, such as a running influxd, has the files open; or a corrupt log of an
+    /// etcd member is cut back to its last valid record, though acknowledged entries are lost
     #[arg(long)]
     force: bool,
     /// How to report
@@ -168,14 +174,14 @@ impl RepairArgs {
                     log_done = true;
                     files::log(path, data, dry_run)?
                 }
-                Member::EtcdLog(path) => vec![files::etcd_log(path, dry_run)],
+                Member::EtcdLog(path) => vec![etcd::log(path, dry_run, self.force)],
                 Member::Manifest(path) => {
                     let named = wal.filter(|_| place.unsure().is_none());
                     let file = files::manifest(path, named, dry_run);
                     log_known |= file.state != State::Lost;
                     vec![file]
                 }
-                Member::EtcdSnapshot(path) => vec![files::etcd_snapshot(path)],
+                Member::EtcdSnapshot(path) => vec![etcd::snapshot(path)],
                 Member::Unreadable(path, why) => {
                     vec![File::failed(path, "unknown", why)]
                 }

@@ -133,3 +133,82 @@ fn inspect_names_the_offset_where_a_bad_record_begins() {
             .all(|record| record["offset"].as_u64() < at.as_u64())
     );
 }
+
+/// The state that `repair` gives the log, the exit code, and all it says of it.
+fn repaired(arguments: &[&str], member: &Path) -> (String, Option<i32>, serde_json::Value) {
+    let arguments = [&["repair", "--format", "json"], arguments].concat();
+    let (output, json) = tsmith(&arguments, member);
+    let log = json["files"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{output:?}"))
+        .iter()
+        .find(|file| file["kind"] == "etcd-log");
+    let log = log.expect("the log").clone();
+    (log["state"].as_str().expect("a state").to_owned(), output.status.code(), log)
+}
+
+/// Story: the only member of a cluster did not start any more: one record had a wrong checksum. `repair` could do nothing, and
+/// the advice was to add the member again, which needs another one.
+#[test]
+fn a_corrupt_log_is_cut_with_force_and_says_what_is_lost() {
+    let root = tempfile::tempdir().expect("a directory");
+    let member = member(root.path());
+    let (segment, offset, record) = segments(&member)
+        .iter()
+        .find_map(|path| {
+            let bytes = fs::read(path).expect("reads");
+            let mut records = RawRecords::new(&bytes).map(|record| record.expect("a record")).enumerate();
+            let entry = |data| Entry::decode(data).expect("an entry").index;
+            let found = records.find(|(_, record)| record.kind == 2 && record.data.map(entry) == Some(18));
+            found.map(|(at, record)| (path.clone(), record.offset as usize, at + 1))
+        })
+        .expect("entry 18");
+    let mut bytes = fs::read(&segment).expect("reads");
+    bytes[offset + 40] ^= 1;
+    fs::write(&segment, &bytes).expect("writes");
+
+    let (state, code, log) = repaired(&[], &member);
+    assert_eq!((&*state, code), ("lost", Some(1)));
+    let error = log["error"].as_str().expect("an error");
+    assert!(
+        error.contains("checksum") && error.contains("`--force`") && error.contains("entries 18 to 30"),
+        "{error}"
+    );
+    let (state, code, plan) = repaired(&["--force", "--dry-run"], &member);
+    assert_eq!((&*state, code), ("damaged", Some(1)));
+    assert!(fs::read(&segment).expect("reads") == bytes, "nothing was changed so far");
+    let (state, code, log) = repaired(&["--force"], &member);
+    assert_eq!((&*state, code), ("repaired", Some(1)));
+    assert_eq!(log["cut"], plan["cut"]);
+    let expected = serde_json::json!({
+        "segment": segment.display().to_string(), "offset": offset, "record": record,
+        "bytes": log["cut"]["bytes"], "first_entry": 18, "last_entry": 30,
+    });
+    assert_eq!(log["cut"], expected);
+    assert!(
+        log["cut"]["bytes"].as_u64().is_some_and(|lost| lost > 0 && lost <= (bytes.len() - offset) as u64)
+    );
+    let copy = log["set_aside"].as_str().expect("a copy");
+    assert!(copy.ends_with(".wal.broken") && fs::read(copy).expect("reads") == bytes, "{copy}");
+    assert_eq!(verified(root.path()), (Some(0), Vec::new()));
+    assert_eq!((repaired(&["--force"], &member).0, repaired(&[], &member).1), ("whole".to_owned(), Some(0)));
+    let opened = DiskStorage::open(OsFs, &member.join("wal"), &member.join("snap"), WalOptions::default());
+    let (storage, restored) = opened.expect("opens");
+    assert_eq!(restored.contents.entries.last().map(|entry| entry.index), Some(17));
+    storage.close().expect("closes");
+}
+
+/// etcd starts on a log whose last segment is empty, so that it needs no force to set that aside.
+#[test]
+fn an_empty_last_segment_needs_no_force() {
+    let root = tempfile::tempdir().expect("a directory");
+    let member = member(root.path());
+    let count = segments(&member).len();
+    let empty = member.join(format!("wal/{count:016x}-{:016x}.wal", 31));
+    fs::write(&empty, b"").expect("writes");
+    assert_eq!(verified(root.path()).0, Some(1));
+    let (state, code, log) = repaired(&[], &member);
+    assert_eq!((&*state, code), ("repaired", Some(1)), "{log}");
+    assert!(!empty.exists() && empty.with_extension("wal.broken").exists());
+    assert_eq!(verified(root.path()), (Some(0), Vec::new()));
+}

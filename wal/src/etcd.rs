@@ -43,7 +43,8 @@
 //! - [`repair`] reports what it cut off, whole records behind the torn one included; so does opening, which wipes what
 //!   stands behind the end of the log. Whole records there may be what a crash left: of a write of several records, which
 //!   nobody was told of, any sector may be missing. Where they are of a later write, one was acknowledged that is
-//!   damaged now: an error, unless it is opened with [`Strictness::Etcd`].
+//!   damaged now: an error, unless it is opened with [`Strictness::Etcd`]. [`cut_back`] cuts such a log, and one with any
+//!   other corruption, back to its last valid record, where nobody else has a copy of it.
 //! - A segment that ends within a record, or is empty, is the end of the log to etcd, wherever it stands. Only the last one
 //!   can be torn by a crash, and none can be empty: an error, too.
 //! - A log whose front was purged, and of whose snapshots none is there, says so.
@@ -66,6 +67,7 @@ mod create;
 mod database;
 mod encoder;
 mod flaw;
+mod force;
 mod frame;
 mod gather;
 mod histogram;
@@ -84,6 +86,7 @@ mod wal;
 pub use check::{Checked, check, check_segment};
 pub use database::{DATABASE_HEAD_BYTES, Database};
 pub use flaw::Flaw;
+pub use force::{CutBack, Renamed, cut_back};
 pub use frame::{RawRecord, SEGMENT_BYTES_MAX};
 pub use histogram::Histogram;
 pub use log::{EtcdLog, is_log};

@@ -7,16 +7,12 @@ use tsmith_engine::ErrorKind;
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{self, Repaired, TombstoneLoss};
 use tsmith_tsm::{LostTombstones, Salvage};
-use tsmith_wal::etcd::{self, SNAPSHOT_BYTES_MAX};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{RecoveryMode, SegmentRepair, Torn};
+use tsmith_wal::{SegmentRepair, Torn};
 
 use super::report::{File, Gap, Key, Refused, State};
-use crate::etcd::Behind;
 use crate::exit::{Failure, Result};
 use crate::output::count;
-use crate::place::list;
-use crate::read;
 
 fn state(set_aside: Option<&PathBuf>, dry_run: bool) -> State {
     match set_aside {
@@ -26,7 +22,7 @@ fn state(set_aside: Option<&PathBuf>, dry_run: bool) -> State {
     }
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -207,85 +203,6 @@ fn dropped(file: &File) -> String {
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Only a torn end is mended there: of one segment not even that, for who repairs a log must have all of it.
-pub(super) fn etcd_log(path: &Path, dry_run: bool) -> File {
-    let lost = |reason: &str| File::new(path, "etcd-log", State::Lost).because(reason);
-    let found = match crate::etcd::check(path) {
-        Ok(found) => found,
-        Err(flaw) if etcd::is_log(&OsFs, path) => return log_of_engine(path, &flaw.to_string()),
-        Err(flaw) => return lost(&flaw.to_string()),
-    };
-    let behind = crate::etcd::behind(&found);
-    if let Some(Behind::Lost(flaw)) = behind {
-        return lost(&flaw.to_string());
-    }
-    let bytes = found.behind.as_ref().map_or(0, |behind| behind.bytes);
-    let (torn, state) = match (found.torn, found.behind.filter(|_| behind.is_some())) {
-        (None, None) => return File::new(path, "etcd-log", State::Whole),
-        // To etcd it ends well, and what follows is wiped when it is opened.
-        (None, Some(behind)) => (behind.place, State::Torn),
-        (Some(_), _) if !path.is_dir() => return lost("its end is torn: name the directory of the log"),
-        (Some(torn), _) => (torn, if dry_run { State::Damaged } else { State::Repaired }),
-    };
-    let mut file = File::new(path, "etcd-log", state);
-    file.gaps =
-        vec![Gap { offset: torn.offset, bytes, reason: format!("torn end of {}", torn.path.display()) }];
-    if state != State::Repaired {
-        return file;
-    }
-    match etcd::repair(&OsFs, path) {
-        Ok(done) => {
-            file.dropped =
-                format!("{} bytes, {} whole records among them", done.lost_bytes, done.later_records);
-            file.set_aside = done.copy.as_deref().map(shown);
-            file
-        }
-        Err(error) => lost(&error.to_string()),
-    }
-}
-
-/// The checksums of all segments are one chain: to write one anew is to write all of them, and a snapshot spares that.
-fn log_of_engine(dir: &Path, flaw: &str) -> File {
-    let mut file = File::new(dir, "etcd-log", State::Lost);
-    let found = match tsmith_wal::replay_only(&OsFs, dir, RecoveryMode::Salvage, |_, _| Ok(())) {
-        Ok(found) => found,
-        Err(error) => return file.because(Failure::from(error).text()),
-    };
-    file.gaps = found.torn.iter().map(gap).collect();
-    file.because(&format!(
-        "{flaw}; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the {} that check out to TSM \
-         files, and lets go of this log",
-        count(found.records, "record")
-    ))
-}
-
-fn gap(torn: &Torn) -> Gap {
+pub(super) fn gap(torn: &Torn) -> Gap {
     Gap { offset: torn.offset, bytes: torn.dropped_bytes, reason: torn.reason() }
-}
-
-/// One checksum covers all of it, so that it is whole or lost.
-pub(super) fn etcd_snapshot(path: &Path) -> File {
-    let bytes = match read::within(path, SNAPSHOT_BYTES_MAX) {
-        Ok(bytes) => bytes,
-        Err(error) => return File::failed(path, "etcd-snapshot", &Failure::io(path, &error)),
-    };
-    match etcd::snap::decode(&bytes) {
-        Ok(_) => File::new(path, "etcd-snapshot", State::Whole),
-        Err(why) => {
-            let next = if has_older(path) {
-                "etcd takes the one before"
-            } else {
-                "and there is none before it: restore it from a copy"
-            };
-            let why = format!("{why}; with one checksum over all of it nothing can be kept, {next}");
-            File::new(path, "etcd-snapshot", State::Lost).because(&why)
-        }
-    }
-}
-
-/// Whether a snapshot stands in the directory that is older: their names rise.
-fn has_older(path: &Path) -> bool {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let is_older = |name: &OsStr| etcd::snap::is_snapshot(name) && Some(name) < path.file_name();
-    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_older(name)))
 }

@@ -54,11 +54,28 @@ pub(super) struct File {
     pub(super) gaps: Vec<Gap>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) refused: Vec<Refused>,
+    /// Where a log of etcd's is cut by force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cut: Option<Cut>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
     /// The operating system refused to read or write it.
     #[serde(skip)]
     pub(super) is_unread: bool,
+}
+
+/// The end of a log that is lost.
+#[derive(Debug, Serialize)]
+pub(super) struct Cut {
+    pub(super) segment: String,
+    pub(super) offset: u64,
+    /// The first record that is lost, counted from 1 in the segment.
+    pub(super) record: u64,
+    pub(super) bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) first_entry: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) last_entry: Option<u64>,
 }
 
 /// One key of a TSM file of which not all is whole.
@@ -136,6 +153,7 @@ impl File {
             keys: Vec::new(),
             gaps: Vec::new(),
             refused: Vec::new(),
+            cut: None,
             error: None,
             is_unread: false,
         }

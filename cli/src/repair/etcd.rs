@@ -1,0 +1,176 @@
+//! etcd's log and snapshots: torn ends, and what `--force` cuts off.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use tsmith_wal::RecoveryMode;
+use tsmith_wal::etcd::{self, CutBack, Renamed, SNAPSHOT_BYTES_MAX};
+use tsmith_wal::fs::OsFs;
+
+use super::files::{gap, shown};
+use super::report::{Cut, File, Gap, State};
+use crate::etcd::Behind;
+use crate::exit::{Failure, complain};
+use crate::output::count;
+use crate::place::list;
+use crate::read;
+
+/// A torn end is cut, as etcd does when it starts; of one segment not even that, for who repairs a log must have all of it.
+/// What else is corrupt is cut off with `force`.
+pub(super) fn log(path: &Path, dry_run: bool, force: bool) -> File {
+    let found = match crate::etcd::check(path) {
+        Ok(found) => found,
+        Err(flaw) if etcd::is_log(&OsFs, path) => return log_of_engine(path, &flaw.to_string()),
+        Err(flaw) => return cut_back(path, &flaw.to_string(), dry_run, force),
+    };
+    let behind = crate::etcd::behind(&found);
+    if let Some(Behind::Lost(flaw)) = behind {
+        return cut_back(path, &flaw.to_string(), dry_run, force);
+    }
+    let bytes = found.behind.as_ref().map_or(0, |behind| behind.bytes);
+    let (place, is_torn) = match (found.torn, found.behind.filter(|_| behind.is_some())) {
+        (None, None) => return File::new(path, "etcd-log", State::Whole),
+        // To etcd it ends well, and what follows is wiped when it is opened.
+        (None, Some(behind)) => (behind.place, false),
+        (Some(torn), _) => (torn, true),
+    };
+    let mut file = File::new(path, "etcd-log", State::Torn);
+    file.dropped = format!("{bytes} bytes torn by a crash, which the next opening cuts");
+    let reason = format!("torn end of {}", place.path.display());
+    file.gaps = vec![Gap { offset: place.offset, bytes, reason }];
+    if dry_run || !is_torn || !path.is_dir() {
+        return file;
+    }
+    match etcd::repair(&OsFs, path) {
+        Ok(done) => {
+            file.dropped = format!(
+                "{} bytes torn by a crash, {} whole records among them",
+                done.lost_bytes, done.later_records
+            );
+            file.set_aside = done.copy.as_deref().map(shown);
+            file
+        }
+        Err(error) => File::new(path, "etcd-log", State::Lost).because(&error.to_string()),
+    }
+}
+
+/// Cuts a corrupt log back to its last valid record. Without `force` only a last segment that is empty goes, as etcd passes
+/// over it; of all else it is said what `force` would lose.
+fn cut_back(path: &Path, flaw: &str, dry_run: bool, force: bool) -> File {
+    let mut file = File::new(path, "etcd-log", State::Lost);
+    let snapshots = crate::etcd::snapshots_of(path);
+    let cut = |dry_run| etcd::cut_back(&OsFs, path, snapshots.as_deref(), dry_run);
+    if etcd::is_log(&OsFs, path) {
+        return file.because(flaw);
+    }
+    // Records of one segment go on in others.
+    if !path.is_dir() {
+        return file.because(&format!("{flaw}; name the directory of the log to cut it with `--force`"));
+    }
+    let mut found = match cut(true) {
+        Ok(Some(found)) => found,
+        Ok(None) => return file.because(flaw),
+        Err(error) => return file.because(&format!("{flaw}; `--force` cannot cut it: {error}")),
+    };
+    let is_allowed = force || found.is_empty_segment;
+    if is_allowed && !dry_run {
+        found = match cut(false) {
+            Ok(done) => done.unwrap_or(found),
+            Err(error) => return file.because(&error.to_string()),
+        };
+    }
+    file.gaps = gaps_of(&found);
+    let bytes: u64 = file.gaps.iter().map(|gap| gap.bytes).sum();
+    let entries = match found.lost_entries {
+        Some((first, last)) if first == last => format!("entry {first}"),
+        Some((first, last)) => format!("entries {first} to {last}"),
+        None => format!("no entry that can be read; the first would be {}", found.last.saturating_add(1)),
+    };
+    let dropped = format!("{bytes} bytes, {entries}");
+    if !is_allowed {
+        return file.because(&format!(
+            "{flaw}; where no other member has a copy, `--force` cuts the log there and loses {dropped}"
+        ));
+    }
+    file.state = if dry_run { State::Damaged } else { State::Repaired };
+    file.kept = format!("the log up to entry {}", found.last);
+    file.dropped = dropped;
+    file.set_aside = found.copy.as_deref().filter(|_| !dry_run).map(shown);
+    file.cut = Some(Cut {
+        segment: shown(&found.place.path),
+        offset: found.place.offset,
+        record: found.records + 1,
+        bytes: found.lost_bytes,
+        first_entry: found.lost_entries.map(|(first, _)| first),
+        last_entry: found.lost_entries.map(|(_, last)| last),
+    });
+    if !dry_run && found.lost_entries.is_some() {
+        complain(&format!(
+            "{}: etcd's database may hold lost entries; etcd then ignores as many new writes, which time out: repeat them",
+            path.display()
+        ));
+    }
+    file.because(&found.reason.to_string())
+}
+
+/// The end of the segment that is cut, and the files that go whole.
+fn gaps_of(found: &CutBack) -> Vec<Gap> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+    let cut = Gap {
+        offset: found.place.offset,
+        bytes: found.lost_bytes,
+        reason: format!("record {} of {} and all behind it", found.records + 1, name(&found.place.path)),
+    };
+    let whole = |what: &'static str| {
+        move |gone: &Renamed| Gap {
+            offset: 0,
+            bytes: gone.bytes,
+            reason: format!("{what} {}, kept as {}", name(&gone.path), name(&gone.copy)),
+        }
+    };
+    let cut = found.copy.as_ref().map(|_| cut).into_iter();
+    let segments = found.segments.iter().map(whole("the whole segment"));
+    cut.chain(segments).chain(found.snapshots.iter().map(whole("the snapshot"))).collect()
+}
+
+/// The checksums of all segments are one chain: to write one anew is to write all of them, and a snapshot spares that.
+fn log_of_engine(dir: &Path, flaw: &str) -> File {
+    let mut file = File::new(dir, "etcd-log", State::Lost);
+    let found = match tsmith_wal::replay_only(&OsFs, dir, RecoveryMode::Salvage, |_, _| Ok(())) {
+        Ok(found) => found,
+        Err(error) => return file.because(Failure::from(error).text()),
+    };
+    file.gaps = found.torn.iter().map(gap).collect();
+    file.because(&format!(
+        "{flaw}; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the {} that check out to TSM \
+         files, and lets go of this log",
+        count(found.records, "record")
+    ))
+}
+
+/// One checksum covers all of it, so that it is whole or lost.
+pub(super) fn snapshot(path: &Path) -> File {
+    let bytes = match read::within(path, SNAPSHOT_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) => return File::failed(path, "etcd-snapshot", &Failure::io(path, &error)),
+    };
+    match etcd::snap::decode(&bytes) {
+        Ok(_) => File::new(path, "etcd-snapshot", State::Whole),
+        Err(why) => {
+            let next = if has_older(path) {
+                "etcd takes the one before"
+            } else {
+                "and there is none before it: restore it from a copy"
+            };
+            let why = format!("{why}; with one checksum over all of it nothing can be kept, {next}");
+            File::new(path, "etcd-snapshot", State::Lost).because(&why)
+        }
+    }
+}
+
+/// Whether a snapshot stands in the directory that is older: their names rise.
+fn has_older(path: &Path) -> bool {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_older = |name: &OsStr| etcd::snap::is_snapshot(name) && Some(name) < path.file_name();
+    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_older(name)))
+}
