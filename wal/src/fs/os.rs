@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+#[cfg(target_os = "linux")]
+use rustix::fs::FallocateFlags;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
@@ -42,13 +44,22 @@ fn options() -> OpenOptions {
 /// Opens what is there, if it is a file: a device or a pipe with the name of one has no end.
 fn open_regular(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let refused = || io::Error::new(io::ErrorKind::InvalidInput, NotRegular);
-    let file =
-        options.open(path).map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-            // A link, a directory, a socket.
-            Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => refused(),
-            _ => error,
-        })?;
+    let file = options.open(path).map_err(|error| match errno(&error) {
+        // A link, a directory, a socket.
+        Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => refused(),
+        _ => error,
+    })?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(refused()) }
+}
+
+/// Asks again as long as a signal interrupts the call. Nothing was done then, and nothing is wrong with the disk.
+fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 impl Fs for OsFs {
@@ -90,7 +101,7 @@ impl Fs for OsFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        let names = std::fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.file_name()));
+        let names = retried(|| std::fs::read_dir(dir))?.map(|entry| entry.map(|entry| entry.file_name()));
         let mut names = names.collect::<io::Result<Vec<_>>>()?;
         names.sort();
         Ok(names)
@@ -109,7 +120,7 @@ impl Fs for OsFs {
         if above != dir {
             self.create_dir_all(above)?;
         }
-        match DirBuilder::new().mode(DIR_MODE).create(dir) {
+        match retried(|| DirBuilder::new().mode(DIR_MODE).create(dir)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
             done => done?,
         }
@@ -119,35 +130,36 @@ impl Fs for OsFs {
 
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        std::fs::rename(from, to)
+        retried(|| std::fs::rename(from, to))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        std::fs::hard_link(from, to)
+        retried(|| std::fs::hard_link(from, to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
+        retried(|| std::fs::remove_file(path))
     }
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        std::fs::remove_dir(dir)
+        retried(|| std::fs::remove_dir(dir))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+        let dir = File::open(dir)?;
+        retried(|| dir.sync_all())
     }
 
     fn lock(&self, path: &Path) -> io::Result<OsLock> {
         let file = open_regular(options().write(true).create(true).truncate(false), path)?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(OsLock(file))
     }
 
     fn lock_shared(&self, path: &Path) -> io::Result<OsLock> {
         let file = open_regular(&options(), path)?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
+        flock(&file, FlockOperation::NonBlockingLockShared)?;
         Ok(OsLock(file))
     }
 
@@ -204,7 +216,7 @@ impl FsFile for OsFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
+        retried(|| self.0.read_at(buf, offset))
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
@@ -228,7 +240,7 @@ impl FsFile for OsFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        retried(|| self.0.set_len(len))
     }
 
     fn allocate(&self, bytes: Range<u64>) -> io::Result<()> {
@@ -236,23 +248,16 @@ impl FsFile for OsFile {
             return Ok(());
         }
         #[cfg(target_os = "linux")]
-        loop {
-            let len = bytes.end - bytes.start;
-            match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), bytes.start, len) {
-                Ok(()) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
-                Err(error) => return Err(error.into()),
-            }
+        match fallocate(&self.0, FallocateFlags::empty(), &bytes) {
+            Err(error) if matches!(errno(&error), Some(Errno::OPNOTSUPP | Errno::NOSYS)) => {}
+            done => return done,
         }
         self.write_zeros(bytes.end)
     }
 
     #[cfg(target_os = "linux")]
     fn reserve(&self, bytes: Range<u64>) -> bool {
-        let len = bytes.end.saturating_sub(bytes.start);
-        let reserved =
-            rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::KEEP_SIZE, bytes.start, len).is_ok();
+        let reserved = fallocate(&self.0, FallocateFlags::KEEP_SIZE, &bytes).is_ok();
         if !reserved {
             // Ext4 keeps what it found of the space, and the disk is full until the file is cut.
             drop(self.len().and_then(|len| self.set_len(len)));
@@ -262,27 +267,41 @@ impl FsFile for OsFile {
 
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        retried(|| self.0.sync_data())
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
     fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
+        retried(|| self.0.sync_all())
     }
 
     fn try_lock(&self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
-        match lock_description(&self.0) {
+        match retried(|| Ok(lock_description(&self.0)?)) {
             // Older kernels and some network file systems know only the other kind; so does etcd on them.
-            Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS) => {}
-            done => return done.map_err(io::Error::from),
+            Err(error) if matches!(errno(&error), Some(Errno::INVAL | Errno::NOSYS)) => {}
+            done => return done,
         }
-        Ok(rustix::fs::flock(&self.0, FlockOperation::NonBlockingLockExclusive)?)
+        flock(&self.0, FlockOperation::NonBlockingLockExclusive)
     }
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
+}
+
+fn flock(file: &File, operation: FlockOperation) -> io::Result<()> {
+    retried(|| Ok(rustix::fs::flock(file, operation)?))
+}
+
+#[cfg(target_os = "linux")]
+fn fallocate(file: &File, flags: FallocateFlags, bytes: &Range<u64>) -> io::Result<()> {
+    let len = bytes.end.saturating_sub(bytes.start);
+    retried(|| Ok(rustix::fs::fallocate(file, flags, bytes.start, len)?))
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
 }
 
 /// The lock that belongs to this opening of the file, not to the process: `fcntl(F_OFD_SETLK)` over all of it.
@@ -300,5 +319,23 @@ fn lock_description(file: &File) -> nix::Result<()> {
     match fcntl(file, FcntlArg::F_OFD_SETLK(&whole)) {
         Err(nix::errno::Errno::EACCES) => Err(nix::errno::Errno::EAGAIN),
         done => done.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Story: a signal during an opening ended it with "Interrupted system call", as if the disk had failed.
+    #[test]
+    fn an_interrupted_call_is_repeated() {
+        let mut calls = 0;
+        let done = retried(|| {
+            calls += 1;
+            if calls < 4 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(calls) }
+        });
+        assert_eq!(done.expect("the fourth"), 4);
+        let failed = retried(|| Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull)));
+        assert_eq!(failed.expect_err("no other error").kind(), io::ErrorKind::StorageFull);
     }
 }
