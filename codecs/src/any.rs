@@ -73,6 +73,11 @@ impl AnyDecoder {
         self.encoder_of(block)?.string_bytes(block)
     }
 
+    /// Fails if no encoder of this build writes blocks that begin like this one.
+    pub fn knows(&mut self, block: &[u8]) -> Result<()> {
+        self.encoder_of(block).map(drop)
+    }
+
     fn encoder_of(&mut self, block: &[u8]) -> Result<&mut dyn Decode> {
         let Some(&tag) = block.first() else { return Err(Error::corrupt(0, "the first byte of a block")) };
         let met = self.known.iter().position(|known| known.tags.contains(&tag));

@@ -9,6 +9,16 @@ pub struct Decoder<E> {
     any: AnyDecoder,
 }
 
+impl<E: BlockEncoder> Decoder<E> {
+    /// Fails if this build has no encoder that writes blocks that begin like this one.
+    pub fn knows(&mut self, block: &[u8]) -> tsmith_codecs::Result<()> {
+        match block.first() {
+            Some(tag) if E::TAGS.contains(tag) => Ok(()),
+            _ => self.any.knows(block),
+        }
+    }
+}
+
 impl<E: BlockEncoder> BlockEncoder for Decoder<E> {
     const INFLUX_READABLE: bool = E::INFLUX_READABLE;
     const TAGS: &'static [u8] = E::TAGS;

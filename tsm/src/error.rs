@@ -70,6 +70,14 @@ pub enum ErrorKind {
         /// Of the bytes in the file.
         computed: u32,
     },
+    /// The checksum of the block is right, and this build has no encoder for its first byte. This is no corruption.
+    #[error(
+        "written by an encoder this build does not have (tag {tag:#04x}); read the file with a build that has it"
+    )]
+    UnknownEncoder {
+        /// The first byte of the block.
+        tag: u8,
+    },
     /// The block is sound but its encoder cannot make a column of it.
     #[error("block: {0}")]
     Block(#[source] tsmith_codecs::Error),
@@ -238,6 +246,15 @@ impl Error {
             ErrorKind::MaxBlocks | ErrorKind::FileFull { .. } => Remedy::NextFile,
             ErrorKind::Io(_) | ErrorKind::Poisoned => Remedy::Rewrite,
             _ => Remedy::GiveUp,
+        }
+    }
+}
+
+impl From<tsmith_codecs::Error> for ErrorKind {
+    fn from(error: tsmith_codecs::Error) -> Self {
+        match *error.kind() {
+            tsmith_codecs::ErrorKind::UnknownTag { tag } => Self::UnknownEncoder { tag },
+            _ => Self::Block(error),
         }
     }
 }

@@ -57,6 +57,9 @@ const _: () = assert!(INDEX_ENTRY_BYTES == 8 + 8 + 8 + 4);
 // beyond its estimate, one byte a key, is less than the smallest block.
 const _: () = assert!(TYPE_BYTES < BLOCK_SIZE_MIN && FILE_BYTES_MAX == INDEX_BYTES_MAX as u64 + 1);
 
+/// A file with fewer bytes has no block with an entry in the index. It may lack the footer.
+pub const FILE_BYTES_MIN: usize = HEADER_BYTES + BLOCK_SIZE_MIN + INDEX_BYTES_MIN;
+
 /// What kind of blocks a file may hold: its version byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -94,7 +97,7 @@ impl Version {
 
     /// The shortest file there is: one block of one byte.
     pub(crate) const fn file_bytes_min(self) -> usize {
-        HEADER_BYTES + BLOCK_SIZE_MIN + INDEX_BYTES_MIN + self.footer_bytes()
+        FILE_BYTES_MIN + self.footer_bytes()
     }
 }
 

@@ -29,7 +29,12 @@ pub struct IndexEntry {
 }
 
 impl IndexEntry {
-    fn parse(bytes: &[u8; INDEX_ENTRY_BYTES]) -> Self {
+    /// Where its block ends in the file.
+    pub(crate) fn end(self) -> u64 {
+        self.offset.saturating_add(u64::from(self.size))
+    }
+
+    pub(crate) fn parse(bytes: &[u8; INDEX_ENTRY_BYTES]) -> Self {
         Self {
             range: TimeRange::new(
                 i64::from_be_bytes(part::<0, 8>(bytes)),
@@ -169,8 +174,10 @@ pub(crate) struct Index {
     /// The first byte of each key, in `bytes`, which is shorter than 2 GiB.
     offsets: Vec<u32>,
     blocks: u64,
+    block_bytes: u64,
     range: TimeRange,
     disjoint: bool,
+    sequential: bool,
     places: Places,
 }
 
@@ -178,10 +185,31 @@ impl Index {
     /// Checks every byte of an index that begins at `index_offset` of its file.
     ///
     /// All that the writer asserts is checked: keys ascend, types and counts are possible, blocks lie between header
-    /// and index in order of time, and together they are as long as that space.
+    /// and index in order of time, together they are as long as that space, and no two of them share a byte.
     pub(crate) fn walk(bytes: Bytes, index_offset: u64) -> Result<Self> {
-        let mut walk =
-            Walk { index_offset, previous: &[], blocks: 0, block_bytes: 0, range: EMPTY, disjoint: true };
+        let index = Self::walk_part(bytes, index_offset)?;
+        if index.block_bytes != index_offset.saturating_sub(HEADER_BYTES as u64) {
+            return Err(Error::corrupt(index_offset, "an index of all the blocks before it"));
+        }
+        if !index.sequential && index.has_overlaps() {
+            // A corrupt offset leads to the block of another key, which would pass for a block of this one.
+            return Err(Error::corrupt(index_offset, "an index with one entry for each block"));
+        }
+        Ok(index)
+    }
+
+    /// As [`Index::walk`], of an index that does not have the entries of all blocks.
+    pub(crate) fn walk_part(bytes: Bytes, index_offset: u64) -> Result<Self> {
+        let mut walk = Walk {
+            index_offset,
+            previous: &[],
+            blocks: 0,
+            block_bytes: 0,
+            block_end: HEADER_BYTES as u64,
+            range: EMPTY,
+            disjoint: true,
+            sequential: true,
+        };
         let error = |flaw: Flaw| {
             let at = bytes.len().saturating_sub(flaw.left) as u64;
             Error::corrupt(index_offset.saturating_add(at), flaw.expected)
@@ -195,12 +223,19 @@ impl Index {
             offsets.push(at as u32);
             rest = after;
         }
-        if walk.block_bytes != index_offset.saturating_sub(HEADER_BYTES as u64) {
-            return Err(Error::corrupt(index_offset, "an index of all the blocks before it"));
-        }
         offsets.shrink_to_fit();
-        let Walk { blocks, range, disjoint, .. } = walk;
-        Ok(Self { bytes, offsets, blocks, range, disjoint, places: Places::default() })
+        let Walk { blocks, block_bytes, range, disjoint, sequential, .. } = walk;
+        let places = Places::default();
+        Ok(Self { bytes, offsets, blocks, block_bytes, range, disjoint, sequential, places })
+    }
+
+    /// Whether two entries describe the same byte of the file.
+    fn has_overlaps(&self) -> bool {
+        let keys = (0..self.len()).filter_map(|position| self.get(position));
+        let mut blocks: Vec<_> =
+            keys.flat_map(KeyEntry::entries).map(|entry| (entry.offset, entry.end())).collect();
+        blocks.sort_unstable();
+        blocks.windows(2).any(|pair| matches!(pair, [(_, end), (next, _)] if next < end))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -213,6 +248,11 @@ impl Index {
 
     pub(crate) fn range(&self) -> TimeRange {
         self.range
+    }
+
+    /// Whether each block of the file begins where the one of the entry before it ends.
+    pub(crate) fn is_sequential(&self) -> bool {
+        self.sequential
     }
 
     /// Whether each block of a key ends before the next one begins.
@@ -266,8 +306,11 @@ struct Walk<'a> {
     previous: &'a [u8],
     blocks: u64,
     block_bytes: u64,
+    /// Where the block of the last entry ends.
+    block_end: u64,
     range: TimeRange,
     disjoint: bool,
+    sequential: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -290,6 +333,8 @@ impl<'a> Walk<'a> {
             self.disjoint &= max.is_none_or(|max| max < min);
             max = Some(entry.range.max);
             self.block_bytes = self.block_bytes.saturating_add(u64::from(entry.size));
+            self.sequential &= entry.offset == self.block_end;
+            self.block_end = entry.end();
             self.range = hull([self.range, entry.range].into_iter());
         }
         self.blocks = self.blocks.saturating_add(key.entries.len() as u64);

@@ -70,7 +70,7 @@ pub use index::{IndexEntry, KeyEntry};
 pub use map::map_readonly;
 pub use merge::{Filled, Merge, MergeError, MergeInput, MergeMode};
 pub use reader::Reader;
-pub use salvage::{BadBlock, DamagedKey, Salvage};
+pub use salvage::{BadBlock, DamagedKey, IndexLoss, Salvage, rescue};
 pub use tombstone::{
     DELETIONS_BYTES_MAX, Deletions, LostTombstones, MEMBER_OPEN_AT, TOMBSTONE_BYTES_MAX, Tombstone,
     TombstoneFile, TombstoneSalvage, TombstoneWrite, Tombstones, member_open_mark, read_tombstones,

@@ -195,6 +195,12 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
                 let (input, reader, key, entry) = self.key.block(at);
                 let on_input = |error| MergeError { input: Some(input), error };
                 let frame = reader.checked_frame(key, entry).map_err(on_input)?;
+                if reader.version() == Version::Tagged {
+                    // A block that nobody here can read is not copied: nothing of it was checked but its checksum.
+                    let known = self.codec.knows(frame.get(CRC_BYTES..).unwrap_or_default());
+                    let unknown = |error| Error::new(ErrorKind::from(error)).at(entry.offset).of(key.key());
+                    known.map_err(|error| on_input(unknown(error)))?;
+                }
                 if reader.version() == Version::Tagged && writer.version() == Version::Influx {
                     // InfluxDB may not know the encoder.
                     let limit = BLOCK_VALUES_MAX;
@@ -274,7 +280,7 @@ fn encode<E: BlockEncoder>(
 ) -> BlockResult<()> {
     block.clear();
     let done = encoder.encode(points, block);
-    done.map_err(|error| on_output(Error::new(ErrorKind::Block(error)).of(key)))
+    done.map_err(|error| on_output(Error::new(ErrorKind::from(error)).of(key)))
 }
 
 impl<E> fmt::Debug for Merge<'_, E> {

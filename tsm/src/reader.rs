@@ -31,6 +31,11 @@ impl Reader {
     /// Opens a file, given all its bytes: read, or mapped by [`map_readonly`](crate::map_readonly).
     pub fn new(bytes: Bytes) -> Result<Self> {
         let version = check_header(&bytes)?;
+        Self::of_version(bytes, version)
+    }
+
+    /// As [`Reader::new`], whatever the header says.
+    pub(crate) fn of_version(bytes: Bytes, version: Version) -> Result<Self> {
         let index_offset = check_footer(&bytes, version)?;
         let index_end = bytes.len().saturating_sub(version.footer_bytes());
         let index = bytes.slice(index_offset..index_end); // in bounds: `check_footer`
@@ -42,6 +47,20 @@ impl Reader {
             check_index_crc(&bytes, &index, index_offset)?;
         }
         let index = Index::walk(index, index_offset)?;
+        Ok(Self { bytes, version, index_offset, index })
+    }
+
+    /// A reader with another index than the file has: one of some of the blocks before `index_offset`.
+    pub(crate) fn with_index(
+        bytes: Bytes,
+        version: Version,
+        index_offset: u64,
+        index: Bytes,
+    ) -> Result<Self> {
+        if index.len() > INDEX_BYTES_MAX {
+            return Err(Error::corrupt(index_offset, "an index shorter than 2 GiB"));
+        }
+        let index = Index::walk_part(index, index_offset)?;
         Ok(Self { bytes, version, index_offset, index })
     }
 
@@ -68,6 +87,11 @@ impl Reader {
     /// From the earliest to the latest time of all blocks. (InfluxDB's reader says 0 when the latest is before 1970.)
     pub fn range(&self) -> TimeRange {
         self.index.range()
+    }
+
+    /// Whether each block begins where the one of the entry before it ends, as those of every writer do.
+    pub(crate) fn is_sequential(&self) -> bool {
+        self.index.is_sequential()
     }
 
     /// Whether each block of a key ends before the next one begins, as those of [`Writer`](crate::Writer) do.
@@ -129,6 +153,19 @@ impl Reader {
     /// The bytes of a block of `key`, after its checksum was verified.
     pub fn block(&self, key: KeyEntry<'_>, entry: IndexEntry) -> Result<&[u8]> {
         self.checked_frame(key, entry).map(|frame| frame.get(CRC_BYTES..).unwrap_or_default())
+    }
+
+    /// As [`Reader::block`], of a block that an encoder of this build can read.
+    pub fn known_block(
+        &self,
+        key: KeyEntry<'_>,
+        entry: IndexEntry,
+        decoder: &mut AnyDecoder,
+    ) -> Result<&[u8]> {
+        let block = self.block(key, entry)?;
+        let known = decoder.knows(block).map_err(ErrorKind::from);
+        known.map_err(|kind| Error::new(kind).at(entry.offset).of(key.key()))?;
+        Ok(block)
     }
 
     /// The bytes of a block of `key`, after its checksum was verified, with that checksum before them as in the file.
@@ -208,7 +245,7 @@ impl Reader {
     ) -> Result<()> {
         let block = self.block(key, entry);
         let done = block.and_then(|block| {
-            let column = decode(block, out).map_err(ErrorKind::Block);
+            let column = decode(block, out).map_err(ErrorKind::from);
             let column = column.and_then(|span| agrees(key, entry, out.field_type(), span));
             column.map_err(|kind| Error::new(kind).at(entry.offset).of(key.key()))
         });

@@ -1,17 +1,18 @@
-//! What of a damaged file is whole, and another file of only that.
+//! Salvage: what of a corrupt file can be kept, and another file of only that.
 //!
-//! The index must be sound, for the keys are nowhere else: a file that [`Reader`] does not open cannot be salvaged. A
-//! block is whole when its checksum is right and it decodes. Then it is kept, even where the index contradicts it, for in
-//! files of InfluxDB the index has no checksum: times and type are then those that the block itself has.
+//! A block is kept when its checksum is right and it decodes, even where the index contradicts it. For in files of InfluxDB
+//! the index has no checksum: times and type are then those that the block itself has. Where header, footer or index are
+//! corrupt, `rescue.rs` reads the entries that can be read. A block of an encoder that this build does not have is no
+//! corruption, and a file with one cannot be salvaged here.
 
 #![cfg_attr(
     not(test),
     deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use bytes::Bytes;
 use tsmith_codecs::{
     AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, ENCODERS, EncoderVisitor, FieldType,
     TimeRange, with_encoder,
@@ -22,6 +23,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::{IndexEntry, KeyEntry};
 use crate::reader::Reader;
 use crate::writer::Writer;
+
+mod rescue;
+
+pub use rescue::{IndexLoss, rescue};
 
 /// What of a file is whole, and what is not.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +39,10 @@ pub struct Salvage {
     pub kept_values: u64,
     /// The keys that are not as they should be, ascending.
     pub damaged: Vec<DamagedKey>,
+    /// What of header, footer and index is corrupt.
+    pub index: Option<IndexLoss>,
+    /// The first block that was written by an encoder this build does not have. Then nothing can be said of the file.
+    pub unknown: Option<Error>,
 }
 
 /// A key of which something is lost, or mended.
@@ -78,16 +87,29 @@ struct Whole {
 }
 
 impl Salvage {
+    /// Opens the file of these bytes, also when its header, footer or index is corrupt, and reads every block.
+    ///
+    /// # Errors
+    /// No entry of the index can be read.
+    pub fn open(bytes: Bytes) -> Result<(Reader, Self)> {
+        let (reader, index) = rescue(bytes)?;
+        let salvage = Self { index, ..Self::of(&reader) };
+        Ok((reader, salvage))
+    }
+
     /// Reads every block of the file.
     pub fn of(reader: &Reader) -> Self {
         let mut look = Look::new(reader);
         let mut salvage = Self::default();
         for key in reader.keys() {
             let (whole, lost) = look.key(key);
+            let is_unknown = |lost: &&BadBlock| matches!(lost.error.kind(), ErrorKind::UnknownEncoder { .. });
+            if let Some(unknown) = lost.iter().find(is_unknown).filter(|_| salvage.unknown.is_none()) {
+                salvage.unknown = Some(unknown.error.clone());
+            }
             let field_type = type_of(key, &whole);
-            salvage.add(key, field_type, whole, lost);
+            salvage.add(key, field_type, whole, lost, reader.is_sequential());
         }
-        salvage.drop_strangers(reader);
         for key in &salvage.damaged {
             salvage.kept_keys = salvage.kept_keys.saturating_add(u64::from(key.kept_blocks > 0));
         }
@@ -96,7 +118,7 @@ impl Salvage {
 
     /// Whether nothing is lost and nothing is to be put right.
     pub fn is_whole(&self) -> bool {
-        self.damaged.is_empty()
+        self.damaged.is_empty() && self.index.is_none()
     }
 
     /// How many blocks are lost.
@@ -138,7 +160,16 @@ impl Salvage {
         }
     }
 
-    fn add(&mut self, key: KeyEntry<'_>, field_type: FieldType, whole: Vec<Whole>, lost: Vec<BadBlock>) {
+    /// Adds what was found of a key. `is_sequential` says that the entries of the file have the offsets of its blocks in
+    /// their order: then an entry with other times than its block has no other block.
+    fn add(
+        &mut self,
+        key: KeyEntry<'_>,
+        field_type: FieldType,
+        whole: Vec<Whole>,
+        lost: Vec<BadBlock>,
+        is_sequential: bool,
+    ) {
         let mut damage = DamagedKey {
             position: key.position(),
             key: Vec::new(),
@@ -155,6 +186,10 @@ impl Salvage {
             if block.field_type != field_type {
                 let block = block.field_type.name().to_owned();
                 damage.dropped.push(wrong(ErrorKind::BlockType { index: field_type, block }));
+                continue;
+            }
+            if block.range != entry.range && !is_sequential {
+                damage.dropped.push(wrong(ErrorKind::BlockTimes { index: entry.range, block: block.range }));
                 continue;
             }
             damage.keep(block.range, block.values as u64);
@@ -175,44 +210,6 @@ impl Salvage {
             damage.key = key.key().to_vec();
             damage.dropped.sort_by_key(|block| block.entry.offset);
             self.damaged.push(damage);
-        }
-    }
-
-    /// An entry whose times are wrong may be one whose offset is: then it shows the block of another key, which has an
-    /// entry of its own. To take that block for this key would make up points.
-    fn drop_strangers(&mut self, reader: &Reader) {
-        let mended = |key: &DamagedKey| key.mended.iter().map(|block| block.entry.offset).collect::<Vec<_>>();
-        let suspects: BTreeSet<u64> = self.damaged.iter().flat_map(mended).collect();
-        if suspects.is_empty() {
-            return;
-        }
-        let mut claims: BTreeMap<u64, u64> = BTreeMap::new();
-        for entry in
-            reader.keys().flat_map(KeyEntry::entries).filter(|entry| suspects.contains(&entry.offset))
-        {
-            let claimed = claims.entry(entry.offset).or_default();
-            *claimed = claimed.saturating_add(1);
-        }
-        let mut look = Look::new(reader);
-        for key in &mut self.damaged {
-            let shared = |block: &BadBlock| claims.get(&block.entry.offset).is_some_and(|&claims| claims > 1);
-            let (strangers, mended) = std::mem::take(&mut key.mended).into_iter().partition(shared);
-            key.mended = mended;
-            let strangers: Vec<BadBlock> = strangers;
-            if strangers.is_empty() {
-                continue;
-            }
-            self.kept_blocks = self.kept_blocks.saturating_sub(key.kept_blocks);
-            self.kept_values = self.kept_values.saturating_sub(key.kept_values);
-            key.dropped.extend(strangers);
-            (key.kept_blocks, key.kept_values, key.kept_range) = (0, 0, None);
-            let entries = reader.get(key.position).map(|entry| look.key(entry).0).unwrap_or_default();
-            let kept: Vec<Whole> = entries.into_iter().filter(|block| key.keeps(block)).collect();
-            for block in &kept {
-                key.keep(block.range, block.values as u64);
-            }
-            self.kept_blocks = self.kept_blocks.saturating_add(key.kept_blocks);
-            self.kept_values = self.kept_values.saturating_add(key.kept_values);
         }
     }
 
@@ -316,7 +313,7 @@ impl<'a> Look<'a> {
 
     fn block(&mut self, entry: IndexEntry) -> std::result::Result<Whole, ErrorKind> {
         let block = self.bytes(entry)?;
-        self.decoder.decode(block, BLOCK_VALUES_MAX, &mut self.column).map_err(ErrorKind::Block)?;
+        self.decoder.decode(block, BLOCK_VALUES_MAX, &mut self.column).map_err(ErrorKind::from)?;
         let times = self.column.times();
         let (Some(&min), Some(&max)) = (times.iter().min(), times.iter().max()) else {
             return Err(ErrorKind::Corrupt { expected: "a block with values" });
@@ -360,7 +357,7 @@ impl<'a> Look<'a> {
             let rest = together.as_ref().slice(from..together.len());
             let part = rest.slice(0..first_block(rest, POINTS_PER_BLOCK));
             block.clear();
-            let encoded = encoder.encode(part, &mut block).map_err(ErrorKind::Block);
+            let encoded = encoder.encode(part, &mut block).map_err(ErrorKind::from);
             encoded.map_err(|kind| Error::new(kind).of(key.key()))?;
             let (Some(&min), Some(&max)) = (part.times().first(), part.times().last()) else { break };
             writer.write_block(key.key(), together.field_type(), TimeRange::new(min, max), &block)?;

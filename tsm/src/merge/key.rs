@@ -245,7 +245,7 @@ impl<'a> KeyMerge<'a> {
         let on_input = |error| MergeError { input: Some(input), error };
         let block = reader.block(key, entry).map_err(on_input)?;
         is_full_block(decoder, block, self.size)
-            .map_err(|error| on_input(Error::new(ErrorKind::Block(error)).at(entry.offset).of(key.key())))
+            .map_err(|error| on_input(Error::new(ErrorKind::from(error)).at(entry.offset).of(key.key())))
     }
 
     /// Reads window after window, until there are points for a block.

@@ -1,0 +1,393 @@
+//! Rescue: the entries of a corrupt index that can be read.
+//!
+//! ```text
+//! header ─ blocks ─ index ─ footer      opens as it is? with another header? ─▶ done
+//!                   ▲
+//!                   └ where the footer says, else where the first key is: the one whose first block follows the header
+//! key ─▶ next key ─▶ bytes that do not fit ─▶ search: entries that fit a block, then the key before them ─▶ next key
+//! ```
+//!
+//! In files of InfluxDB the index has no checksum. So an entry is believed only if
+//!
+//! - the block that it describes has the right checksum and decodes, to values of the type of its key;
+//! - its offset is that of its place: the block begins where the one of a neighbour ends, or ends where it begins. An entry
+//!   with another offset could describe the block of another key.
+//!
+//! A key is believed only if its length leads from where it must begin to such entries, and it is between its neighbours. Of
+//! two keys in the wrong order the one is dropped without which the others ascend; both, if that does not tell. A key that
+//! was changed and is still in order cannot be told from another key: neither InfluxDB nor any reader detects it.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use tsmith_codecs::FieldType;
+
+use super::Look;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{
+    BLOCK_SIZE_MIN, COUNT_BYTES, CRC_BYTES, HEADER_BYTES, INDEX_ENTRY_BYTES, INDEX_OFFSET_BYTES,
+    KEY_LEN_BYTES, MAGIC, TYPE_BYTES, Version, field_type, index_crc, type_byte,
+};
+use crate::index::IndexEntry;
+use crate::reader::Reader;
+
+/// What separates series and field in the keys of every engine.
+const SEPARATOR: &[u8] = b"#!~#";
+
+/// How often each byte of a file may be looked at, on average. An intact index needs two looks at each.
+const LOOKS_PER_BYTE: u64 = 16;
+
+/// What of header, footer and index is corrupt.
+#[derive(Clone, Debug)]
+pub struct IndexLoss {
+    /// Why the file does not open.
+    pub error: Error,
+    /// Places of the index from which no entry was taken.
+    pub gaps: Vec<Range<u64>>,
+    /// Bytes of blocks that no entry describes any more.
+    pub orphan_bytes: u64,
+}
+
+/// Opens a file as [`Reader::new`] does; if header, footer or index is corrupt, with an index of the entries that can be
+/// read. Says then what is lost.
+///
+/// # Errors
+/// No entry can be read; or a key of version `T` is corrupt, and nothing tells which.
+pub fn rescue(bytes: Bytes) -> Result<(Reader, Option<IndexLoss>)> {
+    let error = match Reader::new(bytes.clone()) {
+        Ok(reader) => return Ok((reader, None)),
+        Err(error) => error,
+    };
+    for version in [Version::Influx, Version::Tagged] {
+        if let Ok(reader) = Reader::of_version(bytes.clone(), version) {
+            return Ok((reader, Some(IndexLoss { error, gaps: Vec::new(), orphan_bytes: 0 })));
+        }
+    }
+    let has_magic = bytes.starts_with(&MAGIC);
+    let said = bytes.get(MAGIC.len()).filter(|_| has_magic).and_then(|&byte| Version::from_byte(byte));
+    let version = said.unwrap_or(Version::Influx);
+    let Some(Found { start, records, mut gaps }) = find_index(&bytes, version)? else { return Err(error) };
+    let index_end = records.last().map_or(start, |last| last.end);
+    let records = in_order(with_neighbours(records, start as u64));
+    let kept: u64 = records.iter().flat_map(|record| &record.fits).map(|fit| u64::from(fit.entry.size)).sum();
+    let orphan_bytes = (start as u64).saturating_sub(HEADER_BYTES as u64).saturating_sub(kept);
+    let footer_at = bytes.len().saturating_sub(version.footer_bytes()) as u64;
+    gaps.retain(|gap| gap.start < footer_at);
+    if records.is_empty() || orphan_bytes == 0 && has_corrupt_key(&bytes, version, start..index_end) {
+        return Err(error);
+    }
+    let index = records.iter().flat_map(|record| record.to_bytes(&bytes)).collect::<Vec<_>>();
+    let reader = Reader::with_index(bytes, version, start as u64, index.into())?;
+    Ok((reader, Some(IndexLoss { error, gaps, orphan_bytes })))
+}
+
+/// What was read of an index.
+struct Found {
+    start: usize,
+    records: Vec<Record>,
+    gaps: Vec<Range<u64>>,
+}
+
+impl Found {
+    /// Whether the last block ends where the index begins, as it does in every file.
+    fn reaches_index(&self) -> bool {
+        let last = self.records.iter().flat_map(|record| &record.fits).map(|fit| fit.entry.end()).max();
+        last == Some(self.start as u64)
+    }
+}
+
+/// The index where the footer says, or at the first key from the end of the file backwards: of the two the one that the last
+/// block reaches to. Of a file that was cut none is: then that of the key.
+fn find_index(bytes: &Bytes, version: Version) -> Result<Option<Found>> {
+    let stored = bytes.last_chunk::<INDEX_OFFSET_BYTES>().map(|stored| u64::from_be_bytes(*stored));
+    let inside = |&at: &usize| HEADER_BYTES < at && at < bytes.len();
+    let said = stored.and_then(|stored| usize::try_from(stored).ok()).filter(inside);
+    let by_footer = said.map(|start| run(bytes, version, start)).transpose()?;
+    if let Some(found) = by_footer.as_ref()
+        && found.reaches_index()
+        && found.gaps.first().is_none_or(|gap| gap.start > found.start as u64)
+    {
+        return Ok(by_footer);
+    }
+    let first = first_key(bytes, version)?.filter(|&start| Some(start) != said);
+    let by_key = first.map(|start| run(bytes, version, start)).transpose()?;
+    let is_better = |by_footer: &Found| {
+        // A corrupt length of the first key has a key found that begins inside the last block.
+        let in_key =
+            |by_key: &Found| by_key.records.first().is_some_and(|first| first.key.contains(&by_footer.start));
+        by_footer.reaches_index() || by_key.as_ref().is_none_or(in_key)
+    };
+    Ok(match by_footer.filter(is_better) {
+        Some(by_footer) if by_key.as_ref().is_none_or(|by_key| !by_key.reaches_index()) => Some(by_footer),
+        _ => by_key,
+    })
+}
+
+/// Reads the index that begins at `start`.
+fn run(bytes: &Bytes, version: Version, start: usize) -> Result<Found> {
+    let reader = Reader::with_index(bytes.clone(), version, start as u64, Bytes::new())?;
+    let work = (bytes.len() as u64).saturating_mul(LOOKS_PER_BYTE);
+    let (records, gaps) = Scan { bytes, look: Look::new(&reader), start, work }.run();
+    Ok(Found { start, records, gaps })
+}
+
+/// Where the key is of which the first block follows the header, from the end of the file backwards.
+fn first_key(bytes: &Bytes, version: Version) -> Result<Option<usize>> {
+    let offset = (HEADER_BYTES as u64).to_be_bytes();
+    let mut work = (bytes.len() as u64).saturating_mul(LOOKS_PER_BYTE);
+    let mut upto = bytes.len();
+    loop {
+        let hit =
+            bytes.get(..upto).and_then(|part| part.windows(offset.len()).rposition(|found| found == offset));
+        let Some(hit) = hit else { return Ok(None) };
+        upto = hit.saturating_add(offset.len()).saturating_sub(1);
+        // Before an offset there are two times, and before the first entry type and count.
+        let Some(at) = hit.checked_sub(16 + TYPE_BYTES + COUNT_BYTES) else { return Ok(None) };
+        let reader = Reader::with_index(bytes.clone(), version, at as u64, Bytes::new())?;
+        let mut scan = Scan { bytes, look: Look::new(&reader), start: at, work };
+        if let Some(key) = scan.key_of(HEADER_BYTES, at) {
+            return Ok(Some(key.start.saturating_sub(KEY_LEN_BYTES)));
+        }
+        work = scan.work;
+        if work == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// Drops the entries whose blocks neither begin where the one of the entry before ends nor end where the next one begins.
+fn with_neighbours(mut records: Vec<Record>, start: u64) -> Vec<Record> {
+    let all: Vec<IndexEntry> = records.iter().flat_map(|record| &record.fits).map(|fit| fit.entry).collect();
+    let begins = |place: usize| all.get(place).map_or(start, |next| next.offset);
+    let ends = |place: usize| all.get(place).map_or(HEADER_BYTES as u64, |before| before.end());
+    let mut place = 0_usize;
+    for record in &mut records {
+        record.fits.retain(|fit| {
+            let (before, next) = (place.wrapping_sub(1), place.saturating_add(1));
+            place = next;
+            fit.entry.offset == ends(before) || fit.entry.end() == begins(next)
+        });
+        record.fits.sort_by_key(|fit| fit.entry.range.min);
+    }
+    records.retain(|record| !record.fits.is_empty());
+    records
+}
+
+/// Drops keys such that the others ascend. Of two in the wrong order the one is corrupt that has no place between the
+/// neighbours of the other; if both have one, or none, nobody knows which.
+fn in_order(records: Vec<Record>) -> Vec<Record> {
+    let names: Vec<Bytes> = records.iter().map(|record| record.name.clone()).collect();
+    let mut kept: Vec<Record> = Vec::with_capacity(records.len());
+    'records: for (place, record) in records.into_iter().enumerate() {
+        while let Some(last) = kept.last().filter(|last| last.name >= record.name) {
+            let next = names.get(place.saturating_add(1));
+            let before = kept.len().checked_sub(2).and_then(|before| kept.get(before));
+            let fits_without_last = before.is_none_or(|before| before.name < record.name);
+            let fits_without_this = next.is_none_or(|next| last.name < *next);
+            if fits_without_last || !fits_without_this {
+                kept.pop();
+            }
+            if fits_without_this || !fits_without_last {
+                continue 'records;
+            }
+        }
+        kept.push(record);
+    }
+    kept
+}
+
+/// Whether the checksum of an index of which every entry fits says that a key does not: no entry tells which. A checksum that
+/// is wrong in one byte is corrupt itself.
+fn has_corrupt_key(bytes: &[u8], version: Version, index: Range<usize>) -> bool {
+    let Some(footer) = bytes.get(index.end..).filter(|_| version == Version::Tagged) else { return false };
+    let Ok(footer) = <[u8; CRC_BYTES + INDEX_OFFSET_BYTES]>::try_from(footer) else { return false };
+    let stored = footer.first_chunk::<CRC_BYTES>().copied().map_or(0, u32::from_be_bytes);
+    let differs = stored ^ index_crc(bytes.get(index.clone()).unwrap_or_default(), index.start as u64);
+    differs.to_be_bytes().iter().filter(|&&byte| byte != 0).count() > 1
+}
+
+/// An entry whose block is right; the times are those of the block.
+#[derive(Clone, Copy, Debug)]
+struct Fit {
+    entry: IndexEntry,
+    /// None of a block that this build cannot read.
+    field_type: Option<FieldType>,
+}
+
+/// A key of the index, and those of its entries that fit.
+#[derive(Debug)]
+struct Record {
+    key: Range<usize>,
+    name: Bytes,
+    field_type: FieldType,
+    fits: Vec<Fit>,
+    /// Where the last entry that fits ends.
+    end: usize,
+    /// Every entry that the key says it has is there, and fits.
+    is_whole: bool,
+}
+
+impl Record {
+    /// As it stands in an index.
+    fn to_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let key = bytes.get(self.key.clone()).unwrap_or_default();
+        let mut out = (key.len() as u16).to_be_bytes().to_vec();
+        out.extend_from_slice(key);
+        out.push(type_byte(self.field_type));
+        out.extend_from_slice(&(self.fits.len() as u16).to_be_bytes());
+        for Fit { entry, .. } in &self.fits {
+            out.extend_from_slice(&entry.range.min.to_be_bytes());
+            out.extend_from_slice(&entry.range.max.to_be_bytes());
+            out.extend_from_slice(&entry.offset.to_be_bytes());
+            out.extend_from_slice(&entry.size.to_be_bytes());
+        }
+        out
+    }
+}
+
+/// Reads the index that begins at `start`.
+struct Scan<'a> {
+    bytes: &'a Bytes,
+    /// At the blocks before it.
+    look: Look<'a>,
+    start: usize,
+    /// How many more bytes may be looked at.
+    work: u64,
+}
+
+impl Scan<'_> {
+    /// The keys that can be read, and the places between them.
+    fn run(mut self) -> (Vec<Record>, Vec<Range<u64>>) {
+        let (mut records, mut gaps) = (Vec::<Record>::new(), Vec::new());
+        let (mut at, mut block_end, mut follows) = (self.start, HEADER_BYTES as u64, true);
+        while at < self.bytes.len() {
+            let next = if follows { self.key_at(at, block_end) } else { None };
+            let next = next.or_else(|| self.find(at));
+            let begin =
+                next.as_ref().map_or(self.bytes.len(), |next| next.key.start.saturating_sub(KEY_LEN_BYTES));
+            if begin > at {
+                gaps.push(at as u64..begin as u64);
+            }
+            let Some(record) = next else { break };
+            (at, follows) = (record.end, record.is_whole);
+            block_end = record.fits.last().map_or(block_end, |fit| fit.entry.end());
+            records.push(record);
+        }
+        (records, gaps)
+    }
+
+    /// The key whose length stands at `at`, if its first blocks begin at `block_end`.
+    fn key_at(&mut self, at: usize, block_end: u64) -> Option<Record> {
+        let key = self.key_of_length(at)?;
+        let [first, second] = [0, 1].map(|place| self.entry(key.end, place));
+        let first = first?;
+        let after_first = block_end.saturating_add(u64::from(first.size));
+        let is_next = first.offset == block_end || second.is_some_and(|second| second.offset == after_first);
+        if is_next { self.record(key) } else { None }
+    }
+
+    /// The first key behind `at` of which the first entry fits.
+    fn find(&mut self, at: usize) -> Option<Record> {
+        for entries in at.saturating_add(KEY_LEN_BYTES)..self.bytes.len() {
+            if let Some(key) = self.key_of(at, entries) {
+                return self.record(key);
+            }
+            if self.work == 0 {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The key that ends at `end`, where its type is, if the first entry behind it fits. Of several beginnings, not before
+    /// `from`, the last is right: an earlier one would take other entries into the key.
+    fn key_of(&mut self, from: usize, end: usize) -> Option<Range<usize>> {
+        let found = field_type(*self.bytes.get(end)?)?;
+        self.count(end)?;
+        let entry = self.entry(end, 0)?;
+        let fit = self.fit(entry)?;
+        if fit.field_type.is_some_and(|of_block| of_block != found) || fit.entry.range != entry.range {
+            return None;
+        }
+        let first = from.max(end.saturating_sub(KEY_LEN_BYTES + usize::from(u16::MAX)));
+        for at in (first..end.checked_sub(KEY_LEN_BYTES)?).rev() {
+            self.work = self.work.saturating_sub(1);
+            let Some(key) = self.key_of_length(at).filter(|key| key.end == end) else { continue };
+            let name = self.bytes.get(key.clone())?;
+            match name.windows(SEPARATOR.len()).filter(|window| *window == SEPARATOR).count() {
+                0 => {}
+                1 => return Some(key),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// The key whose length stands at `at`.
+    fn key_of_length(&self, at: usize) -> Option<Range<usize>> {
+        let len = self.bytes.get(at..)?.first_chunk::<KEY_LEN_BYTES>()?;
+        let start = at.saturating_add(KEY_LEN_BYTES);
+        let key = start..start.saturating_add(usize::from(u16::from_be_bytes(*len)));
+        Some(key).filter(|key| !key.is_empty() && key.end < self.bytes.len())
+    }
+
+    /// The number of entries behind the type at `at`.
+    fn count(&self, at: usize) -> Option<usize> {
+        let count = self.bytes.get(at.saturating_add(TYPE_BYTES)..)?.first_chunk::<COUNT_BYTES>()?;
+        Some(usize::from(u16::from_be_bytes(*count))).filter(|&count| count > 0)
+    }
+
+    /// The entry at this place behind the type at `at`.
+    fn entry(&self, at: usize, place: usize) -> Option<IndexEntry> {
+        let entries = self.bytes.get(at.saturating_add(TYPE_BYTES + COUNT_BYTES)..)?;
+        entries.get(place.saturating_mul(INDEX_ENTRY_BYTES)..)?.first_chunk().map(IndexEntry::parse)
+    }
+
+    /// A key with those of its entries that fit; `None` if none does.
+    fn record(&mut self, key: Range<usize>) -> Option<Record> {
+        let count = self.count(key.end)?;
+        let entries_at = key.end.saturating_add(TYPE_BYTES + COUNT_BYTES);
+        let behind = |place: usize| entries_at.saturating_add(place.saturating_mul(INDEX_ENTRY_BYTES));
+        let (mut fits, mut end) = (Vec::<Fit>::new(), entries_at);
+        for place in 0..count {
+            let Some(entry) = self.entry(key.end, place) else { break };
+            self.work = self.work.saturating_sub(INDEX_ENTRY_BYTES as u64);
+            // All blocks of a key are of one type, and a corrupt type of the key is none of theirs.
+            let fit = self
+                .fit(entry)
+                .filter(|fit| fits.first().is_none_or(|first| first.field_type == fit.field_type));
+            if let Some(fit) = fit {
+                fits.push(fit);
+                end = behind(place.saturating_add(1));
+            }
+        }
+        let name = self.bytes.slice_ref(self.bytes.get(key.clone())?);
+        let is_whole = fits.len() == count;
+        let said = field_type(*self.bytes.get(key.end)?).unwrap_or(FieldType::Float);
+        let field_type = fits.first()?.field_type.unwrap_or(said);
+        Some(Record { key, name, field_type, fits, end, is_whole })
+    }
+
+    /// The entry with the times of its block, if that is right. That of a block which this build cannot read is as it says.
+    fn fit(&mut self, entry: IndexEntry) -> Option<Fit> {
+        let is_inside = entry.offset >= HEADER_BYTES as u64 && entry.end() <= self.start as u64;
+        if !is_inside || (entry.size as usize) < BLOCK_SIZE_MIN {
+            return None;
+        }
+        let Some(work) = self.work.checked_sub(u64::from(entry.size)) else {
+            self.work = 0;
+            return None;
+        };
+        self.work = work;
+        match self.look.block(entry) {
+            Ok(block) => {
+                let entry = IndexEntry { range: block.range, ..entry };
+                Some(Fit { entry, field_type: Some(block.field_type) })
+            }
+            Err(ErrorKind::UnknownEncoder { .. }) if entry.range.min <= entry.range.max => {
+                Some(Fit { entry, field_type: None })
+            }
+            Err(_) => None,
+        }
+    }
+}
