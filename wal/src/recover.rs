@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, LogOptions, Position, Record, RecoveryMode, Result
 pub(crate) use jobs::Records;
 use reader::Reader;
 pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
-pub use report::{Progress, Recovery, Torn};
+pub use report::{NotReplayed, Progress, Recovery, Torn};
 
 /// What is written again at a time.
 const AGAIN_BYTES: usize = 1 << 20;
@@ -324,6 +324,14 @@ impl End {
 /// The position of the frame that ends at `end` of segment `number`.
 pub(crate) fn position(number: u32, end: u32) -> Position {
     Position(u64::from(number) << 32 | u64::from(end))
+}
+
+/// What `replay` said of a record that it refused.
+pub(crate) fn reason_of(refused: &Error) -> String {
+    match refused.kind() {
+        ErrorKind::Refused(source) => source.to_string(),
+        kind => kind.to_string(),
+    }
 }
 
 /// What `replay` answered. The place in the payload that it may name is not the place in the file.

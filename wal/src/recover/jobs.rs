@@ -18,12 +18,12 @@ use parking_lot::{Condvar, Mutex};
 
 use super::chain::missing;
 use super::reader::{Next, Reader};
-use super::{End, Found, Progress, Replay, as_refusal, position};
+use super::{End, Found, NotReplayed, Progress, Replay, as_refusal, position, reason_of};
 use crate::entry::{self, Decoder, Entry};
 use crate::fs::Fs;
 use crate::kind::{Format, Place, Scan};
 use crate::segment::Stop;
-use crate::{Error, Position, Record, RecordKind, Result, Torn};
+use crate::{Error, Position, Record, RecordKind, RecoveryMode, Result, Torn};
 
 /// A worker takes records of about so many bytes on disk at a time.
 const RUN_BYTES: u64 = 64 << 10;
@@ -48,28 +48,37 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
     where
         R: FnMut(Position, Record<'_>) -> Result<()>,
     {
-        self.placed(|at, _, record| (replay.0)(at, record))
+        let salvage = self.mode == RecoveryMode::Salvage;
+        self.each(salvage, |at, _, record| (replay.0)(at, record))
     }
 
-    /// Gives every record to `replay`, on this thread, and where its first byte is.
-    pub(crate) fn placed(
+    /// Gives every record to `replay`, on this thread, and where its first byte is. An error of `replay` ends it.
+    pub(crate) fn placed(self, replay: impl FnMut(Position, u64, Record<'_>) -> Result<()>) -> Result<Found> {
+        self.each(false, replay)
+    }
+
+    /// Gives every record to `replay`. `go_on` says that one which is refused is noted, and the next one is read.
+    fn each(
         self,
+        go_on: bool,
         mut replay: impl FnMut(Position, u64, Record<'_>) -> Result<()>,
     ) -> Result<Found> {
-        self.all(|number, bytes, scan, _| one_by_one::<T>(number, bytes, scan, &mut replay), |_| {})
+        self.all(|number, bytes, scan, _| one_by_one::<T>(number, bytes, scan, go_on, &mut replay), |_| {})
     }
 
     /// Gives every record, decoded, to `replay`.
     pub(crate) fn entries(self, replay: &mut impl Replay) -> Result<Found> {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
         let (shared, buffers) = (Mutex::new(replay), Mutex::new(Vec::new()));
+        let go_on = self.mode == RecoveryMode::Salvage;
         let found = self.all(
             |number, bytes, scan, meanwhile| {
                 if workers > 1 && bytes.len() >= SIDE_BY_SIDE_BYTES {
-                    return side_by_side::<T>(number, bytes, scan, (workers, &buffers), &shared, meanwhile);
+                    let team = Team { workers, buffers: &buffers, go_on };
+                    return side_by_side::<T>(number, bytes, scan, team, &shared, meanwhile);
                 }
                 let mut replay = shared.lock();
-                one_by_one::<T>(number, bytes, scan, &mut |at, _, record: Record<'_>| {
+                one_by_one::<T>(number, bytes, scan, go_on, &mut |at, _, record: Record<'_>| {
                     replay.entry(at, &entry::decode(record.kind, record.payload)?)
                 })
             },
@@ -107,7 +116,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                     ahead.get_or_insert_with(|| self.read(at + 1));
                 }
             };
-            let (mut kept, mut payload_bytes) = (0, 0);
+            let (mut kept, mut payload_bytes, mut refused) = (0, 0, Vec::new());
             let (mut resumed, mut proof) = (false, Vec::new());
             let cut = loop {
                 let mut start = scan.clone();
@@ -115,6 +124,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                     .map_err(|Failed { error, offset }| error.at_path(&self.path(at)).at_offset(offset))?;
                 kept += stretch.records;
                 payload_bytes += stretch.bytes;
+                refused.extend(stretch.refused);
                 let bad = match stretch.stop {
                     None => {
                         // Without a head nobody can say more than how many records were read.
@@ -155,6 +165,10 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
             self.recovery.segments += u64::from(kept > 0);
             self.recovery.records += kept;
             self.recovery.bytes += payload_bytes;
+            let path = self.path(at);
+            let refused = refused.into_iter();
+            let named = refused.map(|(offset, reason)| NotReplayed { path: path.clone(), offset, reason });
+            self.recovery.refused.extend(named);
             // A salvaged segment is never taken for an empty one, nor one whose head says what was forgotten.
             let empty = kept == 0 && link.is_none() && (cut < bytes.len() as u64 || torn.is_empty());
             self.recovery.torn.append(&mut torn);
@@ -178,6 +192,25 @@ struct Stretch {
     /// At the end of a segment: the number of the record after it.
     next: Option<u64>,
     stop: Option<Stop>,
+    /// Where records begin that were refused, and why.
+    refused: Vec<(u64, String)>,
+}
+
+impl Stretch {
+    fn new() -> Self {
+        Self { records: 0, bytes: 0, next: None, stop: None, refused: Vec::new() }
+    }
+
+    /// Counts a record of so many bytes that was given to `replay`.
+    fn count(&mut self, offset: u64, bytes: usize, taken: Result<()>, go_on: bool) -> Result<(), Failed> {
+        match taken.map_err(as_refusal) {
+            Err(error) if go_on => self.refused.push((offset, reason_of(&error))),
+            taken => taken.map_err(|error| Failed { error, offset })?,
+        }
+        self.records += 1;
+        self.bytes += bytes as u64;
+        Ok(())
+    }
 }
 
 /// The reader of the records failed, at this one.
@@ -190,9 +223,10 @@ fn one_by_one<T: Format>(
     number: u32,
     bytes: &[u8],
     mut scan: T::Scan<'_>,
+    go_on: bool,
     replay: &mut impl FnMut(Position, u64, Record<'_>) -> Result<()>,
 ) -> Result<Stretch, Failed> {
-    let mut stretch = Stretch { records: 0, bytes: 0, next: None, stop: None };
+    let mut stretch = Stretch::new();
     let mut payload = Vec::new();
     loop {
         let unpacked = match scan.place() {
@@ -205,12 +239,10 @@ fn one_by_one<T: Format>(
         };
         match unpacked {
             Ok((place, (kind, len))) => {
-                stretch.records += 1;
-                stretch.bytes += len as u64;
                 let payload = payload.get(..len).unwrap_or_default();
                 let at = position(number, place.end as u32);
                 let taken = replay(at, place.offset, Record { kind, payload });
-                taken.map_err(|error| Failed { error: as_refusal(error), offset: place.offset })?;
+                stretch.count(place.offset, len, taken, go_on)?;
             }
             Err(stop) => {
                 stretch.stop = Some(stop);
@@ -281,13 +313,12 @@ fn side_by_side<T: Format>(
     number: u32,
     bytes: &[u8],
     scan: T::Scan<'_>,
-    (workers, kept): (usize, &Mutex<Vec<Buffers>>),
+    Team { workers, buffers: kept, go_on }: Team<'_>,
     replay: &Mutex<&mut impl Replay>,
     meanwhile: &mut dyn FnMut(),
 ) -> Result<Stretch, Failed> {
     let feed = Mutex::new(Feed { scan, next: 0, ended: false });
-    let stretch = Stretch { records: 0, bytes: 0, next: None, stop: None };
-    let turn = Mutex::new(Turn { next: 0, abandoned: false, result: Ok(stretch) });
+    let turn = Mutex::new(Turn { next: 0, abandoned: false, result: Ok(Stretch::new()) });
     let passed = Condvar::new();
     let work = || {
         let abandoned = Abandoned { turn: &turn, passed: &passed };
@@ -330,7 +361,8 @@ fn side_by_side<T: Format>(
                 && stretch.stop.is_none()
             {
                 let mut replay = replay.lock();
-                let mut done = take(number, stretch, &ahead, decoded, &payloads, &mut decoder, &mut **replay);
+                let to = (number, go_on);
+                let mut done = take(to, stretch, &ahead, decoded, &payloads, &mut decoder, &mut **replay);
                 for place in places {
                     if done.is_err() {
                         break;
@@ -338,8 +370,7 @@ fn side_by_side<T: Format>(
                     match Unpacked::new::<T>(bytes, place, 0, &mut payloads) {
                         Ok(one) => {
                             let none = Vec::new();
-                            done =
-                                take(number, stretch, &[one], none, &payloads, &mut decoder, &mut **replay);
+                            done = take(to, stretch, &[one], none, &payloads, &mut decoder, &mut **replay);
                         }
                         Err(stop) => {
                             run.stop = Some(stop);
@@ -376,6 +407,15 @@ fn side_by_side<T: Format>(
         stretch.next = feed.into_inner().scan.number();
     }
     Ok(stretch)
+}
+
+/// Who reads a segment side by side.
+#[derive(Clone, Copy)]
+struct Team<'a> {
+    workers: usize,
+    buffers: &'a Mutex<Vec<Buffers>>,
+    /// A record that is refused is noted, and the next one is read.
+    go_on: bool,
 }
 
 /// What a worker fills. The next segment's take it over: memory that is new costs more than what is put there.
@@ -419,7 +459,7 @@ impl Unpacked {
 
 /// Applies records in their order; those that are not decoded yet are now.
 fn take<'p>(
-    number: u32,
+    (number, go_on): (u32, bool),
     stretch: &mut Stretch,
     records: &[Unpacked],
     decoded: Vec<Result<Entry<'p>>>,
@@ -435,9 +475,7 @@ fn take<'p>(
             decoder.recycle(entry, record.span.len());
             taken
         });
-        taken.map_err(|error| Failed { error: as_refusal(error), offset: record.place.offset })?;
-        stretch.records += 1;
-        stretch.bytes += record.span.len() as u64;
+        stretch.count(record.place.offset, record.span.len(), taken, go_on)?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind, RecoveryMode, Result};
 pub(crate) struct Reader<'a, T, F> {
     pub(super) fs: &'a F,
     dir: &'a Path,
-    mode: RecoveryMode,
+    pub(super) mode: RecoveryMode,
     pub(super) numbers: Vec<u32>,
     /// Those of them that are read.
     pub(super) span: Range<usize>,

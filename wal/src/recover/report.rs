@@ -15,6 +15,31 @@ pub struct Recovery {
     pub bytes: u64,
     /// What was left out. At most one place with `RecoveryMode::Strict`: the unfinished last write before a crash.
     pub torn: Vec<Torn>,
+    /// Records that pass their checks and that `replay` refused, with `RecoveryMode::Salvage`; in other modes the first one
+    /// is an error.
+    pub refused: Vec<NotReplayed>,
+}
+
+/// A record that passes its checks and that `replay` refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotReplayed {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where it begins in the segment.
+    pub offset: u64,
+    /// What `replay` said.
+    pub reason: String,
+}
+
+impl fmt::Display for NotReplayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, offset, reason } = self;
+        write!(
+            f,
+            "{}: offset {offset}: the record cannot be replayed and is left out: {reason}",
+            path.display()
+        )
+    }
 }
 
 impl Recovery {

@@ -11,9 +11,10 @@ use crate::etcd::proto::{EntryKind, HardState};
 use crate::etcd::{Entry, Flaw, salvage};
 use crate::fs::Fs;
 use crate::kind::used_len;
-use crate::recover::{Records, as_refusal};
+use crate::recover::{Records, as_refusal, reason_of};
 use crate::{
-    Error, ErrorKind, Position, Progress, Record, RecordKind, Recovery, RecoveryMode, Replay, Result, Torn,
+    Error, ErrorKind, NotReplayed, Position, Progress, Record, RecordKind, Recovery, RecoveryMode, Replay,
+    Result, Torn,
 };
 
 const HEADLESS: &str = "a segment without a head";
@@ -338,8 +339,15 @@ impl<S: Sink> Reader<'_, S> {
                 Ok((at, kind, payload)) => {
                     self.found.recovery.records += 1;
                     self.found.recovery.bytes += payload.len() as u64;
-                    let taken = self.sink.record(at, Record { kind, payload });
-                    taken.map_err(|error| as_refusal(error).at_path(path).at_offset(record.offset))?;
+                    let taken = self.sink.record(at, Record { kind, payload }).map_err(as_refusal);
+                    match taken {
+                        Err(error) if self.mode == RecoveryMode::Salvage => {
+                            let (path, reason) = (path.to_owned(), reason_of(&error));
+                            let refused = NotReplayed { path, offset: record.offset, reason };
+                            self.found.recovery.refused.push(refused);
+                        }
+                        taken => taken.map_err(|error| error.at_path(path).at_offset(record.offset))?,
+                    }
                     Ok(Ok(()))
                 }
                 Err(flaw) => Ok(Err(flaw)),
