@@ -36,12 +36,20 @@ pub enum ErrorKind {
     /// A TSM file contradicts its format.
     #[error("{0}{after}", after = mending(.0))]
     Tsm(tsmith_tsm::Error),
-    /// A TSM file whose index cannot be read, so that it cannot be repaired.
+    /// A TSM file without any entry of an index that can be read, so that it cannot be repaired.
     #[error(
-        "{0}: the index cannot be read, and the keys are nowhere else in a TSM file, so it cannot be repaired: restore it from \
-         a copy; or move it away, and the directory opens without its points"
+        "{0}: no entry of the index can be read, and the keys are nowhere else in a TSM file: restore it from a copy; or move \
+         it away, and the directory opens without its points"
     )]
     NoIndex(tsmith_tsm::Error),
+    /// A record of the log that passes its checks and that no engine can replay. It is left out.
+    #[error("offset {offset}: the record cannot be replayed and is left out: {reason}")]
+    NotReplayed {
+        /// Where it begins in its segment.
+        offset: u64,
+        /// Why, and what of it.
+        reason: String,
+    },
     /// A column could not be encoded.
     #[error("{key}: {error}")]
     Encode {
@@ -198,6 +206,9 @@ pub enum ErrorKind {
          digits each, as in 000000001-000000001.tsm, or move it away"
     )]
     MisnamedTsm,
+    /// What could be kept of a quarantined file was written before.
+    #[error("the file exists: move it away, then repair again")]
+    RescuedExists,
     /// Not the name of a TSM file.
     #[error("expected a name like 000000001-000000001.tsm: generation and sequence, nine digits each")]
     NotATsmName,
@@ -254,6 +265,13 @@ fn mending(error: &tsmith_tsm::Error) -> &'static str {
         | Tsm::BlockType { .. }
         | Tsm::BlockTimes { .. }
         | Tsm::BlockUnsorted => "; or `tsmith repair` the directory: it keeps what else the file holds",
+        Tsm::Magic { .. }
+        | Tsm::TooShort { .. }
+        | Tsm::IndexOffset { .. }
+        | Tsm::Checksum { .. }
+        | Tsm::Corrupt { .. } => {
+            "; or `tsmith repair` the directory: it keeps each block whose entry in the index can be read"
+        }
         _ => "",
     }
 }

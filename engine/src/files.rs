@@ -80,16 +80,15 @@ pub struct TsmFile {
 }
 
 impl TsmFile {
-    /// Opens the file at `path`, with the tombstones beside it if there are any. Alone it needs no age: any name that
-    /// ends in `.tsm` will do, and counts as the first file of a directory.
+    /// Opens the file at `path`, with the tombstones beside it if there are any. Alone it needs no age: any name of
+    /// [`tsm_name_of`] will do, and counts as the first file of a directory if it has no number.
     pub fn open_path<F: Fs>(fs: &F, path: &Path) -> Result<Self> {
-        if path.extension().is_none_or(|extension| extension != "tsm") {
+        let Some(name) = path.file_name().and_then(|name| tsm_name_of(name.to_str()?)) else {
             return Err(Error::at("open", path, ErrorKind::NotATsmName));
-        }
-        let name = path.file_name().and_then(|name| FileName::parse(name.to_str()?));
-        let name = name.unwrap_or(FileName { generation: 1, sequence: 1 });
+        };
+        let name = FileName::parse(name).unwrap_or(FileName { generation: 1, sequence: 1 });
         let reader = Reader::new(load(fs, path).on("open", path)?).on("open", path)?;
-        let tombstones = path.with_extension("tombstone");
+        let tombstones = tombstones_of(path);
         let read = read_tombstones(fs, &tombstones)?;
         match read.torn_bytes() {
             0 => Ok(Self::new(name, path.to_owned(), reader, read)),
@@ -187,7 +186,8 @@ impl TsmFile {
     pub(crate) fn has_final_blocks(&self, full: bool) -> bool {
         let mut decoder = Decoder::<Tsm1>::default();
         let mut is_final = |key: KeyEntry<'_>, at: usize, entry| {
-            let Ok(block) = self.reader.block(key, entry) else { return false };
+            let block = self.reader.block(key, entry).ok().filter(|block| decoder.knows(block).is_ok());
+            let Some(block) = block else { return false };
             let is_last = at + 1 == key.block_count();
             !full || is_last || is_full_block(&mut decoder, block, POINTS_PER_BLOCK).unwrap_or(false)
         };
@@ -365,6 +365,27 @@ pub fn tsm_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<FileName>> {
         return Err(Error::at("list", &dir.join(name), ErrorKind::MisnamedTsm));
     }
     Ok(names().filter_map(FileName::parse).collect())
+}
+
+/// The name that a TSM file of this name has, or had before it was quarantined as `*.tsm.bad` or `*.tsm.2.bad`, or rescued
+/// from there as `*.tsm.rescued`.
+pub fn tsm_name_of(name: &str) -> Option<&str> {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let live = match name.strip_suffix(".bad").map(|stem| (stem, stem.rsplit_once('.'))) {
+        Some((_, Some((stem, number)))) if is_number(number) => stem,
+        Some((stem, _)) => stem,
+        None => name.strip_suffix(RESCUED_SUFFIX).unwrap_or(name),
+    };
+    live.strip_suffix(".tsm").map(|_| live)
+}
+
+/// What the name ends in of a file with what could be kept of a quarantined one. No engine reads it.
+pub const RESCUED_SUFFIX: &str = ".rescued";
+
+/// Where the tombstones of the TSM file at `path` are, also when that is quarantined or rescued.
+pub fn tombstones_of(path: &Path) -> PathBuf {
+    let live = path.file_name().and_then(|name| tsm_name_of(name.to_str()?));
+    live.map_or(path.to_owned(), |name| path.with_file_name(name)).with_extension("tombstone")
 }
 
 /// Whether InfluxDB takes a file of this name for a TSM file of its own, though it gives none such a name: two numbers of

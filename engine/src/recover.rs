@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicBool;
 use parking_lot::Mutex;
 use tsmith_cache::{Cache, CacheOptions, Storer};
 use tsmith_codecs::{BlockEncoder, FieldKey, Position, TimeRange};
-use tsmith_wal::entry::{self, Entry};
+use tsmith_wal::entry::Entry;
 use tsmith_wal::fs::Fs;
-use tsmith_wal::{Log, Progress, Record, RecoveryMode, Replay};
+use tsmith_wal::{Log, Progress, RecoveryMode, Replay};
 
 use crate::compact::Compactor;
 use crate::delete::Deletes;
@@ -20,7 +20,7 @@ use crate::fields_index::FieldsIndex;
 use crate::files::{FileSet, TornTombstones, TsmFile, obey, remove_leftovers, tsm_names, two_types};
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::parts::Parts;
-use crate::repair::is_native;
+use crate::repair::{LogCheck, RefusedEntry, StoredTypes, is_native, stored_types, take_entry};
 use crate::schema::{FieldTypes, FieldTyping};
 use crate::worker::Worker;
 use crate::{Alive, Dirs, Engine, Inner, Options};
@@ -69,6 +69,11 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
         let live = files.load().clone();
         let mut refill = Refill::new(&cache, &live, &torn, &dirs.wal);
+        if options.log.recovery == RecoveryMode::Salvage {
+            // A record may contradict a file, and only the whole log tells which points of that are deleted.
+            let check = LogCheck::with_files(&fs, &dirs.data, Some(&dirs.wal));
+            refill.go_on_without = Some(stored_types(check.two_types()));
+        }
         let opened = L::open_replaying(fs.clone(), &dirs.wal, options.log, &mut refill);
         let Refill { fields, deletes, refusal, .. } = refill;
         let (log, recovery) = match (refusal, opened) {
@@ -102,7 +107,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             lock: Mutex::new(Some(lock)),
             encoder: PhantomData,
         });
-        if inner.recovery.torn.is_empty() {
+        if inner.recovery.torn.is_empty() && inner.recovery.refused.is_empty() {
             // Else each opening would make durable anew what they did to files.
             inner.forget_deletes().unwrap_or_else(|error| tracing::warn!(%error, "deletes stay in the log"));
         }
@@ -244,6 +249,8 @@ struct Refill<'a, S> {
     wal: &'a Path,
     fields: FieldTypes,
     deletes: Deletes,
+    /// For a salvage: what is needed to go on without what cannot be replayed.
+    go_on_without: Option<StoredTypes>,
     /// Why the directory cannot be opened, though its files and the log can be.
     refusal: Option<Error>,
 }
@@ -256,13 +263,18 @@ impl<'a, S> Refill<'a, S> {
         wal: &'a Path,
     ) -> Self {
         let (fields, deletes) = (FieldTypes::default(), Deletes::default());
-        Self { cache, files, torn, wal, fields, deletes, refusal: None }
+        Self { cache, files, torn, wal, fields, deletes, go_on_without: None, refusal: None }
     }
 }
 
 impl<S: Storer> Replay for Refill<'_, S> {
     fn entry(&mut self, at: Position, entry: &Entry<'_>) -> tsmith_wal::Result<()> {
-        replay_entry(self.cache, &mut self.deletes, at, entry)
+        match &self.go_on_without {
+            None => replay_entry(self.cache, &mut self.deletes, at, entry),
+            Some(stored) => {
+                take_entry(self.cache, &mut self.deletes, stored, at, entry).map_err(RefusedEntry::into_error)
+            }
+        }
     }
 
     fn progress(&mut self, progress: Progress) {
@@ -287,16 +299,7 @@ impl<S: Storer> Replay for Refill<'_, S> {
     }
 }
 
-/// Applies one record of the log to the cache, as when it was written; deletes are noted, for the files.
-pub(crate) fn replay_record<S: Storer>(
-    cache: &Cache<S>,
-    deletes: &mut Deletes,
-    at: Position,
-    record: Record<'_>,
-) -> tsmith_wal::Result<()> {
-    replay_entry(cache, deletes, at, &entry::decode(record.kind, record.payload)?)
-}
-
+/// Applies one entry of the log to the cache, as when it was written; deletes are noted, for the files.
 pub(crate) fn replay_entry<S: Storer>(
     cache: &Cache<S>,
     deletes: &mut Deletes,

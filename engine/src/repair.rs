@@ -1,13 +1,16 @@
-//! Repair: damaged files written anew from what of them is whole.
+//! Repair: corrupt files are rewritten from what of them can be kept.
 //!
 //! ```text
-//! read every block ─▶ write the whole ones under a temporary name, sync ─▶ give the damaged file a second name, *.bad ─▶
+//! read every block ─▶ write those to keep under a temporary name, sync ─▶ give the corrupt file a second name, *.bad ─▶
 //! rename, sync the directory
 //! ```
 //!
-//! So at any time the file of the name is the damaged one or the repaired one, whole. The generation and with it the age
-//! stay, and so do the tombstones beside it. Cut short or failed, it leaves what the next attempt uses or removes. Which file
-//! to repair, and what to tell, is the caller's business.
+//! So at any time the file of the name is the corrupt one or the repaired one, complete. The generation and with it the age
+//! stay, and so do the tombstones beside it. A crash or a failure leaves what the next attempt uses or removes. Which file
+//! to repair, and what to report, is the caller's business.
+//!
+//! A file that was quarantined before, `*.tsm.bad`, never takes a name that an engine reads: its points may have been deleted
+//! or replaced since. What can be kept of it becomes `*.tsm.rescued` beside it.
 
 mod live;
 mod log;
@@ -16,6 +19,7 @@ mod manifest;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use tsmith_tsm::format::FILE_BYTES_MIN;
 use tsmith_tsm::{Reader, Salvage, TOMBSTONE_BYTES_MAX, Tombstone, TombstoneSalvage, Writer};
 use tsmith_wal::fs::{
     FileWriter, Fs, FsFile, aside_name, create_temporary, replace_damaged, replace_damaged_by, take_away,
@@ -23,11 +27,12 @@ use tsmith_wal::fs::{
 
 pub use live::unfinished_delete;
 pub use log::{LogCheck, log};
+pub(crate) use log::{RefusedEntry, StoredTypes, stored_types, take_entry};
 pub(crate) use manifest::is_native;
 pub use manifest::{ManifestSalvage, manifest};
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::files::{TwoTypes, load};
+use crate::files::{RESCUED_SUFFIX, TwoTypes, load, tsm_name_of};
 use crate::output::WRITE_BUFFER_BYTES;
 use crate::recover::{LOCK_NAME, lock};
 
@@ -42,6 +47,14 @@ pub struct Repaired<S> {
     pub set_aside: Option<PathBuf>,
     /// Nothing of it is whole, so that no file has its name now.
     pub gone: bool,
+    /// Where what is kept of a quarantined file is now, or would be.
+    pub rescued: Option<PathBuf>,
+}
+
+impl<S> Repaired<S> {
+    fn whole(salvage: S) -> Self {
+        Self { salvage, set_aside: None, gone: false, rescued: None }
+    }
 }
 
 /// What [`tombstones`] found.
@@ -87,12 +100,12 @@ pub fn tsm_file<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<Sa
     tsm_file_without(fs, path, &[], dry_run)
 }
 
-/// Repairs the TSM file at `path`; with `dry_run` changes nothing, and tells what it would. Keys of it that `two_types` names
-/// are dropped: of the points of a key those of the older file stay.
+/// Repairs the TSM file at `path`; with `dry_run` changes nothing, and reports what it would. Keys of it that `two_types`
+/// names are dropped: of the points of a key those of the older file stay. A file without any point is quarantined.
 ///
 /// # Errors
-/// The index or the footer is damaged ([`ErrorKind::NoIndex`]): the keys are nowhere else. Or the file cannot be read, or
-/// the new one not written. The file is as before.
+/// No entry of the index can be read ([`ErrorKind::NoIndex`]): the keys are nowhere else. A block was written by an encoder
+/// that this build does not have. Or the file cannot be read, or the new one not written. The file is as before.
 pub fn tsm_file_without<F: Fs>(
     fs: &F,
     path: &Path,
@@ -100,26 +113,75 @@ pub fn tsm_file_without<F: Fs>(
     dry_run: bool,
 ) -> Result<Repaired<Salvage>> {
     let bytes = load(fs, path).on(OPERATION, path)?;
-    let reader = Reader::new(bytes);
-    let reader = reader.map_err(|error| Error::at(OPERATION, path, ErrorKind::NoIndex(error)))?;
-    let mut salvage = Salvage::of(&reader);
+    if holds_nothing(&bytes) {
+        return without_file(fs, path, Salvage::default(), dry_run);
+    }
+    let opened = Salvage::open(bytes);
+    let (reader, mut salvage) =
+        opened.map_err(|error| Error::at(OPERATION, path, ErrorKind::NoIndex(error)))?;
+    if let Some(unknown) = salvage.unknown.take() {
+        return Err(Error::at(OPERATION, path, unknown.into()));
+    }
     for TwoTypes { key, existing, .. } in two_types.iter().filter(|found| found.file.as_deref() == Some(path))
     {
         salvage.drop_key(&reader, key, *existing);
     }
     if salvage.is_whole() {
-        return Ok(Repaired { salvage, set_aside: None, gone: false });
+        return Ok(Repaired::whole(salvage));
     }
-    let gone = salvage.kept_blocks == 0;
-    let aside = match (dry_run, gone) {
-        (true, _) => aside_name(fs, path).on(OPERATION, path)?,
-        (false, true) => take_away(fs, path).on(OPERATION, path)?,
-        (false, false) => write_anew(fs, path, &reader, &salvage)?,
+    if salvage.kept_blocks == 0 {
+        return without_file(fs, path, salvage, dry_run);
+    }
+    if let Some(rescued) = rescued_path(path) {
+        let names = fs.list(path.parent().unwrap_or(Path::new(""))).on(OPERATION, path)?;
+        if rescued.file_name().is_some_and(|name| names.iter().any(|taken| taken == name)) {
+            return Err(Error::at(OPERATION, &rescued, ErrorKind::RescuedExists));
+        }
+        if !dry_run {
+            let publish = |file: &F::File, temporary: &Path| fs.publish(file, temporary, &rescued);
+            write_kept(fs, &rescued, &reader, &salvage, publish)?;
+        }
+        return Ok(Repaired { rescued: Some(rescued), ..Repaired::whole(salvage) });
+    }
+    let aside = if dry_run {
+        aside_name(fs, path).on(OPERATION, path)?
+    } else {
+        let publish = |file: &F::File, temporary: &Path| replace_damaged(fs, file, temporary, path);
+        write_kept(fs, path, &reader, &salvage, publish)?
     };
-    Ok(Repaired { salvage, set_aside: Some(aside), gone })
+    Ok(Repaired { set_aside: Some(aside), ..Repaired::whole(salvage) })
 }
 
-fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) -> Result<PathBuf> {
+/// Quarantines a file of which nothing is kept; one that is quarantined stays as it is.
+fn without_file<F: Fs>(fs: &F, path: &Path, salvage: Salvage, dry_run: bool) -> Result<Repaired<Salvage>> {
+    let aside = match (rescued_path(path), dry_run) {
+        (Some(_), _) => None,
+        (None, true) => Some(aside_name(fs, path).on(OPERATION, path)?),
+        (None, false) => Some(take_away(fs, path).on(OPERATION, path)?),
+    };
+    Ok(Repaired { set_aside: aside, gone: true, ..Repaired::whole(salvage) })
+}
+
+/// Whether a file is too short for a block and its entry, or nothing but zeros: a crash leaves such files.
+fn holds_nothing(bytes: &[u8]) -> bool {
+    bytes.len() < FILE_BYTES_MIN || bytes.iter().all(|&byte| byte == 0)
+}
+
+/// The name that what is kept of the quarantined file at `path` gets; `None` if the file is not quarantined.
+fn rescued_path(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let live = tsm_name_of(name).filter(|live| *live != name)?;
+    Some(path.with_file_name(format!("{live}{RESCUED_SUFFIX}")))
+}
+
+/// Writes what is to be kept under the temporary name of `path`, and publishes it.
+fn write_kept<F: Fs, T>(
+    fs: &F,
+    path: &Path,
+    reader: &Reader,
+    salvage: &Salvage,
+    publish: impl FnOnce(&F::File, &Path) -> std::io::Result<T>,
+) -> Result<T> {
     let (temporary, file) = create_temporary(fs, path).on(OPERATION, path)?;
     let written = || {
         let out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, FileWriter::new(file));
@@ -139,7 +201,7 @@ fn write_anew<F: Fs>(fs: &F, path: &Path, reader: &Reader, salvage: &Salvage) ->
         if let Some(flaw) = flaw {
             return Err(Error::at(OPERATION, &temporary, flaw.error.into()));
         }
-        replace_damaged(fs, &file, &temporary, path).on(OPERATION, path)
+        publish(&file, &temporary).on(OPERATION, path)
     };
     written().inspect_err(|_| {
         // Else the next attempt, or opening the directory, removes it.
@@ -157,11 +219,7 @@ pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<
     let bytes = fs.read_within(path, TOMBSTONE_BYTES_MAX).on(OPERATION, path)?;
     let mut salvage = TombstoneSalvage::of(&bytes).on(OPERATION, path)?;
     if salvage.is_whole() {
-        return Ok(Repaired {
-            salvage: TombstoneLoss { salvage, believed: 0 },
-            set_aside: None,
-            gone: false,
-        });
+        return Ok(Repaired::whole(TombstoneLoss { salvage, believed: 0 }));
     }
     // Records without a checksum: one whose key is in the file was hardly made up by damage.
     let file = load(fs, &path.with_extension("tsm")).ok().and_then(|bytes| Reader::new(bytes).ok());
@@ -175,5 +233,6 @@ pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<
         (false, false) => replace_damaged_by(fs, path, &salvage.kept.to_file()),
     };
     let aside = aside.on(OPERATION, path)?;
-    Ok(Repaired { salvage: TombstoneLoss { salvage, believed }, set_aside: Some(aside), gone })
+    let loss = TombstoneLoss { salvage, believed };
+    Ok(Repaired { set_aside: Some(aside), gone, ..Repaired::whole(loss) })
 }

@@ -4,16 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tsmith_cache::{Cache, CacheOptions, Ring, Storer};
-use tsmith_codecs::{Column, FieldKey, FieldType, TimeRange, Tsm1};
+use tsmith_codecs::{Column, FieldKey, FieldType, Position, TimeRange, Tsm1};
 use tsmith_tsm::Direction;
 use tsmith_wal::fs::{Fs, OsFs};
-use tsmith_wal::{RecoveryMode, Torn};
+use tsmith_wal::{NotReplayed, Record, Recovery, RecoveryMode, Torn};
 
-use crate::delete::{Deletes, Replayed};
+use crate::delete::Replayed;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{self, FileName, TornTombstones, TsmFile};
 use crate::read::KeyReader;
-use crate::recover::{LOCK_NAME, not_locked, replay_record};
+use crate::recover::{LOCK_NAME, not_locked};
+use crate::repair::{LogCheck, StoredTypes, stored_types};
+use crate::schema::FieldTypes;
 
 const OPERATION: &str = "view";
 
@@ -51,8 +53,14 @@ impl View {
             return Err(Error::at(OPERATION, missing, ErrorKind::NoLogDirectory));
         }
         let wal = wal.filter(|wal| wal.is_dir());
-        let deletes = wal.map_or_else(Vec::new, |wal| view.add_log(wal));
-        view.problems.extend(files::obey(Arc::make_mut(&mut view.files), &torn, &deletes));
+        let mut log = wal.map(|wal| Log::read(wal, StoredTypes::new())).unwrap_or_default();
+        view.problems.extend(files::obey(Arc::make_mut(&mut view.files), &torn, &log.deletes));
+        // Records that contradict a file are known only now, when all deletes are.
+        let stored = view.stored_types(&log.cache);
+        if let Some(wal) = wal.filter(|_| !stored.is_empty()) {
+            log = Log::read(wal, stored);
+        }
+        view.add_log(log);
         if !found && wal.is_none() && !manifest {
             return Err(Error::at(OPERATION, data, ErrorKind::NotAnEngine));
         }
@@ -70,18 +78,19 @@ impl View {
         Ok(view)
     }
 
-    /// Replays what of one segment of a log checks out.
+    /// Replays what of one segment of a log passes its checks.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn open_segment(path: &Path) -> Result<Self> {
         let mut view = Self::empty();
-        let cache = &view.cache;
-        let mut deletes = Deletes::default();
-        let replayed = tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::Salvage, |at, record| {
-            replay_record(cache, &mut deletes, at, record)
+        let mut log = Log::of(StoredTypes::new(), |replay| {
+            tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::Salvage, replay)
         });
-        view.torn = replayed.during(OPERATION)?.torn;
+        if let Some(error) = log.failure.take() {
+            return Err(error);
+        }
+        view.add_log(log);
         Ok(view)
     }
 
@@ -104,19 +113,26 @@ impl View {
         }
     }
 
-    /// Replays what of a log checks out; the deletes in it.
-    fn add_log(&mut self, wal: &Path) -> Vec<Replayed> {
-        let cache = &self.cache;
-        let mut deletes = Deletes::default();
-        let replay = |at, record: tsmith_wal::Record<'_>| replay_record(cache, &mut deletes, at, record);
-        match tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Salvage, replay) {
-            Ok(recovery) => self.torn = recovery.torn,
-            Err(error) => self.problems.push(Error::new(OPERATION, error.into())),
-        }
-        deletes.whole
+    fn add_log(&mut self, log: Log) {
+        let Log { cache, torn, refused, failure, .. } = log;
+        (self.cache, self.torn) = (cache, torn);
+        let refused = refused.into_iter().map(|NotReplayed { path, offset, reason }| {
+            Error::at(OPERATION, &path, ErrorKind::NotReplayed { offset, reason })
+        });
+        self.problems.extend(refused.chain(failure));
     }
 
-    /// What could not be read: each a file that is missing from what the view shows.
+    /// The types that the files give to keys of which the log has values of another type.
+    fn stored_types(&self, cache: &Cache<Ring>) -> StoredTypes {
+        let fields = FieldTypes::default();
+        for file in self.files.iter() {
+            fields.learn_file(file);
+        }
+        fields.learn_cache(cache);
+        stored_types(&files::two_types(&fields, &self.files, cache))
+    }
+
+    /// What could not be read: each a file, or a record of the log, that is missing from what the view shows.
     pub fn problems(&self) -> &[Error] {
         &self.problems
     }
@@ -156,6 +172,39 @@ impl View {
     /// Reads keys one after the other, with the same buffers.
     pub fn reader(&self) -> ViewReader<'_> {
         ViewReader { view: self, keys: KeyReader::default() }
+    }
+}
+
+/// What a log holds, as far as it can be read and replayed.
+#[derive(Debug, Default)]
+struct Log {
+    cache: Cache<Ring>,
+    deletes: Vec<Replayed>,
+    torn: Vec<Torn>,
+    refused: Vec<NotReplayed>,
+    failure: Option<Error>,
+}
+
+impl Log {
+    fn read(wal: &Path, stored: StoredTypes) -> Self {
+        Self::of(stored, |replay| tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Salvage, replay))
+    }
+
+    /// What `read` gives to the function that it gets.
+    fn of(
+        stored: StoredTypes,
+        read: impl FnOnce(
+            &mut dyn FnMut(Position, Record<'_>) -> tsmith_wal::Result<()>,
+        ) -> tsmith_wal::Result<Recovery>,
+    ) -> Self {
+        let mut check = LogCheck::with_stored(stored);
+        let read = read(&mut |at, record| check.take_or_refuse(at, record)).during(OPERATION);
+        let (cache, deletes) = check.into_parts();
+        let (recovery, failure) = match read {
+            Ok(recovery) => (recovery, None),
+            Err(error) => (Recovery::default(), Some(error)),
+        };
+        Self { cache, deletes, torn: recovery.torn, refused: recovery.refused, failure }
     }
 }
 

@@ -9,11 +9,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
-use tsmith_cache::{Cache, Ring};
-use tsmith_codecs::{Batch, FieldKey, FieldType, Position};
+use tsmith_cache::{Cache, Ring, Storer};
+use tsmith_codecs::{Batch, FieldType, Position};
 use tsmith_wal::entry::{self, Entry, Layout};
 use tsmith_wal::fs::Fs;
-use tsmith_wal::{Record, Refusal, RunBuilder, SegmentRepair};
+use tsmith_wal::{NotReplayed, Record, RecoveryMode, Refusal, RunBuilder, SegmentRepair};
 
 use super::OPERATION;
 use super::live::Live;
@@ -48,8 +48,16 @@ pub struct LogCheck {
     cache: Cache<Ring>,
     deletes: Deletes,
     two_types: Vec<TwoTypes>,
-    /// Of the keys to which files and the log give two types, that of the files.
-    contradicted: HashMap<Vec<u8>, FieldType>,
+    stored: StoredTypes,
+}
+
+/// Of the keys to which files and the log give two types, the type that the files give.
+pub(crate) type StoredTypes = HashMap<Vec<u8>, FieldType>;
+
+/// The [`StoredTypes`] among these keys.
+pub(crate) fn stored_types(two_types: &[TwoTypes]) -> StoredTypes {
+    let by_log = two_types.iter().filter(|found| found.file.is_none());
+    by_log.map(|found| (found.key.clone(), found.existing)).collect()
 }
 
 /// A column whose type is not that of its field.
@@ -68,13 +76,17 @@ impl LogCheck {
             return Self::default();
         }
         let two_types = Live::look(fs, data, wal).map(|live| live.two_types()).unwrap_or_default();
-        let by_log = two_types.iter().filter(|found| found.file.is_none());
-        let contradicted = by_log.map(|found| (found.key.clone(), found.existing)).collect();
-        Self { two_types, contradicted, ..Self::default() }
+        let stored = stored_types(&two_types);
+        Self { two_types, stored, ..Self::default() }
+    }
+
+    /// One that knows the types of [`StoredTypes`].
+    pub(crate) fn with_stored(stored: StoredTypes) -> Self {
+        Self { stored, ..Self::default() }
     }
 
     /// What it took: the points, and the deletes.
-    pub(super) fn into_parts(self) -> (Cache<Ring>, Vec<Replayed>) {
+    pub(crate) fn into_parts(self) -> (Cache<Ring>, Vec<Replayed>) {
         (self.cache, self.deletes.whole)
     }
 
@@ -91,58 +103,106 @@ impl LogCheck {
         let dropped = |reason: String| Refusal { instead: None, reason };
         let entry = entry::decode(record.kind, record.payload)
             .map_err(|error| dropped(format!("its payload cannot be read: {error}")))?;
-        if let Entry::Write(batch) = &entry {
-            let conflicts = self.conflicts(batch);
-            if !conflicts.is_empty() {
-                return Err(self.take_rest(at, batch, &conflicts, layout));
-            }
-        }
-        replay_entry(&self.cache, &mut self.deletes, at, &entry).map_err(|error| dropped(error.to_string()))
+        take_entry(&self.cache, &mut self.deletes, &self.stored, at, &entry).map_err(|refused| {
+            let mut payload = Vec::new();
+            let encoded = |rest: &Batch<'_>| layout.encode_write(rest, &mut payload).is_ok();
+            let is_taken = refused.rest.as_deref().is_some_and(encoded);
+            Refusal { instead: is_taken.then_some(payload), reason: refused.reason }
+        })
     }
 
-    /// The columns of a batch that contradict what is known, each with its place among all.
-    fn conflicts(&self, batch: &Batch<'_>) -> HashMap<usize, Conflict> {
-        let mut conflicts = HashMap::new();
-        for (place, (key, column)) in batch.columns().enumerate() {
-            let incoming = column.field_type();
-            let stored = self.stored(key);
-            let known = stored.or_else(|| self.cache.field_type(key));
-            if let Some(existing) = known.filter(|&known| known != incoming) {
-                let (key, values) = (key.to_string(), column.len());
-                conflicts.insert(place, Conflict { key, values, existing, incoming });
-            }
-        }
-        conflicts
+    /// Replays the log in `wal` of whatever kind, and gives the records that cannot be replayed.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn refused_of<F: Fs>(mut self, fs: &F, wal: &Path) -> Result<Vec<NotReplayed>> {
+        let replay = |at, record: Record<'_>| self.take_or_refuse(at, record);
+        let read = tsmith_wal::replay_only(fs, wal, RecoveryMode::Salvage, replay).during(OPERATION)?;
+        Ok(read.refused)
     }
 
-    /// The type of a key that the files have with another one than the log.
-    fn stored(&self, key: FieldKey<'_>) -> Option<FieldType> {
-        if self.contradicted.is_empty() { None } else { self.contradicted.get(&key.to_composite()).copied() }
+    /// As [`LogCheck::take`], for who goes on without the record.
+    pub(crate) fn take_or_refuse(&mut self, at: Position, record: Record<'_>) -> tsmith_wal::Result<()> {
+        let entry = entry::decode(record.kind, record.payload)?;
+        take_entry(&self.cache, &mut self.deletes, &self.stored, at, &entry).map_err(RefusedEntry::into_error)
     }
+}
 
-    /// Takes the columns of a batch that contradict nothing.
-    fn take_rest(
-        &mut self,
-        at: Position,
-        batch: &Batch<'_>,
-        conflicts: &HashMap<usize, Conflict>,
-        layout: Layout,
-    ) -> Refusal {
-        let mut rest = RunBuilder::new();
-        for (place, (key, column)) in batch.columns().enumerate() {
-            if !conflicts.contains_key(&place) {
-                rest.begin(Cow::Borrowed(key.series), Cow::Borrowed(key.field), column.field_type());
-                let fits = rest.extend(column.times(), column.values());
-                debug_assert!(fits, "the column was begun with its type");
-            }
-        }
-        let rest = rest.finish();
-        let mut payload = Vec::new();
-        let is_taken = !rest.is_empty()
-            && layout.encode_write(&rest, &mut payload).is_ok()
-            && self.cache.admit_replayed(&rest).map(|admitted| drop(admitted.publish(at))).is_ok();
-        Refusal { instead: is_taken.then_some(payload), reason: describe(conflicts) }
+/// An entry that cannot be replayed.
+#[derive(Debug)]
+pub(crate) struct RefusedEntry<'b> {
+    /// What was taken of it all the same.
+    rest: Option<Box<Batch<'b>>>,
+    reason: String,
+}
+
+impl RefusedEntry<'_> {
+    pub(crate) fn into_error(self) -> tsmith_wal::Error {
+        tsmith_wal::Error::refused(std::io::Error::other(self.reason))
     }
+}
+
+/// Takes an entry of the log; of a write that contradicts known types, the columns that do not.
+///
+/// # Errors
+/// Opening would be refused for it.
+pub(crate) fn take_entry<'b, S: Storer>(
+    cache: &Cache<S>,
+    deletes: &mut Deletes,
+    stored: &StoredTypes,
+    at: Position,
+    entry: &'b Entry<'_>,
+) -> Result<(), RefusedEntry<'b>> {
+    if let Entry::Write(batch) = entry {
+        let conflicts = conflicts(cache, stored, batch);
+        if !conflicts.is_empty() {
+            deletes.interrupt();
+            let rest = take_rest(cache, at, batch, &conflicts).map(Box::new);
+            return Err(RefusedEntry { rest, reason: describe(&conflicts) });
+        }
+    }
+    let refused = |error: tsmith_wal::Error| RefusedEntry { rest: None, reason: error.to_string() };
+    replay_entry(cache, deletes, at, entry).map_err(refused)
+}
+
+/// The columns of a batch that contradict what is known, each with its place among all.
+fn conflicts<S: Storer>(
+    cache: &Cache<S>,
+    stored: &StoredTypes,
+    batch: &Batch<'_>,
+) -> HashMap<usize, Conflict> {
+    let mut conflicts = HashMap::new();
+    for (place, (key, column)) in batch.columns().enumerate() {
+        let incoming = column.field_type();
+        let in_files = if stored.is_empty() { None } else { stored.get(&key.to_composite()).copied() };
+        let known = in_files.or_else(|| cache.field_type(key));
+        if let Some(existing) = known.filter(|&known| known != incoming) {
+            let (key, values) = (key.to_string(), column.len());
+            conflicts.insert(place, Conflict { key, values, existing, incoming });
+        }
+    }
+    conflicts
+}
+
+/// Takes the columns of a batch that contradict nothing, if there are any.
+fn take_rest<'b, S: Storer>(
+    cache: &Cache<S>,
+    at: Position,
+    batch: &'b Batch<'_>,
+    conflicts: &HashMap<usize, Conflict>,
+) -> Option<Batch<'b>> {
+    let mut rest = RunBuilder::new();
+    for (place, (key, column)) in batch.columns().enumerate() {
+        if !conflicts.contains_key(&place) {
+            rest.begin(Cow::Borrowed(key.series), Cow::Borrowed(key.field), column.field_type());
+            let fits = rest.extend(column.times(), column.values());
+            debug_assert!(fits, "the column was begun with its type");
+        }
+    }
+    let rest = rest.finish();
+    let is_taken =
+        !rest.is_empty() && cache.admit_replayed(&rest).map(|admitted| drop(admitted.publish(at))).is_ok();
+    is_taken.then_some(rest)
 }
 
 /// `2 of cpu#!~#v, of type integer where the field is of type float`, and so on.

@@ -58,7 +58,7 @@ pub fn manifest<F: Fs>(
         Ok(None) => return Ok(None),
         Ok(Some(found)) => {
             let salvage = led_to_its_log(fs, data, wal, found, dry_run)?;
-            return Ok(Some(Repaired { salvage, set_aside: None, gone: false }));
+            return Ok(Some(Repaired::whole(salvage)));
         }
         Err(error) if error.is_io() => return Err(error),
         Err(error) => error,
@@ -97,7 +97,7 @@ pub fn manifest<F: Fs>(
         }
     };
     let salvage = ManifestSalvage { manifest, made_up, error: Some(error) };
-    Ok(Some(Repaired { salvage, set_aside, gone: false }))
+    Ok(Some(Repaired { set_aside, ..Repaired::whole(salvage) }))
 }
 
 /// A manifest that is whole, made to lead to the log that the caller names where its own is gone, or another directory's.
