@@ -14,7 +14,9 @@ use crate::progress::{Bar, When};
 
 /// Write the values of directories and files as text.
 ///
-/// PATH is an engine directory, an InfluxDB 1.x shard directory, a .tsm file, or a .wal or .tlog segment. Each PATH is
+/// PATH is an engine directory, an InfluxDB 1.x shard directory, a .tsm, .tsm.bad or .tsm.rescued file with the
+/// tombstones of its .tsm name, or a .wal or .tlog segment. Records of the log that cannot be replayed are named and left out,
+/// and the exit code is 1. Each PATH is
 /// exported by itself, one after the other: keys in the order of their bytes, values in the order of time, of several
 /// values of one time the newest. Nothing on disk is changed.
 ///

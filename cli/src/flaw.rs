@@ -108,10 +108,11 @@ pub(crate) fn log_advice(error: &tsmith_wal::Error) -> Option<String> {
     Some(format!("{path}{offset}{damage}. Nothing was changed. Restore it from a copy; or {way}"))
 }
 
-/// Tells what of a log was left out when it was opened. A torn end is no problem.
+/// Reports what of a log was left out when it was opened. A torn tail is no problem.
 pub(crate) fn tell_left_out(recovery: &Recovery) -> Outcome {
     recovery.torn.iter().for_each(|torn| complain(&torn.to_string()));
-    Outcome::of(recovery.torn.iter().any(|torn| torn.valid_after))
+    recovery.refused.iter().for_each(|refused| complain(&refused.to_string()));
+    Outcome::of(recovery.torn.iter().any(|torn| torn.valid_after) || !recovery.refused.is_empty())
 }
 
 /// `00001.wal offset 5: cpu#!~#v: reason`.

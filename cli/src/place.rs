@@ -13,7 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tsmith_engine::files::{FileName, is_misnamed};
+use tsmith_engine::files::{FileName, is_misnamed, tsm_name_of};
 use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_engine::view::{Held, View, hold};
 use tsmith_engine::{Dirs, ErrorKind};
@@ -31,7 +31,7 @@ pub(crate) enum Place {
     Directory { data: PathBuf, wal: Option<PathBuf>, unsure: Option<String>, no_log: Option<NoLog> },
     /// A directory that could not be looked into, and why.
     Unreadable(PathBuf, Failure),
-    /// A TSM file.
+    /// A TSM file, also one that is quarantined or rescued.
     Tsm(PathBuf),
     /// Tombstones of a TSM file.
     Tombstone(PathBuf),
@@ -52,15 +52,16 @@ impl Place {
         if metadata.is_dir() {
             return Self::directory(path, wal);
         }
+        let is_tsm = path.file_name().is_some_and(|name| name.to_str().and_then(tsm_name_of).is_some());
         match path.extension().and_then(OsStr::to_str) {
-            Some("tsm") => Ok(Self::Tsm(path.to_owned())),
+            _ if is_tsm => Ok(Self::Tsm(path.to_owned())),
             Some("tombstone") => Ok(Self::Tombstone(path.to_owned())),
             Some("wal") if etcd::is_segment(path) => Ok(Self::EtcdLog(path.to_owned())),
             Some("snap") => Ok(Self::EtcdSnapshot(path.to_owned())),
             _ if etcd::is_database(path) => Ok(Self::EtcdDatabase(path.to_owned())),
             Some("wal" | "tlog") => Ok(Self::Segment(path.to_owned())),
             _ => Err(Failure::Usage(format!(
-                "{}: not a directory, and not named .tsm, .tombstone, .wal, .tlog or .snap; line protocol goes through `tsmith import`",
+                "{}: not a directory, and not named .tsm, .tsm.bad, .tsm.rescued, .tombstone, .wal, .tlog or .snap; line protocol goes through `tsmith import`",
                 path.display()
             ))),
         }

@@ -20,10 +20,14 @@ use crate::place::{Member, Owner, Place, Skipped, Tree};
 
 use report::{File, Report, State};
 
-/// Write damaged files anew from what of them is whole, and keep them as they were under another name.
+/// Rewrite corrupt files from what of them can be kept, and keep them as they were under another name.
 ///
-/// TSM files: every block whose checksum is right and that decodes is kept, under its key; the others are dropped. The
-/// index must be sound, for the keys are nowhere else: a file without one is told, and left as it is. Tombstones: whole
+/// TSM files: every block whose checksum is right and that decodes is kept, under its key; the others are dropped. If header,
+/// footer or index is corrupt, every block is kept whose entry in the index can be read and fits it. A file without any
+/// such entry is reported and left as it is, for the keys are nowhere else. A file without any point is quarantined. A file
+/// of an encoder that this build does not have is reported as UNKNOWN and left as it is. Of a quarantined file, NAME.tsm.bad,
+/// the blocks to keep go to NAME.tsm.rescued, which no engine reads: export it, or rename it to NAME.tsm if none of its
+/// points was deleted or replaced since. Tombstones: whole
 /// gzip members, whole records; of a last one that is cut short the records whose keys the TSM file has. Points that only
 /// lost tombstones deleted are back afterwards; what a crash left of a delete that the log still has is no damage. The log:
 /// every record that checks out; the torn end that a crash leaves is no damage, the next opening cuts it. etcd's log: its
@@ -42,11 +46,13 @@ use report::{File, Report, State};
 /// from what the directory holds, also when it is gone and the log is `native`; where its log is must be certain: --wal
 /// names it, also where a copy or a move brought a manifest that leads to another directory's log.
 ///
+/// A log of the kind `etcd` with such records is reported, and `tsmith snapshot --recovery salvage` goes on without them.
+///
 /// Exit code 0: all was whole; 1: something was dropped, or could not be repaired.
 ///
 /// With --format json there is one object with `dry_run`, `problems`, `skipped` and `files`; of each file `path`, `kind`,
-/// `state` (whole, torn, repaired, with --dry-run damaged, or lost), `kept`, `dropped`, `set_aside`, `error`; of TSM files
-/// `keys` with `key`, `kept_blocks`, `kept_values`, `kept_min`, `kept_max`, and `dropped` and `mended` blocks with `offset`,
+/// `state` (whole, torn, repaired, with --dry-run damaged, lost, or unknown), `kept`, `dropped`, `set_aside`, `rescued`, `error`;
+/// of TSM files `index` with `offset`, `reason` and `orphan_bytes`, which have no entry any more, and `keys` with `key`, `kept_blocks`, `kept_values`, `kept_min`, `kept_max`, and `dropped` and `mended` blocks with `offset`,
 /// `min`, `max` and `reason`; of others `gaps` with `offset`, `bytes` and `reason`, and `refused` records with `offset`,
 /// `in_part` and `reason`; of a log that --force cuts `cut` with `segment`, `offset`, `record`, `bytes`, `first_entry` and
 /// `last_entry`.
@@ -57,7 +63,7 @@ use report::{File, Report, State};
 )]
 pub(crate) struct RepairArgs {
     /// An engine directory, an InfluxDB 1.x shard directory or one above such, an etcd member or WAL directory, a .tsm,
-    /// .tombstone, .wal or .tlog file
+    /// .tsm.bad, .tombstone, .wal or .tlog file
     #[arg(value_name = "PATH")]
     path: PathBuf,
     #[command(flatten)]
@@ -174,7 +180,7 @@ impl RepairArgs {
                     log_done = true;
                     files::log(path, data, dry_run)?
                 }
-                Member::EtcdLog(path) => vec![etcd::log(path, dry_run, self.force)],
+                Member::EtcdLog(path) => vec![etcd::log(path, data, dry_run, self.force)],
                 Member::Manifest(path) => {
                     let named = wal.filter(|_| place.unsure().is_none());
                     let file = files::manifest(path, named, dry_run);

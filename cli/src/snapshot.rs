@@ -15,8 +15,9 @@ use crate::output::{Out, count};
 ///
 /// The directory is opened with the parts it was made with. A log without values leaves everything as it is.
 ///
-/// With --recovery salvage a damaged log is read as far as it checks out, what is left out is named, and the exit code is 1;
-/// the damaged segments go with the others, so keep a copy if they matter.
+/// With --recovery salvage a corrupt log is read as far as it passes its checks. Records that cannot be replayed are left out,
+/// or as much of them as gives a field a second type. All that is left out is named, and the exit code is 1;
+/// the corrupt segments go with the others, so keep a copy if they matter.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  tsmith snapshot d\n  tsmith snapshot d --recovery salvage")]
 pub(crate) struct Snapshot {

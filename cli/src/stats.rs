@@ -297,17 +297,21 @@ impl Report {
     /// Counts the blocks of a file, and reports those that cannot be read.
     fn add_file(&mut self, file: &TsmFile, told: &mut Told) {
         let reader = file.reader();
-        let mut decoder = AnyDecoder::new();
+        let (mut decoder, mut unknown) = (AnyDecoder::new(), false);
         self.files += 1;
         self.file_bytes += reader.file_bytes();
         for key in reader.keys() {
             let measurement = self.measurements.entry(measurement(key.key())).or_default();
             let field_type = self.types.entry(key.field_type().name()).or_default();
             for entry in key.entries() {
-                let block = match reader.block(key, entry) {
+                let block = match reader.known_block(key, entry, &mut decoder) {
                     Ok(block) => block,
                     Err(error) => {
-                        complain(&format!("{}: {}", file.path().display(), ErrorKind::Tsm(error)));
+                        // All blocks of a file are of one encoder: once is enough.
+                        let is_unknown = matches!(error.kind(), tsmith_tsm::ErrorKind::UnknownEncoder { .. });
+                        if !is_unknown || !std::mem::replace(&mut unknown, true) {
+                            complain(&format!("{}: {}", file.path().display(), ErrorKind::Tsm(error)));
+                        }
                         told.insert((file.path().to_owned(), entry.offset));
                         continue;
                     }

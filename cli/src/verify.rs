@@ -25,20 +25,24 @@ use log::chain;
 ///
 /// TSM files: header, index, the checksum of every block, that every block decodes to what the index says of it, and that
 /// no key has another type than in an older file. Tombstones: every record; the end that a crash left of a delete which the
-/// log still has is a note. Of a member of etcd, each snapshot file and the log: every checksum and its chain, every
+/// log still has is a note. A .tsm.bad or .tsm.rescued file is checked by name. Of a member of etcd, each snapshot file and the
+/// log: every checksum and its chain, every
 /// message, that term and commit index do not go back, that it opens at a snapshot that is there with all that was committed,
-/// and that no intact snapshot has entries that the log lost; of its databases the meta pages and the length; a segment by its own name is checked without those before it. Segments of the log: every frame and group; that
-/// fields keep their type, so that it can be replayed; the torn end that a crash leaves in the newest segment is a note,
+/// and that no intact snapshot has entries that the log lost; of its databases the meta pages and the length; a segment by its
+/// own name is checked without those before it. The log, of every kind: that each record can be
+/// replayed, and gives no field another type than the files have; every frame and group of its segments; the torn end that a
+/// crash leaves in the newest segment is a note,
 /// not damage, whatever cut it there; that no record between two segments of `native` is missing. The manifest, and that
 /// the log is where it says. After a bad file the next is checked. Nothing on disk is changed; `tsmith repair` mends what
 /// can be.
 ///
-/// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`; `aside FILE: ...` of a file that a repair set
+/// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`; `UNKNOWN FILE offset N: reason` of what is in
+/// order, and was written by an encoder or another part that this build does not have (the exit code is 1, too); `aside FILE: ...` of a file that a repair set
 /// aside or a crash left begun, which is neither checked nor counted. Of a directory above shards (of a database, or all of
 /// InfluxDB) there is one line a shard, the bad files, and totals; what is there and not checked, such as `fields.idx` and
 /// `_series`, is noted, and so are fields whose type differs between the shards of one directory. A shard without its log is
 /// named on stderr. A file that cannot be read is BAD, and the exit code is 74. With --format json there is one object:
-/// {"bad":N,"files":[{"path","ok","summary","problems":[{"segment","offset","key","reason"}],"notes":[...]}],
+/// {"bad":N,"files":[{"path","ok","summary","problems":[{"segment","offset","key","reason"}],"unknown":[...],"notes":[...]}],
 /// "shards":[{"path","files","bad","values"}],"skipped":[{"path","reason"}]}, `set_aside` and `no_log` like `skipped`, and
 /// `types_differ`, of each field `path`, `measurement`, `field`, and `types` with `type` and `shards`.
 #[derive(Debug, Args)]
@@ -62,11 +66,15 @@ struct Finding {
     ok: bool,
     summary: String,
     problems: Vec<Flaw>,
+    /// What needs a build with other parts. It is no corruption.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown: Vec<Flaw>,
     notes: Vec<Flaw>,
 }
 
 #[derive(Default, Serialize)]
 struct Report {
+    /// Files that are corrupt, or that this build cannot read.
     bad: u64,
     files: Vec<Finding>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -280,6 +288,10 @@ impl Finding {
         for problem in &self.problems {
             let colon = problem.colon();
             written = written.and_then(|()| writeln!(text, "BAD {path}{colon} {problem}"));
+        }
+        for unknown in &self.unknown {
+            let colon = unknown.colon();
+            written = written.and_then(|()| writeln!(text, "UNKNOWN {path}{colon} {unknown}"));
         }
         for note in &self.notes {
             let colon = note.colon();

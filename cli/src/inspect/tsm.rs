@@ -62,8 +62,9 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
     let bytes = files::read_file(path)?;
     let length = bytes.len() as u64;
     let version = bytes.starts_with(&tsmith_tsm::format::MAGIC).then(|| bytes.get(4).copied()).flatten();
-    let reader = match Reader::new(bytes) {
-        Ok(reader) => reader,
+    // Of a corrupt index as much as can be read.
+    let (reader, error) = match tsmith_tsm::rescue(bytes) {
+        Ok((reader, loss)) => (reader, loss.map(|loss| Flaw::from(&loss.error))),
         Err(error) => {
             let error = Some(Flaw::from(&error));
             return Ok(Content { bytes: length, version, index_offset: None, keys: Vec::new(), error });
@@ -76,7 +77,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
         blocks: key.entries().map(|entry| block(&reader, &mut decoder, key, entry)).collect(),
     };
     let keys = reader.keys().map(key).collect();
-    Ok(Content { bytes: length, version, index_offset: Some(reader.index_offset()), keys, error: None })
+    Ok(Content { bytes: length, version, index_offset: Some(reader.index_offset()), keys, error })
 }
 
 fn block(reader: &Reader, decoder: &mut AnyDecoder, key: KeyEntry<'_>, entry: IndexEntry) -> Block {
@@ -101,7 +102,7 @@ fn block(reader: &Reader, decoder: &mut AnyDecoder, key: KeyEntry<'_>, entry: In
             out.value_encoding = Some(values).filter(|name| *name != "-");
             match decoder.count(block) {
                 Ok((_, count)) => out.count = Some(count),
-                Err(error) => out.error = Some(Flaw::at(offset, error)),
+                Err(error) => out.error = Some(Flaw::at(offset, tsmith_tsm::ErrorKind::from(error))),
             }
         }
         Err(error) => {

@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use tsmith_wal::RecoveryMode;
+use tsmith_engine::repair::LogCheck;
 use tsmith_wal::etcd::{self, CutBack, Renamed, SNAPSHOT_BYTES_MAX};
 use tsmith_wal::fs::OsFs;
+use tsmith_wal::{NotReplayed, RecoveryMode};
 
 use super::files::{gap, shown};
-use super::report::{Cut, File, Gap, State};
+use super::report::{Cut, File, Gap, Refused, State};
 use crate::etcd::Behind;
 use crate::exit::{Failure, complain};
 use crate::output::count;
@@ -16,8 +17,12 @@ use crate::place::list;
 use crate::read;
 
 /// A torn end is cut, as etcd does when it starts; of one segment not even that, for who repairs a log must have all of it.
-/// What else is corrupt is cut off with `force`.
-pub(super) fn log(path: &Path, dry_run: bool, force: bool) -> File {
+/// What else is corrupt is cut off with `force`. `data` is the directory of the files of the engine that has the log, if there
+/// is one.
+pub(super) fn log(path: &Path, data: Option<&Path>, dry_run: bool, force: bool) -> File {
+    if let Some(file) = unreplayable(path, data) {
+        return file;
+    }
     let found = match crate::etcd::check(path) {
         Ok(found) => found,
         Err(flaw) if etcd::is_log(&OsFs, path) => return log_of_engine(path, &flaw.to_string()),
@@ -131,6 +136,27 @@ fn gaps_of(found: &CutBack) -> Vec<Gap> {
     let cut = found.copy.as_ref().map(|_| cut).into_iter();
     let segments = found.segments.iter().map(whole("the whole segment"));
     cut.chain(segments).chain(found.snapshots.iter().map(whole("the snapshot"))).collect()
+}
+
+/// The log of an engine with records that pass their checks and cannot be replayed. It is not rewritten, as below.
+fn unreplayable(dir: &Path, data: Option<&Path>) -> Option<File> {
+    if !etcd::is_log(&OsFs, dir) {
+        return None;
+    }
+    let check = data.map_or_else(LogCheck::default, |data| LogCheck::with_files(&OsFs, data, Some(dir)));
+    let refused = check.refused_of(&OsFs, dir).ok().filter(|refused| !refused.is_empty())?;
+    let mut file = File::new(dir, "etcd-log", State::Lost);
+    let named = |refused: &NotReplayed| Refused {
+        offset: refused.offset,
+        in_part: false,
+        reason: format!("{}: {}", refused.path.display(), refused.reason),
+    };
+    file.refused = refused.iter().map(named).collect();
+    Some(file.because(&format!(
+        "{} cannot be replayed; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the values that \
+         can be replayed to TSM files, and drops this log",
+        count(refused.len(), "record")
+    )))
 }
 
 /// The checksums of all segments are one chain: to write one anew is to write all of them, and a snapshot spares that.

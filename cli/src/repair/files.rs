@@ -10,7 +10,7 @@ use tsmith_tsm::{LostTombstones, Salvage};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{SegmentRepair, Torn};
 
-use super::report::{File, Gap, Key, Refused, State};
+use super::report::{File, Gap, Index, Key, Refused, State};
 use crate::exit::{Failure, Result};
 use crate::output::count;
 
@@ -29,12 +29,20 @@ pub(super) fn shown(path: &Path) -> String {
 /// The TSM file at `path`, without the keys that have another type in an older one.
 pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], dry_run: bool) -> File {
     let repaired = repair::tsm_file_without(&OsFs, path, two_types, dry_run);
-    let Repaired { salvage, set_aside, gone } = match repaired {
+    let Repaired { salvage, set_aside, gone, rescued } = match repaired {
         Ok(repaired) => repaired,
+        Err(error) if is_unknown(error.kind()) => {
+            return File::new(path, "tsm", State::Unknown).because(Failure::from(error).text());
+        }
         Err(error) => return File::failed(path, "tsm", &error.into()),
     };
+    if gone && set_aside.is_none() {
+        let reason =
+            "the quarantined file holds nothing that can be kept; remove it when you no longer need it";
+        return File::new(path, "tsm", State::Lost).because(reason);
+    }
     let Salvage { kept_keys, kept_blocks, kept_values, .. } = salvage;
-    let mut file = File::new(path, "tsm", state(set_aside.as_ref(), dry_run));
+    let mut file = File::new(path, "tsm", state(set_aside.as_ref().or(rescued.as_ref()), dry_run));
     file.kept = format!(
         "{}, {}, {}",
         count(kept_keys, "key"),
@@ -42,19 +50,49 @@ pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], dry_run: bool) -> File {
         count(kept_values, "value")
     );
     if file.state != State::Whole {
-        let mended: usize = salvage.damaged.iter().map(|key| key.mended.len()).sum();
-        file.dropped = count(salvage.dropped_blocks(), "block");
-        if mended > 0 {
-            file.dropped.push_str(", index mended for ");
-            file.dropped.push_str(&count(mended as u64, "block"));
-        }
-        if gone {
-            file.dropped += "; nothing is left, so that no file has the name";
-        }
+        file.dropped = dropped_of(&salvage, gone);
+    }
+    if let Some(loss) = &salvage.index {
+        let gap = |gap: &std::ops::Range<u64>| Gap {
+            offset: gap.start,
+            bytes: gap.end - gap.start,
+            reason: "no entry of the index can be read here".to_owned(),
+        };
+        file.gaps = loss.gaps.iter().map(gap).collect();
+        let (offset, reason) = (loss.error.offset(), loss.error.kind().to_string());
+        file.index = Some(Index { offset, reason, orphan_bytes: loss.orphan_bytes });
     }
     file.keys = salvage.damaged.iter().map(Key::of).collect();
     file.set_aside = set_aside.as_deref().map(shown);
+    file.rescued = rescued.as_deref().map(shown);
     file
+}
+
+/// What of a TSM file is left out, in numbers.
+fn dropped_of(salvage: &Salvage, gone: bool) -> String {
+    let mut dropped = count(salvage.dropped_blocks(), "block");
+    if let Some(bytes @ 1..) = salvage.index.as_ref().map(|loss| loss.orphan_bytes) {
+        let bytes = count(bytes, "byte");
+        dropped = format!("{dropped}, {bytes} of blocks without an entry in the index");
+    }
+    let mended: usize = salvage.damaged.iter().map(|key| key.mended.len()).sum();
+    if mended > 0 {
+        dropped.push_str(", index mended for ");
+        dropped.push_str(&count(mended as u64, "block"));
+    }
+    if gone {
+        dropped += "; nothing is left, so that no file has the name";
+    }
+    dropped
+}
+
+/// Whether the file is in order, and only another build can read it.
+fn is_unknown(kind: &ErrorKind) -> bool {
+    match kind {
+        ErrorKind::UnknownPart { .. } => true,
+        ErrorKind::Tsm(error) => matches!(error.kind(), tsmith_tsm::ErrorKind::UnknownEncoder { .. }),
+        _ => false,
+    }
 }
 
 /// The tombstones at `path`; `wal` is the directory of the log that belongs to them.
@@ -103,7 +141,8 @@ pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
         Err(error) => return lost(error),
     };
     if let Err(error) = tsmith_engine::driver::check(&salvage.manifest.parts) {
-        return lost(error);
+        let state = if salvage.error.is_none() { State::Unknown } else { State::Lost };
+        return File::new(path, "manifest", state).because(Failure::from(error).text());
     }
     let state = match (&salvage.error, dry_run) {
         (None, _) => State::Whole,

@@ -26,6 +26,8 @@ pub(super) enum State {
     Damaged,
     /// It cannot be repaired, and is as it was.
     Lost,
+    /// Not corrupt: this build cannot read it. It is as it was.
+    Unknown,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,6 +50,12 @@ pub(super) struct File {
     pub(super) dropped: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) set_aside: Option<String>,
+    /// Where what is kept of a quarantined file is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rescued: Option<String>,
+    /// What of header, footer and index of a TSM file is corrupt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) index: Option<Index>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) keys: Vec<Key>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -76,6 +84,16 @@ pub(super) struct Cut {
     pub(super) first_entry: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last_entry: Option<u64>,
+}
+
+/// A corrupt header, footer or index.
+#[derive(Debug, Serialize)]
+pub(super) struct Index {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) offset: Option<u64>,
+    pub(super) reason: String,
+    /// Bytes of blocks without an entry that can be read.
+    pub(super) orphan_bytes: u64,
 }
 
 /// One key of a TSM file of which not all is whole.
@@ -150,6 +168,8 @@ impl File {
             kept,
             dropped,
             set_aside: None,
+            rescued: None,
+            index: None,
             keys: Vec::new(),
             gaps: Vec::new(),
             refused: Vec::new(),
@@ -183,6 +203,7 @@ impl File {
             State::Repaired => "repaired",
             State::Damaged => "damaged",
             State::Lost => "CANNOT REPAIR",
+            State::Unknown => "UNKNOWN",
         };
         write!(text, "{word} {}", printable(&self.path))?;
         if !self.kept.is_empty() {
@@ -198,6 +219,13 @@ impl File {
             write!(text, ": {}", printable(error))?;
         }
         writeln!(text)?;
+        if let Some(Index { offset, reason, .. }) = &self.index {
+            writeln!(
+                text,
+                "  rewrites header, index and footer: {}",
+                Flaw { offset: *offset, ..Flaw::of_all(reason) }
+            )?;
+        }
         for key in &self.keys {
             key.put(text)?;
         }
@@ -210,7 +238,10 @@ impl File {
         }
         for Refused { offset, in_part, reason } in &self.refused {
             let what = if *in_part { "a part of the record" } else { "the record" };
-            writeln!(text, "  dropped {}", Flaw::at(*offset, format!("{what}: {}", printable(reason))))?;
+            writeln!(text, "  {gap} {}", Flaw::at(*offset, format!("{what}: {}", printable(reason))))?;
+        }
+        if let Some(rescued) = &self.rescued {
+            writeln!(text, "  what is kept: {}", printable(rescued))?;
         }
         match &self.set_aside {
             Some(aside) => writeln!(text, "  the file as it was: {aside}"),

@@ -8,7 +8,8 @@ use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{LogCheck, unfinished_delete};
 use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, FieldTyping, Manifest, files};
-use tsmith_tsm::{Deletions, Reader, TOMBSTONE_BYTES_MAX, TombstoneFile, Tombstones};
+use tsmith_tsm::{Deletions, ErrorKind as Tsm, Reader, TOMBSTONE_BYTES_MAX, TombstoneFile, Tombstones};
+use tsmith_wal::NotReplayed;
 use tsmith_wal::etcd::SNAPSHOT_BYTES_MAX;
 use tsmith_wal::fs::OsFs;
 
@@ -19,6 +20,9 @@ use crate::flaw::Flaw;
 use crate::output::count;
 use crate::place::{Member, Place, Skipped};
 use crate::read;
+
+/// Records of one log that are named before they are only counted.
+const NAMED_MAX: usize = 10;
 
 /// Measurement and field, with the type.
 type Fields = HashMap<(Vec<u8>, Vec<u8>), FieldType>;
@@ -65,13 +69,13 @@ pub(super) fn check(member: &Member, later: &[Member], types: &mut Types) -> (u6
     let mut finding = Finding::default();
     let mut values = 0;
     let (path, checked) = match member {
-        Member::Manifest(path) => (path.clone(), manifest(path)),
+        Member::Manifest(path) => (path.clone(), manifest(path, &mut finding)),
         Member::Tsm(path) => (path.clone(), tsm(path, types, &mut values, &mut finding)),
         Member::Tombstone(path) => (path.clone(), tombstone(path, types.wal.as_deref(), &mut finding)),
         Member::Segment(path) => {
             (path.clone(), log::segment(path, later, types, (&mut values, &mut finding)))
         }
-        Member::EtcdLog(path) => (path.clone(), etcd_log(path, &mut finding)),
+        Member::EtcdLog(path) => (path.clone(), etcd_log(path, types, &mut finding)),
         Member::EtcdSnapshot(path) => (path.clone(), etcd_snapshot(path)),
         Member::Unreadable(path, why) => {
             let is_unread = matches!(why, Failure::Io(_));
@@ -87,17 +91,18 @@ pub(super) fn check(member: &Member, later: &[Member], types: &mut Types) -> (u6
         Err(flaw) => finding.problems.push(flaw),
     }
     finding.path = path.display().to_string();
-    finding.ok = finding.problems.is_empty();
+    finding.ok = finding.problems.is_empty() && finding.unknown.is_empty();
     (values, finding)
 }
 
-fn manifest(path: &Path) -> Result<String, Flaw> {
+fn manifest(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
     let data = path.parent().unwrap_or(Path::new(""));
     match Manifest::read(&OsFs, data) {
         Ok(Some(manifest)) => {
             manifest.wal_directory(&OsFs, data).map_err(|error| Flaw::of_engine(&error))?;
-            let checked = tsmith_engine::driver::check(&manifest.parts);
-            checked.map_err(|error| whole(error.kind()))?;
+            // No corruption: another build has the part.
+            let unknown = tsmith_engine::driver::check(&manifest.parts).err();
+            finding.unknown.extend(unknown.map(|error| whole(error.kind())));
             Ok(format!("{}, log in {}", manifest.parts, manifest.wal.display()))
         }
         Ok(None) => Err(whole(ErrorKind::NoManifest)),
@@ -115,7 +120,7 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
     let reader = Reader::new(bytes).map_err(|error| Flaw::from(&error))?;
     // What is deleted whole takes any type when it is written again. Tombstones that cannot be read are told by themselves.
     // A pipe would be waited for.
-    let tombstones = Some(path.with_extension("tombstone")).filter(|path| path.is_file());
+    let tombstones = Some(files::tombstones_of(path)).filter(|path| path.is_file());
     let tombstones = tombstones.and_then(|path| read::within(&path, TOMBSTONE_BYTES_MAX).ok());
     let deleted = tombstones.and_then(|bytes| TombstoneFile::read(&bytes).ok());
     let none = Deletions::new();
@@ -130,7 +135,7 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
     }
     let mut decoder = AnyDecoder::new();
     let mut column = Column::new(FieldType::Float);
-    let (mut values, mut disagreements) = (0, 0_u64);
+    let (mut values, mut disagreements, mut unknown) = (0, 0_u64, 0_u64);
     for key in reader.keys() {
         if !deleted.covers_key(key)
             && let Some(parsed) = FieldKey::parse(key.key())
@@ -144,9 +149,19 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
         for entry in key.entries() {
             match reader.read_any_block(key, entry, &mut decoder, BLOCK_VALUES_MAX, &mut column) {
                 Ok(()) => values += column.len(),
+                Err(error) if matches!(error.kind(), Tsm::UnknownEncoder { .. }) => {
+                    // One reason for all blocks of the file.
+                    if unknown == 0 {
+                        finding.unknown.push(Flaw::from(&error));
+                    }
+                    unknown += 1;
+                }
                 Err(error) => finding.problems.push(Flaw::from(&error)),
             }
         }
+    }
+    if let (Some(first), Some(more @ 1..)) = (finding.unknown.last_mut(), unknown.checked_sub(1)) {
+        first.reason = format!("{}; so are {} more", first.reason, count(more, "block"));
     }
     *held = values as u64;
     Ok(format!(
@@ -182,7 +197,7 @@ fn tombstone(path: &Path, wal: Option<&Path>, finding: &mut Finding) -> Result<S
     Ok(format!("version {version}, {}", count(records, "record")))
 }
 
-fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
+fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<String, Flaw> {
     let is_alone = !path.is_dir();
     let found = etcd::check(path)?;
     match etcd::behind(&found) {
@@ -197,6 +212,19 @@ fn etcd_log(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
     if let Some(remnant) = &found.remnant {
         let reason = "a snapshot beyond the end of the log: received when a crash came before its record, and passed over";
         finding.notes.push(whole(reason).in_segment(remnant));
+    }
+    if tsmith_wal::etcd::is_log(&OsFs, path) {
+        // An engine's: its records hold points, and an engine must be able to replay them.
+        let refused =
+            std::mem::take(&mut types.log).refused_of(&OsFs, path).map_err(|error| whole(error.kind()))?;
+        let flaw = |refused: &NotReplayed| {
+            let reason = format!("the record cannot be replayed: {}", refused.reason);
+            Flaw::at(refused.offset, reason).in_segment(&refused.path)
+        };
+        finding.problems.extend(refused.iter().take(NAMED_MAX).map(flaw));
+        if let Some(more @ 1..) = refused.len().checked_sub(NAMED_MAX) {
+            finding.problems.push(whole(format!("{} more that cannot be replayed", count(more, "record"))));
+        }
     }
     let (segments, records) = (count(found.segments.len(), "segment"), count(found.records, "record"));
     let end = match found.start {

@@ -1,0 +1,129 @@
+//! Records of the log that pass their checks and that cannot be replayed: every verb that reads goes on behind them.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::{Scratch, content, points, run};
+use tsmith_wal::fs::OsFs;
+use tsmith_wal::{FileLog, Log, LogOptions, NativeLog, Record};
+
+/// Copies the log of another directory into that of `dir`.
+fn take_log(dir: &Path, other: &Path) {
+    let log = dir.join("wal");
+    fs::remove_dir_all(&log).expect("removed");
+    fs::create_dir(&log).expect("made");
+    for entry in fs::read_dir(other.join("wal")).expect("a log") {
+        let entry = entry.expect("an entry");
+        fs::copy(entry.path(), log.join(entry.file_name())).expect("copied");
+    }
+}
+
+/// A directory with `a` as an integer in a file, and as a float, with another field, in the log.
+fn contradiction(scratch: &Scratch, log: &str) -> PathBuf {
+    let import = |name: &str, text: &str| {
+        let (text, dir) = (scratch.file(&format!("{name}.lp"), text), scratch.path(name));
+        run(&format!("import {{}} {{}} --batch 1 --writers 1 --log {log}"), &[&dir, &text]).exits(0);
+        dir
+    };
+    let dir = import("d", "a v=1i 1\n");
+    run("snapshot {}", &[&dir]).exits(0);
+    let other = import("other", "c v=1 1\na v=0.5,w=1 2\nb v=0.5 3\n");
+    take_log(&dir, &other);
+    dir
+}
+
+/// Story: with `--log etcd` no verb repaired a log that gave a field another type than a file, and verify said ok. With every
+/// log, a snapshot by salvage refused the directory.
+#[test]
+fn every_log_is_replayed_against_the_files() {
+    for log in ["file", "mmap", "native", "etcd"] {
+        let scratch = Scratch::new();
+        let dir = contradiction(&scratch, log);
+        let reason = "of type float where the field is of type integer";
+        let text = run("verify {}", &[&dir]).exits(1).text();
+        assert_eq!(text.matches(reason).count(), 1, "{log}: {text}");
+        assert!(text.contains("offset "), "{log}: {text}");
+        let before = content(&dir);
+        let text = run("repair {} --dry-run", &[&dir]).exits(1).text();
+        assert!(text.contains(reason) && content(&dir) == before, "{log}: {text}");
+        let kept = points(b"a v=1i 1\na w=1 2\nb v=0.5 3\nc v=1 1\n");
+        for verb in ["export", "query", "stats"] {
+            let found = run(&format!("{verb} {{}}"), &[&dir]).exits(1).says(&[reason, "offset "]);
+            assert!(verb != "export" || points(&found.stdout) == kept, "{log}: {}", found.text());
+        }
+        assert_eq!(content(&dir), before, "{log}: reading changes nothing");
+        run("snapshot {}", &[&dir]).exits(1);
+        run("snapshot {} --recovery salvage", &[&dir]).exits(1).says(&[reason, "offset "]);
+        run("verify {}", &[&dir]).exits(0);
+        assert!(points(&run("export {}", &[&dir]).exits(0).stdout) == kept, "{log}");
+    }
+}
+
+/// Appends records to a new log, and gives the segment that has them.
+fn log_with<L: Log<Fs = OsFs>>(dir: &Path, payloads: &[Vec<u8>]) {
+    let (log, _) = L::open(OsFs, dir, LogOptions::default(), |_, _| Ok(())).expect("opens");
+    for payload in payloads {
+        let at = log.append(Record::write(payload)).expect("room");
+        let _durable = log.sync(at).expect("synced");
+    }
+    log.close().expect("in order");
+}
+
+fn payload(series: &str, value: tsmith_engine::Value, time: i64) -> Vec<u8> {
+    let mut builder = tsmith_engine::BatchBuilder::new();
+    builder.begin(series.as_bytes().into());
+    builder.field(b"v".as_slice().into(), value).expect("one type");
+    builder.commit(time);
+    let mut payload = Vec::new();
+    tsmith_wal::entry::encode_write(&builder.finish(), &mut payload).expect("short keys");
+    payload
+}
+
+/// Story: one record of the log gave a field another type, or had a key that cannot be read. Export, query and stats left out
+/// all later segments, and one line said so.
+#[test]
+fn reading_goes_on_behind_a_record_that_cannot_be_replayed() {
+    use tsmith_engine::Value;
+    for native in [false, true] {
+        let scratch = Scratch::new();
+        let dir = scratch.path("d");
+        let mut no_separator = payload("m", Value::Float(1.0), 5);
+        let at = no_separator.windows(4).position(|found| found == b"#!~#").expect("a separator");
+        no_separator[at] = b'x';
+        let payloads = [
+            payload("a", Value::Float(0.5), 1),
+            payload("a", Value::Integer(1), 2),
+            no_separator,
+            payload("b", Value::Integer(3), 3),
+        ];
+        let write = if native { log_with::<NativeLog<OsFs>> } else { log_with::<FileLog<OsFs>> };
+        // Two openings are two segments.
+        write(&dir.join("wal"), &payloads[..3]);
+        write(&dir.join("wal"), &payloads[3..]);
+        let kept = points(b"a v=0.5 1\nb v=3i 3\n");
+        let found = run("export {}", &[&dir]).exits(1);
+        assert!(points(&found.stdout) == kept, "{}", found.text());
+        let named =
+            found.stderr.lines().filter(|line| line.contains("cannot be replayed")).collect::<Vec<_>>();
+        assert_eq!(named.len(), 2, "{}", found.stderr);
+        let extension = if native { ".tlog: offset " } else { ".wal: offset " };
+        assert!(named.iter().all(|line| line.contains(extension)), "{named:?}");
+        for verb in ["query", "stats"] {
+            run(&format!("{verb} {{}}"), &[&dir]).exits(1).says(&["cannot be replayed"]);
+        }
+        let text = run("verify {}", &[&dir]).exits(1).text();
+        let bad = text.lines().filter(|line| line.starts_with("BAD ") && line.contains(" offset "));
+        assert_eq!(bad.count(), 2, "{text}");
+        if !native {
+            let before = content(&dir);
+            run("snapshot {}", &[&dir]).exits(1);
+            assert!(
+                content(&dir).iter().all(|(path, bytes)| before.get(path).is_none_or(|was| was == bytes))
+            );
+            run("snapshot {} --recovery salvage", &[&dir]).exits(1).says(&["cannot be replayed"]);
+            assert!(points(&run("export {}", &[&dir]).exits(0).stdout) == kept);
+        }
+    }
+}

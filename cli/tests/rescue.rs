@@ -1,0 +1,182 @@
+//! TSM files whose header, footer or index is corrupt, quarantined files, and files of an encoder that this build lacks.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::{Scratch, content, run, same_points, sample};
+
+const FIRST: &str = "000000001-000000001.tsm";
+const SECOND: &str = "000000002-000000001.tsm";
+/// A tag that no encoder has.
+const UNKNOWN: u8 = 0x7e;
+
+fn export(path: &Path) -> Vec<u8> {
+    run("export {} --format lp", &[path]).exits(0).stdout
+}
+
+/// A directory with all points in one TSM file.
+fn in_file(scratch: &Scratch, flags: &str) -> PathBuf {
+    let (text, dir) = (scratch.file("in.lp", sample(3000)), scratch.path("d"));
+    run(format!("import {{}} {{}} {flags}").trim_end(), &[&dir, &text]).exits(0);
+    run("snapshot {}", &[&dir]).exits(0);
+    dir
+}
+
+/// Gives each block of the file at `path` another first byte, with the right checksum.
+fn retag(path: &Path) {
+    let mut bytes = fs::read(path).expect("there");
+    let reader = tsmith_tsm::Reader::new(bytes.clone().into()).expect("opens");
+    for entry in reader.keys().flat_map(tsmith_tsm::KeyEntry::entries) {
+        let (at, end) = (entry.offset as usize, entry.offset as usize + entry.size as usize);
+        bytes[at + 4] = UNKNOWN;
+        let crc = crc32(&bytes[at + 4..end]);
+        bytes[at..at + 4].copy_from_slice(&crc.to_be_bytes());
+    }
+    fs::write(path, bytes).expect("written");
+}
+
+/// The checksum of IEEE 802.3, bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    })
+}
+
+/// Story: a file lost its last 4 bytes, or its first 5, and an empty file was beside it. Repair gave up on both, though
+/// influxd quarantines the empty one and opens.
+#[test]
+fn a_file_that_is_nearly_intact_is_repaired() {
+    type Break = fn(&mut Vec<u8>);
+    let breaks: [Break; 3] = [
+        |bytes| bytes.truncate(bytes.len() - 4),
+        |bytes| bytes[..5].fill(0),
+        |bytes| {
+            let at = bytes.len() - 1;
+            bytes[at] ^= 1;
+        },
+    ];
+    for break_it in breaks {
+        let scratch = Scratch::new();
+        let dir = in_file(&scratch, "");
+        let all = export(&dir);
+        let path = dir.join(FIRST);
+        let mut bytes = fs::read(&path).expect("there");
+        break_it(&mut bytes);
+        fs::write(&path, &bytes).expect("written");
+        fs::write(dir.join(SECOND), b"").expect("written");
+        let text = run("verify {}", &[&dir]).exits(1).text();
+        assert_eq!(text.matches("BAD ").count(), 2, "{text}");
+        run("export {}", &[&dir]).exits(1).says(&["`tsmith repair`"]);
+        let shown = run("inspect {}", &[&path]).exits(1).text();
+        assert!(shown.contains("ERROR ") && shown.contains("crc ok"), "{shown}");
+        let before = content(&dir);
+        run("repair {} --dry-run", &[&dir]).exits(1);
+        assert_eq!(content(&dir), before, "a dry run changes nothing");
+        let report = run("repair {} --format json", &[&dir]).exits(1).json();
+        let states = [0, 1].map(|at| report["files"][at]["state"].as_str());
+        assert_eq!(states, [Some("repaired"); 2], "{report}");
+        assert_eq!(report["files"][0]["index"]["orphan_bytes"], 0, "{report}");
+        assert_eq!(fs::read(dir.join(format!("{FIRST}.bad"))).expect("quarantined"), bytes);
+        assert!(dir.join(format!("{SECOND}.bad")).exists() && !dir.join(SECOND).exists());
+        run("verify {}", &[&dir]).exits(0);
+        run("repair {}", &[&dir]).exits(0);
+        same_points(&all, &export(&dir));
+    }
+}
+
+/// Story: influxd had quarantined a file as `.tsm.bad`, and no verb took it by that name.
+#[test]
+fn a_quarantined_file_is_read_and_rescued_by_name() {
+    let scratch = Scratch::new();
+    let dir = in_file(&scratch, "");
+    let all = export(&dir);
+    let bad = dir.join(format!("{FIRST}.bad"));
+    fs::copy(dir.join(FIRST), &bad).expect("copied");
+    fs::remove_file(dir.join(FIRST)).expect("removed");
+    for verb in ["verify", "inspect", "stats", "repair"] {
+        run(&format!("{verb} {{}}"), &[&bad]).exits(0);
+    }
+    same_points(&all, &export(&bad));
+    assert_eq!(content(&dir).keys().filter(|path| path.starts_with(&bad)).count(), 1);
+
+    let mut bytes = fs::read(&bad).expect("there");
+    bytes.truncate(bytes.len() - 4);
+    fs::write(&bad, &bytes).expect("written");
+    run("export {}", &[&bad]).exits(1).says(&["repair"]);
+    let rescued = dir.join(format!("{FIRST}.rescued"));
+    run("repair {} --dry-run", &[&bad]).exits(1);
+    assert!(!rescued.exists());
+    let text = run("repair {}", &[&bad]).exits(1).text();
+    assert!(text.contains(&format!("what is kept: {}", rescued.display())), "{text}");
+    assert_eq!(fs::read(&bad).expect("there"), bytes, "it stays as it is");
+    assert!(!dir.join(FIRST).exists(), "no engine reads what may be out of date");
+    run("verify {}", &[&rescued]).exits(0);
+    same_points(&all, &export(&rescued));
+    let before = content(&dir);
+    let text = run("repair {}", &[&bad]).exits(1).text();
+    assert!(text.contains("the file exists: move it away"), "{text}");
+    assert_eq!(content(&dir), before, "nothing is overwritten");
+    let second = dir.join(format!("{FIRST}.2.bad"));
+    fs::write(&second, b"").expect("written");
+    let text = run("repair {}", &[&second]).exits(1).text();
+    assert!(text.contains("holds nothing that can be kept"), "{text}");
+}
+
+/// Story: a directory was written with an encoder that this build does not have. Stats advised a repair, and the repair
+/// quarantined the only file, though every checksum was right.
+#[test]
+fn a_file_of_an_unknown_encoder_is_left_alone() {
+    let scratch = Scratch::new();
+    let dir = in_file(&scratch, "--encoder zstd");
+    retag(&dir.join(FIRST));
+    // A second file gives a compaction something to do.
+    let more = scratch.file("more.lp", "more v=1 1\n");
+    run("import {} {} --compaction off", &[&dir, &more]).exits(0);
+    run("snapshot {}", &[&dir]).exits(0);
+    let before = content(&dir);
+    let reason = "written by an encoder this build does not have (tag 0x7e)";
+    let check = |line: &str| {
+        let found = run(line, &[&dir]).exits(1);
+        let all = found.text() + &found.stderr;
+        assert!(all.contains(reason), "{line}: {all}");
+        assert!(
+            !all.contains("tsmith repair") && !all.contains("BAD ") && !all.contains("CRC BAD"),
+            "{line}: {all}"
+        );
+    };
+    for line in [
+        "verify {}",
+        "stats {}",
+        "export {}",
+        "inspect {}",
+        "repair {} --dry-run",
+        "repair {}",
+        "compact {} --full",
+    ] {
+        check(line);
+    }
+    // Nothing is due.
+    run("compact {}", &[&dir]).exits(0);
+    let names = |content: &std::collections::BTreeMap<PathBuf, Vec<u8>>| {
+        content
+            .iter()
+            .filter(|(path, _)| path.to_string_lossy().contains(".tsm"))
+            .map(|(path, bytes)| (path.clone(), bytes.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&content(&dir)), names(&before));
+    let report = run("verify {} --format json", &[&dir]).exits(1).json();
+    let file =
+        report["files"].as_array().expect("files").iter().find(|file| file["ok"] == false).expect("one");
+    assert_eq!(
+        (file["problems"].as_array().map(Vec::len), file["unknown"].as_array().map(Vec::len)),
+        (Some(0), Some(1))
+    );
+    let report = run("repair {} --format json", &[&dir]).exits(1).json();
+    assert!(
+        report["files"].as_array().expect("files").iter().any(|file| file["state"] == "unknown"),
+        "{report}"
+    );
+}
