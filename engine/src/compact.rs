@@ -196,7 +196,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
             failure = Some(failed);
             error
         });
-        match self.publish(output, written, &writing, &plan.files) {
+        match self.publish(output, written, &writing, &plan.files, |_| false) {
             Ok(files) => Ok(CompactReport {
                 files_in: inputs.len() as u64,
                 bytes_in: inputs.iter().map(|file| file.reader().file_bytes()).sum(),
@@ -251,5 +251,61 @@ impl CompactReport {
         self.files_in += merged.files_in;
         self.bytes_in += merged.bytes_in;
         self.bytes_out += merged.bytes_out;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tsmith_codecs::{FieldKey, FieldType, TimeRange, Timestamp};
+    use tsmith_wal::FileLog;
+    use tsmith_wal::fs::SimFs;
+
+    use super::*;
+    use crate::{Dirs, LineOptions, Options, Selection};
+
+    type Shard = Engine<tsmith_cache::Ring, FileLog<SimFs>, tsmith_codecs::Tsm1>;
+
+    fn open(fs: &SimFs) -> Shard {
+        let options = Options { background: false, encode_threads: 1, ..Options::default() };
+        Shard::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options).expect("opens")
+    }
+
+    fn write(shard: &Shard, text: &str) {
+        let report = shard.write_lines(text.as_bytes(), &LineOptions::new(Timestamp(0))).expect("room");
+        assert!(report.rejected.is_empty(), "{:?}", report.rejected);
+    }
+
+    /// Story: two deletes took the points of a key, each from a file of its own, while a compaction joined the files. Then
+    /// the key got another type; the new file still had the old one by its index, and the directory did not open.
+    #[test]
+    fn a_key_that_several_deletes_took_is_gone_from_the_merge() {
+        let fs = SimFs::default();
+        let shard = open(&fs);
+        for text in ["m v=1 1\na v=1 1", "m v=1 100"] {
+            write(&shard, text);
+            shard.snapshot().expect("room");
+        }
+        let files = shard.files().iter().map(|file| file.name()).collect();
+        let plan = Plan { kind: plan::PlanKind::Full, mode: MergeMode::Full, files };
+        let is_deleted = AtomicBool::new(false);
+        let delete_once = || {
+            if !is_deleted.swap(true, Ordering::Relaxed) {
+                for time in [1, 100] {
+                    let range = TimeRange::new(time, time);
+                    shard.delete(Selection::Measurement(b"m"), range).expect("deletes");
+                }
+                write(&shard, "m v=2i 50");
+            }
+            true
+        };
+        shard.inner.merge(&plan, &mut Pace::new(None, &delete_once)).expect("room");
+        assert!(is_deleted.into_inner());
+        assert!(shard.files()[0].reader().find(b"m#!~#v").is_some(), "the merge had read the key before");
+        let shard = open(&fs.kill());
+        let column = shard.read(FieldKey::new(b"m", b"v"), TimeRange::ALL).expect("readable");
+        assert_eq!((column.times(), column.field_type()), (&[50][..], FieldType::Integer));
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tsmith_codecs::{TimeRange, Tsm1};
+use tsmith_codecs::{FieldType, TimeRange, Tsm1};
 use tsmith_tsm::{
     Decoder, Deletions, ErrorKind as Tsm, KeyEntry, MEMBER_OPEN_AT, POINTS_PER_BLOCK, Reader,
     TOMBSTONE_BYTES_MAX, Tombstone, TombstoneFile, TombstoneWrite, is_full_block, member_open_mark,
@@ -153,6 +153,12 @@ impl TsmFile {
     /// All that was deleted from this file.
     pub fn deletions(&self) -> &Deletions {
         self.tombstones.deletions()
+    }
+
+    /// The type that a composite key has here; `None` when it is not here, or deleted whole.
+    pub(crate) fn live_type(&self, composite: &[u8]) -> Option<FieldType> {
+        let found = self.reader.find(composite)?;
+        (!self.deletions().covers_key(found)).then(|| found.field_type())
     }
 
     /// When points of it were last deleted: `None` when that was before it was opened, or never.

@@ -176,12 +176,7 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
     fn type_of_key(&self, key: FieldKey<'_>) -> Option<FieldType> {
         self.cache.field_type(key).or_else(|| {
             let composite = key.to_composite();
-            let files = self.files.load();
-            let live = |file: &Arc<files::TsmFile>| {
-                let found = file.reader().find(&composite)?;
-                (!file.deletions().covers_key(found)).then(|| found.field_type())
-            };
-            files.iter().rev().find_map(live)
+            self.files.load().iter().rev().find_map(|file| file.live_type(&composite))
         })
     }
 

@@ -11,6 +11,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tsmith_codecs::TimeRange;
 use tsmith_tsm::{Version, Writer};
 use tsmith_wal::fs::{FileWriter, Fs, FsFile};
 
@@ -114,7 +115,9 @@ impl<'e, F: Fs> Output<'e, F> {
         Ok(())
     }
 
-    /// Publishes the files, without what was deleted since the writing began, and shows them in the place of `gone`.
+    /// Publishes the files, without what was deleted since the writing began, and shows them in the place of `gone`. `has`
+    /// says whether what they were written from still has a key. A key that several deletes took together is deleted
+    /// whole: it may have another type by now.
     ///
     /// # Errors
     /// Nothing is shown; call [`Output::discard`].
@@ -123,8 +126,16 @@ impl<'e, F: Fs> Output<'e, F> {
         change: &Change<'_>,
         writing: &Writing<'_>,
         gone: &[Arc<TsmFile>],
+        has: impl Fn(&[u8]) -> bool,
     ) -> Result<Vec<Arc<TsmFile>>> {
-        let deleted = change.deleted_since(writing);
+        let mut deleted = change.deleted_since(writing);
+        let mut keys: Vec<_> = deleted.iter().flat_map(|deletion| deletion.keys.iter().cloned()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.retain(|key| !has(key));
+        if !keys.is_empty() {
+            deleted.push(Arc::new(Deletion { keys, range: TimeRange::ALL }));
+        }
         self.renaming = true;
         let mut files = Vec::with_capacity(self.begun.len());
         for (name, file) in self.begun.iter().zip(&self.complete) {

@@ -136,7 +136,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
             });
             write_blocks(&mut output, Version::of::<E>(), in_order, report)
         });
-        let files = self.publish(output, done, writing, &[])?;
+        let files = self.publish(output, done, writing, &[], |key| frozen.field_type(key).is_some())?;
         for file in &files {
             report.files.push(file.path().to_owned());
             report.file_bytes += file.reader().file_bytes();
@@ -184,13 +184,15 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         Ok(())
     }
 
-    /// Publishes what was written, shows it in the place of `gone`, and removes those. On failure none of it is left.
+    /// Publishes what was written, shows it in the place of `gone`, and removes those. `has` says whether the frozen store
+    /// that it was written from still has a key. On failure none of it is left.
     pub(crate) fn publish(
         &self,
         mut output: Output<'_, L::Fs>,
         written: Result<()>,
         writing: &Writing<'_>,
         gone: &[FileName],
+        has: impl Fn(FieldKey<'_>) -> bool,
     ) -> Result<Vec<Arc<TsmFile>>> {
         let done = written.and_then(|()| {
             output.sync()?;
@@ -202,7 +204,11 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
             // As they are now: a delete may have given them tombstones.
             let gone: Vec<_> =
                 change.files().iter().filter(|file| gone.contains(&file.name())).cloned().collect();
-            let files = output.publish(&change, writing, &gone)?;
+            let has = |key: &[u8]| {
+                gone.iter().any(|file| file.live_type(key).is_some())
+                    || FieldKey::parse(key).is_some_and(&has)
+            };
+            let files = output.publish(&change, writing, &gone, has)?;
             Ok((files, gone, change))
         });
         match done {
@@ -356,4 +362,57 @@ fn write_block<F: Fs>(
         }
     }
     unreachable!("a new file has room for one block")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tsmith_wal::FileLog;
+    use tsmith_wal::fs::SimFs;
+
+    use super::*;
+    use crate::{Dirs, LineOptions, Options, Selection, Timestamp};
+
+    type Shard = Engine<tsmith_cache::Ring, FileLog<SimFs>, tsmith_codecs::Tsm1>;
+
+    /// Story: two deletes took the points of a key while a snapshot wrote them. Then the key got another type, the file
+    /// held the old one as far as anybody could tell from its index, and the directory did not open.
+    #[test]
+    fn a_key_that_several_deletes_took_is_gone_from_the_snapshot() {
+        let fs = SimFs::default();
+        let open = |fs: &SimFs| {
+            let options = Options { background: false, encode_threads: 1, ..Options::default() };
+            Shard::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options).expect("opens")
+        };
+        let (shard, options) = (open(&fs), LineOptions::new(Timestamp(0)));
+        let write = |text: &[u8]| {
+            let report = shard.write_lines(text, &options).expect("room");
+            assert!(report.rejected.is_empty(), "{:?}", report.rejected);
+        };
+        write(b"m v=1 1\nm v=1 100\nn v=1 1");
+        let inner = &*shard.inner;
+        let frozen = inner.cache.freeze(|| inner.log.cut()).expect("room").expect("points");
+        let (writing, generation) = {
+            let mut change = inner.files.change();
+            (change.begin_writing(), change.next_generation().expect("a number"))
+        };
+        let first = FileName { generation, sequence: 1 };
+        let mut output = Output::new(OPERATION, &fs, &inner.dirs.data, (first, 1 << 20));
+        let chunk = Encoding::<_, tsmith_codecs::Tsm1>::new(&**frozen).chunk(&sorted_keys(&**frozen));
+        let chunks = std::iter::once(chunk);
+        let written = write_blocks(&mut output, Version::Influx, chunks, &mut SnapshotReport::default());
+        for time in [1, 100] {
+            shard.delete(Selection::Measurement(b"m"), TimeRange::new(time, time)).expect("deletes");
+        }
+        write(b"m v=2i 50");
+        let has = |key: FieldKey<'_>| frozen.field_type(key).is_some();
+        inner.publish(output, written, &writing, &[], has).expect("room");
+        drop(writing);
+        inner.cache.forget(frozen);
+        let shard = open(&fs.kill());
+        let column = shard.read(FieldKey::new(b"m", b"v"), TimeRange::ALL).expect("readable");
+        assert_eq!((column.times(), column.field_type()), (&[50][..], FieldType::Integer));
+        assert_eq!(shard.read(FieldKey::new(b"n", b"v"), TimeRange::ALL).expect("readable").len(), 1);
+    }
 }
