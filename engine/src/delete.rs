@@ -23,13 +23,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tsmith_cache::Storer;
-use tsmith_codecs::{BlockEncoder, FieldKey, Position, SeriesKey, TimeRange};
+use tsmith_codecs::{BlockEncoder, FieldKey, FieldType, Position, SeriesKey, TimeRange};
 use tsmith_tsm::{KeyEntry, Reader};
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{Log, Record, entry};
 
 use crate::error::{Context, Error, ErrorKind, Remedy, Result};
-use crate::files::FileName;
+use crate::files::{FileName, TsmFile};
+use crate::schema::FieldTable;
 use crate::{Engine, Inner};
 
 const OPERATION: &str = "delete";
@@ -113,7 +114,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     /// Deletes the points of the selected keys inside `range`, both ends included.
     ///
     /// When it returns, they are gone for good: no crash, snapshot or compaction brings them back, as far as the log's
-    /// durability goes. What is written again afterwards stays. A field keeps its type until the engine is opened again.
+    /// durability goes. What is written again afterwards stays. A field that lost its last points takes any type.
     ///
     /// # Errors
     /// The log or a file cannot be written. With [`ErrorKind::DeleteUnfinished`] the delete may be carried out in part:
@@ -162,12 +163,35 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         for key in deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
             paused.delete(key, range);
         }
+        self.fields.note_delete();
         drop(paused);
         self.fs.point("delete: gone from the cache");
         change
             .carry_out(&self.fs, &deletion, batches)
             .map_err(|error| Error::new(OPERATION, ErrorKind::DeleteUnfinished(Box::new(error))))?;
+        self.release_types(&deletion);
         Ok(report)
+    }
+
+    /// Releases the types of fields that have no points any more. No file comes or goes meanwhile.
+    fn release_types(&self, deletion: &Deletion) {
+        let mut gone = FieldTable::default();
+        for key in deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
+            let measurement = SeriesKey(key.series).measurement();
+            if !gone.has(measurement, key.field) && self.type_of_key(key).is_none() {
+                gone.insert_all(measurement, key.field, self.fields.types(measurement, key.field));
+            }
+        }
+        if gone.is_empty() {
+            return;
+        }
+        let _no_write = self.cache.pause();
+        let mut search = HeldTypes::of(&gone);
+        self.cache.keys(&mut |key, field_type| search.found(key, field_type));
+        for file in self.files.load().iter() {
+            search.look_in(file);
+        }
+        self.fields.release(&gone, &search.held);
     }
 
     /// The keys of cache and files that are selected and may have points inside `range`, ascending.
@@ -209,6 +233,50 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
             let _durable = self.log.sync(at).during(OPERATION)?;
         }
         Ok(())
+    }
+}
+
+/// A search for keys that still hold the types of some fields.
+struct HeldTypes<'g> {
+    wanted: &'g FieldTable,
+    held: FieldTable,
+    /// How many types are not found yet.
+    missing: usize,
+}
+
+impl<'g> HeldTypes<'g> {
+    fn of(wanted: &'g FieldTable) -> Self {
+        let missing = wanted.iter().map(|(_, _, types)| types.iter().count()).sum();
+        Self { wanted, held: FieldTable::default(), missing }
+    }
+
+    fn found(&mut self, key: FieldKey<'_>, field_type: FieldType) {
+        let measurement = SeriesKey(key.series).measurement();
+        if self.wanted.types(measurement, key.field).contains(field_type)
+            && self.held.insert(measurement, key.field, field_type)
+        {
+            self.missing -= 1;
+        }
+    }
+
+    /// Looks at the keys of a file until nothing is missing.
+    fn look_in(&mut self, file: &TsmFile) {
+        let reader = file.reader();
+        let measurements: BTreeSet<&[u8]> =
+            self.wanted.iter().map(|(measurement, _, _)| measurement).collect();
+        for measurement in measurements {
+            let from = reader.search(measurement).unwrap_or_else(|after| after);
+            let keys = (from..reader.len()).map_while(|at| reader.get(at));
+            for key in keys.take_while(|key| key.key().starts_with(measurement)) {
+                if self.missing == 0 {
+                    return;
+                }
+                if let Some(parsed) = FieldKey::parse(key.key()).filter(|_| !file.deletions().covers_key(key))
+                {
+                    self.found(parsed, key.field_type());
+                }
+            }
+        }
     }
 }
 

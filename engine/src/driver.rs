@@ -16,13 +16,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::TsmFile;
 use crate::{
     Ack, Compact, CompactReport, CompactStatus, DeleteReport, Dirs, Engine, LineOptions, Options, Parts,
-    Selection, SnapshotReport, WriteReport,
+    Selection, SnapshotReport, Turn, WriteReport,
 };
 
 /// What an engine does, whatever it is made of. Each method is that of [`Engine`].
 #[expect(missing_docs, reason = "each method is documented on `Engine`")]
 pub trait Driver: Send + Sync {
     fn write_lines(&self, text: &[u8], options: &LineOptions) -> Result<WriteReport>;
+    fn write_lines_in_turn(&self, text: &[u8], options: &LineOptions, turn: Turn) -> Result<WriteReport>;
     fn write(&self, batch: &Batch<'_>) -> Result<Ack>;
     fn snapshot(&self) -> Result<SnapshotReport>;
     fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport>;
@@ -50,6 +51,10 @@ pub trait KeyRead {
 impl<S: Storer, L: Log, E: BlockEncoder> Driver for Engine<S, L, E> {
     fn write_lines(&self, text: &[u8], options: &LineOptions) -> Result<WriteReport> {
         Engine::write_lines(self, text, options)
+    }
+
+    fn write_lines_in_turn(&self, text: &[u8], options: &LineOptions, turn: Turn) -> Result<WriteReport> {
+        Engine::write_lines_in_turn(self, text, options, turn)
     }
 
     fn write(&self, batch: &Batch<'_>) -> Result<Ack> {

@@ -47,6 +47,7 @@ pub mod replica;
 mod schema;
 mod setup;
 mod snapshot;
+mod turns;
 pub mod view;
 mod worker;
 mod write;
@@ -68,7 +69,7 @@ pub use manifest::Manifest;
 pub use options::{Dirs, Options};
 pub use order::{Ack, WriteOrder};
 pub use parts::Parts;
-pub use schema::FieldTyping;
+pub use schema::{FieldTyping, SecondType};
 pub use setup::{Setup, parse_duration};
 pub use snapshot::SnapshotReport;
 pub use tsmith_cache::WhenFull;
@@ -78,6 +79,7 @@ pub use tsmith_codecs::{
 };
 pub use tsmith_tsm::Direction;
 pub use tsmith_wal::{Durability, LogOptions, RecoveryMode};
+pub use turns::{Turn, Turns};
 pub use write::WriteReport;
 
 use compact::Compactor;

@@ -105,8 +105,25 @@ impl LineOptions {
 
 /// What the caller knows of fields and has to say of new ones. Asked once a batch and column, never once a value.
 pub trait Schema {
-    /// The first value of a column of this batch. An `Err` with the type the field has already drops the point.
-    fn field(&mut self, series: SeriesKey<'_>, field: &[u8], field_type: FieldType) -> Result<(), FieldType>;
+    /// A point whose `columns`, with name and type, are the first of their series and field in this batch. The schema
+    /// takes all of them or none: an `Err` drops the point, and nothing of it is remembered.
+    ///
+    /// # Errors
+    /// The columns whose fields have another type already: at least one.
+    fn point(
+        &mut self,
+        series: SeriesKey<'_>,
+        columns: &[(Cow<'_, [u8]>, FieldType)],
+    ) -> Result<(), Vec<Conflict>>;
+}
+
+/// A column whose field has another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Its place among the columns.
+    pub at: usize,
+    /// The type of the field.
+    pub existing: FieldType,
 }
 
 /// Every field is new and welcome.
@@ -114,7 +131,7 @@ pub trait Schema {
 pub struct AnySchema;
 
 impl Schema for AnySchema {
-    fn field(&mut self, _: SeriesKey<'_>, _: &[u8], _: FieldType) -> Result<(), FieldType> {
+    fn point(&mut self, _: SeriesKey<'_>, _: &[(Cow<'_, [u8]>, FieldType)]) -> Result<(), Vec<Conflict>> {
         Ok(())
     }
 }
@@ -325,15 +342,26 @@ impl<S: Schema> Parser<'_, '_, S> {
 
     /// Ends a good point, unless the schema refuses one of its fields.
     fn commit(&mut self, series: &[u8], time: i64) -> Result<(), Reason> {
-        for (field, field_type) in self.fresh.drain(..) {
+        if !self.fresh.is_empty() {
             if self.options.utf8_names {
-                check_utf8(SeriesKey(series).measurement(), &field)?;
+                let measurement = SeriesKey(series).measurement();
+                self.fresh.iter().try_for_each(|(field, _)| check_utf8(measurement, field))?;
             }
-            let refused = |existing| Reason::conflict(series, &field, field_type, existing);
-            self.schema.field(SeriesKey(series), &field, field_type).map_err(refused)?;
+            self.schema
+                .point(SeriesKey(series), &self.fresh)
+                .map_err(|conflicts| self.refuse(series, &conflicts))?;
+            self.fresh.clear();
         }
         self.builder.commit(time);
         Ok(())
+    }
+
+    /// Why a point is refused.
+    #[cold]
+    fn refuse(&self, series: &[u8], conflicts: &[Conflict]) -> Reason {
+        let Conflict { at, existing } = conflicts[0];
+        let (field, field_type) = &self.fresh[at];
+        Reason::conflict(series, field, *field_type, existing)
     }
 
     fn abort(&mut self) {

@@ -1,10 +1,11 @@
 //! The order of log and cache, and the receipt that proves both were done.
 
 use tsmith_cache::{Admitted, Published, Storer};
-use tsmith_codecs::Batch;
+use tsmith_codecs::{Batch, Position};
 use tsmith_wal::{Durable, Log};
 
 use crate::error::{Context, Result};
+use crate::schema::{Claims, SecondType};
 
 /// When a write becomes visible to readers. Admission always comes first, so the log never holds what the cache would
 /// refuse.
@@ -33,24 +34,41 @@ pub struct Ack {
     _published: Published,
 }
 
-/// Takes an admitted batch through log and cache.
+/// A batch that the cache admitted, with the claims on the types that it brings in. The claims come first, so that they
+/// are dropped inside the gate: who waits for the gate then finds none of them.
+pub(crate) struct Admission<'t, 'b, S: Storer> {
+    pub(crate) claims: Claims<'t>,
+    pub(crate) admitted: Admitted<'t, 'b, S>,
+}
+
+impl<S: Storer> Admission<'_, '_, S> {
+    /// Establishes the types, then shows the batch: so no snapshot takes a key whose type is not established.
+    fn publish(self, at: Position) -> (Published, Vec<SecondType>) {
+        let second_types = self.claims.establish();
+        (self.admitted.publish(at), second_types)
+    }
+}
+
+/// Takes an admitted batch through log and cache. Gives the fields that got a second type, too.
 pub(crate) fn commit<S: Storer, L: Log>(
     order: WriteOrder,
     log: &L,
     batch: &Batch<'_>,
-    admitted: Admitted<'_, '_, S>,
-) -> Result<Ack> {
+    admission: Admission<'_, '_, S>,
+) -> Result<(Ack, Vec<SecondType>)> {
     const OPERATION: &str = "write";
-    // Orders the write; a failure here or below drops `admitted`, which gives the room back.
+    // Orders the write; a failure here or below drops `admission`, which releases reservation and claims.
     let at = log.append_write(batch).during(OPERATION)?;
     match order {
         WriteOrder::SyncThenPublish => {
             let durable = log.sync(at).during(OPERATION)?;
-            Ok(Ack { _durable: durable, _published: admitted.publish(at) })
+            let (published, second_types) = admission.publish(at);
+            Ok((Ack { _durable: durable, _published: published }, second_types))
         }
         WriteOrder::PublishThenSync => {
-            let published = admitted.publish(at);
-            Ok(Ack { _durable: log.sync(at).during(OPERATION)?, _published: published })
+            let (published, second_types) = admission.publish(at);
+            let durable = log.sync(at).during(OPERATION)?;
+            Ok((Ack { _durable: durable, _published: published }, second_types))
         }
     }
 }

@@ -1,194 +1,53 @@
 //! The types of fields.
 
-use hashbrown::HashTable;
-use parking_lot::RwLock;
-use tsmith_cache::{Cache, Storer};
+mod recent;
+mod types;
+mod typing;
+
+use std::borrow::Cow;
+
 use tsmith_codecs::{Batch, FieldKey, FieldType, SeriesKey};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::TsmFile;
-use crate::line::Schema;
+use crate::line::{Conflict, Schema};
 
-/// Fields of one batch that were found to be in order lately, so that each is looked up about once.
-const REMEMBERED_MAX: usize = 64;
+pub use types::SecondType;
+pub(crate) use types::{Claims, FieldTable, FieldTypes};
+pub use typing::FieldTyping;
 
-/// Among what a field keeps its type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FieldTyping {
-    /// A field has one type in each series. What a directory of our own has: data of any origin fits.
-    #[default]
-    Series,
-    /// A field has one type in all series of its measurement: the rule of InfluxDB 1.x, which does not open a shard
-    /// that breaks it.
-    Measurement,
-}
+use recent::Recent;
+use types::{ClaimConflict, TypeSet};
 
-impl FieldTyping {
-    /// Each with its name.
-    pub const NAMES: &'static [(&'static str, Self)] =
-        &[("series", Self::Series), ("measurement", Self::Measurement)];
-
-    /// The name that manifests and flags use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Series => "series",
-            Self::Measurement => "measurement",
-        }
-    }
-
-    /// The one of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, typing)| *typing)
-    }
-}
-
-#[derive(Debug)]
-struct Known {
-    measurement: Box<[u8]>,
-    name: Box<[u8]>,
-    field_type: FieldType,
-    /// Another type, which some series has it with.
-    other: Option<FieldType>,
-}
-
-/// Measurement and field to type.
-#[derive(Debug, Default)]
-pub(crate) struct FieldTypes {
-    fields: RwLock<HashTable<Known>>,
-}
-
-impl FieldTypes {
-    /// Takes `field_type` for a new field. `Err` with another type that some series has, unless all are known to have
-    /// this one.
-    fn claim(&self, measurement: &[u8], name: &[u8], field_type: FieldType) -> Result<(), FieldType> {
-        let hash = hash(measurement, name);
-        let is = |field: &Known| *field.name == *name && *field.measurement == *measurement;
-        let agreed = |known: &Known| match known.other {
-            _ if known.field_type != field_type => Err(known.field_type),
-            Some(other) => Err(other),
-            None => Ok(()),
-        };
-        if let Some(known) = self.fields.read().find(hash, is) {
-            return agreed(known);
-        }
-        let mut fields = self.fields.write();
-        if let Some(known) = fields.find(hash, is) {
-            return agreed(known);
-        }
-        let field = Known { measurement: measurement.into(), name: name.into(), field_type, other: None };
-        fields.insert_unique(hash, field, |field| self::hash(&field.measurement, &field.name));
-        Ok(())
-    }
-
-    /// Learns of a field that some series has with this type, whatever the others have.
-    pub(crate) fn learn(&self, series: SeriesKey<'_>, name: &[u8], field_type: FieldType) {
-        let measurement = series.measurement();
-        if self.claim(measurement, name, field_type).is_ok() {
-            return;
-        }
-        let is = |field: &Known| *field.name == *name && *field.measurement == *measurement;
-        if let Some(known) = self.fields.write().find_mut(hash(measurement, name), is)
-            && known.other.is_none()
-            && known.field_type != field_type
-        {
-            known.other = Some(field_type);
-            tracing::warn!(
-                measurement = %SeriesKey(measurement),
-                field = %SeriesKey(name),
-                types = %format_args!("{} and {field_type}", known.field_type),
-                "a field has two types: InfluxDB 1.x does not open a shard that holds both"
-            );
-        }
-    }
-
-    /// Learns of all fields that a file holds.
-    pub(crate) fn learn_file(&self, file: &TsmFile) {
-        let mut recent = Recent::default();
-        // What is deleted whole takes any type when it is written again.
-        for key in file.reader().keys().filter(|&key| !file.deletions().covers_key(key)) {
-            let Some(FieldKey { series, field }) = FieldKey::parse(key.key()) else { continue };
-            let (series, field_type) = (SeriesKey(series), key.field_type());
-            let measurement = series.measurement();
-            if !recent.is_next(measurement, field, field_type) {
-                self.learn(series, field, field_type);
-                recent.remember(measurement, field, field_type);
-            }
-        }
-    }
-
-    /// Whether some field has two types.
-    pub(crate) fn has_mixed(&self) -> bool {
-        self.fields.read().iter().any(|field| field.other.is_some())
-    }
-
-    /// Whether the field has two types in its measurement.
-    pub(crate) fn is_mixed(&self, key: FieldKey<'_>) -> bool {
-        let measurement = SeriesKey(key.series).measurement();
-        let is = |field: &Known| *field.name == *key.field && *field.measurement == *measurement;
-        let fields = self.fields.read();
-        fields.find(hash(measurement, key.field), is).is_some_and(|field| field.other.is_some())
-    }
-
-    /// Learns of all fields that a cache holds.
-    pub(crate) fn learn_cache<S: Storer>(&self, cache: &Cache<S>) {
-        cache.keys(&mut |key, field_type| self.learn(SeriesKey(key.series), key.field, field_type));
-    }
-}
-
-fn hash(measurement: &[u8], name: &[u8]) -> u64 {
-    SeriesKey(measurement).hash64() ^ SeriesKey(name).hash64().rotate_left(32)
-}
-
-/// Fields that came lately, in the order they came: keys and lines of one shape name the same ones over and over.
-#[derive(Debug, Default)]
-struct Recent {
-    fields: Vec<(Vec<u8>, Vec<u8>, FieldType)>,
-    expected: usize,
-}
-
-impl Recent {
-    /// Whether this is the field that came after the last one before.
-    fn is_next(&mut self, measurement: &[u8], name: &[u8], field_type: FieldType) -> bool {
-        let is_next = self
-            .fields
-            .get(self.expected)
-            .is_some_and(|(m, n, t)| *t == field_type && *n == name && *m == measurement);
-        if is_next {
-            self.expected = (self.expected + 1) % self.fields.len();
-        }
-        is_next
-    }
-
-    fn remember(&mut self, measurement: &[u8], name: &[u8], field_type: FieldType) {
-        let is =
-            |(m, n, t): &(Vec<u8>, Vec<u8>, FieldType)| *n == name && *m == measurement && *t == field_type;
-        match self.fields.iter().position(is) {
-            Some(at) => self.expected = (at + 1) % self.fields.len(),
-            None if self.fields.len() < REMEMBERED_MAX => {
-                self.fields.push((measurement.to_vec(), name.to_vec(), field_type));
-                self.expected = 0;
-            }
-            None => {}
-        }
-    }
-}
-
-/// Checks the columns of one batch; fields that came lately are not looked up again.
+/// Checks the types of one batch. It claims nothing: [`SchemaCheck::claim`] does, when the cache has admitted the batch.
 #[derive(Debug)]
 pub(crate) struct SchemaCheck<'t, K> {
     types: &'t FieldTypes,
+    /// That of `types` before the first look at them.
+    version: u64,
     typing: FieldTyping,
     /// The type that a key has in cache or files.
     type_of_key: K,
     recent: Recent,
+    /// The types of the batch that are not established.
+    wanted: FieldTable,
+    /// Whether some key is new whose field has another type in some series: another batch may bring the key as well.
+    has_new_key: bool,
 }
 
 impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
     pub(crate) fn new(types: &'t FieldTypes, typing: FieldTyping, type_of_key: K) -> Self {
-        Self { types, typing, type_of_key, recent: Recent::default() }
+        Self {
+            types,
+            version: types.version(),
+            typing,
+            type_of_key,
+            recent: Recent::default(),
+            wanted: FieldTable::default(),
+            has_new_key: false,
+        }
     }
 
-    /// Takes the types of a whole batch, or refuses it naming the first field that has another.
+    /// Checks a whole batch, or refuses it naming the first field that has another type.
     pub(crate) fn batch(&mut self, operation: &'static str, batch: &Batch<'_>) -> Result<()> {
         for series in batch.series() {
             if !series.key().is_separable() {
@@ -197,32 +56,102 @@ impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
             }
             for column in series.columns() {
                 let (field, incoming) = (column.field(), column.field_type());
-                self.field(series.key(), field, incoming).map_err(|existing| {
+                let is_new = self.check(series.key(), field, incoming).map_err(|existing| {
                     let key = FieldKey::new(series.key().0, field).to_string();
                     Error::new(operation, ErrorKind::TypeConflict { key, existing, incoming })
                 })?;
+                if is_new {
+                    self.want(series.key(), field, incoming);
+                }
             }
         }
         Ok(())
     }
+
+    /// Claims the types that `batch`, which this checked, brings in. The cache has admitted the batch: it agrees with the
+    /// live store, and what frozen store and files hold stays. The batch is compared with them again if an established
+    /// type came, or points were deleted, since the check.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TypeConflict`]: another batch came first.
+    pub(crate) fn claim(self, operation: &'static str, batch: &Batch<'_>) -> Result<Claims<'t>> {
+        let Self { types, typing, .. } = self;
+        let mut wanted = self.wanted;
+        if self.has_new_key || self.version != types.version() {
+            let mut again = SchemaCheck::new(types, typing, self.type_of_key);
+            again.batch(operation, batch)?;
+            wanted = again.wanted;
+        }
+        types.claim(wanted, typing).map_err(|conflict| {
+            let ClaimConflict { measurement, name, incoming, existing } = conflict;
+            let key = FieldKey::new(&measurement, &name).to_string();
+            Error::new(operation, ErrorKind::TypeConflict { key, existing, incoming })
+        })
+    }
+
+    /// Compares the type of a column with what is established, and with the rest of the batch. True when the type is
+    /// not established; `Err` with another type that the field has.
+    fn check(
+        &mut self,
+        series: SeriesKey<'_>,
+        field: &[u8],
+        field_type: FieldType,
+    ) -> Result<bool, FieldType> {
+        let measurement = series.measurement();
+        if self.recent.is_next(measurement, field, field_type) {
+            return Ok(false);
+        }
+        let established = self.types.types(measurement, field);
+        let existing = match (established.other_than(field_type), self.typing) {
+            (other, FieldTyping::Measurement) => {
+                other.or_else(|| self.wanted.types(measurement, field).other_than(field_type))
+            }
+            (None, FieldTyping::Series) => None,
+            (Some(_), FieldTyping::Series) => {
+                let existing = (self.type_of_key)(FieldKey::new(series.0, field));
+                self.has_new_key |= existing.is_none();
+                existing.filter(|&existing| existing != field_type)
+            }
+        };
+        if let Some(existing) = existing {
+            return Err(existing);
+        }
+        if established == TypeSet::of(field_type) {
+            self.recent.remember(measurement, field, field_type);
+        }
+        Ok(!established.contains(field_type))
+    }
+
+    /// Notes a type that is not established, of a column that was accepted.
+    fn want(&mut self, series: SeriesKey<'_>, field: &[u8], field_type: FieldType) {
+        let measurement = series.measurement();
+        self.wanted.insert(measurement, field, field_type);
+        if self.types.types(measurement, field).is_empty() {
+            self.recent.remember(measurement, field, field_type);
+        }
+    }
 }
 
 impl<K: Fn(FieldKey<'_>) -> Option<FieldType>> Schema for SchemaCheck<'_, K> {
-    fn field(&mut self, series: SeriesKey<'_>, field: &[u8], field_type: FieldType) -> Result<(), FieldType> {
-        let measurement = series.measurement();
-        if self.recent.is_next(measurement, field, field_type) {
-            return Ok(());
-        }
-        match self.types.claim(measurement, field, field_type) {
-            Ok(()) => self.recent.remember(measurement, field, field_type),
-            Err(existing) if self.typing == FieldTyping::Measurement => return Err(existing),
-            Err(_) => {
-                let existing = (self.type_of_key)(FieldKey::new(series.0, field));
-                if let Some(existing) = existing.filter(|&existing| existing != field_type) {
-                    return Err(existing);
-                }
-                self.types.learn(series, field, field_type);
+    fn point(
+        &mut self,
+        series: SeriesKey<'_>,
+        columns: &[(Cow<'_, [u8]>, FieldType)],
+    ) -> Result<(), Vec<Conflict>> {
+        let (mut new, mut conflicts) = (Vec::new(), Vec::new());
+        for (at, (field, field_type)) in columns.iter().enumerate() {
+            match self.check(series, field, *field_type) {
+                Ok(true) => new.push(at),
+                Ok(false) => {}
+                Err(existing) => conflicts.push(Conflict { at, existing }),
             }
+        }
+        if !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        // Only now: a line that is rejected leaves no type behind.
+        for (field, field_type) in new.into_iter().map(|at| &columns[at]) {
+            self.want(series, field, *field_type);
         }
         Ok(())
     }
@@ -241,34 +170,41 @@ mod tests {
         SchemaCheck::new(types, typing, stored)
     }
 
+    /// Checks one line of one field.
+    fn field<K: Fn(FieldKey<'_>) -> Option<FieldType>>(
+        check: &mut SchemaCheck<'_, K>,
+        series: &[u8],
+        field_type: FieldType,
+    ) -> Result<(), FieldType> {
+        let point = check.point(SeriesKey(series), &[(b"usage"[..].into(), field_type)]);
+        point.map_err(|conflicts| conflicts[0].existing)
+    }
+
     #[test]
     fn influxdb_has_one_type_for_all_series_of_a_measurement() {
         let types = FieldTypes::default();
         let mut check = check(&types, FieldTyping::Measurement);
-        let field = b"usage";
         for series in [&b"cpu,host=a"[..], b"cpu,host=b"] {
             for _ in 0..3 {
-                assert_eq!(check.field(SeriesKey(series), field, FieldType::Float), Ok(()));
+                assert_eq!(field(&mut check, series, FieldType::Float), Ok(()));
             }
         }
-        assert_eq!(check.field(SeriesKey(b"cpu"), field, FieldType::Integer), Err(FieldType::Float));
-        assert_eq!(check.field(SeriesKey(b"mem"), field, FieldType::Integer), Ok(()));
-        assert_eq!(check.field(SeriesKey(b"mem"), field, FieldType::Boolean), Err(FieldType::Integer));
+        assert_eq!(field(&mut check, b"cpu", FieldType::Integer), Err(FieldType::Float));
+        assert_eq!(field(&mut check, b"mem", FieldType::Integer), Ok(()));
+        assert_eq!(field(&mut check, b"mem", FieldType::Boolean), Err(FieldType::Integer));
     }
 
     #[test]
     fn ours_has_one_type_for_each_series() {
         let types = FieldTypes::default();
-        let field = b"usage";
         // Opening learns what the files hold.
-        types.learn(SeriesKey(b"cpu,host=old"), field, FieldType::Integer);
+        types.learn(SeriesKey(b"cpu,host=old"), b"usage", FieldType::Integer);
         let mut check = check(&types, FieldTyping::Series);
-        assert_eq!(check.field(SeriesKey(b"cpu,host=a"), field, FieldType::Float), Ok(()));
-        assert_eq!(check.field(SeriesKey(b"cpu,host=b"), field, FieldType::Integer), Ok(()));
-        assert_eq!(check.field(SeriesKey(b"cpu,host=c"), field, FieldType::Float), Ok(()));
-        let old = SeriesKey(b"cpu,host=old");
-        assert_eq!(check.field(old, field, FieldType::Float), Err(FieldType::Integer));
-        assert_eq!(check.field(old, field, FieldType::Integer), Ok(()));
+        assert_eq!(field(&mut check, b"cpu,host=a", FieldType::Float), Ok(()));
+        assert_eq!(field(&mut check, b"cpu,host=b", FieldType::Integer), Ok(()));
+        assert_eq!(field(&mut check, b"cpu,host=c", FieldType::Float), Ok(()));
+        assert_eq!(field(&mut check, b"cpu,host=old", FieldType::Float), Err(FieldType::Integer));
+        assert_eq!(field(&mut check, b"cpu,host=old", FieldType::Integer), Ok(()));
     }
 
     /// Story: two series had a field with two types, and a write was refused with "is type float, already exists as type
@@ -276,16 +212,69 @@ mod tests {
     #[test]
     fn a_refusal_names_the_other_type() {
         let types = FieldTypes::default();
-        let field = b"usage";
-        types.learn(SeriesKey(b"cpu,host=a"), field, FieldType::Float);
-        types.learn(SeriesKey(b"cpu,host=b"), field, FieldType::Integer);
+        types.learn(SeriesKey(b"cpu,host=a"), b"usage", FieldType::Float);
+        types.learn(SeriesKey(b"cpu,host=b"), b"usage", FieldType::Integer);
         let mut check = check(&types, FieldTyping::Measurement);
         for (incoming, existing) in [
             (FieldType::Float, FieldType::Integer),
             (FieldType::Integer, FieldType::Float),
             (FieldType::Boolean, FieldType::Float),
         ] {
-            assert_eq!(check.field(SeriesKey(b"cpu,host=a"), field, incoming), Err(existing));
+            assert_eq!(field(&mut check, b"cpu,host=a", incoming), Err(existing));
         }
+    }
+
+    /// Story: a rejected line left the type of its other, new field behind, and a good line after it was rejected.
+    #[test]
+    fn a_rejected_line_leaves_no_type() {
+        for typing in [FieldTyping::Measurement, FieldTyping::Series] {
+            let types = FieldTypes::default();
+            types.learn(SeriesKey(b"cpu,host=old"), b"b", FieldType::Float);
+            let stored = |key: FieldKey<'_>| (key.field == b"b").then_some(FieldType::Float);
+            let mut check = SchemaCheck::new(&types, typing, stored);
+            let series = SeriesKey(b"cpu,host=old");
+            let rejected = [(b"a"[..].into(), FieldType::Integer), (b"b"[..].into(), FieldType::String)];
+            let conflict = Conflict { at: 1, existing: FieldType::Float };
+            assert_eq!(check.point(series, &rejected), Err(vec![conflict]));
+            assert_eq!(check.point(series, &[(b"a"[..].into(), FieldType::Float)]), Ok(()));
+        }
+    }
+
+    fn batch(field_type: FieldType) -> Batch<'static> {
+        let mut runs = tsmith_codecs::RunBuilder::new();
+        runs.begin(b"cpu".as_slice().into(), b"usage".as_slice().into(), field_type);
+        runs.finish()
+    }
+
+    /// Claims the one field of a batch as `field_type`.
+    fn claim(types: &FieldTypes, typing: FieldTyping, field_type: FieldType) -> Result<Claims<'_>> {
+        let mut check = SchemaCheck::new(types, typing, |_| None);
+        field(&mut check, b"cpu", field_type).expect("nothing is established");
+        check.claim("test", &batch(field_type))
+    }
+
+    #[test]
+    fn a_claim_holds_until_it_is_dropped_or_established() {
+        let (types, typing) = (FieldTypes::default(), FieldTyping::Measurement);
+        let float = claim(&types, typing, FieldType::Float).expect("free");
+        let again = claim(&types, typing, FieldType::Float).expect("the same type");
+        drop(float);
+        assert!(claim(&types, typing, FieldType::Integer).is_err(), "one batch still claims the other type");
+        drop(again);
+        let integer = claim(&types, typing, FieldType::Integer).expect("free again");
+        assert_eq!(integer.establish(), []);
+        let mut check = SchemaCheck::new(&types, typing, |_| None);
+        assert_eq!(field(&mut check, b"cpu", FieldType::Float), Err(FieldType::Integer));
+    }
+
+    #[test]
+    fn a_second_type_is_reported_once() {
+        let (types, typing) = (FieldTypes::default(), FieldTyping::Series);
+        let both = [FieldType::Float, FieldType::Integer].map(|field_type| claim(&types, typing, field_type));
+        let second: Vec<_> =
+            both.into_iter().flat_map(|claims| claims.expect("any type").establish()).collect();
+        assert_eq!(second.len(), 1);
+        assert_eq!((second[0].first, second[0].second), (FieldType::Float, FieldType::Integer));
+        assert!(claim(&types, typing, FieldType::Integer).expect("known").establish().is_empty());
     }
 }
