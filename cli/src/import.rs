@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::line::Precision;
-use tsmith_engine::{ErrorKind, LineOptions, TimeRange, Timestamp, WhenFull};
+use tsmith_engine::{ErrorKind, LineOptions, SecondType, TimeRange, Timestamp, Turn, Turns, WhenFull};
 
 use crate::args::{self, Parts, WriteTo};
 use crate::clock;
@@ -28,7 +28,7 @@ use crate::flaw::tell_left_out;
 use crate::progress::{Bar, When, percent};
 use crate::source::{Batch, LINE_BYTES_MAX, Limits, Source};
 
-/// Rejected lines that are shown one by one.
+/// Rejected lines that are shown one by one; and fields that got a second type.
 const SHOWN_MAX: u64 = 10;
 
 /// A full cache is waited for this long; a snapshot that takes longer has failed.
@@ -47,8 +47,9 @@ const WAIT_MAX: Duration = Duration::from_mins(5);
 /// Dumps of `influx_inspect export`, and files for `influx -import`, are read as well: statements are skipped, and the
 /// comments `# CONTEXT-DATABASE:` and `# CONTEXT-RETENTION-POLICY:` say where the lines behind them belong.
 ///
-/// Batches are written by several threads, so of two values of one series, field and time in different batches the
-/// later line wins for certain only with --writers 1.
+/// A field keeps its type: of two lines that give it different types the first in the input wins. Batches are written by
+/// several threads, so of two values of one series, field and time in different batches the later line wins for certain
+/// only with --writers 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith import d cpu.lp.zst --precision s --rejects bad.lp\n  \
     generate | tsmith import d - --progress always\n\n\
@@ -231,6 +232,7 @@ struct Input<'a> {
 /// A batch on its way to a writer.
 struct Job {
     number: u64,
+    turn: Turn,
     source: String,
     batch: Batch,
 }
@@ -265,7 +267,7 @@ fn write_all(
 }
 
 fn read_sources(input: Input<'_>, send: &SyncSender<Job>, ledger: &Ledger, bar: &mut Bar) -> Result<()> {
-    let (mut number, mut contexts) = (0, Contexts::default());
+    let (mut number, mut contexts, mut turns) = (0, Contexts::default(), Turns::default());
     for mut source in input.sources {
         while let Some(batch) = source.next_batch()? {
             if ledger.has_failed() {
@@ -276,7 +278,8 @@ fn read_sources(input: Input<'_>, send: &SyncSender<Job>, ledger: &Ledger, bar: 
             } else {
                 contexts.add(&batch.section.context, &batch.text);
                 contexts.refuse_many(&format!("{}:{}", source.name(), batch.first_line))?;
-                if send.send(Job { number, source: source.name(), batch }).is_err() {
+                let job = Job { number, turn: turns.take(), source: source.name(), batch };
+                if send.send(job).is_err() {
                     return Ok(());
                 }
             }
@@ -329,11 +332,11 @@ impl Worker<'_> {
     fn write(self, engine: &dyn Driver, options: &LineOptions, ledger: &Ledger) {
         loop {
             let job = lock(self.jobs).as_ref().and_then(|jobs| jobs.recv().ok());
-            let Some(Job { number, source, batch }) = job else { return };
+            let Some(Job { number, turn, source, batch }) = job else { return };
             if ledger.has_failed() {
                 continue;
             }
-            match engine.write_lines(&batch.text, options) {
+            match engine.write_lines_in_turn(&batch.text, options, turn) {
                 Ok(report) => {
                     let outside = times::outside(&report.rejected, &batch.text);
                     let rejected = report.rejected.into_iter().map(|line| Reject {
@@ -347,6 +350,7 @@ impl Worker<'_> {
                             lines: batch.lines,
                             points: report.points as u64,
                             values: report.values as u64,
+                            second_types: report.second_types,
                             rejected: rejected.collect(),
                             times: report.times,
                             outside,
@@ -386,6 +390,7 @@ struct Done {
     lines: u64,
     points: u64,
     values: u64,
+    second_types: Vec<SecondType>,
     rejected: Vec<Reject>,
     /// Of the points.
     times: Option<TimeRange>,
@@ -406,9 +411,10 @@ struct Account {
     next: u64,
     /// Batches that were done before one that comes before them.
     early: BTreeMap<u64, Done>,
-    /// Sums; the rejected lines are counted below.
+    /// Sums; the rejected lines and the fields with a second type are counted below.
     all: Done,
     precision: Precision,
+    second_types: u64,
     rejected: u64,
     rejects: Option<File>,
     for_programs: bool,
@@ -423,6 +429,7 @@ impl Ledger {
             early: BTreeMap::new(),
             all: Done::default(),
             precision,
+            second_types: 0,
             rejected: 0,
             rejects,
             for_programs: progress.is_for_programs(),
@@ -476,6 +483,9 @@ impl Ledger {
         if account.rejected > SHOWN_MAX {
             complain(&format!("and {} more lines rejected", account.rejected - SHOWN_MAX));
         }
+        if account.second_types > SHOWN_MAX {
+            complain(&format!("and {} more fields have a second type", account.second_types - SHOWN_MAX));
+        }
         let rejected = account.rejected;
         let Done { lines, points, values, statements, elsewhere, times, outside, .. } = account.all;
         let seconds = took.as_secs_f64();
@@ -505,6 +515,15 @@ impl Account {
         all.elsewhere += done.elsewhere;
         all.times = times::both(all.times, done.times);
         all.outside = times::both(all.outside, done.outside);
+        for second in done.second_types {
+            self.second_types += 1;
+            if self.second_types <= SHOWN_MAX {
+                complain(&format!(
+                    "note: {second}: influxd does not open such a shard; --types measurement, for a new directory, rejects \
+                     such lines"
+                ));
+            }
+        }
         for Reject { place, reason, mut text } in done.rejected {
             self.rejected += 1;
             if self.rejected <= SHOWN_MAX {
