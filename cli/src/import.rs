@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::line::Precision;
-use tsmith_engine::{ErrorKind, LineOptions, SecondType, TimeRange, Timestamp, Turn, Turns, WhenFull};
+use tsmith_engine::{
+    ErrorKind, LineOptions, OnConflict, SecondType, TimeRange, Timestamp, Turn, Turns, WhenFull,
+};
 
 use crate::args::{self, Parts, WriteTo};
 use crate::clock;
@@ -73,6 +75,9 @@ pub(crate) struct Import {
     /// Threads that write, at most 256
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     writers: u16,
+    /// A value of another type than its field: reject the line, or widen an integer to a float if that is exact
+    #[arg(long, value_name = "WHAT", default_value = "reject", value_parser = on_conflict)]
+    on_conflict: OnConflict,
     /// Write rejected lines, as they are, to this file; it must not exist or be empty
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
@@ -97,6 +102,10 @@ pub(crate) struct Import {
 
 fn precision(text: &str) -> Result<Precision, String> {
     Precision::from_name(text).ok_or_else(|| "expected ns, us, ms, s, m or h".to_owned())
+}
+
+fn on_conflict(text: &str) -> Result<OnConflict, String> {
+    OnConflict::from_name(text).ok_or_else(|| "expected reject or widen".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -194,6 +203,7 @@ impl Import {
         let opened = tell_left_out(engine.recovery());
         let options = LineOptions {
             precision: self.precision,
+            on_conflict: self.on_conflict,
             string_line_bytes_max: self.string_line_bytes_max,
             ..LineOptions::new(now)
         };
@@ -350,6 +360,7 @@ impl Worker<'_> {
                             lines: batch.lines,
                             points: report.points as u64,
                             values: report.values as u64,
+                            widened: report.widened,
                             second_types: report.second_types,
                             rejected: rejected.collect(),
                             times: report.times,
@@ -390,6 +401,7 @@ struct Done {
     lines: u64,
     points: u64,
     values: u64,
+    widened: u64,
     second_types: Vec<SecondType>,
     rejected: Vec<Reject>,
     /// Of the points.
@@ -487,12 +499,13 @@ impl Ledger {
             complain(&format!("and {} more fields have a second type", account.second_types - SHOWN_MAX));
         }
         let rejected = account.rejected;
-        let Done { lines, points, values, statements, elsewhere, times, outside, .. } = account.all;
+        let Done { lines, points, values, widened, statements, elsewhere, times, outside, .. } = account.all;
+        let widened = if widened > 0 { format!(" ({widened} widened to float)") } else { String::new() };
         let seconds = took.as_secs_f64();
         let rate = values as f64 / seconds.max(1e-9);
         let range = times.map(times::text).unwrap_or_default();
         let text = format!(
-            "imported {lines} lines: {points} points, {values} values, {rejected} rejected, {seconds:.3} s, {rate:.0} values/s{range}"
+            "imported {lines} lines: {points} points, {values} values{widened}, {rejected} rejected, {seconds:.3} s, {rate:.0} values/s{range}"
         );
         let _ = writeln!(io::stderr(), "{text}");
         if statements + elsewhere > 0 {
@@ -511,6 +524,7 @@ impl Account {
         all.lines += done.lines;
         all.points += done.points;
         all.values += done.values;
+        all.widened += done.widened;
         all.statements += done.statements;
         all.elsewhere += done.elsewhere;
         all.times = times::both(all.times, done.times);

@@ -159,3 +159,47 @@ fn a_second_type_is_reported_once() {
     let told = run("import {} {}", &[&dir, &text]).exits(0).stderr;
     assert!(!told.contains("has two types now"), "{told}");
 }
+
+/// Story: shards gave one field different types, and an import of all of them into one directory kept a quarter.
+#[test]
+fn integers_widen_where_the_field_is_a_float() {
+    let scratch = Scratch::new();
+    let lines = [
+        "m v=1.5 1",
+        "m v=7i 2",
+        "m v=18446744073709549568u,w=2 3",
+        "m v=9007199254740993i 4",
+        "m v=\"x\" 5",
+        "m v=t 6",
+        "n v=1i 7",
+        "n v=1.5 8",
+        "n v=2u 9",
+        "m v=9223372036854775807i 10",
+        "m v=18446744073709551615u 11",
+        "m w=-9223372036854775808i,v=0i 12",
+    ];
+    let text = scratch.file("in.lp", lines.join("\n"));
+    for batch in [1, 100] {
+        let dir = scratch.path(&format!("d{batch}"));
+        let flags = format!("import {{}} {{}} --on-conflict widen --batch {batch}");
+        let told = run(&flags, &[&dir, &text]).exits(1).stderr;
+        for part in [
+            "in.lp:4: input field \"v\" on measurement \"m\" is type float, and 9007199254740993 is no exact float",
+            "in.lp:5: field type conflict",
+            "in.lp:6: field type conflict",
+            "in.lp:8: field type conflict",
+            "stored values are not widened: import the lines with floats first",
+            "in.lp:9: field type conflict",
+            "in.lp:10: ",
+            "in.lp:11: ",
+            "5 points, 7 values (4 widened to float), 7 rejected",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let kept = b"m v=1.5 1\nm v=7 2\nm v=18446744073709549568,w=2 3\nn v=1i 7\nm w=-9223372036854775808,v=0 12\n";
+        assert!(points(&export(&dir)) == points(kept));
+    }
+    let dir = scratch.path("rejecting");
+    run("import {} {}", &[&dir, &text]).exits(1).says(&["10 rejected"]);
+    run("import {} {} --on-conflict both", &[&dir, &text]).exits(2).says(&["expected reject or widen"]);
+}

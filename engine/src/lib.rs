@@ -64,7 +64,7 @@ use tsmith_wal::{Log, Recovery};
 pub use compact::{Compact, CompactReport, CompactStatus};
 pub use delete::{DeleteReport, Selection};
 pub use error::{Error, ErrorKind, Remedy, Result};
-pub use line::LineOptions;
+pub use line::{LineOptions, OnConflict};
 pub use manifest::Manifest;
 pub use options::{Dirs, Options};
 pub use order::{Ack, WriteOrder};

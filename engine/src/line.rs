@@ -8,12 +8,16 @@
 mod exact;
 mod fast;
 mod number;
+mod widen;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
 use tsmith_codecs::{BatchBuilder, FieldType, KEY_BYTES_MAX, SeriesKey, Timestamp};
+
+pub use widen::OnConflict;
+use widen::{Widening, is_wider};
 
 /// The unit of the times in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,13 +77,15 @@ pub struct LineOptions {
     pub string_line_bytes_max: usize,
     /// Whether measurements and fields must be UTF-8. A shard of InfluxDB requires it, whatever is set here.
     pub utf8_names: bool,
+    /// What becomes of a value whose type is not that of its field.
+    pub on_conflict: OnConflict,
 }
 
 /// The default of [`LineOptions::string_line_bytes_max`].
 pub const STRING_LINE_BYTES_MAX: usize = 1 << 20;
 
 impl LineOptions {
-    /// Nanoseconds, unsigned integers, and this time for points without one.
+    /// Nanoseconds, unsigned integers, this time for points without one, and no widening.
     pub fn new(default_time: Timestamp) -> Self {
         Self {
             precision: Precision::Nanosecond,
@@ -87,6 +93,7 @@ impl LineOptions {
             unsigned: true,
             string_line_bytes_max: STRING_LINE_BYTES_MAX,
             utf8_names: false,
+            on_conflict: OnConflict::Reject,
         }
     }
 
@@ -115,6 +122,9 @@ pub trait Schema {
         series: SeriesKey<'_>,
         columns: &[(Cow<'_, [u8]>, FieldType)],
     ) -> Result<(), Vec<Conflict>>;
+
+    /// So many values of a good point became floats; see [`OnConflict::Widen`].
+    fn widened(&mut self, _values: u64) {}
 }
 
 /// A column whose field has another type.
@@ -213,6 +223,15 @@ pub enum Reason {
          already exists as type {existing}"
     )]
     FieldTypeConflict { measurement: String, field: String, incoming: FieldType, existing: FieldType },
+    #[error(
+        "input field \"{field}\" on measurement \"{measurement}\" is type float, and {value} is no exact float: write a float"
+    )]
+    NotAnExactFloat { measurement: String, field: String, value: String },
+    #[error(
+        "field type conflict: input field \"{field}\" on measurement \"{measurement}\" is type float, already exists as \
+         type {existing}, and stored values are not widened: import the lines with floats first, into a new directory"
+    )]
+    StoredAsInteger { measurement: String, field: String, existing: FieldType },
 }
 
 impl Reason {
@@ -226,6 +245,8 @@ impl Reason {
                 | Self::OnlyFieldNamedTime { .. }
                 | Self::NotUtf8 { .. }
                 | Self::FieldTypeConflict { .. }
+                | Self::NotAnExactFloat { .. }
+                | Self::StoredAsInteger { .. }
         )
     }
 
@@ -260,7 +281,8 @@ pub fn parse<'a>(
     builder: &mut BatchBuilder<'a>,
 ) -> Vec<Rejected> {
     let (default_time, fresh) = (options.cut_default_time(), Vec::new());
-    let mut parser = Parser { input, options, default_time, schema, builder, fresh };
+    let widening = Widening::default();
+    let mut parser = Parser { input, options, default_time, schema, builder, fresh, widening };
     parser.lines(Parser::fast_line)
 }
 
@@ -316,6 +338,7 @@ struct Parser<'a, 'p, S> {
     /// Fields of the present point that are the first of their columns: the schema hears of them when the point is
     /// known to be good.
     fresh: Vec<(Cow<'a, [u8]>, FieldType)>,
+    widening: Widening,
 }
 
 impl<S: Schema> Parser<'_, '_, S> {
@@ -356,10 +379,15 @@ impl<S: Schema> Parser<'_, '_, S> {
         Ok(())
     }
 
-    /// Why a point is refused.
+    /// Why a point is refused. When it only has integers for fields that are floats, another attempt may widen these.
     #[cold]
-    fn refuse(&self, series: &[u8], conflicts: &[Conflict]) -> Reason {
-        let Conflict { at, existing } = conflicts[0];
+    fn refuse(&mut self, series: &[u8], conflicts: &[Conflict]) -> Reason {
+        let stays = conflicts.iter().find(|conflict| !is_wider(conflict.existing, self.fresh[conflict.at].1));
+        if stays.is_none() && self.options.on_conflict == OnConflict::Widen {
+            self.widening.floats =
+                conflicts.iter().map(|conflict| self.fresh[conflict.at].0.to_vec()).collect();
+        }
+        let Conflict { at, existing } = *stays.unwrap_or(&conflicts[0]);
         let (field, field_type) = &self.fresh[at];
         Reason::conflict(series, field, *field_type, existing)
     }

@@ -32,6 +32,7 @@ pub(crate) struct SchemaCheck<'t, K> {
     wanted: FieldTable,
     /// Whether some key is new whose field has another type in some series: another batch may bring the key as well.
     has_new_key: bool,
+    widened: u64,
 }
 
 impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
@@ -44,7 +45,13 @@ impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
             recent: Recent::default(),
             wanted: FieldTable::default(),
             has_new_key: false,
+            widened: 0,
         }
+    }
+
+    /// Values that became floats so far.
+    pub(crate) fn widened(&self) -> u64 {
+        self.widened
     }
 
     /// Checks a whole batch, or refuses it naming the first field that has another type.
@@ -154,6 +161,10 @@ impl<K: Fn(FieldKey<'_>) -> Option<FieldType>> Schema for SchemaCheck<'_, K> {
             self.want(series, field, *field_type);
         }
         Ok(())
+    }
+
+    fn widened(&mut self, values: u64) {
+        self.widened += values;
     }
 }
 

@@ -35,6 +35,8 @@ pub struct WriteReport {
     pub points: usize,
     /// Values of those points.
     pub values: usize,
+    /// Of these the integers that became floats; see [`OnConflict::Widen`](crate::line::OnConflict::Widen).
+    pub widened: u64,
     /// The first and the last time of those points.
     pub times: Option<TimeRange>,
     /// Lines that did not, with number and reason.
@@ -84,14 +86,14 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
             let rejected = line::parse(text, &options, &mut check, &mut builder);
             let (points, times) = (builder.point_count(), builder.time_range());
             let batch = builder.finish();
-            let values = batch.value_count();
+            let (values, widened) = (batch.value_count(), check.widened());
             let written =
                 if batch.is_empty() { None } else { Some(self.write_checked(&batch, check, &mut turn)?) };
             if batch.cached_bytes() <= KEPT_BYTES_MAX as u64 {
                 BATCH.set(batch.cleared());
             }
             let (ack, second_types) = written.map_or((None, Vec::new()), |(ack, second)| (Some(ack), second));
-            Ok(WriteReport { points, values, times, rejected, second_types, ack })
+            Ok(WriteReport { points, values, widened, times, rejected, second_types, ack })
         })
     }
 

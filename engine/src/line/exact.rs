@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use tsmith_codecs::{FieldKey, FieldSlot, KEY_BYTES_MAX, SeriesKey, Value};
+use tsmith_codecs::{FieldKey, KEY_BYTES_MAX, SeriesKey, Value};
 
 use super::number::any_float;
 use super::{Parser, Reason, Schema, text};
@@ -24,11 +24,11 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
             return (end + 1, Ok(()));
         }
         let line = block[start..].strip_suffix(b"\n").unwrap_or(&block[start..]);
-        let done = self.exact_point(line).map_err(|reason| (start..start + line.len(), reason));
+        let done = self.point(line).map_err(|reason| (start..start + line.len(), reason));
         (end + 1, done)
     }
 
-    fn exact_point(&mut self, line: &'a [u8]) -> Scan<()> {
+    pub(super) fn exact_point(&mut self, line: &'a [u8]) -> Scan<()> {
         let (key, at) = scan_key(line)?;
         if key.len() > KEY_BYTES_MAX {
             return Err(Reason::KeyTooLong { bytes: key.len() });
@@ -70,13 +70,7 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
             [b'0'..=b'9' | b'-' | b'.', ..] => number(raw)?,
             _ => Value::Boolean(boolean(raw).ok_or(Reason::InvalidBoolean)?),
         };
-        let (field, field_type) = (name.clone(), value.field_type());
-        let slot = self.builder.field(name, value);
-        let slot = slot.map_err(|conflict| Reason::conflict(key, &field, field_type, conflict.existing))?;
-        if slot == FieldSlot::New {
-            self.fresh.push((field, field_type));
-        }
-        Ok(())
+        self.add_value(key, name, value)
     }
 
     fn exact_time(&self, line: &[u8], at: usize) -> Scan<i64> {

@@ -11,7 +11,9 @@ fn points(input: &[u8], fast: bool) -> (Points, Vec<Rejected>) {
     let mut builder = BatchBuilder::new();
     let (schema, default_time, fresh) = (&mut AnySchema, 77, Vec::new());
     let builder_ref = &mut builder;
-    let mut parser = Parser { input, options: &options, default_time, schema, builder: builder_ref, fresh };
+    let widening = Widening::default();
+    let mut parser =
+        Parser { input, options: &options, default_time, schema, builder: builder_ref, fresh, widening };
     let rejected = if fast { parser.lines(Parser::fast_line) } else { parser.lines(|_, _| None) };
     let batch = builder.finish();
     let mut points: Points =
