@@ -178,7 +178,11 @@ pub(crate) fn recover<T: Format, F: Fs>(
         }
     }
     keep_heads::<T, F>(fs, dir, &lost)?;
-    let last_kept = ends.iter().rposition(|end| !end.is_empty()).and_then(|at| numbers.get(at));
+    let last = |of: &dyn Fn(&End) -> bool| {
+        let at = ends.iter().rposition(|end| !end.is_empty() && of(end));
+        at.and_then(|at| numbers.get(at))
+    };
+    let (last_kept, last_ours) = (last(&|_| true), last(&|end| end.headed));
     for (&number, end) in numbers.iter().zip(&ends) {
         let path = dir.join(T::file_name(number));
         if lost.iter().any(|&(lost, _)| lost == number) {
@@ -195,9 +199,10 @@ pub(crate) fn recover<T: Format, F: Fs>(
                 let made = fs.create_new(&path).map(drop);
                 made.map_err(|error| Error::io("create", error).at_path(&path))?;
             }
-        } else if last_kept == Some(&number) {
+        } else if [last_kept, last_ours].contains(&Some(&number)) {
             // A process may have died between a write and its sync, and what it wrote was just replayed. Behind a later
-            // segment a torn write would be damage. Older segments were synced before the next one was begun.
+            // segment a torn write would be damage. Older segments were synced before the next one was begun; but ours not
+            // before InfluxDB's.
             let synced = write_again(fs, &path, end);
             synced.map_err(|error| Error::io("cut or sync segment", error).at_path(&path))?;
         } else if end.cut < end.len {
