@@ -8,6 +8,7 @@ use tsmith_engine::{Compact, CompactReport, Setup};
 
 use crate::args::{ReportFormat, WriteTo};
 use crate::exit::{Failure, Outcome, Result, complain};
+use crate::flaw::tell_left_out;
 use crate::output::{Out, count};
 
 /// Merge TSM files, and leave out what is deleted.
@@ -40,6 +41,8 @@ impl CompactArgs {
         setup.options.create = false;
         setup.options.background = false;
         let engine = setup.open(self.to.dirs("compact", &self.dir)?)?;
+        // Strict recovery refuses what would be a problem; a later opening does not report the same again.
+        let _fine = tell_left_out(engine.recovery());
         let what = match (self.fast, self.full) {
             (true, _) => Compact::Fast,
             (_, true) => Compact::Full,

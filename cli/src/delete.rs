@@ -11,6 +11,7 @@ use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Remedy, Selection, S
 use crate::args::{ReportFormat, WriteTo};
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::filter::{self, FilterArgs, NAMES_HELP, Name};
+use crate::flaw::tell_left_out;
 use crate::output::{Out, count, shown};
 
 /// Delete points of one key, or of all series and fields that the flags name, at all times or those between two.
@@ -162,7 +163,10 @@ impl Delete {
         let mut setup = Setup::default();
         setup.options.create = false;
         setup.options.background = false;
-        Ok(setup.open(self.to.dirs("delete", &self.dir)?)?)
+        let engine = setup.open(self.to.dirs("delete", &self.dir)?)?;
+        // Strict recovery refuses what would be a problem; a later opening does not report the same again.
+        let _fine = tell_left_out(engine.recovery());
+        Ok(engine)
     }
 
     fn count(

@@ -108,9 +108,11 @@ pub(crate) fn log_advice(error: &tsmith_wal::Error) -> Option<String> {
     Some(format!("{path}{offset}{damage}. Nothing was changed. Restore it from a copy; or {way}"))
 }
 
-/// Reports what of a log was left out when it was opened. A torn tail is no problem.
+/// Reports what of a log was left out when it was opened, and what was read without a checksum. Neither a torn tail nor
+/// unverified records are a problem.
 pub(crate) fn tell_left_out(recovery: &Recovery) -> Outcome {
     recovery.torn.iter().for_each(|torn| complain(&torn.to_string()));
+    recovery.unverified.iter().for_each(|records| complain(&records.to_string()));
     recovery.refused.iter().for_each(|refused| complain(&refused.to_string()));
     Outcome::of(recovery.torn.iter().any(|torn| torn.valid_after) || !recovery.refused.is_empty())
 }

@@ -28,7 +28,8 @@ use crate::place::{Member, NoLog, Place, Skipped};
 ///
 /// With --format json there is one object: {"files":[...]}, each with `path`, `kind` (manifest, tsm, tombstone,
 /// segment, etcd-log, etcd-snapshot) and, if something is wrong, `error`; an error of etcd's log has `segment`, `offset` and
-/// `reason`, and so have `torn` and `behind`, which are what a crash leaves.
+/// `reason`, and so have `torn` and `behind`, which are what a crash leaves. `unverified` of a segment is where records begin
+/// that influxd accepted after a crash, and that no checksum covers: a note, not an error.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith inspect d/000000001-000000001.tsm d/wal/_00001.wal")]
 pub(crate) struct Inspect {

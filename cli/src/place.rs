@@ -237,6 +237,7 @@ impl Place {
             outcome = outcome.and(failure.outcome());
         }
         view.torn().iter().for_each(|torn| complain(&torn.to_string()));
+        view.unverified().iter().for_each(|records| complain(&records.to_string()));
         outcome
     }
 

@@ -30,7 +30,8 @@ use report::{File, Report, State};
 /// points was deleted or replaced since. Tombstones: whole
 /// gzip members, whole records; of a last one that is cut short the records whose keys the TSM file has. Points that only
 /// lost tombstones deleted are back afterwards; what a crash left of a delete that the log still has is no damage. The log:
-/// every record that checks out; the torn end that a crash leaves is no damage, the next opening cuts it. etcd's log: its
+/// every record that checks out; the torn end that a crash leaves is no damage, the next opening cuts it. Records that influxd
+/// accepted after a crash are noted, and get checksums. etcd's log: its
 /// torn end is cut, as etcd does it, and is no damage. Where records behind it show that it was acknowledged, or where it is
 /// corrupt otherwise, --force cuts it back to the last valid record, and says which bytes and entries are lost. That is for a
 /// cluster of one member; in others remove the member and add it again. etcd's database may hold lost entries: then etcd
@@ -55,7 +56,7 @@ use report::{File, Report, State};
 /// of TSM files `index` with `offset`, `reason` and `orphan_bytes`, which have no entry any more, and `keys` with `key`, `kept_blocks`, `kept_values`, `kept_min`, `kept_max`, and `dropped` and `mended` blocks with `offset`,
 /// `min`, `max` and `reason`; of others `gaps` with `offset`, `bytes` and `reason`, and `refused` records with `offset`,
 /// `in_part` and `reason`; of a log that --force cuts `cut` with `segment`, `offset`, `record`, `bytes`, `first_entry` and
-/// `last_entry`.
+/// `last_entry`; and `notes` with `offset` and `reason`.
 #[derive(Debug, Args)]
 #[command(
     name = "repair",

@@ -7,7 +7,7 @@ use tsmith_cache::{Cache, CacheOptions, Ring, Storer};
 use tsmith_codecs::{Column, FieldKey, FieldType, Position, TimeRange, Tsm1};
 use tsmith_tsm::Direction;
 use tsmith_wal::fs::{Fs, OsFs};
-use tsmith_wal::{NotReplayed, Record, Recovery, RecoveryMode, Torn};
+use tsmith_wal::{NotReplayed, Record, Recovery, RecoveryMode, Torn, Unverified};
 
 use crate::delete::Replayed;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -26,7 +26,7 @@ const OPERATION: &str = "view";
 pub struct View {
     files: Arc<Vec<Arc<TsmFile>>>,
     cache: Cache<Ring>,
-    torn: Vec<Torn>,
+    log: Recovery,
     problems: Vec<Error>,
     lock: Option<Held>,
 }
@@ -96,7 +96,7 @@ impl View {
 
     fn empty() -> Self {
         let cache = Cache::new(CacheOptions::default());
-        Self { files: Arc::default(), cache, torn: Vec::new(), problems: Vec::new(), lock: None }
+        Self { files: Arc::default(), cache, log: Recovery::default(), problems: Vec::new(), lock: None }
     }
 
     /// Adds a file; its tombstones, when their end is not sound.
@@ -114,8 +114,9 @@ impl View {
     }
 
     fn add_log(&mut self, log: Log) {
-        let Log { cache, torn, refused, failure, .. } = log;
-        (self.cache, self.torn) = (cache, torn);
+        let Log { cache, mut recovery, failure, .. } = log;
+        let refused = std::mem::take(&mut recovery.refused);
+        (self.cache, self.log) = (cache, recovery);
         let refused = refused.into_iter().map(|NotReplayed { path, offset, reason }| {
             Error::at(OPERATION, &path, ErrorKind::NotReplayed { offset, reason })
         });
@@ -139,7 +140,12 @@ impl View {
 
     /// Places of the log that were left out.
     pub fn torn(&self) -> &[Torn] {
-        &self.torn
+        &self.log.torn
+    }
+
+    /// Records of the log that no checksum covers, and that influxd accepted after a crash.
+    pub fn unverified(&self) -> &[Unverified] {
+        &self.log.unverified
     }
 
     /// The TSM files, oldest first.
@@ -180,8 +186,7 @@ impl View {
 struct Log {
     cache: Cache<Ring>,
     deletes: Vec<Replayed>,
-    torn: Vec<Torn>,
-    refused: Vec<NotReplayed>,
+    recovery: Recovery,
     failure: Option<Error>,
 }
 
@@ -204,7 +209,7 @@ impl Log {
             Ok(recovery) => (recovery, None),
             Err(error) => (Recovery::default(), Some(error)),
         };
-        Self { cache, deletes, torn: recovery.torn, refused: recovery.refused, failure }
+        Self { cache, deletes, recovery, failure }
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use tsmith_codecs::Batch;
 
 use crate::entry::Layout;
-use crate::segment::{Bad, Stop, Verdict};
+use crate::segment::{Bad, Later, Stop, Verdict};
 use crate::{Compression, Record, RecordKind, Result};
 
 /// The bytes of one segment that is being written; and, without one, how any of its kind are read.
@@ -112,9 +112,9 @@ pub trait Scan<'s>: Sized + Clone + Send {
     /// Goes to the record at `offset`, of which it is known that this scan comes by, and not past it.
     fn go_to(&mut self, offset: u64);
 
-    /// Whether a bad place is the end, a torn write or damage. `later` says that a later segment holds something.
-    /// The scan stands at the bad place.
-    fn judge(&mut self, bad: Bad, later: bool) -> Verdict;
+    /// Whether a bad place is the end, a torn write, damage, or a group that InfluxDB accepted. The scan stands at the bad
+    /// place, and goes on from there after [`Verdict::Accepted`].
+    fn judge(&mut self, bad: Bad, later: Later) -> Verdict;
 
     /// Goes on behind a bad place, where the next record begins that checks out, if there is one.
     fn resume(&mut self, bad: Bad) -> Option<u64>;
@@ -125,6 +125,13 @@ pub trait Scan<'s>: Sized + Clone + Send {
     fn proof(&self, at: u64) -> Vec<u8> {
         let _ = at;
         Vec::new()
+    }
+
+    /// The segment up to `to`, with what was accepted from `from` on under checksums: what takes its place, so that later
+    /// openings need not judge it again. `None` if that is longer than a segment can be.
+    fn sealed(&self, from: u64, to: u64) -> Option<Vec<u8>> {
+        let _ = (from, to);
+        None
     }
 
     /// What the segment says of its log; `None` where the format says nothing, or its head does not check out.

@@ -122,7 +122,7 @@ pub use null::NullLog;
 pub use options::{Compression, Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
 pub use recover::{
     NotReplayed, Progress, Recovery, Refusal, Refused, Replay, SEGMENT_FILE_BYTES_MAX, SegmentRepair, Torn,
-    is_segment, repair, repair_for, replay_only, replay_segment, segment_names,
+    Unverified, following, is_segment, repair, repair_for, replay_only, replay_segment, segment_names,
 };
 // The words of the signatures above, so that a user of this crate needs no other.
 pub use tsmith_codecs::{Batch, BatchBuilder, FieldKey, FieldType, Position, RunBuilder, TimeRange, Value};

@@ -95,7 +95,8 @@ pub enum Durability {
 pub enum RecoveryMode {
     /// A torn tail is cut and reported, damage before it refuses to open, and so does a segment that is missed. `native`
     /// misses any but the last; InfluxDB's segments, where ours wrote them, and etcd's any between others: at their front
-    /// one that is gone is like one that was forgotten.
+    /// one that is gone is like one that was forgotten. Records of a torn tail that InfluxDB accepted meanwhile are kept and
+    /// reported, in every mode: see [`segment`](crate::segment).
     #[default]
     Strict,
     /// As InfluxDB 1.x: every segment is cut at its first bad record, and the next one is read. May lose records that

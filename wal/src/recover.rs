@@ -8,21 +8,22 @@ mod report;
 
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::entry::Entry;
 use crate::etcd::SegmentName;
-use crate::fs::{Fs, FsFile, publish_new};
+use crate::fs::{Fs, FsFile, parent, publish_new};
 use crate::group::Spares;
-use crate::kind::{Format, Link};
+use crate::kind::{Format, Link, Scan};
 use crate::native::Native;
-use crate::segment::Influx;
+use crate::segment::{Influx, Later};
 use crate::{Error, ErrorKind, LogOptions, Position, Record, RecoveryMode, Result};
 
 pub(crate) use jobs::Records;
 use reader::Reader;
 pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
-pub use report::{NotReplayed, Progress, Recovery, Torn};
+pub use report::{NotReplayed, Progress, Recovery, Torn, Unverified};
 
 /// What is written again at a time.
 const AGAIN_BYTES: usize = 1 << 20;
@@ -199,6 +200,8 @@ pub(crate) fn recover<T: Format, F: Fs>(
                 let made = fs.create_new(&path).map(drop);
                 made.map_err(|error| Error::io("create", error).at_path(&path))?;
             }
+        } else if let Some(from) = end.accepted {
+            seal::<T, F>(fs, &path, number, from..end.cut)?;
         } else if [last_kept, last_ours].contains(&Some(&number)) {
             // A process may have died between a write and its sync, and what it wrote was just replayed. Behind a later
             // segment a torn write would be damage. Older segments were synced before the next one was begun; but ours not
@@ -238,6 +241,44 @@ fn keep_heads<T: Format, F: Fs>(fs: &F, dir: &Path, lost: &[(u32, u32)]) -> Resu
             .map_err(|error| Error::io("write head of segment", error).at_path(&path))?;
     }
     Ok(())
+}
+
+/// Puts what InfluxDB accepted in a segment of ours under checksums, in one step: a crash leaves the segment as it was, and
+/// what proves that InfluxDB went on behind it, or sealed. Once a later segment is ours, nothing would prove it.
+fn seal<T: Format, F: Fs>(fs: &F, path: &Path, number: u32, accepted: Range<u64>) -> Result<()> {
+    let bytes = fs.read_segment(path, SEGMENT_FILE_BYTES_MAX);
+    let bytes = bytes.map_err(|error| Error::io("read", error).at_path(path))?;
+    let too_large =
+        || Error::too_large("a segment", bytes.len() as u64, SEGMENT_FILE_BYTES_MAX).at_path(path);
+    let sealed = T::Scan::new(number, &bytes).sealed(accepted.start, accepted.end).ok_or_else(too_large)?;
+    publish_new(fs, path, &sealed).map_err(|error| Error::io("rewrite segment", error).at_path(path))
+}
+
+/// What the directory of a segment in InfluxDB's format holds behind it, for [`Scan::judge`](crate::segment::Scan::judge).
+/// Nothing is known of what follows a file whose name is not that of a segment.
+pub fn following<F: Fs>(fs: &F, path: &Path) -> Result<Later> {
+    let number = path.file_name().and_then(Influx::parse_name);
+    number.map_or(Ok(Later::default()), |number| following_of::<Influx, F>(fs, parent(path), number))
+}
+
+/// What the directory holds behind segment `number`.
+fn following_of<T: Format, F: Fs>(fs: &F, dir: &Path, number: u32) -> Result<Later> {
+    let (mut later, mut guarded) = (Later::default(), false);
+    for next in segments::<T, F>(fs, dir)?.into_iter().filter(|&next| next > number) {
+        let path = dir.join(T::file_name(next));
+        let bytes = fs.read_segment(&path, SEGMENT_FILE_BYTES_MAX);
+        let bytes = bytes.map_err(|error| Error::io("read", error).at_path(&path))?;
+        let holds = bytes.iter().any(|&byte| byte != 0);
+        later.holds |= holds;
+        guarded |= !holds && next - number == 1;
+        // Ours is only begun when what is before it is synced, and sealed.
+        guarded |= T::Scan::new(next, &bytes).before().is_some();
+        if later.holds && (guarded || !T::GUARDED) {
+            break;
+        }
+    }
+    later.taken_over = T::GUARDED && !guarded;
+    Ok(later)
 }
 
 /// Gives the records of a directory to `replay`, and changes nothing: for looking at a log that belongs to somebody
@@ -318,6 +359,8 @@ pub(crate) struct End {
     headed: bool,
     /// What is put behind the cut; see [`Scan::proof`](crate::kind::Scan::proof).
     proof: Vec<u8>,
+    /// From here on InfluxDB accepted what is kept; see [`Scan::sealed`](crate::kind::Scan::sealed).
+    accepted: Option<u64>,
 }
 
 impl End {

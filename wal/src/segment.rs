@@ -37,21 +37,41 @@
 //!
 //! When reading stops at a bad place `B`, in this order:
 //! 1. only zeros follow: the normal end of a segment that was allocated ahead;
-//! 2. a later segment holds something: damage, because a segment is synced before the next one is begun, by InfluxDB
-//!    as by us;
-//! 3. a valid mark follows whose `durable` is beyond `B`: damage, because `B` was synced once. A mark whose `durable`
+//! 2. a valid mark follows whose `durable` is beyond `B`: damage, because `B` was synced once. A mark whose `durable`
 //!    is not beyond `B` proves nothing: without a sync for each group several groups may be incomplete at once;
-//! 4. the segment begins with our mark, and no bare frame stands right before `B`: the group at `B` was never known
+//! 3. an incomplete group of ours begins at `B`, and InfluxDB has opened the directory since: accepted, see below;
+//! 4. a later segment holds something: damage, because a segment is synced before the next one is begun, by InfluxDB
+//!    as by us;
+//! 5. the segment begins with our mark, no bare frame stands right before `B`, and InfluxDB has not opened the directory
+//!    since: the group at `B` was never known
 //!    durable: torn. The first mark is synced before any group is written, so it cannot be missing from a segment of
 //!    ours that holds something;
-//! 5. else `B` is among frames that InfluxDB wrote. A valid frame anywhere after it: damage, else torn.
+//! 6. else `B` is among frames that InfluxDB wrote, or where it would have appended some. A valid frame anywhere after it:
+//!    damage, else torn.
 //!
-//! A false find in 3 or 5 refuses to open; it never loses a record. In 3 it takes 4 bytes of magic and a CRC that
-//! covers the place where it stands; in 5 a whole frame whose payload has the grammar of InfluxDB's entries, in the
-//! unfinished rest of another. InfluxDB never continues a segment of ours behind our back: while one is open an empty
-//! next segment exists, which makes it begin its own (and keeps its known bug away, to continue a file at the end of
-//! a torn tail). Should somebody append bare frames to a segment of ours all the same, 5 holds for that part. A mark
-//! that lost its own magic is not taken for an entry: deletions without a key are refused as bare frames.
+//! A false find in 2 or 6 refuses to open; it never loses a record. In 2 it takes 4 bytes of magic and a CRC that
+//! covers the place where it stands; in 6 a whole frame whose payload has the grammar of InfluxDB's entries, in the
+//! unfinished rest of another. A mark that lost its own magic is not taken for an entry: deletions without a key are
+//! refused as bare frames.
+//!
+//! # When InfluxDB takes over
+//!
+//! While a segment of ours is open an empty next segment exists. A first start of InfluxDB after a crash of ours removes
+//! it and cuts our segment at the first frame that it cannot read: behind the records of an incomplete group that are
+//! whole, if only by their looks. Then it begins a segment of its own. A second start finds our segment as the last one, and
+//! appends to it. Either way InfluxDB acknowledges what it writes there, and answers with what it kept of our group.
+//!
+//! So we read the same. InfluxDB has opened the directory since our crash if
+//! - no later segment is ours, and the next segment is gone or used. Our log never leaves that behind a group which may be
+//!   incomplete: the empty segment is durable before the first group is written, and stays until the last group is
+//!   synced, or cut off durably by recovery; or if
+//! - the frames from `B` on go beyond the group that begins at `B`, and no mark is there.
+//!
+//! Then every frame from `B` on that InfluxDB reads is a record, and a mark without its group is none. No checksum
+//! covers these records, so they are reported as unverified. Opening the log for writing replaces the segment, in one step,
+//! by one that has them under marks: later segments of ours will hide what proves that InfluxDB was here. When the empty next
+//! segment is lost in another way, by a copy for instance, records of the last group that were never acknowledged are read and
+//! reported like that.
 //!
 //! What is not told: that a segment before the last one was cut short, or is zero, from just where a group ends. Its last
 //! mark is gone then, but recovery and a full disk leave a segment without one, too. The log `native` numbers its records,
@@ -71,7 +91,7 @@ use crate::entry::{self, Layout, SnappyWrites};
 use crate::kind::{Format, Link, Place};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
 
-pub use scan::{Bad, Scan, Stop, Unit, Verdict};
+pub use scan::{Bad, Later, Scan, Stop, Unit, Verdict};
 
 /// Kind and length of a frame.
 pub const FRAME_HEADER_BYTES: usize = 5;
@@ -200,12 +220,19 @@ impl Mark {
 
     /// What stands there, if it is like a mark and its group could be whole: with the checksum and the group, unchecked.
     fn claimed(bytes: &[u8]) -> Option<(Self, [u8; 4], &[u8])> {
-        let rest = bytes.strip_prefix(&MARK_HEAD)?.strip_prefix(&MARK_MAGIC)?;
-        let (words, frames) = rest.split_at_checked(12)?;
+        let (magic, mark, crc) = Self::words(bytes)?;
+        let frames = bytes.get(MARK_BYTES..)?.get(..mark.len as usize)?;
+        (magic == MARK_MAGIC).then_some((mark, crc, frames))
+    }
+
+    /// Magic, mark and checksum of what InfluxDB takes for the deletion that every mark is; nothing is checked.
+    fn words(bytes: &[u8]) -> Option<([u8; 4], Self, [u8; 4])> {
+        let words = bytes.strip_prefix(&MARK_HEAD)?.get(..MARK_BYTES - MARK_HEAD.len())?;
         let mut words = words.chunks_exact(4).map(|word| <[u8; 4]>::try_from(word).unwrap_or_default());
+        let magic = words.next()?;
         let mark =
             Self { durable: u32::from_be_bytes(words.next()?), len: u32::from_be_bytes(words.next()?) };
-        Some((mark, words.next()?, frames.get(..mark.len as usize)?))
+        Some((magic, mark, words.next()?))
     }
 }
 

@@ -9,7 +9,7 @@ use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::segment::{FRAME_HEADER_BYTES, Scan, Stop, Unit, Verdict};
-use tsmith_wal::{Record, RecordKind, RecoveryMode, SEGMENT_FILE_BYTES_MAX};
+use tsmith_wal::{Record, RecordKind, RecoveryMode, SEGMENT_FILE_BYTES_MAX, Unverified, following};
 
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
@@ -30,6 +30,9 @@ pub(super) struct Content {
     /// Whether that is what a crash leaves.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     torn: bool,
+    /// From here on no checksum covers the records: influxd accepted them after a crash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unverified: Option<Flaw>,
 }
 
 #[derive(Serialize)]
@@ -75,7 +78,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
     let number = number(path);
     let mut scan = Scan::new(number, &bytes);
     let used_bytes = scan.used_len();
-    let mut content = Content { bytes: len, used_bytes, units: Vec::new(), error: None, torn: false };
+    let mut content = Content::new(len, used_bytes);
     // A scan that was stopped gives the same again; its last good place is where the next unit would begin.
     let mut at = 0;
     loop {
@@ -98,8 +101,13 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
                 return Ok(content);
             }
             Err(Stop::Bad(bad)) => {
-                match scan.judge(bad, false) {
+                let later = following(&OsFs, path).map_err(|error| Failure::Io(error.to_string()))?;
+                match scan.judge(bad, later) {
                     Verdict::End => return Ok(content),
+                    Verdict::Accepted { records } => {
+                        content.unverified = unverified(path, bad.offset, records);
+                        continue;
+                    }
                     Verdict::Torn => content.torn = true,
                     Verdict::Damaged => {}
                 }
@@ -114,7 +122,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
 fn inspect_native(path: &Path) -> Result<Content> {
     let (_, bytes) =
         read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
-    let mut content = Content { bytes, used_bytes: bytes, units: Vec::new(), error: None, torn: false };
+    let mut content = Content::new(bytes, bytes);
     let mut offset = HEAD_BYTES as u64;
     let replayed = tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::InfluxDb, |at, record| {
         let end = at.0 & u64::from(u32::MAX);
@@ -183,7 +191,17 @@ fn frame(record: Record<'_>, offset: u64, compressed_bytes: u64) -> Frame {
     frame
 }
 
+/// The note about records that influxd accepted.
+pub(crate) fn unverified(path: &Path, offset: u64, records: u64) -> Option<Flaw> {
+    let found = Unverified { path: path.to_owned(), offset, records };
+    (records > 0).then(|| Flaw::at(offset, found.reason()))
+}
+
 impl Content {
+    fn new(bytes: u64, used_bytes: u64) -> Self {
+        Self { bytes, used_bytes, units: Vec::new(), error: None, torn: false, unverified: None }
+    }
+
     pub(super) fn is_damaged(&self) -> bool {
         let bad_frame = |unit: &Shown| matches!(unit, Shown::Frame(Frame { error: Some(_), .. }));
         self.error.is_some() && !self.torn || self.units.iter().any(bad_frame)
@@ -216,6 +234,10 @@ impl Content {
             };
             debug_assert!(written.is_ok(), "vectors take all");
             out.spill()?;
+        }
+        if let Some(unverified) = &self.unverified {
+            let written = writeln!(out.text(), "  note {unverified}");
+            debug_assert!(written.is_ok(), "vectors take all");
         }
         if let Some(error) = &self.error {
             let what = if self.torn { "torn, as a crash leaves it:" } else { "ERROR" };

@@ -12,6 +12,7 @@ use tsmith_wal::{SegmentRepair, Torn};
 
 use super::report::{File, Gap, Index, Key, Refused, State};
 use crate::exit::{Failure, Result};
+use crate::flaw::Flaw;
 use crate::output::count;
 
 fn state(set_aside: Option<&PathBuf>, dry_run: bool) -> State {
@@ -203,7 +204,7 @@ pub(super) fn log(path: &Path, data: Option<&Path>, dry_run: bool) -> Result<Vec
 
 fn segment(repair: &SegmentRepair, dry_run: bool) -> File {
     let state = match &repair.set_aside {
-        None => State::Torn,
+        None if !repair.gaps.is_empty() => State::Torn,
         aside => state(aside.as_ref(), dry_run),
     };
     let mut file = File::new(&repair.path, "segment", state);
@@ -215,7 +216,8 @@ fn segment(repair: &SegmentRepair, dry_run: bool) -> File {
         reason: refused.reason.clone(),
     };
     file.refused = repair.refused.iter().map(refused).collect();
-    file.dropped = dropped(&file);
+    file.notes.extend(repair.unverified.iter().map(|records| Flaw::at(records.offset, records.reason())));
+    file.dropped = if file.state == State::Whole { String::new() } else { dropped(&file) };
     file.set_aside = repair.set_aside.as_deref().map(shown);
     file
 }

@@ -65,6 +65,9 @@ pub(super) struct File {
     /// Where a log of etcd's is cut by force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cut: Option<Cut>,
+    /// What is kept and worth a look.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) notes: Vec<Flaw>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
     /// The operating system refused to read or write it.
@@ -174,6 +177,7 @@ impl File {
             gaps: Vec::new(),
             refused: Vec::new(),
             cut: None,
+            notes: Vec::new(),
             error: None,
             is_unread: false,
         }
@@ -243,6 +247,7 @@ impl File {
         if let Some(rescued) = &self.rescued {
             writeln!(text, "  what is kept: {}", printable(rescued))?;
         }
+        self.notes.iter().try_for_each(|note| writeln!(text, "  note {note}"))?;
         match &self.set_aside {
             Some(aside) => writeln!(text, "  the file as it was: {aside}"),
             None => Ok(()),

@@ -64,17 +64,15 @@ pub(super) fn disagreement(key: FieldKey<'_>, field_type: FieldType, known: Fiel
     Flaw { key: Some(key.to_string()), ..Flaw::of_all(reason) }
 }
 
-/// Checks one file; `later` are those that an engine reads after it. Gives how many values it holds.
-pub(super) fn check(member: &Member, later: &[Member], types: &mut Types) -> (u64, Finding) {
+/// Checks one file. Gives how many values it holds.
+pub(super) fn check(member: &Member, types: &mut Types) -> (u64, Finding) {
     let mut finding = Finding::default();
     let mut values = 0;
     let (path, checked) = match member {
         Member::Manifest(path) => (path.clone(), manifest(path, &mut finding)),
         Member::Tsm(path) => (path.clone(), tsm(path, types, &mut values, &mut finding)),
         Member::Tombstone(path) => (path.clone(), tombstone(path, types.wal.as_deref(), &mut finding)),
-        Member::Segment(path) => {
-            (path.clone(), log::segment(path, later, types, (&mut values, &mut finding)))
-        }
+        Member::Segment(path) => (path.clone(), log::segment(path, types, (&mut values, &mut finding))),
         Member::EtcdLog(path) => (path.clone(), etcd_log(path, types, &mut finding)),
         Member::EtcdSnapshot(path) => (path.clone(), etcd_snapshot(path)),
         Member::Unreadable(path, why) => {

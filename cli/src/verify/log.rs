@@ -6,14 +6,14 @@ use tsmith_wal::entry::{self, Entry, Layout};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::HEAD_BYTES;
 use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
-use tsmith_wal::{Position, Record, RecoveryMode, SEGMENT_FILE_BYTES_MAX, is_segment};
+use tsmith_wal::{Position, Record, RecoveryMode, SEGMENT_FILE_BYTES_MAX, following, is_segment};
 
 use super::Finding;
 use super::check::{Types, disagreement, whole};
 use crate::flaw::Flaw;
-use crate::inspect::segment::number;
+use crate::inspect::segment::{number, unverified};
 use crate::output::count;
-use crate::place::{Member, Place};
+use crate::place::Place;
 use crate::read;
 
 /// Records of one segment that are named before they are only counted.
@@ -76,14 +76,13 @@ fn stop(offset: u64, found: &str, torn_bytes: Option<u64>, finding: &mut Finding
 
 pub(super) fn segment(
     path: &Path,
-    later: &[Member],
     types: &mut Types,
     (values, finding): (&mut u64, &mut Finding),
 ) -> Result<String, Flaw> {
     let mut held = Held::default();
     let is_native = path.extension().is_some_and(|extension| extension == "tlog");
     let read = if is_native { native } else { influx };
-    read(path, later.iter().any(holds_records), (&mut held, types), finding)?;
+    read(path, (&mut held, types), finding)?;
     *values = held.values as u64;
     if !path.file_name().is_some_and(is_segment) {
         let reason =
@@ -93,12 +92,7 @@ pub(super) fn segment(
     Ok(held.summary(finding))
 }
 
-fn influx(
-    path: &Path,
-    later: bool,
-    (held, types): (&mut Held, &mut Types),
-    finding: &mut Finding,
-) -> Result<(), Flaw> {
+fn influx(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Finding) -> Result<(), Flaw> {
     let (bytes, _) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Flaw::io(&error))?;
     let number = number(path);
     let mut scan = Scan::new(number, &bytes);
@@ -112,8 +106,13 @@ fn influx(
             }
             Err(Stop::TooLarge(error)) => return Err(Flaw::from(&error)),
             Err(Stop::Bad(bad)) => {
+                let later = following(&OsFs, path).map_err(|error| Flaw::from(&error))?;
                 let torn = match scan.judge(bad, later) {
                     Verdict::End => return Ok(()),
+                    Verdict::Accepted { records } => {
+                        finding.notes.extend(unverified(path, bad.offset, records));
+                        continue;
+                    }
                     Verdict::Torn => Some(scan.used_len().saturating_sub(bad.offset)),
                     Verdict::Damaged => None,
                 };
@@ -123,12 +122,7 @@ fn influx(
     }
 }
 
-fn native(
-    path: &Path,
-    later: bool,
-    (held, types): (&mut Held, &mut Types),
-    finding: &mut Finding,
-) -> Result<(), Flaw> {
+fn native(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Finding) -> Result<(), Flaw> {
     let (bytes, len) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Flaw::io(&error))?;
     if len > 0 && bytes.iter().all(|&byte| byte == 0) {
         finding.notes.push(whole("nothing but zeros, and not the head that it was begun with"));
@@ -140,7 +134,7 @@ fn native(
         Ok(())
     });
     for left_out in replayed.map_err(|error| Flaw::from(&error))?.torn {
-        let is_torn = !left_out.valid_after && !later;
+        let is_torn = !left_out.valid_after;
         stop(left_out.offset, left_out.found, is_torn.then_some(left_out.dropped_bytes), finding)?;
     }
     Ok(())
@@ -158,16 +152,4 @@ pub(super) fn chain(place: &Place, files: &[Finding]) -> Option<Finding> {
     // Said already.
     let said = files.iter().any(|file| file.path == path && !file.ok);
     (!said).then(|| Finding { path, problems: vec![Flaw::from(&error)], ..Finding::default() })
-}
-
-/// Whether a later segment holds anything but zeros; one that cannot be read may.
-fn holds_records(member: &Member) -> bool {
-    match member {
-        Member::Segment(path) => {
-            let read = read::segment(path, SEGMENT_FILE_BYTES_MAX);
-            read.map_or(true, |(bytes, _)| bytes.iter().any(|&byte| byte != 0))
-        }
-        Member::Unreadable(..) => true,
-        _ => false,
-    }
 }

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::{END, HEAD_BYTES, Header, MAGIC, RECORD_BYTES};
 use crate::crc32c::{self, Stretches};
 use crate::kind::{Link, Place, Scan, Work};
-use crate::segment::{Bad, Stop, Verdict};
+use crate::segment::{Bad, Later, Stop, Verdict};
 
 /// What looking at one place costs that may be a record.
 const CANDIDATE_WORK: usize = 256;
@@ -121,7 +121,7 @@ impl<'s> Scan<'s> for NativeScan<'s> {
         while (self.at as u64) < offset && matches!(self.place(), Ok(Some(_))) {}
     }
 
-    fn judge(&mut self, bad: Bad, later: bool) -> Verdict {
+    fn judge(&mut self, bad: Bad, later: Later) -> Verdict {
         let at = bad.offset as usize;
         let rest = self.bytes.get(at..).unwrap_or_default();
         if rest.iter().all(|&byte| byte == 0) {
@@ -129,10 +129,14 @@ impl<'s> Scan<'s> for NativeScan<'s> {
         }
         if self.link.is_none() {
             // Nothing can stand in a file that ends within its head. A whole one was durable before it had its name.
-            return if self.bytes.len() < HEAD_BYTES && !later { Verdict::Torn } else { Verdict::Damaged };
+            return if self.bytes.len() < HEAD_BYTES && !later.holds {
+                Verdict::Torn
+            } else {
+                Verdict::Damaged
+            };
         }
         let proved = self.record_after(at, |header, _| header.durable as usize > at);
-        if later || !matches!(proved, Ok(None)) { Verdict::Damaged } else { Verdict::Torn }
+        if later.holds || !matches!(proved, Ok(None)) { Verdict::Damaged } else { Verdict::Torn }
     }
 
     fn resume(&mut self, bad: Bad) -> Option<u64> {
@@ -187,12 +191,12 @@ mod tests {
         bytes.extend(&group);
         let mut scan = NativeScan::new(1, &bytes);
         let Err(Stop::Bad(bad)) = scan.place() else { panic!("the first record is damaged") };
-        assert_eq!((bad.offset as usize, scan.judge(bad, false)), (at, Verdict::Torn));
+        assert_eq!((bad.offset as usize, scan.judge(bad, Later::default())), (at, Verdict::Torn));
         // One that says that the place was durable once makes it damage.
         let header = Header { len: 0, durable: at as u32 + 1, sequence: 12_000, kind: 1 };
         bytes.extend(header.encode(header.crc(native.signature, crc32c::hash(&[]))));
         let mut scan = NativeScan::new(1, &bytes);
         let Err(Stop::Bad(bad)) = scan.place() else { panic!("the first record is damaged") };
-        assert_eq!(scan.judge(bad, false), Verdict::Damaged);
+        assert_eq!(scan.judge(bad, Later::default()), Verdict::Damaged);
     }
 }

@@ -23,7 +23,7 @@ use crate::entry::{self, Decoder, Entry};
 use crate::fs::Fs;
 use crate::kind::{Format, Place, Scan};
 use crate::segment::Stop;
-use crate::{Error, Position, Record, RecordKind, RecoveryMode, Result, Torn};
+use crate::{Error, Position, Record, RecordKind, RecoveryMode, Result, Torn, Unverified};
 
 /// A worker takes records of about so many bytes on disk at a time.
 const RUN_BYTES: u64 = 64 << 10;
@@ -118,6 +118,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
             };
             let (mut kept, mut payload_bytes, mut refused) = (0, 0, Vec::new());
             let (mut resumed, mut proof) = (false, Vec::new());
+            let (mut accepted, mut unverified) = (None, None);
             let cut = loop {
                 let mut start = scan.clone();
                 let stretch = read(self.numbers[at], &bytes, scan, &mut meanwhile)
@@ -148,7 +149,16 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                         }
                         break at;
                     }
-                    Next::Leave => break bytes.len() as u64,
+                    Next::Leave => {
+                        accepted = None;
+                        break bytes.len() as u64;
+                    }
+                    Next::Accept(records) => {
+                        accepted = Some(bad.offset);
+                        let (path, offset) = (self.path(at), bad.offset);
+                        unverified = (records > 0).then_some(Unverified { path, offset, records });
+                        scan = start;
+                    }
                     Next::Resume => {
                         if let Some(torn) = torn.last_mut() {
                             torn.missing = due.zip(start.number()).and_then(|(due, next)| missing(due, next));
@@ -162,6 +172,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 self.chain.unplaced = self.chain.unplaced.saturating_add(kept);
             }
             self.chain.due = due;
+            self.recovery.unverified.extend(unverified);
             self.recovery.segments += u64::from(kept > 0);
             self.recovery.records += kept;
             self.recovery.bytes += payload_bytes;
@@ -173,7 +184,8 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
             let empty = kept == 0 && link.is_none() && (cut < bytes.len() as u64 || torn.is_empty());
             self.recovery.torn.append(&mut torn);
             let cut = if empty { 0 } else { cut };
-            ends.push(End { len: bytes.len() as u64, cut, records: kept, headed: before.is_some(), proof });
+            let (len, headed) = (bytes.len() as u64, before.is_some());
+            ends.push(End { len, cut, records: kept, headed, proof, accepted });
             progress(Progress {
                 segments: at as u64 + 1,
                 segments_total: self.numbers.len() as u64,

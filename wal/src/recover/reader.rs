@@ -1,14 +1,16 @@
 //! Reading a directory of segments: what a bad place and a missing record mean in each mode.
 
-use std::cell::OnceCell;
+use std::cell::Cell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::chain::{Chain, Row, missing};
-use super::{End, Found, Recovery, SEGMENT_FILE_BYTES_MAX, Torn, is_segment, parse_spare_name, segments};
-use crate::fs::Fs;
+use super::{
+    End, Found, Recovery, SEGMENT_FILE_BYTES_MAX, Torn, following_of, is_segment, parse_spare_name, segments,
+};
+use crate::fs::{Fs, parent};
 use crate::kind::{self, Format, Link, Scan};
-use crate::segment::{Bad, Verdict};
+use crate::segment::{Bad, Later, Verdict};
 use crate::{Error, ErrorKind, RecoveryMode, Result};
 
 /// Goes through the segments of a directory.
@@ -23,8 +25,8 @@ pub(crate) struct Reader<'a, T, F> {
     pub(super) spares: Vec<PathBuf>,
     /// The last segment whose file is one of them; 0 if there is none.
     pub(super) forgotten: u32,
-    /// The place of the last segment that holds anything but zeros, once that was asked.
-    last_held: OnceCell<Option<usize>>,
+    /// A segment, and what follows it: a salvage asks at each bad place.
+    later: Cell<Option<(usize, Later)>>,
     pub(super) recovery: Recovery,
     pub(super) chain: Chain,
     row: Row,
@@ -72,8 +74,8 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         // Of a single segment nobody knows what should come before it.
         let (recovery, chain) = (Recovery::default(), Chain::new(u64::MAX));
         let format = std::marker::PhantomData;
-        let (forgotten, last_held, row) = (0, OnceCell::new(), Row::default());
-        Self { fs, dir, mode, numbers, span, spares, forgotten, last_held, recovery, chain, row, format }
+        let (forgotten, later, row) = (0, Cell::new(None), Row::default());
+        Self { fs, dir, mode, numbers, span, spares, forgotten, later, recovery, chain, row, format }
     }
 
     pub(super) fn path(&self, at: usize) -> PathBuf {
@@ -198,11 +200,12 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         kept: u64,
     ) -> Result<(Next, Option<Torn>)> {
         let later = self.later(at)?;
-        let verdict = scan.judge(bad, later);
-        if verdict == Verdict::End {
-            return Ok((Next::Cut(bad.offset), None));
-        }
-        let damaged = verdict == Verdict::Damaged;
+        let damaged = match scan.judge(bad, later) {
+            Verdict::End => return Ok((Next::Cut(bad.offset), None)),
+            Verdict::Accepted { records } => return Ok((Next::Accept(records), None)),
+            Verdict::Torn => false,
+            Verdict::Damaged => true,
+        };
         if damaged && self.mode == RecoveryMode::Strict {
             let error = Error::new(ErrorKind::Damaged { found: bad.found });
             return Err(error.at_path(&self.path(at)).at_offset(bad.offset));
@@ -230,19 +233,16 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         Ok((next, Some(torn)))
     }
 
-    /// Whether a later segment holds anything but zeros.
-    fn later(&self, at: usize) -> Result<bool> {
-        if let Some(last) = self.last_held.get() {
-            return Ok(*last > Some(at));
+    /// What the directory holds behind segment `at`.
+    fn later(&self, at: usize) -> Result<Later> {
+        if let Some((of, later)) = self.later.get()
+            && of == at
+        {
+            return Ok(later);
         }
-        let mut last = None;
-        for segment in (0..self.numbers.len()).rev() {
-            if self.read(segment)?.iter().any(|&byte| byte != 0) {
-                last = Some(segment);
-                break;
-            }
-        }
-        Ok(*self.last_held.get_or_init(|| last) > Some(at))
+        let later = following_of::<T, F>(self.fs, parent(&self.path(at)), self.numbers[at])?;
+        self.later.set(Some((at, later)));
+        Ok(later)
     }
 }
 
@@ -255,4 +255,6 @@ pub(super) enum Next {
     Leave,
     /// Records, from where the scan stands now.
     Resume,
+    /// So many records that InfluxDB accepted, from where the scan stands now.
+    Accept(u64),
 }

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! The repaired segment has the number and kind of the damaged one. A torn tail is no damage: opening the log cuts it off.
+//! Records that InfluxDB accepted behind a crash are none either; they get checksums, and no second copy of the segment stays.
 //! A record that checks out and that whoever replays the log refuses, so that the log cannot be opened, is left out too.
 
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{
-    End, Found, LOCK_NAME, Reader, SEGMENT_FILE_BYTES_MAX, Torn, hold_directory, segments, take_directory,
+    End, Found, LOCK_NAME, Reader, SEGMENT_FILE_BYTES_MAX, Torn, Unverified, hold_directory, seal, segments,
+    take_directory,
 };
 use crate::entry::Layout;
 use crate::fs::{Fs, FsFile, aside_name, create_temporary, replace_damaged, take_away};
@@ -33,8 +35,10 @@ pub struct SegmentRepair {
     pub gaps: Vec<Torn>,
     /// Records that check out and are refused all the same, in order.
     pub refused: Vec<Refused>,
-    /// Where the segment as it was is now, or would be. `None` when its end is torn by a crash and nothing else: it stays
-    /// as it is, and opening the log cuts it.
+    /// Records that are kept although no checksum covers them. The repair puts them under checksums, as opening does.
+    pub unverified: Option<Unverified>,
+    /// Where the segment as it was is now, or would be. `None` when it is not damaged: it stays as it is, and
+    /// opening the log cuts a torn tail.
     pub set_aside: Option<PathBuf>,
 }
 
@@ -137,10 +141,12 @@ fn repair_of<T: Format, F: Fs>(
         let path = dir.join(T::file_name(number));
         let gaps: Vec<Torn> = recovery.torn.iter().filter(|torn| torn.path == path).cloned().collect();
         let Records { kept, refused } = records.remove(&number).unwrap_or_default();
-        if gaps.is_empty() && refused.is_empty() {
+        let unverified = recovery.unverified.iter().find(|records| records.path == path).cloned();
+        if gaps.is_empty() && refused.is_empty() && end.accepted.is_none() {
             continue;
         }
-        let mut repair = SegmentRepair { path, kept_records: kept, gaps, refused, set_aside: None };
+        let kept_records = kept;
+        let mut repair = SegmentRepair { path, kept_records, gaps, refused, unverified, set_aside: None };
         if !repair.refused.is_empty() || is_damaged(&repair.gaps, end) {
             let failed = |error| Error::io("set aside", error).at_path(&repair.path);
             let mut aside = aside_name(fs, &repair.path).map_err(failed)?;
@@ -148,6 +154,9 @@ fn repair_of<T: Format, F: Fs>(
                 aside = rewrite::<T, F>(fs, dir, (&numbers, at), (&repair.path, &instead))?;
             }
             repair.set_aside = Some(aside);
+        } else if let Some(from) = end.accepted.filter(|_| !dry_run) {
+            // A later segment that is written anew is ours then.
+            seal::<T, F>(fs, &repair.path, number, from..end.cut)?;
         }
         found.push(repair);
     }

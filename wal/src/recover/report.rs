@@ -18,6 +18,8 @@ pub struct Recovery {
     /// Records that pass their checks and that `replay` refused, with `RecoveryMode::Salvage`; in other modes the first one
     /// is an error.
     pub refused: Vec<NotReplayed>,
+    /// Records that were given to `replay` although no checksum covers them, because InfluxDB went on behind them.
+    pub unverified: Vec<Unverified>,
 }
 
 /// A record that passes its checks and that `replay` refused.
@@ -98,6 +100,36 @@ impl fmt::Display for Torn {
             (bytes, true, None) => write!(f, ": {bytes} bytes left out"),
             (bytes, true, Some(at)) => write!(f, ": {bytes} bytes left out, read on at {at}"),
         }
+    }
+}
+
+/// Records of a segment that InfluxDB read from an incomplete group of ours, or appended behind it, after a crash. None of
+/// them was acknowledged by our log; those that InfluxDB appended were acknowledged by InfluxDB. Opening the log for writing
+/// puts them under checksums, so that it reports them once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unverified {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where the incomplete group begins.
+    pub offset: u64,
+    /// How many records follow there.
+    pub records: u64,
+}
+
+impl Unverified {
+    /// What they are, without the place.
+    pub fn reason(&self) -> String {
+        let records = if self.records == 1 { "record is" } else { "records are" };
+        format!(
+            "{} {records} unverified, accepted by influxd: a crash left a write incomplete here, and influxd went on behind it",
+            self.records
+        )
+    }
+}
+
+impl fmt::Display for Unverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: offset {}: {}", self.path.display(), self.offset, self.reason())
     }
 }
 

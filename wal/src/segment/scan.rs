@@ -1,6 +1,6 @@
 //! Reading a segment, and judging where it cannot be read on: the rules that the module above lists.
 
-use super::{FRAME_HEADER_BYTES, Influx, MARK_BYTES, MARK_HEAD, Mark, snappy};
+use super::{FRAME_HEADER_BYTES, Influx, MARK_BYTES, MARK_HEAD, MARK_MAGIC, Mark, snappy};
 use crate::kind::{self, Format as _, Place, Work};
 use crate::{Error, Record, RecordKind};
 
@@ -29,6 +29,16 @@ pub struct Bad {
     pub found: &'static str,
 }
 
+/// What the directory holds behind a segment. [`following`](crate::following) looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Later {
+    /// A later segment holds anything but zeros.
+    pub holds: bool,
+    /// InfluxDB has opened the directory since our log wrote the segment: the empty next segment is gone or used, and no
+    /// later segment is ours.
+    pub taken_over: bool,
+}
+
 /// What [`Scan::judge`] makes of a bad place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -36,6 +46,12 @@ pub enum Verdict {
     End,
     /// The unfinished last write before a crash.
     Torn,
+    /// An incomplete group of ours that InfluxDB went on behind. The scan reads on from there, as InfluxDB did.
+    Accepted {
+        /// How many records follow up to the next bad place. None of them was acknowledged by our log; those that
+        /// InfluxDB appended were acknowledged by InfluxDB.
+        records: u64,
+    },
     /// Something that was intact once.
     Damaged,
 }
@@ -59,6 +75,10 @@ pub struct Scan<'a> {
     group_end: usize,
     /// The last unit was a frame outside any group.
     bare: bool,
+    /// Reads on as InfluxDB did, see [`Verdict::Accepted`]: a mark without its whole group is a deletion of nothing.
+    accepting: bool,
+    /// Where the group of the last mark ends, or should end.
+    claim_end: usize,
     /// Whether our log wrote the segment, once that was asked.
     ours: Option<bool>,
     payload: Vec<u8>,
@@ -67,7 +87,9 @@ pub struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// A scan of `bytes`, the content of segment number `segment`.
     pub fn new(segment: u32, bytes: &'a [u8]) -> Self {
-        Self { segment, bytes, at: 0, group_end: 0, bare: false, ours: None, payload: Vec::new() }
+        let (at, group_end, claim_end) = (0, 0, 0);
+        let (bare, accepting, ours) = (false, false, None);
+        Self { segment, bytes, at, group_end, bare, accepting, claim_end, ours, payload: Vec::new() }
     }
 
     /// The next unit; `None` at the end.
@@ -76,7 +98,7 @@ impl<'a> Scan<'a> {
     /// [`Stop`] says where and why reading cannot go on; calling again gives the same.
     #[expect(clippy::should_implement_trait, reason = "the record borrows the scan's buffer")]
     pub fn next(&mut self) -> Result<Option<Unit<'_>>, Stop> {
-        if let Some(mark) = self.take_mark() {
+        if let Some(mark) = self.take_mark().or_else(|| self.pass_mark()) {
             return Ok(Some(Unit::Mark(mark)));
         }
         let (at, bare) = (self.at, self.bare);
@@ -98,22 +120,57 @@ impl<'a> Scan<'a> {
         kind::used_len(self.bytes)
     }
 
-    /// Whether a bad place of this scan is the end, a torn write or damage. `later` says that a later segment holds
-    /// something.
-    pub fn judge(&mut self, bad: Bad, later: bool) -> Verdict {
+    /// Whether a bad place of this scan is the end, a torn write, damage, or a group that InfluxDB accepted; `later` says
+    /// what the directory holds behind the segment. After [`Verdict::Accepted`] the scan goes on.
+    pub fn judge(&mut self, bad: Bad, later: Later) -> Verdict {
         let at = bad.offset as usize;
         let rest = self.bytes.get(at..).unwrap_or_default();
         if rest.iter().all(|&byte| byte == 0) {
             return Verdict::End;
         }
-        if later || self.proved_durable(at) {
+        if self.proved_durable(at) {
             return Verdict::Damaged;
         }
         let ours = self.mark_at(0).is_some();
-        if (self.bare || !ours) && self.frame_after(at) != After::Nothing {
+        if ours && !self.bare && !self.accepting {
+            let accepted = self.acceptable(at);
+            let accepted = accepted.filter(|found| later.taken_over || found.foreign && !later.holds);
+            if let Some(Acceptable { records, .. }) = accepted {
+                self.accept(at);
+                return Verdict::Accepted { records };
+            }
+            // Whatever follows is not a group of ours.
+            self.bare |= later.taken_over;
+        }
+        if later.holds {
+            return Verdict::Damaged;
+        }
+        if (self.bare || self.accepting || !ours) && self.frame_after(at) != After::Nothing {
             return Verdict::Damaged;
         }
         Verdict::Torn
+    }
+
+    /// Reads on from `at` as InfluxDB did.
+    fn accept(&mut self, at: usize) {
+        (self.at, self.group_end, self.claim_end) = (at, at, at);
+        (self.accepting, self.bare) = (true, true);
+    }
+
+    /// What InfluxDB read from the mark at `at` on; `None` if no mark stands there.
+    fn acceptable(&self, at: usize) -> Option<Acceptable> {
+        let mut scan = Self::new(self.segment, self.bytes);
+        scan.accept(at);
+        scan.pass_mark()?;
+        let mut found = Acceptable { records: 0, foreign: false };
+        while let Ok(Some(place)) = kind::Scan::place(&mut scan) {
+            if Influx::unpack(self.bytes, place, 0, &mut scan.payload).is_err() {
+                break;
+            }
+            found.records += 1;
+            found.foreign |= !place.checked && place.end as usize > scan.claim_end;
+        }
+        Some(found)
     }
 
     fn mark_at(&self, at: usize) -> Option<Mark> {
@@ -125,8 +182,25 @@ impl<'a> Scan<'a> {
         let mark = if self.at >= self.group_end { self.mark_at(self.at)? } else { return None };
         self.at += MARK_BYTES;
         self.group_end = self.at + mark.len as usize;
+        self.claim_end = self.group_end;
         self.bare = false;
         Some(mark)
+    }
+
+    /// Goes past a mark whose group is incomplete, if InfluxDB did.
+    fn pass_mark(&mut self) -> Option<Mark> {
+        if !self.accepting || self.at < self.group_end {
+            return None;
+        }
+        let (magic, mark, _) = Mark::words(self.bytes.get(self.at..)?)?;
+        self.at += MARK_BYTES;
+        let claimed = if magic == MARK_MAGIC { mark.len as usize } else { 0 };
+        self.claim_end = self.at.saturating_add(claimed);
+        Some(mark)
+    }
+
+    fn take_marks(&mut self) {
+        while self.take_mark().or_else(|| self.pass_mark()).is_some() {}
     }
 
     /// Goes past the frame that stands here.
@@ -245,21 +319,40 @@ impl<'a> kind::Scan<'a> for Scan<'a> {
     }
 
     fn place(&mut self) -> Result<Option<Place>, Stop> {
-        while self.take_mark().is_some() {}
+        self.take_marks();
         self.frame()
     }
 
     fn go_to(&mut self, offset: u64) {
         loop {
-            while self.take_mark().is_some() {}
+            self.take_marks();
             if self.at as u64 >= offset || !matches!(self.frame(), Ok(Some(_))) {
                 return;
             }
         }
     }
 
-    fn judge(&mut self, bad: Bad, later: bool) -> Verdict {
+    fn judge(&mut self, bad: Bad, later: Later) -> Verdict {
         self.judge(bad, later)
+    }
+
+    /// Each record gets a mark of its own: a checksum that fails then costs one record.
+    fn sealed(&self, from: u64, to: u64) -> Option<Vec<u8>> {
+        let mut scan = Self::new(self.segment, self.bytes.get(..to as usize)?);
+        scan.accept(from as usize);
+        let mut out = self.bytes.get(..from as usize)?.to_vec();
+        let mut add = |frame: &[u8]| {
+            let at = u32::try_from(out.len()).ok()?;
+            out.extend_from_slice(&Mark::encode(self.segment, at, at, frame));
+            out.extend_from_slice(frame);
+            Some(())
+        };
+        while let Ok(Some(place)) = kind::Scan::place(&mut scan) {
+            add(self.bytes.get(place.offset as usize..place.end as usize)?)?;
+        }
+        // As at the end of every segment of ours.
+        add(&[])?;
+        Some(out)
     }
 
     fn before(&self) -> Option<u32> {
@@ -270,7 +363,7 @@ impl<'a> kind::Scan<'a> for Scan<'a> {
     /// they look like it. Else the next frame with the grammar of an entry, too.
     fn resume(&mut self, bad: Bad) -> Option<u64> {
         let bad = bad.offset as usize;
-        let bare = (self.bare || !self.is_ours()).then(|| self.frame_after(bad));
+        let bare = (self.bare || self.accepting || !self.is_ours()).then(|| self.frame_after(bad));
         let at = match bare {
             Some(After::At(at)) => Some(at),
             _ => self.mark_after(bad),
@@ -278,6 +371,14 @@ impl<'a> kind::Scan<'a> for Scan<'a> {
         (self.at, self.group_end, self.bare) = (at, at, false);
         Some(at as u64)
     }
+}
+
+/// What InfluxDB reads behind an incomplete group of ours.
+struct Acceptable {
+    /// Records up to the next bad place.
+    records: u64,
+    /// One of them stands where the group should have ended: our log did not write it.
+    foreign: bool,
 }
 
 /// What stands after a bad place.
@@ -295,7 +396,6 @@ enum After {
 mod tests {
     use tsmith_codecs::{FieldType, RunBuilder, Value};
 
-    use super::super::MARK_MAGIC;
     use super::*;
     use crate::Compression;
     use crate::kind::Link;
@@ -354,7 +454,7 @@ mod tests {
             let mut scan = Scan::new(1, &bytes);
             let bad = first_bad(&mut scan);
             assert_eq!(bad.offset as usize, at);
-            assert_eq!(scan.judge(bad, false), Verdict::Damaged);
+            assert_eq!(scan.judge(bad, Later::default()), Verdict::Damaged);
             assert_eq!(kind::Scan::resume(&mut scan, bad), Some(begins[damaged + 1] as u64));
         }
     }
@@ -369,7 +469,11 @@ mod tests {
             let bytes = [&whole[..], &head, &noise(seed, 4_000_000)].concat();
             let mut scan = Scan::new(1, &bytes);
             let bad = first_bad(&mut scan);
-            assert_eq!((bad.offset as usize, scan.judge(bad, false)), (whole.len(), Verdict::Torn), "{seed}");
+            assert_eq!(
+                (bad.offset as usize, scan.judge(bad, Later::default())),
+                (whole.len(), Verdict::Torn),
+                "{seed}"
+            );
         }
     }
 
@@ -409,7 +513,7 @@ mod tests {
             let mut scan = Scan::new(1, &bytes);
             let Err(Stop::Bad(bad)) = scan.next() else { panic!("the first byte is nothing") };
             assert_eq!(bad.offset, 0);
-            assert_eq!(scan.judge(bad, false), Verdict::Damaged);
+            assert_eq!(scan.judge(bad, Later::default()), Verdict::Damaged);
         }
     }
 }
