@@ -23,6 +23,9 @@ use crate::output::{Out, count, shown};
 /// The points are gone for readers at once; their bytes go when the files are compacted. The directory is opened with
 /// the parts it was made with. One run is one delete: a crash leaves all of it or nothing.
 ///
+/// influxd may see a part of a delete that was killed, until tsmith opens the directory and finishes it. Run
+/// `tsmith snapshot` before you start influxd.
+///
 /// With --format json there is one object; its fields stay. A byte that is not UTF-8 is \xNN in
 /// a key.
 ///
