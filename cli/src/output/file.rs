@@ -1,24 +1,16 @@
 //! An output file: written under a temporary name, and renamed when it is complete.
 //!
-//! The temporary file is removed when the run fails, and on Ctrl-C (SIGINT) and SIGTERM. So a file under the name that
+//! The temporary file is removed when the run fails, and on Unix on Ctrl-C (SIGINT) and SIGTERM. So a file under the name that
 //! the user gave is always complete, and the next run starts without a leftover in its way.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::{flag, low_level};
 use tsmith_wal::fs::{Fs, OsFs};
 
 use crate::exit::{Failure, Result, complain};
-
-/// How long a signal may wait before the temporary file is removed.
-const POLL: Duration = Duration::from_millis(50);
 
 /// Attempts to find a temporary name that is free. Only a killed process leaves one behind.
 const NAMES_MAX: u32 = 1000;
@@ -138,26 +130,29 @@ fn remove(path: &Path) {
 }
 
 /// Starts a thread that waits for SIGINT and SIGTERM, removes the temporary file, and ends the process by that signal.
+#[cfg(unix)]
 fn watch_signals() -> io::Result<()> {
-    let received = Arc::new(AtomicUsize::new(0));
-    for signal in [SIGINT, SIGTERM] {
-        flag::register_usize(signal, received.clone(), signal as usize)?;
-    }
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        loop {
-            let signal = received.load(Ordering::SeqCst);
-            if signal != 0 {
-                // Held to the end: nothing is renamed or created behind it.
-                let mut unfinished = unfinished();
-                if let Some(Unfinished { temporary, name }) = unfinished.take() {
-                    remove(&temporary);
-                    complain(&format!("{}: interrupted, nothing was written; run it again", name.display()));
-                }
-                let _ = low_level::emulate_default_handler(signal as i32);
+    use signal_hook::consts::{SIGINT, SIGTERM};
+
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let watch = move || {
+        for signal in signals.forever() {
+            // Held to the end: nothing is renamed or created behind it.
+            let mut unfinished = unfinished();
+            if let Some(Unfinished { temporary, name }) = unfinished.take() {
+                remove(&temporary);
+                complain(&format!("{}: interrupted, nothing was written; run it again", name.display()));
             }
-            thread::sleep(POLL);
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
-    })?;
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watch)?;
+    Ok(())
+}
+
+/// Elsewhere an interrupted run leaves the temporary file, under a name that no later run uses.
+#[cfg(not(unix))]
+fn watch_signals() -> io::Result<()> {
     Ok(())
 }
 
