@@ -13,7 +13,8 @@ pub enum WhenFull {
     /// Refuses it at once, as InfluxDB does.
     #[default]
     Refuse,
-    /// Waits up to this long for a snapshot to free memory, and then refuses.
+    /// Waits up to this long for a snapshot to free memory, and then refuses. It also refuses when
+    /// [`Cache::stop_waiting`](crate::Cache::stop_waiting) says that snapshots fail.
     Wait(Duration),
 }
 
@@ -32,6 +33,8 @@ pub(crate) struct Budget {
     frozen: AtomicU64,
     /// Somebody wanted room in vain since the last freeze, or waits for it.
     wanted: AtomicBool,
+    /// Snapshots fail, so waiting does not help until one succeeds.
+    stuck: AtomicBool,
     /// Nobody need wait any more.
     closed: AtomicBool,
     turn: Mutex<()>,
@@ -46,6 +49,7 @@ impl Budget {
             total: AtomicU64::new(0),
             frozen: AtomicU64::new(0),
             wanted: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             turn: Mutex::new(()),
             freed: Condvar::new(),
@@ -96,9 +100,18 @@ impl Budget {
         self.wanted.load(Ordering::Acquire)
     }
 
+    /// Refuses every batch that waits or would wait, until frozen bytes are freed.
+    pub(crate) fn stop_waiting(&self) {
+        self.stop(&self.stuck);
+    }
+
     /// Wakes who waits, to be refused.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.stop(&self.closed);
+    }
+
+    fn stop(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::Release);
         // Whoever looked before the store holds the lock or waits by now.
         drop(self.turn.lock());
         self.freed.notify_all();
@@ -118,7 +131,8 @@ impl Budget {
             // Said again, for a freeze may have come between, that did not free enough.
             self.want(needed);
             // More than the limit never fits.
-            if needed > limit || self.freed.wait_until(&mut turn, deadline).timed_out() {
+            let hopeless = needed > limit || self.stuck.load(Ordering::Acquire);
+            if hopeless || self.freed.wait_until(&mut turn, deadline).timed_out() {
                 return self.claimable(needed);
             }
         }
@@ -161,6 +175,7 @@ impl Budget {
     /// Frees what was frozen.
     pub(crate) fn forget(&self, bytes: u64) {
         self.frozen.store(0, Ordering::Release);
+        self.stuck.store(false, Ordering::Release);
         self.free(bytes);
     }
 }

@@ -239,6 +239,12 @@ impl<S: Storer> Cache<S> {
         self.budget.forget(frozen.bytes);
     }
 
+    /// Refuses every batch that waits for room, with [`Error::Full`](crate::Error::Full), and lets none wait until
+    /// [`Cache::forget`] frees memory: call this when snapshots fail again and again.
+    pub fn stop_waiting(&self) {
+        self.budget.stop_waiting();
+    }
+
     /// Wakes every batch that waits for room, to be refused with [`Error::Closed`](crate::Error::Closed), and lets none
     /// wait from now on: no snapshot will free memory any more. What has room is admitted still.
     pub fn close(&self) {

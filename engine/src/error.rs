@@ -242,6 +242,11 @@ pub enum ErrorKind {
     /// A delete was carried out in part and cannot be finished now either: files stay as they are until it is.
     #[error("{0}; a delete has to be finished there first, and files stay as they are until it is")]
     DeleteWaits(Box<Error>),
+    /// The cache is full, and the snapshots that would free memory fail.
+    #[error(
+        "the cache is full, and the snapshots that would empty it fail: {0}; remove the cause, and write again"
+    )]
+    SnapshotsFail(Box<Error>),
     /// The engine was closed.
     #[error("the engine was closed")]
     Closed,
@@ -320,7 +325,9 @@ impl Error {
                 Advice::Reopen => Remedy::Reopen,
                 Advice::GiveUp => Remedy::GiveUp,
             },
-            ErrorKind::DeleteUnfinished(error) | ErrorKind::DeleteWaits(error) => error.remedy(),
+            ErrorKind::DeleteUnfinished(error)
+            | ErrorKind::DeleteWaits(error)
+            | ErrorKind::SnapshotsFail(error) => error.remedy(),
             ErrorKind::InUse => Remedy::RetryLater,
             ErrorKind::Io(error) if error.kind() == io::ErrorKind::StorageFull => Remedy::RetryLater,
             // A new file could not be written; there is no trace of it.
@@ -334,7 +341,9 @@ impl Error {
     pub fn is_io(&self) -> bool {
         match &*self.kind {
             ErrorKind::Io(_) | ErrorKind::NoDirectory | ErrorKind::NoLogDirectory | ErrorKind::InUse => true,
-            ErrorKind::DeleteUnfinished(error) | ErrorKind::DeleteWaits(error) => error.is_io(),
+            ErrorKind::DeleteUnfinished(error)
+            | ErrorKind::DeleteWaits(error)
+            | ErrorKind::SnapshotsFail(error) => error.is_io(),
             ErrorKind::Tsm(error) => error.remedy() == tsmith_tsm::Remedy::Rewrite,
             ErrorKind::Log(error) => {
                 use tsmith_wal::ErrorKind as Log;

@@ -80,6 +80,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
             self.fs.point("snapshot: files shown");
             let cut = frozen.cut();
             self.cache.forget(frozen);
+            self.worker.note_snapshot();
             self.truncate(cut)?;
             if fresh {
                 break;

@@ -11,13 +11,16 @@ use tsmith_cache::Storer;
 use tsmith_codecs::BlockEncoder;
 use tsmith_wal::Log;
 
-use crate::Inner;
+use crate::{Error, Inner};
 
 /// How often the thread looks without being woken.
 const TICK: Duration = Duration::from_secs(1);
 
 /// After failures in a row the thread waits longer and longer, up to this.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// After so many failures in a row no write waits for a snapshot any more.
+const FAILURES_MAX: u32 = 2;
 
 /// The engine's side of the thread.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Worker {
     woken: Receiver<()>,
     handle: Mutex<Option<JoinHandle<()>>>,
     crippled: Arc<AtomicBool>,
+    /// Why snapshots fail, once several have failed in a row.
+    failing: Mutex<Option<Error>>,
 }
 
 impl Worker {
@@ -40,6 +45,7 @@ impl Worker {
             woken,
             handle: Mutex::new(None),
             crippled: Arc::default(),
+            failing: Mutex::new(None),
         }
     }
 
@@ -100,6 +106,16 @@ impl Worker {
         &self.crippled
     }
 
+    /// Why snapshots fail, if several have failed since the last one that did not.
+    pub(crate) fn failing(&self) -> Option<Error> {
+        self.failing.lock().clone()
+    }
+
+    /// Notes that a snapshot freed memory.
+    pub(crate) fn note_snapshot(&self) {
+        self.failing.lock().take();
+    }
+
     /// How long ago something was written.
     pub(crate) fn idle(&self) -> Duration {
         let last = Duration::from_millis(self.last_write_ms.load(Ordering::Relaxed));
@@ -125,7 +141,7 @@ impl Drop for CrippledByPanic {
 }
 
 fn run<S: Storer, L: Log, E: BlockEncoder>(inner: &Weak<Inner<S, L, E>>, woken: &Receiver<()>) {
-    let mut pause = TICK;
+    let (mut pause, mut failures) = (TICK, 0);
     loop {
         match woken.recv_timeout(pause) {
             Err(RecvTimeoutError::Disconnected) => return,
@@ -135,9 +151,17 @@ fn run<S: Storer, L: Log, E: BlockEncoder>(inner: &Weak<Inner<S, L, E>>, woken: 
         let Some(inner) = inner.upgrade() else { return };
         // After a failure the frozen store waits, whatever the live one holds by now.
         pause = match if pause > TICK { inner.snapshot().map(drop) } else { inner.snapshot_if_due() } {
-            Ok(()) => TICK,
+            Ok(()) => {
+                failures = 0;
+                TICK
+            }
             Err(error) => {
                 tracing::error!(%error, "the snapshot failed and will be tried again; the log keeps the data");
+                failures += 1;
+                if failures >= FAILURES_MAX {
+                    *inner.worker.failing.lock() = Some(error);
+                    inner.cache.stop_waiting();
+                }
                 (pause * 2).min(PAUSE_MAX)
             }
         };

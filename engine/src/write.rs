@@ -7,7 +7,7 @@ use tsmith_cache::Storer;
 use tsmith_codecs::{Batch, BlockEncoder, FieldKey, FieldType, TimeRange};
 use tsmith_wal::Log;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::line::{self, LineOptions, Rejected};
 use crate::order::{Ack, Admission, commit};
 use crate::schema::{SchemaCheck, SecondType};
@@ -129,7 +129,9 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         }
         let admitted = self.cache.admit(batch).map_err(|error| {
             let is_conflict = matches!(error, tsmith_cache::Error::TypeConflict { .. });
-            let error = Error::new(OPERATION, error.into());
+            let failing = if error.is_transient() { self.worker.failing() } else { None };
+            let kind = failing.map_or(error.into(), |cause| ErrorKind::SnapshotsFail(Box::new(cause)));
+            let error = Error::new(OPERATION, kind);
             if is_conflict && !contradicts_itself(batch) {
                 Refused::Overtaken(error)
             } else {
@@ -184,7 +186,7 @@ mod tests {
     use tsmith_wal::fs::SimFs;
 
     use super::*;
-    use crate::{BatchBuilder, Dirs, ErrorKind, FieldTyping, Options, Remedy, Selection, Value};
+    use crate::{BatchBuilder, Dirs, FieldTyping, Options, Remedy, Selection, Value};
 
     type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
 

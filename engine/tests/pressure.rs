@@ -1,10 +1,12 @@
 //! A full cache: who waits gets room, and nobody waits for ever.
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
-use tsmith_engine::{Dirs, Engine, LineOptions, Options, Timestamp, WhenFull};
+use tsmith_engine::{Dirs, Engine, ErrorKind, LineOptions, Options, Remedy, Timestamp, WhenFull};
+use tsmith_wal::fs::SimFs;
 
 type Shard = Engine<Ring, FileLog, Tsm1>;
 
@@ -44,4 +46,28 @@ fn a_writer_that_waits_is_told_when_the_engine_closes() {
     thread::sleep(Duration::from_millis(50));
     shard.close().expect("in order");
     assert!(writer.join().expect("no panic").is_some(), "it was not written");
+}
+
+/// Story: a disk was full, every snapshot failed, and a writer waited five minutes for memory that none could free.
+#[test]
+fn a_writer_does_not_wait_for_snapshots_that_fail() {
+    let fs = SimFs::default();
+    let when_full = WhenFull::Wait(Duration::from_mins(10));
+    let options = Options { cache_bytes_max: Some(1 << 20), when_full, ..Options::default() };
+    let shard =
+        Engine::<Ring, FileLog<SimFs>, Tsm1>::open_on(fs.clone(), Dirs::under(Path::new("/d")), options)
+            .expect("a new directory");
+    let write = |time, bytes| shard.write_lines(&line(time, bytes), &LineOptions::new(Timestamp(0)));
+    assert!(write(1, 900_000).expect("room").ack.is_some());
+    fs.set_space(Some(0));
+    let error = write(2, 900_000).expect_err("no snapshot succeeds");
+    assert!(matches!(error.kind(), ErrorKind::SnapshotsFail(_)), "{error}");
+    assert!(error.is_io() && error.remedy() == Remedy::RetryLater, "{error}");
+    // With space again, writers wait again, and get their room.
+    fs.set_space(None);
+    shard.snapshot().expect("space");
+    for time in [3, 4] {
+        assert!(write(time, 900_000).expect("room in the end").ack.is_some());
+    }
+    shard.close().expect("in order");
 }

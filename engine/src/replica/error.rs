@@ -237,7 +237,9 @@ pub(super) fn damage(error: &crate::Error) -> Option<String> {
         Kind::NoManifest => Some("there is no manifest".to_owned()),
         Kind::ManifestLog { .. } => Some("the manifest is damaged".to_owned()),
         Kind::Log(error) => damage_of_log(error),
-        Kind::DeleteUnfinished(error) | Kind::DeleteWaits(error) => damage(error),
+        Kind::DeleteUnfinished(error) | Kind::DeleteWaits(error) | Kind::SnapshotsFail(error) => {
+            damage(error)
+        }
         _ => None,
     }
 }
