@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use tsmith_engine::driver::Driver;
-use tsmith_engine::line::Precision;
+use tsmith_engine::line::{Precision, Rejected};
 use tsmith_engine::{
     ErrorKind, LineOptions, OnConflict, SecondType, TimeRange, Timestamp, Turn, Turns, WhenFull,
 };
@@ -84,7 +84,7 @@ pub(crate) struct Import {
     /// Most memory for values that are not in files yet; when it is full, writing waits for the snapshot
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = args::size)]
     cache: u64,
-    /// Longest line with line ends in its strings; a longer one is taken for torn. At most 64MiB
+    /// Longest line with line ends in its strings; a longer one is rejected as torn, which its reason says. At most 64MiB
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = string_line_bytes)]
     string_line_bytes_max: usize,
     /// Of a dump, only the points of this database
@@ -351,7 +351,7 @@ impl Worker<'_> {
                     let outside = times::outside(&report.rejected, &batch.text);
                     let rejected = report.rejected.into_iter().map(|line| Reject {
                         place: format!("{source}:{}", batch.first_line + line.line as u64 - 1),
-                        reason: line.reason.to_string(),
+                        reason: reason(&line, &batch, options),
                         text: batch.text[line.bytes].to_vec(),
                     });
                     ledger.note(
@@ -386,6 +386,16 @@ impl Worker<'_> {
             }
         }
     }
+}
+
+/// Why a line was rejected, in the words of influxd; and whether a limit of ours had a part in it.
+fn reason(line: &Rejected, batch: &Batch, options: &LineOptions) -> String {
+    let begin = batch.text[..line.bytes.start].iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+    if !batch.cut.contains(&begin) {
+        return line.reason.to_string();
+    }
+    let limit = options.string_line_bytes_max;
+    format!("{}: the line is torn, or longer than --string-line-bytes-max ({limit} bytes)", line.reason)
 }
 
 /// A line that was not written.

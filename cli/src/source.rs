@@ -42,6 +42,8 @@ pub(crate) struct Batch {
     pub(crate) is_too_long: bool,
     /// The lines.
     pub(crate) text: Vec<u8>,
+    /// Where those lines begin that end only because they are longer than [`Limits::string_line_bytes_max`].
+    pub(crate) cut: Vec<usize>,
     /// Number of the first, from 1.
     pub(crate) first_line: u64,
     /// How many line ends it has, and one for a last line without.
@@ -66,6 +68,8 @@ pub(crate) struct Source {
     start: usize,
     /// Up to where lines of it were found.
     scanned: usize,
+    /// As [`Batch::cut`].
+    cut: Vec<usize>,
     ended: bool,
     /// Why nothing more can be read. What was read before is given out first.
     broken: Option<io::Error>,
@@ -120,6 +124,7 @@ impl Source {
             buffer,
             start,
             scanned,
+            cut: Vec::new(),
             ended,
             broken,
             line,
@@ -163,7 +168,8 @@ impl Source {
             let full = lines == self.limits.lines_max || self.scanned - self.start >= BATCH_BYTES;
             let rest = self.buffer.get(self.scanned..).unwrap_or_default();
             let string_line_bytes_max = self.limits.string_line_bytes_max;
-            if !full && let Some(len) = line::first_line(rest, self.ended, string_line_bytes_max) {
+            if !full && let Some(first) = line::cut_line(rest, self.ended, string_line_bytes_max) {
+                let len = first.len;
                 let next = self.section.change(&rest[..len]);
                 // A long line has a batch of its own: with others a record of the log may not hold it.
                 if lines > 0 && (next.is_some() || len > BATCH_BYTES) {
@@ -174,6 +180,9 @@ impl Source {
                 }
                 if len > LINE_BYTES_MAX {
                     return Ok(Some(self.skip_line()));
+                }
+                if first.is_cut {
+                    self.cut.push(self.scanned - self.start);
                 }
                 self.scanned += len;
                 lines += 1;
@@ -201,7 +210,8 @@ impl Source {
         let first_line = self.line;
         self.line += ends;
         let lines = ends + u64::from(text.last() != Some(&b'\n'));
-        Some(Batch { section: self.section.clone(), is_too_long: false, lines, text, first_line })
+        let cut = std::mem::take(&mut self.cut);
+        Some(Batch { section: self.section.clone(), is_too_long: false, lines, text, cut, first_line })
     }
 
     /// Reads to the end of a line without keeping it.
@@ -221,8 +231,8 @@ impl Source {
             self.fill();
         }
         self.scanned = self.start;
-        let (section, text) = (self.section.clone(), Vec::new());
-        Batch { section, is_too_long: true, text, first_line, lines: 1 }
+        let (section, text, cut) = (self.section.clone(), Vec::new(), Vec::new());
+        Batch { section, is_too_long: true, text, cut, first_line, lines: 1 }
     }
 
     /// Reads more; at least as much as there is, so that a long line is not looked at again and again.

@@ -86,6 +86,33 @@ fn strings_span_lines_across_batches() {
     run("import {} {} --string-line-bytes-max 1GiB", &[&dir, &input]).exits(2).says(&["at most 64MiB"]);
 }
 
+/// Story: a string of 1.2 MB became 600,001 rejected lines, and no message named the limit that cut it.
+#[test]
+fn a_line_that_the_limit_cuts_names_the_flag() {
+    let scratch = Scratch::new();
+    let long = format!("m v=1 1\n  m s=\"{}\" 2\nm v=3 3\n", "x\n".repeat(6000));
+    let input = scratch.file("long.lp", &long);
+    let cut = "long.lp:2: unbalanced quotes: the line is torn, or longer than --string-line-bytes-max (10000 bytes)";
+    // The first batch ends long before the limit.
+    for batch in ["1", "100", "5000", "10000"] {
+        let dir = scratch.path(batch);
+        run(&format!("import {{}} {{}} --batch {batch} --string-line-bytes-max 10000"), &[&dir, &input])
+            .exits(1)
+            .says(&[cut, "2 points", "6001 rejected"]);
+    }
+    run("import {} {}", &[&scratch.path("d"), &input]).exits(0).says(&["3 points"]);
+    // A backslash takes line ends in, too.
+    let input = scratch.file("escaped.lp", format!("m\\\n{} v=1 1\nm v=2 2\n", "x".repeat(200)));
+    run("import {} {} --string-line-bytes-max 100", &[&scratch.path("e"), &input]).exits(1).says(&[
+        "escaped.lp:1: missing fields: the line is torn, or longer than --string-line-bytes-max (100 bytes)",
+    ]);
+    // The limit has no part in this one.
+    let input = scratch.file("torn.lp", "m s=\"torn\nm s=\"good\" 1\nm v=2 2\n");
+    let told =
+        run("import {} {}", &[&scratch.path("t"), &input]).exits(1).says(&["torn.lp:1: unbalanced quotes"]);
+    assert!(!told.stderr.contains("--string-line-bytes-max"), "{}", told.stderr);
+}
+
 /// Story: a line of more than 64 MiB stopped the import, and the lines behind it were left out.
 #[test]
 fn a_line_without_end_is_rejected_alone() {

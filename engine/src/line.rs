@@ -292,18 +292,35 @@ pub fn parse<'a>(
 /// The end is exactly the one that [`parse`] takes with the same [`LineOptions::string_line_bytes_max`]: a line end inside
 /// a string is part of the line, if the string closes and the line has the form of a point.
 pub fn first_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> Option<usize> {
+    cut_line(text, complete, string_line_bytes_max).map(|line| line.len)
+}
+
+/// The first line of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstLine {
+    /// Its length, its line end included.
+    pub len: usize,
+    /// Whether it ends at its first line end only because it is longer than [`LineOptions::string_line_bytes_max`]. A
+    /// torn line whose string does not close looks the same.
+    pub is_cut: bool,
+}
+
+/// As [`first_line`], and says whether the limit ends the line.
+pub fn cut_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> Option<FirstLine> {
+    let whole = |len| FirstLine { len, is_cut: false };
     if let Some(end) = plain_line_end(text) {
-        return Some(end + 1);
+        return Some(whole(end + 1));
     }
     if memchr::memchr(b'\n', text).is_none() {
-        return (complete && !text.is_empty()).then_some(text.len());
+        return (complete && !text.is_empty()).then_some(whole(text.len()));
     }
     let spanning = exact::spanning_end(text, 0, string_line_bytes_max);
     // What a backslash takes with it depends on whether anything follows.
-    if !complete && spanning.is_some_and(|end| end + 1 >= text.len()) {
+    if !complete && spanning.is_ok_and(|end| end + 1 >= text.len()) {
         return None;
     }
-    Some(text.len().min(exact::choose_end(text, 0, spanning) + 1))
+    let len = text.len().min(exact::choose_end(text, 0, spanning.ok()) + 1);
+    Some(FirstLine { len, is_cut: spanning == Err(exact::NoEnd::TooLong) })
 }
 
 /// [`exact::line_end`] of a line without a backslash and without a line end in a string, by leaps.

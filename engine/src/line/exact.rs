@@ -140,7 +140,7 @@ pub(super) fn boolean(raw: &[u8]) -> Option<bool> {
 /// Where the line at `at` ends: usually at the next line end. A string, or a backslash, takes a line end into the line
 /// only if all of it then has the form of a point. So a torn line costs no other line.
 pub(super) fn line_end(input: &[u8], at: usize, bytes_max: usize) -> usize {
-    choose_end(input, at, spanning_end(input, at, bytes_max))
+    choose_end(input, at, spanning_end(input, at, bytes_max).ok())
 }
 
 /// [`line_end`], when [`spanning_end`] is known.
@@ -149,15 +149,24 @@ pub(super) fn choose_end(input: &[u8], at: usize, spanning: Option<usize>) -> us
     spanning.filter(|&end| end > next && has_form(&input[at..end])).unwrap_or(next)
 }
 
-/// Where the original ends the line at `at`: a line end outside quotes that no backslash precedes. `None` for a line
+/// Why a line ends at its first line end, although a string or a backslash takes that in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoEnd {
+    /// The line cannot be a point.
+    NoPoint,
+    /// The line goes on for more than `string_line_bytes_max`.
+    TooLong,
+}
+
+/// Where the original ends the line at `at`: a line end outside quotes that no backslash precedes. An error for a line
 /// that spans several and cannot be a point, or is longer than `bytes_max`.
 ///
 /// This looks no further than it must, for a torn line pairs its open quote with one of a later line, and so on: a quote
 /// that closes in the middle of a word is such a one, and so is one behind which neither a field nor a time follows.
-pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Option<usize> {
+pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Result<usize, NoEnd> {
     let mut at = skip_blanks(input, start);
     if input.get(at) == Some(&b'#') {
-        return None;
+        return Err(NoEnd::NoPoint);
     }
     let (mut quoted, mut in_fields) = (false, input[start..at].contains(&b' '));
     let (mut equals, mut commas) = (0, 0);
@@ -165,7 +174,7 @@ pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Opti
     let (mut crossed, mut opened, mut string_crossed) = (None, 0, false);
     while let Some(&byte) = input.get(at) {
         if crossed.is_some() && at - start > bytes_max {
-            return None;
+            return Err(NoEnd::TooLong);
         }
         if byte == b'\\' && at + 2 < input.len() {
             crossed = if input[at + 1] == b'\n' { Some(at + 1) } else { crossed };
@@ -183,7 +192,7 @@ pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Opti
                 } else if crossed.is_some_and(|crossed| crossed > opened) {
                     string_crossed = true;
                     if input.get(at + 1).is_some_and(|b| !matches!(b, b',' | b' ' | b'\n')) {
-                        return None;
+                        return Err(NoEnd::NoPoint);
                     }
                 }
             }
@@ -191,7 +200,7 @@ pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Opti
                 let is_time = |b: &&u8| b.is_ascii_digit() || matches!(b, b' ' | b'-');
                 at += input[at..].iter().take_while(is_time).count();
                 if input.get(at).is_some_and(|&b| b != b'\n') {
-                    return None;
+                    return Err(NoEnd::NoPoint);
                 }
                 break;
             }
@@ -202,7 +211,7 @@ pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Opti
         at += 1;
     }
     let end = at.min(input.len());
-    (crossed.is_none() || end - start <= bytes_max).then_some(end)
+    if crossed.is_none() || end - start <= bytes_max { Ok(end) } else { Err(NoEnd::TooLong) }
 }
 
 /// Whether a line that spans several has the form of a point. Its types, times and limits are not its form.

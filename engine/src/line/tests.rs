@@ -286,6 +286,14 @@ fn a_string_that_is_too_long_is_cut_at_its_first_line_end() {
         assert_eq!(shown(line.as_bytes(), bytes_max).0, points, "{bytes_max}");
         let whole = first_line(line.as_bytes(), true, bytes_max) == Some(line.len());
         assert_eq!(whole, points == 1, "{bytes_max}");
+        let is_cut = cut_line(line.as_bytes(), true, bytes_max).expect("a line").is_cut;
+        assert_eq!(is_cut, points == 0, "{bytes_max}");
+    }
+    for torn in ["m s=\"a\nm v=1 1\n", "m s=\"a\nm s=\"b\" 1\n"] {
+        assert!(
+            !cut_line(torn.as_bytes(), true, 100).expect("a line").is_cut,
+            "the limit does not end {torn}"
+        );
     }
     let one = format!("m s=\"{}\" 1\n", "x".repeat(100));
     assert_eq!(shown(one.as_bytes(), 10).0, 1, "the limit is for line ends in strings");
