@@ -12,6 +12,12 @@ use crate::exit::{Failure, Result};
 /// Comments that begin a dump.
 const MARKS: [&[u8]; 4] = [b"# INFLUXDB EXPORT", b"# DDL", b"# DML", b"# CONTEXT-"];
 
+/// The policy of points whose dump names a database and no policy: `influx -import` writes them to the default one.
+const DEFAULT_RETENTION: &str = "autogen";
+
+/// Places that an error lists.
+const SHOWN_MAX: usize = 5;
+
 /// Words that begin a statement.
 const STATEMENTS: [&str; 8] = ["CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "SET", "KILL", "DELETE"];
 
@@ -67,7 +73,9 @@ impl Section {
             Some(String::from_utf8_lossy(name).into_owned())
         };
         if let Some(database) = named(b"# CONTEXT-DATABASE:") {
-            next = Self { context: Context { database, retention: String::new() }, is_ddl: false };
+            // The policy stays, as it does for `influx -import`.
+            next.context.database = database;
+            next.is_ddl = false;
         } else if let Some(retention) = named(b"# CONTEXT-RETENTION-POLICY:") {
             next.context.retention = retention;
             next.is_ddl = false;
@@ -75,6 +83,10 @@ impl Section {
             next.is_ddl = true;
         } else if line.starts_with(b"# DML") {
             next.is_ddl = false;
+        }
+        let Context { database, retention } = &mut next.context;
+        if !database.is_empty() && retention.is_empty() {
+            DEFAULT_RETENTION.clone_into(retention);
         }
         (next != *self).then_some(next)
     }
@@ -123,23 +135,70 @@ impl Choice {
     pub(crate) fn is_open(&self) -> bool {
         self.database.is_none() || self.retention.is_none()
     }
+
+    /// Whether it takes the points of all places.
+    pub(crate) fn is_all(&self) -> bool {
+        self.database.is_none() && self.retention.is_none()
+    }
+
+    /// The flags that make it.
+    fn flags(&self) -> String {
+        let flag = |name, value: &Option<String>| value.as_ref().map(|value| format!("--{name} {value}"));
+        let flags = [flag("database", &self.database), flag("retention", &self.retention)];
+        flags.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
 }
 
-/// The places of the points that were taken.
+/// The places of points.
 #[derive(Debug, Default)]
-pub(crate) struct Contexts(pub(crate) BTreeSet<Context>);
+pub(crate) struct Contexts {
+    /// Those that were chosen.
+    pub(crate) taken: BTreeSet<Context>,
+    /// Those that were not.
+    left: BTreeSet<Context>,
+}
 
 impl Contexts {
-    /// Adds the place of a text that has points.
-    pub(crate) fn add(&mut self, context: &Context, text: &[u8]) {
-        if !self.0.contains(context) && content_lines(text) > 0 {
-            self.0.insert(context.clone());
+    /// Adds the place of a text, if that has points.
+    pub(crate) fn add(&mut self, section: &Section, choice: &Choice, text: &[u8]) {
+        let context = &section.context;
+        let places = if choice.takes(context) { &mut self.taken } else { &mut self.left };
+        if !section.is_ddl && !places.contains(context) && content_lines(text) > 0 {
+            places.insert(context.clone());
         }
+    }
+
+    /// Adds the places of another input.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.taken.extend(other.taken);
+        self.left.extend(other.left);
+    }
+
+    /// Whether a place that the input names was chosen.
+    pub(crate) fn is_matched(&self) -> bool {
+        self.taken.iter().any(|context| !context.is_none())
+    }
+
+    /// Says that `choice` fits none of the places that the input names.
+    pub(crate) fn unmatched(&self, choice: &Choice) -> Option<String> {
+        if self.left.is_empty() || self.is_matched() {
+            return None;
+        }
+        let shown: Vec<_> = self.left.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
+        let more = match self.left.len() - shown.len() {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        Some(format!(
+            "{}: no points of the input belong to it: it has {}{more}",
+            choice.flags(),
+            shown.join(", ")
+        ))
     }
 
     /// Refuses the points of two places: one directory would mix them.
     pub(crate) fn refuse_many(&self, file: &str) -> Result<()> {
-        let mut named = self.0.iter().filter(|context| !context.is_none());
+        let mut named = self.taken.iter().filter(|context| !context.is_none());
         let (Some(one), Some(two)) = (named.next(), named.next()) else { return Ok(()) };
         let more = match named.count() {
             0 => String::new(),
@@ -153,7 +212,7 @@ impl Contexts {
 
     /// Refuses points without a place.
     pub(crate) fn refuse_none(&self) -> Result<()> {
-        if self.0.iter().any(Context::is_none) {
+        if self.taken.iter().any(|context| context.database.is_empty()) {
             return Err(Failure::Usage(
                 "--by-database: there are points before the first `# CONTEXT-DATABASE:`; import them without the flag"
                     .to_owned(),
@@ -184,6 +243,7 @@ mod tests {
             "# DDL\n",
             "drop database x\n",
             "m v=1\n",
+            "# CONTEXT-RETENTION-POLICY:\n",
         ] {
             if let Some(next) = section.change(line.as_bytes()) {
                 section = next;
@@ -191,8 +251,21 @@ mod tests {
             let Context { database, retention } = &section.context;
             seen.push(format!("{database}.{retention}{}", if section.is_ddl { " ddl" } else { "" }));
         }
-        let expected =
-            [". ddl", ". ddl", ". ddl", ".", "a b.", "a b.r", "a b.r", "c.", "c.", "c. ddl", "c. ddl", "c."];
+        let expected = [
+            ". ddl",
+            ". ddl",
+            ". ddl",
+            ".",
+            "a b.autogen",
+            "a b.r",
+            "a b.r",
+            "c.r",
+            "c.r",
+            "c.r ddl",
+            "c.r ddl",
+            "c.r",
+            "c.autogen",
+        ];
         assert_eq!(seen, expected);
     }
 }

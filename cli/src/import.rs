@@ -47,7 +47,8 @@ const WAIT_MAX: Duration = Duration::from_mins(5);
 /// these lines is rejected, and reading goes on with the next one. So a torn line with an open quote costs no other line.
 ///
 /// Dumps of `influx_inspect export`, and files for `influx -import`, are read as well: statements are skipped, and the
-/// comments `# CONTEXT-DATABASE:` and `# CONTEXT-RETENTION-POLICY:` say where the lines behind them belong.
+/// comments `# CONTEXT-DATABASE:` and `# CONTEXT-RETENTION-POLICY:` say where the lines behind them belong. Each holds until
+/// the next of its kind; a database without a retention policy has `autogen`.
 ///
 /// A field keeps its type: of two lines that give it different types the first in the input wins. Batches are written by
 /// several threads, so of two values of one series, field and time in different batches the later line wins for certain
@@ -87,10 +88,10 @@ pub(crate) struct Import {
     /// Longest line with line ends in its strings; a longer one is rejected as torn, which its reason says. At most 64MiB
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = string_line_bytes)]
     string_line_bytes_max: usize,
-    /// Of a dump, only the points of this database
+    /// Of a dump, only the points of this database; an error if the dump has none
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
-    /// Of a dump, only the points of this retention policy
+    /// Of a dump, only the points of this retention policy; an error if the dump has none
     #[arg(long, value_name = "NAME")]
     retention: Option<String>,
     /// Import each database and retention policy of a dump into DIR/DATABASE/RETENTION; reads the files once for each
@@ -123,13 +124,7 @@ impl Import {
         let sources = self.sources()?;
         let choice = Choice { database: self.database.clone(), retention: self.retention.clone() };
         if !self.by_database {
-            let mut contexts = Contexts::default();
-            for source in sources.iter().filter(|source| source.is_dump() && !source.is_stdin()) {
-                if choice.is_open() {
-                    contexts.0.extend(self.contexts(source.path(), &choice)?.0);
-                    contexts.refuse_many(&source.name())?;
-                }
-            }
+            self.check_choice(&sources, &choice)?;
             let rejects = self.rejects.as_deref().map(open_rejects).transpose()?;
             return self.write_to(&self.dir, sources, &choice, rejects, progress);
         }
@@ -140,13 +135,14 @@ impl Import {
                     "--by-database reads its files twice: save stdin to a file".to_owned(),
                 ));
             }
-            contexts.0.extend(self.contexts(source.path(), &choice)?.0);
+            contexts.extend(self.contexts(source.path(), &choice)?.0);
         }
         contexts.refuse_none()?;
-        let dirs = contexts.0.iter().map(|context| context.below(&self.dir)).collect::<Result<Vec<_>>>()?;
+        let dirs =
+            contexts.taken.iter().map(|context| context.below(&self.dir)).collect::<Result<Vec<_>>>()?;
         let rejects = self.rejects.as_deref().map(open_rejects).transpose()?;
         let mut outcome = Outcome::Fine;
-        for (context, dir) in contexts.0.iter().zip(dirs) {
+        for (context, dir) in contexts.taken.iter().zip(dirs) {
             complain(&format!("{context} goes to {}", dir.display()));
             let rejects = rejects.as_ref().map(File::try_clone).transpose();
             let rejects = rejects.map_err(|error| Failure::Io(format!("--rejects: {error}")))?;
@@ -164,16 +160,36 @@ impl Import {
         self.files.iter().map(|file| Source::open(file, self.limits())).collect()
     }
 
-    /// Reads a file for the places of its points.
-    fn contexts(&self, path: &Path, choice: &Choice) -> Result<Contexts> {
-        let (mut contexts, mut source) = (Contexts::default(), Source::open(path, self.limits())?);
-        // What cannot be read is reported when its points are.
-        while let Ok(Some(batch)) = source.next_batch() {
-            if !batch.section.is_ddl && choice.takes(&batch.section.context) {
-                contexts.add(&batch.section.context, &batch.text);
+    /// Reads files for the places of their points, where the choice may be wrong: before anything is created.
+    fn check_choice(&self, sources: &[Source], choice: &Choice) -> Result<()> {
+        let (mut contexts, mut complete) = (Contexts::default(), true);
+        for source in sources {
+            if source.is_stdin() {
+                complete = false;
+            } else if source.is_dump() || !choice.is_all() {
+                let (more, ended) = self.contexts(source.path(), choice)?;
+                contexts.extend(more);
+                complete &= ended;
+                contexts.refuse_many(&source.name())?;
             }
         }
-        Ok(contexts)
+        let unmatched = contexts.unmatched(choice).filter(|_| complete && !choice.is_all());
+        unmatched.map_or(Ok(()), |text| Err(Failure::Usage(text)))
+    }
+
+    /// Reads a file for the places of its points; gives whether it could be read to its end. What cannot be read is
+    /// reported when its points are.
+    fn contexts(&self, path: &Path, choice: &Choice) -> Result<(Contexts, bool)> {
+        let (mut contexts, mut source) = (Contexts::default(), Source::open(path, self.limits())?);
+        // Of one place there is nothing more to know once it is found.
+        while choice.is_open() || !contexts.is_matched() {
+            match source.next_batch() {
+                Ok(Some(batch)) => contexts.add(&batch.section, choice, &batch.text),
+                Ok(None) => return Ok((contexts, true)),
+                Err(_) => return Ok((contexts, false)),
+            }
+        }
+        Ok((contexts, true))
     }
 
     fn write_to(
@@ -283,10 +299,10 @@ fn read_sources(input: Input<'_>, send: &SyncSender<Job>, ledger: &Ledger, bar: 
             if ledger.has_failed() {
                 return Ok(());
             }
+            contexts.add(&batch.section, input.choice, &batch.text);
             if let Some(done) = unwritten(&batch, input.choice, &source) {
                 ledger.note(number, done);
             } else {
-                contexts.add(&batch.section.context, &batch.text);
                 contexts.refuse_many(&format!("{}:{}", source.name(), batch.first_line))?;
                 let job = Job { number, turn: turns.take(), source: source.name(), batch };
                 if send.send(job).is_err() {
@@ -300,7 +316,7 @@ fn read_sources(input: Input<'_>, send: &SyncSender<Job>, ledger: &Ledger, bar: 
             });
         }
     }
-    Ok(())
+    contexts.unmatched(input.choice).map_or(Ok(()), |text| Err(Failure::Problem(text)))
 }
 
 /// What becomes of a batch that no writer gets.

@@ -170,7 +170,7 @@ fn a_dump_on_stdin_stops_at_the_second_database() {
     let mut child = command();
     child.args(["import", dir.to_str().expect("text"), "-"]).stdin(fs::File::open(&input).expect("opens"));
     let told: support::Run = child.output().expect("runs").into();
-    let told = told.exits(2).says(&["stdin:13: points of", "--database"]);
+    let told = told.exits(2).says(&["stdin:12: points of", "--database"]);
     assert!(told.stderr.contains("2 points"), "{}", told.stderr);
     run("import {} - --by-database", &[&dir]).exits(2).says(&["save stdin to a file"]);
 }
@@ -192,6 +192,59 @@ fn a_dump_of_one_database_needs_no_choice() {
         .says(&["no name for a directory"]);
     let none = scratch.file("none", "m v=1 1\n");
     run("import {} {} --by-database", &[&scratch.path("b"), &none]).exits(2).says(&["# CONTEXT-DATABASE:"]);
+}
+
+/// Story: a database line reset the retention policy, and points of `b.r` had no place. `influx -import` keeps the
+/// policy, and writes points without one to the default policy.
+#[test]
+fn a_retention_policy_holds_for_the_next_database() {
+    let scratch = Scratch::new();
+    let text = "# CONTEXT-DATABASE: a\nm v=0 1\n# CONTEXT-RETENTION-POLICY: r\nm v=1 1\n# CONTEXT-DATABASE: b\nm v=2 2\n\
+                # CONTEXT-RETENTION-POLICY:\nm v=3 3\n";
+    let (input, dir) = (scratch.file("dump.txt", text), scratch.path("d"));
+    run("import {} {} --by-database", &[&dir, &input]).exits(0);
+    for (place, points) in
+        [("a/autogen", "m v=0 1\n"), ("a/r", "m v=1 1\n"), ("b/r", "m v=2 2\n"), ("b/autogen", "m v=3 3\n")]
+    {
+        assert_eq!(run("export {}", &[&dir.join(place)]).exits(0).text(), points, "{place}");
+    }
+    let dir = scratch.path("one");
+    run("import {} {} --database b --retention autogen", &[&dir, &input]).exits(0);
+    assert_eq!(run("export {}", &[&dir]).exits(0).text(), "m v=3 3\n");
+    let lost = scratch.file("lost", "# CONTEXT-RETENTION-POLICY: r\nm v=1 1\n");
+    run("import {} {} --by-database", &[&scratch.path("e"), &lost]).exits(2).says(&["# CONTEXT-DATABASE:"]);
+}
+
+/// Story: a database with a typing error gave "0 points", exit code 0 and an empty directory.
+#[test]
+fn a_choice_that_fits_nothing_is_an_error() {
+    let scratch = Scratch::new();
+    let mut many = "m v=0 0\n".repeat(200);
+    for i in 0..7 {
+        writeln!(many, "# CONTEXT-DATABASE: db{i}\nm v={i} {i}").expect("strings take all");
+    }
+    // The places of the second file are far behind what shows that it is a dump.
+    for (name, text, flags, more) in [
+        ("dump.txt", DUMP, "--database bd0", "database \"db1\" retention \"autogen\""),
+        ("dump.txt", DUMP, "--retention r", "database \"db0\" retention \"autogen\""),
+        ("dump.txt", DUMP, "--database db0 --retention r", "--database db0 --retention r:"),
+        ("many", &many, "--database x", "database \"db4\" retention \"autogen\", and 2 more"),
+    ] {
+        let (input, dir) = (scratch.file(name, text), scratch.path("d"));
+        run(&format!("import {{}} {{}} {flags}"), &[&dir, &input])
+            .exits(2)
+            .says(&["no points of the input belong to it", more]);
+        assert!(!dir.exists(), "{flags}: nothing was written");
+        let stdin = fs::File::open(&input).expect("opens");
+        let dir = scratch.path("stdin");
+        let mut child = command();
+        child.args(["import", dir.to_str().expect("text"), "-"]).args(flags.split(' ')).stdin(stdin);
+        support::Run::from(child.output().expect("runs")).exits(1).says(&[more]);
+    }
+    let (other, dump) =
+        (scratch.file("other", "# CONTEXT-DATABASE: x\nm v=1 1\n"), scratch.file("dump", DUMP));
+    let dir = scratch.path("two");
+    run("import {} {} {} --database db1", &[&dir, &other, &dump]).exits(0).says(&["1 points"]);
 }
 
 #[test]
