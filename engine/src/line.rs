@@ -1,7 +1,7 @@
 //! Line protocol to a batch, by the rules of InfluxDB 1.x.
 //!
-//! Two parsers, one result. [`fast`](self) takes the lines nearly everybody sends: no backslash, sorted tags, single
-//! spaces. It reads each byte once, finds the fields where the series' last line had them, and gives up at the first
+//! Two parsers, one result. [`fast`](self) takes the lines nearly everybody sends: no backslash, no line end in a
+//! string, sorted tags, single spaces. It reads each byte once, finds the fields where the series' last line had them, and gives up at the first
 //! byte that is not plain. [`exact`](self) then reads the line again by the original's rules, quirks and error texts
 //! included. A line is good or bad as a whole; bad ones are reported with number and reason, and the rest goes on.
 
@@ -74,6 +74,7 @@ pub struct LineOptions {
     /// Whether `1u` is an unsigned integer. InfluxDB 1.x as shipped refuses it; the engine takes it by default.
     pub unsigned: bool,
     /// Longest line with a line end in it, in a string or behind a backslash. A longer one is cut at its first line end.
+    /// So is a line with more than 256 such strings, or with more than 32 such backslashes outside strings.
     pub string_line_bytes_max: usize,
     /// Whether measurements and fields must be UTF-8. A shard of InfluxDB requires it, whatever is set here.
     pub utf8_names: bool,

@@ -14,6 +14,15 @@ use super::{Parser, Reason, Schema, text};
 
 type Scan<T> = Result<T, Reason>;
 
+/// Line ends behind backslashes, outside strings, that one line may take in. A line with more is cut at its first line end.
+///
+/// This and [`STRINGS_MAX`] keep the work linear: an unescaped quote and a line end use up one of the two in each search
+/// that passes them, except within a string. So few searches pass the same text.
+pub(super) const ESCAPED_LINE_ENDS_MAX: usize = 32;
+
+/// Strings with line ends in them that one line may have. A line with more is cut at its first line end.
+pub(super) const STRINGS_MAX: usize = 256;
+
 impl<'a, S: Schema> Parser<'a, '_, S> {
     /// Reads the line at `at`; gives where the next one begins, and what was wrong with this one.
     pub(super) fn exact_line(&mut self, at: usize) -> (usize, Result<(), (Range<usize>, Reason)>) {
@@ -152,14 +161,14 @@ pub(super) fn choose_end(input: &[u8], at: usize, spanning: Option<usize>) -> us
 /// Why a line ends at its first line end, although a string or a backslash takes that in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoEnd {
-    /// The line cannot be a point.
+    /// The line cannot be a point, or takes in too many line ends.
     NoPoint,
     /// The line goes on for more than `string_line_bytes_max`.
     TooLong,
 }
 
 /// Where the original ends the line at `at`: a line end outside quotes that no backslash precedes. An error for a line
-/// that spans several and cannot be a point, or is longer than `bytes_max`.
+/// that spans several and cannot be a point, is longer than `bytes_max`, or takes in line ends more often than is allowed.
 ///
 /// This looks no further than it must, for a torn line pairs its open quote with one of a later line, and so on: a quote
 /// that closes in the middle of a word is such a one, and so is one behind which neither a field nor a time follows.
@@ -170,14 +179,24 @@ pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Resu
     }
     let (mut quoted, mut in_fields) = (false, input[start..at].contains(&b' '));
     let (mut equals, mut commas) = (0, 0);
-    // Where the line took its last line end in, where its last string began, and whether a string took one in.
-    let (mut crossed, mut opened, mut string_crossed) = (None, 0, false);
+    // Where the line took its last line end in, and where its last string began.
+    let (mut crossed, mut opened) = (None, 0);
+    // How many line ends backslashes took in outside strings, and how many strings took one in.
+    let (mut escapes, mut strings) = (0, 0);
     while let Some(&byte) = input.get(at) {
+        #[cfg(test)]
+        super::tests::looked_at(1);
         if crossed.is_some() && at - start > bytes_max {
             return Err(NoEnd::TooLong);
         }
+        if escapes > ESCAPED_LINE_ENDS_MAX || strings > STRINGS_MAX {
+            return Err(NoEnd::NoPoint);
+        }
         if byte == b'\\' && at + 2 < input.len() {
-            crossed = if input[at + 1] == b'\n' { Some(at + 1) } else { crossed };
+            if input[at + 1] == b'\n' {
+                crossed = Some(at + 1);
+                escapes += usize::from(!quoted);
+            }
             at += 2;
             continue;
         }
@@ -190,13 +209,13 @@ pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Resu
                 if quoted {
                     opened = at;
                 } else if crossed.is_some_and(|crossed| crossed > opened) {
-                    string_crossed = true;
+                    strings += 1;
                     if input.get(at + 1).is_some_and(|b| !matches!(b, b',' | b' ' | b'\n')) {
                         return Err(NoEnd::NoPoint);
                     }
                 }
             }
-            b' ' if string_crossed && !quoted => {
+            b' ' if strings > 0 && !quoted => {
                 let is_time = |b: &&u8| b.is_ascii_digit() || matches!(b, b' ' | b'-');
                 at += input[at..].iter().take_while(is_time).count();
                 if input.get(at).is_some_and(|&b| b != b'\n') {
@@ -216,6 +235,8 @@ pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Resu
 
 /// Whether a line that spans several has the form of a point. Its types, times and limits are not its form.
 fn has_form(line: &[u8]) -> bool {
+    #[cfg(test)]
+    super::tests::looked_at(line.len());
     let line = &line[skip_blanks(line, 0)..];
     let time = |at| scan_time(line, at).and_then(|(_, end)| ends_blank(line, end));
     scan_key(line).and_then(|(_, at)| scan_fields(line, at, true)).and_then(|(_, at)| time(at)).is_ok()

@@ -2,7 +2,18 @@
 
 use proptest::prelude::*;
 
+use std::cell::Cell;
+
 use super::*;
+
+thread_local! {
+    static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts bytes that a search for the end of a line looks at.
+pub(super) fn looked_at(bytes: usize) {
+    LOOKED_AT.set(LOOKED_AT.get() + bytes);
+}
 
 type Points = Vec<(Vec<u8>, tsmith_codecs::Column)>;
 
@@ -305,4 +316,55 @@ fn a_refused_point_takes_its_string_with_it() {
     let (points, rejected) = shown(b"m s=1 1\nm s=\"a\ncpu v=1 1\nb\" 2\nm s=2 3\n", STRING_LINE_BYTES_MAX);
     assert_eq!((points, rejected.len()), (2, 1), "{rejected:?}");
     assert!(rejected[0].starts_with("line 2: field type conflict"), "{rejected:?}");
+}
+
+/// Story: each rejected line that ends in a backslash was searched for its end up to the limit of 1 MiB. An import of
+/// 400 KB took minutes.
+#[test]
+fn the_search_for_line_ends_is_linear() {
+    let (lines, escapes, strings) = (3_000, exact::ESCAPED_LINE_ENDS_MAX, exact::STRINGS_MAX);
+    for (what, head, line, passes, points) in [
+        ("a backslash behind the time", "", "m v=1 1\\\n", escapes, 0),
+        ("a backslash behind a tag", "", "m,a=b\\\n", escapes, 0),
+        ("a backslash behind a measurement", "", "m\\\n", escapes, 0),
+        ("an open string before backslashes", "m v=\"\n", "m,a=b v=1\\\n", escapes, 0),
+        ("an open string with backslashes", "m v=\"\\\n", "x\\\n", escapes, 0),
+        ("an open string before good text", "m v=\"torn 1\n", "m,p=a v=1 1\n", 1, lines),
+        ("an open string, and times with a backslash", "m v=\"torn 1\n", "m,p=a v=1 1\\\n", escapes, 0),
+        ("quotes that open a string in either reading", "", "m\",b=\"x v=1,\",c==\"\n", strings, 0),
+        ("strings with line ends", "", "m v=\"a\nb\" 1\n", 1, lines),
+    ] {
+        let text = head.to_owned() + &line.repeat(lines);
+        // The open string and its form are two more passes, and each line is read once itself.
+        let bytes_max = (passes + 3) * text.len();
+        LOOKED_AT.set(0);
+        let (found, _) = shown(text.as_bytes(), STRING_LINE_BYTES_MAX);
+        assert!(LOOKED_AT.get() <= bytes_max, "{what}: the parser looks at {} bytes", LOOKED_AT.get());
+        assert!(found.abs_diff(points) <= 1, "{what}: {found} points");
+        LOOKED_AT.set(0);
+        let mut rest = text.as_bytes();
+        while let Some(len) = first_line(rest, true, STRING_LINE_BYTES_MAX) {
+            rest = &rest[len..];
+        }
+        assert!(LOOKED_AT.get() <= bytes_max, "{what}: the cuts look at {} bytes", LOOKED_AT.get());
+    }
+}
+
+/// A line that takes in line ends too often ends at its first one, for both parsers and for the cuts.
+#[test]
+fn a_line_with_too_many_line_ends_is_cut() {
+    for (what, begin, piece, end, max) in [
+        ("strings", "m ", "s=\"a\nb\",", "v=1 1\n", exact::STRINGS_MAX),
+        ("backslashes", "m", "\\\nx", " v=1 1\n", exact::ESCAPED_LINE_ENDS_MAX),
+    ] {
+        for (count, is_one_line) in [(max, true), (max + 1, false)] {
+            let text = format!("{begin}{}{end}", piece.repeat(count));
+            let text = text.as_bytes();
+            let len = first_line(text, true, STRING_LINE_BYTES_MAX);
+            assert_eq!(len == Some(text.len()), is_one_line, "{count} {what}");
+            let (_, rejected) = points(text, true);
+            assert_eq!(rejected.is_empty(), is_one_line, "{count} {what}: {rejected:?}");
+            assert_eq!(points(text, true), points(text, false), "{count} {what}");
+        }
+    }
 }
