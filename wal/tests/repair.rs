@@ -309,3 +309,45 @@ fn a_damaged_head_takes_no_record_along() {
         assert!(seen.len() < wanted.len(), "{name}");
     }
 }
+
+/// Story: the head of the only segment was corrupt, and all its records were intact. Repair wrote an end that did not follow them,
+/// refused its own work, and every other verb advised that repair.
+#[test]
+fn a_corrupt_head_of_the_only_segment_is_repaired() {
+    for truncated in [false, true] {
+        let whole = two_segments::<NativeLog<SimFs>>();
+        let (log, _) = open::<NativeLog<SimFs>>(&whole, RecoveryMode::Strict).expect("opens");
+        let cut = log.cut().expect("cuts");
+        if truncated {
+            log.truncate_front(cut).expect("truncates");
+        }
+        for number in 0..5 {
+            let at = log.append(Record::write(&noise(number, 30))).expect("appends");
+            let _ = log.sync(at).expect("syncs");
+        }
+        log.close().expect("closes");
+        // Without truncation it is the newest of several.
+        let path = Path::new(DIR).join("00000003.tlog");
+        let (log, wanted) = open::<NativeLog<SimFs>>(&whole.kill(), RecoveryMode::Strict).expect("opens");
+        drop(log);
+        let segments = whole.list(Path::new(DIR)).expect("names");
+        let segments = segments.iter().filter(|name| tsmith_wal::is_segment(name)).count();
+        assert_eq!(segments, if truncated { 1 } else { 3 });
+        let good = whole.read(&path).expect("there");
+        // All but the signature, which is part of every checksum.
+        for at in (0..8).chain(16..tsmith_wal::native::HEAD_BYTES) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 4;
+            let fs = with(&whole, &path, &bytes);
+            let done = repair(&fs, Path::new(DIR), None, false).expect("repaired");
+            assert_eq!((done.len(), done[0].kept_records), (1, 5), "byte {at}");
+            let (log, seen) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Strict).expect("opens");
+            assert_eq!(records(&seen), records(&wanted), "byte {at}");
+            let at = log.append(Record::write(b"later")).expect("appends");
+            let _ = log.sync(at).expect("syncs");
+            log.close().expect("closes");
+            let (_log, seen) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Strict).expect("opens");
+            assert_eq!(seen.len(), wanted.len() + 1);
+        }
+    }
+}

@@ -204,7 +204,13 @@ fn rewrite<T: Format, F: Fs>(
     if kept.records == 0 && ends.is_none() && !(T::GUARDED && at + 1 < numbers.len()) {
         return take_away(fs, path).map_err(failed);
     }
-    let (link, next) = ends.unwrap_or_default();
+    let (link, next) = if let Some(ends) = ends {
+        ends
+    } else {
+        // No head is left. Only the names of forgotten segments can say where the log begins.
+        let front = Reader::<T, F>::new(fs, dir, RecoveryMode::Salvage)?.chain.front;
+        (Link { first: front, front, before: 0 }, front.saturating_add(kept.records))
+    };
     let mut segment = T::begin(number, link);
     let mut bytes = segment.head();
     let begin = bytes.len() as u32;
