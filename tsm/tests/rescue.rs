@@ -5,9 +5,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use support::vector;
+use support::{Keyed, column, vector, write};
+use tsmith_tsm::codecs::{Tsm1, Value};
 use tsmith_tsm::format::HEADER_BYTES;
-use tsmith_tsm::{Bytes, ErrorKind, Reader, Salvage, Writer, rescue};
+use tsmith_tsm::{Bytes, ErrorKind, FieldType, Reader, Salvage, Version, Writer, rescue};
 
 /// Bytes of an entry in the index.
 const ENTRY: usize = 28;
@@ -161,6 +162,77 @@ fn a_corrupt_byte_costs_no_more_than_its_entry_or_key() {
                 };
                 assert!(holds(&found, &without(&all, lost)), "{what}: a right point is lost");
             }
+        }
+    }
+}
+
+/// A file of these keys, each with so many blocks of ten points.
+fn file_of(keys: &[(&str, usize)]) -> Vec<u8> {
+    let columns = |blocks: usize| {
+        let points = |block: usize| (0..10).map(move |n| ((block * 10 + n) as i64, Value::Integer(n as i64)));
+        (0..blocks).map(|block| column(FieldType::Integer, &points(block).collect::<Vec<_>>())).collect()
+    };
+    let keys: Vec<Keyed> = keys.iter().map(|&(key, blocks)| (key.into(), columns(blocks))).collect();
+    write::<Tsm1>(Version::Influx, &keys)
+}
+
+/// Story: the offset and size of the first entry of a key were zeroed, and all ten blocks of the key were lost. In another entry
+/// the same costs one block.
+#[test]
+fn corrupt_first_entries_cost_only_their_blocks() {
+    let names = ["a,t=1#!~#v", "b,t=22#!~#v", "c#!~#v", "d#!~#v", "e#!~#value", "f#!~#v"];
+    let good = file_of(&names.map(|name| (name, 10)));
+    let all = points_of(&Reader::new(good.clone().into()).expect("opens"));
+    let places = places(&good);
+    assert_eq!(all.len(), 60);
+    let mut state = 7_u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let fills: [&mut dyn FnMut() -> u8; 4] = [&mut || 0, &mut || 0xff, &mut || 1, &mut random];
+    for fill in fills {
+        for place in &places {
+            for (first, count) in [(0, 1), (0, 2), (0, 9), (1, 1), (9, 1)] {
+                for whole in [false, true] {
+                    let mut bytes = good.clone();
+                    let corrupt = &place.entries[first..first + count];
+                    for (at, _) in corrupt {
+                        let from = if whole { *at } else { *at + 16 };
+                        bytes[from..*at + ENTRY].fill_with(&mut *fill);
+                    }
+                    let lost = |key: &[u8], time: i64| {
+                        key == place.key && corrupt.iter().any(|(_, entry)| entry.range.min == time)
+                    };
+                    let found = repaired(&bytes).map(|(_, points)| points).unwrap_or_default();
+                    let what = format!("{count} from {first}: {} of {} points", found.len(), all.len());
+                    assert!(found == without(&all, lost), "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// Law: whatever length a key claims to have, no block is attributed to another key. Here the second key takes the place of
+/// one entry, and a length exists with which the first key would take all entries of the second.
+#[test]
+fn a_corrupt_length_gives_no_block_to_another_key() {
+    let block = places(&file_of(&[("a#!~#v", 1)]))[0].entries[0].1.size as usize;
+    let second = format!("b{}#!~#v", "-".repeat(ENTRY - 5 - 6));
+    assert_eq!(second.len() + 5, ENTRY);
+    let good = file_of(&[("a#!~#v", 1), (&second, block - 1), ("c#!~#v", 2)]);
+    let all = points_of(&Reader::new(good.clone().into()).expect("opens"));
+    let places = places(&good);
+    for place in &places {
+        for len in 0..=(good.len() - place.name.start) as u16 {
+            let mut bytes = good.clone();
+            bytes[place.all.start..place.name.start].copy_from_slice(&len.to_be_bytes());
+            let found = repaired(&bytes).map(|(_, points)| points).unwrap_or_default();
+            assert!(holds(&all, &found), "length {len} of {:?}: a wrong point", place.key);
+            assert!(
+                holds(&found, &without(&all, |key, _| key == place.key)),
+                "length {len}: a right point is lost"
+            );
         }
     }
 }

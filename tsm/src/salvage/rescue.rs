@@ -13,7 +13,8 @@
 //! - its offset is that of its place: the block begins where the one of a neighbour ends, or ends where it begins. An entry
 //!   with another offset could describe the block of another key.
 //!
-//! A key is believed only if its length leads from where it must begin to such entries, and it is between its neighbours. Of
+//! A key is believed only if its length leads from where it must begin to such entries, and it is between its neighbours. Its
+//! first entries may be corrupt if all others fit, and it has one separator: with a corrupt length it would have another. Of
 //! two keys in the wrong order the one is dropped without which the others ascend; both, if that does not tell. A key that
 //! was changed and is still in order cannot be told from another key: neither InfluxDB nor any reader detects it.
 
@@ -276,14 +277,32 @@ impl Scan<'_> {
         (records, gaps)
     }
 
-    /// The key whose length stands at `at`, if its first blocks begin at `block_end`.
+    /// The key whose length stands at `at`, if its first blocks begin at `block_end`, or if only its first entries are corrupt.
     fn key_at(&mut self, at: usize, block_end: u64) -> Option<Record> {
         let key = self.key_of_length(at)?;
         let [first, second] = [0, 1].map(|place| self.entry(key.end, place));
         let first = first?;
         let after_first = block_end.saturating_add(u64::from(first.size));
         let is_next = first.offset == block_end || second.is_some_and(|second| second.offset == after_first);
-        if is_next { self.record(key) } else { None }
+        if is_next || self.lacks_first(&key) { self.record(key) } else { None }
+    }
+
+    /// Whether the first entries of this key are corrupt, and all others fit blocks that follow one another. If another key
+    /// ends in the corrupt bytes, the length of this one is corrupt, and the entries are those of the other.
+    fn lacks_first(&mut self, key: &Range<usize>) -> bool {
+        let Some(count) = self.count(key.end).filter(|_| self.separators(key) == 1) else { return false };
+        let (mut corrupt, mut block_end) = (0_usize, None);
+        for place in 0..count {
+            let Some(entry) = self.entry(key.end, place) else { return false };
+            self.work = self.work.saturating_sub(INDEX_ENTRY_BYTES as u64);
+            match self.fit(entry) {
+                Some(_) if block_end.is_none_or(|end| end == entry.offset) => block_end = Some(entry.end()),
+                None if block_end.is_none() => corrupt = corrupt.saturating_add(1),
+                _ => return false,
+            }
+        }
+        let type_of_other = key.end.saturating_add(corrupt.saturating_mul(INDEX_ENTRY_BYTES));
+        corrupt > 0 && block_end.is_some() && self.key_of(key.end, type_of_other).is_none()
     }
 
     /// The first key behind `at` of which the first entry fits.
@@ -313,14 +332,19 @@ impl Scan<'_> {
         for at in (first..end.checked_sub(KEY_LEN_BYTES)?).rev() {
             self.work = self.work.saturating_sub(1);
             let Some(key) = self.key_of_length(at).filter(|key| key.end == end) else { continue };
-            let name = self.bytes.get(key.clone())?;
-            match name.windows(SEPARATOR.len()).filter(|window| *window == SEPARATOR).count() {
+            match self.separators(&key) {
                 0 => {}
                 1 => return Some(key),
                 _ => return None,
             }
         }
         None
+    }
+
+    /// How often a key holds what separates series and field: once, if it is one.
+    fn separators(&self, key: &Range<usize>) -> usize {
+        let name = self.bytes.get(key.clone()).unwrap_or_default();
+        name.windows(SEPARATOR.len()).filter(|window| *window == SEPARATOR).count()
     }
 
     /// The key whose length stands at `at`.
