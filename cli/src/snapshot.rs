@@ -17,7 +17,7 @@ use crate::output::{Out, count};
 ///
 /// With --recovery salvage a corrupt log is read as far as it passes its checks. Records that cannot be replayed are left out,
 /// or as much of them as gives a field a second type. All that is left out is named, and the exit code is 1;
-/// the corrupt segments go with the others, so keep a copy if they matter.
+/// the corrupt segments go with the others, also if no value remains, so keep a copy if they matter.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  tsmith snapshot d\n  tsmith snapshot d --recovery salvage")]
 pub(crate) struct Snapshot {

@@ -61,6 +61,57 @@ fn every_log_is_replayed_against_the_files() {
     }
 }
 
+/// Story: no record of a log could be replayed against the files. A snapshot by salvage had no values to write, so it kept the log,
+/// and nothing opened the directory without salvage.
+#[test]
+fn a_salvage_that_keeps_no_value_truncates_the_log() {
+    for log in ["file", "mmap", "native", "etcd"] {
+        let scratch = Scratch::new();
+        let import = |name: &str, text: &str| {
+            let (text, dir) = (scratch.file(&format!("{name}.lp"), text), scratch.path(name));
+            run(&format!("import {{}} {{}} --log {log}"), &[&dir, &text]).exits(0);
+            dir
+        };
+        let dir = import("d", "m v=1i 1\n");
+        run("snapshot {}", &[&dir]).exits(0);
+        take_log(&dir, &import("other", "m v=2 1\nm v=3 2\n"));
+        run("snapshot {}", &[&dir]).exits(1);
+        let reason = "2 of m#!~#v, of type float where the field is of type integer";
+        let found = run("snapshot {} --recovery salvage", &[&dir]).exits(1).says(&[reason]);
+        assert!(found.text().contains("0 values"), "{log}: {}", found.text());
+        run("verify {}", &[&dir]).exits(0);
+        run("snapshot {}", &[&dir]).exits(0);
+        let more = scratch.file("more.lp", "m v=4i 2\n");
+        run("import {} {}", &[&dir, &more]).exits(0);
+        let kept = points(b"m v=1i 1\nm v=4i 2\n");
+        assert!(points(&run("export {}", &[&dir]).exits(0).stdout) == kept, "{log}");
+    }
+}
+
+/// Story: the only record of a log was corrupt, and a snapshot by salvage kept the corrupt segment.
+#[test]
+fn a_salvage_of_a_corrupt_only_record_truncates_the_log() {
+    for log in ["file", "mmap", "native", "etcd"] {
+        let scratch = Scratch::new();
+        let (dir, text) = (scratch.path("d"), scratch.file("in.lp", "m v=1 1\n"));
+        run(&format!("import {{}} {{}} --log {log}"), &[&dir, &text]).exits(0);
+        let names =
+            fs::read_dir(dir.join("wal")).expect("a log").map(|entry| entry.expect("an entry").path());
+        let segment =
+            names.filter(|path| fs::metadata(path).expect("there").len() > 0).min().expect("a segment");
+        let mut bytes = fs::read(&segment).expect("there");
+        let at = bytes.windows(4).position(|found| found == b"#!~#").unwrap_or(40 + 17 + 4);
+        bytes[at] ^= 0x10;
+        fs::write(&segment, bytes).expect("written");
+        run("snapshot {}", &[&dir]).exits(1);
+        let name = segment.file_name().expect("a name").to_string_lossy().into_owned();
+        run("snapshot {} --recovery salvage", &[&dir]).exits(1).says(&[&name]);
+        run("verify {}", &[&dir]).exits(0);
+        run("import {} {}", &[&dir, &text]).exits(0);
+        assert!(points(&run("export {}", &[&dir]).exits(0).stdout) == points(b"m v=1 1\n"), "{log}");
+    }
+}
+
 /// Appends records to a new log, and gives the segment that has them.
 fn log_with<L: Log<Fs = OsFs>>(dir: &Path, payloads: &[Vec<u8>]) {
     let (log, _) = L::open(OsFs, dir, LogOptions::default(), |_, _| Ok(())).expect("opens");

@@ -228,7 +228,7 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
             entry::encode_delete_range(deletion.range, &keys, &mut payload).during(OPERATION)?;
             last = Some(self.log.append(Record::delete_range(&payload)).during(OPERATION)?);
         }
-        self.deletes_logged.store(true, std::sync::atomic::Ordering::Release);
+        self.leftovers_logged.store(true, std::sync::atomic::Ordering::Release);
         if let Some(at) = last {
             let _durable = self.log.sync(at).during(OPERATION)?;
         }

@@ -118,8 +118,8 @@ pub(crate) struct Inner<S: Storer, L: Log, E> {
     typing: FieldTyping,
     recovery: Recovery,
     snapshotting: Mutex<()>,
-    /// The log may hold a delete behind its last cut.
-    deletes_logged: AtomicBool,
+    /// The log may hold what no snapshot of values removes: a delete behind its last cut, or what a salvage left out.
+    leftovers_logged: AtomicBool,
     worker: Worker,
     compactor: Arc<Compactor>,
     closed: AtomicBool,

@@ -86,6 +86,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         if found.as_ref() != Some(&manifest) {
             manifest.write(&fs, &dirs.data)?;
         }
+        let left_out = !recovery.refused.is_empty() || recovery.torn.iter().any(|torn| torn.valid_after);
         let (background, compact) = (options.background, options.compact);
         let compactor = Arc::new(Compactor::new(&options));
         let inner = Arc::new(Inner {
@@ -100,7 +101,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             typing: manifest.typing,
             recovery,
             snapshotting: Mutex::new(()),
-            deletes_logged: AtomicBool::new(!deletes.is_empty()),
+            leftovers_logged: AtomicBool::new(left_out || !deletes.is_empty()),
             worker: Worker::new(),
             compactor: compactor.clone(),
             closed: AtomicBool::new(false),
@@ -109,7 +110,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         });
         if inner.recovery.torn.is_empty() && inner.recovery.refused.is_empty() {
             // Else each opening would make durable anew what they did to files.
-            inner.forget_deletes().unwrap_or_else(|error| tracing::warn!(%error, "deletes stay in the log"));
+            inner
+                .forget_leftovers()
+                .unwrap_or_else(|error| tracing::warn!(%error, "deletes stay in the log"));
         }
         if background {
             inner.worker.start(Arc::downgrade(&inner));

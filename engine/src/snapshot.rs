@@ -63,11 +63,11 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
             let mut fresh = false;
             let cut = || {
                 fresh = true;
-                self.deletes_logged.store(false, Ordering::Release);
+                self.leftovers_logged.store(false, Ordering::Release);
                 self.log.cut()
             };
             let Some(frozen) = self.cache.freeze(cut).during(OPERATION)? else {
-                self.forget_deletes()?;
+                self.forget_leftovers()?;
                 break;
             };
             // What was deleted before this is gone from the frozen store too.
@@ -163,9 +163,9 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
             .is_err()
     }
 
-    /// Drops a log that holds nothing but deletes. (InfluxDB keeps it until something is written.)
-    pub(crate) fn forget_deletes(&self) -> Result<()> {
-        if !self.deletes_logged.load(Ordering::Acquire) {
+    /// Drops a log that holds nothing but deletes and what a salvage left out. (InfluxDB keeps it until something is written.)
+    pub(crate) fn forget_leftovers(&self) -> Result<()> {
+        if !self.leftovers_logged.load(Ordering::Acquire) {
             return Ok(());
         }
         let change = self.files.change();
@@ -181,7 +181,7 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         }
         let cut = self.log.cut().during(OPERATION)?;
         self.log.truncate_front(cut).during(OPERATION)?;
-        self.deletes_logged.store(false, Ordering::Release);
+        self.leftovers_logged.store(false, Ordering::Release);
         Ok(())
     }
 
