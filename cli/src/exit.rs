@@ -119,8 +119,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         // Without the name of the engine's operation: what the user did is the verb.
         let kind = error.kind();
-        let text =
-            error.path().map_or_else(|| kind.to_string(), |path| format!("{}: {kind}", path.display()));
+        let text = error.detail();
+        let text = error.path().map_or_else(|| text.clone(), |path| format!("{}: {text}", path.display()));
         let advice = if let ErrorKind::Log(log) = kind { log_advice(log) } else { None };
         let text = advice.unwrap_or(text);
         match kind {

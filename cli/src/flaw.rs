@@ -50,7 +50,7 @@ impl Flaw {
 
     /// An error of the engine about a file.
     pub(crate) fn of_engine(error: &Error) -> Self {
-        Self { is_unread: error.is_io(), ..Self::of_all(error.kind()) }
+        Self { is_unread: error.is_io(), ..Self::of_all(error.detail()) }
     }
 
     /// In this file of a log.

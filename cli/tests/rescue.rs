@@ -180,3 +180,22 @@ fn a_file_of_an_unknown_encoder_is_left_alone() {
         "{report}"
     );
 }
+
+/// Story: the advice for a corrupt quarantined file was to repair the directory, which does not look at it.
+#[test]
+fn a_quarantined_file_is_repaired_by_its_name() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", "m,h=a f=1 1\nm,h=b f=2 2\n");
+    run("snapshot {}", &[&dir]).exits(0);
+    let file = dir.join("000000001-000000001.tsm");
+    let mut bytes = fs::read(&file).expect("there");
+    bytes[6] ^= 1;
+    for name in ["000000001-000000001.tsm.bad", "copy.tsm"] {
+        let path = scratch.file(name, &bytes);
+        let advice = format!("`tsmith repair {}`", path.display());
+        run("export {}", &[&path]).exits(1).says(&[&advice]);
+        run("repair {}", &[&path]).exits(1);
+    }
+    fs::write(&file, &bytes).expect("written");
+    run("export {}", &[&dir]).exits(1).says(&["`tsmith repair` the directory"]);
+}

@@ -1,5 +1,6 @@
 //! What went wrong, in which operation, where, and what to do about it.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use std::sync::Arc;
 use tsmith_codecs::FieldType;
 use tsmith_wal::Advice;
 use tsmith_wal::fs::TooLong;
+
+use crate::files::FileName;
 
 /// Result of an operation of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -34,7 +37,7 @@ pub enum ErrorKind {
     #[error("{0}")]
     Cache(tsmith_cache::Error),
     /// A TSM file contradicts its format.
-    #[error("{0}{after}", after = mending(.0))]
+    #[error("{0}{after}", after = mending(.0, "`tsmith repair` the directory"))]
     Tsm(tsmith_tsm::Error),
     /// A TSM file without any entry of an index that can be read, so that it cannot be repaired.
     #[error(
@@ -261,24 +264,28 @@ fn made_for(end: Option<&Path>) -> String {
     end.map_or_else(|| "another directory".to_owned(), |end| format!(".../{}", end.display()))
 }
 
-/// What to do about damage that leaves the rest of a file readable.
-fn mending(error: &tsmith_tsm::Error) -> &'static str {
+/// What to do about corruption that leaves the rest of a file readable: `repair`, which names what to repair.
+fn mending(error: &tsmith_tsm::Error, repair: &str) -> String {
     use tsmith_tsm::ErrorKind as Tsm;
-    match error.kind() {
+    let keeps = match error.kind() {
         Tsm::Checksum { what: "the block", .. }
         | Tsm::Block(_)
         | Tsm::BlockType { .. }
         | Tsm::BlockTimes { .. }
-        | Tsm::BlockUnsorted => "; or `tsmith repair` the directory: it keeps what else the file holds",
+        | Tsm::BlockUnsorted => "what else the file holds",
         Tsm::Magic { .. }
         | Tsm::TooShort { .. }
         | Tsm::IndexOffset { .. }
         | Tsm::Checksum { .. }
-        | Tsm::Corrupt { .. } => {
-            "; or `tsmith repair` the directory: it keeps each block whose entry in the index can be read"
-        }
-        _ => "",
-    }
+        | Tsm::Corrupt { .. } => "each block whose entry in the index can be read",
+        _ => return String::new(),
+    };
+    format!("; or {repair}: it keeps {keeps}")
+}
+
+/// Whether an engine reads a TSM file of this name.
+fn is_live(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| FileName::parse(name).is_some())
 }
 
 /// What a caller can do about an error.
@@ -314,6 +321,18 @@ impl Error {
     /// What went wrong.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
+    }
+
+    /// The text of [`Self::kind`]. Of a file that no engine reads it advises to repair that file: the repair of a directory
+    /// does not look at it.
+    pub fn detail(&self) -> String {
+        let is_unread = |path: &&Path| !path.file_name().is_some_and(is_live);
+        match (&*self.kind, self.path().filter(is_unread)) {
+            (ErrorKind::Tsm(error), Some(path)) => {
+                format!("{error}{}", mending(error, &format!("`tsmith repair {}`", path.display())))
+            }
+            (kind, _) => kind.to_string(),
+        }
     }
 
     /// What to do about it.
@@ -360,7 +379,7 @@ impl fmt::Display for Error {
         if let Some(path) = &self.path {
             write!(f, "{}: ", path.display())?;
         }
-        self.kind.fmt(f)
+        f.write_str(&self.detail())
     }
 }
 
