@@ -67,10 +67,25 @@ impl Failure {
 
     /// Nothing is at `path`. Every verb says it like this.
     pub(crate) fn missing(path: &Path) -> Self {
-        Self::Io(format!("{}: no such file or directory: check the path", path.display()))
+        let absent = || format!("{}: no such file or directory: check the path", path.display());
+        Self::dangling(path).unwrap_or_else(|| Self::Io(absent()))
     }
 
-    /// The same, with what it means for what was asked.
+    /// A link on the way to `path` that leads to nothing. The system says that it exists, or that it does not.
+    pub(crate) fn dangling(path: &Path) -> Option<Self> {
+        let leads_nowhere = |path: &&Path| {
+            let led = path.metadata();
+            path.is_symlink() && led.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        let link = path.ancestors().find(leads_nowhere)?;
+        let target = link.read_link().ok()?;
+        let (link, target) = (link.display(), target.display());
+        Some(Self::Io(format!(
+            "{link}: a link to {target}, which does not exist: create it there, or remove the link"
+        )))
+    }
+
+    /// This failure, with what it means for what was asked.
     pub(crate) fn and(self, consequence: &str) -> Self {
         let with = |text: String| format!("{text}; {consequence}");
         match self {

@@ -398,6 +398,9 @@ pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> 
         if let Some(owner) = Owner::of(dir) {
             return Err(owner.refuse(verb, dir));
         }
+        if let Some(dangling) = Failure::dangling(dir) {
+            return Err(dangling);
+        }
     }
     if data.is_dir() {
         Tree::refuse_above(verb, data, wal)?;

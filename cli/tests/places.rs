@@ -221,6 +221,26 @@ mod unix {
         }
     }
 
+    /// Story: a directory that was a link to nothing "exists", said `import`, and it said nothing else.
+    #[test]
+    fn a_link_to_nothing_is_named() {
+        let scratch = Scratch::new();
+        let (link, target) = (scratch.path("link"), scratch.path("unmounted"));
+        symlink(&target, &link).expect("linked");
+        let line = scratch.file("in.lp", "m f=1 1\n");
+        let says = format!("{}: a link to {}, which does not exist", link.display(), target.display());
+        for dir in [&link, &link.join("shard")] {
+            run("import {} {}", &[dir, &line]).exits(74).says(&[&says]);
+            run("import {} {} --wal {}", &[&scratch.path("d"), &line, dir]).exits(74).says(&[&says]);
+            for verb in ["export", "verify", "stats", "inspect", "snapshot", "repair"] {
+                run(&format!("{verb} {{}}"), &[dir]).exits(74).says(&[&says]);
+            }
+        }
+        assert!(!scratch.path("d").exists(), "nothing is made");
+        fs::create_dir(&target).expect("made");
+        run("import {} {}", &[&link, &line]).exits(0);
+    }
+
     /// Runs as a user for whom permissions count; `None` when there is no such user here.
     fn run_unprivileged(line: &str, paths: &[&Path]) -> Option<Run> {
         let mut paths = paths.iter();
