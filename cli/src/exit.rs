@@ -144,6 +144,7 @@ impl From<Error> for Failure {
             _ if error.is_io() => Self::Io(text),
             ErrorKind::OtherParts { .. }
             | ErrorKind::OtherLogDirectory { .. }
+            | ErrorKind::LogOfAnother { .. }
             | ErrorKind::NotInflux { .. }
             | ErrorKind::UnknownPart { .. } => Self::Usage(text),
             _ => Self::Problem(text),

@@ -13,7 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tsmith_engine::files::{FileName, is_misnamed, tsm_name_of};
+use tsmith_engine::files::{FileName, holds_influxdb_index, is_misnamed, tsm_name_of};
 use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_engine::view::{Held, View, hold};
 use tsmith_engine::{Dirs, ErrorKind};
@@ -21,7 +21,7 @@ use tsmith_wal::fs::OsFs;
 use tsmith_wal::is_segment;
 
 use crate::exit::{Failure, Outcome, Result, complain};
-use log::{Found, absolute, has_segments, looked_for};
+use log::{Found, has_segments, looked_for};
 
 /// What a path is.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Place {
             None if log_itself => Found { wal: Some(data.to_owned()), ..Found::default() },
             None => log::find(data)?,
         };
-        let ours = is(|name| name == MANIFEST_NAME || is_tsm(name));
+        let ours = is(|name| name == MANIFEST_NAME || is_tsm(name)) || holds_influxdb_index(&OsFs, data);
         if ours || wal.as_deref().map_or(Ok(false), has_segments)? {
             return Ok(Self::Directory { data: data.to_owned(), wal, unsure, no_log });
         }
@@ -118,6 +118,17 @@ impl Place {
     /// Why it is read without its log, where that is not what the user asked for.
     pub(crate) fn no_log(&self) -> Option<&NoLog> {
         if let Self::Directory { no_log, .. } = self { no_log.as_ref() } else { None }
+    }
+
+    /// Refuses `wal`, which the user names, or [`Tree`] has found below that, where it is not the log of this shard.
+    pub(crate) fn refuse_wrong_log(&self, named: Option<&Path>) -> Result<()> {
+        match self {
+            Self::Directory { data, wal, .. } if wal.as_ref() != Some(data) => {
+                let wal = named.or(wal.as_deref());
+                wal.map_or(Ok(()), |wal| log::named_for_writing(data, wal).map(drop))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Says on stderr that it is read without its log. Gives `missing` where there is no log.
@@ -212,7 +223,7 @@ impl Place {
             }
             (None, _) => {}
         }
-        let found = !members.is_empty() || wal.is_some();
+        let found = !members.is_empty() || wal.is_some() || no_log.is_some();
         if found {
             // Those of the data first, then what is beside them, then the log.
             let beside = names.iter().filter_map(|(name, _)| skipped(data, name, wal.as_deref()));
@@ -334,8 +345,7 @@ fn leftover(path: PathBuf) -> Member {
 /// What is in the directory of a log besides segments. Segments to come, and locks, say nothing to a user.
 fn beside_segments(wal: &Path, name: &OsStr) -> Option<Member> {
     let path = wal.join(name);
-    let is_aside = name.to_str().and_then(stem_of_aside).is_some_and(|stem| is_segment(OsStr::new(stem)));
-    if is_aside {
+    if is_segment_aside(name) {
         return Some(leftover(path));
     }
     if is_segment(name) || path.extension() == Some(OsStr::new("free")) {
@@ -343,6 +353,16 @@ fn beside_segments(wal: &Path, name: &OsStr) -> Option<Member> {
     }
     let reason = tree::not_read(wal, name)?;
     Some(Member::Skipped(Skipped { path, reason }))
+}
+
+fn is_segment_aside(name: &OsStr) -> bool {
+    name.to_str().and_then(stem_of_aside).is_some_and(|stem| is_segment(OsStr::new(stem)))
+}
+
+/// Whether only a log leaves a file of this name, which is no segment.
+fn is_log_leftover(name: &OsStr) -> bool {
+    let is_free = Path::new(name).extension() == Some(OsStr::new("free"));
+    name == "wal.lock" || is_free || is_segment_aside(name) || etcd::is_segment_to_come(name)
 }
 
 /// The name of the file that was set aside as `name`, or begun; the second one of a name is `.2.bad`.
@@ -380,7 +400,8 @@ fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
                 )
             )
     };
-    if names.iter().any(|(name, _)| ours(name)) || etcd::holds_snapshots(dir, &names) {
+    let holds_index = || holds_influxdb_index(&OsFs, dir);
+    if names.iter().any(|(name, _)| ours(name)) || holds_index() || etcd::holds_snapshots(dir, &names) {
         return Ok(true);
     }
     let log = match wal {
@@ -405,11 +426,8 @@ pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> 
     if data.is_dir() {
         Tree::refuse_above(verb, data, wal)?;
     }
-    if let Some(why) = wal.and_then(log::above_logs) {
-        return Err(Failure::Usage(format!("--wal: {why}: name the log of this shard")));
-    }
     let wal = match wal {
-        Some(wal) => Some(absolute(wal)?),
+        Some(wal) => Some(log::named_for_writing(data, wal)?),
         None => log::find_for_writing(data)?,
     };
     Ok(wal.map_or_else(|| Dirs::under(data), |wal| Dirs { data: data.to_owned(), wal }))

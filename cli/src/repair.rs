@@ -91,8 +91,11 @@ impl RepairArgs {
             Report { dry_run: self.dry_run, problems: 0, files: Vec::new(), skipped: tree.skipped };
         let mut out = Out::stdout();
         let mut failures = Vec::new();
+        // Of a tree it is the directory above the logs.
+        let named = self.wal.wal.as_deref().filter(|_| !tree.is_above);
         for (path, place) in &tree.places {
-            if let Err(error) = self.place(place, &mut report, &mut out) {
+            let checked = if self.wal.wal.is_some() { place.refuse_wrong_log(named) } else { Ok(()) };
+            if let Err(error) = checked.and_then(|()| self.place(place, &mut report, &mut out)) {
                 if tree.is_above {
                     error.complain_of(path);
                 }

@@ -88,7 +88,7 @@ fn a_manifest_that_leads_elsewhere_is_told_and_set_right() {
 }
 
 /// Story: a shard was restored without the directory of its log, and an import began one inside the data, where influxd does
-/// not look.
+/// not look. It is begun only in an empty directory that the user makes.
 #[test]
 fn a_log_is_begun_where_influxdb_looks_for_it() {
     let scratch = Scratch::new();
@@ -97,7 +97,10 @@ fn a_log_is_begun_where_influxdb_looks_for_it() {
     fs::remove_file(data.join("tsmith.manifest")).expect("there");
     fs::remove_dir_all(&wal).expect("there");
     run("compact {}", &[&data]).exits(74).says(&["wal/db/rp/1", "--wal"]);
-    run("import {} {}", &[&data, &scratch.file("more.lp", "m,h=a f=2 2\n")]).exits(0);
+    let more = scratch.file("more.lp", "m,h=a f=2 2\n");
+    run("import {} {}", &[&data, &more]).exits(74).says(&["wal/db/rp/1", "--wal"]);
+    fs::create_dir(&wal).expect("made");
+    run("import {} {}", &[&data, &more]).exits(0);
     assert!(wal.join("_00001.wal").exists() && !data.join("wal").exists());
     assert_eq!(run("export {} --format lp", &[&data]).exits(0).text(), "m,h=a f=1 1\nm,h=a f=2 2\n");
 }

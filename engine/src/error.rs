@@ -112,8 +112,10 @@ pub enum ErrorKind {
         made_with: PathBuf,
     },
     /// The log belongs to another engine directory.
-    #[error("the log belongs to the engine in {}: pass another directory with --wal", owner.display())]
+    #[error("the log {} belongs to the engine in {}: pass another directory with --wal", wal.display(), owner.display())]
     LogOfAnother {
+        /// The log.
+        wal: PathBuf,
         /// The directory whose manifest names the log.
         owner: PathBuf,
     },
@@ -193,8 +195,8 @@ pub enum ErrorKind {
     InUse,
     /// The log's directory does not exist.
     #[error(
-        "no such directory, and the log would be there: bring it back, or name it with --wal; with an empty directory a log \
-         is begun, without what was in another one"
+        "no such directory, and the log would be there: bring it back, or name it with --wal; to go on without its values, \
+         create an empty directory there"
     )]
     NoLogDirectory,
     /// The directory does not exist.

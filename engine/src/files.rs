@@ -373,6 +373,20 @@ pub fn tsm_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<FileName>> {
     Ok(names().filter_map(FileName::parse).collect())
 }
 
+/// Whether InfluxDB keeps names of fields or series of a shard in `dir`. A shard has these before it has a TSM file.
+pub fn holds_influxdb_index<F: Fs>(fs: &F, dir: &Path) -> bool {
+    let holds = |dir: &Path, is_known: fn(&Path) -> bool| {
+        fs.list(dir).is_ok_and(|names| names.iter().any(|name| is_known(Path::new(name))))
+    };
+    let is_fields = |name: &Path| name == Path::new("fields.idx") || name == Path::new("fields.idxl");
+    // By the files of its first partition: a database may have the name `index`.
+    let is_partition = |name: &Path| {
+        let known = name.extension().is_some_and(|end| end == "tsl" || end == "tsi");
+        known || name == Path::new("MANIFEST")
+    };
+    holds(dir, is_fields) || holds(&dir.join("index/0"), is_partition)
+}
+
 /// The name that a TSM file of this name has, or had before it was quarantined as `*.tsm.bad` or `*.tsm.2.bad`, or rescued
 /// from there as `*.tsm.rescued`.
 pub fn tsm_name_of(name: &str) -> Option<&str> {

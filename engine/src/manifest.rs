@@ -183,7 +183,7 @@ impl Manifest {
         for owner in owners.filter(|owner| !is_same_directory(owner, &data)) {
             let named = Self::read(fs, &owner)?.and_then(|manifest| manifest.wal_directory(fs, &owner).ok());
             if named.is_some_and(|named| is_same_directory(&named, &wal)) {
-                return refuse(ErrorKind::LogOfAnother { owner });
+                return refuse(ErrorKind::LogOfAnother { wal, owner });
             }
         }
         let common = data.components().zip(wal.components()).take_while(|(a, b)| a == b).count();
@@ -228,7 +228,7 @@ pub(crate) fn whole(path: &Path) -> PathBuf {
 }
 
 /// Whether two paths lead to one directory: through links, or, where the system tells, as two mounts of it.
-pub(crate) fn is_same_directory(a: &Path, b: &Path) -> bool {
+pub fn is_same_directory(a: &Path, b: &Path) -> bool {
     whole(a) == whole(b) || identity(a).is_some_and(|of_a| identity(b) == Some(of_a))
 }
 

@@ -61,7 +61,7 @@ impl View {
             log = Log::read(wal, stored);
         }
         view.add_log(log);
-        if !found && wal.is_none() && !manifest {
+        if !found && wal.is_none() && !manifest && !files::holds_influxdb_index(&OsFs, data) {
             return Err(Error::at(OPERATION, data, ErrorKind::NotAnEngine));
         }
         Ok(view)

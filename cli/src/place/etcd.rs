@@ -207,7 +207,7 @@ fn member(dir: &Path, name: &OsStr) -> Option<Member> {
     match extension {
         "snap" => Some(regular(path, Member::EtcdSnapshot)),
         // A segment in waiting says nothing to a user.
-        "tmp" if is_etcd_segment_to_come(name) => None,
+        "tmp" if is_segment_to_come(name) => None,
         "broken" | "tmp" => Some(leftover(path)),
         _ if name == "db" || is_received(name) => Some(database(path)),
         _ if is_etcd_segment(name) => None,
@@ -216,7 +216,7 @@ fn member(dir: &Path, name: &OsStr) -> Option<Member> {
 }
 
 /// `0.tmp` and `1.tmp`.
-fn is_etcd_segment_to_come(name: &OsStr) -> bool {
+pub(super) fn is_segment_to_come(name: &OsStr) -> bool {
     let stem = name.to_str().and_then(|name| name.strip_suffix(".tmp"));
     stem.is_some_and(|stem| stem.bytes().all(|byte| byte.is_ascii_digit()))
 }

@@ -1,17 +1,19 @@
 //! Where the log of a directory is, and what to say when it is not there.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tsmith_engine::Manifest;
-use tsmith_engine::manifest::{MANIFEST_NAME, replaced};
+use tsmith_engine::files::holds_influxdb_index;
+use tsmith_engine::manifest::{MANIFEST_NAME, is_same_directory, replaced};
+use tsmith_engine::{ErrorKind, Manifest};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::is_segment;
 
 use super::etcd::is_of_replica;
-use super::{holds_files, is_etcd_segment, list};
+use super::{holds_files, is_etcd_segment, is_log_leftover, list};
 use crate::exit::{Failure, Result};
 
 /// Directories below one that `--wal` names, at most, in which a log is looked for: database, retention policy, shard.
@@ -32,9 +34,9 @@ pub(super) struct Found {
 pub(crate) struct NoLog {
     path: String,
     pub(crate) reason: String,
-    /// It is there, and the operating system refuses it.
+    /// It is there, and this is why the operating system refuses it.
     #[serde(skip)]
-    is_unread: bool,
+    unread: Option<String>,
 }
 
 impl NoLog {
@@ -44,7 +46,7 @@ impl NoLog {
         let reason = format!(
             "no log directory for {path}{why}: values written after the last snapshot are not included; pass --wal"
         );
-        Self { path, reason, is_unread: false }
+        Self { path, reason, unread: None }
     }
 
     fn unread(data: &Path, why: &Failure) -> Self {
@@ -52,17 +54,17 @@ impl NoLog {
         let reason = format!(
             "the log of {path} cannot be read: {why}: its values are not included; check the permissions, pass --wal"
         );
-        Self { path, reason, is_unread: true }
+        Self { path, reason, unread: Some(why.to_owned()) }
     }
 
     pub(super) fn is_unread(&self) -> bool {
-        self.is_unread
+        self.unread.is_some()
     }
 
     /// The same as a failure, where the log is needed.
     pub(super) fn failure(&self) -> Failure {
         let reason = self.reason.clone();
-        if self.is_unread { Failure::Io(reason) } else { Failure::Problem(reason) }
+        if self.is_unread() { Failure::Io(reason) } else { Failure::Problem(reason) }
     }
 }
 
@@ -88,7 +90,7 @@ pub(super) fn find(data: &Path) -> Result<Found> {
     }
     // A snapshot between replicas is files alone.
     let is_snapshot = data.file_name().is_some_and(is_of_replica);
-    let needs_log = holds_files(data) && !is_snapshot || unsure.is_some();
+    let needs_log = is_of_influxdb(data) && !is_snapshot || unsure.is_some();
     Ok(Found { wal: None, unsure, no_log: needs_log.then(|| NoLog::missing(data, None)) })
 }
 
@@ -107,16 +109,93 @@ fn named_by_manifest(data: &Path, wal: PathBuf) -> Found {
 /// The log of `data` for a verb that writes to it; it may begin one where there is none. `None` is inside the data.
 pub(super) fn find_for_writing(data: &Path) -> Result<Option<PathBuf>> {
     let Found { wal, unsure, no_log } = find(data)?;
-    if let Some(no_log) = no_log.filter(NoLog::is_unread) {
-        return Err(no_log.failure());
+    if let Some(why) = no_log.as_ref().and_then(|no_log| no_log.unread.as_ref()) {
+        let data = data.display();
+        return Err(Failure::Io(format!(
+            "cannot find the log of {data}: {why}: check the permissions, and run this again"
+        )));
     }
     match (wal, unsure) {
         (None, Some(why)) => Err(Failure::Problem(why)),
         (Some(wal), Some(why)) => Err(Failure::Problem(format!("{why}; it may be {}", wal.display()))),
-        // Files without a manifest are InfluxDB's, which has no log inside.
-        (None, None) if holds_files(data) => Ok(beside(&absolute(data)?)),
+        // A new log would hide that the one it had is missing.
+        (None, None) if no_log.is_some() => {
+            Err(missing(&beside(&absolute(data)?).unwrap_or_else(|| data.join("wal"))))
+        }
         (wal, None) => Ok(wal),
     }
+}
+
+/// Whether `data` is a shard of InfluxDB's, also one whose values are all in its log.
+fn is_of_influxdb(data: &Path) -> bool {
+    holds_files(data) || holds_influxdb_index(&OsFs, data)
+}
+
+/// Why nothing is written to a shard: its log should be in `wal`, and is not.
+fn missing(wal: &Path) -> Failure {
+    Failure::Io(format!("{}: {}", wal.display(), ErrorKind::NoLogDirectory))
+}
+
+/// The log of `data`, for a verb that writes to it, in the directory `wal`, which the user names.
+///
+/// # Errors
+/// It is no log, or another shard's; or `data` has a log elsewhere, which nothing would find afterwards.
+pub(super) fn named_for_writing(data: &Path, wal: &Path) -> Result<PathBuf> {
+    if let Some(why) = why_no_log(wal) {
+        return Err(Failure::Usage(format!("--wal: {why}: name the log of this shard")));
+    }
+    let named = absolute(wal)?;
+    let (of_manifest, usual) = (of_manifest(data), usual(data)?);
+    let holds = |dir: &&PathBuf| exists(dir).unwrap_or(true) && !has_no_segments(dir);
+    let is_named = |dir: &PathBuf| is_same_directory(dir, &named);
+    if of_manifest.iter().chain(&usual).any(is_named) {
+        // An engine compares it with the manifest.
+        return Ok(named);
+    }
+    let (shown, data_shown) = (wal.display(), data.display());
+    if let Some(own) = of_manifest.iter().chain(&usual).find(holds) {
+        return Err(Failure::Usage(format!(
+            "--wal: {shown} is not the log of {data_shown}: that is {}, which holds segments; leave --wal out, or move \
+             that directory away first",
+            own.display()
+        )));
+    }
+    if let Some(owner) = owner(&named).filter(|owner| !is_same_directory(owner, data)) {
+        return Err(Failure::Usage(format!(
+            "--wal: {shown} is the log of the shard {}, not of {data_shown}: name the log of {data_shown}, or leave --wal out",
+            owner.display()
+        )));
+    }
+    // A log that is begun under a wrong name would hide that the right one is missing.
+    if is_of_influxdb(data) && !exists(&named)? {
+        return Err(missing(&named));
+    }
+    Ok(named)
+}
+
+/// Where the manifest of `data` says that the log is.
+fn of_manifest(data: &Path) -> Option<PathBuf> {
+    Manifest::read(&OsFs, data).ok().flatten()?.wal_directory(&OsFs, data).ok()
+}
+
+/// Where the log of `data` is without a manifest: inside, or where InfluxDB has it by either path of a link.
+fn usual(data: &Path) -> Result<Vec<PathBuf>> {
+    let resolved = data.canonicalize().ok().and_then(|data| beside(&data));
+    Ok([Some(data.join("wal")), beside(&absolute(data)?), resolved].into_iter().flatten().collect())
+}
+
+/// The shard whose log is in `wal`, as InfluxDB has it.
+fn owner(wal: &Path) -> Option<PathBuf> {
+    let resolved = wal.canonicalize().ok();
+    let shards = [Some(wal), resolved.as_deref()].into_iter().flatten();
+    shards
+        .filter_map(|wal| replaced(wal, "wal", "data"))
+        .find(|shard| shard.is_dir() && of_manifest(shard).is_none_or(|its| is_same_directory(&its, wal)))
+}
+
+/// Whether a directory can be listed and holds no segment of any kind.
+fn has_no_segments(dir: &Path) -> bool {
+    list(dir).is_ok_and(|names| !names.iter().any(|(name, _)| is_segment(name) || is_etcd_segment(name)))
 }
 
 /// The log of `data` in the directory `wal`, which the user names.
@@ -124,20 +203,33 @@ pub(super) fn named(data: &Path, wal: &Path) -> Result<Found> {
     if !exists(wal)? {
         return Err(Failure::missing(wal));
     }
-    Ok(match above_logs(wal) {
+    Ok(match why_no_log(wal) {
         None => Found { wal: Some(wal.to_owned()), ..Found::default() },
         Some(why) => Found { no_log: Some(NoLog::missing(data, Some(&why))), ..Found::default() },
     })
 }
 
-/// Why `wal` is not a log but a directory above logs.
-pub(super) fn above_logs(wal: &Path) -> Option<String> {
-    if list(wal).ok()?.iter().any(|(name, _)| is_segment(name) || is_etcd_segment(name)) {
+/// Why `wal` is no log: it is a directory above logs, or holds other things. An empty directory is an empty log.
+fn why_no_log(wal: &Path) -> Option<String> {
+    if !has_no_segments(wal) {
         return None;
     }
-    let below = log_below(wal, DEPTH_MAX)?;
-    let (wal, below) = (wal.display(), below.display());
-    Some(format!("{wal} holds no segments itself, but directories with segments, such as {below}"))
+    let shown = wal.display();
+    if let Some(below) = log_below(wal, DEPTH_MAX) {
+        let below = below.display();
+        return Some(format!(
+            "{shown} holds no segments itself, but directories with segments, such as {below}"
+        ));
+    }
+    // What a file system or a desktop leaves says nothing.
+    let is_stray = |name: &OsStr| name == "lost+found" || name.as_encoded_bytes().starts_with(b".");
+    let names = list(wal).ok()?.into_iter().map(|(name, _)| name).filter(|name| !is_stray(name));
+    let names: Vec<_> = names.collect();
+    let first = names.first().filter(|_| !names.iter().any(|name| is_log_leftover(name)))?;
+    Some(format!(
+        "{shown} is no log: it holds no segments, but other files, such as {}",
+        wal.join(first).display()
+    ))
 }
 
 /// A directory below `dir` that holds segments.
