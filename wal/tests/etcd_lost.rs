@@ -320,7 +320,7 @@ fn a_member_that_lost_something_is_neither_whole_nor_opened() {
     type IsTold = fn(&Flaw) -> bool;
     let cases: [(Damage, IsTold); 5] = [
         (cut_short, |flaw| *flaw == Flaw::CutShort),
-        (emptied, |flaw| *flaw == Flaw::Headless),
+        (emptied, |flaw| *flaw == Flaw::EmptySegment),
         (first_emptied, |flaw| *flaw == Flaw::Headless),
         (first_gone, |flaw| matches!(flaw, Flaw::SegmentMissing { index: 20 })),
         (no_snapshots, |flaw| matches!(flaw, Flaw::SnapshotsMissing { known: 20, .. })),

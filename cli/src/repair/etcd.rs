@@ -115,6 +115,9 @@ fn cut_back(path: &Path, flaw: &str, dry_run: bool, force: bool) -> File {
             path.display()
         ));
     }
+    if found.is_empty_segment {
+        return file.because("the last segment holds no record; etcd itself starts without it");
+    }
     file.because(&found.reason.to_string())
 }
 

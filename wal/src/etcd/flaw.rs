@@ -18,6 +18,12 @@ pub enum Flaw {
         "a segment without its first records, so that whatever was in it is lost: restore the file from a copy"
     )]
     Headless,
+    /// The last segment holds no record.
+    #[error(
+        "the last segment is empty or all zeros: etcd itself starts and keeps every entry before it; `tsmith repair` the \
+         directory of the log, which renames the segment"
+    )]
+    EmptySegment,
     /// A record's data is not what was written ("walpb: crc mismatch").
     #[error(
         "checksum {computed:#010x} of the records so far, expected {stored:#010x}: damage; restore the file from a copy"

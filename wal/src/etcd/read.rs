@@ -290,6 +290,9 @@ impl Walk {
     pub(super) fn damage(&self) -> Option<Error> {
         let flaw = match self.flaw {
             Some(Flaw::Torn) if !self.last => Flaw::CutShort,
+            None if self.name.seq > 0 && self.last && self.bytes.iter().all(|&byte| byte == 0) => {
+                Flaw::EmptySegment
+            }
             None | Some(Flaw::Torn) if self.of_last < head_records(self.name) => Flaw::Headless,
             _ => return None,
         };
