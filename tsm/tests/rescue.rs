@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use support::{Keyed, column, vector, write};
+use tsmith_codecs::{BlockEncoder, Column, TimeRange, Values};
 use tsmith_tsm::codecs::{Tsm1, Value};
 use tsmith_tsm::format::HEADER_BYTES;
 use tsmith_tsm::{Bytes, ErrorKind, FieldType, Reader, Salvage, Version, Writer, rescue};
@@ -296,4 +297,49 @@ fn hostile_bytes_take_bounded_work() {
     let _any = rescue(bytes.into());
     let _any = rescue(vec![0; 1 << 20].into());
     let _any = rescue([0_u8, 1].repeat(1 << 19).into());
+}
+
+/// A file of these keys, with a block of 50 values each.
+fn file_of_50s(keys: &[String]) -> Vec<u8> {
+    let times: Vec<i64> = (1..=50).collect();
+    let mut writer = Writer::new(Vec::new(), Version::Influx);
+    for (n, key) in (0_u32..).zip(keys) {
+        let values = (0..50).map(|i| f64::from(n * 50 + i) + 0.5).collect();
+        let column = Column::from_parts(times.clone(), Values::Float(values)).expect("equal lengths");
+        let mut block = Vec::new();
+        Tsm1::default().encode(column.as_ref(), &mut block).expect("encodes");
+        writer.write_block(key.as_bytes(), FieldType::Float, TimeRange::new(1, 50), &block).expect("writes");
+    }
+    writer.finish().expect("finishes").0
+}
+
+/// Story: a disk wrote a sector of the index to the place of a later one. Repair took the copy for the index, and dropped
+/// ten of twelve hosts; with other bytes in that place it kept six.
+#[test]
+fn a_copied_sector_of_the_index_is_not_its_beginning() {
+    let keys: Vec<String> = (0..12).map(|n| format!("cpu,host=server{n:02}#!~#v")).collect();
+    let good = file_of_50s(&keys);
+    let all = points_of(&Reader::new(good.clone().into()).expect("opens"));
+    let places = places(&good);
+    let index = places[0].all.start;
+    let sectors = (0..good.len()).step_by(512).filter(|at| at + 512 > index);
+    for (from, to) in sectors.clone().flat_map(|from| sectors.clone().map(move |to| (from, to))) {
+        if from == to {
+            continue;
+        }
+        let mut bytes = good.clone();
+        let len = 512.min(good.len() - from.max(to));
+        bytes.copy_within(from..from + len, to);
+        // A block, or the entry of one, that was written over is lost; nothing else is.
+        let is_lost = |key: &[u8], _| {
+            let place = places.iter().find(|place| place.key == key).expect("a key");
+            let (_, entry) = place.entries[0];
+            let block = entry.offset as usize..entry.offset as usize + entry.size as usize;
+            [&place.all, &block].iter().any(|part| part.start < to + len && to < part.end)
+        };
+        let expected = without(&all, is_lost);
+        let (_, points) = repaired(&bytes).expect("kept");
+        assert!(holds(&all, &points), "{from} to {to}: a wrong point");
+        assert!(holds(&points, &expected), "{from} to {to}: {} of {}", points.len(), expected.len());
+    }
 }

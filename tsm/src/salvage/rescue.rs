@@ -3,7 +3,7 @@
 //! ```text
 //! header ─ blocks ─ index ─ footer      opens as it is? with another header? ─▶ done
 //!                   ▲
-//!                   └ where the footer says, else where the first key is: the one whose first block follows the header
+//!                   └ where the footer says, or where a first key is: one whose first block follows the header
 //! key ─▶ next key ─▶ bytes that do not fit ─▶ search: entries that fit a block, then the key before them ─▶ next key
 //! ```
 //!
@@ -18,6 +18,7 @@
 //! two keys in the wrong order the one is dropped without which the others ascend; both, if that does not tell. A key that
 //! was changed and is still in order cannot be told from another key: neither InfluxDB nor any reader detects it.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -37,6 +38,9 @@ const SEPARATOR: &[u8] = b"#!~#";
 
 /// How often each byte of a file may be looked at, on average. An intact index needs two looks at each.
 const LOOKS_PER_BYTE: u64 = 16;
+
+/// How many first keys are tried.
+const FIRST_KEYS_MAX: usize = 4;
 
 /// What of header, footer and index is corrupt.
 #[derive(Clone, Debug)]
@@ -95,10 +99,15 @@ impl Found {
         let last = self.records.iter().flat_map(|record| &record.fits).map(|fit| fit.entry.end()).max();
         last == Some(self.start as u64)
     }
+
+    /// The higher, the more likely it is the index of the file.
+    fn rank(&self) -> (bool, usize) {
+        (self.reaches_index(), self.records.iter().map(|record| record.fits.len()).sum())
+    }
 }
 
-/// The index where the footer says, or at the first key from the end of the file backwards: of the two the one that the last
-/// block reaches to. Of a file that was cut none is: then that of the key.
+/// The index where the footer says, or at a first key. Of these the one that the last block reaches to, then the one that
+/// keeps most blocks: a first key behind the true one is a copy, of a sector that was written in the place of another.
 fn find_index(bytes: &Bytes, version: Version) -> Result<Option<Found>> {
     let stored = bytes.last_chunk::<INDEX_OFFSET_BYTES>().map(|stored| u64::from_be_bytes(*stored));
     let inside = |&at: &usize| HEADER_BYTES < at && at < bytes.len();
@@ -110,49 +119,72 @@ fn find_index(bytes: &Bytes, version: Version) -> Result<Option<Found>> {
     {
         return Ok(by_footer);
     }
-    let first = first_key(bytes, version)?.filter(|&start| Some(start) != said);
-    let by_key = first.map(|start| run(bytes, version, start)).transpose()?;
-    let is_better = |by_footer: &Found| {
-        // A corrupt length of the first key has a key found that begins inside the last block.
-        let in_key =
-            |by_key: &Found| by_key.records.first().is_some_and(|first| first.key.contains(&by_footer.start));
-        by_footer.reaches_index() || by_key.as_ref().is_none_or(in_key)
+    // A corrupt length of the first key has a key found that begins inside the last block.
+    let in_block = |found: &Found| {
+        let first = found.records.first();
+        !found.reaches_index() && said.zip(first).is_some_and(|(said, first)| first.key.contains(&said))
     };
-    Ok(match by_footer.filter(is_better) {
-        Some(by_footer) if by_key.as_ref().is_none_or(|by_key| !by_key.reaches_index()) => Some(by_footer),
-        _ => by_key,
-    })
+    let mut best = by_footer;
+    let mut keys = FirstKeys::new(bytes, version);
+    for _ in 0..FIRST_KEYS_MAX {
+        let Some(start) = keys.next()? else { break };
+        if Some(start) == said {
+            continue;
+        }
+        let found = run(bytes, version, start)?;
+        if best.as_ref().is_none_or(|best| best.rank() <= found.rank() && !in_block(&found)) {
+            best = Some(found);
+        }
+    }
+    Ok(best)
 }
 
-/// Reads the index that begins at `start`.
+/// Reads the index that begins at `start`. What is there twice is taken once.
 fn run(bytes: &Bytes, version: Version, start: usize) -> Result<Found> {
     let reader = Reader::with_index(bytes.clone(), version, start as u64, Bytes::new())?;
     let work = (bytes.len() as u64).saturating_mul(LOOKS_PER_BYTE);
-    let (records, gaps) = Scan { bytes, look: Look::new(&reader), start, work }.run();
+    let (mut records, gaps) = Scan { bytes, look: Look::new(&reader), start, work }.run();
+    let mut known = HashSet::new();
+    records.retain_mut(|record| {
+        record.fits.retain(|fit| known.insert((record.name.clone(), fit.entry.offset)));
+        !record.fits.is_empty()
+    });
     Ok(Found { start, records, gaps })
 }
 
-/// Where the key is of which the first block follows the header, from the end of the file backwards.
-fn first_key(bytes: &Bytes, version: Version) -> Result<Option<usize>> {
-    let offset = (HEADER_BYTES as u64).to_be_bytes();
-    let mut work = (bytes.len() as u64).saturating_mul(LOOKS_PER_BYTE);
-    let mut upto = bytes.len();
-    loop {
-        let hit =
-            bytes.get(..upto).and_then(|part| part.windows(offset.len()).rposition(|found| found == offset));
-        let Some(hit) = hit else { return Ok(None) };
-        upto = hit.saturating_add(offset.len()).saturating_sub(1);
-        // Before an offset there are two times, and before the first entry type and count.
-        let Some(at) = hit.checked_sub(16 + TYPE_BYTES + COUNT_BYTES) else { return Ok(None) };
-        let reader = Reader::with_index(bytes.clone(), version, at as u64, Bytes::new())?;
-        let mut scan = Scan { bytes, look: Look::new(&reader), start: at, work };
-        if let Some(key) = scan.key_of(HEADER_BYTES, at) {
-            return Ok(Some(key.start.saturating_sub(KEY_LEN_BYTES)));
+/// The keys of which the first block follows the header, from the end of the file backwards.
+struct FirstKeys<'a> {
+    bytes: &'a Bytes,
+    version: Version,
+    upto: usize,
+    work: u64,
+}
+
+impl<'a> FirstKeys<'a> {
+    fn new(bytes: &'a Bytes, version: Version) -> Self {
+        let work = (bytes.len() as u64).saturating_mul(LOOKS_PER_BYTE);
+        Self { bytes, version, upto: bytes.len(), work }
+    }
+
+    /// Where the next one is.
+    fn next(&mut self) -> Result<Option<usize>> {
+        let offset = (HEADER_BYTES as u64).to_be_bytes();
+        while self.work > 0 {
+            let part = self.bytes.get(..self.upto).unwrap_or_default();
+            let hit = part.windows(offset.len()).rposition(|found| found == offset);
+            let Some(hit) = hit else { return Ok(None) };
+            self.upto = hit.saturating_add(offset.len()).saturating_sub(1);
+            // Before an offset there are two times, and before the first entry type and count.
+            let Some(at) = hit.checked_sub(16 + TYPE_BYTES + COUNT_BYTES) else { return Ok(None) };
+            let reader = Reader::with_index(self.bytes.clone(), self.version, at as u64, Bytes::new())?;
+            let mut scan = Scan { bytes: self.bytes, look: Look::new(&reader), start: at, work: self.work };
+            let key = scan.key_of(HEADER_BYTES, at);
+            self.work = scan.work;
+            if let Some(key) = key {
+                return Ok(Some(key.start.saturating_sub(KEY_LEN_BYTES)));
+            }
         }
-        work = scan.work;
-        if work == 0 {
-            return Ok(None);
-        }
+        Ok(None)
     }
 }
 
