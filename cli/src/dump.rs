@@ -33,7 +33,7 @@ pub(crate) fn wanted_keys(view: &View, filter: &FilterArgs) -> Vec<Vec<u8>> {
     keys
 }
 
-/// Files of strangers may hold keys without a separator: series without a field.
+/// A key of a view always has a field.
 fn parse(key: &[u8]) -> FieldKey<'_> {
     FieldKey::parse(key).unwrap_or(FieldKey::new(key, b""))
 }

@@ -251,8 +251,7 @@ impl Shards {
 }
 
 /// The measurement as text, a text for each.
-fn measurement(key: &[u8]) -> String {
-    let series = FieldKey::parse(key).map_or(key, |key| key.series);
+fn measurement(series: &[u8]) -> String {
     to_text(SeriesKey(series).measurement()).into_owned()
 }
 
@@ -300,8 +299,10 @@ impl Report {
         let (mut decoder, mut unknown) = (AnyDecoder::new(), false);
         self.files += 1;
         self.file_bytes += reader.file_bytes();
-        for key in reader.keys() {
-            let measurement = self.measurements.entry(measurement(key.key())).or_default();
+        // A key without a field is corrupt: the view reported it.
+        let keys = reader.keys().filter_map(|key| FieldKey::parse(key.key()).map(|parsed| (key, parsed)));
+        for (key, FieldKey { series, .. }) in keys {
+            let measurement = self.measurements.entry(measurement(series)).or_default();
             let field_type = self.types.entry(key.field_type().name()).or_default();
             for entry in key.entries() {
                 let block = match reader.known_block(key, entry, &mut decoder) {
@@ -336,7 +337,7 @@ impl Report {
         let keys = view.keys();
         let mut last_series = None;
         for (at, key) in keys.iter().enumerate() {
-            let parsed = FieldKey::parse(key).unwrap_or(FieldKey::new(key, b""));
+            let Some(parsed) = FieldKey::parse(key) else { continue };
             if let Err(error) = reader.read(parsed, TimeRange::ALL, &mut column) {
                 if !is_told(&error, told) {
                     complain(Failure::from(error).text());
@@ -352,7 +353,7 @@ impl Report {
             self.values += values;
             self.min_time = Some(self.min_time.map_or(min, |known| known.min(min)));
             self.max_time = Some(self.max_time.map_or(max, |known| known.max(max)));
-            let measurement = self.measurements.entry(measurement(key)).or_default();
+            let measurement = self.measurements.entry(measurement(parsed.series)).or_default();
             *measurement.series.get_or_insert(0) += u64::from(is_new);
             let field_type = self.types.entry(column.field_type().name()).or_default();
             for part in [measurement, field_type] {

@@ -199,3 +199,43 @@ fn a_quarantined_file_is_repaired_by_its_name() {
     fs::write(&file, &bytes).expect("written");
     run("export {}", &[&dir]).exits(1).says(&["`tsmith repair` the directory"]);
 }
+
+/// Story: one bit of a separator in the index flipped. `verify` said ok, and `export`, `stats` and `compact` left the key out
+/// with exit code 0.
+#[test]
+fn a_key_without_a_field_is_corruption() {
+    let scratch = Scratch::new();
+    let (text, dir) = (scratch.file("in.lp", "m,h=a v=1 1\nm,h=b v=2 1\nm,h=c v=3 1\n"), scratch.path("d"));
+    run("import {} {}", &[&dir, &text]).exits(0);
+    run("snapshot {}", &[&dir]).exits(0);
+    let path = dir.join(FIRST);
+    let mut bytes = fs::read(&path).expect("there");
+    let key = b"m,h=b#!~#v";
+    let at = bytes.windows(key.len()).position(|part| part == key).expect("in the index");
+    bytes[at + 5] ^= 1;
+    fs::write(&path, &bytes).expect("written");
+
+    let named = [FIRST, "m,h=b\"!~#v"];
+    let offset = format!("offset {}: ", at - 2);
+    let left = b"m,h=a v=1 1\nm,h=c v=3 1\n";
+    for path in [&dir, &path] {
+        let text = run("verify {}", &[path]).exits(1).text();
+        assert!(text.contains("BAD ") && text.contains(&offset) && text.contains(named[1]), "{text}");
+        for verb in ["export {} --format lp", "query {}", "stats {}"] {
+            run(verb, &[path]).exits(1).says(&named);
+        }
+        assert_eq!(run("export {} --format lp", &[path]).exits(1).stdout, left);
+    }
+    run("inspect {}", &[&path]).exits(1);
+    for verb in ["snapshot {}", "compact {}", "snapshot {} --recovery salvage", "delete {} --measurement m"] {
+        run(verb, &[&dir]).exits(1).says(&named);
+    }
+    run("import {} {}", &[&dir, &text]).exits(1).says(&named);
+    assert_eq!(fs::read(&path).expect("there"), bytes, "nobody wrote it");
+
+    let text = run("repair {}", &[&dir]).exits(1).text();
+    assert!(text.contains(named[1]) && text.contains("kept 2 keys"), "{text}");
+    assert_eq!(fs::read(dir.join(format!("{FIRST}.bad"))).expect("quarantined"), bytes);
+    run("verify {}", &[&dir]).exits(0);
+    assert_eq!(export(&dir), left);
+}

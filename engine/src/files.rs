@@ -140,6 +140,16 @@ impl TsmFile {
         &self.path
     }
 
+    /// Refuses a file with a key that has no field.
+    pub(crate) fn check_keys(&self) -> Result<()> {
+        self.corrupt_keys("open").next().map_or(Ok(()), Err)
+    }
+
+    /// An error for each key that has no field. Nobody can read its points, as nothing tells the right key.
+    pub(crate) fn corrupt_keys(&self, operation: &'static str) -> impl Iterator<Item = Error> {
+        self.reader.keys_without_field().map(move |error| Error::at(operation, &self.path, error.into()))
+    }
+
     /// Its content.
     pub fn reader(&self) -> &Reader {
         &self.reader

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tsmith_cache::{Cache, CacheOptions, Ring, Storer};
 use tsmith_codecs::{Column, FieldKey, FieldType, Position, TimeRange, Tsm1};
-use tsmith_tsm::Direction;
+use tsmith_tsm::{Direction, KeyEntry};
 use tsmith_wal::fs::{Fs, OsFs};
 use tsmith_wal::{NotReplayed, Record, Recovery, RecoveryMode, Torn, Unverified};
 
@@ -74,6 +74,7 @@ impl View {
     pub fn open_file(path: &Path) -> Result<Self> {
         let mut view = Self::empty();
         let file = TsmFile::open_path(&OsFs, path)?;
+        view.problems.extend(file.corrupt_keys(OPERATION));
         view.files = Arc::new(vec![Arc::new(file)]);
         Ok(view)
     }
@@ -103,6 +104,7 @@ impl View {
     fn add_file(&mut self, data: &Path, name: FileName) -> Option<TornTombstones> {
         match TsmFile::open_strictly(&OsFs, data, name) {
             Ok((file, torn)) => {
+                self.problems.extend(file.corrupt_keys(OPERATION));
                 Arc::make_mut(&mut self.files).push(Arc::new(file));
                 torn
             }
@@ -158,7 +160,7 @@ impl View {
         self.cache.size()
     }
 
-    /// Every composite key that has values, ascending.
+    /// Every composite key that has values, ascending. Corrupt keys are among the problems instead.
     pub fn keys(&self) -> Vec<Vec<u8>> {
         merged_keys(&self.cache, &self.files)
     }
@@ -265,13 +267,13 @@ impl ViewReader<'_> {
     }
 }
 
-/// The keys of cache and files, ascending, each once.
+/// The composite keys of cache and files, ascending, each once.
 pub(crate) fn merged_keys<S: Storer>(cache: &Cache<S>, files: &[Arc<TsmFile>]) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
     cache.keys(&mut |key, _| keys.push(key.to_composite()));
     for file in files {
-        let left = file.reader().keys().filter(|&key| !file.deletions().covers_key(key));
-        keys.extend(left.map(|key| key.key().to_vec()));
+        let left = file.reader().keys().filter(|&key| !file.deletions().covers_key(key)).map(KeyEntry::key);
+        keys.extend(left.filter(|key| FieldKey::parse(key).is_some()).map(<[u8]>::to_vec));
     }
     keys.sort_unstable();
     keys.dedup();

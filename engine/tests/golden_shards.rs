@@ -8,7 +8,9 @@ use std::path::Path;
 use serde_json::Value as Json;
 use support::{hex, lines, unhex, vector};
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
-use tsmith_engine::{ErrorKind, Column, Dirs, Engine, FieldKey, FieldType, Options, RecoveryMode, TimeRange, Value};
+use tsmith_engine::{
+    Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, Options, RecoveryMode, TimeRange, Value,
+};
 
 type Shard = Engine<Ring, FileLog, Tsm1>;
 

@@ -6,7 +6,7 @@
 )]
 
 use bytes::Bytes;
-use tsmith_codecs::{FieldType, TimeRange};
+use tsmith_codecs::{FieldKey, FieldType, TimeRange};
 
 use crate::error::{Error, Result};
 use crate::format::{
@@ -178,6 +178,7 @@ pub(crate) struct Index {
     range: TimeRange,
     disjoint: bool,
     sequential: bool,
+    composite: bool,
     places: Places,
 }
 
@@ -209,6 +210,7 @@ impl Index {
             range: EMPTY,
             disjoint: true,
             sequential: true,
+            composite: true,
         };
         let error = |flaw: Flaw| {
             let at = bytes.len().saturating_sub(flaw.left) as u64;
@@ -224,9 +226,9 @@ impl Index {
             rest = after;
         }
         offsets.shrink_to_fit();
-        let Walk { blocks, block_bytes, range, disjoint, sequential, .. } = walk;
+        let Walk { blocks, block_bytes, range, disjoint, sequential, composite, .. } = walk;
         let places = Places::default();
-        Ok(Self { bytes, offsets, blocks, block_bytes, range, disjoint, sequential, places })
+        Ok(Self { bytes, offsets, blocks, block_bytes, range, disjoint, sequential, composite, places })
     }
 
     /// Whether two entries describe the same byte of the file.
@@ -258,6 +260,13 @@ impl Index {
     /// Whether each block of a key ends before the next one begins.
     pub(crate) fn is_disjoint(&self) -> bool {
         self.disjoint
+    }
+
+    /// Keys that are not composite, each with its place in the index.
+    pub(crate) fn keys_without_field(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let offsets = if self.composite { &[] } else { &self.offsets[..] };
+        let keys = offsets.iter().map(|&at| (at, self.key_at(at)));
+        keys.filter(|(_, key)| FieldKey::parse(key).is_none())
     }
 
     pub(crate) fn get(&self, position: usize) -> Option<KeyEntry<'_>> {
@@ -311,6 +320,7 @@ struct Walk<'a> {
     range: TimeRange,
     disjoint: bool,
     sequential: bool,
+    composite: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -320,6 +330,7 @@ impl<'a> Walk<'a> {
             return Err(Flaw { expected: "a key that follows the one before", left });
         }
         self.previous = key.key;
+        self.composite &= FieldKey::parse(key.key).is_some();
         let (mut min, mut max) = (i64::MIN, None);
         for (i, entry) in key.entries().enumerate() {
             if let Some(expected) = self.flaw_of(entry, min) {

@@ -15,6 +15,9 @@ use crate::format::{
 use crate::index::{Index, IndexEntry, KeyEntry};
 use crate::map::prefetch;
 
+/// What a key without a separator lacks.
+pub(crate) const NO_FIELD: &str = "a key with `#!~#` between series and field";
+
 /// Reads one TSM file.
 ///
 /// Opening walks the whole index once; blocks are looked at only when asked for, and their checksums verified each
@@ -138,6 +141,14 @@ impl Reader {
     /// The last key.
     pub fn last_key(&self) -> &[u8] {
         self.len().checked_sub(1).and_then(|last| self.get(last)).map(KeyEntry::key).unwrap_or_default()
+    }
+
+    /// An error for each key without a separator between series and field. No engine writes such a key, so it is corrupt.
+    /// The format itself allows it: [`Reader::new`] accepts it.
+    pub fn keys_without_field(&self) -> impl Iterator<Item = Error> {
+        self.index.keys_without_field().map(|(at, key)| {
+            Error::corrupt(self.index_offset.saturating_add(u64::from(at)), NO_FIELD).of(key)
+        })
     }
 
     /// This composite key.

@@ -14,14 +14,14 @@ use std::io;
 
 use bytes::Bytes;
 use tsmith_codecs::{
-    AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, ENCODERS, EncoderVisitor, FieldType,
-    TimeRange, with_encoder,
+    AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, ENCODERS, EncoderVisitor, FieldKey,
+    FieldType, TimeRange, with_encoder,
 };
 
 use crate::cut::{POINTS_PER_BLOCK, first_block};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::{IndexEntry, KeyEntry};
-use crate::reader::Reader;
+use crate::reader::{NO_FIELD, Reader};
 use crate::writer::Writer;
 
 mod rescue;
@@ -102,10 +102,14 @@ impl Salvage {
         let mut look = Look::new(reader);
         let mut salvage = Self::default();
         for key in reader.keys() {
-            let (whole, lost) = look.key(key);
+            let (mut whole, mut lost) = look.key(key);
             let is_unknown = |lost: &&BadBlock| matches!(lost.error.kind(), ErrorKind::UnknownEncoder { .. });
             if let Some(unknown) = lost.iter().find(is_unknown).filter(|_| salvage.unknown.is_none()) {
                 salvage.unknown = Some(unknown.error.clone());
+            }
+            if FieldKey::parse(key.key()).is_none() {
+                // Nothing tells the right key.
+                lost.extend(whole.drain(..).map(|block| without_field(key, block.entry)));
             }
             let field_type = type_of(key, &whole);
             salvage.add(key, field_type, whole, lost, reader.is_sequential());
@@ -266,6 +270,10 @@ impl DamagedKey {
     fn keeps(&self, block: &Whole) -> bool {
         !self.dropped.iter().any(|dropped| dropped.entry == block.entry)
     }
+}
+
+fn without_field(key: KeyEntry<'_>, entry: IndexEntry) -> BadBlock {
+    BadBlock { entry, error: Error::corrupt(entry.offset, NO_FIELD).of(key.key()) }
 }
 
 /// The type that the blocks of a key have: the index's, unless all of them have another one.

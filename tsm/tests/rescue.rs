@@ -343,3 +343,25 @@ fn a_copied_sector_of_the_index_is_not_its_beginning() {
         assert!(holds(&points, &expected), "{from} to {to}: {} of {}", points.len(), expected.len());
     }
 }
+
+/// Story: one bit of a separator flipped, and every reader left the key out without a word.
+#[test]
+fn a_key_without_a_field_is_named_and_dropped() {
+    let good = file_of_50s(&["m,h=a#!~#v".to_owned(), "m,h=b#!~#v".to_owned(), "m,h=c#!~#v".to_owned()]);
+    let all = points_of(&Reader::new(good.clone().into()).expect("opens"));
+    let place = &places(&good)[1];
+    assert_eq!(Reader::new(good.clone().into()).expect("opens").keys_without_field().count(), 0);
+    for bit in (0..4 * 8).map(|bit| 5 * 8 + bit) {
+        let mut bytes = good.clone();
+        bytes[place.name.start + bit / 8] ^= 1 << (bit % 8);
+        let reader = Reader::new(bytes.clone().into()).expect("opens");
+        let errors: Vec<_> = reader.keys_without_field().collect();
+        assert_eq!(
+            errors.iter().map(tsmith_tsm::Error::offset).collect::<Vec<_>>(),
+            [Some(place.all.start as u64)]
+        );
+        let (salvage, points) = repaired(&bytes).expect("kept");
+        assert_eq!((salvage.kept_keys, salvage.dropped_blocks()), (2, 1), "bit {bit}");
+        assert_eq!(points, without(&all, |key, _| key == place.key), "bit {bit}");
+    }
+}

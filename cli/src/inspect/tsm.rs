@@ -70,6 +70,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
             return Ok(Content { bytes: length, version, index_offset: None, keys: Vec::new(), error });
         }
     };
+    let error = error.or_else(|| reader.keys_without_field().next().map(|error| Flaw::from(&error)));
     let mut decoder = AnyDecoder::new();
     let key = |key: KeyEntry<'_>| Key {
         name: to_text(key.key()).into_owned(),

@@ -131,6 +131,7 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
         let key = Some(to_text(key).into_owned());
         finding.problems.push(Flaw { key, ..Flaw::of_all(reason) });
     }
+    finding.problems.extend(reader.keys_without_field().map(|error| Flaw::from(&error)));
     let mut decoder = AnyDecoder::new();
     let mut column = Column::new(FieldType::Float);
     let (mut values, mut disagreements, mut unknown) = (0, 0_u64, 0_u64);

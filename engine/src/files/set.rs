@@ -39,7 +39,11 @@ pub struct FileSet {
 /// Opens these files, side by side when they are many; in their order.
 fn open_all<F: Fs>(fs: &F, dir: &Path, names: &[FileName]) -> Result<Vec<(TsmFile, Option<TornTombstones>)>> {
     let open = &|names: &[FileName]| -> Result<Vec<_>> {
-        names.iter().map(|&name| TsmFile::open_strictly(fs, dir, name)).collect()
+        let open = |&name: &FileName| {
+            let (file, torn) = TsmFile::open_strictly(fs, dir, name)?;
+            file.check_keys().map(|()| (file, torn))
+        };
+        names.iter().map(open).collect()
     };
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(names.len() / FILES_PER_THREAD);
     if threads < 2 {

@@ -59,6 +59,7 @@ impl Check {
 impl Open {
     fn new<F: Fs>(fs: &F, path: &Path, frame: u32) -> Result<Self> {
         let file = TsmFile::open_path(fs, path)?;
+        file.check_keys()?;
         if file.reader().frame_checksum() != frame {
             return Err(Error::Corrupt("header and index of a snapshot's file as they were listed"));
         }
