@@ -30,7 +30,7 @@ use report::{File, Report, State};
 /// points was deleted or replaced since. Tombstones: whole
 /// gzip members, whole records; of a last one that is cut short the records whose keys the TSM file has. Points that only
 /// lost tombstones deleted are back afterwards; what a crash left of a delete that the log still has is no damage. The log:
-/// every record that checks out; the torn end that a crash leaves is no damage, the next opening cuts it. Records that influxd
+/// every record that passes its checks; the torn tail of a crash is no corruption, the next opening cuts it. Records that influxd
 /// accepted after a crash are noted, and get checksums. etcd's log: its
 /// torn end is cut, as etcd does it, and is no damage. Where records behind it show that it was acknowledged, or where it is
 /// corrupt otherwise, --force cuts it back to the last valid record, and says which bytes and entries are lost. That is for a

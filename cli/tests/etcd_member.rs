@@ -150,7 +150,7 @@ fn repaired(arguments: &[&str], member: &Path) -> (String, Option<i32>, serde_js
 /// Story: the only member of a cluster did not start any more: one record had a wrong checksum. `repair` could do nothing, and
 /// the advice was to add the member again, which needs another one.
 #[test]
-fn a_corrupt_log_is_cut_with_force_and_says_what_is_lost() {
+fn force_cuts_a_corrupt_log_and_says_what_is_lost() {
     let root = tempfile::tempdir().expect("a directory");
     let member = member(root.path());
     let (segment, offset, record) = segments(&member)

@@ -355,7 +355,7 @@ mod in_use {
 
     /// Story: influxd ran on the shard, and what `import` and `snapshot` wrote was lost when it renamed its own file over theirs.
     #[test]
-    fn files_that_another_process_has_open_are_not_written() {
+    fn files_open_in_another_process_are_not_written() {
         let scratch = Scratch::new();
         let root = scratch.path("influxdb");
         let (data, wal) = shard(&scratch, &root);

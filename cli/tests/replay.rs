@@ -90,7 +90,7 @@ fn a_salvage_that_keeps_no_value_truncates_the_log() {
 
 /// Story: the only record of a log was corrupt, and a snapshot by salvage kept the corrupt segment.
 #[test]
-fn a_salvage_of_a_corrupt_only_record_truncates_the_log() {
+fn salvage_of_one_corrupt_record_truncates_the_log() {
     for log in ["file", "mmap", "native", "etcd"] {
         let scratch = Scratch::new();
         let (dir, text) = (scratch.path("d"), scratch.file("in.lp", "m v=1 1\n"));
@@ -135,7 +135,7 @@ fn payload(series: &str, value: tsmith_engine::Value, time: i64) -> Vec<u8> {
 /// Story: one record of the log gave a field another type, or had a key that cannot be read. Export, query and stats left out
 /// all later segments, and one line said so.
 #[test]
-fn reading_goes_on_behind_a_record_that_cannot_be_replayed() {
+fn reading_goes_on_behind_a_record_not_replayed() {
     use tsmith_engine::Value;
     for native in [false, true] {
         let scratch = Scratch::new();

@@ -111,7 +111,7 @@ fn every_verb_that_writes_keeps_what_influxd_appended() {
 
 /// Story: influxd began its own segment behind our torn one. That was called corruption, and no verb opened the directory.
 #[test]
-fn a_segment_that_influxd_began_behind_ours_is_no_corruption() {
+fn a_segment_of_influxd_behind_ours_is_no_corruption() {
     let scratch = Scratch::new();
     let (dir, segment) = crashed(&scratch);
     let (own, theirs) = (fs::read(&segment).expect("reads"), segment.with_file_name("_00004.wal"));

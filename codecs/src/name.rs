@@ -55,7 +55,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// The name that a text stands for. Takes raw names too, but for those that hold `\xNN` themselves.
+/// The name that a text stands for. Takes raw names too, except those that hold `\xNN` themselves.
 pub fn from_text(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;

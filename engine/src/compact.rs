@@ -281,7 +281,7 @@ mod tests {
     /// Story: two deletes took the points of a key, each from a file of its own, while a compaction joined the files. Then
     /// the key got another type; the new file still had the old one by its index, and the directory did not open.
     #[test]
-    fn a_key_that_several_deletes_took_is_gone_from_the_merge() {
+    fn a_key_of_several_deletes_is_gone_from_the_merge() {
         let fs = SimFs::default();
         let shard = open(&fs);
         for text in ["m v=1 1\na v=1 1", "m v=1 100"] {

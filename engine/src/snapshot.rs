@@ -380,7 +380,7 @@ mod tests {
     /// Story: two deletes took the points of a key while a snapshot wrote them. Then the key got another type, the file
     /// held the old one as far as anybody could tell from its index, and the directory did not open.
     #[test]
-    fn a_key_that_several_deletes_took_is_gone_from_the_snapshot() {
+    fn a_key_of_several_deletes_is_gone_from_the_snapshot() {
         let fs = SimFs::default();
         let open = |fs: &SimFs| {
             let options = Options { background: false, encode_threads: 1, ..Options::default() };

@@ -24,7 +24,7 @@ const DEPTH_MAX: usize = 5;
 /// Shards that are named to who named the directory above them.
 const NAMED_MAX: usize = 20;
 
-const SERIES_FILE: &str = "the series file, which InfluxDB makes anew";
+const SERIES_FILE: &str = "the series file, which InfluxDB recreates";
 
 /// What a path stands for: one place, or all shards below it.
 #[derive(Debug)]
@@ -266,7 +266,7 @@ pub(super) fn not_read(dir: &Path, name: &OsStr) -> Option<&'static str> {
             "names and types of fields, which InfluxDB reads, and makes anew once a write here removed them",
         ),
         "_series" if is_dir => Some(SERIES_FILE),
-        "index" if is_dir => Some("the series index, which InfluxDB makes anew"),
+        "index" if is_dir => Some("the series index, which InfluxDB recreates"),
         "tsmith.lock" | "wal.lock" => None,
         _ if is_dir => Some("a directory that no engine reads"),
         _ => Some("a file that no engine reads"),

@@ -162,7 +162,7 @@ fn unreplayable(dir: &Path, data: Option<&Path>) -> Option<File> {
     )))
 }
 
-/// The checksums of all segments are one chain: to write one anew is to write all of them, and a snapshot spares that.
+/// The checksums of all segments are one chain: rewriting one means rewriting all. A snapshot avoids that.
 fn log_of_engine(dir: &Path, flaw: &str) -> File {
     let mut file = File::new(dir, "etcd-log", State::Lost);
     let found = match tsmith_wal::replay_only(&OsFs, dir, RecoveryMode::Salvage, |_, _| Ok(())) {
@@ -171,8 +171,8 @@ fn log_of_engine(dir: &Path, flaw: &str) -> File {
     };
     file.gaps = found.torn.iter().map(gap).collect();
     file.because(&format!(
-        "{flaw}; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the {} that check out to TSM \
-         files, and lets go of this log",
+        "{flaw}; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the {} that pass their checks to TSM \
+         files, and drops this log",
         count(found.records, "record")
     ))
 }

@@ -78,7 +78,7 @@ fn dropped_of(salvage: &Salvage, gone: bool) -> String {
     }
     let mended: usize = salvage.damaged.iter().map(|key| key.mended.len()).sum();
     if mended > 0 {
-        dropped.push_str(", index mended for ");
+        dropped.push_str(", index rebuilt for ");
         dropped.push_str(&count(mended as u64, "block"));
     }
     if gone {
