@@ -3,24 +3,22 @@
 //! One thread reads and cuts, several write. What becomes of a batch is reported in the order of the input, whichever
 //! thread is done first.
 
+mod ledger;
 mod times;
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::line::{Precision, Rejected};
-use tsmith_engine::{
-    ErrorKind, LineOptions, OnConflict, SecondType, TimeRange, Timestamp, Turn, Turns, WhenFull,
-};
+use tsmith_engine::{ErrorKind, LineOptions, OnConflict, Timestamp, Turn, Turns, WhenFull};
 
 use crate::args::{self, Parts, WriteTo};
 use crate::clock;
@@ -30,8 +28,7 @@ use crate::flaw::tell_left_out;
 use crate::progress::{Bar, When, percent};
 use crate::source::{Batch, LINE_BYTES_MAX, Limits, Source};
 
-/// Rejected lines that are shown one by one; and fields that got a second type.
-const SHOWN_MAX: u64 = 10;
+use ledger::{Done, Ledger, Reject, lock};
 
 /// A full cache is waited for this long; a snapshot that takes longer has failed.
 const WAIT_MAX: Duration = Duration::from_mins(5);
@@ -412,178 +409,4 @@ fn reason(line: &Rejected, batch: &Batch, options: &LineOptions) -> String {
     }
     let limit = options.string_line_bytes_max;
     format!("{}: the line is torn, or longer than --string-line-bytes-max ({limit} bytes)", line.reason)
-}
-
-/// A line that was not written.
-struct Reject {
-    place: String,
-    reason: String,
-    text: Vec<u8>,
-}
-
-/// What became of a batch.
-#[derive(Default)]
-struct Done {
-    lines: u64,
-    points: u64,
-    values: u64,
-    widened: u64,
-    second_types: Vec<SecondType>,
-    rejected: Vec<Reject>,
-    /// Of the points.
-    times: Option<TimeRange>,
-    /// Times that are out of range, as the text has them.
-    outside: Option<TimeRange>,
-    /// Lines of a dump that are statements.
-    statements: u64,
-    /// Lines of a dump with points of other databases.
-    elsewhere: u64,
-}
-
-/// Account of the import, in the order of the input.
-struct Ledger {
-    inner: Mutex<Account>,
-}
-
-struct Account {
-    next: u64,
-    /// Batches that were done before one that comes before them.
-    early: BTreeMap<u64, Done>,
-    /// Sums; the rejected lines and the fields with a second type are counted below.
-    all: Done,
-    precision: Precision,
-    second_types: u64,
-    rejected: u64,
-    rejects: Option<File>,
-    for_programs: bool,
-    failure: Option<Failure>,
-    failed: bool,
-}
-
-impl Ledger {
-    fn new(rejects: Option<File>, progress: When, precision: Precision) -> Self {
-        let inner = Account {
-            next: 0,
-            early: BTreeMap::new(),
-            all: Done::default(),
-            precision,
-            second_types: 0,
-            rejected: 0,
-            rejects,
-            for_programs: progress.is_for_programs(),
-            failure: None,
-            failed: false,
-        };
-        Self { inner: Mutex::new(inner) }
-    }
-
-    fn note(&self, number: u64, done: Done) {
-        let mut account = lock(&self.inner);
-        account.early.insert(number, done);
-        let before = account.all.lines;
-        loop {
-            let next = account.next;
-            let Some(done) = account.early.remove(&next) else { break };
-            account.next += 1;
-            account.book(done);
-        }
-        if account.for_programs && account.all.lines > before {
-            let _ = writeln!(io::stderr(), "acknowledged {}", account.all.lines);
-        }
-    }
-
-    fn acknowledged(&self) -> u64 {
-        lock(&self.inner).all.lines
-    }
-
-    fn has_failed(&self) -> bool {
-        lock(&self.inner).failed
-    }
-
-    /// Notes a failure; the first is the one to report.
-    fn fail(&self, failure: Failure) {
-        let mut account = lock(&self.inner);
-        account.failed = true;
-        account.failure.get_or_insert(failure);
-    }
-
-    fn failure(&self) -> Result<()> {
-        lock(&self.inner).failure.take().map_or(Ok(()), Err)
-    }
-
-    /// Reports the sums.
-    fn finish(self, took: Duration) -> Result<Outcome> {
-        let mut account = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // After a failure batches may be written whose elders are not; they count all the same.
-        for done in std::mem::take(&mut account.early).into_values() {
-            account.book(done);
-        }
-        if account.rejected > SHOWN_MAX {
-            complain(&format!("and {} more lines rejected", account.rejected - SHOWN_MAX));
-        }
-        if account.second_types > SHOWN_MAX {
-            complain(&format!("and {} more fields have a second type", account.second_types - SHOWN_MAX));
-        }
-        let rejected = account.rejected;
-        let Done { lines, points, values, widened, statements, elsewhere, times, outside, .. } = account.all;
-        let widened = if widened > 0 { format!(" ({widened} widened to float)") } else { String::new() };
-        let seconds = took.as_secs_f64();
-        let rate = values as f64 / seconds.max(1e-9);
-        let range = times.map(times::text).unwrap_or_default();
-        let text = format!(
-            "imported {lines} lines: {points} points, {values} values{widened}, {rejected} rejected, {seconds:.3} s, {rate:.0} values/s{range}"
-        );
-        let _ = writeln!(io::stderr(), "{text}");
-        if statements + elsewhere > 0 {
-            complain(&format!("skipped {statements} statements, and {elsewhere} lines of other databases"));
-        }
-        for hint in times::hints(times, outside, account.precision) {
-            complain(&hint);
-        }
-        account.failure.map_or(Ok(Outcome::of(rejected > 0)), Err)
-    }
-}
-
-impl Account {
-    fn book(&mut self, done: Done) {
-        let all = &mut self.all;
-        all.lines += done.lines;
-        all.points += done.points;
-        all.values += done.values;
-        all.widened += done.widened;
-        all.statements += done.statements;
-        all.elsewhere += done.elsewhere;
-        all.times = times::both(all.times, done.times);
-        all.outside = times::both(all.outside, done.outside);
-        for second in done.second_types {
-            self.second_types += 1;
-            if self.second_types <= SHOWN_MAX {
-                complain(&format!(
-                    "note: {second}: influxd does not open such a shard; --types measurement, for a new directory, rejects \
-                     such lines"
-                ));
-            }
-        }
-        for Reject { place, reason, mut text } in done.rejected {
-            self.rejected += 1;
-            if self.rejected <= SHOWN_MAX {
-                complain(&format!("{place}: {reason}"));
-            }
-            if text.is_empty() {
-                continue;
-            }
-            if let Some(file) = &mut self.rejects {
-                text.push(b'\n');
-                if let Err(error) = file.write_all(&text) {
-                    self.failed = true;
-                    self.failure.get_or_insert(Failure::Io(format!("--rejects: {error}")));
-                }
-            }
-        }
-    }
-}
-
-/// Counters stay right when a thread panics; the panic itself ends the run.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
