@@ -37,7 +37,7 @@ pub enum ErrorKind {
     #[error("{0}")]
     Cache(tsmith_cache::Error),
     /// A TSM file contradicts its format.
-    #[error("{0}{after}", after = mending(.0, "`tsmith repair` the directory"))]
+    #[error("{0}{after}", after = advice_to_repair(.0, "`tsmith repair` the directory"))]
     Tsm(tsmith_tsm::Error),
     /// A TSM file without any entry of an index that can be read, so that it cannot be repaired.
     #[error(
@@ -267,7 +267,7 @@ fn made_for(end: Option<&Path>) -> String {
 }
 
 /// What to do about corruption that leaves the rest of a file readable: `repair`, which names what to repair.
-fn mending(error: &tsmith_tsm::Error, repair: &str) -> String {
+fn advice_to_repair(error: &tsmith_tsm::Error, repair: &str) -> String {
     use tsmith_tsm::ErrorKind as Tsm;
     let keeps = match error.kind() {
         Tsm::Checksum { what: "the block", .. }
@@ -331,7 +331,7 @@ impl Error {
         let is_unread = |path: &&Path| !path.file_name().is_some_and(is_live);
         match (&*self.kind, self.path().filter(is_unread)) {
             (ErrorKind::Tsm(error), Some(path)) => {
-                format!("{error}{}", mending(error, &format!("`tsmith repair {}`", path.display())))
+                format!("{error}{}", advice_to_repair(error, &format!("`tsmith repair {}`", path.display())))
             }
             (kind, _) => kind.to_string(),
         }

@@ -35,7 +35,7 @@ pub struct Ack {
 }
 
 /// A batch that the cache admitted, with the claims on the types that it brings in. The claims come first, so that they
-/// are dropped inside the gate: who waits for the gate then finds none of them.
+/// are dropped inside the gate: a batch that waits for the gate then finds none of them.
 pub(crate) struct Admission<'t, 'b, S: Storer> {
     pub(crate) claims: Claims<'t>,
     pub(crate) admitted: Admitted<'t, 'b, S>,

@@ -41,7 +41,7 @@ fn times<L: Log>(shard: &Shard<L>) -> Vec<i64> {
     read.times().to_vec()
 }
 
-/// Opens what is left of a creation. Only a directory that has no manifest yet, and so no log, is told its typing again.
+/// Opens what is left of a creation. The typing is given again only if there is no manifest yet, and so no log.
 fn reopen<L: Log<Fs = SimFs>>(fs: &SimFs, what: &str) -> Shard<L> {
     let found = Manifest::read(fs, &dirs().data).unwrap_or_else(|error| panic!("{what}: {error}"));
     let segments = segment_names(fs, &dirs().wal).unwrap_or_default();

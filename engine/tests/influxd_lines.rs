@@ -234,7 +234,7 @@ fn errors_of(server: &Influxd, body: &str) -> (u16, String) {
 /// Law: of any body without unclosed quotes, influxd and ours accept the same lines, word the same errors, and hold the
 /// same values.
 #[test]
-fn influxd_accepts_the_same_lines_with_the_same_values() {
+fn influxd_accepts_the_same_lines_and_values() {
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();
     let Some(server) = Influxd::start(root) else {
@@ -295,7 +295,7 @@ fn influxd_accepts_the_same_lines_with_the_same_values() {
 
 /// Story: one field name that was not UTF-8 made influxd refuse all of the shard.
 #[test]
-fn influxd_opens_a_shard_that_was_offered_other_names_than_utf8() {
+fn influxd_opens_a_shard_offered_names_not_utf8() {
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();
     let Some(server) = server::start_with_database(root) else { return };

@@ -79,7 +79,7 @@ fn one_received_snapshot_may_be_left_by_a_crash() {
         storage.snapshotter().save_snap(&snapshot(2, 98)).expect("saves");
         let error = checked(root).expect_err("two");
         assert_eq!(*flaw(&error), Flaw::SnapshotBeyondLog { index: 98, last: 5 });
-        // One that is torn is told by itself.
+        // A torn snapshot file is reported as such.
         for index in [98, 99] {
             let name = format!("snap/0000000000000002-{index:016x}.snap");
             std::fs::write(root.join(name), b"\x08\x01\x12").expect("writes");

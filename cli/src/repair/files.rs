@@ -76,10 +76,10 @@ fn dropped_of(salvage: &Salvage, gone: bool) -> String {
         let bytes = count(bytes, "byte");
         dropped = format!("{dropped}, {bytes} of blocks without an entry in the index");
     }
-    let mended: usize = salvage.damaged.iter().map(|key| key.mended.len()).sum();
-    if mended > 0 {
+    let rebuilt: usize = salvage.damaged.iter().map(|key| key.mended.len()).sum();
+    if rebuilt > 0 {
         dropped.push_str(", index rebuilt for ");
-        dropped.push_str(&count(mended as u64, "block"));
+        dropped.push_str(&count(rebuilt as u64, "block"));
     }
     if gone {
         dropped += "; nothing is left, so that no file has the name";

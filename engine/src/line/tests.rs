@@ -291,7 +291,7 @@ fn a_torn_line_costs_no_other_line() {
 }
 
 #[test]
-fn a_string_that_is_too_long_is_cut_at_its_first_line_end() {
+fn a_string_too_long_is_cut_at_its_first_line_end() {
     let line = "m s=\"a\nb\" 1\n";
     for (bytes_max, points) in [(11, 1), (10, 0)] {
         assert_eq!(shown(line.as_bytes(), bytes_max).0, points, "{bytes_max}");

@@ -421,7 +421,7 @@ fn side_by_side<T: Format>(
     Ok(stretch)
 }
 
-/// Who reads a segment side by side.
+/// The threads that read a segment side by side.
 #[derive(Clone, Copy)]
 struct Team<'a> {
     workers: usize,

@@ -155,7 +155,7 @@ fn repair_of<T: Format, F: Fs>(
             }
             repair.set_aside = Some(aside);
         } else if let Some(from) = end.accepted.filter(|_| !dry_run) {
-            // A later segment that is written anew is ours then.
+            // A later segment that is rewritten becomes ours.
             seal::<T, F>(fs, &repair.path, number, from..end.cut)?;
         }
         found.push(repair);
