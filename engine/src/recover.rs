@@ -17,7 +17,9 @@ use crate::compact::Compactor;
 use crate::delete::Deletes;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fields_index::FieldsIndex;
-use crate::files::{FileSet, TornTombstones, TsmFile, obey, remove_leftovers, tsm_names, two_types};
+use crate::files::{
+    FileSet, TornTombstones, TsmFile, holds_influxdb_index, obey, remove_leftovers, tsm_names, two_types,
+};
 use crate::manifest::{MANIFEST_NAME, Manifest};
 use crate::parts::Parts;
 use crate::repair::{LogCheck, RefusedEntry, StoredTypes, is_native, stored_types, take_entry};
@@ -202,7 +204,9 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         Err(error) => return Err(error).on(OPERATION, &dirs.wal),
     };
     let is_fresh = asked.log == "etcd" && is_begun(fs, dirs)
-        || segments.is_empty() && tsm_names(fs, &dirs.data)?.is_empty();
+        || segments.is_empty()
+            && tsm_names(fs, &dirs.data)?.is_empty()
+            && !holds_influxdb_index(fs, &dirs.data);
     // The log `native` opens by its name all the same.
     let is_own = || segments.iter().any(|name| is_native(name)) || tsmith_wal::etcd::is_log(fs, &dirs.wal);
     if !is_fresh && ["file", "mmap", "etcd"].contains(&&*asked.log) && is_own() {

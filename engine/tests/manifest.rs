@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use tsmith_engine::driver::Driver;
-use tsmith_engine::{Dirs, LineOptions, Manifest, Options, Result, Setup, Timestamp, repair};
+use tsmith_engine::{
+    Dirs, ErrorKind, FieldTyping, LineOptions, Manifest, Options, Result, Setup, Timestamp, repair,
+};
 use tsmith_wal::fs::{Fs, OsFs};
 
 const LINE: &[u8] = b"cpu,host=a usage=0.5 10\n";
@@ -23,6 +25,24 @@ fn write_and_close(dirs: &Dirs, flags: &[(&str, &str)]) {
     let report = engine.write_lines(LINE, &LineOptions::new(Timestamp(0))).expect("room");
     assert!(report.ack.is_some());
     engine.close().expect("in order");
+}
+
+/// Story: a shard of InfluxDB without TSM files and with an empty log was taken for a new directory. It could get a log
+/// and types that influxd does not open.
+#[test]
+fn an_empty_shard_of_influxdb_stays_influxdbs() {
+    let root = tempfile::tempdir().expect("a directory");
+    let dirs = Dirs::under(root.path());
+    fs::create_dir_all(&dirs.data).expect("creates");
+    fs::create_dir_all(&dirs.wal).expect("creates");
+    fs::write(dirs.data.join("fields.idx"), b"").expect("writes");
+    for (flag, other) in [("log", "native"), ("encoder", "zstd"), ("storer", "empty")] {
+        let error = open(&dirs, &[(flag, other)]).err().expect("refused");
+        assert!(matches!(error.kind(), ErrorKind::NotInflux { .. }), "{error}");
+    }
+    write_and_close(&dirs, &[]);
+    let manifest = Manifest::read(&OsFs, &dirs.data).expect("reads").expect("is there");
+    assert_eq!(manifest.typing, FieldTyping::Measurement);
 }
 
 #[test]
