@@ -13,6 +13,8 @@ use serde_json::Value as Json;
 use tsmith_engine::Dirs;
 
 pub(crate) const DATABASE: &str = "walk";
+/// How often a server is started on other ports, until it listens.
+const PORTS_TRIED: usize = 5;
 
 /// A running influxd; killed when dropped.
 pub(crate) struct Influxd {
@@ -29,6 +31,12 @@ impl Influxd {
     /// With this kind of series index, `inmem` or `tsi1`.
     pub(crate) fn start_with(root: &Path, index: &str) -> Option<Self> {
         Command::new("influxd").arg("version").stdout(Stdio::null()).status().ok()?;
+        let server = (0..PORTS_TRIED).find_map(|_| Self::listening(root, index));
+        Some(server.unwrap_or_else(|| panic!("influxd ends at once; see {}", root.join("influxd.log").display())))
+    }
+
+    /// A server that listens; `None` if it ended instead, as it does when another process took a port that was free.
+    fn listening(root: &Path, index: &str) -> Option<Self> {
         let (http, rpc) = (free_port(), free_port());
         let address = format!("127.0.0.1:{http}");
         let log = std::fs::File::create(root.join("influxd.log")).expect("a log file");
@@ -47,13 +55,26 @@ impl Influxd {
             .stderr(log)
             .spawn()
             .expect("starts");
-        let server = Self { child, address };
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while TcpStream::connect(&server.address).is_err() {
+        let mut server = Self { child, address };
+        let deadline = Instant::now() + Duration::from_mins(2);
+        while !server.answers_ping() {
+            if server.child.try_wait().expect("is a child").is_some() {
+                return None;
+            }
             assert!(Instant::now() < deadline, "influxd does not listen; see {}", root.display());
             sleep(Duration::from_millis(50));
         }
         Some(server)
+    }
+
+    /// Whether influxd answers there, and no other process that listens on the same port.
+    fn answers_ping(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(&self.address) else { return false };
+        let mut answer = String::new();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        stream.write_all(b"GET /ping HTTP/1.0\r\n\r\n").is_ok()
+            && stream.read_to_string(&mut answer).is_ok()
+            && answer.contains("X-Influxdb-Version")
     }
 
     pub(crate) fn request(&self, method: &str, target: &str, body: &str) -> (u16, String) {
