@@ -9,7 +9,7 @@ use tsmith_codecs::name::{printable, to_text};
 use tsmith_engine::Error;
 use tsmith_wal::etcd::SegmentName;
 use tsmith_wal::fs::TooLong;
-use tsmith_wal::{ErrorKind, Recovery};
+use tsmith_wal::{ErrorKind, GapKind, Recovery};
 
 use crate::exit::{Outcome, complain};
 
@@ -111,10 +111,10 @@ pub(crate) fn log_advice(error: &tsmith_wal::Error) -> Option<String> {
 /// Reports what of a log was left out when it was opened, and what was read without a checksum. Neither a torn tail nor
 /// unverified records are a problem.
 pub(crate) fn tell_left_out(recovery: &Recovery) -> Outcome {
-    recovery.torn.iter().for_each(|torn| complain(&torn.to_string()));
+    recovery.gaps.iter().for_each(|gap| complain(&gap.to_string()));
     recovery.unverified.iter().for_each(|records| complain(&records.to_string()));
     recovery.refused.iter().for_each(|refused| complain(&refused.to_string()));
-    Outcome::of(recovery.torn.iter().any(|torn| torn.valid_after) || !recovery.refused.is_empty())
+    Outcome::of(recovery.gaps.iter().any(|gap| gap.kind != GapKind::TornTail) || !recovery.refused.is_empty())
 }
 
 /// `00001.wal offset 5: cpu#!~#v: reason`.

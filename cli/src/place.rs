@@ -18,7 +18,7 @@ use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_engine::view::{Held, View, hold};
 use tsmith_engine::{Dirs, ErrorKind};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::is_segment;
+use tsmith_wal::{GapKind, is_segment};
 
 use crate::exit::{Failure, Outcome, Result, complain};
 use log::{Found, has_segments, looked_for};
@@ -236,7 +236,7 @@ impl Place {
 
     /// Reports what a view could not read. A torn tail of a log is no problem: a crash leaves it.
     pub(crate) fn report_problems(&self, view: &View) -> Outcome {
-        let mut outcome = Outcome::of(view.torn().iter().any(|torn| torn.valid_after));
+        let mut outcome = Outcome::of(view.gaps().iter().any(|gap| gap.kind != GapKind::TornTail));
         if let Self::Directory { wal, unsure: Some(why), .. } = self {
             let looked_for = wal.as_deref().map_or_else(String::new, |wal| format!("; {}", looked_for(wal)));
             complain(&format!("{why}{looked_for}"));
@@ -247,7 +247,7 @@ impl Place {
             complain(failure.text());
             outcome = outcome.and(failure.outcome());
         }
-        view.torn().iter().for_each(|torn| complain(&torn.to_string()));
+        view.gaps().iter().for_each(|gap| complain(&gap.to_string()));
         view.unverified().iter().for_each(|records| complain(&records.to_string()));
         outcome
     }

@@ -392,7 +392,7 @@ fn every_log_is_read_around_damage_and_goes_on_behind_it() {
         let damaged = content(&dir);
 
         let name = segment.file_name().expect("a name").to_string_lossy().into_owned();
-        let read = run("export {}", &[&dir]).exits(1).says(&[&name, "left out, read on at"]).stdout;
+        let read = run("export {}", &[&dir]).exits(1).says(&[&name, "left out, resumed at"]).stdout;
         let left = points(&read);
         assert_eq!(left[&b"m#!~#v"[..]].len(), 396, "{log}: one batch is lost");
         run("export {}", &[&segment]).exits(if log == "etcd" { 2 } else { 1 });
@@ -403,9 +403,9 @@ fn every_log_is_read_around_damage_and_goes_on_behind_it() {
         run("repair {} --dry-run", &[&dir]).exits(1);
         assert_eq!(content(&dir), damaged, "{log}");
 
-        run("import {} {} --recovery salvage", &[&dir, &lines]).exits(1).says(&["read on at"]);
+        run("import {} {} --recovery salvage", &[&dir, &lines]).exits(1).says(&["resumed at"]);
         run("snapshot {}", &[&dir]).exits(1);
-        run("snapshot {} --recovery salvage", &[&dir]).exits(1).says(&["read on at"]);
+        run("snapshot {} --recovery salvage", &[&dir]).exits(1).says(&["resumed at"]);
         run("verify {}", &[&dir]).exits(0);
         run("import {} {}", &[&dir, &lines]).exits(0);
         assert_eq!(points(&export(&dir))[&b"m#!~#v"[..]].len(), 400, "{log}");

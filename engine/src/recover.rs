@@ -11,7 +11,7 @@ use tsmith_cache::{Cache, CacheOptions, Storer};
 use tsmith_codecs::{BlockEncoder, FieldKey, Position, TimeRange};
 use tsmith_wal::entry::Entry;
 use tsmith_wal::fs::Fs;
-use tsmith_wal::{Log, Progress, RecoveryMode, Replay};
+use tsmith_wal::{GapKind, Log, Progress, RecoveryMode, Replay};
 
 use crate::compact::Compactor;
 use crate::delete::Deletes;
@@ -88,7 +88,8 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
         if found.as_ref() != Some(&manifest) {
             manifest.write(&fs, &dirs.data)?;
         }
-        let left_out = !recovery.refused.is_empty() || recovery.torn.iter().any(|torn| torn.valid_after);
+        let left_out =
+            !recovery.refused.is_empty() || recovery.gaps.iter().any(|gap| gap.kind != GapKind::TornTail);
         let (background, compact) = (options.background, options.compact);
         let compactor = Arc::new(Compactor::new(&options));
         let inner = Arc::new(Inner {
@@ -110,7 +111,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             lock: Mutex::new(Some(lock)),
             encoder: PhantomData,
         });
-        if inner.recovery.torn.is_empty() && inner.recovery.refused.is_empty() {
+        if inner.recovery.gaps.is_empty() && inner.recovery.refused.is_empty() {
             // Else each opening would make durable anew what they did to files.
             inner
                 .forget_leftovers()

@@ -7,7 +7,7 @@ use tsmith_cache::{Cache, CacheOptions, Ring, Storer};
 use tsmith_codecs::{Column, FieldKey, FieldType, Position, TimeRange, Tsm1};
 use tsmith_tsm::{Direction, KeyEntry};
 use tsmith_wal::fs::{Fs, OsFs};
-use tsmith_wal::{NotReplayed, Record, Recovery, RecoveryMode, Torn, Unverified};
+use tsmith_wal::{Gap, NotReplayed, Record, Recovery, RecoveryMode, Unverified};
 
 use crate::delete::Replayed;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -140,9 +140,9 @@ impl View {
         &self.problems
     }
 
-    /// Places of the log that were left out.
-    pub fn torn(&self) -> &[Torn] {
-        &self.log.torn
+    /// What of the log could not be read.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.log.gaps
     }
 
     /// Records of the log that no checksum covers, and that influxd accepted after a crash.

@@ -99,7 +99,7 @@ fn damage_in_an_old_segment_refuses_to_open_and_changes_nothing() {
     lenient.log.recovery = RecoveryMode::InfluxDb;
     let shard = Shard::open(dirs, lenient).expect("the original opens it");
     assert_holds(&shard, "expected/wal-torn-then-good-loaded.jsonl");
-    assert_eq!(shard.recovery().torn.len(), 1);
+    assert_eq!(shard.recovery().gaps.len(), 1);
 }
 
 #[test]

@@ -31,7 +31,7 @@
 //!     Ok(())
 //! })?;
 //! assert_eq!(seen, [b"a payload"]);
-//! assert!(recovery.torn.is_empty());
+//! assert!(recovery.gaps.is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -70,10 +70,10 @@
 //!     }
 //!     Ok(())
 //! })?;
-//! for torn in &recovery.torn {
-//!     println!("{torn}");
+//! for gap in &recovery.gaps {
+//!     println!("{gap}");
 //! }
-//! assert_eq!((recovery.records, recovery.torn.len()), (4, 0));
+//! assert_eq!((recovery.records, recovery.gaps.len()), (4, 0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -121,8 +121,9 @@ pub use native::NativeLog;
 pub use null::NullLog;
 pub use options::{Compression, Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
 pub use recover::{
-    NotReplayed, Progress, Recovery, Refusal, Refused, Replay, SEGMENT_FILE_BYTES_MAX, SegmentRepair, Torn,
-    Unverified, following, is_segment, repair, repair_for, replay_only, replay_segment, segment_names,
+    Gap, GapKind, NotReplayed, Progress, Recovery, Refusal, Refused, Replay, SEGMENT_FILE_BYTES_MAX,
+    SegmentRepair, Unverified, following, is_segment, repair, repair_for, replay_only, replay_segment,
+    segment_names,
 };
 // The words of the signatures above, so that a user of this crate needs no other.
 pub use tsmith_codecs::{Batch, BatchBuilder, FieldKey, FieldType, Position, RunBuilder, TimeRange, Value};

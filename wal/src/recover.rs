@@ -23,7 +23,7 @@ use crate::{Error, ErrorKind, LogOptions, Position, Record, RecoveryMode, Result
 pub(crate) use jobs::Records;
 use reader::Reader;
 pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
-pub use report::{NotReplayed, Progress, Recovery, Torn, Unverified};
+pub use report::{Gap, GapKind, NotReplayed, Progress, Recovery, Unverified};
 
 /// What is written again at a time.
 const AGAIN_BYTES: usize = 1 << 20;

@@ -46,7 +46,7 @@ fn load(bytes: &[u8], mode: RecoveryMode) -> tsmith_wal::Result<(Vec<Replayed>, 
     drop(log);
     let (_, again, second) = open(&sim, mode)?;
     assert_eq!(again, seen, "recovery gives the same again");
-    assert!(second.torn.is_empty(), "what was torn is gone");
+    assert!(second.gaps.is_empty(), "what was torn is gone");
     Ok((seen, recovery))
 }
 
@@ -59,7 +59,7 @@ fn a_segment_cut_anywhere_gives_the_frames_before_the_cut() {
             assert_eq!(seen, all[..seen.len()], "cut at {len}");
             let last = seen.last().map_or(0, |(at, ..)| at.0 & 0xffff_ffff);
             assert!(last <= len as u64);
-            let cut = recovery.torn.first().map_or(len as u64, |torn| torn.offset);
+            let cut = recovery.gaps.first().map_or(len as u64, |gap| gap.offset);
             assert!(cut >= last, "nothing whole is cut off");
         }
     }
@@ -76,7 +76,7 @@ fn a_bit_of_ours_flipped_anywhere_never_gives_another_record() {
             Ok((seen, recovery)) => {
                 assert_eq!(seen, all[..seen.len()], "byte {at} bit {bit}");
                 assert!(
-                    seen.len() == all.len() || recovery.torn.len() == 1,
+                    seen.len() == all.len() || recovery.gaps.len() == 1,
                     "byte {at} bit {bit}: lost in silence"
                 );
             }
@@ -153,7 +153,7 @@ fn a_bit_of_theirs_flipped_anywhere_loses_no_frame_before_it() {
             Ok((seen, recovery)) => {
                 assert_eq!(seen[..intact], all[..intact], "byte {at} bit {bit}");
                 assert!(
-                    seen.len() == all.len() || recovery.torn.len() == 1,
+                    seen.len() == all.len() || recovery.gaps.len() == 1,
                     "byte {at} bit {bit}: lost in silence"
                 );
             }
@@ -177,7 +177,7 @@ fn any_bytes_are_a_segment_or_not() {
     // Snappy that claims four gigabytes in seven bytes.
     let bomb = [1, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0];
     let (seen, recovery) = load(&bomb, RecoveryMode::Strict).expect("torn");
-    assert!(seen.is_empty() && recovery.torn.len() == 1);
+    assert!(seen.is_empty() && recovery.gaps.len() == 1);
 }
 
 /// Story: InfluxDB sorts segments as strings, so that `_100000` comes before `_99999` and deletes apply before writes.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
 use tsmith_wal::testing::{noise, open_keeping};
-use tsmith_wal::{ErrorKind, EtcdLog, Log, LogOptions, Record, Recovery, RecoveryMode};
+use tsmith_wal::{ErrorKind, EtcdLog, GapKind, Log, LogOptions, Record, Recovery, RecoveryMode};
 
 const DIR: &str = "/wal";
 
@@ -88,7 +88,7 @@ fn salvaged(sim: &SimFs, what: &str, last: u64) -> Vec<u64> {
     let missing: Vec<u64> = recovery.missing().flatten().collect();
     let rest: Vec<u64> = (1..=last).filter(|number| !missing.contains(number)).collect();
     assert_eq!(seen, rest, "{what}: what is not there is told");
-    assert!(recovery.torn.iter().all(|torn| torn.valid_after), "{what}: {recovery:?}");
+    assert!(recovery.gaps.iter().all(|gap| gap.kind != GapKind::TornTail), "{what}: {recovery:?}");
     // What was left out stays until it is forgotten, and then the log opens strictly.
     put(&log, 16);
     let cut = log.cut().expect("cuts");
@@ -97,7 +97,7 @@ fn salvaged(sim: &SimFs, what: &str, last: u64) -> Vec<u64> {
     log.truncate_front(cut).expect("forgets");
     log.close().expect("closes");
     let (_, seen, recovery) = open(sim, RecoveryMode::Strict).expect(what);
-    assert!(seen == [17] && recovery.torn.is_empty(), "{what}: {seen:?}, {recovery:?}");
+    assert!(seen == [17] && recovery.gaps.is_empty(), "{what}: {seen:?}, {recovery:?}");
     missing
 }
 
@@ -199,7 +199,7 @@ fn a_last_entry_that_became_a_state_is_missed() {
     for mode in [RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
         let sim = with(&files);
         let (log, seen, recovery) = open(&sim, mode).expect("opens");
-        assert!(seen.len() == 14 && recovery.torn.len() == 1, "{recovery:?}");
+        assert!(seen.len() == 14 && recovery.gaps.len() == 1, "{recovery:?}");
         put(&log, 16);
         log.close().expect("closes");
         assert_eq!(open(&sim, mode).expect("opens").1.last(), Some(&16), "goes on");

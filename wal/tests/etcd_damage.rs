@@ -209,7 +209,7 @@ fn without_any_space_the_ordinary_log_is_read_and_cut() {
         let used = fs.snapshot().values().map(|bytes| bytes.len() as u64).sum();
         fs.set_space(Some(used));
         let (log, seen, recovery) = open();
-        assert!(recovery.torn.is_empty());
+        assert!(recovery.gaps.is_empty());
         assert!(seen.into_iter().map(|(_, _, bytes)| bytes).eq((0..count).map(payload)));
         let is_refused = |log: &EtcdLog<SimFs>| put(log, count).expect_err("no space").is_full();
         assert!(is_refused(&log));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
 use tsmith_wal::testing::{noise, open_keeping};
-use tsmith_wal::{EtcdLog, FileLog, Log, LogOptions, MmapLog, NativeLog, Record, RecoveryMode};
+use tsmith_wal::{EtcdLog, FileLog, GapKind, Log, LogOptions, MmapLog, NativeLog, Record, RecoveryMode};
 
 const DIR: &str = "/wal";
 const RECORDS: usize = 1000;
@@ -36,7 +36,7 @@ fn read<L: Log<Fs = SimFs>>(path: &Path, bytes: &[u8], mode: RecoveryMode) -> Ve
     file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).expect("writes");
     let options = LogOptions::default().recovery(mode);
     let (_, seen, recovery) = open_keeping::<L>(sim, Path::new(DIR), options).expect("opens");
-    assert!(recovery.torn.iter().all(|torn| torn.valid_after), "{recovery:?}");
+    assert!(recovery.gaps.iter().all(|gap| gap.kind != GapKind::TornTail), "{recovery:?}");
     seen.into_iter().map(|(.., payload)| payload).collect()
 }
 

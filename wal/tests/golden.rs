@@ -226,7 +226,7 @@ fn intact_segments_load_as_the_original_loads_them() {
     let names = ["_00001.wal", "_00002.wal", "_00003.wal"];
     let sim = shard(&names.map(|name| (name, wal(&format!("normal/{name}")))));
     let (loaded, recovery) = load(&sim, RecoveryMode::Strict).expect("opens");
-    assert!(recovery.torn.is_empty());
+    assert!(recovery.gaps.is_empty());
     compare_loaded(&sim, &loaded, &expected("normal-loaded"), str::to_owned);
 }
 
@@ -264,7 +264,7 @@ fn strict_cuts_torn_tails_and_refuses_damage() {
         let sim = shard(&[("_00002.wal", wal(&format!("torn/{name}_00002.wal")))]);
         let before = sim.snapshot();
         let found = match load(&sim, RecoveryMode::Strict) {
-            Ok((_, recovery)) => match &recovery.torn[..] {
+            Ok((_, recovery)) => match &recovery.gaps[..] {
                 [] => Strict::Whole,
                 [torn] => {
                     assert_eq!(len_of(&sim, "_00002.wal"), torn.offset, "{name}");
@@ -309,7 +309,7 @@ fn a_torn_segment_before_a_good_one_is_damage_unless_one_asks_for_the_original()
     assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
     assert_eq!((error.path(), error.offset()), (Some(Path::new("/shard/_00001.wal")), Some(2596)));
     let (loaded, recovery) = load(&sim, RecoveryMode::InfluxDb).expect("opens");
-    assert_eq!(recovery.torn.len(), 1);
+    assert_eq!(recovery.gaps.len(), 1);
     compare_loaded(&sim, &loaded, &expected("torn-then-good-loaded"), str::to_owned);
 }
 
@@ -322,7 +322,7 @@ fn a_hole_before_an_acknowledged_write_is_not_taken_for_a_torn_tail() {
     assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
     assert_eq!(error.offset(), Some(40));
     let (loaded, recovery) = load(&sim, RecoveryMode::InfluxDb).expect("opens");
-    assert_eq!(recovery.torn.len(), 1);
+    assert_eq!(recovery.gaps.len(), 1);
     assert_eq!(loaded.0.into_keys().collect::<Vec<_>>(), [b"m,k=a#!~#v"]);
 }
 

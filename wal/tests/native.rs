@@ -142,7 +142,7 @@ fn a_segment_cut_anywhere_gives_the_records_before_the_cut() {
         assert!(next > len as u64, "cut at {len}: nothing whole is cut off");
         drop(log);
         let (_, again, second) = open(&sim, RecoveryMode::Strict).expect("opens");
-        assert!(again == seen && second.torn.is_empty());
+        assert!(again == seen && second.gaps.is_empty());
     }
 }
 
@@ -157,7 +157,7 @@ fn a_bit_flipped_anywhere_is_damage_or_torn_and_never_another_record() {
             // All groups but what the end says of itself were synced before something that is intact.
             Ok((_, seen, recovery)) => {
                 assert!(seen == all && at >= whole.len() - RECORD_BYTES, "byte {at} bit {bit}");
-                assert_eq!(recovery.torn.len(), 1);
+                assert_eq!(recovery.gaps.len(), 1);
             }
             Err(error) => {
                 assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use tsmith_wal::fs::{Fault, Fs, FsFile, SimFs};
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::testing::{noise, open_keeping};
-use tsmith_wal::{ErrorKind, Log, LogOptions, NativeLog, Record, Recovery, RecoveryMode, replay_segment};
+use tsmith_wal::{
+    ErrorKind, GapKind, Log, LogOptions, NativeLog, Record, Recovery, RecoveryMode, replay_segment,
+};
 
 const DIR: &str = "/wal";
 
@@ -101,8 +103,8 @@ fn a_segment_that_lost_its_records_is_missed() {
             let rest: Vec<u64> = (0..15).filter(|n| !(first..first + 3).contains(n)).collect();
             assert_eq!(seen, rest, "segment {number} {what}");
             assert!(recovery.missing().eq(std::iter::once(first..first + 3)), "segment {number} {what}");
-            assert!(recovery.torn.len() == 1 && recovery.torn[0].valid_after, "{recovery:?}");
-            assert_eq!(recovery.torn[0].path, segment(number + 1));
+            assert!(recovery.gaps.len() == 1 && recovery.gaps[0].kind != GapKind::TornTail, "{recovery:?}");
+            assert_eq!(recovery.gaps[0].path, segment(number + 1));
             // It goes on behind what is there, and is missed until it is forgotten.
             put(&log, 15).expect("puts");
             let cut = log.cut().expect("cuts");
@@ -127,7 +129,7 @@ fn salvage_says_which_records_are_missing() {
     let (_, seen, recovery) = open(&with(&files), RecoveryMode::Salvage).expect("opens");
     assert_eq!(seen, [0, 1, 2, 6, 8, 12, 13, 14]);
     assert!(recovery.missing().eq([3..6, 7..8, 9..12]), "{recovery:?}");
-    assert_eq!(recovery.torn.len(), 3);
+    assert_eq!(recovery.gaps.len(), 3);
 }
 
 /// Where a log ends is nowhere else said.
@@ -171,12 +173,12 @@ fn a_segment_from_elsewhere_is_no_part_of_the_log() {
         assert_eq!(error.path(), Some(&*segment(bad)), "{error}");
         assert_eq!(self::files(&sim), files);
         let (_, _, recovery) = open(&sim, RecoveryMode::Salvage).expect("opens");
-        assert_eq!(recovery.torn[0].path, segment(bad));
+        assert_eq!(recovery.gaps[0].path, segment(bad));
     }
     // Alone, too: it is damage and no torn write, for whoever looks at one file.
     let sim = with(&Files::from([(segment(9), whole[&segment(3)].clone())]));
     let recovery = replay_segment(&sim, &segment(9), RecoveryMode::InfluxDb, |_, _| Ok(())).expect("reads");
-    assert!(recovery.records == 0 && recovery.torn[0].valid_after, "{recovery:?}");
+    assert!(recovery.records == 0 && recovery.gaps[0].kind != GapKind::TornTail, "{recovery:?}");
 }
 
 /// What was forgotten is not missed, however few files are left to say so; what comes next is.

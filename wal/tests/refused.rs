@@ -64,7 +64,7 @@ fn check<L: Log<Fs = SimFs>>(name: &str) {
     let due: Vec<String> =
         (0..RECORDS / REFUSED_EACH).map(|n| format!("time {}", n * REFUSED_EACH)).collect();
     assert_eq!(reasons, due, "{name}");
-    assert!(recovery.torn.is_empty(), "{name}: {:?}", recovery.torn);
+    assert!(recovery.gaps.is_empty(), "{name}: {:?}", recovery.gaps);
     let places = recovery
         .refused
         .windows(2)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
 use tsmith_wal::segment::{MARK_BYTES, file_name};
 use tsmith_wal::testing::{noise, open_keeping};
-use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, Record, Recovery, RecoveryMode, repair};
+use tsmith_wal::{ErrorKind, FileLog, GapKind, Log, LogOptions, Record, Recovery, RecoveryMode, repair};
 
 const DIR: &str = "/wal";
 
@@ -93,8 +93,8 @@ fn a_segment_in_the_middle_that_lost_all_is_missed() {
             let sim = with(&left);
             let (log, seen, recovery) = open(&sim, mode).expect("opens");
             assert_eq!(seen, kept, "what the original's loader keeps");
-            let [torn] = &recovery.torn[..] else { panic!("told once: {recovery:?}") };
-            assert_eq!((&torn.path, torn.offset, torn.valid_after), (&path(lost + 1), 0, true));
+            let [gap] = &recovery.gaps[..] else { panic!("told once: {recovery:?}") };
+            assert_eq!((&gap.path, gap.offset, gap.kind), (&path(lost + 1), 0, GapKind::MissingSegment));
             put(&log, 15);
             log.close().expect("closes");
         }
@@ -103,7 +103,7 @@ fn a_segment_in_the_middle_that_lost_all_is_missed() {
         assert!(!repaired.is_empty());
         let (_log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens once it was told");
         assert_eq!(seen, kept);
-        assert!(recovery.torn.is_empty());
+        assert!(recovery.gaps.is_empty());
     }
 }
 
@@ -129,13 +129,13 @@ fn what_is_cut_off_in_the_middle_is_damage_and_no_more_is_named() {
         let sim = with(&left);
         let (log, seen, recovery) = open(&sim, RecoveryMode::InfluxDb).expect("opens");
         assert!(
-            !recovery.torn.is_empty() && recovery.torn.iter().all(|torn| torn.valid_after),
+            !recovery.gaps.is_empty() && recovery.gaps.iter().all(|gap| gap.kind != GapKind::TornTail),
             "{recovery:?}"
         );
         log.close().expect("closes");
         let (_log, again, recovery) =
             open(&sim, RecoveryMode::Strict).unwrap_or_else(|error| panic!("{number}: {error}"));
-        assert!(again == seen && recovery.torn.is_empty(), "{number}");
+        assert!(again == seen && recovery.gaps.is_empty(), "{number}");
     }
 }
 
@@ -148,7 +148,7 @@ fn what_was_forgotten_is_not_missed() {
         left.retain(|path, _| *path >= self::path(first));
         let (log, seen, recovery) = open(&with(&left), RecoveryMode::Strict).expect("opens");
         assert_eq!(seen, (u64::from(first - 1) * 3..15).collect::<Vec<_>>());
-        assert!(recovery.torn.is_empty());
+        assert!(recovery.gaps.is_empty());
         log.close().expect("closes");
     }
     for way in &LOSSES[1..] {
@@ -165,11 +165,11 @@ fn what_was_cut_off_once_is_not_missed_again() {
     files.get_mut(&path(3)).expect("is there")[MARK_BYTES + MARK_BYTES + 9] ^= 1;
     let sim = with(&files);
     let (log, seen, recovery) = open(&sim, RecoveryMode::InfluxDb).expect("opens");
-    assert_eq!((seen.len(), recovery.torn.len()), (12, 1));
+    assert_eq!((seen.len(), recovery.gaps.len()), (12, 1));
     put(&log, 15);
     log.close().expect("closes");
     let (_log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens");
-    assert_eq!((seen.len(), recovery.torn.len()), (13, 0));
+    assert_eq!((seen.len(), recovery.gaps.len()), (13, 0));
 }
 
 /// Story: of a segment of InfluxDB's, which one of ours names, recovery as the original's cut off all there was and took the
@@ -181,7 +181,7 @@ fn what_was_cut_off_of_influxdbs_is_not_missed_again() {
     let count = |sim: &SimFs, mode| {
         let options = LogOptions::default().segment_bytes(2048).recovery(mode);
         let (log, seen, recovery) = open_keeping::<FileLog<SimFs>>(sim.clone(), Path::new(DIR), options)?;
-        Ok::<_, tsmith_wal::Error>((log, seen.len(), recovery.torn.len()))
+        Ok::<_, tsmith_wal::Error>((log, seen.len(), recovery.gaps.len()))
     };
     let sim = with(&(1..=2).map(|number| (path(number), theirs.clone())).collect());
     let (log, theirs_seen, _) = count(&sim, RecoveryMode::Strict).expect("opens");
@@ -249,7 +249,7 @@ fn of_influxdbs_segments_neither_a_gap_nor_an_empty_one_is_odd() {
         let (sim, options) = (with(files), LogOptions::default().recovery(mode));
         let (_, seen, recovery) =
             open_keeping::<FileLog<SimFs>>(sim, Path::new(DIR), options).expect("opens");
-        (seen.len(), recovery.torn)
+        (seen.len(), recovery.gaps)
     };
     let (all, _) = count(&files, RecoveryMode::Strict);
     for lose in LOSSES {
@@ -272,7 +272,7 @@ fn a_segment_of_which_nothing_is_kept_is_missed_no_more() {
         assert!(!repair(&sim, Path::new(DIR), None, false).expect("repairs").is_empty());
         for _ in 0..2 {
             let (log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens");
-            assert_eq!((seen.len(), recovery.torn.len()), (12, 0), "{lost}");
+            assert_eq!((seen.len(), recovery.gaps.len()), (12, 0), "{lost}");
             log.close().expect("closes");
         }
     }

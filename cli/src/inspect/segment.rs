@@ -9,7 +9,7 @@ use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::segment::{FRAME_HEADER_BYTES, Scan, Stop, Unit, Verdict};
-use tsmith_wal::{Record, RecordKind, RecoveryMode, SEGMENT_FILE_BYTES_MAX, Unverified, following};
+use tsmith_wal::{GapKind, Record, RecordKind, RecoveryMode, SEGMENT_FILE_BYTES_MAX, Unverified, following};
 
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
@@ -132,9 +132,9 @@ fn inspect_native(path: &Path) -> Result<Content> {
     });
     match replayed {
         Ok(recovery) => {
-            if let Some(left_out) = recovery.torn.first() {
-                content.torn = !left_out.valid_after;
-                content.error = Some(Flaw::at(left_out.offset, left_out.found));
+            if let Some(gap) = recovery.gaps.first() {
+                content.torn = gap.kind == GapKind::TornTail;
+                content.error = Some(Flaw::at(gap.offset, gap.found));
             }
         }
         Err(error) => content.error = Some(Flaw::from(&error)),

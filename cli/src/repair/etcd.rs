@@ -169,7 +169,7 @@ fn log_of_engine(dir: &Path, flaw: &str) -> File {
         Ok(found) => found,
         Err(error) => return file.because(Failure::from(error).text()),
     };
-    file.gaps = found.torn.iter().map(gap).collect();
+    file.gaps = found.gaps.iter().map(gap).collect();
     file.because(&format!(
         "{flaw}; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the {} that pass their checks to TSM \
          files, and drops this log",

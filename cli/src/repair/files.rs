@@ -7,8 +7,8 @@ use tsmith_engine::ErrorKind;
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{self, Repaired, TombstoneLoss};
 use tsmith_tsm::{LostTombstones, Salvage};
+use tsmith_wal::SegmentRepair;
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{SegmentRepair, Torn};
 
 use super::report::{File, Gap, Index, Key, Refused, State};
 use crate::exit::{Failure, Result};
@@ -244,6 +244,6 @@ fn dropped(file: &File) -> String {
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn gap(torn: &Torn) -> Gap {
-    Gap { offset: torn.offset, bytes: torn.dropped_bytes, reason: torn.reason() }
+pub(super) fn gap(gap: &tsmith_wal::Gap) -> Gap {
+    Gap { offset: gap.offset, bytes: gap.dropped_bytes, reason: gap.reason() }
 }

@@ -6,7 +6,7 @@ use tsmith_wal::entry::{self, Entry, Layout};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::HEAD_BYTES;
 use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
-use tsmith_wal::{Position, Record, RecoveryMode, SEGMENT_FILE_BYTES_MAX, following, is_segment};
+use tsmith_wal::{GapKind, Position, Record, RecoveryMode, SEGMENT_FILE_BYTES_MAX, following, is_segment};
 
 use super::Finding;
 use super::check::{Types, disagreement, whole};
@@ -133,9 +133,9 @@ fn native(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Fin
         offset = at.0 & u64::from(u32::MAX);
         Ok(())
     });
-    for left_out in replayed.map_err(|error| Flaw::from(&error))?.torn {
-        let is_torn = !left_out.valid_after;
-        stop(left_out.offset, left_out.found, is_torn.then_some(left_out.dropped_bytes), finding)?;
+    for gap in replayed.map_err(|error| Flaw::from(&error))?.gaps {
+        let is_torn = gap.kind == GapKind::TornTail;
+        stop(gap.offset, gap.found, is_torn.then_some(gap.dropped_bytes), finding)?;
     }
     Ok(())
 }

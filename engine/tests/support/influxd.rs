@@ -32,7 +32,11 @@ impl Influxd {
     pub(crate) fn start_with(root: &Path, index: &str) -> Option<Self> {
         Command::new("influxd").arg("version").stdout(Stdio::null()).status().ok()?;
         let server = (0..PORTS_TRIED).find_map(|_| Self::listening(root, index));
-        Some(server.unwrap_or_else(|| panic!("influxd ends at once; see {}", root.join("influxd.log").display())))
+        Some(
+            server.unwrap_or_else(|| {
+                panic!("influxd ends at once; see {}", root.join("influxd.log").display())
+            }),
+        )
     }
 
     /// A server that listens; `None` if it ended instead, as it does when another process took a port that was free.

@@ -18,12 +18,12 @@ use parking_lot::{Condvar, Mutex};
 
 use super::chain::missing;
 use super::reader::{Next, Reader};
-use super::{End, Found, NotReplayed, Progress, Replay, as_refusal, position, reason_of};
+use super::{End, Found, Gap, NotReplayed, Progress, Replay, as_refusal, position, reason_of};
 use crate::entry::{self, Decoder, Entry};
 use crate::fs::Fs;
 use crate::kind::{Format, Place, Scan};
 use crate::segment::Stop;
-use crate::{Error, Position, Record, RecordKind, RecoveryMode, Result, Torn, Unverified};
+use crate::{Error, Position, Record, RecordKind, RecoveryMode, Result, Unverified};
 
 /// A worker takes records of about so many bytes on disk at a time.
 const RUN_BYTES: u64 = 64 << 10;
@@ -106,9 +106,9 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
             let link = scan.link();
             let before = scan.before();
             let holds = bytes.iter().any(|&byte| byte != 0);
-            let mut torn: Vec<Torn> = self.follow(at, holds, before)?.into_iter().collect();
+            let mut gaps: Vec<Gap> = self.follow(at, holds, before)?.into_iter().collect();
             if let Some(link) = link {
-                torn.extend(self.join(at, link)?);
+                gaps.extend(self.join(at, link)?);
             }
             let mut due = self.chain.due;
             let mut meanwhile = || {
@@ -141,7 +141,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                 start.go_to(bad.offset);
                 due = start.number().or(due);
                 let (next, found) = self.judge(at, &bytes, &mut start, bad, kept)?;
-                torn.extend(found);
+                gaps.extend(found);
                 match next {
                     Next::Cut(at) => {
                         if resumed {
@@ -160,8 +160,8 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
                         scan = start;
                     }
                     Next::Resume => {
-                        if let Some(torn) = torn.last_mut() {
-                            torn.missing = due.zip(start.number()).and_then(|(due, next)| missing(due, next));
+                        if let Some(gap) = gaps.last_mut() {
+                            gap.missing = due.zip(start.number()).and_then(|(due, next)| missing(due, next));
                         }
                         scan = start;
                         resumed = true;
@@ -181,8 +181,8 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
             let named = refused.map(|(offset, reason)| NotReplayed { path: path.clone(), offset, reason });
             self.recovery.refused.extend(named);
             // A salvaged segment is never taken for an empty one, nor one whose head says what was forgotten.
-            let empty = kept == 0 && link.is_none() && (cut < bytes.len() as u64 || torn.is_empty());
-            self.recovery.torn.append(&mut torn);
+            let empty = kept == 0 && link.is_none() && (cut < bytes.len() as u64 || gaps.is_empty());
+            self.recovery.gaps.append(&mut gaps);
             let cut = if empty { 0 } else { cut };
             let (len, headed) = (bytes.len() as u64, before.is_some());
             ends.push(End { len, cut, records: kept, headed, proof, accepted });

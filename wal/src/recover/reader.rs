@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::chain::{Chain, Row, missing};
 use super::{
-    End, Found, Recovery, SEGMENT_FILE_BYTES_MAX, Torn, following_of, is_segment, parse_spare_name, segments,
+    End, Found, Gap, GapKind, Recovery, SEGMENT_FILE_BYTES_MAX, following_of, is_segment, parse_spare_name,
+    segments,
 };
 use crate::fs::{Fs, parent};
 use crate::kind::{self, Format, Link, Scan};
@@ -89,7 +90,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
     }
 
     /// Segment `at` is read next: whether it is its turn.
-    pub(super) fn join(&mut self, at: usize, link: Link) -> Result<Option<Torn>> {
+    pub(super) fn join(&mut self, at: usize, link: Link) -> Result<Option<Gap>> {
         self.chain.front = self.chain.front.max(link.front);
         let due = self.chain.due.replace(link.first);
         match due {
@@ -104,24 +105,27 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
                     let error = Error::new(ErrorKind::Damaged { found });
                     return Err(error.at_path(&self.path(at)).at_offset(0));
                 }
-                Ok(Some(self.joint(at, found)))
+                Ok(Some(self.joint(at, GapKind::Corruption, found)))
             }
             Some(due) => self.gap(at, due, link.first),
         }
     }
 
     /// What it means that segment `at` begins with this record when that one is due.
-    fn gap(&mut self, at: usize, due: u64, first: u64) -> Result<Option<Torn>> {
+    fn gap(&mut self, at: usize, due: u64, first: u64) -> Result<Option<Gap>> {
         let Some(gap) = missing(due, first) else { return Ok(None) };
         if self.mode == RecoveryMode::Strict {
             let error = ErrorKind::Missing { first: gap.start, last: gap.end - 1 };
             return Err(Error::new(error).at_path(&self.path(at)));
         }
-        Ok(Some(Torn { missing: Some(gap), ..self.joint(at, "records are missing before it") }))
+        Ok(Some(Gap {
+            missing: Some(gap),
+            ..self.joint(at, GapKind::MissingSegment, "records are missing before it")
+        }))
     }
 
     /// Segment `at` is read next, where segments only name one another: whether one before it is missed.
-    pub(super) fn follow(&mut self, at: usize, holds: bool, before: Option<u32>) -> Result<Option<Torn>> {
+    pub(super) fn follow(&mut self, at: usize, holds: bool, before: Option<u32>) -> Result<Option<Gap>> {
         if !T::GUARDED || !holds {
             return Ok(None);
         }
@@ -144,18 +148,18 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
             let error = Error::new(ErrorKind::Damaged { found });
             return Err(error.at_path(&self.path(at)).at_offset(0));
         }
-        Ok(Some(self.joint(at, found)))
+        Ok(Some(self.joint(at, GapKind::MissingSegment, found)))
     }
 
-    pub(super) fn joint(&self, at: usize, found: &'static str) -> Torn {
+    pub(super) fn joint(&self, at: usize, kind: GapKind, found: &'static str) -> Gap {
         let path = self.path(at);
         tracing::warn!(path = %path.display(), found, "does not follow");
-        Torn {
+        Gap {
+            kind,
             path,
             offset: 0,
             kept_records: 0,
             dropped_bytes: 0,
-            valid_after: true,
             resumed_at: Some(0),
             missing: None,
             found,
@@ -183,9 +187,9 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         let lost = self.row.lost(self.mode);
         let front = self.chain.front;
         if let Some((at, first)) = self.chain.begin
-            && let Some(torn) = self.gap(at, front.saturating_add(self.chain.unplaced), first)?
+            && let Some(gap) = self.gap(at, front.saturating_add(self.chain.unplaced), first)?
         {
-            self.recovery.torn.insert(0, torn);
+            self.recovery.gaps.insert(0, gap);
         }
         Ok(Found { recovery: self.recovery, ends, next_record: self.chain.due.unwrap_or(front), front, lost })
     }
@@ -198,7 +202,7 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         scan: &mut T::Scan<'s>,
         bad: Bad,
         kept: u64,
-    ) -> Result<(Next, Option<Torn>)> {
+    ) -> Result<(Next, Option<Gap>)> {
         let later = self.later(at)?;
         let damaged = match scan.judge(bad, later) {
             Verdict::End => return Ok((Next::Cut(bad.offset), None)),
@@ -213,24 +217,24 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         let behind = if damaged { scan.resume(bad) } else { None };
         let resumed = behind.filter(|_| self.mode == RecoveryMode::Salvage);
         let end = resumed.unwrap_or_else(|| kind::used_len(bytes));
-        let torn = Torn {
+        let gap = Gap {
+            kind: if damaged { GapKind::Corruption } else { GapKind::TornTail },
             path: self.path(at),
             offset: bad.offset,
             kept_records: kept,
             dropped_bytes: end.saturating_sub(bad.offset),
-            valid_after: damaged,
             resumed_at: resumed,
             missing: None,
             found: bad.found,
         };
-        tracing::warn!(path = %torn.path.display(), offset = torn.offset, torn.dropped_bytes, torn.found, "left out");
+        tracing::warn!(path = %gap.path.display(), gap.offset, gap.dropped_bytes, gap.found, "left out");
         let next = match resumed {
             Some(_) => Next::Resume,
             // What a salvage leaves out may be wanted.
             None if damaged && self.mode == RecoveryMode::Salvage => Next::Leave,
             None => Next::Cut(bad.offset),
         };
-        Ok((next, Some(torn)))
+        Ok((next, Some(gap)))
     }
 
     /// What the directory holds behind segment `at`.

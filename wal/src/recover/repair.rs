@@ -14,8 +14,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{
-    End, Found, LOCK_NAME, Reader, SEGMENT_FILE_BYTES_MAX, Torn, Unverified, hold_directory, seal, segments,
-    take_directory,
+    End, Found, Gap, GapKind, LOCK_NAME, Reader, SEGMENT_FILE_BYTES_MAX, Unverified, hold_directory, seal,
+    segments, take_directory,
 };
 use crate::entry::Layout;
 use crate::fs::{Fs, FsFile, aside_name, create_temporary, replace_damaged, take_away};
@@ -32,7 +32,7 @@ pub struct SegmentRepair {
     /// Its records that are kept, those of which a part is included.
     pub kept_records: u64,
     /// What is left out because it does not check out, in order.
-    pub gaps: Vec<Torn>,
+    pub gaps: Vec<Gap>,
     /// Records that check out and are refused all the same, in order.
     pub refused: Vec<Refused>,
     /// Records that are kept although no checksum covers them. The repair puts them under checksums, as opening does.
@@ -139,7 +139,7 @@ fn repair_of<T: Format, F: Fs>(
         numbers.iter().zip(&ends).enumerate().filter(|(_, (number, _))| asked(**number))
     {
         let path = dir.join(T::file_name(number));
-        let gaps: Vec<Torn> = recovery.torn.iter().filter(|torn| torn.path == path).cloned().collect();
+        let gaps: Vec<Gap> = recovery.gaps.iter().filter(|gap| gap.path == path).cloned().collect();
         let Records { kept, refused } = records.remove(&number).unwrap_or_default();
         let unverified = recovery.unverified.iter().find(|records| records.path == path).cloned();
         if gaps.is_empty() && refused.is_empty() && end.accepted.is_none() {
@@ -168,8 +168,8 @@ fn number_of(at: Position) -> u32 {
 }
 
 /// Whether the segment is more than torn: a salvage goes on behind the place, or leaves it.
-fn is_damaged(gaps: &[Torn], end: &End) -> bool {
-    gaps.iter().any(|gap| gap.valid_after || gap.resumed_at.is_some())
+fn is_damaged(gaps: &[Gap], end: &End) -> bool {
+    gaps.iter().any(|gap| gap.kind != GapKind::TornTail || gap.resumed_at.is_some())
         || (!gaps.is_empty() && end.cut == end.len)
 }
 

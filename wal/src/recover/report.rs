@@ -13,8 +13,8 @@ pub struct Recovery {
     pub records: u64,
     /// Bytes of their payloads.
     pub bytes: u64,
-    /// What was left out. At most one place with `RecoveryMode::Strict`: the unfinished last write before a crash.
-    pub torn: Vec<Torn>,
+    /// What could not be read. At most one torn tail with `RecoveryMode::Strict`.
+    pub gaps: Vec<Gap>,
     /// Records that pass their checks and that `replay` refused, with `RecoveryMode::Salvage`; in other modes the first one
     /// is an error.
     pub refused: Vec<NotReplayed>,
@@ -45,36 +45,46 @@ impl fmt::Display for NotReplayed {
 }
 
 impl Recovery {
-    /// The numbers of the records that are missing, from all places of `torn`; see [`Torn::missing`].
+    /// The numbers of the missing records, of all gaps; see [`Gap::missing`].
     pub fn missing(&self) -> impl Iterator<Item = Range<u64>> {
-        self.torn.iter().filter_map(|torn| torn.missing.clone())
+        self.gaps.iter().filter_map(|gap| gap.missing.clone())
     }
 }
 
-/// A place of a segment from which on bytes were not replayed; or before which records are missing, where `found` says so.
-/// Its `Display` says all of it in a line.
+/// What a gap is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapKind {
+    /// The unfinished last write before a crash. No record of it was acknowledged. Opening the log cuts it off.
+    TornTail,
+    /// Bytes that were valid once.
+    Corruption,
+    /// Records are missing between two segments, or before the first: a file is gone, or was emptied or shortened.
+    MissingSegment,
+}
+
+/// A range of records that recovery could not read. Its `Display` gives all of it in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Torn {
-    /// The segment.
+pub struct Gap {
+    /// What it is.
+    pub kind: GapKind,
+    /// The segment; of a missing segment the one behind it.
     pub path: PathBuf,
-    /// The first byte that was left out. Unless the mode is `Salvage` and this is damage, the segment ends here now.
+    /// The first byte that was left out. After a torn tail the segment ends here now.
     pub offset: u64,
     /// Records of the segment that were replayed before it.
     pub kept_records: u64,
     /// How many bytes were left out, zeros at the end not counted.
     pub dropped_bytes: u64,
-    /// Whether it is damage, as when records that check out stand behind it, and no torn write.
-    pub valid_after: bool,
-    /// Where the replay went on in the same segment, with `RecoveryMode::Salvage`.
+    /// Where the replay resumed in the same segment, with `RecoveryMode::Salvage`.
     pub resumed_at: Option<u64>,
-    /// The numbers of the records that are missing there, as far as can be told: where a log numbers them through all its
-    /// segments, as [`native`](crate::native) and `etcd` do, and goes on behind the place.
+    /// The numbers of the missing records, as far as they are known: where a log numbers its records through all segments,
+    /// as [`native`](crate::native) and `etcd` do, and goes on behind the gap.
     pub missing: Option<Range<u64>>,
     /// What was found there.
     pub found: &'static str,
 }
 
-impl Torn {
+impl Gap {
     /// What was found there, and the numbers of the records that are missing.
     pub fn reason(&self) -> String {
         let found = self.found;
@@ -86,19 +96,19 @@ impl Torn {
     }
 }
 
-impl fmt::Display for Torn {
+impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.path.display())?;
-        // What is missing before a segment is at no place of it.
+        // A missing segment is at no offset of this one.
         if self.dropped_bytes > 0 {
             write!(f, "offset {}: ", self.offset)?;
         }
         f.write_str(&self.reason())?;
-        match (self.dropped_bytes, self.valid_after, self.resumed_at) {
+        match (self.dropped_bytes, self.kind, self.resumed_at) {
             (0, ..) => Ok(()),
-            (bytes, false, _) => write!(f, ": {bytes} bytes torn by a crash"),
-            (bytes, true, None) => write!(f, ": {bytes} bytes left out"),
-            (bytes, true, Some(at)) => write!(f, ": {bytes} bytes left out, read on at {at}"),
+            (bytes, GapKind::TornTail, _) => write!(f, ": {bytes} bytes torn by a crash"),
+            (bytes, _, None) => write!(f, ": {bytes} bytes left out"),
+            (bytes, _, Some(at)) => write!(f, ": {bytes} bytes left out, resumed at {at}"),
         }
     }
 }

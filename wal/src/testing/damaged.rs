@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Replayed, Scratch, noise, open, open_keeping, payloads, put};
 use crate::fs::OsFs;
-use crate::{ErrorKind, Log, LogOptions, RecoveryMode};
+use crate::{ErrorKind, GapKind, Log, LogOptions, RecoveryMode};
 
 /// The segment that the last record went to, with its content before and after.
 pub(super) struct Tail {
@@ -52,7 +52,7 @@ pub fn a_torn_tail_is_cut_anywhere<L: Log<Fs = OsFs>>(scratch: &Scratch) {
         let (_log, seen, recovery) = open::<L>(scratch, LogOptions::default());
         expected.push(b"younger");
         assert_eq!(payloads(seen), expected, "cut at {len}");
-        assert!(recovery.torn.is_empty());
+        assert!(recovery.gaps.is_empty());
     }
 }
 
@@ -128,12 +128,15 @@ pub fn salvage_keeps_what_checks_out<L: Log<Fs = OsFs>>(scratch: &Scratch) {
             head || kept == all.iter().filter(untouched).count(),
             "damage at {at}: lost more than it touched"
         );
-        let torn = recovery.torn.first().unwrap_or_else(|| panic!("damage at {at}: not a word of it"));
-        assert_eq!(torn.path, path);
-        assert!(torn.offset <= at as u64 && torn.dropped_bytes > 0, "damage at {at}: {torn:?}");
-        assert!(head || (torn.valid_after && torn.resumed_at.is_some_and(|to| to > at as u64)), "{torn:?}");
-        let before = all.iter().filter(|record| end_of(record, &intact) as u64 <= torn.offset).count();
-        assert_eq!(torn.kept_records, before as u64);
+        let gap = recovery.gaps.first().unwrap_or_else(|| panic!("damage at {at}: not a word of it"));
+        assert_eq!(gap.path, path);
+        assert!(gap.offset <= at as u64 && gap.dropped_bytes > 0, "damage at {at}: {gap:?}");
+        assert!(
+            head || (gap.kind == GapKind::Corruption && gap.resumed_at.is_some_and(|to| to > at as u64)),
+            "{gap:?}"
+        );
+        let before = all.iter().filter(|record| end_of(record, &intact) as u64 <= gap.offset).count();
+        assert_eq!(gap.kept_records, before as u64);
         let at = put(&log, b"goes on");
         assert!(seen.iter().all(|(before, ..)| *before < at));
         log.close().expect("closes");
@@ -163,10 +166,13 @@ pub fn recovery_as_the_originals_keeps_what_is_before_damage<L: Log<Fs = OsFs>>(
         let (log, seen, recovery) = open::<L>(scratch, options);
         let before = ends.iter().take_while(|&&end| end <= at).count();
         assert_eq!(seen, all[..before], "damage at {at}");
-        assert!(recovery.torn.len() == 1 && recovery.torn[0].valid_after, "damage at {at}: {recovery:?}");
+        assert!(
+            recovery.gaps.len() == 1 && recovery.gaps[0].kind != GapKind::TornTail,
+            "damage at {at}: {recovery:?}"
+        );
         log.close().expect("closes");
         let (log, again, recovery) = open::<L>(scratch, LogOptions::default());
-        assert!(again == seen && recovery.torn.is_empty(), "what was cut off is gone");
+        assert!(again == seen && recovery.gaps.is_empty(), "what was cut off is gone");
         log.close().expect("closes");
         scratch.files().into_iter().for_each(|(path, _)| std::fs::remove_file(path).expect("removes"));
     }
@@ -181,6 +187,6 @@ pub fn zeros_at_the_end_are_no_damage<L: Log<Fs = OsFs>>(scratch: &Scratch) {
         std::fs::write(&tail.path, &bytes).expect("writes");
         let (_log, seen, recovery) = open::<L>(scratch, LogOptions::default());
         assert_eq!(seen.len(), round + 1);
-        assert!(recovery.torn.is_empty());
+        assert!(recovery.gaps.is_empty());
     }
 }

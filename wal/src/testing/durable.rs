@@ -35,7 +35,7 @@ pub fn records_come_back_in_order<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, seen, recovery) = open::<L>(scratch, LogOptions::default());
     assert_eq!(seen, written);
     assert_eq!(recovery.records, written.len() as u64);
-    assert!(recovery.torn.is_empty());
+    assert!(recovery.gaps.is_empty());
     log.close().expect("closes");
 }
 

@@ -29,7 +29,7 @@ pub fn any_bytes_are_segments_or_refused<L: Log<Fs = SimFs>>(files: &[(&str, &[u
             continue;
         };
         drop(log);
-        assert!(mode != RecoveryMode::Strict || recovery.torn.len() < 2, "{recovery:?}");
+        assert!(mode != RecoveryMode::Strict || recovery.gaps.len() < 2, "{recovery:?}");
         assert_eq!(recovery.records, seen.len() as u64);
         let mut rest = seen.iter();
         let kept = fewer.iter().all(|one| rest.any(|other| one == other));

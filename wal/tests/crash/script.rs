@@ -120,7 +120,7 @@ pub(crate) fn script_of<L: Log<Fs = SimFs>>(fs: &SimFs, options: LogOptions, syn
 pub(crate) fn recover<L: Log<Fs = SimFs>>(fs: &SimFs) -> Result<(L, Vec<u32>), String> {
     let opened = open_keeping::<L>(fs.clone(), Path::new(DIR), options(Durability::Group));
     let (log, seen, recovery) = opened.map_err(|error| format!("does not open: {error}"))?;
-    if recovery.torn.len() > 1 {
+    if recovery.gaps.len() > 1 {
         return Err(format!("torn twice: {recovery:?}"));
     }
     if !seen.is_sorted_by(|a, b| a.0 < b.0) {

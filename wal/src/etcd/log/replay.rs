@@ -13,8 +13,8 @@ use crate::fs::Fs;
 use crate::kind::used_len;
 use crate::recover::{Records, as_refusal, reason_of};
 use crate::{
-    Error, ErrorKind, NotReplayed, Position, Progress, Record, RecordKind, Recovery, RecoveryMode, Replay,
-    Result, Torn,
+    Error, ErrorKind, Gap, GapKind, NotReplayed, Position, Progress, Record, RecordKind, Recovery,
+    RecoveryMode, Replay, Result,
 };
 
 const HEADLESS: &str = "a segment without a head";
@@ -222,18 +222,18 @@ impl<S: Sink> Reader<'_, S> {
         let behind = if bad.damaged { salvage::resume(bad.bytes, bad.offset) } else { None };
         let resumed = behind.filter(|_| salvage);
         let left_out = resumed.map_or_else(|| used_behind(bad.bytes, bad.offset), |(_, at)| at - bad.offset);
-        let torn = Torn {
+        let gap = Gap {
+            kind: if bad.damaged { GapKind::Corruption } else { GapKind::TornTail },
             path: PathBuf::from(bad.path),
             offset: bad.offset,
             kept_records: bad.kept,
             dropped_bytes: left_out,
-            valid_after: bad.damaged,
             resumed_at: resumed.map(|(_, at)| at),
             missing: None,
             found: bad.found,
         };
-        tracing::warn!(path = %torn.path.display(), torn.offset, torn.dropped_bytes, torn.found, "left out");
-        self.found.recovery.torn.push(torn);
+        tracing::warn!(path = %gap.path.display(), gap.offset, gap.dropped_bytes, gap.found, "left out");
+        self.found.recovery.gaps.push(gap);
         Ok(resumed)
     }
 
@@ -289,12 +289,12 @@ impl<S: Sink> Reader<'_, S> {
     /// Something is missing before this segment.
     fn joint(&mut self, path: &Path, found: &'static str) {
         tracing::warn!(path = %path.display(), found, "does not follow");
-        self.found.recovery.torn.push(Torn {
+        self.found.recovery.gaps.push(Gap {
+            kind: GapKind::MissingSegment,
             path: PathBuf::from(path),
             offset: 0,
             kept_records: 0,
             dropped_bytes: 0,
-            valid_after: true,
             resumed_at: Some(0),
             missing: None,
             found,
@@ -308,13 +308,13 @@ impl<S: Sink> Reader<'_, S> {
         if due >= index {
             return;
         }
-        let told = |torn: &Torn| torn.missing.as_ref().is_some_and(|missing| missing.end != due);
-        if self.found.recovery.torn.last().is_none_or(told) {
+        let told = |gap: &Gap| gap.missing.as_ref().is_some_and(|missing| missing.end != due);
+        if self.found.recovery.gaps.last().is_none_or(told) {
             self.joint(path, "entries before it are gone");
         }
-        if let Some(torn) = self.found.recovery.torn.last_mut() {
-            let first = torn.missing.as_ref().map_or(due, |missing| missing.start);
-            torn.missing = Some(first..index);
+        if let Some(gap) = self.found.recovery.gaps.last_mut() {
+            let first = gap.missing.as_ref().map_or(due, |missing| missing.start);
+            gap.missing = Some(first..index);
             self.found.last = index - 1;
         }
     }
