@@ -73,7 +73,7 @@ pub(crate) struct GenArgs {
     n: usize,
 }
 
-pub(crate) fn write_columns(args: &GenArgs) -> crate::Result {
+pub(crate) fn write_columns(args: &GenArgs) -> crate::error::Result {
     fs::create_dir_all(&args.dir)?;
     for shape in columns(args.n) {
         let mut file = BufWriter::new(File::create(args.dir.join(format!("{}.col", shape.name)))?);
@@ -100,7 +100,7 @@ pub(crate) struct LinesArgs {
     out: PathBuf,
 }
 
-pub(crate) fn write_lines(args: &LinesArgs) -> crate::Result {
+pub(crate) fn write_lines(args: &LinesArgs) -> crate::error::Result {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&args.out)?);
     let mut devops = Devops::new(args.hosts, args.kind);
     let mut line = Vec::new();

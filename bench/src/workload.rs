@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::{Deserialize, Serialize};
 use tsmith_codecs::{Column, FieldType, TimeRange, ValuesRef};
 
-use crate::Result;
-use crate::door::{Compact, Setup, Store, field_key};
+use crate::adapter::{Compact, Setup, Store, field_key};
+use crate::error::Result;
 use crate::measure::{Spent, dir_size, peak_rss_mib, timed};
 
 /// Lines of one write.

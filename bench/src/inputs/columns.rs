@@ -81,7 +81,7 @@ impl Shape {
 }
 
 /// The columns of every `*.col` file of a directory, in order of name.
-pub(crate) fn read_columns(dir: &Path) -> crate::Result<Vec<Shape>> {
+pub(crate) fn read_columns(dir: &Path) -> crate::error::Result<Vec<Shape>> {
     let mut out = Vec::new();
     let at_dir = |error: io::Error| format!("{}: {error}", dir.display());
     for entry in fs::read_dir(dir).map_err(at_dir)? {

@@ -7,67 +7,19 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{CellSpec, Group, Plan};
-use super::{Args, Host, Progress, cell};
-use crate::Result;
+use super::args::{Args, Progress};
+use super::host::Host;
+use super::plan::Plan;
+use super::process;
+use super::sample::{Sample, Turn};
+use super::spec::{CellSpec, Group};
+use crate::error::Result;
 use crate::inputs::{Rng, fnv1a};
-use crate::report::all_decided;
+use crate::report::summary::all_decided;
 use crate::stats::BLOCKS_MIN;
-use crate::workload::{Outcome, Workload};
 
 /// More blocks than this tell nothing new.
 const BLOCKS_MAX: u32 = 40;
-
-/// Lines of a dataset in a smoke run.
-pub(super) const SMOKE_LINES: usize = 500;
-
-/// One cell of one block, a line of `results.jsonl`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Sample {
-    pub(crate) block: u32,
-    /// Place of the group and of the cell in the plan.
-    pub(crate) group: usize,
-    pub(crate) cell: usize,
-    /// The reference's second run, for the noise floor.
-    pub(crate) again: bool,
-    dataset: String,
-    workload: Workload,
-    threads: usize,
-    #[serde(flatten)]
-    spec: CellSpec,
-    #[serde(flatten)]
-    pub(crate) outcome: Option<Outcome>,
-    /// Why there is no outcome.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<String>,
-}
-
-impl Sample {
-    pub(crate) fn new(
-        block: u32,
-        (group, cell, again): Turn,
-        groups: &[Group],
-        outcome: Result<Outcome, String>,
-    ) -> Self {
-        let of = &groups[group];
-        let (outcome, error) = match outcome {
-            Ok(outcome) => (Some(outcome), None),
-            Err(error) => (None, Some(error)),
-        };
-        Self {
-            block,
-            group,
-            cell,
-            again,
-            dataset: of.dataset.clone(),
-            workload: of.workload,
-            threads: of.threads,
-            spec: of.cells[cell].clone(),
-            outcome,
-            error,
-        }
-    }
-}
 
 /// The first line of `results.jsonl`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,9 +28,6 @@ struct Header {
     seed: u64,
     host: Host,
 }
-
-/// Group, cell, and whether it is the reference's second run.
-type Turn = (usize, usize, bool);
 
 pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> {
     let lines = args.lines();
@@ -101,7 +50,7 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
         && let Some(group) = plan.groups.first()
     {
         // Warms the program and the dataset in the page cache; its figures are nobody's.
-        let _ = cell::spawn(group, &group.cells[0], lines, scratch.clone());
+        let _ = process::spawn(group, &group.cells[0], lines, scratch.clone());
     }
     let begun = Instant::now();
     'blocks: for block in first..first.max(blocks) {
@@ -115,7 +64,7 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
             let (of, spec) = (&plan.groups[turn.0], &plan.groups[turn.0].cells[turn.1]);
             progress.show(block, at, begun.elapsed(), of, spec);
             let sample =
-                Sample::new(block, turn, &plan.groups, cell::spawn(of, spec, lines, scratch.clone()));
+                Sample::new(block, turn, &plan.groups, process::spawn(of, spec, lines, scratch.clone()));
             writeln!(results, "{}", serde_json::to_string(&sample)?)?;
             samples.push(sample);
         }

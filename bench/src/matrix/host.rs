@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tsmith_wal::fs::{Fs, FsFile, OsFs};
 
-use crate::Result;
+use crate::error::Result;
 use crate::measure::percentile;
 
 /// What is known of the machine, the commit and the disk.
@@ -139,7 +139,7 @@ impl Disk {
     }
 
     fn latencies(path: &Path) -> io::Result<Latency> {
-        // Through the door that every log goes through.
+        // Through the file system that every log uses.
         let file = if path.exists() { OsFs.open(path)? } else { OsFs.create_new(path)? };
         let (begun, mut all) = (Instant::now(), Vec::new());
         for at in 0..Self::WRITES_MAX {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::door::{self, Names};
+use crate::adapter::{self, Names};
 use crate::workload::Workload;
 
 pub(crate) type Parsed<T = String> = Result<T, String>;
@@ -16,25 +16,25 @@ fn one_of(what: &str, text: &str, names: Names) -> Parsed {
 }
 
 pub(crate) fn storer(text: &str) -> Parsed {
-    one_of("storer", text, door::STORERS)
+    one_of("storer", text, adapter::STORERS)
 }
 
 pub(crate) fn log(text: &str) -> Parsed {
-    one_of("log", text, door::LOGS)
+    one_of("log", text, adapter::LOGS)
 }
 
 pub(crate) fn encoder(text: &str) -> Parsed {
-    one_of("encoder", text, door::ENCODERS)
+    one_of("encoder", text, adapter::ENCODERS)
 }
 
 pub(crate) fn order(text: &str) -> Parsed {
-    one_of("order", text, door::ORDERS)
+    one_of("order", text, adapter::ORDERS)
 }
 
 pub(crate) fn durability(text: &str) -> Parsed {
     let interval =
         text.strip_prefix("interval:").is_some_and(|time| tsmith_engine::parse_duration(time).is_some());
-    if interval { Ok(text.to_owned()) } else { one_of("durability", text, door::DURABILITIES) }
+    if interval { Ok(text.to_owned()) } else { one_of("durability", text, adapter::DURABILITIES) }
 }
 
 pub(super) fn workload(text: &str) -> Parsed<Workload> {

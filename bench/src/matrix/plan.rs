@@ -1,101 +1,11 @@
 //! Which cells a run has, and which of them are compared with one another.
 
-use std::fmt;
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
-
-use super::Args;
+use super::args::Args;
+use super::filter::Filter;
 use super::names::Dataset;
-use crate::door::{self, Names};
+use super::spec::{CellSpec, Group, is_durable};
+use crate::adapter::{self, Names};
 use crate::workload::Workload;
-
-/// One choice of parts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct CellSpec {
-    pub(crate) storer: String,
-    pub(crate) log: String,
-    pub(crate) encoder: String,
-    pub(crate) order: String,
-    pub(crate) durability: String,
-}
-
-impl CellSpec {
-    /// Whether an acknowledged write survives a power cut.
-    fn is_durable(&self) -> bool {
-        self.log != "null" && is_durable(&self.durability)
-    }
-
-    fn axis(&self, axis: &str) -> Option<&str> {
-        match axis {
-            "storer" => Some(&self.storer),
-            "log" => Some(&self.log),
-            "encoder" => Some(&self.encoder),
-            "order" => Some(&self.order),
-            "durability" => Some(&self.durability),
-            _ => None,
-        }
-    }
-
-    fn with(&self, axis: &str, value: &str) -> Self {
-        let mut other = self.clone();
-        *match axis {
-            "storer" => &mut other.storer,
-            "log" => &mut other.log,
-            "encoder" => &mut other.encoder,
-            "order" => &mut other.order,
-            _ => &mut other.durability,
-        } = value.into();
-        other.settled()
-    }
-
-    /// The null log keeps nothing, whatever durability it is asked for.
-    fn settled(mut self) -> Self {
-        if self.log == "null" {
-            self.durability = "none".into();
-        }
-        self
-    }
-}
-
-/// As tables name it: what is usual is left out.
-impl fmt::Display for CellSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.storer, self.log, self.encoder)?;
-        if self.order != door::ORDERS[0].0 {
-            write!(f, " {}", self.order)?;
-        }
-        let implied = self.durability == door::DURABILITIES[0].0 || self.log == "null";
-        if implied { Ok(()) } else { write!(f, " {}", self.durability) }
-    }
-}
-
-fn is_durable(durability: &str) -> bool {
-    durability == "group" || durability == "each"
-}
-
-/// Cells that are compared with one another; the first one is the reference.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Group {
-    pub(crate) dataset: String,
-    #[serde(skip)]
-    pub(crate) path: PathBuf,
-    pub(crate) workload: Workload,
-    pub(crate) threads: usize,
-    pub(crate) durable: bool,
-    pub(crate) cells: Vec<CellSpec>,
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.workload.name(), self.dataset)?;
-        if self.threads > 1 {
-            write!(f, ", {} threads", self.threads)?;
-        }
-        let lost = if self.durable { "durable" } else { "not durable: acknowledged writes may be lost" };
-        write!(f, ", {lost}")
-    }
-}
 
 /// All cells of a run.
 #[derive(Debug)]
@@ -113,24 +23,27 @@ struct Axis<'a> {
 impl Plan {
     pub(super) fn new(args: &Args) -> Self {
         let axes = [
-            Axis { name: "storer", given: &args.storer, all: door::STORERS },
-            Axis { name: "log", given: &args.log, all: door::LOGS },
-            Axis { name: "encoder", given: &args.encoder, all: door::ENCODERS },
-            Axis { name: "order", given: &args.order, all: door::ORDERS },
-            Axis { name: "durability", given: &args.durability, all: door::DURABILITIES },
+            Axis { name: "storer", given: &args.storer, all: adapter::STORERS },
+            Axis { name: "log", given: &args.log, all: adapter::LOGS },
+            Axis { name: "encoder", given: &args.encoder, all: adapter::ENCODERS },
+            Axis { name: "order", given: &args.order, all: adapter::ORDERS },
+            Axis { name: "durability", given: &args.durability, all: adapter::DURABILITIES },
         ];
         let datasets = if args.dataset.is_empty() { Dataset::bundled() } else { args.dataset.clone() };
         let workloads = if args.workload.is_empty() { Workload::ALL.to_vec() } else { args.workload.clone() };
-        let first =
-            args.durability.iter().find(|mode| is_durable(mode)).map_or(door::DURABILITIES[0].0, |mode| mode);
+        let first = args
+            .durability
+            .iter()
+            .find(|mode| is_durable(mode))
+            .map_or(adapter::DURABILITIES[0].0, |mode| mode);
         let reference = CellSpec {
             storer: args.reference.storer.clone(),
             log: args.reference.log.clone(),
             encoder: args.reference.encoder.clone(),
-            order: args.order.first().map_or(door::ORDERS[0].0, |order| order).into(),
+            order: args.order.first().map_or(adapter::ORDERS[0].0, |order| order).into(),
             durability: first.into(),
         }
-        .settled();
+        .normalized();
 
         let mut plan = Self { groups: Vec::new() };
         for dataset in &datasets {
@@ -218,55 +131,6 @@ fn product(axes: &[Axis<'_>], reference: &CellSpec) -> Vec<CellSpec> {
     })
 }
 
-/// `encoder=zstd|raw,!workload=ingest`, or any part of a cell's name.
-#[derive(Clone, Debug)]
-pub(super) struct Filter(Vec<Term>);
-
-#[derive(Clone, Debug)]
-struct Term {
-    exclude: bool,
-    axis: Option<String>,
-    values: Vec<String>,
-}
-
-const AXES: [&str; 8] = ["storer", "log", "encoder", "order", "durability", "dataset", "workload", "threads"];
-
-impl Filter {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let term = |text: &str| {
-            let (exclude, text) =
-                text.trim().strip_prefix('!').map_or((false, text.trim()), |rest| (true, rest));
-            let (axis, values) =
-                text.split_once('=').map_or((None, text), |(axis, values)| (Some(axis), values));
-            if let Some(unknown) = axis.filter(|axis| !AXES.contains(axis)) {
-                return Err(format!("there is no axis `{unknown}`; there are: {}", AXES.join(", ")));
-            }
-            let values = values.split('|').map(String::from).collect();
-            Ok(Term { exclude, axis: axis.map(String::from), values })
-        };
-        text.split(',').map(term).collect::<Result<_, _>>().map(Self)
-    }
-
-    fn keeps(&self, group: &Group, cell: &CellSpec) -> bool {
-        self.0.iter().all(|term| {
-            let name = format!("{}/{}/{cell}", group.dataset, group.workload.name());
-            let threads = group.threads.to_string();
-            let value = match term.axis.as_deref() {
-                None => None,
-                Some("dataset") => Some(group.dataset.as_str()),
-                Some("workload") => Some(group.workload.name()),
-                Some("threads") => Some(threads.as_str()),
-                Some(axis) => cell.axis(axis),
-            };
-            let holds = match value {
-                Some(value) => term.values.iter().any(|wanted| wanted == value),
-                None => term.values.iter().any(|part| name.contains(part)),
-            };
-            holds != term.exclude
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -318,8 +182,9 @@ mod tests {
         let plan = plan("--full --dataset nyc_weather --workload recover --durability group");
         assert!(plan.groups.iter().all(|group| group.cells.iter().all(|cell| cell.log != "null")));
         let cells = plan.cell_count();
-        let (storers, encoders, orders) = (door::STORERS.len(), door::ENCODERS.len(), door::ORDERS.len());
-        assert_eq!(cells, storers * (door::LOGS.len() - 1) * encoders * orders);
+        let (storers, encoders, orders) =
+            (adapter::STORERS.len(), adapter::ENCODERS.len(), adapter::ORDERS.len());
+        assert_eq!(cells, storers * (adapter::LOGS.len() - 1) * encoders * orders);
     }
 
     #[test]

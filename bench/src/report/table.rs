@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CellSummary, GroupSummary, Summary};
+use super::summary::{CellSummary, GroupSummary, Summary};
 use crate::stats::Verdict;
 
 pub(super) fn text(summary: &Summary) -> String {

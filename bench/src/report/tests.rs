@@ -2,9 +2,13 @@
 
 use std::slice::from_ref;
 
+use super::summary::{About, DatasetLines, all_decided};
 use super::*;
-use crate::matrix::{Disk, Group, Latency};
-use crate::workload::Workload;
+use crate::matrix::host::{Disk, Host, Latency};
+use crate::matrix::sample::Sample;
+use crate::matrix::spec::{CellSpec, Group};
+use crate::stats::Verdict;
+use crate::workload::{Outcome, Workload};
 
 fn host() -> Host {
     let latency = |p50_us| Latency { p50_us, p99_us: 900.0 };
@@ -91,7 +95,7 @@ fn load_that_hits_a_whole_block_does_not_touch_the_ratios() {
 }
 
 #[test]
-fn other_values_and_failures_are_told() {
+fn other_values_and_failures_are_reported() {
     let group = group();
     let mut samples = samples(&group, 5);
     samples[2].outcome.as_mut().expect("ran").digest = Some("d2".into());
@@ -106,7 +110,7 @@ fn a_summary_reads_back_and_is_its_own_baseline() {
     let group = group();
     let dir = tempfile::tempdir().expect("a directory");
     let mut summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
-    summary.write(dir.path()).expect("writes");
+    write(&summary, dir.path()).expect("writes");
     let earlier = Summary::read(&dir.path().join("summary.json")).expect("reads");
     summary.compare(&earlier).expect("one machine");
     let change = summary.groups[0].rows[0].change.expect("the same cell");
@@ -119,7 +123,7 @@ fn every_form_has_every_row() {
     let group = group();
     let summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
     let page = html::page(&summary);
-    for text in [summary.table(), page.clone()] {
+    for text in [table(&summary), page.clone()] {
         for name in [
             "ring/file/tsm1",
             "ring/file/fast",
@@ -133,7 +137,7 @@ fn every_form_has_every_row() {
             assert!(text.contains(name), "{name} in {text}");
         }
     }
-    assert_eq!(summary.csv().lines().count(), 4);
+    assert_eq!(csv::text(&summary).lines().count(), 4);
     assert!(page.contains("a &lt;fast&gt; one") && !page.contains("<fast>"));
     assert!(!page.contains("http") && !page.contains("<script"), "self-contained");
 }
@@ -142,7 +146,7 @@ fn every_form_has_every_row() {
 fn mostly_undecided_is_said_in_a_sentence() {
     let group = group();
     let mut samples = samples(&group, 6);
-    let advice = |samples: &[Sample]| Summary::new(about(), host(), from_ref(&group), samples).table();
+    let advice = |samples: &[Sample]| table(&Summary::new(about(), host(), from_ref(&group), samples));
     assert!(!advice(&samples).contains("undecided"));
     assert!(advice(&samples[..8]).contains("too few blocks"), "{}", advice(&samples[..8]));
     for sample in &mut samples {

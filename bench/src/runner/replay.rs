@@ -10,11 +10,11 @@ use tsmith_wal::fs::OsFs;
 use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Position, Replay, with_log};
 
 use super::wal::{batch_of, fresh, log_size};
-use crate::Result;
+use crate::error::Result;
 use crate::inputs::{Devops, Kind};
+use crate::json_line::JsonLine;
 use crate::matrix::names;
 use crate::measure::{peak_rss_mib, timed};
-use crate::row::Row;
 
 /// Fills a log and loads it.
 #[derive(Debug, clap::Args)]
@@ -106,7 +106,7 @@ impl Full<'_> {
         let (spent, done) = timed(|| self.replay::<L>(|_, batch| values += batch.value_count()));
         done?;
         assert_eq!(values as f64, self.values, "every value comes back");
-        Row::new("replay-decode-only")
+        JsonLine::new("replay-decode-only")
             .with("log", self.log)
             .with("raw_MB_per_s", self.raw / spent.seconds / 1e6)
             .with("Mvalues_per_s", self.values / spent.seconds / 1e6)
@@ -147,7 +147,7 @@ impl<L: Log> StorerVisitor for Loaded<'_, L> {
             })
         });
         done?;
-        Row::new("replay")
+        JsonLine::new("replay")
             .with("log", full.log)
             .with("storer", full.storer)
             .with("segments", segments)

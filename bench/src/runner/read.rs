@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use tsmith_codecs::{Column, FieldKey, FieldType, TimeRange};
 
-use crate::Result;
-use crate::door::{Store, field_key};
+use crate::adapter::{Store, field_key};
+use crate::error::Result;
 use crate::inputs::Rng;
+use crate::json_line::JsonLine;
 use crate::measure::{dir_size, percentile, timed};
-use crate::row::Row;
 use crate::workload::in_threads;
 
 /// Length of a range query, in nanoseconds.
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result {
         times = range;
         let (spent, done) = timed(|| scan(&store, &keys, threads));
         let (values, _) = done?;
-        Row::new("read-scan")
+        JsonLine::new("read-scan")
             .with("files", store.file_count())
             .with("MB", bytes as f64 / 1e6)
             .with("open_ms", opened.seconds * 1000.0)
@@ -99,7 +99,7 @@ fn ranges(store: &Store, keys: &[FieldKey<'_>], times: TimeRange, queries: usize
         values += column.len();
     }
     latencies.sort_by(f64::total_cmp);
-    Row::new("read-range-1h")
+    JsonLine::new("read-range-1h")
         .with("files", store.file_count())
         .with("queries", queries)
         .with("values_per_query", values as f64 / queries as f64)

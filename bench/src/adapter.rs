@@ -1,4 +1,4 @@
-//! The one place that opens an engine: what the matrix and the drivers need of it, and no more.
+//! The adapter to the engine: the one place that opens one: what the matrix and the runners need of it.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use tsmith_engine::driver::{Driver, KeyRead};
 use tsmith_engine::{Dirs, LineOptions};
 pub(crate) use tsmith_wal::LOGS;
 
-use crate::Result;
+use crate::error::Result;
 
 /// Names and summaries of the parts of one seam.
 pub(crate) type Names = &'static [(&'static str, &'static str)];

@@ -12,11 +12,11 @@ use tsmith_codecs::{Batch, BatchBuilder, Timestamp};
 use tsmith_engine::line::{AnySchema, LineOptions, parse};
 use tsmith_wal::{Compression, Durability, Log, LogOptions, LogVisitor, with_log};
 
-use crate::Result;
+use crate::error::Result;
 use crate::inputs::{Devops, Kind};
+use crate::json_line::JsonLine;
 use crate::matrix::names;
 use crate::measure::{dir_size, percentile, timed};
-use crate::row::Row;
 use crate::workload::in_threads;
 
 /// A run ends when it has logged so many bytes, before compression.
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1000)]
     hosts: usize,
     /// Length of one run.
-    #[arg(long, default_value = "4s", value_parser = crate::duration)]
+    #[arg(long, default_value = "4s", value_parser = crate::duration::duration)]
     limit: Duration,
     /// Logs to time.
     #[arg(long, value_delimiter = ',', default_value = "file", value_parser = names::log)]
@@ -190,7 +190,7 @@ impl LogVisitor for Synced<'_> {
         let mut latencies = latencies.into_inner().expect("no thread panicked");
         latencies.sort_by(f64::total_cmp);
         let disk = log_size(self.dir);
-        Row::new("wal")
+        JsonLine::new("wal")
             .with("log", self.name)
             .with("points_per_write", self.points)
             .with("fsync_delay_ms", 0)
@@ -234,7 +234,7 @@ impl LogVisitor for Unsynced<'_> {
         done?;
         log.close()?;
         let (disk, values) = (log_size(self.dir), values as f64);
-        Row::new("wal-nosync")
+        JsonLine::new("wal-nosync")
             .with("log", self.name)
             .with("points_per_write", 5000)
             .with("Mvalues_per_s", values / spent.seconds / 1e6)

@@ -9,8 +9,8 @@ use tsmith_codecs::{Batch, Timestamp};
 use tsmith_engine::line::{AnySchema, LineOptions, parse};
 
 use crate::inputs::{Devops, FIELDS, Kind};
+use crate::json_line::JsonLine;
 use crate::measure::best;
-use crate::row::Row;
 
 const POINTS: usize = 100_000;
 
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) {
                 spare = builder.finish().cleared();
             }
         });
-        Row::new("parse")
+        JsonLine::new("parse")
             .with("kind", args.kind.name())
             .with("field_values_read", field_values_read)
             .with("GB_per_s", bytes as f64 / ns)

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 /// A line of output in the making.
 #[derive(Debug)]
-pub(crate) struct Row(String);
+pub(crate) struct JsonLine(String);
 
-impl Row {
+impl JsonLine {
     /// The first fields of every row: which benchmark, and whose figures.
     pub(crate) fn new(bench: &str) -> Self {
         Self::of(bench, "tsmith")
@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn numbers_have_five_digits_and_fields_keep_their_order() {
-        let row = Row::new("x").with("b", 1.234_567_8).with("a", 864_000).with("n", f64::NAN).with("t", true);
+        let row =
+            JsonLine::new("x").with("b", 1.234_567_8).with("a", 864_000).with("n", f64::NAN).with("t", true);
         assert_eq!(
             row.0,
             r#"{"bench": "x", "impl": "tsmith", "b": 1.2346, "a": 864000, "n": null, "t": true"#

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tsmith_cache::{Cache, CacheOptions, Storer, StorerVisitor, with_storer};
 use tsmith_codecs::{Batch, BatchBuilder, Position, Value};
 
-use crate::Result;
+use crate::error::Result;
 use crate::inputs::{Devops, EPOCH, Kind, Rng, STEP, field_of};
+use crate::json_line::JsonLine;
 use crate::matrix::names;
 use crate::measure::{status_kib, timed};
-use crate::row::Row;
 use crate::workload::in_threads;
 
 /// Writes ready batches to an empty cache, round robin over the series.
@@ -105,7 +105,7 @@ impl StorerVisitor for Job<'_> {
             }
         }
         let (seconds, cpu) = best.ok_or("--reps must be at least 1")?;
-        Row::new("cache")
+        JsonLine::new("cache")
             .with("storer", self.storer)
             .with("series", self.series)
             .with("goroutines", self.threads)

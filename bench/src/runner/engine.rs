@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tsmith_codecs::Batch;
 
 use super::wal::batch_of;
-use crate::Result;
-use crate::door::{Compact, Setup, Store};
+use crate::adapter::{Compact, Setup, Store};
+use crate::error::Result;
 use crate::inputs::{Devops, FIELDS, Kind};
+use crate::json_line::JsonLine;
 use crate::matrix::names;
 use crate::measure::{Spent, dir_size, peak_rss_mib, timed};
-use crate::row::Row;
 use crate::workload::in_threads;
 
 /// Points of one call.
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result {
     store.close()?;
     let (file_bytes, _) = dir_size(&args.dir, "tsm");
     let row = |bench: &str| {
-        Row::new(bench)
+        JsonLine::new(bench)
             .with("storer", args.storer.as_str())
             .with("log", log)
             .with("encoder", args.encoder.as_str())

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::names;
-use super::plan::{CellSpec, Group};
-use crate::Result;
-use crate::door::Setup;
+use super::spec::{CellSpec, Group};
+use crate::adapter::Setup;
+use crate::error::Result;
 use crate::workload::{Cell, Outcome, Text, Workload};
 
 /// Runs one cell and prints what it measured as JSON.
@@ -74,7 +74,7 @@ pub(super) fn spawn(group: &Group, cell: &CellSpec, lines: usize, dir: PathBuf) 
     if output.status.success() {
         serde_json::from_slice(&output.stdout).map_err(|error| format!("a cell printed no outcome: {error}"))
     } else {
-        let told = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{}: {}", output.status, told.trim()))
+        let text = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{}: {}", output.status, text.trim()))
     }
 }

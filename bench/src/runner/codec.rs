@@ -10,11 +10,11 @@ use std::time::Duration;
 use tsmith_codecs::influx::{Form, boolean, float, integer, string, time};
 use tsmith_codecs::{BlockEncoder, Column, EncoderVisitor, FieldType, Values, ValuesRef, with_encoder};
 
-use crate::Result;
+use crate::error::Result;
 use crate::inputs::{EPOCH, STEP, Shape, columns, read_columns};
+use crate::json_line::JsonLine;
 use crate::matrix::names;
 use crate::measure::best;
-use crate::row::Row;
 
 /// Values of one block.
 const BLOCK_VALUES: usize = 1000;
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 9)]
     reps: usize,
     /// Minimum length of one repetition.
-    #[arg(long, default_value = "10ms", value_parser = crate::duration)]
+    #[arg(long, default_value = "10ms", value_parser = crate::duration::duration)]
     min: Duration,
 }
 
@@ -107,7 +107,7 @@ fn report(args: &Args, shape: &Shape, encoder: &str, implementation: &str, codec
     });
     let values = (encoded.len() * BLOCK_VALUES) as f64;
     let bytes: usize = encoded.iter().map(Vec::len).sum();
-    Row::of("codec", implementation)
+    JsonLine::of("codec", implementation)
         .with("column", shape.name.as_str())
         .with("encoder", encoder)
         .with("encode_ns", encode_ns / values)

@@ -1,0 +1,81 @@
+//! The matrix: each part beside its alternatives, on real data; and each layer alone, beside its peer.
+//!
+//! `matrix` is the main job. The other sub-commands time one layer with the inputs, flags and JSON fields of the driver
+//! that measures InfluxDB's own layers, so that one script can join two runs.
+
+mod adapter;
+mod duration;
+mod error;
+mod inputs;
+mod json_line;
+mod matrix;
+mod measure;
+mod report;
+mod runner;
+mod stats;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Benchmarks of Tsmith: the matrix of all parts, and each layer beside its peer.
+#[derive(Debug, Parser)]
+#[command(name = "tsmith-bench", max_term_width = 110)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    // No text here: it would replace the longer one of its arguments.
+    Matrix(Box<matrix::args::Args>),
+    #[command(hide = true)]
+    Cell(Box<matrix::process::CellArgs>),
+    /// Writes the generated columns that `codec` reads.
+    Gen(inputs::GenArgs),
+    /// Writes generated line protocol.
+    Lines(inputs::LinesArgs),
+    /// Encodes and decodes blocks of 1000 values.
+    Codec(runner::codec::Args),
+    /// Parses line protocol into batches.
+    Parse(runner::parse::Args),
+    /// Writes ready batches to the cache.
+    Cache(runner::cache::Args),
+    /// Appends batches to a log until they are durable.
+    Wal(runner::wal::Args),
+    /// Loads a log into an empty cache.
+    Replay(runner::replay::Args),
+    /// Writes points to an engine, and snapshots them.
+    Engine(runner::engine::Args),
+    /// Scans and queries what `engine` wrote.
+    Read(runner::read::Args),
+}
+
+/// The program `tsmith-bench`.
+pub fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Matrix(args) => matrix::run(&args),
+        Command::Cell(args) => matrix::process::run(&args),
+        Command::Gen(args) => inputs::write_columns(&args),
+        Command::Lines(args) => inputs::write_lines(&args),
+        Command::Codec(args) => runner::codec::run(&args),
+        Command::Parse(args) => {
+            runner::parse::run(&args);
+            Ok(())
+        }
+        Command::Cache(args) => runner::cache::run(&args),
+        Command::Wal(args) => runner::wal::run(&args),
+        Command::Replay(args) => runner::replay::run(&args),
+        Command::Engine(args) => runner::engine::run(&args),
+        Command::Read(args) => runner::read::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tsmith-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

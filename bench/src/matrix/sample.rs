@@ -1,0 +1,57 @@
+//! What one run of one cell measured.
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::{CellSpec, Group};
+use crate::workload::{Outcome, Workload};
+
+/// Group, cell, and whether it is the reference's second run.
+pub(crate) type Turn = (usize, usize, bool);
+
+/// One cell of one block, a line of `results.jsonl`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) block: u32,
+    /// Place of the group and of the cell in the plan.
+    pub(crate) group: usize,
+    pub(crate) cell: usize,
+    /// The reference's second run, for the noise floor.
+    pub(crate) again: bool,
+    dataset: String,
+    workload: Workload,
+    threads: usize,
+    #[serde(flatten)]
+    spec: CellSpec,
+    #[serde(flatten)]
+    pub(crate) outcome: Option<Outcome>,
+    /// Why there is no outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+}
+
+impl Sample {
+    pub(crate) fn new(
+        block: u32,
+        (group, cell, again): Turn,
+        groups: &[Group],
+        outcome: Result<Outcome, String>,
+    ) -> Self {
+        let of = &groups[group];
+        let (outcome, error) = match outcome {
+            Ok(outcome) => (Some(outcome), None),
+            Err(error) => (None, Some(error)),
+        };
+        Self {
+            block,
+            group,
+            cell,
+            again,
+            dataset: of.dataset.clone(),
+            workload: of.workload,
+            threads: of.threads,
+            spec: of.cells[cell].clone(),
+            outcome,
+            error,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A cell by the names of its parts, and the cells that are compared with one another.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapter;
+use crate::workload::Workload;
+
+/// One choice of parts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct CellSpec {
+    pub(crate) storer: String,
+    pub(crate) log: String,
+    pub(crate) encoder: String,
+    pub(crate) order: String,
+    pub(crate) durability: String,
+}
+
+impl CellSpec {
+    /// Whether an acknowledged write survives a power cut.
+    pub(super) fn is_durable(&self) -> bool {
+        self.log != "null" && is_durable(&self.durability)
+    }
+
+    pub(super) fn axis(&self, axis: &str) -> Option<&str> {
+        match axis {
+            "storer" => Some(&self.storer),
+            "log" => Some(&self.log),
+            "encoder" => Some(&self.encoder),
+            "order" => Some(&self.order),
+            "durability" => Some(&self.durability),
+            _ => None,
+        }
+    }
+
+    pub(super) fn with(&self, axis: &str, value: &str) -> Self {
+        let mut other = self.clone();
+        *match axis {
+            "storer" => &mut other.storer,
+            "log" => &mut other.log,
+            "encoder" => &mut other.encoder,
+            "order" => &mut other.order,
+            _ => &mut other.durability,
+        } = value.into();
+        other.normalized()
+    }
+
+    /// The null log keeps nothing, whatever durability it is asked for.
+    pub(super) fn normalized(mut self) -> Self {
+        if self.log == "null" {
+            self.durability = "none".into();
+        }
+        self
+    }
+}
+
+/// As tables name it: what is usual is left out.
+impl fmt::Display for CellSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.storer, self.log, self.encoder)?;
+        if self.order != adapter::ORDERS[0].0 {
+            write!(f, " {}", self.order)?;
+        }
+        let implied = self.durability == adapter::DURABILITIES[0].0 || self.log == "null";
+        if implied { Ok(()) } else { write!(f, " {}", self.durability) }
+    }
+}
+
+/// Whether a write that a log acknowledged in this mode survives a power cut.
+pub(super) fn is_durable(durability: &str) -> bool {
+    durability == "group" || durability == "each"
+}
+
+/// Cells that are compared with one another; the first one is the reference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Group {
+    pub(crate) dataset: String,
+    #[serde(skip)]
+    pub(crate) path: PathBuf,
+    pub(crate) workload: Workload,
+    pub(crate) threads: usize,
+    pub(crate) durable: bool,
+    pub(crate) cells: Vec<CellSpec>,
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.workload.name(), self.dataset)?;
+        if self.threads > 1 {
+            write!(f, ", {} threads", self.threads)?;
+        }
+        let lost = if self.durable { "durable" } else { "not durable: acknowledged writes may be lost" };
+        write!(f, ", {lost}")
+    }
+}

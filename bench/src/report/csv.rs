@@ -1,0 +1,42 @@
+//! `summary.csv`: a line for each cell.
+
+use super::summary::{GroupSummary, Summary};
+use crate::json_line::five_digits;
+use crate::matrix::spec::CellSpec;
+use crate::stats::Verdict;
+
+pub(super) fn text(summary: &Summary) -> String {
+    let mut out = String::from(
+        "dataset,workload,threads,durable,storer,log,encoder,order,durability,blocks,ratio,ratio_low,ratio_high,\
+         noise_floor,verdict,mvalues_per_s,cpu_s_per_mvalues,bytes_per_value,peak_rss_mib\n",
+    );
+    for (GroupSummary { group, floor, .. }, row) in summary.rows() {
+        let CellSpec { storer, log, encoder, order, durability } = &row.spec;
+        let number =
+            |value: Option<f64>| value.map_or_else(String::new, |value| five_digits(value).to_string());
+        let fields = [
+            // The only field that somebody else names.
+            format!("\"{}\"", group.dataset.replace('"', "\"\"")),
+            group.workload.name().into(),
+            group.threads.to_string(),
+            group.durable.to_string(),
+            storer.clone(),
+            log.clone(),
+            encoder.clone(),
+            order.clone(),
+            durability.clone(),
+            row.blocks.to_string(),
+            number(row.ratio.map(|ratio| ratio.mid)),
+            number(row.ratio.map(|ratio| ratio.low)),
+            number(row.ratio.map(|ratio| ratio.high)),
+            number(Some(*floor)),
+            row.verdict.map_or("", Verdict::name).into(),
+            number(row.mvalues_per_s.map(|speed| speed.mid)),
+            number(row.cpu_s_per_mvalues),
+            number(row.bytes_per_value),
+            number(row.peak_rss_mib),
+        ];
+        out += &(fields.join(",") + "\n");
+    }
+    out
+}

@@ -1,0 +1,284 @@
+//! What a run of the matrix found: a ratio and a verdict for each cell.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::matrix::host::Host;
+use crate::matrix::sample::Sample;
+use crate::matrix::spec::{CellSpec, Group};
+use crate::stats::{BLOCKS_MIN, Interval, Verdict, bootstrap, floor, median, verdict};
+use crate::workload::Outcome;
+
+/// Version of `summary.json`; a reader refuses another one.
+const SCHEMA: u32 = 1;
+
+/// A whole run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Summary {
+    pub(super) schema: u32,
+    #[serde(flatten)]
+    pub(super) about: About,
+    pub(super) host: Host,
+    /// Whole blocks that were run.
+    pub(super) blocks: u32,
+    pub(super) groups: Vec<GroupSummary>,
+}
+
+/// What was asked for, so that a reader knows what the figures are of.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct About {
+    pub(crate) command_line: String,
+    pub(crate) commit: String,
+    pub(crate) seed: u64,
+    pub(crate) threads: Vec<u16>,
+    pub(crate) datasets: Vec<DatasetLines>,
+}
+
+/// How much of a dataset was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DatasetLines {
+    pub(crate) name: String,
+    /// From the first on.
+    pub(crate) lines_used: usize,
+    pub(crate) lines: usize,
+}
+
+impl fmt::Display for DatasetLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, lines_used, lines } = self;
+        if lines_used == lines {
+            write!(f, "{name}: all {} lines", grouped(*lines))
+        } else {
+            write!(f, "{name}: the first {} of {} lines", grouped(*lines_used), grouped(*lines))
+        }
+    }
+}
+
+/// `336776` as `336,776`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Cells that were compared with one another; the reference first, then the fastest first.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct GroupSummary {
+    #[serde(flatten)]
+    pub(super) group: Group,
+    pub(super) title: String,
+    /// The noise floor, a ratio.
+    pub(super) floor: f64,
+    pub(super) rows: Vec<CellSummary>,
+}
+
+/// A cell over all blocks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct CellSummary {
+    pub(super) name: String,
+    #[serde(flatten)]
+    pub(super) spec: CellSpec,
+    pub(super) blocks: usize,
+    /// Speed over that of the reference, block by block; 1 for the reference itself.
+    pub(super) ratio: Option<Interval>,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) mvalues_per_s: Option<Interval>,
+    pub(super) cpu_s_per_mvalues: Option<f64>,
+    /// On disk after a clean close: the log where nothing was snapshotted, else the files.
+    pub(super) bytes_per_value: Option<f64>,
+    pub(super) peak_rss_mib: Option<f64>,
+    /// Speed over that of an earlier run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) change: Option<Interval>,
+    pub(super) digest: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+}
+
+impl Summary {
+    pub(crate) fn new(about: About, host: Host, groups: &[Group], samples: &[Sample]) -> Self {
+        let blocks = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
+        let groups = summarize(groups, samples, about.seed);
+        Self { schema: SCHEMA, about, host, blocks, groups }
+    }
+
+    /// Reads an earlier `summary.json`.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let named = |what: String| format!("{}: {what}", path.display());
+        let text = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+        let summary: Self = serde_json::from_str(&text).map_err(|error| named(error.to_string()))?;
+        if summary.schema != SCHEMA {
+            return Err(named(format!("schema {} is not {SCHEMA}", summary.schema)).into());
+        }
+        Ok(summary)
+    }
+
+    /// Sets every cell against the same cell of an earlier run.
+    pub(crate) fn compare(&mut self, earlier: &Self) -> Result {
+        if !self.host.is_like(&earlier.host) {
+            return Err("the baseline is of another machine or file system: its speeds do not compare".into());
+        }
+        for now in &self.about.datasets {
+            let before = earlier.about.datasets.iter().find(|before| before.name == now.name);
+            if let Some(before) = before.filter(|before| *before != now) {
+                return Err(format!("the baseline is of other data: {before}; now {now}").into());
+            }
+        }
+        for group in &mut self.groups {
+            let Some(old) = earlier.groups.iter().find(|old| old.title == group.title) else { continue };
+            for row in &mut group.rows {
+                let before =
+                    old.rows.iter().find(|old| old.spec == row.spec).and_then(|old| old.mvalues_per_s);
+                // Two runs share no block: the noise of both widens what is known of the change.
+                let noise = group.floor.max(old.floor);
+                row.change = row.mvalues_per_s.zip(before).map(|(now, before)| Interval {
+                    low: now.low / before.high / noise,
+                    mid: now.mid / before.mid,
+                    high: now.high / before.low * noise,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Cells whose whole interval lies below `ratio`: of the change if there is a baseline, else of the ratio to the
+    /// reference.
+    pub(crate) fn slower_than(&self, ratio: f64) -> Vec<String> {
+        let mut out = Vec::new();
+        for (group, row) in self.rows() {
+            let judged =
+                row.change.or(row.ratio.filter(|_| row.verdict.is_some_and(|v| v != Verdict::Undecided)));
+            if let Some(found) = judged.filter(|found| found.high < ratio) {
+                out.push(format!(
+                    "{}: {}: {:.2} times [{:.2}, {:.2}]",
+                    group.title, row.name, found.mid, found.low, found.high
+                ));
+            }
+        }
+        out
+    }
+
+    /// Cells that failed, and those that read back something else than the reference of their dataset did.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for (group, row) in self.rows() {
+            let same_data = |other: &&GroupSummary| other.group.dataset == group.group.dataset;
+            let expected = self.groups.iter().find(same_data).and_then(|first| first.rows[0].digest.as_ref());
+            if let Some(error) = &row.error {
+                out.push(format!("{}: {}: {error}", group.title, row.name));
+            } else if row.digest.is_some() && row.digest.as_ref() != expected {
+                out.push(format!(
+                    "{}: {}: reads back other values than the reference",
+                    group.title, row.name
+                ));
+            }
+        }
+        out
+    }
+
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&GroupSummary, &CellSummary)> {
+        self.groups.iter().flat_map(|group| group.rows.iter().map(move |row| (group, row)))
+    }
+
+    /// How much of its dataset a group used.
+    pub(super) fn lines_of(&self, group: &GroupSummary) -> Option<&DatasetLines> {
+        self.about.datasets.iter().find(|dataset| dataset.name == group.group.dataset)
+    }
+
+    /// What to do about verdicts, if most are missing.
+    pub(super) fn advice(&self) -> Option<&'static str> {
+        let verdicts: Vec<Verdict> = self.rows().filter_map(|(_, row)| row.verdict).collect();
+        let undecided = verdicts.iter().filter(|verdict| **verdict == Verdict::Undecided).count();
+        if undecided * 2 <= verdicts.len() {
+            None
+        } else if (self.blocks as usize) < BLOCKS_MIN {
+            Some("Most verdicts are undecided: there were too few blocks; rerun with more --time.")
+        } else {
+            Some("Most verdicts are undecided: the machine is noisy: rerun with --time 10m.")
+        }
+    }
+}
+
+/// Whether more blocks could change no verdict.
+pub(crate) fn all_decided(groups: &[Group], samples: &[Sample], seed: u64) -> bool {
+    let undecided = |row: &CellSummary| row.verdict == Some(Verdict::Undecided) && row.error.is_none();
+    !summarize(groups, samples, seed).iter().any(|group| group.rows.iter().any(undecided))
+}
+
+fn summarize(groups: &[Group], samples: &[Sample], seed: u64) -> Vec<GroupSummary> {
+    let of_group = |at| samples.iter().filter(move |sample: &&Sample| sample.group == at).collect::<Vec<_>>();
+    groups.iter().enumerate().map(|(at, group)| GroupSummary::new(group, &of_group(at), seed)).collect()
+}
+
+impl GroupSummary {
+    fn new(group: &Group, samples: &[&Sample], seed: u64) -> Self {
+        let seconds = |block: u32, cell: usize, again: bool| {
+            let here = |s: &&&Sample| s.block == block && s.cell == cell && s.again == again;
+            samples.iter().find(here)?.outcome.as_ref().map(|outcome| outcome.seconds)
+        };
+        let blocks = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
+        let same: Vec<f64> = (0..blocks)
+            .filter_map(|block| Some(seconds(block, 0, true)? / seconds(block, 0, false)?))
+            .collect();
+        let floor = floor(&same);
+        // The reference of a block is the geometric mean of its two runs.
+        let reference = |block| match (seconds(block, 0, false), seconds(block, 0, true)) {
+            (Some(first), Some(second)) => Some((first * second).sqrt()),
+            (first, second) => first.or(second),
+        };
+        let mut rows = Vec::new();
+        for (cell, spec) in group.cells.iter().enumerate() {
+            let ratios: Vec<f64> = (0..blocks)
+                .filter_map(|block| Some(reference(block)? / seconds(block, cell, false)?))
+                .collect();
+            let mut row = CellSummary::new(spec, samples, cell, seed);
+            if cell == 0 {
+                row.ratio = (!ratios.is_empty()).then_some(Interval { low: 1.0, mid: 1.0, high: 1.0 });
+            } else {
+                row.ratio = bootstrap(&ratios, seed);
+                row.verdict = row.ratio.map(|ratio| verdict(ratio, ratios.len(), floor));
+            }
+            rows.push(row);
+        }
+        let speed = |row: &CellSummary| row.ratio.map_or(0.0, |ratio| ratio.mid);
+        rows[1..].sort_by(|a, b| speed(b).total_cmp(&speed(a)));
+        Self { group: group.clone(), title: group.to_string(), floor, rows }
+    }
+}
+
+impl CellSummary {
+    fn new(spec: &CellSpec, samples: &[&Sample], cell: usize, seed: u64) -> Self {
+        let mine: Vec<&&Sample> = samples.iter().filter(|sample| sample.cell == cell).collect();
+        let outcomes: Vec<&Outcome> = mine.iter().filter_map(|sample| sample.outcome.as_ref()).collect();
+        let of =
+            |figure: &dyn Fn(&Outcome) -> f64| -> Vec<f64> { outcomes.iter().map(|o| figure(o)).collect() };
+        let digests: Vec<&String> = outcomes.iter().filter_map(|o| o.digest.as_ref()).collect();
+        let unlike = digests.iter().any(|digest| *digest != digests[0]);
+        let error = mine.iter().find_map(|sample| sample.error.clone());
+        Self {
+            name: spec.to_string(),
+            spec: spec.clone(),
+            blocks: mine.iter().filter(|sample| !sample.again && sample.outcome.is_some()).count(),
+            ratio: None,
+            verdict: None,
+            mvalues_per_s: bootstrap(&of(&|o| o.values as f64 / o.seconds / 1e6), seed),
+            cpu_s_per_mvalues: median(&of(&|o| o.cpu_seconds / o.values as f64 * 1e6)),
+            bytes_per_value: median(&of(&|o| o.disk_bytes as f64 / o.values as f64)),
+            peak_rss_mib: median(&of(&|o| o.peak_rss_mib)),
+            change: None,
+            digest: digests.first().map(|digest| (*digest).clone()),
+            error: error.or_else(|| unlike.then(|| "reads back other values in other blocks".into())),
+        }
+    }
+}
