@@ -8,8 +8,8 @@ use tsmith_engine::{Compact, CompactReport, Setup};
 
 use crate::args::{ReportFormat, WriteTo};
 use crate::exit::{Failure, Outcome, Result, complain};
-use crate::flaw::tell_left_out;
 use crate::output::{Out, count};
+use crate::problem::report_recovery;
 
 /// Merge TSM files, and leave out what is deleted.
 ///
@@ -42,7 +42,7 @@ impl CompactArgs {
         setup.options.background = false;
         let engine = setup.open(self.to.dirs("compact", &self.dir)?)?;
         // Strict recovery refuses what would be a problem; a later opening does not report the same again.
-        let _fine = tell_left_out(engine.recovery());
+        let _fine = report_recovery(engine.recovery());
         let what = match (self.fast, self.full) {
             (true, _) => Compact::Fast,
             (_, true) => Compact::Full,

@@ -11,8 +11,8 @@ use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Remedy, Selection, S
 use crate::args::{ReportFormat, WriteTo};
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::filter::{self, FilterArgs, NAMES_HELP, Name};
-use crate::flaw::tell_left_out;
 use crate::output::{Out, count, shown};
+use crate::problem::report_recovery;
 
 /// Delete points of one key, or of all series and fields that the flags name, at all times or those between two.
 ///
@@ -168,7 +168,7 @@ impl Delete {
         setup.options.background = false;
         let engine = setup.open(self.to.dirs("delete", &self.dir)?)?;
         // Strict recovery refuses what would be a problem; a later opening does not report the same again.
-        let _fine = tell_left_out(engine.recovery());
+        let _fine = report_recovery(engine.recovery());
         Ok(engine)
     }
 

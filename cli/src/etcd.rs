@@ -7,15 +7,15 @@ use tsmith_wal::etcd::{self, Checked, SegmentName, Wiped};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{RecoveryMode, replay_only};
 
-use crate::flaw::Flaw;
 use crate::output::count;
 use crate::place::has_etcd_log;
+use crate::problem::Problem;
 
 /// Checks the log in a directory, with the snapshots beside it if it is a member's; or one segment.
-pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
+pub(crate) fn check(path: &Path) -> Result<Checked, Problem> {
     let checked = if path.is_file() {
         if path.file_name().and_then(SegmentName::parse).is_none() {
-            return Err(Flaw::of_all(
+            return Err(Problem::new(
                 "a segment of etcd's log under a name that is none: give the copy its own again, <number>-<index>.wal",
             ));
         }
@@ -23,7 +23,7 @@ pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
     } else if has_etcd_log(path) {
         etcd::check(&OsFs, path, snapshots_of(path).as_deref())
     } else {
-        return Err(Flaw::of_all(
+        return Err(Problem::new(
             "no log is here, and there are snapshots of one: it was lost, or is elsewhere, where --wal finds it",
         ));
     };
@@ -32,7 +32,7 @@ pub(crate) fn check(path: &Path) -> Result<Checked, Flaw> {
         let own =
             etcd::is_log(&OsFs, path).then(|| replay_only(&OsFs, path, RecoveryMode::Strict, |_, _| Ok(())));
         let error = own.and_then(Result::err).unwrap_or(error);
-        let flaw = Flaw::from(&error);
+        let flaw = Problem::from(&error);
         match error.path() {
             Some(segment) if segment != path => flaw.in_segment(segment),
             _ => flaw,
@@ -54,15 +54,15 @@ pub(crate) fn snapshots_of(wal: &Path) -> Option<PathBuf> {
 /// What it means that whole records stand behind the end of a log.
 pub(crate) enum Behind {
     /// Of the write that a crash has cut, as far as can be told: records, or parts of some.
-    OfLastWrite(Flaw),
+    OfLastWrite(Problem),
     /// Of writes that were acknowledged.
-    Lost(Flaw),
+    Lost(Problem),
 }
 
 /// Judges what stands behind the end.
 pub(crate) fn behind(found: &Checked) -> Option<Behind> {
     let Wiped { place, bytes, records, acknowledged } = found.behind.as_ref()?;
-    let at = |reason: &dyn std::fmt::Display| Flaw::at(place.offset, reason).in_segment(&place.path);
+    let at = |reason: &dyn std::fmt::Display| Problem::at(place.offset, reason).in_segment(&place.path);
     if *acknowledged {
         return Some(Behind::Lost(at(&etcd::Flaw::AcknowledgedLost { records: *records })));
     }

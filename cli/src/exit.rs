@@ -8,7 +8,7 @@ use tsmith_codecs::name::printable;
 use tsmith_engine::{Error, ErrorKind};
 use tsmith_wal::fs::TooLong;
 
-use crate::flaw::log_advice;
+use crate::advice::log_advice;
 
 const PROBLEMS: u8 = 1;
 const USAGE: u8 = 2;

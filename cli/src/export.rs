@@ -9,7 +9,7 @@ use crate::dump;
 use crate::exit::{Failure, Outcome, Result};
 use crate::filter::{FilterArgs, NAMES_HELP};
 use crate::output::{Destination, Format, Rows};
-use crate::place::Skipped;
+use crate::place::{Skipped, to_read};
 use crate::progress::{Bar, When};
 
 /// Write the values of directories and files as text.
@@ -72,7 +72,7 @@ impl Export {
         let mut bar = Bar::new(progress);
         // A wrong command line is told before anything is written.
         let mut places = Vec::new();
-        let (paths, skipped) = Skipped::among(&self.paths);
+        let (paths, skipped) = to_read(&self.paths);
         Skipped::note_all(&skipped);
         for path in paths {
             let place = match self.wal.place(path) {

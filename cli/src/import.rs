@@ -24,7 +24,7 @@ use crate::args::{self, Parts, WriteTo};
 use crate::clock;
 use crate::context::{Choice, Contexts, content_lines};
 use crate::exit::{Failure, Outcome, Result, complain};
-use crate::flaw::tell_left_out;
+use crate::problem::report_recovery;
 use crate::progress::{Bar, When, percent};
 use crate::source::{Batch, LINE_BYTES_MAX, Limits, Source};
 
@@ -213,7 +213,7 @@ impl Import {
                 let _ = std::fs::remove_file(path);
             }
         })?;
-        let opened = tell_left_out(engine.recovery());
+        let opened = report_recovery(engine.recovery());
         let options = LineOptions {
             precision: self.precision,
             on_conflict: self.on_conflict,

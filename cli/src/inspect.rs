@@ -17,7 +17,7 @@ use tsmith_codecs::name::printable;
 use crate::args::{ReportFormat, WalOrNone};
 use crate::exit::{Outcome, Result, complain};
 use crate::output::Out;
-use crate::place::{Member, NoLog, Place, Skipped};
+use crate::place::{Member, NoLog, Place, Skipped, to_read};
 
 /// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log; etcd's log with its
 /// records, and its snapshot files; the manifest. Of a directory above shards, or of a member of etcd, all of them. What is
@@ -76,7 +76,7 @@ struct Report {
 impl Inspect {
     pub(crate) fn run(self) -> Result<Outcome> {
         let (mut places, mut skipped) = (Vec::new(), Vec::new());
-        let (paths, passed) = Skipped::among(&self.paths);
+        let (paths, passed) = to_read(&self.paths);
         skipped.extend(passed);
         for path in paths {
             let tree = self.wal.tree(path)?;

@@ -8,8 +8,8 @@ use tsmith_engine::{Setup, SnapshotReport};
 
 use crate::args::{Recovery, ReportFormat, WriteTo};
 use crate::exit::{Outcome, Result};
-use crate::flaw::tell_left_out;
 use crate::output::{Out, count};
+use crate::problem::report_recovery;
 
 /// Write the values of the log to TSM files, and drop that part of the log.
 ///
@@ -40,7 +40,7 @@ impl Snapshot {
         setup.options.create = false;
         setup.options.background = false;
         let engine = setup.open(self.to.dirs("snapshot", &self.dir)?)?;
-        let opened = tell_left_out(engine.recovery());
+        let opened = report_recovery(engine.recovery());
         let done = engine.snapshot();
         let closed = engine.close();
         let report = done?;

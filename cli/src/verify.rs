@@ -1,7 +1,9 @@
 //! `tsmith verify`: every checksum, order and bound.
 
 mod check;
+mod finding;
 mod log;
+mod types;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,14 +14,15 @@ use tsmith_codecs::name::printable;
 
 use crate::args::{ReportFormat, WalOrNone};
 use crate::exit::{Outcome, Result, complain};
-use crate::flaw::Flaw;
 use crate::output::{Out, count};
-use crate::place::{Member, NoLog, Place, Skipped};
+use crate::place::{Member, NoLog, Place, Skipped, to_read};
 use crate::progress::{Bar, When};
 use crate::shard_types::{ShardTypes, TypesDiffer};
 
-use check::{Types, check};
-use log::chain;
+use check::check;
+use finding::Finding;
+use log::check_sequence;
+use types::Types;
 
 /// Check every byte that has a check: names each bad file and offset.
 ///
@@ -59,19 +62,6 @@ pub(crate) struct Verify {
     format: ReportFormat,
 }
 
-/// What was found in a file.
-#[derive(Default, Serialize)]
-struct Finding {
-    path: String,
-    ok: bool,
-    summary: String,
-    problems: Vec<Flaw>,
-    /// What needs a build with other parts. It is no corruption.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unknown: Vec<Flaw>,
-    notes: Vec<Flaw>,
-}
-
 #[derive(Default, Serialize)]
 struct Report {
     /// Files that are corrupt, or that this build cannot read.
@@ -107,7 +97,7 @@ impl Verify {
         let mut report = Report::default();
         let mut outcome = Outcome::Fine;
         let mut types = ShardTypes::default();
-        let (paths, skipped) = Skipped::among(&self.paths);
+        let (paths, skipped) = to_read(&self.paths);
         report.skipped = skipped;
         for path in paths {
             let tree = match self.wal.tree(path) {
@@ -201,7 +191,7 @@ impl Verify {
             print(&finding, bar)?;
             report.files.push(finding);
         }
-        if let Some(finding) = chain(place, &report.files[first..]) {
+        if let Some(finding) = check_sequence(place, &report.files[first..]) {
             report.bad += 1;
             shard.bad += 1;
             print(&finding, bar)?;
@@ -271,32 +261,6 @@ impl Shard {
             Some(error) => writeln!(out.text(), "{word} {path}: {error}"),
             None => writeln!(out.text(), "{word} {path}: {files}, {bad} bad, {values}"),
         };
-        debug_assert!(written.is_ok(), "vectors take all");
-        out.flush()
-    }
-}
-
-impl Finding {
-    /// `brief` leaves out what is fine.
-    fn print(&self, brief: bool, out: &mut Out) -> Result<()> {
-        let text = out.text();
-        let path = printable(&self.path);
-        let mut written = Ok(());
-        if self.ok && !brief {
-            written = writeln!(text, "ok {path}: {}", self.summary);
-        }
-        for problem in &self.problems {
-            let colon = problem.colon();
-            written = written.and_then(|()| writeln!(text, "BAD {path}{colon} {problem}"));
-        }
-        for unknown in &self.unknown {
-            let colon = unknown.colon();
-            written = written.and_then(|()| writeln!(text, "UNKNOWN {path}{colon} {unknown}"));
-        }
-        for note in &self.notes {
-            let colon = note.colon();
-            written = written.and_then(|()| writeln!(text, "note {path}{colon} {note}"));
-        }
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()
     }

@@ -11,9 +11,9 @@ use tsmith_wal::etcd::{
 
 use crate::etcd::{self, Behind};
 use crate::exit::{Failure, Result};
-use crate::flaw::Flaw;
 use crate::output::Out;
 use crate::place::list;
+use crate::problem::Problem;
 use crate::read;
 
 /// What a log holds.
@@ -22,13 +22,13 @@ pub(super) struct Log {
     segments: Vec<Segment>,
     /// The first damage, as a reader meets it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Flaw>,
+    error: Option<Problem>,
     /// Where its last write is incomplete, as a crash leaves it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    torn: Option<Flaw>,
+    torn: Option<Problem>,
     /// Whole records of that write, which opening drops.
     #[serde(skip_serializing_if = "Option::is_none")]
-    behind: Option<Flaw>,
+    behind: Option<Problem>,
 }
 
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ struct Segment {
     records: Vec<Record>,
     /// Why the walk over the records ended there, if it was not the end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Flaw>,
+    error: Option<Problem>,
 }
 
 #[derive(Serialize)]
@@ -72,7 +72,7 @@ pub(super) struct Snapshot {
     #[serde(flatten)]
     found: Option<Found>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Flaw>,
+    error: Option<Problem>,
 }
 
 #[derive(Serialize)]
@@ -104,7 +104,7 @@ pub(super) fn log(path: &Path) -> Result<Log> {
                 Some(Behind::OfLastWrite(flaw)) => log.behind = Some(flaw),
                 None => {}
             }
-            let is_torn = |at: &Place| Flaw::at(at.offset, "an incomplete record").in_segment(&at.path);
+            let is_torn = |at: &Place| Problem::at(at.offset, "an incomplete record").in_segment(&at.path);
             // What is damage is nothing that a crash leaves.
             log.torn = found.torn.as_ref().filter(|_| log.error.is_none()).map(is_torn);
         }
@@ -122,9 +122,9 @@ fn segment(path: &Path) -> Result<Segment> {
             Ok(record) => records.push(record),
             // What that means depends on what follows, in this segment and others.
             Err(flaw) if flaw.is_torn() => {
-                error = Some(Flaw::at(used_bytes, "the end of a record is missing"));
+                error = Some(Problem::at(used_bytes, "the end of a record is missing"));
             }
-            Err(flaw) => error = Some(Flaw::at(used_bytes, flaw)),
+            Err(flaw) => error = Some(Problem::at(used_bytes, flaw)),
         }
         if error.is_some() {
             break;
@@ -184,7 +184,7 @@ pub(super) fn snapshot(path: &Path) -> Result<Snapshot> {
             };
             (Some(found), None)
         }
-        Err(flaw) => (None, Some(Flaw::of_all(flaw))),
+        Err(flaw) => (None, Some(Problem::new(flaw))),
     };
     Ok(Snapshot { bytes: bytes.len() as u64, found, error })
 }

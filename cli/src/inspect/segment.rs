@@ -13,8 +13,8 @@ use tsmith_wal::{GapKind, Record, RecordKind, RecoveryMode, SEGMENT_FILE_BYTES_M
 
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
-use crate::flaw::Flaw;
 use crate::output::Out;
+use crate::problem::Problem;
 use crate::read;
 
 /// What a segment holds.
@@ -26,13 +26,13 @@ pub(super) struct Content {
     units: Vec<Shown>,
     /// Why reading ended before the last byte that is not zero.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Flaw>,
+    error: Option<Problem>,
     /// Whether that is what a crash leaves.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     torn: bool,
     /// From here on no checksum covers the records: influxd accepted them after a crash.
     #[serde(skip_serializing_if = "Option::is_none")]
-    unverified: Option<Flaw>,
+    unverified: Option<Problem>,
 }
 
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ struct Frame {
     #[serde(skip_serializing_if = "Option::is_none")]
     max: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Flaw>,
+    error: Option<Problem>,
 }
 
 #[derive(Serialize)]
@@ -97,7 +97,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
                 at = end;
             }
             Err(Stop::TooLarge(error)) => {
-                content.error = Some(Flaw::from(&error));
+                content.error = Some(Problem::from(&error));
                 return Ok(content);
             }
             Err(Stop::Bad(bad)) => {
@@ -111,7 +111,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
                     Verdict::Torn => content.torn = true,
                     Verdict::Damaged => {}
                 }
-                content.error = Some(Flaw::at(bad.offset, bad.found));
+                content.error = Some(Problem::at(bad.offset, bad.found));
                 return Ok(content);
             }
         }
@@ -134,10 +134,10 @@ fn inspect_native(path: &Path) -> Result<Content> {
         Ok(recovery) => {
             if let Some(gap) = recovery.gaps.first() {
                 content.torn = gap.kind == GapKind::TornTail;
-                content.error = Some(Flaw::at(gap.offset, gap.found));
+                content.error = Some(Problem::at(gap.offset, gap.found));
             }
         }
-        Err(error) => content.error = Some(Flaw::from(&error)),
+        Err(error) => content.error = Some(Problem::from(&error)),
     }
     Ok(content)
 }
@@ -186,15 +186,15 @@ fn frame(record: Record<'_>, offset: u64, compressed_bytes: u64) -> Frame {
             frame.keys = keys.into_iter().map(named).collect();
             (frame.min, frame.max) = (Some(range.min), Some(range.max));
         }
-        Err(error) => frame.error = Some(Flaw::at(offset, format!("payload: {error}"))),
+        Err(error) => frame.error = Some(Problem::at(offset, format!("payload: {error}"))),
     }
     frame
 }
 
 /// The note about records that influxd accepted.
-pub(crate) fn unverified(path: &Path, offset: u64, records: u64) -> Option<Flaw> {
+pub(crate) fn unverified(path: &Path, offset: u64, records: u64) -> Option<Problem> {
     let found = Unverified { path: path.to_owned(), offset, records };
-    (records > 0).then(|| Flaw::at(offset, found.reason()))
+    (records > 0).then(|| Problem::at(offset, found.reason()))
 }
 
 impl Content {

@@ -12,8 +12,8 @@ use tsmith_wal::fs::OsFs;
 
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
-use crate::flaw::Flaw;
 use crate::output::Out;
+use crate::problem::Problem;
 use crate::read;
 
 /// Most bytes of keys that are shown: a gzip member of a megabyte can claim a gigabyte.
@@ -27,7 +27,7 @@ pub(super) struct Content {
     version: Option<u8>,
     records: Vec<Record>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Flaw>,
+    error: Option<Problem>,
     /// What is wrong is that a crash cut a delete short, which the log still has.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     torn: bool,
@@ -49,7 +49,7 @@ pub(super) fn inspect(path: &Path, wal: Option<&Path>) -> Result<Content> {
     let tombstones = match Tombstones::new(&bytes) {
         Ok(tombstones) => tombstones,
         Err(error) => {
-            content.error = Some(Flaw::from(&error));
+            content.error = Some(Problem::from(&error));
             return Ok(content);
         }
     };
@@ -61,7 +61,7 @@ pub(super) fn inspect(path: &Path, wal: Option<&Path>) -> Result<Content> {
                 key_bytes += key.len() + size_of::<Record>();
                 if key_bytes > KEY_BYTES_MAX {
                     let reason = "more than 256 MiB of keys: the rest is not shown".to_owned();
-                    content.error = Some(Flaw::of_all(reason));
+                    content.error = Some(Problem::new(reason));
                     break;
                 }
                 content.records.push(Record {
@@ -70,7 +70,7 @@ pub(super) fn inspect(path: &Path, wal: Option<&Path>) -> Result<Content> {
                     max: range.max,
                 });
             }
-            Err(error) => content.error = Some(Flaw::from(&error)),
+            Err(error) => content.error = Some(Problem::from(&error)),
         }
     }
     Ok(content)

@@ -12,8 +12,8 @@ use tsmith_tsm::{IndexEntry, KeyEntry, Reader, Version};
 use super::encoding::Encoding;
 use crate::clock::rfc3339_text;
 use crate::exit::Result;
-use crate::flaw::Flaw;
 use crate::output::Out;
+use crate::problem::Problem;
 
 /// What a TSM file holds.
 #[derive(Serialize)]
@@ -26,7 +26,7 @@ pub(super) struct Content {
     index_offset: Option<u64>,
     keys: Vec<Key>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Flaw>,
+    error: Option<Problem>,
 }
 
 #[derive(Serialize)]
@@ -54,7 +54,7 @@ struct Block {
     min: i64,
     max: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Flaw>,
+    error: Option<Problem>,
 }
 
 /// Reads a file.
@@ -64,13 +64,13 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
     let version = bytes.starts_with(&tsmith_tsm::format::MAGIC).then(|| bytes.get(4).copied()).flatten();
     // Of a corrupt index as much as can be read.
     let (reader, error) = match tsmith_tsm::rescue(bytes) {
-        Ok((reader, loss)) => (reader, loss.map(|loss| Flaw::from(&loss.error))),
+        Ok((reader, loss)) => (reader, loss.map(|loss| Problem::from(&loss.error))),
         Err(error) => {
-            let error = Some(Flaw::from(&error));
+            let error = Some(Problem::from(&error));
             return Ok(Content { bytes: length, version, index_offset: None, keys: Vec::new(), error });
         }
     };
-    let error = error.or_else(|| reader.keys_without_field().next().map(|error| Flaw::from(&error)));
+    let error = error.or_else(|| reader.keys_without_field().next().map(|error| Problem::from(&error)));
     let mut decoder = AnyDecoder::new();
     let key = |key: KeyEntry<'_>| Key {
         name: to_text(key.key()).into_owned(),
@@ -103,12 +103,12 @@ fn block(reader: &Reader, decoder: &mut AnyDecoder, key: KeyEntry<'_>, entry: In
             out.value_encoding = Some(values).filter(|name| *name != "-");
             match decoder.count(block) {
                 Ok((_, count)) => out.count = Some(count),
-                Err(error) => out.error = Some(Flaw::at(offset, tsmith_tsm::ErrorKind::from(error))),
+                Err(error) => out.error = Some(Problem::at(offset, tsmith_tsm::ErrorKind::from(error))),
             }
         }
         Err(error) => {
             out.crc_ok = !matches!(error.kind(), tsmith_tsm::ErrorKind::Checksum { .. });
-            out.error = Some(Flaw { key: None, ..Flaw::from(&error) });
+            out.error = Some(Problem { key: None, ..Problem::from(&error) });
         }
     }
     out

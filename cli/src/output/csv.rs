@@ -3,7 +3,8 @@
 
 use tsmith_engine::Value;
 
-use super::{Field, Out, not_a_number, put_bool, put_float, put_hex, put_number};
+use super::out::Out;
+use super::text::{Field, not_a_number, put_bool, put_float, put_hex, put_number};
 use crate::exit::Result;
 
 pub(super) const HEADER: &[u8] = b"series,field,time,type,value\n";

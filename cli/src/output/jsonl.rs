@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use tsmith_codecs::name::to_text;
 use tsmith_engine::{ColumnRef, FieldKey, FieldType, Value};
 
-use super::{Lost, Out, not_a_number, put_bool, put_float, put_hex, put_number};
+use super::lost::Lost;
+use super::out::Out;
+use super::text::{not_a_number, put_bool, put_float, put_hex, put_number};
 use crate::exit::Result;
 
 /// Begins the object of a key.

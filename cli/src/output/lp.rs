@@ -9,7 +9,9 @@ use std::io::Write;
 use tsmith_engine::line::{self, AnySchema};
 use tsmith_engine::{BatchBuilder, FieldType, LineOptions, Timestamp, Value};
 
-use super::{Field, Lost, Out, key_shown, put_bool, put_float, put_number};
+use super::lost::Lost;
+use super::out::Out;
+use super::text::{Field, key_shown, put_bool, put_float, put_number};
 use crate::exit::Result;
 
 /// A string with all that is special inside quotes.

@@ -4,7 +4,8 @@ use std::io::Write;
 
 use tsmith_engine::Value;
 
-use super::{Field, Out, not_a_number, put_bool, put_float, put_number, shown};
+use super::out::Out;
+use super::text::{Field, not_a_number, put_bool, put_float, put_number, shown};
 use crate::clock;
 use crate::exit::Result;
 

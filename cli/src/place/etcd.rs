@@ -10,12 +10,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_wal::etcd::{DATABASE_HEAD_BYTES, Database, Flaw, is_member, snap};
 use tsmith_wal::fs::OsFs;
 
-use super::tree::{Skipped, not_read};
-use super::{Member, holds_files, is_etcd_segment, leftover, list, regular};
+use super::member::{Member, leftover, regular};
+use super::names::{has_log, is_etcd_segment, is_segment_to_come, list};
+use super::skipped::{Skipped, not_read};
 use crate::exit::{Failure, Result};
 
 /// Whether `dir`, which has these names in it, is one of snapshots: by their names, or as the neighbour of a log, for
@@ -31,79 +31,6 @@ pub(super) fn holds_snapshots(dir: &Path, names: &[(OsString, bool)]) -> bool {
         dir.file_name() == Some(OsStr::new("snap")) && has_log(&dir.with_file_name("wal"))
     };
     names.iter().any(|(name, _)| is_snapshots(name)) || is_beside_log()
-}
-
-/// Who alone writes to a directory, or to the one that a file is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
-    /// A member of etcd.
-    Member,
-    /// A replica, by whose log all of its group hold the same.
-    Replica,
-}
-
-impl Owner {
-    /// That of `path`, which need not be there yet, or of the directory above.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let path = std::path::absolute(path).ok()?;
-        let path = path.ancestors().find_map(|path| path.canonicalize().ok())?;
-        path.ancestors().filter(|path| path.is_dir()).take(2).find_map(Self::of_directory)
-    }
-
-    fn of_directory(dir: &Path) -> Option<Self> {
-        let in_replica = dir.file_name().is_some_and(is_of_replica) && is_logged(&dir.with_file_name("wal"));
-        if in_replica || engine_of_replica(dir).is_some() {
-            return Some(Self::Replica);
-        }
-        let holds_engine = || dir.join(MANIFEST_NAME).exists() || holds_files(dir);
-        let is_snapshot = |(name, _): &(OsString, bool)| snap::is_numbered(name);
-        let has_snapshots = || list(dir).is_ok_and(|names| names.iter().any(is_snapshot));
-        let is_member = is_logged(dir) || !holds_engine() && (is_logged(&dir.join("wal")) || has_snapshots());
-        is_member.then_some(Self::Member)
-    }
-
-    /// Why `verb` does not write there.
-    pub(crate) fn refuse(self, verb: &str, path: &Path) -> Failure {
-        let path = path.display();
-        Failure::Usage(match self {
-            Self::Member => format!(
-                "{path}: of a member of etcd, not a shard: `tsmith {verb}` would put its files among those of the member; name \
-                 a directory of its own"
-            ),
-            Self::Replica => format!(
-                "{path}: of a replica, not a shard: what `tsmith {verb}` changes here the others of its group do not have. \
-                 Write through the replica; one that is damaged is removed whole, and made anew from the others"
-            ),
-        })
-    }
-}
-
-/// Whether a log of etcd's is in a directory that is not that of one of our engines.
-fn is_logged(dir: &Path) -> bool {
-    has_log(dir) && !tsmith_wal::etcd::is_log(&OsFs, dir)
-}
-
-/// The engine of the replica in this directory, the newest if one came with a snapshot.
-pub(super) fn engine_of_replica(dir: &Path) -> Option<PathBuf> {
-    let is_engine = |(name, is_dir): &(OsString, bool)| *is_dir && is_numbered(name, "engine-");
-    let (newest, _) = list(dir).ok()?.into_iter().rfind(is_engine)?;
-    is_logged(&dir.join("wal")).then(|| dir.join(newest))
-}
-
-/// An engine, or the files of a snapshot.
-pub(super) fn is_of_replica(name: &OsStr) -> bool {
-    is_numbered(name, "engine-") || is_numbered(name, "files-")
-}
-
-/// The prefix and sixteen digits.
-fn is_numbered(name: &OsStr, prefix: &str) -> bool {
-    let number = name.to_str().and_then(|name| name.strip_prefix(prefix));
-    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-/// Whether there are segments of etcd's log in a directory.
-pub(crate) fn has_log(dir: &Path) -> bool {
-    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_etcd_segment(name)))
 }
 
 /// Whether a file is a segment of etcd's log: by its name, or by its first record where that is nobody's.
@@ -213,10 +140,4 @@ fn member(dir: &Path, name: &OsStr) -> Option<Member> {
         _ if is_etcd_segment(name) => None,
         _ => not_read(dir, name).map(|reason| Member::Skipped(Skipped { path, reason })),
     }
-}
-
-/// `0.tmp` and `1.tmp`.
-pub(super) fn is_segment_to_come(name: &OsStr) -> bool {
-    let stem = name.to_str().and_then(|name| name.strip_suffix(".tmp"));
-    stem.is_some_and(|stem| stem.bytes().all(|byte| byte.is_ascii_digit()))
 }

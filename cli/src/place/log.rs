@@ -1,8 +1,6 @@
 //! Where the log of a directory is, and what to say when it is not there.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -12,8 +10,10 @@ use tsmith_engine::{ErrorKind, Manifest};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::is_segment;
 
-use super::etcd::is_of_replica;
-use super::{holds_files, is_etcd_segment, is_log_leftover, list};
+use super::names::{
+    absolute, beside, exists, has_segments, holds_files, is_etcd_segment, is_log_leftover, is_of_replica,
+    list,
+};
 use crate::exit::{Failure, Result};
 
 /// Directories below one that `--wal` names, at most, in which a log is looked for: database, retention policy, shard.
@@ -244,29 +244,4 @@ fn log_below(dir: &Path, depth: usize) -> Option<PathBuf> {
 /// What was done about a log of which the manifest tells nothing.
 pub(super) fn looked_for(wal: &Path) -> String {
     format!("its log is taken to be in {}; --wal names another", wal.display())
-}
-
-/// Where InfluxDB has the log of this directory, or the logs of those below it.
-pub(super) fn beside(data: &Path) -> Option<PathBuf> {
-    replaced(data, "data", "wal")
-}
-
-pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|error| Failure::io(path, &error))
-}
-
-/// Whether a directory of segments holds any; false where there is no directory.
-pub(super) fn has_segments(dir: &Path) -> Result<bool> {
-    Ok(exists(dir)? && list(dir)?.iter().any(|(name, _)| is_segment(name)))
-}
-
-/// Whether there is such a directory. One that cannot be reached is an error, not a missing one.
-pub(super) fn exists(dir: &Path) -> Result<bool> {
-    match fs::metadata(dir) {
-        Ok(found) => Ok(found.is_dir()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(false)
-        }
-        Err(error) => Err(Failure::io(dir, &error)),
-    }
 }

@@ -7,15 +7,14 @@
 //!            └─ meta/
 //! ```
 
-use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
-use super::log::{absolute, beside, exists, has_segments};
-use super::{Owner, Place, etcd, is_shard, list};
-use crate::exit::{Failure, Result, complain};
+use super::kind::Place;
+use super::names::{absolute, beside, exists, has_log, has_segments, list};
+use super::owner::Owner;
+use super::shard::is_shard;
+use super::skipped::{SERIES_FILE, Skipped, not_read};
+use crate::exit::{Failure, Result};
 use crate::output::count;
 
 /// Directories above a shard, at most: of InfluxDB as a whole there are `data`, database and retention policy.
@@ -23,8 +22,6 @@ const DEPTH_MAX: usize = 5;
 
 /// Shards that are named to who named the directory above them.
 const NAMED_MAX: usize = 20;
-
-const SERIES_FILE: &str = "the series file, which InfluxDB recreates";
 
 /// What a path stands for: one place, or all shards below it.
 #[derive(Debug)]
@@ -35,69 +32,6 @@ pub(crate) struct Tree {
     pub(crate) skipped: Vec<Skipped>,
     /// Whether the path is above shards. That of a member of etcd is not: there are two places, of log and snapshots.
     pub(crate) is_above: bool,
-}
-
-/// What is there and not read.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Skipped {
-    #[serde(serialize_with = "as_shown")]
-    pub(crate) path: PathBuf,
-    pub(crate) reason: &'static str,
-}
-
-/// A name need not be UTF-8.
-fn as_shown<S: serde::Serializer>(path: &Path, out: S) -> Result<S::Ok, S::Error> {
-    out.collect_str(&path.display())
-}
-
-impl Skipped {
-    /// The paths that a verb reads, without those of InfluxDB's that a shell's `*` brings along. One that the user names
-    /// alone stays.
-    pub(crate) fn among(paths: &[PathBuf]) -> (Vec<&PathBuf>, Vec<Self>) {
-        let reason = |path: &Path| {
-            let (dir, name) = (path.parent()?, path.file_name()?);
-            let is_influxdbs = matches!(name.to_str()?, "_series" | "index" | "fields.idx" | "fields.idxl");
-            let is_passed = is_influxdbs && paths.len() > 1 && is_shard(path, None).map_or(true, |is| !is);
-            if is_passed { not_read(dir, name) } else { None }
-        };
-        let (mut kept, mut skipped) = (Vec::new(), Vec::new());
-        for path in paths {
-            match reason(path) {
-                Some(reason) => skipped.push(Self { path: path.clone(), reason }),
-                None => kept.push(path),
-            }
-        }
-        (kept, skipped)
-    }
-
-    /// Says so on stderr: nothing is passed over silently.
-    pub(crate) fn note_all(all: &[Self]) {
-        for (path, reason) in Self::grouped(all, |_, _| true) {
-            complain(&format!("{path}: not read: {reason}"));
-        }
-    }
-
-    /// Those of the same name, of which a tree of InfluxDB's has one in each shard.
-    pub(crate) fn have_one_name(a: &Self, b: &Self) -> bool {
-        a.path.file_name() == b.path.file_name()
-    }
-
-    /// One path for each reason, and how many more there are that are `alike`. JSON has them one by one.
-    pub(crate) fn grouped(all: &[Self], alike: fn(&Self, &Self) -> bool) -> Vec<(String, &'static str)> {
-        let mut groups: Vec<(&Self, usize)> = Vec::new();
-        for skipped in all {
-            let is_alike = |first: &Self| first.reason == skipped.reason && alike(first, skipped);
-            match groups.iter_mut().find(|(first, _)| is_alike(first)) {
-                Some((_, number)) => *number += 1,
-                None => groups.push((skipped, 1)),
-            }
-        }
-        let shown = groups.into_iter().map(|(Self { path, reason }, number)| match number {
-            1 => (path.display().to_string(), *reason),
-            _ => (format!("{} and {} more alike", path.display(), number - 1), *reason),
-        });
-        shown.collect()
-    }
 }
 
 impl Tree {
@@ -197,7 +131,7 @@ impl Tree {
         let missed = |(path, place): &(PathBuf, Place)| {
             let Place::EtcdSnapshot(_) = place else { return None };
             let log = wal.map_or_else(|| path.with_file_name("wal"), Path::to_owned);
-            (wal.is_some() || !etcd::has_log(&log)).then(|| (log.clone(), Place::EtcdLog(log)))
+            (wal.is_some() || !has_log(&log)).then(|| (log.clone(), Place::EtcdLog(log)))
         };
         let missed: Vec<_> = self.places.iter().filter_map(missed).collect();
         self.skipped.retain(|skipped| missed.iter().all(|(path, _)| *path != skipped.path));
@@ -237,6 +171,25 @@ impl Tree {
     }
 }
 
+/// The paths that a verb reads, without those of InfluxDB's that a shell's `*` brings along. One that the user names
+/// alone stays.
+pub(crate) fn to_read(paths: &[PathBuf]) -> (Vec<&PathBuf>, Vec<Skipped>) {
+    let reason = |path: &Path| {
+        let (dir, name) = (path.parent()?, path.file_name()?);
+        let is_influxdbs = matches!(name.to_str()?, "_series" | "index" | "fields.idx" | "fields.idxl");
+        let is_passed = is_influxdbs && paths.len() > 1 && is_shard(path, None).map_or(true, |is| !is);
+        if is_passed { not_read(dir, name) } else { None }
+    };
+    let (mut kept, mut skipped) = (Vec::new(), Vec::new());
+    for path in paths {
+        match reason(path) {
+            Some(reason) => skipped.push(Skipped { path: path.clone(), reason }),
+            None => kept.push(path),
+        }
+    }
+    (kept, skipped)
+}
+
 fn unreadable(path: &Path, why: &Failure) -> Place {
     Place::Unreadable(path.to_owned(), why.clone())
 }
@@ -256,19 +209,4 @@ fn shard_within(dir: &Path, depth: usize) -> bool {
 /// Whether a link leads to a shard, or to a log on another disk. Through other links nobody goes: they may lead anywhere.
 fn is_linked_shard(path: &Path) -> bool {
     path.is_dir() && is_shard(path, None).unwrap_or(false)
-}
-
-/// Why a file or directory of a shard is not read; `None` for what says nothing to a user.
-pub(super) fn not_read(dir: &Path, name: &OsStr) -> Option<&'static str> {
-    let is_dir = fs::symlink_metadata(dir.join(name)).is_ok_and(|found| found.is_dir());
-    match name.to_str().unwrap_or_default() {
-        "fields.idx" | "fields.idxl" => Some(
-            "names and types of fields, which InfluxDB reads, and makes anew once a write here removed them",
-        ),
-        "_series" if is_dir => Some(SERIES_FILE),
-        "index" if is_dir => Some("the series index, which InfluxDB recreates"),
-        "tsmith.lock" | "wal.lock" => None,
-        _ if is_dir => Some("a directory that no engine reads"),
-        _ => Some("a file that no engine reads"),
-    }
 }

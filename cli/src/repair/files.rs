@@ -12,8 +12,8 @@ use tsmith_wal::fs::OsFs;
 
 use super::report::{File, Gap, Index, Key, Refused, State};
 use crate::exit::{Failure, Result};
-use crate::flaw::Flaw;
 use crate::output::count;
+use crate::problem::Problem;
 
 fn state(set_aside: Option<&PathBuf>, dry_run: bool) -> State {
     match set_aside {
@@ -216,7 +216,7 @@ fn segment(repair: &SegmentRepair, dry_run: bool) -> File {
         reason: refused.reason.clone(),
     };
     file.refused = repair.refused.iter().map(refused).collect();
-    file.notes.extend(repair.unverified.iter().map(|records| Flaw::at(records.offset, records.reason())));
+    file.notes.extend(repair.unverified.iter().map(|records| Problem::at(records.offset, records.reason())));
     file.dropped = if file.state == State::Whole { String::new() } else { dropped(&file) };
     file.set_aside = repair.set_aside.as_deref().map(shown);
     file

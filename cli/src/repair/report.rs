@@ -10,9 +10,9 @@ use tsmith_tsm::DamagedKey;
 
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
-use crate::flaw::Flaw;
 use crate::output::{Out, count};
 use crate::place::Skipped;
+use crate::problem::Problem;
 
 /// How a file was found, and left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -67,7 +67,7 @@ pub(super) struct File {
     pub(super) cut: Option<Cut>,
     /// What is kept and worth a look.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) notes: Vec<Flaw>,
+    pub(super) notes: Vec<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
     /// The operating system refused to read or write it.
@@ -227,7 +227,7 @@ impl File {
             writeln!(
                 text,
                 "  rewrites header, index and footer: {}",
-                Flaw { offset: *offset, ..Flaw::of_all(reason) }
+                Problem { offset: *offset, ..Problem::new(reason) }
             )?;
         }
         for key in &self.keys {
@@ -237,12 +237,14 @@ impl File {
         for Gap { offset, bytes, reason } in &self.gaps {
             match bytes {
                 0 => writeln!(text, "  {reason}")?,
-                bytes => writeln!(text, "  {gap} {}", Flaw::at(*offset, format!("{bytes} bytes: {reason}")))?,
+                bytes => {
+                    writeln!(text, "  {gap} {}", Problem::at(*offset, format!("{bytes} bytes: {reason}")))?
+                }
             }
         }
         for Refused { offset, in_part, reason } in &self.refused {
             let what = if *in_part { "a part of the record" } else { "the record" };
-            writeln!(text, "  {gap} {}", Flaw::at(*offset, format!("{what}: {}", printable(reason))))?;
+            writeln!(text, "  {gap} {}", Problem::at(*offset, format!("{what}: {}", printable(reason))))?;
         }
         if let Some(rescued) = &self.rescued {
             writeln!(text, "  what is kept: {}", printable(rescued))?;
@@ -271,7 +273,7 @@ impl Key {
         for (what, blocks) in [("dropped", &self.dropped), ("mended", &self.mended)] {
             for Block { offset, min, max, reason } in blocks {
                 let times = times(TimeRange::new(*min, *max));
-                writeln!(text, "    {what} {}", Flaw::at(*offset, format!("{times}: {reason}")))?;
+                writeln!(text, "    {what} {}", Problem::at(*offset, format!("{times}: {reason}")))?;
             }
         }
         Ok(())

@@ -1,68 +1,29 @@
 //! One file: what is wrong with it.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tsmith_codecs::name::to_text;
-use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX, SeriesKey};
+use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX};
 use tsmith_engine::files::TwoTypes;
-use tsmith_engine::repair::{LogCheck, unfinished_delete};
-use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, FieldTyping, Manifest, files};
+use tsmith_engine::repair::unfinished_delete;
+use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Manifest, files};
 use tsmith_tsm::{Deletions, ErrorKind as Tsm, Reader, TOMBSTONE_BYTES_MAX, TombstoneFile, Tombstones};
 use tsmith_wal::NotReplayed;
 use tsmith_wal::etcd::SNAPSHOT_BYTES_MAX;
 use tsmith_wal::fs::OsFs;
 
-use super::{Finding, log};
+use super::finding::Finding;
+use super::log;
+use super::types::{Types, disagreement};
 use crate::etcd::{self, Behind};
 use crate::exit::Failure;
-use crate::flaw::Flaw;
 use crate::output::count;
-use crate::place::{Member, Place, Skipped};
+use crate::place::{Member, Skipped};
+use crate::problem::Problem;
 use crate::read;
 
 /// Records of one log that are named before they are only counted.
 const NAMED_MAX: usize = 10;
-
-/// Measurement and field, with the type.
-type Fields = HashMap<(Vec<u8>, Vec<u8>), FieldType>;
-
-/// The types of all that was seen so far.
-#[derive(Default)]
-pub(super) struct Types {
-    /// Of the fields of a measurement, where those of all its series are to agree.
-    fields: Option<Fields>,
-    pub(super) log: LogCheck,
-    wal: Option<PathBuf>,
-}
-
-impl Types {
-    pub(super) fn of(place: &Place) -> Self {
-        let Place::Directory { data, wal, .. } = place else { return Self::default() };
-        let log = LogCheck::with_files(&OsFs, data, wal.as_deref());
-        // Without a manifest it is InfluxDB's.
-        let manifest = Manifest::read(&OsFs, data).ok().flatten();
-        let typing = manifest.map_or(FieldTyping::Measurement, |manifest| manifest.typing);
-        let fields = (typing == FieldTyping::Measurement).then(HashMap::new);
-        Self { fields, log, wal: wal.clone() }
-    }
-
-    /// Takes the type of a field; `Err` with the one that another series of the measurement has, where InfluxDB wants one.
-    pub(super) fn claim(&mut self, key: FieldKey<'_>, field_type: FieldType) -> Result<(), FieldType> {
-        let Some(fields) = &mut self.fields else { return Ok(()) };
-        let measurement = SeriesKey(key.series).measurement().to_vec();
-        let known = *fields.entry((measurement, key.field.to_vec())).or_insert(field_type);
-        if known == field_type { Ok(()) } else { Err(known) }
-    }
-}
-
-/// What it means that two series of a measurement disagree about a field.
-pub(super) fn disagreement(key: FieldKey<'_>, field_type: FieldType, known: FieldType) -> Flaw {
-    let reason = format!(
-        "is of type {field_type} here, of type {known} in another series: InfluxDB 1.x does not open such a shard"
-    );
-    Flaw { key: Some(key.to_string()), ..Flaw::of_all(reason) }
-}
 
 /// Checks one file. Gives how many values it holds.
 pub(super) fn check(member: &Member, types: &mut Types) -> (u64, Finding) {
@@ -77,7 +38,7 @@ pub(super) fn check(member: &Member, types: &mut Types) -> (u64, Finding) {
         Member::EtcdSnapshot(path) => (path.clone(), etcd_snapshot(path)),
         Member::Unreadable(path, why) => {
             let is_unread = matches!(why, Failure::Io(_));
-            (path.clone(), Err(Flaw { is_unread, ..whole(why.text()) }))
+            (path.clone(), Err(Problem { is_unread, ..Problem::new(why.text()) }))
         }
         // They are told apart from files.
         Member::Skipped(Skipped { path, .. }) | Member::Leftover(Skipped { path, .. }) => {
@@ -93,29 +54,24 @@ pub(super) fn check(member: &Member, types: &mut Types) -> (u64, Finding) {
     (values, finding)
 }
 
-fn manifest(path: &Path, finding: &mut Finding) -> Result<String, Flaw> {
+fn manifest(path: &Path, finding: &mut Finding) -> Result<String, Problem> {
     let data = path.parent().unwrap_or(Path::new(""));
     match Manifest::read(&OsFs, data) {
         Ok(Some(manifest)) => {
-            manifest.wal_directory(&OsFs, data).map_err(|error| Flaw::of_engine(&error))?;
+            manifest.wal_directory(&OsFs, data).map_err(|error| Problem::of_engine(&error))?;
             // No corruption: another build has the part.
             let unknown = tsmith_engine::driver::check(&manifest.parts).err();
-            finding.unknown.extend(unknown.map(|error| whole(error.kind())));
+            finding.unknown.extend(unknown.map(|error| Problem::new(error.kind())));
             Ok(format!("{}, log in {}", manifest.parts, manifest.wal.display()))
         }
-        Ok(None) => Err(whole(ErrorKind::NoManifest)),
-        Err(error) => Err(Flaw::of_engine(&error)),
+        Ok(None) => Err(Problem::new(ErrorKind::NoManifest)),
+        Err(error) => Err(Problem::of_engine(&error)),
     }
 }
 
-/// A flaw of a file as a whole.
-pub(super) fn whole(reason: impl std::fmt::Display) -> Flaw {
-    Flaw::of_all(reason)
-}
-
-fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) -> Result<String, Flaw> {
-    let bytes = files::read_file(path).map_err(|error| Flaw::of_engine(&error))?;
-    let reader = Reader::new(bytes).map_err(|error| Flaw::from(&error))?;
+fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) -> Result<String, Problem> {
+    let bytes = files::read_file(path).map_err(|error| Problem::of_engine(&error))?;
+    let reader = Reader::new(bytes).map_err(|error| Problem::from(&error))?;
     // What is deleted whole takes any type when it is written again. Tombstones that cannot be read are told by themselves.
     // A pipe would be waited for.
     let tombstones = Some(files::tombstones_of(path)).filter(|path| path.is_file());
@@ -129,9 +85,9 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
         let older = older.file_name().unwrap_or_default().display();
         let reason = format!("is of type {incoming} here, of type {existing} in the older {older}");
         let key = Some(to_text(key).into_owned());
-        finding.problems.push(Flaw { key, ..Flaw::of_all(reason) });
+        finding.problems.push(Problem { key, ..Problem::new(reason) });
     }
-    finding.problems.extend(reader.keys_without_field().map(|error| Flaw::from(&error)));
+    finding.problems.extend(reader.keys_without_field().map(|error| Problem::from(&error)));
     let mut decoder = AnyDecoder::new();
     let mut column = Column::new(FieldType::Float);
     let (mut values, mut disagreements, mut unknown) = (0, 0_u64, 0_u64);
@@ -151,11 +107,11 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
                 Err(error) if matches!(error.kind(), Tsm::UnknownEncoder { .. }) => {
                     // One reason for all blocks of the file.
                     if unknown == 0 {
-                        finding.unknown.push(Flaw::from(&error));
+                        finding.unknown.push(Problem::from(&error));
                     }
                     unknown += 1;
                 }
-                Err(error) => finding.problems.push(Flaw::from(&error)),
+                Err(error) => finding.problems.push(Problem::from(&error)),
             }
         }
     }
@@ -171,32 +127,34 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
     ))
 }
 
-fn tombstone(path: &Path, wal: Option<&Path>, finding: &mut Finding) -> Result<String, Flaw> {
-    let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Flaw::io(&error))?;
+fn tombstone(path: &Path, wal: Option<&Path>, finding: &mut Finding) -> Result<String, Problem> {
+    let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Problem::io(&error))?;
     let mut sound = &bytes[..];
     if let Some((at, torn)) = unfinished_delete(&OsFs, path, wal) {
         sound = bytes.get(..at as usize).unwrap_or_default();
         let reason =
             format!("{torn} bytes torn by a crash, written again when it is opened: the log has the delete");
-        finding.notes.push(Flaw::at(at, reason));
+        finding.notes.push(Problem::at(at, reason));
     }
-    let tombstones = Tombstones::new(sound).map_err(|error| Flaw::from(&error))?;
+    let tombstones = Tombstones::new(sound).map_err(|error| Problem::from(&error))?;
     let version = tombstones.version();
     let mut records = 0_u64;
     for tombstone in tombstones {
-        tombstone.map_err(|error| Flaw::from(&error))?;
+        tombstone.map_err(|error| Problem::from(&error))?;
         records += 1;
     }
     if records == 0 && finding.notes.is_empty() {
         // Sound, as InfluxDB reads it.
-        finding.notes.push(whole("deletes nothing: it may have been emptied, or cut back to its head"));
+        finding
+            .notes
+            .push(Problem::new("deletes nothing: it may have been emptied, or cut back to its head"));
     }
     // And that an engine has room for what they say.
-    TombstoneFile::read(sound).map_err(|error| Flaw::from(&error))?;
+    TombstoneFile::read(sound).map_err(|error| Problem::from(&error))?;
     Ok(format!("version {version}, {}", count(records, "record")))
 }
 
-fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<String, Flaw> {
+fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<String, Problem> {
     let is_alone = !path.is_dir();
     let found = etcd::check(path)?;
     match etcd::behind(&found) {
@@ -206,23 +164,26 @@ fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<Str
     }
     if let Some(torn) = &found.torn {
         let reason = "torn by a crash, cut when it is opened";
-        finding.notes.push(Flaw::at(torn.offset, reason).in_segment(&torn.path));
+        finding.notes.push(Problem::at(torn.offset, reason).in_segment(&torn.path));
     }
     if let Some(remnant) = &found.remnant {
         let reason = "a snapshot beyond the end of the log: received when a crash came before its record, and passed over";
-        finding.notes.push(whole(reason).in_segment(remnant));
+        finding.notes.push(Problem::new(reason).in_segment(remnant));
     }
     if tsmith_wal::etcd::is_log(&OsFs, path) {
         // An engine's: its records hold points, and an engine must be able to replay them.
-        let refused =
-            std::mem::take(&mut types.log).refused_of(&OsFs, path).map_err(|error| whole(error.kind()))?;
+        let refused = std::mem::take(&mut types.log)
+            .refused_of(&OsFs, path)
+            .map_err(|error| Problem::new(error.kind()))?;
         let flaw = |refused: &NotReplayed| {
             let reason = format!("the record cannot be replayed: {}", refused.reason);
-            Flaw::at(refused.offset, reason).in_segment(&refused.path)
+            Problem::at(refused.offset, reason).in_segment(&refused.path)
         };
         finding.problems.extend(refused.iter().take(NAMED_MAX).map(flaw));
         if let Some(more @ 1..) = refused.len().checked_sub(NAMED_MAX) {
-            finding.problems.push(whole(format!("{} more that cannot be replayed", count(more, "record"))));
+            finding
+                .problems
+                .push(Problem::new(format!("{} more that cannot be replayed", count(more, "record"))));
         }
     }
     let (segments, records) = (count(found.segments.len(), "segment"), count(found.records, "record"));
@@ -234,13 +195,13 @@ fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<Str
     Ok(format!("{segments}, {records}, {} entries, commit {}{end}", found.entries, found.state.commit))
 }
 
-fn etcd_snapshot(path: &Path) -> Result<String, Flaw> {
-    let bytes = read::within(path, SNAPSHOT_BYTES_MAX).map_err(|error| Flaw::io(&error))?;
-    let snapshot = tsmith_wal::etcd::snap::decode(&bytes).map_err(whole)?;
+fn etcd_snapshot(path: &Path) -> Result<String, Problem> {
+    let bytes = read::within(path, SNAPSHOT_BYTES_MAX).map_err(|error| Problem::io(&error))?;
+    let snapshot = tsmith_wal::etcd::snap::decode(&bytes).map_err(Problem::new)?;
     let named = tsmith_wal::etcd::snap::file_name(&snapshot.record());
     if path.file_name().is_some_and(|name| *name != *named) {
         let (index, term) = (snapshot.index, snapshot.term);
-        return Err(whole(format!(
+        return Err(Problem::new(format!(
             "holds the snapshot at index {index}, term {term}, whose name is {named}: one file stands in another's place"
         )));
     }

@@ -8,12 +8,12 @@ use tsmith_wal::native::HEAD_BYTES;
 use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
 use tsmith_wal::{GapKind, Position, Record, RecoveryMode, SEGMENT_FILE_BYTES_MAX, following, is_segment};
 
-use super::Finding;
-use super::check::{Types, disagreement, whole};
-use crate::flaw::Flaw;
+use super::finding::Finding;
+use super::types::{Types, disagreement};
 use crate::inspect::segment::{number, unverified};
 use crate::output::count;
 use crate::place::Place;
+use crate::problem::Problem;
 use crate::read;
 
 /// Records of one segment that are named before they are only counted.
@@ -40,7 +40,7 @@ impl Held {
         if let Err(refusal) = types.log.take(at, record, layout) {
             self.refused += 1;
             if self.refused <= NAMED_MAX {
-                finding.problems.push(Flaw::at(offset, refusal.reason));
+                finding.problems.push(Problem::at(offset, refusal.reason));
             }
         }
         if let Ok(Entry::Write(batch)) = entry::decode(record.kind, record.payload) {
@@ -50,7 +50,7 @@ impl Held {
                 self.disagreements += 1;
                 if self.disagreements == 1 {
                     let flaw = disagreement(key, column.field_type(), known);
-                    finding.notes.push(Flaw { offset: Some(offset), ..flaw });
+                    finding.notes.push(Problem { offset: Some(offset), ..flaw });
                 }
             }
         }
@@ -58,19 +58,21 @@ impl Held {
 
     fn summary(&self, finding: &mut Finding) -> String {
         if let Some(more @ 1..) = self.refused.checked_sub(NAMED_MAX) {
-            finding.problems.push(whole(format!("{} more that cannot be replayed", count(more, "record"))));
+            finding
+                .problems
+                .push(Problem::new(format!("{} more that cannot be replayed", count(more, "record"))));
         }
         format!("{}, {}", count(self.frames, "frame"), count(self.values, "value"))
     }
 }
 
 /// Tells of a place where reading ended, and of what is behind it when that is torn.
-fn stop(offset: u64, found: &str, torn_bytes: Option<u64>, finding: &mut Finding) -> Result<(), Flaw> {
+fn stop(offset: u64, found: &str, torn_bytes: Option<u64>, finding: &mut Finding) -> Result<(), Problem> {
     let Some(bytes) = torn_bytes else {
-        return Err(Flaw::at(offset, format!("{found}, with intact records after it")));
+        return Err(Problem::at(offset, format!("{found}, with intact records after it")));
     };
     let torn = format!("{found}: {bytes} bytes torn by a crash, cut when it is opened");
-    finding.notes.push(Flaw::at(offset, torn));
+    finding.notes.push(Problem::at(offset, torn));
     Ok(())
 }
 
@@ -78,7 +80,7 @@ pub(super) fn segment(
     path: &Path,
     types: &mut Types,
     (values, finding): (&mut u64, &mut Finding),
-) -> Result<String, Flaw> {
+) -> Result<String, Problem> {
     let mut held = Held::default();
     let is_native = path.extension().is_some_and(|extension| extension == "tlog");
     let read = if is_native { native } else { influx };
@@ -87,13 +89,13 @@ pub(super) fn segment(
     if !path.file_name().is_some_and(is_segment) {
         let reason =
             "not the name of a segment: read as a copy of one, which no engine takes for a part of its log";
-        finding.notes.push(whole(reason));
+        finding.notes.push(Problem::new(reason));
     }
     Ok(held.summary(finding))
 }
 
-fn influx(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Finding) -> Result<(), Flaw> {
-    let (bytes, _) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Flaw::io(&error))?;
+fn influx(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Finding) -> Result<(), Problem> {
+    let (bytes, _) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Problem::io(&error))?;
     let number = number(path);
     let mut scan = Scan::new(number, &bytes);
     loop {
@@ -104,9 +106,9 @@ fn influx(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Fin
                 let at = Position(u64::from(number) << 32 | end);
                 held.take((at, offset), (record, Layout::Influx), types, finding);
             }
-            Err(Stop::TooLarge(error)) => return Err(Flaw::from(&error)),
+            Err(Stop::TooLarge(error)) => return Err(Problem::from(&error)),
             Err(Stop::Bad(bad)) => {
-                let later = following(&OsFs, path).map_err(|error| Flaw::from(&error))?;
+                let later = following(&OsFs, path).map_err(|error| Problem::from(&error))?;
                 let torn = match scan.judge(bad, later) {
                     Verdict::End => return Ok(()),
                     Verdict::Accepted { records } => {
@@ -122,10 +124,10 @@ fn influx(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Fin
     }
 }
 
-fn native(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Finding) -> Result<(), Flaw> {
-    let (bytes, len) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Flaw::io(&error))?;
+fn native(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Finding) -> Result<(), Problem> {
+    let (bytes, len) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Problem::io(&error))?;
     if len > 0 && bytes.iter().all(|&byte| byte == 0) {
-        finding.notes.push(whole("nothing but zeros, and not the head that it was begun with"));
+        finding.notes.push(Problem::new("nothing but zeros, and not the head that it was begun with"));
     }
     let mut offset = HEAD_BYTES as u64;
     let replayed = tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::InfluxDb, |at, record| {
@@ -133,7 +135,7 @@ fn native(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Fin
         offset = at.0 & u64::from(u32::MAX);
         Ok(())
     });
-    for gap in replayed.map_err(|error| Flaw::from(&error))?.gaps {
+    for gap in replayed.map_err(|error| Problem::from(&error))?.gaps {
         let is_torn = gap.kind == GapKind::TornTail;
         stop(gap.offset, gap.found, is_torn.then_some(gap.dropped_bytes), finding)?;
     }
@@ -142,7 +144,7 @@ fn native(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Fin
 
 /// What an engine would not open a log for, though each of its files is in order: `native` numbers its records through
 /// all of them, and in InfluxDB's format segments of ours name the one before.
-pub(super) fn chain(place: &Place, files: &[Finding]) -> Option<Finding> {
+pub(super) fn check_sequence(place: &Place, files: &[Finding]) -> Option<Finding> {
     let Place::Directory { wal: Some(wal), .. } = place else { return None };
     if !files.iter().any(|file| Path::new(&file.path).file_name().is_some_and(is_segment)) {
         return None;
@@ -151,5 +153,5 @@ pub(super) fn chain(place: &Place, files: &[Finding]) -> Option<Finding> {
     let path = error.path()?.display().to_string();
     // Said already.
     let said = files.iter().any(|file| file.path == path && !file.ok);
-    (!said).then(|| Finding { path, problems: vec![Flaw::from(&error)], ..Finding::default() })
+    (!said).then(|| Finding { path, problems: vec![Problem::from(&error)], ..Finding::default() })
 }

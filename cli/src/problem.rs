@@ -7,15 +7,15 @@ use std::path::Path;
 use serde::Serialize;
 use tsmith_codecs::name::{printable, to_text};
 use tsmith_engine::Error;
-use tsmith_wal::etcd::SegmentName;
 use tsmith_wal::fs::TooLong;
 use tsmith_wal::{ErrorKind, GapKind, Recovery};
 
+use crate::advice::log_damage;
 use crate::exit::{Outcome, complain};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Flaw {
+pub(crate) struct Problem {
     /// The segment, where a log is reported as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) segment: Option<String>,
@@ -32,25 +32,25 @@ pub(crate) struct Flaw {
     pub(crate) is_unread: bool,
 }
 
-impl Flaw {
+impl Problem {
     /// At this byte.
     pub(crate) fn at(offset: u64, reason: impl fmt::Display) -> Self {
-        Self { offset: Some(offset), ..Self::of_all(reason) }
+        Self { offset: Some(offset), ..Self::new(reason) }
     }
 
     /// Of a file as a whole.
-    pub(crate) fn of_all(reason: impl fmt::Display) -> Self {
+    pub(crate) fn new(reason: impl fmt::Display) -> Self {
         Self { reason: reason.to_string(), ..Self::default() }
     }
 
     /// The answer of the operating system to a read of the file.
     pub(crate) fn io(error: &io::Error) -> Self {
-        Self { is_unread: TooLong::of(error).is_none(), ..Self::of_all(error) }
+        Self { is_unread: TooLong::of(error).is_none(), ..Self::new(error) }
     }
 
     /// An error of the engine about a file.
     pub(crate) fn of_engine(error: &Error) -> Self {
-        Self { is_unread: error.is_io(), ..Self::of_all(error.detail()) }
+        Self { is_unread: error.is_io(), ..Self::new(error.detail()) }
     }
 
     /// In this file of a log.
@@ -65,52 +65,24 @@ impl Flaw {
     }
 }
 
-impl From<&tsmith_tsm::Error> for Flaw {
+impl From<&tsmith_tsm::Error> for Problem {
     fn from(error: &tsmith_tsm::Error) -> Self {
         let key = error.key().map(|key| to_text(key).into_owned());
-        Self { offset: error.offset(), key, ..Self::of_all(error.kind()) }
+        Self { offset: error.offset(), key, ..Self::new(error.kind()) }
     }
 }
 
-impl From<&tsmith_wal::Error> for Flaw {
+impl From<&tsmith_wal::Error> for Problem {
     fn from(error: &tsmith_wal::Error) -> Self {
         let reason = log_damage(error).unwrap_or(error.kind().to_string());
         let is_unread = matches!(error.kind(), ErrorKind::Io { .. });
-        Self { offset: error.offset(), is_unread, ..Self::of_all(reason) }
+        Self { offset: error.offset(), is_unread, ..Self::new(reason) }
     }
-}
-
-/// What is wrong with a log, if it is damaged, without what a program could do about it.
-fn log_damage(error: &tsmith_wal::Error) -> Option<String> {
-    match error.kind() {
-        ErrorKind::Damaged { found } => {
-            Some(format!("{found}, with intact records after it: damage, not a torn write"))
-        }
-        ErrorKind::Missing { first, last } => Some(format!(
-            "records {first} to {last} are missing before this segment: a file is gone, or was emptied"
-        )),
-        _ => None,
-    }
-}
-
-/// What is wrong with a log, if it is damaged, and what to do about it on the command line.
-pub(crate) fn log_advice(error: &tsmith_wal::Error) -> Option<String> {
-    let damage = log_damage(error)?;
-    let path = error.path().map_or_else(String::new, |path| format!("{}: ", path.display()));
-    let offset = error.offset().map_or_else(String::new, |offset| format!("offset {offset}: "));
-    let is_etcds = error.path().and_then(Path::file_name).and_then(SegmentName::parse).is_some();
-    let way = if is_etcds {
-        "`tsmith snapshot` with `--recovery salvage` writes what checks out to TSM files, and lets go of the log"
-    } else {
-        "`tsmith repair` of the directory keeps what checks out and the file as it was, `--dry-run` says what it would leave \
-         out; `import` and `snapshot` go on without it by `--recovery salvage`"
-    };
-    Some(format!("{path}{offset}{damage}. Nothing was changed. Restore it from a copy; or {way}"))
 }
 
 /// Reports what of a log was left out when it was opened, and what was read without a checksum. Neither a torn tail nor
 /// unverified records are a problem.
-pub(crate) fn tell_left_out(recovery: &Recovery) -> Outcome {
+pub(crate) fn report_recovery(recovery: &Recovery) -> Outcome {
     recovery.gaps.iter().for_each(|gap| complain(&gap.to_string()));
     recovery.unverified.iter().for_each(|records| complain(&records.to_string()));
     recovery.refused.iter().for_each(|refused| complain(&refused.to_string()));
@@ -118,7 +90,7 @@ pub(crate) fn tell_left_out(recovery: &Recovery) -> Outcome {
 }
 
 /// `00001.wal offset 5: cpu#!~#v: reason`.
-impl fmt::Display for Flaw {
+impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.segment {
             Some(segment) if self.offset.is_some() => write!(f, "{segment} ")?,

@@ -1,0 +1,30 @@
+//! The directories of an engine that a verb writes to.
+
+use std::path::Path;
+
+use tsmith_engine::Dirs;
+
+use super::log;
+use super::owner::Owner;
+use super::tree::Tree;
+use crate::exit::{Failure, Result};
+
+/// The directories of the engine at `data`, for `verb`, which writes to one shard.
+pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> {
+    for dir in [Some(data), wal].into_iter().flatten() {
+        if let Some(owner) = Owner::of(dir) {
+            return Err(owner.refuse(verb, dir));
+        }
+        if let Some(dangling) = Failure::dangling(dir) {
+            return Err(dangling);
+        }
+    }
+    if data.is_dir() {
+        Tree::refuse_above(verb, data, wal)?;
+    }
+    let wal = match wal {
+        Some(wal) => Some(log::named_for_writing(data, wal)?),
+        None => log::find_for_writing(data)?,
+    };
+    Ok(wal.map_or_else(|| Dirs::under(data), |wal| Dirs { data: data.to_owned(), wal }))
+}

@@ -1,0 +1,113 @@
+//! What the names in a directory say.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tsmith_engine::files::FileName;
+use tsmith_engine::manifest::replaced;
+use tsmith_wal::fs::OsFs;
+use tsmith_wal::is_segment;
+
+use crate::exit::{Failure, Result};
+
+/// The names in a directory, sorted, and whether each is a directory.
+pub(crate) fn list(dir: &Path) -> Result<Vec<(std::ffi::OsString, bool)>> {
+    let failed = |error: io::Error| Failure::io(dir, &error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        names.push((entry.file_name(), entry.file_type().map_err(failed)?.is_dir()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+pub(super) fn holds_files(dir: &Path) -> bool {
+    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_tsm(name)))
+}
+
+pub(super) fn is_tsm(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| FileName::parse(name).is_some())
+}
+
+/// Whether only a manifest leads to a log of this kind.
+pub(super) fn needs_manifest(wal: &Path) -> bool {
+    let is_native =
+        |name: &OsStr| is_segment(name) && Path::new(name).extension() == Some(OsStr::new("tlog"));
+    list(wal).is_ok_and(|names| names.iter().any(|(name, _)| is_native(name))) || is_etcd_log(wal)
+}
+
+/// Whether an engine of ours has its log there, in segments of etcd's.
+pub(super) fn is_etcd_log(wal: &Path) -> bool {
+    tsmith_wal::etcd::is_log(&OsFs, wal)
+}
+
+pub(super) fn is_etcd_segment(name: &OsStr) -> bool {
+    tsmith_wal::etcd::SegmentName::parse(name).is_some()
+}
+
+pub(super) fn is_segment_aside(name: &OsStr) -> bool {
+    name.to_str().and_then(stem_of_aside).is_some_and(|stem| is_segment(OsStr::new(stem)))
+}
+
+/// Whether only a log leaves a file of this name, which is no segment.
+pub(super) fn is_log_leftover(name: &OsStr) -> bool {
+    let is_free = Path::new(name).extension() == Some(OsStr::new("free"));
+    name == "wal.lock" || is_free || is_segment_aside(name) || is_segment_to_come(name)
+}
+
+/// The name of the file that was set aside as `name`, or begun; the second one of a name is `.2.bad`.
+pub(super) fn stem_of_aside(name: &str) -> Option<&str> {
+    let stem = name.strip_suffix(".tmp").or_else(|| name.strip_suffix(".bad"))?;
+    let numbered = stem.rsplit_once('.').filter(|(_, digits)| digits.parse::<u32>().is_ok());
+    Some(numbered.map_or(stem, |(stem, _)| stem))
+}
+
+/// `0.tmp` and `1.tmp`.
+pub(super) fn is_segment_to_come(name: &OsStr) -> bool {
+    let stem = name.to_str().and_then(|name| name.strip_suffix(".tmp"));
+    stem.is_some_and(|stem| stem.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether there are segments of etcd's log in a directory.
+pub(crate) fn has_log(dir: &Path) -> bool {
+    list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_etcd_segment(name)))
+}
+
+/// An engine, or the files of a snapshot.
+pub(super) fn is_of_replica(name: &OsStr) -> bool {
+    is_numbered(name, "engine-") || is_numbered(name, "files-")
+}
+
+/// The prefix and sixteen digits.
+pub(super) fn is_numbered(name: &OsStr, prefix: &str) -> bool {
+    let number = name.to_str().and_then(|name| name.strip_prefix(prefix));
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Where InfluxDB has the log of this directory, or the logs of those below it.
+pub(super) fn beside(data: &Path) -> Option<PathBuf> {
+    replaced(data, "data", "wal")
+}
+
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| Failure::io(path, &error))
+}
+
+/// Whether a directory of segments holds any; false where there is no directory.
+pub(super) fn has_segments(dir: &Path) -> Result<bool> {
+    Ok(exists(dir)? && list(dir)?.iter().any(|(name, _)| is_segment(name)))
+}
+
+/// Whether there is such a directory. One that cannot be reached is an error, not a missing one.
+pub(super) fn exists(dir: &Path) -> Result<bool> {
+    match fs::metadata(dir) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(error) => Err(Failure::io(dir, &error)),
+    }
+}

@@ -1,0 +1,70 @@
+//! What is there and not read.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::exit::{Result, complain};
+
+pub(super) const SERIES_FILE: &str = "the series file, which InfluxDB recreates";
+
+/// What is there and not read.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Skipped {
+    #[serde(serialize_with = "as_shown")]
+    pub(crate) path: PathBuf,
+    pub(crate) reason: &'static str,
+}
+
+/// A name need not be UTF-8.
+fn as_shown<S: serde::Serializer>(path: &Path, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(&path.display())
+}
+
+impl Skipped {
+    /// Says so on stderr: nothing is passed over silently.
+    pub(crate) fn note_all(all: &[Self]) {
+        for (path, reason) in Self::grouped(all, |_, _| true) {
+            complain(&format!("{path}: not read: {reason}"));
+        }
+    }
+
+    /// Those of the same name, of which a tree of InfluxDB's has one in each shard.
+    pub(crate) fn have_one_name(a: &Self, b: &Self) -> bool {
+        a.path.file_name() == b.path.file_name()
+    }
+
+    /// One path for each reason, and how many more there are that are `alike`. JSON has them one by one.
+    pub(crate) fn grouped(all: &[Self], alike: fn(&Self, &Self) -> bool) -> Vec<(String, &'static str)> {
+        let mut groups: Vec<(&Self, usize)> = Vec::new();
+        for skipped in all {
+            let is_alike = |first: &Self| first.reason == skipped.reason && alike(first, skipped);
+            match groups.iter_mut().find(|(first, _)| is_alike(first)) {
+                Some((_, number)) => *number += 1,
+                None => groups.push((skipped, 1)),
+            }
+        }
+        let shown = groups.into_iter().map(|(Self { path, reason }, number)| match number {
+            1 => (path.display().to_string(), *reason),
+            _ => (format!("{} and {} more alike", path.display(), number - 1), *reason),
+        });
+        shown.collect()
+    }
+}
+
+/// Why a file or directory of a shard is not read; `None` for what says nothing to a user.
+pub(super) fn not_read(dir: &Path, name: &OsStr) -> Option<&'static str> {
+    let is_dir = fs::symlink_metadata(dir.join(name)).is_ok_and(|found| found.is_dir());
+    match name.to_str().unwrap_or_default() {
+        "fields.idx" | "fields.idxl" => Some(
+            "names and types of fields, which InfluxDB reads, and makes anew once a write here removed them",
+        ),
+        "_series" if is_dir => Some(SERIES_FILE),
+        "index" if is_dir => Some("the series index, which InfluxDB recreates"),
+        "tsmith.lock" | "wal.lock" => None,
+        _ if is_dir => Some("a directory that no engine reads"),
+        _ => Some("a file that no engine reads"),
+    }
+}

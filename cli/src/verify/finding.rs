@@ -1,0 +1,49 @@
+//! What was found in a file.
+
+use std::io::Write;
+
+use serde::Serialize;
+use tsmith_codecs::name::printable;
+
+use crate::exit::Result;
+use crate::output::Out;
+use crate::problem::Problem;
+
+/// What was found in a file.
+#[derive(Default, Serialize)]
+pub(super) struct Finding {
+    pub(super) path: String,
+    pub(super) ok: bool,
+    pub(super) summary: String,
+    pub(super) problems: Vec<Problem>,
+    /// What needs a build with other parts. It is no corruption.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) unknown: Vec<Problem>,
+    pub(super) notes: Vec<Problem>,
+}
+
+impl Finding {
+    /// `brief` leaves out what is fine.
+    pub(super) fn print(&self, brief: bool, out: &mut Out) -> Result<()> {
+        let text = out.text();
+        let path = printable(&self.path);
+        let mut written = Ok(());
+        if self.ok && !brief {
+            written = writeln!(text, "ok {path}: {}", self.summary);
+        }
+        for problem in &self.problems {
+            let colon = problem.colon();
+            written = written.and_then(|()| writeln!(text, "BAD {path}{colon} {problem}"));
+        }
+        for unknown in &self.unknown {
+            let colon = unknown.colon();
+            written = written.and_then(|()| writeln!(text, "UNKNOWN {path}{colon} {unknown}"));
+        }
+        for note in &self.notes {
+            let colon = note.colon();
+            written = written.and_then(|()| writeln!(text, "note {path}{colon} {note}"));
+        }
+        debug_assert!(written.is_ok(), "vectors take all");
+        out.flush()
+    }
+}
