@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use tsmith_codecs::{Batch, BatchBuilder, Value};
 use tsmith_wal::entry::encode_write;
 use tsmith_wal::fs::{Fs, FsFile, OsFs};
-use tsmith_wal::segment::FrameEncoder;
+use tsmith_wal::segment::{FrameEncoder, InfluxEncoder};
 use tsmith_wal::{Durability, FileLog, Log, LogOptions, MmapLog, NullLog, Record};
 
 const FIELDS: usize = 10;
@@ -53,7 +53,7 @@ fn encode(c: &mut Criterion) {
                 out.extend_from_slice(black_box(&payload));
             });
         });
-        let mut frames = FrameEncoder::default();
+        let mut frames = InfluxEncoder::default();
         group.bench_function(BenchmarkId::new("snappy", points), |b| {
             b.iter(|| frames.encode(Record::write(black_box(&payload))).expect("encodes").len());
         });

@@ -19,8 +19,6 @@ mod encode;
 mod snappy;
 mod words;
 
-use std::cell::RefCell;
-
 use tsmith_codecs::{Batch, FieldKey, FieldType, TimeRange};
 
 use crate::{RecordKind, Result};
@@ -28,13 +26,6 @@ use crate::{RecordKind, Result};
 pub(crate) use snappy::SnappyWrites;
 
 pub use encode::{encode_delete, encode_delete_range, encode_write};
-
-/// A thread keeps a buffer up to this size between its writes.
-pub(crate) const KEPT_BYTES_MAX: usize = 16 << 20;
-
-thread_local! {
-    static PAYLOAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// How a write is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,22 +46,6 @@ impl Layout {
             Self::Influx => encode_write(batch, out),
             Self::Columns => columns::encode_write(batch, out),
         }
-    }
-
-    /// Gives the payload of `batch` to `then`, in a buffer that the thread keeps.
-    pub(crate) fn with_payload<T>(
-        self,
-        batch: &Batch<'_>,
-        then: impl FnOnce(&[u8]) -> Result<T>,
-    ) -> Result<T> {
-        let mut payload = PAYLOAD.take();
-        payload.clear();
-        self.encode_write(batch, &mut payload)?;
-        let done = then(&payload);
-        if payload.capacity() <= KEPT_BYTES_MAX {
-            PAYLOAD.set(payload);
-        }
-        done
     }
 }
 

@@ -30,13 +30,13 @@ use std::thread::JoinHandle;
 use std::{io, mem};
 
 use crate::fs::Fs;
-use crate::kind::Format;
+use crate::kind::{Encoders, Format, FrameEncoder};
 use crate::metrics::Metrics;
 use crate::recover::{self, Records, Start, position, recover};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{
-    Batch, Compression, Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery,
-    Replay, Result, entry,
+    Batch, Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Replay,
+    Result, entry,
 };
 
 pub(crate) use spares::Spares;
@@ -59,6 +59,7 @@ const MARKED_BYTES: usize = 4 << 10;
 #[derive(Debug)]
 pub struct SegmentLog<S: Sink, T: Format> {
     shared: Arc<Shared<S, T>>,
+    encoders: Encoders<T::Encoder>,
     ticker: Mutex<Option<JoinHandle<()>>>,
     /// Held until the log is closed.
     lock: Mutex<Option<<S::Fs as Fs>::Lock>>,
@@ -69,7 +70,6 @@ struct Shared<S: Sink, T> {
     fs: S::Fs,
     dir: PathBuf,
     durability: Durability,
-    compression: Compression,
     segment_bytes: u32,
     preallocate: bool,
     state: Mutex<State<S, T>>,
@@ -112,11 +112,17 @@ impl<S: Sink, T: Format> Log for SegmentLog<S, T> {
     }
 
     fn append(&self, record: Record<'_>) -> Result<Position> {
-        T::frame(record, self.shared.compression, |frame| self.shared.append(frame))
+        let mut encoder = self.encoders.take();
+        let at = encoder.encode(record).and_then(|frame| self.shared.append(frame));
+        self.encoders.put_back(encoder);
+        at
     }
 
     fn append_write(&self, batch: &Batch<'_>) -> Result<Position> {
-        T::frame_write(batch, self.shared.compression, |frame| self.shared.append(frame))
+        let mut encoder = self.encoders.take();
+        let at = encoder.encode_write(batch).and_then(|frame| self.shared.append(frame));
+        self.encoders.put_back(encoder);
+        at
     }
 
     fn sync(&self, at: Position) -> Result<Durable> {
@@ -166,12 +172,13 @@ impl<S: Sink, T: Format> SegmentLog<S, T> {
         lock: <S::Fs as Fs>::Lock,
         start: Start,
     ) -> Result<Self> {
+        let encoders = Encoders::new(options.compression);
         let shared = Arc::new(Shared::new(fs, dir, options, start));
         let ticker = match options.durability {
             Durability::Interval(interval) => Some(ticker(&shared, interval)?),
             _ => None,
         };
-        Ok(Self { shared, ticker: Mutex::new(ticker), lock: Mutex::new(Some(lock)) })
+        Ok(Self { shared, encoders, ticker: Mutex::new(ticker), lock: Mutex::new(Some(lock)) })
     }
 }
 
@@ -224,7 +231,6 @@ impl<S: Sink, T: Format> Shared<S, T> {
             fs,
             dir: dir.to_path_buf(),
             durability: options.durability,
-            compression: options.compression,
             segment_bytes: options.segment_bytes,
             preallocate: options.preallocate,
             state: Mutex::new(state),

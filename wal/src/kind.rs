@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fmt::Debug;
 
+use parking_lot::Mutex;
 use tsmith_codecs::Batch;
 
 use crate::entry::Layout;
@@ -25,6 +26,9 @@ pub trait Format: Debug + Send + Sized + 'static {
     /// A segment that is forgotten becomes the space of a later one: what it held cannot be read there.
     const RECYCLED: bool;
 
+    /// Encodes records.
+    type Encoder: FrameEncoder;
+
     /// Reads a segment.
     type Scan<'s>: Scan<'s>;
 
@@ -33,22 +37,6 @@ pub trait Format: Debug + Send + Sized + 'static {
 
     /// The number of a segment's file; `None` for a name that is not one of ours, or not written our way.
     fn parse_name(name: &OsStr) -> Option<u32>;
-
-    /// Gives the frame of `record` to `then`.
-    fn frame<T>(
-        record: Record<'_>,
-        compression: Compression,
-        then: impl FnOnce(&[u8]) -> Result<T>,
-    ) -> Result<T>;
-
-    /// Gives the frame of the write of `batch` to `then`.
-    fn frame_write<T>(
-        batch: &Batch<'_>,
-        compression: Compression,
-        then: impl FnOnce(&[u8]) -> Result<T>,
-    ) -> Result<T> {
-        Self::LAYOUT.with_payload(batch, |payload| Self::frame(Record::write(payload), compression, then))
-    }
 
     /// Begins segment `number`.
     fn begin(number: u32, link: Link) -> Self;
@@ -76,6 +64,60 @@ pub trait Format: Debug + Send + Sized + 'static {
         from: usize,
         out: &mut Vec<u8>,
     ) -> Result<(RecordKind, usize), Stop>;
+}
+
+/// Encodes records as frames, into buffers that it keeps for the next ones.
+pub trait FrameEncoder: Debug + Send {
+    /// An encoder for a log with this option; InfluxDB's segments have snappy in any case.
+    fn new(compression: Compression) -> Self;
+
+    /// The frame of `record`. What [`Format::seal`] puts into it is missing yet.
+    ///
+    /// # Errors
+    /// The payload is longer than [`ENTRY_BYTES_MAX`](crate::ENTRY_BYTES_MAX).
+    fn encode(&mut self, record: Record<'_>) -> Result<&[u8]>;
+
+    /// The frame of the write of `batch`, in the layout of the format.
+    ///
+    /// # Errors
+    /// A key or the batch is larger than the layout can say.
+    fn encode_write(&mut self, batch: &Batch<'_>) -> Result<&[u8]>;
+
+    /// How many bytes the buffers take.
+    fn buffer_bytes(&self) -> usize;
+}
+
+/// The encoders of a log: as many as threads ever appended at the same time. None is made in the steady state.
+#[derive(Debug)]
+pub(crate) struct Encoders<E> {
+    compression: Compression,
+    idle: Mutex<Vec<Box<E>>>,
+}
+
+impl<E: FrameEncoder> Encoders<E> {
+    /// An encoder with larger buffers is not kept.
+    const BUFFER_BYTES_MAX: usize = 16 << 20;
+
+    pub(crate) fn new(compression: Compression) -> Self {
+        Self { compression, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// An encoder that nobody else uses.
+    #[expect(
+        clippy::unnecessary_box_returns,
+        reason = "an append should not move the tables of a compressor"
+    )]
+    pub(crate) fn take(&self) -> Box<E> {
+        let idle = self.idle.lock().pop();
+        idle.unwrap_or_else(|| Box::new(E::new(self.compression)))
+    }
+
+    /// Keeps the encoder for a later append.
+    pub(crate) fn put_back(&self, encoder: Box<E>) {
+        if encoder.buffer_bytes() <= Self::BUFFER_BYTES_MAX {
+            self.idle.lock().push(encoder);
+        }
+    }
 }
 
 /// What a segment says of the log that it is part of. Records are numbered from the log's first one, 0.

@@ -260,7 +260,9 @@ pub trait Log: Send + Sync + Sized + 'static {
     /// # Errors
     /// A key or the batch is larger than the layout can say; nothing was appended.
     fn append_write(&self, batch: &Batch<'_>) -> Result<Position> {
-        Self::LAYOUT.with_payload(batch, |payload| self.append(Record::write(payload)))
+        let mut payload = Vec::new();
+        Self::LAYOUT.encode_write(batch, &mut payload)?;
+        self.append(Record::write(&payload))
     }
 
     /// Blocks until all up to `at` is as durable as the options of the log promise. A position beyond the last record stands

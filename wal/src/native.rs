@@ -55,20 +55,21 @@
 
 mod scan;
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::{fmt, mem};
 
 use lz4_flex::block::{self, CompressTable};
+use tsmith_codecs::Batch;
 
 use crate::crc32c;
-use crate::entry::{KEPT_BYTES_MAX, Layout};
+use crate::entry::Layout;
 use crate::file::FileSink;
 use crate::fs::OsFs;
 use crate::group::SegmentLog;
-use crate::kind::{Format, Link, Place};
+use crate::kind::{Format, FrameEncoder, Link, Place};
 use crate::segment::{Bad, Stop};
-use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
+use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
 pub use scan::NativeScan;
 
@@ -102,15 +103,94 @@ pub struct Native {
     sequence: u32,
 }
 
+/// Encodes records. Holds the tables of the compressors.
 #[derive(Default)]
-struct Buffers {
+pub struct NativeEncoder {
+    compression: Compression,
     frame: Vec<u8>,
+    /// The frame with its body compressed; it takes the place of the other if it is shorter.
+    packed: Vec<u8>,
     zstd: Option<zstd::bulk::Compressor<'static>>,
     lz4: Option<CompressTable>,
 }
 
-thread_local! {
-    static BUFFERS: RefCell<Buffers> = RefCell::default();
+impl FrameEncoder for NativeEncoder {
+    fn new(compression: Compression) -> Self {
+        Self { compression, ..Self::default() }
+    }
+
+    fn encode(&mut self, record: Record<'_>) -> Result<&[u8]> {
+        let len = record.payload.len();
+        if len > ENTRY_BYTES_MAX {
+            return Err(Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64));
+        }
+        self.begin().extend_from_slice(record.payload);
+        Ok(self.finish(record.kind))
+    }
+
+    fn encode_write(&mut self, batch: &Batch<'_>) -> Result<&[u8]> {
+        Native::LAYOUT.encode_write(batch, self.begin())?;
+        Ok(self.finish(RecordKind::Write))
+    }
+
+    fn buffer_bytes(&self) -> usize {
+        self.frame.capacity() + self.packed.capacity()
+    }
+}
+
+impl NativeEncoder {
+    /// The frame with room for its header, for the payload to be appended.
+    fn begin(&mut self) -> &mut Vec<u8> {
+        self.frame.clear();
+        self.frame.resize(RECORD_BYTES, 0);
+        &mut self.frame
+    }
+
+    /// Compresses the body if that makes it shorter, and fills the header in as far as it is known outside the lock.
+    fn finish(&mut self, kind: RecordKind) -> &[u8] {
+        let packing = self.pack();
+        if packing.is_some() {
+            mem::swap(&mut self.frame, &mut self.packed);
+        }
+        if let Some((header, body)) = self.frame.split_first_chunk_mut() {
+            let kind = kind.tag() | packing.unwrap_or(0);
+            let begun = Header { len: body.len() as u32, durable: 0, sequence: 0, kind };
+            *header = begun.encode(crc32c::hash(body));
+        }
+        &self.frame
+    }
+
+    /// Compresses the body into `packed`. Gives how, or `None` if it stays as it is.
+    fn pack(&mut self) -> Option<u8> {
+        const HEAD_BYTES: usize = RECORD_BYTES + 4;
+        let payload = self.frame.get(RECORD_BYTES..).filter(|payload| payload.len() >= PACKED_BYTES_MIN)?;
+        let room = match self.compression {
+            Compression::Stored => return None,
+            Compression::Lz4 => block::get_maximum_output_size(payload.len()),
+            // For what is shorter only: with less room the compressor gives up.
+            Compression::Zstd => payload.len() - 4,
+        };
+        self.packed.resize(HEAD_BYTES + room, 0);
+        self.packed.get_mut(RECORD_BYTES..HEAD_BYTES)?.copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        let body = self.packed.get_mut(HEAD_BYTES..)?;
+        let (packing, len) = if self.compression == Compression::Lz4 {
+            let table = self.lz4.get_or_insert_with(CompressTable::large);
+            (LZ4, block::compress_into_with_table(payload, body, table).ok()?)
+        } else {
+            if self.zstd.is_none() {
+                self.zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
+            }
+            (ZSTD, self.zstd.as_mut()?.compress_to_buffer(payload, body).ok()?)
+        };
+        self.packed.truncate(HEAD_BYTES + len);
+        (len + 4 < payload.len()).then_some(packing)
+    }
+}
+
+impl fmt::Debug for NativeEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NativeEncoder").finish_non_exhaustive()
+    }
 }
 
 impl Format for Native {
@@ -121,6 +201,7 @@ impl Format for Native {
     const GUARDED: bool = false;
     const RECYCLED: bool = true;
 
+    type Encoder = NativeEncoder;
     type Scan<'s> = NativeScan<'s>;
 
     fn file_name(number: u32) -> String {
@@ -133,39 +214,6 @@ impl Format for Native {
         let number = digits.parse().ok()?;
         (digits.bytes().all(|byte| byte.is_ascii_digit()) && Self::file_name(number) == name)
             .then_some(number)
-    }
-
-    fn frame<T>(
-        record: Record<'_>,
-        compression: Compression,
-        then: impl FnOnce(&[u8]) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let len = record.payload.len();
-        if len > ENTRY_BYTES_MAX {
-            return Err(Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64));
-        }
-        BUFFERS.with_borrow_mut(|buffers| {
-            buffers.frame.clear();
-            buffers.frame.resize(RECORD_BYTES, 0);
-            let packing = match compression {
-                Compression::Zstd if len >= PACKED_BYTES_MIN && buffers.zstd(record.payload) => ZSTD,
-                Compression::Lz4 if len >= PACKED_BYTES_MIN && buffers.lz4(record.payload) => LZ4,
-                _ => {
-                    buffers.frame.extend_from_slice(record.payload);
-                    0
-                }
-            };
-            let kind = record.kind.tag() | packing;
-            let (header, body) = buffers.frame.split_at_mut(RECORD_BYTES);
-            // The rest of the header is the leader's.
-            let header_now = Header { len: body.len() as u32, durable: 0, sequence: 0, kind };
-            header.copy_from_slice(&header_now.encode(crc32c::hash(body)));
-            let done = then(&buffers.frame);
-            if buffers.frame.capacity() > KEPT_BYTES_MAX {
-                buffers.frame = Vec::new();
-            }
-            done
-        })
     }
 
     fn begin(segment: u32, link: Link) -> Self {
@@ -210,7 +258,7 @@ impl Format for Native {
         place: Place,
         from: usize,
         out: &mut Vec<u8>,
-    ) -> Result<(RecordKind, usize), Stop> {
+    ) -> std::result::Result<(RecordKind, usize), Stop> {
         let bad = |found| Stop::Bad(Bad { offset: place.offset, found });
         let record = bytes.get(place.offset as usize..place.end as usize).unwrap_or_default();
         let Some((header, body)) = record.split_first_chunk() else {
@@ -246,45 +294,6 @@ impl Format for Native {
         }
         Ok((kind, len))
     }
-}
-
-impl Buffers {
-    /// Appends the packed body to the frame, if it is shorter.
-    fn zstd(&mut self, payload: &[u8]) -> bool {
-        if self.zstd.is_none() {
-            self.zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
-        }
-        let Self { frame, zstd: Some(zstd), .. } = self else { return false };
-        // Room for what is shorter only: with less the compressor gives up.
-        let room = payload.len().saturating_sub(4);
-        pack(frame, payload, room, |room| zstd.compress_to_buffer(payload, room).ok())
-    }
-
-    /// The same with LZ4.
-    fn lz4(&mut self, payload: &[u8]) -> bool {
-        let room = block::get_maximum_output_size(payload.len());
-        let table = self.lz4.get_or_insert_with(CompressTable::large);
-        pack(&mut self.frame, payload, room, |room| {
-            let len = block::compress_into_with_table(payload, room, table).ok()?;
-            (len + 4 < payload.len()).then_some(len)
-        })
-    }
-}
-
-/// Appends the plain length and what `by` makes of so much room; or nothing, when it makes nothing.
-fn pack(
-    frame: &mut Vec<u8>,
-    payload: &[u8],
-    room: usize,
-    by: impl FnOnce(&mut [u8]) -> Option<usize>,
-) -> bool {
-    let from = frame.len();
-    frame.extend((payload.len() as u32).to_le_bytes());
-    let begin = frame.len();
-    frame.resize(begin + room, 0);
-    let packed = frame.get_mut(begin..).and_then(by);
-    frame.truncate(packed.map_or(from, |len| begin + len));
-    packed.is_some()
 }
 
 /// What precedes a body, without the checksum.

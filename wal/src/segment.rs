@@ -82,15 +82,15 @@
 mod scan;
 mod snappy;
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 
 use tsmith_codecs::Batch;
 
 use crate::entry::{self, Layout, SnappyWrites};
 use crate::kind::{Format, Link, Place};
-use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind};
+use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
+pub use crate::kind::FrameEncoder;
 pub use scan::{Bad, Later, Scan, Stop, Unit, Verdict};
 
 /// Kind and length of a frame.
@@ -120,23 +120,27 @@ pub fn parse_name(name: &OsStr) -> Option<u32> {
     (digits.bytes().all(|b| b.is_ascii_digit()) && file_name(number) == name).then_some(number)
 }
 
-/// Turns records into frames. Holds the tables of the compressor.
+/// Encodes records as frames. Holds the tables of the compressor.
 #[derive(Debug)]
-pub struct FrameEncoder {
+pub struct InfluxEncoder {
     snappy: snap::raw::Encoder,
     writes: SnappyWrites,
+    /// What stands behind the frame means nothing: it is not cleared each time.
     frame: Vec<u8>,
 }
 
-impl Default for FrameEncoder {
+impl Default for InfluxEncoder {
     fn default() -> Self {
         Self { snappy: snap::raw::Encoder::new(), writes: SnappyWrites::default(), frame: Vec::new() }
     }
 }
 
-impl FrameEncoder {
-    /// The frame of `record`.
-    pub fn encode(&mut self, record: Record<'_>) -> Result<&[u8], Error> {
+impl FrameEncoder for InfluxEncoder {
+    fn new(_: Compression) -> Self {
+        Self::default()
+    }
+
+    fn encode(&mut self, record: Record<'_>) -> Result<&[u8]> {
         let len = record.payload.len();
         if len > ENTRY_BYTES_MAX {
             return Err(Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64));
@@ -145,39 +149,38 @@ impl FrameEncoder {
         if self.frame.len() < room {
             self.frame.resize(room, 0);
         }
-        let (head, body) = self.frame.split_at_mut(FRAME_HEADER_BYTES);
+        let body = self.frame.get_mut(FRAME_HEADER_BYTES..).unwrap_or_default();
         let compressed = self.snappy.compress(record.payload, body);
         let compressed = compressed.map_err(|_| Error::corrupt(0, "room for the compressed payload"))?;
-        head.copy_from_slice(&frame_header(record.kind, compressed as u32));
-        Ok(self.frame.get(..FRAME_HEADER_BYTES + compressed).unwrap_or_default())
+        Ok(self.finish(record.kind, FRAME_HEADER_BYTES + compressed))
     }
 
-    /// The frame of the write of `batch`, in which no key is twice, without its payload being made.
-    ///
-    /// # Errors
-    /// As [`entry::encode_write`].
-    pub fn encode_write(&mut self, batch: &Batch<'_>) -> Result<&[u8], Error> {
+    /// A payload is made only of a batch that has a key twice.
+    fn encode_write(&mut self, batch: &Batch<'_>) -> Result<&[u8]> {
+        if !batch.has_unique_keys() {
+            let mut payload = Vec::new();
+            entry::encode_write(batch, &mut payload)?;
+            return self.encode(Record::write(&payload));
+        }
         let end = self.writes.encode(batch, &mut self.frame, FRAME_HEADER_BYTES)?;
+        Ok(self.finish(RecordKind::Write, end))
+    }
+
+    fn buffer_bytes(&self) -> usize {
+        self.frame.capacity()
+    }
+}
+
+impl InfluxEncoder {
+    /// Puts the header before the body of a frame that ends at `end`.
+    fn finish(&mut self, kind: RecordKind, end: usize) -> &[u8] {
         let frame = self.frame.get_mut(..end).unwrap_or_default();
-        if let Some(head) = frame.first_chunk_mut() {
-            *head = frame_header(RecordKind::Write, (end - FRAME_HEADER_BYTES) as u32);
+        if let Some(head) = frame.first_chunk_mut::<FRAME_HEADER_BYTES>() {
+            let [a, b, c, d] = ((end - FRAME_HEADER_BYTES) as u32).to_be_bytes();
+            *head = [kind.tag(), a, b, c, d];
         }
-        Ok(frame)
+        frame
     }
-}
-
-impl FrameEncoder {
-    /// A thread that once had a very long record does not keep its space.
-    fn let_go(&mut self) {
-        if self.frame.capacity() > entry::KEPT_BYTES_MAX {
-            self.frame = Vec::new();
-        }
-    }
-}
-
-fn frame_header(kind: RecordKind, len: u32) -> [u8; FRAME_HEADER_BYTES] {
-    let [a, b, c, d] = len.to_be_bytes();
-    [kind.tag(), a, b, c, d]
 }
 
 /// The beginning of a group. See the module.
@@ -236,11 +239,6 @@ impl Mark {
     }
 }
 
-thread_local! {
-    /// The compressor's tables are worth keeping, and appends run on the caller's thread.
-    static ENCODER: RefCell<FrameEncoder> = RefCell::default();
-}
-
 /// InfluxDB's segments, with our marks.
 #[derive(Debug)]
 pub struct Influx {
@@ -256,6 +254,7 @@ impl Format for Influx {
     const GUARDED: bool = true;
     const RECYCLED: bool = false;
 
+    type Encoder = InfluxEncoder;
     type Scan<'s> = Scan<'s>;
 
     fn file_name(number: u32) -> String {
@@ -264,34 +263,6 @@ impl Format for Influx {
 
     fn parse_name(name: &OsStr) -> Option<u32> {
         parse_name(name)
-    }
-
-    fn frame<T>(
-        record: Record<'_>,
-        _: Compression,
-        then: impl FnOnce(&[u8]) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        ENCODER.with_borrow_mut(|encoder| {
-            let done = then(encoder.encode(record)?);
-            encoder.let_go();
-            done
-        })
-    }
-
-    fn frame_write<T>(
-        batch: &Batch<'_>,
-        compression: Compression,
-        then: impl FnOnce(&[u8]) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        if !batch.has_unique_keys() {
-            return Self::LAYOUT
-                .with_payload(batch, |payload| Self::frame(Record::write(payload), compression, then));
-        }
-        ENCODER.with_borrow_mut(|encoder| {
-            let done = then(encoder.encode_write(batch)?);
-            encoder.let_go();
-            done
-        })
     }
 
     fn begin(segment: u32, Link { before, .. }: Link) -> Self {
@@ -319,7 +290,7 @@ impl Format for Influx {
         place: Place,
         from: usize,
         out: &mut Vec<u8>,
-    ) -> Result<(RecordKind, usize), Stop> {
+    ) -> std::result::Result<(RecordKind, usize), Stop> {
         let bad = |found| Stop::Bad(Bad { offset: place.offset, found });
         let frame = bytes.get(place.offset as usize..place.end as usize).unwrap_or_default();
         let Some((&[tag, ..], body)) = frame.split_first_chunk::<FRAME_HEADER_BYTES>() else {

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use tsmith_codecs::{Column, FieldType, Value};
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
-use tsmith_wal::segment::{FRAME_HEADER_BYTES, FrameEncoder, Scan, Unit};
+use tsmith_wal::segment::{FRAME_HEADER_BYTES, FrameEncoder, InfluxEncoder, Scan, Unit};
 use tsmith_wal::testing::open_keeping;
 use tsmith_wal::{Error, ErrorKind, FileLog, Log, LogOptions, Record, Recovery, RecoveryMode};
 
@@ -83,7 +83,7 @@ fn compare(name: &str, frames: &[Json]) -> u64 {
         assert_eq!(u64::from(record.kind.tag()), frame["type"]);
         assert_eq!(record.payload, unhex(&frame["payload"]));
         compare_entry(record, frame);
-        let again = FrameEncoder::default().encode(record).expect("encodes").to_vec();
+        let again = InfluxEncoder::default().encode(record).expect("encodes").to_vec();
         assert_eq!(again, bytes[offset as usize..end as usize], "{name}: snappy at {offset}");
         valid = end;
     }

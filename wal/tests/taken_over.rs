@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tsmith_wal::entry::{self, Layout};
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
-use tsmith_wal::segment::{FrameEncoder, file_name, parse_name};
+use tsmith_wal::segment::{FrameEncoder, InfluxEncoder, file_name, parse_name};
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{
     ErrorKind, FieldType, FileLog, Log, LogOptions, MmapLog, Record, RecordKind, Recovery, RecoveryMode,
@@ -33,7 +33,7 @@ fn payload(number: u32) -> Vec<u8> {
 }
 
 fn frame(payload: &[u8]) -> Vec<u8> {
-    FrameEncoder::default().encode(Record::write(payload)).expect("frames").to_vec()
+    InfluxEncoder::default().encode(Record::write(payload)).expect("frames").to_vec()
 }
 
 /// The frames that influxd reads from a segment, and where it cuts the segment.

@@ -45,11 +45,9 @@ fn survives(fs: &SimFs, payload: &[u8]) -> bool {
     })
 }
 
-/// Appends past the encoder, whose buffers are the real thread's, and waits.
+/// Appends and waits.
 fn put(log: &Simulated, payload: &[u8]) -> Result<Durable> {
-    let frame = crate::segment::FrameEncoder::default().encode(Record::write(payload))?.to_vec();
-    let at = log.shared.append(&frame)?;
-    log.sync(at)
+    log.append(Record::write(payload)).and_then(|at| log.sync(at))
 }
 
 /// The number of the first sync of a group: up to there one leader does the same in every order.

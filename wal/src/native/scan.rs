@@ -164,9 +164,9 @@ impl<'s> Scan<'s> for NativeScan<'s> {
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails so")]
 mod tests {
-    use super::super::{Format, Header, Native};
+    use super::super::{Format, FrameEncoder, Header, Native, NativeEncoder};
     use super::*;
-    use crate::{Compression, Record};
+    use crate::Record;
 
     /// Story: in small records some bytes looked like the header of one that claims megabytes; behind a torn write of
     /// megabytes the checksums of all those were too much work, and it was called damage.
@@ -174,16 +174,13 @@ mod tests {
     fn a_torn_write_of_megabytes_of_small_records_is_torn() {
         let mut native = Native::begin(1, Link::default());
         let mut bytes = native.head();
+        let mut encoder = NativeEncoder::default();
         let mut group = Vec::new();
         for number in 0..12_000_u32 {
             // Shifted by a byte, zero or two, parts of it are a known kind behind a length and a plausible number.
             let body: Vec<u8> =
                 (0..73).flat_map(|word| (word * 0x100 + number % 256).to_le_bytes()).collect();
-            let framed = Native::frame(Record::write(&body), Compression::default(), |frame| {
-                group.extend_from_slice(frame);
-                Ok(())
-            });
-            framed.expect("frames");
+            group.extend_from_slice(encoder.encode(Record::write(&body)).expect("frames"));
         }
         let at = bytes.len();
         native.seal(at as u32, at as u32, &mut group);

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::entry::Layout;
 use crate::fs::{Fs, FsFile, aside_name, create_temporary, replace_damaged, take_away};
-use crate::kind::{Format, Link, Scan};
+use crate::kind::{Format, FrameEncoder, Link, Scan};
 use crate::native::Native;
 use crate::segment::{Influx, Stop};
 use crate::{Compression, Error, ErrorKind, Position, Record, RecoveryMode, Result};
@@ -184,6 +184,7 @@ fn rewrite<T: Format, F: Fs>(
 ) -> Result<PathBuf> {
     let number = numbers[at];
     let mut frames = vec![0; T::GROUP_BYTES as usize];
+    let mut encoder = T::Encoder::new(Compression::default());
     let mut kept = Kept::default();
     let reader = Reader::<T, F>::among(fs, dir, RecoveryMode::Salvage, (numbers, at));
     reader.placed(|at, _, record| {
@@ -193,10 +194,8 @@ fn rewrite<T: Format, F: Fs>(
             None => record,
         };
         kept.add(record);
-        T::frame(record, Compression::default(), |frame| {
-            frames.extend_from_slice(frame);
-            Ok(())
-        })
+        frames.extend_from_slice(encoder.encode(record)?);
+        Ok(())
     })?;
     let ends = bounds::<T, F>(fs, dir, (numbers, at), kept.records)?;
     let failed = |error| Error::io("repair", error).at_path(path);

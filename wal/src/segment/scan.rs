@@ -397,8 +397,8 @@ mod tests {
     use tsmith_codecs::{FieldType, RunBuilder, Value};
 
     use super::*;
-    use crate::Compression;
-    use crate::kind::Link;
+    use crate::kind::{FrameEncoder, Link};
+    use crate::segment::InfluxEncoder;
     use crate::testing::noise;
 
     /// A segment where every 23 bytes claim a group that reaches to the end, after a first byte that is nothing.
@@ -422,11 +422,8 @@ mod tests {
             builder.begin(b"m".into(), b"s".into(), FieldType::String);
             assert!(builder.push(number as i64, Value::String(&noise(number, string_bytes))));
             begins.push(segment.len());
-            let framed = Influx::frame_write(&builder.finish(), Compression::default(), |frame| {
-                segment.extend_from_slice(frame);
-                Ok(())
-            });
-            framed.expect("frames");
+            let mut encoder = InfluxEncoder::default();
+            segment.extend_from_slice(encoder.encode_write(&builder.finish()).expect("frames"));
         }
         (segment, begins)
     }
