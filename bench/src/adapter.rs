@@ -1,10 +1,10 @@
 //! The adapter to the engine: the one place that opens one: what the matrix and the runners need of it.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 pub(crate) use tsmith_cache::STORERS;
-pub(crate) use tsmith_codecs::ENCODERS;
-use tsmith_codecs::{Batch, Column, FieldKey, TimeRange, Timestamp};
+use tsmith_codecs::{Batch, Column, Encoders, FieldKey, TimeRange, Timestamp};
 pub(crate) use tsmith_engine::Compact;
 use tsmith_engine::Direction;
 use tsmith_engine::driver::{Driver, KeyRead};
@@ -15,6 +15,10 @@ use crate::error::Result;
 
 /// Names and summaries of the parts of one seam.
 pub(crate) type Names = &'static [(&'static str, &'static str)];
+
+/// Names and summaries of the encoders.
+pub(crate) static ENCODERS: LazyLock<Vec<(&str, &str)>> =
+    LazyLock::new(|| Encoders::standard().iter().map(|entry| (entry.name(), entry.summary())).collect());
 
 /// Which of log and cache a write reaches first; the first one is the engine's default.
 pub(crate) const ORDERS: Names = &[

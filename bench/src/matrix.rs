@@ -90,7 +90,7 @@ fn list(plan: &plan::Plan) {
     let axes = [
         ("--storer", adapter::STORERS),
         ("--log", adapter::LOGS),
-        ("--encoder", adapter::ENCODERS),
+        ("--encoder", &adapter::ENCODERS),
         ("--order", adapter::ORDERS),
         ("--durability", adapter::DURABILITIES),
     ];

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use tsmith_codecs::Decoders;
 use tsmith_codecs::name::printable;
 
 use crate::args::{ReportFormat, WalOrNone};
@@ -130,7 +131,7 @@ impl Inspect {
 fn inspect<'m>(member: &'m Member, place: &Place) -> Result<Option<(&'m Path, Content)>> {
     let wal = if let Place::Directory { wal, .. } = place { wal.as_deref() } else { None };
     Ok(match member {
-        Member::Tsm(path) => Some((path, Content::Tsm(tsm::inspect(path)?))),
+        Member::Tsm(path) => Some((path, Content::Tsm(tsm::inspect(path, &Decoders::standard())?))),
         Member::Tombstone(path) => Some((path, Content::Tombstone(tombstone::inspect(path, wal)?))),
         Member::Segment(path) => Some((path, Content::Segment(segment::inspect(path)?))),
         Member::EtcdLog(path) => Some((path, Content::EtcdLog(etcd::log(path)?))),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use tsmith_codecs::name::{printable, to_text};
-use tsmith_codecs::{AnyDecoder, SeriesKey};
+use tsmith_codecs::{BlockDecoder, Decoders, SeriesKey};
 use tsmith_engine::files::TsmFile;
 use tsmith_engine::view::View;
 use tsmith_engine::{Column, Error, ErrorKind, FieldKey, FieldType, TimeRange};
@@ -203,7 +203,7 @@ fn count_place(
     let mut report = Report { no_log, ..Report::default() };
     let mut told = Told::new();
     for file in view.files() {
-        report.add_file(file, &mut told);
+        report.add_file(file, &Decoders::standard(), &mut told);
     }
     let problems = report.add_values(&view, &told, bar) || !told.is_empty();
     let generations: BTreeSet<u64> = view.files().iter().map(|file| file.name().generation).collect();
@@ -294,9 +294,9 @@ impl Report {
     }
 
     /// Counts the blocks of a file, and reports those that cannot be read.
-    fn add_file(&mut self, file: &TsmFile, told: &mut Told) {
+    fn add_file(&mut self, file: &TsmFile, decoders: &Decoders, told: &mut Told) {
         let reader = file.reader();
-        let (mut decoder, mut unknown) = (AnyDecoder::new(), false);
+        let (mut decoders, mut unknown) = (decoders.clone(), false);
         self.files += 1;
         self.file_bytes += reader.file_bytes();
         // A key without a field is corrupt: the view reported it.
@@ -305,7 +305,7 @@ impl Report {
             let measurement = self.measurements.entry(measurement(series)).or_default();
             let field_type = self.types.entry(key.field_type().name()).or_default();
             for entry in key.entries() {
-                let block = match reader.known_block(key, entry, &mut decoder) {
+                let block = match reader.known_block(key, entry, &decoders) {
                     Ok(block) => block,
                     Err(error) => {
                         // All blocks of a file are of one encoder: once is enough.
@@ -318,13 +318,16 @@ impl Report {
                     }
                 };
                 let bytes = u64::from(entry.size);
-                let values = decoder.count(block).map_or(0, |(_, count)| count);
+                let values = decoders.count(block).map_or(0, |(_, count)| count);
                 self.blocks += 1;
                 self.block_bytes += bytes;
                 self.stored_values += values;
                 measurement.packed.add(bytes, values);
                 field_type.packed.add(bytes, values);
-                self.encodings.entry(Encoding::of(block).to_string()).or_default().add(bytes, values);
+                self.encodings
+                    .entry(Encoding::of(block, &decoders).to_string())
+                    .or_default()
+                    .add(bytes, values);
             }
         }
     }

@@ -16,7 +16,7 @@ use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, Raw, Tsm1
 
 use shapes::{BLOCK, BLOCKS, shapes};
 
-fn measure<E: BlockEncoder>(name: &str, c: &mut Criterion) {
+fn measure<E: BlockEncoder + Default>(name: &str, c: &mut Criterion) {
     for (shape, columns) in shapes() {
         let mut encoder = E::default();
         let mut blocks = vec![Vec::new(); BLOCKS];

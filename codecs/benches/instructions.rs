@@ -20,7 +20,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, Tsm1};
+use tsmith_codecs::{BLOCK_VALUES_MAX, BlockDecoder, BlockEncoder, Column, FieldType, Tsm1};
 
 use shapes::{BLOCK, shapes};
 

@@ -5,22 +5,8 @@
 //! ```
 
 use tsmith_codecs::{
-    AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, ENCODERS, EncoderVisitor, FieldType,
-    Result, Value, with_encoder,
+    BLOCK_VALUES_MAX, BlockDecoder, BlockEncoder, Column, Encoders, FieldType, Result, Value,
 };
-
-/// Encodes a column with whatever encoder it visits.
-struct Encode<'c>(ColumnRef<'c>);
-
-impl EncoderVisitor for Encode<'_> {
-    type Out = Result<Vec<u8>>;
-
-    fn visit<E: BlockEncoder>(self) -> Self::Out {
-        let mut block = Vec::new();
-        E::default().encode(self.0, &mut block)?;
-        Ok(block)
-    }
-}
 
 fn main() -> Result<()> {
     // A day of a thermometer, one reading a minute, to a tenth of a degree.
@@ -30,10 +16,11 @@ fn main() -> Result<()> {
         assert!(column.push(minute * 60_000_000_000, Value::Float(tenths / 10.0)), "is a column of floats");
     }
 
-    let mut decoder = AnyDecoder::new();
-    for (name, what) in ENCODERS {
-        let Some(encoded) = with_encoder(name, Encode(column.as_ref())) else { continue };
-        let block = encoded?;
+    let encoders = Encoders::standard();
+    let mut decoder = encoders.decoders();
+    for entry in &encoders {
+        let (name, what, mut block) = (entry.name(), entry.summary(), Vec::new());
+        entry.make().encode(column.as_ref(), &mut block)?;
         let mut back = Column::new(FieldType::Float);
         decoder.decode(&block, BLOCK_VALUES_MAX, &mut back)?;
         assert_eq!(back, column);

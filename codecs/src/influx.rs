@@ -33,7 +33,7 @@ use crate::column::{Column, ColumnRef, FieldType, Values, ValuesRef};
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
 use crate::varint;
-use crate::{BlockEncoder, Span};
+use crate::{BlockDecoder, BlockEncoder, Span};
 
 /// Which of InfluxDB's two encoders to equal. Every version reads both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +66,17 @@ impl<const BATCH: bool> Influx<BATCH> {
 }
 
 impl<const BATCH: bool> BlockEncoder for Influx<BATCH> {
-    const INFLUX_READABLE: bool = true;
-    const TAGS: &'static [u8] = &[0, 1, 2, 3, 4];
-    const SAME_BLOCKS_AS: Option<&'static str> = if BATCH { Some("tsm1") } else { None };
+    fn tags(&self) -> &'static [u8] {
+        &[0, 1, 2, 3, 4]
+    }
+
+    fn is_influx_readable(&self) -> bool {
+        true
+    }
+
+    fn same_blocks_as(&self) -> Option<&'static str> {
+        if BATCH { Some("tsm1") } else { None }
+    }
 
     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> {
         let begin = out.len();
@@ -98,7 +106,9 @@ impl<const BATCH: bool> BlockEncoder for Influx<BATCH> {
         }
         done
     }
+}
 
+impl<const BATCH: bool> BlockDecoder for Influx<BATCH> {
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()> {
         let parts = match Parts::of(block) {
             Ok(parts) => parts,

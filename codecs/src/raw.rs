@@ -14,19 +14,24 @@
 
 use crate::column::{Column, ColumnRef, FieldType, StringColumn, StringsRef, Values, ValuesRef};
 use crate::error::{Error, Result};
-use crate::snappy::{COMPRESSED, STORED};
-use crate::{BlockEncoder, influx, varint};
+use crate::{BlockDecoder, BlockEncoder, influx, varint};
 
 const TAG: u8 = 0x10;
 const WORD_BYTES: usize = 8;
 const LENGTH_BYTES: usize = 4;
+
+/// How a compressing encoder keeps the body of a block.
+const STORED: u8 = 0;
+pub(crate) const COMPRESSED: u8 = 1;
 
 /// Writes times and values as they are in memory.
 #[derive(Debug, Default)]
 pub struct Raw;
 
 impl BlockEncoder for Raw {
-    const TAGS: &'static [u8] = &[TAG];
+    fn tags(&self) -> &'static [u8] {
+        &[TAG]
+    }
 
     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> {
         check(column)?;
@@ -34,7 +39,9 @@ impl BlockEncoder for Raw {
         put_body(column, out);
         Ok(())
     }
+}
 
+impl BlockDecoder for Raw {
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()> {
         get_body(Header::within(block, TAG, limit).map(|header| (header, header.body)), out)
     }
@@ -129,6 +136,16 @@ impl<'b> Header<'b> {
             FieldType::String => return None,
         };
         self.count.checked_mul(WORD_BYTES + value_bytes)
+    }
+}
+
+/// Replaces the body from `body_at` on by `plain`, stored, unless it is there and shorter.
+pub(crate) fn store_if_shorter(plain: &[u8], body_at: usize, out: &mut Vec<u8>) {
+    let body_len = out.len() - body_at;
+    if body_len == 0 || body_len > plain.len() {
+        out.truncate(body_at);
+        out.push(STORED);
+        out.extend_from_slice(plain);
     }
 }
 

@@ -4,12 +4,14 @@
 //!
 //! ```
 //! # mod raw_again {
-//! # use tsmith_codecs::{BlockEncoder, Column, ColumnRef, Raw, Result};
+//! # use tsmith_codecs::{BlockDecoder, BlockEncoder, Column, ColumnRef, Raw, Result};
 //! # #[derive(Default)]
 //! # pub struct MyEncoder(Raw);
 //! # impl BlockEncoder for MyEncoder {
-//! #     const TAGS: &'static [u8] = &[0x10];
+//! #     fn tags(&self) -> &'static [u8] { &[0x10] }
 //! #     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> { self.0.encode(column, out) }
+//! # }
+//! # impl BlockDecoder for MyEncoder {
 //! #     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()> { self.0.decode(block, limit, out) }
 //! # }
 //! tsmith_codecs::encoder_suite!(MyEncoder);
@@ -47,6 +49,7 @@ macro_rules! encoder_suite {
             the_string_bytes_are_those_of_the_column
             the_points_within_a_range_are_those_of_all
             never_much_larger_than_raw
+            erased_it_is_the_same
         );
     };
 }

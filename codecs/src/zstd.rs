@@ -18,9 +18,8 @@ use zstd::zstd_safe;
 
 use crate::column::{Column, ColumnRef, FieldType};
 use crate::error::{Error, Result};
-use crate::raw::{self, Header};
-use crate::snappy::{COMPRESSED, store_if_shorter};
-use crate::{BlockEncoder, varint};
+use crate::raw::{self, COMPRESSED, Header, store_if_shorter};
+use crate::{BlockDecoder, BlockEncoder, varint};
 
 const TAG: u8 = 0x12;
 const LEVEL: i32 = 3;
@@ -42,7 +41,9 @@ impl fmt::Debug for Zstd {
 }
 
 impl BlockEncoder for Zstd {
-    const TAGS: &'static [u8] = &[TAG];
+    fn tags(&self) -> &'static [u8] {
+        &[TAG]
+    }
 
     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> {
         raw::check(column)?;
@@ -65,7 +66,9 @@ impl BlockEncoder for Zstd {
         store_if_shorter(&self.plain, body_at, out);
         Ok(())
     }
+}
 
+impl BlockDecoder for Zstd {
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()> {
         let decompressor = &mut self.decompressor;
         raw::decode_with(block, TAG, limit, out, &mut self.plain, |header, body, plain| {

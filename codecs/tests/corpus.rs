@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tsmith_codecs::testing::fuzz::TARGETS;
 use tsmith_codecs::testing::shapes::{self, Random};
-use tsmith_codecs::{BlockEncoder, ColumnRef, ENCODERS, EncoderVisitor, with_encoder};
+use tsmith_codecs::{BlockEncoder, Encoders};
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
@@ -106,8 +106,9 @@ fn refresh_the_seeds() {
         }
     }
     for column in shapes::short().iter().step_by(7).filter(|column| !column.is_empty()) {
-        for (name, _) in ENCODERS {
-            if let Some(block) = with_encoder(name, Block(column.as_ref())).flatten() {
+        for entry in &Encoders::standard() {
+            let mut block = Vec::new();
+            if entry.make().encode(column.as_ref(), &mut block).is_ok() {
                 seeds.push(("decode_block".into(), block));
             }
         }
@@ -121,18 +122,6 @@ fn refresh_the_seeds() {
         for (at, (_, bytes)) in of_target.into_iter().step_by(every).enumerate() {
             fs::write(dir.join(format!("seed-{at:03}")), bytes).expect("can be written");
         }
-    }
-}
-
-/// The block of a column, unless the encoder refuses it.
-struct Block<'c>(ColumnRef<'c>);
-
-impl EncoderVisitor for Block<'_> {
-    type Out = Option<Vec<u8>>;
-    fn visit<E: BlockEncoder>(self) -> Self::Out {
-        let mut out = Vec::new();
-        E::default().encode(self.0, &mut out).ok()?;
-        Some(out)
     }
 }
 

@@ -11,7 +11,8 @@ use tsmith_codecs::influx::simple8b::{self, Ones};
 use tsmith_codecs::influx::{Form, boolean, float, integer, string, time};
 use tsmith_codecs::testing::naive;
 use tsmith_codecs::{
-    AnyDecoder, BlockEncoder, Column, ErrorKind, FieldType, StringColumn, Tsm1, Tsm1Batch, Value, Values,
+    BlockDecoder, BlockEncoder, Column, Decoders, ErrorKind, FieldType, StringColumn, Tsm1, Tsm1Batch, Value,
+    Values,
 };
 
 /// One line of a file of vectors.
@@ -194,7 +195,7 @@ fn column_of(vector: &Vector) -> Column {
 
 #[test]
 fn blocks_equal_those_of_1_6() {
-    let (mut tsm1, mut any, mut batch) = (Tsm1::default(), AnyDecoder::new(), Tsm1Batch::default());
+    let (mut tsm1, mut any, mut batch) = (Tsm1::default(), Decoders::standard(), Tsm1Batch::default());
     let mut back = Column::new(FieldType::Float);
     let blocks: Vec<_> = vectors("codecs").into_iter().filter(|v| v.codec() == "block").collect();
     assert_eq!(blocks.len(), 135);

@@ -1,7 +1,7 @@
 //! An encoder of another crate, judged by the suites of this one: one file, and one line for each suite.
 #![cfg(feature = "testing")]
 
-use tsmith_codecs::{BlockEncoder, Column, ColumnRef, Error, Raw, Result};
+use tsmith_codecs::{BlockDecoder, BlockEncoder, Column, ColumnRef, Error, Raw, Result};
 
 /// Raw blocks behind a length: as little as an encoder can be, with nothing but the required methods.
 #[derive(Default)]
@@ -10,10 +10,12 @@ struct Framed {
     plain: Vec<u8>,
 }
 
-const TAG: u8 = 0x70;
+const TAG: u8 = 0x80;
 
 impl BlockEncoder for Framed {
-    const TAGS: &'static [u8] = &[TAG];
+    fn tags(&self) -> &'static [u8] {
+        &[TAG]
+    }
 
     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> {
         self.plain.clear();
@@ -23,7 +25,9 @@ impl BlockEncoder for Framed {
         out.extend_from_slice(&self.plain);
         Ok(())
     }
+}
 
+impl BlockDecoder for Framed {
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()> {
         out.reset(out.field_type());
         let (tag, rest) = block.split_first().ok_or(Error::corrupt(0, "a tag"))?;
@@ -32,7 +36,7 @@ impl BlockEncoder for Framed {
         }
         let (len, raw) = rest.split_first_chunk().ok_or(Error::corrupt(1, "a 64-bit length"))?;
         if u64::from_be_bytes(*len) != raw.len() as u64
-            || !raw.first().is_some_and(|tag| Raw::TAGS.contains(tag))
+            || !raw.first().is_some_and(|tag| Raw.tags().contains(tag))
         {
             return Err(Error::corrupt(9, "a raw block of that length"));
         }

@@ -120,7 +120,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
         let (mut first, mut merged) = (None, Vec::new());
         let mode = if what == Compact::Fast { MergeMode::Fast } else { MergeMode::Full };
         loop {
-            let facts = turn.facts(&self.files.load());
+            let facts = turn.facts(&self.files.load(), &self.options.decoders);
             let plans = if what == Compact::Due {
                 plan::plans(&facts, false)
             } else {
@@ -167,8 +167,8 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
         let Some(file) = files.iter().find(|file| file.name() == name) else { return false };
         let as_it_is = file.deletions().is_empty()
             && file.reader().is_disjoint()
-            && file.reader().version() == Version::of::<E>();
-        as_it_is && file.has_final_blocks(plan.mode == MergeMode::Full)
+            && file.reader().version() == Version::of(&(self.make_encoder)());
+        as_it_is && file.has_final_blocks(&mut self.options.decoders.clone(), plan.mode == MergeMode::Full)
     }
 
     /// Carries out a plan. After a failure all files are as before.
@@ -191,7 +191,12 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
         let first = FileName { generation: newest.generation, sequence: sequence + 1 };
         let mut output = Output::new(OPERATION, &self.fs, &self.dirs.data, (first, self.options.index_bytes));
         let mut failure = None;
-        let written = write_merged::<E, _>(&inputs, plan.mode, &mut output, pace).map_err(|failed| {
+        let from =
+            inputs.iter().map(|file| MergeInput { reader: file.reader(), deletions: file.deletions() });
+        let (encoder, decoders) = ((self.make_encoder)(), self.options.decoders.clone());
+        let version = Version::of(&encoder);
+        let merge = Merge::new(from.collect(), plan.mode, POINTS_PER_BLOCK, encoder, decoders);
+        let written = write_merged(&inputs, merge, version, &mut output, pace).map_err(|failed| {
             let error = failed.error.clone();
             failure = Some(failed);
             error
@@ -210,14 +215,13 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
 
 fn write_merged<E: BlockEncoder, F: tsmith_wal::fs::Fs>(
     inputs: &[Arc<TsmFile>],
-    mode: MergeMode,
+    mut merge: Merge<'_, E>,
+    version: Version,
     output: &mut Output<'_, F>,
     pace: &mut Pace<'_>,
 ) -> Result<(), Failure> {
-    let from = inputs.iter().map(|file| MergeInput { reader: file.reader(), deletions: file.deletions() });
-    let mut merge = Merge::<E>::new(from.collect(), mode, POINTS_PER_BLOCK);
     loop {
-        let mut writer = output.begin(Version::of::<E>())?;
+        let mut writer = output.begin(version)?;
         let filled = merge.fill(&mut writer, &mut |bytes| pace.wrote(bytes)).map_err(|failed| {
             let input = failed.input.and_then(|input| inputs.get(input));
             let path = input.map_or_else(|| output.temporary(), |file| file.path().to_owned());

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use tsmith_cache::{STORERS, Storer, StorerVisitor, with_storer};
-use tsmith_codecs::{
-    Batch, BlockEncoder, Column, ENCODERS, EncoderVisitor, FieldKey, TimeRange, with_encoder,
-};
+use tsmith_codecs::{Batch, BlockEncoder, Column, DynEncoder, Encoders, FieldKey, TimeRange, UnknownEncoder};
 use tsmith_tsm::Direction;
 use tsmith_wal::{LOGS, Log, LogVisitor, Recovery, with_log};
 
@@ -136,7 +134,11 @@ pub fn check(parts: &Parts) -> Result<()> {
     };
     known("storer", &parts.storer, STORERS)?;
     known("log", &parts.log, LOGS)?;
-    known("encoder", &parts.encoder, ENCODERS)
+    Encoders::standard().get(&parts.encoder).map(drop).map_err(unknown_encoder)
+}
+
+fn unknown_encoder(UnknownEncoder { asked, known }: UnknownEncoder) -> Error {
+    Error::new("open", ErrorKind::UnknownPart { part: "encoder", asked, known })
 }
 
 fn unknown(part: &'static str, asked: &str, names: &[(&'static str, &str)]) -> Error {
@@ -172,22 +174,11 @@ impl<S: Storer> LogVisitor for ByLog<'_, S> {
 
     fn visit<L: Log>(self) -> Opened {
         let parts = self.asked.parts;
-        let next = ByEncoder::<S, L> { asked: self.asked, chosen: std::marker::PhantomData };
-        with_encoder(&parts.encoder, next)
-            .unwrap_or_else(|| Err(unknown("encoder", &parts.encoder, ENCODERS)))
-    }
-}
-
-struct ByEncoder<'p, S, L> {
-    asked: ByStorer<'p>,
-    chosen: std::marker::PhantomData<(S, L)>,
-}
-
-impl<S: Storer, L: Log> EncoderVisitor for ByEncoder<'_, S, L> {
-    type Out = Opened;
-
-    fn visit<E: BlockEncoder>(self) -> Opened {
-        let engine = Engine::<S, L, E>::open(self.asked.dirs, self.asked.options)?;
+        let encoders = Encoders::standard();
+        let encoder = encoders.get(&parts.encoder).map_err(unknown_encoder)?.clone();
+        let make = Arc::new(move || encoder.make());
+        let ByStorer { dirs, options, .. } = self.asked;
+        let engine = Engine::<S, L, DynEncoder>::open_with(L::Fs::default(), dirs, options, parts, make)?;
         Ok(Box::new(engine))
     }
 }

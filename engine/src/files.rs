@@ -11,10 +11,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tsmith_codecs::{FieldType, TimeRange, Tsm1};
+use tsmith_codecs::{Decoders, FieldType, TimeRange};
 use tsmith_tsm::{
-    Decoder, Deletions, ErrorKind as Tsm, KeyEntry, MEMBER_OPEN_AT, POINTS_PER_BLOCK, Reader,
-    TOMBSTONE_BYTES_MAX, Tombstone, TombstoneFile, TombstoneWrite, is_full_block, member_open_mark,
+    Deletions, ErrorKind as Tsm, KeyEntry, MEMBER_OPEN_AT, POINTS_PER_BLOCK, Reader, TOMBSTONE_BYTES_MAX,
+    Tombstone, TombstoneFile, TombstoneWrite, is_full_block, member_open_mark,
 };
 use tsmith_wal::fs::{Fs, FsFile, publish_new};
 
@@ -187,25 +187,22 @@ impl TsmFile {
     }
 
     /// Whether a full merge would leave its blocks as they are, judged by the first key that has several.
-    pub(crate) fn has_full_blocks(&self) -> bool {
+    pub(crate) fn has_full_blocks(&self, decoders: &mut Decoders) -> bool {
         *self.full_blocks.get_or_init(|| {
-            let mut decoder = Decoder::<Tsm1>::default();
             let several = |key: &KeyEntry<'_>| key.block_count() > 1;
             let Some(key) = self.reader.keys().find(several) else { return true };
             let first = key.entry(0).and_then(|entry| self.reader.block(key, entry).ok());
-            first.is_some_and(|block| is_full_block(&mut decoder, block, POINTS_PER_BLOCK).unwrap_or(false))
+            first.is_some_and(|block| is_full_block(decoders, block, POINTS_PER_BLOCK).unwrap_or(false))
         })
     }
 
     /// Whether every block is sound, and with `full` every one but the last of each key as full as a full merge would make
     /// it.
-    pub(crate) fn has_final_blocks(&self, full: bool) -> bool {
-        let mut decoder = Decoder::<Tsm1>::default();
+    pub(crate) fn has_final_blocks(&self, decoders: &mut Decoders, full: bool) -> bool {
         let mut is_final = |key: KeyEntry<'_>, at: usize, entry| {
-            let block = self.reader.block(key, entry).ok().filter(|block| decoder.knows(block).is_ok());
-            let Some(block) = block else { return false };
+            let Ok(block) = self.reader.known_block(key, entry, decoders) else { return false };
             let is_last = at + 1 == key.block_count();
-            !full || is_last || is_full_block(&mut decoder, block, POINTS_PER_BLOCK).unwrap_or(false)
+            !full || is_last || is_full_block(decoders, block, POINTS_PER_BLOCK).unwrap_or(false)
         };
         self.reader.keys().all(|key| key.entries().enumerate().all(|(at, entry)| is_final(key, at, entry)))
     }

@@ -125,8 +125,11 @@ pub(crate) struct Inner<S: Storer, L: Log, E> {
     closed: AtomicBool,
     /// Held for as long as the directory is ours.
     lock: Mutex<Option<<L::Fs as Fs>::Lock>>,
-    encoder: std::marker::PhantomData<fn() -> E>,
+    make_encoder: MakeEncoder<E>,
 }
+
+/// Makes an encoder for each thread and file that needs one.
+pub(crate) type MakeEncoder<E> = Arc<dyn Fn() -> E + Send + Sync>;
 
 impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     /// What opening found in the log.
@@ -148,7 +151,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
 
     /// Reads keys one after the other, with the same buffers.
     pub fn reader(&self) -> EngineReader<'_, S, L, E> {
-        EngineReader { inner: &self.inner, keys: KeyReader::default() }
+        EngineReader { inner: &self.inner, keys: KeyReader::new(&self.inner.options.decoders) }
     }
 
     /// Every composite key that has values, ascending.
@@ -210,7 +213,7 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
 /// Reads keys of an engine one after the other.
 pub struct EngineReader<'e, S: Storer, L: Log, E> {
     inner: &'e Inner<S, L, E>,
-    keys: KeyReader<E>,
+    keys: KeyReader,
 }
 
 impl<S: Storer, L: Log, E: BlockEncoder> EngineReader<'_, S, L, E> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tsmith_cache::WhenFull;
+use tsmith_codecs::Decoders;
 use tsmith_wal::LogOptions;
 
 use crate::order::WriteOrder;
@@ -53,6 +54,8 @@ pub struct Options {
     /// Of the index of a file that is being written so much is kept in memory, and the rest in a file beside it; InfluxDB
     /// moves all of it there from 64 MiB on.
     pub index_bytes: usize,
+    /// The encoders whose blocks are read, besides the engine's own.
+    pub decoders: Decoders,
     /// Threads that encode a snapshot; 0 for one a core.
     pub encode_threads: usize,
     /// Among what a field keeps its type; `None` for what the directory was made with, [`FieldTyping::Series`] for a
@@ -77,6 +80,7 @@ impl Default for Options {
             compact_bytes_per_second: Some(48 << 20),
             compact_idle: Duration::from_hours(4),
             index_bytes: 16 << 20,
+            decoders: Decoders::standard(),
             encode_threads: 0,
             typing: None,
             create: true,

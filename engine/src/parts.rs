@@ -9,7 +9,7 @@ pub use tsmith_codecs::{Raw, Snappy, Tsm1, Tsm1Batch, Zstd};
 pub use tsmith_wal::{FileLog, MmapLog, NativeLog, NullLog};
 
 use tsmith_cache::{STORERS, Storer, StorerVisitor, with_storer};
-use tsmith_codecs::{BlockEncoder, ENCODERS, EncoderVisitor, with_encoder};
+use tsmith_codecs::{BlockEncoder, EncoderEntry, Encoders};
 use tsmith_wal::{LOGS, Log, LogVisitor, with_log};
 
 /// The names of the parts an engine is made of.
@@ -28,14 +28,14 @@ impl Parts {
     pub fn of<S: Storer, L: Log, E: BlockEncoder>() -> Self {
         let storer = STORERS.iter().find(|(name, _)| with_storer(name, Is(TypeId::of::<S>())) == Some(true));
         let log = LOGS.iter().find(|(name, _)| with_log(name, Is(TypeId::of::<L>())) == Some(true));
-        let encoder =
-            ENCODERS.iter().find(|(name, _)| with_encoder(name, Is(TypeId::of::<E>())) == Some(true));
+        let encoders = Encoders::standard();
+        let encoder = encoders.iter().find(|entry| entry.is::<E>()).map(EncoderEntry::name);
         let name =
             |found: Option<&(&'static str, &str)>, path: &str| found.map_or(path, |found| found.0).to_owned();
         Self {
             storer: name(storer, type_name::<S>()),
             log: name(log, type_name::<L>()),
-            encoder: name(encoder, type_name::<E>()),
+            encoder: encoder.unwrap_or(type_name::<E>()).to_owned(),
         }
     }
 
@@ -70,22 +70,6 @@ impl FromStr for Parts {
     }
 }
 
-/// The encoder whose blocks begin with this byte.
-pub(crate) fn encoder_of(first: u8) -> Option<&'static str> {
-    ENCODERS.iter().map(|(name, _)| *name).find(|name| with_encoder(name, Owns(first)) == Some(true))
-}
-
-/// Asks each registered encoder whether this first byte of a block is its own.
-struct Owns(u8);
-
-impl EncoderVisitor for Owns {
-    type Out = bool;
-
-    fn visit<T: BlockEncoder>(self) -> bool {
-        T::SAME_BLOCKS_AS.is_none() && T::TAGS.contains(&self.0)
-    }
-}
-
 /// Asks each registered implementation whether it is this type.
 struct Is(TypeId);
 
@@ -101,14 +85,6 @@ impl LogVisitor for Is {
     type Out = bool;
 
     fn visit<T: Log>(self) -> bool {
-        TypeId::of::<T>() == self.0
-    }
-}
-
-impl EncoderVisitor for Is {
-    type Out = bool;
-
-    fn visit<T: BlockEncoder>(self) -> bool {
         TypeId::of::<T>() == self.0
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tsmith_cache::{Cache, Storer};
-use tsmith_codecs::{BlockEncoder, Column, FieldKey, FieldType, TimeRange};
-use tsmith_tsm::{AsReader, Cursor, Decoder, Direction, Reader};
+use tsmith_codecs::{Column, Decoders, FieldKey, FieldType, TimeRange};
+use tsmith_tsm::{AsReader, Cursor, Direction, Reader};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::TsmFile;
@@ -19,27 +19,26 @@ impl AsReader for TsmFile {
 
 /// Reads keys one after the other, and keeps its buffers between them.
 #[derive(Debug)]
-pub(crate) struct KeyReader<E> {
-    decoder: Decoder<E>,
+pub(crate) struct KeyReader {
+    decoders: Decoders,
     cursor: Cursor<Arc<TsmFile>>,
     batch: Column,
     hot: Column,
     composite: Vec<u8>,
 }
 
-impl<E: BlockEncoder> Default for KeyReader<E> {
-    fn default() -> Self {
+impl KeyReader {
+    /// A reader of files whose blocks `decoders` read.
+    pub(crate) fn new(decoders: &Decoders) -> Self {
         Self {
-            decoder: Decoder::default(),
+            decoders: decoders.clone(),
             cursor: Cursor::new(TimeRange::ALL, Direction::Ascending),
             batch: Column::new(FieldType::Float),
             hot: Column::new(FieldType::Float),
             composite: Vec::new(),
         }
     }
-}
 
-impl<E: BlockEncoder> KeyReader<E> {
     /// Replaces `out` by the points of `key` inside `range`, ascending.
     pub(crate) fn read<S: Storer>(
         &mut self,
@@ -106,7 +105,7 @@ impl<E: BlockEncoder> KeyReader<E> {
     /// After an error, which names the block that cannot be read, the next call goes on behind it.
     pub(crate) fn next(&mut self, out: &mut Column) -> Result<bool> {
         let cursor = &mut self.cursor;
-        cursor.next(&mut self.decoder, out).map_err(|failed| match cursor.file(failed.file) {
+        cursor.next(&mut self.decoders, out).map_err(|failed| match cursor.file(failed.file) {
             Some(file) => Error::at(OPERATION, file.path(), failed.error.into()),
             None => Error::new(OPERATION, failed.error.into()),
         })

@@ -1,14 +1,13 @@
 //! Opening: lock, manifest, files, log; in this order, and nothing changed before the lock is held.
 
 use std::io;
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use tsmith_cache::{Cache, CacheOptions, Storer};
-use tsmith_codecs::{BlockEncoder, FieldKey, Position, TimeRange};
+use tsmith_codecs::{BlockEncoder, EncoderEntry, FieldKey, Position, TimeRange};
 use tsmith_wal::entry::Entry;
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{GapKind, Log, Progress, RecoveryMode, Replay};
@@ -25,14 +24,14 @@ use crate::parts::Parts;
 use crate::repair::{LogCheck, RefusedEntry, StoredTypes, is_native, stored_types, take_entry};
 use crate::schema::{FieldTypes, FieldTyping};
 use crate::worker::Worker;
-use crate::{Alive, Dirs, Engine, Inner, Options};
+use crate::{Alive, Dirs, Engine, Inner, MakeEncoder, Options};
 
 const OPERATION: &str = "open";
 
 /// Name of the file whose lock says that the directory is in use.
 pub(crate) const LOCK_NAME: &str = "tsmith.lock";
 
-impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E>
+impl<S: Storer, L: Log, E: BlockEncoder + Default> Engine<S, L, E>
 where
     L::Fs: Default,
 {
@@ -42,19 +41,36 @@ where
     }
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+impl<S: Storer, L: Log, E: BlockEncoder + Default> Engine<S, L, E> {
     /// Opens the engine of these directories: reads its files, and replays its log into the cache.
     ///
     /// # Errors
     /// Another process has the directory open; a file or the log is damaged, or the manifest names other parts (nothing
     /// is changed then); a directory is missing and [`Options::create`] is off.
     pub fn open_on(fs: L::Fs, dirs: Dirs, options: Options) -> Result<Self> {
+        Self::open_with(fs, dirs, options, &Parts::of::<S, L, E>(), Arc::new(E::default))
+    }
+}
+
+impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+    /// As [`Engine::open_on`], of parts with these names.
+    pub(crate) fn open_with(
+        fs: L::Fs,
+        dirs: Dirs,
+        mut options: Options,
+        parts: &Parts,
+        make_encoder: MakeEncoder<E>,
+    ) -> Result<Self> {
+        let make = make_encoder.clone();
+        let own = EncoderEntry::new("own", "the encoder of this engine", move || Box::new(make()));
+        let is_influx_readable = own.is_influx_readable();
+        options.decoders = options.decoders.or(own);
         prepare(&fs, &dirs.data, options.create)?;
         // Asked before anything is written, so that a refused directory stays as it is; and again under the lock.
-        agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
+        agree_on_parts(&fs, &dirs, parts, is_influx_readable, &options)?;
         let lock = lock(&fs, &dirs.data.join(LOCK_NAME), OPERATION, &dirs.data)?;
         let Agreed { manifest, mut found, is_fresh } =
-            agree_on_parts::<L::Fs, E>(&fs, &dirs, &Parts::of::<S, L, E>(), &options)?;
+            agree_on_parts(&fs, &dirs, parts, is_influx_readable, &options)?;
         // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
         prepare(&fs, &dirs.wal, options.create && found.is_none()).map_err(no_log)?;
         if found.is_none() {
@@ -109,7 +125,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             compactor: compactor.clone(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
-            encoder: PhantomData,
+            make_encoder,
         });
         if inner.recovery.gaps.is_empty() && inner.recovery.refused.is_empty() {
             // Else each opening would make durable anew what they did to files.
@@ -177,10 +193,11 @@ struct Agreed {
 }
 
 /// Compares the parts asked for with those the directory was made with.
-fn agree_on_parts<F: Fs, E: BlockEncoder>(
+fn agree_on_parts<F: Fs>(
     fs: &F,
     dirs: &Dirs,
     asked: &Parts,
+    is_influx_readable: bool,
     options: &Options,
 ) -> Result<Agreed> {
     let refuse = |kind| Err(Error::at(OPERATION, &dirs.data, kind));
@@ -219,7 +236,7 @@ fn agree_on_parts<F: Fs, E: BlockEncoder>(
         let unfit =
             |part, asked: &str, instead| ErrorKind::NotInflux { part, asked: asked.to_owned(), instead };
         typing = options.typing.unwrap_or(FieldTyping::Measurement);
-        if !E::INFLUX_READABLE {
+        if !is_influx_readable {
             return refuse(unfit("encoder", &asked.encoder, "tsm1"));
         }
         // With segments of its own the directory is not InfluxDB's; its manifest was lost.

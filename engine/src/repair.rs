@@ -19,6 +19,7 @@ mod manifest;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use tsmith_codecs::Decoders;
 use tsmith_tsm::format::FILE_BYTES_MIN;
 use tsmith_tsm::{Reader, Salvage, TOMBSTONE_BYTES_MAX, Tombstone, TombstoneSalvage, Writer};
 use tsmith_wal::fs::{
@@ -96,8 +97,8 @@ impl<F: Fs> Owned<F> {
 ///
 /// # Errors
 /// Likewise.
-pub fn tsm_file<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<Salvage>> {
-    tsm_file_without(fs, path, &[], dry_run)
+pub fn tsm_file<F: Fs>(fs: &F, path: &Path, decoders: &Decoders, dry_run: bool) -> Result<Repaired<Salvage>> {
+    tsm_file_without(fs, path, &[], decoders, dry_run)
 }
 
 /// Repairs the TSM file at `path`; with `dry_run` changes nothing, and reports what it would. Keys of it that `two_types`
@@ -105,18 +106,19 @@ pub fn tsm_file<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<Sa
 ///
 /// # Errors
 /// No entry of the index can be read ([`ErrorKind::NoIndex`]): the keys are nowhere else. A block was written by an encoder
-/// that this build does not have. Or the file cannot be read, or the new one not written. The file is as before.
+/// that `decoders` lack. Or the file cannot be read, or the new one not written. The file is as before.
 pub fn tsm_file_without<F: Fs>(
     fs: &F,
     path: &Path,
     two_types: &[TwoTypes],
+    decoders: &Decoders,
     dry_run: bool,
 ) -> Result<Repaired<Salvage>> {
     let bytes = load(fs, path).on(OPERATION, path)?;
     if holds_nothing(&bytes) {
         return without_file(fs, path, Salvage::default(), dry_run);
     }
-    let opened = Salvage::open(bytes);
+    let opened = Salvage::open(bytes, decoders);
     let (reader, mut salvage) =
         opened.map_err(|error| Error::at(OPERATION, path, ErrorKind::NoIndex(error)))?;
     if let Some(unknown) = salvage.unknown.take() {
@@ -124,7 +126,7 @@ pub fn tsm_file_without<F: Fs>(
     }
     for TwoTypes { key, existing, .. } in two_types.iter().filter(|found| found.file.as_deref() == Some(path))
     {
-        salvage.drop_key(&reader, key, *existing);
+        salvage.drop_key(&reader, decoders, key, *existing);
     }
     if salvage.is_whole() {
         return Ok(Repaired::whole(salvage));
@@ -139,7 +141,7 @@ pub fn tsm_file_without<F: Fs>(
         }
         if !dry_run {
             let publish = |file: &F::File, temporary: &Path| fs.publish(file, temporary, &rescued);
-            write_kept(fs, &rescued, &reader, &salvage, publish)?;
+            write_kept(fs, &rescued, (&reader, &salvage), decoders, publish)?;
         }
         return Ok(Repaired { rescued: Some(rescued), ..Repaired::whole(salvage) });
     }
@@ -147,7 +149,7 @@ pub fn tsm_file_without<F: Fs>(
         aside_name(fs, path).on(OPERATION, path)?
     } else {
         let publish = |file: &F::File, temporary: &Path| replace_damaged(fs, file, temporary, path);
-        write_kept(fs, path, &reader, &salvage, publish)?
+        write_kept(fs, path, (&reader, &salvage), decoders, publish)?
     };
     Ok(Repaired { set_aside: Some(aside), ..Repaired::whole(salvage) })
 }
@@ -178,22 +180,22 @@ fn rescued_path(path: &Path) -> Option<PathBuf> {
 fn write_kept<F: Fs, T>(
     fs: &F,
     path: &Path,
-    reader: &Reader,
-    salvage: &Salvage,
+    (reader, salvage): (&Reader, &Salvage),
+    decoders: &Decoders,
     publish: impl FnOnce(&F::File, &Path) -> std::io::Result<T>,
 ) -> Result<T> {
     let (temporary, file) = create_temporary(fs, path).on(OPERATION, path)?;
     let written = || {
         let out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, FileWriter::new(file));
         let mut writer = Writer::new(out, reader.version());
-        salvage.write(reader, &mut writer).on(OPERATION, &temporary)?;
+        salvage.write(reader, decoders, &mut writer).on(OPERATION, &temporary)?;
         let (out, _) = writer.finish().on(OPERATION, &temporary)?;
         let out = out.into_inner().map_err(std::io::IntoInnerError::into_error).on(OPERATION, &temporary)?;
         let file = out.finish().on(OPERATION, &temporary)?;
         file.sync_all().on(OPERATION, &temporary)?;
         // Read back before anything depends on it.
         let check = Reader::new(load(fs, &temporary).on(OPERATION, &temporary)?).on(OPERATION, &temporary)?;
-        let flaw = Salvage::of(&check)
+        let flaw = Salvage::of(&check, decoders)
             .damaged
             .into_iter()
             .flat_map(|key| key.dropped.into_iter().chain(key.mended))

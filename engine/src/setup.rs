@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tsmith_cache::STORERS;
-use tsmith_codecs::ENCODERS;
+use tsmith_codecs::Encoders;
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{Durability, LOGS, RecoveryMode};
 
@@ -47,7 +47,7 @@ impl Setup {
         vec![
             ("storer", names(STORERS)),
             ("log", names(LOGS)),
-            ("encoder", names(ENCODERS)),
+            ("encoder", Encoders::standard().names()),
             ("order", names(ORDERS)),
             ("durability", names(DURABILITIES)),
             ("recovery", names(RECOVERIES)),

@@ -117,8 +117,9 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
                 .map(|lane| {
                     let (send, receive) = bounded(CHUNKS_WAITING_MAX);
                     let mine = chunks.clone().skip(lane).step_by(threads);
+                    let encoder = (self.make_encoder)();
                     let encode = move || {
-                        let mut lane = Encoding::<S, E>::new(frozen);
+                        let mut lane = Encoding::<S, E>::new(frozen, encoder);
                         // A closed channel means that the writer gave up; it knows why.
                         for keys in mine {
                             if send.send(lane.chunk(keys)).is_err() {
@@ -130,12 +131,14 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
                 })
                 .collect();
             // What the system gave no thread for this one encodes, in its turn.
-            let mut here = Encoding::<S, E>::new(frozen);
+            let encoder = (self.make_encoder)();
+            let version = Version::of(&encoder);
+            let mut here = Encoding::<S, E>::new(frozen, encoder);
             let in_order = chunks.enumerate().map(|(at, keys)| match &lanes[at % threads] {
                 Some(lane) => lane.recv().unwrap_or(Err(ErrorKind::Crippled)),
                 None => here.chunk(keys),
             });
-            write_blocks(&mut output, Version::of::<E>(), in_order, report)
+            write_blocks(&mut output, version, in_order, report)
         });
         let files = self.publish(output, done, writing, &[], |key| frozen.field_type(key).is_some())?;
         for file in &files {
@@ -265,8 +268,8 @@ struct Encoding<'s, S, E> {
 }
 
 impl<'s, S: Storer, E: BlockEncoder> Encoding<'s, S, E> {
-    fn new(store: &'s S) -> Self {
-        Self { store, encoder: E::default(), sorted: Column::new(FieldType::Float) }
+    fn new(store: &'s S, encoder: E) -> Self {
+        Self { store, encoder, sorted: Column::new(FieldType::Float) }
     }
 
     fn chunk(&mut self, keys: &[Vec<u8>]) -> Chunk {
@@ -400,7 +403,7 @@ mod tests {
         };
         let first = FileName { generation, sequence: 1 };
         let mut output = Output::new(OPERATION, &fs, &inner.dirs.data, (first, 1 << 20));
-        let chunk = Encoding::<_, tsmith_codecs::Tsm1>::new(&**frozen).chunk(&sorted_keys(&**frozen));
+        let chunk = Encoding::new(&**frozen, tsmith_codecs::Tsm1::default()).chunk(&sorted_keys(&**frozen));
         let chunks = std::iter::once(chunk);
         let written = write_blocks(&mut output, Version::Influx, chunks, &mut SnapshotReport::default());
         for time in [1, 100] {

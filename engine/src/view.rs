@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tsmith_cache::{Cache, CacheOptions, Ring, Storer};
-use tsmith_codecs::{Column, FieldKey, FieldType, Position, TimeRange, Tsm1};
+use tsmith_codecs::{Column, Decoders, FieldKey, FieldType, Position, TimeRange};
 use tsmith_tsm::{Direction, KeyEntry};
 use tsmith_wal::fs::{Fs, OsFs};
 use tsmith_wal::{Gap, NotReplayed, Record, Recovery, RecoveryMode, Unverified};
@@ -21,7 +21,7 @@ const OPERATION: &str = "view";
 
 /// A directory, or single files of one, opened for reading only. What cannot be read is reported, and the rest goes on.
 ///
-/// Blocks of every encoder of this build are read, whoever wrote the directory.
+/// Blocks are read by `decoders`, whichever encoder the directory was made with.
 #[derive(Debug)]
 pub struct View {
     files: Arc<Vec<Arc<TsmFile>>>,
@@ -29,6 +29,7 @@ pub struct View {
     log: Recovery,
     problems: Vec<Error>,
     lock: Option<Held>,
+    decoders: Decoders,
 }
 
 impl View {
@@ -36,13 +37,13 @@ impl View {
     ///
     /// # Errors
     /// `data` does not exist, holds nothing to read, or is in use by an engine.
-    pub fn open(data: &Path, wal: Option<&Path>) -> Result<Self> {
+    pub fn open(data: &Path, wal: Option<&Path>, decoders: Decoders) -> Result<Self> {
         let names = OsFs.list(data).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::at(OPERATION, data, ErrorKind::NoDirectory),
             _ => Error::at(OPERATION, data, error.into()),
         })?;
         let lock = hold(data)?;
-        let mut view = Self::empty();
+        let mut view = Self::empty(decoders);
         view.lock = lock;
         let mut tsm = files::tsm_names(&OsFs, data)?;
         tsm.sort_unstable();
@@ -71,8 +72,8 @@ impl View {
     ///
     /// # Errors
     /// The file cannot be opened, or its name does not end in `.tsm`.
-    pub fn open_file(path: &Path) -> Result<Self> {
-        let mut view = Self::empty();
+    pub fn open_file(path: &Path, decoders: Decoders) -> Result<Self> {
+        let mut view = Self::empty(decoders);
         let file = TsmFile::open_path(&OsFs, path)?;
         view.problems.extend(file.corrupt_keys(OPERATION));
         view.files = Arc::new(vec![Arc::new(file)]);
@@ -84,7 +85,8 @@ impl View {
     /// # Errors
     /// The file cannot be read.
     pub fn open_segment(path: &Path) -> Result<Self> {
-        let mut view = Self::empty();
+        // A segment holds no blocks.
+        let mut view = Self::empty(Decoders::standard());
         let mut log = Log::of(StoredTypes::new(), |replay| {
             tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::Salvage, replay)
         });
@@ -95,9 +97,16 @@ impl View {
         Ok(view)
     }
 
-    fn empty() -> Self {
+    fn empty(decoders: Decoders) -> Self {
         let cache = Cache::new(CacheOptions::default());
-        Self { files: Arc::default(), cache, log: Recovery::default(), problems: Vec::new(), lock: None }
+        Self {
+            files: Arc::default(),
+            cache,
+            log: Recovery::default(),
+            problems: Vec::new(),
+            lock: None,
+            decoders,
+        }
     }
 
     /// Adds a file; its tombstones, when their end is not sound.
@@ -179,7 +188,7 @@ impl View {
 
     /// Reads keys one after the other, with the same buffers.
     pub fn reader(&self) -> ViewReader<'_> {
-        ViewReader { view: self, keys: KeyReader::default() }
+        ViewReader { view: self, keys: KeyReader::new(&self.decoders) }
     }
 }
 
@@ -238,7 +247,7 @@ pub fn hold(data: &Path) -> Result<Option<Held>> {
 #[derive(Debug)]
 pub struct ViewReader<'v> {
     view: &'v View,
-    keys: KeyReader<Tsm1>,
+    keys: KeyReader,
 }
 
 impl ViewReader<'_> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tsmith_codecs::Decoders;
 use tsmith_engine::parts::{FileLog, MmapLog, NativeLog, Ring, Tsm1};
 use tsmith_engine::{
     BatchBuilder, Column, Dirs, Engine, FieldKey, FieldTyping, Manifest, Options, Result, Setup, TimeRange,
@@ -170,6 +171,8 @@ fn an_etcd_log_alone_without_records_is_begun_again() {
     let dirs = begin(root.path());
     let error = setup(&[("log", "file")]).open(dirs.clone()).err().expect("refused").to_string();
     assert!(error.contains("no manifest"), "{error}");
-    let repaired = repair::manifest(&OsFs, &dirs.data, None, false).expect("repairs").expect("was gone");
+    let repaired = repair::manifest(&OsFs, &dirs.data, None, &Decoders::standard(), false)
+        .expect("repairs")
+        .expect("was gone");
     assert_eq!(repaired.salvage.manifest.typing, FieldTyping::Series, "as in a new directory");
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use tsmith_codecs::Decoders;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::{
     Dirs, ErrorKind, FieldTyping, LineOptions, Manifest, Options, Result, Setup, Timestamp, repair,
@@ -115,8 +116,9 @@ fn a_missing_log_is_not_begun_anew() {
     let error = open(&dirs, &[]).err().expect("refused").to_string();
     assert!(error.contains("wal") && error.contains("no such directory"), "{error}");
     assert!(!dirs.wal.exists(), "nothing was made");
-    let error =
-        tsmith_engine::view::View::open(&dirs.data, Some(&dirs.wal)).expect_err("refused").to_string();
+    let error = tsmith_engine::view::View::open(&dirs.data, Some(&dirs.wal), Decoders::standard())
+        .expect_err("refused")
+        .to_string();
     assert!(error.contains("no such directory"), "{error}");
 }
 
@@ -248,8 +250,10 @@ fn a_path_from_the_root_is_obeyed_only_where_it_is_right() {
     }
     // Repair sets it right, and so does opening.
     let (data, wal) = (influx_dirs(&copied).data, influx_dirs(&copied).wal);
-    let repair =
-        |wal, dry_run| repair::manifest(&OsFs, &data, wal, dry_run).map(|done| done.expect("there").salvage);
+    let repair = |wal, dry_run| {
+        repair::manifest(&OsFs, &data, wal, &Decoders::standard(), dry_run)
+            .map(|done| done.expect("there").salvage)
+    };
     assert!(repair(None, false).is_err());
     assert!(repair(Some(&wal), true).expect("can be").error.is_some());
     assert!(repair(Some(&wal), false).expect("can be").error.is_some());

@@ -106,13 +106,13 @@ fn key(series: usize, field: usize) -> FieldKey<'static> {
     FieldKey::new(SERIES[series].as_bytes(), FIELDS[field].0.as_bytes())
 }
 
-fn open<S: Storer, E: BlockEncoder>(fs: &SimFs) -> Engine<S, FileLog<SimFs>, E> {
+fn open<S: Storer, E: BlockEncoder + Default>(fs: &SimFs) -> Engine<S, FileLog<SimFs>, E> {
     let mut options = Options { background: false, encode_threads: 1, ..Options::default() };
     options.log.segment_bytes = 4096;
     Engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options).expect("opens")
 }
 
-fn write<S: Storer, E: BlockEncoder>(
+fn write<S: Storer, E: BlockEncoder + Default>(
     engine: &Engine<S, FileLog<SimFs>, E>,
     series: &[usize],
     fields: usize,
@@ -135,7 +135,7 @@ fn write<S: Storer, E: BlockEncoder>(
     let _ack = engine.write(&builder.finish()).expect("room");
 }
 
-fn check<S: Storer, E: BlockEncoder>(
+fn check<S: Storer, E: BlockEncoder + Default>(
     engine: &Engine<S, FileLog<SimFs>, E>,
     model: &Model,
     (series, field): (usize, usize),
@@ -156,7 +156,7 @@ fn check<S: Storer, E: BlockEncoder>(
     }
 }
 
-fn delete<S: Storer, E: BlockEncoder>(
+fn delete<S: Storer, E: BlockEncoder + Default>(
     engine: &Engine<S, FileLog<SimFs>, E>,
     model: &mut Model,
     what: What,
@@ -183,7 +183,7 @@ fn delete<S: Storer, E: BlockEncoder>(
     }
 }
 
-fn play<S: Storer, E: BlockEncoder>(ops: &[Op]) {
+fn play<S: Storer, E: BlockEncoder + Default>(ops: &[Op]) {
     let mut fs = SimFs::default();
     let mut engine = open::<S, E>(&fs);
     let mut model = Model::new();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tsmith_codecs::Decoders;
 use tsmith_engine::parts::{FileLog, NativeLog, Ring, Tsm1, Zstd};
 use tsmith_engine::repair::{self, Owned};
 use tsmith_engine::{
@@ -73,9 +74,9 @@ fn a_damaged_block_goes_and_the_rest_stays() {
     let fs = shard();
     let damaged = damage(&fs, TSM, 20);
     let before = fs.snapshot();
-    let planned = repair::tsm_file(&fs, Path::new(TSM), true).expect("looked at");
+    let planned = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), true).expect("looked at");
     assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
-    let done = repair::tsm_file(&fs, Path::new(TSM), false).expect("repaired");
+    let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
     assert_eq!(done.set_aside, planned.set_aside);
     assert_eq!(done.set_aside.as_deref(), Some(Path::new("/shard/000000001-000000001.tsm.bad")));
     assert_eq!((done.salvage.kept_blocks, done.salvage.dropped_blocks(), done.gone), (3, 1, false));
@@ -83,7 +84,7 @@ fn a_damaged_block_goes_and_the_rest_stays() {
     assert_eq!((&key.key[..], key.kept_range), (&b"a#!~#v"[..], Some(TimeRange::new(1000, 2499))));
     assert_eq!(key.dropped[0].entry.range, TimeRange::new(0, 999));
     assert_repaired(&fs, &damaged, "repaired");
-    let again = repair::tsm_file(&fs, Path::new(TSM), false).expect("looked at");
+    let again = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("looked at");
     assert!(again.salvage.is_whole() && again.set_aside.is_none());
 }
 
@@ -92,15 +93,15 @@ fn a_crash_in_a_repair_loses_nothing() {
     let original = shard();
     let damaged = damage(&original, TSM, 20);
     let counted = original.kill();
-    repair::tsm_file(&counted, Path::new(TSM), false).expect("repaired");
+    repair::tsm_file(&counted, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
     for stop in 1..=counted.operations() {
         for seed in 0..6 {
             let fs = original.kill();
             fs.stop_at(stop);
-            let _ended = repair::tsm_file(&fs, Path::new(TSM), false);
+            let _ended = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false);
             let fs = fs.crash(seed);
             let what = format!("stopped at {stop}, seed {seed}");
-            let done = repair::tsm_file(&fs, Path::new(TSM), false);
+            let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false);
             let done = done.unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!((done.salvage.kept_keys, done.salvage.kept_blocks), (2, 3), "{what}");
             assert_repaired(&fs, &damaged, &what);
@@ -119,9 +120,9 @@ fn a_second_run_ends_where_an_undisturbed_one_does() {
     damage(&original, "/shard/tsmith.manifest", 10);
     type Repair = fn(&SimFs) -> tsmith_engine::Result<()>;
     let repairs: [Repair; 3] = [
-        |fs| repair::tsm_file(fs, Path::new(TSM), false).map(drop),
+        |fs| repair::tsm_file(fs, Path::new(TSM), &Decoders::standard(), false).map(drop),
         |fs| repair::tombstones(fs, Path::new(TOMBSTONE), false).map(drop),
-        |fs| repair::manifest(fs, Path::new(DIR), None, false).map(drop),
+        |fs| repair::manifest(fs, Path::new(DIR), None, &Decoders::standard(), false).map(drop),
     ];
     for (which, repair) in repairs.into_iter().enumerate() {
         let undisturbed = original.kill();
@@ -160,7 +161,7 @@ fn a_file_of_which_nothing_is_whole_is_set_aside() {
     for entry in reader.keys().flat_map(tsmith_tsm::KeyEntry::entries) {
         damage(&fs, TSM, entry.offset);
     }
-    let done = repair::tsm_file(&fs, Path::new(TSM), false).expect("repaired");
+    let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
     assert!(done.gone);
     let shard = open(&fs);
     assert!(shard.files().is_empty() && shard.keys().is_empty());
@@ -173,7 +174,7 @@ fn a_repair_that_fails_changes_nothing() {
     damage(&fs, TSM, 20);
     let before = fs.snapshot();
     fs.set_space(Some(0));
-    repair::tsm_file(&fs, Path::new(TSM), false).expect_err("no space");
+    repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect_err("no space");
     assert_eq!(fs.snapshot(), before);
 }
 
@@ -183,7 +184,7 @@ fn a_corrupt_footer_costs_nothing() {
     let fs = shard();
     let len = fs.read(Path::new(TSM)).expect("there").len() as u64;
     damage(&fs, TSM, len - 5);
-    let done = repair::tsm_file(&fs, Path::new(TSM), false).expect("repaired");
+    let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
     assert_eq!((done.salvage.kept_blocks, done.salvage.dropped_blocks(), done.gone), (4, 0, false));
     let shard = open(&fs);
     assert_eq!(read(&shard, b"a").len(), 2500);
@@ -198,7 +199,8 @@ fn without_an_index_nothing_is_guessed() {
     fs.open(Path::new(TSM)).and_then(|file| file.set_len(index_at)).expect("cut");
     let before = fs.snapshot();
     for dry_run in [true, false] {
-        let error = repair::tsm_file(&fs, Path::new(TSM), dry_run).expect_err("no index");
+        let error =
+            repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), dry_run).expect_err("no index");
         assert!(matches!(error.kind(), ErrorKind::NoIndex(_)), "{error}");
         assert!(error.to_string().contains("the keys are nowhere else"), "{error}");
         assert_eq!(fs.snapshot(), before);
@@ -250,9 +252,9 @@ fn a_damaged_manifest_is_written_anew() {
         bytes[at] ^= 1;
         publish_new(&fs, path, &bytes).expect("written");
         let before = fs.snapshot();
-        let planned = repair::manifest(&fs, Path::new(DIR), None, true);
+        let planned = repair::manifest(&fs, Path::new(DIR), None, &Decoders::standard(), true);
         assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
-        let done = repair::manifest(&fs, Path::new(DIR), None, false);
+        let done = repair::manifest(&fs, Path::new(DIR), None, &Decoders::standard(), false);
         let hit = good[..at].split(|&byte| byte == b'\n').count() - 1;
         if lines[hit] == "wal wal" && good[at] != b'\n' && bytes[..at].ends_with(b"wal ") {
             // Another directory's name: it could be another engine's.
@@ -298,12 +300,14 @@ fn a_manifest_of_which_nothing_is_left_is_made_of_the_directory() {
         publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"").expect("written");
         let is_inside = dirs.wal.starts_with(DIR);
         if !is_inside {
-            let error = repair::manifest(&fs, Path::new(DIR), None, false).expect_err("where is the log");
+            let error = repair::manifest(&fs, Path::new(DIR), None, &Decoders::standard(), false)
+                .expect_err("where is the log");
             assert!(matches!(error.kind(), ErrorKind::ManifestLog { .. }), "{error}");
         }
         let named = (!is_inside).then_some(dirs.wal.as_path());
-        let done =
-            repair::manifest(&fs, Path::new(DIR), named, false).expect("repaired").expect("it is there");
+        let done = repair::manifest(&fs, Path::new(DIR), named, &Decoders::standard(), false)
+            .expect("repaired")
+            .expect("it is there");
         let Manifest { parts, wal, typing, .. } = done.salvage.manifest;
         assert_eq!(parts.to_string(), "ring/native/zstd");
         // Two series have the field with two types already.

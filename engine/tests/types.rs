@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tsmith_codecs::Decoders;
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::repair::{self, LogCheck};
 use tsmith_engine::{
@@ -108,11 +109,16 @@ fn a_file_that_contradicts_an_older_one_is_refused_and_repaired() {
     assert_eq!(check.two_types().len(), 1);
     let before = fs.snapshot();
     let planned =
-        repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), true).expect("looked at");
+        repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), true)
+            .expect("looked at");
     assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
-    let older = repair::tsm_file_without(&fs, Path::new(FIRST), check.two_types(), false).expect("looked at");
+    let older =
+        repair::tsm_file_without(&fs, Path::new(FIRST), check.two_types(), &Decoders::standard(), false)
+            .expect("looked at");
     assert!(older.salvage.is_whole());
-    let done = repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), false).expect("repaired");
+    let done =
+        repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), false)
+            .expect("repaired");
     assert_eq!(done.set_aside, planned.set_aside);
     let salvage = done.salvage;
     assert_eq!((salvage.kept_keys, salvage.kept_values, salvage.dropped_blocks()), (1, 1, 1));
@@ -132,7 +138,9 @@ fn a_file_of_nothing_but_the_other_type_goes() {
     write(&fs, "a v=1i 1", true);
     publish_new(&fs, Path::new(SECOND), &other.read(Path::new(FIRST)).expect("there")).expect("written");
     let check = LogCheck::with_files(&fs, Path::new(DIR), None);
-    let done = repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), false).expect("repaired");
+    let done =
+        repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), false)
+            .expect("repaired");
     assert!(done.gone);
     assert_eq!(read(&try_open(&fs).expect("opens"), "a").times(), [1]);
 }
@@ -230,7 +238,9 @@ fn a_manifest_is_typed_by_the_log_too() {
     let fs = SimFs::default();
     write(&fs, "a,h=1 v=1 1\na,h=2 v=1i 1", false);
     publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"tsmith 1\n").expect("written");
-    let done = repair::manifest(&fs, Path::new(DIR), None, true).expect("looked at").expect("it is there");
+    let done = repair::manifest(&fs, Path::new(DIR), None, &Decoders::standard(), true)
+        .expect("looked at")
+        .expect("it is there");
     assert!(done.salvage.made_up.contains(&"types"));
     assert_eq!(done.salvage.manifest.typing, FieldTyping::Series);
     // What was deleted since speaks for nothing.
@@ -240,6 +250,8 @@ fn a_manifest_is_typed_by_the_log_too() {
     shard.delete(Selection::Key(FieldKey::new(b"a,h=1", b"v")), TimeRange::ALL).expect("deleted");
     shard.close().expect("in order");
     publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"tsmith 1\n").expect("written");
-    let done = repair::manifest(&fs, Path::new(DIR), None, true).expect("looked at").expect("it is there");
+    let done = repair::manifest(&fs, Path::new(DIR), None, &Decoders::standard(), true)
+        .expect("looked at")
+        .expect("it is there");
     assert_eq!(done.salvage.manifest.typing, FieldTyping::Measurement);
 }

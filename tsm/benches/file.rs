@@ -11,7 +11,7 @@ use std::io;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tsmith_tsm::codecs::{Tsm1, Values};
-use tsmith_tsm::{BlockEncoder, Bytes, Column, FieldType, Reader, TimeRange, Version, Writer};
+use tsmith_tsm::{BlockDecoder, BlockEncoder, Bytes, Column, FieldType, Reader, TimeRange, Version, Writer};
 
 const KEYS: usize = 100_000;
 /// About what 1000 floats of a sensor take.

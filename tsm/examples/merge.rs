@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use tsmith_tsm::codecs::Tsm1;
 use tsmith_tsm::{
-    Bytes, Column, Cursor, Deletions, Direction, FieldType, Filled, Merge, MergeInput, MergeMode,
+    Bytes, Column, Cursor, Decoders, Deletions, Direction, FieldType, Filled, Merge, MergeInput, MergeMode,
     POINTS_PER_BLOCK, Reader, TimeRange, Version, Writer,
 };
 
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn merge(readers: &[Reader], mode: MergeMode) -> Result<Vec<Reader>, Box<dyn Error>> {
     let none = Deletions::new();
     let inputs = readers.iter().map(|reader| MergeInput { reader, deletions: &none }).collect();
-    let mut merge = Merge::<Tsm1>::new(inputs, mode, POINTS_PER_BLOCK);
+    let mut merge = Merge::new(inputs, mode, POINTS_PER_BLOCK, Tsm1::default(), Decoders::standard());
     let mut out = Vec::new();
     loop {
         let mut writer = Writer::new(Vec::new(), Version::Influx);

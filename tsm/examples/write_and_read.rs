@@ -29,7 +29,7 @@ fn write(path: &str) -> Result<(), Box<dyn Error>> {
     let columns = [("cpu,host=a#!~#usage", usage), ("login,host=a#!~#users", users)];
 
     let mut encoder = Tsm1::default();
-    let mut writer = Writer::new(BufWriter::new(File::create_new(path)?), Version::of::<Tsm1>());
+    let mut writer = Writer::new(BufWriter::new(File::create_new(path)?), Version::of(&Tsm1::default()));
     let mut block = Vec::new();
     for (key, values) in columns {
         let column = Column::from_parts(times.clone(), values).ok_or("as many values as times")?;

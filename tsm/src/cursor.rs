@@ -12,7 +12,7 @@
 //! A block is decoded when its time comes, and only then. Where no other overlaps it, it is decoded straight into the
 //! batch that the caller gets.
 
-use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, TimeRange};
+use tsmith_codecs::{BLOCK_VALUES_MAX, BlockDecoder, Column, FieldType, TimeRange};
 
 use crate::cut::{POINTS_PER_BLOCK, first_block, last_block};
 use crate::error::{Error, ErrorKind, Result};
@@ -246,7 +246,7 @@ impl<F: AsReader> Cursor<F> {
     /// # Errors
     /// A block that cannot be read. The cursor can go on: the points of that block are missing then, and where it
     /// overlaps older ones, theirs may appear.
-    pub fn next<D: BlockEncoder>(
+    pub fn next<D: BlockDecoder>(
         &mut self,
         decoder: &mut D,
         out: &mut Column,
@@ -317,7 +317,7 @@ impl<F: AsReader> Cursor<F> {
     }
 
     /// Reads a block that no other overlaps; up to where.
-    fn read_one<D: BlockEncoder>(
+    fn read_one<D: BlockDecoder>(
         &mut self,
         at: u32,
         window: TimeRange,
@@ -368,7 +368,7 @@ impl<F: AsReader> Cursor<F> {
     }
 
     /// Merges what these blocks, oldest first, have in `window`.
-    fn read_many<D: BlockEncoder>(
+    fn read_many<D: BlockDecoder>(
         &mut self,
         members: &[u32],
         window: TimeRange,
@@ -424,7 +424,7 @@ fn find<'r>(reader: &'r Reader, key: &[u8], hint: &mut Hint) -> Option<KeyEntry<
     Some(found)
 }
 
-fn decode<F: AsReader, D: BlockEncoder>(
+fn decode<F: AsReader, D: BlockDecoder>(
     source: &Source<F>,
     entry: IndexEntry,
     range: TimeRange,

@@ -3,7 +3,7 @@
 //! InfluxDB knows no limit of bytes. With one, whoever reads or merges blocks needs memory for a few of them and no more,
 //! however wide the strings are; with strings of less than 16 KiB the blocks are InfluxDB's.
 
-use tsmith_codecs::{BlockEncoder, ColumnRef, FieldType, ValuesRef};
+use tsmith_codecs::{BlockDecoder, ColumnRef, FieldType, ValuesRef};
 
 /// Points of a block, as InfluxDB has them by default.
 pub const POINTS_PER_BLOCK: usize = 1000;
@@ -51,7 +51,7 @@ pub(crate) fn fill_block(points: ColumnRef<'_>, most: usize) -> bool {
 ///
 /// # Errors
 /// The block does not tell.
-pub fn is_full_block<D: BlockEncoder>(
+pub fn is_full_block<D: BlockDecoder>(
     decoder: &mut D,
     block: &[u8],
     most: usize,
@@ -63,7 +63,7 @@ pub fn is_full_block<D: BlockEncoder>(
 
 #[cfg(test)]
 mod tests {
-    use tsmith_codecs::{Column, StringColumn, Tsm1, Values};
+    use tsmith_codecs::{BlockEncoder, Column, StringColumn, Tsm1, Values};
 
     use super::*;
 

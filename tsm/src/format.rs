@@ -72,8 +72,8 @@ pub enum Version {
 
 impl Version {
     /// The version whose files may hold the blocks of this encoder.
-    pub const fn of<E: BlockEncoder>() -> Self {
-        if E::INFLUX_READABLE { Self::Influx } else { Self::Tagged }
+    pub fn of(encoder: &impl BlockEncoder) -> Self {
+        if encoder.is_influx_readable() { Self::Influx } else { Self::Tagged }
     }
 
     /// The byte after the magic.

@@ -27,7 +27,7 @@
 //! let mut block = Vec::new();
 //! Tsm1::default().encode(column.as_ref(), &mut block)?;
 //!
-//! let mut writer = Writer::new(Vec::new(), Version::of::<Tsm1>());
+//! let mut writer = Writer::new(Vec::new(), Version::of(&Tsm1::default()));
 //! writer.write_block(b"cpu,host=a#!~#usage", FieldType::Float, TimeRange::new(10, 30), &block)?;
 //! let (file, summary) = writer.finish()?;
 //! assert_eq!(summary.file_bytes, file.len() as u64);
@@ -47,7 +47,6 @@ mod map;
 
 mod cursor;
 mod cut;
-mod decoder;
 mod error;
 pub mod format;
 mod index;
@@ -59,11 +58,10 @@ mod writer;
 
 pub use bytes::Bytes;
 pub use tsmith_codecs as codecs;
-pub use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, ColumnRef, FieldType, TimeRange};
+pub use tsmith_codecs::{BlockDecoder, BlockEncoder, Column, ColumnRef, Decoders, FieldType, TimeRange};
 
 pub use cursor::{AsReader, Cursor, CursorError, Direction};
 pub use cut::{POINTS_PER_BLOCK, STRING_BYTES_PER_BLOCK, first_block, is_full_block};
-pub use decoder::Decoder;
 pub use error::{Error, ErrorKind, Remedy, Result};
 pub use format::Version;
 pub use index::{IndexEntry, KeyEntry};

@@ -18,9 +18,8 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 
-use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, FieldType, TimeRange};
+use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, Decoders, FieldType, TimeRange};
 
-use crate::decoder::Decoder;
 use crate::error::{Error, ErrorKind};
 use crate::format::{CRC_BYTES, INDEX_ENTRY_BYTES, Version};
 use crate::index::KeyEntry;
@@ -89,14 +88,22 @@ pub struct Merge<'a, E> {
     begun: bool,
     /// What is to be written next.
     ready: Option<Piece>,
-    codec: Decoder<E>,
+    encoder: E,
+    decoders: Decoders,
     block: Vec<u8>,
     column: Column,
 }
 
 impl<'a, E: BlockEncoder> Merge<'a, E> {
-    /// A merge of `inputs`, oldest first: at equal times the later input wins. Blocks are cut at `points_per_block`.
-    pub fn new(inputs: Vec<MergeInput<'a>>, mode: MergeMode, points_per_block: usize) -> Self {
+    /// A merge of `inputs`, oldest first: at equal times the later input wins. Blocks are cut at `points_per_block`, read by
+    /// `decoders`, and written by `encoder` unless they are copied.
+    pub fn new(
+        inputs: Vec<MergeInput<'a>>,
+        mode: MergeMode,
+        points_per_block: usize,
+        encoder: E,
+        decoders: Decoders,
+    ) -> Self {
         let firsts = inputs.iter().enumerate().filter_map(|(input, from)| Head::of(from.reader, input, 0));
         let mut heads = Vec::new();
         firsts.for_each(|first| insert(&mut heads, first));
@@ -107,7 +114,8 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
             key: KeyMerge::new(mode, points_per_block.clamp(1, BLOCK_VALUES_MAX)),
             begun: false,
             ready: None,
-            codec: Decoder::default(),
+            encoder,
+            decoders,
             block: Vec::new(),
             column: Column::new(FieldType::Float),
         }
@@ -131,7 +139,7 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
         loop {
             let piece = match self.ready.take() {
                 Some(piece) => piece,
-                None => match self.key.next(&mut self.codec)? {
+                None => match self.key.next(&mut self.decoders)? {
                     Some(piece) => piece,
                     None if !self.begin_key()? => return Ok(Filled::All),
                     None if pace(0).is_break() => return Ok(Filled::Stopped),
@@ -197,7 +205,7 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
                 let frame = reader.checked_frame(key, entry).map_err(on_input)?;
                 if reader.version() == Version::Tagged {
                     // A block that nobody here can read is not copied: nothing of it was checked but its checksum.
-                    let known = self.codec.knows(frame.get(CRC_BYTES..).unwrap_or_default());
+                    let known = self.decoders.knows(frame.get(CRC_BYTES..).unwrap_or_default());
                     let unknown = |error| Error::new(ErrorKind::from(error)).at(entry.offset).of(key.key());
                     known.map_err(|error| on_input(unknown(error)))?;
                 }
@@ -205,9 +213,9 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
                     // InfluxDB may not know the encoder.
                     let limit = BLOCK_VALUES_MAX;
                     reader
-                        .read_block(key, entry, &mut self.codec, limit, &mut self.column)
+                        .read_block(key, entry, &mut self.decoders, limit, &mut self.column)
                         .map_err(on_input)?;
-                    encode(&mut self.codec, key.key(), self.column.as_ref(), &mut self.block)?;
+                    encode(&mut self.encoder, key.key(), self.column.as_ref(), &mut self.block)?;
                     let (range, block) = (entry.range, &self.block);
                     writer.write_block(key.key(), key.field_type(), range, block).map_err(on_output)?;
                     self.begun = true;
@@ -220,7 +228,7 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
             }
             Piece::Points { from, to } => {
                 let points = self.key.points(from, to);
-                encode(&mut self.codec, key, points, &mut self.block)?;
+                encode(&mut self.encoder, key, points, &mut self.block)?;
                 let times = points.times();
                 let (Some(&min), Some(&max)) = (times.first(), times.last()) else { return Ok(0) };
                 let range = TimeRange::new(min, max);

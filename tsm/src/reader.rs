@@ -6,7 +6,7 @@
 )]
 
 use bytes::Bytes;
-use tsmith_codecs::{AnyDecoder, BlockEncoder, Column, FieldType, Span, TimeRange};
+use tsmith_codecs::{BlockDecoder, Column, Decoders, FieldType, Span, TimeRange};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
@@ -166,15 +166,10 @@ impl Reader {
         self.checked_frame(key, entry).map(|frame| frame.get(CRC_BYTES..).unwrap_or_default())
     }
 
-    /// As [`Reader::block`], of a block that an encoder of this build can read.
-    pub fn known_block(
-        &self,
-        key: KeyEntry<'_>,
-        entry: IndexEntry,
-        decoder: &mut AnyDecoder,
-    ) -> Result<&[u8]> {
+    /// As [`Reader::block`], of a block that one of `decoders` can read.
+    pub fn known_block(&self, key: KeyEntry<'_>, entry: IndexEntry, decoders: &Decoders) -> Result<&[u8]> {
         let block = self.block(key, entry)?;
-        let known = decoder.knows(block).map_err(ErrorKind::from);
+        let known = decoders.knows(block).map_err(ErrorKind::from);
         known.map_err(|kind| Error::new(kind).at(entry.offset).of(key.key()))?;
         Ok(block)
     }
@@ -205,11 +200,11 @@ impl Reader {
         self.slice(entry).map(|(_, block)| block)
     }
 
-    /// Replaces `out` by the column of a block of `key`, at most `limit` values, decoded by the encoder that wrote it.
+    /// Replaces `out` by the column of a block of `key`, at most `limit` values.
     ///
     /// What comes out agrees with the index: type, first and last time, and each time after the one before. After an
     /// error `out` is empty.
-    pub fn read_block<D: BlockEncoder>(
+    pub fn read_block<D: BlockDecoder>(
         &self,
         key: KeyEntry<'_>,
         entry: IndexEntry,
@@ -220,8 +215,8 @@ impl Reader {
         self.read_block_within(key, entry, decoder, (limit, TimeRange::ALL), out)
     }
 
-    /// As [`Reader::read_block`], for who wants nothing outside `range`: other points may be missing.
-    pub fn read_block_within<D: BlockEncoder>(
+    /// As [`Reader::read_block`], for a caller that needs only the points inside `range`: other points may be missing.
+    pub fn read_block_within<D: BlockDecoder>(
         &self,
         key: KeyEntry<'_>,
         entry: IndexEntry,
@@ -229,36 +224,11 @@ impl Reader {
         (limit, range): (usize, TimeRange),
         out: &mut Column,
     ) -> Result<()> {
-        self.decode(key, entry, out, |block, out| decoder.decode_within(block, limit, range, out))
-    }
-
-    /// As [`Reader::read_block`], whatever encoder wrote the block.
-    pub fn read_any_block(
-        &self,
-        key: KeyEntry<'_>,
-        entry: IndexEntry,
-        decoder: &mut AnyDecoder,
-        limit: usize,
-        out: &mut Column,
-    ) -> Result<()> {
-        self.decode(key, entry, out, |block, out| {
-            decoder.decode(block, limit, out)?;
-            Ok(Span::of(out.times()))
-        })
-    }
-
-    fn decode(
-        &self,
-        key: KeyEntry<'_>,
-        entry: IndexEntry,
-        out: &mut Column,
-        decode: impl FnOnce(&[u8], &mut Column) -> tsmith_codecs::Result<Option<Span>>,
-    ) -> Result<()> {
         let block = self.block(key, entry);
         let done = block.and_then(|block| {
-            let column = decode(block, out).map_err(ErrorKind::from);
-            let column = column.and_then(|span| agrees(key, entry, out.field_type(), span));
-            column.map_err(|kind| Error::new(kind).at(entry.offset).of(key.key()))
+            let span = decoder.decode_within(block, limit, range, out).map_err(ErrorKind::from);
+            let agreed = span.and_then(|span| agrees(key, entry, out.field_type(), span));
+            agreed.map_err(|kind| Error::new(kind).at(entry.offset).of(key.key()))
         });
         if done.is_err() {
             out.reset(key.field_type());

@@ -2,7 +2,7 @@
 //!
 //! A block is kept when its checksum is right and it decodes, even where the index contradicts it. For in files of InfluxDB
 //! the index has no checksum: times and type are then those that the block itself has. Where header, footer or index are
-//! corrupt, `rescue.rs` reads the entries that can be read. A block of an encoder that this build does not have is no
+//! corrupt, `rescue.rs` reads the entries that can be read. A block of an encoder that `decoders` lack is no
 //! corruption, and a file with one cannot be salvaged here.
 
 #![cfg_attr(
@@ -14,8 +14,7 @@ use std::io;
 
 use bytes::Bytes;
 use tsmith_codecs::{
-    AnyDecoder, BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, ENCODERS, EncoderVisitor, FieldKey,
-    FieldType, TimeRange, with_encoder,
+    BLOCK_VALUES_MAX, BlockDecoder, BlockEncoder, Column, Decoders, FieldKey, FieldType, TimeRange,
 };
 
 use crate::cut::{POINTS_PER_BLOCK, first_block};
@@ -91,15 +90,15 @@ impl Salvage {
     ///
     /// # Errors
     /// No entry of the index can be read.
-    pub fn open(bytes: Bytes) -> Result<(Reader, Self)> {
-        let (reader, index) = rescue(bytes)?;
-        let salvage = Self { index, ..Self::of(&reader) };
+    pub fn open(bytes: Bytes, decoders: &Decoders) -> Result<(Reader, Self)> {
+        let (reader, index) = rescue(bytes, decoders)?;
+        let salvage = Self { index, ..Self::of(&reader, decoders) };
         Ok((reader, salvage))
     }
 
     /// Reads every block of the file.
-    pub fn of(reader: &Reader) -> Self {
-        let mut look = Look::new(reader);
+    pub fn of(reader: &Reader, decoders: &Decoders) -> Self {
+        let mut look = Look::new(reader, decoders);
         let mut salvage = Self::default();
         for key in reader.keys() {
             let (mut whole, mut lost) = look.key(key);
@@ -131,7 +130,7 @@ impl Salvage {
     }
 
     /// Drops a key of the file whose points are of type `expected` in older files: the two cannot be read together.
-    pub fn drop_key(&mut self, reader: &Reader, key: &[u8], expected: FieldType) {
+    pub fn drop_key(&mut self, reader: &Reader, decoders: &Decoders, key: &[u8], expected: FieldType) {
         let Some(key) = reader.find(key) else { return };
         let error = |found, entry: IndexEntry| {
             Error::new(ErrorKind::TypeChange { expected, found }).at(entry.offset).of(key.key())
@@ -141,7 +140,7 @@ impl Salvage {
         let (kept_blocks, kept_values) = if let Some(damaged) = at.ok().and_then(|at| self.damaged.get(at)) {
             (damaged.kept_blocks, damaged.kept_values)
         } else {
-            let (whole, _) = Look::new(reader).key(key);
+            let (whole, _) = Look::new(reader, decoders).key(key);
             (whole.len() as u64, whole.iter().map(|block| block.values as u64).sum())
         };
         self.kept_keys = self.kept_keys.saturating_sub(u64::from(kept_blocks > 0));
@@ -222,8 +221,13 @@ impl Salvage {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write<W: io::Write>(&self, reader: &Reader, writer: &mut Writer<W>) -> Result<()> {
-        let mut look = Look::new(reader);
+    pub fn write<W: io::Write>(
+        &self,
+        reader: &Reader,
+        decoders: &Decoders,
+        writer: &mut Writer<W>,
+    ) -> Result<()> {
+        let mut look = Look::new(reader, decoders);
         let mut damaged = self.damaged.iter().peekable();
         for key in reader.keys() {
             let damage = damaged.next_if(|damaged| damaged.position == key.position());
@@ -285,13 +289,13 @@ fn type_of(key: KeyEntry<'_>, whole: &[Whole]) -> FieldType {
 /// Looks at blocks, one after the other.
 struct Look<'a> {
     reader: &'a Reader,
-    decoder: AnyDecoder,
+    decoders: Decoders,
     column: Column,
 }
 
 impl<'a> Look<'a> {
-    fn new(reader: &'a Reader) -> Self {
-        Self { reader, decoder: AnyDecoder::new(), column: Column::new(FieldType::Float) }
+    fn new(reader: &'a Reader, decoders: &Decoders) -> Self {
+        Self { reader, decoders: decoders.clone(), column: Column::new(FieldType::Float) }
     }
 
     /// The blocks of a key that are whole, and those that are not, in the order of the index.
@@ -321,7 +325,7 @@ impl<'a> Look<'a> {
 
     fn block(&mut self, entry: IndexEntry) -> std::result::Result<Whole, ErrorKind> {
         let block = self.bytes(entry)?;
-        self.decoder.decode(block, BLOCK_VALUES_MAX, &mut self.column).map_err(ErrorKind::from)?;
+        self.decoders.decode(block, BLOCK_VALUES_MAX, &mut self.column).map_err(ErrorKind::from)?;
         let times = self.column.times();
         let (Some(&min), Some(&max)) = (times.iter().min(), times.iter().max()) else {
             return Err(ErrorKind::Corrupt { expected: "a block with values" });
@@ -358,9 +362,10 @@ impl<'a> Look<'a> {
             debug_assert!(fits, "blocks of another type are dropped");
         }
         together.sort_dedup();
-        let like = self.bytes(first.entry).ok().and_then(|block| encoder_of(*block.first()?));
+        // What is joined stays in the form that its file has.
+        let like = self.bytes(first.entry).ok().and_then(|block| self.decoders.entry_of(block));
         let unknown = || Error::corrupt(first.entry.offset, "a block of a known encoder");
-        let (mut encoder, mut block, mut from) = (like.ok_or_else(unknown)?, Vec::new(), 0_usize);
+        let (mut encoder, mut block, mut from) = (like.ok_or_else(unknown)?.make(), Vec::new(), 0_usize);
         while from < together.len() {
             let rest = together.as_ref().slice(from..together.len());
             let part = rest.slice(0..first_block(rest, POINTS_PER_BLOCK));
@@ -373,30 +378,6 @@ impl<'a> Look<'a> {
         }
         Ok(())
     }
-}
-
-/// The part of an encoder that writes: one virtual call a block.
-trait Encode {
-    fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> tsmith_codecs::Result<()>;
-}
-
-impl<E: BlockEncoder> Encode for E {
-    fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> tsmith_codecs::Result<()> {
-        BlockEncoder::encode(self, column, out)
-    }
-}
-
-/// The encoder whose blocks begin with this byte: what is joined stays in the form that its file has.
-fn encoder_of(first: u8) -> Option<Box<dyn Encode>> {
-    struct Owner(u8);
-    impl EncoderVisitor for Owner {
-        type Out = Option<Box<dyn Encode>>;
-        fn visit<E: BlockEncoder>(self) -> Self::Out {
-            let owns = E::SAME_BLOCKS_AS.is_none() && E::TAGS.contains(&self.0);
-            owns.then(|| Box::new(E::default()) as Box<dyn Encode>)
-        }
-    }
-    ENCODERS.iter().find_map(|(name, _)| with_encoder(name, Owner(first)).flatten())
 }
 
 #[cfg(test)]

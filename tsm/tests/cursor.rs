@@ -8,14 +8,14 @@ use proptest::prelude::*;
 use support::{expected, expected_column, overlapping, vector, write};
 use tsmith_tsm::codecs::{Raw, Tsm1, Values};
 use tsmith_tsm::{
-    AsReader, BlockEncoder, Bytes, Column, Cursor, Deletions, Direction, FieldType, Reader, TimeRange,
+    AsReader, BlockDecoder, Bytes, Column, Cursor, Deletions, Direction, FieldType, Reader, TimeRange,
     TombstoneFile, Version,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Ascending, Direction::Descending];
 
 /// All that the cursor has left. Batches are in its order, and not empty.
-fn rest<F: AsReader, D: BlockEncoder>(cursor: &mut Cursor<F>, decoder: &mut D) -> Column {
+fn rest<F: AsReader, D: BlockDecoder>(cursor: &mut Cursor<F>, decoder: &mut D) -> Column {
     let (mut all, mut batch) = (Column::new(FieldType::Float), Column::new(FieldType::Boolean));
     while cursor.next(decoder, &mut batch).expect("reads") {
         assert!(!batch.is_empty());
@@ -229,7 +229,7 @@ proptest! {
 fn only_what_is_reached_is_decoded() {
     let blocks: Vec<Column> =
         (0..10).map(|i| column(&(i * 10..i * 10 + 10).map(|t| (t, t)).collect())).collect();
-    let mut file = write::<Raw>(Version::of::<Raw>(), &[(b"k".to_vec(), blocks)]);
+    let mut file = write::<Raw>(Version::of(&Raw), &[(b"k".to_vec(), blocks)]);
     let reader = Reader::new(Bytes::from(file.clone())).expect("opens");
     for entry in reader.get(0).expect("the key").entries().skip(1).take(8) {
         file[entry.offset as usize + 9] ^= 1;

@@ -132,7 +132,7 @@ fn each_file_is_rewritten_from_its_values() {
             continue;
         }
         let reader = Reader::new(Bytes::from(bytes.clone())).expect(&path);
-        let mut writer = Writer::new(Vec::new(), Version::of::<Tsm1>());
+        let mut writer = Writer::new(Vec::new(), Version::of(&Tsm1::default()));
         let mut block = Vec::new();
         for key in reader.keys() {
             let column = column_of(&reader, key);

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use support::vector;
 use tsmith_tsm::codecs::{Tsm1, Value};
 use tsmith_tsm::{
-    BlockEncoder, Bytes, Column, Deletions, FieldType, Filled, Merge, MergeInput, MergeMode,
+    BlockEncoder, Bytes, Column, Decoders, Deletions, FieldType, Filled, Merge, MergeInput, MergeMode,
     POINTS_PER_BLOCK, Reader, STRING_BYTES_PER_BLOCK, TimeRange, TombstoneFile, Version, Writer,
 };
 
@@ -32,7 +32,7 @@ fn merged(directory: &str, mode: MergeMode) -> Vec<u8> {
     let files = inputs(directory);
     let inputs = files.iter().map(|(reader, deletions)| MergeInput { reader, deletions }).collect();
     let mut writer = Writer::new(Vec::new(), Version::Influx);
-    let mut merge = Merge::<Tsm1>::new(inputs, mode, POINTS_PER_BLOCK);
+    let mut merge = Merge::new(inputs, mode, POINTS_PER_BLOCK, Tsm1::default(), Decoders::standard());
     let filled = merge.fill(&mut writer, &mut |_| ControlFlow::Continue(())).expect("merges");
     assert_eq!(filled, Filled::All);
     writer.finish().expect("finishes").0
@@ -71,7 +71,8 @@ fn wide_strings_are_joined_to_so_many_bytes_and_no_more() {
     let merge = |readers: &[Reader]| {
         let inputs = readers.iter().map(|reader| MergeInput { reader, deletions: &deletions }).collect();
         let mut writer = Writer::new(Vec::new(), Version::Influx);
-        let mut merge = Merge::<Tsm1>::new(inputs, MergeMode::Full, POINTS_PER_BLOCK);
+        let mut merge =
+            Merge::new(inputs, MergeMode::Full, POINTS_PER_BLOCK, Tsm1::default(), Decoders::standard());
         merge.fill(&mut writer, &mut |_| ControlFlow::Continue(())).expect("merges");
         writer.finish().expect("finishes").0
     };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use support::{Keyed, column, vector, write};
-use tsmith_codecs::{BlockEncoder, Column, TimeRange, Values};
+use tsmith_codecs::{BlockEncoder, Column, Decoders, TimeRange, Values};
 use tsmith_tsm::codecs::{Tsm1, Value};
 use tsmith_tsm::format::HEADER_BYTES;
 use tsmith_tsm::{Bytes, ErrorKind, FieldType, Reader, Salvage, Version, Writer, rescue};
@@ -35,12 +35,12 @@ fn points_of(reader: &Reader) -> Points {
 
 /// What a repair makes of these bytes; `None` if it refuses them.
 fn repaired(bytes: &[u8]) -> Option<(Salvage, Points)> {
-    let (reader, salvage) = Salvage::open(Bytes::copy_from_slice(bytes)).ok()?;
+    let (reader, salvage) = Salvage::open(Bytes::copy_from_slice(bytes), &Decoders::standard()).ok()?;
     if salvage.kept_blocks == 0 {
         return Some((salvage, Points::new()));
     }
     let mut writer = Writer::new(Vec::new(), reader.version());
-    salvage.write(&reader, &mut writer).expect("writes");
+    salvage.write(&reader, &Decoders::standard(), &mut writer).expect("writes");
     let written = Reader::new(writer.finish().expect("finishes").0.into()).expect("opens");
     Some((salvage, points_of(&written)))
 }
@@ -70,7 +70,7 @@ fn places(bytes: &[u8]) -> Vec<Place> {
 /// Files that influxd wrote: many keys of one block each at the same times, and keys with several blocks.
 fn files() -> Vec<Vec<u8>> {
     let mut keys = CUT.to_vec();
-    let (reader, _) = rescue(keys.clone().into()).expect("the index is there");
+    let (reader, _) = rescue(keys.clone().into(), &Decoders::standard()).expect("the index is there");
     keys.truncate(keys.len() - FOOTER / 2);
     keys.extend_from_slice(&reader.index_offset().to_be_bytes());
     vec![keys, vector("tsm/extreme/000000001-000000001.tsm")]
@@ -89,7 +89,7 @@ fn holds(found: &Points, expected: &Points) -> bool {
 /// Story: a file of influxd lost its last 4 bytes, and repair gave up on all of it, though the whole index was there.
 #[test]
 fn a_lost_footer_costs_nothing() {
-    let (reader, loss) = rescue(CUT.into()).expect("the index is there");
+    let (reader, loss) = rescue(CUT.into(), &Decoders::standard()).expect("the index is there");
     let loss = loss.expect("the footer is lost");
     assert!(loss.gaps.is_empty() && loss.orphan_bytes == 0, "{loss:?}");
     let (salvage, points) = repaired(CUT).expect("kept");
@@ -294,9 +294,10 @@ fn hostile_bytes_take_bounded_work() {
         bytes.extend_from_slice(&record);
         bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 5]);
     }
-    let _any = rescue(bytes.into());
-    let _any = rescue(vec![0; 1 << 20].into());
-    let _any = rescue([0_u8, 1].repeat(1 << 19).into());
+    let decoders = Decoders::standard();
+    let _any = rescue(bytes.into(), &decoders);
+    let _any = rescue(vec![0; 1 << 20].into(), &decoders);
+    let _any = rescue([0_u8, 1].repeat(1 << 19).into(), &decoders);
 }
 
 /// A file of these keys, with a block of 50 values each.

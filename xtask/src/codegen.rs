@@ -15,8 +15,9 @@ usage: cargo xtask codegen [--check]
 const BEGIN: &str = "<!-- parts:begin -->";
 const END: &str = "<!-- parts:end -->";
 
-/// The crates with a registry, in the order a value meets them.
-const CRATES: [&str; 3] = ["cache", "wal", "codecs"];
+/// The crates with a registry and the file it is in, in the order a value meets them.
+const REGISTRIES: [(&str, &str); 3] =
+    [("cache", "cache/src/lib.rs"), ("wal", "wal/src/lib.rs"), ("codecs", "codecs/src/encoders.rs")];
 
 pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
     if crate::asks_help(args) {
@@ -54,9 +55,8 @@ fn write(root: &Path) -> Result<(), String> {
 fn before_and_after(root: &Path) -> Result<(String, String), String> {
     let read = |path: &str| fs::read_to_string(root.join(path)).map_err(|e| format!("{path}: {e}"));
     let mut registries = Vec::new();
-    for name in CRATES {
-        let path = format!("{name}/src/lib.rs");
-        let found = registries_of(name, &read(&path)?).map_err(|e| format!("{path}: {e}"))?;
+    for (name, path) in REGISTRIES {
+        let found = registries_of(name, &read(path)?).map_err(|e| format!("{path}: {e}"))?;
         registries.extend(found);
     }
     let old = read("README.md")?;

@@ -24,7 +24,7 @@ pub(crate) fn log(text: &str) -> Parsed {
 }
 
 pub(crate) fn encoder(text: &str) -> Parsed {
-    one_of("encoder", text, adapter::ENCODERS)
+    one_of("encoder", text, &adapter::ENCODERS)
 }
 
 pub(crate) fn order(text: &str) -> Parsed {

@@ -25,7 +25,7 @@ impl Plan {
         let axes = [
             Axis { name: "storer", given: &args.storer, all: adapter::STORERS },
             Axis { name: "log", given: &args.log, all: adapter::LOGS },
-            Axis { name: "encoder", given: &args.encoder, all: adapter::ENCODERS },
+            Axis { name: "encoder", given: &args.encoder, all: &adapter::ENCODERS },
             Axis { name: "order", given: &args.order, all: adapter::ORDERS },
             Axis { name: "durability", given: &args.durability, all: adapter::DURABILITIES },
         ];

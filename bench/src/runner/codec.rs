@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tsmith_codecs::influx::{Form, boolean, float, integer, string, time};
-use tsmith_codecs::{BlockEncoder, Column, EncoderVisitor, FieldType, Values, ValuesRef, with_encoder};
+use tsmith_codecs::{BlockDecoder, BlockEncoder, Column, DynEncoder, Encoders, FieldType, Values, ValuesRef};
 
 use crate::error::Result;
 use crate::inputs::{EPOCH, STEP, Shape, columns, read_columns};
@@ -41,6 +41,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result {
     let shapes = args.dir.as_ref().map_or_else(|| Ok(columns(args.n)), |dir| read_columns(dir))?;
+    let encoders = Encoders::standard();
     for shape in &shapes {
         for encoder in &args.encoder {
             let form = match encoder.as_str() {
@@ -52,8 +53,8 @@ pub(crate) fn run(args: &Args) -> Result {
                 let mut values = Bare::new(shape, form);
                 report(args, shape, encoder, "tsmith", &mut values)?;
             }
-            let job = WholeBlocks { args, shape, encoder };
-            with_encoder(encoder, job).expect("the name was checked")?;
+            let entry = encoders.get(encoder)?;
+            report(args, shape, encoder, "tsmith-block", &mut Blocks::new(shape, entry.make()))?;
         }
     }
     Ok(())
@@ -65,21 +66,6 @@ trait Codec {
     fn encode(&mut self, at: usize, out: &mut Vec<u8>) -> Result;
     /// Gives the number of values.
     fn decode(&mut self, block: &[u8]) -> Result<usize>;
-}
-
-struct WholeBlocks<'a> {
-    args: &'a Args,
-    shape: &'a Shape,
-    encoder: &'a str,
-}
-
-impl EncoderVisitor for WholeBlocks<'_> {
-    type Out = Result;
-
-    fn visit<E: BlockEncoder>(self) -> Result {
-        let mut blocks = Blocks::<E>::new(self.shape);
-        report(self.args, self.shape, self.encoder, "tsmith-block", &mut blocks)
-    }
 }
 
 fn report(args: &Args, shape: &Shape, encoder: &str, implementation: &str, codec: &mut impl Codec) -> Result {
@@ -120,25 +106,25 @@ fn report(args: &Args, shape: &Shape, encoder: &str, implementation: &str, codec
 }
 
 /// Whole blocks through the seam: values at regular times, or times with a value that never changes.
-struct Blocks<E> {
-    encoder: E,
+struct Blocks {
+    encoder: DynEncoder,
     column: Column,
     out: Column,
 }
 
-impl<E: BlockEncoder> Blocks<E> {
-    fn new(shape: &Shape) -> Self {
+impl Blocks {
+    fn new(shape: &Shape, encoder: DynEncoder) -> Self {
         let len = shape.values.len();
         let (times, values) = match &shape.values {
             Values::Integer(times) if shape.is_time => (times.clone(), Values::Integer(vec![7; len])),
             values => ((0..len as i64).map(|at| EPOCH + at * STEP).collect(), values.clone()),
         };
         let column = Column::from_parts(times, values).expect("as many times as values");
-        Self { encoder: E::default(), column, out: Column::new(FieldType::Float) }
+        Self { encoder, column, out: Column::new(FieldType::Float) }
     }
 }
 
-impl<E: BlockEncoder> Codec for Blocks<E> {
+impl Codec for Blocks {
     fn blocks(&self) -> usize {
         self.column.len() / BLOCK_VALUES
     }

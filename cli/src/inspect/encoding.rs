@@ -1,11 +1,11 @@
 //! How a block is encoded, as far as its bytes tell.
 
-use tsmith_codecs::{BlockEncoder, ENCODERS, EncoderVisitor, FieldType, influx, with_encoder};
+use tsmith_codecs::{Decoders, EncoderEntry, FieldType, influx};
 
 /// Names of what encoded a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Encoding {
-    /// The encoder, as in `--encoder`; `unknown` if none of this build owns the first byte.
+    /// The encoder, as in `--encoder`; `unknown` if none owns the first byte.
     pub(crate) encoder: &'static str,
     /// The form of the times, where the encoder has several.
     pub(crate) times: &'static str,
@@ -15,8 +15,8 @@ pub(crate) struct Encoding {
 
 impl Encoding {
     /// The encoding of a block.
-    pub(crate) fn of(block: &[u8]) -> Self {
-        let encoder = block.first().and_then(|&tag| owner(tag)).unwrap_or("unknown");
+    pub(crate) fn of(block: &[u8], decoders: &Decoders) -> Self {
+        let encoder = decoders.entry_of(block).map_or("unknown", EncoderEntry::name);
         let (times, values) = if encoder == "tsm1" { tsm1(block).unwrap_or(("?", "?")) } else { ("-", "-") };
         Self { encoder, times, values }
     }
@@ -27,18 +27,6 @@ impl std::fmt::Display for Encoding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} {}", self.encoder, self.times, self.values)
     }
-}
-
-/// The registered encoder whose blocks begin with `tag`.
-fn owner(tag: u8) -> Option<&'static str> {
-    struct Owns(u8);
-    impl EncoderVisitor for Owns {
-        type Out = bool;
-        fn visit<E: BlockEncoder>(self) -> bool {
-            E::TAGS.contains(&self.0)
-        }
-    }
-    ENCODERS.iter().find(|(name, _)| with_encoder(name, Owns(tag)) == Some(true)).map(|(name, _)| *name)
 }
 
 /// The forms of a block of InfluxDB: each part tells its own in the upper half of its first byte.
@@ -68,7 +56,7 @@ fn tsm1(block: &[u8]) -> Option<(&'static str, &'static str)> {
 
 #[cfg(test)]
 mod tests {
-    use tsmith_codecs::{Column, Raw, Tsm1, Value};
+    use tsmith_codecs::{BlockEncoder, Column, Raw, Tsm1, Value};
 
     use super::*;
 
@@ -78,13 +66,13 @@ mod tests {
         for (at, time) in [0, 10, 20, 31].into_iter().enumerate() {
             assert!(column.push(time, Value::Integer(at as i64 * 7)));
         }
-        let mut block = Vec::new();
+        let (mut block, decoders) = (Vec::new(), Decoders::standard());
         Tsm1::default().encode(column.as_ref(), &mut block).expect("encodes");
-        assert_eq!(Encoding::of(&block).to_string(), "tsm1 packed constant");
+        assert_eq!(Encoding::of(&block, &decoders).to_string(), "tsm1 packed constant");
         block.clear();
         Raw.encode(column.as_ref(), &mut block).expect("encodes");
-        assert_eq!(Encoding::of(&block).to_string(), "raw - -");
-        assert_eq!(Encoding::of(&[0xee]).encoder, "unknown");
-        assert_eq!(Encoding::of(&[0, 0x80]).to_string(), "tsm1 ? ?");
+        assert_eq!(Encoding::of(&block, &decoders).to_string(), "raw - -");
+        assert_eq!(Encoding::of(&[0xee], &decoders).encoder, "unknown");
+        assert_eq!(Encoding::of(&[0, 0x80], &decoders).to_string(), "tsm1 ? ?");
     }
 }

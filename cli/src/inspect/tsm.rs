@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
-use tsmith_codecs::AnyDecoder;
 use tsmith_codecs::name::{printable, to_text};
+use tsmith_codecs::{BlockDecoder, Decoders};
 use tsmith_engine::files;
 use tsmith_tsm::{IndexEntry, KeyEntry, Reader, Version};
 
@@ -58,12 +58,12 @@ struct Block {
 }
 
 /// Reads a file.
-pub(super) fn inspect(path: &Path) -> Result<Content> {
+pub(super) fn inspect(path: &Path, decoders: &Decoders) -> Result<Content> {
     let bytes = files::read_file(path)?;
     let length = bytes.len() as u64;
     let version = bytes.starts_with(&tsmith_tsm::format::MAGIC).then(|| bytes.get(4).copied()).flatten();
     // Of a corrupt index as much as can be read.
-    let (reader, error) = match tsmith_tsm::rescue(bytes) {
+    let (reader, error) = match tsmith_tsm::rescue(bytes, decoders) {
         Ok((reader, loss)) => (reader, loss.map(|loss| Problem::from(&loss.error))),
         Err(error) => {
             let error = Some(Problem::from(&error));
@@ -71,17 +71,17 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
         }
     };
     let error = error.or_else(|| reader.keys_without_field().next().map(|error| Problem::from(&error)));
-    let mut decoder = AnyDecoder::new();
+    let mut decoders = decoders.clone();
     let key = |key: KeyEntry<'_>| Key {
         name: to_text(key.key()).into_owned(),
         field_type: key.field_type().name(),
-        blocks: key.entries().map(|entry| block(&reader, &mut decoder, key, entry)).collect(),
+        blocks: key.entries().map(|entry| block(&reader, &mut decoders, key, entry)).collect(),
     };
     let keys = reader.keys().map(key).collect();
     Ok(Content { bytes: length, version, index_offset: Some(reader.index_offset()), keys, error })
 }
 
-fn block(reader: &Reader, decoder: &mut AnyDecoder, key: KeyEntry<'_>, entry: IndexEntry) -> Block {
+fn block(reader: &Reader, decoders: &mut Decoders, key: KeyEntry<'_>, entry: IndexEntry) -> Block {
     let IndexEntry { range, offset, size } = entry;
     let mut out = Block {
         offset,
@@ -97,11 +97,11 @@ fn block(reader: &Reader, decoder: &mut AnyDecoder, key: KeyEntry<'_>, entry: In
     };
     match reader.block(key, entry) {
         Ok(block) => {
-            let Encoding { encoder, times, values } = Encoding::of(block);
+            let Encoding { encoder, times, values } = Encoding::of(block, decoders);
             out.encoder = Some(encoder);
             out.time_encoding = Some(times).filter(|name| *name != "-");
             out.value_encoding = Some(values).filter(|name| *name != "-");
-            match decoder.count(block) {
+            match decoders.count(block) {
                 Ok((_, count)) => out.count = Some(count),
                 Err(error) => out.error = Some(Problem::at(offset, tsmith_tsm::ErrorKind::from(error))),
             }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tsmith_codecs::Decoders;
 use tsmith_engine::files::{holds_influxdb_index, tsm_name_of};
 use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_engine::view::{Held, View, hold};
@@ -153,10 +154,10 @@ impl Place {
     pub(crate) fn view(&self) -> Result<View> {
         match self {
             Self::Directory { data, wal, no_log, .. } => {
-                Ok(View::open(data, wal.as_deref().filter(|_| no_log.is_none()))?)
+                Ok(View::open(data, wal.as_deref().filter(|_| no_log.is_none()), Decoders::standard())?)
             }
             Self::Unreadable(_, why) => Err(why.clone()),
-            Self::Tsm(path) => Ok(View::open_file(path)?),
+            Self::Tsm(path) => Ok(View::open_file(path, Decoders::standard())?),
             Self::Segment(path) => Ok(View::open_segment(path)?),
             Self::EtcdLog(path) | Self::EtcdSnapshot(path) | Self::EtcdDatabase(path) => {
                 Err(Failure::Usage(format!(
@@ -226,7 +227,7 @@ impl Place {
             return Ok(members);
         }
         // The error of an engine for such a directory.
-        View::open(data, wal.as_deref()).map(|_| members).map_err(Failure::from)
+        View::open(data, wal.as_deref(), Decoders::standard()).map(|_| members).map_err(Failure::from)
     }
 
     /// Reports what a view could not read. A torn tail of a log is no problem: a crash leaves it.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tsmith_codecs::name::to_text;
-use tsmith_codecs::{AnyDecoder, BLOCK_VALUES_MAX};
+use tsmith_codecs::{BLOCK_VALUES_MAX, Decoders};
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::unfinished_delete;
 use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Manifest, files};
@@ -88,7 +88,7 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
         finding.problems.push(Problem { key, ..Problem::new(reason) });
     }
     finding.problems.extend(reader.keys_without_field().map(|error| Problem::from(&error)));
-    let mut decoder = AnyDecoder::new();
+    let mut decoder = Decoders::standard();
     let mut column = Column::new(FieldType::Float);
     let (mut values, mut disagreements, mut unknown) = (0, 0_u64, 0_u64);
     for key in reader.keys() {
@@ -102,7 +102,7 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
             }
         }
         for entry in key.entries() {
-            match reader.read_any_block(key, entry, &mut decoder, BLOCK_VALUES_MAX, &mut column) {
+            match reader.read_block(key, entry, &mut decoder, BLOCK_VALUES_MAX, &mut column) {
                 Ok(()) => values += column.len(),
                 Err(error) if matches!(error.kind(), Tsm::UnknownEncoder { .. }) => {
                     // One reason for all blocks of the file.

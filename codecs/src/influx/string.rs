@@ -12,7 +12,7 @@
 
 use crate::column::{StringColumn, StringsRef};
 use crate::error::{Error, Result};
-use crate::snappy::{self, Compressor};
+use crate::snappy_frame::{self, Compressor};
 use crate::varint;
 
 const HEADER: u8 = 0x10;
@@ -37,7 +37,7 @@ pub struct Scratch {
 pub fn encode(values: StringsRef<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<()> {
     let plain = &mut scratch.plain;
     let len = join(values, plain);
-    if len > snappy::PLAIN_BYTES_MAX {
+    if len > snappy_frame::PLAIN_BYTES_MAX {
         return Err(Error::unsupported(values.len() - 1, "a string beyond the 4 GiB of a snappy block"));
     }
     out.push(HEADER);
@@ -102,7 +102,7 @@ pub fn decode(payload: &[u8], count: usize, scratch: &mut Scratch, out: &mut Str
 
 /// Decompresses into the start of `plain`, which is longer by a chunk then; how many bytes.
 fn decompress(body: &[u8], count: usize, plain: &mut Vec<u8>) -> Result<usize> {
-    let len = snappy::decompress(body, plain, CHUNK).map_err(|e| e.shifted(1))?;
+    let len = snappy_frame::decompress(body, plain, CHUNK).map_err(|e| e.shifted(1))?;
     // Each string takes at least the byte of its length.
     if count > len {
         return Err(Error::corrupt(1, "as many strings as timestamps"));

@@ -8,7 +8,7 @@
 use super::naive;
 use crate::column::{Column, FieldType, StringColumn};
 use crate::influx::{Form, Tsm1, boolean, float, integer, string, time};
-use crate::{AnyDecoder, BlockEncoder};
+use crate::{BlockDecoder, Decoders};
 
 /// Most values a target lets a block have.
 const LIMIT: usize = 4096;
@@ -118,7 +118,7 @@ pub fn decode_string(data: &[u8]) {
 
 /// A whole block of whatever encoder.
 pub fn decode_block(data: &[u8]) {
-    let (mut any, mut out) = (AnyDecoder::new(), Column::new(FieldType::Float));
+    let (mut any, mut out) = (Decoders::standard(), Column::new(FieldType::Float));
     match any.decode(data, LIMIT, &mut out) {
         Ok(()) => {
             assert!(out.len() <= LIMIT);

@@ -2,7 +2,7 @@
 
 use crate::column::{Column, ColumnRef};
 use crate::error::{Error, Result};
-use crate::{BlockEncoder, Raw};
+use crate::{BlockDecoder, BlockEncoder, Raw};
 
 const TAG: u8 = 0xc5;
 
@@ -18,7 +18,9 @@ pub struct Scrambled {
 }
 
 impl BlockEncoder for Scrambled {
-    const TAGS: &'static [u8] = &[TAG];
+    fn tags(&self) -> &'static [u8] {
+        &[TAG]
+    }
 
     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> {
         self.plain.clear();
@@ -27,7 +29,9 @@ impl BlockEncoder for Scrambled {
         out.extend(self.plain.iter().rev().enumerate().map(|(at, byte)| byte ^ at as u8 ^ TAG));
         Ok(())
     }
+}
 
+impl BlockDecoder for Scrambled {
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()> {
         let body = match block {
             [TAG, body @ ..] => body,
@@ -36,7 +40,7 @@ impl BlockEncoder for Scrambled {
         };
         self.plain.clear();
         self.plain.extend(body.iter().enumerate().rev().map(|(at, byte)| byte ^ at as u8 ^ TAG));
-        let foreign = self.plain.first().is_some_and(|tag| !Raw::TAGS.contains(tag));
+        let foreign = self.plain.first().is_some_and(|tag| !Raw.tags().contains(tag));
         if foreign {
             return refuse(Error::corrupt(block.len() - 1, "the end of a scrambled block"), out);
         }

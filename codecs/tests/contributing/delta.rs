@@ -2,7 +2,7 @@
 //!
 //! They are as long as raw ones, but a compressor behind them has less to do.
 
-use crate::{BlockEncoder, Column, ColumnRef, Error, Raw, Result, Values, ValuesRef};
+use crate::{BlockDecoder, BlockEncoder, Column, ColumnRef, Error, Raw, Result, Values, ValuesRef};
 
 /// The first byte of its blocks: one that no other encoder has.
 const TAG: u8 = 0x13;
@@ -16,7 +16,9 @@ pub struct Delta {
 }
 
 impl BlockEncoder for Delta {
-    const TAGS: &'static [u8] = &[TAG];
+    fn tags(&self) -> &'static [u8] {
+        &[TAG]
+    }
 
     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()> {
         let begin = out.len();
@@ -32,7 +34,9 @@ impl BlockEncoder for Delta {
         out[begin] = TAG;
         Ok(())
     }
+}
 
+impl BlockDecoder for Delta {
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()> {
         out.reset(out.field_type());
         let (tag, rest) = block.split_first().ok_or(Error::corrupt(0, "a tag"))?;
@@ -40,7 +44,7 @@ impl BlockEncoder for Delta {
             return Err(Error::unknown_tag(*tag));
         }
         self.block.clear();
-        self.block.extend_from_slice(Raw::TAGS);
+        self.block.extend_from_slice(Raw.tags());
         self.block.extend_from_slice(rest);
         self.raw.decode(&self.block, limit, out)?;
         if let Values::Integer(differences) = out.values() {

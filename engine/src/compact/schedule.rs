@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tsmith_cache::Storer;
-use tsmith_codecs::BlockEncoder;
+use tsmith_codecs::{BlockEncoder, Decoders};
 use tsmith_wal::Log;
 
 use super::pace::{Pace, Throttle};
@@ -119,7 +119,8 @@ impl Compactor {
             return None;
         }
         let cold = inner.worker.idle() > inner.options.compact_idle;
-        let mut plans = plan::plans(&state.facts(&inner.files.load(), DELETES_QUIET), cold);
+        let mut plans =
+            plan::plans(&state.facts(&inner.files.load(), &inner.options.decoders, DELETES_QUIET), cold);
         let chosen = choose(&plans, &state.running, self.limit)?;
         let plan = plans.swap_remove(chosen);
         tracing::debug!(kind = ?plan.kind, files = plan.files.len(), "compacting");
@@ -206,8 +207,8 @@ pub(crate) struct Turn<'c> {
 
 impl Turn<'_> {
     /// What the planner needs to know of these files; whatever was deleted counts.
-    pub(crate) fn facts(&self, files: &[Arc<TsmFile>]) -> Vec<FileFacts> {
-        self.compactor.state.lock().facts(files, Duration::ZERO)
+    pub(crate) fn facts(&self, files: &[Arc<TsmFile>], decoders: &Decoders) -> Vec<FileFacts> {
+        self.compactor.state.lock().facts(files, decoders, Duration::ZERO)
     }
 
     /// No limit but the end of the engine.
@@ -235,15 +236,16 @@ impl Drop for Turn<'_> {
 }
 
 impl State {
-    fn facts(&self, files: &[Arc<TsmFile>], quiet: Duration) -> Vec<FileFacts> {
+    fn facts(&self, files: &[Arc<TsmFile>], decoders: &Decoders, quiet: Duration) -> Vec<FileFacts> {
         let busy: BTreeSet<FileName> =
             self.running.iter().flat_map(|plan| plan.files.iter().copied()).collect();
+        let mut decoders = decoders.clone();
         let facts = |file: &Arc<TsmFile>| FileFacts {
             name: file.name(),
             bytes: file.reader().file_bytes(),
             tombstoned: !file.deletions().is_empty()
                 && file.last_deleted().is_none_or(|last| last.elapsed() >= quiet),
-            full_blocks: file.has_full_blocks(),
+            full_blocks: file.has_full_blocks(&mut decoders),
             busy: busy.contains(&file.name()),
             damaged: self.damaged.contains(&file.name()),
         };

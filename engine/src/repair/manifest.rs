@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tsmith_codecs::Decoders;
 use tsmith_tsm::{Reader, Version};
 use tsmith_wal::fs::{Fs, TooLong, aside_name, replace_damaged_by};
 
@@ -24,7 +25,7 @@ use super::{OPERATION, Repaired};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::TsmFile;
 use crate::manifest::{BYTES_MAX, MANIFEST_NAME, Manifest, is_same_directory};
-use crate::parts::{Parts, encoder_of};
+use crate::parts::Parts;
 use crate::schema::FieldTyping;
 use crate::setup::Setup;
 
@@ -50,6 +51,7 @@ pub fn manifest<F: Fs>(
     fs: &F,
     data: &Path,
     wal: Option<&Path>,
+    decoders: &Decoders,
     dry_run: bool,
 ) -> Result<Option<Repaired<ManifestSalvage>>> {
     let path = data.join(MANIFEST_NAME);
@@ -78,7 +80,7 @@ pub fn manifest<F: Fs>(
     let parts = Parts {
         storer: lines.known("storer", is_part).unwrap_or(Parts::default().storer),
         log,
-        encoder: lines.known("encoder", is_part).unwrap_or_else(|| encoder_of_newest(&live.files)),
+        encoder: lines.known("encoder", is_part).unwrap_or_else(|| encoder_of_newest(&live.files, decoders)),
     };
     let typing = lines.known("types", |_, name| FieldTyping::from_name(name).is_some());
     let typing =
@@ -209,14 +211,13 @@ fn find_kind<F: Fs>(fs: &F, wal: &Path, lines: &mut Lines<'_>) -> Result<String>
     Ok(said.unwrap_or(kinds[0]).to_owned())
 }
 
-fn encoder_of_newest(files: &[Arc<TsmFile>]) -> String {
-    let first_byte = |reader: &Reader| {
+fn encoder_of_newest(files: &[Arc<TsmFile>], decoders: &Decoders) -> String {
+    let entry = |reader: &Reader| {
         let key = reader.get(0)?;
-        reader.block(key, key.entry(0)?).ok()?.first().copied()
+        decoders.entry_of(reader.block(key, key.entry(0)?).ok()?)
     };
     let newest = files.last().map(|file| file.reader()).filter(|reader| reader.version() == Version::Tagged);
-    let found = newest.and_then(first_byte).and_then(encoder_of);
-    found.map_or_else(|| Parts::default().encoder, str::to_owned)
+    newest.and_then(entry).map_or_else(|| Parts::default().encoder, |entry| entry.name().to_owned())
 }
 
 fn typing_of(live: &Live, log: &str) -> FieldTyping {

@@ -3,7 +3,7 @@
 //! All that was read of a key is what lies at or before one time, `done`: windows ascend, and each takes from every
 //! block what it has there. So a block is read, partly read or unread by its range alone.
 
-use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, ColumnRef, FieldType, TimeRange};
+use tsmith_codecs::{BLOCK_VALUES_MAX, BlockDecoder, Column, ColumnRef, FieldType, TimeRange};
 
 use super::spans::Spans;
 use super::{BlockResult, MergeError, MergeInput, MergeMode, order};
@@ -171,7 +171,7 @@ impl<'a> KeyMerge<'a> {
     }
 
     /// The next block of the output; `None` when all of the key is written.
-    pub(super) fn next<D: BlockEncoder>(&mut self, decoder: &mut D) -> BlockResult<Option<Piece>> {
+    pub(super) fn next<D: BlockDecoder>(&mut self, decoder: &mut D) -> BlockResult<Option<Piece>> {
         loop {
             if let Some(at) = self.copying.next() {
                 return Ok(Some(Piece::Block(at)));
@@ -212,7 +212,7 @@ impl<'a> KeyMerge<'a> {
     }
 
     /// Nothing overlaps: copies what can be copied, and joins the blocks after that.
-    fn join<D: BlockEncoder>(&mut self, decoder: &mut D) -> BlockResult<()> {
+    fn join<D: BlockDecoder>(&mut self, decoder: &mut D) -> BlockResult<()> {
         let (begin, len) = (self.front, self.blocks.len());
         let mut at = begin;
         while at < len && (self.mode == MergeMode::Fast || self.is_read(at) || self.is_whole(at, decoder)?) {
@@ -236,7 +236,7 @@ impl<'a> KeyMerge<'a> {
     }
 
     /// Whether the block at this place is as full as a block of the output gets.
-    fn is_whole<D: BlockEncoder>(&self, at: usize, decoder: &mut D) -> BlockResult<bool> {
+    fn is_whole<D: BlockDecoder>(&self, at: usize, decoder: &mut D) -> BlockResult<bool> {
         let (input, reader, key, entry) = self.block(at);
         let unchecked = reader.unchecked_block(entry).map(|block| is_full_block(decoder, block, self.size));
         if let Some(Ok(whole)) = unchecked {
@@ -249,7 +249,7 @@ impl<'a> KeyMerge<'a> {
     }
 
     /// Reads window after window, until there are points for a block.
-    fn merge<D: BlockEncoder>(&mut self, decoder: &mut D) -> BlockResult<()> {
+    fn merge<D: BlockDecoder>(&mut self, decoder: &mut D) -> BlockResult<()> {
         self.begin_pending();
         while !fill_block(self.rest(), self.size) {
             while self.front < self.blocks.len() && self.is_read(self.front) {
@@ -321,7 +321,7 @@ impl<'a> KeyMerge<'a> {
     }
 
     /// Merges the unread points of a block inside `window` into the pending ones, without the deleted ones.
-    fn read_into_pending<D: BlockEncoder>(
+    fn read_into_pending<D: BlockDecoder>(
         &mut self,
         block: Block,
         window: TimeRange,
@@ -347,7 +347,7 @@ impl<'a> KeyMerge<'a> {
     }
 
     /// The points of a block; taken from the decoded ones if it is there.
-    fn decode<D: BlockEncoder>(&mut self, block: Block, decoder: &mut D) -> BlockResult<Column> {
+    fn decode<D: BlockDecoder>(&mut self, block: Block, decoder: &mut D) -> BlockResult<Column> {
         if let Some(at) = self.decoded.iter().position(|(kept, _)| kept.age == block.age) {
             return Ok(self.decoded.swap_remove(at).1);
         }

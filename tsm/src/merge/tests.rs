@@ -30,7 +30,7 @@ fn range_of(points: &Points) -> TimeRange {
     TimeRange::new(first, *points.keys().next_back().expect("a point"))
 }
 
-fn file<E: BlockEncoder>(version: Version, keys: &[(&[u8], &Model)]) -> Reader {
+fn file<E: BlockEncoder + Default>(version: Version, keys: &[(&[u8], &Model)]) -> Reader {
     let (mut bytes, mut index) = (vec![0x16, 0xd1, 0x16, 0xd1, version.byte()], Vec::new());
     // By hand, because the writer takes no blocks that overlap.
     for (key, model) in keys {
@@ -77,7 +77,9 @@ fn merge(models: &[Model], mode: MergeMode) -> Vec<Points> {
     let inputs = readers.iter().zip(&deletions);
     let inputs = inputs.map(|(reader, deletions)| MergeInput { reader, deletions }).collect();
     let mut writer = Writer::new(Vec::new(), Version::Tagged);
-    let filled = Merge::<Raw>::new(inputs, mode, SIZE).fill(&mut writer, &mut go_on).expect("merges");
+    let filled = Merge::new(inputs, mode, SIZE, Raw, Decoders::standard())
+        .fill(&mut writer, &mut go_on)
+        .expect("merges");
     assert_eq!(filled, Filled::All);
     match writer.finish() {
         Ok((bytes, _)) => blocks(&Reader::new(bytes.into()).expect("opens"), b"k"),
@@ -92,9 +94,7 @@ fn blocks(reader: &Reader, key: &[u8]) -> Vec<Points> {
     let Some(key) = reader.find(key) else { return Vec::new() };
     let read = |entry| {
         let mut column = Column::new(FieldType::Integer);
-        reader
-            .read_any_block(key, entry, &mut tsmith_codecs::AnyDecoder::new(), 1000, &mut column)
-            .expect("reads");
+        reader.read_block(key, entry, &mut Decoders::standard(), 1000, &mut column).expect("reads");
         points(&column)
     };
     key.entries().map(read).collect()
@@ -310,7 +310,7 @@ fn model(blocks: &[&[i64]]) -> Model {
 fn merge_keys(readers: &[Reader], blocks_a_file: usize) -> Vec<Reader> {
     let none = Deletions::new();
     let inputs = readers.iter().map(|reader| MergeInput { reader, deletions: &none }).collect();
-    let mut merge = Merge::<Tsm1>::new(inputs, MergeMode::Full, SIZE);
+    let mut merge = Merge::new(inputs, MergeMode::Full, SIZE, Tsm1::default(), Decoders::standard());
     let mut files = Vec::new();
     loop {
         let (mut writer, mut left) = (Writer::new(Vec::new(), Version::Influx), blocks_a_file);
@@ -428,7 +428,8 @@ fn a_damaged_block_ends_the_merge() {
         let damaged = Reader::new(bytes.into()).expect("the index is sound");
         let inputs = [&sound, &damaged].map(|reader| MergeInput { reader, deletions: &none });
         let mut writer = Writer::new(Vec::new(), Version::Influx);
-        let error = Merge::<Tsm1>::new(inputs.to_vec(), mode, SIZE).fill(&mut writer, &mut go_on);
+        let error = Merge::new(inputs.to_vec(), mode, SIZE, Tsm1::default(), Decoders::standard())
+            .fill(&mut writer, &mut go_on);
         let error = error.expect_err("damaged");
         assert_eq!(
             (error.input, error.error.offset(), error.error.key()),
@@ -451,7 +452,8 @@ fn one_key_has_one_type() {
     let none = Deletions::new();
     let inputs = [&a, &b].map(|reader| MergeInput { reader, deletions: &none });
     let mut writer = Writer::new(Vec::new(), Version::Influx);
-    let error = Merge::<Tsm1>::new(inputs.to_vec(), MergeMode::Fast, SIZE).fill(&mut writer, &mut go_on);
+    let error = Merge::new(inputs.to_vec(), MergeMode::Fast, SIZE, Tsm1::default(), Decoders::standard())
+        .fill(&mut writer, &mut go_on);
     let error = error.expect_err("two types");
     assert!(matches!(error.error.kind(), ErrorKind::TypeChange { .. }), "{error}");
     assert_eq!(error.input, Some(1));

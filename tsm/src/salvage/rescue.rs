@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use bytes::Bytes;
-use tsmith_codecs::FieldType;
+use tsmith_codecs::{Decoders, FieldType};
 
 use super::Look;
 use crate::error::{Error, ErrorKind, Result};
@@ -58,7 +58,7 @@ pub struct IndexLoss {
 ///
 /// # Errors
 /// No entry can be read; or a key of version `T` is corrupt, and nothing tells which.
-pub fn rescue(bytes: Bytes) -> Result<(Reader, Option<IndexLoss>)> {
+pub fn rescue(bytes: Bytes, decoders: &Decoders) -> Result<(Reader, Option<IndexLoss>)> {
     let error = match Reader::new(bytes.clone()) {
         Ok(reader) => return Ok((reader, None)),
         Err(error) => error,
@@ -71,7 +71,9 @@ pub fn rescue(bytes: Bytes) -> Result<(Reader, Option<IndexLoss>)> {
     let has_magic = bytes.starts_with(&MAGIC);
     let said = bytes.get(MAGIC.len()).filter(|_| has_magic).and_then(|&byte| Version::from_byte(byte));
     let version = said.unwrap_or(Version::Influx);
-    let Some(Found { start, records, mut gaps }) = find_index(&bytes, version)? else { return Err(error) };
+    let Some(Found { start, records, mut gaps }) = find_index(&bytes, version, decoders)? else {
+        return Err(error);
+    };
     let index_end = records.last().map_or(start, |last| last.end);
     let records = in_order(with_neighbours(records, start as u64));
     let kept: u64 = records.iter().flat_map(|record| &record.fits).map(|fit| u64::from(fit.entry.size)).sum();
@@ -108,11 +110,11 @@ impl Found {
 
 /// The index where the footer says, or at a first key. Of these the one that the last block reaches to, then the one that
 /// keeps most blocks: a first key behind the true one is a copy, of a sector that was written in the place of another.
-fn find_index(bytes: &Bytes, version: Version) -> Result<Option<Found>> {
+fn find_index(bytes: &Bytes, version: Version, decoders: &Decoders) -> Result<Option<Found>> {
     let stored = bytes.last_chunk::<INDEX_OFFSET_BYTES>().map(|stored| u64::from_be_bytes(*stored));
     let inside = |&at: &usize| HEADER_BYTES < at && at < bytes.len();
     let said = stored.and_then(|stored| usize::try_from(stored).ok()).filter(inside);
-    let by_footer = said.map(|start| run(bytes, version, start)).transpose()?;
+    let by_footer = said.map(|start| run(bytes, version, start, decoders)).transpose()?;
     if let Some(found) = by_footer.as_ref()
         && found.reaches_index()
         && found.gaps.first().is_none_or(|gap| gap.start > found.start as u64)
@@ -125,13 +127,13 @@ fn find_index(bytes: &Bytes, version: Version) -> Result<Option<Found>> {
         !found.reaches_index() && said.zip(first).is_some_and(|(said, first)| first.key.contains(&said))
     };
     let mut best = by_footer;
-    let mut keys = FirstKeys::new(bytes, version);
+    let mut keys = FirstKeys::new(bytes, version, decoders);
     for _ in 0..FIRST_KEYS_MAX {
         let Some(start) = keys.next()? else { break };
         if Some(start) == said {
             continue;
         }
-        let found = run(bytes, version, start)?;
+        let found = run(bytes, version, start, decoders)?;
         if best.as_ref().is_none_or(|best| best.rank() <= found.rank() && !in_block(&found)) {
             best = Some(found);
         }
@@ -140,10 +142,10 @@ fn find_index(bytes: &Bytes, version: Version) -> Result<Option<Found>> {
 }
 
 /// Reads the index that begins at `start`. What is there twice is taken once.
-fn run(bytes: &Bytes, version: Version, start: usize) -> Result<Found> {
+fn run(bytes: &Bytes, version: Version, start: usize, decoders: &Decoders) -> Result<Found> {
     let reader = Reader::with_index(bytes.clone(), version, start as u64, Bytes::new())?;
     let work = (bytes.len() as u64).saturating_mul(LOOKS_PER_BYTE);
-    let (mut records, gaps) = Scan { bytes, look: Look::new(&reader), start, work }.run();
+    let (mut records, gaps) = Scan { bytes, look: Look::new(&reader, decoders), start, work }.run();
     let mut known = HashSet::new();
     records.retain_mut(|record| {
         record.fits.retain(|fit| known.insert((record.name.clone(), fit.entry.offset)));
@@ -156,14 +158,15 @@ fn run(bytes: &Bytes, version: Version, start: usize) -> Result<Found> {
 struct FirstKeys<'a> {
     bytes: &'a Bytes,
     version: Version,
+    decoders: &'a Decoders,
     upto: usize,
     work: u64,
 }
 
 impl<'a> FirstKeys<'a> {
-    fn new(bytes: &'a Bytes, version: Version) -> Self {
+    fn new(bytes: &'a Bytes, version: Version, decoders: &'a Decoders) -> Self {
         let work = (bytes.len() as u64).saturating_mul(LOOKS_PER_BYTE);
-        Self { bytes, version, upto: bytes.len(), work }
+        Self { bytes, version, decoders, upto: bytes.len(), work }
     }
 
     /// Where the next one is.
@@ -177,7 +180,12 @@ impl<'a> FirstKeys<'a> {
             // Before an offset there are two times, and before the first entry type and count.
             let Some(at) = hit.checked_sub(16 + TYPE_BYTES + COUNT_BYTES) else { return Ok(None) };
             let reader = Reader::with_index(self.bytes.clone(), self.version, at as u64, Bytes::new())?;
-            let mut scan = Scan { bytes: self.bytes, look: Look::new(&reader), start: at, work: self.work };
+            let mut scan = Scan {
+                bytes: self.bytes,
+                look: Look::new(&reader, self.decoders),
+                start: at,
+                work: self.work,
+            };
             let key = scan.key_of(HEADER_BYTES, at);
             self.work = scan.work;
             if let Some(key) = key {

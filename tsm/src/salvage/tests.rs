@@ -17,7 +17,7 @@ fn encoded(key: &[u8], times: &[i64]) -> Vec<u8> {
     let values = times.iter().map(|&time| value(key, time)).collect();
     let column = Column::from_parts(times.to_vec(), Values::Integer(values)).expect("equal lengths");
     let mut block = Vec::new();
-    BlockEncoder::encode(&mut Tsm1::default(), column.as_ref(), &mut block).expect("encodes");
+    Tsm1::default().encode(column.as_ref(), &mut block).expect("encodes");
     block
 }
 
@@ -38,12 +38,12 @@ fn file(version: Version) -> Vec<u8> {
 /// Everything in a file, which must be sound.
 fn points(bytes: Vec<u8>) -> Points {
     let reader = Reader::new(Bytes::from(bytes)).expect("opens");
-    let (mut decoder, mut column) = (AnyDecoder::new(), Column::new(FieldType::Float));
+    let (mut decoder, mut column) = (Decoders::standard(), Column::new(FieldType::Float));
     let mut points = Points::new();
     for key in reader.keys() {
         let all = points.entry(key.key().to_vec()).or_default();
         for entry in key.entries() {
-            reader.read_any_block(key, entry, &mut decoder, BLOCK_VALUES_MAX, &mut column).expect("whole");
+            reader.read_block(key, entry, &mut decoder, BLOCK_VALUES_MAX, &mut column).expect("whole");
             let Values::Integer(values) = column.values() else { panic!("{:?}", column.field_type()) };
             all.extend(column.times().iter().copied().zip(values.iter().copied()));
         }
@@ -53,12 +53,12 @@ fn points(bytes: Vec<u8>) -> Points {
 
 /// What is kept, and the file of it; `None` when that would be empty.
 fn salvaged(bytes: &[u8]) -> Option<(Salvage, Option<Vec<u8>>)> {
-    let (reader, salvage) = Salvage::open(Bytes::copy_from_slice(bytes)).ok()?;
+    let (reader, salvage) = Salvage::open(Bytes::copy_from_slice(bytes), &Decoders::standard()).ok()?;
     if salvage.kept_blocks == 0 {
         return Some((salvage, None));
     }
     let mut writer = Writer::new(Vec::new(), reader.version());
-    salvage.write(&reader, &mut writer).expect("writes");
+    salvage.write(&reader, &Decoders::standard(), &mut writer).expect("writes");
     Some((salvage, Some(writer.finish().expect("finishes").0)))
 }
 
@@ -189,12 +189,12 @@ fn a_file_of_which_nothing_is_whole_says_so() {
 /// Story: a block of another encoder whose times did not ascend was put right, and came out as one of InfluxDB's.
 #[test]
 fn what_is_encoded_anew_keeps_the_encoder_of_the_file() {
-    fn check<E: BlockEncoder>() {
+    fn check<E: BlockEncoder + Default>() {
         let column =
             Column::from_parts(vec![30, 10, 20], Values::Integer(vec![3, 1, 2])).expect("equal lengths");
         let mut block = Vec::new();
-        BlockEncoder::encode(&mut E::default(), column.as_ref(), &mut block).expect("encodes");
-        let mut writer = Writer::new(Vec::new(), Version::of::<E>());
+        E::default().encode(column.as_ref(), &mut block).expect("encodes");
+        let mut writer = Writer::new(Vec::new(), Version::of(&E::default()));
         let range = TimeRange::new(10, 30);
         writer.write_block(b"a#!~#v", FieldType::Integer, range, &block).expect("writes");
         let (salvage, written) = salvaged(&writer.finish().expect("finishes").0).expect("opens");
@@ -203,7 +203,8 @@ fn what_is_encoded_anew_keeps_the_encoder_of_the_file() {
         let reader = Reader::new(Bytes::from(written.clone())).expect("opens");
         let key = reader.get(0).expect("a key");
         let first = reader.block(key, key.entry(0).expect("a block")).expect("sound")[0];
-        assert!(E::TAGS.contains(&first), "{first:#x} of {:x?}", E::TAGS);
+        let tags = E::default().tags();
+        assert!(tags.contains(&first), "{first:#x} of {tags:x?}");
         assert_eq!(points(written)[&b"a#!~#v"[..]], [(10, 1), (20, 2), (30, 3)]);
     }
     check::<Tsm1>();
@@ -230,14 +231,14 @@ fn a_block_of_an_unknown_encoder_is_no_corruption() {
     }
     // With a lost footer, too.
     for bytes in [bytes.clone(), bytes[..bytes.len() - 4].to_vec()] {
-        let (_, salvage) = Salvage::open(Bytes::from(bytes)).expect("opens");
+        let (_, salvage) = Salvage::open(Bytes::from(bytes), &Decoders::standard()).expect("opens");
         let unknown = salvage.unknown.expect("unknown");
         assert!(matches!(unknown.kind(), ErrorKind::UnknownEncoder { tag: UNKNOWN }), "{unknown}");
     }
     let reader = Reader::new(Bytes::from(bytes)).expect("opens");
     let key = reader.get(0).expect("a key");
     let error = reader
-        .known_block(key, key.entry(0).expect("a block"), &mut AnyDecoder::new())
+        .known_block(key, key.entry(0).expect("a block"), &Decoders::standard())
         .expect_err("nobody here can read it");
     assert!(error.to_string().contains("does not have (tag 0x7e)"), "{error}");
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tsmith_tsm::codecs::{self, StringColumn, Value, Values, ValuesRef};
 use tsmith_tsm::{
-    BlockEncoder, Bytes, Column, ColumnRef, FieldType, Reader, TimeRange, Version, Writer, format,
+    BlockDecoder, BlockEncoder, Bytes, Column, ColumnRef, FieldType, Reader, TimeRange, Version, Writer,
+    format,
 };
 
 /// The directory of the vectors: that of the environment, else the copy beside this file.
@@ -60,8 +61,13 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
 pub(crate) struct Plain;
 
 impl BlockEncoder for Plain {
-    const INFLUX_READABLE: bool = true;
-    const TAGS: &'static [u8] = &[0, 1, 2, 3, 4];
+    fn tags(&self) -> &'static [u8] {
+        &[0, 1, 2, 3, 4]
+    }
+
+    fn is_influx_readable(&self) -> bool {
+        true
+    }
 
     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> codecs::Result<()> {
         out.push(format::type_byte(column.field_type()));
@@ -79,7 +85,9 @@ impl BlockEncoder for Plain {
         }
         Ok(())
     }
+}
 
+impl BlockDecoder for Plain {
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> codecs::Result<()> {
         let cut = || codecs::Error::corrupt(block.len(), "a longer block");
         let (tag, rest) = block.split_first().ok_or_else(cut)?;
@@ -123,7 +131,7 @@ impl BlockEncoder for Plain {
 pub(crate) type Keyed = (Vec<u8>, Vec<Column>);
 
 /// The file of these keys.
-pub(crate) fn write<E: BlockEncoder>(version: Version, keys: &[Keyed]) -> Vec<u8> {
+pub(crate) fn write<E: BlockEncoder + Default>(version: Version, keys: &[Keyed]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), version);
     for (key, columns) in keys {
         for column in columns {
@@ -138,7 +146,7 @@ pub(crate) fn write<E: BlockEncoder>(version: Version, keys: &[Keyed]) -> Vec<u8
 }
 
 /// Every key and every column of a file.
-pub(crate) fn read<E: BlockEncoder>(file: &[u8]) -> tsmith_tsm::Result<Vec<Keyed>> {
+pub(crate) fn read<E: BlockEncoder + Default>(file: &[u8]) -> tsmith_tsm::Result<Vec<Keyed>> {
     let reader = Reader::new(Bytes::copy_from_slice(file))?;
     let mut keys = Vec::new();
     for key in reader.keys() {
@@ -168,8 +176,8 @@ pub(crate) fn column(field_type: FieldType, points: &[(i64, Value<'_>)]) -> Colu
 }
 
 /// The file of one key with these blocks, which may overlap: the writer takes none that do.
-pub(crate) fn overlapping<E: BlockEncoder>(key: &[u8], blocks: &[Column]) -> Vec<u8> {
-    let mut file = [&format::MAGIC[..], &[Version::of::<E>().byte()]].concat();
+pub(crate) fn overlapping<E: BlockEncoder + Default>(key: &[u8], blocks: &[Column]) -> Vec<u8> {
+    let mut file = [&format::MAGIC[..], &[Version::of(&E::default()).byte()]].concat();
     let mut index = [&(key.len() as u16).to_be_bytes()[..], key].concat();
     index.push(format::type_byte(blocks[0].field_type()));
     index.extend((blocks.len() as u16).to_be_bytes());
