@@ -63,10 +63,10 @@ impl Parts {
     }
 }
 
-/// How damage in the log is met.
+/// What to do with corruption in the log.
 #[derive(Debug, Args)]
 pub(crate) struct Recovery {
-    /// What to do with damage in the log: refuse it (strict), cut each segment at the first bad record as InfluxDB 1.x does
+    /// What to do with corruption in the log: refuse it (strict), cut each segment at the first bad record as InfluxDB 1.x does
     /// (influxdb), or keep every record that checks out (salvage) [default: strict]
     #[arg(long, value_name = "NAME", value_parser = part("recovery"))]
     recovery: Option<String>,

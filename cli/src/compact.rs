@@ -14,7 +14,7 @@ use crate::problem::report_recovery;
 /// Merge TSM files, and leave out what is deleted.
 ///
 /// Without --fast or --full, what a running engine would merge by now. Files are replaced only once what replaces them
-/// is on stable storage; one that is damaged stays as it is, and the others are merged all the same. A single file that
+/// is on stable storage; a corrupt one stays as it is, and the others are merged all the same. A single file that
 /// would only be written again as it is stays, too. The log is left alone.
 #[derive(Debug, Args)]
 #[command(name = "compact", after_help = "Example:\n  tsmith compact d --full")]
@@ -50,26 +50,26 @@ impl CompactArgs {
         };
         let mut report = CompactReport::default();
         let done = engine.compact_into(what, &mut report);
-        let damage = engine.compaction().failures;
+        let failures = engine.compaction().failures;
         let closed = engine.close();
-        for failure in &damage {
+        for failure in &failures {
             complain(Failure::from(failure.clone()).text());
         }
         match done {
             // The first of those just named.
-            Err(error) if damage.iter().any(|failure| failure.to_string() == error.to_string()) => {}
+            Err(error) if failures.iter().any(|failure| failure.to_string() == error.to_string()) => {}
             done => done?,
         }
         closed?;
         let mut out = Out::stdout();
         let text = out.text();
         let written = match self.format {
-            ReportFormat::Table => table(&report, damage.is_empty(), text),
+            ReportFormat::Table => table(&report, failures.is_empty(), text),
             ReportFormat::Json => json(&report, text),
         };
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()?;
-        Ok(Outcome::of(!damage.is_empty()))
+        Ok(Outcome::of(!failures.is_empty()))
     }
 }
 

@@ -29,7 +29,7 @@ use crate::problem::report_recovery;
 /// With --format json there is one object; its fields stay. A byte that is not UTF-8 is \xNN in
 /// a key.
 ///
-/// The points of a key with a damaged block cannot be counted: it is deleted all the same, named on stderr, `points` is
+/// The points of a key with a corrupt block cannot be counted: it is deleted all the same, named on stderr, `points` is
 /// null in JSON, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(

@@ -53,7 +53,7 @@ pub(crate) fn snapshots_of(wal: &Path) -> Option<PathBuf> {
 
 /// What it means that whole records stand behind the end of a log.
 pub(crate) enum Behind {
-    /// Of the write that a crash has cut, as far as can be told: records, or parts of some.
+    /// Of the write that a crash has cut, as far as can be known: records, or parts of some.
     OfLastWrite(Problem),
     /// Of writes that were acknowledged.
     Lost(Problem),

@@ -21,7 +21,7 @@ const IO: u8 = 74;
 pub(crate) enum Outcome {
     /// Nothing wrong.
     Fine,
-    /// Rejected lines, damage, values that could not be written. They were reported.
+    /// Rejected lines, corruption, values that could not be written. They were reported.
     Problems,
     /// The operating system refused to read a file or directory. It was reported.
     Unread,
@@ -44,11 +44,11 @@ impl Outcome {
 pub(crate) enum Failure {
     /// The command line asks for what cannot be.
     Usage(String),
-    /// What was given is damaged or something else.
+    /// The file is corrupt or something else.
     Problem(String),
     /// The operating system refused.
     Io(String),
-    /// Who reads the output has gone. Not an error.
+    /// The reader of the output has gone. Not an error.
     ClosedPipe,
 }
 
@@ -176,7 +176,7 @@ pub(crate) fn code(done: Result<Outcome>) -> ExitCode {
     }
 }
 
-/// Says what is wrong, on stderr. When nobody reads that either, there is nobody to tell.
+/// Says what is wrong, on stderr. An error of stderr itself cannot be reported.
 pub(crate) fn complain(text: &str) {
     use io::Write;
     let _ = writeln!(io::stderr(), "tsmith: {}", printable(text));

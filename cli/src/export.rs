@@ -70,7 +70,7 @@ impl Export {
         };
         let range = self.filter.range()?;
         let mut bar = Bar::new(progress);
-        // A wrong command line is told before anything is written.
+        // A wrong command line is reported before anything is written.
         let mut places = Vec::new();
         let (paths, skipped) = to_read(&self.paths);
         Skipped::note_all(&skipped);

@@ -35,7 +35,7 @@ const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// Read line protocol into a directory.
 ///
-/// FILE is line protocol, plain or compressed with gzip or zstd (told by its content, not its name); - is stdin. The
+/// FILE is line protocol, plain or compressed with gzip or zstd (known by its content, not its name); - is stdin. The
 /// directory is made if it does not exist. Files are read as a stream. A line that does not parse, or whose field has
 /// another type already, is rejected, with its file, its number and the reason; all others are written, and the exit code
 /// is 1.

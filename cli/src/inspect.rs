@@ -24,7 +24,7 @@ use crate::place::{Member, NoLog, Place, Skipped, to_read};
 /// records, and its snapshot files; the manifest. Of a directory above shards, or of a member of etcd, all of them. What is
 /// there and not read, such as InfluxDB's `fields.idx` and `_series`, is named on stderr.
 ///
-/// Checksums of blocks are verified, values are not decoded (`tsmith verify` does). Of a damaged file as much is shown
+/// Checksums of blocks are verified, values are not decoded (`tsmith verify` does). Of a corrupt file as much is shown
 /// as can be read, then what is wrong; the exit code is then 1. Nothing on disk is changed.
 ///
 /// With --format json there is one object: {"files":[...]}, each with `path`, `kind` (manifest, tsm, tombstone,
@@ -109,7 +109,7 @@ impl Inspect {
                         continue;
                     }
                 };
-                outcome = outcome.and(Outcome::of(content.is_damaged()));
+                outcome = outcome.and(Outcome::of(content.is_corrupt()));
                 let file = Inspected { path: path.display().to_string(), content };
                 match self.format {
                     ReportFormat::Json => report.files.push(file),
@@ -142,14 +142,14 @@ fn inspect<'m>(member: &'m Member, place: &Place) -> Result<Option<(&'m Path, Co
 }
 
 impl Content {
-    fn is_damaged(&self) -> bool {
+    fn is_corrupt(&self) -> bool {
         match self {
-            Self::Manifest(content) => content.is_damaged(),
-            Self::Tsm(content) => content.is_damaged(),
-            Self::Tombstone(content) => content.is_damaged(),
-            Self::Segment(content) => content.is_damaged(),
-            Self::EtcdLog(content) => content.is_damaged(),
-            Self::EtcdSnapshot(content) => content.is_damaged(),
+            Self::Manifest(content) => content.is_corrupt(),
+            Self::Tsm(content) => content.is_corrupt(),
+            Self::Tombstone(content) => content.is_corrupt(),
+            Self::Segment(content) => content.is_corrupt(),
+            Self::EtcdLog(content) => content.is_corrupt(),
+            Self::EtcdSnapshot(content) => content.is_corrupt(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The `tsmith` command: time-series directories in and out of line protocol, looked at, checked and summed up.
+//! The `tsmith` command: time-series directories in and out of line protocol, inspected, checked and summed up.
 //!
 //! One file a verb. Data goes to stdout, all else to stderr. Verbs that read change nothing on disk, and refuse a
 //! directory that a running engine holds.
@@ -39,7 +39,7 @@ use crate::progress::When;
 
 /// Time-series directories: InfluxDB 1.x shards and Tsmith's own.
 ///
-/// Data goes to stdout, all else to stderr. Exit code: 0 fine, 1 problems found (rejected lines, damage), 2 usage,
+/// Data goes to stdout, all else to stderr. Exit code: 0 fine, 1 problems found (rejected lines, corruption), 2 usage,
 /// 74 input or output failed, or a path is missing or a directory without a TSM file, log and manifest.
 #[derive(Debug, Parser)]
 #[command(name = "tsmith", version, subcommand_required = true, arg_required_else_help = true)]

@@ -10,7 +10,7 @@ use tsmith_engine::Error;
 use tsmith_wal::fs::TooLong;
 use tsmith_wal::{ErrorKind, GapKind, Recovery};
 
-use crate::advice::log_damage;
+use crate::advice::log_corruption;
 use crate::exit::{Outcome, complain};
 
 /// One thing that is wrong.
@@ -74,7 +74,7 @@ impl From<&tsmith_tsm::Error> for Problem {
 
 impl From<&tsmith_wal::Error> for Problem {
     fn from(error: &tsmith_wal::Error) -> Self {
-        let reason = log_damage(error).unwrap_or(error.kind().to_string());
+        let reason = log_corruption(error).unwrap_or(error.kind().to_string());
         let is_unread = matches!(error.kind(), ErrorKind::Io { .. });
         Self { offset: error.offset(), is_unread, ..Self::new(reason) }
     }

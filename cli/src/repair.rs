@@ -1,4 +1,4 @@
-//! `tsmith repair`: what is whole of damaged files goes on, what is not is set aside.
+//! `tsmith repair`: rewrites corrupt files from what is intact, and quarantines them.
 
 mod etcd;
 mod files;
@@ -29,21 +29,21 @@ use report::{File, Report, State};
 /// the blocks to keep go to NAME.tsm.rescued, which no engine reads: export it, or rename it to NAME.tsm if none of its
 /// points was deleted or replaced since. Tombstones: whole
 /// gzip members, whole records; of a last one that is cut short the records whose keys the TSM file has. Points that only
-/// lost tombstones deleted are back afterwards; what a crash left of a delete that the log still has is no damage. The log:
+/// lost tombstones deleted are back afterwards; what a crash left of a delete that the log still has is no corruption. The log:
 /// every record that passes its checks; the torn tail of a crash is no corruption, the next opening cuts it. Records that influxd
 /// accepted after a crash are noted, and get checksums. etcd's log: its
-/// torn end is cut, as etcd does it, and is no damage. Where records behind it show that it was acknowledged, or where it is
+/// torn end is cut, as etcd does it, and is no corruption. Where records behind it show that it was acknowledged, or where it is
 /// corrupt otherwise, --force cuts it back to the last valid record, and says which bytes and entries are lost. That is for a
 /// cluster of one member; in others remove the member and add it again. etcd's database may hold lost entries: then etcd
 /// ignores as many new writes, which time out. An empty last segment needs no --force.
 ///
-/// A damaged file stays beside the repaired one, as NAME.bad (of etcd's log as NAME.broken): nothing reads it, and you
+/// A corrupt file stays beside the repaired one, as NAME.bad (of etcd's log as NAME.broken): nothing reads it, and you
 /// remove it. The repaired file takes the name in one step, so that a crash leaves the one or the other; run again, it ends
 /// as if nothing had happened. Run it as the user of the directory, with influxd stopped.
 ///
 /// Records of the log that are whole and that no engine can replay, because they give a field another type than it has,
 /// are dropped too, or as much of them as contradicts; the older type counts. So it is with a key of a TSM file that has
-/// another type in an older file: its points are dropped. The manifest is written anew from the lines that can be read and
+/// another type in an older file: its points are dropped. The manifest is rewritten from the lines that can be read and
 /// from what the directory holds, also when it is gone and the log is `native`; where its log is must be certain: --wal
 /// names it, also where a copy or a move brought a manifest that leads to another directory's log.
 ///
@@ -52,7 +52,7 @@ use report::{File, Report, State};
 /// Exit code 0: all was whole; 1: something was dropped, or could not be repaired.
 ///
 /// With --format json there is one object with `dry_run`, `problems`, `skipped` and `files`; of each file `path`, `kind`,
-/// `state` (whole, torn, repaired, with --dry-run damaged, lost, or unknown), `kept`, `dropped`, `set_aside`, `rescued`, `error`;
+/// `state` (whole, torn, repaired, with --dry-run corrupt, lost, or unknown), `kept`, `dropped`, `quarantined`, `rescued`, `error`;
 /// of TSM files `index` with `offset`, `reason` and `orphan_bytes`, which have no entry any more, and `keys` with `key`, `kept_blocks`, `kept_values`, `kept_min`, `kept_max`, and `dropped` and `mended` blocks with `offset`,
 /// `min`, `max` and `reason`; of others `gaps` with `offset`, `bytes` and `reason`, and `refused` records with `offset`,
 /// `in_part` and `reason`; of a log that --force cuts `cut` with `segment`, `offset`, `record`, `bytes`, `first_entry` and

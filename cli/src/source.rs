@@ -255,7 +255,7 @@ impl Source {
             return Failure::Io(format!("{}:{line}: {error}", self.name()));
         }
         let (read, _) = self.position();
-        let what = if error.kind() == io::ErrorKind::UnexpectedEof { "cut short" } else { "damaged" };
+        let what = if error.kind() == io::ErrorKind::UnexpectedEof { "cut short" } else { "corrupt" };
         Failure::Problem(format!(
             "{}:{line}: the compressed file is {what} before its byte {read}: {error}",
             self.name()

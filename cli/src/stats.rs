@@ -201,11 +201,11 @@ fn count_place(
     let outcome = place.report_no_log(Outcome::Fine).and(place.report_problems(&view));
     let no_log = place.no_log().map(|no_log| no_log.reason.clone());
     let mut report = Report { no_log, ..Report::default() };
-    let mut told = Told::new();
+    let mut reported = Reported::new();
     for file in view.files() {
-        report.add_file(file, &Decoders::standard(), &mut told);
+        report.add_file(file, &Decoders::standard(), &mut reported);
     }
-    let problems = report.add_values(&view, &told, bar) || !told.is_empty();
+    let problems = report.add_values(&view, &reported, bar) || !reported.is_empty();
     let generations: BTreeSet<u64> = view.files().iter().map(|file| file.name().generation).collect();
     report.generations = generations.len() as u64;
     drop(view);
@@ -224,7 +224,7 @@ fn count_place(
 }
 
 /// The blocks that were reported: of each the file and the offset.
-type Told = HashSet<(PathBuf, u64)>;
+type Reported = HashSet<(PathBuf, u64)>;
 
 impl Shards {
     /// A line a shard, and the totals.
@@ -294,7 +294,7 @@ impl Report {
     }
 
     /// Counts the blocks of a file, and reports those that cannot be read.
-    fn add_file(&mut self, file: &TsmFile, decoders: &Decoders, told: &mut Told) {
+    fn add_file(&mut self, file: &TsmFile, decoders: &Decoders, reported: &mut Reported) {
         let reader = file.reader();
         let (mut decoders, mut unknown) = (decoders.clone(), false);
         self.files += 1;
@@ -313,7 +313,7 @@ impl Report {
                         if !is_unknown || !std::mem::replace(&mut unknown, true) {
                             complain(&format!("{}: {}", file.path().display(), ErrorKind::Tsm(error)));
                         }
-                        told.insert((file.path().to_owned(), entry.offset));
+                        reported.insert((file.path().to_owned(), entry.offset));
                         continue;
                     }
                 };
@@ -333,7 +333,7 @@ impl Report {
     }
 
     /// Counts what a reader sees. True when some could not be read; they were reported.
-    fn add_values(&mut self, view: &View, told: &Told, bar: &mut Bar) -> bool {
+    fn add_values(&mut self, view: &View, reported: &Reported, bar: &mut Bar) -> bool {
         let mut reader = view.reader();
         let mut column = Column::new(FieldType::Float);
         let mut problems = false;
@@ -342,7 +342,7 @@ impl Report {
         for (at, key) in keys.iter().enumerate() {
             let Some(parsed) = FieldKey::parse(key) else { continue };
             if let Err(error) = reader.read(parsed, TimeRange::ALL, &mut column) {
-                if !is_told(&error, told) {
+                if !is_reported(&error, reported) {
                     complain(Failure::from(error).text());
                 }
                 problems = true;
@@ -413,9 +413,12 @@ impl Report {
     }
 }
 
-fn is_told(error: &Error, told: &Told) -> bool {
+fn is_reported(error: &Error, reported: &Reported) -> bool {
     let ErrorKind::Tsm(block) = error.kind() else { return false };
-    error.path().zip(block.offset()).is_some_and(|(path, offset)| told.contains(&(path.to_owned(), offset)))
+    error
+        .path()
+        .zip(block.offset())
+        .is_some_and(|(path, offset)| reported.contains(&(path.to_owned(), offset)))
 }
 
 /// A title column to the left, numbers to the right.

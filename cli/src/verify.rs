@@ -35,18 +35,18 @@ use types::Types;
 /// own name is checked without those before it. The log, of every kind: that each record can be
 /// replayed, and gives no field another type than the files have; every frame and group of its segments; the torn end that a
 /// crash leaves in the newest segment is a note,
-/// not damage, whatever cut it there; records that influxd accepted after a crash, without a checksum, are a note; that no record between two segments of `native` is missing. The manifest, and that
+/// not corruption, whatever cut it there; records that influxd accepted after a crash, without a checksum, are a note; that no record between two segments of `native` is missing. The manifest, and that
 /// the log is where it says. After a bad file the next is checked. Nothing on disk is changed; `tsmith repair` mends what
 /// can be.
 ///
 /// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`; `UNKNOWN FILE offset N: reason` of what is in
-/// order, and was written by an encoder or another part that this build does not have (the exit code is 1, too); `aside FILE: ...` of a file that a repair set
-/// aside or a crash left begun, which is neither checked nor counted. Of a directory above shards (of a database, or all of
+/// order, and was written by an encoder or another part that this build does not have (the exit code is 1, too); `leftover FILE: ...` of a file that a repair
+/// quarantined or a crash left begun, which is neither checked nor counted. Of a directory above shards (of a database, or all of
 /// InfluxDB) there is one line a shard, the bad files, and totals; what is there and not checked, such as `fields.idx` and
 /// `_series`, is noted, and so are fields whose type differs between the shards of one directory. A shard without its log is
 /// named on stderr. A file that cannot be read is BAD, and the exit code is 74. With --format json there is one object:
 /// {"bad":N,"files":[{"path","ok","summary","problems":[{"segment","offset","key","reason"}],"unknown":[...],"notes":[...]}],
-/// "shards":[{"path","files","bad","values"}],"skipped":[{"path","reason"}]}, `set_aside` and `no_log` like `skipped`, and
+/// "shards":[{"path","files","bad","values"}],"skipped":[{"path","reason"}]}, `leftovers` and `no_log` like `skipped`, and
 /// `types_differ`, of each field `path`, `measurement`, `field`, and `types` with `type` and `shards`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  tsmith verify d && echo all good")]
@@ -72,7 +72,7 @@ struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     skipped: Vec<Skipped>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    set_aside: Vec<Skipped>,
+    leftovers: Vec<Skipped>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     no_log: Vec<NoLog>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -145,7 +145,9 @@ impl Verify {
             outcome = Outcome::Unread;
         }
         if problems().any(|flaw| !flaw.is_unread) {
-            complain("`tsmith repair --dry-run` tells what of damaged files would be kept, and what dropped");
+            complain(
+                "`tsmith repair --dry-run` shows what repair would keep of corrupt files, and what it would drop",
+            );
         }
         Ok(outcome.and(Outcome::of(report.bad > 0)))
     }
@@ -177,8 +179,8 @@ impl Verify {
                     report.skipped.push(skipped.clone());
                     continue;
                 }
-                Member::Leftover(aside) => {
-                    report.set_aside.push(aside.clone());
+                Member::Leftover(leftover) => {
+                    report.leftovers.push(leftover.clone());
                     continue;
                 }
                 _ => {}
@@ -213,14 +215,14 @@ impl Verify {
                 for (path, reason) in Skipped::grouped(&report.skipped, Skipped::have_one_name) {
                     written = written.and_then(|()| writeln!(text, "note {path}: not checked: {reason}"));
                 }
-                for Skipped { path, reason } in &report.set_aside {
+                for Skipped { path, reason } in &report.leftovers {
                     let path = path.display();
-                    written = written.and_then(|()| writeln!(text, "aside {path}: {reason}"));
+                    written = written.and_then(|()| writeln!(text, "leftover {path}: {reason}"));
                 }
                 written = written.and_then(|()| TypesDiffer::print_all(&report.types_differ, text));
-                let aside = match report.set_aside.len() {
+                let leftovers = match report.leftovers.len() {
                     0 => String::new(),
-                    number => format!("{} set aside and not checked", count(number, "file")),
+                    number => format!("{} not checked", count(number, "leftover file")),
                 };
                 if !report.shards.is_empty() {
                     let values: u64 = report.shards.iter().map(|shard| shard.values).sum();
@@ -230,14 +232,14 @@ impl Verify {
                     written = written.and_then(|()| {
                         writeln!(
                             text,
-                            "{shards}, {bad} bad: {files}, {} bad, {}{}{aside}",
+                            "{shards}, {bad} bad: {files}, {} bad, {}{}{leftovers}",
                             report.bad,
                             count(values, "value"),
-                            if aside.is_empty() { "" } else { "; " }
+                            if leftovers.is_empty() { "" } else { "; " }
                         )
                     });
-                } else if !aside.is_empty() {
-                    written = written.and_then(|()| writeln!(text, "{aside}"));
+                } else if !leftovers.is_empty() {
+                    written = written.and_then(|()| writeln!(text, "{leftovers}"));
                 }
                 written
             }

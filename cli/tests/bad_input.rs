@@ -12,7 +12,7 @@ use support::{Scratch, command, content, run, sample, tsmith};
 
 /// `9-1.tsm` is a TSM file to InfluxDB: every verb went on without it, and `verify` said that no engine reads it.
 #[test]
-fn a_name_that_only_influxdb_reads_is_told_by_every_verb() {
+fn every_verb_reports_a_name_of_influxdb() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", sample(900));
     run("snapshot {}", &[&dir]).exits(0);
@@ -81,10 +81,10 @@ fn inputs_that_are_cut_or_foreign() {
     assert!(!scratch.path("b").exists(), "a wrong input made a directory");
 }
 
-/// A damaged file lost the lines that were read before the damage but not yet in a batch, up to a MiB of them, and the
+/// A corrupt file lost the lines that were read before the corruption but not yet in a batch, up to a MiB of them, and the
 /// message named a line far behind what was imported.
 #[test]
-fn whole_lines_before_the_damage_are_imported() {
+fn lines_before_corruption_are_imported() {
     const LINES: u64 = 300_000;
     let scratch = Scratch::new();
     let text: String = (0..LINES).map(|i| format!("m v={i}i {i}\n")).collect();
@@ -96,7 +96,7 @@ fn whole_lines_before_the_damage_are_imported() {
         for cut in [true, false] {
             let bytes =
                 if cut { whole[..whole.len() / 2].to_vec() } else { [whole, &b"garbage"[..]].concat() };
-            // Told with the decoders themselves: how many whole lines are before the damage.
+            // The decoders themselves say how many whole lines are before the corruption.
             let mut readable = Vec::new();
             let decoded = if name == "a.gz" {
                 flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut readable)
@@ -166,8 +166,8 @@ fn files_that_are_cut_or_foreign() {
         for verb in ["export", "query", "inspect", "verify", "stats", "snapshot"] {
             let run = run(&format!("{verb} {{}}"), &[&dir]).exits(1);
             assert!(before == content(&dir), "{verb} changed the directory with a {name} file");
-            let told = run.text() + &run.stderr;
-            assert!(told.contains("000000001-000000001.tsm"), "{verb} of a {name} file: {told}");
+            let output = run.text() + &run.stderr;
+            assert!(output.contains("000000001-000000001.tsm"), "{verb} of a {name} file: {output}");
         }
         let input = scratch.file("more.lp", "m v=1 1");
         run("import {} {}", &[&dir, &input]).exits(1).says(&["000000001-000000001.tsm"]);
@@ -205,7 +205,7 @@ fn names_of_files_that_are_something_else() {
 
 /// One bad block: it is named with its offset, and everything else is still written.
 #[test]
-fn a_damaged_block_does_not_hide_the_others() {
+fn a_corrupt_block_hides_no_others() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", sample(3000));
     run("snapshot {}", &[&dir]).exits(0);
@@ -224,9 +224,9 @@ fn a_damaged_block_does_not_hide_the_others() {
     assert_eq!(inspected["files"][0]["keys"][1]["blocks"][0]["crc_ok"], true);
 }
 
-/// Story: a damaged block was told twice, with its file twice in a line, and nobody said what to do.
+/// Story: a corrupt block was reported twice, with its file twice in a line, and nobody said what to do.
 #[test]
-fn a_damaged_block_is_told_once_and_with_a_way_out() {
+fn a_corrupt_block_is_reported_once() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", sample(3000));
     run("snapshot {}", &[&dir]).exits(0);
@@ -235,10 +235,10 @@ fn a_damaged_block_is_told_once_and_with_a_way_out() {
     bytes[20] ^= 1;
     fs::write(&tsm, bytes).expect("written");
     for verb in ["stats", "export", "query"] {
-        let told =
+        let output =
             run(&format!("{verb} {{}}"), &[&dir]).exits(1).says(&["tsmith repair", "offset 5: "]).stderr;
-        assert_eq!(told.matches("000000001-000000001.tsm").count(), 1, "{told}");
-        assert_eq!(told.matches(&dir.display().to_string()).count(), 1, "{told}");
+        assert_eq!(output.matches("000000001-000000001.tsm").count(), 1, "{output}");
+        assert_eq!(output.matches(&dir.display().to_string()).count(), 1, "{output}");
     }
     run("compact {} --full", &[&dir]).exits(1).says(&["tsmith repair"]);
     run("verify {}", &[&dir]).exits(1).says(&["tsmith repair"]);
@@ -262,7 +262,7 @@ fn a_copy_of_a_segment_is_no_part_of_a_log() {
 
 /// Damage before the end of the log: reading shows what can be read and says so; writing refuses.
 #[test]
-fn a_damaged_log_is_reported_and_not_touched() {
+fn a_corrupt_log_is_reported_and_unchanged() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", sample(3000));
     let segment = dir.join("wal/_00001.wal");
@@ -274,11 +274,11 @@ fn a_damaged_log_is_reported_and_not_touched() {
     let verified = run("verify {}", &[&dir]).exits(1).text();
     assert!(verified.contains("_00001.wal offset "), "{verified}");
     let exported = run("export {}", &[&dir]).exits(1).says(&["_00001.wal", "offset "]);
-    assert!(exported.text().lines().count() > 100, "what is before the damage is shown");
+    assert!(exported.text().lines().count() > 100, "what is before the corruption is shown");
     let input = scratch.file("more.lp", "m v=1 1");
     run("import {} {}", &[&dir, &input]).exits(1).says(&["_00001.wal", "Nothing was changed"]);
     run("snapshot {}", &[&dir]).exits(1);
-    assert!(before == content(&dir), "the damaged directory was changed");
+    assert!(before == content(&dir), "the corrupt directory was changed");
 }
 
 /// Story: a segment of `native` that was emptied, removed or copied under another number was ok to `verify`, and an engine

@@ -95,8 +95,8 @@ fn all_files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// Story: an import wrote an engine among the snapshots of a member of etcd, whose damage nobody told from then on, and named
-/// those directories as shards itself. And what was deleted from the engine of a replica, or set aside by a repair, the
+/// Story: an import wrote an engine among the snapshots of a member of etcd, whose corruption nobody reported from then on, and named
+/// those directories as shards itself. And what was deleted from the engine of a replica, or quarantined by a repair, the
 /// others of its group still had, until this one led and sent them its snapshot.
 #[test]
 fn what_belongs_to_a_member_or_a_replica_is_not_written_to() {
@@ -170,20 +170,20 @@ fn what_belongs_to_a_member_or_a_replica_is_not_written_to() {
     let said = run(&["export"], &replica).stderr;
     assert!(String::from_utf8_lossy(&said).contains("its points are in"));
     assert!(all_files(scratch.path()) == before, "something was changed");
-    // A whole one is whole; what is damaged is told, and stays as it is.
+    // A whole one is whole; what is corrupt is reported, and stays as it is.
     assert!(run(&["repair"], &engine).status.success());
     let is_tsm = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "tsm");
     let tsm = before.iter().map(|(path, _)| path).find(is_tsm).expect("a TSM file");
     let mut bytes = std::fs::read(tsm).expect("reads");
     bytes[12] ^= 1;
     std::fs::write(tsm, bytes).expect("writes");
-    let damaged = all_files(&engine);
+    let corrupt = all_files(&engine);
     for path in [&engine, &replica, tsm] {
         let output = run(&["repair"], path);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains("made anew"), "{}: {output:?}", path.display());
+        assert!(!output.status.success() && said.contains("recreate it"), "{}: {output:?}", path.display());
     }
-    assert!(all_files(&engine) == damaged, "a repair changed the engine of a replica");
+    assert!(all_files(&engine) == corrupt, "a repair changed the engine of a replica");
 }
 
 /// Story: the length of the last entry became zero, and the state behind it proved nothing alone; the bytes that an opening
@@ -235,7 +235,7 @@ fn verified(path: &Path) -> (Option<i32>, Vec<(String, bool)>, usize) {
     (output.status.code(), found, json["skipped"].as_array().map_or(0, Vec::len))
 }
 
-/// Of a member's directory the log was checked, and its snapshots were passed over, damaged or not; the directory of
+/// Of a member's directory the log was checked, and its snapshots were passed over, corrupt or not; the directory of
 /// snapshots by itself was none of ours, and a failure to read it.
 #[test]
 fn all_of_a_member_is_checked_by_any_of_its_directories() {
@@ -285,7 +285,7 @@ fn all_of_a_member_is_checked_by_any_of_its_directories() {
     std::fs::remove_file(snap.join(names[1])).expect("removes");
     let output = tsmith(&["verify"], &root).0;
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("set aside as damaged"), "{text}");
+    assert!(output.status.success() && text.contains("quarantined as corrupt"), "{text}");
     assert!(tsmith(&["repair", "--dry-run"], &root).0.status.success());
     // Before the first snapshot there is none to know the directory by.
     for name in &names {
@@ -300,7 +300,7 @@ fn all_of_a_member_is_checked_by_any_of_its_directories() {
 /// Story: `verify` called a member whole whose log was cut short in the middle, `repair` said that it had repaired it and had
 /// done nothing, `inspect` ended well and advised what could not help; and a healthy segment by its own name was bad.
 #[test]
-fn what_a_member_lost_is_told_by_every_verb() {
+fn every_verb_reports_what_a_member_lost() {
     let scratch = tempfile::tempdir().expect("a directory");
     let fresh = |name: &str| {
         let root = scratch.path().join(name);
@@ -354,7 +354,7 @@ fn what_a_member_lost_is_told_by_every_verb() {
         let (output, json) = tsmith(&["repair", "--format", "json"], &segment);
         assert_eq!((output.status.code(), &json["files"][0]["state"]), (Some(0), &"whole".into()), "{json}");
     }
-    // What the last write lacks a crash may have cut: a torn end is no problem to any verb, told beforehand, and cut.
+    // What the last write lacks a crash may have cut: a torn end is no problem to any verb, reported beforehand, and cut.
     let last = segments(&wal).pop().expect("a segment");
     let bytes = std::fs::read(&last).expect("reads");
     let used = bytes.iter().rposition(|&byte| byte != 0).expect("records");
@@ -374,7 +374,7 @@ fn what_a_member_lost_is_told_by_every_verb() {
     assert_eq!((output.status.code(), &json["files"][0]["state"]), (Some(0), &"whole".into()), "{json}");
 }
 
-/// Story: a member whose log was gone, or emptied, was called fine, and so was one whose damaged log lies on another disk,
+/// Story: a member whose log was gone, or emptied, was called fine, and so was one whose corrupt log lies on another disk,
 /// where a link leads.
 #[test]
 fn a_log_that_is_elsewhere_is_checked_and_one_that_is_nowhere_is_missed() {

@@ -175,7 +175,7 @@ fn force_cuts_a_corrupt_log_and_says_what_is_lost() {
         "{error}"
     );
     let (state, code, plan) = repaired(&["--force", "--dry-run"], &member);
-    assert_eq!((&*state, code), ("damaged", Some(1)));
+    assert_eq!((&*state, code), ("corrupt", Some(1)));
     assert!(fs::read(&segment).expect("reads") == bytes, "nothing was changed so far");
     let (state, code, log) = repaired(&["--force"], &member);
     assert_eq!((&*state, code), ("repaired", Some(1)));
@@ -188,7 +188,7 @@ fn force_cuts_a_corrupt_log_and_says_what_is_lost() {
     assert!(
         log["cut"]["bytes"].as_u64().is_some_and(|lost| lost > 0 && lost <= (bytes.len() - offset) as u64)
     );
-    let copy = log["set_aside"].as_str().expect("a copy");
+    let copy = log["quarantined"].as_str().expect("a copy");
     assert!(copy.ends_with(".wal.broken") && fs::read(copy).expect("reads") == bytes, "{copy}");
     assert_eq!(verified(root.path()), (Some(0), Vec::new()));
     assert_eq!((repaired(&["--force"], &member).0, repaired(&[], &member).1), ("whole".to_owned(), Some(0)));

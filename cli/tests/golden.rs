@@ -98,7 +98,7 @@ fn every_block_of_a_real_file_is_shown() {
 }
 
 #[test]
-fn damaged_files_are_found_and_left_alone() {
+fn corrupt_files_are_found_and_unchanged() {
     let dir = root().join("tsm/damaged");
     let before = content(&dir);
     for file in before.keys() {

@@ -108,9 +108,9 @@ fn a_line_that_the_limit_cuts_names_the_flag() {
     ]);
     // The limit has no part in this one.
     let input = scratch.file("torn.lp", "m s=\"torn\nm s=\"good\" 1\nm v=2 2\n");
-    let told =
+    let output =
         run("import {} {}", &[&scratch.path("t"), &input]).exits(1).says(&["torn.lp:1: unbalanced quotes"]);
-    assert!(!told.stderr.contains("--string-line-bytes-max"), "{}", told.stderr);
+    assert!(!output.stderr.contains("--string-line-bytes-max"), "{}", output.stderr);
 }
 
 /// Story: a line of more than 64 MiB stopped the import, and the lines behind it were left out.
@@ -169,9 +169,9 @@ fn a_dump_on_stdin_stops_at_the_second_database() {
     let (input, dir) = (scratch.file("dump.txt", DUMP), scratch.path("d"));
     let mut child = command();
     child.args(["import", dir.to_str().expect("text"), "-"]).stdin(fs::File::open(&input).expect("opens"));
-    let told: support::Run = child.output().expect("runs").into();
-    let told = told.exits(2).says(&["stdin:12: points of", "--database"]);
-    assert!(told.stderr.contains("2 points"), "{}", told.stderr);
+    let output: support::Run = child.output().expect("runs").into();
+    let output = output.exits(2).says(&["stdin:12: points of", "--database"]);
+    assert!(output.stderr.contains("2 points"), "{}", output.stderr);
     run("import {} - --by-database", &[&dir]).exits(2).says(&["save stdin to a file"]);
 }
 

@@ -57,7 +57,7 @@ fn what_is_done_to_a_copy_leaves_the_original_as_it_is() {
 /// Story: the same with a manifest of before, which has the path from the root; what `compact` asked to be passed with
 /// `--wal` it refused, and `repair` found nothing wrong.
 #[test]
-fn a_manifest_that_leads_elsewhere_is_told_and_set_right() {
+fn a_manifest_that_leads_elsewhere_is_repaired() {
     let scratch = Scratch::new();
     let (root, copied) = (shard(&scratch), scratch.path("copied"));
     let (data, wal) = dirs(&root);
@@ -66,13 +66,13 @@ fn a_manifest_that_leads_elsewhere_is_told_and_set_right() {
     copy(&root, &copied);
     let (original, (data, wal)) = (content(&root), dirs(&copied));
     let log = wal.display().to_string();
-    let told = ["copied or moved", "--wal"];
+    let words = ["copied or moved", "--wal"];
     for verb in ["snapshot", "compact", "delete --key m,h=a", "export", "stats"] {
-        let run = run(&format!("{verb} {{}}"), &[&data]).exits(1).says(&told).says(&[&log]);
+        let run = run(&format!("{verb} {{}}"), &[&data]).exits(1).says(&words).says(&[&log]);
         assert!(verb != "export" || run.text() == LINE, "of its own log: {}", run.text());
     }
     let text = run("verify {}", &[&data]).exits(1).text();
-    assert!(told.iter().all(|part| text.contains(part)), "{text}");
+    assert!(words.iter().all(|part| text.contains(part)), "{text}");
     let text = run("repair {}", &[&data]).exits(1).text();
     assert!(text.contains("CANNOT REPAIR") && text.contains("--wal"), "{text}");
     let again = scratch.path("again");

@@ -1,4 +1,4 @@
-//! `repair`: damaged directories, before and after.
+//! `repair`: corrupt directories, before and after.
 
 mod support;
 
@@ -39,7 +39,7 @@ fn flip(path: &Path, at: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_whole_of_a_damaged_directory_goes_on() {
+fn a_corrupt_directory_is_repaired() {
     let scratch = Scratch::new();
     let dir = directory(&scratch);
     let all = points(&export(&dir));
@@ -50,13 +50,13 @@ fn what_is_whole_of_a_damaged_directory_goes_on() {
         segment.filter(|path| fs::metadata(path).is_ok_and(|m| m.len() > 100)).collect();
     segments.sort();
     let segment = segments.pop().expect("a segment");
-    let (damaged_tsm, damaged_log) = (flip(&tsm, 20), flip(&segment, usize::MAX));
+    let (corrupt_tsm, corrupt_log) = (flip(&tsm, 20), flip(&segment, usize::MAX));
 
     let before = content(&dir);
     let planned = run("repair {} --dry-run --format json", &[&dir]).exits(1).json();
     let text = run("repair {} --dry-run", &[&dir]).exits(1).text();
     assert_eq!(content(&dir), before, "a dry run changes nothing");
-    assert!(text.contains("damaged ") && text.contains("nothing was changed"), "{text}");
+    assert!(text.contains("corrupt ") && text.contains("nothing was changed"), "{text}");
     assert!(text.contains("cpu,host=h0#!~#big: kept 1 block"), "{text}");
     assert!(text.contains("dropped offset 5: 2020-09-13T12:26:40.000000000Z to "), "{text}");
 
@@ -64,17 +64,17 @@ fn what_is_whole_of_a_damaged_directory_goes_on() {
     let state = |report: &serde_json::Value, state: &str| {
         report["files"].as_array().expect("files").iter().filter(|file| file["state"] == state).count()
     };
-    assert_eq!((state(&planned, "damaged"), state(&done, "repaired")), (2, 2), "{done}");
+    assert_eq!((state(&planned, "corrupt"), state(&done, "repaired")), (2, 2), "{done}");
     for (plan, file) in
         planned["files"].as_array().expect("files").iter().zip(done["files"].as_array().expect("files"))
     {
-        for part in ["path", "kind", "kept", "dropped", "keys", "gaps", "set_aside"] {
+        for part in ["path", "kind", "kept", "dropped", "keys", "gaps", "quarantined"] {
             assert_eq!(plan[part], file[part], "{part}");
         }
     }
-    assert_eq!(fs::read(dir.join("000000001-000000001.tsm.bad")).expect("set aside"), damaged_tsm);
-    let aside = format!("{}.bad", segment.display());
-    assert_eq!(fs::read(aside).expect("set aside"), damaged_log);
+    assert_eq!(fs::read(dir.join("000000001-000000001.tsm.bad")).expect("quarantined"), corrupt_tsm);
+    let quarantined = format!("{}.bad", segment.display());
+    assert_eq!(fs::read(quarantined).expect("quarantined"), corrupt_log);
 
     run("repair {}", &[&dir]).exits(0);
     run("verify {}", &[&dir]).exits(0);
@@ -93,7 +93,7 @@ fn what_is_whole_of_a_damaged_directory_goes_on() {
 }
 
 #[test]
-fn tombstones_are_repaired_and_what_is_back_is_told() {
+fn repaired_tombstones_name_what_is_back() {
     let scratch = Scratch::new();
     let dir = directory(&scratch);
     let path = dir.join("000000001-000000001.tombstone");
@@ -112,9 +112,9 @@ fn tombstones_are_repaired_and_what_is_back_is_told() {
     assert_eq!((len(0), len(1)), (1286 - 8, 1286), "only the second delete came undone");
 }
 
-/// One bit of a second delete's tombstones flipped while the log had the first: `verify` and `repair` called it damage,
+/// One bit of a second delete's tombstones flipped while the log had the first: `verify` and `repair` called it corruption,
 /// `export` and `stats` showed the deleted points, and `compact` wrote them back. A delete that a crash cut short and that
-/// the log has was damage to the ones and none to the others, too.
+/// the log has was corruption to the ones and none to the others, too.
 #[test]
 fn the_verbs_agree_about_tombstones() {
     let scratch = Scratch::new();
@@ -137,7 +137,7 @@ fn the_verbs_agree_about_tombstones() {
     run("verify {}", &[&dir]).exits(0);
     assert_ne!(export(&dir), all);
     flip(&path, ours.len() + theirs.len() - 12);
-    let damaged = content(&dir);
+    let corrupt = content(&dir);
     let offset = format!("offset {}", ours.len());
     for verb in ["export {}", "stats {}", "compact {} --full"] {
         let says = ["000000001-000000001.tombstone", &*offset, "`tsmith repair`"];
@@ -146,7 +146,7 @@ fn the_verbs_agree_about_tombstones() {
     for verb in ["verify {}", "inspect {}", "repair {} --dry-run"] {
         run(verb, &[&dir]).exits(1);
     }
-    assert_eq!(content(&dir), damaged);
+    assert_eq!(content(&dir), corrupt);
 
     ours[before + MEMBER_OPEN_AT] = member_open_mark(&ours[before..]);
     fs::write(&path, &ours[..before + 300]).expect("cut");
@@ -230,7 +230,7 @@ fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// Story: a repair was killed between the second name of the damaged file and the new file; the next left a third name.
+/// Story: a repair was killed between the second name of the corrupt file and the new file; the next left a third name.
 #[test]
 fn a_repair_that_was_killed_is_done_once_more() {
     let scratch = Scratch::new();
@@ -246,17 +246,17 @@ fn a_repair_that_was_killed_is_done_once_more() {
         .filter(|name| name.starts_with("000000001-000000001.tsm"))
         .collect();
     assert_eq!(names, ["000000001-000000001.tsm", "000000001-000000001.tsm.bad"]);
-    // What was set aside is neither good nor bad.
+    // A quarantined file is neither good nor bad.
     let report = run("verify {} --format json", &[&dir]).exits(0).json();
-    let is_aside = |list: &str| report[list].to_string().contains("000000001-000000001.tsm.bad");
-    assert!(is_aside("set_aside") && !is_aside("files"), "{report}");
+    let is_leftover = |list: &str| report[list].to_string().contains("000000001-000000001.tsm.bad");
+    assert!(is_leftover("leftovers") && !is_leftover("files"), "{report}");
     let text = run("verify {}", &[&dir]).exits(0).text();
-    assert!(text.contains("aside ") && text.contains("1 file set aside and not checked"), "{text}");
+    assert!(text.contains("leftover ") && text.contains("1 leftover file not checked"), "{text}");
 }
 
-/// Story: one damaged byte in the manifest of one directory, and no verb said a word about it or the others but that.
+/// Story: one corrupt byte in the manifest of one directory, and no verb said a word about it or the others but that.
 #[test]
-fn a_damaged_manifest_is_repaired_and_read_past() {
+fn a_corrupt_manifest_is_repaired() {
     let scratch = Scratch::new();
     let dir = directory(&scratch);
     let all = export(&dir);
@@ -284,12 +284,12 @@ fn a_damaged_manifest_is_repaired_and_read_past() {
     // A path that may be another engine's is not followed, and no log is touched, until it is named.
     let elsewhere = scratch.path("elsewhere");
     OsFs.rename(&log, &elsewhere).expect("moved");
-    let damaged = flip(&segments_of(&elsewhere), usize::MAX);
+    let corrupt = flip(&segments_of(&elsewhere), usize::MAX);
     let moved = String::from_utf8_lossy(&good).replace("wal wal", &format!("wal {}", elsewhere.display()));
     fs::write(&path, moved).expect("written");
-    let told = run("repair {}", &[&dir]).exits(1).text();
-    assert!(told.contains("CANNOT REPAIR") && told.contains("--wal"), "{told}");
-    assert_eq!(fs::read(segments_of(&elsewhere)).expect("there"), damaged);
+    let output = run("repair {}", &[&dir]).exits(1).text();
+    assert!(output.contains("CANNOT REPAIR") && output.contains("--wal"), "{output}");
+    assert_eq!(fs::read(segments_of(&elsewhere)).expect("there"), corrupt);
     run("repair {} --wal {}", &[&dir, &elsewhere]).exits(1);
     run("verify {}", &[&dir]).exits(0);
     run("snapshot {}", &[&dir]).exits(0);
@@ -303,7 +303,7 @@ fn segments_of(log: &Path) -> std::path::PathBuf {
 
 /// Story: a log gave a field two types. Nothing opened it, verify called it bad, and repair said that all was well.
 #[test]
-fn a_log_that_contradicts_itself_is_told_and_repaired() {
+fn a_log_with_two_types_is_repaired() {
     let scratch = Scratch::new();
     let dir = scratch.path("d");
     let log = dir.join("wal");
@@ -326,7 +326,7 @@ fn a_log_that_contradicts_itself_is_told_and_repaired() {
     run("import {} {}", &[&dir, &input]).exits(1);
     run("verify {}", &[&dir]).exits(1);
     let before = content(&dir);
-    let told = |text: &str| {
+    let assert_reported = |text: &str| {
         for part in [
             "1 of cpu#!~#v, of type integer where the field is of type float",
             "a part of 1 record",
@@ -335,9 +335,9 @@ fn a_log_that_contradicts_itself_is_told_and_repaired() {
             assert!(text.contains(part), "{part}: {text}");
         }
     };
-    told(&run("repair {} --dry-run", &[&dir]).exits(1).text());
+    assert_reported(&run("repair {} --dry-run", &[&dir]).exits(1).text());
     assert_eq!(content(&dir), before, "a dry run changes nothing");
-    told(&run("repair {}", &[&dir]).exits(1).text());
+    assert_reported(&run("repair {}", &[&dir]).exits(1).text());
     run("verify {}", &[&dir]).exits(0);
     run("import {} {}", &[&dir, &input]).exits(0);
     run("snapshot {}", &[&dir]).exits(0);
@@ -375,7 +375,7 @@ fn a_directory_in_use_is_refused() {
 /// Story: what stood behind one bad record of a segment was not read, a log in etcd's framing could not be brought back to
 /// where it opens, and `snapshot` refused what `import --recovery salvage` had gone on with.
 #[test]
-fn every_log_is_read_around_damage_and_goes_on_behind_it() {
+fn every_log_is_read_around_corruption() {
     for log in ["file", "mmap", "native", "etcd"] {
         let scratch = Scratch::new();
         let dir = scratch.path("d");
@@ -389,7 +389,7 @@ fn every_log_is_read_around_damage_and_goes_on_behind_it() {
             fs::read_dir(dir.join("wal")).expect("a log").map(|entry| entry.expect("an entry").path());
         let segment = entries.filter(is_segment).max_by_key(len).expect("a segment");
         flip(&segment, usize::MAX);
-        let damaged = content(&dir);
+        let corrupt = content(&dir);
 
         let name = segment.file_name().expect("a name").to_string_lossy().into_owned();
         let read = run("export {}", &[&dir]).exits(1).says(&[&name, "left out, resumed at"]).stdout;
@@ -401,7 +401,7 @@ fn every_log_is_read_around_damage_and_goes_on_behind_it() {
             refused.exits(1).says(&[way, "--recovery salvage", "Nothing was changed"]);
         }
         run("repair {} --dry-run", &[&dir]).exits(1);
-        assert_eq!(content(&dir), damaged, "{log}");
+        assert_eq!(content(&dir), corrupt, "{log}");
 
         run("import {} {} --recovery salvage", &[&dir, &lines]).exits(1).says(&["resumed at"]);
         run("snapshot {}", &[&dir]).exits(1);
@@ -415,7 +415,7 @@ fn every_log_is_read_around_damage_and_goes_on_behind_it() {
 /// Story: of an engine with the log `etcd` whose manifest was gone `verify` and `repair` found nothing wrong, and no other verb
 /// would open it.
 #[test]
-fn a_manifest_that_is_gone_is_written_anew_where_only_it_leads_to_the_log() {
+fn a_missing_manifest_of_native_is_recreated() {
     for log in ["native", "etcd"] {
         let scratch = Scratch::new();
         let dir = scratch.path("d");

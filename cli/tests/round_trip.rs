@@ -39,7 +39,7 @@ fn fields_of_one_time_share_a_line() {
 }
 
 #[test]
-fn compression_is_told_by_content() {
+fn compression_is_known_by_content() {
     let scratch = Scratch::new();
     let text = sample(300);
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());

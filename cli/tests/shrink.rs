@@ -50,8 +50,8 @@ fn compaction_leaves_every_point() {
     run("compact {}", &[&scratch.path("missing")]).exits(74);
 }
 
-/// Four files, of which the second has a damaged block: their directory, its path and bytes.
-fn damaged_second_of_four(scratch: &Scratch) -> (PathBuf, PathBuf, Vec<u8>) {
+/// Four files, of which the second has a corrupt block: their directory, its path and bytes.
+fn corrupt_second_of_four(scratch: &Scratch) -> (PathBuf, PathBuf, Vec<u8>) {
     let (dir, _) = four_files(scratch);
     let second = dir.join("000000002-000000001.tsm");
     let mut bytes = fs::read(&second).expect("there");
@@ -61,21 +61,21 @@ fn damaged_second_of_four(scratch: &Scratch) -> (PathBuf, PathBuf, Vec<u8>) {
 }
 
 #[test]
-fn a_damaged_file_is_kept_and_named() {
+fn a_corrupt_file_is_kept_and_named() {
     let scratch = Scratch::new();
-    let (dir, second, bytes) = damaged_second_of_four(&scratch);
-    let told = run("compact {} --full", &[&dir]).exits(1).says(&["000000002-000000001.tsm: offset 5"]);
-    assert_eq!(told.stderr.matches("offset 5").count(), 1, "once: {}", told.stderr);
+    let (dir, second, bytes) = corrupt_second_of_four(&scratch);
+    let output = run("compact {} --full", &[&dir]).exits(1).says(&["000000002-000000001.tsm: offset 5"]);
+    assert_eq!(output.stderr.matches("offset 5").count(), 1, "once: {}", output.stderr);
     assert_eq!(fs::read(&second).expect("there"), bytes);
     // Once the compaction ended there, and the files behind it stayed as they were.
     assert_eq!(tsm_files(&dir), 3, "the third and the fourth are one");
 }
 
-/// Story: what was merged beside a damaged file was reported nowhere.
+/// Story: what was merged beside a corrupt file was reported nowhere.
 #[test]
-fn what_was_merged_beside_a_damaged_file_is_reported() {
+fn merges_beside_a_corrupt_file_are_reported() {
     let scratch = Scratch::new();
-    let (dir, ..) = damaged_second_of_four(&scratch);
+    let (dir, ..) = corrupt_second_of_four(&scratch);
     let report = run("compact {} --full --format json", &[&dir]).exits(1).json();
     assert_eq!(report["files_in"].as_u64(), Some(2), "{report}");
     let again = run("compact {} --full", &[&dir]).exits(1);
@@ -193,7 +193,7 @@ fn points_are_deleted_by_tag_and_field() {
 
 /// At the last sequence `compact` spoke of a generation, and of an option that it does not have.
 #[test]
-fn a_number_too_high_is_told_by_its_name() {
+fn a_number_too_high_is_reported_by_name() {
     let scratch = Scratch::new();
     let (dir, _) = four_files(&scratch);
     let (fourth, last) = (dir.join("000000004-000000001.tsm"), dir.join("999999999-999999999.tsm"));
@@ -207,10 +207,10 @@ fn a_number_too_high_is_told_by_its_name() {
     run("snapshot {}", &[&dir]).exits(1).says(&["generation 1000000000"]).says(&ways);
 }
 
-/// A delete was refused when a block of its keys was damaged, because the points were counted first; and nothing said
+/// A delete was refused when a block of its keys was corrupt, because the points were counted first; and nothing said
 /// that nothing was deleted.
 #[test]
-fn keys_with_damaged_blocks_are_deleted() {
+fn keys_with_corrupt_blocks_are_deleted() {
     let scratch = Scratch::new();
     let (dir, text) = four_files(&scratch);
     let second = dir.join("000000002-000000001.tsm");
@@ -219,13 +219,18 @@ fn keys_with_damaged_blocks_are_deleted() {
     fs::write(&second, &bytes).expect("written");
     let key = "cpu,host=h0#!~#big";
     run("export {}", &[&dir]).exits(1);
-    let told = run(&format!("delete {{}} --key {key} --dry-run --format json"), &[&dir])
+    let output = run(&format!("delete {{}} --key {key} --dry-run --format json"), &[&dir])
         .exits(1)
         .says(&["offset 5"]);
-    assert_eq!(told.json()["keys"][0], serde_json::json!({"key": key, "points": null}));
-    let told = run(&format!("delete {{}} --key {key}"), &[&dir]).exits(1).says(&["offset 5", "not counted"]);
-    assert!(told.text().contains(&format!("{key}: not counted")), "{}", told.text());
-    assert!(told.text().contains("deleted 0 points of 0 keys, and of 1 key not counted"), "{}", told.text());
+    assert_eq!(output.json()["keys"][0], serde_json::json!({"key": key, "points": null}));
+    let output =
+        run(&format!("delete {{}} --key {key}"), &[&dir]).exits(1).says(&["offset 5", "not counted"]);
+    assert!(output.text().contains(&format!("{key}: not counted")), "{}", output.text());
+    assert!(
+        output.text().contains("deleted 0 points of 0 keys, and of 1 key not counted"),
+        "{}",
+        output.text()
+    );
     let without: String = text
         .lines()
         .map(|line| {
@@ -265,8 +270,8 @@ fn torn_tombstones_show_no_deleted_points() {
     for cut in [5, 30] {
         fs::write(&tombstones, &bytes[..bytes.len() - cut]).expect("written");
         for verb in ["export {}", "stats {}", "query {} --measurement m --field v"] {
-            let told = run(verb, &[&dir]).exits(1).says(&["000000001-000000001.tombstone"]);
-            assert!(!told.stdout.windows(4).any(|part| part == b"v=1i"), "{verb}");
+            let output = run(verb, &[&dir]).exits(1).says(&["000000001-000000001.tombstone"]);
+            assert!(!output.stdout.windows(4).any(|part| part == b"v=1i"), "{verb}");
         }
         let file = dir.join("000000001-000000001.tsm");
         run("export {}", &[&file]).exits(1).says(&["000000001-000000001.tombstone"]);

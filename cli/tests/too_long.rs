@@ -29,9 +29,9 @@ fn lengthen(path: &Path) -> bool {
 }
 
 #[track_caller]
-fn assert_named(told: &Run, path: &Path, what: &str) {
-    let text = format!("{}{}", told.text(), told.stderr);
-    assert_eq!(told.code, 1, "{what}: {text}");
+fn assert_named(output: &Run, path: &Path, what: &str) {
+    let text = format!("{}{}", output.text(), output.stderr);
+    assert_eq!(output.code, 1, "{what}: {text}");
     let name = path.file_name().expect("a name").to_str().expect("text");
     for part in [name, "20000000000 bytes", "move it away"] {
         assert!(text.contains(part), "{what}: {part}: {text}");
@@ -66,7 +66,7 @@ fn a_file_longer_than_any_of_its_kind_is_refused_unread() {
 
 /// Of a manifest nothing is believed then; what the directory says is enough.
 #[test]
-fn a_manifest_that_is_too_long_is_written_anew() {
+fn a_manifest_that_is_too_long_is_rewritten() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", "a v=1 1\n");
     let all = run("export {}", &[&dir]).exits(0).text();
@@ -74,11 +74,11 @@ fn a_manifest_that_is_too_long_is_written_anew() {
     if !lengthen(&path) {
         return;
     }
-    let told = limited("repair", &dir);
-    assert!(told.text().contains("repaired "), "{}{}", told.text(), told.stderr);
+    let output = limited("repair", &dir);
+    assert!(output.text().contains("repaired "), "{}{}", output.text(), output.stderr);
     assert_eq!(limited("verify", &dir).code, 0);
     assert_eq!(run("export {}", &[&dir]).exits(0).text(), all);
-    assert_eq!(dir.join("tsmith.manifest.bad").metadata().expect("set aside").len(), LENGTH);
+    assert_eq!(dir.join("tsmith.manifest.bad").metadata().expect("quarantined").len(), LENGTH);
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn files_of_all_shards_are_inspected() {
 }
 
 #[test]
-fn damage_in_one_shard_does_not_hide_the_others() {
+fn corruption_in_one_shard_hides_no_other() {
     let scratch = Scratch::new();
     let root = influxd(&scratch);
     let tsm = root.join("data/vec/autogen/1/000000001-000000001.tsm");
@@ -149,7 +149,7 @@ fn damage_in_one_shard_does_not_hide_the_others() {
     run("inspect {}", &[&root]).exits(1);
 
     let plan = run("repair {} --dry-run", &[&root]).exits(1).text();
-    assert!(plan.contains("damaged ") && plan.contains("1 not whole"), "{plan}");
+    assert!(plan.contains("corrupt ") && plan.contains("1 not whole"), "{plan}");
     run("repair {}", &[&root]).exits(1).says(&["fields.idx and 2 more alike: not read: "]);
     let text = run("verify {}", &[&root]).exits(0).text();
     assert!(text.contains("4 shards, 0 bad: ") && text.contains("000000001-000000001.tsm.bad"), "{text}");
@@ -158,9 +158,9 @@ fn damage_in_one_shard_does_not_hide_the_others() {
     }
 }
 
-/// Story: one byte of one manifest was damaged, and nothing was said of any other shard.
+/// Story: one byte of one manifest was corrupt, and nothing was said of any other shard.
 #[test]
-fn a_damaged_manifest_in_one_shard_does_not_hide_the_others() {
+fn a_corrupt_manifest_hides_no_other_shard() {
     let scratch = Scratch::new();
     let root = influxd(&scratch);
     let data = root.join("data/vec/autogen");
@@ -169,20 +169,20 @@ fn a_damaged_manifest_in_one_shard_does_not_hide_the_others() {
     let manifest = data.join("2/tsmith.manifest");
     let good = fs::read(&manifest).expect("there");
     fs::write(&manifest, &good[..good.len() - 9]).expect("cut");
-    let told = ["autogen/2/tsmith.manifest: line 8", "tsmith repair"];
+    let words = ["autogen/2/tsmith.manifest: line 8", "tsmith repair"];
     let text = run("verify {}", &[&root]).exits(1).text();
-    assert!(text.contains("4 shards, 1 bad: ") && told.iter().all(|part| text.contains(part)), "{text}");
-    let stats = run("stats {} --format json", &[&root]).exits(1).says(&told).json();
+    assert!(text.contains("4 shards, 1 bad: ") && words.iter().all(|part| text.contains(part)), "{text}");
+    let stats = run("stats {} --format json", &[&root]).exits(1).says(&words).json();
     assert_eq!(paths(&stats["shards"]).len(), 4);
     run("inspect {}", &[&root]).exits(1);
-    let one = run("export {} {} --format lp", &[&data.join("2"), &data.join("1")]).exits(1).says(&told);
+    let one = run("export {} {} --format lp", &[&data.join("2"), &data.join("1")]).exits(1).says(&words);
     let other = run("export {}", &[&data.join("1")]).exits(0);
     assert!(one.stdout.ends_with(&other.stdout) && one.stdout.len() > other.stdout.len());
     let plan = run("repair {} --dry-run", &[&root]).exits(1).text();
     assert!(plan.contains("1 not whole"), "{plan}");
     // Where a manifest says that its log is beside InfluxDB's data, that has to be named.
-    let told = run("repair {}", &[&root]).exits(1).text();
-    assert!(told.contains("CANNOT REPAIR") && told.contains("--wal"), "{told}");
+    let output = run("repair {}", &[&root]).exits(1).text();
+    assert!(output.contains("CANNOT REPAIR") && output.contains("--wal"), "{output}");
     run("repair {} --wal {}", &[&root, &root.join("wal/vec/autogen")]).exits(1);
     run("repair {} --wal {}", &[&data, &root.join("wal/vec/autogen")]).exits(1);
     assert_eq!(fs::read(&manifest).expect("there"), good);
@@ -229,7 +229,7 @@ fn logs_may_be_elsewhere() {
     run("stats {} --wal {}", &[&data, &scratch.path("nowhere")]).exits(74);
 }
 
-/// The real server writes two databases and is killed; what its directory holds is counted, damaged, repaired, and given
+/// The real server writes two databases and is killed; what its directory holds is counted, corrupted, repaired, and given
 /// back to it.
 #[test]
 fn the_directory_of_a_real_server_is_checked_repaired_and_given_back() {
@@ -261,7 +261,7 @@ fn the_directory_of_a_real_server_is_checked_repaired_and_given_back() {
     let tsm = shard.join("000000001-000000001.tsm");
     let mut bytes = fs::read(&tsm).expect("written");
     bytes[40] ^= 1;
-    fs::write(&tsm, &bytes).expect("damaged");
+    fs::write(&tsm, &bytes).expect("writes");
     run("verify {}", &[root]).exits(1);
     let report = run("repair {} --format json", &[root]).exits(1).json();
     assert_eq!(report["problems"], 1, "{report}");

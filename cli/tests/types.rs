@@ -24,17 +24,17 @@ fn in_file(scratch: &Scratch, name: &str, text: &str) -> PathBuf {
 
 /// Story: of two files that gave a field two types verify said BAD and repair "all whole"; nothing mended it.
 #[test]
-fn files_that_contradict_each_other_are_told_and_repaired() {
+fn files_with_two_types_are_repaired() {
     let scratch = Scratch::new();
     let dir = in_file(&scratch, "d", "a v=1i 1\nb v=2i 1\n");
     let newer = in_file(&scratch, "newer", "a v=0.5 2\na v=0.5 3\nb v=3i 3\n");
     fs::copy(newer.join(FIRST), dir.join(SECOND)).expect("copied");
-    let told = run("verify {}", &[&dir]).exits(1).text();
+    let output = run("verify {}", &[&dir]).exits(1).text();
     assert!(
-        told.contains(&format!(
+        output.contains(&format!(
             "{SECOND}: a#!~#v: is of type float here, of type integer in the older {FIRST}"
         )),
-        "{told}"
+        "{output}"
     );
     run("snapshot {}", &[&dir]).exits(1).says(&["a#!~#v", "type float here", FIRST, SECOND, "tsmith repair"]);
     let before = content(&dir);
@@ -53,7 +53,7 @@ fn files_that_contradict_each_other_are_told_and_repaired() {
 
 /// Story: verify called a log bad that gave a field another type than a file; import went on with it, and reads failed.
 #[test]
-fn a_log_that_contradicts_a_file_is_told_refused_and_repaired() {
+fn a_log_that_contradicts_a_file_is_repaired() {
     let scratch = Scratch::new();
     let dir = in_file(&scratch, "d", "a v=1i 1\n");
     let other = scratch.imported("other", "a v=0.5 2\nb v=0.5 2\n");
@@ -63,8 +63,8 @@ fn a_log_that_contradicts_a_file_is_told_refused_and_repaired() {
         let entry = entry.expect("an entry");
         fs::copy(entry.path(), dir.join("wal").join(entry.file_name())).expect("copied");
     }
-    let told = run("verify {}", &[&dir]).exits(1).text();
-    assert!(told.contains("1 of a#!~#v, of type float where the field is of type integer"), "{told}");
+    let output = run("verify {}", &[&dir]).exits(1).text();
+    assert!(output.contains("1 of a#!~#v, of type float where the field is of type integer"), "{output}");
     run("snapshot {}", &[&dir]).exits(1).says(&["a#!~#v", "type float here", FIRST, "tsmith repair"]);
     run("repair {}", &[&dir]).exits(1);
     run("verify {}", &[&dir]).exits(0);
@@ -75,7 +75,7 @@ fn a_log_that_contradicts_a_file_is_told_refused_and_repaired() {
 /// Story: the manifest of a directory with the log `native` was lost; nothing opened it without naming the log, verify said
 /// that all was well, and repair had nothing to do.
 #[test]
-fn a_manifest_that_is_gone_is_written_anew() {
+fn a_missing_manifest_is_recreated() {
     let scratch = Scratch::new();
     let (text, dir) = (scratch.file("in.lp", "a,h=1 v=1 1\na,h=2 v=2i 1\n"), scratch.path("d"));
     run("import {} {} --log native --encoder zstd", &[&dir, &text]).exits(0);
@@ -86,13 +86,13 @@ fn a_manifest_that_is_gone_is_written_anew() {
     let (all, good) = (export(&dir), fs::read(&manifest).expect("there"));
     fs::remove_file(&manifest).expect("removed");
     run("import {} {}", &[&dir, &more]).exits(1).says(&["there is no manifest", "tsmith repair"]);
-    let told = run("verify {}", &[&dir]).exits(1).text();
-    assert!(told.contains("BAD") && told.contains("tsmith.manifest: there is no manifest"), "{told}");
+    let output = run("verify {}", &[&dir]).exits(1).text();
+    assert!(output.contains("BAD") && output.contains("tsmith.manifest: there is no manifest"), "{output}");
     let before = content(&dir);
     let plan = run("repair {} --dry-run", &[&dir]).exits(1).text();
     assert_eq!(content(&dir), before, "a dry run changes nothing");
     assert!(
-        plan.contains("damaged ") && plan.contains("kept ring/native/zstd, log in wal, types series"),
+        plan.contains("corrupt ") && plan.contains("kept ring/native/zstd, log in wal, types series"),
         "{plan}"
     );
     let done = run("repair {}", &[&dir]).exits(1).text();
@@ -118,9 +118,9 @@ fn the_first_line_of_the_input_decides_the_type() {
         for log in ["file", "etcd"] {
             let dir = scratch.path(&format!("{log}{at}"));
             let flags = format!("import {{}} {{}} --batch 1 --writers 3 --types {typing} --log {log}");
-            let told = run(&flags, &[&dir, &text]).exits(1).stderr;
+            let output = run(&flags, &[&dir, &text]).exits(1).stderr;
             for part in ["in.lp:2: field type conflict", "in.lp:6: field type conflict", "2 rejected"] {
-                assert!(told.contains(part), "{told}");
+                assert!(output.contains(part), "{output}");
             }
             assert!(points(&export(&dir)) == points(b"m v=1 1\nm v=2 3\nm v=3 4\nn w=true 5\n"));
             run("verify {}", &[&dir]).exits(0);
@@ -137,8 +137,8 @@ fn a_rejected_line_leaves_no_type_behind() {
             let (name, dir) = (format!("{at}-{batch}.lp"), scratch.path(&format!("{at}-{batch}")));
             let text = scratch.file(&name, format!("m b=1.5 1\n{line}\nm a=1.5 3\n"));
             let flags = format!("import {{}} {{}} --types measurement --batch {batch}");
-            let told = run(&flags, &[&dir, &text]).exits(1).stderr;
-            assert!(told.contains("2 points") && told.contains("1 rejected"), "{told}");
+            let output = run(&flags, &[&dir, &text]).exits(1).stderr;
+            assert!(output.contains("2 points") && output.contains("1 rejected"), "{output}");
             assert!(points(&export(&dir)) == points(b"m b=1.5 1\nm a=1.5 3\n"));
         }
     }
@@ -151,13 +151,13 @@ fn a_second_type_is_reported_once() {
     let many: String = (0..12).map(|at| format!("n,t=a f{at}=1 1\nn,t=b f{at}=t 1\n")).collect();
     let text = scratch.file("in.lp", format!("m,t=a v=1 1\nm,t=b v=1i 1\nm,t=c v=1i 1\nm,t=d v=1 1\n{many}"));
     let dir = scratch.path("d");
-    let told = run("import {} {} --batch 1", &[&dir, &text]).exits(0).stderr;
+    let output = run("import {} {} --batch 1", &[&dir, &text]).exits(0).stderr;
     let note = "note: field \"v\" of measurement \"m\" has two types now, float and integer";
-    assert_eq!(told.matches(note).count(), 1, "{told}");
-    assert_eq!(told.matches("has two types now").count(), 10, "{told}");
-    assert!(told.contains("and 3 more fields have a second type"), "{told}");
-    let told = run("import {} {}", &[&dir, &text]).exits(0).stderr;
-    assert!(!told.contains("has two types now"), "{told}");
+    assert_eq!(output.matches(note).count(), 1, "{output}");
+    assert_eq!(output.matches("has two types now").count(), 10, "{output}");
+    assert!(output.contains("and 3 more fields have a second type"), "{output}");
+    let output = run("import {} {}", &[&dir, &text]).exits(0).stderr;
+    assert!(!output.contains("has two types now"), "{output}");
 }
 
 /// Story: shards gave one field different types, and an import of all of them into one directory kept a quarter.
@@ -182,7 +182,7 @@ fn integers_widen_where_the_field_is_a_float() {
     for batch in [1, 100] {
         let dir = scratch.path(&format!("d{batch}"));
         let flags = format!("import {{}} {{}} --on-conflict widen --batch {batch}");
-        let told = run(&flags, &[&dir, &text]).exits(1).stderr;
+        let output = run(&flags, &[&dir, &text]).exits(1).stderr;
         for part in [
             "in.lp:4: input field \"v\" on measurement \"m\" is type float, and 9007199254740993 is no exact float",
             "in.lp:5: field type conflict",
@@ -194,7 +194,7 @@ fn integers_widen_where_the_field_is_a_float() {
             "in.lp:11: ",
             "5 points, 7 values (4 widened to float), 7 rejected",
         ] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(output.contains(part), "{part}: {output}");
         }
         let kept = b"m v=1.5 1\nm v=7 2\nm v=18446744073709549568,w=2 3\nn v=1i 7\nm w=-9223372036854775808,v=0 12\n";
         assert!(points(&export(&dir)) == points(kept));

@@ -29,7 +29,7 @@ impl std::fmt::Display for Encoding {
     }
 }
 
-/// The forms of a block of InfluxDB: each part tells its own in the upper half of its first byte.
+/// The forms of a block of InfluxDB: each part has its own in the upper half of its first byte.
 fn tsm1(block: &[u8]) -> Option<(&'static str, &'static str)> {
     let (&tag, rest) = block.split_first()?;
     let length_bytes = rest.iter().position(|byte| byte & 0x80 == 0)? + 1;

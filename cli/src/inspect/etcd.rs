@@ -20,7 +20,7 @@ use crate::read;
 #[derive(Serialize)]
 pub(super) struct Log {
     segments: Vec<Segment>,
-    /// The first damage, as a reader meets it.
+    /// The first corruption, as a reader meets it.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
     /// Where its last write is incomplete, as a crash leaves it.
@@ -105,7 +105,7 @@ pub(super) fn log(path: &Path) -> Result<Log> {
                 None => {}
             }
             let is_torn = |at: &Place| Problem::at(at.offset, "an incomplete record").in_segment(&at.path);
-            // What is damage is nothing that a crash leaves.
+            // Corruption is nothing that a crash leaves.
             log.torn = found.torn.as_ref().filter(|_| log.error.is_none()).map(is_torn);
         }
         Err(flaw) => log.error = Some(flaw),
@@ -190,7 +190,7 @@ pub(super) fn snapshot(path: &Path) -> Result<Snapshot> {
 }
 
 impl Log {
-    pub(super) fn is_damaged(&self) -> bool {
+    pub(super) fn is_corrupt(&self) -> bool {
         self.error.is_some() || (self.torn.is_none() && self.segments.iter().any(|at| at.error.is_some()))
     }
 
@@ -243,7 +243,7 @@ impl Record {
 }
 
 impl Snapshot {
-    pub(super) fn is_damaged(&self) -> bool {
+    pub(super) fn is_corrupt(&self) -> bool {
         self.error.is_some()
     }
 

@@ -202,7 +202,7 @@ impl Content {
         Self { bytes, used_bytes, units: Vec::new(), error: None, torn: false, unverified: None }
     }
 
-    pub(super) fn is_damaged(&self) -> bool {
+    pub(super) fn is_corrupt(&self) -> bool {
         let bad_frame = |unit: &Shown| matches!(unit, Shown::Frame(Frame { error: Some(_), .. }));
         self.error.is_some() && !self.torn || self.units.iter().any(bad_frame)
     }

@@ -77,7 +77,7 @@ pub(super) fn inspect(path: &Path, wal: Option<&Path>) -> Result<Content> {
 }
 
 impl Content {
-    pub(super) fn is_damaged(&self) -> bool {
+    pub(super) fn is_corrupt(&self) -> bool {
         self.error.is_some() && !self.torn
     }
 

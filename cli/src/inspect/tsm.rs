@@ -115,7 +115,7 @@ fn block(reader: &Reader, decoders: &mut Decoders, key: KeyEntry<'_>, entry: Ind
 }
 
 impl Content {
-    pub(super) fn is_damaged(&self) -> bool {
+    pub(super) fn is_corrupt(&self) -> bool {
         self.error.is_some()
             || self.keys.iter().flat_map(|key| &key.blocks).any(|block| block.error.is_some())
     }

@@ -109,13 +109,13 @@ fn log_beside(file: &Path) -> Option<PathBuf> {
 pub(super) fn members(dir: &Path) -> Result<Vec<Member>> {
     let names = list(dir)?;
     let mut members: Vec<_> = names.iter().filter_map(|(name, _)| member(dir, name)).collect();
-    let is_missed = |missing: &Member| matches!(missing, Member::Unreadable(..));
+    let is_missing = |missing: &Member| matches!(missing, Member::Unreadable(..));
     if names.iter().any(|(name, _)| is_etcd_segment(name)) {
-        members.extend(without_snapshots(dir).map(|snap| database(snap.join("db"))).filter(is_missed));
+        members.extend(without_snapshots(dir).map(|snap| database(snap.join("db"))).filter(is_missing));
         members.push(Member::EtcdLog(dir.to_owned()));
     } else if names.iter().all(|(name, _)| name != "db") {
         // A member of etcd has a database before it has a log.
-        members.extend(Some(database(dir.join("db"))).filter(is_missed));
+        members.extend(Some(database(dir.join("db"))).filter(is_missing));
     }
     Ok(members)
 }

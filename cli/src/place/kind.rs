@@ -22,7 +22,7 @@ use crate::exit::{Failure, Outcome, Result, complain};
 /// What a path is.
 #[derive(Debug)]
 pub(crate) enum Place {
-    /// A directory of TSM files, and that of its log if there is one. `unsure` is why the manifest does not tell where that
+    /// A directory of TSM files, and that of its log if there is one. `unsure` is why the manifest does not say where that
     /// is; then the log was looked for where logs usually are. With `no_log` it is read without its log.
     Directory { data: PathBuf, wal: Option<PathBuf>, unsure: Option<String>, no_log: Option<NoLog> },
     /// A directory that could not be looked into, and why.
@@ -191,7 +191,7 @@ impl Place {
             Self::Tsm(path) => return Ok(vec![Member::Tsm(path.clone())]),
             Self::Tombstone(path) => return Ok(vec![Member::Tombstone(path.clone())]),
             Self::Segment(path) => return Ok(vec![Member::Segment(path.clone())]),
-            // One that is missed is told by who looks at it.
+            // The check of the log reports that it is missing.
             Self::EtcdLog(path) if !has_log(path) => return Ok(vec![Member::EtcdLog(path.clone())]),
             Self::EtcdLog(path) | Self::EtcdSnapshot(path) if path.is_dir() => return etcd::members(path),
             Self::EtcdDatabase(path) => return Ok(vec![etcd::database(path.clone())]),
@@ -201,7 +201,7 @@ impl Place {
         let mut members = Vec::new();
         let names = list(data)?;
         members.extend(names.iter().filter_map(|(name, _)| member(data, name)));
-        // It is missed where the log is one that only a manifest leads to.
+        // A missing manifest is a problem if the log is one that only a manifest leads to.
         let has_manifest = names.iter().any(|(name, _)| name == MANIFEST_NAME);
         if wal.as_ref().is_some_and(|wal| wal != data && !has_manifest && needs_manifest(wal)) {
             members.push(Member::Manifest(data.join(MANIFEST_NAME)));
@@ -253,7 +253,7 @@ impl Place {
         matches!(self, Self::EtcdLog(_) | Self::EtcdSnapshot(_) | Self::EtcdDatabase(_))
     }
 
-    /// Why the manifest does not tell where the log is.
+    /// Why the manifest does not say where the log is.
     pub(crate) fn unsure(&self) -> Option<&str> {
         if let Self::Directory { unsure, .. } = self { unsure.as_deref() } else { None }
     }

@@ -24,7 +24,7 @@ const DEPTH_MAX: usize = 4;
 pub(super) struct Found {
     /// Its directory. It exists unless `no_log` says otherwise.
     pub(super) wal: Option<PathBuf>,
-    /// Why the manifest does not tell where it is.
+    /// Why the manifest does not say where it is.
     pub(super) unsure: Option<String>,
     pub(super) no_log: Option<NoLog>,
 }
@@ -241,7 +241,7 @@ fn log_below(dir: &Path, depth: usize) -> Option<PathBuf> {
     })
 }
 
-/// What was done about a log of which the manifest tells nothing.
+/// Where the log was looked for, if the manifest does not say where it is.
 pub(super) fn looked_for(wal: &Path) -> String {
     format!("its log is taken to be in {}; --wal names another", wal.display())
 }

@@ -10,7 +10,7 @@ use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::is_segment;
 
-use super::names::{is_etcd_segment, is_segment_aside, list, stem_of_aside};
+use super::names::{is_etcd_segment, is_quarantined_segment, list, quarantined_stem};
 use super::skipped::{Skipped, not_read};
 use crate::exit::{Failure, Result};
 
@@ -29,7 +29,7 @@ pub(crate) enum Member {
     EtcdLog(PathBuf),
     /// A snapshot file of etcd.
     EtcdSnapshot(PathBuf),
-    /// What a crash left, or a repair set aside: no engine reads it.
+    /// What a crash left, or a repair quarantined: no engine reads it.
     Leftover(Skipped),
     /// What is there, and nobody reads for its points.
     Skipped(Skipped),
@@ -82,21 +82,21 @@ pub(super) fn member(data: &Path, name: &OsStr) -> Option<Member> {
     if is_misnamed(text) {
         return Some(Member::Unreadable(path, Failure::Problem(ErrorKind::MisnamedTsm.to_string())));
     }
-    let stem = stem_of_aside(text)?;
+    let stem = quarantined_stem(text)?;
     let is_ours = is_tsm(stem) || is_tombstone(stem) || stem == MANIFEST_NAME;
     is_ours.then(|| leftover(path))
 }
 
 pub(super) fn leftover(path: PathBuf) -> Member {
     let is_begun = path.extension() == Some(OsStr::new("tmp"));
-    let reason = if is_begun { "begun, and left by a crash" } else { "set aside as damaged" };
+    let reason = if is_begun { "begun, and left by a crash" } else { "quarantined as corrupt" };
     Member::Leftover(Skipped { path, reason })
 }
 
 /// What is in the directory of a log besides segments. Segments to come, and locks, say nothing to a user.
 pub(super) fn beside_segments(wal: &Path, name: &OsStr) -> Option<Member> {
     let path = wal.join(name);
-    if is_segment_aside(name) {
+    if is_quarantined_segment(name) {
         return Some(leftover(path));
     }
     if is_segment(name) || path.extension() == Some(OsStr::new("free")) {

@@ -48,18 +48,18 @@ pub(super) fn is_etcd_segment(name: &OsStr) -> bool {
     tsmith_wal::etcd::SegmentName::parse(name).is_some()
 }
 
-pub(super) fn is_segment_aside(name: &OsStr) -> bool {
-    name.to_str().and_then(stem_of_aside).is_some_and(|stem| is_segment(OsStr::new(stem)))
+pub(super) fn is_quarantined_segment(name: &OsStr) -> bool {
+    name.to_str().and_then(quarantined_stem).is_some_and(|stem| is_segment(OsStr::new(stem)))
 }
 
 /// Whether only a log leaves a file of this name, which is no segment.
 pub(super) fn is_log_leftover(name: &OsStr) -> bool {
     let is_free = Path::new(name).extension() == Some(OsStr::new("free"));
-    name == "wal.lock" || is_free || is_segment_aside(name) || is_segment_to_come(name)
+    name == "wal.lock" || is_free || is_quarantined_segment(name) || is_segment_to_come(name)
 }
 
-/// The name of the file that was set aside as `name`, or begun; the second one of a name is `.2.bad`.
-pub(super) fn stem_of_aside(name: &str) -> Option<&str> {
+/// The name of the file that was quarantined as `name`, or begun; the second one of a name is `.2.bad`.
+pub(super) fn quarantined_stem(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(".tmp").or_else(|| name.strip_suffix(".bad"))?;
     let numbered = stem.rsplit_once('.').filter(|(_, digits)| digits.parse::<u32>().is_ok());
     Some(numbered.map_or(stem, |(stem, _)| stem))

@@ -1,4 +1,4 @@
-//! Who alone writes to a directory.
+//! Directories that have a writer of their own.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tsmith_wal::fs::OsFs;
 use super::names::{has_log, holds_files, is_numbered, is_of_replica, list};
 use crate::exit::Failure;
 
-/// Who alone writes to a directory, or to the one that a file is in.
+/// The only writer of a directory, or of the directory of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// A member of etcd.
@@ -49,7 +49,7 @@ impl Owner {
             ),
             Self::Replica => format!(
                 "{path}: of a replica, not a shard: what `tsmith {verb}` changes here the others of its group do not have. \
-                 Write through the replica; one that is damaged is removed whole, and made anew from the others"
+                 Write through the replica; if this one is corrupt, remove it whole and recreate it from the others"
             ),
         })
     }

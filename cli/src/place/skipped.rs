@@ -59,7 +59,7 @@ pub(super) fn not_read(dir: &Path, name: &OsStr) -> Option<&'static str> {
     let is_dir = fs::symlink_metadata(dir.join(name)).is_ok_and(|found| found.is_dir());
     match name.to_str().unwrap_or_default() {
         "fields.idx" | "fields.idxl" => Some(
-            "names and types of fields, which InfluxDB reads, and makes anew once a write here removed them",
+            "names and types of fields, which InfluxDB reads, and recreates after a write here removed them",
         ),
         "_series" if is_dir => Some(SERIES_FILE),
         "index" if is_dir => Some("the series index, which InfluxDB recreates"),

@@ -1,7 +1,7 @@
 //! Shards below a directory: of a database, of a retention policy, of all of InfluxDB.
 //!
 //! ```text
-//! influxdb/ ─┬─ data/ ── database/ ─┬─ _series/             not read: InfluxDB makes it anew
+//! influxdb/ ─┬─ data/ ── database/ ─┬─ _series/             not read: InfluxDB recreates it
 //!            │                      └─ retention/ ── shard/ ── *.tsm, fields.idx, index/
 //!            ├─ wal/ ─── database/ ── retention/ ── shard/ ── _*.wal
 //!            └─ meta/
@@ -65,7 +65,7 @@ impl Tree {
         if let Some(logs) = logs {
             tree.stray_logs(above, &logs, &logs, DEPTH_MAX);
         }
-        tree.missed_logs(wal);
+        tree.missing_logs(wal);
         // A member of etcd has no shards, though it has directories.
         tree.is_above = !tree.places.iter().all(|(_, place)| place.is_etcd());
         Ok(tree)
@@ -120,22 +120,22 @@ impl Tree {
                 }
                 Err(why) if is_stray => self.places.push((path.clone(), unreadable(&path, &why))),
                 Ok(false) if depth > 0 => self.stray_logs(above, logs, &path, depth - 1),
-                // Who looks at the data beside it says what is wrong with it.
+                // The check of the data beside it reports what is wrong.
                 Ok(_) | Err(_) => {}
             }
         }
     }
 
-    /// The logs of members of etcd that are not beside their snapshots: where the user says, or to be missed.
-    fn missed_logs(&mut self, wal: Option<&Path>) {
-        let missed = |(path, place): &(PathBuf, Place)| {
+    /// The logs of members of etcd that are not beside their snapshots: where the user says, or missing.
+    fn missing_logs(&mut self, wal: Option<&Path>) {
+        let missing = |(path, place): &(PathBuf, Place)| {
             let Place::EtcdSnapshot(_) = place else { return None };
             let log = wal.map_or_else(|| path.with_file_name("wal"), Path::to_owned);
             (wal.is_some() || !has_log(&log)).then(|| (log.clone(), Place::EtcdLog(log)))
         };
-        let missed: Vec<_> = self.places.iter().filter_map(missed).collect();
-        self.skipped.retain(|skipped| missed.iter().all(|(path, _)| *path != skipped.path));
-        self.places.extend(missed);
+        let missing: Vec<_> = self.places.iter().filter_map(missing).collect();
+        self.skipped.retain(|skipped| missing.iter().all(|(path, _)| *path != skipped.path));
+        self.places.extend(missing);
     }
 
     /// The same without the logs of its shards, as the user asks for it.

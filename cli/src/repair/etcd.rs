@@ -52,7 +52,7 @@ pub(super) fn log(path: &Path, data: Option<&Path>, dry_run: bool, force: bool) 
                 "{} bytes torn by a crash, {} whole records among them",
                 done.lost_bytes, done.later_records
             );
-            file.set_aside = done.copy.as_deref().map(shown);
+            file.quarantined = done.copy.as_deref().map(shown);
             file
         }
         Err(error) => File::new(path, "etcd-log", State::Lost).because(&error.to_string()),
@@ -97,10 +97,10 @@ fn cut_back(path: &Path, flaw: &str, dry_run: bool, force: bool) -> File {
             "{flaw}; where no other member has a copy, `--force` cuts the log there and loses {dropped}"
         ));
     }
-    file.state = if dry_run { State::Damaged } else { State::Repaired };
+    file.state = if dry_run { State::Corrupt } else { State::Repaired };
     file.kept = format!("the log up to entry {}", found.last);
     file.dropped = dropped;
-    file.set_aside = found.copy.as_deref().filter(|_| !dry_run).map(shown);
+    file.quarantined = found.copy.as_deref().filter(|_| !dry_run).map(shown);
     file.cut = Some(Cut {
         segment: shown(&found.place.path),
         offset: found.place.offset,

@@ -1,4 +1,4 @@
-//! One file, or one log: repaired by the engine, or looked at, and told.
+//! One file, or one log: repaired by the engine, or only looked at, and reported.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::problem::Problem;
 fn state(set_aside: Option<&PathBuf>, dry_run: bool) -> State {
     match set_aside {
         None => State::Whole,
-        Some(_) if dry_run => State::Damaged,
+        Some(_) if dry_run => State::Corrupt,
         Some(_) => State::Repaired,
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], dry_run: bool) -> File {
         file.index = Some(Index { offset, reason, orphan_bytes: loss.orphan_bytes });
     }
     file.keys = salvage.damaged.iter().map(Key::of).collect();
-    file.set_aside = set_aside.as_deref().map(shown);
+    file.quarantined = set_aside.as_deref().map(shown);
     file.rescued = rescued.as_deref().map(shown);
     file
 }
@@ -129,7 +129,7 @@ pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool) -> File
         let bytes: u64 = file.gaps.iter().map(|gap| gap.bytes).sum();
         file.dropped = format!("{bytes} bytes; what only they deleted is there again");
     }
-    file.set_aside = set_aside.as_deref().map(shown);
+    file.quarantined = set_aside.as_deref().map(shown);
     file
 }
 
@@ -149,7 +149,7 @@ pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
     }
     let state = match (&salvage.error, dry_run) {
         (None, _) => State::Whole,
-        (Some(_), true) => State::Damaged,
+        (Some(_), true) => State::Corrupt,
         (Some(_), false) => State::Repaired,
     };
     let mut file = File::new(path, "manifest", state);
@@ -168,7 +168,7 @@ pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
             lines => format!("{flaw}; taken from the directory instead: {lines}"),
         };
     }
-    file.set_aside = set_aside.as_deref().map(shown);
+    file.quarantined = set_aside.as_deref().map(shown);
     file
 }
 
@@ -220,7 +220,7 @@ fn segment(repair: &SegmentRepair, dry_run: bool) -> File {
     file.refused = repair.refused.iter().map(refused).collect();
     file.notes.extend(repair.unverified.iter().map(|records| Problem::at(records.offset, records.reason())));
     file.dropped = if file.state == State::Whole { String::new() } else { dropped(&file) };
-    file.set_aside = repair.set_aside.as_deref().map(shown);
+    file.quarantined = repair.set_aside.as_deref().map(shown);
     file
 }
 

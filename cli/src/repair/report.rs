@@ -1,4 +1,4 @@
-//! What a repair tells: of each file what is kept and dropped.
+//! The report of a repair: what of each file is kept, and what dropped.
 
 use std::io::Write;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(super) enum State {
     Torn,
     Repaired,
     /// To be repaired without `--dry-run`.
-    Damaged,
+    Corrupt,
     /// It cannot be repaired, and is as it was.
     Lost,
     /// Not corrupt: this build cannot read it. It is as it was.
@@ -49,7 +49,7 @@ pub(super) struct File {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) dropped: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) set_aside: Option<String>,
+    pub(super) quarantined: Option<String>,
     /// Where what is kept of a quarantined file is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rescued: Option<String>,
@@ -131,7 +131,7 @@ pub(super) struct Gap {
     pub(super) reason: String,
 }
 
-/// A record of a log that checks out, and that cannot be replayed.
+/// A record of a log that passes its checks, and that cannot be replayed.
 #[derive(Debug, Serialize)]
 pub(super) struct Refused {
     pub(super) offset: u64,
@@ -170,7 +170,7 @@ impl File {
             state,
             kept,
             dropped,
-            set_aside: None,
+            quarantined: None,
             rescued: None,
             index: None,
             keys: Vec::new(),
@@ -205,7 +205,7 @@ impl File {
             State::Whole => "ok",
             State::Torn => "torn",
             State::Repaired => "repaired",
-            State::Damaged => "damaged",
+            State::Corrupt => "corrupt",
             State::Lost => "CANNOT REPAIR",
             State::Unknown => "UNKNOWN",
         };
@@ -250,8 +250,8 @@ impl File {
             writeln!(text, "  what is kept: {}", printable(rescued))?;
         }
         self.notes.iter().try_for_each(|note| writeln!(text, "  note {note}"))?;
-        match &self.set_aside {
-            Some(aside) => writeln!(text, "  the file as it was: {aside}"),
+        match &self.quarantined {
+            Some(path) => writeln!(text, "  the file as it was: {path}"),
             None => Ok(()),
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn check(member: &Member, types: &mut Types) -> (u64, Finding) {
             let is_unread = matches!(why, Failure::Io(_));
             (path.clone(), Err(Problem { is_unread, ..Problem::new(why.text()) }))
         }
-        // They are told apart from files.
+        // They are reported apart from files.
         Member::Skipped(Skipped { path, .. }) | Member::Leftover(Skipped { path, .. }) => {
             (path.clone(), Ok(String::new()))
         }
@@ -72,7 +72,7 @@ fn manifest(path: &Path, finding: &mut Finding) -> Result<String, Problem> {
 fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) -> Result<String, Problem> {
     let bytes = files::read_file(path).map_err(|error| Problem::of_engine(&error))?;
     let reader = Reader::new(bytes).map_err(|error| Problem::from(&error))?;
-    // What is deleted whole takes any type when it is written again. Tombstones that cannot be read are told by themselves.
+    // What is deleted whole takes any type when it is written again. Tombstones that cannot be read are reported by themselves.
     // A pipe would be waited for.
     let tombstones = Some(files::tombstones_of(path)).filter(|path| path.is_file());
     let tombstones = tombstones.and_then(|path| read::within(&path, TOMBSTONE_BYTES_MAX).ok());
