@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::Span;
 use crate::column::{Column, FieldType};
 use crate::encoder::{BlockDecoder, DynEncoder};
-use crate::encoders::{EncoderEntry, Encoders};
+use crate::encoder_entry::EncoderEntry;
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
 
@@ -27,11 +27,6 @@ struct Met {
 }
 
 impl Decoders {
-    /// The decoder of the blocks of this crate's encoders.
-    pub fn standard() -> Self {
-        Encoders::standard().decoders()
-    }
-
     pub(crate) fn of(table: Arc<Vec<EncoderEntry>>) -> Self {
         Self { table, met: Mutex::default() }
     }
@@ -57,13 +52,12 @@ impl Decoders {
         let Self { table, met } = self;
         let met = met.get_mut().unwrap_or_else(PoisonError::into_inner);
         let known = block.first().and_then(|tag| met.iter().position(|met| met.tags.contains(tag)));
-        let at = match known {
-            Some(at) => at,
-            None => {
-                let entry = owner(table, block).ok_or_else(|| unknown(block))?;
-                met.push(Met { tags: entry.tags(), encoder: entry.make() });
-                met.len() - 1
-            }
+        let at = if let Some(at) = known {
+            at
+        } else {
+            let entry = owner(table, block).ok_or_else(|| unknown(block))?;
+            met.push(Met { tags: entry.tags(), encoder: entry.make() });
+            met.len() - 1
         };
         Ok(&mut met[at].encoder)
     }
@@ -76,7 +70,7 @@ impl Decoders {
 
 fn owner<'t>(table: &'t [EncoderEntry], block: &[u8]) -> Option<&'t EncoderEntry> {
     let tag = block.first()?;
-    table.iter().find(|entry| entry.owns_its_tags() && entry.tags().contains(tag))
+    table.iter().find(|entry| entry.same_blocks_as().is_none() && entry.tags().contains(tag))
 }
 
 fn unknown(block: &[u8]) -> Error {
@@ -124,6 +118,7 @@ mod tests {
     use super::*;
     use crate::BLOCK_VALUES_MAX;
     use crate::encoder::BlockEncoder;
+    use crate::encoders::Encoders;
     use crate::testing::{Scrambled, shapes};
 
     #[test]

@@ -1,12 +1,11 @@
 //! The table of named encoders, as a value: what `--encoder` and a directory's manifest choose from.
 
-use std::any::TypeId;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::decoders::Decoders;
-use crate::encoder::{BlockEncoder, DynEncoder};
+use crate::encoder::BlockEncoder;
+use crate::encoder_entry::EncoderEntry;
 use crate::influx::{Tsm1, Tsm1Batch};
 use crate::raw::Raw;
 use crate::snappy::Snappy;
@@ -69,12 +68,12 @@ impl Encoders {
     /// Adds an encoder.
     ///
     /// # Panics
-    /// An encoder has this name already or owns one of its tags, a tag is not one of [`OUTSIDE_TAGS`], or no encoder has
+    /// The name cannot be one, or an encoder has it already or owns one of the tags, a tag is not one of [`OUTSIDE_TAGS`], or no encoder has
     /// the name that [`BlockEncoder::same_blocks_as`] gives.
     #[must_use]
     pub fn with_entry(mut self, entry: EncoderEntry) -> Self {
         if let Err(why) = self.check(&entry) {
-            panic!("cannot add the encoder `{}`: {why}", entry.name);
+            panic!("cannot add the encoder `{}`: {why}", entry.name());
         }
         Arc::make_mut(&mut self.entries).push(entry);
         self
@@ -82,22 +81,25 @@ impl Encoders {
 
     /// Why this entry cannot be added.
     fn check(&self, entry: &EncoderEntry) -> Result<(), String> {
-        if self.entries.iter().any(|other| other.name == entry.name) {
+        if self.entries.iter().any(|other| other.name() == entry.name()) {
             return Err("another encoder has this name".into());
         }
-        if entry.tags.is_empty() {
+        if entry.name().is_empty() || entry.name().contains(['/', ',', ' ', '\n']) {
+            return Err("a name has no slash, comma, space or line end, and is not empty".into());
+        }
+        if entry.tags().is_empty() {
             return Err("it owns no block tag".into());
         }
-        if let Some(owner) = entry.same_blocks_as {
+        if let Some(owner) = entry.same_blocks_as() {
             let owner = self.get(owner).map_err(|unknown| unknown.to_string())?;
-            if owner.tags != entry.tags || owner.is_influx_readable != entry.is_influx_readable {
-                return Err(format!("its blocks are not those of `{}`", owner.name));
+            if owner.tags() != entry.tags() || owner.is_influx_readable() != entry.is_influx_readable() {
+                return Err(format!("its blocks are not those of `{}`", owner.name()));
             }
             return Ok(());
         }
-        for &tag in entry.tags {
-            if let Some(owner) = self.entries.iter().find(|other| other.tags.contains(&tag)) {
-                return Err(format!("the block tag {tag:#04x} belongs to `{}`", owner.name));
+        for &tag in entry.tags() {
+            if let Some(owner) = self.entries.iter().find(|other| other.tags().contains(&tag)) {
+                return Err(format!("the block tag {tag:#04x} belongs to `{}`", owner.name()));
             }
             if !OUTSIDE_TAGS.contains(&tag) {
                 let (first, last) = OUTSIDE_TAGS.into_inner();
@@ -112,7 +114,7 @@ impl Encoders {
     /// # Errors
     /// There is none of that name.
     pub fn get(&self, name: &str) -> Result<&EncoderEntry, UnknownEncoder> {
-        let found = self.entries.iter().find(|entry| entry.name == name);
+        let found = self.entries.iter().find(|entry| entry.name() == name);
         found.ok_or_else(|| UnknownEncoder { asked: name.to_owned(), known: self.names() })
     }
 
@@ -141,99 +143,10 @@ impl<'e> IntoIterator for &'e Encoders {
     }
 }
 
-/// One encoder of a table.
-#[derive(Clone)]
-pub struct EncoderEntry {
-    name: &'static str,
-    summary: &'static str,
-    tags: &'static [u8],
-    is_influx_readable: bool,
-    same_blocks_as: Option<&'static str>,
-    in_default_matrix: bool,
-    type_id: Option<TypeId>,
-    make: Arc<dyn Fn() -> DynEncoder + Send + Sync>,
-}
-
-impl EncoderEntry {
-    /// An entry for the encoder that `E::default()` makes.
-    pub fn of<E: BlockEncoder + Default>(name: &'static str, summary: &'static str) -> Self {
-        let type_id = Some(TypeId::of::<E>());
-        Self { type_id, ..Self::new(name, summary, || Box::new(E::default())) }
-    }
-
-    /// An entry for the encoder that `make` makes: a new one for each thread and file.
-    pub fn new(
-        name: &'static str,
-        summary: &'static str,
-        make: impl Fn() -> DynEncoder + Send + Sync + 'static,
-    ) -> Self {
-        let encoder = make();
-        Self {
-            name,
-            summary,
-            tags: encoder.tags(),
-            is_influx_readable: encoder.is_influx_readable(),
-            same_blocks_as: encoder.same_blocks_as(),
-            in_default_matrix: true,
-            type_id: None,
-            make: Arc::new(make),
-        }
-    }
-
-    /// The same encoder, which the matrix runs only when it is asked for by name.
-    #[must_use]
-    pub fn outside_default_matrix(mut self) -> Self {
-        self.in_default_matrix = false;
-        self
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// What it is, in one line.
-    pub fn summary(&self) -> &'static str {
-        self.summary
-    }
-
-    /// See [`BlockEncoder::tags`].
-    pub fn tags(&self) -> &'static [u8] {
-        self.tags
-    }
-
-    /// See [`BlockEncoder::is_influx_readable`].
-    pub fn is_influx_readable(&self) -> bool {
-        self.is_influx_readable
-    }
-
-    /// Whether it reads all blocks with its tags, and not only writes them.
-    pub fn owns_its_tags(&self) -> bool {
-        self.same_blocks_as.is_none()
-    }
-
-    /// Whether the matrix runs it without being asked for it.
-    pub fn in_default_matrix(&self) -> bool {
-        self.in_default_matrix
-    }
-
-    /// Whether this is the entry of the type `E`.
-    pub fn is<E: BlockEncoder>(&self) -> bool {
-        self.type_id == Some(TypeId::of::<E>())
-    }
-
-    /// A new encoder.
-    pub fn make(&self) -> DynEncoder {
-        (self.make)()
-    }
-}
-
-impl fmt::Debug for EncoderEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EncoderEntry")
-            .field("name", &self.name)
-            .field("tags", &self.tags)
-            .finish_non_exhaustive()
+impl Decoders {
+    /// The decoder of the blocks of this crate's encoders.
+    pub fn standard() -> Self {
+        Encoders::standard().decoders()
     }
 }
 
@@ -291,8 +204,8 @@ mod tests {
         for entry in &Encoders::standard() {
             for &tag in entry.tags() {
                 assert!(!OUTSIDE_TAGS.contains(&tag), "{tag:#04x} of {} is reserved", entry.name());
-                let owner = checked.iter().find(|other| other.tags.contains(&tag));
-                assert_eq!(owner.map(EncoderEntry::name), entry.same_blocks_as, "{tag:#04x}");
+                let owner = checked.iter().find(|other| other.tags().contains(&tag));
+                assert_eq!(owner.map(EncoderEntry::name), entry.same_blocks_as(), "{tag:#04x}");
             }
             Arc::make_mut(&mut checked.entries).push(entry.clone());
         }
@@ -320,6 +233,7 @@ mod tests {
         let encoders = Encoders::standard().with::<Scrambled>("scrambled", "");
         for (entry, why) in [
             (entry("raw", &[0x80], None), "another encoder has this name"),
+            (entry("a/b", &[0x80], None), "a name has no slash, comma, space or line end, and is not empty"),
             (entry("a", &[], None), "it owns no block tag"),
             (entry("a", &[0x80, 0xc5], None), "the block tag 0xc5 belongs to `scrambled`"),
             (entry("a", &[0x10], None), "the block tag 0x10 belongs to `raw`"),

@@ -44,6 +44,7 @@ mod batch;
 mod column;
 mod decoders;
 mod encoder;
+mod encoder_entry;
 mod encoders;
 mod error;
 mod model;
@@ -59,7 +60,8 @@ pub use batch::{Batch, BatchBuilder, BatchField, BatchSeries, FieldSlot, Kept, R
 pub use column::{Column, ColumnRef, FieldType, StringColumn, StringsRef, Value, Values, ValuesRef};
 pub use decoders::Decoders;
 pub use encoder::{BLOCK_VALUES_MAX, BlockDecoder, BlockEncoder, DynEncoder};
-pub use encoders::{EncoderEntry, Encoders, OUTSIDE_TAGS, UnknownEncoder};
+pub use encoder_entry::EncoderEntry;
+pub use encoders::{Encoders, OUTSIDE_TAGS, UnknownEncoder};
 pub use error::{Error, ErrorKind, Result};
 pub use influx::{Tsm1, Tsm1Batch};
 pub use model::{FieldKey, KEY_BYTES_MAX, KEY_SEPARATOR, Position, SeriesKey, TimeRange, Timestamp};

@@ -1,7 +1,9 @@
 //! An encoder of another crate, judged by the suites of this one: one file, and one line for each suite.
 #![cfg(feature = "testing")]
 
-use tsmith_codecs::{BlockDecoder, BlockEncoder, Column, ColumnRef, Error, Raw, Result};
+use tsmith_codecs::{
+    BlockDecoder, BlockEncoder, Column, ColumnRef, Encoders, Error, FieldType, Raw, Result, Value,
+};
 
 /// Raw blocks behind a length: as little as an encoder can be, with nothing but the required methods.
 #[derive(Default)]
@@ -46,3 +48,18 @@ impl BlockDecoder for Framed {
 
 tsmith_codecs::encoder_suite!(Framed);
 tsmith_codecs::exact_suite!(Framed);
+
+/// A table that has it reads its blocks, and one that lacks it names the tag.
+#[test]
+fn a_table_reads_it_beside_the_others() {
+    let encoders = Encoders::standard().with::<Framed>("framed", "raw blocks behind a length");
+    let mut column = Column::new(FieldType::Integer);
+    assert!(column.push(10, Value::Integer(7)));
+    let mut block = Vec::new();
+    encoders.get("framed").expect("was added").make().encode(column.as_ref(), &mut block).expect("encodes");
+    let mut back = Column::new(FieldType::Float);
+    encoders.decoders().decode(&block, 1, &mut back).expect("decodes");
+    assert_eq!(back, column);
+    let error = Encoders::standard().decoders().decode(&block, 1, &mut back).expect_err("lacks it");
+    assert_eq!(error, Error::unknown_tag(TAG));
+}

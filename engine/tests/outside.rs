@@ -1,0 +1,77 @@
+//! An encoder from another crate: its files are written, read, compacted and repaired, and an engine or a verb that lacks
+//! it calls none of them corrupt.
+
+use std::path::Path;
+
+use tsmith_codecs::testing::Scrambled;
+use tsmith_codecs::{Decoders, Encoders};
+use tsmith_engine::parts::{FileLog, Ring};
+use tsmith_engine::view::View;
+use tsmith_engine::{Compact, Dirs, Engine, FieldKey, LineOptions, Options, TimeRange, Timestamp, repair};
+use tsmith_wal::fs::{Fs, FsFile, OsFs, SimFs};
+
+const DIR: &str = "/shard";
+const KEY: FieldKey<'static> = FieldKey { series: b"m", field: b"v" };
+
+fn with_outside() -> Decoders {
+    Encoders::standard().with::<Scrambled>("scrambled", "raw blocks backwards").decoders()
+}
+
+fn options() -> Options {
+    Options { background: false, encode_threads: 1, ..Options::default() }
+}
+
+fn write(shard: &Engine<Ring, impl tsmith_wal::Log, Scrambled>, times: std::ops::Range<i64>) {
+    let lines: String = times.map(|time| format!("m v={time}i {time}\n")).collect();
+    let report = shard.write_lines(lines.as_bytes(), &LineOptions::new(Timestamp(0))).expect("room");
+    assert!(report.rejected.is_empty(), "{:?}", report.rejected);
+    shard.snapshot().expect("room");
+}
+
+#[test]
+fn its_files_are_compacted_and_repaired() {
+    let fs = SimFs::default();
+    let open = |fs: &SimFs| {
+        let dirs = Dirs::under(Path::new(DIR));
+        Engine::<Ring, FileLog<SimFs>, Scrambled>::open_on(fs.clone(), dirs, options()).expect("opens")
+    };
+    let shard = open(&fs);
+    write(&shard, 0..1500);
+    write(&shard, 1000..2500);
+    shard.compact(Compact::Full).expect("merges");
+    assert_eq!(shard.files().len(), 1);
+    assert_eq!(shard.read(KEY, TimeRange::ALL).expect("reads").len(), 2500);
+    let path = shard.files()[0].path().to_owned();
+    shard.close().expect("in order");
+
+    // One byte of the first block.
+    let file = fs.open(&path).expect("there");
+    let mut byte = [0];
+    assert_eq!(file.read_at(&mut byte, 20).expect("readable"), 1);
+    file.write_all_at(&[byte[0] ^ 1], 20).and_then(|()| file.sync_all()).expect("written");
+    let error = repair::tsm_file(&fs, &path, &Decoders::standard(), false).expect_err("lacks the encoder");
+    assert!(error.to_string().contains("does not have (tag 0xc5)"), "{error}");
+    let repaired = repair::tsm_file(&fs, &path, &with_outside(), false).expect("repairs");
+    assert_eq!((repaired.salvage.kept_values, repaired.salvage.dropped_blocks()), (1500, 1));
+
+    let times = open(&fs).read(KEY, TimeRange::ALL).expect("reads").times().to_vec();
+    assert_eq!(times, (1000..2500).collect::<Vec<i64>>());
+}
+
+#[test]
+fn its_files_are_viewed_by_who_has_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shard = Engine::<Ring, FileLog<OsFs>, Scrambled>::open(Dirs::under(dir.path()), options());
+    let shard = shard.expect("opens");
+    write(&shard, 0..10);
+    shard.close().expect("in order");
+    let read = |decoders| {
+        let view = View::open(dir.path(), Some(&dir.path().join("wal")), decoders).expect("opens");
+        assert_eq!(view.problems().len(), 0, "{:?}", view.problems());
+        let mut column = tsmith_engine::Column::new(tsmith_engine::FieldType::Integer);
+        view.reader().read(KEY, TimeRange::ALL, &mut column).map(|()| column.len())
+    };
+    assert_eq!(read(with_outside()).expect("reads"), 10);
+    let error = read(Decoders::standard()).expect_err("lacks the encoder").to_string();
+    assert!(error.contains("does not have (tag 0xc5)"), "{error}");
+}
