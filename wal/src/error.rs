@@ -134,6 +134,11 @@ impl Error {
         Self::new(if full { ErrorKind::Full(source) } else { ErrorKind::Io { operation, source } })
     }
 
+    /// The same of an answer after which nobody knows what is on disk: never "retry later", whatever its code.
+    pub(crate) fn broken(operation: &'static str, source: io::Error) -> Self {
+        Self::new(ErrorKind::Io { operation, source: Arc::new(source) })
+    }
+
     pub(crate) fn corrupt(offset: usize, expected: &'static str) -> Self {
         Self { kind: ErrorKind::Corrupt { expected }, path: None, offset: Some(offset as u64) }
     }

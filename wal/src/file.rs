@@ -1,11 +1,12 @@
-//! `FileSink`: a segment is written with one call and synced with one fdatasync a group.
+//! `PlainFile`: a segment is written with one call and synced with one fdatasync a group.
 
 use std::fmt::Debug;
 use std::io;
 
 use crate::fs::{Fs, FsFile, OsFs};
-use crate::group::{SegmentLog, Sink};
+use crate::native::Native;
 use crate::segment::Influx;
+use crate::segment_log::{SegmentFile, SegmentLog};
 
 /// A log in segments that InfluxDB 1.x reads and that hold what InfluxDB 1.x wrote; see [`segment`](crate::segment).
 ///
@@ -15,7 +16,10 @@ use crate::segment::Influx;
 ///
 /// [`append_write`](crate::Log::append_write) compresses entries without making them first: several times as fast as
 /// snappy, and a few hundredths longer.
-pub type FileLog<F = OsFs> = SegmentLog<FileSink<F>, Influx>;
+pub type FileLog<F = OsFs> = SegmentLog<PlainFile<F>, Influx>;
+
+/// A log in segments of our own format; see [`native`](crate::native).
+pub type NativeLog<F = OsFs> = SegmentLog<PlainFile<F>, Native>;
 
 /// Space is written with zeros ahead of small groups, so much at a time. Allocated space that was never written costs
 /// its first sync a commit of the file system's journal; so one group in many pays for it, and the others are an
@@ -26,7 +30,7 @@ const SMALL_BYTES: usize = 64 << 10;
 
 /// The open segment.
 #[derive(Debug)]
-pub struct FileSink<F: Fs> {
+pub struct PlainFile<F: Fs> {
     file: F::File,
     capacity: u32,
     /// All below was written once, or is not worth writing ahead.
@@ -35,7 +39,7 @@ pub struct FileSink<F: Fs> {
     buffer: Vec<u8>,
 }
 
-impl<F: Fs> Sink for FileSink<F> {
+impl<F: Fs> SegmentFile for PlainFile<F> {
     type Fs = F;
 
     fn begin(file: F::File, capacity: u32, ahead: bool, head: &[u8]) -> io::Result<Self> {

@@ -9,7 +9,7 @@ use tsmith_codecs::Batch;
 
 use crate::entry::Layout;
 use crate::segment::{Bad, Later, Stop, Verdict};
-use crate::{Compression, Record, RecordKind, Result};
+use crate::{Compression, Position, Record, RecordKind, Result};
 
 /// The bytes of one segment that is being written; and, without one, how any of its kind are read.
 pub trait Format: Debug + Send + Sized + 'static {
@@ -190,6 +190,16 @@ pub trait Scan<'s>: Sized + Clone + Send {
     fn number(&self) -> Option<u64> {
         None
     }
+}
+
+/// The position of the frame that ends at `end` of segment `number`.
+pub(crate) fn position(number: u32, end: u32) -> Position {
+    Position(u64::from(number) << 32 | u64::from(end))
+}
+
+/// Segment and offset of a position.
+pub(crate) fn parts(at: Position) -> (u32, u32) {
+    ((at.0 >> 32) as u32, at.0 as u32)
 }
 
 /// Length without the zeros at the end.

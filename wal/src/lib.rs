@@ -90,13 +90,13 @@
 //!
 //! Who writes a log of their own checks it by the laws of these: the feature `testing` has them as suites of tests.
 
+mod commit;
 mod crc32c;
 pub mod entry;
 mod error;
 pub mod etcd;
 mod file;
 pub mod fs;
-mod group;
 mod kind;
 mod metrics;
 mod mmap;
@@ -105,6 +105,7 @@ mod null;
 mod options;
 mod recover;
 pub mod segment;
+mod segment_log;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -113,11 +114,9 @@ use std::path::Path;
 
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use etcd::EtcdLog;
-pub use file::FileLog;
-pub use group::SegmentLog;
+pub use file::{FileLog, NativeLog};
 pub use metrics::{Histogram, Metrics};
 pub use mmap::MmapLog;
-pub use native::NativeLog;
 pub use null::NullLog;
 pub use options::{Compression, Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
 pub use recover::{
@@ -125,6 +124,7 @@ pub use recover::{
     SegmentRepair, Unverified, following, is_segment, repair, repair_for, replay_only, replay_segment,
     segment_names,
 };
+pub use segment_log::SegmentLog;
 // The words of the signatures above, so that a user of this crate needs no other.
 pub use tsmith_codecs::{Batch, BatchBuilder, FieldKey, FieldType, Position, RunBuilder, TimeRange, Value};
 

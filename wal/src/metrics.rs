@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::group::Done;
+use crate::commit::Counts;
 
 /// Counts since a log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,17 +30,21 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Adds what a leader did for a group of so many records and bytes.
-    pub(crate) fn led(&mut self, records: u64, bytes: u64, done: &Done) {
+    /// Counts a group of so many records and bytes, if any were written.
+    pub(crate) fn group(&mut self, records: u64, bytes: u64) {
         if bytes > 0 {
             self.groups += 1;
             self.written_bytes += bytes;
             self.group_records.add(records);
         }
-        self.segments += done.segments;
-        for sync in &done.syncs {
+    }
+
+    /// Counts what a writer did.
+    pub(crate) fn count(&mut self, counts: Counts) {
+        self.segments += counts.segments;
+        for sync in counts.syncs {
             self.syncs += 1;
-            self.sync_micros.add(micros(*sync));
+            self.sync_micros.add(micros(sync));
         }
     }
 }
@@ -52,7 +56,7 @@ fn micros(duration: Duration) -> u64 {
 /// How often values of each size occurred; a bucket for each power of two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// Bucket `n` counts the values below `2^n` that belong to no bucket before it; the last one takes all the rest.
+    /// Bucket `n` counts the values up to `2^n` that belong to no bucket before it; the last one takes all the rest.
     pub buckets: [u64; Self::BUCKETS],
     /// Sum of all values.
     pub sum: u64,
@@ -62,8 +66,8 @@ impl Histogram {
     /// How many buckets.
     pub const BUCKETS: usize = 32;
 
-    fn add(&mut self, value: u64) {
-        let bucket = (u64::BITS - value.leading_zeros()) as usize;
+    pub(crate) fn add(&mut self, value: u64) {
+        let bucket = (u64::BITS - value.saturating_sub(1).leading_zeros()) as usize;
         self.buckets[bucket.min(Self::BUCKETS - 1)] += 1;
         self.sum = self.sum.saturating_add(value);
     }
@@ -78,7 +82,7 @@ impl Histogram {
         self.sum as f64 / self.count().max(1) as f64
     }
 
-    /// A bound that this part of the values, from 0 to 1, is below.
+    /// A bound that this part of the values, from 0 to 1, is not above.
     pub fn quantile_bound(&self, part: f64) -> u64 {
         let wanted = part * self.count() as f64;
         let mut seen = 0;
@@ -106,7 +110,7 @@ mod tests {
         for value in [0, 1, 2, 3, 4, 1000, u64::MAX] {
             histogram.add(value);
         }
-        assert_eq!(histogram.buckets[..4], [1, 1, 2, 1]);
+        assert_eq!(histogram.buckets[..4], [2, 1, 2, 0]);
         assert_eq!((histogram.buckets[10], histogram.buckets[31]), (1, 1));
         assert_eq!((histogram.count(), histogram.sum), (7, u64::MAX));
         assert_eq!((histogram.quantile_bound(0.5), histogram.quantile_bound(0.0)), (4, 1));

@@ -1,4 +1,4 @@
-//! `MapSink`: a segment is stored through a file map.
+//! `MappedFile`: a segment is stored through a file map.
 
 #[expect(unsafe_code, reason = "the only unsafe of this crate: stores into a file map")]
 mod map;
@@ -7,8 +7,8 @@ use std::fmt::Debug;
 use std::io;
 
 use crate::fs::{Fs, FsFile, FsMap, OsFs};
-use crate::group::{SegmentLog, Sink};
 use crate::segment::Influx;
+use crate::segment_log::{SegmentFile, SegmentLog};
 
 pub(crate) use map::SegmentMap;
 
@@ -19,16 +19,16 @@ pub(crate) use map::SegmentMap;
 /// synced before it is mapped, so that a full disk is an error and not a signal.
 /// That takes a file system that writes in place: on one that copies on write, as btrfs does, allocated space can run out
 /// all the same, and a store into the map then ends the process.
-pub type MmapLog<F = OsFs> = SegmentLog<MapSink<F>, Influx>;
+pub type MmapLog<F = OsFs> = SegmentLog<MappedFile<F>, Influx>;
 
 /// The open segment and its map.
 #[derive(Debug)]
-pub struct MapSink<F: Fs> {
+pub struct MappedFile<F: Fs> {
     file: F::File,
     map: <F::File as FsFile>::Map,
 }
 
-impl<F: Fs> Sink for MapSink<F> {
+impl<F: Fs> SegmentFile for MappedFile<F> {
     type Fs = F;
 
     fn begin(file: F::File, capacity: u32, _: bool, head: &[u8]) -> io::Result<Self> {

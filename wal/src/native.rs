@@ -41,7 +41,7 @@
 //! begun for that: what is forgotten becomes `<number of the next record, 20 digits>-<of the segment, 8 digits>.free`, and
 //! so the name says it until a head does, and where positions go on when no segment is left. That is durable before the
 //! next segment is forgotten or the space is used; only then may the file go. So at any moment of it a crash leaves the
-//! segment, or its name. A new file is `000...0.free` until it has its head.
+//! segment, or its name. A new file is `000...0-00000000.free` until it has its head.
 //!
 //! Only the newest segment is missed by nobody, when it is gone or was emptied: where a log ends is nowhere else said.
 //!
@@ -64,17 +64,11 @@ use tsmith_codecs::Batch;
 
 use crate::crc32c;
 use crate::entry::Layout;
-use crate::file::FileSink;
-use crate::fs::OsFs;
-use crate::group::SegmentLog;
 use crate::kind::{Format, FrameEncoder, Link, Place};
 use crate::segment::{Bad, Stop};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
 pub use scan::NativeScan;
-
-/// A log in segments of our own format; see [`native`](crate::native).
-pub type NativeLog<F = OsFs> = SegmentLog<FileSink<F>, Native>;
 
 /// The beginning of a segment.
 pub const HEAD_BYTES: usize = 40;

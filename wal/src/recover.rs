@@ -9,12 +9,11 @@ mod report;
 use std::ffi::OsStr;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::entry::Entry;
 use crate::etcd::SegmentName;
 use crate::fs::{Fs, FsFile, parent, publish_new};
-use crate::group::Spares;
 use crate::kind::{Format, Link, Scan};
 use crate::native::Native;
 use crate::segment::{Influx, Later};
@@ -117,10 +116,10 @@ pub fn is_segment(name: &OsStr) -> bool {
         || SegmentName::parse(name).is_some()
 }
 
-/// The file of a segment that was forgotten when all records below `front` were, or that is about to be one. With its number:
-/// when no segment is left, the log goes on behind it. (Once the name was without.)
-pub(crate) fn spare_name(front: u64, segment: u32) -> String {
-    if segment == 0 { format!("{front:020}.free") } else { format!("{front:020}-{segment:08}.free") }
+/// The file of a segment that was truncated when all records below `front` were, or that is about to be one. With its
+/// number: if no segment is left, the log goes on behind it.
+pub(crate) fn recycled_name(front: u64, segment: u32) -> String {
+    format!("{front:020}-{segment:08}.free")
 }
 
 /// A log that writes a record each nanosecond numbers so many in three centuries.
@@ -129,12 +128,12 @@ const FRONT_MAX: u64 = 1 << 63;
 const SEGMENT_MAX: u32 = 1 << 31;
 
 /// A name with a greater number is somebody else's: taken at its word it would leave no numbers for records.
-fn parse_spare_name(name: &OsStr) -> Option<(u64, u32)> {
+fn parse_recycled_name(name: &OsStr) -> Option<(u64, u32)> {
     let digits = name.to_str()?.strip_suffix(".free")?;
-    let (front, segment) = digits.split_once('-').unwrap_or((digits, "0"));
+    let (front, segment) = digits.split_once('-')?;
     let (front, segment) = (front.parse().ok()?, segment.parse().ok()?);
     let believed = front <= FRONT_MAX && segment <= SEGMENT_MAX;
-    (believed && spare_name(front, segment) == name.to_str()?).then_some((front, segment))
+    (believed && recycled_name(front, segment) == name.to_str()?).then_some((front, segment))
 }
 
 /// Where a log goes on.
@@ -146,7 +145,11 @@ pub(crate) struct Start {
     pub(crate) held: u32,
     /// The number of its next record.
     pub(crate) record: u64,
-    pub(crate) spares: Spares,
+    /// Files whose space the next segments take.
+    pub(crate) recycled: Vec<PathBuf>,
+    /// Records below this number were truncated, and segments up to the other one.
+    pub(crate) front: u64,
+    pub(crate) dropped: u32,
 }
 
 /// What a reader found besides records.
@@ -170,11 +173,12 @@ pub(crate) fn recover<T: Format, F: Fs>(
     replay: impl FnOnce(Reader<'_, T, F>) -> Result<Found>,
 ) -> Result<(Recovery, Start)> {
     let reader = Reader::<T, F>::new(fs, dir, options.recovery)?;
-    let (numbers, mut spares, forgotten) = (reader.numbers.clone(), reader.spares.clone(), reader.forgotten);
+    let (numbers, mut recycled, forgotten) =
+        (reader.numbers.clone(), reader.recycled.clone(), reader.forgotten);
     let Found { recovery, ends, next_record, front, lost } = replay(reader)?;
     // Until here nothing was changed.
     if !T::RECYCLED {
-        for path in spares.drain(..) {
+        for path in recycled.drain(..) {
             fs.remove(&path).map_err(|error| Error::io("remove forgotten segment", error).at_path(&path))?;
         }
     }
@@ -225,8 +229,8 @@ pub(crate) fn recover<T: Format, F: Fs>(
         }
     };
     let held = numbers.iter().zip(&ends).rfind(|(_, end)| end.records > 0).map_or(0, |(&number, _)| number);
-    let spares = Spares::new(spares, front, forgotten);
-    Ok((recovery, Start { segment, held, record: next_record.max(front), spares }))
+    let record = next_record.max(front);
+    Ok((recovery, Start { segment, held, record, recycled, front, dropped: forgotten }))
 }
 
 /// Puts a segment with nothing but a head in the place of each that recovery as the original's found or left without a
@@ -367,11 +371,6 @@ impl End {
     fn is_empty(&self) -> bool {
         self.cut == 0
     }
-}
-
-/// The position of the frame that ends at `end` of segment `number`.
-pub(crate) fn position(number: u32, end: u32) -> Position {
-    Position(u64::from(number) << 32 | u64::from(end))
 }
 
 /// What `replay` said of a record that it refused.

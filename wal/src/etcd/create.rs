@@ -94,3 +94,16 @@ pub(super) fn clear<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     }
     fs.remove_dir(dir).map_err(|error| Error::io("remove directory", error).at_path(dir))
 }
+
+/// Renames the log `dir`, of which nobody knows whether its name is durable: the next start must not find it.
+pub(super) fn quarantine<F: Fs>(fs: &F, dir: &Path) {
+    for number in 0..100 {
+        let mut broken = dir.as_os_str().to_os_string();
+        broken.push(format!(".broken.{number:02}"));
+        if fs.list(Path::new(&broken)).is_err() {
+            let moved = fs.rename(dir, Path::new(&broken));
+            tracing::warn!(dir = %dir.display(), ok = moved.is_ok(), "renamed a half-made log");
+            return;
+        }
+    }
+}

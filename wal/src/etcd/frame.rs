@@ -13,8 +13,8 @@
 
 use bytes::Bytes;
 
-use super::gather::{Gather, SHARED_BYTES};
 use super::proto::{FIELD_BYTES_MAX, Fields, Head, WORD_BYTES, put_varint, varint_len};
+use super::write_buffer::{SHARED_BYTES, WriteBuffer};
 use super::{Entry, Flaw, HardState};
 use crate::crc32c;
 
@@ -52,7 +52,7 @@ pub(crate) mod kind {
 pub(crate) struct Encoder {
     pub(crate) crc: u32,
     /// What is not written to the file yet.
-    pub(crate) waiting: Gather,
+    pub(crate) waiting: WriteBuffer,
 }
 
 impl Encoder {
@@ -370,6 +370,11 @@ impl Watermark {
             }
         }
         self.buffered += bytes;
+    }
+
+    /// Where the file ends when all is flushed.
+    pub(crate) fn end(&self) -> u64 {
+        self.flushed + self.buffered
     }
 
     pub(crate) fn flush(&mut self) {

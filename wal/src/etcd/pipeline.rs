@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use super::repair::lock;
+use crate::error::is_full;
 use crate::fs::{Fs, FsFile};
 use crate::{Error, Result};
 
@@ -18,11 +19,12 @@ pub(super) enum Pipeline<F: Fs> {
     OnDemand(Maker<F>),
 }
 
-/// A file of a segment's size, locked, under a temporary name.
+/// A file with space for a segment of so many bytes, locked, under a temporary name.
 #[derive(Debug)]
 pub(super) struct Ready<F: Fs> {
     pub(super) file: F::File,
     pub(super) path: PathBuf,
+    pub(super) bytes: u64,
 }
 
 #[derive(Debug)]
@@ -30,16 +32,23 @@ pub(super) struct Maker<F> {
     fs: F,
     dir: PathBuf,
     bytes: u64,
+    /// What will do on a full disk.
+    bytes_min: u64,
     made: u64,
 }
 
 impl<F: Fs> Pipeline<F> {
+    /// Makes a file when it is asked for: of `bytes`, or on a full disk of `bytes_min`.
+    pub(super) fn on_demand(fs: &F, dir: &Path, bytes: u64, bytes_min: u64) -> Result<Self> {
+        Ok(Self::OnDemand(Maker::new(fs, dir, bytes, bytes_min)?))
+    }
+
+    /// Makes files of `bytes`, one ahead if a thread is to.
     pub(super) fn start(fs: &F, dir: &Path, bytes: u64, ahead: bool) -> Result<Self> {
-        remove_unused(fs, dir)?;
-        let mut maker = Maker { fs: fs.clone(), dir: dir.to_path_buf(), bytes, made: 0 };
         if !ahead {
-            return Ok(Self::OnDemand(maker));
+            return Self::on_demand(fs, dir, bytes, bytes);
         }
+        let mut maker = Maker::new(fs, dir, bytes, bytes)?;
         let (give, ready) = sync_channel(0);
         let run = move || {
             loop {
@@ -77,7 +86,8 @@ pub(super) fn remove_unused<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     (0..2).try_for_each(|number| remove(fs, &path(dir, number)))
 }
 
-fn path(dir: &Path, number: u64) -> PathBuf {
+/// The temporary name of file `number`.
+pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{}.tmp", number % 2))
 }
 
@@ -102,17 +112,28 @@ impl<F: Fs> Drop for Pipeline<F> {
 }
 
 impl<F: Fs> Maker<F> {
+    fn new(fs: &F, dir: &Path, bytes: u64, bytes_min: u64) -> Result<Self> {
+        remove_unused(fs, dir)?;
+        Ok(Self { fs: fs.clone(), dir: dir.to_path_buf(), bytes, bytes_min, made: 0 })
+    }
+
     fn make(&mut self) -> Result<Ready<F>> {
         let path = path(&self.dir, self.made);
         self.made += 1;
         let made = self.fs.create_new(&path).map_err(|error| Error::io("create", error).at_path(&path));
         let allocated = made.and_then(|file| {
             lock(&file, &path)?;
-            file.allocate(0..self.bytes).map_err(|error| Error::io("allocate", error).at_path(&path))?;
-            Ok(file)
+            let bytes = match file.allocate(0..self.bytes) {
+                Err(error) if is_full(&error) && self.bytes_min < self.bytes => {
+                    file.allocate(0..self.bytes_min).map(|()| self.bytes_min)
+                }
+                done => done.map(|()| self.bytes),
+            };
+            let bytes = bytes.map_err(|error| Error::io("allocate", error).at_path(&path))?;
+            Ok((file, bytes))
         });
         match allocated {
-            Ok(file) => Ok(Ready { file, path }),
+            Ok((file, bytes)) => Ok(Ready { file, path, bytes }),
             Err(error) => {
                 drop(self.fs.remove(&path));
                 Err(error)

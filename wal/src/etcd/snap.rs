@@ -17,11 +17,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::encoder::observed;
 use super::names::{self, hex16};
 use super::proto::{decode_checked, encode_checked};
 use super::wal::purge;
-use super::{Flaw, Histogram, Snapshot, SnapshotRecord};
+use super::{Flaw, Snapshot, SnapshotRecord, SyncLatencies};
 use crate::crc32c;
 use crate::fs::{Fs, FsFile, NotRegular, OsFs, create_temporary};
 use crate::{Error, ErrorKind, Result};
@@ -41,8 +40,8 @@ const BROKEN_SUFFIX: &str = ".broken";
 pub struct Snapshotter<F: Fs = OsFs> {
     fs: F,
     dir: PathBuf,
-    syncs: Arc<Histogram>,
-    database_syncs: Arc<Histogram>,
+    syncs: Arc<SyncLatencies>,
+    database_syncs: Arc<SyncLatencies>,
 }
 
 /// The name of a snapshot's file.
@@ -76,7 +75,7 @@ pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
 impl<F: Fs> Snapshotter<F> {
     /// Of this directory, which is made with the first snapshot.
     pub fn new(fs: F, dir: &Path) -> Self {
-        let (syncs, database_syncs) = (Histogram::snap_fsync(), Histogram::snap_db_fsync());
+        let (syncs, database_syncs) = (SyncLatencies::of_snapshots(), SyncLatencies::of_databases());
         let (syncs, database_syncs) = (Arc::new(syncs), Arc::new(database_syncs));
         Self { fs, dir: dir.to_path_buf(), syncs, database_syncs }
     }
@@ -87,12 +86,12 @@ impl<F: Fs> Snapshotter<F> {
     }
 
     /// The latencies of its syncs.
-    pub fn syncs(&self) -> &Arc<Histogram> {
+    pub fn syncs(&self) -> &Arc<SyncLatencies> {
         &self.syncs
     }
 
     /// The latencies of its syncs of databases.
-    pub fn database_syncs(&self) -> &Arc<Histogram> {
+    pub fn database_syncs(&self) -> &Arc<SyncLatencies> {
         &self.database_syncs
     }
 
@@ -112,7 +111,7 @@ impl<F: Fs> Snapshotter<F> {
     fn publish(
         &self,
         path: &Path,
-        syncs: &Histogram,
+        syncs: &SyncLatencies,
         fill: impl FnOnce(&F::File) -> io::Result<()>,
     ) -> Result<()> {
         let at = |operation, path: &Path, error| Error::io(operation, error).at_path(path);
@@ -120,9 +119,8 @@ impl<F: Fs> Snapshotter<F> {
         let (temporary, file) =
             create_temporary(&self.fs, path).map_err(|error| at("create", path, error))?;
         let filled = fill(&file).map_err(|error| at("write", &temporary, error));
-        let published = filled.and_then(|()| {
-            observed(syncs, || path.to_path_buf(), || self.fs.publish(&file, &temporary, path))
-        });
+        let published = filled
+            .and_then(|()| syncs.observe(|| path.to_path_buf(), || self.fs.publish(&file, &temporary, path)));
         if published.is_err() {
             drop(self.fs.remove(&temporary));
         }

@@ -18,10 +18,10 @@ use parking_lot::{Condvar, Mutex};
 
 use super::chain::missing;
 use super::reader::{Next, Reader};
-use super::{End, Found, Gap, NotReplayed, Progress, Replay, as_refusal, position, reason_of};
+use super::{End, Found, Gap, NotReplayed, Progress, Replay, as_refusal, reason_of};
 use crate::entry::{self, Decoder, Entry};
 use crate::fs::Fs;
-use crate::kind::{Format, Place, Scan};
+use crate::kind::{Format, Place, Scan, position};
 use crate::segment::Stop;
 use crate::{Error, Position, Record, RecordKind, RecoveryMode, Result, Unverified};
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::chain::{Chain, Row, missing};
 use super::{
-    End, Found, Gap, GapKind, Recovery, SEGMENT_FILE_BYTES_MAX, following_of, is_segment, parse_spare_name,
-    segments,
+    End, Found, Gap, GapKind, Recovery, SEGMENT_FILE_BYTES_MAX, following_of, is_segment,
+    parse_recycled_name, segments,
 };
 use crate::fs::{Fs, parent};
 use crate::kind::{self, Format, Link, Scan};
@@ -23,7 +23,7 @@ pub(crate) struct Reader<'a, T, F> {
     pub(super) numbers: Vec<u32>,
     /// Those of them that are read.
     pub(super) span: Range<usize>,
-    pub(super) spares: Vec<PathBuf>,
+    pub(super) recycled: Vec<PathBuf>,
     /// The last segment whose file is one of them; 0 if there is none.
     pub(super) forgotten: u32,
     /// A segment, and what follows it: a salvage asks at each bad place.
@@ -45,10 +45,10 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
         let span = 0..numbers.len();
         let mut reader = Self { numbers, span, ..Self::over(fs, dir, mode) };
         reader.chain = Chain::new(0);
-        let spares = || names.iter().filter_map(|name| Some((dir.join(name), parse_spare_name(name)?)));
-        reader.spares = spares().map(|(path, _)| path).collect();
+        let recycled = || names.iter().filter_map(|name| Some((dir.join(name), parse_recycled_name(name)?)));
+        reader.recycled = recycled().map(|(path, _)| path).collect();
         if T::RECYCLED {
-            let said = || spares().map(|(_, said)| said);
+            let said = || recycled().map(|(_, said)| said);
             reader.chain = Chain::new(said().map(|(front, _)| front).max().unwrap_or(0));
             reader.forgotten = said().map(|(_, segment)| segment).max().unwrap_or(0);
         }
@@ -71,12 +71,12 @@ impl<'a, T: Format, F: Fs> Reader<'a, T, F> {
     }
 
     fn over(fs: &'a F, dir: &'a Path, mode: RecoveryMode) -> Self {
-        let (numbers, spares, span) = (Vec::new(), Vec::new(), 0..0);
+        let (numbers, recycled, span) = (Vec::new(), Vec::new(), 0..0);
         // Of a single segment nobody knows what should come before it.
         let (recovery, chain) = (Recovery::default(), Chain::new(u64::MAX));
         let format = std::marker::PhantomData;
         let (forgotten, later, row) = (0, Cell::new(None), Row::default());
-        Self { fs, dir, mode, numbers, span, spares, forgotten, later, recovery, chain, row, format }
+        Self { fs, dir, mode, numbers, span, recycled, forgotten, later, recovery, chain, row, format }
     }
 
     pub(super) fn path(&self, at: usize) -> PathBuf {

@@ -2,95 +2,74 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::Arc;
 
+use super::halves::{LogFramer, LogWriter};
 use super::replay::{End, Sink, read};
-use super::segments::begin;
-use super::{Stage, State, TEMPORARY};
-use crate::error::is_full;
-use crate::etcd::encoder::Appender;
+use super::{METADATA, TERM};
+use crate::etcd::HardState;
+use crate::etcd::create::FIRST;
+use crate::etcd::framer::WalFramer;
 use crate::etcd::names::{self, SegmentName};
-use crate::etcd::repair::lock;
-use crate::fs::{Fs, FsFile};
+use crate::etcd::pipeline::Pipeline;
+use crate::etcd::writer::{Segment, WalWriter, lock_segments};
+use crate::fs::Fs;
 use crate::recover;
-use crate::{Error, ErrorKind, LogOptions, Metrics, Recovery, Result};
+use crate::{Error, ErrorKind, LogOptions, Recovery, Result};
+
+/// The space of a segment of which there is only the head: a block of most file systems.
+const HEAD_BYTES: u64 = 4096;
 
 pub(super) fn open<F: Fs>(
-    fs: &F,
+    fs: F,
     dir: &Path,
     options: &LogOptions,
     sink: impl Sink,
-) -> Result<(State<F>, Recovery)> {
-    let bytes = options.segment_bytes.into();
-    let others = recover::segment_names(fs, dir)?;
+) -> Result<(LogFramer<F>, LogWriter<F>, Recovery)> {
+    let others = recover::segment_names(&fs, dir)?;
     if let Some(other) = others.iter().find(|name| SegmentName::parse(OsStr::new(name)).is_none()) {
         // Taken for an empty directory, the records of the other log would be lost from sight.
         return Err(Error::new(ErrorKind::OtherLog).at_path(&dir.join(other)));
     }
-    let names = names::list(fs, dir)?;
-    let mut segments = Vec::new();
-    for &name in &names {
-        let path = dir.join(name.file_name());
-        let file = fs.open(&path).map_err(|error| Error::io("open", error).at_path(&path))?;
-        lock(&file, &path)?;
-        segments.push((name, Arc::new(file)));
-    }
-    let (found, end) = read(fs, dir, options.recovery, &names, sink)?;
+    let names = names::list(&fs, dir)?;
+    let mut segments = lock_segments(&fs, dir, &names)?;
+    let (found, last) = read(&fs, dir, options.recovery, &names, sink)?;
     // Until here nothing was changed.
-    drop(fs.remove(&dir.join(TEMPORARY)));
-    let mut metrics = Metrics::default();
-    let mut next = SegmentName { seq: 0, index: 0 };
-    let mut reused = None;
-    match (segments.pop(), end) {
-        (Some((name, file)), Some((End::At(offset), content))) => {
-            let path = dir.join(name.file_name());
-            let ready = reuse(&*file, offset, &content, bytes);
-            let allocated = ready.map_err(|error| Error::io("cut", error).at_path(&path))?;
-            // Who made the segment may have died before its name was durable.
-            fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
-            reused = Some(Appender::new(Arc::clone(&file), allocated, offset, found.crc));
-            segments.push((name, file));
+    let bytes = options.segment_bytes.into();
+    let pipeline = Pipeline::on_demand(&fs, dir, bytes, HEAD_BYTES.min(bytes))?;
+    let mut resumed = None;
+    let next = match last {
+        Some((End::At(offset), content)) => {
+            resumed = Some((offset, content));
+            None
         }
-        (Some((name, file)), Some((End::Left, _))) => {
+        Some((End::Left, _)) => {
+            let Segment { name, .. } = segments[segments.len() - 1];
             let seq = name.seq.checked_add(1).ok_or_else(|| numbers_end(dir, name))?;
-            next = SegmentName { seq, index: found.last + 1 };
-            segments.push((name, file));
+            Some(SegmentName { seq, index: found.last + 1 })
         }
-        (Some((name, _)), _) => {
-            // Without its head nothing in it is left.
-            let path = dir.join(name.file_name());
-            let removed = fs.remove(&path).and_then(|()| fs.sync_dir(dir));
-            removed.map_err(|error| Error::io("remove", error).at_path(&path))?;
-            next = name;
-        }
-        (None, _) => {}
+        // Without its head nothing in it is left.
+        Some((End::Headless, _)) => segments.pop().map(|segment| segment.name),
+        None => Some(FIRST),
+    };
+    if let Some(removed) = next.filter(|next| names.contains(next)) {
+        let path = dir.join(removed.file_name());
+        let removed = fs.remove(&path).and_then(|()| fs.sync_dir(dir));
+        removed.map_err(|error| Error::io("remove", error).at_path(&path))?;
     }
-    let appender = if let Some(appender) = reused {
-        appender
-    } else {
-        let appender = begin(fs, dir, next, found.crc, found.marked, bytes)?;
-        metrics.segments += 1;
-        segments.push((next, Arc::clone(&appender.file)));
-        appender
-    };
-    let last = found.last;
-    let state = State {
-        segments,
-        appender: Some(appender),
-        over: false,
-        spare: Vec::new(),
-        last,
-        written: last,
-        durable: last,
-        marked: found.marked,
-        grouped: last,
-        metrics,
-        sync_due: false,
-        leading: false,
-        poison: None,
-        stage: Stage::Open,
-    };
-    Ok((state, found.recovery))
+    let mut writer = WalWriter::new(fs, dir, bytes, segments, 0);
+    writer.supply(Some(pipeline));
+    let mut end = 0;
+    if let Some((offset, content)) = &resumed {
+        let (replayed, rest) = content.split_at_checked(*offset as usize).unwrap_or((content, &[]));
+        writer.resume(replayed, rest.iter().any(|&byte| byte != 0), bytes)?;
+        end = *offset;
+    }
+    let mut framer = WalFramer::new(end, found.crc, Some(METADATA), found.last);
+    if found.marked > 0 {
+        framer.state = HardState { term: TERM, vote: TERM, commit: found.marked };
+    }
+    let (framer, writer) = LogFramer::new(framer, writer, bytes, next)?;
+    Ok((framer, writer, found.recovery))
 }
 
 /// Whether a directory has segments of etcd's name.
@@ -101,25 +80,6 @@ pub(crate) fn holds_segments<F: Fs>(fs: &F, dir: &Path) -> Result<bool> {
 /// The names of a directory's segments, oldest first.
 pub(crate) fn segment_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> {
     Ok(names::list(fs, dir)?.into_iter().map(SegmentName::file_name).collect())
-}
-
-/// Makes room behind the end of the last segment. What stands there is gone for good before anything is written:
-/// else it could come back behind newer records. All that was replayed is durable, too; it is written again for that, as a
-/// sync of it may have failed before. Gives how far there is space: on a full disk the log can be read, and takes records
-/// when there is some again.
-fn reuse<F: FsFile>(file: &F, offset: u64, content: &[u8], bytes: u64) -> std::io::Result<u64> {
-    let (replayed, rest) = content.split_at_checked(offset as usize).unwrap_or((content, &[]));
-    if rest.iter().any(|&byte| byte != 0) {
-        file.set_len(offset)?;
-    }
-    let allocated = match file.allocate(0..bytes.max(offset)) {
-        Ok(()) => bytes.max(offset),
-        Err(error) if is_full(&error) => offset,
-        Err(error) => return Err(error),
-    };
-    file.write_all_at(replayed, 0)?;
-    file.sync_all()?;
-    Ok(allocated)
 }
 
 /// Nothing can follow a segment of this name.

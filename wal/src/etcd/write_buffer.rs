@@ -1,4 +1,4 @@
-//! What waits to be written: bytes of our own, and between them contents that stay where they are.
+//! The write buffer: bytes of our own, and between them contents that stay where they are.
 
 use std::io::IoSlice;
 
@@ -11,7 +11,7 @@ pub(super) const SHARED_BYTES: usize = 2 << 10;
 
 /// Bytes for the file, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Gather {
+pub(crate) struct WriteBuffer {
     /// Frames, without what is shared.
     pub(super) own: Vec<u8>,
     /// Each stands before the byte of `own` with this number; the numbers rise.
@@ -20,13 +20,9 @@ pub(crate) struct Gather {
     shared_bytes: usize,
 }
 
-impl Gather {
+impl WriteBuffer {
     pub(super) fn len(&self) -> usize {
         self.own.len() + self.shared_bytes
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Puts `content`, which is not empty, behind what is there.
@@ -58,7 +54,7 @@ impl Gather {
         file.write_pieces_at(&mut pieces, offset)
     }
 
-    /// Forgets the first `len` bytes.
+    /// Removes the first `len` bytes.
     pub(super) fn advance(&mut self, len: usize) {
         let (mut own, mut left, mut gone) = (0, len, 0);
         for (before, content) in &mut self.shared {
@@ -93,25 +89,25 @@ mod tests {
     fn any_two_writes_make_the_same_file() {
         let contents = [&b"abc"[..], b"d", b"efghij"];
         let filled = || {
-            let mut gather = Gather::default();
+            let mut buffer = WriteBuffer::default();
             for (own, content) in [&b"01"[..], b"", b"2345"].into_iter().zip(contents) {
-                gather.own.extend_from_slice(own);
-                gather.share(Bytes::from_static(content));
+                buffer.own.extend_from_slice(own);
+                buffer.share(Bytes::from_static(content));
             }
-            gather.own.extend_from_slice(b"6789");
-            gather
+            buffer.own.extend_from_slice(b"6789");
+            buffer
         };
         let expected = b"01abcd2345efghij6789";
         for first in 0..=expected.len() {
             let fs = SimFs::default();
             let file = fs.create_new(Path::new("/f")).expect("a file");
-            let mut gather = filled();
-            gather.write(&file, first, 0).expect("writes");
-            gather.advance(first);
-            assert_eq!(gather.len(), expected.len() - first);
-            gather.write(&file, gather.len(), first as u64).expect("writes");
-            gather.advance(gather.len());
-            assert!(gather.is_empty() && gather.shared.is_empty());
+            let mut buffer = filled();
+            buffer.write(&file, first, 0).expect("writes");
+            buffer.advance(first);
+            assert_eq!(buffer.len(), expected.len() - first);
+            buffer.write(&file, buffer.len(), first as u64).expect("writes");
+            buffer.advance(buffer.len());
+            assert!(buffer.len() == 0 && buffer.shared.is_empty());
             assert_eq!(fs.read(Path::new("/f")).expect("reads"), expected, "{first}");
         }
     }

@@ -18,12 +18,12 @@ use shuttle::thread;
 
 use super::*;
 use crate::RecoveryMode;
-use crate::file::FileSink;
+use crate::file::PlainFile;
 use crate::fs::{Fault, SimFs};
 use crate::replay_only;
 use crate::segment::Influx;
 
-type Simulated = SegmentLog<FileSink<SimFs>, Influx>;
+type Simulated = SegmentLog<PlainFile<SimFs>, Influx>;
 
 const DIR: &str = "/wal";
 

@@ -1,0 +1,296 @@
+//! Group commit: many threads append, one of them writes and syncs for all.
+//!
+//! ```text
+//! append ──► framer, under the lock: pending group ──┐ position drawn
+//! append ──► framer, under the lock: pending group ──┤
+//! sync:   nobody leads: takes the pending group, writes it, syncs ──► wakes the followers
+//! sync:   somebody leads: waits; the next group forms meanwhile, however many join it
+//! ```
+//!
+//! A format has two halves, see [`Framer`]. The framer is used under the lock and orders records. The writer belongs to
+//! the leader, who uses it without the lock: so no append waits for a sync. What is rare (a segment that is made ready, cut
+//! or closed) uses both halves under the lock while nobody leads.
+//!
+//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most, unless their
+//! records are large; the last of them leads in its place. Those whose records are safe are woken at once, and with them
+//! one of the next group, who leads it: see `waiters`.
+//!
+//! A position is drawn when a record is pushed. If a write fails because the disk is full, a format that can do so takes
+//! the group back: its positions fail, later records get later ones, and the next caller that no other error reached gets
+//! this one. After any other failed write or sync nothing is acknowledged again.
+
+mod halves;
+mod interval;
+mod lead;
+mod state;
+mod waiters;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::metrics::Metrics;
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::{Durability, Durable, Error, ErrorKind, Position, Result};
+
+pub(crate) use halves::{Counts, Failure, Framer, Room, Writer};
+use state::{Stage, State};
+use waiters::Waiters;
+
+/// A group that has grown to this is written by the next thread that appends, even if nobody waits for it yet.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// The group commit of a log, with the thread that syncs at an interval if it has one.
+#[derive(Debug)]
+pub(crate) struct GroupCommit<F: Framer, L> {
+    shared: Arc<Shared<F>>,
+    interval: Mutex<Option<JoinHandle<()>>>,
+    /// The lock of the directory, until the log is closed.
+    lock: Mutex<Option<L>>,
+}
+
+#[derive(Debug)]
+struct Shared<F: Framer> {
+    dir: PathBuf,
+    durability: Durability,
+    state: Mutex<State<F>>,
+    /// Somebody stopped leading, or the log closes: for threads that want to lead, whatever their records.
+    changed: Condvar,
+    /// A leader sleeps here until a time, while followers come back; nobody wakes it. See [`Shared::gather`].
+    gathered: Condvar,
+}
+
+impl<F: Framer, L> GroupCommit<F, L> {
+    /// The group commit of the log in `dir`, which was recovered and is locked.
+    pub(crate) fn new(
+        dir: &Path,
+        durability: Durability,
+        framer: F,
+        writer: F::Writer,
+        lock: L,
+    ) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            dir: dir.to_path_buf(),
+            durability,
+            state: Mutex::new(State::new(framer, writer)),
+            changed: Condvar::new(),
+            gathered: Condvar::new(),
+        });
+        let thread = match durability {
+            Durability::Interval(interval) => {
+                let shared = Arc::clone(&shared);
+                Some(interval::start(dir, move || shared.sync_at_interval(interval))?)
+            }
+            _ => None,
+        };
+        Ok(Self { shared, interval: Mutex::new(thread), lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Orders a record.
+    pub(crate) fn append(&self, item: F::Item<'_>) -> Result<Position> {
+        self.shared.append(item)
+    }
+
+    /// As [`Log::sync`](crate::Log::sync).
+    pub(crate) fn sync(&self, at: Position) -> Result<Durable> {
+        self.shared.sync(at)
+    }
+
+    /// Makes all of it durable and ends the segment. Gives a position between the records so far and later ones.
+    pub(crate) fn cut(&self) -> Result<Position> {
+        self.exclusive(F::end)
+    }
+
+    /// Makes everything durable, then gives both halves to `change`, while nobody leads and no record waits.
+    pub(crate) fn exclusive<R>(
+        &self,
+        change: impl FnOnce(&mut F, &mut F::Writer) -> Result<R, Failure>,
+    ) -> Result<R> {
+        self.shared.exclusive(Stage::Open, change)
+    }
+
+    /// What `look` sees of the framer of an open log in order.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&F) -> R) -> Result<R> {
+        let state = self.shared.state.lock();
+        state.check_stage(Stage::Open, &self.shared.dir)?;
+        state.check()?;
+        Ok(look(&state.framer))
+    }
+
+    /// After `error` nothing is acknowledged any more. Gives what callers get from now on.
+    pub(crate) fn stop(&self, error: Error) -> Error {
+        let mut state = self.shared.state.lock();
+        let error = state.stop(error);
+        drop(self.shared.wake(state, Waiters::all));
+        Error::new(ErrorKind::Poisoned(Arc::new(error)))
+    }
+
+    /// Makes everything durable and ends the log. The writer and its files go.
+    pub(crate) fn close(&self) -> Result<()> {
+        let shared = &self.shared;
+        {
+            let mut state = shared.state.lock();
+            state.check_stage(Stage::Open, &shared.dir)?;
+            state.stage = Stage::Closing;
+        }
+        shared.changed.notify_all();
+        if let Some(thread) = self.interval.lock().take() {
+            // A panic of the thread has poisoned the log, and the end says so.
+            drop(thread.join());
+        }
+        let ended = shared.exclusive(Stage::Closing, F::end).map(drop);
+        let mut state = shared.state.lock();
+        state.stage = Stage::Ended;
+        state.writer = None;
+        drop(shared.wake(state, Waiters::all));
+        self.lock.lock().take();
+        ended
+    }
+
+    /// Keeps the directory locked while the guard lives, if the log is not closed.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<L>> {
+        self.lock.lock()
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.shared.state.lock().metrics.clone()
+    }
+}
+
+impl<F: Framer, L> Drop for GroupCommit<F, L> {
+    fn drop(&mut self) {
+        if self.shared.state.lock().stage == Stage::Open
+            && let Err(error) = self.close()
+        {
+            tracing::warn!(%error, "log dropped without being closed");
+        }
+    }
+}
+
+impl<F: Framer> Shared<F> {
+    fn append(&self, item: F::Item<'_>) -> Result<Position> {
+        let mut state = self.state.lock();
+        loop {
+            // Asked again after every wait: no file would hold what comes after the last group of a closing log.
+            state.check_stage(Stage::Open, &self.dir)?;
+            state.check()?;
+            let waiting = state.framer.waiting();
+            let room = state.framer.reserve(item).map_err(|error| error.at_path(&self.dir))?;
+            let one_by_one = self.durability == Durability::Each;
+            if waiting > 0 && (room != Room::Now || waiting > GROUP_BYTES || one_by_one) {
+                (state, _) = self.step(state, self.syncs());
+                continue;
+            }
+            match room {
+                Room::Now | Room::AfterWrite => return Ok(state.push(item)),
+                Room::AfterPrepare if state.leading => self.changed.wait(&mut state),
+                Room::AfterPrepare => {
+                    if let Err(error) = state.with_halves(|framer, writer| framer.prepare(writer, item)) {
+                        drop(self.wake(state, Waiters::all));
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn sync(&self, at: Position) -> Result<Durable> {
+        let mut state = self.state.lock();
+        // A position from elsewhere cannot be waited for.
+        let at = at.min(state.framer.tail());
+        loop {
+            if let Some(error) = state.failure_of(at) {
+                return Err(error);
+            }
+            if state.done(self.syncs()) >= at {
+                return Ok(Durable::promise(at));
+            }
+            state.check()?;
+            if state.stage == Stage::Ended {
+                return Err(Error::new(ErrorKind::Closed).at_path(&self.dir));
+            } else if state.stage == Stage::Closing || state.is_led() {
+                // When the log closes the last group has it.
+                let latch = state.waiters.join(at);
+                drop(state);
+                if latch.wait() {
+                    return Ok(Durable::promise(at));
+                }
+                state = self.state.lock();
+            } else {
+                (state, _) = self.step(state, self.syncs());
+            }
+        }
+    }
+
+    /// The lock is kept from the last group to the end of `change`, so that no record comes between.
+    fn exclusive<R>(
+        &self,
+        stage: Stage,
+        change: impl FnOnce(&mut F, &mut F::Writer) -> Result<R, Failure>,
+    ) -> Result<R> {
+        let mut state = self.state.lock();
+        loop {
+            state.check_stage(stage, &self.dir)?;
+            state.check()?;
+            if !state.leading {
+                break;
+            }
+            self.changed.wait(&mut state);
+        }
+        state.waiters.led();
+        let mut turn = state.begin_turn(true);
+        let done = turn.work();
+        let written = state.end_turn(turn, done);
+        // Also after a full disk: the log is in order without the group.
+        let changed = match state.check() {
+            Ok(()) => state.with_halves(change),
+            Err(error) => Err(error),
+        };
+        let tail = state.framer.tail();
+        let failed = state.failure_of(tail);
+        if changed.is_ok() {
+            (state.written, state.durable) = (tail, tail);
+        }
+        drop(self.wake(state, Waiters::all));
+        written?;
+        let changed = changed?;
+        failed.map_or(Ok(changed), Err)
+    }
+
+    /// Whether a thread that waits for a record waits for the disk.
+    fn syncs(&self) -> bool {
+        matches!(self.durability, Durability::Each | Durability::Group)
+    }
+
+    /// Syncs at an interval, until the log closes.
+    fn sync_at_interval(&self, interval: std::time::Duration) {
+        let mut state = self.state.lock();
+        loop {
+            let next = interval::next(interval);
+            while state.stage == Stage::Open && !self.changed.wait_until(&mut state, next).timed_out() {}
+            if state.stage != Stage::Open || state.poison.is_some() {
+                return;
+            }
+            state.sync_due = state.durable < state.written;
+            while state.sync_due && state.stage == Stage::Open && state.poison.is_none() {
+                // The next caller gets a failure. Where writers lead all the time, one of them syncs.
+                (state, _) = self.step(state, true);
+            }
+        }
+    }
+
+    /// Wakes the threads that a change concerns, without the lock, which they will want.
+    fn wake<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<F>>,
+        who: impl FnOnce(&mut Waiters) -> waiters::Woken,
+    ) -> MutexGuard<'a, State<F>> {
+        let woken = who(&mut state.waiters);
+        self.changed.notify_all();
+        MutexGuard::unlocked(&mut state, || woken.wake());
+        state
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

@@ -1,0 +1,234 @@
+//! What the threads that append share under one lock: the group that forms, and how far the log has come.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::halves::{Failure, Framer, Writer};
+use super::waiters::Waiters;
+use crate::metrics::Metrics;
+use crate::{Error, ErrorKind, Position, Result};
+
+#[derive(Debug)]
+pub(super) struct State<F: Framer> {
+    pub(super) framer: F,
+    /// `None` while a leader has it, and when the log has ended.
+    pub(super) writer: Option<F::Writer>,
+    /// Records that wait in the framer.
+    pub(super) records: u64,
+    /// A leader waits until there are so many; the thread that brings the last of them leads in its place.
+    pub(super) wanted_records: u64,
+    /// Counts the ends of such waits.
+    pub(super) gatherings: u64,
+    pub(super) last_group: Group,
+    /// All up to here is with the operating system.
+    pub(super) written: Position,
+    /// All up to here is on stable storage.
+    pub(super) durable: Position,
+    /// The next leader syncs: the interval is over.
+    pub(super) sync_due: bool,
+    /// Somebody leads, and has the writer or is about to take it.
+    pub(super) leading: bool,
+    /// Threads whose records somebody else writes.
+    pub(super) waiters: Waiters,
+    /// Positions after `.0` up to `.1` were taken back.
+    failed: Vec<(Position, Position, Error)>,
+    /// The last of them, and why, until some caller got it.
+    unreported: Option<(Position, Error)>,
+    pub(super) poison: Option<Error>,
+    pub(super) stage: Stage,
+    pub(super) metrics: Metrics,
+}
+
+/// A group that was written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Group {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    /// How long its sync took.
+    pub(super) sync: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Open,
+    /// Nothing new is taken, and only the thread that closes leads.
+    Closing,
+    /// The directory may be another log's by now.
+    Ended,
+}
+
+/// A group and the writer, while a leader has them.
+pub(super) struct Turn<F: Framer> {
+    writer: F::Writer,
+    group: Option<F::Group>,
+    records: u64,
+    bytes: u64,
+    end: Position,
+    sync: bool,
+}
+
+impl<F: Framer> Turn<F> {
+    /// The leader's part, without the lock.
+    pub(super) fn work(&mut self) -> Result<(), Failure> {
+        if let Some(group) = &mut self.group {
+            self.bytes = self.writer.write(group, self.records)?;
+        }
+        if self.sync { self.writer.sync() } else { Ok(()) }
+    }
+}
+
+impl<F: Framer> State<F> {
+    pub(super) fn new(framer: F, writer: F::Writer) -> Self {
+        let tail = framer.tail();
+        Self {
+            framer,
+            writer: Some(writer),
+            records: 0,
+            wanted_records: u64::MAX,
+            gatherings: 0,
+            last_group: Group::default(),
+            written: tail,
+            durable: tail,
+            sync_due: false,
+            leading: false,
+            waiters: Waiters::default(),
+            failed: Vec::new(),
+            unreported: None,
+            poison: None,
+            stage: Stage::Open,
+            metrics: Metrics::default(),
+        }
+    }
+
+    pub(super) fn check_stage(&self, stage: Stage, dir: &Path) -> Result<()> {
+        if self.stage == stage { Ok(()) } else { Err(Error::new(ErrorKind::Closed).at_path(dir)) }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.poison {
+            Some(error) => Err(Error::new(ErrorKind::Poisoned(Arc::new(error.clone())))),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing is acknowledged any more. Gives the first error that had that effect.
+    pub(super) fn stop(&mut self, error: Error) -> Error {
+        tracing::error!(%error, "log stopped");
+        self.poison.get_or_insert(error).clone()
+    }
+
+    /// Somebody leads, and nobody else is to.
+    pub(super) fn is_led(&self) -> bool {
+        self.leading && !self.is_gathered()
+    }
+
+    /// All followers are there for whom a leader waits.
+    pub(super) fn is_gathered(&self) -> bool {
+        self.records >= self.wanted_records
+    }
+
+    pub(super) fn end_gathering(&mut self) {
+        self.wanted_records = u64::MAX;
+        self.gatherings += 1;
+    }
+
+    /// How far records are durable, or written if that is what callers wait for. Of a log that stopped nobody knows what
+    /// the operating system still has.
+    pub(super) fn done(&self, sync: bool) -> Position {
+        if sync || self.poison.is_some() { self.durable } else { self.written }
+    }
+
+    pub(super) fn push(&mut self, item: F::Item<'_>) -> Position {
+        let bytes = self.framer.push(item, self.durable);
+        self.records += 1;
+        self.metrics.appends += 1;
+        self.metrics.append_bytes += bytes as u64;
+        self.framer.tail()
+    }
+
+    /// Takes the group that formed, and the writer.
+    pub(super) fn begin_turn(&mut self, sync: bool) -> Turn<F> {
+        let end = self.framer.tail();
+        self.waiters.begin(end);
+        Turn {
+            writer: self.writer.take().expect("the log has not ended and nobody leads"),
+            group: (self.framer.waiting() > 0).then(|| self.framer.take()),
+            records: std::mem::take(&mut self.records),
+            bytes: 0,
+            end,
+            sync: std::mem::take(&mut self.sync_due) || sync,
+        }
+    }
+
+    /// Accounts for a group and takes the writer back.
+    pub(super) fn end_turn(&mut self, turn: Turn<F>, done: Result<(), Failure>) -> Result<()> {
+        let Turn { mut writer, group, records, bytes, end, sync } = turn;
+        let counts = writer.take_counts();
+        self.last_group = Group { records, bytes, sync: counts.syncs.last().copied().unwrap_or_default() };
+        self.metrics.group(records, bytes);
+        self.metrics.count(counts);
+        if let Some(group) = group {
+            self.framer.give_back(group, &writer);
+        }
+        self.writer = Some(writer);
+        match done {
+            Ok(()) => {
+                self.written = end;
+                if sync {
+                    self.durable = end;
+                }
+                Ok(())
+            }
+            Err(Failure::Passing(error)) => {
+                self.take_back(&error);
+                Err(error)
+            }
+            Err(Failure::Broken(error)) => {
+                self.stop(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives both halves to `change`, while nobody leads.
+    pub(super) fn with_halves<R>(
+        &mut self,
+        change: impl FnOnce(&mut F, &mut F::Writer) -> Result<R, Failure>,
+    ) -> Result<R> {
+        let writer = self.writer.as_mut().expect("the log has not ended and nobody leads");
+        let done = change(&mut self.framer, writer);
+        self.metrics.count(writer.take_counts());
+        done.map_err(|failure| match failure {
+            Failure::Passing(error) => error,
+            Failure::Broken(error) => {
+                self.stop(error.clone());
+                error
+            }
+        })
+    }
+
+    /// Why the record at `at` is not in the log, or one before it whose failure no caller got yet: the thread that appended
+    /// that one waits for a later one, or for none.
+    pub(super) fn failure_of(&mut self, at: Position) -> Option<Error> {
+        let failed = self.failed.iter().rev().find(|(from, to, _)| *from < at && at <= *to);
+        let failed = failed.map(|(.., error)| error.clone());
+        let unreported = self.unreported.take_if(|(last, _)| *last <= at);
+        failed.or(unreported.map(|(_, error)| error))
+    }
+
+    /// The group that was being written, and what was appended since, is not in the log.
+    fn take_back(&mut self, error: &Error) {
+        let (from, to) = (self.written, self.framer.tail());
+        self.records = 0;
+        self.unreported = Some((to, error.clone()));
+        match self.failed.last_mut() {
+            // Failures in a row are one range, however long the disk stays full.
+            Some(last) if last.0 == from => (last.1, last.2) = (to, error.clone()),
+            _ => self.failed.push((from, to, error.clone())),
+        }
+        if let Err(error) = self.framer.take_back() {
+            self.stop(error);
+        }
+    }
+}

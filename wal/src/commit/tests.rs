@@ -1,0 +1,119 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// Records without content.
+#[derive(Debug, Default)]
+struct Counted {
+    last: u64,
+    waiting: usize,
+}
+
+/// Files that are always in order.
+#[derive(Debug, Default)]
+struct Nowhere(Counts);
+
+impl Framer for Counted {
+    type Item<'a> = ();
+    type Group = usize;
+    type Writer = Nowhere;
+
+    fn reserve(&mut self, (): ()) -> Result<Room> {
+        Ok(Room::Now)
+    }
+
+    fn push(&mut self, (): (), _: Position) -> usize {
+        (self.last, self.waiting) = (self.last + 1, self.waiting + 1);
+        1
+    }
+
+    fn tail(&self) -> Position {
+        Position(self.last)
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    fn take(&mut self) -> usize {
+        std::mem::take(&mut self.waiting)
+    }
+
+    fn give_back(&mut self, _: usize, _: &Nowhere) {}
+
+    fn take_back(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn prepare(&mut self, _: &mut Nowhere, (): ()) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn end(&mut self, _: &mut Nowhere) -> Result<Position, Failure> {
+        Ok(self.tail())
+    }
+}
+
+impl Writer<usize> for Nowhere {
+    fn write(&mut self, group: &mut usize, _: u64) -> Result<u64, Failure> {
+        Ok(*group as u64)
+    }
+
+    fn sync(&mut self) -> Result<(), Failure> {
+        self.0.syncs.push(Duration::ZERO);
+        Ok(())
+    }
+
+    fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.0)
+    }
+}
+
+fn log(durability: Durability) -> GroupCommit<Counted, ()> {
+    let dir = Path::new("/nowhere");
+    GroupCommit::new(dir, durability, Counted::default(), Nowhere::default(), ()).expect("starts")
+}
+
+fn put(log: &GroupCommit<Counted, ()>) {
+    let _confirmed = log.append(()).and_then(|at| log.sync(at)).expect("is written");
+}
+
+/// Story: at the end of an interval somebody led nearly always where several threads wrote; the interval then began
+/// anew, and nothing was synced for seconds.
+#[test]
+fn an_interval_that_ends_while_somebody_leads_is_not_forgotten() {
+    let log = log(Durability::Interval(Duration::from_millis(1)));
+    let shared = &log.shared;
+    let until = |what: &str, done: &dyn Fn(&State<Counted>) -> bool| {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while !done(&shared.state.lock()) {
+            assert!(Instant::now() < deadline, "waited in vain until {what}");
+            std::thread::yield_now();
+        }
+    };
+    // As if a writer led, from before the end of the interval until after it.
+    loop {
+        put(&log);
+        let mut state = shared.state.lock();
+        if state.durable < state.written && !state.leading {
+            state.leading = true;
+            break;
+        }
+    }
+    until("the sync is due", &|state| state.sync_due);
+    shared.state.lock().leading = false;
+    shared.changed.notify_all();
+    until("all is synced", &|state| state.durable == state.written && !state.sync_due);
+}
+
+#[test]
+fn who_leads_when_a_sync_is_due_syncs() {
+    let log = log(Durability::Interval(Duration::from_hours(1)));
+    put(&log);
+    assert_eq!(log.metrics().syncs, 0);
+    log.shared.state.lock().sync_due = true;
+    put(&log);
+    let state = log.shared.state.lock();
+    assert_eq!((state.metrics.syncs, state.sync_due), (1, false));
+    assert_eq!(state.durable, state.written);
+}

@@ -1,0 +1,160 @@
+//! Latencies of syncs, in the buckets and under the names that etcd's dashboards know.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::metrics::Histogram;
+use crate::{Error, Result};
+
+/// Buckets with an upper bound; one more takes the rest.
+const BUCKETS: usize = 14;
+
+/// A sync that takes longer than this is worth a word.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
+
+/// Durations in buckets of 1 ms, 2 ms, 4 ms and so on to 8.192 s, as etcd has them.
+#[derive(Debug)]
+pub struct SyncLatencies {
+    name: &'static str,
+    help: &'static str,
+    /// In milliseconds, rounded up, which changes no bucket; and their sum.
+    seen: Mutex<(Histogram, Duration)>,
+}
+
+impl SyncLatencies {
+    fn new(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, seen: Mutex::default() }
+    }
+
+    /// The syncs of a log.
+    pub(super) fn of_wal() -> Self {
+        Self::new("etcd_disk_wal_fsync_duration_seconds", "The latency distributions of fsync called by WAL.")
+    }
+
+    /// The syncs of snapshot files.
+    pub(super) fn of_snapshots() -> Self {
+        Self::new("etcd_snap_fsync_duration_seconds", "The latency distributions of fsync called by snap.")
+    }
+
+    /// The syncs of received databases.
+    pub(super) fn of_databases() -> Self {
+        Self::new(
+            "etcd_snap_db_fsync_duration_seconds",
+            "The latency distributions of fsyncing .snap.db file",
+        )
+    }
+
+    /// Runs a sync of the file at `path`.
+    pub(super) fn observe(
+        &self,
+        path: impl Fn() -> PathBuf,
+        sync: impl FnOnce() -> std::io::Result<()>,
+    ) -> Result<()> {
+        let start = Instant::now();
+        let done = sync();
+        self.note(start.elapsed(), &path);
+        done.map_err(|error| Error::broken("sync", error).at_path(&path()))
+    }
+
+    /// Counts a sync, with a warning if it was slow; whether it was.
+    fn note(&self, took: Duration, path: &impl Fn() -> PathBuf) -> bool {
+        {
+            let (histogram, sum) = &mut *self.seen.lock();
+            histogram.add(u64::try_from(took.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
+            *sum = sum.saturating_add(took);
+        }
+        let is_slow = took > SLOW_SYNC;
+        if is_slow {
+            tracing::warn!(path = %path().display(), ?took, expected = ?SLOW_SYNC, "slow fdatasync");
+        }
+        is_slow
+    }
+
+    /// Its name in etcd's metrics.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How many syncs there were.
+    pub fn count(&self) -> u64 {
+        self.seen.lock().0.count()
+    }
+
+    /// What all of them took together.
+    pub fn sum(&self) -> Duration {
+        self.seen.lock().1
+    }
+
+    /// Upper bounds in seconds, and how many were not above each.
+    pub fn buckets(&self) -> [(f64, u64); BUCKETS] {
+        let (histogram, _) = &*self.seen.lock();
+        let mut below = 0;
+        std::array::from_fn(|at| {
+            below += histogram.buckets[at];
+            (0.001 * f64::from(1u32 << at), below)
+        })
+    }
+}
+
+/// The text that a Prometheus server scrapes.
+impl fmt::Display for SyncLatencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name;
+        writeln!(f, "# HELP {name} {}\n# TYPE {name} histogram", self.help)?;
+        for (bound, count) in self.buckets() {
+            writeln!(f, "{name}_bucket{{le=\"{bound}\"}} {count}")?;
+        }
+        let (sum, count) = (self.sum().as_secs_f64(), self.count());
+        writeln!(f, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What etcd 3.4 shows at `/metrics`: dashboards ask for these names and bounds.
+    #[test]
+    fn names_and_buckets_are_those_of_etcd() {
+        let latencies = SyncLatencies::of_wal();
+        for ms in [0, 1, 2, 3, 5000, 9000] {
+            latencies.note(Duration::from_millis(ms), &PathBuf::new);
+        }
+        let bounds = [
+            "0.001", "0.002", "0.004", "0.008", "0.016", "0.032", "0.064", "0.128", "0.256", "0.512",
+            "1.024", "2.048", "4.096", "8.192", "+Inf",
+        ];
+        let counts = [2, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6];
+        let name = "etcd_disk_wal_fsync_duration_seconds";
+        let bucket = |(bound, count)| format!("{name}_bucket{{le=\"{bound}\"}} {count}\n");
+        let buckets: String = bounds.iter().zip(counts).map(bucket).collect();
+        let expected = format!(
+            "# HELP {name} The latency distributions of fsync called by WAL.\n# TYPE {name} histogram\n\
+             {buckets}{name}_sum 14.006\n{name}_count 6\n"
+        );
+        assert_eq!(latencies.to_string(), expected);
+        assert_eq!(SyncLatencies::of_snapshots().name(), "etcd_snap_fsync_duration_seconds");
+        assert_eq!(SyncLatencies::of_databases().name(), "etcd_snap_db_fsync_duration_seconds");
+    }
+
+    #[test]
+    fn a_sync_above_a_second_is_worth_a_warning() {
+        let latencies = SyncLatencies::of_wal();
+        for (ms, is_slow) in [(20, false), (1000, false), (1001, true), (9000, true)] {
+            assert_eq!(latencies.note(Duration::from_millis(ms), &PathBuf::new), is_slow, "{ms} ms");
+        }
+        assert_eq!(latencies.count(), 4);
+    }
+
+    #[test]
+    fn a_bound_is_in_its_bucket() {
+        let latencies = SyncLatencies::of_wal();
+        for ns in [1_000_000, 1_000_001, 4_000_000, 4_000_001] {
+            latencies.note(Duration::from_nanos(ns), &PathBuf::new);
+        }
+        assert_eq!(latencies.buckets().map(|(_, count)| count)[..4], [1, 2, 3, 4]);
+    }
+}

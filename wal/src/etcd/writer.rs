@@ -1,0 +1,275 @@
+//! The half of etcd's log that writes: the active segment, and how one follows the other.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::SyncLatencies;
+use super::framer::WalFramer;
+use super::names::SegmentName;
+use super::pipeline::{self, Pipeline, Ready};
+use super::repair::lock;
+use super::write_buffer::WriteBuffer;
+use crate::fs::{Fs, FsFile, parent};
+use crate::{Error, ErrorKind, Result, recover};
+
+/// What waits for a sync is written before it when it is more than this. Less would stay in the processor's cache, and
+/// costs a twentieth less of it; but the pages of one write go to the disk together, and in pieces the sync takes a tenth
+/// longer.
+const EARLY_BYTES: u64 = 1 << 20;
+
+/// A file that must grow beyond what was allocated grows by this much more.
+const GROWTH_BYTES: u64 = 256 << 10;
+
+/// A segment whose lock is held: it goes with the file.
+#[derive(Debug)]
+pub(super) struct Segment<F> {
+    pub(super) name: SegmentName,
+    pub(super) file: F,
+}
+
+/// Opens and locks segments.
+pub(super) fn lock_segments<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    names: &[SegmentName],
+) -> Result<Vec<Segment<F::File>>> {
+    let open = |&name: &SegmentName| {
+        let path = dir.join(name.file_name());
+        let file = fs.open(&path).map_err(|error| Error::io("open", error).at_path(&path))?;
+        lock(&file, &path)?;
+        Ok(Segment { name, file })
+    };
+    names.iter().map(open).collect()
+}
+
+/// Writes the segments of a directory.
+///
+/// What is written before a sync is whole pages, as with etcd's page writer: a torn tail then has no sector that
+/// was written twice.
+#[derive(Debug)]
+pub(super) struct WalWriter<F: Fs> {
+    fs: F,
+    pub(super) dir: PathBuf,
+    segment_bytes: u64,
+    /// Oldest first; the last one is active.
+    pub(super) segments: Vec<Segment<F::File>>,
+    /// `None` before the log has its name and when it is closed.
+    pipeline: Option<Pipeline<F>>,
+    /// How far the active segment was written.
+    written: u64,
+    /// Bytes of its file, and how many there should be unless more is written.
+    allocated: u64,
+    nominal: u64,
+    /// All bytes that went to files.
+    pub(super) total: u64,
+    pub(super) syncs: Arc<SyncLatencies>,
+}
+
+impl<F: Fs> WalWriter<F> {
+    /// A writer of `segments`, the last of which has nothing yet, in a file of `len` bytes.
+    pub(super) fn new(
+        fs: F,
+        dir: &Path,
+        segment_bytes: u64,
+        segments: Vec<Segment<F::File>>,
+        len: u64,
+    ) -> Self {
+        Self {
+            fs,
+            dir: dir.to_path_buf(),
+            segment_bytes,
+            segments,
+            pipeline: None,
+            written: 0,
+            allocated: len,
+            nominal: len,
+            total: 0,
+            syncs: Arc::new(SyncLatencies::of_wal()),
+        }
+    }
+
+    /// The files of later segments come from `pipeline`.
+    pub(super) fn supply(&mut self, pipeline: Option<Pipeline<F>>) {
+        self.pipeline = pipeline;
+    }
+
+    fn active(&self) -> &Segment<F::File> {
+        &self.segments[self.segments.len() - 1]
+    }
+
+    fn file(&self) -> &F::File {
+        &self.active().file
+    }
+
+    /// The name of the active segment.
+    pub(super) fn name(&self) -> SegmentName {
+        self.active().name
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.dir.join(self.name().file_name())
+    }
+
+    fn at_file(&self, operation: &'static str) -> impl Fn(std::io::Error) -> Error {
+        move |error| Error::io(operation, error).at_path(&self.path())
+    }
+
+    /// Bytes of the active segment for which there is space.
+    pub(super) fn allocated(&self) -> u64 {
+        self.allocated
+    }
+
+    /// Goes on in the active segment behind `read`, what was read of it, for a file of `bytes`. If something else stands
+    /// there (`dirty`), it is wiped first.
+    ///
+    /// Durable before anything is written there: otherwise records of before the crash could come back behind newer ones. So
+    /// is what was read, before anybody acts on it: after a crash of the process alone it may be known to the operating
+    /// system only. It is written again for that: where a sync failed the system takes pages for written that are not. On a
+    /// full disk the log can be read, and takes records when there is space again.
+    pub(super) fn resume(&mut self, read: &[u8], dirty: bool, bytes: u64) -> Result<()> {
+        let end = read.len() as u64;
+        let file = self.file();
+        let wiped = || {
+            if dirty {
+                tracing::warn!(offset = end, "wiped what stood behind the end of the log");
+                file.set_len(end)?;
+            }
+            let allocated = match file.allocate(0..bytes.max(end)) {
+                Err(error) if crate::error::is_full(&error) => end,
+                done => done.map(|()| bytes.max(end))?,
+            };
+            file.write_all_at(read, 0)?;
+            file.sync_all()?;
+            Ok(allocated)
+        };
+        let allocated = wiped().map_err(self.at_file("wipe"))?;
+        (self.written, self.allocated, self.nominal) = (end, allocated, bytes.max(end));
+        // The process that made the directory or its last segment may have died before their names were durable.
+        for dir in [&*self.dir, parent(&self.dir)] {
+            self.fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
+        }
+        Ok(())
+    }
+
+    /// Makes space for a file of `bytes`, durably: what a crash leaves of a file that grew while it was written is anything;
+    /// of space that was there it is zeros, which are known for what they are.
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<()> {
+        self.file().allocate(self.allocated..bytes).map_err(self.at_file("allocate"))?;
+        self.allocated = bytes;
+        self.file().sync_all().map_err(|error| Error::broken("sync", error).at_path(&self.path()))
+    }
+
+    /// Gives to the operating system what etcd would have written of `framer` by now, if it is much.
+    #[inline]
+    pub(super) fn write_early(&mut self, framer: &mut WalFramer) -> Result<()> {
+        if framer.etcd_offset() > self.written + EARLY_BYTES { self.catch_up(framer) } else { Ok(()) }
+    }
+
+    /// Gives to the operating system what etcd would have written of `framer` by now: whole pages, unless it is for a sync.
+    pub(super) fn catch_up(&mut self, framer: &mut WalFramer) -> Result<()> {
+        let len = framer.etcd_offset().saturating_sub(self.written);
+        self.write(framer.waiting(), len as usize)
+    }
+
+    /// Gives all of `framer` to the operating system.
+    pub(super) fn flush(&mut self, framer: &mut WalFramer) -> Result<()> {
+        let waiting = framer.flush();
+        let len = waiting.len();
+        self.write(waiting, len)
+    }
+
+    /// Writes the first `len` bytes of the buffer, and removes them from it.
+    pub(super) fn write(&mut self, buffer: &mut WriteBuffer, len: usize) -> Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let end = self.written + len as u64;
+        if end > self.allocated {
+            self.grow(end + GROWTH_BYTES)?;
+        }
+        if let Err(error) = buffer.write(self.file(), len, self.written) {
+            // Half a record that does not end at a sector would pass for damage. Ended here it is a torn one.
+            drop(self.file().set_len(self.written).and_then(|()| self.file().sync_all()));
+            return Err(self.at_file("write")(error));
+        }
+        buffer.advance(len);
+        self.written = end;
+        self.total += len as u64;
+        Ok(())
+    }
+
+    /// Makes durable what was written.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.syncs.observe(|| self.path(), || self.file().sync_data())
+    }
+
+    /// Ends the active segment: cuts its file to its length, durably.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.file().set_len(self.written).map_err(self.at_file("cut"))?;
+        self.allocated = self.written;
+        self.sync()
+    }
+
+    /// Begins the segment behind the active one, which has ended.
+    pub(super) fn begin_next(&mut self, framer: &mut WalFramer) -> Result<()> {
+        let next = |number: u64| number.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd));
+        let name = SegmentName { seq: next(self.name().seq)?, index: next(framer.last_index)? };
+        self.begin(name, framer)
+    }
+
+    /// Begins a segment: its head is durable before it has its name. After an error the framer is as it was.
+    pub(super) fn begin(&mut self, name: SegmentName, framer: &mut WalFramer) -> Result<()> {
+        let pipeline = self.pipeline.as_mut().ok_or_else(|| Error::new(ErrorKind::Closed))?;
+        let Ready { file, path: temporary, bytes } = pipeline.take()?;
+        let crc = framer.crc();
+        framer.head(name);
+        let head = framer.flush();
+        let (len, path) = (head.len(), self.dir.join(name.file_name()));
+        let written = head.write(&file, len, 0).map_err(|error| Error::io("write", error));
+        let begun = written.map_err(|error| error.at_path(&temporary)).and_then(|()| {
+            self.syncs.observe(|| temporary.clone(), || file.sync_data())?;
+            recover::vacant(&self.fs, &path)?;
+            let renamed = self.fs.rename(&temporary, &path);
+            renamed.map_err(|error| Error::io("rename", error).at_path(&temporary))?;
+            let named = self.syncs.observe(|| self.dir.clone(), || self.fs.sync_dir(&self.dir));
+            // Whether the name is durable nobody would know, and the next opening would go on under it.
+            named.inspect_err(|_| drop(self.fs.remove(&path)))
+        });
+        if let Err(error) = begun {
+            framer.take_back_head(crc);
+            drop(self.fs.remove(&temporary));
+            return Err(error);
+        }
+        framer.waiting().advance(len);
+        self.segments.push(Segment { name, file });
+        self.total += len as u64;
+        (self.written, self.allocated, self.nominal) =
+            (len as u64, bytes.max(len as u64), self.segment_bytes);
+        Ok(())
+    }
+
+    /// Gives the active segment the length that etcd's would have, when everything is flushed.
+    pub(super) fn trim(&mut self) -> Result<()> {
+        let len = self.nominal.max(self.written);
+        if self.allocated > len {
+            self.file().set_len(len).map_err(self.at_file("cut"))?;
+            self.allocated = len;
+        }
+        Ok(())
+    }
+
+    /// Removes the first `count` segments, durably one by one: an older segment that came back without a newer one would
+    /// leave a hole.
+    pub(super) fn remove_front(&mut self, count: usize) -> Result<()> {
+        for Segment { name, file } in self.segments.drain(..count) {
+            let (path, temporary) = (self.dir.join(name.file_name()), pipeline::path(&self.dir, 0));
+            // After a failure the next opening is to see it.
+            let removed = self.fs.rename(&path, &temporary).and_then(|()| {
+                self.fs.sync_dir(&self.dir).inspect_err(|_| drop(self.fs.rename(&temporary, &path)))
+            });
+            drop((file, self.fs.remove(&temporary)));
+            removed.map_err(|error| Error::broken("remove", error).at_path(&path))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! Logs in segments of one of our formats: [`FileLog`](crate::FileLog), [`MmapLog`](crate::MmapLog) and
+//! [`NativeLog`](crate::NativeLog).
+
+mod active;
+mod framer;
+mod recycler;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::commit::{Failure, GroupCommit};
+use crate::fs::Fs;
+use crate::kind::{Encoders, Format, FrameEncoder, parts};
+use crate::metrics::Metrics;
+use crate::recover::{self, Records, Start, recover};
+use crate::{Batch, Durable, Log, LogOptions, Position, Record, Recovery, Replay, Result, entry};
+
+pub(crate) use active::SegmentFile;
+use framer::SegmentFramer;
+use recycler::Recycler;
+use writer::SegmentWriter;
+
+/// A log in segments of the format `T`, which are written through `S`.
+#[derive(Debug)]
+pub struct SegmentLog<S: SegmentFile, T: Format> {
+    commit: GroupCommit<SegmentFramer<S, T>, <S::Fs as Fs>::Lock>,
+    recycler: Arc<Recycler<S::Fs, T>>,
+    encoders: Encoders<T::Encoder>,
+}
+
+impl<S: SegmentFile, T: Format> Log for SegmentLog<S, T> {
+    type Fs = S::Fs;
+
+    const LAYOUT: entry::Layout = T::LAYOUT;
+
+    fn open(
+        fs: S::Fs,
+        dir: &Path,
+        options: LogOptions,
+        replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+    ) -> Result<(Self, Recovery)> {
+        let lock = recover::take_directory(&fs, dir)?;
+        let (recovery, start) =
+            recover::<T, _>(&fs, dir, &options, |reader| reader.records(Records(replay)))?;
+        Ok((Self::begin(fs, dir, &options, lock, start)?, recovery))
+    }
+
+    fn open_replaying(
+        fs: S::Fs,
+        dir: &Path,
+        options: LogOptions,
+        replay: &mut impl Replay,
+    ) -> Result<(Self, Recovery)> {
+        let lock = recover::take_directory(&fs, dir)?;
+        let (recovery, start) = recover::<T, _>(&fs, dir, &options, |reader| reader.entries(replay))?;
+        Ok((Self::begin(fs, dir, &options, lock, start)?, recovery))
+    }
+
+    fn append(&self, record: Record<'_>) -> Result<Position> {
+        let mut encoder = self.encoders.take();
+        let at = encoder.encode(record).and_then(|frame| self.commit.append(frame));
+        self.encoders.put_back(encoder);
+        at
+    }
+
+    fn append_write(&self, batch: &Batch<'_>) -> Result<Position> {
+        let mut encoder = self.encoders.take();
+        let at = encoder.encode_write(batch).and_then(|frame| self.commit.append(frame));
+        self.encoders.put_back(encoder);
+        at
+    }
+
+    fn sync(&self, at: Position) -> Result<Durable> {
+        self.commit.sync(at)
+    }
+
+    fn cut(&self) -> Result<Position> {
+        self.commit.cut()
+    }
+
+    fn truncate_front(&self, before: Position) -> Result<()> {
+        // Held to the end, so that nothing is removed from a directory that was given up meanwhile.
+        let _lock = self.commit.lock();
+        let (open_from, next_record) = self.commit.look(|framer| (framer.open_from, framer.next_record))?;
+        let truncated = self.recycler.truncate(parts(before).0.min(open_from), next_record);
+        truncated.map_err(|failure| match failure {
+            Failure::Passing(error) => error,
+            Failure::Broken(error) => self.commit.stop(error),
+        })
+    }
+
+    fn close(&self) -> Result<()> {
+        self.commit.close()
+    }
+
+    fn metrics(&self) -> Metrics {
+        self.commit.metrics()
+    }
+}
+
+impl<S: SegmentFile, T: Format> SegmentLog<S, T> {
+    /// A log that goes on at `start`.
+    fn begin(
+        fs: S::Fs,
+        dir: &Path,
+        options: &LogOptions,
+        lock: <S::Fs as Fs>::Lock,
+        start: Start,
+    ) -> Result<Self> {
+        let Start { segment, held, record, recycled, front, dropped } = start;
+        let recycler = Arc::new(Recycler::new(fs, dir, recycled, front, dropped));
+        let framer = SegmentFramer::new(segment, record, options.segment_bytes);
+        let writer = SegmentWriter::new(Arc::clone(&recycler), options, (segment, held, record));
+        let commit = GroupCommit::new(dir, options.durability, framer, writer, lock)?;
+        Ok(Self { commit, recycler, encoders: Encoders::new(options.compression) })
+    }
+}
+
+#[cfg(all(test, any(loom, shuttle)))]
+mod model;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

@@ -1,0 +1,91 @@
+//! The active segment: where groups go.
+
+use std::fmt::Debug;
+use std::io;
+
+use super::framer::SegmentGroup;
+use crate::fs::{Fs, FsFile};
+use crate::kind::Format;
+use crate::{Error, Result};
+
+/// How the file of the active segment is written. Nothing is written beyond its capacity.
+pub trait SegmentFile: Debug + Send + Sized + 'static {
+    /// Where its files live.
+    type Fs: Fs;
+    /// Takes an empty file, or one of an earlier segment: reserves `capacity` if `ahead` is true or it has to, writes
+    /// `head` at its beginning, and makes both durable. The head of an empty file is durable before the file grows: what a
+    /// power cut leaves of a growth may be junk, and without a head that could not be told from records.
+    fn begin(file: <Self::Fs as Fs>::File, capacity: u32, ahead: bool, head: &[u8]) -> io::Result<Self>;
+    /// Stores a group, or what ends the segment, within the capacity.
+    fn write(&mut self, bytes: &[u8], at: u32) -> io::Result<()>;
+    /// Makes what was written from `from` to `to` durable.
+    fn sync(&mut self, from: u32, to: u32) -> io::Result<()>;
+    /// Gives unused space back. Not durable by itself.
+    fn end(self, len: u32) -> io::Result<<Self::Fs as Fs>::File>;
+}
+
+#[derive(Debug)]
+pub(super) struct Active<S, T> {
+    file: S,
+    format: T,
+    pub(super) number: u32,
+    /// What was reserved: nothing is written beyond.
+    pub(super) capacity: u32,
+    end: u32,
+    durable: u32,
+}
+
+impl<S: SegmentFile, T: Format> Active<S, T> {
+    pub(super) fn new(file: S, format: T, number: u32, capacity: u32) -> Self {
+        Self { file, format, number, capacity, end: T::HEAD_BYTES, durable: T::HEAD_BYTES }
+    }
+
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable == self.end
+    }
+
+    /// Seals a group and writes it at `at`.
+    pub(super) fn write(&mut self, group: &mut SegmentGroup, at: u32) -> Result<()> {
+        let mut unsealed = &mut group.bytes[..];
+        for &begin in group.parts_at.iter().rev() {
+            let (before, part) = unsealed.split_at_mut(begin);
+            self.format.seal(at + begin as u32, self.durable, part);
+            unsealed = before;
+        }
+        self.format.seal(at, self.durable, unsealed);
+        self.store(&group.bytes, at)
+    }
+
+    /// Writes what ends the segment, which is durable.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let last = self.format.end(self.end);
+        match self.store(&last, self.end) {
+            // All records are durable already: on a full disk the segment is whole without it.
+            Err(error) if !error.is_full() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn store(&mut self, bytes: &[u8], at: u32) -> Result<()> {
+        // A group may have formed before it was known how short the segment is.
+        let fits = u64::from(at) + bytes.len() as u64 <= self.capacity.into();
+        let stored = if fits { self.file.write(bytes, at) } else { Err(io::ErrorKind::StorageFull.into()) };
+        stored.map_err(|error| Error::io("write", error).at_offset(at.into()))?;
+        self.end = at + bytes.len() as u32;
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self) -> Result<()> {
+        // Not even "no space" can be retried here: the kernel may have dropped the pages it could not write.
+        let synced = self.file.sync(self.durable, self.end);
+        synced.map_err(|error| Error::broken("sync", error).at_offset(self.durable.into()))?;
+        self.durable = self.end;
+        Ok(())
+    }
+
+    /// Cuts the file at the end of what was written, durably.
+    pub(super) fn close(self) -> Result<()> {
+        let file = self.file.end(self.end).map_err(|error| Error::broken("cut", error))?;
+        file.sync_all().map_err(|error| Error::broken("sync", error))
+    }
+}

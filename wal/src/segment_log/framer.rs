@@ -1,0 +1,185 @@
+//! The half of a segment log that orders frames: where the group that forms will stand.
+//!
+//! A position is `segment << 32 | offset after the frame`. Where a group will stand is known before it is written, because
+//! the one before it has its length by then. When a write fails for want of space the segment ends after its last whole
+//! group; later records go to the next segment, so that no position is drawn twice.
+
+use std::marker::PhantomData;
+use std::mem;
+
+use super::active::SegmentFile;
+use super::writer::SegmentWriter;
+use crate::commit::{Failure, Framer, Room};
+use crate::kind::{Format, parts, position};
+use crate::{Error, ErrorKind, Position, Result};
+
+/// So much of a group has a mark of its own, where groups have marks: damage costs what stands under one, and what its
+/// neighbours were appended with is not lost along with them.
+const MARKED_BYTES: usize = 4 << 10;
+
+#[derive(Debug)]
+pub(crate) struct SegmentFramer<S, T> {
+    /// The group that forms: room for its head, then its frames. Empty if there is none.
+    pending: Vec<u8>,
+    /// Where in `pending` its parts after the first begin, each with room for a mark.
+    parts_at: Vec<usize>,
+    /// Where its last part begins.
+    part_at: usize,
+    /// The other buffer.
+    spare: Vec<u8>,
+    /// Where the pending group ends; its beginning is as far before as it is long.
+    tail: Position,
+    /// There was no space for the last group: the next segment is begun before any position in it is drawn.
+    full: bool,
+    segment_bytes: u32,
+    /// What the segment of `tail` can take, as far as is known; a nearly full disk has only short segments.
+    capacity: u32,
+    /// No segment from this number on may be removed.
+    pub(super) open_from: u32,
+    /// The number of the record after those that were written.
+    pub(super) next_record: u64,
+    format: PhantomData<fn() -> (S, T)>,
+}
+
+/// Frames on their way to a segment.
+#[derive(Debug)]
+pub(crate) struct SegmentGroup {
+    pub(super) bytes: Vec<u8>,
+    pub(super) parts_at: Vec<usize>,
+    pub(super) start: Position,
+}
+
+impl<S, T: Format> SegmentFramer<S, T> {
+    /// The next record is `next_record`, in `segment`.
+    pub(super) fn new(segment: u32, next_record: u64, segment_bytes: u32) -> Self {
+        Self {
+            pending: Vec::new(),
+            parts_at: Vec::new(),
+            part_at: 0,
+            spare: Vec::new(),
+            tail: position(segment, T::HEAD_BYTES),
+            full: false,
+            segment_bytes,
+            capacity: u32::MAX,
+            open_from: segment,
+            next_record,
+            format: PhantomData,
+        }
+    }
+
+    /// What a frame of so many bytes takes, with a mark if it begins a part.
+    fn size_of(&self, frame: &[u8]) -> u64 {
+        let head = if self.begins_part() { T::GROUP_BYTES } else { 0 };
+        u64::from(head) + frame.len() as u64
+    }
+
+    fn begins_part(&self) -> bool {
+        self.pending.is_empty() || self.pending.len() - self.part_at >= MARKED_BYTES
+    }
+
+    /// Later records go to the next segment. Nothing may be pending.
+    fn advance(&mut self) -> Result<()> {
+        let next = parts(self.tail).0.checked_add(1);
+        let next = next.ok_or_else(|| Error::new(ErrorKind::NumbersEnd))?;
+        self.tail = position(next, T::HEAD_BYTES);
+        self.capacity = u32::MAX;
+        Ok(())
+    }
+}
+
+impl<S: SegmentFile, T: Format> Framer for SegmentFramer<S, T> {
+    type Item<'a> = &'a [u8];
+    type Group = SegmentGroup;
+    type Writer = SegmentWriter<S, T>;
+
+    fn reserve(&mut self, frame: &[u8]) -> Result<Room> {
+        let offset = parts(self.tail).1;
+        let end = u64::from(offset) + self.size_of(frame);
+        let is_first = self.pending.is_empty();
+        let is_alone = is_first && offset == T::HEAD_BYTES;
+        // Room for what ends the segment, too.
+        let with_end = end + u64::from(T::END_BYTES);
+        if with_end > self.segment_bytes.min(self.capacity).into() && !is_alone {
+            if !is_first {
+                return Ok(Room::AfterWrite);
+            }
+            self.advance()?;
+            return self.reserve(frame);
+        }
+        if with_end > u32::MAX.into() {
+            return Err(Error::too_large("a frame", frame.len() as u64, u32::MAX.into()));
+        }
+        // Drawn first, positions would be used up by every attempt, and with them the numbers of segments.
+        Ok(if is_alone && self.full { Room::AfterPrepare } else { Room::Now })
+    }
+
+    fn push(&mut self, frame: &[u8], _: Position) -> usize {
+        self.tail.0 += self.size_of(frame);
+        if self.begins_part() {
+            self.part_at = self.pending.len();
+            if self.part_at > 0 && T::GROUP_BYTES > 0 {
+                self.parts_at.push(self.part_at);
+            }
+            self.pending.resize(self.part_at + T::GROUP_BYTES as usize, 0);
+        }
+        self.pending.extend_from_slice(frame);
+        frame.len()
+    }
+
+    fn tail(&self) -> Position {
+        self.tail
+    }
+
+    fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn take(&mut self) -> SegmentGroup {
+        let start = Position(self.tail.0 - self.pending.len() as u64);
+        let bytes = mem::replace(&mut self.pending, mem::take(&mut self.spare));
+        SegmentGroup { bytes, parts_at: mem::take(&mut self.parts_at), start }
+    }
+
+    fn give_back(&mut self, group: SegmentGroup, writer: &SegmentWriter<S, T>) {
+        self.spare = group.bytes;
+        self.spare.clear();
+        self.follow(writer);
+    }
+
+    fn take_back(&mut self) -> Result<()> {
+        self.pending.clear();
+        self.parts_at.clear();
+        self.full = true;
+        self.advance()
+    }
+
+    fn prepare(&mut self, writer: &mut SegmentWriter<S, T>, frame: &[u8]) -> Result<(), Failure> {
+        let (number, offset) = parts(self.tail);
+        writer.begin(number, offset + self.size_of(frame) as u32 + T::END_BYTES)?;
+        self.full = false;
+        self.follow(writer);
+        Ok(())
+    }
+
+    fn end(&mut self, writer: &mut SegmentWriter<S, T>) -> Result<Position, Failure> {
+        if parts(self.tail).1 > T::HEAD_BYTES {
+            self.advance().map_err(Failure::Passing)?;
+        }
+        writer.end()?;
+        self.follow(writer);
+        Ok(position(parts(self.tail).0, 0))
+    }
+}
+
+impl<S: SegmentFile, T: Format> SegmentFramer<S, T> {
+    /// Takes over what the writer knows of the active segment.
+    fn follow(&mut self, writer: &SegmentWriter<S, T>) {
+        self.next_record = writer.next_record;
+        self.open_from = writer.open_from();
+        if let Some(active) = &writer.active
+            && active.number == parts(self.tail).0
+        {
+            self.capacity = active.capacity;
+        }
+    }
+}

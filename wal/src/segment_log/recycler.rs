@@ -1,0 +1,207 @@
+//! How the front of a log is truncated, and what becomes of its files.
+//!
+//! The file of a dropped segment is renamed, durably, before anything else becomes of it. In a log whose segments are
+//! recycled the new name says with which record the log begins now: see [`native`](crate::native). Until a later segment
+//! says the same, one such file is kept, empty if need be. In other logs the file is removed then.
+
+use std::io;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use crate::commit::Failure;
+use crate::fs::{Fs, FsFile};
+use crate::kind::{Format, Link, Scan};
+use crate::recover;
+use crate::sync::Mutex;
+use crate::{Error, Result};
+
+/// So many files are kept for later segments.
+const KEPT_MAX: usize = 4;
+
+/// The directory of a log, and the files in it whose space the next segments take. Shared by the writer and by threads that
+/// truncate.
+#[derive(Debug)]
+pub(super) struct Recycler<F, T> {
+    pub(super) fs: F,
+    dir: PathBuf,
+    recycled: Mutex<Recycled>,
+    format: PhantomData<fn() -> T>,
+}
+
+#[derive(Debug)]
+struct Recycled {
+    /// The one with the highest number last.
+    paths: Vec<PathBuf>,
+    /// Records below this number were dropped: by the names of these files, or by the head of a segment.
+    front: u64,
+    /// The last segment that was dropped; a later one is named like it, or has a file.
+    segment: u32,
+    /// One of them had the name of a segment before, and may have it again after a power cut: what is in it stays until its
+    /// name is durable.
+    unsettled: bool,
+}
+
+/// A segment that has no name as such any more.
+struct Dropped {
+    path: PathBuf,
+    /// What its file is called now.
+    recycled: PathBuf,
+    /// Whether this name is to stay, because it says what was dropped.
+    is_kept: bool,
+}
+
+impl<F: Fs, T: Format> Recycler<F, T> {
+    /// Goes on with the files `paths`. Records below `front` and segments up to `segment` were dropped.
+    pub(super) fn new(fs: F, dir: &Path, paths: Vec<PathBuf>, front: u64, segment: u32) -> Self {
+        let recycled = Mutex::new(Recycled { paths, front, segment, unsettled: false });
+        Self { fs, dir: dir.to_path_buf(), recycled, format: PhantomData }
+    }
+
+    /// The path of segment `number`.
+    pub(super) fn path(&self, number: u32) -> PathBuf {
+        self.dir.join(T::file_name(number))
+    }
+
+    /// Creates a file; one that is there already will do.
+    pub(super) fn create(&self, path: PathBuf) -> Result<PathBuf> {
+        match self.fs.create_new(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io("create", error).at_path(&path))
+            }
+            _ => Ok(path),
+        }
+    }
+
+    pub(super) fn sync_dir(&self) -> Result<()> {
+        self.fs.sync_dir(&self.dir).map_err(|error| Error::broken("sync", error).at_path(&self.dir))
+    }
+
+    /// Drops the segments below `limit`, of a log whose next record is `next_record`.
+    pub(super) fn truncate(&self, limit: u32, next_record: u64) -> Result<(), Failure> {
+        let numbers = recover::segments::<T, _>(&self.fs, &self.dir).map_err(Failure::Passing)?;
+        for (at, &number) in numbers.iter().enumerate().take_while(|(_, number)| **number < limit) {
+            let first = || self.first_record(&numbers[at + 1..], next_record);
+            let Some(dropped) = self.drop_segment(number, first).map_err(Failure::Passing)? else { continue };
+            // One by one: were an older segment to come back without a newer one, its values would overwrite theirs.
+            // For the same reason nothing more is removed, nor anything acknowledged, when this fails; and the next opening
+            // is to see the segment.
+            if let Err(error) = self.sync_dir() {
+                drop(self.fs.rename(&dropped.recycled, &dropped.path));
+                return Err(Failure::Broken(error));
+            }
+            // Used from now on: until here the file might have come back as the segment that it was.
+            if dropped.is_kept {
+                let mut recycled = self.recycled.lock();
+                recycled.paths.push(dropped.recycled);
+                self.remove_surplus(&mut recycled, KEPT_MAX);
+            } else {
+                // What cannot be removed is found again when the log is opened.
+                drop(self.fs.remove(&dropped.recycled));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the name from a segment; `None` if there is none.
+    fn drop_segment(&self, number: u32, next: impl FnOnce() -> Result<u64>) -> Result<Option<Dropped>> {
+        let path = self.path(number);
+        let next = if T::RECYCLED { next()? } else { 0 };
+        let mut recycled = self.recycled.lock();
+        // Else it held nothing, or nothing that anybody could read.
+        let is_kept = T::RECYCLED && (next, number) > (recycled.front, recycled.segment);
+        let name = self.dir.join(recover::recycled_name(next, number));
+        match self.fs.rename(&path, &name) {
+            Ok(()) => {
+                recycled.front = recycled.front.max(next);
+                recycled.segment = recycled.segment.max(number);
+                Ok(Some(Dropped { path, recycled: name, is_kept }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("remove", error).at_path(&path)),
+        }
+    }
+
+    /// The number of the first record of these segments, of which the log's next record is the end.
+    fn first_record(&self, numbers: &[u32], next_record: u64) -> Result<u64> {
+        for &number in numbers {
+            let path = self.path(number);
+            let head = self.head_of(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
+            if let Some(Link { first, .. }) = T::Scan::new(number, &head).link() {
+                return Ok(first);
+            }
+        }
+        Ok(next_record)
+    }
+
+    fn head_of(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.fs.open(path)?;
+        let mut head = vec![0; T::HEAD_BYTES as usize];
+        let mut len = 0;
+        while len < head.len() {
+            match file.read_at(&mut head[len..], len as u64) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        head.truncate(len);
+        Ok(head)
+    }
+
+    /// A file for a segment that is to be published, and the first record that was not dropped.
+    pub(super) fn take(&self) -> Result<(PathBuf, u64)> {
+        let mut recycled = self.recycled.lock();
+        if recycled.unsettled {
+            // Else it could be two segments, whose head would be that of one.
+            self.sync_dir()?;
+            recycled.unsettled = false;
+        }
+        let path = match recycled.paths.pop() {
+            Some(path) => path,
+            None => self.create(self.dir.join(recover::recycled_name(0, 0)))?,
+        };
+        Ok((path, recycled.front))
+    }
+
+    /// A name that was given and taken back is not durably taken back.
+    pub(super) fn unsettle(&self) {
+        self.recycled.lock().unsettled = true;
+    }
+
+    /// A file that could not become a segment: its name may be all that says what was dropped.
+    pub(super) fn give_back(&self, path: PathBuf) {
+        if let Ok(file) = self.fs.open(&path) {
+            let mut recycled = self.recycled.lock();
+            if !recycled.unsettled {
+                drop(file.set_len(0));
+            }
+            if !recycled.paths.contains(&path) {
+                recycled.paths.push(path);
+                recycled.paths.sort_unstable();
+            }
+        }
+    }
+
+    /// Gives the space that is kept for later segments back. False if there is none.
+    pub(super) fn release_space(&self) -> bool {
+        let mut recycled = self.recycled.lock();
+        if recycled.unsettled {
+            return false;
+        }
+        let released = self.remove_surplus(&mut recycled, 1);
+        let last = recycled.paths.last().and_then(|last| self.fs.open(last).ok());
+        let emptied = last.filter(|file| file.len().is_ok_and(|len| len > 0));
+        emptied.is_some_and(|file| file.set_len(0).is_ok()) || released
+    }
+
+    /// Keeps so many files: those whose names say most. False if there are no more.
+    fn remove_surplus(&self, recycled: &mut Recycled, keep: usize) -> bool {
+        let surplus = recycled.paths.len().saturating_sub(keep);
+        for path in recycled.paths.drain(..surplus) {
+            // What cannot be removed is found again when the log is opened.
+            drop(self.fs.remove(&path));
+        }
+        surplus > 0
+    }
+}

@@ -1,0 +1,197 @@
+//! The half of a segment log that writes: the active segment, and how one follows the other.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::active::{Active, SegmentFile};
+use super::framer::SegmentGroup;
+use super::recycler::Recycler;
+use crate::commit::{Counts, Failure, Writer};
+use crate::error::is_passing;
+use crate::fs::{Fs, FsFile};
+use crate::kind::{Format, Link, parts};
+use crate::recover;
+use crate::{Error, LogOptions, Result};
+
+#[derive(Debug)]
+pub(crate) struct SegmentWriter<S: SegmentFile, T: Format> {
+    recycler: Arc<Recycler<S::Fs, T>>,
+    segment_bytes: u32,
+    preallocate: bool,
+    pub(super) active: Option<Active<S, T>>,
+    /// The number of the next segment if none is active; no file is called so, or later.
+    next: u32,
+    /// The last segment with records.
+    held: u32,
+    /// The number of the next record.
+    pub(super) next_record: u64,
+    counts: Counts,
+}
+
+impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
+    /// Begins with record `next_record` in segment `next`; `held` is the last one before it with records.
+    pub(super) fn new(
+        recycler: Arc<Recycler<S::Fs, T>>,
+        options: &LogOptions,
+        (next, held, next_record): (u32, u32, u64),
+    ) -> Self {
+        Self {
+            recycler,
+            segment_bytes: options.segment_bytes,
+            preallocate: options.preallocate,
+            active: None,
+            next,
+            held,
+            next_record,
+            counts: Counts::default(),
+        }
+    }
+
+    /// No segment from this number on may be removed.
+    pub(super) fn open_from(&self) -> u32 {
+        self.active.as_ref().map_or(self.next, |active| active.number)
+    }
+
+    /// Ends the active segment, if there is one: durable before the next one may be begun.
+    pub(super) fn end(&mut self) -> Result<(), Failure> {
+        self.sync()?;
+        let Some(mut active) = self.active.take() else { return Ok(()) };
+        self.next = active.number.saturating_add(1);
+        active.finish().map_err(|error| Failure::Broken(self.at(active.number, error)))?;
+        let number = active.number;
+        active.close().map_err(|error| Failure::Broken(self.at(number, error)))
+    }
+
+    /// Begins segment `number` instead of the active one; it is to take a group and the end after it up to `needed`.
+    pub(super) fn begin(&mut self, number: u32, needed: u32) -> Result<(), Failure> {
+        self.end()?;
+        // Nothing that anybody waits for was written to it yet.
+        let failure =
+            |error: Error| if is_passing(&error) { Failure::Passing(error) } else { Failure::Broken(error) };
+        self.active = Some(self.try_begin(number, needed).map_err(failure)?);
+        self.counts.segments += 1;
+        Ok(())
+    }
+
+    fn try_begin(&self, number: u32, needed: u32) -> Result<Active<S, T>> {
+        recover::vacant(&self.recycler.fs, &self.recycler.path(number))?;
+        let (path, front) = self.create(number)?;
+        let link = Link { first: self.next_record, front, before: self.held };
+        let format = T::begin(number, link);
+        let begun = self.allocate(&path, format, number, needed).and_then(|active| {
+            self.publish(&path, number)?;
+            Ok(active)
+        });
+        begun.inspect_err(|_| {
+            if T::RECYCLED {
+                self.recycler.give_back(path);
+            } else {
+                // Nothing was acknowledged in it; left behind, it would be an empty segment.
+                drop(self.recycler.fs.remove(&path));
+            }
+        })
+    }
+
+    /// A file for segment `number`, under its name or, when it is recycled, under another; and the first record that was
+    /// not truncated.
+    fn create(&self, number: u32) -> Result<(PathBuf, u64)> {
+        if T::RECYCLED {
+            return self.recycler.take();
+        }
+        let path = self.recycler.create(self.recycler.path(number))?;
+        if let (true, Some(next)) = (T::GUARDED, number.checked_add(1)) {
+            // The empty next segment, durable before this one has any content: see `segment`.
+            self.recycler.create(self.recycler.path(next))?;
+        }
+        self.recycler.sync_dir()?;
+        Ok((path, 0))
+    }
+
+    /// Gives a segment that begins in the space of another its name: only now, with a head of its own.
+    fn publish(&self, path: &Path, number: u32) -> Result<()> {
+        if !T::RECYCLED {
+            return Ok(());
+        }
+        let Recycler { fs, .. } = &*self.recycler;
+        let name = self.recycler.path(number);
+        fs.rename(path, &name).map_err(|error| Error::io("rename", error).at_path(path))?;
+        self.recycler.sync_dir().inspect_err(|_| {
+            // Under its name the next attempt to begin the segment would take it for somebody else's.
+            drop(fs.rename(&name, path));
+            self.recycler.unsettle();
+        })
+    }
+
+    fn allocate(&self, path: &Path, format: T, number: u32, needed: u32) -> Result<Active<S, T>> {
+        let open = || self.recycler.fs.open(path).map_err(|error| Error::io("open", error).at_path(path));
+        let head = format.head();
+        let mut capacity = self.segment_bytes.max(needed);
+        loop {
+            match S::begin(open()?, capacity, self.preallocate, &head) {
+                Ok(file) => return Ok(Active::new(file, format, number, capacity)),
+                Err(error) => {
+                    let error = Error::io("allocate", error).at_path(path);
+                    if error.is_full() && self.recycler.release_space() {
+                        continue;
+                    }
+                    if !error.is_full() || capacity == needed {
+                        return Err(error);
+                    }
+                    // On a nearly full disk a shorter segment is better than none.
+                    capacity = (capacity / 8).max(needed);
+                    open()?.set_len(0).map_err(|error| Error::io("cut", error).at_path(path))?;
+                }
+            }
+        }
+    }
+
+    /// After a failed write: the segment ends after its last whole group, durably, or the log is broken.
+    fn take_back(&mut self, error: Error) -> Failure {
+        let Some(active) = self.active.take().filter(|_| error.is_full()) else {
+            return Failure::Broken(error);
+        };
+        let number = active.number;
+        self.next = number.saturating_add(1);
+        match active.close() {
+            Ok(()) => Failure::Passing(error),
+            Err(error) => Failure::Broken(self.at(number, error)),
+        }
+    }
+
+    fn at(&self, number: u32, error: Error) -> Error {
+        error.at_path(&self.recycler.path(number))
+    }
+}
+
+impl<S: SegmentFile, T: Format> Writer<SegmentGroup> for SegmentWriter<S, T> {
+    fn write(&mut self, group: &mut SegmentGroup, records: u64) -> Result<u64, Failure> {
+        let (number, at) = parts(group.start);
+        let len = group.bytes.len();
+        if self.active.as_ref().is_none_or(|active| active.number != number) {
+            self.begin(number, at + len as u32 + T::END_BYTES)?;
+        }
+        if let Some(active) = &mut self.active
+            && let Err(error) = active.write(group, at)
+        {
+            let error = self.at(number, error);
+            return Err(self.take_back(error));
+        }
+        self.held = number;
+        self.next_record = self.next_record.saturating_add(records);
+        Ok(len as u64)
+    }
+
+    fn sync(&mut self) -> Result<(), Failure> {
+        let Some(active) = self.active.as_mut().filter(|active| !active.is_durable()) else { return Ok(()) };
+        let begun = Instant::now();
+        let synced = active.sync();
+        self.counts.syncs.push(begun.elapsed());
+        let number = active.number;
+        synced.map_err(|error| Failure::Broken(self.at(number, error)))
+    }
+
+    fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+}
