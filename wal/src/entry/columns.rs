@@ -24,9 +24,6 @@
 //! `words`, which is private: packed integers with a common base, or their differences. Where each column has one point
 //! the names are most of it; those of fields, and of hosts, mostly differ in their last bytes.
 //!
-//! The first edition of this had another tag and is read as well. It had tokens of `2 x len` and the bytes, the number of
-//! exceptions in every block of floats, and nothing special for blocks of one.
-//!
 //! A float with few decimals is a small integer: `round(v x 10^e) / 10^e` is checked to give the same bits, so NaN,
 //! infinities, -0.0 and full-precision values go as they are.
 
@@ -48,8 +45,6 @@ use tokens::TokenWriter;
 
 /// The first byte: no payload of InfluxDB's begins with it.
 pub const TAG: u8 = 0xc2;
-/// That of the first edition.
-pub const TAG_FIRST: u8 = 0xc1;
 /// Bytes of all keys and names of one payload: a short one could repeat a long text without end.
 pub const TEXT_MAX: usize = ENTRY_BYTES_MAX;
 /// Most values a payload says in one byte: 256 equal ones take two.

@@ -99,9 +99,7 @@ fn column<'a>(bytes: &mut Bytes<'a>) -> Result<Option<RawColumn<'a>>> {
 pub(super) fn entry<'a>(kind: RecordKind, payload: &'a [u8], spare: Batch<'_>) -> Result<Entry<'a>> {
     let mut bytes = Bytes::new(payload);
     match kind {
-        RecordKind::Write
-            if payload.first().is_some_and(|tag| [columns::TAG, columns::TAG_FIRST].contains(tag)) =>
-        {
+        RecordKind::Write if payload.first() == Some(&columns::TAG) => {
             columns::decode_write(payload, spare).map(Entry::Write)
         }
         RecordKind::Write => write(bytes, spare).map(Entry::Write),

@@ -16,14 +16,6 @@
 /// Numbers of a block.
 pub(super) const BLOCK: usize = 256;
 
-/// How payloads were written, by their tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Edition {
-    /// A lone number has the code of a block, and every block of floats its number of exceptions.
-    First,
-    /// As drawn.
-    Second,
-}
 const DELTA: u8 = 0x80;
 
 /// Appends unsigned LEB128.
@@ -117,19 +109,19 @@ fn pack(numbers: &[i64], base: i64, width: u32, out: &mut Vec<u8>) {
 }
 
 /// Takes the blocks of `count` numbers and appends them to `out`; `None` when they are not there.
-pub(super) fn take(bytes: &mut &[u8], count: usize, by: Edition, out: &mut Vec<i64>) -> Option<()> {
+pub(super) fn take(bytes: &mut &[u8], count: usize, out: &mut Vec<i64>) -> Option<()> {
     let mut left = count;
     while left > 0 {
         let len = left.min(BLOCK);
-        take_block(bytes, len, by, out)?;
+        take_block(bytes, len, out)?;
         left -= len;
     }
     Some(())
 }
 
 /// Takes one block of `len` numbers, 1 to [`BLOCK`].
-pub(super) fn take_block(bytes: &mut &[u8], len: usize, by: Edition, out: &mut Vec<i64>) -> Option<()> {
-    if len == 1 && by == Edition::Second {
+pub(super) fn take_block(bytes: &mut &[u8], len: usize, out: &mut Vec<i64>) -> Option<()> {
+    if len == 1 {
         out.push(unzigzag(take_varint(bytes)?));
         return Some(());
     }
@@ -211,10 +203,10 @@ mod tests {
             let mut out = vec![9];
             put(&numbers, &mut out);
             let (mut bytes, mut back) = (&out[1..], vec![5]);
-            take(&mut bytes, numbers.len(), Edition::Second, &mut back).expect("whole");
+            take(&mut bytes, numbers.len(), &mut back).expect("whole");
             assert!(bytes.is_empty() && back[0] == 5 && back[1..] == numbers);
             for len in 1..out.len().min(300) {
-                assert_eq!(take(&mut &out[1..len], numbers.len(), Edition::Second, &mut back), None);
+                assert_eq!(take(&mut &out[1..len], numbers.len(), &mut back), None);
             }
         }
     }

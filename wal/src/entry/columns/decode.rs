@@ -4,9 +4,8 @@ use tsmith_codecs::{Batch, FieldType, Kept, RunBuilder, StringColumn, Values};
 
 use super::tokens::TokenReader;
 use super::{
-    SAME, SCALE_SHIFT, SCALES, SHARED, TAG_FIRST, VALUES_MAX, VALUES_PER_BYTE_MAX, field_type, floats, words,
+    SAME, SCALE_SHIFT, SCALES, SHARED, TAG, VALUES_MAX, VALUES_PER_BYTE_MAX, field_type, floats, words,
 };
-use crate::entry::words::Edition;
 use crate::{Error, Result};
 
 /// Reads a payload; see the module above.
@@ -22,18 +21,16 @@ type Read<T> = std::result::Result<T, &'static str>;
 
 fn batch<'a>(bytes: &mut &'a [u8], spare: Batch<'_>) -> Read<Batch<'a>> {
     let whole = bytes.len();
-    let (&tag, rest) = bytes.split_first().ok_or("the tag of packed columns")?;
-    *bytes = rest;
-    let by = if tag == TAG_FIRST { Edition::First } else { Edition::Second };
+    *bytes = bytes.strip_prefix(&[TAG]).ok_or("the tag of packed columns")?;
     let values = length(bytes, "the number of values")?;
     if values > VALUES_MAX.min(whole.saturating_mul(VALUES_PER_BYTE_MAX)) {
         return Err("no more values than the bytes can hold");
     }
     let mut left = values;
     let mut runs = RunBuilder::reusing(spare);
-    let mut tokens = TokenReader::new(by, whole);
+    let mut tokens = TokenReader::new(whole);
     while !bytes.is_empty() {
-        left = run(bytes, left, by, &mut tokens, &mut runs)?;
+        left = run(bytes, left, &mut tokens, &mut runs)?;
     }
     if left > 0 {
         return Err("as many values as were announced");
@@ -56,13 +53,7 @@ struct Lane {
 }
 
 /// Reads one run, and gives how many of the `left` values it leaves.
-fn run(
-    bytes: &mut &[u8],
-    left: usize,
-    by: Edition,
-    tokens: &mut TokenReader,
-    runs: &mut RunBuilder<'_>,
-) -> Read<usize> {
+fn run(bytes: &mut &[u8], left: usize, tokens: &mut TokenReader, runs: &mut RunBuilder<'_>) -> Read<usize> {
     let series = length(bytes, "the number of series")?;
     let fields = length(bytes, "the number of fields")?;
     // Every series takes a byte, and every column a value.
@@ -89,8 +80,7 @@ fn run(
         return Err("times of all series only where columns share them");
     }
     let mut counts = Vec::new();
-    words::take(bytes, if shared { series } else { columns }, by, &mut counts)
-        .ok_or("the numbers of points")?;
+    words::take(bytes, if shared { series } else { columns }, &mut counts).ok_or("the numbers of points")?;
     let sum = counts.iter().try_fold(0_usize, |sum, &count| {
         sum.checked_add(usize::try_from(count).ok().filter(|&count| count > 0)?)
     });
@@ -103,7 +93,7 @@ fn run(
     }
     let listed = if same { first as usize } else { used / per };
     let mut times = Vec::new();
-    words::take(bytes, listed, by, &mut times).ok_or("the times")?;
+    words::take(bytes, listed, &mut times).ok_or("the times")?;
     if scale > 1 {
         for time in &mut times {
             *time = time.wrapping_mul(scale);
@@ -112,7 +102,7 @@ fn run(
     let mut before = 0;
     for (counts, lane) in counts.chunks(series).cycle().zip(&mut lanes) {
         let len: usize = counts.iter().map(|&count| count as usize).sum();
-        lane.values = take_lane(bytes, lane.values.field_type(), len, by)?;
+        lane.values = take_lane(bytes, lane.values.field_type(), len)?;
         lane.times = before;
         before += if shared { 0 } else { len };
     }
@@ -171,15 +161,15 @@ impl Keys {
     }
 }
 
-fn take_lane(bytes: &mut &[u8], field_type: FieldType, len: usize, by: Edition) -> Read<Values> {
+fn take_lane(bytes: &mut &[u8], field_type: FieldType, len: usize) -> Read<Values> {
     let expected = "the values";
     if field_type == FieldType::Float {
         let mut out = Vec::with_capacity(len);
-        floats::take(bytes, len, by, &mut out).ok_or(expected)?;
+        floats::take(bytes, len, &mut out).ok_or(expected)?;
         return Ok(Values::Float(out));
     }
     let mut numbers = Vec::with_capacity(len);
-    words::take(bytes, len, by, &mut numbers).ok_or(expected)?;
+    words::take(bytes, len, &mut numbers).ok_or(expected)?;
     Ok(match field_type {
         FieldType::Unsigned => Values::Unsigned(numbers.into_iter().map(i64::cast_unsigned).collect()),
         FieldType::Boolean if numbers.iter().any(|number| !(0..2).contains(number)) => {

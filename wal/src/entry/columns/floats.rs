@@ -1,6 +1,6 @@
 //! Floats as multiples of a power of ten, where they are.
 
-use crate::entry::words::{self, BLOCK, Edition};
+use crate::entry::words::{self, BLOCK};
 
 /// All of them are exact as floats, so that the division is the correctly rounded one.
 const POWERS: [f64; 19] =
@@ -98,7 +98,7 @@ fn put_multiples(block: &[f64], at: usize, numbers: &mut Vec<i64>, out: &mut Vec
 }
 
 /// Takes the blocks of `count` floats and appends them to `out`; `None` when they are not there.
-pub(super) fn take(bytes: &mut &[u8], count: usize, by: Edition, out: &mut Vec<f64>) -> Option<()> {
+pub(super) fn take(bytes: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Option<()> {
     let mut left = count;
     let mut numbers = Vec::with_capacity(BLOCK.min(count));
     while left > 0 {
@@ -107,26 +107,22 @@ pub(super) fn take(bytes: &mut &[u8], count: usize, by: Edition, out: &mut Vec<f
         numbers.clear();
         let (&code, rest) = bytes.split_first()?;
         *bytes = rest;
-        if code == BITS && len == 1 && by == Edition::Second {
+        if code == BITS && len == 1 {
             let (value, rest) = bytes.split_first_chunk()?;
             *bytes = rest;
             out.push(f64::from_le_bytes(*value));
             continue;
         }
         if code == BITS {
-            words::take_block(bytes, len, by, &mut numbers)?;
+            words::take_block(bytes, len, &mut numbers)?;
             out.extend(numbers.iter().map(|bits| f64::from_bits(bits.cast_unsigned())));
             continue;
         }
-        let (code, has_misses) = match by {
-            Edition::First => (code, true),
-            Edition::Second => (code & !MISSES, code & MISSES != 0),
-        };
-        let power = *POWERS.get(usize::from(code))?;
-        let (misses, rest) = if has_misses { bytes.split_first()? } else { (&0, *bytes) };
+        let power = *POWERS.get(usize::from(code & !MISSES))?;
+        let (misses, rest) = if code & MISSES == 0 { (&0, *bytes) } else { bytes.split_first()? };
         let (exceptions, rest) = rest.split_at_checked(9 * usize::from(*misses))?;
         *bytes = rest;
-        words::take_block(bytes, len, by, &mut numbers)?;
+        words::take_block(bytes, len, &mut numbers)?;
         let from = out.len();
         out.extend(numbers.iter().map(|&number| number as f64 / power));
         let block = out.get_mut(from..)?;

@@ -238,30 +238,3 @@ fn few_points_take_few_bytes() {
         same(&decoded(&packed), &batch);
     }
 }
-
-/// What the first edition made of [`keepsake`].
-const FIRST: &str = "c11903030a76616c7565010e76616c75655f66010e76616c75655f690203026d0c686f73743d610c7a6f6e653d310307\
-    0e686f73743d61620b010a6f746865720b00020002010000fa01ff00aad5aad5aad5aad57f00dfc508010402660102750502620302730401086c\
-    61746500030447000b00000880000640800218e0000828000100803ee8072000010104000000000000f87f0400103253760801010201000202000c782c79";
-
-#[test]
-fn logs_of_the_first_edition_are_read() {
-    let first: Vec<u8> = (0..FIRST.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&FIRST[at..at + 2], 16).expect("hex"))
-        .collect();
-    same(&decoded(&first), &keepsake());
-    let second = encoded(&keepsake());
-    assert_eq!((first[0], second[0]), (TAG_FIRST, TAG));
-    same(&decoded(&second), &keepsake());
-    for len in 1..first.len() {
-        assert!(entry::decode(RecordKind::Write, &first[..len]).is_err(), "cut at {len}");
-    }
-    for (at, bit) in (0..first.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-        let mut bytes = first.clone();
-        bytes[at] ^= 1 << bit;
-        if let Err(error) = entry::decode(RecordKind::Write, &bytes) {
-            assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
-        }
-    }
-}

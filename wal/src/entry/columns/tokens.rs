@@ -1,7 +1,7 @@
 //! Texts that repeat, whole or at their beginning: written once, then by their place or without what they share.
 
 use super::TEXT_MAX;
-use crate::entry::words::{self, Edition};
+use crate::entry::words;
 
 /// A shorter beginning is not worth the byte that says how long it is.
 const SHARED_MIN: usize = 2;
@@ -69,7 +69,6 @@ fn hash(token: &[u8]) -> u64 {
 
 /// Reads what a [`TokenWriter`] wrote.
 pub(super) struct TokenReader {
-    by: Edition,
     /// What was spelled out, end to end.
     text: Vec<u8>,
     ends: Vec<usize>,
@@ -79,10 +78,10 @@ pub(super) struct TokenReader {
 
 impl TokenReader {
     /// For a payload of so many bytes.
-    pub(super) fn new(by: Edition, bytes: usize) -> Self {
+    pub(super) fn new(bytes: usize) -> Self {
         // What a point of its own needs, at once.
         let (text, ends) = (Vec::with_capacity(bytes.min(512)), Vec::with_capacity(bytes.min(32)));
-        Self { by, text, ends, left: TEXT_MAX }
+        Self { text, ends, left: TEXT_MAX }
     }
 
     pub(super) fn take(&mut self, bytes: &mut &[u8]) -> Option<&[u8]> {
@@ -95,18 +94,14 @@ impl TokenReader {
 
     /// Reads one that is spelled out, and gives its place.
     fn spell(&mut self, bytes: &mut &[u8], code: u64) -> Option<usize> {
-        let (len, shares) = match self.by {
-            Edition::First => (code >> 1, false),
-            Edition::Second => (code >> 2, code & 2 != 0),
-        };
         let place = self.ends.len();
-        if shares {
+        if code & 2 != 0 {
             let shared = usize::try_from(words::take_varint(bytes)?).ok()?;
             let (from, to) = self.span(place.checked_sub(1)?)?;
             let end = from.checked_add(shared).filter(|end| *end <= to && shared <= self.left)?;
             self.text.extend_from_within(from..end);
         }
-        let (rest, behind) = bytes.split_at_checked(usize::try_from(len).ok()?)?;
+        let (rest, behind) = bytes.split_at_checked(usize::try_from(code >> 2).ok()?)?;
         *bytes = behind;
         self.text.extend_from_slice(rest);
         self.ends.push(self.text.len());
