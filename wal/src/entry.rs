@@ -132,5 +132,24 @@ fn type_byte(field_type: FieldType) -> u8 {
     }
 }
 
+/// The type of this byte.
+fn field_type(byte: u8) -> Option<FieldType> {
+    FieldType::ALL.into_iter().find(|field_type| type_byte(*field_type) == byte)
+}
+
+/// How many bytes these begin with alike.
+fn common_len(a: &[u8], b: &[u8]) -> usize {
+    let (words, others) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    let mut same = 0;
+    for (a, b) in words.iter().zip(others) {
+        let differs = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differs != 0 {
+            return same + (differs.trailing_zeros() / 8) as usize;
+        }
+        same += 8;
+    }
+    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
+}
+
 #[cfg(test)]
 mod tests;

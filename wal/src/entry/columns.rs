@@ -224,11 +224,6 @@ fn put_lane<'b>(
     }
 }
 
-/// The type of this byte.
-fn field_type(byte: u8) -> Option<FieldType> {
-    FieldType::ALL.into_iter().find(|field_type| type_byte(*field_type) == byte)
-}
-
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails so")]
 mod tests;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tsmith_codecs::{Batch, BatchSeries, FieldKey, FieldType, KEY_SEPARATOR, RunBuilder, TimeRange, Value};
 
-use super::{Entry, columns};
+use super::{Entry, columns, field_type};
 use crate::{Error, RecordKind, Result};
 
 /// A cursor that knows how far it is. Errors are made when needed only: making and dropping one costs more than a read.
@@ -63,14 +63,8 @@ fn column<'a>(bytes: &mut Bytes<'a>) -> Result<Option<RawColumn<'a>>> {
         return Ok(None);
     }
     let at = bytes.at;
-    let field_type = match bytes.array("the type of a column")? {
-        [1] => FieldType::Float,
-        [2] => FieldType::Integer,
-        [3] => FieldType::Boolean,
-        [4] => FieldType::String,
-        [5] => FieldType::Unsigned,
-        _ => return Err(Error::corrupt(at, "a type from 1 to 5")),
-    };
+    let [byte] = bytes.array("the type of a column")?;
+    let field_type = field_type(byte).ok_or_else(|| Error::corrupt(at, "a type from 1 to 5"))?;
     let key_len = u16::from_be_bytes(bytes.array("the length of a key")?).into();
     let key_at = bytes.at;
     let key = bytes.take(key_len, "a key of the length given")?;
@@ -136,33 +130,12 @@ pub(super) fn is_well_formed(kind: RecordKind, payload: &[u8]) -> bool {
     }
 }
 
-fn write<'a>(bytes: Bytes<'a>, spare: Batch<'_>) -> Result<Batch<'a>> {
-    let batch = columns(bytes.clone(), spare, |_| true)?;
-    if !repeats_a_key(&batch) {
-        return Ok(batch);
-    }
-    let mut last = HashMap::new();
-    let mut walk = bytes.clone();
-    while let Some(column) = column(&mut walk)? {
-        last.insert(column.key, column.key_at);
-    }
-    columns(bytes, Batch::default(), |column| last.get(column.key) == Some(&column.key_at))
-}
-
-/// The columns that `wanted` accepts.
-fn columns<'a>(
-    mut bytes: Bytes<'a>,
-    spare: Batch<'_>,
-    wanted: impl Fn(&RawColumn<'a>) -> bool,
-) -> Result<Batch<'a>> {
+fn write<'a>(mut bytes: Bytes<'a>, spare: Batch<'_>) -> Result<Batch<'a>> {
     let mut runs = RunBuilder::reusing(spare);
     // The beginning of the composite keys of the present series' fields. Neighbours mostly belong to one, and
     // comparing is cheaper than looking for the separator.
     let mut series: Option<&[u8]> = None;
     while let Some(column) = column(&mut bytes)? {
-        if !wanted(&column) {
-            continue;
-        }
         let field = series.and_then(|prefix| column.key.strip_prefix(prefix));
         if let Some(field) = field {
             runs.column(Cow::Borrowed(field), column.field_type);
@@ -173,7 +146,24 @@ fn columns<'a>(
         }
         push(&mut runs, column)?;
     }
-    Ok(runs.finish())
+    let batch = runs.finish();
+    Ok(if repeats_a_key(&batch) { last_columns(&batch) } else { batch })
+}
+
+/// The last column of each key.
+fn last_columns<'a>(batch: &Batch<'_>) -> Batch<'a> {
+    let places: HashMap<_, _> =
+        batch.columns().enumerate().map(|(place, (key, _))| (key.to_composite(), place)).collect();
+    let mut runs = RunBuilder::new();
+    for (place, (key, column)) in batch.columns().enumerate() {
+        if places.get(&key.to_composite()) == Some(&place) {
+            let [series, field] = [key.series, key.field].map(|text| Cow::Owned(text.to_vec()));
+            runs.begin(series, field, column.field_type());
+            let fits = runs.extend(column.times(), column.values());
+            debug_assert!(fits, "the column was begun with this type");
+        }
+    }
+    runs.finish()
 }
 
 /// Whether a key has two columns. By sorting: unlike a table, that cannot be made slow by chosen keys.

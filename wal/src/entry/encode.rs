@@ -1,7 +1,6 @@
 //! Columns to payloads. This runs for every value on its way in, so it has no branch for a value.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
 
 use tsmith_codecs::{
     Batch, Column, ColumnRef, FieldKey, FieldType, KEY_BYTES_MAX, KEY_SEPARATOR, StringsRef, TimeRange,
@@ -13,39 +12,26 @@ use crate::{ENTRY_BYTES_MAX, Error, Result};
 
 /// Type, key length and count of a column.
 const COLUMN_BYTES: usize = 1 + 2 + 4;
-/// Points that are turned into bytes at a time, on the stack.
-const CHUNK_POINTS: usize = 64;
-
-/// Points on their way into the vector. One for a whole batch: to clear it for every column would cost more than the
-/// points of a short one.
-struct Chunk([[u8; 16]; CHUNK_POINTS]);
-
-impl Default for Chunk {
-    fn default() -> Self {
-        Self([[0; 16]; CHUNK_POINTS])
-    }
-}
 
 /// Appends the payload of `batch` to `out`.
 ///
 /// # Errors
 /// A key is longer than InfluxDB's format can say, or the payload longer than a log takes; `out` is as before.
 pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
-    let len = payload_len(batch)?;
-    if !batch.has_unique_keys() {
-        return encode_merged(batch, out);
-    }
-    out.reserve(len);
-    let mut chunk = Chunk::default();
-    for series in batch.series() {
-        for field in series.columns() {
-            encode_column(FieldKey::new(series.key().0, field.field()), field.data(), &mut chunk, out);
+    out.reserve(payload_len(batch)?);
+    if batch.has_unique_keys() {
+        for series in batch.series() {
+            for field in series.columns() {
+                encode_column(FieldKey::new(series.key().0, field.field()), field.data(), out);
+            }
         }
+    } else {
+        encode_merged(batch, out);
     }
     Ok(())
 }
 
-/// How long the payload of `batch` is, if it has one; with keys that occur twice, at most.
+/// The length of the payload of `batch`, if it has one. It is shorter if keys occur twice.
 pub(super) fn payload_len(batch: &Batch<'_>) -> Result<usize> {
     let mut len = 0;
     for series in batch.series() {
@@ -53,7 +39,12 @@ pub(super) fn payload_len(batch: &Batch<'_>) -> Result<usize> {
         for field in series.columns() {
             let key = series_len + field.field().len();
             check_key_len(key)?;
-            len += column_len(key, field.field_type(), field.len(), || field.data());
+            let points = match field.field_type() {
+                FieldType::Float | FieldType::Integer | FieldType::Unsigned => 16 * field.len(),
+                FieldType::Boolean => 9 * field.len(),
+                FieldType::String => 12 * field.len() + field.data().string_bytes() as usize,
+            };
+            len += COLUMN_BYTES + key + points;
         }
     }
     // Every field repeats the key of its series: one line of some MB may say many GB.
@@ -102,35 +93,25 @@ pub fn encode_delete_range(range: TimeRange, keys: &[FieldKey<'_>], out: &mut Ve
     Ok(())
 }
 
-/// For batches that may hold a key twice: joins its columns, since a reader would keep only the last.
-fn encode_merged(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
-    let mut order: Vec<(FieldKey<'_>, Column)> = Vec::new();
+/// Joins the columns of a key that occurs twice: a reader would keep only the last.
+fn encode_merged(batch: &Batch<'_>, out: &mut Vec<u8>) {
+    let mut columns: Vec<(FieldKey<'_>, Column)> = Vec::new();
     let mut places = HashMap::new();
     for (key, data) in batch.columns() {
-        check_key(key)?;
-        match places.entry(key.to_composite()) {
-            Slot::Vacant(slot) => {
-                slot.insert(order.len());
-                order.push((key, data.to_column()));
-            }
-            // Of two types the later one counts, as for the reader of a log that holds both.
-            Slot::Occupied(slot) => {
-                let (_, column) = &mut order[*slot.get()];
+        let place = *places.entry(key.to_composite()).or_insert(columns.len());
+        match columns.get_mut(place) {
+            None => columns.push((key, data.to_column())),
+            Some((_, column)) => {
+                // Of two types the later one counts, as for the reader of a log that holds both.
                 if !column.extend(data) {
                     *column = data.to_column();
                 }
             }
         }
     }
-    let len_of = |key: FieldKey<'_>, column: &Column| {
-        column_len(key.composite_len(), column.field_type(), column.len(), || column.as_ref())
-    };
-    out.reserve(order.iter().map(|(key, column)| len_of(*key, column)).sum());
-    let mut chunk = Chunk::default();
-    for (key, column) in &order {
-        encode_column(*key, column.as_ref(), &mut chunk, out);
+    for (key, column) in &columns {
+        encode_column(*key, column.as_ref(), out);
     }
-    Ok(())
 }
 
 fn check_key(key: FieldKey<'_>) -> Result<()> {
@@ -144,35 +125,16 @@ pub(super) fn check_key_len(len: usize) -> Result<()> {
     Ok(())
 }
 
-fn column_len<'a>(
-    key: usize,
-    field_type: FieldType,
-    points: usize,
-    data: impl FnOnce() -> ColumnRef<'a>,
-) -> usize {
-    let values = match field_type {
-        FieldType::Float | FieldType::Integer | FieldType::Unsigned => 8 * points,
-        FieldType::Boolean => points,
-        FieldType::String => match data().values() {
-            ValuesRef::String(strings) => 4 * points + strings.bytes().len(),
-            _ => 0,
-        },
-    };
-    COLUMN_BYTES + key + 8 * points + values
-}
-
-fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, chunk: &mut Chunk, out: &mut Vec<u8>) {
+fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, out: &mut Vec<u8>) {
     let [high, low] = (key.composite_len() as u16).to_be_bytes();
     out.extend_from_slice(&[type_byte(column.field_type()), high, low]);
-    out.extend_from_slice(key.series);
-    out.extend_from_slice(KEY_SEPARATOR);
-    out.extend_from_slice(key.field);
+    key.write_to(out);
     out.extend_from_slice(&(column.len() as u32).to_be_bytes());
     let times = column.times();
     match column.values() {
-        ValuesRef::Float(values) => words(times, values, f64::to_bits, chunk, out),
-        ValuesRef::Integer(values) => words(times, values, i64::cast_unsigned, chunk, out),
-        ValuesRef::Unsigned(values) => words(times, values, |v| v, chunk, out),
+        ValuesRef::Float(values) => words(times, values, f64::to_bits, out),
+        ValuesRef::Integer(values) => words(times, values, i64::cast_unsigned, out),
+        ValuesRef::Unsigned(values) => words(times, values, |v| v, out),
         ValuesRef::Boolean(values) => {
             for (time, &value) in times.iter().zip(values) {
                 let mut point = [u8::from(value); 9];
@@ -195,25 +157,17 @@ pub(super) fn strings(times: &[i64], values: StringsRef<'_>, out: &mut Vec<u8>) 
     }
 }
 
-/// Times and values of eight bytes. Through a buffer on the stack, so that the vector is asked for room once a chunk.
-fn words<T: Copy>(
-    times: &[i64],
-    values: &[T],
-    bits: impl Fn(T) -> u64,
-    Chunk(chunk): &mut Chunk,
-    out: &mut Vec<u8>,
-) {
+/// Times and values of eight bytes. The vector grows once for all of them.
+fn words<T: Copy>(times: &[i64], values: &[T], bits: impl Fn(T) -> u64, out: &mut Vec<u8>) {
     let point = |time: i64, value: T| -> [u8; 16] {
         (u128::from(time.cast_unsigned()) << 64 | u128::from(bits(value))).to_be_bytes()
     };
     if let (&[time], &[value]) = (times, values) {
-        out.extend_from_slice(&point(time, value));
-        return;
+        return out.extend_from_slice(&point(time, value));
     }
-    for (times, values) in times.chunks(CHUNK_POINTS).zip(values.chunks(CHUNK_POINTS)) {
-        for ((to, &time), &value) in chunk.iter_mut().zip(times).zip(values) {
-            *to = point(time, value);
-        }
-        out.extend_from_slice(chunk[..times.len()].as_flattened());
+    let from = out.len();
+    out.resize(from + 16 * times.len(), 0);
+    for ((to, &time), &value) in out[from..].as_chunks_mut().0.iter_mut().zip(times).zip(values) {
+        *to = point(time, value);
     }
 }

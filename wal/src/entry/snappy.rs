@@ -22,7 +22,7 @@ use self::ends::Ends;
 use self::points::{Text, Times, Words, first_word};
 use self::stream::{COPY_MAX, CopiesOf, FAR_COPY_MIN, Stream};
 use super::encode::payload_len;
-use super::type_byte;
+use super::{common_len, type_byte};
 use crate::Result;
 
 /// Type of a column, and length of its key.
@@ -86,7 +86,7 @@ impl SnappyWrites {
             for field in fields {
                 // The field at the same place of the series before is likely the same.
                 let sibling =
-                    before.get(columns.len()).filter(|other: &&Column<'_>| alike(other.name, field.field()));
+                    before.get(columns.len()).filter(|other: &&Column<'_>| other.name == field.field());
                 if let (Some(key_copies), Some(neighbour), Some(sibling)) =
                     (key_copies, columns.last(), sibling)
                     && let Some(column) = self.lone(&mut stream, key_copies, field, (neighbour, sibling))
@@ -145,7 +145,7 @@ impl SnappyWrites {
         let key_at = stream.at();
         let sibling = before.sibling.filter(|sibling| sibling.len == data.len());
         let name_known = match (before.neighbour, sibling) {
-            (Some(neighbour), None) => common(neighbour.name, name),
+            (Some(neighbour), None) => common_len(neighbour.name, name),
             _ => 0,
         };
         let key_len = series.len() + KEY_SEPARATOR.len() + name_known;
@@ -238,7 +238,7 @@ fn series_key(stream: &mut Stream<'_>, key: &[u8], other: Option<(&[u8], usize)>
     let (mut key, (mut other, other_at)) = (key, other.unwrap_or_default());
     let other_end = other_at + other.len();
     while !other.is_empty() {
-        let same = common(key, other);
+        let same = common_len(key, other);
         let (copy, rest) = key.split_at(same);
         if same < FAR_COPY_MIN || !stream.copy(other_end - other.len(), same) {
             stream.literal(copy);
@@ -258,43 +258,7 @@ fn series_key(stream: &mut Stream<'_>, key: &[u8], other: Option<(&[u8], usize)>
 
 /// How many bytes are before the first comma, or all. Mostly few: a call of something faster would take longer.
 fn to_comma(key: &[u8]) -> usize {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const COMMAS: u64 = u64::from_le_bytes([b','; 8]);
-    let (words, rest) = key.as_chunks::<8>();
-    for (place, word) in words.iter().enumerate() {
-        // The lowest byte that is 0 has its highest bit here, and none below it has.
-        let differs = u64::from_le_bytes(*word) ^ COMMAS;
-        let zero = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
-        if zero != 0 {
-            return place * 8 + (zero.trailing_zeros() / 8) as usize;
-        }
-    }
-    key.len() - rest.len() + rest.iter().take_while(|&&byte| byte != b',').count()
-}
-
-/// Whether these are the same; names of fields mostly have between 8 and 16 bytes.
-fn alike(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() || a.len() > 16 {
-        return a == b;
-    }
-    match (a.first_chunk::<8>().zip(a.last_chunk::<8>()), b.first_chunk::<8>().zip(b.last_chunk::<8>())) {
-        (Some(a), Some(b)) => a == b,
-        _ => a == b,
-    }
-}
-
-/// How many bytes these begin with alike.
-fn common(a: &[u8], b: &[u8]) -> usize {
-    let (words, others) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
-    let mut same = 0;
-    for (a, b) in words.iter().zip(others) {
-        let differs = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
-        if differs != 0 {
-            return same + (differs.trailing_zeros() / 8) as usize;
-        }
-        same += 8;
-    }
-    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
+    key.iter().take_while(|&&byte| byte != b',').count()
 }
 
 #[cfg(test)]

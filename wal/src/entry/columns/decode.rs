@@ -1,11 +1,10 @@
 //! Packed columns to a batch.
 
-use tsmith_codecs::{Batch, FieldType, Kept, RunBuilder, StringColumn, Values};
+use tsmith_codecs::{Batch, FieldType, KEY_BYTES_MAX, Kept, RunBuilder, StringColumn, Values};
 
-use super::tokens::TokenReader;
-use super::{
-    SAME, SCALE_SHIFT, SCALES, SHARED, TAG, VALUES_MAX, VALUES_PER_BYTE_MAX, field_type, floats, words,
-};
+use super::tokens::{Texts, TokenReader};
+use super::{SAME, SCALE_SHIFT, SCALES, SHARED, TAG, VALUES_MAX, VALUES_PER_BYTE_MAX, floats, words};
+use crate::entry::field_type;
 use crate::{Error, Result};
 
 /// Reads a payload; see the module above.
@@ -68,9 +67,9 @@ fn run(bytes: &mut &[u8], left: usize, tokens: &mut TokenReader, runs: &mut RunB
         let values = Values::new(field_type(byte).ok_or("a type from 1 to 5")?);
         lanes.push(Lane { field, values, given: 0, times: 0 });
     }
-    let mut keys = Keys::default();
+    let mut keys = Texts::default();
     for _ in 0..series {
-        keys.take(bytes, tokens)?;
+        take_key(bytes, tokens, &mut keys)?;
     }
     let (&flags, rest) = bytes.split_first().ok_or("flags")?;
     *bytes = rest;
@@ -108,7 +107,7 @@ fn run(bytes: &mut &[u8], left: usize, tokens: &mut TokenReader, runs: &mut RunB
     }
     let mut from = 0;
     for at in 0..series {
-        runs.series(keys.get(at));
+        runs.series(keys.get(at).unwrap_or_default());
         let mut len = 0;
         for (column, lane) in lanes.iter_mut().enumerate() {
             let place = if shared { at } else { column * series + at };
@@ -127,38 +126,24 @@ fn run(bytes: &mut &[u8], left: usize, tokens: &mut TokenReader, runs: &mut RunB
     Ok(left - used)
 }
 
-/// Series keys end to end.
-#[derive(Default)]
-struct Keys {
-    ends: Vec<usize>,
-    text: Vec<u8>,
-}
-
-impl Keys {
-    fn take(&mut self, bytes: &mut &[u8], tokens: &mut TokenReader) -> Read<()> {
-        let count = length(bytes, "the number of tokens")?;
-        if count > bytes.len() {
-            return Err("no more tokens than bytes");
-        }
-        let from = self.text.len();
-        for at in 0..count {
-            if at > 0 {
-                self.text.push(b',');
-            }
-            self.text.extend_from_slice(tokens.take(bytes).ok_or("a token")?);
-            if self.text.len() - from > tsmith_codecs::KEY_BYTES_MAX {
-                return Err("a key that is not longer than keys are");
-            }
-        }
-        self.ends.push(self.text.len());
-        Ok(())
+/// Reads the key of one series.
+fn take_key(bytes: &mut &[u8], tokens: &mut TokenReader, keys: &mut Texts) -> Read<()> {
+    let count = length(bytes, "the number of tokens")?;
+    if count > bytes.len() {
+        return Err("no more tokens than bytes");
     }
-
-    fn get(&self, at: usize) -> &[u8] {
-        let from = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        let to = self.ends.get(at).copied().unwrap_or(from);
-        self.text.get(from..to).unwrap_or_default()
+    let from = keys.bytes.len();
+    for at in 0..count {
+        if at > 0 {
+            keys.bytes.push(b',');
+        }
+        keys.bytes.extend_from_slice(tokens.take(bytes).ok_or("a token")?);
+        if keys.bytes.len() - from > KEY_BYTES_MAX {
+            return Err("a key that is not longer than keys are");
+        }
     }
+    keys.end();
+    Ok(())
 }
 
 fn take_lane(bytes: &mut &[u8], field_type: FieldType, len: usize) -> Read<Values> {

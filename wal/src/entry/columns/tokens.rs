@@ -1,7 +1,9 @@
 //! Texts that repeat, whole or at their beginning: written once, then by their place or without what they share.
 
+use std::ops::Range;
+
 use super::TEXT_MAX;
-use crate::entry::words;
+use crate::entry::{common_len, words};
 
 /// A shorter beginning is not worth the byte that says how long it is.
 const SHARED_MIN: usize = 2;
@@ -36,7 +38,7 @@ impl<'a> TokenWriter<'a> {
             *slot = self.written.len() as u32 + 1;
             self.written.push(token);
         }
-        let shared = self.last.iter().zip(token).take_while(|(a, b)| a == b).count();
+        let shared = common_len(self.last, token);
         self.last = token;
         if let Some(rest) = token.get(shared..).filter(|_| shared >= SHARED_MIN) {
             words::put_varint(rest.len() as u64 * 4 + 2, out);
@@ -67,11 +69,33 @@ fn hash(token: &[u8]) -> u64 {
     mix(state, last)
 }
 
+/// Texts, end to end.
+#[derive(Default)]
+pub(super) struct Texts {
+    pub(super) bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    /// Ends the text that was appended to `bytes`.
+    pub(super) fn end(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    fn span(&self, at: usize) -> Option<Range<usize>> {
+        let from = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        Some(from..*self.ends.get(at)?)
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<&[u8]> {
+        self.bytes.get(self.span(at)?)
+    }
+}
+
 /// Reads what a [`TokenWriter`] wrote.
 pub(super) struct TokenReader {
-    /// What was spelled out, end to end.
-    text: Vec<u8>,
-    ends: Vec<usize>,
+    /// What was spelled out.
+    spelled: Texts,
     /// How much more may be read.
     left: usize,
 }
@@ -81,35 +105,32 @@ impl TokenReader {
     pub(super) fn new(bytes: usize) -> Self {
         // What a point of its own needs, at once.
         let (text, ends) = (Vec::with_capacity(bytes.min(512)), Vec::with_capacity(bytes.min(32)));
-        Self { text, ends, left: TEXT_MAX }
+        Self { spelled: Texts { bytes: text, ends }, left: TEXT_MAX }
     }
 
     pub(super) fn take(&mut self, bytes: &mut &[u8]) -> Option<&[u8]> {
         let code = words::take_varint(bytes)?;
         let place = if code & 1 == 1 { usize::try_from(code >> 1).ok()? } else { self.spell(bytes, code)? };
-        let (from, to) = self.span(place)?;
-        self.left = self.left.checked_sub(to - from)?;
-        self.text.get(from..to)
+        let token = self.spelled.get(place)?;
+        self.left = self.left.checked_sub(token.len())?;
+        Some(token)
     }
 
     /// Reads one that is spelled out, and gives its place.
     fn spell(&mut self, bytes: &mut &[u8], code: u64) -> Option<usize> {
-        let place = self.ends.len();
+        let place = self.spelled.ends.len();
         if code & 2 != 0 {
             let shared = usize::try_from(words::take_varint(bytes)?).ok()?;
-            let (from, to) = self.span(place.checked_sub(1)?)?;
-            let end = from.checked_add(shared).filter(|end| *end <= to && shared <= self.left)?;
-            self.text.extend_from_within(from..end);
+            let last = self.spelled.span(place.checked_sub(1)?)?;
+            if shared > last.len().min(self.left) {
+                return None;
+            }
+            self.spelled.bytes.extend_from_within(last.start..last.start + shared);
         }
         let (rest, behind) = bytes.split_at_checked(usize::try_from(code >> 2).ok()?)?;
         *bytes = behind;
-        self.text.extend_from_slice(rest);
-        self.ends.push(self.text.len());
+        self.spelled.bytes.extend_from_slice(rest);
+        self.spelled.end();
         Some(place)
-    }
-
-    fn span(&self, place: usize) -> Option<(usize, usize)> {
-        let from = place.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
-        Some((from, *self.ends.get(place)?))
     }
 }
