@@ -17,18 +17,17 @@ use crate::model::TimeRange;
 pub struct Decoders {
     table: Arc<Vec<EncoderEntry>>,
     /// Never locked, as all decoding has `&mut self`: it makes the whole `Sync`, which encoders need not be.
-    met: Mutex<Vec<Met>>,
+    met: Mutex<Vec<DynEncoder>>,
+    /// For each first byte the place in `met` of the encoder that owns it.
+    place_of: [u16; 256],
 }
 
-/// An encoder, and the first bytes it owns.
-struct Met {
-    tags: &'static [u8],
-    encoder: DynEncoder,
-}
+/// The place of an encoder that no block has needed yet.
+const NOT_MET: u16 = u16::MAX;
 
 impl Decoders {
     pub(crate) fn of(table: Arc<Vec<EncoderEntry>>) -> Self {
-        Self { table, met: Mutex::default() }
+        Self { table, met: Mutex::default(), place_of: [NOT_MET; 256] }
     }
 
     /// The same, which also reads the blocks of `entry` where no encoder of the table does.
@@ -49,17 +48,24 @@ impl Decoders {
     }
 
     fn encoder_of(&mut self, block: &[u8]) -> Result<&mut DynEncoder> {
-        let Self { table, met } = self;
-        let met = met.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let known = block.first().and_then(|tag| met.iter().position(|met| met.tags.contains(tag)));
-        let at = if let Some(at) = known {
-            at
-        } else {
-            let entry = owner(table, block).ok_or_else(|| unknown(block))?;
-            met.push(Met { tags: entry.tags(), encoder: entry.make() });
-            met.len() - 1
-        };
-        Ok(&mut met[at].encoder)
+        let Some(&tag) = block.first() else { return Err(unknown(block)) };
+        if self.place_of[usize::from(tag)] == NOT_MET {
+            self.meet(block)?;
+        }
+        let met = self.met.get_mut().unwrap_or_else(PoisonError::into_inner);
+        Ok(&mut met[usize::from(self.place_of[usize::from(tag)])])
+    }
+
+    /// Makes the encoder that reads `block`.
+    #[cold]
+    fn meet(&mut self, block: &[u8]) -> Result<()> {
+        let entry = owner(&self.table, block).ok_or_else(|| unknown(block))?;
+        let met = self.met.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for &tag in entry.tags() {
+            self.place_of[usize::from(tag)] = met.len() as u16;
+        }
+        met.push(entry.make());
+        Ok(())
     }
 
     /// As [`Decoders::encoder_of`]; `out` is empty after an error.
