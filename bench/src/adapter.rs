@@ -3,22 +3,35 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-pub(crate) use tsmith_cache::STORERS;
-use tsmith_codecs::{Batch, Column, Encoders, FieldKey, TimeRange, Timestamp};
+use tsmith_codecs::{Batch, Column, FieldKey, TimeRange, Timestamp};
 pub(crate) use tsmith_engine::Compact;
 use tsmith_engine::Direction;
+use tsmith_engine::Registry;
 use tsmith_engine::driver::{Driver, KeyRead};
 use tsmith_engine::{Dirs, LineOptions};
-pub(crate) use tsmith_wal::LOGS;
 
 use crate::error::Result;
 
 /// Names and summaries of the parts of one seam.
 pub(crate) type Names = &'static [(&'static str, &'static str)];
 
-/// Names and summaries of the encoders.
-pub(crate) static ENCODERS: LazyLock<Vec<(&str, &str)>> =
-    LazyLock::new(|| Encoders::standard().iter().map(|entry| (entry.name(), entry.summary())).collect());
+/// The parts that an engine can be made of.
+pub(crate) static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::standard);
+
+/// The storers.
+pub(crate) fn storers() -> Names {
+    REGISTRY.storers().iter().map(|entry| (entry.name(), entry.summary())).collect::<Vec<_>>().leak()
+}
+
+/// The logs.
+pub(crate) fn logs() -> Names {
+    REGISTRY.logs().iter().map(|entry| (entry.name(), entry.summary())).collect::<Vec<_>>().leak()
+}
+
+/// The encoders.
+pub(crate) fn encoders() -> Names {
+    REGISTRY.encoders().iter().map(|entry| (entry.name(), entry.summary())).collect::<Vec<_>>().leak()
+}
 
 /// Which of log and cache a write reaches first; the first one is the engine's default.
 pub(crate) const ORDERS: Names = &[
@@ -73,7 +86,7 @@ impl Store {
     fn open_quietly(mut asked: tsmith_engine::Setup, dir: &Path) -> Result<Self> {
         asked.options.background = false;
         asked.options.cache_bytes_max = None;
-        Ok(Self(asked.open(Dirs::under(dir))?))
+        Ok(Self(asked.open(&REGISTRY, Dirs::under(dir))?))
     }
 
     /// Writes line protocol; a rejected line is an error.

@@ -88,9 +88,9 @@ fn check(summary: &Summary, fail_below: Option<f64>) -> Result {
 
 fn list(plan: &plan::Plan) {
     let axes = [
-        ("--storer", adapter::STORERS),
-        ("--log", adapter::LOGS),
-        ("--encoder", &adapter::ENCODERS),
+        ("--storer", adapter::storers()),
+        ("--log", adapter::logs()),
+        ("--encoder", adapter::encoders()),
         ("--order", adapter::ORDERS),
         ("--durability", adapter::DURABILITIES),
     ];

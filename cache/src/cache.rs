@@ -36,6 +36,8 @@ pub struct Cache<S> {
     stores: ArcSwap<Stores<S>>,
     /// Held by whoever changes `stores`.
     swap: Mutex<()>,
+    /// Makes an empty store.
+    make: Box<dyn Fn() -> S + Send + Sync>,
 }
 
 struct Stores<S> {
@@ -45,24 +47,32 @@ struct Stores<S> {
     frozen: Option<Frozen<S>>,
 }
 
-impl<S: Storer> Default for Cache<S> {
+impl<S: Storer + Default> Default for Cache<S> {
     fn default() -> Self {
         Self::new(CacheOptions::default())
     }
 }
 
-impl<S: Storer> Cache<S> {
+impl<S: Storer + Default> Cache<S> {
     /// An empty cache.
     pub fn new(options: CacheOptions) -> Self {
+        Self::with(options, S::default)
+    }
+}
+
+impl<S: Storer> Cache<S> {
+    /// An empty cache over stores that `make` makes, such as [`DynStorer::of::<Ring>`](crate::DynStorer::of).
+    pub fn with(options: CacheOptions, make: impl Fn() -> S + Send + Sync + 'static) -> Self {
         Self {
             budget: Budget::new(options.limit, options.when_full),
             gate: RwLock::new(()),
             stores: ArcSwap::from_pointee(Stores {
-                live: Arc::new(S::default()),
+                live: Arc::new(make()),
                 touched: Arc::default(),
                 frozen: None,
             }),
             swap: Mutex::new(()),
+            make: Box::new(make),
         }
     }
 
@@ -214,7 +224,7 @@ impl<S: Storer> Cache<S> {
         let bytes = self.budget.freeze();
         let frozen = Frozen { store: self.stores.load().live.clone(), cut, bytes };
         let stores =
-            Stores { live: Arc::new(S::default()), touched: Arc::default(), frozen: Some(frozen.clone()) };
+            Stores { live: Arc::new((self.make)()), touched: Arc::default(), frozen: Some(frozen.clone()) };
         self.stores.store(Arc::new(stores));
         drop(gate);
         Ok(Some(frozen))

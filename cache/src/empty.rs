@@ -31,4 +31,8 @@ impl Storer for Empty {
     fn delete(&self, _: FieldKey<'_>, _: TimeRange) -> u64 {
         0
     }
+
+    fn keeps_values(&self) -> bool {
+        false
+    }
 }

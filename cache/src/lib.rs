@@ -34,11 +34,13 @@
 mod budget;
 mod cache;
 mod empty;
+mod erased;
 mod error;
 mod hashmap;
 mod hot;
 mod names;
 mod ring;
+mod storers;
 mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -46,9 +48,11 @@ pub mod testing;
 pub use budget::WhenFull;
 pub use cache::{Admitted, Cache, CacheOptions, Frozen, Paused, Published};
 pub use empty::Empty;
+pub use erased::{DynRoom, DynStorer};
 pub use error::{Error, Result};
 pub use hashmap::OneMap;
 pub use ring::{PARTITIONS, Ring, RingRoom, partition};
+pub use storers::StorerEntry;
 pub use table::Room;
 
 // The words of the signatures above, so that a user of this crate needs no other.
@@ -62,9 +66,9 @@ pub use tsmith_codecs::{
 /// A batch is reserved, then written or released, once and on the storer that reserved it. Between the two its
 /// position in the log is drawn: so the values a column holds when a batch reserves are older than that batch, and only
 /// batches whose reservations overlap can arrive in the wrong order.
-pub trait Storer: Default + Send + Sync + 'static {
+pub trait Storer: Send + Sync + 'static {
     /// What [`Storer::reserve`] found out, so that [`Storer::write`] need not look anything up again.
-    type Room: Send;
+    type Room: Send + 'static;
 
     /// Finds or makes the column of every key of the batch, and fixes its type until the batch is written or released.
     ///
@@ -97,6 +101,11 @@ pub trait Storer: Default + Send + Sync + 'static {
     /// Removes the points of `key` inside `range`. Returns the bytes freed: those of the values as
     /// [`ValuesRef::cached_bytes`] counts them, and of the composite key when no point and no reservation is left.
     fn delete(&self, key: FieldKey<'_>, range: TimeRange) -> u64;
+
+    /// Whether readers get back what was written. A storer that keeps nothing cannot serve a directory with values.
+    fn keeps_values(&self) -> bool {
+        true
+    }
 
     /// The type of the column of `key`; `None` when it has no values.
     fn field_type(&self, key: FieldKey<'_>) -> Option<FieldType> {
@@ -151,12 +160,4 @@ pub struct Reserved<R> {
     pub room: R,
     /// Bytes of the composite keys that this batch brings in; each key counts once, for the first who reserves it.
     pub new_key_bytes: u64,
-}
-
-tsmith_codecs::registry! {
-    /// Every storer, by name.
-    pub trait Storer => with_storer, StorerVisitor, STORERS, suite = storer_suite;
-    "ring" => Ring: "16 partitions by the hash of the series, one lock each", also readable_suite;
-    "hashmap" => OneMap: "one map under one lock", also readable_suite;
-    "empty" => Empty: "takes everything and keeps nothing: the floor";
 }

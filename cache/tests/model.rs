@@ -258,7 +258,7 @@ fn cells(column: &Column) -> Vec<(i64, Cell)> {
 }
 
 /// Plays the operations. Rust wants each admission to borrow its batch, so all batches are made first.
-fn play<S: Storer>(ops: &[Op], limit: u64) {
+fn play<S: Storer + Default>(ops: &[Op], limit: u64) {
     let batches: Vec<Option<Batch<'static>>> =
         ops.iter().map(|op| if let Op::Admit(runs) = op { Some(batch(runs)) } else { None }).collect();
     let cache: Cache<S> = Cache::new(CacheOptions { limit: Some(limit), when_full: WhenFull::Refuse });

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use tsmith_engine::{Dirs, Setup};
+use tsmith_engine::{Dirs, Registry, Setup};
 
 use crate::exit::{Failure, Result};
 use crate::holder;
@@ -80,8 +80,18 @@ impl Recovery {
 
 /// Takes the names that the engine has for `flag`, so that help and errors list them.
 fn part(flag: &str) -> PossibleValuesParser {
-    let names = Setup::flags().into_iter().find(|(name, _)| *name == flag).map(|(_, names)| names);
-    PossibleValuesParser::new(names.unwrap_or_default())
+    let registry = Registry::standard();
+    let names = match flag {
+        "storer" => registry.storers().iter().map(|entry| entry.name()).collect(),
+        "log" => registry.logs().iter().map(|entry| entry.name()).collect(),
+        "encoder" => registry.encoders().iter().map(|entry| entry.name()).collect(),
+        _ => Setup::flags()
+            .into_iter()
+            .find(|(name, _)| *name == flag)
+            .map(|(_, names)| names)
+            .unwrap_or_default(),
+    };
+    PossibleValuesParser::new(names)
 }
 
 fn durability(value: &str) -> Result<String, String> {

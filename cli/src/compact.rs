@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use tsmith_engine::{Compact, CompactReport, Setup};
+use tsmith_engine::{Compact, CompactReport, Registry, Setup};
 
 use crate::args::{ReportFormat, WriteTo};
 use crate::exit::{Failure, Outcome, Result, complain};
@@ -40,7 +40,7 @@ impl CompactArgs {
         let mut setup = Setup::default();
         setup.options.create = false;
         setup.options.background = false;
-        let engine = setup.open(self.to.dirs("compact", &self.dir)?)?;
+        let engine = setup.open(&Registry::standard(), self.to.dirs("compact", &self.dir)?)?;
         // Strict recovery refuses what would be a problem; a later opening does not report the same again.
         let _fine = report_recovery(engine.recovery());
         let what = match (self.fast, self.full) {

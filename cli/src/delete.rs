@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use tsmith_codecs::name::to_text;
 use tsmith_engine::driver::Driver;
-use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Remedy, Selection, Setup, TimeRange};
+use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Registry, Remedy, Selection, Setup, TimeRange};
 
 use crate::args::{ReportFormat, WriteTo};
 use crate::exit::{Failure, Outcome, Result, complain};
@@ -166,7 +166,7 @@ impl Delete {
         let mut setup = Setup::default();
         setup.options.create = false;
         setup.options.background = false;
-        let engine = setup.open(self.to.dirs("delete", &self.dir)?)?;
+        let engine = setup.open(&Registry::standard(), self.to.dirs("delete", &self.dir)?)?;
         // Strict recovery refuses what would be a problem; a later opening does not report the same again.
         let _fine = report_recovery(engine.recovery());
         Ok(engine)

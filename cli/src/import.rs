@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::line::{Precision, Rejected};
-use tsmith_engine::{ErrorKind, LineOptions, OnConflict, Timestamp, Turn, Turns, WhenFull};
+use tsmith_engine::{ErrorKind, LineOptions, OnConflict, Registry, Timestamp, Turn, Turns, WhenFull};
 
 use crate::args::{self, Parts, WriteTo};
 use crate::clock;
@@ -205,14 +205,15 @@ impl Import {
         // The snapshot must come well before the cache is full: else everybody waits for it.
         setup.options.snapshot_bytes = setup.options.snapshot_bytes.min(self.cache / 4);
         let dirs = self.to.dirs("import", dir);
-        let engine = dirs.and_then(|dirs| Ok(setup.open(dirs)?)).inspect_err(|_| {
-            // Ours: nobody else has written to it since it was created.
-            if let (Some(path), Some(file)) = (&self.rejects, &rejects)
-                && file.metadata().is_ok_and(|file| file.len() == 0)
-            {
-                let _ = std::fs::remove_file(path);
-            }
-        })?;
+        let engine =
+            dirs.and_then(|dirs| Ok(setup.open(&Registry::standard(), dirs)?)).inspect_err(|_| {
+                // Ours: nobody else has written to it since it was created.
+                if let (Some(path), Some(file)) = (&self.rejects, &rejects)
+                    && file.metadata().is_ok_and(|file| file.len() == 0)
+                {
+                    let _ = std::fs::remove_file(path);
+                }
+            })?;
         let opened = report_recovery(engine.recovery());
         let options = LineOptions {
             precision: self.precision,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use tsmith_engine::{Setup, SnapshotReport};
+use tsmith_engine::{Registry, Setup, SnapshotReport};
 
 use crate::args::{Recovery, ReportFormat, WriteTo};
 use crate::exit::{Outcome, Result};
@@ -39,7 +39,7 @@ impl Snapshot {
         self.recovery.apply(&mut setup)?;
         setup.options.create = false;
         setup.options.background = false;
-        let engine = setup.open(self.to.dirs("snapshot", &self.dir)?)?;
+        let engine = setup.open(&Registry::standard(), self.to.dirs("snapshot", &self.dir)?)?;
         let opened = report_recovery(engine.recovery());
         let done = engine.snapshot();
         let closed = engine.close();

@@ -1,6 +1,5 @@
 //! One named encoder.
 
-use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,15 +14,13 @@ pub struct EncoderEntry {
     is_influx_readable: bool,
     same_blocks_as: Option<&'static str>,
     in_default_matrix: bool,
-    type_id: Option<TypeId>,
     make: Arc<dyn Fn() -> DynEncoder + Send + Sync>,
 }
 
 impl EncoderEntry {
     /// An entry for the encoder that `E::default()` makes.
     pub fn of<E: BlockEncoder + Default>(name: &'static str, summary: &'static str) -> Self {
-        let type_id = Some(TypeId::of::<E>());
-        Self { type_id, ..Self::new(name, summary, || Box::new(E::default())) }
+        Self::new(name, summary, || Box::new(E::default()))
     }
 
     /// An entry for the encoder that `make` makes: a new one for each thread and file.
@@ -40,7 +37,6 @@ impl EncoderEntry {
             is_influx_readable: encoder.is_influx_readable(),
             same_blocks_as: encoder.same_blocks_as(),
             in_default_matrix: true,
-            type_id: None,
             make: Arc::new(make),
         }
     }
@@ -80,11 +76,6 @@ impl EncoderEntry {
     /// Whether the matrix runs it without being asked for it.
     pub fn in_default_matrix(&self) -> bool {
         self.in_default_matrix
-    }
-
-    /// Whether this is the entry of the type `E`.
-    pub fn is<E: BlockEncoder>(&self) -> bool {
-        self.type_id == Some(TypeId::of::<E>())
     }
 
     /// A new encoder.

@@ -22,7 +22,7 @@ use std::{env, error, fmt, thread};
 use tsmith_codecs::SeriesKey;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::{
-    BatchBuilder, Column, Compact, Dirs, FieldKey, FieldType, Selection, Setup, TimeRange, Value,
+    BatchBuilder, Column, Compact, Dirs, FieldKey, FieldType, Registry, Selection, Setup, TimeRange, Value,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
@@ -76,7 +76,7 @@ fn run(arguments: &[String]) -> Result<()> {
 }
 
 fn write(setup: &Setup, dir: &Path, ops: u64, seed: u64, writers: u64) -> Result<()> {
-    let engine = setup.open(Dirs::under(dir))?;
+    let engine = setup.open(&Registry::standard(), Dirs::under(dir))?;
     let first = recovered(&*engine)?.last().map_or(1, |last| last + 1);
     let next = AtomicU64::new(first);
     let (engine_ref, next) = (&*engine, &next);
@@ -138,7 +138,7 @@ fn say(line: fmt::Arguments<'_>) -> Result<()> {
 fn check(setup: &Setup, dir: &Path) -> Result<()> {
     let mut setup = setup.clone();
     setup.options.create = false;
-    let engine = setup.open(Dirs::under(dir))?;
+    let engine = setup.open(&Registry::standard(), Dirs::under(dir))?;
     let mut out = io::stdout().lock();
     for number in recovered(&*engine)? {
         writeln!(out, "{number}")?;

@@ -88,7 +88,7 @@ impl From<Error> for Failure {
     }
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
     /// Compacts now, on this thread and as fast as it can; what runs in the background breaks off first.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     }
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
     fn compact(&self, what: Compact, report: &mut CompactReport) -> Result<()> {
         let turn = self.compactor.take_turn().ok_or_else(|| Error::new(OPERATION, ErrorKind::Closed))?;
         let (mut first, mut merged) = (None, Vec::new());

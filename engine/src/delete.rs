@@ -110,7 +110,7 @@ pub(crate) struct Replayed {
     pub(crate) files: Vec<(FileName, u64)>,
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
     /// Deletes the points of the selected keys inside `range`, both ends included.
     ///
     /// When it returns, they are gone for good: no crash, snapshot or compaction brings them back, as far as the log's
@@ -126,7 +126,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     }
 }
 
-impl<S: Storer, L: Log, E> Inner<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
     fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport> {
         let mut sorted;
         let selection = match selection {

@@ -1,20 +1,19 @@
-//! The engine behind one object-safe face, opened by the names of its parts.
+//! The engine behind one object-safe face: what a [`Registry`](crate::Registry) opens.
 //!
-//! The types are erased once: a call through [`Driver`] costs one virtual call a batch, a key or a snapshot, never one
-//! a value.
+//! A call through [`Driver`] costs one virtual call a batch, a key or a snapshot, never one a value.
 
 use std::sync::Arc;
 
-use tsmith_cache::{STORERS, Storer, StorerVisitor, with_storer};
-use tsmith_codecs::{Batch, BlockEncoder, Column, DynEncoder, Encoders, FieldKey, TimeRange, UnknownEncoder};
+use tsmith_cache::Storer;
+use tsmith_codecs::{Batch, BlockEncoder, Column, FieldKey, TimeRange};
 use tsmith_tsm::Direction;
-use tsmith_wal::{LOGS, Log, LogVisitor, Recovery, with_log};
+use tsmith_wal::{Log, Recovery};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::files::TsmFile;
 use crate::{
-    Ack, Compact, CompactReport, CompactStatus, DeleteReport, Dirs, Engine, LineOptions, Options, Parts,
-    Selection, SnapshotReport, Turn, WriteReport,
+    Ack, Compact, CompactReport, CompactStatus, DeleteReport, Engine, LineOptions, Selection, SnapshotReport,
+    Turn, WriteReport,
 };
 
 /// What an engine does, whatever it is made of. Each method is that of [`Engine`].
@@ -46,7 +45,7 @@ pub trait KeyRead {
     fn next(&mut self, out: &mut Column) -> Result<bool>;
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> Driver for Engine<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Driver for Engine<S, L, E> {
     fn write_lines(&self, text: &[u8], options: &LineOptions) -> Result<WriteReport> {
         Engine::write_lines(self, text, options)
     }
@@ -104,7 +103,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Driver for Engine<S, L, E> {
     }
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> KeyRead for crate::EngineReader<'_, S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> KeyRead for crate::EngineReader<'_, S, L, E> {
     fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result<()> {
         crate::EngineReader::read(self, key, range, out)
     }
@@ -115,70 +114,5 @@ impl<S: Storer, L: Log, E: BlockEncoder> KeyRead for crate::EngineReader<'_, S, 
 
     fn next(&mut self, out: &mut Column) -> Result<bool> {
         crate::EngineReader::next(self, out)
-    }
-}
-
-/// Opens the engine made of `parts`.
-///
-/// # Errors
-/// Those of [`Engine::open`]; and a name that no part has, with the names there are.
-pub fn open(parts: &Parts, dirs: Dirs, options: Options) -> Result<Box<dyn Driver>> {
-    let opening = ByStorer { parts, dirs, options };
-    with_storer(&parts.storer, opening).unwrap_or_else(|| Err(unknown("storer", &parts.storer, STORERS)))
-}
-
-/// Whether every name is known; the first that is not, as [`open`] would report it.
-pub fn check(parts: &Parts) -> Result<()> {
-    let known = |part, asked: &String, names: &[(&'static str, &str)]| {
-        if names.iter().any(|(name, _)| name == asked) { Ok(()) } else { Err(unknown(part, asked, names)) }
-    };
-    known("storer", &parts.storer, STORERS)?;
-    known("log", &parts.log, LOGS)?;
-    Encoders::standard().get(&parts.encoder).map(drop).map_err(unknown_encoder)
-}
-
-fn unknown_encoder(UnknownEncoder { asked, known }: UnknownEncoder) -> Error {
-    Error::new("open", ErrorKind::UnknownPart { part: "encoder", asked, known })
-}
-
-fn unknown(part: &'static str, asked: &str, names: &[(&'static str, &str)]) -> Error {
-    let known = names.iter().map(|(name, _)| *name).collect();
-    Error::new("open", ErrorKind::UnknownPart { part, asked: asked.to_owned(), known })
-}
-
-type Opened = Result<Box<dyn Driver>>;
-
-struct ByStorer<'p> {
-    parts: &'p Parts,
-    dirs: Dirs,
-    options: Options,
-}
-
-impl StorerVisitor for ByStorer<'_> {
-    type Out = Opened;
-
-    fn visit<S: Storer>(self) -> Opened {
-        let parts = self.parts;
-        let next = ByLog::<S> { asked: self, storer: std::marker::PhantomData };
-        with_log(&parts.log, next).unwrap_or_else(|| Err(unknown("log", &parts.log, LOGS)))
-    }
-}
-
-struct ByLog<'p, S> {
-    asked: ByStorer<'p>,
-    storer: std::marker::PhantomData<S>,
-}
-
-impl<S: Storer> LogVisitor for ByLog<'_, S> {
-    type Out = Opened;
-
-    fn visit<L: Log>(self) -> Opened {
-        let parts = self.asked.parts;
-        let encoders = Encoders::standard();
-        let encoder = encoders.get(&parts.encoder).map_err(unknown_encoder)?.clone();
-        let make = Arc::new(move || encoder.make());
-        let ByStorer { dirs, options, .. } = self.asked;
-        let engine = Engine::<S, L, DynEncoder>::open_with(L::Fs::default(), dirs, options, parts, make)?;
-        Ok(Box::new(engine))
     }
 }

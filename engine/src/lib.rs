@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! line protocol ── line ──▶ batch ── write ──▶ S: Storer   (hot columns, what readers see first)
-//!                                        └───▶ L: Log      (stable storage, what a crash leaves)
+//!                                        └───▶ L: Log + ?Sized      (stable storage, what a crash leaves)
 //!                 cache ── snapshot ─▶ E: BlockEncoder ──▶ TSM files ──▶ read
 //! ```
 //!
@@ -41,6 +41,7 @@ mod output;
 pub mod parts;
 mod read;
 mod recover;
+mod registry;
 pub mod repair;
 #[cfg(feature = "raft")]
 pub mod replica;
@@ -68,7 +69,9 @@ pub use line::{LineOptions, OnConflict};
 pub use manifest::Manifest;
 pub use options::{Dirs, Options};
 pub use order::{Ack, WriteOrder};
+use parts::MakeEncoder;
 pub use parts::Parts;
+pub use registry::{DynEngine, Registry};
 pub use schema::{FieldTyping, SecondType};
 pub use setup::{Setup, parse_duration};
 pub use snapshot::SnapshotReport;
@@ -92,7 +95,7 @@ use worker::Worker;
 /// One shard: a cache, a log and TSM files in two directories, which it owns while it is open.
 ///
 /// Cheap to clone; every clone is the same engine. [`Engine::close`] reports what a drop could only log.
-pub struct Engine<S: Storer, L: Log, E> {
+pub struct Engine<S: Storer, L: Log + ?Sized, E> {
     inner: Arc<Inner<S, L, E>>,
     alive: Arc<Alive>,
 }
@@ -106,12 +109,12 @@ impl Drop for Alive {
     }
 }
 
-pub(crate) struct Inner<S: Storer, L: Log, E> {
+pub(crate) struct Inner<S: Storer, L: Log + ?Sized, E> {
     options: Options,
     dirs: Dirs,
     fs: L::Fs,
     cache: Cache<S>,
-    log: L,
+    log: Box<L>,
     files: FileSet,
     fields: FieldTypes,
     fields_index: FieldsIndex,
@@ -128,10 +131,7 @@ pub(crate) struct Inner<S: Storer, L: Log, E> {
     make_encoder: MakeEncoder<E>,
 }
 
-/// Makes an encoder for each thread and file that needs one.
-pub(crate) type MakeEncoder<E> = Arc<dyn Fn() -> E + Send + Sync>;
-
-impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
     /// What opening found in the log.
     pub fn recovery(&self) -> &Recovery {
         &self.inner.recovery
@@ -176,7 +176,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     }
 }
 
-impl<S: Storer, L: Log, E> Inner<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
     /// The type that a key has, in the cache or in files.
     fn type_of_key(&self, key: FieldKey<'_>) -> Option<FieldType> {
         self.cache.field_type(key).or_else(|| {
@@ -211,12 +211,12 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
 }
 
 /// Reads keys of an engine one after the other.
-pub struct EngineReader<'e, S: Storer, L: Log, E> {
+pub struct EngineReader<'e, S: Storer, L: Log + ?Sized, E> {
     inner: &'e Inner<S, L, E>,
     keys: KeyReader,
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> EngineReader<'_, S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> EngineReader<'_, S, L, E> {
     /// Replaces `out` by the points of `key` inside `range`; see [`Engine::read`].
     pub fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result<()> {
         let files = || Arc::clone(&self.inner.files.load());
@@ -245,19 +245,19 @@ impl<S: Storer, L: Log, E: BlockEncoder> EngineReader<'_, S, L, E> {
     }
 }
 
-impl<S: Storer, L: Log, E> Clone for Engine<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E> Clone for Engine<S, L, E> {
     fn clone(&self) -> Self {
         Self { inner: Arc::clone(&self.inner), alive: Arc::clone(&self.alive) }
     }
 }
 
-impl<S: Storer, L: Log, E> fmt::Debug for Engine<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E> fmt::Debug for Engine<S, L, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("dirs", &self.inner.dirs).finish_non_exhaustive()
     }
 }
 
-impl<S: Storer, L: Log, E> fmt::Debug for EngineReader<'_, S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E> fmt::Debug for EngineReader<'_, S, L, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EngineReader").finish_non_exhaustive()
     }

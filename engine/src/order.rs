@@ -50,7 +50,7 @@ impl<S: Storer> Admission<'_, '_, S> {
 }
 
 /// Takes an admitted batch through log and cache. Gives the fields that got a second type, too.
-pub(crate) fn commit<S: Storer, L: Log>(
+pub(crate) fn commit<S: Storer, L: Log + ?Sized>(
     order: WriteOrder,
     log: &L,
     batch: &Batch<'_>,

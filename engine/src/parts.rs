@@ -1,16 +1,17 @@
-//! The implementations of this workspace, and the names by which directories and commands know them.
+//! The parts that an engine is made of: their names, and how they are made.
 
-use std::any::{TypeId, type_name};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-pub use tsmith_cache::{Empty, OneMap, Ring};
-pub use tsmith_codecs::{Raw, Snappy, Tsm1, Tsm1Batch, Zstd};
-pub use tsmith_wal::{FileLog, MmapLog, NativeLog, NullLog};
+pub use tsmith_cache::{DynStorer, Empty, OneMap, Ring};
+pub use tsmith_codecs::{DynEncoder, Raw, Snappy, Tsm1, Tsm1Batch, Zstd};
+pub use tsmith_wal::{DynLog, EtcdLog, FileLog, MmapLog, NativeLog, NullLog};
 
-use tsmith_cache::{STORERS, Storer, StorerVisitor, with_storer};
-use tsmith_codecs::{BlockEncoder, EncoderEntry, Encoders};
-use tsmith_wal::{LOGS, Log, LogVisitor, with_log};
+use tsmith_cache::Storer;
+use tsmith_codecs::BlockEncoder;
+use tsmith_wal::fs::Fs;
+use tsmith_wal::{Log, LogKind};
 
 /// The names of the parts an engine is made of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,21 +25,6 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The names of these types; an implementation from elsewhere goes by its path.
-    pub fn of<S: Storer, L: Log, E: BlockEncoder>() -> Self {
-        let storer = STORERS.iter().find(|(name, _)| with_storer(name, Is(TypeId::of::<S>())) == Some(true));
-        let log = LOGS.iter().find(|(name, _)| with_log(name, Is(TypeId::of::<L>())) == Some(true));
-        let encoders = Encoders::standard();
-        let encoder = encoders.iter().find(|entry| entry.is::<E>()).map(EncoderEntry::name);
-        let name =
-            |found: Option<&(&'static str, &str)>, path: &str| found.map_or(path, |found| found.0).to_owned();
-        Self {
-            storer: name(storer, type_name::<S>()),
-            log: name(log, type_name::<L>()),
-            encoder: encoder.unwrap_or(type_name::<E>()).to_owned(),
-        }
-    }
-
     /// Each part with what it is a part of.
     pub(crate) fn named(&self) -> [(&'static str, &str); 3] {
         [("storer", &self.storer), ("log", &self.log), ("encoder", &self.encoder)]
@@ -70,30 +56,68 @@ impl FromStr for Parts {
     }
 }
 
-/// Asks each registered implementation whether it is this type.
-struct Is(TypeId);
+/// A part that has a name by its type, which [`Engine::open`](crate::Engine::open) writes into the manifest.
+pub trait Named {
+    /// The name.
+    const NAME: &'static str;
+}
 
-impl StorerVisitor for Is {
-    type Out = bool;
+macro_rules! named {
+    ($($Part:ident $(<$F:ident>)? = $name:literal),+ $(,)?) => {
+        $(impl $(<$F: Fs>)? Named for $Part $(<$F>)? {
+            const NAME: &'static str = $name;
+        })+
+    };
+}
 
-    fn visit<T: Storer>(self) -> bool {
-        TypeId::of::<T>() == self.0
+named! {
+    Ring = "ring", OneMap = "hashmap", Empty = "empty",
+    FileLog<F> = "file", MmapLog<F> = "mmap", EtcdLog<F> = "etcd", NativeLog<F> = "native", NullLog<F> = "null",
+    Tsm1 = "tsm1", Tsm1Batch = "tsm1-batch", Raw = "raw", Snappy = "snappy", Zstd = "zstd",
+}
+
+/// How the parts of an engine are made, and the names that its manifest keeps.
+///
+/// [`Engine::open`](crate::Engine::open) makes one from types, a [`Registry`](crate::Registry) from names.
+pub struct Factories<S, L: Log + ?Sized, E> {
+    /// The names.
+    pub names: Parts,
+    /// Makes an empty storer: the first one, and one for each snapshot.
+    pub storer: Box<dyn Fn() -> S + Send + Sync>,
+    /// Opens the log.
+    pub log: LogKind<L>,
+    /// Other logs, of which a directory without a manifest must not hold one.
+    pub other_logs: Vec<LogKind<L>>,
+    /// Makes an encoder, for each thread and file that needs one.
+    pub encoder: MakeEncoder<E>,
+}
+
+/// Makes an encoder.
+pub type MakeEncoder<E> = Arc<dyn Fn() -> E + Send + Sync>;
+
+impl<S: Storer + Default, L: Log, E: BlockEncoder + Default> Factories<S, L, E> {
+    /// Those of the types, under these names.
+    pub fn new(names: Parts) -> Self {
+        Self {
+            names,
+            storer: Box::new(S::default),
+            log: LogKind::new(),
+            other_logs: Vec::new(),
+            encoder: Arc::new(E::default),
+        }
     }
 }
 
-impl LogVisitor for Is {
-    type Out = bool;
-
-    fn visit<T: Log>(self) -> bool {
-        TypeId::of::<T>() == self.0
+impl<S, L: Log + ?Sized, E> fmt::Debug for Factories<S, L, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Factories").field("names", &self.names).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tsmith_wal::fs::SimFs;
-
     use super::*;
+    use crate::Registry;
 
     #[test]
     fn parts_read_as_they_print() {
@@ -102,10 +126,22 @@ mod tests {
         assert!("ring/file".parse::<Parts>().is_err() && "a/b/c/d".parse::<Parts>().is_err());
     }
 
+    /// Law: a directory that was made by types opens by name.
     #[test]
-    fn types_have_the_names_of_their_registry_lines() {
-        assert_eq!(Parts::of::<OneMap, NullLog, Zstd>().to_string(), "hashmap/null/zstd");
-        assert_eq!(Parts::of::<Ring, FileLog, Tsm1>(), Parts::default());
-        assert!(Parts::of::<Ring, FileLog<SimFs>, Tsm1>().log.contains("SimFs"));
+    fn types_have_the_names_of_the_registry() {
+        let registry = Registry::standard();
+        let storers: Vec<_> = registry.storers().iter().map(|entry| entry.name()).collect();
+        assert_eq!(storers, [Ring::NAME, OneMap::NAME, Empty::NAME]);
+        let logs: Vec<_> = registry.logs().iter().map(|entry| entry.name()).collect();
+        let of_types = [
+            <FileLog as Named>::NAME,
+            <MmapLog as Named>::NAME,
+            <EtcdLog as Named>::NAME,
+            <NativeLog as Named>::NAME,
+            <NullLog as Named>::NAME,
+        ];
+        assert_eq!(logs, of_types);
+        let encoders: Vec<_> = registry.encoders().iter().map(|entry| entry.name()).collect();
+        assert_eq!(encoders, [Tsm1::NAME, Tsm1Batch::NAME, Raw::NAME, Snappy::NAME, Zstd::NAME]);
     }
 }

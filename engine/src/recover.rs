@@ -10,7 +10,7 @@ use tsmith_cache::{Cache, CacheOptions, Storer};
 use tsmith_codecs::{BlockEncoder, EncoderEntry, FieldKey, Position, TimeRange};
 use tsmith_wal::entry::Entry;
 use tsmith_wal::fs::Fs;
-use tsmith_wal::{GapKind, Log, Progress, RecoveryMode, Replay};
+use tsmith_wal::{GapKind, Log, LogKind, Progress, RecoveryMode, Replay};
 
 use crate::compact::Compactor;
 use crate::delete::Deletes;
@@ -19,58 +19,65 @@ use crate::fields_index::FieldsIndex;
 use crate::files::{
     FileSet, TornTombstones, TsmFile, holds_influxdb_index, obey, remove_leftovers, tsm_names, two_types,
 };
-use crate::manifest::{MANIFEST_NAME, Manifest};
-use crate::parts::Parts;
-use crate::repair::{LogCheck, RefusedEntry, StoredTypes, is_native, stored_types, take_entry};
+use crate::manifest::Manifest;
+use crate::parts::{Factories, Named, Parts};
+use crate::repair::{LogCheck, RefusedEntry, StoredTypes, stored_types, take_entry};
 use crate::schema::{FieldTypes, FieldTyping};
 use crate::worker::Worker;
-use crate::{Alive, Dirs, Engine, Inner, MakeEncoder, Options};
+use crate::{Alive, Dirs, Engine, Inner, Options};
 
 const OPERATION: &str = "open";
 
 /// Name of the file whose lock says that the directory is in use.
 pub(crate) const LOCK_NAME: &str = "tsmith.lock";
 
-impl<S: Storer, L: Log, E: BlockEncoder + Default> Engine<S, L, E>
-where
-    L::Fs: Default,
-{
-    /// Opens the engine of these directories on the file system its log uses by default.
-    pub fn open(dirs: Dirs, options: Options) -> Result<Self> {
-        Self::open_on(L::Fs::default(), dirs, options)
-    }
-}
-
-impl<S: Storer, L: Log, E: BlockEncoder + Default> Engine<S, L, E> {
+impl<S: Storer + Default + Named, L: Log + Named, E: BlockEncoder + Default + Named> Engine<S, L, E> {
     /// Opens the engine of these directories: reads its files, and replays its log into the cache.
     ///
     /// # Errors
     /// Another process has the directory open; a file or the log is damaged, or the manifest names other parts (nothing
     /// is changed then); a directory is missing and [`Options::create`] is off.
+    pub fn open(dirs: Dirs, options: Options) -> Result<Self> {
+        Self::open_on(L::Fs::default(), dirs, options)
+    }
+
+    /// As [`Engine::open`], on the file system `fs`.
+    ///
+    /// # Errors
+    /// Likewise.
     pub fn open_on(fs: L::Fs, dirs: Dirs, options: Options) -> Result<Self> {
-        Self::open_with(fs, dirs, options, &Parts::of::<S, L, E>(), Arc::new(E::default))
+        let [storer, log, encoder] = [S::NAME, L::NAME, E::NAME].map(str::to_owned);
+        Self::open_with(fs, Factories::new(Parts { storer, log, encoder }), dirs, options)
     }
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
-    /// As [`Engine::open_on`], of parts with these names.
-    pub(crate) fn open_with(
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
+    /// As [`Engine::open`], of parts that `factories` makes.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn open_with(
         fs: L::Fs,
+        factories: Factories<S, L, E>,
         dirs: Dirs,
         mut options: Options,
-        parts: &Parts,
-        make_encoder: MakeEncoder<E>,
     ) -> Result<Self> {
+        let make_encoder = factories.encoder;
         let make = make_encoder.clone();
         let own = EncoderEntry::new("own", "the encoder of this engine", move || Box::new(make()));
-        let is_influx_readable = own.is_influx_readable();
+        let asked = Asked {
+            names: &factories.names,
+            log: factories.log,
+            other_logs: &factories.other_logs,
+            keeps_values: (factories.storer)().keeps_values(),
+            is_influx_readable: own.is_influx_readable(),
+        };
         options.decoders = options.decoders.or(own);
         prepare(&fs, &dirs.data, options.create)?;
         // Asked before anything is written, so that a refused directory stays as it is; and again under the lock.
-        agree_on_parts(&fs, &dirs, parts, is_influx_readable, &options)?;
+        agree_on_parts(&fs, &dirs, &asked, &options)?;
         let lock = lock(&fs, &dirs.data.join(LOCK_NAME), OPERATION, &dirs.data)?;
-        let Agreed { manifest, mut found, is_fresh } =
-            agree_on_parts(&fs, &dirs, parts, is_influx_readable, &options)?;
+        let Agreed { manifest, mut found, is_fresh } = agree_on_parts(&fs, &dirs, &asked, &options)?;
         // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
         prepare(&fs, &dirs.wal, options.create && found.is_none()).map_err(no_log)?;
         if found.is_none() {
@@ -84,7 +91,8 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             found = Some(manifest.clone());
         }
         let (files, torn) = FileSet::open(&fs, &dirs.data)?;
-        let cache = Cache::new(CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full });
+        let limits = CacheOptions { limit: options.cache_bytes_max, when_full: options.when_full };
+        let cache = Cache::with(limits, factories.storer);
         let live = files.load().clone();
         let mut refill = Refill::new(&cache, &live, &torn, &dirs.wal);
         if options.log.recovery == RecoveryMode::Salvage {
@@ -92,7 +100,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
             let check = LogCheck::with_files(&fs, &dirs.data, Some(&dirs.wal));
             refill.go_on_without = Some(stored_types(check.two_types()));
         }
-        let opened = L::open_replaying(fs.clone(), &dirs.wal, options.log, &mut refill);
+        let opened = factories.log.open(fs.clone(), &dirs.wal, options.log, &mut refill);
         let Refill { fields, deletes, refusal, .. } = refill;
         let (log, recovery) = match (refusal, opened) {
             (Some(refusal), Err(_)) => return Err(refusal),
@@ -192,17 +200,31 @@ struct Agreed {
     is_fresh: bool,
 }
 
-/// Compares the parts asked for with those the directory was made with.
-fn agree_on_parts<F: Fs>(
-    fs: &F,
-    dirs: &Dirs,
-    asked: &Parts,
+/// The parts that a directory is to be opened with.
+struct Asked<'a, L: Log + ?Sized> {
+    names: &'a Parts,
+    log: LogKind<L>,
+    other_logs: &'a [LogKind<L>],
+    keeps_values: bool,
     is_influx_readable: bool,
+}
+
+impl<L: Log + ?Sized> Asked<'_, L> {
+    fn logs(&self) -> impl Iterator<Item = &LogKind<L>> {
+        self.other_logs.iter().chain([&self.log])
+    }
+}
+
+/// Compares the parts asked for with those the directory was made with.
+fn agree_on_parts<L: Log + ?Sized>(
+    fs: &L::Fs,
+    dirs: &Dirs,
+    asked: &Asked<'_, L>,
     options: &Options,
 ) -> Result<Agreed> {
     let refuse = |kind| Err(Error::at(OPERATION, &dirs.data, kind));
     if let Some(manifest) = Manifest::read(fs, &dirs.data)? {
-        for ((part, made_with), (_, asked)) in manifest.parts.named().into_iter().zip(asked.named()) {
+        for ((part, made_with), (_, asked)) in manifest.parts.named().into_iter().zip(asked.names.named()) {
             if made_with != asked {
                 let (made_with, asked) = (made_with.to_owned(), asked.to_owned());
                 return refuse(ErrorKind::OtherParts { part, made_with, asked });
@@ -215,55 +237,50 @@ fn agree_on_parts<F: Fs>(
         }
         return Ok(Agreed { manifest: agreed, found: Some(manifest), is_fresh: false });
     }
-    let mut typing = options.typing.unwrap_or_default();
-    let segments = match fs.list(&dirs.wal) {
-        Ok(names) => names.into_iter().filter(|name| tsmith_wal::is_segment(name)).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+    let has_log = match fs.list(&dirs.wal) {
+        Ok(names) => names
+            .iter()
+            .any(|name| tsmith_wal::is_segment(name) || asked.logs().any(|log| log.is_segment(name))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(error).on(OPERATION, &dirs.wal),
     };
-    let is_fresh = asked.log == "etcd" && is_begun(fs, dirs)
-        || segments.is_empty()
-            && tsm_names(fs, &dirs.data)?.is_empty()
-            && !holds_influxdb_index(fs, &dirs.data);
-    // The log `native` opens by its name all the same.
-    let is_own = || segments.iter().any(|name| is_native(name)) || tsmith_wal::etcd::is_log(fs, &dirs.wal);
-    if !is_fresh && ["file", "mmap", "etcd"].contains(&&*asked.log) && is_own() {
-        return refuse(ErrorKind::NoManifest);
-    }
-    if !is_fresh {
-        let has_log = !segments.is_empty();
-        // Without a manifest it is InfluxDB's, and must stay readable to it; a part that forgets would lose its log.
-        let unfit =
-            |part, asked: &str, instead| ErrorKind::NotInflux { part, asked: asked.to_owned(), instead };
-        typing = options.typing.unwrap_or(FieldTyping::Measurement);
-        if !is_influx_readable {
-            return refuse(unfit("encoder", &asked.encoder, "tsm1"));
-        }
-        // With segments of its own the directory is not InfluxDB's; its manifest was lost.
-        if ["null", "etcd"].contains(&&*asked.log) || (asked.log == "native" && !has_log) {
-            return refuse(unfit("log", &asked.log, "file"));
-        }
-        if asked.storer == "empty" {
-            return refuse(unfit("storer", &asked.storer, "ring"));
-        }
-    } else if !options.create {
+    let is_fresh = !has_log && tsm_names(fs, &dirs.data)?.is_empty() && !holds_influxdb_index(fs, &dirs.data);
+    let typing = if is_fresh {
+        options.typing.unwrap_or_default()
+    } else {
+        must_fit_influxdb(fs, dirs, asked)?;
+        options.typing.unwrap_or(FieldTyping::Measurement)
+    };
+    if is_fresh && !options.create {
         return refuse(ErrorKind::NotAnEngine);
     }
-    let manifest = Manifest { parts: asked.clone(), wal: PathBuf::new(), data: None, typing };
+    let manifest = Manifest { parts: asked.names.clone(), wal: PathBuf::new(), data: None, typing };
     let manifest = manifest.place_log(fs, &dirs.data, &dirs.wal)?;
     Ok(Agreed { manifest, found: None, is_fresh })
 }
 
-/// Whether `dirs` hold a log of ours in etcd's segments and nothing else: no manifest, no files, no record. An earlier
-/// version, killed while it created a directory, left that.
-pub(crate) fn is_begun<F: Fs>(fs: &F, dirs: &Dirs) -> bool {
-    let is_alone = || {
-        let no_manifest = |names: Vec<_>| names.iter().all(|name| name != MANIFEST_NAME);
-        fs.list(&dirs.data).is_ok_and(no_manifest)
-            && tsm_names(fs, &dirs.data).is_ok_and(|names| names.is_empty())
-    };
-    let replayed = || tsmith_wal::replay_only(fs, &dirs.wal, RecoveryMode::Strict, |_, _| Ok(()));
-    tsmith_wal::etcd::is_log(fs, &dirs.wal) && is_alone() && replayed().is_ok_and(|found| found.records == 0)
+/// A directory without a manifest is InfluxDB's, unless its log is ours: then the manifest was lost. It must stay readable
+/// to InfluxDB, and a part that forgets would lose what it holds.
+fn must_fit_influxdb<L: Log + ?Sized>(fs: &L::Fs, dirs: &Dirs, asked: &Asked<'_, L>) -> Result<()> {
+    let mut is_ours = tsmith_wal::is_owned(fs, &dirs.wal).during(OPERATION)?;
+    for log in asked.logs() {
+        is_ours |= log.owns(fs, &dirs.wal).during(OPERATION)?;
+    }
+    if is_ours {
+        return Err(Error::at(OPERATION, &dirs.data, ErrorKind::NoManifest));
+    }
+    let Parts { storer, log, encoder } = asked.names;
+    for (fits, part, asked, instead) in [
+        (asked.is_influx_readable, "encoder", encoder, "tsm1"),
+        (asked.log.is_influx(), "log", log, "file"),
+        (asked.keeps_values, "storer", storer, "ring"),
+    ] {
+        if !fits {
+            let kind = ErrorKind::NotInflux { part, asked: asked.clone(), instead };
+            return Err(Error::at(OPERATION, &dirs.data, kind));
+        }
+    }
+    Ok(())
 }
 
 /// What a log holds, into an empty cache; and what is known of fields then.

@@ -29,7 +29,6 @@ use tsmith_wal::fs::{
 pub use live::unfinished_delete;
 pub use log::{LogCheck, log};
 pub(crate) use log::{RefusedEntry, StoredTypes, stored_types, take_entry};
-pub(crate) use manifest::is_native;
 pub use manifest::{ManifestSalvage, manifest};
 
 use crate::error::{Context, Error, ErrorKind, Result};

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use tsmith_cache::STORERS;
-use tsmith_codecs::Encoders;
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{Durability, LOGS, RecoveryMode};
+use tsmith_wal::{Durability, RecoveryMode};
 
+use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
-use crate::recover::is_begun;
-use crate::{Dirs, FieldTyping, Manifest, Options, Parts, WriteOrder};
+use crate::{Dirs, FieldTyping, Manifest, Options, Parts, Registry, WriteOrder};
 
 /// Parts and options of an engine, each settable by the name of its flag.
 #[derive(Clone, Debug, Default)]
@@ -39,15 +37,13 @@ const RECOVERIES: &[(&str, RecoveryMode)] = &[
 const SWITCHES: &[(&str, bool)] = &[("on", true), ("off", false)];
 
 impl Setup {
-    /// The flags, each with the names it takes. `durability` also takes `interval:DURATION`, as in `interval:100ms`.
+    /// The flags of options, each with the names it takes. `durability` also takes `interval:DURATION`, as in
+    /// `interval:100ms`. The flags `storer`, `log` and `encoder` take the names of a [`Registry`].
     pub fn flags() -> Vec<(&'static str, Vec<&'static str>)> {
         fn names<T>(list: &[(&'static str, T)]) -> Vec<&'static str> {
             list.iter().map(|(name, _)| *name).collect()
         }
         vec![
-            ("storer", names(STORERS)),
-            ("log", names(LOGS)),
-            ("encoder", Encoders::standard().names()),
             ("order", names(ORDERS)),
             ("durability", names(DURABILITIES)),
             ("recovery", names(RECOVERIES)),
@@ -59,12 +55,27 @@ impl Setup {
     /// Sets what `flag` names, without its dashes.
     ///
     /// # Errors
-    /// No such flag, or a value it does not take; the text lists what there is.
+    /// No such flag, or a value it does not take; the text lists what there is. Whether there is a part of the name that
+    /// was set is found out when the engine is opened.
     pub fn set(&mut self, flag: &str, value: &str) -> Result<()> {
+        match flag {
+            "storer" => self.storer = Some(value.to_owned()),
+            "log" => self.log = Some(value.to_owned()),
+            "encoder" => self.encoder = Some(value.to_owned()),
+            _ => return self.set_option(flag, value),
+        }
+        Ok(())
+    }
+
+    fn set_option(&mut self, flag: &str, value: &str) -> Result<()> {
         let all = Self::flags();
         let Some((flag, known)) = all.into_iter().find(|(name, _)| *name == flag) else {
-            let known = Self::flags().into_iter().map(|(name, _)| name).collect();
-            return Err(unknown("option", flag, known));
+            let options = Self::flags().into_iter().map(|(name, _)| name);
+            return Err(unknown(
+                "option",
+                flag,
+                ["storer", "log", "encoder"].into_iter().chain(options).collect(),
+            ));
         };
         let interval = value.strip_prefix("interval:").and_then(parse_duration);
         if let (Some(interval), "durability") = (interval, flag) {
@@ -75,9 +86,6 @@ impl Setup {
             return Err(unknown(flag, value, known));
         }
         match flag {
-            "storer" => self.storer = Some(value.to_owned()),
-            "log" => self.log = Some(value.to_owned()),
-            "encoder" => self.encoder = Some(value.to_owned()),
             "order" => self.options.order = named(ORDERS, value),
             "durability" => self.options.log.durability = named(DURABILITIES, value),
             "recovery" => self.options.log.recovery = named(RECOVERIES, value),
@@ -88,14 +96,8 @@ impl Setup {
     }
 
     /// The parts to open `dirs` with: those that were named, else those its manifest names, else the default ones.
-    /// A log `etcd` that was begun and has no record needs no name.
     pub fn parts_for(&self, dirs: &Dirs) -> Result<Parts> {
-        let found = Manifest::read(&OsFs, &dirs.data)?;
-        let base = match found {
-            Some(manifest) => manifest.parts,
-            None if is_begun(&OsFs, dirs) => Parts { log: "etcd".to_owned(), ..Parts::default() },
-            None => Parts::default(),
-        };
+        let base = Manifest::read(&OsFs, &dirs.data)?.map(|manifest| manifest.parts).unwrap_or_default();
         Ok(Parts {
             storer: self.storer.clone().unwrap_or(base.storer),
             log: self.log.clone().unwrap_or(base.log),
@@ -103,10 +105,9 @@ impl Setup {
         })
     }
 
-    /// Opens the engine of `dirs`.
-    pub fn open(&self, dirs: Dirs) -> Result<Box<dyn crate::driver::Driver>> {
-        let parts = self.parts_for(&dirs)?;
-        crate::driver::open(&parts, dirs, self.options.clone())
+    /// Opens the engine of `dirs`, made of parts of `registry`.
+    pub fn open(&self, registry: &Registry, dirs: Dirs) -> Result<Box<dyn Driver>> {
+        registry.open(&self.parts_for(&dirs)?, dirs, self.options.clone())
     }
 }
 
@@ -147,7 +148,7 @@ mod tests {
         let mut setup = Setup::default();
         setup.set("durability", "interval:100ms").expect("an interval");
         assert_eq!(setup.options.log.durability, Durability::Interval(Duration::from_millis(100)));
-        let error = setup.set("log", "papyrus").expect_err("no such log").to_string();
-        assert!(error.contains("papyrus") && error.contains("file"), "{error}");
+        let error = setup.set("order", "random").expect_err("no such order").to_string();
+        assert!(error.contains("random") && error.contains("sync-then-publish"), "{error}");
     }
 }

@@ -43,7 +43,7 @@ pub struct SnapshotReport {
     pub values: u64,
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
     /// Writes everything that was acknowledged before this call to TSM files, and drops its part of the log.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     }
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
     pub(crate) fn snapshot(&self) -> Result<SnapshotReport> {
         let _one_at_a_time = self.snapshotting.lock();
         let mut report = SnapshotReport::default();
@@ -157,7 +157,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
     }
 }
 
-impl<S: Storer, L: Log, E> Inner<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
     /// Whether a delete is half done, and cannot be finished now either.
     fn waits_for_delete(&self, change: &Change<'_>) -> bool {
         let finished = change.finish_deletes(&self.fs);

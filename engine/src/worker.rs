@@ -50,7 +50,7 @@ impl Worker {
     }
 
     /// Starts the thread. It lives until [`Worker::stop`], or until the engine is dropped.
-    pub(crate) fn start<S: Storer, L: Log, E: BlockEncoder>(&self, inner: Weak<Inner<S, L, E>>) {
+    pub(crate) fn start<S: Storer, L: Log + ?Sized, E: BlockEncoder>(&self, inner: Weak<Inner<S, L, E>>) {
         let woken = self.woken.clone();
         let crippled = CrippledByPanic::new(&self.crippled);
         let work = move || {
@@ -140,7 +140,7 @@ impl Drop for CrippledByPanic {
     }
 }
 
-fn run<S: Storer, L: Log, E: BlockEncoder>(inner: &Weak<Inner<S, L, E>>, woken: &Receiver<()>) {
+fn run<S: Storer, L: Log + ?Sized, E: BlockEncoder>(inner: &Weak<Inner<S, L, E>>, woken: &Receiver<()>) {
     let (mut pause, mut failures) = (TICK, 0);
     loop {
         match woken.recv_timeout(pause) {
@@ -168,7 +168,7 @@ fn run<S: Storer, L: Log, E: BlockEncoder>(inner: &Weak<Inner<S, L, E>>, woken: 
     }
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> Inner<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
     fn snapshot_if_due(&self) -> crate::Result<()> {
         let (live, options) = (self.cache.live_bytes(), &self.options);
         let idle = self.worker.idle() > options.snapshot_idle && live > 0;

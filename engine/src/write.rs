@@ -47,7 +47,7 @@ pub struct WriteReport {
     pub ack: Option<Ack>,
 }
 
-impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
     /// Writes the good lines of `text`, all or none of them, and reports the bad ones.
     pub fn write_lines(&self, text: &[u8], options: &LineOptions) -> Result<WriteReport> {
         self.inner.write_lines(text, options, None)
@@ -75,7 +75,7 @@ impl<S: Storer, L: Log, E: BlockEncoder> Engine<S, L, E> {
     }
 }
 
-impl<S: Storer, L: Log, E> Inner<S, L, E> {
+impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
     fn write_lines(&self, text: &[u8], options: &LineOptions, mut turn: Option<Turn>) -> Result<WriteReport> {
         self.check_writable(OPERATION)?;
         let utf8_names = options.utf8_names || self.typing == FieldTyping::Measurement;
@@ -141,7 +141,7 @@ impl<S: Storer, L: Log, E> Inner<S, L, E> {
         // Inside the gate: nothing is frozen or deleted until the batch is published or dropped.
         let claims = check.claim(OPERATION, batch).map_err(Refused::Overtaken)?;
         drop(turn.take());
-        let written = commit(self.options.order, &self.log, batch, Admission { claims, admitted })?;
+        let written = commit(self.options.order, &*self.log, batch, Admission { claims, admitted })?;
         self.after_write();
         Ok(written)
     }

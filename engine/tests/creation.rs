@@ -1,12 +1,9 @@
 //! A directory whose creation ends early: whatever ends it, the next opening finds a directory it can open.
 
-use std::path::Path;
-
-use tsmith_codecs::Decoders;
-use tsmith_engine::parts::{FileLog, MmapLog, NativeLog, Ring, Tsm1};
+use tsmith_engine::parts::{FileLog, MmapLog, Named, NativeLog, Ring, Tsm1};
 use tsmith_engine::{
-    BatchBuilder, Column, Dirs, Engine, FieldKey, FieldTyping, Manifest, Options, Result, Setup, TimeRange,
-    Value, repair,
+    BatchBuilder, Column, Dirs, Engine, FieldKey, FieldTyping, Manifest, Options, Registry, Result, Setup,
+    TimeRange, Value,
 };
 use tsmith_wal::etcd::EtcdLog;
 use tsmith_wal::fs::{Fault, OsFs, SimFs};
@@ -23,7 +20,7 @@ fn dirs() -> Dirs {
     Dirs { data: "/i/data/s".into(), wal: "/i/wal/s".into() }
 }
 
-fn open<L: Log<Fs = SimFs>>(fs: &SimFs, typing: Option<FieldTyping>) -> Result<Shard<L>> {
+fn open<L: Log<Fs = SimFs> + Named>(fs: &SimFs, typing: Option<FieldTyping>) -> Result<Shard<L>> {
     let mut options = Options { typing, background: false, encode_threads: 1, ..Options::default() };
     options.log.segment_bytes = 2048;
     Shard::open_on(fs.clone(), dirs(), options)
@@ -43,7 +40,7 @@ fn times<L: Log>(shard: &Shard<L>) -> Vec<i64> {
 }
 
 /// Opens what is left of a creation. The typing is given again only if there is no manifest yet, and so no log.
-fn reopen<L: Log<Fs = SimFs>>(fs: &SimFs, what: &str) -> Shard<L> {
+fn reopen<L: Log<Fs = SimFs> + Named>(fs: &SimFs, what: &str) -> Shard<L> {
     let found = Manifest::read(fs, &dirs().data).unwrap_or_else(|error| panic!("{what}: {error}"));
     let segments = segment_names(fs, &dirs().wal).unwrap_or_default();
     assert!(found.is_some() || segments.is_empty(), "{what}: {segments:?} without a manifest");
@@ -55,7 +52,7 @@ fn reopen<L: Log<Fs = SimFs>>(fs: &SimFs, what: &str) -> Shard<L> {
     shard
 }
 
-fn sweep<L: Log<Fs = SimFs>>() {
+fn sweep<L: Log<Fs = SimFs> + Named>() {
     let whole = SimFs::default();
     let shard = open::<L>(&whole, Some(ASKED)).expect("creates");
     let operations = whole.operations();
@@ -128,51 +125,16 @@ fn a_manifest_with_an_empty_log_is_a_fresh_engine() {
         let root = tempfile::tempdir().expect("a directory");
         let dirs = Dirs::under(root.path());
         let asked = [("log", log), ("types", "measurement"), ("encoder", "tsm1")];
-        setup(&asked).open(dirs.clone()).expect("creates").close().expect("in order");
+        setup(&asked).open(&Registry::standard(), dirs.clone()).expect("creates").close().expect("in order");
         let made = Manifest::read(&OsFs, &dirs.data).expect("reads").expect("is there");
         for entry in std::fs::read_dir(&dirs.wal).expect("a directory") {
             std::fs::remove_file(entry.expect("an entry").path()).expect("removes");
         }
         setup(&[])
-            .open(dirs.clone())
+            .open(&Registry::standard(), dirs.clone())
             .unwrap_or_else(|error| panic!("{log}: {error}"))
             .close()
             .expect("in order");
         assert_eq!(Manifest::read(&OsFs, &dirs.data).expect("reads"), Some(made), "{log}");
     }
-}
-
-/// An earlier version made the log first: a kill left its empty segment alone. Such a directory opens as a new one.
-#[test]
-fn an_etcd_log_alone_without_records_is_begun_again() {
-    // The log as a kill leaves it.
-    let begin = |root: &Path| {
-        let (made, killed) = (Dirs::under(&root.join("made")), Dirs::under(&root.join("killed")));
-        let engine = setup(&[("log", "etcd")]).open(made.clone()).expect("creates");
-        std::fs::create_dir_all(&killed.wal).expect("makes");
-        for name in segment_names(&OsFs, &made.wal).expect("lists") {
-            std::fs::copy(made.wal.join(&name), killed.wal.join(&name)).expect("copies");
-        }
-        engine.close().expect("in order");
-        killed
-    };
-    for (asked, typing) in [
-        (&[][..], FieldTyping::Series),
-        (&[("log", "etcd")], FieldTyping::Series),
-        (&[("types", "measurement")], FieldTyping::Measurement),
-    ] {
-        let root = tempfile::tempdir().expect("a directory");
-        let dirs = begin(root.path());
-        setup(asked).open(dirs.clone()).unwrap_or_else(|error| panic!("{asked:?}: {error}"));
-        let made = Manifest::read(&OsFs, &dirs.data).expect("reads").expect("is there");
-        assert_eq!((made.parts.log.as_str(), made.typing), ("etcd", typing), "{asked:?}");
-    }
-    let root = tempfile::tempdir().expect("a directory");
-    let dirs = begin(root.path());
-    let error = setup(&[("log", "file")]).open(dirs.clone()).err().expect("refused").to_string();
-    assert!(error.contains("no manifest"), "{error}");
-    let repaired = repair::manifest(&OsFs, &dirs.data, None, &Decoders::standard(), false)
-        .expect("repairs")
-        .expect("was gone");
-    assert_eq!(repaired.salvage.manifest.typing, FieldTyping::Series, "as in a new directory");
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use tsmith_codecs::Decoders;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::{
-    Dirs, ErrorKind, FieldTyping, LineOptions, Manifest, Options, Result, Setup, Timestamp, repair,
+    Dirs, ErrorKind, FieldTyping, LineOptions, Manifest, Options, Registry, Result, Setup, Timestamp, repair,
 };
 use tsmith_wal::fs::{Fs, OsFs};
 
@@ -18,7 +18,7 @@ fn open(dirs: &Dirs, flags: &[(&str, &str)]) -> Result<Box<dyn Driver>> {
     for (flag, value) in flags {
         setup.set(flag, value)?;
     }
-    setup.open(dirs.clone())
+    setup.open(&Registry::standard(), dirs.clone())
 }
 
 fn write_and_close(dirs: &Dirs, flags: &[(&str, &str)]) {
@@ -101,7 +101,7 @@ fn a_directory_that_is_not_there_is_not_made_unasked() {
     let dirs = Dirs::under(&root.path().join("nowhere"));
     let mut setup = Setup::default();
     setup.options.create = false;
-    let error = setup.open(dirs.clone()).err().expect("refused");
+    let error = setup.open(&Registry::standard(), dirs.clone()).err().expect("refused");
     assert!(error.is_io() && error.to_string().contains("nowhere"), "{error}");
     assert!(!dirs.data.exists());
 }
@@ -147,7 +147,7 @@ fn a_refused_directory_stays_as_it_is() {
     let root = tempfile::tempdir().expect("a directory");
     let mut setup = Setup::default();
     setup.options.create = false;
-    assert!(setup.open(Dirs::under(root.path())).is_err(), "it is empty");
+    assert!(setup.open(&Registry::standard(), Dirs::under(root.path())).is_err(), "it is empty");
     assert_eq!(fs::read_dir(root.path()).expect("a directory").count(), 0);
 }
 
@@ -251,7 +251,7 @@ fn a_path_from_the_root_is_obeyed_only_where_it_is_right() {
     // Repair sets it right, and so does opening.
     let (data, wal) = (influx_dirs(&copied).data, influx_dirs(&copied).wal);
     let repair = |wal, dry_run| {
-        repair::manifest(&OsFs, &data, wal, &Decoders::standard(), dry_run)
+        repair::manifest(&Registry::standard(), &OsFs, &data, wal, dry_run)
             .map(|done| done.expect("there").salvage)
     };
     assert!(repair(None, false).is_err());

@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use tsmith_cache::Storer;
 use tsmith_codecs::BlockEncoder;
-use tsmith_engine::parts::{FileLog, OneMap, Ring, Tsm1, Zstd};
+use tsmith_engine::parts::{FileLog, Named, OneMap, Ring, Tsm1, Zstd};
 use tsmith_engine::{
     BatchBuilder, Compact, Dirs, Engine, FieldKey, FieldType, Options, Selection, TimeRange, Value,
 };
@@ -106,13 +106,15 @@ fn key(series: usize, field: usize) -> FieldKey<'static> {
     FieldKey::new(SERIES[series].as_bytes(), FIELDS[field].0.as_bytes())
 }
 
-fn open<S: Storer, E: BlockEncoder + Default>(fs: &SimFs) -> Engine<S, FileLog<SimFs>, E> {
+fn open<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
+    fs: &SimFs,
+) -> Engine<S, FileLog<SimFs>, E> {
     let mut options = Options { background: false, encode_threads: 1, ..Options::default() };
     options.log.segment_bytes = 4096;
     Engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options).expect("opens")
 }
 
-fn write<S: Storer, E: BlockEncoder + Default>(
+fn write<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
     engine: &Engine<S, FileLog<SimFs>, E>,
     series: &[usize],
     fields: usize,
@@ -135,7 +137,7 @@ fn write<S: Storer, E: BlockEncoder + Default>(
     let _ack = engine.write(&builder.finish()).expect("room");
 }
 
-fn check<S: Storer, E: BlockEncoder + Default>(
+fn check<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
     engine: &Engine<S, FileLog<SimFs>, E>,
     model: &Model,
     (series, field): (usize, usize),
@@ -156,7 +158,7 @@ fn check<S: Storer, E: BlockEncoder + Default>(
     }
 }
 
-fn delete<S: Storer, E: BlockEncoder + Default>(
+fn delete<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
     engine: &Engine<S, FileLog<SimFs>, E>,
     model: &mut Model,
     what: What,
@@ -183,7 +185,7 @@ fn delete<S: Storer, E: BlockEncoder + Default>(
     }
 }
 
-fn play<S: Storer, E: BlockEncoder + Default>(ops: &[Op]) {
+fn play<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(ops: &[Op]) {
     let mut fs = SimFs::default();
     let mut engine = open::<S, E>(&fs);
     let mut model = Model::new();

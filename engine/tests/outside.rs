@@ -5,9 +5,11 @@ use std::path::Path;
 
 use tsmith_codecs::testing::Scrambled;
 use tsmith_codecs::{Decoders, Encoders};
+use tsmith_engine::parts::Factories;
 use tsmith_engine::parts::{FileLog, Ring};
 use tsmith_engine::view::View;
 use tsmith_engine::{Compact, Dirs, Engine, FieldKey, LineOptions, Options, TimeRange, Timestamp, repair};
+use tsmith_wal::Log;
 use tsmith_wal::fs::{Fs, FsFile, OsFs, SimFs};
 
 const DIR: &str = "/shard";
@@ -21,7 +23,12 @@ fn options() -> Options {
     Options { background: false, encode_threads: 1, ..Options::default() }
 }
 
-fn write(shard: &Engine<Ring, impl tsmith_wal::Log, Scrambled>, times: std::ops::Range<i64>) {
+fn open<L: Log>(fs: L::Fs, dir: &Path) -> Engine<Ring, L, Scrambled> {
+    let parts = Factories::new("ring/file/scrambled".parse().expect("three names"));
+    Engine::open_with(fs, parts, Dirs::under(dir), options()).expect("opens")
+}
+
+fn write(shard: &Engine<Ring, impl Log, Scrambled>, times: std::ops::Range<i64>) {
     let lines: String = times.map(|time| format!("m v={time}i {time}\n")).collect();
     let report = shard.write_lines(lines.as_bytes(), &LineOptions::new(Timestamp(0))).expect("room");
     assert!(report.rejected.is_empty(), "{:?}", report.rejected);
@@ -31,10 +38,7 @@ fn write(shard: &Engine<Ring, impl tsmith_wal::Log, Scrambled>, times: std::ops:
 #[test]
 fn its_files_are_compacted_and_repaired() {
     let fs = SimFs::default();
-    let open = |fs: &SimFs| {
-        let dirs = Dirs::under(Path::new(DIR));
-        Engine::<Ring, FileLog<SimFs>, Scrambled>::open_on(fs.clone(), dirs, options()).expect("opens")
-    };
+    let open = |fs: &SimFs| open::<FileLog<SimFs>>(fs.clone(), Path::new(DIR));
     let shard = open(&fs);
     write(&shard, 0..1500);
     write(&shard, 1000..2500);
@@ -61,8 +65,7 @@ fn its_files_are_compacted_and_repaired() {
 #[test]
 fn its_files_are_viewed_by_who_has_it() {
     let dir = tempfile::tempdir().expect("a directory");
-    let shard = Engine::<Ring, FileLog<OsFs>, Scrambled>::open(Dirs::under(dir.path()), options());
-    let shard = shard.expect("opens");
+    let shard = open::<FileLog>(OsFs, dir.path());
     write(&shard, 0..10);
     shard.close().expect("in order");
     let read = |decoders| {

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use tsmith_codecs::Decoders;
-use tsmith_engine::parts::{FileLog, NativeLog, Ring, Tsm1, Zstd};
+use tsmith_engine::parts::{FileLog, Named, NativeLog, Ring, Tsm1, Zstd};
 use tsmith_engine::repair::{self, Owned};
 use tsmith_engine::{
     BatchBuilder, Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, FieldTyping, LineOptions, LogOptions,
-    Manifest, Options, Selection, TimeRange, Timestamp, Value,
+    Manifest, Options, Registry, Selection, TimeRange, Timestamp, Value,
 };
 use tsmith_wal::fs::{Fault, Fs, FsFile, SimFs, publish_new};
 use tsmith_wal::{Log, Record, entry};
@@ -122,7 +122,7 @@ fn a_second_run_ends_where_an_undisturbed_one_does() {
     let repairs: [Repair; 3] = [
         |fs| repair::tsm_file(fs, Path::new(TSM), &Decoders::standard(), false).map(drop),
         |fs| repair::tombstones(fs, Path::new(TOMBSTONE), false).map(drop),
-        |fs| repair::manifest(fs, Path::new(DIR), None, &Decoders::standard(), false).map(drop),
+        |fs| repair::manifest(&Registry::standard_on(fs), fs, Path::new(DIR), None, false).map(drop),
     ];
     for (which, repair) in repairs.into_iter().enumerate() {
         let undisturbed = original.kill();
@@ -252,9 +252,9 @@ fn a_damaged_manifest_is_written_anew() {
         bytes[at] ^= 1;
         publish_new(&fs, path, &bytes).expect("written");
         let before = fs.snapshot();
-        let planned = repair::manifest(&fs, Path::new(DIR), None, &Decoders::standard(), true);
+        let planned = repair::manifest(&Registry::standard_on(&fs), &fs, Path::new(DIR), None, true);
         assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
-        let done = repair::manifest(&fs, Path::new(DIR), None, &Decoders::standard(), false);
+        let done = repair::manifest(&Registry::standard_on(&fs), &fs, Path::new(DIR), None, false);
         let hit = good[..at].split(|&byte| byte == b'\n').count() - 1;
         if lines[hit] == "wal wal" && good[at] != b'\n' && bytes[..at].ends_with(b"wal ") {
             // Another directory's name: it could be another engine's.
@@ -300,12 +300,12 @@ fn a_manifest_of_which_nothing_is_left_is_made_of_the_directory() {
         publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"").expect("written");
         let is_inside = dirs.wal.starts_with(DIR);
         if !is_inside {
-            let error = repair::manifest(&fs, Path::new(DIR), None, &Decoders::standard(), false)
+            let error = repair::manifest(&Registry::standard_on(&fs), &fs, Path::new(DIR), None, false)
                 .expect_err("where is the log");
             assert!(matches!(error.kind(), ErrorKind::ManifestLog { .. }), "{error}");
         }
         let named = (!is_inside).then_some(dirs.wal.as_path());
-        let done = repair::manifest(&fs, Path::new(DIR), named, &Decoders::standard(), false)
+        let done = repair::manifest(&Registry::standard_on(&fs), &fs, Path::new(DIR), named, false)
             .expect("repaired")
             .expect("it is there");
         let Manifest { parts, wal, typing, .. } = done.salvage.manifest;
@@ -313,7 +313,6 @@ fn a_manifest_of_which_nothing_is_left_is_made_of_the_directory() {
         // Two series have the field with two types already.
         assert_eq!(typing, FieldTyping::Series);
         assert_eq!(wal, if is_inside { Path::new("wal") } else { Path::new("../elsewhere") });
-        // The types of this engine have the file system in their names, which the registry does not know.
         let read = Manifest::read(&fs, Path::new(DIR)).expect("sound").expect("there");
         assert_eq!(read.parts, parts);
     }
@@ -323,7 +322,7 @@ fn a_manifest_of_which_nothing_is_left_is_made_of_the_directory() {
 /// engine opened it, and repair said that all was well.
 #[test]
 fn a_log_that_contradicts_itself_is_one_that_opens() {
-    fn check<L: Log<Fs = SimFs>>() {
+    fn check<L: Log<Fs = SimFs> + Named>() {
         let fs = SimFs::default();
         let dir = Path::new("/shard/wal");
         let write = |log: &L, parts: &[(&[u8], Value<'_>)]| {
@@ -334,10 +333,15 @@ fn a_log_that_contradicts_itself_is_one_that_opens() {
                 builder.commit(1);
             }
             let mut payload = Vec::new();
-            L::LAYOUT.encode_write(&builder.finish(), &mut payload).expect("short keys");
+            log.layout().encode_write(&builder.finish(), &mut payload).expect("short keys");
             let at = log.append(Record::write(&payload)).expect("room");
             let _durable = log.sync(at).expect("synced");
         };
+        let open = |fs: &SimFs| {
+            let options = Options { background: false, ..Options::default() };
+            Engine::<Ring, L, Tsm1>::open_on(fs.clone(), Dirs::under(Path::new(DIR)), options)
+        };
+        open(&fs).and_then(Engine::close).expect("leaves a manifest");
         let (log, _) = L::open(fs.clone(), dir, LogOptions::default(), |_, _| Ok(())).expect("opens");
         write(&log, &[(b"a", Value::Float(1.0))]);
         write(&log, &[(b"a", Value::Integer(1)), (b"b", Value::Integer(2))]);
@@ -350,10 +354,6 @@ fn a_log_that_contradicts_itself_is_one_that_opens() {
         write(&log, &[(b"b", Value::Boolean(true))]);
         log.close().expect("in order");
         let fs = fs.kill();
-        let open = |fs: &SimFs| {
-            let options = Options { background: false, ..Options::default() };
-            Engine::<Ring, L, Tsm1>::open_on(fs.clone(), Dirs::under(Path::new(DIR)), options)
-        };
         open(&fs.kill()).expect_err("it contradicts itself");
         let before = fs.snapshot();
         let planned = repair::log(&fs, Some(Path::new(DIR)), dir, None, true).expect("looked at");

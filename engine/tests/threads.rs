@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use tsmith_engine::parts::{FileLog, NativeLog, Ring, Tsm1};
+use tsmith_engine::parts::{FileLog, Named, NativeLog, Ring, Tsm1};
 use tsmith_engine::{BatchBuilder, Dirs, Engine, FieldKey, Options, TimeRange, Value, Values};
 use tsmith_wal::{Log, LogOptions};
 
@@ -31,7 +31,7 @@ fn again(test: &str, stack: u64, space: &str) {
 }
 
 /// Writes, opens again, which replays, and snapshots; all is there, each time.
-fn live<L: Log<Fs = tsmith_wal::fs::OsFs>>(dir: &Path) {
+fn live<L: Log<Fs = tsmith_wal::fs::OsFs> + Named>(dir: &Path) {
     let open = || {
         let options = Options { background: false, encode_threads: 4, ..Options::default() };
         Engine::<Ring, L, Tsm1>::open(Dirs::under(dir), options).expect("opens")

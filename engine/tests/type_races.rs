@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use tsmith_engine::parts::{FileLog, MmapLog, NativeLog, Ring, Tsm1};
+use tsmith_engine::parts::{FileLog, MmapLog, Named, NativeLog, Ring, Tsm1};
 use tsmith_engine::{
     Column, Compact, Dirs, Engine, FieldKey, FieldType, FieldTyping, LineOptions, Options, Remedy, Selection,
     TimeRange, Timestamp, Turns, WriteOrder,
@@ -33,7 +33,7 @@ struct Case {
     power_cut: bool,
 }
 
-fn open<L: Log<Fs = SimFs>>(fs: &SimFs, case: Case) -> tsmith_engine::Result<Shard<L>> {
+fn open<L: Log<Fs = SimFs> + Named>(fs: &SimFs, case: Case) -> tsmith_engine::Result<Shard<L>> {
     let mut options = Options { background: false, encode_threads: 1, ..Options::default() };
     options.typing = Some(case.typing);
     options.order = case.order;
@@ -56,7 +56,7 @@ impl Dice {
 type Acknowledged = BTreeMap<(String, String), BTreeMap<i64, FieldType>>;
 
 /// Writes lines of random types: to a series of its own, which stays, and to some that others write and delete as well.
-fn write<L: Log<Fs = SimFs>>(
+fn write<L: Log<Fs = SimFs> + Named>(
     shard: &Shard<L>,
     fs: &SimFs,
     case: Case,
@@ -97,7 +97,7 @@ fn write<L: Log<Fs = SimFs>>(
 }
 
 /// Deletes from the series that do not stay: a key whole, or its earlier and then its later points.
-fn delete<L: Log<Fs = SimFs>>(shard: &Shard<L>, seed: u64, round: u64) {
+fn delete<L: Log<Fs = SimFs> + Named>(shard: &Shard<L>, seed: u64, round: u64) {
     let mut dice = Dice(seed * 77 + round + 1);
     let series = format!("m,t={}", dice.below(2));
     let key = FieldKey::new(series.as_bytes(), [b"f", b"g"][dice.below(2) as usize]);
@@ -112,7 +112,7 @@ fn delete<L: Log<Fs = SimFs>>(shard: &Shard<L>, seed: u64, round: u64) {
     }
 }
 
-fn check<L: Log<Fs = SimFs>>(fs: &SimFs, case: Case, acknowledged: &Acknowledged, what: &str) {
+fn check<L: Log<Fs = SimFs> + Named>(fs: &SimFs, case: Case, acknowledged: &Acknowledged, what: &str) {
     let shard = open::<L>(fs, case).unwrap_or_else(|error| panic!("{what}: {error}"));
     for ((series, field), points) in acknowledged {
         let column = read(&shard, series, field);
@@ -131,11 +131,11 @@ fn check<L: Log<Fs = SimFs>>(fs: &SimFs, case: Case, acknowledged: &Acknowledged
     open::<L>(fs, case).unwrap_or_else(|error| panic!("{what}, compacted: {error}"));
 }
 
-fn read<L: Log<Fs = SimFs>>(shard: &Shard<L>, series: &str, field: &str) -> Column {
+fn read<L: Log<Fs = SimFs> + Named>(shard: &Shard<L>, series: &str, field: &str) -> Column {
     shard.read(FieldKey::new(series.as_bytes(), field.as_bytes()), TimeRange::ALL).expect("readable")
 }
 
-fn law<L: Log<Fs = SimFs>>(seeds: u64) {
+fn law<L: Log<Fs = SimFs> + Named>(seeds: u64) {
     for seed in 0..seeds {
         let case = Case {
             typing: if seed % 2 == 0 { FieldTyping::Series } else { FieldTyping::Measurement },

@@ -7,7 +7,7 @@ use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::repair::{self, LogCheck};
 use tsmith_engine::{
     BatchBuilder, Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, FieldTyping, LineOptions, LogOptions,
-    Options, Selection, TimeRange, Timestamp, Value,
+    Options, Registry, Selection, TimeRange, Timestamp, Value,
 };
 use tsmith_wal::fs::{Fault, Fs, SimFs, publish_new};
 use tsmith_wal::{Log, Record, entry};
@@ -238,7 +238,7 @@ fn a_manifest_is_typed_by_the_log_too() {
     let fs = SimFs::default();
     write(&fs, "a,h=1 v=1 1\na,h=2 v=1i 1", false);
     publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"tsmith 1\n").expect("written");
-    let done = repair::manifest(&fs, Path::new(DIR), None, &Decoders::standard(), true)
+    let done = repair::manifest(&Registry::standard_on(&fs), &fs, Path::new(DIR), None, true)
         .expect("looked at")
         .expect("it is there");
     assert!(done.salvage.made_up.contains(&"types"));
@@ -250,7 +250,7 @@ fn a_manifest_is_typed_by_the_log_too() {
     shard.delete(Selection::Key(FieldKey::new(b"a,h=1", b"v")), TimeRange::ALL).expect("deleted");
     shard.close().expect("in order");
     publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"tsmith 1\n").expect("written");
-    let done = repair::manifest(&fs, Path::new(DIR), None, &Decoders::standard(), true)
+    let done = repair::manifest(&Registry::standard_on(&fs), &fs, Path::new(DIR), None, true)
         .expect("looked at")
         .expect("it is there");
     assert_eq!(done.salvage.manifest.typing, FieldTyping::Measurement);

@@ -1,6 +1,6 @@
 //! Payloads: columns to entries and back, as InfluxDB 1.x lays them out, and packed.
 //!
-//! A log does not look into its payloads; [`Log::LAYOUT`](crate::Log::LAYOUT) says which it was made for. Both are read
+//! A log does not look into its payloads; [`Log::layout`](crate::Log::layout) says which it was made for. Both are read
 //! by [`decode`], which tells them apart by their first byte. Deletions have one layout.
 //!
 //! ```text

@@ -15,6 +15,8 @@ use crate::{Compression, Position, Record, RecordKind, Result};
 pub trait Format: Debug + Send + Sized + 'static {
     /// How it wants writes as payloads.
     const LAYOUT: Layout;
+    /// Whether InfluxDB 1.x writes such segments.
+    const INFLUX: bool;
     /// Where the first group of a segment begins.
     const HEAD_BYTES: u32;
     /// Room at the beginning of a group, for what [`Format::seal`] puts there.

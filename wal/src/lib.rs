@@ -77,7 +77,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Points are best appended by [`Log::append_write`]: it lays them out as the log likes best ([`Log::LAYOUT`]), which in
+//! Points are best appended by [`Log::append_write`]: it lays them out as the log likes best ([`Log::layout`]), which in
 //! `native` takes a fraction of the bytes of InfluxDB's entries, and compresses those of InfluxDB without making them first.
 //!
 //! Which log? [`FileLog`] where InfluxDB 1.x has to read the directory; [`NativeLog`] where nobody else has to: it is the
@@ -98,6 +98,8 @@ pub mod etcd;
 mod file;
 pub mod fs;
 mod kind;
+mod log_kind;
+mod logs;
 mod metrics;
 mod mmap;
 pub mod native;
@@ -110,19 +112,22 @@ mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use etcd::EtcdLog;
 pub use file::{FileLog, NativeLog};
+pub use log_kind::{DynLog, LogKind};
+pub use logs::LogEntry;
 pub use metrics::{Histogram, Metrics};
 pub use mmap::MmapLog;
 pub use null::NullLog;
 pub use options::{Compression, Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
 pub use recover::{
     Gap, GapKind, NotReplayed, Progress, Recovery, Refusal, Refused, Replay, SEGMENT_FILE_BYTES_MAX,
-    SegmentRepair, Unverified, following, is_segment, repair, repair_for, replay_only, replay_segment,
-    segment_names,
+    SegmentRepair, Unverified, following, is_owned, is_segment, repair, repair_for, replay_only,
+    replay_segment, segment_names,
 };
 pub use segment_log::SegmentLog;
 // The words of the signatures above, so that a user of this crate needs no other.
@@ -209,17 +214,19 @@ impl Durable {
     }
 }
 
+/// Takes the records that [`Log::read`] reads.
+pub type ReplayFn<'a> = dyn FnMut(Position, Record<'_>) -> Result<()> + 'a;
+
 /// An append-only sequence of records on stable storage.
+///
+/// What is asked of a kind of logs, and not of an open one, has no receiver; [`LogKind`] has it as a value. So an open
+/// log of any kind is a [`DynLog`].
 ///
 /// Shared by reference between threads. Overlap comes from the two steps: many threads `append`, and one `sync`
 /// serves all of them.
-pub trait Log: Send + Sync + Sized + 'static {
+pub trait Log: Send + Sync + 'static {
     /// The file system it lives on. The engine puts its own files there too, so that one parameter simulates all.
     type Fs: Fs;
-
-    /// The payload it likes best for writes. It keeps any: what is in a payload is not its business, but its user has
-    /// to choose one.
-    const LAYOUT: entry::Layout = entry::Layout::Influx;
 
     /// Opens or creates `dir` and gives every intact record to `replay`, oldest first.
     ///
@@ -232,15 +239,20 @@ pub trait Log: Send + Sync + Sized + 'static {
         dir: &Path,
         options: LogOptions,
         replay: impl FnMut(Position, Record<'_>) -> Result<()>,
-    ) -> Result<(Self, Recovery)>;
+    ) -> Result<(Self, Recovery)>
+    where
+        Self: Sized;
 
     /// As [`Log::open`], with the payloads decoded, side by side where the log can; still one record after the other.
     fn open_replaying(
         fs: Self::Fs,
         dir: &Path,
         options: LogOptions,
-        replay: &mut impl Replay,
-    ) -> Result<(Self, Recovery)> {
+        replay: &mut dyn Replay,
+    ) -> Result<(Self, Recovery)>
+    where
+        Self: Sized,
+    {
         let opened = Self::open(fs, dir, options, |at, record| {
             replay.entry(at, &entry::decode(record.kind, record.payload)?)
         })?;
@@ -249,6 +261,48 @@ pub trait Log: Send + Sync + Sized + 'static {
         // Logs that change what they find when they are opened tell of the end before they do.
         replay.end()?;
         Ok(opened)
+    }
+
+    /// Gives the records of `dir` to `replay`, oldest first, and changes nothing there: for looking at a log that is not
+    /// to be opened. What an opening would cut off is reported.
+    fn read(fs: &Self::Fs, dir: &Path, mode: RecoveryMode, replay: &mut ReplayFn<'_>) -> Result<Recovery>
+    where
+        Self: Sized;
+
+    /// Whether a file of this name is a segment of such a log. Law: no two kinds of logs claim one name, unless each reads
+    /// what the other wrote.
+    fn is_segment(name: &OsStr) -> bool
+    where
+        Self: Sized;
+
+    /// Whether its segments are those of InfluxDB 1.x: only such a log serves the directory of an InfluxDB shard.
+    fn is_influx() -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
+
+    /// Whether it gives back what it took when it is opened again.
+    fn keeps_records() -> bool
+    where
+        Self: Sized,
+    {
+        true
+    }
+
+    /// Whether `dir` holds a log that only Tsmith writes: an engine that has it also has a manifest.
+    fn owns(fs: &Self::Fs, dir: &Path) -> Result<bool>
+    where
+        Self: Sized,
+    {
+        Ok(!Self::is_influx() && recover::holds(fs, dir, Self::is_segment)?)
+    }
+
+    /// The payload it likes best for writes. It keeps any: what is in a payload is not its business, but its user has
+    /// to choose one.
+    fn layout(&self) -> entry::Layout {
+        entry::Layout::Influx
     }
 
     /// Orders the record. Not durable on return. Law: positions strictly increase.
@@ -261,7 +315,7 @@ pub trait Log: Send + Sync + Sized + 'static {
     /// A key or the batch is larger than the layout can say; nothing was appended.
     fn append_write(&self, batch: &Batch<'_>) -> Result<Position> {
         let mut payload = Vec::new();
-        Self::LAYOUT.encode_write(batch, &mut payload)?;
+        self.layout().encode_write(batch, &mut payload)?;
         self.append(Record::write(&payload))
     }
 
@@ -291,14 +345,4 @@ pub trait Log: Send + Sync + Sized + 'static {
     fn metrics(&self) -> Metrics {
         Metrics::default()
     }
-}
-
-tsmith_codecs::registry! {
-    /// Every log, by name.
-    pub trait Log => with_log, LogVisitor, LOGS, suite = log_suite;
-    "file" => FileLog: "InfluxDB 1.x segments, one fdatasync for many writers", also durable_suite;
-    "mmap" => MmapLog: "the same segments through a preallocated map, msync", also durable_suite;
-    "etcd" => EtcdLog: "etcd's framing and rolling CRC-32C, one fdatasync for many writers", also durable_suite;
-    "native" => NativeLog: "our own segments: packed columns, CRC-32C, recycled files; the smallest", also durable_suite;
-    "null" => NullLog: "acknowledges and forgets: the floor";
 }

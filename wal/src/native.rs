@@ -189,6 +189,7 @@ impl fmt::Debug for NativeEncoder {
 
 impl Format for Native {
     const LAYOUT: Layout = Layout::Columns;
+    const INFLUX: bool = false;
     const HEAD_BYTES: u32 = HEAD_BYTES as u32;
     const GROUP_BYTES: u32 = 0;
     const END_BYTES: u32 = RECORD_BYTES as u32;

@@ -1,13 +1,16 @@
 //! The floor: a log that remembers nothing.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::fs::{OsFs, OsLock};
+use crate::fs::{Fs, OsFs};
 use crate::recover::take_directory;
-use crate::{Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, Result};
+use crate::{
+    Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, RecoveryMode, ReplayFn, Result,
+};
 
 /// Above every position: the log is closed.
 const CLOSED: u64 = 1 << 63;
@@ -16,12 +19,12 @@ const CLOSED: u64 = 1 << 63;
 ///
 /// It orders records and owns its directory like any log; after reopening there is nothing.
 #[derive(Debug)]
-pub struct NullLog {
+pub struct NullLog<F: Fs = OsFs> {
     next: AtomicU64,
-    lock: Mutex<Option<OsLock>>,
+    lock: Mutex<Option<F::Lock>>,
 }
 
-impl NullLog {
+impl<F: Fs> NullLog<F> {
     fn draw(&self) -> Result<Position> {
         match self.next.fetch_add(1, Ordering::Relaxed) {
             at if at < CLOSED => Ok(Position(at)),
@@ -30,17 +33,29 @@ impl NullLog {
     }
 }
 
-impl Log for NullLog {
-    type Fs = OsFs;
+impl<F: Fs> Log for NullLog<F> {
+    type Fs = F;
 
     fn open(
-        fs: OsFs,
+        fs: F,
         dir: &Path,
         _: LogOptions,
         _: impl FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<(Self, Recovery)> {
         let lock = take_directory(&fs, dir)?;
         Ok((Self { next: AtomicU64::new(1), lock: Mutex::new(Some(lock)) }, Recovery::default()))
+    }
+
+    fn read(_: &F, _: &Path, _: RecoveryMode, _: &mut ReplayFn<'_>) -> Result<Recovery> {
+        Ok(Recovery::default())
+    }
+
+    fn is_segment(_: &OsStr) -> bool {
+        false
+    }
+
+    fn keeps_records() -> bool {
+        false
     }
 
     fn append(&self, _: Record<'_>) -> Result<Position> {

@@ -17,7 +17,7 @@ use crate::fs::{Fs, FsFile, parent, publish_new};
 use crate::kind::{Format, Link, Scan};
 use crate::native::Native;
 use crate::segment::{Influx, Later};
-use crate::{Error, ErrorKind, LogOptions, Position, Record, RecoveryMode, Result};
+use crate::{Error, ErrorKind, EtcdLog, Log, LogOptions, NativeLog, Position, Record, RecoveryMode, Result};
 
 pub(crate) use jobs::Records;
 use reader::Reader;
@@ -107,6 +107,20 @@ pub fn segment_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> {
     let native = segments::<Native, F>(fs, dir)?.into_iter().map(Native::file_name);
     let etcd = crate::etcd::segment_names(fs, dir)?;
     Ok(influx.chain(native).chain(etcd).collect())
+}
+
+/// Whether a file in `dir` has a name that `is_segment` takes; false where there is no directory.
+pub(crate) fn holds<F: Fs>(fs: &F, dir: &Path, is_segment: impl Fn(&OsStr) -> bool) -> Result<bool> {
+    match fs.list(dir) {
+        Ok(names) => Ok(names.iter().any(|name| is_segment(name))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("list", error).at_path(dir)),
+    }
+}
+
+/// Whether `dir` holds a log of this crate that only Tsmith writes; see [`Log::owns`](crate::Log::owns).
+pub fn is_owned<F: Fs>(fs: &F, dir: &Path) -> Result<bool> {
+    Ok(NativeLog::owns(fs, dir)? || EtcdLog::owns(fs, dir)?)
 }
 
 /// Whether a file of this name is a segment, of whatever log.
@@ -297,12 +311,21 @@ pub fn replay_only<F: Fs>(
         return crate::etcd::replay_only(fs, dir, mode, replay);
     }
     let native = !segments::<Native, F>(fs, dir)?.is_empty();
-    let read = if native {
-        Reader::<Native, F>::new(fs, dir, mode)?.records(Records(replay))
+    if native {
+        read_only::<Native, F>(fs, dir, mode, replay)
     } else {
-        Reader::<Influx, F>::new(fs, dir, mode)?.records(Records(replay))
-    };
-    read.map(|found| found.recovery)
+        read_only::<Influx, F>(fs, dir, mode, replay)
+    }
+}
+
+/// As [`replay_only`], of segments of the kind `T`.
+pub(crate) fn read_only<T: Format, F: Fs>(
+    fs: &F,
+    dir: &Path,
+    mode: RecoveryMode,
+    replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+) -> Result<Recovery> {
+    Reader::<T, F>::new(fs, dir, mode)?.records(Records(replay)).map(|found| found.recovery)
 }
 
 /// Gives the records of one segment to `replay`, and changes nothing: those up to the first bad one, or with

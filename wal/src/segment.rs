@@ -248,6 +248,7 @@ pub struct Influx {
 
 impl Format for Influx {
     const LAYOUT: Layout = Layout::Influx;
+    const INFLUX: bool = true;
     const HEAD_BYTES: u32 = MARK_BYTES as u32;
     const GROUP_BYTES: u32 = MARK_BYTES as u32;
     const END_BYTES: u32 = MARK_BYTES as u32;

@@ -6,6 +6,7 @@ mod framer;
 mod recycler;
 mod writer;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +15,10 @@ use crate::fs::Fs;
 use crate::kind::{Encoders, Format, FrameEncoder, parts};
 use crate::metrics::Metrics;
 use crate::recover::{self, Records, Start, recover};
-use crate::{Batch, Durable, Log, LogOptions, Position, Record, Recovery, Replay, Result, entry};
+use crate::{
+    Batch, Durable, Log, LogOptions, Position, Record, Recovery, RecoveryMode, Replay, ReplayFn, Result,
+    entry,
+};
 
 pub(crate) use active::SegmentFile;
 use framer::SegmentFramer;
@@ -32,8 +36,6 @@ pub struct SegmentLog<S: SegmentFile, T: Format> {
 impl<S: SegmentFile, T: Format> Log for SegmentLog<S, T> {
     type Fs = S::Fs;
 
-    const LAYOUT: entry::Layout = T::LAYOUT;
-
     fn open(
         fs: S::Fs,
         dir: &Path,
@@ -50,11 +52,27 @@ impl<S: SegmentFile, T: Format> Log for SegmentLog<S, T> {
         fs: S::Fs,
         dir: &Path,
         options: LogOptions,
-        replay: &mut impl Replay,
+        replay: &mut dyn Replay,
     ) -> Result<(Self, Recovery)> {
         let lock = recover::take_directory(&fs, dir)?;
         let (recovery, start) = recover::<T, _>(&fs, dir, &options, |reader| reader.entries(replay))?;
         Ok((Self::begin(fs, dir, &options, lock, start)?, recovery))
+    }
+
+    fn read(fs: &S::Fs, dir: &Path, mode: RecoveryMode, replay: &mut ReplayFn<'_>) -> Result<Recovery> {
+        recover::read_only::<T, _>(fs, dir, mode, replay)
+    }
+
+    fn is_segment(name: &OsStr) -> bool {
+        T::parse_name(name).is_some()
+    }
+
+    fn is_influx() -> bool {
+        T::INFLUX
+    }
+
+    fn layout(&self) -> entry::Layout {
+        T::LAYOUT
     }
 
     fn append(&self, record: Record<'_>) -> Result<Position> {

@@ -17,7 +17,7 @@ const END: &str = "<!-- parts:end -->";
 
 /// The crates with a registry and the file it is in, in the order a value meets them.
 const REGISTRIES: [(&str, &str); 3] =
-    [("cache", "cache/src/lib.rs"), ("wal", "wal/src/lib.rs"), ("codecs", "codecs/src/encoders.rs")];
+    [("cache", "cache/src/storers.rs"), ("wal", "wal/src/logs.rs"), ("codecs", "codecs/src/encoders.rs")];
 
 pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
     if crate::asks_help(args) {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_registry_becomes_rows() {
-        let text = "tsmith_codecs::registry! {\n    /// Every log.\n    pub trait Log => with_log, LogVisitor, LOGS, suite = log_suite;\n    \
+        let text = "tsmith_codecs::registry! {\n    /// Every log.\n    pub trait Log => LogEntry, suite = log_suite;\n    \
                     \"file\" => FileLog: \"segments\", also durable_suite;\n    \"null\" => NullLog: \"the floor\";\n}\n";
         let registries = registries_of("wal", text).expect("well formed");
         let table = table(&registries);

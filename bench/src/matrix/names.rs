@@ -16,15 +16,15 @@ fn one_of(what: &str, text: &str, names: Names) -> Parsed {
 }
 
 pub(crate) fn storer(text: &str) -> Parsed {
-    one_of("storer", text, adapter::STORERS)
+    one_of("storer", text, adapter::storers())
 }
 
 pub(crate) fn log(text: &str) -> Parsed {
-    one_of("log", text, adapter::LOGS)
+    one_of("log", text, adapter::logs())
 }
 
 pub(crate) fn encoder(text: &str) -> Parsed {
-    one_of("encoder", text, &adapter::ENCODERS)
+    one_of("encoder", text, adapter::encoders())
 }
 
 pub(crate) fn order(text: &str) -> Parsed {

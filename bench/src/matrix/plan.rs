@@ -23,9 +23,9 @@ struct Axis<'a> {
 impl Plan {
     pub(super) fn new(args: &Args) -> Self {
         let axes = [
-            Axis { name: "storer", given: &args.storer, all: adapter::STORERS },
-            Axis { name: "log", given: &args.log, all: adapter::LOGS },
-            Axis { name: "encoder", given: &args.encoder, all: &adapter::ENCODERS },
+            Axis { name: "storer", given: &args.storer, all: adapter::storers() },
+            Axis { name: "log", given: &args.log, all: adapter::logs() },
+            Axis { name: "encoder", given: &args.encoder, all: adapter::encoders() },
             Axis { name: "order", given: &args.order, all: adapter::ORDERS },
             Axis { name: "durability", given: &args.durability, all: adapter::DURABILITIES },
         ];
@@ -183,8 +183,8 @@ mod tests {
         assert!(plan.groups.iter().all(|group| group.cells.iter().all(|cell| cell.log != "null")));
         let cells = plan.cell_count();
         let (storers, encoders, orders) =
-            (adapter::STORERS.len(), adapter::ENCODERS.len(), adapter::ORDERS.len());
-        assert_eq!(cells, storers * (adapter::LOGS.len() - 1) * encoders * orders);
+            (adapter::storers().len(), adapter::encoders().len(), adapter::ORDERS.len());
+        assert_eq!(cells, storers * (adapter::logs().len() - 1) * encoders * orders);
     }
 
     #[test]

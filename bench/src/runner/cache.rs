@@ -6,9 +6,10 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tsmith_cache::{Cache, CacheOptions, Storer, StorerVisitor, with_storer};
+use tsmith_cache::{Cache, CacheOptions};
 use tsmith_codecs::{Batch, BatchBuilder, Position, Value};
 
+use crate::adapter::REGISTRY;
 use crate::error::Result;
 use crate::inputs::{Devops, EPOCH, Kind, Rng, STEP, field_of};
 use crate::json_line::JsonLine;
@@ -42,7 +43,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result {
     if let ([storer], [series], [threads]) = (&args.storer[..], &args.series[..], &args.g[..]) {
         let job = Job { args, storer, series: *series, threads: *threads };
-        return with_storer(storer, job).expect("the name was checked");
+        return job.run();
     }
     let program = std::env::current_exe()?;
     for storer in &args.storer {
@@ -76,17 +77,17 @@ struct Job<'a> {
     threads: usize,
 }
 
-impl StorerVisitor for Job<'_> {
-    type Out = Result;
-
-    fn visit<S: Storer>(self) -> Result {
+impl Job<'_> {
+    fn run(self) -> Result {
+        let storer = REGISTRY.find_storer(self.storer)?;
         let hosts = Devops::new(self.series.div_ceil(10), Kind::F2);
         let batches = batches(&hosts, self.series, self.args.values, self.args.batch);
         let values = (batches.len() * self.args.batch) as f64;
         let (mut best, mut added_kib) = (None, 0);
         for _ in 0..self.args.reps {
             let before = status_kib("VmRSS");
-            let cache = Cache::<S>::new(CacheOptions::default());
+            let made = storer.clone();
+            let cache = Cache::with(CacheOptions::default(), move || made.make());
             let (next, position) = (AtomicUsize::new(0), AtomicU64::new(1));
             let (spent, done) = timed(|| {
                 in_threads(self.threads, || {

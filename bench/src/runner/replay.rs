@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tsmith_cache::{Cache, CacheOptions, Storer, StorerVisitor, with_storer};
+use tsmith_cache::{Cache, CacheOptions};
 use tsmith_codecs::Batch;
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{Durability, Log, LogOptions, LogVisitor, Position, Replay, with_log};
+use tsmith_wal::{Durability, LogOptions, Position, Replay};
 
 use super::wal::{batch_of, fresh, log_size};
+use crate::adapter::REGISTRY;
 use crate::error::Result;
 use crate::inputs::{Devops, Kind};
 use crate::json_line::JsonLine;
@@ -37,51 +38,36 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result {
-    if args.log == "null" {
-        return Err("the log `null` has nothing to replay".into());
+    if !REGISTRY.find_log(&args.log)?.kind().keeps_records() {
+        return Err(format!("the log `{}` has nothing to replay", args.log).into());
     }
-    let done = with_log(&args.log, Filled { args }).expect("the name was checked");
+    let done = fill_and_load(args);
     fs::remove_dir_all(&args.dir)?;
     done
 }
 
-struct Filled<'a> {
-    args: &'a Args,
-}
-
-impl LogVisitor for Filled<'_> {
-    type Out = Result;
-
-    fn visit<L: Log>(self) -> Result {
-        let args = self.args;
-        let log: L = fresh(&args.dir, LogOptions::default().durability(Durability::None))?;
-        let mut devops = Devops::new(args.hosts, Kind::F2);
-        let (mut plain, mut raw, mut values) = (Vec::new(), 0, 0);
-        while raw < args.mb * 1_000_000 {
-            let text = devops.batches(5000, 5000).concat();
-            let batch = batch_of(&text);
-            let at = log.append_write(&batch)?;
-            let _handed_over = log.sync(at)?;
-            // By the bytes that InfluxDB's entries have, whatever this log's take.
-            plain.clear();
-            entry::encode_write(&batch, &mut plain)?;
-            raw += plain.len();
-            values += batch.value_count();
-        }
-        log.close()?;
-        let full = Full {
-            raw: raw as f64,
-            values: values as f64,
-            dir: &args.dir,
-            log: &args.log,
-            storer: &args.storer,
-        };
-        for _ in 0..3 {
-            with_storer(&args.storer, Loaded::<L> { full: &full, log: std::marker::PhantomData })
-                .expect("the name was checked")?;
-        }
-        full.decode_only::<L>()
+fn fill_and_load(args: &Args) -> Result {
+    let log = fresh(&args.log, &args.dir, LogOptions::default().durability(Durability::None))?;
+    let mut devops = Devops::new(args.hosts, Kind::F2);
+    let (mut plain, mut raw, mut values) = (Vec::new(), 0, 0);
+    while raw < args.mb * 1_000_000 {
+        let text = devops.batches(5000, 5000).concat();
+        let batch = batch_of(&text);
+        let at = log.append_write(&batch)?;
+        let _handed_over = log.sync(at)?;
+        // By the bytes that InfluxDB's entries have, whatever this log's take.
+        plain.clear();
+        entry::encode_write(&batch, &mut plain)?;
+        raw += plain.len();
+        values += batch.value_count();
     }
+    log.close()?;
+    let full =
+        Full { raw: raw as f64, values: values as f64, dir: &args.dir, log: &args.log, storer: &args.storer };
+    for _ in 0..3 {
+        full.load()?;
+    }
+    full.decode_only()
 }
 
 /// A log on disk.
@@ -95,21 +81,47 @@ struct Full<'a> {
 
 impl Full<'_> {
     /// Opens the log, and gives every batch to `each`.
-    fn replay<L: Log>(&self, each: impl FnMut(Position, &Batch<'_>) + Send) -> Result {
-        let (log, _) =
-            L::open_replaying(L::Fs::default(), self.dir, LogOptions::default(), &mut Writes(each))?;
+    fn replay(&self, each: impl FnMut(Position, &Batch<'_>) + Send) -> Result {
+        let kind = REGISTRY.find_log(self.log)?.kind();
+        let (log, _) = kind.open(OsFs, self.dir, LogOptions::default(), &mut Writes(each))?;
         Ok(log.close()?)
     }
 
-    fn decode_only<L: Log>(&self) -> Result {
+    fn decode_only(&self) -> Result {
         let mut values = 0;
-        let (spent, done) = timed(|| self.replay::<L>(|_, batch| values += batch.value_count()));
+        let (spent, done) = timed(|| self.replay(|_, batch| values += batch.value_count()));
         done?;
         assert_eq!(values as f64, self.values, "every value comes back");
         JsonLine::new("replay-decode-only")
             .with("log", self.log)
             .with("raw_MB_per_s", self.raw / spent.seconds / 1e6)
             .with("Mvalues_per_s", self.values / spent.seconds / 1e6)
+            .print();
+        Ok(())
+    }
+
+    fn load(&self) -> Result {
+        let storer = REGISTRY.find_storer(self.storer)?.clone();
+        let segments = tsmith_wal::segment_names(&OsFs, self.dir)?.len();
+        let disk = log_size(self.dir);
+        let cache = Cache::with(CacheOptions::default(), move || storer.make());
+        let (spent, done) = timed(|| {
+            self.replay(|at, batch| {
+                let admitted = cache.admit_replayed(batch).expect("the log holds one type a key");
+                let _published = admitted.publish(at);
+            })
+        });
+        done?;
+        JsonLine::new("replay")
+            .with("log", self.log)
+            .with("storer", self.storer)
+            .with("segments", segments)
+            .with("raw_MB", self.raw / 1e6)
+            .with("disk_MB", disk as f64 / 1e6)
+            .with("seconds", spent.seconds)
+            .with("raw_MB_per_s", self.raw / spent.seconds / 1e6)
+            .with("Mvalues_per_s", self.values / spent.seconds / 1e6)
+            .with("peak_rss_MB", peak_rss_mib())
             .print();
         Ok(())
     }
@@ -123,41 +135,6 @@ impl<F: FnMut(Position, &Batch<'_>) + Send> Replay for Writes<F> {
         if let Entry::Write(batch) = entry {
             (self.0)(at, batch);
         }
-        Ok(())
-    }
-}
-
-struct Loaded<'a, L> {
-    full: &'a Full<'a>,
-    log: std::marker::PhantomData<L>,
-}
-
-impl<L: Log> StorerVisitor for Loaded<'_, L> {
-    type Out = Result;
-
-    fn visit<S: Storer>(self) -> Result {
-        let full = self.full;
-        let segments = tsmith_wal::segment_names(&OsFs, full.dir)?.len();
-        let disk = log_size(full.dir);
-        let cache = Cache::<S>::new(CacheOptions::default());
-        let (spent, done) = timed(|| {
-            full.replay::<L>(|at, batch| {
-                let admitted = cache.admit_replayed(batch).expect("the log holds one type a key");
-                let _published = admitted.publish(at);
-            })
-        });
-        done?;
-        JsonLine::new("replay")
-            .with("log", full.log)
-            .with("storer", full.storer)
-            .with("segments", segments)
-            .with("raw_MB", full.raw / 1e6)
-            .with("disk_MB", disk as f64 / 1e6)
-            .with("seconds", spent.seconds)
-            .with("raw_MB_per_s", full.raw / spent.seconds / 1e6)
-            .with("Mvalues_per_s", full.values / spent.seconds / 1e6)
-            .with("peak_rss_MB", peak_rss_mib())
-            .print();
         Ok(())
     }
 }

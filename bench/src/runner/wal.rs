@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 
 use tsmith_codecs::{Batch, BatchBuilder, Timestamp};
 use tsmith_engine::line::{AnySchema, LineOptions, parse};
-use tsmith_wal::{Compression, Durability, Log, LogOptions, LogVisitor, with_log};
+use tsmith_wal::entry::Entry;
+use tsmith_wal::fs::OsFs;
+use tsmith_wal::{Compression, Durability, DynLog, LogOptions, Position, Replay};
 
+use crate::adapter::REGISTRY;
 use crate::error::Result;
 use crate::inputs::{Devops, Kind};
 use crate::json_line::JsonLine;
@@ -108,13 +111,13 @@ pub(crate) fn run(args: &Args) -> Result {
             for &threads in args.g.iter().filter(|&&threads| points < 5000 || threads <= 4) {
                 let dir = args.dir.join(format!("wal-{name}-{points}-{threads}"));
                 let job = Synced { args, name, points, batches: &batches, threads, dir: &dir };
-                let done = with_log(name, job).expect("the name was checked");
+                let done = job.run();
                 fs::remove_dir_all(&dir)?;
                 done?;
             }
         }
         let dir = args.dir.join(format!("wal-{name}-nosync"));
-        let done = with_log(name, Unsynced { args, name, dir: &dir }).expect("the name was checked");
+        let done = Unsynced { args, name, dir: &dir }.run();
         fs::remove_dir_all(&dir)?;
         done?;
     }
@@ -135,17 +138,26 @@ pub(super) fn log_size(dir: &Path) -> u64 {
 }
 
 /// A log without records.
-pub(super) fn fresh<L: Log>(dir: &Path, options: LogOptions) -> Result<L> {
+pub(super) fn fresh(name: &str, dir: &Path, options: LogOptions) -> Result<Box<DynLog<OsFs>>> {
     fs::create_dir_all(dir)?;
-    let (log, _) = L::open(L::Fs::default(), dir, options, |_, _| Ok(()))?;
+    let (log, _) = REGISTRY.find_log(name)?.kind().open(OsFs, dir, options, &mut Nothing)?;
     Ok(log)
 }
 
+/// Takes no notice of what is replayed.
+struct Nothing;
+
+impl Replay for Nothing {
+    fn entry(&mut self, _: Position, _: &Entry<'_>) -> tsmith_wal::Result<()> {
+        Ok(())
+    }
+}
+
 /// How long the payloads are before compression.
-fn payload_lens<L: Log>(batches: &[Batch<'_>]) -> Result<Vec<usize>> {
+fn payload_lens(log: &DynLog<OsFs>, batches: &[Batch<'_>]) -> Result<Vec<usize>> {
     let len = |batch| {
         let mut payload = Vec::new();
-        L::LAYOUT.encode_write(batch, &mut payload)?;
+        log.layout().encode_write(batch, &mut payload)?;
         Ok(payload.len())
     };
     batches.iter().map(len).collect()
@@ -160,13 +172,11 @@ struct Synced<'a> {
     dir: &'a Path,
 }
 
-impl LogVisitor for Synced<'_> {
-    type Out = Result;
-
-    fn visit<L: Log>(self) -> Result {
-        let log: L = fresh(self.dir, self.args.options().durability(self.args.durability))?;
+impl Synced<'_> {
+    fn run(self) -> Result {
+        let log = fresh(self.name, self.dir, self.args.options().durability(self.args.durability))?;
         let (next, raw, values) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let lens = payload_lens::<L>(self.batches)?;
+        let lens = payload_lens(&*log, self.batches)?;
         let latencies = Mutex::new(Vec::new());
         let begun = Instant::now();
         in_threads(self.threads, || {
@@ -215,15 +225,13 @@ struct Unsynced<'a> {
     dir: &'a Path,
 }
 
-impl LogVisitor for Unsynced<'_> {
-    type Out = Result;
-
-    fn visit<L: Log>(self) -> Result {
+impl Unsynced<'_> {
+    fn run(self) -> Result {
         let texts = Devops::new(self.args.hosts, Kind::F2).batches(NOSYNC_POINTS, 5000);
         let batches: Vec<Batch<'_>> = texts.iter().map(|text| batch_of(text)).collect();
         let values: usize = batches.iter().map(Batch::value_count).sum();
-        let log: L = fresh(self.dir, self.args.options().durability(Durability::None))?;
-        let raw: usize = payload_lens::<L>(&batches)?.iter().sum();
+        let log = fresh(self.name, self.dir, self.args.options().durability(Durability::None))?;
+        let raw: usize = payload_lens(&*log, &batches)?.iter().sum();
         let (spent, done) = timed(|| -> Result {
             for batch in &batches {
                 let at = log.append_write(batch)?;

@@ -8,7 +8,7 @@ use super::{all, integers, key, key_count, one, put};
 use crate::Storer;
 
 /// Law: a batch of every type is admitted into a fresh storer, and its write comes to an end.
-pub fn every_type_is_admitted<S: Storer>() {
+pub fn every_type_is_admitted<S: Storer + Default>() {
     let storer = S::default();
     let values = [
         Value::Float(0.5),
@@ -26,7 +26,7 @@ pub fn every_type_is_admitted<S: Storer>() {
 }
 
 /// Law: a batch without values brings no key and no bytes.
-pub fn an_empty_batch_is_nothing<S: Storer>() {
+pub fn an_empty_batch_is_nothing<S: Storer + Default>() {
     let storer = S::default();
     let batch = integers(&[]);
     let reserved = storer.reserve(&batch).expect("there is nothing to refuse");
@@ -36,7 +36,7 @@ pub fn an_empty_batch_is_nothing<S: Storer>() {
 }
 
 /// Law: a batch that was reserved and released leaves no key, and frees the key bytes it brought in.
-pub fn a_released_batch_leaves_no_trace<S: Storer>() {
+pub fn a_released_batch_leaves_no_trace<S: Storer + Default>() {
     let storer = S::default();
     let batch = integers(&[("m,t=a", "f", &[(1, 1)]), ("m,t=b", "f", &[(1, 1)]), ("m,t=b", "g", &[(1, 1)])]);
     for _ in 0..3 {
@@ -49,7 +49,7 @@ pub fn a_released_batch_leaves_no_trace<S: Storer>() {
 }
 
 /// Law: a key nobody wrote has no column, no type and nothing to delete.
-pub fn an_unknown_key_has_nothing<S: Storer>() {
+pub fn an_unknown_key_has_nothing<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(1, 1)])]), 1);
     for unknown in [key("m", "g"), key("n", "f"), key("", ""), key("m#!~#f", "")] {
@@ -60,7 +60,7 @@ pub fn an_unknown_key_has_nothing<S: Storer>() {
 }
 
 /// Law: every key that `keys` names is named once, and has a column of that type with at least one point.
-pub fn what_is_named_can_be_read<S: Storer>() {
+pub fn what_is_named_can_be_read<S: Storer + Default>() {
     let storer = S::default();
     for n in 0..200i64 {
         let series = format!("m,host={}", n % 50);
@@ -84,7 +84,7 @@ pub fn what_is_named_can_be_read<S: Storer>() {
 }
 
 /// Law: whatever a storer gives back was written, under that key, at that time.
-pub fn nothing_is_invented<S: Storer>() {
+pub fn nothing_is_invented<S: Storer + Default>() {
     let storer = S::default();
     let value = |series: i64, time: i64| series * 1000 + time;
     for time in 0..40 {
@@ -103,7 +103,7 @@ pub fn nothing_is_invented<S: Storer>() {
 }
 
 /// Law: threads that write, release, read and delete at the same time all come to an end.
-pub fn many_threads_get_through<S: Storer>() {
+pub fn many_threads_get_through<S: Storer + Default>() {
     let storer = &S::default();
     std::thread::scope(|scope| {
         for thread in 0..4u64 {

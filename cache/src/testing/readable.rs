@@ -8,7 +8,7 @@ use super::{all, integers, key, key_count, one, points, put, refused};
 use crate::{Error, Refused, Reserved, Storer};
 
 /// Law: points written in any order of time come back ascending, bit for bit, and only those of the range.
-pub fn values_come_back_sorted<S: Storer>() {
+pub fn values_come_back_sorted<S: Storer + Default>() {
     let storer = S::default();
     let odd_nan = f64::from_bits(0x7FF8_0000_0000_0001);
     put(&storer, &one("m", "f", 30, Value::Float(odd_nan)), 1);
@@ -30,7 +30,7 @@ pub fn values_come_back_sorted<S: Storer>() {
 }
 
 /// Law: `with` lends the points in order of position, whatever their times.
-pub fn points_stand_in_order_of_position<S: Storer>() {
+pub fn points_stand_in_order_of_position<S: Storer + Default>() {
     let storer = S::default();
     for (at, time) in [5, 3, 3, 9].into_iter().enumerate() {
         put(&storer, &one("m", "f", time, Value::Integer(at as i64)), at as u64 + 1);
@@ -40,7 +40,7 @@ pub fn points_stand_in_order_of_position<S: Storer>() {
 }
 
 /// Law: of two values at one time in one batch the later counts, as in `f=1,f=2`.
-pub fn the_later_value_of_a_batch_counts<S: Storer>() {
+pub fn the_later_value_of_a_batch_counts<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(1, 10), (2, 20), (1, 11)])]), 1);
     assert_eq!(points(&storer, key("m", "f")), [(1, 11), (2, 20)]);
@@ -49,7 +49,7 @@ pub fn the_later_value_of_a_batch_counts<S: Storer>() {
 /// Law: a series may come back later in the same batch; its points stay in the batch's order.
 ///
 /// A replayed record is such a batch: the log keeps the keys of a write in no order.
-pub fn a_key_may_come_twice_in_a_batch<S: Storer>() {
+pub fn a_key_may_come_twice_in_a_batch<S: Storer + Default>() {
     let storer = S::default();
     let batch = integers(&[("a", "f", &[(1, 1)]), ("b", "f", &[(1, 2)]), ("a", "f", &[(1, 3), (2, 4)])]);
     let reserved = storer.reserve(&batch).expect("one type");
@@ -66,7 +66,7 @@ pub fn a_key_may_come_twice_in_a_batch<S: Storer>() {
 /// Two writers race on one key and one time. The log orders them; the cache must agree with it, or a replay would give
 /// another value than was read before the crash. Positions are drawn between reserve and write: every sequence of these
 /// three steps of four batches is played, and one batch drops out.
-pub fn the_later_position_counts_in_every_interleaving<S: Storer>() {
+pub fn the_later_position_counts_in_every_interleaving<S: Storer + Default>() {
     const WRITERS: usize = 4;
     let mut games = 0;
     let mut steps = [0u8; WRITERS];
@@ -75,7 +75,7 @@ pub fn the_later_position_counts_in_every_interleaving<S: Storer>() {
 }
 
 /// Extends `order`, the writers' turns so far, in every way; plays it when all have done their three steps.
-fn play<S: Storer>(steps: &mut [u8; 4], order: &mut Vec<usize>, games: &mut usize) {
+fn play<S: Storer + Default>(steps: &mut [u8; 4], order: &mut Vec<usize>, games: &mut usize) {
     if steps.iter().all(|&done| done == 3) {
         *games += 1;
         play_one::<S>(order, *games);
@@ -94,7 +94,7 @@ fn play<S: Storer>(steps: &mut [u8; 4], order: &mut Vec<usize>, games: &mut usiz
     }
 }
 
-fn play_one<S: Storer>(order: &[usize], game: usize) {
+fn play_one<S: Storer + Default>(order: &[usize], game: usize) {
     let storer = S::default();
     // Batch `w` writes its own number at the shared time 0 and at a time of its own, and some write more.
     let batches: Vec<Batch<'_>> = (0..4i64)
@@ -139,7 +139,7 @@ fn play_one<S: Storer>(order: &[usize], game: usize) {
 }
 
 /// Law: the same with real threads, which draw their positions from one counter.
-pub fn racing_threads_leave_the_latest<S: Storer>() {
+pub fn racing_threads_leave_the_latest<S: Storer + Default>() {
     const THREADS: usize = 4;
     const ROUNDS: i64 = 300;
     let storer = &S::default();
@@ -178,7 +178,7 @@ pub fn racing_threads_leave_the_latest<S: Storer>() {
 
 /// Law: a batch with a column of another type is refused whole; the error names the key and both types, and neither its
 /// other columns nor its new keys stay.
-pub fn a_conflict_is_refused_and_leaves_no_trace<S: Storer>() {
+pub fn a_conflict_is_refused_and_leaves_no_trace<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &one("m,t=a", "f", 1, Value::Float(1.0)), 1);
     let mut builder = RunBuilder::new();
@@ -206,7 +206,7 @@ pub fn a_conflict_is_refused_and_leaves_no_trace<S: Storer>() {
 }
 
 /// Law: a batch that gives one key two types is refused like any other conflict.
-pub fn a_conflict_inside_a_batch_is_refused<S: Storer>() {
+pub fn a_conflict_inside_a_batch_is_refused<S: Storer + Default>() {
     let storer = S::default();
     let mut builder = RunBuilder::new();
     for (series, value) in [("a", Value::Integer(1)), ("b", Value::Integer(1)), ("a", Value::Float(1.0))] {
@@ -222,7 +222,7 @@ pub fn a_conflict_inside_a_batch_is_refused<S: Storer>() {
 }
 
 /// Law: a reserved column has its type before its first value, so that no write can meet another one.
-pub fn a_reservation_fixes_the_type<S: Storer>() {
+pub fn a_reservation_fixes_the_type<S: Storer + Default>() {
     let storer = S::default();
     let (float, integer) = (one("m", "f", 1, Value::Float(1.0)), one("m", "f", 1, Value::Integer(1)));
     let reserved = storer.reserve(&float).expect("fresh");
@@ -234,7 +234,7 @@ pub fn a_reservation_fixes_the_type<S: Storer>() {
 }
 
 /// Law: a column whose points are all deleted takes a new type, and its key counts as new again.
-pub fn an_emptied_column_takes_a_new_type<S: Storer>() {
+pub fn an_emptied_column_takes_a_new_type<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "e", &[(1, 1)]), ("m", "f", &[(1, 1)]), ("m", "g", &[(1, 1)])]), 1);
     assert_eq!(storer.delete(key("m", "f"), TimeRange::ALL), 16 + 6);
@@ -248,7 +248,7 @@ pub fn an_emptied_column_takes_a_new_type<S: Storer>() {
 }
 
 /// Law: `new_key_bytes` counts the composite key of each key that neither holds values nor is reserved.
-pub fn new_key_bytes_count_each_key_once<S: Storer>() {
+pub fn new_key_bytes_count_each_key_once<S: Storer + Default>() {
     let storer = S::default();
     let batch =
         integers(&[("cpu,h=a", "us", &[(1, 1)]), ("cpu,h=a", "sy", &[(1, 1)]), ("mem", "us", &[(1, 1)])]);
@@ -262,7 +262,7 @@ pub fn new_key_bytes_count_each_key_once<S: Storer>() {
 }
 
 /// Law: a release frees the key bytes only of keys that nobody else holds, so that each is freed once.
-pub fn the_last_release_frees_the_key<S: Storer>() {
+pub fn the_last_release_frees_the_key<S: Storer + Default>() {
     let storer = S::default();
     let batch = integers(&[("m", "f", &[(1, 1)]), ("m", "g", &[(1, 1)])]);
     let first = storer.reserve(&batch).expect("fresh").room;
@@ -280,7 +280,7 @@ pub fn the_last_release_frees_the_key<S: Storer>() {
 /// A key that a refused batch brought in stays when another batch took it meanwhile, and one that another batch brought in
 /// may vanish with the refused one. Counted or freed by the wrong one, a cache ends up too full for every batch, or empty
 /// by its account with points in it.
-pub fn what_racing_refusals_count_is_freed<S: Storer>() {
+pub fn what_racing_refusals_count_is_freed<S: Storer + Default>() {
     let storer = &S::default();
     // In a ring this series is in the last partition, so that a refused batch gets far.
     put(storer, &one("float8", "f", 1, Value::Float(1.0)), 1);
@@ -323,7 +323,7 @@ pub fn what_racing_refusals_count_is_freed<S: Storer>() {
 
 /// Law: a delete removes the points inside its closed range and no other; it returns the bytes of those, and of the key
 /// with the last point.
-pub fn a_delete_takes_its_range_and_says_what_it_freed<S: Storer>() {
+pub fn a_delete_takes_its_range_and_says_what_it_freed<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(1, 1), (5, 5), (3, 3), (4, 4)]), ("m", "g", &[(3, 3)])]), 1);
     assert_eq!(storer.delete(key("m", "f"), TimeRange::new(3, 4)), 32);
@@ -342,7 +342,7 @@ pub fn a_delete_takes_its_range_and_says_what_it_freed<S: Storer>() {
 
 /// Law: a delete while writes are outstanding neither loses them nor mixes up their order; the key lives as long as a
 /// reservation.
-pub fn a_delete_between_racing_writes_keeps_their_order<S: Storer>() {
+pub fn a_delete_between_racing_writes_keeps_their_order<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(0, 0), (1, 0)])]), 1);
     let batch = |value| integers(&[("m", "f", &[(1, value), (2, value), (3, value)])]);
@@ -363,7 +363,7 @@ pub fn a_delete_between_racing_writes_keeps_their_order<S: Storer>() {
 }
 
 /// Law: a column of any length stays whole, and a late batch finds its place in it.
-pub fn long_columns_stay_whole<S: Storer>() {
+pub fn long_columns_stay_whole<S: Storer + Default>() {
     let storer = S::default();
     let mut at = 0;
     let mut time = 0;
@@ -391,7 +391,7 @@ pub fn long_columns_stay_whole<S: Storer>() {
 
 /// Law: a series of very many fields finds each of them, in whatever order they come, and in a time that does not grow
 /// with their number.
-pub fn wide_series_are_found_in_any_order<S: Storer>() {
+pub fn wide_series_are_found_in_any_order<S: Storer + Default>() {
     let storer = S::default();
     let count = 5000i64;
     let names: Vec<String> = (0..count).map(|n| format!("f{n}")).collect();
@@ -417,7 +417,7 @@ pub fn wide_series_are_found_in_any_order<S: Storer>() {
 }
 
 /// Law: series that are deleted make place for others, and nobody is confused with anybody.
-pub fn many_series_come_and_go<S: Storer>() {
+pub fn many_series_come_and_go<S: Storer + Default>() {
     let storer = S::default();
     for round in 0..3i64 {
         for n in 0..2000i64 {

@@ -93,6 +93,10 @@ impl<S: Storer> Storer for Scrambled<S> {
     fn delete(&self, key: FieldKey<'_>, range: TimeRange) -> u64 {
         with_reversed(key, |key| self.inner.delete(key, TimeRange::new(!range.max, !range.min)))
     }
+
+    fn keeps_values(&self) -> bool {
+        self.inner.keeps_values()
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use tsmith_codecs::Decoders;
-use tsmith_engine::ErrorKind;
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{self, Repaired, TombstoneLoss};
+use tsmith_engine::{ErrorKind, Registry};
 use tsmith_tsm::{LostTombstones, Salvage};
 use tsmith_wal::SegmentRepair;
 use tsmith_wal::fs::OsFs;
@@ -138,12 +138,12 @@ pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
     let lost = |error| File::failed(path, "manifest", &Failure::from(error));
     let data = path.parent().unwrap_or(Path::new(""));
     let Repaired { salvage, set_aside, .. } =
-        match repair::manifest(&OsFs, data, wal, &Decoders::standard(), dry_run) {
+        match repair::manifest(&Registry::standard(), &OsFs, data, wal, dry_run) {
             Ok(Some(repaired)) => repaired,
             Ok(None) => return File::new(path, "manifest", State::Whole),
             Err(error) => return lost(error),
         };
-    if let Err(error) = tsmith_engine::driver::check(&salvage.manifest.parts) {
+    if let Err(error) = Registry::standard().check(&salvage.manifest.parts) {
         let state = if salvage.error.is_none() { State::Unknown } else { State::Lost };
         return File::new(path, "manifest", state).because(Failure::from(error).text());
     }

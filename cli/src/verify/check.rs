@@ -60,7 +60,7 @@ fn manifest(path: &Path, finding: &mut Finding) -> Result<String, Problem> {
         Ok(Some(manifest)) => {
             manifest.wal_directory(&OsFs, data).map_err(|error| Problem::of_engine(&error))?;
             // No corruption: another build has the part.
-            let unknown = tsmith_engine::driver::check(&manifest.parts).err();
+            let unknown = tsmith_engine::Registry::standard().check(&manifest.parts).err();
             finding.unknown.extend(unknown.map(|error| Problem::new(error.kind())));
             Ok(format!("{}, log in {}", manifest.parts, manifest.wal.display()))
         }

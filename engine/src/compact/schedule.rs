@@ -74,7 +74,7 @@ impl Compactor {
     }
 
     /// Starts the threads. They live until [`Compactor::stop`].
-    pub(crate) fn start<S: Storer, L: Log, E: BlockEncoder>(
+    pub(crate) fn start<S: Storer, L: Log + ?Sized, E: BlockEncoder>(
         self: &Arc<Self>,
         inner: &Weak<Inner<S, L, E>>,
         crippled: &Arc<AtomicBool>,
@@ -94,7 +94,7 @@ impl Compactor {
         }
     }
 
-    fn work<S: Storer, L: Log, E: BlockEncoder>(&self, inner: &Weak<Inner<S, L, E>>) {
+    fn work<S: Storer, L: Log + ?Sized, E: BlockEncoder>(&self, inner: &Weak<Inner<S, L, E>>) {
         while !self.stopped() {
             let Some(inner) = inner.upgrade() else { return };
             if let Some(plan) = self.begin(&inner) {
@@ -112,7 +112,7 @@ impl Compactor {
     }
 
     /// Chooses a plan and notes that it runs.
-    fn begin<S: Storer, L: Log, E: BlockEncoder>(&self, inner: &Inner<S, L, E>) -> Option<Plan> {
+    fn begin<S: Storer, L: Log + ?Sized, E: BlockEncoder>(&self, inner: &Inner<S, L, E>) -> Option<Plan> {
         let mut state = self.state.lock();
         let waits = state.not_before.is_some_and(|at| Instant::now() < at);
         if waits || self.taken.load(Ordering::Acquire) || inner.worker.is_crippled() {

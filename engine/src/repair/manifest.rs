@@ -11,23 +11,23 @@
 //!   where the other could make a directory one that InfluxDB does not open. With a log of our own and no points they are
 //!   typed as in a new directory.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tsmith_codecs::Decoders;
 use tsmith_tsm::{Reader, Version};
+use tsmith_wal::LogEntry;
 use tsmith_wal::fs::{Fs, TooLong, aside_name, replace_damaged_by};
 
 use super::live::Live;
 use super::{OPERATION, Repaired};
+use crate::Registry;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::TsmFile;
 use crate::manifest::{BYTES_MAX, MANIFEST_NAME, Manifest, is_same_directory};
 use crate::parts::Parts;
 use crate::schema::FieldTyping;
-use crate::setup::Setup;
 
 /// What a manifest says, or is to say.
 #[derive(Clone, Debug)]
@@ -48,15 +48,15 @@ pub struct ManifestSalvage {
 /// Nobody knows where the log is ([`ErrorKind::ManifestLog`], [`ErrorKind::LogElsewhere`]), or it is not in `wal`; a file
 /// cannot be read or written. The manifest is as before.
 pub fn manifest<F: Fs>(
+    registry: &Registry<F>,
     fs: &F,
     data: &Path,
     wal: Option<&Path>,
-    decoders: &Decoders,
     dry_run: bool,
 ) -> Result<Option<Repaired<ManifestSalvage>>> {
     let path = data.join(MANIFEST_NAME);
     let error = match Manifest::read(fs, data) {
-        Ok(None) if is_missed(fs, data, wal)? => Error::at(OPERATION, &path, ErrorKind::NoManifest),
+        Ok(None) if is_missed(registry, fs, data, wal)? => Error::at(OPERATION, &path, ErrorKind::NoManifest),
         Ok(None) => return Ok(None),
         Ok(Some(found)) => {
             let salvage = led_to_its_log(fs, data, wal, found, dry_run)?;
@@ -74,17 +74,23 @@ pub fn manifest<F: Fs>(
     };
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = Lines { text: &text, made_up: Vec::new() };
-    let wal = find_log(fs, data, wal, &mut lines)?;
+    let wal = find_log(registry, fs, data, wal, &mut lines)?;
     let live = Live::look(fs, data, Some(&wal))?;
-    let log = find_kind(fs, &wal, &mut lines)?;
+    let log = find_kind(registry, fs, &wal, &mut lines)?;
     let parts = Parts {
-        storer: lines.known("storer", is_part).unwrap_or(Parts::default().storer),
-        log,
-        encoder: lines.known("encoder", is_part).unwrap_or_else(|| encoder_of_newest(&live.files, decoders)),
+        storer: lines
+            .known("storer", |name| registry.find_storer(name).is_ok())
+            .unwrap_or(Parts::default().storer),
+        log: log.name().to_owned(),
+        encoder: lines
+            .known("encoder", |name| registry.find_encoder(name).is_ok())
+            .unwrap_or_else(|| encoder_of_newest(&live.files, &registry.encoders().decoders())),
     };
-    let typing = lines.known("types", |_, name| FieldTyping::from_name(name).is_some());
-    let typing =
-        typing.as_deref().and_then(FieldTyping::from_name).unwrap_or_else(|| typing_of(&live, &parts.log));
+    let typing = lines.known("types", |name| FieldTyping::from_name(name).is_some());
+    let typing = typing
+        .as_deref()
+        .and_then(FieldTyping::from_name)
+        .unwrap_or_else(|| typing_of(&live, log.kind().is_influx()));
     let manifest = Manifest { parts, wal: PathBuf::new(), data: None, typing }.place_log(fs, data, &wal)?;
     let made_up = lines.made_up;
     let set_aside = match (is_gone, dry_run) {
@@ -127,19 +133,9 @@ fn led_to_its_log<F: Fs>(
 }
 
 /// Whether a directory without a manifest had one: its log is in segments of our own, or is one of ours in etcd's.
-fn is_missed<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>) -> Result<bool> {
+fn is_missed<F: Fs>(registry: &Registry<F>, fs: &F, data: &Path, wal: Option<&Path>) -> Result<bool> {
     let inside = data.join("wal");
-    let wal = wal.unwrap_or(&inside);
-    match fs.list(wal) {
-        Ok(names) => Ok(names.iter().any(|name| is_native(name)) || tsmith_wal::etcd::is_log(fs, wal)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).on(OPERATION, wal),
-    }
-}
-
-/// Whether this is the name of a segment of log `native`.
-pub(crate) fn is_native(name: &OsStr) -> bool {
-    tsmith_wal::is_segment(name) && Path::new(name).extension().is_some_and(|end| end == "tlog")
+    registry.owns(fs, wal.unwrap_or(&inside)).during(OPERATION)
 }
 
 /// The lines of a damaged manifest.
@@ -157,8 +153,8 @@ impl<'t> Lines<'t> {
     }
 
     /// What the line says, if it is a name that `is_known`.
-    fn known(&mut self, name: &'static str, is_known: fn(&str, &str) -> bool) -> Option<String> {
-        let value = self.value(name).filter(|value| is_known(name, value));
+    fn known(&mut self, name: &'static str, is_known: impl Fn(&str) -> bool) -> Option<String> {
+        let value = self.value(name).filter(|value| is_known(value));
         if value.is_none() {
             self.made_up.push(name);
         }
@@ -166,25 +162,27 @@ impl<'t> Lines<'t> {
     }
 }
 
-fn is_part(part: &str, name: &str) -> bool {
-    Setup::flags().into_iter().any(|(flag, names)| flag == part && names.contains(&name))
-}
-
-fn find_log<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>, lines: &mut Lines<'_>) -> Result<PathBuf> {
+fn find_log<F: Fs>(
+    registry: &Registry<F>,
+    fs: &F,
+    data: &Path,
+    wal: Option<&Path>,
+    lines: &mut Lines<'_>,
+) -> Result<PathBuf> {
     if let Some(wal) = wal {
         fs.list(wal).on(OPERATION, wal)?;
         return Ok(wal.to_owned());
     }
     let said = lines.value("wal");
     let inside = data.join("wal");
-    let segments = match tsmith_wal::segment_names(fs, &inside) {
-        Ok(segments) => Some(segments),
-        Err(_) if matches!(fs.list(&inside), Err(error) if error.kind() == io::ErrorKind::NotFound) => None,
-        Err(error) => return Err(error).during(OPERATION),
+    let has_segments = match fs.list(&inside) {
+        Ok(names) => Some(names.iter().any(|name| registry.is_segment(name))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).on(OPERATION, &inside),
     };
-    match (said, segments) {
+    match (said, has_segments) {
         (Some("wal"), Some(_)) => Ok(inside),
-        (None, Some(segments)) if !segments.is_empty() => {
+        (None, Some(true)) => {
             lines.made_up.push("wal");
             Ok(inside)
         }
@@ -195,20 +193,20 @@ fn find_log<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>, lines: &mut Lines<'_
     }
 }
 
-/// The kind of log that is in `wal`, by the names of its segments.
-fn find_kind<F: Fs>(fs: &F, wal: &Path, lines: &mut Lines<'_>) -> Result<String> {
-    let segments = tsmith_wal::segment_names(fs, wal).during(OPERATION)?;
-    let kinds: &[&str] = match segments.first().map(String::as_str) {
-        None => &["file", "mmap", "native", "etcd", "null"],
-        Some(name) if is_native(OsStr::new(name)) => &["native"],
-        Some(name) if name.starts_with('_') => &["file", "mmap"],
-        Some(_) => &["etcd"],
-    };
-    let said = lines.value("log").filter(|said| kinds.contains(said));
-    if said.is_none() {
+/// The log that is in `wal`, by the names of its segments.
+fn find_kind<'r, F: Fs>(
+    registry: &'r Registry<F>,
+    fs: &F,
+    wal: &Path,
+    lines: &mut Lines<'_>,
+) -> Result<&'r LogEntry<F>> {
+    let candidates = registry.logs_in(fs, wal)?;
+    let said = lines.value("log");
+    let named = candidates.iter().find(|log| said == Some(log.name()));
+    if named.is_none() {
         lines.made_up.push("log");
     }
-    Ok(said.unwrap_or(kinds[0]).to_owned())
+    Ok(named.unwrap_or(&candidates[0]))
 }
 
 fn encoder_of_newest(files: &[Arc<TsmFile>], decoders: &Decoders) -> String {
@@ -220,9 +218,9 @@ fn encoder_of_newest(files: &[Arc<TsmFile>], decoders: &Decoders) -> String {
     newest.and_then(entry).map_or_else(|| Parts::default().encoder, |entry| entry.name().to_owned())
 }
 
-fn typing_of(live: &Live, log: &str) -> FieldTyping {
+fn typing_of(live: &Live, is_influx: bool) -> FieldTyping {
     // A log of our own without any point beside it: the directory was never InfluxDB's, so it is as a new one.
-    let is_new = !["file", "mmap"].contains(&log) && live.is_empty();
+    let is_new = !is_influx && live.is_empty();
     if is_new {
         FieldTyping::default()
     } else if live.fields.has_mixed() {

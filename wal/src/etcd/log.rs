@@ -19,12 +19,16 @@ mod replay;
 pub(crate) use open::{holds_segments, segment_names};
 pub(crate) use replay::replay_only;
 
+use std::ffi::OsStr;
 use std::path::Path;
 
+use super::names::SegmentName;
 use crate::commit::GroupCommit;
 use crate::fs::{Fs, OsFs};
 use crate::recover::{Records, take_directory};
-use crate::{Durable, Log, LogOptions, Metrics, Position, Record, Recovery, Replay, Result};
+use crate::{
+    Durable, Log, LogOptions, Metrics, Position, Record, Recovery, RecoveryMode, Replay, ReplayFn, Result,
+};
 use halves::LogFramer;
 
 /// Says whose log it is: a member's own entries would mean nothing here.
@@ -85,9 +89,22 @@ impl<F: Fs> Log for EtcdLog<F> {
         fs: F,
         dir: &Path,
         options: LogOptions,
-        replay: &mut impl Replay,
+        replay: &mut dyn Replay,
     ) -> Result<(Self, Recovery)> {
         Self::open_with(fs, dir, &options, replay::Entries(replay))
+    }
+
+    fn read(fs: &F, dir: &Path, mode: RecoveryMode, replay: &mut ReplayFn<'_>) -> Result<Recovery> {
+        replay_only(fs, dir, mode, replay)
+    }
+
+    fn is_segment(name: &OsStr) -> bool {
+        SegmentName::parse(name).is_some()
+    }
+
+    /// A member's log is etcd's.
+    fn owns(fs: &F, dir: &Path) -> Result<bool> {
+        Ok(is_log(fs, dir))
     }
 
     fn append(&self, record: Record<'_>) -> Result<Position> {

@@ -67,7 +67,7 @@ impl<T: Format, F: Fs> Reader<'_, T, F> {
     }
 
     /// Gives every record, decoded, to `replay`.
-    pub(crate) fn entries(self, replay: &mut impl Replay) -> Result<Found> {
+    pub(crate) fn entries(self, replay: &mut dyn Replay) -> Result<Found> {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
         let (shared, buffers) = (Mutex::new(replay), Mutex::new(Vec::new()));
         let go_on = self.mode == RecoveryMode::Salvage;
@@ -326,7 +326,7 @@ fn side_by_side<T: Format>(
     bytes: &[u8],
     scan: T::Scan<'_>,
     Team { workers, buffers: kept, go_on }: Team<'_>,
-    replay: &Mutex<&mut impl Replay>,
+    replay: &Mutex<&mut dyn Replay>,
     meanwhile: &mut dyn FnMut(),
 ) -> Result<Stretch, Failed> {
     let feed = Mutex::new(Feed { scan, next: 0, ended: false });
@@ -477,7 +477,7 @@ fn take<'p>(
     decoded: Vec<Result<Entry<'p>>>,
     payloads: &'p [u8],
     decoder: &mut Decoder,
-    replay: &mut impl Replay,
+    replay: &mut dyn Replay,
 ) -> Result<(), Failed> {
     let mut decoded = decoded.into_iter();
     for record in records {

@@ -252,7 +252,7 @@ pub fn a_batch_is_logged_as_its_payload<L: Log<Fs = OsFs>>(scratch: &Scratch) {
         }
         let batch = builder.finish();
         let mut payload = Vec::new();
-        L::LAYOUT.encode_write(&batch, &mut payload).expect("encodes");
+        log.layout().encode_write(&batch, &mut payload).expect("encodes");
         let at = log.append_write(&batch).expect("appends");
         let _ = log.sync(at).expect("syncs");
         expected.push((at, RecordKind::Write, payload));
@@ -327,7 +327,7 @@ pub fn a_refused_record_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
 /// Law: so it is when `replay` takes every record and refuses what they are together.
 pub fn a_refused_end_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let mut payload = Vec::new();
-    L::LAYOUT.encode_write(&BatchBuilder::new().finish(), &mut payload).expect("encodes");
+    entry::encode_write(&BatchBuilder::new().finish(), &mut payload).expect("encodes");
     let tail = append_last::<L>(scratch, &payload);
     let torn = [&tail.after[..], b"\x01\x00\x00"].concat();
     std::fs::write(&tail.path, torn).expect("writes");

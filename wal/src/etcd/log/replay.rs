@@ -39,9 +39,9 @@ impl<R: FnMut(Position, Record<'_>) -> Result<()>> Sink for Records<R> {
 }
 
 /// Decodes the payloads. The checksums of all records are one chain, so that there is little to do side by side.
-pub(super) struct Entries<'a, R>(pub(super) &'a mut R);
+pub(super) struct Entries<'a>(pub(super) &'a mut dyn Replay);
 
-impl<R: Replay> Sink for Entries<'_, R> {
+impl Sink for Entries<'_> {
     fn record(&mut self, at: Position, record: Record<'_>) -> Result<()> {
         self.0.entry(at, &entry::decode(record.kind, record.payload)?)
     }

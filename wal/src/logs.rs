@@ -1,0 +1,67 @@
+//! The logs of this crate, by name.
+
+use crate::fs::Fs;
+use crate::{DynLog, EtcdLog, FileLog, Log, LogKind, MmapLog, NativeLog, NullLog};
+
+tsmith_codecs::registry! {
+    /// An entry for each log of this crate.
+    pub trait Log => LogEntry<F: Fs>, suite = log_suite;
+    "file" => FileLog: "InfluxDB 1.x segments, one fdatasync for many writers", also durable_suite;
+    "mmap" => MmapLog: "the same segments through a preallocated map, msync", also durable_suite;
+    "etcd" => EtcdLog: "etcd's framing and rolling CRC-32C, one fdatasync for many writers", also durable_suite;
+    "native" => NativeLog: "our own segments: packed columns, CRC-32C, recycled files; the smallest", also durable_suite;
+    "null" => NullLog: "acknowledges and forgets: the floor";
+}
+
+/// A log by name, on the file system `F`.
+#[derive(Debug)]
+pub struct LogEntry<F: Fs> {
+    name: &'static str,
+    summary: &'static str,
+    in_default_matrix: bool,
+    kind: LogKind<DynLog<F>>,
+}
+
+impl<F: Fs> LogEntry<F> {
+    /// An entry for each log of this crate.
+    pub fn standard() -> Vec<Self> {
+        standard()
+    }
+
+    /// An entry for the logs of the type `L`.
+    pub fn of<L: Log<Fs = F>>(name: &'static str, summary: &'static str) -> Self {
+        Self { name, summary, in_default_matrix: true, kind: LogKind::erased::<L>() }
+    }
+
+    /// The same log, which the matrix runs only when it is asked for by name.
+    #[must_use]
+    pub fn outside_default_matrix(self) -> Self {
+        Self { in_default_matrix: false, ..self }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it is, in one line.
+    pub fn summary(&self) -> &'static str {
+        self.summary
+    }
+
+    /// Whether the matrix runs it without being asked for it.
+    pub fn in_default_matrix(&self) -> bool {
+        self.in_default_matrix
+    }
+
+    /// How it is opened, and what is true of it.
+    pub fn kind(&self) -> LogKind<DynLog<F>> {
+        self.kind
+    }
+}
+
+impl<F: Fs> Clone for LogEntry<F> {
+    fn clone(&self) -> Self {
+        Self { ..*self }
+    }
+}
