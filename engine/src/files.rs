@@ -16,7 +16,7 @@ use tsmith_tsm::{
     Deletions, ErrorKind as Tsm, KeyEntry, MEMBER_OPEN_AT, POINTS_PER_BLOCK, Reader, TOMBSTONE_BYTES_MAX,
     Tombstone, TombstoneFile, TombstoneWrite, is_full_block, member_open_mark,
 };
-use tsmith_wal::fs::{Fs, FsFile, publish_new};
+use tsmith_wal::fs::{Access, Fs, FsFile, publish_new};
 
 use crate::delete::{Deletion, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -340,14 +340,15 @@ pub fn read_file(path: &Path) -> Result<Bytes> {
 
 /// The bytes of a file that nobody changes: mapped where there is a file to map, else read.
 pub(crate) fn load<F: Fs>(fs: &F, path: &Path) -> io::Result<Bytes> {
-    match fs.os_file(path)? {
+    let file = fs.open_as(path, Access::Read)?;
+    match file.os_file() {
         #[expect(unsafe_code, reason = "the one line outside the fences that calls a map")]
         Some(file) => {
             // SAFETY: a TSM file is complete before it is mapped and not written to afterwards; the engine, which holds
             // the directory's lock, only ever renames and unlinks it.
-            unsafe { tsmith_tsm::map_readonly(&file) }
+            unsafe { tsmith_tsm::map_readonly(file) }
         }
-        None => fs.read(path).map(Bytes::from),
+        None => file.read_all(u64::MAX).map(Bytes::from),
     }
 }
 

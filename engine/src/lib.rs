@@ -127,7 +127,7 @@ pub(crate) struct Inner<S: Storer, L: Log + ?Sized, E> {
     compactor: Arc<Compactor>,
     closed: AtomicBool,
     /// Held for as long as the directory is ours.
-    lock: Mutex<Option<<L::Fs as Fs>::Lock>>,
+    lock: Mutex<Option<<L::Fs as Fs>::File>>,
     make_encoder: MakeEncoder<E>,
 }
 

@@ -179,7 +179,7 @@ fn no_log(error: Error) -> Error {
 }
 
 /// Takes the lock of a directory.
-pub(crate) fn lock<F: Fs>(fs: &F, path: &Path, operation: &'static str, data: &Path) -> Result<F::Lock> {
+pub(crate) fn lock<F: Fs>(fs: &F, path: &Path, operation: &'static str, data: &Path) -> Result<F::File> {
     fs.lock(path).map_err(|error| not_locked(error, path, operation, data))
 }
 

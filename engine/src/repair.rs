@@ -69,7 +69,7 @@ pub struct TombstoneLoss {
 /// A data directory that is ours for as long as this lives.
 #[derive(Debug)]
 pub struct Owned<F: Fs> {
-    _lock: F::Lock,
+    _lock: F::File,
 }
 
 impl<F: Fs> Owned<F> {

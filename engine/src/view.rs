@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tsmith_cache::{Cache, CacheOptions, Ring, Storer};
 use tsmith_codecs::{Column, Decoders, FieldKey, FieldType, Position, TimeRange};
 use tsmith_tsm::{Direction, KeyEntry};
-use tsmith_wal::fs::{Fs, OsFs};
+use tsmith_wal::fs::{Fs, OsFile, OsFs};
 use tsmith_wal::{Gap, NotReplayed, Record, Recovery, RecoveryMode, Unverified};
 
 use crate::delete::Replayed;
@@ -227,7 +227,7 @@ impl Log {
 /// Keeps engines out of a directory for as long as it lives.
 #[derive(Debug)]
 pub struct Held {
-    _lock: <OsFs as Fs>::Lock,
+    _lock: OsFile,
 }
 
 /// Holds `data` against engines, where it has a lock: InfluxDB's directories have none. Nothing is created.

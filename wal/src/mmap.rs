@@ -25,7 +25,7 @@ pub type MmapLog<F = OsFs> = SegmentLog<MappedFile<F>, Influx>;
 #[derive(Debug)]
 pub struct MappedFile<F: Fs> {
     file: F::File,
-    map: <F::File as FsFile>::Map,
+    map: Box<dyn FsMap>,
 }
 
 impl<F: Fs> SegmentFile for MappedFile<F> {

@@ -21,7 +21,7 @@ const CLOSED: u64 = 1 << 63;
 #[derive(Debug)]
 pub struct NullLog<F: Fs = OsFs> {
     next: AtomicU64,
-    lock: Mutex<Option<F::Lock>>,
+    lock: Mutex<Option<F::File>>,
 }
 
 impl<F: Fs> NullLog<F> {

@@ -51,13 +51,13 @@ pub trait Replay: Send {
 }
 
 /// Creates the directory if need be and locks it.
-pub(crate) fn take_directory<F: Fs>(fs: &F, dir: &Path) -> Result<F::Lock> {
+pub(crate) fn take_directory<F: Fs>(fs: &F, dir: &Path) -> Result<F::File> {
     fs.create_dir_all(dir).map_err(|error| Error::io("create directory", error).at_path(dir))?;
     fs.lock(&dir.join(LOCK_NAME)).map_err(|error| not_taken(error, dir))
 }
 
 /// Keeps logs out of the directory, where one could have it: nothing is created or written.
-pub(crate) fn hold_directory<F: Fs>(fs: &F, dir: &Path) -> Result<Option<F::Lock>> {
+pub(crate) fn hold_directory<F: Fs>(fs: &F, dir: &Path) -> Result<Option<F::File>> {
     match fs.lock_shared(&dir.join(LOCK_NAME)) {
         Ok(lock) => Ok(Some(lock)),
         // Nobody of ours has had the log open.

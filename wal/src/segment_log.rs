@@ -28,7 +28,7 @@ use writer::SegmentWriter;
 /// A log in segments of the format `T`, which are written through `S`.
 #[derive(Debug)]
 pub struct SegmentLog<S: SegmentFile, T: Format> {
-    commit: GroupCommit<SegmentFramer<S, T>, <S::Fs as Fs>::Lock>,
+    commit: GroupCommit<SegmentFramer<S, T>, <S::Fs as Fs>::File>,
     recycler: Arc<Recycler<S::Fs, T>>,
     encoders: Encoders<T::Encoder>,
 }
@@ -123,7 +123,7 @@ impl<S: SegmentFile, T: Format> SegmentLog<S, T> {
         fs: S::Fs,
         dir: &Path,
         options: &LogOptions,
-        lock: <S::Fs as Fs>::Lock,
+        lock: <S::Fs as Fs>::File,
         start: Start,
     ) -> Result<Self> {
         let Start { segment, held, record, recycled, front, dropped } = start;

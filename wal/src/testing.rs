@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub use damaged::*;
 pub use durable::*;
 pub use every::*;
-pub use scrambled::{ScrambledFile, ScrambledFs, ScrambledMap};
+pub use scrambled::{ScrambledFile, ScrambledFs};
 
 use crate::fs::OsFs;
 use crate::{Log, LogOptions, Position, Record, RecordKind, Recovery, Result};

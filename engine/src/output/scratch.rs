@@ -33,18 +33,10 @@ impl<F: Fs> Scratch for IndexFile<F> {
         Ok(())
     }
 
-    fn read_back(&mut self, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+    fn read_back(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(io::ErrorKind::UnexpectedEof.into()) };
-        while !bytes.is_empty() {
-            match file.read_at(bytes, offset) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => {
-                    offset += read as u64;
-                    bytes = bytes.get_mut(read..).unwrap_or_default();
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        if file.read_full_at(bytes, offset)? < bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(())
     }

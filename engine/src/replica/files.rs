@@ -154,16 +154,8 @@ fn copy<F: Fs>(fs: &F, from: &Path, to: &Path) -> io::Result<()> {
 pub(super) fn read_at(file: &impl FsFile, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let left = file.len()?.saturating_sub(offset);
     let mut bytes = vec![0; usize::try_from(left).map_or(len, |left| left.min(len))];
-    let mut have = 0;
-    while have < bytes.len() {
-        match file.read_at(&mut bytes[have..], offset + have as u64) {
-            Ok(0) => break,
-            Ok(read) => have += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(have);
+    let len = file.read_full_at(&mut bytes, offset)?;
+    bytes.truncate(len);
     Ok(bytes)
 }
 

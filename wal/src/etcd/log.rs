@@ -56,7 +56,7 @@ pub fn is_log<F: Fs>(fs: &F, dir: &Path) -> bool {
 /// is space again. Cutting and truncating need none: the next segment begins with a head only, or later.
 #[derive(Debug)]
 pub struct EtcdLog<F: Fs = OsFs> {
-    commit: GroupCommit<LogFramer<F>, F::Lock>,
+    commit: GroupCommit<LogFramer<F>, F::File>,
 }
 
 impl<F: Fs> EtcdLog<F> {

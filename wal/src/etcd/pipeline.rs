@@ -145,7 +145,7 @@ impl<F: Fs> Maker<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::SimFs;
+    use crate::fs::{LockKind, SimFs};
 
     fn dir(fs: &SimFs) -> &'static Path {
         fs.create_dir_all(Path::new("/w")).expect("a directory");
@@ -161,7 +161,10 @@ mod tests {
             for name in ["0.tmp", "1.tmp", "0.tmp"] {
                 let ready = pipeline.take().expect("a file");
                 assert!(ready.path.ends_with(name) && ready.file.len().expect("a length") == 5000);
-                assert!(fs.open(&ready.path).expect("opens").try_lock().is_err(), "it is locked");
+                assert!(
+                    fs.open(&ready.path).expect("opens").try_lock(LockKind::Etcd).is_err(),
+                    "it is locked"
+                );
                 fs.rename(&ready.path, Path::new("/w/taken")).expect("renames");
             }
             drop(pipeline);

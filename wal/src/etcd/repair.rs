@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::read::{Walk, Wiped, walk};
 use super::{names, pipeline};
-use crate::fs::{Fs, FsFile, create_temporary};
+use crate::fs::{Fs, FsFile, LockKind, create_temporary};
 use crate::{Error, ErrorKind, Result};
 
 /// What [`repair`] did.
@@ -68,7 +68,7 @@ pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<RepairReport> {
 }
 
 pub(super) fn lock<F: FsFile>(file: &F, path: &Path) -> Result<()> {
-    file.try_lock().map_err(|error| match error.kind() {
+    file.try_lock(LockKind::Etcd).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(path),
         _ => Error::io("lock", error).at_path(path),
     })

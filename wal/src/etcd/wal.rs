@@ -14,7 +14,7 @@ use super::read::{Contents, Fold, Reader};
 use super::repair::lock;
 use super::writer::{Segment, WalWriter, lock_segments};
 use super::{Entry, Flaw, HardState, SnapshotRecord, SyncLatencies};
-use crate::fs::{Fs, FsFile, NotRegular, OsFs, parent};
+use crate::fs::{Fs, FsFile, LockKind, NotRegular, OsFs, parent};
 use crate::{Error, ErrorKind, Result};
 
 /// An open log. Whoever has it is the directory's only writer; a running etcd counts.
@@ -307,7 +307,7 @@ pub fn purge<F: Fs>(fs: &F, dir: &Path, suffix: &str, keep: usize) -> Result<Vec
     for name in names {
         let path = dir.join(name);
         let file = fs.open(&path).map_err(|error| at("open", &path, error))?;
-        if file.try_lock().is_err() {
+        if file.try_lock(LockKind::Etcd).is_err() {
             break;
         }
         fs.remove(&path).map_err(|error| at("remove", &path, error))?;

@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, IoSlice, Read};
+use std::io::{self, IoSlice, Read, Seek};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
 #[cfg(target_os = "linux")]
@@ -12,7 +12,9 @@ use rustix::fs::FallocateFlags;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use super::{Fs, FsFile, NotRegular, TooLong, parent};
+use super::error::NotRegular;
+use super::file::{FsFile, FsMap, LockKind, write_zeros};
+use super::{Access, Fs};
 use crate::mmap::SegmentMap;
 
 /// Read and write for the owner, nothing for others.
@@ -28,10 +30,6 @@ pub struct OsFs;
 /// A file of the operating system.
 #[derive(Debug)]
 pub struct OsFile(File);
-
-/// A `flock` that lasts as long as this value.
-#[derive(Debug)]
-pub struct OsLock(#[expect(dead_code, reason = "the lock ends when the file is closed")] File);
 
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -64,40 +62,14 @@ fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 
 impl Fs for OsFs {
     type File = OsFile;
-    type Lock = OsLock;
 
-    fn create_new(&self, path: &Path) -> io::Result<OsFile> {
-        options().write(true).create_new(true).open(path).map(OsFile)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<OsFile> {
-        open_regular(options().write(true), path).map(OsFile)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        open_regular(&options(), path)?.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn read_within(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let file = open_regular(&options(), path)?;
-        let len = file.metadata()?.len();
-        TooLong::check(len, limit)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
-        // Somebody may lengthen it meanwhile.
-        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-        TooLong::check(bytes.len() as u64, limit)?;
-        Ok(bytes)
-    }
-
-    fn read_segment(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let file = open_regular(&options(), path)?;
-        // Segments are mostly shorter, and then read in one go.
-        if file.metadata()?.len() <= super::sparse::ZEROS_MAX {
-            return self.read_within(path, limit);
+    fn open_as(&self, path: &Path, access: Access) -> io::Result<OsFile> {
+        match access {
+            Access::Read => open_regular(&options(), path),
+            Access::Write => open_regular(options().write(true), path),
+            Access::Create => options().write(true).create_new(true).open(path),
         }
-        super::sparse::read(&file, file.metadata()?.len(), limit)
+        .map(OsFile)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
@@ -107,25 +79,8 @@ impl Fs for OsFs {
         Ok(names)
     }
 
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        let above = parent(dir);
-        if dir.is_dir() {
-            // Whoever created it may have died before this.
-            return match self.sync_dir(above) {
-                // Nor may we create anything there.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-                done => done,
-            };
-        }
-        if above != dir {
-            self.create_dir_all(above)?;
-        }
-        match retried(|| DirBuilder::new().mode(DIR_MODE).create(dir)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
-            done => done?,
-        }
-        // Else the next attempt would find it, and take it for durable.
-        self.sync_dir(above).inspect_err(|_| drop(std::fs::remove_dir(dir)))
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        retried(|| DirBuilder::new().mode(DIR_MODE).create(dir))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
@@ -150,73 +105,28 @@ impl Fs for OsFs {
         let dir = File::open(dir)?;
         retried(|| dir.sync_all())
     }
-
-    fn lock(&self, path: &Path) -> io::Result<OsLock> {
-        let file = open_regular(options().write(true).create(true).truncate(false), path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(OsLock(file))
-    }
-
-    fn lock_shared(&self, path: &Path) -> io::Result<OsLock> {
-        let file = open_regular(&options(), path)?;
-        flock(&file, FlockOperation::NonBlockingLockShared)?;
-        Ok(OsLock(file))
-    }
-
-    fn is_same(&self, a: &Path, b: &Path) -> io::Result<bool> {
-        let (a, b) = (open_regular(&options(), a)?, open_regular(&options(), b)?);
-        let (of_a, of_b) = (a.metadata()?, b.metadata()?);
-        if (of_a.dev(), of_a.ino()) == (of_b.dev(), of_b.ino()) {
-            return Ok(true);
-        }
-        Ok(of_a.len() == of_b.len() && have_same_bytes(&a, &b)?)
-    }
-
-    fn os_file(&self, path: &Path) -> io::Result<Option<File>> {
-        open_regular(&options(), path).map(Some)
-    }
-}
-
-/// Whether two files of one length have the same content.
-fn have_same_bytes(a: &File, b: &File) -> io::Result<bool> {
-    let (mut a, mut b) = (BufReader::with_capacity(1 << 18, a), BufReader::with_capacity(1 << 18, b));
-    loop {
-        let (left, right) = (a.fill_buf()?, b.fill_buf()?);
-        let both = left.len().min(right.len());
-        if both == 0 {
-            return Ok(left.len() == right.len());
-        }
-        if left[..both] != right[..both] {
-            return Ok(false);
-        }
-        a.consume(both);
-        b.consume(both);
-    }
-}
-
-impl OsFile {
-    /// For file systems that cannot reserve space: writes the zeros.
-    fn write_zeros(&self, len: u64) -> io::Result<()> {
-        let zeros = vec![0; 1 << 20];
-        let mut at = self.len()?;
-        while at < len {
-            let part = (len - at).min(zeros.len() as u64);
-            self.write_all_at(&zeros[..part as usize], at)?;
-            at += part;
-        }
-        Ok(())
-    }
 }
 
 impl FsFile for OsFile {
-    type Map = SegmentMap;
+    fn map(&self) -> io::Result<Box<dyn FsMap>> {
+        Ok(Box::new(SegmentMap::new(&self.0)?))
+    }
 
-    fn map(&self) -> io::Result<SegmentMap> {
-        SegmentMap::new(&self.0)
+    fn os_file(&self) -> Option<&File> {
+        Some(&self.0)
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         retried(|| self.0.read_at(buf, offset))
+    }
+
+    fn read_all(&self, limit: u64) -> io::Result<Vec<u8>> {
+        // The system fills memory that was not cleared before.
+        let mut bytes = Vec::with_capacity(usize::try_from(self.len()?.min(limit)).unwrap_or_default());
+        let mut file = &self.0;
+        file.rewind()?;
+        file.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
@@ -252,7 +162,7 @@ impl FsFile for OsFile {
             Err(error) if matches!(errno(&error), Some(Errno::OPNOTSUPP | Errno::NOSYS)) => {}
             done => return done,
         }
-        self.write_zeros(bytes.end)
+        write_zeros(self, bytes.end)
     }
 
     #[cfg(target_os = "linux")]
@@ -275,23 +185,25 @@ impl FsFile for OsFile {
         retried(|| self.0.sync_all())
     }
 
-    fn try_lock(&self) -> io::Result<()> {
+    fn try_lock(&self, kind: LockKind) -> io::Result<()> {
+        let operation = match kind {
+            LockKind::Exclusive | LockKind::Etcd => FlockOperation::NonBlockingLockExclusive,
+            LockKind::Shared => FlockOperation::NonBlockingLockShared,
+        };
         #[cfg(target_os = "linux")]
-        match retried(|| Ok(lock_description(&self.0)?)) {
-            // Older kernels and some network file systems know only the other kind; so does etcd on them.
-            Err(error) if matches!(errno(&error), Some(Errno::INVAL | Errno::NOSYS)) => {}
-            done => return done,
+        if kind == LockKind::Etcd {
+            match retried(|| Ok(lock_description(&self.0)?)) {
+                // Older kernels and some network file systems know only the other kind; so does etcd on them.
+                Err(error) if matches!(errno(&error), Some(Errno::INVAL | Errno::NOSYS)) => {}
+                done => return done,
+            }
         }
-        flock(&self.0, FlockOperation::NonBlockingLockExclusive)
+        retried(|| Ok(rustix::fs::flock(&self.0, operation)?))
     }
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
-}
-
-fn flock(file: &File, operation: FlockOperation) -> io::Result<()> {
-    retried(|| Ok(rustix::fs::flock(file, operation)?))
 }
 
 #[cfg(target_os = "linux")]

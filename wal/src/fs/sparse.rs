@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use super::TooLong;
+use super::error::TooLong;
 use crate::ENTRY_BYTES_MAX;
 
 /// No record is so long, however it is compressed.

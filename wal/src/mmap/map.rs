@@ -13,7 +13,7 @@ use crate::fs::FsMap;
 
 /// A writable map of a whole file.
 #[derive(Debug)]
-pub struct SegmentMap {
+pub(crate) struct SegmentMap {
     map: MmapRaw,
 }
 

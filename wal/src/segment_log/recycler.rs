@@ -136,15 +136,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
     fn head_of(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = self.fs.open(path)?;
         let mut head = vec![0; T::HEAD_BYTES as usize];
-        let mut len = 0;
-        while len < head.len() {
-            match file.read_at(&mut head[len..], len as u64) {
-                Ok(0) => break,
-                Ok(read) => len += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let len = file.read_full_at(&mut head, 0)?;
         head.truncate(len);
         Ok(head)
     }

@@ -2,32 +2,42 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::ops::Range;
+
+use super::fault::Fault;
 
 /// What a disk writes whole.
 const SECTOR_BYTES: usize = 512;
 /// What a map makes durable whole.
 const PAGE_BYTES: usize = 4096;
 
-/// A file: what would survive for sure, what readers see, and the way from one to the other.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Inode {
-    pub(super) durable: Vec<u8>,
-    pub(super) current: Vec<u8>,
-    pub(super) pending: Vec<Change>,
+/// A change that is not durable before a sync.
+pub(super) trait Change {
+    /// What it changes.
+    type State: Clone + Default;
+
+    fn apply(&self, to: &mut Self::State);
 }
+
+/// What would survive every crash, what readers see, and the changes that lead from one to the other.
+#[derive(Clone, Debug)]
+pub(super) struct Stored<C: Change> {
+    durable: C::State,
+    current: C::State,
+    pending: Vec<C>,
+}
+
+/// The content of a file.
+pub(super) type Content = Stored<Edit>;
+
+/// The entries of a directory.
+pub(super) type Dir = Stored<Entry>;
 
 #[derive(Clone, Debug)]
-pub(super) enum Change {
+pub(super) enum Edit {
     Write { at: usize, bytes: Vec<u8> },
     SetLen(usize),
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct Dir {
-    pub(super) durable: BTreeMap<OsString, Node>,
-    pub(super) current: BTreeMap<OsString, Node>,
-    pub(super) pending: Vec<Entry>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,28 +53,64 @@ pub(super) enum Entry {
     Rename(OsString, OsString, Node),
 }
 
-impl Inode {
-    pub(super) fn change(&mut self, change: Change) {
+impl<C: Change> Default for Stored<C> {
+    fn default() -> Self {
+        Self::durably(C::State::default())
+    }
+}
+
+impl<C: Change> Stored<C> {
+    fn durably(state: C::State) -> Self {
+        Self { durable: state.clone(), current: state, pending: Vec::new() }
+    }
+
+    pub(super) fn current(&self) -> &C::State {
+        &self.current
+    }
+
+    pub(super) fn change(&mut self, change: C) {
         change.apply(&mut self.current);
         self.pending.push(change);
     }
 
-    pub(super) fn sync(&mut self) {
-        for change in self.pending.drain(..) {
-            change.apply(&mut self.durable);
-        }
+    /// Makes all changes durable, unless `fault` prevents it.
+    pub(super) fn sync(&mut self, fault: Option<Fault>) -> io::Result<()> {
+        self.sync_by(fault, |stored| {
+            for change in stored.pending.drain(..) {
+                change.apply(&mut stored.durable);
+            }
+        })
     }
 
+    /// After a failed sync the changes can still be read, but never become durable.
+    fn sync_by(&mut self, fault: Option<Fault>, sync: impl FnOnce(&mut Self)) -> io::Result<()> {
+        match fault {
+            None | Some(Fault::NoHandle | Fault::Short | Fault::Interrupted) => sync(self),
+            Some(Fault::IgnoredSync) => {}
+            Some(fault @ (Fault::Io | Fault::Full)) => {
+                self.pending.clear();
+                return Err(fault.error());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Content {
     /// Makes the pages of `range` durable, as far as the durable file reaches; writes elsewhere stay un-synced.
-    pub(super) fn sync_pages(&mut self, range: Range<usize>) {
+    pub(super) fn sync_pages(&mut self, fault: Option<Fault>, range: Range<usize>) -> io::Result<()> {
         let pages = range.start / PAGE_BYTES * PAGE_BYTES..range.end.next_multiple_of(PAGE_BYTES);
+        self.sync_by(fault, |content| content.apply_pages(&pages))
+    }
+
+    fn apply_pages(&mut self, pages: &Range<usize>) {
         let mut rest = Vec::new();
         for change in self.pending.drain(..) {
             match change {
-                Change::Write { at, bytes } if at < self.durable.len() => {
+                Edit::Write { at, bytes } if at < self.durable.len() => {
                     let end = at + bytes.len();
                     let (from, to) = (pages.start.clamp(at, end), pages.end.clamp(at, end));
-                    let part = |range: Range<usize>| Change::Write {
+                    let part = |range: Range<usize>| Edit::Write {
                         at: range.start,
                         bytes: bytes[range.start - at..range.end - at].to_vec(),
                     };
@@ -95,7 +141,7 @@ impl Inode {
                 })
             }
         };
-        Self { durable: kept.clone(), current: kept, pending: Vec::new() }
+        Self::durably(kept)
     }
 
     /// The content when of each pending change only these sectors (counted within the change) were written back.
@@ -105,8 +151,8 @@ impl Inode {
             let before = *lens.last().unwrap_or(&0);
             if kept(at, 0) {
                 lens.push(match change {
-                    Change::Write { at, bytes } => before.max(at + bytes.len()),
-                    Change::SetLen(len) => *len,
+                    Edit::Write { at, bytes } => before.max(at + bytes.len()),
+                    Edit::SetLen(len) => *len,
                 });
             }
         }
@@ -117,12 +163,12 @@ impl Inode {
         out.resize_with(len, || if junk { dice.next() as u8 } else { 0 });
         for (at, change) in self.pending.iter().enumerate() {
             match change {
-                Change::SetLen(shorter) if kept(at, 0) => {
+                Edit::SetLen(shorter) if kept(at, 0) => {
                     // What a cut removed comes back as zeros if the file grows again.
                     out.iter_mut().skip(*shorter).for_each(|byte| *byte = 0);
                 }
-                Change::SetLen(_) => {}
-                Change::Write { at: from, bytes } => {
+                Edit::SetLen(_) => {}
+                Edit::Write { at: from, bytes } => {
                     for (sector, range) in sectors(*from, bytes.len()).enumerate() {
                         if kept(at, sector) && range.start < len {
                             let end = range.end.min(len);
@@ -147,12 +193,16 @@ fn sectors(from: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-impl Change {
+impl Edit {
     fn is_empty(&self) -> bool {
         matches!(self, Self::Write { bytes, .. } if bytes.is_empty())
     }
+}
 
-    pub(super) fn apply(&self, to: &mut Vec<u8>) {
+impl Change for Edit {
+    type State = Vec<u8>;
+
+    fn apply(&self, to: &mut Vec<u8>) {
         match self {
             Self::SetLen(len) => to.resize(*len, 0),
             Self::Write { at, bytes } => {
@@ -166,32 +216,10 @@ impl Change {
     }
 }
 
-impl Dir {
-    pub(super) fn change(&mut self, entry: Entry) {
-        entry.apply(&mut self.current);
-        self.pending.push(entry);
-    }
+impl Change for Entry {
+    type State = BTreeMap<OsString, Node>;
 
-    pub(super) fn sync(&mut self) {
-        for entry in self.pending.drain(..) {
-            entry.apply(&mut self.durable);
-        }
-    }
-
-    pub(super) fn crash(&self, dice: &mut Dice) -> Self {
-        let mut entries = self.durable.clone();
-        let mood = dice.below(3);
-        for entry in &self.pending {
-            if mood == 1 || (mood == 2 && dice.below(2) == 0) {
-                entry.apply(&mut entries);
-            }
-        }
-        Self { durable: entries.clone(), current: entries, pending: Vec::new() }
-    }
-}
-
-impl Entry {
-    pub(super) fn apply(&self, to: &mut BTreeMap<OsString, Node>) {
+    fn apply(&self, to: &mut Self::State) {
         match self {
             Self::Add(name, node) => drop(to.insert(name.clone(), *node)),
             Self::Remove(name) => drop(to.remove(name)),
@@ -200,6 +228,19 @@ impl Entry {
                 to.insert(name.clone(), *node);
             }
         }
+    }
+}
+
+impl Dir {
+    pub(super) fn crash(&self, dice: &mut Dice) -> Self {
+        let mut entries = self.durable.clone();
+        let mood = dice.below(3);
+        for entry in &self.pending {
+            if mood == 1 || (mood == 2 && dice.below(2) == 0) {
+                entry.apply(&mut entries);
+            }
+        }
+        Self::durably(entries)
     }
 }
 
