@@ -30,9 +30,9 @@ mod file;
 mod member;
 mod salvage;
 
-pub use deletions::Deletions;
 pub(crate) use deletions::for_each_live;
-pub use file::{DELETIONS_BYTES_MAX, TombstoneFile, TombstoneWrite};
+pub use deletions::{DELETIONS_BYTES_MAX, Deletions};
+pub use file::{TombstoneFile, TombstoneWrite};
 pub use member::{MEMBER_OPEN_AT, member_open_mark};
 pub use salvage::{LostTombstones, TombstoneSalvage};
 

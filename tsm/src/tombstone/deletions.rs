@@ -7,6 +7,10 @@ use tsmith_codecs::TimeRange;
 use super::Tombstone;
 use crate::index::KeyEntry;
 
+/// Most memory for the deletions of one file: a gzip member of a megabyte can claim a gigabyte of keys. Those of all keys
+/// that a TSM file can have take no more.
+pub const DELETIONS_BYTES_MAX: u64 = 2 << 30;
+
 /// The deleted times of each key of a file.
 ///
 /// The ranges of a key are kept apart and ascending: those that overlap or adjoin are one. So memory is that of what is

@@ -9,7 +9,7 @@ use tsmith_codecs::TimeRange;
 
 use super::member::{is_torn, to_append, write_member};
 use super::salvage::{WORK_MIN, next_member};
-use super::{Deletions, MAGIC, Tombstone, Tombstones};
+use super::{DELETIONS_BYTES_MAX, Deletions, MAGIC, Tombstone, Tombstones};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version that is written.
@@ -21,10 +21,6 @@ const MEMBER_RECORDS_BYTES: usize = 60_000;
 const RECORD_FIXED_BYTES: usize = 4 + 8 + 8;
 /// A batch of more members is worth a new file: each costs two syncs.
 const MEMBERS_MAX: usize = 8;
-
-/// Most memory for the deletions of one file: a gzip member of a megabyte can claim a gigabyte of keys. Those of all keys
-/// that a TSM file can have take no more.
-pub const DELETIONS_BYTES_MAX: u64 = 2 << 30;
 
 /// The content of a tombstone file, and what of its bytes is sound.
 #[derive(Clone, Debug, Default)]
