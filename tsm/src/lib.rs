@@ -13,6 +13,11 @@
 //!
 //! [`format`](mod@format) has the picture with every width.
 //!
+//! # Encoders
+//! Each block names its encoder in its first byte. What reads blocks gets [`Decoders`]: those of a table of encoders, to
+//! which a crate adds its own by [`Encoders::with`](codecs::Encoders::with). A block of an encoder that the table lacks is
+//! [`ErrorKind::UnknownEncoder`], which is no corruption: a merge refuses the file, and a salvage leaves it as it is.
+//!
 //! # What is checked
 //! Opening a file checks its whole index; reading a block its checksum; decoding it, that type and times are those of
 //! the index. The one thing without a checksum is the index of [`Version::Influx`]: there a damaged key may pass for
