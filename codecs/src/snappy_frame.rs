@@ -32,12 +32,12 @@ impl Compressor {
         let begin = out.len();
         out.resize(begin + snap::raw::max_compress_len(plain.len()), 0);
         let written = self.0.compress(plain, out.get_mut(begin..).unwrap_or_default());
-        out.truncate(begin + written.expect("the room is the one snappy asks for"));
+        out.truncate(begin + written.expect("snappy asked for this length"));
     }
 }
 
 /// Writes the content of one snappy block to the start of `plain`, and returns its length. `plain` grows to `slack`
-/// bytes more than that, and never shrinks, so that it is not cleared anew for each block.
+/// bytes more than that, and never shrinks, so that it is not cleared for each block.
 pub(crate) fn decompress(block: &[u8], plain: &mut Vec<u8>, slack: usize) -> Result<usize> {
     let broken = || Error::corrupt(0, "a snappy block");
     let len = snap::raw::decompress_len(block).map_err(|_| broken())?;

@@ -1,4 +1,4 @@
-//! Laws of every encoder, for those who write one.
+//! The laws of every encoder, as tests for those who write one.
 //!
 //! An encoder of another crate is judged by one line in its tests:
 //!

@@ -61,7 +61,7 @@ impl BlockEncoder for Zstd {
             out.resize(begin + zstd_safe::compress_bound(self.plain.len()), 0);
             let target = out.get_mut(begin..).unwrap_or_default();
             let written = compressor.compress_to_buffer(&self.plain, target);
-            out.truncate(begin + written.expect("the room is the one zstd asks for"));
+            out.truncate(begin + written.expect("zstd asked for this length"));
         }
         store_if_shorter(&self.plain, body_at, out);
         Ok(())

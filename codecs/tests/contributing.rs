@@ -1,6 +1,6 @@
 //! The example of CONTRIBUTING.md, compiled and judged by the suites.
 //!
-//! It once named a macro that was not there and a file that nobody has: nobody had run it. Now its file is
+//! It once named a macro and a file that did not exist, because nobody had run it. Now its file is
 //! `contributing/delta.rs`, its lines are those below, and the text must be the same.
 #![cfg(feature = "testing")]
 

@@ -77,7 +77,7 @@ fn mutated(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Makes the seeds anew: `cargo test -p tsmith-codecs --test corpus -- --ignored`.
+/// Recreates the seeds: `cargo test -p tsmith-codecs --test corpus -- --ignored`.
 #[test]
 #[ignore = "writes into the repository"]
 fn refresh_the_seeds() {

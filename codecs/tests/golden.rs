@@ -247,7 +247,7 @@ fn damaged_blocks_give_an_error_or_the_naive_column() {
 /// shows a hole as the truth. So at the count of the intact payload every damaged one is an error here, and at any
 /// count there is an error or exactly what the original yields.
 #[test]
-fn damaged_payloads_give_the_originals_values_or_an_error() {
+fn damaged_payloads_give_the_values_or_an_error() {
     let damaged = vectors("decode-damaged");
     assert_eq!(damaged.len(), 109);
     let mut accepted = 0;

@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn interleaved_series_come_out_as_columns_in_order_of_arrival() {
+    fn interleaved_series_become_columns_in_order() {
         let mut builder = BatchBuilder::new();
         for time in 0..3 {
             for host in ["cpu,host=a", "cpu,host=b"] {

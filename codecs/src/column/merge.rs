@@ -14,9 +14,9 @@ impl Column {
     /// Merges the points of `newer` into this column; at equal times `newer` wins. False, and nothing done, when the
     /// types differ and neither is empty. The times of both must ascend, each after the one before.
     ///
-    /// `spare` is a buffer: what it holds before and afterwards means nothing.
+    /// `scratch` is a buffer: what it holds before and afterwards means nothing.
     #[must_use]
-    pub fn merge(&mut self, newer: ColumnRef<'_>, spare: &mut Self) -> bool {
+    pub fn merge(&mut self, newer: ColumnRef<'_>, scratch: &mut Self) -> bool {
         let (Some(&first), Some(&last)) = (newer.times.first(), self.times.last()) else {
             return self.extend(newer);
         };
@@ -29,10 +29,10 @@ impl Column {
         // All before the first of `newer` stays where it is.
         let kept = self.times.partition_point(|&time| time < first);
         let runs = runs(&self.times[kept..], newer.times);
-        spare.reset(newer.field_type());
-        let merged = spare.extend_runs(self.as_ref().slice(kept..self.len()), newer, &runs);
+        scratch.reset(newer.field_type());
+        let merged = scratch.extend_runs(self.as_ref().slice(kept..self.len()), newer, &runs);
         self.truncate(kept);
-        merged && self.extend(spare.as_ref())
+        merged && self.extend(scratch.as_ref())
     }
 
     fn extend_runs(&mut self, older: ColumnRef<'_>, newer: ColumnRef<'_>, runs: &[Run]) -> bool {
@@ -123,8 +123,8 @@ mod tests {
         ) {
             for field_type in FieldType::ALL {
                 let mut merged = column(field_type, &older);
-                let mut spare = Column::new(FieldType::Boolean);
-                prop_assert!(merged.merge(column(field_type, &newer).as_ref(), &mut spare));
+                let mut scratch = Column::new(FieldType::Boolean);
+                prop_assert!(merged.merge(column(field_type, &newer).as_ref(), &mut scratch));
                 let mut model = older.clone();
                 model.extend(&newer);
                 prop_assert_eq!(merged, column(field_type, &model));
@@ -135,12 +135,12 @@ mod tests {
     #[test]
     fn other_types_do_not_merge() {
         let one = BTreeMap::from([(1, 1)]);
-        let mut spare = Column::new(FieldType::Float);
+        let mut scratch = Column::new(FieldType::Float);
         let mut floats = column(FieldType::Float, &one);
-        assert!(!floats.merge(column(FieldType::Integer, &one).as_ref(), &mut spare));
+        assert!(!floats.merge(column(FieldType::Integer, &one).as_ref(), &mut scratch));
         assert_eq!(floats, column(FieldType::Float, &one));
         let mut empty = Column::new(FieldType::Float);
-        assert!(empty.merge(column(FieldType::Integer, &one).as_ref(), &mut spare));
+        assert!(empty.merge(column(FieldType::Integer, &one).as_ref(), &mut scratch));
         assert_eq!(empty, column(FieldType::Integer, &one));
     }
 }

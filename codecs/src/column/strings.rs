@@ -62,7 +62,7 @@ impl StringColumn {
         }
     }
 
-    /// The buffers, for a decoder that fills them anew through [`StringColumn::from_parts`].
+    /// The buffers, for a decoder that refills them through [`StringColumn::from_parts`].
     pub fn into_parts(self) -> (Vec<usize>, Vec<u8>) {
         (self.ends, self.bytes)
     }

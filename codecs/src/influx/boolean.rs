@@ -45,15 +45,15 @@ pub fn encode(form: Form, values: &[bool], out: &mut Vec<u8>) {
         out.push(0);
     }
     let (eights, rest) = values.as_chunks::<8>();
-    out.extend(eights.iter().copied().map(gather));
+    out.extend(eights.iter().copied().map(pack));
     if !rest.is_empty() {
         let mut last = [false; 8];
         last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        out.push(gather(last));
+        out.push(pack(last));
     }
 }
 
-fn gather(eight: [bool; 8]) -> u8 {
+fn pack(eight: [bool; 8]) -> u8 {
     (u64::from_le_bytes(eight.map(u8::from)).wrapping_mul(GATHER) >> 56) as u8
 }
 
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn every_byte_is_gathered_as_it_is_spread() {
         for byte in 0..=255 {
-            assert_eq!(gather(SPREAD[usize::from(byte)]), byte);
+            assert_eq!(pack(SPREAD[usize::from(byte)]), byte);
         }
     }
 }

@@ -243,7 +243,7 @@ pub struct Read {
     pub span: Option<Span>,
 }
 
-/// As [`decode`], for who wants those inside `range`. When they ascend, the others are left out.
+/// As [`decode`], for a caller that needs only those inside `range`. When they ascend, the others are left out.
 ///
 /// # Errors
 /// Those of [`decode`].

@@ -157,7 +157,7 @@ pub fn noise_is_survived<E: BlockEncoder + Default>() {
     }
 }
 
-/// Decodes what may be damaged, within a small limit.
+/// Decodes what may be corrupt, within a small limit.
 fn survives<E: BlockEncoder>(encoder: &mut E, block: &[u8]) {
     const LIMIT: usize = 40;
     let mut out = stale();
@@ -171,14 +171,14 @@ fn survives<E: BlockEncoder>(encoder: &mut E, block: &[u8]) {
         Err(_) => assert!(out.is_empty()),
     }
     // Within the limit, and with the slack that a growing vector takes.
-    let room = match out.values() {
+    let capacity = match out.values() {
         Values::Float(v) => v.capacity(),
         Values::Integer(v) => v.capacity(),
         Values::Unsigned(v) => v.capacity(),
         Values::Boolean(v) => v.capacity(),
         Values::String(_) => 0,
     };
-    assert!(room <= 4 * LIMIT + 64, "room for {room} values within a limit of {LIMIT}");
+    assert!(capacity <= 4 * LIMIT + 64, "a capacity of {capacity} values within a limit of {LIMIT}");
 }
 
 /// Law: a block with more values than the limit is refused with the two numbers, and one with just as many is not.
@@ -198,7 +198,7 @@ pub fn the_limit_is_kept<E: BlockEncoder + Default>() {
 
 /// Law: after an error the column is empty, and the encoder as good as new.
 ///
-/// Story: a query kept the values before the damage, and answered with half a block.
+/// Story: a query kept the values before the corrupt byte, and answered with half a block.
 pub fn an_error_leaves_nothing<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::short() {
@@ -258,10 +258,10 @@ pub fn the_string_bytes_are_those_of_the_column<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: who asks for the points inside a range gets these at least, in one stretch, and is told of the times of all;
-/// nothing is left out of a column that does not ascend.
+/// Law: a decoder that is asked for a range gives at least the points inside it, in one stretch, and the span of all times.
+/// It leaves nothing out of a column that does not ascend.
 ///
-/// Story: a decoder that stopped early had looked at one bit of the next value, and called the block damaged.
+/// Story: a decoder that stopped early had looked at one bit of the next value, and called the block corrupt.
 pub fn the_points_within_a_range_are_those_of_all<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     let mut back = stale();
@@ -361,7 +361,7 @@ pub fn nan_is_refused_by_its_place<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: a decoder that reads bit by bit, as the format is told, gets the same column.
+/// Law: a decoder that reads bit by bit, as the format is described, gets the same column.
 pub fn the_naive_decoder_agrees<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::all() {

@@ -6,8 +6,8 @@ use crate::{BlockDecoder, BlockEncoder, Raw};
 
 const TAG: u8 = 0xc5;
 
-/// A double for layers above: its blocks are like nobody else's, so that a layer that looks into blocks instead of
-/// asking the encoder fails with it.
+/// A double for layers above: no other encoder's blocks are like its own, so that a layer that looks into blocks instead
+/// of asking the encoder fails with it.
 ///
 /// A block is that of [`Raw`] backwards, every byte changed by its place, behind a tag that no encoder has. It has no
 /// count but the provided one, and its output depends on nothing but the column.

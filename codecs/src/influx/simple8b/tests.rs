@@ -61,7 +61,7 @@ impl Step for BySelector {
 }
 
 #[test]
-fn words_of_mixed_selectors_give_what_they_give_one_by_one() {
+fn mixed_selectors_decode_as_one_by_one() {
     let mut state = 1u64;
     let mut random = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
