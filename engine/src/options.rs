@@ -54,7 +54,7 @@ pub struct Options {
     /// Of the index of a file that is being written so much is kept in memory, and the rest in a file beside it; InfluxDB
     /// moves all of it there from 64 MiB on.
     pub index_bytes: usize,
-    /// The encoders whose blocks are read, besides the engine's own.
+    /// The encoders whose blocks are read, besides the engine's own. A [`Registry`](crate::Registry) puts its own here.
     pub decoders: Decoders,
     /// Threads that encode a snapshot; 0 for one a core.
     pub encode_threads: usize,

@@ -3,32 +3,35 @@
 
 use std::path::Path;
 
+use tsmith_codecs::Decoders;
 use tsmith_codecs::testing::Scrambled;
-use tsmith_codecs::{Decoders, Encoders};
-use tsmith_engine::parts::Factories;
-use tsmith_engine::parts::{FileLog, Ring};
 use tsmith_engine::view::View;
-use tsmith_engine::{Compact, Dirs, Engine, FieldKey, LineOptions, Options, TimeRange, Timestamp, repair};
-use tsmith_wal::Log;
+use tsmith_engine::{
+    Column, Compact, Dirs, DynEngine, ErrorKind, FieldKey, FieldType, LineOptions, Manifest, Options, Parts,
+    Registry, TimeRange, Timestamp, repair,
+};
 use tsmith_wal::fs::{Fs, FsFile, OsFs, SimFs};
 
 const DIR: &str = "/shard";
 const KEY: FieldKey<'static> = FieldKey { series: b"m", field: b"v" };
 
-fn with_outside() -> Decoders {
-    Encoders::standard().with::<Scrambled>("scrambled", "raw blocks backwards").decoders()
+fn with_outside<F: Fs>(fs: &F) -> Registry<F> {
+    Registry::standard_on(fs).encoder::<Scrambled>("scrambled", "raw blocks backwards")
+}
+
+fn parts() -> Parts {
+    "ring/file/scrambled".parse().expect("three names")
 }
 
 fn options() -> Options {
     Options { background: false, encode_threads: 1, ..Options::default() }
 }
 
-fn open<L: Log>(fs: L::Fs, dir: &Path) -> Engine<Ring, L, Scrambled> {
-    let parts = Factories::new("ring/file/scrambled".parse().expect("three names"));
-    Engine::open_with(fs, parts, Dirs::under(dir), options()).expect("opens")
+fn open<F: Fs>(fs: &F, dir: &Path) -> DynEngine<F> {
+    with_outside(fs).open_on(fs.clone(), &parts(), Dirs::under(dir), options()).expect("opens")
 }
 
-fn write(shard: &Engine<Ring, impl Log, Scrambled>, times: std::ops::Range<i64>) {
+fn write<F: Fs>(shard: &DynEngine<F>, times: std::ops::Range<i64>) {
     let lines: String = times.map(|time| format!("m v={time}i {time}\n")).collect();
     let report = shard.write_lines(lines.as_bytes(), &LineOptions::new(Timestamp(0))).expect("room");
     assert!(report.rejected.is_empty(), "{:?}", report.rejected);
@@ -38,7 +41,7 @@ fn write(shard: &Engine<Ring, impl Log, Scrambled>, times: std::ops::Range<i64>)
 #[test]
 fn its_files_are_compacted_and_repaired() {
     let fs = SimFs::default();
-    let open = |fs: &SimFs| open::<FileLog<SimFs>>(fs.clone(), Path::new(DIR));
+    let open = |fs: &SimFs| open(fs, Path::new(DIR));
     let shard = open(&fs);
     write(&shard, 0..1500);
     write(&shard, 1000..2500);
@@ -55,26 +58,40 @@ fn its_files_are_compacted_and_repaired() {
     file.write_all_at(&[byte[0] ^ 1], 20).and_then(|()| file.sync_all()).expect("written");
     let error = repair::tsm_file(&fs, &path, &Decoders::standard(), false).expect_err("lacks the encoder");
     assert!(error.to_string().contains("does not have (tag 0xc5)"), "{error}");
-    let repaired = repair::tsm_file(&fs, &path, &with_outside(), false).expect("repairs");
+    let repaired =
+        repair::tsm_file(&fs, &path, &with_outside(&fs).encoders().decoders(), false).expect("repairs");
     assert_eq!((repaired.salvage.kept_values, repaired.salvage.dropped_blocks()), (1500, 1));
 
     let times = open(&fs).read(KEY, TimeRange::ALL).expect("reads").times().to_vec();
     assert_eq!(times, (1000..2500).collect::<Vec<i64>>());
 }
 
+/// The manifest keeps the name that the registry gave. A registry without it refuses the directory and names its own.
+#[test]
+fn its_directory_names_it() {
+    let fs = SimFs::default();
+    open(&fs, Path::new(DIR)).close().expect("in order");
+    let manifest = Manifest::read(&fs, Path::new(DIR)).expect("readable").expect("is there");
+    assert_eq!(manifest.parts, parts());
+    let standard = Registry::standard_on(&fs);
+    let error = standard.open_on(fs, &manifest.parts, Dirs::under(Path::new(DIR)), options());
+    let error = error.map(drop).expect_err("lacks the encoder");
+    assert!(matches!(error.kind(), ErrorKind::UnknownPart { part: "encoder", .. }), "{error}");
+}
+
 #[test]
 fn its_files_are_viewed_by_who_has_it() {
     let dir = tempfile::tempdir().expect("a directory");
-    let shard = open::<FileLog>(OsFs, dir.path());
+    let shard = open(&OsFs, dir.path());
     write(&shard, 0..10);
     shard.close().expect("in order");
     let read = |decoders| {
         let view = View::open(dir.path(), Some(&dir.path().join("wal")), decoders).expect("opens");
         assert_eq!(view.problems().len(), 0, "{:?}", view.problems());
-        let mut column = tsmith_engine::Column::new(tsmith_engine::FieldType::Integer);
+        let mut column = Column::new(FieldType::Integer);
         view.reader().read(KEY, TimeRange::ALL, &mut column).map(|()| column.len())
     };
-    assert_eq!(read(with_outside()).expect("reads"), 10);
+    assert_eq!(read(with_outside(&OsFs).encoders().decoders()).expect("reads"), 10);
     let error = read(Decoders::standard()).expect_err("lacks the encoder").to_string();
     assert!(error.contains("does not have (tag 0xc5)"), "{error}");
 }
