@@ -2,9 +2,9 @@
 
 mod clean;
 mod live;
+mod name;
 mod set;
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -24,48 +24,10 @@ use crate::error::{Context, Error, ErrorKind, Result};
 pub(crate) use clean::remove_leftovers;
 pub use live::TwoTypes;
 pub(crate) use live::{obey, two_types};
+pub(crate) use name::NUMBER_MAX;
+pub use name::{FileName, RESCUED_SUFFIX, is_misnamed, tombstones_of, tsm_name_of};
 pub use set::FileSet;
 pub(crate) use set::{Change, Writing};
-
-/// Highest generation or sequence that a file name can hold: nine digits keep their order as text.
-pub(crate) const NUMBER_MAX: u64 = 999_999_999;
-
-/// Name of a TSM file: `%09d-%09d.tsm`, generation and sequence. The order is the age, newest last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileName {
-    /// Counts snapshots; a compaction keeps the highest of its inputs.
-    pub generation: u64,
-    /// Counts the files and compactions of a generation, from 1.
-    pub sequence: u64,
-}
-
-impl FileName {
-    /// Reads a whole file name; `None` when it is not exactly that of a TSM file.
-    pub fn parse(name: &str) -> Option<Self> {
-        let (generation, sequence) = name.strip_suffix(".tsm")?.split_once('-')?;
-        let number = |digits: &str| {
-            let plain = digits.len() == 9 && digits.bytes().all(|b| b.is_ascii_digit());
-            plain.then(|| digits.parse().ok()).flatten()
-        };
-        Some(Self { generation: number(generation)?, sequence: number(sequence)? })
-    }
-
-    /// The temporary name under which the file is written.
-    pub fn temporary(self) -> String {
-        format!("{self}.tmp")
-    }
-
-    /// The name of its tombstones.
-    pub fn tombstone(self) -> String {
-        format!("{:09}-{:09}.tombstone", self.generation, self.sequence)
-    }
-}
-
-impl fmt::Display for FileName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:09}-{:09}.tsm", self.generation, self.sequence)
-    }
-}
 
 /// One open TSM file with its tombstones. A delete makes another one of it, with the same content.
 #[derive(Debug)]
@@ -395,57 +357,11 @@ pub fn holds_influxdb_index<F: Fs>(fs: &F, dir: &Path) -> bool {
     holds(dir, is_fields) || holds(&dir.join("index/0"), is_partition)
 }
 
-/// The name that a TSM file of this name has, or had before it was quarantined as `*.tsm.bad` or `*.tsm.2.bad`, or rescued
-/// from there as `*.tsm.rescued`.
-pub fn tsm_name_of(name: &str) -> Option<&str> {
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let live = match name.strip_suffix(".bad").map(|stem| (stem, stem.rsplit_once('.'))) {
-        Some((_, Some((stem, number)))) if is_number(number) => stem,
-        Some((stem, _)) => stem,
-        None => name.strip_suffix(RESCUED_SUFFIX).unwrap_or(name),
-    };
-    live.strip_suffix(".tsm").map(|_| live)
-}
-
-/// What the name ends in of a file with what could be kept of a quarantined one. No engine reads it.
-pub const RESCUED_SUFFIX: &str = ".rescued";
-
-/// Where the tombstones of the TSM file at `path` are, also when that is quarantined or rescued.
-pub fn tombstones_of(path: &Path) -> PathBuf {
-    let live = path.file_name().and_then(|name| tsm_name_of(name.to_str()?));
-    live.map_or(path.to_owned(), |name| path.with_file_name(name)).with_extension("tombstone")
-}
-
-/// Whether InfluxDB takes a file of this name for a TSM file of its own, though it gives none such a name: two numbers of
-/// up to 32 bits, in any digits, and whatever follows a dot.
-pub fn is_misnamed(name: &str) -> bool {
-    let number = |text: &str| !text.starts_with('+') && text.parse::<u32>().is_ok();
-    let numbers = name.strip_suffix(".tsm").and_then(|stem| stem.split('.').next()?.split_once('-'));
-    let reads = numbers.is_some_and(|(generation, sequence)| number(generation) && number(sequence));
-    reads && FileName::parse(name).is_none()
-}
-
 #[cfg(test)]
 mod tests {
     use tsmith_wal::fs::SimFs;
 
     use super::*;
-
-    #[test]
-    fn only_whole_names_are_tsm_files() {
-        let name = FileName::parse("000000012-000000003.tsm").expect("a name");
-        assert_eq!((name.generation, name.sequence), (12, 3));
-        assert_eq!(name.to_string(), "000000012-000000003.tsm");
-        for other in [
-            "1-1.tsm",
-            "000000012-000000003.tsm.tmp",
-            "000000012-000000003.tsm.bad",
-            "+00000012-000000003.tsm",
-            ".tsm",
-        ] {
-            assert_eq!(FileName::parse(other), None, "{other}");
-        }
-    }
 
     /// `9-1.tsm` was passed over as no file of anybody's, though InfluxDB reads it: its points were left out without a word.
     #[test]

@@ -34,6 +34,7 @@ mod error;
 mod fields_index;
 pub mod files;
 pub mod line;
+mod lock;
 pub mod manifest;
 mod options;
 mod order;
@@ -43,6 +44,7 @@ mod read;
 mod recover;
 mod registry;
 pub mod repair;
+mod replay;
 #[cfg(feature = "raft")]
 pub mod replica;
 mod schema;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use tsmith_cache::{Cache, CacheOptions, Storer};
-use tsmith_codecs::{BlockEncoder, EncoderEntry, FieldKey, Position, TimeRange};
+use tsmith_codecs::{BlockEncoder, EncoderEntry, Position};
 use tsmith_wal::entry::Entry;
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{GapKind, Log, LogKind, Progress, RecoveryMode, Replay};
@@ -19,17 +19,15 @@ use crate::fields_index::FieldsIndex;
 use crate::files::{
     FileSet, TornTombstones, TsmFile, holds_influxdb_index, obey, remove_leftovers, tsm_names, two_types,
 };
+use crate::lock::{LOCK_NAME, lock};
 use crate::manifest::Manifest;
 use crate::parts::{Factories, Named, Parts};
-use crate::repair::{LogCheck, RefusedEntry, StoredTypes, stored_types, take_entry};
+use crate::replay::{LogCheck, RefusedEntry, StoredTypes, replay_entry, stored_types, take_entry};
 use crate::schema::{FieldTypes, FieldTyping};
 use crate::worker::Worker;
 use crate::{Alive, Dirs, Engine, Inner, Options};
 
 const OPERATION: &str = "open";
-
-/// Name of the file whose lock says that the directory is in use.
-pub(crate) const LOCK_NAME: &str = "tsmith.lock";
 
 impl<S: Storer + Default + Named, L: Log + Named, E: BlockEncoder + Default + Named> Engine<S, L, E> {
     /// Opens the engine of these directories: reads its files, and replays its log into the cache.
@@ -175,18 +173,6 @@ fn no_log(error: Error) -> Error {
     match (error.kind(), error.path()) {
         (ErrorKind::NoDirectory, Some(path)) => Error::at(OPERATION, path, ErrorKind::NoLogDirectory),
         _ => error,
-    }
-}
-
-/// Takes the lock of a directory.
-pub(crate) fn lock<F: Fs>(fs: &F, path: &Path, operation: &'static str, data: &Path) -> Result<F::File> {
-    fs.lock(path).map_err(|error| not_locked(error, path, operation, data))
-}
-
-pub(crate) fn not_locked(error: io::Error, path: &Path, operation: &'static str, data: &Path) -> Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => Error::at(operation, data, ErrorKind::InUse),
-        _ => Error::at(operation, path, error.into()),
     }
 }
 
@@ -339,32 +325,4 @@ impl<S: Storer> Replay for Refill<'_, S> {
         self.refusal = Some(error.clone());
         Err(tsmith_wal::Error::refused(error))
     }
-}
-
-/// Applies one entry of the log to the cache, as when it was written; deletes are noted, for the files.
-pub(crate) fn replay_entry<S: Storer>(
-    cache: &Cache<S>,
-    deletes: &mut Deletes,
-    at: Position,
-    entry: &Entry<'_>,
-) -> tsmith_wal::Result<()> {
-    let (keys, range) = match entry {
-        Entry::Write(batch) => {
-            deletes.interrupt();
-            // What was acknowledged once is taken back whatever the limit.
-            let admitted = cache.admit_replayed(batch).map_err(tsmith_wal::Error::refused)?;
-            let _replayed = admitted.publish(at);
-            return Ok(());
-        }
-        Entry::Delete(keys) => (keys, TimeRange::ALL),
-        Entry::DeleteRange { range, keys } => (keys, *range),
-    };
-    if deletes.take(keys, range)
-        && let Some(whole) = deletes.whole.last()
-    {
-        for key in whole.deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
-            cache.delete(key, range);
-        }
-    }
-    Ok(())
 }

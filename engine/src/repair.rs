@@ -27,14 +27,14 @@ use tsmith_wal::fs::{
 };
 
 pub use live::unfinished_delete;
-pub use log::{LogCheck, log};
-pub(crate) use log::{RefusedEntry, StoredTypes, stored_types, take_entry};
+pub use log::log;
 pub use manifest::{ManifestSalvage, manifest};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{RESCUED_SUFFIX, TwoTypes, load, tsm_name_of};
+use crate::lock::{LOCK_NAME, lock};
 use crate::output::WRITE_BUFFER_BYTES;
-use crate::recover::{LOCK_NAME, lock};
+pub use crate::replay::LogCheck;
 
 const OPERATION: &str = "repair";
 

@@ -59,6 +59,7 @@ mod machine;
 mod message;
 mod node;
 mod proposal;
+mod reserved;
 mod seldom;
 mod settings;
 mod store;
@@ -75,8 +76,9 @@ use tsmith_wal::etcd::{self, DiskStorage, Restored, Storage};
 use tsmith_wal::fs::{Fs, OsFs};
 
 pub use error::{Error, Result};
-pub use machine::APPLIED_MEASUREMENT;
 pub use node::{Node, Status};
+pub use proposal::Ticket;
+pub use reserved::APPLIED_MEASUREMENT;
 pub use settings::Settings;
 
 use convert::{entry_from, entry_to, snapshot_from};
@@ -87,9 +89,6 @@ use message::Message;
 use proposal::Proposal;
 use store::Store;
 use stream::Stream;
-
-/// A proposal on its way; see [`Replica::take_done`].
-pub type Ticket = u64;
 
 /// What became of the lines of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,7 +284,7 @@ impl<F: Fs> Replica<F> {
     /// ticket, on any replica: a follower hands them to the leader.
     pub fn propose(&mut self, lines: &[u8], time: i64) -> Result<Ticket> {
         self.check_running()?;
-        if memchr::memmem::find(lines, APPLIED_MEASUREMENT.as_bytes()).is_some() {
+        if reserved::is_named_in(lines) {
             return Err(Error::Reserved);
         }
         // Refused here it hurts nobody; in the log it would stop the replica.

@@ -12,9 +12,9 @@ use tsmith_wal::{Gap, NotReplayed, Record, Recovery, RecoveryMode, Unverified};
 use crate::delete::Replayed;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{self, FileName, TornTombstones, TsmFile};
+use crate::lock::{LOCK_NAME, not_locked};
 use crate::read::KeyReader;
-use crate::recover::{LOCK_NAME, not_locked};
-use crate::repair::{LogCheck, StoredTypes, stored_types};
+use crate::replay::{LogCheck, StoredTypes, stored_types};
 use crate::schema::FieldTypes;
 
 const OPERATION: &str = "view";

@@ -8,9 +8,9 @@ use tsmith_wal::RecoveryMode;
 use tsmith_wal::entry::Layout;
 use tsmith_wal::fs::Fs;
 
-use super::log::LogCheck;
 use crate::error::Result;
 use crate::files::{FileName, TsmFile, TwoTypes, obey, read_tombstones, tsm_names, two_types};
+use crate::replay::LogCheck;
 use crate::schema::FieldTypes;
 
 /// A directory as opening it would show it, as far as it can be read. Nothing is changed.
@@ -47,6 +47,18 @@ impl Live {
 
     pub(super) fn two_types(&self) -> Vec<TwoTypes> {
         two_types(&self.fields, &self.files, &self.cache)
+    }
+}
+
+impl LogCheck {
+    /// One that also knows the types that the files in `data` have. Files that cannot be read have none.
+    pub fn with_files<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>) -> Self {
+        // Without files there is nothing to contradict.
+        if tsm_names(fs, data).map_or(true, |names| names.is_empty()) {
+            return Self::default();
+        }
+        let two_types = Live::look(fs, data, wal).map(|live| live.two_types()).unwrap_or_default();
+        Self::with_types(two_types)
     }
 }
 

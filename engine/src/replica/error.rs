@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::APPLIED_MEASUREMENT;
+use super::reserved::APPLIED_MEASUREMENT;
 
 /// Result of an operation of a replica.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -15,14 +15,11 @@ use tsmith_wal::{Durability, FileLog, LogOptions};
 use super::check::Check;
 use super::error::io;
 use super::files::{self, List};
+use super::reserved::APPLIED_MEASUREMENT;
 use super::{Applied, Error, Result};
+use crate::lock::LOCK_NAME;
 use crate::parts::{Ring, Tsm1};
-use crate::recover::LOCK_NAME;
 use crate::{Compact, Dirs, Engine, FieldTyping, LineOptions, Options};
-
-/// The measurement in which a replica keeps the index of the last entry it wrote, in the same record as that entry's
-/// lines.
-pub const APPLIED_MEASUREMENT: &str = "_tsmith_raft";
 
 /// The cache is written to files above this; who applies entries does it himself when the engine's thread is that far behind,
 /// or is none.

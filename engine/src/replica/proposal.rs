@@ -4,9 +4,12 @@
 //! │ replica <8B, LE> │ ticket <8B, LE> │ time of lines without one <8B, LE> │ line protocol │
 //! ```
 
-use super::{Error, Result, Ticket};
+use super::{Error, Result};
 
 const HEAD_BYTES: usize = 24;
+
+/// A proposal on its way; see [`Replica::take_done`](super::Replica::take_done).
+pub type Ticket = u64;
 
 /// What an entry of raft's log asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,10 @@
+//! What a replica keeps for itself among the points.
+
+/// The measurement in which a replica keeps the index of the last entry it wrote, in the same record as that entry's
+/// lines.
+pub const APPLIED_MEASUREMENT: &str = "_tsmith_raft";
+
+/// Whether these lines may write to it.
+pub(super) fn is_named_in(lines: &[u8]) -> bool {
+    memchr::memmem::find(lines, APPLIED_MEASUREMENT.as_bytes()).is_some()
+}
