@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules of the house that neither the compiler nor clippy checks.
 
 mod crates;
+mod imports;
 mod text;
 
 use std::fmt;
@@ -20,6 +21,8 @@ usage: cargo xtask tidy
 - `unsafe` stands only in its fences; files are renamed and synced only in wal::fs
 - every constant that the picture of a format.rs names exists, and the picture is there
 - each library crate has an example that needs only what the crate itself depends on
+- no import cycle between files: a file needs the files that define the names it uses. A re-export does not count, a
+  parent and a module below it may need each other, and lib.rs and main.rs may need any file of their crate
 - nothing unfinished, no path of some machine, no trailing blanks; very long files fail, long ones are named
 - README.md, ARCHITECTURE.md and CHANGELOG.md exist";
 
@@ -67,6 +70,7 @@ pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let sources = sources(root);
     let mut wrong = crates::findings(root, &sources)?;
+    imports::findings(&packages(root)?, &sources, &mut wrong);
     let mut long = Vec::new();
     for source in &sources {
         text::findings(source, &mut wrong, &mut long);
