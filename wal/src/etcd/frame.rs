@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 
-use super::proto::{FIELD_BYTES_MAX, Fields, Head, WORD_BYTES, put_varint, varint_len};
+use super::proto::{BYTES, FIELD_BYTES_MAX, Head, NUMBER, WORD_BYTES, message, put_varint, varint_len};
 use super::write_buffer::{SHARED_BYTES, WriteBuffer};
 use super::{Entry, Flaw, HardState};
 use crate::crc32c;
@@ -287,37 +287,18 @@ impl<'a> Frame<'a> {
     pub(crate) fn record(&self) -> Result<RawRecord<'a>, Flaw> {
         let (record_bytes, padding) = split_length(self.length);
         let (record, pad) = self.body.split_at_checked(record_bytes as usize).ok_or(Flaw::Torn)?;
-        let mut raw = RawRecord {
-            kind: 0,
-            crc: 0,
-            data: None,
-            offset: self.offset,
-            record_bytes,
-            padding: padding as u8,
-            canonical: false,
-        };
-        let mut crc = 0;
-        Fields::each("a record", record, |number, value| {
-            match number {
-                1 => raw.kind = value.number()? as i64,
-                2 => {
-                    crc = value.number()?;
-                    raw.crc = crc as u32;
-                }
-                3 => raw.data = Some(value.bytes()?),
-                _ => {}
-            }
-            Some(())
-        })?;
+        let [kind, full_crc, data] = message("a record", [NUMBER, NUMBER, BYTES], record)?;
+        let (kind, crc, data) = (kind.or_zero() as i64, full_crc.or_zero() as u32, data.bytes());
         let least = (8 - record_bytes % 8) % 8;
         let top = if least == 0 { 0 } else { 0x80 | least };
-        let data = raw.data.map_or(0, |data| 1 + varint_len(data.len() as u64) + data.len());
-        let written = 2 + varint_len(raw.kind as u64) + varint_len(raw.crc.into()) + data;
-        raw.canonical = self.length >> 56 == top
+        let data_bytes = data.map_or(0, |data| 1 + varint_len(data.len() as u64) + data.len());
+        let written = 2 + varint_len(kind as u64) + varint_len(crc.into()) + data_bytes;
+        let canonical = self.length >> 56 == top
             && pad.iter().all(|&byte| byte == 0)
             && written as u64 == record_bytes
-            && crc == u64::from(raw.crc);
-        Ok(raw)
+            && full_crc.or_zero() == u64::from(crc);
+        let (offset, padding) = (self.offset, padding as u8);
+        Ok(RawRecord { kind, crc, data, offset, record_bytes, padding, canonical })
     }
 }
 

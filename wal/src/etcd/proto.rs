@@ -199,18 +199,13 @@ impl Entry {
 
     /// The entry of these bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
-        let mut entry = Self::default();
-        Fields::each("an entry", bytes, |number, value| {
-            match number {
-                1 => entry.kind = EntryKind(value.number()? as i32),
-                2 => entry.term = value.number()?,
-                3 => entry.index = value.number()?,
-                4 => entry.data = Some(Bytes::copy_from_slice(value.bytes()?)),
-                _ => {}
-            }
-            Some(())
-        })?;
-        Ok(entry)
+        let [kind, term, index, data] = message("an entry", [NUMBER, NUMBER, NUMBER, BYTES], bytes)?;
+        Ok(Self {
+            kind: EntryKind(kind.or_zero() as i32),
+            term: term.or_zero(),
+            index: index.or_zero(),
+            data: data.bytes().map(Bytes::copy_from_slice),
+        })
     }
 }
 
@@ -221,17 +216,8 @@ impl HardState {
 
     /// The state of these bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
-        let mut state = Self::default();
-        Fields::each("a hard state", bytes, |number, value| {
-            match number {
-                1 => state.term = value.number()?,
-                2 => state.vote = value.number()?,
-                3 => state.commit = value.number()?,
-                _ => {}
-            }
-            Some(())
-        })?;
-        Ok(state)
+        let [term, vote, commit] = message("a hard state", [NUMBER; 3], bytes)?;
+        Ok(Self { term: term.or_zero(), vote: vote.or_zero(), commit: commit.or_zero() })
     }
 }
 
@@ -283,28 +269,15 @@ impl Snapshot {
 
     /// The snapshot of these bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
-        let mut snapshot = Self::default();
-        let mut metadata = None;
-        Fields::each("a snapshot", bytes, |number, value| {
-            match number {
-                1 => snapshot.data = Some(Bytes::copy_from_slice(value.bytes()?)),
-                2 => metadata = Some(value.bytes()?),
-                _ => {}
-            }
-            Some(())
-        })?;
-        let mut conf_state = None;
-        Fields::each("a snapshot's metadata", metadata.unwrap_or_default(), |number, value| {
-            match number {
-                1 => conf_state = Some(value.bytes()?),
-                2 => snapshot.index = value.number()?,
-                3 => snapshot.term = value.number()?,
-                _ => {}
-            }
-            Some(())
-        })?;
-        snapshot.conf_state = ConfState::decode(conf_state.unwrap_or_default())?;
-        Ok(snapshot)
+        let [data, metadata] = message("a snapshot", [BYTES; 2], bytes)?;
+        let metadata = metadata.bytes().unwrap_or_default();
+        let [conf_state, index, term] = message("a snapshot's metadata", [BYTES, NUMBER, NUMBER], metadata)?;
+        Ok(Self {
+            data: data.bytes().map(Bytes::copy_from_slice),
+            conf_state: ConfState::decode(conf_state.bytes().unwrap_or_default())?,
+            index: index.or_zero(),
+            term: term.or_zero(),
+        })
     }
 
     /// What the log says of it, without its membership.
@@ -326,19 +299,9 @@ impl SnapshotRecord {
 
     /// The record of these bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
-        let mut record = Self::default();
-        let mut conf_state = None;
-        Fields::each("a snapshot record", bytes, |number, value| {
-            match number {
-                1 => record.index = value.number()?,
-                2 => record.term = value.number()?,
-                3 => conf_state = Some(value.bytes()?),
-                _ => {}
-            }
-            Some(())
-        })?;
-        record.conf_state = conf_state.map(ConfState::decode).transpose()?;
-        Ok(record)
+        let [index, term, conf_state] = message("a snapshot record", [NUMBER, NUMBER, BYTES], bytes)?;
+        let conf_state = conf_state.bytes().map(ConfState::decode).transpose()?;
+        Ok(Self { index: index.or_zero(), term: term.or_zero(), conf_state })
     }
 }
 
@@ -352,16 +315,8 @@ pub(super) fn encode_checked(crc: u32, data: &[u8]) -> Vec<u8> {
 
 /// The two fields of a snapshot file.
 pub(super) fn decode_checked(bytes: &[u8]) -> Result<(u32, &[u8]), Flaw> {
-    let (mut crc, mut data) = (0, &[][..]);
-    Fields::each("a snapshot file", bytes, |number, value| {
-        match number {
-            1 => crc = value.number()? as u32,
-            2 => data = value.bytes()?,
-            _ => {}
-        }
-        Some(())
-    })?;
-    Ok((crc, data))
+    let [crc, data] = message("a snapshot file", [NUMBER, BYTES], bytes)?;
+    Ok((crc.or_zero() as u32, data.bytes().unwrap_or_default()))
 }
 
 fn push_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
@@ -374,13 +329,49 @@ fn push_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 pub(super) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
-    /// Of a width that no message here has.
+    /// None, or one of a width that no message here has.
     Other,
+}
+
+/// What a field of a message has to be.
+#[derive(Clone, Copy)]
+pub(super) enum FieldKind {
+    Number,
+    Bytes,
+}
+
+pub(super) const NUMBER: FieldKind = FieldKind::Number;
+pub(super) const BYTES: FieldKind = FieldKind::Bytes;
+
+/// The fields 1 to `N` of a message, each with its last value.
+#[inline]
+pub(super) fn message<'a, const N: usize>(
+    what: &'static str,
+    kinds: [FieldKind; N],
+    bytes: &'a [u8],
+) -> Result<[Value<'a>; N], Flaw> {
+    let mut values = [Value::Other; N];
+    Fields::each(what, bytes, |number, value| {
+        let at = number as usize - 1;
+        if let (Some(kind), Some(known)) = (kinds.get(at), values.get_mut(at)) {
+            *known = match (kind, value) {
+                (FieldKind::Number, Value::Number(_)) | (FieldKind::Bytes, Value::Bytes(_)) => value,
+                _ => return None,
+            };
+        }
+        Some(())
+    })?;
+    Ok(values)
 }
 
 impl<'a> Value<'a> {
     pub(super) fn number(self) -> Option<u64> {
         if let Self::Number(value) = self { Some(value) } else { None }
+    }
+
+    /// The number, which is 0 if it is absent.
+    pub(super) fn or_zero(self) -> u64 {
+        self.number().unwrap_or_default()
     }
 
     pub(super) fn bytes(self) -> Option<&'a [u8]> {
@@ -437,18 +428,22 @@ impl<'a> Fields<'a> {
         if number == 0 || number > i32::MAX as u64 {
             return None;
         }
-        let value = match tag & 7 {
-            0 => Value::Number(self.varint()?),
-            1 => self.take(8).map(|_| Value::Other)?,
+        Some((number, self.value(tag & 7)?))
+    }
+
+    /// The value of this wire type.
+    fn value(&mut self, wire_type: u64) -> Option<Value<'a>> {
+        match wire_type {
+            0 => self.varint().map(Value::Number),
+            1 => self.take(8).map(|_| Value::Other),
             2 => {
                 let len = self.varint()?;
-                Value::Bytes(self.take(usize::try_from(len).ok()?)?)
+                self.take(usize::try_from(len).ok()?).map(Value::Bytes)
             }
-            3 => self.group()?,
-            5 => self.take(4).map(|_| Value::Other)?,
-            _ => return None,
-        };
-        Some((number, value))
+            3 => self.group(),
+            5 => self.take(4).map(|_| Value::Other),
+            _ => None,
+        }
     }
 
     /// Skips a group, an old form of nesting that only unknown fields can have.
@@ -456,16 +451,9 @@ impl<'a> Fields<'a> {
         let mut depth = 1;
         while depth > 0 {
             match self.varint()? & 7 {
-                0 => drop(self.varint()?),
-                1 => drop(self.take(8)?),
-                2 => {
-                    let len = self.varint()?;
-                    self.take(usize::try_from(len).ok()?)?;
-                }
                 3 => depth += 1,
                 4 => depth -= 1,
-                5 => drop(self.take(4)?),
-                _ => return None,
+                wire_type => drop(self.value(wire_type)?),
             }
         }
         Some(Value::Other)
