@@ -1,7 +1,7 @@
-//! Payloads: columns to entries and back, as InfluxDB 1.x lays them out, and packed.
+//! Payloads: columns to entries and back, in the layout of InfluxDB 1.x and packed.
 //!
-//! A log does not look into its payloads; [`Log::layout`](crate::Log::layout) says which it was made for. Both are read
-//! by [`decode`], which tells them apart by their first byte. Deletions have one layout.
+//! [`Log::layout`](crate::Log::layout) says in which layout a log encodes writes. [`decode`] reads both, which differ in their first
+//! byte. Deletions have one layout.
 //!
 //! ```text
 //! write         { type <1B> │ key len <2B, BE> │ key │ count <4B, BE> │ count x (time <8B, BE> │ value) }*
@@ -10,8 +10,8 @@
 //! delete range  min <8B, BE> │ max <8B, BE> │ { key len <4B, BE> │ key }*
 //! ```
 //!
-//! A key is the composite of series and field. Of a key that occurs twice in one write the later column replaces the
-//! earlier one, so the encoder never writes a key twice. Of the packed layout see [`columns`].
+//! A key is the composite of series and field. If a key occurs twice in one write the later column replaces the earlier one,
+//! so the encoder never writes a key twice. [`columns`] describes the packed layout.
 
 pub mod columns;
 mod decode;
@@ -49,7 +49,7 @@ impl Layout {
     }
 }
 
-/// What a payload says.
+/// A decoded payload.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "lives on the stack of one replayed record")]
 pub enum Entry<'a> {
@@ -67,7 +67,7 @@ pub enum Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// How much it takes in memory, roughly: values, or keys.
+    /// Its size in memory, roughly: values, or keys.
     pub(crate) fn value_count(&self) -> usize {
         match self {
             Self::Write(batch) => batch.value_count(),
@@ -85,33 +85,31 @@ pub fn decode(kind: RecordKind, payload: &[u8]) -> Result<Entry<'_>> {
     decode::entry(kind, payload, Batch::default())
 }
 
-/// Reads payloads into the buffers of batches that are done with: new ones for every batch cost more than its values.
+/// Decodes payloads into the buffers of earlier batches: new buffers for every batch cost more than its values.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    spares: Vec<Batch<'static>>,
+    buffers: Vec<Batch<'static>>,
 }
 
 impl Decoder {
-    /// More are not kept.
-    const SPARES_MAX: usize = 64;
+    /// More are not kept, nor those of longer payloads or of more values.
+    const BUFFERS_MAX: usize = 64;
+    const PAYLOAD_BYTES_MAX: usize = 4 << 20;
+    const VALUES_MAX: usize = 1 << 16;
 
     /// As [`decode`].
     pub(crate) fn decode<'a>(&mut self, kind: RecordKind, payload: &'a [u8]) -> Result<Entry<'a>> {
-        decode::entry(kind, payload, self.spares.pop().unwrap_or_default())
+        decode::entry(kind, payload, self.buffers.pop().unwrap_or_default())
     }
 
-    /// Buffers of longer payloads, or of more values, are not kept.
-    const SPARE_BYTES_MAX: usize = 4 << 20;
-    const SPARE_VALUES_MAX: usize = 1 << 16;
-
-    /// Takes the buffers of an entry back, whose payload was so long.
+    /// Keeps the buffers of an entry, whose payload had this length.
     pub(crate) fn recycle(&mut self, entry: Entry<'_>, payload_bytes: usize) {
         if let Entry::Write(batch) = entry
-            && self.spares.len() < Self::SPARES_MAX
-            && payload_bytes <= Self::SPARE_BYTES_MAX
-            && batch.value_count() <= Self::SPARE_VALUES_MAX
+            && self.buffers.len() < Self::BUFFERS_MAX
+            && payload_bytes <= Self::PAYLOAD_BYTES_MAX
+            && batch.value_count() <= Self::VALUES_MAX
         {
-            self.spares.push(batch.cleared());
+            self.buffers.push(batch.cleared());
         }
     }
 }

@@ -73,7 +73,7 @@ pub trait FrameEncoder: Debug + Send {
     /// An encoder for a log with this option; InfluxDB's segments have snappy in any case.
     fn new(compression: Compression) -> Self;
 
-    /// The frame of `record`. What [`Format::seal`] puts into it is missing yet.
+    /// The frame of `record`, without the parts that only the leader of its group knows.
     ///
     /// # Errors
     /// The payload is longer than [`ENTRY_BYTES_MAX`](crate::ENTRY_BYTES_MAX).

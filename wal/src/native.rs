@@ -1,4 +1,4 @@
-//! Our own segments: what a log can be when nobody else has to read it.
+//! Our own segments, for logs that no other program reads.
 //!
 //! ```text
 //! segment ┌────────────┬────────────────┬─────────────┬────────────┬────────────┬──────────┐
@@ -10,46 +10,41 @@
 //! segment   head │ record │ record │ ... │ an end, or what the file held before
 //! ```
 //!
-//! Integers are little-endian, checksums CRC-32C. The low half of `kind` is 1 write, 2 delete, 3 delete range, 4 end; the
-//! high half 0 for a body as it was given; 1 for `plain len <4B>` and a zstd frame, 2 for the same and an LZ4 block. Writes
-//! are columns, see [`entry::Layout::Columns`](crate::entry::Layout).
+//! Integers are little-endian, checksums CRC-32C. The low half of `kind` is 1 write, 2 delete, 3 delete range, 4 end. The
+//! high half is 0 for a body as it was given, 1 for `plain len <4B>` and a zstd frame, 2 for the same and an LZ4 block.
+//! Writes are [columns](crate::entry::columns).
 //!
-//! - The length comes first, so that bounds are found without touching bodies.
-//! - `crc` covers the signature, the other fields and the checksum of the body. The body's share is computed by who
-//!   appends, outside the lock; the rest by the leader, which knows the other fields only then.
-//! - `signature` is drawn anew for each life of a file, and is part of every checksum: records that an earlier life left
-//!   behind the end are noise. So a segment that is forgotten is renamed to `*.free` and becomes the next one, whose
-//!   space is allocated, written and mapped already: its syncs are overwrites from the first on.
-//! - `sequence` counts the records of a segment from 0: none can be missing, or stand twice.
-//! - `first` is the number that the segment's first record has in the log, where they are counted from 0 through all
-//!   segments; `front` is that of the first one which had not been forgotten when the segment was begun.
+//! - The length comes first, so a scan finds the bounds of records without reading their bodies.
+//! - `crc` covers the signature, the other fields and the checksum of the body. The appending thread computes the checksum
+//!   of the body outside the lock; the leader does the rest, because only it knows the other fields.
+//! - `signature` is a random number for each life of a file, and part of every checksum. So a file can be recycled: what its
+//!   earlier life left behind the end is noise. Its space is allocated and written already, and its syncs are overwrites.
+//! - `sequence` counts the records of a segment from 0, so none is missing or there twice.
+//! - `first` is the number of the segment's first record. The log counts its records from 0 through all segments. `front`
+//!   is the number of the first record that was not truncated when the segment was begun.
 //! - `durable`: all below this offset was synced before the record was written.
 //!
-//! A segment gets its name when its head is durable, so a head that does not check out was damaged later, unless the
-//! file is shorter than a head. Records that check out with the signature in a damaged head are salvaged. When a
-//! segment ends an `end` is written after its last sync, with `durable` at its own offset; it has the number that the
-//! next record would have. Only a repair writes one with a higher number than follows: the records between are lost,
-//! and somebody was told.
+//! A segment gets its name when its head is durable. So an invalid head is corrupt, unless the file is shorter than a head;
+//! records with its signature are salvaged. After the last sync of a segment the log writes an `end` with `durable` at its
+//! own offset and the number of the next record. A repair writes one with a higher number, for records that are lost.
 //!
-//! # The chain
+//! # Missing segments
 //!
-//! A segment ends with record `n` and the next one begins with `n + 1`. So a segment that is gone, that was emptied or
-//! cut back to its head, is missed as soon as a later one is read, and which records it held is known. An unfinished
-//! write breaks no chain: it is cut off before the next segment is begun, and its numbers are given again.
+//! If a segment ends with record `n`, the next one begins with `n + 1`. So recovery detects a segment that is gone, empty or
+//! cut back to its head when it reads a later one, and reports the records that it held. A torn tail leaves no gap:
+//! recovery cuts it off before it begins the next segment, and its numbers are used again. Only a missing newest segment
+//! is not detected, because nothing else says where a log ends.
 //!
-//! Segments that were forgotten are not missed: all below the `front` of any segment may be gone. Nor need a segment be
-//! begun for that: what is forgotten becomes `<number of the next record, 20 digits>-<of the segment, 8 digits>.free`, and
-//! so the name says it until a head does, and where positions go on when no segment is left. That is durable before the
-//! next segment is forgotten or the space is used; only then may the file go. So at any moment of it a crash leaves the
-//! segment, or its name. A new file is `000...0-00000000.free` until it has its head.
+//! All records below the `front` of any segment may be gone. Truncation renames a segment to `<number of the next record,
+//! 20 digits>-<of the segment, 8 digits>.free`, and syncs the directory before it truncates the next one or the space is
+//! used again. So the name says where the log begins until a head does, and after a crash the segment or its name is there. A
+//! new file is `000...0-00000000.free` until it has its head.
 //!
-//! Only the newest segment is missed by nobody, when it is gone or was emptied: where a log ends is nowhere else said.
+//! # Torn or corrupt
 //!
-//! # Torn or damaged
-//!
-//! At a place `B` that is no record: only zeros follow, the end. A later segment holds something, or a record behind
-//! `B` that checks out says that `B` was durable: damage. Else the write at `B` was never known to be complete: torn.
-//! What a recycled file held before looks torn, too; it is cut off alike.
+//! If no valid record is at a place `B` and only zeros follow, it is the end. If a later segment holds something, or a valid
+//! record behind `B` says that `B` was durable, it is corrupt. Else the write at `B` was never complete: it is torn, and so
+//! is what a recycled file held before.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 

@@ -10,72 +10,59 @@
 //! segment   mark of length 0 │ mark, its frames │ mark, its frames │ ... │ zeros, or a last mark of length 0
 //! ```
 //!
-//! # Why marks
+//! # Marks
 //!
-//! A frame has no checksum: a sector that a power cut left out of a long literal is still valid snappy, and its
-//! records would come back with other values. And a group of frames goes to disk with one sync, in any order of its
-//! sectors: after a crash a bad frame may have good ones after it and yet be no damage. So our logs write a mark before
-//! each group, and again before the next frame after every 4 KiB of one, so that damage costs no more than that, or one
-//! long record: which of the frames under a mark is bad nobody can tell. To InfluxDB a mark is a frame of kind 3 that deletes a range of times from no key at all: its
-//! loader accepts it and does nothing. To us its sixteen bytes say
-//! - `len` and `crc`: what it stands for is these bytes and no others (CRC-32 of segment number, offset of the mark, `durable`,
-//!   `len` and the frames, so that a mark is valid in one place only);
-//! - `durable`: everything below this offset of the segment was synced before the group was written.
+//! A frame has no checksum: if a power cut leaves a sector out of a long literal, the rest is still valid snappy, and the
+//! record comes back with other values. And the sectors of a group reach the disk in any order, so a torn frame may have
+//! intact ones behind it. So our logs write a mark before each group, and in a group before the next frame after every
+//! 4 KiB. All frames under a mark are lost with one of them. InfluxDB reads a mark as a deletion of a range of times from
+//! no key, which does nothing. Its sixteen bytes say
+//! - `len` and `crc`: the mark stands for these bytes and no others. The CRC-32 covers the number of the segment, the
+//!   offset of the mark, `durable`, `len` and the frames, so a mark is valid in one place only;
+//! - `durable`: all below this offset of the segment was synced before the group was written. In the first mark it is
+//!   1 plus the number of the last segment before it that held records, or 1 if there is none.
 //!
-//! When a segment ends, all of it is synced and then one more mark is written, of length 0, whose `durable` is the end
-//! of the last group: so damage in that group is told from a torn write as well. A segment without a group gets none.
+//! At the end of a segment the log syncs it, then writes a mark of length 0 whose `durable` is the end of the last group:
+//! so corruption of that group is told from a torn write.
 //!
-//! The first mark says in `durable`, where nothing else could stand, which segment before it was the last with records:
-//! its number and 1, or 1 for none; segments of before this was so have 0 there. So a segment that is gone, or was
-//! emptied or zeroed, is missed, unless it and all older ones were forgotten. Numbers alone say nothing: InfluxDB
-//! leaves one out when it removes an empty segment, and so do we after a full disk. Where no mark says more, an empty
-//! segment before one that holds something is odd enough: neither log leaves one there. A segment that is named so
-//! keeps its first mark when it loses all else, and gets one if it had none: recovery as the original's writes it in the
-//! place of what it cuts off, in one step.
+//! By the first marks recovery detects a segment in the middle that is gone, empty or zero. Numbers do not tell: InfluxDB
+//! leaves one out when it removes an empty segment, and our logs after a full disk. Between segments of InfluxDB, which
+//! name nothing, recovery detects an empty one only. A segment that a later one names keeps its first mark when it loses
+//! all else. A segment before the last one that was cut short, or is zero, from exactly the end of a group is not
+//! detected: recovery and a full disk also leave one without a last mark.
 //!
-//! # Torn or damaged
+//! # Torn or corrupt
 //!
-//! When reading stops at a bad place `B`, in this order:
-//! 1. only zeros follow: the normal end of a segment that was allocated ahead;
-//! 2. a valid mark follows whose `durable` is beyond `B`: damage, because `B` was synced once. A mark whose `durable`
-//!    is not beyond `B` proves nothing: without a sync for each group several groups may be incomplete at once;
-//! 3. an incomplete group of ours begins at `B`, and InfluxDB has opened the directory since: accepted, see below;
-//! 4. a later segment holds something: damage, because a segment is synced before the next one is begun, by InfluxDB
-//!    as by us;
-//! 5. the segment begins with our mark, no bare frame stands right before `B`, and InfluxDB has not opened the directory
-//!    since: the group at `B` was never known
-//!    durable: torn. The first mark is synced before any group is written, so it cannot be missing from a segment of
-//!    ours that holds something;
-//! 6. else `B` is among frames that InfluxDB wrote, or where it would have appended some. A valid frame anywhere after it:
-//!    damage, else torn.
+//! When reading stops at an invalid place `B`, the first rule that applies counts:
+//! 1. Only zeros follow: the end of a segment that was allocated ahead.
+//! 2. A valid mark follows whose `durable` is beyond `B`: corruption, because `B` was synced. Other marks prove nothing:
+//!    without a sync for each group several groups may be incomplete.
+//! 3. An incomplete group of ours begins at `B`, and InfluxDB has opened the directory since: accepted, see below.
+//! 4. A later segment holds something: corruption, because either program syncs a segment before it begins the next.
+//! 5. The segment begins with our mark, no bare frame stands right before `B`, and InfluxDB has not opened the directory
+//!    since: torn, because no mark says that the group at `B` was durable. The first mark is synced before any group.
+//! 6. `B` is among frames of InfluxDB, or where it would append some: corruption if a valid frame follows anywhere, else
+//!    torn.
 //!
-//! A false find in 2 or 6 refuses to open; it never loses a record. In 2 it takes 4 bytes of magic and a CRC that
-//! covers the place where it stands; in 6 a whole frame whose payload has the grammar of InfluxDB's entries, in the
-//! unfinished rest of another. A mark that lost its own magic is not taken for an entry: deletions without a key are
-//! refused as bare frames.
+//! A false find in rule 2 or 6 refuses to open and never loses a record. For rule 2 that takes the magic and a CRC of its
+//! place; for rule 6 a whole frame with the grammar of an entry. A mark that lost its magic is no entry: bare deletions
+//! without a key are refused.
 //!
 //! # When InfluxDB takes over
 //!
-//! While a segment of ours is open an empty next segment exists. A first start of InfluxDB after a crash of ours removes
-//! it and cuts our segment at the first frame that it cannot read: behind the records of an incomplete group that are
-//! whole, if only by their looks. Then it begins a segment of its own. A second start finds our segment as the last one, and
-//! appends to it. Either way InfluxDB acknowledges what it writes there, and answers with what it kept of our group.
-//!
-//! So we read the same. InfluxDB has opened the directory since our crash if
-//! - no later segment is ours, and the next segment is gone or used. Our log never leaves that behind a group which may be
-//!   incomplete: the empty segment is durable before the first group is written, and stays until the last group is
-//!   synced, or cut off durably by recovery; or if
+//! While a segment of ours is active an empty next segment exists. When InfluxDB starts after a crash of ours it removes
+//! that one, cuts our segment at the first frame that it cannot read, which may be within an incomplete group, and begins
+//! a segment of its own. At its second start it appends to ours. Either way it acknowledges what it writes, and answers
+//! with the records of our group that it kept. So we read the same records. InfluxDB has opened the directory since our
+//! crash if
+//! - no later segment is ours, and the next segment is gone or used. Our log makes the empty segment durable before it
+//!   writes the first group, and keeps it until the last group is synced or recovery has cut it off durably; or if
 //! - the frames from `B` on go beyond the group that begins at `B`, and no mark is there.
 //!
-//! Then every frame from `B` on that InfluxDB reads is a record, and a mark without its group is none. No checksum
-//! covers these records, so they are reported as unverified. Opening the log for writing replaces the segment, in one step,
-//! by one that has them under marks: later segments of ours will hide what proves that InfluxDB was here. When the empty next
-//! segment is lost in another way, by a copy for instance, records of the last group that were never acknowledged are read and
-//! reported like that.
-//!
-//! What is not told: that a segment before the last one was cut short, or is zero, from just where a group ends. Its last
-//! mark is gone then, but recovery and a full disk leave a segment without one, too. The log `native` numbers its records,
-//! and misses them.
+//! Then every frame from `B` on that InfluxDB reads is a record, and marks without their groups are none. No checksum covers
+//! these records, so they are reported as unverified. Opening for writing replaces the segment in one step by one that
+//! has them under marks, because later segments of ours will hide that InfluxDB was here. If the empty segment was lost in
+//! another way, by a copy for instance, records of the last group that were never acknowledged are read like that, too.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 

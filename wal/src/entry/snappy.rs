@@ -1,16 +1,15 @@
-//! Writes as Snappy, straight from the batch.
+//! Compresses the write of a batch with Snappy, without making its payload first.
 //!
-//! Most of a write's payload are keys: a series has its own once for each of its fields. A compressor that is given the
-//! bytes has to look at them all to find that out. Here the payload is never made: what stands in it already is called
-//! a copy of that.
+//! Most of a payload is keys: the key of a series stands there once for each of its fields. A compressor of bytes has to
+//! look at all of them. This one knows what repeats, and writes a copy element for it.
 //!
 //! ```text
-//! type, length │ series, #!~#        │ field, count, first time │ value │ time             │ value ...
-//! as they are  │ the column before   │ the field in the series  │ as it │ the column before│
-//!              │ has them            │ before                   │ is    │ has it           │
+//! type, length │ series, #!~#        │ field, count, first time │ value   │ time             │ value ...
+//! literal      │ copy of the column  │ copy of the field in the │ literal │ copy of the time │
+//!              │ before              │ series before            │         │ beside it        │
 //! ```
 //!
-//! What comes out is Snappy like any other, of the bytes that [`encode_write`](super::encode_write) makes.
+//! The result is ordinary Snappy of the bytes that [`encode_write`](super::encode_write) makes.
 
 mod ends;
 mod points;
