@@ -1,37 +1,16 @@
-//! The adapter to the engine: the one place that opens one: what the matrix and the runners need of it.
+//! The adapter to the engine: what the matrix and the runners need of it.
 
 use std::path::Path;
-use std::sync::LazyLock;
 
 use tsmith_codecs::{Batch, Column, FieldKey, TimeRange, Timestamp};
 pub(crate) use tsmith_engine::Compact;
-use tsmith_engine::Direction;
-use tsmith_engine::Registry;
 use tsmith_engine::driver::{Driver, KeyRead};
-use tsmith_engine::{Dirs, LineOptions};
+use tsmith_engine::{Direction, Dirs, LineOptions, Registry};
 
 use crate::error::Result;
 
-/// Names and summaries of the parts of one seam.
+/// Names and summaries of a choice.
 pub(crate) type Names = &'static [(&'static str, &'static str)];
-
-/// The parts that an engine can be made of.
-pub(crate) static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::standard);
-
-/// The storers.
-pub(crate) fn storers() -> Names {
-    REGISTRY.storers().iter().map(|entry| (entry.name(), entry.summary())).collect::<Vec<_>>().leak()
-}
-
-/// The logs.
-pub(crate) fn logs() -> Names {
-    REGISTRY.logs().iter().map(|entry| (entry.name(), entry.summary())).collect::<Vec<_>>().leak()
-}
-
-/// The encoders.
-pub(crate) fn encoders() -> Names {
-    REGISTRY.encoders().iter().map(|entry| (entry.name(), entry.summary())).collect::<Vec<_>>().leak()
-}
 
 /// Which of log and cache a write reaches first; the first one is the engine's default.
 pub(crate) const ORDERS: Names = &[
@@ -62,7 +41,7 @@ pub(crate) struct Store(Box<dyn Driver>);
 impl Store {
     /// Opens or creates an engine with its data and log in `dir`. Nothing happens in its background, and its cache has
     /// no limit: a benchmark says itself when it snapshots.
-    pub(crate) fn open(setup: Setup<'_>, dir: &Path) -> Result<Self> {
+    pub(crate) fn open(registry: &Registry, setup: Setup<'_>, dir: &Path) -> Result<Self> {
         let mut asked = tsmith_engine::Setup::default();
         for (flag, name) in [
             ("storer", setup.storer),
@@ -73,20 +52,20 @@ impl Store {
         ] {
             asked.set(flag, name)?;
         }
-        Self::open_quietly(asked, dir)
+        Self::open_quietly(registry, asked, dir)
     }
 
     /// Opens what is in `dir`, made of the parts that its manifest names.
-    pub(crate) fn reopen(dir: &Path) -> Result<Self> {
+    pub(crate) fn reopen(registry: &Registry, dir: &Path) -> Result<Self> {
         let mut asked = tsmith_engine::Setup::default();
         asked.options.create = false;
-        Self::open_quietly(asked, dir)
+        Self::open_quietly(registry, asked, dir)
     }
 
-    fn open_quietly(mut asked: tsmith_engine::Setup, dir: &Path) -> Result<Self> {
+    fn open_quietly(registry: &Registry, mut asked: tsmith_engine::Setup, dir: &Path) -> Result<Self> {
         asked.options.background = false;
         asked.options.cache_bytes_max = None;
-        Ok(Self(asked.open(&REGISTRY, Dirs::under(dir))?))
+        Ok(Self(asked.open(registry, Dirs::under(dir))?))
     }
 
     /// Writes line protocol; a rejected line is an error.

@@ -1,4 +1,4 @@
-//! Inputs that are the same on every machine, byte for byte those of the peer's driver.
+//! Inputs that are the same on every machine, byte for byte those of the peer's benchmark.
 //!
 //! Every shape has its own `SplitMix64`, seeded with the FNV-1a hash of its name.
 

@@ -1,4 +1,4 @@
-//! One JSON object a measurement, its fields in the order they are given, as the peer's driver prints them.
+//! One JSON object for each measurement, its fields in the order they are given, as the peer's benchmark prints them.
 
 use std::fmt::Write as _;
 

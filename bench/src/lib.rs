@@ -1,11 +1,21 @@
 //! The matrix: each part beside its alternatives, on real data; and each layer alone, beside its peer.
 //!
-//! `matrix` is the main job. The other sub-commands time one layer with the inputs, flags and JSON fields of the driver
+//! A program with further parts is a `main` of one line:
+//!
+//! ```no_run
+//! use tsmith_engine::{Registry, parts::Ring};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     tsmith_bench::main(Registry::standard().storer::<Ring>("mine", "a storer of another crate"))
+//! }
+//! ```
+//! `matrix` is the main job. The other sub-commands time one layer with the inputs, flags and JSON fields of the program
 //! that measures InfluxDB's own layers, so that one script can join two runs.
 
 mod adapter;
 mod duration;
 mod error;
+mod flags;
 mod inputs;
 mod json_line;
 mod matrix;
@@ -17,7 +27,8 @@ mod workload;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tsmith_engine::Registry;
 
 /// Benchmarks of Tsmith: the matrix of all parts, and each layer beside its peer.
 #[derive(Debug, Parser)]
@@ -53,23 +64,27 @@ enum Command {
     Read(runner::read::Args),
 }
 
-/// The program `tsmith-bench`.
-pub fn main() -> ExitCode {
-    let done = match Args::parse().command {
-        Command::Matrix(args) => matrix::run(&args),
-        Command::Cell(args) => matrix::process::run(&args),
+/// The program `tsmith-bench`, with the parts of `registry`.
+#[expect(clippy::needless_pass_by_value, reason = "a program makes a registry for this call alone")]
+pub fn main(registry: Registry) -> ExitCode {
+    let registry = &registry;
+    let matches = flags::with_parts(Args::command(), registry).get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = match args.command {
+        Command::Matrix(args) => matrix::run(&args, registry),
+        Command::Cell(args) => matrix::process::run(&args, registry),
         Command::Gen(args) => inputs::write_columns(&args),
         Command::Lines(args) => inputs::write_lines(&args),
-        Command::Codec(args) => runner::codec::run(&args),
+        Command::Codec(args) => runner::codec::run(&args, registry),
         Command::Parse(args) => {
             runner::parse::run(&args);
             Ok(())
         }
-        Command::Cache(args) => runner::cache::run(&args),
-        Command::Wal(args) => runner::wal::run(&args),
-        Command::Replay(args) => runner::replay::run(&args),
-        Command::Engine(args) => runner::engine::run(&args),
-        Command::Read(args) => runner::read::run(&args),
+        Command::Cache(args) => runner::cache::run(&args, registry),
+        Command::Wal(args) => runner::wal::run(&args, registry),
+        Command::Replay(args) => runner::replay::run(&args, registry),
+        Command::Engine(args) => runner::engine::run(&args, registry),
+        Command::Read(args) => runner::read::run(&args, registry),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

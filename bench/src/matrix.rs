@@ -21,6 +21,8 @@ pub(crate) mod spec;
 use std::fs;
 use std::path::Path;
 
+use tsmith_engine::Registry;
+
 use crate::adapter;
 use crate::error::Result;
 use crate::report;
@@ -30,10 +32,10 @@ use args::Args;
 use host::Host;
 use names::Dataset;
 
-pub(crate) fn run(args: &Args) -> Result {
-    let plan = plan::Plan::new(args);
+pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
+    let plan = plan::Plan::new(args, registry);
     if args.list {
-        list(&plan);
+        list(&plan, registry);
         return Ok(());
     }
     let earlier = args.baseline.as_ref().map(|path| Summary::read(path)).transpose()?;
@@ -86,15 +88,15 @@ fn check(summary: &Summary, fail_below: Option<f64>) -> Result {
     if slow.is_empty() { Ok(()) } else { Err(format!("slower than allowed:\n{}", slow.join("\n")).into()) }
 }
 
-fn list(plan: &plan::Plan) {
-    let axes = [
-        ("--storer", adapter::storers()),
-        ("--log", adapter::logs()),
-        ("--encoder", adapter::encoders()),
-        ("--order", adapter::ORDERS),
-        ("--durability", adapter::DURABILITIES),
+fn list(plan: &plan::Plan, registry: &Registry) {
+    let parts = [
+        ("--storer", registry.storers().iter().map(|part| (part.name(), part.summary())).collect()),
+        ("--log", registry.logs().iter().map(|part| (part.name(), part.summary())).collect()),
+        ("--encoder", registry.encoders().iter().map(|part| (part.name(), part.summary())).collect()),
+        ("--order", adapter::ORDERS.to_vec()),
+        ("--durability", adapter::DURABILITIES.to_vec()),
     ];
-    for (flag, parts) in axes {
+    for (flag, parts) in parts {
         println!("{flag}");
         for (name, summary) in parts {
             println!("  {name:18} {summary}");

@@ -1,4 +1,4 @@
-//! One layer at a time, as the driver of the peer times its own: the same inputs, flags and fields, so that one script
+//! One layer at a time, as the peer's benchmark times its own: the same inputs, flags and fields, so that one script
 //! can join two runs.
 
 pub(crate) mod cache;

@@ -46,7 +46,7 @@ pub(crate) enum Verdict {
     Slower,
     /// The whole interval lies within the noise, and the noise is small.
     Same,
-    /// Anything else: more blocks may tell.
+    /// Anything else: more blocks may decide it.
     Undecided,
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn bootstrap(ratios: &[f64], seed: u64) -> Option<Interval> {
 /// The noise floor, a ratio of at least [`FLOOR_MIN`]: where 95 % of the medians of as many pairs of the reference with
 /// itself would lie.
 ///
-/// The width of one pair is told by the median of their distances from 1, which one pair that met a load cannot move. A
+/// The width of one pair is estimated by the median of their distances from 1, which one pair that met a load cannot move. A
 /// floor that such a pair lifts would veto every verdict of its group. What loads do to a cell itself is in the cell's
 /// own interval, and that one is not narrowed.
 pub(crate) fn floor(same_against_same: &[f64]) -> f64 {
@@ -213,22 +213,22 @@ mod tests {
 
     #[test]
     fn verdicts_change_at_their_boundaries() {
-        let judge = |low, high| verdict(interval(low, high), BLOCKS_MIN, 1.25);
-        assert_eq!(judge(1.251, 1.5), Verdict::Faster);
-        assert_eq!(judge(1.25, 1.5), Verdict::Undecided);
-        assert_eq!(judge(0.5, 0.799), Verdict::Slower);
-        assert_eq!(judge(0.5, 0.8), Verdict::Undecided);
-        assert_eq!(judge(0.5, 2.0), Verdict::Undecided);
+        let of = |low, high| verdict(interval(low, high), BLOCKS_MIN, 1.25);
+        assert_eq!(of(1.251, 1.5), Verdict::Faster);
+        assert_eq!(of(1.25, 1.5), Verdict::Undecided);
+        assert_eq!(of(0.5, 0.799), Verdict::Slower);
+        assert_eq!(of(0.5, 0.8), Verdict::Undecided);
+        assert_eq!(of(0.5, 2.0), Verdict::Undecided);
         assert_eq!(verdict(interval(3.0, 4.0), BLOCKS_MIN - 1, 1.25), Verdict::Undecided);
     }
 
     #[test]
     fn equal_within_small_noise_is_the_same_and_within_large_noise_is_not() {
-        let judge = |low, high, floor| verdict(interval(low, high), BLOCKS_MIN, floor);
-        assert_eq!(judge(0.96, 1.04, 1.05), Verdict::Same);
-        assert_eq!(judge(0.94, 1.04, 1.05), Verdict::Undecided);
-        assert_eq!(judge(0.96, 1.06, 1.05), Verdict::Undecided);
-        assert_eq!(judge(0.95, 1.08, 2.0), Verdict::Same);
-        assert_eq!(judge(0.6, 1.7, 2.0), Verdict::Undecided);
+        let of = |low, high, floor| verdict(interval(low, high), BLOCKS_MIN, floor);
+        assert_eq!(of(0.96, 1.04, 1.05), Verdict::Same);
+        assert_eq!(of(0.94, 1.04, 1.05), Verdict::Undecided);
+        assert_eq!(of(0.96, 1.06, 1.05), Verdict::Undecided);
+        assert_eq!(of(0.95, 1.08, 2.0), Verdict::Same);
+        assert_eq!(of(0.6, 1.7, 2.0), Verdict::Undecided);
     }
 }

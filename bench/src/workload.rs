@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 use tsmith_codecs::{Column, FieldType, TimeRange, ValuesRef};
+use tsmith_engine::Registry;
 
 use crate::adapter::{Compact, Setup, Store, field_key};
 use crate::error::Result;
@@ -70,15 +71,6 @@ impl Workload {
             Self::Snapshot => axis == "storer" || axis == "encoder",
             Self::Compact | Self::Scan => axis == "encoder",
             Self::Recover => axis == "storer" || axis == "log",
-        }
-    }
-
-    /// Whether these parts can do it at all: what forgets cannot give back.
-    pub(crate) fn fits(self, storer: &str, log: &str) -> bool {
-        match self {
-            Self::Ingest => true,
-            Self::Snapshot | Self::Compact | Self::Scan => storer != "empty",
-            Self::Recover => log != "null",
         }
     }
 }
@@ -151,6 +143,7 @@ pub(crate) fn count_lines(path: &Path) -> Result<usize> {
 /// One cell, ready to run in a directory of its own.
 #[derive(Debug)]
 pub(crate) struct Cell<'a> {
+    pub(crate) registry: &'a Registry,
     pub(crate) setup: Setup<'a>,
     pub(crate) workload: Workload,
     pub(crate) threads: usize,
@@ -235,7 +228,7 @@ impl Cell<'_> {
         store.close()?;
         let mut pass = Passes::default();
         loop {
-            let (spent, store) = timed(|| Store::open(self.setup, &self.dir));
+            let (spent, store) = timed(|| Store::open(self.registry, self.setup, &self.dir));
             if pass.add(spent) {
                 return self.finish(store?, &pass);
             }
@@ -249,14 +242,14 @@ impl Cell<'_> {
             fs::remove_dir_all(&self.dir)?;
         }
         fs::create_dir_all(&self.dir)?;
-        Store::open(self.setup, &self.dir)
+        Store::open(self.registry, self.setup, &self.dir)
     }
 
     /// Reads everything back, closes, and looks at what is on disk. Not timed.
     fn finish(&self, store: Store, pass: &Passes) -> Result<Outcome> {
         let peak_rss_mib = peak_rss_mib();
         let (mut digest, mut values) = (None, 0);
-        if self.setup.storer == "empty" {
+        if !self.registry.find_storer(self.setup.storer)?.keeps_values() {
             // Nothing can be read back; the text says how much was written.
             values = self.text.0.iter().map(|batch| count_values(batch)).sum();
         } else {

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::filter::Filter;
-use super::names::{self, Dataset, Parts};
+use super::names::{self, Dataset};
 use crate::workload::Workload;
+use tsmith_engine::Parts;
 
 /// Lines of a dataset in a smoke run.
 const SMOKE_LINES: usize = 500;
@@ -19,13 +20,13 @@ const SMOKE_LINES: usize = 500;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// Storers to compare, separated by commas.
-    #[arg(long, value_delimiter = ',', value_parser = names::storer)]
+    #[arg(long, value_delimiter = ',')]
     pub(super) storer: Vec<String>,
     /// Logs to compare.
-    #[arg(long, value_delimiter = ',', value_parser = names::log)]
+    #[arg(long, value_delimiter = ',')]
     pub(super) log: Vec<String>,
     /// Block encoders to compare.
-    #[arg(long, value_delimiter = ',', value_parser = names::encoder)]
+    #[arg(long, value_delimiter = ',')]
     pub(super) encoder: Vec<String>,
     /// Orders of log and cache to compare.
     #[arg(long, value_delimiter = ',', value_parser = names::order)]
@@ -46,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(super) full: bool,
     /// The parts every other cell is compared with.
-    #[arg(long, value_name = "STORER/LOG/ENCODER", default_value = "ring/file/tsm1", value_parser = names::parts)]
+    #[arg(long, value_name = "STORER/LOG/ENCODER", default_value = "ring/file/tsm1")]
     pub(super) reference: Parts,
     /// Keeps cells by name or by `axis=value`: terms joined by commas must all hold, `|` separates values, a leading
     /// `!` excludes. References stay.

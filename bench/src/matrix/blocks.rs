@@ -18,7 +18,7 @@ use crate::inputs::{Rng, fnv1a};
 use crate::report::summary::all_decided;
 use crate::stats::BLOCKS_MIN;
 
-/// More blocks than this tell nothing new.
+/// More blocks than this decide nothing more.
 const BLOCKS_MAX: u32 = 40;
 
 /// The first line of `results.jsonl`.
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
     if first == 0
         && let Some(group) = plan.groups.first()
     {
-        // Warms the program and the dataset in the page cache; its figures are nobody's.
+        // Warms the program and the dataset in the page cache; its figures are not used.
         let _ = process::spawn(group, &group.cells[0], lines, scratch.clone());
     }
     let begun = Instant::now();

@@ -15,18 +15,6 @@ fn one_of(what: &str, text: &str, names: Names) -> Parsed {
     Err(format!("there is no {what} `{text}`; there are: {}", known.join(", ")))
 }
 
-pub(crate) fn storer(text: &str) -> Parsed {
-    one_of("storer", text, adapter::storers())
-}
-
-pub(crate) fn log(text: &str) -> Parsed {
-    one_of("log", text, adapter::logs())
-}
-
-pub(crate) fn encoder(text: &str) -> Parsed {
-    one_of("encoder", text, adapter::encoders())
-}
-
 pub(crate) fn order(text: &str) -> Parsed {
     one_of("order", text, adapter::ORDERS)
 }
@@ -41,22 +29,6 @@ pub(super) fn workload(text: &str) -> Parsed<Workload> {
     let known = Workload::ALL.map(Workload::name).join(", ");
     let found = Workload::ALL.into_iter().find(|workload| workload.name() == text);
     found.ok_or_else(|| format!("there is no workload `{text}`; there are: {known}"))
-}
-
-/// A storer, a log and an encoder.
-#[derive(Clone, Debug)]
-pub(super) struct Parts {
-    pub(super) storer: String,
-    pub(super) log: String,
-    pub(super) encoder: String,
-}
-
-pub(super) fn parts(text: &str) -> Parsed<Parts> {
-    let names: Vec<&str> = text.split('/').collect();
-    let [s, l, e] = names[..] else {
-        return Err(format!("`{text}` is not STORER/LOG/ENCODER, such as ring/file/tsm1"));
-    };
-    Ok(Parts { storer: storer(s)?, log: log(l)?, encoder: encoder(e)? })
 }
 
 /// A dataset: its name in reports, and its file.
@@ -110,13 +82,12 @@ mod tests {
     #[test]
     fn unknown_names_are_answered_with_the_known_ones() {
         assert_eq!(
-            storer("rnig").expect_err("a typo"),
-            "there is no storer `rnig`; there are: ring, hashmap, empty"
+            order("random").expect_err("unknown"),
+            "there is no order `random`; there are: sync-then-publish, publish-then-sync"
         );
         assert!(workload("x").expect_err("unknown").contains("ingest, snapshot, "));
         assert!(dataset("x").expect_err("unknown").contains("nyc_weather, nyc_flights"));
         assert!(dataset("no/such.lp").expect_err("absent").contains("no such file"));
-        assert!(parts("ring/file").is_err() && parts("ring/file/zip").is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Which cells a run has, and which of them are compared with one another.
 
+use tsmith_engine::Registry;
+
 use super::args::Args;
 use super::filter::Filter;
 use super::names::Dataset;
@@ -13,21 +15,35 @@ pub(crate) struct Plan {
     pub(crate) groups: Vec<Group>,
 }
 
-/// The values of one axis, as the flags have them.
+/// The values of one axis.
 struct Axis<'a> {
     name: &'static str,
+    /// Those that a flag names.
     given: &'a [String],
-    all: Names,
+    /// Those that are varied if no flag names any.
+    default: Vec<&'static str>,
 }
 
 impl Plan {
-    pub(super) fn new(args: &Args) -> Self {
+    pub(super) fn new(args: &Args, registry: &Registry) -> Self {
+        let storers = registry.storers().iter().filter(|entry| entry.in_default_matrix());
+        let logs = registry.logs().iter().filter(|entry| entry.in_default_matrix());
+        let encoders = registry.encoders().iter().filter(|entry| entry.in_default_matrix());
+        let names = |all: Names| all.iter().map(|(name, _)| *name).collect();
         let axes = [
-            Axis { name: "storer", given: &args.storer, all: adapter::storers() },
-            Axis { name: "log", given: &args.log, all: adapter::logs() },
-            Axis { name: "encoder", given: &args.encoder, all: adapter::encoders() },
-            Axis { name: "order", given: &args.order, all: adapter::ORDERS },
-            Axis { name: "durability", given: &args.durability, all: adapter::DURABILITIES },
+            Axis {
+                name: "storer",
+                given: &args.storer,
+                default: storers.map(|entry| entry.name()).collect(),
+            },
+            Axis { name: "log", given: &args.log, default: logs.map(|entry| entry.name()).collect() },
+            Axis {
+                name: "encoder",
+                given: &args.encoder,
+                default: encoders.map(|entry| entry.name()).collect(),
+            },
+            Axis { name: "order", given: &args.order, default: names(adapter::ORDERS) },
+            Axis { name: "durability", given: &args.durability, default: names(adapter::DURABILITIES) },
         ];
         let datasets = if args.dataset.is_empty() { Dataset::bundled() } else { args.dataset.clone() };
         let workloads = if args.workload.is_empty() { Workload::ALL.to_vec() } else { args.workload.clone() };
@@ -42,8 +58,7 @@ impl Plan {
             encoder: args.reference.encoder.clone(),
             order: args.order.first().map_or(adapter::ORDERS[0].0, |order| order).into(),
             durability: first.into(),
-        }
-        .normalized();
+        };
 
         let mut plan = Self { groups: Vec::new() };
         for dataset in &datasets {
@@ -58,53 +73,78 @@ impl Plan {
                     } else {
                         star(&axes, &reference, workload)
                     };
-                    plan.add(dataset, workload, threads, &reference, &cells, args.filter.as_ref());
+                    let mut group = Group {
+                        dataset: dataset.name.clone(),
+                        path: dataset.path.clone(),
+                        workload,
+                        threads,
+                        durable: true,
+                        cells: Vec::new(),
+                    };
+                    plan.add(&group, &reference, &cells, args.filter.as_ref(), registry);
+                    group.durable = false;
+                    let reference = reference.with("durability", "none");
+                    plan.add(&group, &reference, &cells, args.filter.as_ref(), registry);
                 }
             }
         }
         plan
     }
 
+    /// Adds a group with the reference and those of the cells that belong to it, if there are any.
     fn add(
         &mut self,
-        dataset: &Dataset,
-        workload: Workload,
-        threads: usize,
+        group: &Group,
         reference: &CellSpec,
         cells: &[CellSpec],
         filter: Option<&Filter>,
+        registry: &Registry,
     ) {
-        for durable in [true, false] {
-            let mut group = Group {
-                dataset: dataset.name.clone(),
-                path: dataset.path.clone(),
-                workload,
-                threads,
-                durable,
-                cells: Vec::new(),
-            };
-            let reference = if durable { reference.clone() } else { reference.with("durability", "none") };
-            let wanted = |cell: &&CellSpec| {
-                cell.is_durable() == durable
-                    && workload.fits(&cell.storer, &cell.log)
-                    && filter.is_none_or(|filter| filter.keeps(&group, cell))
-            };
-            let others: Vec<CellSpec> = cells.iter().filter(wanted).cloned().collect();
-            if others.is_empty() || !workload.fits(&reference.storer, &reference.log) {
-                continue;
-            }
-            group.cells.push(reference);
-            for cell in others {
-                if !group.cells.contains(&cell) {
-                    group.cells.push(cell);
-                }
-            }
-            self.groups.push(group);
+        let reference = confirmed(reference.clone(), registry);
+        if reference.is_durable() != group.durable || !fits(group.workload, &reference, registry) {
+            return;
         }
+        let others = cells.iter().map(|cell| confirmed(cell.clone(), registry)).filter(|cell| {
+            cell.is_durable() == group.durable
+                && fits(group.workload, cell, registry)
+                && filter.is_none_or(|filter| filter.keeps(group, cell))
+        });
+        let others: Vec<CellSpec> = others.collect();
+        if others.is_empty() {
+            return;
+        }
+        let mut group = group.clone();
+        group.cells.push(reference);
+        for cell in others {
+            if !group.cells.contains(&cell) {
+                group.cells.push(cell);
+            }
+        }
+        self.groups.push(group);
     }
 
     pub(super) fn cell_count(&self) -> usize {
         self.groups.iter().map(|group| group.cells.len()).sum()
+    }
+}
+
+/// The cell with the durability that its log has: one that keeps no record has none.
+fn confirmed(cell: CellSpec, registry: &Registry) -> CellSpec {
+    if keeps_records(&cell, registry) { cell } else { cell.with("durability", "none") }
+}
+
+fn keeps_records(cell: &CellSpec, registry: &Registry) -> bool {
+    registry.find_log(&cell.log).is_ok_and(|log| log.kind().keeps_records())
+}
+
+/// Whether these parts can do the work at all: a part that keeps nothing cannot give it back.
+fn fits(workload: Workload, cell: &CellSpec, registry: &Registry) -> bool {
+    match workload {
+        Workload::Ingest => true,
+        Workload::Snapshot | Workload::Compact | Workload::Scan => {
+            registry.find_storer(&cell.storer).is_ok_and(|storer| storer.keeps_values())
+        }
+        Workload::Recover => keeps_records(cell, registry),
     }
 }
 
@@ -116,7 +156,7 @@ fn star(axes: &[Axis<'_>], reference: &CellSpec, workload: Workload) -> Vec<Cell
         if !axis.given.is_empty() {
             cells.extend(axis.given.iter().map(|value| reference.with(axis.name, value)));
         } else if !chosen && workload.varies(axis.name) {
-            cells.extend(axis.all.iter().map(|(value, _)| reference.with(axis.name, value)));
+            cells.extend(axis.default.iter().map(|value| reference.with(axis.name, value)));
         }
     }
     cells
@@ -124,18 +164,18 @@ fn star(axes: &[Axis<'_>], reference: &CellSpec, workload: Workload) -> Vec<Cell
 
 fn product(axes: &[Axis<'_>], reference: &CellSpec) -> Vec<CellSpec> {
     axes.iter().fold(vec![reference.clone()], |cells, axis| {
-        let all: Vec<&str> = axis.all.iter().map(|(name, _)| *name).collect();
         let given: Vec<&str> = axis.given.iter().map(String::as_str).collect();
-        let values = if given.is_empty() { all } else { given };
+        let values = if given.is_empty() { &axis.default } else { &given };
         cells.iter().flat_map(|cell| values.iter().map(|value| cell.with(axis.name, value))).collect()
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, FromArgMatches, Parser};
 
     use super::*;
+    use crate::flags::with_parts;
 
     #[derive(Parser)]
     struct Line {
@@ -145,7 +185,10 @@ mod tests {
 
     fn plan(flags: &str) -> Plan {
         let words = std::iter::once("matrix").chain(flags.split_whitespace());
-        Plan::new(&Line::try_parse_from(words).expect("valid flags").args)
+        let registry = Registry::standard();
+        let matches = with_parts(Line::command(), &registry).try_get_matches_from(words);
+        let line = Line::from_arg_matches(&matches.expect("valid flags")).expect("valid flags");
+        Plan::new(&line.args, &registry)
     }
 
     fn names(group: &Group) -> Vec<String> {
@@ -167,7 +210,7 @@ mod tests {
             }
         }
         assert!(names(&plan.groups[0]).contains(&"ring/mmap/tsm1".into()));
-        assert_eq!(names(&plan.groups[1]), ["ring/file/tsm1 none", "ring/null/tsm1"]);
+        assert_eq!(names(&plan.groups[1]), ["ring/file/tsm1 none", "ring/null/tsm1 none"]);
     }
 
     #[test]
@@ -182,9 +225,9 @@ mod tests {
         let plan = plan("--full --dataset nyc_weather --workload recover --durability group");
         assert!(plan.groups.iter().all(|group| group.cells.iter().all(|cell| cell.log != "null")));
         let cells = plan.cell_count();
-        let (storers, encoders, orders) =
-            (adapter::storers().len(), adapter::encoders().len(), adapter::ORDERS.len());
-        assert_eq!(cells, storers * (adapter::logs().len() - 1) * encoders * orders);
+        let registry = Registry::standard();
+        let of_logs = registry.storers().len() * registry.encoders().iter().count() * adapter::ORDERS.len();
+        assert_eq!(cells, of_logs * (registry.logs().len() - 1));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use tsmith_engine::Registry;
+
 use super::names;
 use super::spec::{CellSpec, Group};
 use crate::adapter::Setup;
@@ -12,11 +14,11 @@ use crate::workload::{Cell, Outcome, Text, Workload};
 /// Runs one cell and prints what it measured as JSON.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CellArgs {
-    #[arg(long, value_parser = names::storer)]
+    #[arg(long)]
     storer: String,
-    #[arg(long, value_parser = names::log)]
+    #[arg(long)]
     log: String,
-    #[arg(long, value_parser = names::encoder)]
+    #[arg(long)]
     encoder: String,
     #[arg(long, value_parser = names::order)]
     order: String,
@@ -37,7 +39,7 @@ pub(crate) struct CellArgs {
 }
 
 /// The called side.
-pub(crate) fn run(args: &CellArgs) -> Result {
+pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
     let setup = Setup {
         storer: &args.storer,
         log: &args.log,
@@ -46,7 +48,8 @@ pub(crate) fn run(args: &CellArgs) -> Result {
         durability: &args.durability,
     };
     let text = Text::read(&args.dataset, args.lines)?;
-    let cell = Cell { setup, workload: args.workload, threads: args.threads, text, dir: args.dir.clone() };
+    let dir = args.dir.clone();
+    let cell = Cell { registry, setup, workload: args.workload, threads: args.threads, text, dir };
     println!("{}", serde_json::to_string(&cell.run()?)?);
     Ok(())
 }

@@ -21,7 +21,7 @@ pub(crate) struct CellSpec {
 impl CellSpec {
     /// Whether an acknowledged write survives a power cut.
     pub(super) fn is_durable(&self) -> bool {
-        self.log != "null" && is_durable(&self.durability)
+        is_durable(&self.durability)
     }
 
     pub(super) fn axis(&self, axis: &str) -> Option<&str> {
@@ -44,15 +44,7 @@ impl CellSpec {
             "order" => &mut other.order,
             _ => &mut other.durability,
         } = value.into();
-        other.normalized()
-    }
-
-    /// The null log keeps nothing, whatever durability it is asked for.
-    pub(super) fn normalized(mut self) -> Self {
-        if self.log == "null" {
-            self.durability = "none".into();
-        }
-        self
+        other
     }
 }
 
@@ -63,8 +55,10 @@ impl fmt::Display for CellSpec {
         if self.order != adapter::ORDERS[0].0 {
             write!(f, " {}", self.order)?;
         }
-        let implied = self.durability == adapter::DURABILITIES[0].0 || self.log == "null";
-        if implied { Ok(()) } else { write!(f, " {}", self.durability) }
+        if self.durability != adapter::DURABILITIES[0].0 {
+            write!(f, " {}", self.durability)?;
+        }
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn text(summary: &Summary) -> String {
         let number =
             |value: Option<f64>| value.map_or_else(String::new, |value| five_digits(value).to_string());
         let fields = [
-            // The only field that somebody else names.
+            // The only name that the user chooses.
             format!("\"{}\"", group.dataset.replace('"', "\"\"")),
             group.workload.name().into(),
             group.threads.to_string(),

@@ -6,14 +6,13 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tsmith_cache::{Cache, CacheOptions};
+use tsmith_cache::{Cache, CacheOptions, StorerEntry};
 use tsmith_codecs::{Batch, BatchBuilder, Position, Value};
+use tsmith_engine::Registry;
 
-use crate::adapter::REGISTRY;
 use crate::error::Result;
 use crate::inputs::{Devops, EPOCH, Kind, Rng, STEP, field_of};
 use crate::json_line::JsonLine;
-use crate::matrix::names;
 use crate::measure::{status_kib, timed};
 use crate::workload::in_threads;
 
@@ -30,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3)]
     reps: usize,
     /// Storers to time.
-    #[arg(long, value_delimiter = ',', default_value = "ring", value_parser = names::storer)]
+    #[arg(long, value_delimiter = ',', default_value = "ring")]
     storer: Vec<String>,
     /// Numbers of series.
     #[arg(long, value_delimiter = ',', default_value = "100,10000,100000")]
@@ -40,10 +39,10 @@ pub(crate) struct Args {
     g: Vec<usize>,
 }
 
-pub(crate) fn run(args: &Args) -> Result {
+pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     if let ([storer], [series], [threads]) = (&args.storer[..], &args.series[..], &args.g[..]) {
-        let job = Job { args, storer, series: *series, threads: *threads };
-        return job.run();
+        let storer = registry.find_storer(storer)?;
+        return Job { args, storer, series: *series, threads: *threads }.run();
     }
     let program = std::env::current_exe()?;
     for storer in &args.storer {
@@ -72,22 +71,21 @@ pub(crate) fn run(args: &Args) -> Result {
 
 struct Job<'a> {
     args: &'a Args,
-    storer: &'a str,
+    storer: &'a StorerEntry,
     series: usize,
     threads: usize,
 }
 
 impl Job<'_> {
     fn run(self) -> Result {
-        let storer = REGISTRY.find_storer(self.storer)?;
         let hosts = Devops::new(self.series.div_ceil(10), Kind::F2);
         let batches = batches(&hosts, self.series, self.args.values, self.args.batch);
         let values = (batches.len() * self.args.batch) as f64;
         let (mut best, mut added_kib) = (None, 0);
         for _ in 0..self.args.reps {
             let before = status_kib("VmRSS");
-            let made = storer.clone();
-            let cache = Cache::with(CacheOptions::default(), move || made.make());
+            let storer = self.storer.clone();
+            let cache = Cache::with(CacheOptions::default(), move || storer.make());
             let (next, position) = (AtomicUsize::new(0), AtomicU64::new(1));
             let (spent, done) = timed(|| {
                 in_threads(self.threads, || {
@@ -107,7 +105,7 @@ impl Job<'_> {
         }
         let (seconds, cpu) = best.ok_or("--reps must be at least 1")?;
         JsonLine::new("cache")
-            .with("storer", self.storer)
+            .with("storer", self.storer.name())
             .with("series", self.series)
             .with("goroutines", self.threads)
             .with("Mvalues_per_s", values / seconds / 1e6)

@@ -1,6 +1,6 @@
 //! `codec`: what a block costs to encode and to decode, in nanoseconds of thread time a value.
 //!
-//! Floor: the `raw` encoder, which copies. As the peer's driver does, `tsm1` and `tsm1-batch` are timed twice: `"impl":
+//! Floor: the `raw` encoder, which copies. As the peer's benchmark does, `tsm1` and `tsm1-batch` are timed twice: `"impl":
 //! "tsmith"` is the encoding of the values alone (of a column of times, of the times), and `"tsmith-block"` the whole block
 //! with regular times, as snapshots write and cursors read it. Other encoders have whole blocks only.
 
@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tsmith_codecs::influx::{Form, boolean, float, integer, string, time};
-use tsmith_codecs::{BlockDecoder, BlockEncoder, Column, DynEncoder, Encoders, FieldType, Values, ValuesRef};
+use tsmith_codecs::{BlockDecoder, BlockEncoder, Column, DynEncoder, FieldType, Values, ValuesRef};
+use tsmith_engine::Registry;
 
 use crate::error::Result;
 use crate::inputs::{EPOCH, STEP, Shape, columns, read_columns};
 use crate::json_line::JsonLine;
-use crate::matrix::names;
 use crate::measure::best;
 
 /// Values of one block.
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Encoders to time.
-    #[arg(long, value_delimiter = ',', default_value = "tsm1", value_parser = names::encoder)]
+    #[arg(long, value_delimiter = ',', default_value = "tsm1")]
     encoder: Vec<String>,
     /// Values per generated column.
     #[arg(long, default_value_t = 256_000)]
@@ -39,9 +39,8 @@ pub(crate) struct Args {
     min: Duration,
 }
 
-pub(crate) fn run(args: &Args) -> Result {
+pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     let shapes = args.dir.as_ref().map_or_else(|| Ok(columns(args.n)), |dir| read_columns(dir))?;
-    let encoders = Encoders::standard();
     for shape in &shapes {
         for encoder in &args.encoder {
             let form = match encoder.as_str() {
@@ -53,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result {
                 let mut values = Bare::new(shape, form);
                 report(args, shape, encoder, "tsmith", &mut values)?;
             }
-            let entry = encoders.get(encoder)?;
+            let entry = registry.find_encoder(encoder)?;
             report(args, shape, encoder, "tsmith-block", &mut Blocks::new(shape, entry.make()))?;
         }
     }

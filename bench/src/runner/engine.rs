@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tsmith_codecs::Batch;
+use tsmith_engine::Registry;
 
 use super::wal::batch_of;
 use crate::adapter::{Compact, Setup, Store};
@@ -51,13 +52,13 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     compact: bool,
     /// The storer.
-    #[arg(long, default_value = "ring", value_parser = names::storer)]
+    #[arg(long, default_value = "ring")]
     storer: String,
     /// The log.
-    #[arg(long, default_value = "file", value_parser = names::log)]
+    #[arg(long, default_value = "file")]
     log: String,
     /// The encoder.
-    #[arg(long, default_value = "tsm1", value_parser = names::encoder)]
+    #[arg(long, default_value = "tsm1")]
     encoder: String,
     /// The order of log and cache.
     #[arg(long, default_value = "sync-then-publish", value_parser = names::order)]
@@ -67,7 +68,7 @@ pub(crate) struct Args {
     durability: String,
 }
 
-pub(crate) fn run(args: &Args) -> Result {
+pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     let log = if args.wal { args.log.as_str() } else { "null" };
     let setup = Setup {
         storer: &args.storer,
@@ -76,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result {
         order: &args.order,
         durability: &args.durability,
     };
-    let store = Store::open(setup, &args.dir)?;
+    let store = Store::open(registry, setup, &args.dir)?;
     let mut devops = Devops::new(args.hosts, args.kind);
     let (mut writes, mut snapshots) = (Spent::default(), Spent::default());
     let (mut text_bytes, mut values) = (0, 0.0);
@@ -142,7 +143,7 @@ pub(crate) fn run(args: &Args) -> Result {
     for (bench, dir, what) in
         [("engine-compact-fast", &copy, Compact::Fast), ("engine-compact-full", &args.dir, Compact::Full)]
     {
-        let store = Store::reopen(dir)?;
+        let store = Store::reopen(registry, dir)?;
         let files_in = store.file_count();
         let (spent, done) = timed(|| store.compact(what));
         done?;

@@ -1,7 +1,7 @@
 //! `parse`: line protocol to a columnar batch, alone.
 //!
-//! The peer's parser leaves field values as text until they are read, so its driver prints two rows. Ours reads them at
-//! once; its row stands for both.
+//! The peer's parser leaves field values as text until they are read, so its benchmark prints two lines. Ours reads them at
+//! once; its line stands for both.
 
 use std::time::Duration;
 

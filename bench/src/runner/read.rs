@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tsmith_codecs::{Column, FieldKey, FieldType, TimeRange};
+use tsmith_engine::Registry;
 
 use crate::adapter::{Store, field_key};
 use crate::error::Result;
@@ -27,8 +28,8 @@ pub(crate) struct Args {
     queries: usize,
 }
 
-pub(crate) fn run(args: &Args) -> Result {
-    let (opened, store) = timed(|| Store::reopen(&args.dir));
+pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
+    let (opened, store) = timed(|| Store::reopen(registry, &args.dir));
     let store = store?;
     let composite = store.keys();
     let keys = composite.iter().map(|key| field_key(key)).collect::<Result<Vec<_>>>()?;

@@ -3,18 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tsmith_cache::{Cache, CacheOptions};
+use tsmith_cache::{Cache, CacheOptions, StorerEntry};
 use tsmith_codecs::Batch;
+use tsmith_engine::Registry;
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{Durability, LogOptions, Position, Replay};
+use tsmith_wal::{Durability, LogEntry, LogOptions, Position, Replay};
 
-use super::wal::{batch_of, fresh, log_size};
-use crate::adapter::REGISTRY;
+use super::wal::{batch_of, fresh, segments};
 use crate::error::Result;
 use crate::inputs::{Devops, Kind};
 use crate::json_line::JsonLine;
-use crate::matrix::names;
 use crate::measure::{peak_rss_mib, timed};
 
 /// Fills a log and loads it.
@@ -30,40 +29,40 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 500)]
     mb: usize,
     /// The log.
-    #[arg(long, default_value = "file", value_parser = names::log)]
+    #[arg(long, default_value = "file")]
     log: String,
     /// The storer it is loaded into.
-    #[arg(long, default_value = "ring", value_parser = names::storer)]
+    #[arg(long, default_value = "ring")]
     storer: String,
 }
 
-pub(crate) fn run(args: &Args) -> Result {
-    if !REGISTRY.find_log(&args.log)?.kind().keeps_records() {
+pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
+    let (log, storer) = (registry.find_log(&args.log)?, registry.find_storer(&args.storer)?);
+    if !log.kind().keeps_records() {
         return Err(format!("the log `{}` has nothing to replay", args.log).into());
     }
-    let done = fill_and_load(args);
+    let done = fill_and_load(args, log, storer);
     fs::remove_dir_all(&args.dir)?;
     done
 }
 
-fn fill_and_load(args: &Args) -> Result {
-    let log = fresh(&args.log, &args.dir, LogOptions::default().durability(Durability::None))?;
+fn fill_and_load(args: &Args, log: &LogEntry<OsFs>, storer: &StorerEntry) -> Result {
+    let filled = fresh(log, &args.dir, LogOptions::default().durability(Durability::None))?;
     let mut devops = Devops::new(args.hosts, Kind::F2);
     let (mut plain, mut raw, mut values) = (Vec::new(), 0, 0);
     while raw < args.mb * 1_000_000 {
         let text = devops.batches(5000, 5000).concat();
         let batch = batch_of(&text);
-        let at = log.append_write(&batch)?;
-        let _handed_over = log.sync(at)?;
+        let at = filled.append_write(&batch)?;
+        let _handed_over = filled.sync(at)?;
         // By the bytes that InfluxDB's entries have, whatever this log's take.
         plain.clear();
         entry::encode_write(&batch, &mut plain)?;
         raw += plain.len();
         values += batch.value_count();
     }
-    log.close()?;
-    let full =
-        Full { raw: raw as f64, values: values as f64, dir: &args.dir, log: &args.log, storer: &args.storer };
+    filled.close()?;
+    let full = Full { raw: raw as f64, values: values as f64, dir: &args.dir, log, storer };
     for _ in 0..3 {
         full.load()?;
     }
@@ -75,15 +74,14 @@ struct Full<'a> {
     raw: f64,
     values: f64,
     dir: &'a Path,
-    log: &'a str,
-    storer: &'a str,
+    log: &'a LogEntry<OsFs>,
+    storer: &'a StorerEntry,
 }
 
 impl Full<'_> {
     /// Opens the log, and gives every batch to `each`.
     fn replay(&self, each: impl FnMut(Position, &Batch<'_>) + Send) -> Result {
-        let kind = REGISTRY.find_log(self.log)?.kind();
-        let (log, _) = kind.open(OsFs, self.dir, LogOptions::default(), &mut Writes(each))?;
+        let (log, _) = self.log.kind().open(OsFs, self.dir, LogOptions::default(), &mut Writes(each))?;
         Ok(log.close()?)
     }
 
@@ -93,7 +91,7 @@ impl Full<'_> {
         done?;
         assert_eq!(values as f64, self.values, "every value comes back");
         JsonLine::new("replay-decode-only")
-            .with("log", self.log)
+            .with("log", self.log.name())
             .with("raw_MB_per_s", self.raw / spent.seconds / 1e6)
             .with("Mvalues_per_s", self.values / spent.seconds / 1e6)
             .print();
@@ -101,9 +99,8 @@ impl Full<'_> {
     }
 
     fn load(&self) -> Result {
-        let storer = REGISTRY.find_storer(self.storer)?.clone();
-        let segments = tsmith_wal::segment_names(&OsFs, self.dir)?.len();
-        let disk = log_size(self.dir);
+        let storer = self.storer.clone();
+        let (disk, segments) = segments(self.log, self.dir)?;
         let cache = Cache::with(CacheOptions::default(), move || storer.make());
         let (spent, done) = timed(|| {
             self.replay(|at, batch| {
@@ -113,8 +110,8 @@ impl Full<'_> {
         });
         done?;
         JsonLine::new("replay")
-            .with("log", self.log)
-            .with("storer", self.storer)
+            .with("log", self.log.name())
+            .with("storer", self.storer.name())
             .with("segments", segments)
             .with("raw_MB", self.raw / 1e6)
             .with("disk_MB", disk as f64 / 1e6)

@@ -9,17 +9,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tsmith_codecs::{Batch, BatchBuilder, Timestamp};
+use tsmith_engine::Registry;
 use tsmith_engine::line::{AnySchema, LineOptions, parse};
 use tsmith_wal::entry::Entry;
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{Compression, Durability, DynLog, LogOptions, Position, Replay};
+use tsmith_wal::{Compression, Durability, DynLog, LogEntry, LogOptions, Position, Replay};
 
-use crate::adapter::REGISTRY;
 use crate::error::Result;
 use crate::inputs::{Devops, Kind};
 use crate::json_line::JsonLine;
-use crate::matrix::names;
-use crate::measure::{dir_size, percentile, timed};
+use crate::measure::{percentile, timed};
 use crate::workload::in_threads;
 
 /// A run ends when it has logged so many bytes, before compression.
@@ -44,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "4s", value_parser = crate::duration::duration)]
     limit: Duration,
     /// Logs to time.
-    #[arg(long, value_delimiter = ',', default_value = "file", value_parser = names::log)]
+    #[arg(long, value_delimiter = ',', default_value = "file")]
     log: Vec<String>,
     /// One sync for all who wait, or one a call.
     #[arg(long, default_value = "group", value_parser = durable)]
@@ -103,21 +102,22 @@ impl Args {
     }
 }
 
-pub(crate) fn run(args: &Args) -> Result {
+pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     for name in &args.log {
+        let log = registry.find_log(name)?;
         for &points in &args.points {
             let texts = Devops::new(args.hosts, Kind::F2).batches(points * BATCHES, points);
             let batches: Vec<Batch<'_>> = texts.iter().map(|text| batch_of(text)).collect();
             for &threads in args.g.iter().filter(|&&threads| points < 5000 || threads <= 4) {
                 let dir = args.dir.join(format!("wal-{name}-{points}-{threads}"));
-                let job = Synced { args, name, points, batches: &batches, threads, dir: &dir };
+                let job = Synced { args, log, points, batches: &batches, threads, dir: &dir };
                 let done = job.run();
                 fs::remove_dir_all(&dir)?;
                 done?;
             }
         }
         let dir = args.dir.join(format!("wal-{name}-nosync"));
-        let done = Unsynced { args, name, dir: &dir }.run();
+        let done = Unsynced { args, log, dir: &dir }.run();
         fs::remove_dir_all(&dir)?;
         done?;
     }
@@ -132,15 +132,22 @@ pub(super) fn batch_of(text: &[u8]) -> Batch<'_> {
     builder.finish()
 }
 
-/// Bytes of the segments in a directory, of whatever log.
-pub(super) fn log_size(dir: &Path) -> u64 {
-    dir_size(dir, "wal").0 + dir_size(dir, "tlog").0
+/// Bytes of the segments of a log in `dir`, and how many they are.
+pub(super) fn segments(log: &LogEntry<OsFs>, dir: &Path) -> Result<(u64, usize)> {
+    let mut total = (0, 0);
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if log.kind().is_segment(&entry.file_name()) {
+            total = (total.0 + entry.metadata()?.len(), total.1 + 1);
+        }
+    }
+    Ok(total)
 }
 
 /// A log without records.
-pub(super) fn fresh(name: &str, dir: &Path, options: LogOptions) -> Result<Box<DynLog<OsFs>>> {
+pub(super) fn fresh(log: &LogEntry<OsFs>, dir: &Path, options: LogOptions) -> Result<Box<DynLog<OsFs>>> {
     fs::create_dir_all(dir)?;
-    let (log, _) = REGISTRY.find_log(name)?.kind().open(OsFs, dir, options, &mut Nothing)?;
+    let (log, _) = log.kind().open(OsFs, dir, options, &mut Nothing)?;
     Ok(log)
 }
 
@@ -165,7 +172,7 @@ fn payload_lens(log: &DynLog<OsFs>, batches: &[Batch<'_>]) -> Result<Vec<usize>>
 
 struct Synced<'a> {
     args: &'a Args,
-    name: &'a str,
+    log: &'a LogEntry<OsFs>,
     points: usize,
     batches: &'a [Batch<'a>],
     threads: usize,
@@ -174,7 +181,7 @@ struct Synced<'a> {
 
 impl Synced<'_> {
     fn run(self) -> Result {
-        let log = fresh(self.name, self.dir, self.args.options().durability(self.args.durability))?;
+        let log = fresh(self.log, self.dir, self.args.options().durability(self.args.durability))?;
         let (next, raw, values) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let lens = payload_lens(&*log, self.batches)?;
         let latencies = Mutex::new(Vec::new());
@@ -199,9 +206,9 @@ impl Synced<'_> {
         log.close()?;
         let mut latencies = latencies.into_inner().expect("no thread panicked");
         latencies.sort_by(f64::total_cmp);
-        let disk = log_size(self.dir);
+        let disk = segments(self.log, self.dir)?.0;
         JsonLine::new("wal")
-            .with("log", self.name)
+            .with("log", self.log.name())
             .with("points_per_write", self.points)
             .with("fsync_delay_ms", 0)
             .with("goroutines", self.threads)
@@ -221,7 +228,7 @@ impl Synced<'_> {
 
 struct Unsynced<'a> {
     args: &'a Args,
-    name: &'a str,
+    log: &'a LogEntry<OsFs>,
     dir: &'a Path,
 }
 
@@ -230,7 +237,7 @@ impl Unsynced<'_> {
         let texts = Devops::new(self.args.hosts, Kind::F2).batches(NOSYNC_POINTS, 5000);
         let batches: Vec<Batch<'_>> = texts.iter().map(|text| batch_of(text)).collect();
         let values: usize = batches.iter().map(Batch::value_count).sum();
-        let log = fresh(self.name, self.dir, self.args.options().durability(Durability::None))?;
+        let log = fresh(self.log, self.dir, self.args.options().durability(Durability::None))?;
         let raw: usize = payload_lens(&*log, &batches)?.iter().sum();
         let (spent, done) = timed(|| -> Result {
             for batch in &batches {
@@ -241,9 +248,9 @@ impl Unsynced<'_> {
         });
         done?;
         log.close()?;
-        let (disk, values) = (log_size(self.dir), values as f64);
+        let (disk, values) = (segments(self.log, self.dir)?.0, values as f64);
         JsonLine::new("wal-nosync")
-            .with("log", self.name)
+            .with("log", self.log.name())
             .with("points_per_write", 5000)
             .with("Mvalues_per_s", values / spent.seconds / 1e6)
             .with("raw_MB_per_s", raw as f64 / spent.seconds / 1e6)
