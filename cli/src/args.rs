@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, Command, ValueEnum};
 use tsmith_engine::{Dirs, Registry, Setup};
 
 use crate::exit::{Failure, Result};
@@ -15,16 +15,16 @@ use crate::place::{self, Place, Tree};
 #[command(next_help_heading = "Parts")]
 pub(crate) struct Parts {
     /// What holds values that are not in files yet [default: the directory's, else ring]
-    #[arg(long, value_name = "NAME", value_parser = part("storer"))]
+    #[arg(long, value_name = "NAME")]
     storer: Option<String>,
     /// The write-ahead log [default: the directory's, else file]
-    #[arg(long, value_name = "NAME", value_parser = part("log"))]
+    #[arg(long, value_name = "NAME")]
     log: Option<String>,
     /// What turns columns into blocks [default: the directory's, else tsm1]
-    #[arg(long, value_name = "NAME", value_parser = part("encoder"))]
+    #[arg(long, value_name = "NAME")]
     encoder: Option<String>,
     /// When a write becomes visible [default: sync-then-publish]
-    #[arg(long, value_name = "NAME", value_parser = part("order"))]
+    #[arg(long, value_name = "NAME", value_parser = option("order"))]
     order: Option<String>,
     /// When a write counts as safe: each, group, none, or interval:SPAN as in interval:100ms [default: group]
     #[arg(long, value_name = "NAME", value_parser = durability)]
@@ -33,10 +33,10 @@ pub(crate) struct Parts {
     recovery: Recovery,
     /// Among what a field keeps its type: each series, or the whole measurement as InfluxDB 1.x has it [default: the
     /// directory's, else series; measurement in a directory of InfluxDB's]
-    #[arg(long, value_name = "NAME", value_parser = part("types"))]
+    #[arg(long, value_name = "NAME", value_parser = option("types"))]
     types: Option<String>,
     /// Whether files are compacted in the background [default: on]
-    #[arg(long, value_name = "NAME", value_parser = part("compaction"))]
+    #[arg(long, value_name = "NAME", value_parser = option("compaction"))]
     compaction: Option<String>,
 }
 
@@ -68,7 +68,7 @@ impl Parts {
 pub(crate) struct Recovery {
     /// What to do with corruption in the log: refuse it (strict), cut each segment at the first bad record as InfluxDB 1.x does
     /// (influxdb), or keep every record that checks out (salvage) [default: strict]
-    #[arg(long, value_name = "NAME", value_parser = part("recovery"))]
+    #[arg(long, value_name = "NAME", value_parser = option("recovery"))]
     recovery: Option<String>,
 }
 
@@ -78,20 +78,25 @@ impl Recovery {
     }
 }
 
-/// Takes the names that the engine has for `flag`, so that help and errors list them.
-fn part(flag: &str) -> PossibleValuesParser {
-    let registry = Registry::standard();
-    let names = match flag {
-        "storer" => registry.storers().iter().map(|entry| entry.name()).collect(),
-        "log" => registry.logs().iter().map(|entry| entry.name()).collect(),
-        "encoder" => registry.encoders().iter().map(|entry| entry.name()).collect(),
-        _ => Setup::flags()
-            .into_iter()
-            .find(|(name, _)| *name == flag)
-            .map(|(_, names)| names)
-            .unwrap_or_default(),
+/// The same command, whose flags `--storer`, `--log` and `--encoder` take the names of `registry`. Help and errors list them.
+pub(crate) fn with_parts(command: Command, registry: &Registry) -> Command {
+    let takes = |arg: Arg| match arg.get_id().as_str() {
+        "storer" => arg.value_parser(one_of(registry.storers().iter().map(|entry| entry.name()))),
+        "log" => arg.value_parser(one_of(registry.logs().iter().map(|entry| entry.name()))),
+        "encoder" => arg.value_parser(one_of(registry.encoders().iter().map(|entry| entry.name()))),
+        _ => arg,
     };
-    PossibleValuesParser::new(names)
+    command.mut_args(takes).mut_subcommands(|command| with_parts(command, registry))
+}
+
+fn one_of(names: impl IntoIterator<Item = &'static str>) -> PossibleValuesParser {
+    PossibleValuesParser::new(names.into_iter().collect::<Vec<_>>())
+}
+
+/// Takes the names that the engine has for the flag of an option, so that help and errors list them.
+fn option(flag: &str) -> PossibleValuesParser {
+    let names = Setup::flags().into_iter().find(|(name, _)| *name == flag).map(|(_, names)| names);
+    one_of(names.unwrap_or_default())
 }
 
 fn durability(value: &str) -> Result<String, String> {
@@ -120,8 +125,8 @@ pub(crate) struct WriteTo {
 
 impl WriteTo {
     /// The directories of the engine at `data`, which `verb` is to change.
-    pub(crate) fn dirs(&self, verb: &str, data: &Path) -> Result<Dirs> {
-        let dirs = self.dirs_unchanged(verb, data)?;
+    pub(crate) fn dirs(&self, verb: &str, data: &Path, registry: &Registry) -> Result<Dirs> {
+        let dirs = self.dirs_unchanged(verb, data, registry)?;
         if !self.force {
             holder::refuse_held(verb, [dirs.data.as_path(), dirs.wal.as_path()])?;
         }
@@ -129,13 +134,13 @@ impl WriteTo {
     }
 
     /// What `path` is, for a dry run.
-    pub(crate) fn place(&self, path: &Path) -> Result<Place> {
-        Place::find(path, self.wal.wal.as_deref())
+    pub(crate) fn place(&self, path: &Path, registry: &Registry) -> Result<Place> {
+        Place::find(path, self.wal.wal.as_deref(), registry)
     }
 
     /// The same as [`Self::dirs`] for a dry run.
-    pub(crate) fn dirs_unchanged(&self, verb: &str, data: &Path) -> Result<Dirs> {
-        place::dirs(verb, data, self.wal.wal.as_deref())
+    pub(crate) fn dirs_unchanged(&self, verb: &str, data: &Path, registry: &Registry) -> Result<Dirs> {
+        place::dirs(verb, data, self.wal.wal.as_deref(), registry)
     }
 }
 
@@ -151,8 +156,8 @@ pub(crate) struct WalOrNone {
 
 impl WalOrNone {
     /// What `path` is.
-    pub(crate) fn place(&self, path: &Path) -> Result<Place> {
-        let place = Place::find(path, self.wal.wal.as_deref())?;
+    pub(crate) fn place(&self, path: &Path, registry: &Registry) -> Result<Place> {
+        let place = Place::find(path, self.wal.wal.as_deref(), registry)?;
         if !self.no_wal {
             return Ok(place);
         }
@@ -161,8 +166,8 @@ impl WalOrNone {
     }
 
     /// What `path` is, or the shards below it.
-    pub(crate) fn tree(&self, path: &Path) -> Result<Tree> {
-        let tree = Tree::find(path, self.wal.wal.as_deref())?;
+    pub(crate) fn tree(&self, path: &Path, registry: &Registry) -> Result<Tree> {
+        let tree = Tree::find(path, self.wal.wal.as_deref(), registry)?;
         Ok(if self.no_wal { tree.without_logs() } else { tree })
     }
 }

@@ -36,11 +36,11 @@ pub(crate) struct CompactArgs {
 }
 
 impl CompactArgs {
-    pub(crate) fn run(self) -> Result<Outcome> {
+    pub(crate) fn run(self, registry: &Registry) -> Result<Outcome> {
         let mut setup = Setup::default();
         setup.options.create = false;
         setup.options.background = false;
-        let engine = setup.open(&Registry::standard(), self.to.dirs("compact", &self.dir)?)?;
+        let engine = setup.open(registry, self.to.dirs("compact", &self.dir, registry)?)?;
         // Strict recovery refuses what would be a problem; a later opening does not report the same again.
         let _fine = report_recovery(engine.recovery());
         let what = match (self.fast, self.full) {

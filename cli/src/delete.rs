@@ -71,12 +71,12 @@ type Found = Vec<(Vec<u8>, Option<usize>)>;
 const NOTHING: &str = "nothing was deleted";
 
 impl Delete {
-    pub(crate) fn run(self) -> Result<Outcome> {
+    pub(crate) fn run(self, registry: &Registry) -> Result<Outcome> {
         let range = self.filter.range().map_err(|error| error.and(NOTHING))?;
         let found = if self.dry_run {
-            self.look(range).map_err(|error| error.and(NOTHING))?
+            self.look(range, registry).map_err(|error| error.and(NOTHING))?
         } else {
-            self.delete(range)?
+            self.delete(range, registry)?
         };
         let points = found.iter().filter_map(|(_, points)| *points).sum::<usize>();
         let uncounted = found.iter().filter(|(_, points)| points.is_none()).count();
@@ -125,13 +125,13 @@ impl Delete {
     }
 
     /// Changes nothing, not even a directory that has no manifest yet.
-    fn look(&self, range: TimeRange) -> Result<Found> {
-        let dirs = self.to.dirs_unchanged("delete", &self.dir)?;
-        let place = self.to.place(&self.dir)?;
+    fn look(&self, range: TimeRange, registry: &Registry) -> Result<Found> {
+        let dirs = self.to.dirs_unchanged("delete", &self.dir, registry)?;
+        let place = self.to.place(&self.dir, registry)?;
         if place.no_log().is_some() {
             return Err(Failure::Io(format!("{}: {}", dirs.wal.display(), ErrorKind::NoLogDirectory)));
         }
-        let view = place.view()?;
+        let view = place.view(registry)?;
         if let Some(problem) = view.problems().first() {
             return Err(problem.clone().into());
         }
@@ -139,8 +139,8 @@ impl Delete {
         self.count(view.keys(), |key, out| Ok(reader.read(key, range, out)?))
     }
 
-    fn delete(&self, range: TimeRange) -> Result<Found> {
-        let engine = self.open().map_err(|error| error.and(NOTHING))?;
+    fn delete(&self, range: TimeRange, registry: &Registry) -> Result<Found> {
+        let engine = self.open(registry).map_err(|error| error.and(NOTHING))?;
         let found = {
             let mut reader = engine.reader();
             self.count(engine.keys(), |key, out| Ok(reader.read(key, range, out)?))
@@ -162,11 +162,11 @@ impl Delete {
         Ok(found)
     }
 
-    fn open(&self) -> Result<Box<dyn Driver>> {
+    fn open(&self, registry: &Registry) -> Result<Box<dyn Driver>> {
         let mut setup = Setup::default();
         setup.options.create = false;
         setup.options.background = false;
-        let engine = setup.open(&Registry::standard(), self.to.dirs("delete", &self.dir)?)?;
+        let engine = setup.open(registry, self.to.dirs("delete", &self.dir, registry)?)?;
         // Strict recovery refuses what would be a problem; a later opening does not report the same again.
         let _fine = report_recovery(engine.recovery());
         Ok(engine)

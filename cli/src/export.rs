@@ -11,6 +11,7 @@ use crate::filter::{FilterArgs, NAMES_HELP};
 use crate::output::{Destination, Format, Rows};
 use crate::place::{Skipped, to_read};
 use crate::progress::{Bar, When};
+use tsmith_engine::Registry;
 
 /// Write the values of directories and files as text.
 ///
@@ -62,7 +63,7 @@ enum ExportFormat {
 }
 
 impl Export {
-    pub(crate) fn run(self, progress: When) -> Result<Outcome> {
+    pub(crate) fn run(self, progress: When, registry: &Registry) -> Result<Outcome> {
         let format = match self.format {
             ExportFormat::Lp => Format::Lp,
             ExportFormat::Csv => Format::Csv,
@@ -72,10 +73,10 @@ impl Export {
         let mut bar = Bar::new(progress);
         // A wrong command line is reported before anything is written.
         let mut places = Vec::new();
-        let (paths, skipped) = to_read(&self.paths);
+        let (paths, skipped) = to_read(&self.paths, registry);
         Skipped::note_all(&skipped);
         for path in paths {
-            let place = match self.wal.place(path) {
+            let place = match self.wal.place(path, registry) {
                 Err(error @ Failure::Usage(_)) => return Err(error),
                 place => place,
             };
@@ -85,7 +86,7 @@ impl Export {
         let mut rows: Option<Rows> = None;
         let mut outcome = Outcome::Fine;
         for (path, place) in places {
-            let (place, view) = match place.and_then(|place| place.view().map(|view| (place, view))) {
+            let (place, view) = match place.and_then(|place| place.view(registry).map(|view| (place, view))) {
                 Ok(found) => found,
                 Err(error) if self.paths.len() == 1 => return Err(error),
                 Err(error) => {

@@ -116,14 +116,14 @@ fn string_line_bytes(text: &str) -> Result<usize, String> {
 }
 
 impl Import {
-    pub(crate) fn run(self, progress: When) -> Result<Outcome> {
+    pub(crate) fn run(self, progress: When, registry: &Registry) -> Result<Outcome> {
         // Inputs first: a name that is wrong must not leave a new directory behind.
         let sources = self.sources()?;
         let choice = Choice { database: self.database.clone(), retention: self.retention.clone() };
         if !self.by_database {
             self.check_choice(&sources, &choice)?;
             let rejects = self.rejects.as_deref().map(open_rejects).transpose()?;
-            return self.write_to(&self.dir, sources, &choice, rejects, progress);
+            return self.write_to(&self.dir, sources, &choice, (rejects, progress), registry);
         }
         let mut contexts = Contexts::default();
         for source in &sources {
@@ -144,7 +144,13 @@ impl Import {
             let rejects = rejects.as_ref().map(File::try_clone).transpose();
             let rejects = rejects.map_err(|error| Failure::Io(format!("--rejects: {error}")))?;
             let choice = Choice::of(context);
-            outcome = outcome.and(self.write_to(&dir, self.sources()?, &choice, rejects, When::Never)?);
+            outcome = outcome.and(self.write_to(
+                &dir,
+                self.sources()?,
+                &choice,
+                (rejects, When::Never),
+                registry,
+            )?);
         }
         Ok(outcome)
     }
@@ -194,8 +200,8 @@ impl Import {
         dir: &Path,
         sources: Vec<Source>,
         choice: &Choice,
-        rejects: Option<File>,
-        progress: When,
+        (rejects, progress): (Option<File>, When),
+        registry: &Registry,
     ) -> Result<Outcome> {
         let started = Instant::now();
         let now = Timestamp(clock::now());
@@ -204,16 +210,15 @@ impl Import {
         setup.options.cache_bytes_max = Some(self.cache);
         // The snapshot must come well before the cache is full: else everybody waits for it.
         setup.options.snapshot_bytes = setup.options.snapshot_bytes.min(self.cache / 4);
-        let dirs = self.to.dirs("import", dir);
-        let engine =
-            dirs.and_then(|dirs| Ok(setup.open(&Registry::standard(), dirs)?)).inspect_err(|_| {
-                // Ours: nobody else has written to it since it was created.
-                if let (Some(path), Some(file)) = (&self.rejects, &rejects)
-                    && file.metadata().is_ok_and(|file| file.len() == 0)
-                {
-                    let _ = std::fs::remove_file(path);
-                }
-            })?;
+        let dirs = self.to.dirs("import", dir, registry);
+        let engine = dirs.and_then(|dirs| Ok(setup.open(registry, dirs)?)).inspect_err(|_| {
+            // Ours: nobody else has written to it since it was created.
+            if let (Some(path), Some(file)) = (&self.rejects, &rejects)
+                && file.metadata().is_ok_and(|file| file.len() == 0)
+            {
+                let _ = std::fs::remove_file(path);
+            }
+        })?;
         let opened = report_recovery(engine.recovery());
         let options = LineOptions {
             precision: self.precision,

@@ -2,6 +2,7 @@
 
 pub(crate) mod encoding;
 mod etcd;
+mod log;
 mod manifest;
 pub(crate) mod segment;
 mod tombstone;
@@ -12,13 +13,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use tsmith_codecs::Decoders;
 use tsmith_codecs::name::printable;
 
 use crate::args::{ReportFormat, WalOrNone};
 use crate::exit::{Outcome, Result, complain};
 use crate::output::Out;
 use crate::place::{Member, NoLog, Place, Skipped, to_read};
+use tsmith_engine::Registry;
 
 /// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log; etcd's log with its
 /// records, and its snapshot files; the manifest. Of a directory above shards, or of a member of etcd, all of them. What is
@@ -28,7 +29,7 @@ use crate::place::{Member, NoLog, Place, Skipped, to_read};
 /// as can be read, then what is wrong; the exit code is then 1. Nothing on disk is changed.
 ///
 /// With --format json there is one object: {"files":[...]}, each with `path`, `kind` (manifest, tsm, tombstone,
-/// segment, etcd-log, etcd-snapshot) and, if something is wrong, `error`; an error of etcd's log has `segment`, `offset` and
+/// segment, log, etcd-log, etcd-snapshot) and, if something is wrong, `error`; an error of etcd's log has `segment`, `offset` and
 /// `reason`, and so have `torn` and `behind`, which are what a crash leaves. `unverified` of a segment is where records begin
 /// that influxd accepted after a crash, and that no checksum covers: a note, not an error.
 #[derive(Debug, Args)]
@@ -53,6 +54,7 @@ enum Content {
     Tsm(tsm::Content),
     Tombstone(tombstone::Content),
     Segment(segment::Content),
+    Log(log::Content),
     #[serde(rename = "etcd-log")]
     EtcdLog(etcd::Log),
     #[serde(rename = "etcd-snapshot")]
@@ -75,12 +77,12 @@ struct Report {
 }
 
 impl Inspect {
-    pub(crate) fn run(self) -> Result<Outcome> {
+    pub(crate) fn run(self, registry: &Registry) -> Result<Outcome> {
         let (mut places, mut skipped) = (Vec::new(), Vec::new());
-        let (paths, passed) = to_read(&self.paths);
+        let (paths, passed) = to_read(&self.paths, registry);
         skipped.extend(passed);
         for path in paths {
-            let tree = self.wal.tree(path)?;
+            let tree = self.wal.tree(path, registry)?;
             skipped.extend(tree.skipped);
             places.extend(tree.places);
         }
@@ -90,7 +92,7 @@ impl Inspect {
         for (_, place) in places {
             outcome = outcome.and(place.report_no_log(Outcome::Fine));
             report.no_log.extend(place.no_log().cloned());
-            let (members, _held) = place.files()?;
+            let (members, _held) = place.files(registry)?;
             for member in members {
                 match &member {
                     Member::Unreadable(path, why) => {
@@ -100,7 +102,7 @@ impl Inspect {
                     Member::Skipped(beside) | Member::Leftover(beside) => skipped.push(beside.clone()),
                     _ => {}
                 }
-                let (path, content) = match inspect(&member, &place) {
+                let (path, content) = match inspect(&member, &place, registry) {
                     Ok(Some(found)) => found,
                     Ok(None) => continue,
                     Err(why) => {
@@ -128,12 +130,17 @@ impl Inspect {
     }
 }
 
-fn inspect<'m>(member: &'m Member, place: &Place) -> Result<Option<(&'m Path, Content)>> {
+fn inspect<'m>(
+    member: &'m Member,
+    place: &Place,
+    registry: &Registry,
+) -> Result<Option<(&'m Path, Content)>> {
     let wal = if let Place::Directory { wal, .. } = place { wal.as_deref() } else { None };
     Ok(match member {
-        Member::Tsm(path) => Some((path, Content::Tsm(tsm::inspect(path, &Decoders::standard())?))),
+        Member::Tsm(path) => Some((path, Content::Tsm(tsm::inspect(path, &registry.encoders().decoders())?))),
         Member::Tombstone(path) => Some((path, Content::Tombstone(tombstone::inspect(path, wal)?))),
         Member::Segment(path) => Some((path, Content::Segment(segment::inspect(path)?))),
+        Member::Log(path, name) => Some((path, Content::Log(log::inspect(path, name, registry)?))),
         Member::EtcdLog(path) => Some((path, Content::EtcdLog(etcd::log(path)?))),
         Member::EtcdSnapshot(path) => Some((path, Content::EtcdSnapshot(etcd::snapshot(path)?))),
         Member::Manifest(path) => Some((path, Content::Manifest(manifest::inspect(path)?))),
@@ -148,6 +155,7 @@ impl Content {
             Self::Tsm(content) => content.is_corrupt(),
             Self::Tombstone(content) => content.is_corrupt(),
             Self::Segment(content) => content.is_corrupt(),
+            Self::Log(content) => content.is_corrupt(),
             Self::EtcdLog(content) => content.is_corrupt(),
             Self::EtcdSnapshot(content) => content.is_corrupt(),
         }
@@ -163,6 +171,7 @@ impl Inspected {
             Content::Tsm(content) => content.print(out),
             Content::Tombstone(content) => content.print(out),
             Content::Segment(content) => content.print(out),
+            Content::Log(content) => content.print(out),
             Content::EtcdLog(content) => content.print(out),
             Content::EtcdSnapshot(content) => content.print(out),
         }

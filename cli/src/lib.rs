@@ -1,5 +1,14 @@
 //! The `tsmith` command: time-series directories in and out of line protocol, inspected, checked and summed up.
 //!
+//! A command with further parts is a `main` of one line:
+//!
+//! ```no_run
+//! use tsmith_engine::{Registry, parts::Ring};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     tsmith::main(Registry::standard().storer::<Ring>("mine", "a storer of another crate"))
+//! }
+//! ```
 //! One file a verb. Data goes to stdout, all else to stderr. Verbs that read change nothing on disk, and refuse a
 //! directory that a running engine holds.
 
@@ -33,7 +42,8 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tsmith_engine::Registry;
 
 use crate::progress::When;
 
@@ -66,21 +76,24 @@ enum Verb {
     Repair(repair::RepairArgs),
 }
 
-/// The program `tsmith`.
-pub fn main() -> ExitCode {
-    let Command { verb, progress } = Command::parse();
+/// The program `tsmith`, with the parts of `registry`.
+#[expect(clippy::needless_pass_by_value, reason = "a program makes a registry for this call alone")]
+pub fn main(registry: Registry) -> ExitCode {
+    let registry = &registry;
+    let matches = args::with_parts(Command::command(), registry).get_matches();
+    let Command { verb, progress } = Command::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     log::to_stderr();
     let done = match verb {
-        Verb::Import(verb) => verb.run(progress),
-        Verb::Export(verb) => verb.run(progress),
-        Verb::Query(verb) => verb.run(),
-        Verb::Inspect(verb) => verb.run(),
-        Verb::Verify(verb) => verb.run(progress),
-        Verb::Stats(verb) => verb.run(progress),
-        Verb::Snapshot(verb) => verb.run(),
-        Verb::Compact(verb) => verb.run(),
-        Verb::Delete(verb) => verb.run(),
-        Verb::Repair(verb) => verb.run(),
+        Verb::Import(verb) => verb.run(progress, registry),
+        Verb::Export(verb) => verb.run(progress, registry),
+        Verb::Query(verb) => verb.run(registry),
+        Verb::Inspect(verb) => verb.run(registry),
+        Verb::Verify(verb) => verb.run(progress, registry),
+        Verb::Stats(verb) => verb.run(progress, registry),
+        Verb::Snapshot(verb) => verb.run(registry),
+        Verb::Compact(verb) => verb.run(registry),
+        Verb::Delete(verb) => verb.run(registry),
+        Verb::Repair(verb) => verb.run(registry),
     };
     exit::code(done)
 }

@@ -10,5 +10,5 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    tsmith::main()
+    tsmith::main(tsmith_engine::Registry::standard())
 }

@@ -9,6 +9,7 @@ use crate::dump::{self, Order};
 use crate::exit::{Outcome, Result};
 use crate::filter::{FilterArgs, NAMES_HELP};
 use crate::output::{Destination, Format, Rows};
+use tsmith_engine::Registry;
 
 /// Show the values of some keys and times.
 ///
@@ -43,10 +44,10 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    pub(crate) fn run(self) -> Result<Outcome> {
+    pub(crate) fn run(self, registry: &Registry) -> Result<Outcome> {
         let range = self.filter.range()?;
-        let place = self.wal.place(&self.path)?;
-        let view = place.view()?;
+        let place = self.wal.place(&self.path, registry)?;
+        let view = place.view(registry)?;
         let outcome = place.report_no_log(Outcome::Problems).and(place.report_problems(&view));
         let mut rows = Rows::new(&self.destination, self.format, self.exact)?;
         let order = Order { descending: self.desc, limit: self.limit };

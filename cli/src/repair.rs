@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use tsmith_engine::Registry;
 use tsmith_engine::repair::{LogCheck, Owned};
 use tsmith_engine::view::{Held, hold};
 use tsmith_wal::fs::OsFs;
@@ -82,10 +83,10 @@ pub(crate) struct RepairArgs {
 }
 
 impl RepairArgs {
-    pub(crate) fn run(self) -> Result<Outcome> {
-        let tree = Tree::find(&self.path, self.wal.wal.as_deref())?;
+    pub(crate) fn run(self, registry: &Registry) -> Result<Outcome> {
+        let tree = Tree::find(&self.path, self.wal.wal.as_deref(), registry)?;
         if !self.dry_run && !self.force {
-            holder::refuse_held("repair", tree.places.iter().flat_map(|(_, place)| place.paths()))?;
+            holder::refuse_held("repair", tree.places.iter().flat_map(|(_, place)| place.paths(registry)))?;
         }
         let mut report =
             Report { dry_run: self.dry_run, problems: 0, files: Vec::new(), skipped: tree.skipped };
@@ -94,8 +95,9 @@ impl RepairArgs {
         // Of a tree it is the directory above the logs.
         let named = self.wal.wal.as_deref().filter(|_| !tree.is_above);
         for (path, place) in &tree.places {
-            let checked = if self.wal.wal.is_some() { place.refuse_wrong_log(named) } else { Ok(()) };
-            if let Err(error) = checked.and_then(|()| self.place(place, &mut report, &mut out)) {
+            let checked =
+                if self.wal.wal.is_some() { place.refuse_wrong_log(named, registry) } else { Ok(()) };
+            if let Err(error) = checked.and_then(|()| self.place(place, &mut report, &mut out, registry)) {
                 if tree.is_above {
                     error.complain_of(path);
                 }
@@ -140,9 +142,9 @@ impl RepairArgs {
         Ok(failures.iter().fold(outcome, |outcome, failure| outcome.and(failure.outcome())))
     }
 
-    fn place(&self, place: &Place, report: &mut Report, out: &mut Out) -> Result<()> {
+    fn place(&self, place: &Place, report: &mut Report, out: &mut Out, registry: &Registry) -> Result<()> {
         // A path that holds nothing of ours gets no lock either.
-        place.members()?;
+        place.members(registry)?;
         let of_replica = match place {
             Place::Directory { data: path, .. }
             | Place::Tsm(path)
@@ -159,7 +161,7 @@ impl RepairArgs {
         // Where the manifest does not say where the log is, and the user neither, what was found may be another one's.
         let mut log_known = place.unsure().is_none();
         let mut log_done = false;
-        let mut members = place.members()?;
+        let mut members = place.members(registry)?;
         // What is deleted has no type, so tombstones come first.
         members.sort_by_key(|member| !matches!(member, Member::Tombstone(_)));
         let mut check = None;
@@ -169,7 +171,7 @@ impl RepairArgs {
                     let check = check.get_or_insert_with(|| {
                         data.map_or_else(LogCheck::default, |data| LogCheck::with_files(&OsFs, data, wal))
                     });
-                    vec![files::tsm(path, check.two_types(), dry_run)]
+                    vec![files::tsm(path, check.two_types(), &registry.encoders().decoders(), dry_run)]
                 }
                 Member::Tombstone(path) => vec![files::tombstones(path, wal, dry_run)],
                 Member::Segment(_) | Member::EtcdLog(_) if log_done => continue,
@@ -187,13 +189,18 @@ impl RepairArgs {
                 Member::EtcdLog(path) => vec![etcd::log(path, data, dry_run, self.force)],
                 Member::Manifest(path) => {
                     let named = wal.filter(|_| place.unsure().is_none());
-                    let file = files::manifest(path, named, dry_run);
+                    let file = files::manifest(path, named, dry_run, registry);
                     log_known |= file.state != State::Lost;
                     vec![file]
                 }
                 Member::EtcdSnapshot(path) => vec![etcd::snapshot(path)],
                 Member::Unreadable(path, why) => {
                     vec![File::failed(path, "unknown", why)]
+                }
+                Member::Log(path, _) => {
+                    let reason = "a log of another crate, which is repaired by opening it";
+                    report.skipped.push(Skipped { path: path.clone(), reason });
+                    continue;
                 }
                 Member::Leftover(_) => continue,
                 Member::Skipped(skipped) => {

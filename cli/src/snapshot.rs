@@ -34,12 +34,12 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn run(self) -> Result<Outcome> {
+    pub(crate) fn run(self, registry: &Registry) -> Result<Outcome> {
         let mut setup = Setup::default();
         self.recovery.apply(&mut setup)?;
         setup.options.create = false;
         setup.options.background = false;
-        let engine = setup.open(&Registry::standard(), self.to.dirs("snapshot", &self.dir)?)?;
+        let engine = setup.open(registry, self.to.dirs("snapshot", &self.dir, registry)?)?;
         let opened = report_recovery(engine.recovery());
         let done = engine.snapshot();
         let closed = engine.close();

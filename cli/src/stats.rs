@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -10,14 +10,14 @@ use tsmith_codecs::name::{printable, to_text};
 use tsmith_codecs::{BlockDecoder, Decoders, SeriesKey};
 use tsmith_engine::files::TsmFile;
 use tsmith_engine::view::View;
-use tsmith_engine::{Column, Error, ErrorKind, FieldKey, FieldType, TimeRange};
+use tsmith_engine::{Column, Error, ErrorKind, FieldKey, FieldType, Registry, TimeRange};
 
 use crate::args::{ReportFormat, WalOrNone};
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::inspect::encoding::Encoding;
 use crate::output::Out;
-use crate::place::{Member, Place, Skipped};
+use crate::place::{Member, Place, Skipped, list};
 use crate::progress::{Bar, When, percent};
 use crate::shard_types::{ShardTypes, TypesDiffer};
 
@@ -136,19 +136,19 @@ struct Shard {
 }
 
 impl Stats {
-    pub(crate) fn run(self, progress: When) -> Result<Outcome> {
-        let tree = self.wal.tree(&self.path)?;
+    pub(crate) fn run(self, progress: When, registry: &Registry) -> Result<Outcome> {
+        let tree = self.wal.tree(&self.path, registry)?;
         let mut bar = Bar::new(progress);
         let mut out = Out::stdout();
         let mut all = Shards { skipped: tree.skipped, ..Shards::default() };
         let mut types = ShardTypes::default();
         let mut outcome = Outcome::Fine;
         for (path, place) in &tree.places {
-            let found = place.view().and_then(|view| {
+            let found = place.view(registry).and_then(|view| {
                 if tree.is_above {
                     types.take(path, place, &view);
                 }
-                count_place(place, view, &mut all.skipped, &mut bar)
+                count_place(place, view, &mut all.skipped, &mut bar, registry)
             });
             let (report, error) = match found {
                 Ok((report, found)) => {
@@ -197,23 +197,29 @@ fn count_place(
     view: View,
     skipped: &mut Vec<Skipped>,
     bar: &mut Bar,
+    registry: &Registry,
 ) -> Result<(Report, Outcome)> {
     let outcome = place.report_no_log(Outcome::Fine).and(place.report_problems(&view));
     let no_log = place.no_log().map(|no_log| no_log.reason.clone());
     let mut report = Report { no_log, ..Report::default() };
     let mut reported = Reported::new();
+    let decoders = registry.encoders().decoders();
     for file in view.files() {
-        report.add_file(file, &Decoders::standard(), &mut reported);
+        report.add_file(file, &decoders, &mut reported);
     }
     let problems = report.add_values(&view, &reported, bar) || !reported.is_empty();
     let generations: BTreeSet<u64> = view.files().iter().map(|file| file.name().generation).collect();
     report.generations = generations.len() as u64;
     drop(view);
-    for member in place.files()?.0 {
+    for member in place.files(registry)?.0 {
         match member {
-            Member::Segment(path) => {
-                report.log_segments += 1;
-                report.log_bytes += path.metadata().map_or(0, |metadata| metadata.len());
+            Member::Segment(path) => report.add_segment(&path),
+            Member::Log(dir, name) => {
+                let log = registry.find_log(name)?.kind();
+                let names = list(&dir)?.into_iter().map(|(name, _)| name);
+                names
+                    .filter(|name| log.is_segment(name))
+                    .for_each(|name| report.add_segment(&dir.join(name)));
             }
             Member::Leftover(beside) | Member::Skipped(beside) => skipped.push(beside),
             _ => {}
@@ -291,6 +297,11 @@ impl Report {
             self.encodings.entry(name.clone()).or_default().take(packed);
         }
         self.set_bytes_per_value();
+    }
+
+    fn add_segment(&mut self, path: &Path) {
+        self.log_segments += 1;
+        self.log_bytes += path.metadata().map_or(0, |metadata| metadata.len());
     }
 
     /// Counts the blocks of a file, and reports those that cannot be read.

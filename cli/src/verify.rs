@@ -18,6 +18,7 @@ use crate::output::{Out, count};
 use crate::place::{Member, NoLog, Place, Skipped, to_read};
 use crate::progress::{Bar, When};
 use crate::shard_types::{ShardTypes, TypesDiffer};
+use tsmith_engine::Registry;
 
 use check::check;
 use finding::Finding;
@@ -91,16 +92,16 @@ struct Shard {
 }
 
 impl Verify {
-    pub(crate) fn run(self, progress: When) -> Result<Outcome> {
+    pub(crate) fn run(self, progress: When, registry: &Registry) -> Result<Outcome> {
         let mut bar = Bar::new(progress);
         let mut out = Out::stdout();
         let mut report = Report::default();
         let mut outcome = Outcome::Fine;
         let mut types = ShardTypes::default();
-        let (paths, skipped) = to_read(&self.paths);
+        let (paths, skipped) = to_read(&self.paths, registry);
         report.skipped = skipped;
         for path in paths {
-            let tree = match self.wal.tree(path) {
+            let tree = match self.wal.tree(path, registry) {
                 Ok(tree) => tree,
                 Err(error) if self.paths.len() == 1 => return Err(error),
                 Err(error) => {
@@ -110,7 +111,7 @@ impl Verify {
                 }
             };
             for (path, place) in &tree.places {
-                let found = self.place(place, tree.is_above, &mut report, (&mut out, &mut bar));
+                let found = self.place(place, tree.is_above, &mut report, (&mut out, &mut bar), registry);
                 let shard = match found {
                     Ok(shard) => shard,
                     Err(error) if self.paths.len() == 1 && tree.places.len() == 1 => return Err(error),
@@ -123,7 +124,7 @@ impl Verify {
                 report.no_log.extend(place.no_log().cloned());
                 // What it cannot show was found by then.
                 if (tree.is_above || self.paths.len() > 1)
-                    && let Ok(view) = place.view()
+                    && let Ok(view) = place.view(registry)
                 {
                     types.take(path, place, &view);
                 }
@@ -159,9 +160,10 @@ impl Verify {
         among_others: bool,
         report: &mut Report,
         (out, bar): (&mut Out, &mut Bar),
+        registry: &Registry,
     ) -> Result<Shard> {
         let _no_log = place.report_no_log(Outcome::Fine);
-        let (members, _held) = place.files()?;
+        let (members, _held) = place.files(registry)?;
         let mut types = Types::of(place);
         let mut shard = Shard::default();
         let first = report.files.len();
@@ -185,7 +187,7 @@ impl Verify {
                 }
                 _ => {}
             }
-            let (values, finding) = check(member, &mut types);
+            let (values, finding) = check(member, &mut types, registry);
             report.bad += u64::from(!finding.ok);
             shard.bad += u64::from(!finding.ok);
             shard.files += 1;

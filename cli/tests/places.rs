@@ -395,7 +395,7 @@ mod in_use {
         fs::remove_file(data.join("import.log")).expect("there");
         fs::remove_file(data.join("tsmith.lock")).expect("there");
         // Mapped, and its descriptor closed.
-        let view = View::open(&data, None, tsmith_codecs::Decoders::standard()).expect("opens");
+        let view = View::open(&tsmith_engine::Registry::standard(), &data, None).expect("opens");
         refused("000000001-000000001.tsm");
         run("repair {} --dry-run", &[&data]).exits(0);
         run("delete {} --key m,h=a --dry-run", &[&data]).exits(0);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tsmith_cache::{DynStorer, Storer, StorerEntry};
 use tsmith_codecs::{BlockEncoder, DynEncoder, EncoderEntry, Encoders, UnknownEncoder};
 use tsmith_wal::fs::{Fs, OsFs};
-use tsmith_wal::{DynLog, Log, LogEntry};
+use tsmith_wal::{DynLog, Log, LogEntry, Recovery, RecoveryMode, ReplayFn};
 
 use crate::driver::Driver;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -203,6 +203,23 @@ impl<F: Fs> Registry<F> {
     pub fn owns(&self, fs: &F, dir: &Path) -> tsmith_wal::Result<bool> {
         let mut owned = self.logs.iter().map(|log| log.kind().owns(fs, dir));
         owned.try_fold(false, |known, owned| Ok(known || owned?))
+    }
+
+    /// Gives the records of the log in `dir`, whichever it is, to `replay`, oldest first, and changes nothing; see [`Log::read`].
+    ///
+    /// # Errors
+    /// Those of [`Log::read`].
+    pub fn read_log(
+        &self,
+        fs: &F,
+        dir: &Path,
+        mode: RecoveryMode,
+        replay: &mut ReplayFn<'_>,
+    ) -> tsmith_wal::Result<Recovery> {
+        let names = fs.list(dir).map_err(|error| tsmith_wal::Error::io("list", error).at_path(dir))?;
+        let has_one = |log: &&LogEntry<F>| names.iter().any(|name| log.kind().is_segment(name));
+        let log = self.logs.iter().find(has_one);
+        log.map_or_else(|| Ok(Recovery::default()), |log| log.kind().read(fs, dir, mode, replay))
     }
 
     /// The logs that have segments in `dir`; all of them if there is no segment.

@@ -14,6 +14,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{self, FileName, TornTombstones, TsmFile};
 use crate::lock::{LOCK_NAME, not_locked};
 use crate::read::KeyReader;
+use crate::registry::Registry;
 use crate::replay::{LogCheck, StoredTypes, stored_types};
 use crate::schema::FieldTypes;
 
@@ -21,7 +22,7 @@ const OPERATION: &str = "view";
 
 /// A directory, or single files of one, opened for reading only. What cannot be read is reported, and the rest goes on.
 ///
-/// Blocks are read by `decoders`, whichever encoder the directory was made with.
+/// Blocks are read by a table of decoders, whichever encoder the directory was made with.
 #[derive(Debug)]
 pub struct View {
     files: Arc<Vec<Arc<TsmFile>>>,
@@ -33,17 +34,17 @@ pub struct View {
 }
 
 impl View {
-    /// Opens the files of `data` and replays the log of `wal` into memory.
+    /// Opens the files of `data` and replays the log of `wal` into memory, both by the parts of `registry`.
     ///
     /// # Errors
     /// `data` does not exist, holds nothing to read, or is in use by an engine.
-    pub fn open(data: &Path, wal: Option<&Path>, decoders: Decoders) -> Result<Self> {
+    pub fn open(registry: &Registry, data: &Path, wal: Option<&Path>) -> Result<Self> {
         let names = OsFs.list(data).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::at(OPERATION, data, ErrorKind::NoDirectory),
             _ => Error::at(OPERATION, data, error.into()),
         })?;
         let lock = hold(data)?;
-        let mut view = Self::empty(decoders);
+        let mut view = Self::empty(registry.encoders().decoders());
         view.lock = lock;
         let mut tsm = files::tsm_names(&OsFs, data)?;
         tsm.sort_unstable();
@@ -54,12 +55,12 @@ impl View {
             return Err(Error::at(OPERATION, missing, ErrorKind::NoLogDirectory));
         }
         let wal = wal.filter(|wal| wal.is_dir());
-        let mut log = wal.map(|wal| Log::read(wal, StoredTypes::new())).unwrap_or_default();
+        let mut log = wal.map(|wal| Log::read(registry, wal, StoredTypes::new())).unwrap_or_default();
         view.problems.extend(files::obey(Arc::make_mut(&mut view.files), &torn, &log.deletes));
         // Records that contradict a file are known only now, when all deletes are.
         let stored = view.stored_types(&log.cache);
         if let Some(wal) = wal.filter(|_| !stored.is_empty()) {
-            log = Log::read(wal, stored);
+            log = Log::read(registry, wal, stored);
         }
         view.add_log(log);
         if !found && wal.is_none() && !manifest && !files::holds_influxdb_index(&OsFs, data) {
@@ -202,8 +203,8 @@ struct Log {
 }
 
 impl Log {
-    fn read(wal: &Path, stored: StoredTypes) -> Self {
-        Self::of(stored, |replay| tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Salvage, replay))
+    fn read(registry: &Registry, wal: &Path, stored: StoredTypes) -> Self {
+        Self::of(stored, |replay| registry.read_log(&OsFs, wal, RecoveryMode::Salvage, replay))
     }
 
     /// What `read` gives to the function that it gets.

@@ -1,6 +1,5 @@
 //! Going over a key that lies in several files and in the cache, from either end.
 
-use tsmith_codecs::Decoders;
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::view::View;
 use tsmith_engine::{
@@ -75,7 +74,8 @@ fn a_view_goes_on_behind_a_damaged_block() {
     bytes[entry.offset as usize + 6] ^= 1;
     std::fs::write(&path, bytes).expect("writes");
 
-    let view = View::open(dir.path(), Some(&dir.path().join("wal")), Decoders::standard()).expect("opens");
+    let view = View::open(&tsmith_engine::Registry::standard(), dir.path(), Some(&dir.path().join("wal")))
+        .expect("opens");
     let (mut reader, mut batch) = (view.reader(), Column::new(FieldType::Float));
     reader.read(KEY, TimeRange::ALL, &mut batch).expect_err("a read gives all or nothing");
     reader.begin(KEY, TimeRange::ALL, Direction::Ascending).expect("one type");

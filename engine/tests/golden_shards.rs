@@ -7,7 +7,6 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use support::{hex, lines, unhex, vector};
-use tsmith_codecs::Decoders;
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
     Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, Options, RecoveryMode, TimeRange, Value,
@@ -154,7 +153,8 @@ fn a_log_that_contradicts_a_file_is_reported() {
     }
     let opened = Shard::open(dirs.clone(), options()).expect_err("two types");
     let view =
-        tsmith_engine::view::View::open(&dirs.data, Some(&dirs.wal), Decoders::standard()).expect("a shard");
+        tsmith_engine::view::View::open(&tsmith_engine::Registry::standard(), &dirs.data, Some(&dirs.wal))
+            .expect("a shard");
     let mut column = Column::new(FieldType::Float);
     view.reader().read(key, TimeRange::ALL, &mut column).expect("the file is intact");
     assert_eq!((column.field_type(), column.times()), (FieldType::Float, &[1][..]));

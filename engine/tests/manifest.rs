@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use tsmith_codecs::Decoders;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::{
     Dirs, ErrorKind, FieldTyping, LineOptions, Manifest, Options, Registry, Result, Setup, Timestamp, repair,
@@ -116,7 +115,7 @@ fn a_missing_log_is_not_begun_anew() {
     let error = open(&dirs, &[]).err().expect("refused").to_string();
     assert!(error.contains("wal") && error.contains("no such directory"), "{error}");
     assert!(!dirs.wal.exists(), "nothing was made");
-    let error = tsmith_engine::view::View::open(&dirs.data, Some(&dirs.wal), Decoders::standard())
+    let error = tsmith_engine::view::View::open(&Registry::standard(), &dirs.data, Some(&dirs.wal))
         .expect_err("refused")
         .to_string();
     assert!(error.contains("no such directory"), "{error}");

@@ -80,18 +80,18 @@ fn its_directory_names_it() {
 }
 
 #[test]
-fn its_files_are_viewed_by_who_has_it() {
+fn its_files_are_read_where_it_is_known() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(&OsFs, dir.path());
     write(&shard, 0..10);
     shard.close().expect("in order");
-    let read = |decoders| {
-        let view = View::open(dir.path(), Some(&dir.path().join("wal")), decoders).expect("opens");
+    let read = |registry| {
+        let view = View::open(&registry, dir.path(), Some(&dir.path().join("wal"))).expect("opens");
         assert_eq!(view.problems().len(), 0, "{:?}", view.problems());
         let mut column = Column::new(FieldType::Integer);
         view.reader().read(KEY, TimeRange::ALL, &mut column).map(|()| column.len())
     };
-    assert_eq!(read(with_outside(&OsFs).encoders().decoders()).expect("reads"), 10);
-    let error = read(Decoders::standard()).expect_err("lacks the encoder").to_string();
+    assert_eq!(read(with_outside(&OsFs)).expect("reads"), 10);
+    let error = read(Registry::standard()).expect_err("lacks the encoder").to_string();
     assert!(error.contains("does not have (tag 0xc5)"), "{error}");
 }

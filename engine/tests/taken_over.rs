@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use server::{Influxd, shard_dirs, start_with_database};
-use tsmith_codecs::{BatchBuilder, Column, Decoders, FieldType};
+use tsmith_codecs::{BatchBuilder, Column, FieldType};
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::view::View;
 use tsmith_engine::{Dirs, Engine, FieldKey, LineOptions, Options, TimeRange, Timestamp, Value};
@@ -107,7 +107,7 @@ fn crash(wal: &Path, seed: u64) -> (SimFs, Points) {
 
 /// What an export of the shard gives.
 fn ours(dirs: &Dirs) -> (Points, usize) {
-    let view = View::open(&dirs.data, Some(&dirs.wal), Decoders::standard()).expect("opens");
+    let view = View::open(&tsmith_engine::Registry::standard(), &dirs.data, Some(&dirs.wal)).expect("opens");
     assert!(view.problems().is_empty(), "{:?}", view.problems());
     let mut column = Column::new(FieldType::Float);
     let key = FieldKey::new(b"m,t=a", b"v");

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tsmith_engine::Dirs;
+use tsmith_engine::Registry;
 
 use super::log;
 use super::owner::Owner;
@@ -10,7 +11,7 @@ use super::tree::Tree;
 use crate::exit::{Failure, Result};
 
 /// The directories of the engine at `data`, for `verb`, which writes to one shard.
-pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> {
+pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>, registry: &Registry) -> Result<Dirs> {
     for dir in [Some(data), wal].into_iter().flatten() {
         if let Some(owner) = Owner::of(dir) {
             return Err(owner.refuse(verb, dir));
@@ -20,10 +21,10 @@ pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>) -> Result<Dirs> 
         }
     }
     if data.is_dir() {
-        Tree::refuse_above(verb, data, wal)?;
+        Tree::refuse_above(verb, data, wal, registry)?;
     }
     let wal = match wal {
-        Some(wal) => Some(log::named_for_writing(data, wal)?),
+        Some(wal) => Some(log::named_for_writing(data, wal, registry)?),
         None => log::find_for_writing(data)?,
     };
     Ok(wal.map_or_else(|| Dirs::under(data), |wal| Dirs { data: data.to_owned(), wal }))

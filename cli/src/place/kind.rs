@@ -4,16 +4,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tsmith_codecs::Decoders;
+use tsmith_engine::Registry;
 use tsmith_engine::files::{holds_influxdb_index, tsm_name_of};
 use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_engine::view::{Held, View, hold};
+use tsmith_wal::GapKind;
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{GapKind, is_segment};
 
 use super::log::{Found, NoLog, looked_for};
 use super::member::{Member, log_members, member, skipped};
-use super::names::{has_log, has_segments, is_etcd_segment, is_tsm, list, needs_manifest};
+use super::names::{has_log, has_segments, is_etcd_segment, is_tsm, list};
 use super::owner::engine_of_replica;
 use super::shard::shard_below;
 use super::{etcd, log};
@@ -43,10 +43,10 @@ pub(crate) enum Place {
 
 impl Place {
     /// Finds out what `path` is; `wal` is the log's directory if the user named it.
-    pub(crate) fn find(path: &Path, wal: Option<&Path>) -> Result<Self> {
+    pub(crate) fn find(path: &Path, wal: Option<&Path>, registry: &Registry) -> Result<Self> {
         let metadata = fs::metadata(path).map_err(|error| Failure::io(path, &error))?;
         if metadata.is_dir() {
-            return Self::directory(path, wal);
+            return Self::directory(path, wal, registry);
         }
         let is_tsm = path.file_name().is_some_and(|name| name.to_str().and_then(tsm_name_of).is_some());
         match path.extension().and_then(OsStr::to_str) {
@@ -56,6 +56,9 @@ impl Place {
             Some("snap") => Ok(Self::EtcdSnapshot(path.to_owned())),
             _ if etcd::is_database(path) => Ok(Self::EtcdDatabase(path.to_owned())),
             Some("wal" | "tlog") => Ok(Self::Segment(path.to_owned())),
+            _ if path.file_name().is_some_and(|name| registry.is_segment(name)) => Err(Failure::Usage(
+                format!("{}: a segment of a log that is read as a whole; name its directory", path.display()),
+            )),
             _ => Err(Failure::Usage(format!(
                 "{}: not a directory, and not named .tsm, .tsm.bad, .tsm.rescued, .tombstone, .wal, .tlog or .snap; line protocol goes through `tsmith import`",
                 path.display()
@@ -63,7 +66,7 @@ impl Place {
         }
     }
 
-    fn directory(data: &Path, wal: Option<&Path>) -> Result<Self> {
+    fn directory(data: &Path, wal: Option<&Path>, registry: &Registry) -> Result<Self> {
         let names = list(data)?;
         let is = |found: fn(&OsStr) -> bool| names.iter().any(|(name, _)| found(name));
         if is(is_etcd_segment) {
@@ -76,20 +79,21 @@ impl Place {
                 engine.display()
             )));
         }
-        let log_itself = is(is_segment);
+        let log_itself = names.iter().any(|(name, _)| registry.is_segment(name));
         let Found { wal, unsure, no_log } = match wal {
-            Some(wal) => log::named(data, wal)?,
+            Some(wal) => log::named(data, wal, registry)?,
             None if log_itself => Found { wal: Some(data.to_owned()), ..Found::default() },
             None => log::find(data)?,
         };
         let ours = is(|name| name == MANIFEST_NAME || is_tsm(name)) || holds_influxdb_index(&OsFs, data);
-        if ours || wal.as_deref().map_or(Ok(false), has_segments)? {
+        let holds_log = |wal: &Path| has_segments(wal, registry);
+        if ours || wal.as_deref().map_or(Ok(false), holds_log)? {
             return Ok(Self::Directory { data: data.to_owned(), wal, unsure, no_log });
         }
         if etcd::holds_snapshots(data, &names) {
             return Ok(Self::EtcdSnapshot(data.to_owned()));
         }
-        match shard_below(data, 4) {
+        match shard_below(data, 4, registry) {
             Some(shard) => Err(Failure::Usage(format!(
                 "{}: not a shard, but a directory of shards: name one of them, as {}",
                 data.display(),
@@ -117,11 +121,11 @@ impl Place {
     }
 
     /// Refuses `wal`, which the user names, or [`Tree`] has found below that, where it is not the log of this shard.
-    pub(crate) fn refuse_wrong_log(&self, named: Option<&Path>) -> Result<()> {
+    pub(crate) fn refuse_wrong_log(&self, named: Option<&Path>, registry: &Registry) -> Result<()> {
         match self {
             Self::Directory { data, wal, .. } if wal.as_ref() != Some(data) => {
                 let wal = named.or(wal.as_deref());
-                wal.map_or(Ok(()), |wal| log::named_for_writing(data, wal).map(drop))
+                wal.map_or(Ok(()), |wal| log::named_for_writing(data, wal, registry).map(drop))
             }
             _ => Ok(()),
         }
@@ -135,14 +139,14 @@ impl Place {
     }
 
     /// The directories or files that another process would have open.
-    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+    pub(crate) fn paths(&self, registry: &Registry) -> Vec<PathBuf> {
         match self {
             Self::Directory { data, wal, .. } => [data].into_iter().chain(wal).cloned().collect(),
             Self::Unreadable(..) => Vec::new(),
             // Of tombstones nobody holds the file, and of segments only the last.
             Self::Tsm(path) | Self::Tombstone(path) | Self::Segment(path) => {
                 let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let is_beside = |name: &OsStr| is_segment(name) || is_tsm(name);
+                let is_beside = |name: &OsStr| registry.is_segment(name) || is_tsm(name);
                 let names = list(dir).unwrap_or_default().into_iter().map(|(name, _)| name);
                 names.filter(|name| is_beside(name)).map(|name| dir.join(name)).collect()
             }
@@ -151,13 +155,13 @@ impl Place {
     }
 
     /// Opens what is there, for reading. Files of a directory that cannot be read are in [`View::problems`].
-    pub(crate) fn view(&self) -> Result<View> {
+    pub(crate) fn view(&self, registry: &Registry) -> Result<View> {
         match self {
             Self::Directory { data, wal, no_log, .. } => {
-                Ok(View::open(data, wal.as_deref().filter(|_| no_log.is_none()), Decoders::standard())?)
+                Ok(View::open(registry, data, wal.as_deref().filter(|_| no_log.is_none()))?)
             }
             Self::Unreadable(_, why) => Err(why.clone()),
-            Self::Tsm(path) => Ok(View::open_file(path, Decoders::standard())?),
+            Self::Tsm(path) => Ok(View::open_file(path, registry.encoders().decoders())?),
             Self::Segment(path) => Ok(View::open_segment(path)?),
             Self::EtcdLog(path) | Self::EtcdSnapshot(path) | Self::EtcdDatabase(path) => {
                 Err(Failure::Usage(format!(
@@ -173,16 +177,16 @@ impl Place {
     }
 
     /// Its files, in the order in which an engine reads them, and the lock of the directory if it has one.
-    pub(crate) fn files(&self) -> Result<(Vec<Member>, Option<Held>)> {
+    pub(crate) fn files(&self, registry: &Registry) -> Result<(Vec<Member>, Option<Held>)> {
         let held = match self {
             Self::Directory { data, .. } => hold(data)?,
             _ => None,
         };
-        Ok((self.members()?, held))
+        Ok((self.members(registry)?, held))
     }
 
     /// Its files, in the order in which an engine reads them.
-    pub(crate) fn members(&self) -> Result<Vec<Member>> {
+    pub(crate) fn members(&self, registry: &Registry) -> Result<Vec<Member>> {
         let (data, wal, no_log) = match self {
             Self::Directory { data, wal, no_log, .. } => (data, wal, no_log),
             Self::Unreadable(path, why) => {
@@ -203,12 +207,15 @@ impl Place {
         members.extend(names.iter().filter_map(|(name, _)| member(data, name)));
         // A missing manifest is a problem if the log is one that only a manifest leads to.
         let has_manifest = names.iter().any(|(name, _)| name == MANIFEST_NAME);
-        if wal.as_ref().is_some_and(|wal| wal != data && !has_manifest && needs_manifest(wal)) {
+        if wal
+            .as_ref()
+            .is_some_and(|wal| wal != data && !has_manifest && registry.owns(&OsFs, wal).unwrap_or(false))
+        {
             members.push(Member::Manifest(data.join(MANIFEST_NAME)));
         }
         let data_files = members.len();
         match (wal, no_log) {
-            (Some(wal), None) => match log_members(data, wal) {
+            (Some(wal), None) => match log_members(data, wal, registry) {
                 Ok(of_log) => members.extend(of_log),
                 Err(why) => members.push(Member::Unreadable(wal.clone(), why)),
             },
@@ -222,12 +229,12 @@ impl Place {
         let found = !members.is_empty() || wal.is_some() || no_log.is_some();
         if found {
             // Those of the data first, then what is beside them, then the log.
-            let beside = names.iter().filter_map(|(name, _)| skipped(data, name, wal.as_deref()));
+            let beside = names.iter().filter_map(|(name, _)| skipped(data, name, wal.as_deref(), registry));
             members.splice(data_files..data_files, beside.collect::<Vec<_>>());
             return Ok(members);
         }
         // The error of an engine for such a directory.
-        View::open(data, wal.as_deref(), Decoders::standard()).map(|_| members).map_err(Failure::from)
+        View::open(registry, data, wal.as_deref()).map(|_| members).map_err(Failure::from)
     }
 
     /// Reports what a view could not read. A torn tail of a log is no problem: a crash leaves it.

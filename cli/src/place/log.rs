@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use tsmith_engine::files::holds_influxdb_index;
 use tsmith_engine::manifest::{MANIFEST_NAME, is_same_directory, replaced};
-use tsmith_engine::{ErrorKind, Manifest};
+use tsmith_engine::{ErrorKind, Manifest, Registry};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::is_segment;
 
 use super::names::{
     absolute, beside, exists, has_segments, holds_files, is_etcd_segment, is_log_leftover, is_of_replica,
@@ -140,13 +139,13 @@ fn missing(wal: &Path) -> Failure {
 ///
 /// # Errors
 /// It is no log, or another shard's; or `data` has a log elsewhere, which nothing would find afterwards.
-pub(super) fn named_for_writing(data: &Path, wal: &Path) -> Result<PathBuf> {
-    if let Some(why) = why_no_log(wal) {
+pub(super) fn named_for_writing(data: &Path, wal: &Path, registry: &Registry) -> Result<PathBuf> {
+    if let Some(why) = why_no_log(wal, registry) {
         return Err(Failure::Usage(format!("--wal: {why}: name the log of this shard")));
     }
     let named = absolute(wal)?;
     let (of_manifest, usual) = (of_manifest(data), usual(data)?);
-    let holds = |dir: &&PathBuf| exists(dir).unwrap_or(true) && !has_no_segments(dir);
+    let holds = |dir: &&PathBuf| exists(dir).unwrap_or(true) && !has_no_segments(dir, registry);
     let is_named = |dir: &PathBuf| is_same_directory(dir, &named);
     if of_manifest.iter().chain(&usual).any(is_named) {
         // An engine compares it with the manifest.
@@ -194,28 +193,29 @@ fn owner(wal: &Path) -> Option<PathBuf> {
 }
 
 /// Whether a directory can be listed and holds no segment of any kind.
-fn has_no_segments(dir: &Path) -> bool {
-    list(dir).is_ok_and(|names| !names.iter().any(|(name, _)| is_segment(name) || is_etcd_segment(name)))
+fn has_no_segments(dir: &Path, registry: &Registry) -> bool {
+    list(dir)
+        .is_ok_and(|names| !names.iter().any(|(name, _)| registry.is_segment(name) || is_etcd_segment(name)))
 }
 
 /// The log of `data` in the directory `wal`, which the user names.
-pub(super) fn named(data: &Path, wal: &Path) -> Result<Found> {
+pub(super) fn named(data: &Path, wal: &Path, registry: &Registry) -> Result<Found> {
     if !exists(wal)? {
         return Err(Failure::missing(wal));
     }
-    Ok(match why_no_log(wal) {
+    Ok(match why_no_log(wal, registry) {
         None => Found { wal: Some(wal.to_owned()), ..Found::default() },
         Some(why) => Found { no_log: Some(NoLog::missing(data, Some(&why))), ..Found::default() },
     })
 }
 
 /// Why `wal` is no log: it is a directory above logs, or holds other things. An empty directory is an empty log.
-fn why_no_log(wal: &Path) -> Option<String> {
-    if !has_no_segments(wal) {
+fn why_no_log(wal: &Path, registry: &Registry) -> Option<String> {
+    if !has_no_segments(wal, registry) {
         return None;
     }
     let shown = wal.display();
-    if let Some(below) = log_below(wal, DEPTH_MAX) {
+    if let Some(below) = log_below(wal, DEPTH_MAX, registry) {
         let below = below.display();
         return Some(format!(
             "{shown} holds no segments itself, but directories with segments, such as {below}"
@@ -225,7 +225,7 @@ fn why_no_log(wal: &Path) -> Option<String> {
     let is_stray = |name: &OsStr| name == "lost+found" || name.as_encoded_bytes().starts_with(b".");
     let names = list(wal).ok()?.into_iter().map(|(name, _)| name).filter(|name| !is_stray(name));
     let names: Vec<_> = names.collect();
-    let first = names.first().filter(|_| !names.iter().any(|name| is_log_leftover(name)))?;
+    let first = names.first().filter(|_| !names.iter().any(|name| is_log_leftover(name, registry)))?;
     Some(format!(
         "{shown} is no log: it holds no segments, but other files, such as {}",
         wal.join(first).display()
@@ -233,11 +233,11 @@ fn why_no_log(wal: &Path) -> Option<String> {
 }
 
 /// A directory below `dir` that holds segments.
-fn log_below(dir: &Path, depth: usize) -> Option<PathBuf> {
+fn log_below(dir: &Path, depth: usize, registry: &Registry) -> Option<PathBuf> {
     let below = list(dir).ok()?.into_iter().filter(|(_, is_dir)| *is_dir);
     below.map(|(name, _)| dir.join(name)).find_map(|below| {
-        let is_log = has_segments(&below).is_ok_and(|found| found);
-        if is_log { Some(below) } else { log_below(&below, depth.checked_sub(1)?) }
+        let is_log = has_segments(&below, registry).is_ok_and(|found| found);
+        if is_log { Some(below) } else { log_below(&below, depth.checked_sub(1)?, registry) }
     })
 }
 

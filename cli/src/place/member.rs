@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tsmith_engine::ErrorKind;
+use tsmith_engine::Registry;
 use tsmith_engine::files::{FileName, is_misnamed};
 use tsmith_engine::manifest::MANIFEST_NAME;
+use tsmith_wal::LogEntry;
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::is_segment;
 
 use super::names::{is_etcd_segment, is_quarantined_segment, list, quarantined_stem};
 use super::skipped::{Skipped, not_read};
@@ -25,6 +26,8 @@ pub(crate) enum Member {
     Tombstone(PathBuf),
     /// A segment of the log.
     Segment(PathBuf),
+    /// A log of another crate, which reads it as a whole: its directory, and its name.
+    Log(PathBuf, &'static str),
     /// A log in etcd's segments: its directory, or one of them.
     EtcdLog(PathBuf),
     /// A snapshot file of etcd.
@@ -38,7 +41,7 @@ pub(crate) enum Member {
 }
 
 /// The files of the log in `wal`.
-pub(super) fn log_members(data: &Path, wal: &Path) -> Result<Vec<Member>> {
+pub(super) fn log_members(data: &Path, wal: &Path, registry: &Registry) -> Result<Vec<Member>> {
     let names = list(wal)?;
     if names.iter().any(|(name, _)| is_etcd_segment(name)) {
         return Ok(vec![Member::EtcdLog(wal.to_owned())]);
@@ -46,8 +49,14 @@ pub(super) fn log_members(data: &Path, wal: &Path) -> Result<Vec<Member>> {
     let segments =
         tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?.into_iter();
     let mut members: Vec<_> = segments.map(|name| regular(wal.join(name), Member::Segment)).collect();
+    let holds = |log: &&LogEntry<OsFs>| names.iter().any(|(name, _)| log.kind().is_segment(name));
+    if members.is_empty()
+        && let Some(log) = registry.logs().iter().find(holds)
+    {
+        members.push(Member::Log(wal.to_owned(), log.name()));
+    }
     if wal != data {
-        members.extend(names.iter().filter_map(|(name, _)| beside_segments(wal, name)));
+        members.extend(names.iter().filter_map(|(name, _)| beside_segments(wal, name, registry)));
     }
     Ok(members)
 }
@@ -94,12 +103,12 @@ pub(super) fn leftover(path: PathBuf) -> Member {
 }
 
 /// What is in the directory of a log besides segments. Segments to come, and locks, say nothing to a user.
-pub(super) fn beside_segments(wal: &Path, name: &OsStr) -> Option<Member> {
+pub(super) fn beside_segments(wal: &Path, name: &OsStr, registry: &Registry) -> Option<Member> {
     let path = wal.join(name);
-    if is_quarantined_segment(name) {
+    if is_quarantined_segment(name, registry) {
         return Some(leftover(path));
     }
-    if is_segment(name) || path.extension() == Some(OsStr::new("free")) {
+    if registry.is_segment(name) || path.extension() == Some(OsStr::new("free")) {
         return None;
     }
     let reason = not_read(wal, name)?;
@@ -107,8 +116,8 @@ pub(super) fn beside_segments(wal: &Path, name: &OsStr) -> Option<Member> {
 }
 
 /// What is in `data` besides its members.
-pub(super) fn skipped(data: &Path, name: &OsStr, wal: Option<&Path>) -> Option<Member> {
-    let in_log = wal == Some(data) && (is_segment(name) || is_etcd_segment(name));
+pub(super) fn skipped(data: &Path, name: &OsStr, wal: Option<&Path>, registry: &Registry) -> Option<Member> {
+    let in_log = wal == Some(data) && (registry.is_segment(name) || is_etcd_segment(name));
     if in_log || wal == Some(&data.join(name)) || member(data, name).is_some() {
         return None;
     }

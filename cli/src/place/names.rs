@@ -5,10 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tsmith_engine::Registry;
 use tsmith_engine::files::FileName;
 use tsmith_engine::manifest::replaced;
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::is_segment;
 
 use crate::exit::{Failure, Result};
 
@@ -32,13 +32,6 @@ pub(super) fn is_tsm(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| FileName::parse(name).is_some())
 }
 
-/// Whether only a manifest leads to a log of this kind.
-pub(super) fn needs_manifest(wal: &Path) -> bool {
-    let is_native =
-        |name: &OsStr| is_segment(name) && Path::new(name).extension() == Some(OsStr::new("tlog"));
-    list(wal).is_ok_and(|names| names.iter().any(|(name, _)| is_native(name))) || is_etcd_log(wal)
-}
-
 /// Whether an engine of ours has its log there, in segments of etcd's.
 pub(super) fn is_etcd_log(wal: &Path) -> bool {
     tsmith_wal::etcd::is_log(&OsFs, wal)
@@ -48,14 +41,14 @@ pub(super) fn is_etcd_segment(name: &OsStr) -> bool {
     tsmith_wal::etcd::SegmentName::parse(name).is_some()
 }
 
-pub(super) fn is_quarantined_segment(name: &OsStr) -> bool {
-    name.to_str().and_then(quarantined_stem).is_some_and(|stem| is_segment(OsStr::new(stem)))
+pub(super) fn is_quarantined_segment(name: &OsStr, registry: &Registry) -> bool {
+    name.to_str().and_then(quarantined_stem).is_some_and(|stem| registry.is_segment(OsStr::new(stem)))
 }
 
 /// Whether only a log leaves a file of this name, which is no segment.
-pub(super) fn is_log_leftover(name: &OsStr) -> bool {
+pub(super) fn is_log_leftover(name: &OsStr, registry: &Registry) -> bool {
     let is_free = Path::new(name).extension() == Some(OsStr::new("free"));
-    name == "wal.lock" || is_free || is_quarantined_segment(name) || is_segment_to_come(name)
+    name == "wal.lock" || is_free || is_quarantined_segment(name, registry) || is_segment_to_come(name)
 }
 
 /// The name of the file that was quarantined as `name`, or begun; the second one of a name is `.2.bad`.
@@ -97,8 +90,8 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// Whether a directory of segments holds any; false where there is no directory.
-pub(super) fn has_segments(dir: &Path) -> Result<bool> {
-    Ok(exists(dir)? && list(dir)?.iter().any(|(name, _)| is_segment(name)))
+pub(super) fn has_segments(dir: &Path, registry: &Registry) -> Result<bool> {
+    Ok(exists(dir)? && list(dir)?.iter().any(|(name, _)| registry.is_segment(name)))
 }
 
 /// Whether there is such a directory. One that cannot be reached is an error, not a missing one.

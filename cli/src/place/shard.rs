@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use tsmith_engine::Registry;
 use tsmith_engine::files::holds_influxdb_index;
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::is_segment;
 
 use super::member::{Member, member};
 use super::names::{has_log, has_segments, is_etcd_log, is_etcd_segment, is_tsm, list};
@@ -14,10 +14,10 @@ use crate::exit::Result;
 
 /// Whether `dir` is a shard's or an engine's directory, or that of a log or of etcd's snapshots: one that
 /// [`Place::find`] takes as such, and not a member of etcd, which is above two of them.
-pub(super) fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
+pub(super) fn is_shard(dir: &Path, wal: Option<&Path>, registry: &Registry) -> Result<bool> {
     let names = list(dir)?;
     let ours = |name: &OsStr| {
-        is_segment(name)
+        registry.is_segment(name)
             || is_etcd_segment(name)
             || matches!(
                 member(dir, name),
@@ -40,17 +40,17 @@ pub(super) fn is_shard(dir: &Path, wal: Option<&Path>) -> Result<bool> {
         None if has_log(&dir.join("wal")) => return Ok(is_etcd_log(&dir.join("wal"))),
         None => log::find(dir)?.wal,
     };
-    log.map_or(Ok(false), |log| has_segments(&log))
+    log.map_or(Ok(false), |log| has_segments(&log, registry))
 }
 
 /// A directory below `dir` that holds TSM files or segments.
-pub(super) fn shard_below(dir: &Path, depth: usize) -> Option<PathBuf> {
+pub(super) fn shard_below(dir: &Path, depth: usize, registry: &Registry) -> Option<PathBuf> {
     if depth == 0 {
         return None;
     }
     list(dir).ok()?.into_iter().filter(|(_, is_dir)| *is_dir).find_map(|(name, _)| {
         let below = dir.join(name);
-        let holds = list(&below).ok()?.iter().any(|(name, _)| is_segment(name) || is_tsm(name));
-        if holds { Some(below) } else { shard_below(&below, depth - 1) }
+        let holds = list(&below).ok()?.iter().any(|(name, _)| registry.is_segment(name) || is_tsm(name));
+        if holds { Some(below) } else { shard_below(&below, depth - 1, registry) }
     })
 }

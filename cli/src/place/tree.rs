@@ -16,6 +16,7 @@ use super::shard::is_shard;
 use super::skipped::{SERIES_FILE, Skipped, not_read};
 use crate::exit::{Failure, Result};
 use crate::output::count;
+use tsmith_engine::Registry;
 
 /// Directories above a shard, at most: of InfluxDB as a whole there are `data`, database and retention policy.
 const DEPTH_MAX: usize = 5;
@@ -36,13 +37,14 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// Finds out what `path` is; `wal` is the log's directory if the user named it, or the one above the logs.
-    pub(crate) fn find(path: &Path, wal: Option<&Path>) -> Result<Self> {
+    pub(crate) fn find(path: &Path, wal: Option<&Path>, registry: &Registry) -> Result<Self> {
         // A log that cannot be read hides no shards beside it.
-        let is_above =
-            path.is_dir() && !is_shard(path, wal).unwrap_or(false) && shard_within(path, DEPTH_MAX);
+        let is_above = path.is_dir()
+            && !is_shard(path, wal, registry).unwrap_or(false)
+            && shard_within(path, DEPTH_MAX, registry);
         let mut tree = Self { places: Vec::new(), skipped: Vec::new(), is_above };
         if !is_above {
-            tree.places.push((path.to_owned(), Place::find(path, wal)?));
+            tree.places.push((path.to_owned(), Place::find(path, wal, registry)?));
             return Ok(tree);
         }
         if let Some(wal) = wal.filter(|wal| !wal.is_dir()) {
@@ -57,13 +59,13 @@ impl Tree {
                 tree.skip(path.join(name), "not data of a shard");
             }
         }
-        tree.descend(above, above, wal, DEPTH_MAX)?;
+        tree.descend(above, above, wal, DEPTH_MAX, registry)?;
         let logs = match wal {
             Some(wal) => Some(wal.to_owned()),
             None => beside(&absolute(above)?).filter(|wal| wal.is_dir()),
         };
         if let Some(logs) = logs {
-            tree.stray_logs(above, &logs, &logs, DEPTH_MAX);
+            tree.stray_logs(above, &logs, &logs, DEPTH_MAX, registry);
         }
         tree.missing_logs(wal);
         // A member of etcd has no shards, though it has directories.
@@ -75,10 +77,17 @@ impl Tree {
         self.skipped.push(Skipped { path, reason });
     }
 
-    fn descend(&mut self, above: &Path, dir: &Path, wal: Option<&Path>, depth: usize) -> Result<()> {
+    fn descend(
+        &mut self,
+        above: &Path,
+        dir: &Path,
+        wal: Option<&Path>,
+        depth: usize,
+        registry: &Registry,
+    ) -> Result<()> {
         for (name, is_dir) in list(dir)? {
             let path = dir.join(&name);
-            if !is_dir && !is_linked_shard(&path) {
+            if !is_dir && !is_linked_shard(&path, registry) {
                 self.skip(path, "a file that belongs to no shard");
                 continue;
             }
@@ -90,12 +99,13 @@ impl Tree {
             // One that cannot be reached is not a missing one.
             let log = log.filter(|log| exists(log).unwrap_or(true));
             // What is wrong with one shard, or on the way to some, hides no others.
-            let is_shard = is_shard(&path, log.as_deref());
-            let found = is_shard.and_then(|is| is.then(|| Place::find(&path, log.as_deref())).transpose());
+            let is_shard = is_shard(&path, log.as_deref(), registry);
+            let found =
+                is_shard.and_then(|is| is.then(|| Place::find(&path, log.as_deref(), registry)).transpose());
             if let Some(place) = found.unwrap_or_else(|why| Some(unreadable(&path, &why))) {
                 self.places.push((path, place));
-            } else if depth > 0 && shard_within(&path, depth - 1) {
-                self.descend(above, &path, wal, depth - 1)?;
+            } else if depth > 0 && shard_within(&path, depth - 1, registry) {
+                self.descend(above, &path, wal, depth - 1, registry)?;
             } else {
                 self.skip(path, "holds no TSM file and no log");
             }
@@ -104,7 +114,7 @@ impl Tree {
     }
 
     /// Logs whose data directory is missing: InfluxDB does not know of them.
-    fn stray_logs(&mut self, above: &Path, logs: &Path, dir: &Path, depth: usize) {
+    fn stray_logs(&mut self, above: &Path, logs: &Path, dir: &Path, depth: usize, registry: &Registry) {
         let names = match list(dir) {
             Ok(names) => names,
             Err(why) => return self.places.push((dir.to_owned(), unreadable(dir, &why))),
@@ -113,13 +123,14 @@ impl Tree {
             let path = dir.join(&name);
             let below = path.strip_prefix(logs).unwrap_or(&path);
             let is_stray = !above.join(below).is_dir();
-            match has_segments(&path) {
+            match has_segments(&path, registry) {
                 Ok(true) if is_stray => {
-                    let place = Place::find(&path, None).unwrap_or_else(|why| unreadable(&path, &why));
+                    let place =
+                        Place::find(&path, None, registry).unwrap_or_else(|why| unreadable(&path, &why));
                     self.places.push((path, place));
                 }
                 Err(why) if is_stray => self.places.push((path.clone(), unreadable(&path, &why))),
-                Ok(false) if depth > 0 => self.stray_logs(above, logs, &path, depth - 1),
+                Ok(false) if depth > 0 => self.stray_logs(above, logs, &path, depth - 1, registry),
                 // The check of the data beside it reports what is wrong.
                 Ok(_) | Err(_) => {}
             }
@@ -147,12 +158,17 @@ impl Tree {
     }
 
     /// Refuses a directory of shards for `verb`, which takes one.
-    pub(super) fn refuse_above(verb: &str, path: &Path, wal: Option<&Path>) -> Result<()> {
-        if is_shard(path, wal)? || !shard_within(path, DEPTH_MAX) {
+    pub(super) fn refuse_above(
+        verb: &str,
+        path: &Path,
+        wal: Option<&Path>,
+        registry: &Registry,
+    ) -> Result<()> {
+        if is_shard(path, wal, registry)? || !shard_within(path, DEPTH_MAX, registry) {
             return Ok(());
         }
         let mut shards: Vec<PathBuf> =
-            Self::find(path, wal)?.places.into_iter().map(|(path, _)| path).collect();
+            Self::find(path, wal, registry)?.places.into_iter().map(|(path, _)| path).collect();
         let owner = shards.first().and_then(|first| Owner::of(first));
         shards.retain(|shard| Owner::of(shard).is_none());
         let Some(first) = shards.first() else {
@@ -173,11 +189,12 @@ impl Tree {
 
 /// The paths that a verb reads, without those of InfluxDB's that a shell's `*` brings along. One that the user names
 /// alone stays.
-pub(crate) fn to_read(paths: &[PathBuf]) -> (Vec<&PathBuf>, Vec<Skipped>) {
+pub(crate) fn to_read<'p>(paths: &'p [PathBuf], registry: &Registry) -> (Vec<&'p PathBuf>, Vec<Skipped>) {
     let reason = |path: &Path| {
         let (dir, name) = (path.parent()?, path.file_name()?);
         let is_influxdbs = matches!(name.to_str()?, "_series" | "index" | "fields.idx" | "fields.idxl");
-        let is_passed = is_influxdbs && paths.len() > 1 && is_shard(path, None).map_or(true, |is| !is);
+        let is_passed =
+            is_influxdbs && paths.len() > 1 && is_shard(path, None, registry).map_or(true, |is| !is);
         if is_passed { not_read(dir, name) } else { None }
     };
     let (mut kept, mut skipped) = (Vec::new(), Vec::new());
@@ -195,18 +212,19 @@ fn unreadable(path: &Path, why: &Failure) -> Place {
 }
 
 /// Whether there is a shard below.
-fn shard_within(dir: &Path, depth: usize) -> bool {
+fn shard_within(dir: &Path, depth: usize, registry: &Registry) -> bool {
     let Ok(names) = list(dir) else { return false };
     names.into_iter().filter(|(name, _)| name != "_series").any(|(name, is_dir)| {
         let below = dir.join(name);
         if !is_dir {
-            return is_linked_shard(&below);
+            return is_linked_shard(&below, registry);
         }
-        is_shard(&below, None).unwrap_or(true) || depth > 0 && shard_within(&below, depth - 1)
+        is_shard(&below, None, registry).unwrap_or(true)
+            || depth > 0 && shard_within(&below, depth - 1, registry)
     })
 }
 
 /// Whether a link leads to a shard, or to a log on another disk. Through other links nobody goes: they may lead anywhere.
-fn is_linked_shard(path: &Path) -> bool {
-    path.is_dir() && is_shard(path, None).unwrap_or(false)
+fn is_linked_shard(path: &Path, registry: &Registry) -> bool {
+    path.is_dir() && is_shard(path, None, registry).unwrap_or(false)
 }

@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use tsmith_codecs::Decoders;
+use tsmith_engine::ErrorKind;
+use tsmith_engine::Registry;
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{self, Repaired, TombstoneLoss};
-use tsmith_engine::{ErrorKind, Registry};
 use tsmith_tsm::{LostTombstones, Salvage};
 use tsmith_wal::SegmentRepair;
 use tsmith_wal::fs::OsFs;
@@ -29,8 +30,8 @@ pub(super) fn shown(path: &Path) -> String {
 }
 
 /// The TSM file at `path`, without the keys that have another type in an older one.
-pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], dry_run: bool) -> File {
-    let repaired = repair::tsm_file_without(&OsFs, path, two_types, &Decoders::standard(), dry_run);
+pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], decoders: &Decoders, dry_run: bool) -> File {
+    let repaired = repair::tsm_file_without(&OsFs, path, two_types, decoders, dry_run);
     let Repaired { salvage, set_aside, gone, rescued } = match repaired {
         Ok(repaired) => repaired,
         Err(error) if is_unknown(error.kind()) => {
@@ -134,16 +135,15 @@ pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool) -> File
 }
 
 /// The manifest at `path`; `wal` is the log's directory if the user named it.
-pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
+pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool, registry: &Registry) -> File {
     let lost = |error| File::failed(path, "manifest", &Failure::from(error));
     let data = path.parent().unwrap_or(Path::new(""));
-    let Repaired { salvage, set_aside, .. } =
-        match repair::manifest(&Registry::standard(), &OsFs, data, wal, dry_run) {
-            Ok(Some(repaired)) => repaired,
-            Ok(None) => return File::new(path, "manifest", State::Whole),
-            Err(error) => return lost(error),
-        };
-    if let Err(error) = Registry::standard().check(&salvage.manifest.parts) {
+    let Repaired { salvage, set_aside, .. } = match repair::manifest(registry, &OsFs, data, wal, dry_run) {
+        Ok(Some(repaired)) => repaired,
+        Ok(None) => return File::new(path, "manifest", State::Whole),
+        Err(error) => return lost(error),
+    };
+    if let Err(error) = registry.check(&salvage.manifest.parts) {
         let state = if salvage.error.is_none() { State::Unknown } else { State::Lost };
         return File::new(path, "manifest", state).because(Failure::from(error).text());
     }

@@ -6,7 +6,7 @@ use tsmith_codecs::name::to_text;
 use tsmith_codecs::{BLOCK_VALUES_MAX, Decoders};
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::unfinished_delete;
-use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Manifest, files};
+use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Manifest, Registry, files};
 use tsmith_tsm::{Deletions, ErrorKind as Tsm, Reader, TOMBSTONE_BYTES_MAX, TombstoneFile, Tombstones};
 use tsmith_wal::NotReplayed;
 use tsmith_wal::etcd::SNAPSHOT_BYTES_MAX;
@@ -26,14 +26,19 @@ use crate::read;
 const NAMED_MAX: usize = 10;
 
 /// Checks one file. Gives how many values it holds.
-pub(super) fn check(member: &Member, types: &mut Types) -> (u64, Finding) {
+pub(super) fn check(member: &Member, types: &mut Types, registry: &Registry) -> (u64, Finding) {
     let mut finding = Finding::default();
     let mut values = 0;
     let (path, checked) = match member {
-        Member::Manifest(path) => (path.clone(), manifest(path, &mut finding)),
-        Member::Tsm(path) => (path.clone(), tsm(path, types, &mut values, &mut finding)),
+        Member::Manifest(path) => (path.clone(), manifest(path, &mut finding, registry)),
+        Member::Tsm(path) => {
+            (path.clone(), tsm(path, types, registry.encoders().decoders(), (&mut values, &mut finding)))
+        }
         Member::Tombstone(path) => (path.clone(), tombstone(path, types.wal.as_deref(), &mut finding)),
         Member::Segment(path) => (path.clone(), log::segment(path, types, (&mut values, &mut finding))),
+        Member::Log(path, name) => {
+            (path.clone(), log::whole(path, name, registry, types, (&mut values, &mut finding)))
+        }
         Member::EtcdLog(path) => (path.clone(), etcd_log(path, types, &mut finding)),
         Member::EtcdSnapshot(path) => (path.clone(), etcd_snapshot(path)),
         Member::Unreadable(path, why) => {
@@ -54,13 +59,13 @@ pub(super) fn check(member: &Member, types: &mut Types) -> (u64, Finding) {
     (values, finding)
 }
 
-fn manifest(path: &Path, finding: &mut Finding) -> Result<String, Problem> {
+fn manifest(path: &Path, finding: &mut Finding, registry: &Registry) -> Result<String, Problem> {
     let data = path.parent().unwrap_or(Path::new(""));
     match Manifest::read(&OsFs, data) {
         Ok(Some(manifest)) => {
             manifest.wal_directory(&OsFs, data).map_err(|error| Problem::of_engine(&error))?;
             // No corruption: another build has the part.
-            let unknown = tsmith_engine::Registry::standard().check(&manifest.parts).err();
+            let unknown = registry.check(&manifest.parts).err();
             finding.unknown.extend(unknown.map(|error| Problem::new(error.kind())));
             Ok(format!("{}, log in {}", manifest.parts, manifest.wal.display()))
         }
@@ -69,7 +74,12 @@ fn manifest(path: &Path, finding: &mut Finding) -> Result<String, Problem> {
     }
 }
 
-fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) -> Result<String, Problem> {
+fn tsm(
+    path: &Path,
+    types: &mut Types,
+    mut decoder: Decoders,
+    (held, finding): (&mut u64, &mut Finding),
+) -> Result<String, Problem> {
     let bytes = files::read_file(path).map_err(|error| Problem::of_engine(&error))?;
     let reader = Reader::new(bytes).map_err(|error| Problem::from(&error))?;
     // What is deleted whole takes any type when it is written again. Tombstones that cannot be read are reported by themselves.
@@ -88,7 +98,6 @@ fn tsm(path: &Path, types: &mut Types, held: &mut u64, finding: &mut Finding) ->
         finding.problems.push(Problem { key, ..Problem::new(reason) });
     }
     finding.problems.extend(reader.keys_without_field().map(|error| Problem::from(&error)));
-    let mut decoder = Decoders::standard();
     let mut column = Column::new(FieldType::Float);
     let (mut values, mut disagreements, mut unknown) = (0, 0_u64, 0_u64);
     for key in reader.keys() {

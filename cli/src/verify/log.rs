@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tsmith_engine::Registry;
 use tsmith_wal::entry::{self, Entry, Layout};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::HEAD_BYTES;
@@ -31,7 +32,7 @@ struct Held {
 impl Held {
     fn take(
         &mut self,
-        (at, offset): (Position, u64),
+        (at, offset): (Position, Option<u64>),
         (record, layout): (Record<'_>, Layout),
         types: &mut Types,
         finding: &mut Finding,
@@ -40,7 +41,7 @@ impl Held {
         if let Err(refusal) = types.log.take(at, record, layout) {
             self.refused += 1;
             if self.refused <= NAMED_MAX {
-                finding.problems.push(Problem::at(offset, refusal.reason));
+                finding.problems.push(Problem { offset, ..Problem::new(refusal.reason) });
             }
         }
         if let Ok(Entry::Write(batch)) = entry::decode(record.kind, record.payload) {
@@ -50,7 +51,7 @@ impl Held {
                 self.disagreements += 1;
                 if self.disagreements == 1 {
                     let flaw = disagreement(key, column.field_type(), known);
-                    finding.notes.push(Problem { offset: Some(offset), ..flaw });
+                    finding.notes.push(Problem { offset, ..flaw });
                 }
             }
         }
@@ -104,7 +105,7 @@ fn influx(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Fin
             Ok(Some(Unit::Mark(_))) => {}
             Ok(Some(Unit::Frame { record, offset, end })) => {
                 let at = Position(u64::from(number) << 32 | end);
-                held.take((at, offset), (record, Layout::Influx), types, finding);
+                held.take((at, Some(offset)), (record, Layout::Influx), types, finding);
             }
             Err(Stop::TooLarge(error)) => return Err(Problem::from(&error)),
             Err(Stop::Bad(bad)) => {
@@ -131,7 +132,7 @@ fn native(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Fin
     }
     let mut offset = HEAD_BYTES as u64;
     let replayed = tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::InfluxDb, |at, record| {
-        held.take((at, offset), (record, Layout::Columns), types, finding);
+        held.take((at, Some(offset)), (record, Layout::Columns), types, finding);
         offset = at.0 & u64::from(u32::MAX);
         Ok(())
     });
@@ -140,6 +141,32 @@ fn native(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Fin
         stop(gap.offset, gap.found, is_torn.then_some(gap.dropped_bytes), finding)?;
     }
     Ok(())
+}
+
+/// Checks a log of another crate, which reads it as a whole.
+pub(super) fn whole(
+    dir: &Path,
+    name: &str,
+    registry: &Registry,
+    types: &mut Types,
+    (values, finding): (&mut u64, &mut Finding),
+) -> Result<String, Problem> {
+    let log = registry.find_log(name).map_err(|error| Problem::of_engine(&error))?;
+    let mut held = Held::default();
+    let read = log.kind().read(&OsFs, dir, RecoveryMode::Strict, &mut |at, record| {
+        held.take((at, None), (record, Layout::Influx), types, finding);
+        Ok(())
+    });
+    *values = held.values as u64;
+    let recovery = read.map_err(|error| match error.path() {
+        Some(segment) => Problem::from(&error).in_segment(segment),
+        None => Problem::from(&error),
+    })?;
+    for gap in &recovery.gaps {
+        let reason = format!("{}: cut when it is opened", gap.reason());
+        finding.notes.push(Problem::at(gap.offset, reason).in_segment(&gap.path));
+    }
+    Ok(format!("log {name}, {}, {}", count(recovery.segments, "segment"), held.summary(finding)))
 }
 
 /// What an engine would not open a log for, though each of its files is in order: `native` numbers its records through
