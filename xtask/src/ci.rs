@@ -21,6 +21,7 @@ usage: cargo xtask ci [STEP...]
   doc       documentation, warnings are errors
   test      the test command that README.md gives
   raft      tests of the replicas, a feature of the engine that is off by default
+  outside   tests of examples/outside, a crate that adds parts from outside of the workspace
 
 Without STEP all of them, in this order.";
 
@@ -32,7 +33,7 @@ const TEST: &str = "cargo test --workspace";
 
 type Step = (&'static str, fn(&Path) -> Result<(), String>);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     ("fmt", |root| cargo(root, &["fmt", "--all", "--check"], &[])),
     ("tidy", tidy::check),
     ("codegen", codegen::check),
@@ -42,6 +43,7 @@ const STEPS: [Step; 9] = [
     ("doc", |root| cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])),
     ("test", test),
     ("raft", raft),
+    ("outside", outside),
 ];
 
 pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
@@ -104,6 +106,15 @@ fn raft(root: &Path) -> Result<(), String> {
     let suites = ["replicas", "replica_alone", "replica_messages", "replica_tcp", "replicated"];
     let suites: Vec<_> = suites.iter().flat_map(|suite| ["--test", suite]).collect();
     cargo(root, &[&["test"], &WITH_RAFT[..], &suites].concat(), &[])
+}
+
+/// With the target directory of the workspace, so that other packages are built once.
+fn outside(root: &Path) -> Result<(), String> {
+    const MANIFEST: [&str; 2] = ["--manifest-path", "examples/outside/Cargo.toml"];
+    let target =
+        std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| root.join("target").display().to_string());
+    cargo(root, &[&["fmt", "--check"], &MANIFEST[..]].concat(), &[])?;
+    cargo(root, &[&["test", "--locked"], &MANIFEST[..]].concat(), &[("CARGO_TARGET_DIR", &target)])
 }
 
 fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
