@@ -20,25 +20,34 @@
 //! this one. After any other failed write or sync nothing is acknowledged again.
 
 mod halves;
-mod interval;
 mod lead;
 mod state;
 mod waiters;
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{Durability, Durable, Error, ErrorKind, Position, Result};
 
-pub(crate) use halves::{Counts, Failure, Framer, Room, Writer};
+pub(crate) use halves::{Failure, Framer, Writer};
 use state::{Stage, State};
 use waiters::Waiters;
 
 /// A group that has grown to this is written by the next thread that appends, even if nobody waits for it yet.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// What to do stands before the cause, as errors of the system end with it.
+const START_THREAD: &str = "start the thread that syncs at an interval (raise the limit of threads, or open with another durability)";
+
+/// Shorter intervals would have a thread do nothing but look.
+const INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// Longer ones never end; and no clock goes on for ever.
+const INTERVAL_MAX: Duration = Duration::from_secs(1 << 32);
 
 /// The group commit of a log, with the thread that syncs at an interval if it has one.
 #[derive(Debug)]
@@ -49,8 +58,9 @@ pub(crate) struct GroupCommit<F: Framer, L> {
     lock: Mutex<Option<L>>,
 }
 
+/// The part that the thread shares.
 #[derive(Debug)]
-struct Shared<F: Framer> {
+pub(crate) struct Shared<F: Framer> {
     dir: PathBuf,
     durability: Durability,
     state: Mutex<State<F>>,
@@ -79,50 +89,13 @@ impl<F: Framer, L> GroupCommit<F, L> {
         let thread = match durability {
             Durability::Interval(interval) => {
                 let shared = Arc::clone(&shared);
-                Some(interval::start(dir, move || shared.sync_at_interval(interval))?)
+                let thread = std::thread::Builder::new().name("wal-sync".into());
+                let thread = thread.spawn(move || shared.sync_at_interval(interval));
+                Some(thread.map_err(|error| Error::io(START_THREAD, error).at_path(dir))?)
             }
             _ => None,
         };
         Ok(Self { shared, interval: Mutex::new(thread), lock: Mutex::new(Some(lock)) })
-    }
-
-    /// Orders a record.
-    pub(crate) fn append(&self, item: F::Item<'_>) -> Result<Position> {
-        self.shared.append(item)
-    }
-
-    /// As [`Log::sync`](crate::Log::sync).
-    pub(crate) fn sync(&self, at: Position) -> Result<Durable> {
-        self.shared.sync(at)
-    }
-
-    /// Makes all of it durable and ends the segment. Gives a position between the records so far and later ones.
-    pub(crate) fn cut(&self) -> Result<Position> {
-        self.exclusive(F::end)
-    }
-
-    /// Makes everything durable, then gives both halves to `change`, while nobody leads and no record waits.
-    pub(crate) fn exclusive<R>(
-        &self,
-        change: impl FnOnce(&mut F, &mut F::Writer) -> Result<R, Failure>,
-    ) -> Result<R> {
-        self.shared.exclusive(Stage::Open, change)
-    }
-
-    /// What `look` sees of the framer of an open log in order.
-    pub(crate) fn look<R>(&self, look: impl FnOnce(&F) -> R) -> Result<R> {
-        let state = self.shared.state.lock();
-        state.check_stage(Stage::Open, &self.shared.dir)?;
-        state.check()?;
-        Ok(look(&state.framer))
-    }
-
-    /// After `error` nothing is acknowledged any more. Gives what callers get from now on.
-    pub(crate) fn stop(&self, error: Error) -> Error {
-        let mut state = self.shared.state.lock();
-        let error = state.stop(error);
-        drop(self.shared.wake(state, Waiters::all));
-        Error::new(ErrorKind::Poisoned(Arc::new(error)))
     }
 
     /// Makes everything durable and ends the log. The writer and its files go.
@@ -138,7 +111,7 @@ impl<F: Framer, L> GroupCommit<F, L> {
             // A panic of the thread has poisoned the log, and the end says so.
             drop(thread.join());
         }
-        let ended = shared.exclusive(Stage::Closing, F::end).map(drop);
+        let ended = shared.change(Stage::Closing, F::end).map(drop);
         let mut state = shared.state.lock();
         state.stage = Stage::Ended;
         state.writer = None;
@@ -151,9 +124,13 @@ impl<F: Framer, L> GroupCommit<F, L> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Option<L>> {
         self.lock.lock()
     }
+}
 
-    pub(crate) fn metrics(&self) -> Metrics {
-        self.shared.state.lock().metrics.clone()
+impl<F: Framer, L> Deref for GroupCommit<F, L> {
+    type Target = Shared<F>;
+
+    fn deref(&self) -> &Shared<F> {
+        &self.shared
     }
 }
 
@@ -168,33 +145,30 @@ impl<F: Framer, L> Drop for GroupCommit<F, L> {
 }
 
 impl<F: Framer> Shared<F> {
-    fn append(&self, item: F::Item<'_>) -> Result<Position> {
+    /// Orders a record.
+    pub(crate) fn append(&self, item: F::Item<'_>) -> Result<Position> {
         let mut state = self.state.lock();
         loop {
             // Asked again after every wait: no file would hold what comes after the last group of a closing log.
-            state.check_stage(Stage::Open, &self.dir)?;
-            state.check()?;
+            state.check(Stage::Open, &self.dir)?;
             let waiting = state.framer.waiting();
-            let room = state.framer.reserve(item).map_err(|error| error.at_path(&self.dir))?;
-            let one_by_one = self.durability == Durability::Each;
-            if waiting > 0 && (room != Room::Now || waiting > GROUP_BYTES || one_by_one) {
+            let is_due = waiting > GROUP_BYTES || waiting > 0 && self.durability == Durability::Each;
+            let has_room = state.framer.has_room(item).map_err(|error| error.at_path(&self.dir))?;
+            if has_room && !is_due {
+                return Ok(state.push(item));
+            } else if waiting > 0 {
                 (state, _) = self.step(state, self.syncs());
-                continue;
-            }
-            match room {
-                Room::Now | Room::AfterWrite => return Ok(state.push(item)),
-                Room::AfterPrepare if state.leading => self.changed.wait(&mut state),
-                Room::AfterPrepare => {
-                    if let Err(error) = state.with_halves(|framer, writer| framer.prepare(writer, item)) {
-                        drop(self.wake(state, Waiters::all));
-                        return Err(error);
-                    }
-                }
+            } else if state.leading {
+                self.changed.wait(&mut state);
+            } else if let Err(error) = state.with_halves(|framer, writer| framer.make_room(writer, item)) {
+                drop(self.wake(state, Waiters::all));
+                return Err(error);
             }
         }
     }
 
-    fn sync(&self, at: Position) -> Result<Durable> {
+    /// As [`Log::sync`](crate::Log::sync).
+    pub(crate) fn sync(&self, at: Position) -> Result<Durable> {
         let mut state = self.state.lock();
         // A position from elsewhere cannot be waited for.
         let at = at.min(state.framer.tail());
@@ -205,7 +179,7 @@ impl<F: Framer> Shared<F> {
             if state.done(self.syncs()) >= at {
                 return Ok(Durable::promise(at));
             }
-            state.check()?;
+            state.poison.check()?;
             if state.stage == Stage::Ended {
                 return Err(Error::new(ErrorKind::Closed).at_path(&self.dir));
             } else if state.stage == Stage::Closing || state.is_led() {
@@ -222,16 +196,28 @@ impl<F: Framer> Shared<F> {
         }
     }
 
-    /// The lock is kept from the last group to the end of `change`, so that no record comes between.
-    fn exclusive<R>(
+    /// Makes all of it durable and ends the segment. Gives a position between the records so far and later ones.
+    pub(crate) fn cut(&self) -> Result<Position> {
+        self.exclusive(F::end)
+    }
+
+    /// Makes everything durable, then gives both halves to `change`. The lock is kept from the last group to the end of it, so
+    /// that no record comes between.
+    pub(crate) fn exclusive<R>(
+        &self,
+        change: impl FnOnce(&mut F, &mut F::Writer) -> Result<R, Failure>,
+    ) -> Result<R> {
+        self.change(Stage::Open, change)
+    }
+
+    fn change<R>(
         &self,
         stage: Stage,
         change: impl FnOnce(&mut F, &mut F::Writer) -> Result<R, Failure>,
     ) -> Result<R> {
         let mut state = self.state.lock();
         loop {
-            state.check_stage(stage, &self.dir)?;
-            state.check()?;
+            state.check(stage, &self.dir)?;
             if !state.leading {
                 break;
             }
@@ -242,10 +228,7 @@ impl<F: Framer> Shared<F> {
         let done = turn.work();
         let written = state.end_turn(turn, done);
         // Also after a full disk: the log is in order without the group.
-        let changed = match state.check() {
-            Ok(()) => state.with_halves(change),
-            Err(error) => Err(error),
-        };
+        let changed = state.check(stage, &self.dir).and_then(|()| state.with_halves(change));
         let tail = state.framer.tail();
         let failed = state.failure_of(tail);
         if changed.is_ok() {
@@ -257,22 +240,40 @@ impl<F: Framer> Shared<F> {
         failed.map_or(Ok(changed), Err)
     }
 
+    /// What `look` sees of the framer of an open log in order.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&F) -> R) -> Result<R> {
+        let state = self.state.lock();
+        state.check(Stage::Open, &self.dir)?;
+        Ok(look(&state.framer))
+    }
+
+    /// After `error` nothing is acknowledged any more.
+    pub(crate) fn stop(&self, error: &Error) {
+        let mut state = self.state.lock();
+        state.poison.set(error);
+        drop(self.wake(state, Waiters::all));
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.state.lock().metrics.clone()
+    }
+
     /// Whether a thread that waits for a record waits for the disk.
     fn syncs(&self) -> bool {
         matches!(self.durability, Durability::Each | Durability::Group)
     }
 
     /// Syncs at an interval, until the log closes.
-    fn sync_at_interval(&self, interval: std::time::Duration) {
+    fn sync_at_interval(&self, interval: Duration) {
         let mut state = self.state.lock();
         loop {
-            let next = interval::next(interval);
+            let next = Instant::now() + interval.clamp(INTERVAL_MIN, INTERVAL_MAX);
             while state.stage == Stage::Open && !self.changed.wait_until(&mut state, next).timed_out() {}
-            if state.stage != Stage::Open || state.poison.is_some() {
+            if state.stage != Stage::Open || state.poison.is_set() {
                 return;
             }
             state.sync_due = state.durable < state.written;
-            while state.sync_due && state.stage == Stage::Open && state.poison.is_none() {
+            while state.sync_due && state.stage == Stage::Open && !state.poison.is_set() {
                 // The next caller gets a failure. Where writers lead all the time, one of them syncs.
                 (state, _) = self.step(state, true);
             }

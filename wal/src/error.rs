@@ -102,6 +102,34 @@ pub enum ErrorKind {
     Refused(Arc<dyn StdError + Send + Sync>),
 }
 
+/// After a failed write or sync nobody knows what is on disk: nothing is acknowledged until the log is opened again.
+#[derive(Debug, Default)]
+pub(crate) struct Poison(Option<Error>);
+
+impl Poison {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.0 {
+            Some(error) => Err(Error::new(ErrorKind::Poisoned(Arc::new(error.clone())))),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops the log, unless an earlier error did.
+    pub(crate) fn set(&mut self, error: &Error) {
+        tracing::error!(%error, "log stopped");
+        self.0.get_or_insert_with(|| error.clone());
+    }
+
+    /// The log was closed: nothing more is done with it.
+    pub(crate) fn close(&mut self) {
+        self.0.get_or_insert(Error::new(ErrorKind::Closed));
+    }
+}
+
 /// What the caller of a failed operation can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {

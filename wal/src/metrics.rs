@@ -4,9 +4,7 @@
 //! a test asserts on its own log, and nothing is counted outside the lock that an append holds anyway. Whoever exports
 //! metrics copies these numbers into what they use.
 
-use std::time::Duration;
-
-use crate::commit::Counts;
+use std::time::{Duration, Instant};
 
 /// Counts since a log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,18 +37,29 @@ impl Metrics {
         }
     }
 
-    /// Counts what a writer did.
-    pub(crate) fn count(&mut self, counts: Counts) {
-        self.segments += counts.segments;
-        for sync in counts.syncs {
-            self.syncs += 1;
-            self.sync_micros.add(micros(sync));
-        }
+    /// Takes over what a writer counted.
+    pub(crate) fn writer(&mut self, counts: &Counts) {
+        self.segments = counts.segments;
+        self.syncs = counts.sync_micros.count();
+        self.sync_micros.clone_from(&counts.sync_micros);
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+/// What a writer did since the log was opened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) segments: u64,
+    pub(crate) sync_micros: Histogram,
+    /// What the last sync took.
+    pub(crate) last_sync: Duration,
+}
+
+impl Counts {
+    /// Counts a sync that began then.
+    pub(crate) fn synced(&mut self, begun: Instant) {
+        self.last_sync = begun.elapsed();
+        self.sync_micros.add(u64::try_from(self.last_sync.as_micros()).unwrap_or(u64::MAX));
+    }
 }
 
 /// How often values of each size occurred; a bucket for each power of two.

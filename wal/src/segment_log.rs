@@ -104,7 +104,10 @@ impl<S: SegmentFile, T: Format> Log for SegmentLog<S, T> {
         let truncated = self.recycler.truncate(parts(before).0.min(open_from), next_record);
         truncated.map_err(|failure| match failure {
             Failure::Passing(error) => error,
-            Failure::Broken(error) => self.commit.stop(error),
+            Failure::Broken(error) => {
+                self.commit.stop(&error);
+                error
+            }
         })
     }
 

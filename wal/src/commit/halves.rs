@@ -1,8 +1,8 @@
 //! What the group commit asks of a format: its two halves.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
+use crate::metrics::Counts;
 use crate::{Error, Position, Result};
 
 /// The half of a format that orders records and makes frames of them; under the lock, without I/O.
@@ -14,10 +14,12 @@ pub(crate) trait Framer: Debug + Send + Sized + 'static {
     /// The other half.
     type Writer: Writer<Self::Group>;
 
-    /// Whether there is room for `item` where it would stand. May go on to the next segment if nothing waits.
-    ///
-    /// A format that cannot take a group back after a full disk says [`Room::Now`] only if the file has the space.
-    fn reserve(&mut self, item: Self::Item<'_>) -> Result<Room>;
+    /// Whether there is room for `item`. A format that cannot take a group back after a full disk says so only if the file
+    /// has the space.
+    fn has_room(&self, item: Self::Item<'_>) -> Result<bool>;
+
+    /// Makes room for `item`, or takes a step to it. Nothing waits.
+    fn make_room(&mut self, writer: &mut Self::Writer, item: Self::Item<'_>) -> Result<(), Failure>;
 
     /// Orders `item`, for which there is room. All up to `durable` is on stable storage. Gives the bytes of its frame.
     fn push(&mut self, item: Self::Item<'_>, durable: Position) -> usize;
@@ -37,9 +39,6 @@ pub(crate) trait Framer: Debug + Send + Sized + 'static {
     /// Drops what waits, after a write of what was before it failed with [`Failure::Passing`]. Later positions are greater.
     fn take_back(&mut self) -> Result<()>;
 
-    /// Makes room for `item`. Nothing waits.
-    fn prepare(&mut self, writer: &mut Self::Writer, item: Self::Item<'_>) -> Result<(), Failure>;
-
     /// Ends the segment, which is durable. Nothing waits. Gives a position between the records so far and later ones.
     fn end(&mut self, writer: &mut Self::Writer) -> Result<Position, Failure>;
 }
@@ -52,18 +51,8 @@ pub(crate) trait Writer<G>: Debug + Send {
     /// Makes durable what was written.
     fn sync(&mut self) -> Result<(), Failure>;
 
-    /// What was done since the last call.
-    fn take_counts(&mut self) -> Counts;
-}
-
-/// Where the next record finds room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    Now,
-    /// In the next segment, when what waits is written.
-    AfterWrite,
-    /// When the writer has prepared it.
-    AfterPrepare,
+    /// What was done since the log was opened.
+    fn counts(&self) -> &Counts;
 }
 
 #[derive(Debug)]
@@ -72,11 +61,4 @@ pub(crate) enum Failure {
     Passing(Error),
     /// Nobody knows what is on disk.
     Broken(Error),
-}
-
-/// What a writer did, for the metrics.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) syncs: Vec<Duration>,
-    pub(crate) segments: u64,
 }

@@ -42,7 +42,7 @@ impl<F: Framer> Shared<F> {
         let mut state = self.state.lock();
         state.leading = false;
         let result = state.end_turn(turn, done);
-        let whole = result.is_ok() && state.poison.is_none();
+        let whole = result.is_ok() && !state.poison.is_set();
         let done = state.done(self.syncs());
         let who = |all: &mut Waiters| if whole { all.served(done) } else { all.all() };
         (self.wake(state, who), result)
@@ -83,7 +83,7 @@ impl<F: Framer> Drop for Abandoned<'_, F> {
         let mut state = self.0.state.lock();
         state.leading = false;
         let panicked = io::Error::other("the thread that wrote for the others panicked");
-        state.stop(Error::io("write", panicked).at_path(&self.0.dir));
+        state.poison.set(&Error::io("write", panicked).at_path(&self.0.dir));
         drop(self.0.wake(state, Waiters::all));
     }
 }

@@ -1,11 +1,11 @@
 //! What the threads that append share under one lock: the group that forms, and how far the log has come.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::halves::{Failure, Framer, Writer};
 use super::waiters::Waiters;
+use crate::error::Poison;
 use crate::metrics::Metrics;
 use crate::{Error, ErrorKind, Position, Result};
 
@@ -35,7 +35,7 @@ pub(super) struct State<F: Framer> {
     failed: Vec<(Position, Position, Error)>,
     /// The last of them, and why, until some caller got it.
     unreported: Option<(Position, Error)>,
-    pub(super) poison: Option<Error>,
+    pub(super) poison: Poison,
     pub(super) stage: Stage,
     pub(super) metrics: Metrics,
 }
@@ -95,7 +95,7 @@ impl<F: Framer> State<F> {
             waiters: Waiters::default(),
             failed: Vec::new(),
             unreported: None,
-            poison: None,
+            poison: Poison::default(),
             stage: Stage::Open,
             metrics: Metrics::default(),
         }
@@ -105,17 +105,10 @@ impl<F: Framer> State<F> {
         if self.stage == stage { Ok(()) } else { Err(Error::new(ErrorKind::Closed).at_path(dir)) }
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        match &self.poison {
-            Some(error) => Err(Error::new(ErrorKind::Poisoned(Arc::new(error.clone())))),
-            None => Ok(()),
-        }
-    }
-
-    /// Nothing is acknowledged any more. Gives the first error that had that effect.
-    pub(super) fn stop(&mut self, error: Error) -> Error {
-        tracing::error!(%error, "log stopped");
-        self.poison.get_or_insert(error).clone()
+    /// The log is at this stage and in order.
+    pub(super) fn check(&self, stage: Stage, dir: &Path) -> Result<()> {
+        self.check_stage(stage, dir)?;
+        self.poison.check()
     }
 
     /// Somebody leads, and nobody else is to.
@@ -136,7 +129,7 @@ impl<F: Framer> State<F> {
     /// How far records are durable, or written if that is what callers wait for. Of a log that stopped nobody knows what
     /// the operating system still has.
     pub(super) fn done(&self, sync: bool) -> Position {
-        if sync || self.poison.is_some() { self.durable } else { self.written }
+        if sync || self.poison.is_set() { self.durable } else { self.written }
     }
 
     pub(super) fn push(&mut self, item: F::Item<'_>) -> Position {
@@ -163,32 +156,23 @@ impl<F: Framer> State<F> {
 
     /// Accounts for a group and takes the writer back.
     pub(super) fn end_turn(&mut self, turn: Turn<F>, done: Result<(), Failure>) -> Result<()> {
-        let Turn { mut writer, group, records, bytes, end, sync } = turn;
-        let counts = writer.take_counts();
-        self.last_group = Group { records, bytes, sync: counts.syncs.last().copied().unwrap_or_default() };
+        let Turn { writer, group, records, bytes, end, sync } = turn;
+        self.last_group = Group { records, bytes, sync: writer.counts().last_sync };
         self.metrics.group(records, bytes);
-        self.metrics.count(counts);
         if let Some(group) = group {
             self.framer.give_back(group, &writer);
         }
+        self.metrics.writer(writer.counts());
         self.writer = Some(writer);
-        match done {
-            Ok(()) => {
-                self.written = end;
-                if sync {
-                    self.durable = end;
-                }
-                Ok(())
-            }
-            Err(Failure::Passing(error)) => {
-                self.take_back(&error);
-                Err(error)
-            }
-            Err(Failure::Broken(error)) => {
-                self.stop(error.clone());
-                Err(error)
-            }
+        if let Err(Failure::Passing(error)) = &done {
+            self.take_back(error);
         }
+        self.settle(done)?;
+        self.written = end;
+        if sync {
+            self.durable = end;
+        }
+        Ok(())
     }
 
     /// Gives both halves to `change`, while nobody leads.
@@ -198,11 +182,15 @@ impl<F: Framer> State<F> {
     ) -> Result<R> {
         let writer = self.writer.as_mut().expect("the log has not ended and nobody leads");
         let done = change(&mut self.framer, writer);
-        self.metrics.count(writer.take_counts());
+        self.metrics.writer(writer.counts());
+        self.settle(done)
+    }
+
+    fn settle<R>(&mut self, done: Result<R, Failure>) -> Result<R> {
         done.map_err(|failure| match failure {
             Failure::Passing(error) => error,
             Failure::Broken(error) => {
-                self.stop(error.clone());
+                self.poison.set(&error);
                 error
             }
         })
@@ -228,7 +216,7 @@ impl<F: Framer> State<F> {
             _ => self.failed.push((from, to, error.clone())),
         }
         if let Err(error) = self.framer.take_back() {
-            self.stop(error);
+            self.poison.set(&error);
         }
     }
 }

@@ -1,6 +1,5 @@
-use std::time::{Duration, Instant};
-
 use super::*;
+use crate::metrics::Counts;
 
 /// Records without content.
 #[derive(Debug, Default)]
@@ -18,8 +17,12 @@ impl Framer for Counted {
     type Group = usize;
     type Writer = Nowhere;
 
-    fn reserve(&mut self, (): ()) -> Result<Room> {
-        Ok(Room::Now)
+    fn has_room(&self, (): ()) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn make_room(&mut self, _: &mut Nowhere, (): ()) -> Result<(), Failure> {
+        Ok(())
     }
 
     fn push(&mut self, (): (), _: Position) -> usize {
@@ -45,10 +48,6 @@ impl Framer for Counted {
         Ok(())
     }
 
-    fn prepare(&mut self, _: &mut Nowhere, (): ()) -> Result<(), Failure> {
-        Ok(())
-    }
-
     fn end(&mut self, _: &mut Nowhere) -> Result<Position, Failure> {
         Ok(self.tail())
     }
@@ -60,12 +59,12 @@ impl Writer<usize> for Nowhere {
     }
 
     fn sync(&mut self) -> Result<(), Failure> {
-        self.0.syncs.push(Duration::ZERO);
+        self.0.synced(Instant::now());
         Ok(())
     }
 
-    fn take_counts(&mut self) -> Counts {
-        std::mem::take(&mut self.0)
+    fn counts(&self) -> &Counts {
+        &self.0
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) struct Encoder {
     pub(crate) crc: u32,
     /// What is not written to the file yet.
     pub(crate) waiting: WriteBuffer,
+    pub(crate) watermark: Watermark,
 }
 
 impl Encoder {
@@ -154,7 +155,9 @@ impl Encoder {
         let end = own.len() + padding;
         own.extend_from_slice(&[0; 8]);
         own.truncate(end);
-        LENGTH_BYTES + record + padding
+        let len = LENGTH_BYTES + record + padding;
+        self.watermark.frame(len);
+        len
     }
 }
 
@@ -312,7 +315,7 @@ fn split_length(length: u64) -> (u64, u64) {
 ///
 /// etcd cuts a segment by the bytes that reached the file, not by those in its buffer of 128 KiB. Whoever wants the same
 /// segments has to know how far it would be; what is written early is always whole pages.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Watermark {
     /// The position in the file.
     pub(crate) flushed: u64,

@@ -12,6 +12,7 @@
 //! The state at the head of each group tells that from damage: it says how far the log was durable when it was written,
 //! and a bad record that it covers is no torn one.
 
+mod format;
 mod halves;
 mod open;
 mod replay;
@@ -29,14 +30,8 @@ use crate::recover::{Records, take_directory};
 use crate::{
     Durable, Log, LogOptions, Metrics, Position, Record, Recovery, RecoveryMode, Replay, ReplayFn, Result,
 };
+pub(super) use format::METADATA;
 use halves::LogFramer;
-
-/// Says whose log it is: a member's own entries would mean nothing here.
-pub(super) const METADATA: &[u8] = b"tsmith-log";
-/// Every entry is of this term; a real etcd would find a log of one leader.
-const TERM: u64 = 1;
-/// No record has a greater index: its position, and the cut behind it, are numbers too.
-const INDEX_MAX: u64 = u64::MAX / 2;
 
 /// Whether the segments in `dir` are those of an [`EtcdLog`], by their metadata, and not a member's.
 pub fn is_log<F: Fs>(fs: &F, dir: &Path) -> bool {

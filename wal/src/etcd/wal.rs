@@ -14,8 +14,9 @@ use super::read::{Contents, Fold, Reader};
 use super::repair::lock;
 use super::writer::{Segment, WalWriter, lock_segments};
 use super::{Entry, Flaw, HardState, SnapshotRecord, SyncLatencies};
+use crate::error::Poison;
 use crate::fs::{Fs, FsFile, LockKind, NotRegular, OsFs, parent};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// An open log. Whoever has it is the directory's only writer; a running etcd counts.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub struct Wal<F: Fs = OsFs> {
     writer: WalWriter<F>,
     /// The segment with the last state, no matter who saved it.
     state_seq: Option<u64>,
-    poison: Option<Error>,
+    poison: Poison,
 }
 
 impl<F: Fs> Wal<F> {
@@ -51,7 +52,7 @@ impl<F: Fs> Wal<F> {
         let mut wal = made.inspect_err(|_| drop(create::clear(&fs, &temporary))).map_err(refused)?;
         wal.writer.dir.clone_from(dir);
         if let Err(error) = wal.syncs().observe(|| parent(dir).to_path_buf(), || fs.sync_dir(parent(dir))) {
-            wal.poison = Some(error.clone());
+            wal.poison.set(&error);
             create::quarantine(&fs, dir);
             return Err(error);
         }
@@ -80,7 +81,7 @@ impl<F: Fs> Wal<F> {
         writer.flush(&mut framer)?;
         writer.sync()?;
         fs.sync_dir(temporary).map_err(|error| Error::io("sync directory", error).at_path(temporary))?;
-        Ok(Self { options, framer, writer, state_seq: None, poison: None })
+        Ok(Self { options, framer, writer, state_seq: None, poison: Poison::default() })
     }
 
     /// Finds and locks the segments that hold what comes after the snapshot `start`. Changes nothing yet.
@@ -95,7 +96,7 @@ impl<F: Fs> Wal<F> {
     ///
     /// The segment ends here if it is large enough.
     pub fn save(&mut self, state: &HardState, entries: &[Entry]) -> Result<()> {
-        self.check()?;
+        self.poison.check()?;
         if state.is_empty() && entries.is_empty() {
             return Ok(());
         }
@@ -131,17 +132,17 @@ impl<F: Fs> Wal<F> {
 
     /// Says that a snapshot exists, durably. Its file must be there already.
     pub fn save_snapshot(&mut self, snapshot: &SnapshotRecord) -> Result<()> {
-        self.check()?;
+        self.poison.check()?;
         let record = snapshot.encode();
         self.check_size(record.len())?;
-        self.framer.record(kind::SNAPSHOT, Some(&record));
+        self.framer.encoder.record(kind::SNAPSHOT, Some(&record));
         self.framer.last_index = self.framer.last_index.max(snapshot.index);
         self.sync()
     }
 
     /// Makes everything durable and goes on in a new segment.
     pub fn cut(&mut self) -> Result<()> {
-        self.check()?;
+        self.poison.check()?;
         let done = self.try_cut();
         self.guard(done)
     }
@@ -158,7 +159,7 @@ impl<F: Fs> Wal<F> {
 
     /// Makes everything durable that was saved.
     pub fn sync(&mut self) -> Result<()> {
-        self.check()?;
+        self.poison.check()?;
         let done = self.writer.flush(&mut self.framer).and_then(|()| self.writer.sync());
         self.guard(done)
     }
@@ -177,17 +178,17 @@ impl<F: Fs> Wal<F> {
     /// Makes everything durable, releases the directory and ends.
     pub fn close(mut self) -> Result<()> {
         self.writer.supply(None);
-        self.check()?;
+        self.poison.check()?;
         let trimmed = self.writer.flush(&mut self.framer).and_then(|()| self.writer.trim());
         let done = self.guard(trimmed).and_then(|()| self.sync());
         // Dropping it has nothing more to do.
-        self.poison.get_or_insert(Error::new(ErrorKind::Closed));
+        self.poison.close();
         done
     }
 
     /// The latencies of its syncs.
     pub fn syncs(&self) -> &Arc<SyncLatencies> {
-        &self.writer.syncs
+        &self.writer.latencies
     }
 
     /// Bytes that went to files through this handle.
@@ -212,26 +213,15 @@ impl<F: Fs> Wal<F> {
         if bytes < limit { Ok(()) } else { Err(Error::too_large("a record", bytes, limit)) }
     }
 
-    fn check(&self) -> Result<()> {
-        match &self.poison {
-            Some(error) => Err(Error::new(ErrorKind::Poisoned(Arc::new(error.clone())))),
-            None => Ok(()),
-        }
-    }
-
     /// After one failure nobody knows what is on disk.
     fn guard(&mut self, done: Result<()>) -> Result<()> {
-        if let Err(error) = &done {
-            tracing::error!(%error, "log stopped");
-            self.poison.get_or_insert(error.clone());
-        }
-        done
+        done.inspect_err(|error| self.poison.set(error))
     }
 }
 
 impl<F: Fs> Drop for Wal<F> {
     fn drop(&mut self) {
-        if self.poison.is_none()
+        if !self.poison.is_set()
             && let Err(error) = self.sync()
         {
             tracing::warn!(%error, "log dropped without being closed");
@@ -288,7 +278,7 @@ impl<F: Fs> Unread<F> {
         let pipeline = Pipeline::start(&fs, &dir, options.segment_bytes, options.allocate_ahead)?;
         writer.supply(Some(pipeline));
         let framer = WalFramer::new(walk.offset, walk.crc, contents.metadata.as_deref(), last_index);
-        Ok((Wal { options, framer, writer, state_seq, poison: None }, contents))
+        Ok((Wal { options, framer, writer, state_seq, poison: Poison::default() }, contents))
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::SyncLatencies;
+use super::frame::Encoder;
 use super::framer::WalFramer;
 use super::names::SegmentName;
 use super::pipeline::{self, Pipeline, Ready};
 use super::repair::lock;
 use super::write_buffer::WriteBuffer;
 use crate::fs::{Fs, FsFile, parent};
+use crate::metrics::Counts;
 use crate::{Error, ErrorKind, Result, recover};
 
 /// What waits for a sync is written before it when it is more than this. Less would stay in the processor's cache, and
@@ -62,7 +65,8 @@ pub(super) struct WalWriter<F: Fs> {
     nominal: u64,
     /// All bytes that went to files.
     pub(super) total: u64,
-    pub(super) syncs: Arc<SyncLatencies>,
+    pub(super) latencies: Arc<SyncLatencies>,
+    pub(super) counts: Counts,
 }
 
 impl<F: Fs> WalWriter<F> {
@@ -84,7 +88,8 @@ impl<F: Fs> WalWriter<F> {
             allocated: len,
             nominal: len,
             total: 0,
-            syncs: Arc::new(SyncLatencies::of_wal()),
+            latencies: Arc::new(SyncLatencies::of_wal()),
+            counts: Counts::default(),
         }
     }
 
@@ -168,7 +173,7 @@ impl<F: Fs> WalWriter<F> {
     /// Gives to the operating system what etcd would have written of `framer` by now: whole pages, unless it is for a sync.
     pub(super) fn catch_up(&mut self, framer: &mut WalFramer) -> Result<()> {
         let len = framer.etcd_offset().saturating_sub(self.written);
-        self.write(framer.waiting(), len as usize)
+        self.write(&mut framer.encoder.waiting, len as usize)
     }
 
     /// Gives all of `framer` to the operating system.
@@ -199,8 +204,11 @@ impl<F: Fs> WalWriter<F> {
     }
 
     /// Makes durable what was written.
-    pub(super) fn sync(&self) -> Result<()> {
-        self.syncs.observe(|| self.path(), || self.file().sync_data())
+    pub(super) fn sync(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        let synced = self.latencies.observe(|| self.path(), || self.file().sync_data());
+        self.counts.synced(begun);
+        synced
     }
 
     /// Ends the active segment: cuts its file to its length, durably.
@@ -221,28 +229,29 @@ impl<F: Fs> WalWriter<F> {
     pub(super) fn begin(&mut self, name: SegmentName, framer: &mut WalFramer) -> Result<()> {
         let pipeline = self.pipeline.as_mut().ok_or_else(|| Error::new(ErrorKind::Closed))?;
         let Ready { file, path: temporary, bytes } = pipeline.take()?;
-        let crc = framer.crc();
+        let crc = framer.encoder.crc;
         framer.head(name);
         let head = framer.flush();
         let (len, path) = (head.len(), self.dir.join(name.file_name()));
         let written = head.write(&file, len, 0).map_err(|error| Error::io("write", error));
         let begun = written.map_err(|error| error.at_path(&temporary)).and_then(|()| {
-            self.syncs.observe(|| temporary.clone(), || file.sync_data())?;
+            self.latencies.observe(|| temporary.clone(), || file.sync_data())?;
             recover::vacant(&self.fs, &path)?;
             let renamed = self.fs.rename(&temporary, &path);
             renamed.map_err(|error| Error::io("rename", error).at_path(&temporary))?;
-            let named = self.syncs.observe(|| self.dir.clone(), || self.fs.sync_dir(&self.dir));
+            let named = self.latencies.observe(|| self.dir.clone(), || self.fs.sync_dir(&self.dir));
             // Whether the name is durable nobody would know, and the next opening would go on under it.
             named.inspect_err(|_| drop(self.fs.remove(&path)))
         });
         if let Err(error) = begun {
-            framer.take_back_head(crc);
+            framer.encoder = Encoder { crc, ..Encoder::default() };
             drop(self.fs.remove(&temporary));
             return Err(error);
         }
-        framer.waiting().advance(len);
+        framer.encoder.waiting.advance(len);
         self.segments.push(Segment { name, file });
         self.total += len as u64;
+        self.counts.segments += 1;
         (self.written, self.allocated, self.nominal) =
             (len as u64, bytes.max(len as u64), self.segment_bytes);
         Ok(())

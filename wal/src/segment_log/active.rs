@@ -3,10 +3,9 @@
 use std::fmt::Debug;
 use std::io;
 
-use super::framer::SegmentGroup;
 use crate::fs::{Fs, FsFile};
 use crate::kind::Format;
-use crate::{Error, Result};
+use crate::{Error, Position, Result};
 
 /// How the file of the active segment is written. Nothing is written beyond its capacity.
 pub trait SegmentFile: Debug + Send + Sized + 'static {
@@ -22,6 +21,14 @@ pub trait SegmentFile: Debug + Send + Sized + 'static {
     fn sync(&mut self, from: u32, to: u32) -> io::Result<()>;
     /// Gives unused space back. Not durable by itself.
     fn end(self, len: u32) -> io::Result<<Self::Fs as Fs>::File>;
+}
+
+/// Frames on their way to a segment.
+#[derive(Debug)]
+pub(crate) struct SegmentGroup {
+    pub(super) bytes: Vec<u8>,
+    pub(super) parts_at: Vec<usize>,
+    pub(super) start: Position,
 }
 
 #[derive(Debug)]

@@ -7,9 +7,9 @@
 use std::marker::PhantomData;
 use std::mem;
 
-use super::active::SegmentFile;
+use super::active::{SegmentFile, SegmentGroup};
 use super::writer::SegmentWriter;
-use crate::commit::{Failure, Framer, Room};
+use crate::commit::{Failure, Framer};
 use crate::kind::{Format, parts, position};
 use crate::{Error, ErrorKind, Position, Result};
 
@@ -41,14 +41,6 @@ pub(crate) struct SegmentFramer<S, T> {
     format: PhantomData<fn() -> (S, T)>,
 }
 
-/// Frames on their way to a segment.
-#[derive(Debug)]
-pub(crate) struct SegmentGroup {
-    pub(super) bytes: Vec<u8>,
-    pub(super) parts_at: Vec<usize>,
-    pub(super) start: Position,
-}
-
 impl<S, T: Format> SegmentFramer<S, T> {
     /// The next record is `next_record`, in `segment`.
     pub(super) fn new(segment: u32, next_record: u64, segment_bytes: u32) -> Self {
@@ -73,6 +65,17 @@ impl<S, T: Format> SegmentFramer<S, T> {
         u64::from(head) + frame.len() as u64
     }
 
+    /// No record is in the segment of the tail.
+    fn is_empty(&self) -> bool {
+        parts(self.tail).1 == T::HEAD_BYTES
+    }
+
+    /// Whether a frame fits into the segment of the tail behind other records, with what ends the segment.
+    fn fits(&self, frame: &[u8]) -> bool {
+        let end = u64::from(parts(self.tail).1 + T::END_BYTES) + self.size_of(frame);
+        !self.is_empty() && end <= self.segment_bytes.min(self.capacity).into()
+    }
+
     fn begins_part(&self) -> bool {
         self.pending.is_empty() || self.pending.len() - self.part_at >= MARKED_BYTES
     }
@@ -92,28 +95,34 @@ impl<S: SegmentFile, T: Format> Framer for SegmentFramer<S, T> {
     type Group = SegmentGroup;
     type Writer = SegmentWriter<S, T>;
 
-    fn reserve(&mut self, frame: &[u8]) -> Result<Room> {
-        let offset = parts(self.tail).1;
-        let end = u64::from(offset) + self.size_of(frame);
-        let is_first = self.pending.is_empty();
-        let is_alone = is_first && offset == T::HEAD_BYTES;
-        // Room for what ends the segment, too.
-        let with_end = end + u64::from(T::END_BYTES);
-        if with_end > self.segment_bytes.min(self.capacity).into() && !is_alone {
-            if !is_first {
-                return Ok(Room::AfterWrite);
-            }
-            self.advance()?;
-            return self.reserve(frame);
+    fn has_room(&self, frame: &[u8]) -> Result<bool> {
+        if self.fits(frame) || !self.pending.is_empty() {
+            return Ok(self.fits(frame));
         }
-        if with_end > u32::MAX.into() {
+        // It begins a segment.
+        if u64::from(T::HEAD_BYTES + T::END_BYTES) + self.size_of(frame) > u32::MAX.into() {
             return Err(Error::too_large("a frame", frame.len() as u64, u32::MAX.into()));
         }
+        if !self.is_empty() && parts(self.tail).0 == u32::MAX {
+            return Err(Error::new(ErrorKind::NumbersEnd));
+        }
         // Drawn first, positions would be used up by every attempt, and with them the numbers of segments.
-        Ok(if is_alone && self.full { Room::AfterPrepare } else { Room::Now })
+        Ok(!self.full)
+    }
+
+    fn make_room(&mut self, writer: &mut SegmentWriter<S, T>, frame: &[u8]) -> Result<(), Failure> {
+        let (number, offset) = parts(self.tail);
+        writer.begin(number, offset + self.size_of(frame) as u32 + T::END_BYTES)?;
+        self.full = false;
+        self.follow(writer);
+        Ok(())
     }
 
     fn push(&mut self, frame: &[u8], _: Position) -> usize {
+        if !self.is_empty() && !self.fits(frame) {
+            self.tail = position(parts(self.tail).0 + 1, T::HEAD_BYTES);
+            self.capacity = u32::MAX;
+        }
         self.tail.0 += self.size_of(frame);
         if self.begins_part() {
             self.part_at = self.pending.len();
@@ -153,16 +162,8 @@ impl<S: SegmentFile, T: Format> Framer for SegmentFramer<S, T> {
         self.advance()
     }
 
-    fn prepare(&mut self, writer: &mut SegmentWriter<S, T>, frame: &[u8]) -> Result<(), Failure> {
-        let (number, offset) = parts(self.tail);
-        writer.begin(number, offset + self.size_of(frame) as u32 + T::END_BYTES)?;
-        self.full = false;
-        self.follow(writer);
-        Ok(())
-    }
-
     fn end(&mut self, writer: &mut SegmentWriter<S, T>) -> Result<Position, Failure> {
-        if parts(self.tail).1 > T::HEAD_BYTES {
+        if !self.is_empty() {
             self.advance().map_err(Failure::Passing)?;
         }
         writer.end()?;

@@ -17,11 +17,11 @@ use loom::thread;
 use shuttle::thread;
 
 use super::*;
-use crate::RecoveryMode;
 use crate::file::PlainFile;
 use crate::fs::{Fault, SimFs};
 use crate::replay_only;
 use crate::segment::Influx;
+use crate::{ErrorKind, RecoveryMode};
 
 type Simulated = SegmentLog<PlainFile<SimFs>, Influx>;
 

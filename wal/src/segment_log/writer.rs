@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::active::{Active, SegmentFile};
-use super::framer::SegmentGroup;
+use super::active::{Active, SegmentFile, SegmentGroup};
 use super::recycler::Recycler;
-use crate::commit::{Counts, Failure, Writer};
+use crate::commit::{Failure, Writer};
 use crate::error::is_passing;
 use crate::fs::{Fs, FsFile};
 use crate::kind::{Format, Link, parts};
+use crate::metrics::Counts;
 use crate::recover;
 use crate::{Error, LogOptions, Result};
 
@@ -186,12 +186,12 @@ impl<S: SegmentFile, T: Format> Writer<SegmentGroup> for SegmentWriter<S, T> {
         let Some(active) = self.active.as_mut().filter(|active| !active.is_durable()) else { return Ok(()) };
         let begun = Instant::now();
         let synced = active.sync();
-        self.counts.syncs.push(begun.elapsed());
+        self.counts.synced(begun);
         let number = active.number;
         synced.map_err(|error| Failure::Broken(self.at(number, error)))
     }
 
-    fn take_counts(&mut self) -> Counts {
-        std::mem::take(&mut self.counts)
+    fn counts(&self) -> &Counts {
+        &self.counts
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! The running checksum does not allow a group to be taken back. So a record is pushed only when the file has space for it.
 
+use std::marker::PhantomData;
 use std::mem;
-use std::time::Instant;
 
-use super::{INDEX_MAX, TERM};
-use crate::commit::{Counts, Failure, Framer, Room, Writer};
+use super::format::{INDEX_MAX, TERM};
+use crate::commit::{Failure, Framer, Writer};
 use crate::error::is_passing;
 use crate::etcd::frame::kind;
 use crate::etcd::framer::WalFramer;
@@ -16,6 +16,7 @@ use crate::etcd::write_buffer::WriteBuffer;
 use crate::etcd::writer::WalWriter;
 use crate::etcd::{EntryKind, HardState, SnapshotRecord};
 use crate::fs::Fs;
+use crate::metrics::Counts;
 use crate::{ENTRY_BYTES_MAX, Error, ErrorKind, Position, Record, Result};
 
 /// What an entry takes beside its payload, with the states before it and behind it, and a snapshot's record.
@@ -32,39 +33,21 @@ pub(super) struct LogFramer<F: Fs> {
     allocated: u64,
     /// The active segment has ended, and there was no space yet for the next one.
     has_ended: bool,
-    writer: std::marker::PhantomData<fn() -> F>,
-}
-
-#[derive(Debug)]
-pub(super) struct LogWriter<F: Fs> {
-    wal: WalWriter<F>,
-    counts: Counts,
+    writer: PhantomData<fn() -> F>,
 }
 
 impl<F: Fs> LogFramer<F> {
-    /// Goes on in the active segment of `writer`, or begins segment `next`.
-    pub(super) fn new(
-        mut wal: WalFramer,
-        writer: WalWriter<F>,
-        segment_bytes: u64,
-        next: Option<SegmentName>,
-    ) -> Result<(Self, LogWriter<F>)> {
-        let mut writer = LogWriter { wal: writer, counts: Counts::default() };
-        if let Some(next) = next {
-            writer.wal.begin(next, &mut wal)?;
-            writer.counts.segments += 1;
-        }
-        let mut framer = Self {
+    /// Goes on in the active segment of `writer`.
+    pub(super) fn new(wal: WalFramer, writer: &WalWriter<F>, segment_bytes: u64) -> Self {
+        Self {
             wal,
             spare: WriteBuffer::default(),
             segment_bytes,
-            segment: writer.wal.name(),
-            allocated: 0,
+            segment: writer.name(),
+            allocated: writer.allocated(),
             has_ended: false,
-            writer: std::marker::PhantomData,
-        };
-        framer.follow(&writer);
-        Ok((framer, writer))
+            writer: PhantomData,
+        }
     }
 
     fn has_records(&self) -> bool {
@@ -86,33 +69,31 @@ impl<F: Fs> LogFramer<F> {
     }
 
     /// Writes what was framed, which is no group, and syncs it.
-    fn settle(&mut self, writer: &mut LogWriter<F>) -> Result<(), Failure> {
-        writer.wal.flush(&mut self.wal).map_err(Failure::Broken)?;
-        writer.sync()
+    fn settle(&mut self, writer: &mut WalWriter<F>) -> Result<(), Failure> {
+        writer.flush(&mut self.wal).and_then(|()| writer.sync()).map_err(Failure::Broken)
     }
 
-    fn begin_next(&mut self, writer: &mut LogWriter<F>) -> Result<(), Failure> {
-        writer.wal.begin_next(&mut self.wal).map_err(passing_or_broken)?;
-        writer.counts.segments += 1;
+    fn begin_next(&mut self, writer: &mut WalWriter<F>) -> Result<(), Failure> {
+        writer.begin_next(&mut self.wal).map_err(passing_or_broken)?;
         self.has_ended = false;
         self.follow(writer);
         Ok(())
     }
 
     /// Gives the active segment the space of one, or of `end` bytes.
-    fn grow(&mut self, writer: &mut LogWriter<F>, end: u64) -> Result<(), Failure> {
-        writer.wal.grow(end.max(self.segment_bytes)).map_err(passing_or_broken)?;
+    fn grow(&mut self, writer: &mut WalWriter<F>, end: u64) -> Result<(), Failure> {
+        writer.grow(end.max(self.segment_bytes)).map_err(passing_or_broken)?;
         self.follow(writer);
         Ok(())
     }
 
     /// Takes over what the writer knows of the active segment.
-    fn follow(&mut self, writer: &LogWriter<F>) {
-        (self.segment, self.allocated) = (writer.wal.name(), writer.wal.allocated());
+    fn follow(&mut self, writer: &WalWriter<F>) {
+        (self.segment, self.allocated) = (writer.name(), writer.allocated());
     }
 
     /// As [`Log::truncate_front`](crate::Log::truncate_front). All is durable.
-    pub(super) fn truncate(&mut self, writer: &mut LogWriter<F>, before: Position) -> Result<(), Failure> {
+    pub(super) fn truncate(&mut self, writer: &mut WalWriter<F>, before: Position) -> Result<(), Failure> {
         let mut is_noted = true;
         loop {
             if self.has_ended
@@ -121,22 +102,22 @@ impl<F: Fs> LogFramer<F> {
                 return Err(failure);
             }
             let first_of = |name: SegmentName| name.index.saturating_sub(1);
-            let names = writer.wal.segments.windows(2).map(|pair| pair[1].name);
+            let names = writer.segments.windows(2).map(|pair| pair[1].name);
             let count = names.take_while(|&next| 2 * first_of(next) < before.0).count();
-            let first = first_of(writer.wal.segments[count].name);
+            let first = first_of(writer.segments[count].name);
             if count > 0 || !is_noted {
                 is_noted = self.note(writer, first)?;
             }
             if count == 0 {
                 return Ok(());
             }
-            writer.wal.remove_front(count).map_err(Failure::Broken)?;
+            writer.remove_front(count).map_err(Failure::Broken)?;
         }
     }
 
     /// Says that what is up to `index` is elsewhere: a real etcd opens the rest at this snapshot. Whether there was
     /// space to say it.
-    fn note(&mut self, writer: &mut LogWriter<F>, index: u64) -> Result<bool, Failure> {
+    fn note(&mut self, writer: &mut WalWriter<F>, index: u64) -> Result<bool, Failure> {
         let end = self.wal.end() + OVERHEAD_BYTES;
         if self.has_ended || end > self.allocated {
             match self.grow(writer, end) {
@@ -144,7 +125,7 @@ impl<F: Fs> LogFramer<F> {
                 done => done?,
             }
         }
-        self.wal.record(kind::SNAPSHOT, Some(&SnapshotRecord::new(index, TERM).encode()));
+        self.wal.encoder.record(kind::SNAPSHOT, Some(&SnapshotRecord::new(index, TERM).encode()));
         self.settle(writer).map(|()| true)
     }
 }
@@ -152,9 +133,9 @@ impl<F: Fs> LogFramer<F> {
 impl<F: Fs> Framer for LogFramer<F> {
     type Item<'a> = Record<'a>;
     type Group = WriteBuffer;
-    type Writer = LogWriter<F>;
+    type Writer = WalWriter<F>;
 
-    fn reserve(&mut self, record: Record<'_>) -> Result<Room> {
+    fn has_room(&self, record: Record<'_>) -> Result<bool> {
         let len = record.payload.len();
         if len > ENTRY_BYTES_MAX {
             return Err(Error::too_large("a payload", len as u64, ENTRY_BYTES_MAX as u64));
@@ -163,41 +144,10 @@ impl<F: Fs> Framer for LogFramer<F> {
             return Err(Error::new(ErrorKind::NumbersEnd));
         }
         let end = self.end_of(record);
-        Ok(if self.is_full(end) || end > self.allocated { Room::AfterPrepare } else { Room::Now })
+        Ok(end <= self.allocated && !self.is_full(end))
     }
 
-    fn push(&mut self, record: Record<'_>, durable: Position) -> usize {
-        let durable = durable.0 / 2;
-        if self.waiting() == 0 && durable > self.wal.state.commit {
-            self.mark(durable);
-        }
-        let index = self.wal.last_index + 1;
-        let head = Head::of_entry(EntryKind::NORMAL, TERM, index).before(record.payload.len() + 1);
-        self.wal.entry_of(index, head, [&[record.kind.tag()], record.payload])
-    }
-
-    fn tail(&self) -> Position {
-        Position(2 * self.wal.last_index)
-    }
-
-    fn waiting(&self) -> usize {
-        self.wal.waiting_bytes()
-    }
-
-    fn take(&mut self) -> WriteBuffer {
-        mem::replace(self.wal.flush(), mem::take(&mut self.spare))
-    }
-
-    fn give_back(&mut self, group: WriteBuffer, _: &LogWriter<F>) {
-        self.spare = group;
-    }
-
-    /// No group is taken back.
-    fn take_back(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn prepare(&mut self, writer: &mut LogWriter<F>, record: Record<'_>) -> Result<(), Failure> {
+    fn make_room(&mut self, writer: &mut WalWriter<F>, record: Record<'_>) -> Result<(), Failure> {
         let end = self.end_of(record);
         if self.is_full(end) {
             self.end(writer)?;
@@ -207,17 +157,49 @@ impl<F: Fs> Framer for LogFramer<F> {
         }
     }
 
+    fn push(&mut self, record: Record<'_>, durable: Position) -> usize {
+        let durable = durable.0 / 2;
+        if self.waiting() == 0 && durable > self.wal.state.commit {
+            self.mark(durable);
+        }
+        let index = self.wal.last_index + 1;
+        let head = Head::of_entry(EntryKind::NORMAL, TERM, index).before(record.payload.len() + 1);
+        self.wal.last_index = index;
+        self.wal.encoder.frame(kind::ENTRY, head, [&[record.kind.tag()], record.payload])
+    }
+
+    fn tail(&self) -> Position {
+        Position(2 * self.wal.last_index)
+    }
+
+    fn waiting(&self) -> usize {
+        self.wal.encoder.waiting.len()
+    }
+
+    fn take(&mut self) -> WriteBuffer {
+        mem::replace(self.wal.flush(), mem::take(&mut self.spare))
+    }
+
+    fn give_back(&mut self, group: WriteBuffer, _: &WalWriter<F>) {
+        self.spare = group;
+    }
+
+    /// No group is taken back.
+    fn take_back(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// The next segment is begun when there is a record for it. One without records is not ended, but gives its space back.
-    fn end(&mut self, writer: &mut LogWriter<F>) -> Result<Position, Failure> {
+    fn end(&mut self, writer: &mut WalWriter<F>) -> Result<Position, Failure> {
         let last = self.wal.last_index;
         if !self.has_ended {
             if last > self.wal.state.commit {
                 // Without it nothing would prove the last group durable, and damage there would pass for torn.
-                writer.sync()?;
+                writer.sync().map_err(Failure::Broken)?;
                 self.mark(last);
                 self.settle(writer)?;
             }
-            writer.wal.end().map_err(Failure::Broken)?;
+            writer.end().map_err(Failure::Broken)?;
             self.follow(writer);
             self.has_ended = self.has_records();
         }
@@ -225,22 +207,19 @@ impl<F: Fs> Framer for LogFramer<F> {
     }
 }
 
-impl<F: Fs> Writer<WriteBuffer> for LogWriter<F> {
+impl<F: Fs> Writer<WriteBuffer> for WalWriter<F> {
     fn write(&mut self, group: &mut WriteBuffer, _: u64) -> Result<u64, Failure> {
         let len = group.len();
-        self.wal.write(group, len).map_err(Failure::Broken)?;
+        Self::write(self, group, len).map_err(Failure::Broken)?;
         Ok(len as u64)
     }
 
     fn sync(&mut self) -> Result<(), Failure> {
-        let begun = Instant::now();
-        let synced = self.wal.sync();
-        self.counts.syncs.push(begun.elapsed());
-        synced.map_err(Failure::Broken)
+        Self::sync(self).map_err(Failure::Broken)
     }
 
-    fn take_counts(&mut self) -> Counts {
-        mem::take(&mut self.counts)
+    fn counts(&self) -> &Counts {
+        &self.counts
     }
 }
 

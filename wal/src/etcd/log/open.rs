@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::halves::{LogFramer, LogWriter};
+use super::format::{METADATA, TERM};
+use super::halves::LogFramer;
 use super::replay::{End, Sink, read};
-use super::{METADATA, TERM};
 use crate::etcd::HardState;
 use crate::etcd::create::FIRST;
 use crate::etcd::framer::WalFramer;
@@ -24,7 +24,7 @@ pub(super) fn open<F: Fs>(
     dir: &Path,
     options: &LogOptions,
     sink: impl Sink,
-) -> Result<(LogFramer<F>, LogWriter<F>, Recovery)> {
+) -> Result<(LogFramer<F>, WalWriter<F>, Recovery)> {
     let others = recover::segment_names(&fs, dir)?;
     if let Some(other) = others.iter().find(|name| SegmentName::parse(OsStr::new(name)).is_none()) {
         // Taken for an empty directory, the records of the other log would be lost from sight.
@@ -68,8 +68,10 @@ pub(super) fn open<F: Fs>(
     if found.marked > 0 {
         framer.state = HardState { term: TERM, vote: TERM, commit: found.marked };
     }
-    let (framer, writer) = LogFramer::new(framer, writer, bytes, next)?;
-    Ok((framer, writer, found.recovery))
+    if let Some(next) = next {
+        writer.begin(next, &mut framer)?;
+    }
+    Ok((LogFramer::new(framer, &writer, bytes), writer, found.recovery))
 }
 
 /// Whether a directory has segments of etcd's name.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::format::{INDEX_MAX, METADATA};
 use super::open::numbers_end;
-use super::{INDEX_MAX, METADATA};
 use crate::entry;
 use crate::etcd::frame::{RawRecord, SEGMENT_BYTES_MAX, Scan, kind};
 use crate::etcd::names::{self, SegmentName};
