@@ -7,18 +7,19 @@ use tsmith_engine::{Parts, Registry};
 /// The same command, whose flags `--storer`, `--log`, `--encoder` and `--reference` take the names of `registry`. Help and
 /// errors list them.
 pub(crate) fn with_parts(command: Command, registry: &Registry) -> Command {
-    let takes = |arg: Arg| match arg.get_id().as_str() {
-        "storer" => arg.value_parser(one_of(registry.storers().iter().map(|entry| entry.name()))),
-        "log" => arg.value_parser(one_of(registry.logs().iter().map(|entry| entry.name()))),
-        "encoder" => arg.value_parser(one_of(registry.encoders().iter().map(|entry| entry.name()))),
-        "reference" => arg.value_parser(parts(registry)),
-        _ => arg,
+    let parts_of = registry.names();
+    let takes = |arg: Arg| {
+        let flag = arg.get_id().as_str();
+        if flag == "reference" {
+            return arg.value_parser(parts(registry));
+        }
+        let names = parts_of.iter().find(|(part, _)| *part == flag).map(|(_, names)| names);
+        match names {
+            Some(names) => arg.value_parser(PossibleValuesParser::new(names.iter().map(|(name, _)| *name))),
+            None => arg,
+        }
     };
     command.mut_args(takes).mut_subcommands(|command| with_parts(command, registry))
-}
-
-fn one_of(names: impl Iterator<Item = &'static str>) -> PossibleValuesParser {
-    PossibleValuesParser::new(names.collect::<Vec<_>>())
 }
 
 /// `ring/file/tsm1`.

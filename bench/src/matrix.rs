@@ -89,16 +89,10 @@ fn check(summary: &Summary, fail_below: Option<f64>) -> Result {
 }
 
 fn list(plan: &plan::Plan, registry: &Registry) {
-    let parts = [
-        ("--storer", registry.storers().iter().map(|part| (part.name(), part.summary())).collect()),
-        ("--log", registry.logs().iter().map(|part| (part.name(), part.summary())).collect()),
-        ("--encoder", registry.encoders().iter().map(|part| (part.name(), part.summary())).collect()),
-        ("--order", adapter::ORDERS.to_vec()),
-        ("--durability", adapter::DURABILITIES.to_vec()),
-    ];
-    for (flag, parts) in parts {
-        println!("{flag}");
-        for (name, summary) in parts {
+    let options = [("order", adapter::ORDERS.to_vec()), ("durability", adapter::DURABILITIES.to_vec())];
+    for (flag, names) in registry.names().into_iter().chain(options) {
+        println!("--{flag}");
+        for (name, summary) in names {
             println!("  {name:18} {summary}");
         }
     }

@@ -249,10 +249,7 @@ impl Cell<'_> {
     fn finish(&self, store: Store, pass: &Passes) -> Result<Outcome> {
         let peak_rss_mib = peak_rss_mib();
         let (mut digest, mut values) = (None, 0);
-        if !self.registry.find_storer(self.setup.storer)?.keeps_values() {
-            // Nothing can be read back; the text says how much was written.
-            values = self.text.0.iter().map(|batch| count_values(batch)).sum();
-        } else {
+        if self.registry.find_storer(self.setup.storer)?.keeps_values() {
             let mut sum = 0u64;
             let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
             for key in store.keys() {
@@ -261,6 +258,9 @@ impl Cell<'_> {
                 values += column.len() as u64;
             }
             digest = Some(format!("{sum:016x}"));
+        } else {
+            // Nothing can be read back; the text says how much was written.
+            values = self.text.0.iter().map(|batch| count_values(batch)).sum();
         }
         store.close()?;
         let passes = f64::from(pass.count);

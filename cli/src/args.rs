@@ -80,23 +80,21 @@ impl Recovery {
 
 /// The same command, whose flags `--storer`, `--log` and `--encoder` take the names of `registry`. Help and errors list them.
 pub(crate) fn with_parts(command: Command, registry: &Registry) -> Command {
-    let takes = |arg: Arg| match arg.get_id().as_str() {
-        "storer" => arg.value_parser(one_of(registry.storers().iter().map(|entry| entry.name()))),
-        "log" => arg.value_parser(one_of(registry.logs().iter().map(|entry| entry.name()))),
-        "encoder" => arg.value_parser(one_of(registry.encoders().iter().map(|entry| entry.name()))),
-        _ => arg,
+    let parts = registry.names();
+    let takes = |arg: Arg| {
+        let names = parts.iter().find(|(part, _)| arg.get_id() == part).map(|(_, names)| names);
+        match names {
+            Some(names) => arg.value_parser(PossibleValuesParser::new(names.iter().map(|(name, _)| *name))),
+            None => arg,
+        }
     };
     command.mut_args(takes).mut_subcommands(|command| with_parts(command, registry))
-}
-
-fn one_of(names: impl IntoIterator<Item = &'static str>) -> PossibleValuesParser {
-    PossibleValuesParser::new(names.into_iter().collect::<Vec<_>>())
 }
 
 /// Takes the names that the engine has for the flag of an option, so that help and errors list them.
 fn option(flag: &str) -> PossibleValuesParser {
     let names = Setup::flags().into_iter().find(|(name, _)| *name == flag).map(|(_, names)| names);
-    one_of(names.unwrap_or_default())
+    PossibleValuesParser::new(names.unwrap_or_default())
 }
 
 fn durability(value: &str) -> Result<String, String> {

@@ -138,6 +138,15 @@ impl<F: Fs> Registry<F> {
         &self.encoders
     }
 
+    /// The names and summaries of `storer`, `log` and `encoder`, for flags and lists.
+    pub fn names(&self) -> [(&'static str, Vec<(&'static str, &'static str)>); 3] {
+        [
+            ("storer", self.storers.iter().map(|entry| (entry.name(), entry.summary())).collect()),
+            ("log", self.logs.iter().map(|entry| (entry.name(), entry.summary())).collect()),
+            ("encoder", self.encoders.iter().map(|entry| (entry.name(), entry.summary())).collect()),
+        ]
+    }
+
     /// The storer called `name`.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
 //! Which cells a run has, and which of them are compared with one another.
 
+use tsmith_cache::StorerEntry;
+use tsmith_codecs::EncoderEntry;
 use tsmith_engine::Registry;
+use tsmith_wal::LogEntry;
 
 use super::args::Args;
 use super::filter::Filter;
@@ -31,16 +34,12 @@ impl Plan {
         let encoders = registry.encoders().iter().filter(|entry| entry.in_default_matrix());
         let names = |all: Names| all.iter().map(|(name, _)| *name).collect();
         let axes = [
-            Axis {
-                name: "storer",
-                given: &args.storer,
-                default: storers.map(|entry| entry.name()).collect(),
-            },
-            Axis { name: "log", given: &args.log, default: logs.map(|entry| entry.name()).collect() },
+            Axis { name: "storer", given: &args.storer, default: storers.map(StorerEntry::name).collect() },
+            Axis { name: "log", given: &args.log, default: logs.map(LogEntry::name).collect() },
             Axis {
                 name: "encoder",
                 given: &args.encoder,
-                default: encoders.map(|entry| entry.name()).collect(),
+                default: encoders.map(EncoderEntry::name).collect(),
             },
             Axis { name: "order", given: &args.order, default: names(adapter::ORDERS) },
             Axis { name: "durability", given: &args.durability, default: names(adapter::DURABILITIES) },
@@ -142,7 +141,7 @@ fn fits(workload: Workload, cell: &CellSpec, registry: &Registry) -> bool {
     match workload {
         Workload::Ingest => true,
         Workload::Snapshot | Workload::Compact | Workload::Scan => {
-            registry.find_storer(&cell.storer).is_ok_and(|storer| storer.keeps_values())
+            registry.find_storer(&cell.storer).is_ok_and(StorerEntry::keeps_values)
         }
         Workload::Recover => keeps_records(cell, registry),
     }

@@ -238,7 +238,8 @@ impl File {
             match bytes {
                 0 => writeln!(text, "  {reason}")?,
                 bytes => {
-                    writeln!(text, "  {gap} {}", Problem::at(*offset, format!("{bytes} bytes: {reason}")))?
+                    let problem = Problem::at(*offset, format!("{bytes} bytes: {reason}"));
+                    writeln!(text, "  {gap} {problem}")?;
                 }
             }
         }
