@@ -124,6 +124,7 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let above = parent(dir);
         match self.list(dir) {
+            Ok(_) if above == dir => Ok(()),
             // The process that created it may have died before this.
             Ok(_) => match self.sync_dir(above) {
                 // This process cannot have created anything there.

@@ -68,9 +68,9 @@ fn entries_of_a_directory_are_lost_each_for_itself() {
 #[test]
 fn a_lost_directory_takes_all_below_it_along() {
     let (sim, dir) = (SimFs::default(), Path::new("/a/b/c"));
-    sim.fail_at(7, Fault::IgnoredSync);
+    sim.fail_at(6, Fault::IgnoredSync);
     sim.create_dir_all(dir).expect("creates");
-    let of_root = [sim.operation(6), sim.operation(7)];
+    let of_root = [sim.operation(5), sim.operation(6)];
     assert_eq!(of_root, [Some("create_dir"), Some("sync_dir")], "of the root");
     create(&sim, "/a/b/c/file", b"x").sync_all().expect("syncs");
     sim.sync_dir(dir).expect("syncs");
