@@ -28,11 +28,8 @@ const ORDERS: &[(&str, WriteOrder)] =
 const DURABILITIES: &[(&str, Durability)] =
     &[("each", Durability::Each), ("group", Durability::Group), ("none", Durability::None)];
 
-const RECOVERIES: &[(&str, RecoveryMode)] = &[
-    ("strict", RecoveryMode::Strict),
-    ("influxdb", RecoveryMode::InfluxDb),
-    ("salvage", RecoveryMode::Salvage),
-];
+const RECOVERIES: &[(&str, RecoveryMode)] =
+    &[("strict", RecoveryMode::Strict), ("salvage", RecoveryMode::Salvage)];
 
 const SWITCHES: &[(&str, bool)] = &[("on", true), ("off", false)];
 

@@ -8,9 +8,9 @@ use std::path::Path;
 use serde_json::Value as Json;
 use support::{hex, lines, unhex, vector};
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
-use tsmith_engine::{
-    Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, Options, RecoveryMode, TimeRange, Value,
-};
+use tsmith_engine::{Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, Options, TimeRange, Value};
+use tsmith_wal::fs::OsFs;
+use tsmith_wal::{ReplayMode, replay_only};
 
 type Shard = Engine<Ring, FileLog, Tsm1>;
 
@@ -95,11 +95,8 @@ fn damage_in_an_old_segment_refuses_to_open_and_changes_nothing() {
     assert!(error.to_string().contains("_00001.wal: offset 2596"), "{error}");
     assert_eq!(fs::read(dirs.wal.join("_00001.wal")).expect("still there"), vector(wal[0]));
     // As the original does it: the rest of that segment is dropped, the next one read.
-    let mut lenient = options();
-    lenient.log.recovery = RecoveryMode::InfluxDb;
-    let shard = Shard::open(dirs, lenient).expect("the original opens it");
-    assert_holds(&shard, "expected/wal-torn-then-good-loaded.jsonl");
-    assert_eq!(shard.recovery().gaps.len(), 1);
+    let read = replay_only(&OsFs, &dirs.wal, ReplayMode::InfluxDb, |_, _| Ok(()));
+    assert_eq!(read.expect("the original opens it").gaps.len(), 1);
 }
 
 #[test]

@@ -78,6 +78,7 @@ mod proto;
 mod read;
 mod repair;
 mod salvage;
+pub(crate) mod scan;
 pub mod snap;
 mod storage;
 mod wal;
@@ -91,7 +92,6 @@ pub use force::{CutBack, Renamed, cut_back};
 pub use frame::{RawRecord, SEGMENT_BYTES_MAX};
 pub use latencies::SyncLatencies;
 pub use log::{EtcdLog, is_log};
-pub(crate) use log::{holds_segments, replay_only, segment_names};
 pub use names::SegmentName;
 pub use options::{SEGMENT_BYTES, Strictness, WalOptions};
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
@@ -99,6 +99,7 @@ pub use read::{
     Contents, Place, RawRecords, Reader, Wiped, is_member, metadata, valid_snapshot_entries, verify,
 };
 pub use repair::{RepairReport, repair};
+pub(crate) use scan::EtcdSegments;
 pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 pub use storage::{DiskStorage, Restored, Storage};
 pub use wal::{Unread, Wal, purge};

@@ -54,10 +54,12 @@
 
 mod commit;
 mod crc32c;
+mod directory;
 pub mod entry;
 mod error;
 pub mod etcd;
 mod file;
+mod formats;
 pub mod fs;
 mod kind;
 mod log_kind;
@@ -68,6 +70,9 @@ pub mod native;
 mod null;
 mod options;
 mod recover;
+mod repair;
+mod replay;
+mod scan;
 pub mod segment;
 mod segment_log;
 mod sync;
@@ -80,22 +85,25 @@ use std::path::Path;
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use etcd::EtcdLog;
 pub use file::{FileLog, NativeLog};
+pub use formats::{is_segment, segment_names};
 pub use log_kind::{DynLog, LogKind};
-pub use logs::LogEntry;
+pub use logs::{LogEntry, is_owned};
 pub use metrics::{Histogram, Metrics};
 pub use mmap::MmapLog;
 pub use null::NullLog;
-pub use options::{Compression, Durability, LogOptions, RecoveryMode, SEGMENT_BYTES};
-pub use recover::{
-    Gap, GapKind, NotReplayed, Progress, Recovery, Refusal, Refused, Replay, SEGMENT_FILE_BYTES_MAX,
-    SegmentRepair, Unverified, following, is_owned, is_segment, repair, repair_for, replay_only,
-    replay_segment, segment_names,
-};
+pub use options::{Compression, Durability, LogOptions, RecoveryMode, ReplayMode, SEGMENT_BYTES};
+pub use recover::{Gap, GapKind, NotReplayed, Progress, Recovery, Replay, Unverified};
+pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
+pub use replay::{following, replay_only, replay_segment};
 pub use segment_log::SegmentLog;
 // The words of the signatures above, so that a user of this crate needs no other.
 pub use tsmith_codecs::{Batch, BatchBuilder, FieldKey, FieldType, Position, RunBuilder, TimeRange, Value};
 
 use fs::Fs;
+
+/// The longest segment that is read. A position has 32 bits for the offset; InfluxDB ends a segment behind 10 MiB, but only
+/// where an entry ends, and an entry may have hundreds of them.
+pub const SEGMENT_FILE_BYTES_MAX: u64 = u32::MAX as u64;
 
 /// Largest payload of a record, before compression.
 pub const ENTRY_BYTES_MAX: usize = 64 << 20;
@@ -258,7 +266,7 @@ pub trait Log: Send + Sync + 'static {
     where
         Self: Sized,
     {
-        Ok(!Self::is_influx() && recover::holds(fs, dir, Self::is_segment)?)
+        Ok(!Self::is_influx() && directory::holds(fs, dir, Self::is_segment)?)
     }
 
     /// The payload it likes best for writes. It keeps any: what is in a payload is not its business, but its user has

@@ -1,7 +1,9 @@
 //! The logs of this crate, by name.
 
+use std::path::Path;
+
 use crate::fs::Fs;
-use crate::{DynLog, EtcdLog, FileLog, Log, LogKind, MmapLog, NativeLog, NullLog};
+use crate::{DynLog, EtcdLog, FileLog, Log, LogKind, MmapLog, NativeLog, NullLog, Result};
 
 tsmith_codecs::registry! {
     /// An entry for each log of this crate.
@@ -11,6 +13,11 @@ tsmith_codecs::registry! {
     "etcd" => EtcdLog: "etcd's framing and rolling CRC-32C, one fdatasync for many writers", also durable_suite;
     "native" => NativeLog: "our own segments: packed columns, CRC-32C, recycled files; the smallest", also durable_suite;
     "null" => NullLog: "acknowledges and forgets: the floor";
+}
+
+/// Whether `dir` holds a log of this crate that only Tsmith writes; see [`Log::owns`].
+pub fn is_owned<F: Fs>(fs: &F, dir: &Path) -> Result<bool> {
+    Ok(NativeLog::owns(fs, dir)? || EtcdLog::owns(fs, dir)?)
 }
 
 /// A log by name, on the file system `F`.

@@ -50,7 +50,6 @@
 
 mod scan;
 
-use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::{fmt, mem};
 
@@ -59,8 +58,7 @@ use tsmith_codecs::Batch;
 
 use crate::crc32c;
 use crate::entry::Layout;
-use crate::kind::{Format, FrameEncoder, Link, Place};
-use crate::segment::{Bad, Stop};
+use crate::kind::{Format, FrameEncoder, Link};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
 pub use scan::NativeScan;
@@ -188,23 +186,8 @@ impl Format for Native {
     const HEAD_BYTES: u32 = HEAD_BYTES as u32;
     const GROUP_BYTES: u32 = 0;
     const END_BYTES: u32 = RECORD_BYTES as u32;
-    const GUARDED: bool = false;
-    const RECYCLED: bool = true;
 
     type Encoder = NativeEncoder;
-    type Scan<'s> = NativeScan<'s>;
-
-    fn file_name(number: u32) -> String {
-        format!("{number:08}.tlog")
-    }
-
-    fn parse_name(name: &OsStr) -> Option<u32> {
-        let name = name.to_str()?;
-        let digits = name.strip_suffix(".tlog")?;
-        let number = digits.parse().ok()?;
-        (digits.bytes().all(|byte| byte.is_ascii_digit()) && Self::file_name(number) == name)
-            .then_some(number)
-    }
 
     fn begin(segment: u32, link: Link) -> Self {
         // The standard library's keys are the nearest source of numbers that do not repeat. Two lives of a file that
@@ -241,48 +224,6 @@ impl Format for Native {
     fn end(&mut self, at: u32) -> Vec<u8> {
         let header = Header { len: 0, durable: at, sequence: self.sequence, kind: END };
         header.encode(header.crc(self.signature, crc32c::hash(&[]))).to_vec()
-    }
-
-    fn unpack(
-        bytes: &[u8],
-        place: Place,
-        from: usize,
-        out: &mut Vec<u8>,
-    ) -> std::result::Result<(RecordKind, usize), Stop> {
-        let bad = |found| Stop::Bad(Bad { offset: place.offset, found });
-        let record = bytes.get(place.offset as usize..place.end as usize).unwrap_or_default();
-        let Some((header, body)) = record.split_first_chunk() else {
-            return Err(bad("a record that is cut short"));
-        };
-        let (header, _) = Header::decode(header);
-        let kind =
-            RecordKind::from_tag(header.kind & 0x0f).ok_or_else(|| bad("an unknown kind of record"))?;
-        let packing = header.kind & 0xf0;
-        let corrupt = "a packed body that is not valid";
-        let (len, body) = match body.split_first_chunk() {
-            _ if packing == 0 => (body.len(), body),
-            Some((len, packed)) => (u32::from_le_bytes(*len) as usize, packed),
-            None => return Err(bad(corrupt)),
-        };
-        if len > ENTRY_BYTES_MAX {
-            let error = Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64);
-            return Err(Stop::TooLarge(error.at_offset(place.offset)));
-        }
-        out.truncate(from);
-        match packing {
-            0 => out.extend_from_slice(body),
-            ZSTD => {
-                let plain = zstd::bulk::decompress(body, len).ok().filter(|plain| plain.len() == len);
-                out.extend_from_slice(&plain.ok_or_else(|| bad(corrupt))?);
-            }
-            LZ4 if len <= body.len().saturating_mul(LZ4_RATIO_MAX) => {
-                out.resize(from + len, 0);
-                let plain = block::decompress_into(body, out.get_mut(from..).unwrap_or_default());
-                plain.ok().filter(|plain| *plain == len).ok_or_else(|| bad(corrupt))?;
-            }
-            _ => return Err(bad(corrupt)),
-        }
-        Ok((kind, len))
     }
 }
 
@@ -335,43 +276,4 @@ pub(crate) fn sealed(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut record = [&header.encode(crc32c::hash(body))[..], body].concat();
     native.seal(Native::HEAD_BYTES, 0, &mut record);
     [native.head(), record].concat()
-}
-
-#[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "a test fails so")]
-mod tests {
-    use super::*;
-
-    /// A record whose header says that its body is packed so; no checksum, as `unpack` asks for none.
-    fn record(packing: u8, plain: u32, packed: &[u8]) -> Vec<u8> {
-        let header = Header { len: 4 + packed.len() as u32, durable: 0, sequence: 0, kind: 1 | packing };
-        [&header.encode(0)[..], &plain.to_le_bytes(), packed].concat()
-    }
-
-    fn unpack(record: &[u8]) -> (Result<(RecordKind, usize), Stop>, Vec<u8>) {
-        let mut out = Vec::new();
-        let place = Place { offset: 0, end: record.len() as u64, checked: true };
-        (Native::unpack(record, place, 0, &mut out), out)
-    }
-
-    #[test]
-    fn hostile_blocks_are_refused_with_the_memory_they_justify() {
-        let payload: Vec<u8> = (0..900u32).flat_map(|n| (n / 3).to_le_bytes()).collect();
-        let block = block::compress(&payload);
-        let whole = record(LZ4, payload.len() as u32, &block);
-        let (done, out) = unpack(&whole);
-        assert!(matches!(done, Ok((RecordKind::Write, len)) if len == payload.len()) && out == payload);
-        for cut in RECORD_BYTES..whole.len() {
-            assert!(matches!(unpack(&whole[..cut]).0, Err(Stop::Bad(_))), "cut at {cut}");
-        }
-        for (at, bit) in (RECORD_BYTES..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1 << bit;
-            let (done, out) = unpack(&bytes);
-            assert!(done.is_err() || out.len() == payload.len(), "byte {at} bit {bit}");
-        }
-        let (done, out) = unpack(&record(LZ4, 60 << 20, &block));
-        assert!(matches!(done, Err(Stop::Bad(_))) && out.capacity() < 1 << 20);
-        assert!(matches!(unpack(&record(0x30, 5, b"other")).0, Err(Stop::Bad(_))));
-    }
 }

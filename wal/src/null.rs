@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::directory;
 use crate::fs::{Fs, OsFs};
-use crate::recover::take_directory;
 use crate::{
     Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, RecoveryMode, ReplayFn, Result,
 };
@@ -42,7 +42,7 @@ impl<F: Fs> Log for NullLog<F> {
         _: LogOptions,
         _: impl FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<(Self, Recovery)> {
-        let lock = take_directory(&fs, dir)?;
+        let lock = directory::take(&fs, dir)?;
         Ok((Self { next: AtomicU64::new(1), lock: Mutex::new(Some(lock)) }, Recovery::default()))
     }
 

@@ -11,7 +11,7 @@ pub const SEGMENT_BYTES: u32 = 10 << 20;
 pub struct LogOptions {
     /// What `sync` promises.
     pub durability: Durability,
-    /// What to do with damage.
+    /// What to do about gaps.
     pub recovery: RecoveryMode,
     /// Size of a segment.
     pub segment_bytes: u32,
@@ -43,7 +43,7 @@ impl LogOptions {
         self
     }
 
-    /// The same options with this way to meet damage.
+    /// The same options with this way to deal with gaps.
     #[must_use]
     pub fn recovery(mut self, recovery: RecoveryMode) -> Self {
         self.recovery = recovery;
@@ -89,25 +89,43 @@ pub enum Durability {
     None,
 }
 
-/// What opening a log does with records that do not check out.
+/// What opening a log does about gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveryMode {
-    /// A torn tail is cut and reported, damage before it refuses to open, and so does a segment that is missed. `native`
-    /// misses any but the last; InfluxDB's segments, where ours wrote them, and etcd's any between others: at their front
-    /// one that is gone is like one that was forgotten. Records of a torn tail that InfluxDB accepted meanwhile are kept and
-    /// reported, in every mode: see [`segment`](crate::segment).
+    /// Cuts off a torn tail and reports it. Corruption or a missing segment refuses to open. `native` detects that any
+    /// segment but the last is missing; InfluxDB's segments, where ours wrote them, and etcd's detect any between others: at
+    /// their front a missing segment is like a truncated one. Records of a torn tail that InfluxDB accepted meanwhile are kept
+    /// and reported, in every mode: see [`segment`](crate::segment).
     #[default]
     Strict,
-    /// As InfluxDB 1.x: every segment is cut at its first bad record, and the next one is read. May lose records that
-    /// were acknowledged; what was dropped is reported. Where our marks say that some bytes are not what was written, up to
-    /// 4 KiB or one record, the segment is cut before them: InfluxDB itself would take those that look like entries. Of InfluxDB's segments, and ours in its format, what is left opens
-    /// with `Strict` afterwards; a log that numbers its records misses those that were cut off, until it is repaired.
-    InfluxDb,
-    /// Keeps every record that checks out, also behind damage, and lists what is missing. In InfluxDB's segments a checksum
-    /// of ours is that of up to 4 KiB of records, or of a longer one. A torn tail is cut as by
-    /// `Strict`; a damaged segment stays as it is, so that what it holds can be looked at until it is forgotten.
+    /// Keeps every record that passes its checks, also behind corruption, and reports what is missing. In InfluxDB's segments
+    /// one checksum of ours covers up to 4 KiB of records, or a longer one. A torn tail is cut off as by `Strict`; a corrupt
+    /// segment stays as it is, so that what it holds can be looked at until it is truncated.
     Salvage,
+}
+
+/// How a log is read that is not opened; see [`replay_only`](crate::replay_only). Nothing is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplayMode {
+    /// As [`RecoveryMode::Strict`].
+    Strict,
+    /// As [`RecoveryMode::Salvage`].
+    Salvage,
+    /// What InfluxDB 1.x would keep: of every segment what is before its first invalid record. Where our marks say that some
+    /// bytes are not what was written, up to 4 KiB or one record, it ends before those: InfluxDB itself would take what
+    /// looks like an entry.
+    InfluxDb,
+}
+
+impl From<RecoveryMode> for ReplayMode {
+    fn from(mode: RecoveryMode) -> Self {
+        match mode {
+            RecoveryMode::Strict => Self::Strict,
+            RecoveryMode::Salvage => Self::Salvage,
+        }
+    }
 }
 
 /// What [`NativeLog`](crate::NativeLog) does with a payload; InfluxDB's segments always have snappy.

@@ -74,11 +74,12 @@ use std::ffi::OsStr;
 use tsmith_codecs::Batch;
 
 use crate::entry::{self, Layout, SnappyWrites};
-use crate::kind::{Format, Link, Place};
+use crate::kind::{Format, Link};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
 pub use crate::kind::FrameEncoder;
-pub use scan::{Bad, Later, Scan, Stop, Unit, Verdict};
+pub use crate::scan::{Invalid, Later, Stop, Verdict};
+pub use scan::{Scan, Unit};
 
 /// Kind and length of a frame.
 pub const FRAME_HEADER_BYTES: usize = 5;
@@ -239,19 +240,8 @@ impl Format for Influx {
     const HEAD_BYTES: u32 = MARK_BYTES as u32;
     const GROUP_BYTES: u32 = MARK_BYTES as u32;
     const END_BYTES: u32 = MARK_BYTES as u32;
-    const GUARDED: bool = true;
-    const RECYCLED: bool = false;
 
     type Encoder = InfluxEncoder;
-    type Scan<'s> = Scan<'s>;
-
-    fn file_name(number: u32) -> String {
-        file_name(number)
-    }
-
-    fn parse_name(name: &OsStr) -> Option<u32> {
-        parse_name(name)
-    }
 
     fn begin(segment: u32, Link { before, .. }: Link) -> Self {
         Self { segment, before }
@@ -271,37 +261,5 @@ impl Format for Influx {
     /// Without it nothing would prove the last group durable, and damage there would pass for a torn tail.
     fn end(&mut self, at: u32) -> Vec<u8> {
         Mark::encode(self.segment, at, at, &[]).to_vec()
-    }
-
-    fn unpack(
-        bytes: &[u8],
-        place: Place,
-        from: usize,
-        out: &mut Vec<u8>,
-    ) -> std::result::Result<(RecordKind, usize), Stop> {
-        let bad = |found| Stop::Bad(Bad { offset: place.offset, found });
-        let frame = bytes.get(place.offset as usize..place.end as usize).unwrap_or_default();
-        let Some((&[tag, ..], body)) = frame.split_first_chunk::<FRAME_HEADER_BYTES>() else {
-            return Err(bad("a frame header that is cut short"));
-        };
-        let kind = RecordKind::from_tag(tag).ok_or_else(|| bad("an unknown kind of record"))?;
-        let corrupt = "a payload that is not valid snappy";
-        let len = snap::raw::decompress_len(body).map_err(|_| bad(corrupt))?;
-        if len > body.len().saturating_mul(SNAPPY_RATIO_MAX) {
-            return Err(bad(corrupt));
-        }
-        if len > ENTRY_BYTES_MAX {
-            let error = Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64);
-            return Err(Stop::TooLarge(error.at_offset(place.offset)));
-        }
-        if out.len() < from + len {
-            out.resize(from + len, 0);
-        }
-        let payload = out.get_mut(from..from + len).unwrap_or_default();
-        snap::raw::Decoder::new().decompress(body, payload).map_err(|_| bad(corrupt))?;
-        if !place.checked && !entry::is_well_formed(kind, payload) {
-            return Err(bad("a payload that is not an entry"));
-        }
-        Ok((kind, len))
     }
 }

@@ -11,10 +11,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::commit::{Failure, GroupCommit};
+use crate::directory;
 use crate::fs::Fs;
 use crate::kind::{Encoders, Format, FrameEncoder, parts};
 use crate::metrics::Metrics;
-use crate::recover::{self, Records, Start, recover};
+use crate::recover::{Start, recover};
+use crate::replay::replay_of;
 use crate::{
     Batch, Durable, Log, LogOptions, Position, Record, Recovery, RecoveryMode, Replay, ReplayFn, Result,
     entry,
@@ -40,11 +42,11 @@ impl<S: SegmentFile, T: Format> Log for SegmentLog<S, T> {
         fs: S::Fs,
         dir: &Path,
         options: LogOptions,
-        replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+        mut replay: impl FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<(Self, Recovery)> {
-        let lock = recover::take_directory(&fs, dir)?;
+        let lock = directory::take(&fs, dir)?;
         let (recovery, start) =
-            recover::<T, _>(&fs, dir, &options, |reader| reader.records(Records(replay)))?;
+            recover::<T, _>(&fs, dir, options.recovery, |walk| walk.records(&mut replay))?;
         Ok((Self::begin(fs, dir, &options, lock, start)?, recovery))
     }
 
@@ -54,13 +56,13 @@ impl<S: SegmentFile, T: Format> Log for SegmentLog<S, T> {
         options: LogOptions,
         replay: &mut dyn Replay,
     ) -> Result<(Self, Recovery)> {
-        let lock = recover::take_directory(&fs, dir)?;
-        let (recovery, start) = recover::<T, _>(&fs, dir, &options, |reader| reader.entries(replay))?;
+        let lock = directory::take(&fs, dir)?;
+        let (recovery, start) = recover::<T, _>(&fs, dir, options.recovery, |walk| walk.entries(replay))?;
         Ok((Self::begin(fs, dir, &options, lock, start)?, recovery))
     }
 
     fn read(fs: &S::Fs, dir: &Path, mode: RecoveryMode, replay: &mut ReplayFn<'_>) -> Result<Recovery> {
-        recover::read_only::<T, _>(fs, dir, mode, replay)
+        replay_of::<T, _>(fs, dir, mode.into(), replay)
     }
 
     fn is_segment(name: &OsStr) -> bool {

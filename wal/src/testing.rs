@@ -155,7 +155,6 @@ macro_rules! durable_suite {
             a_torn_tail_is_cut_anywhere
             damage_before_the_tail_refuses
             salvage_keeps_what_checks_out
-            recovery_as_the_originals_keeps_what_is_before_damage
             entries_are_replayed_as_records_are
             a_batch_is_logged_as_its_payload
             another_logs_segments_are_not_overlooked

@@ -137,21 +137,19 @@ fn a_damaged_record_is_missed_by_its_number() {
     }
 }
 
-/// Modes that do not salvage say which records are gone, with their segment or from its end.
+/// `Strict` says which records are gone, with their segment or from its end.
 #[test]
 fn what_is_gone_is_refused_with_its_numbers() {
     let mut gone = five();
     gone.remove(&segment(3)).expect("is there");
     let mut ended = five();
     lose_the_end(&mut ended);
-    for mode in [RecoveryMode::Strict, RecoveryMode::InfluxDb] {
-        let error = open(&with(&gone), mode).map(drop).expect_err("records are missing");
-        assert!(matches!(error.kind(), ErrorKind::Missing { first: 7, last: 9 }), "{error}");
-        assert_eq!(error.path(), Some(&*segment(4)));
-        let error = open(&with(&ended), mode).map(drop).expect_err("records are missing");
-        assert!(matches!(error.kind(), ErrorKind::Missing { first: 11, last: 12 }), "{error}");
-        assert_eq!(error.path(), Some(&*segment(5)));
-    }
+    let error = open(&with(&gone), RecoveryMode::Strict).map(drop).expect_err("records are missing");
+    assert!(matches!(error.kind(), ErrorKind::Missing { first: 7, last: 9 }), "{error}");
+    assert_eq!(error.path(), Some(&*segment(4)));
+    let error = open(&with(&ended), RecoveryMode::Strict).map(drop).expect_err("records are missing");
+    assert!(matches!(error.kind(), ErrorKind::Missing { first: 11, last: 12 }), "{error}");
+    assert_eq!(error.path(), Some(&*segment(5)));
 }
 
 /// Story: the segment after one that had lost its last records began at an older index than the one before it, and the log
@@ -196,12 +194,10 @@ fn a_last_entry_that_became_a_state_is_missed() {
     let last = begins.rev().find(|at| bytes[at + 8..].starts_with(&[0x08, 0x02])).expect("an entry");
     bytes[last + 9] = 0x03;
     assert_eq!(salvaged(&with(&files), "a state", 15), [15]);
-    for mode in [RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
-        let sim = with(&files);
-        let (log, seen, recovery) = open(&sim, mode).expect("opens");
-        assert!(seen.len() == 14 && recovery.gaps.len() == 1, "{recovery:?}");
-        put(&log, 16);
-        log.close().expect("closes");
-        assert_eq!(open(&sim, mode).expect("opens").1.last(), Some(&16), "goes on");
-    }
+    let sim = with(&files);
+    let (log, seen, recovery) = open(&sim, RecoveryMode::Salvage).expect("opens");
+    assert!(seen.len() == 14 && recovery.gaps.len() == 1, "{recovery:?}");
+    put(&log, 16);
+    log.close().expect("closes");
+    assert_eq!(open(&sim, RecoveryMode::Salvage).expect("opens").1.last(), Some(&16), "goes on");
 }

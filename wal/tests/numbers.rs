@@ -8,7 +8,7 @@ use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, NativeLog, Record, RecoveryMode, Result};
 
 const DIR: &str = "/wal";
-const MODES: [RecoveryMode; 3] = [RecoveryMode::Strict, RecoveryMode::InfluxDb, RecoveryMode::Salvage];
+const MODES: [RecoveryMode; 2] = [RecoveryMode::Strict, RecoveryMode::Salvage];
 
 fn options(mode: RecoveryMode) -> LogOptions {
     LogOptions::default().segment_bytes(2048).recovery(mode)

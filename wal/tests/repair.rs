@@ -72,7 +72,7 @@ fn sweep<L: Log<Fs = SimFs>>(first: &str) {
         let (log, seen) = open::<L>(&fs, RecoveryMode::Strict).unwrap_or_else(|e| panic!("byte {at}: {e}"));
         drop(log);
         assert_eq!(records(&seen), records(&wanted), "byte {at}");
-        let Some(aside) = done.first().and_then(|repair| repair.set_aside.as_ref()) else { continue };
+        let Some(aside) = done.first().and_then(|repair| repair.quarantined.as_ref()) else { continue };
         repaired += 1;
         assert_eq!(fs.read(aside).expect("there"), bytes, "byte {at}: the damaged segment is kept");
         assert_eq!(repair(&fs, Path::new(DIR), None, false).expect("looked at"), [], "byte {at}: once");
@@ -227,7 +227,7 @@ fn a_torn_tail_is_left_to_opening() {
     let fs = with(&fs, &path, &bytes[..bytes.len() - 30]);
     let before = fs.snapshot();
     let found = repair(&fs, Path::new(DIR), None, false).expect("looked at");
-    assert_eq!((found.len(), found[0].set_aside.as_ref()), (1, None));
+    assert_eq!((found.len(), found[0].quarantined.as_ref()), (1, None));
     assert_eq!(found[0].path, path);
     assert_eq!(fs.snapshot(), before);
 }

@@ -89,10 +89,10 @@ fn a_segment_in_the_middle_that_lost_all_is_missed() {
         way(&mut left, lost);
         assert_eq!(refusal(&with(&left)), (path(lost + 1), 0));
         let kept: Vec<u64> = (0..15).filter(|number| number / 3 + 1 != u64::from(lost)).collect();
-        for mode in [RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
+        {
             let sim = with(&left);
-            let (log, seen, recovery) = open(&sim, mode).expect("opens");
-            assert_eq!(seen, kept, "what the original's loader keeps");
+            let (log, seen, recovery) = open(&sim, RecoveryMode::Salvage).expect("opens");
+            assert_eq!(seen, kept);
             let [gap] = &recovery.gaps[..] else { panic!("told once: {recovery:?}") };
             assert_eq!((&gap.path, gap.offset, gap.kind), (&path(lost + 1), 0, GapKind::MissingSegment));
             put(&log, 15);
@@ -104,38 +104,6 @@ fn a_segment_in_the_middle_that_lost_all_is_missed() {
         let (_log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens once it was told");
         assert_eq!(seen, kept);
         assert!(recovery.gaps.is_empty());
-    }
-}
-
-/// Story: recovery as the original's emptied a damaged segment, and gave the one behind it, which was gone, a head that named
-/// the emptied one: what it had left did not open strictly. And what it had cut off in the middle it called unfinished.
-#[test]
-fn what_is_cut_off_in_the_middle_is_damage_and_no_more_is_named() {
-    let files = five();
-    let damages: [fn(&mut Files); 3] = [
-        |files| {
-            let moved = files.remove(&path(4)).expect("is there");
-            drop(files.insert(path(3), moved));
-        },
-        |files| {
-            drop(files.remove(&path(4)));
-            files.get_mut(&path(3)).expect("is there")[10] ^= 1;
-        },
-        |files| files.get_mut(&path(3)).expect("is there").truncate(60),
-    ];
-    for (number, damage) in damages.into_iter().enumerate() {
-        let mut left = files.clone();
-        damage(&mut left);
-        let sim = with(&left);
-        let (log, seen, recovery) = open(&sim, RecoveryMode::InfluxDb).expect("opens");
-        assert!(
-            !recovery.gaps.is_empty() && recovery.gaps.iter().all(|gap| gap.kind != GapKind::TornTail),
-            "{recovery:?}"
-        );
-        log.close().expect("closes");
-        let (_log, again, recovery) =
-            open(&sim, RecoveryMode::Strict).unwrap_or_else(|error| panic!("{number}: {error}"));
-        assert!(again == seen && recovery.gaps.is_empty(), "{number}");
     }
 }
 
@@ -158,86 +126,6 @@ fn what_was_forgotten_is_not_missed() {
     }
 }
 
-/// A segment that recovery as the original's cut back to nothing was told of; afterwards the log opens strictly.
-#[test]
-fn what_was_cut_off_once_is_not_missed_again() {
-    let mut files = five();
-    files.get_mut(&path(3)).expect("is there")[MARK_BYTES + MARK_BYTES + 9] ^= 1;
-    let sim = with(&files);
-    let (log, seen, recovery) = open(&sim, RecoveryMode::InfluxDb).expect("opens");
-    assert_eq!((seen.len(), recovery.gaps.len()), (12, 1));
-    put(&log, 15);
-    log.close().expect("closes");
-    let (_log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens");
-    assert_eq!((seen.len(), recovery.gaps.len()), (13, 0));
-}
-
-/// Story: of a segment of InfluxDB's, which one of ours names, recovery as the original's cut off all there was and took the
-/// file away; it opened once, and from then on `Strict` missed that segment.
-#[test]
-fn what_was_cut_off_of_influxdbs_is_not_missed_again() {
-    let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1/wal/normal/_00002.wal");
-    let theirs = std::fs::read(vector).expect("the vector");
-    let count = |sim: &SimFs, mode| {
-        let options = LogOptions::default().segment_bytes(2048).recovery(mode);
-        let (log, seen, recovery) = open_keeping::<FileLog<SimFs>>(sim.clone(), Path::new(DIR), options)?;
-        Ok::<_, tsmith_wal::Error>((log, seen.len(), recovery.gaps.len()))
-    };
-    let sim = with(&(1..=2).map(|number| (path(number), theirs.clone())).collect());
-    let (log, theirs_seen, _) = count(&sim, RecoveryMode::Strict).expect("opens");
-    put(&log, 1);
-    log.close().expect("closes");
-    let each = theirs_seen / 2;
-    let mut files: Files = sim.snapshot();
-    files.retain(|path, _| path.extension().is_some_and(|end| end == "wal"));
-    let losses: [fn(&mut Files); 4] = [
-        |files| files.get_mut(&path(2)).expect("is there")[0] = 0xff,
-        |files| LOSSES[0](files, 2),
-        |files| LOSSES[1](files, 2),
-        |files| LOSSES[2](files, 2),
-    ];
-    let mut again_needed = 0;
-    for (way, lose) in losses.into_iter().enumerate() {
-        let mut damaged = files.clone();
-        lose(&mut damaged);
-        refusal(&with(&damaged));
-        // As often as it likes, and cut short anywhere.
-        let counted = with(&damaged);
-        let before = counted.operations();
-        let (log, seen, torn) = count(&counted, RecoveryMode::InfluxDb).expect("opens");
-        assert_eq!((seen, torn), (each + 1, 1), "way {way}");
-        log.close().expect("closes");
-        for stop in 1..=counted.operations() - before {
-            for seed in 0..3 {
-                let sim = with(&damaged);
-                sim.stop_at(sim.operations() + stop);
-                drop(count(&sim, RecoveryMode::InfluxDb).map(|(log, ..)| put(&log, 2)));
-                let sim = sim.crash(seed);
-                let what = format!("way {way}, stopped at {stop}, seed {seed}");
-                // Done, or to be done again; never opened with less.
-                if let Ok((log, seen, _)) = count(&sim, RecoveryMode::Strict) {
-                    assert!((each + 1..=each + 2).contains(&seen), "{what}: {seen}");
-                    drop(log);
-                    continue;
-                }
-                again_needed += 1;
-                let (log, seen, _) =
-                    count(&sim, RecoveryMode::InfluxDb).unwrap_or_else(|error| panic!("{what}: {error}"));
-                assert!((each + 1..=each + 2).contains(&seen), "{what}: {seen}");
-                put(&log, 3);
-                log.close().expect("closes");
-                for _ in 0..2 {
-                    let opened = count(&sim, RecoveryMode::Strict);
-                    let (log, again, torn) = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
-                    assert_eq!((again, torn), (seen + 1, 0), "{what}");
-                    log.close().expect("closes");
-                }
-            }
-        }
-    }
-    assert!(again_needed > 20, "crashes came too late: {again_needed}");
-}
-
 /// InfluxDB's own segments do not name one another. Of the two empty ones that a crash of ours can leave, influxd takes the
 /// last away and goes on behind the other: an empty one in the middle was taken for a loss then, and nothing opened.
 #[test]
@@ -255,7 +143,7 @@ fn of_influxdbs_segments_neither_a_gap_nor_an_empty_one_is_odd() {
     for lose in LOSSES {
         let mut left = files.clone();
         lose(&mut left, 2);
-        for mode in [RecoveryMode::Strict, RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
+        for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
             assert_eq!(count(&left, mode), (all / 3 * 2, Vec::new()), "{mode:?}");
         }
     }

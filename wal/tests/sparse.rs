@@ -59,7 +59,7 @@ fn long<L: Log<Fs = OsFs>>(extension: &str) {
     // Zeros alone are space that was taken ahead.
     file.set_len(len).and_then(|()| file.set_len(LEN)).expect("a sparse file");
     assert!(
-        repair(&OsFs, dir.path(), None, true).expect("looks").iter().all(|found| found.set_aside.is_none())
+        repair(&OsFs, dir.path(), None, true).expect("looks").iter().all(|found| found.quarantined.is_none())
     );
     let (log, records) = open::<L>(dir.path()).expect("opens");
     assert_eq!(records, 9);

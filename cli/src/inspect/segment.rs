@@ -9,7 +9,7 @@ use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::segment::{FRAME_HEADER_BYTES, Scan, Stop, Unit, Verdict};
-use tsmith_wal::{GapKind, Record, RecordKind, RecoveryMode, SEGMENT_FILE_BYTES_MAX, Unverified, following};
+use tsmith_wal::{GapKind, Record, RecordKind, ReplayMode, SEGMENT_FILE_BYTES_MAX, Unverified, following};
 
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
@@ -96,22 +96,22 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
                 )));
                 at = end;
             }
-            Err(Stop::TooLarge(error)) => {
+            Err(Stop::Refused(error)) => {
                 content.error = Some(Problem::from(&error));
                 return Ok(content);
             }
-            Err(Stop::Bad(bad)) => {
+            Err(Stop::Invalid(invalid)) => {
                 let later = following(&OsFs, path).map_err(|error| Failure::Io(error.to_string()))?;
-                match scan.judge(bad, later) {
+                match scan.judge(invalid, later) {
                     Verdict::End => return Ok(content),
                     Verdict::Accepted { records } => {
-                        content.unverified = unverified(path, bad.offset, records);
+                        content.unverified = unverified(path, invalid.offset, records);
                         continue;
                     }
-                    Verdict::Torn => content.torn = true,
-                    Verdict::Damaged => {}
+                    Verdict::TornTail => content.torn = true,
+                    Verdict::Corruption => {}
                 }
-                content.error = Some(Problem::at(bad.offset, bad.found));
+                content.error = Some(Problem::at(invalid.offset, invalid.found));
                 return Ok(content);
             }
         }
@@ -124,7 +124,7 @@ fn inspect_native(path: &Path) -> Result<Content> {
         read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
     let mut content = Content::new(bytes, bytes);
     let mut offset = HEAD_BYTES as u64;
-    let replayed = tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::InfluxDb, |at, record| {
+    let replayed = tsmith_wal::replay_segment(&OsFs, path, ReplayMode::InfluxDb, |at, record| {
         let end = at.0 & u64::from(u32::MAX);
         content.units.push(Shown::Frame(frame(record, offset, end - offset - RECORD_BYTES as u64)));
         offset = end;

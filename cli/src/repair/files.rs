@@ -205,7 +205,7 @@ pub(super) fn log(path: &Path, data: Option<&Path>, dry_run: bool) -> Result<Vec
 }
 
 fn segment(repair: &SegmentRepair, dry_run: bool) -> File {
-    let state = match &repair.set_aside {
+    let state = match &repair.quarantined {
         None if !repair.gaps.is_empty() => State::Torn,
         aside => state(aside.as_ref(), dry_run),
     };
@@ -220,7 +220,7 @@ fn segment(repair: &SegmentRepair, dry_run: bool) -> File {
     file.refused = repair.refused.iter().map(refused).collect();
     file.notes.extend(repair.unverified.iter().map(|records| Problem::at(records.offset, records.reason())));
     file.dropped = if file.state == State::Whole { String::new() } else { dropped(&file) };
-    file.quarantined = repair.set_aside.as_deref().map(shown);
+    file.quarantined = repair.quarantined.as_deref().map(shown);
     file
 }
 

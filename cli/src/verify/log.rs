@@ -7,7 +7,9 @@ use tsmith_wal::entry::{self, Entry, Layout};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::native::HEAD_BYTES;
 use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
-use tsmith_wal::{GapKind, Position, Record, RecoveryMode, SEGMENT_FILE_BYTES_MAX, following, is_segment};
+use tsmith_wal::{
+    GapKind, Position, Record, RecoveryMode, ReplayMode, SEGMENT_FILE_BYTES_MAX, following, is_segment,
+};
 
 use super::finding::Finding;
 use super::types::{Types, disagreement};
@@ -107,19 +109,19 @@ fn influx(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Fin
                 let at = Position(u64::from(number) << 32 | end);
                 held.take((at, Some(offset)), (record, Layout::Influx), types, finding);
             }
-            Err(Stop::TooLarge(error)) => return Err(Problem::from(&error)),
-            Err(Stop::Bad(bad)) => {
+            Err(Stop::Refused(error)) => return Err(Problem::from(&error)),
+            Err(Stop::Invalid(invalid)) => {
                 let later = following(&OsFs, path).map_err(|error| Problem::from(&error))?;
-                let torn = match scan.judge(bad, later) {
+                let torn = match scan.judge(invalid, later) {
                     Verdict::End => return Ok(()),
                     Verdict::Accepted { records } => {
-                        finding.notes.extend(unverified(path, bad.offset, records));
+                        finding.notes.extend(unverified(path, invalid.offset, records));
                         continue;
                     }
-                    Verdict::Torn => Some(scan.used_len().saturating_sub(bad.offset)),
-                    Verdict::Damaged => None,
+                    Verdict::TornTail => Some(scan.used_len().saturating_sub(invalid.offset)),
+                    Verdict::Corruption => None,
                 };
-                return stop(bad.offset, bad.found, torn, finding);
+                return stop(invalid.offset, invalid.found, torn, finding);
             }
         }
     }
@@ -131,7 +133,7 @@ fn native(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Fin
         finding.notes.push(Problem::new("nothing but zeros, and not the head that it was begun with"));
     }
     let mut offset = HEAD_BYTES as u64;
-    let replayed = tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::InfluxDb, |at, record| {
+    let replayed = tsmith_wal::replay_segment(&OsFs, path, ReplayMode::InfluxDb, |at, record| {
         held.take((at, Some(offset)), (record, Layout::Columns), types, finding);
         offset = at.0 & u64::from(u32::MAX);
         Ok(())

@@ -11,7 +11,7 @@ use super::storage::check_start;
 use super::{Flaw, SegmentName, SnapshotRecord, names, pipeline};
 use crate::etcd::frame::{SEGMENT_BYTES_MAX, kind};
 use crate::fs::{Fs, FsFile, parent};
-use crate::kind::used_len;
+use crate::scan::used_len;
 use crate::{Error, Result};
 
 /// What [`cut_back`] cuts off a log.

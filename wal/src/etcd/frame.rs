@@ -196,7 +196,7 @@ impl RawRecord<'_> {
 }
 
 /// The records of a segment, one after the other, checked against the running checksum.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Scan<'a> {
     bytes: &'a [u8],
     /// Where the next frame begins: all before it is good.

@@ -8,29 +8,26 @@
 //!
 //! A real etcd reads these segments. The position of a record is twice its index; a cut is between two of them.
 //!
-//! A crash may leave any sector of a group that nobody was told of, so that whole records can stand behind a torn one.
-//! The state at the head of each group tells that from damage: it says how far the log was durable when it was written,
-//! and a bad record that it covers is no torn one.
+//! The state at the head of each group says how far the log was durable when it was written: see [`scan`](super::scan).
 
-mod format;
+pub(super) mod format;
 mod halves;
 mod open;
-mod replay;
-
-pub(crate) use open::{holds_segments, segment_names};
-pub(crate) use replay::replay_only;
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use super::names::SegmentName;
+use super::scan::EtcdSegments;
 use crate::commit::GroupCommit;
+use crate::directory;
 use crate::fs::{Fs, OsFs};
-use crate::recover::{Records, take_directory};
+use crate::recover::{Found, Walk};
+use crate::replay::replay_of;
 use crate::{
     Durable, Log, LogOptions, Metrics, Position, Record, Recovery, RecoveryMode, Replay, ReplayFn, Result,
 };
-pub(super) use format::METADATA;
+use format::METADATA;
 use halves::LogFramer;
 
 /// Whether the segments in `dir` are those of an [`EtcdLog`], by their metadata, and not a member's.
@@ -40,12 +37,9 @@ pub fn is_log<F: Fs>(fs: &F, dir: &Path) -> bool {
 
 /// A log in etcd's segments, with group commit.
 ///
-/// In [`RecoveryMode::InfluxDb`](crate::RecoveryMode::InfluxDb) the last segment is cut at its first bad record,
-/// whatever follows; damage in an earlier one is an error, for the checksums of what follows depend on it. In
-/// [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) the replay goes on at the next record that the one before it
-/// proves, so that up to two are missing where one is damaged, and behind a segment that is gone; which records are
-/// missing is told by their index. Any other mode refuses when a segment between others is gone. At the front nothing tells
-/// one that is gone from one that was forgotten.
+/// In [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) the replay resumes at the next record that the one before it
+/// proves, so that up to two are missing where one is corrupt, and behind a missing segment; their indexes say which are
+/// missing. `Strict` refuses. At the front nothing tells a missing segment from a truncated one.
 ///
 /// A segment has all its space before anything is appended to it. A disk too full for that refuses appends until there
 /// is space again. Cutting and truncating need none: the next segment begins with a head only, or later.
@@ -59,10 +53,10 @@ impl<F: Fs> EtcdLog<F> {
         fs: F,
         dir: &Path,
         options: &LogOptions,
-        sink: impl replay::Sink,
+        replay: impl FnOnce(Walk<'_, EtcdSegments, F>) -> Result<Found<EtcdSegments>>,
     ) -> Result<(Self, Recovery)> {
-        let lock = take_directory(&fs, dir)?;
-        let (framer, writer, recovery) = open::open(fs, dir, options, sink)?;
+        let lock = directory::take(&fs, dir)?;
+        let (framer, writer, recovery) = open::open(fs, dir, options, replay)?;
         let commit = GroupCommit::new(dir, options.durability, framer, writer, lock)?;
         Ok((Self { commit }, recovery))
     }
@@ -75,9 +69,9 @@ impl<F: Fs> Log for EtcdLog<F> {
         fs: F,
         dir: &Path,
         options: LogOptions,
-        replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+        mut replay: impl FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<(Self, Recovery)> {
-        Self::open_with(fs, dir, &options, Records(replay))
+        Self::open_with(fs, dir, &options, |walk| walk.records(&mut replay))
     }
 
     fn open_replaying(
@@ -86,11 +80,11 @@ impl<F: Fs> Log for EtcdLog<F> {
         options: LogOptions,
         replay: &mut dyn Replay,
     ) -> Result<(Self, Recovery)> {
-        Self::open_with(fs, dir, &options, replay::Entries(replay))
+        Self::open_with(fs, dir, &options, |walk| walk.entries(replay))
     }
 
     fn read(fs: &F, dir: &Path, mode: RecoveryMode, replay: &mut ReplayFn<'_>) -> Result<Recovery> {
-        replay_only(fs, dir, mode, replay)
+        replay_of::<EtcdSegments, F>(fs, dir, mode.into(), replay)
     }
 
     fn is_segment(name: &OsStr) -> bool {

@@ -13,7 +13,7 @@ use super::repair::lock;
 use super::write_buffer::WriteBuffer;
 use crate::fs::{Fs, FsFile, parent};
 use crate::metrics::Counts;
-use crate::{Error, ErrorKind, Result, recover};
+use crate::{Error, ErrorKind, Result, directory};
 
 /// What waits for a sync is written before it when it is more than this. Less would stay in the processor's cache, and
 /// costs a twentieth less of it; but the pages of one write go to the disk together, and in pieces the sync takes a tenth
@@ -236,7 +236,7 @@ impl<F: Fs> WalWriter<F> {
         let written = head.write(&file, len, 0).map_err(|error| Error::io("write", error));
         let begun = written.map_err(|error| error.at_path(&temporary)).and_then(|()| {
             self.latencies.observe(|| temporary.clone(), || file.sync_data())?;
-            recover::vacant(&self.fs, &path)?;
+            directory::refuse_occupied(&self.fs, &path)?;
             let renamed = self.fs.rename(&temporary, &path);
             renamed.map_err(|error| Error::io("rename", error).at_path(&temporary))?;
             let named = self.latencies.observe(|| self.dir.clone(), || self.fs.sync_dir(&self.dir));

@@ -1,23 +1,94 @@
 //! Reading a segment, and judging where it cannot be read on.
 
 use std::cell::OnceCell;
+use std::ffi::OsStr;
 
-use super::{END, HEAD_BYTES, Header, MAGIC, RECORD_BYTES};
+use lz4_flex::block;
+
+use super::{END, HEAD_BYTES, Header, LZ4, LZ4_RATIO_MAX, MAGIC, Native, RECORD_BYTES, ZSTD};
 use crate::crc32c::{self, Stretches};
-use crate::kind::{Link, Place, Scan, Work};
-use crate::segment::{Bad, Later, Stop, Verdict};
+use crate::scan::{Follows, Invalid, Item, Later, Scan, SegmentFormat, Stop, Verdict, Work, position};
+use crate::{ENTRY_BYTES_MAX, Error, RecordKind};
 
 /// What looking at one place costs that may be a record.
 const CANDIDATE_WORK: usize = 256;
 
+impl SegmentFormat for Native {
+    type Name = u32;
+    /// The number of the next record.
+    type Carry = Option<u64>;
+    type Scan<'s> = NativeScan<'s>;
+
+    const NUMBERED: bool = true;
+    const RECYCLED: bool = true;
+    const GUARDED: bool = false;
+    const SEGMENT_BYTES_MAX: u64 = crate::SEGMENT_FILE_BYTES_MAX;
+
+    fn file_name(number: u32) -> String {
+        format!("{number:08}.tlog")
+    }
+
+    fn parse_name(name: &OsStr) -> Option<u32> {
+        let name = name.to_str()?;
+        let digits = name.strip_suffix(".tlog")?;
+        let number = digits.parse().ok()?;
+        (digits.bytes().all(|byte| byte.is_ascii_digit()) && Self::file_name(number) == name)
+            .then_some(number)
+    }
+
+    fn number(name: u32) -> u64 {
+        name.into()
+    }
+
+    fn unpack(bytes: &[u8], item: Item, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop> {
+        let invalid = |found| Stop::Invalid(Invalid { offset: item.offset, found });
+        let record = bytes.get(item.offset as usize..item.end as usize).unwrap_or_default();
+        let Some((header, body)) = record.split_first_chunk() else {
+            return Err(invalid("a record that is cut short"));
+        };
+        let (header, _) = Header::decode(header);
+        let kind =
+            RecordKind::from_tag(header.kind & 0x0f).ok_or_else(|| invalid("an unknown kind of record"))?;
+        let packing = header.kind & 0xf0;
+        let corrupt = "a packed body that is not valid";
+        let (len, body) = match body.split_first_chunk() {
+            _ if packing == 0 => (body.len(), body),
+            Some((len, packed)) => (u32::from_le_bytes(*len) as usize, packed),
+            None => return Err(invalid(corrupt)),
+        };
+        if len > ENTRY_BYTES_MAX {
+            let error = Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64);
+            return Err(Stop::Refused(error.at_offset(item.offset)));
+        }
+        out.truncate(from);
+        match packing {
+            0 => out.extend_from_slice(body),
+            ZSTD => {
+                let plain = zstd::bulk::decompress(body, len).ok().filter(|plain| plain.len() == len);
+                out.extend_from_slice(&plain.ok_or_else(|| invalid(corrupt))?);
+            }
+            LZ4 if len <= body.len().saturating_mul(LZ4_RATIO_MAX) => {
+                out.resize(from + len, 0);
+                let plain = block::decompress_into(body, out.get_mut(from..).unwrap_or_default());
+                plain.ok().filter(|plain| *plain == len).ok_or_else(|| invalid(corrupt))?;
+            }
+            _ => return Err(invalid(corrupt)),
+        }
+        Ok((kind, len))
+    }
+}
+
 /// Reads the records of one segment.
 #[derive(Clone, Debug)]
 pub struct NativeScan<'s> {
+    segment: u32,
     bytes: &'s [u8],
-    /// As it stands in the head, which may be damaged: a record that checks out with it proves it.
+    /// As it stands in the head, which may be corrupt: a record that passes its checks with it proves it.
     signature: Option<u64>,
-    /// `None` when the head does not check out.
-    link: Option<Link>,
+    /// `None` when the head is not valid.
+    follows: Option<Follows>,
+    /// The number of its first record: as the head says, or where the segment before it ended.
+    first: Option<u64>,
     sequence: u32,
     at: usize,
 }
@@ -41,11 +112,15 @@ impl NativeScan<'_> {
         right.then_some((header, end))
     }
 
-    /// The first record behind `bad` that checks out and that `wanted` accepts. `Err` when that is too much work.
-    fn record_after(&self, bad: usize, wanted: impl Fn(Header, usize) -> bool) -> Result<Option<usize>, ()> {
+    /// The first valid record behind `invalid` that `wanted` accepts. `Err` when that is too much work.
+    fn record_after(
+        &self,
+        invalid: usize,
+        wanted: impl Fn(Header, usize) -> bool,
+    ) -> Result<Option<usize>, ()> {
         let mut work = Work::of(self.bytes.len());
         let stretches = OnceCell::new();
-        for at in bad + 1..self.bytes.len() {
+        for at in invalid + 1..self.bytes.len() {
             let Some(header) = self.bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
             let (header, _) = Header::decode(header);
             let end = at.saturating_add(RECORD_BYTES).saturating_add(header.len as usize);
@@ -69,8 +144,8 @@ impl NativeScan<'_> {
     }
 }
 
-impl<'s> Scan<'s> for NativeScan<'s> {
-    fn new(segment: u32, bytes: &'s [u8]) -> Self {
+impl<'s> Scan<'s, Native> for NativeScan<'s> {
+    fn new(segment: u32, bytes: &'s [u8], carry: Option<u64>) -> Self {
         let read = || {
             let (head, crc) = bytes.get(..HEAD_BYTES)?.split_last_chunk()?;
             let whole = head.starts_with(&MAGIC) && crc32c::hash(head) == u32::from_le_bytes(*crc);
@@ -81,20 +156,21 @@ impl<'s> Scan<'s> for NativeScan<'s> {
             let own = *number == segment.to_le_bytes();
             // The records of another segment are none of this one.
             let signature = (own || !whole).then_some(u64::from_le_bytes(*signature));
-            Some((signature, (own && whole).then_some(Link { first, front, before: 0 })))
+            Some((signature, (own && whole).then_some(Follows { end: first, front })))
         };
-        let (signature, link) = read().unwrap_or_default();
-        Self { bytes, signature, link, sequence: 0, at: 0 }
+        let (signature, follows) = read().unwrap_or_default();
+        let first = follows.map(|follows| follows.end).or(carry);
+        Self { segment, bytes, signature, follows, first, sequence: 0, at: 0 }
     }
 
-    fn place(&mut self) -> Result<Option<Place>, Stop> {
-        let bad = |at: usize, found| Err(Stop::Bad(Bad { offset: at as u64, found }));
+    fn next_item(&mut self) -> Result<Option<Item>, Stop> {
+        let invalid = |at: usize, found| Err(Stop::Invalid(Invalid { offset: at as u64, found }));
         if self.at == 0 {
             if self.bytes.is_empty() {
                 return Ok(None);
             }
-            if self.link.is_none() {
-                return bad(0, "a head that does not check out");
+            if self.follows.is_none() {
+                return invalid(0, "a head that is not valid");
             }
             self.at = HEAD_BYTES;
         }
@@ -103,70 +179,70 @@ impl<'s> Scan<'s> for NativeScan<'s> {
             let follows =
                 |h: Header| h.sequence == self.sequence || (h.kind == END && h.sequence > self.sequence);
             let Some((header, end)) = self.checked(at).filter(|(header, _)| follows(*header)) else {
-                return bad(at, "a record that does not check out");
+                return invalid(at, "a record that does not match its checksum");
             };
             (self.at, self.sequence) = (end, header.sequence);
             if header.kind != END {
                 self.sequence = self.sequence.wrapping_add(1);
-                return Ok(Some(Place { offset: at as u64, end: end as u64, checked: true }));
+                let position = position(self.segment, end as u32);
+                return Ok(Some(Item { at: position, offset: at as u64, end: end as u64, checked: true }));
             }
         }
         Ok(None)
     }
 
-    fn go_to(&mut self, offset: u64) {
+    fn seek(&mut self, offset: u64) {
         if offset > 0 {
             self.at = self.at.max(HEAD_BYTES);
         }
-        while (self.at as u64) < offset && matches!(self.place(), Ok(Some(_))) {}
+        while (self.at as u64) < offset && matches!(self.next_item(), Ok(Some(_))) {}
     }
 
-    fn judge(&mut self, bad: Bad, later: Later) -> Verdict {
-        let at = bad.offset as usize;
+    fn judge(&mut self, invalid: Invalid, later: Later) -> Verdict {
+        let at = invalid.offset as usize;
         let rest = self.bytes.get(at..).unwrap_or_default();
         if rest.iter().all(|&byte| byte == 0) {
             return Verdict::End;
         }
-        if self.link.is_none() {
+        if self.follows.is_none() {
             // Nothing can stand in a file that ends within its head. A whole one was durable before it had its name.
             return if self.bytes.len() < HEAD_BYTES && !later.holds {
-                Verdict::Torn
+                Verdict::TornTail
             } else {
-                Verdict::Damaged
+                Verdict::Corruption
             };
         }
         let proved = self.record_after(at, |header, _| header.durable as usize > at);
-        if later.holds || !matches!(proved, Ok(None)) { Verdict::Damaged } else { Verdict::Torn }
+        if later.holds || !matches!(proved, Ok(None)) { Verdict::Corruption } else { Verdict::TornTail }
     }
 
-    fn resume(&mut self, bad: Bad) -> Option<u64> {
-        let at = self.record_after(bad.offset as usize, |_, _| true).ok().flatten()?;
+    fn resume(&mut self, invalid: Invalid) -> Option<u64> {
+        let at = self.record_after(invalid.offset as usize, |_, _| true).ok().flatten()?;
         let (header, _) = self.checked(at)?;
         (self.at, self.sequence) = (at, header.sequence);
         Some(at as u64)
     }
 
-    fn proof(&self, at: u64) -> Vec<u8> {
-        let header = Header { len: 0, durable: at as u32, sequence: self.sequence, kind: END };
-        let sealed = |signature| header.encode(header.crc(signature, crc32c::hash(&[]))).to_vec();
-        self.signature.map(sealed).unwrap_or_default()
+    fn follows(&self) -> Option<Follows> {
+        self.follows
     }
 
-    fn link(&self) -> Option<Link> {
-        self.link
+    fn end(&self) -> Option<u64> {
+        Some(self.first?.saturating_add(self.sequence.into()))
     }
 
-    fn number(&self) -> Option<u64> {
-        Some(self.link()?.first.saturating_add(self.sequence.into()))
+    fn carry(&self, _: bool) -> Option<u64> {
+        self.end()
     }
 }
 
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails so")]
 mod tests {
-    use super::super::{Format, FrameEncoder, Header, Native, NativeEncoder};
+    use super::super::{Header, Native, NativeEncoder};
     use super::*;
-    use crate::Record;
+    use crate::kind::{Format, FrameEncoder, Link};
+    use crate::{Position, Record};
 
     /// Story: in small records some bytes looked like the header of one that claims megabytes; behind a torn write of
     /// megabytes the checksums of all those were too much work, and it was called damage.
@@ -186,14 +262,47 @@ mod tests {
         native.seal(at as u32, at as u32, &mut group);
         group[0] ^= 1;
         bytes.extend(&group);
-        let mut scan = NativeScan::new(1, &bytes);
-        let Err(Stop::Bad(bad)) = scan.place() else { panic!("the first record is damaged") };
-        assert_eq!((bad.offset as usize, scan.judge(bad, Later::default())), (at, Verdict::Torn));
+        let mut scan = NativeScan::new(1, &bytes, None);
+        let Err(Stop::Invalid(invalid)) = scan.next_item() else { panic!("the first record is damaged") };
+        assert_eq!((invalid.offset as usize, scan.judge(invalid, Later::default())), (at, Verdict::TornTail));
         // One that says that the place was durable once makes it damage.
         let header = Header { len: 0, durable: at as u32 + 1, sequence: 12_000, kind: 1 };
         bytes.extend(header.encode(header.crc(native.signature, crc32c::hash(&[]))));
-        let mut scan = NativeScan::new(1, &bytes);
-        let Err(Stop::Bad(bad)) = scan.place() else { panic!("the first record is damaged") };
-        assert_eq!(scan.judge(bad, Later::default()), Verdict::Damaged);
+        let mut scan = NativeScan::new(1, &bytes, None);
+        let Err(Stop::Invalid(invalid)) = scan.next_item() else { panic!("the first record is damaged") };
+        assert_eq!(scan.judge(invalid, Later::default()), Verdict::Corruption);
+    }
+
+    /// A record whose header says that its body is packed so; no checksum, as `unpack` asks for none.
+    fn record(packing: u8, plain: u32, packed: &[u8]) -> Vec<u8> {
+        let header = Header { len: 4 + packed.len() as u32, durable: 0, sequence: 0, kind: 1 | packing };
+        [&header.encode(0)[..], &plain.to_le_bytes(), packed].concat()
+    }
+
+    fn unpack(record: &[u8]) -> (Result<(RecordKind, usize), Stop>, Vec<u8>) {
+        let mut out = Vec::new();
+        let item = Item { at: Position(0), offset: 0, end: record.len() as u64, checked: true };
+        (Native::unpack(record, item, 0, &mut out), out)
+    }
+
+    #[test]
+    fn hostile_blocks_are_refused_with_the_memory_they_justify() {
+        let payload: Vec<u8> = (0..900u32).flat_map(|n| (n / 3).to_le_bytes()).collect();
+        let block = block::compress(&payload);
+        let whole = record(LZ4, payload.len() as u32, &block);
+        let (done, out) = unpack(&whole);
+        assert!(matches!(done, Ok((RecordKind::Write, len)) if len == payload.len()) && out == payload);
+        for cut in RECORD_BYTES..whole.len() {
+            assert!(matches!(unpack(&whole[..cut]).0, Err(Stop::Invalid(_))), "cut at {cut}");
+        }
+        for (at, bit) in (RECORD_BYTES..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << bit;
+            let (done, out) = unpack(&bytes);
+            assert!(done.is_err() || out.len() == payload.len(), "byte {at} bit {bit}");
+        }
+        let (done, out) = unpack(&record(LZ4, 60 << 20, &block));
+        assert!(matches!(done, Err(Stop::Invalid(_))) && out.capacity() < 1 << 20);
+        assert!(matches!(unpack(&record(0x30, 5, b"other")).0, Err(Stop::Invalid(_))));
     }
 }

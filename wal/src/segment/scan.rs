@@ -1,8 +1,13 @@
 //! Reading a segment, and judging where it cannot be read on: the rules that the module above lists.
 
-use super::{FRAME_HEADER_BYTES, Influx, MARK_BYTES, MARK_HEAD, MARK_MAGIC, Mark, snappy};
-use crate::kind::{self, Format as _, Place, Work};
-use crate::{Error, Record, RecordKind};
+use std::ffi::OsStr;
+
+use super::{
+    FRAME_HEADER_BYTES, Influx, MARK_BYTES, MARK_HEAD, MARK_MAGIC, Mark, SNAPPY_RATIO_MAX, file_name,
+    parse_name, snappy,
+};
+use crate::scan::{self, Follows, Invalid, Item, Later, SegmentFormat, Stop, Verdict, Work};
+use crate::{ENTRY_BYTES_MAX, Error, Record, RecordKind, entry};
 
 /// What a segment holds at one place.
 #[derive(Debug)]
@@ -20,49 +25,54 @@ pub enum Unit<'s> {
     },
 }
 
-/// Where reading cannot go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bad {
-    /// The first byte that is neither a frame nor a group.
-    pub offset: u64,
-    /// What is wrong there.
-    pub found: &'static str,
-}
+impl SegmentFormat for Influx {
+    type Name = u32;
+    type Carry = ();
+    type Scan<'s> = Scan<'s>;
 
-/// What the directory holds behind a segment. [`following`](crate::following) looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Later {
-    /// A later segment holds anything but zeros.
-    pub holds: bool,
-    /// InfluxDB has opened the directory since our log wrote the segment: the empty next segment is gone or used, and no
-    /// later segment is ours.
-    pub taken_over: bool,
-}
+    const NUMBERED: bool = false;
+    const RECYCLED: bool = false;
+    const GUARDED: bool = true;
+    const SEGMENT_BYTES_MAX: u64 = crate::SEGMENT_FILE_BYTES_MAX;
 
-/// What [`Scan::judge`] makes of a bad place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Space that was allocated and not used.
-    End,
-    /// The unfinished last write before a crash.
-    Torn,
-    /// An incomplete group of ours that InfluxDB went on behind. The scan reads on from there, as InfluxDB did.
-    Accepted {
-        /// How many records follow up to the next bad place. None of them was acknowledged by our log; those that
-        /// InfluxDB appended were acknowledged by InfluxDB.
-        records: u64,
-    },
-    /// Something that was intact once.
-    Damaged,
-}
+    fn file_name(name: u32) -> String {
+        file_name(name)
+    }
 
-/// Why a scan stopped.
-#[derive(Debug)]
-pub enum Stop {
-    /// A bad place.
-    Bad(Bad),
-    /// A record above the limit: neither torn nor damaged, and not to be cut off.
-    TooLarge(Error),
+    fn parse_name(name: &OsStr) -> Option<u32> {
+        parse_name(name)
+    }
+
+    fn number(name: u32) -> u64 {
+        name.into()
+    }
+
+    fn unpack(bytes: &[u8], item: Item, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop> {
+        let invalid = |found| Stop::Invalid(Invalid { offset: item.offset, found });
+        let frame = bytes.get(item.offset as usize..item.end as usize).unwrap_or_default();
+        let Some((&[tag, ..], body)) = frame.split_first_chunk::<FRAME_HEADER_BYTES>() else {
+            return Err(invalid("a frame header that is cut short"));
+        };
+        let kind = RecordKind::from_tag(tag).ok_or_else(|| invalid("an unknown kind of record"))?;
+        let corrupt = "a payload that is not valid snappy";
+        let len = snap::raw::decompress_len(body).map_err(|_| invalid(corrupt))?;
+        if len > body.len().saturating_mul(SNAPPY_RATIO_MAX) {
+            return Err(invalid(corrupt));
+        }
+        if len > ENTRY_BYTES_MAX {
+            let error = Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64);
+            return Err(Stop::Refused(error.at_offset(item.offset)));
+        }
+        if out.len() < from + len {
+            out.resize(from + len, 0);
+        }
+        let payload = out.get_mut(from..from + len).unwrap_or_default();
+        snap::raw::Decoder::new().decompress(body, payload).map_err(|_| invalid(corrupt))?;
+        if !item.checked && !entry::is_well_formed(kind, payload) {
+            return Err(invalid("a payload that is not an entry"));
+        }
+        Ok((kind, len))
+    }
 }
 
 /// Reads the units of one segment, one after the other.
@@ -102,11 +112,11 @@ impl<'a> Scan<'a> {
             return Ok(Some(Unit::Mark(mark)));
         }
         let (at, bare) = (self.at, self.bare);
-        let Some(place) = self.frame()? else { return Ok(None) };
-        match Influx::unpack(self.bytes, place, 0, &mut self.payload) {
+        let Some(item) = self.frame()? else { return Ok(None) };
+        match Influx::unpack(self.bytes, item, 0, &mut self.payload) {
             Ok((kind, len)) => {
                 let record = Record { kind, payload: self.payload.get(..len).unwrap_or_default() };
-                Ok(Some(Unit::Frame { record, offset: place.offset, end: place.end }))
+                Ok(Some(Unit::Frame { record, offset: item.offset, end: item.end }))
             }
             Err(stop) => {
                 (self.at, self.bare) = (at, bare);
@@ -117,19 +127,19 @@ impl<'a> Scan<'a> {
 
     /// Length without the zeros at the end.
     pub fn used_len(&self) -> u64 {
-        kind::used_len(self.bytes)
+        scan::used_len(self.bytes)
     }
 
-    /// Whether a bad place of this scan is the end, a torn write, damage, or a group that InfluxDB accepted; `later` says
-    /// what the directory holds behind the segment. After [`Verdict::Accepted`] the scan goes on.
-    pub fn judge(&mut self, bad: Bad, later: Later) -> Verdict {
-        let at = bad.offset as usize;
+    /// What an invalid place of this scan is; `later` says what the directory holds behind the segment. After
+    /// [`Verdict::Accepted`] the scan goes on.
+    pub fn judge(&mut self, invalid: Invalid, later: Later) -> Verdict {
+        let at = invalid.offset as usize;
         let rest = self.bytes.get(at..).unwrap_or_default();
         if rest.iter().all(|&byte| byte == 0) {
             return Verdict::End;
         }
         if self.proved_durable(at) {
-            return Verdict::Damaged;
+            return Verdict::Corruption;
         }
         let ours = self.mark_at(0).is_some();
         if ours && !self.bare && !self.accepting {
@@ -143,12 +153,12 @@ impl<'a> Scan<'a> {
             self.bare |= later.taken_over;
         }
         if later.holds {
-            return Verdict::Damaged;
+            return Verdict::Corruption;
         }
         if (self.bare || self.accepting || !ours) && self.frame_after(at) != After::Nothing {
-            return Verdict::Damaged;
+            return Verdict::Corruption;
         }
-        Verdict::Torn
+        Verdict::TornTail
     }
 
     /// Reads on from `at` as InfluxDB did.
@@ -163,12 +173,12 @@ impl<'a> Scan<'a> {
         scan.accept(at);
         scan.pass_mark()?;
         let mut found = Acceptable { records: 0, foreign: false };
-        while let Ok(Some(place)) = kind::Scan::place(&mut scan) {
-            if Influx::unpack(self.bytes, place, 0, &mut scan.payload).is_err() {
+        while let Ok(Some(item)) = scan::Scan::next_item(&mut scan) {
+            if Influx::unpack(self.bytes, item, 0, &mut scan.payload).is_err() {
                 break;
             }
             found.records += 1;
-            found.foreign |= !place.checked && place.end as usize > scan.claim_end;
+            found.foreign |= !item.checked && item.end as usize > scan.claim_end;
         }
         Some(found)
     }
@@ -204,45 +214,50 @@ impl<'a> Scan<'a> {
     }
 
     /// Goes past the frame that stands here.
-    fn frame(&mut self) -> Result<Option<Place>, Stop> {
+    fn frame(&mut self) -> Result<Option<Item>, Stop> {
         if self.at >= self.bytes.len() {
             return Ok(None);
         }
         let checked = self.at < self.group_end;
         if !checked && Mark::claimed(self.bytes.get(self.at..).unwrap_or_default()).is_some() {
-            let found = "records that do not check out with their mark";
-            return Err(Stop::Bad(Bad { offset: self.at as u64, found }));
+            let found = "records that do not match the checksum of their mark";
+            return Err(Stop::Invalid(Invalid { offset: self.at as u64, found }));
         }
         let limit = if checked { self.group_end } else { self.bytes.len() };
         let end = self.bounds(self.at, limit)?;
-        let place = Place { offset: self.at as u64, end: end as u64, checked };
+        let item = self.item(self.at, end, checked);
         (self.at, self.bare) = (end, !checked);
-        Ok(Some(place))
+        Ok(Some(item))
+    }
+
+    fn item(&self, at: usize, end: usize, checked: bool) -> Item {
+        let position = scan::position(self.segment, end as u32);
+        Item { at: position, offset: at as u64, end: end as u64, checked }
     }
 
     /// Where the frame at `at` ends, at `limit` at the latest.
     fn bounds(&self, at: usize, limit: usize) -> Result<usize, Stop> {
-        let bad = |found| Stop::Bad(Bad { offset: at as u64, found });
+        let invalid = |found| Stop::Invalid(Invalid { offset: at as u64, found });
         let rest = self.bytes.get(at..limit).unwrap_or_default();
         let Some((&[tag, a, b, c, d], body)) = rest.split_first_chunk() else {
-            return Err(bad("a frame header that is cut short"));
+            return Err(invalid("a frame header that is cut short"));
         };
         if RecordKind::from_tag(tag).is_none() {
-            return Err(bad("an unknown kind of record"));
+            return Err(invalid("an unknown kind of record"));
         }
         let len = u32::from_be_bytes([a, b, c, d]) as usize;
-        let Some(body) = body.get(..len) else { return Err(bad("a frame that is cut short")) };
+        let Some(body) = body.get(..len) else { return Err(invalid("a frame that is cut short")) };
         Ok(at + FRAME_HEADER_BYTES + body.len())
     }
 
-    /// Rule 3: a mark after `bad` says that `bad` was synced.
-    fn proved_durable(&self, bad: usize) -> bool {
+    /// Rule 2: a mark after `invalid` says that `invalid` was synced.
+    fn proved_durable(&self, invalid: usize) -> bool {
         let mut work = Work::of(self.bytes.len());
-        for at in self.mark_heads(bad) {
+        for at in self.mark_heads(invalid) {
             let claimed = Mark::claimed(self.bytes.get(at..).unwrap_or_default());
             // Nothing behind a mark was durable before it.
             let Some((mark, ..)) =
-                claimed.filter(|(mark, ..)| (bad + 1..=at).contains(&(mark.durable as usize)))
+                claimed.filter(|(mark, ..)| (invalid + 1..=at).contains(&(mark.durable as usize)))
             else {
                 continue;
             };
@@ -260,10 +275,10 @@ impl<'a> Scan<'a> {
         places.map(move |(step, _)| from + step)
     }
 
-    /// Rule 5: a valid frame, or a group, stands somewhere after `bad`.
-    fn frame_after(&mut self, bad: usize) -> After {
+    /// Rule 6: a valid frame, or a group, stands somewhere after `invalid`.
+    fn frame_after(&mut self, invalid: usize) -> After {
         let mut work = Work::of(self.bytes.len());
-        for at in bad + 1..self.bytes.len() {
+        for at in invalid + 1..self.bytes.len() {
             let Some(rest) = self.bytes.get(at..) else { break };
             let &[tag, a, b, c, d, ..] = rest else { break };
             let len = u32::from_be_bytes([a, b, c, d]) as usize;
@@ -282,10 +297,9 @@ impl<'a> Scan<'a> {
             if !work.pay(len.saturating_add(claimed)) {
                 return After::TooMuchWork;
             }
-            let place = Place { offset: at as u64, end: end as u64, checked: false };
-            match Influx::unpack(self.bytes, place, 0, &mut self.payload) {
+            match Influx::unpack(self.bytes, self.item(at, end, false), 0, &mut self.payload) {
                 Ok((_, len)) if len > 0 => return After::At(at),
-                Err(Stop::TooLarge(_)) => return After::At(at),
+                Err(Stop::Refused(_)) => return After::At(at),
                 _ if self.mark_at(at).is_some() => return After::At(at),
                 _ => {}
             }
@@ -302,10 +316,10 @@ impl<'a> Scan<'a> {
         *self.ours.insert(found)
     }
 
-    /// The next whole group after `bad`.
-    fn mark_after(&self, bad: usize) -> Option<usize> {
+    /// The next whole group after `invalid`.
+    fn mark_after(&self, invalid: usize) -> Option<usize> {
         let mut work = Work::of(self.bytes.len());
-        let mut heads = self.mark_heads(bad + 1);
+        let mut heads = self.mark_heads(invalid + 1);
         heads.find(|&at| {
             let claimed = Mark::claimed(self.bytes.get(at..).unwrap_or_default());
             claimed.is_some_and(|(mark, ..)| work.pay(mark.len as usize)) && self.mark_at(at).is_some()
@@ -313,17 +327,17 @@ impl<'a> Scan<'a> {
     }
 }
 
-impl<'a> kind::Scan<'a> for Scan<'a> {
-    fn new(segment: u32, bytes: &'a [u8]) -> Self {
+impl<'s> scan::Scan<'s, Influx> for Scan<'s> {
+    fn new(segment: u32, bytes: &'s [u8], (): ()) -> Self {
         Self::new(segment, bytes)
     }
 
-    fn place(&mut self) -> Result<Option<Place>, Stop> {
+    fn next_item(&mut self) -> Result<Option<Item>, Stop> {
         self.take_marks();
         self.frame()
     }
 
-    fn go_to(&mut self, offset: u64) {
+    fn seek(&mut self, offset: u64) {
         loop {
             self.take_marks();
             if self.at as u64 >= offset || !matches!(self.frame(), Ok(Some(_))) {
@@ -332,8 +346,8 @@ impl<'a> kind::Scan<'a> for Scan<'a> {
         }
     }
 
-    fn judge(&mut self, bad: Bad, later: Later) -> Verdict {
-        self.judge(bad, later)
+    fn judge(&mut self, invalid: Invalid, later: Later) -> Verdict {
+        self.judge(invalid, later)
     }
 
     /// Each record gets a mark of its own: a checksum that fails then costs one record.
@@ -347,26 +361,37 @@ impl<'a> kind::Scan<'a> for Scan<'a> {
             out.extend_from_slice(frame);
             Some(())
         };
-        while let Ok(Some(place)) = kind::Scan::place(&mut scan) {
-            add(self.bytes.get(place.offset as usize..place.end as usize)?)?;
+        while let Ok(Some(item)) = scan::Scan::next_item(&mut scan) {
+            add(self.bytes.get(item.offset as usize..item.end as usize)?)?;
         }
         // As at the end of every segment of ours.
         add(&[])?;
         Some(out)
     }
 
-    fn before(&self) -> Option<u32> {
-        self.mark_at(0).filter(|head| head.len == 0)?.durable.checked_sub(1)
+    /// The last segment before this one that held records, as the first mark says.
+    fn follows(&self) -> Option<Follows> {
+        let end = self.mark_at(0).filter(|head| head.len == 0)?.durable.checked_sub(1)?.into();
+        // What it names was truncated, unless its file is there.
+        Some(Follows { end, front: end })
     }
 
-    /// In a segment of ours the next group: frames of a group whose checksum is wrong do not check out, however much
-    /// they look like it. Else the next frame with the grammar of an entry, too.
-    fn resume(&mut self, bad: Bad) -> Option<u64> {
-        let bad = bad.offset as usize;
-        let bare = (self.bare || self.accepting || !self.is_ours()).then(|| self.frame_after(bad));
+    fn end(&self) -> Option<u64> {
+        (self.used_len() > 0).then_some(self.segment.into())
+    }
+
+    fn is_blank(&self) -> bool {
+        true
+    }
+
+    /// In a segment of ours the next group: frames of a group whose checksum is wrong are not valid, however much they look
+    /// like it. Else the next frame with the grammar of an entry, too.
+    fn resume(&mut self, invalid: Invalid) -> Option<u64> {
+        let invalid = invalid.offset as usize;
+        let bare = (self.bare || self.accepting || !self.is_ours()).then(|| self.frame_after(invalid));
         let at = match bare {
             Some(After::At(at)) => Some(at),
-            _ => self.mark_after(bad),
+            _ => self.mark_after(invalid),
         }?;
         (self.at, self.group_end, self.bare) = (at, at, false);
         Some(at as u64)
@@ -375,13 +400,13 @@ impl<'a> kind::Scan<'a> for Scan<'a> {
 
 /// What InfluxDB reads behind an incomplete group of ours.
 struct Acceptable {
-    /// Records up to the next bad place.
+    /// Records up to the next invalid place.
     records: u64,
     /// One of them stands where the group should have ended: our log did not write it.
     foreign: bool,
 }
 
-/// What stands after a bad place.
+/// What stands after an invalid place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
     Nothing,
@@ -397,7 +422,7 @@ mod tests {
     use tsmith_codecs::{FieldType, RunBuilder, Value};
 
     use super::*;
-    use crate::kind::{FrameEncoder, Link};
+    use crate::kind::{Format, FrameEncoder, Link};
     use crate::segment::InfluxEncoder;
     use crate::testing::noise;
 
@@ -428,13 +453,13 @@ mod tests {
         (segment, begins)
     }
 
-    fn first_bad(scan: &mut Scan<'_>) -> Bad {
+    fn first_invalid(scan: &mut Scan<'_>) -> Invalid {
         loop {
             match scan.next() {
                 Ok(Some(_)) => {}
-                Ok(None) => panic!("nothing is bad"),
-                Err(Stop::Bad(bad)) => return bad,
-                Err(Stop::TooLarge(error)) => panic!("{error}"),
+                Ok(None) => panic!("all is valid"),
+                Err(Stop::Invalid(invalid)) => return invalid,
+                Err(Stop::Refused(error)) => panic!("{error}"),
             }
         }
     }
@@ -449,10 +474,10 @@ mod tests {
             let at = begins[damaged];
             bytes[at..at + 512].fill(0);
             let mut scan = Scan::new(1, &bytes);
-            let bad = first_bad(&mut scan);
-            assert_eq!(bad.offset as usize, at);
-            assert_eq!(scan.judge(bad, Later::default()), Verdict::Damaged);
-            assert_eq!(kind::Scan::resume(&mut scan, bad), Some(begins[damaged + 1] as u64));
+            let invalid = first_invalid(&mut scan);
+            assert_eq!(invalid.offset as usize, at);
+            assert_eq!(scan.judge(invalid, Later::default()), Verdict::Corruption);
+            assert_eq!(scan::Scan::resume(&mut scan, invalid), Some(begins[damaged + 1] as u64));
         }
     }
 
@@ -465,10 +490,10 @@ mod tests {
             let head = [1, 0, 0x3d, 0xcc, 0x50];
             let bytes = [&whole[..], &head, &noise(seed, 4_000_000)].concat();
             let mut scan = Scan::new(1, &bytes);
-            let bad = first_bad(&mut scan);
+            let invalid = first_invalid(&mut scan);
             assert_eq!(
-                (bad.offset as usize, scan.judge(bad, Later::default())),
-                (whole.len(), Verdict::Torn),
+                (invalid.offset as usize, scan.judge(invalid, Later::default())),
+                (whole.len(), Verdict::TornTail),
                 "{seed}"
             );
         }
@@ -492,11 +517,11 @@ mod tests {
         bytes[value] ^= 1;
         bytes[12] ^= 1;
         let mut scan = Scan::new(1, &bytes);
-        let bad = first_bad(&mut scan);
-        assert_eq!(kind::Scan::resume(&mut scan, bad), Some(begins[0] as u64));
-        let bad = first_bad(&mut scan);
-        assert_eq!(bad.offset as usize, begins[1]);
-        assert_eq!(kind::Scan::resume(&mut scan, bad), Some(begins[2] as u64));
+        let invalid = first_invalid(&mut scan);
+        assert_eq!(scan::Scan::resume(&mut scan, invalid), Some(begins[0] as u64));
+        let invalid = first_invalid(&mut scan);
+        assert_eq!(invalid.offset as usize, begins[1]);
+        assert_eq!(scan::Scan::resume(&mut scan, invalid), Some(begins[2] as u64));
     }
 
     /// Story: the checksum of every claimed group was computed, to the end of the file each: three hostile megabytes
@@ -508,9 +533,9 @@ mod tests {
         for durable in durables {
             let bytes = claims(10 << 20, durable);
             let mut scan = Scan::new(1, &bytes);
-            let Err(Stop::Bad(bad)) = scan.next() else { panic!("the first byte is nothing") };
-            assert_eq!(bad.offset, 0);
-            assert_eq!(scan.judge(bad, Later::default()), Verdict::Damaged);
+            let Err(Stop::Invalid(invalid)) = scan.next() else { panic!("the first byte is nothing") };
+            assert_eq!(invalid.offset, 0);
+            assert_eq!(scan.judge(invalid, Later::default()), Verdict::Corruption);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether bytes are a snappy block, without unpacking it.
 
-use crate::kind::Work;
+use crate::scan::Work;
 
 /// What looking at one element costs.
 const ELEMENT_WORK: usize = 8;

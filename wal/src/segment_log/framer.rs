@@ -10,7 +10,8 @@ use std::mem;
 use super::active::{SegmentFile, SegmentGroup};
 use super::writer::SegmentWriter;
 use crate::commit::{Failure, Framer};
-use crate::kind::{Format, parts, position};
+use crate::kind::{Format, parts};
+use crate::scan::position;
 use crate::{Error, ErrorKind, Position, Result};
 
 /// So much of a group has a mark of its own, where groups have marks: damage costs what stands under one, and what its

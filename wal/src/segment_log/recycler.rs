@@ -9,9 +9,10 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use crate::commit::Failure;
+use crate::directory::{self, recycled_name};
 use crate::fs::{Fs, FsFile};
-use crate::kind::{Format, Link, Scan};
-use crate::recover;
+use crate::kind::Format;
+use crate::scan::{Follows, Scan};
 use crate::sync::Mutex;
 use crate::{Error, Result};
 
@@ -78,7 +79,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
 
     /// Drops the segments below `limit`, of a log whose next record is `next_record`.
     pub(super) fn truncate(&self, limit: u32, next_record: u64) -> Result<(), Failure> {
-        let numbers = recover::segments::<T, _>(&self.fs, &self.dir).map_err(Failure::Passing)?;
+        let numbers = directory::segments::<T, _>(&self.fs, &self.dir).map_err(Failure::Passing)?;
         for (at, &number) in numbers.iter().enumerate().take_while(|(_, number)| **number < limit) {
             let first = || self.first_record(&numbers[at + 1..], next_record);
             let Some(dropped) = self.drop_segment(number, first).map_err(Failure::Passing)? else { continue };
@@ -109,7 +110,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         let mut recycled = self.recycled.lock();
         // Else it held nothing, or nothing that anybody could read.
         let is_kept = T::RECYCLED && (next, number) > (recycled.front, recycled.segment);
-        let name = self.dir.join(recover::recycled_name(next, number));
+        let name = self.dir.join(recycled_name(next, number));
         match self.fs.rename(&path, &name) {
             Ok(()) => {
                 recycled.front = recycled.front.max(next);
@@ -126,7 +127,9 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         for &number in numbers {
             let path = self.path(number);
             let head = self.head_of(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
-            if let Some(Link { first, .. }) = T::Scan::new(number, &head).link() {
+            if let Some(Follows { end: first, .. }) =
+                T::Scan::new(number, &head, T::Carry::default()).follows()
+            {
                 return Ok(first);
             }
         }
@@ -151,7 +154,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         }
         let path = match recycled.paths.pop() {
             Some(path) => path,
-            None => self.create(self.dir.join(recover::recycled_name(0, 0)))?,
+            None => self.create(self.dir.join(recycled_name(0, 0)))?,
         };
         Ok((path, recycled.front))
     }

@@ -7,11 +7,11 @@ use std::time::Instant;
 use super::active::{Active, SegmentFile, SegmentGroup};
 use super::recycler::Recycler;
 use crate::commit::{Failure, Writer};
+use crate::directory;
 use crate::error::is_passing;
 use crate::fs::{Fs, FsFile};
 use crate::kind::{Format, Link, parts};
 use crate::metrics::Counts;
-use crate::recover;
 use crate::{Error, LogOptions, Result};
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
     }
 
     fn try_begin(&self, number: u32, needed: u32) -> Result<Active<S, T>> {
-        recover::vacant(&self.recycler.fs, &self.recycler.path(number))?;
+        directory::refuse_occupied(&self.recycler.fs, &self.recycler.path(number))?;
         let (path, front) = self.create(number)?;
         let link = Link { first: self.next_record, front, before: self.held };
         let format = T::begin(number, link);

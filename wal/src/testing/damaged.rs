@@ -153,31 +153,6 @@ pub fn salvage_keeps_what_checks_out<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     }
 }
 
-/// Law: recovery as the original's keeps what stands before damage, and cuts the segment there.
-pub fn recovery_as_the_originals_keeps_what_is_before_damage<L: Log<Fs = OsFs>>(scratch: &Scratch) {
-    let (all, path, intact) = closed_log::<L>(scratch, &[300; 4]);
-    let options = LogOptions::default().recovery(RecoveryMode::InfluxDb);
-    let ends: Vec<usize> = all.iter().map(|record| end_of(record, &intact)).collect();
-    let padding = |at: &usize| ends.iter().any(|&end| (end..end + PADDING_BYTES).contains(at));
-    for at in (HEAD_BYTES_MAX..intact.len() / 2).step_by(29).filter(|at| !padding(at)) {
-        let mut bytes = intact.clone();
-        bytes[at] ^= 0x10;
-        std::fs::write(&path, &bytes).expect("writes");
-        let (log, seen, recovery) = open::<L>(scratch, options);
-        let before = ends.iter().take_while(|&&end| end <= at).count();
-        assert_eq!(seen, all[..before], "damage at {at}");
-        assert!(
-            recovery.gaps.len() == 1 && recovery.gaps[0].kind != GapKind::TornTail,
-            "damage at {at}: {recovery:?}"
-        );
-        log.close().expect("closes");
-        let (log, again, recovery) = open::<L>(scratch, LogOptions::default());
-        assert!(again == seen && recovery.gaps.is_empty(), "what was cut off is gone");
-        log.close().expect("closes");
-        scratch.files().into_iter().for_each(|(path, _)| std::fs::remove_file(path).expect("removes"));
-    }
-}
-
 /// Law: zeros after the last record, as space allocated ahead has them, are the end and not worth a word.
 pub fn zeros_at_the_end_are_no_damage<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     for round in 0..3usize {

@@ -20,7 +20,7 @@ pub fn any_bytes_are_segments_or_refused<L: Log<Fs = SimFs>>(files: &[(&str, &[u
         file.and_then(|file| file.write_all_at(bytes, 0)).expect("a file");
     }
     let mut fewer: Vec<Replayed> = Vec::new();
-    for mode in [RecoveryMode::Strict, RecoveryMode::InfluxDb, RecoveryMode::Salvage] {
+    for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
         let fs = image.kill();
         let options = LogOptions::default().segment_bytes(4096).recovery(mode);
         let open = || open_keeping::<L>(fs.clone(), Path::new(DIR), options);

@@ -1,0 +1,250 @@
+//! Reading the segments of an [`EtcdLog`](super::EtcdLog).
+//!
+//! A crash may leave any sector of a group that was not acknowledged, so that whole records can stand behind a torn one. The
+//! state at the head of each group says how far the log was durable when it was written: an invalid place below that is
+//! corruption, not a torn tail.
+
+use std::ffi::OsStr;
+
+use super::Flaw;
+use super::frame::{self, Frame, RawRecord, SEGMENT_BYTES_MAX, kind};
+use super::log::format::{INDEX_MAX, METADATA};
+use super::names::SegmentName;
+use super::proto::{EntryKind, Fields, HardState};
+use super::salvage;
+use crate::scan::{Follows, Invalid, Item, Later, Scan, SegmentFormat, Stop, Verdict, used_len};
+use crate::{Error, ErrorKind, Position, RecordKind};
+
+const HEADLESS: &str = "a segment without a head";
+const BEYOND: &str = "a state of more entries than there are";
+
+/// The segments of an [`EtcdLog`](super::EtcdLog).
+#[derive(Debug)]
+pub(crate) struct EtcdSegments;
+
+/// What a segment hands on to the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EtcdCarry {
+    /// The running checksum; zero accepts any.
+    pub(crate) crc: u32,
+    /// The index of the next record.
+    pub(crate) next: u64,
+    /// How far the log was durable, as the last state says.
+    pub(crate) durable: u64,
+}
+
+impl SegmentFormat for EtcdSegments {
+    type Name = SegmentName;
+    type Carry = EtcdCarry;
+    type Scan<'s> = EtcdScan<'s>;
+
+    const NUMBERED: bool = true;
+    const RECYCLED: bool = false;
+    const GUARDED: bool = false;
+    const SEGMENT_BYTES_MAX: u64 = SEGMENT_BYTES_MAX;
+
+    fn file_name(name: SegmentName) -> String {
+        name.file_name()
+    }
+
+    fn parse_name(name: &OsStr) -> Option<SegmentName> {
+        SegmentName::parse(name)
+    }
+
+    fn number(name: SegmentName) -> u64 {
+        name.seq
+    }
+
+    fn unpack(bytes: &[u8], item: Item, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop> {
+        let record = Frame::at(bytes, item.offset).ok().flatten().and_then(|frame| frame.record().ok());
+        let entry = record.and_then(|record| entry_of(record.data.unwrap_or_default()));
+        let invalid = Stop::Invalid(Invalid { offset: item.offset, found: "an entry without a record" });
+        let (_, kind, payload) = entry.ok_or(invalid)?;
+        out.truncate(from);
+        out.extend_from_slice(payload);
+        Ok((kind, payload.len()))
+    }
+}
+
+/// Index, kind and payload of the record in an entry.
+fn entry_of(data: &[u8]) -> Option<(u64, RecordKind, &[u8])> {
+    let (mut kind, mut index, mut content) = (EntryKind::NORMAL, 0, &[][..]);
+    let read = Fields::each("an entry", data, |number, value| {
+        match number {
+            1 => kind = EntryKind(value.number()? as i32),
+            3 => index = value.number()?,
+            4 => content = value.bytes()?,
+            _ => {}
+        }
+        Some(())
+    });
+    let (&tag, payload) = content.split_first()?;
+    let record = RecordKind::from_tag(tag).filter(|_| kind == EntryKind::NORMAL && read.is_ok())?;
+    Some((index, record, payload))
+}
+
+/// Reads the records of one segment.
+#[derive(Clone, Debug)]
+pub(crate) struct EtcdScan<'s> {
+    name: SegmentName,
+    bytes: &'s [u8],
+    frames: frame::Scan<'s>,
+    /// The index of the next record.
+    next: u64,
+    durable: u64,
+    /// Records of the segment so far, of whatever kind.
+    records: u64,
+    /// The head was read, or the scan resumed behind it.
+    headed: bool,
+}
+
+impl<'s> EtcdScan<'s> {
+    /// Goes past one record, of whatever kind. Gives its item if it is an entry; `None` at the end.
+    fn step(&mut self) -> Result<Option<Option<Item>>, Stop> {
+        let offset = self.frames.at;
+        let invalid = |found| Stop::Invalid(Invalid { offset, found });
+        if self.name.index > INDEX_MAX {
+            return Err(Stop::Refused(Error::new(ErrorKind::NumbersEnd)));
+        }
+        let mut frames = self.frames.clone();
+        let Some(record) = frames.next().map_err(|flaw| invalid(found(&flaw)))? else {
+            return match self.bytes.len() as u64 {
+                // The head was durable before the segment had its name.
+                _ if !self.headed => Err(invalid(HEADLESS)),
+                len if offset < len => Err(invalid("bytes behind the end")),
+                _ => Ok(None),
+            };
+        };
+        let item = self.take(&record, &mut frames)?;
+        self.frames = frames;
+        self.records += 1;
+        Ok(Some(item))
+    }
+
+    fn take(&mut self, record: &RawRecord<'_>, frames: &mut frame::Scan<'_>) -> Result<Option<Item>, Stop> {
+        let offset = record.offset;
+        let invalid = |found| Stop::Invalid(Invalid { offset, found });
+        let data = record.data.unwrap_or_default();
+        match record.kind {
+            _ if !record.canonical => return Err(invalid("a length or padding that no writer makes")),
+            kind::CRC => frames.chain(record).map_err(|flaw| invalid(found(&flaw)))?,
+            kind::METADATA if data == METADATA => self.headed = true,
+            kind::METADATA if !self.headed && self.records == 1 => {
+                let flaw = Flaw::Parse("the metadata of a log of this kind, not a member's of etcd");
+                return Err(Stop::Refused(Error::from(flaw)));
+            }
+            kind::STATE => {
+                let state = HardState::decode(data).map_err(|flaw| invalid(found(&flaw)))?;
+                if state.commit >= self.next {
+                    return Err(invalid(BEYOND));
+                }
+                self.durable = state.commit;
+            }
+            kind::SNAPSHOT => {}
+            kind::ENTRY if !self.headed => return Err(invalid(HEADLESS)),
+            kind::ENTRY => {
+                let (index, ..) = entry_of(data).ok_or_else(|| invalid("an entry without a record"))?;
+                if index != self.next || index > INDEX_MAX {
+                    return Err(invalid("an entry that does not follow"));
+                }
+                self.next += 1;
+                let at = Position(2 * index);
+                return Ok(Some(Item { at, offset, end: record.end(), checked: true }));
+            }
+            _ => return Err(invalid("a record of unknown kind")),
+        }
+        Ok(None)
+    }
+
+    /// Whether a record says that the log was durable beyond what was read.
+    fn is_beyond(&self, record: &RawRecord<'_>) -> bool {
+        let state = record.data.filter(|_| record.kind == kind::STATE).map(HardState::decode);
+        matches!(state, Some(Ok(state)) if state.commit >= self.next)
+    }
+
+    /// Entries may be missing before the next record: which one is due then.
+    fn skip_missing(&mut self) {
+        let mut frames = self.frames.clone();
+        while let Ok(Some(record)) = frames.next() {
+            if let Some((index, ..)) = record.data.filter(|_| record.kind == kind::ENTRY).and_then(entry_of) {
+                self.next = self.next.max(index);
+                return;
+            }
+            if self.is_beyond(&record)
+                && let Some(Ok(state)) = record.data.map(HardState::decode)
+            {
+                self.next = state.commit.saturating_add(1).min(INDEX_MAX);
+                return;
+            }
+        }
+    }
+}
+
+impl<'s> Scan<'s, EtcdSegments> for EtcdScan<'s> {
+    fn new(name: SegmentName, bytes: &'s [u8], carry: EtcdCarry) -> Self {
+        // Nobody knows the checksum before it if the end of the segment before it is missing.
+        let follows = name.index.max(1) <= carry.next;
+        let crc = if follows { carry.crc } else { 0 };
+        let next = carry.next.max(name.index).max(1);
+        let frames = frame::Scan::new(bytes, crc, false);
+        Self { name, bytes, frames, next, durable: carry.durable, records: 0, headed: false }
+    }
+
+    fn next_item(&mut self) -> Result<Option<Item>, Stop> {
+        loop {
+            match self.step()? {
+                None => return Ok(None),
+                Some(Some(item)) => return Ok(Some(item)),
+                Some(None) => {}
+            }
+        }
+    }
+
+    fn seek(&mut self, offset: u64) {
+        while self.frames.at < offset && matches!(self.step(), Ok(Some(_))) {}
+    }
+
+    fn judge(&mut self, invalid: Invalid, later: Later) -> Verdict {
+        if self.headed && used_len(self.bytes) <= invalid.offset {
+            return Verdict::End;
+        }
+        let mut durable = later.holds || !self.headed || invalid.found == BEYOND;
+        if !durable {
+            salvage::pairs_behind(self.bytes, invalid.offset, |_, second, _| {
+                durable = self.is_beyond(second);
+                !durable
+            });
+        }
+        if durable { Verdict::Corruption } else { Verdict::TornTail }
+    }
+
+    fn resume(&mut self, invalid: Invalid) -> Option<u64> {
+        let (crc, at) = salvage::resume(self.bytes, invalid.offset)?;
+        (self.frames.crc, self.frames.at, self.headed) = (crc, at, true);
+        self.skip_missing();
+        Some(at)
+    }
+
+    fn follows(&self) -> Option<Follows> {
+        // At the front nothing tells a segment that is gone from one that was truncated.
+        let index = self.name.index.max(1);
+        Some(Follows { end: index, front: index })
+    }
+
+    fn end(&self) -> Option<u64> {
+        Some(self.next)
+    }
+
+    fn carry(&self, whole: bool) -> EtcdCarry {
+        EtcdCarry { crc: if whole { self.frames.crc } else { 0 }, next: self.next, durable: self.durable }
+    }
+}
+
+fn found(flaw: &Flaw) -> &'static str {
+    match flaw {
+        Flaw::Torn => "an incomplete record",
+        Flaw::Crc { .. } => "a wrong checksum",
+        Flaw::Chain { .. } => "a segment that does not follow",
+        _ => "bytes that are no record",
+    }
+}

@@ -1,0 +1,128 @@
+//! Replay: the records of a segment, one by one on this thread.
+
+use super::report::Progress;
+use crate::entry::Entry;
+use crate::scan::{Scan, SegmentFormat, Stop};
+use crate::{Error, ErrorKind, Position, Record, Result};
+
+/// Takes what an opened log holds, oldest first; see [`Log::open_replaying`](crate::Log::open_replaying).
+pub trait Replay: Send {
+    /// Takes one record.
+    fn entry(&mut self, at: Position, entry: &Entry<'_>) -> Result<()>;
+
+    /// Takes how far the replay has come.
+    fn progress(&mut self, progress: Progress) {
+        let _ = progress;
+    }
+
+    /// All records were taken. Nothing on disk was changed yet: an error here refuses the opening, as one of a record does.
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What was replayed of a segment, up to a stop or to its end.
+pub(super) struct Stretch<S> {
+    pub(super) count: Count,
+    pub(super) stop: Option<Stop>,
+    /// Where it ended; a stop may be before it.
+    pub(super) scan: S,
+}
+
+/// Replays the segments of a walk, one after the other.
+pub(super) trait ReadSegment<T: SegmentFormat> {
+    /// Replays the records behind `scan`; may do `meanwhile` beside that.
+    fn read<'s>(
+        &mut self,
+        bytes: &'s [u8],
+        scan: T::Scan<'s>,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<Stretch<T::Scan<'s>>, Failed>;
+
+    fn progress(&mut self, progress: Progress) {
+        let _ = progress;
+    }
+
+    /// All segments were read.
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Whoever takes the records failed at the one that begins here.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    pub(super) offset: u64,
+}
+
+/// What was replayed.
+pub(super) struct Count {
+    /// A refused record is noted, and the next one is read.
+    skips_refused: bool,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    /// Where refused records begin, and why they are refused.
+    pub(super) refused: Vec<(u64, String)>,
+}
+
+impl Count {
+    pub(super) fn new(skips_refused: bool) -> Self {
+        Self { skips_refused, records: 0, bytes: 0, refused: Vec::new() }
+    }
+
+    /// Counts a record of so many bytes, which was `taken` or refused.
+    pub(super) fn add(&mut self, offset: u64, bytes: usize, taken: Result<()>) -> Result<(), Failed> {
+        match taken.map_err(as_refusal) {
+            Err(error) if self.skips_refused => self.refused.push((offset, reason_of(&error))),
+            taken => taken.map_err(|error| Failed { error, offset })?,
+        }
+        self.records += 1;
+        self.bytes += bytes as u64;
+        Ok(())
+    }
+}
+
+/// Gives each record to `replay`, with the offset of its first byte, on this thread.
+pub(super) struct OneByOne<'r> {
+    pub(super) replay: &'r mut dyn FnMut(Position, u64, Record<'_>) -> Result<()>,
+    pub(super) skips_refused: bool,
+}
+
+impl<T: SegmentFormat> ReadSegment<T> for OneByOne<'_> {
+    fn read<'s>(
+        &mut self,
+        bytes: &'s [u8],
+        mut scan: T::Scan<'s>,
+        _: &mut dyn FnMut(),
+    ) -> Result<Stretch<T::Scan<'s>>, Failed> {
+        let (mut count, mut payload) = (Count::new(self.skips_refused), Vec::new());
+        loop {
+            let unpacked = match scan.next_item() {
+                Ok(None) => return Ok(Stretch { count, stop: None, scan }),
+                Ok(Some(item)) => T::unpack(bytes, item, 0, &mut payload).map(|unpacked| (item, unpacked)),
+                Err(stop) => Err(stop),
+            };
+            match unpacked {
+                Ok((item, (kind, len))) => {
+                    let payload = payload.get(..len).unwrap_or_default();
+                    let taken = (self.replay)(item.at, item.offset, Record { kind, payload });
+                    count.add(item.offset, len, taken)?;
+                }
+                Err(stop) => return Ok(Stretch { count, stop: Some(stop), scan }),
+            }
+        }
+    }
+}
+
+/// What `replay` answered. The place in the payload that it may name is not the place in the file.
+pub(super) fn as_refusal(error: Error) -> Error {
+    if matches!(error.kind(), ErrorKind::Refused(_)) { error } else { Error::refused(error) }
+}
+
+/// What `replay` said of a record that it refused.
+fn reason_of(refused: &Error) -> String {
+    match refused.kind() {
+        ErrorKind::Refused(source) => source.to_string(),
+        kind => kind.to_string(),
+    }
+}

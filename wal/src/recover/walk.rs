@@ -1,0 +1,339 @@
+//! One walk over the segments of a log: it finds the gaps, and says what each means in each mode.
+//!
+//! ```text
+//! segment ─► follows the one before? ─► its records ─► stop ─► judged: end, torn tail, corruption, accepted by InfluxDB
+//!                    │ no                     ▲                   │ Salvage: the next valid record
+//!                    ▼                        └───────────────────┘
+//!              Gap: missing segment                         Gap: torn tail, corruption
+//! ```
+//!
+//! Opening, read-only replay, `verify` and repair are all this walk. `Strict` refuses any gap but a torn tail.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::parallel::Team;
+use super::records::{Failed, OneByOne, ReadSegment, Replay, Stretch};
+use super::report::{Gap, GapKind, NotReplayed, Progress, Recovery, Unverified};
+use super::sequence::{Discontinuity, Sequence, missing_between};
+use crate::directory;
+use crate::fs::Fs;
+use crate::options::ReplayMode;
+use crate::scan::{Follows, Invalid, Later, Scan, SegmentFormat, Stop, Verdict, used_len};
+use crate::{Error, ErrorKind, Position, Record, Result};
+
+/// What a walk found.
+#[derive(Debug)]
+pub(crate) struct Found<T: SegmentFormat> {
+    pub(crate) recovery: Recovery,
+    pub(crate) segments: Vec<Segment<T::Name>>,
+    /// What the segment after the last gets.
+    pub(crate) carry: T::Carry,
+    /// The number of the record after the last.
+    pub(crate) next: u64,
+    /// The number of the first record that was not truncated.
+    pub(crate) front: u64,
+}
+
+/// What a segment holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment<N> {
+    pub(crate) name: N,
+    pub(crate) len: u64,
+    /// Where it ends once it is opened; 0 if nothing of it is left.
+    pub(crate) end: u64,
+    pub(crate) records: u64,
+    /// What it says of the log before it.
+    pub(crate) follows: Option<Follows>,
+    /// Where the log ends with it, in the same unit.
+    pub(crate) log_end: Option<u64>,
+    /// From here on InfluxDB accepted what is kept; see [`Scan::sealed`].
+    pub(crate) accepted: Option<u64>,
+    /// It has gaps that no crash explains, and stays as it is.
+    pub(crate) is_corrupt: bool,
+}
+
+impl<N> Segment<N> {
+    fn new(name: N, len: u64, follows: Option<Follows>) -> Self {
+        let (end, records, log_end, accepted, is_corrupt) = (len, 0, None, None, false);
+        Self { name, len, end, records, follows, log_end, accepted, is_corrupt }
+    }
+}
+
+/// A walk over some segments of a log.
+#[derive(Debug)]
+pub(crate) struct Walk<'a, T: SegmentFormat, F> {
+    fs: &'a F,
+    dir: &'a Path,
+    mode: ReplayMode,
+    /// All segments of the log.
+    names: Vec<T::Name>,
+    /// Those of them that are read.
+    span: Range<usize>,
+    sequence: Sequence,
+    carry: T::Carry,
+    recovery: Recovery,
+    segments: Vec<Segment<T::Name>>,
+}
+
+/// What comes after an invalid place.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// Nothing.
+    End,
+    /// Records, from where the scan stands now.
+    Records,
+}
+
+impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
+    /// Over the log in `dir`, of which records below `front` are known to be truncated.
+    pub(crate) fn new(fs: &'a F, dir: &'a Path, mode: ReplayMode, front: u64) -> Result<Self> {
+        let names = directory::segments::<T, F>(fs, dir)?;
+        let span = 0..names.len();
+        let sequence = Sequence::from_front(front);
+        Ok(Self { span, sequence, ..Self::one(fs, dir, mode, names, 0) })
+    }
+
+    /// Over the segment at `at` alone, which has these neighbours. What should come before it is not asked.
+    pub(crate) fn one(fs: &'a F, dir: &'a Path, mode: ReplayMode, names: Vec<T::Name>, at: usize) -> Self {
+        Self {
+            fs,
+            dir,
+            mode,
+            names,
+            span: at..at + 1,
+            sequence: Sequence::from_front(u64::MAX),
+            carry: T::Carry::default(),
+            recovery: Recovery::default(),
+            segments: Vec::new(),
+        }
+    }
+
+    /// Gives every record to `replay`, on this thread. In a salvage one that is refused is noted.
+    pub(crate) fn records(
+        self,
+        replay: &mut dyn FnMut(Position, Record<'_>) -> Result<()>,
+    ) -> Result<Found<T>> {
+        let skips_refused = self.mode == ReplayMode::Salvage;
+        self.read_with(&mut OneByOne { replay: &mut |at, _, record| replay(at, record), skips_refused })
+    }
+
+    /// Gives every record to `replay`, on this thread, and the offset of its first byte. An error of `replay` ends it.
+    pub(crate) fn records_with_offsets(
+        self,
+        replay: &mut dyn FnMut(Position, u64, Record<'_>) -> Result<()>,
+    ) -> Result<Found<T>> {
+        self.read_with(&mut OneByOne { replay, skips_refused: false })
+    }
+
+    /// Gives every record, decoded, to `replay`.
+    pub(crate) fn entries(self, replay: &mut dyn Replay) -> Result<Found<T>> {
+        let skips_refused = self.mode == ReplayMode::Salvage;
+        self.read_with(&mut Team::new(replay, skips_refused))
+    }
+
+    fn read_with(mut self, reader: &mut impl ReadSegment<T>) -> Result<Found<T>> {
+        let mut ahead = None;
+        for at in self.span.clone() {
+            let bytes = match ahead.take() {
+                Some(bytes) => bytes,
+                None => self.bytes(at),
+            }?;
+            self.segment(at, &bytes, reader, &mut ahead)?;
+            let Recovery { records, bytes, .. } = self.recovery;
+            let (segments, segments_total) = (at as u64 + 1, self.names.len() as u64);
+            reader.progress(Progress { segments, segments_total, records, bytes });
+        }
+        if let Some((at, missing)) = self.sequence.missing_before() {
+            let gap = self.discontinuity(at, Discontinuity::Missing(missing))?;
+            self.recovery.gaps.insert(0, gap);
+        }
+        reader.end()?;
+        let held = self.segments.iter().rposition(|segment| segment.end > 0).unwrap_or(0);
+        for segment in self.segments.iter_mut().take(held) {
+            // A later segment may name one that has nothing but a head.
+            if segment.end == 0 && segment.follows.is_some() {
+                segment.end = segment.len;
+            }
+        }
+        let Self { recovery, segments, carry, sequence, .. } = self;
+        Ok(Found { recovery, segments, carry, next: sequence.next(), front: sequence.front() })
+    }
+
+    /// Reads a segment; and, beside its replay, the bytes of the one after it.
+    fn segment(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        reader: &mut impl ReadSegment<T>,
+        ahead: &mut Option<Result<Vec<u8>>>,
+    ) -> Result<()> {
+        let path = self.path(at);
+        let mut scan = T::Scan::new(self.names[at], bytes, self.carry);
+        let mut segment = Segment::new(self.names[at], bytes.len() as u64, scan.follows());
+        let is_blank = scan.is_blank();
+        let gaps_before = self.recovery.gaps.len();
+        self.begin(at, segment.follows)?;
+        let (mut later, mut is_whole) = (None, false);
+        loop {
+            let start = scan.clone();
+            let mut meanwhile = || {
+                if at + 1 < self.span.end {
+                    ahead.get_or_insert_with(|| self.bytes(at + 1));
+                }
+            };
+            let Stretch { count, stop, scan: stopped } = reader
+                .read(bytes, scan, &mut meanwhile)
+                .map_err(|Failed { error, offset }| error.at_path(&path).at_offset(offset))?;
+            segment.records += count.records;
+            self.recovery.bytes += count.bytes;
+            let not_replayed = |(offset, reason)| NotReplayed { path: path.clone(), offset, reason };
+            self.recovery.refused.extend(count.refused.into_iter().map(not_replayed));
+            let invalid = match stop {
+                None => {
+                    (scan, is_whole) = (stopped, true);
+                    break;
+                }
+                Some(Stop::Refused(error)) => return Err(error.at_path(&path)),
+                Some(Stop::Invalid(invalid)) => invalid,
+            };
+            scan = start;
+            // A worker may have found it, when the bounds of records behind it were known already.
+            scan.seek(invalid.offset);
+            let later = match later {
+                Some(later) => later,
+                None => *later.insert(directory::later::<T, F>(self.fs, self.dir, self.names[at])?),
+            };
+            if let Next::End = self.stop(at, bytes, (&mut scan, invalid), later, &mut segment)? {
+                break;
+            }
+        }
+        segment.log_end = scan.end();
+        self.sequence.end(segment.log_end, segment.records);
+        self.carry = scan.carry(is_whole || !segment.is_corrupt);
+        if segment.is_corrupt {
+            // It stays as it is: what it holds can be looked at until it is truncated.
+            (segment.end, segment.accepted) = (segment.len, None);
+        } else if segment.records == 0
+            && is_blank
+            && (segment.end < segment.len || gaps_before == self.recovery.gaps.len())
+        {
+            segment.end = 0;
+        }
+        self.recovery.segments += u64::from(segment.records > 0);
+        self.recovery.records += segment.records;
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// The segment at `at` is next: whether it follows the ones before.
+    fn begin(&mut self, at: usize, follows: Option<Follows>) -> Result<()> {
+        let follows = follows.map(|follows| {
+            // What has a file was not truncated.
+            let is_there = !T::NUMBERED && self.names.iter().any(|&name| T::number(name) == follows.end);
+            Follows { front: if is_there { 0 } else { follows.front }, ..follows }
+        });
+        match self.sequence.begin(at, follows) {
+            None => {}
+            // A segment without records may stand behind the one that is named.
+            Some(Discontinuity::Repeated) if !T::NUMBERED => {}
+            Some(discontinuity) => {
+                let gap = self.discontinuity(at, discontinuity)?;
+                self.recovery.gaps.push(gap);
+            }
+        }
+        Ok(())
+    }
+
+    /// The gap before the segment at `at`, or an error where the mode has none.
+    fn discontinuity(&self, at: usize, discontinuity: Discontinuity) -> Result<Gap> {
+        let (kind, found, missing) = match discontinuity {
+            Discontinuity::Repeated => {
+                (GapKind::Corruption, "records that an earlier segment holds, too", None)
+            }
+            Discontinuity::Missing(missing) if T::NUMBERED => {
+                (GapKind::MissingSegment, "records are missing before it", Some(missing))
+            }
+            Discontinuity::Missing(_) => {
+                let found = "the segment before it, which held records, is missing or empty";
+                (GapKind::MissingSegment, found, None)
+            }
+        };
+        let path = self.path(at);
+        if self.mode == ReplayMode::Strict {
+            return Err(match missing {
+                Some(missing) => {
+                    Error::new(ErrorKind::Missing { first: missing.start, last: missing.end - 1 })
+                }
+                None => Error::new(ErrorKind::Damaged { found }).at_offset(0),
+            }
+            .at_path(&path));
+        }
+        tracing::warn!(path = %path.display(), found, "the segment does not follow");
+        let (offset, kept_records, dropped_bytes) = (0, 0, 0);
+        Ok(Gap { kind, path, offset, kept_records, dropped_bytes, resumed_at: Some(0), missing, found })
+    }
+
+    /// The scan stands at an invalid place of the segment at `at`.
+    fn stop(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        (scan, invalid): (&mut T::Scan<'_>, Invalid),
+        later: Later,
+        segment: &mut Segment<T::Name>,
+    ) -> Result<Next> {
+        let Invalid { offset, found } = invalid;
+        let path = self.path(at);
+        let salvages = self.mode == ReplayMode::Salvage;
+        let kind = match scan.judge(invalid, later) {
+            Verdict::End => {
+                segment.end = offset;
+                return Ok(Next::End);
+            }
+            Verdict::Accepted { records } => {
+                segment.accepted = Some(offset);
+                if records > 0 {
+                    self.recovery.unverified.push(Unverified { path, offset, records });
+                }
+                return Ok(Next::Records);
+            }
+            // Cut off, it would take along what proves the corruption before it.
+            Verdict::TornTail if salvages && segment.is_corrupt => GapKind::Corruption,
+            Verdict::TornTail => GapKind::TornTail,
+            Verdict::Corruption => GapKind::Corruption,
+        };
+        let is_corrupt = kind == GapKind::Corruption;
+        if is_corrupt && self.mode == ReplayMode::Strict {
+            return Err(Error::new(ErrorKind::Damaged { found }).at_path(&path).at_offset(offset));
+        }
+        segment.is_corrupt |= is_corrupt;
+        segment.end = offset;
+        let due = scan.end();
+        let resumed_at = if is_corrupt && salvages { scan.resume(invalid) } else { None };
+        let dropped_bytes = resumed_at.unwrap_or_else(|| used_len(bytes)).saturating_sub(offset);
+        let missing = due.zip(scan.end()).filter(|_| T::NUMBERED);
+        let missing = missing.and_then(|(due, next)| missing_between(due, next));
+        let kept_records = segment.records;
+        tracing::warn!(path = %path.display(), offset, dropped_bytes, found, "left out");
+        self.recovery.gaps.push(Gap {
+            kind,
+            path,
+            offset,
+            kept_records,
+            dropped_bytes,
+            resumed_at,
+            missing,
+            found,
+        });
+        Ok(if resumed_at.is_some() { Next::Records } else { Next::End })
+    }
+
+    fn path(&self, at: usize) -> PathBuf {
+        self.dir.join(T::file_name(self.names[at]))
+    }
+
+    fn bytes(&self, at: usize) -> Result<Vec<u8>> {
+        directory::read_segment::<T, F>(self.fs, &self.path(at))
+    }
+}

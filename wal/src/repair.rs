@@ -1,0 +1,295 @@
+//! Corrupt segments are rewritten from what a salvage replays of them.
+//!
+//! ```text
+//! replay all, as a salvage ─▶ which segments are corrupt ─▶ each once more: its records to a temporary file,
+//! read back ─▶ the corrupt one is quarantined under a second name, *.bad ─▶ rename
+//! ```
+//!
+//! The rewritten segment has the number and format of the corrupt one. A torn tail is no corruption: opening the log cuts it
+//! off. Nor are records that InfluxDB accepted behind a crash; they get checksums, and no second copy of the segment stays.
+//! A valid record that whoever replays the log refuses, so that the log cannot be opened, is left out too.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::directory::{self, LOCK_NAME, Recycled};
+use crate::entry::Layout;
+use crate::formats::refuse_other;
+use crate::fs::{Fs, FsFile, aside_name, create_temporary, replace_damaged, take_away};
+use crate::kind::{Format, FrameEncoder, Link};
+use crate::native::Native;
+use crate::options::ReplayMode;
+use crate::recover::{Found, Gap, GapKind, Unverified, Walk, seal};
+use crate::scan::Scan;
+use crate::segment::Influx;
+use crate::{Compression, Error, ErrorKind, Position, Record, Result};
+
+/// What [`repair`] found in one segment that is not whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentRepair {
+    /// The segment.
+    pub path: PathBuf,
+    /// Its records that are kept, those of which a part is included.
+    pub kept_records: u64,
+    /// What could not be read, in order.
+    pub gaps: Vec<Gap>,
+    /// Valid records that are refused all the same, in order.
+    pub refused: Vec<Refused>,
+    /// Records that are kept although no checksum covers them. The repair puts them under checksums, as opening does.
+    pub unverified: Option<Unverified>,
+    /// Where the corrupt segment is now, or would be. `None` when it is not corrupt: it stays as it is, and opening the log
+    /// cuts off a torn tail.
+    pub quarantined: Option<PathBuf>,
+}
+
+/// A valid record that whoever replays the log refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Where it begins in the segment.
+    pub offset: u64,
+    /// Whether a part of it is kept.
+    pub in_part: bool,
+    /// Why, and what of it is left out.
+    pub reason: String,
+}
+
+/// Why a record cannot be replayed, and what can in its place.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The payload of what is left of it, if anything is.
+    pub instead: Option<Vec<u8>>,
+    /// Why, and what is left out.
+    pub reason: String,
+}
+
+/// Rewrites every corrupt segment of the InfluxDB or native log in `dir`, or only the one of the name `only`; reports all that
+/// are not whole. With `dry_run` nothing is changed or written, and the report says what would be.
+///
+/// # Errors
+/// The log is open elsewhere; it is of another format; a record is above the limit, which is not corruption; a file cannot be
+/// read or written. Segments are repaired one by one: those before the error are.
+pub fn repair<F: Fs>(fs: &F, dir: &Path, only: Option<&str>, dry_run: bool) -> Result<Vec<SegmentRepair>> {
+    repair_for(fs, dir, only, dry_run, |_, _, _| Ok(()))
+}
+
+/// As [`repair`]; and each valid record is given to `replay`, in order, with the layout of the log: those that it refuses are
+/// left out as well. It gets the records of all segments when only one segment is repaired.
+pub fn repair_for<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    only: Option<&str>,
+    dry_run: bool,
+    replay: impl FnMut(Position, Record<'_>, Layout) -> Result<(), Refusal>,
+) -> Result<Vec<SegmentRepair>> {
+    let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
+    // A lock is left behind neither by a dry run nor beside a file that somebody put somewhere: where there is none, nobody
+    // of ours has the log open.
+    let has_lock = names.iter().any(|name| name == LOCK_NAME);
+    let _lock = match (dry_run, only) {
+        (true, _) => directory::hold(fs, dir)?,
+        (false, Some(_)) if !has_lock => None,
+        (false, _) => Some(directory::take(fs, dir)?),
+    };
+    if directory::segments::<Native, F>(fs, dir)?.is_empty() {
+        Repair::<Influx, F>::of(fs, dir, replay)?.run(only, dry_run)
+    } else {
+        Repair::<Native, F>::of(fs, dir, replay)?.run(only, dry_run)
+    }
+}
+
+/// A directory whose segments are to be repaired.
+struct Repair<'a, T: Format, F> {
+    fs: &'a F,
+    dir: &'a Path,
+    found: Found<T>,
+    records: BTreeMap<u32, Records>,
+    /// What is left of refused records, by their positions.
+    instead: BTreeMap<Position, Option<Vec<u8>>>,
+}
+
+/// The valid records of a segment.
+#[derive(Default)]
+struct Records {
+    kept: u64,
+    refused: Vec<Refused>,
+}
+
+impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
+    /// Replays all segments.
+    fn of(
+        fs: &'a F,
+        dir: &'a Path,
+        mut replay: impl FnMut(Position, Record<'_>, Layout) -> Result<(), Refusal>,
+    ) -> Result<Self> {
+        refuse_other::<T, F>(fs, dir)?;
+        let front = if T::RECYCLED { Recycled::list(fs, dir)?.front } else { 0 };
+        let (mut records, mut instead) = (BTreeMap::<u32, Records>::new(), BTreeMap::new());
+        let walk = Walk::<T, F>::new(fs, dir, ReplayMode::Salvage, front)?;
+        let found = walk.records_with_offsets(&mut |at, offset, record| {
+            let of = records.entry((at.0 >> 32) as u32).or_default();
+            match replay(at, record, T::LAYOUT) {
+                Ok(()) => of.kept += 1,
+                Err(Refusal { instead: left, reason }) => {
+                    of.kept += u64::from(left.is_some());
+                    of.refused.push(Refused { offset, in_part: left.is_some(), reason });
+                    instead.insert(at, left);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Self { fs, dir, found, records, instead })
+    }
+
+    fn run(mut self, only: Option<&str>, dry_run: bool) -> Result<Vec<SegmentRepair>> {
+        let numbers: Vec<u32> = self.found.segments.iter().map(|segment| segment.name).collect();
+        let asked = |number: u32| only.is_none_or(|name| name == T::file_name(number));
+        if let Some(name) = only.filter(|_| !numbers.iter().any(|&number| asked(number))) {
+            return Err(Error::new(ErrorKind::NotASegment).at_path(&self.dir.join(name)));
+        }
+        let asked = (0..numbers.len()).filter(|&at| asked(numbers[at]));
+        asked.filter_map(|at| self.segment(at, dry_run).transpose()).collect()
+    }
+
+    /// Repairs a segment, if it is not whole.
+    fn segment(&mut self, at: usize, dry_run: bool) -> Result<Option<SegmentRepair>> {
+        let segment = self.found.segments[at];
+        let path = self.dir.join(T::file_name(segment.name));
+        let recovery = &self.found.recovery;
+        let gaps: Vec<Gap> = recovery.gaps.iter().filter(|gap| gap.path == path).cloned().collect();
+        let unverified = recovery.unverified.iter().find(|records| records.path == path).cloned();
+        let Records { kept: kept_records, refused } = self.records.remove(&segment.name).unwrap_or_default();
+        if gaps.is_empty() && refused.is_empty() && segment.accepted.is_none() {
+            return Ok(None);
+        }
+        let mut quarantined = None;
+        if !refused.is_empty() || gaps.iter().any(|gap| gap.kind != GapKind::TornTail) {
+            quarantined = Some(if dry_run {
+                aside_name(self.fs, &path).map_err(|error| Error::io("quarantine", error).at_path(&path))?
+            } else {
+                self.rewrite(at, &path)?
+            });
+        } else if let Some(from) = segment.accepted.filter(|_| !dry_run) {
+            // A later segment that is rewritten becomes ours.
+            seal::<T, F>(self.fs, &path, segment.name, from..segment.end)?;
+        }
+        Ok(Some(SegmentRepair { path, kept_records, gaps, refused, unverified, quarantined }))
+    }
+
+    /// Replaces the segment at `at` by one of its valid records; gives the name that it has then. Where records are numbered
+    /// the new one begins where the one before ends and says that it ends where the next begins: what is missing was
+    /// reported, and is not missing any more.
+    fn rewrite(&self, at: usize, path: &Path) -> Result<PathBuf> {
+        let number = self.found.segments[at].name;
+        let names = self.found.segments.iter().map(|segment| segment.name).collect();
+        let mut frames = vec![0; T::GROUP_BYTES as usize];
+        let mut encoder = T::Encoder::new(Compression::default());
+        let mut kept = Kept::default();
+        let walk = Walk::<T, F>::one(self.fs, self.dir, ReplayMode::Salvage, names, at);
+        walk.records_with_offsets(&mut |at, _, record| {
+            let record = match self.instead.get(&at) {
+                Some(None) => return Ok(()),
+                Some(Some(payload)) => Record { payload, ..record },
+                None => record,
+            };
+            kept.add(record);
+            frames.extend_from_slice(encoder.encode(record)?);
+            Ok(())
+        })?;
+        let failed = |error| Error::io("repair", error).at_path(path);
+        if kept.records == 0 && !self.is_named(at) {
+            return take_away(self.fs, path).map_err(failed);
+        }
+        let (link, next) = self.bounds(at, kept.records);
+        let bytes = segment_of::<T>(number, link, next, frames, kept).map_err(|error| error.at_path(path))?;
+        let (temporary, file) = create_temporary(self.fs, path).map_err(failed)?;
+        let replaced = || {
+            file.write_all_at(&bytes, 0)?;
+            file.sync_all()?;
+            // Read back before anything depends on it.
+            if Kept::of::<T>(number, &self.fs.read(&temporary)?) != Some(kept) {
+                return Err(io::Error::other("other records are read back than were written"));
+            }
+            replace_damaged(self.fs, &file, &temporary, path)
+        };
+        replaced().inspect_err(|_| drop(self.fs.remove(&temporary))).map_err(failed)
+    }
+
+    /// Whether the log would miss the segment if it were gone.
+    fn is_named(&self, at: usize) -> bool {
+        let segments = &self.found.segments;
+        if T::NUMBERED {
+            segments.iter().any(|segment| segment.follows.is_some())
+        } else {
+            at + 1 < segments.len()
+        }
+    }
+
+    /// How the segment at `at`, of which so many records are kept, has to begin, and which record comes after it, so that
+    /// its neighbours follow.
+    fn bounds(&self, at: usize, records: u64) -> (Link, u64) {
+        let (before, behind) = self.found.segments.split_at(at);
+        let own = behind.first();
+        let before = before.iter().rev().find_map(|segment| segment.log_end);
+        let after = behind.iter().skip(1).find_map(|segment| segment.follows);
+        let own_first = own.and_then(|own| own.follows).map(|follows| follows.end);
+        // Without any head only the names of truncated segments can say where the log begins.
+        let first = before.or(own_first).unwrap_or(self.found.front);
+        let kept_end = first.saturating_add(records);
+        let next = after.map(|after| after.end).or(own.and_then(|own| own.log_end));
+        // Nothing is missing before the first segment either.
+        let front = if before.is_some() { self.found.front.min(first) } else { first };
+        (Link { first, front, before: 0 }, next.unwrap_or(kept_end).max(kept_end))
+    }
+}
+
+/// The bytes of a segment of these frames, behind room for what seals them.
+fn segment_of<T: Format>(
+    number: u32,
+    link: Link,
+    next: u64,
+    mut frames: Vec<u8>,
+    kept: Kept,
+) -> Result<Vec<u8>> {
+    let mut segment = T::begin(number, link);
+    let mut bytes = segment.head();
+    let begin = bytes.len() as u32;
+    if kept.records > 0 {
+        segment.seal(begin, begin, &mut frames);
+        bytes.extend_from_slice(&frames);
+    }
+    let end = u32::try_from(bytes.len())
+        .map_err(|_| Error::too_large("a segment", bytes.len() as u64, u32::MAX.into()))?;
+    segment.skip_to(next);
+    bytes.extend(segment.end(end));
+    Ok(bytes)
+}
+
+/// The records of a segment, to compare with those that were to be in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    records: u64,
+    crc: u32,
+}
+
+impl Kept {
+    fn add(&mut self, record: Record<'_>) {
+        self.records += 1;
+        let mut crc = crc32fast::Hasher::new_with_initial(self.crc);
+        crc.update(&[record.kind.tag()]);
+        crc.update(&record.payload.len().to_le_bytes());
+        crc.update(record.payload);
+        self.crc = crc.finalize();
+    }
+
+    /// Those of these bytes; `None` if they are not all valid.
+    fn of<T: Format>(number: u32, bytes: &[u8]) -> Option<Self> {
+        let (mut found, mut payload) = (Self::default(), Vec::new());
+        let mut scan = T::Scan::new(number, bytes, T::Carry::default());
+        while let Some(item) = scan.next_item().ok()? {
+            let (kind, len) = T::unpack(bytes, item, 0, &mut payload).ok()?;
+            found.add(Record { kind, payload: payload.get(..len)? });
+        }
+        Some(found)
+    }
+}
