@@ -1,34 +1,37 @@
 //! Compaction: in the background and on demand, with damage, a full disk, deletes and closing in its way.
 
+#[path = "support/engine.rs"]
+mod engine;
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::parts::Tsm1;
 use tsmith_engine::{
-    BatchBuilder, Column, Compact, Dirs, Engine, ErrorKind, FieldKey, Options, Selection, TimeRange, Value,
+    BatchBuilder, Column, Compact, Dirs, DynEngine, ErrorKind, FieldKey, Options, Selection, TimeRange, Value,
 };
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::fs::{Fs, SimFs};
 
-type Shard = Engine<Ring, FileLog, Tsm1>;
+type Shard = DynEngine;
 
 fn options() -> Options {
     Options { background: false, ..Options::default() }
 }
 
 fn open(dir: &Path, options: Options) -> Shard {
-    Shard::open(Dirs::under(dir), options).expect("opens")
+    engine::open(Dirs::under(dir), options).expect("opens")
 }
 
 /// Points of one key, and a snapshot of them.
-fn file<L: tsmith_wal::Log>(shard: &Engine<Ring, L, Tsm1>, series: &str, times: std::ops::Range<i64>) {
+fn file<F: Fs>(shard: &DynEngine<F>, series: &str, times: std::ops::Range<i64>) {
     write(shard, series, times);
     shard.snapshot().expect("room");
 }
 
-fn write<L: tsmith_wal::Log>(shard: &Engine<Ring, L, Tsm1>, series: &str, times: std::ops::Range<i64>) {
+fn write<F: Fs>(shard: &DynEngine<F>, series: &str, times: std::ops::Range<i64>) {
     let mut builder = BatchBuilder::new();
     for time in times {
         builder.begin(series.as_bytes().into());
@@ -40,7 +43,7 @@ fn write<L: tsmith_wal::Log>(shard: &Engine<Ring, L, Tsm1>, series: &str, times:
     let _ack = shard.write(&builder.finish()).expect("room");
 }
 
-fn read<L: tsmith_wal::Log>(shard: &Engine<Ring, L, Tsm1>, series: &str) -> Column {
+fn read<F: Fs>(shard: &DynEngine<F>, series: &str) -> Column {
     shard.read(FieldKey::new(series.as_bytes(), b"v"), TimeRange::ALL).expect("readable")
 }
 
@@ -134,9 +137,8 @@ fn a_damaged_block_stops_one_plan_and_is_reported_once() {
 
 #[test]
 fn a_full_disk_leaves_all_as_it_was() {
-    type Simulated = Engine<Ring, FileLog<SimFs>, Tsm1>;
     let fs = SimFs::default();
-    let shard = Simulated::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options()).expect("opens");
+    let shard = engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options()).expect("opens");
     (0..4).for_each(|n| file(&shard, "m", n * 10..n * 10 + 10));
     let before = fs.snapshot();
     fs.set_space(Some(0));
@@ -268,7 +270,7 @@ fn torn_tombstones_refuse_to_open_unless_the_log_explains_them() {
     shard.snapshot().expect("the log goes");
     shard.close().expect("in order");
     fs::write(&tombstones, &whole[..cut]).expect("cut");
-    let error = Shard::open(Dirs::under(dir.path()), options()).expect_err("damage");
+    let error = engine::open(Dirs::under(dir.path()), options()).expect_err("damage");
     assert!(matches!(error.kind(), ErrorKind::TornTombstones { .. }), "{error}");
     assert!(error.to_string().contains("000000001-000000001.tombstone"), "{error}");
     assert_eq!(fs::read(&tombstones).expect("there").len(), cut, "nothing is changed");
@@ -303,10 +305,9 @@ fn closing_ends_a_compaction_that_somebody_asked_for() {
 /// same, and nothing of it stays, whatever happens.
 #[test]
 fn a_large_index_is_kept_beside_the_file() {
-    type Simulated = Engine<Ring, FileLog<SimFs>, Tsm1>;
     let run = |fs: &SimFs, index_bytes: usize| -> tsmith_engine::Result<()> {
         let options = Options { index_bytes, encode_threads: 1, ..options() };
-        let shard = Simulated::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)?;
+        let shard = engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)?;
         let names: Vec<String> = (0..60).map(|series| format!("m,series={series:02}")).collect();
         for n in 0..2 {
             let mut builder = BatchBuilder::new();
@@ -336,8 +337,7 @@ fn a_large_index_is_kept_beside_the_file() {
         let done = run(&fs, 256).is_ok();
         // A power cut.
         let fs = fs.crash(stop);
-        let shard =
-            Simulated::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options()).expect("opens");
+        let shard = engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options()).expect("opens");
         let left = fs.snapshot().into_keys().any(|name| name.to_string_lossy().ends_with(".tmp"));
         assert!(!left, "stopped at {stop}: a temporary file is left");
         assert!(!done || shard.keys().len() == 60, "stopped at {stop}");
@@ -351,7 +351,7 @@ fn a_large_index_is_kept_beside_the_file() {
         // What could not be removed goes when the directory is opened.
         fs.heal();
         let dirs = Dirs::under(Path::new("/shard"));
-        let _opened = Simulated::open_on(fs.clone(), dirs, options()).expect("opens");
+        let _opened = engine::open_on(fs.clone(), dirs, options()).expect("opens");
         let left = fs.snapshot().into_keys().any(|name| name.to_string_lossy().ends_with(".idx.tmp"));
         assert!(!left, "failed at {fail}: the index beside a file is left");
     }

@@ -4,15 +4,17 @@
 //! that was not submitted and every write is whole (P2), there are no holes (P3), and recovery changes nothing that it
 //! has recovered once (P5).
 
+#[path = "support/engine.rs"]
+mod engine;
+
 use std::path::Path;
 
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
-    BatchBuilder, Column, Dirs, Engine, FieldKey, Options, Result, TimeRange, Value, WriteOrder,
+    BatchBuilder, Column, Dirs, DynEngine, FieldKey, Options, Result, TimeRange, Value, WriteOrder,
 };
 use tsmith_wal::fs::{Fault, SimFs};
 
-type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
+type Shard = DynEngine<SimFs>;
 
 const WRITES: u64 = 36;
 const SEEDS: u64 = 8;
@@ -21,7 +23,7 @@ fn open(fs: &SimFs, order: WriteOrder) -> Result<Shard> {
     let mut options = Options { order, background: false, encode_threads: 1, ..Options::default() };
     // Small segments, so that the script ends several of them.
     options.log.segment_bytes = 2048;
-    Shard::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
+    engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
 }
 
 /// Two series, one field of each of two types; the string grows over a sector now and then.
@@ -169,7 +171,7 @@ fn a_first_opening_that_was_killed_leaves_nothing_to_chance() {
     let open = |fs: &SimFs| {
         let options = Options { background: false, encode_threads: 1, ..Options::default() };
         // Data and log in separate trees, as InfluxDB has them.
-        Shard::open_on(fs.clone(), Dirs { data: "/i/data/s".into(), wal: "/i/wal/s".into() }, options)
+        engine::open_on(fs.clone(), Dirs { data: "/i/data/s".into(), wal: "/i/wal/s".into() }, options)
     };
     let fs = SimFs::default();
     drop(open(&fs).expect("opens"));

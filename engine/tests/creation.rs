@@ -1,32 +1,33 @@
 //! A directory whose creation ends early: whatever ends it, the next opening finds a directory it can open.
 
-use tsmith_engine::parts::{FileLog, MmapLog, Named, NativeLog, Ring, Tsm1};
+#[path = "support/engine.rs"]
+mod engine;
+
 use tsmith_engine::{
-    BatchBuilder, Column, Dirs, Engine, FieldKey, FieldTyping, Manifest, Options, Registry, Result, Setup,
+    BatchBuilder, Column, Dirs, DynEngine, FieldKey, FieldTyping, Manifest, Options, Registry, Result, Setup,
     TimeRange, Value,
 };
-use tsmith_wal::etcd::EtcdLog;
 use tsmith_wal::fs::{Fault, OsFs, SimFs};
-use tsmith_wal::{Log, segment_names};
+use tsmith_wal::segment_names;
 
 const SEEDS: u64 = 6;
 /// Not the default, so that a directory that forgot it shows.
 const ASKED: FieldTyping = FieldTyping::Measurement;
 
-type Shard<L> = Engine<Ring, L, Tsm1>;
+type Shard = DynEngine<SimFs>;
 
 /// Data and log side by side, as InfluxDB has them.
 fn dirs() -> Dirs {
     Dirs { data: "/i/data/s".into(), wal: "/i/wal/s".into() }
 }
 
-fn open<L: Log<Fs = SimFs> + Named>(fs: &SimFs, typing: Option<FieldTyping>) -> Result<Shard<L>> {
+fn open(fs: &SimFs, log: &str, typing: Option<FieldTyping>) -> Result<Shard> {
     let mut options = Options { typing, background: false, encode_threads: 1, ..Options::default() };
     options.log.segment_bytes = 2048;
-    Shard::open_on(fs.clone(), dirs(), options)
+    engine::open_parts(fs.clone(), &format!("ring/{log}/tsm1"), dirs(), options)
 }
 
-fn write<L: Log>(shard: &Shard<L>, time: i64) -> Result<()> {
+fn write(shard: &Shard, time: i64) -> Result<()> {
     let mut builder = BatchBuilder::new();
     builder.begin(b"m".as_slice().into());
     builder.field(b"v".as_slice().into(), Value::Integer(time)).expect("one type");
@@ -34,45 +35,45 @@ fn write<L: Log>(shard: &Shard<L>, time: i64) -> Result<()> {
     shard.write(&builder.finish()).map(drop)
 }
 
-fn times<L: Log>(shard: &Shard<L>) -> Vec<i64> {
+fn times(shard: &Shard) -> Vec<i64> {
     let read: Column = shard.read(FieldKey::new(b"m", b"v"), TimeRange::ALL).expect("reads");
     read.times().to_vec()
 }
 
 /// Opens what is left of a creation. The typing is given again only if there is no manifest yet, and so no log.
-fn reopen<L: Log<Fs = SimFs> + Named>(fs: &SimFs, what: &str) -> Shard<L> {
+fn reopen(fs: &SimFs, log: &str, what: &str) -> Shard {
     let found = Manifest::read(fs, &dirs().data).unwrap_or_else(|error| panic!("{what}: {error}"));
     let segments = segment_names(fs, &dirs().wal).unwrap_or_default();
     assert!(found.is_some() || segments.is_empty(), "{what}: {segments:?} without a manifest");
     let asked = if found.is_some() { None } else { Some(ASKED) };
-    let shard = open(fs, asked).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let shard = open(fs, log, asked).unwrap_or_else(|error| panic!("{what}: {error}"));
     let manifest = Manifest::read(fs, &dirs().data).expect("reads").expect("is there");
     assert_eq!(manifest.typing, ASKED, "{what}");
     assert!(found.is_none_or(|found| found == manifest), "{what}: the manifest changed");
     shard
 }
 
-fn sweep<L: Log<Fs = SimFs> + Named>() {
+fn sweep(log: &str) {
     let whole = SimFs::default();
-    let shard = open::<L>(&whole, Some(ASKED)).expect("creates");
+    let shard = open(&whole, log, Some(ASKED)).expect("creates");
     let operations = whole.operations();
     drop(shard);
     for stop in 1..=operations {
         for seed in 0..SEEDS {
             let fs = SimFs::default();
             fs.stop_at(stop);
-            drop(open::<L>(&fs, Some(ASKED)));
+            drop(open(&fs, log, Some(ASKED)));
             let what = format!("stop {stop} ({:?}), seed {seed}", fs.operation(stop));
             // Seed 0: the process is killed, and the system goes on.
             let left = if seed == 0 { fs.kill() } else { fs.crash(seed) };
             // The opening that follows may be cut short too.
             let cut_short = left.crash(seed);
             cut_short.stop_at(1 + (stop * 7 + seed * 13) % operations);
-            drop(open::<L>(&cut_short, Some(ASKED)));
+            drop(open(&cut_short, log, Some(ASKED)));
             for fs in [left, cut_short.crash(seed)] {
-                let shard = reopen::<L>(&fs, &what);
+                let shard = reopen(&fs, log, &what);
                 write(&shard, 1).unwrap_or_else(|error| panic!("{what}: {error}"));
-                let again = reopen::<L>(&fs.crash(seed), &what);
+                let again = reopen(&fs.crash(seed), log, &what);
                 assert_eq!(times(&again), [1], "{what}");
             }
         }
@@ -81,8 +82,8 @@ fn sweep<L: Log<Fs = SimFs> + Named>() {
         for fault in [Fault::Io, Fault::Full] {
             let fs = SimFs::default();
             fs.fail_at(at, fault);
-            drop(open::<L>(&fs, Some(ASKED)));
-            reopen::<L>(&fs.kill(), &format!("{fault:?} at {at}"));
+            drop(open(&fs, log, Some(ASKED)));
+            reopen(&fs.kill(), log, &format!("{fault:?} at {at}"));
         }
     }
 }
@@ -91,22 +92,22 @@ fn sweep<L: Log<Fs = SimFs> + Named>() {
 /// and a repair gave it another typing than the one asked for. Now the manifest is durable before the log has a segment.
 #[test]
 fn a_creation_cut_short_anywhere_opens_with_file() {
-    sweep::<FileLog<SimFs>>();
+    sweep("file");
 }
 
 #[test]
 fn a_creation_cut_short_anywhere_opens_with_mmap() {
-    sweep::<MmapLog<SimFs>>();
+    sweep("mmap");
 }
 
 #[test]
 fn a_creation_cut_short_anywhere_opens_with_native() {
-    sweep::<NativeLog<SimFs>>();
+    sweep("native");
 }
 
 #[test]
 fn a_creation_cut_short_anywhere_opens_with_etcd() {
-    sweep::<EtcdLog<SimFs>>();
+    sweep("etcd");
 }
 
 fn setup(flags: &[(&str, &str)]) -> Setup {

@@ -1,12 +1,15 @@
 //! Going over a key that lies in several files and in the cache, from either end.
 
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+#[path = "support/engine.rs"]
+mod engine;
+
 use tsmith_engine::view::View;
 use tsmith_engine::{
-    Column, Direction, Dirs, Engine, FieldKey, FieldType, LineOptions, Options, TimeRange, Timestamp, Values,
+    Column, Direction, Dirs, DynEngine, FieldKey, FieldType, LineOptions, Options, TimeRange, Timestamp,
+    Values,
 };
 
-type Shard = Engine<Ring, FileLog, Tsm1>;
+type Shard = DynEngine;
 
 const KEY: FieldKey<'_> = FieldKey { series: b"m,t=a", field: b"v" };
 
@@ -20,7 +23,7 @@ fn write(shard: &Shard, (from, to, step): (i64, i64, usize), value: i64) {
 /// Three files that overlap, and the cache over a part of them; the newest value of each time.
 fn filled(dir: &tempfile::TempDir) -> (Shard, Vec<(i64, i64)>) {
     let options = Options { background: false, ..Options::default() };
-    let shard = Shard::open(Dirs::under(dir.path()), options).expect("a new directory");
+    let shard = engine::open(Dirs::under(dir.path()), options).expect("a new directory");
     let mut model = std::collections::BTreeMap::new();
     let writes = [(0, 5000, 1), (2500, 7000, 3), (4000, 4500, 1), (4200, 9000, 7)];
     for (value, range) in (1..).zip(writes) {

@@ -4,21 +4,23 @@
 //! What must hold beyond `crash.rs`: what was deleted stays deleted (P4), what was written again afterwards stays, and a
 //! delete is there in full or not at all.
 
+#[path = "support/engine.rs"]
+mod engine;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
-    BatchBuilder, Compact, Dirs, Engine, ErrorKind, FieldKey, Options, Result, Selection, TimeRange, Value,
+    BatchBuilder, Compact, Dirs, DynEngine, ErrorKind, FieldKey, Options, Result, Selection, TimeRange, Value,
 };
 use tsmith_wal::fs::{Fault, Fs, SimFs};
 
-type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
+type Shard = DynEngine<SimFs>;
 
 fn open(fs: &SimFs) -> Result<Shard> {
     let mut options = Options { background: false, encode_threads: 1, ..Options::default() };
     options.log.segment_bytes = 4096;
-    Shard::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
+    engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -347,7 +349,7 @@ fn a_delete_of_many_keys_is_whole_or_absent() {
     };
     let run = |fs: &SimFs| -> Result<(u64, Shard)> {
         let options = Options { background: false, encode_threads: 1, ..Options::default() };
-        let shard = Shard::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)?;
+        let shard = engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)?;
         write(&shard, 0..KEYS / 2)?;
         shard.snapshot()?;
         write(&shard, KEYS / 2..KEYS)?;

@@ -2,13 +2,16 @@
 //!
 //! `deletes.rs` looks at one crash in one delete; here what the first crash left is not durable when the second one comes.
 
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+#[path = "support/engine.rs"]
+mod engine;
+
 use tsmith_engine::{
-    Compact, Dirs, Engine, ErrorKind, FieldKey, LineOptions, Options, Result, Selection, TimeRange, Timestamp,
+    Compact, Dirs, DynEngine, ErrorKind, FieldKey, LineOptions, Options, Result, Selection, TimeRange,
+    Timestamp,
 };
 use tsmith_wal::fs::{Fault, Fs, SimFs};
 
-type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
+type Shard = DynEngine<SimFs>;
 
 const SEEDS: u64 = 8;
 const DELETED: TimeRange = TimeRange { min: 10, max: 30 };
@@ -17,7 +20,7 @@ const DELETED: TimeRange = TimeRange { min: 10, max: 30 };
 fn open(fs: &SimFs) -> Result<Shard> {
     let mut options = Options { background: false, encode_threads: 1, ..Options::default() };
     options.log.segment_bytes = 4096;
-    Shard::open_on(fs.clone(), Dirs { data: "/data/1".into(), wal: "/wal/1".into() }, options)
+    engine::open_on(fs.clone(), Dirs { data: "/data/1".into(), wal: "/wal/1".into() }, options)
 }
 
 fn write(shard: &Shard, times: std::ops::RangeInclusive<i64>) -> Result<()> {

@@ -1,6 +1,8 @@
 //! A directory of a real influxd 1.6.7, copied after SIGKILL, with files, tombstones and a log of overwrites and deletes:
 //! ours must hold what that server answered, before and after compaction.
 
+#[path = "support/engine.rs"]
+mod engine;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +11,9 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use support::{lines, vector};
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
-use tsmith_engine::{Compact, Dirs, Engine, FieldKey, Options, TimeRange, Value};
+use tsmith_engine::{Compact, Dirs, DynEngine, Engine, FieldKey, Options, TimeRange, Value};
 
-type Shard = Engine<Ring, FileLog, Tsm1>;
+type Shard = DynEngine;
 
 /// What each shard of the directory has.
 const SHARDS: [(&[&str], &str); 4] = [
@@ -40,7 +41,7 @@ fn shards(root: &Path) -> Vec<Shard> {
 }
 
 fn open(dirs: Dirs) -> Shard {
-    Shard::open(dirs, Options { background: false, ..Options::default() }).expect("an InfluxDB shard")
+    engine::open(dirs, Options { background: false, ..Options::default() }).expect("an InfluxDB shard")
 }
 
 /// A row as `SELECT *` has it: columns by name, those without a value left out.

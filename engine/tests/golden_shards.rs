@@ -1,5 +1,7 @@
 //! Shards written by the real InfluxDB 1.6.7, opened by ours: its log, its files, and the snapshot from one to the other.
 
+#[path = "support/engine.rs"]
+mod engine;
 mod support;
 
 use std::fs;
@@ -7,12 +9,11 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use support::{hex, lines, unhex, vector};
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
-use tsmith_engine::{Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, Options, TimeRange, Value};
+use tsmith_engine::{Column, Dirs, DynEngine, ErrorKind, FieldKey, FieldType, Options, TimeRange, Value};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{ReplayMode, replay_only};
 
-type Shard = Engine<Ring, FileLog, Tsm1>;
+type Shard = DynEngine;
 
 /// Files of the vectors, put where a shard has them.
 fn shard(data: &[&str], wal: &[&str]) -> (tempfile::TempDir, Dirs) {
@@ -68,7 +69,7 @@ fn assert_holds(shard: &Shard, list: &str) {
 #[test]
 fn a_log_snapshots_to_the_very_file_of_the_original() {
     let (_root, dirs) = shard(&[], &["snapshot/_00001.wal"]);
-    let shard = Shard::open(dirs.clone(), options()).expect("an InfluxDB shard");
+    let shard = engine::open(dirs.clone(), options()).expect("an InfluxDB shard");
     let report = shard.snapshot().expect("room");
     assert_eq!(report.files, [dirs.data.join("000000001-000000001.tsm")]);
     assert_eq!(fs::read(&report.files[0]).expect("written"), vector("snapshot/000000001-000000001.tsm"));
@@ -80,7 +81,7 @@ fn a_log_snapshots_to_the_very_file_of_the_original() {
 fn a_log_of_all_kinds_of_records_loads_as_in_the_original() {
     let wal = ["wal/normal/_00001.wal", "wal/normal/_00002.wal", "wal/normal/_00003.wal"];
     let (_root, dirs) = shard(&[], &wal);
-    let shard = Shard::open(dirs, options()).expect("an InfluxDB shard");
+    let shard = engine::open(dirs, options()).expect("an InfluxDB shard");
     assert_holds(&shard, "expected/wal-normal-loaded.jsonl");
     let facts = lines("expected/wal-normal-loaded.jsonl");
     let size = facts.iter().find_map(|line| line["cache_size"].as_u64());
@@ -91,7 +92,7 @@ fn a_log_of_all_kinds_of_records_loads_as_in_the_original() {
 fn damage_in_an_old_segment_refuses_to_open_and_changes_nothing() {
     let wal = ["wal/torn-then-good/_00001.wal", "wal/torn-then-good/_00002.wal"];
     let (_root, dirs) = shard(&[], &wal);
-    let error = Shard::open(dirs.clone(), options()).expect_err("damage, and a good segment after it");
+    let error = engine::open(dirs.clone(), options()).expect_err("damage, and a good segment after it");
     assert!(error.to_string().contains("_00001.wal: offset 2596"), "{error}");
     assert_eq!(fs::read(dirs.wal.join("_00001.wal")).expect("still there"), vector(wal[0]));
     // As the original does it: the rest of that segment is dropped, the next one read.
@@ -103,7 +104,7 @@ fn damage_in_an_old_segment_refuses_to_open_and_changes_nothing() {
 fn overlapping_generations_read_as_one() {
     let files: Vec<String> = (1..=4).map(|n| format!("tsm/overlap/{n:09}-000000001.tsm")).collect();
     let (_root, dirs) = shard(&files.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
-    let shard = Shard::open(dirs, options()).expect("an InfluxDB shard");
+    let shard = engine::open(dirs, options()).expect("an InfluxDB shard");
     assert_holds(&shard, "expected/tsm-overlap-merged.jsonl");
 }
 
@@ -112,7 +113,7 @@ fn deleted_points_stay_deleted() {
     let name = |n: u32, kind: &str| format!("tsm/overlap-tombstoned/{n:09}-000000001.{kind}");
     let files: Vec<String> = (1..=4).flat_map(|n| [name(n, "tsm"), name(n, "tombstone")]).collect();
     let (_root, dirs) = shard(&files.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
-    let shard = Shard::open(dirs, options()).expect("an InfluxDB shard");
+    let shard = engine::open(dirs, options()).expect("an InfluxDB shard");
     for line in lines("expected/tsm-overlap-tombstoned-merged.jsonl") {
         let Some(key) = line["key"].as_str() else { continue };
         let column = shard.read(FieldKey::parse(key.as_bytes()).expect("a separator"), TimeRange::ALL);
@@ -136,7 +137,7 @@ fn a_log_that_contradicts_a_file_is_reported() {
     let key = FieldKey::new(b"m", b"v");
     let write = |dirs: &Dirs, line: &[u8]| {
         let options = tsmith_engine::LineOptions::new(tsmith_engine::Timestamp(0));
-        let shard = Shard::open(dirs.clone(), self::options()).expect("opens");
+        let shard = engine::open(dirs.clone(), self::options()).expect("opens");
         assert!(shard.write_lines(line, &options).expect("room").ack.is_some());
         shard
     };
@@ -148,7 +149,7 @@ fn a_log_that_contradicts_a_file_is_reported() {
     for entry in fs::read_dir(&other.wal).expect("a log").map(|entry| entry.expect("an entry").path()) {
         fs::copy(&entry, dirs.wal.join(entry.file_name().expect("a name"))).expect("copied");
     }
-    let opened = Shard::open(dirs.clone(), options()).expect_err("two types");
+    let opened = engine::open(dirs.clone(), options()).expect_err("two types");
     let view =
         tsmith_engine::view::View::open(&tsmith_engine::Registry::standard(), &dirs.data, Some(&dirs.wal))
             .expect("a shard");

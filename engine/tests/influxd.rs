@@ -2,6 +2,8 @@
 //!
 //! Runs where `influxd` is installed (Debian: `apt-get install influxdb`), on 127.0.0.1 only; else says so and passes.
 
+#[path = "support/engine.rs"]
+mod engine;
 #[path = "support/influxd.rs"]
 mod server;
 
@@ -9,12 +11,12 @@ use std::fmt::Write as _;
 
 use server::{Influxd, shard_dirs, start_with_database};
 use tsmith_codecs::SeriesKey;
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
-    Dirs, Engine, FieldKey, FieldTyping, LineOptions, Options, Selection, TimeRange, Timestamp, Value,
+    Dirs, DynEngine, FieldKey, FieldTyping, LineOptions, Options, Selection, TimeRange, Timestamp, Value,
 };
+use tsmith_wal::fs::OsFs;
 
-type Shard = Engine<Ring, FileLog, Tsm1>;
+type Shard = DynEngine;
 
 const START: i64 = 1_600_000_000_000_000_000;
 
@@ -81,7 +83,7 @@ fn influxd_and_ours_take_turns_on_one_shard() {
 
     // Ours goes on: reads its log, writes a file and more of the log.
     let options = LineOptions::new(Timestamp(0));
-    let shard = Shard::open(shard_dirs(root), Options::default()).expect("influxd's shard");
+    let shard = engine::open(shard_dirs(root), Options::default()).expect("influxd's shard");
     assert_ours_holds(&shard, 1500);
     let report = shard.write_lines(lines(1500..2500).as_bytes(), &options).expect("written");
     assert!(report.rejected.is_empty() && report.ack.is_some());
@@ -99,7 +101,7 @@ fn influxd_and_ours_take_turns_on_one_shard() {
     server.end("-TERM");
 
     // And back.
-    let shard = Shard::open(shard_dirs(root), Options::default()).expect("influxd's shard");
+    let shard = engine::open(shard_dirs(root), Options::default()).expect("influxd's shard");
     assert_ours_holds(&shard, 3300);
     shard.snapshot().expect("a file");
     shard.close().expect("in order");
@@ -117,11 +119,8 @@ fn influxd_refuses_a_file_of_another_encoder() {
     server.write("seed v=1 1600000000000000000");
     server.end("-TERM");
     let elsewhere = root.join("elsewhere");
-    let shard = Engine::<Ring, FileLog, tsmith_engine::parts::Zstd>::open(
-        Dirs::under(&elsewhere),
-        Options::default(),
-    )
-    .expect("a new directory");
+    let shard = engine::open_parts(OsFs, "ring/file/zstd", Dirs::under(&elsewhere), Options::default())
+        .expect("a new directory");
     let written =
         shard.write_lines(lines(0..10).as_bytes(), &LineOptions::new(Timestamp(0))).expect("written");
     assert!(written.ack.is_some());
@@ -148,7 +147,7 @@ fn influxd_does_not_open_a_shard_with_two_types_of_one_field() {
     let line = b"m,t=b v=2i 1600000000000000000\n";
     let write = |typing| {
         let options = Options { typing, ..Options::default() };
-        let shard = Shard::open(shard_dirs(root), options).expect("influxd's shard");
+        let shard = engine::open(shard_dirs(root), options).expect("influxd's shard");
         let report = shard.write_lines(line, &LineOptions::new(Timestamp(0))).expect("written");
         shard.snapshot().expect("a file");
         shard.close().expect("in order");
@@ -229,7 +228,7 @@ fn deletes_and_compactions_pass_from_one_to_the_other() {
     assert_both_hold(Some(&server), None, &left, "influxd, alone");
     server.end("-KILL");
 
-    let shard = Shard::open(shard_dirs(root), on_demand()).expect("influxd's shard");
+    let shard = engine::open(shard_dirs(root), on_demand()).expect("influxd's shard");
     assert_both_hold(None, Some(&shard), &left, "ours, after influxd was killed");
     shard.snapshot().expect("a file");
     ours_deletes(&shard, &mut left, 500..1700);
@@ -248,7 +247,7 @@ fn deletes_and_compactions_pass_from_one_to_the_other() {
     assert_both_hold(Some(&server), None, &left, "influxd, after ours");
     server.end("-TERM");
 
-    let shard = Shard::open(shard_dirs(root), on_demand()).expect("its own shard");
+    let shard = engine::open(shard_dirs(root), on_demand()).expect("its own shard");
     assert_both_hold(None, Some(&shard), &left, "ours again");
     shard.snapshot().expect("a file");
     shard.compact(tsmith_engine::Compact::Full).expect("compacts");
@@ -265,7 +264,7 @@ fn deletes_and_compactions_pass_from_one_to_the_other() {
     assert_both_hold(Some(&server), None, &left, "influxd, with deletes of both");
     server.end("-KILL");
 
-    let shard = Shard::open(shard_dirs(root), on_demand()).expect("influxd's shard");
+    let shard = engine::open(shard_dirs(root), on_demand()).expect("influxd's shard");
     assert_both_hold(None, Some(&shard), &left, "ours, with tombstones of both");
     shard.snapshot().expect("a file");
     shard.compact(tsmith_engine::Compact::Fast).expect("compacts");
@@ -298,7 +297,7 @@ fn influxd_finds_fields_of_new_types_and_new_series() {
         server.query("DELETE FROM m");
         server.end("-TERM");
         let open = || {
-            Shard::open(shard_dirs(root), Options { background: false, ..Options::default() })
+            engine::open(shard_dirs(root), Options { background: false, ..Options::default() })
                 .expect("influxd's shard")
         };
         assert!(shard_dirs(root).data.join("fields.idx").exists());

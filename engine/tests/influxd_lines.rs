@@ -2,6 +2,8 @@
 //!
 //! Runs where `influxd` is installed (Debian: `apt-get install influxdb`), on 127.0.0.1 only; else says so and passes.
 
+#[path = "support/engine.rs"]
+mod engine;
 #[path = "support/influxd.rs"]
 mod server;
 
@@ -13,8 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use server::{DATABASE, Influxd};
 use tsmith_codecs::BatchBuilder;
 use tsmith_engine::line::{AnySchema, Reason, parse};
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
-use tsmith_engine::{Dirs, Engine, FieldKey, LineOptions, Options, TimeRange, Timestamp, Value};
+use tsmith_engine::{Dirs, FieldKey, LineOptions, Options, TimeRange, Timestamp, Value};
 
 /// Bodies that are compared.
 const BODIES: usize = 2_200;
@@ -208,7 +209,7 @@ fn stored(root: &Path, start: i64) -> Points {
     for shard in std::fs::read_dir(shards("data")).expect("shards") {
         let name = shard.expect("an entry").file_name();
         let dirs = Dirs { data: shards("data").join(&name), wal: shards("wal").join(&name) };
-        let engine = Engine::<Ring, FileLog, Tsm1>::open(dirs, Options::default()).expect("influxd's shard");
+        let engine = engine::open(dirs, Options::default()).expect("influxd's shard");
         for composite in engine.keys() {
             let key = FieldKey::parse(&composite).expect("a separator");
             let column = engine.read(key, TimeRange::ALL).expect("readable");
@@ -301,8 +302,7 @@ fn influxd_opens_a_shard_offered_names_not_utf8() {
     let Some(server) = server::start_with_database(root) else { return };
     server.write("m v=1 1600000000000000000");
     server.end("-TERM");
-    let shard = Engine::<Ring, FileLog, Tsm1>::open(server::shard_dirs(root), Options::default())
-        .expect("influxd's shard");
+    let shard = engine::open(server::shard_dirs(root), Options::default()).expect("influxd's shard");
     let text =
         b"m v\xff=1 1600000000000000001\nm\xff v=1 1600000000000000002\nm,t=\xff v=2 1600000000000000003\n";
     let report = shard.write_lines(text, &LineOptions::new(Timestamp(0))).expect("written");

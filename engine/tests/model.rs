@@ -1,15 +1,15 @@
 //! Random writes, deletes, snapshots, compactions and crashes on an engine, and on a map that does the same in the
 //! plainest way; with every storer that can be read, and with blocks of InfluxDB's and of ours.
 
+#[path = "support/engine.rs"]
+mod engine;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use proptest::prelude::*;
-use tsmith_cache::Storer;
-use tsmith_codecs::BlockEncoder;
-use tsmith_engine::parts::{FileLog, Named, OneMap, Ring, Tsm1, Zstd};
 use tsmith_engine::{
-    BatchBuilder, Compact, Dirs, Engine, FieldKey, FieldType, Options, Selection, TimeRange, Value,
+    BatchBuilder, Compact, Dirs, DynEngine, FieldKey, FieldType, Options, Selection, TimeRange, Value,
 };
 use tsmith_wal::fs::SimFs;
 
@@ -106,22 +106,13 @@ fn key(series: usize, field: usize) -> FieldKey<'static> {
     FieldKey::new(SERIES[series].as_bytes(), FIELDS[field].0.as_bytes())
 }
 
-fn open<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
-    fs: &SimFs,
-) -> Engine<S, FileLog<SimFs>, E> {
+fn open(fs: &SimFs, names: &str) -> DynEngine<SimFs> {
     let mut options = Options { background: false, encode_threads: 1, ..Options::default() };
     options.log.segment_bytes = 4096;
-    Engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options).expect("opens")
+    engine::open_parts(fs.clone(), names, Dirs::under(Path::new("/shard")), options).expect("opens")
 }
 
-fn write<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
-    engine: &Engine<S, FileLog<SimFs>, E>,
-    series: &[usize],
-    fields: usize,
-    from: i64,
-    count: i64,
-    number: i64,
-) {
+fn write(engine: &DynEngine<SimFs>, series: &[usize], fields: usize, from: i64, count: i64, number: i64) {
     let mut builder = BatchBuilder::new();
     for &series in series {
         for time in from..from + count {
@@ -137,8 +128,8 @@ fn write<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
     let _ack = engine.write(&builder.finish()).expect("room");
 }
 
-fn check<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
-    engine: &Engine<S, FileLog<SimFs>, E>,
+fn check(
+    engine: &DynEngine<SimFs>,
     model: &Model,
     (series, field): (usize, usize),
     (from, to): (i64, i64),
@@ -158,12 +149,7 @@ fn check<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
     }
 }
 
-fn delete<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
-    engine: &Engine<S, FileLog<SimFs>, E>,
-    model: &mut Model,
-    what: What,
-    (from, to): (i64, i64),
-) {
+fn delete(engine: &DynEngine<SimFs>, model: &mut Model, what: What, (from, to): (i64, i64)) {
     let selection = match what {
         What::Key(series, field) => Selection::Key(key(series, field)),
         What::Series(series) => Selection::Series(tsmith_codecs::SeriesKey(SERIES[series].as_bytes())),
@@ -185,9 +171,9 @@ fn delete<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(
     }
 }
 
-fn play<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(ops: &[Op]) {
+fn play(ops: &[Op], names: &str) {
     let mut fs = SimFs::default();
-    let mut engine = open::<S, E>(&fs);
+    let mut engine = open(&fs, names);
     let mut model = Model::new();
     for (step, op) in ops.iter().enumerate() {
         match op {
@@ -205,13 +191,13 @@ fn play<S: Storer + Default + Named, E: BlockEncoder + Default + Named>(ops: &[O
             Op::Compact(what) => drop(engine.compact(*what).expect("compacts")),
             Op::Close => {
                 engine.close().expect("in order");
-                engine = open(&fs);
+                engine = open(&fs, names);
             }
             Op::Crash(seed) => {
                 let crashed = fs.crash(*seed);
                 drop(engine);
                 fs = crashed;
-                engine = open(&fs);
+                engine = open(&fs, names);
             }
             Op::Read { series, field, from, to } => {
                 check(&engine, &model, (*series, *field), (*from, *to), &format!("step {step}"));
@@ -247,11 +233,11 @@ proptest! {
 
     #[test]
     fn a_ring_and_influxdb_blocks_behave_as_the_map(ops in prop::collection::vec(op(), 1..60)) {
-        play::<Ring, Tsm1>(&ops);
+        play(&ops, "ring/file/tsm1");
     }
 
     #[test]
     fn one_map_and_our_blocks_behave_as_the_map(ops in prop::collection::vec(op(), 1..60)) {
-        play::<OneMap, Zstd>(&ops);
+        play(&ops, "hashmap/file/zstd");
     }
 }

@@ -1,19 +1,21 @@
 //! A full cache: who waits gets room, and nobody waits for ever.
 
+#[path = "support/engine.rs"]
+mod engine;
+
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
-use tsmith_engine::{Dirs, Engine, ErrorKind, LineOptions, Options, Remedy, Timestamp, WhenFull};
+use tsmith_engine::{Dirs, DynEngine, ErrorKind, LineOptions, Options, Remedy, Timestamp, WhenFull};
 use tsmith_wal::fs::SimFs;
 
-type Shard = Engine<Ring, FileLog, Tsm1>;
+type Shard = DynEngine;
 
 fn open(dir: &tempfile::TempDir, wait: Duration, background: bool) -> Shard {
     let when_full = WhenFull::Wait(wait);
     let options = Options { cache_bytes_max: Some(1 << 20), when_full, background, ..Options::default() };
-    Shard::open(Dirs::under(dir.path()), options).expect("a new directory")
+    engine::open(Dirs::under(dir.path()), options).expect("a new directory")
 }
 
 fn line(time: i64, bytes: usize) -> Vec<u8> {
@@ -54,9 +56,7 @@ fn a_writer_does_not_wait_for_snapshots_that_fail() {
     let fs = SimFs::default();
     let when_full = WhenFull::Wait(Duration::from_mins(10));
     let options = Options { cache_bytes_max: Some(1 << 20), when_full, ..Options::default() };
-    let shard =
-        Engine::<Ring, FileLog<SimFs>, Tsm1>::open_on(fs.clone(), Dirs::under(Path::new("/d")), options)
-            .expect("a new directory");
+    let shard = engine::open_on(fs.clone(), Dirs::under(Path::new("/d")), options).expect("a new directory");
     let write = |time, bytes| shard.write_lines(&line(time, bytes), &LineOptions::new(Timestamp(0)));
     assert!(write(1, 900_000).expect("room").ack.is_some());
     fs.set_space(Some(0));

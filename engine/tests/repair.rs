@@ -1,18 +1,21 @@
 //! Repair of files on a simulated disk: what is whole is kept, and no crash loses more.
 
+#[path = "support/engine.rs"]
+mod engine;
+
 use std::path::Path;
 
 use tsmith_codecs::Decoders;
-use tsmith_engine::parts::{FileLog, Named, NativeLog, Ring, Tsm1, Zstd};
+use tsmith_engine::parts::{FileLog, NativeLog};
 use tsmith_engine::repair::{self, Owned};
 use tsmith_engine::{
-    BatchBuilder, Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, FieldTyping, LineOptions, LogOptions,
-    Manifest, Options, Registry, Selection, TimeRange, Timestamp, Value,
+    BatchBuilder, Column, Dirs, DynEngine, ErrorKind, FieldKey, FieldType, FieldTyping, LineOptions,
+    LogOptions, Manifest, Options, Registry, Selection, TimeRange, Timestamp, Value,
 };
 use tsmith_wal::fs::{Fault, Fs, FsFile, SimFs, publish_new};
 use tsmith_wal::{Log, Record, entry};
 
-type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
+type Shard = DynEngine<SimFs>;
 
 const DIR: &str = "/shard";
 const TSM: &str = "/shard/000000001-000000001.tsm";
@@ -20,7 +23,7 @@ const TOMBSTONE: &str = "/shard/000000001-000000001.tombstone";
 
 fn open(fs: &SimFs) -> Shard {
     let options = Options { background: false, encode_threads: 1, ..Options::default() };
-    Shard::open_on(fs.clone(), Dirs::under(Path::new(DIR)), options).expect("opens")
+    engine::open_on(fs.clone(), Dirs::under(Path::new(DIR)), options).expect("opens")
 }
 
 /// One file: `a` with three blocks, `b` with one; of `b` two points are deleted, in two deletes.
@@ -219,7 +222,7 @@ fn tombstones_that_are_whole_are_kept() {
     let end = second as u64 + u64::from(len);
     damage(&fs, TOMBSTONE, end - 2);
     let error =
-        Shard::open_on(fs.clone(), Dirs::under(Path::new(DIR)), Options::default()).expect_err("damaged");
+        engine::open_on(fs.clone(), Dirs::under(Path::new(DIR)), Options::default()).expect_err("damaged");
     assert!(error.to_string().contains("000000001-000000001.tombstone"), "{error}");
     let done = repair::tombstones(&fs, Path::new(TOMBSTONE), false).expect("repaired");
     assert_eq!((done.salvage.salvage.kept_records, done.salvage.salvage.lost.len()), (1, 1));
@@ -285,13 +288,13 @@ fn a_damaged_manifest_is_written_anew() {
 
 #[test]
 fn a_manifest_of_which_nothing_is_left_is_made_of_the_directory() {
-    type Native = Engine<Ring, NativeLog<SimFs>, Zstd>;
     let fs = SimFs::default();
     let options = Options { background: false, encode_threads: 1, ..Options::default() };
     let dirs = Dirs { data: DIR.into(), wal: "/elsewhere".into() };
     for dirs in [Dirs::under(Path::new(DIR)), dirs] {
         let fs = fs.kill();
-        let shard = Native::open_on(fs.clone(), dirs.clone(), options.clone()).expect("opens");
+        let shard =
+            engine::open_parts(fs.clone(), "ring/native/zstd", dirs.clone(), options.clone()).expect("opens");
         let lines = LineOptions::new(Timestamp(0));
         let _report = shard.write_lines(b"a,h=1 v=1 1\na,h=2 v=1i 1", &lines).expect("room");
         shard.snapshot().expect("room");
@@ -322,7 +325,7 @@ fn a_manifest_of_which_nothing_is_left_is_made_of_the_directory() {
 /// engine opened it, and repair said that all was well.
 #[test]
 fn a_log_that_contradicts_itself_is_one_that_opens() {
-    fn check<L: Log<Fs = SimFs> + Named>() {
+    fn check<L: Log<Fs = SimFs>>(names: &str) {
         let fs = SimFs::default();
         let dir = Path::new("/shard/wal");
         let write = |log: &L, parts: &[(&[u8], Value<'_>)]| {
@@ -339,9 +342,9 @@ fn a_log_that_contradicts_itself_is_one_that_opens() {
         };
         let open = |fs: &SimFs| {
             let options = Options { background: false, ..Options::default() };
-            Engine::<Ring, L, Tsm1>::open_on(fs.clone(), Dirs::under(Path::new(DIR)), options)
+            engine::open_parts(fs.clone(), names, Dirs::under(Path::new(DIR)), options)
         };
-        open(&fs).and_then(Engine::close).expect("leaves a manifest");
+        open(&fs).and_then(DynEngine::close).expect("leaves a manifest");
         let (log, _) = L::open(fs.clone(), dir, LogOptions::default(), |_, _| Ok(())).expect("opens");
         write(&log, &[(b"a", Value::Float(1.0))]);
         write(&log, &[(b"a", Value::Integer(1)), (b"b", Value::Integer(2))]);
@@ -372,8 +375,8 @@ fn a_log_that_contradicts_itself_is_one_that_opens() {
         shard.close().expect("in order");
         assert_eq!(repair::log(&fs, Some(Path::new(DIR)), dir, None, false).expect("looked at"), []);
     }
-    check::<FileLog<SimFs>>();
-    check::<NativeLog<SimFs>>();
+    check::<FileLog<SimFs>>("ring/file/tsm1");
+    check::<NativeLog<SimFs>>("ring/native/tsm1");
 }
 
 #[test]
@@ -384,6 +387,6 @@ fn a_directory_that_is_open_is_refused() {
     assert!(matches!(error.kind(), ErrorKind::InUse), "{error}");
     drop(shard);
     let _owned = Owned::take(&fs, Path::new(DIR)).expect("free");
-    let again = Shard::open_on(fs.clone(), Dirs::under(Path::new(DIR)), Options::default());
+    let again = engine::open_on(fs.clone(), Dirs::under(Path::new(DIR)), Options::default());
     assert!(matches!(again.expect_err("in use").kind(), ErrorKind::InUse));
 }

@@ -3,6 +3,8 @@
 //!
 //! Runs where `influxd` is installed (Debian: `apt-get install influxdb`), on 127.0.0.1 only; else says so and passes.
 
+#[path = "support/engine.rs"]
+mod engine;
 #[path = "support/influxd.rs"]
 mod server;
 
@@ -12,9 +14,9 @@ use std::path::Path;
 
 use server::{Influxd, shard_dirs, start_with_database};
 use tsmith_codecs::{BatchBuilder, Column, FieldType};
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::parts::FileLog;
 use tsmith_engine::view::View;
-use tsmith_engine::{Dirs, Engine, FieldKey, LineOptions, Options, TimeRange, Timestamp, Value};
+use tsmith_engine::{Dirs, FieldKey, LineOptions, Options, TimeRange, Timestamp, Value};
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
 use tsmith_wal::{Log, LogOptions, RecoveryMode, replay_only};
 
@@ -177,7 +179,7 @@ fn take_turns(seed: u64, lives: &[Life]) {
                 server.end(end);
             }
             Life::Ours => {
-                let shard = Engine::<Ring, FileLog, Tsm1>::open(dirs.clone(), Options::default());
+                let shard = engine::open(dirs.clone(), Options::default());
                 let shard = shard.expect("opens");
                 assert!(shard.write_lines(text.as_bytes(), &LineOptions::new(Timestamp(0))).is_ok());
                 acknowledged.extend(points);

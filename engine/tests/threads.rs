@@ -1,12 +1,16 @@
 //! A process at its limit of threads.
 
+#[path = "support/engine.rs"]
+mod engine;
+
 use std::env;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use tsmith_engine::parts::{FileLog, Named, NativeLog, Ring, Tsm1};
-use tsmith_engine::{BatchBuilder, Dirs, Engine, FieldKey, Options, TimeRange, Value, Values};
+use tsmith_engine::parts::FileLog;
+use tsmith_engine::{BatchBuilder, Dirs, FieldKey, Options, TimeRange, Value, Values};
+use tsmith_wal::fs::OsFs;
 use tsmith_wal::{Log, LogOptions};
 
 /// Set in the process that gets few threads: the directory to work in.
@@ -31,10 +35,10 @@ fn again(test: &str, stack: u64, space: &str) {
 }
 
 /// Writes, opens again, which replays, and snapshots; all is there, each time.
-fn live<L: Log<Fs = tsmith_wal::fs::OsFs> + Named>(dir: &Path) {
+fn live(names: &str, dir: &Path) {
     let open = || {
         let options = Options { background: false, encode_threads: 4, ..Options::default() };
-        Engine::<Ring, L, Tsm1>::open(Dirs::under(dir), options).expect("opens")
+        engine::open_parts(OsFs, names, Dirs::under(dir), options).expect("opens")
     };
     let name = |at: usize| format!("m,host={at:05},text={at:0200}");
     let shard = open();
@@ -68,11 +72,11 @@ fn without_threads_all_is_done_by_who_asks() {
         return again("without_threads_all_is_done_by_who_asks", 1 << 50, "unlimited");
     };
     assert!(thread::Builder::new().spawn(|| ()).is_err(), "there are threads");
-    live::<FileLog>(&Path::new(&dir).join("file"));
-    live::<NativeLog>(&Path::new(&dir).join("native"));
+    live("ring/file/tsm1", &Path::new(&dir).join("file"));
+    live("ring/native/tsm1", &Path::new(&dir).join("native"));
     let every = tsmith_wal::Durability::Interval(std::time::Duration::from_secs(1));
     let refused = FileLog::open(
-        tsmith_wal::fs::OsFs,
+        OsFs,
         &Path::new(&dir).join("ticking"),
         LogOptions::default().durability(every),
         |_, _| Ok(()),
@@ -93,5 +97,5 @@ fn with_some_threads_the_rest_is_done_by_who_asks() {
     for thread in given.into_iter().flatten() {
         thread.join().expect("sleeps");
     }
-    live::<FileLog>(Path::new(&dir));
+    live("ring/file/tsm1", Path::new(&dir));
 }

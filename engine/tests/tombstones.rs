@@ -1,5 +1,7 @@
 //! Torn and damaged tombstone files under the engine, and given back to the real influxd 1.6.7.
 
+#[path = "support/engine.rs"]
+mod engine;
 #[path = "support/influxd.rs"]
 mod server;
 
@@ -7,22 +9,20 @@ use std::fs;
 use std::path::Path;
 
 use server::{Influxd, shard_dirs, start_with_database};
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
-    BatchBuilder, Dirs, Engine, FieldKey, LineOptions, Options, Result, Selection, TimeRange, Timestamp,
+    BatchBuilder, Dirs, DynEngine, FieldKey, LineOptions, Options, Result, Selection, TimeRange, Timestamp,
     Value,
 };
 use tsmith_tsm::{MEMBER_OPEN_AT, Tombstone, TombstoneFile, TombstoneWrite, member_open_mark};
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
 
-type Simulated = Engine<Ring, FileLog<SimFs>, Tsm1>;
-type Shard = Engine<Ring, FileLog, Tsm1>;
+type Simulated = DynEngine<SimFs>;
 
 const TOMBSTONE: &str = "/shard/000000001-000000001.tombstone";
 
 fn open(fs: &SimFs) -> Result<Simulated> {
     let options = Options { background: false, encode_threads: 1, ..Options::default() };
-    Simulated::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
+    engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
 }
 
 /// Points at 0..40, in a file.
@@ -210,7 +210,7 @@ fn influxd_takes_over_whatever_a_crash_of_ours_leaves_of_tombstones() {
     server.end("-TERM");
     let dirs = shard_dirs(root);
     let options = || Options { background: false, ..Options::default() };
-    let shard = Shard::open(dirs.clone(), options()).expect("opens");
+    let shard = engine::open(dirs.clone(), options()).expect("opens");
     let time = 1_600_000_000_000_000_000_i64;
     let line = |n: usize| format!("m,t=a,long={n:030} v={n}i {}\n", time + n as i64);
     let text: String = (0..KEYS).map(line).collect();
@@ -253,7 +253,7 @@ fn influxd_takes_over_whatever_a_crash_of_ours_leaves_of_tombstones() {
         sound.extend(member);
     }
     // Ours, in its turn, finishes what it had acknowledged to itself in the log.
-    let shard = Shard::open(dirs.clone(), options()).expect("opens");
+    let shard = engine::open(dirs.clone(), options()).expect("opens");
     assert_eq!(shard.keys().iter().filter(|key| key.starts_with(b"m,")).count(), KEYS - 2000);
     shard.close().expect("in order");
     let server = Influxd::start(root).expect("is installed");

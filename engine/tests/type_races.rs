@@ -1,21 +1,22 @@
 //! Law: whatever the interleaving of writers, snapshots, deletes and compactions, and with a full disk, every
 //! acknowledged batch can be replayed, and the directory opens.
 
+#[path = "support/engine.rs"]
+mod engine;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use tsmith_engine::parts::{FileLog, MmapLog, Named, NativeLog, Ring, Tsm1};
 use tsmith_engine::{
-    Column, Compact, Dirs, Engine, FieldKey, FieldType, FieldTyping, LineOptions, Options, Remedy, Selection,
-    TimeRange, Timestamp, Turns, WriteOrder,
+    Column, Compact, Dirs, DynEngine, FieldKey, FieldType, FieldTyping, LineOptions, Options, Remedy,
+    Selection, TimeRange, Timestamp, Turns, WriteOrder,
 };
 use tsmith_wal::fs::{Fault, SimFs};
-use tsmith_wal::{EtcdLog, Log};
 
-type Shard<L> = Engine<Ring, L, Tsm1>;
+type Shard = DynEngine<SimFs>;
 
 /// How many interleavings each log is tried with.
 const SEEDS: u64 = 6;
@@ -33,11 +34,11 @@ struct Case {
     power_cut: bool,
 }
 
-fn open<L: Log<Fs = SimFs> + Named>(fs: &SimFs, case: Case) -> tsmith_engine::Result<Shard<L>> {
+fn open(fs: &SimFs, log: &str, case: Case) -> tsmith_engine::Result<Shard> {
     let mut options = Options { background: false, encode_threads: 1, ..Options::default() };
     options.typing = Some(case.typing);
     options.order = case.order;
-    Shard::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
+    engine::open_parts(fs.clone(), &format!("ring/{log}/tsm1"), Dirs::under(Path::new("/shard")), options)
 }
 
 /// A sequence of numbers that its seed decides.
@@ -56,13 +57,7 @@ impl Dice {
 type Acknowledged = BTreeMap<(String, String), BTreeMap<i64, FieldType>>;
 
 /// Writes lines of random types: to a series of its own, which stays, and to some that others write and delete as well.
-fn write<L: Log<Fs = SimFs> + Named>(
-    shard: &Shard<L>,
-    fs: &SimFs,
-    case: Case,
-    writer: u64,
-    seed: u64,
-) -> Acknowledged {
+fn write(shard: &Shard, fs: &SimFs, case: Case, writer: u64, seed: u64) -> Acknowledged {
     let mut dice = Dice(seed * 1000 + writer + 1);
     let mut acknowledged = Acknowledged::new();
     for batch in 0..BATCHES {
@@ -97,7 +92,7 @@ fn write<L: Log<Fs = SimFs> + Named>(
 }
 
 /// Deletes from the series that do not stay: a key whole, or its earlier and then its later points.
-fn delete<L: Log<Fs = SimFs> + Named>(shard: &Shard<L>, seed: u64, round: u64) {
+fn delete(shard: &Shard, seed: u64, round: u64) {
     let mut dice = Dice(seed * 77 + round + 1);
     let series = format!("m,t={}", dice.below(2));
     let key = FieldKey::new(series.as_bytes(), [b"f", b"g"][dice.below(2) as usize]);
@@ -112,8 +107,8 @@ fn delete<L: Log<Fs = SimFs> + Named>(shard: &Shard<L>, seed: u64, round: u64) {
     }
 }
 
-fn check<L: Log<Fs = SimFs> + Named>(fs: &SimFs, case: Case, acknowledged: &Acknowledged, what: &str) {
-    let shard = open::<L>(fs, case).unwrap_or_else(|error| panic!("{what}: {error}"));
+fn check(fs: &SimFs, log: &str, case: Case, acknowledged: &Acknowledged, what: &str) {
+    let shard = open(fs, log, case).unwrap_or_else(|error| panic!("{what}: {error}"));
     for ((series, field), points) in acknowledged {
         let column = read(&shard, series, field);
         for (time, field_type) in points {
@@ -128,14 +123,14 @@ fn check<L: Log<Fs = SimFs> + Named>(fs: &SimFs, case: Case, acknowledged: &Ackn
     shard.snapshot().unwrap_or_else(|error| panic!("{what}: {error}"));
     shard.compact(Compact::Full).unwrap_or_else(|error| panic!("{what}: {error}"));
     shard.close().expect("closes");
-    open::<L>(fs, case).unwrap_or_else(|error| panic!("{what}, compacted: {error}"));
+    open(fs, log, case).unwrap_or_else(|error| panic!("{what}, compacted: {error}"));
 }
 
-fn read<L: Log<Fs = SimFs> + Named>(shard: &Shard<L>, series: &str, field: &str) -> Column {
+fn read(shard: &Shard, series: &str, field: &str) -> Column {
     shard.read(FieldKey::new(series.as_bytes(), field.as_bytes()), TimeRange::ALL).expect("readable")
 }
 
-fn law<L: Log<Fs = SimFs> + Named>(seeds: u64) {
+fn law(log: &str, seeds: u64) {
     for seed in 0..seeds {
         let case = Case {
             typing: if seed % 2 == 0 { FieldTyping::Series } else { FieldTyping::Measurement },
@@ -144,7 +139,7 @@ fn law<L: Log<Fs = SimFs> + Named>(seeds: u64) {
             power_cut: seed % 5 < 2,
         };
         let fs = SimFs::default();
-        let shard = open::<L>(&fs, case).expect("opens");
+        let shard = open(&fs, log, case).expect("opens");
         let writing = AtomicUsize::new(WRITERS as usize);
         let acknowledged = thread::scope(|scope| {
             let writers: Vec<_> = (0..WRITERS)
@@ -175,7 +170,7 @@ fn law<L: Log<Fs = SimFs> + Named>(seeds: u64) {
         fs.heal();
         drop(shard);
         let left = if case.power_cut { fs.crash(seed) } else { fs.kill() };
-        check::<L>(&left, case, &acknowledged, &format!("seed {seed}, {case:?}"));
+        check(&left, log, case, &acknowledged, &format!("seed {seed}, {case:?}"));
     }
 }
 
@@ -183,22 +178,22 @@ fn law<L: Log<Fs = SimFs> + Named>(seeds: u64) {
 /// log held what a file contradicted, and the directory did not open.
 #[test]
 fn what_is_acknowledged_opens_in_the_file_log() {
-    law::<FileLog<SimFs>>(SEEDS);
+    law("file", SEEDS);
 }
 
 #[test]
 fn what_is_acknowledged_opens_in_the_native_log() {
-    law::<NativeLog<SimFs>>(SEEDS);
+    law("native", SEEDS);
 }
 
 #[test]
 fn what_is_acknowledged_opens_in_the_etcd_log() {
-    law::<EtcdLog<SimFs>>(SEEDS);
+    law("etcd", SEEDS);
 }
 
 #[test]
 fn what_is_acknowledged_opens_in_the_mmap_log() {
-    law::<MmapLog<SimFs>>(SEEDS);
+    law("mmap", SEEDS);
 }
 
 /// Story: of a file in which a field changes its type other lines were rejected in each run, for the writers raced.
@@ -209,7 +204,7 @@ fn the_first_text_decides_whichever_is_parsed_first() {
     for typing in [FieldTyping::Series, FieldTyping::Measurement] {
         let case = Case { typing, order: WriteOrder::default(), full_disk: false, power_cut: false };
         let in_order = |turned: bool| {
-            let shard = open::<FileLog<SimFs>>(&SimFs::default(), case).expect("opens");
+            let shard = open(&SimFs::default(), "file", case).expect("opens");
             let (mut turns, options) = (Turns::default(), LineOptions::new(Timestamp(0)));
             let jobs: Vec<_> = texts.iter().map(|text| (text, turns.take())).collect();
             let mut points = vec![0; texts.len()];

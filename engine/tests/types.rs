@@ -1,18 +1,21 @@
 //! One type for all live points of a key: what opening, checking and repair say of directories that hold two.
 
+#[path = "support/engine.rs"]
+mod engine;
+
 use std::path::Path;
 
 use tsmith_codecs::Decoders;
-use tsmith_engine::parts::{FileLog, Ring, Tsm1};
+use tsmith_engine::parts::FileLog;
 use tsmith_engine::repair::{self, LogCheck};
 use tsmith_engine::{
-    BatchBuilder, Column, Dirs, Engine, ErrorKind, FieldKey, FieldType, FieldTyping, LineOptions, LogOptions,
-    Options, Registry, Selection, TimeRange, Timestamp, Value,
+    BatchBuilder, Column, Dirs, DynEngine, ErrorKind, FieldKey, FieldType, FieldTyping, LineOptions,
+    LogOptions, Options, Registry, Selection, TimeRange, Timestamp, Value,
 };
 use tsmith_wal::fs::{Fault, Fs, SimFs, publish_new};
 use tsmith_wal::{Log, Record, entry};
 
-type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
+type Shard = DynEngine<SimFs>;
 
 const DIR: &str = "/shard";
 const LOG: &str = "/shard/wal";
@@ -21,7 +24,7 @@ const SECOND: &str = "/shard/000000002-000000001.tsm";
 
 fn try_open(fs: &SimFs) -> tsmith_engine::Result<Shard> {
     let options = Options { background: false, encode_threads: 1, ..Options::default() };
-    Shard::open_on(fs.clone(), Dirs::under(Path::new(DIR)), options)
+    engine::open_on(fs.clone(), Dirs::under(Path::new(DIR)), options)
 }
 
 fn write(fs: &SimFs, lines: &str, snapshot: bool) {

@@ -1,0 +1,21 @@
+//! Engines of parts by name: one type for all tests.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use tsmith_engine::{Dirs, DynEngine, Options, Registry, Result};
+use tsmith_wal::fs::{Fs, OsFs};
+
+/// An engine of the parts that InfluxDB has.
+pub(crate) fn open(dirs: Dirs, options: Options) -> Result<DynEngine> {
+    open_on(OsFs, dirs, options)
+}
+
+/// The same on another file system.
+pub(crate) fn open_on<F: Fs>(fs: F, dirs: Dirs, options: Options) -> Result<DynEngine<F>> {
+    open_parts(fs, "ring/file/tsm1", dirs, options)
+}
+
+/// An engine of the parts with these names.
+pub(crate) fn open_parts<F: Fs>(fs: F, names: &str, dirs: Dirs, options: Options) -> Result<DynEngine<F>> {
+    let names = names.parse().expect("three names");
+    Registry::standard_on(&fs).open_on(fs, &names, dirs, options)
+}
