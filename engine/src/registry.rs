@@ -45,7 +45,7 @@ pub type DynEngine<F = OsFs> = Engine<DynStorer, DynLog<F>, DynEncoder>;
 impl Registry {
     /// The parts of this workspace.
     pub fn standard() -> Self {
-        Self::standard_on(&OsFs)
+        Self::of(LogEntry::standard())
     }
 
     /// Opens the engine of `dirs`, made of the parts of these names.
@@ -59,8 +59,12 @@ impl Registry {
 
 impl<F: Fs> Registry<F> {
     /// As [`Registry::standard`], with logs on the file system `fs`.
-    pub fn standard_on(_fs: &F) -> Self {
-        Self { storers: StorerEntry::standard(), logs: LogEntry::standard(), encoders: Encoders::standard() }
+    pub fn standard_on(fs: &F) -> Self {
+        Self::of(LogEntry::standard_on(fs))
+    }
+
+    fn of(logs: Vec<LogEntry<F>>) -> Self {
+        Self { storers: StorerEntry::standard(), logs, encoders: Encoders::standard() }
     }
 
     /// Adds the storer that `S::default()` makes.

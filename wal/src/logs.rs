@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::fs::Fs;
+use crate::fs::{Fs, OsFs};
 use crate::{DynLog, EtcdLog, FileLog, Log, LogKind, MmapLog, NativeLog, NullLog, Result};
 
 tsmith_codecs::registry! {
@@ -29,9 +29,17 @@ pub struct LogEntry<F: Fs> {
     kind: LogKind<DynLog<F>>,
 }
 
-impl<F: Fs> LogEntry<F> {
-    /// An entry for each log of this crate.
+impl LogEntry<OsFs> {
+    /// An entry for each log of this crate, on the file system of the operating system. Its code is part of this crate, so
+    /// that others need not compile the logs again.
     pub fn standard() -> Vec<Self> {
+        standard()
+    }
+}
+
+impl<F: Fs> LogEntry<F> {
+    /// An entry for each log of this crate, on the file system `fs`.
+    pub fn standard_on(_fs: &F) -> Vec<Self> {
         standard()
     }
 

@@ -1,12 +1,12 @@
 //! Engines of parts by name: one type for all tests.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use tsmith_engine::{Dirs, DynEngine, Options, Registry, Result};
+use tsmith_engine::{Dirs, DynEngine, Options, Parts, Registry, Result};
 use tsmith_wal::fs::{Fs, OsFs};
 
 /// An engine of the parts that InfluxDB has.
 pub(crate) fn open(dirs: Dirs, options: Options) -> Result<DynEngine> {
-    open_on(OsFs, dirs, options)
+    Registry::standard().open_on(OsFs, &Parts::default(), dirs, options)
 }
 
 /// The same on another file system.
