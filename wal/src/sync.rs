@@ -14,7 +14,7 @@ pub(crate) struct Latch(std::sync::OnceLock<bool>);
 
 #[cfg(not(all(test, any(loom, shuttle))))]
 impl Latch {
-    /// Lets all go who wait and who will, with this message. Only the first time counts.
+    /// Wakes all threads that wait and that will, with this message. Only the first time counts.
     pub(crate) fn open(&self, message: bool) {
         let _: Result<(), bool> = self.0.set(message);
     }

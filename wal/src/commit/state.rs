@@ -167,7 +167,7 @@ impl<F: Framer> State<F> {
         if let Err(Failure::Passing(error)) = &done {
             self.take_back(error);
         }
-        self.settle(done)?;
+        self.stop_if_broken(done)?;
         self.written = end;
         if sync {
             self.durable = end;
@@ -183,10 +183,10 @@ impl<F: Framer> State<F> {
         let writer = self.writer.as_mut().expect("the log has not ended and nobody leads");
         let done = change(&mut self.framer, writer);
         self.metrics.writer(writer.counts());
-        self.settle(done)
+        self.stop_if_broken(done)
     }
 
-    fn settle<R>(&mut self, done: Result<R, Failure>) -> Result<R> {
+    fn stop_if_broken<R>(&mut self, done: Result<R, Failure>) -> Result<R> {
         done.map_err(|failure| match failure {
             Failure::Passing(error) => error,
             Failure::Broken(error) => {

@@ -1,8 +1,8 @@
-//! Those who wait for a group that somebody else writes.
+//! The followers: threads that wait for a group that somebody else writes.
 //!
-//! The members of a group wait at one latch and are let go by one call of the system. Woken through the lock they would
-//! come out of it one after the other, woken singly the leader would be busy with that for longer than the disk is with
-//! them; and the next group would form as slowly. Only who is to lead the next group waits by itself.
+//! The members of a group wait at one latch, and one system call wakes them all. If the lock woke them, they would leave it
+//! one after the other. If the leader woke them one by one, that would take longer than the disk takes for the group. Either
+//! way the next group would form as slowly. Only the thread that leads the next group waits at a latch of its own.
 
 use std::mem;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl Waiters {
     }
 }
 
-/// Those who are to be let go, when the lock is; the next leader first.
+/// The threads to wake once the lock is released; the next leader first.
 #[must_use = "they sleep until they are woken"]
 #[derive(Debug)]
 pub(super) struct Woken([Option<(Arc<Latch>, bool)>; 3]);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::frame::{RawRecord, kind};
-use super::log::format::METADATA;
+use super::log::constants::METADATA;
 use super::read::{Place, Reader, Snapshots, Wiped, is_of_member, walk};
 use super::snap::Snapshotter;
 use super::storage::{check_commit, check_start};

@@ -10,7 +10,7 @@
 //!
 //! The state at the head of each group says how far the log was durable when it was written: see [`scan`](super::scan).
 
-pub(super) mod format;
+pub(super) mod constants;
 mod halves;
 mod open;
 
@@ -27,7 +27,7 @@ use crate::replay::replay_of;
 use crate::{
     Durable, Log, LogOptions, Metrics, Position, Record, Recovery, RecoveryMode, Replay, ReplayFn, Result,
 };
-use format::METADATA;
+use constants::METADATA;
 use halves::LogFramer;
 
 /// Whether the segments in `dir` are those of an [`EtcdLog`], by their metadata, and not a member's.

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 
 use super::Flaw;
 use super::frame::{self, Frame, RawRecord, SEGMENT_BYTES_MAX, kind};
-use super::log::format::{INDEX_MAX, METADATA};
+use super::log::constants::{INDEX_MAX, METADATA};
 use super::names::SegmentName;
 use super::proto::{EntryKind, Fields, HardState};
 use super::salvage;

@@ -13,7 +13,7 @@ pub trait SegmentFile: Debug + Send + Sized + 'static {
     type Fs: Fs;
     /// Takes an empty file, or one of an earlier segment: reserves `capacity` if `ahead` is true or it has to, writes
     /// `head` at its beginning, and makes both durable. The head of an empty file is durable before the file grows: what a
-    /// power cut leaves of a growth may be junk, and without a head that could not be told from records.
+    /// power cut leaves of a growth may be junk, and without a head junk looks like records.
     fn begin(file: <Self::Fs as Fs>::File, capacity: u32, ahead: bool, head: &[u8]) -> io::Result<Self>;
     /// Stores a group, or what ends the segment, within the capacity.
     fn write(&mut self, bytes: &[u8], at: u32) -> io::Result<()>;

@@ -14,8 +14,8 @@ use crate::kind::{Format, parts};
 use crate::scan::position;
 use crate::{Error, ErrorKind, Position, Result};
 
-/// So much of a group has a mark of its own, where groups have marks: damage costs what stands under one, and what its
-/// neighbours were appended with is not lost along with them.
+/// In a format with marks, so much of a group has a mark of its own: corruption costs what stands under one mark, not the
+/// whole group.
 const MARKED_BYTES: usize = 4 << 10;
 
 #[derive(Debug)]

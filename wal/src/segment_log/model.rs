@@ -80,7 +80,7 @@ fn writers(threads: u8, records: u8) {
     assert_eq!(metrics.group_records.sum, metrics.appends, "every record in one group");
 }
 
-/// The first sync fails: nobody is told that anything is durable, then or later.
+/// The first sync fails: nothing is acknowledged, then or later.
 fn failing_writers(threads: u8, at: u64) {
     let fs = SimFs::default();
     fs.fail_at(at, Fault::Io);

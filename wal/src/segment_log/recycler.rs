@@ -39,7 +39,7 @@ struct Recycled {
     segment: u32,
     /// One of them had the name of a segment before, and may have it again after a power cut: what is in it stays until its
     /// name is durable.
-    unsettled: bool,
+    is_name_unsure: bool,
 }
 
 /// A segment that has no name as such any more.
@@ -54,7 +54,7 @@ struct Dropped {
 impl<F: Fs, T: Format> Recycler<F, T> {
     /// Goes on with the files `paths`. Records below `front` and segments up to `segment` were dropped.
     pub(super) fn new(fs: F, dir: &Path, paths: Vec<PathBuf>, front: u64, segment: u32) -> Self {
-        let recycled = Mutex::new(Recycled { paths, front, segment, unsettled: false });
+        let recycled = Mutex::new(Recycled { paths, front, segment, is_name_unsure: false });
         Self { fs, dir: dir.to_path_buf(), recycled, format: PhantomData }
     }
 
@@ -108,7 +108,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         let path = self.path(number);
         let next = if T::RECYCLED { next()? } else { 0 };
         let mut recycled = self.recycled.lock();
-        // Else it held nothing, or nothing that anybody could read.
+        // Otherwise it held nothing, or nothing that anybody could read.
         let is_kept = T::RECYCLED && (next, number) > (recycled.front, recycled.segment);
         let name = self.dir.join(recycled_name(next, number));
         match self.fs.rename(&path, &name) {
@@ -147,10 +147,10 @@ impl<F: Fs, T: Format> Recycler<F, T> {
     /// A file for a segment that is to be published, and the first record that was not dropped.
     pub(super) fn take(&self) -> Result<(PathBuf, u64)> {
         let mut recycled = self.recycled.lock();
-        if recycled.unsettled {
-            // Else it could be two segments, whose head would be that of one.
+        if recycled.is_name_unsure {
+            // Otherwise it could become two segments with the head of one.
             self.sync_dir()?;
-            recycled.unsettled = false;
+            recycled.is_name_unsure = false;
         }
         let path = match recycled.paths.pop() {
             Some(path) => path,
@@ -160,15 +160,15 @@ impl<F: Fs, T: Format> Recycler<F, T> {
     }
 
     /// A name that was given and taken back is not durably taken back.
-    pub(super) fn unsettle(&self) {
-        self.recycled.lock().unsettled = true;
+    pub(super) fn doubt_name(&self) {
+        self.recycled.lock().is_name_unsure = true;
     }
 
     /// A file that could not become a segment: its name may be all that says what was dropped.
     pub(super) fn give_back(&self, path: PathBuf) {
         if let Ok(file) = self.fs.open(&path) {
             let mut recycled = self.recycled.lock();
-            if !recycled.unsettled {
+            if !recycled.is_name_unsure {
                 drop(file.set_len(0));
             }
             if !recycled.paths.contains(&path) {
@@ -181,7 +181,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
     /// Gives the space that is kept for later segments back. False if there is none.
     pub(super) fn release_space(&self) -> bool {
         let mut recycled = self.recycled.lock();
-        if recycled.unsettled {
+        if recycled.is_name_unsure {
             return false;
         }
         let released = self.remove_surplus(&mut recycled, 1);

@@ -119,7 +119,7 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
         self.recycler.sync_dir().inspect_err(|_| {
             // Under its name the next attempt to begin the segment would take it for somebody else's.
             drop(fs.rename(&name, path));
-            self.recycler.unsettle();
+            self.recycler.doubt_name();
         })
     }
 

@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 use std::mem;
 
-use super::format::{INDEX_MAX, TERM};
+use super::constants::{INDEX_MAX, TERM};
 use crate::commit::{Failure, Framer, Writer};
 use crate::error::is_passing;
 use crate::etcd::frame::kind;
@@ -69,7 +69,7 @@ impl<F: Fs> LogFramer<F> {
     }
 
     /// Writes what was framed, which is no group, and syncs it.
-    fn settle(&mut self, writer: &mut WalWriter<F>) -> Result<(), Failure> {
+    fn flush(&mut self, writer: &mut WalWriter<F>) -> Result<(), Failure> {
         writer.flush(&mut self.wal).and_then(|()| writer.sync()).map_err(Failure::Broken)
     }
 
@@ -126,7 +126,7 @@ impl<F: Fs> LogFramer<F> {
             }
         }
         self.wal.encoder.record(kind::SNAPSHOT, Some(&SnapshotRecord::new(index, TERM).encode()));
-        self.settle(writer).map(|()| true)
+        self.flush(writer).map(|()| true)
     }
 }
 
@@ -194,10 +194,10 @@ impl<F: Fs> Framer for LogFramer<F> {
         let last = self.wal.last_index;
         if !self.has_ended {
             if last > self.wal.state.commit {
-                // Without it nothing would prove the last group durable, and damage there would pass for torn.
+                // Without it nothing would prove the last group durable, and corruption there would pass for a torn write.
                 writer.sync().map_err(Failure::Broken)?;
                 self.mark(last);
-                self.settle(writer)?;
+                self.flush(writer)?;
             }
             writer.end().map_err(Failure::Broken)?;
             self.follow(writer);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::format::{METADATA, TERM};
+use super::constants::{METADATA, TERM};
 use super::halves::LogFramer;
 use crate::etcd::HardState;
 use crate::etcd::create::FIRST;
