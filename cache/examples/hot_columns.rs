@@ -44,7 +44,7 @@ fn main() -> Result<(), Error> {
             let len = frozen.with(key, |column| column.times().len()).unwrap_or(0);
             println!("to a file: {key}: {len} {field_type} values");
         }
-        cache.forget(frozen);
+        cache.drop_frozen(frozen);
     }
     println!("{} bytes are left", cache.size());
     Ok(())

@@ -173,7 +173,7 @@ impl Budget {
     }
 
     /// Frees what was frozen.
-    pub(crate) fn forget(&self, bytes: u64) {
+    pub(crate) fn drop_frozen(&self, bytes: u64) {
         self.frozen.store(0, Ordering::Release);
         self.stuck.store(false, Ordering::Release);
         self.free(bytes);

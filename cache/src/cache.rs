@@ -234,8 +234,8 @@ impl<S: Storer> Cache<S> {
     /// memory is free and waiting writers go on. One that was forgotten before is ignored.
     ///
     /// A reader of cache and files looks at the cache first: what it misses there is in a file by then.
-    #[expect(clippy::needless_pass_by_value, reason = "who forgets a store has no use for it any more")]
-    pub fn forget(&self, frozen: Frozen<S>) {
+    #[expect(clippy::needless_pass_by_value, reason = "who drops a store has no use for it any more")]
+    pub fn drop_frozen(&self, frozen: Frozen<S>) {
         let _swap = self.swap.lock();
         let stores = self.stores.load_full();
         if stores.frozen.as_ref().is_none_or(|present| !Arc::ptr_eq(&present.store, &frozen.store)) {
@@ -246,11 +246,11 @@ impl<S: Storer> Cache<S> {
             touched: stores.touched.clone(),
             frozen: None,
         }));
-        self.budget.forget(frozen.bytes);
+        self.budget.drop_frozen(frozen.bytes);
     }
 
     /// Refuses every batch that waits for room, with [`Error::Full`](crate::Error::Full), and lets none wait until
-    /// [`Cache::forget`] frees memory: call this when snapshots fail again and again.
+    /// [`Cache::drop_frozen`] frees memory: call this when snapshots fail again and again.
     pub fn stop_waiting(&self) {
         self.budget.stop_waiting();
     }

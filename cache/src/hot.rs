@@ -139,13 +139,13 @@ impl HotColumn {
 
     /// Gives a reservation back, after its write or without one.
     #[inline]
-    pub(crate) fn settle(&mut self, generation: Generation) {
+    pub(crate) fn release(&mut self, generation: Generation) {
         self.waiting -= 1;
         if let Some(rare) = &mut self.rare {
             if self.waiting == 0 {
                 rare.races.end();
             } else if rare.races.are_on() {
-                rare.races.settle(generation);
+                rare.races.release(generation);
             }
         }
     }
@@ -401,7 +401,7 @@ impl Races {
         self.old_runs = 0;
     }
 
-    fn settle(&mut self, generation: Generation) {
+    fn release(&mut self, generation: Generation) {
         self.waiting[usize::from(generation.0)] -= 1;
         let older = Generation(!self.young.0);
         if self.waiting[usize::from(older.0)] == 0 {
@@ -429,7 +429,7 @@ mod tests {
     use tsmith_codecs::Value;
 
     #[test]
-    fn capacities_hold_their_points_and_grow_in_small_steps() {
+    fn capacities_grow_in_small_steps() {
         for len in 1..=CHUNK_POINTS {
             let capacity = step(len);
             assert!(capacity >= len && capacity < len + 4.max(len / 2), "{len} {capacity}");
@@ -477,13 +477,13 @@ mod tests {
             let next = column.reserve();
             let value = [at.cast_signed()];
             column.write(ColumnRef::new(&[0], ValuesRef::Integer(&value)).expect("one each"), Position(at));
-            column.settle(last);
+            column.release(last);
             last = next;
             let runs = column.rare.as_ref().map_or(0, |rare| rare.races.runs.len());
             assert!(runs <= 4, "{runs} runs after {at} writes");
         }
         assert_eq!(column.len(), 9_999);
-        column.settle(last);
+        column.release(last);
         assert!(column.rare.as_ref().is_none_or(|rare| !rare.races.are_on()));
     }
 }

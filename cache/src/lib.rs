@@ -8,7 +8,7 @@
 //! batch ── admit ──> Admitted ── publish(position) ──> Published        readers: frozen, then live
 //!            │ memory, types                 │
 //!            └ refused: Error                v
-//!                                  live ── freeze ──> frozen ── forget ──> gone, its memory free again
+//!                                  live ── freeze ──> frozen ── drop_frozen ──> gone, its memory free again
 //! ```
 //!
 //! ```

@@ -133,7 +133,7 @@ impl Table {
             for (field, &slot) in series.columns().zip(&room.slots[series.first_column()..]) {
                 let column = &mut columns[(slot & !GENERATION_BIT) as usize];
                 column.write(field.data(), at);
-                column.settle(Generation(slot & GENERATION_BIT != 0));
+                column.release(Generation(slot & GENERATION_BIT != 0));
             }
         }
     }
@@ -174,7 +174,7 @@ impl Table {
                 }
                 settled = true;
                 let column = &mut self.series[place as usize].columns[(slot & !GENERATION_BIT) as usize];
-                column.settle(Generation(slot & GENERATION_BIT != 0));
+                column.release(Generation(slot & GENERATION_BIT != 0));
                 if column.is_vacant() {
                     freed += FieldKey::new(series.key().0, field.field()).composite_len() as u64;
                 }
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_that_share_their_low_and_high_bits_do_not_crowd() {
+    fn hashes_with_equal_low_and_high_bits_spread() {
         // All series of one partition share four bits; an attacker makes them share the rest of a bucket's number too.
         for _ in 0..100 {
             let secret = Table::default().secret;

@@ -326,8 +326,8 @@ fn play<S: Storer + Default>(ops: &[Op], limit: u64) {
             }
             Op::Forget => {
                 if let Some(frozen) = frozen.take() {
-                    cache.forget(frozen.clone());
-                    cache.forget(frozen);
+                    cache.drop_frozen(frozen.clone());
+                    cache.drop_frozen(frozen);
                     model.frozen = None;
                 }
             }

@@ -47,7 +47,7 @@ fn forgetting_a_snapshot_releases_waiting_writers() {
             .collect();
         thread::sleep(Duration::from_millis(50));
         assert!(writers.iter().all(|writer| !writer.is_finished()), "no room before the snapshot is a file");
-        cache.forget(frozen);
+        cache.drop_frozen(frozen);
         for writer in writers {
             writer.join().expect("written");
         }
@@ -56,7 +56,7 @@ fn forgetting_a_snapshot_releases_waiting_writers() {
 }
 
 #[test]
-fn a_snapshot_is_not_held_up_by_writers_that_wait_for_it() {
+fn waiting_writers_do_not_block_a_snapshot() {
     // A writer that waited inside the gate would keep the freeze out that it waits for.
     let cache = &waiting(200, Duration::from_mins(1));
     write(cache, &batch("m", &[(0, 0); 12]), 1);
@@ -65,7 +65,7 @@ fn a_snapshot_is_not_held_up_by_writers_that_wait_for_it() {
         thread::sleep(Duration::from_millis(20));
         assert!(!writer.is_finished());
         let frozen = cache.freeze(|| cut(2)).expect("cuts").expect("has values");
-        cache.forget(frozen);
+        cache.drop_frozen(frozen);
     });
     assert_eq!(cache.live_bytes(), 16 + 6);
 }
@@ -98,7 +98,7 @@ fn patience_ends_with_the_refusal() {
 }
 
 #[test]
-fn dropping_an_admission_or_deleting_releases_waiting_writers() {
+fn freed_memory_releases_waiting_writers() {
     let cache = &waiting(100, Duration::from_mins(1));
     let large = batch("m", &[(0, 0); 6]);
     for delete in [false, true] {
@@ -122,7 +122,7 @@ fn dropping_an_admission_or_deleting_releases_waiting_writers() {
 }
 
 #[test]
-fn a_freeze_waits_for_admitted_batches_and_lets_none_in_meanwhile() {
+fn a_freeze_waits_for_admitted_batches() {
     let cache = &Cache::<Ring>::default();
     let (early, late) = (&batch("early", &[(1, 1)]), &batch("late", &[(2, 2)]));
     let admitted = cache.admit(early).expect("fits");
@@ -165,16 +165,16 @@ fn a_failed_snapshot_comes_back_with_its_own_cut() {
     let retry = retry.expect("no cut").expect("the store of the first attempt");
     assert_eq!(retry.cut(), Position(20), "the log from 20 on is still needed");
     assert!(retry.field_type(key("b")).is_none());
-    cache.forget(retry);
+    cache.drop_frozen(retry);
     let next = cache.freeze(|| cut(40)).expect("cuts").expect("b");
     assert_eq!((next.cut(), next.bytes()), (Position(40), 16 + 6));
-    cache.forget(next);
+    cache.drop_frozen(next);
     assert!(cache.freeze(|| cut(50)).expect("nothing to cut").is_none());
     assert_eq!(cache.size(), 0);
 }
 
 #[test]
-fn readers_never_miss_a_value_while_snapshots_come_and_go() {
+fn readers_see_every_value_during_snapshots() {
     // The files are stood in for by a counter: all up to it is durable. A reader looks at the cache first.
     const VALUES: i64 = 3000;
     let cache = &Cache::<Ring>::default();
@@ -196,7 +196,7 @@ fn readers_never_miss_a_value_while_snapshots_come_and_go() {
                     assert!(frozen.read(key("m"), TimeRange::ALL, &mut column));
                     let last = *column.times().last().expect("has values");
                     durable.store(last.unsigned_abs(), Ordering::SeqCst);
-                    cache.forget(frozen);
+                    cache.drop_frozen(frozen);
                 }
                 thread::yield_now();
             }
@@ -250,7 +250,7 @@ fn a_delete_reaches_the_frozen_store() {
     assert!(!cache.read(key("m"), TimeRange::ALL, &mut Column::new(FieldType::Integer)));
     assert_eq!(frozen.field_type(key("m")), None, "who writes it to a file finds nothing");
     assert_eq!(cache.size(), frozen.bytes(), "its memory counts until it is forgotten");
-    cache.forget(frozen);
+    cache.drop_frozen(frozen);
     assert_eq!(cache.size(), 0);
 }
 
@@ -314,7 +314,7 @@ fn a_writer_that_waits_asks_for_a_snapshot() {
             thread::yield_now();
         }
         let frozen = cache.freeze(|| cut(2)).expect("cuts").expect("has values");
-        cache.forget(frozen);
+        cache.drop_frozen(frozen);
         writer.join().expect("written");
     });
     let refusing = Cache::<Ring>::new(CacheOptions { limit: Some(200), when_full: WhenFull::Refuse });

@@ -136,7 +136,7 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         self.log_delete(&deletion, &files).inspect_err(|error| {
             if error.remedy() == Remedy::Reopen {
                 // The log may have it: who opens it finds these files by their names, and no others.
-                self.worker.cripple();
+                self.worker.make_read_only();
             }
         })?;
         change.note(&deletion);

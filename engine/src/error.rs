@@ -259,7 +259,7 @@ pub enum ErrorKind {
     #[error(
         "only reads are served until the engine is opened again: a background thread panicked, or after a failure it is not known what is on disk"
     )]
-    Crippled,
+    ReadOnly,
 }
 
 fn made_for(end: Option<&Path>) -> String {
@@ -353,7 +353,7 @@ impl Error {
             ErrorKind::Io(error) if error.kind() == io::ErrorKind::StorageFull => Remedy::RetryLater,
             // A new file could not be written; there is no trace of it.
             ErrorKind::Tsm(error) if error.remedy() == tsmith_tsm::Remedy::Rewrite => Remedy::RetryLater,
-            ErrorKind::Io(_) | ErrorKind::Crippled => Remedy::Reopen,
+            ErrorKind::Io(_) | ErrorKind::ReadOnly => Remedy::Reopen,
             _ => Remedy::GiveUp,
         }
     }

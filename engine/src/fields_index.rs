@@ -22,12 +22,12 @@ pub(crate) struct FieldsIndex(OnceLock<Result<()>>);
 
 impl FieldsIndex {
     /// Removes the file from `data`, durably.
-    pub(crate) fn forget<F: Fs>(&self, fs: &F, data: &Path) -> Result<()> {
-        self.0.get_or_init(|| forget(fs, data)).clone()
+    pub(crate) fn delete<F: Fs>(&self, fs: &F, data: &Path) -> Result<()> {
+        self.0.get_or_init(|| delete(fs, data)).clone()
     }
 }
 
-fn forget<F: Fs>(fs: &F, data: &Path) -> Result<()> {
+fn delete<F: Fs>(fs: &F, data: &Path) -> Result<()> {
     const OPERATION: &str = "remove fields.idx";
     for name in NAMES {
         // Not the name of a temporary file of InfluxDB's, which would not write its own beside it.

@@ -23,7 +23,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 
 pub(crate) use clean::remove_leftovers;
 pub use live::TwoTypes;
-pub(crate) use live::{obey, two_types};
+pub(crate) use live::{apply_deletes, two_types};
 pub(crate) use name::NUMBER_MAX;
 pub use name::{FileName, RESCUED_SUFFIX, is_misnamed, tombstones_of, tsm_name_of};
 pub use set::FileSet;
@@ -184,7 +184,7 @@ impl TsmFile {
     }
 
     /// The file as it will be when it obeys `deletion`, for who reads it and writes nothing; `None` when it does already.
-    pub(crate) fn obeying(&self, deletion: &Deletion) -> Option<Self> {
+    pub(crate) fn with_deleted(&self, deletion: &Deletion) -> Option<Self> {
         let batch = self.batch(deletion);
         if batch.is_empty() {
             return None;
@@ -198,7 +198,7 @@ impl TsmFile {
     /// Makes the tombstones that were read durable. A process may have died, or a sync failed, before whoever wrote them
     /// had done so; and what a failed sync should have kept no later one keeps: so they are a new file. A full disk has no
     /// room for one; there they are written to their place again.
-    pub(crate) fn settle<F: Fs>(&self, fs: &F) -> Result<()> {
+    pub(crate) fn rewrite_tombstones<F: Fs>(&self, fs: &F) -> Result<()> {
         const OPERATION: &str = "write tombstones again";
         let (path, len) = (self.tombstone_path(), self.tombstone_bytes() as usize);
         if len == 0 {
@@ -224,7 +224,7 @@ impl TsmFile {
     ///
     /// The batch is appended to the tombstones there are. The log has been told where they end before: what a crash
     /// leaves of a batch is cut off there, and written again.
-    pub(crate) fn bury<F: Fs>(&self, fs: &F, batch: Vec<Tombstone>) -> Result<Self> {
+    pub(crate) fn write_tombstones<F: Fs>(&self, fs: &F, batch: Vec<Tombstone>) -> Result<Self> {
         const OPERATION: &str = "write tombstones";
         let path = self.tombstone_path();
         let write = self.tombstones.plan(&batch);

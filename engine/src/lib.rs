@@ -191,8 +191,8 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(operation, ErrorKind::Closed));
         }
-        if self.worker.is_crippled() {
-            return Err(Error::new(operation, ErrorKind::Crippled));
+        if self.worker.is_read_only() {
+            return Err(Error::new(operation, ErrorKind::ReadOnly));
         }
         Ok(())
     }

@@ -141,7 +141,7 @@ impl<'e, F: Fs> Output<'e, F> {
         for (name, file) in self.begun.iter().zip(&self.complete) {
             let mut opened = TsmFile::unpublished(self.fs, self.dir, *name)?;
             for deletion in &deleted {
-                opened = bury(self.fs, opened, deletion, &mut self.tombstones)?;
+                opened = write_tombstones(self.fs, opened, deletion, &mut self.tombstones)?;
             }
             let path = self.dir.join(name.to_string());
             self.fs.publish(file, &self.dir.join(name.temporary()), &path).on(self.operation, &path)?;
@@ -186,11 +186,16 @@ impl<'e, F: Fs> Output<'e, F> {
 
 /// Carries out a delete on a file that has no name yet. Its tombstones get theirs before it, so that it is never there
 /// without them.
-fn bury<F: Fs>(fs: &F, file: TsmFile, deletion: &Deletion, begun: &mut Vec<PathBuf>) -> Result<TsmFile> {
+fn write_tombstones<F: Fs>(
+    fs: &F,
+    file: TsmFile,
+    deletion: &Deletion,
+    begun: &mut Vec<PathBuf>,
+) -> Result<TsmFile> {
     let batch = file.batch(deletion);
     if batch.is_empty() {
         return Ok(file);
     }
     begun.push(file.tombstone_path());
-    file.bury(fs, batch)
+    file.write_tombstones(fs, batch)
 }

@@ -17,7 +17,8 @@ use crate::delete::Deletes;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::fields_index::FieldsIndex;
 use crate::files::{
-    FileSet, TornTombstones, TsmFile, holds_influxdb_index, obey, remove_leftovers, tsm_names, two_types,
+    FileSet, TornTombstones, TsmFile, apply_deletes, holds_influxdb_index, remove_leftovers, tsm_names,
+    two_types,
 };
 use crate::lock::{LOCK_NAME, lock};
 use crate::manifest::Manifest;
@@ -80,8 +81,8 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
         prepare(&fs, &dirs.wal, options.create && found.is_none()).map_err(no_log)?;
         if found.is_none() {
             // Who made the directories may have died before they were durable: only the manifest says that they are.
-            settle(&fs, &dirs.data)?;
-            settle(&fs, &dirs.wal)?;
+            sync_directories(&fs, &dirs.data)?;
+            sync_directories(&fs, &dirs.wal)?;
         }
         if is_fresh {
             // Before the log has a segment: a crash behind this line leaves a directory that knows its parts.
@@ -135,15 +136,13 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
         });
         if inner.recovery.gaps.is_empty() && inner.recovery.refused.is_empty() {
             // Else each opening would make durable anew what they did to files.
-            inner
-                .forget_leftovers()
-                .unwrap_or_else(|error| tracing::warn!(%error, "deletes stay in the log"));
+            inner.drop_leftovers().unwrap_or_else(|error| tracing::warn!(%error, "deletes stay in the log"));
         }
         if background {
             inner.worker.start(Arc::downgrade(&inner));
         }
         if background && compact {
-            compactor.start(&Arc::downgrade(&inner), inner.worker.crippled());
+            compactor.start(&Arc::downgrade(&inner), inner.worker.read_only_flag());
         }
         Ok(Self { inner, alive: Arc::new(Alive(compactor)) })
     }
@@ -163,7 +162,7 @@ fn prepare<F: Fs>(fs: &F, dir: &Path, create: bool) -> Result<()> {
 }
 
 /// Makes the entries of a directory that exists, and of those above it, durable.
-fn settle<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
+fn sync_directories<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let below_another = |dir: &&Path| dir.parent().is_some();
     dir.ancestors().filter(below_another).try_for_each(|dir| fs.create_dir_all(dir).on(OPERATION, dir))
 }
@@ -313,7 +312,7 @@ impl<S: Storer> Replay for Refill<'_, S> {
     fn end(&mut self) -> tsmith_wal::Result<()> {
         let mut live = self.files.to_vec();
         // What is wrong with tombstones is told when they are cut.
-        let _told_later = obey(&mut live, self.torn, &self.deletes.whole);
+        let _reported_later = apply_deletes(&mut live, self.torn, &self.deletes.whole);
         for file in &live {
             self.fields.learn_file(file);
         }

@@ -44,7 +44,7 @@ pub struct Repaired<S> {
     /// What is kept, and what is lost.
     pub salvage: S,
     /// Where the file is now as it was, or would be; `None` when it is whole, and untouched.
-    pub set_aside: Option<PathBuf>,
+    pub quarantined: Option<PathBuf>,
     /// Nothing of it is whole, so that no file has its name now.
     pub gone: bool,
     /// Where what is kept of a quarantined file is now, or would be.
@@ -53,7 +53,7 @@ pub struct Repaired<S> {
 
 impl<S> Repaired<S> {
     fn whole(salvage: S) -> Self {
-        Self { salvage, set_aside: None, gone: false, rescued: None }
+        Self { salvage, quarantined: None, gone: false, rescued: None }
     }
 }
 
@@ -150,7 +150,7 @@ pub fn tsm_file_without<F: Fs>(
         let publish = |file: &F::File, temporary: &Path| replace_damaged(fs, file, temporary, path);
         write_kept(fs, path, (&reader, &salvage), decoders, publish)?
     };
-    Ok(Repaired { set_aside: Some(aside), ..Repaired::whole(salvage) })
+    Ok(Repaired { quarantined: Some(aside), ..Repaired::whole(salvage) })
 }
 
 /// Quarantines a file of which nothing is kept; one that is quarantined stays as it is.
@@ -160,7 +160,7 @@ fn without_file<F: Fs>(fs: &F, path: &Path, salvage: Salvage, dry_run: bool) -> 
         (None, true) => Some(aside_name(fs, path).on(OPERATION, path)?),
         (None, false) => Some(take_away(fs, path).on(OPERATION, path)?),
     };
-    Ok(Repaired { set_aside: aside, gone: true, ..Repaired::whole(salvage) })
+    Ok(Repaired { quarantined: aside, gone: true, ..Repaired::whole(salvage) })
 }
 
 /// Whether a file is too short for a block and its entry, or nothing but zeros: a crash leaves such files.
@@ -235,5 +235,5 @@ pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<
     };
     let aside = aside.on(OPERATION, path)?;
     let loss = TombstoneLoss { salvage, believed };
-    Ok(Repaired { set_aside: Some(aside), gone, ..Repaired::whole(loss) })
+    Ok(Repaired { quarantined: Some(aside), gone, ..Repaired::whole(loss) })
 }

@@ -60,11 +60,11 @@ mod message;
 mod node;
 mod proposal;
 mod reserved;
-mod seldom;
 mod settings;
 mod store;
 mod stream;
 pub mod transport;
+mod warn_limit;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -306,7 +306,7 @@ impl<F: Fs> Replica<F> {
     }
 
     /// Nobody waits for this proposal any more.
-    pub fn forget(&mut self, ticket: Ticket) {
+    pub fn cancel(&mut self, ticket: Ticket) {
         self.waiting.remove(&ticket);
     }
 

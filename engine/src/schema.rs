@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn influxdb_has_one_type_for_all_series_of_a_measurement() {
+    fn influxdb_has_one_type_per_measurement_and_field() {
         let types = FieldTypes::default();
         let mut check = check(&types, FieldTyping::Measurement);
         for series in [&b"cpu,host=a"[..], b"cpu,host=b"] {

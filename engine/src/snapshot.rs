@@ -67,7 +67,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
                 self.log.cut()
             };
             let Some(frozen) = self.cache.freeze(cut).during(OPERATION)? else {
-                self.forget_leftovers()?;
+                self.drop_leftovers()?;
                 break;
             };
             // What was deleted before this is gone from the frozen store too.
@@ -79,7 +79,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
             drop(writing);
             self.fs.point("snapshot: files shown");
             let cut = frozen.cut();
-            self.cache.forget(frozen);
+            self.cache.drop_frozen(frozen);
             self.worker.note_snapshot();
             self.truncate(cut)?;
             if fresh {
@@ -135,7 +135,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
             let version = Version::of(&encoder);
             let mut here = Encoding::<S, E>::new(frozen, encoder);
             let in_order = chunks.enumerate().map(|(at, keys)| match &lanes[at % threads] {
-                Some(lane) => lane.recv().unwrap_or(Err(ErrorKind::Crippled)),
+                Some(lane) => lane.recv().unwrap_or(Err(ErrorKind::ReadOnly)),
                 None => here.chunk(keys),
             });
             write_blocks(&mut output, version, in_order, report)
@@ -167,7 +167,7 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
     }
 
     /// Drops a log that holds nothing but deletes and what a salvage left out. (InfluxDB keeps it until something is written.)
-    pub(crate) fn forget_leftovers(&self) -> Result<()> {
+    pub(crate) fn drop_leftovers(&self) -> Result<()> {
         if !self.leftovers_logged.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -201,9 +201,9 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         let done = written.and_then(|()| {
             output.sync()?;
             let change = self.files.change();
-            if self.worker.is_crippled() {
+            if self.worker.is_read_only() {
                 // The log may have a delete that knows nothing of these files.
-                return Err(Error::new(OPERATION, ErrorKind::Crippled));
+                return Err(Error::new(OPERATION, ErrorKind::ReadOnly));
             }
             // As they are now: a delete may have given them tombstones.
             let gone: Vec<_> =
@@ -219,13 +219,13 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
             Ok((files, gone, change)) => {
                 // They would be back after a restart, without what is deleted from here on.
                 Change::remove(&change, &self.fs, &self.dirs.data, &gone)
-                    .inspect_err(|_| self.worker.cripple())?;
+                    .inspect_err(|_| self.worker.make_read_only())?;
                 Ok(files)
             }
             Err(error) => {
                 if let Err(stays) = output.discard() {
                     tracing::error!(error = %stays, "what failed cannot be removed: no more is written");
-                    self.worker.cripple();
+                    self.worker.make_read_only();
                 }
                 Err(error)
             }
@@ -413,7 +413,7 @@ mod tests {
         let has = |key: FieldKey<'_>| frozen.field_type(key).is_some();
         inner.publish(output, written, &writing, &[], has).expect("room");
         drop(writing);
-        inner.cache.forget(frozen);
+        inner.cache.drop_frozen(frozen);
         let shard = open(&fs.kill());
         let column = shard.read(FieldKey::new(b"m", b"v"), TimeRange::ALL).expect("readable");
         assert_eq!((column.times(), column.field_type()), (&[50][..], FieldType::Integer));

@@ -56,7 +56,7 @@ impl View {
         }
         let wal = wal.filter(|wal| wal.is_dir());
         let mut log = wal.map(|wal| Log::read(registry, wal, StoredTypes::new())).unwrap_or_default();
-        view.problems.extend(files::obey(Arc::make_mut(&mut view.files), &torn, &log.deletes));
+        view.problems.extend(files::apply_deletes(Arc::make_mut(&mut view.files), &torn, &log.deletes));
         // Records that contradict a file are known only now, when all deletes are.
         let stored = view.stored_types(&log.cache);
         if let Some(wal) = wal.filter(|_| !stored.is_empty()) {

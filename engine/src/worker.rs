@@ -30,7 +30,7 @@ pub(crate) struct Worker {
     wake: Mutex<Option<Sender<()>>>,
     woken: Receiver<()>,
     handle: Mutex<Option<JoinHandle<()>>>,
-    crippled: Arc<AtomicBool>,
+    read_only: Arc<AtomicBool>,
     /// Why snapshots fail, once several have failed in a row.
     failing: Mutex<Option<Error>>,
 }
@@ -44,7 +44,7 @@ impl Worker {
             wake: Mutex::new(Some(wake)),
             woken,
             handle: Mutex::new(None),
-            crippled: Arc::default(),
+            read_only: Arc::default(),
             failing: Mutex::new(None),
         }
     }
@@ -52,9 +52,9 @@ impl Worker {
     /// Starts the thread. It lives until [`Worker::stop`], or until the engine is dropped.
     pub(crate) fn start<S: Storer, L: Log + ?Sized, E: BlockEncoder>(&self, inner: Weak<Inner<S, L, E>>) {
         let woken = self.woken.clone();
-        let crippled = CrippledByPanic::new(&self.crippled);
+        let read_only = ReadOnlyOnPanic::new(&self.read_only);
         let work = move || {
-            let _told_on_panic = crippled;
+            let _set_on_panic = read_only;
             run(&inner, &woken);
         };
         let thread = thread::Builder::new().name("tsmith-snapshot".to_owned()).spawn(work);
@@ -92,18 +92,18 @@ impl Worker {
     }
 
     /// Lets nothing be written any more: what is on disk is not known.
-    pub(crate) fn cripple(&self) {
-        self.crippled.store(true, Ordering::Release);
+    pub(crate) fn make_read_only(&self) {
+        self.read_only.store(true, Ordering::Release);
     }
 
     /// Whether the thread died of a panic.
-    pub(crate) fn is_crippled(&self) -> bool {
-        self.crippled.load(Ordering::Acquire)
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire)
     }
 
     /// What is set when a thread of the engine panics.
-    pub(crate) fn crippled(&self) -> &Arc<AtomicBool> {
-        &self.crippled
+    pub(crate) fn read_only_flag(&self) -> &Arc<AtomicBool> {
+        &self.read_only
     }
 
     /// Why snapshots fail, if several have failed since the last one that did not.
@@ -124,15 +124,15 @@ impl Worker {
 }
 
 /// Tells the engine when its thread unwinds.
-pub(crate) struct CrippledByPanic(Arc<AtomicBool>);
+pub(crate) struct ReadOnlyOnPanic(Arc<AtomicBool>);
 
-impl CrippledByPanic {
-    pub(crate) fn new(crippled: &Arc<AtomicBool>) -> Self {
-        Self(crippled.clone())
+impl ReadOnlyOnPanic {
+    pub(crate) fn new(read_only: &Arc<AtomicBool>) -> Self {
+        Self(read_only.clone())
     }
 }
 
-impl Drop for CrippledByPanic {
+impl Drop for ReadOnlyOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.store(true, Ordering::Release);

@@ -123,7 +123,7 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         check: SchemaCheck<'t, K>,
         turn: &mut Option<Turn>,
     ) -> Result<(Ack, Vec<SecondType>), Refused> {
-        self.fields_index.forget(&self.fs, &self.dirs.data)?;
+        self.fields_index.delete(&self.fs, &self.dirs.data)?;
         if let Some(turn) = turn {
             turn.wait();
         }

@@ -84,7 +84,7 @@ fn eight_snapshots_become_one_file_in_the_background() {
 }
 
 #[test]
-fn a_file_that_was_read_while_it_went_is_read_to_the_end() {
+fn a_removed_file_is_read_to_the_end() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(dir.path(), options());
     (0..4).for_each(|n| file(&shard, "m", n * 10..n * 10 + 10));
@@ -103,7 +103,7 @@ fn a_file_that_was_read_while_it_went_is_read_to_the_end() {
 
 /// Story: a damaged block made the original try the same merge once a second, for ever, with the same message each time.
 #[test]
-fn a_damaged_block_stops_one_plan_and_is_reported_once() {
+fn a_corrupt_block_stops_one_plan_and_is_reported_once() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(dir.path(), options());
     for n in 0..18 {
@@ -171,7 +171,7 @@ fn closing_does_not_wait_for_a_slow_merge() {
 /// Story: a delete waited for all compactions of the shard to end, or the points it deleted came back with what they
 /// wrote. Ours reaches the files that are being written.
 #[test]
-fn deletes_and_writes_go_on_while_files_are_merged_and_snapshots_taken() {
+fn deletes_and_writes_run_beside_merges_and_snapshots() {
     const ROUNDS: i64 = 60;
     let dir = tempfile::tempdir().expect("a directory");
     let shard = &open(dir.path(), options());
@@ -249,7 +249,7 @@ fn a_log_of_deletes_alone_goes_with_the_snapshot() {
 /// Tombstones whose end is not whole, and no delete in the log that was cut short there: damage, which must not bring
 /// points back.
 #[test]
-fn torn_tombstones_refuse_to_open_unless_the_log_explains_them() {
+fn torn_tombstones_need_a_delete_in_the_log() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(dir.path(), options());
     file(&shard, "m", 0..100);

@@ -117,7 +117,7 @@ fn every_crash_keeps_what_was_acknowledged() {
 }
 
 #[test]
-fn every_crash_keeps_what_was_acknowledged_when_readers_see_it_first() {
+fn publish_then_sync_keeps_acknowledged_writes() {
     sweep(WriteOrder::PublishThenSync);
 }
 
@@ -150,7 +150,7 @@ fn recovery_may_be_cut_short_at_any_operation() {
 /// Story: a snapshot failed, more was written, and the retry dropped the segments of both although only the first was
 /// in the file (InfluxDB 1.x). Ours binds the cut to the frozen store.
 #[test]
-fn a_failed_snapshot_does_not_take_newer_writes_with_it() {
+fn a_failed_snapshot_keeps_newer_writes() {
     let fs = SimFs::default();
     let shard = open(&fs, WriteOrder::default()).expect("opens");
     write(&shard, 1).expect("room");
@@ -167,7 +167,7 @@ fn a_failed_snapshot_does_not_take_newer_writes_with_it() {
 /// Story: the first opening was killed before the directories it had made were durable; the next one took them for durable,
 /// wrote a snapshot and dropped the log. Then the power failed, and the directory was gone.
 #[test]
-fn a_first_opening_that_was_killed_leaves_nothing_to_chance() {
+fn a_killed_first_opening_is_durable_or_absent() {
     let open = |fs: &SimFs| {
         let options = Options { background: false, encode_threads: 1, ..Options::default() };
         // Data and log in separate trees, as InfluxDB has them.
@@ -193,7 +193,7 @@ fn a_first_opening_that_was_killed_leaves_nothing_to_chance() {
 
 /// Who opens the shard after a failure knows nothing of it, and the system believes to have written what it has not.
 #[test]
-fn after_a_failure_of_any_operation_the_next_opening_keeps_what_it_confirms() {
+fn an_opening_after_any_failure_keeps_what_it_confirms() {
     let order = WriteOrder::default();
     let whole = SimFs::default();
     script(&whole, order);

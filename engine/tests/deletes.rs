@@ -291,7 +291,7 @@ fn no_name_is_given_away_twice() {
 
 /// Nor one of a file that was set aside: its tombstones are still there, for whoever brings it back.
 #[test]
-fn tombstones_of_a_file_that_was_set_aside_meet_no_other() {
+fn tombstones_of_a_quarantined_file_reach_no_other() {
     let fs = SimFs::default();
     let shard = open(&fs).expect("opens");
     write(&shard, 1, 5, 1).expect("room");

@@ -67,7 +67,7 @@ fn operations_of(second: bool, work: impl Fn(&Shard)) -> std::ops::RangeInclusiv
 /// Story: a process was killed before its tombstones were synced; the next one read them, had nothing to write when the
 /// delete was repeated, and dropped the log. Then the power failed, and the points were back.
 #[test]
-fn a_repeated_delete_outlives_what_the_first_had_not_synced() {
+fn a_repeated_delete_survives_a_missing_sync() {
     for second in [false, true] {
         for stop in operations_of(second, |shard| delete(shard, DELETED).expect("deletes")) {
             for seed in 0..SEEDS {
@@ -83,7 +83,7 @@ fn a_repeated_delete_outlives_what_the_first_had_not_synced() {
 
 /// Story: the same behind a sync that failed, which the next one does not make good.
 #[test]
-fn a_repeated_delete_outlives_a_failed_sync_of_the_first() {
+fn a_repeated_delete_survives_a_failed_sync() {
     for second in [false, true] {
         for at in operations_of(second, |shard| delete(shard, DELETED).expect("deletes")) {
             for seed in 0..SEEDS {
@@ -110,7 +110,7 @@ fn repeat_and_check(fs: &SimFs, seed: u64, what: &str) {
 
 /// Story: of a file that a compaction had merged, and that was not yet gone durably, the next opening removed the tombstones.
 #[test]
-fn a_merged_file_does_not_come_back_without_its_tombstones() {
+fn a_merged_file_never_returns_without_tombstones() {
     let deleted = || {
         let (fs, shard) = prepared(false);
         delete(&shard, DELETED).expect("deletes");
@@ -143,7 +143,7 @@ fn a_merged_file_does_not_come_back_without_its_tombstones() {
 /// Story: a delete failed in one of two files; a compaction then gave them a name that the log's record of the delete did not
 /// have, and half of the points were there for ever.
 #[test]
-fn a_delete_that_is_half_done_is_finished_whatever_comes_between() {
+fn an_unfinished_delete_is_finished() {
     let two_files = || {
         let (fs, shard) = prepared(false);
         write(&shard, 20..=60).expect("writes");
@@ -183,7 +183,7 @@ fn a_delete_that_is_half_done_is_finished_whatever_comes_between() {
 /// Story: a disk that was full for a moment in the middle of a delete held up compactions, and kept the log, until the engine
 /// was opened again. What was written after the delete is not taken by its end.
 #[test]
-fn a_delete_that_is_half_done_is_finished_by_the_next_compaction_or_snapshot() {
+fn a_compaction_or_snapshot_finishes_a_delete() {
     let deleted_at = |at: u64, fault: Fault| {
         let (fs, shard) = prepared(false);
         write(&shard, 20..=60).expect("writes");
@@ -245,7 +245,7 @@ fn a_broken_log_acknowledges_no_delete() {
 /// Story: a delete failed with the sync of the log, which had its record all the same. A compaction gave the files a name
 /// that the record did not have; the next opening took the points of the log, and left those of the files.
 #[test]
-fn a_delete_that_the_log_may_have_is_whole_or_absent_whatever_comes_between() {
+fn a_delete_with_a_failed_sync_is_whole_or_absent() {
     // Some of it only in files, some only in the log.
     let range = TimeRange::new(10, 70);
     let prepared = || {
@@ -284,7 +284,7 @@ fn a_delete_that_the_log_may_have_is_whole_or_absent_whatever_comes_between() {
 
 /// Story: each opening wrote the tombstones of a logged delete anew, two syncs for each file that it named.
 #[test]
-fn the_tombstones_of_a_logged_delete_are_made_durable_once() {
+fn tombstones_of_a_logged_delete_are_synced_once() {
     let (fs, shard) = prepared(false);
     delete(&shard, DELETED).expect("deletes");
     drop(shard);

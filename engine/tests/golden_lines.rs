@@ -78,7 +78,7 @@ fn parsed_points(builder: BatchBuilder<'_>) -> Vec<(Vec<u8>, Vec<u8>, i64, Strin
 }
 
 #[test]
-fn every_vector_gives_the_points_and_errors_of_the_original() {
+fn every_vector_gives_the_original_points_and_errors() {
     let vectors = lines("lineprotocol.jsonl");
     assert!(vectors.len() > 900, "the list is whole");
     for vector in vectors.iter().filter(|v| v.get("input_hex").is_some()) {

@@ -78,7 +78,7 @@ fn a_log_snapshots_to_the_very_file_of_the_original() {
 }
 
 #[test]
-fn a_log_of_all_kinds_of_records_loads_as_in_the_original() {
+fn every_kind_of_record_loads_as_in_influxdb() {
     let wal = ["wal/normal/_00001.wal", "wal/normal/_00002.wal", "wal/normal/_00003.wal"];
     let (_root, dirs) = shard(&[], &wal);
     let shard = engine::open(dirs, options()).expect("an InfluxDB shard");
@@ -89,7 +89,7 @@ fn a_log_of_all_kinds_of_records_loads_as_in_the_original() {
 }
 
 #[test]
-fn damage_in_an_old_segment_refuses_to_open_and_changes_nothing() {
+fn corruption_in_a_sealed_segment_refuses_to_open() {
     let wal = ["wal/torn-then-good/_00001.wal", "wal/torn-then-good/_00002.wal"];
     let (_root, dirs) = shard(&[], &wal);
     let error = engine::open(dirs.clone(), options()).expect_err("damage, and a good segment after it");

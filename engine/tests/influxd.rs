@@ -138,7 +138,7 @@ fn influxd_refuses_a_file_of_another_encoder() {
 
 /// Why a directory of InfluxDB's keeps to one type a field and measurement: it does not open a shard that has two.
 #[test]
-fn influxd_does_not_open_a_shard_with_two_types_of_one_field() {
+fn influxd_refuses_a_field_with_two_types() {
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();
     let Some(server) = start_with_database(root) else { return };

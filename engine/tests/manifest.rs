@@ -77,7 +77,7 @@ fn a_log_outside_of_the_data_is_found_again() {
 }
 
 #[test]
-fn a_second_engine_is_refused_and_a_forgetful_one_too() {
+fn a_second_engine_and_a_null_log_are_refused() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs::under(root.path());
     let first = open(&dirs, &[]).expect("opens");
@@ -107,7 +107,7 @@ fn a_directory_that_is_not_there_is_not_made_unasked() {
 
 /// Story: the log's directory was not mounted; the engine began an empty one, and what had been acknowledged was gone.
 #[test]
-fn a_missing_log_is_not_begun_anew() {
+fn a_missing_log_is_not_recreated() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs::under(root.path());
     write_and_close(&dirs, &[]);
@@ -133,7 +133,7 @@ fn the_log_of_another_engine_is_refused() {
 }
 
 #[test]
-fn a_log_path_that_no_manifest_can_hold_is_refused_before_anything_is_made() {
+fn a_log_path_that_no_manifest_holds_is_refused() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs { data: root.path().join("data"), wal: root.path().join("w\nx") };
     let error = open(&dirs, &[]).err().expect("refused").to_string();
@@ -228,7 +228,7 @@ fn a_copy_without_its_log_takes_no_other() {
 
 /// Manifests of before do not tell for which directory their path is; by InfluxDB's layout one can tell.
 #[test]
-fn a_path_from_the_root_is_obeyed_only_where_it_is_right() {
+fn an_absolute_log_path_counts_only_if_it_is_right() {
     let root = tempfile::tempdir().expect("a directory");
     let (original, copied) = (root.path().join("original"), root.path().join("copied"));
     let as_before = |dirs: &Dirs| {
@@ -268,7 +268,7 @@ fn a_path_from_the_root_is_obeyed_only_where_it_is_right() {
 
 /// Story: the logs were moved to another disk, and the directory said that its log is where it was.
 #[test]
-fn a_log_that_is_gone_gives_way_to_the_one_that_is_named() {
+fn a_named_log_replaces_one_that_is_gone() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = influx_dirs(root.path());
     write_and_close(&dirs, &[]);

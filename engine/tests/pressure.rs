@@ -37,7 +37,7 @@ fn a_writer_that_waits_for_room_gets_a_snapshot() {
 }
 
 #[test]
-fn a_writer_that_waits_is_told_when_the_engine_closes() {
+fn a_waiting_writer_is_woken_when_the_engine_closes() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(&dir, Duration::from_mins(10), false);
     let report = shard.write_lines(&line(1, 900_000), &LineOptions::new(Timestamp(0))).expect("room");

@@ -80,15 +80,15 @@ fn a_damaged_block_goes_and_the_rest_stays() {
     let planned = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), true).expect("looked at");
     assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
     let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
-    assert_eq!(done.set_aside, planned.set_aside);
-    assert_eq!(done.set_aside.as_deref(), Some(Path::new("/shard/000000001-000000001.tsm.bad")));
+    assert_eq!(done.quarantined, planned.quarantined);
+    assert_eq!(done.quarantined.as_deref(), Some(Path::new("/shard/000000001-000000001.tsm.bad")));
     assert_eq!((done.salvage.kept_blocks, done.salvage.dropped_blocks(), done.gone), (3, 1, false));
     let key = &done.salvage.damaged[0];
     assert_eq!((&key.key[..], key.kept_range), (&b"a#!~#v"[..], Some(TimeRange::new(1000, 2499))));
     assert_eq!(key.dropped[0].entry.range, TimeRange::new(0, 999));
     assert_repaired(&fs, &damaged, "repaired");
     let again = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("looked at");
-    assert!(again.salvage.is_whole() && again.set_aside.is_none());
+    assert!(again.salvage.is_whole() && again.quarantined.is_none());
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_second_run_ends_where_an_undisturbed_one_does() {
 }
 
 #[test]
-fn a_file_of_which_nothing_is_whole_is_set_aside() {
+fn a_file_without_a_whole_block_is_quarantined() {
     let fs = shard();
     let reader = tsmith_tsm::Reader::new(fs.read(Path::new(TSM)).expect("there").into()).expect("sound");
     for entry in reader.keys().flat_map(tsmith_tsm::KeyEntry::entries) {
@@ -240,7 +240,7 @@ fn tombstones_that_are_whole_are_kept() {
 /// Story: one damaged byte of the manifest, and nothing opened the directory; what it says is in the other lines, and in the
 /// directory.
 #[test]
-fn a_damaged_manifest_is_written_anew() {
+fn a_corrupt_manifest_is_rewritten() {
     let fs = shard();
     let path = Path::new("/shard/tsmith.manifest");
     // The engine of these tests has the simulation in the names of its parts.
@@ -269,7 +269,7 @@ fn a_damaged_manifest_is_written_anew() {
             assert!(lines[hit] == "wal wal", "byte {at}: {done:?}");
             continue;
         };
-        assert_eq!(fs.read(&done.set_aside.expect("set aside")).expect("there"), bytes);
+        assert_eq!(fs.read(&done.quarantined.expect("set aside")).expect("there"), bytes);
         let (made_up, written) = (done.salvage.made_up, done.salvage.manifest);
         let read = Manifest::read(&fs, Path::new(DIR)).expect("sound").expect("there");
         assert_eq!(read, written, "byte {at}");
@@ -287,7 +287,7 @@ fn a_damaged_manifest_is_written_anew() {
 }
 
 #[test]
-fn a_manifest_of_which_nothing_is_left_is_made_of_the_directory() {
+fn a_lost_manifest_is_recreated_from_the_directory() {
     let fs = SimFs::default();
     let options = Options { background: false, encode_threads: 1, ..Options::default() };
     let dirs = Dirs { data: DIR.into(), wal: "/elsewhere".into() };

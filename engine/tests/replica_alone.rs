@@ -54,7 +54,7 @@ fn a_group_of_one_opens_after_its_snapshots() {
 /// Every field repeats the key of its series in the record of the engine's log: this line of 60 KB makes one of 100 MB.
 /// It was agreed on, applied nowhere, and stopped every replica, at each start anew.
 #[test]
-fn a_line_that_no_engine_takes_is_rejected_and_stops_nobody() {
+fn a_rejected_line_stops_no_replica() {
     let fs = SimFs::default();
     let mut replica = open(&fs);
     let tags: Vec<String> = (0..5000).map(|i| format!("a{i}=b")).collect();
@@ -223,7 +223,7 @@ fn other_voters_than_before_are_refused() {
 
 /// Who made a replica anew while it ran was told that its log is lost, and to remove the directory from under it.
 #[test]
-fn a_replica_that_runs_is_not_made_anew() {
+fn a_running_replica_is_not_recreated() {
     let fs = SimFs::default();
     let replica = open(&fs);
     let create = || Replica::create(fs.clone(), Path::new(DIR), settings(1)).expect_err("is there");
@@ -279,7 +279,7 @@ fn a_replica_that_lost_its_log_begins_nothing() {
 /// One byte of a TSM file had rotted. `?export` named `tsmith repair`; that set the file aside, the replica opened without a
 /// thousand acknowledged points, and when it led, others got its snapshot.
 #[test]
-fn a_replica_does_not_open_without_a_file_that_was_set_aside() {
+fn a_replica_refuses_to_open_without_a_quarantined_file() {
     let is_way_back = |error: &Error| {
         let said = error.to_string();
         let is_it = said.contains("remove the whole directory") && !said.contains("repair");
@@ -307,7 +307,7 @@ fn a_replica_does_not_open_without_a_file_that_was_set_aside() {
         fs.create_new(&aside).expect("new");
         let before = fs.snapshot();
         let error = Replica::open(fs.clone(), Path::new(DIR), settings(1)).expect_err("was set aside");
-        assert!(matches!(&error, Error::SetAside { path } if *path == aside), "{error}");
+        assert!(matches!(&error, Error::Quarantined { path } if *path == aside), "{error}");
         is_way_back(&error);
         assert!(fs.snapshot() == before);
     }
@@ -320,7 +320,7 @@ fn a_replica_does_not_open_without_a_file_that_was_set_aside() {
 /// Story: an engine was not there yet when its snapshot was, and `repair` had taken a block from one of the snapshot's files.
 /// The files were taken over as they were, and the points of the block were gone on this replica alone.
 #[test]
-fn files_of_a_snapshot_are_looked_at_before_they_are_taken_over() {
+fn snapshot_files_are_checked_before_they_are_used() {
     let fs = SimFs::default();
     let mut replica = open(&fs);
     for i in 0..40 {

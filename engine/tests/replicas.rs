@@ -180,7 +180,7 @@ impl tracing::Subscriber for Logged {
 /// A follower fetched and checked a snapshot with a rotten file again as fast as it could, 67 times in four seconds, and
 /// said each time that a temporary file of its own was damaged, to be mended by `tsmith repair`.
 #[test]
-fn damaged_files_are_fetched_again_after_pauses_and_their_owner_is_named() {
+fn corrupt_files_are_fetched_again_and_their_owner_named() {
     let (mut group, behind) = with_one_behind(61);
     let leader = group.running.values().find(|replica| replica.is_leader()).expect("leads").id();
     for (path, bytes) in group.disks[&leader].snapshot() {

@@ -110,7 +110,7 @@ fn end_all(started: Running, base: u16) {
 /// Directories that were made beforehand, as mount points are, were taken for replicas: without the group's number none
 /// started, at every try anew. Nor was the number found by who started a replica from inside of its directory.
 #[test]
-fn a_group_begins_in_empty_directories_and_not_without_its_number() {
+fn a_group_begins_in_empty_directories_with_a_number() {
     let Some(example) = example() else { return };
     let (scratch, base) = (tempfile::tempdir().expect("a directory"), free_ports(3));
     let dir = |name: &str| scratch.path().join(name);

@@ -109,7 +109,7 @@ fn tombstones_cut_anywhere_are_refused() {
 }
 
 #[test]
-fn tombstones_with_any_bit_flipped_delete_the_same_or_are_refused() {
+fn a_bit_flip_in_tombstones_is_refused_or_harmless() {
     let (fs, _) = shard();
     let whole = fs.read(Path::new(TOMBSTONE)).expect("there");
     let mut refused = 0;
@@ -131,7 +131,7 @@ fn tombstones_with_any_bit_flipped_delete_the_same_or_are_refused() {
 /// One bit of influxd's flipped: it was taken for what a crash left of ours and cut off, and compaction wrote its points
 /// back. What is torn and the log has is still written again.
 #[test]
-fn a_damaged_delete_of_influxd_behind_a_logged_one_is_refused() {
+fn a_corrupt_influxd_delete_behind_ours_is_refused() {
     let fs = SimFs::default();
     let shard = open(&fs).expect("opens");
     write(&shard);
@@ -201,7 +201,7 @@ fn garbage_is_refused() {
 /// A crash of ours while tombstones were appended cut a gzip member short. The real server took that for damage: it set
 /// the whole TSM file aside and did not open the shard. A member that is not complete is nothing to it now.
 #[test]
-fn influxd_takes_over_whatever_a_crash_of_ours_leaves_of_tombstones() {
+fn influxd_reads_tombstones_after_any_crash_of_ours() {
     const KEYS: usize = 3000;
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();

@@ -82,7 +82,7 @@ fn assert_refused(fs: &SimFs, parts: &[&str]) {
 /// Story: a file had a field as an integer and the log as a float. verify called it bad, the engine opened it, took more,
 /// and its reads and compactions failed.
 #[test]
-fn a_log_that_contradicts_a_file_is_refused_and_repaired() {
+fn a_log_that_contradicts_a_file_is_repaired() {
     let fs = SimFs::default();
     write(&fs, "a v=1i 1\nb v=2i 1", true);
     log(&fs, &[("a", Value::Float(0.5), 2), ("b", Value::Integer(3), 2), ("c", Value::Float(0.5), 2)]);
@@ -100,7 +100,7 @@ fn a_log_that_contradicts_a_file_is_refused_and_repaired() {
 /// Story: of two files that gave a field two types verify said BAD and repair "all whole"; opened, the field could not be
 /// read, and no compaction went past it.
 #[test]
-fn a_file_that_contradicts_an_older_one_is_refused_and_repaired() {
+fn a_file_that_contradicts_an_older_one_is_repaired() {
     let other = SimFs::default();
     write(&other, "a v=0.5 1\na v=0.75 2\nb v=3i 3", true);
     let newer = other.read(Path::new(FIRST)).expect("there");
@@ -122,7 +122,7 @@ fn a_file_that_contradicts_an_older_one_is_refused_and_repaired() {
     let done =
         repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), false)
             .expect("repaired");
-    assert_eq!(done.set_aside, planned.set_aside);
+    assert_eq!(done.quarantined, planned.quarantined);
     let salvage = done.salvage;
     assert_eq!((salvage.kept_keys, salvage.kept_values, salvage.dropped_blocks()), (1, 1, 1));
     assert_eq!(salvage.damaged[0].key, b"a#!~#v");
@@ -190,7 +190,7 @@ fn what_is_deleted_has_no_type() {
 /// Story: `fields.idx` had the type of a field whose points were deleted. A write of another type was accepted here, and
 /// influxd, which believes that file, opened the shard no more.
 #[test]
-fn what_is_in_the_log_is_never_beside_the_types_of_before() {
+fn a_logged_write_never_meets_released_types() {
     let path = Path::new("/shard/fields.idx");
     let mut unwritten = 0;
     for seed in 0..40 {

@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_by_its_hash_where_it_is_found_by_searching() {
+    fn hash_and_binary_search_find_the_same_key() {
         let names: Vec<_> = (0..300).map(|i| format!("{:05}", i * 7)).collect();
         let keys = names.iter().map(|name| key(name.as_bytes(), 0, &[entry(1, 2, 5, 0)])).collect::<Vec<_>>();
         // Every block of at least five bytes, and all of them as long as the space before the index.

@@ -274,7 +274,7 @@ fn tombstones_of_version_2_keep_their_keys() {
 /// InfluxDB takes the end of a torn member for the end of the file. What it still finds there is what a salvage finds;
 /// everyone else gets an error, because nobody knows how much more there was.
 #[test]
-fn torn_tombstones_are_an_error_after_what_can_be_read() {
+fn torn_tombstones_are_an_error_behind_readable_ones() {
     let bytes = vector("tombstone/v4-torn.tombstone");
     let error = read_tombstones(&bytes).expect_err("torn");
     assert!(matches!(error.kind(), ErrorKind::Gzip(_)), "{error}");

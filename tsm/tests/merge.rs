@@ -50,7 +50,7 @@ fn compactions_equal_those_of_influxdb() {
 
 /// Story: a thousand strings of 400 kB were joined to one block, and whoever read it or merged it needed gigabytes.
 #[test]
-fn wide_strings_are_joined_to_so_many_bytes_and_no_more() {
+fn wide_strings_are_joined_up_to_the_byte_limit() {
     let wide = |from: i64, count: i64| {
         let mut column = Column::new(FieldType::String);
         for time in from..from + count {

@@ -17,8 +17,8 @@ use crate::exit::{Failure, Result};
 use crate::output::count;
 use crate::problem::Problem;
 
-fn state(set_aside: Option<&PathBuf>, dry_run: bool) -> State {
-    match set_aside {
+fn state(quarantined: Option<&PathBuf>, dry_run: bool) -> State {
+    match quarantined {
         None => State::Whole,
         Some(_) if dry_run => State::Corrupt,
         Some(_) => State::Repaired,
@@ -32,20 +32,20 @@ pub(super) fn shown(path: &Path) -> String {
 /// The TSM file at `path`, without the keys that have another type in an older one.
 pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], decoders: &Decoders, dry_run: bool) -> File {
     let repaired = repair::tsm_file_without(&OsFs, path, two_types, decoders, dry_run);
-    let Repaired { salvage, set_aside, gone, rescued } = match repaired {
+    let Repaired { salvage, quarantined, gone, rescued } = match repaired {
         Ok(repaired) => repaired,
         Err(error) if is_unknown(error.kind()) => {
             return File::new(path, "tsm", State::Unknown).because(Failure::from(error).text());
         }
         Err(error) => return File::failed(path, "tsm", &error.into()),
     };
-    if gone && set_aside.is_none() {
+    if gone && quarantined.is_none() {
         let reason =
             "the quarantined file holds nothing that can be kept; remove it when you no longer need it";
         return File::new(path, "tsm", State::Lost).because(reason);
     }
     let Salvage { kept_keys, kept_blocks, kept_values, .. } = salvage;
-    let mut file = File::new(path, "tsm", state(set_aside.as_ref().or(rescued.as_ref()), dry_run));
+    let mut file = File::new(path, "tsm", state(quarantined.as_ref().or(rescued.as_ref()), dry_run));
     file.kept = format!(
         "{}, {}, {}",
         count(kept_keys, "key"),
@@ -66,7 +66,7 @@ pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], decoders: &Decoders, dry_
         file.index = Some(Index { offset, reason, orphan_bytes: loss.orphan_bytes });
     }
     file.keys = salvage.damaged.iter().map(Key::of).collect();
-    file.quarantined = set_aside.as_deref().map(shown);
+    file.quarantined = quarantined.as_deref().map(shown);
     file.rescued = rescued.as_deref().map(shown);
     file
 }
@@ -111,11 +111,11 @@ pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool) -> File
         Ok(repaired) => repaired,
         Err(error) => return File::failed(path, "tombstone", &error.into()),
     };
-    let Repaired { salvage: TombstoneLoss { salvage, believed }, set_aside, .. } = repaired;
-    let mut file = File::new(path, "tombstone", state(set_aside.as_ref(), dry_run));
+    let Repaired { salvage: TombstoneLoss { salvage, believed }, quarantined, .. } = repaired;
+    let mut file = File::new(path, "tombstone", state(quarantined.as_ref(), dry_run));
     // Ranges of a key that meet are one record of the new file.
     let joined = salvage.kept.iter().map(|(_, ranges)| ranges.len() as u64).sum();
-    let records = count(if set_aside.is_none() { salvage.kept_records } else { joined }, "record");
+    let records = count(if quarantined.is_none() { salvage.kept_records } else { joined }, "record");
     file.kept = match believed {
         0 => records,
         believed => format!("{records}, with {believed} taken without a checksum, whose keys exist"),
@@ -130,7 +130,7 @@ pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool) -> File
         let bytes: u64 = file.gaps.iter().map(|gap| gap.bytes).sum();
         file.dropped = format!("{bytes} bytes; what only they deleted is there again");
     }
-    file.quarantined = set_aside.as_deref().map(shown);
+    file.quarantined = quarantined.as_deref().map(shown);
     file
 }
 
@@ -138,7 +138,7 @@ pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool) -> File
 pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool, registry: &Registry) -> File {
     let lost = |error| File::failed(path, "manifest", &Failure::from(error));
     let data = path.parent().unwrap_or(Path::new(""));
-    let Repaired { salvage, set_aside, .. } = match repair::manifest(registry, &OsFs, data, wal, dry_run) {
+    let Repaired { salvage, quarantined, .. } = match repair::manifest(registry, &OsFs, data, wal, dry_run) {
         Ok(Some(repaired)) => repaired,
         Ok(None) => return File::new(path, "manifest", State::Whole),
         Err(error) => return lost(error),
@@ -168,7 +168,7 @@ pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool, registry:
             lines => format!("{flaw}; taken from the directory instead: {lines}"),
         };
     }
-    file.quarantined = set_aside.as_deref().map(shown);
+    file.quarantined = quarantined.as_deref().map(shown);
     file
 }
 

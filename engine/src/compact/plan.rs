@@ -83,12 +83,12 @@ impl Generation {
         let bytes = members.iter().map(|file| file.bytes).sum();
         let tombstoned = members.iter().any(|file| file.tombstoned);
         // A merge could neither shorten it nor join it to others.
-        let settled = bytes > FILE_BYTES_MAX && !tombstoned && members.iter().all(|file| file.full_blocks);
+        let is_final = bytes > FILE_BYTES_MAX && !tombstoned && members.iter().all(|file| file.full_blocks);
         Self {
             level: members.first().map_or(0, |file| file.name.sequence.clamp(1, LEVEL_MAX.into()) as u8),
             bytes,
             tombstoned,
-            wall: settled || members.iter().any(|file| file.busy || file.damaged),
+            wall: is_final || members.iter().any(|file| file.busy || file.damaged),
             files: range,
         }
     }

@@ -16,7 +16,7 @@ use super::plan::{self, FileFacts, Plan, PlanKind};
 use super::{CompactReport, CompactStatus, Failure};
 use crate::error::Remedy;
 use crate::files::{FileName, TsmFile};
-use crate::worker::CrippledByPanic;
+use crate::worker::ReadOnlyOnPanic;
 use crate::{Inner, Options};
 
 /// How often a thread looks for work without being woken.
@@ -77,13 +77,13 @@ impl Compactor {
     pub(crate) fn start<S: Storer, L: Log + ?Sized, E: BlockEncoder>(
         self: &Arc<Self>,
         inner: &Weak<Inner<S, L, E>>,
-        crippled: &Arc<AtomicBool>,
+        read_only: &Arc<AtomicBool>,
     ) {
         for number in 0..self.limit {
             let (compactor, inner) = (self.clone(), inner.clone());
-            let crippled = CrippledByPanic::new(crippled);
+            let read_only = ReadOnlyOnPanic::new(read_only);
             let work = move || {
-                let _told_on_panic = crippled;
+                let _set_on_panic = read_only;
                 compactor.work(&inner);
             };
             match thread::Builder::new().name(format!("tsmith-compact-{number}")).spawn(work) {
@@ -115,7 +115,7 @@ impl Compactor {
     fn begin<S: Storer, L: Log + ?Sized, E: BlockEncoder>(&self, inner: &Inner<S, L, E>) -> Option<Plan> {
         let mut state = self.state.lock();
         let waits = state.not_before.is_some_and(|at| Instant::now() < at);
-        if waits || self.taken.load(Ordering::Acquire) || inner.worker.is_crippled() {
+        if waits || self.taken.load(Ordering::Acquire) || inner.worker.is_read_only() {
             return None;
         }
         let cold = inner.worker.idle() > inner.options.compact_idle;

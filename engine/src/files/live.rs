@@ -45,7 +45,7 @@ impl TwoTypes {
 /// Hides what the deletes of the log took from files, as far as a crash kept them from saying so themselves: opening
 /// the directory would write it down. A file with torn tombstones that no delete accounts for goes, with an error: nobody
 /// knows which of its points are deleted.
-pub(crate) fn obey(
+pub(crate) fn apply_deletes(
     files: &mut Vec<Arc<TsmFile>>,
     torn: &[TornTombstones],
     deletes: &[Replayed],
@@ -61,8 +61,8 @@ pub(crate) fn obey(
     for file in files {
         let name = file.name();
         for delete in deletes.iter().filter(|delete| delete.names(name)) {
-            if let Some(obeying) = file.obeying(&delete.deletion) {
-                *file = Arc::new(obeying);
+            if let Some(with_deleted) = file.with_deleted(&delete.deletion) {
+                *file = Arc::new(with_deleted);
             }
         }
     }

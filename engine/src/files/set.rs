@@ -116,13 +116,13 @@ impl FileSet {
         let named: BTreeSet<FileName> =
             deletes.iter().flat_map(|delete| &delete.files).map(|(name, _)| *name).collect();
         for file in change.files().iter().filter(|file| named.contains(&file.name())) {
-            file.settle(fs)?;
+            file.rewrite_tombstones(fs)?;
         }
         for delete in deletes {
             let named: BTreeSet<FileName> = delete.files.iter().map(|(name, _)| *name).collect();
             // Others are older than the delete only by luck: their own log would say so.
             let batches = change.batches(&delete.deletion, |name| named.contains(&name));
-            change.bury(fs, batches)?;
+            change.write_tombstones(fs, batches)?;
         }
         Ok(())
     }
@@ -197,7 +197,8 @@ impl<'s> Change<'s> {
     /// Carries a delete out in the files, durably, and shows it to readers. After a failure it is unfinished.
     pub(crate) fn carry_out<F: Fs>(&self, fs: &F, deletion: &Arc<Deletion>, batches: Batches) -> Result<()> {
         let named = batches.iter().map(|(file, _)| file.name()).collect();
-        self.bury(fs, batches).inspect_err(|_| self.set.unfinished.lock().push((deletion.clone(), named)))
+        self.write_tombstones(fs, batches)
+            .inspect_err(|_| self.set.unfinished.lock().push((deletion.clone(), named)))
     }
 
     /// Carries out what is left of unfinished deletes. Before that no file of theirs may take another name, and no log go:
@@ -206,17 +207,17 @@ impl<'s> Change<'s> {
         let mut unfinished = self.set.unfinished.lock();
         while let Some((deletion, named)) = unfinished.first() {
             // What is in other files was written after it.
-            self.bury(fs, self.batches(deletion, |name| named.contains(&name)))?;
+            self.write_tombstones(fs, self.batches(deletion, |name| named.contains(&name)))?;
             unfinished.remove(0);
         }
         Ok(())
     }
 
     /// Writes tombstones, durably, and shows them to readers.
-    fn bury<F: Fs>(&self, fs: &F, batches: Batches) -> Result<()> {
+    fn write_tombstones<F: Fs>(&self, fs: &F, batches: Batches) -> Result<()> {
         for (file, batch) in batches {
-            let buried = file.bury(fs, batch)?;
-            self.swap(&[file.name()], vec![Arc::new(buried)]);
+            let written = file.write_tombstones(fs, batch)?;
+            self.swap(&[file.name()], vec![Arc::new(written)]);
         }
         Ok(())
     }
@@ -244,8 +245,8 @@ impl<'s> Change<'s> {
         let remove = |paths: Vec<PathBuf>| remove_together(fs, dir, &paths).on(OPERATION, dir);
         remove(gone.iter().map(|file| file.path().to_path_buf()).collect())?;
         fs.point("compaction: inputs removed");
-        let buried = gone.iter().filter(|file| file.tombstone_bytes() > 0);
-        let tombstones: Vec<_> = buried.map(|file| file.tombstone_path()).collect();
+        let written = gone.iter().filter(|file| file.tombstone_bytes() > 0);
+        let tombstones: Vec<_> = written.map(|file| file.tombstone_path()).collect();
         if tombstones.is_empty() { Ok(()) } else { remove(tombstones) }
     }
 }

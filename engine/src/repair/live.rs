@@ -9,7 +9,7 @@ use tsmith_wal::entry::Layout;
 use tsmith_wal::fs::Fs;
 
 use crate::error::Result;
-use crate::files::{FileName, TsmFile, TwoTypes, obey, read_tombstones, tsm_names, two_types};
+use crate::files::{FileName, TsmFile, TwoTypes, apply_deletes, read_tombstones, tsm_names, two_types};
 use crate::replay::LogCheck;
 use crate::schema::FieldTypes;
 
@@ -31,7 +31,7 @@ impl Live {
             torn.extend(flaw);
         }
         let (cache, deletes) = wal.map(|wal| replayed(fs, wal)).unwrap_or_default().into_parts();
-        let _problems = obey(&mut files, &torn, &deletes);
+        let _problems = apply_deletes(&mut files, &torn, &deletes);
         let fields = FieldTypes::default();
         for file in &files {
             fields.learn_file(file);

@@ -93,7 +93,7 @@ pub fn manifest<F: Fs>(
         .unwrap_or_else(|| typing_of(&live, log.kind().is_influx()));
     let manifest = Manifest { parts, wal: PathBuf::new(), data: None, typing }.place_log(fs, data, &wal)?;
     let made_up = lines.made_up;
-    let set_aside = match (is_gone, dry_run) {
+    let quarantined = match (is_gone, dry_run) {
         (true, true) => None,
         (true, false) => {
             manifest.write(fs, data)?;
@@ -105,7 +105,7 @@ pub fn manifest<F: Fs>(
         }
     };
     let salvage = ManifestSalvage { manifest, made_up, error: Some(error) };
-    Ok(Some(Repaired { set_aside, ..Repaired::whole(salvage) }))
+    Ok(Some(Repaired { quarantined, ..Repaired::whole(salvage) }))
 }
 
 /// A manifest that is whole, made to lead to the log that the caller names where its own is gone, or another directory's.

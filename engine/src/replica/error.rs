@@ -67,7 +67,7 @@ pub enum Error {
         "replica: {path} was set aside as damaged, and acknowledged points may be missing without it. {WAY_BACK}",
         path = path.display()
     )]
-    SetAside {
+    Quarantined {
         /// The file, by the name it has now.
         path: PathBuf,
     },

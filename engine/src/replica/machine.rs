@@ -57,7 +57,7 @@ pub(super) fn check_whole<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
         // What is not there yet has lost nothing; whatever else it is will be met again.
         let mut paths = fs.list(&of).unwrap_or_default().into_iter().map(|name| of.join(name));
         if let Some(path) = paths.find(|path| path.extension() == Some("bad".as_ref())) {
-            return Err(Error::SetAside { path });
+            return Err(Error::Quarantined { path });
         }
     }
     Ok(())

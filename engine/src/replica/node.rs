@@ -8,8 +8,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use tsmith_wal::fs::Fs;
 
-use super::seldom::Seldom;
 use super::transport::Transport;
+use super::warn_limit::WarnLimit;
 use super::{Applied, Error, Replica, Result, Ticket};
 
 /// Messages and proposals that wait; more are refused, and a message may get lost.
@@ -58,7 +58,7 @@ impl Node {
         let run = move || {
             let answers = HashMap::new();
             let done =
-                Running { replica, transport, tick, answers, refusals: Seldom::default() }.run(&inputs);
+                Running { replica, transport, tick, answers, refusals: WarnLimit::default() }.run(&inputs);
             if let Err(error) = &done {
                 tracing::error!(%error, "replica stopped");
             }
@@ -123,7 +123,7 @@ struct Running<F: Fs, T> {
     tick: Duration,
     answers: HashMap<Ticket, Waiting>,
     /// Warnings about messages.
-    refusals: Seldom,
+    refusals: WarnLimit,
 }
 
 /// Who waits for a proposal.
@@ -172,8 +172,8 @@ impl<F: Fs, T: Transport> Running<F, T> {
             Input::Step(message) => match self.replica.step(&message) {
                 Err(error) if error.stops() => return Err(error),
                 Err(error) => {
-                    if let Some(untold) = self.refusals.tell(Instant::now()) {
-                        tracing::warn!(%error, untold, "message refused");
+                    if let Some(suppressed) = self.refusals.allow(Instant::now()) {
+                        tracing::warn!(%error, suppressed, "message refused");
                     }
                 }
                 Ok(()) => {}
@@ -204,7 +204,7 @@ impl<F: Fs, T: Transport> Running<F, T> {
         let late = self.answers.iter().filter(|(_, waiting)| late(waiting));
         let tickets: Vec<_> = late.map(|(ticket, _)| *ticket).collect();
         for ticket in tickets {
-            self.replica.forget(ticket);
+            self.replica.cancel(ticket);
             if let Some(waiting) = self.answers.remove(&ticket) {
                 drop(waiting.answer.send(Err(Error::Unknown)));
             }

@@ -25,7 +25,7 @@ use tsmith_wal::fs::Fs;
 use super::fetch::Fetch;
 use super::files::{self, List};
 use super::message::{Message, Part};
-use super::seldom::Seldom;
+use super::warn_limit::WarnLimit;
 use super::{Error, Result, Settings};
 
 /// Requests that wait for their answer; more are dropped, and come again.
@@ -60,7 +60,7 @@ pub(super) struct Stream<F: Fs> {
     /// When a chunk of the snapshot of an index was read last.
     lent: BTreeMap<u64, u64>,
     /// Warnings about what was asked for.
-    missing: Seldom,
+    missing: WarnLimit,
 }
 
 impl<F: Fs> Stream<F> {
@@ -76,7 +76,7 @@ impl<F: Fs> Stream<F> {
             refused: BTreeMap::new(),
             asks: VecDeque::new(),
             lent: BTreeMap::new(),
-            missing: Seldom::default(),
+            missing: WarnLimit::default(),
         }
     }
 
@@ -207,9 +207,9 @@ impl<F: Fs> Stream<F> {
                 bytes
             }
             Err(error) => {
-                if let Some(untold) = self.missing.tell(Instant::now()) {
+                if let Some(suppressed) = self.missing.allow(Instant::now()) {
                     let path = path.display();
-                    tracing::warn!(%path, %error, untold, "asked for a file that cannot be read");
+                    tracing::warn!(%path, %error, suppressed, "asked for a file that cannot be read");
                 }
                 Vec::new()
             }

@@ -265,7 +265,7 @@ impl<'a> KeyMerge<'a> {
                 self.read_into_pending(block, window, decoder)?;
             }
             self.done = Some(window.max);
-            self.forget_read();
+            self.drop_read();
         }
         Ok(())
     }
@@ -314,7 +314,7 @@ impl<'a> KeyMerge<'a> {
     }
 
     /// Drops what is read from the decoded blocks.
-    fn forget_read(&mut self) {
+    fn drop_read(&mut self) {
         let unread = self.unread();
         let read = self.decoded.extract_if(.., |(block, _)| range(block).max < unread);
         self.free.extend(read.map(|(_, column)| column));

@@ -188,7 +188,7 @@ fn a_file_of_which_nothing_is_whole_says_so() {
 
 /// Story: a block of another encoder whose times did not ascend was put right, and came out as one of InfluxDB's.
 #[test]
-fn what_is_encoded_anew_keeps_the_encoder_of_the_file() {
+fn rewritten_blocks_keep_the_encoder_of_the_file() {
     fn check<E: BlockEncoder + Default>() {
         let column =
             Column::from_parts(vec![30, 10, 20], Values::Integer(vec![3, 1, 2])).expect("equal lengths");

@@ -261,7 +261,7 @@ mod tests {
 
     /// Too many records for one member, too many for members, and one that is too long.
     #[test]
-    fn large_batches_are_appended_in_members_or_written_anew() {
+    fn large_batches_are_appended_or_rewritten() {
         let (mut file, mut bytes) = (TombstoneFile::default(), Vec::new());
         let mut noise = 7_u64;
         let mut key = |len: usize| -> Vec<u8> {
@@ -354,7 +354,7 @@ mod tests {
     /// A crash of ours left a member open and short, InfluxDB took over and appended its own delete behind it: that one was
     /// cut off as if it were ours, and what it deleted came back.
     #[test]
-    fn what_another_appended_behind_an_unfinished_append_is_not_cut_off() {
+    fn members_behind_an_unfinished_append_are_kept() {
         let (bytes, lens) = written(2);
         let member = |records: &[Tombstone]| {
             let mut member = Vec::new();

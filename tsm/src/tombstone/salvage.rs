@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_member_that_is_cut_short_the_records_are_told_apart() {
+    fn records_of_a_truncated_member_are_separate() {
         let (good, ends) = file();
         for len in ends[2] + 1..good.len() {
             let mut salvage = TombstoneSalvage::of(&good[..len]).expect("a known version");

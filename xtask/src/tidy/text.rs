@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn machine_paths_and_blanks_are_seen_and_relative_paths_are_not() {
+    fn machine_paths_and_trailing_blanks_are_found() {
         let text = ["see ", "/wo", "rk/x\n", "target", "/wo", "rk/x \nno newline"].concat();
         assert_eq!(broken("README.md", &text), [2, 0, 1]);
     }

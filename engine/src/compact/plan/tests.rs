@@ -86,7 +86,7 @@ fn nothing_is_merged_across_a_generation_in_use() {
 /// Story: the full plan of InfluxDB leaves out a generation above 2 GiB and merges those before and behind it, with the
 /// same loss of order.
 #[test]
-fn nothing_is_merged_across_a_generation_that_is_left_out() {
+fn no_merge_across_a_skipped_generation() {
     let mut files = levels(&[4, 4, 4, 4, 4]);
     files[2].bytes = FILE_BYTES_MAX + 1;
     assert_eq!(planned(&plans(&files, true)), [[1, 2], [4, 5]]);

@@ -20,7 +20,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::Transport;
-use crate::replica::seldom::Seldom;
+use crate::replica::warn_limit::WarnLimit;
 
 /// What a message takes at most, as a rule: an entry of the log, or a chunk of a file, with what raft says around it.
 pub const FRAME_BYTES_MAX: u32 = 64 << 20;
@@ -117,7 +117,7 @@ impl Tcp {
         frame_bytes_max: u32,
         deliver: impl Fn(Vec<u8>) + Send + Sync + 'static,
     ) -> io::Result<()> {
-        let (deliver, closed) = (Arc::new(deliver), Arc::new(Mutex::new(Seldom::default())));
+        let (deliver, closed) = (Arc::new(deliver), Arc::new(Mutex::new(WarnLimit::default())));
         let accept = move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else {
@@ -133,8 +133,8 @@ impl Tcp {
                             Ok(Some(message)) => deliver(message),
                             Ok(None) => return,
                             Err(error) => {
-                                if let Some(untold) = closed.lock().tell(Instant::now()) {
-                                    tracing::warn!(%error, untold, "connection closed");
+                                if let Some(suppressed) = closed.lock().allow(Instant::now()) {
+                                    tracing::warn!(%error, suppressed, "connection closed");
                                 }
                                 return;
                             }

@@ -7,20 +7,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// When a kind of warning was given last, and how many were not.
 #[derive(Debug, Default)]
-pub(super) struct Seldom {
+pub(super) struct WarnLimit {
     last: Option<Instant>,
-    untold: u64,
+    suppressed: u64,
 }
 
-impl Seldom {
+impl WarnLimit {
     /// Whether it is time for a warning at `now`: how many were left out before it.
-    pub(super) fn tell(&mut self, now: Instant) -> Option<u64> {
+    pub(super) fn allow(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.duration_since(last) < PAUSE) {
-            self.untold += 1;
+            self.suppressed += 1;
             return None;
         }
         self.last = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -31,12 +31,12 @@ mod tests {
     /// One line a refused frame filled the log of a replica as fast as somebody could send.
     #[test]
     fn one_warning_stands_for_many() {
-        let (mut seldom, begin) = (Seldom::default(), Instant::now());
-        assert_eq!(seldom.tell(begin), Some(0));
+        let (mut warn_limit, begin) = (WarnLimit::default(), Instant::now());
+        assert_eq!(warn_limit.allow(begin), Some(0));
         for at in 1..=999 {
-            assert_eq!(seldom.tell(begin + Duration::from_millis(at)), None);
+            assert_eq!(warn_limit.allow(begin + Duration::from_millis(at)), None);
         }
-        assert_eq!(seldom.tell(begin + PAUSE), Some(999));
-        assert_eq!(seldom.tell(begin + 3 * PAUSE), Some(0));
+        assert_eq!(warn_limit.allow(begin + PAUSE), Some(999));
+        assert_eq!(warn_limit.allow(begin + 3 * PAUSE), Some(0));
     }
 }
