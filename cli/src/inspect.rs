@@ -138,7 +138,7 @@ fn inspect<'m>(
     let wal = if let Place::Directory { wal, .. } = place { wal.as_deref() } else { None };
     Ok(match member {
         Member::Tsm(path) => Some((path, Content::Tsm(tsm::inspect(path, &registry.encoders().decoders())?))),
-        Member::Tombstone(path) => Some((path, Content::Tombstone(tombstone::inspect(path, wal)?))),
+        Member::Tombstone(path) => Some((path, Content::Tombstone(tombstone::inspect(path, wal, registry)?))),
         Member::Segment(path) => Some((path, Content::Segment(segment::inspect(path)?))),
         Member::Log(path, name) => Some((path, Content::Log(log::inspect(path, name, registry)?))),
         Member::EtcdLog(path) => Some((path, Content::EtcdLog(etcd::log(path)?))),

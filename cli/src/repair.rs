@@ -169,11 +169,14 @@ impl RepairArgs {
             let files = match &member {
                 Member::Tsm(path) => {
                     let check = check.get_or_insert_with(|| {
-                        data.map_or_else(LogCheck::default, |data| LogCheck::with_files(&OsFs, data, wal))
+                        let log = wal.map(|wal| registry.log_reader(&OsFs, wal));
+                        data.map_or_else(LogCheck::default, |data| {
+                            LogCheck::with_files(&OsFs, data, log.as_ref())
+                        })
                     });
                     vec![files::tsm(path, check.two_types(), &registry.encoders().decoders(), dry_run)]
                 }
-                Member::Tombstone(path) => vec![files::tombstones(path, wal, dry_run)],
+                Member::Tombstone(path) => vec![files::tombstones(path, wal, dry_run, registry)],
                 Member::Segment(_) | Member::EtcdLog(_) if log_done => continue,
                 Member::Segment(path) | Member::EtcdLog(path) if !log_known => {
                     log_done = true;
@@ -186,7 +189,7 @@ impl RepairArgs {
                     log_done = true;
                     files::log(path, data, dry_run)?
                 }
-                Member::EtcdLog(path) => vec![etcd::log(path, data, dry_run, self.force)],
+                Member::EtcdLog(path) => vec![etcd::log(path, data, (dry_run, self.force), registry)],
                 Member::Manifest(path) => {
                     let named = wal.filter(|_| place.unsure().is_none());
                     let file = files::manifest(path, named, dry_run, registry);

@@ -164,7 +164,7 @@ impl Verify {
     ) -> Result<Shard> {
         let _no_log = place.report_no_log(Outcome::Fine);
         let (members, _held) = place.files(registry)?;
-        let mut types = Types::of(place);
+        let mut types = Types::of(place, registry);
         let mut shard = Shard::default();
         let first = report.files.len();
         let mut print = |finding: &Finding, bar: &mut Bar| {

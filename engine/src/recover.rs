@@ -23,6 +23,7 @@ use crate::files::{
 use crate::lock::{LOCK_NAME, lock};
 use crate::manifest::Manifest;
 use crate::parts::{Factories, Named, Parts};
+use crate::repair::ReadLog;
 use crate::replay::{LogCheck, RefusedEntry, StoredTypes, replay_entry, stored_types, take_entry};
 use crate::schema::{FieldTypes, FieldTyping};
 use crate::worker::Worker;
@@ -96,7 +97,9 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
         let mut refill = Refill::new(&cache, &live, &torn, &dirs.wal);
         if options.log.recovery == RecoveryMode::Salvage {
             // A record may contradict a file, and only the whole log tells which points of that are deleted.
-            let check = LogCheck::with_files(&fs, &dirs.data, Some(&dirs.wal));
+            let read: ReadLog<'_> =
+                Box::new(|replay| factories.log.read(&fs, &dirs.wal, RecoveryMode::Salvage, replay));
+            let check = LogCheck::with_files(&fs, &dirs.data, Some(&read));
             refill.go_on_without = Some(stored_types(check.two_types()));
         }
         let opened = factories.log.open(fs.clone(), &dirs.wal, options.log, &mut refill);

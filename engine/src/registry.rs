@@ -12,6 +12,7 @@ use tsmith_wal::{DynLog, Log, LogEntry, Recovery, RecoveryMode, ReplayFn};
 use crate::driver::Driver;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::parts::{Factories, Parts};
+use crate::repair::ReadLog;
 use crate::{Dirs, Engine, Options};
 
 /// The parts that an engine can be made of, by name: those of this workspace, and those that the caller adds.
@@ -233,6 +234,11 @@ impl<F: Fs> Registry<F> {
         let has_one = |log: &&LogEntry<F>| names.iter().any(|name| log.kind().is_segment(name));
         let log = self.logs.iter().find(has_one);
         log.map_or_else(|| Ok(Recovery::default()), |log| log.kind().read(fs, dir, mode, replay))
+    }
+
+    /// What [`Registry::read_log`] salvages of the log in `dir`, for the checks of [`repair`](crate::repair).
+    pub fn log_reader<'a>(&'a self, fs: &'a F, dir: &'a Path) -> ReadLog<'a> {
+        Box::new(|replay| self.read_log(fs, dir, RecoveryMode::Salvage, replay))
     }
 
     /// The logs that have segments in `dir`; all of them if there is no segment.

@@ -26,7 +26,7 @@ use tsmith_wal::fs::{
     FileWriter, Fs, FsFile, aside_name, create_temporary, replace_damaged, replace_damaged_by, take_away,
 };
 
-pub use live::unfinished_delete;
+pub use live::{ReadLog, unfinished_delete};
 pub use log::log;
 pub use manifest::{ManifestSalvage, manifest};
 

@@ -58,8 +58,13 @@ fn read(shard: &Shard, series: &str) -> Column {
     shard.read(FieldKey::new(series.as_bytes(), b"v"), TimeRange::ALL).expect("readable")
 }
 
+fn check(fs: &SimFs) -> LogCheck {
+    let registry = Registry::standard_on(fs);
+    LogCheck::with_files(fs, Path::new(DIR), Some(&registry.log_reader(fs, Path::new(LOG))))
+}
+
 fn found(fs: &SimFs) -> usize {
-    LogCheck::with_files(fs, Path::new(DIR), Some(Path::new(LOG))).two_types().len()
+    check(fs).two_types().len()
 }
 
 /// Asserts that opening is refused, with all there is to say, and changes nothing.
@@ -108,7 +113,7 @@ fn a_file_that_contradicts_an_older_one_is_repaired() {
     write(&fs, "a v=1i 1\nb v=2i 1", true);
     publish_new(&fs, Path::new(SECOND), &newer).expect("written");
     assert_refused(&fs, &[SECOND, FIRST, "a#!~#v", "type float here", "type integer in the older"]);
-    let check = LogCheck::with_files(&fs, Path::new(DIR), Some(Path::new(LOG)));
+    let check = check(&fs);
     assert_eq!(check.two_types().len(), 1);
     let before = fs.snapshot();
     let planned =

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use tsmith_codecs::name::{printable, to_text};
-use tsmith_engine::TimeRange;
 use tsmith_engine::repair::unfinished_delete;
+use tsmith_engine::{Registry, TimeRange};
 use tsmith_tsm::{TOMBSTONE_BYTES_MAX, Tombstone, Tombstones};
 use tsmith_wal::fs::OsFs;
 
@@ -41,9 +41,10 @@ struct Record {
 }
 
 /// Reads a file; `wal` is the directory of the log that belongs to it.
-pub(super) fn inspect(path: &Path, wal: Option<&Path>) -> Result<Content> {
+pub(super) fn inspect(path: &Path, wal: Option<&Path>, registry: &Registry) -> Result<Content> {
     let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
-    let torn = unfinished_delete(&OsFs, path, wal).is_some();
+    let log = wal.map(|wal| registry.log_reader(&OsFs, wal));
+    let torn = unfinished_delete(&OsFs, path, log.as_ref()).is_some();
     let mut content =
         Content { bytes: bytes.len() as u64, version: None, records: Vec::new(), error: None, torn };
     let tombstones = match Tombstones::new(&bytes) {

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use tsmith_engine::Registry;
 use tsmith_engine::repair::LogCheck;
 use tsmith_wal::etcd::{self, CutBack, Renamed, SNAPSHOT_BYTES_MAX};
 use tsmith_wal::fs::OsFs;
@@ -19,8 +20,13 @@ use crate::read;
 /// A torn end is cut, as etcd does when it starts; of one segment not even that, for who repairs a log must have all of it.
 /// What else is corrupt is cut off with `force`. `data` is the directory of the files of the engine that has the log, if there
 /// is one.
-pub(super) fn log(path: &Path, data: Option<&Path>, dry_run: bool, force: bool) -> File {
-    if let Some(file) = unreplayable(path, data) {
+pub(super) fn log(
+    path: &Path,
+    data: Option<&Path>,
+    (dry_run, force): (bool, bool),
+    registry: &Registry,
+) -> File {
+    if let Some(file) = unreplayable(path, data, registry) {
         return file;
     }
     let found = match crate::etcd::check(path) {
@@ -142,11 +148,12 @@ fn gaps_of(found: &CutBack) -> Vec<Gap> {
 }
 
 /// The log of an engine with records that pass their checks and cannot be replayed. It is not rewritten, as below.
-fn unreplayable(dir: &Path, data: Option<&Path>) -> Option<File> {
+fn unreplayable(dir: &Path, data: Option<&Path>, registry: &Registry) -> Option<File> {
     if !etcd::is_log(&OsFs, dir) {
         return None;
     }
-    let check = data.map_or_else(LogCheck::default, |data| LogCheck::with_files(&OsFs, data, Some(dir)));
+    let log = registry.log_reader(&OsFs, dir);
+    let check = data.map_or_else(LogCheck::default, |data| LogCheck::with_files(&OsFs, data, Some(&log)));
     let refused = check.refused_of(&OsFs, dir).ok().filter(|refused| !refused.is_empty())?;
     let mut file = File::new(dir, "etcd-log", State::Lost);
     let named = |refused: &NotReplayed| Refused {

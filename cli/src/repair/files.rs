@@ -99,8 +99,9 @@ fn is_unknown(kind: &ErrorKind) -> bool {
 }
 
 /// The tombstones at `path`; `wal` is the directory of the log that belongs to them.
-pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool) -> File {
-    if let Some((offset, bytes)) = repair::unfinished_delete(&OsFs, path, wal) {
+pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool, registry: &Registry) -> File {
+    let log = wal.map(|wal| registry.log_reader(&OsFs, wal));
+    if let Some((offset, bytes)) = repair::unfinished_delete(&OsFs, path, log.as_ref()) {
         let mut file = File::new(path, "tombstone", State::Torn);
         let reason = "a delete that was not finished, and that the log still has".to_owned();
         file.gaps = vec![Gap { offset, bytes, reason }];

@@ -34,7 +34,9 @@ pub(super) fn check(member: &Member, types: &mut Types, registry: &Registry) -> 
         Member::Tsm(path) => {
             (path.clone(), tsm(path, types, registry.encoders().decoders(), (&mut values, &mut finding)))
         }
-        Member::Tombstone(path) => (path.clone(), tombstone(path, types.wal.as_deref(), &mut finding)),
+        Member::Tombstone(path) => {
+            (path.clone(), tombstone(path, types.wal.as_deref(), &mut finding, registry))
+        }
         Member::Segment(path) => (path.clone(), log::segment(path, types, (&mut values, &mut finding))),
         Member::Log(path, name) => {
             (path.clone(), log::whole(path, name, registry, types, (&mut values, &mut finding)))
@@ -136,10 +138,16 @@ fn tsm(
     ))
 }
 
-fn tombstone(path: &Path, wal: Option<&Path>, finding: &mut Finding) -> Result<String, Problem> {
+fn tombstone(
+    path: &Path,
+    wal: Option<&Path>,
+    finding: &mut Finding,
+    registry: &Registry,
+) -> Result<String, Problem> {
     let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Problem::io(&error))?;
     let mut sound = &bytes[..];
-    if let Some((at, torn)) = unfinished_delete(&OsFs, path, wal) {
+    let log = wal.map(|wal| registry.log_reader(&OsFs, wal));
+    if let Some((at, torn)) = unfinished_delete(&OsFs, path, log.as_ref()) {
         sound = bytes.get(..at as usize).unwrap_or_default();
         let reason =
             format!("{torn} bytes torn by a crash, written again when it is opened: the log has the delete");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tsmith_codecs::SeriesKey;
 use tsmith_engine::repair::LogCheck;
-use tsmith_engine::{FieldKey, FieldType, FieldTyping, Manifest};
+use tsmith_engine::{FieldKey, FieldType, FieldTyping, Manifest, Registry};
 use tsmith_wal::fs::OsFs;
 
 use crate::place::Place;
@@ -24,9 +24,13 @@ pub(super) struct Types {
 }
 
 impl Types {
-    pub(super) fn of(place: &Place) -> Self {
+    pub(super) fn of(place: &Place, registry: &Registry) -> Self {
         let Place::Directory { data, wal, .. } = place else { return Self::default() };
-        let log = LogCheck::with_files(&OsFs, data, wal.as_deref());
+        let log = LogCheck::with_files(
+            &OsFs,
+            data,
+            wal.as_deref().map(|wal| registry.log_reader(&OsFs, wal)).as_ref(),
+        );
         // Without a manifest it is InfluxDB's.
         let manifest = Manifest::read(&OsFs, data).ok().flatten();
         let typing = manifest.map_or(FieldTyping::Measurement, |manifest| manifest.typing);

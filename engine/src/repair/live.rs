@@ -4,14 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tsmith_cache::{Cache, Ring};
-use tsmith_wal::RecoveryMode;
 use tsmith_wal::entry::Layout;
 use tsmith_wal::fs::Fs;
+use tsmith_wal::{Recovery, ReplayFn};
 
 use crate::error::Result;
 use crate::files::{FileName, TsmFile, TwoTypes, apply_deletes, read_tombstones, tsm_names, two_types};
 use crate::replay::LogCheck;
 use crate::schema::FieldTypes;
+
+/// Gives the records of a log to a function, oldest first, as far as they can be read; see
+/// [`Registry::log_reader`](crate::Registry::log_reader).
+pub type ReadLog<'a> = Box<dyn Fn(&mut ReplayFn<'_>) -> tsmith_wal::Result<Recovery> + 'a>;
 
 /// A directory as opening it would show it, as far as it can be read. Nothing is changed.
 pub(super) struct Live {
@@ -21,7 +25,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn look<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>) -> Result<Self> {
+    pub(super) fn look<F: Fs>(fs: &F, data: &Path, log: Option<&ReadLog<'_>>) -> Result<Self> {
         let mut names = tsm_names(fs, data)?;
         names.sort_unstable();
         let (mut files, mut torn) = (Vec::new(), Vec::new());
@@ -30,7 +34,7 @@ impl Live {
             files.push(Arc::new(file));
             torn.extend(flaw);
         }
-        let (cache, deletes) = wal.map(|wal| replayed(fs, wal)).unwrap_or_default().into_parts();
+        let (cache, deletes) = log.map(replayed).unwrap_or_default().into_parts();
         let _problems = apply_deletes(&mut files, &torn, &deletes);
         let fields = FieldTypes::default();
         for file in &files {
@@ -52,21 +56,21 @@ impl Live {
 
 impl LogCheck {
     /// One that also knows the types that the files in `data` have. Files that cannot be read have none.
-    pub fn with_files<F: Fs>(fs: &F, data: &Path, wal: Option<&Path>) -> Self {
+    pub fn with_files<F: Fs>(fs: &F, data: &Path, log: Option<&ReadLog<'_>>) -> Self {
         // Without files there is nothing to contradict.
         if tsm_names(fs, data).map_or(true, |names| names.is_empty()) {
             return Self::default();
         }
-        let two_types = Live::look(fs, data, wal).map(|live| live.two_types()).unwrap_or_default();
+        let two_types = Live::look(fs, data, log).map(|live| live.two_types()).unwrap_or_default();
         Self::with_types(two_types)
     }
 }
 
 /// What can be replayed of a log.
-fn replayed<F: Fs>(fs: &F, wal: &Path) -> LogCheck {
+fn replayed(read: &ReadLog<'_>) -> LogCheck {
     let mut log = LogCheck::default();
     // So with records: what is refused here is when it is looked at.
-    let _ = tsmith_wal::replay_only(fs, wal, RecoveryMode::Salvage, |at, record| {
+    let _ = read(&mut |at, record| {
         let _refused = log.take(at, record, Layout::Influx);
         Ok(())
     });
@@ -74,15 +78,15 @@ fn replayed<F: Fs>(fs: &F, wal: &Path) -> LogCheck {
 }
 
 /// Where in the tombstones at `path` a delete begins that a crash cut short, and how many bytes are there of it, if the
-/// log in `wal` still has it: opening the directory writes it again in their place. So this is no damage.
-pub fn unfinished_delete<F: Fs>(fs: &F, path: &Path, wal: Option<&Path>) -> Option<(u64, u64)> {
+/// log still has it: opening the directory writes it again in their place. So this is no damage.
+pub fn unfinished_delete<F: Fs>(fs: &F, path: &Path, log: Option<&ReadLog<'_>>) -> Option<(u64, u64)> {
     if read_tombstones(fs, path).ok()?.torn_bytes() == 0 {
         return None;
     }
     let name = FileName::parse(path.with_extension("tsm").file_name()?.to_str()?)?;
     let (file, torn) = TsmFile::open_strictly(fs, path.parent()?, name).ok()?;
     let torn = torn?;
-    let (_, deletes) = replayed(fs, wal?).into_parts();
+    let (_, deletes) = replayed(log?).into_parts();
     torn.explain(&file, &deletes).ok()?;
     Some((file.tombstone_bytes(), torn.bytes))
 }

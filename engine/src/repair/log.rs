@@ -8,9 +8,10 @@
 use std::path::Path;
 
 use tsmith_wal::fs::Fs;
-use tsmith_wal::{Record, SegmentRepair};
+use tsmith_wal::{Record, RecoveryMode, SegmentRepair};
 
 use super::OPERATION;
+use super::live::ReadLog;
 use crate::error::{Context, Result};
 use crate::replay::LogCheck;
 
@@ -26,7 +27,9 @@ pub fn log<F: Fs>(
     only: Option<&str>,
     dry_run: bool,
 ) -> Result<Vec<SegmentRepair>> {
-    let mut check = data.map_or_else(LogCheck::default, |data| LogCheck::with_files(fs, data, Some(wal)));
+    let read: ReadLog<'_> =
+        Box::new(|replay| tsmith_wal::replay_only(fs, wal, RecoveryMode::Salvage, replay));
+    let mut check = data.map_or_else(LogCheck::default, |data| LogCheck::with_files(fs, data, Some(&read)));
     let replay = |at, record: Record<'_>, layout| check.take(at, record, layout);
     tsmith_wal::repair_for(fs, wal, only, dry_run, replay).during(OPERATION)
 }

@@ -75,7 +75,7 @@ pub fn manifest<F: Fs>(
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = Lines { text: &text, made_up: Vec::new() };
     let wal = find_log(registry, fs, data, wal, &mut lines)?;
-    let live = Live::look(fs, data, Some(&wal))?;
+    let live = Live::look(fs, data, Some(&registry.log_reader(fs, &wal)))?;
     let log = find_kind(registry, fs, &wal, &mut lines)?;
     let parts = Parts {
         storer: lines
