@@ -14,8 +14,14 @@ pub(crate) fn hash(bytes: &[u8]) -> u32 {
 /// Of what had the checksum `crc`, followed by these bytes.
 #[inline]
 pub(crate) fn append(crc: u32, bytes: &[u8]) -> u32 {
+    append_all(crc, [bytes])
+}
+
+/// The same with several pieces.
+#[inline]
+pub(crate) fn append_all<'a>(crc: u32, pieces: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(!crc));
-    digest.update(bytes);
+    pieces.into_iter().for_each(|piece| digest.update(piece));
     digest.finalize() as u32
 }
 

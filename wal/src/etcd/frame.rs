@@ -11,9 +11,11 @@
 //! Kind, lengths and padding are not covered. A segment begins with a record of kind 4, whose checksum field is
 //! the running value at the end of the segment before. A length of zero is space that was never written: the end.
 
+use std::iter;
+
 use bytes::Bytes;
 
-use super::proto::{BYTES, FIELD_BYTES_MAX, Head, NUMBER, WORD_BYTES, message, put_varint, varint_len};
+use super::proto::{BYTES, Head, NUMBER, message, varint_len};
 use super::write_buffer::{SHARED_BYTES, WriteBuffer};
 use super::{Entry, Flaw, HardState};
 use crate::crc32c;
@@ -27,16 +29,6 @@ pub(crate) const RECORD_BYTES_MAX: u64 = 10 << 20;
 /// The longest segment: one ends behind the size that was chosen, which has 32 bits here, where a record does; and a record
 /// is a protobuf message, of less than 2 GiB.
 pub const SEGMENT_BYTES_MAX: u64 = (1 << 32) + (1 << 31);
-
-/// Where the checksum's number stands in a frame, and how long most are.
-const CRC_AT: usize = LENGTH_BYTES + 3;
-const CRC_BYTES_MAX: usize = 5;
-/// Length, kind, and a checksum as long as it can be.
-const FRONT_BYTES: usize = CRC_AT + CRC_BYTES_MAX;
-/// The same with the length of the data, an entry's head, and what a number reaches beyond its end.
-const ROOM_BYTES: usize = FRONT_BYTES + 5 * FIELD_BYTES_MAX + WORD_BYTES;
-
-const _: () = assert!(LENGTH_BYTES == 8);
 
 /// Kinds of records.
 pub(crate) mod kind {
@@ -62,11 +54,9 @@ impl Encoder {
         if let Some(data) = data {
             return self.frame(kind, Head([]), [data]);
         }
-        let own = &mut self.waiting.own;
-        let start = own.len();
-        own.extend_from_slice(&front(kind));
-        own.truncate(start + FRONT_BYTES);
-        self.end(start, None)
+        let (len, padding) = self.begin(kind, None);
+        self.waiting.own.extend_from_slice(padding);
+        len
     }
 
     #[inline]
@@ -81,19 +71,20 @@ impl Encoder {
     /// The frame of an entry whose content is not copied.
     #[cold]
     fn shared(&mut self, entry: &Entry, data: &Bytes) -> usize {
-        let start = self.waiting.own.len();
-        let content = self.head(kind::ENTRY, entry.head().before(data.len()), data.len());
-        self.crc = crc32c::append(self.crc, &self.waiting.own[start + content..]);
-        self.crc = crc32c::append(self.crc, data);
-        self.end(start, Some(data))
+        let head = entry.head().before(data.len()).encode();
+        self.crc = crc32c::append_all(self.crc, [&*head, data]);
+        let (len, padding) = self.begin(kind::ENTRY, Some(head.len() + data.len()));
+        self.waiting.own.extend_from_slice(&head);
+        self.waiting.share(data.clone());
+        self.waiting.own.extend_from_slice(padding);
+        len
     }
 
     pub(crate) fn state(&mut self, state: &HardState) -> usize {
         self.frame(kind::STATE, state.head(), [])
     }
 
-    /// The frame of a record whose data is `head`, then these pieces. Every byte is written to its place at once: the
-    /// checksum's number is taken to be a long one.
+    /// The frame of a record whose data is `head`, then these pieces.
     #[inline]
     pub(crate) fn frame<const FIELDS: usize, const PIECES: usize>(
         &mut self,
@@ -101,72 +92,37 @@ impl Encoder {
         head: Head<FIELDS>,
         pieces: [&[u8]; PIECES],
     ) -> usize {
-        let start = self.waiting.own.len();
-        let len = pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        self.waiting.own.reserve(ROOM_BYTES + len + WORD_BYTES);
-        let content = self.head(kind, head, len);
+        let head = head.encode();
+        self.crc = crc32c::append_all(self.crc, iter::once(&*head).chain(pieces));
+        let data = head.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let (len, padding) = self.begin(kind, Some(data));
         let own = &mut self.waiting.own;
-        for piece in pieces {
+        for piece in iter::once(&*head).chain(pieces).chain([padding]) {
             own.extend_from_slice(piece);
         }
-        self.crc = crc32c::append(self.crc, &own[start + content..]);
-        self.end(start, None)
-    }
-
-    /// What stands before `len` bytes. Gives where in the frame the data begins.
-    #[inline]
-    fn head<const FIELDS: usize>(&mut self, kind: i64, head: Head<FIELDS>, len: usize) -> usize {
-        let own = &mut self.waiting.own;
-        let start = own.len();
-        // A constant length is faster than the right one.
-        own.extend_from_slice(&front(kind));
-        let mut content = 0;
-        if let Some(room) = own.last_chunk_mut::<ROOM_BYTES>() {
-            content = Head([(0x1a, (head.len() + len) as u64)]).put(room, FRONT_BYTES);
-            let end = head.put(room, content);
-            own.truncate(start + end);
-        }
-        content
-    }
-
-    /// Puts checksum and length into the frame that begins at `start`, `shared` behind it, and fills it up.
-    #[inline]
-    fn end(&mut self, start: usize, shared: Option<&Bytes>) -> usize {
-        let own = &mut self.waiting.own;
-        let mut crc = [0; WORD_BYTES];
-        let crc_bytes = put_varint(&mut crc, 0, self.crc.into());
-        let at = start + CRC_AT;
-        if crc_bytes < CRC_BYTES_MAX {
-            // One of sixteen.
-            own.copy_within(at + CRC_BYTES_MAX.., at + crc_bytes);
-            own.truncate(own.len() - (CRC_BYTES_MAX - crc_bytes));
-            own[at..at + crc_bytes].copy_from_slice(&crc[..crc_bytes]);
-        } else {
-            own[at..at + CRC_BYTES_MAX].copy_from_slice(&crc[..CRC_BYTES_MAX]);
-        }
-        let record = own.len() - start - LENGTH_BYTES + shared.map_or(0, Bytes::len);
-        let padding = record.wrapping_neg() % 8;
-        let tag = if padding == 0 { 0 } else { (0x80 | padding as u64) << 56 };
-        own[start..start + LENGTH_BYTES].copy_from_slice(&(record as u64 | tag).to_le_bytes());
-        if let Some(shared) = shared {
-            self.waiting.share(shared.clone());
-        }
-        let own = &mut self.waiting.own;
-        let end = own.len() + padding;
-        own.extend_from_slice(&[0; 8]);
-        own.truncate(end);
-        let len = LENGTH_BYTES + record + padding;
-        self.watermark.frame(len);
         len
     }
-}
 
-/// The kind of a record at its place, and room for what follows.
-#[inline]
-fn front(kind: i64) -> [u8; ROOM_BYTES] {
-    let mut front = [0; ROOM_BYTES];
-    front[LENGTH_BYTES..CRC_AT].copy_from_slice(&[0x08, kind as u8, 0x10]);
-    front
+    /// Begins the frame of a record with so many bytes of data, which `crc` covers already. Gives the length of the frame
+    /// and its padding.
+    #[inline]
+    fn begin(&mut self, kind: i64, data: Option<usize>) -> (usize, &'static [u8]) {
+        let (kind, crc) = ((0x08, kind as u64), (0x10, self.crc.into()));
+        let fields = match data {
+            Some(len) => Head([kind, crc, (0x1a, len as u64)]).encode(),
+            None => Head([kind, crc]).encode(),
+        };
+        let record = fields.len() + data.unwrap_or(0);
+        let padding = record.wrapping_neg() % 8;
+        let tag = if padding == 0 { 0 } else { (0x80 | padding as u64) << 56 };
+        let own = &mut self.waiting.own;
+        own.reserve(LENGTH_BYTES + record + padding);
+        own.extend_from_slice(&(record as u64 | tag).to_le_bytes());
+        own.extend_from_slice(&fields);
+        let len = LENGTH_BYTES + record + padding;
+        self.watermark.frame(len);
+        (len, &[0; 8][..padding])
+    }
 }
 
 /// A record in a segment's bytes.

@@ -4,6 +4,8 @@
 //! not absent); lists unpacked. Reading takes absent numbers for zero, any order of fields, the last of repeated
 //! ones, packed lists too, and skips fields that it does not know: later versions write less and add more.
 
+use std::ops::Deref;
+
 use bytes::Bytes;
 
 use super::Flaw;
@@ -102,30 +104,42 @@ impl SnapshotRecord {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head<const FIELDS: usize>(pub(super) [(u8, u64); FIELDS]);
 
-/// A field of a head is not longer.
-pub(super) const FIELD_BYTES_MAX: usize = 1 + 10;
+/// The most fields that a head has.
+const FIELDS_MAX: usize = 4;
+
+/// The bytes of a head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadBytes {
+    bytes: [u8; FIELDS_MAX * (1 + 10)],
+    len: usize,
+}
+
+impl Deref for HeadBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
 
 impl<const FIELDS: usize> Head<FIELDS> {
-    /// Bytes that it takes.
     #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.0.iter().map(|&(_, value)| 1 + varint_len(value)).sum()
-    }
-
-    /// Writes it at `at`, and anything behind it up to [`WORD_BYTES`]. Gives its end.
-    #[inline]
-    pub(super) fn put<const N: usize>(&self, out: &mut [u8; N], mut at: usize) -> usize {
-        for &(tag, value) in &self.0 {
-            out[at] = tag;
-            at = put_varint(out, at + 1, value);
+    pub(super) fn encode(&self) -> HeadBytes {
+        const { assert!(FIELDS <= FIELDS_MAX) };
+        let mut out = HeadBytes { bytes: [0; _], len: 0 };
+        let mut put = |byte: u8| {
+            out.bytes[out.len] = byte;
+            out.len += 1;
+        };
+        for &(tag, mut value) in &self.0 {
+            put(tag);
+            while value >= 0x80 {
+                put(value as u8 | 0x80);
+                value >>= 7;
+            }
+            put(value as u8);
         }
-        at
-    }
-
-    fn append_to(self, out: &mut Vec<u8>) {
-        let mut bytes = [0; 4 * FIELD_BYTES_MAX + WORD_BYTES];
-        let len = self.put(&mut bytes, 0);
-        out.extend_from_slice(&bytes[..len]);
+        out
     }
 }
 
@@ -150,33 +164,6 @@ pub(super) fn varint_len(value: u64) -> usize {
     (70 - (value | 1).leading_zeros() as usize) / 7
 }
 
-/// What a number is written with.
-pub(super) const WORD_BYTES: usize = 8;
-
-/// Writes a number at `at`, and anything behind it up to [`WORD_BYTES`]. Gives its end.
-#[inline]
-pub(super) fn put_varint<const N: usize>(out: &mut [u8; N], at: usize, value: u64) -> usize {
-    if value < 0x80 {
-        out[at] = value as u8;
-        return at + 1;
-    }
-    let len = varint_len(value);
-    if len <= WORD_BYTES {
-        // Groups of 7 bits move apart by halves; all but the last are marked.
-        let spread = (value & 0x0fff_ffff) | (value & 0x0fff_ffff << 28) << 4;
-        let spread = (spread & 0x0000_3fff_0000_3fff) | (spread & 0x0fff_c000_0fff_c000) << 2;
-        let spread = (spread & 0x007f_007f_007f_007f) | (spread & 0x3f80_3f80_3f80_3f80) << 1;
-        let marks = 0x8080_8080_8080_8080 & ((1 << (8 * (len - 1))) - 1);
-        out[at..at + WORD_BYTES].copy_from_slice(&(spread | marks).to_le_bytes());
-    } else {
-        for byte in 0..len {
-            let mark = if byte + 1 < len { 0x80 } else { 0 };
-            out[at + byte] = (value >> (7 * byte)) as u8 & 0x7f | mark;
-        }
-    }
-    at + len
-}
-
 impl Entry {
     /// All of it but the content.
     #[inline]
@@ -189,10 +176,10 @@ impl Entry {
         let mut out = Vec::new();
         match &self.data {
             Some(data) => {
-                self.head().before(data.len()).append_to(&mut out);
+                out.extend_from_slice(&self.head().before(data.len()).encode());
                 out.extend_from_slice(data);
             }
-            None => self.head().append_to(&mut out),
+            None => out.extend_from_slice(&self.head().encode()),
         }
         out
     }
@@ -228,7 +215,7 @@ impl ConfState {
         let lists = [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next];
         for (tag, list) in [0x08, 0x10, 0x18, 0x20].into_iter().zip(lists) {
             for &id in list {
-                Head([(tag, id)]).append_to(&mut out);
+                out.extend_from_slice(&Head([(tag, id)]).encode());
             }
         }
         out.extend_from_slice(&[0x28, u8::from(self.auto_leave)]);
@@ -262,7 +249,7 @@ impl Snapshot {
         }
         let mut metadata = Vec::new();
         push_bytes(&mut metadata, 0x0a, &self.conf_state.encode());
-        Head([(0x10, self.index), (0x18, self.term)]).append_to(&mut metadata);
+        metadata.extend_from_slice(&Head([(0x10, self.index), (0x18, self.term)]).encode());
         push_bytes(&mut out, 0x12, &metadata);
         out
     }
@@ -290,7 +277,7 @@ impl SnapshotRecord {
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        Head([(0x08, self.index), (0x10, self.term)]).append_to(&mut out);
+        out.extend_from_slice(&Head([(0x08, self.index), (0x10, self.term)]).encode());
         if let Some(conf_state) = &self.conf_state {
             push_bytes(&mut out, 0x1a, &conf_state.encode());
         }
@@ -308,7 +295,7 @@ impl SnapshotRecord {
 /// A checksum and the bytes it is of: the frame of a snapshot file (`snappb.Snapshot`).
 pub(super) fn encode_checked(crc: u32, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 16);
-    Head([(0x08, crc.into())]).append_to(&mut out);
+    out.extend_from_slice(&Head([(0x08, crc.into())]).encode());
     push_bytes(&mut out, 0x12, data);
     out
 }
@@ -320,7 +307,7 @@ pub(super) fn decode_checked(bytes: &[u8]) -> Result<(u32, &[u8]), Flaw> {
 }
 
 fn push_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    Head([(tag, bytes.len() as u64)]).append_to(out);
+    out.extend_from_slice(&Head([(tag, bytes.len() as u64)]).encode());
     out.extend_from_slice(bytes);
 }
 
