@@ -23,7 +23,8 @@ use tsmith_codecs::Decoders;
 use tsmith_tsm::format::FILE_BYTES_MIN;
 use tsmith_tsm::{Reader, Salvage, TOMBSTONE_BYTES_MAX, Tombstone, TombstoneSalvage, Writer};
 use tsmith_wal::fs::{
-    FileWriter, Fs, FsFile, aside_name, create_temporary, replace_damaged, replace_damaged_by, take_away,
+    FileWriter, Fs, FsFile, create_temporary, quarantine, quarantine_name, replace_corrupt,
+    replace_corrupt_by,
 };
 
 pub use live::{ReadLog, unfinished_delete};
@@ -145,9 +146,9 @@ pub fn tsm_file_without<F: Fs>(
         return Ok(Repaired { rescued: Some(rescued), ..Repaired::whole(salvage) });
     }
     let aside = if dry_run {
-        aside_name(fs, path).on(OPERATION, path)?
+        quarantine_name(fs, path).on(OPERATION, path)?
     } else {
-        let publish = |file: &F::File, temporary: &Path| replace_damaged(fs, file, temporary, path);
+        let publish = |file: &F::File, temporary: &Path| replace_corrupt(fs, file, temporary, path);
         write_kept(fs, path, (&reader, &salvage), decoders, publish)?
     };
     Ok(Repaired { quarantined: Some(aside), ..Repaired::whole(salvage) })
@@ -157,8 +158,8 @@ pub fn tsm_file_without<F: Fs>(
 fn without_file<F: Fs>(fs: &F, path: &Path, salvage: Salvage, dry_run: bool) -> Result<Repaired<Salvage>> {
     let aside = match (rescued_path(path), dry_run) {
         (Some(_), _) => None,
-        (None, true) => Some(aside_name(fs, path).on(OPERATION, path)?),
-        (None, false) => Some(take_away(fs, path).on(OPERATION, path)?),
+        (None, true) => Some(quarantine_name(fs, path).on(OPERATION, path)?),
+        (None, false) => Some(quarantine(fs, path).on(OPERATION, path)?),
     };
     Ok(Repaired { quarantined: aside, gone: true, ..Repaired::whole(salvage) })
 }
@@ -229,9 +230,9 @@ pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<
     let believed = salvage.believe(&bytes, is_likely).on(OPERATION, path)?;
     let gone = salvage.kept.is_empty();
     let aside = match (dry_run, gone) {
-        (true, _) => aside_name(fs, path),
-        (false, true) => take_away(fs, path),
-        (false, false) => replace_damaged_by(fs, path, &salvage.kept.to_file()),
+        (true, _) => quarantine_name(fs, path),
+        (false, true) => quarantine(fs, path),
+        (false, false) => replace_corrupt_by(fs, path, &salvage.kept.to_file()),
     };
     let aside = aside.on(OPERATION, path)?;
     let loss = TombstoneLoss { salvage, believed };

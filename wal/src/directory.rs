@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::fs::{Fs, FsFile};
+use crate::fs::{Fs, FsFile, LockKind};
 use crate::scan::{Later, Scan, SegmentFormat};
 use crate::{Error, ErrorKind, Result};
 
@@ -37,6 +37,14 @@ fn not_locked(error: io::Error, dir: &Path) -> Error {
         io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(dir),
         _ => Error::io("lock", error).at_path(&dir.join(LOCK_NAME)),
     }
+}
+
+/// Locks an open file, as etcd locks its segments.
+pub(crate) fn lock<F: FsFile>(file: &F, path: &Path) -> Result<()> {
+    file.try_lock(LockKind::Etcd).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(path),
+        _ => Error::io("lock", error).at_path(path),
+    })
 }
 
 /// Refuses the place of a segment that holds something: no log of ours comes to that, and its records are somebody's.

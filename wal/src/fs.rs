@@ -4,10 +4,11 @@
 //! memory, counts operations, fails on demand, and after a [`SimFs::crash`] keeps of the un-synced changes only what a
 //! disk might have kept.
 
-mod aside;
 mod error;
 mod file;
 mod os;
+mod publish;
+mod quarantine;
 mod sim;
 pub mod sparse;
 mod stream;
@@ -17,13 +18,11 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
-pub use aside::{
-    aside_name, create_temporary, publish_new, remove_together, replace_damaged, replace_damaged_by,
-    set_aside, take_away,
-};
 pub use error::{NotRegular, TooLong};
 pub use file::{FsFile, FsMap, LockKind};
 pub use os::{OsFile, OsFs};
+pub use publish::{create_temporary, publish_new, remove_together};
+pub use quarantine::{quarantine, quarantine_name, replace_corrupt, replace_corrupt_by};
 pub use sim::{Fault, SimFile, SimFs};
 pub use stream::{FileReader, FileWriter};
 

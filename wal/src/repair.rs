@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::directory::{self, LOCK_NAME, Recycled};
 use crate::entry::Layout;
 use crate::formats::refuse_other;
-use crate::fs::{Fs, FsFile, aside_name, create_temporary, replace_damaged, take_away};
+use crate::fs::{Fs, FsFile, create_temporary, quarantine, quarantine_name, replace_corrupt};
 use crate::kind::{Format, FrameEncoder, Link};
 use crate::native::Native;
 use crate::options::ReplayMode;
@@ -165,7 +165,8 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         let mut quarantined = None;
         if !refused.is_empty() || gaps.iter().any(|gap| gap.kind != GapKind::TornTail) {
             quarantined = Some(if dry_run {
-                aside_name(self.fs, &path).map_err(|error| Error::io("quarantine", error).at_path(&path))?
+                quarantine_name(self.fs, &path)
+                    .map_err(|error| Error::io("quarantine", error).at_path(&path))?
             } else {
                 self.rewrite(at, &path)?
             });
@@ -198,7 +199,7 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         })?;
         let failed = |error| Error::io("repair", error).at_path(path);
         if kept.records == 0 && !self.is_named(at) {
-            return take_away(self.fs, path).map_err(failed);
+            return quarantine(self.fs, path).map_err(failed);
         }
         let (link, next) = self.bounds(at, kept.records);
         let bytes = segment_of::<T>(number, link, next, frames, kept).map_err(|error| error.at_path(path))?;
@@ -210,7 +211,7 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
             if Kept::of::<T>(number, &self.fs.read(&temporary)?) != Some(kept) {
                 return Err(io::Error::other("other records are read back than were written"));
             }
-            replace_damaged(self.fs, &file, &temporary, path)
+            replace_corrupt(self.fs, &file, &temporary, path)
         };
         replaced().inspect_err(|_| drop(self.fs.remove(&temporary))).map_err(failed)
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tsmith_codecs::Decoders;
 use tsmith_tsm::{Reader, Version};
 use tsmith_wal::LogEntry;
-use tsmith_wal::fs::{Fs, TooLong, aside_name, replace_damaged_by};
+use tsmith_wal::fs::{Fs, TooLong, quarantine_name, replace_corrupt_by};
 
 use super::live::Live;
 use super::{OPERATION, Repaired};
@@ -99,9 +99,9 @@ pub fn manifest<F: Fs>(
             manifest.write(fs, data)?;
             None
         }
-        (false, true) => Some(aside_name(fs, &path).on(OPERATION, &path)?),
+        (false, true) => Some(quarantine_name(fs, &path).on(OPERATION, &path)?),
         (false, false) => {
-            Some(replace_damaged_by(fs, &path, manifest.text().as_bytes()).on(OPERATION, &path)?)
+            Some(replace_corrupt_by(fs, &path, manifest.text().as_bytes()).on(OPERATION, &path)?)
         }
     };
     let salvage = ManifestSalvage { manifest, made_up, error: Some(error) };

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::check::{Checked, Gaps};
 use super::read::{Place, RawRecords, Snapshots, Walk, Wiped, head_records, walk};
-use super::repair::{copy_durably, lock};
+use super::repair::copy_durably;
 use super::salvage::{index_of, pairs_behind, state_of};
 use super::snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 use super::storage::check_start;
 use super::{Flaw, SegmentName, SnapshotRecord, names, pipeline};
+use crate::directory::lock;
 use crate::etcd::frame::{SEGMENT_BYTES_MAX, kind};
 use crate::fs::{Fs, FsFile, parent};
 use crate::scan::used_len;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use super::repair::lock;
+use crate::directory::lock;
 use crate::error::is_full;
 use crate::fs::{Fs, FsFile};
 use crate::{Error, Result};

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::read::{Walk, Wiped, walk};
 use super::{names, pipeline};
-use crate::fs::{Fs, FsFile, LockKind, create_temporary};
-use crate::{Error, ErrorKind, Result};
+use crate::directory::lock;
+use crate::fs::{Fs, FsFile, create_temporary};
+use crate::{Error, Result};
 
 /// What [`repair`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +66,6 @@ pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<RepairReport> {
         path = %path.display(), report.offset, report.lost_bytes, report.later_records, "cut the torn tail"
     );
     Ok(report)
-}
-
-pub(super) fn lock<F: FsFile>(file: &F, path: &Path) -> Result<()> {
-    file.try_lock(LockKind::Etcd).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(path),
-        _ => Error::io("lock", error).at_path(path),
-    })
 }
 
 /// The copy is there, whole, before the original is cut; until then an earlier one stays.
