@@ -98,9 +98,16 @@ pub(crate) struct EtcdScan<'s> {
     headed: bool,
 }
 
-impl<'s> EtcdScan<'s> {
-    /// Goes past one record, of whatever kind. Gives its item if it is an entry; `None` at the end.
-    fn step(&mut self) -> Result<Option<Option<Item>>, Stop> {
+/// What stands next in a segment.
+enum Step {
+    Entry(Item),
+    Other,
+    End,
+}
+
+impl EtcdScan<'_> {
+    /// Goes past one record, of whatever kind.
+    fn step(&mut self) -> Result<Step, Stop> {
         let offset = self.frames.at;
         let invalid = |found| Stop::Invalid(Invalid { offset, found });
         if self.name.index > INDEX_MAX {
@@ -112,16 +119,16 @@ impl<'s> EtcdScan<'s> {
                 // The head was durable before the segment had its name.
                 _ if !self.headed => Err(invalid(HEADLESS)),
                 len if offset < len => Err(invalid("bytes behind the end")),
-                _ => Ok(None),
+                _ => Ok(Step::End),
             };
         };
-        let item = self.take(&record, &mut frames)?;
+        let step = self.take(&record, &mut frames)?;
         self.frames = frames;
         self.records += 1;
-        Ok(Some(item))
+        Ok(step)
     }
 
-    fn take(&mut self, record: &RawRecord<'_>, frames: &mut frame::Scan<'_>) -> Result<Option<Item>, Stop> {
+    fn take(&mut self, record: &RawRecord<'_>, frames: &mut frame::Scan<'_>) -> Result<Step, Stop> {
         let offset = record.offset;
         let invalid = |found| Stop::Invalid(Invalid { offset, found });
         let data = record.data.unwrap_or_default();
@@ -149,11 +156,11 @@ impl<'s> EtcdScan<'s> {
                 }
                 self.next += 1;
                 let at = Position(2 * index);
-                return Ok(Some(Item { at, offset, end: record.end(), checked: true }));
+                return Ok(Step::Entry(Item { at, offset, end: record.end(), checked: true }));
             }
             _ => return Err(invalid("a record of unknown kind")),
         }
-        Ok(None)
+        Ok(Step::Other)
     }
 
     /// Whether a record says that the log was durable beyond what was read.
@@ -193,15 +200,15 @@ impl<'s> Scan<'s, EtcdSegments> for EtcdScan<'s> {
     fn next_item(&mut self) -> Result<Option<Item>, Stop> {
         loop {
             match self.step()? {
-                None => return Ok(None),
-                Some(Some(item)) => return Ok(Some(item)),
-                Some(None) => {}
+                Step::Entry(item) => return Ok(Some(item)),
+                Step::Other => {}
+                Step::End => return Ok(None),
             }
         }
     }
 
     fn seek(&mut self, offset: u64) {
-        while self.frames.at < offset && matches!(self.step(), Ok(Some(_))) {}
+        while self.frames.at < offset && matches!(self.step(), Ok(Step::Entry(_) | Step::Other)) {}
     }
 
     fn judge(&mut self, invalid: Invalid, later: Later) -> Verdict {

@@ -158,7 +158,7 @@ mod tests {
         fs.create_dir_all(Path::new("/d")).expect("a directory");
         for content in [b"1", b"2", b"3"] {
             publish_new(&fs, path, content).expect("published");
-            add_name(&fs, path).expect("quarantined").0;
+            add_name(&fs, path).expect("quarantined");
         }
         let fs = fs.crash(3);
         for (name, content) in
