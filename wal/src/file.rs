@@ -14,8 +14,8 @@ use crate::segment_log::{SegmentFile, SegmentLog};
 /// its cost. What was not used is cut off when the segment ends. [`LogOptions::preallocate`](crate::LogOptions) says
 /// otherwise.
 ///
-/// [`append_write`](crate::Log::append_write) compresses entries without making them first: several times as fast as
-/// snappy, and a few hundredths longer.
+/// [`append_write`](crate::Log::append_write) compresses entries without making them first. For series with several fields
+/// that takes about half the time of snappy on the entries, and the frames are a tenth to a half longer.
 pub type FileLog<F = OsFs> = SegmentLog<PlainFile<F>, Influx>;
 
 /// A log in segments of our own format; see [`native`](crate::native).

@@ -86,7 +86,7 @@ pub const FRAME_HEADER_BYTES: usize = 5;
 /// A mark, whole.
 pub const MARK_BYTES: usize = 23;
 /// What makes a deletion without keys a mark. As kind of a value `T` is unknown to InfluxDB, so that a mark whose
-/// kind was damaged is not a write.
+/// kind is corrupt is not a write.
 const MARK_MAGIC: [u8; 4] = *b"TSm1";
 /// The unchanging beginning of a mark: kind, length, and snappy's header of one literal of 16 bytes.
 const MARK_HEAD: [u8; 7] = [3, 0, 0, 0, 0x12, 0x10, 0x3c];
@@ -258,7 +258,7 @@ impl Format for Influx {
         }
     }
 
-    /// Without it nothing would prove the last group durable, and damage there would pass for a torn tail.
+    /// Without it nothing proves the last group durable, and corruption there would pass for a torn tail.
     fn end(&mut self, at: u32) -> Vec<u8> {
         Mark::encode(self.segment, at, at, &[]).to_vec()
     }

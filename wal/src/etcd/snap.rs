@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The newest is the greatest name. A file exists for good only when the log has its record, which is written after
-//! it; so a torn one is set aside, and one without a record is passed over.
+//! it; so a torn one is quarantined, and one without a record is passed over.
 //!
 //! `<index, 16 hex>.snap.db` is a database that a member received together with a snapshot of that index, in bytes that
 //! mean nothing here. It is whole when it has its name, and goes when a later snapshot is released.
@@ -55,7 +55,7 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, Flaw> {
         return Err(Flaw::SnapshotEmpty);
     }
     let (stored, data) = decode_checked(bytes)?;
-    // A true checksum of zero cannot be told from none, in etcd's files.
+    // In etcd's files a checksum of zero is the same as none.
     if data.is_empty() || stored == 0 {
         return Err(Flaw::SnapshotEmpty);
     }
