@@ -26,9 +26,8 @@
 //! so corruption of that group is told from a torn write.
 //!
 //! By the first marks recovery detects a segment in the middle that is gone, empty or zero. Numbers do not tell: InfluxDB
-//! leaves one out when it removes an empty segment, and our logs after a full disk. Between segments of InfluxDB, which
-//! name nothing, recovery detects an empty one only. A segment that a later one names keeps its first mark when it loses
-//! all else. A segment before the last one that was cut short, or is zero, from exactly the end of a group is not
+//! leaves one out when it removes an empty segment, and our logs after a full disk. Segments of InfluxDB name nothing: there
+//! neither is detected. A segment that a later one names keeps its first mark when a repair leaves nothing else. A segment before the last one that was cut short, or is zero, from exactly the end of a group is not
 //! detected: recovery and a full disk also leave one without a last mark.
 //!
 //! # Torn or corrupt
