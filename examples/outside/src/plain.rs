@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tsmith_wal::fs::{Fs, FsFile, OsFile, OsFs, OsLock};
+use tsmith_wal::fs::{Fs, FsFile, OsFile, OsFs};
 use tsmith_wal::{
     Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, RecoveryMode,
     ReplayFn, Result,
@@ -41,7 +41,7 @@ struct Active {
     /// The failure after which nothing more is confirmed.
     stopped: Option<Arc<Error>>,
     /// Held until the log is closed.
-    lock: Option<OsLock>,
+    lock: Option<OsFile>,
 }
 
 impl Active {
