@@ -75,6 +75,7 @@ mod names;
 mod options;
 mod pipeline;
 mod proto;
+mod raw;
 mod read;
 mod repair;
 mod salvage;
@@ -95,9 +96,8 @@ pub use log::{EtcdLog, is_log};
 pub use names::SegmentName;
 pub use options::{SEGMENT_BYTES, Strictness, WalOptions};
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
-pub use read::{
-    Contents, Place, RawRecords, Reader, Wiped, is_member, metadata, valid_snapshot_entries, verify,
-};
+pub use raw::RawRecords;
+pub use read::{Contents, Place, Reader, Wiped, is_member, metadata, valid_snapshot_entries, verify};
 pub use repair::{RepairReport, repair};
 pub(crate) use scan::EtcdSegments;
 pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::check::{Checked, Gaps};
-use super::read::{Place, RawRecords, Snapshots, Walk, Wiped, head_records, walk};
+use super::raw::RawRecords;
+use super::read::{Place, Snapshots, Walk, Wiped, head_records, walk};
 use super::repair::copy_durably;
 use super::salvage::{index_of, pairs_behind, state_of};
 use super::snap::{SNAPSHOT_BYTES_MAX, Snapshotter};

@@ -1,7 +1,7 @@
 //! How a log is kept, and how strictly it is opened.
 
+use super::Flaw;
 use super::frame::RECORD_BYTES_MAX;
-use super::{Flaw, Wiped};
 
 /// A segment is cut when it has reached this many bytes: 64 MB, not MiB.
 pub const SEGMENT_BYTES: u64 = 64_000_000;
@@ -70,9 +70,8 @@ pub enum Strictness {
 }
 
 impl Strictness {
-    /// Why a log with this behind its end is not opened.
-    pub(super) fn refuses(self, behind: &Wiped) -> Option<Flaw> {
-        let Wiped { records, acknowledged, .. } = *behind;
+    /// Why a log with so many whole records behind its end is not opened. `acknowledged`: they show that more was durable.
+    pub(super) fn refuses(self, records: u64, acknowledged: bool) -> Option<Flaw> {
         match self {
             Self::Acknowledged | Self::Strict if acknowledged => Some(Flaw::AcknowledgedLost { records }),
             Self::Strict if records > 0 => Some(Flaw::RecordsAfterEnd { records }),

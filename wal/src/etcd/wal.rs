@@ -252,7 +252,7 @@ impl<F: Fs> Unread<F> {
         let behind = walk.behind();
         if walk.flaw.as_ref().is_none_or(Flaw::is_torn)
             && let Some(behind) = &behind
-            && let Some(flaw) = self.options.strictness.refuses(behind)
+            && let Some(flaw) = self.options.strictness.refuses(behind.records, behind.acknowledged)
         {
             return Err(Error::from(flaw).at_path(&behind.place.path).at_offset(walk.offset));
         }
