@@ -17,11 +17,8 @@ use crate::source::Source;
 use graph::{Graph, cycles};
 use krate::Crate;
 
-/// Crates whose cycles are still to be resolved.
-const UNRESOLVED: [&str; 1] = ["wal"];
-
 pub(super) fn findings(crates: &[(String, String)], sources: &[Source], wrong: &mut Vec<Finding>) {
-    for (dir, _) in crates.iter().filter(|(dir, _)| !UNRESOLVED.contains(&dir.as_str())) {
+    for (dir, _) in crates {
         let graph = Crate::new(&format!("{dir}/src/"), sources).graph();
         for cycle in cycles(&graph) {
             wrong.push(Finding::new(cycle[0], 0, describe(&graph, &cycle)));
