@@ -6,8 +6,8 @@
 //!                 cache ── snapshot ─▶ E: BlockEncoder ──▶ TSM files ──▶ read
 //! ```
 //!
-//! [`Engine`] is monomorphic in the three; [`driver`] opens one by the names of its parts and hides the types behind
-//! one virtual call a batch. With `ring`, `file` and `tsm1` its directories are those of an InfluxDB 1.x shard, and
+//! [`Engine`] is generic in the three. [`Registry`] opens one by the names of its parts, those of other crates included:
+//! a single instance whose parts are trait objects, at one virtual call a batch, a call of the log or a block. With `ring`, `file` and `tsm1` its directories are those of an InfluxDB 1.x shard, and
 //! either program can take over from the other. It is a store of one shard: databases, retention policies and the
 //! query language are not its business.
 //!

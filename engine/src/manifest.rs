@@ -15,9 +15,6 @@
 //! Where the path leaves the data directory, `data` is the end of that directory's own path, as far up as it goes: a
 //! directory that ends otherwise was copied without its log, and the path would lead it to another's. A directory without a
 //! manifest is InfluxDB's. `crc` is the CRC-32 of the lines before it: a damaged name must not lead to another log.
-//!
-//! Manifests of before have the path from the root, and no `data`; they are obeyed unless InfluxDB's layout tells that the
-//! log is another's, and written anew when the directory is opened.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -120,21 +117,17 @@ impl Manifest {
     ///
     /// # Errors
     /// The manifest is another directory's, and came here by a copy or a move: the log may be that one's still.
-    pub fn wal_directory<F: Fs>(&self, fs: &F, data: &Path) -> Result<PathBuf> {
+    pub fn wal_directory(&self, data: &Path) -> Result<PathBuf> {
         let here = whole(data);
-        let is_other = |found: Option<PathBuf>, known: &Path| {
-            found.is_some_and(|found| fs.list(&found).is_ok() && !is_same_directory(&found, known))
-        };
-        let ours = match &self.data {
+        let is_ours = match &self.data {
             Some(end) => here.ends_with(end),
-            None if self.wal.is_relative() => return Ok(data.join(&self.wal)),
-            None => {
-                let log = whole(&self.wal);
-                !is_other(replaced(&here, "data", "wal"), &log)
-                    && !is_other(replaced(&log, "wal", "data"), &here)
+            None if self.wal.components().all(|part| matches!(part, Component::Normal(_))) => {
+                return Ok(data.join(&self.wal));
             }
+            // A path that leaves the data directory says for which one it is.
+            None => false,
         };
-        if !ours {
+        if !is_ours {
             let elsewhere = ErrorKind::LogElsewhere { wal: self.wal.clone(), end: self.data.clone() };
             return Err(Error::at("find the log", &data.join(MANIFEST_NAME), elsewhere));
         }
@@ -154,7 +147,7 @@ impl Manifest {
     /// # Errors
     /// The log of this manifest is elsewhere; [`Self::place_log`] refuses.
     pub(crate) fn with_log_in<F: Fs>(&self, fs: &F, data: &Path, wal: &Path) -> Result<Self> {
-        if let Ok(made_with) = self.wal_directory(fs, data) {
+        if let Ok(made_with) = self.wal_directory(data) {
             if is_same_directory(&made_with, wal) {
                 // By its old path, for the new one may be a mount that goes again.
                 return self.clone().place_log(fs, data, &made_with);
@@ -181,7 +174,7 @@ impl Manifest {
             .flatten()
             .flatten();
         for owner in owners.filter(|owner| !is_same_directory(owner, &data)) {
-            let named = Self::read(fs, &owner)?.and_then(|manifest| manifest.wal_directory(fs, &owner).ok());
+            let named = Self::read(fs, &owner)?.and_then(|manifest| manifest.wal_directory(&owner).ok());
             if named.is_some_and(|named| is_same_directory(&named, &wal)) {
                 return refuse(ErrorKind::LogOfAnother { wal, owner });
             }

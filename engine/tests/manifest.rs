@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tsmith_engine::driver::Driver;
 use tsmith_engine::{
-    Dirs, ErrorKind, FieldTyping, LineOptions, Manifest, Options, Registry, Result, Setup, Timestamp, repair,
+    Dirs, ErrorKind, FieldTyping, LineOptions, Manifest, Options, Registry, Result, Setup, Timestamp,
 };
 use tsmith_wal::fs::{Fs, OsFs};
 
@@ -207,7 +207,7 @@ fn a_copy_without_its_log_takes_no_other() {
         let data = root.path().join(to);
         copy(&original.data, &data);
         let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
-        let error = found.wal_directory(&OsFs, &data).expect_err("another's").to_string();
+        let error = found.wal_directory(&data).expect_err("another's").to_string();
         assert!(error.contains(".../data/db/rp/1") && error.contains("--wal"), "{to}: {error}");
         let thief = Dirs { data: data.clone(), wal: original.wal.clone() };
         let error = records(&thief).expect_err("another's").to_string();
@@ -218,52 +218,9 @@ fn a_copy_without_its_log_takes_no_other() {
         fs::create_dir_all(&own.wal).expect("made");
         write_and_close(&own, &[]);
         let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
-        assert_eq!(
-            found.wal_directory(&OsFs, &data).expect("its own"),
-            own.wal.canonicalize().expect("there")
-        );
+        assert_eq!(found.wal_directory(&data).expect("its own"), own.wal.canonicalize().expect("there"));
         assert_eq!((records(&own).expect("its own"), records(&original).expect("untouched")), (1, 1));
     }
-}
-
-/// Manifests of before do not tell for which directory their path is; by InfluxDB's layout one can tell.
-#[test]
-fn an_absolute_log_path_counts_only_if_it_is_right() {
-    let root = tempfile::tempdir().expect("a directory");
-    let (original, copied) = (root.path().join("original"), root.path().join("copied"));
-    let as_before = |dirs: &Dirs| {
-        let found = Manifest::read(&OsFs, &dirs.data).expect("whole").expect("there");
-        let old = Manifest { wal: influx_dirs(&original).wal, data: None, ..found.clone() };
-        old.write(&OsFs, &dirs.data).expect("written");
-        found
-    };
-    let dirs = influx_dirs(&original);
-    write_and_close(&dirs, &[]);
-    let new = as_before(&dirs);
-    copy(&original, &copied);
-    copy(&dirs.data, &root.path().join("alone"));
-    for data in [influx_dirs(&copied).data, root.path().join("alone")] {
-        let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
-        let error = found.wal_directory(&OsFs, &data).expect_err("another's").to_string();
-        assert!(error.contains("another directory") && error.contains("--wal"), "{error}");
-    }
-    // Repair sets it right, and so does opening.
-    let (data, wal) = (influx_dirs(&copied).data, influx_dirs(&copied).wal);
-    let repair = |wal, dry_run| {
-        repair::manifest(&Registry::standard(), &OsFs, &data, wal, dry_run)
-            .map(|done| done.expect("there").salvage)
-    };
-    assert!(repair(None, false).is_err());
-    assert!(repair(Some(&wal), true).expect("can be").error.is_some());
-    assert!(repair(Some(&wal), false).expect("can be").error.is_some());
-    assert_eq!(Manifest::read(&OsFs, &data).expect("whole").expect("there"), new);
-    assert!(repair(None, false).expect("is well").error.is_none());
-    let error = repair(Some(&dirs.wal), false).expect_err("its own is there").to_string();
-    assert!(error.contains("pass it with --wal"), "{error}");
-    assert_eq!(as_before(&influx_dirs(&copied)), new);
-    assert_eq!(records(&influx_dirs(&copied)).expect("named"), 1);
-    assert_eq!(records(&dirs).expect("where it was"), 1);
-    assert_eq!(Manifest::read(&OsFs, &dirs.data).expect("whole").expect("there"), new, "written anew");
 }
 
 /// Story: the logs were moved to another disk, and the directory said that its log is where it was.

@@ -70,7 +70,7 @@ impl NoLog {
 /// Finds the log of `data`: where the manifest says, else inside, else where InfluxDB has it.
 pub(super) fn find(data: &Path) -> Result<Found> {
     let read = Manifest::read(&OsFs, data);
-    let unsure = match read.and_then(|found| found.map(|it| it.wal_directory(&OsFs, data)).transpose()) {
+    let unsure = match read.and_then(|found| found.map(|it| it.wal_directory(data)).transpose()) {
         Ok(Some(wal)) => return Ok(named_by_manifest(data, wal)),
         Ok(None) => None,
         Err(error) if error.is_io() => {
@@ -174,7 +174,7 @@ pub(super) fn named_for_writing(data: &Path, wal: &Path, registry: &Registry) ->
 
 /// Where the manifest of `data` says that the log is.
 fn of_manifest(data: &Path) -> Option<PathBuf> {
-    Manifest::read(&OsFs, data).ok().flatten()?.wal_directory(&OsFs, data).ok()
+    Manifest::read(&OsFs, data).ok().flatten()?.wal_directory(data).ok()
 }
 
 /// Where the log of `data` is without a manifest: inside, or where InfluxDB has it by either path of a link.

@@ -65,7 +65,7 @@ fn manifest(path: &Path, finding: &mut Finding, registry: &Registry) -> Result<S
     let data = path.parent().unwrap_or(Path::new(""));
     match Manifest::read(&OsFs, data) {
         Ok(Some(manifest)) => {
-            manifest.wal_directory(&OsFs, data).map_err(|error| Problem::of_engine(&error))?;
+            manifest.wal_directory(data).map_err(|error| Problem::of_engine(&error))?;
             // No corruption: another build has the part.
             let unknown = registry.check(&manifest.parts).err();
             finding.unknown.extend(unknown.map(|error| Problem::new(error.kind())));

@@ -116,7 +116,7 @@ fn led_to_its_log<F: Fs>(
     found: Manifest,
     dry_run: bool,
 ) -> Result<ManifestSalvage> {
-    let (error, wal) = match (found.wal_directory(fs, data), wal) {
+    let (error, wal) = match (found.wal_directory(data), wal) {
         (Err(error), Some(wal)) => (error, wal),
         (Err(error), None) => return Err(error),
         (Ok(log), Some(wal)) if !is_same_directory(&log, wal) => {
