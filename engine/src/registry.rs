@@ -192,7 +192,8 @@ impl<F: Fs> Registry<F> {
     ///
     /// # Errors
     /// Likewise.
-    pub fn open_on(&self, fs: F, parts: &Parts, dirs: Dirs, options: Options) -> Result<DynEngine<F>> {
+    pub fn open_on(&self, fs: F, parts: &Parts, dirs: Dirs, mut options: Options) -> Result<DynEngine<F>> {
+        options.decoders = self.encoders.decoders();
         let storer = self.find_storer(&parts.storer)?.clone();
         let encoder = self.find_encoder(&parts.encoder)?.clone();
         let factories = Factories {
@@ -202,7 +203,7 @@ impl<F: Fs> Registry<F> {
             other_logs: self.logs.iter().map(LogEntry::kind).collect(),
             encoder: Arc::new(move || encoder.make()),
         };
-        Engine::open_with(fs, factories, dirs, Options { decoders: self.encoders.decoders(), ..options })
+        Engine::open_with(fs, factories, dirs, options)
     }
 
     /// Whether a file of this name is a segment of one of the logs.
