@@ -116,6 +116,10 @@ impl<S, L: Log + ?Sized, E> fmt::Debug for Factories<S, L, E> {
 
 #[cfg(test)]
 mod tests {
+    use tsmith_cache::StorerEntry;
+    use tsmith_codecs::EncoderEntry;
+    use tsmith_wal::LogEntry;
+
     use super::*;
     use crate::Registry;
 
@@ -130,9 +134,9 @@ mod tests {
     #[test]
     fn types_have_the_names_of_the_registry() {
         let registry = Registry::standard();
-        let storers: Vec<_> = registry.storers().iter().map(|entry| entry.name()).collect();
+        let storers: Vec<_> = registry.storers().iter().map(StorerEntry::name).collect();
         assert_eq!(storers, [Ring::NAME, OneMap::NAME, Empty::NAME]);
-        let logs: Vec<_> = registry.logs().iter().map(|entry| entry.name()).collect();
+        let logs: Vec<_> = registry.logs().iter().map(LogEntry::name).collect();
         let of_types = [
             <FileLog as Named>::NAME,
             <MmapLog as Named>::NAME,
@@ -141,7 +145,7 @@ mod tests {
             <NullLog as Named>::NAME,
         ];
         assert_eq!(logs, of_types);
-        let encoders: Vec<_> = registry.encoders().iter().map(|entry| entry.name()).collect();
+        let encoders: Vec<_> = registry.encoders().iter().map(EncoderEntry::name).collect();
         assert_eq!(encoders, [Tsm1::NAME, Tsm1Batch::NAME, Raw::NAME, Snappy::NAME, Zstd::NAME]);
     }
 }
