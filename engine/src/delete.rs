@@ -19,7 +19,7 @@
 //! InfluxDB deletes from files first and logs only the keys that its live cache holds, after the fact; a delete that
 //! comes while a snapshot is written does not reach the snapshot.
 
-mod record;
+pub(crate) mod record;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

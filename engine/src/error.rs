@@ -10,7 +10,7 @@ use tsmith_codecs::FieldType;
 use tsmith_wal::Advice;
 use tsmith_wal::fs::TooLong;
 
-use crate::files::FileName;
+use crate::files::name::FileName;
 
 /// Result of an operation of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -2,7 +2,7 @@
 
 mod clean;
 mod live;
-mod name;
+pub(crate) mod name;
 mod set;
 
 use std::io;
@@ -18,7 +18,7 @@ use tsmith_tsm::{
 };
 use tsmith_wal::fs::{Access, Fs, FsFile, publish_new};
 
-use crate::delete::{Deletion, Replayed};
+use crate::delete::record::{Deletion, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 pub(crate) use clean::remove_leftovers;

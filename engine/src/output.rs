@@ -15,7 +15,7 @@ use tsmith_codecs::TimeRange;
 use tsmith_tsm::{Version, Writer};
 use tsmith_wal::fs::{FileWriter, Fs, FsFile};
 
-use crate::delete::Deletion;
+use crate::delete::record::Deletion;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{Change, FileName, NUMBER_MAX, TsmFile, Writing};
 

@@ -2,7 +2,7 @@
 
 use tsmith_codecs::{FieldKey, TimeRange};
 
-use crate::files::FileName;
+use crate::files::name::FileName;
 
 /// Keys of one record of the log together; a delete of more takes several records, which count only when all are there.
 const RECORD_KEY_BYTES: usize = 8 << 20;

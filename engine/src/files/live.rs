@@ -13,7 +13,7 @@ use tsmith_cache::{Cache, Storer};
 use tsmith_codecs::{FieldKey, FieldType};
 
 use super::{TornTombstones, TsmFile};
-use crate::delete::Replayed;
+use crate::delete::record::Replayed;
 use crate::error::{Error, ErrorKind};
 use crate::schema::FieldTypes;
 

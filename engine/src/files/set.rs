@@ -15,7 +15,7 @@ use tsmith_wal::fs::{Fs, remove_together};
 
 use super::clean::file_of;
 use super::{FileName, NUMBER_MAX, TornTombstones, TsmFile, tsm_names};
-use crate::delete::{Deletion, Replayed};
+use crate::delete::record::{Deletion, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Files that are worth a thread to open them.
