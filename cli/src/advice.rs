@@ -8,7 +8,7 @@ use tsmith_wal::etcd::SegmentName;
 /// What is wrong with a corrupt log, without what a program could do about it.
 pub(crate) fn log_corruption(error: &tsmith_wal::Error) -> Option<String> {
     match error.kind() {
-        ErrorKind::Damaged { found } => {
+        ErrorKind::CorruptSegment { found } => {
             Some(format!("{found}, with intact records after it: corruption, not a torn write"))
         }
         ErrorKind::Missing { first, last } => Some(format!(

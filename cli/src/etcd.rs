@@ -64,7 +64,7 @@ pub(crate) fn behind(found: &Checked) -> Option<Behind> {
     let Wiped { place, bytes, records, acknowledged } = found.behind.as_ref()?;
     let at = |reason: &dyn std::fmt::Display| Problem::at(place.offset, reason).in_segment(&place.path);
     if *acknowledged {
-        return Some(Behind::Lost(at(&etcd::Flaw::AcknowledgedLost { records: *records })));
+        return Some(Behind::Lost(at(&etcd::EtcdError::AcknowledgedLost { records: *records })));
     }
     // Where the log is torn, that is said anyway.
     if *records == 0 && found.torn.is_some() {

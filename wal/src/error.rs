@@ -44,12 +44,12 @@ pub enum ErrorKind {
         /// What the format has at this place.
         expected: &'static str,
     },
-    /// Records before the end of the log are damaged.
+    /// A segment is corrupt before the end of the log.
     #[error(
-        "{found}, with intact records after it: damage, not a torn write. Nothing was changed. Restore the file from \
-         a copy, or open with `RecoveryMode::Salvage`, which leaves out what does not check out and says what"
+        "{found}, with intact records after it: corruption, not a torn write. Nothing was changed. Restore the file from \
+         a copy, or open with `RecoveryMode::Salvage`, which leaves out the corrupt records and reports them"
     )]
-    Damaged {
+    CorruptSegment {
         /// What was found.
         found: &'static str,
     },
@@ -94,9 +94,9 @@ pub enum ErrorKind {
     /// The numbers of segments, or of records, are used up.
     #[error("the numbers of segments or records end here; snapshot, then begin an empty directory")]
     NumbersEnd,
-    /// A flaw of etcd's files.
+    /// An error in etcd's files.
     #[error(transparent)]
-    Etcd(crate::etcd::Flaw),
+    Etcd(crate::etcd::EtcdError),
     /// The reader of the records refused one.
     #[error("record refused: {0}")]
     Refused(Arc<dyn StdError + Send + Sync>),

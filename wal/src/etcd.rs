@@ -64,9 +64,9 @@
 
 mod check;
 mod create;
+mod cut_back;
 mod database;
-mod flaw;
-mod force;
+mod error;
 mod frame;
 mod framer;
 mod latencies;
@@ -87,9 +87,9 @@ mod write_buffer;
 mod writer;
 
 pub use check::{Checked, check, check_segment};
+pub use cut_back::{CutBack, Renamed, cut_back};
 pub use database::{DATABASE_HEAD_BYTES, Database};
-pub use flaw::Flaw;
-pub use force::{CutBack, Renamed, cut_back};
+pub use error::EtcdError;
 pub use frame::{RawRecord, SEGMENT_BYTES_MAX};
 pub use latencies::SyncLatencies;
 pub use log::{EtcdLog, is_log};
@@ -104,8 +104,8 @@ pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 pub use storage::{DiskStorage, Restored, Storage};
 pub use wal::{Unread, Wal, purge};
 
-impl From<Flaw> for crate::Error {
-    fn from(flaw: Flaw) -> Self {
-        Self::new(crate::ErrorKind::Etcd(flaw))
+impl From<EtcdError> for crate::Error {
+    fn from(error: EtcdError) -> Self {
+        Self::new(crate::ErrorKind::Etcd(error))
     }
 }

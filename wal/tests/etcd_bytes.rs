@@ -107,7 +107,7 @@ fn everything(fs: &SimFs) {
     drop(valid_snapshot_entries(fs, dir));
     let open = || Wal::open(fs.clone(), dir, &ZERO, options()).and_then(Unread::read_all);
     let opened = match open() {
-        Err(error) if matches!(error.kind(), ErrorKind::Etcd(flaw) if flaw.is_torn()) => {
+        Err(error) if matches!(error.kind(), ErrorKind::Etcd(why) if why.is_torn()) => {
             repair(fs, dir).and_then(|_| open())
         }
         opened => opened,

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use tsmith_wal::etcd::{DiskStorage, Flaw, HardState, Storage, check};
+use tsmith_wal::etcd::{DiskStorage, EtcdError, HardState, Storage, check};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{ErrorKind, Result};
 
 #[path = "etcd/scratch.rs"]
 mod scratch;
 
-use scratch::{Scratch, entries, entry, flaw, options, snapshot, state};
+use scratch::{Scratch, entries, entry, etcd_error, options, snapshot, state};
 
 /// Numbers of a member and of its cluster, as etcd writes them.
 const OF_ETCD: &[u8] = &[0x08, 0x81, 0x02, 0x10, 0x07];
@@ -47,7 +47,7 @@ fn snapshots_of_entries_that_the_log_lost_are_told() {
         let file = std::fs::File::options().write(true).open(scratch.last()).expect("opens");
         file.set_len(len).expect("cuts");
         let error = checked(root).expect_err("snapshots 20 and 30 are beyond the end");
-        assert_eq!(*flaw(&error), Flaw::SnapshotBeyondLog { index: 20, last: 11 });
+        assert_eq!(*etcd_error(&error), EtcdError::SnapshotBeyondLog { index: 20, last: 11 });
         assert!(error.path().is_some_and(|path| path.ends_with("0000000000000001-0000000000000014.snap")));
     }
 }
@@ -78,7 +78,7 @@ fn one_received_snapshot_may_be_left_by_a_crash() {
         // Of two the older one had its record.
         storage.snapshotter().save_snap(&snapshot(2, 98)).expect("saves");
         let error = checked(root).expect_err("two");
-        assert_eq!(*flaw(&error), Flaw::SnapshotBeyondLog { index: 98, last: 5 });
+        assert_eq!(*etcd_error(&error), EtcdError::SnapshotBeyondLog { index: 98, last: 5 });
         // A torn snapshot file is reported as such.
         for index in [98, 99] {
             let name = format!("snap/0000000000000002-{index:016x}.snap");
@@ -105,7 +105,10 @@ fn numbers_that_only_grow_do_not_go_back() {
         storage.save(&second, &[]).expect("saves");
         storage.close().expect("closes");
         let error = checked(scratch.root.path()).expect_err(what);
-        assert!(matches!(flaw(&error), Flaw::GoesBack { what: found, .. } if *found == what), "{error}");
+        assert!(
+            matches!(etcd_error(&error), EtcdError::GoesBack { what: found, .. } if *found == what),
+            "{error}"
+        );
         assert_eq!(error.offset(), Some(offset), "where the record begins");
     }
     // Entries: in a row the term does not go back; where some are written over, it may.
@@ -120,7 +123,7 @@ fn numbers_that_only_grow_do_not_go_back() {
         let is_back = |error: &tsmith_wal::Error| {
             matches!(
                 error.kind(),
-                ErrorKind::Etcd(Flaw::GoesBack { what: "term of the entries", before: 3, now: 2 })
+                ErrorKind::Etcd(EtcdError::GoesBack { what: "term of the entries", before: 3, now: 2 })
             )
         };
         assert_eq!(found.is_ok(), is_fine, "{found:?}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tsmith_wal::etcd::snap::Snapshotter;
 use tsmith_wal::etcd::{
-    ConfState, Contents, Entry, Flaw, RawRecords, Reader, Snapshot, SnapshotRecord, Strictness, Wal,
+    ConfState, Contents, Entry, EtcdError, RawRecords, Reader, Snapshot, SnapshotRecord, Strictness, Wal,
     WalOptions, repair, valid_snapshot_entries, verify,
 };
 use tsmith_wal::fs::OsFs;
@@ -21,27 +21,29 @@ use etcd::{Vectors, brief, copy_dir, hex, lines, listed, sha256, tree};
 /// The class of an error, as the vectors' golden rule lists them.
 fn class(error: &Error) -> &'static str {
     match error.kind() {
-        ErrorKind::Etcd(flaw) => match flaw {
-            Flaw::Torn | Flaw::CutShort => "torn",
+        ErrorKind::Etcd(found) => match found {
+            EtcdError::Torn | EtcdError::CutShort => "torn",
             // In the log it is an error to us: nothing says that only the last write is concerned.
-            Flaw::Short(_) if error.path().is_some_and(|path| path.extension() == Some("snap".as_ref())) => {
+            EtcdError::Short(_)
+                if error.path().is_some_and(|path| path.extension() == Some("snap".as_ref())) =>
+            {
                 "torn"
             }
-            Flaw::Crc { .. } => "crc",
-            Flaw::Chain { .. } | Flaw::Headless => "chain",
-            Flaw::Short(_) | Flaw::Parse(_) => "parse",
-            Flaw::Length { .. } => "length",
-            Flaw::RecordKind(_) => "record kind",
-            Flaw::SnapshotMismatch { .. } => "snapshot mismatch",
-            Flaw::SnapshotNotFound { .. } => "snapshot not found",
-            Flaw::MetadataConflict => "metadata conflict",
-            Flaw::Gap { .. } => "gap",
-            Flaw::SegmentMissing { .. } => "file not found",
-            Flaw::SnapshotEmpty => "empty snapshot",
-            Flaw::SnapshotCrc { .. } => "snapshot crc",
-            other => panic!("a flaw that etcd does not know: {other}"),
+            EtcdError::Crc { .. } => "crc",
+            EtcdError::Chain { .. } | EtcdError::Headless => "chain",
+            EtcdError::Short(_) | EtcdError::Parse(_) => "parse",
+            EtcdError::Length { .. } => "length",
+            EtcdError::RecordKind(_) => "record kind",
+            EtcdError::SnapshotMismatch { .. } => "snapshot mismatch",
+            EtcdError::SnapshotNotFound { .. } => "snapshot not found",
+            EtcdError::MetadataConflict => "metadata conflict",
+            EtcdError::Gap { .. } => "gap",
+            EtcdError::SegmentMissing { .. } => "file not found",
+            EtcdError::SnapshotEmpty => "empty snapshot",
+            EtcdError::SnapshotCrc { .. } => "snapshot crc",
+            other => panic!("a error that etcd does not know: {other}"),
         },
-        other => panic!("no flaw: {other}"),
+        other => panic!("no error: {other}"),
     }
 }
 

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use tsmith_wal::ErrorKind;
 use tsmith_wal::etcd::{
-    DiskStorage, Entry, Flaw, HardState, Reader, SnapshotRecord, Unread, Wal, purge, repair, verify,
+    DiskStorage, Entry, EtcdError, HardState, Reader, SnapshotRecord, Unread, Wal, purge, repair, verify,
 };
 use tsmith_wal::fs::{Fault, Fs, FsFile, OsFs, SimFs};
 
 #[path = "etcd/scratch.rs"]
 mod scratch;
 
-use scratch::{Scratch, ZERO, entries, entry, flaw, options, state};
+use scratch::{Scratch, ZERO, entries, entry, etcd_error, options, state};
 
 /// `TestNew`, and what must not be replaced.
 #[test]
@@ -23,7 +23,7 @@ fn a_new_log_has_three_records_and_is_not_made_twice() {
     assert_eq!(scratch.names(), ["0000000000000000-0000000000000000.wal"]);
     assert!(!scratch.root.path().join("wal.tmp").exists());
     let again = Wal::create(OsFs, &scratch.wal(), None, options()).expect_err("a log is there");
-    assert_eq!(*flaw(&again), Flaw::Exists);
+    assert_eq!(*etcd_error(&again), EtcdError::Exists);
 }
 
 /// etcd removes whatever is in the directory.
@@ -33,14 +33,14 @@ fn creating_a_log_removes_nobodys_files() {
     std::fs::create_dir_all(scratch.wal()).expect("a directory");
     std::fs::write(scratch.wal().join("precious"), b"x").expect("a file");
     let error = Wal::create(OsFs, &scratch.wal(), None, options()).expect_err("refused");
-    assert_eq!(*flaw(&error), Flaw::NotEmpty);
+    assert_eq!(*etcd_error(&error), EtcdError::NotEmpty);
     assert!(scratch.wal().join("precious").exists());
     let (link, empty) = (scratch.root.path().join("link"), scratch.root.path().join("empty"));
     std::fs::create_dir(&empty).expect("a directory");
     std::os::unix::fs::symlink(&empty, &link).expect("a link");
     for dir in [&*link, Path::new(".."), Path::new("")] {
         let error = Wal::create(OsFs, dir, None, options()).expect_err("refused");
-        assert_eq!(*flaw(&error), Flaw::NotNamed, "{}", dir.display());
+        assert_eq!(*etcd_error(&error), EtcdError::NotNamed, "{}", dir.display());
     }
     assert_eq!(OsFs.list(scratch.root.path()).expect("lists"), ["empty", "link", "wal"]);
 }
@@ -87,7 +87,10 @@ fn segments_end_by_themselves() {
 #[test]
 fn a_log_opens_at_any_snapshot_whose_segments_are_there() {
     let scratch = Scratch::new();
-    assert!(matches!(flaw(&scratch.open(&ZERO).expect_err("nothing there")), Flaw::SegmentMissing { .. }));
+    assert!(matches!(
+        etcd_error(&scratch.open(&ZERO).expect_err("nothing there")),
+        EtcdError::SegmentMissing { .. }
+    ));
     let mut wal = scratch.create();
     for index in 1..=10 {
         wal.save_snapshot(&SnapshotRecord::new(index, 1)).expect("saves");
@@ -105,7 +108,10 @@ fn a_log_opens_at_any_snapshot_whose_segments_are_there() {
             let start = SnapshotRecord::new(index, u64::from(index > 0));
             let opened = scratch.open(&start);
             if index < first {
-                assert!(matches!(flaw(&opened.expect_err("gone")), Flaw::SegmentMissing { .. }), "{index}");
+                assert!(
+                    matches!(etcd_error(&opened.expect_err("gone")), EtcdError::SegmentMissing { .. }),
+                    "{index}"
+                );
             } else {
                 let (wal, contents) = opened.unwrap_or_else(|error| panic!("{index}: {error}"));
                 let found: Vec<u64> = contents.entries.iter().map(|entry| entry.index).collect();
@@ -130,7 +136,10 @@ fn odd_logs_are_read_or_refused() {
     assert!(matches!(second.kind(), ErrorKind::InUse));
     wal.save(&HardState::default(), &[entry(u64::MAX, 3)]).expect("saves");
     wal.close().expect("closes");
-    assert!(matches!(flaw(&scratch.open(&ZERO).expect_err("a gap")), Flaw::Gap { index: u64::MAX, last: 1 }));
+    assert!(matches!(
+        etcd_error(&scratch.open(&ZERO).expect_err("a gap")),
+        EtcdError::Gap { index: u64::MAX, last: 1 }
+    ));
 }
 
 /// Story: a second owner was refused, but not before it had tidied up: it removed the snapshot that the first was writing,
@@ -280,7 +289,7 @@ fn repair_cuts_what_is_torn_and_no_more() {
         let before = std::fs::read(scratch.last()).expect("reads");
         let error = scratch.open(&ZERO).err();
         if let Some(error) = &error {
-            assert!(flaw(error).is_torn(), "{error}");
+            assert!(etcd_error(error).is_torn(), "{error}");
             let report = repair(&OsFs, &scratch.wal()).expect("repairs");
             let copy = report.copy.expect("a copy");
             assert_eq!(std::fs::read(&copy).expect("reads"), before);

@@ -7,14 +7,14 @@ use std::sync::Barrier;
 
 use tsmith_wal::Result;
 use tsmith_wal::etcd::{
-    DiskStorage, Flaw, HardState, SnapshotRecord, Storage, Strictness, Unread, Wal, check, purge,
+    DiskStorage, EtcdError, HardState, SnapshotRecord, Storage, Strictness, Unread, Wal, check, purge,
 };
 use tsmith_wal::fs::{Fs, OsFs};
 
 #[path = "etcd/scratch.rs"]
 mod scratch;
 
-use scratch::{Scratch, ZERO, entries, entry, flaw, options, snapshot, state};
+use scratch::{Scratch, ZERO, entries, entry, etcd_error, options, snapshot, state};
 
 /// Story: the length of a record in the midst of the log becomes zero. etcd takes it for the end, without a word, and
 /// wipes everything behind it.
@@ -38,7 +38,8 @@ fn records_behind_the_end_are_reported_or_refused() {
     };
     for strictness in [Strictness::Strict, Strictness::default()] {
         let refused = open(strictness).expect_err("records follow");
-        let is_lost = matches!(flaw(&refused), Flaw::AcknowledgedLost { records } if *records >= 5);
+        let is_lost =
+            matches!(etcd_error(&refused), EtcdError::AcknowledgedLost { records } if *records >= 5);
         assert!(is_lost && refused.offset().is_some(), "{refused}");
         assert_eq!(std::fs::read(scratch.last()).expect("reads"), bytes);
     }
@@ -174,7 +175,7 @@ fn entries_that_are_missing_in_a_second_hole_prove_nothing() {
 /// Story: what a segment has before its name was damaged. It was taken for a torn write, and opening, or a repair, cut the
 /// segment to nothing, with acknowledged entries in it, and then refused it.
 #[test]
-fn a_damaged_head_is_no_torn_tail() {
+fn a_corrupt_head_is_no_torn_tail() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     wal.save(&state(1), &entries(1..=3)).expect("saves");
@@ -199,7 +200,7 @@ fn a_damaged_head_is_no_torn_tail() {
 /// Story: of a log alone, without the directory of its snapshots, only checksums were looked at: entries that were missing in
 /// the midst of it were said by nobody but an opening.
 #[test]
-fn entries_that_no_snapshot_stands_for_are_missed() {
+fn missing_entries_without_a_snapshot_are_detected() {
     for (snapshot, is_whole) in [(0, false), (1, false), (2, true), (5, true)] {
         let scratch = Scratch::new();
         let mut wal = scratch.create();
@@ -212,7 +213,7 @@ fn entries_that_no_snapshot_stands_for_are_missed() {
         let checked = check(&OsFs, &scratch.wal(), None);
         assert_eq!(checked.is_ok(), is_whole, "snapshot {snapshot}");
         if let Err(error) = checked {
-            let is_gap = *flaw(&error) == Flaw::Gap { index: 3, last: 1 };
+            let is_gap = *etcd_error(&error) == EtcdError::Gap { index: 3, last: 1 };
             assert!(is_gap && error.offset().is_some() && error.path().is_some(), "{error}");
         }
     }
@@ -220,7 +221,7 @@ fn entries_that_no_snapshot_stands_for_are_missed() {
 
 /// A snapshot from the leader lets a follower's entries begin anew: none is missing before them.
 #[test]
-fn entries_behind_a_snapshot_prove_nothing_about_a_hole_between() {
+fn entries_behind_a_snapshot_prove_nothing() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     wal.save(&state(1), &entries(1..=3)).expect("saves");
@@ -277,7 +278,7 @@ fn of_many_who_make_a_log_one_does() {
         let (won, lost): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
         assert_eq!(won.len(), 1, "{lost:?}");
         for error in lost.into_iter().filter_map(Result::err) {
-            assert_eq!(*flaw(&error), Flaw::Exists, "{error}");
+            assert_eq!(*etcd_error(&error), EtcdError::Exists, "{error}");
         }
         drop(won);
         assert_eq!(OsFs.list(scratch.root.path()).expect("lists"), ["wal"]);
@@ -317,13 +318,13 @@ fn a_member_that_lost_something_is_neither_whole_nor_opened() {
     let first_emptied: Damage = |segments, _| drop(File::create(&segments[0]).expect("empties"));
     let first_gone: Damage = |segments, _| std::fs::remove_file(&segments[0]).expect("removes");
     let no_snapshots: Damage = |_, snap| std::fs::remove_dir_all(snap).expect("removes");
-    type IsTold = fn(&Flaw) -> bool;
+    type IsTold = fn(&EtcdError) -> bool;
     let cases: [(Damage, IsTold); 5] = [
-        (cut_short, |flaw| *flaw == Flaw::CutShort),
-        (emptied, |flaw| *flaw == Flaw::EmptySegment),
-        (first_emptied, |flaw| *flaw == Flaw::Headless),
-        (first_gone, |flaw| matches!(flaw, Flaw::SegmentMissing { index: 20 })),
-        (no_snapshots, |flaw| matches!(flaw, Flaw::SnapshotsMissing { known: 20, .. })),
+        (cut_short, |error| *error == EtcdError::CutShort),
+        (emptied, |error| *error == EtcdError::EmptySegment),
+        (first_emptied, |error| *error == EtcdError::Headless),
+        (first_gone, |error| matches!(error, EtcdError::SegmentMissing { index: 20 })),
+        (no_snapshots, |error| matches!(error, EtcdError::SnapshotsMissing { known: 20, .. })),
     ];
     for (number, (damage, is_told)) in cases.into_iter().enumerate() {
         let scratch = Scratch::new();
@@ -333,7 +334,7 @@ fn a_member_that_lost_something_is_neither_whole_nor_opened() {
         assert!(segments.len() > 2, "{segments:?}");
         damage(&segments, &scratch.root.path().join("snap"));
         let error = look(scratch.root.path()).unwrap_or_else(|| panic!("case {number} opens"));
-        assert!(is_told(flaw(&error)), "case {number}: {error}");
+        assert!(is_told(etcd_error(&error)), "case {number}: {error}");
     }
 }
 
@@ -348,6 +349,6 @@ fn a_commit_beyond_the_log_refuses_to_start() {
     let opened = DiskStorage::open(OsFs, &scratch.wal(), &snap, options()).map(drop);
     for refused in [opened, check(&OsFs, &scratch.wal(), Some(&snap)).map(drop)] {
         let error = refused.expect_err("refused");
-        assert_eq!(*flaw(&error), Flaw::CommitBeyondLog { commit: 9, last: 5 });
+        assert_eq!(*etcd_error(&error), EtcdError::CommitBeyondLog { commit: 9, last: 5 });
     }
 }

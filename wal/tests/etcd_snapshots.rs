@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tsmith_wal::etcd::{
-    DiskStorage, Flaw, SnapshotRecord, Snapshotter, Storage, Wal, purge, valid_snapshot_entries,
+    DiskStorage, EtcdError, SnapshotRecord, Snapshotter, Storage, Wal, purge, valid_snapshot_entries,
 };
 use tsmith_wal::fs::OsFs;
 
 #[path = "etcd/scratch.rs"]
 mod scratch;
 
-use scratch::{Scratch, entries, entry, flaw, options, snapshot, state};
+use scratch::{Scratch, entries, entry, etcd_error, options, snapshot, state};
 
 /// `TestValidSnapshotEntries`.
 #[test]
@@ -26,7 +26,7 @@ fn snapshots_beyond_the_commit_index_are_not_valid() {
     let known = valid_snapshot_entries(&OsFs, &scratch.wal()).expect("reads");
     assert_eq!(known.iter().map(|known| known.index).collect::<Vec<_>>(), [0, 1, 2]);
     let error = scratch.open(&SnapshotRecord::new(3, 1)).expect_err("etcd forgets this error");
-    assert!(matches!(flaw(&error), Flaw::SnapshotNotFound { index: 3, term: 1 }));
+    assert!(matches!(etcd_error(&error), EtcdError::SnapshotNotFound { index: 3, term: 1 }));
 }
 
 /// `TestValidSnapshotEntriesAfterPurgeWal`: what is left of a log whose front is gone still tells its snapshots; and a

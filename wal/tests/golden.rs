@@ -291,7 +291,7 @@ fn strict_cuts_torn_tails_and_refuses_damage() {
                 assert_eq!(error.path(), Some(&*name));
                 assert_eq!(sim.snapshot().get(&name), before.get(&name), "nothing was changed");
                 let offset = error.offset().expect("an offset");
-                let damaged = matches!(error.kind(), ErrorKind::Damaged { .. });
+                let damaged = matches!(error.kind(), ErrorKind::CorruptSegment { .. });
                 if damaged { Strict::Damaged(offset) } else { Strict::Refused(offset) }
             }
         };
@@ -321,7 +321,7 @@ fn a_torn_segment_before_a_good_one_is_corrupt() {
     let names = ["_00001.wal", "_00002.wal"];
     let sim = shard(&names.map(|name| (name, wal(&format!("torn-then-good/{name}")))));
     let error = load(&sim, RecoveryMode::Strict).expect_err("damaged");
-    assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}");
     assert_eq!((error.path(), error.offset()), (Some(Path::new("/shard/_00001.wal")), Some(2596)));
     let (loaded, ends, gaps) = as_influxdb(&sim).expect("reads");
     assert_eq!(gaps, 1);
@@ -334,7 +334,7 @@ fn a_torn_segment_before_a_good_one_is_corrupt() {
 fn a_hole_before_an_acknowledged_write_is_not_taken_for_a_torn_tail() {
     let sim = shard(&[("_00001.wal", wal("hole-after-recovery/_00001.wal"))]);
     let error = load(&sim, RecoveryMode::Strict).expect_err("a write stands behind the hole");
-    assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}");
     assert_eq!(error.offset(), Some(40));
     let (loaded, _, gaps) = as_influxdb(&sim).expect("reads");
     assert_eq!(gaps, 1);

@@ -160,7 +160,7 @@ fn a_bit_flipped_anywhere_is_damage_or_torn_and_never_another_record() {
                 assert_eq!(recovery.gaps.len(), 1);
             }
             Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
+                assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}");
                 assert!(error.offset().is_some_and(|offset| offset <= at as u64), "{error}");
             }
         }

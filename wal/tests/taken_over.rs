@@ -264,7 +264,7 @@ impl World {
             Ok(read) => read,
             Err(error) => {
                 assert!(
-                    self.hole == Hole::Open && matches!(error.kind(), ErrorKind::Damaged { .. }),
+                    self.hole == Hole::Open && matches!(error.kind(), ErrorKind::CorruptSegment { .. }),
                     "{story}: {error}"
                 );
                 let salvaged = self.open_for_writing(&self.fs, RecoveryMode::Salvage);

@@ -140,7 +140,7 @@ fn segment(path: &Path) -> Result<Segment> {
     })
 }
 
-fn record(raw: &RawRecord<'_>) -> Result<Record, tsmith_wal::etcd::Flaw> {
+fn record(raw: &RawRecord<'_>) -> Result<Record, tsmith_wal::etcd::EtcdError> {
     let data = raw.data.unwrap_or_default();
     let content = match raw.kind {
         1 => Content::Metadata { bytes: raw.data.map(<[u8]>::len) },

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::etcd::{DATABASE_HEAD_BYTES, Database, Flaw, is_member, snap};
+use tsmith_wal::etcd::{DATABASE_HEAD_BYTES, Database, EtcdError, is_member, snap};
 use tsmith_wal::fs::OsFs;
 
 use super::member::{Member, leftover, regular};
@@ -75,7 +75,7 @@ pub(super) fn database(path: PathBuf) -> Member {
         }
         Ok(Err(flaw)) => Member::Unreadable(path, Failure::Problem(flaw.to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let why = Flaw::Database("the database of the member is missing").to_string();
+            let why = EtcdError::Database("the database of the member is missing").to_string();
             Member::Unreadable(path, Failure::Problem(why))
         }
         Err(error) => {
@@ -85,10 +85,10 @@ pub(super) fn database(path: PathBuf) -> Member {
     }
 }
 
-fn check_head(path: &Path) -> io::Result<Result<Database, Flaw>> {
+fn check_head(path: &Path) -> io::Result<Result<Database, EtcdError>> {
     // A pipe would be waited for.
     if !path.metadata()?.is_file() {
-        return Ok(Err(Flaw::Database("the database is not a regular file")));
+        return Ok(Err(EtcdError::Database("the database is not a regular file")));
     }
     let file = File::open(path)?;
     let len = file.metadata()?.len();

@@ -247,7 +247,7 @@ pub(super) fn damage(error: &crate::Error) -> Option<String> {
 fn damage_of_log(error: &tsmith_wal::Error) -> Option<String> {
     use tsmith_wal::ErrorKind as Log;
     let found = match error.kind() {
-        Log::Damaged { found } => (*found).to_owned(),
+        Log::CorruptSegment { found } => (*found).to_owned(),
         Log::Missing { first, last } => format!("records {first} to {last} are missing before this segment"),
         Log::Corrupt { expected } => format!("expected {expected}"),
         Log::Refused(error) => error.to_string(),

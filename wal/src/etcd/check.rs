@@ -7,7 +7,7 @@ use super::log::constants::METADATA;
 use super::read::{Place, Reader, Snapshots, Wiped, is_of_member, walk};
 use super::snap::Snapshotter;
 use super::storage::{check_commit, check_start};
-use super::{Entry, Flaw, HardState, SegmentName, SnapshotRecord, names};
+use super::{Entry, EtcdError, HardState, SegmentName, SnapshotRecord, names};
 use crate::fs::{Fs, parent};
 use crate::{Error, Result};
 
@@ -45,7 +45,7 @@ pub fn check<F: Fs>(fs: &F, dir: &Path, snap_dir: Option<&Path>) -> Result<Check
     let mut found = Checked { segments: names::segments(fs, dir)?, ..Checked::default() };
     for pair in found.segments.windows(2) {
         if pair[0].seq.checked_add(1) != Some(pair[1].seq) {
-            return Err(Error::from(Flaw::SegmentMissing { index: pair[1].index }).at_path(dir));
+            return Err(Error::from(EtcdError::SegmentMissing { index: pair[1].index }).at_path(dir));
         }
     }
     let snapshots = found.records(fs, dir)?;
@@ -78,13 +78,13 @@ fn remnant<F: Fs>(snapshotter: &Snapshotter<F>, last: u64, has_databases: bool) 
     }
     // The first that was lost says most.
     let (index, path) = beyond.into_iter().next().unwrap_or((index, path));
-    Err(Error::from(Flaw::SnapshotBeyondLog { index, last }).at_path(&path))
+    Err(Error::from(EtcdError::SnapshotBeyondLog { index, last }).at_path(&path))
 }
 
 /// The same of one segment alone: what came before is taken from its first record.
 pub fn check_segment<F: Fs>(fs: &F, path: &Path) -> Result<Checked> {
     let name = path.file_name().and_then(SegmentName::parse);
-    let name = name.ok_or_else(|| Error::from(Flaw::Parse("the name of a segment")).at_path(path))?;
+    let name = name.ok_or_else(|| Error::from(EtcdError::Parse("the name of a segment")).at_path(path))?;
     let mut found = Checked { segments: vec![name], ..Checked::default() };
     found.records(fs, parent(path))?;
     Ok(found)
@@ -105,7 +105,7 @@ impl Checked {
         }
         match walk.flaw {
             None => {}
-            Some(Flaw::Torn) => self.torn = Some(walk.place()),
+            Some(EtcdError::Torn) => self.torn = Some(walk.place()),
             Some(_) => walk.error().map_or(Ok(()), Err)?,
         }
         self.records = walk.records;
@@ -122,8 +122,8 @@ impl Checked {
         &mut self,
         record: &RawRecord<'_>,
         metadata: &mut Option<Vec<u8>>,
-        entry: impl FnOnce(&Entry) -> Result<(), Flaw>,
-    ) -> Result<(), Flaw> {
+        entry: impl FnOnce(&Entry) -> Result<(), EtcdError>,
+    ) -> Result<(), EtcdError> {
         let data = record.data.unwrap_or_default();
         match record.kind {
             kind::ENTRY => {
@@ -143,16 +143,16 @@ impl Checked {
             kind::METADATA if metadata.as_deref().is_none_or(|known| known == data) => {
                 *metadata = Some(data.to_vec());
             }
-            kind::METADATA => return Err(Flaw::MetadataConflict),
-            unknown => return Err(Flaw::RecordKind(unknown)),
+            kind::METADATA => return Err(EtcdError::MetadataConflict),
+            unknown => return Err(EtcdError::RecordKind(unknown)),
         }
         Ok(())
     }
 }
 
 /// Refuses a number that is smaller than before, and cannot be.
-fn grows(what: &'static str, before: u64, now: u64) -> Result<(), Flaw> {
-    if now < before { Err(Flaw::GoesBack { what, before, now }) } else { Ok(()) }
+fn grows(what: &'static str, before: u64, now: u64) -> Result<(), EtcdError> {
+    if now < before { Err(EtcdError::GoesBack { what, before, now }) } else { Ok(()) }
 }
 
 /// Entries that do not follow those before them: indexes are missing, or the term goes back. What is known of a snapshot only an opening can tell; where none comes
@@ -162,7 +162,7 @@ pub(super) struct Gaps {
     last: Option<u64>,
     /// And its term.
     term: u64,
-    found: Vec<(SegmentName, u64, Flaw)>,
+    found: Vec<(SegmentName, u64, EtcdError)>,
 }
 
 impl Gaps {
@@ -172,20 +172,20 @@ impl Gaps {
     }
 
     /// Takes the entry at `offset` of a segment.
-    pub(super) fn take(&mut self, name: SegmentName, offset: u64, entry: &Entry) -> Result<(), Flaw> {
+    pub(super) fn take(&mut self, name: SegmentName, offset: u64, entry: &Entry) -> Result<(), EtcdError> {
         let Entry { index, term, .. } = *entry;
         let (last, before) = (self.last.replace(index), std::mem::replace(&mut self.term, term));
         let Some(last) = last else { return Ok(()) };
         if index.saturating_sub(1) > last {
-            self.found.push((name, offset, Flaw::Gap { index, last }));
+            self.found.push((name, offset, EtcdError::Gap { index, last }));
         }
         // Where an entry is written over another one, its term may be older than that of the record before.
         if last.checked_add(1) == Some(index) { grows("term of the entries", before, term) } else { Ok(()) }
     }
 
     /// The first one behind `snapshot`.
-    fn after(self, snapshot: u64) -> Option<(SegmentName, u64, Flaw)> {
-        let open = |gap: &(_, _, Flaw)| matches!(gap.2, Flaw::Gap { index, .. } if snapshot < index.saturating_sub(1));
+    fn after(self, snapshot: u64) -> Option<(SegmentName, u64, EtcdError)> {
+        let open = |gap: &(_, _, EtcdError)| matches!(gap.2, EtcdError::Gap { index, .. } if snapshot < index.saturating_sub(1));
         self.found.into_iter().find(open)
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Flaw;
+use super::EtcdError;
 use super::names::{self, SegmentName};
 use crate::fs::{Fs, parent};
 use crate::{Error, Result};
@@ -18,16 +18,16 @@ pub(super) const FIRST: SegmentName = SegmentName { seq: 0, index: 0 };
 
 /// An error if there is a log in `dir`, or anything else, or no directory can be renamed to it.
 pub(super) fn refuse_taken<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
-    let flaw = if dir.file_name().is_none() {
-        Flaw::NotNamed
+    let error = if dir.file_name().is_none() {
+        EtcdError::NotNamed
     } else if !names::list(fs, dir)?.is_empty() {
-        Flaw::Exists
+        EtcdError::Exists
     } else if fs.list(dir).is_ok_and(|names| !names.is_empty()) {
-        Flaw::NotEmpty
+        EtcdError::NotEmpty
     } else {
         return Ok(());
     };
-    Err(Error::from(flaw).at_path(dir))
+    Err(Error::from(error).at_path(dir))
 }
 
 /// A directory of nobody else beside `dir`, and in it the file of the first segment.

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::proto::{BYTES, Head, NUMBER, message, varint_len};
 use super::write_buffer::{SHARED_BYTES, WriteBuffer};
-use super::{Entry, Flaw, HardState};
+use super::{Entry, EtcdError, HardState};
 use crate::crc32c;
 
 /// Bytes of the length before a record.
@@ -169,18 +169,18 @@ impl<'a> Scan<'a> {
     }
 
     /// The next record; `None` at the end of the file or where it was never written.
-    pub(crate) fn next(&mut self) -> Result<Option<RawRecord<'a>>, Flaw> {
+    pub(crate) fn next(&mut self) -> Result<Option<RawRecord<'a>>, EtcdError> {
         let Some(frame) = Frame::at(self.bytes, self.at)? else { return Ok(None) };
         // A record of the limit's size that is there whole can be read, and etcd 3.5.5 and later does.
         let record = match frame.record() {
             Ok(record) => record,
-            Err(flaw) => return Err(self.torn_or(&frame, flaw)),
+            Err(error) => return Err(self.torn_or(&frame, error)),
         };
         if record.kind != kind::CRC {
             let crc = crc32c::append(self.crc, record.data.unwrap_or_default());
             if crc != record.crc {
-                let flaw = Flaw::Crc { stored: record.crc, computed: crc };
-                return Err(self.torn_or(&frame, flaw));
+                let error = EtcdError::Crc { stored: record.crc, computed: crc };
+                return Err(self.torn_or(&frame, error));
             }
             self.crc = crc;
         }
@@ -189,27 +189,27 @@ impl<'a> Scan<'a> {
     }
 
     /// Takes the checksum that a record of kind 4 says, if it agrees with the records so far.
-    pub(crate) fn chain(&mut self, record: &RawRecord<'_>) -> Result<(), Flaw> {
+    pub(crate) fn chain(&mut self, record: &RawRecord<'_>) -> Result<(), EtcdError> {
         if self.crc != 0 && self.crc != record.crc {
-            return Err(Flaw::Chain { stored: record.crc, computed: self.crc });
+            return Err(EtcdError::Chain { stored: record.crc, computed: self.crc });
         }
         self.crc = record.crc;
         Ok(())
     }
 
     /// A sector that was never written is zero; etcd looks for one in the last segment only.
-    fn torn_or(&self, frame: &Frame<'_>, flaw: Flaw) -> Flaw {
+    fn torn_or(&self, frame: &Frame<'_>, error: EtcdError) -> EtcdError {
         let mut rest = frame.body;
         let mut at = frame.offset + LENGTH_BYTES as u64;
         while self.last && !rest.is_empty() {
             let len = (SECTOR_BYTES - at % SECTOR_BYTES).min(rest.len() as u64);
             let (piece, after) = rest.split_at(len as usize);
             if piece.iter().all(|&byte| byte == 0) {
-                return Flaw::Torn;
+                return EtcdError::Torn;
             }
             (rest, at) = (after, at + len);
         }
-        flaw
+        error
     }
 }
 
@@ -223,12 +223,12 @@ pub(crate) struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// The frame at `offset`; `None` where the file ends or was not written.
-    pub(crate) fn at(bytes: &'a [u8], offset: u64) -> Result<Option<Self>, Flaw> {
+    pub(crate) fn at(bytes: &'a [u8], offset: u64) -> Result<Option<Self>, EtcdError> {
         let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
         if rest.is_empty() {
             return Ok(None);
         }
-        let (length, rest) = rest.split_first_chunk().ok_or(Flaw::Torn)?;
+        let (length, rest) = rest.split_first_chunk().ok_or(EtcdError::Torn)?;
         let length = u64::from_le_bytes(*length);
         if length == 0 {
             return Ok(None);
@@ -237,15 +237,15 @@ impl<'a> Frame<'a> {
         let whole = record + padding;
         match usize::try_from(whole).ok().and_then(|len| rest.get(..len)) {
             Some(body) => Ok(Some(Self { offset, length, body })),
-            None if record + padding >= RECORD_BYTES_MAX => Err(Flaw::Length { bytes: record }),
-            None => Err(Flaw::Torn),
+            None if record + padding >= RECORD_BYTES_MAX => Err(EtcdError::Length { bytes: record }),
+            None => Err(EtcdError::Torn),
         }
     }
 
     /// Its record, not checked against any checksum.
-    pub(crate) fn record(&self) -> Result<RawRecord<'a>, Flaw> {
+    pub(crate) fn record(&self) -> Result<RawRecord<'a>, EtcdError> {
         let (record_bytes, padding) = split_length(self.length);
-        let (record, pad) = self.body.split_at_checked(record_bytes as usize).ok_or(Flaw::Torn)?;
+        let (record, pad) = self.body.split_at_checked(record_bytes as usize).ok_or(EtcdError::Torn)?;
         let [kind, full_crc, data] = message("a record", [NUMBER, NUMBER, BYTES], record)?;
         let (kind, crc, data) = (kind.or_zero() as i64, full_crc.or_zero() as u32, data.bytes());
         let least = (8 - record_bytes % 8) % 8;

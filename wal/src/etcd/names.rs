@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use super::Flaw;
+use super::EtcdError;
 use crate::fs::Fs;
 use crate::{Error, Result};
 
@@ -49,7 +49,7 @@ pub(super) fn is_numbered(name: &OsStr, suffix: &str) -> bool {
 pub(crate) fn segments<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
     let segments = list(fs, dir)?;
     if segments.is_empty() {
-        return Err(Error::from(Flaw::SegmentMissing { index: 0 }).at_path(dir));
+        return Err(Error::from(EtcdError::SegmentMissing { index: 0 }).at_path(dir));
     }
     Ok(segments)
 }
@@ -68,7 +68,7 @@ pub(crate) fn list<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
 /// The segments from the one that holds what comes after `index`.
 pub(crate) fn from_index<F: Fs>(fs: &F, dir: &Path, index: u64) -> Result<Vec<SegmentName>> {
     let mut segments = segments(fs, dir)?;
-    let missing = || Error::from(Flaw::SegmentMissing { index }).at_path(dir);
+    let missing = || Error::from(EtcdError::SegmentMissing { index }).at_path(dir);
     let first = segments.iter().rposition(|name| name.index <= index).ok_or_else(missing)?;
     let segments = segments.split_off(first);
     // etcd does not compare with a number 0; the chain of checksums catches what it lets through.

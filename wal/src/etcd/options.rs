@@ -1,6 +1,6 @@
 //! How a log is kept, and how strictly it is opened.
 
-use super::Flaw;
+use super::EtcdError;
 use super::frame::RECORD_BYTES_MAX;
 
 /// A segment is cut when it has reached this many bytes: 64 MB, not MiB.
@@ -71,10 +71,12 @@ pub enum Strictness {
 
 impl Strictness {
     /// Why a log with so many whole records behind its end is not opened. `acknowledged`: they show that more was durable.
-    pub(super) fn refuses(self, records: u64, acknowledged: bool) -> Option<Flaw> {
+    pub(super) fn refuses(self, records: u64, acknowledged: bool) -> Option<EtcdError> {
         match self {
-            Self::Acknowledged | Self::Strict if acknowledged => Some(Flaw::AcknowledgedLost { records }),
-            Self::Strict if records > 0 => Some(Flaw::RecordsAfterEnd { records }),
+            Self::Acknowledged | Self::Strict if acknowledged => {
+                Some(EtcdError::AcknowledgedLost { records })
+            }
+            Self::Strict if records > 0 => Some(EtcdError::RecordsAfterEnd { records }),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use super::Flaw;
+use super::EtcdError;
 
 /// What an entry is, as its number: later versions may add kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -185,7 +185,7 @@ impl Entry {
     }
 
     /// The entry of these bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [kind, term, index, data] = message("an entry", [NUMBER, NUMBER, NUMBER, BYTES], bytes)?;
         Ok(Self {
             kind: EntryKind(kind.or_zero() as i32),
@@ -202,7 +202,7 @@ impl HardState {
     }
 
     /// The state of these bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [term, vote, commit] = message("a hard state", [NUMBER; 3], bytes)?;
         Ok(Self { term: term.or_zero(), vote: vote.or_zero(), commit: commit.or_zero() })
     }
@@ -223,7 +223,7 @@ impl ConfState {
     }
 
     /// The membership of these bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let mut conf = Self::default();
         Fields::each("a membership", bytes, |number, value| {
             match number {
@@ -255,7 +255,7 @@ impl Snapshot {
     }
 
     /// The snapshot of these bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [data, metadata] = message("a snapshot", [BYTES; 2], bytes)?;
         let metadata = metadata.bytes().unwrap_or_default();
         let [conf_state, index, term] = message("a snapshot's metadata", [BYTES, NUMBER, NUMBER], metadata)?;
@@ -285,7 +285,7 @@ impl SnapshotRecord {
     }
 
     /// The record of these bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [index, term, conf_state] = message("a snapshot record", [NUMBER, NUMBER, BYTES], bytes)?;
         let conf_state = conf_state.bytes().map(ConfState::decode).transpose()?;
         Ok(Self { index: index.or_zero(), term: term.or_zero(), conf_state })
@@ -301,7 +301,7 @@ pub(super) fn encode_checked(crc: u32, data: &[u8]) -> Vec<u8> {
 }
 
 /// The two fields of a snapshot file.
-pub(super) fn decode_checked(bytes: &[u8]) -> Result<(u32, &[u8]), Flaw> {
+pub(super) fn decode_checked(bytes: &[u8]) -> Result<(u32, &[u8]), EtcdError> {
     let [crc, data] = message("a snapshot file", [NUMBER, BYTES], bytes)?;
     Ok((crc.or_zero() as u32, data.bytes().unwrap_or_default()))
 }
@@ -336,7 +336,7 @@ pub(super) fn message<'a, const N: usize>(
     what: &'static str,
     kinds: [FieldKind; N],
     bytes: &'a [u8],
-) -> Result<[Value<'a>; N], Flaw> {
+) -> Result<[Value<'a>; N], EtcdError> {
     let mut values = [Value::Other; N];
     Fields::each(what, bytes, |number, value| {
         let at = number as usize - 1;
@@ -397,13 +397,13 @@ impl<'a> Fields<'a> {
         what: &'static str,
         bytes: &'a [u8],
         mut take: impl FnMut(u64, Value<'a>) -> Option<()>,
-    ) -> Result<(), Flaw> {
+    ) -> Result<(), EtcdError> {
         let mut fields = Self::new(bytes);
         while !fields.rest.is_empty() {
             let Some((number, value)) = fields.next() else {
-                return Err(if fields.ran_out { Flaw::Short(what) } else { Flaw::Parse(what) });
+                return Err(if fields.ran_out { EtcdError::Short(what) } else { EtcdError::Parse(what) });
             };
-            take(number, value).ok_or(Flaw::Parse(what))?;
+            take(number, value).ok_or(EtcdError::Parse(what))?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The records of a segment without their checksums.
 
-use super::Flaw;
+use super::EtcdError;
 use super::frame::{Frame, RawRecord};
 
 /// The records of a segment's bytes as they stand there, not checked against a checksum, up to the end of the log
@@ -30,7 +30,7 @@ impl<'a> RawRecords<'a> {
 }
 
 impl<'a> Iterator for RawRecords<'a> {
-    type Item = Result<RawRecord<'a>, Flaw>;
+    type Item = Result<RawRecord<'a>, EtcdError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {

@@ -7,7 +7,7 @@ use super::names::{self, SegmentName};
 use super::proto::Fields;
 use super::raw::RawRecords;
 use super::salvage::{self, Behind};
-use super::{Entry, Flaw, HardState, SnapshotRecord, Strictness};
+use super::{Entry, EtcdError, HardState, SnapshotRecord, Strictness};
 use crate::fs::Fs;
 use crate::{Error, Result};
 
@@ -78,7 +78,7 @@ impl<F: Fs> Reader<F> {
         let mut contents = fold.contents;
         let stopped = match walk.flaw {
             None => None,
-            Some(Flaw::Torn) => {
+            Some(EtcdError::Torn) => {
                 contents.torn = Some(walk.place());
                 None
             }
@@ -94,7 +94,7 @@ impl<F: Fs> Reader<F> {
 
     pub(super) fn not_found(&self) -> Error {
         let (index, term) = (self.start.index, self.start.term);
-        Error::from(Flaw::SnapshotNotFound { index, term }).at_path(&self.dir)
+        Error::from(EtcdError::SnapshotNotFound { index, term }).at_path(&self.dir)
     }
 }
 
@@ -110,7 +110,7 @@ pub fn metadata<F: Fs>(fs: &F, dir: &Path) -> Result<Option<Vec<u8>>> {
             return Ok(record.data.map(<[u8]>::to_vec));
         }
     }
-    Err(Error::from(Flaw::Headless).at_path(&path))
+    Err(Error::from(EtcdError::Headless).at_path(&path))
 }
 
 /// Whether the log in `dir` is that of a member of etcd itself, which has a database beside its snapshots: its metadata
@@ -139,8 +139,8 @@ pub fn verify<F: Fs>(fs: F, dir: &Path, start: &SnapshotRecord) -> Result<HardSt
     let mut fold = Fold::new(start, false);
     let walk = reader.walk(&mut fold)?;
     match walk.flaw {
-        None | Some(Flaw::Torn) if fold.matched => Ok(fold.contents.state),
-        None | Some(Flaw::Torn) => Err(reader.not_found()),
+        None | Some(EtcdError::Torn) if fold.matched => Ok(fold.contents.state),
+        None | Some(EtcdError::Torn) => Err(reader.not_found()),
         Some(_) => walk.error().map_or(Ok(fold.contents.state), Err),
     }
 }
@@ -179,7 +179,7 @@ fn snapshots_in<F: Fs>(
         return Err(damage);
     }
     match walk.flaw {
-        None | Some(Flaw::Torn) => {}
+        None | Some(EtcdError::Torn) => {}
         Some(_) => walk.error().map_or(Ok(()), Err)?,
     }
     Ok(found.committed())
@@ -193,7 +193,7 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(super) fn take(&mut self, record: &RawRecord<'_>) -> Result<(), Flaw> {
+    pub(super) fn take(&mut self, record: &RawRecord<'_>) -> Result<(), EtcdError> {
         let data = record.data.unwrap_or_default();
         match record.kind {
             kind::SNAPSHOT => self.all.push(SnapshotRecord::decode(data)?),
@@ -229,7 +229,7 @@ pub(super) struct Walk {
     /// And in this one.
     pub(super) of_last: u64,
     /// Why, unless it was the end.
-    pub(super) flaw: Option<Flaw>,
+    pub(super) flaw: Option<EtcdError>,
     /// The segment's bytes, without the last of more zeros than a record could have.
     pub(super) bytes: Vec<u8>,
 }
@@ -247,11 +247,11 @@ impl Walk {
     /// Damage that etcd takes for the end of the log.
     pub(super) fn damage(&self) -> Option<Error> {
         let flaw = match self.flaw {
-            Some(Flaw::Torn) if !self.last => Flaw::CutShort,
+            Some(EtcdError::Torn) if !self.last => EtcdError::CutShort,
             None if self.name.seq > 0 && self.last && self.bytes.iter().all(|&byte| byte == 0) => {
-                Flaw::EmptySegment
+                EtcdError::EmptySegment
             }
-            None | Some(Flaw::Torn) if self.of_last < head_records(self.name) => Flaw::Headless,
+            None | Some(EtcdError::Torn) if self.of_last < head_records(self.name) => EtcdError::Headless,
             _ => return None,
         };
         Some(Error::from(flaw).at_path(&self.path).at_offset(self.offset))
@@ -282,7 +282,7 @@ pub(super) fn walk<F: Fs>(
     fs: &F,
     dir: &Path,
     names: &[SegmentName],
-    mut take: impl FnMut(&SegmentName, &RawRecord<'_>) -> Result<(), Flaw>,
+    mut take: impl FnMut(&SegmentName, &RawRecord<'_>) -> Result<(), EtcdError>,
 ) -> Result<Walk> {
     let (mut crc, mut records) = (0, 0);
     for (at, name) in names.iter().enumerate() {
@@ -308,14 +308,14 @@ pub(super) fn walk<F: Fs>(
         };
         records += of_last;
         if flaw.is_none() && offset == 0 && !last {
-            flaw = Some(Flaw::Headless);
+            flaw = Some(EtcdError::Headless);
         }
         crc = scan.crc;
         if flaw.is_some() || last {
             return Ok(Walk { path, name: *name, last, offset, crc, records, of_last, flaw, bytes });
         }
     }
-    Err(Error::from(Flaw::SegmentMissing { index: 0 }).at_path(dir))
+    Err(Error::from(EtcdError::SegmentMissing { index: 0 }).at_path(dir))
 }
 
 /// What a reader makes of the records.
@@ -338,7 +338,7 @@ impl<'a> Fold<'a> {
         Self { start, keep, contents, matched: false, last_index: 0, state_seq: None }
     }
 
-    fn take(&mut self, name: &SegmentName, record: &RawRecord<'_>) -> Result<(), Flaw> {
+    fn take(&mut self, name: &SegmentName, record: &RawRecord<'_>) -> Result<(), EtcdError> {
         let data = record.data.unwrap_or_default();
         match record.kind {
             kind::ENTRY if self.keep => self.entry(Entry::decode(data)?),
@@ -349,24 +349,26 @@ impl<'a> Fold<'a> {
                 Ok(())
             }
             kind::METADATA => match (&self.contents.metadata, record.data) {
-                (Some(known), found) if found.unwrap_or_default() != known => Err(Flaw::MetadataConflict),
+                (Some(known), found) if found.unwrap_or_default() != known => {
+                    Err(EtcdError::MetadataConflict)
+                }
                 (_, found) => {
                     self.contents.metadata = found.map(<[u8]>::to_vec);
                     Ok(())
                 }
             },
             kind::SNAPSHOT => self.snapshot(&SnapshotRecord::decode(data)?),
-            unknown => Err(Flaw::RecordKind(unknown)),
+            unknown => Err(EtcdError::RecordKind(unknown)),
         }
     }
 
-    fn entry(&mut self, entry: Entry) -> Result<(), Flaw> {
+    fn entry(&mut self, entry: Entry) -> Result<(), EtcdError> {
         let index = entry.index;
         if let Some(after) = index.checked_sub(self.start.index).and_then(|after| after.checked_sub(1)) {
             let entries = &mut self.contents.entries;
             let have = entries.len() as u64;
             if after > have {
-                return Err(Flaw::Gap { index, last: self.start.index.saturating_add(have) });
+                return Err(EtcdError::Gap { index, last: self.start.index.saturating_add(have) });
             }
             entries.truncate(after as usize);
             entries.push(entry);
@@ -375,11 +377,11 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
-    fn snapshot(&mut self, found: &SnapshotRecord) -> Result<(), Flaw> {
+    fn snapshot(&mut self, found: &SnapshotRecord) -> Result<(), EtcdError> {
         let SnapshotRecord { index, term, .. } = *self.start;
         if found.index == index {
             if found.term != term {
-                return Err(Flaw::SnapshotMismatch { index, found: found.term, expected: term });
+                return Err(EtcdError::SnapshotMismatch { index, found: found.term, expected: term });
             }
             self.matched = true;
         }

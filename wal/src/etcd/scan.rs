@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 
-use super::Flaw;
+use super::EtcdError;
 use super::frame::{self, Frame, RawRecord, SEGMENT_BYTES_MAX, kind};
 use super::log::constants::{INDEX_MAX, METADATA};
 use super::names::SegmentName;
@@ -114,7 +114,7 @@ impl EtcdScan<'_> {
             return Err(Stop::Refused(Error::new(ErrorKind::NumbersEnd)));
         }
         let mut frames = self.frames.clone();
-        let Some(record) = frames.next().map_err(|flaw| invalid(found(&flaw)))? else {
+        let Some(record) = frames.next().map_err(|error| invalid(found(&error)))? else {
             return match self.bytes.len() as u64 {
                 // The head was durable before the segment had its name.
                 _ if !self.headed => Err(invalid(HEADLESS)),
@@ -134,14 +134,14 @@ impl EtcdScan<'_> {
         let data = record.data.unwrap_or_default();
         match record.kind {
             _ if !record.canonical => return Err(invalid("a length or padding that no writer makes")),
-            kind::CRC => frames.chain(record).map_err(|flaw| invalid(found(&flaw)))?,
+            kind::CRC => frames.chain(record).map_err(|error| invalid(found(&error)))?,
             kind::METADATA if data == METADATA => self.headed = true,
             kind::METADATA if !self.headed && self.records == 1 => {
-                let flaw = Flaw::Parse("the metadata of a log of this kind, not a member's of etcd");
-                return Err(Stop::Refused(Error::from(flaw)));
+                let error = EtcdError::Parse("the metadata of a log of this kind, not a member's of etcd");
+                return Err(Stop::Refused(Error::from(error)));
             }
             kind::STATE => {
-                let state = HardState::decode(data).map_err(|flaw| invalid(found(&flaw)))?;
+                let state = HardState::decode(data).map_err(|error| invalid(found(&error)))?;
                 if state.commit >= self.next {
                     return Err(invalid(BEYOND));
                 }
@@ -247,11 +247,11 @@ impl<'s> Scan<'s, EtcdSegments> for EtcdScan<'s> {
     }
 }
 
-fn found(flaw: &Flaw) -> &'static str {
-    match flaw {
-        Flaw::Torn => "an incomplete record",
-        Flaw::Crc { .. } => "a wrong checksum",
-        Flaw::Chain { .. } => "a segment that does not follow",
+fn found(error: &EtcdError) -> &'static str {
+    match error {
+        EtcdError::Torn => "an incomplete record",
+        EtcdError::Crc { .. } => "a wrong checksum",
+        EtcdError::Chain { .. } => "a segment that does not follow",
         _ => "bytes that are no record",
     }
 }

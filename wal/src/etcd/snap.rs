@@ -20,7 +20,7 @@ use std::sync::Arc;
 use super::names::{self, hex16};
 use super::proto::{decode_checked, encode_checked};
 use super::wal::purge;
-use super::{Flaw, Snapshot, SnapshotRecord, SyncLatencies};
+use super::{EtcdError, Snapshot, SnapshotRecord, SyncLatencies};
 use crate::crc32c;
 use crate::fs::{Fs, FsFile, NotRegular, OsFs, create_temporary};
 use crate::{Error, ErrorKind, Result};
@@ -50,18 +50,18 @@ pub fn file_name(snapshot: &SnapshotRecord) -> String {
 }
 
 /// The snapshot in these bytes of a file.
-pub fn decode(bytes: &[u8]) -> Result<Snapshot, Flaw> {
+pub fn decode(bytes: &[u8]) -> Result<Snapshot, EtcdError> {
     if bytes.is_empty() {
-        return Err(Flaw::SnapshotEmpty);
+        return Err(EtcdError::SnapshotEmpty);
     }
     let (stored, data) = decode_checked(bytes)?;
     // In etcd's files a checksum of zero is the same as none.
     if data.is_empty() || stored == 0 {
-        return Err(Flaw::SnapshotEmpty);
+        return Err(EtcdError::SnapshotEmpty);
     }
     let computed = crc32c::hash(data);
     if computed != stored {
-        return Err(Flaw::SnapshotCrc { stored, computed });
+        return Err(EtcdError::SnapshotCrc { stored, computed });
     }
     Snapshot::decode(data)
 }
@@ -174,7 +174,7 @@ impl<F: Fs> Snapshotter<F> {
             .fs
             .read_within(path, SNAPSHOT_BYTES_MAX)
             .map_err(|error| Error::io("read", error).at_path(path))?;
-        decode(&bytes).map_err(|flaw| Error::from(flaw).at_path(path))
+        decode(&bytes).map_err(|error| Error::from(error).at_path(path))
     }
 
     /// The newest snapshot that can be read; those that cannot are renamed to `<name>.broken`.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::read::known_snapshots;
 use super::{
-    Contents, Entry, Flaw, HardState, RepairReport, SegmentName, Snapshot, SnapshotRecord, Snapshotter, Wal,
-    WalOptions, names, repair,
+    Contents, Entry, EtcdError, HardState, RepairReport, SegmentName, Snapshot, SnapshotRecord, Snapshotter,
+    Wal, WalOptions, names, repair,
 };
 use crate::fs::{Fs, OsFs};
 use crate::{Error, ErrorKind, Result};
@@ -52,20 +52,20 @@ pub(super) fn check_start(
     first: SegmentName,
     known: &[SnapshotRecord],
     snapshot: Option<&Snapshot>,
-) -> Result<(), Flaw> {
+) -> Result<(), EtcdError> {
     match (snapshot, known.last()) {
         (None, Some(last)) if first.index > 0 => {
-            Err(Flaw::SnapshotsMissing { first: first.index, known: last.index })
+            Err(EtcdError::SnapshotsMissing { first: first.index, known: last.index })
         }
         _ => Ok(()),
     }
 }
 
 /// Whether there is all that was committed: what a log holds that was opened at `start`.
-pub(super) fn check_commit(start: &SnapshotRecord, contents: &Contents) -> Result<(), Flaw> {
+pub(super) fn check_commit(start: &SnapshotRecord, contents: &Contents) -> Result<(), EtcdError> {
     let last = contents.entries.last().map_or(start.index, |entry| entry.index);
     let commit = contents.state.commit;
-    if commit > last { Err(Flaw::CommitBeyondLog { commit, last }) } else { Ok(()) }
+    if commit > last { Err(EtcdError::CommitBeyondLog { commit, last }) } else { Ok(()) }
 }
 
 /// What a member knows when it starts.
@@ -105,19 +105,20 @@ impl<F: Fs> DiskStorage<F> {
         let known = known_snapshots(&fs, wal_dir, options.strictness)?;
         let snapshot = snap.newest_readable(&known)?;
         let first = names::segments(&fs, wal_dir)?[0];
-        check_start(first, &known, snapshot.as_ref()).map_err(|flaw| Error::from(flaw).at_path(snap_dir))?;
+        check_start(first, &known, snapshot.as_ref())
+            .map_err(|error| Error::from(error).at_path(snap_dir))?;
         let start = snapshot.as_ref().map_or(SnapshotRecord::default(), Snapshot::record);
         let open = || Wal::open(fs.clone(), wal_dir, &start, options)?.read_all();
         let mut repaired = None;
         let opened = match open() {
-            Err(error) if matches!(error.kind(), ErrorKind::Etcd(flaw) if flaw.is_torn()) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Etcd(error) if error.is_torn()) => {
                 repaired = Some(repair(&fs, wal_dir)?);
                 open()
             }
             opened => opened,
         };
         let (wal, contents) = opened?;
-        check_commit(&start, &contents).map_err(|flaw| Error::from(flaw).at_path(wal_dir))?;
+        check_commit(&start, &contents).map_err(|error| Error::from(error).at_path(wal_dir))?;
         // This tidies the directory up, which is for the owner of the log alone.
         drop(snap.load_newest_available(&known)?);
         Ok((Self { wal, snap }, Restored { snapshot, contents, repaired }))

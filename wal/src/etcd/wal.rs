@@ -12,7 +12,7 @@ use super::options::{Strictness, WalOptions};
 use super::pipeline::Pipeline;
 use super::read::{Contents, Fold, Reader};
 use super::writer::{Segment, WalWriter, lock_segments};
-use super::{Entry, Flaw, HardState, SnapshotRecord, SyncLatencies};
+use super::{Entry, EtcdError, HardState, SnapshotRecord, SyncLatencies};
 use crate::directory::lock;
 use crate::error::Poison;
 use crate::fs::{Fs, FsFile, LockKind, NotRegular, OsFs, parent};
@@ -44,7 +44,7 @@ impl<F: Fs> Wal<F> {
         let made = Self::begin(&fs, &temporary, first, metadata, options).and_then(|wal| {
             // Never onto what holds something: who comes second fails here.
             fs.rename(&temporary, dir).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotADirectory => Error::from(Flaw::NotNamed).at_path(dir),
+                std::io::ErrorKind::NotADirectory => Error::from(EtcdError::NotNamed).at_path(dir),
                 _ => Error::io("rename", error).at_path(&temporary),
             })?;
             Ok(wal)
@@ -240,7 +240,7 @@ pub struct Unread<F: Fs = OsFs> {
 impl<F: Fs> Unread<F> {
     /// Reads all of it, wipes what stands behind its end, and makes it ready for more.
     ///
-    /// A torn tail is an error here ([`Flaw::Torn`]): [`repair`](super::repair()) first, then open again.
+    /// A torn tail is an error here ([`EtcdError::Torn`]): [`repair`](super::repair()) first, then open again.
     pub fn read_all(self) -> Result<(Wal<F>, Contents)> {
         let mut fold = Fold::new(&self.reader.start, true);
         let walk = self.reader.walk(&mut fold)?;
@@ -250,11 +250,11 @@ impl<F: Fs> Unread<F> {
             return Err(damage);
         }
         let behind = walk.behind();
-        if walk.flaw.as_ref().is_none_or(Flaw::is_torn)
+        if walk.flaw.as_ref().is_none_or(EtcdError::is_torn)
             && let Some(behind) = &behind
-            && let Some(flaw) = self.options.strictness.refuses(behind.records, behind.acknowledged)
+            && let Some(error) = self.options.strictness.refuses(behind.records, behind.acknowledged)
         {
-            return Err(Error::from(flaw).at_path(&behind.place.path).at_offset(walk.offset));
+            return Err(Error::from(error).at_path(&behind.place.path).at_offset(walk.offset));
         }
         if let Some(error) = walk.error() {
             return Err(error);
@@ -267,7 +267,7 @@ impl<F: Fs> Unread<F> {
         let Self { segments, options, reader } = self;
         let (fs, dir) = (reader.fs, reader.dir);
         let Some(tail) = segments.last() else {
-            return Err(Error::from(Flaw::SegmentMissing { index: 0 }).at_path(&dir));
+            return Err(Error::from(EtcdError::SegmentMissing { index: 0 }).at_path(&dir));
         };
         let len = tail
             .file

@@ -265,7 +265,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
                 Some(missing) => {
                     Error::new(ErrorKind::Missing { first: missing.start, last: missing.end - 1 })
                 }
-                None => Error::new(ErrorKind::Damaged { found }).at_offset(0),
+                None => Error::new(ErrorKind::CorruptSegment { found }).at_offset(0),
             }
             .at_path(&path));
         }
@@ -305,7 +305,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         };
         let is_corrupt = kind == GapKind::Corruption;
         if is_corrupt && self.mode == ReplayMode::Strict {
-            return Err(Error::new(ErrorKind::Damaged { found }).at_path(&path).at_offset(offset));
+            return Err(Error::new(ErrorKind::CorruptSegment { found }).at_path(&path).at_offset(offset));
         }
         segment.is_corrupt |= is_corrupt;
         segment.end = offset;

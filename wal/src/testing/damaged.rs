@@ -71,7 +71,7 @@ pub fn damage_before_the_tail_refuses<L: Log<Fs = OsFs>>(scratch: &Scratch) {
         let before = scratch.files();
         let error = open_keeping::<L>(OsFs, &scratch.log_dir(), LogOptions::default()).err();
         let error = error.unwrap_or_else(|| panic!("opened with byte {at} damaged"));
-        assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "byte {at}: {error}");
+        assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "byte {at}: {error}");
         assert_eq!(error.path(), Some(&*path));
         assert!(error.offset().is_some_and(|offset| offset <= at as u64), "byte {at}: {error}");
         assert_eq!(scratch.files(), before);

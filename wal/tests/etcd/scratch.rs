@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{
-    Contents, Entry, EntryKind, Flaw, HardState, Snapshot, SnapshotRecord, Unread, Wal, WalOptions,
+    Contents, Entry, EntryKind, EtcdError, HardState, Snapshot, SnapshotRecord, Unread, Wal, WalOptions,
 };
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{Error, ErrorKind, Result};
@@ -71,10 +71,10 @@ pub(crate) fn state(commit: u64) -> HardState {
     HardState { term: 1, vote: 1, commit }
 }
 
-pub(crate) fn flaw(error: &Error) -> &Flaw {
+pub(crate) fn etcd_error(error: &Error) -> &EtcdError {
     match error.kind() {
-        ErrorKind::Etcd(flaw) => flaw,
-        other => panic!("no flaw: {other}"),
+        ErrorKind::Etcd(error) => error,
+        other => panic!("no error: {other}"),
     }
 }
 

@@ -31,12 +31,12 @@ fn a_record_cut_short_is_torn_and_a_changed_one_is_not() {
     assert_eq!(next(&whole), Ok(true));
     assert_eq!(next(&[]), Ok(false));
     for len in 1..whole.len() {
-        assert_eq!(next(&whole[..len]), Err(Flaw::Torn), "{len}");
+        assert_eq!(next(&whole[..len]), Err(EtcdError::Torn), "{len}");
     }
     let mut changed = whole.clone();
     let end = changed.iter().rposition(|&byte| byte == b'!').expect("the last byte");
     changed[end] = b'a';
-    assert!(matches!(next(&changed), Err(Flaw::Crc { .. })));
+    assert!(matches!(next(&changed), Err(EtcdError::Crc { .. })));
 }
 
 /// Only what the page writer of etcd would have written counts, and that is whole pages until it is flushed.

@@ -67,7 +67,7 @@ fn what_is_no_message_is_an_error() {
     for bytes in bad {
         assert!(Entry::decode(bytes).is_err(), "{bytes:x?}");
     }
-    assert_eq!(Entry::decode(&[0x22, 5, 1]), Err(Flaw::Short("an entry")));
+    assert_eq!(Entry::decode(&[0x22, 5, 1]), Err(EtcdError::Short("an entry")));
 }
 
 /// The numbers at both ends of every length.

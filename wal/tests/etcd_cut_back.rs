@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tsmith_wal::etcd::{
-    CutBack, DiskStorage, Entry, Flaw, RawRecords, SegmentName, Storage, check, cut_back, repair, snap,
+    CutBack, DiskStorage, Entry, EtcdError, RawRecords, SegmentName, Storage, check, cut_back, repair, snap,
 };
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
 use tsmith_wal::{ErrorKind, Result};
@@ -141,7 +141,7 @@ fn a_corrupt_log_is_cut_at_its_last_valid_record() {
 
 /// etcd starts on a log whose last segment is empty, or all zeros: nothing that can be read is lost.
 #[test]
-fn an_empty_last_segment_is_set_aside() {
+fn an_empty_last_segment_is_renamed() {
     for len in [0, 4096] {
         let fs = member();
         let last = segments(&fs).pop().expect("a segment");
@@ -156,7 +156,7 @@ fn an_empty_last_segment_is_set_aside() {
 }
 
 #[test]
-fn segments_behind_a_missing_one_are_set_aside() {
+fn segments_behind_a_missing_one_are_renamed() {
     let fs = member();
     let all = segments(&fs);
     assert!(all.len() > 3, "{all:?}");
@@ -189,8 +189,10 @@ fn a_log_that_would_not_open_is_not_cut() {
     fs.remove(&Path::new(SNAP).join(snap::file_name(&snapshot(1, 8).record()))).expect("removes");
     let before = files(&fs);
     let error = cut(&fs, false).expect_err("no snapshot to begin at");
-    let is_start =
-        matches!(error.kind(), ErrorKind::Etcd(Flaw::SnapshotsMissing { .. } | Flaw::SegmentMissing { .. }));
+    let is_start = matches!(
+        error.kind(),
+        ErrorKind::Etcd(EtcdError::SnapshotsMissing { .. } | EtcdError::SegmentMissing { .. })
+    );
     assert!(is_start && files(&fs) == before, "{error}");
 }
 

@@ -1,5 +1,4 @@
-//! What holds the segments of our own log together: which records are missed when one of them is gone or was emptied,
-//! and that a crash never makes one missed.
+//! What holds the segments of the native log together: a missing or emptied one is detected, and a crash never looks like one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,7 +68,7 @@ fn segment(number: u32) -> PathBuf {
 type Lose = fn(&mut Files, &Path);
 
 /// Ways to lose what a segment holds.
-const LOSSES: [(&str, Lose); 5] = [
+const WAYS: [(&str, Lose); 5] = [
     ("removed", |files, path| drop(files.remove(path))),
     ("emptied", |files, path| files.get_mut(path).expect("is there").clear()),
     ("cut to its head", |files, path| files.get_mut(path).expect("is there").truncate(HEAD_BYTES)),
@@ -91,9 +90,9 @@ fn refuses(sim: &SimFs, first: u64, last: u64, path: &Path) {
 /// Story: a segment in the middle that was emptied, cut to its head or gone was not noticed: the log opened, and the
 /// next snapshot made the loss permanent.
 #[test]
-fn a_segment_that_lost_its_records_is_missed() {
+fn a_segment_that_lost_its_records_is_detected() {
     let whole = five();
-    for (number, (what, lose)) in (1..5).flat_map(|number| LOSSES.map(|loss| (number, loss))) {
+    for (number, (what, lose)) in (1..5).flat_map(|number| WAYS.map(|loss| (number, loss))) {
         let mut lost = whole.clone();
         lose(&mut lost, &segment(number));
         let first = u64::from(number - 1) * 3;
@@ -121,7 +120,7 @@ fn a_segment_that_lost_its_records_is_missed() {
 
 /// Two gaps, and one within a segment: each is told apart.
 #[test]
-fn salvage_says_which_records_are_missing() {
+fn salvage_reports_missing_records() {
     let mut files = five();
     files.remove(&segment(2));
     let of_third = files.get_mut(&segment(3)).expect("is there");
@@ -136,7 +135,7 @@ fn salvage_says_which_records_are_missing() {
 /// Where a log ends is nowhere else said.
 #[test]
 fn the_newest_segment_may_be_empty() {
-    for (what, lose) in LOSSES {
+    for (what, lose) in WAYS {
         let mut lost = five();
         lose(&mut lost, &segment(5));
         let sim = with(&lost);
@@ -170,7 +169,7 @@ fn a_segment_from_elsewhere_is_no_part_of_the_log() {
     for (files, bad) in [(copied, 9), (repeated, 2)] {
         let sim = with(&files);
         let error = open(&sim, RecoveryMode::Strict).map(drop).expect_err("damage");
-        assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}");
         assert_eq!(error.path(), Some(&*segment(bad)), "{error}");
         assert_eq!(self::files(&sim), files);
         let (_, _, recovery) = open(&sim, RecoveryMode::Salvage).expect("opens");
@@ -184,7 +183,7 @@ fn a_segment_from_elsewhere_is_no_part_of_the_log() {
 
 /// What was forgotten is not missed, however few files are left to say so; what comes next is.
 #[test]
-fn the_forgotten_front_is_not_missed() {
+fn the_truncated_front_is_not_missing() {
     let sim = with(&five());
     let mut next = 15;
     for round in 0..12u32 {
@@ -214,7 +213,7 @@ fn the_forgotten_front_is_not_missed() {
 /// Story: on a full disk the files that are kept for later segments go, and with them went what told that the front had
 /// been forgotten.
 #[test]
-fn a_full_disk_does_not_make_the_front_missed() {
+fn a_full_disk_makes_no_record_missing() {
     for space in (0..9_000).step_by(250) {
         let sim = with(&five());
         let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
@@ -258,7 +257,7 @@ fn script(sim: &SimFs, from: u64) -> Vec<u64> {
 /// A process dies at any operation, another one goes on in its files, and at any operation of that the power goes: what
 /// the first had done to names is not durable when the second writes to the space they stand for.
 #[test]
-fn a_power_cut_after_a_process_died_breaks_no_chain() {
+fn a_power_cut_after_a_kill_makes_no_record_missing() {
     let whole = SimFs::default();
     drop(script(&whole, 0));
     drop(script(&whole, 5));
@@ -291,7 +290,7 @@ fn a_power_cut_after_a_process_died_breaks_no_chain() {
 
 /// A fault while the front is forgotten leaves it forgotten or not.
 #[test]
-fn a_fault_while_forgetting_makes_nothing_missed() {
+fn a_fault_while_truncating_makes_no_record_missing() {
     let whole = with(&five());
     drop(script(&whole, 15));
     for (at, fault) in (1..=whole.operations()).flat_map(|at| [(at, Fault::Io), (at, Fault::Full)]) {

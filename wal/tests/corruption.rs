@@ -89,7 +89,7 @@ fn a_bit_of_ours_flipped_anywhere_never_gives_another_record() {
                 );
             }
             Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
+                assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}");
                 assert!(error.offset().is_some_and(|offset| offset <= at as u64), "{error}");
             }
         }
@@ -100,7 +100,7 @@ fn a_bit_of_ours_flipped_anywhere_never_gives_another_record() {
 /// Story: after a clean close nothing in the last segment said that its last group had been synced, so one flipped
 /// bit there passed for a torn write, and the group was cut off.
 #[test]
-fn a_bit_flipped_in_the_last_group_of_a_closed_log_is_damage() {
+fn a_bit_flipped_in_the_last_group_of_a_closed_log_is_corruption() {
     let whole = ours();
     let mut scan = Scan::new(1, &whole);
     let (mut at, mut groups) = (0, Vec::new());
@@ -121,7 +121,7 @@ fn a_bit_flipped_in_the_last_group_of_a_closed_log_is_damage() {
         let sim = SimFs::default();
         put(&sim, "_00001.wal", &bytes);
         let error = open(&sim, RecoveryMode::Strict).map(drop).expect_err("damage");
-        assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "byte {at} bit {bit}: {error}");
+        assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "byte {at} bit {bit}: {error}");
         assert_eq!(error.path(), Some(Path::new("/wal/_00001.wal")));
         let offset = error.offset().expect("an offset");
         assert!((group.start as u64..=at as u64).contains(&offset), "byte {at} bit {bit}: {error}");
@@ -165,7 +165,7 @@ fn a_bit_of_theirs_flipped_anywhere_loses_no_frame_before_it() {
                     "byte {at} bit {bit}: lost in silence"
                 );
             }
-            Err(error) => assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}"),
+            Err(error) => assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}"),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! What of the ordinary log in etcd's framing is missed when a segment is damaged or gone, and the way back to a log that
-//! opens strictly.
+//! Which records of `EtcdLog` are reported missing when a segment is corrupt or gone, and how the log opens strictly again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -103,7 +102,7 @@ fn salvaged(sim: &SimFs, what: &str, last: u64) -> Vec<u64> {
 
 /// Story: a segment that was gone refused in every mode, and one that was cut was said to have lost a byte.
 #[test]
-fn a_segment_that_lost_its_records_is_missed_by_their_numbers() {
+fn a_segment_that_lost_its_records_is_detected() {
     let whole = five();
     for number in 1..5 {
         let path = segment(number);
@@ -127,7 +126,7 @@ fn a_segment_that_lost_its_records_is_missed_by_their_numbers() {
 }
 
 #[test]
-fn a_damaged_record_is_missed_by_its_number() {
+fn a_corrupt_record_is_reported_by_its_number() {
     for number in 1..=14 {
         let mut files = five();
         let bytes = files.get_mut(&segment((number - 1) / 3 + 1)).expect("is there");
@@ -139,7 +138,7 @@ fn a_damaged_record_is_missed_by_its_number() {
 
 /// `Strict` says which records are gone, with their segment or from its end.
 #[test]
-fn what_is_gone_is_refused_with_its_numbers() {
+fn missing_records_are_refused_with_their_numbers() {
     let mut gone = five();
     gone.remove(&segment(3)).expect("is there");
     let mut ended = five();
@@ -155,7 +154,7 @@ fn what_is_gone_is_refused_with_its_numbers() {
 /// Story: the segment after one that had lost its last records began at an older index than the one before it, and the log
 /// did not open strictly when the older ones were forgotten.
 #[test]
-fn records_lost_before_a_segment_without_any_are_missed_by_its_name() {
+fn the_name_of_an_empty_segment_shows_missing_records() {
     let mut files = five();
     lose_the_end(&mut files);
     let bytes = files.get_mut(&segment(5)).expect("is there");
@@ -166,7 +165,7 @@ fn records_lost_before_a_segment_without_any_are_missed_by_its_name() {
 
 /// Story: what was missing was told as one range, over the records between two places.
 #[test]
-fn records_missing_at_two_places_are_told_apart() {
+fn two_gaps_are_reported_apart() {
     let mut files = five();
     let bytes = files.get_mut(&segment(1)).expect("is there");
     let at = place(bytes, 2);
@@ -187,7 +186,7 @@ fn a_state_that_became_metadata_is_left_out() {
 
 /// Story: the last entry became a state by one bit, which no checksum covers, and was not missed: the log opened strictly.
 #[test]
-fn a_last_entry_that_became_a_state_is_missed() {
+fn a_last_entry_that_became_a_state_is_detected() {
     let mut files = five();
     let bytes = files.get_mut(&segment(5)).expect("is there");
     let begins = (0..bytes.len() - 10).step_by(8);

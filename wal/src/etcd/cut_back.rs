@@ -9,7 +9,7 @@ use super::repair::copy_durably;
 use super::salvage::{index_of, pairs_behind, state_of};
 use super::snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 use super::storage::check_start;
-use super::{Flaw, SegmentName, SnapshotRecord, names, pipeline};
+use super::{EtcdError, SegmentName, SnapshotRecord, names, pipeline};
 use crate::directory::lock;
 use crate::etcd::frame::{SEGMENT_BYTES_MAX, kind};
 use crate::fs::{Fs, FsFile, parent};
@@ -144,7 +144,7 @@ impl End {
     fn find<F: Fs>(fs: &F, dir: &Path, names: &[SegmentName]) -> Result<Option<Self>> {
         let follows = |pair: &&[SegmentName]| pair[0].seq.checked_add(1) == Some(pair[1].seq);
         let mut kept = names.windows(2).take_while(follows).count() + 1;
-        let missing = names.get(kept).map(|next| Flaw::SegmentMissing { index: next.index });
+        let missing = names.get(kept).map(|next| EtcdError::SegmentMissing { index: next.index });
         let mut reason = missing.map(|flaw| Error::from(flaw).at_path(dir));
         loop {
             let (mut checked, mut snapshots) = (Checked::default(), Snapshots::default());
@@ -187,7 +187,7 @@ impl End {
             .map_err(|flaw| Error::from(flaw).at_path(snap_dir))?;
         let start = snapshot.map_or(0, |snapshot| snapshot.index);
         if first.index > start {
-            return Err(Error::from(Flaw::SegmentMissing { index: start }).at_path(dir));
+            return Err(Error::from(EtcdError::SegmentMissing { index: start }).at_path(dir));
         }
         let renamed = |path: PathBuf| {
             let read = fs.read_within(&path, SNAPSHOT_BYTES_MAX);
@@ -202,10 +202,10 @@ impl End {
 fn lost(walk: &Walk) -> Option<Error> {
     let behind = walk.behind().filter(|behind| behind.acknowledged);
     let acknowledged = behind.map(|Wiped { place, records, .. }| {
-        Error::from(Flaw::AcknowledgedLost { records }).at_path(&place.path).at_offset(place.offset)
+        Error::from(EtcdError::AcknowledgedLost { records }).at_path(&place.path).at_offset(place.offset)
     });
     match &walk.flaw {
-        None | Some(Flaw::Torn) => walk.damage().or(acknowledged),
+        None | Some(EtcdError::Torn) => walk.damage().or(acknowledged),
         Some(_) => walk.error(),
     }
 }

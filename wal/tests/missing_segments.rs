@@ -1,5 +1,4 @@
-//! Segments that name the one before: which are missed when they are gone, emptied or zeroed, and that nothing that
-//! happens in good order makes one missed.
+//! Segments that name the one before: a missing, emptied or zeroed one is detected, and no ordinary event looks like one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,7 +63,7 @@ fn with(files: &Files) -> SimFs {
 }
 
 /// Ways to lose what a segment holds, other than in part.
-const LOSSES: [fn(&mut Files, u32); 3] = [
+const WAYS: [fn(&mut Files, u32); 3] = [
     |files, number| drop(files.remove(&path(number))),
     |files, number| files.get_mut(&path(number)).expect("is there").clear(),
     |files, number| files.get_mut(&path(number)).expect("is there").fill(0),
@@ -73,7 +72,7 @@ const LOSSES: [fn(&mut Files, u32); 3] = [
 fn refusal(sim: &SimFs) -> (PathBuf, u64) {
     let before = sim.snapshot();
     let error = open(sim, RecoveryMode::Strict).map(drop).expect_err("damage");
-    assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}");
     let after: Files = sim.snapshot().into_iter().filter(|(path, _)| before.contains_key(path)).collect();
     assert_eq!(after, before, "nothing is changed");
     (error.path().expect("a path").to_owned(), error.offset().expect("an offset"))
@@ -82,9 +81,9 @@ fn refusal(sim: &SimFs) -> (PathBuf, u64) {
 /// Story: a segment in the middle of a log was gone, emptied, or shown as zeros by the disk. The log opened with what was
 /// left, and said nothing.
 #[test]
-fn a_segment_in_the_middle_that_lost_all_is_missed() {
+fn a_missing_segment_in_the_middle_is_detected() {
     let files = five();
-    for (lost, way) in (2..=4).flat_map(|lost| LOSSES.map(|way| (lost, way))) {
+    for (lost, way) in (2..=4).flat_map(|lost| WAYS.map(|way| (lost, way))) {
         let mut left = files.clone();
         way(&mut left, lost);
         assert_eq!(refusal(&with(&left)), (path(lost + 1), 0));
@@ -109,7 +108,7 @@ fn a_segment_in_the_middle_that_lost_all_is_missed() {
 
 /// The first may have been forgotten when it is gone, but not when its file is there.
 #[test]
-fn what_was_forgotten_is_not_missed() {
+fn a_truncated_segment_is_not_missing() {
     let files = five();
     for first in 2..=5 {
         let mut left = files.clone();
@@ -119,7 +118,7 @@ fn what_was_forgotten_is_not_missed() {
         assert!(recovery.gaps.is_empty());
         log.close().expect("closes");
     }
-    for way in &LOSSES[1..] {
+    for way in &WAYS[1..] {
         let mut left = files.clone();
         way(&mut left, 1);
         assert_eq!(refusal(&with(&left)), (path(2), 0));
@@ -129,7 +128,7 @@ fn what_was_forgotten_is_not_missed() {
 /// InfluxDB's own segments do not name one another. Of the two empty ones that a crash of ours can leave, influxd takes the
 /// last away and goes on behind the other: an empty one in the middle was taken for a loss then, and nothing opened.
 #[test]
-fn of_influxdbs_segments_neither_a_gap_nor_an_empty_one_is_odd() {
+fn influxdb_segments_may_skip_numbers_or_be_empty() {
     let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1/wal/normal/_00002.wal");
     let theirs = std::fs::read(vector).expect("the vector");
     let files: Files = (1..=3).map(|number| (path(number), theirs.clone())).collect();
@@ -140,7 +139,7 @@ fn of_influxdbs_segments_neither_a_gap_nor_an_empty_one_is_odd() {
         (seen.len(), recovery.gaps)
     };
     let (all, _) = count(&files, RecoveryMode::Strict);
-    for lose in LOSSES {
+    for lose in WAYS {
         let mut left = files.clone();
         lose(&mut left, 2);
         for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
@@ -151,7 +150,7 @@ fn of_influxdbs_segments_neither_a_gap_nor_an_empty_one_is_odd() {
 
 /// Its file was taken away when nothing of it was kept, and the one behind it, which names it, then not read.
 #[test]
-fn a_segment_of_which_nothing_is_kept_is_missed_no_more() {
+fn a_segment_of_which_nothing_is_kept_is_not_missing() {
     for lost in 1..=4 {
         let mut files = five();
         let bytes = files.get_mut(&path(lost)).expect("is there");
