@@ -20,9 +20,6 @@ pub use records::Replay;
 pub use report::{Gap, GapKind, NotReplayed, Progress, Recovery, Unverified};
 pub(crate) use walk::{Found, Segment, Walk};
 
-/// How much is rewritten at a time.
-const REWRITE_BYTES: usize = 1 << 20;
-
 /// Where a log goes on in a new segment.
 #[derive(Debug)]
 pub(crate) struct Start {
@@ -135,15 +132,6 @@ fn remove_empty<F: Fs>(fs: &F, path: &Path, len: u64) -> Result<()> {
 fn rewrite<F: Fs>(fs: &F, path: &Path, len: u64) -> io::Result<()> {
     let file = fs.open(path)?;
     file.set_len(len)?;
-    let (mut chunk, mut at) = (vec![0; REWRITE_BYTES.min(len as usize)], 0);
-    while at < len {
-        let part = chunk.len().min((len - at) as usize);
-        let read = file.read_at(&mut chunk[..part], at)?;
-        if read == 0 {
-            break;
-        }
-        file.write_all_at(&chunk[..read], at)?;
-        at += read as u64;
-    }
+    file.write_all_at(&fs.read(path)?, 0)?;
     file.sync_all()
 }

@@ -13,15 +13,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::directory::{self, LOCK_NAME, Recycled};
+use crate::directory::{self, LOCK_NAME};
 use crate::entry::Layout;
-use crate::formats::refuse_other;
-use crate::fs::{Fs, FsFile, create_temporary, quarantine, quarantine_name, replace_corrupt};
+use crate::fs::{Fs, quarantine, quarantine_name, replace_corrupt_by};
 use crate::kind::{Format, FrameEncoder, Link};
 use crate::native::Native;
 use crate::options::ReplayMode;
-use crate::recover::{Found, Gap, GapKind, Unverified, Walk, seal};
-use crate::scan::Scan;
+use crate::recover::{Found, Gap, GapKind, NotReplayed, Unverified, Walk, seal};
+use crate::scan::position;
 use crate::segment::Influx;
 use crate::{Compression, Error, ErrorKind, Position, Record, Result};
 
@@ -103,16 +102,8 @@ struct Repair<'a, T: Format, F> {
     fs: &'a F,
     dir: &'a Path,
     found: Found<T>,
-    records: BTreeMap<u32, Records>,
     /// What is left of refused records, by their positions.
     instead: BTreeMap<Position, Option<Vec<u8>>>,
-}
-
-/// The valid records of a segment.
-#[derive(Default)]
-struct Records {
-    kept: u64,
-    refused: Vec<Refused>,
 }
 
 impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
@@ -122,26 +113,17 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         dir: &'a Path,
         mut replay: impl FnMut(Position, Record<'_>, Layout) -> Result<(), Refusal>,
     ) -> Result<Self> {
-        refuse_other::<T, F>(fs, dir)?;
-        let front = if T::RECYCLED { Recycled::list(fs, dir)?.front } else { 0 };
-        let (mut records, mut instead) = (BTreeMap::<u32, Records>::new(), BTreeMap::new());
-        let walk = Walk::<T, F>::new(fs, dir, ReplayMode::Salvage, front)?;
-        let found = walk.records_with_offsets(&mut |at, offset, record| {
-            let of = records.entry((at.0 >> 32) as u32).or_default();
-            match replay(at, record, T::LAYOUT) {
-                Ok(()) => of.kept += 1,
-                Err(Refusal { instead: left, reason }) => {
-                    of.kept += u64::from(left.is_some());
-                    of.refused.push(Refused { offset, in_part: left.is_some(), reason });
-                    instead.insert(at, left);
-                }
-            }
-            Ok(())
+        let mut instead = BTreeMap::new();
+        let found = Walk::<T, F>::read_only(fs, dir, ReplayMode::Salvage)?.records(&mut |at, record| {
+            replay(at, record, T::LAYOUT).map_err(|Refusal { instead: left, reason }| {
+                instead.insert(at, left);
+                Error::refused(io::Error::other(reason))
+            })
         })?;
-        Ok(Self { fs, dir, found, records, instead })
+        Ok(Self { fs, dir, found, instead })
     }
 
-    fn run(mut self, only: Option<&str>, dry_run: bool) -> Result<Vec<SegmentRepair>> {
+    fn run(&self, only: Option<&str>, dry_run: bool) -> Result<Vec<SegmentRepair>> {
         let numbers: Vec<u32> = self.found.segments.iter().map(|segment| segment.name).collect();
         let asked = |number: u32| only.is_none_or(|name| name == T::file_name(number));
         if let Some(name) = only.filter(|_| !numbers.iter().any(|&number| asked(number))) {
@@ -152,23 +134,32 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
     }
 
     /// Repairs a segment, if it is not whole.
-    fn segment(&mut self, at: usize, dry_run: bool) -> Result<Option<SegmentRepair>> {
+    fn segment(&self, at: usize, dry_run: bool) -> Result<Option<SegmentRepair>> {
         let segment = self.found.segments[at];
         let path = self.dir.join(T::file_name(segment.name));
         let recovery = &self.found.recovery;
         let gaps: Vec<Gap> = recovery.gaps.iter().filter(|gap| gap.path == path).cloned().collect();
         let unverified = recovery.unverified.iter().find(|records| records.path == path).cloned();
-        let Records { kept: kept_records, refused } = self.records.remove(&segment.name).unwrap_or_default();
+        let instead = self.instead.range(position(segment.name, 0)..=position(segment.name, u32::MAX));
+        let refused = recovery.refused.iter().filter(|refused| refused.path == path).zip(instead);
+        let refused: Vec<Refused> = refused
+            .map(|(NotReplayed { offset, reason, .. }, (_, instead))| Refused {
+                offset: *offset,
+                in_part: instead.is_some(),
+                reason: reason.clone(),
+            })
+            .collect();
         if gaps.is_empty() && refused.is_empty() && segment.accepted.is_none() {
             return Ok(None);
         }
+        let kept_records = segment.records - refused.iter().filter(|refused| !refused.in_part).count() as u64;
         let mut quarantined = None;
         if !refused.is_empty() || gaps.iter().any(|gap| gap.kind != GapKind::TornTail) {
             quarantined = Some(if dry_run {
                 quarantine_name(self.fs, &path)
                     .map_err(|error| Error::io("quarantine", error).at_path(&path))?
             } else {
-                self.rewrite(at, &path)?
+                self.rewrite(at, &path, kept_records)?
             });
         } else if let Some(from) = segment.accepted.filter(|_| !dry_run) {
             // A later segment that is rewritten becomes ours.
@@ -177,43 +168,35 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         Ok(Some(SegmentRepair { path, kept_records, gaps, refused, unverified, quarantined }))
     }
 
-    /// Replaces the segment at `at` by one of its valid records; gives the name that it has then. Where records are numbered
-    /// the new one begins where the one before ends and says that it ends where the next begins: what is missing was
+    /// Replaces the segment at `at` by one of its `kept` valid records; gives the name that it has then. Where records are
+    /// numbered the new one begins where the one before ends and says that it ends where the next begins: what is missing was
     /// reported, and is not missing any more.
-    fn rewrite(&self, at: usize, path: &Path) -> Result<PathBuf> {
+    fn rewrite(&self, at: usize, path: &Path, kept: u64) -> Result<PathBuf> {
+        let failed = |error| Error::io("repair", error).at_path(path);
+        if kept == 0 && !self.is_named(at) {
+            return quarantine(self.fs, path).map_err(failed);
+        }
         let number = self.found.segments[at].name;
         let names = self.found.segments.iter().map(|segment| segment.name).collect();
         let mut frames = vec![0; T::GROUP_BYTES as usize];
-        let mut encoder = T::Encoder::new(Compression::default());
-        let mut kept = Kept::default();
+        let (mut encoder, mut encoded) = (T::Encoder::new(Compression::default()), 0);
         let walk = Walk::<T, F>::one(self.fs, self.dir, ReplayMode::Salvage, names, at);
-        walk.records_with_offsets(&mut |at, _, record| {
+        walk.records(&mut |at, record| {
             let record = match self.instead.get(&at) {
                 Some(None) => return Ok(()),
                 Some(Some(payload)) => Record { payload, ..record },
                 None => record,
             };
-            kept.add(record);
             frames.extend_from_slice(encoder.encode(record)?);
+            encoded += 1;
             Ok(())
         })?;
-        let failed = |error| Error::io("repair", error).at_path(path);
-        if kept.records == 0 && !self.is_named(at) {
-            return quarantine(self.fs, path).map_err(failed);
+        if encoded != kept {
+            return Err(failed(io::Error::other("other records are read than before")));
         }
-        let (link, next) = self.bounds(at, kept.records);
+        let (link, next) = self.bounds(at, kept);
         let bytes = segment_of::<T>(number, link, next, frames, kept).map_err(|error| error.at_path(path))?;
-        let (temporary, file) = create_temporary(self.fs, path).map_err(failed)?;
-        let replaced = || {
-            file.write_all_at(&bytes, 0)?;
-            file.sync_all()?;
-            // Read back before anything depends on it.
-            if Kept::of::<T>(number, &self.fs.read(&temporary)?) != Some(kept) {
-                return Err(io::Error::other("other records are read back than were written"));
-            }
-            replace_corrupt(self.fs, &file, &temporary, path)
-        };
-        replaced().inspect_err(|_| drop(self.fs.remove(&temporary))).map_err(failed)
+        replace_corrupt_by(self.fs, path, &bytes).map_err(failed)
     }
 
     /// Whether the log would miss the segment if it were gone.
@@ -250,12 +233,12 @@ fn segment_of<T: Format>(
     link: Link,
     next: u64,
     mut frames: Vec<u8>,
-    kept: Kept,
+    records: u64,
 ) -> Result<Vec<u8>> {
     let mut segment = T::begin(number, link);
     let mut bytes = segment.head();
     let begin = bytes.len() as u32;
-    if kept.records > 0 {
+    if records > 0 {
         segment.seal(begin, begin, &mut frames);
         bytes.extend_from_slice(&frames);
     }
@@ -264,33 +247,4 @@ fn segment_of<T: Format>(
     segment.skip_to(next);
     bytes.extend(segment.end(end));
     Ok(bytes)
-}
-
-/// The records of a segment, to compare with those that were to be in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Kept {
-    records: u64,
-    crc: u32,
-}
-
-impl Kept {
-    fn add(&mut self, record: Record<'_>) {
-        self.records += 1;
-        let mut crc = crc32fast::Hasher::new_with_initial(self.crc);
-        crc.update(&[record.kind.tag()]);
-        crc.update(&record.payload.len().to_le_bytes());
-        crc.update(record.payload);
-        self.crc = crc.finalize();
-    }
-
-    /// Those of these bytes; `None` if they are not all valid.
-    fn of<T: Format>(number: u32, bytes: &[u8]) -> Option<Self> {
-        let (mut found, mut payload) = (Self::default(), Vec::new());
-        let mut scan = T::Scan::new(number, bytes, T::Carry::default());
-        while let Some(item) = scan.next_item().ok()? {
-            let (kind, len) = T::unpack(bytes, item, 0, &mut payload).ok()?;
-            found.add(Record { kind, payload: payload.get(..len)? });
-        }
-        Some(found)
-    }
 }

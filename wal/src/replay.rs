@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use crate::directory::{self, Recycled};
+use crate::directory;
 use crate::etcd::EtcdSegments;
-use crate::formats::refuse_other;
 use crate::fs::{Fs, parent};
 use crate::native::Native;
 use crate::options::ReplayMode;
@@ -63,9 +62,7 @@ pub(crate) fn replay_of<T: SegmentFormat, F: Fs>(
     mode: ReplayMode,
     replay: &mut dyn FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Recovery> {
-    refuse_other::<T, F>(fs, dir)?;
-    let front = if T::RECYCLED { Recycled::list(fs, dir)?.front } else { 0 };
-    Walk::<T, F>::new(fs, dir, mode, front)?.records(replay).map(|found| found.recovery)
+    Walk::<T, F>::read_only(fs, dir, mode)?.records(replay).map(|found| found.recovery)
 }
 
 fn segment_of<T: SegmentFormat, F: Fs>(

@@ -4,17 +4,17 @@
 //! segment ──► items ───┬─► worker: unpack, decode to columns ──┐
 //!      one claims a    ├─► worker: unpack, decode to columns ──┼─► applied in order, each by who decoded it
 //!      run of them     └─► ...                                 ┘
-//! main    ──► reads the next segment meanwhile
+//! main    ──► reads the next segment, then works too
 //! ```
 //!
 //! Threads hand each other nothing but the turn: columns borrow from the payload of the worker that decoded them. Memory is
-//! two segments and, for each worker, what it holds of a run: as much as [`AHEAD_BYTES`] and [`AHEAD_VALUES`] say and a
-//! record more. What a run has beyond that waits for its turn, and is read one by one.
+//! two segments and, for each worker, one batch of a run: as much as [`AHEAD_BYTES`] and [`AHEAD_VALUES`] say and a record
+//! more. The worker reads further batches of its run when it has the turn.
 
 use std::num::NonZero;
 use std::ops::Range;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::records::{Count, Failed, OneByOne, ReadSegment, Replay, Stretch, as_refusal};
 use super::report::Progress;
@@ -25,7 +25,7 @@ use crate::{Record, RecordKind, Result};
 /// A worker takes records of about so many bytes on disk at a time.
 const RUN_BYTES: u64 = 64 << 10;
 
-/// So much of a run is unpacked before its turn, and decoded: compressed, a few bytes can say a lot.
+/// So much of a run is unpacked at a time, and decoded: compressed, a few bytes can say a lot.
 const AHEAD_BYTES: usize = 4 << 20;
 const AHEAD_VALUES: usize = 1 << 19;
 
@@ -37,11 +37,10 @@ const WORKERS_MAX: usize = 8;
 
 /// Decodes the records of segments, one segment after the other, and gives them to a [`Replay`].
 pub(super) struct Team<'r> {
-    workers: usize,
     skips_refused: bool,
-    replay: Mutex<&'r mut dyn Replay>,
-    /// What workers fill. Those of the next segment take it over: memory that is new costs more than what is put there.
-    buffers: Mutex<Vec<Buffers>>,
+    replay: &'r mut dyn Replay,
+    /// One for each worker, for all segments: new memory costs more than what is put there.
+    buffers: Vec<Buffers>,
 }
 
 #[derive(Default)]
@@ -53,114 +52,42 @@ struct Buffers {
 impl<'r> Team<'r> {
     pub(super) fn new(replay: &'r mut dyn Replay, skips_refused: bool) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
-        Self { workers, skips_refused, replay: Mutex::new(replay), buffers: Mutex::default() }
+        Self { skips_refused, replay, buffers: (0..workers).map(|_| Buffers::default()).collect() }
     }
 
     fn side_by_side<'s, T: SegmentFormat>(
-        &self,
+        &mut self,
         bytes: &'s [u8],
         scan: T::Scan<'s>,
         meanwhile: &mut dyn FnMut(),
     ) -> Result<Stretch<T::Scan<'s>>, Failed> {
         let feed = Mutex::new(Feed { scan, next: 0, ended: false });
-        let line = Line::new(self.skips_refused);
-        let work = || {
-            let abandoned = Abandoned(&line);
-            let mut buffers = self.buffers.lock().pop().unwrap_or_default();
+        let (count, stop) = (Count::new(self.skips_refused), Ok(None));
+        let turn = Turn { next: 0, over: false, replay: &mut *self.replay, count, stop };
+        let line = Line { turn: Mutex::new(turn), passed: Condvar::new() };
+        let work = &|buffers: &mut Buffers| {
+            let _over = OverOnPanic(&line);
             loop {
-                let Some(run) = feed.lock().claim::<T>() else {
-                    self.buffers.lock().push(buffers);
-                    return std::mem::forget(abandoned);
-                };
-                match self.replay_run::<T>(bytes, run, &mut buffers, &line) {
-                    Some(Next::Run) => {}
-                    Some(Next::Nothing) => feed.lock().ended = true,
-                    None => return,
+                let Some(run) = feed.lock().claim::<T>() else { return };
+                if !replay_run::<T>(bytes, run, buffers, &line) {
+                    return;
                 }
             }
         };
         std::thread::scope(|scope| {
-            // Each takes whatever is next, so any number of them will do; where the system gives none this one is it.
-            let begin = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
-            let given = (0..self.workers).map_while(begin).count();
-            meanwhile();
-            if given == 0 {
-                work();
-            }
-        });
-        let (count, stop) = line.turn.into_inner().done?;
-        Ok(Stretch { count, stop, scan: feed.into_inner().scan })
-    }
-
-    /// Decodes a run, waits for its turn and applies it. `None` if its turn never comes.
-    fn replay_run<T: SegmentFormat>(
-        &self,
-        bytes: &[u8],
-        mut run: Run,
-        Buffers { payloads, decoder }: &mut Buffers,
-        line: &Line,
-    ) -> Option<Next> {
-        let mut items = std::mem::take(&mut run.items).into_iter();
-        let (mut ahead, mut from) = (Vec::new(), 0);
-        while from < AHEAD_BYTES
-            && let Some(item) = items.next()
-        {
-            match Unpacked::new::<T>(bytes, item, from, payloads) {
-                Ok(record) => {
-                    from = record.span.end;
-                    ahead.push(record);
-                }
-                Err(stop) => (run.stop, items) = (Some(stop), Vec::new().into_iter()),
-            }
-        }
-        let (mut decoded, mut values) = (Vec::new(), 0);
-        for record in &ahead {
-            if values >= AHEAD_VALUES {
-                break;
-            }
-            let entry = record.decode(payloads, decoder);
-            values += entry.as_ref().map_or(0, Entry::value_count);
-            decoded.push(entry);
-        }
-        let mut turn = line.turn.lock();
-        while turn.next != run.index {
-            if turn.abandoned {
-                return None;
-            }
-            line.passed.wait(&mut turn);
-        }
-        if let Ok((count, stop)) = &mut turn.done
-            && stop.is_none()
-        {
-            let mut replay = self.replay.lock();
-            let mut applied = apply(count, &ahead, decoded, payloads, decoder, &mut **replay);
-            for item in items {
-                if applied.is_err() {
-                    break;
-                }
-                match Unpacked::new::<T>(bytes, item, 0, payloads) {
-                    Ok(one) => {
-                        applied = apply(count, &[one], Vec::new(), payloads, decoder, &mut **replay);
-                    }
-                    Err(stop) => {
-                        run.stop = Some(stop);
+            // Each takes whatever is next, so any number of them will do.
+            if let Some((own, others)) = self.buffers.split_first_mut() {
+                for buffers in others {
+                    if std::thread::Builder::new().spawn_scoped(scope, move || work(buffers)).is_err() {
                         break;
                     }
                 }
+                meanwhile();
+                work(own);
             }
-            *stop = run.stop;
-            if let Err(failed) = applied {
-                turn.done = Err(failed);
-            }
-        }
-        let over = turn.done.as_ref().map_or(true, |(_, stop)| stop.is_some());
-        turn.next += 1;
-        line.passed.notify_all();
-        drop(turn);
-        if payloads.len() > 2 * AHEAD_BYTES {
-            *payloads = Vec::new();
-        }
-        Some(if over { Next::Nothing } else { Next::Run })
+        });
+        let Turn { count, stop, .. } = line.turn.into_inner();
+        Ok(Stretch { count, stop: stop?, scan: feed.into_inner().scan })
     }
 }
 
@@ -171,22 +98,21 @@ impl<T: SegmentFormat> ReadSegment<T> for Team<'_> {
         scan: T::Scan<'s>,
         meanwhile: &mut dyn FnMut(),
     ) -> Result<Stretch<T::Scan<'s>>, Failed> {
-        if self.workers > 1 && bytes.len() >= SIDE_BY_SIDE_BYTES {
+        if self.buffers.len() > 1 && bytes.len() >= SIDE_BY_SIDE_BYTES {
             return self.side_by_side::<T>(bytes, scan, meanwhile);
         }
-        let replay = self.replay.get_mut();
         let replay =
-            &mut |at, _, record: Record<'_>| replay.entry(at, &entry::decode(record.kind, record.payload)?);
+            &mut |at, record: Record<'_>| self.replay.entry(at, &entry::decode(record.kind, record.payload)?);
         let mut alone = OneByOne { replay, skips_refused: self.skips_refused };
         ReadSegment::<T>::read(&mut alone, bytes, scan, meanwhile)
     }
 
     fn progress(&mut self, progress: Progress) {
-        self.replay.get_mut().progress(progress);
+        self.replay.progress(progress);
     }
 
     fn end(&mut self) -> Result<()> {
-        self.replay.get_mut().end().map_err(as_refusal)
+        self.replay.end().map_err(as_refusal)
     }
 }
 
@@ -215,105 +141,122 @@ impl<S> Feed<S> {
         let mut run = Run { index: self.next, items: Vec::new(), stop: None };
         self.next += 1;
         let mut bytes = 0;
-        while bytes < RUN_BYTES {
+        while bytes < RUN_BYTES && !self.ended {
             match self.scan.next_item() {
                 Ok(Some(item)) => {
                     bytes += item.end - item.offset;
                     run.items.push(item);
                 }
-                Ok(None) => {
-                    self.ended = true;
-                    break;
-                }
-                Err(stop) => {
-                    (self.ended, run.stop) = (true, Some(stop));
-                    break;
-                }
+                end => (self.ended, run.stop) = (true, end.err()),
             }
         }
         Some(run)
     }
 }
 
-/// What a worker does after a run.
-enum Next {
-    Run,
-    Nothing,
-}
-
 /// Who applies the next run.
-struct Line {
-    turn: Mutex<Turn>,
+struct Line<'r> {
+    turn: Mutex<Turn<'r>>,
     passed: Condvar,
 }
 
-struct Turn {
+struct Turn<'r> {
+    /// The index of the run whose turn it is.
     next: u64,
-    /// A worker panicked: its turn never ends.
-    abandoned: bool,
-    /// What came of the turns so far; after an error or a stop the rest is not wanted.
-    done: Result<(Count, Option<Stop>), Failed>,
+    /// No further run is applied.
+    over: bool,
+    replay: &'r mut dyn Replay,
+    count: Count,
+    stop: Result<Option<Stop>, Failed>,
 }
 
-impl Line {
-    fn new(skips_refused: bool) -> Self {
-        let done = Ok((Count::new(skips_refused), None));
-        Self { turn: Mutex::new(Turn { next: 0, abandoned: false, done }), passed: Condvar::new() }
+impl<'r> Line<'r> {
+    /// Waits for the turn of the run `index`; `None` if it never comes.
+    fn wait(&self, index: u64) -> Option<MutexGuard<'_, Turn<'r>>> {
+        let mut turn = self.turn.lock();
+        while turn.next != index && !turn.over {
+            self.passed.wait(&mut turn);
+        }
+        (!turn.over).then_some(turn)
     }
 }
 
 /// Ends the others' waiting when a worker panics; the scope passes the panic on.
-struct Abandoned<'a>(&'a Line);
+struct OverOnPanic<'a, 'r>(&'a Line<'r>);
 
-impl Drop for Abandoned<'_> {
+impl Drop for OverOnPanic<'_, '_> {
     fn drop(&mut self) {
-        self.0.turn.lock().abandoned = true;
-        self.0.passed.notify_all();
+        if std::thread::panicking() {
+            self.0.turn.lock().over = true;
+            self.0.passed.notify_all();
+        }
     }
 }
 
-/// A record in the buffer of a worker.
-struct Unpacked {
-    item: Item,
-    kind: RecordKind,
-    span: Range<usize>,
-}
-
-impl Unpacked {
-    /// Puts the payload of `item` into `payloads`, from `from` on.
-    fn new<T: SegmentFormat>(
-        bytes: &[u8],
-        item: Item,
-        from: usize,
-        payloads: &mut Vec<u8>,
-    ) -> Result<Self, Stop> {
-        let (kind, len) = T::unpack(bytes, item, from, payloads)?;
-        Ok(Self { item, kind, span: from..from + len })
-    }
-
-    fn decode<'p>(&self, payloads: &'p [u8], decoder: &mut Decoder) -> Result<Entry<'p>> {
-        decoder.decode(self.kind, payloads.get(self.span.clone()).unwrap_or_default())
+/// Decodes a run, waits for its turn and applies it. False if no further run is applied.
+fn replay_run<T: SegmentFormat>(bytes: &[u8], run: Run, buffers: &mut Buffers, line: &Line<'_>) -> bool {
+    let Buffers { payloads, decoder } = buffers;
+    let Run { index, items, mut stop } = run;
+    let (mut items, mut own_turn) = (items.into_iter(), None);
+    loop {
+        let (mut batch, mut from) = (Vec::new(), 0);
+        while from < AHEAD_BYTES
+            && let Some(item) = items.next()
+        {
+            match T::unpack(bytes, item, from, payloads) {
+                Ok((kind, len)) => {
+                    batch.push((item, kind, from..from + len));
+                    from += len;
+                }
+                Err(invalid) => (stop, items) = (Some(invalid), Vec::new().into_iter()),
+            }
+        }
+        let record = |(item, kind, span): (Item, RecordKind, Range<usize>)| {
+            (item, Record { kind, payload: payloads.get(span).unwrap_or_default() })
+        };
+        let mut records = batch.into_iter().map(record);
+        let (mut decoded, mut values) = (Vec::new(), 0);
+        while values < AHEAD_VALUES
+            && let Some((item, record)) = records.next()
+        {
+            let entry = decoder.decode(record.kind, record.payload);
+            values += entry.as_ref().map_or(0, Entry::value_count);
+            decoded.push((item, record, Some(entry)));
+        }
+        if own_turn.is_none() {
+            own_turn = line.wait(index);
+        }
+        let Some(turn) = own_turn.as_deref_mut() else { return false };
+        let records = decoded.into_iter().chain(records.map(|(item, record)| (item, record, None)));
+        let applied = apply(records, decoder, turn);
+        if applied.is_ok() && items.len() > 0 {
+            continue;
+        }
+        turn.stop = applied.map(|()| stop);
+        turn.over = !matches!(turn.stop, Ok(None));
+        turn.next += 1;
+        line.passed.notify_all();
+        if payloads.len() > 2 * AHEAD_BYTES {
+            *payloads = Vec::new();
+        }
+        return !turn.over;
     }
 }
 
 /// Applies records in their order; those that are not decoded yet are now.
 fn apply<'p>(
-    count: &mut Count,
-    records: &[Unpacked],
-    decoded: Vec<Result<Entry<'p>>>,
-    payloads: &'p [u8],
+    records: impl Iterator<Item = (Item, Record<'p>, Option<Result<Entry<'p>>>)>,
     decoder: &mut Decoder,
-    replay: &mut dyn Replay,
+    turn: &mut Turn<'_>,
 ) -> Result<(), Failed> {
-    let mut decoded = decoded.into_iter();
-    for record in records {
-        let entry = decoded.next().unwrap_or_else(|| record.decode(payloads, decoder));
+    for (item, Record { kind, payload }, entry) in records {
+        let entry = entry.unwrap_or_else(|| decoder.decode(kind, payload));
         let taken = entry.and_then(|entry| {
-            let taken = replay.entry(record.item.at, &entry);
-            decoder.recycle(entry, record.span.len());
+            let taken = turn.replay.entry(item.at, &entry);
+            decoder.recycle(entry, payload.len());
             taken
         });
-        count.add(record.item.offset, record.span.len(), taken)?;
+        turn.count.add(item.offset, payload.len(), taken)?;
     }
     Ok(())
 }

@@ -82,9 +82,9 @@ impl Count {
     }
 }
 
-/// Gives each record to `replay`, with the offset of its first byte, on this thread.
+/// Gives each record to `replay`, on this thread.
 pub(super) struct OneByOne<'r> {
-    pub(super) replay: &'r mut dyn FnMut(Position, u64, Record<'_>) -> Result<()>,
+    pub(super) replay: &'r mut dyn FnMut(Position, Record<'_>) -> Result<()>,
     pub(super) skips_refused: bool,
 }
 
@@ -105,7 +105,7 @@ impl<T: SegmentFormat> ReadSegment<T> for OneByOne<'_> {
             match unpacked {
                 Ok((item, (kind, len))) => {
                     let payload = payload.get(..len).unwrap_or_default();
-                    let taken = (self.replay)(item.at, item.offset, Record { kind, payload });
+                    let taken = (self.replay)(item.at, Record { kind, payload });
                     count.add(item.offset, len, taken)?;
                 }
                 Err(stop) => return Ok(Stretch { count, stop: Some(stop), scan }),

@@ -16,7 +16,8 @@ use super::parallel::Team;
 use super::records::{Failed, OneByOne, ReadSegment, Replay, Stretch};
 use super::report::{Gap, GapKind, NotReplayed, Progress, Recovery, Unverified};
 use super::sequence::{Discontinuity, Sequence, missing_between};
-use crate::directory;
+use crate::directory::{self, Recycled};
+use crate::formats::refuse_other;
 use crate::fs::Fs;
 use crate::options::ReplayMode;
 use crate::scan::{Follows, Invalid, Later, Scan, SegmentFormat, Stop, Verdict, used_len};
@@ -53,13 +54,6 @@ pub(crate) struct Segment<N> {
     pub(crate) is_corrupt: bool,
 }
 
-impl<N> Segment<N> {
-    fn new(name: N, len: u64, follows: Option<Follows>) -> Self {
-        let (end, records, log_end, accepted, is_corrupt) = (len, 0, None, None, false);
-        Self { name, len, end, records, follows, log_end, accepted, is_corrupt }
-    }
-}
-
 /// A walk over some segments of a log.
 #[derive(Debug)]
 pub(crate) struct Walk<'a, T: SegmentFormat, F> {
@@ -94,6 +88,13 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         Ok(Self { span, sequence, ..Self::one(fs, dir, mode, names, 0) })
     }
 
+    /// Over the log in `dir`, which may belong to somebody else.
+    pub(crate) fn read_only(fs: &'a F, dir: &'a Path, mode: ReplayMode) -> Result<Self> {
+        refuse_other::<T, F>(fs, dir)?;
+        let front = if T::RECYCLED { Recycled::list(fs, dir)?.front } else { 0 };
+        Self::new(fs, dir, mode, front)
+    }
+
     /// Over the segment at `at` alone, which has these neighbours. What should come before it is not asked.
     pub(crate) fn one(fs: &'a F, dir: &'a Path, mode: ReplayMode, names: Vec<T::Name>, at: usize) -> Self {
         Self {
@@ -109,21 +110,13 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         }
     }
 
-    /// Gives every record to `replay`, on this thread. In a salvage one that is refused is noted.
+    /// Gives every record to `replay`, on this thread.
     pub(crate) fn records(
         self,
         replay: &mut dyn FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<Found<T>> {
         let skips_refused = self.mode == ReplayMode::Salvage;
-        self.read_with(&mut OneByOne { replay: &mut |at, _, record| replay(at, record), skips_refused })
-    }
-
-    /// Gives every record to `replay`, on this thread, and the offset of its first byte. An error of `replay` ends it.
-    pub(crate) fn records_with_offsets(
-        self,
-        replay: &mut dyn FnMut(Position, u64, Record<'_>) -> Result<()>,
-    ) -> Result<Found<T>> {
-        self.read_with(&mut OneByOne { replay, skips_refused: false })
+        self.read_with(&mut OneByOne { replay, skips_refused })
     }
 
     /// Gives every record, decoded, to `replay`.
@@ -170,10 +163,11 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
     ) -> Result<()> {
         let path = self.path(at);
         let mut scan = T::Scan::new(self.names[at], bytes, self.carry);
-        let mut segment = Segment::new(self.names[at], bytes.len() as u64, scan.follows());
-        let is_blank = scan.is_blank();
+        let (name, len, follows) = (self.names[at], bytes.len() as u64, scan.follows());
+        let (records, log_end, accepted, is_corrupt) = (0, None, None, false);
+        let mut segment = Segment { name, len, end: len, records, follows, log_end, accepted, is_corrupt };
         let gaps_before = self.recovery.gaps.len();
-        self.begin(at, segment.follows)?;
+        self.begin(at, follows)?;
         let (mut later, mut is_whole) = (None, false);
         loop {
             let start = scan.clone();
@@ -215,7 +209,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
             // It stays as it is: what it holds can be looked at until it is truncated.
             (segment.end, segment.accepted) = (segment.len, None);
         } else if segment.records == 0
-            && is_blank
+            && (follows.is_none() || !T::NUMBERED)
             && (segment.end < segment.len || gaps_before == self.recovery.gaps.len())
         {
             segment.end = 0;
