@@ -66,11 +66,6 @@ pub trait Scan<'s, T: SegmentFormat>: Sized + Clone + Send {
         T::Carry::default()
     }
 
-    /// Whether no record can stand in the segment, not even a damaged one: opening the log removes it.
-    fn is_blank(&self) -> bool {
-        self.follows().is_none()
-    }
-
     /// The segment up to `to`, with what was accepted from `from` on under checksums: it replaces the segment, so that later
     /// openings need not judge it again. `None` if that is longer than a segment can be.
     fn sealed(&self, from: u64, to: u64) -> Option<Vec<u8>> {
@@ -144,6 +139,13 @@ pub enum Verdict {
     },
     /// Something that was valid once.
     Corruption,
+}
+
+/// The number in a file name, if `file_name` makes that name of it.
+pub(crate) fn parse_number(name: &OsStr, file_name: fn(u32) -> String) -> Option<u32> {
+    let name = name.to_str()?;
+    let number = name.trim_matches(|letter: char| !letter.is_ascii_digit()).parse().ok()?;
+    (file_name(number) == name).then_some(number)
 }
 
 /// The position of the record that ends at `end` of segment `number`.

@@ -77,6 +77,7 @@ use crate::kind::{Format, Link};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
 pub use crate::kind::FrameEncoder;
+use crate::scan::parse_number;
 pub use crate::scan::{Invalid, Later, Stop, Verdict};
 pub use scan::{Scan, Unit};
 
@@ -101,10 +102,7 @@ pub fn file_name(number: u32) -> String {
 
 /// The number of a segment's file; `None` for a name that is not one of ours, or not written our way.
 pub fn parse_name(name: &OsStr) -> Option<u32> {
-    let name = name.to_str()?;
-    let digits = name.strip_prefix('_')?.strip_suffix(".wal")?;
-    let number = digits.parse().ok()?;
-    (digits.bytes().all(|b| b.is_ascii_digit()) && file_name(number) == name).then_some(number)
+    parse_number(name, file_name)
 }
 
 /// Encodes records as frames. Holds the tables of the compressor.

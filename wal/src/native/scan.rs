@@ -1,17 +1,19 @@
 //! Reading a segment, and judging where it cannot be read on.
 
-use std::cell::OnceCell;
 use std::ffi::OsStr;
 
 use lz4_flex::block;
 
 use super::{END, HEAD_BYTES, Header, LZ4, LZ4_RATIO_MAX, MAGIC, Native, RECORD_BYTES, ZSTD};
-use crate::crc32c::{self, Stretches};
-use crate::scan::{Follows, Invalid, Item, Later, Scan, SegmentFormat, Stop, Verdict, Work, position};
+use crate::crc32c;
+use crate::scan::{
+    Follows, Invalid, Item, Later, Scan, SegmentFormat, Stop, Verdict, Work, parse_number, position,
+};
 use crate::{ENTRY_BYTES_MAX, Error, RecordKind};
 
-/// What looking at one place costs that may be a record.
-const CANDIDATE_WORK: usize = 256;
+/// What looking at one place costs that may be a record, and how much of its body is hashed for one more.
+const CANDIDATE_WORK: usize = 32;
+const HASHED_PER_WORK: usize = 8;
 
 impl SegmentFormat for Native {
     type Name = u32;
@@ -29,11 +31,7 @@ impl SegmentFormat for Native {
     }
 
     fn parse_name(name: &OsStr) -> Option<u32> {
-        let name = name.to_str()?;
-        let digits = name.strip_suffix(".tlog")?;
-        let number = digits.parse().ok()?;
-        (digits.bytes().all(|byte| byte.is_ascii_digit()) && Self::file_name(number) == name)
-            .then_some(number)
+        parse_number(name, Self::file_name)
     }
 
     fn number(name: u32) -> u64 {
@@ -96,19 +94,11 @@ pub struct NativeScan<'s> {
 impl NativeScan<'_> {
     /// The record at `at`, if its checksum is right: its header and its end.
     fn checked(&self, at: usize) -> Option<(Header, usize)> {
-        self.checked_by(at, |from, to| self.bytes.get(from..to).map(crc32c::hash))
-    }
-
-    /// The same, with the checksum of the body from elsewhere.
-    fn checked_by(
-        &self,
-        at: usize,
-        hash: impl FnOnce(usize, usize) -> Option<u32>,
-    ) -> Option<(Header, usize)> {
         let (header, crc) = Header::decode(self.bytes.get(at..)?.first_chunk()?);
         let body = at + RECORD_BYTES;
         let end = body.checked_add(header.len as usize)?;
-        let right = header.is_known() && header.crc(self.signature?, hash(body, end)?) == crc;
+        let right =
+            header.is_known() && header.crc(self.signature?, crc32c::hash(self.bytes.get(body..end)?)) == crc;
         right.then_some((header, end))
     }
 
@@ -119,24 +109,25 @@ impl NativeScan<'_> {
         wanted: impl Fn(Header, usize) -> bool,
     ) -> Result<Option<usize>, ()> {
         let mut work = Work::of(self.bytes.len());
-        let stretches = OnceCell::new();
         for at in invalid + 1..self.bytes.len() {
             let Some(header) = self.bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
             let (header, _) = Header::decode(header);
             let end = at.saturating_add(RECORD_BYTES).saturating_add(header.len as usize);
+            // Records that are numbered without a gap stand between.
+            let sequences =
+                self.sequence..=self.sequence.saturating_add(((at - invalid) / RECORD_BYTES) as u32);
             let possible = header.is_known()
-                && header.sequence >= self.sequence
+                && (sequences.contains(&header.sequence)
+                    || header.kind == END && header.sequence >= self.sequence)
                 && header.durable as usize <= at
                 && end <= self.bytes.len();
             if !possible || !wanted(header, at) {
                 continue;
             }
-            if !work.pay(CANDIDATE_WORK) {
+            if !work.pay(CANDIDATE_WORK + header.len as usize / HASHED_PER_WORK) {
                 return Err(());
             }
-            // Of a torn megabyte of small records many places look like a header, and claim the rest of it each.
-            let stretches = stretches.get_or_init(|| Stretches::of(self.bytes));
-            if self.checked_by(at, |from, to| stretches.hash(from, to)).is_some() {
+            if self.checked(at).is_some() {
                 return Ok(Some(at));
             }
         }

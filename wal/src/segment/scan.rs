@@ -155,7 +155,7 @@ impl<'a> Scan<'a> {
         if later.holds {
             return Verdict::Corruption;
         }
-        if (self.bare || self.accepting || !ours) && self.frame_after(at) != After::Nothing {
+        if (self.bare || self.accepting || !ours) && self.frame_after(at) != Ok(None) {
             return Verdict::Corruption;
         }
         Verdict::TornTail
@@ -275,8 +275,8 @@ impl<'a> Scan<'a> {
         places.map(move |(step, _)| from + step)
     }
 
-    /// Rule 6: a valid frame, or a group, stands somewhere after `invalid`.
-    fn frame_after(&mut self, invalid: usize) -> After {
+    /// Rule 6: where a valid frame, or a group, stands after `invalid`. `Err` when that is too much work: hostile bytes.
+    fn frame_after(&mut self, invalid: usize) -> Result<Option<usize>, ()> {
         let mut work = Work::of(self.bytes.len());
         for at in invalid + 1..self.bytes.len() {
             let Some(rest) = self.bytes.get(at..) else { break };
@@ -291,20 +291,20 @@ impl<'a> Scan<'a> {
             match snappy::is_whole(body, &mut work) {
                 Some(true) => {}
                 Some(false) => continue,
-                None => return After::TooMuchWork,
+                None => return Err(()),
             }
             let claimed = Mark::claimed(rest).map_or(0, |(mark, ..)| mark.len as usize);
             if !work.pay(len.saturating_add(claimed)) {
-                return After::TooMuchWork;
+                return Err(());
             }
             match Influx::unpack(self.bytes, self.item(at, end, false), 0, &mut self.payload) {
-                Ok((_, len)) if len > 0 => return After::At(at),
-                Err(Stop::Refused(_)) => return After::At(at),
-                _ if self.mark_at(at).is_some() => return After::At(at),
+                Ok((_, len)) if len > 0 => return Ok(Some(at)),
+                Err(Stop::Refused(_)) => return Ok(Some(at)),
+                _ if self.mark_at(at).is_some() => return Ok(Some(at)),
                 _ => {}
             }
         }
-        After::Nothing
+        Ok(None)
     }
 
     /// Whether a mark stands anywhere, or what is left of one: nobody else writes them.
@@ -380,17 +380,13 @@ impl<'s> scan::Scan<'s, Influx> for Scan<'s> {
         (self.used_len() > 0).then_some(self.segment.into())
     }
 
-    fn is_blank(&self) -> bool {
-        true
-    }
-
     /// In a segment of ours the next group: frames of a group whose checksum is wrong are not valid, however much they look
     /// like it. Else the next frame with the grammar of an entry, too.
     fn resume(&mut self, invalid: Invalid) -> Option<u64> {
         let invalid = invalid.offset as usize;
         let bare = (self.bare || self.accepting || !self.is_ours()).then(|| self.frame_after(invalid));
         let at = match bare {
-            Some(After::At(at)) => Some(at),
+            Some(Ok(Some(at))) => Some(at),
             _ => self.mark_after(invalid),
         }?;
         (self.at, self.group_end, self.bare) = (at, at, false);
@@ -404,16 +400,6 @@ struct Acceptable {
     records: u64,
     /// One of them stands where the group should have ended: our log did not write it.
     foreign: bool,
-}
-
-/// What stands after an invalid place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
-    Nothing,
-    /// A frame or a group.
-    At(usize),
-    /// The bytes are hostile: looked no further.
-    TooMuchWork,
 }
 
 #[cfg(test)]
