@@ -161,6 +161,8 @@ macro_rules! durable_suite {
             what_was_done_is_counted
             zeros_at_the_end_are_no_damage
             a_refused_record_changes_nothing
+            reading_gives_what_opening_gives
+            segments_are_known_by_name
         );
     };
     (@ $Log:ty; $($law:ident)+) => {

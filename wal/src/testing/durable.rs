@@ -1,5 +1,6 @@
 //! Laws of a log that keeps what it confirmed.
 
+use std::ffi::OsStr;
 use std::io;
 
 use tsmith_codecs::{Batch, BatchBuilder, Value};
@@ -11,7 +12,7 @@ use crate::fs::OsFs;
 use crate::metrics::Metrics;
 use crate::{
     Error, ErrorKind, EtcdLog, FileLog, Log, LogOptions, NativeLog, Position, Progress, Record, RecordKind,
-    Replay,
+    RecoveryMode, Replay,
 };
 
 /// Payloads of many sizes, with and without pattern.
@@ -307,6 +308,41 @@ pub fn what_was_done_is_counted<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     assert_eq!((metrics.group_records.sum, metrics.group_records.count()), (21, 11));
     assert!(metrics.append_bytes > 1500 && metrics.written_bytes >= metrics.append_bytes, "{metrics:?}");
     log.close().expect("closes");
+}
+
+/// Law: reading gives what opening gives, reports what opening reports, and changes nothing.
+pub fn reading_gives_what_opening_gives<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let (log, ..) = open::<L>(scratch, LogOptions::default());
+    let _ = put(&log, b"one");
+    let _ = log.cut().expect("cuts");
+    let _ = put(&log, b"two");
+    log.close().expect("closes");
+    let tail = append_last::<L>(scratch, b"three");
+    std::fs::write(&tail.path, [&tail.after[..], b"\x01\x00\x00"].concat()).expect("writes");
+    let (before, mut read) = (scratch.files(), Vec::new());
+    let recovery = L::read(&OsFs, &scratch.log_dir(), RecoveryMode::Strict, &mut |at, record| {
+        read.push((at, record.kind, record.payload.to_vec()));
+        Ok(())
+    });
+    assert_eq!(scratch.files(), before);
+    let (log, seen, opened) = open::<L>(scratch, LogOptions::default());
+    assert_eq!((read, recovery.expect("reads")), (seen, opened));
+    log.close().expect("closes");
+}
+
+/// Law: a log knows the names of its segments, and takes no other file for one.
+pub fn segments_are_known_by_name<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+    let tail = append_last::<L>(scratch, b"one");
+    let is_segment = |name: &str| L::is_segment(name.as_ref());
+    assert!(tail.path.file_name().and_then(OsStr::to_str).is_some_and(is_segment), "{:?}", tail.path);
+    for other in ["", "wal.lock", "1", "000000001-000000001.tsm", "notes.txt"] {
+        assert!(!is_segment(other), "{other}");
+    }
+    for name in
+        scratch.files().into_iter().filter_map(|(path, _)| path.file_name()?.to_str().map(str::to_owned))
+    {
+        assert!(!is_segment(&format!("{name}.bad")) && !is_segment(&format!("{name}.tmp")), "{name}");
+    }
 }
 
 /// Law: an error of `replay` is given back with the place of the record, and nothing on disk has changed, not even a
