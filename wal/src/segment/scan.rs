@@ -108,7 +108,7 @@ impl<'a> Scan<'a> {
     /// [`Stop`] says where and why reading cannot go on; calling again gives the same.
     #[expect(clippy::should_implement_trait, reason = "the record borrows the scan's buffer")]
     pub fn next(&mut self) -> Result<Option<Unit<'_>>, Stop> {
-        if let Some(mark) = self.take_mark().or_else(|| self.pass_mark()) {
+        if let Some(mark) = self.take_mark() {
             return Ok(Some(Unit::Mark(mark)));
         }
         let (at, bare) = (self.at, self.bare);
@@ -171,7 +171,7 @@ impl<'a> Scan<'a> {
     fn acceptable(&self, at: usize) -> Option<Acceptable> {
         let mut scan = Self::new(self.segment, self.bytes);
         scan.accept(at);
-        scan.pass_mark()?;
+        scan.take_mark()?;
         let mut found = Acceptable { records: 0, foreign: false };
         while let Ok(Some(item)) = scan::Scan::next_item(&mut scan) {
             if Influx::unpack(self.bytes, item, 0, &mut scan.payload).is_err() {
@@ -187,67 +187,57 @@ impl<'a> Scan<'a> {
         Mark::decode(self.segment, u32::try_from(at).ok()?, self.bytes.get(at..)?)
     }
 
-    /// Goes past the mark that stands here, if one does.
+    /// Goes past the mark that stands here, if one does; or past one whose group is incomplete, if InfluxDB did.
     fn take_mark(&mut self) -> Option<Mark> {
-        let mark = if self.at >= self.group_end { self.mark_at(self.at)? } else { return None };
-        self.at += MARK_BYTES;
-        self.group_end = self.at + mark.len as usize;
-        self.claim_end = self.group_end;
-        self.bare = false;
-        Some(mark)
-    }
-
-    /// Goes past a mark whose group is incomplete, if InfluxDB did.
-    fn pass_mark(&mut self) -> Option<Mark> {
-        if !self.accepting || self.at < self.group_end {
+        if self.at < self.group_end {
             return None;
         }
-        let (magic, mark, _) = Mark::words(self.bytes.get(self.at..)?)?;
+        let whole = self.mark_at(self.at);
+        let mark = match whole {
+            None if self.accepting => {
+                let (magic, mark, _) = Mark::words(self.bytes.get(self.at..)?)?;
+                Mark { len: if magic == MARK_MAGIC { mark.len } else { 0 }, ..mark }
+            }
+            mark => mark?,
+        };
         self.at += MARK_BYTES;
-        let claimed = if magic == MARK_MAGIC { mark.len as usize } else { 0 };
-        self.claim_end = self.at.saturating_add(claimed);
+        self.claim_end = self.at.saturating_add(mark.len as usize);
+        if whole.is_some() {
+            (self.group_end, self.bare) = (self.claim_end, false);
+        }
         Some(mark)
-    }
-
-    fn take_marks(&mut self) {
-        while self.take_mark().or_else(|| self.pass_mark()).is_some() {}
     }
 
     /// Goes past the frame that stands here.
     fn frame(&mut self) -> Result<Option<Item>, Stop> {
-        if self.at >= self.bytes.len() {
+        let (at, checked) = (self.at, self.at < self.group_end);
+        if at >= self.bytes.len() {
             return Ok(None);
         }
-        let checked = self.at < self.group_end;
-        if !checked && Mark::claimed(self.bytes.get(self.at..).unwrap_or_default()).is_some() {
-            let found = "records that do not match the checksum of their mark";
-            return Err(Stop::Invalid(Invalid { offset: self.at as u64, found }));
+        let invalid = |found| Err(Stop::Invalid(Invalid { offset: at as u64, found }));
+        if !checked && Mark::claimed(self.bytes.get(at..).unwrap_or_default()).is_some() {
+            return invalid("records that do not match the checksum of their mark");
         }
         let limit = if checked { self.group_end } else { self.bytes.len() };
-        let end = self.bounds(self.at, limit)?;
-        let item = self.item(self.at, end, checked);
-        (self.at, self.bare) = (end, !checked);
+        let rest = self.bytes.get(at..limit).unwrap_or_default();
+        let Some((&[tag, a, b, c, d], body)) = rest.split_first_chunk() else {
+            return invalid("a frame header that is cut short");
+        };
+        if RecordKind::from_tag(tag).is_none() {
+            return invalid("an unknown kind of record");
+        }
+        let len = u32::from_be_bytes([a, b, c, d]) as usize;
+        if len > body.len() {
+            return invalid("a frame that is cut short");
+        }
+        let item = self.item(at, at + FRAME_HEADER_BYTES + len, checked);
+        (self.at, self.bare) = (item.end as usize, !checked);
         Ok(Some(item))
     }
 
     fn item(&self, at: usize, end: usize, checked: bool) -> Item {
         let position = scan::position(self.segment, end as u32);
         Item { at: position, offset: at as u64, end: end as u64, checked }
-    }
-
-    /// Where the frame at `at` ends, at `limit` at the latest.
-    fn bounds(&self, at: usize, limit: usize) -> Result<usize, Stop> {
-        let invalid = |found| Stop::Invalid(Invalid { offset: at as u64, found });
-        let rest = self.bytes.get(at..limit).unwrap_or_default();
-        let Some((&[tag, a, b, c, d], body)) = rest.split_first_chunk() else {
-            return Err(invalid("a frame header that is cut short"));
-        };
-        if RecordKind::from_tag(tag).is_none() {
-            return Err(invalid("an unknown kind of record"));
-        }
-        let len = u32::from_be_bytes([a, b, c, d]) as usize;
-        let Some(body) = body.get(..len) else { return Err(invalid("a frame that is cut short")) };
-        Ok(at + FRAME_HEADER_BYTES + body.len())
     }
 
     /// Rule 2: a mark after `invalid` says that `invalid` was synced.
@@ -333,13 +323,13 @@ impl<'s> scan::Scan<'s, Influx> for Scan<'s> {
     }
 
     fn next_item(&mut self) -> Result<Option<Item>, Stop> {
-        self.take_marks();
+        while self.take_mark().is_some() {}
         self.frame()
     }
 
     fn seek(&mut self, offset: u64) {
         loop {
-            self.take_marks();
+            while self.take_mark().is_some() {}
             if self.at as u64 >= offset || !matches!(self.frame(), Ok(Some(_))) {
                 return;
             }
