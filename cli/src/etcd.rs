@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::etcd::{self, Checked, SegmentName, Wiped};
+use tsmith_wal::etcd::{self, Checked, SegmentName, Tail};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{RecoveryMode, replay_only};
 
@@ -32,10 +32,10 @@ pub(crate) fn check(path: &Path) -> Result<Checked, Problem> {
         let own =
             etcd::is_log(&OsFs, path).then(|| replay_only(&OsFs, path, RecoveryMode::Strict, |_, _| Ok(())));
         let error = own.and_then(Result::err).unwrap_or(error);
-        let flaw = Problem::from(&error);
+        let problem = Problem::from(&error);
         match error.path() {
-            Some(segment) if segment != path => flaw.in_segment(segment),
-            _ => flaw,
+            Some(segment) if segment != path => problem.in_segment(segment),
+            _ => problem,
         }
     })
 }
@@ -61,13 +61,13 @@ pub(crate) enum Behind {
 
 /// Judges what stands behind the end.
 pub(crate) fn behind(found: &Checked) -> Option<Behind> {
-    let Wiped { place, bytes, records, acknowledged } = found.behind.as_ref()?;
-    let at = |reason: &dyn std::fmt::Display| Problem::at(place.offset, reason).in_segment(&place.path);
+    let Tail { path, offset, is_torn, bytes, records, acknowledged, .. } = found.tail.as_ref()?;
+    let at = |reason: &dyn std::fmt::Display| Problem::at(*offset, reason).in_segment(path);
     if *acknowledged {
         return Some(Behind::Lost(at(&etcd::EtcdError::AcknowledgedLost { records: *records })));
     }
     // Where the log is torn, that is said anyway.
-    if *records == 0 && found.torn.is_some() {
+    if *records == 0 && *is_torn {
         return None;
     }
     let reason = match records {

@@ -36,14 +36,14 @@
 //! etcd would write.
 //!
 //! - A log that does not know the snapshot it is opened at is refused for writing too; etcd forgets that error.
-//! - The segment with the last hard state is not let go before a state was saved again. etcd does not carry the state
+//! - The segment with the last hard state is not released before a state was saved again. etcd does not carry the state
 //!   over a reopening: a segment that is begun then has none, and with the older ones purged it is gone.
 //! - A record with the right checksum that is no message is an error with its place; etcd panics. So is one whose
 //!   message ends too early, which etcd takes for a torn write and repairs away.
 //! - [`repair`] reports what it cut off, whole records behind the torn one included; so does opening, which wipes what
 //!   stands behind the end of the log. Whole records there may be what a crash left: of a write of several records, which
 //!   nobody was told of, any sector may be missing. Where they are of a later write, one was acknowledged that is
-//!   damaged now: an error, unless it is opened with [`Strictness::Etcd`]. [`cut_back`] cuts such a log, and one with any
+//!   corrupt now: an error, unless it is opened with [`Strictness::Etcd`]. [`cut_back`] cuts such a log, and one with any
 //!   other corruption, back to its last valid record, where nobody else has a copy of it.
 //! - A segment that ends within a record, or is empty, is the end of the log to etcd, wherever it stands. Only the last one
 //!   can be torn by a crash, and none can be empty: an error, too.
@@ -64,9 +64,9 @@
 
 mod check;
 mod create;
-mod cut_back;
 mod database;
 mod error;
+mod fold;
 mod frame;
 mod framer;
 mod latencies;
@@ -82,14 +82,16 @@ mod salvage;
 pub(crate) mod scan;
 pub mod snap;
 mod storage;
+mod tail;
 mod wal;
+mod walk;
 mod write_buffer;
 mod writer;
 
 pub use check::{Checked, check, check_segment};
-pub use cut_back::{CutBack, Renamed, cut_back};
 pub use database::{DATABASE_HEAD_BYTES, Database};
 pub use error::EtcdError;
+pub use fold::Contents;
 pub use frame::{RawRecord, SEGMENT_BYTES_MAX};
 pub use latencies::SyncLatencies;
 pub use log::{EtcdLog, is_log};
@@ -97,11 +99,12 @@ pub use names::SegmentName;
 pub use options::{SEGMENT_BYTES, Strictness, WalOptions};
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
 pub use raw::RawRecords;
-pub use read::{Contents, Place, Reader, Wiped, is_member, metadata, valid_snapshot_entries, verify};
-pub use repair::{RepairReport, repair};
+pub use read::{is_member, metadata, read, read_prefix, valid_snapshot_entries, verify};
+pub use repair::{CutBack, Renamed, cut_back, repair};
 pub(crate) use scan::EtcdSegments;
 pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 pub use storage::{DiskStorage, Restored, Storage};
+pub use tail::Tail;
 pub use wal::{Unread, Wal, purge};
 
 impl From<EtcdError> for crate::Error {

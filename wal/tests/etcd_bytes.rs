@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{
-    Entry, EtcdLog, HardState, RawRecords, Reader, Snapshot, SnapshotRecord, Unread, Wal, repair, snap,
+    Entry, EtcdLog, HardState, RawRecords, Snapshot, SnapshotRecord, Unread, Wal, repair, snap,
     valid_snapshot_entries, verify,
 };
 use tsmith_wal::fs::{Fs, FsFile, SimFs};
@@ -79,8 +79,7 @@ fn with(files: &[(PathBuf, Vec<u8>)], changed: usize, bytes: &[u8]) -> SimFs {
 
 /// What is read must be a prefix of what was written. Gives how much.
 fn read_of(fs: &SimFs, entry: impl Fn(u64) -> Entry) -> Option<usize> {
-    let reader = Reader::open(fs.clone(), Path::new(DIR), &ZERO);
-    Some(prefix(&reader.and_then(|reader| reader.read_all()).ok()?.entries, entry))
+    Some(prefix(&tsmith_wal::etcd::read(fs, Path::new(DIR), &ZERO).ok()?.entries, entry))
 }
 
 /// The same of who wants to append.
@@ -103,7 +102,7 @@ fn read(fs: &SimFs) -> Option<usize> {
 /// Every reader gets through, whatever the bytes; and what is repaired opens and can be appended to.
 fn everything(fs: &SimFs) {
     let dir = Path::new(DIR);
-    drop(verify(fs.clone(), dir, &ZERO));
+    drop(verify(fs, dir, &ZERO));
     drop(valid_snapshot_entries(fs, dir));
     let open = || Wal::open(fs.clone(), dir, &ZERO, options()).and_then(Unread::read_all);
     let opened = match open() {
@@ -282,7 +281,7 @@ fn whatever_the_bytes_every_reader_comes_back() {
             }
         }
         let fs = with(&files, last, &bytes);
-        drop(Reader::open(fs.clone(), Path::new(DIR), &ZERO).and_then(|reader| reader.read_all()));
+        drop(tsmith_wal::etcd::read(&fs, Path::new(DIR), &ZERO));
         everything(&fs);
         drop(EtcdLog::open(fs, Path::new(DIR), LogOptions::default(), |_, _| Ok(())));
         drop(snap::decode(&bytes));

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tsmith_wal::etcd::snap::Snapshotter;
 use tsmith_wal::etcd::{
-    ConfState, Contents, Entry, EtcdError, RawRecords, Reader, Snapshot, SnapshotRecord, Strictness, Wal,
-    WalOptions, repair, valid_snapshot_entries, verify,
+    ConfState, Contents, Entry, EtcdError, RawRecords, Snapshot, SnapshotRecord, Strictness, Wal, WalOptions,
+    read, read_prefix, repair, valid_snapshot_entries, verify,
 };
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{Error, ErrorKind, Result};
@@ -133,13 +133,13 @@ impl Case {
         drop(std::fs::remove_dir_all(&scratch));
         match name {
             "open_for_read+read_all" => {
-                let read = Reader::open(OsFs, &self.dir, &start(op)).and_then(|reader| reader.read());
+                let read = read_prefix(&OsFs, &self.dir, &start(op));
                 match read {
                     Ok((contents, stopped)) => self.contents(name, op, &contents, stopped.as_ref()),
                     Err(error) => assert_eq!(Some(class(&error)), class_of(op), "{error}"),
                 }
             }
-            "verify" => self.class(op, verify(OsFs, &self.dir, &start(op)).err().as_ref()),
+            "verify" => self.class(op, verify(&OsFs, &self.dir, &start(op)).err().as_ref()),
             "valid_snapshot_entries" => match valid_snapshot_entries(&OsFs, &self.dir) {
                 Ok(snapshots) => {
                     self.class(op, None);
@@ -276,8 +276,7 @@ fn what_a_member_did_gives_the_bytes_of_its_log() {
         assert_eq!(found, sums(&vectors.path(&format!("process/{state}/wal.sha256"))), "{state}");
         let expected = lines(&vectors.path(&format!("process/{state}/expected-wal.jsonl")));
         let (summary, entries) = expected.split_last().expect("a summary");
-        let contents =
-            Reader::open(OsFs, &dir, &SnapshotRecord::default()).and_then(|reader| reader.read_all());
+        let contents = read(&OsFs, &dir, &SnapshotRecord::default());
         let contents = contents.expect("reads");
         assert_eq!(contents.entries.len(), entries.len());
         for (found, expected) in contents.entries.iter().zip(entries) {

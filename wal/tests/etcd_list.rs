@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tsmith_wal::ErrorKind;
 use tsmith_wal::etcd::{
-    DiskStorage, Entry, EtcdError, HardState, Reader, SnapshotRecord, Unread, Wal, purge, repair, verify,
+    DiskStorage, Entry, EtcdError, HardState, SnapshotRecord, Unread, Wal, purge, read, repair, verify,
 };
 use tsmith_wal::fs::{Fault, Fs, FsFile, OsFs, SimFs};
 
@@ -77,10 +77,9 @@ fn segments_end_by_themselves() {
     }
     wal.close().expect("closes");
     assert!(scratch.names().len() > 4);
-    let contents =
-        Reader::open(OsFs, &scratch.wal(), &ZERO).and_then(|reader| reader.read_all()).expect("reads");
+    let contents = read(&OsFs, &scratch.wal(), &ZERO).expect("reads");
     assert_eq!(contents.entries, (1..=60).map(|index| entry(index, 200)).collect::<Vec<_>>());
-    assert_eq!(verify(OsFs, &scratch.wal(), &ZERO).expect("verifies"), state(59));
+    assert_eq!(verify(&OsFs, &scratch.wal(), &ZERO).expect("verifies"), state(59));
 }
 
 /// `TestOpenAtIndex`, `TestRecoverAfterCut`: the front may be gone, if the snapshot is known.
@@ -130,8 +129,7 @@ fn odd_logs_are_read_or_refused() {
     wal.save(&state(0), &[]).expect("saves");
     wal.save(&HardState::default(), &entries(1..=1)).expect("saves");
     // A reader beside the writer, who holds the locks.
-    let reader = Reader::open(OsFs, &scratch.wal(), &ZERO).expect("opens");
-    assert_eq!(reader.read_all().expect("reads").entries.len(), 1);
+    assert_eq!(read(&OsFs, &scratch.wal(), &ZERO).expect("reads").entries.len(), 1);
     let second = Wal::open(OsFs, &scratch.wal(), &ZERO, options()).expect_err("is held");
     assert!(matches!(second.kind(), ErrorKind::InUse));
     wal.save(&HardState::default(), &[entry(u64::MAX, 3)]).expect("saves");
@@ -232,7 +230,7 @@ fn what_is_written_over_a_torn_tail_meets_no_stale_record() {
     wal.close().expect("closes");
     let (_, contents) = scratch.open(&ZERO).expect("opens");
     assert_eq!(contents.entries.len(), 10);
-    assert_eq!(contents.wiped, None);
+    assert_eq!(contents.tail, None);
 }
 
 /// `TestTailWriteNoSlackSpace`.
@@ -290,11 +288,11 @@ fn repair_cuts_what_is_torn_and_no_more() {
         let error = scratch.open(&ZERO).err();
         if let Some(error) = &error {
             assert!(etcd_error(error).is_torn(), "{error}");
-            let report = repair(&OsFs, &scratch.wal()).expect("repairs");
+            let report = repair(&OsFs, &scratch.wal()).expect("repairs").expect("is torn");
             let copy = report.copy.expect("a copy");
             assert_eq!(std::fs::read(&copy).expect("reads"), before);
             assert!(copy.to_string_lossy().ends_with(".wal.broken"));
-            assert_eq!(report.later_records > 0, len == 4096, "{}", report.later_records);
+            assert_eq!(report.records > 0, len == 4096, "{}", report.records);
         }
         let (mut wal, contents) = scratch.open(&ZERO).expect("opens");
         let have = contents.entries.len() as u64;
@@ -331,7 +329,7 @@ fn a_repair_on_a_full_disk_leaves_nothing_and_takes_what_waits() {
     fs.set_space(Some(70_000));
     let waiting = fs.create_new(&dir.join("0.tmp")).expect("creates");
     waiting.allocate(0..64 << 10).expect("allocates");
-    let report = repair(&fs, dir).expect("repairs");
+    let report = repair(&fs, dir).expect("repairs").expect("is torn");
     assert_eq!(report.copy.as_ref(), Some(&copy));
     assert!(fs.read(&copy).expect("reads") == torn);
     assert!(fs.read(&segment).expect("reads") == torn[..report.offset as usize]);

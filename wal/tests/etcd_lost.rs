@@ -44,7 +44,7 @@ fn records_behind_the_end_are_reported_or_refused() {
         assert_eq!(std::fs::read(scratch.last()).expect("reads"), bytes);
     }
     let (wal, contents) = open(Strictness::Etcd).expect("opens as etcd does");
-    let wiped = contents.wiped.expect("a report");
+    let wiped = contents.tail.expect("a report");
     assert!(contents.entries.len() == 3 && wiped.records >= 5 && wiped.bytes > 300, "{wiped:?}");
     wal.close().expect("closes");
 }
@@ -121,7 +121,7 @@ fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
         let mut bytes = std::fs::read(scratch.last()).expect("reads");
         bytes[at..at + 8].fill(0);
         std::fs::write(scratch.last(), &bytes).expect("writes");
-        let behind = check(&OsFs, &scratch.wal(), None).expect("reads").behind.expect("records");
+        let behind = check(&OsFs, &scratch.wal(), None).expect("reads").tail.expect("records");
         assert_eq!(behind.acknowledged, is_lost, "case {number}: {behind:?}");
         assert_eq!(scratch.open(&ZERO).is_err(), is_lost, "case {number}");
     }
@@ -145,7 +145,7 @@ fn what_the_second_state_says_is_committed_was_there() {
         let mut bytes = std::fs::read(scratch.last()).expect("reads");
         bytes[at..end].fill(0);
         std::fs::write(scratch.last(), &bytes).expect("writes");
-        let behind = check(&OsFs, &scratch.wal(), None).expect("reads").behind.expect("something");
+        let behind = check(&OsFs, &scratch.wal(), None).expect("reads").tail.expect("something");
         assert_eq!(behind.acknowledged, is_lost, "{commits:?}: {behind:?}");
     }
 }
@@ -167,7 +167,7 @@ fn entries_that_are_missing_in_a_second_hole_prove_nothing() {
     bytes[second..second + 64].fill(0);
     std::fs::write(scratch.last(), &bytes).expect("writes");
     let (wal, contents) = scratch.open(&ZERO).expect("opens");
-    let wiped = contents.wiped.expect("a report");
+    let wiped = contents.tail.expect("a report");
     assert!(contents.entries.len() == 5 && wiped.records >= 5, "{wiped:?}");
     wal.close().expect("closes");
 }
@@ -233,7 +233,7 @@ fn entries_behind_a_snapshot_prove_nothing() {
     let mut bytes = std::fs::read(scratch.last()).expect("reads");
     bytes[at..at + 8].fill(0);
     std::fs::write(scratch.last(), &bytes).expect("writes");
-    let behind = check(&OsFs, &scratch.wal(), None).expect("reads").behind.expect("records");
+    let behind = check(&OsFs, &scratch.wal(), None).expect("reads").tail.expect("records");
     assert!(!behind.acknowledged && behind.records >= 3, "{behind:?}");
 }
 

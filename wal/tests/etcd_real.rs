@@ -399,7 +399,7 @@ fn a_real_member_starts_on_a_log_that_was_cut_back() {
         damage(&mut bytes, at);
         std::fs::write(&segment, bytes).expect("writes");
         let done = cut_back(&OsFs, &wal_dir, Some(&snap_dir), false).expect("is cut").expect("is needed");
-        assert_eq!(done.place.offset, at as u64, "{what}");
+        assert_eq!(done.offset, at as u64, "{what}");
         assert!(done.lost_entries.is_some_and(|(first, last)| last - first == 7), "{what}: {done:?}");
         let member = Member::start(&copy, ports);
         assert_eq!(keys(&member).lines().filter(|line| line.starts_with("key")).count(), 30, "{what}");

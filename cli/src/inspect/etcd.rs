@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use tsmith_wal::etcd::{
-    ConfState, Entry, HardState, Place, RawRecord, RawRecords, SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX,
-    SegmentName, SnapshotRecord, snap,
+    ConfState, Entry, HardState, RawRecord, RawRecords, SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX, SegmentName,
+    SnapshotRecord, Tail, snap,
 };
 
 use crate::etcd::{self, Behind};
@@ -100,15 +100,15 @@ pub(super) fn log(path: &Path) -> Result<Log> {
     match etcd::check(path) {
         Ok(found) => {
             match etcd::behind(&found) {
-                Some(Behind::Lost(flaw)) => log.error = Some(flaw),
-                Some(Behind::OfLastWrite(flaw)) => log.behind = Some(flaw),
+                Some(Behind::Lost(problem)) => log.error = Some(problem),
+                Some(Behind::OfLastWrite(problem)) => log.behind = Some(problem),
                 None => {}
             }
-            let is_torn = |at: &Place| Problem::at(at.offset, "an incomplete record").in_segment(&at.path);
+            let torn = |at: Tail| Problem::at(at.offset, "an incomplete record").in_segment(&at.path);
             // Corruption is nothing that a crash leaves.
-            log.torn = found.torn.as_ref().filter(|_| log.error.is_none()).map(is_torn);
+            log.torn = found.tail.filter(|tail| tail.is_torn && log.error.is_none()).map(torn);
         }
-        Err(flaw) => log.error = Some(flaw),
+        Err(problem) => log.error = Some(problem),
     }
     Ok(log)
 }
@@ -121,10 +121,10 @@ fn segment(path: &Path) -> Result<Segment> {
         match found.and_then(|raw| record(&raw)) {
             Ok(record) => records.push(record),
             // What that means depends on what follows, in this segment and others.
-            Err(flaw) if flaw.is_torn() => {
+            Err(problem) if problem.is_torn() => {
                 error = Some(Problem::at(used_bytes, "the end of a record is missing"));
             }
-            Err(flaw) => error = Some(Problem::at(used_bytes, flaw)),
+            Err(problem) => error = Some(Problem::at(used_bytes, problem)),
         }
         if error.is_some() {
             break;
@@ -184,7 +184,7 @@ pub(super) fn snapshot(path: &Path) -> Result<Snapshot> {
             };
             (Some(found), None)
         }
-        Err(flaw) => (None, Some(Problem::new(flaw))),
+        Err(problem) => (None, Some(Problem::new(problem))),
     };
     Ok(Snapshot { bytes: bytes.len() as u64, found, error })
 }

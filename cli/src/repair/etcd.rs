@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tsmith_engine::Registry;
 use tsmith_engine::repair::LogCheck;
-use tsmith_wal::etcd::{self, CutBack, Renamed, SNAPSHOT_BYTES_MAX};
+use tsmith_wal::etcd::{self, CutBack, Renamed, SNAPSHOT_BYTES_MAX, Tail};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{NotReplayed, RecoveryMode};
 
@@ -31,34 +31,28 @@ pub(super) fn log(
     }
     let found = match crate::etcd::check(path) {
         Ok(found) => found,
-        Err(flaw) if etcd::is_log(&OsFs, path) => return log_of_engine(path, &flaw.to_string()),
-        Err(flaw) => return cut_back(path, &flaw.to_string(), dry_run, force),
+        Err(problem) if etcd::is_log(&OsFs, path) => return log_of_engine(path, &problem.to_string()),
+        Err(problem) => return cut_back(path, &problem.to_string(), dry_run, force),
     };
     let behind = crate::etcd::behind(&found);
-    if let Some(Behind::Lost(flaw)) = behind {
-        return cut_back(path, &flaw.to_string(), dry_run, force);
+    if let Some(Behind::Lost(problem)) = behind {
+        return cut_back(path, &problem.to_string(), dry_run, force);
     }
-    let bytes = found.behind.as_ref().map_or(0, |behind| behind.bytes);
-    let (place, is_torn) = match (found.torn, found.behind.filter(|_| behind.is_some())) {
-        (None, None) => return File::new(path, "etcd-log", State::Whole),
-        // To etcd it ends well, and what follows is wiped when it is opened.
-        (None, Some(behind)) => (behind.place, false),
-        (Some(torn), _) => (torn, true),
-    };
+    let Some(tail) = found.tail else { return File::new(path, "etcd-log", State::Whole) };
+    let bytes = tail.bytes;
     let mut file = File::new(path, "etcd-log", State::Torn);
     file.dropped = format!("{bytes} bytes torn by a crash, which the next opening cuts");
-    let reason = format!("torn end of {}", place.path.display());
-    file.gaps = vec![Gap { offset: place.offset, bytes, reason }];
-    if dry_run || !is_torn || !path.is_dir() {
+    let reason = format!("torn end of {}", tail.path.display());
+    file.gaps = vec![Gap { offset: tail.offset, bytes, reason }];
+    // Else it ends well to etcd, and opening wipes what follows.
+    if dry_run || !tail.is_torn || !path.is_dir() {
         return file;
     }
     match etcd::repair(&OsFs, path) {
         Ok(done) => {
-            file.dropped = format!(
-                "{} bytes torn by a crash, {} whole records among them",
-                done.lost_bytes, done.later_records
-            );
-            file.quarantined = done.copy.as_deref().map(shown);
+            let Tail { bytes, records, copy, .. } = done.unwrap_or(tail);
+            file.dropped = format!("{bytes} bytes torn by a crash, {records} whole records among them");
+            file.quarantined = copy.as_deref().map(shown);
             file
         }
         Err(error) => File::new(path, "etcd-log", State::Lost).because(&error.to_string()),
@@ -67,21 +61,21 @@ pub(super) fn log(
 
 /// Cuts a corrupt log back to its last valid record. Without `force` only a last segment that is empty goes, as etcd passes
 /// over it; of all else it is said what `force` would lose.
-fn cut_back(path: &Path, flaw: &str, dry_run: bool, force: bool) -> File {
+fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
     let mut file = File::new(path, "etcd-log", State::Lost);
     let snapshots = crate::etcd::snapshots_of(path);
     let cut = |dry_run| etcd::cut_back(&OsFs, path, snapshots.as_deref(), dry_run);
     if etcd::is_log(&OsFs, path) {
-        return file.because(flaw);
+        return file.because(problem);
     }
     // Records of one segment go on in others.
     if !path.is_dir() {
-        return file.because(&format!("{flaw}; name the directory of the log to cut it with `--force`"));
+        return file.because(&format!("{problem}; name the directory of the log to cut it with `--force`"));
     }
     let mut found = match cut(true) {
         Ok(Some(found)) => found,
-        Ok(None) => return file.because(flaw),
-        Err(error) => return file.because(&format!("{flaw}; `--force` cannot cut it: {error}")),
+        Ok(None) => return file.because(problem),
+        Err(error) => return file.because(&format!("{problem}; `--force` cannot cut it: {error}")),
     };
     let is_allowed = force || found.is_empty_segment;
     if is_allowed && !dry_run {
@@ -100,7 +94,7 @@ fn cut_back(path: &Path, flaw: &str, dry_run: bool, force: bool) -> File {
     let dropped = format!("{bytes} bytes, {entries}");
     if !is_allowed {
         return file.because(&format!(
-            "{flaw}; where no other member has a copy, `--force` cuts the log there and loses {dropped}"
+            "{problem}; where no other member has a copy, `--force` cuts the log there and loses {dropped}"
         ));
     }
     file.state = if dry_run { State::Corrupt } else { State::Repaired };
@@ -108,8 +102,8 @@ fn cut_back(path: &Path, flaw: &str, dry_run: bool, force: bool) -> File {
     file.dropped = dropped;
     file.quarantined = found.copy.as_deref().filter(|_| !dry_run).map(shown);
     file.cut = Some(Cut {
-        segment: shown(&found.place.path),
-        offset: found.place.offset,
+        segment: shown(&found.path),
+        offset: found.offset,
         record: found.records + 1,
         bytes: found.lost_bytes,
         first_entry: found.lost_entries.map(|(first, _)| first),
@@ -131,9 +125,9 @@ fn cut_back(path: &Path, flaw: &str, dry_run: bool, force: bool) -> File {
 fn gaps_of(found: &CutBack) -> Vec<Gap> {
     let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
     let cut = Gap {
-        offset: found.place.offset,
+        offset: found.offset,
         bytes: found.lost_bytes,
-        reason: format!("record {} of {} and all behind it", found.records + 1, name(&found.place.path)),
+        reason: format!("record {} of {} and all behind it", found.records + 1, name(&found.path)),
     };
     let whole = |what: &'static str| {
         move |gone: &Renamed| Gap {
@@ -170,7 +164,7 @@ fn unreplayable(dir: &Path, data: Option<&Path>, registry: &Registry) -> Option<
 }
 
 /// The checksums of all segments are one chain: rewriting one means rewriting all. A snapshot avoids that.
-fn log_of_engine(dir: &Path, flaw: &str) -> File {
+fn log_of_engine(dir: &Path, problem: &str) -> File {
     let mut file = File::new(dir, "etcd-log", State::Lost);
     let found = match tsmith_wal::replay_only(&OsFs, dir, RecoveryMode::Salvage, |_, _| Ok(())) {
         Ok(found) => found,
@@ -178,7 +172,7 @@ fn log_of_engine(dir: &Path, flaw: &str) -> File {
     };
     file.gaps = found.gaps.iter().map(gap).collect();
     file.because(&format!(
-        "{flaw}; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the {} that pass their checks to TSM \
+        "{problem}; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the {} that pass their checks to TSM \
          files, and drops this log",
         count(found.records, "record")
     ))

@@ -54,7 +54,7 @@ pub(super) fn check(member: &Member, types: &mut Types, registry: &Registry) -> 
     };
     match checked {
         Ok(summary) => finding.summary = summary,
-        Err(flaw) => finding.problems.push(flaw),
+        Err(problem) => finding.problems.push(problem),
     }
     finding.path = path.display().to_string();
     finding.ok = finding.problems.is_empty() && finding.unknown.is_empty();
@@ -175,11 +175,11 @@ fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<Str
     let is_alone = !path.is_dir();
     let found = etcd::check(path)?;
     match etcd::behind(&found) {
-        Some(Behind::Lost(flaw)) => return Err(flaw),
-        Some(Behind::OfLastWrite(flaw)) => finding.notes.push(flaw),
+        Some(Behind::Lost(problem)) => return Err(problem),
+        Some(Behind::OfLastWrite(problem)) => finding.notes.push(problem),
         None => {}
     }
-    if let Some(torn) = &found.torn {
+    if let Some(torn) = found.tail.as_ref().filter(|tail| tail.is_torn) {
         let reason = "torn by a crash, cut when it is opened";
         finding.notes.push(Problem::at(torn.offset, reason).in_segment(&torn.path));
     }
@@ -192,11 +192,11 @@ fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<Str
         let refused = std::mem::take(&mut types.log)
             .refused_of(&OsFs, path)
             .map_err(|error| Problem::new(error.kind()))?;
-        let flaw = |refused: &NotReplayed| {
+        let problem = |refused: &NotReplayed| {
             let reason = format!("the record cannot be replayed: {}", refused.reason);
             Problem::at(refused.offset, reason).in_segment(&refused.path)
         };
-        finding.problems.extend(refused.iter().take(NAMED_MAX).map(flaw));
+        finding.problems.extend(refused.iter().take(NAMED_MAX).map(problem));
         if let Some(more @ 1..) = refused.len().checked_sub(NAMED_MAX) {
             finding
                 .problems

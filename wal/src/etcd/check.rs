@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::frame::{RawRecord, kind};
-use super::log::constants::METADATA;
-use super::read::{Place, Reader, Snapshots, Wiped, is_of_member, walk};
+use super::fold::{Entries, Fold};
+use super::read::{is_of_member, read};
 use super::snap::Snapshotter;
-use super::storage::{check_commit, check_start};
-use super::{Entry, EtcdError, HardState, SegmentName, SnapshotRecord, names};
+use super::storage::{check_commit, newest_snapshot};
+use super::tail::Tail;
+use super::walk::walk;
+use super::{EtcdError, HardState, SegmentName, Snapshot, SnapshotRecord, Strictness, names};
 use crate::fs::{Fs, parent};
 use crate::{Error, Result};
 
@@ -22,10 +23,8 @@ pub struct Checked {
     pub entries: u64,
     /// The last hard state.
     pub state: HardState,
-    /// Where the log is torn.
-    pub torn: Option<Place>,
-    /// What stands behind its end and is no zero.
-    pub behind: Option<Wiped>,
+    /// What stands behind its end.
+    pub tail: Option<Tail>,
     /// The snapshot at which an opening begins, if one was looked for.
     pub start: Option<SnapshotRecord>,
     /// The file of a snapshot beyond the end of the log, which a crash may leave: the newest, received from another member,
@@ -36,32 +35,27 @@ pub struct Checked {
 /// Checks every record of every segment there is, from whichever snapshot on: checksums, their chain, messages. With the
 /// directory of the snapshots also that the member can be opened: that one of those the log knows is there, that no entry
 /// is missing from it up to what was committed, and that no intact snapshot has entries that the log lost. Changes nothing;
-/// the error is the first damage.
+/// the error is the first corruption.
 ///
-/// Without that directory entries that are missing are told where no snapshot of the log's can stand for them.
+/// Without that directory missing entries are reported where no snapshot of the log can stand for them.
 ///
-/// What no reader can tell is a last segment that is gone together with what was committed in it.
+/// No reader can detect a missing last segment together with what was committed in it.
 pub fn check<F: Fs>(fs: &F, dir: &Path, snap_dir: Option<&Path>) -> Result<Checked> {
-    let mut found = Checked { segments: names::segments(fs, dir)?, ..Checked::default() };
-    for pair in found.segments.windows(2) {
-        if pair[0].seq.checked_add(1) != Some(pair[1].seq) {
-            return Err(Error::from(EtcdError::SegmentMissing { index: pair[1].index }).at_path(dir));
-        }
+    let names = names::segments(fs, dir)?;
+    let first = names[0];
+    if let Some(next) = names.get(names::consecutive(&names)) {
+        return Err(Error::from(EtcdError::SegmentMissing { index: next.index }).at_path(dir));
     }
-    let snapshots = found.records(fs, dir)?;
+    let (mut found, fold) = check_segments(fs, dir, names)?;
     if let Some(snap_dir) = snap_dir {
-        let (first, last_snapshot) = (found.segments[0], snapshots.last_index());
-        let known = snapshots.committed();
-        let snapshotter = Snapshotter::new(fs.clone(), snap_dir);
-        let snapshot = snapshotter.newest_readable(&known)?;
-        check_start(first, &known, snapshot.as_ref()).map_err(|flaw| Error::from(flaw).at_path(snap_dir))?;
-        let start = snapshot.map_or(SnapshotRecord::default(), |snapshot| snapshot.record());
-        let (contents, stopped) = Reader::open(fs.clone(), dir, &start)?.read()?;
-        stopped.map_or(Ok(()), Err)?;
-        check_commit(&start, &contents).map_err(|flaw| Error::from(flaw).at_path(dir))?;
-        let last = contents.entries.last().map_or(start.index, |entry| entry.index).max(last_snapshot);
+        let (known, snapshotter) = (fold.committed(), Snapshotter::new(fs.clone(), snap_dir));
+        let snapshot = newest_snapshot(&snapshotter, first, &known)?;
+        let start = snapshot.as_ref().map_or(SnapshotRecord::default(), Snapshot::record);
+        let contents = read(fs, dir, &start)?;
+        check_commit(&start, &contents).map_err(|error| Error::from(error).at_path(dir))?;
+        let last = contents.entries.last().map_or(start.index, |entry| entry.index);
         let has_databases = contents.metadata.is_some_and(|metadata| is_of_member(&metadata));
-        found.remnant = remnant(&snapshotter, last, has_databases)?;
+        found.remnant = remnant(&snapshotter, last.max(fold.last_snapshot()), has_databases)?;
         found.start = Some(start);
     }
     Ok(found)
@@ -85,107 +79,18 @@ fn remnant<F: Fs>(snapshotter: &Snapshotter<F>, last: u64, has_databases: bool) 
 pub fn check_segment<F: Fs>(fs: &F, path: &Path) -> Result<Checked> {
     let name = path.file_name().and_then(SegmentName::parse);
     let name = name.ok_or_else(|| Error::from(EtcdError::Parse("the name of a segment")).at_path(path))?;
-    let mut found = Checked { segments: vec![name], ..Checked::default() };
-    found.records(fs, parent(path))?;
-    Ok(found)
+    check_segments(fs, parent(path), vec![name]).map(|(found, _)| found)
 }
 
-impl Checked {
-    /// Reads its segments. Gives the snapshots that the log knows.
-    fn records<F: Fs>(&mut self, fs: &F, dir: &Path) -> Result<Snapshots> {
-        let names = self.segments.clone();
-        let (mut metadata, mut snapshots) = (None, Snapshots::default());
-        let mut gaps = Gaps::new(names[0]);
-        let walk = walk(fs, dir, &names, |name, record| {
-            snapshots.take(record)?;
-            self.take(record, &mut metadata, |entry| gaps.take(*name, record.offset, entry))
-        })?;
-        if let Some(damage) = walk.damage() {
-            return Err(damage);
-        }
-        match walk.flaw {
-            None => {}
-            Some(EtcdError::Torn) => self.torn = Some(walk.place()),
-            Some(_) => walk.error().map_or(Ok(()), Err)?,
-        }
-        self.records = walk.records;
-        if walk.flaw.is_none()
-            && let Some((name, offset, flaw)) = gaps.after(snapshots.last_index())
-        {
-            return Err(Error::from(flaw).at_path(&dir.join(name.file_name())).at_offset(offset));
-        }
-        self.behind = walk.behind();
-        Ok(snapshots)
+fn check_segments<F: Fs>(fs: &F, dir: &Path, segments: Vec<SegmentName>) -> Result<(Checked, Fold<'static>)> {
+    let mut fold = Fold::new(Entries::Check, segments[0]);
+    let walk = walk(fs, dir, &segments, &mut fold)?;
+    if let Some(error) = walk.corruption(Strictness::default()) {
+        return Err(error);
     }
-
-    pub(super) fn take(
-        &mut self,
-        record: &RawRecord<'_>,
-        metadata: &mut Option<Vec<u8>>,
-        entry: impl FnOnce(&Entry) -> Result<(), EtcdError>,
-    ) -> Result<(), EtcdError> {
-        let data = record.data.unwrap_or_default();
-        match record.kind {
-            kind::ENTRY => {
-                entry(&Entry::decode(data)?)?;
-                self.entries += 1;
-            }
-            kind::STATE => {
-                let state = HardState::decode(data)?;
-                // A log of ours that was cut at damage may go on below what it had said.
-                if metadata.as_deref() != Some(METADATA) {
-                    grows("term", self.state.term, state.term)?;
-                    grows("commit index", self.state.commit, state.commit)?;
-                }
-                self.state = state;
-            }
-            kind::SNAPSHOT => {}
-            kind::METADATA if metadata.as_deref().is_none_or(|known| known == data) => {
-                *metadata = Some(data.to_vec());
-            }
-            kind::METADATA => return Err(EtcdError::MetadataConflict),
-            unknown => return Err(EtcdError::RecordKind(unknown)),
-        }
-        Ok(())
+    if let Some((name, offset, error)) = fold.gap().filter(|_| walk.stop.is_none()) {
+        return Err(Error::from(error.clone()).at_path(&dir.join(name.file_name())).at_offset(*offset));
     }
-}
-
-/// Refuses a number that is smaller than before, and cannot be.
-fn grows(what: &'static str, before: u64, now: u64) -> Result<(), EtcdError> {
-    if now < before { Err(EtcdError::GoesBack { what, before, now }) } else { Ok(()) }
-}
-
-/// Entries that do not follow those before them: indexes are missing, or the term goes back. What is known of a snapshot only an opening can tell; where none comes
-/// close to such an entry there is no opening.
-pub(super) struct Gaps {
-    /// The index of the entry before, if it has to be there.
-    last: Option<u64>,
-    /// And its term.
-    term: u64,
-    found: Vec<(SegmentName, u64, EtcdError)>,
-}
-
-impl Gaps {
-    /// Of a log that begins with the segment `first`; before the very first one there is no entry.
-    pub(super) fn new(first: SegmentName) -> Self {
-        Self { last: (first.seq == 0).then_some(0), term: 0, found: Vec::new() }
-    }
-
-    /// Takes the entry at `offset` of a segment.
-    pub(super) fn take(&mut self, name: SegmentName, offset: u64, entry: &Entry) -> Result<(), EtcdError> {
-        let Entry { index, term, .. } = *entry;
-        let (last, before) = (self.last.replace(index), std::mem::replace(&mut self.term, term));
-        let Some(last) = last else { return Ok(()) };
-        if index.saturating_sub(1) > last {
-            self.found.push((name, offset, EtcdError::Gap { index, last }));
-        }
-        // Where an entry is written over another one, its term may be older than that of the record before.
-        if last.checked_add(1) == Some(index) { grows("term of the entries", before, term) } else { Ok(()) }
-    }
-
-    /// The first one behind `snapshot`.
-    fn after(self, snapshot: u64) -> Option<(SegmentName, u64, EtcdError)> {
-        let open = |gap: &(_, _, EtcdError)| matches!(gap.2, EtcdError::Gap { index, .. } if snapshot < index.saturating_sub(1));
-        self.found.into_iter().find(open)
-    }
+    let (records, entries, state, tail) = (walk.records, fold.entries, fold.contents.state, walk.tail());
+    Ok((Checked { segments, records, entries, state, tail, start: None, remnant: None }, fold))
 }

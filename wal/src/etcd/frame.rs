@@ -176,7 +176,12 @@ impl<'a> Scan<'a> {
             Ok(record) => record,
             Err(error) => return Err(self.torn_or(&frame, error)),
         };
-        if record.kind != kind::CRC {
+        if record.kind == kind::CRC {
+            if self.crc != 0 && self.crc != record.crc {
+                return Err(EtcdError::Chain { stored: record.crc, computed: self.crc });
+            }
+            self.crc = record.crc;
+        } else {
             let crc = crc32c::append(self.crc, record.data.unwrap_or_default());
             if crc != record.crc {
                 let error = EtcdError::Crc { stored: record.crc, computed: crc };
@@ -186,15 +191,6 @@ impl<'a> Scan<'a> {
         }
         self.at = record.end();
         Ok(Some(record))
-    }
-
-    /// Takes the checksum that a record of kind 4 says, if it agrees with the records so far.
-    pub(crate) fn chain(&mut self, record: &RawRecord<'_>) -> Result<(), EtcdError> {
-        if self.crc != 0 && self.crc != record.crc {
-            return Err(EtcdError::Chain { stored: record.crc, computed: self.crc });
-        }
-        self.crc = record.crc;
-        Ok(())
     }
 
     /// A sector that was never written is zero; etcd looks for one in the last segment only.

@@ -65,6 +65,12 @@ pub(crate) fn list<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
     Ok(segments)
 }
 
+/// How many segments from the first one on have consecutive numbers.
+pub(super) fn consecutive(names: &[SegmentName]) -> usize {
+    let follows = |pair: &&[SegmentName]| pair[0].seq.checked_add(1) == Some(pair[1].seq);
+    names.windows(2).take_while(follows).count() + 1
+}
+
 /// The segments from the one that holds what comes after `index`.
 pub(crate) fn from_index<F: Fs>(fs: &F, dir: &Path, index: u64) -> Result<Vec<SegmentName>> {
     let mut segments = segments(fs, dir)?;

@@ -1,77 +1,257 @@
-//! Cutting a torn tail off.
+//! Cutting a log back to its last valid record: a torn tail, or whatever stands behind corruption.
 
 use std::path::{Path, PathBuf};
 
-use super::read::{Walk, Wiped, walk};
-use super::{names, pipeline};
-use crate::directory::lock;
-use crate::fs::{Fs, FsFile, create_temporary};
+use super::fold::{Entries, Fold};
+use super::frame::{SEGMENT_BYTES_MAX, kind};
+use super::raw::RawRecords;
+use super::salvage::{index_of, pairs_behind, state_of};
+use super::snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
+use super::storage::newest_snapshot;
+use super::tail::Tail;
+use super::walk::{Walk, walk};
+use super::writer::lock_segments;
+use super::{EtcdError, SegmentName, Strictness, names, pipeline};
+use crate::fs::{Fs, FsFile, quarantine_as, quarantine_copy};
+use crate::scan::used_len;
 use crate::{Error, Result};
 
-/// What [`repair`] did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RepairReport {
-    /// The last segment: the only one that a crash can tear, and the only one that is looked at.
+/// What [`cut_back`] cuts off a log.
+#[derive(Clone, Debug)]
+pub struct CutBack {
+    /// The segment where the log ends now.
     pub path: PathBuf,
-    /// The copy of the segment as it was, if something was cut off.
-    pub copy: Option<PathBuf>,
-    /// The end of its last whole record.
+    /// The end of its last valid record.
     pub offset: u64,
-    /// Bytes that were cut off, zeros at the end not counted.
+    /// How many valid records it has: the first one that is lost is the next.
+    pub records: u64,
+    /// The index of the last entry or snapshot that is left.
+    pub last: u64,
+    /// Why reading stopped, with file and offset.
+    pub reason: Error,
+    /// Bytes that are cut off the segment, zeros at the end not counted.
     pub lost_bytes: u64,
-    /// Whole records among them, at least. A write of many records may leave some when the power goes; so does damage
-    /// in the midst of the segment, and then they are lost.
-    pub later_records: u64,
-    /// Whether they show that more was durable than is kept: then it was damage for certain.
-    pub acknowledged: bool,
+    /// The first and the last index of the entries that are lost, as far as the records behind the place tell.
+    pub lost_entries: Option<(u64, u64)>,
+    /// The copy of the segment as it was, if something is cut off it.
+    pub copy: Option<PathBuf>,
+    /// The segments behind it.
+    pub segments: Vec<Renamed>,
+    /// The snapshots of lost entries.
+    pub snapshots: Vec<Renamed>,
+    /// All that is lost is a last segment without a byte: etcd starts on such a log too, and goes on behind what was before.
+    pub is_empty_segment: bool,
 }
 
-/// Cuts what is torn off the end of the log, after copying the segment to `<name>.broken`. Does nothing to a log that
-/// ends well. Files that were to become segments go first: on a full disk the copy takes their space.
+/// A file that is quarantined as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    /// Its name before.
+    pub path: PathBuf,
+    /// The name it gets.
+    pub copy: PathBuf,
+    /// Its bytes, of a segment those that are used.
+    pub bytes: u64,
+}
+
+/// Cuts what is torn off the end of the log, after copying the segment to `<name>.broken`, and reports it. Does nothing to a
+/// log that ends well. Files that were to become segments go first: on a full disk the copy takes their space.
 ///
-/// An error is what cutting does not mend: damage in the last segment. Damage in an earlier one is not
-/// looked for, and the next reading tells it.
-pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<RepairReport> {
+/// Only the last segment is looked at, for a crash tears no other.
+///
+/// # Errors
+/// The last segment is corrupt. [`cut_back`] cuts that.
+pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<Option<Tail>> {
     let names = names::segments(fs, dir)?;
-    let last = names.len() - 1;
-    let path = dir.join(names[last].file_name());
-    let at = |operation| move |error| Error::io(operation, error);
-    let file = fs.open(&path).map_err(|error| at("open")(error).at_path(&path))?;
-    lock(&file, &path)?;
-    let end = walk(fs, dir, &names[last..], |_, _| Ok(()))?;
-    let mut report = RepairReport {
-        path: path.clone(),
-        copy: None,
-        offset: end.offset,
-        lost_bytes: 0,
-        later_records: 0,
-        acknowledged: false,
+    let last = &names[names.len() - 1..];
+    let held = lock_segments(fs, dir, last)?;
+    let end = walk(fs, dir, last, &mut Fold::new(Entries::Ignore, last[0]))?;
+    let tail = end.tail().filter(|_| end.stop.is_some());
+    if let Some(error) = end.corruption(Strictness::default()).filter(|_| end.stop.is_some()) {
+        return Err(error);
+    }
+    let Some(mut tail) = tail else { return Ok(None) };
+    pipeline::remove_unused(fs, dir)?;
+    tail.copy = Some(cut(fs, &end, &held[0].file)?);
+    tracing::warn!(?tail, "cut the torn tail");
+    Ok(Some(tail))
+}
+
+/// Cuts the log in `dir` back to its last valid record, whatever is wrong behind it, and keeps the segment as it was as
+/// `<name>.broken`. Later segments, and snapshots of entries that are lost, get such a name too. With `dry_run` nothing is
+/// changed. `None` when opening the log needs no cut, or [`repair`] does it.
+///
+/// What is cut off may have been acknowledged. A member of a group does better to be removed and added again.
+///
+/// # Errors
+/// No segment has a valid head, or the log cannot be opened at any snapshot afterwards. Nothing is changed then.
+pub fn cut_back<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    snap_dir: Option<&Path>,
+    dry_run: bool,
+) -> Result<Option<CutBack>> {
+    let names = names::segments(fs, dir)?;
+    let held = if dry_run { Vec::new() } else { lock_segments(fs, dir, &names)? };
+    let Some((end, fold, kept, reason)) = find_end(fs, dir, &names)? else { return Ok(None) };
+    let last = fold.last_index().max(fold.last_snapshot());
+    let snapshots = match snap_dir {
+        Some(snap_dir) => snapshots_beyond(fs, snap_dir, &fold, last, names[0])?,
+        None => Vec::new(),
     };
-    match &end.flaw {
-        None => return Ok(report),
-        Some(flaw) if !flaw.is_torn() => return end.error().map_or(Ok(report), Err),
-        Some(_) => end.damage().map_or(Ok(()), Err)?,
+    let (lost, segments) = Lost::behind(fs, &end, last, &names[kept..], dir)?;
+    let tail = end.tail();
+    let is_cut = end.stop.is_some() || tail.is_some();
+    let found = CutBack {
+        path: end.path.clone(),
+        offset: end.offset,
+        records: end.in_segment,
+        last,
+        reason,
+        lost_bytes: tail.map_or(0, |tail| tail.bytes),
+        lost_entries: (lost.first <= lost.last).then_some((lost.first, lost.last)),
+        copy: is_cut.then(|| broken(&end.path)),
+        is_empty_segment: !is_cut
+            && snapshots.is_empty()
+            && matches!(&segments[..], [only] if only.bytes == 0),
+        segments,
+        snapshots,
+    };
+    if dry_run {
+        return Ok(Some(found));
     }
     pipeline::remove_unused(fs, dir)?;
-    let copy = dir.join(format!("{}.broken", names[last].file_name()));
-    let len = file.len().map_err(|error| at("look at")(error).at_path(&path))?;
-    copy_durably(fs, &end, len, &copy).map_err(|error| at("copy")(error).at_path(&copy))?;
-    let cut = file.set_len(end.offset).and_then(|()| file.sync_all());
-    cut.map_err(|error| at("cut")(error).at_path(&path))?;
-    report.copy = Some(copy);
-    if let Some(Wiped { bytes, records, acknowledged, .. }) = end.behind() {
-        (report.lost_bytes, report.later_records, report.acknowledged) = (bytes, records, acknowledged);
+    // The end last, and the newest first: run again after a crash, the same is left to do.
+    for Renamed { path, copy, .. } in found.snapshots.iter().chain(found.segments.iter().rev()) {
+        quarantine_as(fs, path, copy).map_err(|error| Error::io("rename", error).at_path(path))?;
     }
-    tracing::warn!(
-        path = %path.display(), report.offset, report.lost_bytes, report.later_records, "cut the torn tail"
-    );
-    Ok(report)
+    if is_cut {
+        cut(fs, &end, &held[kept - 1].file)?;
+    }
+    tracing::warn!(path = %found.path.display(), found.offset, ?found.lost_entries, "cut the log back");
+    Ok(Some(found))
 }
 
-/// The copy is there, whole, before the original is cut; until then an earlier one stays.
-pub(super) fn copy_durably<F: Fs>(fs: &F, end: &Walk, len: u64, copy: &Path) -> std::io::Result<()> {
-    let (temporary, file) = create_temporary(fs, copy)?;
-    let written = file.write_all_at(&end.bytes, 0).and_then(|()| file.set_len(len));
-    let published = written.and_then(|()| fs.publish(&file, &temporary, copy));
-    published.inspect_err(|_| drop(fs.remove(&temporary)))
+/// Cuts a segment where a walk stopped, after copying it. Gives the copy.
+fn cut<F: Fs>(fs: &F, end: &Walk, file: &F::File) -> Result<PathBuf> {
+    let copy = broken(&end.path);
+    let len = file.len().map_err(|error| Error::io("look at", error).at_path(&end.path))?;
+    let copied = quarantine_copy(fs, &end.bytes, len, &copy);
+    copied.map_err(|error| Error::io("copy", error).at_path(&copy))?;
+    let done = file.set_len(end.offset).and_then(|()| file.sync_all());
+    done.map_err(|error| Error::io("cut", error).at_path(&end.path))?;
+    Ok(copy)
+}
+
+fn broken(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(".broken");
+    name.into()
+}
+
+/// Where the valid records of a log end, how many segments that keeps, and why reading stopped. `None` when nothing is wrong, or
+/// only the end is torn.
+fn find_end<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    names: &[SegmentName],
+) -> Result<Option<(Walk, Fold<'static>, usize, Error)>> {
+    let mut kept = names::consecutive(names);
+    let missing = names.get(kept).map(|next| EtcdError::SegmentMissing { index: next.index });
+    let mut reason = missing.map(|error| Error::from(error).at_path(dir));
+    loop {
+        let mut fold = Fold::new(Entries::Check, names[0]);
+        let end = walk(fs, dir, &names[..kept], &mut fold)?;
+        kept = names.iter().position(|name| *name == end.name).map_or(kept, |at| at + 1);
+        let refused = || end.tail()?.refused(Strictness::default());
+        let Some(found) = end.corruption(Strictness::default()).or_else(refused).or(reason) else {
+            return Ok(None);
+        };
+        if end.has_head() {
+            return Ok(Some((end, fold, kept, found)));
+        }
+        // Without its head nothing of a segment counts.
+        kept -= 1;
+        if kept == 0 {
+            return Err(found);
+        }
+        reason = Some(found);
+    }
+}
+
+/// The intact snapshots that a log up to `last` has no entries of; an error if it cannot be opened without them.
+fn snapshots_beyond<F: Fs>(
+    fs: &F,
+    snap_dir: &Path,
+    fold: &Fold<'_>,
+    last: u64,
+    first: SegmentName,
+) -> Result<Vec<Renamed>> {
+    let snapshotter = Snapshotter::new(fs.clone(), snap_dir);
+    let start = newest_snapshot(&snapshotter, first, &fold.committed())?.map_or(0, |snapshot| snapshot.index);
+    if first.index > start {
+        return Err(Error::from(EtcdError::SegmentMissing { index: start }).at_path(snap_dir));
+    }
+    let renamed = |path: PathBuf| {
+        let read = fs.read_within(&path, SNAPSHOT_BYTES_MAX);
+        let bytes = read.map_err(|error| Error::io("read", error).at_path(&path))?.len() as u64;
+        Ok(Renamed { copy: broken(&path), path, bytes })
+    };
+    snapshotter.intact_beyond(last)?.into_iter().map(|(_, path)| renamed(path)).collect()
+}
+
+/// Which entries stand behind the end.
+struct Lost {
+    first: u64,
+    last: u64,
+}
+
+impl Lost {
+    /// In the last segment that is kept, and in those behind it.
+    fn behind<F: Fs>(
+        fs: &F,
+        end: &Walk,
+        last: u64,
+        later: &[SegmentName],
+        dir: &Path,
+    ) -> Result<(Self, Vec<Renamed>)> {
+        let mut lost = Self { first: last.saturating_add(1), last };
+        lost.take(&end.bytes, end.offset);
+        let mut segments = Vec::new();
+        for name in later {
+            // Its name says what came before it.
+            lost.last = lost.last.max(name.index.saturating_sub(1));
+            let path = dir.join(name.file_name());
+            let read = fs.read_segment(&path, SEGMENT_BYTES_MAX);
+            let content = read.map_err(|error| Error::io("read", error).at_path(&path))?;
+            lost.take(&content, 0);
+            segments.push(Renamed { copy: broken(&path), path, bytes: used_len(&content) });
+        }
+        Ok((lost, segments))
+    }
+
+    /// Takes what stands behind `offset`: records that prove each other, and entries that go on with the next index.
+    fn take(&mut self, bytes: &[u8], offset: u64) {
+        pairs_behind(bytes, offset, |first, second, _| {
+            for record in [first, second] {
+                match record.kind {
+                    kind::ENTRY => {
+                        let index = index_of(record).unwrap_or(self.last);
+                        (self.first, self.last) = (self.first.min(index), self.last.max(index));
+                    }
+                    kind::STATE => {
+                        self.last = self.last.max(state_of(record).map_or(0, |state| state.commit));
+                    }
+                    _ => {}
+                }
+            }
+            true
+        });
+        let records = RawRecords::starting_at(bytes, offset).map_while(std::result::Result::ok);
+        for record in records.filter(|record| record.kind == kind::ENTRY) {
+            if index_of(&record).is_some_and(|index| self.last.checked_add(1) == Some(index)) {
+                self.last += 1;
+            }
+        }
+    }
 }

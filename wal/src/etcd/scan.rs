@@ -122,19 +122,18 @@ impl EtcdScan<'_> {
                 _ => Ok(Step::End),
             };
         };
-        let step = self.take(&record, &mut frames)?;
+        let step = self.take(&record)?;
         self.frames = frames;
         self.records += 1;
         Ok(step)
     }
 
-    fn take(&mut self, record: &RawRecord<'_>, frames: &mut frame::Scan<'_>) -> Result<Step, Stop> {
+    fn take(&mut self, record: &RawRecord<'_>) -> Result<Step, Stop> {
         let offset = record.offset;
         let invalid = |found| Stop::Invalid(Invalid { offset, found });
         let data = record.data.unwrap_or_default();
         match record.kind {
             _ if !record.canonical => return Err(invalid("a length or padding that no writer makes")),
-            kind::CRC => frames.chain(record).map_err(|error| invalid(found(&error)))?,
             kind::METADATA if data == METADATA => self.headed = true,
             kind::METADATA if !self.headed && self.records == 1 => {
                 let error = EtcdError::Parse("the metadata of a log of this kind, not a member's of etcd");
@@ -147,7 +146,7 @@ impl EtcdScan<'_> {
                 }
                 self.durable = state.commit;
             }
-            kind::SNAPSHOT => {}
+            kind::CRC | kind::SNAPSHOT => {}
             kind::ENTRY if !self.headed => return Err(invalid(HEADLESS)),
             kind::ENTRY => {
                 let (index, ..) = entry_of(data).ok_or_else(|| invalid("an entry without a record"))?;

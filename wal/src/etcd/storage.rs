@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::read::known_snapshots;
 use super::{
-    Contents, Entry, EtcdError, HardState, RepairReport, SegmentName, Snapshot, SnapshotRecord, Snapshotter,
-    Wal, WalOptions, names, repair,
+    Contents, Entry, EtcdError, HardState, SegmentName, Snapshot, SnapshotRecord, Snapshotter, Tail, Wal,
+    WalOptions, names, repair,
 };
 use crate::fs::{Fs, OsFs};
 use crate::{Error, ErrorKind, Result};
@@ -47,17 +47,19 @@ pub struct DiskStorage<F: Fs = OsFs> {
     snap: Snapshotter<F>,
 }
 
-/// Whether a log whose first segment is `first` can be opened at `snapshot`, the newest of those it knows that is there.
-pub(super) fn check_start(
+/// The newest snapshot that a log knows and that is there; an error if the log, whose first segment is `first`, cannot be opened
+/// without one.
+pub(super) fn newest_snapshot<F: Fs>(
+    snap: &Snapshotter<F>,
     first: SegmentName,
     known: &[SnapshotRecord],
-    snapshot: Option<&Snapshot>,
-) -> Result<(), EtcdError> {
-    match (snapshot, known.last()) {
+) -> Result<Option<Snapshot>> {
+    match (snap.newest_readable(known)?, known.last()) {
         (None, Some(last)) if first.index > 0 => {
-            Err(EtcdError::SnapshotsMissing { first: first.index, known: last.index })
+            let missing = EtcdError::SnapshotsMissing { first: first.index, known: last.index };
+            Err(Error::from(missing).at_path(snap.dir()))
         }
-        _ => Ok(()),
+        (snapshot, _) => Ok(snapshot),
     }
 }
 
@@ -76,7 +78,7 @@ pub struct Restored {
     /// The log after that snapshot.
     pub contents: Contents,
     /// What was cut off a torn log.
-    pub repaired: Option<RepairReport>,
+    pub repaired: Option<Tail>,
 }
 
 impl<F: Fs> DiskStorage<F> {
@@ -103,16 +105,13 @@ impl<F: Fs> DiskStorage<F> {
     pub fn open(fs: F, wal_dir: &Path, snap_dir: &Path, options: WalOptions) -> Result<(Self, Restored)> {
         let snap = Snapshotter::new(fs.clone(), snap_dir);
         let known = known_snapshots(&fs, wal_dir, options.strictness)?;
-        let snapshot = snap.newest_readable(&known)?;
-        let first = names::segments(&fs, wal_dir)?[0];
-        check_start(first, &known, snapshot.as_ref())
-            .map_err(|error| Error::from(error).at_path(snap_dir))?;
+        let snapshot = newest_snapshot(&snap, names::segments(&fs, wal_dir)?[0], &known)?;
         let start = snapshot.as_ref().map_or(SnapshotRecord::default(), Snapshot::record);
         let open = || Wal::open(fs.clone(), wal_dir, &start, options)?.read_all();
         let mut repaired = None;
         let opened = match open() {
             Err(error) if matches!(error.kind(), ErrorKind::Etcd(error) if error.is_torn()) => {
-                repaired = Some(repair(&fs, wal_dir)?);
+                repaired = repair(&fs, wal_dir)?;
                 open()
             }
             opened => opened,

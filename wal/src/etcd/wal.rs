@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::create::{self, FIRST};
+use super::fold::{Entries, Fold};
 use super::frame::kind;
 use super::framer::WalFramer;
 use super::names::{self, SegmentName};
-use super::options::{Strictness, WalOptions};
+use super::options::WalOptions;
 use super::pipeline::Pipeline;
-use super::read::{Contents, Fold, Reader};
+use super::walk::walk;
 use super::writer::{Segment, WalWriter, lock_segments};
-use super::{Entry, EtcdError, HardState, SnapshotRecord, SyncLatencies};
+use super::{Contents, Entry, EtcdError, HardState, SnapshotRecord, SyncLatencies};
 use crate::directory::lock;
 use crate::error::Poison;
 use crate::fs::{Fs, FsFile, LockKind, NotRegular, OsFs, parent};
@@ -86,9 +87,9 @@ impl<F: Fs> Wal<F> {
 
     /// Finds and locks the segments that hold what comes after the snapshot `start`. Changes nothing yet.
     pub fn open(fs: F, dir: &Path, start: &SnapshotRecord, options: WalOptions) -> Result<Unread<F>> {
-        let reader = Reader::open(fs, dir, start)?;
-        let segments = lock_segments(&reader.fs, dir, &reader.names)?;
-        Ok(Unread { reader, segments, options })
+        let names = names::from_index(&fs, dir, start.index)?;
+        let segments = lock_segments(&fs, dir, &names)?;
+        Ok(Unread { fs, dir: dir.to_path_buf(), names, start: start.clone(), segments, options })
     }
 
     /// Saves entries and the state, in this order; a state that is empty is not written. Returns when it is on stable
@@ -232,7 +233,10 @@ impl<F: Fs> Drop for Wal<F> {
 /// A log that was opened and locked, and must be read before it can be appended to.
 #[derive(Debug)]
 pub struct Unread<F: Fs = OsFs> {
-    reader: Reader<F>,
+    fs: F,
+    dir: PathBuf,
+    names: Vec<SegmentName>,
+    start: SnapshotRecord,
     segments: Vec<Segment<F::File>>,
     options: WalOptions,
 }
@@ -242,39 +246,29 @@ impl<F: Fs> Unread<F> {
     ///
     /// A torn tail is an error here ([`EtcdError::Torn`]): [`repair`](super::repair()) first, then open again.
     pub fn read_all(self) -> Result<(Wal<F>, Contents)> {
-        let mut fold = Fold::new(&self.reader.start, true);
-        let walk = self.reader.walk(&mut fold)?;
-        if self.options.strictness != Strictness::Etcd
-            && let Some(damage) = walk.damage()
-        {
-            return Err(damage);
-        }
-        let behind = walk.behind();
-        if walk.flaw.as_ref().is_none_or(EtcdError::is_torn)
-            && let Some(behind) = &behind
-            && let Some(error) = self.options.strictness.refuses(behind.records, behind.acknowledged)
-        {
-            return Err(Error::from(error).at_path(&behind.place.path).at_offset(walk.offset));
-        }
-        if let Some(error) = walk.error() {
+        let Self { fs, dir, names, start, segments, options } = self;
+        let mut fold = Fold::new(Entries::Keep(&start), names[0]);
+        let walk = walk(&fs, &dir, &names, &mut fold)?;
+        let tail = walk.tail();
+        let refused = walk
+            .corruption(options.strictness)
+            .or_else(|| tail.as_ref()?.refused(options.strictness))
+            .or_else(|| walk.stopped())
+            .or_else(|| fold.refuses_start(&start).map(|error| Error::from(error).at_path(&dir)));
+        if let Some(error) = refused {
             return Err(error);
         }
-        if !fold.matched {
-            return Err(self.reader.not_found());
-        }
-        let Fold { mut contents, last_index, state_seq, .. } = fold;
-        contents.wiped = behind;
-        let Self { segments, options, reader } = self;
-        let (fs, dir) = (reader.fs, reader.dir);
-        let Some(tail) = segments.last() else {
+        let (last_index, state_seq) = (fold.last_index(), fold.state_seq);
+        let contents = Contents { tail, ..fold.contents };
+        let Some(active) = segments.last() else {
             return Err(Error::from(EtcdError::SegmentMissing { index: 0 }).at_path(&dir));
         };
-        let len = tail
+        let len = active
             .file
             .len()
-            .map_err(|error| Error::io("look at", error).at_path(&dir.join(tail.name.file_name())))?;
+            .map_err(|error| Error::io("look at", error).at_path(&dir.join(active.name.file_name())))?;
         let mut writer = WalWriter::new(fs.clone(), &dir, options.segment_bytes, segments, len);
-        writer.resume(walk.read(), contents.wiped.is_some(), len)?;
+        writer.resume(walk.read(), contents.tail.is_some(), len)?;
         let pipeline = Pipeline::start(&fs, &dir, options.segment_bytes, options.allocate_ahead)?;
         writer.supply(Some(pipeline));
         let framer = WalFramer::new(walk.offset, walk.crc, contents.metadata.as_deref(), last_index);

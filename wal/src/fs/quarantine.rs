@@ -103,6 +103,20 @@ pub fn quarantine<F: Fs>(fs: &F, path: &Path) -> io::Result<PathBuf> {
     Ok(bad)
 }
 
+/// Quarantines the file at `path` as `name`, in the place of an earlier file of that name.
+pub(crate) fn quarantine_as<F: Fs>(fs: &F, path: &Path, name: &Path) -> io::Result<()> {
+    fs.rename(path, name).and_then(|()| fs.sync_dir(parent(path)))
+}
+
+/// Copies a corrupt file of `bytes` and of zeros up to `len`, before it is cut in place. Until the copy is whole an earlier one
+/// stays.
+pub(crate) fn quarantine_copy<F: Fs>(fs: &F, bytes: &[u8], len: u64, copy: &Path) -> io::Result<()> {
+    let (temporary, file) = create_temporary(fs, copy)?;
+    let written = file.write_all_at(bytes, 0).and_then(|()| file.set_len(len));
+    let published = written.and_then(|()| fs.publish(&file, &temporary, copy));
+    published.inspect_err(|_| drop(fs.remove(&temporary)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Fault, SimFs};

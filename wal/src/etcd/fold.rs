@@ -1,0 +1,163 @@
+//! What readers make of the records of a member's log.
+
+use super::frame::{RawRecord, kind};
+use super::log::constants::METADATA;
+use super::{Entry, EtcdError, HardState, SegmentName, SnapshotRecord, Tail};
+
+/// What a log holds from the snapshot on at which it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// What was given to [`Wal::create`](super::Wal::create).
+    pub metadata: Option<Vec<u8>>,
+    /// The last hard state.
+    pub state: HardState,
+    /// The entries after the snapshot. Of entries with the same index the last one counts, and ends the list.
+    pub entries: Vec<Entry>,
+    /// What stands behind the end of the log. Opening it for writing wiped that.
+    pub tail: Option<Tail>,
+}
+
+/// What is done with entries.
+#[derive(Clone, Copy)]
+pub(super) enum Entries<'a> {
+    /// Nothing, as with records that are neither a state nor a snapshot.
+    Ignore,
+    /// They are counted.
+    Count,
+    /// They are decoded, and numbers that only grow are checked.
+    Check,
+    /// Those after this snapshot are kept, and have to follow it.
+    Keep(&'a SnapshotRecord),
+}
+
+/// The records so far.
+pub(super) struct Fold<'a> {
+    mode: Entries<'a>,
+    pub(super) contents: Contents,
+    /// All snapshots that the log has a record of.
+    pub(super) snapshots: Vec<SnapshotRecord>,
+    /// How many entries there are, overwritten ones included.
+    pub(super) entries: u64,
+    /// The entry saved last, if it is known.
+    last_index: Option<u64>,
+    last_term: u64,
+    /// The segment with the last hard state.
+    pub(super) state_seq: Option<u64>,
+    /// The last entry before which indexes are missing: its place, and what is wrong.
+    gap: Option<(SegmentName, u64, EtcdError)>,
+}
+
+impl<'a> Fold<'a> {
+    /// Of a log that begins with the segment `first`; before the very first one there is no entry.
+    pub(super) fn new(mode: Entries<'a>, first: SegmentName) -> Self {
+        Self {
+            mode,
+            contents: Contents::default(),
+            snapshots: Vec::new(),
+            entries: 0,
+            last_index: (first.seq == 0).then_some(0),
+            last_term: 0,
+            state_seq: None,
+            gap: None,
+        }
+    }
+
+    pub(super) fn take(&mut self, name: SegmentName, record: &RawRecord<'_>) -> Result<(), EtcdError> {
+        let data = record.data.unwrap_or_default();
+        match record.kind {
+            kind::CRC => {}
+            kind::ENTRY => {
+                self.entries += 1;
+                match self.mode {
+                    Entries::Ignore | Entries::Count => {}
+                    Entries::Check => self.check_entry(name, record.offset, &Entry::decode(data)?)?,
+                    Entries::Keep(start) => self.keep_entry(start.index, Entry::decode(data)?)?,
+                }
+            }
+            kind::STATE => {
+                let (state, before) = (HardState::decode(data)?, self.contents.state);
+                // A log of ours that was cut at corruption may go on below what it had said.
+                let is_checked = matches!(self.mode, Entries::Check);
+                if is_checked && self.contents.metadata.as_deref() != Some(METADATA) {
+                    grows("term", before.term, state.term)?;
+                    grows("commit index", before.commit, state.commit)?;
+                }
+                (self.contents.state, self.state_seq) = (state, Some(name.seq));
+            }
+            kind::SNAPSHOT => self.snapshots.push(SnapshotRecord::decode(data)?),
+            _ if matches!(self.mode, Entries::Ignore) => {}
+            kind::METADATA if self.contents.metadata.as_deref().is_none_or(|known| known == data) => {
+                self.contents.metadata = record.data.map(<[u8]>::to_vec);
+            }
+            kind::METADATA => return Err(EtcdError::MetadataConflict),
+            unknown => return Err(EtcdError::RecordKind(unknown)),
+        }
+        Ok(())
+    }
+
+    fn keep_entry(&mut self, start: u64, entry: Entry) -> Result<(), EtcdError> {
+        let index = entry.index;
+        if let Some(after) = index.checked_sub(start).and_then(|after| after.checked_sub(1)) {
+            let entries = &mut self.contents.entries;
+            let have = entries.len() as u64;
+            if after > have {
+                return Err(EtcdError::Gap { index, last: start.saturating_add(have) });
+            }
+            entries.truncate(after as usize);
+            entries.push(entry);
+        }
+        self.last_index = Some(index);
+        Ok(())
+    }
+
+    fn check_entry(&mut self, name: SegmentName, offset: u64, entry: &Entry) -> Result<(), EtcdError> {
+        let Entry { index, term, .. } = *entry;
+        let before = std::mem::replace(&mut self.last_term, term);
+        let Some(last) = self.last_index.replace(index) else { return Ok(()) };
+        if index.saturating_sub(1) > last {
+            self.gap = Some((name, offset, EtcdError::Gap { index, last }));
+        }
+        // Where an entry is written over another one, its term may be older than that of the record before.
+        if last.checked_add(1) == Some(index) { grows("term of the entries", before, term) } else { Ok(()) }
+    }
+
+    /// The index of the entry saved last; 0 if there is none.
+    pub(super) fn last_index(&self) -> u64 {
+        self.last_index.unwrap_or(0)
+    }
+
+    /// The greatest index of a snapshot.
+    pub(super) fn last_snapshot(&self) -> u64 {
+        self.snapshots.iter().map(|snapshot| snapshot.index).max().unwrap_or(0)
+    }
+
+    /// The snapshots that are committed, oldest first.
+    pub(super) fn committed(&self) -> Vec<SnapshotRecord> {
+        let commit = self.contents.state.commit;
+        self.snapshots.iter().filter(|snapshot| snapshot.index <= commit).cloned().collect()
+    }
+
+    /// An entry before which others are missing that no snapshot of the log stands for, in checked entries.
+    pub(super) fn gap(&self) -> Option<&(SegmentName, u64, EtcdError)> {
+        let snapshot = self.last_snapshot();
+        let is_open =
+            |error: &EtcdError| matches!(*error, EtcdError::Gap { index, .. } if snapshot < index - 1);
+        self.gap.as_ref().filter(|(.., error)| is_open(error))
+    }
+
+    /// Why the log cannot be opened at the snapshot `start`, if it cannot.
+    pub(super) fn refuses_start(&self, start: &SnapshotRecord) -> Option<EtcdError> {
+        let SnapshotRecord { index, term, .. } = *start;
+        let mut terms = self.snapshots.iter().filter(|found| found.index == index).map(|found| found.term);
+        match terms.find(|&found| found != term) {
+            Some(found) => Some(EtcdError::SnapshotMismatch { index, found, expected: term }),
+            None if self.snapshots.iter().any(|found| found.index == index) => None,
+            None => Some(EtcdError::SnapshotNotFound { index, term }),
+        }
+    }
+}
+
+/// Refuses a number that is smaller than before, and cannot be.
+fn grows(what: &'static str, before: u64, now: u64) -> Result<(), EtcdError> {
+    if now < before { Err(EtcdError::GoesBack { what, before, now }) } else { Ok(()) }
+}

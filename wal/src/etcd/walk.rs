@@ -1,0 +1,109 @@
+//! One walk over the records of a member's segments, and where it stopped.
+
+use std::path::{Path, PathBuf};
+
+use super::fold::Fold;
+use super::frame::{SEGMENT_BYTES_MAX, Scan};
+use super::salvage::{self, Behind};
+use super::tail::Tail;
+use super::{EtcdError, SegmentName, Strictness};
+use crate::fs::Fs;
+use crate::scan::used_len;
+use crate::{Error, Result};
+
+/// Where a walk stopped.
+pub(super) struct Walk {
+    pub(super) path: PathBuf,
+    pub(super) name: SegmentName,
+    is_last: bool,
+    /// Behind the last good record.
+    pub(super) offset: u64,
+    /// The running checksum there.
+    pub(super) crc: u32,
+    /// Good records up to there, in all segments.
+    pub(super) records: u64,
+    /// And in this one.
+    pub(super) in_segment: u64,
+    /// Why, unless it was the end.
+    pub(super) stop: Option<EtcdError>,
+    /// The segment's bytes, without the last of more zeros than a record could have.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Gives every record of these segments to `fold`, checksums and their chain checked.
+pub(super) fn walk<F: Fs>(fs: &F, dir: &Path, names: &[SegmentName], fold: &mut Fold<'_>) -> Result<Walk> {
+    let (mut crc, mut records) = (0, 0);
+    for (at, &name) in names.iter().enumerate() {
+        let path = dir.join(name.file_name());
+        let read = fs.read_segment(&path, SEGMENT_BYTES_MAX);
+        let bytes = read.map_err(|error| Error::io("read", error).at_path(&path))?;
+        let is_last = at + 1 == names.len();
+        let mut scan = Scan::new(&bytes, crc, is_last);
+        let (mut offset, mut in_segment) = (0, 0);
+        let mut stop = loop {
+            match scan.next().and_then(|record| record.map(|record| fold.take(name, &record)).transpose()) {
+                Ok(None) => break None,
+                Ok(Some(())) => (offset, in_segment) = (scan.at, in_segment + 1),
+                Err(error) => break Some(error),
+            }
+        };
+        records += in_segment;
+        if stop.is_none() && offset == 0 && !is_last {
+            stop = Some(EtcdError::Headless);
+        }
+        crc = scan.crc;
+        if stop.is_some() || is_last {
+            return Ok(Walk { path, name, is_last, offset, crc, records, in_segment, stop, bytes });
+        }
+    }
+    Err(Error::from(EtcdError::SegmentMissing { index: 0 }).at_path(dir))
+}
+
+impl Walk {
+    fn at_place(&self, error: EtcdError) -> Error {
+        Error::from(error).at_path(&self.path).at_offset(self.offset)
+    }
+
+    /// Why it stopped, unless it was the end.
+    pub(super) fn stopped(&self) -> Option<Error> {
+        self.stop.clone().map(|error| self.at_place(error))
+    }
+
+    /// Why it stopped, unless it was the end or a torn tail. What etcd takes for these is corruption to us where no crash
+    /// leaves it.
+    pub(super) fn corruption(&self, strictness: Strictness) -> Option<Error> {
+        let is_etcd = strictness == Strictness::Etcd;
+        let error = match &self.stop {
+            Some(error) if !error.is_torn() => error.clone(),
+            _ if is_etcd => return None,
+            Some(_) if !self.is_last => EtcdError::CutShort,
+            None if self.name.seq > 0 && used_len(&self.bytes) == 0 => EtcdError::EmptySegment,
+            _ if !self.has_head() => EtcdError::Headless,
+            _ => return None,
+        };
+        Some(self.at_place(error))
+    }
+
+    /// Whether the segment has the records that it has durably before it has its name: the checksum and the metadata, in the
+    /// first one also a snapshot's record.
+    pub(super) fn has_head(&self) -> bool {
+        self.in_segment >= if self.name.seq == 0 { 3 } else { 2 }
+    }
+
+    /// The bytes of the segment up to there.
+    pub(super) fn read(&self) -> &[u8] {
+        self.bytes.get(..self.offset as usize).unwrap_or_default()
+    }
+
+    /// What stands behind, unless it is zeros and no incomplete record.
+    pub(super) fn tail(&self) -> Option<Tail> {
+        let bytes = used_len(&self.bytes).saturating_sub(self.offset);
+        let is_torn = self.stop.as_ref().is_some_and(EtcdError::is_torn);
+        if bytes == 0 && !is_torn {
+            return None;
+        }
+        let Behind { records, acknowledged } = salvage::behind(&self.bytes, self.offset, self.name);
+        let (path, offset, copy) = (self.path.clone(), self.offset, None);
+        Some(Tail { path, offset, is_torn, bytes, records, acknowledged, copy })
+    }
+}
