@@ -260,7 +260,7 @@ fn a_copy_of_a_segment_is_no_part_of_a_log() {
     assert!(text.contains("x_00001.wal: not the name of a segment"), "{text}");
 }
 
-/// Damage before the end of the log: reading shows what can be read and says so; writing refuses.
+/// Corruption before the end of the log: reading shows what can be read and says so; writing refuses.
 #[test]
 fn a_corrupt_log_is_reported_and_unchanged() {
     let scratch = Scratch::new();

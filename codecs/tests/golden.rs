@@ -223,7 +223,7 @@ fn blocks_equal_those_of_1_6() {
 
 /// Law: real blocks, cut anywhere or with any one bit flipped, give an error or what the naive decoder reads.
 #[test]
-fn damaged_blocks_give_an_error_or_the_naive_column() {
+fn corrupt_blocks_give_an_error_or_the_naive_column() {
     let (mut tsm1, mut back) = (Tsm1::default(), Column::new(FieldType::Float));
     for vector in vectors("codecs").into_iter().filter(|v| v.codec() == "block") {
         let (label, mut block) = (vector.label(), vector.encoded());
@@ -244,14 +244,14 @@ fn damaged_blocks_give_an_error_or_the_naive_column() {
 }
 
 /// Story: the original's decoder yields fewer values from a cut payload, and says nothing. A reader that believes it
-/// shows a hole as the truth. So at the count of the intact payload every damaged one is an error here, and at any
+/// shows a hole as the truth. So at the count of the intact payload every corrupt one is an error here, and at any
 /// count there is an error or exactly what the original yields.
 #[test]
-fn damaged_payloads_give_the_values_or_an_error() {
-    let damaged = vectors("decode-damaged");
-    assert_eq!(damaged.len(), 109);
+fn corrupt_payloads_give_the_values_or_an_error() {
+    let corrupt = vectors("decode-damaged");
+    assert_eq!(corrupt.len(), 109);
     let mut accepted = 0;
-    for (at, vector) in damaged.iter().enumerate() {
+    for (at, vector) in corrupt.iter().enumerate() {
         let label = format!("{} (line {})", vector.label(), at + 1);
         let payload = unhex(vector.0["input"].as_str().expect("hex"));
         let expected = original_values(vector);

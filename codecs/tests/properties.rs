@@ -118,15 +118,15 @@ proptest! {
         }
     }
 
-    /// Where the naive decoder and the fast one both accept a damaged block, they read the same.
+    /// Where the naive decoder and the fast one both accept a corrupt block, they read the same.
     #[test]
-    fn damaged_blocks_give_the_naive_column_or_an_error(
+    fn corrupt_blocks_give_the_naive_column_or_an_error(
         column in column(),
-        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        corruption in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let mut block = Vec::new();
         if Tsm1::default().encode(column.as_ref(), &mut block).is_ok() {
-            for (at, byte) in damage {
+            for (at, byte) in corruption {
                 let at = at.index(block.len());
                 block[at] ^= byte;
             }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! files ── plan: which to merge (pure) ──▶ schedule: what next, on which thread ──▶ merge ──▶ publish, then unlink inputs
-//!   ▲                                            weights, limits, damage                 pace: bytes a second, breaking off
+//!   ▲                                            weights, limits, corruption                 pace: bytes a second, breaking off
 //!   └──────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -78,13 +78,13 @@ pub struct CompactStatus {
 pub(crate) struct Failure {
     error: Error,
     /// The input that cannot be read.
-    damaged: Option<FileName>,
+    corrupt: Option<FileName>,
     stopped: bool,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, damaged: None, stopped: false }
+        Self { error, corrupt: None, stopped: false }
     }
 }
 
@@ -128,7 +128,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
             };
             let mut done = plans.is_empty() || what != Compact::Due;
             for plan in plans {
-                // What was merged beside a damaged file is not merged again.
+                // What was merged beside a corrupt file is not merged again.
                 if what != Compact::Due && merged.contains(&plan.files) {
                     continue;
                 }
@@ -160,7 +160,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
     }
 
     /// Whether a plan would write one file again as it is: nothing of it is deleted, no blocks overlap, and each that could
-    /// be joined with the next is full. Blocks are then copied one by one. (Damaged ones are left to the merge to tell.)
+    /// be joined with the next is full. Blocks are then copied one by one. (Corrupt ones are left to the merge to tell.)
     fn is_final(&self, plan: &Plan) -> bool {
         let [name] = plan.files[..] else { return false };
         let files = self.files.load();
@@ -226,7 +226,7 @@ fn write_merged<E: BlockEncoder, F: tsmith_wal::fs::Fs>(
             let input = failed.input.and_then(|input| inputs.get(input));
             let path = input.map_or_else(|| output.temporary(), |file| file.path().to_owned());
             let error = Error::at(OPERATION, &path, failed.error.into());
-            Failure { error, damaged: input.map(|file| file.name()), stopped: false }
+            Failure { error, corrupt: input.map(|file| file.name()), stopped: false }
         })?;
         match filled {
             Filled::File => output.finish(writer)?,
@@ -234,7 +234,7 @@ fn write_merged<E: BlockEncoder, F: tsmith_wal::fs::Fs>(
             Filled::All => return Ok(output.finish(writer)?),
             Filled::Stopped => {
                 let error = Error::new(OPERATION, ErrorKind::Closed);
-                return Err(Failure { error, damaged: None, stopped: true });
+                return Err(Failure { error, corrupt: None, stopped: true });
             }
         }
     }

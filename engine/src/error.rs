@@ -141,7 +141,7 @@ pub enum ErrorKind {
     },
     /// The manifest cannot be read.
     #[error(
-        "line {line}: expected {expected}: the manifest is damaged; restore it from a copy, or `tsmith repair` the directory, \
+        "line {line}: expected {expected}: the manifest is corrupt; restore it from a copy, or `tsmith repair` the directory, \
          which writes it anew from what the directory holds"
     )]
     Manifest {
@@ -156,9 +156,9 @@ pub enum ErrorKind {
          directory, which writes it anew from what the directory holds"
     )]
     NoManifest,
-    /// A damaged manifest can be written anew only by who knows where the log is.
+    /// A corrupt manifest can be written anew only by who knows where the log is.
     #[error(
-        "the manifest is damaged, and its line of the log's directory, which says {said}, cannot be believed: name the \
+        "the manifest is corrupt, and its line of the log's directory, which says {said}, cannot be believed: name the \
          directory with --wal, and the manifest is written anew"
     )]
     ManifestLog {
@@ -217,7 +217,7 @@ pub enum ErrorKind {
     /// Not the name of a TSM file.
     #[error("expected a name like 000000001-000000001.tsm: generation and sequence, nine digits each")]
     NotATsmName,
-    /// Tombstones that are damaged: with fewer of them deleted points would be back.
+    /// Tombstones that are corrupt: with fewer of them deleted points would be back.
     #[error("{0}: restore the file, or `tsmith repair` the directory, which keeps what else it deletes")]
     Tombstones(tsmith_tsm::Error),
     /// Tombstones that end in the middle of a batch, without a delete that was cut short there.
@@ -297,7 +297,7 @@ pub enum Remedy {
     RetryLater,
     /// Close the engine and open it again: what it was told is safe, what it holds open is not.
     Reopen,
-    /// The call is wrong, or a file is damaged; trying again does not help.
+    /// The call is wrong, or a file is corrupt; trying again does not help.
     GiveUp,
 }
 

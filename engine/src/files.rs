@@ -73,7 +73,7 @@ impl TsmFile {
     /// that a delete was cut short there. Until then the file must not be shown.
     ///
     /// # Errors
-    /// It cannot be read, or its tombstones are damaged in a way that no crash of ours leaves.
+    /// It cannot be read, or its tombstones are corrupt in a way that no crash of ours leaves.
     pub(crate) fn open_strictly<F: Fs>(
         fs: &F,
         dir: &Path,

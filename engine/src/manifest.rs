@@ -14,7 +14,7 @@
 //! `wal` is the log's directory, from the data directory: so the copy of a tree, or one that was moved, has its own log.
 //! Where the path leaves the data directory, `data` is the end of that directory's own path, as far up as it goes: a
 //! directory that ends otherwise was copied without its log, and the path would lead it to another's. A directory without a
-//! manifest is InfluxDB's. `crc` is the CRC-32 of the lines before it: a damaged name must not lead to another log.
+//! manifest is InfluxDB's. `crc` is the CRC-32 of the lines before it: a corrupt name must not lead to another log.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_manifest_names_its_line() {
+    fn a_corrupt_manifest_names_its_line() {
         for (bad, line) in [
             ("", 1),
             ("tsmith 2\n", 1),

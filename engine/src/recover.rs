@@ -35,7 +35,7 @@ impl<S: Storer + Default + Named, L: Log + Named, E: BlockEncoder + Default + Na
     /// Opens the engine of these directories: reads its files, and replays its log into the cache.
     ///
     /// # Errors
-    /// Another process has the directory open; a file or the log is damaged, or the manifest names other parts (nothing
+    /// Another process has the directory open; a file or the log is corrupt, or the manifest names other parts (nothing
     /// is changed then); a directory is missing and [`Options::create`] is off.
     pub fn open(dirs: Dirs, options: Options) -> Result<Self> {
         Self::open_on(L::Fs::default(), dirs, options)

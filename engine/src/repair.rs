@@ -39,7 +39,7 @@ pub use crate::replay::LogCheck;
 
 const OPERATION: &str = "repair";
 
-/// A damaged file, and what became of it.
+/// A corrupt file, and what became of it.
 #[derive(Clone, Debug)]
 pub struct Repaired<S> {
     /// What is kept, and what is lost.
@@ -145,23 +145,23 @@ pub fn tsm_file_without<F: Fs>(
         }
         return Ok(Repaired { rescued: Some(rescued), ..Repaired::whole(salvage) });
     }
-    let aside = if dry_run {
+    let quarantined = if dry_run {
         quarantine_name(fs, path).on(OPERATION, path)?
     } else {
         let publish = |file: &F::File, temporary: &Path| replace_corrupt(fs, file, temporary, path);
         write_kept(fs, path, (&reader, &salvage), decoders, publish)?
     };
-    Ok(Repaired { quarantined: Some(aside), ..Repaired::whole(salvage) })
+    Ok(Repaired { quarantined: Some(quarantined), ..Repaired::whole(salvage) })
 }
 
 /// Quarantines a file of which nothing is kept; one that is quarantined stays as it is.
 fn without_file<F: Fs>(fs: &F, path: &Path, salvage: Salvage, dry_run: bool) -> Result<Repaired<Salvage>> {
-    let aside = match (rescued_path(path), dry_run) {
+    let quarantined = match (rescued_path(path), dry_run) {
         (Some(_), _) => None,
         (None, true) => Some(quarantine_name(fs, path).on(OPERATION, path)?),
         (None, false) => Some(quarantine(fs, path).on(OPERATION, path)?),
     };
-    Ok(Repaired { quarantined: aside, gone: true, ..Repaired::whole(salvage) })
+    Ok(Repaired { quarantined, gone: true, ..Repaired::whole(salvage) })
 }
 
 /// Whether a file is too short for a block and its entry, or nothing but zeros: a crash leaves such files.
@@ -196,7 +196,7 @@ fn write_kept<F: Fs, T>(
         // Read back before anything depends on it.
         let check = Reader::new(load(fs, &temporary).on(OPERATION, &temporary)?).on(OPERATION, &temporary)?;
         let flaw = Salvage::of(&check, decoders)
-            .damaged
+            .corrupt
             .into_iter()
             .flat_map(|key| key.dropped.into_iter().chain(key.mended))
             .next();
@@ -223,18 +223,18 @@ pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<
     if salvage.is_whole() {
         return Ok(Repaired::whole(TombstoneLoss { salvage, believed: 0 }));
     }
-    // Records without a checksum: one whose key is in the file was hardly made up by damage.
+    // Records without a checksum: one whose key is in the file was hardly made up by corruption.
     let file = load(fs, &path.with_extension("tsm")).ok().and_then(|bytes| Reader::new(bytes).ok());
     let is_known = |key: &[u8]| file.as_ref().is_some_and(|file| file.find(key).is_some());
     let is_likely = |record: &Tombstone| record.range.min <= record.range.max && is_known(&record.key);
     let believed = salvage.believe(&bytes, is_likely).on(OPERATION, path)?;
     let gone = salvage.kept.is_empty();
-    let aside = match (dry_run, gone) {
+    let quarantined = match (dry_run, gone) {
         (true, _) => quarantine_name(fs, path),
         (false, true) => quarantine(fs, path),
         (false, false) => replace_corrupt_by(fs, path, &salvage.kept.to_file()),
     };
-    let aside = aside.on(OPERATION, path)?;
+    let quarantined = quarantined.on(OPERATION, path)?;
     let loss = TombstoneLoss { salvage, believed };
-    Ok(Repaired { quarantined: Some(aside), gone, ..Repaired::whole(loss) })
+    Ok(Repaired { quarantined: Some(quarantined), gone, ..Repaired::whole(loss) })
 }

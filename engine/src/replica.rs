@@ -149,7 +149,7 @@ impl<F: Fs> Replica<F> {
     }
 
     /// Opens the replica in `dir` as it was left, also by a crash. One whose log lacks what was acknowledged is refused,
-    /// and one of whose engine a file was set aside.
+    /// and one of whose engine a file was quarantined.
     pub fn open(fs: F, dir: &Path, settings: Settings) -> Result<Self> {
         let settings = settings.checked()?;
         let (wal, snap) = (dir.join("wal"), dir.join("snap"));
@@ -312,9 +312,9 @@ impl<F: Fs> Replica<F> {
 
     /// Does what raft asks for: sends, saves, applies, in etcd's order. After an error the replica must be dropped and
     /// opened again.
-    pub fn drive(&mut self, send: &mut dyn FnMut(u64, Vec<u8>)) -> Result<()> {
+    pub fn run(&mut self, send: &mut dyn FnMut(u64, Vec<u8>)) -> Result<()> {
         self.check_running()?;
-        if let Some(message) = self.stream.drive(self.committed(), send)? {
+        if let Some(message) = self.stream.run(self.committed(), send)? {
             // The files of a snapshot are all here, and are passed over now if it came too late.
             self.step_raft(message)?;
         }
@@ -429,7 +429,7 @@ impl<F: Fs> Replica<F> {
         Ok(())
     }
 
-    /// Whether there is work to go on with by [`drive`](Self::drive), though nothing comes and no time passes.
+    /// Whether there is work to go on with by [`run`](Self::run), though nothing comes and no time passes.
     pub fn is_busy(&self) -> bool {
         self.stream.is_checking()
     }
@@ -474,7 +474,7 @@ impl<F: Fs> Replica<F> {
 /// An opening that failed: by what is in the files, or by the system.
 fn refused(error: tsmith_wal::Error) -> Error {
     match error.kind() {
-        tsmith_wal::ErrorKind::Etcd(_) => Error::Damaged(error),
+        tsmith_wal::ErrorKind::Etcd(_) => Error::CorruptLog(error),
         _ => Error::Storage(error),
     }
 }

@@ -1,4 +1,4 @@
-//! Compaction: in the background and on demand, with damage, a full disk, deletes and closing in its way.
+//! Compaction: in the background and on demand, with corruption, a full disk, deletes and closing in its way.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -60,7 +60,7 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
 }
 
 /// Flips a bit in the first block.
-fn damage(path: &Path) {
+fn corruption(path: &Path) {
     let mut bytes = fs::read(path).expect("there");
     bytes[12] ^= 1;
     fs::write(path, bytes).expect("written");
@@ -101,9 +101,9 @@ fn a_removed_file_is_read_to_the_end() {
     }
 }
 
-/// Story: a damaged block made the original try the same merge once a second, for ever, with the same message each time.
+/// Story: a corrupt block made the original try the same merge once a second, for ever, with the same message each time.
 #[test]
-fn a_corrupt_block_stops_one_plan_and_is_reported_once() {
+fn a_corrupt_block_stops_one_plan_and_is_reported() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(dir.path(), options());
     for n in 0..18 {
@@ -112,11 +112,11 @@ fn a_corrupt_block_stops_one_plan_and_is_reported_once() {
     }
     let third = shard.files()[2].path().to_owned();
     shard.close().expect("in order");
-    damage(&third);
+    corruption(&third);
 
     let shard = open(dir.path(), Options { compact_threads: 1, ..Options::default() });
     wait_until("the good ones are compacted", || shard.compaction().completed == 1);
-    wait_until("the damage is met", || !shard.compaction().failures.is_empty());
+    wait_until("the corruption is met", || !shard.compaction().failures.is_empty());
     // Several ticks later nothing more has happened.
     thread::sleep(Duration::from_millis(2500));
     let status = shard.compaction();
@@ -246,7 +246,7 @@ fn a_log_of_deletes_alone_goes_with_the_snapshot() {
     assert_eq!(read(&open(dir.path(), options()), "m").len(), 7);
 }
 
-/// Tombstones whose end is not whole, and no delete in the log that was cut short there: damage, which must not bring
+/// Tombstones whose end is not whole, and no delete in the log that was cut short there: corruption, which must not bring
 /// points back.
 #[test]
 fn torn_tombstones_need_a_delete_in_the_log() {
@@ -270,7 +270,7 @@ fn torn_tombstones_need_a_delete_in_the_log() {
     shard.snapshot().expect("the log goes");
     shard.close().expect("in order");
     fs::write(&tombstones, &whole[..cut]).expect("cut");
-    let error = engine::open(Dirs::under(dir.path()), options()).expect_err("damage");
+    let error = engine::open(Dirs::under(dir.path()), options()).expect_err("corruption");
     assert!(matches!(error.kind(), ErrorKind::TornTombstones { .. }), "{error}");
     assert!(error.to_string().contains("000000001-000000001.tombstone"), "{error}");
     assert_eq!(fs::read(&tombstones).expect("there").len(), cut, "nothing is changed");

@@ -193,7 +193,7 @@ fn a_killed_first_opening_is_durable_or_absent() {
 
 /// Who opens the shard after a failure knows nothing of it, and the system believes to have written what it has not.
 #[test]
-fn an_opening_after_any_failure_keeps_what_it_confirms() {
+fn an_opening_after_a_failure_keeps_what_it_confirms() {
     let order = WriteOrder::default();
     let whole = SimFs::default();
     script(&whole, order);

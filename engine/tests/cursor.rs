@@ -67,7 +67,7 @@ fn both_ends_give_the_newest_points() {
 
 /// A block that cannot be read used to hide the whole key from queries and exports.
 #[test]
-fn a_view_goes_on_behind_a_damaged_block() {
+fn a_view_goes_on_behind_a_corrupt_block() {
     let dir = tempfile::tempdir().expect("a directory");
     let (shard, expected) = filled(&dir);
     let path = shard.files()[0].path().to_owned();

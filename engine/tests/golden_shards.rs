@@ -92,7 +92,7 @@ fn every_kind_of_record_loads_as_in_influxdb() {
 fn corruption_in_a_sealed_segment_refuses_to_open() {
     let wal = ["wal/torn-then-good/_00001.wal", "wal/torn-then-good/_00002.wal"];
     let (_root, dirs) = shard(&[], &wal);
-    let error = engine::open(dirs.clone(), options()).expect_err("damage, and a good segment after it");
+    let error = engine::open(dirs.clone(), options()).expect_err("corruption, and a good segment after it");
     assert!(error.to_string().contains("_00001.wal: offset 2596"), "{error}");
     assert_eq!(fs::read(dirs.wal.join("_00001.wal")).expect("still there"), vector(wal[0]));
     // As the original does it: the rest of that segment is dropped, the next one read.

@@ -49,7 +49,7 @@ fn shard() -> SimFs {
     fs
 }
 
-fn damage(fs: &SimFs, path: &str, at: u64) -> Vec<u8> {
+fn corruption(fs: &SimFs, path: &str, at: u64) -> Vec<u8> {
     let file = fs.open(Path::new(path)).expect("there");
     let mut byte = [0];
     assert_eq!(file.read_at(&mut byte, at).expect("readable"), 1);
@@ -61,21 +61,21 @@ fn read(shard: &Shard, series: &[u8]) -> Column {
     shard.read(FieldKey::new(series, b"v"), TimeRange::ALL).expect("readable")
 }
 
-/// The first block of `a` is damaged.
-fn assert_repaired(fs: &SimFs, damaged: &[u8], what: &str) {
+/// The first block of `a` is corrupt.
+fn assert_repaired(fs: &SimFs, corrupt: &[u8], what: &str) {
     let shard = open(fs);
     let times: Vec<i64> = (1000..2500).collect();
     assert_eq!(read(&shard, b"a").times(), times, "{what}");
     assert_eq!(read(&shard, b"b").times(), [0, 1, 2, 4, 6, 7, 8, 9], "{what}: its tombstones stay");
     let files = fs.snapshot();
-    let kept = files.iter().any(|(name, bytes)| name.to_string_lossy().contains(".tsm.") && bytes == damaged);
-    assert!(kept, "{what}: the damaged file is kept");
+    let kept = files.iter().any(|(name, bytes)| name.to_string_lossy().contains(".tsm.") && bytes == corrupt);
+    assert!(kept, "{what}: the corrupt file is kept");
 }
 
 #[test]
-fn a_damaged_block_goes_and_the_rest_stays() {
+fn a_corrupt_block_goes_and_the_rest_stays() {
     let fs = shard();
-    let damaged = damage(&fs, TSM, 20);
+    let corrupt = corruption(&fs, TSM, 20);
     let before = fs.snapshot();
     let planned = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), true).expect("looked at");
     assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
@@ -83,10 +83,10 @@ fn a_damaged_block_goes_and_the_rest_stays() {
     assert_eq!(done.quarantined, planned.quarantined);
     assert_eq!(done.quarantined.as_deref(), Some(Path::new("/shard/000000001-000000001.tsm.bad")));
     assert_eq!((done.salvage.kept_blocks, done.salvage.dropped_blocks(), done.gone), (3, 1, false));
-    let key = &done.salvage.damaged[0];
+    let key = &done.salvage.corrupt[0];
     assert_eq!((&key.key[..], key.kept_range), (&b"a#!~#v"[..], Some(TimeRange::new(1000, 2499))));
     assert_eq!(key.dropped[0].entry.range, TimeRange::new(0, 999));
-    assert_repaired(&fs, &damaged, "repaired");
+    assert_repaired(&fs, &corrupt, "repaired");
     let again = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("looked at");
     assert!(again.salvage.is_whole() && again.quarantined.is_none());
 }
@@ -94,7 +94,7 @@ fn a_damaged_block_goes_and_the_rest_stays() {
 #[test]
 fn a_crash_in_a_repair_loses_nothing() {
     let original = shard();
-    let damaged = damage(&original, TSM, 20);
+    let corrupt = corruption(&original, TSM, 20);
     let counted = original.kill();
     repair::tsm_file(&counted, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
     for stop in 1..=counted.operations() {
@@ -107,20 +107,20 @@ fn a_crash_in_a_repair_loses_nothing() {
             let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false);
             let done = done.unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!((done.salvage.kept_keys, done.salvage.kept_blocks), (2, 3), "{what}");
-            assert_repaired(&fs, &damaged, &what);
+            assert_repaired(&fs, &corrupt, &what);
         }
     }
 }
 
-/// Story: a repair that was killed, or met a full disk, left a second name of the damaged file, or a temporary one, and the
+/// Story: a repair that was killed, or met a full disk, left a second name of the corrupt file, or a temporary one, and the
 /// next added another.
 #[test]
 fn a_second_run_ends_where_an_undisturbed_one_does() {
     let original = shard();
-    damage(&original, TSM, 20);
+    corruption(&original, TSM, 20);
     // Within the second gzip member.
-    damage(&original, TOMBSTONE, 90);
-    damage(&original, "/shard/tsmith.manifest", 10);
+    corruption(&original, TOMBSTONE, 90);
+    corruption(&original, "/shard/tsmith.manifest", 10);
     type Repair = fn(&SimFs) -> tsmith_engine::Result<()>;
     let repairs: [Repair; 3] = [
         |fs| repair::tsm_file(fs, Path::new(TSM), &Decoders::standard(), false).map(drop),
@@ -162,7 +162,7 @@ fn a_file_without_a_whole_block_is_quarantined() {
     let fs = shard();
     let reader = tsmith_tsm::Reader::new(fs.read(Path::new(TSM)).expect("there").into()).expect("sound");
     for entry in reader.keys().flat_map(tsmith_tsm::KeyEntry::entries) {
-        damage(&fs, TSM, entry.offset);
+        corruption(&fs, TSM, entry.offset);
     }
     let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
     assert!(done.gone);
@@ -170,11 +170,11 @@ fn a_file_without_a_whole_block_is_quarantined() {
     assert!(shard.files().is_empty() && shard.keys().is_empty());
 }
 
-/// A full disk, or a broken one, leaves the damaged file as it was, under its name.
+/// A full disk, or a broken one, leaves the corrupt file as it was, under its name.
 #[test]
 fn a_repair_that_fails_changes_nothing() {
     let fs = shard();
-    damage(&fs, TSM, 20);
+    corruption(&fs, TSM, 20);
     let before = fs.snapshot();
     fs.set_space(Some(0));
     repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect_err("no space");
@@ -186,7 +186,7 @@ fn a_repair_that_fails_changes_nothing() {
 fn a_corrupt_footer_costs_nothing() {
     let fs = shard();
     let len = fs.read(Path::new(TSM)).expect("there").len() as u64;
-    damage(&fs, TSM, len - 5);
+    corruption(&fs, TSM, len - 5);
     let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
     assert_eq!((done.salvage.kept_blocks, done.salvage.dropped_blocks(), done.gone), (4, 0, false));
     let shard = open(&fs);
@@ -210,7 +210,7 @@ fn without_an_index_nothing_is_guessed() {
     }
 }
 
-/// Deletes whose tombstones are damaged come undone, and no others; it is told which.
+/// Deletes whose tombstones are corrupt come undone, and no others; it is told which.
 #[test]
 fn tombstones_that_are_whole_are_kept() {
     let fs = shard();
@@ -220,9 +220,9 @@ fn tombstones_that_are_whole_are_kept() {
     let second = members.map(|(at, _)| at).nth(1).expect("two deletes");
     let len = u32::from_be_bytes(bytes[second + 16..second + 20].try_into().expect("four bytes"));
     let end = second as u64 + u64::from(len);
-    damage(&fs, TOMBSTONE, end - 2);
+    corruption(&fs, TOMBSTONE, end - 2);
     let error =
-        engine::open_on(fs.clone(), Dirs::under(Path::new(DIR)), Options::default()).expect_err("damaged");
+        engine::open_on(fs.clone(), Dirs::under(Path::new(DIR)), Options::default()).expect_err("corrupt");
     assert!(error.to_string().contains("000000001-000000001.tombstone"), "{error}");
     let done = repair::tombstones(&fs, Path::new(TOMBSTONE), false).expect("repaired");
     assert_eq!((done.salvage.salvage.kept_records, done.salvage.salvage.lost.len()), (1, 1));
@@ -237,7 +237,7 @@ fn tombstones_that_are_whole_are_kept() {
     assert_eq!(read(&open(&fs), b"b").times(), [0, 1, 2, 4, 6, 7, 8, 9]);
 }
 
-/// Story: one damaged byte of the manifest, and nothing opened the directory; what it says is in the other lines, and in the
+/// Story: one corrupt byte of the manifest, and nothing opened the directory; what it says is in the other lines, and in the
 /// directory.
 #[test]
 fn a_corrupt_manifest_is_rewritten() {
@@ -269,7 +269,7 @@ fn a_corrupt_manifest_is_rewritten() {
             assert!(lines[hit] == "wal wal", "byte {at}: {done:?}");
             continue;
         };
-        assert_eq!(fs.read(&done.quarantined.expect("set aside")).expect("there"), bytes);
+        assert_eq!(fs.read(&done.quarantined.expect("quarantined")).expect("there"), bytes);
         let (made_up, written) = (done.salvage.made_up, done.salvage.manifest);
         let read = Manifest::read(&fs, Path::new(DIR)).expect("sound").expect("there");
         assert_eq!(read, written, "byte {at}");

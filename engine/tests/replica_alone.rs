@@ -23,7 +23,7 @@ fn open(fs: &SimFs) -> Replica<SimFs> {
     let mut replica = begin(fs.clone(), Path::new(DIR), settings(1)).expect("opens");
     while !replica.is_leader() {
         replica.tick();
-        replica.drive(&mut |_, _| {}).expect("runs");
+        replica.run(&mut |_, _| {}).expect("runs");
     }
     replica
 }
@@ -31,7 +31,7 @@ fn open(fs: &SimFs) -> Replica<SimFs> {
 /// Proposes lines, and what came of them.
 fn write(replica: &mut Replica<SimFs>, lines: &[u8]) -> Applied {
     let ticket = replica.propose(lines, 0).expect("leads");
-    replica.drive(&mut |_, _| {}).expect("runs");
+    replica.run(&mut |_, _| {}).expect("runs");
     let done = replica.take_done().into_iter().find(|(of, _)| *of == ticket);
     done.expect("one vote is a majority").1
 }
@@ -173,7 +173,7 @@ fn files_are_merged_in_the_background() {
     let mut replica = Replica::create(OsFs, scratch.path(), settings).expect("is made");
     while !replica.is_leader() {
         replica.tick();
-        replica.drive(&mut |_, _| {}).expect("runs");
+        replica.run(&mut |_, _| {}).expect("runs");
     }
     let files = || {
         let engine = scratch.path().join("engine-0000000000000000");
@@ -187,7 +187,7 @@ fn files_are_merged_in_the_background() {
         assert!(written < 2000, "{:?}", files());
         let line = format!("m,n={} v={written} {written}", written % 3);
         let ticket = replica.propose(line.as_bytes(), 0).expect("leads");
-        replica.drive(&mut |_, _| {}).expect("links what is there");
+        replica.run(&mut |_, _| {}).expect("links what is there");
         assert!(replica.take_done().iter().any(|(of, _)| *of == ticket));
         written += 1;
     }
@@ -263,23 +263,23 @@ fn a_replica_that_lost_its_log_begins_nothing() {
     let segment = Path::new("/r/wal/0000000000000000-0000000000000000.wal");
     let file = holed.open(segment).expect("is there");
     file.write_all_at(&[0; 512], 512).expect("writes");
-    assert!(matches!(refused(&holed, Replica::open), Error::Damaged(_)));
+    assert!(matches!(refused(&holed, Replica::open), Error::CorruptLog(_)));
 
     // All of the log is gone, and the data is not.
     let segments = fs.list(Path::new("/r/wal")).expect("lists");
     for name in segments {
         fs.remove(&Path::new("/r/wal").join(name)).expect("removes");
     }
-    assert!(matches!(refused(&fs, Replica::open), Error::Damaged(_)));
+    assert!(matches!(refused(&fs, Replica::open), Error::CorruptLog(_)));
     fs.remove_dir(Path::new("/r/wal")).expect("removes");
     assert!(matches!(refused(&fs, Replica::open), Error::NotThere { .. }));
     assert!(matches!(refused(&fs, Replica::create), Error::NotNew { .. }));
 }
 
-/// One byte of a TSM file had rotted. `?export` named `tsmith repair`; that set the file aside, the replica opened without a
+/// One byte of a TSM file had rotted. `?export` named `tsmith repair`; that quarantined the file, the replica opened without a
 /// thousand acknowledged points, and when it led, others got its snapshot.
 #[test]
-fn a_replica_refuses_to_open_without_a_quarantined_file() {
+fn a_replica_without_a_quarantined_file_is_refused() {
     let is_way_back = |error: &Error| {
         let said = error.to_string();
         let is_it = said.contains("remove the whole directory") && !said.contains("repair");
@@ -299,14 +299,14 @@ fn a_replica_refuses_to_open_without_a_quarantined_file() {
     replica.close().expect("closes");
     open_file.write_all_at(&[!bytes[index as usize - 1]], index - 1).expect("written");
     let replica = open(&fs);
-    let said = is_way_back(&replica.export().expect_err("damaged"));
+    let said = is_way_back(&replica.export().expect_err("corrupt"));
     assert!(said.contains(file.to_str().expect("ASCII")) && said.contains("checksum"), "{said}");
     replica.close().expect("closes");
     for aside in ["000000001-000000001.tsm.bad", "000000001-000000001.tsm.2.bad", "wal/_00001.wal.bad"] {
         let (fs, aside) = (fs.kill(), engine.join(aside));
         fs.create_new(&aside).expect("new");
         let before = fs.snapshot();
-        let error = Replica::open(fs.clone(), Path::new(DIR), settings(1)).expect_err("was set aside");
+        let error = Replica::open(fs.clone(), Path::new(DIR), settings(1)).expect_err("was quarantined");
         assert!(matches!(&error, Error::Quarantined { path } if *path == aside), "{error}");
         is_way_back(&error);
         assert!(fs.snapshot() == before);

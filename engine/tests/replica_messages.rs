@@ -45,7 +45,7 @@ fn ask_strangely(replica: &mut Replica<SimFs>, message: &[u8]) {
     }
     refused(replica, &forged(message, 5, 0, b"five."));
     let mut given = Vec::new();
-    replica.drive(&mut |_, message| given.push(message)).expect("goes on");
+    replica.run(&mut |_, message| given.push(message)).expect("goes on");
     let answers = given.iter().filter(|message| message[0] == CHUNK);
     let lens: Vec<_> = answers.map(|message| message.len() - CHUNK_HEAD - OF_GROUP.len()).collect();
     // Behind what was asked for before, in good faith.
@@ -76,7 +76,7 @@ fn bytes_of_files_that_nobody_sent_do_no_harm() {
         let network = &mut group.network;
         for (&id, replica) in &mut group.running {
             replica.tick();
-            replica.drive(&mut |to, message| network.send(id, to, message)).expect("goes on");
+            replica.run(&mut |to, message| network.send(id, to, message)).expect("goes on");
         }
     }
     assert!(chunks == 6 && asks == 6 && too_long > 0, "{chunks} chunks, {too_long} too long, {asks} asks");
@@ -226,7 +226,7 @@ fn who_lost_its_log_stops_and_says_so() {
         (vote.term, vote.index, vote.log_term) = (50, 500, 50);
     });
     assert!(matches!(replica.step(&vote), Err(Error::LostLog { .. })));
-    assert!(matches!(replica.drive(&mut |_, _| panic!("says something")), Err(Error::LostLog { .. })));
+    assert!(matches!(replica.run(&mut |_, _| panic!("says something")), Err(Error::LostLog { .. })));
     // The way that the error names: the others by themselves, who led restarted, then all from nothing.
     drop(group.running.remove(&lost));
     drop(group.running.remove(&leader));

@@ -85,7 +85,7 @@ fn who_fell_behind_gets_a_snapshot() {
             let network = &mut group.network;
             for (&id, replica) in &mut group.running {
                 replica.tick();
-                let driven = replica.drive(&mut |to, message| network.send(id, to, message));
+                let driven = replica.run(&mut |to, message| network.send(id, to, message));
                 assert!(driven.is_ok() || id == 3, "{driven:?}");
             }
             if group.running[&3].snapshot_index() >= behind {
@@ -178,9 +178,9 @@ impl tracing::Subscriber for Logged {
 }
 
 /// A follower fetched and checked a snapshot with a rotten file again as fast as it could, 67 times in four seconds, and
-/// said each time that a temporary file of its own was damaged, to be mended by `tsmith repair`.
+/// said each time that a temporary file of its own was corrupt, to be mended by `tsmith repair`.
 #[test]
-fn corrupt_files_are_fetched_again_and_their_owner_named() {
+fn corrupt_files_are_fetched_again() {
     let (mut group, behind) = with_one_behind(61);
     let leader = group.running.values().find(|replica| replica.is_leader()).expect("leads").id();
     for (path, bytes) in group.disks[&leader].snapshot() {
@@ -194,7 +194,7 @@ fn corrupt_files_are_fetched_again_and_their_owner_named() {
         let take = || std::mem::take(&mut *logged.lock().expect("nobody panics"));
         let is_of = |index: u64| {
             move |text: &&String| {
-                text.contains(&format!("of snapshot {index} is damaged at replica {leader},"))
+                text.contains(&format!("of snapshot {index} is corrupt at replica {leader},"))
             }
         };
         let mut at = Vec::new();
@@ -264,7 +264,7 @@ fn files_of_a_neighbour_are_linked() {
         }
         for (&id, replica) in &mut running {
             replica.tick();
-            replica.drive(&mut |to, message| network.send(id, to, message)).expect("goes on");
+            replica.run(&mut |to, message| network.send(id, to, message)).expect("goes on");
             if round > 60 && round < 500 && round % 4 == 0 && replica.is_leader() {
                 replica.propose(format!("m v={round} {round}").as_bytes(), 0).expect("leads");
             }

@@ -1,4 +1,4 @@
-//! Torn and damaged tombstone files under the engine, and given back to the real influxd 1.6.7.
+//! Torn and corrupt tombstone files under the engine, and given back to the real influxd 1.6.7.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -198,7 +198,7 @@ fn garbage_is_refused() {
     }
 }
 
-/// A crash of ours while tombstones were appended cut a gzip member short. The real server took that for damage: it set
+/// A crash of ours while tombstones were appended cut a gzip member short. The real server took that for corruption: it set
 /// the whole TSM file aside and did not open the shard. A member that is not complete is nothing to it now.
 #[test]
 fn influxd_reads_tombstones_after_any_crash_of_ours() {

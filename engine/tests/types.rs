@@ -130,7 +130,7 @@ fn a_file_that_contradicts_an_older_one_is_repaired() {
     assert_eq!(done.quarantined, planned.quarantined);
     let salvage = done.salvage;
     assert_eq!((salvage.kept_keys, salvage.kept_values, salvage.dropped_blocks()), (1, 1, 1));
-    assert_eq!(salvage.damaged[0].key, b"a#!~#v");
+    assert_eq!(salvage.corrupt[0].key, b"a#!~#v");
     assert_eq!(fs.read(Path::new("/shard/000000002-000000001.tsm.bad")).expect("kept"), newer);
     let shard = try_open(&fs).expect("opens");
     assert_eq!((read(&shard, "a").times(), read(&shard, "b").times()), (&[1][..], &[1, 3][..]));

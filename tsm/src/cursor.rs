@@ -116,7 +116,7 @@ struct Block {
     age: u32,
     range: TimeRange,
     entry: IndexEntry,
-    damaged: bool,
+    corrupt: bool,
 }
 
 impl<F: AsReader> Cursor<F> {
@@ -173,7 +173,7 @@ impl<F: AsReader> Cursor<F> {
                 }
                 let range = self.direction.turn(entry.range);
                 let age = self.blocks.len() as u32;
-                self.blocks.push(Block { file: number as u32, age, range, entry, damaged: false });
+                self.blocks.push(Block { file: number as u32, age, range, entry, corrupt: false });
             }
             if before < self.blocks.len()
                 && let Some(error) = self.admit(entry_of_key.field_type())
@@ -207,7 +207,7 @@ impl<F: AsReader> Cursor<F> {
         let age = self.blocks.len() as u32;
         let entry = IndexEntry { range, offset: 0, size: 0 };
         let range = self.direction.turn(range);
-        self.blocks.push(Block { file: MEMORY, age, range, entry, damaged: false });
+        self.blocks.push(Block { file: MEMORY, age, range, entry, corrupt: false });
         self.sorted = false;
         Ok(())
     }
@@ -271,7 +271,7 @@ impl<F: AsReader> Cursor<F> {
             match read {
                 Ok(until) => self.done = Some(until),
                 Err((at, error)) => {
-                    self.blocks[at as usize].damaged = true;
+                    self.blocks[at as usize].corrupt = true;
                     out.truncate(0);
                     return Err(CursorError { file: self.blocks[at as usize].file as usize, error });
                 }
@@ -293,7 +293,7 @@ impl<F: AsReader> Cursor<F> {
     /// The next stretch of time: to where the first of the blocks in it ends.
     fn window(&mut self) -> Option<TimeRange> {
         let (blocks, done, range) = (&self.blocks, self.done, self.range);
-        let unread = |block: &Block| !block.damaged && done.is_none_or(|done| block.range.max > done);
+        let unread = |block: &Block| !block.corrupt && done.is_none_or(|done| block.range.max > done);
         self.active.retain(|&i| unread(&blocks[i as usize]));
         while self.active.is_empty() {
             let block = blocks.get(self.waiting)?;

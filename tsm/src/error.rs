@@ -61,7 +61,7 @@ pub enum ErrorKind {
         expected: &'static str,
     },
     /// The bytes are not those that were written.
-    #[error("{what} has checksum {computed:08x}, stored is {stored:08x}: it is damaged, restore the file")]
+    #[error("{what} has checksum {computed:08x}, stored is {stored:08x}: it is corrupt, restore the file")]
     Checksum {
         /// What the checksum is of.
         what: &'static str,
@@ -190,8 +190,8 @@ pub enum ErrorKind {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// A compressed part of a tombstone file is torn or damaged.
-    #[error("tombstones: the gzip member that begins here is torn or damaged: {0}")]
+    /// A compressed part of a tombstone file is torn or corrupt.
+    #[error("tombstones: the gzip member that begins here is torn or corrupt: {0}")]
     Gzip(#[source] Arc<io::Error>),
 }
 

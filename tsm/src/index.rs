@@ -133,33 +133,35 @@ impl<'a> KeyEntry<'a> {
     }
 
     /// Splits the first key off `rest`; what the format has at the byte where that fails.
-    fn split(rest: &'a [u8], position: usize) -> std::result::Result<(Self, &'a [u8]), Flaw> {
-        let flaw = |expected: &'static str, left: &[u8]| Flaw { expected, left: left.len() };
-        let (len, at) = rest.split_first_chunk::<KEY_LEN_BYTES>().ok_or(flaw("the length of a key", rest))?;
+    fn split(rest: &'a [u8], position: usize) -> std::result::Result<(Self, &'a [u8]), Invalid> {
+        let invalid = |expected: &'static str, left: &[u8]| Invalid { expected, left: left.len() };
+        let (len, at) =
+            rest.split_first_chunk::<KEY_LEN_BYTES>().ok_or(invalid("the length of a key", rest))?;
         let len = usize::from(u16::from_be_bytes(*len));
         if len == 0 {
-            return Err(flaw("a key of at least one byte", rest));
+            return Err(invalid("a key of at least one byte", rest));
         }
-        let (key, at) = at.split_at_checked(len).ok_or(flaw("a key inside the index", rest))?;
-        let ([type_byte], at) = at.split_first_chunk::<TYPE_BYTES>().ok_or(flaw("the type of a key", at))?;
+        let (key, at) = at.split_at_checked(len).ok_or(invalid("a key inside the index", rest))?;
+        let ([type_byte], at) =
+            at.split_first_chunk::<TYPE_BYTES>().ok_or(invalid("the type of a key", at))?;
         let field_type = field_type(*type_byte)
-            .ok_or(Flaw { expected: "a type of 0 to 4", left: at.len().saturating_add(1) })?;
+            .ok_or(Invalid { expected: "a type of 0 to 4", left: at.len().saturating_add(1) })?;
         let (count, after) =
-            at.split_first_chunk::<COUNT_BYTES>().ok_or(flaw("the number of a key's blocks", at))?;
+            at.split_first_chunk::<COUNT_BYTES>().ok_or(invalid("the number of a key's blocks", at))?;
         let count = usize::from(u16::from_be_bytes(*count));
         if count == 0 {
-            return Err(flaw("at least one block", at));
+            return Err(invalid("at least one block", at));
         }
         let (entries, after) = count
             .checked_mul(INDEX_ENTRY_BYTES)
             .and_then(|len| after.split_at_checked(len))
-            .ok_or(flaw("as many entries inside the index as the key has blocks", at))?;
+            .ok_or(invalid("as many entries inside the index as the key has blocks", at))?;
         Ok((Self { position, key, field_type, entries: entries.as_chunks().0 }, after))
     }
 }
 
 /// What is wrong with the index, so many bytes before its end.
-struct Flaw {
+struct Invalid {
     expected: &'static str,
     left: usize,
 }
@@ -212,16 +214,16 @@ impl Index {
             sequential: true,
             composite: true,
         };
-        let error = |flaw: Flaw| {
-            let at = bytes.len().saturating_sub(flaw.left) as u64;
-            Error::corrupt(index_offset.saturating_add(at), flaw.expected)
+        let error = |invalid: Invalid| {
+            let at = bytes.len().saturating_sub(invalid.left) as u64;
+            Error::corrupt(index_offset.saturating_add(at), invalid.expected)
         };
         let mut offsets = Vec::new();
         let mut rest: &[u8] = &bytes;
         while !rest.is_empty() {
             let at = bytes.len().saturating_sub(rest.len());
             let (key, after) = KeyEntry::split(rest, offsets.len()).map_err(error)?;
-            walk.check(key, rest.len()).map_err(|flaw| error(flaw).of(key.key))?;
+            walk.check(key, rest.len()).map_err(|invalid| error(invalid).of(key.key))?;
             offsets.push(at as u32);
             rest = after;
         }
@@ -325,9 +327,9 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Checks one key, which has `left` bytes of the index from its beginning on.
-    fn check(&mut self, key: KeyEntry<'a>, left: usize) -> std::result::Result<(), Flaw> {
+    fn check(&mut self, key: KeyEntry<'a>, left: usize) -> std::result::Result<(), Invalid> {
         if key.key <= self.previous {
-            return Err(Flaw { expected: "a key that follows the one before", left });
+            return Err(Invalid { expected: "a key that follows the one before", left });
         }
         self.previous = key.key;
         self.composite &= FieldKey::parse(key.key).is_some();
@@ -338,7 +340,7 @@ impl<'a> Walk<'a> {
                     .saturating_add(key.key.len())
                     .saturating_add(TYPE_BYTES + COUNT_BYTES)
                     .saturating_add(i.saturating_mul(INDEX_ENTRY_BYTES));
-                return Err(Flaw { expected, left: left.saturating_sub(before) });
+                return Err(Invalid { expected, left: left.saturating_sub(before) });
             }
             min = entry.range.min;
             self.disjoint &= max.is_none_or(|max| max < min);
@@ -394,8 +396,8 @@ mod tests {
     }
 
     /// Where in the index the walk stops, and at what.
-    fn flaw(bytes: Vec<u8>) -> (u64, String) {
-        let error = walk(bytes).expect_err("a flaw");
+    fn invalid(bytes: Vec<u8>) -> (u64, String) {
+        let error = walk(bytes).expect_err("a invalid");
         (error.offset().expect("an offset") - INDEX_OFFSET, error.kind().to_string())
     }
 
@@ -448,7 +450,7 @@ mod tests {
             (second + 9, second + 4, "expected as many entries inside the index as the key has blocks"),
             (second, 0, "expected an index of all the blocks before it"),
         ] {
-            assert_eq!(flaw(whole[..len].to_vec()), (at as u64, expected.to_owned()), "{len}");
+            assert_eq!(invalid(whole[..len].to_vec()), (at as u64, expected.to_owned()), "{len}");
         }
     }
 
@@ -482,7 +484,7 @@ mod tests {
                 "expected a key that follows the one before",
             ),
         ] {
-            assert_eq!(flaw(bytes), (at, expected.to_owned()));
+            assert_eq!(invalid(bytes), (at, expected.to_owned()));
         }
     }
 }

@@ -20,8 +20,8 @@
 //!
 //! # What is checked
 //! Opening a file checks its whole index; reading a block its checksum; decoding it, that type and times are those of
-//! the index. The one thing without a checksum is the index of [`Version::Influx`]: there a damaged key may pass for
-//! another key, and damaged times be noticed only when the block is decoded.
+//! the index. The one thing without a checksum is the index of [`Version::Influx`]: there a corrupt key may pass for
+//! another key, and corrupt times be noticed only when the block is decoded.
 //!
 //! # Example
 //! ```
@@ -73,7 +73,7 @@ pub use index::{IndexEntry, KeyEntry};
 pub use map::map_readonly;
 pub use merge::{Filled, Merge, MergeError, MergeInput, MergeMode};
 pub use reader::Reader;
-pub use salvage::{BadBlock, DamagedKey, IndexLoss, Salvage, rescue};
+pub use salvage::{BadBlock, CorruptKey, IndexLoss, Salvage, rescue};
 pub use tombstone::{
     DELETIONS_BYTES_MAX, Deletions, LostTombstones, MEMBER_OPEN_AT, TOMBSTONE_BYTES_MAX, Tombstone,
     TombstoneFile, TombstoneSalvage, TombstoneWrite, Tombstones, member_open_mark, read_tombstones,

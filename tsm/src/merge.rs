@@ -127,7 +127,7 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
     /// make the caller wait: that is where a limit of bytes per second belongs.
     ///
     /// # Errors
-    /// A damaged block, and any other that cannot be merged, ends the merge: it is neither copied nor left out. The
+    /// A corrupt block, and any other that cannot be merged, ends the merge: it is neither copied nor left out. The
     /// error names the input, the key and the offset.
     pub fn fill<W: io::Write>(
         &mut self,

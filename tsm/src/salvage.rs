@@ -37,7 +37,7 @@ pub struct Salvage {
     /// Their values.
     pub kept_values: u64,
     /// The keys that are not as they should be, ascending.
-    pub damaged: Vec<DamagedKey>,
+    pub corrupt: Vec<CorruptKey>,
     /// What of header, footer and index is corrupt.
     pub index: Option<IndexLoss>,
     /// The first block that was written by an encoder this build does not have. Then nothing can be said of the file.
@@ -46,7 +46,7 @@ pub struct Salvage {
 
 /// A key of which something is lost, or mended.
 #[derive(Clone, Debug)]
-pub struct DamagedKey {
+pub struct CorruptKey {
     /// Its place in the file.
     position: usize,
     /// The composite key.
@@ -113,7 +113,7 @@ impl Salvage {
             let field_type = type_of(key, &whole);
             salvage.add(key, field_type, whole, lost, reader.is_sequential());
         }
-        for key in &salvage.damaged {
+        for key in &salvage.corrupt {
             salvage.kept_keys = salvage.kept_keys.saturating_add(u64::from(key.kept_blocks > 0));
         }
         salvage
@@ -121,12 +121,12 @@ impl Salvage {
 
     /// Whether nothing is lost and nothing is to be put right.
     pub fn is_whole(&self) -> bool {
-        self.damaged.is_empty() && self.index.is_none()
+        self.corrupt.is_empty() && self.index.is_none()
     }
 
     /// How many blocks are lost.
     pub fn dropped_blocks(&self) -> u64 {
-        self.damaged.iter().map(|key| key.dropped.len() as u64).sum()
+        self.corrupt.iter().map(|key| key.dropped.len() as u64).sum()
     }
 
     /// Drops a key of the file whose points are of type `expected` in older files: the two cannot be read together.
@@ -136,9 +136,9 @@ impl Salvage {
             Error::new(ErrorKind::TypeChange { expected, found }).at(entry.offset).of(key.key())
         };
         let dropped = |entry| BadBlock { entry, error: error(key.field_type(), entry) };
-        let at = self.damaged.binary_search_by_key(&key.position(), |damaged| damaged.position);
-        let (kept_blocks, kept_values) = if let Some(damaged) = at.ok().and_then(|at| self.damaged.get(at)) {
-            (damaged.kept_blocks, damaged.kept_values)
+        let at = self.corrupt.binary_search_by_key(&key.position(), |corrupt| corrupt.position);
+        let (kept_blocks, kept_values) = if let Some(corrupt) = at.ok().and_then(|at| self.corrupt.get(at)) {
+            (corrupt.kept_blocks, corrupt.kept_values)
         } else {
             let (whole, _) = Look::new(reader, decoders).key(key);
             (whole.len() as u64, whole.iter().map(|block| block.values as u64).sum())
@@ -146,7 +146,7 @@ impl Salvage {
         self.kept_keys = self.kept_keys.saturating_sub(u64::from(kept_blocks > 0));
         self.kept_blocks = self.kept_blocks.saturating_sub(kept_blocks);
         self.kept_values = self.kept_values.saturating_sub(kept_values);
-        let gone = DamagedKey {
+        let gone = CorruptKey {
             position: key.position(),
             key: key.key().to_vec(),
             field_type: expected,
@@ -156,10 +156,10 @@ impl Salvage {
             mended: Vec::new(),
             dropped: key.entries().map(dropped).collect(),
         };
-        match at.map(|at| self.damaged.get_mut(at)) {
-            Ok(Some(damaged)) => *damaged = gone,
+        match at.map(|at| self.corrupt.get_mut(at)) {
+            Ok(Some(corrupt)) => *corrupt = gone,
             Ok(None) => {}
-            Err(at) => self.damaged.insert(at, gone),
+            Err(at) => self.corrupt.insert(at, gone),
         }
     }
 
@@ -173,7 +173,7 @@ impl Salvage {
         lost: Vec<BadBlock>,
         is_sequential: bool,
     ) {
-        let mut damage = DamagedKey {
+        let mut corruption = CorruptKey {
             position: key.position(),
             key: Vec::new(),
             field_type,
@@ -188,31 +188,35 @@ impl Salvage {
             let wrong = |kind| BadBlock { entry, error: Error::new(kind).at(entry.offset).of(key.key()) };
             if block.field_type != field_type {
                 let block = block.field_type.name().to_owned();
-                damage.dropped.push(wrong(ErrorKind::BlockType { index: field_type, block }));
+                corruption.dropped.push(wrong(ErrorKind::BlockType { index: field_type, block }));
                 continue;
             }
             if block.range != entry.range && !is_sequential {
-                damage.dropped.push(wrong(ErrorKind::BlockTimes { index: entry.range, block: block.range }));
+                corruption
+                    .dropped
+                    .push(wrong(ErrorKind::BlockTimes { index: entry.range, block: block.range }));
                 continue;
             }
-            damage.keep(block.range, block.values as u64);
+            corruption.keep(block.range, block.values as u64);
             if block.range != entry.range {
-                damage.mended.push(wrong(ErrorKind::BlockTimes { index: entry.range, block: block.range }));
+                corruption
+                    .mended
+                    .push(wrong(ErrorKind::BlockTimes { index: entry.range, block: block.range }));
             } else if !block.ascends {
-                damage.mended.push(wrong(ErrorKind::BlockUnsorted));
+                corruption.mended.push(wrong(ErrorKind::BlockUnsorted));
             } else if field_type != key.field_type() {
                 let block = field_type.name().to_owned();
-                damage.mended.push(wrong(ErrorKind::BlockType { index: key.field_type(), block }));
+                corruption.mended.push(wrong(ErrorKind::BlockType { index: key.field_type(), block }));
             }
         }
-        self.kept_blocks = self.kept_blocks.saturating_add(damage.kept_blocks);
-        self.kept_values = self.kept_values.saturating_add(damage.kept_values);
-        if damage.dropped.is_empty() && damage.mended.is_empty() {
+        self.kept_blocks = self.kept_blocks.saturating_add(corruption.kept_blocks);
+        self.kept_values = self.kept_values.saturating_add(corruption.kept_values);
+        if corruption.dropped.is_empty() && corruption.mended.is_empty() {
             self.kept_keys = self.kept_keys.saturating_add(1);
         } else {
-            damage.key = key.key().to_vec();
-            damage.dropped.sort_by_key(|block| block.entry.offset);
-            self.damaged.push(damage);
+            corruption.key = key.key().to_vec();
+            corruption.dropped.sort_by_key(|block| block.entry.offset);
+            self.corrupt.push(corruption);
         }
     }
 
@@ -228,10 +232,10 @@ impl Salvage {
         writer: &mut Writer<W>,
     ) -> Result<()> {
         let mut look = Look::new(reader, decoders);
-        let mut damaged = self.damaged.iter().peekable();
+        let mut corrupt = self.corrupt.iter().peekable();
         for key in reader.keys() {
-            let damage = damaged.next_if(|damaged| damaged.position == key.position());
-            if damage.is_none() && reader.is_disjoint() {
+            let corruption = corrupt.next_if(|corrupt| corrupt.position == key.position());
+            if corruption.is_none() && reader.is_disjoint() {
                 for entry in key.entries() {
                     writer.write_block(
                         key.key(),
@@ -243,7 +247,7 @@ impl Salvage {
                 continue;
             }
             let (mut blocks, _) = look.key(key);
-            blocks.retain(|block| damage.is_none_or(|damage| damage.keeps(block)));
+            blocks.retain(|block| corruption.is_none_or(|corruption| corruption.keeps(block)));
             // Those of equal beginnings stay in the order of the index.
             blocks.sort_by_key(|block| block.range.min);
             let mut rest = &blocks[..];
@@ -263,7 +267,7 @@ impl Salvage {
     }
 }
 
-impl DamagedKey {
+impl CorruptKey {
     fn keep(&mut self, range: TimeRange, values: u64) {
         self.kept_blocks = self.kept_blocks.saturating_add(1);
         self.kept_values = self.kept_values.saturating_add(values);

@@ -8,7 +8,7 @@
 //! record     key len <4B> | key <len> | min time <8B> | max time <8B>
 //! ```
 //!
-//! A file that is torn or damaged is an error: to read fewer tombstones than there were brings deleted points back.
+//! A file that is torn or corrupt is an error: to read fewer tombstones than there were brings deleted points back.
 //! InfluxDB takes the end of a torn gzip member for the end of the file, spoils the keys of version 2, and takes an
 //! unknown header for keys of version 1; this reader does none of that.
 
@@ -129,10 +129,10 @@ impl<'a> Tombstones<'a> {
                 Source::Lines(rest) => return next_line(rest, self.length),
                 Source::Records(rest) => {
                     let at = self.length.saturating_sub(rest.len()) as u64;
-                    return read_record(rest).map_err(|flaw| flaw.at(at, false));
+                    return read_record(rest).map_err(|invalid| invalid.at(at, false));
                 }
                 Source::Members { at, member } => {
-                    if let Some(record) = read_record(member).map_err(|flaw| flaw.at(*at, true))? {
+                    if let Some(record) = read_record(member).map_err(|invalid| invalid.at(*at, true))? {
                         return Ok(Some(record));
                     }
                     let rest: &'a [u8] = member.get_ref();
@@ -178,7 +178,7 @@ fn next_line(rest: &mut &[u8], length: usize) -> Result<Option<Tombstone>> {
         if key.is_empty() {
             continue;
         }
-        // A line that cannot be a key is rather a torn or damaged header of a later version, than a delete without
+        // A line that cannot be a key is rather a torn or corrupt header of a later version, than a delete without
         // effect.
         let is_key = key.len() <= KEY_BYTES_MAX
             && !key.contains(&0)
@@ -192,12 +192,12 @@ fn next_line(rest: &mut &[u8], length: usize) -> Result<Option<Tombstone>> {
 }
 
 /// Why a record cannot be read.
-enum Flaw {
+enum Invalid {
     Read(io::Error),
     Expected(&'static str),
 }
 
-impl Flaw {
+impl Invalid {
     fn at(self, offset: u64, compressed: bool) -> Error {
         match self {
             Self::Read(error) if compressed => Error::new(ErrorKind::Gzip(Arc::new(error))).at(offset),
@@ -208,24 +208,24 @@ impl Flaw {
 }
 
 /// One record; `None` when the source ends before it.
-fn read_record(source: &mut impl Read) -> std::result::Result<Option<Tombstone>, Flaw> {
+fn read_record(source: &mut impl Read) -> std::result::Result<Option<Tombstone>, Invalid> {
     let mut len = [0; 4];
-    let got = read_up_to(source, &mut len).map_err(Flaw::Read)?;
+    let got = read_up_to(source, &mut len).map_err(Invalid::Read)?;
     if got == 0 {
         return Ok(None);
     }
     if got < len.len() {
-        return Err(Flaw::Expected("a whole tombstone record"));
+        return Err(Invalid::Expected("a whole tombstone record"));
     }
     let len = u32::from_be_bytes(len) as usize;
     if len == 0 || len > KEY_BYTES_MAX {
-        return Err(Flaw::Expected("a tombstone whose key has 1 to 65535 bytes"));
+        return Err(Invalid::Expected("a tombstone whose key has 1 to 65535 bytes"));
     }
     let mut key = vec![0; len];
     let mut times = [[0; 8]; 2];
     for part in [&mut key[..], times.as_flattened_mut()] {
-        if read_up_to(source, part).map_err(Flaw::Read)? < part.len() {
-            return Err(Flaw::Expected("a whole tombstone record"));
+        if read_up_to(source, part).map_err(Invalid::Read)? < part.len() {
+            return Err(Invalid::Expected("a whole tombstone record"));
         }
     }
     let [min, max] = times.map(i64::from_be_bytes);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_files_are_errors_where_a_checksum_tells() {
+    fn corrupt_files_are_errors_where_a_checksum_tells() {
         for (i, (mut bytes, _)) in files().into_iter().enumerate().skip(1) {
             let whole = read_tombstones(&bytes).expect("reads");
             for bit in 0..bytes.len() * 8 {

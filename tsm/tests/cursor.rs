@@ -188,18 +188,18 @@ proptest! {
         }
     }
 
-    /// A damaged block is reported once; all points that no damaged block holds are there, and none that was never
+    /// A corrupt block is reported once; all points that no corrupt block holds are there, and none that was never
     /// written.
     #[test]
-    fn a_cursor_goes_on_after_damage(model in any_model(), at in any::<prop::sample::Index>()) {
+    fn a_cursor_goes_on_after_corruption(model in any_model(), at in any::<prop::sample::Index>()) {
         prop_assume!(!model.files.is_empty());
         let number = at.index(model.files.len());
         let mut readers = model.readers();
         let bytes = overlapping::<Tsm1>(b"k", &model.files[number].0.iter().map(column).collect::<Vec<_>>());
-        let mut damaged = bytes;
+        let mut corrupt = bytes;
         let place = readers[number].get(0).and_then(|key| key.entry(0)).expect("a block").offset as usize + 5;
-        damaged[place] ^= 4;
-        readers[number] = Reader::new(Bytes::from(damaged)).expect("the index is sound");
+        corrupt[place] ^= 4;
+        readers[number] = Reader::new(Bytes::from(corrupt)).expect("the index is sound");
         for direction in DIRECTIONS {
             let mut cursor = cursor(&model, &readers, TimeRange::ALL, direction);
             let (mut read, mut batch, mut errors) = (Vec::new(), Column::new(FieldType::Integer), 0);
@@ -224,7 +224,7 @@ proptest! {
     }
 }
 
-/// Blocks are decoded when their time comes: damage behind what was asked for is not noticed.
+/// Blocks are decoded when their time comes: corruption behind what was asked for is not noticed.
 #[test]
 fn only_what_is_reached_is_decoded() {
     let blocks: Vec<Column> =

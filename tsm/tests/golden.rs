@@ -146,7 +146,7 @@ fn each_file_is_rewritten_from_its_values() {
     }
 }
 
-/// The error of opening a damaged file, with its offset.
+/// The error of opening a corrupt file, with its offset.
 fn refusal(name: &str) -> (ErrorKind, u64) {
     let path = format!("tsm/damaged/{name}.tsm");
     let error = open(&path).expect_err(&path);
@@ -155,21 +155,21 @@ fn refusal(name: &str) -> (ErrorKind, u64) {
 }
 
 #[test]
-fn damaged_badmagic() {
+fn corrupt_badmagic() {
     let (kind, offset) = refusal("badmagic");
     assert!(matches!(kind, ErrorKind::Magic { found } if found == vector("tsm/damaged/badmagic.tsm")[..4]));
     assert_eq!(offset, 0);
 }
 
 #[test]
-fn damaged_badversion() {
+fn corrupt_badversion() {
     let (kind, offset) = refusal("badversion");
     assert!(matches!(kind, ErrorKind::Version { found: 0b10 }), "{kind}");
     assert_eq!(offset, 4);
 }
 
 #[test]
-fn damaged_cut_footer() {
+fn corrupt_cut_footer() {
     // The last eight bytes are no longer the offset, but end in a part of it.
     let (kind, offset) = refusal("cut-footer");
     assert!(matches!(kind, ErrorKind::IndexOffset { min: 6, max: 100, .. }), "{kind}");
@@ -177,28 +177,28 @@ fn damaged_cut_footer() {
 }
 
 #[test]
-fn damaged_cut_index() {
+fn corrupt_cut_index() {
     let (kind, offset) = refusal("cut-index");
     assert!(matches!(kind, ErrorKind::IndexOffset { min: 6, max: 83, .. }), "{kind}");
     assert_eq!(offset, 92 - 8);
 }
 
 #[test]
-fn damaged_index_offset_past_end() {
+fn corrupt_index_offset_past_end() {
     let (kind, offset) = refusal("index-offset-past-end");
     assert!(matches!(kind, ErrorKind::IndexOffset { found, .. } if found > 104), "{kind}");
     assert_eq!(offset, 112 - 8);
 }
 
 #[test]
-fn damaged_empty() {
+fn corrupt_empty() {
     let (kind, offset) = refusal("empty");
     assert!(matches!(kind, ErrorKind::TooShort { bytes: 0, expected: "magic and version" }), "{kind}");
     assert_eq!(offset, 0);
 }
 
 #[test]
-fn damaged_header_only() {
+fn corrupt_header_only() {
     let (kind, offset) = refusal("header-only");
     assert!(
         matches!(kind, ErrorKind::TooShort { bytes: 5, expected: "a block, an index and a footer" }),
@@ -208,7 +208,7 @@ fn damaged_header_only() {
 }
 
 #[test]
-fn damaged_seven_bytes() {
+fn corrupt_seven_bytes() {
     let (kind, offset) = refusal("seven-bytes");
     assert!(matches!(kind, ErrorKind::TooShort { bytes: 7, .. }), "{kind}");
     assert_eq!(offset, 7);
@@ -216,10 +216,10 @@ fn damaged_seven_bytes() {
 
 /// InfluxDB never looks at the checksum when it reads: for this file it answers with times that nobody wrote.
 #[test]
-fn damaged_badcrc_opens_but_its_block_does_not_read() {
+fn corrupt_badcrc_opens_but_its_block_does_not_read() {
     let reader = open("tsm/damaged/badcrc.tsm").expect("the index is sound");
     let key = reader.get(0).expect("one key");
-    let error = reader.block(key, key.entry(0).expect("one block")).expect_err("the block is damaged");
+    let error = reader.block(key, key.entry(0).expect("one block")).expect_err("the block is corrupt");
     assert!(matches!(error.kind(), ErrorKind::Checksum { stored: 0xb9b0_3f90, .. }), "{error}");
     assert_eq!((error.offset(), error.key()), (Some(5), Some(&b"cpu,host=a#!~#v"[..])));
     assert!(error.to_string().starts_with("offset 5: cpu,host=a#!~#v: the block has checksum "), "{error}");

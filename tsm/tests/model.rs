@@ -1,4 +1,4 @@
-//! What goes in comes out, whatever the keys and columns; and damage never passes for data.
+//! What goes in comes out, whatever the keys and columns; and corruption never passes for data.
 
 mod support;
 
@@ -31,7 +31,7 @@ fn influx_keys() -> Vec<Keyed> {
     keys
 }
 
-/// Where the bytes of keys are in a file: the index of InfluxDB has no checksum, so a damaged key that is still in its
+/// Where the bytes of keys are in a file: the index of InfluxDB has no checksum, so a corrupt key that is still in its
 /// place is a key.
 fn key_bytes(file: &[u8]) -> Vec<bool> {
     let mut is_key = vec![false; file.len()];
@@ -166,9 +166,9 @@ fn the_footer_must_point_between_header_and_footer() {
     }
 }
 
-/// Damage stays where it is: sound blocks still read, and give what they gave.
+/// Corruption stays where it is: sound blocks still read, and give what they gave.
 #[test]
-fn sound_blocks_of_a_damaged_file_still_read() {
+fn sound_blocks_of_a_corrupt_file_still_read() {
     let mut file = write::<Plain>(Version::Influx, &keys());
     file[5 + 4 + 1] ^= 1; // the first block
     let reader = Reader::new(Bytes::from(file)).expect("the index is sound");
@@ -177,9 +177,9 @@ fn sound_blocks_of_a_damaged_file_still_read() {
         for (i, (block, column)) in entry.entries().zip(&columns).enumerate() {
             let mut out = Column::new(FieldType::Integer);
             let done = reader.read_block(entry, block, &mut Plain, 10, &mut out);
-            let damaged = key == keys()[0].0 && i == 0;
-            assert_eq!(done.is_err(), damaged);
-            assert!(if damaged { out.is_empty() } else { out == *column });
+            let corrupt = key == keys()[0].0 && i == 0;
+            assert_eq!(done.is_err(), corrupt);
+            assert!(if corrupt { out.is_empty() } else { out == *column });
         }
     }
 }

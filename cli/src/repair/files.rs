@@ -65,7 +65,7 @@ pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], decoders: &Decoders, dry_
         let (offset, reason) = (loss.error.offset(), loss.error.kind().to_string());
         file.index = Some(Index { offset, reason, orphan_bytes: loss.orphan_bytes });
     }
-    file.keys = salvage.damaged.iter().map(Key::of).collect();
+    file.keys = salvage.corrupt.iter().map(Key::of).collect();
     file.quarantined = quarantined.as_deref().map(shown);
     file.rescued = rescued.as_deref().map(shown);
     file
@@ -78,7 +78,7 @@ fn dropped_of(salvage: &Salvage, gone: bool) -> String {
         let bytes = count(bytes, "byte");
         dropped = format!("{dropped}, {bytes} of blocks without an entry in the index");
     }
-    let rebuilt: usize = salvage.damaged.iter().map(|key| key.mended.len()).sum();
+    let rebuilt: usize = salvage.corrupt.iter().map(|key| key.mended.len()).sum();
     if rebuilt > 0 {
         dropped.push_str(", index rebuilt for ");
         dropped.push_str(&count(rebuilt as u64, "block"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use tsmith_codecs::name::{printable, to_text};
 use tsmith_engine::TimeRange;
-use tsmith_tsm::DamagedKey;
+use tsmith_tsm::CorruptKey;
 
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
@@ -141,7 +141,7 @@ pub(super) struct Refused {
 }
 
 impl Key {
-    pub(super) fn of(key: &DamagedKey) -> Self {
+    pub(super) fn of(key: &CorruptKey) -> Self {
         let block = |bad: &tsmith_tsm::BadBlock| Block {
             offset: bad.entry.offset,
             min: bad.entry.range.min,

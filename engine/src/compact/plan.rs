@@ -55,7 +55,7 @@ pub(crate) struct FileFacts {
     /// A plan that runs has it.
     pub(crate) busy: bool,
     /// It could not be read.
-    pub(crate) damaged: bool,
+    pub(crate) corrupt: bool,
 }
 
 /// Files to be merged into one generation, oldest first.
@@ -88,7 +88,7 @@ impl Generation {
             level: members.first().map_or(0, |file| file.name.sequence.clamp(1, LEVEL_MAX.into()) as u8),
             bytes,
             tombstoned,
-            wall: is_final || members.iter().any(|file| file.busy || file.damaged),
+            wall: is_final || members.iter().any(|file| file.busy || file.corrupt),
             files: range,
         }
     }
@@ -116,7 +116,7 @@ pub(crate) fn plans(files: &[FileFacts], cold: bool) -> Vec<Plan> {
 pub(crate) fn everything(files: &[FileFacts], mode: MergeMode) -> Vec<Plan> {
     let mut generations = generations(files);
     for generation in &mut generations {
-        generation.wall = files[generation.files.clone()].iter().any(|file| file.damaged);
+        generation.wall = files[generation.files.clone()].iter().any(|file| file.corrupt);
     }
     let mut planner = Planner { files, generations, plans: Vec::new() };
     for run in planner.runs(LEVEL_MAX, false) {

@@ -48,7 +48,7 @@ pub(crate) struct Compactor {
 #[derive(Debug, Default)]
 struct State {
     running: Vec<Plan>,
-    damaged: BTreeSet<FileName>,
+    corrupt: BTreeSet<FileName>,
     status: CompactStatus,
     /// After a failure that may pass.
     not_before: Option<Instant>,
@@ -247,7 +247,7 @@ impl State {
                 && file.last_deleted().is_none_or(|last| last.elapsed() >= quiet),
             full_blocks: file.has_full_blocks(&mut decoders),
             busy: busy.contains(&file.name()),
-            damaged: self.damaged.contains(&file.name()),
+            corrupt: self.corrupt.contains(&file.name()),
         };
         files.iter().map(facts).collect()
     }
@@ -261,16 +261,16 @@ impl State {
     }
 
     fn fail(&mut self, plan: &Plan, failure: Failure) -> bool {
-        let Failure { error, damaged, .. } = failure;
-        if damaged.is_none() && error.remedy() != Remedy::GiveUp {
+        let Failure { error, corrupt, .. } = failure;
+        if corrupt.is_none() && error.remedy() != Remedy::GiveUp {
             self.pause = (self.pause * 2).clamp(TICK, PAUSE_MAX);
             self.not_before = Some(Instant::now() + self.pause);
             return false;
         }
-        match damaged {
-            Some(name) => self.damaged.extend([name]),
+        match corrupt {
+            Some(name) => self.corrupt.extend([name]),
             // Nobody knows which of them it is.
-            None => self.damaged.extend(&plan.files),
+            None => self.corrupt.extend(&plan.files),
         }
         self.status.failures.push(error);
         true

@@ -22,7 +22,7 @@ pub(crate) fn remove_leftovers<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     for name in &names {
         let path = dir.join(name);
         if name.strip_suffix(".bad").is_some_and(|stem| file_of(stem).is_some()) {
-            tracing::warn!(path = %path.display(), "this file was set aside as damaged; its points are not read");
+            tracing::warn!(path = %path.display(), "this file was quarantined as corrupt; its points are not read");
         }
         if !is_temporary(name) && !is_orphan(name, &names) {
             continue;
@@ -53,7 +53,7 @@ fn is_temporary(name: &str) -> bool {
 }
 
 /// Tombstones whose file is gone. They are removed after it, and would delete points of the next file of that name. Not
-/// when the file was only set aside: whoever brings it back wants them.
+/// when the file was only quarantined: if somebody brings it back, it needs them.
 fn is_orphan(name: &str, names: &[&str]) -> bool {
     let Some(stem) = name.strip_suffix(".tombstone").filter(|_| file_of(name).is_some()) else {
         return false;

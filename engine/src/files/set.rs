@@ -128,7 +128,7 @@ impl FileSet {
     }
 }
 
-/// The highest generation of which there is anything but a temporary file: a file that was set aside, or tombstones of
+/// The highest generation of which there is anything but a temporary file: a file that was quarantined, or tombstones of
 /// one, count as well.
 fn highest_generation<F: Fs>(fs: &F, dir: &Path) -> Result<u64> {
     let names = fs.list(dir).on("list", dir)?;

@@ -78,7 +78,7 @@ fn replayed(read: &ReadLog<'_>) -> LogCheck {
 }
 
 /// Where in the tombstones at `path` a delete begins that a crash cut short, and how many bytes are there of it, if the
-/// log still has it: opening the directory writes it again in their place. So this is no damage.
+/// log still has it: opening the directory writes it again in their place. So this is no corruption.
 pub fn unfinished_delete<F: Fs>(fs: &F, path: &Path, log: Option<&ReadLog<'_>>) -> Option<(u64, u64)> {
     if read_tombstones(fs, path).ok()?.torn_bytes() == 0 {
         return None;

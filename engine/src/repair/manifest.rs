@@ -3,7 +3,7 @@
 //! What may be put there is what cannot lose anything:
 //!
 //! - the log's directory is taken from its line only when that names the one inside the data directory, which is then there;
-//!   without a line it is that one if it holds segments. Any other path in a damaged file may be another engine's: the
+//!   without a line it is that one if it holds segments. Any other path in a corrupt file may be another engine's: the
 //!   caller has to name it;
 //! - the log must be of the kind that its segments have;
 //! - of storer and encoder every known name opens every directory. Without a line the encoder is that of the newest file;
@@ -36,7 +36,7 @@ pub struct ManifestSalvage {
     pub manifest: Manifest,
     /// The lines that could not be read, or not be believed, and were made up for from the directory.
     pub made_up: Vec<&'static str>,
-    /// What was wrong; [`ErrorKind::NoManifest`] of one that was gone, of which nothing is set aside.
+    /// What was wrong; [`ErrorKind::NoManifest`] of one that was gone, of which nothing is quarantined.
     pub error: Option<Error>,
 }
 
@@ -138,7 +138,7 @@ fn is_missed<F: Fs>(registry: &Registry<F>, fs: &F, data: &Path, wal: Option<&Pa
     registry.owns(fs, wal.unwrap_or(&inside)).during(OPERATION)
 }
 
-/// The lines of a damaged manifest.
+/// The lines of a corrupt manifest.
 struct Lines<'t> {
     text: &'t str,
     made_up: Vec<&'static str>,

@@ -129,7 +129,7 @@ mod tests {
         let file = fs.open(last.path()).expect("opens");
         file.write_all_at(b"?", entry.offset + 5).expect("written");
         for bytes in [1, u64::MAX] {
-            let error = parts(bytes).expect_err("damaged").to_string();
+            let error = parts(bytes).expect_err("corrupt").to_string();
             assert!(error.contains(&last.name().to_string()), "{error}");
         }
     }

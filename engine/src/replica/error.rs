@@ -22,7 +22,7 @@ pub enum Error {
     Storage(#[from] tsmith_wal::Error),
     /// The log or the snapshot files do not hold what was acknowledged, and the replica is not opened.
     #[error("replica: {0}. Where there is no copy, its log is lost. {WAY_BACK}")]
-    Damaged(tsmith_wal::Error),
+    CorruptLog(tsmith_wal::Error),
     /// There is no replica in the directory.
     #[error(
         "replica: {dir} holds no log. One of a new group is made by `Replica::create`; of one that was here its log is \
@@ -61,22 +61,22 @@ pub enum Error {
     /// The engine.
     #[error("replica: {told}", told = told(.0))]
     Engine(#[from] crate::Error),
-    /// A file of the engine was set aside, as `tsmith repair` does with damaged ones: acknowledged points went with it, and
+    /// A file of the engine was quarantined, as `tsmith repair` does with corrupt ones: acknowledged points went with it, and
     /// nothing else would notice.
     #[error(
-        "replica: {path} was set aside as damaged, and acknowledged points may be missing without it. {WAY_BACK}",
+        "replica: {path} was quarantined as corrupt, and acknowledged points may be missing without it. {WAY_BACK}",
         path = path.display()
     )]
     Quarantined {
         /// The file, by the name it has now.
         path: PathBuf,
     },
-    /// The files of another's snapshot came as it has them, and they are damaged.
+    /// The files of another's snapshot came as it has them, and they are corrupt.
     #[error(
-        "replica: {file} of snapshot {index} is damaged at replica {from}, where it comes from: {found}. While a majority of \
+        "replica: {file} of snapshot {index} is corrupt at replica {from}, where it comes from: {found}. While a majority of \
          the group is well, stop replica {from}. {WAY_BACK}"
     )]
-    DamagedThere {
+    CorruptThere {
         /// Who sent it.
         from: u64,
         /// Of which of its snapshots.
@@ -211,9 +211,9 @@ impl Error {
     }
 }
 
-/// What the engine says; of damaged files without its advice, for what a repair of one replica drops the others count on.
+/// What the engine says; of corrupt files without its advice, for what a repair of one replica drops the others count on.
 fn told(error: &crate::Error) -> String {
-    let Some(found) = damage(error) else { return error.to_string() };
+    let Some(found) = corruption(error) else { return error.to_string() };
     let path = error.path().map(|path| format!("{}: ", path.display())).unwrap_or_default();
     let operation = error.operation();
     format!(
@@ -221,8 +221,8 @@ fn told(error: &crate::Error) -> String {
     )
 }
 
-/// What is damaged in the engine's files, if it is that.
-pub(super) fn damage(error: &crate::Error) -> Option<String> {
+/// What is corrupt in the engine's files, if it is that.
+pub(super) fn corruption(error: &crate::Error) -> Option<String> {
     use crate::ErrorKind as Kind;
     match error.kind() {
         Kind::Tsm(error) if error.remedy() != tsmith_tsm::Remedy::Rewrite => Some(error.to_string()),
@@ -235,16 +235,16 @@ pub(super) fn damage(error: &crate::Error) -> Option<String> {
         }
         Kind::Manifest { line, expected } => Some(format!("line {line}: expected {expected}")),
         Kind::NoManifest => Some("there is no manifest".to_owned()),
-        Kind::ManifestLog { .. } => Some("the manifest is damaged".to_owned()),
-        Kind::Log(error) => damage_of_log(error),
+        Kind::ManifestLog { .. } => Some("the manifest is corrupt".to_owned()),
+        Kind::Log(error) => corruption_of_log(error),
         Kind::DeleteUnfinished(error) | Kind::DeleteWaits(error) | Kind::SnapshotsFail(error) => {
-            damage(error)
+            corruption(error)
         }
         _ => None,
     }
 }
 
-fn damage_of_log(error: &tsmith_wal::Error) -> Option<String> {
+fn corruption_of_log(error: &tsmith_wal::Error) -> Option<String> {
     use tsmith_wal::ErrorKind as Log;
     let found = match error.kind() {
         Log::CorruptSegment { found } => (*found).to_owned(),

@@ -7,7 +7,7 @@ use raft::eraftpb;
 use tsmith_wal::fs::{Fs, FsFile};
 
 use super::check::Check;
-use super::error::{damage, io};
+use super::error::{corruption, io};
 use super::files::{self, List, Listed};
 use super::message::Part;
 use super::{Error, Result};
@@ -194,16 +194,16 @@ impl<F: Fs> Fetch<F> {
         check.go_on(fs, bytes)
     }
 
-    /// Of damage that was found here: whose file it is. What the sender has came over as it is.
+    /// Of corruption that was found here: whose file it is. What the sender has came over as it is.
     pub(super) fn told(&self, error: Error) -> Error {
         let found = match &error {
-            Error::Engine(error) => damage(error),
+            Error::Engine(error) => corruption(error),
             Error::Corrupt(expected) => Some(format!("expected {expected}")),
             _ => None,
         };
         let file = self.check.as_ref().and_then(Check::file);
         let (Some(found), Some(file)) = (found, file) else { return error };
-        Error::DamagedThere { from: self.message.from, index: self.index(), file, found }
+        Error::CorruptThere { from: self.message.from, index: self.index(), file, found }
     }
 
     /// Publishes the directory.

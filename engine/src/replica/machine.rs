@@ -50,7 +50,7 @@ pub(super) fn is_in_use<F: Fs>(fs: &F, dir: &Path) -> Result<bool> {
     Ok(lock.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock))
 }
 
-/// Refuses an engine of which somebody has set a file aside. Changes nothing.
+/// Refuses an engine with a quarantined file. Changes nothing.
 pub(super) fn check_whole<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let Dirs { data, wal } = Dirs::under(&directory(dir, base(fs, dir)?));
     for of in [data, wal] {

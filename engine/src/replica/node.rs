@@ -158,7 +158,7 @@ impl<F: Fs, T: Transport> Running<F, T> {
                 next = Instant::now() + self.tick;
             }
             let transport = &self.transport;
-            self.replica.drive(&mut |to, message| transport.send(to, message))?;
+            self.replica.run(&mut |to, message| transport.send(to, message))?;
             for (ticket, applied) in self.replica.take_done() {
                 if let Some(waiting) = self.answers.remove(&ticket) {
                     drop(waiting.answer.send(Ok(applied)));

@@ -9,7 +9,7 @@
 //!                                            all whole: the directory gets its name, raft the list
 //! ```
 //!
-//! Files that are damaged where they come from come damaged again: after a pause they are asked for once more, and each
+//! Files that are corrupt where they come from come corrupt again: after a pause they are asked for once more, and each
 //! pause is twice as long as the one before. Those of a later snapshot are asked for at once.
 //!
 //! Who is asked remembers nothing but that the files are still wanted. Chunks may get lost, come twice or late like
@@ -35,11 +35,11 @@ const LENT_TICKS: u64 = 200;
 /// Of files that have come so much is checked at once: some milliseconds.
 const CHECK_BYTES: u64 = 8 << 20;
 
-/// After damaged files of a snapshot so many ticks pass until it is taken again, and at most so many.
+/// After corrupt files of a snapshot so many ticks pass until it is taken again, and at most so many.
 const PAUSE_TICKS: u64 = 20;
 const PAUSE_TICKS_MAX: u64 = 1000;
 
-/// A snapshot of which files are damaged.
+/// A snapshot of which files are corrupt.
 struct Refused {
     index: u64,
     pause: u64,
@@ -132,7 +132,7 @@ impl<F: Fs> Stream<F> {
         taken
     }
 
-    /// Takes a request, which is answered by [`drive`](Self::drive).
+    /// Takes a request, which is answered by [`run`](Self::run).
     pub(super) fn ask(&mut self, part: Part, len: u32) {
         if self.asks.len() < ASKS_MAX {
             self.asks.push_back((part, len));
@@ -148,7 +148,7 @@ impl<F: Fs> Stream<F> {
 
     /// Answers and asks, and checks a part of what has come; gives raft's message when that was the last. A snapshot of
     /// what is `committed` here by now is of no use.
-    pub(super) fn drive(
+    pub(super) fn run(
         &mut self,
         committed: u64,
         send: &mut dyn FnMut(u64, Vec<u8>),
@@ -183,7 +183,7 @@ impl<F: Fs> Stream<F> {
         }
     }
 
-    /// Notes that a snapshot has damaged files; gives how long it is not taken.
+    /// Notes that a snapshot has corrupt files; gives how long it is not taken.
     fn refuse(&mut self, from: u64, index: u64) -> u64 {
         let before = self.refused.get(&from).filter(|refused| refused.index == index);
         let pause = before.map_or(PAUSE_TICKS, |refused| (2 * refused.pause).min(PAUSE_TICKS_MAX));

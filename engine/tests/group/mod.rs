@@ -85,7 +85,7 @@ impl Group {
         let network = &mut self.network;
         for (&id, replica) in &mut self.running {
             replica.tick();
-            let driven = replica.drive(&mut |to, message| network.send(id, to, message));
+            let driven = replica.run(&mut |to, message| network.send(id, to, message));
             driven.unwrap_or_else(|error| panic!("replica {id}: {error}"));
             for (ticket, applied) in replica.take_done() {
                 let Some(line) = self.waiting.remove(&(id, ticket)) else { continue };
@@ -211,7 +211,7 @@ pub(crate) fn refused(replica: &mut Replica<SimFs>, bytes: &[u8]) -> &'static st
 pub(crate) fn said(group: &mut Group, id: u64) -> Vec<(u64, Vec<u8>)> {
     let mut said = Vec::new();
     let replica = group.running.get_mut(&id).expect("runs");
-    replica.drive(&mut |to, message| said.push((to, message))).expect("goes on");
+    replica.run(&mut |to, message| said.push((to, message))).expect("goes on");
     said
 }
 

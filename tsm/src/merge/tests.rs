@@ -409,9 +409,9 @@ fn a_file_for_influxdb_has_only_its_blocks() {
     assert_eq!((files[0].version(), blocks(&files[0], b"a")), (Version::Influx, a.blocks));
 }
 
-/// A damaged block is neither copied nor left out.
+/// A corrupt block is neither copied nor left out.
 #[test]
-fn a_damaged_block_ends_the_merge() {
+fn a_corrupt_block_ends_the_merge() {
     let sound = file::<Tsm1>(Version::Influx, &[(b"a", &model(&[&[1, 2]]))]);
     let none = Deletions::new();
     for (times, mode) in
@@ -425,12 +425,12 @@ fn a_damaged_block_ends_the_merge() {
         writer.write_block(b"b", FieldType::Integer, range_of(&points), &bytes).expect("writes");
         let mut bytes = writer.finish().expect("finishes").0;
         bytes[12] ^= 1;
-        let damaged = Reader::new(bytes.into()).expect("the index is sound");
-        let inputs = [&sound, &damaged].map(|reader| MergeInput { reader, deletions: &none });
+        let corrupt = Reader::new(bytes.into()).expect("the index is sound");
+        let inputs = [&sound, &corrupt].map(|reader| MergeInput { reader, deletions: &none });
         let mut writer = Writer::new(Vec::new(), Version::Influx);
         let error = Merge::new(inputs.to_vec(), mode, SIZE, Tsm1::default(), Decoders::standard())
             .fill(&mut writer, &mut go_on);
-        let error = error.expect_err("damaged");
+        let error = error.expect_err("corrupt");
         assert_eq!(
             (error.input, error.error.offset(), error.error.key()),
             (Some(1), Some(5), Some(&b"b"[..]))

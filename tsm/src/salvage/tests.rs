@@ -21,7 +21,7 @@ fn encoded(key: &[u8], times: &[i64]) -> Vec<u8> {
     block
 }
 
-/// Three keys of three blocks each, all of the same length, so that a damaged offset can show another key's block.
+/// Three keys of three blocks each, all of the same length, so that a corrupt offset can show another key's block.
 fn file(version: Version) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), version);
     for (n, key) in [&b"a#!~#v"[..], b"b#!~#v", b"c#!~#v"].into_iter().enumerate() {
@@ -73,9 +73,9 @@ fn a_sound_file_is_whole_and_written_as_it_is() {
     }
 }
 
-/// Whichever bit of the blocks is damaged, that block is lost and no other.
+/// Whichever bit of the blocks is corrupt, that block is lost and no other.
 #[test]
-fn a_damaged_block_is_dropped_and_no_other() {
+fn a_corrupt_block_is_dropped_and_no_other() {
     let good = file(Version::Influx);
     let all = points(good.clone());
     let index_at = Reader::new(Bytes::from(good.clone())).expect("opens").index_offset() as usize;
@@ -84,15 +84,15 @@ fn a_damaged_block_is_dropped_and_no_other() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         let (salvage, written) = salvaged(&bytes).expect("the index is sound");
         assert_eq!(
-            (salvage.kept_blocks, salvage.dropped_blocks(), salvage.damaged.len()),
+            (salvage.kept_blocks, salvage.dropped_blocks(), salvage.corrupt.len()),
             (8, 1, 1),
             "bit {bit}"
         );
-        let damage = &salvage.damaged[0];
-        let lost = damage.dropped[0].entry;
+        let corruption = &salvage.corrupt[0];
+        let lost = corruption.dropped[0].entry;
         assert!((lost.offset..lost.offset + u64::from(lost.size)).contains(&(bit as u64 / 8)), "bit {bit}");
         let mut left = all.clone();
-        left.get_mut(&damage.key)
+        left.get_mut(&corruption.key)
             .expect("its key")
             .retain(|(time, _)| !(lost.range.min..=lost.range.max).contains(time));
         assert_eq!(points(written.expect("a file")), left, "bit {bit}");
@@ -102,7 +102,7 @@ fn a_damaged_block_is_dropped_and_no_other() {
 /// Times and type of a block are in the block, under its checksum. Those of the index are under none, in a file of
 /// InfluxDB's; and an offset may lead to the block of another key, whose points must not be taken for this one's.
 #[test]
-fn a_damaged_index_makes_up_no_points() {
+fn a_corrupt_index_makes_up_no_points() {
     let good = file(Version::Influx);
     let all = points(good.clone());
     let index_at = Reader::new(Bytes::from(good.clone())).expect("opens").index_offset() as usize;
@@ -112,10 +112,10 @@ fn a_damaged_index_makes_up_no_points() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         let Some((salvage, written)) = salvaged(&bytes) else { continue };
         opened += 1;
-        mended += salvage.damaged.iter().map(|key| key.mended.len()).sum::<usize>();
+        mended += salvage.corrupt.iter().map(|key| key.mended.len()).sum::<usize>();
         let found = points(written.expect("a file"));
         for (key, points) in found {
-            // A damaged key cannot be told from another one.
+            // A corrupt key cannot be told from another one.
             let Some(known) = all.get(&key) else { continue };
             assert!(points.iter().all(|point| known.contains(point)), "bit {bit}: {points:?}");
             assert!(points.windows(2).all(|pair| pair[0].0 < pair[1].0), "bit {bit}");
@@ -166,7 +166,7 @@ fn blocks_that_overlap_are_merged() {
     bytes[place..place + CRC].copy_from_slice(&crc32fast::hash(&overlapping).to_be_bytes());
     bytes[place + CRC..place + CRC + overlapping.len()].copy_from_slice(&overlapping);
     let (salvage, written) = salvaged(&bytes).expect("opens");
-    assert_eq!((salvage.dropped_blocks(), salvage.damaged[0].mended.len()), (0, 1));
+    assert_eq!((salvage.dropped_blocks(), salvage.corrupt[0].mended.len()), (0, 1));
     let times: Vec<i64> = points(written.expect("a file"))[&key[..]].iter().map(|(time, _)| *time).collect();
     assert_eq!(times, [1, 5, 9, 20, 36, 40, 41, 42]);
     assert_eq!(whole.len(), 1);
@@ -198,7 +198,7 @@ fn rewritten_blocks_keep_the_encoder_of_the_file() {
         let range = TimeRange::new(10, 30);
         writer.write_block(b"a#!~#v", FieldType::Integer, range, &block).expect("writes");
         let (salvage, written) = salvaged(&writer.finish().expect("finishes").0).expect("opens");
-        assert_eq!((salvage.kept_values, salvage.damaged[0].mended.len()), (3, 1));
+        assert_eq!((salvage.kept_values, salvage.corrupt[0].mended.len()), (3, 1));
         let written = written.expect("a file");
         let reader = Reader::new(Bytes::from(written.clone())).expect("opens");
         let key = reader.get(0).expect("a key");

@@ -57,7 +57,7 @@ impl TombstoneFile {
     /// Reads the bytes of a tombstone file of any version.
     ///
     /// A last batch that was being appended when the machine stopped was never acknowledged: it is left out, and
-    /// [`TombstoneFile::torn_bytes`] says so. Any other damage is an error: to read fewer tombstones than there were
+    /// [`TombstoneFile::torn_bytes`] says so. Any other corruption is an error: to read fewer tombstones than there were
     /// brings deleted points back. So is what would take more memory than [`DELETIONS_BYTES_MAX`].
     pub fn read(bytes: &[u8]) -> Result<Self> {
         Self::read_within(bytes, DELETIONS_BYTES_MAX)
@@ -317,7 +317,7 @@ mod tests {
         let mut open = bytes.clone();
         open[last + MEMBER_OPEN_AT] = member_open_mark(&bytes[last..]);
         for len in last..open.len() {
-            let read = TombstoneFile::read(&open[..len]).expect("torn is not damaged");
+            let read = TombstoneFile::read(&open[..len]).expect("torn is not corrupt");
             assert_eq!((read.whole_bytes(), read.torn_bytes()), (last as u64, (len - last) as u64));
             assert_eq!(read.deletions().len(), 39);
             assert!(matches!(read.plan(&batch(1)), TombstoneWrite::Append { at, .. } if at == last as u64));
@@ -333,19 +333,19 @@ mod tests {
             let mut torn = open.clone();
             let until = ((lost / 512 + 1) * 512).min(bytes.len());
             torn[lost..until].fill(0);
-            let read = TombstoneFile::read(&torn).expect("torn is not damaged");
+            let read = TombstoneFile::read(&torn).expect("torn is not corrupt");
             assert_eq!(read.deletions().len(), 39, "{lost}..{until}");
         }
     }
 
-    /// To take damage for an unfinished append would bring back what an acknowledged delete removed.
+    /// To take corruption for an unfinished append would bring back what an acknowledged delete removed.
     #[test]
-    fn a_damaged_batch_is_not_an_unfinished_one() {
+    fn a_corrupt_batch_is_not_an_unfinished_one() {
         let (bytes, _) = written(3);
         for bit in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(read) = TombstoneFile::read(&damaged) {
+            let mut corrupt = bytes.clone();
+            corrupt[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(read) = TombstoneFile::read(&corrupt) {
                 assert_eq!((read.torn_bytes(), read.deletions()), (0, &deletions(3)), "bit {bit}");
             }
         }

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The extra field of the gzip header, which other readers skip, holds the length of the member. So a member that was
-//! being appended when the machine stopped can be told from one that was whole and is damaged now.
+//! being appended when the machine stopped can be told from one that was whole and is corrupt now.
 //!
-//! InfluxDB takes a member that ends in the middle of a record for damage: it sets the whole TSM file aside, and does not
+//! InfluxDB takes a member that ends in the middle of a record for corruption: it sets the whole TSM file aside, and does not
 //! open the shard. One whose header ends early is nothing to it. So a member is appended *open*: as one that is all header,
 //! and holds nothing. When it is durable one byte, the high one of the length of the extra field, closes it:
 //!
@@ -102,7 +102,7 @@ pub fn member_open_mark(member: &[u8]) -> u8 {
         .unwrap_or(0)
 }
 
-/// Two bits at least, so that one damaged bit opens nothing.
+/// Two bits at least, so that one corrupt bit opens nothing.
 fn is_open_mark(high: u8) -> bool {
     high.count_ones() >= 2
 }

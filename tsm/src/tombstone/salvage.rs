@@ -1,4 +1,4 @@
-//! What of a damaged tombstone file can be trusted.
+//! What of a corrupt tombstone file can be trusted.
 //!
 //! Fewer tombstones bring deleted points back, wrong ones delete others: so what a checksum vouches for is kept, whatever
 //! stands before it, and the rest is told. Between the two are records of a member that the end of the file cuts short:
@@ -15,13 +15,13 @@ use std::ops::Range;
 use flate2::bufread::GzDecoder;
 
 use super::{
-    DELETIONS_BYTES_MAX, Deletions, Flaw, HEADER_BYTES, Tombstone, Tombstones, next_line, read_record,
+    DELETIONS_BYTES_MAX, Deletions, HEADER_BYTES, Invalid, Tombstone, Tombstones, next_line, read_record,
 };
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a gzip member begins with: magic and deflate.
 const MEMBER_BEGIN: [u8; 3] = [0x1f, 0x8b, 8];
-/// Records that may be decompressed in vain, for each byte of the file, looking for members behind damage.
+/// Records that may be decompressed in vain, for each byte of the file, looking for members behind corruption.
 const WORK_FACTOR: u64 = 16;
 /// And at least so many.
 pub(super) const WORK_MIN: u64 = 1 << 20;
@@ -114,8 +114,8 @@ impl TombstoneSalvage {
             match read_record(&mut rest) {
                 Ok(Some(record)) => self.keep(&record, at)?,
                 Ok(None) => return Ok(()),
-                Err(flaw) => {
-                    self.lost.push(LostTombstones { offset: at, bytes: left, error: flaw.at(at, false) });
+                Err(invalid) => {
+                    self.lost.push(LostTombstones { offset: at, bytes: left, error: invalid.at(at, false) });
                     return Ok(());
                 }
             }
@@ -138,18 +138,18 @@ impl TombstoneSalvage {
                 }
                 continue;
             }
-            let flaw = match member(rest, |_| Ok(()))? {
+            let invalid = match member(rest, |_| Ok(()))? {
                 Ok(bytes) => {
                     let _whole = member(rest, |record| self.keep(&record, at as u64))?;
                     at = at.saturating_add(bytes);
                     continue;
                 }
-                Err(flaw) => flaw,
+                Err(invalid) => invalid,
             };
             let next = next_member(bytes, at, &mut work)?;
             let end = next.unwrap_or(bytes.len());
             let is_cut = next.is_none()
-                && matches!(&flaw, Flaw::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof);
+                && matches!(&invalid, Invalid::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof);
             if is_cut {
                 self.cut = Some(at..bytes.len());
             }
@@ -157,7 +157,7 @@ impl TombstoneSalvage {
             self.lost.push(LostTombstones {
                 offset: at as u64,
                 bytes: lost,
-                error: flaw.at(at as u64, true),
+                error: invalid.at(at as u64, true),
             });
             at = end;
         }
@@ -199,7 +199,7 @@ impl TombstoneSalvage {
 fn member(
     rest: &[u8],
     mut take: impl FnMut(Tombstone) -> Result<()>,
-) -> Result<std::result::Result<usize, Flaw>> {
+) -> Result<std::result::Result<usize, Invalid>> {
     let mut decoder = GzDecoder::new(rest);
     loop {
         match read_record(&mut decoder) {
@@ -208,7 +208,7 @@ fn member(
                 let left: &[u8] = decoder.get_ref();
                 return Ok(Ok(rest.len().saturating_sub(left.len()).max(1)));
             }
-            Err(flaw) => return Ok(Err(flaw)),
+            Err(invalid) => return Ok(Err(invalid)),
         }
     }
 }
@@ -276,9 +276,9 @@ mod tests {
         all
     }
 
-    /// Whichever bit is damaged: the other members are kept, and nothing is kept that was never written.
+    /// Whichever bit is corrupt: the other members are kept, and nothing is kept that was never written.
     #[test]
-    fn a_damaged_member_is_lost_and_no_other() {
+    fn a_corrupt_member_is_lost_and_no_other() {
         let (good, ends) = file();
         for bit in 4 * 8..good.len() * 8 {
             let mut bytes = good.clone();

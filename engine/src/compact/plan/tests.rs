@@ -6,7 +6,7 @@ const MIB: u64 = 1 << 20;
 
 fn file(generation: u64, sequence: u64, bytes: u64) -> FileFacts {
     let name = FileName { generation, sequence };
-    FileFacts { name, bytes, tombstoned: false, full_blocks: true, busy: false, damaged: false }
+    FileFacts { name, bytes, tombstoned: false, full_blocks: true, busy: false, corrupt: false }
 }
 
 /// Generations 1, 2 and so on of these levels, all of one size.
@@ -75,7 +75,7 @@ fn nothing_is_merged_across_a_generation_in_use() {
     let mut files = levels(&[1; 16]);
     files[4].busy = true;
     assert_eq!(planned(&plans(&files, false)), [(6..=13).collect::<Vec<_>>()]);
-    files[9].damaged = true;
+    files[9].corrupt = true;
     assert_eq!(plans(&files, false), []);
     assert_eq!(
         planned(&everything(&files, MergeMode::Full)),
@@ -156,7 +156,7 @@ enum Event {
     Start { which: usize, cold: bool },
     Finish { which: usize, percent: u64, deleted: bool },
     Abort(usize),
-    Damage(usize),
+    Corruption(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -167,7 +167,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0usize..4, 0u64..=100, prop::bool::weighted(0.1))
             .prop_map(|(which, percent, deleted)| Event::Finish { which, percent, deleted }),
         1 => (0usize..4).prop_map(Event::Abort),
-        1 => (0usize..200).prop_map(Event::Damage),
+        1 => (0usize..200).prop_map(Event::Corruption),
     ]
 }
 
@@ -185,7 +185,7 @@ impl Shard {
             let places: Vec<usize> = plan.files.iter().map(|name| self.place(*name)).collect();
             assert!(places.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a gap in {plan:?}");
             let members = &self.files[places[0]..=places[places.len() - 1]];
-            assert!(members.iter().all(|held| !held.facts.busy && !held.facts.damaged), "in use: {plan:?}");
+            assert!(members.iter().all(|held| !held.facts.busy && !held.facts.corrupt), "in use: {plan:?}");
             let whole = |edge: Option<&Held>, name: FileName| {
                 edge.is_none_or(|held| held.facts.name.generation != name.generation)
             };
@@ -227,7 +227,7 @@ impl Shard {
             left -= bytes;
             let name = FileName { generation: last, sequence: sequence + outputs.len() as u64 };
             let facts =
-                FileFacts { name, bytes, tombstoned: deleted, full_blocks, busy: false, damaged: false };
+                FileFacts { name, bytes, tombstoned: deleted, full_blocks, busy: false, corrupt: false };
             outputs.push(Held { facts, snapshots });
         }
         self.files.splice(at..at, outputs);
@@ -262,9 +262,9 @@ impl Shard {
             }
             Event::Finish { which, percent, deleted } => self.finish(which, percent, deleted),
             Event::Abort(which) => self.abort(which),
-            Event::Damage(which) => {
+            Event::Corruption(which) => {
                 if let Some(held) = self.files.get_mut(which) {
-                    held.facts.damaged = true;
+                    held.facts.corrupt = true;
                 }
             }
         }
