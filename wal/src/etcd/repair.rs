@@ -232,21 +232,16 @@ impl Lost {
 
     /// Takes what stands behind `offset`: records that prove each other, and entries that go on with the next index.
     fn take(&mut self, bytes: &[u8], offset: u64) {
-        pairs_behind(bytes, offset, |first, second, _| {
-            for record in [first, second] {
-                match record.kind {
-                    kind::ENTRY => {
-                        let index = index_of(record).unwrap_or(self.last);
-                        (self.first, self.last) = (self.first.min(index), self.last.max(index));
-                    }
-                    kind::STATE => {
-                        self.last = self.last.max(state_of(record).map_or(0, |state| state.commit));
-                    }
-                    _ => {}
+        for record in pairs_behind(bytes, offset).flat_map(|(first, second, _)| [first, second]) {
+            match record.kind {
+                kind::ENTRY => {
+                    let index = index_of(&record).unwrap_or(self.last);
+                    (self.first, self.last) = (self.first.min(index), self.last.max(index));
                 }
+                kind::STATE => self.last = self.last.max(state_of(&record).map_or(0, |state| state.commit)),
+                _ => {}
             }
-            true
-        });
+        }
         let records = RawRecords::starting_at(bytes, offset).map_while(std::result::Result::ok);
         for record in records.filter(|record| record.kind == kind::ENTRY) {
             if index_of(&record).is_some_and(|index| self.last.checked_add(1) == Some(index)) {

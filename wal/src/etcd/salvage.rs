@@ -1,7 +1,9 @@
-//! Looking for whole records behind a place where the log cannot be read on.
+//! Whole records behind a place where the log cannot be read on.
 //!
 //! Frames stand at multiples of 8. Two in a row prove each other: the second's checksum is the first's, continued
 //! over its own data. So records can be recognized without knowing what was before them.
+
+use std::{iter, mem};
 
 use super::frame::{Frame, RawRecord, kind};
 use super::{Entry, HardState, RawRecords, SegmentName, SnapshotRecord};
@@ -24,16 +26,15 @@ pub(super) struct Behind {
 /// What stands behind `offset` of the member's segment of this name.
 pub(super) fn behind(bytes: &[u8], offset: u64, name: SegmentName) -> Behind {
     let (mut behind, mut unsynced) = (Behind::default(), Unsynced::at(bytes, offset, name));
-    pairs_behind(bytes, offset, |first, second, follows| {
+    for (first, second, follows) in pairs_behind(bytes, offset) {
         if !follows {
-            behind.acknowledged |= unsynced.goes_on_with(first, false);
+            behind.acknowledged |= unsynced.goes_on_with(&first, false);
             // The one at which the log ends is not whole: else it would not.
             behind.records += u64::from(first.offset != offset);
         }
-        behind.acknowledged |= unsynced.goes_on_with(second, true);
+        behind.acknowledged |= unsynced.goes_on_with(&second, true);
         behind.records += 1;
-        true
-    });
+    }
     behind
 }
 
@@ -101,7 +102,7 @@ impl Unsynced {
             (Stage::States, kind::STATE) => {
                 // What a state alone says is committed was saved before: in the write of the state right before it, at the
                 // latest.
-                let saved = std::mem::replace(&mut self.after_state, true) && follows;
+                let saved = mem::replace(&mut self.after_state, true) && follows;
                 let is_later = saved && state_of(record).is_some_and(|state| state.commit >= self.next);
                 (if self.votes_anew(record) { Stage::Whole } else { Stage::States }, is_later)
             }
@@ -124,48 +125,39 @@ impl Unsynced {
 
     fn votes_anew(&mut self, record: &RawRecord<'_>) -> bool {
         let now = vote_of(record);
-        let before = std::mem::replace(&mut self.vote, now);
+        let before = mem::replace(&mut self.vote, now);
         before.is_some() && now.is_some() && before != now
     }
 }
 
 /// The first record behind `offset` that the one before it proves: the checksum before it, and its place.
 pub(super) fn resume(bytes: &[u8], offset: u64) -> Option<(u32, u64)> {
-    let mut place = None;
-    pairs_behind(bytes, offset, |first, second, _| {
-        place = Some((first.crc, second.offset));
-        false
-    });
-    place
+    pairs_behind(bytes, offset).next().map(|(first, second, _)| (first.crc, second.offset))
 }
 
-/// Gives every two records in a row behind `offset` of which the second proves the first, and whether the first was
-/// the second of the pair before; as long as `found` wants more.
+/// Every two records in a row behind `offset` of which the second proves the first, and whether the first was the second of the
+/// pair before.
 pub(super) fn pairs_behind(
     bytes: &[u8],
     offset: u64,
-    mut found: impl FnMut(&RawRecord<'_>, &RawRecord<'_>, bool) -> bool,
-) {
-    let mut work = WORK_FACTOR * bytes.len() as u64;
-    let mut at = offset.next_multiple_of(8);
-    let mut follows = false;
-    while at + 8 <= bytes.len() as u64 {
-        let pair = plausible(bytes, at).and_then(|first| Some((first, plausible(bytes, first.end())?)));
-        match pair {
-            Some((first, second)) if proves(&first, &second, &mut work) => {
-                if !found(&first, &second, follows) {
-                    return;
+) -> impl Iterator<Item = (RawRecord<'_>, RawRecord<'_>, bool)> {
+    let len = bytes.len() as u64;
+    let (mut at, mut follows, mut work) = (offset.next_multiple_of(8), false, WORK_FACTOR * len);
+    iter::from_fn(move || {
+        while work > 0 && at + 8 <= len {
+            let first = plausible(bytes, at);
+            match (first, first.and_then(|first| plausible(bytes, first.end()))) {
+                (Some(first), Some(second)) if proves(&first, &second, &mut work) => {
+                    at = first.end();
+                    return Some((first, second, mem::replace(&mut follows, true)));
                 }
-                (at, follows) = (first.end(), true);
+                // The second of a pair begins no other one: go on behind it.
+                (Some(first), _) if follows => (at, follows) = (first.end(), false),
+                _ => (at, follows) = (at + 8, false),
             }
-            // The second of a pair begins no other one: go on behind it.
-            Some((first, _)) if follows => (at, follows) = (first.end(), false),
-            _ => (at, follows) = (at + 8, false),
         }
-        if work == 0 {
-            return;
-        }
-    }
+        None
+    })
 }
 
 /// A record that a writer could have made.

@@ -162,24 +162,20 @@ impl EtcdScan<'_> {
         Ok(Step::Other)
     }
 
-    /// Whether a record says that the log was durable beyond what was read.
-    fn is_beyond(&self, record: &RawRecord<'_>) -> bool {
-        let state = record.data.filter(|_| record.kind == kind::STATE).map(HardState::decode);
-        matches!(state, Some(Ok(state)) if state.commit >= self.next)
+    /// How far a record says that the log was durable, if that is beyond what was read.
+    fn beyond(&self, record: &RawRecord<'_>) -> Option<u64> {
+        let state = salvage::state_of(record).filter(|_| record.kind == kind::STATE)?;
+        Some(state.commit).filter(|&commit| commit >= self.next)
     }
 
     /// Entries may be missing before the next record: which one is due then.
     fn skip_missing(&mut self) {
         let mut frames = self.frames.clone();
         while let Ok(Some(record)) = frames.next() {
-            if let Some((index, ..)) = record.data.filter(|_| record.kind == kind::ENTRY).and_then(entry_of) {
-                self.next = self.next.max(index);
-                return;
-            }
-            if self.is_beyond(&record)
-                && let Some(Ok(state)) = record.data.map(HardState::decode)
-            {
-                self.next = state.commit.saturating_add(1).min(INDEX_MAX);
+            let entry = record.data.filter(|_| record.kind == kind::ENTRY).and_then(entry_of);
+            let state = || Some(self.beyond(&record)?.saturating_add(1).min(INDEX_MAX));
+            if let Some(next) = entry.map(|(index, ..)| index).or_else(state) {
+                self.next = self.next.max(next);
                 return;
             }
         }
@@ -214,14 +210,12 @@ impl<'s> Scan<'s, EtcdSegments> for EtcdScan<'s> {
         if self.headed && used_len(self.bytes) <= invalid.offset {
             return Verdict::End;
         }
-        let mut durable = later.holds || !self.headed || invalid.found == BEYOND;
-        if !durable {
-            salvage::pairs_behind(self.bytes, invalid.offset, |_, second, _| {
-                durable = self.is_beyond(second);
-                !durable
-            });
-        }
-        if durable { Verdict::Corruption } else { Verdict::TornTail }
+        let is_durable = later.holds
+            || !self.headed
+            || invalid.found == BEYOND
+            || salvage::pairs_behind(self.bytes, invalid.offset)
+                .any(|(_, second, _)| self.beyond(&second).is_some());
+        if is_durable { Verdict::Corruption } else { Verdict::TornTail }
     }
 
     fn resume(&mut self, invalid: Invalid) -> Option<u64> {
