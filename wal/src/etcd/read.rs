@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use super::fold::{Contents, Entries, Fold};
-use super::frame::{SEGMENT_BYTES_MAX, kind};
+use super::frame::kind;
 use super::names;
 use super::proto::Fields;
 use super::raw::RawRecords;
 use super::walk::{Walk, walk};
-use super::{EtcdError, HardState, SnapshotRecord, Strictness};
+use super::{EtcdError, EtcdSegments, HardState, SnapshotRecord, Strictness};
+use crate::directory::read_segment;
 use crate::fs::Fs;
 use crate::{Error, Result};
 
@@ -48,8 +49,7 @@ fn read_from<'a, F: Fs>(
 /// Whose log it is, as its first segment says: what was given to [`Wal::create`](super::Wal::create). Nothing is checked.
 pub fn metadata<F: Fs>(fs: &F, dir: &Path) -> Result<Option<Vec<u8>>> {
     let path = dir.join(names::segments(fs, dir)?[0].file_name());
-    let bytes = fs.read_segment(&path, SEGMENT_BYTES_MAX);
-    let bytes = bytes.map_err(|error| Error::io("read", error).at_path(&path))?;
+    let bytes = read_segment::<EtcdSegments, F>(fs, &path)?;
     for record in RawRecords::new(&bytes) {
         let record = record.map_err(|error| Error::from(error).at_path(&path))?;
         if record.kind == kind::METADATA {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::fold::{Entries, Fold};
-use super::frame::{SEGMENT_BYTES_MAX, kind};
+use super::frame::kind;
 use super::raw::RawRecords;
 use super::salvage::{index_of, pairs_behind, state_of};
 use super::snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
@@ -11,7 +11,8 @@ use super::storage::newest_snapshot;
 use super::tail::Tail;
 use super::walk::{Walk, walk};
 use super::writer::lock_segments;
-use super::{EtcdError, SegmentName, Strictness, names, pipeline};
+use super::{EtcdError, EtcdSegments, SegmentName, Strictness, names, pipeline};
+use crate::directory::read_segment;
 use crate::fs::{Fs, FsFile, quarantine_as, quarantine_copy};
 use crate::scan::used_len;
 use crate::{Error, Result};
@@ -222,8 +223,7 @@ impl Lost {
             // Its name says what came before it.
             lost.last = lost.last.max(name.index.saturating_sub(1));
             let path = dir.join(name.file_name());
-            let read = fs.read_segment(&path, SEGMENT_BYTES_MAX);
-            let content = read.map_err(|error| Error::io("read", error).at_path(&path))?;
+            let content = read_segment::<EtcdSegments, F>(fs, &path)?;
             lost.take(&content, 0);
             segments.push(Renamed { copy: broken(&path), path, bytes: used_len(&content) });
         }

@@ -96,6 +96,7 @@ impl Unsynced {
     /// Takes the next record, which `follows` directly on the one before or after others that are not there. Whether it
     /// cannot be: a write that had to be durable came before the one it is of.
     fn goes_on_with(&mut self, record: &RawRecord<'_>, follows: bool) -> bool {
+        let index = index_of(record).filter(|_| record.kind == kind::ENTRY);
         let (stage, is_later) = match (self.stage, record.kind) {
             (_, kind::METADATA | kind::CRC) => return false,
             (Stage::Whole, _) | (Stage::Entries, kind::SNAPSHOT) => (Stage::Whole, true),
@@ -104,29 +105,24 @@ impl Unsynced {
                 // latest.
                 let saved = mem::replace(&mut self.after_state, true) && follows;
                 let is_later = saved && state_of(record).is_some_and(|state| state.commit >= self.next);
-                (if self.votes_anew(record) { Stage::Whole } else { Stage::States }, is_later)
+                (if self.has_other_vote(record) { Stage::Whole } else { Stage::States }, is_later)
             }
             (_, kind::STATE | kind::SNAPSHOT) => (Stage::Whole, false),
             (Stage::States, _) => {
                 // Where entries are missing before this one, and not between it and the state before, an earlier write
                 // held them.
-                let index = index_of(record).unwrap_or_default();
-                (Stage::Entries, follows && index > self.next)
+                (Stage::Entries, follows && index.unwrap_or(0) > self.next)
             }
             // Those of one write ascend.
-            (Stage::Entries, _) => {
-                (Stage::Entries, index_of(record).is_some_and(|index| index <= self.index))
-            }
+            (Stage::Entries, _) => (Stage::Entries, index.is_some_and(|index| index <= self.index)),
         };
-        self.stage = stage;
-        self.index = index_of(record).filter(|_| record.kind == kind::ENTRY).unwrap_or(self.index);
+        (self.stage, self.index) = (stage, index.unwrap_or(self.index));
         is_later
     }
 
-    fn votes_anew(&mut self, record: &RawRecord<'_>) -> bool {
+    fn has_other_vote(&mut self, record: &RawRecord<'_>) -> bool {
         let now = vote_of(record);
-        let before = mem::replace(&mut self.vote, now);
-        before.is_some() && now.is_some() && before != now
+        mem::replace(&mut self.vote, now).zip(now).is_some_and(|(before, now)| before != now)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::fold::Fold;
-use super::frame::{SEGMENT_BYTES_MAX, Scan};
+use super::frame::Scan;
 use super::salvage::{self, Behind};
 use super::tail::Tail;
-use super::{EtcdError, SegmentName, Strictness};
+use super::{EtcdError, EtcdSegments, SegmentName, Strictness};
+use crate::directory::read_segment;
 use crate::fs::Fs;
 use crate::scan::used_len;
 use crate::{Error, Result};
@@ -35,8 +36,7 @@ pub(super) fn walk<F: Fs>(fs: &F, dir: &Path, names: &[SegmentName], fold: &mut 
     let (mut crc, mut records) = (0, 0);
     for (at, &name) in names.iter().enumerate() {
         let path = dir.join(name.file_name());
-        let read = fs.read_segment(&path, SEGMENT_BYTES_MAX);
-        let bytes = read.map_err(|error| Error::io("read", error).at_path(&path))?;
+        let bytes = read_segment::<EtcdSegments, F>(fs, &path)?;
         let is_last = at + 1 == names.len();
         let mut scan = Scan::new(&bytes, crc, is_last);
         let (mut offset, mut in_segment) = (0, 0);
