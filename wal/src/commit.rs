@@ -111,7 +111,7 @@ impl<F: Framer, L> GroupCommit<F, L> {
             // A panic of the thread has poisoned the log, and the end says so.
             drop(thread.join());
         }
-        let ended = shared.change(Stage::Closing, F::end).map(drop);
+        let ended = shared.guarded(|| shared.change(Stage::Closing, F::end)).map(drop);
         let mut state = shared.state.lock();
         state.stage = Stage::Ended;
         state.writer = None;
@@ -147,6 +147,10 @@ impl<F: Framer, L> Drop for GroupCommit<F, L> {
 impl<F: Framer> Shared<F> {
     /// Orders a record.
     pub(crate) fn append(&self, item: F::Item<'_>) -> Result<Position> {
+        self.guarded(|| self.try_append(item))
+    }
+
+    fn try_append(&self, item: F::Item<'_>) -> Result<Position> {
         let mut state = self.state.lock();
         loop {
             // Asked again after every wait: no file would hold what comes after the last group of a closing log.
@@ -207,7 +211,7 @@ impl<F: Framer> Shared<F> {
         &self,
         change: impl FnOnce(&mut F, &mut F::Writer) -> Result<R, Failure>,
     ) -> Result<R> {
-        self.change(Stage::Open, change)
+        self.guarded(|| self.change(Stage::Open, change))
     }
 
     fn change<R>(

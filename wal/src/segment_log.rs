@@ -103,7 +103,8 @@ impl<S: SegmentFile, T: Format> Log for SegmentLog<S, T> {
         // Held to the end, so that nothing is removed from a directory that was given up meanwhile.
         let _lock = self.commit.lock();
         let (open_from, next_record) = self.commit.look(|framer| (framer.open_from, framer.next_record))?;
-        let truncated = self.recycler.truncate(parts(before).0.min(open_from), next_record);
+        let limit = parts(before).0.min(open_from);
+        let truncated = self.commit.guarded(|| self.recycler.truncate(limit, next_record));
         truncated.map_err(|failure| match failure {
             Failure::Passing(error) => error,
             Failure::Broken(error) => {

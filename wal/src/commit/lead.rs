@@ -35,10 +35,8 @@ impl<F: Framer> Shared<F> {
             return (state, Ok(()));
         }
         let mut turn = state.begin_turn(sync);
-        let abandoned = Abandoned(self);
         drop(state);
-        let done = turn.work();
-        mem::forget(abandoned);
+        let done = self.guarded(|| turn.work());
         let mut state = self.state.lock();
         state.leading = false;
         let result = state.end_turn(turn, done);
@@ -46,6 +44,15 @@ impl<F: Framer> Shared<F> {
         let done = state.done(self.syncs());
         let who = |all: &mut Waiters| if whole { all.served(done) } else { all.all() };
         (self.wake(state, who), result)
+    }
+
+    /// Does `work`. If it panics, the log stops, so that nobody waits for it for ever or uses what it left. `work` has to own
+    /// the guard of the lock, if it takes it.
+    pub(crate) fn guarded<R>(&self, work: impl FnOnce() -> R) -> R {
+        let abandoned = Abandoned(self);
+        let done = work();
+        mem::forget(abandoned);
+        done
     }
 
     /// Waits a moment for the followers of the last group; whether this thread still leads then. Most come back at once,
@@ -75,14 +82,13 @@ impl<F: Framer> Shared<F> {
     }
 }
 
-/// Poisons the log when its leader panics, so that nobody waits for it for ever.
+/// Poisons the log when a thread panics with a half of the format in its hands.
 struct Abandoned<'a, F: Framer>(&'a Shared<F>);
 
 impl<F: Framer> Drop for Abandoned<'_, F> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
-        state.leading = false;
-        let panicked = io::Error::other("the thread that wrote for the others panicked");
+        let panicked = io::Error::other("a thread panicked while it wrote the log");
         state.poison.set(&Error::io("write", panicked).at_path(&self.0.dir));
         drop(self.0.wake(state, Waiters::all));
     }

@@ -10,7 +10,10 @@ struct Counted {
 
 /// Files that are always in order.
 #[derive(Debug, Default)]
-struct Nowhere(Counts);
+struct Nowhere {
+    counts: Counts,
+    panics: bool,
+}
 
 impl Framer for Counted {
     type Item<'a> = ();
@@ -55,16 +58,17 @@ impl Framer for Counted {
 
 impl Writer<usize> for Nowhere {
     fn write(&mut self, group: &mut usize, _: u64) -> Result<u64, Failure> {
+        assert!(!self.panics, "as it was told");
         Ok(*group as u64)
     }
 
     fn sync(&mut self) -> Result<(), Failure> {
-        self.0.synced(Instant::now());
+        self.counts.synced(Instant::now());
         Ok(())
     }
 
     fn counts(&self) -> &Counts {
-        &self.0
+        &self.counts
     }
 }
 
@@ -115,4 +119,19 @@ fn who_leads_when_a_sync_is_due_syncs() {
     let state = log.shared.state.lock();
     assert_eq!((state.metrics.syncs, state.sync_due), (1, false));
     assert_eq!(state.durable, state.written);
+}
+
+/// Story: the thread that cut the log panicked in the write of the last group. Later calls panicked because the writer was
+/// gone, or waited for ever.
+#[test]
+fn a_panic_in_a_cut_stops_the_log() {
+    let log = log(Durability::Group);
+    put(&log);
+    let at = log.append(()).expect("is ordered");
+    log.shared.state.lock().writer.as_mut().expect("nobody leads").panics = true;
+    let cut = std::panic::AssertUnwindSafe(|| log.cut());
+    std::panic::catch_unwind(cut).expect_err("the write panics");
+    for refused in [log.sync(at).map(drop), log.append(()).map(drop), log.cut().map(drop), log.close()] {
+        assert!(matches!(refused.expect_err("the log stopped").kind(), ErrorKind::Poisoned(_)));
+    }
 }
