@@ -14,7 +14,6 @@ use super::pipeline::Pipeline;
 use super::walk::walk;
 use super::writer::{Segment, WalWriter, lock_segments};
 use super::{Contents, Entry, EtcdError, HardState, SnapshotRecord, SyncLatencies};
-use crate::directory::lock;
 use crate::error::Poison;
 use crate::fs::{Fs, FsFile, LockKind, NotRegular, OsFs, parent};
 use crate::{Error, Result};
@@ -39,50 +38,40 @@ impl<F: Fs> Wal<F> {
         // Without a slash at its end, which would make it the parent of what stands beside it.
         let dir = &dir.components().collect::<PathBuf>();
         create::refuse_taken(&fs, dir)?;
-        // Somebody else may make it meanwhile, and clears away then what is begun here.
+        // Somebody else may make it meanwhile, and what was begun here has another name then.
         let refused = |error| create::refuse_taken(&fs, dir).err().unwrap_or(error);
-        let (temporary, first) = create::first_segment(&fs, dir).map_err(refused)?;
-        let made = Self::begin(&fs, &temporary, first, metadata, options).and_then(|wal| {
-            // Never onto what holds something: who comes second fails here.
-            fs.rename(&temporary, dir).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotADirectory => Error::from(EtcdError::NotNamed).at_path(dir),
-                _ => Error::io("rename", error).at_path(&temporary),
-            })?;
-            Ok(wal)
-        });
-        let mut wal = made.inspect_err(|_| drop(create::clear(&fs, &temporary))).map_err(refused)?;
-        wal.writer.dir.clone_from(dir);
-        if let Err(error) = wal.syncs().observe(|| parent(dir).to_path_buf(), || fs.sync_dir(parent(dir))) {
-            wal.poison.set(&error);
-            create::quarantine(&fs, dir);
-            return Err(error);
+        let bytes = options.segment_bytes;
+        let (temporary, file) = create::first_segment(&fs, dir, bytes).map_err(refused)?;
+        let first = vec![Segment { name: FIRST, file }];
+        let writer = WalWriter::new(fs.clone(), &temporary, bytes, first, bytes);
+        let framer = WalFramer::new(0, 0, metadata, 0);
+        let mut wal = Self { options, framer, writer, state_seq: None, poison: Poison::default() };
+        if let Err(error) = wal.begin(&fs, dir) {
+            drop(create::remove(&fs, &temporary));
+            wal.poison.close();
+            return Err(refused(error));
         }
-        create::clear_all(&fs, dir);
-        let pipeline = Pipeline::start(&fs, dir, options.segment_bytes, options.allocate_ahead)?;
+        let synced = wal.syncs().observe(|| parent(dir).to_path_buf(), || fs.sync_dir(parent(dir)));
+        wal.guard(synced).inspect_err(|_| create::quarantine(&fs, dir))?;
+        let pipeline = Pipeline::start(&fs, dir, bytes, options.allocate_ahead)?;
         wal.writer.supply(Some(pipeline));
         Ok(wal)
     }
 
-    /// The first segment with its head, durably, in the directory `temporary`.
-    fn begin(
-        fs: &F,
-        temporary: &Path,
-        file: F::File,
-        metadata: Option<&[u8]>,
-        options: WalOptions,
-    ) -> Result<Self> {
-        let path = temporary.join(FIRST.file_name());
-        lock(&file, &path)?;
-        let bytes = options.segment_bytes;
-        file.allocate(0..bytes).map_err(|error| Error::io("allocate", error).at_path(&path))?;
-        let first = vec![Segment { name: FIRST, file }];
-        let mut writer = WalWriter::new(fs.clone(), temporary, bytes, first, bytes);
-        let mut framer = WalFramer::new(0, 0, metadata, 0);
-        framer.head(FIRST);
-        writer.flush(&mut framer)?;
-        writer.sync()?;
+    /// Writes the head of the first segment, durably, and gives the directory its name, `dir`.
+    fn begin(&mut self, fs: &F, dir: &Path) -> Result<()> {
+        self.framer.head(FIRST);
+        self.writer.flush(&mut self.framer)?;
+        self.writer.sync()?;
+        let temporary = &self.writer.dir;
         fs.sync_dir(temporary).map_err(|error| Error::io("sync directory", error).at_path(temporary))?;
-        Ok(Self { options, framer, writer, state_seq: None, poison: Poison::default() })
+        // Never onto what holds something.
+        fs.rename(temporary, dir).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotADirectory => Error::from(EtcdError::NotNamed).at_path(dir),
+            _ => Error::io("rename", error).at_path(temporary),
+        })?;
+        self.writer.dir = dir.to_path_buf();
+        Ok(())
     }
 
     /// Finds and locks the segments that hold what comes after the snapshot `start`. Changes nothing yet.
