@@ -143,5 +143,3 @@ impl<S: SegmentFile, T: Format> SegmentLog<S, T> {
 
 #[cfg(all(test, any(loom, shuttle)))]
 mod model;
-#[cfg(all(test, not(any(loom, shuttle))))]
-mod tests;

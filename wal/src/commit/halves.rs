@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use crate::error::is_passing;
 use crate::metrics::Counts;
 use crate::{Error, Position, Result};
 
@@ -61,4 +62,11 @@ pub(crate) enum Failure {
     Passing(Error),
     /// Nobody knows what is on disk.
     Broken(Error),
+}
+
+impl Failure {
+    /// Of something that nobody waits for yet.
+    pub(crate) fn of(error: Error) -> Self {
+        if is_passing(&error) { Self::Passing(error) } else { Self::Broken(error) }
+    }
 }

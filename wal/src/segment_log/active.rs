@@ -36,15 +36,13 @@ pub(super) struct Active<S, T> {
     file: S,
     format: T,
     pub(super) number: u32,
-    /// What was reserved: nothing is written beyond.
-    pub(super) capacity: u32,
     end: u32,
     durable: u32,
 }
 
 impl<S: SegmentFile, T: Format> Active<S, T> {
-    pub(super) fn new(file: S, format: T, number: u32, capacity: u32) -> Self {
-        Self { file, format, number, capacity, end: T::HEAD_BYTES, durable: T::HEAD_BYTES }
+    pub(super) fn new(file: S, format: T, number: u32) -> Self {
+        Self { file, format, number, end: T::HEAD_BYTES, durable: T::HEAD_BYTES }
     }
 
     pub(super) fn is_durable(&self) -> bool {
@@ -74,9 +72,7 @@ impl<S: SegmentFile, T: Format> Active<S, T> {
     }
 
     fn store(&mut self, bytes: &[u8], at: u32) -> Result<()> {
-        // A group may have formed before it was known how short the segment is.
-        let fits = u64::from(at) + bytes.len() as u64 <= self.capacity.into();
-        let stored = if fits { self.file.write(bytes, at) } else { Err(io::ErrorKind::StorageFull.into()) };
+        let stored = self.file.write(bytes, at);
         stored.map_err(|error| Error::io("write", error).at_offset(at.into()))?;
         self.end = at + bytes.len() as u32;
         Ok(())

@@ -33,8 +33,6 @@ pub(crate) struct SegmentFramer<S, T> {
     /// There was no space for the last group: the next segment is begun before any position in it is drawn.
     full: bool,
     segment_bytes: u32,
-    /// What the segment of `tail` can take, as far as is known; a nearly full disk has only short segments.
-    capacity: u32,
     /// No segment from this number on may be removed.
     pub(super) open_from: u32,
     /// The number of the record after those that were written.
@@ -53,7 +51,6 @@ impl<S, T: Format> SegmentFramer<S, T> {
             tail: position(segment, T::HEAD_BYTES),
             full: false,
             segment_bytes,
-            capacity: u32::MAX,
             open_from: segment,
             next_record,
             format: PhantomData,
@@ -74,7 +71,7 @@ impl<S, T: Format> SegmentFramer<S, T> {
     /// Whether a frame fits into the segment of the tail behind other records, with what ends the segment.
     fn fits(&self, frame: &[u8]) -> bool {
         let end = u64::from(parts(self.tail).1 + T::END_BYTES) + self.size_of(frame);
-        !self.is_empty() && end <= self.segment_bytes.min(self.capacity).into()
+        !self.is_empty() && end <= self.segment_bytes.into()
     }
 
     fn begins_part(&self) -> bool {
@@ -86,7 +83,6 @@ impl<S, T: Format> SegmentFramer<S, T> {
         let next = parts(self.tail).0.checked_add(1);
         let next = next.ok_or_else(|| Error::new(ErrorKind::NumbersEnd))?;
         self.tail = position(next, T::HEAD_BYTES);
-        self.capacity = u32::MAX;
         Ok(())
     }
 }
@@ -122,7 +118,6 @@ impl<S: SegmentFile, T: Format> Framer for SegmentFramer<S, T> {
     fn push(&mut self, frame: &[u8], _: Position) -> usize {
         if !self.is_empty() && !self.fits(frame) {
             self.tail = position(parts(self.tail).0 + 1, T::HEAD_BYTES);
-            self.capacity = u32::MAX;
         }
         self.tail.0 += self.size_of(frame);
         if self.begins_part() {
@@ -178,10 +173,5 @@ impl<S: SegmentFile, T: Format> SegmentFramer<S, T> {
     fn follow(&mut self, writer: &SegmentWriter<S, T>) {
         self.next_record = writer.next_record;
         self.open_from = writer.open_from();
-        if let Some(active) = &writer.active
-            && active.number == parts(self.tail).0
-        {
-            self.capacity = active.capacity;
-        }
     }
 }

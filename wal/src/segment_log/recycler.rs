@@ -42,15 +42,6 @@ struct Recycled {
     is_name_unsure: bool,
 }
 
-/// A segment that has no name as such any more.
-struct Dropped {
-    path: PathBuf,
-    /// What its file is called now.
-    recycled: PathBuf,
-    /// Whether this name is to stay, because it says what was dropped.
-    is_kept: bool,
-}
-
 impl<F: Fs, T: Format> Recycler<F, T> {
     /// Goes on with the files `paths`. Records below `front` and segments up to `segment` were dropped.
     pub(super) fn new(fs: F, dir: &Path, paths: Vec<PathBuf>, front: u64, segment: u32) -> Self {
@@ -81,45 +72,36 @@ impl<F: Fs, T: Format> Recycler<F, T> {
     pub(super) fn truncate(&self, limit: u32, next_record: u64) -> Result<(), Failure> {
         let numbers = directory::segments::<T, _>(&self.fs, &self.dir).map_err(Failure::Passing)?;
         for (at, &number) in numbers.iter().enumerate().take_while(|(_, number)| **number < limit) {
-            let first = || self.first_record(&numbers[at + 1..], next_record);
-            let Some(dropped) = self.drop_segment(number, first).map_err(Failure::Passing)? else { continue };
-            // One by one: were an older segment to come back without a newer one, its values would overwrite theirs.
-            // For the same reason nothing more is removed, nor anything acknowledged, when this fails; and the next opening
-            // is to see the segment.
-            if let Err(error) = self.sync_dir() {
-                drop(self.fs.rename(&dropped.recycled, &dropped.path));
-                return Err(Failure::Broken(error));
-            }
-            // Used from now on: until here the file might have come back as the segment that it was.
-            if dropped.is_kept {
-                let mut recycled = self.recycled.lock();
-                recycled.paths.push(dropped.recycled);
-                self.remove_surplus(&mut recycled, KEPT_MAX);
-            } else {
-                // What cannot be removed is found again when the log is opened.
-                drop(self.fs.remove(&dropped.recycled));
-            }
+            let next = if T::RECYCLED { self.first_record(&numbers[at + 1..], next_record) } else { Ok(0) };
+            self.drop_segment(number, next.map_err(Failure::Passing)?)?;
         }
         Ok(())
     }
 
-    /// Takes the name from a segment; `None` if there is none.
-    fn drop_segment(&self, number: u32, next: impl FnOnce() -> Result<u64>) -> Result<Option<Dropped>> {
-        let path = self.path(number);
-        let next = if T::RECYCLED { next()? } else { 0 };
+    /// Drops a segment, if it is there; records from `next` on follow.
+    fn drop_segment(&self, number: u32, next: u64) -> Result<(), Failure> {
+        let (path, name) = (self.path(number), self.dir.join(recycled_name(next, number)));
         let mut recycled = self.recycled.lock();
-        // Otherwise it held nothing, or nothing that anybody could read.
-        let is_kept = T::RECYCLED && (next, number) > (recycled.front, recycled.segment);
-        let name = self.dir.join(recycled_name(next, number));
         match self.fs.rename(&path, &name) {
-            Ok(()) => {
-                recycled.front = recycled.front.max(next);
-                recycled.segment = recycled.segment.max(number);
-                Ok(Some(Dropped { path, recycled: name, is_kept }))
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => {
+                renamed.map_err(|error| Failure::Passing(Error::io("remove", error).at_path(&path)))?;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("remove", error).at_path(&path)),
         }
+        // One by one: were an older segment to come back without a newer one, its values would overwrite theirs. For the same
+        // reason nothing more is removed, nor anything acknowledged, when this fails; and the next opening is to see it.
+        self.sync_dir().inspect_err(|_| drop(self.fs.rename(&name, &path))).map_err(Failure::Broken)?;
+        if T::RECYCLED && (next, number) > (recycled.front, recycled.segment) {
+            recycled.paths.push(name);
+            self.remove_surplus(&mut recycled, KEPT_MAX);
+        } else {
+            // It held nothing, or nothing that anybody could read. What cannot be removed is found again when the log is
+            // opened.
+            drop(self.fs.remove(&name));
+        }
+        recycled.front = recycled.front.max(next);
+        recycled.segment = recycled.segment.max(number);
+        Ok(())
     }
 
     /// The number of the first record of these segments, of which the log's next record is the end.

@@ -8,8 +8,8 @@ use super::active::{Active, SegmentFile, SegmentGroup};
 use super::recycler::Recycler;
 use crate::commit::{Failure, Writer};
 use crate::directory;
-use crate::error::is_passing;
-use crate::fs::{Fs, FsFile};
+use crate::error::is_full;
+use crate::fs::Fs;
 use crate::kind::{Format, Link, parts};
 use crate::metrics::Counts;
 use crate::{Error, LogOptions, Result};
@@ -66,10 +66,7 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
     /// Begins segment `number` instead of the active one; it is to take a group and the end after it up to `needed`.
     pub(super) fn begin(&mut self, number: u32, needed: u32) -> Result<(), Failure> {
         self.end()?;
-        // Nothing that anybody waits for was written to it yet.
-        let failure =
-            |error: Error| if is_passing(&error) { Failure::Passing(error) } else { Failure::Broken(error) };
-        self.active = Some(self.try_begin(number, needed).map_err(failure)?);
+        self.active = Some(self.try_begin(number, needed).map_err(Failure::of)?);
         self.counts.segments += 1;
         Ok(())
     }
@@ -124,24 +121,13 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
     }
 
     fn allocate(&self, path: &Path, format: T, number: u32, needed: u32) -> Result<Active<S, T>> {
-        let open = || self.recycler.fs.open(path).map_err(|error| Error::io("open", error).at_path(path));
-        let head = format.head();
-        let mut capacity = self.segment_bytes.max(needed);
+        let (head, capacity) = (format.head(), self.segment_bytes.max(needed));
         loop {
-            match S::begin(open()?, capacity, self.preallocate, &head) {
-                Ok(file) => return Ok(Active::new(file, format, number, capacity)),
-                Err(error) => {
-                    let error = Error::io("allocate", error).at_path(path);
-                    if error.is_full() && self.recycler.release_space() {
-                        continue;
-                    }
-                    if !error.is_full() || capacity == needed {
-                        return Err(error);
-                    }
-                    // On a nearly full disk a shorter segment is better than none.
-                    capacity = (capacity / 8).max(needed);
-                    open()?.set_len(0).map_err(|error| Error::io("cut", error).at_path(path))?;
-                }
+            let file = self.recycler.fs.open(path).map_err(|error| Error::io("open", error).at_path(path))?;
+            match S::begin(file, capacity, self.preallocate, &head) {
+                Ok(file) => return Ok(Active::new(file, format, number)),
+                Err(error) if is_full(&error) && self.recycler.release_space() => {}
+                Err(error) => return Err(Error::io("allocate", error).at_path(path)),
             }
         }
     }

@@ -7,7 +7,6 @@ use std::mem;
 
 use super::constants::{INDEX_MAX, TERM};
 use crate::commit::{Failure, Framer, Writer};
-use crate::error::is_passing;
 use crate::etcd::frame::kind;
 use crate::etcd::framer::WalFramer;
 use crate::etcd::names::SegmentName;
@@ -74,7 +73,7 @@ impl<F: Fs> LogFramer<F> {
     }
 
     fn begin_next(&mut self, writer: &mut WalWriter<F>) -> Result<(), Failure> {
-        writer.begin_next(&mut self.wal).map_err(passing_or_broken)?;
+        writer.begin_next(&mut self.wal).map_err(Failure::of)?;
         self.has_ended = false;
         self.follow(writer);
         Ok(())
@@ -82,7 +81,7 @@ impl<F: Fs> LogFramer<F> {
 
     /// Gives the active segment the space of one, or of `end` bytes.
     fn grow(&mut self, writer: &mut WalWriter<F>, end: u64) -> Result<(), Failure> {
-        writer.grow(end.max(self.segment_bytes)).map_err(passing_or_broken)?;
+        writer.grow(end.max(self.segment_bytes)).map_err(Failure::of)?;
         self.follow(writer);
         Ok(())
     }
@@ -221,8 +220,4 @@ impl<F: Fs> Writer<WriteBuffer> for WalWriter<F> {
     fn counts(&self) -> &Counts {
         &self.counts
     }
-}
-
-fn passing_or_broken(error: Error) -> Failure {
-    if is_passing(&error) { Failure::Passing(error) } else { Failure::Broken(error) }
 }
