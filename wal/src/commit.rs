@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::error::AtPath;
 use crate::metrics::Metrics;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{Durability, Durable, Error, ErrorKind, Position, Result};
@@ -91,7 +92,7 @@ impl<F: Framer, L> GroupCommit<F, L> {
                 let shared = Arc::clone(&shared);
                 let thread = std::thread::Builder::new().name("wal-sync".into());
                 let thread = thread.spawn(move || shared.sync_at_interval(interval));
-                Some(thread.map_err(|error| Error::io(START_THREAD, error).at_path(dir))?)
+                Some(thread.at(START_THREAD, dir)?)
             }
             _ => None,
         };

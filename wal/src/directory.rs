@@ -1,9 +1,10 @@
 //! The directory of a log: its lock, and which segments are in it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::error::AtPath;
 use crate::fs::{Fs, FsFile, LockKind};
 use crate::scan::{Later, Scan, SegmentFormat};
 use crate::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ const SEGMENT_MAX: u32 = 1 << 31;
 
 /// Creates the directory if need be and locks it.
 pub(crate) fn take<F: Fs>(fs: &F, dir: &Path) -> Result<F::File> {
-    fs.create_dir_all(dir).map_err(|error| Error::io("create directory", error).at_path(dir))?;
+    fs.create_dir_all(dir).at("create directory", dir)?;
     fs.lock(&dir.join(LOCK_NAME)).map_err(|error| not_locked(error, dir))
 }
 
@@ -69,25 +70,28 @@ pub(crate) fn refuse_occupied<F: Fs>(fs: &F, path: &Path) -> Result<()> {
 
 /// The segments in `dir`, oldest first; by their numbers, so that `_100000` comes after `_99999`.
 pub(crate) fn segments<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<T::Name>> {
-    let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
+    let names = fs.list(dir).at("list", dir)?;
     let mut segments: Vec<T::Name> = names.iter().filter_map(|name| T::parse_name(name)).collect();
     segments.sort_unstable();
     Ok(segments)
 }
 
+/// The names in `dir`, sorted; none where there is no directory.
+pub(crate) fn list_if_there<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<OsString>> {
+    match fs.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.at("list", dir),
+    }
+}
+
 /// Whether a file in `dir` has a name that `is_segment` takes; false where there is no directory.
 pub(crate) fn holds<F: Fs>(fs: &F, dir: &Path, is_segment: impl Fn(&OsStr) -> bool) -> Result<bool> {
-    match fs.list(dir) {
-        Ok(names) => Ok(names.iter().any(|name| is_segment(name))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Error::io("list", error).at_path(dir)),
-    }
+    Ok(list_if_there(fs, dir)?.iter().any(|name| is_segment(name)))
 }
 
 /// The bytes of a segment.
 pub(crate) fn read_segment<T: SegmentFormat, F: Fs>(fs: &F, path: &Path) -> Result<Vec<u8>> {
-    let bytes = fs.read_segment(path, T::SEGMENT_BYTES_MAX);
-    bytes.map_err(|error| Error::io("read", error).at_path(path))
+    fs.read_segment(path, T::SEGMENT_BYTES_MAX).at("read", path)
 }
 
 /// What the directory holds behind a segment.
@@ -121,7 +125,7 @@ pub(crate) struct Recycled {
 impl Recycled {
     /// Those in `dir`.
     pub(crate) fn list<F: Fs>(fs: &F, dir: &Path) -> Result<Self> {
-        let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
+        let names = fs.list(dir).at("list", dir)?;
         let mut found = Self::default();
         for (name, (front, segment)) in names.iter().filter_map(|name| Some((name, parse_recycled(name)?))) {
             found.paths.push(dir.join(name));

@@ -225,6 +225,18 @@ impl Error {
     }
 }
 
+/// Gives an error of the operating system its address.
+pub(crate) trait AtPath<T> {
+    /// `operation` failed on the file or directory `path`.
+    fn at(self, operation: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> AtPath<T> for io::Result<T> {
+    fn at(self, operation: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|error| Error::io(operation, error).at_path(path))
+    }
+}
+
 /// Whether the operating system says that there is too little of something now: space, handles, memory.
 pub(crate) fn is_passing(error: &Error) -> bool {
     let ErrorKind::Io { operation, source } = &error.kind else { return error.is_full() };

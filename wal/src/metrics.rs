@@ -90,17 +90,6 @@ impl Histogram {
     pub fn mean(&self) -> f64 {
         self.sum as f64 / self.count().max(1) as f64
     }
-
-    /// A bound that this part of the values, from 0 to 1, is not above.
-    pub fn quantile_bound(&self, part: f64) -> u64 {
-        let wanted = part * self.count() as f64;
-        let mut seen = 0;
-        let bucket = self.buckets.iter().position(|&count| {
-            seen += count;
-            seen as f64 >= wanted
-        });
-        1 << bucket.unwrap_or(Self::BUCKETS - 1)
-    }
 }
 
 impl Default for Histogram {
@@ -122,6 +111,5 @@ mod tests {
         assert_eq!(histogram.buckets[..4], [2, 1, 2, 0]);
         assert_eq!((histogram.buckets[10], histogram.buckets[31]), (1, 1));
         assert_eq!((histogram.count(), histogram.sum), (7, u64::MAX));
-        assert_eq!((histogram.quantile_bound(0.5), histogram.quantile_bound(0.0)), (4, 1));
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::EtcdError;
 use super::names::{self, SegmentName};
 use crate::directory::lock;
+use crate::error::AtPath;
 use crate::fs::{Fs, FsFile};
 use crate::{Error, Result};
 
@@ -35,20 +36,18 @@ pub(super) fn first_segment<F: Fs>(fs: &F, dir: &Path, bytes: u64) -> Result<(Pa
     let mut temporary = dir.as_os_str().to_os_string();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
-    let made = fs.create_dir_all(&temporary);
-    made.map_err(|error| Error::io("create directory", error).at_path(&temporary))?;
+    fs.create_dir_all(&temporary).at("create directory", &temporary)?;
     let path = temporary.join(FIRST.file_name());
-    let file = match fs.create_new(&path) {
+    let created = match fs.create_new(&path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs.open(&path),
         created => created,
     };
-    let file = file.map_err(|error| Error::io("create", error).at_path(&path))?;
+    let file = created.at("create", &path)?;
     lock(&file, &path)?;
     // Whoever had the lock may have made the log.
     let allocated = refuse_taken(fs, dir).and_then(|()| {
         remove_files(fs, &temporary, |name| *name != *FIRST.file_name())?;
-        let allocated = file.set_len(0).and_then(|()| file.allocate(0..bytes));
-        allocated.map_err(|error| Error::io("allocate", error).at_path(&path))
+        file.set_len(0).and_then(|()| file.allocate(0..bytes)).at("allocate", &path)
     });
     allocated.inspect_err(|_| drop(remove(fs, &temporary)))?;
     Ok((temporary, file))
@@ -57,13 +56,13 @@ pub(super) fn first_segment<F: Fs>(fs: &F, dir: &Path, bytes: u64) -> Result<(Pa
 /// Removes a directory and the files in it, if it is there.
 pub(super) fn remove<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     remove_files(fs, dir, |_| true)?;
-    fs.remove_dir(dir).map_err(|error| Error::io("remove directory", error).at_path(dir))
+    fs.remove_dir(dir).at("remove directory", dir)
 }
 
 fn remove_files<F: Fs>(fs: &F, dir: &Path, unwanted: impl Fn(&OsStr) -> bool) -> Result<()> {
-    let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
+    let names = fs.list(dir).at("list", dir)?;
     for path in names.iter().filter(|name| unwanted(name)).map(|name| dir.join(name)) {
-        fs.remove(&path).map_err(|error| Error::io("remove", error).at_path(&path))?;
+        fs.remove(&path).at("remove", &path)?;
     }
     Ok(())
 }

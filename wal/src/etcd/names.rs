@@ -1,12 +1,11 @@
 //! Names of segments, and which of them a log consists of.
 
 use std::ffi::OsStr;
-use std::io;
 use std::path::Path;
 
 use super::EtcdError;
 use crate::fs::Fs;
-use crate::{Error, Result};
+use crate::{Error, Result, directory};
 
 /// A segment's name: `<seq, 16 hex>-<index, 16 hex>.wal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,10 +55,7 @@ pub(crate) fn segments<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
 
 /// The segments in `dir`, oldest first, if there are any.
 pub(crate) fn list<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
-    let names = match fs.list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        names => names.map_err(|error| Error::io("list", error).at_path(dir))?,
-    };
+    let names = directory::list_if_there(fs, dir)?;
     let mut segments: Vec<SegmentName> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
     segments.sort_unstable();
     Ok(segments)

@@ -2,21 +2,22 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use crate::directory::lock;
-use crate::error::is_full;
-use crate::fs::{Fs, FsFile};
+use crate::error::{AtPath, is_full};
+use crate::fs::{Fs, FsFile, remove_if_there};
 use crate::{Error, Result};
 
-/// Allocates files and hands them over, one at a time.
+/// Makes files and hands them over, one at a time.
 #[derive(Debug)]
-pub(super) enum Pipeline<F: Fs> {
-    /// One file waits, made by a thread.
-    Ahead { ready: Option<Receiver<Result<Ready<F>>>>, thread: Option<JoinHandle<()>> },
-    /// Files are made when they are asked for.
-    OnDemand(Maker<F>),
+pub(super) struct Pipeline<F: Fs> {
+    maker: Maker<F>,
+    /// Whether threads make files before they are asked for.
+    ahead: bool,
+    /// The number of the next file, and the thread that makes it.
+    number: u64,
+    next: Option<JoinHandle<Result<Ready<F>>>>,
 }
 
 /// A file with space for a segment of so many bytes, locked, under a temporary name.
@@ -27,55 +28,42 @@ pub(super) struct Ready<F: Fs> {
     pub(super) bytes: u64,
 }
 
-#[derive(Debug)]
-pub(super) struct Maker<F> {
+#[derive(Clone, Debug)]
+struct Maker<F> {
     fs: F,
     dir: PathBuf,
     bytes: u64,
     /// What will do on a full disk.
     bytes_min: u64,
-    made: u64,
 }
 
 impl<F: Fs> Pipeline<F> {
-    /// Makes a file when it is asked for: of `bytes`, or on a full disk of `bytes_min`.
-    pub(super) fn on_demand(fs: &F, dir: &Path, bytes: u64, bytes_min: u64) -> Result<Self> {
-        Ok(Self::OnDemand(Maker::new(fs, dir, bytes, bytes_min)?))
-    }
-
-    /// Makes files of `bytes`, one ahead if a thread is to.
-    pub(super) fn start(fs: &F, dir: &Path, bytes: u64, ahead: bool) -> Result<Self> {
-        if !ahead {
-            return Self::on_demand(fs, dir, bytes, bytes);
-        }
-        let mut maker = Maker::new(fs, dir, bytes, bytes)?;
-        let (give, ready) = sync_channel(0);
-        let run = move || {
-            loop {
-                let made = maker.make();
-                let failed = made.is_err();
-                // Nobody takes it any more: the log closes.
-                if give.send(made).is_err() && !failed {
-                    drop(remove(&maker.fs, &path(&maker.dir, maker.made - 1)));
-                    return;
-                }
-                if failed {
-                    return;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("wal-allocate".into()).spawn(run);
-        let thread = thread.map_err(|error| Error::io("start thread", error).at_path(dir))?;
-        Ok(Self::Ahead { ready: Some(ready), thread: Some(thread) })
+    /// Makes files of `bytes`, or on a full disk of `bytes_min`.
+    pub(super) fn new(fs: &F, dir: &Path, bytes: u64, bytes_min: u64, ahead: bool) -> Result<Self> {
+        remove_unused(fs, dir)?;
+        let maker = Maker { fs: fs.clone(), dir: dir.to_path_buf(), bytes, bytes_min };
+        let mut pipeline = Self { maker, ahead, number: 0, next: None };
+        pipeline.begin_next();
+        Ok(pipeline)
     }
 
     pub(super) fn take(&mut self) -> Result<Ready<F>> {
-        let ended = || Error::io("allocate", io::Error::other("an earlier allocation failed"));
-        match self {
-            Self::Ahead { ready, .. } => {
-                ready.as_ref().and_then(|ready| ready.recv().ok()).ok_or_else(ended)?
-            }
-            Self::OnDemand(maker) => maker.make(),
+        let panicked = |_| Err(Error::io("allocate", io::Error::other("the thread that allocates panicked")));
+        let ready = match self.next.take() {
+            Some(thread) => thread.join().unwrap_or_else(panicked)?,
+            None => self.maker.make(self.number)?,
+        };
+        self.number += 1;
+        self.begin_next();
+        Ok(ready)
+    }
+
+    /// Without a thread the file is made when it is asked for.
+    fn begin_next(&mut self) {
+        if self.ahead {
+            let (maker, number) = (self.maker.clone(), self.number);
+            let thread = thread::Builder::new().name("wal-allocate".into());
+            self.next = thread.spawn(move || maker.make(number)).ok();
         }
     }
 }
@@ -83,7 +71,10 @@ impl<F: Fs> Pipeline<F> {
 /// Removes what a crash left. It could be of any content, and etcd 3.4 takes it as it is: stale records then follow the
 /// new ones, and the directory cannot be read any more.
 pub(super) fn remove_unused<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
-    (0..2).try_for_each(|number| remove(fs, &path(dir, number)))
+    (0..2).try_for_each(|number| {
+        let path = path(dir, number);
+        remove_if_there(fs, &path).at("remove", &path)
+    })
 }
 
 /// The temporary name of file `number`.
@@ -91,54 +82,29 @@ pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{}.tmp", number % 2))
 }
 
-fn remove<F: Fs>(fs: &F, path: &Path) -> Result<()> {
-    match fs.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("remove", error).at_path(path))
-        }
-        _ => Ok(()),
-    }
-}
-
 impl<F: Fs> Drop for Pipeline<F> {
     fn drop(&mut self) {
-        if let Self::Ahead { ready, thread } = self {
-            drop(ready.take());
-            if let Some(thread) = thread.take() {
-                drop(thread.join());
-            }
+        if let Some(Ok(Ok(ready))) = self.next.take().map(JoinHandle::join) {
+            drop(self.maker.fs.remove(&ready.path));
         }
     }
 }
 
 impl<F: Fs> Maker<F> {
-    fn new(fs: &F, dir: &Path, bytes: u64, bytes_min: u64) -> Result<Self> {
-        remove_unused(fs, dir)?;
-        Ok(Self { fs: fs.clone(), dir: dir.to_path_buf(), bytes, bytes_min, made: 0 })
-    }
-
-    fn make(&mut self) -> Result<Ready<F>> {
-        let path = path(&self.dir, self.made);
-        self.made += 1;
-        let made = self.fs.create_new(&path).map_err(|error| Error::io("create", error).at_path(&path));
-        let allocated = made.and_then(|file| {
-            lock(&file, &path)?;
+    fn make(&self, number: u64) -> Result<Ready<F>> {
+        let path = path(&self.dir, number);
+        let file = self.fs.create_new(&path).at("create", &path)?;
+        let allocated = lock(&file, &path).and_then(|()| {
             let bytes = match file.allocate(0..self.bytes) {
                 Err(error) if is_full(&error) && self.bytes_min < self.bytes => {
                     file.allocate(0..self.bytes_min).map(|()| self.bytes_min)
                 }
                 done => done.map(|()| self.bytes),
             };
-            let bytes = bytes.map_err(|error| Error::io("allocate", error).at_path(&path))?;
-            Ok((file, bytes))
+            bytes.at("allocate", &path)
         });
-        match allocated {
-            Ok((file, bytes)) => Ok(Ready { file, path, bytes }),
-            Err(error) => {
-                drop(self.fs.remove(&path));
-                Err(error)
-            }
-        }
+        let bytes = allocated.inspect_err(|_| drop(self.fs.remove(&path)))?;
+        Ok(Ready { file, path, bytes })
     }
 }
 
@@ -157,7 +123,7 @@ mod tests {
     fn files_come_one_after_the_other() {
         for ahead in [false, true] {
             let fs = SimFs::default();
-            let mut pipeline = Pipeline::start(&fs, dir(&fs), 5000, ahead).expect("starts");
+            let mut pipeline = Pipeline::new(&fs, dir(&fs), 5000, 5000, ahead).expect("starts");
             for name in ["0.tmp", "1.tmp", "0.tmp"] {
                 let ready = pipeline.take().expect("a file");
                 assert!(ready.path.ends_with(name) && ready.file.len().expect("a length") == 5000);
@@ -178,7 +144,7 @@ mod tests {
         for ahead in [false, true] {
             let fs = SimFs::default();
             fs.set_space(Some(4000));
-            let mut pipeline = Pipeline::start(&fs, dir(&fs), 5000, ahead).expect("starts");
+            let mut pipeline = Pipeline::new(&fs, dir(&fs), 5000, 5000, ahead).expect("starts");
             assert!(pipeline.take().expect_err("no space").is_full());
             assert!(pipeline.take().is_err());
             drop(pipeline);

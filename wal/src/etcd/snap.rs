@@ -22,8 +22,9 @@ use super::proto::{decode_checked, encode_checked};
 use super::wal::purge;
 use super::{EtcdError, Snapshot, SnapshotRecord, SyncLatencies};
 use crate::crc32c;
-use crate::fs::{Fs, FsFile, NotRegular, OsFs, create_temporary};
-use crate::{Error, ErrorKind, Result};
+use crate::error::AtPath;
+use crate::fs::{Fs, FsFile, NotRegular, OsFs, create_temporary, remove_if_there};
+use crate::{Error, ErrorKind, Result, directory};
 
 /// What of a database is in memory while it is received.
 const COPY_BYTES: usize = 256 << 10;
@@ -114,17 +115,12 @@ impl<F: Fs> Snapshotter<F> {
         syncs: &SyncLatencies,
         fill: impl FnOnce(&F::File) -> io::Result<()>,
     ) -> Result<()> {
-        let at = |operation, path: &Path, error| Error::io(operation, error).at_path(path);
-        self.fs.create_dir_all(&self.dir).map_err(|error| at("create directory", &self.dir, error))?;
-        let (temporary, file) =
-            create_temporary(&self.fs, path).map_err(|error| at("create", path, error))?;
-        let filled = fill(&file).map_err(|error| at("write", &temporary, error));
-        let published = filled
+        self.fs.create_dir_all(&self.dir).at("create directory", &self.dir)?;
+        let (temporary, file) = create_temporary(&self.fs, path).at("create", path)?;
+        let published = fill(&file)
+            .at("write", &temporary)
             .and_then(|()| syncs.observe(|| path.to_path_buf(), || self.fs.publish(&file, &temporary, path)));
-        if published.is_err() {
-            drop(self.fs.remove(&temporary));
-        }
-        published
+        published.inspect_err(|_| drop(self.fs.remove(&temporary)))
     }
 
     /// Writes the database that came with the snapshot at `index`, to its end. Like in etcd one that is there already
@@ -162,18 +158,12 @@ impl<F: Fs> Snapshotter<F> {
 
     /// What is in the directory; nothing before the first snapshot makes it.
     fn names(&self) -> Result<Vec<OsString>> {
-        match self.fs.list(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            names => names.map_err(|error| Error::io("list", error).at_path(&self.dir)),
-        }
+        directory::list_if_there(&self.fs, &self.dir)
     }
 
     /// The snapshot of one file.
     pub fn read(&self, path: &Path) -> Result<Snapshot> {
-        let bytes = self
-            .fs
-            .read_within(path, SNAPSHOT_BYTES_MAX)
-            .map_err(|error| Error::io("read", error).at_path(path))?;
+        let bytes = self.fs.read_within(path, SNAPSHOT_BYTES_MAX).at("read", path)?;
         decode(&bytes).map_err(|error| Error::from(error).at_path(path))
     }
 
@@ -219,9 +209,8 @@ impl<F: Fs> Snapshotter<F> {
         self.first(self.newest_first()?, wanted, |path, error| {
             let mut broken = path.as_os_str().to_os_string();
             broken.push(BROKEN_SUFFIX);
-            tracing::warn!(%error, "set a snapshot aside");
-            let renamed = self.fs.rename(path, Path::new(&broken));
-            renamed.map_err(|error| Error::io("rename", error).at_path(path))
+            tracing::warn!(%error, "quarantined a snapshot");
+            self.fs.rename(path, Path::new(&broken)).at("rename", path)
         })
     }
 
@@ -253,7 +242,7 @@ impl<F: Fs> Snapshotter<F> {
             match name.to_str().unwrap_or_default() {
                 name if name.ends_with(SUFFIX) => paths.push(path),
                 name if is_unfinished(name) => {
-                    self.fs.remove(&path).map_err(|error| Error::io("remove", error).at_path(&path))?;
+                    self.fs.remove(&path).at("remove", &path)?;
                 }
                 "db" => {}
                 name if name.ends_with(DATABASE_SUFFIX) || name.ends_with(BROKEN_SUFFIX) => {}
@@ -270,12 +259,7 @@ impl<F: Fs> Snapshotter<F> {
             if index.is_some_and(|index| index < snapshot.index) {
                 let path = self.dir.join(&name);
                 tracing::info!(path = %path.display(), "remove a database of before the snapshot");
-                match self.fs.remove(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(Error::io("remove", error).at_path(&path));
-                    }
-                    _ => {}
-                }
+                remove_if_there(&self.fs, &path).at("remove", &path)?;
             }
         }
         Ok(())

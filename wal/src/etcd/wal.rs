@@ -14,7 +14,7 @@ use super::pipeline::Pipeline;
 use super::walk::walk;
 use super::writer::{Segment, WalWriter, lock_segments};
 use super::{Contents, Entry, EtcdError, HardState, SnapshotRecord, SyncLatencies};
-use crate::error::Poison;
+use crate::error::{AtPath, Poison};
 use crate::fs::{Fs, FsFile, LockKind, NotRegular, OsFs, parent};
 use crate::{Error, Result};
 
@@ -53,7 +53,7 @@ impl<F: Fs> Wal<F> {
         }
         let synced = wal.syncs().observe(|| parent(dir).to_path_buf(), || fs.sync_dir(parent(dir)));
         wal.guard(synced).inspect_err(|_| create::quarantine(&fs, dir))?;
-        let pipeline = Pipeline::start(&fs, dir, bytes, options.allocate_ahead)?;
+        let pipeline = Pipeline::new(&fs, dir, bytes, bytes, options.allocate_ahead)?;
         wal.writer.supply(Some(pipeline));
         Ok(wal)
     }
@@ -64,7 +64,7 @@ impl<F: Fs> Wal<F> {
         self.writer.flush(&mut self.framer)?;
         self.writer.sync()?;
         let temporary = &self.writer.dir;
-        fs.sync_dir(temporary).map_err(|error| Error::io("sync directory", error).at_path(temporary))?;
+        fs.sync_dir(temporary).at("sync directory", temporary)?;
         // Never onto what holds something.
         fs.rename(temporary, dir).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotADirectory => Error::from(EtcdError::NotNamed).at_path(dir),
@@ -252,13 +252,11 @@ impl<F: Fs> Unread<F> {
         let Some(active) = segments.last() else {
             return Err(Error::from(EtcdError::SegmentMissing { index: 0 }).at_path(&dir));
         };
-        let len = active
-            .file
-            .len()
-            .map_err(|error| Error::io("look at", error).at_path(&dir.join(active.name.file_name())))?;
+        let len = active.file.len().at("look at", &dir.join(active.name.file_name()))?;
         let mut writer = WalWriter::new(fs.clone(), &dir, options.segment_bytes, segments, len);
         writer.resume(walk.read(), contents.tail.is_some(), len)?;
-        let pipeline = Pipeline::start(&fs, &dir, options.segment_bytes, options.allocate_ahead)?;
+        let bytes = options.segment_bytes;
+        let pipeline = Pipeline::new(&fs, &dir, bytes, bytes, options.allocate_ahead)?;
         writer.supply(Some(pipeline));
         let framer = WalFramer::new(walk.offset, walk.crc, contents.metadata.as_deref(), last_index);
         Ok((Wal { options, framer, writer, state_seq, poison: Poison::default() }, contents))
@@ -268,26 +266,22 @@ impl<F: Fs> Unread<F> {
 /// Removes the oldest files of `dir` whose names are numbers before `suffix`, as etcd's are, until `keep` are left or one
 /// is locked. Gives what was removed. etcd keeps 5 segments and 5 snapshots, and removes whatever ends in the suffix.
 pub fn purge<F: Fs>(fs: &F, dir: &Path, suffix: &str, keep: usize) -> Result<Vec<PathBuf>> {
-    let at = |operation, path: &Path, error| Error::io(operation, error).at_path(path);
-    let mut names = fs.list(dir).map_err(|error| at("list", dir, error))?;
-    let is_file = |name: &OsString| match fs.open(&dir.join(name)) {
-        Err(error) => !NotRegular::is(&error),
-        Ok(_) => true,
-    };
+    let mut names = fs.list(dir).at("list", dir)?;
+    let is_file = |name: &OsString| !fs.open(&dir.join(name)).is_err_and(|error| NotRegular::is(&error));
     names.retain(|name| names::is_numbered(name, suffix) && is_file(name));
     names.truncate(names.len().saturating_sub(keep));
     let mut removed = Vec::new();
     for name in names {
         let path = dir.join(name);
-        let file = fs.open(&path).map_err(|error| at("open", &path, error))?;
+        let file = fs.open(&path).at("open", &path)?;
         if file.try_lock(LockKind::Etcd).is_err() {
             break;
         }
-        fs.remove(&path).map_err(|error| at("remove", &path, error))?;
+        fs.remove(&path).at("remove", &path)?;
         removed.push(path);
     }
     if !removed.is_empty() {
-        fs.sync_dir(dir).map_err(|error| at("sync directory", dir, error))?;
+        fs.sync_dir(dir).at("sync directory", dir)?;
     }
     Ok(removed)
 }

@@ -11,6 +11,7 @@ use super::names::SegmentName;
 use super::pipeline::{self, Pipeline, Ready};
 use super::write_buffer::WriteBuffer;
 use crate::directory::lock;
+use crate::error::AtPath;
 use crate::fs::{Fs, FsFile, parent};
 use crate::metrics::Counts;
 use crate::{Error, ErrorKind, Result, directory};
@@ -38,7 +39,7 @@ pub(super) fn lock_segments<F: Fs>(
 ) -> Result<Vec<Segment<F::File>>> {
     let open = |&name: &SegmentName| {
         let path = dir.join(name.file_name());
-        let file = fs.open(&path).map_err(|error| Error::io("open", error).at_path(&path))?;
+        let file = fs.open(&path).at("open", &path)?;
         lock(&file, &path)?;
         Ok(Segment { name, file })
     };
@@ -115,10 +116,6 @@ impl<F: Fs> WalWriter<F> {
         self.dir.join(self.name().file_name())
     }
 
-    fn at_file(&self, operation: &'static str) -> impl Fn(std::io::Error) -> Error {
-        move |error| Error::io(operation, error).at_path(&self.path())
-    }
-
     /// Bytes of the active segment for which there is space.
     pub(super) fn allocated(&self) -> u64 {
         self.allocated
@@ -147,11 +144,11 @@ impl<F: Fs> WalWriter<F> {
             file.sync_all()?;
             Ok(allocated)
         };
-        let allocated = wiped().map_err(self.at_file("wipe"))?;
+        let allocated = wiped().at("wipe", &self.path())?;
         (self.written, self.allocated, self.nominal) = (end, allocated, bytes.max(end));
         // The process that made the directory or its last segment may have died before their names were durable.
         for dir in [&*self.dir, parent(&self.dir)] {
-            self.fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
+            self.fs.sync_dir(dir).at("sync directory", dir)?;
         }
         Ok(())
     }
@@ -159,7 +156,7 @@ impl<F: Fs> WalWriter<F> {
     /// Makes space for a file of `bytes`, durably: what a crash leaves of a file that grew while it was written is anything;
     /// of space that was there it is zeros, which are known for what they are.
     pub(super) fn grow(&mut self, bytes: u64) -> Result<()> {
-        self.file().allocate(self.allocated..bytes).map_err(self.at_file("allocate"))?;
+        self.file().allocate(self.allocated..bytes).at("allocate", &self.path())?;
         self.allocated = bytes;
         self.file().sync_all().map_err(|error| Error::broken("sync", error).at_path(&self.path()))
     }
@@ -195,7 +192,7 @@ impl<F: Fs> WalWriter<F> {
         if let Err(error) = buffer.write(self.file(), len, self.written) {
             // Half a record that does not end at a sector would pass for damage. Ended here it is a torn one.
             drop(self.file().set_len(self.written).and_then(|()| self.file().sync_all()));
-            return Err(self.at_file("write")(error));
+            return Err(Error::io("write", error).at_path(&self.path()));
         }
         buffer.advance(len);
         self.written = end;
@@ -213,7 +210,7 @@ impl<F: Fs> WalWriter<F> {
 
     /// Ends the active segment: cuts its file to its length, durably.
     pub(super) fn end(&mut self) -> Result<()> {
-        self.file().set_len(self.written).map_err(self.at_file("cut"))?;
+        self.file().set_len(self.written).at("cut", &self.path())?;
         self.allocated = self.written;
         self.sync()
     }
@@ -233,12 +230,10 @@ impl<F: Fs> WalWriter<F> {
         framer.head(name);
         let head = framer.flush();
         let (len, path) = (head.len(), self.dir.join(name.file_name()));
-        let written = head.write(&file, len, 0).map_err(|error| Error::io("write", error));
-        let begun = written.map_err(|error| error.at_path(&temporary)).and_then(|()| {
+        let begun = head.write(&file, len, 0).at("write", &temporary).and_then(|()| {
             self.latencies.observe(|| temporary.clone(), || file.sync_data())?;
             directory::refuse_occupied(&self.fs, &path)?;
-            let renamed = self.fs.rename(&temporary, &path);
-            renamed.map_err(|error| Error::io("rename", error).at_path(&temporary))?;
+            self.fs.rename(&temporary, &path).at("rename", &temporary)?;
             let named = self.latencies.observe(|| self.dir.clone(), || self.fs.sync_dir(&self.dir));
             // Whether the name is durable nobody would know, and the next opening would go on under it.
             named.inspect_err(|_| drop(self.fs.remove(&path)))
@@ -261,7 +256,7 @@ impl<F: Fs> WalWriter<F> {
     pub(super) fn trim(&mut self) -> Result<()> {
         let len = self.nominal.max(self.written);
         if self.allocated > len {
-            self.file().set_len(len).map_err(self.at_file("cut"))?;
+            self.file().set_len(len).at("cut", &self.path())?;
             self.allocated = len;
         }
         Ok(())

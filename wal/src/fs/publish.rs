@@ -17,12 +17,17 @@ pub fn publish_new<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// removed.
 pub fn create_temporary<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, F::File)> {
     let temporary = temporary_of(path);
-    match fs.remove(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(fs, &temporary)?;
     let file = fs.create_new(&temporary)?;
     Ok((temporary, file))
+}
+
+/// Removes a file, if it is there. Not durable before its directory is synced.
+pub fn remove_if_there<F: Fs>(fs: &F, path: &Path) -> io::Result<()> {
+    match fs.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Removes files of the directory `dir`, durably, all of them or none: they are durably nameless before they are removed.

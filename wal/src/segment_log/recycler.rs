@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::commit::Failure;
 use crate::directory::{self, recycled_name};
+use crate::error::AtPath;
 use crate::fs::{Fs, FsFile};
 use crate::kind::Format;
 use crate::scan::{Follows, Scan};
@@ -84,9 +85,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         let mut recycled = self.recycled.lock();
         match self.fs.rename(&path, &name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            renamed => {
-                renamed.map_err(|error| Failure::Passing(Error::io("remove", error).at_path(&path)))?;
-            }
+            renamed => renamed.at("remove", &path).map_err(Failure::Passing)?,
         }
         // One by one: were an older segment to come back without a newer one, its values would overwrite theirs. For the same
         // reason nothing more is removed, nor anything acknowledged, when this fails; and the next opening is to see it.
@@ -108,7 +107,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
     fn first_record(&self, numbers: &[u32], next_record: u64) -> Result<u64> {
         for &number in numbers {
             let path = self.path(number);
-            let head = self.head_of(&path).map_err(|error| Error::io("read", error).at_path(&path))?;
+            let head = self.head_of(&path).at("read", &path)?;
             if let Some(Follows { end: first, .. }) =
                 T::Scan::new(number, &head, T::Carry::default()).follows()
             {

@@ -8,7 +8,7 @@ use super::active::{Active, SegmentFile, SegmentGroup};
 use super::recycler::Recycler;
 use crate::commit::{Failure, Writer};
 use crate::directory;
-use crate::error::is_full;
+use crate::error::{AtPath, is_full};
 use crate::fs::Fs;
 use crate::kind::{Format, Link, parts};
 use crate::metrics::Counts;
@@ -112,7 +112,7 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
         }
         let Recycler { fs, .. } = &*self.recycler;
         let name = self.recycler.path(number);
-        fs.rename(path, &name).map_err(|error| Error::io("rename", error).at_path(path))?;
+        fs.rename(path, &name).at("rename", path)?;
         self.recycler.sync_dir().inspect_err(|_| {
             // Under its name the next attempt to begin the segment would take it for somebody else's.
             drop(fs.rename(&name, path));
@@ -123,7 +123,7 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
     fn allocate(&self, path: &Path, format: T, number: u32, needed: u32) -> Result<Active<S, T>> {
         let (head, capacity) = (format.head(), self.segment_bytes.max(needed));
         loop {
-            let file = self.recycler.fs.open(path).map_err(|error| Error::io("open", error).at_path(path))?;
+            let file = self.recycler.fs.open(path).at("open", path)?;
             match S::begin(file, capacity, self.preallocate, &head) {
                 Ok(file) => return Ok(Active::new(file, format, number)),
                 Err(error) if is_full(&error) && self.recycler.release_space() => {}

@@ -31,7 +31,7 @@ pub(super) fn open<F: Fs>(
     // Until here nothing was changed.
     let EtcdCarry { crc, next: next_index, durable } = found.carry;
     let bytes = options.segment_bytes.into();
-    let pipeline = Pipeline::on_demand(&fs, dir, bytes, HEAD_BYTES.min(bytes))?;
+    let pipeline = Pipeline::new(&fs, dir, bytes, HEAD_BYTES.min(bytes), false)?;
     let (mut next, mut end, mut content) = (None, 0, Vec::new());
     match found.segments.last() {
         None => next = Some(FIRST),
