@@ -1,14 +1,10 @@
 //! How the segments of a format are written: [`segment`](crate::segment) has the bytes of InfluxDB 1.x, and
 //! [`native`](crate::native) our own.
 
-use std::fmt::Debug;
-
-use parking_lot::Mutex;
-use tsmith_codecs::Batch;
-
+use crate::Position;
+use crate::encoder::FrameEncoder;
 use crate::entry::Layout;
 use crate::scan::SegmentFormat;
-use crate::{Compression, Position, Record, Result};
 
 /// The bytes of one segment that is being written.
 pub trait Format: SegmentFormat<Name = u32> + Send {
@@ -43,60 +39,6 @@ pub trait Format: SegmentFormat<Name = u32> + Send {
 
     /// What is written at `at` when the segment ends and all of it is synced.
     fn end(&mut self, at: u32) -> Vec<u8>;
-}
-
-/// Encodes records as frames, into buffers that it keeps for the next ones.
-pub trait FrameEncoder: Debug + Send {
-    /// An encoder for a log with this option; InfluxDB's segments have snappy in any case.
-    fn new(compression: Compression) -> Self;
-
-    /// The frame of `record`, without the parts that only the leader of its group knows.
-    ///
-    /// # Errors
-    /// The payload is longer than [`ENTRY_BYTES_MAX`](crate::ENTRY_BYTES_MAX).
-    fn encode(&mut self, record: Record<'_>) -> Result<&[u8]>;
-
-    /// The frame of the write of `batch`, in the layout of the format.
-    ///
-    /// # Errors
-    /// A key or the batch is larger than the layout can say.
-    fn encode_write(&mut self, batch: &Batch<'_>) -> Result<&[u8]>;
-
-    /// How many bytes the buffers take.
-    fn buffer_bytes(&self) -> usize;
-}
-
-/// The encoders of a log: as many as threads ever appended at the same time. None is made in the steady state.
-#[derive(Debug)]
-pub(crate) struct Encoders<E> {
-    compression: Compression,
-    idle: Mutex<Vec<Box<E>>>,
-}
-
-impl<E: FrameEncoder> Encoders<E> {
-    /// An encoder with larger buffers is not kept.
-    const BUFFER_BYTES_MAX: usize = 16 << 20;
-
-    pub(crate) fn new(compression: Compression) -> Self {
-        Self { compression, idle: Mutex::new(Vec::new()) }
-    }
-
-    /// An encoder that nobody else uses.
-    #[expect(
-        clippy::unnecessary_box_returns,
-        reason = "an append should not move the tables of a compressor"
-    )]
-    pub(crate) fn take(&self) -> Box<E> {
-        let idle = self.idle.lock().pop();
-        idle.unwrap_or_else(|| Box::new(E::new(self.compression)))
-    }
-
-    /// Keeps the encoder for a later append.
-    pub(crate) fn put_back(&self, encoder: Box<E>) {
-        if encoder.buffer_bytes() <= Self::BUFFER_BYTES_MAX {
-            self.idle.lock().push(encoder);
-        }
-    }
 }
 
 /// What a segment says of the log that it is part of. Records are numbered from the log's first one, 0.

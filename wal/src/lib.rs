@@ -55,6 +55,7 @@
 mod commit;
 mod crc32c;
 mod directory;
+mod encoder;
 pub mod entry;
 mod error;
 pub mod etcd;

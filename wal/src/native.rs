@@ -57,8 +57,9 @@ use lz4_flex::block::{self, CompressTable};
 use tsmith_codecs::Batch;
 
 use crate::crc32c;
+use crate::encoder::FrameEncoder;
 use crate::entry::Layout;
-use crate::kind::{Format, FrameEncoder, Link};
+use crate::kind::{Format, Link};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
 pub use scan::NativeScan;

@@ -14,9 +14,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::directory::{self, LOCK_NAME};
+use crate::encoder::FrameEncoder;
 use crate::entry::Layout;
 use crate::fs::{Fs, quarantine, quarantine_name, replace_corrupt_by};
-use crate::kind::{Format, FrameEncoder, Link};
+use crate::kind::{Format, Link};
 use crate::native::Native;
 use crate::options::ReplayMode;
 use crate::recover::{Found, Gap, GapKind, NotReplayed, Unverified, Walk, seal};

@@ -38,11 +38,15 @@ pub fn replay_segment<F: Fs>(
     mode: impl Into<ReplayMode>,
     mut replay: impl FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Recovery> {
-    let (name, mode) = (path.file_name().unwrap_or_default(), mode.into());
+    let (name, dir, mode) = (path.file_name().unwrap_or_default(), parent(path), mode.into());
     if let Some(number) = Influx::parse_name(name) {
-        segment_of::<Influx, F>(fs, path, mode, number, &mut replay)
+        Walk::<Influx, F>::one(fs, dir, mode, vec![number], 0)
+            .records(&mut replay)
+            .map(|found| found.recovery)
     } else if let Some(number) = Native::parse_name(name) {
-        segment_of::<Native, F>(fs, path, mode, number, &mut replay)
+        Walk::<Native, F>::one(fs, dir, mode, vec![number], 0)
+            .records(&mut replay)
+            .map(|found| found.recovery)
     } else {
         Err(Error::new(ErrorKind::NotASegment).at_path(path))
     }
@@ -63,15 +67,4 @@ pub(crate) fn replay_of<T: SegmentFormat, F: Fs>(
     replay: &mut dyn FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Recovery> {
     Walk::<T, F>::read_only(fs, dir, mode)?.records(replay).map(|found| found.recovery)
-}
-
-fn segment_of<T: SegmentFormat, F: Fs>(
-    fs: &F,
-    path: &Path,
-    mode: ReplayMode,
-    name: T::Name,
-    replay: &mut dyn FnMut(Position, Record<'_>) -> Result<()>,
-) -> Result<Recovery> {
-    let walk = Walk::<T, F>::one(fs, parent(path), mode, vec![name], 0);
-    walk.records(replay).map(|found| found.recovery)
 }

@@ -76,7 +76,7 @@ use crate::entry::{self, Layout, SnappyWrites};
 use crate::kind::{Format, Link};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
-pub use crate::kind::FrameEncoder;
+pub use crate::encoder::FrameEncoder;
 use crate::scan::parse_number;
 pub use crate::scan::{Invalid, Later, Stop, Verdict};
 pub use scan::{Scan, Unit};

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use crate::commit::{Failure, GroupCommit};
 use crate::directory;
+use crate::encoder::{Encoders, FrameEncoder};
 use crate::fs::Fs;
-use crate::kind::{Encoders, Format, FrameEncoder, parts};
+use crate::kind::{Format, parts};
 use crate::metrics::Metrics;
 use crate::recover::{Start, recover};
 use crate::replay::replay_of;

@@ -232,7 +232,8 @@ impl<'s> Scan<'s, Native> for NativeScan<'s> {
 mod tests {
     use super::super::{Header, Native, NativeEncoder};
     use super::*;
-    use crate::kind::{Format, FrameEncoder, Link};
+    use crate::encoder::FrameEncoder;
+    use crate::kind::{Format, Link};
     use crate::{Position, Record};
 
     /// Story: in small records some bytes looked like the header of one that claims megabytes; behind a torn write of

@@ -70,15 +70,6 @@ pub(crate) struct Walk<'a, T: SegmentFormat, F> {
     segments: Vec<Segment<T::Name>>,
 }
 
-/// What comes after an invalid place.
-#[derive(Clone, Copy, Debug)]
-enum Next {
-    /// Nothing.
-    End,
-    /// Records, from where the scan stands now.
-    Records,
-}
-
 impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
     /// Over the log in `dir`, of which records below `front` are known to be truncated.
     pub(crate) fn new(fs: &'a F, dir: &'a Path, mode: ReplayMode, front: u64) -> Result<Self> {
@@ -198,7 +189,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
                 Some(later) => later,
                 None => *later.insert(directory::later::<T, F>(self.fs, self.dir, self.names[at])?),
             };
-            if let Next::End = self.stop(at, bytes, (&mut scan, invalid), later, &mut segment)? {
+            if !self.stop(at, bytes, (&mut scan, invalid), later, &mut segment)? {
                 break;
             }
         }
@@ -268,7 +259,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         Ok(Gap { kind, path, offset, kept_records, dropped_bytes, resumed_at: Some(0), missing, found })
     }
 
-    /// The scan stands at an invalid place of the segment at `at`.
+    /// The scan stands at an invalid place of the segment at `at`. Gives whether it goes on behind.
     fn stop(
         &mut self,
         at: usize,
@@ -276,21 +267,21 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         (scan, invalid): (&mut T::Scan<'_>, Invalid),
         later: Later,
         segment: &mut Segment<T::Name>,
-    ) -> Result<Next> {
+    ) -> Result<bool> {
         let Invalid { offset, found } = invalid;
         let path = self.path(at);
         let salvages = self.mode == ReplayMode::Salvage;
         let kind = match scan.judge(invalid, later) {
             Verdict::End => {
                 segment.end = offset;
-                return Ok(Next::End);
+                return Ok(false);
             }
             Verdict::Accepted { records } => {
                 segment.accepted = Some(offset);
                 if records > 0 {
                     self.recovery.unverified.push(Unverified { path, offset, records });
                 }
-                return Ok(Next::Records);
+                return Ok(true);
             }
             // Cut off, it would take along what proves the corruption before it.
             Verdict::TornTail if salvages && segment.is_corrupt => GapKind::Corruption,
@@ -320,7 +311,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
             missing,
             found,
         });
-        Ok(if resumed_at.is_some() { Next::Records } else { Next::End })
+        Ok(resumed_at.is_some())
     }
 
     fn path(&self, at: usize) -> PathBuf {

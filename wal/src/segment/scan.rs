@@ -143,9 +143,9 @@ impl<'a> Scan<'a> {
         }
         let ours = self.mark_at(0).is_some();
         if ours && !self.bare && !self.accepting {
-            let accepted = self.acceptable(at);
-            let accepted = accepted.filter(|found| later.taken_over || found.foreign && !later.holds);
-            if let Some(Acceptable { records, .. }) = accepted {
+            if let Some((records, foreign)) = self.acceptable(at)
+                && (later.taken_over || foreign && !later.holds)
+            {
                 self.accept(at);
                 return Verdict::Accepted { records };
             }
@@ -167,20 +167,21 @@ impl<'a> Scan<'a> {
         (self.accepting, self.bare) = (true, true);
     }
 
-    /// What InfluxDB read from the mark at `at` on; `None` if no mark stands there.
-    fn acceptable(&self, at: usize) -> Option<Acceptable> {
+    /// How many records InfluxDB read from the mark at `at` on, and whether one of them stands where the group should have
+    /// ended: our log did not write it. `None` if no mark stands there.
+    fn acceptable(&self, at: usize) -> Option<(u64, bool)> {
         let mut scan = Self::new(self.segment, self.bytes);
         scan.accept(at);
         scan.take_mark()?;
-        let mut found = Acceptable { records: 0, foreign: false };
+        let (mut records, mut foreign) = (0, false);
         while let Ok(Some(item)) = scan::Scan::next_item(&mut scan) {
             if Influx::unpack(self.bytes, item, 0, &mut scan.payload).is_err() {
                 break;
             }
-            found.records += 1;
-            found.foreign |= !item.checked && item.end as usize > scan.claim_end;
+            records += 1;
+            foreign |= !item.checked && item.end as usize > scan.claim_end;
         }
-        Some(found)
+        Some((records, foreign))
     }
 
     fn mark_at(&self, at: usize) -> Option<Mark> {
@@ -384,21 +385,14 @@ impl<'s> scan::Scan<'s, Influx> for Scan<'s> {
     }
 }
 
-/// What InfluxDB reads behind an incomplete group of ours.
-struct Acceptable {
-    /// Records up to the next invalid place.
-    records: u64,
-    /// One of them stands where the group should have ended: our log did not write it.
-    foreign: bool,
-}
-
 #[cfg(test)]
 #[expect(clippy::panic, clippy::indexing_slicing, reason = "a test fails so")]
 mod tests {
     use tsmith_codecs::{FieldType, RunBuilder, Value};
 
     use super::*;
-    use crate::kind::{Format, FrameEncoder, Link};
+    use crate::encoder::FrameEncoder;
+    use crate::kind::{Format, Link};
     use crate::segment::InfluxEncoder;
     use crate::testing::noise;
 
