@@ -46,10 +46,9 @@ pub trait Format: SegmentFormat<Name = u32> + Send {
 pub struct Link {
     /// The number of its first record.
     pub first: u64,
-    /// Records below this one had been forgotten when the segment was begun.
+    /// Records below this one had been truncated when the segment was begun.
     pub front: u64,
-    /// The number of the last segment before it that held records; 0 if there was none. Where records are numbered
-    /// nobody has to know.
+    /// The number of the last segment before it that held records; 0 if there was none, or records are numbered.
     pub before: u32,
 }
 

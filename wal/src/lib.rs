@@ -190,20 +190,17 @@ pub type ReplayFn<'a> = dyn FnMut(Position, Record<'_>) -> Result<()> + 'a;
 
 /// An append-only sequence of records on stable storage.
 ///
-/// What is asked of a kind of logs, and not of an open one, has no receiver; [`LogKind`] has it as a value. So an open
-/// log of any kind is a [`DynLog`].
-///
-/// Shared by reference between threads. Overlap comes from the two steps: many threads `append`, and one `sync`
-/// serves all of them.
+/// Methods without a receiver belong to a kind of logs; [`LogKind`] has them as a value. An open log of any kind is a
+/// [`DynLog`]. Threads share a log by reference: many threads `append`, and one `sync` serves all of them.
 pub trait Log: Send + Sync + 'static {
     /// The file system it lives on. The engine puts its own files there too, so that one parameter simulates all.
     type Fs: Fs;
 
     /// Opens or creates `dir` and gives every intact record to `replay`, oldest first.
     ///
-    /// A torn tail is cut off and reported in the [`Recovery`]; damage before the tail is an error. It is found where it is:
-    /// records before it were given to `replay` by then, and who opens again begins anew. Law: after an
-    /// error, be it of `replay` ([`Error::refused`]), no record on disk was changed. A directory has one owner: a
+    /// A torn tail is cut off and reported in the [`Recovery`]; corruption before the tail is an error.
+    /// `replay` has the records before it by then; another opening begins with the first record again. Law: after an error, also
+    /// one of `replay` ([`Error::refused`]), no record on disk was changed. A directory has one owner: a
     /// second `open`, in this process or another, fails with [`ErrorKind::InUse`].
     fn open(
         fs: Self::Fs,
@@ -294,8 +291,8 @@ pub trait Log: Send + Sync + 'static {
     /// for the last one.
     ///
     /// Law: after a failed write or sync no record is confirmed ever again, until the log is reopened; a full disk is
-    /// the exception ([`ErrorKind::Full`]): the records of that group are gone, later ones may succeed. Who waits for one
-    /// of them is told; of those that nobody waits for, the next is told who asks for all up to a later one, here or by
+    /// the exception ([`ErrorKind::Full`]): the records of that group are gone, later ones may succeed. Each caller that waits
+    /// for one of them gets the error. If nobody waits for them, the next call that covers them gets it: this one,
     /// [`Log::cut`] or [`Log::close`].
     fn sync(&self, at: Position) -> Result<Durable>;
 
@@ -303,13 +300,13 @@ pub trait Log: Send + Sync + 'static {
     /// far is below it, every later one above.
     fn cut(&self) -> Result<Position>;
 
-    /// Forgets whole segments below `before`, oldest first. May keep more than asked, never less; a crash leaves the
+    /// Truncates: drops whole segments below `before`, oldest first. May keep more than asked, never less; a crash leaves the
     /// newer ones.
     fn truncate_front(&self, before: Position) -> Result<()>;
 
-    /// Makes everything durable, cuts the open segment to its length and ends the log: what is asked of it afterwards
-    /// fails with [`ErrorKind::Closed`], but for the sync of what was durable by then. A log that is dropped does its
-    /// best, silently.
+    /// Makes everything durable, cuts the open segment to its length and ends the log. Later calls fail with
+    /// [`ErrorKind::Closed`], except a sync of records that were durable by then. A dropped log tries the same and reports no
+    /// error.
     fn close(&self) -> Result<()>;
 
     /// What it counted since it was opened; zeros for a log that does not count.

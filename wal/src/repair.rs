@@ -200,7 +200,7 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         replace_corrupt_by(self.fs, path, &bytes).map_err(failed)
     }
 
-    /// Whether the log would miss the segment if it were gone.
+    /// Whether opening would report the segment as missing if it were gone.
     fn is_named(&self, at: usize) -> bool {
         let segments = &self.found.segments;
         if T::NUMBERED {

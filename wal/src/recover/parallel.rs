@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! segment ──► items ───┬─► worker: unpack, decode to columns ──┐
-//!      one claims a    ├─► worker: unpack, decode to columns ──┼─► applied in order, each by who decoded it
+//!      one claims a    ├─► worker: unpack, decode to columns ──┼─► applied in order, by the same worker
 //!      run of them     └─► ...                                 ┘
 //! main    ──► reads the next segment, then works too
 //! ```

@@ -1,4 +1,4 @@
-//! What opening a log tells.
+//! The report of opening a log.
 
 use std::fmt;
 use std::ops::Range;
