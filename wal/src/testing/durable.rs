@@ -334,7 +334,7 @@ pub fn reading_gives_what_opening_gives<L: Log<Fs = OsFs>>(scratch: &Scratch) {
 pub fn segments_are_known_by_name<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let tail = append_last::<L>(scratch, b"one");
     let is_segment = |name: &str| L::is_segment(name.as_ref());
-    assert!(tail.path.file_name().and_then(OsStr::to_str).is_some_and(is_segment), "{:?}", tail.path);
+    assert!(tail.path.file_name().and_then(OsStr::to_str).is_some_and(is_segment), "{}", tail.path.display());
     for other in ["", "wal.lock", "1", "000000001-000000001.tsm", "notes.txt"] {
         assert!(!is_segment(other), "{other}");
     }
