@@ -187,7 +187,7 @@ fn other_parts_work_and_are_remembered() {
     for (name, parts) in [
         ("a", "--encoder zstd --log mmap --storer hashmap"),
         ("b", "--encoder raw --durability none --order publish-then-sync"),
-        ("c", "--durability interval:10ms --recovery influxdb"),
+        ("c", "--durability interval:10ms --recovery strict"),
         ("d", "--log native --recovery salvage"),
     ] {
         let dir = scratch.path(name);

@@ -13,7 +13,7 @@
 //! `error ...`. Warnings go to stderr. A replica that stops by itself says why, and its process ends with exit code 1. Who
 //! started all three makes them in an empty DIR, starts those again that were killed, and takes them along when it ends.
 //! One that stopped by itself, or whose directory is gone, is left to the operator: `replicated node ID DIR/ID PORT` opens
-//! it, and `replicated new ID DIR/ID PORT` makes it anew, when its error says that this is safe. `DIR/group` has the number
+//! it, and `replicated new ID DIR/ID PORT` recreates it, when its error says that this is safe. `DIR/group` has the number
 //! by which replicas of a group know each other.
 
 use std::collections::HashSet;
@@ -60,7 +60,7 @@ const WATCH: Duration = Duration::from_millis(200);
 const USAGE: &str = "\
 usage: replicated DIR [PORT]                                      start replicas 1, 2 and 3; make them in an empty DIR
        replicated node ID DIR/ID PORT                             open one
-       replicated new ID DIR/ID PORT                              make one anew, when its error says that this is safe
+       replicated new ID DIR/ID PORT                              recreate one, when its error says that this is safe
        replicated kill DIR --rounds N [--seed S [--port PORT]]    kill them at random under load, and check
 
 PORT is 7000 if none is given, and 7020 for `kill`. Replica N talks to the others on PORT+N, and takes line protocol on PORT+100+N

@@ -142,7 +142,7 @@ pub enum ErrorKind {
     /// The manifest cannot be read.
     #[error(
         "line {line}: expected {expected}: the manifest is corrupt; restore it from a copy, or `tsmith repair` the directory, \
-         which writes it anew from what the directory holds"
+         which rewrites it from what the directory holds"
     )]
     Manifest {
         /// The line, from 1.
@@ -153,13 +153,13 @@ pub enum ErrorKind {
     /// There is no manifest, and the log is one that only a manifest leads to.
     #[error(
         "there is no manifest, and the log's segments are not InfluxDB's: restore it from a copy, or `tsmith repair` the \
-         directory, which writes it anew from what the directory holds"
+         directory, which rewrites it from what the directory holds"
     )]
     NoManifest,
-    /// A corrupt manifest can be written anew only by who knows where the log is.
+    /// A corrupt manifest can be rewritten only by who knows where the log is.
     #[error(
         "the manifest is corrupt, and its line of the log's directory, which says {said}, cannot be believed: name the \
-         directory with --wal, and the manifest is written anew"
+         directory with --wal, and the manifest is rewritten"
     )]
     ManifestLog {
         /// What the line says.

@@ -2,7 +2,7 @@
 //!
 //! InfluxDB believes it when it opens a shard, and does not open one whose files or log say otherwise; with an index on
 //! disk (`tsi1`) it does not even look for series that it has not written itself. So the file goes before the first write,
-//! durably, and InfluxDB makes it anew from files and log, whenever it takes over. Reading it instead would refuse what no
+//! durably, and InfluxDB recreates it from files and log, whenever it takes over. Reading it instead would refuse what no
 //! point speaks against: a field that was deleted whole takes any type here, as after InfluxDB's DROP MEASUREMENT.
 
 use std::io;

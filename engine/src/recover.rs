@@ -78,7 +78,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
         agree_on_parts(&fs, &dirs, &asked, &options)?;
         let lock = lock(&fs, &dirs.data.join(LOCK_NAME), OPERATION, &dirs.data)?;
         let Agreed { manifest, mut found, is_fresh } = agree_on_parts(&fs, &dirs, &asked, &options)?;
-        // The log of a directory with a manifest was there once: missing, it is not to be begun anew.
+        // The log of a directory with a manifest was there once: missing, it is not to be begun again.
         prepare(&fs, &dirs.wal, options.create && found.is_none()).map_err(no_log)?;
         if found.is_none() {
             // Who made the directories may have died before they were durable: only the manifest says that they are.

@@ -21,7 +21,7 @@
 //! follower asks for these in chunks, a few at a time, and gives the message to raft when it has and has checked them all;
 //! those of a neighbour on its own file system it links ([`Settings::neighbours`]).
 //!
-//! A replica whose directory was lost must not simply begin anew: it could vote, or count, as if it had never promised
+//! A replica whose directory was lost must not simply begin again: it could vote, or count, as if it had never promised
 //! anything. So [`Replica::open`] makes none, and refuses a log that lacks what was acknowledged; what others notice of
 //! a loss stops it; and [`Error::LostLog`] says how to bring it back.
 //!
@@ -121,7 +121,7 @@ impl<F: Fs> Replica<F> {
     /// Makes a new replica in `dir`, which must not be there, or be empty.
     ///
     /// Not for one that was there before: without its log it has forgotten whom it voted for and what it acknowledged, and
-    /// could help others to forget it. [`Error::LostLog`] says when it may be made anew.
+    /// could help others to forget it. [`Error::LostLog`] says when it may be recreated.
     pub fn create(fs: F, dir: &Path, settings: Settings) -> Result<Self> {
         let settings = settings.checked()?;
         fs.create_dir_all(dir).map_err(|error| io(dir, error))?;

@@ -221,7 +221,7 @@ fn other_voters_than_before_are_refused() {
     }
 }
 
-/// Who made a replica anew while it ran was told that its log is lost, and to remove the directory from under it.
+/// Who recreated a replica while it ran was told that its log is lost, and to remove the directory from under it.
 #[test]
 fn a_running_replica_is_not_recreated() {
     let fs = SimFs::default();
@@ -234,7 +234,7 @@ fn a_running_replica_is_not_recreated() {
     assert!(matches!(error, Error::NotNew { .. }), "{error}");
 }
 
-/// What a replica without its log, or with less of it than it acknowledged, would have done: begun anew, voted a second time,
+/// What a replica without its log, or with less of it than it acknowledged, would have done: begun again, voted a second time,
 /// and helped to elect somebody who lacks what it had promised to keep.
 #[test]
 fn a_replica_that_lost_its_log_begins_nothing() {

@@ -121,7 +121,7 @@ fn a_list_of_files_that_nobody_sent_does_no_harm() {
     group.check();
 }
 
-/// A late offer of who led before had the files begun anew, from there, where nobody gives any more.
+/// A late offer of who led before had the files begun again, from there, where nobody gives any more.
 #[test]
 fn who_led_before_offers_nothing_any_more() {
     let (mut group, _) = with_one_behind(19);

@@ -141,7 +141,7 @@ impl<F: AsReader> Cursor<F> {
         }
     }
 
-    /// Begins anew with nothing, and keeps the buffers.
+    /// Begins again with nothing, and keeps the buffers.
     pub fn reset(&mut self, range: TimeRange, direction: Direction) {
         self.direction = direction;
         self.range = direction.turn(range);

@@ -219,7 +219,7 @@ fn missing_entries_without_a_snapshot_are_detected() {
     }
 }
 
-/// A snapshot from the leader lets a follower's entries begin anew: none is missing before them.
+/// A snapshot from the leader lets a follower's entries begin again: none is missing before them.
 #[test]
 fn entries_behind_a_snapshot_prove_nothing() {
     let scratch = Scratch::new();

@@ -245,7 +245,7 @@ fn a_log_that_is_open_is_refused() {
     assert!(matches!(error.kind(), ErrorKind::NotASegment), "{error}");
 }
 
-/// A segment that is gone cannot be written anew; the one behind it says from then on that nobody is to look for it.
+/// A segment that is gone cannot be rewritten; the one behind it says from then on that nobody is to look for it.
 #[test]
 fn a_segment_that_is_gone_or_emptied_is_missed_no_more() {
     for (number, emptied) in [(1, false), (1, true), (2, false), (2, true)] {

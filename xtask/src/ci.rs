@@ -25,7 +25,7 @@ usage: cargo xtask ci [STEP...]
 
 Without STEP all of them, in this order.";
 
-/// The replicas as well. Of the whole workspace, so that the crates below the engine are not built anew for it.
+/// The replicas as well. Of the whole workspace, so that the crates below the engine are not built again for it.
 const WITH_RAFT: [&str; 3] = ["--workspace", "--features", "tsmith-engine/raft"];
 
 /// The one command README.md gives for the tests.

@@ -190,7 +190,7 @@ impl Planner<'_> {
                 let lopsided =
                     chunk.len() > 1 && self.generations[from].bytes / 2 > self.generations[from + 1].bytes;
                 if lopsided && !self.generations[from].tombstoned {
-                    // To merge a large file with much smaller ones is to write it anew for little.
+                    // To merge a large file with much smaller ones is to rewrite it for little.
                     from += 1;
                     continue;
                 }

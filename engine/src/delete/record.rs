@@ -164,7 +164,7 @@ mod tests {
         assert!(deletes.whole.is_empty() && deletes.take(&record(2), range));
         assert_eq!(deletes.whole[0].deletion.keys, [&b"a#!~#f"[..], b"b#!~#f", b"c#!~#f"]);
         assert_eq!(deletes.whole[0].files.len(), 1);
-        // Cut off, then others; begun anew; with a hole; without a beginning.
+        // Cut off, then others; begun again; with a hole; without a beginning.
         for parts in [&[0, 1][..], &[0, 0, 1], &[0, 2], &[1, 2], &[0, 1, 1, 2]] {
             let mut deletes = Deletes::default();
             let whole = parts.iter().filter(|&&part| deletes.take(&record(part), range)).count();

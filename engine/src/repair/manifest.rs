@@ -1,4 +1,4 @@
-//! The manifest: written anew from what of it can be read, and from what the directory holds.
+//! The manifest: rewritten from what of it can be read, and from what the directory holds.
 //!
 //! What may be put there is what cannot lose anything:
 //!
@@ -41,7 +41,7 @@ pub struct ManifestSalvage {
 }
 
 /// Repairs the manifest of `data`; with `dry_run` changes nothing, and tells what it would. `wal` is the log's directory if
-/// the caller knows it. A directory whose log has segments of our own, or is ours in etcd's, had a manifest: one that is gone is written anew.
+/// the caller knows it. A directory whose log has segments of our own, or is ours in etcd's, had a manifest: one that is gone is rewritten.
 /// `None` when there is none, and none is missed.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// How a replica that lost its log comes back without harm.
 const WAY_BACK: &str = "It must not go on as it is. While it is stopped, restart the replica that leads, and wait until all \
-    others follow one leader and have applied the same; then remove the whole directory of this one and make it anew: it is \
+    others follow one leader and have applied the same; then remove the whole directory of this one and recreate it: it is \
     sent a snapshot";
 
 /// What went wrong.
@@ -116,7 +116,7 @@ pub enum Error {
     /// Others know of entries that were in this log, and are not any more: the directory was lost, in whole or in part,
     /// and with it whom the replica voted for. What it acknowledged may be missing on a majority now.
     ///
-    /// It is safe to begin anew only when nothing depends on what it promised. That is so when all others, without it,
+    /// It is safe to begin again only when nothing depends on what it promised. That is so when all others, without it,
     /// have elected somebody and agreed since: each has every committed entry then, and a term above all its votes. Who
     /// led before has to be restarted for that, or it goes on counting what was lost.
     #[error(

@@ -188,7 +188,7 @@ impl<F: Fs> Machine<F> {
         }
     }
 
-    /// Begins anew from the files of a snapshot.
+    /// Begins again from the files of a snapshot.
     pub(super) fn install(&mut self, snapshot: &Snapshot) -> Result<()> {
         let list = List::decode(snapshot.data.as_deref().unwrap_or_default())?;
         if let Some(engine) = self.engine.take() {

@@ -60,7 +60,7 @@ impl Store {
         self.state.commit = index;
     }
 
-    /// The log begins anew after a snapshot that was received.
+    /// The log begins again after a snapshot that was received.
     pub(super) fn install(&mut self, snapshot: &etcd::Snapshot) {
         self.entries.clear();
         self.before = (snapshot.index, snapshot.term);

@@ -401,7 +401,7 @@ fn every_key_is_taken_from_all_files_that_have_it() {
     }
 }
 
-/// Blocks of encoders that InfluxDB does not know are encoded anew in a file for it.
+/// Blocks of encoders that InfluxDB does not know are encoded again in a file for it.
 #[test]
 fn a_file_for_influxdb_has_only_its_blocks() {
     let a = model(&[&[1, 2, 3, 4], &[5, 6]]);

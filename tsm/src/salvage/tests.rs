@@ -157,7 +157,7 @@ fn blocks_that_overlap_are_merged() {
     }
     let mut bytes = writer.finish().expect("finishes").0;
     let whole = points(bytes.clone());
-    // The second block begins before the first ends, says the index: and the block itself, which is made anew.
+    // The second block begins before the first ends, says the index: and the block itself, which is recreated.
     let reader = Reader::new(Bytes::from(bytes.clone())).expect("opens");
     let entry = reader.get(0).and_then(|key| key.entry(1)).expect("a block");
     let overlapping = encoded(key, &[5, 20, 36]);

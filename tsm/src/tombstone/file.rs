@@ -156,7 +156,7 @@ impl Deletions {
     }
 }
 
-/// The batch in members that can be appended; `None` when it is cheaper to write the file anew, or one record is too long.
+/// The batch in members that can be appended; `None` when it is cheaper to rewrite the file, or one record is too long.
 fn members(batch: &[Tombstone]) -> Option<Vec<Vec<u8>>> {
     let (mut members, mut rest) = (Vec::new(), batch);
     while !rest.is_empty() {
