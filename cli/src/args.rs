@@ -66,8 +66,8 @@ impl Parts {
 /// What to do with corruption in the log.
 #[derive(Debug, Args)]
 pub(crate) struct Recovery {
-    /// What to do with corruption in the log: refuse it (strict), cut each segment at the first bad record as InfluxDB 1.x does
-    /// (influxdb), or keep every record that checks out (salvage) [default: strict]
+    /// What to do with corruption in the log: refuse it (strict), or keep every record that passes its checks (salvage)
+    /// [default: strict]
     #[arg(long, value_name = "NAME", value_parser = option("recovery"))]
     recovery: Option<String>,
 }
