@@ -103,7 +103,9 @@ impl Walk<'_, '_> {
             let found =
                 if at < HEAD_BYTES { "not the head of a segment" } else { "not a record of this log" };
             if !is_torn && self.mode != RecoveryMode::Salvage {
-                return Err(Error::new(ErrorKind::CorruptSegment { found }).at_path(path).at_offset(at as u64));
+                return Err(Error::new(ErrorKind::CorruptSegment { found })
+                    .at_path(path)
+                    .at_offset(at as u64));
             }
             is_whole &= is_torn;
             self.recovery.gaps.push(Gap {
