@@ -210,7 +210,7 @@ fn without_an_index_nothing_is_guessed() {
     }
 }
 
-/// Deletes whose tombstones are corrupt come undone, and no others; it is told which.
+/// Deletes whose tombstones are corrupt come undone, and no others; the report names them.
 #[test]
 fn tombstones_that_are_whole_are_kept() {
     let fs = shard();

@@ -178,7 +178,7 @@ impl tracing::Subscriber for Logged {
 }
 
 /// A follower fetched and checked a snapshot with a rotten file again as fast as it could, 67 times in four seconds, and
-/// said each time that a temporary file of its own was corrupt, to be mended by `tsmith repair`.
+/// said each time that a temporary file of its own was corrupt, for `tsmith repair` to rewrite.
 #[test]
 fn corrupt_files_are_fetched_again() {
     let (mut group, behind) = with_one_behind(61);

@@ -100,7 +100,7 @@ fn a_bit_of_ours_flipped_anywhere_never_gives_another_record() {
 /// Story: after a clean close nothing in the last segment said that its last group had been synced, so one flipped
 /// bit there passed for a torn write, and the group was cut off.
 #[test]
-fn a_bit_flipped_in_the_last_group_of_a_closed_log_is_corruption() {
+fn a_bit_flip_at_the_end_of_a_closed_log_is_corruption() {
     let whole = ours();
     let mut scan = Scan::new(1, &whole);
     let (mut at, mut groups) = (0, Vec::new());

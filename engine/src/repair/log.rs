@@ -1,4 +1,4 @@
-//! Logs: corrupt segments, and records that check out and that no engine can replay.
+//! Logs: corrupt segments, and records that pass their checks but that no engine can replay.
 //!
 //! A log may contradict itself: a field is written as a float, and later as an integer, which no engine would have taken.
 //! Each record is whole, and opening is refused all the same. The older type counts, as it does for a write: what was

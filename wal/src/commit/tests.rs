@@ -84,7 +84,7 @@ fn put(log: &GroupCommit<Counted, ()>) {
 /// Story: at the end of an interval somebody led nearly always where several threads wrote; the interval then began
 /// anew, and nothing was synced for seconds.
 #[test]
-fn an_interval_that_ends_while_somebody_leads_is_not_forgotten() {
+fn an_interval_that_ends_during_a_write_syncs() {
     let log = log(Durability::Interval(Duration::from_millis(1)));
     let shared = &log.shared;
     let until = |what: &str, done: &dyn Fn(&State<Counted>) -> bool| {

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_blocks_are_refused_with_the_memory_they_justify() {
+    fn hostile_blocks_take_no_unjustified_memory() {
         let payload: Vec<u8> = (0..900u32).flat_map(|n| (n / 3).to_le_bytes()).collect();
         let block = block::compress(&payload);
         let whole = record(LZ4, payload.len() as u32, &block);
