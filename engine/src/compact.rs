@@ -265,7 +265,7 @@ mod tests {
 
     use tsmith_codecs::{FieldKey, FieldType, TimeRange, Timestamp};
     use tsmith_wal::FileLog;
-    use tsmith_wal::fs::SimFs;
+    use tsmith_wal::testing::SimFs;
 
     use super::*;
     use crate::{Dirs, LineOptions, Options, Selection};

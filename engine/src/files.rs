@@ -359,7 +359,7 @@ pub fn holds_influxdb_index<F: Fs>(fs: &F, dir: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tsmith_wal::fs::SimFs;
+    use tsmith_wal::testing::SimFs;
 
     use super::*;
 

@@ -373,7 +373,7 @@ mod tests {
     use std::path::Path;
 
     use tsmith_wal::FileLog;
-    use tsmith_wal::fs::SimFs;
+    use tsmith_wal::testing::SimFs;
 
     use super::*;
     use crate::{Dirs, LineOptions, Options, Selection, Timestamp};

@@ -183,7 +183,7 @@ mod tests {
     use tsmith_cache::Ring;
     use tsmith_codecs::{Timestamp, Tsm1};
     use tsmith_wal::FileLog;
-    use tsmith_wal::fs::SimFs;
+    use tsmith_wal::testing::SimFs;
 
     use super::*;
     use crate::{BatchBuilder, Dirs, FieldTyping, Options, Remedy, Selection, Value};

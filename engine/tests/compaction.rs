@@ -13,7 +13,8 @@ use tsmith_engine::parts::Tsm1;
 use tsmith_engine::{
     BatchBuilder, Column, Compact, Dirs, DynEngine, ErrorKind, FieldKey, Options, Selection, TimeRange, Value,
 };
-use tsmith_wal::fs::{Fs, SimFs};
+use tsmith_wal::fs::Fs;
+use tsmith_wal::testing::SimFs;
 
 type Shard = DynEngine;
 
@@ -346,7 +347,7 @@ fn a_large_index_is_kept_beside_the_file() {
     let fs = SimFs::default();
     for fail in spilled.operations() - 60..spilled.operations() {
         let fs = fs.kill();
-        fs.fail_at(fail, tsmith_wal::fs::Fault::Full);
+        fs.fail_at(fail, tsmith_wal::testing::Fault::Full);
         let _tried = run(&fs, 256);
         // What could not be removed goes when the directory is opened.
         fs.heal();

@@ -12,7 +12,7 @@ use std::path::Path;
 use tsmith_engine::{
     BatchBuilder, Column, Dirs, DynEngine, FieldKey, Options, Result, TimeRange, Value, WriteOrder,
 };
-use tsmith_wal::fs::{Fault, SimFs};
+use tsmith_wal::testing::{Fault, SimFs};
 
 type Shard = DynEngine<SimFs>;
 

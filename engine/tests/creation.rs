@@ -7,8 +7,9 @@ use tsmith_engine::{
     BatchBuilder, Column, Dirs, DynEngine, FieldKey, FieldTyping, Manifest, Options, Registry, Result, Setup,
     TimeRange, Value,
 };
-use tsmith_wal::fs::{Fault, OsFs, SimFs};
+use tsmith_wal::fs::OsFs;
 use tsmith_wal::segment_names;
+use tsmith_wal::testing::{Fault, SimFs};
 
 const SEEDS: u64 = 6;
 /// Not the default, so that a directory that forgot it shows.

@@ -13,7 +13,8 @@ use std::path::Path;
 use tsmith_engine::{
     BatchBuilder, Compact, Dirs, DynEngine, ErrorKind, FieldKey, Options, Result, Selection, TimeRange, Value,
 };
-use tsmith_wal::fs::{Fault, Fs, SimFs};
+use tsmith_wal::fs::Fs;
+use tsmith_wal::testing::{Fault, SimFs};
 
 type Shard = DynEngine<SimFs>;
 

@@ -9,7 +9,8 @@ use tsmith_engine::{
     Compact, Dirs, DynEngine, ErrorKind, FieldKey, LineOptions, Options, Result, Selection, TimeRange,
     Timestamp,
 };
-use tsmith_wal::fs::{Fault, Fs, SimFs};
+use tsmith_wal::fs::Fs;
+use tsmith_wal::testing::{Fault, SimFs};
 
 type Shard = DynEngine<SimFs>;
 

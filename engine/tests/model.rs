@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use tsmith_engine::{
     BatchBuilder, Compact, Dirs, DynEngine, FieldKey, FieldType, Options, Selection, TimeRange, Value,
 };
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::SimFs;
 
 const SERIES: [&str; 4] = ["cpu,host=a", "cpu,host=b", "m", "wide\\,name,t=x"];
 const MEASUREMENTS: [&str; 3] = ["cpu", "m", "wide\\,name"];

@@ -10,7 +10,8 @@ use tsmith_engine::{
     Column, Compact, Dirs, DynEngine, ErrorKind, FieldKey, FieldType, LineOptions, Manifest, Options, Parts,
     Registry, TimeRange, Timestamp, repair,
 };
-use tsmith_wal::fs::{Fs, FsFile, OsFs, SimFs};
+use tsmith_wal::fs::{Fs, FsFile, OsFs};
+use tsmith_wal::testing::SimFs;
 
 const DIR: &str = "/shard";
 const KEY: FieldKey<'static> = FieldKey { series: b"m", field: b"v" };

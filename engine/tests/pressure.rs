@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use tsmith_engine::{Dirs, DynEngine, ErrorKind, LineOptions, Options, Remedy, Timestamp, WhenFull};
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::SimFs;
 
 type Shard = DynEngine;
 

@@ -12,7 +12,8 @@ use tsmith_engine::{
     BatchBuilder, Column, Dirs, DynEngine, ErrorKind, FieldKey, FieldType, FieldTyping, LineOptions,
     LogOptions, Manifest, Options, Registry, Selection, TimeRange, Timestamp, Value,
 };
-use tsmith_wal::fs::{Fault, Fs, FsFile, SimFs, publish_new};
+use tsmith_wal::fs::{Fs, FsFile, publish_new};
+use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::{Log, Record, entry};
 
 type Shard = DynEngine<SimFs>;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use tsmith_engine::replica::{Applied, Error, Replica, Result, Settings};
 use tsmith_wal::etcd::WalOptions;
-use tsmith_wal::fs::{Fs, FsFile, OsFs, SimFs};
+use tsmith_wal::fs::{Fs, FsFile, OsFs};
+use tsmith_wal::testing::SimFs;
 
 const DIR: &str = "/r";
 

@@ -9,7 +9,7 @@ use raft::eraftpb::{Message, MessageType};
 
 use tsmith_engine::replica::transport::{FRAME_BYTES_MAX, Faults, read_frame, write_frame};
 use tsmith_engine::replica::{Error, Replica};
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::SimFs;
 
 use group::{
     ASK, CHUNK, CHUNK_HEAD, Group, OF_GROUP, VOTERS, forged, raft_message, refused, said, until_it_asks,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tsmith_engine::replica::transport::Tcp;
 use tsmith_engine::replica::{Node, Replica, Settings, Status};
 use tsmith_wal::etcd::WalOptions;
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::SimFs;
 
 const VOTERS: [u64; 3] = [1, 2, 3];
 const DIR: &str = "/r";

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use tsmith_engine::replica::Replica;
 use tsmith_engine::replica::transport::{Faults, Network};
-use tsmith_wal::fs::{Fs, FsFile as _, SimFs};
+use tsmith_wal::fs::{Fs, FsFile as _};
+use tsmith_wal::testing::SimFs;
 
 use group::{DIR, Group, VOTERS, files_below, settings, with_one_behind, with_one_behind_for};
 

@@ -17,7 +17,8 @@ use tsmith_codecs::{BatchBuilder, Column, FieldType};
 use tsmith_engine::parts::FileLog;
 use tsmith_engine::view::View;
 use tsmith_engine::{Dirs, FieldKey, LineOptions, Options, TimeRange, Timestamp, Value};
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::{Log, LogOptions, RecoveryMode, replay_only};
 
 const START: i64 = 1_600_000_000_000_000_000;

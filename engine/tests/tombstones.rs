@@ -14,7 +14,8 @@ use tsmith_engine::{
     Value,
 };
 use tsmith_tsm::{MEMBER_OPEN_AT, Tombstone, TombstoneFile, TombstoneWrite, member_open_mark};
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::testing::SimFs;
 
 type Simulated = DynEngine<SimFs>;
 

@@ -14,7 +14,7 @@ use tsmith_engine::{
     Column, Compact, Dirs, DynEngine, FieldKey, FieldType, FieldTyping, LineOptions, Options, Remedy,
     Selection, TimeRange, Timestamp, Turns, WriteOrder,
 };
-use tsmith_wal::fs::{Fault, SimFs};
+use tsmith_wal::testing::{Fault, SimFs};
 
 type Shard = DynEngine<SimFs>;
 

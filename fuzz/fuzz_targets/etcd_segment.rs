@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use tsmith_wal::etcd::{Entry, HardState, RawRecords, SnapshotRecord, check_segment, snap};
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::testing::{SimFs};
 
 const SEGMENT: &str = "/0000000000000000-0000000000000000.wal";
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use tsmith_wal::FileLog;
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::hostile;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

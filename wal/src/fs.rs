@@ -1,15 +1,13 @@
 //! The one door to files: what a log, and the engine above it, asks of a file system.
 //!
-//! Durable operations (sync, rename, directory sync) exist only here. [`OsFs`] is the real file system. [`SimFs`] lives in
-//! memory, counts operations, fails on demand, and after a [`SimFs::crash`] keeps of the un-synced changes only what a
-//! disk might have kept.
+//! Durable operations (sync, rename, directory sync) exist only here. [`OsFs`] is the real file system. The feature
+//! `testing` brings one that simulates power cuts and failing disks.
 
 mod error;
 mod file;
 mod os;
 mod publish;
 mod quarantine;
-mod sim;
 pub mod sparse;
 mod stream;
 
@@ -24,7 +22,6 @@ pub use os::{OsFile, OsFs};
 pub use publish::{create_temporary, publish_new, remove_if_there, remove_together};
 pub use quarantine::{quarantine, quarantine_name, replace_corrupt, replace_corrupt_by};
 pub(crate) use quarantine::{quarantine_as, quarantine_copy};
-pub use sim::{Fault, SimFile, SimFs};
 pub use stream::{FileReader, FileWriter};
 
 /// A file system. A handle that is cheap to clone; clones see the same files.

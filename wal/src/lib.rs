@@ -47,7 +47,7 @@
 //!
 //! Threads share a log by reference; those that wait at the same time wait for one sync. [`Durability`] says what they wait
 //! for, [`RecoveryMode`] what opening does about corruption, and [`Recovery`] what was kept and which gaps there are. [`repair`]
-//! rewrites corrupt segments with their valid records. All files are accessed through [`fs`]; [`fs::SimFs`] simulates power
+//! rewrites corrupt segments with their valid records. All files are accessed through [`fs`]; [`testing::SimFs`] simulates power
 //! cuts and failing disks.
 //!
 //! The feature `testing` has the laws of [`Log`] as suites of tests, for logs of your own.

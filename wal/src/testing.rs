@@ -15,6 +15,7 @@ mod every;
 #[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
 pub mod hostile;
 mod scrambled;
+mod sim;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ pub use damaged::*;
 pub use durable::*;
 pub use every::*;
 pub use scrambled::{ScrambledFile, ScrambledFs};
+pub use sim::{Fault, SimFile, SimFs};
 
 use crate::fs::OsFs;
 use crate::{Log, LogOptions, Position, Record, RecordKind, Recovery, Result};

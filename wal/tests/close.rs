@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tsmith_wal::fs::{Fs, FsFile, OsFs, SimFs};
+use tsmith_wal::fs::{Fs, FsFile, OsFs};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{Scratch, noise, open_keeping};
 use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, Position, Record};
 

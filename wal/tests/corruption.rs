@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::segment::{MARK_BYTES, Scan, Unit, file_name, parse_name};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{Replayed, ScrambledFs, noise, open_keeping};
 use tsmith_wal::{
     ErrorKind, FileLog, Log, LogOptions, Record, RecordKind, Recovery, RecoveryMode, ReplayMode, replay_only,

@@ -9,7 +9,8 @@ use tsmith_wal::etcd::{
     Entry, EtcdLog, HardState, RawRecords, Snapshot, SnapshotRecord, Unread, Wal, repair, snap,
     valid_snapshot_entries, verify,
 };
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{ErrorKind, Log, LogOptions, Record, RecoveryMode};
 

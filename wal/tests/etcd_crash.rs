@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{DiskStorage, Entry, EtcdLog, HardState, Snapshot, Storage};
-use tsmith_wal::fs::{Fault, SimFs};
+use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{Log, LogOptions, Record};
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tsmith_wal::etcd::{
     CutBack, DiskStorage, Entry, EtcdError, RawRecords, SegmentName, Storage, check, cut_back, repair, snap,
 };
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::{ErrorKind, Result};
 
 #[path = "etcd/scratch.rs"]

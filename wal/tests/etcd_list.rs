@@ -6,7 +6,8 @@ use tsmith_wal::ErrorKind;
 use tsmith_wal::etcd::{
     DiskStorage, Entry, EtcdError, HardState, SnapshotRecord, Unread, Wal, purge, read, repair, verify,
 };
-use tsmith_wal::fs::{Fault, Fs, FsFile, OsFs, SimFs};
+use tsmith_wal::fs::{Fs, FsFile, OsFs};
+use tsmith_wal::testing::{Fault, SimFs};
 
 #[path = "etcd/scratch.rs"]
 mod scratch;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{
     EtcdLog, FileLog, GapKind, Log, LogOptions, MmapLog, NativeLog, Record, RecoveryMode, ReplayMode,

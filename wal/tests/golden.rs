@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 use tsmith_codecs::{Column, FieldType, Value};
 use tsmith_wal::entry::{self, Entry};
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::segment::{FRAME_HEADER_BYTES, FrameEncoder, InfluxEncoder, Scan, Unit, file_name};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::open_keeping;
 use tsmith_wal::{
     Error, ErrorKind, FileLog, Log, LogOptions, Position, Record, Recovery, RecoveryMode, ReplayMode,

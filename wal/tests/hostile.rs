@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use tsmith_wal::entry::Layout;
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{hostile, noise, open_keeping};
 use tsmith_wal::{
     BatchBuilder, EtcdLog, FieldKey, FileLog, Log, LogOptions, NativeLog, Record, TimeRange, Value, entry,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::segment::{MARK_BYTES, file_name};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{ErrorKind, FileLog, GapKind, Log, LogOptions, Record, Recovery, RecoveryMode, repair};
 

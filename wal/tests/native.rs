@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use tsmith_codecs::{BatchBuilder, Value};
 use tsmith_wal::entry::Entry;
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{Replayed, noise, open_keeping};
 use tsmith_wal::{
     Compression, ErrorKind, Log, LogOptions, NativeLog, Position, Record, RecordKind, Recovery, RecoveryMode,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::fs::{Fault, Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
+use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{
     ErrorKind, GapKind, Log, LogOptions, NativeLog, Record, Recovery, RecoveryMode, ReplayMode,

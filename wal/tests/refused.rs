@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tsmith_wal::entry::{self, Entry};
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::{
     BatchBuilder, EtcdLog, FileLog, Log, LogOptions, MmapLog, NativeLog, Position, Record, RecoveryMode,
     Replay, Value,

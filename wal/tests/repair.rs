@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use tsmith_wal::fs::{Fault, Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::testing::{Replayed, noise, open_keeping};
 use tsmith_wal::{
     ErrorKind, FileLog, Log, LogOptions, NativeLog, Record, RecordKind, RecoveryMode, Refusal, repair,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tsmith_wal::fs::{Fault, SimFs};
+use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{
     Durability, ErrorKind, EtcdLog, FileLog, Log, LogOptions, MmapLog, NativeLog, Record, RecoveryMode,

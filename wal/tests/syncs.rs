@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tsmith_wal::fs::{Fault, SimFs};
+use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::testing::{Replayed, noise, open_keeping};
 use tsmith_wal::{FileLog, Log, LogOptions, MmapLog, NativeLog, Record, Result};
 

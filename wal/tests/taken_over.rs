@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use tsmith_wal::entry::{self, Layout};
-use tsmith_wal::fs::{Fs, FsFile, SimFs};
+use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::segment::{FrameEncoder, InfluxEncoder, file_name, parse_name};
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{
     ErrorKind, FieldType, FileLog, Log, LogOptions, MmapLog, Record, RecordKind, Recovery, RecoveryMode,

@@ -65,7 +65,8 @@ fn is_orphan(name: &str, names: &[&str]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tsmith_wal::fs::{FsFile, SimFs};
+    use tsmith_wal::fs::FsFile;
+    use tsmith_wal::testing::SimFs;
 
     use super::*;
 

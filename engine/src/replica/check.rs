@@ -88,7 +88,8 @@ impl Open {
 mod tests {
     use tsmith_codecs::Timestamp;
     use tsmith_wal::FileLog;
-    use tsmith_wal::fs::{FsFile, SimFs};
+    use tsmith_wal::fs::FsFile;
+    use tsmith_wal::testing::SimFs;
 
     use super::*;
     use crate::parts::{Ring, Tsm1};

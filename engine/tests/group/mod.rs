@@ -11,7 +11,7 @@ use raft::eraftpb::{Message, MessageType};
 use tsmith_engine::replica::transport::{Faults, Network};
 use tsmith_engine::replica::{Applied, Error, Replica, Settings, Ticket};
 use tsmith_wal::etcd::WalOptions;
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::SimFs;
 
 pub(crate) const VOTERS: [u64; 3] = [1, 2, 3];
 pub(crate) const DIR: &str = "/r";

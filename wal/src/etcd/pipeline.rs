@@ -111,7 +111,8 @@ impl<F: Fs> Maker<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::{LockKind, SimFs};
+    use crate::fs::LockKind;
+    use crate::testing::SimFs;
 
     fn dir(fs: &SimFs) -> &'static Path {
         fs.create_dir_all(Path::new("/w")).expect("a directory");

@@ -307,7 +307,7 @@ pub fn is_numbered(name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::{Fault, SimFs};
+    use crate::testing::{Fault, SimFs};
 
     const DIR: &str = "/m/snap";
 

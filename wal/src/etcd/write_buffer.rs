@@ -81,7 +81,8 @@ impl WriteBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::{Fs, SimFs};
+    use crate::fs::Fs;
+    use crate::testing::SimFs;
     use std::path::Path;
 
     /// However it is cut into writes, the file has all bytes in their order.

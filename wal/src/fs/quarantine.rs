@@ -119,8 +119,8 @@ pub(crate) fn quarantine_copy<F: Fs>(fs: &F, bytes: &[u8], len: u64, copy: &Path
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Fault, SimFs};
     use super::*;
+    use crate::testing::{Fault, SimFs};
 
     /// Story: a repair was killed when the damaged file had its second name and the new one was not there yet; the next
     /// one gave it a third, and a fourth.

@@ -18,9 +18,9 @@ use shuttle::thread;
 
 use super::*;
 use crate::file::PlainFile;
-use crate::fs::{Fault, SimFs};
 use crate::replay_only;
 use crate::segment::Influx;
+use crate::testing::{Fault, SimFs};
 use crate::{ErrorKind, RecoveryMode};
 
 type Simulated = SegmentLog<PlainFile<SimFs>, Influx>;

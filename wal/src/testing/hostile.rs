@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Replayed, open_keeping};
 use crate::entry::{self, Entry, Layout};
-use crate::fs::{Fs, FsFile, SimFs};
+use crate::fs::{Fs, FsFile};
+use crate::testing::SimFs;
 use crate::{Log, LogOptions, Position, Record, RecordKind, RecoveryMode};
 
 const DIR: &str = "/wal";

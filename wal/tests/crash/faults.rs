@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use tsmith_wal::fs::{Fault, SimFs};
 use tsmith_wal::testing::open_keeping;
+use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::{Advice, Durability, Log, Position, Record};
 
 use crate::script::{DIR, Etcd, File, Mmap, Native, Run, SEEDS, options, payload, recover, script};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tsmith_wal::fs::{Fault, SimFs};
+use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::{Durability, Log, Record};
 
 use crate::script::{DIR, Etcd, File, Mmap, Native, SEEDS, options, recover, script};

@@ -1,6 +1,6 @@
 //! An opening that fails, or that comes after something did.
 
-use tsmith_wal::fs::{Fault, SimFs};
+use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::{Durability, Log, Record};
 
 use crate::script::{Etcd, File, Mmap, Native, SEEDS, payload, recover, script};

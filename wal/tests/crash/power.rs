@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::open_keeping;
 use tsmith_wal::{Durability, Log, LogOptions, Record, RecordKind};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tsmith_wal::fs::SimFs;
+use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{Durability, EtcdLog, FileLog, Log, LogOptions, MmapLog, NativeLog, Position, Record};
 

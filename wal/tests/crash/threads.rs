@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use tsmith_wal::fs::{Fault, SimFs};
+use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::{Durability, Log, Record};
 
 use crate::script::{DIR, Etcd, File, Mmap, Native, Run, SEEDS, options, payload, recover};

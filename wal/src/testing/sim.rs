@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Access, Fs};
+use crate::fs::{Access, Fs};
 use disk::Node;
 use world::World;
 
@@ -167,3 +167,6 @@ impl Fs for SimFs {
         drop(self.world.lock().step("point"));
     }
 }
+
+#[cfg(test)]
+mod tests;
