@@ -62,6 +62,7 @@
 //! What the format cannot tell, nobody can: the kind of a record is not covered by its checksum, so that a flipped bit
 //! can turn a hard state into an entry without content.
 
+mod allocate;
 mod check;
 mod create;
 mod database;
@@ -73,16 +74,13 @@ mod latencies;
 mod log;
 mod names;
 mod options;
-mod pipeline;
 mod proto;
-mod raw;
 mod read;
 mod repair;
 mod salvage;
 pub(crate) mod scan;
 pub mod snap;
 mod storage;
-mod tail;
 mod wal;
 mod walk;
 mod write_buffer;
@@ -91,21 +89,19 @@ mod writer;
 pub use check::{Checked, check, check_segment};
 pub use database::{DATABASE_HEAD_BYTES, Database};
 pub use error::EtcdError;
-pub use fold::Contents;
-pub use frame::{RawRecord, SEGMENT_BYTES_MAX};
+pub use fold::{Contents, Tail};
+pub use frame::{RawRecord, RawRecords, SEGMENT_BYTES_MAX};
 pub use latencies::SyncLatencies;
 pub use log::{EtcdLog, is_log};
 pub use names::SegmentName;
 pub use options::{SEGMENT_BYTES, Strictness, WalOptions};
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
-pub use raw::RawRecords;
 pub use read::{is_member, metadata, read, read_prefix, valid_snapshot_entries, verify};
 pub use repair::{CutBack, Renamed, cut_back, repair};
 pub(crate) use scan::EtcdSegments;
 pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 pub use storage::{DiskStorage, Restored, Storage};
-pub use tail::Tail;
-pub use wal::{Unread, Wal, purge};
+pub use wal::{Wal, purge};
 
 impl From<EtcdError> for crate::Error {
     fn from(error: EtcdError) -> Self {

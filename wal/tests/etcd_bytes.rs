@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{
-    Entry, EtcdLog, HardState, RawRecords, Snapshot, SnapshotRecord, Unread, Wal, repair, snap,
+    Entry, EtcdLog, HardState, RawRecords, Snapshot, SnapshotRecord, Wal, repair, snap,
     valid_snapshot_entries, verify,
 };
 use tsmith_wal::fs::{Fs, FsFile};
@@ -85,7 +85,7 @@ fn read_of(fs: &SimFs, entry: impl Fn(u64) -> Entry) -> Option<usize> {
 
 /// The same of who wants to append.
 fn opened(fs: &SimFs, entry: impl Fn(u64) -> Entry) -> Option<usize> {
-    let opened = Wal::open(fs.clone(), Path::new(DIR), &ZERO, options()).and_then(Unread::read_all);
+    let opened = Wal::open(fs.clone(), Path::new(DIR), &ZERO, options());
     Some(prefix(&opened.ok()?.1.entries, entry))
 }
 
@@ -105,7 +105,7 @@ fn everything(fs: &SimFs) {
     let dir = Path::new(DIR);
     drop(verify(fs, dir, &ZERO));
     drop(valid_snapshot_entries(fs, dir));
-    let open = || Wal::open(fs.clone(), dir, &ZERO, options()).and_then(Unread::read_all);
+    let open = || Wal::open(fs.clone(), dir, &ZERO, options());
     let opened = match open() {
         Err(error) if matches!(error.kind(), ErrorKind::Etcd(why) if why.is_torn()) => {
             repair(fs, dir).and_then(|_| open())

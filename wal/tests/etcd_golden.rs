@@ -177,7 +177,7 @@ impl Case {
     fn write(&mut self, name: &str, op: &Value, dir: &Path) {
         // Whatever the size was when it was written, what opening allocates is removed again.
         let options = WalOptions::default().segment_bytes(8192).strictness(Strictness::Etcd);
-        let opened = Wal::open(OsFs, dir, &start(op), options).and_then(tsmith_wal::etcd::Unread::read_all);
+        let opened = Wal::open(OsFs, dir, &start(op), options);
         match opened {
             Ok((wal, contents)) => {
                 self.contents(name, op, &contents, None);

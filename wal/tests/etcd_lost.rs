@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
 use tsmith_wal::etcd::{
-    DiskStorage, EtcdError, HardState, SnapshotRecord, Storage, Strictness, Unread, Wal, check, purge,
+    DiskStorage, EtcdError, HardState, SnapshotRecord, Storage, Strictness, Wal, check, purge,
 };
 use tsmith_wal::fs::{Fs, OsFs};
 use tsmith_wal::{ErrorKind, Result};
@@ -34,7 +34,7 @@ fn records_behind_the_end_are_reported_or_refused() {
     std::fs::write(scratch.last(), &bytes).expect("writes");
     let open = |strictness| {
         let options = options().strictness(strictness);
-        Wal::open(OsFs, &scratch.wal(), &ZERO, options).and_then(Unread::read_all)
+        Wal::open(OsFs, &scratch.wal(), &ZERO, options)
     };
     for strictness in [Strictness::Strict, Strictness::default()] {
         let refused = open(strictness).expect_err("records follow");

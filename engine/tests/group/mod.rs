@@ -22,7 +22,7 @@ pub(crate) fn settings(id: u64) -> Settings {
     settings.catch_up_entries = 3;
     // Several to a file.
     settings.chunk_bytes = 300;
-    settings.wal = WalOptions::default().segment_bytes(4096).allocate_ahead(false);
+    settings.wal = WalOptions::default().segment_bytes(4096);
     settings.background = false;
     settings
 }

@@ -53,7 +53,7 @@ impl Player<'_> {
             }
             "reopen" => {
                 self.close()?;
-                let (wal, _) = Wal::open(OsFs, self.dir, &self.last, self.options)?.read_all()?;
+                let (wal, _) = Wal::open(OsFs, self.dir, &self.last, self.options)?;
                 self.open = Some(self.storage(wal));
             }
             "close" => self.close()?,

@@ -6,9 +6,8 @@ use super::fold::{Entries, Fold};
 use super::read::{is_of_member, read};
 use super::snap::Snapshotter;
 use super::storage::{check_commit, newest_snapshot};
-use super::tail::Tail;
 use super::walk::walk;
-use super::{EtcdError, HardState, SegmentName, Snapshot, SnapshotRecord, Strictness, names};
+use super::{EtcdError, HardState, SegmentName, Snapshot, SnapshotRecord, Strictness, Tail, names};
 use crate::fs::{Fs, parent};
 use crate::{Error, Result};
 

@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::EtcdError;
-use super::names::{self, SegmentName};
-use crate::directory::lock;
+use super::names::SegmentName;
+use crate::directory::{self, lock};
 use crate::error::AtPath;
 use crate::fs::{Fs, FsFile};
 use crate::{Error, Result};
@@ -20,7 +20,7 @@ pub(super) const FIRST: SegmentName = SegmentName { seq: 0, index: 0 };
 pub(super) fn refuse_taken<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let error = if dir.file_name().is_none() {
         EtcdError::NotNamed
-    } else if !names::list(fs, dir)?.is_empty() {
+    } else if directory::holds(fs, dir, |name| SegmentName::parse(name).is_some())? {
         EtcdError::Exists
     } else if fs.list(dir).is_ok_and(|names| !names.is_empty()) {
         EtcdError::NotEmpty
@@ -65,17 +65,4 @@ fn remove_files<F: Fs>(fs: &F, dir: &Path, unwanted: impl Fn(&OsStr) -> bool) ->
         fs.remove(&path).at("remove", &path)?;
     }
     Ok(())
-}
-
-/// Renames the log `dir`, of which nobody knows whether its name is durable: the next start must not find it.
-pub(super) fn quarantine<F: Fs>(fs: &F, dir: &Path) {
-    for number in 0..100 {
-        let mut broken = dir.as_os_str().to_os_string();
-        broken.push(format!(".broken.{number:02}"));
-        if fs.list(Path::new(&broken)).is_err() {
-            let moved = fs.rename(dir, Path::new(&broken));
-            tracing::warn!(dir = %dir.display(), ok = moved.is_ok(), "renamed a half-made log");
-            return;
-        }
-    }
 }

@@ -1,8 +1,12 @@
 //! What readers make of the records of a member's log.
 
+use std::path::PathBuf;
+
 use super::frame::{RawRecord, kind};
-use super::log::constants::METADATA;
-use super::{Entry, EtcdError, HardState, SegmentName, SnapshotRecord, Tail};
+use super::salvage::index_of;
+use super::scan::METADATA;
+use super::{Entry, EtcdError, HardState, SegmentName, SnapshotRecord, Strictness};
+use crate::Error;
 
 /// What a log holds from the snapshot on at which it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +19,34 @@ pub struct Contents {
     pub entries: Vec<Entry>,
     /// What stands behind the end of the log. Opening it for writing wiped that.
     pub tail: Option<Tail>,
+}
+
+/// What stands behind the end of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The segment.
+    pub path: PathBuf,
+    /// The end of its last whole record.
+    pub offset: u64,
+    /// An incomplete record begins there: the log opens after a [`repair`](super::repair()).
+    pub is_torn: bool,
+    /// How many bytes, up to the last that is not zero.
+    pub bytes: u64,
+    /// How many whole records are among them, at least. A write of several records may leave some when the power goes; so
+    /// does corruption, which takes acknowledged records with it.
+    pub records: u64,
+    /// Whether they show that more was durable than can be read: then it is corruption for certain.
+    pub acknowledged: bool,
+    /// The copy of the segment as it was, if a repair cut this off.
+    pub copy: Option<PathBuf>,
+}
+
+impl Tail {
+    /// Why a log with such a tail is not opened.
+    pub(super) fn refused(&self, strictness: Strictness) -> Option<Error> {
+        let error = strictness.refuses(self.records, self.acknowledged)?;
+        Some(Error::from(error).at_path(&self.path).at_offset(self.offset))
+    }
 }
 
 /// What is done with entries.
@@ -40,6 +72,10 @@ pub(super) struct Fold<'a> {
     pub(super) entries: u64,
     /// The entry saved last, if it is known.
     last_index: Option<u64>,
+    /// The index of the next entry.
+    pub(super) next: u64,
+    /// The last term and vote, if they are known: segments that were begun after a reopening need not say.
+    pub(super) vote: Option<(u64, u64)>,
     last_term: u64,
     /// The segment with the last hard state.
     pub(super) state_seq: Option<u64>,
@@ -56,6 +92,8 @@ impl<'a> Fold<'a> {
             snapshots: Vec::new(),
             entries: 0,
             last_index: (first.seq == 0).then_some(0),
+            next: first.index.max(1),
+            vote: (first.seq == 0).then_some((0, 0)),
             last_term: 0,
             state_seq: None,
             gap: None,
@@ -68,6 +106,7 @@ impl<'a> Fold<'a> {
             kind::CRC => {}
             kind::ENTRY => {
                 self.entries += 1;
+                self.next = index_of(record).map_or(self.next, |index| index.saturating_add(1));
                 match self.mode {
                     Entries::Ignore | Entries::Count => {}
                     Entries::Check => self.check_entry(name, record.offset, &Entry::decode(data)?)?,
@@ -83,8 +122,13 @@ impl<'a> Fold<'a> {
                     grows("commit index", before.commit, state.commit)?;
                 }
                 (self.contents.state, self.state_seq) = (state, Some(name.seq));
+                self.vote = Some((state.term, state.vote));
             }
-            kind::SNAPSHOT => self.snapshots.push(SnapshotRecord::decode(data)?),
+            kind::SNAPSHOT => {
+                let snapshot = SnapshotRecord::decode(data)?;
+                self.next = self.next.max(snapshot.index.saturating_add(1));
+                self.snapshots.push(snapshot);
+            }
             _ if matches!(self.mode, Entries::Ignore) => {}
             kind::METADATA if self.contents.metadata.as_deref().is_none_or(|known| known == data) => {
                 self.contents.metadata = record.data.map(<[u8]>::to_vec);

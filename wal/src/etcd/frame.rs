@@ -144,10 +144,71 @@ pub struct RawRecord<'a> {
     pub canonical: bool,
 }
 
-impl RawRecord<'_> {
+impl<'a> RawRecord<'a> {
+    /// The record whose frame begins at `offset`, not checked against any checksum; `None` where the file ends or was not
+    /// written.
+    pub(crate) fn at(bytes: &'a [u8], offset: u64) -> Result<Option<Self>, EtcdError> {
+        let Some((length, frame)) = frame_at(bytes, offset)? else { return Ok(None) };
+        let (record_bytes, padding) = split_length(length);
+        let (record, pad) = frame.split_at(record_bytes as usize);
+        let [kind, full_crc, data] = message("a record", [NUMBER, NUMBER, BYTES], record)?;
+        let (kind, crc, data) = (kind.or_zero() as i64, full_crc.or_zero() as u32, data.bytes());
+        let least = (8 - record_bytes % 8) % 8;
+        let top = if least == 0 { 0 } else { 0x80 | least };
+        let data_bytes = data.map_or(0, |data| 1 + varint_len(data.len() as u64) + data.len());
+        let written = 2 + varint_len(kind as u64) + varint_len(crc.into()) + data_bytes;
+        let canonical = length >> 56 == top
+            && pad.iter().all(|&byte| byte == 0)
+            && written as u64 == record_bytes
+            && full_crc.or_zero() == u64::from(crc);
+        Ok(Some(Self { kind, crc, data, offset, record_bytes, padding: padding as u8, canonical }))
+    }
+
     /// Where the next frame begins.
     pub fn end(&self) -> u64 {
         self.offset + LENGTH_BYTES as u64 + self.record_bytes + u64::from(self.padding)
+    }
+}
+
+/// The records of a segment's bytes as they stand there, not checked against a checksum, up to the end of the log
+/// or the first that is no record.
+#[derive(Debug)]
+pub struct RawRecords<'a> {
+    bytes: &'a [u8],
+    at: u64,
+    ended: bool,
+}
+
+impl<'a> RawRecords<'a> {
+    /// The records of these bytes.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self::starting_at(bytes, 0)
+    }
+
+    /// Those from this offset on.
+    pub(super) fn starting_at(bytes: &'a [u8], at: u64) -> Self {
+        Self { bytes, at, ended: false }
+    }
+
+    /// Where the next one would begin.
+    pub fn offset(&self) -> u64 {
+        self.at
+    }
+}
+
+impl<'a> Iterator for RawRecords<'a> {
+    type Item = Result<RawRecord<'a>, EtcdError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let record = RawRecord::at(self.bytes, self.at).transpose()?;
+        match &record {
+            Ok(record) => self.at = record.end(),
+            Err(_) => self.ended = true,
+        }
+        Some(record)
     }
 }
 
@@ -170,12 +231,9 @@ impl<'a> Scan<'a> {
 
     /// The next record; `None` at the end of the file or where it was never written.
     pub(crate) fn next(&mut self) -> Result<Option<RawRecord<'a>>, EtcdError> {
-        let Some(frame) = Frame::at(self.bytes, self.at)? else { return Ok(None) };
         // A record of the limit's size that is there whole can be read, and etcd 3.5.5 and later does.
-        let record = match frame.record() {
-            Ok(record) => record,
-            Err(error) => return Err(self.torn_or(&frame, error)),
-        };
+        let record = RawRecord::at(self.bytes, self.at).map_err(|error| self.torn_or(error))?;
+        let Some(record) = record else { return Ok(None) };
         if record.kind == kind::CRC {
             if self.crc != 0 && self.crc != record.crc {
                 return Err(EtcdError::Chain { stored: record.crc, computed: self.crc });
@@ -184,8 +242,7 @@ impl<'a> Scan<'a> {
         } else {
             let crc = crc32c::append(self.crc, record.data.unwrap_or_default());
             if crc != record.crc {
-                let error = EtcdError::Crc { stored: record.crc, computed: crc };
-                return Err(self.torn_or(&frame, error));
+                return Err(self.torn_or(EtcdError::Crc { stored: record.crc, computed: crc }));
             }
             self.crc = crc;
         }
@@ -193,10 +250,11 @@ impl<'a> Scan<'a> {
         Ok(Some(record))
     }
 
-    /// A sector that was never written is zero; etcd looks for one in the last segment only.
-    fn torn_or(&self, frame: &Frame<'_>, error: EtcdError) -> EtcdError {
-        let mut rest = frame.body;
-        let mut at = frame.offset + LENGTH_BYTES as u64;
+    /// What is wrong with the next frame: a sector that was never written is zero, if it is there whole; etcd looks for one in
+    /// the last segment only.
+    fn torn_or(&self, error: EtcdError) -> EtcdError {
+        let Ok(Some((_, mut rest))) = frame_at(self.bytes, self.at) else { return error };
+        let mut at = self.at + LENGTH_BYTES as u64;
         while self.last && !rest.is_empty() {
             let len = (SECTOR_BYTES - at % SECTOR_BYTES).min(rest.len() as u64);
             let (piece, after) = rest.split_at(len as usize);
@@ -209,51 +267,23 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// A frame whose bytes are all there, of whatever content.
-pub(crate) struct Frame<'a> {
-    pub(crate) offset: u64,
-    length: u64,
-    /// Record and padding.
-    body: &'a [u8],
-}
-
-impl<'a> Frame<'a> {
-    /// The frame at `offset`; `None` where the file ends or was not written.
-    pub(crate) fn at(bytes: &'a [u8], offset: u64) -> Result<Option<Self>, EtcdError> {
-        let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        let (length, rest) = rest.split_first_chunk().ok_or(EtcdError::Torn)?;
-        let length = u64::from_le_bytes(*length);
-        if length == 0 {
-            return Ok(None);
-        }
-        let (record, padding) = split_length(length);
-        let whole = record + padding;
-        match usize::try_from(whole).ok().and_then(|len| rest.get(..len)) {
-            Some(body) => Ok(Some(Self { offset, length, body })),
-            None if record + padding >= RECORD_BYTES_MAX => Err(EtcdError::Length { bytes: record }),
-            None => Err(EtcdError::Torn),
-        }
+/// The frame at `offset`, if its bytes are all there: its length, and then the record and the padding, of whatever content.
+/// `None` where the file ends or was not written.
+fn frame_at(bytes: &[u8], offset: u64) -> Result<Option<(u64, &[u8])>, EtcdError> {
+    let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+    if rest.is_empty() {
+        return Ok(None);
     }
-
-    /// Its record, not checked against any checksum.
-    pub(crate) fn record(&self) -> Result<RawRecord<'a>, EtcdError> {
-        let (record_bytes, padding) = split_length(self.length);
-        let (record, pad) = self.body.split_at_checked(record_bytes as usize).ok_or(EtcdError::Torn)?;
-        let [kind, full_crc, data] = message("a record", [NUMBER, NUMBER, BYTES], record)?;
-        let (kind, crc, data) = (kind.or_zero() as i64, full_crc.or_zero() as u32, data.bytes());
-        let least = (8 - record_bytes % 8) % 8;
-        let top = if least == 0 { 0 } else { 0x80 | least };
-        let data_bytes = data.map_or(0, |data| 1 + varint_len(data.len() as u64) + data.len());
-        let written = 2 + varint_len(kind as u64) + varint_len(crc.into()) + data_bytes;
-        let canonical = self.length >> 56 == top
-            && pad.iter().all(|&byte| byte == 0)
-            && written as u64 == record_bytes
-            && full_crc.or_zero() == u64::from(crc);
-        let (offset, padding) = (self.offset, padding as u8);
-        Ok(RawRecord { kind, crc, data, offset, record_bytes, padding, canonical })
+    let (length, rest) = rest.split_first_chunk().ok_or(EtcdError::Torn)?;
+    let length = u64::from_le_bytes(*length);
+    if length == 0 {
+        return Ok(None);
+    }
+    let (record, padding) = split_length(length);
+    match usize::try_from(record + padding).ok().and_then(|len| rest.get(..len)) {
+        Some(frame) => Ok(Some((length, frame))),
+        None if record + padding >= RECORD_BYTES_MAX => Err(EtcdError::Length { bytes: record }),
+        None => Err(EtcdError::Torn),
     }
 }
 

@@ -10,25 +10,31 @@
 //!
 //! The state at the head of each group says how far the log was durable when it was written: see [`scan`](super::scan).
 
-pub(super) mod constants;
 mod halves;
-mod open;
 
 use std::ffi::OsStr;
 use std::path::Path;
 
+use super::HardState;
+use super::allocate::remove_unused;
+use super::create::FIRST;
+use super::framer::WalFramer;
 use super::names::SegmentName;
-use super::scan::EtcdSegments;
+use super::scan::{EtcdCarry, EtcdSegments, METADATA};
+use super::writer::{WalWriter, lock_segments};
 use crate::commit::GroupCommit;
 use crate::directory;
+use crate::formats::refuse_other;
 use crate::fs::{Fs, OsFs};
 use crate::recover::{Found, Walk};
 use crate::replay::replay_of;
 use crate::{
     Durable, Log, LogOptions, Metrics, Position, Record, Recovery, RecoveryMode, Replay, ReplayFn, Result,
 };
-use constants::METADATA;
-use halves::LogFramer;
+use halves::{LogFramer, TERM};
+
+/// The space of a segment of which there is only the head: a block of most file systems.
+const HEAD_BYTES: u64 = 4096;
 
 /// Whether the segments in `dir` are those of an [`EtcdLog`], by their metadata, and not a member's.
 pub fn is_log<F: Fs>(fs: &F, dir: &Path) -> bool {
@@ -56,9 +62,35 @@ impl<F: Fs> EtcdLog<F> {
         replay: impl FnOnce(Walk<'_, EtcdSegments, F>) -> Result<Found<EtcdSegments>>,
     ) -> Result<(Self, Recovery)> {
         let lock = directory::take(&fs, dir)?;
-        let (framer, writer, recovery) = open::open(fs, dir, options, replay)?;
+        refuse_other::<EtcdSegments, F>(&fs, dir)?;
+        let names = directory::segments::<EtcdSegments, F>(&fs, dir)?;
+        let segments = lock_segments(&fs, dir, &names)?;
+        let found = replay(Walk::new(&fs, dir, options.recovery.into(), 0)?)?;
+        // Until here nothing was changed.
+        remove_unused(&fs, dir)?;
+        let EtcdCarry { crc, next, durable } = found.carry;
+        let (last, bytes) = (found.segments.last(), options.segment_bytes.into());
+        let active = last.filter(|last| !last.is_corrupt);
+        let mut framer =
+            WalFramer::new(active.map_or(0, |last| last.end), crc, Some(METADATA), next.saturating_sub(1));
+        if durable > 0 {
+            framer.state = HardState { term: TERM, vote: TERM, commit: durable };
+        }
+        let mut writer = WalWriter::new(fs.clone(), dir, (bytes, HEAD_BYTES.min(bytes)), segments, 0);
+        match (active, last) {
+            (Some(active), _) => {
+                let path = dir.join(active.name.file_name());
+                let content = directory::read_segment::<EtcdSegments, F>(&fs, &path)?;
+                let (replayed, rest) =
+                    content.split_at_checked(active.end as usize).unwrap_or((&content, &[]));
+                writer.resume(replayed, rest.iter().any(|&byte| byte != 0), bytes)?;
+            }
+            (None, Some(_)) => writer.begin_next(&mut framer)?,
+            (None, None) => writer.begin(FIRST, &mut framer)?,
+        }
+        let framer = LogFramer::new(framer, &writer, bytes);
         let commit = GroupCommit::new(dir, options.durability, framer, writer, lock)?;
-        Ok((Self { commit }, recovery))
+        Ok((Self { commit }, found.recovery))
     }
 }
 

@@ -46,17 +46,11 @@ pub(super) fn is_numbered(name: &OsStr, suffix: &str) -> bool {
 
 /// The segments in `dir`, oldest first; it is an error when there are none.
 pub(crate) fn segments<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
-    let segments = list(fs, dir)?;
+    let names = directory::list_if_there(fs, dir)?;
+    let mut segments: Vec<SegmentName> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
     if segments.is_empty() {
         return Err(Error::from(EtcdError::SegmentMissing { index: 0 }).at_path(dir));
     }
-    Ok(segments)
-}
-
-/// The segments in `dir`, oldest first, if there are any.
-pub(crate) fn list<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
-    let names = directory::list_if_there(fs, dir)?;
-    let mut segments: Vec<SegmentName> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
     segments.sort_unstable();
     Ok(segments)
 }

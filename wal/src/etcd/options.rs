@@ -13,8 +13,6 @@ pub struct WalOptions {
     /// What segments are allocated with and when they are cut: after the save that reached it, so that a segment
     /// may be longer.
     pub segment_bytes: u64,
-    /// Whether a thread allocates the next segment ahead, as etcd does. Otherwise it is done when it is needed.
-    pub allocate_ahead: bool,
     /// What opening does with records behind the end.
     pub strictness: Strictness,
     /// A record of this size or above is refused. etcd 3.4 cannot read back one of 10 MiB.
@@ -25,7 +23,6 @@ impl Default for WalOptions {
     fn default() -> Self {
         Self {
             segment_bytes: SEGMENT_BYTES,
-            allocate_ahead: true,
             strictness: Strictness::default(),
             record_bytes_max: RECORD_BYTES_MAX,
         }
@@ -37,13 +34,6 @@ impl WalOptions {
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
-        self
-    }
-
-    /// The same options with or without a thread that allocates.
-    #[must_use]
-    pub fn allocate_ahead(mut self, ahead: bool) -> Self {
-        self.allocate_ahead = ahead;
         self
     }
 

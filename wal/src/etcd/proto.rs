@@ -184,9 +184,15 @@ impl Entry {
         out
     }
 
+    /// Kind, term, index and content.
+    #[inline]
+    pub(super) fn fields(bytes: &[u8]) -> Result<[Value<'_>; 4], EtcdError> {
+        message("an entry", [NUMBER, NUMBER, NUMBER, BYTES], bytes)
+    }
+
     /// The entry of these bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
-        let [kind, term, index, data] = message("an entry", [NUMBER, NUMBER, NUMBER, BYTES], bytes)?;
+        let [kind, term, index, data] = Self::fields(bytes)?;
         Ok(Self {
             kind: EntryKind(kind.or_zero() as i32),
             term: term.or_zero(),
@@ -352,7 +358,7 @@ pub(super) fn message<'a, const N: usize>(
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn number(self) -> Option<u64> {
+    fn number(self) -> Option<u64> {
         if let Self::Number(value) = self { Some(value) } else { None }
     }
 
@@ -381,7 +387,7 @@ impl<'a> Value<'a> {
 }
 
 /// The fields of a message, one after the other.
-pub(super) struct Fields<'a> {
+struct Fields<'a> {
     rest: &'a [u8],
     /// The bytes ended within a field.
     ran_out: bool,
@@ -393,7 +399,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Gives every field to `take`, which answers `None` for a value of the wrong width.
-    pub(super) fn each(
+    fn each(
         what: &'static str,
         bytes: &'a [u8],
         mut take: impl FnMut(u64, Value<'a>) -> Option<()>,

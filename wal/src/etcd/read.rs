@@ -5,10 +5,9 @@ use std::path::Path;
 use super::fold::{Contents, Entries, Fold};
 use super::frame::kind;
 use super::names;
-use super::proto::Fields;
-use super::raw::RawRecords;
+use super::proto::{Head, NUMBER, message};
 use super::walk::{Walk, walk};
-use super::{EtcdError, EtcdSegments, HardState, SnapshotRecord, Strictness};
+use super::{EtcdError, EtcdSegments, HardState, RawRecords, SnapshotRecord, Strictness};
 use crate::directory::read_segment;
 use crate::fs::Fs;
 use crate::{Error, Result};
@@ -66,16 +65,9 @@ pub fn is_member<F: Fs>(fs: &F, dir: &Path) -> bool {
 }
 
 pub(super) fn is_of_member(metadata: &[u8]) -> bool {
-    let (mut node, mut cluster) = (0, 0);
-    let read = Fields::each("metadata", metadata, |number, value| {
-        match number {
-            1 => node = value.number()?,
-            2 => cluster = value.number()?,
-            _ => return None,
-        }
-        Some(())
-    });
-    read.is_ok() && node != 0 && cluster != 0
+    let Ok([node, cluster]) = message("metadata", [NUMBER; 2], metadata) else { return false };
+    let (node, cluster) = (node.or_zero(), cluster.or_zero());
+    node != 0 && cluster != 0 && *Head([(0x08, node), (0x10, cluster)]).encode() == *metadata
 }
 
 /// The snapshots that the log knows and that are committed, oldest first: a log may be opened at any of them whose

@@ -4,14 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::fold::{Entries, Fold};
 use super::frame::kind;
-use super::raw::RawRecords;
 use super::salvage::{index_of, pairs_behind, state_of};
 use super::snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
 use super::storage::newest_snapshot;
-use super::tail::Tail;
 use super::walk::{Walk, walk};
 use super::writer::lock_segments;
-use super::{EtcdError, EtcdSegments, SegmentName, Strictness, names, pipeline};
+use super::{EtcdError, EtcdSegments, RawRecords, SegmentName, Strictness, Tail, allocate, names};
 use crate::directory::read_segment;
 use crate::fs::{Fs, FsFile, quarantine_as, quarantine_copy};
 use crate::scan::used_len;
@@ -72,7 +70,7 @@ pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<Option<Tail>> {
         return Err(error);
     }
     let Some(mut tail) = tail else { return Ok(None) };
-    pipeline::remove_unused(fs, dir)?;
+    allocate::remove_unused(fs, dir)?;
     tail.copy = Some(cut(fs, &end, &held[0].file)?);
     tracing::warn!(?tail, "cut the torn tail");
     Ok(Some(tail))
@@ -121,7 +119,7 @@ pub fn cut_back<F: Fs>(
     if dry_run {
         return Ok(Some(found));
     }
-    pipeline::remove_unused(fs, dir)?;
+    allocate::remove_unused(fs, dir)?;
     // The end last, and the newest first: run again after a crash, the same is left to do.
     for Renamed { path, copy, .. } in found.snapshots.iter().chain(found.segments.iter().rev()) {
         quarantine_as(fs, path, copy).map_err(|error| Error::io("rename", error).at_path(path))?;

@@ -5,8 +5,8 @@
 
 use std::{iter, mem};
 
-use super::frame::{Frame, RawRecord, kind};
-use super::{Entry, HardState, RawRecords, SegmentName, SnapshotRecord};
+use super::frame::{RawRecord, kind};
+use super::{Entry, HardState};
 use crate::crc32c;
 
 /// The checksums are of at most so many times the bytes there are: bytes that were made up cost no more.
@@ -23,9 +23,11 @@ pub(super) struct Behind {
     pub(super) acknowledged: bool,
 }
 
-/// What stands behind `offset` of the member's segment of this name.
-pub(super) fn behind(bytes: &[u8], offset: u64, name: SegmentName) -> Behind {
-    let (mut behind, mut unsynced) = (Behind::default(), Unsynced::at(bytes, offset, name));
+/// What stands behind `offset`, where a member's log ends. The next entry would have the index `next`, and `vote` is the last
+/// term and vote, if they are known.
+pub(super) fn behind(bytes: &[u8], offset: u64, next: u64, vote: Option<(u64, u64)>) -> Behind {
+    let mut unsynced = Unsynced { stage: Stage::States, next, index: 0, vote, after_state: false };
+    let mut behind = Behind::default();
     for (first, second, follows) in pairs_behind(bytes, offset) {
         if !follows {
             behind.acknowledged |= unsynced.goes_on_with(&first, false);
@@ -39,7 +41,7 @@ pub(super) fn behind(bytes: &[u8], offset: u64, name: SegmentName) -> Behind {
 }
 
 pub(super) fn index_of(record: &RawRecord<'_>) -> Option<u64> {
-    Entry::decode(record.data?).ok().map(|entry| entry.index)
+    Entry::fields(record.data?).ok().map(|[_, _, index, _]| index.or_zero())
 }
 
 pub(super) fn state_of(record: &RawRecord<'_>) -> Option<HardState> {
@@ -61,7 +63,7 @@ struct Unsynced {
     next: u64,
     /// Of the entry before, in the write.
     index: u64,
-    /// Term and vote so far; a segment that was begun after a reopening need not say.
+    /// Term and vote so far, if they are known.
     vote: Option<(u64, u64)>,
     /// Some state was there already.
     after_state: bool,
@@ -75,24 +77,6 @@ enum Stage {
 }
 
 impl Unsynced {
-    /// Of nothing, as the log is at `offset`.
-    fn at(bytes: &[u8], offset: u64, name: SegmentName) -> Self {
-        let (mut next, mut vote) = (name.index.max(1), (name.seq == 0).then_some((0, 0)));
-        let before = RawRecords::new(bytes).map_while(Result::ok).take_while(|record| record.offset < offset);
-        for record in before {
-            match record.kind {
-                kind::ENTRY => next = index_of(&record).map_or(next, |index| index.saturating_add(1)),
-                kind::STATE => vote = vote_of(&record),
-                kind::SNAPSHOT => {
-                    let snapshot = record.data.and_then(|data| SnapshotRecord::decode(data).ok());
-                    next = next.max(snapshot.map_or(0, |snapshot| snapshot.index.saturating_add(1)));
-                }
-                _ => {}
-            }
-        }
-        Self { stage: Stage::States, next, index: 0, vote, after_state: false }
-    }
-
     /// Takes the next record, which `follows` directly on the one before or after others that are not there. Whether it
     /// cannot be: a write that had to be durable came before the one it is of.
     fn goes_on_with(&mut self, record: &RawRecord<'_>, follows: bool) -> bool {
@@ -158,7 +142,7 @@ pub(super) fn pairs_behind(
 
 /// A record that a writer could have made.
 fn plausible(bytes: &[u8], at: u64) -> Option<RawRecord<'_>> {
-    let record = Frame::at(bytes, at).ok()??.record().ok()?;
+    let record = RawRecord::at(bytes, at).ok()??;
     let known = (kind::METADATA..=kind::SNAPSHOT).contains(&record.kind);
     (known && record.canonical).then_some(record)
 }

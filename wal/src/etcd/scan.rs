@@ -7,13 +7,17 @@
 use std::ffi::OsStr;
 
 use super::EtcdError;
-use super::frame::{self, Frame, RawRecord, SEGMENT_BYTES_MAX, kind};
-use super::log::constants::{INDEX_MAX, METADATA};
+use super::frame::{self, RawRecord, SEGMENT_BYTES_MAX, kind};
 use super::names::SegmentName;
-use super::proto::{EntryKind, Fields, HardState};
+use super::proto::{Entry, EntryKind, HardState};
 use super::salvage;
 use crate::scan::{Follows, Invalid, Item, Later, Scan, SegmentFormat, Stop, Verdict, used_len};
 use crate::{Error, ErrorKind, Position, RecordKind};
+
+/// Says whose log it is: a member's own entries would mean nothing here.
+pub(super) const METADATA: &[u8] = b"tsmith-log";
+/// No record has a greater index: its position, and the cut behind it, are numbers too.
+pub(super) const INDEX_MAX: u64 = u64::MAX / 2;
 
 const HEADLESS: &str = "a segment without a head";
 const BEYOND: &str = "a state of more entries than there are";
@@ -56,7 +60,7 @@ impl SegmentFormat for EtcdSegments {
     }
 
     fn unpack(bytes: &[u8], item: Item, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop> {
-        let record = Frame::at(bytes, item.offset).ok().flatten().and_then(|frame| frame.record().ok());
+        let record = RawRecord::at(bytes, item.offset).ok().flatten();
         let entry = record.and_then(|record| entry_of(record.data.unwrap_or_default()));
         let invalid = Stop::Invalid(Invalid { offset: item.offset, found: "an entry without a record" });
         let (_, kind, payload) = entry.ok_or(invalid)?;
@@ -68,19 +72,10 @@ impl SegmentFormat for EtcdSegments {
 
 /// Index, kind and payload of the record in an entry.
 fn entry_of(data: &[u8]) -> Option<(u64, RecordKind, &[u8])> {
-    let (mut kind, mut index, mut content) = (EntryKind::NORMAL, 0, &[][..]);
-    let read = Fields::each("an entry", data, |number, value| {
-        match number {
-            1 => kind = EntryKind(value.number()? as i32),
-            3 => index = value.number()?,
-            4 => content = value.bytes()?,
-            _ => {}
-        }
-        Some(())
-    });
-    let (&tag, payload) = content.split_first()?;
-    let record = RecordKind::from_tag(tag).filter(|_| kind == EntryKind::NORMAL && read.is_ok())?;
-    Some((index, record, payload))
+    let [kind, _, index, content] = Entry::fields(data).ok()?;
+    let (&tag, payload) = content.bytes()?.split_first()?;
+    let record = RecordKind::from_tag(tag).filter(|_| kind.or_zero() as i32 == EntryKind::NORMAL.0)?;
+    Some((index.or_zero(), record, payload))
 }
 
 /// Reads the records of one segment.
@@ -98,16 +93,9 @@ pub(crate) struct EtcdScan<'s> {
     headed: bool,
 }
 
-/// What stands next in a segment.
-enum Step {
-    Entry(Item),
-    Other,
-    End,
-}
-
 impl EtcdScan<'_> {
-    /// Goes past one record, of whatever kind.
-    fn step(&mut self) -> Result<Step, Stop> {
+    /// Goes past one record, which is an item if it is an entry; `None` at the end.
+    fn step(&mut self) -> Result<Option<Option<Item>>, Stop> {
         let offset = self.frames.at;
         let invalid = |found| Stop::Invalid(Invalid { offset, found });
         if self.name.index > INDEX_MAX {
@@ -119,16 +107,16 @@ impl EtcdScan<'_> {
                 // The head was durable before the segment had its name.
                 _ if !self.headed => Err(invalid(HEADLESS)),
                 len if offset < len => Err(invalid("bytes behind the end")),
-                _ => Ok(Step::End),
+                _ => Ok(None),
             };
         };
-        let step = self.take(&record)?;
+        let item = self.take(&record)?;
         self.frames = frames;
         self.records += 1;
-        Ok(step)
+        Ok(Some(item))
     }
 
-    fn take(&mut self, record: &RawRecord<'_>) -> Result<Step, Stop> {
+    fn take(&mut self, record: &RawRecord<'_>) -> Result<Option<Item>, Stop> {
         let offset = record.offset;
         let invalid = |found| Stop::Invalid(Invalid { offset, found });
         let data = record.data.unwrap_or_default();
@@ -155,11 +143,11 @@ impl EtcdScan<'_> {
                 }
                 self.next += 1;
                 let at = Position(2 * index);
-                return Ok(Step::Entry(Item { at, offset, end: record.end(), checked: true }));
+                return Ok(Some(Item { at, offset, end: record.end(), checked: true }));
             }
             _ => return Err(invalid("a record of unknown kind")),
         }
-        Ok(Step::Other)
+        Ok(None)
     }
 
     /// How far a record says that the log was durable, if that is beyond what was read.
@@ -195,15 +183,14 @@ impl<'s> Scan<'s, EtcdSegments> for EtcdScan<'s> {
     fn next_item(&mut self) -> Result<Option<Item>, Stop> {
         loop {
             match self.step()? {
-                Step::Entry(item) => return Ok(Some(item)),
-                Step::Other => {}
-                Step::End => return Ok(None),
+                Some(None) => {}
+                end => return Ok(end.flatten()),
             }
         }
     }
 
     fn seek(&mut self, offset: u64) {
-        while self.frames.at < offset && matches!(self.step(), Ok(Step::Entry(_) | Step::Other)) {}
+        while self.frames.at < offset && matches!(self.step(), Ok(Some(_))) {}
     }
 
     fn judge(&mut self, invalid: Invalid, later: Later) -> Verdict {

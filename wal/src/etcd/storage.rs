@@ -107,7 +107,7 @@ impl<F: Fs> DiskStorage<F> {
         let known = known_snapshots(&fs, wal_dir, options.strictness)?;
         let snapshot = newest_snapshot(&snap, names::segments(&fs, wal_dir)?[0], &known)?;
         let start = snapshot.as_ref().map_or(SnapshotRecord::default(), Snapshot::record);
-        let open = || Wal::open(fs.clone(), wal_dir, &start, options)?.read_all();
+        let open = || Wal::open(fs.clone(), wal_dir, &start, options);
         let mut repaired = None;
         let opened = match open() {
             Err(error) if matches!(error.kind(), ErrorKind::Etcd(error) if error.is_torn()) => {

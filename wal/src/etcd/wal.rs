@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::allocate::remove_unused;
 use super::create::{self, FIRST};
 use super::fold::{Entries, Fold};
 use super::frame::kind;
 use super::framer::WalFramer;
 use super::names::{self, SegmentName};
 use super::options::WalOptions;
-use super::pipeline::Pipeline;
 use super::walk::walk;
 use super::writer::{Segment, WalWriter, lock_segments};
 use super::{Contents, Entry, EtcdError, HardState, SnapshotRecord, SyncLatencies};
@@ -43,7 +43,7 @@ impl<F: Fs> Wal<F> {
         let bytes = options.segment_bytes;
         let (temporary, file) = create::first_segment(&fs, dir, bytes).map_err(refused)?;
         let first = vec![Segment { name: FIRST, file }];
-        let writer = WalWriter::new(fs.clone(), &temporary, bytes, first, bytes);
+        let writer = WalWriter::new(fs.clone(), &temporary, (bytes, bytes), first, bytes);
         let framer = WalFramer::new(0, 0, metadata, 0);
         let mut wal = Self { options, framer, writer, state_seq: None, poison: Poison::default() };
         if let Err(error) = wal.begin(&fs, dir) {
@@ -51,10 +51,6 @@ impl<F: Fs> Wal<F> {
             wal.poison.close();
             return Err(refused(error));
         }
-        let synced = wal.syncs().observe(|| parent(dir).to_path_buf(), || fs.sync_dir(parent(dir)));
-        wal.guard(synced).inspect_err(|_| create::quarantine(&fs, dir))?;
-        let pipeline = Pipeline::new(&fs, dir, bytes, bytes, options.allocate_ahead)?;
-        wal.writer.supply(Some(pipeline));
         Ok(wal)
     }
 
@@ -70,15 +66,40 @@ impl<F: Fs> Wal<F> {
             std::io::ErrorKind::NotADirectory => Error::from(EtcdError::NotNamed).at_path(dir),
             _ => Error::io("rename", error).at_path(temporary),
         })?;
+        // The next start must not find a name of which nobody knows whether it is durable.
+        let synced = self.syncs().observe(|| parent(dir).to_path_buf(), || fs.sync_dir(parent(dir)));
+        synced.inspect_err(|_| drop(fs.rename(dir, temporary)))?;
         self.writer.dir = dir.to_path_buf();
         Ok(())
     }
 
-    /// Finds and locks the segments that hold what comes after the snapshot `start`. Changes nothing yet.
-    pub fn open(fs: F, dir: &Path, start: &SnapshotRecord, options: WalOptions) -> Result<Unread<F>> {
+    /// Locks and reads the segments that hold what comes after the snapshot `start`, wipes what stands behind the end, and
+    /// makes the log ready for more.
+    ///
+    /// A torn tail is an error here ([`EtcdError::Torn`]): [`repair`](super::repair()) first, then open again. After an error
+    /// nothing is changed, unless it is one of the disk.
+    pub fn open(fs: F, dir: &Path, start: &SnapshotRecord, options: WalOptions) -> Result<(Self, Contents)> {
         let names = names::from_index(&fs, dir, start.index)?;
         let segments = lock_segments(&fs, dir, &names)?;
-        Ok(Unread { fs, dir: dir.to_path_buf(), names, start: start.clone(), segments, options })
+        let mut fold = Fold::new(Entries::Keep(start), names[0]);
+        let walk = walk(&fs, dir, &names, &mut fold)?;
+        let tail = walk.tail();
+        let refused = walk
+            .corruption(options.strictness)
+            .or_else(|| tail.as_ref()?.refused(options.strictness))
+            .or_else(|| walk.stopped())
+            .or_else(|| fold.refuses_start(start).map(|error| Error::from(error).at_path(dir)));
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        let (last_index, state_seq) = (fold.last_index(), fold.state_seq);
+        let contents = Contents { tail, ..fold.contents };
+        remove_unused(&fs, dir)?;
+        let bytes = options.segment_bytes;
+        let mut writer = WalWriter::new(fs, dir, (bytes, bytes), segments, 0);
+        writer.resume(walk.read(), contents.tail.is_some(), 0)?;
+        let framer = WalFramer::new(walk.offset, walk.crc, contents.metadata.as_deref(), last_index);
+        Ok((Self { options, framer, writer, state_seq, poison: Poison::default() }, contents))
     }
 
     /// Saves entries and the state, in this order; a state that is empty is not written. Returns when it is on stable
@@ -102,8 +123,7 @@ impl<F: Fs> Wal<F> {
         } else if must_sync {
             self.sync()
         } else {
-            let done = self.writer.catch_up(&mut self.framer);
-            self.guard(done)
+            Ok(())
         }
     }
 
@@ -167,7 +187,6 @@ impl<F: Fs> Wal<F> {
 
     /// Makes everything durable, releases the directory and ends.
     pub fn close(mut self) -> Result<()> {
-        self.writer.supply(None);
         self.poison.check()?;
         let trimmed = self.writer.flush(&mut self.framer).and_then(|()| self.writer.trim());
         let done = self.guard(trimmed).and_then(|()| self.sync());
@@ -216,50 +235,6 @@ impl<F: Fs> Drop for Wal<F> {
         {
             tracing::warn!(%error, "log dropped without being closed");
         }
-    }
-}
-
-/// A log that was opened and locked, and must be read before it can be appended to.
-#[derive(Debug)]
-pub struct Unread<F: Fs = OsFs> {
-    fs: F,
-    dir: PathBuf,
-    names: Vec<SegmentName>,
-    start: SnapshotRecord,
-    segments: Vec<Segment<F::File>>,
-    options: WalOptions,
-}
-
-impl<F: Fs> Unread<F> {
-    /// Reads all of it, wipes what stands behind its end, and makes it ready for more.
-    ///
-    /// A torn tail is an error here ([`EtcdError::Torn`]): [`repair`](super::repair()) first, then open again.
-    pub fn read_all(self) -> Result<(Wal<F>, Contents)> {
-        let Self { fs, dir, names, start, segments, options } = self;
-        let mut fold = Fold::new(Entries::Keep(&start), names[0]);
-        let walk = walk(&fs, &dir, &names, &mut fold)?;
-        let tail = walk.tail();
-        let refused = walk
-            .corruption(options.strictness)
-            .or_else(|| tail.as_ref()?.refused(options.strictness))
-            .or_else(|| walk.stopped())
-            .or_else(|| fold.refuses_start(&start).map(|error| Error::from(error).at_path(&dir)));
-        if let Some(error) = refused {
-            return Err(error);
-        }
-        let (last_index, state_seq) = (fold.last_index(), fold.state_seq);
-        let contents = Contents { tail, ..fold.contents };
-        let Some(active) = segments.last() else {
-            return Err(Error::from(EtcdError::SegmentMissing { index: 0 }).at_path(&dir));
-        };
-        let len = active.file.len().at("look at", &dir.join(active.name.file_name()))?;
-        let mut writer = WalWriter::new(fs.clone(), &dir, options.segment_bytes, segments, len);
-        writer.resume(walk.read(), contents.tail.is_some(), len)?;
-        let bytes = options.segment_bytes;
-        let pipeline = Pipeline::new(&fs, &dir, bytes, bytes, options.allocate_ahead)?;
-        writer.supply(Some(pipeline));
-        let framer = WalFramer::new(walk.offset, walk.crc, contents.metadata.as_deref(), last_index);
-        Ok((Wal { options, framer, writer, state_seq, poison: Poison::default() }, contents))
     }
 }
 

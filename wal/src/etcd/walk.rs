@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use super::fold::Fold;
 use super::frame::Scan;
 use super::salvage::{self, Behind};
-use super::tail::Tail;
-use super::{EtcdError, EtcdSegments, SegmentName, Strictness};
+use super::{EtcdError, EtcdSegments, SegmentName, Strictness, Tail};
 use crate::directory::read_segment;
 use crate::fs::Fs;
 use crate::scan::used_len;
@@ -27,6 +26,9 @@ pub(super) struct Walk {
     pub(super) in_segment: u64,
     /// Why, unless it was the end.
     pub(super) stop: Option<EtcdError>,
+    /// The index of the next entry, and the last term and vote, if they are known.
+    next: u64,
+    vote: Option<(u64, u64)>,
     /// The segment's bytes, without the last of more zeros than a record could have.
     pub(super) bytes: Vec<u8>,
 }
@@ -53,7 +55,20 @@ pub(super) fn walk<F: Fs>(fs: &F, dir: &Path, names: &[SegmentName], fold: &mut 
         }
         crc = scan.crc;
         if stop.is_some() || is_last {
-            return Ok(Walk { path, name, is_last, offset, crc, records, in_segment, stop, bytes });
+            let Fold { next, vote, .. } = *fold;
+            return Ok(Walk {
+                path,
+                name,
+                is_last,
+                offset,
+                crc,
+                records,
+                in_segment,
+                stop,
+                next,
+                vote,
+                bytes,
+            });
         }
     }
     Err(Error::from(EtcdError::SegmentMissing { index: 0 }).at_path(dir))
@@ -102,7 +117,8 @@ impl Walk {
         if bytes == 0 && !is_torn {
             return None;
         }
-        let Behind { records, acknowledged } = salvage::behind(&self.bytes, self.offset, self.name);
+        let Behind { records, acknowledged } =
+            salvage::behind(&self.bytes, self.offset, self.next, self.vote);
         let (path, offset, copy) = (self.path.clone(), self.offset, None);
         Some(Tail { path, offset, is_torn, bytes, records, acknowledged, copy })
     }

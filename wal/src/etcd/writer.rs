@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::SyncLatencies;
+use super::allocate::{Allocated, allocate, temporary};
 use super::frame::Encoder;
 use super::framer::WalFramer;
 use super::names::SegmentName;
-use super::pipeline::{self, Pipeline, Ready};
 use super::write_buffer::WriteBuffer;
 use crate::directory::lock;
 use crate::error::AtPath;
@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind, Result, directory};
 /// What waits for a sync is written before it when it is more than this. Less would stay in the processor's cache, and
 /// costs a twentieth less of it; but the pages of one write go to the disk together, and in pieces the sync takes a tenth
 /// longer.
-const EARLY_BYTES: u64 = 1 << 20;
+const EARLY_BYTES: usize = 1 << 20;
 
 /// A file that must grow beyond what was allocated grows by this much more.
 const GROWTH_BYTES: u64 = 256 << 10;
@@ -47,18 +47,15 @@ pub(super) fn lock_segments<F: Fs>(
 }
 
 /// Writes the segments of a directory.
-///
-/// What is written before a sync is whole pages, as with etcd's page writer: a torn tail then has no sector that
-/// was written twice.
 #[derive(Debug)]
 pub(super) struct WalWriter<F: Fs> {
     fs: F,
     pub(super) dir: PathBuf,
+    /// Bytes that a segment is allocated with, and on a full disk.
     segment_bytes: u64,
+    segment_bytes_min: u64,
     /// Oldest first; the last one is active.
     pub(super) segments: Vec<Segment<F::File>>,
-    /// `None` before the log has its name and when it is closed.
-    pipeline: Option<Pipeline<F>>,
     /// How far the active segment was written.
     written: u64,
     /// Bytes of its file, and how many there should be unless more is written.
@@ -71,11 +68,12 @@ pub(super) struct WalWriter<F: Fs> {
 }
 
 impl<F: Fs> WalWriter<F> {
-    /// A writer of `segments`, the last of which has nothing yet, in a file of `len` bytes.
+    /// A writer of `segments`, the last of which has nothing yet, in a file of `len` bytes. Later ones are allocated with
+    /// these bytes, or on a full disk with the second number.
     pub(super) fn new(
         fs: F,
         dir: &Path,
-        segment_bytes: u64,
+        (segment_bytes, segment_bytes_min): (u64, u64),
         segments: Vec<Segment<F::File>>,
         len: u64,
     ) -> Self {
@@ -83,8 +81,8 @@ impl<F: Fs> WalWriter<F> {
             fs,
             dir: dir.to_path_buf(),
             segment_bytes,
+            segment_bytes_min,
             segments,
-            pipeline: None,
             written: 0,
             allocated: len,
             nominal: len,
@@ -92,11 +90,6 @@ impl<F: Fs> WalWriter<F> {
             latencies: Arc::new(SyncLatencies::of_wal()),
             counts: Counts::default(),
         }
-    }
-
-    /// The files of later segments come from `pipeline`.
-    pub(super) fn supply(&mut self, pipeline: Option<Pipeline<F>>) {
-        self.pipeline = pipeline;
     }
 
     fn active(&self) -> &Segment<F::File> {
@@ -121,8 +114,8 @@ impl<F: Fs> WalWriter<F> {
         self.allocated
     }
 
-    /// Goes on in the active segment behind `read`, what was read of it, for a file of `bytes`. If something else stands
-    /// there (`dirty`), it is wiped first.
+    /// Goes on in the active segment behind `read`, what was read of it, in a file of `bytes` at least. If something else
+    /// stands there (`dirty`), it is wiped first.
     ///
     /// Durable before anything is written there: otherwise records of before the crash could come back behind newer ones. So
     /// is what was read, before anybody acts on it: after a crash of the process alone it may be known to the operating
@@ -132,20 +125,20 @@ impl<F: Fs> WalWriter<F> {
         let end = read.len() as u64;
         let file = self.file();
         let wiped = || {
+            let bytes = file.len()?.max(bytes).max(end);
             if dirty {
                 tracing::warn!(offset = end, "wiped what stood behind the end of the log");
                 file.set_len(end)?;
             }
-            let allocated = match file.allocate(0..bytes.max(end)) {
+            let allocated = match file.allocate(0..bytes) {
                 Err(error) if crate::error::is_full(&error) => end,
-                done => done.map(|()| bytes.max(end))?,
+                done => done.map(|()| bytes)?,
             };
             file.write_all_at(read, 0)?;
             file.sync_all()?;
-            Ok(allocated)
+            Ok((end, allocated, bytes))
         };
-        let allocated = wiped().at("wipe", &self.path())?;
-        (self.written, self.allocated, self.nominal) = (end, allocated, bytes.max(end));
+        (self.written, self.allocated, self.nominal) = wiped().at("wipe", &self.path())?;
         // The process that made the directory or its last segment may have died before their names were durable.
         for dir in [&*self.dir, parent(&self.dir)] {
             self.fs.sync_dir(dir).at("sync directory", dir)?;
@@ -161,42 +154,36 @@ impl<F: Fs> WalWriter<F> {
         self.file().sync_all().map_err(|error| Error::broken("sync", error).at_path(&self.path()))
     }
 
-    /// Gives to the operating system what etcd would have written of `framer` by now, if it is much.
+    /// Gives the frames of `framer` to the operating system, if they are many.
     #[inline]
     pub(super) fn write_early(&mut self, framer: &mut WalFramer) -> Result<()> {
-        if framer.etcd_offset() > self.written + EARLY_BYTES { self.catch_up(framer) } else { Ok(()) }
+        let waiting = &mut framer.encoder.waiting;
+        if waiting.len() > EARLY_BYTES { self.write(waiting) } else { Ok(()) }
     }
 
-    /// Gives to the operating system what etcd would have written of `framer` by now: whole pages, unless it is for a sync.
-    pub(super) fn catch_up(&mut self, framer: &mut WalFramer) -> Result<()> {
-        let len = framer.etcd_offset().saturating_sub(self.written);
-        self.write(&mut framer.encoder.waiting, len as usize)
-    }
-
-    /// Gives all of `framer` to the operating system.
+    /// Gives all of `framer` to the operating system, for a sync.
     pub(super) fn flush(&mut self, framer: &mut WalFramer) -> Result<()> {
-        let waiting = framer.flush();
-        let len = waiting.len();
-        self.write(waiting, len)
+        self.write(framer.flush())
     }
 
-    /// Writes the first `len` bytes of the buffer, and removes them from it.
-    pub(super) fn write(&mut self, buffer: &mut WriteBuffer, len: usize) -> Result<()> {
+    /// Writes whole frames, and empties the buffer.
+    pub(super) fn write(&mut self, buffer: &mut WriteBuffer) -> Result<()> {
+        let len = buffer.len() as u64;
         if len == 0 {
             return Ok(());
         }
-        let end = self.written + len as u64;
+        let end = self.written + len;
         if end > self.allocated {
             self.grow(end + GROWTH_BYTES)?;
         }
-        if let Err(error) = buffer.write(self.file(), len, self.written) {
+        if let Err(error) = buffer.write(self.file(), self.written) {
             // Half a record that does not end at a sector would pass for damage. Ended here it is a torn one.
             drop(self.file().set_len(self.written).and_then(|()| self.file().sync_all()));
             return Err(Error::io("write", error).at_path(&self.path()));
         }
-        buffer.advance(len);
+        buffer.clear();
         self.written = end;
-        self.total += len as u64;
+        self.total += len;
         Ok(())
     }
 
@@ -224,13 +211,13 @@ impl<F: Fs> WalWriter<F> {
 
     /// Begins a segment: its head is durable before it has its name. After an error the framer is as it was.
     pub(super) fn begin(&mut self, name: SegmentName, framer: &mut WalFramer) -> Result<()> {
-        let pipeline = self.pipeline.as_mut().ok_or_else(|| Error::new(ErrorKind::Closed))?;
-        let Ready { file, path: temporary, bytes } = pipeline.take()?;
+        let allocated = allocate(&self.fs, &self.dir, self.segment_bytes, self.segment_bytes_min)?;
+        let Allocated { file, path: temporary, bytes } = allocated;
         let crc = framer.encoder.crc;
         framer.head(name);
         let head = framer.flush();
-        let (len, path) = (head.len(), self.dir.join(name.file_name()));
-        let begun = head.write(&file, len, 0).at("write", &temporary).and_then(|()| {
+        let (len, path) = (head.len() as u64, self.dir.join(name.file_name()));
+        let begun = head.write(&file, 0).at("write", &temporary).and_then(|()| {
             self.latencies.observe(|| temporary.clone(), || file.sync_data())?;
             directory::refuse_occupied(&self.fs, &path)?;
             self.fs.rename(&temporary, &path).at("rename", &temporary)?;
@@ -243,12 +230,11 @@ impl<F: Fs> WalWriter<F> {
             drop(self.fs.remove(&temporary));
             return Err(error);
         }
-        framer.encoder.waiting.advance(len);
+        head.clear();
         self.segments.push(Segment { name, file });
-        self.total += len as u64;
+        self.total += len;
         self.counts.segments += 1;
-        (self.written, self.allocated, self.nominal) =
-            (len as u64, bytes.max(len as u64), self.segment_bytes);
+        (self.written, self.allocated, self.nominal) = (len, bytes.max(len), self.segment_bytes);
         Ok(())
     }
 
@@ -266,7 +252,7 @@ impl<F: Fs> WalWriter<F> {
     /// leave a hole.
     pub(super) fn remove_front(&mut self, count: usize) -> Result<()> {
         for Segment { name, file } in self.segments.drain(..count) {
-            let (path, temporary) = (self.dir.join(name.file_name()), pipeline::path(&self.dir, 0));
+            let (path, [_, temporary]) = (self.dir.join(name.file_name()), temporary(&self.dir));
             // After a failure the next opening is to see it.
             let removed = self.fs.rename(&path, &temporary).and_then(|()| {
                 self.fs.sync_dir(&self.dir).inspect_err(|_| drop(self.fs.rename(&temporary, &path)))

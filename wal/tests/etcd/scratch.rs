@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{
-    Contents, Entry, EntryKind, EtcdError, HardState, Snapshot, SnapshotRecord, Unread, Wal, WalOptions,
+    Contents, Entry, EntryKind, EtcdError, HardState, Snapshot, SnapshotRecord, Wal, WalOptions,
 };
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{Error, ErrorKind, Result};
@@ -41,7 +41,7 @@ impl Scratch {
     }
 
     pub(crate) fn open(&self, start: &SnapshotRecord) -> Result<(Wal, Contents)> {
-        Wal::open(OsFs, &self.wal(), start, options()).and_then(Unread::read_all)
+        Wal::open(OsFs, &self.wal(), start, options())
     }
 
     pub(crate) fn last(&self) -> PathBuf {

@@ -8,7 +8,7 @@ pub(crate) const DIR: &str = "/m/wal";
 
 /// Segments of a page.
 pub(crate) fn options() -> WalOptions {
-    WalOptions::default().segment_bytes(4096).allocate_ahead(false)
+    WalOptions::default().segment_bytes(4096)
 }
 
 /// The content is a function of index and term, so that whatever comes back can be checked.

@@ -5,12 +5,12 @@
 use std::marker::PhantomData;
 use std::mem;
 
-use super::constants::{INDEX_MAX, TERM};
 use crate::commit::{Failure, Framer, Writer};
 use crate::etcd::frame::kind;
 use crate::etcd::framer::WalFramer;
 use crate::etcd::names::SegmentName;
 use crate::etcd::proto::Head;
+use crate::etcd::scan::INDEX_MAX;
 use crate::etcd::write_buffer::WriteBuffer;
 use crate::etcd::writer::WalWriter;
 use crate::etcd::{EntryKind, HardState, SnapshotRecord};
@@ -18,6 +18,8 @@ use crate::fs::Fs;
 use crate::metrics::Counts;
 use crate::{ENTRY_BYTES_MAX, Error, ErrorKind, Position, Record, Result};
 
+/// Every entry is of this term; a real etcd would find a log of one leader.
+pub(super) const TERM: u64 = 1;
 /// What an entry takes beside its payload, with the states before it and behind it, and a snapshot's record.
 const OVERHEAD_BYTES: u64 = 256;
 
@@ -208,9 +210,9 @@ impl<F: Fs> Framer for LogFramer<F> {
 
 impl<F: Fs> Writer<WriteBuffer> for WalWriter<F> {
     fn write(&mut self, group: &mut WriteBuffer, _: u64) -> Result<u64, Failure> {
-        let len = group.len();
-        Self::write(self, group, len).map_err(Failure::Broken)?;
-        Ok(len as u64)
+        let len = group.len() as u64;
+        Self::write(self, group).map_err(Failure::Broken)?;
+        Ok(len)
     }
 
     fn sync(&mut self) -> Result<(), Failure> {
