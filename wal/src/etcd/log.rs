@@ -56,18 +56,18 @@ pub struct EtcdLog<F: Fs = OsFs> {
 
 impl<F: Fs> EtcdLog<F> {
     fn open_with(
-        fs: F,
+        fs: &F,
         dir: &Path,
         options: &LogOptions,
         replay: impl FnOnce(Walk<'_, EtcdSegments, F>) -> Result<Found<EtcdSegments>>,
     ) -> Result<(Self, Recovery)> {
-        let lock = directory::take(&fs, dir)?;
-        refuse_other::<EtcdSegments, F>(&fs, dir)?;
-        let names = directory::segments::<EtcdSegments, F>(&fs, dir)?;
-        let segments = lock_segments(&fs, dir, &names)?;
-        let found = replay(Walk::new(&fs, dir, options.recovery.into(), 0)?)?;
+        let lock = directory::take(fs, dir)?;
+        refuse_other::<EtcdSegments, F>(fs, dir)?;
+        let names = directory::segments::<EtcdSegments, F>(fs, dir)?;
+        let segments = lock_segments(fs, dir, &names)?;
+        let found = replay(Walk::new(fs, dir, options.recovery.into(), 0)?)?;
         // Until here nothing was changed.
-        remove_unused(&fs, dir)?;
+        remove_unused(fs, dir)?;
         let EtcdCarry { crc, next, durable } = found.carry;
         let (last, bytes) = (found.segments.last(), options.segment_bytes.into());
         let active = last.filter(|last| !last.is_corrupt);
@@ -80,7 +80,7 @@ impl<F: Fs> EtcdLog<F> {
         match (active, last) {
             (Some(active), _) => {
                 let path = dir.join(active.name.file_name());
-                let content = directory::read_segment::<EtcdSegments, F>(&fs, &path)?;
+                let content = directory::read_segment::<EtcdSegments, F>(fs, &path)?;
                 let (replayed, rest) =
                     content.split_at_checked(active.end as usize).unwrap_or((&content, &[]));
                 writer.resume(replayed, rest.iter().any(|&byte| byte != 0), bytes)?;
@@ -103,7 +103,7 @@ impl<F: Fs> Log for EtcdLog<F> {
         options: LogOptions,
         mut replay: impl FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<(Self, Recovery)> {
-        Self::open_with(fs, dir, &options, |walk| walk.records(&mut replay))
+        Self::open_with(&fs, dir, &options, |walk| walk.records(&mut replay))
     }
 
     fn open_replaying(
@@ -112,7 +112,7 @@ impl<F: Fs> Log for EtcdLog<F> {
         options: LogOptions,
         replay: &mut dyn Replay,
     ) -> Result<(Self, Recovery)> {
-        Self::open_with(fs, dir, &options, |walk| walk.entries(replay))
+        Self::open_with(&fs, dir, &options, |walk| walk.entries(replay))
     }
 
     fn read(fs: &F, dir: &Path, mode: RecoveryMode, replay: &mut ReplayFn<'_>) -> Result<Recovery> {

@@ -94,26 +94,31 @@ pub(crate) struct EtcdScan<'s> {
 }
 
 impl EtcdScan<'_> {
-    /// Goes past one record, which is an item if it is an entry; `None` at the end.
-    fn step(&mut self) -> Result<Option<Option<Item>>, Stop> {
-        let offset = self.frames.at;
-        let invalid = |found| Stop::Invalid(Invalid { offset, found });
+    /// The next entry, if it begins before `limit`. Goes past records of other kinds.
+    fn next_before(&mut self, limit: u64) -> Result<Option<Item>, Stop> {
         if self.name.index > INDEX_MAX {
             return Err(Stop::Refused(Error::new(ErrorKind::NumbersEnd)));
         }
-        let mut frames = self.frames.clone();
-        let Some(record) = frames.next().map_err(|error| invalid(found(&error)))? else {
-            return match self.bytes.len() as u64 {
-                // The head was durable before the segment had its name.
-                _ if !self.headed => Err(invalid(HEADLESS)),
-                len if offset < len => Err(invalid("bytes behind the end")),
-                _ => Ok(None),
+        while self.frames.at < limit {
+            let offset = self.frames.at;
+            let invalid = |found| Stop::Invalid(Invalid { offset, found });
+            let mut frames = self.frames.clone();
+            let Some(record) = frames.next().map_err(|error| invalid(found(&error)))? else {
+                return match self.bytes.len() as u64 {
+                    // The head was durable before the segment had its name.
+                    _ if !self.headed => Err(invalid(HEADLESS)),
+                    len if offset < len => Err(invalid("bytes behind the end")),
+                    _ => Ok(None),
+                };
             };
-        };
-        let item = self.take(&record)?;
-        self.frames = frames;
-        self.records += 1;
-        Ok(Some(item))
+            let item = self.take(&record)?;
+            self.frames = frames;
+            self.records += 1;
+            if item.is_some() {
+                return Ok(item);
+            }
+        }
+        Ok(None)
     }
 
     fn take(&mut self, record: &RawRecord<'_>) -> Result<Option<Item>, Stop> {
@@ -181,16 +186,11 @@ impl<'s> Scan<'s, EtcdSegments> for EtcdScan<'s> {
     }
 
     fn next_item(&mut self) -> Result<Option<Item>, Stop> {
-        loop {
-            match self.step()? {
-                Some(None) => {}
-                end => return Ok(end.flatten()),
-            }
-        }
+        self.next_before(u64::MAX)
     }
 
     fn seek(&mut self, offset: u64) {
-        while self.frames.at < offset && matches!(self.step(), Ok(Some(_))) {}
+        while let Ok(Some(_)) = self.next_before(offset) {}
     }
 
     fn judge(&mut self, invalid: Invalid, later: Later) -> Verdict {
