@@ -2,7 +2,8 @@
 //!
 //! Numbers are written always, also zero, in the order of their fields; byte strings only when there are some (empty is
 //! not absent); lists unpacked. Reading takes absent numbers for zero, any order of fields, the last of repeated
-//! ones, packed lists too, and skips fields that it does not know: later versions write less and add more.
+//! ones, packed lists too, and skips fields that it does not know: later versions write less and add more. Groups, an old form
+//! of nesting, are refused.
 
 use std::ops::Deref;
 
@@ -433,23 +434,9 @@ impl<'a> Fields<'a> {
                 let len = self.varint()?;
                 self.take(usize::try_from(len).ok()?).map(Value::Bytes)
             }
-            3 => self.group(),
             5 => self.take(4).map(|_| Value::Other),
             _ => None,
         }
-    }
-
-    /// Skips a group, an old form of nesting that only unknown fields can have.
-    fn group(&mut self) -> Option<Value<'a>> {
-        let mut depth = 1;
-        while depth > 0 {
-            match self.varint()? & 7 {
-                3 => depth += 1,
-                4 => depth -= 1,
-                wire_type => drop(self.value(wire_type)?),
-            }
-        }
-        Some(Value::Other)
     }
 
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
