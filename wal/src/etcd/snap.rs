@@ -13,7 +13,7 @@
 //! mean nothing here. It is whole when it has its name, and goes when a later snapshot is released.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use super::wal::purge;
 use super::{EtcdError, Snapshot, SnapshotRecord, SyncLatencies};
 use crate::crc32c;
 use crate::error::AtPath;
-use crate::fs::{Fs, FsFile, NotRegular, OsFs, create_temporary, remove_if_there};
+use crate::fs::{FileWriter, Fs, FsFile, NotRegular, OsFs, create_temporary, remove_if_there};
 use crate::{Error, ErrorKind, Result, directory};
 
 /// What of a database is in memory while it is received.
@@ -105,7 +105,7 @@ impl<F: Fs> Snapshotter<F> {
             return Ok(());
         }
         let path = self.dir.join(file_name(&snapshot.record()));
-        self.publish(&path, &self.syncs, |file| file.write_all_at(&encode(snapshot), 0))
+        self.publish(&path, &self.syncs, |file| file.write_all_at(&encode(snapshot), 0).map(|()| file))
     }
 
     /// A file that `fill` writes, durable and whole under its name, or not there.
@@ -113,13 +113,13 @@ impl<F: Fs> Snapshotter<F> {
         &self,
         path: &Path,
         syncs: &SyncLatencies,
-        fill: impl FnOnce(&F::File) -> io::Result<()>,
+        fill: impl FnOnce(F::File) -> io::Result<F::File>,
     ) -> Result<()> {
         self.fs.create_dir_all(&self.dir).at("create directory", &self.dir)?;
         let (temporary, file) = create_temporary(&self.fs, path).at("create", path)?;
-        let published = fill(&file)
-            .at("write", &temporary)
-            .and_then(|()| syncs.observe(|| path.to_path_buf(), || self.fs.publish(&file, &temporary, path)));
+        let published = fill(file).at("write", &temporary).and_then(|file| {
+            syncs.observe(|| path.to_path_buf(), || self.fs.publish(&file, &temporary, path))
+        });
         published.inspect_err(|_| drop(self.fs.remove(&temporary)))
     }
 
@@ -130,18 +130,9 @@ impl<F: Fs> Snapshotter<F> {
             return Ok(());
         }
         self.publish(&self.database_path(index), &self.database_syncs, |file| {
-            let (mut buffer, mut at) = (vec![0; COPY_BYTES], 0);
-            loop {
-                match from.read(&mut buffer) {
-                    Ok(0) => return Ok(()),
-                    Ok(len) => {
-                        file.write_all_at(&buffer[..len], at)?;
-                        at += len as u64;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            let mut file = BufWriter::with_capacity(COPY_BYTES, FileWriter::new(file));
+            io::copy(from, &mut file)?;
+            file.into_inner()?.finish()
         })
     }
 
@@ -169,19 +160,17 @@ impl<F: Fs> Snapshotter<F> {
 
     /// The newest snapshot that can be read; those that cannot are renamed to `<name>.broken`.
     pub fn load(&self) -> Result<Option<Snapshot>> {
-        self.load_matching(|_| true)
+        self.newest_tidied(|_| true)
     }
 
     /// The newest snapshot that the log knows: one without a record is of a crash between file and record.
     pub fn load_newest_available(&self, known: &[SnapshotRecord]) -> Result<Option<Snapshot>> {
-        self.load_matching(|snapshot| is_known(known, snapshot))
+        self.newest_tidied(|snapshot| is_known(known, snapshot))
     }
 
     /// The same, with nothing changed: those that cannot be read are passed over.
     pub fn newest_readable(&self, known: &[SnapshotRecord]) -> Result<Option<Snapshot>> {
-        let names = self.names()?;
-        let paths = names.iter().rev().filter(|name| is_snapshot(name)).map(|name| self.dir.join(name));
-        self.first(paths, |snapshot| is_known(known, snapshot), |_, _| Ok(()))
+        self.newest(|snapshot| is_known(known, snapshot)).map(|(newest, _)| newest)
     }
 
     /// The snapshots of an index above `last` whose files are intact, the lowest index first.
@@ -193,63 +182,50 @@ impl<F: Fs> Snapshotter<F> {
                 continue;
             }
             let path = self.dir.join(&name);
-            match self.read(&path) {
-                Ok(snapshot) if snapshot.index > last => found.push((snapshot.index, path)),
-                Err(error) if !matches!(error.kind(), ErrorKind::Etcd(_)) && !is_no_file(&error) => {
-                    return Err(error);
-                }
-                _ => {}
+            if let Ok(snapshot) = self.look(&path)?
+                && snapshot.index > last
+            {
+                found.push((snapshot.index, path));
             }
         }
         found.sort();
         Ok(found)
     }
 
-    fn load_matching(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Option<Snapshot>> {
-        self.first(self.newest_first()?, wanted, |path, error| {
-            let mut broken = path.as_os_str().to_os_string();
+    /// The newest snapshot that is wanted, after what a crash or corruption left was renamed or removed.
+    fn newest_tidied(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Option<Snapshot>> {
+        let (newest, corrupt) = self.newest(wanted)?;
+        for path in corrupt {
+            let mut broken = path.clone().into_os_string();
             broken.push(BROKEN_SUFFIX);
-            tracing::warn!(%error, "quarantined a snapshot");
-            self.fs.rename(path, Path::new(&broken)).at("rename", path)
-        })
+            tracing::warn!(path = %path.display(), "quarantined a snapshot");
+            self.fs.rename(&path, Path::new(&broken)).at("rename", &path)?;
+        }
+        for path in self.names()?.iter().filter(|name| is_unfinished(name)).map(|name| self.dir.join(name)) {
+            self.fs.remove(&path).at("remove", &path)?;
+        }
+        Ok(newest)
     }
 
-    /// The first of these that is wanted; those before it that are broken go to `broken`.
-    fn first(
-        &self,
-        paths: impl IntoIterator<Item = PathBuf>,
-        wanted: impl Fn(&Snapshot) -> bool,
-        broken: impl Fn(&Path, &Error) -> Result<()>,
-    ) -> Result<Option<Snapshot>> {
-        for path in paths {
-            match self.read(&path) {
-                Ok(snapshot) if wanted(&snapshot) => return Ok(Some(snapshot)),
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::Etcd(_)) => broken(&path, &error)?,
-                Err(error) if is_no_file(&error) => tracing::warn!(%error, "passed over: it is no snapshot"),
-                // A file that the disk does not give is not known to be broken.
-                Err(error) => return Err(error),
+    /// The newest snapshot that is wanted, and newer files that are corrupt.
+    fn newest(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<(Option<Snapshot>, Vec<PathBuf>)> {
+        let (names, mut corrupt) = (self.names()?, Vec::new());
+        for path in names.iter().rev().filter(|name| is_snapshot(name)).map(|name| self.dir.join(name)) {
+            match self.look(&path)? {
+                Ok(snapshot) if wanted(&snapshot) => return Ok((Some(snapshot), corrupt)),
+                Err(error) if matches!(error.kind(), ErrorKind::Etcd(_)) => corrupt.push(path),
+                _ => {}
             }
         }
-        Ok(None)
+        Ok((None, corrupt))
     }
 
-    /// The files whose names end as those of snapshots do. Unfinished databases are removed.
-    fn newest_first(&self) -> Result<Vec<PathBuf>> {
-        let mut paths = Vec::new();
-        for name in self.names()?.iter().rev() {
-            let path = self.dir.join(name);
-            match name.to_str().unwrap_or_default() {
-                name if name.ends_with(SUFFIX) => paths.push(path),
-                name if is_unfinished(name) => {
-                    self.fs.remove(&path).at("remove", &path)?;
-                }
-                "db" => {}
-                name if name.ends_with(DATABASE_SUFFIX) || name.ends_with(BROKEN_SUFFIX) => {}
-                _ => tracing::warn!(path = %path.display(), "passed over: it is no snapshot"),
-            }
+    /// The snapshot of a file, or why there is none in it. A file that the disk does not give is not known to be corrupt.
+    fn look(&self, path: &Path) -> Result<Result<Snapshot>> {
+        match self.read(path) {
+            Err(error) if !matches!(error.kind(), ErrorKind::Etcd(_)) && !is_no_file(&error) => Err(error),
+            found => Ok(found),
         }
-        Ok(paths)
     }
 
     /// Removes received databases (`<index, 16 hex>.snap.db`) of before `snapshot`.
@@ -290,7 +266,8 @@ fn is_known(known: &[SnapshotRecord], snapshot: &Snapshot) -> bool {
 }
 
 /// Files of before their names: of our snapshots and databases, and of etcd's own database.
-fn is_unfinished(name: &str) -> bool {
+fn is_unfinished(name: &OsStr) -> bool {
+    let name = name.to_str().unwrap_or_default();
     name.starts_with("db.tmp") || name.ends_with(".snap.tmp") || name.ends_with(".snap.db.tmp")
 }
 
