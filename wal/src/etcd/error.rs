@@ -76,11 +76,6 @@ pub enum EtcdError {
     )]
     NotNamed,
     #[error(
-        "{records} whole records behind the place where the log ends: corrupt, or a torn write of many records; open with \
-         `Strictness::Acknowledged` to drop them"
-    )]
-    RecordsAfterEnd { records: u64 },
-    #[error(
         "{records} whole records behind the place where the log ends, after writes that were acknowledged: corrupt; restore \
          the file from a copy, or remove this member and add it again"
     )]

@@ -44,8 +44,9 @@ pub struct Tail {
 impl Tail {
     /// Why a log with such a tail is not opened.
     pub(super) fn refused(&self, strictness: Strictness) -> Option<Error> {
-        let error = strictness.refuses(self.records, self.acknowledged)?;
-        Some(Error::from(error).at_path(&self.path).at_offset(self.offset))
+        let is_lost = self.acknowledged && strictness == Strictness::Acknowledged;
+        let lost = EtcdError::AcknowledgedLost { records: self.records };
+        is_lost.then(|| Error::from(lost).at_path(&self.path).at_offset(self.offset))
     }
 }
 

@@ -1,6 +1,5 @@
 //! How a log is kept, and how strictly it is opened.
 
-use super::EtcdError;
 use super::frame::RECORD_BYTES_MAX;
 
 /// A segment is cut when it has reached this many bytes: 64 MB, not MiB.
@@ -52,22 +51,8 @@ pub enum Strictness {
     /// As etcd: they are wiped, and reported.
     Etcd,
     /// They are wiped and reported, unless they show that a write was acknowledged which is missing now. Then this is
-    /// damage, and an error, and nothing is changed. So is a last segment without the records that it got before its name.
+    /// corruption, and an error, and nothing is changed. So is a last segment without the records that it got before its
+    /// name.
     #[default]
     Acknowledged,
-    /// They are an error, and nothing is changed. May refuse what an ordinary crash left.
-    Strict,
-}
-
-impl Strictness {
-    /// Why a log with so many whole records behind its end is not opened. `acknowledged`: they show that more was durable.
-    pub(super) fn refuses(self, records: u64, acknowledged: bool) -> Option<EtcdError> {
-        match self {
-            Self::Acknowledged | Self::Strict if acknowledged => {
-                Some(EtcdError::AcknowledgedLost { records })
-            }
-            Self::Strict if records > 0 => Some(EtcdError::RecordsAfterEnd { records }),
-            _ => None,
-        }
-    }
 }
