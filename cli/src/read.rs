@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use tsmith_wal::fs::{TooLong, sparse};
+use tsmith_wal::fs::{OsFs, TooLong, sparse};
+use tsmith_wal::{Recovery, ReplayMode, SegmentRecord, replay_segment};
 
 /// Reads the file at `path`, to which a link may lead, unless it has more than `limit` bytes.
 pub(crate) fn within(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
@@ -21,4 +22,14 @@ pub(crate) fn segment(path: &Path, limit: u64) -> io::Result<(Vec<u8>, u64)> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
     Ok((sparse::read(file, len, limit)?, len))
+}
+
+/// Gives the records of the segment at `path`, up to the first that is not valid, to `take`.
+pub(crate) fn records(
+    path: &Path,
+    take: impl FnMut(SegmentRecord<'_>) -> tsmith_wal::Result<()>,
+) -> tsmith_wal::Result<Recovery> {
+    // The log opens no links, but a user may name one.
+    let target = std::fs::canonicalize(path).ok().filter(|_| path.is_symlink());
+    replay_segment(&OsFs, target.as_deref().unwrap_or(path), ReplayMode::InfluxDb, take)
 }

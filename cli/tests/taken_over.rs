@@ -9,8 +9,8 @@ use support::{Scratch, content, run};
 use tsmith_engine::{Batch, BatchBuilder, Value};
 use tsmith_wal::entry::Layout;
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::segment::{FrameEncoder, InfluxEncoder, Scan, Unit};
-use tsmith_wal::{FileLog, Log, LogOptions, Record};
+use tsmith_wal::segment::{FrameEncoder, InfluxEncoder};
+use tsmith_wal::{FileLog, Log, LogOptions, Record, RecoveryMode, replay_segment};
 
 fn point(time: i64) -> Batch<'static> {
     let mut points = BatchBuilder::new();
@@ -30,18 +30,18 @@ fn crashed(scratch: &Scratch) -> (PathBuf, PathBuf) {
     log.close().expect("closes");
     let segment = wal.join("_00002.wal");
     let bytes = fs::read(&segment).expect("reads");
-    fs::write(&segment, &bytes[..last_frame(&bytes) + 10]).expect("cuts");
+    fs::write(&segment, &bytes[..last_frame(&segment) + 10]).expect("cuts");
     (dir, segment)
 }
 
 /// Where the last frame of segment 2 begins.
-fn last_frame(bytes: &[u8]) -> usize {
-    let (mut scan, mut last) = (Scan::new(2, bytes), 0);
-    while let Ok(Some(unit)) = scan.next() {
-        if let Unit::Frame { offset, .. } = unit {
-            last = offset as usize;
-        }
-    }
+fn last_frame(segment: &Path) -> usize {
+    let mut last = 0;
+    let replayed = replay_segment(&OsFs, segment, RecoveryMode::Strict, |found| {
+        last = found.offset as usize;
+        Ok(())
+    });
+    replayed.expect("reads");
     last
 }
 

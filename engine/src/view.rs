@@ -89,7 +89,9 @@ impl View {
         // A segment holds no blocks.
         let mut view = Self::empty(Decoders::standard());
         let mut log = Log::of(StoredTypes::new(), |replay| {
-            tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::Salvage, replay)
+            tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::Salvage, |found| {
+                replay(found.at, found.record)
+            })
         });
         if let Some(error) = log.failure.take() {
             return Err(error);

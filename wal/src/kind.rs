@@ -14,6 +14,8 @@ pub trait Format: SegmentFormat<Name = u32> + Send {
     const INFLUX: bool;
     /// Where the first group of a segment begins.
     const HEAD_BYTES: u32;
+    /// What precedes the payload in a frame.
+    const FRAME_HEADER_BYTES: u32;
     /// Room at the beginning of a group, for what [`Format::seal`] puts there.
     const GROUP_BYTES: u32;
     /// Most bytes of what [`Format::end`] gives.

@@ -95,7 +95,7 @@ pub use null::NullLog;
 pub use options::{Compression, Durability, LogOptions, RecoveryMode, ReplayMode, SEGMENT_BYTES};
 pub use recover::{Gap, GapKind, NotReplayed, Progress, Recovery, Replay, Unverified};
 pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
-pub use replay::{following, replay_only, replay_segment};
+pub use replay::{SegmentRecord, replay_only, replay_segment};
 pub use segment_log::SegmentLog;
 // The words of the signatures above, so that a user of this crate needs no other.
 pub use tsmith_codecs::{Batch, BatchBuilder, FieldKey, FieldType, Position, RunBuilder, TimeRange, Value};

@@ -68,7 +68,6 @@ pub use scan::NativeScan;
 pub const HEAD_BYTES: usize = 40;
 /// A record without its body.
 pub const RECORD_BYTES: usize = 17;
-const MAGIC: [u8; 8] = *b"TSmithN2";
 const END: u8 = 4;
 const ZSTD: u8 = 0x10;
 const LZ4: u8 = 0x20;
@@ -79,7 +78,7 @@ const PACKED_BYTES_MIN: usize = 512;
 /// A byte of an LZ4 block yields at most this many: longer claims are refused before memory is taken for them.
 const LZ4_RATIO_MAX: usize = 255;
 
-const _: () = assert!(MAGIC.len() + 8 + 4 + 8 + 8 + 4 == HEAD_BYTES);
+const _: () = assert!(Native::MAGIC.len() + 8 + 4 + 8 + 8 + 4 == HEAD_BYTES);
 const _: () = assert!(4 + 4 + 4 + 4 + 1 == RECORD_BYTES);
 
 /// Segments of our own.
@@ -89,6 +88,11 @@ pub struct Native {
     signature: u64,
     link: Link,
     sequence: u32,
+}
+
+impl Native {
+    /// The first bytes of every segment.
+    pub(crate) const MAGIC: [u8; 8] = *b"TSmithN2";
 }
 
 /// Encodes records. Holds the tables of the compressors.
@@ -185,6 +189,7 @@ impl Format for Native {
     const LAYOUT: Layout = Layout::Columns;
     const INFLUX: bool = false;
     const HEAD_BYTES: u32 = HEAD_BYTES as u32;
+    const FRAME_HEADER_BYTES: u32 = RECORD_BYTES as u32;
     const GROUP_BYTES: u32 = 0;
     const END_BYTES: u32 = RECORD_BYTES as u32;
 
@@ -199,7 +204,7 @@ impl Format for Native {
     }
 
     fn head(&self) -> Vec<u8> {
-        let mut head = MAGIC.to_vec();
+        let mut head = Self::MAGIC.to_vec();
         head.extend(self.signature.to_le_bytes());
         head.extend(self.segment.to_le_bytes());
         head.extend(self.link.first.to_le_bytes());

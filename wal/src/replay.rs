@@ -3,14 +3,34 @@
 use std::path::Path;
 
 use crate::directory;
+use crate::entry::Layout;
+use crate::error::AtPath;
 use crate::etcd::EtcdSegments;
-use crate::fs::{Fs, parent};
+use crate::fs::{Access, Fs, FsFile, parent};
+use crate::kind::Format;
 use crate::native::Native;
 use crate::options::ReplayMode;
 use crate::recover::{Recovery, Walk};
-use crate::scan::{Later, SegmentFormat};
+use crate::scan::SegmentFormat;
 use crate::segment::Influx;
-use crate::{Error, ErrorKind, Position, Record, Result};
+use crate::{Position, Record, Result};
+
+/// A record of a segment, and where it is.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentRecord<'a> {
+    /// Its position in the log.
+    pub at: Position,
+    /// The record.
+    pub record: Record<'a>,
+    /// The layout that the log prefers for writes.
+    pub layout: Layout,
+    /// Offset of its first byte in the segment.
+    pub offset: u64,
+    /// Offset after its last byte.
+    pub end: u64,
+    /// How many bytes its payload takes there.
+    pub stored_bytes: u64,
+}
 
 /// Gives the records of a directory to `replay`, and changes nothing: for looking at a log that belongs to somebody
 /// else. What an opening would cut off is reported.
@@ -31,32 +51,63 @@ pub fn replay_only<F: Fs>(
 }
 
 /// Gives the records of one segment to `replay`, and changes nothing: those up to the first that is not valid, or in a salvage
-/// those behind it, too. What should come before the segment or after it is not asked.
+/// those behind it, too. What should come before the segment is not asked. A file without the name of a segment is read as a
+/// copy of one, behind which nothing is known.
 pub fn replay_segment<F: Fs>(
     fs: &F,
     path: &Path,
     mode: impl Into<ReplayMode>,
-    mut replay: impl FnMut(Position, Record<'_>) -> Result<()>,
+    replay: impl FnMut(SegmentRecord<'_>) -> Result<()>,
 ) -> Result<Recovery> {
-    let (name, dir, mode) = (path.file_name().unwrap_or_default(), parent(path), mode.into());
-    if let Some(number) = Influx::parse_name(name) {
-        Walk::<Influx, F>::one(fs, dir, mode, vec![number], 0)
-            .records(&mut replay)
-            .map(|found| found.recovery)
-    } else if let Some(number) = Native::parse_name(name) {
-        Walk::<Native, F>::one(fs, dir, mode, vec![number], 0)
-            .records(&mut replay)
-            .map(|found| found.recovery)
+    let name = path.file_name().unwrap_or_default();
+    let is_native = match (Native::parse_name(name), Influx::parse_name(name)) {
+        (None, None) => begins_like_native(fs, path)?,
+        (native, _) => native.is_some(),
+    };
+    if is_native {
+        replay_one::<Native, F>(fs, path, mode.into(), replay)
     } else {
-        Err(Error::new(ErrorKind::NotASegment).at_path(path))
+        replay_one::<Influx, F>(fs, path, mode.into(), replay)
     }
 }
 
-/// What the directory of a segment in InfluxDB's format holds behind it, for [`Scan::judge`](crate::segment::Scan::judge).
-/// Nothing is known of what follows a file whose name is not that of a segment.
-pub fn following<F: Fs>(fs: &F, path: &Path) -> Result<Later> {
-    let number = path.file_name().and_then(Influx::parse_name);
-    number.map_or(Ok(Later::default()), |number| directory::later::<Influx, F>(fs, parent(path), number))
+fn begins_like_native<F: Fs>(fs: &F, path: &Path) -> Result<bool> {
+    let mut magic = [0; Native::MAGIC.len()];
+    let read = fs.open_as(path, Access::Read).and_then(|file| file.read_full_at(&mut magic, 0));
+    read.at("read", path)?;
+    Ok(magic == Native::MAGIC)
+}
+
+fn replay_one<T: Format, F: Fs>(
+    fs: &F,
+    path: &Path,
+    mode: ReplayMode,
+    mut replay: impl FnMut(SegmentRecord<'_>) -> Result<()>,
+) -> Result<Recovery> {
+    let name = path.file_name().unwrap_or_default();
+    let walk = match T::parse_name(name) {
+        Some(number) => Walk::<T, F>::one(fs, parent(path), mode, vec![number], 0),
+        None => Walk::copy(fs, path, mode, last_number(path)),
+    };
+    let found = walk.items(&mut |item, record| {
+        let (layout, stored_bytes) = (T::LAYOUT, item.end - item.offset - u64::from(T::FRAME_HEADER_BYTES));
+        replay(SegmentRecord {
+            at: item.at,
+            record,
+            layout,
+            offset: item.offset,
+            end: item.end,
+            stored_bytes,
+        })
+    })?;
+    Ok(found.recovery)
+}
+
+/// The number that the stem of a file name ends with: checksums cover the number of a segment.
+fn last_number(path: &Path) -> u32 {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let digits = stem.rsplit(|letter: char| !letter.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 /// As [`replay_only`], of segments of the format `T`.

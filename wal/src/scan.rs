@@ -114,7 +114,7 @@ pub struct Invalid {
     pub found: &'static str,
 }
 
-/// What the directory holds behind a segment. [`following`](crate::following) looks.
+/// What the directory holds behind a segment; of a copy outside of a log nothing is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Later {
     /// A later segment holds anything but zeros.

@@ -78,8 +78,7 @@ use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
 pub use crate::encoder::FrameEncoder;
 use crate::scan::parse_number;
-pub use crate::scan::{Invalid, Later, Stop, Verdict};
-pub use scan::{Scan, Unit};
+pub use scan::InfluxScan;
 
 /// Kind and length of a frame.
 pub const FRAME_HEADER_BYTES: usize = 5;
@@ -190,6 +189,12 @@ impl Mark {
         out
     }
 
+    /// The mark that `bytes` begin with. Neither its checksum nor its group is checked.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let (magic, mark, _) = Self::words(bytes)?;
+        (magic == MARK_MAGIC).then_some(mark)
+    }
+
     fn crc(self, segment: u32, at: u32, frames: &[u8]) -> [u8; 4] {
         let mut crc = crc32fast::Hasher::new();
         for word in [segment, at, self.durable, self.len] {
@@ -235,6 +240,7 @@ impl Format for Influx {
     const LAYOUT: Layout = Layout::Influx;
     const INFLUX: bool = true;
     const HEAD_BYTES: u32 = MARK_BYTES as u32;
+    const FRAME_HEADER_BYTES: u32 = FRAME_HEADER_BYTES as u32;
     const GROUP_BYTES: u32 = MARK_BYTES as u32;
     const END_BYTES: u32 = MARK_BYTES as u32;
 

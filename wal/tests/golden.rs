@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 use tsmith_codecs::{Column, FieldType, Value};
 use tsmith_wal::entry::{self, Entry};
-use tsmith_wal::fs::{Fs, FsFile};
-use tsmith_wal::segment::{FRAME_HEADER_BYTES, FrameEncoder, InfluxEncoder, Scan, Unit, file_name};
+use tsmith_wal::fs::{Fs, FsFile, OsFs};
+use tsmith_wal::segment::{FrameEncoder, InfluxEncoder, file_name};
 use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::open_keeping;
 use tsmith_wal::{
     Error, ErrorKind, FileLog, Log, LogOptions, Position, Record, Recovery, RecoveryMode, ReplayMode,
-    replay_only,
+    SegmentRecord, replay_only, replay_segment,
 };
 
 const DIR: &str = "/shard";
@@ -76,21 +76,24 @@ fn wal_type(byte: &Json) -> FieldType {
 /// Reads a segment beside what the original's reader says of it; gives the length of the intact part.
 fn compare(name: &str, frames: &[Json]) -> u64 {
     let bytes = wal(name);
-    let mut scan = Scan::new(2, &bytes);
+    let mut frames = frames.iter().filter(|line| line.get("payload").is_some());
     let mut valid = 0;
-    for frame in frames.iter().filter(|line| line.get("payload").is_some()) {
-        let Ok(Some(Unit::Frame { record, offset, end })) = scan.next() else {
-            panic!("{name}: no frame where the original has {frame}");
-        };
+    let path = vectors().join("wal").join(name);
+    let replayed = replay_segment(&OsFs, &path, ReplayMode::InfluxDb, |found| {
+        let SegmentRecord { record, offset, end, .. } = found;
+        let Some(frame) = frames.next() else { panic!("{name}: a frame that the original does not have") };
         assert_eq!(offset, frame["offset"]);
-        assert_eq!(end - offset - FRAME_HEADER_BYTES as u64, frame["compressed_len"]);
+        assert_eq!(found.stored_bytes, frame["compressed_len"]);
         assert_eq!(u64::from(record.kind.tag()), frame["type"]);
         assert_eq!(record.payload, unhex(&frame["payload"]));
         compare_entry(record, frame);
         let again = InfluxEncoder::default().encode(record).expect("encodes").to_vec();
         assert_eq!(again, bytes[offset as usize..end as usize], "{name}: snappy at {offset}");
         valid = end;
-    }
+        Ok(())
+    });
+    replayed.expect("reads");
+    assert_eq!(frames.next(), None, "{name}: no frame where the original has one");
     valid
 }
 

@@ -178,7 +178,7 @@ fn a_segment_from_elsewhere_is_no_part_of_the_log() {
     }
     // Alone, too: it is damage and no torn write, for whoever looks at one file.
     let sim = with(&Files::from([(segment(9), whole[&segment(3)].clone())]));
-    let recovery = replay_segment(&sim, &segment(9), ReplayMode::InfluxDb, |_, _| Ok(())).expect("reads");
+    let recovery = replay_segment(&sim, &segment(9), ReplayMode::InfluxDb, |_| Ok(())).expect("reads");
     assert!(recovery.records == 0 && recovery.gaps[0].kind != GapKind::TornTail, "{recovery:?}");
 }
 

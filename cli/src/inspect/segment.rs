@@ -1,15 +1,14 @@
 //! Segments of a log: marks, frames and what is in them.
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Serialize;
 use tsmith_codecs::name::{printable, to_text};
 use tsmith_wal::entry::{self, Entry};
-use tsmith_wal::fs::OsFs;
-use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
-use tsmith_wal::segment::{FRAME_HEADER_BYTES, Scan, Stop, Unit, Verdict};
-use tsmith_wal::{GapKind, Record, RecordKind, ReplayMode, SEGMENT_FILE_BYTES_MAX, Unverified, following};
+use tsmith_wal::segment::{MARK_BYTES, Mark};
+use tsmith_wal::{GapKind, RecordKind, SEGMENT_FILE_BYTES_MAX, SegmentRecord};
 
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
@@ -70,85 +69,32 @@ struct Key {
 
 /// Reads a file.
 pub(super) fn inspect(path: &Path) -> Result<Content> {
-    if path.extension().is_some_and(|extension| extension == "tlog") {
-        return inspect_native(path);
-    }
     let (bytes, len) =
         read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
-    let number = number(path);
-    let mut scan = Scan::new(number, &bytes);
-    let used_bytes = scan.used_len();
+    let used_bytes = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1);
     let mut content = Content::new(len, used_bytes);
-    // A scan that was stopped gives the same again; its last good place is where the next unit would begin.
     let mut at = 0;
-    loop {
-        match scan.next() {
-            Ok(None) => return Ok(content),
-            Ok(Some(Unit::Mark(mark))) => {
-                content.units.push(Shown::Mark { offset: at, durable: mark.durable, length: mark.len });
-                at += tsmith_wal::segment::MARK_BYTES as u64;
-            }
-            Ok(Some(Unit::Frame { record, offset, end })) => {
-                content.units.push(Shown::Frame(frame(
-                    record,
-                    offset,
-                    end - offset - FRAME_HEADER_BYTES as u64,
-                )));
-                at = end;
-            }
-            Err(Stop::Refused(error)) => {
-                content.error = Some(Problem::from(&error));
-                return Ok(content);
-            }
-            Err(Stop::Invalid(invalid)) => {
-                let later = following(&OsFs, path).map_err(|error| Failure::Io(error.to_string()))?;
-                match scan.judge(invalid, later) {
-                    Verdict::End => return Ok(content),
-                    Verdict::Accepted { records } => {
-                        content.unverified = unverified(path, invalid.offset, records);
-                        continue;
-                    }
-                    Verdict::TornTail => content.torn = true,
-                    Verdict::Corruption => {}
-                }
-                content.error = Some(Problem::at(invalid.offset, invalid.found));
-                return Ok(content);
-            }
-        }
-    }
-}
-
-/// Reads a segment of the log `native`.
-fn inspect_native(path: &Path) -> Result<Content> {
-    let (_, bytes) =
-        read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
-    let mut content = Content::new(bytes, bytes);
-    let mut offset = HEAD_BYTES as u64;
-    let replayed = tsmith_wal::replay_segment(&OsFs, path, ReplayMode::InfluxDb, |at, record| {
-        let end = at.0 & u64::from(u32::MAX);
-        content.units.push(Shown::Frame(frame(record, offset, end - offset - RECORD_BYTES as u64)));
-        offset = end;
+    let replayed = read::records(path, |found| {
+        content.add_marks(&bytes, at..found.offset);
+        content.units.push(Shown::Frame(frame(found)));
+        at = found.end;
         Ok(())
     });
     match replayed {
         Ok(recovery) => {
-            if let Some(gap) = recovery.gaps.first() {
-                content.torn = gap.kind == GapKind::TornTail;
-                content.error = Some(Problem::at(gap.offset, gap.found));
-            }
+            let gap = recovery.gaps.first();
+            content.add_marks(&bytes, at..gap.map_or(bytes.len() as u64, |gap| gap.offset));
+            content.torn = gap.is_some_and(|gap| gap.kind == GapKind::TornTail);
+            content.error = gap.map(|gap| Problem::at(gap.offset, gap.found));
+            content.unverified =
+                recovery.unverified.first().map(|found| Problem::at(found.offset, found.reason()));
         }
         Err(error) => content.error = Some(Problem::from(&error)),
     }
     Ok(content)
 }
 
-/// The number in a segment's name; our marks hold it too. Copies may be named `x_00002.wal`.
-pub(crate) fn number(path: &Path) -> u32 {
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    stem.rsplit('_').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
-}
-
-fn frame(record: Record<'_>, offset: u64, compressed_bytes: u64) -> Frame {
+fn frame(SegmentRecord { record, offset, stored_bytes, .. }: SegmentRecord<'_>) -> Frame {
     let mut frame = Frame {
         offset,
         record: match record.kind {
@@ -156,7 +102,7 @@ fn frame(record: Record<'_>, offset: u64, compressed_bytes: u64) -> Frame {
             RecordKind::Delete => "delete",
             RecordKind::DeleteRange => "delete-range",
         },
-        compressed_bytes,
+        compressed_bytes: stored_bytes,
         payload_bytes: record.payload.len() as u64,
         keys: Vec::new(),
         min: None,
@@ -191,15 +137,18 @@ fn frame(record: Record<'_>, offset: u64, compressed_bytes: u64) -> Frame {
     frame
 }
 
-/// The note about records that influxd accepted.
-pub(crate) fn unverified(path: &Path, offset: u64, records: u64) -> Option<Problem> {
-    let found = Unverified { path: path.to_owned(), offset, records };
-    (records > 0).then(|| Problem::at(offset, found.reason()))
-}
-
 impl Content {
     fn new(bytes: u64, used_bytes: u64) -> Self {
         Self { bytes, used_bytes, units: Vec::new(), error: None, torn: false, unverified: None }
+    }
+
+    /// Adds the marks in `range`, where no record is.
+    fn add_marks(&mut self, bytes: &[u8], mut range: Range<u64>) {
+        let at = |range: &Range<u64>| bytes.get(range.start as usize..range.end as usize);
+        while let Some(Mark { durable, len: length }) = at(&range).and_then(Mark::read) {
+            self.units.push(Shown::Mark { offset: range.start, durable, length });
+            range.start += MARK_BYTES as u64;
+        }
     }
 
     pub(super) fn is_corrupt(&self) -> bool {

@@ -5,15 +5,10 @@ use std::path::Path;
 use tsmith_engine::Registry;
 use tsmith_wal::entry::{self, Entry, Layout};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::native::HEAD_BYTES;
-use tsmith_wal::segment::{Scan, Stop, Unit, Verdict};
-use tsmith_wal::{
-    GapKind, Position, Record, RecoveryMode, ReplayMode, SEGMENT_FILE_BYTES_MAX, following, is_segment,
-};
+use tsmith_wal::{Gap, GapKind, Position, Record, RecoveryMode, SEGMENT_FILE_BYTES_MAX, is_segment};
 
 use super::finding::Finding;
 use super::types::{Types, disagreement};
-use crate::inspect::segment::{number, unverified};
 use crate::output::count;
 use crate::place::Place;
 use crate::problem::Problem;
@@ -69,25 +64,30 @@ impl Held {
     }
 }
 
-/// Tells of a place where reading ended, and of what is behind it when that is torn.
-fn stop(offset: u64, found: &str, torn_bytes: Option<u64>, finding: &mut Finding) -> Result<(), Problem> {
-    let Some(bytes) = torn_bytes else {
-        return Err(Problem::at(offset, format!("{found}, with intact records after it")));
-    };
-    let torn = format!("{found}: {bytes} bytes torn by a crash, cut when it is opened");
-    finding.notes.push(Problem::at(offset, torn));
-    Ok(())
-}
-
 pub(super) fn segment(
     path: &Path,
     types: &mut Types,
     (values, finding): (&mut u64, &mut Finding),
 ) -> Result<String, Problem> {
     let mut held = Held::default();
-    let is_native = path.extension().is_some_and(|extension| extension == "tlog");
-    let read = if is_native { native } else { influx };
-    read(path, (&mut held, types), finding)?;
+    let (bytes, len) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Problem::io(&error))?;
+    if len > 0 && bytes.iter().all(|&byte| byte == 0) {
+        finding.notes.push(Problem::new("nothing but zeros"));
+    }
+    let replayed = read::records(path, |found| {
+        held.take((found.at, Some(found.offset)), (found.record, found.layout), types, finding);
+        Ok(())
+    });
+    let recovery = replayed.map_err(|error| Problem::from(&error))?;
+    finding.notes.extend(recovery.unverified.iter().map(|found| Problem::at(found.offset, found.reason())));
+    for gap in recovery.gaps {
+        if gap.kind != GapKind::TornTail {
+            return Err(Problem::at(gap.offset, format!("{}, with intact records after it", gap.found)));
+        }
+        let Gap { offset, found, dropped_bytes, .. } = gap;
+        let torn = format!("{found}: {dropped_bytes} bytes torn by a crash, cut when it is opened");
+        finding.notes.push(Problem::at(offset, torn));
+    }
     *values = held.values as u64;
     if !path.file_name().is_some_and(is_segment) {
         let reason =
@@ -95,54 +95,6 @@ pub(super) fn segment(
         finding.notes.push(Problem::new(reason));
     }
     Ok(held.summary(finding))
-}
-
-fn influx(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Finding) -> Result<(), Problem> {
-    let (bytes, _) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Problem::io(&error))?;
-    let number = number(path);
-    let mut scan = Scan::new(number, &bytes);
-    loop {
-        match scan.next() {
-            Ok(None) => return Ok(()),
-            Ok(Some(Unit::Mark(_))) => {}
-            Ok(Some(Unit::Frame { record, offset, end })) => {
-                let at = Position(u64::from(number) << 32 | end);
-                held.take((at, Some(offset)), (record, Layout::Influx), types, finding);
-            }
-            Err(Stop::Refused(error)) => return Err(Problem::from(&error)),
-            Err(Stop::Invalid(invalid)) => {
-                let later = following(&OsFs, path).map_err(|error| Problem::from(&error))?;
-                let torn = match scan.judge(invalid, later) {
-                    Verdict::End => return Ok(()),
-                    Verdict::Accepted { records } => {
-                        finding.notes.extend(unverified(path, invalid.offset, records));
-                        continue;
-                    }
-                    Verdict::TornTail => Some(scan.used_len().saturating_sub(invalid.offset)),
-                    Verdict::Corruption => None,
-                };
-                return stop(invalid.offset, invalid.found, torn, finding);
-            }
-        }
-    }
-}
-
-fn native(path: &Path, (held, types): (&mut Held, &mut Types), finding: &mut Finding) -> Result<(), Problem> {
-    let (bytes, len) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Problem::io(&error))?;
-    if len > 0 && bytes.iter().all(|&byte| byte == 0) {
-        finding.notes.push(Problem::new("nothing but zeros, and not the head that it was begun with"));
-    }
-    let mut offset = HEAD_BYTES as u64;
-    let replayed = tsmith_wal::replay_segment(&OsFs, path, ReplayMode::InfluxDb, |at, record| {
-        held.take((at, Some(offset)), (record, Layout::Columns), types, finding);
-        offset = at.0 & u64::from(u32::MAX);
-        Ok(())
-    });
-    for gap in replayed.map_err(|error| Problem::from(&error))?.gaps {
-        let is_torn = gap.kind == GapKind::TornTail;
-        stop(gap.offset, gap.found, is_torn.then_some(gap.dropped_bytes), finding)?;
-    }
-    Ok(())
 }
 
 /// Checks a log of another crate, which reads it as a whole.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use lz4_flex::block;
 
-use super::{END, HEAD_BYTES, Header, LZ4, LZ4_RATIO_MAX, MAGIC, Native, RECORD_BYTES, ZSTD};
+use super::{END, HEAD_BYTES, Header, LZ4, LZ4_RATIO_MAX, Native, RECORD_BYTES, ZSTD};
 use crate::crc32c;
 use crate::scan::{
     Follows, Invalid, Item, Later, Scan, SegmentFormat, Stop, Verdict, Work, parse_number, position,
@@ -139,8 +139,8 @@ impl<'s> Scan<'s, Native> for NativeScan<'s> {
     fn new(segment: u32, bytes: &'s [u8], carry: Option<u64>) -> Self {
         let read = || {
             let (head, crc) = bytes.get(..HEAD_BYTES)?.split_last_chunk()?;
-            let whole = head.starts_with(&MAGIC) && crc32c::hash(head) == u32::from_le_bytes(*crc);
-            let (signature, rest) = head.get(MAGIC.len()..)?.split_first_chunk()?;
+            let whole = head.starts_with(&Native::MAGIC) && crc32c::hash(head) == u32::from_le_bytes(*crc);
+            let (signature, rest) = head.get(Native::MAGIC.len()..)?.split_first_chunk()?;
             let (number, rest) = rest.split_first_chunk()?;
             let (first, front) = rest.split_first_chunk()?;
             let [first, front] = [*first, front.try_into().ok()?].map(u64::from_le_bytes);

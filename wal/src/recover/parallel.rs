@@ -101,8 +101,9 @@ impl<T: SegmentFormat> ReadSegment<T> for Team<'_> {
         if self.buffers.len() > 1 && bytes.len() >= SIDE_BY_SIDE_BYTES {
             return self.side_by_side::<T>(bytes, scan, meanwhile);
         }
-        let replay =
-            &mut |at, record: Record<'_>| self.replay.entry(at, &entry::decode(record.kind, record.payload)?);
+        let replay = &mut |item: Item, record: Record<'_>| {
+            self.replay.entry(item.at, &entry::decode(record.kind, record.payload)?)
+        };
         let mut alone = OneByOne { replay, skips_refused: self.skips_refused };
         ReadSegment::<T>::read(&mut alone, bytes, scan, meanwhile)
     }

@@ -2,7 +2,7 @@
 
 use super::report::Progress;
 use crate::entry::Entry;
-use crate::scan::{Scan, SegmentFormat, Stop};
+use crate::scan::{Item, Scan, SegmentFormat, Stop};
 use crate::{Error, ErrorKind, Position, Record, Result};
 
 /// Takes what an opened log holds, oldest first; see [`Log::open_replaying`](crate::Log::open_replaying).
@@ -84,7 +84,7 @@ impl Count {
 
 /// Gives each record to `replay`, on this thread.
 pub(super) struct OneByOne<'r> {
-    pub(super) replay: &'r mut dyn FnMut(Position, Record<'_>) -> Result<()>,
+    pub(super) replay: &'r mut dyn FnMut(Item, Record<'_>) -> Result<()>,
     pub(super) skips_refused: bool,
 }
 
@@ -105,7 +105,7 @@ impl<T: SegmentFormat> ReadSegment<T> for OneByOne<'_> {
             match unpacked {
                 Ok((item, (kind, len))) => {
                     let payload = payload.get(..len).unwrap_or_default();
-                    let taken = (self.replay)(item.at, Record { kind, payload });
+                    let taken = (self.replay)(item, Record { kind, payload });
                     count.add(item.offset, len, taken)?;
                 }
                 Err(stop) => return Ok(Stretch { count, stop: Some(stop), scan }),

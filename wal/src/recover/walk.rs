@@ -18,9 +18,9 @@ use super::report::{Gap, GapKind, NotReplayed, Progress, Recovery, Unverified};
 use super::sequence::{Discontinuity, Sequence, missing_between};
 use crate::directory::{self, Recycled};
 use crate::formats::refuse_other;
-use crate::fs::Fs;
+use crate::fs::{Fs, parent};
 use crate::options::ReplayMode;
-use crate::scan::{Follows, Invalid, Later, Scan, SegmentFormat, Stop, Verdict, used_len};
+use crate::scan::{Follows, Invalid, Item, Later, Scan, SegmentFormat, Stop, Verdict, used_len};
 use crate::{Error, ErrorKind, Position, Record, Result};
 
 /// What a walk found.
@@ -62,6 +62,8 @@ pub(crate) struct Walk<'a, T: SegmentFormat, F> {
     mode: ReplayMode,
     /// All segments of the log.
     names: Vec<T::Name>,
+    /// The only segment is this copy, outside of a log.
+    copy: Option<&'a Path>,
     /// Those of them that are read.
     span: Range<usize>,
     sequence: Sequence,
@@ -93,6 +95,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
             dir,
             mode,
             names,
+            copy: None,
             span: at..at + 1,
             sequence: Sequence::from_front(u64::MAX),
             carry: T::Carry::default(),
@@ -101,11 +104,21 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         }
     }
 
+    /// Over the file at `path`, a copy of the segment `name`.
+    pub(crate) fn copy(fs: &'a F, path: &'a Path, mode: ReplayMode, name: T::Name) -> Self {
+        Self { copy: Some(path), ..Self::one(fs, parent(path), mode, vec![name], 0) }
+    }
+
     /// Gives every record to `replay`, on this thread.
     pub(crate) fn records(
         self,
         replay: &mut dyn FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<Found<T>> {
+        self.items(&mut |item, record| replay(item.at, record))
+    }
+
+    /// As [`Walk::records`], with the bounds of the records.
+    pub(crate) fn items(self, replay: &mut dyn FnMut(Item, Record<'_>) -> Result<()>) -> Result<Found<T>> {
         let skips_refused = self.mode == ReplayMode::Salvage;
         self.read_with(&mut OneByOne { replay, skips_refused })
     }
@@ -187,6 +200,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
             scan.seek(invalid.offset);
             let later = match later {
                 Some(later) => later,
+                None if self.copy.is_some() => Later::default(),
                 None => *later.insert(directory::later::<T, F>(self.fs, self.dir, self.names[at])?),
             };
             if !self.stop(at, bytes, (&mut scan, invalid), later, &mut segment)? {
@@ -315,7 +329,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
     }
 
     fn path(&self, at: usize) -> PathBuf {
-        self.dir.join(T::file_name(self.names[at]))
+        self.copy.map_or_else(|| self.dir.join(T::file_name(self.names[at])), Path::to_owned)
     }
 
     fn bytes(&self, at: usize) -> Result<Vec<u8>> {

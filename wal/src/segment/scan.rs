@@ -6,29 +6,13 @@ use super::{
     FRAME_HEADER_BYTES, Influx, MARK_BYTES, MARK_HEAD, MARK_MAGIC, Mark, SNAPPY_RATIO_MAX, file_name,
     parse_name, snappy,
 };
-use crate::scan::{self, Follows, Invalid, Item, Later, SegmentFormat, Stop, Verdict, Work};
-use crate::{ENTRY_BYTES_MAX, Error, Record, RecordKind, entry};
-
-/// What a segment holds at one place.
-#[derive(Debug)]
-pub enum Unit<'s> {
-    /// The beginning of a group, which is whole.
-    Mark(Mark),
-    /// A record.
-    Frame {
-        /// The record.
-        record: Record<'s>,
-        /// Offset of the frame's first byte.
-        offset: u64,
-        /// Offset after its last byte.
-        end: u64,
-    },
-}
+use crate::scan::{self, Follows, Invalid, Item, Later, Scan, SegmentFormat, Stop, Verdict, Work};
+use crate::{ENTRY_BYTES_MAX, Error, RecordKind, entry};
 
 impl SegmentFormat for Influx {
     type Name = u32;
     type Carry = ();
-    type Scan<'s> = Scan<'s>;
+    type Scan<'s> = InfluxScan<'s>;
 
     const NUMBERED: bool = false;
     const RECYCLED: bool = false;
@@ -75,9 +59,9 @@ impl SegmentFormat for Influx {
     }
 }
 
-/// Reads the units of one segment, one after the other.
+/// Reads the frames of one segment, one after the other.
 #[derive(Clone, Debug)]
-pub struct Scan<'a> {
+pub struct InfluxScan<'a> {
     segment: u32,
     bytes: &'a [u8],
     at: usize,
@@ -94,73 +78,7 @@ pub struct Scan<'a> {
     payload: Vec<u8>,
 }
 
-impl<'a> Scan<'a> {
-    /// A scan of `bytes`, the content of segment number `segment`.
-    pub fn new(segment: u32, bytes: &'a [u8]) -> Self {
-        let (at, group_end, claim_end) = (0, 0, 0);
-        let (bare, accepting, ours) = (false, false, None);
-        Self { segment, bytes, at, group_end, bare, accepting, claim_end, ours, payload: Vec::new() }
-    }
-
-    /// The next unit; `None` at the end.
-    ///
-    /// # Errors
-    /// [`Stop`] says where and why reading cannot go on; calling again gives the same.
-    #[expect(clippy::should_implement_trait, reason = "the record borrows the scan's buffer")]
-    pub fn next(&mut self) -> Result<Option<Unit<'_>>, Stop> {
-        if let Some(mark) = self.take_mark() {
-            return Ok(Some(Unit::Mark(mark)));
-        }
-        let (at, bare) = (self.at, self.bare);
-        let Some(item) = self.frame()? else { return Ok(None) };
-        match Influx::unpack(self.bytes, item, 0, &mut self.payload) {
-            Ok((kind, len)) => {
-                let record = Record { kind, payload: self.payload.get(..len).unwrap_or_default() };
-                Ok(Some(Unit::Frame { record, offset: item.offset, end: item.end }))
-            }
-            Err(stop) => {
-                (self.at, self.bare) = (at, bare);
-                Err(stop)
-            }
-        }
-    }
-
-    /// Length without the zeros at the end.
-    pub fn used_len(&self) -> u64 {
-        scan::used_len(self.bytes)
-    }
-
-    /// What an invalid place of this scan is; `later` says what the directory holds behind the segment. After
-    /// [`Verdict::Accepted`] the scan goes on.
-    pub fn judge(&mut self, invalid: Invalid, later: Later) -> Verdict {
-        let at = invalid.offset as usize;
-        let rest = self.bytes.get(at..).unwrap_or_default();
-        if rest.iter().all(|&byte| byte == 0) {
-            return Verdict::End;
-        }
-        if self.proved_durable(at) {
-            return Verdict::Corruption;
-        }
-        let ours = self.mark_at(0).is_some();
-        if ours && !self.bare && !self.accepting {
-            if let Some((records, foreign)) = self.acceptable(at)
-                && (later.taken_over || foreign && !later.holds)
-            {
-                self.accept(at);
-                return Verdict::Accepted { records };
-            }
-            // Whatever follows is not a group of ours.
-            self.bare |= later.taken_over;
-        }
-        if later.holds {
-            return Verdict::Corruption;
-        }
-        if (self.bare || self.accepting || !ours) && self.frame_after(at) != Ok(None) {
-            return Verdict::Corruption;
-        }
-        Verdict::TornTail
-    }
-
+impl InfluxScan<'_> {
     /// Reads on from `at` as InfluxDB did.
     fn accept(&mut self, at: usize) {
         (self.at, self.group_end, self.claim_end) = (at, at, at);
@@ -170,11 +88,11 @@ impl<'a> Scan<'a> {
     /// How many records InfluxDB read from the mark at `at` on, and whether one of them stands where the group should have
     /// ended: our log did not write it. `None` if no mark stands there.
     fn acceptable(&self, at: usize) -> Option<(u64, bool)> {
-        let mut scan = Self::new(self.segment, self.bytes);
+        let mut scan = Self::new(self.segment, self.bytes, ());
         scan.accept(at);
         scan.take_mark()?;
         let (mut records, mut foreign) = (0, false);
-        while let Ok(Some(item)) = scan::Scan::next_item(&mut scan) {
+        while let Ok(Some(item)) = scan.next_item() {
             if Influx::unpack(self.bytes, item, 0, &mut scan.payload).is_err() {
                 break;
             }
@@ -318,9 +236,11 @@ impl<'a> Scan<'a> {
     }
 }
 
-impl<'s> scan::Scan<'s, Influx> for Scan<'s> {
+impl<'s> Scan<'s, Influx> for InfluxScan<'s> {
     fn new(segment: u32, bytes: &'s [u8], (): ()) -> Self {
-        Self::new(segment, bytes)
+        let (at, group_end, claim_end) = (0, 0, 0);
+        let (bare, accepting, ours) = (false, false, None);
+        Self { segment, bytes, at, group_end, bare, accepting, claim_end, ours, payload: Vec::new() }
     }
 
     fn next_item(&mut self) -> Result<Option<Item>, Stop> {
@@ -338,12 +258,37 @@ impl<'s> scan::Scan<'s, Influx> for Scan<'s> {
     }
 
     fn judge(&mut self, invalid: Invalid, later: Later) -> Verdict {
-        self.judge(invalid, later)
+        let at = invalid.offset as usize;
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        if rest.iter().all(|&byte| byte == 0) {
+            return Verdict::End;
+        }
+        if self.proved_durable(at) {
+            return Verdict::Corruption;
+        }
+        let ours = self.mark_at(0).is_some();
+        if ours && !self.bare && !self.accepting {
+            if let Some((records, foreign)) = self.acceptable(at)
+                && (later.taken_over || foreign && !later.holds)
+            {
+                self.accept(at);
+                return Verdict::Accepted { records };
+            }
+            // Whatever follows is not a group of ours.
+            self.bare |= later.taken_over;
+        }
+        if later.holds {
+            return Verdict::Corruption;
+        }
+        if (self.bare || self.accepting || !ours) && self.frame_after(at) != Ok(None) {
+            return Verdict::Corruption;
+        }
+        Verdict::TornTail
     }
 
     /// Each record gets a mark of its own: a checksum that fails then costs one record.
     fn sealed(&self, from: u64, to: u64) -> Option<Vec<u8>> {
-        let mut scan = Self::new(self.segment, self.bytes.get(..to as usize)?);
+        let mut scan = Self::new(self.segment, self.bytes.get(..to as usize)?, ());
         scan.accept(from as usize);
         let mut out = self.bytes.get(..from as usize)?.to_vec();
         let mut add = |frame: &[u8]| {
@@ -352,7 +297,7 @@ impl<'s> scan::Scan<'s, Influx> for Scan<'s> {
             out.extend_from_slice(frame);
             Some(())
         };
-        while let Ok(Some(item)) = scan::Scan::next_item(&mut scan) {
+        while let Ok(Some(item)) = scan.next_item() {
             add(self.bytes.get(item.offset as usize..item.end as usize)?)?;
         }
         // As at the end of every segment of ours.
@@ -368,7 +313,7 @@ impl<'s> scan::Scan<'s, Influx> for Scan<'s> {
     }
 
     fn end(&self) -> Option<u64> {
-        (self.used_len() > 0).then_some(self.segment.into())
+        (scan::used_len(self.bytes) > 0).then_some(self.segment.into())
     }
 
     /// In a segment of ours the next group: frames of a group whose checksum is wrong are not valid, however much they look
@@ -423,9 +368,9 @@ mod tests {
         (segment, begins)
     }
 
-    fn first_invalid(scan: &mut Scan<'_>) -> Invalid {
+    fn first_invalid(scan: &mut InfluxScan<'_>) -> Invalid {
         loop {
-            match scan.next() {
+            match scan.next_item() {
                 Ok(Some(_)) => {}
                 Ok(None) => panic!("all is valid"),
                 Err(Stop::Invalid(invalid)) => return invalid,
@@ -443,11 +388,11 @@ mod tests {
             let mut bytes = segment.clone();
             let at = begins[damaged];
             bytes[at..at + 512].fill(0);
-            let mut scan = Scan::new(1, &bytes);
+            let mut scan = InfluxScan::new(1, &bytes, ());
             let invalid = first_invalid(&mut scan);
             assert_eq!(invalid.offset as usize, at);
             assert_eq!(scan.judge(invalid, Later::default()), Verdict::Corruption);
-            assert_eq!(scan::Scan::resume(&mut scan, invalid), Some(begins[damaged + 1] as u64));
+            assert_eq!(scan.resume(invalid), Some(begins[damaged + 1] as u64));
         }
     }
 
@@ -459,7 +404,7 @@ mod tests {
         for seed in 0..40 {
             let head = [1, 0, 0x3d, 0xcc, 0x50];
             let bytes = [&whole[..], &head, &noise(seed, 4_000_000)].concat();
-            let mut scan = Scan::new(1, &bytes);
+            let mut scan = InfluxScan::new(1, &bytes, ());
             let invalid = first_invalid(&mut scan);
             assert_eq!(
                 (invalid.offset as usize, scan.judge(invalid, Later::default())),
@@ -486,12 +431,12 @@ mod tests {
         let value = begins[1] + MARK_BYTES + frame.len() - 3;
         bytes[value] ^= 1;
         bytes[12] ^= 1;
-        let mut scan = Scan::new(1, &bytes);
+        let mut scan = InfluxScan::new(1, &bytes, ());
         let invalid = first_invalid(&mut scan);
-        assert_eq!(scan::Scan::resume(&mut scan, invalid), Some(begins[0] as u64));
+        assert_eq!(scan.resume(invalid), Some(begins[0] as u64));
         let invalid = first_invalid(&mut scan);
         assert_eq!(invalid.offset as usize, begins[1]);
-        assert_eq!(scan::Scan::resume(&mut scan, invalid), Some(begins[2] as u64));
+        assert_eq!(scan.resume(invalid), Some(begins[2] as u64));
     }
 
     /// Story: the checksum of every claimed group was computed, to the end of the file each: three hostile megabytes
@@ -502,8 +447,8 @@ mod tests {
         let durables: [fn(usize) -> usize; 3] = [|_| 0, |at| at + 1, |at| at];
         for durable in durables {
             let bytes = claims(10 << 20, durable);
-            let mut scan = Scan::new(1, &bytes);
-            let Err(Stop::Invalid(invalid)) = scan.next() else { panic!("the first byte is nothing") };
+            let mut scan = InfluxScan::new(1, &bytes, ());
+            let Err(Stop::Invalid(invalid)) = scan.next_item() else { panic!("the first byte is nothing") };
             assert_eq!(invalid.offset, 0);
             assert_eq!(scan.judge(invalid, Later::default()), Verdict::Corruption);
         }
