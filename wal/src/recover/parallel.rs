@@ -16,9 +16,9 @@ use std::ops::Range;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::records::{Count, Failed, OneByOne, ReadSegment, Replay, Stretch, as_refusal};
+use super::records::{Count, ReadSegment, Replay, as_refusal};
 use super::report::Progress;
-use crate::entry::{self, Decoder, Entry};
+use crate::entry::{Decoder, Entry};
 use crate::scan::{Item, Scan, SegmentFormat, Stop};
 use crate::{Record, RecordKind, Result};
 
@@ -37,7 +37,6 @@ const WORKERS_MAX: usize = 8;
 
 /// Decodes the records of segments, one segment after the other, and gives them to a [`Replay`].
 pub(super) struct Team<'r> {
-    skips_refused: bool,
     replay: &'r mut dyn Replay,
     /// One for each worker, for all segments: new memory costs more than what is put there.
     buffers: Vec<Buffers>,
@@ -50,20 +49,22 @@ struct Buffers {
 }
 
 impl<'r> Team<'r> {
-    pub(super) fn new(replay: &'r mut dyn Replay, skips_refused: bool) -> Self {
+    pub(super) fn new(replay: &'r mut dyn Replay) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
-        Self { skips_refused, replay, buffers: (0..workers).map(|_| Buffers::default()).collect() }
+        Self { replay, buffers: (0..workers).map(|_| Buffers::default()).collect() }
     }
+}
 
-    fn side_by_side<'s, T: SegmentFormat>(
+impl<T: SegmentFormat> ReadSegment<T> for Team<'_> {
+    fn read<'s>(
         &mut self,
         bytes: &'s [u8],
-        scan: T::Scan<'s>,
+        scan: &mut T::Scan<'s>,
+        count: &mut Count,
         meanwhile: &mut dyn FnMut(),
-    ) -> Result<Stretch<T::Scan<'s>>, Failed> {
+    ) -> Result<Option<Stop>> {
         let feed = Mutex::new(Feed { scan, next: 0, ended: false });
-        let (count, stop) = (Count::new(self.skips_refused), Ok(None));
-        let turn = Turn { next: 0, over: false, replay: &mut *self.replay, count, stop };
+        let turn = Turn { next: 0, over: false, replay: &mut *self.replay, count, stop: Ok(None) };
         let line = Line { turn: Mutex::new(turn), passed: Condvar::new() };
         let work = &|buffers: &mut Buffers| {
             let _over = OverOnPanic(&line);
@@ -75,37 +76,19 @@ impl<'r> Team<'r> {
             }
         };
         std::thread::scope(|scope| {
-            // Each takes whatever is next, so any number of them will do.
-            if let Some((own, others)) = self.buffers.split_first_mut() {
+            let Some((own, others)) = self.buffers.split_first_mut() else { return };
+            if bytes.len() >= SIDE_BY_SIDE_BYTES && !others.is_empty() {
+                // Each takes whatever is next, so any number of them will do.
                 for buffers in others {
                     if std::thread::Builder::new().spawn_scoped(scope, move || work(buffers)).is_err() {
                         break;
                     }
                 }
                 meanwhile();
-                work(own);
             }
+            work(own);
         });
-        let Turn { count, stop, .. } = line.turn.into_inner();
-        Ok(Stretch { count, stop: stop?, scan: feed.into_inner().scan })
-    }
-}
-
-impl<T: SegmentFormat> ReadSegment<T> for Team<'_> {
-    fn read<'s>(
-        &mut self,
-        bytes: &'s [u8],
-        scan: T::Scan<'s>,
-        meanwhile: &mut dyn FnMut(),
-    ) -> Result<Stretch<T::Scan<'s>>, Failed> {
-        if self.buffers.len() > 1 && bytes.len() >= SIDE_BY_SIDE_BYTES {
-            return self.side_by_side::<T>(bytes, scan, meanwhile);
-        }
-        let replay = &mut |item: Item, record: Record<'_>| {
-            self.replay.entry(item.at, &entry::decode(record.kind, record.payload)?)
-        };
-        let mut alone = OneByOne { replay, skips_refused: self.skips_refused };
-        ReadSegment::<T>::read(&mut alone, bytes, scan, meanwhile)
+        line.turn.into_inner().stop
     }
 
     fn progress(&mut self, progress: Progress) {
@@ -118,8 +101,8 @@ impl<T: SegmentFormat> ReadSegment<T> for Team<'_> {
 }
 
 /// Where the runs of a segment come from.
-struct Feed<S> {
-    scan: S,
+struct Feed<'f, S> {
+    scan: &'f mut S,
     next: u64,
     ended: bool,
 }
@@ -131,7 +114,7 @@ struct Run {
     stop: Option<Stop>,
 }
 
-impl<S> Feed<S> {
+impl<S> Feed<'_, S> {
     fn claim<'s, T: SegmentFormat<Scan<'s> = S>>(&mut self) -> Option<Run>
     where
         S: Scan<'s, T>,
@@ -167,8 +150,8 @@ struct Turn<'r> {
     /// No further run is applied.
     over: bool,
     replay: &'r mut dyn Replay,
-    count: Count,
-    stop: Result<Option<Stop>, Failed>,
+    count: &'r mut Count,
+    stop: Result<Option<Stop>>,
 }
 
 impl<'r> Line<'r> {
@@ -249,7 +232,7 @@ fn apply<'p>(
     records: impl Iterator<Item = (Item, Record<'p>, Option<Result<Entry<'p>>>)>,
     decoder: &mut Decoder,
     turn: &mut Turn<'_>,
-) -> Result<(), Failed> {
+) -> Result<()> {
     for (item, Record { kind, payload }, entry) in records {
         let entry = entry.unwrap_or_else(|| decoder.decode(kind, payload));
         let taken = entry.and_then(|entry| {

@@ -21,23 +21,17 @@ pub trait Replay: Send {
     }
 }
 
-/// What was replayed of a segment, up to a stop or to its end.
-pub(super) struct Stretch<S> {
-    pub(super) count: Count,
-    pub(super) stop: Option<Stop>,
-    /// Where it ended; a stop may be before it.
-    pub(super) scan: S,
-}
-
 /// Replays the segments of a walk, one after the other.
 pub(super) trait ReadSegment<T: SegmentFormat> {
-    /// Replays the records behind `scan`; may do `meanwhile` beside that.
+    /// Replays the records behind `scan` up to a stop or to the end of the segment; may do `meanwhile` beside that. The scan
+    /// may be beyond the stop then.
     fn read<'s>(
         &mut self,
         bytes: &'s [u8],
-        scan: T::Scan<'s>,
+        scan: &mut T::Scan<'s>,
+        count: &mut Count,
         meanwhile: &mut dyn FnMut(),
-    ) -> Result<Stretch<T::Scan<'s>>, Failed>;
+    ) -> Result<Option<Stop>>;
 
     fn progress(&mut self, progress: Progress) {
         let _ = progress;
@@ -49,13 +43,7 @@ pub(super) trait ReadSegment<T: SegmentFormat> {
     }
 }
 
-/// Whoever takes the records failed at the one that begins here.
-pub(super) struct Failed {
-    pub(super) error: Error,
-    pub(super) offset: u64,
-}
-
-/// What was replayed.
+/// What was replayed of a segment.
 pub(super) struct Count {
     /// A refused record is noted, and the next one is read.
     skips_refused: bool,
@@ -71,10 +59,10 @@ impl Count {
     }
 
     /// Counts a record of so many bytes, which was `taken` or refused.
-    pub(super) fn add(&mut self, offset: u64, bytes: usize, taken: Result<()>) -> Result<(), Failed> {
+    pub(super) fn add(&mut self, offset: u64, bytes: usize, taken: Result<()>) -> Result<()> {
         match taken.map_err(as_refusal) {
             Err(error) if self.skips_refused => self.refused.push((offset, reason_of(&error))),
-            taken => taken.map_err(|error| Failed { error, offset })?,
+            taken => taken.map_err(|error| error.at_offset(offset))?,
         }
         self.records += 1;
         self.bytes += bytes as u64;
@@ -82,34 +70,29 @@ impl Count {
     }
 }
 
-/// Gives each record to `replay`, on this thread.
-pub(super) struct OneByOne<'r> {
-    pub(super) replay: &'r mut dyn FnMut(Item, Record<'_>) -> Result<()>,
-    pub(super) skips_refused: bool,
-}
+/// Gives each record to a function, on this thread.
+pub(super) struct OneByOne<'r>(pub(super) &'r mut dyn FnMut(Item, Record<'_>) -> Result<()>);
 
 impl<T: SegmentFormat> ReadSegment<T> for OneByOne<'_> {
     fn read<'s>(
         &mut self,
         bytes: &'s [u8],
-        mut scan: T::Scan<'s>,
+        scan: &mut T::Scan<'s>,
+        count: &mut Count,
         _: &mut dyn FnMut(),
-    ) -> Result<Stretch<T::Scan<'s>>, Failed> {
-        let (mut count, mut payload) = (Count::new(self.skips_refused), Vec::new());
+    ) -> Result<Option<Stop>> {
+        let mut payload = Vec::new();
         loop {
-            let unpacked = match scan.next_item() {
-                Ok(None) => return Ok(Stretch { count, stop: None, scan }),
-                Ok(Some(item)) => T::unpack(bytes, item, 0, &mut payload).map(|unpacked| (item, unpacked)),
-                Err(stop) => Err(stop),
+            let item = match scan.next_item() {
+                Ok(Some(item)) => item,
+                end => return Ok(end.err()),
             };
-            match unpacked {
-                Ok((item, (kind, len))) => {
-                    let payload = payload.get(..len).unwrap_or_default();
-                    let taken = (self.replay)(item, Record { kind, payload });
-                    count.add(item.offset, len, taken)?;
-                }
-                Err(stop) => return Ok(Stretch { count, stop: Some(stop), scan }),
-            }
+            let (kind, len) = match T::unpack(bytes, item, 0, &mut payload) {
+                Ok(unpacked) => unpacked,
+                Err(stop) => return Ok(Some(stop)),
+            };
+            let payload = payload.get(..len).unwrap_or_default();
+            count.add(item.offset, len, (self.0)(item, Record { kind, payload }))?;
         }
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::parallel::Team;
-use super::records::{Failed, OneByOne, ReadSegment, Replay, Stretch};
+use super::records::{Count, OneByOne, ReadSegment, Replay};
 use super::report::{Gap, GapKind, NotReplayed, Progress, Recovery, Unverified};
 use super::sequence::{Discontinuity, Sequence, missing_between};
 use crate::directory::{self, Recycled};
@@ -119,14 +119,12 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
 
     /// As [`Walk::records`], with the bounds of the records.
     pub(crate) fn items(self, replay: &mut dyn FnMut(Item, Record<'_>) -> Result<()>) -> Result<Found<T>> {
-        let skips_refused = self.mode == ReplayMode::Salvage;
-        self.read_with(&mut OneByOne { replay, skips_refused })
+        self.read_with(&mut OneByOne(replay))
     }
 
     /// Gives every record, decoded, to `replay`.
     pub(crate) fn entries(self, replay: &mut dyn Replay) -> Result<Found<T>> {
-        let skips_refused = self.mode == ReplayMode::Salvage;
-        self.read_with(&mut Team::new(replay, skips_refused))
+        self.read_with(&mut Team::new(replay))
     }
 
     fn read_with(mut self, reader: &mut impl ReadSegment<T>) -> Result<Found<T>> {
@@ -172,6 +170,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         let mut segment = Segment { name, len, end: len, records, follows, log_end, accepted, is_corrupt };
         let gaps_before = self.recovery.gaps.len();
         self.begin(at, follows)?;
+        let mut count = Count::new(self.mode == ReplayMode::Salvage);
         let (mut later, mut is_whole) = (None, false);
         loop {
             let start = scan.clone();
@@ -180,16 +179,12 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
                     ahead.get_or_insert_with(|| self.bytes(at + 1));
                 }
             };
-            let Stretch { count, stop, scan: stopped } = reader
-                .read(bytes, scan, &mut meanwhile)
-                .map_err(|Failed { error, offset }| error.at_path(&path).at_offset(offset))?;
-            segment.records += count.records;
-            self.recovery.bytes += count.bytes;
-            let not_replayed = |(offset, reason)| NotReplayed { path: path.clone(), offset, reason };
-            self.recovery.refused.extend(count.refused.into_iter().map(not_replayed));
+            let read = reader.read(bytes, &mut scan, &mut count, &mut meanwhile);
+            let stop = read.map_err(|error| error.at_path(&path))?;
+            segment.records = count.records;
             let invalid = match stop {
                 None => {
-                    (scan, is_whole) = (stopped, true);
+                    is_whole = true;
                     break;
                 }
                 Some(Stop::Refused(error)) => return Err(error.at_path(&path)),
@@ -207,6 +202,9 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
                 break;
             }
         }
+        self.recovery.bytes += count.bytes;
+        let not_replayed = |(offset, reason)| NotReplayed { path: path.clone(), offset, reason };
+        self.recovery.refused.extend(count.refused.into_iter().map(not_replayed));
         segment.log_end = scan.end();
         self.sequence.end(segment.log_end, segment.records);
         self.carry = scan.carry(is_whole || !segment.is_corrupt);
