@@ -252,11 +252,15 @@ impl<F: Framer> Shared<F> {
         Ok(look(&state.framer))
     }
 
-    /// After `error` nothing is acknowledged any more.
-    pub(crate) fn stop(&self, error: &Error) {
+    /// Does `work` on other files of the log, whoever leads meanwhile. If it breaks the log, nothing is acknowledged any more.
+    pub(crate) fn beside<R>(&self, work: impl FnOnce() -> Result<R, Failure>) -> Result<R> {
+        let done = self.guarded(work);
         let mut state = self.state.lock();
-        state.poison.set(error);
-        drop(self.wake(state, Waiters::all));
+        let done = state.stop_if_broken(done);
+        if done.is_err() {
+            drop(self.wake(state, Waiters::all));
+        }
+        done
     }
 
     pub(crate) fn metrics(&self) -> Metrics {

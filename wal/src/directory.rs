@@ -20,51 +20,47 @@ const SEGMENT_MAX: u32 = 1 << 31;
 /// Creates the directory if need be and locks it.
 pub(crate) fn take<F: Fs>(fs: &F, dir: &Path) -> Result<F::File> {
     fs.create_dir_all(dir).at("create directory", dir)?;
-    fs.lock(&dir.join(LOCK_NAME)).map_err(|error| not_locked(error, dir))
+    let lock = dir.join(LOCK_NAME);
+    fs.lock(&lock).map_err(|error| not_locked(error, &lock, dir))
 }
 
 /// Keeps logs out of the directory, where one could have it: nothing is created or written.
 pub(crate) fn hold<F: Fs>(fs: &F, dir: &Path) -> Result<Option<F::File>> {
-    match fs.lock_shared(&dir.join(LOCK_NAME)) {
+    let lock = dir.join(LOCK_NAME);
+    match fs.lock_shared(&lock) {
         Ok(lock) => Ok(Some(lock)),
         // No log of ours was ever open.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(not_locked(error, dir)),
+        Err(error) => Err(not_locked(error, &lock, dir)),
     }
 }
 
-fn not_locked(error: io::Error, dir: &Path) -> Error {
+/// The lock of `owned`, which is the file `lock`, was not to be had.
+fn not_locked(error: io::Error, lock: &Path, owned: &Path) -> Error {
     match error.kind() {
-        io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(dir),
-        _ => Error::io("lock", error).at_path(&dir.join(LOCK_NAME)),
+        io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(owned),
+        _ => Error::io("lock", error).at_path(lock),
     }
 }
 
 /// Locks an open file, as etcd locks its segments.
 pub(crate) fn lock<F: FsFile>(file: &F, path: &Path) -> Result<()> {
-    file.try_lock(LockKind::Etcd).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(path),
-        _ => Error::io("lock", error).at_path(path),
-    })
+    file.try_lock(LockKind::Etcd).map_err(|error| not_locked(error, path, path))
 }
 
 /// Refuses the place of a segment that holds something: no log of ours comes to that, and its records are somebody's.
 pub(crate) fn refuse_occupied<F: Fs>(fs: &F, path: &Path) -> Result<()> {
-    let occupied = match fs.open(path) {
-        Ok(file) => file.is_empty().map(|empty| !empty),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    };
-    match occupied {
-        Ok(false) => Ok(()),
-        Ok(true) => {
+    match fs.open(path).and_then(|file| file.is_empty()) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
             let occupied = io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 "the file holds something already; is the directory written by another log?",
             );
-            Err(Error::io("begin", occupied).at_path(path))
+            Err(occupied).at("begin", path)
         }
-        Err(error) => Err(Error::io("open", error).at_path(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).at("open", path),
     }
 }
 
@@ -113,13 +109,17 @@ pub(crate) fn later<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path, segment: T::Nam
 }
 
 /// The files of truncated segments whose space later segments take.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Recycled {
+    /// The one with the highest number last.
     pub(crate) paths: Vec<PathBuf>,
-    /// The first retained record, by their names.
+    /// Records below this number were dropped: by the names of these files, or by the head of a segment.
     pub(crate) front: u64,
-    /// The last segment whose file is one of them; 0 if there is none.
+    /// The last segment that was dropped, 0 if there is none; a later one is named like it, or has a file.
     pub(crate) segment: u32,
+    /// One of them had the name of a segment before, and may have it again after a power cut: what is in it stays until its
+    /// name is durable.
+    pub(crate) is_name_unsure: bool,
 }
 
 impl Recycled {

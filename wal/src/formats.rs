@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::directory;
+use crate::error::AtPath;
 use crate::etcd::{EtcdSegments, SegmentName};
 use crate::fs::Fs;
 use crate::native::Native;
@@ -32,7 +33,7 @@ fn names_of<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> 
 
 /// Refuses a directory with segments of another log: taken for an empty one, their records would be lost from sight.
 pub(crate) fn refuse_other<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path) -> Result<()> {
-    let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
+    let names = fs.list(dir).at("list", dir)?;
     match names.iter().find(|name| is_segment(name) && T::parse_name(name).is_none()) {
         Some(other) => Err(Error::new(ErrorKind::OtherLog).at_path(&dir.join(other))),
         None => Ok(()),

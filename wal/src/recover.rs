@@ -8,9 +8,10 @@ mod walk;
 
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::directory::{self, Recycled};
+use crate::error::AtPath;
 use crate::formats;
 use crate::fs::{Fs, FsFile, publish_new};
 use crate::scan::{Scan, SegmentFormat};
@@ -29,11 +30,8 @@ pub(crate) struct Start {
     pub(crate) held: u32,
     /// The number of its next record.
     pub(crate) record: u64,
-    /// Files whose space the next segments take.
-    pub(crate) recycled: Vec<PathBuf>,
-    /// Records below this number were truncated, and segments up to the other one.
-    pub(crate) front: u64,
-    pub(crate) dropped: u32,
+    /// What was truncated, and the files whose space the next segments take.
+    pub(crate) recycled: Recycled,
 }
 
 /// Replays the segments of a locked directory, and makes it ready for a log that goes on behind them.
@@ -52,7 +50,7 @@ pub(crate) fn recover<T: SegmentFormat<Name = u32>, F: Fs>(
     // Until here nothing was changed.
     if !T::RECYCLED {
         for path in recycled.paths.drain(..) {
-            fs.remove(&path).map_err(|error| Error::io("remove truncated segment", error).at_path(&path))?;
+            fs.remove(&path).at("remove truncated segment", &path)?;
         }
     }
     settle(fs, dir, &found)?;
@@ -64,9 +62,8 @@ pub(crate) fn recover<T: SegmentFormat<Name = u32>, F: Fs>(
         }
     };
     let held = found.segments.iter().rfind(|segment| segment.records > 0).map_or(0, |segment| segment.name);
-    let Recycled { paths: recycled, segment: dropped, .. } = recycled;
-    let (record, front) = (found.next, found.front);
-    Ok((found.recovery, Start { segment, held, record, recycled, front, dropped }))
+    recycled.front = found.front;
+    Ok((found.recovery, Start { segment, held, record: found.next, recycled }))
 }
 
 /// Makes a directory that was replayed ready for a log that goes on behind it: what was replayed is durable, and the torn
@@ -85,20 +82,18 @@ pub(crate) fn settle<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path, found: &Found<
             remove_empty(fs, &path, segment.len)?;
             if T::GUARDED && segments.last().is_some_and(|last| last.name == segment.name) {
                 // If the sync failed that was to make its name durable, no later one does what that did not.
-                let created = fs.create_new(&path).map(drop);
-                created.map_err(|error| Error::io("create", error).at_path(&path))?;
+                fs.create_new(&path).at("create", &path)?;
             }
         } else if let Some(from) = segment.accepted {
             seal::<T, F>(fs, &path, segment.name, from..segment.end)?;
         } else if unsynced.contains(&Some(segment.name)) {
-            let rewritten = rewrite(fs, &path, segment.end);
-            rewritten.map_err(|error| Error::io("cut or sync segment", error).at_path(&path))?;
+            rewrite(fs, &path, segment.end).at("cut or sync segment", &path)?;
         }
     }
     // A process may have died before it had made the names durable under which the space is written to, or those of what it
     // truncated.
     if !segments.is_empty() || found.front > 0 {
-        fs.sync_dir(dir).map_err(|error| Error::io("sync directory", error).at_path(dir))?;
+        fs.sync_dir(dir).at("sync directory", dir)?;
     }
     Ok(())
 }
@@ -114,17 +109,16 @@ pub(crate) fn seal<T: SegmentFormat, F: Fs>(
     let bytes = directory::read_segment::<T, F>(fs, path)?;
     let too_large = || Error::too_large("a segment", bytes.len() as u64, T::SEGMENT_BYTES_MAX).at_path(path);
     let sealed = T::Scan::new(name, &bytes, T::Carry::default()).sealed(accepted.start, accepted.end);
-    publish_new(fs, path, &sealed.ok_or_else(too_large)?)
-        .map_err(|error| Error::io("rewrite segment", error).at_path(path))
+    publish_new(fs, path, &sealed.ok_or_else(too_large)?).at("rewrite segment", path)
 }
 
 /// It may come back after a power cut, and is to be empty then.
 fn remove_empty<F: Fs>(fs: &F, path: &Path, len: u64) -> Result<()> {
     if len > 0 {
         let emptied = fs.open(path).and_then(|file| file.set_len(0).and_then(|()| file.sync_all()));
-        emptied.map_err(|error| Error::io("cut segment", error).at_path(path))?;
+        emptied.at("cut segment", path)?;
     }
-    fs.remove(path).map_err(|error| Error::io("remove empty segment", error).at_path(path))
+    fs.remove(path).at("remove empty segment", path)
 }
 
 /// Cuts a segment to `len` bytes and writes those once more, so that they are durable whatever sync of them failed before: the

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::directory::{self, LOCK_NAME};
 use crate::encoder::FrameEncoder;
 use crate::entry::Layout;
+use crate::error::AtPath;
 use crate::fs::{Fs, quarantine, quarantine_name, replace_corrupt_by};
 use crate::kind::{Format, Link};
 use crate::native::Native;
@@ -82,7 +83,7 @@ pub fn repair_for<F: Fs>(
     dry_run: bool,
     replay: impl FnMut(Position, Record<'_>, Layout) -> Result<(), Refusal>,
 ) -> Result<Vec<SegmentRepair>> {
-    let names = fs.list(dir).map_err(|error| Error::io("list", error).at_path(dir))?;
+    let names = fs.list(dir).at("list", dir)?;
     // A lock is left behind neither by a dry run nor beside a file that somebody put somewhere: where there is none, nobody
     // of ours has the log open.
     let has_lock = names.iter().any(|name| name == LOCK_NAME);
@@ -157,8 +158,7 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         let mut quarantined = None;
         if !refused.is_empty() || gaps.iter().any(|gap| gap.kind != GapKind::TornTail) {
             quarantined = Some(if dry_run {
-                quarantine_name(self.fs, &path)
-                    .map_err(|error| Error::io("quarantine", error).at_path(&path))?
+                quarantine_name(self.fs, &path).at("quarantine", &path)?
             } else {
                 self.rewrite(at, &path, kept_records)?
             });

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::commit::{Failure, GroupCommit};
+use crate::commit::GroupCommit;
 use crate::directory;
 use crate::encoder::{Encoders, FrameEncoder};
 use crate::fs::Fs;
@@ -105,14 +105,7 @@ impl<S: SegmentFile, T: Format> Log for SegmentLog<S, T> {
         let _lock = self.commit.lock();
         let (open_from, next_record) = self.commit.look(|framer| (framer.open_from, framer.next_record))?;
         let limit = parts(before).0.min(open_from);
-        let truncated = self.commit.guarded(|| self.recycler.truncate(limit, next_record));
-        truncated.map_err(|failure| match failure {
-            Failure::Passing(error) => error,
-            Failure::Broken(error) => {
-                self.commit.stop(&error);
-                error
-            }
-        })
+        self.commit.beside(|| self.recycler.truncate(limit, next_record))
     }
 
     fn close(&self) -> Result<()> {
@@ -133,8 +126,8 @@ impl<S: SegmentFile, T: Format> SegmentLog<S, T> {
         lock: <S::Fs as Fs>::File,
         start: Start,
     ) -> Result<Self> {
-        let Start { segment, held, record, recycled, front, dropped } = start;
-        let recycler = Arc::new(Recycler::new(fs, dir, recycled, front, dropped));
+        let Start { segment, held, record, recycled } = start;
+        let recycler = Arc::new(Recycler::new(fs, dir, recycled));
         let framer = SegmentFramer::new(segment, record, options.segment_bytes);
         let writer = SegmentWriter::new(Arc::clone(&recycler), options, (segment, held, record));
         let commit = GroupCommit::new(dir, options.durability, framer, writer, lock)?;

@@ -48,7 +48,7 @@ impl<F: Framer> Shared<F> {
 
     /// Does `work`. If it panics, the log stops, so that nobody waits for it for ever or uses what it left. `work` has to own
     /// the guard of the lock, if it takes it.
-    pub(crate) fn guarded<R>(&self, work: impl FnOnce() -> R) -> R {
+    pub(super) fn guarded<R>(&self, work: impl FnOnce() -> R) -> R {
         let abandoned = Abandoned(self);
         let done = work();
         mem::forget(abandoned);

@@ -186,7 +186,7 @@ impl<F: Framer> State<F> {
         self.stop_if_broken(done)
     }
 
-    fn stop_if_broken<R>(&mut self, done: Result<R, Failure>) -> Result<R> {
+    pub(super) fn stop_if_broken<R>(&mut self, done: Result<R, Failure>) -> Result<R> {
         done.map_err(|failure| match failure {
             Failure::Passing(error) => error,
             Failure::Broken(error) => {

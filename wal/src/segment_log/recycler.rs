@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use crate::commit::Failure;
-use crate::directory::{self, recycled_name};
+use crate::directory::{self, Recycled, recycled_name};
 use crate::error::AtPath;
 use crate::fs::{Fs, FsFile};
 use crate::kind::Format;
@@ -30,24 +30,10 @@ pub(super) struct Recycler<F, T> {
     format: PhantomData<fn() -> T>,
 }
 
-#[derive(Debug)]
-struct Recycled {
-    /// The one with the highest number last.
-    paths: Vec<PathBuf>,
-    /// Records below this number were dropped: by the names of these files, or by the head of a segment.
-    front: u64,
-    /// The last segment that was dropped; a later one is named like it, or has a file.
-    segment: u32,
-    /// One of them had the name of a segment before, and may have it again after a power cut: what is in it stays until its
-    /// name is durable.
-    is_name_unsure: bool,
-}
-
 impl<F: Fs, T: Format> Recycler<F, T> {
-    /// Goes on with the files `paths`. Records below `front` and segments up to `segment` were dropped.
-    pub(super) fn new(fs: F, dir: &Path, paths: Vec<PathBuf>, front: u64, segment: u32) -> Self {
-        let recycled = Mutex::new(Recycled { paths, front, segment, is_name_unsure: false });
-        Self { fs, dir: dir.to_path_buf(), recycled, format: PhantomData }
+    /// Goes on with what the directory has of truncated segments.
+    pub(super) fn new(fs: F, dir: &Path, recycled: Recycled) -> Self {
+        Self { fs, dir: dir.to_path_buf(), recycled: Mutex::new(recycled), format: PhantomData }
     }
 
     /// The path of segment `number`.
