@@ -43,20 +43,15 @@ impl<E: FrameEncoder> Encoders<E> {
         Self { compression, idle: Mutex::new(Vec::new()) }
     }
 
-    /// An encoder that nobody else uses.
-    #[expect(
-        clippy::unnecessary_box_returns,
-        reason = "an append should not move the tables of a compressor"
-    )]
-    pub(crate) fn take(&self) -> Box<E> {
+    /// Gives an encoder that nobody else uses to `encode`, and keeps it for a later append.
+    pub(crate) fn with<R>(&self, encode: impl FnOnce(&mut E) -> R) -> R {
+        // Boxed: an append should not move the tables of a compressor.
         let idle = self.idle.lock().pop();
-        idle.unwrap_or_else(|| Box::new(E::new(self.compression)))
-    }
-
-    /// Keeps the encoder for a later append.
-    pub(crate) fn put_back(&self, encoder: Box<E>) {
+        let mut encoder = idle.unwrap_or_else(|| Box::new(E::new(self.compression)));
+        let done = encode(&mut encoder);
         if encoder.buffer_bytes() <= Self::BUFFER_BYTES_MAX {
             self.idle.lock().push(encoder);
         }
+        done
     }
 }

@@ -79,17 +79,11 @@ impl<S: SegmentFile, T: Format> Log for SegmentLog<S, T> {
     }
 
     fn append(&self, record: Record<'_>) -> Result<Position> {
-        let mut encoder = self.encoders.take();
-        let at = encoder.encode(record).and_then(|frame| self.commit.append(frame));
-        self.encoders.put_back(encoder);
-        at
+        self.encoders.with(|encoder| self.commit.append(encoder.encode(record)?))
     }
 
     fn append_write(&self, batch: &Batch<'_>) -> Result<Position> {
-        let mut encoder = self.encoders.take();
-        let at = encoder.encode_write(batch).and_then(|frame| self.commit.append(frame));
-        self.encoders.put_back(encoder);
-        at
+        self.encoders.with(|encoder| self.commit.append(encoder.encode_write(batch)?))
     }
 
     fn sync(&self, at: Position) -> Result<Durable> {
