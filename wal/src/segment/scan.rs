@@ -162,26 +162,17 @@ impl InfluxScan<'_> {
     /// Rule 2: a mark after `invalid` says that `invalid` was synced.
     fn proved_durable(&self, invalid: usize) -> bool {
         let mut work = Work::of(self.bytes.len());
-        for at in self.mark_heads(invalid) {
-            let claimed = Mark::claimed(self.bytes.get(at..).unwrap_or_default());
-            // Nothing behind a mark was durable before it.
-            let Some((mark, ..)) =
-                claimed.filter(|(mark, ..)| (invalid + 1..=at).contains(&(mark.durable as usize)))
-            else {
-                continue;
-            };
-            if !work.pay(mark.len as usize) || self.mark_at(at).is_some() {
-                return true;
-            }
-        }
-        false
+        // Nothing behind a mark was durable before it.
+        let proves = |at, mark: Mark| (invalid + 1..=at).contains(&(mark.durable as usize));
+        let mut claims = self.claims(invalid).filter(|&(at, mark)| proves(at, mark));
+        claims.any(|(at, mark)| !work.pay(mark.len as usize) || self.mark_at(at).is_some())
     }
 
-    /// Places from `from` on that look like the beginning of a mark.
-    fn mark_heads(&self, from: usize) -> impl Iterator<Item = usize> {
+    /// What looks like a mark with its group, from `from` on. No checksum is checked.
+    fn claims(&self, from: usize) -> impl Iterator<Item = (usize, Mark)> {
         let rest = self.bytes.get(from..).unwrap_or_default();
-        let places = rest.windows(MARK_HEAD.len()).enumerate().filter(|(_, window)| *window == MARK_HEAD);
-        places.map(move |(step, _)| from + step)
+        let heads = rest.windows(MARK_HEAD.len()).enumerate().filter(|(_, window)| *window == MARK_HEAD);
+        heads.filter_map(move |(step, _)| Some((from + step, Mark::claimed(rest.get(step..)?)?.0)))
     }
 
     /// Rule 6: where a valid frame, or a group, stands after `invalid`. `Err` when that is too much work: hostile bytes.
@@ -218,21 +209,15 @@ impl InfluxScan<'_> {
 
     /// Whether a mark stands anywhere, or what is left of one: nobody else writes them.
     fn is_ours(&mut self) -> bool {
-        let found = self.ours.unwrap_or_else(|| {
-            let mut heads = self.mark_heads(0);
-            heads.any(|at| Mark::claimed(self.bytes.get(at..).unwrap_or_default()).is_some())
-        });
+        let found = self.ours.unwrap_or_else(|| self.claims(0).next().is_some());
         *self.ours.insert(found)
     }
 
     /// The next whole group after `invalid`.
     fn mark_after(&self, invalid: usize) -> Option<usize> {
         let mut work = Work::of(self.bytes.len());
-        let mut heads = self.mark_heads(invalid + 1);
-        heads.find(|&at| {
-            let claimed = Mark::claimed(self.bytes.get(at..).unwrap_or_default());
-            claimed.is_some_and(|(mark, ..)| work.pay(mark.len as usize)) && self.mark_at(at).is_some()
-        })
+        let mut claims = self.claims(invalid + 1).map(|(at, mark)| (at, work.pay(mark.len as usize)));
+        claims.find(|&(at, affordable)| affordable && self.mark_at(at).is_some()).map(|(at, _)| at)
     }
 }
 
