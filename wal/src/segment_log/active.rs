@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::path::PathBuf;
 
+use crate::error::AtPath;
 use crate::fs::{Fs, FsFile};
 use crate::kind::Format;
 use crate::{Error, Position, Result};
@@ -36,13 +38,14 @@ pub(super) struct Active<S, T> {
     file: S,
     format: T,
     pub(super) number: u32,
+    path: PathBuf,
     end: u32,
     durable: u32,
 }
 
 impl<S: SegmentFile, T: Format> Active<S, T> {
-    pub(super) fn new(file: S, format: T, number: u32) -> Self {
-        Self { file, format, number, end: T::HEAD_BYTES, durable: T::HEAD_BYTES }
+    pub(super) fn new(file: S, format: T, number: u32, path: PathBuf) -> Self {
+        Self { file, format, number, path, end: T::HEAD_BYTES, durable: T::HEAD_BYTES }
     }
 
     pub(super) fn is_durable(&self) -> bool {
@@ -73,7 +76,7 @@ impl<S: SegmentFile, T: Format> Active<S, T> {
 
     fn store(&mut self, bytes: &[u8], at: u32) -> Result<()> {
         let stored = self.file.write(bytes, at);
-        stored.map_err(|error| Error::io("write", error).at_offset(at.into()))?;
+        stored.at("write", &self.path).map_err(|error| error.at_offset(at.into()))?;
         self.end = at + bytes.len() as u32;
         Ok(())
     }
@@ -81,14 +84,17 @@ impl<S: SegmentFile, T: Format> Active<S, T> {
     pub(super) fn sync(&mut self) -> Result<()> {
         // Not even "no space" can be retried here: the kernel may have dropped the pages it could not write.
         let synced = self.file.sync(self.durable, self.end);
-        synced.map_err(|error| Error::broken("sync", error).at_offset(self.durable.into()))?;
+        synced.map_err(|error| {
+            Error::broken("sync", error).at_path(&self.path).at_offset(self.durable.into())
+        })?;
         self.durable = self.end;
         Ok(())
     }
 
     /// Cuts the file at the end of what was written, durably.
     pub(super) fn close(self) -> Result<()> {
-        let file = self.file.end(self.end).map_err(|error| Error::broken("cut", error))?;
-        file.sync_all().map_err(|error| Error::broken("sync", error))
+        let broken = |operation, error| Error::broken(operation, error).at_path(&self.path);
+        let file = self.file.end(self.end).map_err(|error| broken("cut", error))?;
+        file.sync_all().map_err(|error| broken("sync", error))
     }
 }

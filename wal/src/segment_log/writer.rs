@@ -58,9 +58,7 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
         self.sync()?;
         let Some(mut active) = self.active.take() else { return Ok(()) };
         self.next = active.number.saturating_add(1);
-        active.finish().map_err(|error| Failure::Broken(self.at(active.number, error)))?;
-        let number = active.number;
-        active.close().map_err(|error| Failure::Broken(self.at(number, error)))
+        active.finish().and_then(|()| active.close()).map_err(Failure::Broken)
     }
 
     /// Begins segment `number` instead of the active one; it is to take a group and the end after it up to `needed`.
@@ -125,7 +123,7 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
         loop {
             let file = self.recycler.fs.open(path).at("open", path)?;
             match S::begin(file, capacity, self.preallocate, &head) {
-                Ok(file) => return Ok(Active::new(file, format, number)),
+                Ok(file) => return Ok(Active::new(file, format, number, self.recycler.path(number))),
                 Err(error) if is_full(&error) && self.recycler.release_space() => {}
                 Err(error) => return Err(Error::io("allocate", error).at_path(path)),
             }
@@ -137,16 +135,11 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
         let Some(active) = self.active.take().filter(|_| error.is_full()) else {
             return Failure::Broken(error);
         };
-        let number = active.number;
-        self.next = number.saturating_add(1);
+        self.next = active.number.saturating_add(1);
         match active.close() {
             Ok(()) => Failure::Passing(error),
-            Err(error) => Failure::Broken(self.at(number, error)),
+            Err(error) => Failure::Broken(error),
         }
-    }
-
-    fn at(&self, number: u32, error: Error) -> Error {
-        error.at_path(&self.recycler.path(number))
     }
 }
 
@@ -160,7 +153,6 @@ impl<S: SegmentFile, T: Format> Writer<SegmentGroup> for SegmentWriter<S, T> {
         if let Some(active) = &mut self.active
             && let Err(error) = active.write(group, at)
         {
-            let error = self.at(number, error);
             return Err(self.take_back(error));
         }
         self.held = number;
@@ -173,8 +165,7 @@ impl<S: SegmentFile, T: Format> Writer<SegmentGroup> for SegmentWriter<S, T> {
         let begun = Instant::now();
         let synced = active.sync();
         self.counts.synced(begun);
-        let number = active.number;
-        synced.map_err(|error| Failure::Broken(self.at(number, error)))
+        synced.map_err(Failure::Broken)
     }
 
     fn counts(&self) -> &Counts {
