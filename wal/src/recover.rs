@@ -12,7 +12,6 @@ use std::path::Path;
 
 use crate::directory::{self, Recycled};
 use crate::error::AtPath;
-use crate::formats;
 use crate::fs::{Fs, FsFile, publish_new};
 use crate::scan::{Scan, SegmentFormat};
 use crate::{Error, ErrorKind, RecoveryMode, Result};
@@ -41,15 +40,10 @@ pub(crate) fn recover<T: SegmentFormat<Name = u32>, F: Fs>(
     mode: RecoveryMode,
     replay: impl FnOnce(Walk<'_, T, F>) -> Result<Found<T>>,
 ) -> Result<(Recovery, Start)> {
-    formats::refuse_other::<T, F>(fs, dir)?;
-    let mut recycled = Recycled::list(fs, dir)?;
-    if !T::RECYCLED {
-        (recycled.front, recycled.segment) = (0, 0);
-    }
-    let found = replay(Walk::new(fs, dir, mode.into(), recycled.front)?)?;
+    let mut found = replay(Walk::new(fs, dir, mode.into())?)?;
     // Until here nothing was changed.
     if !T::RECYCLED {
-        for path in recycled.paths.drain(..) {
+        for path in found.recycled.paths.drain(..) {
             fs.remove(&path).at("remove truncated segment", &path)?;
         }
     }
@@ -57,13 +51,12 @@ pub(crate) fn recover<T: SegmentFormat<Name = u32>, F: Fs>(
     let segment = match found.segments.last() {
         Some(last) if last.end == 0 && T::GUARDED => last.name,
         last => {
-            let last = last.map_or(0, |last| last.name).max(recycled.segment);
+            let last = last.map_or(0, |last| last.name).max(found.recycled.segment);
             last.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd).at_path(dir))?
         }
     };
     let held = found.segments.iter().rfind(|segment| segment.records > 0).map_or(0, |segment| segment.name);
-    recycled.front = found.front;
-    Ok((found.recovery, Start { segment, held, record: found.next, recycled }))
+    Ok((found.recovery, Start { segment, held, record: found.next, recycled: found.recycled }))
 }
 
 /// Makes a directory that was replayed ready for a log that goes on behind it: what was replayed is durable, and the torn
@@ -92,7 +85,7 @@ pub(crate) fn settle<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path, found: &Found<
     }
     // A process may have died before it had made the names durable under which the space is written to, or those of what it
     // truncated.
-    if !segments.is_empty() || found.front > 0 {
+    if !segments.is_empty() || found.recycled.front > 0 {
         fs.sync_dir(dir).at("sync directory", dir)?;
     }
     Ok(())

@@ -116,7 +116,7 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         mut replay: impl FnMut(Position, Record<'_>, Layout) -> Result<(), Refusal>,
     ) -> Result<Self> {
         let mut instead = BTreeMap::new();
-        let found = Walk::<T, F>::read_only(fs, dir, ReplayMode::Salvage)?.records(&mut |at, record| {
+        let found = Walk::<T, F>::new(fs, dir, ReplayMode::Salvage)?.records(&mut |at, record| {
             replay(at, record, T::LAYOUT).map_err(|Refusal { instead: left, reason }| {
                 instead.insert(at, left);
                 Error::refused(io::Error::other(reason))
@@ -219,11 +219,11 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         let after = behind.iter().skip(1).find_map(|segment| segment.follows);
         let own_first = own.and_then(|own| own.follows).map(|follows| follows.end);
         // Without any head only the names of truncated segments can say where the log begins.
-        let first = before.or(own_first).unwrap_or(self.found.front);
+        let first = before.or(own_first).unwrap_or(self.found.recycled.front);
         let kept_end = first.saturating_add(records);
         let next = after.map(|after| after.end).or(own.and_then(|own| own.log_end));
         // Nothing is missing before the first segment either.
-        let front = if before.is_some() { self.found.front.min(first) } else { first };
+        let front = if before.is_some() { self.found.recycled.front.min(first) } else { first };
         (Link { first, front, before: 0 }, next.unwrap_or(kept_end).max(kept_end))
     }
 }

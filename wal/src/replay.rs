@@ -117,5 +117,5 @@ pub(crate) fn replay_of<T: SegmentFormat, F: Fs>(
     mode: ReplayMode,
     replay: &mut dyn FnMut(Position, Record<'_>) -> Result<()>,
 ) -> Result<Recovery> {
-    Walk::<T, F>::read_only(fs, dir, mode)?.records(replay).map(|found| found.recovery)
+    Walk::<T, F>::new(fs, dir, mode)?.records(replay).map(|found| found.recovery)
 }

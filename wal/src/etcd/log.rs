@@ -24,7 +24,6 @@ use super::scan::{EtcdCarry, EtcdSegments, METADATA};
 use super::writer::{WalWriter, lock_segments};
 use crate::commit::GroupCommit;
 use crate::directory;
-use crate::formats::refuse_other;
 use crate::fs::{Fs, OsFs};
 use crate::recover::{Found, Walk};
 use crate::replay::replay_of;
@@ -62,10 +61,9 @@ impl<F: Fs> EtcdLog<F> {
         replay: impl FnOnce(Walk<'_, EtcdSegments, F>) -> Result<Found<EtcdSegments>>,
     ) -> Result<(Self, Recovery)> {
         let lock = directory::take(fs, dir)?;
-        refuse_other::<EtcdSegments, F>(fs, dir)?;
         let names = directory::segments::<EtcdSegments, F>(fs, dir)?;
         let segments = lock_segments(fs, dir, &names)?;
-        let found = replay(Walk::new(fs, dir, options.recovery.into(), 0)?)?;
+        let found = replay(Walk::new(fs, dir, options.recovery.into())?)?;
         // Until here nothing was changed.
         remove_unused(fs, dir)?;
         let EtcdCarry { crc, next, durable } = found.carry;

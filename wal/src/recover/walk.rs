@@ -32,8 +32,8 @@ pub(crate) struct Found<T: SegmentFormat> {
     pub(crate) carry: T::Carry,
     /// The number of the record after the last.
     pub(crate) next: u64,
-    /// The number of the first record that was not truncated.
-    pub(crate) front: u64,
+    /// What was truncated, up to the first record that was not.
+    pub(crate) recycled: Recycled,
 }
 
 /// What a segment holds.
@@ -66,6 +66,7 @@ pub(crate) struct Walk<'a, T: SegmentFormat, F> {
     copy: Option<&'a Path>,
     /// Those of them that are read.
     span: Range<usize>,
+    recycled: Recycled,
     sequence: Sequence,
     carry: T::Carry,
     recovery: Recovery,
@@ -73,19 +74,18 @@ pub(crate) struct Walk<'a, T: SegmentFormat, F> {
 }
 
 impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
-    /// Over the log in `dir`, of which records below `front` are known to be truncated.
-    pub(crate) fn new(fs: &'a F, dir: &'a Path, mode: ReplayMode, front: u64) -> Result<Self> {
+    /// Over the log in `dir`, which may belong to somebody else.
+    pub(crate) fn new(fs: &'a F, dir: &'a Path, mode: ReplayMode) -> Result<Self> {
+        refuse_other::<T, F>(fs, dir)?;
         let names = directory::segments::<T, F>(fs, dir)?;
         let span = 0..names.len();
-        let sequence = Sequence::from_front(front);
-        Ok(Self { span, sequence, ..Self::one(fs, dir, mode, names, 0) })
-    }
-
-    /// Over the log in `dir`, which may belong to somebody else.
-    pub(crate) fn read_only(fs: &'a F, dir: &'a Path, mode: ReplayMode) -> Result<Self> {
-        refuse_other::<T, F>(fs, dir)?;
-        let front = if T::RECYCLED { Recycled::list(fs, dir)?.front } else { 0 };
-        Self::new(fs, dir, mode, front)
+        let mut recycled = Recycled::list(fs, dir)?;
+        if !T::RECYCLED {
+            // Their names say nothing.
+            (recycled.front, recycled.segment) = (0, 0);
+        }
+        let sequence = Sequence::from_front(recycled.front);
+        Ok(Self { span, recycled, sequence, ..Self::one(fs, dir, mode, names, 0) })
     }
 
     /// Over the segment at `at` alone, which has these neighbours. What should come before it is not asked.
@@ -97,6 +97,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
             names,
             copy: None,
             span: at..at + 1,
+            recycled: Recycled::default(),
             sequence: Sequence::from_front(u64::MAX),
             carry: T::Carry::default(),
             recovery: Recovery::default(),
@@ -151,8 +152,9 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
                 segment.end = segment.len;
             }
         }
-        let Self { recovery, segments, carry, sequence, .. } = self;
-        Ok(Found { recovery, segments, carry, next: sequence.next(), front: sequence.front() })
+        let Self { recovery, segments, carry, sequence, mut recycled, .. } = self;
+        recycled.front = sequence.front();
+        Ok(Found { recovery, segments, carry, next: sequence.next(), recycled })
     }
 
     /// Reads a segment; and, beside its replay, the bytes of the one after it.
