@@ -169,8 +169,8 @@ impl RepairArgs {
             let files = match &member {
                 Member::Tsm(path) => {
                     let check = check.get_or_insert_with(|| {
-                        let log = wal.map(|wal| registry.log_reader(&OsFs, wal));
                         data.map_or_else(LogCheck::default, |data| {
+                            let log = wal.map(|wal| registry.log_reader(&OsFs, data, wal));
                             LogCheck::with_files(&OsFs, data, log.as_ref())
                         })
                     });
@@ -200,11 +200,7 @@ impl RepairArgs {
                 Member::Unreadable(path, why) => {
                     vec![File::failed(path, "unknown", why)]
                 }
-                Member::Log(path, _) => {
-                    let reason = "a log of another crate, which is repaired by opening it";
-                    report.skipped.push(Skipped { path: path.clone(), reason });
-                    continue;
-                }
+                Member::Log(path, name) => vec![files::other_log(path, name, registry)],
                 Member::Leftover(_) => continue,
                 Member::Skipped(skipped) => {
                     report.skipped.push(skipped.clone());

@@ -253,7 +253,7 @@ fn a_copy_of_a_segment_is_no_part_of_a_log() {
     fs::copy(dir.join("wal/_00001.wal"), &copy).expect("copied");
     let text = run("verify {}", &[&dir]).exits(0).text();
     assert!(
-        text.contains("note ") && text.contains("x_00001.wal: not checked: a file that no engine reads"),
+        text.contains("note ") && text.contains("x_00001.wal: not checked: not a segment of a log"),
         "{text}"
     );
     let text = run("verify {}", &[&copy]).exits(0).text();

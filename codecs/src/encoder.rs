@@ -2,7 +2,7 @@
 
 use crate::Span;
 use crate::column::{Column, ColumnRef, FieldType};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::TimeRange;
 
 /// Most values a block may claim, unless the caller of [`BlockDecoder::decode`] sets another limit.
@@ -20,8 +20,8 @@ pub trait BlockDecoder: Send + 'static {
     /// Replaces `out` by the column of `block`.
     ///
     /// Laws: it gives back what was encoded, bit for bit. Whatever the bytes, it never panics and never allocates more
-    /// than `limit` values and the strings that fit into the block. A block cut short is an error. After an error
-    /// `out` is empty.
+    /// than `limit` values and the strings that fit into the block. A block cut short is an error, and one with a tag of
+    /// another encoder is [`UnknownTag`](crate::ErrorKind::UnknownTag). After an error `out` is empty.
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()>;
 
     /// As [`BlockDecoder::decode`], for a caller that needs only the points inside `range`: other points may be left out.
@@ -87,9 +87,28 @@ pub trait BlockEncoder: BlockDecoder {
 
     /// Appends the block of `column` to `out`, and never touches what `out` holds already.
     ///
-    /// Law: equal columns give equal bytes, whatever was encoded before. The column has at least one point; its times
-    /// need not ascend.
+    /// Laws: equal columns give equal bytes, whatever was encoded before. A block is at most 64 bytes longer than its column
+    /// (8 bytes for a time or a number, 1 for a boolean, 4 and its bytes for a string); one that InfluxDB reads may be a
+    /// seventh longer. The column has at least one point; its times need not ascend.
     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()>;
+}
+
+/// As [`BlockEncoder::encode`], and checks that the block begins with a tag of the encoder. Without its tag no reader would find
+/// the decoder, so writers of files encode through this.
+///
+/// # Errors
+/// Those of the encoder; [`ForeignTag`](crate::ErrorKind::ForeignTag). `out` is as before then.
+pub fn encode_checked<E: BlockEncoder>(
+    encoder: &mut E,
+    column: ColumnRef<'_>,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let begin = out.len();
+    let done = encoder.encode(column, out).and_then(|()| match out.get(begin) {
+        Some(tag) if encoder.tags().contains(tag) => Ok(()),
+        tag => Err(Error::foreign_tag(tag.copied().unwrap_or_default())),
+    });
+    done.inspect_err(|_| out.truncate(begin))
 }
 
 impl<D: BlockDecoder + ?Sized> BlockDecoder for Box<D> {

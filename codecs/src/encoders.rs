@@ -61,6 +61,7 @@ impl Encoders {
     /// # Panics
     /// As [`Encoders::with_entry`].
     #[must_use]
+    #[track_caller]
     pub fn with<E: BlockEncoder + Default>(self, name: &'static str, summary: &'static str) -> Self {
         self.with_entry(EncoderEntry::of::<E>(name, summary))
     }
@@ -68,9 +69,11 @@ impl Encoders {
     /// Adds an encoder.
     ///
     /// # Panics
-    /// An encoder has this name already or owns one of its tags, a tag is not one of [`OUTSIDE_TAGS`], or no encoder has
+    /// An encoder has this name already or owns one of its tags, a tag is not one of [`OUTSIDE_TAGS`], it
+    /// says that InfluxDB reads them, or no encoder has
     /// the name that [`BlockEncoder::same_blocks_as`] gives.
     #[must_use]
+    #[track_caller]
     pub fn with_entry(mut self, entry: EncoderEntry) -> Self {
         if let Err(why) = self.check(&entry) {
             panic!("cannot add the encoder `{}`: {why}", entry.name());
@@ -93,6 +96,9 @@ impl Encoders {
                 return Err(format!("its blocks are not those of `{}`", owner.name()));
             }
             return Ok(());
+        }
+        if entry.is_influx_readable() {
+            return Err("InfluxDB reads no block tags but its own: an encoder of its blocks names the one that it equals".into());
         }
         for &tag in entry.tags() {
             if let Some(owner) = self.entries.iter().find(|other| other.tags().contains(&tag)) {

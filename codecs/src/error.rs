@@ -45,6 +45,12 @@ pub enum ErrorKind {
         /// The first byte of the block.
         tag: u8,
     },
+    /// An encoder wrote a block that no reader would take to its decoder.
+    #[error("the encoder wrote a block that begins with byte {tag:#04x}, which is none of its tags")]
+    ForeignTag {
+        /// The first byte of the block; 0 if the block is empty.
+        tag: u8,
+    },
 }
 
 impl Error {
@@ -66,6 +72,10 @@ impl Error {
     /// A first byte that no encoder claims.
     pub fn unknown_tag(tag: u8) -> Self {
         Self { kind: ErrorKind::UnknownTag { tag }, at: Some(0) }
+    }
+
+    pub(crate) fn foreign_tag(tag: u8) -> Self {
+        Self { kind: ErrorKind::ForeignTag { tag }, at: Some(0) }
     }
 
     /// What was wrong.

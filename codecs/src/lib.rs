@@ -59,7 +59,7 @@ mod zstd;
 pub use batch::{Batch, BatchBuilder, BatchField, BatchSeries, FieldSlot, Kept, RunBuilder, TypeConflict};
 pub use column::{Column, ColumnRef, FieldType, StringColumn, StringsRef, Value, Values, ValuesRef};
 pub use decoders::Decoders;
-pub use encoder::{BLOCK_VALUES_MAX, BlockDecoder, BlockEncoder, DynEncoder};
+pub use encoder::{BLOCK_VALUES_MAX, BlockDecoder, BlockEncoder, DynEncoder, encode_checked};
 pub use encoder_entry::EncoderEntry;
 pub use encoders::{Encoders, OUTSIDE_TAGS, UnknownEncoder};
 pub use error::{Error, ErrorKind, Result};

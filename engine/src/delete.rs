@@ -32,6 +32,8 @@ use tsmith_wal::{Log, Record, entry};
 
 use crate::error::{Context, Error, ErrorKind, Remedy, Result};
 use crate::files::{FileName, TsmFile};
+
+use crate::order::sync_record;
 use crate::schema::FieldTable;
 use crate::{Engine, Inner};
 use record::{file_mark, part_mark, parts};
@@ -198,7 +200,7 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         let marks: Vec<Vec<u8>> = files.iter().map(|(name, bytes)| file_mark(*name, *bytes)).collect();
         let parts = parts(&deletion.keys);
         let mut payload = Vec::new();
-        let mut last = None;
+        let mut positions = Vec::with_capacity(parts.len());
         for (at, part) in parts.iter().enumerate() {
             let number = (parts.len() > 1).then(|| part_mark(at + 1, parts.len()));
             let keys = part.iter().filter_map(|key| FieldKey::parse(key));
@@ -206,11 +208,12 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
             let keys: Vec<FieldKey<'_>> = keys.chain(marks).collect();
             payload.clear();
             entry::encode_delete_range(deletion.range, &keys, &mut payload).during(OPERATION)?;
-            last = Some(self.log.append(Record::delete_range(&payload)).during(OPERATION)?);
+            positions.push(self.log.append(Record::delete_range(&payload)).during(OPERATION)?);
         }
         self.leftovers_logged.store(true, std::sync::atomic::Ordering::Release);
-        if let Some(at) = last {
-            let _durable = self.log.sync(at).during(OPERATION)?;
+        // The last one waits for the disk, and the others say whether a full disk took them back.
+        for at in positions.into_iter().rev() {
+            let _durable = sync_record(&*self.log, at).during(OPERATION)?;
         }
         Ok(())
     }

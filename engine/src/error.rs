@@ -187,6 +187,15 @@ pub enum ErrorKind {
         /// The names there are.
         known: Vec<&'static str>,
     },
+    /// The manifest names a log that this program does not have.
+    #[error(
+        "the directory was made with the log `{log}`, which this program does not have, so the log's values are not read: \
+         use the program that has it"
+    )]
+    UnreadableLog {
+        /// The name in the manifest.
+        log: String,
+    },
     /// A file that is longer than any of its kind.
     #[error(transparent)]
     TooLong(TooLong),

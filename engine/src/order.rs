@@ -49,6 +49,16 @@ impl<S: Storer> Admission<'_, '_, S> {
     }
 }
 
+/// Waits for the record at `at` alone. Whoever appended an earlier one waits for that.
+pub(crate) fn sync_record<L: Log + ?Sized>(log: &L, at: Position) -> tsmith_wal::Result<Durable> {
+    loop {
+        match log.sync(at) {
+            Err(error) if matches!(error.kind(), tsmith_wal::ErrorKind::Earlier(_)) => {}
+            done => return done,
+        }
+    }
+}
+
 /// Takes an admitted batch through log and cache. Gives the fields that got a second type, too.
 pub(crate) fn commit<S: Storer, L: Log + ?Sized>(
     order: WriteOrder,
@@ -61,13 +71,13 @@ pub(crate) fn commit<S: Storer, L: Log + ?Sized>(
     let at = log.append_write(batch).during(OPERATION)?;
     match order {
         WriteOrder::SyncThenPublish => {
-            let durable = log.sync(at).during(OPERATION)?;
+            let durable = sync_record(log, at).during(OPERATION)?;
             let (published, second_types) = admission.publish(at);
             Ok((Ack { _durable: durable, _published: published }, second_types))
         }
         WriteOrder::PublishThenSync => {
             let (published, second_types) = admission.publish(at);
-            let durable = log.sync(at).during(OPERATION)?;
+            let durable = sync_record(log, at).during(OPERATION)?;
             Ok((Ack { _durable: durable, _published: published }, second_types))
         }
     }

@@ -23,6 +23,7 @@ use crate::files::{
 use crate::lock::{LOCK_NAME, lock};
 use crate::manifest::Manifest;
 use crate::parts::{Factories, Named, Parts};
+use crate::registry::refuse_other_logs;
 use crate::repair::ReadLog;
 use crate::replay::{LogCheck, RefusedEntry, StoredTypes, replay_entry, stored_types, take_entry};
 use crate::schema::{FieldTypes, FieldTyping};
@@ -97,8 +98,9 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
         let mut refill = Refill::new(&cache, &live, &torn, &dirs.wal);
         if options.log.recovery == RecoveryMode::Salvage {
             // A record may contradict a file, and only the whole log tells which points of that are deleted.
-            let read: ReadLog<'_> =
-                Box::new(|replay| factories.log.read(&fs, &dirs.wal, RecoveryMode::Salvage, replay));
+            let read: ReadLog<'_> = Box::new(|replay| {
+                factories.log.read(&fs, &dirs.wal, RecoveryMode::Salvage, replay).during(OPERATION)
+            });
             let check = LogCheck::with_files(&fs, &dirs.data, Some(&read));
             refill.go_on_without = Some(stored_types(check.two_types()));
         }
@@ -198,7 +200,7 @@ struct Asked<'a, L: Log + ?Sized> {
 }
 
 impl<L: Log + ?Sized> Asked<'_, L> {
-    fn logs(&self) -> impl Iterator<Item = &LogKind<L>> {
+    fn logs(&self) -> impl Iterator<Item = &LogKind<L>> + Clone {
         self.other_logs.iter().chain([&self.log])
     }
 }
@@ -219,6 +221,10 @@ fn agree_on_parts<L: Log + ?Sized>(
             }
         }
         let agreed = manifest.with_log_in(fs, &dirs.data, &dirs.wal)?;
+        // A directory that is missing is reported when it is prepared.
+        if let Ok(names) = fs.list(&dirs.wal) {
+            refuse_other_logs(&dirs.wal, &names, asked.log, asked.logs().copied())?;
+        }
         if let Some(asked) = options.typing.filter(|&asked| asked != manifest.typing) {
             let (made_with, asked) = (manifest.typing.name().to_owned(), asked.name().to_owned());
             return refuse(ErrorKind::OtherParts { part: "types", made_with, asked });

@@ -1,16 +1,17 @@
 //! [`Registry`]: the parts that an engine can be made of, by name.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
 use tsmith_cache::{DynStorer, Storer, StorerEntry};
 use tsmith_codecs::{BlockEncoder, DynEncoder, EncoderEntry, Encoders, UnknownEncoder};
 use tsmith_wal::fs::{Fs, OsFs};
-use tsmith_wal::{DynLog, Log, LogEntry, Recovery, RecoveryMode, ReplayFn};
+use tsmith_wal::{DynLog, Log, LogEntry, LogKind, Recovery, RecoveryMode, ReplayFn};
 
 use crate::driver::Driver;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::manifest::Manifest;
 use crate::parts::{Factories, Parts};
 use crate::repair::ReadLog;
 use crate::{Dirs, Engine, Options};
@@ -73,6 +74,7 @@ impl<F: Fs> Registry<F> {
     /// # Panics
     /// The name is taken, or no name for a manifest.
     #[must_use]
+    #[track_caller]
     pub fn storer<S: Storer + Default>(self, name: &'static str, summary: &'static str) -> Self {
         self.storer_entry(StorerEntry::of::<S>(name, summary))
     }
@@ -82,6 +84,7 @@ impl<F: Fs> Registry<F> {
     /// # Panics
     /// As [`Registry::storer`].
     #[must_use]
+    #[track_caller]
     pub fn storer_entry(mut self, entry: StorerEntry) -> Self {
         check_name("storer", entry.name(), self.storers.iter().map(StorerEntry::name));
         self.storers.push(entry);
@@ -93,6 +96,7 @@ impl<F: Fs> Registry<F> {
     /// # Panics
     /// The name is taken, or no name for a manifest.
     #[must_use]
+    #[track_caller]
     pub fn log<L: Log<Fs = F>>(self, name: &'static str, summary: &'static str) -> Self {
         self.log_entry(LogEntry::of::<L>(name, summary))
     }
@@ -102,6 +106,7 @@ impl<F: Fs> Registry<F> {
     /// # Panics
     /// As [`Registry::log`].
     #[must_use]
+    #[track_caller]
     pub fn log_entry(mut self, entry: LogEntry<F>) -> Self {
         check_name("log", entry.name(), self.logs.iter().map(LogEntry::name));
         self.logs.push(entry);
@@ -113,6 +118,7 @@ impl<F: Fs> Registry<F> {
     /// # Panics
     /// As [`Encoders::with_entry`]; or the name is no name for a manifest.
     #[must_use]
+    #[track_caller]
     pub fn encoder<E: BlockEncoder + Default>(self, name: &'static str, summary: &'static str) -> Self {
         self.encoder_entry(EncoderEntry::of::<E>(name, summary))
     }
@@ -122,6 +128,7 @@ impl<F: Fs> Registry<F> {
     /// # Panics
     /// As [`Registry::encoder`].
     #[must_use]
+    #[track_caller]
     pub fn encoder_entry(mut self, entry: EncoderEntry) -> Self {
         check_name("encoder", entry.name(), std::iter::empty());
         self.encoders = self.encoders.with_entry(entry);
@@ -220,37 +227,59 @@ impl<F: Fs> Registry<F> {
         owned.try_fold(false, |known, owned| Ok(known || owned?))
     }
 
-    /// Gives the records of the log in `dir`, whichever it is, to `replay`, oldest first, and changes nothing; see [`Log::read`].
+    /// The log that the engine of `data` has in `wal`: the one that the manifest names. Without a manifest that can be read it
+    /// is the one that has segments there, if any.
     ///
     /// # Errors
-    /// Those of [`Log::read`].
-    pub fn read_log(
-        &self,
-        fs: &F,
-        dir: &Path,
-        mode: RecoveryMode,
-        replay: &mut ReplayFn<'_>,
-    ) -> tsmith_wal::Result<Recovery> {
-        let names = fs.list(dir).map_err(|error| tsmith_wal::Error::io("list", error).at_path(dir))?;
-        let has_one = |log: &&LogEntry<F>| names.iter().any(|name| log.kind().is_segment(name));
-        let log = self.logs.iter().find(has_one);
-        log.map_or_else(|| Ok(Recovery::default()), |log| log.kind().read(fs, dir, mode, replay))
+    /// The directory cannot be read; the manifest names a log that was not added; a segment belongs to another log.
+    pub fn log_of(&self, fs: &F, data: &Path, wal: &Path) -> Result<Option<&LogEntry<F>>> {
+        let names = fs.list(wal).on("list", wal)?;
+        let log = match Manifest::read(fs, data) {
+            Ok(Some(Manifest { parts: Parts { log, .. }, .. })) => Some(
+                self.find_log(&log)
+                    .map_err(|_| Error::at("find the log", wal, ErrorKind::UnreadableLog { log }))?,
+            ),
+            // Whoever reads the manifest reports the error.
+            Ok(None) | Err(_) => {
+                self.logs.iter().find(|log| names.iter().any(|name| log.kind().is_segment(name)))
+            }
+        };
+        if let Some(log) = log {
+            refuse_other_logs(wal, &names, log.kind(), self.logs.iter().map(LogEntry::kind))?;
+        }
+        Ok(log)
     }
 
-    /// What [`Registry::read_log`] salvages of the log in `dir`, for the checks of [`repair`](crate::repair).
-    pub fn log_reader<'a>(&'a self, fs: &'a F, dir: &'a Path) -> ReadLog<'a> {
-        Box::new(|replay| self.read_log(fs, dir, RecoveryMode::Salvage, replay))
-    }
-
-    /// The logs that have segments in `dir`; all of them if there is no segment.
+    /// Gives the records of the log that [`Registry::log_of`] finds to `replay`, as far as a salvage gets, oldest first. Changes
+    /// nothing; see [`Log::read`].
     ///
     /// # Errors
-    /// The directory cannot be read.
-    pub fn logs_in(&self, fs: &F, dir: &Path) -> Result<Vec<&LogEntry<F>>> {
-        let names = fs.list(dir).on("list", dir)?;
-        let has_one = |log: &&LogEntry<F>| names.iter().any(|name| log.kind().is_segment(name));
-        let found: Vec<_> = self.logs.iter().filter(has_one).collect();
-        Ok(if found.is_empty() { self.logs.iter().collect() } else { found })
+    /// Those of [`Registry::log_of`] and of [`Log::read`].
+    pub fn read_log(&self, fs: &F, data: &Path, wal: &Path, replay: &mut ReplayFn<'_>) -> Result<Recovery> {
+        match self.log_of(fs, data, wal)? {
+            None => Ok(Recovery::default()),
+            Some(log) => log.kind().read(fs, wal, RecoveryMode::Salvage, replay).during("read the log"),
+        }
+    }
+
+    /// [`Registry::read_log`] for the checks of [`repair`](crate::repair).
+    pub fn log_reader<'a>(&'a self, fs: &'a F, data: &'a Path, wal: &'a Path) -> ReadLog<'a> {
+        Box::new(move |replay| self.read_log(fs, data, wal, replay))
+    }
+}
+
+/// Refuses the segments of another log among the `names` in `wal`: an engine with `log` would not see their records.
+pub(crate) fn refuse_other_logs<L: Log + ?Sized>(
+    wal: &Path,
+    names: &[OsString],
+    log: LogKind<L>,
+    mut all: impl Iterator<Item = LogKind<L>> + Clone,
+) -> Result<()> {
+    let is_other = |name: &&OsString| !log.is_segment(name) && all.any(|other| other.is_segment(name));
+    match names.iter().find(is_other) {
+        Some(other) => Err(tsmith_wal::Error::new(tsmith_wal::ErrorKind::OtherLog).at_path(&wal.join(other)))
+            .during("find the log"),
+        None => Ok(()),
     }
 }
 
@@ -267,10 +296,13 @@ fn find<'e, T>(
 }
 
 /// Refuses a name that is taken, or that no line of a manifest and no list of flags can hold.
+#[track_caller]
 fn check_name(part: &str, name: &str, mut taken: impl Iterator<Item = &'static str>) {
     assert!(taken.all(|taken| taken != name), "another {part} has the name `{name}`");
     let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-    assert!(!name.is_empty() && name.chars().all(is_plain), "`{name}` is no name for a {part}");
+    // A flag begins with a hyphen, and `.` is a directory.
+    let begins = name.starts_with(char::is_alphanumeric);
+    assert!(begins && name.chars().all(is_plain), "`{name}` is no name for a {part}");
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use std::thread;
 
 use crossbeam::channel::{Receiver, bounded};
 use tsmith_cache::{Frozen, Storer};
-use tsmith_codecs::{BlockEncoder, Column, ColumnRef, FieldKey, FieldType, Position, TimeRange};
+use tsmith_codecs::{
+    BlockEncoder, Column, ColumnRef, FieldKey, FieldType, Position, TimeRange, encode_checked,
+};
 use tsmith_tsm::{POINTS_PER_BLOCK, Remedy, Version, first_block};
 use tsmith_wal::Log;
 use tsmith_wal::fs::Fs;
@@ -305,7 +307,7 @@ impl Blocks {
         while from < column.len() {
             let rest = column.slice(from..column.len());
             let part = rest.slice(0..first_block(rest, POINTS_PER_BLOCK));
-            encoder.encode(part, &mut self.bytes).map_err(|error| ErrorKind::Encode {
+            encode_checked(encoder, part, &mut self.bytes).map_err(|error| ErrorKind::Encode {
                 key: tsmith_codecs::name::to_text(composite).into_owned(),
                 error,
             })?;

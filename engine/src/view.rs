@@ -55,12 +55,12 @@ impl View {
             return Err(Error::at(OPERATION, missing, ErrorKind::NoLogDirectory));
         }
         let wal = wal.filter(|wal| wal.is_dir());
-        let mut log = wal.map(|wal| Log::read(registry, wal, StoredTypes::new())).unwrap_or_default();
+        let mut log = wal.map(|wal| Log::read(registry, data, wal, StoredTypes::new())).unwrap_or_default();
         view.problems.extend(files::apply_deletes(Arc::make_mut(&mut view.files), &torn, &log.deletes));
         // Records that contradict a file are known only now, when all deletes are.
         let stored = view.stored_types(&log.cache);
         if let Some(wal) = wal.filter(|_| !stored.is_empty()) {
-            log = Log::read(registry, wal, stored);
+            log = Log::read(registry, data, wal, stored);
         }
         view.add_log(log);
         if !found && wal.is_none() && !manifest && !files::holds_influxdb_index(&OsFs, data) {
@@ -92,6 +92,7 @@ impl View {
             tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::Salvage, |found| {
                 replay(found.at, found.record)
             })
+            .during(OPERATION)
         });
         if let Some(error) = log.failure.take() {
             return Err(error);
@@ -205,19 +206,17 @@ struct Log {
 }
 
 impl Log {
-    fn read(registry: &Registry, wal: &Path, stored: StoredTypes) -> Self {
-        Self::of(stored, |replay| registry.read_log(&OsFs, wal, RecoveryMode::Salvage, replay))
+    fn read(registry: &Registry, data: &Path, wal: &Path, stored: StoredTypes) -> Self {
+        Self::of(stored, |replay| registry.read_log(&OsFs, data, wal, replay))
     }
 
     /// What `read` gives to the function that it gets.
     fn of(
         stored: StoredTypes,
-        read: impl FnOnce(
-            &mut dyn FnMut(Position, Record<'_>) -> tsmith_wal::Result<()>,
-        ) -> tsmith_wal::Result<Recovery>,
+        read: impl FnOnce(&mut dyn FnMut(Position, Record<'_>) -> tsmith_wal::Result<()>) -> Result<Recovery>,
     ) -> Self {
         let mut check = LogCheck::with_stored(stored);
-        let read = read(&mut |at, record| check.take_or_refuse(at, record)).during(OPERATION);
+        let read = read(&mut |at, record| check.take_or_refuse(at, record));
         let (cache, deletes) = check.into_parts();
         let (recovery, failure) = match read {
             Ok(recovery) => (recovery, None),

@@ -1,15 +1,17 @@
 //! An encoder from another crate: its files are written, read, compacted and repaired, and an engine or a verb that lacks
 //! it calls none of them corrupt.
 
+use std::fs;
 use std::path::Path;
 
-use tsmith_codecs::Decoders;
 use tsmith_codecs::testing::Scrambled;
+use tsmith_codecs::{BlockDecoder, BlockEncoder, ColumnRef, Decoders, Raw};
 use tsmith_engine::view::View;
 use tsmith_engine::{
     Column, Compact, Dirs, DynEngine, ErrorKind, FieldKey, FieldType, LineOptions, Manifest, Options, Parts,
     Registry, TimeRange, Timestamp, repair,
 };
+use tsmith_wal::NativeLog;
 use tsmith_wal::fs::{Fs, FsFile, OsFs};
 use tsmith_wal::testing::SimFs;
 
@@ -95,4 +97,70 @@ fn its_files_are_read_where_it_is_known() {
     assert_eq!(read(with_outside(&OsFs)).expect("reads"), 10);
     let error = read(Registry::standard()).expect_err("lacks the encoder").to_string();
     assert!(error.contains("does not have (tag 0xc5)"), "{error}");
+}
+
+/// Story: a program without the log that the manifest names found no segment it knew, and showed the directory without the
+/// log's values as if that were all.
+#[test]
+fn a_missing_log_is_reported() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let registry = Registry::standard().log::<NativeLog>("mine", "another name");
+    let parts = Parts { log: "mine".into(), ..Parts::default() };
+    let shard = registry.open(&parts, Dirs::under(dir.path()), options()).expect("opens");
+    shard.close().expect("in order");
+    let problems = |registry| {
+        let view = View::open(&registry, dir.path(), Some(&dir.path().join("wal"))).expect("opens");
+        view.problems().iter().map(|error| error.kind().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(problems(registry).len(), 0);
+    let problems = problems(Registry::standard());
+    assert!(matches!(&problems[..], [ErrorKind::UnreadableLog { log }] if log == "mine"), "{problems:?}");
+}
+
+/// A repair does not begin another log beside segments that may belong to the log that the manifest names.
+#[test]
+fn repair_keeps_the_name_of_a_log_it_does_not_know() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let wal = dir.path().join("wal");
+    fs::create_dir(&wal).expect("creates");
+    fs::write(wal.join("mine.1"), b"a segment").expect("writes");
+    let manifest = "tsmith 1\nstorer ring\nlog mine\nencoder tsm1\nwal wal\ntypes series\ncrc 00000000\n";
+    fs::write(dir.path().join("tsmith.manifest"), manifest).expect("writes");
+    let repaired = repair::manifest(&Registry::standard(), &OsFs, dir.path(), None, false);
+    let error = repaired.map(drop).expect_err("nobody knows the log");
+    assert!(matches!(error.kind(), ErrorKind::UnreadableLog { log } if log == "mine"), "{error}");
+    assert_eq!(fs::read_to_string(dir.path().join("tsmith.manifest")).expect("is there"), manifest);
+}
+
+/// An encoder whose blocks begin with a tag of another one.
+#[derive(Debug, Default)]
+struct Mislabelled(Raw);
+
+impl BlockDecoder for Mislabelled {
+    fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> tsmith_codecs::Result<()> {
+        self.0.decode(block, limit, out)
+    }
+}
+
+impl BlockEncoder for Mislabelled {
+    fn tags(&self) -> &'static [u8] {
+        &[0x90]
+    }
+
+    fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> tsmith_codecs::Result<()> {
+        self.0.encode(column, out)
+    }
+}
+
+/// Story: such blocks were written to a file, the log was truncated, and no reader found the decoder.
+#[test]
+fn blocks_with_a_tag_of_another_encoder_are_not_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let registry = Registry::standard().encoder::<Mislabelled>("mislabelled", "raw blocks under a wrong tag");
+    let parts: Parts = "ring/file/mislabelled".parse().expect("three names");
+    let shard = registry.open_on(OsFs, &parts, Dirs::under(dir.path()), options()).expect("opens");
+    assert!(shard.write_lines(b"m v=1i 1", &LineOptions::new(Timestamp(0))).expect("writes").ack.is_some());
+    let error = shard.snapshot().expect_err("the tag is wrong").to_string();
+    assert!(error.contains("byte 0x10"), "{error}");
+    assert_eq!(shard.read(KEY, TimeRange::ALL).expect("reads").times(), [1]);
 }

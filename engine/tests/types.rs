@@ -61,7 +61,7 @@ fn read(shard: &Shard, series: &str) -> Column {
 
 fn check(fs: &SimFs) -> LogCheck {
     let registry = Registry::standard_on(fs);
-    LogCheck::with_files(fs, Path::new(DIR), Some(&registry.log_reader(fs, Path::new(LOG))))
+    LogCheck::with_files(fs, Path::new(DIR), Some(&registry.log_reader(fs, Path::new(DIR), Path::new(LOG))))
 }
 
 fn found(fs: &SimFs) -> usize {

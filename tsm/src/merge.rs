@@ -18,7 +18,7 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 
-use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, Decoders, FieldType, TimeRange};
+use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, Column, Decoders, FieldType, TimeRange, encode_checked};
 
 use crate::error::{Error, ErrorKind};
 use crate::format::{CRC_BYTES, INDEX_ENTRY_BYTES, Version};
@@ -287,7 +287,7 @@ fn encode<E: BlockEncoder>(
     block: &mut Vec<u8>,
 ) -> BlockResult<()> {
     block.clear();
-    let done = encoder.encode(points, block);
+    let done = encode_checked(encoder, points, block);
     done.map_err(|error| on_output(Error::new(ErrorKind::from(error)).of(key)))
 }
 

@@ -35,6 +35,10 @@ pub enum ErrorKind {
     /// No space, or over quota. The records of the group are not in the log; the log itself is in order.
     #[error("no space left: {0}; free some and write again, nothing acknowledged was lost")]
     Full(Arc<io::Error>),
+    /// A record before the one that the caller waits for is not in the log, because the disk was full, and nobody waited for it.
+    /// The caller's own record is not concerned: wait for it again.
+    #[error("a record before this one is not in the log: {0}")]
+    Earlier(Arc<Error>),
     /// Somebody else has the directory open.
     #[error("the directory is in use by another log; close that one, or stop the process that holds it")]
     InUse,
@@ -207,7 +211,7 @@ impl Error {
     /// What the caller can do.
     pub fn advice(&self) -> Advice {
         match &self.kind {
-            ErrorKind::Full(_) | ErrorKind::InUse => Advice::RetryLater,
+            ErrorKind::Full(_) | ErrorKind::Earlier(_) | ErrorKind::InUse => Advice::RetryLater,
             _ if is_passing(self) => Advice::RetryLater,
             ErrorKind::Io { .. } | ErrorKind::Poisoned(_) => Advice::Reopen,
             _ => Advice::GiveUp,
@@ -221,7 +225,11 @@ impl Error {
 
     /// Whether the disk was full.
     pub fn is_full(&self) -> bool {
-        matches!(self.kind, ErrorKind::Full(_))
+        match &self.kind {
+            ErrorKind::Full(_) => true,
+            ErrorKind::Earlier(error) => error.is_full(),
+            _ => false,
+        }
     }
 }
 

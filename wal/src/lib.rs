@@ -201,7 +201,8 @@ pub trait Log: Send + Sync + 'static {
     /// A torn tail is cut off and reported in the [`Recovery`]; corruption before the tail is an error.
     /// `replay` has the records before it by then; another opening begins with the first record again. Law: after an error, also
     /// one of `replay` ([`Error::refused`]), no record on disk was changed. A directory has one owner: a
-    /// second `open`, in this process or another, fails with [`ErrorKind::InUse`].
+    /// second `open`, in this process or another, fails with [`ErrorKind::InUse`]. A directory with segments of another log
+    /// of this crate ([`is_segment`]) is read, or refused with [`ErrorKind::OtherLog`].
     fn open(
         fs: Self::Fs,
         dir: &Path,
@@ -292,8 +293,8 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// Law: after a failed write or sync no record is confirmed ever again, until the log is reopened; a full disk is
     /// the exception ([`ErrorKind::Full`]): the records of that group are gone, later ones may succeed. Each caller that waits
-    /// for one of them gets the error. If nobody waits for them, the next call that covers them gets it: this one,
-    /// [`Log::cut`] or [`Log::close`].
+    /// for one of them gets the error. If nobody waits for them, the next call that covers them, which is this one,
+    /// [`Log::cut`] or [`Log::close`], fails once with [`ErrorKind::Earlier`].
     fn sync(&self, at: Position) -> Result<Durable>;
 
     /// Makes all of it durable and ends the segment. Gives the position where the next one begins: every record so

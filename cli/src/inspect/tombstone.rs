@@ -43,7 +43,8 @@ struct Record {
 /// Reads a file; `wal` is the directory of the log that belongs to it.
 pub(super) fn inspect(path: &Path, wal: Option<&Path>, registry: &Registry) -> Result<Content> {
     let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
-    let log = wal.map(|wal| registry.log_reader(&OsFs, wal));
+    let data = path.parent().unwrap_or(Path::new(""));
+    let log = wal.map(|wal| registry.log_reader(&OsFs, data, wal));
     let torn = unfinished_delete(&OsFs, path, log.as_ref()).is_some();
     let mut content =
         Content { bytes: bytes.len() as u64, version: None, records: Vec::new(), error: None, torn };

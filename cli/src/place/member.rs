@@ -12,7 +12,7 @@ use tsmith_wal::LogEntry;
 use tsmith_wal::fs::OsFs;
 
 use super::names::{is_etcd_segment, is_quarantined_segment, list, quarantined_stem};
-use super::skipped::{Skipped, not_read};
+use super::skipped::{NO_ENGINE_READS, Skipped, not_read};
 use crate::exit::{Failure, Result};
 
 /// A file of a directory.
@@ -43,6 +43,7 @@ pub(crate) enum Member {
 /// The files of the log in `wal`.
 pub(super) fn log_members(data: &Path, wal: &Path, registry: &Registry) -> Result<Vec<Member>> {
     let names = list(wal)?;
+    let log = registry.log_of(&OsFs, data, wal)?;
     if names.iter().any(|(name, _)| is_etcd_segment(name)) {
         return Ok(vec![Member::EtcdLog(wal.to_owned())]);
     }
@@ -50,10 +51,8 @@ pub(super) fn log_members(data: &Path, wal: &Path, registry: &Registry) -> Resul
         tsmith_wal::segment_names(&OsFs, wal).map_err(|error| Failure::Io(error.to_string()))?.into_iter();
     let mut members: Vec<_> = segments.map(|name| regular(wal.join(name), Member::Segment)).collect();
     let holds = |log: &&LogEntry<OsFs>| names.iter().any(|(name, _)| log.kind().is_segment(name));
-    if members.is_empty()
-        && let Some(log) = registry.logs().iter().find(holds)
-    {
-        members.push(Member::Log(wal.to_owned(), log.name()));
+    if members.is_empty() {
+        members.extend(log.filter(holds).map(|log| Member::Log(wal.to_owned(), log.name())));
     }
     if wal != data {
         members.extend(names.iter().filter_map(|(name, _)| beside_segments(wal, name, registry)));
@@ -111,7 +110,10 @@ pub(super) fn beside_segments(wal: &Path, name: &OsStr, registry: &Registry) -> 
     if registry.is_segment(name) || path.extension() == Some(OsStr::new("free")) {
         return None;
     }
-    let reason = not_read(wal, name)?;
+    let reason = match not_read(wal, name)? {
+        NO_ENGINE_READS => "not a segment of a log that this program has",
+        reason => reason,
+    };
     Some(Member::Skipped(Skipped { path, reason }))
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::exit::{Result, complain};
 
+pub(super) const NO_ENGINE_READS: &str = "a file that no engine reads";
 pub(super) const SERIES_FILE: &str = "the series file, which InfluxDB recreates";
 
 /// What is there and not read.
@@ -65,6 +66,6 @@ pub(super) fn not_read(dir: &Path, name: &OsStr) -> Option<&'static str> {
         "index" if is_dir => Some("the series index, which InfluxDB recreates"),
         "tsmith.lock" | "wal.lock" => None,
         _ if is_dir => Some("a directory that no engine reads"),
-        _ => Some("a file that no engine reads"),
+        _ => Some(NO_ENGINE_READS),
     }
 }

@@ -146,8 +146,9 @@ fn unreplayable(dir: &Path, data: Option<&Path>, registry: &Registry) -> Option<
     if !etcd::is_log(&OsFs, dir) {
         return None;
     }
-    let log = registry.log_reader(&OsFs, dir);
-    let check = data.map_or_else(LogCheck::default, |data| LogCheck::with_files(&OsFs, data, Some(&log)));
+    let check = data.map_or_else(LogCheck::default, |data| {
+        LogCheck::with_files(&OsFs, data, Some(&registry.log_reader(&OsFs, data, dir)))
+    });
     let refused = check.refused_of(&OsFs, dir).ok().filter(|refused| !refused.is_empty())?;
     let mut file = File::new(dir, "etcd-log", State::Lost);
     let named = |refused: &NotReplayed| Refused {

@@ -9,8 +9,8 @@ use tsmith_engine::Registry;
 use tsmith_engine::files::TwoTypes;
 use tsmith_engine::repair::{self, Repaired, TombstoneLoss};
 use tsmith_tsm::{LostTombstones, Salvage};
-use tsmith_wal::SegmentRepair;
 use tsmith_wal::fs::OsFs;
+use tsmith_wal::{GapKind, RecoveryMode, SegmentRepair};
 
 use super::report::{File, Gap, Index, Key, Refused, State};
 use crate::exit::{Failure, Result};
@@ -100,7 +100,8 @@ fn is_unknown(kind: &ErrorKind) -> bool {
 
 /// The tombstones at `path`; `wal` is the directory of the log that belongs to them.
 pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool, registry: &Registry) -> File {
-    let log = wal.map(|wal| registry.log_reader(&OsFs, wal));
+    let data = path.parent().unwrap_or(Path::new(""));
+    let log = wal.map(|wal| registry.log_reader(&OsFs, data, wal));
     if let Some((offset, bytes)) = repair::unfinished_delete(&OsFs, path, log.as_ref()) {
         let mut file = File::new(path, "tombstone", State::Torn);
         let reason = "a delete that was not finished, and that the log still has".to_owned();
@@ -203,6 +204,34 @@ pub(super) fn log(path: &Path, data: Option<&Path>, dry_run: bool) -> Result<Vec
         None => File::new(&path, "segment", State::Whole),
     };
     Ok(names.into_iter().map(file).collect())
+}
+
+/// A log of another crate: checked, and left as it is.
+pub(super) fn other_log(dir: &Path, name: &str, registry: &Registry) -> File {
+    let read = registry
+        .find_log(name)
+        .map_err(Failure::from)
+        .and_then(|log| Ok(log.kind().read(&OsFs, dir, RecoveryMode::Salvage, &mut |_, _| Ok(()))?));
+    let recovery = match read {
+        Ok(recovery) => recovery,
+        Err(error) => return File::failed(dir, "log", &error),
+    };
+    let is_corrupt = recovery.gaps.iter().any(|gap| gap.kind != GapKind::TornTail);
+    let state = match recovery.gaps.is_empty() {
+        _ if is_corrupt => State::Lost,
+        true => State::Whole,
+        false => State::Torn,
+    };
+    let mut file = File::new(dir, "log", state);
+    file.kept = count(recovery.records, "record");
+    file.gaps = recovery.gaps.iter().map(gap).collect();
+    if !is_corrupt {
+        return file;
+    }
+    file.because(&format!(
+        "only the log `{name}` can rewrite its segments; `tsmith snapshot` of the engine's directory with `--recovery salvage` \
+         writes the records that pass their checks to TSM files, and drops this log"
+    ))
 }
 
 fn segment(repair: &SegmentRepair, dry_run: bool) -> File {

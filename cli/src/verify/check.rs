@@ -146,7 +146,8 @@ fn tombstone(
 ) -> Result<String, Problem> {
     let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Problem::io(&error))?;
     let mut sound = &bytes[..];
-    let log = wal.map(|wal| registry.log_reader(&OsFs, wal));
+    let data = path.parent().unwrap_or(Path::new(""));
+    let log = wal.map(|wal| registry.log_reader(&OsFs, data, wal));
     if let Some((at, torn)) = unfinished_delete(&OsFs, path, log.as_ref()) {
         sound = bytes.get(..at as usize).unwrap_or_default();
         let reason =

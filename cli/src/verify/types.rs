@@ -29,7 +29,7 @@ impl Types {
         let log = LogCheck::with_files(
             &OsFs,
             data,
-            wal.as_deref().map(|wal| registry.log_reader(&OsFs, wal)).as_ref(),
+            wal.as_deref().map(|wal| registry.log_reader(&OsFs, data, wal)).as_ref(),
         );
         // Without a manifest it is InfluxDB's.
         let manifest = Manifest::read(&OsFs, data).ok().flatten();

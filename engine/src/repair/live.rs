@@ -15,7 +15,7 @@ use crate::schema::FieldTypes;
 
 /// Gives the records of a log to a function, oldest first, as far as they can be read; see
 /// [`Registry::log_reader`](crate::Registry::log_reader).
-pub type ReadLog<'a> = Box<dyn Fn(&mut ReplayFn<'_>) -> tsmith_wal::Result<Recovery> + 'a>;
+pub type ReadLog<'a> = Box<dyn Fn(&mut ReplayFn<'_>) -> Result<Recovery> + 'a>;
 
 /// A directory as opening it would show it, as far as it can be read. Nothing is changed.
 pub(super) struct Live {

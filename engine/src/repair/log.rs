@@ -28,7 +28,7 @@ pub fn log<F: Fs>(
     dry_run: bool,
 ) -> Result<Vec<SegmentRepair>> {
     let read: ReadLog<'_> =
-        Box::new(|replay| tsmith_wal::replay_only(fs, wal, RecoveryMode::Salvage, replay));
+        Box::new(|replay| tsmith_wal::replay_only(fs, wal, RecoveryMode::Salvage, replay).during(OPERATION));
     let mut check = data.map_or_else(LogCheck::default, |data| LogCheck::with_files(fs, data, Some(&read)));
     let replay = |at, record: Record<'_>, layout| check.take(at, record, layout);
     tsmith_wal::repair_for(fs, wal, only, dry_run, replay).during(OPERATION)

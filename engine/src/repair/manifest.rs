@@ -75,7 +75,7 @@ pub fn manifest<F: Fs>(
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = Lines { text: &text, made_up: Vec::new() };
     let wal = find_log(registry, fs, data, wal, &mut lines)?;
-    let live = Live::look(fs, data, Some(&registry.log_reader(fs, &wal)))?;
+    let live = Live::look(fs, data, Some(&registry.log_reader(fs, data, &wal)))?;
     let log = find_kind(registry, fs, &wal, &mut lines)?;
     let parts = Parts {
         storer: lines
@@ -200,13 +200,21 @@ fn find_kind<'r, F: Fs>(
     wal: &Path,
     lines: &mut Lines<'_>,
 ) -> Result<&'r LogEntry<F>> {
-    let candidates = registry.logs_in(fs, wal)?;
+    let names = fs.list(wal).on(OPERATION, wal)?;
+    let has_segments = |log: &LogEntry<F>| names.iter().any(|name| log.kind().is_segment(name));
+    let is_empty = !registry.logs().iter().any(has_segments);
+    let mut candidates = registry.logs().iter().filter(|log| is_empty || has_segments(log));
     let said = lines.value("log");
-    let named = candidates.iter().find(|log| said == Some(log.name()));
-    if named.is_none() {
-        lines.made_up.push("log");
+    if let Some(named) = candidates.clone().find(|log| said == Some(log.name())) {
+        return Ok(named);
     }
-    Ok(named.unwrap_or(&candidates[0]))
+    if let Some(said) = said.filter(|_| is_empty && names.iter().any(|name| name != "wal.lock")) {
+        // What is there may be the segments of this log.
+        let log = said.to_owned();
+        return Err(Error::at(OPERATION, wal, ErrorKind::UnreadableLog { log }));
+    }
+    lines.made_up.push("log");
+    Ok(candidates.next().expect("a registry has logs"))
 }
 
 fn encoder_of_newest(files: &[Arc<TsmFile>], decoders: &Decoders) -> String {

@@ -15,11 +15,25 @@ pub use plain::PlainLog;
 pub use sorted::Sorted;
 
 use tsmith_engine::Registry;
+use tsmith_engine::parts::Named;
 
 /// The parts of Tsmith and those of this crate.
 pub fn registry() -> Registry {
     Registry::standard()
-        .storer::<Sorted>("btree", "one ordered map under one lock")
-        .log::<PlainLog>("plain", "records with a CRC-32, written as they come")
-        .encoder::<DeltaZstd>("delta-zstd", "differences of times and numbers through zstd")
+        .storer::<Sorted>(Sorted::NAME, "one ordered map under one lock")
+        .log::<PlainLog>(PlainLog::NAME, "records with a CRC-32, written as they come")
+        .encoder::<DeltaZstd>(DeltaZstd::NAME, "differences of times and numbers through zstd")
+}
+
+// With a name a type also serves without a registry, as in `Engine::<Sorted, PlainLog, DeltaZstd>::open`.
+impl Named for Sorted {
+    const NAME: &'static str = "btree";
+}
+
+impl Named for PlainLog {
+    const NAME: &'static str = "plain";
+}
+
+impl Named for DeltaZstd {
+    const NAME: &'static str = "delta-zstd";
 }

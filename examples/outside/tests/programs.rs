@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use outside::{DeltaZstd, PlainLog, Sorted};
+use tsmith_engine::{Dirs, Engine, LineOptions, Options, Timestamp};
+
 const LINES: &str =
     "cpu,host=a usage=0.5,load=3i 10\ncpu,host=a usage=0.75,load=4i 20\ncpu,host=b usage=1 10\n";
 const PARTS: [&str; 6] = ["--storer", "btree", "--log", "plain", "--encoder", "delta-zstd"];
@@ -39,6 +42,67 @@ fn imported_values_are_verified_and_exported() {
     outside(&["verify", data]);
     let inspected = outside(&["inspect", data]);
     assert!(inspected.contains("delta-zstd"), "{inspected}");
+}
+
+/// Story: a segment of InfluxDB in the log of `plain` was read in its place, because its log comes first in the registry.
+#[test]
+fn segments_of_another_log_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (lines, data) = (dir.path().join("lines.lp"), dir.path().join("data"));
+    fs::write(&lines, LINES).expect("writes");
+    let (lines, data) = (lines.to_str().expect("text"), data.to_str().expect("text"));
+    outside(&[&["import", data, lines], &PARTS[..]].concat());
+    fs::write(Path::new(data).join("wal/_00001.wal"), b"").expect("writes");
+    for args in
+        [vec!["export", data], vec!["verify", data], vec!["snapshot", data], vec!["import", data, lines]]
+    {
+        let refused = failed(&args);
+        assert!(refused.contains("_00001.wal"), "{args:?}: {refused}");
+    }
+}
+
+/// Story: `repair` said that such a log is repaired by opening it, and the opening said to repair it.
+#[test]
+fn repair_says_how_to_salvage_its_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (lines, data) = (dir.path().join("lines.lp"), dir.path().join("data"));
+    fs::write(&lines, LINES.repeat(100)).expect("writes");
+    let (lines, data) = (lines.to_str().expect("text"), data.to_str().expect("text"));
+    outside(&[&["import", data, lines, "--batch", "1"], &PARTS[..]].concat());
+    assert!(outside(&["repair", data]).contains("log"), "it is whole");
+    let names = fs::read_dir(Path::new(data).join("wal")).expect("a directory");
+    let mut segments = names.map(|entry| entry.expect("an entry").path());
+    let segment =
+        segments.find(|path| path.extension().is_some_and(|ending| ending == "plain")).expect("one");
+    let mut bytes = fs::read(&segment).expect("is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).expect("writes");
+    let repaired = failed(&["repair", data]);
+    assert!(repaired.contains("--recovery salvage"), "{repaired}");
+    // It reports the one record that it left out.
+    assert!(failed(&["snapshot", data, "--recovery", "salvage"]).contains("5 values"));
+    outside(&["verify", data]);
+}
+
+/// The output of a call that fails.
+fn failed(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_outside")).args(args).output().expect("starts");
+    assert!(!output.status.success(), "{args:?}");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+/// An engine of types needs no registry: the names for its manifest come with them.
+#[test]
+fn types_make_an_engine() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let engine = Engine::<Sorted, PlainLog, DeltaZstd>::open(Dirs::under(dir.path()), Options::default());
+    let engine = engine.expect("opens");
+    let written = engine.write_lines(LINES.as_bytes(), &LineOptions::new(Timestamp(0))).expect("writes");
+    assert_eq!(written.rejected.len(), 0);
+    engine.close().expect("closes");
+    let exported = outside(&["export", dir.path().to_str().expect("text")]);
+    assert_eq!(sorted(&exported), sorted(LINES));
 }
 
 /// The lines of line protocol with one field each.

@@ -1,6 +1,7 @@
 //! What the threads that append share under one lock: the group that forms, and how far the log has come.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::halves::{Failure, Framer, Writer};
@@ -196,13 +197,13 @@ impl<F: Framer> State<F> {
         })
     }
 
-    /// Why the record at `at` is not in the log, or one before it whose failure no caller got yet: the thread that appended
-    /// that one waits for a later one, or for none.
+    /// Why the record at `at` is not in the log; or else [`ErrorKind::Earlier`] for one before it whose failure no caller got
+    /// yet: the thread that appended that one waits for a later one, or for none.
     pub(super) fn failure_of(&mut self, at: Position) -> Option<Error> {
         let failed = self.failed.iter().rev().find(|(from, to, _)| *from < at && at <= *to);
         let failed = failed.map(|(.., error)| error.clone());
         let unreported = self.unreported.take_if(|(last, _)| *last <= at);
-        failed.or(unreported.map(|(_, error)| error))
+        failed.or(unreported.map(|(_, error)| Error::new(ErrorKind::Earlier(Arc::new(error)))))
     }
 
     /// The group that was being written, and what was appended since, is not in the log.

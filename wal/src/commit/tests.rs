@@ -13,6 +13,7 @@ struct Counted {
 struct Nowhere {
     counts: Counts,
     panics: bool,
+    full: bool,
 }
 
 impl Framer for Counted {
@@ -59,6 +60,10 @@ impl Framer for Counted {
 impl Writer<usize> for Nowhere {
     fn write(&mut self, group: &mut usize, _: u64) -> Result<u64, Failure> {
         assert!(!self.panics, "as it was told");
+        if self.full {
+            let full = Arc::new(std::io::ErrorKind::StorageFull.into());
+            return Err(Failure::Passing(Error::new(ErrorKind::Full(full))));
+        }
         Ok(*group as u64)
     }
 
@@ -134,4 +139,21 @@ fn a_panic_in_a_cut_stops_the_log() {
     for refused in [log.sync(at).map(drop), log.append(()).map(drop), log.cut().map(drop), log.close()] {
         assert!(matches!(refused.expect_err("the log stopped").kind(), ErrorKind::Poisoned(_)));
     }
+}
+
+/// Story: the error of a group that a full disk took back reached a writer whose record was not in that group. The engine
+/// dropped the type of a field whose value was in the log, and acknowledged another type that replay then refused.
+#[test]
+fn a_group_taken_back_fails_its_own_records_only() {
+    let log = log(Durability::Group);
+    let fill = |full| log.shared.state.lock().writer.as_mut().expect("nobody leads").full = full;
+    let [first, second] = [log.append(()), log.append(())].map(|at| at.expect("is ordered"));
+    fill(true);
+    assert!(matches!(log.sync(first).expect_err("no space").kind(), ErrorKind::Full(_)));
+    fill(false);
+    let third = log.append(()).expect("is ordered");
+    let earlier = log.sync(third).expect_err("nobody waited for the second");
+    assert!(matches!(earlier.kind(), ErrorKind::Earlier(_)) && earlier.is_full(), "{earlier}");
+    assert_eq!(log.sync(third).expect("is in the log").at(), third);
+    assert!(matches!(log.sync(second).expect_err("no space").kind(), ErrorKind::Full(_)));
 }

@@ -93,7 +93,8 @@ pub fn a_key_is_refused_or_replayed<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     log.close().expect("closes");
 }
 
-/// Law: opening and closing, as often as one likes, neither changes records nor leaves more and more files.
+/// Law: opening and closing, as often as one likes, changes neither records nor
+/// the set of files: a segment that an opening begins and leaves empty is gone after the close.
 pub fn reopening_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default());
     let _ = put(&log, b"one");
