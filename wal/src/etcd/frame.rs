@@ -11,13 +11,8 @@
 //! Kind, lengths and padding are not covered. A segment begins with a record of kind 4, whose checksum field is
 //! the running value at the end of the segment before. A length of zero is space that was never written: the end.
 
-use std::iter;
-
-use bytes::Bytes;
-
-use super::proto::{BYTES, Head, NUMBER, message, varint_len};
-use super::write_buffer::{SHARED_BYTES, WriteBuffer};
-use super::{Entry, EtcdError, HardState};
+use super::EtcdError;
+use super::proto::{BYTES, NUMBER, message, varint_len};
 use crate::crc32c;
 
 /// Bytes of the length before a record.
@@ -37,92 +32,6 @@ pub(crate) mod kind {
     pub(crate) const STATE: i64 = 3;
     pub(crate) const CRC: i64 = 4;
     pub(crate) const SNAPSHOT: i64 = 5;
-}
-
-/// Makes frames, each with the checksum of all so far.
-#[derive(Debug, Default)]
-pub(crate) struct Encoder {
-    pub(crate) crc: u32,
-    /// What is not written to the file yet.
-    pub(crate) waiting: WriteBuffer,
-    pub(crate) watermark: Watermark,
-}
-
-impl Encoder {
-    /// The frame of a record whose data is this, or that has none. Gives its length.
-    pub(crate) fn record(&mut self, kind: i64, data: Option<&[u8]>) -> usize {
-        if let Some(data) = data {
-            return self.frame(kind, Head([]), [data]);
-        }
-        let (len, padding) = self.begin(kind, None);
-        self.waiting.own.extend_from_slice(padding);
-        len
-    }
-
-    #[inline]
-    pub(crate) fn entry(&mut self, entry: &Entry) -> usize {
-        match &entry.data {
-            Some(data) if data.len() >= SHARED_BYTES => self.shared(entry, data),
-            Some(data) => self.frame(kind::ENTRY, entry.head().before(data.len()), [data]),
-            None => self.frame(kind::ENTRY, entry.head(), []),
-        }
-    }
-
-    /// The frame of an entry whose content is not copied.
-    #[cold]
-    fn shared(&mut self, entry: &Entry, data: &Bytes) -> usize {
-        let head = entry.head().before(data.len()).encode();
-        self.crc = crc32c::append_all(self.crc, [&*head, data]);
-        let (len, padding) = self.begin(kind::ENTRY, Some(head.len() + data.len()));
-        self.waiting.own.extend_from_slice(&head);
-        self.waiting.share(data.clone());
-        self.waiting.own.extend_from_slice(padding);
-        len
-    }
-
-    pub(crate) fn state(&mut self, state: &HardState) -> usize {
-        self.frame(kind::STATE, state.head(), [])
-    }
-
-    /// The frame of a record whose data is `head`, then these pieces.
-    #[inline]
-    pub(crate) fn frame<const FIELDS: usize, const PIECES: usize>(
-        &mut self,
-        kind: i64,
-        head: Head<FIELDS>,
-        pieces: [&[u8]; PIECES],
-    ) -> usize {
-        let head = head.encode();
-        self.crc = crc32c::append_all(self.crc, iter::once(&*head).chain(pieces));
-        let data = head.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        let (len, padding) = self.begin(kind, Some(data));
-        let own = &mut self.waiting.own;
-        for piece in iter::once(&*head).chain(pieces).chain([padding]) {
-            own.extend_from_slice(piece);
-        }
-        len
-    }
-
-    /// Begins the frame of a record with so many bytes of data, which `crc` covers already. Gives the length of the frame
-    /// and its padding.
-    #[inline]
-    fn begin(&mut self, kind: i64, data: Option<usize>) -> (usize, &'static [u8]) {
-        let (kind, crc) = ((0x08, kind as u64), (0x10, self.crc.into()));
-        let fields = match data {
-            Some(len) => Head([kind, crc, (0x1a, len as u64)]).encode(),
-            None => Head([kind, crc]).encode(),
-        };
-        let record = fields.len() + data.unwrap_or(0);
-        let padding = record.wrapping_neg() % 8;
-        let tag = if padding == 0 { 0 } else { (0x80 | padding as u64) << 56 };
-        let own = &mut self.waiting.own;
-        own.reserve(LENGTH_BYTES + record + padding);
-        own.extend_from_slice(&(record as u64 | tag).to_le_bytes());
-        own.extend_from_slice(&fields);
-        let len = LENGTH_BYTES + record + padding;
-        self.watermark.frame(len);
-        (len, &[0; 8][..padding])
-    }
 }
 
 /// A record in a segment's bytes.
@@ -292,62 +201,3 @@ fn split_length(length: u64) -> (u64, u64) {
     let record = length & ((1 << 56) - 1);
     (record, if length >> 63 == 1 { length >> 56 & 7 } else { 0 })
 }
-
-/// Where etcd's page writer would have written to the file by now.
-///
-/// etcd cuts a segment by the bytes that reached the file, not by those in its buffer of 128 KiB. Whoever wants the same
-/// segments has to know how far it would be; what is written early is always whole pages.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Watermark {
-    /// The position in the file.
-    pub(crate) flushed: u64,
-    buffered: u64,
-}
-
-const BUFFER_BYTES: u64 = 128 << 10;
-const PAGE_BYTES: u64 = 4096;
-
-impl Watermark {
-    pub(crate) fn new(offset: u64) -> Self {
-        Self { flushed: offset, buffered: 0 }
-    }
-
-    /// A frame was encoded: its length and its body are two writes.
-    pub(crate) fn frame(&mut self, bytes: usize) {
-        self.write(LENGTH_BYTES as u64);
-        self.write((bytes - LENGTH_BYTES) as u64);
-    }
-
-    fn write(&mut self, mut bytes: u64) {
-        if self.buffered + bytes > BUFFER_BYTES {
-            let slack = PAGE_BYTES - (self.flushed + self.buffered) % PAGE_BYTES;
-            if slack != PAGE_BYTES {
-                let filled = slack.min(bytes);
-                self.buffered += filled;
-                bytes -= filled;
-                if filled < slack {
-                    return;
-                }
-            }
-            self.flush();
-            if bytes > PAGE_BYTES {
-                self.flushed += bytes / PAGE_BYTES * PAGE_BYTES;
-                bytes %= PAGE_BYTES;
-            }
-        }
-        self.buffered += bytes;
-    }
-
-    /// Where the file ends when all is flushed.
-    pub(crate) fn end(&self) -> u64 {
-        self.flushed + self.buffered
-    }
-
-    pub(crate) fn flush(&mut self) {
-        self.flushed += self.buffered;
-        self.buffered = 0;
-    }
-}
-
-#[cfg(test)]
-mod tests;

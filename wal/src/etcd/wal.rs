@@ -118,7 +118,7 @@ impl<F: Fs> Wal<F> {
         let must_sync = !entries.is_empty() || state.vote != last.vote || state.term != last.term;
         let done = self.append(state, entries);
         self.guard(done)?;
-        if self.framer.etcd_offset() >= self.options.segment_bytes {
+        if self.framer.watermark.flushed >= self.options.segment_bytes {
             self.cut()
         } else if must_sync {
             self.sync()
@@ -135,7 +135,7 @@ impl<F: Fs> Wal<F> {
         if state.is_empty() {
             return Ok(());
         }
-        self.framer.state(state);
+        self.framer.state(*state);
         self.state_seq = Some(self.writer.name().seq);
         self.writer.write_early(&mut self.framer)
     }
@@ -145,7 +145,7 @@ impl<F: Fs> Wal<F> {
         self.poison.check()?;
         let record = snapshot.encode();
         self.check_size(record.len())?;
-        self.framer.encoder.record(kind::SNAPSHOT, Some(&record));
+        self.framer.record(kind::SNAPSHOT, Some(&record));
         self.framer.last_index = self.framer.last_index.max(snapshot.index);
         self.sync()
     }

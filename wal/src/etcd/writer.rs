@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::SyncLatencies;
 use super::allocate::{Allocated, allocate, temporary};
-use super::frame::Encoder;
 use super::framer::WalFramer;
 use super::names::SegmentName;
 use super::write_buffer::WriteBuffer;
@@ -157,7 +156,7 @@ impl<F: Fs> WalWriter<F> {
     /// Gives the frames of `framer` to the operating system, if they are many.
     #[inline]
     pub(super) fn write_early(&mut self, framer: &mut WalFramer) -> Result<()> {
-        let waiting = &mut framer.encoder.waiting;
+        let waiting = &mut framer.waiting;
         if waiting.len() > EARLY_BYTES { self.write(waiting) } else { Ok(()) }
     }
 
@@ -213,7 +212,7 @@ impl<F: Fs> WalWriter<F> {
     pub(super) fn begin(&mut self, name: SegmentName, framer: &mut WalFramer) -> Result<()> {
         let allocated = allocate(&self.fs, &self.dir, self.segment_bytes, self.segment_bytes_min)?;
         let Allocated { file, path: temporary, bytes } = allocated;
-        let crc = framer.encoder.crc;
+        let crc = framer.crc;
         framer.head(name);
         let head = framer.flush();
         let (len, path) = (head.len() as u64, self.dir.join(name.file_name()));
@@ -226,7 +225,7 @@ impl<F: Fs> WalWriter<F> {
             named.inspect_err(|_| drop(self.fs.remove(&path)))
         });
         if let Err(error) = begun {
-            framer.encoder = Encoder { crc, ..Encoder::default() };
+            framer.take_back(crc);
             drop(self.fs.remove(&temporary));
             return Err(error);
         }

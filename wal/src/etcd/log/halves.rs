@@ -61,12 +61,12 @@ impl<F: Fs> LogFramer<F> {
     }
 
     fn end_of(&self, record: Record<'_>) -> u64 {
-        self.wal.end() + record.payload.len() as u64 + OVERHEAD_BYTES
+        self.wal.watermark.end() + record.payload.len() as u64 + OVERHEAD_BYTES
     }
 
     /// A record that says that all up to `last` is durable.
     fn mark(&mut self, last: u64) {
-        self.wal.state(&HardState { term: TERM, vote: TERM, commit: last });
+        self.wal.state(HardState { term: TERM, vote: TERM, commit: last });
     }
 
     /// Writes what was framed, which is no group, and syncs it.
@@ -119,14 +119,14 @@ impl<F: Fs> LogFramer<F> {
     /// Says that what is up to `index` is elsewhere: a real etcd opens the rest at this snapshot. Whether there was
     /// space to say it.
     fn note(&mut self, writer: &mut WalWriter<F>, index: u64) -> Result<bool, Failure> {
-        let end = self.wal.end() + OVERHEAD_BYTES;
+        let end = self.wal.watermark.end() + OVERHEAD_BYTES;
         if self.has_ended || end > self.allocated {
             match self.grow(writer, end) {
                 Err(Failure::Passing(_)) => return Ok(false),
                 done => done?,
             }
         }
-        self.wal.encoder.record(kind::SNAPSHOT, Some(&SnapshotRecord::new(index, TERM).encode()));
+        self.wal.record(kind::SNAPSHOT, Some(&SnapshotRecord::new(index, TERM).encode()));
         self.flush(writer).map(|()| true)
     }
 }
@@ -166,7 +166,7 @@ impl<F: Fs> Framer for LogFramer<F> {
         let index = self.wal.last_index + 1;
         let head = Head::of_entry(EntryKind::NORMAL, TERM, index).before(record.payload.len() + 1);
         self.wal.last_index = index;
-        self.wal.encoder.frame(kind::ENTRY, head, [&[record.kind.tag()], record.payload])
+        self.wal.frame(kind::ENTRY, head, [&[record.kind.tag()], record.payload])
     }
 
     fn tail(&self) -> Position {
@@ -174,7 +174,7 @@ impl<F: Fs> Framer for LogFramer<F> {
     }
 
     fn waiting(&self) -> usize {
-        self.wal.encoder.waiting.len()
+        self.wal.waiting.len()
     }
 
     fn take(&mut self) -> WriteBuffer {

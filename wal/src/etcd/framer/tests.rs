@@ -1,17 +1,17 @@
-use super::super::proto::HardState;
+use super::super::EtcdError;
+use super::super::frame::Scan;
 use super::*;
 
 fn encoded(data: &[u8]) -> Vec<u8> {
-    let mut encoder = Encoder::default();
-    let len = encoder.record(0xABCD & 0x7f, Some(data));
-    assert_eq!(len, encoder.waiting.own.len());
+    let mut encoder = WalFramer::default();
+    encoder.record(0xABCD & 0x7f, Some(data));
     encoder.waiting.own
 }
 
 /// The first record of every log, and one of a version that did not pad.
 #[test]
 fn known_frames() {
-    let mut encoder = Encoder::default();
+    let mut encoder = WalFramer::default();
     encoder.record(kind::CRC, None);
     assert_eq!(encoder.waiting.own, [4, 0, 0, 0, 0, 0, 0, 0x84, 8, 4, 0x10, 0, 0, 0, 0, 0]);
     let old =
@@ -60,8 +60,8 @@ fn the_watermark_rises_by_whole_pages() {
 
 #[test]
 fn a_state_is_a_small_frame() {
-    let mut encoder = Encoder::default();
-    encoder.state(&HardState { term: 1, vote: 1, commit: 4 });
+    let mut encoder = WalFramer::default();
+    encoder.state(HardState { term: 1, vote: 1, commit: 4 });
     assert_eq!(encoder.waiting.own.len() % 8, 0);
     let mut scan = Scan::new(&encoder.waiting.own, 0, true);
     let record = scan.next().expect("reads").expect("a record");
