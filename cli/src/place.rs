@@ -1,5 +1,6 @@
 //! What a PATH on the command line is: an engine's or InfluxDB's directory, or one file of it.
 
+mod database;
 mod dirs;
 mod etcd;
 mod kind;

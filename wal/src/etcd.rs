@@ -65,7 +65,6 @@
 mod allocate;
 mod check;
 mod create;
-mod database;
 mod error;
 mod fold;
 mod frame;
@@ -87,7 +86,6 @@ mod write_buffer;
 mod writer;
 
 pub use check::{Checked, check, check_segment};
-pub use database::{DATABASE_HEAD_BYTES, Database};
 pub use error::EtcdError;
 pub use fold::{Contents, Tail};
 pub use frame::{RawRecord, RawRecords, SEGMENT_BYTES_MAX};

@@ -10,9 +10,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::etcd::{DATABASE_HEAD_BYTES, Database, EtcdError, is_member, snap};
+use tsmith_wal::etcd::{is_member, snap};
 use tsmith_wal::fs::OsFs;
 
+use super::database::{DATABASE_HEAD_BYTES, Database};
 use super::member::{Member, leftover, regular};
 use super::names::{has_log, is_etcd_segment, is_segment_to_come, list};
 use super::skipped::{Skipped, not_read};
@@ -73,10 +74,9 @@ pub(super) fn database(path: PathBuf) -> Member {
         Ok(Ok(found)) => {
             Member::Skipped(Skipped { path, reason: if found.both_valid { VALID } else { ONE_VALID } })
         }
-        Ok(Err(flaw)) => Member::Unreadable(path, Failure::Problem(flaw.to_string())),
+        Ok(Err(corrupt)) => unusable(path, corrupt),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let why = EtcdError::Database("the database of the member is missing").to_string();
-            Member::Unreadable(path, Failure::Problem(why))
+            unusable(path, "the database of the member is missing")
         }
         Err(error) => {
             let why = Failure::io(&path, &error);
@@ -85,10 +85,15 @@ pub(super) fn database(path: PathBuf) -> Member {
     }
 }
 
-fn check_head(path: &Path) -> io::Result<Result<Database, EtcdError>> {
+fn unusable(path: PathBuf, why: &str) -> Member {
+    let why = format!("{why}: restore it from a copy, or remove this member and add it again");
+    Member::Unreadable(path, Failure::Problem(why))
+}
+
+fn check_head(path: &Path) -> io::Result<Result<Database, &'static str>> {
     // A pipe would be waited for.
     if !path.metadata()?.is_file() {
-        return Ok(Err(EtcdError::Database("the database is not a regular file")));
+        return Ok(Err("the database is not a regular file"));
     }
     let file = File::open(path)?;
     let len = file.metadata()?.len();

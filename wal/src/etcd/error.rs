@@ -100,8 +100,6 @@ pub enum EtcdError {
          or remove this member and add it again"
     )]
     SnapshotBeyondLog { index: u64, last: u64 },
-    #[error("{0}: restore it from a copy, or remove this member and add it again")]
-    Database(&'static str),
     #[error("an empty snapshot file")]
     SnapshotEmpty,
     /// etcd: "snap: crc mismatch".

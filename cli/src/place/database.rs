@@ -8,10 +8,8 @@
 //!
 //! The checksum is FNV-1a of 64 bits over the 56 bytes from the magic number on. Integers are little-endian.
 
-use super::EtcdError;
-
 /// Bytes from the beginning of a database that hold both meta pages, whatever the size of its pages.
-pub const DATABASE_HEAD_BYTES: u64 = (PAGE_BYTES_MAX + PAGE_HEADER_BYTES + META_BYTES) as u64;
+pub(super) const DATABASE_HEAD_BYTES: u64 = (PAGE_BYTES_MAX + PAGE_HEADER_BYTES + META_BYTES) as u64;
 
 const PAGE_HEADER_BYTES: usize = 16;
 const META_BYTES: usize = 64;
@@ -26,23 +24,23 @@ const _: () = assert!(META_BYTES == CHECKED_BYTES + 8);
 
 /// What the meta pages of a database say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Database {
+pub(super) struct Database {
     /// Bytes of a page.
-    pub page_bytes: u64,
+    pub(super) page_bytes: u64,
     /// Pages that are in use, those that are free again included.
-    pub pages: u64,
+    pub(super) pages: u64,
     /// The last transaction.
-    pub transaction: u64,
+    pub(super) transaction: u64,
     /// Whether both meta pages are valid; etcd needs one. A crash can leave one torn.
-    pub both_valid: bool,
+    pub(super) both_valid: bool,
 }
 
 impl Database {
     /// Checks the meta pages in `head`, the first [`DATABASE_HEAD_BYTES`] of a file of `len` bytes or all of it; and that the
-    /// file has the pages they count. No other page is looked at.
-    pub fn check(head: &[u8], len: u64) -> Result<Self, EtcdError> {
+    /// file has the pages they count. No other page is looked at. The error says what is wrong.
+    pub(super) fn check(head: &[u8], len: u64) -> Result<Self, &'static str> {
         if len == 0 {
-            return Err(EtcdError::Database("the database is empty"));
+            return Err("the database is empty");
         }
         let first = meta(head, 0);
         let sizes = || (0..).map(|shift| PAGE_BYTES_MIN << shift).take_while(|&size| size <= PAGE_BYTES_MAX);
@@ -52,9 +50,9 @@ impl Database {
             None => sizes().find_map(|size| meta(head, size).filter(|meta| meta.page_bytes == size as u64)),
         };
         let newest = [first, second].into_iter().flatten().max_by_key(|meta| meta.transaction);
-        let newest = newest.ok_or(EtcdError::Database("no meta page of the database is valid"))?;
+        let newest = newest.ok_or("no meta page of the database is valid")?;
         if newest.pages.checked_mul(newest.page_bytes).is_none_or(|bytes| bytes > len) {
-            return Err(EtcdError::Database("the database has fewer pages than its meta page counts"));
+            return Err("the database has fewer pages than its meta page counts");
         }
         Ok(Self { both_valid: first.is_some() && second.is_some(), ..newest })
     }
@@ -102,7 +100,7 @@ mod tests {
         bytes
     }
 
-    fn check(bytes: &[u8]) -> Result<Database, EtcdError> {
+    fn check(bytes: &[u8]) -> Result<Database, &'static str> {
         Database::check(&bytes[..bytes.len().min(DATABASE_HEAD_BYTES as usize)], bytes.len() as u64)
     }
 
@@ -120,7 +118,7 @@ mod tests {
     #[test]
     fn an_empty_torn_or_short_database_is_corrupt() {
         let good = database();
-        let is_corrupt = |bytes: &[u8]| matches!(check(bytes), Err(EtcdError::Database(_)));
+        let is_corrupt = |bytes: &[u8]| check(bytes).is_err();
         for len in [0, 1, 79, 4096, good.len() - 1] {
             assert!(is_corrupt(&good[..len]), "{len} bytes");
         }
