@@ -94,7 +94,7 @@ pub use log::{EtcdLog, is_log};
 pub use names::SegmentName;
 pub use options::{SEGMENT_BYTES, Strictness, WalOptions};
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
-pub use read::{is_member, metadata, read, read_prefix, valid_snapshot_entries, verify};
+pub use read::{is_member, metadata, read, read_prefix, valid_snapshot_entries};
 pub use repair::{CutBack, Renamed, cut_back, repair};
 pub(crate) use scan::EtcdSegments;
 pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};

@@ -55,8 +55,6 @@ impl Tail {
 pub(super) enum Entries<'a> {
     /// Nothing, as with records that are neither a state nor a snapshot.
     Ignore,
-    /// They are counted.
-    Count,
     /// They are decoded, and numbers that only grow are checked.
     Check,
     /// Those after this snapshot are kept, and have to follow it.
@@ -109,7 +107,7 @@ impl<'a> Fold<'a> {
                 self.entries += 1;
                 self.next = index_of(record).map_or(self.next, |index| index.saturating_add(1));
                 match self.mode {
-                    Entries::Ignore | Entries::Count => {}
+                    Entries::Ignore => {}
                     Entries::Check => self.check_entry(name, record.offset, &Entry::decode(data)?)?,
                     Entries::Keep(start) => self.keep_entry(start.index, Entry::decode(data)?)?,
                 }

@@ -6,8 +6,8 @@ use super::fold::{Contents, Entries, Fold};
 use super::frame::kind;
 use super::names;
 use super::proto::{Head, NUMBER, message};
-use super::walk::{Walk, walk};
-use super::{EtcdError, EtcdSegments, HardState, RawRecords, SnapshotRecord, Strictness};
+use super::walk::walk;
+use super::{EtcdError, EtcdSegments, RawRecords, SnapshotRecord, Strictness};
 use crate::directory::read_segment;
 use crate::fs::Fs;
 use crate::{Error, Result};
@@ -20,29 +20,12 @@ pub fn read<F: Fs>(fs: &F, dir: &Path, start: &SnapshotRecord) -> Result<Content
 
 /// What the log holds up to where etcd would stop with an error, and that error.
 pub fn read_prefix<F: Fs>(fs: &F, dir: &Path, start: &SnapshotRecord) -> Result<(Contents, Option<Error>)> {
-    let (mut fold, walk, stopped) = read_from(fs, dir, start, Entries::Keep(start))?;
-    fold.contents.tail = walk.tail();
-    Ok((fold.contents, stopped))
-}
-
-/// Checks every record from the snapshot `start` on without keeping any; a torn tail is no error. Gives the last hard state.
-pub fn verify<F: Fs>(fs: &F, dir: &Path, start: &SnapshotRecord) -> Result<HardState> {
-    let (fold, _, stopped) = read_from(fs, dir, start, Entries::Count)?;
-    stopped.map_or(Ok(fold.contents.state), Err)
-}
-
-fn read_from<'a, F: Fs>(
-    fs: &F,
-    dir: &Path,
-    start: &SnapshotRecord,
-    entries: Entries<'a>,
-) -> Result<(Fold<'a>, Walk, Option<Error>)> {
     let names = names::from_index(fs, dir, start.index)?;
-    let mut fold = Fold::new(entries, names[0]);
+    let mut fold = Fold::new(Entries::Keep(start), names[0]);
     let walk = walk(fs, dir, &names, &mut fold)?;
     let refused = || fold.refuses_start(start).map(|error| Error::from(error).at_path(dir));
     let stopped = walk.corruption(Strictness::Etcd).or_else(refused);
-    Ok((fold, walk, stopped))
+    Ok((Contents { tail: walk.tail(), ..fold.contents }, stopped))
 }
 
 /// Whose log it is, as its first segment says: what was given to [`Wal::create`](super::Wal::create). Nothing is checked.
