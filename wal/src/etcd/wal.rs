@@ -210,11 +210,6 @@ impl<F: Fs> Wal<F> {
         self.writer.segments.iter().map(|segment| segment.name)
     }
 
-    /// Where the log lives.
-    pub fn dir(&self) -> &Path {
-        &self.writer.dir
-    }
-
     /// Room for the fields around the data is left.
     fn check_size(&self, data: usize) -> Result<()> {
         let bytes = data as u64 + 64;
