@@ -58,6 +58,7 @@
 //! - After one failed write or sync the log takes nothing more. What is wiped or cut off is synced before anything is
 //!   written behind it.
 //! - Bytes written are counted once.
+//! - The file of the next segment is allocated when a segment is cut; etcd has a thread that does so ahead.
 //!
 //! What the format cannot tell, nobody can: the kind of a record is not covered by its checksum, so that a flipped bit
 //! can turn a hard state into an entry without content.
