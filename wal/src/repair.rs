@@ -22,7 +22,7 @@ use crate::kind::{Format, Link};
 use crate::native::Native;
 use crate::options::ReplayMode;
 use crate::recover::{Found, Gap, GapKind, NotReplayed, Unverified, Walk, seal};
-use crate::scan::position;
+use crate::scan::{Follows, position};
 use crate::segment::Influx;
 use crate::{Compression, Error, ErrorKind, Position, Record, Result};
 
@@ -125,18 +125,19 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         Ok(Self { fs, dir, found, instead })
     }
 
-    fn run(&self, only: Option<&str>, dry_run: bool) -> Result<Vec<SegmentRepair>> {
+    fn run(&mut self, only: Option<&str>, dry_run: bool) -> Result<Vec<SegmentRepair>> {
         let numbers: Vec<u32> = self.found.segments.iter().map(|segment| segment.name).collect();
         let asked = |number: u32| only.is_none_or(|name| name == T::file_name(number));
         if let Some(name) = only.filter(|_| !numbers.iter().any(|&number| asked(number))) {
             return Err(Error::new(ErrorKind::NotASegment).at_path(&self.dir.join(name)));
         }
         let asked = (0..numbers.len()).filter(|&at| asked(numbers[at]));
+        // In order, as each is made to follow those that were rewritten before it.
         asked.filter_map(|at| self.segment(at, dry_run).transpose()).collect()
     }
 
     /// Repairs a segment, if it is not whole.
-    fn segment(&self, at: usize, dry_run: bool) -> Result<Option<SegmentRepair>> {
+    fn segment(&mut self, at: usize, dry_run: bool) -> Result<Option<SegmentRepair>> {
         let segment = self.found.segments[at];
         let path = self.dir.join(T::file_name(segment.name));
         let recovery = &self.found.recovery;
@@ -172,10 +173,13 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
     /// Replaces the segment at `at` by one of its `kept` valid records; gives the name that it has then. Where records are
     /// numbered the new one begins where the one before ends and says that it ends where the next begins: what is missing was
     /// reported, and is not missing any more.
-    fn rewrite(&self, at: usize, path: &Path, kept: u64) -> Result<PathBuf> {
+    fn rewrite(&mut self, at: usize, path: &Path, kept: u64) -> Result<PathBuf> {
         let failed = |error| Error::io("repair", error).at_path(path);
         if kept == 0 && !self.is_named(at) {
-            return quarantine(self.fs, path).map_err(failed);
+            let quarantined = quarantine(self.fs, path).map_err(failed)?;
+            let segment = &mut self.found.segments[at];
+            (segment.follows, segment.log_end) = (None, None);
+            return Ok(quarantined);
         }
         let number = self.found.segments[at].name;
         let names = self.found.segments.iter().map(|segment| segment.name).collect();
@@ -197,7 +201,13 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         }
         let (link, next) = self.bounds(at, kept);
         let bytes = segment_of::<T>(number, link, next, frames, kept).map_err(|error| error.at_path(path))?;
-        replace_corrupt_by(self.fs, path, &bytes).map_err(failed)
+        let quarantined = replace_corrupt_by(self.fs, path, &bytes).map_err(failed)?;
+        if T::NUMBERED {
+            let Link { first, front, .. } = link;
+            let segment = &mut self.found.segments[at];
+            (segment.follows, segment.log_end) = (Some(Follows { end: first, front }), Some(next));
+        }
+        Ok(quarantined)
     }
 
     /// Whether opening would report the segment as missing if it were gone.

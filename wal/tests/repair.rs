@@ -352,3 +352,27 @@ fn a_corrupt_head_of_the_only_segment_is_repaired() {
         }
     }
 }
+
+/// Story: a segment lost its tail, so that records were missing before its neighbour. Both were rewritten from what was found
+/// before: the first said that it ends where the records that are left begin, and the neighbour began before that.
+#[test]
+fn one_repair_rewrites_neighbours_that_follow() {
+    let whole = two_segments::<NativeLog<SimFs>>();
+    let (log, _) = open::<NativeLog<SimFs>>(&whole, RecoveryMode::Strict).expect("opens");
+    let at = log.append(Record::write(&noise(9, 30))).expect("appends");
+    let _ = log.sync(at).expect("syncs");
+    log.close().expect("closes");
+    for name in ["00000001.tlog", "00000002.tlog"] {
+        let path = Path::new(DIR).join(name);
+        let good = whole.read(&path).expect("there");
+        for len in (0..good.len()).step_by(3) {
+            let fs = with(&whole, &path, &good[..len]);
+            let (log, salvaged) = open::<NativeLog<SimFs>>(&fs.kill(), RecoveryMode::Salvage).expect("opens");
+            drop(log);
+            repair(&fs, Path::new(DIR), None, false).expect("repaired");
+            let (_log, seen) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Strict)
+                .unwrap_or_else(|error| panic!("{name} of {len} bytes: {error}"));
+            assert_eq!(records(&seen), records(&salvaged), "{name} of {len} bytes");
+        }
+    }
+}
