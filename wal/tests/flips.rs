@@ -56,9 +56,9 @@ fn costs_little<L: Log<Fs = SimFs>>() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x10;
         let salvaged = read::<L>(&path, &damaged, RecoveryMode::Salvage);
+        // All of them, if it is padding.
         let mut rest = whole.iter();
         assert!(salvaged.iter().all(|payload| rest.any(|written| written == payload)), "{at}: in order");
-        assert!(salvaged.len() < RECORDS, "{at}: the damaged one is left out");
         assert!(salvaged.len() + BESIDE >= RECORDS, "{at}: {} records", salvaged.len());
         // As InfluxDB: all before it.
         let mut kept = Vec::new();
@@ -86,4 +86,36 @@ fn in_our_own_segments() {
 #[test]
 fn in_etcds_framing() {
     costs_little::<EtcdLog<SimFs>>();
+}
+
+/// Law: after a clean close no flipped bit takes an acknowledged record silently: the opening refuses, or gives all records.
+///
+/// Story: nothing behind the last state of `etcd` proved it, so that a flip in the head of the last entry passed for a torn
+/// write, and that entry was cut off. A flip in the padding was refused although every record passed its check.
+fn no_flip_is_silent<L: Log<Fs = SimFs>>() {
+    let sim = SimFs::default();
+    let (log, ..) = open_keeping::<L>(sim.clone(), Path::new(DIR), LogOptions::default()).expect("opens");
+    let written: Vec<_> = (0..3).map(|number| noise(number, 21)).collect();
+    for payload in &written {
+        let _ = log.append(Record::write(payload)).and_then(|at| log.sync(at)).expect("syncs");
+    }
+    log.close().expect("closes");
+    let segments = sim.snapshot().into_iter().filter(|(path, _)| path.extension().is_some());
+    let (path, bytes) = segments.max_by_key(|(_, bytes)| bytes.len()).expect("a segment");
+    let used = bytes.iter().rposition(|&byte| byte != 0).expect("records") + 1;
+    for at in (0..used).flat_map(|at| (0..8).map(move |bit| (at, 1 << bit))) {
+        let mut flipped = bytes.clone();
+        flipped[at.0] ^= at.1;
+        let opened = open_keeping::<L>(with(&path, &flipped), Path::new(DIR), LogOptions::default());
+        let Ok((_, seen, _)) = opened else { continue };
+        assert!(seen.iter().map(|(.., payload)| payload).eq(&written), "{at:?}");
+    }
+}
+
+#[test]
+fn after_a_close_none_is_silent() {
+    no_flip_is_silent::<FileLog<SimFs>>();
+    no_flip_is_silent::<MmapLog<SimFs>>();
+    no_flip_is_silent::<NativeLog<SimFs>>();
+    no_flip_is_silent::<EtcdLog<SimFs>>();
 }

@@ -8,6 +8,7 @@ use std::{iter, mem};
 use super::frame::{RawRecord, kind};
 use super::{Entry, HardState};
 use crate::crc32c;
+use crate::scan::used_len;
 
 /// The checksums are of at most so many times the bytes there are: bytes that were made up cost no more.
 const WORK_FACTOR: u64 = 4;
@@ -138,6 +139,16 @@ pub(super) fn pairs_behind(
         }
         None
     })
+}
+
+/// The state at which a closed log ends, if it stands behind `offset`: no record behind it proves it, but nothing else than
+/// zeros follows.
+pub(super) fn closing_state(bytes: &[u8], offset: u64) -> Option<RawRecord<'_>> {
+    const STATE_FRAME_BYTES_MAX: u64 = 64;
+    let end = used_len(bytes).next_multiple_of(8);
+    let from = end.saturating_sub(STATE_FRAME_BYTES_MAX).max(offset.next_multiple_of(8));
+    let mut records = (from..end).step_by(8).filter_map(|at| plausible(bytes, at));
+    records.find(|record| record.kind == kind::STATE && record.end() == end)
 }
 
 /// A record that a writer could have made.

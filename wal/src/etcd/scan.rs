@@ -126,7 +126,6 @@ impl EtcdScan<'_> {
         let invalid = |found| Stop::Invalid(Invalid { offset, found });
         let data = record.data.unwrap_or_default();
         match record.kind {
-            _ if !record.canonical => return Err(invalid("a length or padding that no writer makes")),
             kind::METADATA if data == METADATA => self.headed = true,
             kind::METADATA if !self.headed && self.records == 1 => {
                 let error = EtcdError::Parse("the metadata of a log of this kind, not a member's of etcd");
@@ -201,7 +200,9 @@ impl<'s> Scan<'s, EtcdSegments> for EtcdScan<'s> {
             || !self.headed
             || invalid.found == BEYOND
             || salvage::pairs_behind(self.bytes, invalid.offset)
-                .any(|(_, second, _)| self.beyond(&second).is_some());
+                .any(|(_, second, _)| self.beyond(&second).is_some())
+            || salvage::closing_state(self.bytes, invalid.offset)
+                .is_some_and(|state| self.beyond(&state).is_some());
         if is_durable { Verdict::Corruption } else { Verdict::TornTail }
     }
 
