@@ -37,7 +37,7 @@ fn waiting(limit: u64, patience: Duration) -> Cache<Ring> {
 
 #[test]
 fn forgetting_a_snapshot_releases_waiting_writers() {
-    let cache = &waiting(200, Duration::from_mins(1));
+    let cache = &waiting(200, Duration::from_secs(60));
     write(cache, &batch("m", &[(0, 0); 10]), 1);
     let frozen = cache.freeze(|| cut(2)).expect("cuts").expect("has values");
     write(cache, &batch("m", &[(1, 1); 2]), 2);
@@ -58,7 +58,7 @@ fn forgetting_a_snapshot_releases_waiting_writers() {
 #[test]
 fn waiting_writers_do_not_block_a_snapshot() {
     // A writer that waited inside the gate would keep the freeze out that it waits for.
-    let cache = &waiting(200, Duration::from_mins(1));
+    let cache = &waiting(200, Duration::from_secs(60));
     write(cache, &batch("m", &[(0, 0); 12]), 1);
     thread::scope(|scope| {
         let writer = scope.spawn(|| write(cache, &batch("m", &[(1, 1)]), 2));
@@ -92,14 +92,14 @@ fn patience_ends_with_the_refusal() {
     assert_eq!(refused, Error::Full { used: 6 * 16 + 6, needed: 16, limit: 100 });
     // What can never fit is refused at once.
     let begun = Instant::now();
-    let cache = waiting(100, Duration::from_mins(1));
+    let cache = waiting(100, Duration::from_secs(60));
     let refused = cache.admit(&batch("m", &[(1, 1); 7])).map(drop).expect_err("larger than the limit");
     assert!(!refused.is_transient() && begun.elapsed() < Duration::from_secs(30));
 }
 
 #[test]
 fn freed_memory_releases_waiting_writers() {
-    let cache = &waiting(100, Duration::from_mins(1));
+    let cache = &waiting(100, Duration::from_secs(60));
     let large = batch("m", &[(0, 0); 6]);
     for delete in [false, true] {
         let admitted = cache.admit(&large).expect("fits");
@@ -288,7 +288,7 @@ fn keys_are_named_once_and_the_newest_value_is_read() {
 /// Story: a store that closed left its waiting writers to their timeouts.
 #[test]
 fn closing_wakes_waiting_writers() {
-    let cache = &waiting(200, Duration::from_mins(1));
+    let cache = &waiting(200, Duration::from_secs(60));
     write(cache, &batch("m", &[(0, 0); 10]), 1);
     thread::scope(|scope| {
         let writer = scope.spawn(|| cache.admit(&batch("m", &[(1, 1); 5])).map(drop));
@@ -304,7 +304,7 @@ fn closing_wakes_waiting_writers() {
 /// Story: a batch waited for room on top of a live store that was below the snapshot's threshold: nobody began one.
 #[test]
 fn a_writer_that_waits_asks_for_a_snapshot() {
-    let cache = &waiting(200, Duration::from_mins(1));
+    let cache = &waiting(200, Duration::from_secs(60));
     write(cache, &batch("m", &[(0, 0); 10]), 1);
     assert!(!cache.room_wanted());
     assert!(cache.admit(&batch("m", &[(1, 1); 100])).is_err() && !cache.room_wanted(), "that never fits");

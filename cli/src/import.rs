@@ -31,7 +31,7 @@ use crate::source::{Batch, LINE_BYTES_MAX, Limits, Source};
 use ledger::{Done, Ledger, Reject, lock};
 
 /// A full cache is waited for this long; a snapshot that takes longer has failed.
-const WAIT_MAX: Duration = Duration::from_mins(5);
+const WAIT_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Read line protocol into a directory.
 ///

@@ -53,7 +53,7 @@ const TICK: Duration = Duration::from_millis(30);
 /// A line, and what is read before it is one.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// How long replicas may take to catch up.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a process looks whether its replica still runs, and how long a client may take to hear why not.
 const WATCH: Duration = Duration::from_millis(200);
 

@@ -26,7 +26,7 @@ fn line(time: i64, bytes: usize) -> Vec<u8> {
 #[test]
 fn a_writer_that_waits_for_room_gets_a_snapshot() {
     let dir = tempfile::tempdir().expect("a directory");
-    let shard = open(&dir, Duration::from_mins(2), true);
+    let shard = open(&dir, Duration::from_secs(2 * 60), true);
     for (time, bytes) in [(1, 240_000), (2, 900_000)] {
         let report =
             shard.write_lines(&line(time, bytes), &LineOptions::new(Timestamp(0))).expect("room in the end");
@@ -39,7 +39,7 @@ fn a_writer_that_waits_for_room_gets_a_snapshot() {
 #[test]
 fn a_waiting_writer_is_woken_when_the_engine_closes() {
     let dir = tempfile::tempdir().expect("a directory");
-    let shard = open(&dir, Duration::from_mins(10), false);
+    let shard = open(&dir, Duration::from_secs(10 * 60), false);
     let report = shard.write_lines(&line(1, 900_000), &LineOptions::new(Timestamp(0))).expect("room");
     assert!(report.ack.is_some());
     let waiting = shard.clone();
@@ -54,7 +54,7 @@ fn a_waiting_writer_is_woken_when_the_engine_closes() {
 #[test]
 fn a_writer_does_not_wait_for_snapshots_that_fail() {
     let fs = SimFs::default();
-    let when_full = WhenFull::Wait(Duration::from_mins(10));
+    let when_full = WhenFull::Wait(Duration::from_secs(10 * 60));
     let options = Options { cache_bytes_max: Some(1 << 20), when_full, ..Options::default() };
     let shard = engine::open_on(fs.clone(), Dirs::under(Path::new("/d")), options).expect("a new directory");
     let write = |time, bytes| shard.write_lines(&line(time, bytes), &LineOptions::new(Timestamp(0)));

@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(10);
 const FRAME_BYTES_MAX: u32 = 64 << 10;
 const CHUNK_BYTES: u32 = 4 << 10;
 /// How long the group may take for anything.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Digits that no compressor makes much less of.
 fn noise(seed: u64) -> String {

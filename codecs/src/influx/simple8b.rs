@@ -339,8 +339,10 @@ pub(super) fn unpack<T: Word>(words: &[u8], sum: u64, step: impl Step, out: &mut
         let read = match word[0] >> 4 {
             0 => sums.run::<LONG_RUN>(rest, step.one()),
             1 => sums.run::<SHORT_RUN>(rest, step.one()),
-            _ if let Some(unread) = step.mixed(&mut sums, rest) => Ok(unread),
-            selector => by_selector!(selector, sums.split(rest, step)),
+            selector => match step.mixed(&mut sums, rest) {
+                Some(unread) => Ok(unread),
+                None => by_selector!(selector, sums.split(rest, step)),
+            },
         };
         match read {
             Ok(unread) => rest = unread,

@@ -23,7 +23,7 @@ use crate::{Inner, Options};
 const TICK: Duration = Duration::from_secs(1);
 
 /// After failures in a row, as of a full disk, nothing is tried for longer and longer, up to this.
-const PAUSE_MAX: Duration = Duration::from_mins(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Deleted points alone are a reason for a merge once nothing was deleted from the file for this long: else a row of
 /// deletes would have the same files written again and again.

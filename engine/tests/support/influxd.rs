@@ -60,7 +60,7 @@ impl Influxd {
             .spawn()
             .expect("starts");
         let mut server = Self { child, address };
-        let deadline = Instant::now() + Duration::from_mins(2);
+        let deadline = Instant::now() + Duration::from_secs(2 * 60);
         while !server.answers_ping() {
             if server.child.try_wait().expect("is a child").is_some() {
                 return None;

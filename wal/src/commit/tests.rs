@@ -93,7 +93,7 @@ fn an_interval_that_ends_during_a_write_syncs() {
     let log = log(Durability::Interval(Duration::from_millis(1)));
     let shared = &log.shared;
     let until = |what: &str, done: &dyn Fn(&State<Counted>) -> bool| {
-        let deadline = Instant::now() + Duration::from_mins(1);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !done(&shared.state.lock()) {
             assert!(Instant::now() < deadline, "waited in vain until {what}");
             std::thread::yield_now();
@@ -116,7 +116,7 @@ fn an_interval_that_ends_during_a_write_syncs() {
 
 #[test]
 fn who_leads_when_a_sync_is_due_syncs() {
-    let log = log(Durability::Interval(Duration::from_hours(1)));
+    let log = log(Durability::Interval(Duration::from_secs(3600)));
     put(&log);
     assert_eq!(log.metrics().syncs, 0);
     log.shared.state.lock().sync_due = true;

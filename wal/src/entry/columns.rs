@@ -167,7 +167,8 @@ impl<'b> Run<'b> {
         // Those of one line are mostly the very same.
         let alike = |a: &[i64], b: &[i64]| std::ptr::eq(a, b) || a == b;
         let mut rows = self.columns.chunks_exact(self.fields.len());
-        let shared = rows.all(|row| row.array_windows().all(|[a, b]| alike(a.times(), b.times())));
+        let shared =
+            rows.all(|row| row.windows(2).all(|pair| matches!(pair, [a, b] if alike(a.times(), b.times()))));
         let firsts = self.lane(0).map(ColumnRef::times);
         let same = shared && firsts.clone().zip(firsts.skip(1)).all(|(a, b)| alike(a, b));
         counts.clear();

@@ -172,7 +172,7 @@ fn repeats_a_key(batch: &Batch<'_>) -> bool {
     let mut hashes: Vec<u64> = batch.series().map(BatchSeries::hash).collect();
     hashes.sort_unstable();
     let mut keys = Vec::new();
-    if hashes.array_windows().all(|[a, b]| a != b) {
+    if hashes.windows(2).all(|pair| matches!(pair, [a, b] if a != b)) {
         let mut before = None;
         return batch.series().any(|series| {
             // Mostly it has the fields of the one before, and those were looked at.
