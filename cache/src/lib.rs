@@ -30,6 +30,7 @@
 //! assert_eq!(column.times(), [10]);
 //! # Ok::<(), tsmith_cache::Error>(())
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod budget;
 mod cache;
@@ -161,3 +162,8 @@ pub struct Reserved<R> {
     /// Bytes of the composite keys that this batch brings in; each key counts once, for the first who reserves it.
     pub new_key_bytes: u64,
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

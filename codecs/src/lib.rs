@@ -33,6 +33,7 @@
 //!
 //! Another encoder of this crate is one file, which implements the trait, and one line in `encoders.rs`. An encoder of
 //! another crate is added to a table of [`Encoders`] at run time; its blocks begin with one of the [`OUTSIDE_TAGS`].
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod influx;
 pub mod name;
@@ -69,3 +70,8 @@ pub use raw::Raw;
 pub use snappy::Snappy;
 pub use span::Span;
 pub use zstd::Zstd;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

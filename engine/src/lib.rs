@@ -26,6 +26,7 @@
 //! ```
 //!
 //! The feature `raft` adds `replica`: engines of which each holds what the others hold, over etcd's storage.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod compact;
 mod delete;
@@ -264,3 +265,8 @@ impl<S: Storer, L: Log + ?Sized, E> fmt::Debug for EngineReader<'_, S, L, E> {
         f.debug_struct("EngineReader").finish_non_exhaustive()
     }
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -46,6 +46,7 @@
 //! assert_eq!(read, column);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[expect(unsafe_code, reason = "the only unsafe of this crate: file maps")]
 mod map;
@@ -79,3 +80,8 @@ pub use tombstone::{
     TombstoneFile, TombstoneSalvage, TombstoneWrite, Tombstones, member_open_mark, read_tombstones,
 };
 pub use writer::{Scratch, Summary, Writer};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -51,6 +51,7 @@
 //! cuts and failing disks.
 //!
 //! The feature `testing` has the laws of [`Log`] as suites of tests, for logs of your own.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod commit;
 mod crc32c;
@@ -315,3 +316,8 @@ pub trait Log: Send + Sync + 'static {
         Metrics::default()
     }
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
