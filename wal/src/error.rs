@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::io::Errno;
+use crate::fs::is_out_of_handles;
 
 /// Result of an operation of a log.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -248,12 +248,9 @@ impl<T> AtPath<T> for io::Result<T> {
 /// Whether the operating system says that there is too little of something now: space, handles, memory.
 pub(crate) fn is_passing(error: &Error) -> bool {
     let ErrorKind::Io { operation, source } = &error.kind else { return error.is_full() };
-    match source.raw_os_error().map(Errno::from_raw_os_error) {
-        // Of a sync only that the directory could not be opened for it.
-        Some(Errno::MFILE | Errno::NFILE) => true,
-        Some(Errno::NOMEM) => *operation != "sync",
-        _ => false,
-    }
+    // A sync runs out of handles only before it begins: when it opens the directory.
+    let out_of_memory = source.raw_os_error().is_some() && source.kind() == io::ErrorKind::OutOfMemory;
+    is_out_of_handles(source) || out_of_memory && *operation != "sync"
 }
 
 /// Whether the operating system says that there is no space.

@@ -18,6 +18,7 @@ use std::path::Path;
 
 pub use error::{NotRegular, TooLong};
 pub use file::{FsFile, FsMap, LockKind};
+pub(crate) use os::is_out_of_handles;
 pub use os::{OsFile, OsFs};
 pub use publish::{create_temporary, publish_new, remove_if_there, remove_together};
 pub use quarantine::{quarantine, quarantine_name, replace_corrupt, replace_corrupt_by};

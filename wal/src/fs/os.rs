@@ -1,27 +1,27 @@
-//! The operating system's files, through libc.
+//! The operating system's files. `os/unix.rs` and `os/windows.rs` have what the standard library lacks or what differs.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, IoSlice, Read, Seek};
+use std::fs::{File, OpenOptions};
+use std::io;
+#[cfg(unix)]
+use std::io::IoSlice;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
-
-#[cfg(target_os = "linux")]
-use rustix::fs::FallocateFlags;
-use rustix::fs::{FlockOperation, OFlags};
-use rustix::io::Errno;
 
 use super::error::NotRegular;
 use super::file::{FsFile, FsMap, LockKind, write_zeros};
 use super::{Access, Fs};
 use crate::mmap::SegmentMap;
 
-/// Read and write for the owner, nothing for others.
-const FILE_MODE: u32 = 0o600;
-const DIR_MODE: u32 = 0o700;
-/// The system takes no more pieces in one write.
-const PIECES_MAX: usize = 1024;
+#[cfg(unix)]
+use unix as system;
+#[cfg(windows)]
+use windows as system;
 
 /// The files of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,26 +31,15 @@ pub struct OsFs;
 #[derive(Debug)]
 pub struct OsFile(File);
 
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    // A link could lead out of the data directory. A pipe would be waited for, until somebody writes to it.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    options.read(true).mode(FILE_MODE).custom_flags(flags.bits().cast_signed());
-    options
-}
-
-/// Opens what is there, if it is a file: a device or a pipe with the name of one has no end.
+/// Opens an existing file, and refuses a device or a pipe: reading one may never end.
 fn open_regular(options: &OpenOptions, path: &Path) -> io::Result<File> {
     let refused = || io::Error::new(io::ErrorKind::InvalidInput, NotRegular);
-    let file = options.open(path).map_err(|error| match errno(&error) {
-        // A link, a directory, a socket.
-        Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => refused(),
-        _ => error,
-    })?;
+    let opened = options.open(path);
+    let file = opened.map_err(|error| if system::is_irregular(&error, path) { refused() } else { error })?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(refused()) }
 }
 
-/// Asks again as long as a signal interrupts the call. Nothing was done then, and nothing is wrong with the disk.
+/// Repeats a call that a signal interrupted. Such a call did nothing.
 fn retried<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -65,9 +54,9 @@ impl Fs for OsFs {
 
     fn open_as(&self, path: &Path, access: Access) -> io::Result<OsFile> {
         match access {
-            Access::Read => open_regular(&options(), path),
-            Access::Write => open_regular(options().write(true), path),
-            Access::Create => options().write(true).create_new(true).open(path),
+            Access::Read => open_regular(&system::options(), path),
+            Access::Write => open_regular(system::options().write(true), path),
+            Access::Create => system::options().write(true).create_new(true).open(path),
         }
         .map(OsFile)
     }
@@ -80,7 +69,7 @@ impl Fs for OsFs {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        retried(|| DirBuilder::new().mode(DIR_MODE).create(dir))
+        retried(|| system::create_dir(dir))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
@@ -100,10 +89,8 @@ impl Fs for OsFs {
         retried(|| std::fs::remove_dir(dir))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let dir = File::open(dir)?;
-        retried(|| dir.sync_all())
+        system::sync_dir(dir)
     }
 }
 
@@ -117,11 +104,14 @@ impl FsFile for OsFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        retried(|| self.0.read_at(buf, offset))
+        retried(|| system::read_at(&self.0, buf, offset))
     }
 
+    // On Windows, reading at an offset moves the place of a sequential read.
+    #[cfg(unix)]
     fn read_all(&self, limit: u64) -> io::Result<Vec<u8>> {
-        // The system fills memory that was not cleared before.
+        use std::io::{Read as _, Seek as _};
+        // `read_to_end` fills memory that is not cleared first.
         let mut bytes = Vec::with_capacity(usize::try_from(self.len()?.min(limit)).unwrap_or_default());
         let mut file = &self.0;
         file.rewind()?;
@@ -130,23 +120,12 @@ impl FsFile for OsFile {
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(buf, offset)
+        system::write_all_at(&self.0, buf, offset)
     }
 
-    fn write_pieces_at(&self, mut pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
-        while !pieces.is_empty() {
-            let some = &pieces[..pieces.len().min(PIECES_MAX)];
-            let written = match rustix::io::pwritev(&self.0, some, offset) {
-                Err(Errno::INTR) => continue,
-                Ok(0) if some.iter().any(|piece| !piece.is_empty()) => {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                done => done?,
-            };
-            IoSlice::advance_slices(&mut pieces, written);
-            offset += written as u64;
-        }
-        Ok(())
+    #[cfg(unix)]
+    fn write_pieces_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        system::write_pieces_at(&self.0, pieces, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -158,18 +137,17 @@ impl FsFile for OsFile {
             return Ok(());
         }
         #[cfg(target_os = "linux")]
-        match fallocate(&self.0, FallocateFlags::empty(), &bytes) {
-            Err(error) if matches!(errno(&error), Some(Errno::OPNOTSUPP | Errno::NOSYS)) => {}
-            done => return done,
+        if system::allocate(&self.0, &bytes)? {
+            return Ok(());
         }
         write_zeros(self, bytes.end)
     }
 
     #[cfg(target_os = "linux")]
     fn reserve(&self, bytes: Range<u64>) -> bool {
-        let reserved = fallocate(&self.0, FallocateFlags::KEEP_SIZE, &bytes).is_ok();
+        let reserved = system::reserve(&self.0, &bytes).is_ok();
         if !reserved {
-            // Ext4 keeps what it found of the space, and the disk is full until the file is cut.
+            // On a full disk, ext4 keeps the part of the space that it found. Setting the length frees it.
             drop(self.len().and_then(|len| self.set_len(len)));
         }
         reserved
@@ -186,19 +164,7 @@ impl FsFile for OsFile {
     }
 
     fn try_lock(&self, kind: LockKind) -> io::Result<()> {
-        let operation = match kind {
-            LockKind::Exclusive | LockKind::Etcd => FlockOperation::NonBlockingLockExclusive,
-            LockKind::Shared => FlockOperation::NonBlockingLockShared,
-        };
-        #[cfg(target_os = "linux")]
-        if kind == LockKind::Etcd {
-            match retried(|| Ok(lock_description(&self.0)?)) {
-                // Older kernels and some network file systems know only the other kind; so does etcd on them.
-                Err(error) if matches!(errno(&error), Some(Errno::INVAL | Errno::NOSYS)) => {}
-                done => return done,
-            }
-        }
-        retried(|| Ok(rustix::fs::flock(&self.0, operation)?))
+        system::try_lock(&self.0, kind)
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -206,39 +172,16 @@ impl FsFile for OsFile {
     }
 }
 
-#[cfg(target_os = "linux")]
-fn fallocate(file: &File, flags: FallocateFlags, bytes: &Range<u64>) -> io::Result<()> {
-    let len = bytes.end.saturating_sub(bytes.start);
-    retried(|| Ok(rustix::fs::fallocate(file, flags, bytes.start, len)?))
-}
-
-fn errno(error: &io::Error) -> Option<Errno> {
-    error.raw_os_error().map(Errno::from_raw_os_error)
-}
-
-/// The lock that belongs to this opening of the file, not to the process: `fcntl(F_OFD_SETLK)` over all of it.
-#[cfg(target_os = "linux")]
-fn lock_description(file: &File) -> nix::Result<()> {
-    use nix::fcntl::{FcntlArg, fcntl};
-    use nix::libc;
-    let whole = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole)) {
-        Err(nix::errno::Errno::EACCES) => Err(nix::errno::Errno::EAGAIN),
-        done => done.map(drop),
-    }
+/// Whether the process or the system has too many open files.
+pub(crate) fn is_out_of_handles(error: &io::Error) -> bool {
+    system::is_out_of_handles(error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Story: a signal during an opening ended it with "Interrupted system call", as if the disk had failed.
+    /// Story: a signal interrupted a system call while a log was opened. The log reported a failed disk.
     #[test]
     fn an_interrupted_call_is_repeated() {
         let mut calls = 0;
