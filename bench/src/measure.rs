@@ -1,48 +1,54 @@
-//! Clocks and counters: processor time of a thread and of the process, memory of the process.
+//! Processor time and memory of this process, and sizes of directories.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use cpu_time::{ProcessTime, ThreadTime};
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// Processor time of the calling thread: other work on a busy machine does not count.
-pub(crate) fn thread_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+/// Processor time of the calling thread since it began.
+pub(crate) fn thread_time() -> Duration {
+    ThreadTime::now().as_duration()
 }
 
-/// Processor time of the whole process, user and system, in seconds.
+/// Processor time of the process, user and system, in seconds.
 pub(crate) fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    ProcessTime::now().as_duration().as_secs_f64()
 }
 
-/// One field of `/proc/self/status` in KiB, such as `VmHWM`; 0 where there is none.
-pub(crate) fn status_kib(field: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+/// Resident memory of the process now, in bytes. 0 if the system does not say.
+pub(crate) fn rss_bytes() -> u64 {
+    let Ok(pid) = sysinfo::get_current_pid() else { return 0 };
+    let mut system = System::new();
+    let memory = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, memory);
+    system.process(pid).map_or(0, sysinfo::Process::memory)
 }
 
-/// Highest resident memory so far, in MiB.
+/// Highest resident memory so far, in MiB. Systems other than Linux give the memory of this moment.
 pub(crate) fn peak_rss_mib() -> f64 {
-    status_kib("VmHWM") as f64 / 1024.0
+    let status = if cfg!(target_os = "linux") { fs::read_to_string("/proc/self/status").ok() } else { None };
+    let peak = status.as_ref().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    peak.map_or_else(|| rss_bytes() as f64 / f64::from(1 << 20), |kib| kib as f64 / 1024.0)
 }
 
-/// Repeats whole passes for at least `min` of thread time, `reps` times, and gives the nanoseconds of thread time of a
-/// pass in the fastest repetition.
+/// Runs `pass` for at least `min` of thread time, `reps` times. Returns the nanoseconds of thread time that one pass took
+/// in the fastest repetition.
 pub(crate) fn best(reps: usize, min: Duration, mut pass: impl FnMut()) -> f64 {
     pass();
     let mut best = f64::INFINITY;
     for _ in 0..reps {
-        let (begun, mut passes, mut spent) = (thread_ns(), 0u32, 0);
-        while u128::from(spent) < min.as_nanos() {
+        let (begun, mut passes, mut spent) = (thread_time(), 0u32, Duration::ZERO);
+        while spent < min {
             pass();
             passes += 1;
-            spent = thread_ns() - begun;
+            spent = thread_time().saturating_sub(begun);
         }
-        best = best.min(spent as f64 / f64::from(passes.max(1)));
+        best = best.min(spent.as_nanos() as f64 / f64::from(passes.max(1)));
     }
     best
 }
@@ -67,8 +73,8 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Spent, T) {
     (Spent { seconds: begun.elapsed().as_secs_f64(), cpu_seconds: cpu_seconds() - cpu }, out)
 }
 
-/// Bytes that the files below `dir` with this extension have, and how many files they are; every file when it is empty.
-/// Counts what the disk holds, not what was set aside: a file allocated ahead of its content has its whole length.
+/// Total length and number of the files below `dir` with this extension. If `extension` is empty, every file counts. A file
+/// whose space is allocated ahead counts with its full length.
 pub(crate) fn dir_size(dir: &Path, extension: &str) -> (u64, usize) {
     let Ok(entries) = fs::read_dir(dir) else { return (0, 0) };
     let mut total = (0, 0);
@@ -84,7 +90,7 @@ pub(crate) fn dir_size(dir: &Path, extension: &str) -> (u64, usize) {
     total
 }
 
-/// The value at a fraction of sorted numbers, by the peer's rule: the one at index `len * fraction`.
+/// A percentile of sorted numbers: the one at index `len * percent / 100`, as the Go driver counts.
 pub(crate) fn percentile(sorted: &[f64], percent: usize) -> f64 {
     sorted.get(sorted.len() * percent / 100).or(sorted.last()).copied().unwrap_or(f64::NAN)
 }

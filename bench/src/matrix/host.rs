@@ -3,11 +3,12 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use sysinfo::{CpuRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 use tsmith_wal::fs::{Fs, FsFile, OsFs};
 
 use crate::error::Result;
@@ -57,19 +58,17 @@ impl fmt::Display for Disk {
 impl Host {
     /// Looks at the machine, and measures the disk under `dir`.
     pub(super) fn look(dir: &Path) -> Result<Self> {
-        let cpu = read("/proc/cpuinfo")
-            .lines()
-            .find_map(|line| Some(line.strip_prefix("model name")?.trim().to_owned()));
-        let memory = read("/proc/meminfo").lines().find_map(|line| number(line.strip_prefix("MemTotal:")?));
+        let kinds = RefreshKind::nothing()
+            .with_cpu(CpuRefreshKind::nothing())
+            .with_memory(MemoryRefreshKind::nothing().with_ram());
+        let system = System::new_with_specifics(kinds);
+        let cpu = system.cpus().first().map(|cpu| cpu.brand().trim()).filter(|brand| !brand.is_empty());
         let disk = Disk::measure(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         Ok(Self {
-            cpu: cpu.map_or_else(
-                || std::env::consts::ARCH.into(),
-                |text| text.trim_start_matches([':', ' ']).into(),
-            ),
+            cpu: cpu.unwrap_or(std::env::consts::ARCH).to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_mib: memory.unwrap_or(0) / 1024,
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            memory_mib: system.total_memory() >> 20,
+            kernel: System::kernel_long_version(),
             commit: commit(),
             file_system: file_system(dir),
             disk,
@@ -79,7 +78,7 @@ impl Host {
     pub(super) fn sentence(&self) -> String {
         let Self { cpu, cores, memory_mib, kernel, commit, file_system, disk } = self;
         format!(
-            "{cpu}, {cores} cores, {memory_mib} MiB, Linux {kernel}, commit {commit}\ndisk ({file_system}): {disk}"
+            "{cpu}, {cores} cores, {memory_mib} MiB, {kernel}, commit {commit}\ndisk ({file_system}): {disk}"
         )
     }
 
@@ -87,14 +86,6 @@ impl Host {
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.cpu == other.cpu && self.cores == other.cores && self.file_system == other.file_system
     }
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_default()
-}
-
-fn number(text: &str) -> Option<u64> {
-    text.split_whitespace().next()?.parse().ok()
 }
 
 /// The commit of the sources, and whether they were changed since.
@@ -109,16 +100,23 @@ fn commit() -> String {
     if changed { format!("{id} and changes") } else { id }
 }
 
-/// The kind of the mount that holds `dir`: the one with the longest path above it.
+/// The kind of the file system that holds `dir`: that of the mount with the longest path above it.
 fn file_system(dir: &Path) -> String {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.into());
-    let mounts = read("/proc/self/mounts");
-    let above = mounts.lines().filter_map(|line| {
-        let mut words = line.split(' ').skip(1);
-        let (point, kind) = (words.next()?, words.next()?);
-        dir.starts_with(point).then_some((point.len(), kind))
-    });
-    above.max_by_key(|(len, _)| *len).map_or_else(|| "unknown".into(), |(_, kind)| kind.to_owned())
+    let mounts: Vec<(PathBuf, String)> = if cfg!(target_os = "linux") {
+        // The list of disks leaves out tmpfs and overlay.
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let words = mounts.lines().map(|line| line.split(' ').skip(1));
+        words.filter_map(|mut words| Some((words.next()?.into(), words.next()?.to_owned()))).collect()
+    } else {
+        let disks = Disks::new_with_refreshed_list();
+        let named = |disk: &sysinfo::Disk| {
+            (disk.mount_point().to_owned(), disk.file_system().to_string_lossy().into_owned())
+        };
+        disks.iter().map(named).collect()
+    };
+    let above = mounts.into_iter().filter(|(point, _)| dir.starts_with(point));
+    above.max_by_key(|(point, _)| point.as_os_str().len()).map_or_else(|| "unknown".into(), |(_, kind)| kind)
 }
 
 impl Disk {

@@ -36,7 +36,7 @@ pub(super) fn page(summary: &Summary) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>Tsmith: the matrix</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n\
          <h1>Tsmith: the matrix</h1>\n<dl>\n\
-         <dt>machine</dt><dd>{}, {} cores, {} MiB, Linux {}</dd>\n<dt>commit</dt><dd>{}</dd>\n\
+         <dt>machine</dt><dd>{}, {} cores, {} MiB, {}</dd>\n<dt>commit</dt><dd>{}</dd>\n\
          <dt>disk</dt><dd>{}: {}</dd>\n\
          <dt>blocks</dt><dd>{}</dd>\n<dt>command</dt><dd>{}</dd>\n</dl>\n",
         escape(&host.cpu),

@@ -16,7 +16,7 @@ fn host() -> Host {
         cpu: "a <fast> one".into(),
         cores: 2,
         memory_mib: 1024,
-        kernel: "6".into(),
+        kernel: "Linux 6".into(),
         commit: "abc".into(),
         file_system: "ext4".into(),
         disk: Disk { append: latency(200.0), overwrite: latency(100.0) },

@@ -13,7 +13,7 @@ use tsmith_engine::Registry;
 use crate::error::Result;
 use crate::inputs::{Devops, EPOCH, Kind, Rng, STEP, field_of};
 use crate::json_line::JsonLine;
-use crate::measure::{status_kib, timed};
+use crate::measure::{rss_bytes, timed};
 use crate::workload::in_threads;
 
 /// Writes ready batches to an empty cache, round robin over the series.
@@ -81,9 +81,9 @@ impl Job<'_> {
         let hosts = Devops::new(self.series.div_ceil(10), Kind::F2);
         let batches = batches(&hosts, self.series, self.args.values, self.args.batch);
         let values = (batches.len() * self.args.batch) as f64;
-        let (mut best, mut added_kib) = (None, 0);
+        let (mut best, mut added_bytes) = (None, 0);
         for _ in 0..self.args.reps {
-            let before = status_kib("VmRSS");
+            let before = rss_bytes();
             let storer = self.storer.clone();
             let cache = Cache::with(CacheOptions::default(), move || storer.make());
             let (next, position) = (AtomicUsize::new(0), AtomicU64::new(1));
@@ -98,7 +98,7 @@ impl Job<'_> {
             });
             done?;
             // Later rounds find memory that earlier ones gave back, so the first one says how much was needed.
-            added_kib = added_kib.max(status_kib("VmRSS").saturating_sub(before));
+            added_bytes = added_bytes.max(rss_bytes().saturating_sub(before));
             if best.is_none_or(|(seconds, _)| spent.seconds < seconds) {
                 best = Some((spent.seconds, spent.cpu_seconds));
             }
@@ -110,7 +110,7 @@ impl Job<'_> {
             .with("goroutines", self.threads)
             .with("Mvalues_per_s", values / seconds / 1e6)
             .with("cpu_s_per_Mvalues", cpu / values * 1e6)
-            .with("added_heap_bytes_per_value", added_kib as f64 * 1024.0 / values)
+            .with("added_heap_bytes_per_value", added_bytes as f64 / values)
             .print();
         Ok(())
     }

@@ -20,6 +20,7 @@ static UNFINISHED: Mutex<Option<Unfinished>> = Mutex::new(None);
 
 struct Unfinished {
     temporary: PathBuf,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "only the thread for signals names it"))]
     name: PathBuf,
 }
 
