@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: what continuous integration runs. The cheap steps come first and the tests last.
+//! `cargo xtask ci`: the checks of continuous integration. Cheap steps come first, tests last.
 
 use std::fs;
 use std::path::Path;
@@ -8,39 +8,47 @@ use std::time::Instant;
 use crate::{codegen, tidy};
 
 const HELP: &str = "\
-Runs what continuous integration runs, and stops at the first step that fails.
+Runs the checks of continuous integration. Stops at the first step that fails.
 
 usage: cargo xtask ci [STEP...]
+example: cargo xtask ci fmt tidy
 
   fmt       cargo fmt --all --check
   tidy      cargo xtask tidy
   codegen   cargo xtask codegen --check
-  clippy    every target, the replicas among them, warnings are errors
-  alone     each crate by itself is checked with its examples, with its default features and with none
-  fuzz      the fuzz targets, a workspace of their own, are checked
-  doc       documentation, warnings are errors
-  test      the test command that README.md gives
-  raft      tests of the replicas, a feature of the engine that is off by default
-  outside   tests of examples/outside, a crate that adds parts from outside of the workspace
+  clippy    clippy on all targets with the feature raft; warnings are errors
+  alone     checks each crate and its examples alone, with its default features and with none
+  targets   checks the workspace for macOS on aarch64 and Windows on x86-64
+  fuzz      checks the fuzz targets, which are a workspace of their own
+  doc       builds the documentation; warnings are errors
+  package   packs the crates that can be published, without building them; warnings are errors
+  test      runs the test command of README.md
+  raft      tests the engine's feature raft
+  outside   tests examples/outside, a crate that adds parts of its own
 
-Without STEP all of them, in this order.";
+Without STEP, all of them in this order.";
 
-/// The replicas as well. Of the whole workspace, so that the crates below the engine are not built again for it.
+/// Also builds the engine's feature `raft`. For the whole workspace, so that no crate below the engine is built twice.
 const WITH_RAFT: [&str; 3] = ["--workspace", "--features", "tsmith-engine/raft"];
 
-/// The one command README.md gives for the tests.
+/// The test command of README.md.
 const TEST: &str = "cargo test --workspace";
+
+/// Targets that CI checks without building for them.
+const TARGETS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
 
 type Step = (&'static str, fn(&Path) -> Result<(), String>);
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     ("fmt", |root| cargo(root, &["fmt", "--all", "--check"], &[])),
     ("tidy", tidy::check),
     ("codegen", codegen::check),
     ("clippy", clippy),
     ("alone", alone),
+    ("targets", targets),
     ("fuzz", fuzz),
     ("doc", |root| cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])),
+    ("package", package),
     ("test", test),
     ("raft", raft),
     ("outside", outside),
@@ -69,7 +77,7 @@ pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
 fn alone(root: &Path) -> Result<(), String> {
     for (dir, package) in tidy::packages(root)? {
         if dir != "xtask" {
-            // The examples in a run of their own: they turn on what the tests of the crate need.
+            // Examples need a run of their own: they turn on the features of the dev-dependencies.
             for targets in [&[][..], &["--examples"]] {
                 let check = [&["check", "--quiet", "--package", package.as_str()], targets].concat();
                 cargo(root, &check, &[])?;
@@ -80,7 +88,44 @@ fn alone(root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Nothing is linked, so that libFuzzer itself need not be there: it is half a minute of C++.
+/// Checks other systems. zstd and mimalloc contain C code, which would need a cross compiler. A check links nothing, so the
+/// C code is left out: `true` stands in for the compiler.
+fn targets(root: &Path) -> Result<(), String> {
+    for target in TARGETS {
+        let added = Command::new("rustup").args(["target", "add", target]).output();
+        if !added.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped {target}: `rustup target add {target}` failed");
+            continue;
+        }
+        eprintln!("checking {target}, without its C code");
+        let suffix = target.replace('-', "_");
+        let tools = ["CC", "AR", "RANLIB"].map(|tool| format!("{tool}_{suffix}"));
+        let tools = tools.each_ref().map(|tool| (tool.as_str(), "true"));
+        let check = ["check", "--quiet", "--workspace", "--all-features", "--target", target];
+        cargo(root, &check, &[&tools[..], &[("RUSTFLAGS", "-D warnings")]].concat())?;
+    }
+    Ok(())
+}
+
+/// Packs every crate that can be published. Cargo's warnings name files and fields that are missing.
+fn package(root: &Path) -> Result<(), String> {
+    let mut args = vec!["package", "--no-verify", "--allow-dirty"];
+    let packages = tidy::published(root)?;
+    args.extend(packages.iter().flat_map(|package| ["--package", package.as_str()]));
+    let output = Command::new(program()).current_dir(root).args(&args).output();
+    let output = output.map_err(|error| format!("cannot run cargo: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    eprint!("{said}");
+    if !output.status.success() {
+        return Err(format!("`cargo {}`: {}", args.join(" "), output.status));
+    }
+    if said.lines().any(|line| line.starts_with("warning")) {
+        return Err("cargo package printed a warning".into());
+    }
+    Ok(())
+}
+
+/// Checks and links nothing. So the stand-in for libFuzzer need not exist, and half a minute of C++ is not built.
 fn fuzz(root: &Path) -> Result<(), String> {
     let check = ["check", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml"];
     cargo(root, &check, &[("CUSTOM_LIBFUZZER_PATH", "none/libfuzzer.a")])
@@ -100,7 +145,7 @@ fn clippy(root: &Path) -> Result<(), String> {
 }
 
 fn raft(root: &Path) -> Result<(), String> {
-    // One of the suites starts it.
+    // One of the suites starts this example.
     cargo(root, &[&["build"], &WITH_RAFT[..], &["--example", "replicated"]].concat(), &[])?;
     cargo(root, &[&["test"], &WITH_RAFT[..], &["--lib", "replica"]].concat(), &[])?;
     let suites = ["replicas", "replica_alone", "replica_messages", "replica_tcp", "replicated"];
@@ -108,7 +153,7 @@ fn raft(root: &Path) -> Result<(), String> {
     cargo(root, &[&["test"], &WITH_RAFT[..], &suites].concat(), &[])
 }
 
-/// With the target directory of the workspace, so that other packages are built once.
+/// Uses the target directory of the workspace, so that dependencies are built once.
 fn outside(root: &Path) -> Result<(), String> {
     const MANIFEST: [&str; 2] = ["--manifest-path", "examples/outside/Cargo.toml"];
     let target =
@@ -118,11 +163,16 @@ fn outside(root: &Path) -> Result<(), String> {
 }
 
 fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new(program());
     let status = command.current_dir(root).args(args).envs(env.iter().copied()).status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`cargo {}`: {status}", args.join(" "))),
         Err(error) => Err(format!("cannot run cargo: {error}")),
     }
+}
+
+/// The cargo that runs this task.
+fn program() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(crate) use crates::packages;
+pub(crate) use crates::{packages, published};
 
 use crate::source::sources;
 

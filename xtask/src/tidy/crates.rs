@@ -39,6 +39,17 @@ pub(crate) fn packages(root: &Path) -> Result<Vec<(String, String)>, String> {
     Ok(out)
 }
 
+/// Names of the packages that can be published, in the order of their dependencies.
+pub(crate) fn published(root: &Path) -> Result<Vec<String>, String> {
+    let mut out = Vec::new();
+    for (dir, package) in packages(root)? {
+        if !read(root, &format!("{dir}/Cargo.toml"))?.lines().any(|line| line == "publish = false") {
+            out.push(package);
+        }
+    }
+    Ok(out)
+}
+
 pub(super) fn findings(root: &Path, sources: &[Source]) -> Result<Vec<Finding>, String> {
     let mut wrong = Vec::new();
     for (dir, _) in packages(root)? {
