@@ -395,7 +395,7 @@ mod tests {
     fn the_digest_sees_every_bit() {
         let column = |time, value| {
             let mut column = Column::new(FieldType::Float);
-            assert!(column.push(time, tsmith_codecs::Value::Float(value)));
+            column.push(time, tsmith_codecs::Value::Float(value)).expect("one type");
             column
         };
         let base = digest_of(b"k", &column(1, 0.0));

@@ -157,13 +157,13 @@ impl<S: Storer> Cache<S> {
         }
         let mut live = Column::new(both.field_type());
         if stores.live.read(key, range, &mut live) {
-            if both.extend(live.as_ref()) {
+            if both.extend(live.as_ref()).is_ok() {
                 both.sort_dedup();
             } else {
                 both = live;
             }
         }
-        out.extend(both.as_ref())
+        out.extend(both.as_ref()).is_ok()
     }
 
     /// Calls `f` once for every key that has values, live or frozen, in any order. `f` must not call the cache.

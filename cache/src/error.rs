@@ -3,7 +3,7 @@
 use tsmith_codecs::{FieldKey, FieldType};
 
 /// Result of admitting a batch.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why the cache refused a batch. Nothing of the batch is in the cache then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

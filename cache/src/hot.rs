@@ -294,7 +294,7 @@ impl HotColumn {
             inside.sort_dedup();
             inside
         };
-        !inside.is_empty() && out.extend(inside.as_ref())
+        !inside.is_empty() && out.extend(inside.as_ref()).is_ok()
     }
 
     /// How many of the points of an ascending column satisfy `before`, which holds for the earliest.
@@ -446,7 +446,7 @@ mod tests {
                     FieldType::String => Value::String(text.as_bytes()),
                     _ => Value::Integer(n),
                 };
-                assert!(all.push(n, value));
+                all.push(n, value).expect("one type");
             }
             for len in [0, 1, 1023, 1024, 1025, 2047, 2048, 2049, 3072] {
                 for start in [0, 1, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 3071, 3072]

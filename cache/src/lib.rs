@@ -123,13 +123,13 @@ pub trait Storer: Send + Sync + 'static {
         let read = self.with(key, |column| {
             if column.is_strictly_ascending() {
                 let inside = column.within(range);
-                return !inside.is_empty() && out.extend(inside);
+                return !inside.is_empty() && out.extend(inside).is_ok();
             }
             let places: Vec<usize> =
                 (0..column.len()).filter(|&i| range.contains(column.times()[i])).collect();
             let mut inside = column.gather(&places);
             inside.sort_dedup();
-            !inside.is_empty() && out.extend(inside.as_ref())
+            !inside.is_empty() && out.extend(inside.as_ref()).is_ok()
         });
         read.unwrap_or(false)
     }

@@ -1,10 +1,10 @@
-//! How many values a second does the tsm1 encoder turn into blocks and back, by the shape of the column?
+//! Measures how many values per second the `tsm1` encoder encodes and decodes, by the shape of the column.
 //!
-//! Two floors: the `raw` encoder, which copies times and values, and so costs what a block costs whatever its encoding;
-//! and `memcpy` of the bytes that `raw` makes. The shapes are those that the Go programs measure, the blocks of each in
-//! turn.
+//! Two lower bounds are measured for comparison. The `raw` encoder copies times and values, so it costs what a block
+//! costs without encoding. `memcpy` copies the bytes that `raw` writes. The shapes are those of the Go programs. Each
+//! run cycles through all blocks of a shape.
 
-#![expect(missing_docs, reason = "the macros of criterion make functions without docs")]
+#![expect(missing_docs, reason = "the macros of criterion generate functions without docs")]
 
 mod shapes;
 

@@ -1,15 +1,15 @@
-//! How many instructions does a value cost in the tsm1 encoder and decoder, by the shape of the column?
+//! Counts the instructions per value of the `tsm1` encoder and decoder, by the shape of the column.
 //!
-//! Time on a shared machine moves by a factor of two; instructions do not move at all, so that a regression shows. The
-//! table in `instructions.tsv` is what they were when somebody last looked.
+//! Times on a shared machine vary by a factor of two. Instruction counts do not vary, so they show regressions. The
+//! file `instructions.tsv` holds the accepted counts.
 //!
 //! ```text
 //! cargo bench -p tsmith-codecs --bench instructions              compare: fails when a cell is 5 % above the table
 //! cargo bench -p tsmith-codecs --bench instructions -- --write   refresh the table
 //! ```
 //!
-//! Both need valgrind. Each cell runs this program again under callgrind, twice, with few and with many passes over the
-//! same blocks; the difference is free of what the program does before and after.
+//! Both commands need valgrind. Each cell runs this program twice under callgrind, with few and with many passes over
+//! the same blocks. The difference leaves out what the program does before and after.
 
 mod shapes;
 
@@ -25,11 +25,11 @@ use tsmith_codecs::{BLOCK_VALUES_MAX, BlockDecoder, BlockEncoder, Column, FieldT
 use shapes::{BLOCK, shapes};
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.tsv");
-/// Blocks of each shape: a few, for callgrind is slow.
+/// Blocks of each shape. Few, because callgrind is slow.
 const BLOCKS: usize = 8;
 const FEW: u32 = 2;
 const MANY: u32 = 6;
-/// What a cell may exceed the table by.
+/// A cell may exceed the table by this factor.
 const TOLERANCE: f64 = 1.05;
 const COLUMNS: &str = "shape\tencode\tdecode";
 
@@ -41,12 +41,12 @@ fn main() -> ExitCode {
         run(work, shape, passes);
         return ExitCode::SUCCESS;
     }
-    // As `cargo test` runs it, it only has to compile.
+    // Under `cargo test` the program only has to compile.
     if !args.iter().any(|arg| arg == "--bench") {
         return ExitCode::SUCCESS;
     }
     if Command::new("valgrind").arg("--version").output().is_err() {
-        println!("no valgrind here: nothing counted");
+        println!("valgrind is not installed; nothing was counted");
         return ExitCode::SUCCESS;
     }
     let counted: Vec<(&str, [f64; 2])> = shapes()
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     compare(&counted)
 }
 
-/// Passes over the blocks of a shape: what callgrind counts.
+/// Encodes or decodes the blocks of a shape. This is what callgrind counts.
 fn run(work: &str, shape: &str, passes: u32) {
     let (_, columns) = shapes().into_iter().find(|(name, _)| *name == shape).expect("a shape of the list");
     let columns = &columns[..BLOCKS];
@@ -83,7 +83,7 @@ fn run(work: &str, shape: &str, passes: u32) {
     }
 }
 
-/// Instructions a value.
+/// Instructions per value.
 fn count(work: &str, shape: &str) -> f64 {
     let of = |passes: u32| {
         let out = Command::new("valgrind")

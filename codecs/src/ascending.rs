@@ -1,16 +1,19 @@
-//! Do times ascend? Asked of every batch that is written and of every block that is read.
+//! Checks whether times ascend. Every batch that is written and every block that is read needs this check.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
-/// Fewer times are not worth the question what the processor has.
+/// For fewer times, checking the features of the processor does not pay.
 const MANY: usize = 32;
 
-/// Whether each of `times` is later than the one before it.
+/// Whether the times strictly ascend.
 pub(crate) fn is_strictly_ascending(times: &[i64]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if times.len() >= MANY && std::arch::is_x86_feature_detected!("avx2") {
-        #[expect(unsafe_code, reason = "the same comparisons, four at once; `compare` is its safe twin")]
-        // SAFETY: the processor has AVX2, as was just asked.
+        #[expect(
+            unsafe_code,
+            reason = "makes the same comparisons four at a time; `compare` is its safe twin"
+        )]
+        // SAFETY: the check above found AVX2.
         return unsafe { compare_with_avx2(times) };
     }
     compare(times)
@@ -22,11 +25,11 @@ fn compare_with_avx2(times: &[i64]) -> bool {
     compare(times)
 }
 
-#[expect(clippy::inline_always, reason = "it is compiled once for each kind of processor")]
+#[expect(clippy::inline_always, reason = "compiled once for each instruction set")]
 #[inline(always)]
 fn compare(times: &[i64]) -> bool {
     let later = times.get(1..).unwrap_or_default();
-    // No early exit and no bool, so that it runs in vector registers.
+    // No early exit and no `bool`, so that the compiler can use vector registers.
     times.iter().zip(later).fold(0, |wrong, (before, time)| wrong | i64::from(before >= time)) == 0
 }
 
@@ -35,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_step_back_is_found_wherever_it_is() {
+    fn a_step_back_is_found_at_every_place() {
         for len in 0..100 {
             let mut times: Vec<i64> = (0..len).map(|i| i64::MIN + i).collect();
             if let Some(last) = times.last_mut() {

@@ -1,14 +1,16 @@
-//! A batch: columns by series and field, as one write carries them through the layers.
+//! A batch: the columns of one write, by series and field.
 //!
 //! ```text
-//! series ──┬─ key, hash            one entry a run of lines of one series
+//! series ──┬─ key, hash            one entry for each run of lines of one series
 //!          └─ columns a..b ──┬─ field, type
-//!                            └─ a range of the shared times, and one of the arena of its type
+//!                            └─ a range of the shared times, and a range of the values of its type
 //! ```
 //!
-//! A batch is built from points ([`BatchBuilder`], line protocol) or from runs that are columns already
-//! ([`RunBuilder`], a replayed log). Either way nothing is allocated per value. A series may occur more than once, and
-//! a column holds its points in order of arrival: at equal times the later one counts.
+//! A batch is built from points ([`BatchBuilder`], line protocol) or from whole columns ([`RunBuilder`], a replayed
+//! log). Neither builder allocates memory for each value.
+//!
+//! A series may occur more than once. A column holds its points in order of arrival. If two points have the same
+//! time, the later one counts.
 
 mod points;
 mod runs;
@@ -16,13 +18,13 @@ mod runs;
 use std::borrow::Cow;
 use std::ops::Range;
 
-pub use points::{BatchBuilder, FieldSlot, TypeConflict};
+pub use points::{BatchBuilder, FieldSlot};
 pub use runs::{Kept, RunBuilder};
 
 use crate::column::{ColumnRef, FieldType, StringColumn, Value, ValuesRef};
 use crate::model::{FieldKey, SeriesKey};
 
-/// A key: in the input where it stands there as it is, else in the batch's own text.
+/// A key. It borrows from the input if the input holds it unchanged. Otherwise it is in the batch's own buffer.
 #[derive(Clone, Copy, Debug)]
 enum Text<'a> {
     Input(&'a [u8]),
@@ -60,14 +62,14 @@ struct Series<'a> {
 struct BatchColumn<'a> {
     field: Text<'a>,
     field_type: FieldType,
-    /// Begins at this one of the shared times.
+    /// Index of its first time in the shared times.
     time: usize,
-    /// Begins at this one of the arena of its type.
+    /// Index of its first value among the values of its type.
     value: usize,
     len: usize,
 }
 
-/// The values of all columns, one arena a type, and the times they share.
+/// The times of all columns, and one buffer of values for each type.
 #[derive(Debug, Default)]
 struct Arenas {
     times: Vec<i64>,
@@ -121,7 +123,7 @@ impl Arenas {
     }
 }
 
-/// Columns by series and field. See the module.
+/// Columns by series and field. See the module documentation.
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
     series: Vec<Series<'a>>,
@@ -129,37 +131,37 @@ pub struct Batch<'a> {
     own: Vec<u8>,
     arenas: Arenas,
     unique_keys: bool,
-    /// The emptied builder it came from, for the next batch.
+    /// The emptied builder that made this batch. The next batch reuses it.
     builder: Option<Box<BatchBuilder<'a>>>,
 }
 
 impl Batch<'_> {
-    /// Whether it is known that no key has two columns. True of every batch of a [`BatchBuilder`].
+    /// True if no key has two columns for sure. This holds for every batch of a [`BatchBuilder`].
     pub fn has_unique_keys(&self) -> bool {
         self.unique_keys
     }
 
-    /// How many values, in all columns.
+    /// The number of values in all columns.
     pub fn value_count(&self) -> usize {
         self.arenas.times.len()
     }
 
-    /// How many columns, in all series.
+    /// The number of columns in all series.
     pub fn column_count(&self) -> usize {
         self.columns.len()
     }
 
-    /// How many entries of series; a series that occurs twice counts twice.
+    /// The number of series entries. A series that occurs twice counts twice.
     pub fn series_count(&self) -> usize {
         self.series.len()
     }
 
-    /// Whether there is no value.
+    /// Whether the batch has no values.
     pub fn is_empty(&self) -> bool {
         self.arenas.times.is_empty()
     }
 
-    /// InfluxDB's account of the memory of all values; see [`ValuesRef::cached_bytes`].
+    /// The memory of all values as InfluxDB counts it. See [`ValuesRef::cached_bytes`].
     pub fn cached_bytes(&self) -> u64 {
         let arenas = &self.arenas;
         let words = arenas.floats.len() + arenas.integers.len() + arenas.unsigneds.len();
@@ -173,10 +175,10 @@ impl Batch<'_> {
         (0..self.series.len()).map(|at| BatchSeries { batch: self, at })
     }
 
-    /// The entry of a series at its place in [`Batch::series`].
+    /// The series entry at this index of [`Batch::series`].
     ///
     /// # Panics
-    /// When `at` is not below [`Batch::series_count`].
+    /// `at` is not below [`Batch::series_count`].
     pub fn series_at(&self, at: usize) -> BatchSeries<'_> {
         assert!(at < self.series.len(), "the batch has {} entries of series", self.series.len());
         BatchSeries { batch: self, at }
@@ -189,12 +191,13 @@ impl Batch<'_> {
         })
     }
 
-    /// An empty builder that reuses the buffers of this batch and of the builder it came from.
+    /// Returns an empty builder that reuses the buffers of this batch and of its builder.
     pub fn recycle<'b>(self) -> BatchBuilder<'b> {
         BatchBuilder::reusing(self)
     }
 
-    /// An empty batch that keeps the buffers, under a lifetime of any length: to lay by until the next write.
+    /// Returns an empty batch that keeps the buffers. It has a lifetime of any length, so it can be stored until the
+    /// next write.
     #[must_use]
     pub fn cleared<'b>(mut self) -> Batch<'b> {
         self.own.clear();
@@ -222,7 +225,7 @@ impl Batch<'_> {
             FieldType::String => ValuesRef::String(arenas.strings.as_ref().slice(at)),
         };
         let times = &arenas.times[column.time..column.time + column.len];
-        ColumnRef::new(times, values).expect("both slices were cut to one length")
+        ColumnRef::new(times, values).expect("both slices have the same length")
     }
 }
 
@@ -249,7 +252,7 @@ impl<'b> BatchSeries<'b> {
         self.entry().hash
     }
 
-    /// Place of its first column among all columns of the batch.
+    /// Index of its first column among all columns of the batch.
     pub fn first_column(self) -> usize {
         self.entry().columns.start
     }
@@ -281,8 +284,8 @@ impl<'b> BatchField<'b> {
         self.batch.columns[self.at].field_type
     }
 
-    /// How many points.
-    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    /// The number of points.
+    #[expect(clippy::len_without_is_empty, reason = "a column always has a point")]
     pub fn len(self) -> usize {
         self.batch.columns[self.at].len
     }
@@ -293,7 +296,7 @@ impl<'b> BatchField<'b> {
         self.batch.column_data(&self.batch.columns[self.at])
     }
 
-    /// Type, time and bits, if this is one number by itself: less work than [`BatchField::data`].
+    /// Type, time and bits, if the column is a single number. This is cheaper than [`BatchField::data`].
     #[inline]
     pub fn lone_number(self) -> Option<(FieldType, i64, u64)> {
         let (column, arenas) = (&self.batch.columns[self.at], &self.batch.arenas);
@@ -310,7 +313,8 @@ impl<'b> BatchField<'b> {
     }
 }
 
-/// The allocation of `vec` under another lifetime: collecting in place keeps it, and no element is left to convert.
+/// Changes the lifetime of an empty vector and keeps its allocation. Collecting in place reuses the buffer, and
+/// there is no element to convert.
 fn emptied<T, U>(mut vec: Vec<T>) -> Vec<U> {
     vec.clear();
     vec.into_iter().map(|_| unreachable!("the vector was cleared")).collect()

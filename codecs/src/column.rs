@@ -1,4 +1,4 @@
-//! Columns: the times and values of one field of one series, with one type tag for all of them.
+//! Columns: the times and values of one field of one series. All values have one type.
 
 mod merge;
 mod strings;
@@ -10,9 +10,9 @@ use crate::ascending::is_strictly_ascending;
 use crate::model::TimeRange;
 
 pub use strings::{StringColumn, StringsRef};
-pub use values::{FieldType, Value, Values, ValuesRef};
+pub use values::{FieldType, TypeConflict, Value, Values, ValuesRef};
 
-/// Times and values of equal length, owned.
+/// Times and values of equal length.
 #[derive(Clone, Debug)]
 pub struct Column {
     times: Vec<i64>,
@@ -25,7 +25,7 @@ impl Column {
         Self { times: Vec::new(), values: Values::new(field_type) }
     }
 
-    /// Joins times and values; `None` when their lengths differ.
+    /// Joins times and values. Returns `None` if their lengths differ.
     pub fn from_parts(times: Vec<i64>, values: Values) -> Option<Self> {
         (times.len() == values.len()).then_some(Self { times, values })
     }
@@ -40,27 +40,27 @@ impl Column {
         &self.times
     }
 
-    /// The values.
+    /// The values, in the order of the times.
     pub fn values(&self) -> &Values {
         &self.values
     }
 
-    /// How many points.
+    /// The number of points.
     pub fn len(&self) -> usize {
         self.times.len()
     }
 
-    /// Whether there is none.
+    /// Whether the column has no points.
     pub fn is_empty(&self) -> bool {
         self.times.is_empty()
     }
 
-    /// All of it, borrowed.
+    /// Borrows the whole column.
     pub fn as_ref(&self) -> ColumnRef<'_> {
         ColumnRef { times: &self.times, values: self.values.as_ref() }
     }
 
-    /// Empties the column and gives it a type; buffers are kept when the type stays.
+    /// Removes all points and sets the type. The buffers are kept if the type stays the same.
     pub fn reset(&mut self, field_type: FieldType) {
         self.times.clear();
         if self.field_type() == field_type {
@@ -70,34 +70,33 @@ impl Column {
         }
     }
 
-    /// Makes room for exactly this many more points.
+    /// Reserves memory for exactly this many more points.
     pub fn reserve_exact(&mut self, additional: usize) {
         self.times.reserve_exact(additional);
         self.values.reserve_exact(additional);
     }
 
-    /// Adds one point at the end; false, and nothing done, when its type is another.
-    #[must_use]
-    pub fn push(&mut self, time: i64, value: Value<'_>) -> bool {
-        let fits = self.values.push(value);
-        if fits {
-            self.times.push(time);
-        }
-        fits
+    /// Appends one point.
+    ///
+    /// # Errors
+    /// The value has another type than the column. The column is unchanged.
+    pub fn push(&mut self, time: i64, value: Value<'_>) -> Result<(), TypeConflict> {
+        self.values.push(value)?;
+        self.times.push(time);
+        Ok(())
     }
 
-    /// Adds all of `other` at the end. An empty column takes the type of `other`; else false, and nothing done, when
-    /// the types differ.
-    #[must_use]
-    pub fn extend(&mut self, other: ColumnRef<'_>) -> bool {
+    /// Appends all points of `other`. An empty column takes the type of `other`.
+    ///
+    /// # Errors
+    /// The columns have different types, and this one is not empty. It is unchanged.
+    pub fn extend(&mut self, other: ColumnRef<'_>) -> Result<(), TypeConflict> {
         if self.is_empty() && self.field_type() != other.field_type() {
             self.reset(other.field_type());
         }
-        let fits = self.values.extend(other.values);
-        if fits {
-            self.times.extend_from_slice(other.times);
-        }
-        fits
+        self.values.extend(other.values)?;
+        self.times.extend_from_slice(other.times);
+        Ok(())
     }
 
     /// Keeps the first `len` points.
@@ -106,8 +105,9 @@ impl Column {
         self.values.truncate(len);
     }
 
-    /// Replaces the content through `fill`, which is given empty buffers of `field_type`. Unless it succeeds and
-    /// leaves as many times as values, the column is empty afterwards; unequal lengths give `unequal()`.
+    /// Replaces the content. `fill` gets empty buffers of `field_type` and fills them. If `fill` fails, or leaves
+    /// different numbers of times and values, the column is empty afterwards. Different numbers give the error
+    /// `unequal()`.
     pub fn fill<E>(
         &mut self,
         field_type: FieldType,
@@ -118,7 +118,8 @@ impl Column {
         self.refill(field_type, unequal, fill)
     }
 
-    /// As [`Column::fill`], but the buffers of a column that had the type already hold what they held.
+    /// Like [`Column::fill`], but `fill` gets the old content if the column already has the type. `fill` overwrites
+    /// it.
     pub(crate) fn refill<E>(
         &mut self,
         field_type: FieldType,
@@ -138,7 +139,7 @@ impl Column {
         done
     }
 
-    /// Sorts by time; of several points at one time only the last one, in the present order, stays.
+    /// Sorts by time. If several points have the same time, only the last one of the previous order stays.
     pub fn sort_dedup(&mut self) {
         if self.as_ref().is_strictly_ascending() {
             return;
@@ -154,7 +155,7 @@ impl Column {
         *self = self.as_ref().gather(&kept);
     }
 
-    /// Keeps only the points inside `range` of a column in ascending order.
+    /// Keeps only the points inside `range`. The column must be in ascending order.
     pub fn retain_within(&mut self, range: TimeRange) {
         if self.times.last().is_some_and(|&last| last > range.max) {
             self.truncate(self.times.partition_point(|&time| time <= range.max));
@@ -176,7 +177,7 @@ impl Column {
         }
     }
 
-    /// Turns the order of the points round.
+    /// Reverses the order of the points.
     pub fn reverse(&mut self) {
         self.times.reverse();
         match &mut self.values {
@@ -192,7 +193,7 @@ impl Column {
         }
     }
 
-    /// Keeps only the points outside `range`.
+    /// Removes the points inside `range`.
     pub fn exclude(&mut self, range: TimeRange) {
         if self.times.iter().any(|&t| range.contains(t)) {
             let kept: Vec<usize> = (0..self.len()).filter(|&i| !range.contains(self.times[i])).collect();
@@ -201,14 +202,14 @@ impl Column {
     }
 }
 
-/// Equal when types, times and the bits of all values are equal.
+/// Columns are equal if their types, times and the bits of all values are equal.
 impl PartialEq for Column {
     fn eq(&self, other: &Self) -> bool {
         self.as_ref() == other.as_ref()
     }
 }
 
-/// The borrowed twin of [`Column`].
+/// A borrowed [`Column`].
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnRef<'a> {
     times: &'a [i64],
@@ -216,7 +217,7 @@ pub struct ColumnRef<'a> {
 }
 
 impl<'a> ColumnRef<'a> {
-    /// Joins times and values; `None` when their lengths differ.
+    /// Joins times and values. Returns `None` if their lengths differ.
     pub fn new(times: &'a [i64], values: ValuesRef<'a>) -> Option<Self> {
         (times.len() == values.len()).then_some(Self { times, values })
     }
@@ -236,26 +237,26 @@ impl<'a> ColumnRef<'a> {
         self.values
     }
 
-    /// How many points.
+    /// The number of points.
     pub fn len(self) -> usize {
         self.times.len()
     }
 
-    /// Whether there is none.
+    /// Whether the column has no points.
     pub fn is_empty(self) -> bool {
         self.times.is_empty()
     }
 
-    /// The points of `range`.
+    /// The points at these indexes.
     ///
     /// # Panics
-    /// When the range reaches beyond the end.
+    /// The range ends beyond the last point.
     #[must_use]
     pub fn slice(self, range: Range<usize>) -> Self {
         Self { times: &self.times[range.clone()], values: self.values.slice(range) }
     }
 
-    /// The bytes of its strings together; 0 when it has another type.
+    /// The total length of the strings; 0 if the column has another type.
     pub fn string_bytes(self) -> u64 {
         match self.values {
             ValuesRef::String(values) => values.bytes().len() as u64,
@@ -268,7 +269,7 @@ impl<'a> ColumnRef<'a> {
         is_strictly_ascending(self.times)
     }
 
-    /// The points inside `range` of a column in ascending order.
+    /// The points inside `range`. The column must be in ascending order.
     #[must_use]
     pub fn within(self, range: TimeRange) -> Self {
         let from = self.times.partition_point(|&t| t < range.min);
@@ -276,10 +277,10 @@ impl<'a> ColumnRef<'a> {
         self.slice(from..to.max(from))
     }
 
-    /// A copy of the points at these places, in this order.
+    /// Copies the points at these indexes, in this order.
     ///
     /// # Panics
-    /// When a place is not below [`ColumnRef::len`].
+    /// An index is not below [`ColumnRef::len`].
     pub fn gather(self, places: &[usize]) -> Column {
         let times = places.iter().map(|&i| self.times[i]).collect();
         let values = match self.values {
@@ -298,16 +299,16 @@ impl<'a> ColumnRef<'a> {
         Column { times, values }
     }
 
-    /// A copy of its own.
+    /// Copies the points into an owned column.
     pub fn to_column(self) -> Column {
         let mut out = Column::new(self.field_type());
-        let fits = out.extend(self);
-        debug_assert!(fits, "an empty column takes every type");
+        let extended = out.extend(self);
+        debug_assert_eq!(extended, Ok(()), "an empty column takes every type");
         out
     }
 }
 
-/// Equal when types, times and the bits of all values are equal.
+/// Columns are equal if their types, times and the bits of all values are equal.
 impl PartialEq for ColumnRef<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.times == other.times
@@ -331,20 +332,20 @@ mod tests {
     fn strings(points: &[(i64, &str)]) -> Column {
         let mut column = Column::new(FieldType::String);
         for (time, value) in points {
-            assert!(column.push(*time, Value::String(value.as_bytes())));
+            column.push(*time, Value::String(value.as_bytes())).expect("one type");
         }
         column
     }
 
     #[test]
-    fn the_last_of_equal_times_stays() {
+    fn sort_dedup_keeps_the_last_of_equal_times() {
         let mut column = strings(&[(2, "b"), (1, "a"), (2, "c"), (1, "d"), (3, "")]);
         column.sort_dedup();
         assert_eq!(column, strings(&[(1, "d"), (2, "c"), (3, "")]));
     }
 
     #[test]
-    fn slices_of_strings_stand_alone() {
+    fn string_slices_hold_only_their_strings() {
         let column = strings(&[(1, "one"), (2, ""), (3, "three"), (4, "four")]);
         let slice = column.as_ref().slice(1..3);
         assert_eq!(slice, strings(&[(2, ""), (3, "three")]).as_ref());
@@ -356,14 +357,15 @@ mod tests {
     }
 
     #[test]
-    fn a_column_refuses_a_value_of_another_type() {
+    fn a_value_of_another_type_is_refused() {
         let mut column = strings(&[(1, "x")]);
-        assert!(!column.push(2, Value::Integer(1)));
+        let conflict = TypeConflict { existing: FieldType::String, incoming: FieldType::Integer };
+        assert_eq!(column.push(2, Value::Integer(1)), Err(conflict));
         assert_eq!(column.len(), 1);
     }
 
     #[test]
-    fn unequal_lengths_leave_the_column_empty() {
+    fn fill_with_unequal_lengths_empties_the_column() {
         let mut column = strings(&[(1, "x")]);
         let done = column.fill(
             FieldType::Integer,

@@ -1,4 +1,4 @@
-//! The decoder of a table of encoders.
+//! A decoder for the blocks of a table of encoders.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,19 +10,20 @@ use crate::encoder_entry::EncoderEntry;
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
 
-/// Decodes the blocks of every encoder of a table, each by its first byte.
+/// Decodes the blocks of every encoder in a table. The first byte of a block selects the encoder.
 ///
-/// It keeps one encoder of each kind it has met, with its buffers, so that decoding many blocks does not allocate for
-/// each of them. A clone shares the table and begins without encoders: give each thread one.
+/// It creates each encoder on first use and keeps it with its buffers, so decoding many blocks does not allocate
+/// memory for each of them. A clone shares the table but starts without encoders. Give each thread its own clone.
 pub struct Decoders {
     table: Arc<Vec<EncoderEntry>>,
-    /// Never locked, as all decoding has `&mut self`: it makes the whole `Sync`, which encoders need not be.
+    /// The lock is never taken, because all decoding has `&mut self`. It makes `Decoders` `Sync`, although encoders
+    /// need not be `Sync`.
     met: Mutex<Vec<DynEncoder>>,
-    /// For each first byte the place in `met` of the encoder that owns it.
+    /// For each first byte, the index in `met` of the encoder that owns it.
     place_of: [u16; 256],
 }
 
-/// The place of an encoder that no block has needed yet.
+/// Marks an encoder that no block has needed yet.
 const NOT_MET: u16 = u16::MAX;
 
 impl Decoders {
@@ -30,19 +31,19 @@ impl Decoders {
         Self { table, met: Mutex::default(), place_of: [NOT_MET; 256] }
     }
 
-    /// The same, which also reads the blocks of `entry` where no encoder of the table does.
+    /// Adds `entry`, which reads the blocks that no encoder of the table reads.
     #[must_use]
     pub fn or(mut self, entry: EncoderEntry) -> Self {
         Arc::make_mut(&mut self.table).push(entry);
         self
     }
 
-    /// The entry of the encoder that reads `block`; `None` if the table has none.
+    /// The entry of the encoder that reads `block`, or `None` if the table has none.
     pub fn entry_of(&self, block: &[u8]) -> Option<&EncoderEntry> {
         owner(&self.table, block)
     }
 
-    /// Fails if no encoder of the table writes blocks that begin like this one.
+    /// Fails if no encoder of the table reads `block`.
     pub fn knows(&self, block: &[u8]) -> Result<()> {
         self.entry_of(block).map(drop).ok_or_else(|| unknown(block))
     }
@@ -56,7 +57,7 @@ impl Decoders {
         Ok(&mut met[usize::from(self.place_of[usize::from(tag)])])
     }
 
-    /// Makes the encoder that reads `block`.
+    /// Creates the encoder that reads `block`.
     #[cold]
     fn meet(&mut self, block: &[u8]) -> Result<()> {
         let entry = owner(&self.table, block).ok_or_else(|| unknown(block))?;
@@ -68,7 +69,7 @@ impl Decoders {
         Ok(())
     }
 
-    /// As [`Decoders::encoder_of`]; `out` is empty after an error.
+    /// Like [`Decoders::encoder_of`], but empties `out` on an error.
     fn encoder_for(&mut self, block: &[u8], out: &mut Column) -> Result<&mut DynEncoder> {
         self.encoder_of(block).inspect_err(|_| out.reset(out.field_type()))
     }
@@ -128,7 +129,7 @@ mod tests {
     use crate::testing::{Scrambled, shapes};
 
     #[test]
-    fn one_decoder_reads_the_blocks_of_all() {
+    fn decoders_read_the_blocks_of_every_encoder() {
         let encoders = Encoders::standard().with::<Scrambled>("scrambled", "an encoder of another crate");
         let (mut decoders, mut back) = (encoders.decoders(), Column::new(FieldType::Float));
         for column in shapes::short().iter().filter(|column| !column.is_empty()) {
@@ -148,11 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn a_block_of_nobody_is_an_error() {
+    fn a_block_without_an_owner_is_an_error() {
         let (mut decoders, mut back) = (Decoders::standard(), Column::new(FieldType::Float));
         for block in [&[][..], &[0xee, 1]] {
-            assert!(back.push(1, crate::Value::Float(0.5)));
-            let error = decoders.decode(block, BLOCK_VALUES_MAX, &mut back).expect_err("belongs to nobody");
+            back.push(1, crate::Value::Float(0.5)).expect("one type");
+            let error = decoders.decode(block, BLOCK_VALUES_MAX, &mut back).expect_err("no encoder owns it");
             assert!(back.is_empty());
             assert_eq!(decoders.knows(block), Err(error));
         }

@@ -1,33 +1,39 @@
-//! The seam: one column to one block and back.
+//! The traits that turn one column into one block and back.
 
 use crate::Span;
 use crate::column::{Column, ColumnRef, FieldType};
 use crate::error::{Error, Result};
 use crate::model::TimeRange;
 
-/// Most values a block may claim, unless the caller of [`BlockDecoder::decode`] sets another limit.
+/// The most values a block may claim, unless the caller of [`BlockDecoder::decode`] sets another limit.
 pub const BLOCK_VALUES_MAX: usize = 65_536;
 
-/// An encoder chosen at run time: one virtual call per block.
+/// An encoder chosen at run time. Each block costs one virtual call.
 ///
-/// It is an encoder like any other. An [`EncoderEntry`](crate::EncoderEntry) makes it.
+/// It implements the same traits as other encoders. An [`EncoderEntry`](crate::EncoderEntry) creates it.
 pub type DynEncoder = Box<dyn BlockEncoder>;
 
-/// Blocks to columns: the half of the seam that readers need.
+/// Turns blocks into columns. This is all that readers need.
 ///
-/// Every [`BlockEncoder`] reads its own blocks. [`Decoders`](crate::Decoders) reads those of a whole table of encoders.
+/// Every [`BlockEncoder`] decodes its own blocks. [`Decoders`](crate::Decoders) decodes those of all encoders in a
+/// table.
 pub trait BlockDecoder: Send + 'static {
-    /// Replaces `out` by the column of `block`.
+    /// Replaces `out` with the column of `block`.
     ///
-    /// Laws: it gives back what was encoded, bit for bit. Whatever the bytes, it never panics and never allocates more
-    /// than `limit` values and the strings that fit into the block. A block cut short is an error, and one with a tag of
-    /// another encoder is [`UnknownTag`](crate::ErrorKind::UnknownTag). After an error `out` is empty.
+    /// Laws:
+    /// - It returns what was encoded, bit for bit.
+    /// - Whatever the bytes are, it never panics. It never allocates more than `limit` values and the strings that
+    ///   fit into the block.
+    /// - A truncated block is an error. A block with the tag of another encoder is the error
+    ///   [`UnknownTag`](crate::ErrorKind::UnknownTag).
+    /// - After an error, `out` is empty.
     fn decode(&mut self, block: &[u8], limit: usize, out: &mut Column) -> Result<()>;
 
-    /// As [`BlockDecoder::decode`], for a caller that needs only the points inside `range`: other points may be left out.
-    /// Returns the span of the times of the whole block; `None` when it has no point.
+    /// Like [`BlockDecoder::decode`], for a caller that needs only the points inside `range`. The decoder may leave
+    /// out other points. Returns the span of all times of the block, or `None` if it has no points.
     ///
-    /// Law: what is not left out is a stretch of what `decode` gives, and nothing is left out of times that do not ascend.
+    /// Law: the points are consecutive points of what `decode` returns. If the times do not ascend, all points are
+    /// there.
     fn decode_within(
         &mut self,
         block: &[u8],
@@ -40,20 +46,21 @@ pub trait BlockDecoder: Send + 'static {
         Ok(Span::of(out.times()))
     }
 
-    /// The type and the number of the points of `block`, as it claims them.
+    /// The type and the number of points that `block` claims.
     ///
-    /// Law: they are those of the column that [`BlockDecoder::decode`] gives, if it gives one. The provided method decodes
-    /// the values; a decoder that need not do so replaces it.
+    /// Law: if [`BlockDecoder::decode`] succeeds, its column has this type and number. The provided method decodes
+    /// the values. Replace it if the decoder can answer without decoding.
     fn count(&mut self, block: &[u8]) -> Result<(FieldType, u64)> {
         let mut column = Column::new(FieldType::Float);
         self.decode(block, BLOCK_VALUES_MAX, &mut column)?;
         Ok((column.field_type(), column.len() as u64))
     }
 
-    /// The bytes of the strings of `block` together, as it claims them; 0 when it is of another type.
+    /// The total length of the strings that `block` claims; 0 if it has another type.
     ///
-    /// Law: at least those of the column that [`BlockDecoder::decode`] gives, if it gives one, and at most ten more for
-    /// each value. The provided method decodes the strings; a decoder that need not do so replaces it.
+    /// Law: if [`BlockDecoder::decode`] succeeds, its strings are not longer. The claim is at most ten bytes per
+    /// value too high. The provided method decodes the strings. Replace it if the decoder can answer without
+    /// decoding.
     fn string_bytes(&mut self, block: &[u8]) -> Result<u64> {
         let (field_type, _) = self.count(block)?;
         let mut column = Column::new(field_type);
@@ -64,40 +71,43 @@ pub trait BlockDecoder: Send + 'static {
     }
 }
 
-/// One column to one block, and back by [`BlockDecoder`].
+/// Turns columns into blocks. [`BlockDecoder`] turns them back.
 ///
-/// A block names its encoder in its first byte, its tag. So a reader of a file needs no other hint.
+/// The first byte of a block is the tag of its encoder, so a reader of a file needs nothing else to find the decoder.
 pub trait BlockEncoder: BlockDecoder {
-    /// The first bytes of its blocks.
+    /// The tags with which its blocks begin.
     ///
-    /// Law: a tag belongs to one encoder of a table; another one writes it only if it names the owner in
-    /// [`BlockEncoder::same_blocks_as`]. Tags from [`OUTSIDE_TAGS`](crate::OUTSIDE_TAGS) belong to encoders of other
-    /// crates; no encoder of this crate uses one.
+    /// Law: each tag belongs to one encoder of a table. An encoder that writes blocks with the tag of another one
+    /// must name that encoder in [`BlockEncoder::same_blocks_as`]. Tags from [`OUTSIDE_TAGS`](crate::OUTSIDE_TAGS)
+    /// belong to encoders of other crates. No encoder of this crate uses one.
     fn tags(&self) -> &'static [u8];
 
-    /// True only if InfluxDB 1.x can read the blocks. The version byte of the file depends on it.
+    /// True only if InfluxDB 1.x can read the blocks. The version byte of a file depends on it.
     fn is_influx_readable(&self) -> bool {
         false
     }
 
-    /// The name of the encoder that reads these blocks, for one that chooses other bytes in the format of another.
+    /// The name of the encoder that reads these blocks, if this encoder writes the format of another one.
     fn same_blocks_as(&self) -> Option<&'static str> {
         None
     }
 
-    /// Appends the block of `column` to `out`, and never touches what `out` holds already.
+    /// Appends the block of `column` to `out`, and leaves the existing content of `out` unchanged.
     ///
-    /// Laws: equal columns give equal bytes, whatever was encoded before. A block is at most 64 bytes longer than its column
-    /// (8 bytes for a time or a number, 1 for a boolean, 4 and its bytes for a string); one that InfluxDB reads may be a
-    /// seventh longer. The column has at least one point; its times need not ascend.
+    /// Laws:
+    /// - Equal columns give equal bytes, whatever was encoded before.
+    /// - A block is at most 64 bytes longer than its column. A time or number counts as 8 bytes, a boolean as 1, and
+    ///   a string as 4 plus its length. A block that InfluxDB reads may be a seventh longer.
+    ///
+    /// The column has at least one point. Its times need not ascend.
     fn encode(&mut self, column: ColumnRef<'_>, out: &mut Vec<u8>) -> Result<()>;
 }
 
-/// As [`BlockEncoder::encode`], and checks that the block begins with a tag of the encoder. Without its tag no reader would find
-/// the decoder, so writers of files encode through this.
+/// Like [`BlockEncoder::encode`], but checks that the block begins with a tag of the encoder. Writers of files use
+/// it, because without the right tag no reader would find the decoder.
 ///
 /// # Errors
-/// Those of the encoder; [`ForeignTag`](crate::ErrorKind::ForeignTag). `out` is as before then.
+/// Those of the encoder, and [`ForeignTag`](crate::ErrorKind::ForeignTag). After an error, `out` is unchanged.
 pub fn encode_checked<E: BlockEncoder>(
     encoder: &mut E,
     column: ColumnRef<'_>,

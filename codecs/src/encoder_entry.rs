@@ -1,11 +1,11 @@
-//! One named encoder.
+//! An encoder with its name.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::encoder::{BlockEncoder, DynEncoder};
 
-/// One encoder of a table.
+/// An encoder of a table.
 #[derive(Clone)]
 pub struct EncoderEntry {
     name: &'static str,
@@ -23,7 +23,7 @@ impl EncoderEntry {
         Self::new(name, summary, || Box::new(E::default()))
     }
 
-    /// An entry for the encoder that `make` makes: a new one for each thread and file.
+    /// An entry for the encoder that `make` creates. Each thread and file gets a new one.
     pub fn new(
         name: &'static str,
         summary: &'static str,
@@ -41,19 +41,19 @@ impl EncoderEntry {
         }
     }
 
-    /// The same encoder, which the matrix runs only when it is asked for by name.
+    /// Keeps this encoder out of the matrix unless it is selected by name.
     #[must_use]
     pub fn outside_default_matrix(mut self) -> Self {
         self.in_default_matrix = false;
         self
     }
 
-    /// Its name.
+    /// The name of the encoder.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What it is, in one line.
+    /// A description of one line.
     pub fn summary(&self) -> &'static str {
         self.summary
     }
@@ -73,12 +73,12 @@ impl EncoderEntry {
         self.same_blocks_as
     }
 
-    /// Whether the matrix runs it without being asked for it.
+    /// Whether the matrix runs this encoder by default.
     pub fn in_default_matrix(&self) -> bool {
         self.in_default_matrix
     }
 
-    /// A new encoder.
+    /// Creates an encoder.
     pub fn make(&self) -> DynEncoder {
         (self.make)()
     }

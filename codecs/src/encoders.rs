@@ -1,4 +1,4 @@
-//! The table of named encoders, as a value: what `--encoder` and a directory's manifest choose from.
+//! The table of encoders by name. The option `--encoder` and the manifest of a directory choose from it.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -9,24 +9,26 @@ use crate::encoder_entry::EncoderEntry;
 use crate::influx::{Tsm1, Tsm1Batch};
 use crate::raw::Raw;
 use crate::snappy::Snappy;
+#[cfg(feature = "zstd")]
 use crate::zstd::Zstd;
 
-/// The block tags of encoders from other crates. No encoder of this crate uses one.
+/// The block tags for encoders of other crates. No encoder of this crate uses one.
 pub const OUTSIDE_TAGS: RangeInclusive<u8> = 0x80..=0xff;
 
 crate::registry! {
     /// An entry for each encoder of this crate.
     pub trait BlockEncoder => EncoderEntry, suite = encoder_suite;
-    "tsm1" => Tsm1: "InfluxDB 1.x blocks to the byte: Gorilla floats, simple8b integers and times, snappy strings",
+    "tsm1" => Tsm1: "the blocks of InfluxDB 1.x: Gorilla floats, simple8b integers and times, snappy strings",
         also influx_suite, also streaming_suite;
-    "tsm1-batch" => Tsm1Batch: "the same blocks in the form that compactions of InfluxDB 1.7 and later write",
+    "tsm1-batch" => Tsm1Batch: "the same format as compactions of InfluxDB 1.7 and later write it",
         also influx_suite;
-    "raw" => Raw: "times and values as they are: the floor", also exact_suite;
-    "snappy" => Snappy: "raw columns through snappy", also exact_suite;
-    "zstd" => Zstd: "raw columns through zstd level 3", also exact_suite;
+    "raw" => Raw: "times and values without compression", also exact_suite;
+    "snappy" => Snappy: "raw columns compressed with snappy", also exact_suite;
+    #[cfg(feature = "zstd")]
+    "zstd" => Zstd: "raw columns compressed with zstd, level 3", also exact_suite;
 }
 
-/// Encoders by name. An encoder of another crate is added by one call:
+/// Encoders by name. `with` adds an encoder of another crate:
 ///
 /// ```
 /// use tsmith_codecs::testing::Scrambled;
@@ -34,7 +36,7 @@ crate::registry! {
 ///
 /// let encoders = Encoders::standard().with::<Scrambled>("scrambled", "raw blocks backwards");
 /// let mut column = Column::new(FieldType::Integer);
-/// assert!(column.push(10, Value::Integer(7)));
+/// column.push(10, Value::Integer(7)).expect("one type");
 ///
 /// let (mut decoders, mut back) = (encoders.decoders(), Column::new(FieldType::Float));
 /// for entry in &encoders {
@@ -59,7 +61,7 @@ impl Encoders {
     /// Adds the encoder that `E::default()` makes.
     ///
     /// # Panics
-    /// As [`Encoders::with_entry`].
+    /// Like [`Encoders::with_entry`].
     #[must_use]
     #[track_caller]
     pub fn with<E: BlockEncoder + Default>(self, name: &'static str, summary: &'static str) -> Self {
@@ -69,9 +71,11 @@ impl Encoders {
     /// Adds an encoder.
     ///
     /// # Panics
-    /// An encoder has this name already or owns one of its tags, a tag is not one of [`OUTSIDE_TAGS`], it
-    /// says that InfluxDB reads them, or no encoder has
-    /// the name that [`BlockEncoder::same_blocks_as`] gives.
+    /// Panics if
+    /// - another encoder has the name or owns one of the tags,
+    /// - a tag is not one of [`OUTSIDE_TAGS`],
+    /// - the encoder says that InfluxDB reads its blocks, or
+    /// - no encoder has the name that [`BlockEncoder::same_blocks_as`] returns.
     #[must_use]
     #[track_caller]
     pub fn with_entry(mut self, entry: EncoderEntry) -> Self {
@@ -93,12 +97,12 @@ impl Encoders {
         if let Some(owner) = entry.same_blocks_as() {
             let owner = self.get(owner).map_err(|unknown| unknown.to_string())?;
             if owner.tags() != entry.tags() || owner.is_influx_readable() != entry.is_influx_readable() {
-                return Err(format!("its blocks are not those of `{}`", owner.name()));
+                return Err(format!("its tags differ from those of `{}`", owner.name()));
             }
             return Ok(());
         }
         if entry.is_influx_readable() {
-            return Err("InfluxDB reads no block tags but its own: an encoder of its blocks names the one that it equals".into());
+            return Err("InfluxDB reads only blocks of its own format: name the encoder of that format in `same_blocks_as`".into());
         }
         for &tag in entry.tags() {
             if let Some(owner) = self.entries.iter().find(|other| other.tags().contains(&tag)) {
@@ -112,26 +116,26 @@ impl Encoders {
         Ok(())
     }
 
-    /// The encoder called `name`.
+    /// Looks up an encoder by its name.
     ///
     /// # Errors
-    /// There is none of that name.
+    /// No encoder has this name.
     pub fn get(&self, name: &str) -> Result<&EncoderEntry, UnknownEncoder> {
         let found = self.entries.iter().find(|entry| entry.name() == name);
         found.ok_or_else(|| UnknownEncoder { asked: name.to_owned(), known: self.names() })
     }
 
-    /// All of them, in the order in which they were added.
+    /// All encoders in the order in which they were added.
     pub fn iter(&self) -> std::slice::Iter<'_, EncoderEntry> {
         self.entries.iter()
     }
 
-    /// Their names.
+    /// The names of all encoders.
     pub fn names(&self) -> Vec<&'static str> {
         self.iter().map(EncoderEntry::name).collect()
     }
 
-    /// The decoder of all their blocks.
+    /// A decoder for the blocks of all encoders.
     pub fn decoders(&self) -> Decoders {
         Decoders::of(Arc::clone(&self.entries))
     }
@@ -147,7 +151,7 @@ impl<'e> IntoIterator for &'e Encoders {
 }
 
 impl Decoders {
-    /// The decoder of the blocks of this crate's encoders.
+    /// A decoder for the blocks of this crate's encoders.
     pub fn standard() -> Self {
         Encoders::standard().decoders()
     }
@@ -155,11 +159,11 @@ impl Decoders {
 
 /// No encoder of a table has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no encoder is called `{asked}`; there are: {}", known.join(", "))]
+#[error("no encoder is called `{asked}`; the known ones are: {}", known.join(", "))]
 pub struct UnknownEncoder {
-    /// The name that was asked for.
+    /// The unknown name.
     pub asked: String,
-    /// The names there are.
+    /// The known names.
     pub known: Vec<&'static str>,
 }
 
@@ -171,7 +175,7 @@ mod tests {
     use crate::error::Result;
     use crate::testing::Scrambled;
 
-    /// Raw blocks under any tags, for entries that a table refuses.
+    /// Raw blocks with any tags, to test entries that a table refuses.
     struct Tagged {
         raw: Raw,
         tags: &'static [u8],
@@ -200,7 +204,8 @@ mod tests {
         EncoderEntry::new(name, "", move || Box::new(Tagged { raw: Raw, tags, same_as }))
     }
 
-    /// Law: each tag of this crate has one owner, which reads all blocks with it, and none is reserved for other crates.
+    /// Law: each tag of this crate has one owner, which reads all blocks with this tag. No tag is reserved for other
+    /// crates.
     #[test]
     fn standard_tags_have_one_owner() {
         let mut checked = Encoders { entries: Arc::default() };
@@ -215,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outside_encoder_is_an_entry() {
+    fn an_encoder_of_another_crate_is_added() {
         let scrambled = EncoderEntry::of::<Scrambled>("scrambled", "backwards").outside_default_matrix();
         let encoders = Encoders::standard().with_entry(scrambled);
         let entry = encoders.get("scrambled").expect("was added");
@@ -232,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_clash_are_refused() {
+    fn conflicting_entries_are_refused() {
         let encoders = Encoders::standard().with::<Scrambled>("scrambled", "");
         for (entry, why) in [
             (entry("raw", &[0x80], None), "another encoder has this name"),
@@ -240,7 +245,7 @@ mod tests {
             (entry("a", &[0x80, 0xc5], None), "the block tag 0xc5 belongs to `scrambled`"),
             (entry("a", &[0x10], None), "the block tag 0x10 belongs to `raw`"),
             (entry("a", &[0x80, 0x7f], None), "its block tag 0x7f is not between 0x80 and 0xff"),
-            (entry("a", &[0x80], Some("raw")), "its blocks are not those of `raw`"),
+            (entry("a", &[0x80], Some("raw")), "its tags differ from those of `raw`"),
             (
                 entry("a", &[0x10], Some("b")),
                 "no encoder is called `b`; there are: tsm1, tsm1-batch, raw, snappy, zstd, scrambled",
@@ -254,7 +259,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "cannot add the encoder `a`: the block tag 0x10 belongs to `raw`")]
-    fn a_tag_with_an_owner_is_refused() {
+    fn with_entry_panics_if_the_tag_has_an_owner() {
         drop(Encoders::standard().with_entry(entry("a", &[0x10], None)));
     }
 }

@@ -1,4 +1,4 @@
-//! The blocks of InfluxDB 1.x, to the byte.
+//! The blocks of InfluxDB 1.x, equal to the byte.
 //!
 //! ```text
 //! ┌───────────┬──────────────────────┬────────────┬─────────────────────┐
@@ -7,17 +7,20 @@
 //! type: 0 float, 1 integer, 2 boolean, 3 string, 4 unsigned
 //! ```
 //!
-//! InfluxDB has two encoders for one format, which every version reads. They differ in the bytes of integers and times:
+//! InfluxDB has two encoders for one format. Every version reads the blocks of both. Integers and times have
+//! different bytes:
 //!
-//! | encoder      | written by                                                                                    |
-//! |--------------|-----------------------------------------------------------------------------------------------|
-//! | `tsm1`       | snapshots of the cache, every 1.x version; compactions of 1.6 and older: one value at a time   |
-//! | `tsm1-batch` | compactions of 1.7 and later: whole arrays                                                    |
+//! | encoder      | written by                                                     | takes             |
+//! |--------------|----------------------------------------------------------------|-------------------|
+//! | `tsm1`       | snapshots of every 1.x version, compactions of 1.6 and earlier | a value at a time |
+//! | `tsm1-batch` | compactions of 1.7 and later                                   | whole arrays      |
 //!
-//! The original of `tsm1-batch` refuses a column with both infinities, which it takes for a NaN; ours writes it.
+//! InfluxDB's own encoder for `tsm1-batch` refuses a column with both infinities, because it takes their sum for a
+//! NaN. This one encodes it.
 //!
-//! The modules have the encodings of the two parts, each usable by itself. Decoders here are stricter than the
-//! original, which takes the shorter of times and values where they differ: all must be there, and nothing more.
+//! Each module holds the encoding of times or of one type of values, and can be used alone. The decoders are
+//! stricter than those of InfluxDB. If a block has different numbers of times and values, InfluxDB drops the
+//! surplus. Here it is an error, and so are bytes after the end.
 
 pub mod boolean;
 pub mod float;
@@ -35,17 +38,17 @@ use crate::model::TimeRange;
 use crate::varint;
 use crate::{BlockDecoder, BlockEncoder, Span};
 
-/// Which of InfluxDB's two encoders to equal. Every version reads both.
+/// Selects one of InfluxDB's two encoders. Every version reads the blocks of both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// What every 1.x version writes in snapshots, and 1.6 and older in compactions too.
+    /// The form of snapshots in every 1.x version, and of compactions in 1.6 and older.
     Streaming,
-    /// What 1.7 and later write in compactions: other words for runs of ones, and integers that are packed although
-    /// the first of them is wide.
+    /// The form of compactions in 1.7 and later. Runs of ones become other simple8b words, and a wide first integer
+    /// does not prevent packing.
     Batch,
 }
 
-/// The encoder of InfluxDB's blocks: [`Tsm1`], or with `BATCH` the form of later compactions, [`Tsm1Batch`].
+/// The encoder of InfluxDB's blocks. Use it as [`Tsm1`] or [`Tsm1Batch`].
 #[derive(Debug, Default)]
 pub struct Influx<const BATCH: bool> {
     words: Vec<u64>,
@@ -53,12 +56,12 @@ pub struct Influx<const BATCH: bool> {
     strings: string::Scratch,
 }
 
-/// Writes what InfluxDB 1.x writes in snapshots.
+/// Writes blocks as InfluxDB 1.x does in snapshots.
 pub type Tsm1 = Influx<false>;
 
-/// Writes what InfluxDB 1.7 and later write in compactions.
+/// Writes blocks as InfluxDB 1.7 and later do in compactions.
 ///
-/// Its blocks are `tsm1` blocks: [`Tsm1`] owns their first bytes and reads them.
+/// The blocks are `tsm1` blocks. [`Tsm1`] owns their first bytes and reads them.
 pub type Tsm1Batch = Influx<true>;
 
 impl<const BATCH: bool> Influx<BATCH> {
@@ -132,8 +135,8 @@ impl<const BATCH: bool> BlockDecoder for Influx<BATCH> {
         })
     }
 
-    /// Times that are a constant step apart are made only as far as they are wanted, and floats read only up to the last
-    /// of them: they have no other order than from the first to the last.
+    /// Times with a constant step are computed only inside the range. Floats are read only up to the last such time,
+    /// because a float block can only be read from its start.
     fn decode_within(
         &mut self,
         block: &[u8],
@@ -182,7 +185,7 @@ impl<const BATCH: bool> BlockDecoder for Influx<BATCH> {
     }
 }
 
-/// The first byte of the blocks of a type.
+/// The first byte of blocks with this type.
 pub fn tag(field_type: FieldType) -> u8 {
     match field_type {
         FieldType::Float => 0,
@@ -193,12 +196,12 @@ pub fn tag(field_type: FieldType) -> u8 {
     }
 }
 
-/// The type of the blocks that begin with this byte.
+/// The type of blocks that begin with this byte.
 pub fn field_type(tag: u8) -> Option<FieldType> {
     FieldType::ALL.into_iter().find(|&field_type| self::tag(field_type) == tag)
 }
 
-/// A block taken apart, nothing decoded yet.
+/// The parts of a block before decoding.
 struct Parts<'b> {
     field_type: FieldType,
     times: &'b [u8],
@@ -225,7 +228,7 @@ impl<'b> Parts<'b> {
     }
 }
 
-/// A 64-bit number, signed or not: the encodings work on its bits.
+/// A signed or unsigned 64-bit number. The encodings work on its bits.
 trait Word: Copy {
     fn from_bits(bits: u64) -> Self;
     fn to_bits(self) -> u64;
@@ -249,10 +252,10 @@ impl Word for u64 {
     }
 }
 
-/// Gives `out` room for `count` numbers, the first of which is `first`; the places of those to come.
+/// Resizes `out` to `count` numbers and sets the first one to `first`. Returns the slots of the others.
 ///
-/// What stood there stays until it is overwritten, because to clear the places first costs as much as to decode a
-/// narrow number.
+/// The slots keep their old content until they are overwritten. Clearing them first would cost as much as decoding
+/// narrow numbers.
 fn begin_with<T: Word>(out: &mut Vec<T>, first: u64, count: usize) -> &mut [T] {
     out.resize(count, T::from_bits(0));
     match out.split_first_mut() {
@@ -264,7 +267,7 @@ fn begin_with<T: Word>(out: &mut Vec<T>, first: u64, count: usize) -> &mut [T] {
     }
 }
 
-/// The big-endian word at the start, and what follows it.
+/// Splits off the big-endian word at the start.
 fn split_first_word(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (word, rest) = bytes.split_first_chunk()?;
     Some((u64::from_be_bytes(*word), rest))

@@ -1,8 +1,10 @@
-//! Blocks of one time-series column, and the words every layer of Tsmith shares.
+//! Encoders for blocks of one time-series column, and the types that all layers of Tsmith share.
 //!
-//! A [`BlockEncoder`] turns one column, times and values, into one block of bytes and back. The `tsm1` encoder writes
-//! the blocks of InfluxDB 1.x to the byte; the others are there to be compared with it. No input or output, no threads
-//! and no clock here: those belong to the layers above. Nor are there checksums or compression across blocks.
+//! A [`BlockEncoder`] turns one column of times and values into one block of bytes, and decodes it again. The `tsm1`
+//! encoder writes the blocks of InfluxDB 1.x, equal to the byte. The other encoders are there for comparison.
+//!
+//! This crate does no input or output, starts no threads and reads no clock. It adds no checksums and does not
+//! compress across blocks.
 //!
 //! ```text
 //!            ┌───────────┬──────────────────────┬────────────┬─────────────────┐
@@ -20,7 +22,7 @@
 //!
 //! let mut column = Column::new(FieldType::Float);
 //! for (time, value) in [(10, 21.5), (20, 21.5), (30, 22.0)] {
-//!     assert!(column.push(time, Value::Float(value)));
+//!     column.push(time, Value::Float(value)).expect("one type");
 //! }
 //! let mut block = Vec::new();
 //! Tsm1::default().encode(column.as_ref(), &mut block)?;
@@ -31,8 +33,12 @@
 //! # Ok::<(), tsmith_codecs::Error>(())
 //! ```
 //!
-//! Another encoder of this crate is one file, which implements the trait, and one line in `encoders.rs`. An encoder of
-//! another crate is added to a table of [`Encoders`] at run time; its blocks begin with one of the [`OUTSIDE_TAGS`].
+//! To add an encoder to this crate, write one file that implements the trait, and one line in `encoders.rs`. To add
+//! one in another crate, implement the trait there and add the encoder to a table of [`Encoders`] at run time. The
+//! blocks of such an encoder begin with one of the [`OUTSIDE_TAGS`].
+//!
+//! The feature `zstd`, on by default, adds the `Zstd` encoder, which needs a C compiler to build. The feature
+//! `testing` adds a test suite for encoders.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod influx;
@@ -55,10 +61,13 @@ mod snappy;
 mod snappy_frame;
 mod span;
 mod varint;
+#[cfg(feature = "zstd")]
 mod zstd;
 
-pub use batch::{Batch, BatchBuilder, BatchField, BatchSeries, FieldSlot, Kept, RunBuilder, TypeConflict};
-pub use column::{Column, ColumnRef, FieldType, StringColumn, StringsRef, Value, Values, ValuesRef};
+pub use batch::{Batch, BatchBuilder, BatchField, BatchSeries, FieldSlot, Kept, RunBuilder};
+pub use column::{
+    Column, ColumnRef, FieldType, StringColumn, StringsRef, TypeConflict, Value, Values, ValuesRef,
+};
 pub use decoders::Decoders;
 pub use encoder::{BLOCK_VALUES_MAX, BlockDecoder, BlockEncoder, DynEncoder, encode_checked};
 pub use encoder_entry::EncoderEntry;
@@ -69,6 +78,7 @@ pub use model::{FieldKey, KEY_BYTES_MAX, KEY_SEPARATOR, Position, SeriesKey, Tim
 pub use raw::Raw;
 pub use snappy::Snappy;
 pub use span::Span;
+#[cfg(feature = "zstd")]
 pub use zstd::Zstd;
 
 /// Compiles the example of the README.

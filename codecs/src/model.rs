@@ -1,33 +1,33 @@
-//! The words every layer shares: times, keys, positions.
+//! The types that all layers share: times, keys and log positions.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use crate::name::{printable, to_text};
 
-/// Between the series and the field of a composite key, as InfluxDB's tsm1 writes it.
+/// Separates the series and the field in a composite key, as in InfluxDB's TSM files.
 pub const KEY_SEPARATOR: &[u8] = b"#!~#";
 
-/// Longest composite key: TSM files hold its length in 16 bits.
+/// The longest composite key. TSM files store its length in 16 bits.
 pub const KEY_BYTES_MAX: usize = 65_535;
 
-/// Nanoseconds since 1970-01-01T00:00:00Z; negative before.
+/// Nanoseconds since 1970-01-01T00:00:00Z. Earlier times are negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The earliest time line protocol accepts.
+    /// The earliest time that line protocol accepts.
     pub const MIN: Self = Self(-9_223_372_036_854_775_806);
-    /// The latest time line protocol accepts.
+    /// The latest time that line protocol accepts.
     pub const MAX: Self = Self(9_223_372_036_854_775_806);
 }
 
-/// A closed range of times, in nanoseconds: both ends belong to it.
+/// A range of times in nanoseconds, including both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeRange {
-    /// The first nanosecond inside.
+    /// The first time in the range.
     pub min: i64,
-    /// The last nanosecond inside.
+    /// The last time in the range.
     pub max: i64,
 }
 
@@ -35,56 +35,56 @@ impl TimeRange {
     /// Every time an `i64` can hold.
     pub const ALL: Self = Self { min: i64::MIN, max: i64::MAX };
 
-    /// The range `min ..= max`; empty when `min > max`.
+    /// The range `min ..= max`. It is empty if `min > max`.
     pub fn new(min: i64, max: i64) -> Self {
         Self { min, max }
     }
 
-    /// Whether `time` lies inside.
+    /// Whether `time` is in the range.
     pub fn contains(self, time: i64) -> bool {
         self.min <= time && time <= self.max
     }
 
-    /// Whether the two share a time.
+    /// Whether the ranges share a time.
     pub fn overlaps(self, other: Self) -> bool {
         self.min <= other.max && other.min <= self.max
     }
 
-    /// Whether all of `other` lies inside.
+    /// Whether all of `other` is in this range.
     pub fn covers(self, other: Self) -> bool {
         self.min <= other.min && other.max <= self.max
     }
 }
 
-/// A place in a log. Positions strictly increase; their inner structure belongs to the log that made them.
+/// A place in a log. Positions strictly increase. Only the log that made a position knows its structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
 impl Position {
-    /// Before every record.
+    /// The position before every record.
     pub const ZERO: Self = Self(0);
 }
 
-/// The name of one series in line-protocol form: measurement and sorted tags, escapes kept.
+/// The key of a series in line-protocol form: the measurement and the sorted tags, with escapes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesKey<'a>(pub &'a [u8]);
 
 impl<'a> SeriesKey<'a> {
-    /// The measurement, escapes kept: all before the first comma that no backslash precedes.
+    /// The measurement, with escapes. It ends at the first comma that has no backslash before it.
     pub fn measurement(self) -> &'a [u8] {
         let is_bare = |at: usize| at == 0 || self.0[at - 1] != b'\\';
         let end = memchr::memchr_iter(b',', self.0).find(|at| is_bare(*at));
         &self.0[..end.unwrap_or(self.0.len())]
     }
 
-    /// Whether a composite key made of this series splits into the same series again: the separator is not in it, nor
-    /// can it arise where series and separator meet.
+    /// Whether a composite key of this series splits into the same series again. The series must not contain the
+    /// separator, and its end must not form one with the separator that follows.
     pub fn is_separable(self) -> bool {
         let holds = self.0.windows(KEY_SEPARATOR.len()).any(|window| window == KEY_SEPARATOR);
         !holds && !self.0.ends_with(b"#!~")
     }
 
-    /// xxHash64 with seed 0, as InfluxDB's ring hashes its keys.
+    /// xxHash64 with seed 0, the hash of InfluxDB's ring.
     pub fn hash64(self) -> u64 {
         xxhash_rust::xxh64::xxh64(self.0, 0)
     }
@@ -102,12 +102,12 @@ impl fmt::Display for SeriesKey<'_> {
     }
 }
 
-/// One field of one series. Written, it is the composite key `series#!~#field`; the order is that of its bytes.
+/// One field of one series. Its composite key is `series#!~#field`, and it is ordered by the bytes of that key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FieldKey<'a> {
-    /// The series, escapes kept.
+    /// The series, with escapes.
     pub series: &'a [u8],
-    /// The field's name, unescaped.
+    /// The name of the field, without escapes.
     pub field: &'a [u8],
 }
 
@@ -117,7 +117,7 @@ impl<'a> FieldKey<'a> {
         Self { series, field }
     }
 
-    /// Splits a composite key at its first separator; `None` when there is none.
+    /// Splits a composite key at its first separator. Returns `None` if there is none.
     pub fn parse(composite: &'a [u8]) -> Option<Self> {
         let mut from = 0;
         while let Some(found) = memchr::memchr(KEY_SEPARATOR[0], composite.get(from..)?) {
@@ -131,7 +131,7 @@ impl<'a> FieldKey<'a> {
         None
     }
 
-    /// Length of the composite key in bytes.
+    /// The length of the composite key in bytes.
     pub fn composite_len(self) -> usize {
         self.series.len() + KEY_SEPARATOR.len() + self.field.len()
     }
@@ -143,7 +143,7 @@ impl<'a> FieldKey<'a> {
         out.extend_from_slice(self.field);
     }
 
-    /// The composite key as a vector of its own.
+    /// The composite key as a new vector.
     pub fn to_composite(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.composite_len());
         self.write_to(&mut out);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_separable_series_survives_its_composite_key() {
+    fn separable_series_survive_the_composite_key() {
         let series: [&[u8]; 8] = [b"", b"a", b"#!~#", b"a#!~#b", b"a#!~", b"a#!", b"a#", b"#!~a"];
         for name in series {
             let composite = FieldKey::new(name, b"f").to_composite();
@@ -220,8 +220,8 @@ mod tests {
         assert_eq!(SeriesKey(b"m\\").measurement(), b"m\\");
     }
 
-    /// A backslash before a backslash was taken for an escape, so the measurement ended inside its name. In InfluxDB
-    /// only a comma that follows a backslash is escaped.
+    /// Story: a backslash before a backslash was taken for an escape, so the measurement ended too early. In InfluxDB
+    /// a comma is escaped if a backslash precedes it, and nothing else counts.
     #[test]
     fn a_backslash_does_not_escape_a_backslash() {
         assert_eq!(SeriesKey(b"\\\\,,host=s").measurement(), b"\\\\,");

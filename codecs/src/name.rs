@@ -1,16 +1,17 @@
-//! Names as text: measurements, tags, fields and keys in messages, reports and arguments.
+//! Converts names to text and back. Names are measurements, tags, fields and keys; texts are messages, reports and
+//! arguments.
 //!
-//! A name may hold any bytes. As text, `\xNN` stands for the byte with the hex digits NN. Nothing else is an escape:
-//! another backslash is a backslash, and those of line protocol stay as they are. [`from_text`] reads what [`to_text`] and
-//! [`printable`] write, so different names are different texts.
+//! A name may hold any bytes. In the text, `\xNN` stands for the byte with the hex digits NN. There are no other
+//! escapes: any other backslash stands for itself, and the escapes of line protocol stay unchanged. [`from_text`]
+//! reads what [`to_text`] and [`printable`] write, so different names have different texts.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Length of an escape, `\xNN`.
+/// The length of an escape, `\xNN`.
 const ESCAPE_BYTES: usize = 4;
 
-/// A name as text. Only bytes that are not UTF-8 are escaped, and a backslash that would read as an escape.
+/// Converts a name to text. It escapes only bytes that are not UTF-8, and a backslash that would read as an escape.
 ///
 /// ```
 /// use tsmith_codecs::name;
@@ -39,7 +40,7 @@ pub fn to_text(name: &[u8]) -> Cow<'_, str> {
     out.into()
 }
 
-/// Text that shows all that is in it: what commands a terminal or has no width is escaped.
+/// Escapes control characters and characters without width, so that a terminal shows all of the text.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();
@@ -55,7 +56,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// The name that a text stands for. Takes raw names too, except those that hold `\xNN` themselves.
+/// Converts a text back to the name. It also accepts raw names, except those that contain `\xNN`.
 pub fn from_text(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -67,7 +68,7 @@ pub fn from_text(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The byte of the escape that `text` begins with.
+/// The byte of the escape at the start of `text`.
 fn escaped_byte(text: &[u8]) -> Option<u8> {
     let [b'\\', b'x', high, low, ..] = *text else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16);
@@ -77,11 +78,11 @@ fn escaped_byte(text: &[u8]) -> Option<u8> {
 fn push_bytes(bytes: &[u8], out: &mut String) {
     for byte in bytes {
         let written = write!(out, "\\x{byte:02x}");
-        debug_assert!(written.is_ok(), "strings take all");
+        debug_assert!(written.is_ok(), "writing to a string never fails");
     }
 }
 
-/// Control characters, and those of Unicode that have no width or turn the direction of what follows.
+/// Control characters, and Unicode characters without width or that change the text direction.
 fn is_hidden(char: char) -> bool {
     let has_no_width = matches!(
         char,
@@ -96,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// Pieces that meet each other in ways that could be read twice.
+    /// Pieces that could be read in two ways when they follow each other.
     fn name() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just(b"\\".to_vec()),
@@ -116,7 +117,7 @@ mod tests {
     }
 
     proptest! {
-        /// Law: a name reads back from its text and from its printable text, so no two names share a text.
+        /// Law: a name reads back from its text and from its printable text. So no two names have the same text.
         #[test]
         fn every_name_reads_back(name in name()) {
             let text = to_text(&name);
@@ -127,7 +128,7 @@ mod tests {
             prop_assert_eq!(printable(&shown), shown.clone());
         }
 
-        /// Law: parts of a name have the same text alone and together, wherever line protocol separates them.
+        /// Law: the text of a name is the joined texts of its parts, wherever line protocol separates them.
         #[test]
         fn parts_have_the_same_text(parts in prop::collection::vec(name(), 1..4)) {
             let texts: Vec<_> = parts.iter().map(|part| to_text(part).into_owned()).collect();

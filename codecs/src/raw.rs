@@ -1,4 +1,4 @@
-//! Blocks without any encoding: the floor that the others are measured from.
+//! Blocks without compression. The other encoders are compared with them.
 //!
 //! ```text
 //! ┌───────────┬───────────┬────────────────┬─────────────────┬────────┐
@@ -8,7 +8,7 @@
 //! values: numbers <8B each>; booleans <1B each>; strings as lengths <4B each>, then all bytes
 //! ```
 //!
-//! The other encoders of Tsmith's own begin with the same three parts, behind another first byte.
+//! Tsmith's other encoders write the same header with another first byte.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
@@ -20,7 +20,7 @@ const TAG: u8 = 0x10;
 const WORD_BYTES: usize = 8;
 const LENGTH_BYTES: usize = 4;
 
-/// How a compressing encoder keeps the body of a block.
+/// How a compressing encoder stores the body of a block.
 const STORED: u8 = 0;
 pub(crate) const COMPRESSED: u8 = 1;
 
@@ -52,7 +52,7 @@ impl BlockDecoder for Raw {
     }
 }
 
-/// Refuses what [`put_body`] cannot hold.
+/// Refuses values that [`put_body`] cannot hold.
 pub(crate) fn check(column: ColumnRef<'_>) -> Result<()> {
     if let ValuesRef::String(values) = column.values()
         && let Some(index) = values.iter().position(|value| u32::try_from(value.len()).is_err())
@@ -82,7 +82,8 @@ pub(crate) fn put_body(column: ColumnRef<'_>, out: &mut Vec<u8>) {
 }
 
 fn put_words(words: impl ExactSizeIterator<Item = [u8; WORD_BYTES]>, out: &mut Vec<u8>) {
-    // Written in place and not appended one by one, so that it is one copy.
+    // Writes into a resized buffer instead of appending values one by one, so that the compiler makes one copy of
+    // it.
     let begin = out.len();
     out.resize(begin + words.len() * WORD_BYTES, 0);
     let places = out.get_mut(begin..).unwrap_or_default().as_chunks_mut::<WORD_BYTES>().0;
@@ -94,13 +95,13 @@ fn put_strings(values: StringsRef<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(values.bytes());
 }
 
-/// What a block of Tsmith's own says of itself.
+/// The header of one of Tsmith's own blocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header<'b> {
     pub(crate) field_type: FieldType,
     pub(crate) count: usize,
     pub(crate) body: &'b [u8],
-    /// Where the body begins.
+    /// Offset of the body.
     pub(crate) body_at: usize,
 }
 
@@ -119,7 +120,7 @@ impl<'b> Header<'b> {
         Ok(Self { field_type, count, body, body_at: block.len() - body.len() })
     }
 
-    /// The same, refusing a count above `limit`.
+    /// The same, but a count above `limit` is an error.
     pub(crate) fn within(block: &'b [u8], tag: u8, limit: usize) -> Result<Self> {
         let header = Self::of(block, tag)?;
         if header.count > limit {
@@ -128,7 +129,8 @@ impl<'b> Header<'b> {
         Ok(header)
     }
 
-    /// How long the times and values of this many points are, if their type alone tells.
+    /// The length of the times and values of this many points, if it depends only on the type.
+    #[cfg(feature = "zstd")]
     pub(crate) fn fixed_bytes(&self) -> Option<usize> {
         let value_bytes = match self.field_type {
             FieldType::Float | FieldType::Integer | FieldType::Unsigned => WORD_BYTES,
@@ -139,7 +141,7 @@ impl<'b> Header<'b> {
     }
 }
 
-/// Replaces the body from `body_at` on by `plain`, stored, unless it is there and shorter.
+/// Stores `plain` as the body at `body_at`, unless the compressed body that is there is shorter.
 pub(crate) fn store_if_shorter(plain: &[u8], body_at: usize, out: &mut Vec<u8>) {
     let body_len = out.len() - body_at;
     if body_len == 0 || body_len > plain.len() {
@@ -149,8 +151,8 @@ pub(crate) fn store_if_shorter(plain: &[u8], body_at: usize, out: &mut Vec<u8>) 
     }
 }
 
-/// Decodes a block of Tsmith's own whose body is a method and what it made of times and values. `expand` undoes it: it
-/// writes them to the start of the buffer and returns how long they are.
+/// Decodes a block whose body is a method byte and the stored or compressed times and values. `expand` decompresses
+/// them to the start of the buffer and returns their length.
 pub(crate) fn decode_with(
     block: &[u8],
     tag: u8,
@@ -170,7 +172,7 @@ pub(crate) fn decode_with(
     get_body(opened, out)
 }
 
-/// Replaces `out` by the times and values of an opened block.
+/// Replaces `out` with the times and values of a block.
 fn get_body(opened: Result<(Header<'_>, &[u8])>, out: &mut Column) -> Result<()> {
     let (header, plain) = opened.inspect_err(|_| out.reset(out.field_type()))?;
     let unequal = || Error::corrupt(header.body_at, "as many values as the block claims");
@@ -182,7 +184,7 @@ fn get_body(opened: Result<(Header<'_>, &[u8])>, out: &mut Column) -> Result<()>
     })
 }
 
-/// Fills `values` with `count` values that are all of `body`.
+/// Fills `values` with `count` values. They must use all of `body`.
 fn get_values(body: &[u8], count: usize, values: &mut Values) -> Option<()> {
     let fits = |width: usize| count.checked_mul(width) == Some(body.len());
     let words = || body.as_chunks::<WORD_BYTES>().0.iter().map(|word| u64::from_le_bytes(*word));
@@ -218,7 +220,7 @@ mod tests {
     use crate::BLOCK_VALUES_MAX;
 
     #[test]
-    fn a_boolean_is_zero_or_one() {
+    fn a_boolean_byte_is_zero_or_one() {
         let mut block = [TAG, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         let mut out = Column::new(FieldType::Float);
         Raw.decode(&block, BLOCK_VALUES_MAX, &mut out).expect("one is true");

@@ -1,15 +1,16 @@
-//! The [`registry!`](crate::registry!) macro: one line an implementation.
+//! The [`registry!`](crate::registry!) macro: one line per implementation.
 
-/// Declares the implementations of a seam.
+/// Declares the implementations of a trait.
 ///
-/// From one line per implementation it makes `standard()`, the list of entries, each by `Entry::of::<Impl>(name, summary)`;
-/// and in tests a module for each implementation, with one `#[test]` for each law of the suite. If `Entry<F: Bound>` is
-/// given, the implementations and the list have `F` as a parameter, such as the file system.
+/// It takes one line per implementation and generates two things. The first is a function `standard()` that returns
+/// the list of entries, each created by `Entry::of::<Impl>(name, summary)`. The second is a test module per
+/// implementation, with one `#[test]` for each law of the suite. If `Entry<F: Bound>` is given, the implementations
+/// and the list have the parameter `F`, such as a file system.
 ///
-/// The suite is a macro of the calling crate's `testing` module; it gets the type, and a list of further suites may
-/// follow the summary of an implementation that promises more than the others.
+/// The suite is a macro in the `testing` module of the calling crate. It gets the type of the implementation. After
+/// the summary, a line may list more suites for an implementation that promises more.
 #[macro_export]
-#[expect(clippy::crate_in_macro_def, reason = "the suite is the calling crate's")]
+#[expect(clippy::crate_in_macro_def, reason = "the suite belongs to the calling crate")]
 macro_rules! registry {
     (
         $(#[$doc:meta])*
@@ -21,31 +22,31 @@ macro_rules! registry {
     };
     (
         @list [$($doc:tt)*] $Entry:ident [];
-        $($name:literal => $Impl:ident : $summary:literal $(, also $more:ident)* ;)+
+        $($(#[$attr:meta])* $name:literal => $Impl:ident : $summary:literal $(, also $more:ident)* ;)+
     ) => {
         $($doc)*
         pub(crate) fn standard() -> Vec<$Entry> {
-            vec![$($Entry::of::<$Impl>($name, $summary)),+]
+            Vec::from([$($(#[$attr])* $Entry::of::<$Impl>($name, $summary)),+])
         }
     };
     (
         @list [$($doc:tt)*] $Entry:ident [$F:ident: $Bound:ident];
-        $($name:literal => $Impl:ident : $summary:literal $(, also $more:ident)* ;)+
+        $($(#[$attr:meta])* $name:literal => $Impl:ident : $summary:literal $(, also $more:ident)* ;)+
     ) => {
         $($doc)*
         pub(crate) fn standard<$F: $Bound>() -> Vec<$Entry<$F>> {
-            vec![$($Entry::of::<$Impl<$F>>($name, $summary)),+]
+            Vec::from([$($(#[$attr])* $Entry::of::<$Impl<$F>>($name, $summary)),+])
         }
     };
     (
         @laws $suite:ident;
-        $($name:literal => $Impl:ident : $summary:literal $(, also $more:ident)* ;)+
+        $($(#[$attr:meta])* $name:literal => $Impl:ident : $summary:literal $(, also $more:ident)* ;)+
     ) => {
         #[cfg(test)]
-        #[expect(non_snake_case, reason = "a module of laws is named after the type it judges")]
+        #[expect(non_snake_case, reason = "each test module has the name of the type it tests")]
         mod conformance {
-            $(mod $Impl {
-                #[allow(unused_imports, reason = "a suite may name the type by its path")]
+            $($(#[$attr])* mod $Impl {
+                #[allow(unused_imports, reason = "some suites do not use it")]
                 use super::super::*;
                 crate::testing::$suite!($Impl);
                 $(crate::testing::$more!($Impl);)*

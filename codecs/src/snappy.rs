@@ -1,10 +1,10 @@
-//! Blocks through snappy: the general-purpose compressor that InfluxDB itself uses for strings and its log.
+//! Blocks compressed with snappy. InfluxDB uses this general-purpose compressor for strings and in its log.
 //!
 //! ```text
 //! ┌───────────┬───────────┬────────────────┬─────────────┬────────────────────────────────────────┐
 //! │ 0x11 <1B> │ type <1B> │ count <varint> │ method <1B> │ times and values as in a raw block     │
 //! └───────────┴───────────┴────────────────┴─────────────┴────────────────────────────────────────┘
-//! method: 0 as they are, 1 as one snappy block, which begins with its length
+//! method: 0 stored, 1 one snappy block, which begins with its length
 //! ```
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
@@ -17,7 +17,7 @@ use crate::{BlockDecoder, BlockEncoder};
 
 const TAG: u8 = 0x11;
 
-/// Writes raw columns through snappy; as they are when that is not shorter.
+/// Compresses raw columns with snappy. A column that would not become shorter is stored uncompressed.
 #[derive(Debug, Default)]
 pub struct Snappy {
     plain: Vec<u8>,

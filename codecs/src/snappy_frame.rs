@@ -1,4 +1,4 @@
-//! Snappy with buffers and tables that are kept from block to block.
+//! Snappy with buffers and tables that are reused from block to block.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
@@ -6,12 +6,12 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// Most bytes a snappy block holds.
+/// The most bytes a snappy block holds.
 pub(crate) const PLAIN_BYTES_MAX: usize = u32::MAX as usize;
-/// A copy of 64 bytes takes at least three, so that no valid block expands a byte to more than this.
+/// A snappy copy element of 64 bytes takes at least three bytes. So no valid block expands a byte to more than this.
 const EXPANSION_MAX: usize = 22;
 
-/// Snappy with the tables it needs, kept from block to block.
+/// A snappy encoder that reuses its tables from block to block.
 pub(crate) struct Compressor(snap::raw::Encoder);
 
 impl Default for Compressor {
@@ -32,12 +32,12 @@ impl Compressor {
         let begin = out.len();
         out.resize(begin + snap::raw::max_compress_len(plain.len()), 0);
         let written = self.0.compress(plain, out.get_mut(begin..).unwrap_or_default());
-        out.truncate(begin + written.expect("snappy asked for this length"));
+        out.truncate(begin + written.expect("the buffer has the length that snappy asked for"));
     }
 }
 
-/// Writes the content of one snappy block to the start of `plain`, and returns its length. `plain` grows to `slack`
-/// bytes more than that, and never shrinks, so that it is not cleared for each block.
+/// Decompresses one snappy block to the start of `plain` and returns the length. `plain` grows to `slack` bytes more
+/// than that and never shrinks, so it need not be cleared for each block.
 pub(crate) fn decompress(block: &[u8], plain: &mut Vec<u8>, slack: usize) -> Result<usize> {
     let broken = || Error::corrupt(0, "a snappy block");
     let len = snap::raw::decompress_len(block).map_err(|_| broken())?;

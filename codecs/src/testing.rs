@@ -1,6 +1,6 @@
-//! The laws of every encoder, as tests for those who write one.
+//! Test suites for encoders.
 //!
-//! An encoder of another crate is judged by one line in its tests:
+//! To test an encoder of another crate, add one line to its tests:
 //!
 //! ```
 //! # mod raw_again {
@@ -18,8 +18,8 @@
 //! # }
 //! ```
 //!
-//! [`encoder_suite!`](crate::encoder_suite!) has what all promise; it lets an encoder refuse a value by an error that
-//! names it. One that promises to hold every value adds [`exact_suite!`](crate::exact_suite!).
+//! [`encoder_suite!`](crate::encoder_suite!) tests what every encoder must do. An encoder may refuse a value with an
+//! error that names the value. If an encoder holds every value, add [`exact_suite!`](crate::exact_suite!).
 
 pub mod fuzz;
 pub mod laws;
@@ -31,7 +31,7 @@ mod scrambled;
 pub use crate::{encoder_suite, exact_suite, influx_suite, streaming_suite};
 pub use scrambled::Scrambled;
 
-/// One `#[test]` for each law that every encoder keeps.
+/// One `#[test]` for each law of every encoder.
 #[macro_export]
 macro_rules! encoder_suite {
     ($Impl:ty) => {
@@ -43,13 +43,13 @@ macro_rules! encoder_suite {
             a_flipped_bit_is_survived
             noise_is_survived
             the_limit_is_kept
-            an_error_leaves_nothing
-            the_first_byte_is_owned
+            an_error_leaves_the_column_empty
+            the_first_byte_is_a_tag
             the_count_is_that_of_the_column
             the_string_bytes_are_those_of_the_column
             the_points_within_a_range_are_those_of_all
             never_much_larger_than_raw
-            erased_it_is_the_same
+            type_erasure_changes_nothing
         );
     };
 }
@@ -64,17 +64,17 @@ macro_rules! exact_suite {
 #[macro_export]
 macro_rules! influx_suite {
     ($Impl:ty) => {
-        $crate::laws!($Impl; influx_tags nan_is_refused_by_its_place the_naive_decoder_agrees);
+        $crate::laws!($Impl; influx_tags nan_is_refused_with_its_index the_naive_decoder_agrees);
     };
 }
 
-/// One `#[test]` for each law of an encoder that writes what InfluxDB's snapshots hold, to the byte.
+/// One `#[test]` for each law of an encoder that writes the same bytes as snapshots of InfluxDB.
 #[macro_export]
 macro_rules! streaming_suite {
     ($Impl:ty) => { $crate::laws!($Impl; the_naive_encoder_agrees); };
 }
 
-/// Expands a list of laws to tests.
+/// Expands a list of laws into tests.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! laws {

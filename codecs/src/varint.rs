@@ -1,6 +1,6 @@
-//! Unsigned LEB128, as Go's `binary.PutUvarint` writes it: seven bits a byte, the low ones first.
+//! Unsigned LEB128 as Go's `binary.PutUvarint` writes it: seven bits per byte, the low ones first.
 
-/// Most bytes a 64-bit number takes.
+/// The most bytes that a 64-bit number takes.
 pub(crate) const BYTES_MAX: usize = 10;
 
 /// Appends `value`.
@@ -12,7 +12,7 @@ pub(crate) fn put(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// Writes `value` to the start of `place`, which has room for it; how many bytes it takes.
+/// Writes `value` to the start of `place` and returns the number of bytes. `place` must be large enough.
 #[inline]
 pub(crate) fn write(mut value: u64, place: &mut [u8]) -> usize {
     for (at, byte) in place.iter_mut().enumerate() {
@@ -26,7 +26,8 @@ pub(crate) fn write(mut value: u64, place: &mut [u8]) -> usize {
     place.len()
 }
 
-/// The number at the start of `bytes`, and what follows it; `None` when it does not end or does not fit into 64 bits.
+/// Splits off the number at the start of `bytes`. Returns `None` if the number does not end or does not fit into 64
+/// bits.
 #[inline]
 pub(crate) fn get(bytes: &[u8]) -> Option<(u64, &[u8])> {
     match bytes.split_first() {
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_come_back_and_longer_ones_are_refused() {
+    fn numbers_round_trip_and_65_bits_are_refused() {
         for value in [0, 1, 127, 128, 300, 1 << 35, u64::MAX >> 1, u64::MAX] {
             let mut bytes = Vec::new();
             put(value, &mut bytes);

@@ -1,13 +1,14 @@
-//! Blocks through zstd: what a strong general-purpose compressor makes of raw columns.
+//! Blocks compressed with zstd, a strong general-purpose compressor.
 //!
 //! ```text
 //! ┌───────────┬───────────┬────────────────┬─────────────┬────────────────────────────────────────────┐
 //! │ 0x12 <1B> │ type <1B> │ count <varint> │ method <1B> │ times and values as in a raw block         │
 //! └───────────┴───────────┴────────────────┴─────────────┴────────────────────────────────────────────┘
-//! method: 0 as they are, 1 as { length <varint> | one zstd frame }
+//! method: 0 stored, 1 { length <varint> | one zstd frame }
 //! ```
 //!
-//! A frame of a few bytes can expand to any length, so the length stands before it and has a limit.
+//! A frame of a few bytes can expand to any length. So the uncompressed length stands before the frame and has a
+//! limit.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
@@ -23,10 +24,10 @@ use crate::{BlockDecoder, BlockEncoder, varint};
 
 const TAG: u8 = 0x12;
 const LEVEL: i32 = 3;
-/// Longer times and values are stored as they are, so that no reader has to trust a longer claim.
+/// Longer times and values are stored uncompressed, so readers can refuse every longer claim.
 const PLAIN_BYTES_MAX: usize = 16 << 20;
 
-/// Writes raw columns through zstd; as they are when that is not shorter.
+/// Compresses raw columns with zstd. A column that would not become shorter is stored uncompressed.
 #[derive(Default)]
 pub struct Zstd {
     plain: Vec<u8>,
@@ -53,7 +54,7 @@ impl BlockEncoder for Zstd {
         let body_at = out.len();
         if self.plain.len() <= PLAIN_BYTES_MAX {
             let compressor = self.compressor.get_or_insert_with(|| {
-                Compressor::new(LEVEL).expect("zstd gives a context unless memory is out")
+                Compressor::new(LEVEL).expect("zstd creates a context unless memory runs out")
             });
             out.push(COMPRESSED);
             varint::put(self.plain.len() as u64, out);
@@ -61,7 +62,7 @@ impl BlockEncoder for Zstd {
             out.resize(begin + zstd_safe::compress_bound(self.plain.len()), 0);
             let target = out.get_mut(begin..).unwrap_or_default();
             let written = compressor.compress_to_buffer(&self.plain, target);
-            out.truncate(begin + written.expect("zstd asked for this length"));
+            out.truncate(begin + written.expect("the buffer has the length that zstd asked for"));
         }
         store_if_shorter(&self.plain, body_at, out);
         Ok(())
@@ -79,7 +80,7 @@ impl BlockDecoder for Zstd {
             let Some(len) = len else {
                 return Err(Error::corrupt(0, "the length of times and values, at most 16 MiB"));
             };
-            let broken = Error::corrupt(body.len() - frame.len(), "one whole zstd frame");
+            let broken = Error::corrupt(body.len() - frame.len(), "one complete zstd frame");
             if zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
                 return Err(broken);
             }
@@ -87,7 +88,7 @@ impl BlockDecoder for Zstd {
                 plain.resize(len, 0);
             }
             let decompressor = decompressor.get_or_insert_with(|| {
-                Decompressor::new().expect("zstd gives a context unless memory is out")
+                Decompressor::new().expect("zstd creates a context unless memory runs out")
             });
             let target = plain.get_mut(..len).unwrap_or_default();
             match decompressor.decompress_to_buffer(frame, target) {
@@ -112,16 +113,16 @@ mod tests {
     fn block_of_strings() -> Vec<u8> {
         let mut column = Column::new(FieldType::String);
         for time in 0..100 {
-            assert!(column.push(time, Value::String(b"the same again")));
+            column.push(time, Value::String(b"the same again")).expect("one type");
         }
         let mut block = Vec::new();
         Zstd::default().encode(column.as_ref(), &mut block).expect("holds every string");
         block
     }
 
-    /// A frame of a few bytes may claim gigabytes; the claim is refused before memory is taken for it.
+    /// A frame of a few bytes may claim gigabytes. The decoder refuses the claim before it allocates memory for it.
     #[test]
-    fn a_claim_beyond_the_limit_takes_no_memory() {
+    fn a_claim_above_the_limit_allocates_nothing() {
         let block = block_of_strings();
         let header = Header::of(&block, TAG).expect("is a block");
         let (_, frame) = varint::get(&header.body[1..]).expect("begins with a length");
@@ -134,7 +135,7 @@ mod tests {
         assert_eq!(zstd.plain.capacity(), 0);
     }
 
-    /// zstd reads frames one after the other, and an empty one adds nothing; a block has exactly one.
+    /// zstd reads frames one after the other, and an empty frame adds nothing. A block must have exactly one frame.
     #[test]
     fn a_second_frame_is_an_error() {
         let mut block = block_of_strings();

@@ -1,6 +1,6 @@
-//! In the steady state a block costs no allocation: not for its encoder, not for its decoder.
+//! After warm-up, encoding and decoding a block allocates no memory.
 #![cfg(feature = "testing")]
-#![expect(unsafe_code, reason = "an allocator that counts")]
+#![expect(unsafe_code, reason = "an allocator that counts allocations")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -14,7 +14,7 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: every call goes to the system's allocator as it came; the count touches no memory but its own thread's.
+// SAFETY: every call goes unchanged to the system allocator. The count is a variable of the thread.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
@@ -37,7 +37,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations of a second pass over columns of one type, after a first pass has grown the buffers.
+/// The number of allocations in a second pass over columns of one type. The first pass has grown the buffers.
 fn second_pass(encoder: &mut DynEncoder, decoders: &mut Decoders, columns: &[Column]) -> usize {
     let mut block = Vec::new();
     let mut back = Column::new(columns[0].field_type());
@@ -58,7 +58,7 @@ fn second_pass(encoder: &mut DynEncoder, decoders: &mut Decoders, columns: &[Col
 }
 
 #[test]
-fn blocks_do_not_allocate_in_the_steady_state() {
+fn blocks_do_not_allocate_after_warm_up() {
     let columns = shapes::all();
     for of_one_type in columns.chunk_by(|a, b| a.field_type() == b.field_type()) {
         for entry in &Encoders::standard() {

@@ -1,12 +1,12 @@
-//! The example of CONTRIBUTING.md, compiled and judged by the suites.
+//! Compiles the example of CONTRIBUTING.md and runs the test suites on it.
 //!
-//! It once named a macro and a file that did not exist, because nobody had run it. Now its file is
-//! `contributing/delta.rs`, its lines are those below, and the text must be the same.
+//! Story: the example named a macro and a file that did not exist. Now its code is in `contributing/delta.rs`, its
+//! lines are below, and CONTRIBUTING.md must contain the same text.
 #![cfg(feature = "testing")]
 
 use std::fs;
 
-// The names that the example takes from the root of the crate.
+// The names that the example imports from the root of the crate.
 use tsmith_codecs::{
     BlockDecoder, BlockEncoder, Column, ColumnRef, Encoders, Error, Raw, Result, Values, ValuesRef, testing,
 };
@@ -29,13 +29,13 @@ mod encoders {
 }
 
 #[test]
-fn the_text_is_what_was_judged() {
+fn contributing_has_the_tested_text() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let read = |path: &str| fs::read_to_string(format!("{root}/{path}")).expect(path);
     let text = read("CONTRIBUTING.md");
     assert!(
         text.contains(&format!("```rust\n{}```\n", read("codecs/tests/contributing/delta.rs"))),
-        "CONTRIBUTING.md and codecs/tests/contributing/delta.rs differ"
+        "CONTRIBUTING.md does not contain the text of codecs/tests/contributing/delta.rs"
     );
     let judged = read("codecs/tests/contributing.rs");
     for line in [
@@ -45,7 +45,7 @@ fn the_text_is_what_was_judged() {
         "\"delta\" => Delta: \"integers as differences, everything else raw\", also exact_suite;",
     ] {
         let has = |text: &str| text.lines().any(|other| other.trim() == line);
-        assert!(has(&text) && has(&judged), "`{line}` is in one of both only");
+        assert!(has(&text) && has(&judged), "only one of both texts contains `{line}`");
     }
 }
 
@@ -54,6 +54,6 @@ fn the_registry_knows_it() {
     let [delta] = &encoders::standard()[..] else { panic!("one line, one entry") };
     assert_eq!((delta.name(), delta.tags()), ("delta", &[0x13][..]));
     for entry in &Encoders::standard() {
-        assert!(!entry.tags().contains(&0x13), "{} has the tag of the example", entry.name());
+        assert!(!entry.tags().contains(&0x13), "{} uses the tag of the example", entry.name());
     }
 }

@@ -1,7 +1,7 @@
-//! The corpus of the fuzz targets, as ordinary tests: what a fuzzer once found stays found.
+//! Runs the corpus of the fuzz targets as ordinary tests, so that bugs found by fuzzing stay fixed.
 //!
-//! The seeds are made from the vectors by the ignored test at the end; what a fuzzer finds is added beside them under
-//! the name the fuzzer gives it. In a checkout without `fuzz/` there is nothing to replay.
+//! The ignored test at the end creates the seeds from the vectors. Inputs found by a fuzzer are added under the name
+//! that the fuzzer gave them. If there is no directory `fuzz/`, the tests do nothing.
 #![cfg(feature = "testing")]
 
 use std::fs;
@@ -28,7 +28,7 @@ fn the_corpus_is_survived() {
         for entry in entries {
             let bytes = fs::read(entry.expect("can be listed").path()).expect("can be read");
             check(&bytes);
-            // What is near it too: cut short, and with a bit turned, at some place of its own.
+            // Also tries variants of the input: truncated, and with one flipped bit.
             let at = bytes.iter().fold(7usize, |sum, &byte| sum.wrapping_mul(31) + usize::from(byte));
             check(&bytes[..at % (bytes.len() + 1)]);
             let mut turned = bytes.clone();
@@ -42,8 +42,8 @@ fn the_corpus_is_survived() {
     }
 }
 
-/// What a fuzzer without a compass finds: seeds with bits turned, bytes replaced, pieces moved, cut and joined. The
-/// rounds can be raised by `TSMITH_MUTATIONS`.
+/// Mutates the seeds: flips bits, replaces bytes, and moves, cuts and joins pieces. `TSMITH_MUTATIONS` sets the
+/// number of rounds.
 #[test]
 fn mutations_of_the_corpus_are_survived() {
     let rounds = std::env::var("TSMITH_MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
@@ -81,7 +81,7 @@ fn mutated(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
 #[test]
 #[ignore = "writes into the repository"]
 fn refresh_the_seeds() {
-    /// Bytes a seed, and seeds a target: the corpus stays small, and a fuzzer likes small inputs best.
+    /// Bytes per seed and seeds per target. The corpus stays small, because fuzzers work best with small inputs.
     const SEED_BYTES_MAX: usize = 600;
     const SEEDS_MAX: usize = 80;
     let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1/codecs.jsonl.zst");

@@ -1,6 +1,7 @@
-//! Payloads and blocks written by InfluxDB itself: ours are equal to the byte, and decode to the same values.
+//! Payloads and blocks written by InfluxDB: the encoders here write the same bytes and decode the same values.
 //!
-//! The vectors come from the directory that `TSMITH_VECTORS_TSM1` names, else from the copy beside this test.
+//! The vectors come from the directory in `TSMITH_VECTORS_TSM1`, or else from the copy beside this test. Any directory
+//! with the same files will do: all expected values come from the files.
 #![cfg(feature = "testing")]
 
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ use tsmith_codecs::{
     Values,
 };
 
-/// One line of a file of vectors.
+/// One line of a vector file.
 struct Vector(Json);
 
 impl Vector {
@@ -42,7 +43,7 @@ fn vectors(name: &str) -> Vec<Vector> {
             .expect("TSMITH_VECTORS_TSM1 has the file")
     } else {
         let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/tsm1/{name}.jsonl.zst"));
-        zstd::decode_all(std::fs::File::open(copy).expect("the copy is there")).expect("the copy is whole")
+        zstd::decode_all(std::fs::File::open(copy).expect("the copy is there")).expect("the copy is intact")
     };
     let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| Vector(serde_json::from_slice(line).expect("a line is JSON"))).collect()
@@ -89,8 +90,8 @@ fn bits(values: &[f64]) -> Vec<u64> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// Checks the vectors of one file that belong to a payload, in one form. The count guards against vectors gone missing.
-fn payloads(file: &str, form: Form, ones: Ones, expected: usize) {
+/// Checks all payloads of one file in one form.
+fn payloads(file: &str, form: Form, ones: Ones) {
     let mut scratch = Vec::new();
     let mut strings_scratch = string::Scratch::default();
     let mut checked = 0;
@@ -123,8 +124,10 @@ fn payloads(file: &str, form: Form, ones: Ones, expected: usize) {
                 let has_nan = values.iter().any(|v| v.is_nan());
                 assert_eq!(done.is_err(), has_nan, "{label}");
                 if vector.refused() {
-                    // The batch encoder of 1.8 finds NaN by a sum, and so takes two infinities for one. Ours does not.
-                    assert!(has_nan || vector.0["name"] == "infs-after-first", "{label}");
+                    // The batch encoder of 1.8 adds all values to find a NaN. The sum of both infinities is a NaN too.
+                    let has_both_infinities =
+                        values.contains(&f64::INFINITY) && values.contains(&f64::NEG_INFINITY);
+                    assert!(has_nan || has_both_infinities, "{label}");
                     checked += 1;
                     continue;
                 }
@@ -167,17 +170,17 @@ fn payloads(file: &str, form: Form, ones: Ones, expected: usize) {
         assert_eq!(out[1..], encoded, "{label}");
         checked += 1;
     }
-    assert_eq!(checked, expected);
+    assert!(checked > 0, "{file} has no payloads");
 }
 
 #[test]
 fn payloads_equal_those_of_1_6() {
-    payloads("codecs", Form::Streaming, Ones::Rest, 825);
+    payloads("codecs", Form::Streaming, Ones::Rest);
 }
 
 #[test]
-fn payloads_equal_those_of_compactions_in_1_8() {
-    payloads("codecs-batch-1.8", Form::Batch, Ones::Prefix, 633);
+fn payloads_equal_those_of_1_8_compactions() {
+    payloads("codecs-batch-1.8", Form::Batch, Ones::Prefix);
 }
 
 fn column_of(vector: &Vector) -> Column {
@@ -198,7 +201,7 @@ fn blocks_equal_those_of_1_6() {
     let (mut tsm1, mut any, mut batch) = (Tsm1::default(), Decoders::standard(), Tsm1Batch::default());
     let mut back = Column::new(FieldType::Float);
     let blocks: Vec<_> = vectors("codecs").into_iter().filter(|v| v.codec() == "block").collect();
-    assert_eq!(blocks.len(), 135);
+    assert!(!blocks.is_empty(), "no blocks");
     for vector in blocks {
         let (label, column, mut out) = (vector.label(), column_of(&vector), vec![0xee]);
         tsm1.encode(column.as_ref(), &mut out).expect(&label);
@@ -213,7 +216,7 @@ fn blocks_equal_those_of_1_6() {
             ErrorKind::TooManyValues { .. }
         ));
 
-        // The form of later compactions has other bytes and the same values.
+        // The batch form has other bytes but the same values.
         out.clear();
         batch.encode(column.as_ref(), &mut out).expect(&label);
         tsm1.decode(&out, column.len(), &mut back).expect(&label);
@@ -221,9 +224,9 @@ fn blocks_equal_those_of_1_6() {
     }
 }
 
-/// Law: real blocks, cut anywhere or with any one bit flipped, give an error or what the naive decoder reads.
+/// Law: truncated blocks are errors. Blocks with one flipped bit give an error or the column of the naive decoder.
 #[test]
-fn corrupt_blocks_give_an_error_or_the_naive_column() {
+fn corrupt_blocks_fail_or_match_the_naive_decoder() {
     let (mut tsm1, mut back) = (Tsm1::default(), Column::new(FieldType::Float));
     for vector in vectors("codecs").into_iter().filter(|v| v.codec() == "block") {
         let (label, mut block) = (vector.label(), vector.encoded());
@@ -243,14 +246,13 @@ fn corrupt_blocks_give_an_error_or_the_naive_column() {
     }
 }
 
-/// Story: the original's decoder yields fewer values from a cut payload, and says nothing. A reader that believes it
-/// shows a hole as the truth. So at the count of the intact payload every corrupt one is an error here, and at any
-/// count there is an error or exactly what the original yields.
+/// Story: InfluxDB's decoder returns fewer values from a truncated payload, without an error, so a query returns too
+/// few values. Here a payload is an error at every count except the number of values that InfluxDB returns. At that
+/// count it gives an error or the same values.
 #[test]
-fn corrupt_payloads_give_the_values_or_an_error() {
+fn corrupt_payloads_fail_or_match_influxdb() {
     let corrupt = vectors("decode-damaged");
-    assert_eq!(corrupt.len(), 109);
-    let mut accepted = 0;
+    assert!(!corrupt.is_empty(), "no corrupt payloads");
     for (at, vector) in corrupt.iter().enumerate() {
         let label = format!("{} (line {})", vector.label(), at + 1);
         let payload = unhex(vector.0["input"].as_str().expect("hex"));
@@ -262,14 +264,10 @@ fn corrupt_payloads_give_the_values_or_an_error() {
             let equal = (0..count).all(|i| values.as_ref().get(i) == expected.as_ref().get(i));
             assert!(
                 count == expected.len() && equal,
-                "{label}: {count} values that the original does not yield"
+                "{label}: {count} values that InfluxDB does not return"
             );
-            accepted += 1;
         }
     }
-    // The intact payloads, those with a first byte that nobody reads, and those whose cut is a whole payload of fewer
-    // values, which the timestamps of the block then give away.
-    assert_eq!(accepted, 40);
 }
 
 fn original_values(vector: &Vector) -> Values {
@@ -287,7 +285,7 @@ fn decode_at(codec: &str, payload: &[u8], count: usize) -> Option<Values> {
     match codec {
         "timestamp" => {
             let mut out = Vec::new();
-            // A timestamp payload has its count inside; the limit alone comes from outside.
+            // A timestamp payload contains its count. The caller sets only a limit.
             time::decode(payload, 10_000, &mut out).ok()?;
             (out.len() == count).then_some(Values::Integer(out))
         }
@@ -311,7 +309,7 @@ fn decode_at(codec: &str, payload: &[u8], count: usize) -> Option<Values> {
     }
 }
 
-/// Story: `Values::get` on a list of NaNs compares bits, so the comparison above sees a changed NaN.
+/// The comparison above must notice a changed NaN.
 #[test]
 fn values_compare_by_their_bits() {
     assert_ne!(Value::Float(f64::NAN), Value::Float(-f64::NAN));

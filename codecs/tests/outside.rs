@@ -1,11 +1,11 @@
-//! An encoder of another crate, judged by the suites of this one: one file, and one line for each suite.
+//! Tests an encoder of another crate with the suites of this one: one file, and one line per suite.
 #![cfg(feature = "testing")]
 
 use tsmith_codecs::{
     BlockDecoder, BlockEncoder, Column, ColumnRef, Encoders, Error, FieldType, Raw, Result, Value,
 };
 
-/// Raw blocks behind a length: as little as an encoder can be, with nothing but the required methods.
+/// Raw blocks behind a length. It implements only the required methods.
 #[derive(Default)]
 struct Framed {
     raw: Raw,
@@ -49,12 +49,12 @@ impl BlockDecoder for Framed {
 tsmith_codecs::encoder_suite!(Framed);
 tsmith_codecs::exact_suite!(Framed);
 
-/// A table that has it reads its blocks, and one that lacks it names the tag.
+/// A table with the encoder reads its blocks. A table without it returns an error with the tag.
 #[test]
-fn a_table_reads_it_beside_the_others() {
+fn a_table_reads_blocks_of_an_added_encoder() {
     let encoders = Encoders::standard().with::<Framed>("framed", "raw blocks behind a length");
     let mut column = Column::new(FieldType::Integer);
-    assert!(column.push(10, Value::Integer(7)));
+    column.push(10, Value::Integer(7)).expect("one type");
     let mut block = Vec::new();
     encoders.get("framed").expect("was added").make().encode(column.as_ref(), &mut block).expect("encodes");
     let mut back = Column::new(FieldType::Float);

@@ -1,4 +1,4 @@
-//! Random columns: they come back bit for bit, and the bytes are those of the naive encoder.
+//! Random columns round-trip bit for bit, and their bytes are those of the naive encoder.
 #![cfg(feature = "testing")]
 
 use proptest::prelude::*;
@@ -8,12 +8,12 @@ use tsmith_codecs::{
     Values,
 };
 
-/// A number of any width, so that every selector and every kind of step has its turn.
+/// A number of any width, so that every selector and every kind of step occurs.
 fn wide() -> impl Strategy<Value = u64> {
     (any::<u64>(), 0u32..64).prop_map(|(bits, shift)| bits >> shift)
 }
 
-/// Steps from one value to the next: noise of one width, equal steps, and runs of both.
+/// Steps between values: noise of one width, equal steps, and runs of both.
 fn steps(len: usize) -> impl Strategy<Value = Vec<u64>> {
     let run = (1usize..300, prop_oneof![Just(None), (0u32..64).prop_map(Some)], wide());
     prop::collection::vec((run, any::<u64>()), 1..8).prop_map(move |runs| {
@@ -80,7 +80,7 @@ fn column() -> impl Strategy<Value = Column> {
 
 proptest! {
     #[test]
-    fn columns_come_back_through_every_encoder(column in column()) {
+    fn columns_round_trip_through_every_encoder(column in column()) {
         let encoders = Encoders::standard();
         let mut decoder = encoders.decoders();
         let mut back = Column::new(FieldType::Float);
@@ -118,9 +118,9 @@ proptest! {
         }
     }
 
-    /// Where the naive decoder and the fast one both accept a corrupt block, they read the same.
+    /// If the naive decoder and the fast one both accept a corrupt block, they return the same column.
     #[test]
-    fn corrupt_blocks_give_the_naive_column_or_an_error(
+    fn corrupt_blocks_fail_or_match_the_naive_decoder(
         column in column(),
         corruption in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {

@@ -56,8 +56,8 @@ impl KeyReader {
         let mut batch = std::mem::replace(&mut self.batch, Column::new(FieldType::Float));
         let mut done = self.next(&mut batch);
         while let Ok(true) = done {
-            let fits = out.extend(batch.as_ref());
-            debug_assert!(fits, "a cursor has one type");
+            let extended = out.extend(batch.as_ref());
+            debug_assert_eq!(extended, Ok(()), "a cursor has one type");
             done = self.next(&mut batch);
         }
         self.batch = batch;

@@ -284,8 +284,8 @@ impl<'s, S: Storer, E: BlockEncoder> Encoding<'s, S, E> {
                     return chunk.encode(encoder, composite, column);
                 }
                 sorted.reset(column.field_type());
-                let fits = sorted.extend(column);
-                debug_assert!(fits, "the column was reset to this type");
+                let extended = sorted.extend(column);
+                debug_assert_eq!(extended, Ok(()), "the column was reset to this type");
                 sorted.sort_dedup();
                 chunk.encode(encoder, composite, sorted.as_ref())
             });

@@ -13,7 +13,7 @@ fn one_value_walks_from_a_line_to_disk_and_back() {
     let dirs = Dirs::under(dir.path());
     let key = FieldKey::new(b"weather,station=JFK", b"temp");
     let mut expected = Column::new(FieldType::Float);
-    assert!(expected.push(1_357_020_000_000_000_000, Value::Float(39.02)));
+    expected.push(1_357_020_000_000_000_000, Value::Float(39.02)).expect("one type");
 
     // A line becomes a batch; the cache admits it, the log makes it durable, the cache shows it.
     let shard = Shard::open(dirs.clone(), Options::default()).expect("a new directory");

@@ -83,7 +83,7 @@ fn key(number: u64) -> Vec<u8> {
 fn write(path: &Path, keys: u64, blocks: u64) -> Result<(), Box<dyn Error>> {
     let mut column = Column::new(FieldType::Float);
     for time in 0..3 {
-        assert!(column.push(time, tsmith_tsm::codecs::Value::Float(0.5)));
+        column.push(time, tsmith_tsm::codecs::Value::Float(0.5)).expect("one type");
     }
     let mut block = Vec::new();
     Tsm1::default().encode(column.as_ref(), &mut block)?;

@@ -342,8 +342,8 @@ impl<F: AsReader> Cursor<F> {
                 inside = inside.slice(batch);
             }
             out.truncate(0);
-            let fits = out.extend(inside);
-            debug_assert!(fits, "an empty column takes every type");
+            let extended = out.extend(inside);
+            debug_assert_eq!(extended, Ok(()), "an empty column takes every type");
             return Ok(until);
         }
         if let Some(kept) = self.decoded.iter().position(|(age, _)| *age == block.age) {
@@ -381,7 +381,7 @@ impl<F: AsReader> Cursor<F> {
             let block = self.blocks[at as usize];
             let mut merged = true;
             if block.file == MEMORY {
-                merged &= out.merge(self.points.as_ref().within(times), &mut self.spare);
+                merged &= out.merge(self.points.as_ref().within(times), &mut self.spare).is_ok();
             } else {
                 let kept = self.decoded.iter().position(|(age, _)| *age == block.age);
                 let source = &self.files[block.file as usize];
@@ -394,7 +394,7 @@ impl<F: AsReader> Cursor<F> {
                     column
                 };
                 for_each_live(&source.deleted, times, |live| {
-                    merged &= out.merge(column.as_ref().within(live), &mut self.spare);
+                    merged &= out.merge(column.as_ref().within(live), &mut self.spare).is_ok();
                 });
                 if block.range.max > window.max && self.decoded.len() < KEPT_MAX {
                     self.decoded.push((block.age, column));

@@ -362,8 +362,8 @@ impl<'a> Look<'a> {
         in_order.sort_by_key(|block| (block.entry.range.min, block.entry.offset));
         for block in in_order {
             self.block(block.entry).map_err(|kind| Error::new(kind).at(block.entry.offset).of(key.key()))?;
-            let fits = together.extend(self.column.as_ref());
-            debug_assert!(fits, "blocks of another type are dropped");
+            let extended = together.extend(self.column.as_ref());
+            debug_assert_eq!(extended, Ok(()), "blocks of another type are dropped");
         }
         together.sort_dedup();
         // What is joined stays in the form that its file has.

@@ -57,7 +57,7 @@ fn column(points: &Json, field_type: FieldType) -> Column {
             FieldType::Boolean => Value::Boolean(value.as_bool().expect("a boolean")),
             FieldType::String => Value::String(&bytes),
         };
-        assert!(column.push(time, value));
+        column.push(time, value).expect("one type");
     }
     column
 }
@@ -163,9 +163,7 @@ impl Loaded {
                 for (key, data) in batch.columns() {
                     let column =
                         self.0.entry(key.to_composite()).or_insert_with(|| Column::new(data.field_type()));
-                    if !column.extend(data) {
-                        return Err(Error::refused(std::io::Error::other("field type conflict")));
-                    }
+                    column.extend(data).map_err(Error::refused)?;
                 }
             }
             Entry::Delete(keys) => keys.iter().for_each(|key| drop(self.0.remove(&key.to_composite()))),

@@ -64,7 +64,7 @@ mod tests {
     fn blocks_tell_their_encoding() {
         let mut column = Column::new(FieldType::Integer);
         for (at, time) in [0, 10, 20, 31].into_iter().enumerate() {
-            assert!(column.push(time, Value::Integer(at as i64 * 7)));
+            column.push(time, Value::Integer(at as i64 * 7)).expect("one type");
         }
         let (mut block, decoders) = (Vec::new(), Decoders::standard());
         Tsm1::default().encode(column.as_ref(), &mut block).expect("encodes");

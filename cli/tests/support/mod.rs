@@ -127,7 +127,7 @@ pub(crate) fn points(text: &[u8]) -> Points {
     let mut points = Points::new();
     for (key, column) in builder.finish().columns() {
         let all = points.entry(key.to_composite()).or_insert_with(|| Column::new(column.field_type()));
-        assert!(all.extend(column), "{key}");
+        all.extend(column).expect("one type");
     }
     points.values_mut().for_each(Column::sort_dedup);
     points

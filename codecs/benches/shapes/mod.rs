@@ -1,5 +1,5 @@
-//! Columns in the shapes that the Go programs measure, a thousand values a block, 32 blocks of each so that no branch
-//! predictor learns one by heart.
+//! Columns in the shapes of the Go benchmarks: a thousand values per block, and 32 blocks of each shape, so that no
+//! branch predictor learns a block.
 
 use tsmith_codecs::testing::shapes::Random;
 use tsmith_codecs::{Column, StringColumn, Values};
@@ -9,7 +9,7 @@ pub(crate) const BLOCKS: usize = 32;
 const SECOND: i64 = 1_000_000_000;
 const EPOCH: i64 = 1_600_000_000 * SECOND;
 
-/// Shapes of timestamps, each with a column of constant integers, and of values, each with regular timestamps.
+/// Shapes of timestamps, each with constant integers, and shapes of values, each with regular timestamps.
 pub(crate) fn shapes() -> Vec<(&'static str, Vec<Column>)> {
     let mut shapes = Vec::new();
     let mut times = |name, f: &mut dyn FnMut(&mut Random, i64) -> i64| {
@@ -81,7 +81,7 @@ pub(crate) fn shapes() -> Vec<(&'static str, Vec<Column>)> {
     shapes
 }
 
-/// All values of a shape, from a seed of its own.
+/// All values of a shape. Each shape has its own seed.
 fn series<T>(name: &str, f: &mut dyn FnMut(&mut Random, i64) -> T) -> Vec<T> {
     let seed = name
         .bytes()

@@ -1,8 +1,9 @@
-//! Points to columns: a log of cells, then one scatter.
+//! Builds a batch from points.
 //!
-//! While points arrive, each value becomes a cell `(column, bits)`; only the columns' lengths are counted. `finish`
-//! lays the columns out one after the other and moves every cell to its place. A field is looked for where the series'
-//! previous point had it, so that lines of one shape cost one comparison a field and no hash.
+//! Each value that arrives becomes a cell `(column, bits)`, and the builder counts the length of each column.
+//! `finish` lays the columns out one after the other and moves every cell to its place. The builder looks for a
+//! field where the previous point of the series had it. So lines with the same fields cost one comparison per field
+//! and no hash.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
@@ -10,12 +11,12 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use hashbrown::HashTable;
 
 use super::{Batch, BatchColumn, Series, Text, emptied};
-use crate::column::{FieldType, StringColumn, Value};
+use crate::column::{FieldType, StringColumn, TypeConflict, Value};
 use crate::model::{SeriesKey, TimeRange};
 
 const NONE: u32 = u32::MAX;
 
-/// A series with more columns than this finds them by hash when they do not come in the usual order.
+/// A series with more columns than this uses a hash table to find fields that come out of order.
 const COLUMNS_WALKED_MAX: u32 = 16;
 
 #[derive(Debug)]
@@ -34,36 +35,29 @@ struct ColumnEntry<'a> {
     next: u32,
     field_type: FieldType,
     len: u32,
-    /// Whether [`BatchBuilder::plain_field`] has named it.
+    /// Whether [`BatchBuilder::plain_field`] added a value to it.
     is_plain: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     column: u32,
-    /// The value's bits; of a string its place among the strings that arrived.
+    /// The bits of the value. For a string, its index in order of arrival.
     bits: u64,
 }
 
-/// Where a field of the present point went.
+/// Whether the series of the current point had a column for the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldSlot {
-    /// Its series has the column already.
+    /// The batch already has the column.
     Known,
     /// The value is the first of its column in this batch.
     New,
 }
 
-/// A value of another type than the column it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TypeConflict {
-    /// The type of the column.
-    pub existing: FieldType,
-}
-
-/// Takes points and makes a [`Batch`].
+/// Builds a [`Batch`] from points.
 ///
-/// A point is `begin`, then `field` for each of its values, then `commit` with its time, or `abort`.
+/// For each point, call `begin`, then `field` for each value, then `commit` with its time or `abort`.
 ///
 /// ```
 /// use tsmith_codecs::{BatchBuilder, Value};
@@ -87,21 +81,21 @@ pub struct BatchBuilder<'a> {
     by_field: HashTable<u32>,
     cells: Vec<Cell>,
     strings: StringColumn,
-    /// Time of each committed point, and the end of its cells.
+    /// For each committed point, its time and the end of its cells.
     points: Vec<(i64, usize)>,
-    /// The series of the present point, and the column its next field is expected in.
+    /// The series of the current point, and the column expected next.
     current: u32,
     expected: u32,
-    /// Where the next time and value of each column go, while the batch is laid out.
+    /// For each column, where its next time and value go. Used while the batch is laid out.
     places: Vec<(usize, usize)>,
-    /// Strings by their place in the batch, as places of arrival.
+    /// For each string in batch order, its index in order of arrival.
     string_order: Vec<u64>,
-    /// Emptied buffers of an earlier batch.
+    /// Empty buffers of an earlier batch.
     spare: Batch<'a>,
 }
 
 impl<'a> BatchBuilder<'a> {
-    /// A builder without points.
+    /// An empty builder.
     pub fn new() -> Self {
         Self::default()
     }
@@ -111,7 +105,7 @@ impl<'a> BatchBuilder<'a> {
         Self { spare: batch.cleared(), ..builder.cleared() }
     }
 
-    /// An empty builder that keeps the buffers, under a lifetime of any length.
+    /// Returns an empty builder that keeps the buffers. It has a lifetime of any length.
     #[must_use]
     pub fn cleared<'b>(mut self) -> BatchBuilder<'b> {
         self.own.clear();
@@ -137,12 +131,12 @@ impl<'a> BatchBuilder<'a> {
         }
     }
 
-    /// How many values the committed points hold.
+    /// The number of values in the committed points.
     pub fn value_count(&self) -> usize {
         self.committed().1
     }
 
-    /// How many points were committed.
+    /// The number of committed points.
     pub fn point_count(&self) -> usize {
         self.points.len()
     }
@@ -153,7 +147,8 @@ impl<'a> BatchBuilder<'a> {
         Some(TimeRange::new(times().min()?, times().max()?))
     }
 
-    /// Begins a point of the series `key` if an earlier point was of that series; false, and nothing done, else.
+    /// Begins a point of the series `key` if an earlier point had this series. Otherwise returns false and begins
+    /// nothing.
     pub fn begin_known(&mut self, key: &[u8]) -> bool {
         let hash = SeriesKey(key).hash64();
         let (series, own) = (&self.series, &self.own);
@@ -164,7 +159,7 @@ impl<'a> BatchBuilder<'a> {
         true
     }
 
-    /// Begins a point of the series `key`: measurement and sorted tags, escapes kept.
+    /// Begins a point of the series `key`: the measurement and the sorted tags, with escapes.
     pub fn begin(&mut self, key: Cow<'a, [u8]>) {
         let hash = SeriesKey(&key).hash64();
         let (series, own) = (&mut self.series, &mut self.own);
@@ -184,40 +179,40 @@ impl<'a> BatchBuilder<'a> {
         self.expected = self.series[self.current as usize].first;
     }
 
-    /// Adds one value to the present point. `name` is the field's name, unescaped.
+    /// Adds one value to the current point. `name` is the name of the field without escapes.
     ///
     /// # Errors
-    /// The column of this series and field has another type; the caller then aborts the point.
+    /// The column of this series and field has another type. The caller must then abort the point.
     pub fn field(&mut self, name: Cow<'a, [u8]>, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
         let at = self.find(&name).unwrap_or_else(|| self.add_column(name, value.field_type()));
         self.push(at, value)
     }
 
-    /// As [`BatchBuilder::field`], for a name that a text holds exactly as the batch holds it.
+    /// Like [`BatchBuilder::field`], for a name that needs no escapes in line protocol.
     ///
     /// # Errors
-    /// As for [`BatchBuilder::field`].
+    /// Like [`BatchBuilder::field`].
     pub fn plain_field(&mut self, name: Cow<'a, [u8]>, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
         let at = self.find(&name).unwrap_or_else(|| self.add_column(name, value.field_type()));
         self.columns[at as usize].is_plain = true;
         self.push(at, value)
     }
 
-    /// The field that followed the last one in the series' earlier points: the likely next one. `None` unless
-    /// [`BatchBuilder::plain_field`] has named it: a name that needs escapes may look like other text.
+    /// The field that followed the last one in an earlier point of the series. It is likely to come next. Returns
+    /// `None` unless [`BatchBuilder::plain_field`] added it, because a name with escapes may look like other text.
     #[inline]
     pub fn expected_field(&self) -> Option<&[u8]> {
         let column = self.columns.get(self.expected as usize)?;
         column.is_plain.then(|| column.field.get(&self.own))
     }
 
-    /// Adds one value to the column [`BatchBuilder::expected_field`] tells of.
+    /// Adds one value to the column of [`BatchBuilder::expected_field`].
     ///
     /// # Errors
-    /// As for [`BatchBuilder::field`].
+    /// Like [`BatchBuilder::field`].
     ///
     /// # Panics
-    /// When no field is expected.
+    /// No field is expected.
     #[inline]
     pub fn field_as_expected(&mut self, value: Value<'_>) -> Result<FieldSlot, TypeConflict> {
         self.push(self.expected, value)
@@ -228,7 +223,7 @@ impl<'a> BatchBuilder<'a> {
         let column = &mut self.columns[at as usize];
         if column.field_type != value.field_type() {
             if column.len > 0 {
-                return Err(TypeConflict { existing: column.field_type });
+                return Err(TypeConflict { existing: column.field_type, incoming: value.field_type() });
             }
             column.field_type = value.field_type();
         }
@@ -249,21 +244,21 @@ impl<'a> BatchBuilder<'a> {
         Ok(slot)
     }
 
-    /// Ends the present point: its values belong to the batch, at this time.
+    /// Ends the current point and adds its values to the batch with this time.
     pub fn commit(&mut self, time: i64) {
         self.points.push((time, self.cells.len()));
     }
 
-    /// Ends the present point as if it had never begun.
+    /// Drops the current point.
     pub fn abort(&mut self) {
         let (_, end) = self.committed();
         for cell in self.cells.drain(end..) {
             self.columns[cell.column as usize].len -= 1;
         }
-        // Its strings stay in the staging buffer; no cell names them.
+        // The strings of the point stay in the staging buffer, but no cell refers to them.
     }
 
-    /// Lays the columns out and moves every value to its place.
+    /// Lays out the columns and moves every value to its place.
     pub fn finish(mut self) -> Batch<'a> {
         self.abort();
         let mut batch = std::mem::take(&mut self.spare);
@@ -330,7 +325,7 @@ impl<'a> BatchBuilder<'a> {
         self.by_field.insert_unique(hash(&at), at, hash);
     }
 
-    /// Fills the series and columns of `batch`, and notes where the first time and value of each column go.
+    /// Fills the series and columns of `batch`, and stores where the first time and value of each column go.
     fn lay_out(&mut self, batch: &mut Batch<'a>) {
         self.places.clear();
         self.places.resize(self.columns.len(), (0, 0));
@@ -395,7 +390,7 @@ impl<'a> BatchBuilder<'a> {
     }
 }
 
-/// Places are kept in 32 bits: a batch is far smaller than that.
+/// Indexes have 32 bits. A batch is far smaller than that.
 fn place(len: usize) -> u32 {
     assert!(len < NONE as usize, "a batch holds fewer than 2^32 columns");
     len as u32

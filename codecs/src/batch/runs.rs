@@ -1,4 +1,4 @@
-//! Runs to columns: values that already stand together, as a log entry holds them.
+//! Builds a batch from whole columns, such as those of a log entry.
 
 use std::borrow::Cow;
 
@@ -6,16 +6,17 @@ use super::{Batch, BatchColumn, Series, Text};
 use crate::column::{FieldType, Value, ValuesRef};
 use crate::model::SeriesKey;
 
-/// A name in a [`RunBuilder`].
+/// A name that a [`RunBuilder`] has stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept {
     start: usize,
     end: usize,
 }
 
-/// Takes whole columns, one after the other, and makes a [`Batch`].
+/// Takes whole columns one after the other and builds a [`Batch`].
 ///
-/// Neighbouring columns of one series become one entry; a series that comes back later becomes another.
+/// Neighbouring columns of one series share one entry of the batch. If a series appears again later, it gets another
+/// entry.
 ///
 /// ```
 /// use tsmith_codecs::{FieldType, RunBuilder, Value};
@@ -41,7 +42,7 @@ impl<'a> RunBuilder<'a> {
         Self { batch: batch.cleared() }
     }
 
-    /// Begins the next column.
+    /// Begins the next column. `series` may be the same as before.
     pub fn begin(&mut self, series: Cow<'a, [u8]>, field: Cow<'a, [u8]>, field_type: FieldType) {
         self.drop_empty();
         let last = self.batch.series.last();
@@ -53,7 +54,7 @@ impl<'a> RunBuilder<'a> {
         self.column(field, field_type);
     }
 
-    /// Begins the next series, also when it is the same again; its key is copied.
+    /// Begins a new entry for a series, even if the series is the same as before. The key is copied.
     pub fn series(&mut self, key: &[u8]) {
         self.drop_empty();
         let own = &mut self.batch.own;
@@ -64,10 +65,10 @@ impl<'a> RunBuilder<'a> {
         self.begin_series(key, hash);
     }
 
-    /// Begins the next column of the present series.
+    /// Begins the next column of the current series.
     ///
     /// # Panics
-    /// When no series was begun.
+    /// No series was begun.
     pub fn column(&mut self, field: Cow<'a, [u8]>, field_type: FieldType) {
         let field = Text::keep(field, &mut self.batch.own);
         self.begin_column(field, field_type);
@@ -83,17 +84,17 @@ impl<'a> RunBuilder<'a> {
         batch.columns.push(BatchColumn { field, field_type, time, value, len: 0 });
     }
 
-    /// Keeps a name for several columns of this batch.
+    /// Stores a name, so that several columns of this batch can use it.
     pub fn keep(&mut self, name: &[u8]) -> Kept {
         let start = self.batch.own.len();
         self.batch.own.extend_from_slice(name);
         Kept { start, end: self.batch.own.len() }
     }
 
-    /// As [`RunBuilder::column`], of a name that this builder keeps.
+    /// Like [`RunBuilder::column`], but with a stored name.
     ///
     /// # Panics
-    /// When no series was begun.
+    /// No series was begun.
     pub fn kept_column(&mut self, Kept { start, end }: Kept, field_type: FieldType) {
         self.begin_column(Text::Own { start, end }, field_type);
     }
@@ -103,7 +104,8 @@ impl<'a> RunBuilder<'a> {
         self.batch.series.push(Series { key, hash, columns: at..at });
     }
 
-    /// Adds one point to the present column; false, and nothing done, when its type is another or no column was begun.
+    /// Appends one point to the current column. Returns false, and appends nothing, if the value has another type or
+    /// no column was begun.
     #[must_use]
     pub fn push(&mut self, time: i64, value: Value<'_>) -> bool {
         match self.batch.columns.last_mut() {
@@ -116,8 +118,8 @@ impl<'a> RunBuilder<'a> {
         }
     }
 
-    /// Adds points to the present column, as many as the shorter of the two has; false, and nothing done, when its type
-    /// is another or no column was begun.
+    /// Appends points to the current column. If `times` and `values` differ in length, the longer one is cut.
+    /// Returns false, and appends nothing, if the values have another type or no column was begun.
     #[must_use]
     pub fn extend(&mut self, times: &[i64], values: ValuesRef<'_>) -> bool {
         let Some(column) = self.batch.columns.last_mut().filter(|c| c.field_type == values.field_type())
@@ -130,8 +132,8 @@ impl<'a> RunBuilder<'a> {
         true
     }
 
-    /// Adds points, each a time and the bits of a value, to the present column; false, and nothing done, when its type
-    /// is not one of 64 bits or no column was begun.
+    /// Appends points to the current column. Each point is a time and the bits of a value. Returns false, and
+    /// appends nothing, if the column does not hold 64-bit values or no column was begun.
     #[must_use]
     pub fn extend_words(&mut self, points: impl ExactSizeIterator<Item = (i64, u64)>) -> bool {
         let Some(column) = self.batch.columns.last_mut() else { return false };
@@ -148,13 +150,13 @@ impl<'a> RunBuilder<'a> {
         true
     }
 
-    /// Ends the last column and gives the batch.
+    /// Ends the last column and returns the batch.
     pub fn finish(mut self) -> Batch<'a> {
         self.drop_empty();
         self.batch
     }
 
-    /// Takes back what was begun and got no point.
+    /// Removes a column and a series that got no point.
     fn drop_empty(&mut self) {
         self.drop_empty_column();
         if self.batch.series.last().is_some_and(|series| series.columns.is_empty()) {

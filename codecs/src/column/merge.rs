@@ -1,8 +1,8 @@
-//! Two columns of one field to one.
+//! Merges two columns of one field.
 
-use super::{Column, ColumnRef, StringColumn, Values, ValuesRef};
+use super::{Column, ColumnRef, StringColumn, TypeConflict, Values, ValuesRef};
 
-/// Points of one of two columns that come next to each other in the result.
+/// Consecutive points of the result that come from the same column.
 #[derive(Clone, Copy)]
 struct Run {
     newer: bool,
@@ -11,12 +11,14 @@ struct Run {
 }
 
 impl Column {
-    /// Merges the points of `newer` into this column; at equal times `newer` wins. False, and nothing done, when the
-    /// types differ and neither is empty. The times of both must ascend, each after the one before.
+    /// Merges the points of `newer` into this column. At equal times the value of `newer` wins. The times of both
+    /// columns must strictly ascend.
     ///
-    /// `scratch` is a buffer: what it holds before and afterwards means nothing.
-    #[must_use]
-    pub fn merge(&mut self, newer: ColumnRef<'_>, scratch: &mut Self) -> bool {
+    /// `scratch` is a buffer. Its content does not matter.
+    ///
+    /// # Errors
+    /// The columns have different types, and this one is not empty. It is unchanged.
+    pub fn merge(&mut self, newer: ColumnRef<'_>, scratch: &mut Self) -> Result<(), TypeConflict> {
         let (Some(&first), Some(&last)) = (newer.times.first(), self.times.last()) else {
             return self.extend(newer);
         };
@@ -24,18 +26,18 @@ impl Column {
             return self.extend(newer);
         }
         if self.field_type() != newer.field_type() {
-            return false;
+            return Err(TypeConflict { existing: self.field_type(), incoming: newer.field_type() });
         }
-        // All before the first of `newer` stays where it is.
+        // The points before the first one of `newer` stay in place.
         let kept = self.times.partition_point(|&time| time < first);
         let runs = runs(&self.times[kept..], newer.times);
         scratch.reset(newer.field_type());
-        let merged = scratch.extend_runs(self.as_ref().slice(kept..self.len()), newer, &runs);
+        scratch.extend_runs(self.as_ref().slice(kept..self.len()), newer, &runs);
         self.truncate(kept);
-        merged && self.extend(scratch.as_ref())
+        self.extend(scratch.as_ref())
     }
 
-    fn extend_runs(&mut self, older: ColumnRef<'_>, newer: ColumnRef<'_>, runs: &[Run]) -> bool {
+    fn extend_runs(&mut self, older: ColumnRef<'_>, newer: ColumnRef<'_>, runs: &[Run]) {
         fn copy<T: Copy>(out: &mut Vec<T>, older: &[T], newer: &[T], runs: &[Run]) {
             for run in runs {
                 let from = if run.newer { newer } else { older };
@@ -54,13 +56,12 @@ impl Column {
                     StringColumn::extend(out, from.slice(run.from..run.to));
                 }
             }
-            _ => return false,
+            _ => unreachable!("`merge` checked that all three columns have one type"),
         }
-        true
     }
 }
 
-/// In which runs two ascending columns make one.
+/// Splits the merged order of two ascending columns into runs.
 fn runs(older: &[i64], newer: &[i64]) -> Vec<Run> {
     let mut runs = Vec::new();
     let (mut a, mut b) = (0, 0);
@@ -80,7 +81,7 @@ fn runs(older: &[i64], newer: &[i64]) -> Vec<Run> {
         if from < b {
             runs.push(Run { newer: true, from, to: b });
         }
-        // The last of the run may be at the time of the next older point, which it replaces.
+        // The last point of this run may have the time of the next older point. It replaces that point.
         if until.is_some() && b > from && newer.get(b - 1).copied() == until {
             a += 1;
         }
@@ -110,21 +111,21 @@ mod tests {
                 FieldType::Boolean => Value::Boolean(v % 2 == 0),
                 FieldType::String => Value::String(&[b'x'; 255][..usize::from(v)]),
             };
-            assert!(column.push(time, value));
+            column.push(time, value).expect("one type");
         }
         column
     }
 
     proptest! {
         #[test]
-        fn merging_is_that_of_maps(
+        fn merge_agrees_with_a_map(
             older in prop::collection::btree_map(0_i64..40, any::<u8>(), 0..30),
             newer in prop::collection::btree_map(0_i64..40, any::<u8>(), 0..30),
         ) {
             for field_type in FieldType::ALL {
                 let mut merged = column(field_type, &older);
                 let mut scratch = Column::new(FieldType::Boolean);
-                prop_assert!(merged.merge(column(field_type, &newer).as_ref(), &mut scratch));
+                prop_assert_eq!(merged.merge(column(field_type, &newer).as_ref(), &mut scratch), Ok(()));
                 let mut model = older.clone();
                 model.extend(&newer);
                 prop_assert_eq!(merged, column(field_type, &model));
@@ -133,14 +134,15 @@ mod tests {
     }
 
     #[test]
-    fn other_types_do_not_merge() {
+    fn columns_of_different_types_do_not_merge() {
         let one = BTreeMap::from([(1, 1)]);
         let mut scratch = Column::new(FieldType::Float);
         let mut floats = column(FieldType::Float, &one);
-        assert!(!floats.merge(column(FieldType::Integer, &one).as_ref(), &mut scratch));
+        let conflict = TypeConflict { existing: FieldType::Float, incoming: FieldType::Integer };
+        assert_eq!(floats.merge(column(FieldType::Integer, &one).as_ref(), &mut scratch), Err(conflict));
         assert_eq!(floats, column(FieldType::Float, &one));
         let mut empty = Column::new(FieldType::Float);
-        assert!(empty.merge(column(FieldType::Integer, &one).as_ref(), &mut scratch));
+        assert_eq!(empty.merge(column(FieldType::Integer, &one).as_ref(), &mut scratch), Ok(()));
         assert_eq!(empty, column(FieldType::Integer, &one));
     }
 }

@@ -1,8 +1,8 @@
-//! Strings of a column, end to end.
+//! The strings of a column in one buffer.
 
 use std::ops::Range;
 
-/// Strings end to end in one buffer.
+/// Strings, stored one after the other in one buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StringColumn {
     ends: Vec<usize>,
@@ -10,35 +10,35 @@ pub struct StringColumn {
 }
 
 impl StringColumn {
-    /// How many strings.
+    /// The number of strings.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no strings.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Makes room for the ends of exactly this many more strings.
+    /// Reserves memory for the end offsets of exactly this many more strings.
     pub fn reserve_exact(&mut self, additional: usize) {
         self.ends.reserve_exact(additional);
     }
 
-    /// Adds one at the end.
+    /// Appends one string.
     pub fn push(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
         self.ends.push(self.bytes.len());
     }
 
-    /// Adds all of `other` at the end.
+    /// Appends all strings of `other`.
     pub fn extend(&mut self, other: StringsRef<'_>) {
         let base = self.bytes.len();
         self.bytes.extend_from_slice(other.bytes());
         self.ends.extend(other.ends.iter().map(|end| base + (end - other.start)));
     }
 
-    /// Removes all, and keeps the buffers.
+    /// Removes all strings and keeps the buffers.
     pub fn clear(&mut self) {
         self.ends.clear();
         self.bytes.clear();
@@ -50,10 +50,11 @@ impl StringColumn {
         self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
-    /// Replaces the content by `bytes` cut at `ends`, which must ascend and end at the last byte.
+    /// Builds a column from `bytes`, cut at the offsets `ends`. The offsets must ascend, and the last one must be
+    /// the length of `bytes`.
     ///
     /// # Errors
-    /// Gives the parts back when they do not fit together.
+    /// The parts do not fit together. The error returns them.
     pub fn from_parts(ends: Vec<usize>, bytes: Vec<u8>) -> Result<Self, (Vec<usize>, Vec<u8>)> {
         if ends.is_sorted() && ends.last().copied().unwrap_or(0) == bytes.len() {
             Ok(Self { ends, bytes })
@@ -62,18 +63,18 @@ impl StringColumn {
         }
     }
 
-    /// The buffers, for a decoder that refills them through [`StringColumn::from_parts`].
+    /// Returns the buffers, so that a decoder can fill them again and call [`StringColumn::from_parts`].
     pub fn into_parts(self) -> (Vec<usize>, Vec<u8>) {
         (self.ends, self.bytes)
     }
 
-    /// All of it, borrowed.
+    /// Borrows all strings.
     pub fn as_ref(&self) -> StringsRef<'_> {
         StringsRef { ends: &self.ends, bytes: &self.bytes, start: 0 }
     }
 }
 
-/// A borrowed run of strings.
+/// Borrowed consecutive strings of a [`StringColumn`].
 #[derive(Clone, Copy, Debug)]
 pub struct StringsRef<'a> {
     ends: &'a [usize],
@@ -82,12 +83,12 @@ pub struct StringsRef<'a> {
 }
 
 impl<'a> StringsRef<'a> {
-    /// How many strings.
+    /// The number of strings.
     pub fn len(self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no strings.
     pub fn is_empty(self) -> bool {
         self.ends.is_empty()
     }
@@ -95,7 +96,7 @@ impl<'a> StringsRef<'a> {
     /// The string at `index`.
     ///
     /// # Panics
-    /// When `index` is not below [`StringsRef::len`].
+    /// `index` is not below [`StringsRef::len`].
     pub fn get(self, index: usize) -> &'a [u8] {
         let from = if index == 0 { self.start } else { self.ends[index - 1] };
         &self.bytes[from..self.ends[index]]
@@ -111,15 +112,15 @@ impl<'a> StringsRef<'a> {
         })
     }
 
-    /// All strings end to end.
+    /// The bytes of all strings, one after the other.
     pub fn bytes(self) -> &'a [u8] {
         &self.bytes[self.start..self.ends.last().copied().unwrap_or(self.start)]
     }
 
-    /// The strings of `range`.
+    /// The strings at these indexes.
     ///
     /// # Panics
-    /// When the range reaches beyond the end.
+    /// The range ends beyond the last string.
     #[must_use]
     pub fn slice(self, range: Range<usize>) -> Self {
         let start = if range.start == 0 { self.start } else { self.ends[range.start - 1] };

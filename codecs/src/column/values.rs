@@ -8,7 +8,7 @@ use super::{StringColumn, StringsRef};
 /// The five types of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FieldType {
-    /// IEEE 754 double; compared by its bits.
+    /// A 64-bit IEEE 754 float. Comparisons use its bits.
     Float,
     /// Signed 64-bit integer.
     Integer,
@@ -16,7 +16,7 @@ pub enum FieldType {
     Unsigned,
     /// True or false.
     Boolean,
-    /// Any bytes; UTF-8 by custom.
+    /// Any bytes, usually UTF-8.
     String,
 }
 
@@ -24,7 +24,7 @@ impl FieldType {
     /// Every type, in the order of this enum.
     pub const ALL: [Self; 5] = [Self::Float, Self::Integer, Self::Unsigned, Self::Boolean, Self::String];
 
-    /// The lower-case name that reports and messages use.
+    /// The lower-case name, as reports and messages show it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Float => "float",
@@ -42,7 +42,17 @@ impl fmt::Display for FieldType {
     }
 }
 
-/// One value, on its way into or out of a column. Never stored: columns hold plain slices.
+/// A value has another type than the column it should go into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the column holds {existing} values, and the new value is {incoming}")]
+pub struct TypeConflict {
+    /// The type of the column.
+    pub existing: FieldType,
+    /// The type of the value.
+    pub incoming: FieldType,
+}
+
+/// One value, passed into or out of a column. Columns themselves store plain slices.
 #[derive(Clone, Copy, Debug)]
 pub enum Value<'a> {
     /// A float.
@@ -70,7 +80,7 @@ impl Value<'_> {
     }
 }
 
-/// Equal when type and bits are equal: a NaN equals itself, 0.0 and -0.0 differ.
+/// Values are equal if their types and bits are equal. A NaN equals itself, and 0.0 differs from -0.0.
 impl PartialEq for Value<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -84,7 +94,7 @@ impl PartialEq for Value<'_> {
     }
 }
 
-/// The values of a column: one tag, one buffer.
+/// The values of a column: one buffer of one type.
 #[derive(Clone, Debug)]
 pub enum Values {
     /// Floats.
@@ -99,7 +109,7 @@ pub enum Values {
     String(StringColumn),
 }
 
-/// Runs `$body` with `$v` bound to the buffer, whatever its type.
+/// Runs `$body` with `$v` bound to the buffer of any type.
 macro_rules! each {
     ($values:expr, $v:ident => $body:expr) => {
         match $values {
@@ -113,7 +123,7 @@ macro_rules! each {
 }
 
 impl Values {
-    /// No values of this type.
+    /// An empty buffer of this type.
     pub fn new(field_type: FieldType) -> Self {
         match field_type {
             FieldType::Float => Self::Float(Vec::new()),
@@ -129,17 +139,17 @@ impl Values {
         self.as_ref().field_type()
     }
 
-    /// How many values.
+    /// The number of values.
     pub fn len(&self) -> usize {
         each!(self, v => v.len())
     }
 
-    /// Whether there is none.
+    /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Removes all, and keeps the buffer.
+    /// Removes all values and keeps the buffer.
     pub fn clear(&mut self) {
         each!(self, v => v.clear());
     }
@@ -149,40 +159,49 @@ impl Values {
         each!(self, v => v.truncate(len));
     }
 
-    /// Makes room for exactly this many more values; of strings, for their ends.
+    /// Reserves memory for exactly this many more values. For strings, it reserves only memory for their end
+    /// offsets.
     pub fn reserve_exact(&mut self, additional: usize) {
         each!(self, v => v.reserve_exact(additional));
     }
 
-    /// Adds one value at the end; false, and nothing done, when its type is another.
-    #[must_use]
-    pub fn push(&mut self, value: Value<'_>) -> bool {
+    /// Appends one value.
+    ///
+    /// # Errors
+    /// The value has another type. Nothing is appended.
+    pub fn push(&mut self, value: Value<'_>) -> Result<(), TypeConflict> {
         match (self, value) {
             (Self::Float(to), Value::Float(v)) => to.push(v),
             (Self::Integer(to), Value::Integer(v)) => to.push(v),
             (Self::Unsigned(to), Value::Unsigned(v)) => to.push(v),
             (Self::Boolean(to), Value::Boolean(v)) => to.push(v),
             (Self::String(to), Value::String(v)) => to.push(v),
-            _ => return false,
+            (to, value) => {
+                return Err(TypeConflict { existing: to.field_type(), incoming: value.field_type() });
+            }
         }
-        true
+        Ok(())
     }
 
-    /// Adds all of `other` at the end; false, and nothing done, when its type is another.
-    #[must_use]
-    pub fn extend(&mut self, other: ValuesRef<'_>) -> bool {
+    /// Appends all values of `other`.
+    ///
+    /// # Errors
+    /// `other` has another type. Nothing is appended.
+    pub fn extend(&mut self, other: ValuesRef<'_>) -> Result<(), TypeConflict> {
         match (self, other) {
             (Self::Float(to), ValuesRef::Float(from)) => to.extend_from_slice(from),
             (Self::Integer(to), ValuesRef::Integer(from)) => to.extend_from_slice(from),
             (Self::Unsigned(to), ValuesRef::Unsigned(from)) => to.extend_from_slice(from),
             (Self::Boolean(to), ValuesRef::Boolean(from)) => to.extend_from_slice(from),
             (Self::String(to), ValuesRef::String(from)) => to.extend(from),
-            _ => return false,
+            (to, other) => {
+                return Err(TypeConflict { existing: to.field_type(), incoming: other.field_type() });
+            }
         }
-        true
+        Ok(())
     }
 
-    /// All of it, borrowed.
+    /// Borrows all values.
     pub fn as_ref(&self) -> ValuesRef<'_> {
         match self {
             Self::Float(v) => ValuesRef::Float(v),
@@ -194,7 +213,7 @@ impl Values {
     }
 }
 
-/// The borrowed twin of [`Values`].
+/// Borrowed [`Values`].
 #[derive(Clone, Copy, Debug)]
 pub enum ValuesRef<'a> {
     /// Floats.
@@ -221,12 +240,12 @@ impl<'a> ValuesRef<'a> {
         }
     }
 
-    /// How many values.
+    /// The number of values.
     pub fn len(self) -> usize {
         each!(self, v => v.len())
     }
 
-    /// Whether there is none.
+    /// Whether there are no values.
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
@@ -234,7 +253,7 @@ impl<'a> ValuesRef<'a> {
     /// The value at `index`.
     ///
     /// # Panics
-    /// When `index` is not below [`ValuesRef::len`].
+    /// `index` is not below [`ValuesRef::len`].
     pub fn get(self, index: usize) -> Value<'a> {
         match self {
             Self::Float(v) => Value::Float(v[index]),
@@ -245,10 +264,10 @@ impl<'a> ValuesRef<'a> {
         }
     }
 
-    /// The values of `range`.
+    /// The values at these indexes.
     ///
     /// # Panics
-    /// When the range reaches beyond the end.
+    /// The range ends beyond the last value.
     #[must_use]
     pub fn slice(self, range: Range<usize>) -> Self {
         match self {
@@ -260,8 +279,8 @@ impl<'a> ValuesRef<'a> {
         }
     }
 
-    /// InfluxDB's account of the memory of these values together with their times: 16 bytes each, booleans 9,
-    /// strings 8 and their length.
+    /// The memory of these values and their times as InfluxDB counts it: 16 bytes for a number, 9 for a boolean, and
+    /// 8 plus its length for a string.
     pub fn cached_bytes(self) -> u64 {
         match self {
             Self::Float(_) | Self::Integer(_) | Self::Unsigned(_) => 16 * self.len() as u64,

@@ -2,19 +2,19 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
-/// So many words are kept before they are appended.
+/// The number of words that are buffered before they are appended.
 const WORDS: usize = 64;
 
 /// Appends bits to a vector.
 #[derive(Debug)]
 pub(super) struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
-    /// Whole words that were not appended yet, and how many.
+    /// Complete words that are not appended yet, and their number.
     words: [[u8; 8]; WORDS],
     whole: usize,
-    /// The bits behind them, the first one at the top; below them zeros.
+    /// The bits after those words, left-aligned and followed by zeros.
     pending: u64,
-    /// How many bits of `pending` are used: less than 64.
+    /// The number of used bits in `pending`, less than 64.
     used: u32,
 }
 
@@ -23,8 +23,8 @@ impl<'a> BitWriter<'a> {
         Self { out, words: [[0; 8]; WORDS], whole: 0, pending: 0, used: 0 }
     }
 
-    /// Appends the low `count` bits of `bits`, 1 to 64; those above must be zero. Whether they end a word is nothing that a
-    /// processor foresees, so nothing but the rare flush depends on it.
+    /// Appends the low `count` bits of `bits`, 1 to 64. The other bits must be zero. The code has no branch except
+    /// for the rare flush, because processors cannot predict where a word ends.
     #[inline]
     pub(super) fn put(&mut self, bits: u64, count: u32) {
         let word = self.pending | bits << (64 - count) >> self.used;
@@ -34,7 +34,7 @@ impl<'a> BitWriter<'a> {
         let used = self.used + count;
         let is_whole = used >= 64;
         self.used = used % 64;
-        // In two steps, because a word that came out even leaves a shift by 64.
+        // Two shifts, because a word that ends exactly here would need a shift by 64.
         let rest = bits << (63 - self.used) << 1;
         self.pending = if is_whole { rest } else { word };
         self.whole += usize::from(is_whole);
@@ -43,7 +43,7 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Appends a zero: as [`BitWriter::put`], where many follow one another.
+    /// Appends one zero bit. It is faster than [`BitWriter::put`] for many zeros in a row.
     #[inline]
     pub(super) fn put_zero(&mut self) {
         if self.used == 63 {
@@ -60,7 +60,7 @@ impl<'a> BitWriter<'a> {
         self.whole = 0;
     }
 
-    /// Appends two numbers of so many bits, at once if they fit into a word.
+    /// Appends two numbers with these bit counts, in one step if they fit into a word.
     #[inline]
     pub(super) fn put_two(&mut self, (head, head_bits): (u64, u32), (tail, tail_bits): (u64, u32)) {
         if head_bits + tail_bits <= 64 {
@@ -70,7 +70,7 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    /// Kept out of the way, because codes of more than 64 bits are rare and inlining them slows the others down by half.
+    /// Not inlined: codes of more than 64 bits are rare, and inlining this path slows the others down by half.
     #[cold]
     #[inline(never)]
     fn put_apart(&mut self, (head, head_bits): (u64, u32), (tail, tail_bits): (u64, u32)) {
@@ -78,7 +78,7 @@ impl<'a> BitWriter<'a> {
         self.put(tail, tail_bits);
     }
 
-    /// Writes what is pending, with zeros up to a whole byte.
+    /// Writes the pending bits, padded with zeros to a full byte.
     pub(super) fn finish(mut self) {
         self.flush();
         let bytes = self.used.div_ceil(8) as usize;
@@ -86,34 +86,35 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-/// Reads bits at any place. Beyond the end there are zeros: whoever reads compares the place with the length in the end.
+/// Reads bits at any place. Past the end it returns zeros, so the reader must compare its final place with the
+/// length.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> BitReader<'a> {
-    /// The bits that a load of eight bytes gives at least, wherever in its first byte they begin.
+    /// The number of valid bits that a load of eight bytes always gives, at any bit offset.
     pub(super) const PEEK_BITS: usize = 57;
 
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
 
-    /// What it reads.
+    /// The bytes that it reads.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn bytes(self) -> &'a [u8] {
         self.bytes
     }
 
-    /// How many bits from `at` on are sure to be zeros: up to the first one, and at most [`BitReader::PEEK_BITS`].
+    /// A lower bound of the number of zero bits from `at` on, at most [`BitReader::PEEK_BITS`].
     #[inline]
     pub(super) fn zeros(self, at: usize) -> usize {
         (self.peek(at).leading_zeros() as usize).min(Self::PEEK_BITS)
     }
 
-    /// The bits from `at` on, the first one at the top. Only the first [`BitReader::PEEK_BITS`] are sure to be there,
-    /// after them there may be zeros instead.
+    /// The bits from `at` on, left-aligned. Only the first [`BitReader::PEEK_BITS`] bits are valid. The others may
+    /// be zeros instead.
     #[inline]
     pub(super) fn peek(self, at: usize) -> u64 {
         self.whole_peek(at).unwrap_or_else(|| self.tail(at / 8) << (at % 8))
@@ -126,14 +127,14 @@ impl<'a> BitReader<'a> {
         self.whole_64(at).unwrap_or_else(|| self.tail(at / 8) << (at % 8) | next())
     }
 
-    /// [`BitReader::peek`] as long as eight bytes are there.
+    /// Like [`BitReader::peek`], but `None` if fewer than eight bytes remain.
     #[inline]
     pub(super) fn whole_peek(self, at: usize) -> Option<u64> {
         let bytes = self.bytes.get(at / 8..at / 8 + 8)?;
         bytes.first_chunk().map(|word| u64::from_be_bytes(*word) << (at % 8))
     }
 
-    /// [`BitReader::peek_64`] as long as nine bytes are there.
+    /// Like [`BitReader::peek_64`], but `None` if fewer than nine bytes remain.
     #[inline]
     pub(super) fn whole_64(self, at: usize) -> Option<u64> {
         let bytes = self.bytes.get(at / 8..at / 8 + 9)?;
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_come_back_at_every_width_and_place() {
+    fn bits_round_trip_at_every_width_and_place() {
         for lead in 1..=64 {
             for width in 1..=64 {
                 let mut out = Vec::new();

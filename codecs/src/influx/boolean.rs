@@ -1,4 +1,4 @@
-//! Booleans: one bit each, the first one at the top of its byte.
+//! Booleans: one bit each. The first value is the highest bit of the first byte.
 //!
 //! ```text
 //! ┌─────────┬────────────────┬────────────────────────┐
@@ -6,8 +6,8 @@
 //! └─────────┴────────────────┴────────────────────────┘
 //! ```
 //!
-//! No values are `10 00 00` in the streaming form and `10 00` in the batch form. Readers ignore the first byte, as
-//! InfluxDB's do.
+//! An empty column is `10 00 00` in the streaming form and `10 00` in the batch form. Like InfluxDB, the decoder
+//! ignores the first byte.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
@@ -16,13 +16,13 @@ use crate::error::{Error, Result};
 use crate::varint;
 
 const HEADER: u8 = 0x10;
-/// Collects the low bits of eight bytes in the top byte of the product, the lowest byte's bit first: byte `i` moves by
-/// `63 - 9 i`, and no two of the 64 products meet.
+/// Multiplying eight bytes by this number collects their low bits in the top byte. The bit of the lowest byte comes
+/// first. Byte `i` moves by `63 - 9 i` bits, and no two of the 64 products overlap.
 const GATHER: u64 = 0x8040_2010_0804_0201;
-/// The eight booleans of every byte.
+/// The eight booleans of each byte.
 static SPREAD: [[bool; 8]; 256] = spread();
 
-#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const fn spread() -> [[bool; 8]; 256] {
     let mut spread = [[false; 8]; 256];
     let mut byte = 0;
@@ -57,10 +57,10 @@ fn pack(eight: [bool; 8]) -> u8 {
     (u64::from_le_bytes(eight.map(u8::from)).wrapping_mul(GATHER) >> 56) as u8
 }
 
-/// Replaces `out` by the values of the payload, which must be `count`.
+/// Replaces `out` with the values of the payload, which must hold exactly `count`.
 ///
 /// # Errors
-/// Whatever is not a whole payload of `count` values. `out` is of no use then.
+/// The payload does not hold exactly `count` values. The content of `out` is then unspecified.
 pub fn decode(payload: &[u8], count: usize, out: &mut Vec<bool>) -> Result<()> {
     out.clear();
     let Some((_, body)) = payload.split_first() else {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_value_is_the_highest_bit() {
+    fn first_value_is_the_highest_bit() {
         let mut out = Vec::new();
         encode(
             Form::Streaming,
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_is_gathered_as_it_is_spread() {
+    fn pack_reverses_spread() {
         for byte in 0..=255 {
             assert_eq!(pack(SPREAD[usize::from(byte)]), byte);
         }

@@ -1,18 +1,18 @@
-//! Floats: the bits that differ from the value before (the scheme of Facebook's Gorilla, in InfluxDB's variant).
+//! Floats: the bits that differ from the previous value. This is InfluxDB's variant of Facebook's Gorilla encoding.
 //!
 //! ```text
 //! ┌─────────┬─────────────┬──────────────────────────────────────────┬─────────┐
 //! │ 10 <1B> │ first <64b> │ one code for each further value, and end │ padding │   most significant bits first
 //! └─────────┴─────────────┴──────────────────────────────────────────┴─────────┘
 //! 0                                       the same value again
-//! 1 0 <bits>                              differing bits, in the window of the code before
-//! 1 1 <leading 5b> <width 6b> <bits>      a new window: zeros above it, and its width; 0 stands for 64
+//! 1 0 <bits>                              differing bits, in the window of the previous code
+//! 1 1 <leading 5b> <width 6b> <bits>      a new window: the zeros above it and its width (0 means 64)
 //! end = the code of the NaN 7ff8000000000001
 //! ```
 //!
-//! So no NaN can be encoded. Two habits of the original decide over its bytes: leading zeros are taken modulo 32, not
-//! cut at 31, and a window is kept as long as the bits fit into it, however loosely. Readers ignore the first byte, as
-//! InfluxDB's do.
+//! The end mark is a NaN, so no NaN can be encoded. Two details of InfluxDB's encoder affect the bytes. It takes the
+//! number of leading zeros modulo 32 instead of limiting it to 31. And it keeps a window as long as the bits fit
+//! into it, even if a narrower one would save space. Like InfluxDB, the decoder ignores the first byte.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
@@ -30,18 +30,18 @@ const HEADER: u8 = 0x10;
 /// Written after the last value.
 const END: u64 = 0x7ff8_0000_0000_0001;
 const LEADING_MASK: u32 = 31;
-/// Values that are written at once for a run.
+/// Slots that are written at once for a repeated value.
 const RUN: usize = 16;
-/// So many codes of one window promise more.
+/// After this many codes with one window, more are likely to follow.
 const FEW: usize = 8;
-/// Bits of a code before its differing bits.
+/// Bits in a code before its differing bits.
 const SAME_WINDOW_BITS: usize = 2;
 const NEW_WINDOW_BITS: usize = 13;
 
 /// Appends the payload of `values`.
 ///
 /// # Errors
-/// NaN is refused, and nothing is appended.
+/// A value is NaN. Nothing is appended.
 pub fn encode(values: &[f64], out: &mut Vec<u8>) -> Result<()> {
     // No early exit, so that the common case runs in vector registers.
     if values.iter().fold(false, |nan, value| nan | value.is_nan()) {
@@ -55,7 +55,7 @@ pub fn encode(values: &[f64], out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// [`write`] as the processor does it best.
+/// Calls the fastest version of [`write`] for this processor.
 fn write_at_best(values: &[f64], out: &mut Vec<u8>) {
     #[cfg(target_arch = "x86_64")]
     {
@@ -63,24 +63,24 @@ fn write_at_best(values: &[f64], out: &mut Vec<u8>) {
         if has!("bmi1") && has!("bmi2") && has!("lzcnt") {
             #[expect(
                 unsafe_code,
-                reason = "the same writing with cheaper shifts and counts; `write` is its safe twin"
+                reason = "writes the same bits with faster instructions; `write` is its safe twin"
             )]
-            // SAFETY: the processor has all three, as was just asked.
+            // SAFETY: the check above found all three instruction sets.
             return unsafe { write_with_bmi2(values, out) };
         }
     }
     write(values, out);
 }
 
-/// [`write`] compiled for shifts that leave the flags alone, and for zeros that are counted at once.
+/// [`write`], compiled with shifts that do not change the flags and with an instruction that counts zeros.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "bmi1,bmi2,lzcnt")]
 fn write_with_bmi2(values: &[f64], out: &mut Vec<u8>) {
     write(values, out);
 }
 
-/// Appends the codes of `values`, none of them a NaN, and the end.
-#[expect(clippy::inline_always, reason = "it is compiled once for each kind of processor")]
+/// Appends the codes of `values` and the end mark. The values must not contain NaN.
+#[expect(clippy::inline_always, reason = "compiled once for each instruction set")]
 #[inline(always)]
 fn write(values: &[f64], out: &mut Vec<u8>) {
     let mut writer = BitWriter::new(out);
@@ -90,7 +90,7 @@ fn write(values: &[f64], out: &mut Vec<u8>) {
     };
     let mut before = first.to_bits();
     writer.put(before, 64);
-    // A window that no bits fit into.
+    // An empty window: no differing bits fit into it.
     let (mut leading, mut trailing) = (64, 64);
     for bits in rest.iter().map(|value| value.to_bits()).chain([END]) {
         let differing = bits ^ before;
@@ -114,19 +114,19 @@ fn write(values: &[f64], out: &mut Vec<u8>) {
     writer.finish();
 }
 
-/// Replaces `out` by the values of the payload, which must be `count`.
+/// Replaces `out` with the values of the payload, which must hold exactly `count`.
 ///
 /// # Errors
-/// Whatever is not a whole payload of `count` values. `out` is of no use then.
+/// The payload does not hold exactly `count` values. The content of `out` is then unspecified.
 pub fn decode(payload: &[u8], count: usize, out: &mut Vec<f64>) -> Result<()> {
     decode_first(payload, count, count, out)
 }
 
-/// Replaces `out` by the values at these places of the payload, which must have `count`. When the last of all is not
-/// among them, what follows is not looked at.
+/// Replaces `out` with the values at `places`. The payload must hold exactly `count` values. If the last value is
+/// not among `places`, the rest of the payload is not checked.
 ///
 /// # Errors
-/// Whatever is not the beginning of such a payload. `out` is of no use then.
+/// The part that was read is corrupt. The content of `out` is then unspecified.
 pub fn decode_part(payload: &[u8], places: Range<usize>, count: usize, out: &mut Vec<f64>) -> Result<()> {
     decode_first(payload, places.end, count, out)?;
     if places.start > 0 {
@@ -143,7 +143,7 @@ fn decode_first(payload: &[u8], wanted: usize, count: usize, out: &mut Vec<f64>)
             _ => Err(Error::corrupt(0, "the encoding of floats")),
         };
     };
-    // Each value but the first takes at least one bit.
+    // Each value after the first takes at least one bit.
     if count > body.len() * 8 {
         return Err(Error::corrupt(payload.len(), "as many floats as timestamps"));
     }
@@ -166,7 +166,7 @@ fn decode_first(payload: &[u8], wanted: usize, count: usize, out: &mut Vec<f64>)
     }
 }
 
-/// [`read`] as the processor does it best.
+/// Calls the fastest version of [`read`] for this processor.
 fn read_at_best(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Result<usize> {
     #[cfg(target_arch = "x86_64")]
     if let Some(done) = eight_at_once(bits, out, whole).or_else(|| four_at_once(bits, out, whole)) {
@@ -175,7 +175,7 @@ fn read_at_best(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Result<usi
     read(bits, out, whole, one_by_one)
 }
 
-/// [`read`] with the kernel of [`eight`], if the processor has what it needs.
+/// [`read`] with the kernel of [`eight`]. Returns `None` if the processor lacks the instructions.
 #[cfg(target_arch = "x86_64")]
 fn eight_at_once(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Option<Result<usize>> {
     use std::arch::is_x86_feature_detected as has;
@@ -187,51 +187,52 @@ fn eight_at_once(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Option<Re
         && has!("avx512vbmi2");
     #[expect(
         unsafe_code,
-        reason = "a kernel, three times as fast as the shifts; `read` without it is its safe twin"
+        reason = "a kernel, three times as fast as shifts; `read` without a kernel is its safe twin"
     )]
-    // SAFETY: the processor has all six, as was just asked.
+    // SAFETY: the check above found all six instruction sets.
     has_it.then(|| unsafe { read_by_eight(bits, out, whole) })
 }
 
-/// [`read`] with the kernel of [`four`], if the processor has what it needs.
+/// [`read`] with the kernel of [`four`]. Returns `None` if the processor lacks the instructions.
 #[cfg(target_arch = "x86_64")]
 fn four_at_once(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Option<Result<usize>> {
     use std::arch::is_x86_feature_detected as has;
     let has_it = has!("bmi2") && has!("lzcnt") && has!("avx2");
     #[expect(
         unsafe_code,
-        reason = "a kernel, by a third faster than shifts; `read` without it is its safe twin"
+        reason = "a kernel, a third faster than shifts; `read` without a kernel is its safe twin"
     )]
-    // SAFETY: the processor has all three, as was just asked.
+    // SAFETY: the check above found all three instruction sets.
     has_it.then(|| unsafe { read_by_four(bits, out, whole) })
 }
 
-/// [`read`] with a kernel for the codes of a window.
+/// [`read`] with the AVX-512 kernel for runs of codes with one window.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "bmi2,lzcnt,avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
 fn read_by_eight(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Result<usize> {
     read(bits, out, whole, |window, at, value, out| eight::follow(window, bits.bytes(), at, value, out))
 }
 
-/// [`read`] with a kernel for them in smaller registers.
+/// [`read`] with the AVX2 kernel for runs of codes with one window.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "bmi2,lzcnt,avx2")]
 fn read_by_four(bits: BitReader<'_>, out: &mut [f64], whole: bool) -> Result<usize> {
     read(bits, out, whole, |window, at, value, out| four::follow(window, bits.bytes(), at, value, out))
 }
 
-/// The way of processors that have no faster one.
-#[expect(clippy::inline_always, reason = "it is nothing")]
+/// Used where the processor has no faster way.
+#[expect(clippy::inline_always, reason = "the function does nothing")]
 #[inline(always)]
 fn one_by_one(_: Window, at: usize, value: u64, _: &mut [f64]) -> (usize, u64, usize) {
     (at, value, 0)
 }
 
-/// Fills `out`; the place after the end mark, which unless `whole` need not follow.
+/// Fills `out` and returns the bit offset after the end mark. If `whole` is false, the end mark need not follow.
 ///
-/// `many` goes on in a window that fits, for as long as it has a faster way: from a place, the value before it and the
-/// values to be written, to the place after it, the last value and how many were written.
-#[expect(clippy::inline_always, reason = "it is compiled once for each kind of processor")]
+/// `many` reads further codes with the same window, as long as it has a faster way. It gets a bit offset, the
+/// previous value and the slots to fill. It returns the next bit offset, the last value and the number of values
+/// written.
+#[expect(clippy::inline_always, reason = "compiled once for each instruction set")]
 #[inline(always)]
 fn read(
     bits: BitReader<'_>,
@@ -242,10 +243,10 @@ fn read(
     let mut at = 64;
     let mut value = bits.peek_64(0);
     let mut window = Window::whole();
-    // Whether the last codes of one window were many: then the next may be.
+    // Whether the last window had many codes. Then the next one is likely to have many too.
     let mut long = false;
-    // Each turn begins with a new value, the first one or one that a code has changed; at its end stands a code that
-    // is neither a repetition nor one that the window follows by itself.
+    // Each iteration starts with a value that is new: the first one, or one that a code has changed. It ends at a
+    // code that starts a new window.
     while value != END {
         let Some((slot, rest)) = std::mem::take(&mut out).split_first_mut() else { break };
         *slot = f64::from_bits(value);
@@ -297,17 +298,17 @@ fn read(
     }
 }
 
-/// What has all bits of a code, wherever it begins.
+/// A source of all bits of a code at any bit offset.
 enum Reach {
     /// A load of eight bytes.
     Word,
-    /// That and the byte behind it.
+    /// A load of eight bytes and the byte after it.
     Whole,
-    /// Neither.
+    /// Neither fits.
     Beyond,
 }
 
-/// Where the differing bits of a value are.
+/// The position of the differing bits in a value.
 #[derive(Clone, Copy)]
 struct Window {
     leading: u32,
@@ -320,7 +321,7 @@ impl Window {
         Self { leading: 0, width: 64, mask: u64::MAX }
     }
 
-    /// The window that a code begins with.
+    /// The window at the start of a code.
     fn of(code: u64) -> Option<Self> {
         let leading = (code >> 57) as u32 & LEADING_MASK;
         let width = match (code >> 51) as u32 & 63 {
@@ -331,8 +332,8 @@ impl Window {
         Some(Self { leading, width: width as usize, mask: u64::MAX >> (64 - width) << below })
     }
 
-    /// Reads codes as long as they are in this window and not the end mark: nearly all values of a noisy column. It
-    /// stops before the last bytes.
+    /// Reads codes until the window changes or the end mark comes. Nearly all values of a noisy column take this
+    /// path. It stops before the last bytes.
     #[inline]
     fn follow<'o>(
         &self,
@@ -341,7 +342,7 @@ impl Window {
         value: u64,
         out: &'o mut [f64],
     ) -> (usize, u64, &'o mut [f64]) {
-        // One rotation moves the bits from behind the head of the code to where they differ.
+        // One rotation moves the bits after the head of the code to their place in the value.
         let turn = (SAME_WINDOW_BITS as u32).wrapping_sub(self.leading);
         let turned = |code: u64| (code, code.rotate_left(turn));
         match self.reach() {
@@ -353,7 +354,7 @@ impl Window {
         }
     }
 
-    /// Whether codes of this window can make the one value of the other.
+    /// Whether codes with this window can change one value into the other.
     #[cfg(target_arch = "x86_64")]
     fn may_reach(&self, from: u64, to: u64) -> bool {
         (from ^ to) & !self.mask == 0
@@ -367,7 +368,8 @@ impl Window {
         }
     }
 
-    /// `peek` gives the head of the code at a place and its differing bits; where it has none the reading stops.
+    /// `peek` returns the head of the code at a bit offset and its differing bits. Reading stops when it returns
+    /// `None`.
     #[inline]
     fn follow_by<'o>(
         &self,
@@ -389,12 +391,12 @@ impl Window {
     }
 }
 
-/// Writes `value` to the first `run` places; those after them.
+/// Writes `value` to the first `run` slots and returns the slots after them.
 #[inline]
 fn repeat(value: u64, run: usize, out: &mut [f64]) -> &mut [f64] {
     let value = f64::from_bits(value);
     if let Some(chunks) = out.get_mut(..run.next_multiple_of(RUN)) {
-        // Whole chunks, and so some places more, which later values overwrite.
+        // Writes full chunks, so some slots after the run are written too. Later values overwrite them.
         chunks.as_chunks_mut::<RUN>().0.iter_mut().for_each(|chunk| *chunk = [value; RUN]);
         out.get_mut(run..).unwrap_or_default()
     } else {

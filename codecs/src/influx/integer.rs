@@ -1,4 +1,4 @@
-//! Integers, signed and unsigned: differences, zigzag so that small ones of either sign have few bits.
+//! Signed and unsigned integers: differences in zigzag form, so that small differences of either sign take few bits.
 //!
 //! ```text
 //! constant  ┌─────────┬─────────────┬───────────────┬─────────────────────┐
@@ -12,8 +12,9 @@
 //!           └─────────┴─────────────┴─────────────────────────────────────┘
 //! ```
 //!
-//! Constant from three values on; raw when a step, or in the streaming form the first value too, has more than 60 bits.
-//! All sums wrap, and unsigned values are taken as the signed ones of the same bits. No values are no bytes.
+//! The constant form is used for three or more values with equal steps. The raw form is used if a step has more than
+//! 60 bits. In the streaming form, a first value of more than 60 bits has the same effect. All sums wrap. Unsigned
+//! values are encoded as signed values with the same bits. An empty column has no bytes.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
@@ -27,28 +28,28 @@ const PACKED: u8 = 1;
 const CONSTANT: u8 = 2;
 const HEADER_BYTES: usize = 9;
 
-/// Appends the payload of `values`. The content of `scratch` is lost.
+/// Appends the payload of `values`. Overwrites `scratch`.
 pub fn encode(form: Form, values: &[i64], scratch: &mut Vec<u64>, out: &mut Vec<u8>) {
     encode_words(form, values, scratch, out);
 }
 
-/// Appends the payload of unsigned `values`. The content of `scratch` is lost.
+/// Appends the payload of unsigned `values`. Overwrites `scratch`.
 pub fn encode_unsigned(form: Form, values: &[u64], scratch: &mut Vec<u64>, out: &mut Vec<u8>) {
     encode_words(form, values, scratch, out);
 }
 
-/// Replaces `out` by the values of the payload, which must be `count`.
+/// Replaces `out` with the values of the payload, which must hold exactly `count`.
 ///
 /// # Errors
-/// Whatever is not a whole payload of `count` values. `out` is of no use then.
+/// The payload does not hold exactly `count` values. The content of `out` is then unspecified.
 pub fn decode(payload: &[u8], count: usize, out: &mut Vec<i64>) -> Result<()> {
     decode_words(payload, count, out)
 }
 
-/// Replaces `out` by the unsigned values of the payload, which must be `count`.
+/// Replaces `out` with the unsigned values of the payload, which must hold exactly `count`.
 ///
 /// # Errors
-/// Whatever is not a whole payload of `count` values. `out` is of no use then.
+/// The payload does not hold exactly `count` values. The content of `out` is then unspecified.
 pub fn decode_unsigned(payload: &[u8], count: usize, out: &mut Vec<u64>) -> Result<()> {
     decode_words(payload, count, out)
 }
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn three_equal_steps_are_a_run_and_two_are_not() {
+    fn a_run_has_at_least_three_values() {
         assert_eq!(
             encoded(Form::Streaming, &[1, 1]),
             [0x10, 0, 0, 0, 0, 0, 0, 0, 2, 0xf0, 0, 0, 0, 0, 0, 0, 0]
@@ -167,9 +168,9 @@ mod tests {
         assert_eq!(encoded(Form::Streaming, &[0, i64::MIN, 0])[0], 0x20, "steps of a run may have 64 bits");
     }
 
-    /// The streaming encoder lets a wide first value spoil the whole block; the batch encoder does not.
+    /// In the streaming form a wide first value makes the whole block raw. In the batch form it does not.
     #[test]
-    fn a_wide_first_value_is_raw_in_streaming_form_only() {
+    fn wide_first_values_are_raw_only_in_streaming_form() {
         let values = [i64::MAX, i64::MAX - 1, i64::MAX, i64::MAX];
         assert_eq!(encoded(Form::Streaming, &values)[0], 0x00);
         assert_eq!(encoded(Form::Batch, &values)[0], 0x10);

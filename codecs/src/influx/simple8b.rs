@@ -1,4 +1,4 @@
-//! simple8b: as many small numbers in one 64-bit word as fit.
+//! simple8b: packs as many small numbers as possible into each 64-bit word.
 //!
 //! ```text
 //! ┌───────────────┬─────────────────────────────────────────────┐
@@ -9,8 +9,8 @@
 //! bits       0   0   1   2   3   4   5   6   7   8  10  12  15  20  30  60
 //! ```
 //!
-//! Selectors 0 and 1 stand for runs of the value 1. A word takes the first selector that is full; there is no padding,
-//! so that the last values of a stream get smaller words.
+//! Selectors 0 and 1 stand for runs of the value 1. The encoder takes the first selector whose word the next values
+//! fill. Words are never padded, so the last values of a stream go into words with fewer values.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
@@ -24,12 +24,13 @@ use crate::error::{Error, Result};
 pub const VALUE_MAX: u64 = (1 << VALUE_BITS_MAX) - 1;
 const VALUE_BITS_MAX: u32 = 60;
 
-/// When a run of ones becomes a word of selector 0 or 1. Versions of InfluxDB differ, and so do their bytes.
+/// When a run of ones becomes a word with selector 0 or 1. The versions of InfluxDB differ in this, so their bytes
+/// differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ones {
-    /// All of the next 240 values, or all that are left, are ones: timestamps in streaming form.
+    /// All of the next 240 values are ones, or all remaining values if fewer: timestamps in the streaming form.
     Window,
-    /// All values that are left are ones: integers in streaming form.
+    /// All remaining values are ones: integers in the streaming form.
     Rest,
     /// The next 240 or 120 values are ones: the batch form.
     Prefix,
@@ -37,18 +38,18 @@ pub enum Ones {
 
 const WORD_BYTES: usize = 8;
 type Word64 = [u8; WORD_BYTES];
-/// The words that follow those read, or as an error those that did not fit.
+/// The remaining words, or as an error the remaining words whose values did not fit.
 type Unread<'w> = std::result::Result<&'w [Word64], &'w [Word64]>;
 const SELECTOR_SHIFT: u32 = 60;
 const SELECTOR_BITS: u32 = 4;
 const LONG_RUN: usize = 240;
 const SHORT_RUN: usize = 120;
 
-/// Values a word, by selector.
+/// Values per word, by selector.
 const COUNTS: [usize; 16] = [240, 120, 60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1];
-/// Bits a value, by selector.
+/// Bits per value, by selector.
 const WIDTHS: [u32; 16] = [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 60];
-/// The largest value that a word can hold beside this many before it.
+/// The largest value that fits into a word after this many other values.
 const LIMITS: [u64; 60] = limits();
 /// The selector of the largest word that this many values fill.
 const FILLED: [u8; 61] = filled();
@@ -56,7 +57,7 @@ const FILLED: [u8; 61] = filled();
 const _: () = assert!(LIMITS[0] == VALUE_MAX && LIMITS[1] == (1 << 30) - 1 && LIMITS[59] == 1);
 const _: () = assert!(FILLED[60] == 2 && FILLED[9] == 8 && FILLED[1] == 15);
 
-#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const fn limits() -> [u64; 60] {
     let mut limits = [0; 60];
     let mut selector = 2;
@@ -71,7 +72,7 @@ const fn limits() -> [u64; 60] {
     limits
 }
 
-#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const fn filled() -> [u8; 61] {
     let mut filled = [15; 61];
     let mut selector = 16;
@@ -86,7 +87,7 @@ const fn filled() -> [u8; 61] {
     filled
 }
 
-/// Runs `$call::<COUNT, BITS>($args)` for a selector of 2 and above, with both constants known to the compiler.
+/// Runs `$call::<COUNT, BITS>($args)` for a selector of 2 or more. The compiler knows both constants.
 macro_rules! by_selector {
     ($selector:expr, $($call:ident).+($($arg:expr),*)) => {
         match $selector {
@@ -111,7 +112,7 @@ macro_rules! by_selector {
 /// Appends the words of `values`.
 ///
 /// # Errors
-/// Values above [`VALUE_MAX`] are refused, and nothing is appended.
+/// A value is above [`VALUE_MAX`]. Nothing is appended.
 pub fn encode(values: &[u64], ones: Ones, out: &mut Vec<u8>) -> Result<()> {
     if let Some(index) = values.iter().position(|&v| v > VALUE_MAX) {
         return Err(Error::unsupported(index, "above 2^60 - 1"));
@@ -120,10 +121,10 @@ pub fn encode(values: &[u64], ones: Ones, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Replaces `out` by all values of `words`.
+/// Replaces `out` with all values of `words`.
 ///
 /// # Errors
-/// A part of a word at the end, and more values than `limit`.
+/// The last word is incomplete, or there are more values than `limit`.
 pub fn decode(words: &[u8], limit: usize, out: &mut Vec<u64>) -> Result<()> {
     let count = count(words)?;
     if count > limit as u64 {
@@ -131,7 +132,7 @@ pub fn decode(words: &[u8], limit: usize, out: &mut Vec<u64>) -> Result<()> {
     }
     out.clear();
     out.resize(count as usize, 0);
-    // Each value is the sum of the steps up to it; the step that leads from one value to the next gives it back.
+    // Unpacking adds the steps up. Subtracting each value from the next one restores the values.
     unpack(words, 0, Plain, out)?;
     for at in (1..out.len()).rev() {
         if let Some([before, value]) = out.get_mut(at - 1..=at) {
@@ -141,10 +142,10 @@ pub fn decode(words: &[u8], limit: usize, out: &mut Vec<u64>) -> Result<()> {
     Ok(())
 }
 
-/// How many values `words` hold.
+/// The number of values in `words`.
 ///
 /// # Errors
-/// A part of a word at the end.
+/// The last word is incomplete.
 pub fn count(words: &[u8]) -> Result<u64> {
     let (words, part) = words.as_chunks::<WORD_BYTES>();
     if !part.is_empty() {
@@ -153,8 +154,8 @@ pub fn count(words: &[u8]) -> Result<u64> {
     Ok(words.iter().map(|word| COUNTS.get(usize::from(word[0] >> 4)).copied().unwrap_or(0) as u64).sum())
 }
 
-/// Appends the words of values that are known to be at most [`VALUE_MAX`].
-#[expect(clippy::indexing_slicing, reason = "the tables have a place for every count of a word")]
+/// Appends the words of values that are all at most [`VALUE_MAX`].
+#[expect(clippy::indexing_slicing, reason = "the tables cover every number of values in a word")]
 pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
     let mut runs = Runs { values, ones, end: 0 };
     let mut at = 0;
@@ -167,7 +168,8 @@ pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
             at += count;
             continue;
         }
-        // All values of a word share one width, and so the one that breaks a limit breaks it for those before it too.
+        // All values of a word have one width. So a value that is too wide is too wide in any word with more values,
+        // too.
         let mut union = 0;
         let fits = |(value, limit): &(&u64, &u64)| {
             union |= **value;
@@ -181,23 +183,23 @@ pub(super) fn pack(values: &[u64], ones: Ones, out: &mut Vec<u8>) {
     }
 }
 
-/// The first `COUNT` values side by side.
+/// Packs the first `COUNT` values.
 #[inline]
 fn join<const COUNT: usize, const BITS: u32>(values: &[u64]) -> u64 {
     let Some(values) = values.first_chunk::<COUNT>() else { return 0 };
     values.iter().zip(0..).fold(0, |word, (value, at)| word | value << (at * BITS))
 }
 
-/// Finds the runs of ones, each once.
+/// Finds runs of ones. Looks at each value once.
 struct Runs<'a> {
     values: &'a [u64],
     ones: Ones,
-    /// One past the run that was found last.
+    /// The end of the last run that was found.
     end: usize,
 }
 
 impl Runs<'_> {
-    /// The run word for the values from `at`, at least 120, of which the first is a one.
+    /// The run word for the values at `at`, of which at least 120 remain and the first is a one.
     fn word(&mut self, at: usize) -> Option<(usize, u64)> {
         let rest = self.values.get(at..)?;
         if self.end <= at {
@@ -219,21 +221,21 @@ impl Runs<'_> {
     }
 }
 
-/// What the values of a stream stand for: the steps from each sum to the next.
+/// How the values of a stream become steps between consecutive sums.
 ///
-/// A word is made ready as a whole, so that what all of its values need is done to them side by side.
+/// A word is first converted as a whole, so that all its values are converted at once.
 pub(super) trait Step: Copy {
-    /// The word with each of its values, `COUNT` of `BITS` bits, ready for [`Step::lowest`].
+    /// Converts a word with `COUNT` values of `BITS` bits for [`Step::lowest`].
     fn ready<const COUNT: usize, const BITS: u32>(self, word: u64) -> u64;
     /// The step of the value in the lowest `BITS` bits.
     fn lowest<const BITS: u32>(self, word: u64) -> u64;
-    /// Writes the sums of the first words if they are of selectors in no order: those that are left then. None when there is
-    /// no faster way than by selector.
+    /// Writes the sums of the first words if their selectors are mixed, and returns the remaining words. Returns
+    /// `None` if the loop over one selector is the fastest way.
     #[inline]
     fn mixed<'w, T: Word>(self, _sums: &mut Sums<'_, T>, _words: &'w [Word64]) -> Option<&'w [Word64]> {
         None
     }
-    /// The step of a value of a run.
+    /// The step of each value in a run.
     fn one(self) -> u64;
 }
 
@@ -255,7 +257,7 @@ impl Step for Plain {
     }
 }
 
-/// The values are the steps, divided by a number.
+/// The values are the steps divided by a number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scaled(pub(super) u64);
 
@@ -273,12 +275,13 @@ impl Step for Scaled {
     }
 }
 
-/// The values are the steps in zigzag.
+/// The values are the steps in zigzag form.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Zigzag;
 
 impl Step for Zigzag {
-    /// To two's complement of `BITS` bits, of 64 if there is one value: half of each, inverted where it was odd.
+    /// Converts each value to two's complement of `BITS` bits, or of 64 bits if there is one value: half the value,
+    /// inverted if it was odd.
     #[inline]
     fn ready<const COUNT: usize, const BITS: u32>(self, word: u64) -> u64 {
         let lowest = const { lowest_bits(COUNT, BITS) };
@@ -310,13 +313,13 @@ impl Step for Zigzag {
     }
 }
 
-/// The selector of words with so many values, at its place in the word.
-#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+/// The selector for this many values, shifted to its place in the word.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const fn selector_of(count: usize) -> u64 {
     (FILLED[count] as u64) << SELECTOR_SHIFT
 }
 
-/// The lowest bit of each value of a word.
+/// The lowest bit of each value in a word.
 const fn lowest_bits(count: usize, bits: u32) -> u64 {
     let (mut lowest, mut at) = (0, 0);
     while at < count as u32 {
@@ -326,10 +329,10 @@ const fn lowest_bits(count: usize, bits: u32) -> u64 {
     lowest
 }
 
-/// Fills `out` with running sums: each value of `words`, through `step`, is added to the sum, which begins at `sum`.
+/// Fills `out` with running sums. The sum starts at `sum`, and each value of `words` adds its `step`.
 ///
 /// # Errors
-/// The words must hold exactly as many values as `out`.
+/// The words do not hold exactly as many values as `out`.
 pub(super) fn unpack<T: Word>(words: &[u8], sum: u64, step: impl Step, out: &mut [T]) -> Result<()> {
     let (words, part) = words.as_chunks::<WORD_BYTES>();
     let begin_of = |rest: &[Word64]| (words.len() - rest.len()) * WORD_BYTES;
@@ -358,25 +361,26 @@ pub(super) fn unpack<T: Word>(words: &[u8], sum: u64, step: impl Step, out: &mut
     Ok(())
 }
 
-/// The sum so far, and the places of those to come.
+/// The current sum and the slots that remain.
 pub(super) struct Sums<'o, T> {
     last: u64,
     places: &'o mut [T],
 }
 
 impl<T: Word> Sums<'_, T> {
-    /// Writes the sums of all words of one selector that stand together.
+    /// Writes the sums of consecutive words that have one selector.
     #[inline]
     fn split<'w, const COUNT: usize, const BITS: u32>(
         &mut self,
         mut words: &'w [Word64],
         step: impl Step,
     ) -> Unread<'w> {
-        /// Words of a few wide values are read by so many, for the checks of one word cost as much as its values.
+        /// Words of a few wide values are read in groups of this size, because the checks for one word cost as much
+        /// as its values.
         const TOGETHER: usize = 4;
         const WIDE_BITS: u32 = 10;
         let selector = const { selector_of(COUNT) };
-        // In locals, so that the loop keeps them in registers.
+        // Local variables, so that the loop keeps them in registers.
         let (mut last, mut places) = (self.last, std::mem::take(&mut self.places));
         let mut sums = |word: u64, now: &mut [T; COUNT]| {
             let mut bits = step.ready::<COUNT, BITS>(word);
@@ -412,7 +416,7 @@ impl<T: Word> Sums<'_, T> {
         Ok(words)
     }
 
-    /// Writes the sums of the run of equal steps that the first word stands for.
+    /// Writes the sums of the run of equal steps in the first word.
     fn run<'w, const COUNT: usize>(&mut self, words: &'w [Word64], step: u64) -> Unread<'w> {
         let (now, later) = std::mem::take(&mut self.places).split_first_chunk_mut::<COUNT>().ok_or(words)?;
         for value in now {

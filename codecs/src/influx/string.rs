@@ -1,4 +1,4 @@
-//! Strings: each behind its length, all through snappy.
+//! Strings: each with its length in front, compressed together with snappy.
 //!
 //! ```text
 //! ┌─────────┬──────────────────────────────────────────────┐
@@ -6,7 +6,7 @@
 //! └─────────┴──────────────────────────────────────────────┘
 //! ```
 //!
-//! The count is that of the timestamps. Readers ignore the first byte, as InfluxDB's do.
+//! The number of strings is that of the timestamps. Like InfluxDB, the decoder ignores the first byte.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
@@ -16,14 +16,14 @@ use crate::snappy_frame::{self, Compressor};
 use crate::varint;
 
 const HEADER: u8 = 0x10;
-/// Bytes copied at once: the buffers are longer by as many, so that a string of at most so many needs no exact copy.
+/// Bytes copied at once. The buffers are longer by this many bytes, so a short string needs no exact copy.
 const CHUNK: usize = 32;
 
-/// From so many bytes on strings are taken apart where they were decompressed: short ones slower, but a second copy of a
-/// large block is as much memory again.
+/// Blocks of at least this size are split in the buffer they were decompressed into. That is slower for short
+/// strings, but a second buffer would double the memory.
 const IN_PLACE_BYTES: u64 = 1 << 20;
 
-/// Buffers and tables that outlive the block.
+/// Buffers and tables that are reused from block to block.
 #[derive(Debug, Default)]
 pub struct Scratch {
     plain: Vec<u8>,
@@ -33,7 +33,7 @@ pub struct Scratch {
 /// Appends the payload of `values`.
 ///
 /// # Errors
-/// Snappy holds less than 4 GiB.
+/// The strings have 4 GiB or more, which is above the limit of snappy.
 pub fn encode(values: StringsRef<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<()> {
     let plain = &mut scratch.plain;
     let len = join(values, plain);
@@ -45,7 +45,7 @@ pub fn encode(values: StringsRef<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) 
     Ok(())
 }
 
-/// Writes each string behind its length to the start of `plain`, which grows as needed; the length of them all.
+/// Writes each string and its length to the start of `plain`, which grows as needed. Returns the number of bytes.
 fn join(values: StringsRef<'_>, plain: &mut Vec<u8>) -> usize {
     let most = values.bytes().len() + values.len() * varint::BYTES_MAX + CHUNK;
     if plain.len() < most {
@@ -61,20 +61,20 @@ fn join(values: StringsRef<'_>, plain: &mut Vec<u8>) -> usize {
     to
 }
 
-/// The bytes that the payload claims, of the values and their lengths together.
+/// The number of bytes that the payload claims for the values and their lengths together.
 ///
 /// # Errors
-/// It is cut short.
+/// The payload ends early.
 pub fn claimed(payload: &[u8]) -> Result<u64> {
     let Some((_, body)) = payload.split_first() else { return Ok(0) };
     let (claimed, _) = varint::get(body).ok_or(Error::corrupt(1, "the length of the strings"))?;
     Ok(claimed)
 }
 
-/// Replaces `out` by the values of the payload, which must be `count`.
+/// Replaces `out` with the values of the payload, which must hold exactly `count`.
 ///
 /// # Errors
-/// Whatever is not a whole payload of `count` values. `out` is empty then.
+/// The payload does not hold exactly `count` values. `out` is then empty.
 pub fn decode(payload: &[u8], count: usize, scratch: &mut Scratch, out: &mut StringColumn) -> Result<()> {
     out.clear();
     let Some((_, body)) = payload.split_first() else {
@@ -100,17 +100,17 @@ pub fn decode(payload: &[u8], count: usize, scratch: &mut Scratch, out: &mut Str
     done
 }
 
-/// Decompresses into the start of `plain`, which is longer by a chunk then; how many bytes.
+/// Decompresses to the start of `plain` and returns the length. `plain` is longer by at least one chunk.
 fn decompress(body: &[u8], count: usize, plain: &mut Vec<u8>) -> Result<usize> {
     let len = snappy_frame::decompress(body, plain, CHUNK).map_err(|e| e.shifted(1))?;
-    // Each string takes at least the byte of its length.
+    // Each string takes at least one byte for its length.
     if count > len {
         return Err(Error::corrupt(1, "as many strings as timestamps"));
     }
     Ok(len)
 }
 
-/// Takes the first `len` bytes of `plain` apart; beyond them there is room for another chunk.
+/// Splits the first `len` bytes of `plain` into strings. `plain` has one chunk of bytes after them.
 fn split(plain: &[u8], len: usize, count: usize, ends: &mut Vec<usize>, bytes: &mut Vec<u8>) -> Result<()> {
     let unequal = || Error::corrupt(1, "as many strings as timestamps");
     bytes.resize(len - count + CHUNK, 0);
@@ -134,7 +134,7 @@ fn split(plain: &[u8], len: usize, count: usize, ends: &mut Vec<usize>, bytes: &
     Ok(())
 }
 
-/// As [`split`], within `bytes`: each string moves to the front, over the lengths before it.
+/// Like [`split`], but inside `bytes`: each string moves to the front, over the lengths before it.
 fn split_in_place(bytes: &mut Vec<u8>, len: usize, count: usize, ends: &mut Vec<usize>) -> Result<()> {
     let unequal = || Error::corrupt(1, "as many strings as timestamps");
     ends.reserve(count);
@@ -156,7 +156,7 @@ fn split_in_place(bytes: &mut Vec<u8>, len: usize, count: usize, ends: &mut Vec<
     Ok(())
 }
 
-/// Copies `size` bytes, and where both sides have the room up to a chunk more.
+/// Copies `size` bytes. Copies up to a full chunk if both sides have the room.
 #[inline]
 fn copy(source: &[u8], from: usize, target: &mut [u8], to: usize, size: usize) {
     if size <= CHUNK {
@@ -176,9 +176,9 @@ fn copy(source: &[u8], from: usize, target: &mut [u8], to: usize, size: usize) {
 mod tests {
     use super::*;
 
-    /// Story: one block of 60 MB was held twice while it was taken apart.
+    /// Story: decoding one block of 60 MB used twice its memory.
     #[test]
-    fn a_large_block_is_held_once() {
+    fn a_large_block_is_in_memory_once() {
         let values: Vec<Vec<u8>> = (0..300_u32)
             .map(|n| n.to_le_bytes().repeat(if n % 7 == 0 { 0 } else { n as usize * 10 }))
             .collect();
@@ -197,12 +197,12 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Both ways take bytes apart alike, whatever they are.
+        /// Law: both ways to split the bytes give the same result for any bytes.
         #[test]
         fn in_place_is_as_apart(plain in proptest::collection::vec(0_u8..6, 0..40), count in 0_usize..12) {
             let (mut ends, mut bytes) = (Vec::new(), Vec::new());
             let padded = [&plain[..], &[0; CHUNK]].concat();
-            // Asked for before either is called.
+            // Reserve the memory before either call.
             proptest::prop_assume!(count <= plain.len());
             let apart = split(&padded, plain.len(), count, &mut ends, &mut bytes);
             let (mut ends_in_place, mut in_place) = (Vec::new(), padded.clone());
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_of_every_length_come_back() {
+    fn strings_of_every_length_round_trip() {
         let long: Vec<u8> = (0..200u8).collect();
         let values: Vec<&[u8]> = (0..=200).map(|len| &long[..len]).chain([&b""[..]]).collect();
         let values = column(&values);
@@ -238,9 +238,10 @@ mod tests {
         }
     }
 
-    /// Three bytes may claim 4 GiB; the claim is compared with what snappy can expand to before memory is taken.
+    /// Three bytes may claim 4 GiB. The decoder compares the claim with the most that snappy can expand to before it
+    /// allocates.
     #[test]
-    fn a_claim_beyond_the_format_takes_no_memory() {
+    fn an_impossible_claim_allocates_nothing() {
         let payload = [0x10, 0xff, 0xff, 0xff, 0xff, 0x0f];
         let mut scratch = Scratch::default();
         assert!(decode(&payload, 1, &mut scratch, &mut StringColumn::default()).is_err());

@@ -12,8 +12,8 @@
 //!           └─────────┴─────────────┴────────────────────────────────────────┘
 //! ```
 //!
-//! Constant from two timestamps on; raw when a step has more than 60 bits, as one that leads back in time has. All
-//! sums wrap. No timestamps are no bytes.
+//! The constant form is used for two or more timestamps with equal steps. The raw form is used if a step has more
+//! than 60 bits, such as a step back in time. All sums wrap. An empty column has no bytes.
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
@@ -32,30 +32,30 @@ const CONSTANT: u8 = 2;
 
 const HEADER_BYTES: usize = 9;
 
-/// The largest power of ten that is tried.
+/// The largest power of ten that the encoder tries.
 const POWER_MAX: usize = 12;
 const DIVISORS: [Divisor; POWER_MAX + 1] = divisors();
 
 const _: () = assert!(DIVISORS[3].inverse.wrapping_mul(125) == 1);
 
-/// Division by 10^power of numbers that it divides: a shift by the twos, and a multiplication for the fives.
+/// Divides multiples of 10^power: a shift for the factors of two and a multiplication for the factors of five.
 #[derive(Clone, Copy, Debug)]
 struct Divisor {
     power: u8,
-    /// The inverse of 5^power modulo 2^64: it takes the multiples of 5^power to their quotients, and only them to
-    /// numbers as small as that.
+    /// The inverse of 5^power modulo 2^64. It maps the multiples of 5^power to their quotients, and all other
+    /// numbers to larger ones.
     inverse: u64,
     quotient_max: u64,
 }
 
-#[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const fn divisors() -> [Divisor; POWER_MAX + 1] {
     let mut divisors = [Divisor { power: 0, inverse: 1, quotient_max: u64::MAX }; POWER_MAX + 1];
     let mut five = 1u64;
     let mut power = 1;
     while power <= POWER_MAX {
         five *= 5;
-        // Newton: every round doubles the bits that are right, beginning with three.
+        // Newton's method: each round doubles the number of correct bits, starting with three.
         let mut inverse = five;
         let mut round = 0;
         while round < 5 {
@@ -69,7 +69,7 @@ const fn divisors() -> [Divisor; POWER_MAX + 1] {
 }
 
 impl Divisor {
-    /// The largest that divides all of `steps`, whose bits together are `union`.
+    /// The largest divisor of all `steps`. `union` is the bitwise OR of the steps.
     fn common(steps: &[u64], union: u64) -> Self {
         let [one, ..] = DIVISORS;
         let mut larger =
@@ -86,7 +86,7 @@ impl Divisor {
         divisor
     }
 
-    /// Whether 5^power divides `step`; the caller knows that 2^power does.
+    /// Whether 5^power divides `step`. The caller has checked that 2^power does.
     fn divides(self, step: u64) -> bool {
         step.wrapping_mul(self.inverse) <= self.quotient_max
     }
@@ -96,7 +96,7 @@ impl Divisor {
     }
 }
 
-/// Appends the payload of `times`, in any order. The content of `scratch` is lost.
+/// Appends the payload of `times`, which may have any order. Overwrites `scratch`.
 pub fn encode(form: Form, times: &[i64], scratch: &mut Vec<u64>, out: &mut Vec<u8>) {
     let Some((first, rest)) = times.split_first() else { return };
     scratch.clear();
@@ -133,7 +133,7 @@ pub fn encode(form: Form, times: &[i64], scratch: &mut Vec<u64>, out: &mut Vec<u
     }
 }
 
-/// A payload taken apart, nothing decoded yet.
+/// The parts of a payload before decoding.
 enum Parts<'p> {
     Empty,
     Constant { first: u64, step: u64, count: u64 },
@@ -180,16 +180,17 @@ impl<'p> Parts<'p> {
         }
     }
 
-    /// The same, when it is at most `limit` and `out` can have as many.
+    /// The same number as `usize`. It is an error if it is above `limit` or needs more memory than can be reserved
+    /// in `out`.
     fn count_within(&self, limit: usize, out: &mut Vec<i64>) -> Result<usize> {
         let claimed = self.count()?;
-        // A few bytes may claim what no memory holds, and the caller may have set no limit.
+        // A few bytes may claim more than the memory holds, and the caller may have set no limit.
         let fits =
             |count: &usize| *count <= limit && out.try_reserve(count.saturating_sub(out.len())).is_ok();
         usize::try_from(claimed).ok().filter(fits).ok_or_else(|| Error::too_many(claimed, limit))
     }
 
-    /// Replaces `out` by all of them, which are `count`.
+    /// Replaces `out` with all `count` timestamps.
     fn decode(self, count: usize, out: &mut Vec<i64>) -> Result<()> {
         match self {
             Self::Empty => out.clear(),
@@ -217,33 +218,34 @@ impl<'p> Parts<'p> {
     }
 }
 
-/// How many timestamps the payload claims. Some payloads of a few bytes claim any number.
+/// The number of timestamps that the payload claims. A payload of a few bytes can claim any number.
 pub fn count(payload: &[u8]) -> Result<u64> {
     Parts::of(payload)?.count()
 }
 
-/// Replaces `out` by the timestamps of the payload.
+/// Replaces `out` with the timestamps of the payload.
 ///
 /// # Errors
-/// Whatever is not a whole payload with at most `limit` timestamps. `out` is of no use then.
+/// The payload is corrupt or has more than `limit` timestamps. The content of `out` is then unspecified.
 pub fn decode(payload: &[u8], limit: usize, out: &mut Vec<i64>) -> Result<()> {
     let parts = Parts::of(payload)?;
     let count = parts.count_within(limit, out)?;
     parts.decode(count, out)
 }
 
-/// Which timestamps of a payload were decoded.
+/// Describes which timestamps of a payload were decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// How many there are.
+    /// The number of timestamps in the payload.
     pub count: usize,
-    /// The places of those that were decoded.
+    /// The indexes of the decoded ones.
     pub places: Range<usize>,
-    /// All of them; `None` when there is none.
+    /// The span of all timestamps; `None` if there are none.
     pub span: Option<Span>,
 }
 
-/// As [`decode`], for a caller that needs only those inside `range`. When they ascend, the others are left out.
+/// Like [`decode`], for a caller that needs only the timestamps inside `range`. If they have a constant positive
+/// step, the others are not decoded.
 ///
 /// # Errors
 /// Those of [`decode`].
@@ -274,7 +276,7 @@ pub fn decode_within(payload: &[u8], limit: usize, range: TimeRange, out: &mut V
     Ok(Read { count, places, span })
 }
 
-/// Timestamps that ascend by one step.
+/// Timestamps with a constant positive step.
 struct Steps {
     first: i64,
     last: i64,
@@ -283,7 +285,7 @@ struct Steps {
 }
 
 impl Steps {
-    /// `None` when they do not ascend, or are none.
+    /// `None` if there are no timestamps or they do not ascend.
     fn ascending(first: u64, step: u64, count: usize) -> Option<Self> {
         let length = step.checked_mul(count.checked_sub(1)? as u64)?;
         let first = first.cast_signed();
@@ -291,7 +293,7 @@ impl Steps {
         (step > 0).then_some(Self { first, last, step, count })
     }
 
-    /// How many are before `time`; with that at `time` itself when it is `inclusive`.
+    /// The number of timestamps before `time`, or up to `time` if `inclusive`.
     fn until(&self, time: i64, inclusive: bool) -> usize {
         if time > self.last {
             return self.count;
@@ -300,7 +302,7 @@ impl Steps {
             return 0;
         }
         let distance = time.abs_diff(self.first);
-        // Below `count`, for the last one is as far away or farther.
+        // Below `count`, because the last timestamp is at least as far away.
         (if inclusive { distance / self.step + 1 } else { distance.div_ceil(self.step) }) as usize
     }
 }
@@ -316,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_divisor_is_the_largest_common_power_of_ten() {
+    fn divisor_is_the_largest_common_power_of_ten() {
         for (steps, power) in [
             (&[0u64][..], 12),
             (&[1], 0),
@@ -335,7 +337,7 @@ mod tests {
         }
     }
 
-    /// A block of twelve bytes can claim 2^63 timestamps; it must be refused before anything is allocated for them.
+    /// A block of twelve bytes can claim 2^63 timestamps. It must be refused before memory is allocated.
     #[test]
     fn a_run_longer_than_the_limit_is_refused() {
         let mut payload = encoded(&[0, 10]);
@@ -347,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_what_lies_inside_the_range() {
+    fn a_partial_decode_holds_the_range() {
         let quarter = 1 << 62;
         for times in [
             vec![],
@@ -377,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn one_timestamp_is_packed_and_two_are_constant() {
+    fn two_timestamps_are_constant() {
         assert_eq!(encoded(&[]), [0u8; 0]);
         assert_eq!(encoded(&[7]), [0x1c, 0, 0, 0, 0, 0, 0, 0, 7]);
         assert_eq!(encoded(&[0, 0]), [0x2c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);

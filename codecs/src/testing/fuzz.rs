@@ -1,22 +1,22 @@
-//! What the fuzz targets do with their bytes, so that ordinary tests can do it with the corpus too.
+//! The bodies of the fuzz targets. Ordinary tests run them on the corpus.
 //!
-//! A payload does not say how many values it has: there, the first two bytes are the count. Whatever decodes must come
-//! back from the encoder and be the same; whatever does not must only be an error.
+//! A payload does not contain its number of values, so there the first two bytes of the input are that number.
+//! Decoded values must encode and decode to the same values again. Other bytes must only give an error.
 
-#![expect(clippy::missing_panics_doc, reason = "to panic is what a check is for")]
+#![expect(clippy::missing_panics_doc, reason = "a check fails by panicking")]
 
 use super::naive;
 use crate::column::{Column, FieldType, StringColumn};
 use crate::influx::{Form, Tsm1, boolean, float, integer, string, time};
 use crate::{BlockDecoder, Decoders};
 
-/// Most values a target lets a block have.
+/// The most values that a target allows in a block.
 const LIMIT: usize = 4096;
 
-/// What a target does with its bytes; it panics if they break a decoder.
+/// The body of a target. It panics if the bytes break a decoder.
 pub type Target = fn(&[u8]);
 
-/// Every target by name: the programs under `fuzz/`, and the folders of its corpus.
+/// Every target by name: the programs in `fuzz/` and the directories of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("decode_time", decode_time),
     ("decode_integer", decode_integer),
@@ -28,13 +28,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("diff_decode", diff_decode),
 ];
 
-/// The count and the payload.
+/// Splits off the number of values.
 fn split(data: &[u8]) -> Option<(usize, &[u8])> {
     let (count, payload) = data.split_first_chunk()?;
     Some((usize::from(u16::from_le_bytes(*count)).min(LIMIT), payload))
 }
 
-/// Timestamps, at most so many as the count.
+/// Timestamps; the number is their limit.
 pub fn decode_time(data: &[u8]) {
     let Some((limit, payload)) = split(data) else { return };
     let (mut out, mut again, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
@@ -65,7 +65,7 @@ pub fn decode_integer(data: &[u8]) {
     }
 }
 
-/// Unsigned integers, which are the signed ones of the same bits.
+/// Unsigned integers, which decode like signed integers with the same bits.
 pub fn decode_unsigned(data: &[u8]) {
     let Some((count, payload)) = split(data) else { return };
     let (mut out, mut signed) = (Vec::new(), Vec::new());
@@ -76,7 +76,7 @@ pub fn decode_unsigned(data: &[u8]) {
     }
 }
 
-/// Floats. NaNs of other bits than the end mark can be decoded, and not encoded.
+/// Floats. A NaN other than the end mark can be decoded but not encoded.
 pub fn decode_float(data: &[u8]) {
     let Some((count, payload)) = split(data) else { return };
     let (mut out, mut again, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
@@ -116,7 +116,7 @@ pub fn decode_string(data: &[u8]) {
     }
 }
 
-/// A whole block of whatever encoder.
+/// A block of any encoder.
 pub fn decode_block(data: &[u8]) {
     let (mut any, mut out) = (Decoders::standard(), Column::new(FieldType::Float));
     match any.decode(data, LIMIT, &mut out) {
@@ -127,18 +127,18 @@ pub fn decode_block(data: &[u8]) {
         }
         Err(_) => assert!(out.is_empty()),
     }
-    // A buffer that held something else before does not change what comes out.
+    // The previous content of the buffer does not change the result.
     let mut used = Column::new(FieldType::Integer);
     for time in 0..99 {
-        assert!(used.push(time, crate::Value::Integer(-time)));
+        used.push(time, crate::Value::Integer(-time)).expect("one type");
     }
     let done = any.decode(data, LIMIT, &mut used);
     assert!(done.is_err() || used == out);
 }
 
-/// A block of tsm1: what decodes, the decoder that goes bit by bit reads as the same column. What does not is not
-/// compared: the naive decoder has no limit, and does not mind bytes after the end. Nor are blocks of nothing, which no
-/// encoder makes and some payloads leave open.
+/// A `tsm1` block. If it decodes, the naive decoder must return the same column. If it does not, nothing is compared,
+/// because the naive decoder has no limit and accepts bytes after the end. Empty blocks are not compared either: no
+/// encoder writes them, and some payloads leave them undefined.
 pub fn diff_decode(data: &[u8]) {
     let (mut tsm1, mut out) = (Tsm1::default(), Column::new(FieldType::Float));
     if tsm1.decode(data, LIMIT, &mut out).is_ok() && !out.is_empty() {

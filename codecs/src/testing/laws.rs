@@ -1,6 +1,6 @@
-//! The laws, each a function over any encoder that panics where the encoder breaks it.
+//! The laws. Each is a function that takes any encoder and panics if the encoder breaks the law.
 
-#![expect(clippy::missing_panics_doc, reason = "to panic is what a law is for")]
+#![expect(clippy::missing_panics_doc, reason = "a law fails by panicking")]
 
 use super::naive;
 use super::shapes::{self, Random};
@@ -9,10 +9,10 @@ use crate::error::ErrorKind;
 use crate::model::TimeRange;
 use crate::{BLOCK_VALUES_MAX, BlockEncoder, DynEncoder, Span};
 
-/// What a block may take beyond the raw column: tag, type, count, method and the like.
+/// The most bytes that a block may take beyond the raw column: tag, type, count, method and the like.
 const OVERHEAD_BYTES: usize = 64;
 
-/// The block of a column; `None` when the encoder refuses one of its values, by its place.
+/// Encodes a column. Returns `None` if the encoder refuses one of its values with its index.
 fn block_of<E: BlockEncoder>(encoder: &mut E, column: ColumnRef<'_>) -> Option<Vec<u8>> {
     let mut block = Vec::new();
     match encoder.encode(column, &mut block) {
@@ -26,14 +26,14 @@ fn block_of<E: BlockEncoder>(encoder: &mut E, column: ColumnRef<'_>) -> Option<V
     }
 }
 
-/// A column that is surely not the result.
+/// A column that differs from every expected result.
 fn stale() -> Column {
     Column::from_parts(vec![7; 9], Values::Boolean(vec![true; 9])).expect("equal lengths")
 }
 
-/// Law: what was encoded comes back bit for bit, or is refused by an error that names a value.
+/// Law: a column round-trips bit for bit, or the encoder refuses it with an error that names a value.
 ///
-/// Story: an encoder compared floats with `==`, and turned -0.0 into 0.0.
+/// Story: an encoder compared floats with `==` and turned -0.0 into 0.0.
 pub fn round_trip<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     let mut back = stale();
@@ -48,9 +48,9 @@ pub fn round_trip<E: BlockEncoder + Default>() {
     assert!(held > 300, "only {held} columns were held");
 }
 
-/// Law: an encoder that holds every value holds every column, NaNs of every kind among them.
+/// Law: an encoder that holds every value holds every column, including every kind of NaN.
 ///
-/// Story: a NaN came back as another NaN, and the file differed after each compaction.
+/// Story: one NaN became another NaN, so the file changed with each compaction.
 pub fn every_value_is_held<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     let nan = (0..5).map(shapes::with_nan);
@@ -62,8 +62,8 @@ pub fn every_value_is_held<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: what stands in the buffer already is not touched, and does not change what is appended, also when the column is
-/// refused.
+/// Law: the existing content of the buffer stays unchanged and does not affect the appended bytes, even if the column
+/// is refused.
 ///
 /// Story: an encoder aligned its words to the buffer instead of to its block.
 pub fn append_only<E: BlockEncoder + Default>() {
@@ -79,8 +79,8 @@ pub fn append_only<E: BlockEncoder + Default>() {
 
 /// Law: equal columns give equal bytes, whatever the encoder did before.
 ///
-/// Story: a table of the compressor survived from one block to the next, and a snapshot could not be compared with its
-/// twin on another machine.
+/// Story: a compressor kept a table from one block to the next, so snapshots of the same data differed between
+/// machines.
 pub fn equal_columns_equal_bytes<E: BlockEncoder + Default>() {
     let mut used = E::default();
     let columns = shapes::all();
@@ -92,17 +92,18 @@ pub fn equal_columns_equal_bytes<E: BlockEncoder + Default>() {
     for column in &columns {
         let fresh = block_of(&mut E::default(), column.as_ref());
         assert_eq!(fresh, block_of(&mut used, column.as_ref()));
-        // A slice of a longer column equals a column of its own.
+        // A slice of a longer column equals a separate column.
         let mut longer = column.clone();
-        assert!(longer.extend(column.as_ref()), "one type");
+        longer.extend(column.as_ref()).expect("one type");
         let slice = longer.as_ref().slice(column.len()..2 * column.len());
         assert_eq!(fresh, block_of(&mut used, slice));
     }
 }
 
-/// Law: a block cut anywhere is an error.
+/// Law: a truncated block is an error.
 ///
-/// Story: a cut block of packed integers gave the values up to the cut, and a query showed a hole as the truth.
+/// Story: a truncated block of packed integers decoded to the values before the cut, and a query returned too few
+/// values.
 pub fn a_cut_block_is_an_error<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::short() {
@@ -118,9 +119,10 @@ pub fn a_cut_block_is_an_error<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: a flipped bit gives an error, or a column within the limit that claims what it holds. Nothing panics.
+/// Law: a block with a flipped bit gives an error, or a column within the limit that matches its claims. Nothing
+/// panics.
 ///
-/// Story: one bit in the width of a window made a shift by more than 64, and a reader of a whole directory died of it.
+/// Story: a flipped bit in the width of a window caused a shift by more than 64 bits, and the reader panicked.
 pub fn a_flipped_bit_is_survived<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::short() {
@@ -134,9 +136,9 @@ pub fn a_flipped_bit_is_survived<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: bytes without sense give an error, or a column within the limit. Nothing panics.
+/// Law: random bytes give an error or a column within the limit. Nothing panics.
 ///
-/// Story: twelve bytes claimed 2^60 timestamps, and the process asked for the memory.
+/// Story: twelve bytes claimed 2^60 timestamps, and the process tried to allocate that memory.
 pub fn noise_is_survived<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     let tags = encoder.tags();
@@ -145,7 +147,7 @@ pub fn noise_is_survived<E: BlockEncoder + Default>() {
         let len = random.below(64) as usize;
         let mut block: Vec<u8> = (0..len).map(|_| random.bits() as u8).collect();
         if round % 2 == 0 {
-            // Half of them long numbers, as counts and lengths are.
+            // Half of the blocks contain long numbers, as counts and lengths are.
             for byte in &mut block {
                 *byte |= 0x80;
             }
@@ -157,7 +159,7 @@ pub fn noise_is_survived<E: BlockEncoder + Default>() {
     }
 }
 
-/// Decodes what may be corrupt, within a small limit.
+/// Decodes bytes that may be corrupt, with a small limit.
 fn survives<E: BlockEncoder>(encoder: &mut E, block: &[u8]) {
     const LIMIT: usize = 40;
     let mut out = stale();
@@ -170,7 +172,7 @@ fn survives<E: BlockEncoder>(encoder: &mut E, block: &[u8]) {
         }
         Err(_) => assert!(out.is_empty()),
     }
-    // Within the limit, and with the slack that a growing vector takes.
+    // The limit, and the slack of a growing vector.
     let capacity = match out.values() {
         Values::Float(v) => v.capacity(),
         Values::Integer(v) => v.capacity(),
@@ -178,12 +180,12 @@ fn survives<E: BlockEncoder>(encoder: &mut E, block: &[u8]) {
         Values::Boolean(v) => v.capacity(),
         Values::String(_) => 0,
     };
-    assert!(capacity <= 4 * LIMIT + 64, "a capacity of {capacity} values within a limit of {LIMIT}");
+    assert!(capacity <= 4 * LIMIT + 64, "capacity for {capacity} values with a limit of {LIMIT}");
 }
 
-/// Law: a block with more values than the limit is refused with the two numbers, and one with just as many is not.
+/// Law: a block with more values than the limit is refused with both numbers. A block with exactly the limit is not.
 ///
-/// Story: the limit counted differences, and the last value of a full block was refused.
+/// Story: the limit was applied to differences, so the last value of a full block was refused.
 pub fn the_limit_is_kept<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::short() {
@@ -196,10 +198,10 @@ pub fn the_limit_is_kept<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: after an error the column is empty, and the encoder as good as new.
+/// Law: after an error the column is empty and the encoder works as before.
 ///
-/// Story: a query kept the values before the corrupt byte, and answered with half a block.
-pub fn an_error_leaves_nothing<E: BlockEncoder + Default>() {
+/// Story: a query kept the values before the corrupt byte and returned half a block.
+pub fn an_error_leaves_the_column_empty<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::short() {
         let Some(block) = block_of(&mut encoder, column.as_ref()) else { continue };
@@ -207,33 +209,34 @@ pub fn an_error_leaves_nothing<E: BlockEncoder + Default>() {
         for broken in [&[][..], &block[..1], &block[..block.len() - 1]] {
             encoder.decode(broken, BLOCK_VALUES_MAX, &mut out).expect_err("is cut");
             assert!(out.is_empty());
-            encoder.decode(&block, BLOCK_VALUES_MAX, &mut out).expect("is whole");
+            encoder.decode(&block, BLOCK_VALUES_MAX, &mut out).expect("is intact");
             assert!(out == column);
         }
     }
 }
 
-/// Law: the first byte of every block is one of the encoder's tags; a block of anybody else is an error.
+/// Law: the first byte of every block is one of the encoder's tags. A block with another tag is an error.
 ///
-/// Story: a file was opened with another encoder than it was written with, and its bytes made sense to both.
-pub fn the_first_byte_is_owned<E: BlockEncoder + Default>() {
+/// Story: a file was opened with the wrong encoder, and its bytes happened to decode.
+pub fn the_first_byte_is_a_tag<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     let tags = encoder.tags();
     for column in shapes::short() {
         let Some(mut block) = block_of(&mut encoder, column.as_ref()) else { continue };
-        assert!(tags.contains(&block[0]), "tag {:#04x} is none of {tags:?}", block[0]);
+        assert!(tags.contains(&block[0]), "tag {:#04x} is not one of {tags:?}", block[0]);
         for tag in (0..=255).filter(|tag| !tags.contains(tag)) {
             block[0] = tag;
-            let error =
-                encoder.decode(&block, BLOCK_VALUES_MAX, &mut stale()).expect_err("belongs to another");
+            let error = encoder
+                .decode(&block, BLOCK_VALUES_MAX, &mut stale())
+                .expect_err("another encoder owns the tag");
             assert_eq!(error.kind(), &ErrorKind::UnknownTag { tag });
         }
     }
 }
 
-/// Law: the count of a block is that of its column, whether it is found in the header or by decoding.
+/// Law: `count` returns the number of values in the column, whether it reads the header or decodes.
 ///
-/// Story: an index took the count of differences for that of values, and a range ended one value early.
+/// Story: an index used the number of differences as the number of values, so a range ended one value early.
 pub fn the_count_is_that_of_the_column<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::all() {
@@ -243,25 +246,28 @@ pub fn the_count_is_that_of_the_column<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: a block claims the bytes of its strings, and little more.
+/// Law: the claimed string bytes are at least those of the column, and not many more.
 ///
-/// Story: the strings of a thousand values were joined to a block of half a gigabyte.
+/// Story: the strings of a thousand values were joined into a block of half a gigabyte.
 pub fn the_string_bytes_are_those_of_the_column<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::all() {
         if let Some(block) = block_of(&mut encoder, column.as_ref()) {
             let bytes = column.as_ref().string_bytes();
             let most = if column.field_type() == FieldType::String { 10 * column.len() as u64 } else { 0 };
-            let claimed = encoder.string_bytes(&block).expect("is whole");
-            assert!((bytes..=bytes + most).contains(&claimed), "{claimed} claimed of {bytes}");
+            let claimed = encoder.string_bytes(&block).expect("is intact");
+            assert!(
+                (bytes..=bytes + most).contains(&claimed),
+                "{claimed} bytes claimed, {bytes} in the column"
+            );
         }
     }
 }
 
-/// Law: a decoder that is asked for a range gives at least the points inside it, in one stretch, and the span of all times.
-/// It leaves nothing out of a column that does not ascend.
+/// Law: `decode_within` returns at least the points inside the range, as consecutive points, and the span of all
+/// times. It returns all points of a column that does not ascend.
 ///
-/// Story: a decoder that stopped early had looked at one bit of the next value, and called the block corrupt.
+/// Story: a decoder that stopped early had read one bit of the next value and reported corruption.
 pub fn the_points_within_a_range_are_those_of_all<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     let mut back = stale();
@@ -290,10 +296,10 @@ pub fn the_points_within_a_range_are_those_of_all<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: behind a virtual call an encoder is the same.
+/// Law: an encoder behaves the same behind a virtual call.
 ///
-/// Story: the erased encoder took the provided `decode_within`, and every read decoded whole blocks.
-pub fn erased_it_is_the_same<E: BlockEncoder + Default>() {
+/// Story: the erased encoder used the provided `decode_within`, so every read decoded complete blocks.
+pub fn type_erasure_changes_nothing<E: BlockEncoder + Default>() {
     let (mut encoder, mut erased) = (E::default(), Box::new(E::default()) as DynEncoder);
     let about =
         |encoder: &dyn BlockEncoder| (encoder.tags(), encoder.is_influx_readable(), encoder.same_blocks_as());
@@ -312,9 +318,9 @@ pub fn erased_it_is_the_same<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: no column takes much more than its raw size; what cannot be made shorter is stored.
+/// Law: no block is much larger than its raw column. Data that cannot be compressed is stored raw.
 ///
-/// Story: compressed noise was a tenth longer than the noise, and a compaction made the files grow.
+/// Story: compressed noise was a tenth larger than the noise, so a compaction made the files grow.
 pub fn never_much_larger_than_raw<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::all() {
@@ -325,7 +331,7 @@ pub fn never_much_larger_than_raw<E: BlockEncoder + Default>() {
                 values => 8 * values.len(),
             };
         if let Some(block) = block_of(&mut encoder, column.as_ref()) {
-            // Gorilla takes up to 77 bits for a float, and the byte-compatible encoder has no way out.
+            // Gorilla takes up to 77 bits for a float, and the byte-compatible encoder cannot store raw floats.
             let raw = if encoder.is_influx_readable() { raw + raw / 7 } else { raw };
             let (len, ours) = (column.len(), block.len());
             assert!(ours <= raw + OVERHEAD_BYTES, "{ours} bytes for {len} {}s", column.field_type());
@@ -333,9 +339,9 @@ pub fn never_much_larger_than_raw<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: blocks that InfluxDB reads begin with its five types.
+/// Law: blocks that InfluxDB reads begin with one of its five types.
 ///
-/// Story: the types of the log, which count from one, were written into a file.
+/// Story: the type numbers of the log, which start at one, were written to a file.
 pub fn influx_tags<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     assert!(encoder.is_influx_readable());
@@ -346,8 +352,8 @@ pub fn influx_tags<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: Gorilla's end mark is a NaN, so that every NaN is refused, by its place, and all else is held.
-pub fn nan_is_refused_by_its_place<E: BlockEncoder + Default>() {
+/// Law: Gorilla's end mark is a NaN, so every NaN is refused with its index. All other values are held.
+pub fn nan_is_refused_with_its_index<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::all().into_iter().chain((0..5).map(shapes::with_nan)) {
         let done = encoder.encode(column.as_ref(), &mut Vec::new());
@@ -361,7 +367,7 @@ pub fn nan_is_refused_by_its_place<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: a decoder that reads bit by bit, as the format is described, gets the same column.
+/// Law: a decoder that follows the format bit by bit returns the same column.
 pub fn the_naive_decoder_agrees<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::all() {
@@ -376,7 +382,7 @@ pub fn the_naive_decoder_agrees<E: BlockEncoder + Default>() {
     }
 }
 
-/// Law: an encoder that goes by the letter of the format, bit by bit, gets the same bytes.
+/// Law: an encoder that follows the format bit by bit writes the same bytes.
 pub fn the_naive_encoder_agrees<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::all() {

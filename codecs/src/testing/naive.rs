@@ -1,7 +1,7 @@
-//! InfluxDB's blocks by the letter of the format: one bit, one value, one trial at a time. Slow, and short enough to be
-//! believed; the real encoder is compared with it.
+//! A naive encoder and decoder for InfluxDB's blocks. They process one bit and one value at a time. They are slow,
+//! but simple enough to check by reading. The tests compare the real encoder with them.
 //!
-//! It is written from the description of the format and shares no code with the encoder, but for snappy.
+//! They follow the description of the format and share no code with the encoder, except for snappy.
 
 use crate::column::{Column, ColumnRef, FieldType, StringColumn, Values, ValuesRef};
 
@@ -25,7 +25,7 @@ const WORDS: [(usize, u32); 16] = [
     (1, 60),
 ];
 
-/// The block that InfluxDB 1.6 makes of a column; `None` when a value is NaN.
+/// Encodes a column as InfluxDB 1.6 does. Returns `None` if a value is NaN.
 pub fn encode(column: ColumnRef<'_>) -> Option<Vec<u8>> {
     let times = encode_times(column.times());
     let (tag, values) = match column.values() {
@@ -49,7 +49,7 @@ pub fn encode(column: ColumnRef<'_>) -> Option<Vec<u8>> {
     Some([block, times, values].concat())
 }
 
-/// The column of a block; `None` when it is not a whole one.
+/// Decodes a block. Returns `None` if it is incomplete.
 pub fn decode(block: &[u8]) -> Option<Column> {
     let (tag, mut rest) = block.split_first()?;
     let len = read_uvarint(&mut rest)? as usize;
@@ -108,8 +108,8 @@ fn unzigzag(value: u64) -> i64 {
     if value.is_multiple_of(2) { (value / 2) as i64 } else { !(value / 2) as i64 }
 }
 
-/// Tries the selectors one after the other. `window` is how far a run of ones must reach: all of so many values, or of
-/// those that are left.
+/// Tries the selectors one after the other. `window` is the number of values that must all be ones for a run of ones,
+/// or all remaining values if there are fewer.
 fn simple8b(mut values: &[u64], window: usize, out: &mut Vec<u8>) {
     while !values.is_empty() {
         let all_ones = values.iter().take(window).all(|&v| v == 1);
@@ -252,7 +252,7 @@ fn decode_booleans(bytes: &[u8]) -> Option<Vec<bool>> {
     (0..count).map(|_| bits.take(1).map(|bit| bit == 1)).collect()
 }
 
-/// A bit a place.
+/// One bit per element.
 #[derive(Default)]
 struct Bits {
     bits: Vec<bool>,

@@ -1,4 +1,4 @@
-//! An encoder that keeps the laws and nothing else.
+//! An encoder with unusual blocks that keeps all laws.
 
 use crate::column::{Column, ColumnRef};
 use crate::error::{Error, Result};
@@ -6,11 +6,11 @@ use crate::{BlockDecoder, BlockEncoder, Raw};
 
 const TAG: u8 = 0xc5;
 
-/// A double for layers above: no other encoder's blocks are like its own, so that a layer that looks into blocks instead
-/// of asking the encoder fails with it.
+/// A test encoder for the layers above. Its blocks look like those of no other encoder. So a layer fails with it if
+/// the layer reads block bytes itself instead of calling the encoder.
 ///
-/// A block is that of [`Raw`] backwards, every byte changed by its place, behind a tag that no encoder has. It has no
-/// count but the provided one, and its output depends on nothing but the column.
+/// A block is a reversed [`Raw`] block. Each byte is changed depending on its place, and the tag is unique. It uses
+/// the provided `count`, and its output depends only on the column.
 #[derive(Debug, Default)]
 pub struct Scrambled {
     raw: Raw,

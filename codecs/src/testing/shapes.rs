@@ -1,13 +1,13 @@
-//! Columns that have broken encoders: extremes, runs, lengths around the sizes of words and chunks.
+//! Columns that have broken encoders: extremes, runs, and lengths close to the sizes of words and chunks.
 
 use crate::column::{Column, FieldType, StringColumn, Value, Values};
 
-/// Vigna's split-mix generator: the same columns in every run.
+/// Vigna's `SplitMix` generator. It gives the same columns in every run.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// A sequence that depends on `seed` alone.
+    /// A sequence that depends only on `seed`.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -31,10 +31,10 @@ impl Random {
     }
 }
 
-/// Lengths around the borders of words, bytes and runs.
+/// Lengths close to the sizes of words, bytes and runs.
 const LENGTHS: [usize; 18] = [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 59, 61, 64, 120, 121, 241, 480, 1000];
 
-/// Every kind of times with every kind of values, at every length in turn: some hundreds of columns.
+/// Several hundred columns: every kind of times with every kind of values, with varying lengths.
 pub fn all() -> Vec<Column> {
     let mut random = Random::new(1);
     let mut columns = Vec::new();
@@ -50,7 +50,7 @@ pub fn all() -> Vec<Column> {
     columns
 }
 
-/// A few columns of every type, short enough to try every bit of their blocks.
+/// A few columns of every type, short enough to flip every bit of their blocks.
 pub fn short() -> Vec<Column> {
     let mut random = Random::new(2);
     let mut columns = Vec::new();
@@ -68,7 +68,7 @@ fn column(times: Vec<i64>, values: Values) -> Column {
     Column::from_parts(times, values).expect("both were made to one length")
 }
 
-/// Times of one kind: regular, jittered, wild, extreme, descending, equal.
+/// Times of one kind: regular, jittered, wild, extreme, descending or equal.
 fn times(kind: usize, len: usize, random: &mut Random) -> Vec<i64> {
     let regular = |at: usize| 1_600_000_000_000_000_000 + at as i64 * 10_000_000_000;
     (0..len)
@@ -85,7 +85,7 @@ fn times(kind: usize, len: usize, random: &mut Random) -> Vec<i64> {
         .collect()
 }
 
-/// How many kinds [`values`] has.
+/// The number of kinds that [`values`] has.
 fn value_kinds(field_type: FieldType) -> usize {
     match field_type {
         FieldType::Float => 10,
@@ -140,7 +140,7 @@ fn floats(kind: usize, len: usize, random: &mut Random) -> Vec<f64> {
         3 => (random.bits() >> 11) as f64 / (1u64 << 53) as f64,
         4 => random.below(101) as f64,
         5 => f64::from(u8::from(at % 70 == 69)),
-        // Neighbours that differ in few bits, at any height.
+        // Neighbours that differ in a few bits at any height.
         6 => f64::from_bits(1.5f64.to_bits() ^ 1 << random.below(52)),
         7 => 1e300 * f64::from(at as u32 % 3),
         _ => f64::from_bits(random.bits()),
@@ -155,10 +155,10 @@ fn words(kind: usize, len: usize, random: &mut Random) -> Vec<u64> {
         .map(|at| match kind {
             0 => 1_234_567,
             1 => [i64::MIN as u64, i64::MAX as u64, 0, u64::MAX, 1][at % 5],
-            // Steps of -1, whose zigzag is 1: the runs that have words of their own.
+            // Steps of -1, which are 1 in zigzag form. Runs of ones have words of their own.
             2 => (len - at) as u64,
             3 => {
-                // The same, broken by another step now and then.
+                // The same, with another step now and then.
                 sum = sum.wrapping_sub(1).wrapping_sub(u64::from(random.below(130) == 0) * 7);
                 sum
             }
@@ -196,7 +196,7 @@ fn strings(kind: usize, len: usize, random: &mut Random) -> StringColumn {
     column
 }
 
-/// The place of the first NaN of a column.
+/// The index of the first NaN in a column.
 pub(super) fn first_nan(column: &Column) -> Option<usize> {
     match column.values() {
         Values::Float(values) => values.iter().position(|v| v.is_nan()),
@@ -209,7 +209,7 @@ pub(super) fn with_nan(at: usize) -> Column {
     let mut column = Column::new(FieldType::Float);
     for time in 0..5 {
         let value = if time == at { f64::from_bits(0x7ff8_0000_0000_0001) } else { 1.0 };
-        assert!(column.push(time as i64, Value::Float(value)), "is a column of floats");
+        column.push(time as i64, Value::Float(value)).expect("one type");
     }
     column
 }

@@ -79,7 +79,7 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
             value = self.widen(key, &name, value)?;
         }
         let mut slot = self.builder.field(name.clone(), value);
-        if let Err(TypeConflict { existing }) = slot
+        if let Err(TypeConflict { existing, .. }) = slot
             && self.options.on_conflict == OnConflict::Widen
             && is_wider(existing, value.field_type())
         {

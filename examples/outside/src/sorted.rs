@@ -36,7 +36,9 @@ impl Held {
         let place = self.positions.partition_point(|position| *position <= at);
         let behind = self.points.as_ref().slice(place..self.points.len()).to_column();
         self.points.truncate(place);
-        assert!(self.points.extend(column) && self.points.extend(behind.as_ref()), "a key has one type");
+        for part in [column, behind.as_ref()] {
+            self.points.extend(part).expect("a key has one type");
+        }
         self.positions.splice(place..place, std::iter::repeat_n(at, column.len()));
     }
 

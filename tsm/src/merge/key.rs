@@ -335,7 +335,7 @@ impl<'a> KeyMerge<'a> {
         }
         let mut merged = true;
         for_each_live(&source.deleted, unread, |live| {
-            merged &= self.pending.merge(column.as_ref().within(live), &mut self.spare);
+            merged &= self.pending.merge(column.as_ref().within(live), &mut self.spare).is_ok();
         });
         assert!(merged, "`add` takes one type, and the reader gives no other");
         if range(&block).max > window.max && self.decoded.len() < KEPT_MAX {
@@ -371,8 +371,8 @@ impl<'a> KeyMerge<'a> {
             self.pending.truncate(0);
         } else {
             self.spare.reset(rest.field_type());
-            let fits = self.spare.extend(rest);
-            debug_assert!(fits, "an empty column takes every type");
+            let extended = self.spare.extend(rest);
+            debug_assert_eq!(extended, Ok(()), "an empty column takes every type");
             std::mem::swap(&mut self.pending, &mut self.spare);
         }
         self.cut_at = 0;

@@ -443,7 +443,7 @@ fn a_corrupt_block_ends_the_merge() {
 fn one_key_has_one_type() {
     let a = file::<Tsm1>(Version::Influx, &[(b"a", &model(&[&[1, 2]]))]);
     let mut floats = Column::new(FieldType::Float);
-    assert!(floats.push(3, Value::Float(0.5)));
+    floats.push(3, Value::Float(0.5)).expect("one type");
     let mut block = Vec::new();
     Tsm1::default().encode(floats.as_ref(), &mut block).expect("encodes");
     let mut writer = Writer::new(Vec::new(), Version::Influx);

@@ -170,7 +170,7 @@ pub(crate) fn range_of(column: &Column) -> TimeRange {
 pub(crate) fn column(field_type: FieldType, points: &[(i64, Value<'_>)]) -> Column {
     let mut column = Column::new(field_type);
     for (time, value) in points {
-        assert!(column.push(*time, *value));
+        column.push(*time, *value).expect("one type");
     }
     column
 }
@@ -212,7 +212,7 @@ pub(crate) fn expected_column(line: &serde_json::Value) -> Column {
             FieldType::Boolean => Value::Boolean(value.as_bool().expect("a boolean")),
             FieldType::String => Value::String(&bytes),
         };
-        assert!(column.push(time, value));
+        column.push(time, value).expect("one type");
     }
     column
 }

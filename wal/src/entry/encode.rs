@@ -103,7 +103,7 @@ fn encode_merged(batch: &Batch<'_>, out: &mut Vec<u8>) {
             None => columns.push((key, data.to_column())),
             Some((_, column)) => {
                 // Of two types the later one counts, as for the reader of a log that holds both.
-                if !column.extend(data) {
+                if column.extend(data).is_err() {
                     *column = data.to_column();
                 }
             }

@@ -31,7 +31,7 @@ fn interleaved_series_become_columns_in_order() {
 }
 
 #[test]
-fn a_number_by_itself_is_told_from_all_else() {
+fn single_number_recognizes_a_lone_number() {
     let values = [
         ("f", Value::Float(-0.5)),
         ("i", Value::Integer(-1)),
@@ -44,7 +44,7 @@ fn a_number_by_itself_is_told_from_all_else() {
         for time in times {
             builder.begin(key.as_bytes().into());
             for (field, value) in values {
-                let _ = builder.field(field.as_bytes().into(), value).expect("one type a field");
+                let _ = builder.field(field.as_bytes().into(), value).expect("one type per field");
             }
             builder.commit(time);
         }
@@ -59,7 +59,7 @@ fn a_number_by_itself_is_told_from_all_else() {
 }
 
 #[test]
-fn an_aborted_point_leaves_nothing_not_even_its_type() {
+fn an_aborted_point_leaves_no_value_and_no_type() {
     let mut builder = BatchBuilder::new();
     builder.begin(b"m".into());
     builder.field(b"f".into(), Value::Float(1.0)).expect("fits");
@@ -70,7 +70,7 @@ fn an_aborted_point_leaves_nothing_not_even_its_type() {
     builder.field(b"t".into(), Value::String(b"stays")).expect("fits");
     builder.commit(5);
     builder.begin(b"m".into());
-    let conflict = builder.field(b"f".into(), Value::Boolean(true)).expect_err("has a type by now");
+    let conflict = builder.field(b"f".into(), Value::Boolean(true)).expect_err("the column has a type now");
     assert_eq!(conflict.existing, FieldType::Integer);
     builder.abort();
     let batch = builder.finish();

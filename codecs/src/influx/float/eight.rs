@@ -1,11 +1,12 @@
-//! Eight codes of one window at once, where the processor can move bytes about freely (AVX-512 with VBMI).
+//! Decodes eight codes of one window at once, with AVX-512 and VBMI.
 //!
-//! Codes of one window are equally long, so it is known where each begins before the one in front of it was read: a word
-//! is put together for each, and shifted to its bits. Eight codes are whole bytes. So the next eight lie as these do, and
-//! which bytes go where, and the shifts, are found out once for a window. The values are the running XOR of the bits.
+//! All codes of one window have the same length, so the place of each code is known before the one in front of it is
+//! read. The kernel collects one word per code and shifts it to the bits of the code. Eight codes are a whole number
+//! of bytes, so the next eight have the same layout. The kernel computes the byte positions and shifts once per
+//! window. The values are the running XOR of the bits.
 //!
 //! ```text
-//! │10│ bits │10│ bits │10│ bits │ ... │10│ bits │     each moved to where the window is
+//! │10│ bits │10│ bits │10│ bits │ ... │10│ bits │     each moved to the place of the window
 //!      b0        b1        b2             b7
 //!      b0      b0^b1   b0^b1^b2    ...  b0^..^b7      in three steps: ^ one lane up, ^ two lanes up, ^ four lanes up
 //! ```
@@ -24,15 +25,16 @@ use super::{END, Reach, SAME_WINDOW_BITS, Window};
 
 const LANES: usize = 8;
 
-/// Bytes that are loaded at once.
+/// Bytes loaded at once.
 const LOAD_BYTES: usize = 64;
-/// Bytes that are loaded for eight codes: the widest end in the 68th.
+/// Bytes loaded for eight codes. The widest codes end in the 68th byte.
 const REACH_BYTES: usize = LOAD_BYTES + 8;
 
 const _: () = assert!((7 + LANES * (SAME_WINDOW_BITS + 64)).div_ceil(8) <= REACH_BYTES);
 
-/// Reads codes as long as they are in this window and not the end mark, and there are places and bytes for eight. The
-/// place after them, the last value, and how many values were written; those behind them are of no use.
+/// Reads codes until the window changes, the end mark comes, or fewer than eight slots or too few bytes remain.
+/// Returns the next bit offset, the last value and the number of values written. Slots after them hold unspecified
+/// values.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
 pub(super) fn follow(
     window: Window,
@@ -42,7 +44,7 @@ pub(super) fn follow(
     out: &mut [f64],
 ) -> (usize, u64, usize) {
     let leading = i64::from(window.leading);
-    // One rotation moves the bits from behind the head of the code to where they differ.
+    // One rotation moves the bits after the head of the code to their place in the value.
     let turn = _mm512_set1_epi64(SAME_WINDOW_BITS as i64 - leading);
     let turned = |codes: __m512i| (codes, _mm512_rolv_epi64(codes, turn));
     let heads = Lanes::new(&window, at % 8);
@@ -59,7 +61,7 @@ pub(super) fn follow(
     }
 }
 
-/// `codes` gives the heads of eight codes and their differing bits.
+/// `codes` returns the heads of eight codes and their differing bits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
 fn follow_by(
@@ -72,7 +74,7 @@ fn follow_by(
 ) -> (usize, u64, usize) {
     let code_bits = SAME_WINDOW_BITS + window.width;
     let mask = _mm512_set1_epi64(window.mask.cast_signed());
-    // Taken as signed, the numbers whose upper bits are 10 are those below this one.
+    // As signed numbers, those whose upper bits are 10 are below this one.
     let heads_end = _mm512_set1_epi64(-1 << 62);
     let end = _mm512_set1_epi64(END.cast_signed());
     let mut last = _mm512_set1_epi64(value.cast_signed());
@@ -84,7 +86,7 @@ fn follow_by(
         let values = _mm512_xor_epi64(last, running_xor(_mm512_and_epi64(differing, mask)));
         *now = lanes(values).map(f64::from_bits);
         let good = _mm512_mask_cmpneq_epi64_mask(_mm512_cmplt_epi64_mask(heads, heads_end), values, end);
-        // A branch, so that the next eight need not wait for these.
+        // A branch, so that the next eight codes need not wait for these.
         if good != u8::MAX {
             let good = good.trailing_ones() as usize;
             at += good * code_bits;
@@ -99,18 +101,18 @@ fn follow_by(
     (at, value, written)
 }
 
-/// Where eight codes are in the bytes that begin with the first of them.
+/// The layout of eight codes in the bytes that begin with the first code.
 struct Lanes {
-    /// The bytes of the word of each lane, among 64 and the 64 that begin eight bytes later.
+    /// For each lane, its bytes among the first 64 and the 64 that begin eight bytes later.
     order: __m512i,
-    /// Likewise the byte behind it, at the top.
+    /// For each lane, the byte after those, in the top byte.
     ninth: __m512i,
-    /// Bits of the first byte that are not the lane's.
+    /// For each lane, the bits of its first byte that belong to the previous lane.
     shifts: __m512i,
 }
 
 impl Lanes {
-    /// The first begins behind so many bits.
+    /// The layout if the first code starts at this bit.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
     fn new(window: &Window, skipped: usize) -> Self {
@@ -133,7 +135,7 @@ impl Lanes {
         }
     }
 
-    /// The bits of each lane, at the top; 57 of them at least. All words must lie in the first 64 bytes.
+    /// The bits of each lane, left-aligned; at least 57 are valid. All words must lie in the first 64 bytes.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2")]
     fn words(&self, bytes: &[u8; REACH_BYTES]) -> __m512i {
@@ -152,19 +154,19 @@ impl Lanes {
     }
 }
 
-/// The 64 bytes from `AT` on.
+/// The 64 bytes at offset `AT`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn load<const AT: usize>(bytes: &[u8; REACH_BYTES]) -> __m512i {
     const { assert!(AT + LOAD_BYTES <= REACH_BYTES) };
-    #[expect(unsafe_code, reason = "a load takes a pointer")]
-    // SAFETY: so many bytes are there, as was just asserted.
+    #[expect(unsafe_code, reason = "the load instruction takes a pointer")]
+    // SAFETY: the assertion above checked that 64 bytes are there.
     unsafe {
         _mm512_loadu_si512(bytes.as_ptr().wrapping_add(AT).cast())
     }
 }
 
-/// Of each lane and those below it.
+/// The XOR of each lane and the lanes below it.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn running_xor(lanes: __m512i) -> __m512i {

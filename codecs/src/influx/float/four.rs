@@ -1,11 +1,12 @@
-//! Codes of one window, four at a time in AVX2: for processors without what [`eight`](super::eight) needs.
+//! Decodes codes of one window four at a time with AVX2, for processors that lack what [`eight`](super::eight)
+//! needs.
 //!
-//! As there, each code is moved into a lane of its own. Bytes move only inside the halves of a register here, so a half is
-//! loaded from where its two codes begin. Twice four codes are whole bytes: what is found out about eight of them holds for
-//! the next eight.
+//! As in `eight`, each code moves into its own lane. AVX2 moves bytes only inside one half of a register, so each
+//! half is loaded from the place of its two codes. Eight codes are a whole number of bytes, so the next eight have
+//! the same layout.
 //!
 //! ```text
-//! │10│ bits │10│ bits │     │10│ bits │10│ bits │     a load for each half, then each code moved to where the window is
+//! │10│ bits │10│ bits │     │10│ bits │10│ bits │     a load for each half, then each code moved to the place of the window
 //!      b0        b1             b2        b3
 //!      b0      b0^b1            b2      b2^b3          one lane up inside the halves,
 //!      b0      b0^b1          b0^b1^b2  b0^..^b3       then the second lane over both of the upper half
@@ -24,16 +25,18 @@ use std::arch::x86_64::{
 use super::{END, Reach, SAME_WINDOW_BITS, Window};
 
 const LANES: usize = 4;
-/// Codes that end where a byte does, if they begin there.
+/// The number of codes that always end at a byte boundary if they start at one.
 const CODES: usize = 2 * LANES;
-/// Bytes of a load.
+/// Bytes of one load.
 const LOAD_BYTES: usize = 16;
-/// Bytes that are looked at for eight codes: the last two begin so far behind, and loads go on behind eight bytes of them.
+/// Bytes needed for eight codes. The last two codes start furthest back, and the second load of their half starts
+/// eight bytes later.
 const REACH_BYTES: usize =
     (7 + SAME_WINDOW_BITS + (CODES - 2) * (SAME_WINDOW_BITS + 64)) / 8 + 8 + LOAD_BYTES;
 
-/// Reads codes as long as they are in this window and not the end mark, and there are places and bytes for eight. The
-/// place after them, the last value, and how many values were written; those behind them are of no use.
+/// Reads codes until the window changes, the end mark comes, or fewer than eight slots or too few bytes remain.
+/// Returns the next bit offset, the last value and the number of values written. Slots after them hold unspecified
+/// values.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
 pub(super) fn follow(
@@ -55,7 +58,7 @@ pub(super) fn follow(
         |codes: __m256i| _mm256_srl_epi64(_mm256_slli_epi64::<{ SAME_WINDOW_BITS as i32 }>(codes), leading);
     let written = match (window.reach(), window.leading.checked_sub(SAME_WINDOW_BITS as u32)) {
         (Reach::Word, Some(turn)) => {
-            // The head comes to lie above the window.
+            // The head ends up above the window.
             let turn = count(turn);
             let turned = |codes: __m256i| (codes, _mm256_srl_epi64(codes, turn));
             follow_by(&window, bytes, at, value, out, |bytes| {
@@ -86,14 +89,14 @@ pub(super) fn follow(
     (at + written * code_bits, value, written)
 }
 
-/// How many values there are before the first end mark.
+/// The number of values before the first end mark.
 #[cold]
 fn before_end(values: &[f64]) -> usize {
     values.iter().position(|value| value.to_bits() == END).unwrap_or(values.len())
 }
 
-/// How many codes are in this window; the end mark among the values does not stop it. `codes` gives the heads of twice
-/// four codes, at the top, and their differing bits where the window is.
+/// Counts the codes with this window. End marks among the values do not stop it. `codes` returns the heads of eight
+/// codes, left-aligned, and their differing bits at the place of the window.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn follow_by(
@@ -119,7 +122,7 @@ fn follow_by(
         let ([a, b, c, d], [e, f, g, h]) = (values_of(first.1), values_of(second.1));
         *now = [a, b, c, d, e, f, g, h].map(f64::from_bits);
         let (first, second) = (of_window(first.0), of_window(second.0));
-        // A branch, so that the next eight need not wait for these.
+        // A branch, so that the next eight codes need not wait for these.
         if ones(_mm256_and_si256(first, second)) < LANES {
             let good = ones(first);
             return written + if good < LANES { good } else { good + ones(second) };
@@ -130,48 +133,48 @@ fn follow_by(
     written
 }
 
-/// Of each lane and those below it; and of all, in each lane.
+/// The XOR of each lane and the lanes below it, and the XOR of all lanes in each lane.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn running_xor(lanes: __m256i) -> (__m256i, __m256i) {
     let pairs = _mm256_xor_si256(lanes, _mm256_slli_si256::<8>(lanes));
-    // The whole of each half: that of the lower one goes to the upper one.
+    // The total of the lower half goes to the upper half.
     let halves = _mm256_unpackhi_epi64(pairs, pairs);
     let running = _mm256_xor_si256(pairs, _mm256_permute2x128_si256::<0x08>(halves, halves));
     (running, _mm256_permute4x64_epi64::<0b11_11_11_11>(running))
 }
 
-/// All bits of a lane are set where its code has the head of the window before it.
+/// Sets all bits of each lane whose code starts with the head for an unchanged window.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn of_window(codes: __m256i) -> __m256i {
-    // Taken as signed, the numbers whose upper bits are 10 are those below this one.
+    // As signed numbers, those whose upper bits are 10 are below this one.
     _mm256_cmpgt_epi64(_mm256_set1_epi64x(-1 << 62), codes)
 }
 
-/// How many lanes are set before one that is not.
+/// The number of set lanes before the first one that is not set.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn ones(lanes: __m256i) -> usize {
     _mm256_movemask_pd(_mm256_castsi256_pd(lanes)).trailing_ones() as usize
 }
 
-/// Where four codes are, behind the first byte of eight.
+/// The layout of four codes, relative to the first byte of eight codes.
 struct Lanes {
-    /// Where the first and the third begin: their halves are loaded from there.
+    /// Where the first and the third code begin. Their halves are loaded from there.
     from: [usize; 2],
-    /// The eight bytes of each lane, in its half.
+    /// For each lane, its eight bytes in its half.
     order: __m256i,
-    /// The last of them where it is beyond, in a load that begins eight bytes later.
+    /// For each lane, its last byte if that byte is past the first load. The second load begins eight bytes later.
     far: __m256i,
-    /// The byte behind them, in the same load.
+    /// For each lane, the byte after those, in the second load.
     ninth: __m256i,
-    /// Bits of the first byte that are not the lane's.
+    /// For each lane, the bits of its first byte that belong to the previous lane.
     shifts: __m256i,
 }
 
 impl Lanes {
-    /// The first begins behind so many bits.
+    /// The layout if the first code starts at this bit.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn new(code_bits: usize, skipped: usize) -> Self {
@@ -182,7 +185,7 @@ impl Lanes {
             _mm256_set1_epi64x(skipped as i64),
         );
         let bytes = _mm256_srli_epi64::<3>(places);
-        // The first byte of each lane in its half.
+        // For each lane, the index of its first byte in its half.
         let firsts = _mm256_sub_epi64(bytes, _mm256_unpacklo_epi64(bytes, bytes));
         let (even, odd) = (0, 0x0808_0808_0808_0808);
         let firsts = _mm256_shuffle_epi8(firsts, _mm256_set_epi64x(odd, even, odd, even));
@@ -191,7 +194,7 @@ impl Lanes {
         let ninth = _mm256_cmpeq_epi8(firsts, _mm256_set1_epi8(9));
         Self {
             from: [skipped / 8, (skipped + 2 * code_bits) / 8],
-            // The highest bit of a byte set, none is moved there.
+            // An index with the highest bit set moves no byte.
             order: _mm256_or_si256(order, _mm256_slli_epi64::<3>(beyond)),
             far: _mm256_xor_si256(nothing, _mm256_and_si256(ninth, _mm256_set1_epi64x(0x88))),
             ninth: _mm256_or_si256(firsts, _mm256_andnot_si256(_mm256_set1_epi64x(0xff), nothing)),
@@ -199,7 +202,7 @@ impl Lanes {
         }
     }
 
-    /// The bits of each lane, at the top; of codes of at most 64 bits these are 57 at least.
+    /// The bits of each lane, left-aligned. At least 57 are valid if codes have at most 64 bits.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn words(&self, bytes: &[u8; REACH_BYTES]) -> Option<__m256i> {
@@ -208,7 +211,7 @@ impl Lanes {
         Some(_mm256_sllv_epi64(_mm256_shuffle_epi8(loaded, self.order), self.shifts))
     }
 
-    /// The 64 bits of each lane, of codes of at most 64 bits.
+    /// The 64 bits of each lane, if codes have at most 64 bits.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn whole_words(&self, bytes: &[u8; REACH_BYTES]) -> Option<__m256i> {
@@ -234,8 +237,8 @@ impl Lanes {
 #[target_feature(enable = "avx2")]
 fn load(bytes: &[u8; REACH_BYTES], from: usize) -> Option<__m128i> {
     let bytes: &[u8; LOAD_BYTES] = bytes.get(from..)?.first_chunk()?;
-    #[expect(unsafe_code, reason = "a load takes a pointer")]
-    // SAFETY: it is that of as many bytes as are loaded.
+    #[expect(unsafe_code, reason = "the load instruction takes a pointer")]
+    // SAFETY: the pointer is that of an array with as many bytes as the load reads.
     Some(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
 }
 

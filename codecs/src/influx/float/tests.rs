@@ -1,4 +1,4 @@
-//! The same values by every processor, and payloads that end where they should not.
+//! Tests that all kernels agree, and tests of payloads with a wrong end.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn encoded(values: &[f64]) -> Vec<u8> {
 }
 
 #[test]
-fn repeated_values_take_a_bit() {
+fn a_repeated_value_takes_one_bit() {
     let long = vec![42.5; 1000];
     // Header, first value, 999 bits, and the end mark in a window of its own.
     assert!((135..=144).contains(&encoded(&long).len()));
@@ -22,14 +22,14 @@ fn repeated_values_take_a_bit() {
 }
 
 #[test]
-fn nan_is_refused_by_its_place() {
+fn nan_is_refused_with_its_index() {
     let mut out = vec![1];
     assert_eq!(encode(&[1.0, f64::NAN], &mut out), Err(Error::unsupported(1, "NaN")));
     assert_eq!(out, [1]);
 }
 
 #[test]
-fn the_count_decides_over_every_cut() {
+fn a_cut_payload_fails_at_every_count() {
     let out = encoded(&[1.0, 1.0, 1.5, 2.25, 2.25]);
     let mut back = Vec::new();
     for count in [0, 1, 4, 6, 100] {
@@ -41,7 +41,7 @@ fn the_count_decides_over_every_cut() {
 }
 
 #[test]
-fn the_first_values_are_those_of_all() {
+fn a_partial_decode_gives_the_first_values() {
     let values: Vec<f64> =
         (0..400).map(|i| [0.5, 1.25, f64::from(i), f64::from(i / 9)][i as usize / 100]).collect();
     let out = encoded(&values);
@@ -52,7 +52,7 @@ fn the_first_values_are_those_of_all() {
         decode_part(&out, wanted / 3..wanted, values.len(), &mut back).expect("decodes");
         assert_eq!(back, values[wanted / 3..wanted]);
     }
-    // A cut payload has none of the values behind the cut, not even by chance.
+    // A cut payload must not give any value behind the cut, not even by chance.
     for len in 0..out.len() {
         if decode_first(&out[..len], 350, values.len(), &mut back).is_ok() {
             assert_eq!(back, values[..350], "{len}");
@@ -60,9 +60,10 @@ fn the_first_values_are_those_of_all() {
     }
 }
 
-/// Codes that fit into one word, into one and a byte, and into neither; runs of them, and other codes in between.
+/// Codes that fit into a word, into a word and a byte, and into neither; runs of such codes, and other codes between
+/// them.
 #[test]
-fn the_processor_does_not_decide_over_the_values() {
+fn every_kernel_gives_the_same_values() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut noise = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -84,12 +85,12 @@ fn the_processor_does_not_decide_over_the_values() {
             let values_by = |by: fn(BitReader<'_>, &mut [f64], bool) -> Result<usize>| {
                 let mut back = vec![0.0; values.len()];
                 let end = by(BitReader::new(&out[1..]), &mut back, true);
-                // What stands behind an error is of no use.
+                // The values are unspecified after an error.
                 end.map(|end| (end, back.into_iter().map(f64::to_bits).collect::<Vec<_>>()))
             };
             let expected = values_by(|bits, out, whole| read(bits, out, whole, one_by_one));
             assert_eq!(values_by(read_at_best), expected, "shape {shape}, {what:?}");
-            // Where there is a better way, that is the one which was just taken.
+            // The fastest way was tested above. If that was AVX-512, test AVX2 too.
             #[cfg(target_arch = "x86_64")]
             if four_at_once(BitReader::new(&[0; 8]), &mut [0.0], false).is_some() {
                 let by_four = |bits: BitReader<'_>, out: &mut [f64], whole| {
@@ -109,11 +110,11 @@ fn the_processor_does_not_decide_over_the_values() {
     }
 }
 
-/// Kernels write many values before they look for it.
+/// The kernels write many values before they look for the end mark.
 #[test]
-fn no_processor_reads_over_the_end_mark() {
+fn every_kernel_stops_at_the_end_mark() {
     for width in [40_u32, 54, 57, 61, 64] {
-        // The bits above the window are those of the end mark, so that codes of it can make one.
+        // The bits above the window are those of the end mark, so codes with the window can produce the end mark.
         let above = END & !(u64::MAX >> (64 - width));
         let value = |i: u64| above | 1 << 20 | (i * 0x9e37 % 1000) << 1;
         for place in 1..40 {
@@ -146,21 +147,21 @@ fn no_processor_reads_over_the_end_mark() {
 }
 
 #[test]
-fn a_count_beyond_the_bits_takes_no_memory() {
+fn an_impossible_count_allocates_nothing() {
     let mut back = Vec::new();
     assert!(decode(&encoded(&[1.0]), 100_000, &mut back).is_err());
     assert_eq!(back.capacity(), 0);
 }
 
-/// The original stops at the first end mark. One inside the values, here in the window of the code before it, must
-/// not come out as a NaN among them.
+/// InfluxDB's decoder stops at the first end mark. An end mark before the last value, here in the window of the
+/// previous code, must not appear as a NaN among the values.
 #[test]
 fn an_end_mark_among_the_values_is_an_error() {
     let (first, second) = (1.0f64.to_bits() | 1, (-2.0f64).to_bits() | 5);
     let mut out = vec![HEADER];
     let mut writer = BitWriter::new(&mut out);
     writer.put(first, 64);
-    // A window with no zeros above it and two below.
+    // A window with no zeros above it and two below it.
     let window = 0b11 << 11 | 0b11_1110;
     writer.put_two((window, NEW_WINDOW_BITS as u32), ((first ^ second) >> 2, 62));
     for step in [second ^ END, END ^ second, second ^ END] {

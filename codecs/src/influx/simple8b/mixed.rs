@@ -1,16 +1,16 @@
-//! Words of some ten narrow values, whose selectors come in no order.
+//! Decodes words of 8 to 15 narrow values with mixed selectors.
 //!
-//! A loop for each selector is fast as long as the same one follows; where values of 5 bits stand among values of 4 and
-//! of 6, the processor guesses the next selector wrong at every other word, and that costs more than the word. Here all
-//! those words go one way, through sixteen lanes of 16 bits:
+//! The loop for one selector is fast as long as the selector stays the same. If values of 4, 5 and 6 bits alternate,
+//! the processor mispredicts every other selector, which costs more than decoding the word. Here all these words
+//! take the same path, through sixteen lanes of 16 bits:
 //!
 //! ```text
 //! word ──shuffle──> the two bytes around each value ──multiply──> the value on top ──shift──> values
 //!      ──zigzag──> steps ──three shifted additions in each half, and the lower half's total──> sums, made 64 bits wide
 //! ```
 //!
-//! What to shuffle, multiply and shift by stands in a table by selector; lanes behind the last value are multiplied by
-//! zero. Sixteen places are written for each word, and the next word writes over those that were not its own.
+//! A table holds the shuffle, the factors and the shift for each selector. Lanes after the last value are multiplied
+//! by zero. Each word writes sixteen slots, and the next word overwrites the slots after the last value.
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_cvtsi64_si128, _mm_srli_si128, _mm256_add_epi16, _mm256_add_epi64,
@@ -23,27 +23,27 @@ use std::arch::x86_64::{
 use super::super::Word;
 use super::{COUNTS, SELECTOR_SHIFT, WIDTHS, Word64};
 
-/// Values that a word writes, those behind its own ones included.
+/// The number of slots that each word writes.
 const LANES: usize = 16;
-/// The first of the four selectors whose words go this way, with 15, 12, 10 and 8 values.
+/// The first of the four selectors that this path handles. Their words have 15, 12, 10 and 8 values.
 const FIRST: usize = 5;
 const SHAPES: [Shape; 4] =
     [Shape::of(FIRST), Shape::of(FIRST + 1), Shape::of(FIRST + 2), Shape::of(FIRST + 3)];
 
-/// The sixteen 16-bit lanes of a register, as its four words.
+/// The sixteen 16-bit lanes of a register, as four 64-bit words.
 type Lanes = [i64; 4];
 
 struct Shape {
-    /// The two bytes of the word that each lane takes.
+    /// For each lane, the two bytes of the word that it takes.
     bytes: Lanes,
-    /// What shifts a lane's value to its upper end.
+    /// For each lane, the factor that shifts its value to the top.
     factors: Lanes,
     unused_bits: i64,
     count: usize,
 }
 
 impl Shape {
-    #[expect(clippy::indexing_slicing, reason = "run by the compiler")]
+    #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
     const fn of(selector: usize) -> Self {
         let (count, bits) = (COUNTS[selector], WIDTHS[selector]);
         let mut shape = Self { bytes: [0; 4], factors: [0; 4], unused_bits: 16 - bits as i64, count };
@@ -60,15 +60,15 @@ impl Shape {
     }
 }
 
-/// Whether words with this selector go this way.
+/// Whether this path handles words with this selector.
 #[inline]
 pub(super) fn takes(selector: u8) -> bool {
     usize::from(selector).wrapping_sub(FIRST) < SHAPES.len()
 }
 
-/// Adds the values of the first of `words`, taken as zigzag, to the running sum `last`, and writes the sums to `places`:
-/// as long as [`takes`] is true of a word and there are sixteen places. Returns how many words that were and how many
-/// values. None where the processor lacks AVX2.
+/// Decodes leading `words` from zigzag form, adds the steps to the running sum `last`, and writes the sums to
+/// `places`. Stops at the first word that [`takes`] does not accept, or when fewer than sixteen slots remain.
+/// Returns the number of words and of values, or `None` if the processor lacks AVX2.
 pub(super) fn zigzag_sums<T: Word>(
     words: &[Word64],
     last: &mut u64,
@@ -77,8 +77,8 @@ pub(super) fn zigzag_sums<T: Word>(
     if !std::arch::is_x86_feature_detected!("avx2") {
         return None;
     }
-    #[expect(unsafe_code, reason = "a kernel; the loops by selector are its safe twin")]
-    // SAFETY: the processor has AVX2, as was just asked.
+    #[expect(unsafe_code, reason = "a kernel; the loops for one selector are its safe twin")]
+    // SAFETY: the check above found AVX2.
     Some(unsafe { sums(words, last, places) })
 }
 
@@ -138,7 +138,7 @@ fn prefix_sums(steps: __m256i) -> __m256i {
     let sums = _mm256_add_epi16(steps, _mm256_slli_si256::<2>(steps));
     let sums = _mm256_add_epi16(sums, _mm256_slli_si256::<4>(sums));
     let sums = _mm256_add_epi16(sums, _mm256_slli_si256::<8>(sums));
-    // The lower half stands in the upper one, and zero in the lower; of that, the last lane everywhere.
+    // Moves the lower half to the upper one and clears the lower one. Then copies the last lane to all lanes.
     let below = _mm256_permute2x128_si256::<0x08>(sums, sums);
     _mm256_add_epi16(sums, _mm256_shuffle_epi8(below, _mm256_set1_epi16(0x0f0e)))
 }
