@@ -1,8 +1,8 @@
-//! Question: what does a value cost from admission to publication, with few keys and with many?
+//! Measures the cost of a value from admission to publication, with few keys and with many.
 //!
-//! Floors: [`Empty`], which keeps nothing, and two plain vectors that take every time and every value.
+//! Lower bounds for comparison: [`Empty`], which stores nothing, and two plain vectors of times and values.
 
-#![expect(missing_docs, reason = "criterion's macro makes a public function")]
+#![expect(missing_docs, reason = "criterion's macro generates a public function")]
 
 #[path = "write/batches.rs"]
 mod batches;

@@ -1,4 +1,4 @@
-//! Batches in, columns out, and a snapshot that takes them away: what an engine does with a cache, without the engine.
+//! Writes a batch to a cache, reads a column, and takes a snapshot, as an engine would.
 //!
 //! `cargo run -p tsmith-cache --example hot_columns`
 
@@ -11,7 +11,7 @@ fn main() -> Result<(), Error> {
     let options = CacheOptions { limit: Some(1 << 20), when_full: WhenFull::Refuse };
     let cache: Cache<Ring> = Cache::new(options);
 
-    // Ten minutes of two hosts, as one batch.
+    // Ten minutes of two hosts in one batch.
     let mut points = BatchBuilder::new();
     for minute in 0..10i64 {
         for host in ["cpu,host=a", "cpu,host=b"] {
@@ -23,7 +23,7 @@ fn main() -> Result<(), Error> {
     }
     let batch = points.finish();
 
-    // Admission wins memory and types. An engine logs the batch here, and the log gives the position.
+    // Admission reserves memory and types. An engine would log the batch here and get the position from the log.
     let admitted = cache.admit(&batch)?;
     let published = admitted.publish(Position(1));
     println!("position {}: {} values, {} bytes", published.position().0, batch.value_count(), cache.size());
@@ -33,7 +33,8 @@ fn main() -> Result<(), Error> {
     cache.read(usage, TimeRange::new(0, 180_000_000_000), &mut column);
     println!("{usage}: {:?} at {:?}", column.values(), column.times());
 
-    // A snapshot: cut the log, write what is frozen to files, forget it. Readers see it all the while.
+    // A snapshot: cut the log, write the frozen columns to files, drop the frozen store. Readers see the points
+    // throughout.
     let cut = || Ok::<_, Error>(Position(2));
     if let Some(frozen) = cache.freeze(cut)? {
         let mut keys = Vec::new();

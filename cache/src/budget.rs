@@ -1,4 +1,4 @@
-//! The memory limit: claimed before a batch is admitted, freed when a snapshot is a file.
+//! The memory limit. Memory is claimed before a batch is admitted, and freed when a snapshot has become a file.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,32 +10,32 @@ use crate::{Error, Result};
 /// What a full cache does with a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Refuses it at once, as InfluxDB does.
+    /// Refuses the batch at once, as InfluxDB does.
     #[default]
     Refuse,
-    /// Waits up to this long for a snapshot to free memory, and then refuses. It also refuses when
-    /// [`Cache::stop_waiting`](crate::Cache::stop_waiting) says that snapshots fail.
+    /// Waits up to this long for a snapshot to free memory, then refuses the batch. It also refuses the batch after
+    /// [`Cache::stop_waiting`](crate::Cache::stop_waiting), which the caller uses when snapshots fail.
     Wait(Duration),
 }
 
-/// A clock cannot be asked for what is much later.
+/// The longest time to wait. A later deadline could overflow the clock.
 const PATIENCE_MAX: Duration = Duration::from_secs(1 << 32);
 
-/// Bytes in the cache by InfluxDB's account: of each value as [`ValuesRef::cached_bytes`](crate::ValuesRef) counts it, and
-/// of each composite key once. The limit is held against the values of a batch only; its new keys are counted
-/// afterwards.
+/// The bytes in the cache as InfluxDB counts them: each value as in [`ValuesRef::cached_bytes`](crate::ValuesRef),
+/// and each composite key once. Admission checks only the values of a batch against the limit. Its new keys are
+/// counted afterwards.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: Option<u64>,
     when_full: WhenFull,
-    /// Live and frozen.
+    /// Bytes in the live and the frozen store.
     total: AtomicU64,
     frozen: AtomicU64,
-    /// Somebody wanted room in vain since the last freeze, or waits for it.
+    /// Whether a batch waits for memory, or was refused because there was none since the last freeze.
     wanted: AtomicBool,
-    /// Snapshots fail, so waiting does not help until one succeeds.
+    /// Whether snapshots fail. Waiting is then useless until one succeeds.
     stuck: AtomicBool,
-    /// Nobody need wait any more.
+    /// Whether the cache was closed, so that no batch may wait.
     closed: AtomicBool,
     turn: Mutex<()>,
     freed: Condvar,
@@ -61,12 +61,13 @@ impl Budget {
     }
 
     pub(crate) fn live(&self) -> u64 {
-        // Frozen first: it never exceeds a total that is read later, except while it is being forgotten.
+        // Reads the frozen bytes first. They never exceed the total that is read later, except while the frozen store
+        // is dropped.
         let frozen = self.frozen.load(Ordering::Acquire);
         self.total().saturating_sub(frozen)
     }
 
-    /// Until when a batch may wait for memory; `None` when it is refused at once.
+    /// The time until which a batch may wait for memory, or `None` if a full cache refuses it at once.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.when_full {
             WhenFull::Refuse => None,
@@ -74,7 +75,7 @@ impl Budget {
         }
     }
 
-    /// Takes the bytes of a batch's values, or says that they do not fit.
+    /// Claims the bytes of a batch's values. Returns an error if they do not fit.
     pub(crate) fn claim(&self, needed: u64) -> Result<()> {
         let fits = |used: u64| {
             let sum = used.saturating_add(needed);
@@ -89,14 +90,14 @@ impl Budget {
         }
     }
 
-    /// A snapshot would help; not, though, a batch that never fits.
+    /// Records that a snapshot would help. A batch above the limit never fits, so it does not count.
     fn want(&self, needed: u64) {
         if self.limit.is_some_and(|limit| needed <= limit) {
             self.wanted.store(true, Ordering::Release);
         }
     }
 
-    pub(crate) fn room_wanted(&self) -> bool {
+    pub(crate) fn memory_wanted(&self) -> bool {
         self.wanted.load(Ordering::Acquire)
     }
 
@@ -105,19 +106,19 @@ impl Budget {
         self.stop(&self.stuck);
     }
 
-    /// Wakes who waits, to be refused.
+    /// Wakes all waiting batches, which are then refused.
     pub(crate) fn close(&self) {
         self.stop(&self.closed);
     }
 
     fn stop(&self, flag: &AtomicBool) {
         flag.store(true, Ordering::Release);
-        // Whoever looked before the store holds the lock or waits by now.
+        // A thread that read the flag before this store now holds the lock or waits.
         drop(self.turn.lock());
         self.freed.notify_all();
     }
 
-    /// Blocks until so many bytes might fit; gives the refusal when the deadline passes first.
+    /// Waits until this many bytes might fit. Returns the refusal if the deadline passes first.
     pub(crate) fn wait(&self, needed: u64, deadline: Instant) -> Result<()> {
         let mut turn = self.turn.lock();
         loop {
@@ -128,9 +129,9 @@ impl Budget {
             let Some(limit) = self.limit.filter(|limit| used.saturating_add(needed) > *limit) else {
                 return Ok(());
             };
-            // Said again, for a freeze may have come between, that did not free enough.
+            // Sets the flag in each round, because a freeze that did not free enough may have cleared it.
             self.want(needed);
-            // More than the limit never fits.
+            // A batch above the limit never fits.
             let hopeless = needed > limit || self.stuck.load(Ordering::Acquire);
             if hopeless || self.freed.wait_until(&mut turn, deadline).timed_out() {
                 return self.claimable(needed);
@@ -148,7 +149,7 @@ impl Budget {
         Error::Full { used, needed, limit: self.limit.unwrap_or(u64::MAX) }
     }
 
-    /// Adds bytes whatever the limit.
+    /// Adds bytes regardless of the limit.
     pub(crate) fn add(&self, bytes: u64) {
         self.total.fetch_add(bytes, Ordering::AcqRel);
     }
@@ -159,12 +160,12 @@ impl Budget {
             return;
         }
         self.total.fetch_sub(bytes, Ordering::AcqRel);
-        // Whoever looked before the subtraction holds the lock or waits by now.
+        // A thread that read the count before the subtraction now holds the lock or waits.
         drop(self.turn.lock());
         self.freed.notify_all();
     }
 
-    /// All that is counted becomes frozen; nothing is in flight. Returns how much.
+    /// Turns all counted bytes into frozen bytes and returns their number. No batch may be in flight.
     pub(crate) fn freeze(&self) -> u64 {
         let bytes = self.total();
         self.frozen.store(bytes, Ordering::Release);
@@ -172,7 +173,7 @@ impl Budget {
         bytes
     }
 
-    /// Frees what was frozen.
+    /// Frees the frozen bytes.
     pub(crate) fn drop_frozen(&self, bytes: u64) {
         self.frozen.store(0, Ordering::Release);
         self.stuck.store(false, Ordering::Release);

@@ -1,4 +1,4 @@
-//! [`Cache`]: the gate, the two stores and the receipts.
+//! [`Cache`]: the gate, the live and the frozen store, and the receipts.
 
 use std::fmt;
 use std::ops::Deref;
@@ -13,36 +13,36 @@ use crate::{
     Batch, Column, FieldKey, FieldType, Position, Refused, Reserved, Result, Storer, TimeRange, WhenFull,
 };
 
-/// How much a cache holds.
+/// The limits of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheOptions {
-    /// Most bytes it holds, by InfluxDB's account (`cache-max-memory-size`); `None` for no limit.
+    /// The most bytes it holds, as InfluxDB counts them (`cache-max-memory-size`), or `None` for no limit.
     pub limit: Option<u64>,
     /// What a full cache does with a batch.
     pub when_full: WhenFull,
 }
 
-/// A storer with a memory limit, a gate and a double buffer.
+/// A storer with a memory limit, a gate, and a frozen copy during snapshots.
 ///
-/// Writers go through the gate with [`Cache::admit`] and leave it with [`Admitted::publish`]; [`Cache::freeze`] closes
-/// it for as long as it takes to cut the log and swap the stores. So what a frozen store holds is exactly what the log
-/// holds before the cut. Readers take no lock of the cache: they see one pair of stores, whatever happens meanwhile.
+/// A writer enters the gate with [`Cache::admit`] and leaves it with [`Admitted::publish`]. [`Cache::freeze`] closes
+/// the gate while the caller cuts the log and the stores are swapped. So the frozen store holds exactly what the log
+/// holds before the cut. Readers take no lock of the cache. Each read sees one consistent pair of stores.
 ///
-/// A thread that holds an [`Admitted`] or a [`Paused`] must not admit, pause, freeze or delete: it would wait for
+/// A thread that holds an [`Admitted`] or a [`Paused`] must not admit, pause, freeze or delete. It would wait for
 /// itself.
 pub struct Cache<S> {
     budget: Budget,
     gate: RwLock<()>,
     stores: ArcSwap<Stores<S>>,
-    /// Held by whoever changes `stores`.
+    /// Held by the thread that changes `stores`.
     swap: Mutex<()>,
-    /// Makes an empty store.
+    /// Creates an empty store.
     make: Box<dyn Fn() -> S + Send + Sync>,
 }
 
 struct Stores<S> {
     live: Arc<S>,
-    /// Whether a batch was ever reserved in `live`: in an untouched one no key need be looked for.
+    /// Whether a batch was ever reserved in `live`. If not, reads need not look for a key.
     touched: Arc<AtomicBool>,
     frozen: Option<Frozen<S>>,
 }
@@ -61,7 +61,7 @@ impl<S: Storer + Default> Cache<S> {
 }
 
 impl<S: Storer> Cache<S> {
-    /// An empty cache over stores that `make` makes, such as [`DynStorer::of::<Ring>`](crate::DynStorer::of).
+    /// An empty cache whose stores `make` creates, for example with [`DynStorer::of::<Ring>`](crate::DynStorer::of).
     pub fn with(options: CacheOptions, make: impl Fn() -> S + Send + Sync + 'static) -> Self {
         Self {
             budget: Budget::new(options.limit, options.when_full),
@@ -80,12 +80,13 @@ impl<S: Storer> Cache<S> {
     ///
     /// # Errors
     /// [`Error::Full`](crate::Error::Full), at once or after waiting as [`WhenFull`] says, and
-    /// [`Error::TypeConflict`](crate::Error::TypeConflict). The cache is then as before.
+    /// [`Error::TypeConflict`](crate::Error::TypeConflict). After an error the cache is unchanged.
     pub fn admit<'c, 'b>(&'c self, batch: &'b Batch<'b>) -> Result<Admitted<'c, 'b, S>> {
         let needed = batch.cached_bytes();
         let mut deadline = None;
         loop {
-            // Claimed inside the gate, so that a freeze never takes the bytes of a batch that will be in the next store.
+            // Claimed inside the gate, so that a freeze never counts the bytes of a batch that goes into the next
+            // store.
             let gate = self.gate.read();
             match self.budget.claim(needed) {
                 Ok(()) => return self.reserve(gate, batch, needed),
@@ -99,8 +100,8 @@ impl<S: Storer> Cache<S> {
         }
     }
 
-    /// As [`Cache::admit`], for a batch that the log holds already: the limit does not apply, for a replay that stops
-    /// half-way helps nobody.
+    /// Like [`Cache::admit`], for a batch that is already in the log. The limit does not apply, because a replay must
+    /// be able to finish.
     ///
     /// # Errors
     /// [`Error::TypeConflict`](crate::Error::TypeConflict).
@@ -122,29 +123,29 @@ impl<S: Storer> Cache<S> {
             stores.touched.store(true, Ordering::Release);
         }
         match stores.live.reserve(batch) {
-            Ok(Reserved { room, new_key_bytes }) => {
+            Ok(Reserved { reservation, new_key_bytes }) => {
                 self.budget.add(new_key_bytes);
                 Ok(Admitted {
                     budget: &self.budget,
                     stores,
                     batch,
-                    room: Some(room),
+                    reservation: Some(reservation),
                     value_bytes,
                     _gate: gate,
                 })
             }
-            Err(Refused { error, part: Reserved { room, new_key_bytes } }) => {
+            Err(Refused { error, part: Reserved { reservation, new_key_bytes } }) => {
                 self.budget.add(new_key_bytes);
-                self.budget.free(value_bytes + stores.live.release(batch, room));
+                self.budget.free(value_bytes + stores.live.release(batch, reservation));
                 Err(error)
             }
         }
     }
 
-    /// Appends the points of `key` inside `range` to `out`, ascending, the newest for each time. False, and nothing
-    /// appended, when there is none.
+    /// Appends the points of `key` inside `range` to `out` in ascending order, with the newest value for each time.
+    /// Returns false, and appends nothing, if there are none.
     ///
-    /// A key may be live with another type than it has in the frozen store; then only the live points count.
+    /// If a key has different types in the live and the frozen store, only the live points count.
     pub fn read(&self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> bool {
         let stores = self.stores.load();
         if stores.frozen.is_none() && !stores.touched.load(Ordering::Acquire) {
@@ -166,7 +167,7 @@ impl<S: Storer> Cache<S> {
         out.extend(both.as_ref()).is_ok()
     }
 
-    /// Calls `f` once for every key that has values, live or frozen, in any order. `f` must not call the cache.
+    /// Calls `f` once for each key with live or frozen values, in any order. `f` must not call the cache.
     pub fn keys(&self, f: &mut dyn FnMut(FieldKey<'_>, FieldType)) {
         let stores = self.stores.load();
         if let Some(frozen) = &stores.frozen {
@@ -179,35 +180,38 @@ impl<S: Storer> Cache<S> {
         stores.live.keys(f);
     }
 
-    /// The type `key` is cached with.
+    /// The type of the cached values of `key`.
     pub fn field_type(&self, key: FieldKey<'_>) -> Option<FieldType> {
         let stores = self.stores.load();
         let frozen = || stores.frozen.as_ref().and_then(|frozen| frozen.field_type(key));
         stores.live.field_type(key).or_else(frozen)
     }
 
-    /// Removes the points of `key` inside `range`, after every batch admitted so far is published; see
+    /// Removes the points of `key` inside `range`. It first waits until every admitted batch is published. See
     /// [`Paused::delete`].
     pub fn delete(&self, key: FieldKey<'_>, range: TimeRange) {
         self.pause().delete(key, range);
     }
 
-    /// Closes the gate: waits until every admitted batch is published or dropped, and admits none while the guard
-    /// lives. A delete is logged under it, so that its place among the writes is the same in the log and in the cache.
+    /// Closes the gate. It waits until every admitted batch is published or dropped, and admits none while the guard
+    /// lives. Log a delete while you hold the guard, so that the delete has the same place among the writes in the
+    /// log and in the cache.
     pub fn pause(&self) -> Paused<'_, S> {
         Paused { gate: self.gate.write(), cache: self }
     }
 
-    /// Takes the live columns for a snapshot; an empty store becomes live. `None` when there are none.
+    /// Freezes the live columns for a snapshot and makes an empty store live. Returns `None` if there are no live
+    /// columns.
     ///
-    /// `quiet` runs while no batch is between admission and publication: there the caller cuts its log, and gives the
-    /// position of the cut. All that is frozen lies before it, all that is published later behind it.
+    /// `quiet` runs while no batch is between admission and publication. In it, the caller cuts its log and returns
+    /// the position of the cut. All frozen points lie before the cut, and all points published later lie after it.
     ///
-    /// When the store of an earlier, failed attempt is still there, that one is given again, with the position of *its*
-    /// cut, and `quiet` does not run: what was published since is not in it, and its log must stay.
+    /// If the store of an earlier, failed attempt still exists, this method returns it again with the position of
+    /// *its* cut and does not run `quiet`. That store does not contain what was published since, so the log after its
+    /// cut must stay.
     ///
     /// # Errors
-    /// Those of `quiet`; nothing is changed then.
+    /// Those of `quiet`. The cache is then unchanged.
     pub fn freeze<E>(
         &self,
         quiet: impl FnOnce() -> std::result::Result<Position, E>,
@@ -230,11 +234,13 @@ impl<S: Storer> Cache<S> {
         Ok(Some(frozen))
     }
 
-    /// Drops a frozen store once its files are durable and readers find them: readers of the cache stop seeing it, its
-    /// memory is free and waiting writers go on. One that was forgotten before is ignored.
+    /// Drops a frozen store. Call it after its files are durable and readers can find them. Readers of the cache no
+    /// longer see the store, its memory is free, and waiting writers continue. A store that was dropped before is
+    /// ignored.
     ///
-    /// A reader of cache and files looks at the cache first: what it misses there is in a file by then.
-    #[expect(clippy::needless_pass_by_value, reason = "who drops a store has no use for it any more")]
+    /// A reader of cache and files must read the cache first. Points that are no longer there are then already in a
+    /// file.
+    #[expect(clippy::needless_pass_by_value, reason = "the caller must not use the store afterwards")]
     pub fn drop_frozen(&self, frozen: Frozen<S>) {
         let _swap = self.swap.lock();
         let stores = self.stores.load_full();
@@ -249,30 +255,30 @@ impl<S: Storer> Cache<S> {
         self.budget.drop_frozen(frozen.bytes);
     }
 
-    /// Refuses every batch that waits for room, with [`Error::Full`](crate::Error::Full), and lets none wait until
-    /// [`Cache::drop_frozen`] frees memory: call this when snapshots fail again and again.
+    /// Refuses every batch that waits for memory with [`Error::Full`](crate::Error::Full). No batch waits until
+    /// [`Cache::drop_frozen`] frees memory. Call this if snapshots keep failing.
     pub fn stop_waiting(&self) {
         self.budget.stop_waiting();
     }
 
-    /// Wakes every batch that waits for room, to be refused with [`Error::Closed`](crate::Error::Closed), and lets none
-    /// wait from now on: no snapshot will free memory any more. What has room is admitted still.
+    /// Refuses every batch that waits for memory with [`Error::Closed`](crate::Error::Closed). From now on no batch
+    /// waits, because no snapshot will free memory. A batch that fits is still admitted.
     pub fn close(&self) {
         self.budget.close();
     }
 
-    /// Whether a batch waits for room, or was refused for want of it, since the last store was frozen: a snapshot is due
-    /// then, however little is live. A batch larger than the limit does not count, for it never fits.
-    pub fn room_wanted(&self) -> bool {
-        self.budget.room_wanted()
+    /// Whether a batch waits for memory, or was refused for lack of memory, since the last freeze. A snapshot is then
+    /// due, even if the live store is small. A batch larger than the limit does not count, because it never fits.
+    pub fn memory_wanted(&self) -> bool {
+        self.budget.memory_wanted()
     }
 
-    /// Bytes of values and keys, live and frozen, by InfluxDB's account.
+    /// Bytes of live and frozen values and keys, as InfluxDB counts them.
     pub fn size(&self) -> u64 {
         self.budget.total()
     }
 
-    /// Bytes of values and keys that the next [`Cache::freeze`] would take.
+    /// Bytes of values and keys that the next [`Cache::freeze`] would freeze.
     pub fn live_bytes(&self) -> u64 {
         self.budget.live()
     }
@@ -284,23 +290,24 @@ impl<S> fmt::Debug for Cache<S> {
     }
 }
 
-/// A batch that the cache has promised to show. Dropped, it leaves no trace.
-#[must_use = "an admitted batch is shown by `publish`"]
+/// A batch that the cache can publish without failing. Dropping it instead releases its reservation.
+#[must_use = "`publish` makes an admitted batch visible"]
 pub struct Admitted<'c, 'b, S: Storer> {
     budget: &'c Budget,
     stores: Guard<Arc<Stores<S>>>,
     batch: &'b Batch<'b>,
-    /// None once published.
-    room: Option<S::Room>,
+    /// `None` after publication.
+    reservation: Option<S::Reservation>,
     value_bytes: u64,
     _gate: RwLockReadGuard<'c, ()>,
 }
 
 impl<S: Storer> Admitted<'_, '_, S> {
-    /// Shows the batch to readers. It cannot fail: admission reserved the room. `at` was drawn after the admission.
+    /// Makes the batch visible to readers. It cannot fail, because admission reserved the memory. The position `at`
+    /// must be drawn after the admission.
     pub fn publish(mut self, at: Position) -> Published {
-        if let Some(room) = self.room.take() {
-            self.stores.live.write(self.batch, room, at);
+        if let Some(reservation) = self.reservation.take() {
+            self.stores.live.write(self.batch, reservation, at);
         }
         Published { at }
     }
@@ -308,8 +315,8 @@ impl<S: Storer> Admitted<'_, '_, S> {
 
 impl<S: Storer> Drop for Admitted<'_, '_, S> {
     fn drop(&mut self) {
-        if let Some(room) = self.room.take() {
-            let key_bytes = self.stores.live.release(self.batch, room);
+        if let Some(reservation) = self.reservation.take() {
+            let key_bytes = self.stores.live.release(self.batch, reservation);
             self.budget.free(self.value_bytes + key_bytes);
         }
     }
@@ -323,19 +330,19 @@ impl<S: Storer> fmt::Debug for Admitted<'_, '_, S> {
 
 /// Receipt: readers see the batch.
 #[derive(Debug)]
-#[must_use = "it proves that readers see the batch: the acknowledgement takes it"]
+#[must_use = "the acknowledgement needs this proof that readers see the batch"]
 pub struct Published {
     at: Position,
 }
 
 impl Published {
-    /// The position it was published with.
+    /// The position at which it was published.
     pub fn position(&self) -> Position {
         self.at
     }
 }
 
-/// A closed gate; see [`Cache::pause`].
+/// A closed gate. See [`Cache::pause`].
 #[must_use = "the gate opens again when this is dropped"]
 pub struct Paused<'c, S> {
     cache: &'c Cache<S>,
@@ -344,9 +351,9 @@ pub struct Paused<'c, S> {
 }
 
 impl<S: Storer> Paused<'_, S> {
-    /// Removes the points of `key` inside `range`, live and frozen.
-    ///
-    /// Who writes the frozen store to files may have read them already, and has to delete them there too. Their memory
+    /// Removes the points of `key` inside `range` from the live and the frozen store.
+    /// The thread that writes the frozen store to files may already have read the points. Then it must delete them
+    /// from the files too. The memory of frozen points is counted until the store is dropped.
     /// counts until the store is forgotten.
     pub fn delete(&self, key: FieldKey<'_>, range: TimeRange) {
         let stores = self.cache.stores.load();
@@ -364,7 +371,7 @@ impl<S> fmt::Debug for Paused<'_, S> {
     }
 }
 
-/// The columns of a snapshot. Nobody writes to them any more; a delete may still take points away.
+/// The columns of a snapshot. No batch is written to them any more, but a delete may still remove points.
 pub struct Frozen<S> {
     store: Arc<S>,
     cut: Position,
@@ -372,12 +379,12 @@ pub struct Frozen<S> {
 }
 
 impl<S> Frozen<S> {
-    /// Where the log was cut: all of this store lies before it.
+    /// The position where the log was cut. All points of this store lie before it.
     pub fn cut(&self) -> Position {
         self.cut
     }
 
-    /// Bytes of values and keys, by InfluxDB's account.
+    /// Bytes of values and keys, as InfluxDB counts them.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -408,10 +415,10 @@ mod tests {
     use super::*;
     use crate::{BatchBuilder, FieldType, Ring, Value};
 
-    /// Story: a refused batch made the account too small, and a reader that took zero for nothing missed what was
-    /// acknowledged.
+    /// Story: a refused batch made the byte count too small. A reader that took zero for an empty store did not see
+    /// an acknowledged point.
     #[test]
-    fn a_point_is_read_whatever_the_account_says() {
+    fn reads_do_not_depend_on_the_byte_count() {
         let cache = Cache::<Ring>::default();
         let read = || {
             let mut column = Column::new(FieldType::Integer);
@@ -423,7 +430,7 @@ mod tests {
         builder.field(b"f"[..].into(), Value::Integer(1)).expect("its first type");
         builder.commit(1);
         let batch = builder.finish();
-        let _published = cache.admit(&batch).expect("there is room").publish(Position(1));
+        let _published = cache.admit(&batch).expect("it fits").publish(Position(1));
         cache.budget.free(cache.size());
         assert_eq!(cache.size(), 0);
         assert!(read());

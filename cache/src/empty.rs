@@ -1,19 +1,19 @@
-//! [`Empty`]: takes everything and keeps nothing.
+//! [`Empty`]: accepts every batch and stores nothing.
 
 use crate::{Batch, ColumnRef, FieldKey, FieldType, Position, Refused, Reserved, Storer, TimeRange};
 
-/// The floor of every comparison: what a write costs when no value is kept.
+/// A lower bound for comparisons: the cost of a write whose values are not stored.
 ///
-/// Behind a [`Cache`](crate::Cache) its values count against the memory limit like any other's, so that the engine
-/// above does all it would do otherwise.
+/// In a [`Cache`](crate::Cache) its values count against the memory limit like those of any storer, so the engine
+/// above does all its usual work.
 #[derive(Debug, Default)]
 pub struct Empty;
 
 impl Storer for Empty {
-    type Room = ();
+    type Reservation = ();
 
     fn reserve(&self, _: &Batch<'_>) -> Result<Reserved<()>, Refused<()>> {
-        Ok(Reserved { room: (), new_key_bytes: 0 })
+        Ok(Reserved { reservation: (), new_key_bytes: 0 })
     }
 
     fn write(&self, _: &Batch<'_>, (): (), _: Position) {}

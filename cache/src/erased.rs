@@ -5,13 +5,14 @@ use std::fmt;
 
 use crate::{Batch, Column, ColumnRef, FieldKey, FieldType, Position, Refused, Reserved, Storer, TimeRange};
 
-/// A storer of any type, behind one virtual call a batch or a key.
+/// A storer of any type. Each call for a batch or a key is one virtual call.
 ///
-/// One engine over it serves every storer, so code grows with the number of storers and not with their combinations.
+/// One engine with this type serves every storer. So the size of the code grows with the number of storers, not with
+/// the number of combinations.
 pub struct DynStorer(Box<dyn ErasedStorer>);
 
 impl DynStorer {
-    /// An empty storer of the type `S`.
+    /// An empty storer of type `S`.
     pub fn of<S: Storer + Default>() -> Self {
         Self(Box::new(S::default()))
     }
@@ -24,20 +25,20 @@ impl fmt::Debug for DynStorer {
 }
 
 /// The reservation of a batch in a [`DynStorer`].
-pub struct DynRoom(Box<dyn Any + Send>);
+pub struct DynReservation(Box<dyn Any + Send>);
 
-impl fmt::Debug for DynRoom {
+impl fmt::Debug for DynReservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DynRoom")
+        f.write_str("DynReservation")
     }
 }
 
-/// [`Storer`] with its type parameters erased; each method is the one of the same name.
+/// [`Storer`] with its type parameters erased. Each method calls the method with the same name.
 trait ErasedStorer: Send + Sync {
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<DynRoom>, Refused<DynRoom>>;
-    fn write(&self, batch: &Batch<'_>, room: DynRoom, at: Position);
-    fn release(&self, batch: &Batch<'_>, room: DynRoom) -> u64;
-    /// Runs `f` at most once; false if it did not run.
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<DynReservation>, Refused<DynReservation>>;
+    fn write(&self, batch: &Batch<'_>, reservation: DynReservation, at: Position);
+    fn release(&self, batch: &Batch<'_>, reservation: DynReservation) -> u64;
+    /// Runs `f` at most once. Returns false if it did not run.
     fn with(&self, key: FieldKey<'_>, f: &mut dyn FnMut(ColumnRef<'_>)) -> bool;
     fn keys(&self, f: &mut dyn FnMut(FieldKey<'_>, FieldType));
     fn delete(&self, key: FieldKey<'_>, range: TimeRange) -> u64;
@@ -46,33 +47,35 @@ trait ErasedStorer: Send + Sync {
     fn read(&self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> bool;
 }
 
-/// Puts the room of a reservation into a box.
-fn boxed<R: Send + 'static>(Reserved { room, new_key_bytes }: Reserved<R>) -> Reserved<DynRoom> {
-    Reserved { room: DynRoom(Box::new(room)), new_key_bytes }
+/// Boxes a reservation.
+fn boxed<R: Send + 'static>(
+    Reserved { reservation, new_key_bytes }: Reserved<R>,
+) -> Reserved<DynReservation> {
+    Reserved { reservation: DynReservation(Box::new(reservation)), new_key_bytes }
 }
 
-/// The room that [`boxed`] put into the box.
+/// Unboxes a reservation.
 ///
 /// # Panics
-/// A storer of another type made it.
-fn unboxed<R: 'static>(DynRoom(room): DynRoom) -> R {
-    *room.downcast().expect("the storer that reserved a batch writes or releases it")
+/// A storer of another type made the reservation.
+fn unboxed<R: 'static>(DynReservation(reservation): DynReservation) -> R {
+    *reservation.downcast().expect("the storer that reserved a batch writes or releases it")
 }
 
 impl<S: Storer> ErasedStorer for S {
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<DynRoom>, Refused<DynRoom>> {
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<DynReservation>, Refused<DynReservation>> {
         match Storer::reserve(self, batch) {
             Ok(reserved) => Ok(boxed(reserved)),
             Err(Refused { error, part }) => Err(Refused { error, part: boxed(part) }),
         }
     }
 
-    fn write(&self, batch: &Batch<'_>, room: DynRoom, at: Position) {
-        Storer::write(self, batch, unboxed(room), at);
+    fn write(&self, batch: &Batch<'_>, reservation: DynReservation, at: Position) {
+        Storer::write(self, batch, unboxed(reservation), at);
     }
 
-    fn release(&self, batch: &Batch<'_>, room: DynRoom) -> u64 {
-        Storer::release(self, batch, unboxed(room))
+    fn release(&self, batch: &Batch<'_>, reservation: DynReservation) -> u64 {
+        Storer::release(self, batch, unboxed(reservation))
     }
 
     fn with(&self, key: FieldKey<'_>, f: &mut dyn FnMut(ColumnRef<'_>)) -> bool {
@@ -101,18 +104,18 @@ impl<S: Storer> ErasedStorer for S {
 }
 
 impl Storer for DynStorer {
-    type Room = DynRoom;
+    type Reservation = DynReservation;
 
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<DynRoom>, Refused<DynRoom>> {
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<DynReservation>, Refused<DynReservation>> {
         self.0.reserve(batch)
     }
 
-    fn write(&self, batch: &Batch<'_>, room: DynRoom, at: Position) {
-        self.0.write(batch, room, at);
+    fn write(&self, batch: &Batch<'_>, reservation: DynReservation, at: Position) {
+        self.0.write(batch, reservation, at);
     }
 
-    fn release(&self, batch: &Batch<'_>, room: DynRoom) -> u64 {
-        self.0.release(batch, room)
+    fn release(&self, batch: &Batch<'_>, reservation: DynReservation) -> u64 {
+        self.0.release(batch, reservation)
     }
 
     fn with<R>(&self, key: FieldKey<'_>, f: impl FnOnce(ColumnRef<'_>) -> R) -> Option<R> {
@@ -147,7 +150,7 @@ mod tests {
     use super::*;
     use crate::Ring;
 
-    /// The suites make their storers by `Default`.
+    /// The test suites create storers by `Default`.
     impl Default for DynStorer {
         fn default() -> Self {
             Self::of::<Ring>()

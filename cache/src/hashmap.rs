@@ -2,36 +2,37 @@
 
 use parking_lot::RwLock;
 
-use crate::table::{Room, Table};
+use crate::table::{Table, TableReservation};
 use crate::{Batch, Column, ColumnRef, FieldKey, FieldType, Position, Refused, Reserved, Storer, TimeRange};
 
-/// What the [`Ring`](crate::Ring) is when nobody divides it: the plain comparison, and the simplest storer to read.
+/// A [`Ring`](crate::Ring) without partitions. It is the simplest storer, and shows what the partitions of the ring
+/// are worth.
 #[derive(Debug, Default)]
 pub struct OneMap {
     table: RwLock<Table>,
 }
 
 impl Storer for OneMap {
-    type Room = Room;
+    type Reservation = TableReservation;
 
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<Room>, Refused<Room>> {
-        let mut room = Room::new(batch);
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<TableReservation>, Refused<TableReservation>> {
+        let mut reservation = TableReservation::new(batch);
         let mut new_key_bytes = 0;
         let members = 0..batch.series_count();
-        let outcome = self.table.write().reserve(batch, members, &mut room, &mut new_key_bytes);
-        let reserved = Reserved { room, new_key_bytes };
+        let outcome = self.table.write().reserve(batch, members, &mut reservation, &mut new_key_bytes);
+        let reserved = Reserved { reservation, new_key_bytes };
         match outcome {
             Ok(()) => Ok(reserved),
             Err(error) => Err(Refused { error, part: reserved }),
         }
     }
 
-    fn write(&self, batch: &Batch<'_>, room: Room, at: Position) {
-        self.table.write().write(batch, 0..batch.series_count(), &room, at);
+    fn write(&self, batch: &Batch<'_>, reservation: TableReservation, at: Position) {
+        self.table.write().write(batch, 0..batch.series_count(), &reservation, at);
     }
 
-    fn release(&self, batch: &Batch<'_>, room: Room) -> u64 {
-        self.table.write().release(batch, 0..batch.series_count(), &room)
+    fn release(&self, batch: &Batch<'_>, reservation: TableReservation) -> u64 {
+        self.table.write().release(batch, 0..batch.series_count(), &reservation)
     }
 
     fn with<R>(&self, key: FieldKey<'_>, f: impl FnOnce(ColumnRef<'_>) -> R) -> Option<R> {

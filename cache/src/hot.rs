@@ -1,77 +1,79 @@
-//! One hot column: chunks of points in order of their positions.
+//! One column in memory: chunks of points in order of their positions.
 //!
 //! ```text
 //! full chunks of CHUNK_POINTS ── tail, grown in small steps        16 bytes a point, and little slack
-//!                  ^ runs of batches whose reservations overlap: (position, where the run begins)
+//!                  ^ for overlapping reservations: (position, start of the run)
 //! ```
 //!
-//! A point's time and value stand together here, and are parted when somebody reads: a batch that brings one value a
-//! column then misses the processor's cache once a column and not twice, and readers copy anyway.
+//! The time and the value of a point are stored together, and are split when a column is read. So a batch with one
+//! value per column causes one cache miss per column instead of two. Readers have to copy anyway.
 //!
-//! Order: what a column holds when a batch reserves is older than that batch, for its position is drawn afterwards. So
-//! a batch that reserves and writes alone appends. Only while several hold reservations does the column remember where
-//! the runs of the others begin, and a late one is put in before those of later positions.
+//! A position is drawn after the reservation. So all points that a column holds when a batch reserves are older than
+//! that batch, and a batch that reserves and writes alone just appends. Only while several batches hold reservations
+//! does the column remember where their runs begin. It then inserts a late run before the runs with later positions.
 
 use std::ops::Range;
 
 use tsmith_codecs::{Column, ColumnRef, FieldType, Position, StringColumn, TimeRange, Values, ValuesRef};
 
-/// Points of a full chunk. A column never moves a full chunk to grow.
+/// The number of points in a full chunk. A growing column never moves a full chunk.
 const CHUNK_POINTS: usize = 1024;
 
-/// The tail after so many full chunks is allocated whole, after fewer in proportion: a quarter of a column may be slack.
+/// With at least this many full chunks, the tail is allocated in full. With fewer, it grows so that at most a quarter
+/// of the column is unused.
 const STEADY_CHUNKS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Point {
     time: i64,
-    /// The value's bits; of a string where it ends in the column's text.
+    /// The bits of the value. For a string, the end of the string in the text of the column.
     bits: u64,
 }
 
-/// A column of one table. See the module.
+/// A column of a table. See the module documentation.
 #[derive(Debug)]
 pub(crate) struct HotColumn {
     tail: Vec<Point>,
     rare: Option<Box<Rare>>,
-    /// Reservations outstanding.
+    /// The number of open reservations.
     waiting: u32,
     name: u32,
     field_type: FieldType,
-    /// Whether each time is later than the one before: then a reader searches instead of sorting.
+    /// Whether the times strictly ascend. A reader then searches instead of sorting.
     ascending: bool,
 }
 
-/// Every write touches one of these; see to it that they stay small.
+/// Every write accesses one column, so columns must stay small.
 const _: () = assert!(size_of::<HotColumn>() == 48);
 
-/// What short columns of numbers do not need.
+/// Data that short columns of numbers do not need.
 #[derive(Debug, Default)]
 struct Rare {
     full: Vec<Vec<Point>>,
-    /// All strings end to end.
+    /// All strings of the column, one after the other.
     text: Vec<u8>,
     races: Races,
 }
 
-/// Which of two sets a reservation is counted in; see [`Races`].
+/// The generation in which a reservation is counted. See [`Races`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Generation(pub(crate) bool);
 
-/// The runs that a batch still to come may have to go before.
+/// The runs that a batch still to be written may have to precede.
 ///
-/// Reservations are counted in two generations. When the older one has gone, the runs that were there when the younger
-/// began concern nobody any more: so under steady contention the list stays short.
+/// Reservations are counted in two generations. When the older generation is empty, the runs that existed when the
+/// younger one began are no longer needed. So the list stays short even if reservations always overlap.
 ///
-/// When all are gone it is emptied and not given back: where two writers met once they meet again with every batch.
+/// When all reservations are gone, the list is emptied but keeps its memory. Two writers that met once will meet
+/// again in the next batch.
 #[derive(Debug, Default)]
 struct Races {
-    /// Ascending by position, and by place.
+    /// Ascending by position and by index.
     runs: Vec<Run>,
     waiting: [u32; 2],
     young: Generation,
-    /// So many of the first runs are older than every reservation of the young generation; a late run among them is so
-    /// too, and only waits for the next turn.
+    /// This many leading runs are older than every reservation of the younger generation. A late run inserted among
+    /// them is older too, and is removed in the next round.
     old_runs: usize,
 }
 
@@ -106,13 +108,13 @@ impl HotColumn {
         self.tail.is_empty()
     }
 
-    /// Without values and reservations: no column to anyone.
+    /// Whether the column has no values and no reservations. It then counts as missing.
     #[inline]
     pub(crate) fn is_vacant(&self) -> bool {
         self.waiting == 0 && self.is_empty()
     }
 
-    /// Takes a new type. The column is vacant.
+    /// Sets another type. The column must be vacant.
     #[inline]
     pub(crate) fn adopt(&mut self, field_type: FieldType) {
         debug_assert!(self.is_vacant(), "only a vacant column changes its type");
@@ -137,7 +139,7 @@ impl HotColumn {
         races.young
     }
 
-    /// Gives a reservation back, after its write or without one.
+    /// Drops a reservation, after its write or without one.
     #[inline]
     pub(crate) fn release(&mut self, generation: Generation) {
         self.waiting -= 1;
@@ -150,7 +152,7 @@ impl HotColumn {
         }
     }
 
-    /// Adds the points of a batch that holds a reservation. The types agree: the reservation saw to it.
+    /// Appends the points of a batch that holds a reservation. The reservation has checked that the types agree.
     #[inline]
     pub(crate) fn write(&mut self, points: ColumnRef<'_>, at: Position) {
         match &mut self.rare {
@@ -174,8 +176,8 @@ impl HotColumn {
         }
     }
 
-    /// Removes all points from `start` on and gives them. What stands before is not touched: the cost is that of the
-    /// points moved, however long the column is.
+    /// Removes and returns all points from `start` on. The points before it are not touched, so the cost depends only
+    /// on the number of moved points.
     fn split_off(&mut self, start: usize) -> Option<Column> {
         let len = self.len();
         if start == len {
@@ -195,7 +197,7 @@ impl HotColumn {
         Some(later)
     }
 
-    /// Where the text of the first `len` points ends.
+    /// The end of the text of the first `len` points.
     fn text_end(&self, len: usize) -> usize {
         let Some(last) = len.checked_sub(1).filter(|_| self.field_type == FieldType::String) else {
             return 0;
@@ -228,7 +230,7 @@ impl HotColumn {
         if len <= CHUNK_POINTS { self.push(points, len) } else { self.push_across(points) }
     }
 
-    /// Adds points that fit into the tail, which has `len` then.
+    /// Appends points that fit into the tail. The tail then has `len` points.
     #[inline]
     fn push(&mut self, points: ColumnRef<'_>, len: usize) {
         if len > self.tail.capacity() {
@@ -264,8 +266,8 @@ impl HotColumn {
         while !points.is_empty() {
             if self.tail.len() == CHUNK_POINTS {
                 let full = &mut self.rare.get_or_insert_default().full;
-                let room = (full.len() + 1).min(STEADY_CHUNKS) * (CHUNK_POINTS / STEADY_CHUNKS);
-                let next = Vec::with_capacity(room);
+                let reservation = (full.len() + 1).min(STEADY_CHUNKS) * (CHUNK_POINTS / STEADY_CHUNKS);
+                let next = Vec::with_capacity(reservation);
                 full.push(std::mem::replace(&mut self.tail, next));
             }
             let fit = points.len().min(CHUNK_POINTS - self.tail.len());
@@ -279,8 +281,8 @@ impl HotColumn {
         f(self.column_of(0..self.len()).as_ref())
     }
 
-    /// Appends the points inside `range` to `out`, ascending, one for each time. False, and nothing appended, when there
-    /// is none, or when `out` holds points of another type.
+    /// Appends the points inside `range` to `out` in ascending order, one for each time. Returns false, and appends
+    /// nothing, if there are none or if `out` holds points of another type.
     pub(crate) fn read(&self, range: TimeRange, out: &mut Column) -> bool {
         let inside = if self.ascending {
             let from = self.place(|time| time < range.min);
@@ -297,7 +299,7 @@ impl HotColumn {
         !inside.is_empty() && out.extend(inside.as_ref()).is_ok()
     }
 
-    /// How many of the points of an ascending column satisfy `before`, which holds for the earliest.
+    /// The number of leading points of an ascending column that satisfy `before`.
     fn place(&self, before: impl Fn(i64) -> bool) -> usize {
         let full = self.full();
         let chunk = full.partition_point(|chunk| chunk.last().is_some_and(|point| before(point.time)));
@@ -305,7 +307,7 @@ impl HotColumn {
         chunk * CHUNK_POINTS + points.partition_point(|point| before(point.time))
     }
 
-    /// The points of these places, chunk by chunk.
+    /// The points at these indexes, chunk by chunk.
     fn slices(&self, places: Range<usize>) -> impl Iterator<Item = &[Point]> {
         let chunks = self.full().iter().chain([&self.tail]).enumerate();
         chunks.map(move |(at, chunk)| {
@@ -314,7 +316,7 @@ impl HotColumn {
         })
     }
 
-    /// Times and values of these places.
+    /// Times and values at these indexes.
     fn column_of(&self, places: Range<usize>) -> Column {
         let mut times = Vec::with_capacity(places.len());
         self.slices(places.clone()).for_each(|points| times.extend(points.iter().map(|point| point.time)));
@@ -347,11 +349,12 @@ impl HotColumn {
         strings
     }
 
-    /// Removes the points inside `range`; returns the bytes freed.
+    /// Removes the points inside `range` and returns the bytes freed.
     pub(crate) fn delete(&mut self, range: TimeRange) -> u64 {
         let all = self.column_of(0..self.len());
         if self.rare.as_ref().is_none_or(|rare| !rare.races.are_on()) {
-            // As the original does, the duplicates go with the deleted points; its account of memory shows it.
+            // Like InfluxDB, removes duplicates together with the deleted points. InfluxDB's byte count depends on
+            // it.
             let mut left = all.clone();
             left.exclude(range);
             left.sort_dedup();
@@ -374,7 +377,7 @@ impl HotColumn {
         all.as_ref().values().cached_bytes() - left.as_ref().values().cached_bytes()
     }
 
-    /// Reads where the next point goes, so that the processor fetches it while others are looked at.
+    /// Reads where the next point goes. The processor then fetches that memory while other columns are processed.
     #[inline]
     pub(crate) fn touch(&self) -> u64 {
         self.tail.last().map_or(0, |point| point.bits)
@@ -387,7 +390,8 @@ impl HotColumn {
 }
 
 impl Races {
-    /// Whether a reservation overlapped another one that is still outstanding, or did so since the last pause.
+    /// Whether a reservation overlapped another one that is still open, or did so since the last time without
+    /// reservations.
     #[inline]
     fn are_on(&self) -> bool {
         self.waiting != [0, 0]
@@ -412,8 +416,8 @@ impl Races {
     }
 }
 
-/// The capacity for `len` points: four steps to a doubling, so that a tenth is slack on average; fewer below 32 points,
-/// where allocations cost more than the slack.
+/// The capacity for `len` points. It grows in four steps per doubling, so a tenth is unused on average. Below 32
+/// points there are fewer steps, because allocations cost more than unused memory.
 fn step(len: usize) -> usize {
     let unit = match len {
         0..=16 => 4,
@@ -437,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn splitting_at_every_place_gives_both_parts() {
+    fn split_off_works_at_every_index() {
         for field_type in [FieldType::Integer, FieldType::String] {
             let mut all = Column::new(field_type);
             for n in 0..3 * CHUNK_POINTS as i64 {
@@ -459,7 +463,7 @@ mod tests {
                     assert_eq!(later.as_ref().map_or(0, Column::len), len - start);
                     assert!(later.is_none_or(|later| later.as_ref() == all.as_ref().slice(start..len)));
                     assert_eq!((column.len(), column.is_empty()), (start, start == 0), "{start} of {len}");
-                    // What is added goes on where the cut was.
+                    // New points go where the cut was.
                     column.append(all.as_ref().slice(start..3072));
                     column.with(|joined| assert_eq!(joined, all.as_ref(), "{start} of {len}"));
                 }
@@ -468,9 +472,9 @@ mod tests {
     }
 
     #[test]
-    fn under_steady_contention_the_runs_stay_few() {
-        // Reservations that overlap in a chain never leave the column alone; a list that waited for that would grow
-        // until the next snapshot.
+    fn overlapping_reservations_keep_few_runs() {
+        // There is always an open reservation here, because they overlap in a chain. A list that waits until none is
+        // left would grow until the next snapshot.
         let mut column = HotColumn::new(0, FieldType::Integer);
         let mut last = column.reserve();
         for at in 1..10_000u64 {

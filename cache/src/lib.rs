@@ -1,14 +1,15 @@
-//! Hot columns of a time-series engine: what readers see before it is a file.
+//! The in-memory columns of a time-series engine. Readers see them before they are written to files.
 //!
-//! A [`Storer`] keeps columns by series and field. A [`Cache`] stands in front of one: it holds the memory limit,
-//! admits batches before they are logged and shows them afterwards, and hands its columns to a snapshot while new ones
-//! fill up. It knows nothing of logs or files; a [`Position`] is all it hears of a log.
+//! A [`Storer`] keeps columns by series and field. A [`Cache`] wraps a storer and adds a memory limit. It admits
+//! batches before they are logged and publishes them to readers afterwards. For a snapshot it freezes its columns,
+//! and new batches go into an empty store. The cache knows nothing of logs or files; it gets only a [`Position`] from
+//! the log.
 //!
 //! ```text
-//! batch ── admit ──> Admitted ── publish(position) ──> Published        readers: frozen, then live
+//! batch ── admit ──> Admitted ── publish(position) ──> Published        readers see frozen and live
 //!            │ memory, types                 │
 //!            └ refused: Error                v
-//!                                  live ── freeze ──> frozen ── drop_frozen ──> gone, its memory free again
+//!                                  live ── freeze ──> frozen ── drop_frozen ──> dropped, its memory is free
 //! ```
 //!
 //! ```
@@ -22,7 +23,7 @@
 //! let batch = points.finish();
 //!
 //! let admitted = cache.admit(&batch)?;
-//! // Here the caller logs the batch, which gives its position.
+//! // Here the caller logs the batch. The log returns the position.
 //! let _published = admitted.publish(Position(1));
 //!
 //! let mut column = Column::new(FieldType::Float);
@@ -49,66 +50,73 @@ pub mod testing;
 pub use budget::WhenFull;
 pub use cache::{Admitted, Cache, CacheOptions, Frozen, Paused, Published};
 pub use empty::Empty;
-pub use erased::{DynRoom, DynStorer};
+pub use erased::{DynReservation, DynStorer};
 pub use error::{Error, Result};
 pub use hashmap::OneMap;
-pub use ring::{PARTITIONS, Ring, RingRoom, partition};
+pub use ring::{PARTITIONS, Ring, RingReservation, partition};
 pub use storers::StorerEntry;
-pub use table::Room;
+pub use table::TableReservation;
 
-// The words of the signatures above, so that a user of this crate needs no other.
+// The types in the signatures above, so that users of this crate need no other crate.
 pub use tsmith_codecs::{
     Batch, BatchBuilder, BatchField, BatchSeries, Column, ColumnRef, FieldKey, FieldType, Position,
     RunBuilder, SeriesKey, TimeRange, Value, Values, ValuesRef,
 };
 
-/// Columns that readers see before they are files.
+/// Stores columns in memory by series and field.
 ///
-/// A batch is reserved, then written or released, once and on the storer that reserved it. Between the two its
-/// position in the log is drawn: so the values a column holds when a batch reserves are older than that batch, and only
-/// batches whose reservations overlap can arrive in the wrong order.
+/// A batch is reserved, and then written or released exactly once, on the same storer. Between the two calls, the log
+/// assigns the position of the batch. So all values that a column holds when a batch reserves are older than that
+/// batch. Only batches whose reservations overlap can be written out of order.
 pub trait Storer: Send + Sync + 'static {
-    /// What [`Storer::reserve`] found out, so that [`Storer::write`] need not look anything up again.
-    type Room: Send + 'static;
+    /// What [`Storer::reserve`] found, so that [`Storer::write`] need not look up anything again.
+    type Reservation: Send + 'static;
 
-    /// Finds or makes the column of every key of the batch, and fixes its type until the batch is written or released.
+    /// Finds or creates the column of every key in the batch. The type of each column stays fixed until the batch is
+    /// written or released.
     ///
-    /// Laws: it refuses only a type conflict, and names the key; with its part released, a refused batch leaves no trace.
-    /// A column without values and without reservations is no column: it takes a new type.
+    /// Laws:
+    /// - It refuses only type conflicts, and the error names the key.
+    /// - After its part is released, a refused batch leaves no trace.
+    /// - A column without values and reservations counts as missing, so it can get a new type.
     ///
     /// # Errors
-    /// [`Refused`], with [`Error::TypeConflict`].
-    fn reserve(&self, batch: &Batch<'_>) -> std::result::Result<Reserved<Self::Room>, Refused<Self::Room>>;
+    /// [`Refused`] with [`Error::TypeConflict`].
+    fn reserve(
+        &self,
+        batch: &Batch<'_>,
+    ) -> std::result::Result<Reserved<Self::Reservation>, Refused<Self::Reservation>>;
 
-    /// Puts the values of a reserved batch into their columns. It cannot fail.
+    /// Adds the values of a reserved batch to their columns. It cannot fail.
     ///
-    /// Law: at equal times the value of the later position counts, in whatever order batches arrive; within a batch the
-    /// later value.
-    fn write(&self, batch: &Batch<'_>, room: Self::Room, at: Position);
+    /// Law: if two values have the same time, the one with the later position counts, in whatever order batches are
+    /// written. Within a batch, the later value counts.
+    fn write(&self, batch: &Batch<'_>, reservation: Self::Reservation, at: Position);
 
-    /// Gives a reservation back unused, that of a whole batch or the part of a refused one. Returns the bytes of the keys
-    /// that vanish with it.
-    fn release(&self, batch: &Batch<'_>, room: Self::Room) -> u64;
+    /// Drops the reservation of a batch without writing it, or the reserved part of a refused batch. Returns the
+    /// bytes of the keys that disappear with it.
+    fn release(&self, batch: &Batch<'_>, reservation: Self::Reservation) -> u64;
 
-    /// Runs `f` on the column of `key`; `None` when it has no values. `f` must not call the storer.
+    /// Runs `f` on the column of `key`. Returns `None` if the column has no values. `f` must not call the storer.
     ///
-    /// Law: the points come in order of their positions. Their times need not ascend and may repeat; of equal times
-    /// the last counts.
+    /// Law: the points are in order of their positions. Times need not ascend and may repeat. If a time repeats, the
+    /// last point counts.
     fn with<R>(&self, key: FieldKey<'_>, f: impl FnOnce(ColumnRef<'_>) -> R) -> Option<R>;
 
-    /// Calls `f` once for every key that has values, in any order. `f` must not call the storer.
+    /// Calls `f` once for each key that has values, in any order. `f` must not call the storer.
     fn keys(&self, f: &mut dyn FnMut(FieldKey<'_>, FieldType));
 
-    /// Removes the points of `key` inside `range`. Returns the bytes freed: those of the values as
-    /// [`ValuesRef::cached_bytes`] counts them, and of the composite key when no point and no reservation is left.
+    /// Removes the points of `key` inside `range` and returns the bytes freed. Values count as in
+    /// [`ValuesRef::cached_bytes`]. The composite key counts if no point and no reservation is left.
     fn delete(&self, key: FieldKey<'_>, range: TimeRange) -> u64;
 
-    /// Whether readers get back what was written. A storer that keeps nothing cannot serve a directory with values.
+    /// Whether readers get back what was written. A storer that does not keep values cannot open a directory that has
+    /// some.
     fn keeps_values(&self) -> bool {
         true
     }
 
-    /// The type of the column of `key`; `None` when it has no values.
+    /// The type of the column of `key`, or `None` if it has no values.
     fn field_type(&self, key: FieldKey<'_>) -> Option<FieldType> {
         #[expect(
             clippy::redundant_closure_for_method_calls,
@@ -117,8 +125,8 @@ pub trait Storer: Send + Sync + 'static {
         self.with(key, |column| column.field_type())
     }
 
-    /// Appends the points of `key` inside `range` to `out`, ascending, one for each time. False, and nothing appended,
-    /// when there is none, or when `out` holds points of another type.
+    /// Appends the points of `key` inside `range` to `out` in ascending order, one for each time. Returns false, and
+    /// appends nothing, if there are none or if `out` holds points of another type.
     fn read(&self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> bool {
         let read = self.with(key, |column| {
             if column.is_strictly_ascending() {
@@ -135,15 +143,15 @@ pub trait Storer: Send + Sync + 'static {
     }
 }
 
-/// A batch that cannot be reserved whole.
+/// A batch with a type conflict.
 ///
-/// Meanwhile other batches may have reserved keys that this one brought in, and not counted them: so the bytes of its part
-/// are counted before it is released, like those of any other reservation.
-#[must_use = "its part is to be released, else its columns keep their types for ever"]
+/// Before this is released, other batches may have reserved keys that this batch added, without counting them. So the
+/// caller must count the bytes of `part` before it releases the part, as for any other reservation.
+#[must_use = "release its part; otherwise its columns keep their types forever"]
 pub struct Refused<R> {
-    /// Why.
+    /// The conflict.
     pub error: Error,
-    /// What was reserved before that was found out, for [`Storer::release`] alone.
+    /// The columns reserved before the conflict was found. Pass it only to [`Storer::release`].
     pub part: Reserved<R>,
 }
 
@@ -153,13 +161,13 @@ impl<R> std::fmt::Debug for Refused<R> {
     }
 }
 
-/// The columns of a batch, found or made.
+/// The columns of a batch, found or created.
 #[derive(Debug)]
-#[must_use = "a reservation is written or released, else its columns keep their types for ever"]
+#[must_use = "write or release a reservation; otherwise its columns keep their types forever"]
 pub struct Reserved<R> {
-    /// For [`Storer::write`] or [`Storer::release`].
-    pub room: R,
-    /// Bytes of the composite keys that this batch brings in; each key counts once, for the first who reserves it.
+    /// Pass it to [`Storer::write`] or [`Storer::release`].
+    pub reservation: R,
+    /// Bytes of the composite keys that this batch adds. Each key counts once, for the batch that reserves it first.
     pub new_key_bytes: u64,
 }
 

@@ -1,10 +1,10 @@
-//! Field names, each kept once: a column holds a number.
+//! Field names, each stored once. A column holds the number of its name.
 
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
-/// The names of one table, counted by their users. Numbers of names without users are given out again.
+/// The names of one table with their numbers of users. A number whose name has no users is reused.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     hasher: RandomState,
@@ -20,18 +20,18 @@ struct Entry {
 }
 
 impl Names {
-    /// The name of a number that is in use.
+    /// The name with this number. The number must be in use.
     #[inline]
     pub(crate) fn get(&self, name: u32) -> &[u8] {
         &self.entries[name as usize].text
     }
 
-    /// The number of a name that is in use.
+    /// The number of this name, if the name is in use.
     pub(crate) fn find(&self, text: &[u8]) -> Option<u32> {
         self.by_text.find(self.hasher.hash_one(text), |&at| &*self.entries[at as usize].text == text).copied()
     }
 
-    /// One more user of a name.
+    /// Adds a user of a name.
     pub(crate) fn acquire(&mut self, text: &[u8]) -> u32 {
         if let Some(name) = self.find(text) {
             self.entries[name as usize].users += 1;
@@ -51,7 +51,7 @@ impl Names {
         name
     }
 
-    /// One user less.
+    /// Removes a user of a name.
     pub(crate) fn give_up(&mut self, name: u32) {
         let entry = &mut self.entries[name as usize];
         entry.users -= 1;
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_lives_as_long_as_its_users() {
+    fn a_name_without_users_is_dropped() {
         let mut names = Names::default();
         let usage = names.acquire(b"usage");
         assert_eq!(names.acquire(b"usage"), usage);
@@ -78,6 +78,6 @@ mod tests {
         assert_eq!((names.find(b"usage"), names.get(usage)), (Some(usage), &b"usage"[..]));
         names.give_up(usage);
         assert_eq!(names.find(b"usage"), None);
-        assert_eq!(names.acquire(b"idle"), usage, "the number is free again");
+        assert_eq!(names.acquire(b"idle"), usage, "the number is reused");
     }
 }

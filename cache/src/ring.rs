@@ -1,32 +1,32 @@
-//! [`Ring`]: partitions by the hash of the series, as InfluxDB's cache has them.
+//! [`Ring`]: partitions by the hash of the series, as in InfluxDB's cache.
 
 use parking_lot::RwLock;
 
-use crate::table::{Room, Table};
+use crate::table::{Table, TableReservation};
 use crate::{
     Batch, Column, ColumnRef, FieldKey, FieldType, Position, Refused, Reserved, SeriesKey, Storer, TimeRange,
 };
 
-/// How many partitions a ring has; InfluxDB has had as many since 1.5.
+/// The number of partitions. InfluxDB has the same number since 1.5.
 pub const PARTITIONS: usize = 16;
 
 /// The partition of a key with this [`SeriesKey::hash64`].
 ///
-/// The function is InfluxDB's, its argument is not: there the composite key is hashed, here the series, so that a line
+/// The function is that of InfluxDB, but InfluxDB hashes the composite key. Here only the series is hashed, so a line
 /// costs one hash and all its fields are under one lock.
 pub fn partition(hash: u64) -> usize {
     (hash % PARTITIONS as u64) as usize
 }
 
-/// Sixteen tables of columns, each under a lock of its own.
+/// Sixteen tables of columns, each with its own lock.
 ///
-/// A batch is grouped by partition first, so that each lock is taken once a batch and not once a key.
+/// A batch is grouped by partition first, so each lock is taken once per batch instead of once per key.
 #[derive(Debug, Default)]
 pub struct Ring {
     partitions: [Partition; PARTITIONS],
 }
 
-/// On cache lines of its own: neighbours would slow each other's locks down.
+/// Aligned to cache lines, so that locks of neighbouring partitions do not slow each other down.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Partition {
@@ -35,8 +35,8 @@ struct Partition {
 
 /// The reservation of a batch in a [`Ring`].
 #[derive(Debug)]
-pub struct RingRoom {
-    room: Room,
+pub struct RingReservation {
+    reservation: TableReservation,
     groups: Groups,
 }
 
@@ -48,32 +48,37 @@ impl Ring {
 }
 
 impl Storer for Ring {
-    type Room = RingRoom;
+    type Reservation = RingReservation;
 
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<RingRoom>, Refused<RingRoom>> {
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<RingReservation>, Refused<RingReservation>> {
         let groups = Groups::of(batch);
-        let mut room = Room::new(batch);
+        let mut reservation = TableReservation::new(batch);
         let mut new_key_bytes = 0;
         let outcome = groups.each().try_for_each(|(at, members)| {
-            self.partitions[at].table.write().reserve(batch, members, &mut room, &mut new_key_bytes)
+            self.partitions[at].table.write().reserve(batch, members, &mut reservation, &mut new_key_bytes)
         });
-        let reserved = Reserved { room: RingRoom { room, groups }, new_key_bytes };
+        let reserved = Reserved { reservation: RingReservation { reservation, groups }, new_key_bytes };
         match outcome {
             Ok(()) => Ok(reserved),
             Err(error) => Err(Refused { error, part: reserved }),
         }
     }
 
-    fn write(&self, batch: &Batch<'_>, RingRoom { room, groups }: RingRoom, position: Position) {
+    fn write(
+        &self,
+        batch: &Batch<'_>,
+        RingReservation { reservation, groups }: RingReservation,
+        position: Position,
+    ) {
         for (at, members) in groups.each() {
-            self.partitions[at].table.write().write(batch, members, &room, position);
+            self.partitions[at].table.write().write(batch, members, &reservation, position);
         }
     }
 
-    fn release(&self, batch: &Batch<'_>, RingRoom { room, groups }: RingRoom) -> u64 {
+    fn release(&self, batch: &Batch<'_>, RingReservation { reservation, groups }: RingReservation) -> u64 {
         groups
             .each()
-            .map(|(at, members)| self.partitions[at].table.write().release(batch, members, &room))
+            .map(|(at, members)| self.partitions[at].table.write().release(batch, members, &reservation))
             .sum()
     }
 
@@ -104,7 +109,7 @@ impl Storer for Ring {
     }
 }
 
-/// The series of a batch, by partition: a counting sort, stable, so that a key's points stay in order.
+/// The series of a batch by partition. The counting sort is stable, so the points of a key stay in order.
 #[derive(Debug)]
 struct Groups {
     members: Vec<u32>,
@@ -133,7 +138,7 @@ impl Groups {
         Self { members, ends }
     }
 
-    /// Every partition that has series of the batch, with their places in the batch.
+    /// Each partition that has series of the batch, with their indexes in the batch.
     fn each(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = usize> + Clone)> {
         let mut from = 0;
         self.ends.iter().enumerate().filter_map(move |(at, &end)| {

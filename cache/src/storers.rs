@@ -1,4 +1,4 @@
-//! The storers of this crate, by name.
+//! The storers of this crate by name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use crate::{DynStorer, Empty, OneMap, Ring, Storer};
 tsmith_codecs::registry! {
     /// An entry for each storer of this crate.
     pub trait Storer => StorerEntry, suite = storer_suite;
-    "ring" => Ring: "16 partitions by the hash of the series, one lock each", also readable_suite;
-    "hashmap" => OneMap: "one map under one lock", also readable_suite;
-    "empty" => Empty: "takes everything and keeps nothing: the floor";
+    "ring" => Ring: "16 partitions by the hash of the series, each with its own lock", also readable_suite;
+    "hashmap" => OneMap: "one map with one lock", also readable_suite;
+    "empty" => Empty: "accepts every batch and stores nothing";
 }
 
-/// A storer by name.
+/// A storer with its name.
 #[derive(Clone)]
 pub struct StorerEntry {
     name: &'static str,
@@ -34,7 +34,7 @@ impl StorerEntry {
         Self::new(name, summary, DynStorer::of::<S>)
     }
 
-    /// An entry for the storer that `make` makes: a new one for each snapshot.
+    /// An entry for the storer that `make` creates. Each snapshot gets a new one.
     pub fn new(
         name: &'static str,
         summary: &'static str,
@@ -44,18 +44,18 @@ impl StorerEntry {
         Self { name, summary, keeps_values, in_default_matrix: true, make: Arc::new(make) }
     }
 
-    /// The same storer, which the matrix runs only when it is asked for by name.
+    /// Keeps this storer out of the matrix unless it is selected by name.
     #[must_use]
     pub fn outside_default_matrix(self) -> Self {
         Self { in_default_matrix: false, ..self }
     }
 
-    /// Its name.
+    /// The name of the storer.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What it is, in one line.
+    /// A description of one line.
     pub fn summary(&self) -> &'static str {
         self.summary
     }
@@ -65,12 +65,12 @@ impl StorerEntry {
         self.keeps_values
     }
 
-    /// Whether the matrix runs it without being asked for it.
+    /// Whether the matrix runs this storer by default.
     pub fn in_default_matrix(&self) -> bool {
         self.in_default_matrix
     }
 
-    /// A new, empty storer.
+    /// Creates an empty storer.
     pub fn make(&self) -> DynStorer {
         (self.make)()
     }

@@ -1,12 +1,12 @@
-//! The table of series, their fields and columns: all of one storer, or one partition of it.
+//! The table of series, fields and columns of a storer or of one partition.
 //!
 //! ```text
-//! hash of the series ──> place ──> series: key, columns in order of first arrival ──> column
-//!                                             ^ a batch's fields are looked for where the last one had them
+//! hash of the series ──> index ──> series: key, columns in order of first arrival ──> column
+//!                                             ^ a batch finds its fields where the previous batch had them
 //! ```
 //!
-//! Hash flooding: places are found by the batch's hash mixed with a secret, and series whose whole hash is equal go to
-//! a map with a keyed hash of its own. So nobody can choose keys that make look-ups long.
+//! Protection against hash flooding: the hash of the batch is mixed with a secret before it selects a bucket. Series
+//! with equal hashes go into a map with its own keyed hash. So an attacker cannot choose keys that make lookups slow.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -20,41 +20,41 @@ use crate::{Error, Result};
 
 const NONE: u32 = u32::MAX;
 
-/// Marks, in a slot of a room, the generation of the reservation.
+/// Marks the generation of the reservation in a slot.
 const GENERATION_BIT: u32 = 1 << 31;
 
-/// An odd number without a pattern: the golden ratio's.
+/// An odd number without a pattern, from the golden ratio.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// A series with more columns than this finds them by hash when they do not come in the usual order.
+/// A series with more columns than this uses a hash table to find fields that come out of order.
 const COLUMNS_WALKED_MAX: usize = 16;
 
-/// Where the columns of a reserved batch are.
+/// The columns of a reserved batch.
 #[derive(Debug)]
-pub struct Room {
-    /// Place of each of the batch's series.
+pub struct TableReservation {
+    /// The index of each series of the batch.
     series: Vec<u32>,
-    /// Slot of each of the batch's columns in its series, and the generation of its reservation.
+    /// For each column of the batch, its slot in the series and the generation of its reservation.
     slots: Vec<u32>,
 }
 
-impl Room {
+impl TableReservation {
     pub(crate) fn new(batch: &Batch<'_>) -> Self {
         Self { series: vec![NONE; batch.series_count()], slots: vec![NONE; batch.column_count()] }
     }
 }
 
-/// See the module.
+/// A table. See the module documentation.
 #[derive(Debug)]
 pub(crate) struct Table {
     secret: [u64; 2],
     by_hash: HashTable<u32>,
-    /// Series whose hash equals that of another one.
+    /// Series whose hash equals that of another series.
     twins: HashMap<Box<[u8]>, u32>,
     series: Vec<Series>,
     free: Vec<u32>,
     names: Names,
-    /// Slots by series and name, of series with many columns.
+    /// Slots by series and name, for series with many columns.
     wide: HashMap<(u32, u32), u32>,
 }
 
@@ -81,24 +81,24 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Reserves the columns of those of the batch's series, and counts the bytes of the keys this brings in. After an
-    /// error the room knows how far it got.
+    /// Reserves the columns of these series of the batch and counts the bytes of new keys. After an error, the
+    /// reservation knows how far this got.
     pub(crate) fn reserve(
         &mut self,
         batch: &Batch<'_>,
         members: impl Iterator<Item = usize>,
-        room: &mut Room,
+        reservation: &mut TableReservation,
         new_key_bytes: &mut u64,
     ) -> Result<()> {
         for member in members {
             let series = batch.series_at(member);
             let key = series.key().0;
             let place = self.find(key, series.hash()).unwrap_or_else(|| self.add_series(key, series.hash()));
-            room.series[member] = place;
+            reservation.series[member] = place;
             let first = series.first_column();
             let count = series.columns().len();
             let mut expected = 0;
-            for (field, room_slot) in series.columns().zip(&mut room.slots[first..first + count]) {
+            for (field, reserved) in series.columns().zip(&mut reservation.slots[first..first + count]) {
                 let name = field.field();
                 let slot =
                     self.slot(place, name, expected).unwrap_or_else(|| self.add_column(place, name, count));
@@ -112,25 +112,25 @@ impl Table {
                     return Err(Error::type_conflict(key, column.field_type(), field.field_type()));
                 }
                 let generation = column.reserve();
-                *room_slot = slot | if generation.0 { GENERATION_BIT } else { 0 };
+                *reserved = slot | if generation.0 { GENERATION_BIT } else { 0 };
             }
         }
         Ok(())
     }
 
-    /// Writes those of the batch's series.
+    /// Writes these series of the batch.
     pub(crate) fn write(
         &mut self,
         batch: &Batch<'_>,
         members: impl Iterator<Item = usize> + Clone,
-        room: &Room,
+        reservation: &TableReservation,
         at: Position,
     ) {
-        self.touch(batch, members.clone(), room);
+        self.touch(batch, members.clone(), reservation);
         for member in members {
             let series = batch.series_at(member);
-            let columns = &mut self.series[room.series[member] as usize].columns;
-            for (field, &slot) in series.columns().zip(&room.slots[series.first_column()..]) {
+            let columns = &mut self.series[reservation.series[member] as usize].columns;
+            for (field, &slot) in series.columns().zip(&reservation.slots[series.first_column()..]) {
                 let column = &mut columns[(slot & !GENERATION_BIT) as usize];
                 column.write(field.data(), at);
                 column.release(Generation(slot & GENERATION_BIT != 0));
@@ -138,37 +138,37 @@ impl Table {
         }
     }
 
-    /// Reads the end of every column first: none of these reads waits for another, so the processor overlaps the
-    /// misses that the writes would take one after the other.
-    fn touch(&self, batch: &Batch<'_>, members: impl Iterator<Item = usize>, room: &Room) {
+    /// Reads the end of every column first. These reads do not depend on each other, so the processor overlaps their
+    /// cache misses. The writes alone would wait for one miss after the other.
+    fn touch(&self, batch: &Batch<'_>, members: impl Iterator<Item = usize>, reservation: &TableReservation) {
         let mut sum = 0;
         for member in members {
             let series = batch.series_at(member);
-            let columns = &self.series[room.series[member] as usize].columns;
+            let columns = &self.series[reservation.series[member] as usize].columns;
             let first = series.first_column();
-            for &slot in &room.slots[first..first + series.columns().len()] {
+            for &slot in &reservation.slots[first..first + series.columns().len()] {
                 sum ^= columns[(slot & !GENERATION_BIT) as usize].touch();
             }
         }
         std::hint::black_box(sum);
     }
 
-    /// Gives back what the room holds of those of the batch's series; returns the bytes of the keys that vanish.
+    /// Releases the reservations of these series of the batch. Returns the bytes of the keys that disappear.
     pub(crate) fn release(
         &mut self,
         batch: &Batch<'_>,
         members: impl Iterator<Item = usize>,
-        room: &Room,
+        reservation: &TableReservation,
     ) -> u64 {
         let mut freed = 0;
         for member in members {
-            let place = room.series[member];
+            let place = reservation.series[member];
             if place == NONE {
                 continue;
             }
             let series = batch.series_at(member);
             let mut settled = false;
-            for (field, &slot) in series.columns().zip(&room.slots[series.first_column()..]) {
+            for (field, &slot) in series.columns().zip(&reservation.slots[series.first_column()..]) {
                 if slot == NONE {
                     break;
                 }
@@ -180,21 +180,22 @@ impl Table {
                 }
             }
             if settled {
-                // Else this entry made nothing, and another one of its series may have swept it away already.
+                // Otherwise this entry created nothing, and another entry of the same series may already have removed
+                // it.
                 self.sweep(place);
             }
         }
         freed
     }
 
-    /// The column of `key`, when it has values.
+    /// The column of `key`, if it has values.
     pub(crate) fn column(&self, key: FieldKey<'_>, hash: u64) -> Option<&HotColumn> {
         let place = self.find(key.series, hash)?;
         let slot = self.slot(place, key.field, 0)?;
         Some(&self.series[place as usize].columns[slot as usize]).filter(|column| !column.is_empty())
     }
 
-    /// Calls `f` for every key that has values.
+    /// Calls `f` for each key that has values.
     pub(crate) fn keys(&self, f: &mut dyn FnMut(FieldKey<'_>, FieldType)) {
         for series in &self.series {
             for column in series.columns.iter().filter(|column| !column.is_empty()) {
@@ -203,7 +204,7 @@ impl Table {
         }
     }
 
-    /// Removes the points of `key` inside `range`; returns the bytes freed.
+    /// Removes the points of `key` inside `range` and returns the bytes freed.
     pub(crate) fn delete(&mut self, key: FieldKey<'_>, hash: u64, range: TimeRange) -> u64 {
         let Some(place) = self.find(key.series, hash) else { return 0 };
         let Some(slot) = self.slot(place, key.field, 0) else { return 0 };
@@ -219,7 +220,7 @@ impl Table {
         freed
     }
 
-    /// Twice, for by one multiplication hashes at equal distances crowd under one secret of a hundred.
+    /// Mixes twice. With one multiplication, evenly spaced hashes cluster under one secret in a hundred.
     #[inline]
     fn spread(secret: [u64; 2], hash: u64) -> u64 {
         fold(fold(hash ^ secret[0], secret[1]) ^ secret[1], SPREAD)
@@ -256,7 +257,7 @@ impl Table {
         place
     }
 
-    /// The slot of the field `name` of a series; looked for at `expected` first.
+    /// The slot of the field `name` of a series. Looks at `expected` first.
     #[inline]
     fn slot(&self, place: u32, name: &[u8], expected: u32) -> Option<u32> {
         let columns = &self.series[place as usize].columns;
@@ -280,7 +281,7 @@ impl Table {
         let name = self.names.acquire(name);
         let columns = &mut self.series[place as usize].columns;
         if columns.is_empty() {
-            // Series mostly have the same fields for ever: what the first batch brings is what there will be.
+            // Most series never get more fields than their first batch had.
             columns.reserve_exact(in_batch);
         }
         let slot = columns.len() as u32;
@@ -295,8 +296,8 @@ impl Table {
         slot
     }
 
-    /// Takes away the vacant columns at the end of a series, and the series with its last column. Vacant ones before
-    /// others stay, for the slots of those are known to rooms.
+    /// Removes the vacant columns at the end of a series, and the series with its last column. Vacant columns before
+    /// others stay, because reservations refer to the slots of those.
     fn sweep(&mut self, place: u32) {
         let series = &mut self.series[place as usize];
         while let Some(column) = series.columns.pop_if(|column| column.is_vacant()) {
@@ -325,7 +326,7 @@ impl Table {
     }
 }
 
-/// Both halves of the product.
+/// Both halves of the product, combined.
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product >> 64) as u64 ^ product as u64
@@ -337,7 +338,7 @@ mod tests {
 
     #[test]
     fn series_of_one_hash_are_kept_apart() {
-        // xxHash64 with a known seed can be inverted: whoever names series can give all of them one hash.
+        // xxHash64 with a known seed can be inverted, so a client can choose series with equal hashes.
         let mut table = Table::default();
         let keys: Vec<Vec<u8>> = (0..50_000).map(|n| format!("m,flood={n}").into_bytes()).collect();
         let places: Vec<u32> = keys.iter().map(|key| table.add_series(key, 7)).collect();
@@ -346,7 +347,7 @@ mod tests {
         }
         assert_eq!(table.find(b"m,flood=none", 7), None);
         assert_eq!(table.by_hash.len(), 1);
-        // The first one leaves, then every other.
+        // Remove the first series, then every other.
         for (key, &place) in keys.iter().zip(&places).step_by(2) {
             table.sweep(place);
             assert_eq!(table.find(key, 7), None);
@@ -354,17 +355,18 @@ mod tests {
         for (key, place) in keys.iter().zip(&places).skip(1).step_by(2) {
             assert_eq!(table.find(key, 7), Some(*place));
         }
-        assert!(places.contains(&table.add_series(b"m,flood=new", 7)), "places are given out again");
+        assert!(places.contains(&table.add_series(b"m,flood=new", 7)), "indexes are reused");
     }
 
     #[test]
     fn hashes_with_equal_low_and_high_bits_spread() {
-        // All series of one partition share four bits; an attacker makes them share the rest of a bucket's number too.
+        // All series of a partition share four bits. An attacker also makes them share the remaining bits of a bucket
+        // number.
         for _ in 0..100 {
             let secret = Table::default().secret;
             let spread: std::collections::HashSet<u64> =
                 (0..20_000u64).map(|n| Table::spread(secret, n << 30) % (1 << 15)).collect();
-            // 14,970 by chance.
+            // Random hashes would give 14,970.
             assert!(spread.len() > 14_000, "{} of 32768 buckets are used with {secret:?}", spread.len());
         }
     }

@@ -1,9 +1,9 @@
-//! The laws every storer keeps, for the storers here and for those of other crates.
+//! Test suites for storers, for those of this crate and of other crates.
 //!
-//! `tsmith_cache::storer_suite!(MyStorer);` makes a test of each law; a storer that gives back what it took lists
-//! `tsmith_cache::readable_suite!(MyStorer);` as well. Each law is a function too, for a debugger.
+//! `tsmith_cache::storer_suite!(MyStorer);` generates one test per law. If the storer returns the values that it got,
+//! add `tsmith_cache::readable_suite!(MyStorer);`. Each law is also a function, which is easier to debug.
 
-#![expect(clippy::missing_panics_doc, reason = "a law panics when it is broken: that is what it is for")]
+#![expect(clippy::missing_panics_doc, reason = "a law fails by panicking")]
 
 mod laws;
 mod readable;
@@ -19,7 +19,7 @@ use tsmith_codecs::{Batch, Column, FieldKey, Position, RunBuilder, TimeRange, Va
 
 use crate::{Error, Refused, Storer};
 
-/// The laws every storer keeps, whatever it does with the values: each becomes a test.
+/// One `#[test]` for each law of every storer, even one that does not keep values.
 #[macro_export]
 macro_rules! storer_suite {
     ($Impl:ty) => {
@@ -36,7 +36,7 @@ macro_rules! storer_suite {
     (@ $Impl:ty; $($law:ident)+) => { $(#[test] fn $law() { $crate::testing::$law::<$Impl>(); })+ };
 }
 
-/// The laws of a storer that gives back what it took: each becomes a test.
+/// One `#[test]` for each law of a storer that keeps its values.
 #[macro_export]
 macro_rules! readable_suite {
     ($Impl:ty) => {
@@ -74,7 +74,7 @@ pub fn integers(runs: &[IntegerRun<'_>]) -> Batch<'static> {
         let (series, field) = (series.as_bytes().to_vec(), field.as_bytes().to_vec());
         builder.begin(series.into(), field.into(), tsmith_codecs::FieldType::Integer);
         for &(time, value) in *points {
-            assert!(builder.push(time, Value::Integer(value)), "the run was begun with this type");
+            assert!(builder.push(time, Value::Integer(value)), "the column was begun with this type");
         }
     }
     builder.finish()
@@ -85,7 +85,7 @@ pub fn one(series: &str, field: &str, time: i64, value: Value<'_>) -> Batch<'sta
     let mut builder = RunBuilder::new();
     let (series, field) = (series.as_bytes().to_vec(), field.as_bytes().to_vec());
     builder.begin(series.into(), field.into(), value.field_type());
-    assert!(builder.push(time, value), "the run was begun with this type");
+    assert!(builder.push(time, value), "the column was begun with this type");
     builder.finish()
 }
 
@@ -94,21 +94,21 @@ pub fn key<'a>(series: &'a str, field: &'a str) -> FieldKey<'a> {
     FieldKey::new(series.as_bytes(), field.as_bytes())
 }
 
-/// Reserves and writes at once.
+/// Reserves and writes a batch.
 pub fn put<S: Storer>(storer: &S, batch: &Batch<'_>, at: u64) {
     let reserved = storer.reserve(batch).expect("the types agree");
-    storer.write(batch, reserved.room, Position(at));
+    storer.write(batch, reserved.reservation, Position(at));
 }
 
-/// Why the batch is refused; its part is given back.
+/// Returns why the batch is refused, and releases its part.
 pub fn refused<S: Storer>(storer: &S, batch: &Batch<'_>) -> Error {
     let Refused { error, part } = storer.reserve(batch).map(drop).expect_err("a conflict");
-    let freed = storer.release(batch, part.room);
-    assert_eq!(freed, part.new_key_bytes, "nobody else came between");
+    let freed = storer.release(batch, part.reservation);
+    assert_eq!(freed, part.new_key_bytes, "no other batch came between");
     error
 }
 
-/// All points of a key, ascending; empty when there are none.
+/// All points of a key in ascending order. Empty if there are none.
 pub fn all<S: Storer>(storer: &S, key: FieldKey<'_>) -> Column {
     let mut out = Column::new(tsmith_codecs::FieldType::Float);
     let any = storer.read(key, TimeRange::ALL, &mut out);
@@ -116,7 +116,7 @@ pub fn all<S: Storer>(storer: &S, key: FieldKey<'_>) -> Column {
     out
 }
 
-/// All points of a key of integers.
+/// All points of a key with integers.
 pub fn points<S: Storer>(storer: &S, key: FieldKey<'_>) -> Vec<(i64, i64)> {
     let column = all(storer, key);
     match column.values() {
@@ -127,7 +127,7 @@ pub fn points<S: Storer>(storer: &S, key: FieldKey<'_>) -> Vec<(i64, i64)> {
     }
 }
 
-/// How many keys the storer names.
+/// The number of keys that the storer lists.
 pub fn key_count<S: Storer>(storer: &S) -> usize {
     let mut count = 0;
     storer.keys(&mut |_, _| count += 1);

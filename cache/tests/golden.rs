@@ -1,4 +1,4 @@
-//! What the original computed, computed again.
+//! Compares partitions with those that InfluxDB computed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tsmith_cache::{SeriesKey, partition};
 
-/// The vectors of the directory named by `TSMITH_VECTORS_TSM1`, else the copy here.
+/// The vectors in the directory `TSMITH_VECTORS_TSM1`, or else the copy here.
 fn vectors(name: &str) -> Vec<Value> {
     let dir = std::env::var_os("TSMITH_VECTORS_TSM1")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors"), PathBuf::from);
@@ -16,7 +16,7 @@ fn vectors(name: &str) -> Vec<Value> {
 }
 
 #[test]
-fn partitions_are_those_of_the_original() {
+fn partitions_equal_those_of_influxdb() {
     let vectors = vectors("codecs.jsonl");
     let rings: Vec<&Value> = vectors.iter().filter(|vector| vector["codec"] == "ring-partition").collect();
     assert_eq!(rings.len(), 40);

@@ -1,4 +1,4 @@
-//! Random operations on a cache, and on a map that does the same in the plainest way.
+//! Runs random operations on a cache and on a simple map, and compares them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use tsmith_cache::{
 const SERIES: [&str; 5] = ["cpu,host=a", "cpu,host=b", "m", "m,t=x", "wide,name=with spaces\\ and\\,commas"];
 const FIELDS: [&str; 3] = ["f", "usage_user", "g"];
 
-/// A value of one of three types; strings and booleans count their bytes differently.
+/// A value of one of three types. Strings and booleans count their bytes differently.
 #[derive(Clone, Debug, PartialEq)]
 enum Cell {
     Integer(i64),
@@ -28,7 +28,7 @@ impl Cell {
         }
     }
 
-    /// The memory account of InfluxDB.
+    /// The memory as InfluxDB counts it.
     fn bytes(&self) -> u64 {
         match self {
             Self::Integer(_) => 16,
@@ -45,11 +45,11 @@ type Run = (Key, Vec<(i64, Cell)>);
 enum Op {
     /// Admits a batch and keeps the admission open.
     Admit(Vec<Run>),
-    /// Publishes one of the open admissions, or drops it.
+    /// Publishes or drops one of the open admissions.
     Publish(usize),
     Drop(usize),
     Delete(Key, i64, i64),
-    /// A snapshot: succeeds or fails; while one is there the same is given again.
+    /// A snapshot that succeeds or fails. After a failure, the next snapshot gets the same store.
     Freeze,
     FailToCut,
     Forget,
@@ -65,7 +65,7 @@ fn cell(kind: u8) -> BoxedStrategy<Cell> {
 }
 
 fn run() -> impl Strategy<Value = Run> {
-    // Mostly one type, so that batches get in.
+    // Mostly one type, so that most batches are admitted.
     let kind = prop_oneof![12 => Just(0u8), 1 => Just(1u8), 1 => Just(2u8)];
     (key(), kind)
         .prop_flat_map(|(key, kind)| (Just(key), prop::collection::vec((-5i64..20, cell(kind)), 1..12)))
@@ -105,10 +105,10 @@ fn batch(runs: &[Run]) -> Batch<'static> {
     builder.finish()
 }
 
-/// Points by position and order in the batch.
+/// Points by position and by their order in the batch.
 type Points = BTreeMap<(u64, usize), (i64, Cell)>;
 
-/// One store: points of each key by position and order in the batch.
+/// One store: the points of each key by position and by their order in the batch.
 #[derive(Clone, Default)]
 struct Store {
     points: BTreeMap<Key, Points>,
@@ -130,7 +130,7 @@ impl Store {
 /// An open admission of the model.
 struct Open {
     runs: Vec<Run>,
-    /// Drawn at once; so publications come in any order.
+    /// Drawn at admission, so publications come in any order.
     at: u64,
 }
 
@@ -155,7 +155,7 @@ impl Model {
         cached.or(open).map(|cell| cell.value().field_type())
     }
 
-    /// Whether the batch gets in; then its bytes are counted.
+    /// Whether the batch is admitted. If so, its bytes are counted.
     fn admit(&mut self, runs: &[Run]) -> bool {
         let bytes: u64 = runs.iter().flat_map(|(_, points)| points).map(|(_, cell)| cell.bytes()).sum();
         if self.size() + bytes > self.limit {
@@ -188,7 +188,7 @@ impl Model {
         }
     }
 
-    /// The bytes of a dropped admission, which is no longer among the open ones.
+    /// Subtracts the bytes of a dropped admission, which is no longer in the list of open ones.
     fn give_back(&mut self, open: &Open) {
         for (_, cell) in open.runs.iter().flat_map(|(_, points)| points) {
             self.live.bytes -= cell.bytes();
@@ -206,13 +206,13 @@ impl Model {
     }
 
     fn delete(&mut self, key: Key, range: TimeRange) {
-        // The frozen ones count until they are forgotten.
+        // Frozen points count until the store is dropped.
         if let Some(points) = self.frozen.as_mut().and_then(|(store, _)| store.points.get_mut(&key)) {
             points.retain(|_, (time, _)| !range.contains(*time));
         }
         let Some(points) = self.live.points.get_mut(&key) else { return };
         let bytes = &mut self.live.bytes;
-        // A delete takes the older ones of equal times along.
+        // A delete also removes older points at the same times.
         let newest: BTreeMap<i64, _> = points.iter().map(|(at, (time, _))| (*time, *at)).collect();
         points.retain(|at, (time, cell)| {
             let gone = range.contains(*time) || newest[time] != *at;
@@ -257,7 +257,7 @@ fn cells(column: &Column) -> Vec<(i64, Cell)> {
     column.times().iter().enumerate().map(|(at, &time)| (time, cell(at))).collect()
 }
 
-/// Plays the operations. Rust wants each admission to borrow its batch, so all batches are made first.
+/// Runs the operations. All batches are created first, because an admission borrows its batch.
 fn play<S: Storer + Default>(ops: &[Op], limit: u64) {
     let batches: Vec<Option<Batch<'static>>> =
         ops.iter().map(|op| if let Op::Admit(runs) = op { Some(batch(runs)) } else { None }).collect();
@@ -268,7 +268,8 @@ fn play<S: Storer + Default>(ops: &[Op], limit: u64) {
     for (step, op) in ops.iter().enumerate() {
         let at = step as u64 + 1;
         if matches!(op, Op::Delete(..) | Op::Freeze | Op::FailToCut) {
-            // These wait for every open admission; one thread would wait for itself. The latest goes first.
+            // These operations wait for every open admission, so a single thread would wait for itself. Drop the
+            // latest first.
             while let (Some(admitted), Some(of_model)) = (open.pop(), model.open.pop()) {
                 model.publish(&of_model);
                 let _published = admitted.publish(Position(of_model.at));
@@ -360,12 +361,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_ring_behaves_as_the_map(ops in prop::collection::vec(op(), 1..80), limit in 200u64..6000) {
+    fn ring_matches_the_model(ops in prop::collection::vec(op(), 1..80), limit in 200u64..6000) {
         play::<Ring>(&ops, limit);
     }
 
     #[test]
-    fn one_map_behaves_as_the_map(ops in prop::collection::vec(op(), 1..80), limit in 200u64..6000) {
+    fn hashmap_matches_the_model(ops in prop::collection::vec(op(), 1..80), limit in 200u64..6000) {
         play::<OneMap>(&ops, limit);
     }
 }

@@ -1,4 +1,4 @@
-//! A storer of another crate, in the plainest way, under the laws of this one.
+//! Runs the test suites of this crate on a simple storer of another crate.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -7,7 +7,7 @@ use tsmith_cache::{
     Batch, Column, ColumnRef, Error, FieldKey, FieldType, Position, Refused, Reserved, Storer, TimeRange,
 };
 
-/// One sorted map; each write is kept as a column of its own beside its position.
+/// One sorted map. Each write is a separate column with its position.
 #[derive(Default)]
 struct Sorted {
     entries: Mutex<BTreeMap<Vec<u8>, Entry>>,
@@ -39,10 +39,10 @@ impl Entry {
 
 impl Sorted {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Entry>> {
-        self.entries.lock().expect("nobody panics under the lock")
+        self.entries.lock().expect("no thread panics while it holds the lock")
     }
 
-    /// Takes one reservation of each of the first columns of the batch.
+    /// Removes one reservation from each of the first columns of the batch.
     fn settle(&self, batch: &Batch<'_>, columns: usize) -> u64 {
         let mut entries = self.lock();
         let mut freed = 0;
@@ -60,8 +60,8 @@ impl Sorted {
 }
 
 impl Storer for Sorted {
-    /// How many of the batch's columns are reserved.
-    type Room = usize;
+    /// The number of reserved columns of the batch.
+    type Reservation = usize;
 
     fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<usize>, Refused<usize>> {
         let mut new_key_bytes = 0;
@@ -74,11 +74,11 @@ impl Storer for Sorted {
             });
             if entry.field_type != field_type {
                 let error = Error::type_conflict(key, entry.field_type, field_type);
-                return Err(Refused { error, part: Reserved { room: at, new_key_bytes } });
+                return Err(Refused { error, part: Reserved { reservation: at, new_key_bytes } });
             }
             entry.reserved += 1;
         }
-        Ok(Reserved { room: batch.column_count(), new_key_bytes })
+        Ok(Reserved { reservation: batch.column_count(), new_key_bytes })
     }
 
     fn write(&self, batch: &Batch<'_>, columns: usize, at: Position) {

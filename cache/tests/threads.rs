@@ -1,4 +1,4 @@
-//! What only several threads can show: waiting writers, the gate, and readers during a snapshot.
+//! Tests with several threads: waiting writers, the gate, and readers during a snapshot.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -26,7 +26,7 @@ fn write<S: Storer>(cache: &Cache<S>, batch: &Batch<'_>, at: u64) {
     let _published = cache.admit(batch).expect("fits").publish(Position(at));
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "`freeze` takes a cut that may fail")]
+#[expect(clippy::unnecessary_wraps, reason = "`freeze` takes a closure that may fail")]
 fn cut(at: u64) -> Result<Position, std::convert::Infallible> {
     Ok(Position(at))
 }
@@ -36,7 +36,7 @@ fn waiting(limit: u64, patience: Duration) -> Cache<Ring> {
 }
 
 #[test]
-fn forgetting_a_snapshot_releases_waiting_writers() {
+fn dropping_a_snapshot_releases_waiting_writers() {
     let cache = &waiting(200, Duration::from_secs(60));
     write(cache, &batch("m", &[(0, 0); 10]), 1);
     let frozen = cache.freeze(|| cut(2)).expect("cuts").expect("has values");
@@ -46,7 +46,10 @@ fn forgetting_a_snapshot_releases_waiting_writers() {
             .map(|at| scope.spawn(move || write(cache, &batch("m", &[(at as i64, 1); 2]), at)))
             .collect();
         thread::sleep(Duration::from_millis(50));
-        assert!(writers.iter().all(|writer| !writer.is_finished()), "no room before the snapshot is a file");
+        assert!(
+            writers.iter().all(|writer| !writer.is_finished()),
+            "no memory before the snapshot is a file"
+        );
         cache.drop_frozen(frozen);
         for writer in writers {
             writer.join().expect("written");
@@ -57,7 +60,7 @@ fn forgetting_a_snapshot_releases_waiting_writers() {
 
 #[test]
 fn waiting_writers_do_not_block_a_snapshot() {
-    // A writer that waited inside the gate would keep the freeze out that it waits for.
+    // A writer that waits inside the gate would block the freeze that it waits for.
     let cache = &waiting(200, Duration::from_secs(60));
     write(cache, &batch("m", &[(0, 0); 12]), 1);
     thread::scope(|scope| {
@@ -83,17 +86,17 @@ fn patience_may_be_endless() {
 }
 
 #[test]
-fn patience_ends_with_the_refusal() {
+fn a_waiting_writer_is_refused_at_its_deadline() {
     let cache = waiting(100, Duration::from_millis(30));
     write(&cache, &batch("m", &[(0, 0); 6]), 1);
     let begun = Instant::now();
     let refused = cache.admit(&batch("m", &[(1, 1)])).map(drop).expect_err("full");
     assert!(begun.elapsed() >= Duration::from_millis(30));
     assert_eq!(refused, Error::Full { used: 6 * 16 + 6, needed: 16, limit: 100 });
-    // What can never fit is refused at once.
+    // A batch that never fits is refused at once.
     let begun = Instant::now();
     let cache = waiting(100, Duration::from_secs(60));
-    let refused = cache.admit(&batch("m", &[(1, 1); 7])).map(drop).expect_err("larger than the limit");
+    let refused = cache.admit(&batch("m", &[(1, 1); 7])).map(drop).expect_err("it is larger than the limit");
     assert!(!refused.is_transient() && begun.elapsed() < Duration::from_secs(30));
 }
 
@@ -154,14 +157,15 @@ fn a_freeze_waits_for_admitted_batches() {
 }
 
 #[test]
-fn a_failed_snapshot_comes_back_with_its_own_cut() {
-    // InfluxDB 1.x gives the old store again together with a new list of segments, removes those afterwards, and loses
-    // what was acknowledged between the two attempts when the process dies before the next snapshot.
+fn a_retried_snapshot_keeps_its_cut() {
+    // Story: InfluxDB 1.x retries a failed snapshot with the old store but a new list of segments, and removes these
+    // segments afterwards. If the process dies before the next snapshot, the writes between the two attempts are
+    // lost.
     let cache = Cache::<Ring>::default();
     write(&cache, &batch("a", &[(1, 1)]), 10);
     drop(cache.freeze(|| cut(20)).expect("cuts"));
     write(&cache, &batch("b", &[(2, 2)]), 30);
-    let retry = cache.freeze(|| -> Result<Position, ()> { panic!("the log must not be cut again") });
+    let retry = cache.freeze(|| -> Result<Position, ()> { panic!("the log must not be cut twice") });
     let retry = retry.expect("no cut").expect("the store of the first attempt");
     assert_eq!(retry.cut(), Position(20), "the log from 20 on is still needed");
     assert!(retry.field_type(key("b")).is_none());
@@ -175,7 +179,7 @@ fn a_failed_snapshot_comes_back_with_its_own_cut() {
 
 #[test]
 fn readers_see_every_value_during_snapshots() {
-    // The files are stood in for by a counter: all up to it is durable. A reader looks at the cache first.
+    // A counter stands in for the files: all values up to it are durable. A reader reads the cache first.
     const VALUES: i64 = 3000;
     let cache = &Cache::<Ring>::default();
     let (published, durable) = (&AtomicU64::new(0), &AtomicU64::new(0));
@@ -214,7 +218,7 @@ fn readers_see_every_value_during_snapshots() {
                     assert!(first <= in_files + 1 || first == i64::MAX, "{in_files} then {first}: a gap");
                     assert!(
                         column.times().windows(2).all(|pair| pair[0] + 1 == pair[1]),
-                        "a hole in the cache"
+                        "a gap in the cache"
                     );
                 }
             });
@@ -234,8 +238,8 @@ fn a_pause_orders_deletes_among_the_writes() {
     assert_eq!((column.times(), cache.size()), (&[1, 3][..], 32 + 6));
 }
 
-/// Story: a delete that came while a snapshot was being written did not reach it (InfluxDB 1.x): the points were in the
-/// new file.
+/// Story: in InfluxDB 1.x a delete during a snapshot did not reach the snapshot, so the new file contained the
+/// deleted points.
 #[test]
 fn a_delete_reaches_the_frozen_store() {
     let cache = Cache::<Ring>::default();
@@ -248,8 +252,8 @@ fn a_delete_reaches_the_frozen_store() {
     assert_eq!(column.times(), [1]);
     cache.delete(key("m"), TimeRange::ALL);
     assert!(!cache.read(key("m"), TimeRange::ALL, &mut Column::new(FieldType::Integer)));
-    assert_eq!(frozen.field_type(key("m")), None, "who writes it to a file finds nothing");
-    assert_eq!(cache.size(), frozen.bytes(), "its memory counts until it is forgotten");
+    assert_eq!(frozen.field_type(key("m")), None, "the snapshot finds no points");
+    assert_eq!(cache.size(), frozen.bytes(), "its memory counts until it is dropped");
     cache.drop_frozen(frozen);
     assert_eq!(cache.size(), 0);
 }
@@ -268,7 +272,7 @@ fn a_replay_knows_no_limit() {
 }
 
 #[test]
-fn keys_are_named_once_and_the_newest_value_is_read() {
+fn keys_are_listed_once_with_the_newest_value() {
     let cache = Cache::<Ring>::default();
     write(&cache, &batch("m", &[(1, 1), (2, 2)]), 1);
     write(&cache, &batch("old", &[(1, 1)]), 2);
@@ -285,7 +289,7 @@ fn keys_are_named_once_and_the_newest_value_is_read() {
     assert_eq!(cache.field_type(key("old")), Some(FieldType::Integer));
 }
 
-/// Story: a store that closed left its waiting writers to their timeouts.
+/// Story: closing a cache did not wake the waiting writers; they waited until their timeout.
 #[test]
 fn closing_wakes_waiting_writers() {
     let cache = &waiting(200, Duration::from_secs(60));
@@ -297,20 +301,28 @@ fn closing_wakes_waiting_writers() {
         cache.close();
         assert_eq!(writer.join().expect("no panic"), Err(Error::Closed));
     });
-    assert_eq!(cache.admit(&batch("m", &[(1, 1); 5])).map(drop), Err(Error::Closed), "nobody waits any more");
-    drop(cache.admit(&batch("m", &[(1, 1)])).expect("has room"));
+    assert_eq!(
+        cache.admit(&batch("m", &[(1, 1); 5])).map(drop),
+        Err(Error::Closed),
+        "no batch waits any more"
+    );
+    drop(cache.admit(&batch("m", &[(1, 1)])).expect("it fits"));
 }
 
-/// Story: a batch waited for room on top of a live store that was below the snapshot's threshold: nobody began one.
+/// Story: a batch waited for memory, but the live store was below the threshold for a snapshot, so no snapshot
+/// started.
 #[test]
-fn a_writer_that_waits_asks_for_a_snapshot() {
+fn a_waiting_writer_requests_a_snapshot() {
     let cache = &waiting(200, Duration::from_secs(60));
     write(cache, &batch("m", &[(0, 0); 10]), 1);
-    assert!(!cache.room_wanted());
-    assert!(cache.admit(&batch("m", &[(1, 1); 100])).is_err() && !cache.room_wanted(), "that never fits");
+    assert!(!cache.memory_wanted());
+    assert!(
+        cache.admit(&batch("m", &[(1, 1); 100])).is_err() && !cache.memory_wanted(),
+        "this batch never fits"
+    );
     thread::scope(|scope| {
         let writer = scope.spawn(|| write(cache, &batch("m", &[(1, 1); 5]), 2));
-        while !cache.room_wanted() {
+        while !cache.memory_wanted() {
             thread::yield_now();
         }
         let frozen = cache.freeze(|| cut(2)).expect("cuts").expect("has values");
@@ -319,16 +331,16 @@ fn a_writer_that_waits_asks_for_a_snapshot() {
     });
     let refusing = Cache::<Ring>::new(CacheOptions { limit: Some(200), when_full: WhenFull::Refuse });
     write(&refusing, &batch("m", &[(0, 0); 10]), 1);
-    assert!(refusing.admit(&batch("m", &[(1, 1); 5])).is_err() && refusing.room_wanted());
+    assert!(refusing.admit(&batch("m", &[(1, 1); 5])).is_err() && refusing.memory_wanted());
     drop(refusing.freeze(|| cut(2)).expect("cuts"));
-    assert!(!refusing.room_wanted());
+    assert!(!refusing.memory_wanted());
 }
 
-/// Story: a key that a refused batch had brought in, and another batch had taken meanwhile, was never counted. Its delete
-/// then took the bytes of others away, until a cache with points had nothing to freeze.
+/// Story: a refused batch added a key, and another batch reserved it in the meantime. The key was never counted, but
+/// its delete freed its bytes. In the end a cache with points counted zero bytes, and nothing was frozen.
 #[test]
-fn refusals_beside_writes_leave_the_account_right() {
-    // The ring goes through its partitions in order: the conflict comes in the last one.
+fn refusals_during_writes_keep_the_byte_count() {
+    // The ring processes its partitions in order, so the conflict comes in the last one.
     let cache = &Cache::<Ring>::default();
     let (first, last) = (&in_partition(0), &in_partition(15));
     let mut builder = RunBuilder::new();
@@ -356,5 +368,5 @@ fn refusals_beside_writes_leave_the_account_right() {
 fn in_partition(wanted: usize) -> String {
     let mut names = (0..).map(|n| format!("s,n={n}"));
     let found = names.find(|name| partition(SeriesKey(name.as_bytes()).hash64()) == wanted);
-    found.expect("some name comes to it")
+    found.expect("one name is in this partition")
 }

@@ -172,7 +172,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
     fn snapshot_if_due(&self) -> crate::Result<()> {
         let (live, options) = (self.cache.live_bytes(), &self.options);
         let idle = self.worker.idle() > options.snapshot_idle && live > 0;
-        if live > options.snapshot_bytes || idle || self.cache.room_wanted() {
+        if live > options.snapshot_bytes || idle || self.cache.memory_wanted() {
             self.snapshot()?;
         }
         Ok(())

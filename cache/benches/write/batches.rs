@@ -1,4 +1,5 @@
-//! Batches as a fleet of hosts sends them: points of ten float fields, keys of about 170 bytes, dealt round robin.
+//! Batches as a fleet of hosts sends them: points of ten float fields, keys of about 170 bytes, distributed round
+//! robin.
 
 use tsmith_cache::{Batch, BatchBuilder, Value};
 
@@ -48,7 +49,7 @@ fn series_key(host: usize, random: &mut Random) -> Vec<u8> {
     .into_bytes()
 }
 
-/// `values` values in batches of `per_batch`, dealt over `keys` keys.
+/// `values` values in batches of `per_batch`, distributed over `keys` keys.
 pub(crate) fn build(keys: usize, values: usize, per_batch: usize) -> Vec<Batch<'static>> {
     let mut random = Random(17);
     let hosts: Vec<Vec<u8>> = (0..keys / FIELDS.len()).map(|host| series_key(host, &mut random)).collect();

@@ -1,4 +1,4 @@
-//! Laws of every storer, also of one that keeps nothing.
+//! Laws of every storer, even of one that does not keep values.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use tsmith_codecs::{FieldType, Position, RunBuilder, TimeRange, Value};
 use super::{all, integers, key, key_count, one, put};
 use crate::Storer;
 
-/// Law: a batch of every type is admitted into a fresh storer, and its write comes to an end.
+/// Law: a new storer admits and writes a batch of every type.
 pub fn every_type_is_admitted<S: Storer + Default>() {
     let storer = S::default();
     let values = [
@@ -25,30 +25,30 @@ pub fn every_type_is_admitted<S: Storer + Default>() {
     put(&storer, &builder.finish(), 1);
 }
 
-/// Law: a batch without values brings no key and no bytes.
+/// Law: a batch without values adds no key and no bytes.
 pub fn an_empty_batch_is_nothing<S: Storer + Default>() {
     let storer = S::default();
     let batch = integers(&[]);
     let reserved = storer.reserve(&batch).expect("there is nothing to refuse");
     assert_eq!(reserved.new_key_bytes, 0);
-    storer.write(&batch, reserved.room, Position(1));
+    storer.write(&batch, reserved.reservation, Position(1));
     assert_eq!(key_count(&storer), 0);
 }
 
-/// Law: a batch that was reserved and released leaves no key, and frees the key bytes it brought in.
+/// Law: a batch that was reserved and released leaves no key, and frees the key bytes that it added.
 pub fn a_released_batch_leaves_no_trace<S: Storer + Default>() {
     let storer = S::default();
     let batch = integers(&[("m,t=a", "f", &[(1, 1)]), ("m,t=b", "f", &[(1, 1)]), ("m,t=b", "g", &[(1, 1)])]);
     for _ in 0..3 {
         let reserved = storer.reserve(&batch).expect("fresh keys");
-        let freed = storer.release(&batch, reserved.room);
+        let freed = storer.release(&batch, reserved.reservation);
         assert_eq!(freed, reserved.new_key_bytes);
         assert_eq!(key_count(&storer), 0);
         assert!(all(&storer, key("m,t=a", "f")).is_empty());
     }
 }
 
-/// Law: a key nobody wrote has no column, no type and nothing to delete.
+/// Law: a key that was never written has no column, no type and nothing to delete.
 pub fn an_unknown_key_has_nothing<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(1, 1)])]), 1);
@@ -59,7 +59,7 @@ pub fn an_unknown_key_has_nothing<S: Storer + Default>() {
     }
 }
 
-/// Law: every key that `keys` names is named once, and has a column of that type with at least one point.
+/// Law: `keys` lists each key once. The key has a column of the given type with at least one point.
 pub fn what_is_named_can_be_read<S: Storer + Default>() {
     let storer = S::default();
     for n in 0..200i64 {
@@ -70,7 +70,7 @@ pub fn what_is_named_can_be_read<S: Storer + Default>() {
     let mut named = HashSet::new();
     let mut keys = Vec::new();
     storer.keys(&mut |key, field_type| {
-        assert!(named.insert(key.to_composite()), "{key} is named twice");
+        assert!(named.insert(key.to_composite()), "{key} is listed twice");
         keys.push((key.series.to_vec(), key.field.to_vec(), field_type));
     });
     for (series, field, field_type) in keys {
@@ -83,7 +83,7 @@ pub fn what_is_named_can_be_read<S: Storer + Default>() {
     }
 }
 
-/// Law: whatever a storer gives back was written, under that key, at that time.
+/// Law: a storer returns only what was written, under the same key and at the same time.
 pub fn nothing_is_invented<S: Storer + Default>() {
     let storer = S::default();
     let value = |series: i64, time: i64| series * 1000 + time;
@@ -102,7 +102,7 @@ pub fn nothing_is_invented<S: Storer + Default>() {
     }
 }
 
-/// Law: threads that write, release, read and delete at the same time all come to an end.
+/// Law: threads that write, release, read and delete at the same time all finish.
 pub fn many_threads_get_through<S: Storer + Default>() {
     let storer = &S::default();
     std::thread::scope(|scope| {
@@ -117,9 +117,9 @@ pub fn many_threads_get_through<S: Storer + Default>() {
                     ]);
                     let reserved = storer.reserve(&batch).expect("all are integers");
                     if round % 5 == 0 {
-                        storer.release(&batch, reserved.room);
+                        storer.release(&batch, reserved.reservation);
                     } else {
-                        storer.write(&batch, reserved.room, Position(round * 4 + thread));
+                        storer.write(&batch, reserved.reservation, Position(round * 4 + thread));
                     }
                     if round % 17 == 0 {
                         storer.delete(key("m,s=shared", "f"), TimeRange::new(0, time / 2));

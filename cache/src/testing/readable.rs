@@ -1,4 +1,4 @@
-//! Laws of a storer that gives back what it took.
+//! Laws of a storer that returns the values it got.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use tsmith_codecs::{Batch, FieldType, Position, RunBuilder, TimeRange, Value};
 use super::{all, integers, key, key_count, one, points, put, refused};
 use crate::{Error, Refused, Reserved, Storer};
 
-/// Law: points written in any order of time come back ascending, bit for bit, and only those of the range.
+/// Law: points written in any order are read in ascending order, bit for bit, and only those inside the range.
 pub fn values_come_back_sorted<S: Storer + Default>() {
     let storer = S::default();
     let odd_nan = f64::from_bits(0x7FF8_0000_0000_0001);
@@ -25,11 +25,11 @@ pub fn values_come_back_sorted<S: Storer + Default>() {
     let mut some = tsmith_codecs::Column::new(FieldType::Float);
     assert!(storer.read(key("m", "f"), TimeRange::new(-5, 30), &mut some));
     assert!(!storer.read(key("m", "f"), TimeRange::new(31, 99), &mut some), "nothing is there");
-    assert!(!storer.read(key("m", "s"), TimeRange::ALL, &mut some), "floats take no strings");
+    assert!(!storer.read(key("m", "s"), TimeRange::ALL, &mut some), "strings are not appended to floats");
     assert_eq!(some.times(), [30]);
 }
 
-/// Law: `with` lends the points in order of position, whatever their times.
+/// Law: `with` passes the points in order of position, whatever their times are.
 pub fn points_stand_in_order_of_position<S: Storer + Default>() {
     let storer = S::default();
     for (at, time) in [5, 3, 3, 9].into_iter().enumerate() {
@@ -39,33 +39,34 @@ pub fn points_stand_in_order_of_position<S: Storer + Default>() {
     assert!(times == Some(vec![5, 3, 3, 9]) || times == Some(vec![5, 3, 9]), "{times:?}");
 }
 
-/// Law: of two values at one time in one batch the later counts, as in `f=1,f=2`.
+/// Law: if a batch has two values at one time, the later one counts, as in `f=1,f=2`.
 pub fn the_later_value_of_a_batch_counts<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(1, 10), (2, 20), (1, 11)])]), 1);
     assert_eq!(points(&storer, key("m", "f")), [(1, 11), (2, 20)]);
 }
 
-/// Law: a series may come back later in the same batch; its points stay in the batch's order.
+/// Law: a series may appear again later in the same batch. Its points stay in the order of the batch.
 ///
-/// A replayed record is such a batch: the log keeps the keys of a write in no order.
+/// A replayed record is such a batch, because the log stores the keys of a write in any order.
 pub fn a_key_may_come_twice_in_a_batch<S: Storer + Default>() {
     let storer = S::default();
     let batch = integers(&[("a", "f", &[(1, 1)]), ("b", "f", &[(1, 2)]), ("a", "f", &[(1, 3), (2, 4)])]);
     let reserved = storer.reserve(&batch).expect("one type");
     assert_eq!(reserved.new_key_bytes, 12, "two keys of six bytes");
     let early = integers(&[("a", "f", &[(1, 0), (3, 0)])]);
-    let room = storer.reserve(&early).expect("one type").room;
-    storer.write(&batch, reserved.room, Position(2));
-    storer.write(&early, room, Position(1));
+    let reservation = storer.reserve(&early).expect("one type").reservation;
+    storer.write(&batch, reserved.reservation, Position(2));
+    storer.write(&early, reservation, Position(1));
     assert_eq!(points(&storer, key("a", "f")), [(1, 3), (2, 4), (3, 0)]);
 }
 
-/// Law: the value of the latest position counts, in every order in which batches can be reserved and written.
+/// Law: the value with the latest position counts, in every order in which batches can be reserved and written.
 ///
-/// Two writers race on one key and one time. The log orders them; the cache must agree with it, or a replay would give
-/// another value than was read before the crash. Positions are drawn between reserve and write: every sequence of these
-/// three steps of four batches is played, and one batch drops out.
+/// Two writers may write the same key and time at once. The log orders them, and the cache must agree with the log.
+/// Otherwise a replay would return another value than readers saw before the crash. Positions are drawn between
+/// reserve and write. This test tries every order of these three steps for four batches. Some batches are released
+/// instead of written.
 pub fn the_later_position_counts_in_every_interleaving<S: Storer + Default>() {
     const WRITERS: usize = 4;
     let mut games = 0;
@@ -74,7 +75,8 @@ pub fn the_later_position_counts_in_every_interleaving<S: Storer + Default>() {
     assert_eq!(games, 369_600 / 24, "4 x 3 steps in every order, up to the names of the writers");
 }
 
-/// Extends `order`, the writers' turns so far, in every way; plays it when all have done their three steps.
+/// Tries every continuation of `order`, the steps so far. Runs the order once all writers have done their three
+/// steps.
 fn play<S: Storer + Default>(steps: &mut [u8; 4], order: &mut Vec<usize>, games: &mut usize) {
     if steps.iter().all(|&done| done == 3) {
         *games += 1;
@@ -82,7 +84,7 @@ fn play<S: Storer + Default>(steps: &mut [u8; 4], order: &mut Vec<usize>, games:
         return;
     }
     for writer in 0..steps.len() {
-        // Writers are alike: the first turns come in the order of their names.
+        // Writers are interchangeable, so their first steps come in the order of their numbers.
         if steps[writer] == 3 || (steps[writer] == 0 && writer > 0 && steps[writer - 1] == 0) {
             continue;
         }
@@ -96,33 +98,33 @@ fn play<S: Storer + Default>(steps: &mut [u8; 4], order: &mut Vec<usize>, games:
 
 fn play_one<S: Storer + Default>(order: &[usize], game: usize) {
     let storer = S::default();
-    // Batch `w` writes its own number at the shared time 0 and at a time of its own, and some write more.
+    // Batch `w` writes its own number at the shared time 0 and at its own time. Some batches write more.
     let batches: Vec<Batch<'_>> = (0..4i64)
         .map(|w| {
             let run = [(0, w), (w + 1, w), (9, w)];
             integers(&[("m", "f", if w % 2 == 0 { &run } else { &run[..2] })])
         })
         .collect();
-    // In every fifth game one writer gives up instead of writing.
+    // In every fifth order, one writer releases its reservation instead of writing.
     let quitter = if game.is_multiple_of(5) { game / 5 % 4 } else { usize::MAX };
-    let mut rooms: Vec<Option<S::Room>> = (0..4).map(|_| None).collect();
+    let mut reservations: Vec<Option<S::Reservation>> = (0..4).map(|_| None).collect();
     let mut positions = [0u64; 4];
     let mut next = 0;
     let mut steps = [0; 4];
     for &writer in order {
         steps[writer] += 1;
         match steps[writer] {
-            1 => rooms[writer] = Some(storer.reserve(&batches[writer]).expect("one type").room),
+            1 => reservations[writer] = Some(storer.reserve(&batches[writer]).expect("one type").reservation),
             2 => {
                 next += 1;
                 positions[writer] = next;
             }
             _ => {
-                let room = rooms[writer].take().expect("reserved");
+                let reservation = reservations[writer].take().expect("reserved");
                 if writer == quitter {
-                    storer.release(&batches[writer], room);
+                    storer.release(&batches[writer], reservation);
                 } else {
-                    storer.write(&batches[writer], room, Position(positions[writer]));
+                    storer.write(&batches[writer], reservation, Position(positions[writer]));
                 }
             }
         }
@@ -150,12 +152,12 @@ pub fn racing_threads_leave_the_latest<S: Storer + Default>() {
             for round in 0..ROUNDS {
                 let (time, value) = (round % 10, round * THREADS as i64 + thread as i64);
                 let batch = one("m", "f", time, Value::Integer(value));
-                let room = storer.reserve(&batch).expect("one type").room;
+                let reservation = storer.reserve(&batch).expect("one type").reservation;
                 let at = counter.fetch_add(1, Ordering::SeqCst);
                 if round % 3 == 0 {
                     std::thread::yield_now();
                 }
-                storer.write(&batch, room, Position(at));
+                storer.write(&batch, reservation, Position(at));
                 written.push((at, time, value));
             }
             written
@@ -173,11 +175,11 @@ pub fn racing_threads_leave_the_latest<S: Storer + Default>() {
     });
     let by_position: Vec<i64> = written.iter().map(|&(_, _, value)| value).collect();
     let order = order.expect("has values");
-    assert!(order.len() < by_position.len() || order == by_position, "points stand in order of position");
+    assert!(order.len() < by_position.len() || order == by_position, "points are in order of position");
 }
 
-/// Law: a batch with a column of another type is refused whole; the error names the key and both types, and neither its
-/// other columns nor its new keys stay.
+/// Law: a batch with a column of another type is refused as a whole. The error names the key and both types. Its
+/// other columns and new keys are not kept.
 pub fn a_conflict_is_refused_and_leaves_no_trace<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &one("m,t=a", "f", 1, Value::Float(1.0)), 1);
@@ -196,11 +198,11 @@ pub fn a_conflict_is_refused_and_leaves_no_trace<S: Storer + Default>() {
         );
     }
     assert_eq!(key_count(&storer), 1);
-    // Its other columns hold no type and no bytes.
+    // Its other columns keep no type and no bytes.
     let other = one("m,t=new", "x", 1, Value::String(b"free"));
-    let reserved = storer.reserve(&other).expect("nobody holds this column");
+    let reserved = storer.reserve(&other).expect("the column is not reserved");
     assert_eq!(reserved.new_key_bytes, key("m,t=new", "x").composite_len() as u64);
-    storer.write(&other, reserved.room, Position(2));
+    storer.write(&other, reserved.reservation, Position(2));
     put(&storer, &one("m,t=a", "new", 1, Value::String(b"free")), 3);
     assert_eq!(all(&storer, key("m,t=a", "f")).times(), [1]);
 }
@@ -221,33 +223,33 @@ pub fn a_conflict_inside_a_batch_is_refused<S: Storer + Default>() {
     put(&storer, &one("a", "f", 1, Value::Float(1.0)), 1);
 }
 
-/// Law: a reserved column has its type before its first value, so that no write can meet another one.
+/// Law: a reserved column has its type before its first value, so no write can meet another type.
 pub fn a_reservation_fixes_the_type<S: Storer + Default>() {
     let storer = S::default();
     let (float, integer) = (one("m", "f", 1, Value::Float(1.0)), one("m", "f", 1, Value::Integer(1)));
     let reserved = storer.reserve(&float).expect("fresh");
     refused(&storer, &integer);
-    assert_eq!(key_count(&storer), 0, "a key without values is not named");
-    storer.release(&float, reserved.room);
+    assert_eq!(key_count(&storer), 0, "a key without values is not listed");
+    storer.release(&float, reserved.reservation);
     put(&storer, &integer, 1);
     refused(&storer, &float);
 }
 
-/// Law: a column whose points are all deleted takes a new type, and its key counts as new again.
+/// Law: a column whose points are all deleted can get a new type, and its key counts as new again.
 pub fn an_emptied_column_takes_a_new_type<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "e", &[(1, 1)]), ("m", "f", &[(1, 1)]), ("m", "g", &[(1, 1)])]), 1);
     assert_eq!(storer.delete(key("m", "f"), TimeRange::ALL), 16 + 6);
     assert_eq!(key_count(&storer), 2);
     let batch = one("m", "f", 1, Value::String(b"text"));
-    let reserved = storer.reserve(&batch).expect("the column is no column any more");
+    let reserved = storer.reserve(&batch).expect("the column counts as missing");
     assert_eq!(reserved.new_key_bytes, 6);
-    storer.write(&batch, reserved.room, Position(2));
+    storer.write(&batch, reserved.reservation, Position(2));
     assert_eq!(storer.field_type(key("m", "f")), Some(FieldType::String));
     assert_eq!(points(&storer, key("m", "g")), [(1, 1)]);
 }
 
-/// Law: `new_key_bytes` counts the composite key of each key that neither holds values nor is reserved.
+/// Law: `new_key_bytes` counts the composite keys that have no values and no reservation.
 pub fn new_key_bytes_count_each_key_once<S: Storer + Default>() {
     let storer = S::default();
     let batch =
@@ -255,40 +257,40 @@ pub fn new_key_bytes_count_each_key_once<S: Storer + Default>() {
     let first = storer.reserve(&batch).expect("fresh");
     let second = storer.reserve(&batch).expect("same types");
     assert_eq!((first.new_key_bytes, second.new_key_bytes), (13 + 13 + 9, 0));
-    storer.write(&batch, second.room, Position(1));
-    storer.write(&batch, first.room, Position(2));
+    storer.write(&batch, second.reservation, Position(1));
+    storer.write(&batch, first.reservation, Position(2));
     let third = storer.reserve(&batch).expect("same types");
-    assert_eq!((third.new_key_bytes, storer.release(&batch, third.room)), (0, 0));
+    assert_eq!((third.new_key_bytes, storer.release(&batch, third.reservation)), (0, 0));
 }
 
-/// Law: a release frees the key bytes only of keys that nobody else holds, so that each is freed once.
+/// Law: a release frees the bytes only of keys that no other batch holds, so each key is freed once.
 pub fn the_last_release_frees_the_key<S: Storer + Default>() {
     let storer = S::default();
     let batch = integers(&[("m", "f", &[(1, 1)]), ("m", "g", &[(1, 1)])]);
-    let first = storer.reserve(&batch).expect("fresh").room;
-    let second = storer.reserve(&batch).expect("same types").room;
+    let first = storer.reserve(&batch).expect("fresh").reservation;
+    let second = storer.reserve(&batch).expect("same types").reservation;
     let other = integers(&[("m", "g", &[(7, 7)])]);
     put(&storer, &other, 1);
-    assert_eq!(storer.release(&batch, first), 0, "the second holds both");
-    assert_eq!(storer.release(&batch, second), 6, "g has a value by now");
+    assert_eq!(storer.release(&batch, first), 0, "the second reservation holds both");
+    assert_eq!(storer.release(&batch, second), 6, "g has a value now");
     assert_eq!(points(&storer, key("m", "g")), [(7, 7)]);
 }
 
-/// Law: whatever batches are refused while others reserve, release, write and delete the same keys, the bytes of a key are
+/// Law: while batches are refused and others reserve, release, write and delete the same keys, the bytes of a key are
 /// freed as often as they are counted.
 ///
-/// A key that a refused batch brought in stays when another batch took it meanwhile, and one that another batch brought in
-/// may vanish with the refused one. Counted or freed by the wrong one, a cache ends up too full for every batch, or empty
-/// by its account with points in it.
+/// A key that a refused batch added stays if another batch reserved it in the meantime. A key that another batch
+/// added may disappear with the refused one. If the wrong batch counts or frees the bytes, a cache becomes too full
+/// for every batch, or counts zero bytes while it holds points.
 pub fn what_racing_refusals_count_is_freed<S: Storer + Default>() {
     let storer = &S::default();
-    // In a ring this series is in the last partition, so that a refused batch gets far.
+    // In a ring this series is in the last partition, so the conflict is found late.
     put(storer, &one("float8", "f", 1, Value::Float(1.0)), 1);
     let keys: Vec<String> = (0..300).map(|n| format!("m,n={n}")).collect();
     let fine: Vec<_> = keys.iter().map(|name| (name.as_str(), "f", &[(1, 1)][..])).collect();
     let conflicting: Vec<_> = fine.iter().copied().chain([("float8", "f", &[(1, 1)][..])]).collect();
     let (fine, conflicting) = (&integers(&fine), &integers(&conflicting));
-    // Counted less freed: a thread may free what another one counts.
+    // Bytes counted minus bytes freed. One thread may free what another one counted.
     let balance = &AtomicU64::new(0);
     let count = |bytes| balance.fetch_add(bytes, Ordering::SeqCst);
     let free = |bytes| balance.fetch_sub(bytes, Ordering::SeqCst);
@@ -297,18 +299,18 @@ pub fn what_racing_refusals_count_is_freed<S: Storer + Default>() {
             for _ in 0..100 {
                 let Refused { part, .. } = storer.reserve(conflicting).map(drop).expect_err("a float");
                 count(part.new_key_bytes);
-                free(storer.release(conflicting, part.room));
+                free(storer.release(conflicting, part.reservation));
             }
         });
         scope.spawn(|| {
             for round in 0..100 {
-                let Reserved { room, new_key_bytes } = storer.reserve(fine).expect("integers");
+                let Reserved { reservation, new_key_bytes } = storer.reserve(fine).expect("integers");
                 count(new_key_bytes);
                 if round % 2 == 0 {
-                    free(storer.release(fine, room));
+                    free(storer.release(fine, reservation));
                     continue;
                 }
-                storer.write(fine, room, Position(round + 2));
+                storer.write(fine, reservation, Position(round + 2));
                 for (key, column) in fine.columns() {
                     count(column.values().cached_bytes());
                     free(storer.delete(key, TimeRange::ALL));
@@ -321,8 +323,8 @@ pub fn what_racing_refusals_count_is_freed<S: Storer + Default>() {
     refused(storer, conflicting);
 }
 
-/// Law: a delete removes the points inside its closed range and no other; it returns the bytes of those, and of the key
-/// with the last point.
+/// Law: a delete removes the points inside its closed range and no others. It returns their bytes, and those of the
+/// key with the last point.
 pub fn a_delete_takes_its_range_and_says_what_it_freed<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(1, 1), (5, 5), (3, 3), (4, 4)]), ("m", "g", &[(3, 3)])]), 1);
@@ -340,18 +342,19 @@ pub fn a_delete_takes_its_range_and_says_what_it_freed<S: Storer + Default>() {
     assert_eq!(key_count(&storer), 1);
 }
 
-/// Law: a delete while writes are outstanding neither loses them nor mixes up their order; the key lives as long as a
-/// reservation.
+/// Law: a delete during open reservations neither loses their writes nor changes their order. The key stays as long
+/// as a reservation.
 pub fn a_delete_between_racing_writes_keeps_their_order<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(0, 0), (1, 0)])]), 1);
     let batch = |value| integers(&[("m", "f", &[(1, value), (2, value), (3, value)])]);
     let batches = [batch(2), batch(3), batch(4)];
-    let rooms: Vec<S::Room> =
-        batches.iter().map(|batch| storer.reserve(batch).expect("one type").room).collect();
-    let mut rooms = rooms.into_iter();
-    let mut write =
-        |index: usize, at| storer.write(&batches[index], rooms.next().expect("one each"), Position(at));
+    let reservations: Vec<S::Reservation> =
+        batches.iter().map(|batch| storer.reserve(batch).expect("one type").reservation).collect();
+    let mut reservations = reservations.into_iter();
+    let mut write = |index: usize, at| {
+        storer.write(&batches[index], reservations.next().expect("one each"), Position(at))
+    };
     write(0, 4);
     assert_eq!(storer.delete(key("m", "f"), TimeRange::new(0, 2)), 4 * 16);
     write(1, 2);
@@ -362,7 +365,7 @@ pub fn a_delete_between_racing_writes_keeps_their_order<S: Storer + Default>() {
     assert_eq!(storer.delete(key("m", "f"), TimeRange::ALL), 3 * 16 + 6);
 }
 
-/// Law: a column of any length stays whole, and a late batch finds its place in it.
+/// Law: a column of any length stays intact, and a late batch is inserted at the right place.
 pub fn long_columns_stay_whole<S: Storer + Default>() {
     let storer = S::default();
     let mut at = 0;
@@ -372,11 +375,12 @@ pub fn long_columns_stay_whole<S: Storer + Default>() {
         let run: Vec<(i64, i64)> = (time..time + len).map(|t| (t, t * 3)).collect();
         time += len;
         at += 2;
-        // Two writers: the one with the earlier position comes late and is overwritten everywhere but at its own time.
+        // Two writers: the one with the earlier position writes last. Its values are overwritten except at its own
+        // time.
         let stale: Vec<(i64, i64)> = run.iter().map(|&(t, _)| (t, -1)).chain([(-time, -1)]).collect();
         let (new, old) = (integers(&[("m", "f", &run)]), integers(&[("m", "f", &stale)]));
-        let old_room = storer.reserve(&old).expect("one type").room;
-        let new_room = storer.reserve(&new).expect("one type").room;
+        let old_room = storer.reserve(&old).expect("one type").reservation;
+        let new_room = storer.reserve(&new).expect("one type").reservation;
         storer.write(&new, new_room, Position(at + 1));
         storer.write(&old, old_room, Position(at));
         expected.extend(run);
@@ -389,8 +393,8 @@ pub fn long_columns_stay_whole<S: Storer + Default>() {
     assert_eq!(points(&storer, key("m", "f")), expected);
 }
 
-/// Law: a series of very many fields finds each of them, in whatever order they come, and in a time that does not grow
-/// with their number.
+/// Law: a series with very many fields finds each of them in any order, and the time per field does not grow with
+/// their number.
 pub fn wide_series_are_found_in_any_order<S: Storer + Default>() {
     let storer = S::default();
     let count = 5000i64;
@@ -416,7 +420,7 @@ pub fn wide_series_are_found_in_any_order<S: Storer + Default>() {
     assert_eq!(key_count(&storer), 1);
 }
 
-/// Law: series that are deleted make place for others, and nobody is confused with anybody.
+/// Law: deleted series make room for others, and series are never mixed up.
 pub fn many_series_come_and_go<S: Storer + Default>() {
     let storer = S::default();
     for round in 0..3i64 {

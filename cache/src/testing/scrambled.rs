@@ -1,13 +1,13 @@
-//! [`Scrambled`]: a storer that keeps everything under other names and at other times.
+//! [`Scrambled`]: a storer that stores everything under other keys and at other times.
 
 use tsmith_codecs::{Batch, Column, ColumnRef, FieldKey, FieldType, Position, RunBuilder, TimeRange};
 
 use crate::{Error, Refused, Reserved, Storer};
 
-/// Keeps keys spelled backwards and times counted backwards, and undoes both on the way out.
+/// Stores keys with their bytes reversed and times inverted, and converts both back on the way out.
 ///
-/// It obeys every law of what it wraps. Whoever goes round the seam, to an inner store or past one of its methods, meets
-/// keys and times that nobody wrote.
+/// It keeps every law of the storer that it wraps. Code that bypasses a method of the trait, or reads the inner
+/// store, sees keys and times that were never written.
 #[derive(Debug, Default)]
 pub struct Scrambled<S> {
     inner: S,
@@ -15,9 +15,9 @@ pub struct Scrambled<S> {
 
 /// The reservation of a batch in a [`Scrambled`] storer.
 #[derive(Debug)]
-pub struct ScrambledRoom<R> {
+pub struct ScrambledReservation<R> {
     batch: Batch<'static>,
-    room: R,
+    reservation: R,
 }
 
 fn reversed(text: &[u8]) -> Vec<u8> {
@@ -32,7 +32,7 @@ fn mirrored(column: ColumnRef<'_>) -> Column {
     out
 }
 
-/// The key spelled backwards, for as long as `f` runs.
+/// Reverses the key while `f` runs.
 fn with_reversed<R>(key: FieldKey<'_>, f: impl FnOnce(FieldKey<'_>) -> R) -> R {
     f(FieldKey::new(&reversed(key.series), &reversed(key.field)))
 }
@@ -59,13 +59,13 @@ fn readable(error: Error) -> Error {
 }
 
 impl<S: Storer> Storer for Scrambled<S> {
-    type Room = ScrambledRoom<S::Room>;
+    type Reservation = ScrambledReservation<S::Reservation>;
 
-    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<Self::Room>, Refused<Self::Room>> {
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<Self::Reservation>, Refused<Self::Reservation>> {
         let batch = scrambled(batch);
         let outcome = self.inner.reserve(&batch);
-        let with_batch = |Reserved { room, new_key_bytes }| Reserved {
-            room: ScrambledRoom { batch, room },
+        let with_batch = |Reserved { reservation, new_key_bytes }| Reserved {
+            reservation: ScrambledReservation { batch, reservation },
             new_key_bytes,
         };
         match outcome {
@@ -74,12 +74,17 @@ impl<S: Storer> Storer for Scrambled<S> {
         }
     }
 
-    fn write(&self, _: &Batch<'_>, ScrambledRoom { batch, room }: Self::Room, at: Position) {
-        self.inner.write(&batch, room, at);
+    fn write(
+        &self,
+        _: &Batch<'_>,
+        ScrambledReservation { batch, reservation }: Self::Reservation,
+        at: Position,
+    ) {
+        self.inner.write(&batch, reservation, at);
     }
 
-    fn release(&self, _: &Batch<'_>, ScrambledRoom { batch, room }: Self::Room) -> u64 {
-        self.inner.release(&batch, room)
+    fn release(&self, _: &Batch<'_>, ScrambledReservation { batch, reservation }: Self::Reservation) -> u64 {
+        self.inner.release(&batch, reservation)
     }
 
     fn with<R>(&self, key: FieldKey<'_>, f: impl FnOnce(ColumnRef<'_>) -> R) -> Option<R> {
@@ -116,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_inside_is_not_what_was_written() {
+    fn the_inner_store_holds_other_keys_and_times() {
         let storer = Scrambled::<Ring>::default();
         crate::testing::put(&storer, &crate::testing::integers(&[("cpu,h=a", "us", &[(7, 1)])]), 1);
         assert!(crate::testing::all(&storer.inner, crate::testing::key("cpu,h=a", "us")).is_empty());

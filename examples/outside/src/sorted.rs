@@ -80,11 +80,11 @@ fn update(series: &mut Series, key: FieldKey<'_>, f: impl FnOnce(&mut Held)) -> 
 
 impl Storer for Sorted {
     /// How many columns of the batch are reserved, from the first on.
-    type Room = usize;
+    type Reservation = usize;
 
     fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<usize>, Refused<usize>> {
         let mut series = self.write_lock();
-        let mut reserved = Reserved { room: 0, new_key_bytes: 0 };
+        let mut reserved = Reserved { reservation: 0, new_key_bytes: 0 };
         for (key, column) in batch.columns() {
             let fields = series.entry(key.series.into()).or_default();
             let held = fields.entry(key.field.into()).or_insert_with(|| {
@@ -97,7 +97,7 @@ impl Storer for Sorted {
                 return Err(Refused { error, part: reserved });
             }
             held.reservations += 1;
-            reserved.room += 1;
+            reserved.reservation += 1;
         }
         Ok(reserved)
     }
@@ -112,11 +112,11 @@ impl Storer for Sorted {
         }
     }
 
-    fn release(&self, batch: &Batch<'_>, room: usize) -> u64 {
+    fn release(&self, batch: &Batch<'_>, reservation: usize) -> u64 {
         let mut series = self.write_lock();
         batch
             .columns()
-            .take(room)
+            .take(reservation)
             .map(|(key, _)| update(&mut series, key, |held| held.reservations -= 1))
             .sum()
     }
