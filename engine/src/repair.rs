@@ -198,7 +198,7 @@ fn write_kept<F: Fs, T>(
         let flaw = Salvage::of(&check, decoders)
             .corrupt
             .into_iter()
-            .flat_map(|key| key.dropped.into_iter().chain(key.mended))
+            .flat_map(|key| key.dropped.into_iter().chain(key.repaired))
             .next();
         if let Some(flaw) = flaw {
             return Err(Error::at(OPERATION, &temporary, flaw.error.into()));

@@ -1,10 +1,10 @@
-//! What does the file layer cost beyond moving its bytes?
+//! Measures what the file layer costs beyond moving its bytes.
 //!
-//! Each group asks one question and has a floor: to open a file against one pass over its index, to find a key against
-//! searching a list of slices in memory, to write blocks against copying them, to read one against copying it and
-//! against decoding it.
+//! Each group has a lower bound for comparison. Opening a file is compared with one pass over its index, and finding
+//! a key with a binary search of slices in memory. Writing blocks is compared with copying them, and reading a block
+//! with copying and with decoding it.
 
-#![expect(missing_docs, reason = "criterion's macro makes a public function")]
+#![expect(missing_docs, reason = "criterion's macro generates a public function")]
 
 use std::hint::black_box;
 use std::io;
@@ -14,14 +14,14 @@ use tsmith_tsm::codecs::{Tsm1, Values};
 use tsmith_tsm::{BlockDecoder, BlockEncoder, Bytes, Column, FieldType, Reader, TimeRange, Version, Writer};
 
 const KEYS: usize = 100_000;
-/// About what 1000 floats of a sensor take.
+/// About the size of 1000 floats of a sensor.
 const BLOCK_BYTES: usize = 3_000;
 
 fn key(i: usize) -> Vec<u8> {
     format!("cpu,host=server_{i:06},region=eu-west-1,rack=7#!~#usage_user").into_bytes()
 }
 
-/// A float block of InfluxDB, as far as this layer looks at it.
+/// A float block of InfluxDB, as far as this layer reads it.
 fn block(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|i| if i == 0 { 0 } else { (i * 31 % 251) as u8 }).collect()
 }
@@ -50,7 +50,7 @@ fn open(c: &mut Criterion) {
 
 fn find(c: &mut Criterion) {
     let reader = Reader::new(file(KEYS, &block(20))).expect("opens");
-    // Coprime to the number of keys, so that every key comes, far from the one before.
+    // Coprime to the number of keys, so that every key comes, each far from the previous one.
     let wanted: Vec<Vec<u8>> = (0..KEYS).map(|i| key(i * 7_919 % KEYS)).collect();
     let slices: Vec<&[u8]> = reader.keys().map(tsmith_tsm::KeyEntry::key).collect();
     let mut group = c.benchmark_group("find one of 100,000 keys");

@@ -1,11 +1,11 @@
-//! How fast files merge and read: the TSM files of a directory merged in both modes, scanned key by key, and asked for
-//! one hour of one key at a time.
+//! Measures how fast files merge and read. It merges the TSM files of a directory in both modes, scans them key by
+//! key, and reads one hour of one key at a time.
 //!
 //! ```text
 //! cargo run --release -p tsmith-tsm --example merge -- DIR
 //! ```
 //!
-//! Nothing is written but to memory. Figures are processor time; the files are read once before.
+//! It writes only to memory. Times are processor time. The files are read once before the measurement.
 
 use std::error::Error;
 use std::fs;
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let values = scan(&readers)?.0;
     let (_, seconds) = scan(&readers)?;
     println!(
-        "scan of {} files: {values} values, {:.2} ns a value",
+        "scan of {} files: {values} values, {:.2} ns per value",
         readers.len(),
         seconds * 1e9 / values as f64
     );
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let bytes: u64 = merged.iter().map(Reader::file_bytes).sum();
         println!(
-            "{mode:?} merge: {:.3} s, {:.2} ns a value, {:.4} bytes a value",
+            "{mode:?} merge: {:.3} s, {:.2} ns per value, {:.4} bytes per value",
             best,
             best * 1e9 / values as f64,
             bytes as f64 / values as f64
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..3 {
         best = best.min(scan(&merged)?.1);
     }
-    println!("scan of the full merge: {:.2} ns a value", best * 1e9 / values as f64);
+    println!("scan of the full merge: {:.2} ns per value", best * 1e9 / values as f64);
     ranges(&merged, "the full merge")
 }
 

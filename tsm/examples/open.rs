@@ -1,11 +1,11 @@
-//! How long it takes to open files, and how much memory an open file takes.
+//! Measures how long it takes to open files, and how much memory an open file takes.
 //!
 //! ```text
 //! cargo run --release -p tsmith-tsm --example open -- DIR FILES KEYS BLOCKS
 //! ```
 //!
-//! Writes FILES files into DIR, of KEYS keys with BLOCKS blocks each, unless they are there, opens them all, and looks
-//! up a thousand keys in each of the first. DIR stays, for another run.
+//! Writes FILES files into DIR, each with KEYS keys of BLOCKS blocks, unless they exist. Opens all of them, and looks
+//! up a thousand keys in each of the first files. DIR is kept for another run.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut readers = Vec::new();
     let mut bytes = 0;
     for file in 1..=files {
-        // Read, not mapped, so that what the reader itself takes can be told: mapping is for the one crate that may.
+        // Read instead of mapped, so that the memory of the reader can be measured.
         let content = Bytes::from(fs::read(path(&directory, file))?);
         bytes += content.len();
         readers.push(content);
@@ -91,7 +91,7 @@ fn write(path: &Path, keys: u64, blocks: u64) -> Result<(), Box<dyn Error>> {
     for number in 0..keys {
         let key = key(number);
         for i in 0..blocks as i64 {
-            // The times of the index need not be those of the block for this.
+            // This measurement does not need index times that agree with the block.
             writer.write_block(&key, FieldType::Float, TimeRange::new(3 * i, 3 * i + 2), &block)?;
         }
     }
@@ -100,7 +100,7 @@ fn write(path: &Path, keys: u64, blocks: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Resident memory of this process; 0 where the system does not say.
+/// Resident memory of this process, or 0 if the system does not report it.
 fn resident_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -11,7 +11,7 @@ use std::io::BufWriter;
 use tsmith_tsm::codecs::{Tsm1, Values};
 use tsmith_tsm::{BlockEncoder, Bytes, Column, Reader, TimeRange, Version, Writer};
 
-/// As many points as InfluxDB puts into one block.
+/// The number of points that InfluxDB puts into one block.
 const POINTS_PER_BLOCK: usize = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     read(&path)
 }
 
-/// Keys in ascending order, each in blocks of ascending times.
+/// Keys in ascending order, each with blocks in order of time.
 fn write(path: &str) -> Result<(), Box<dyn Error>> {
     let times: Vec<i64> =
         (0..2500).map(|second| 1_600_000_000_000_000_000 + second * 1_000_000_000).collect();
@@ -47,7 +47,7 @@ fn write(path: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Without unsafe code a file is read into memory; an engine that owns its directory maps it.
+/// Without unsafe code a file is read into memory. An engine that owns its directory maps it.
 fn read(path: &str) -> Result<(), Box<dyn Error>> {
     let reader = Reader::new(Bytes::from(fs::read(path)?))?;
     let mut column = Column::new(tsmith_tsm::FieldType::Float);

@@ -1,4 +1,4 @@
-//! The points of one key in order of time, from several files and memory, a batch at a time.
+//! Reads the points of one key in order of time from several files and memory, in batches.
 //!
 //! ```text
 //! files, oldest first     blocks of the key             batches
@@ -9,8 +9,8 @@
 //! └────────┘                             └────┘
 //! ```
 //!
-//! A block is decoded when its time comes, and only then. Where no other overlaps it, it is decoded straight into the
-//! batch that the caller gets.
+//! A block is decoded only when the cursor reaches its times. If no other block overlaps it, it is decoded directly
+//! into the caller's batch.
 
 use tsmith_codecs::{BLOCK_VALUES_MAX, BlockDecoder, Column, FieldType, TimeRange};
 
@@ -20,23 +20,24 @@ use crate::index::{IndexEntry, KeyEntry};
 use crate::reader::Reader;
 use crate::tombstone::for_each_live;
 
-/// Most partly read blocks that are kept decoded; more are decoded again for each window.
+/// The most partly read blocks that stay decoded. Further blocks are decoded again for each window.
 const KEPT_MAX: usize = 64;
 /// The file number of the points in memory.
 const MEMORY: u32 = u32::MAX;
 
-/// Which end comes first.
+/// The order of the points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
-    /// The earliest.
+    /// The earliest point comes first.
     #[default]
     Ascending,
-    /// The latest.
+    /// The latest point comes first.
     Descending,
 }
 
 impl Direction {
-    /// Turns times, and later back, so that those that come first are the smaller ones.
+    /// Mirrors times for the descending order, so that the first times are always the smallest. Applying it twice
+    /// restores them.
     fn turn(self, range: TimeRange) -> TimeRange {
         match self {
             Self::Ascending => range,
@@ -45,7 +46,7 @@ impl Direction {
     }
 }
 
-/// What has a [`Reader`]: a reference to one, or whatever keeps a file open.
+/// Anything that has a [`Reader`]: a reference to one, or a type that keeps a file open.
 pub trait AsReader {
     /// The reader.
     fn as_reader(&self) -> &Reader;
@@ -63,40 +64,40 @@ impl<T: AsReader> AsReader for std::sync::Arc<T> {
     }
 }
 
-/// A block that cannot be read, and whose it is.
+/// A block that cannot be read, and its file.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct CursorError {
-    /// Number of the file, as [`Cursor::add_file`] counted.
+    /// The number of the file, as [`Cursor::add_file`] returned it.
     pub file: usize,
-    /// What was wrong, with offset and key.
+    /// What is wrong, with offset and key.
     #[source]
     pub error: Error,
 }
 
-/// Goes over the points of one key.
+/// Iterates over the points of one key.
 #[derive(Debug)]
 pub struct Cursor<F> {
     direction: Direction,
-    /// Turned, as all ranges and times below.
+    /// Mirrored, like all ranges and times below.
     range: TimeRange,
     files: Vec<Source<F>>,
-    /// Where the key before was found in each file.
+    /// For each file, where the previous key was found.
     hints: Vec<Hint>,
     points: Column,
     field_type: Option<FieldType>,
     blocks: Vec<Block>,
     sorted: bool,
-    /// Blocks from here on begin after every window so far.
+    /// Blocks from this one on begin after all windows so far.
     waiting: usize,
-    /// The others that are not read to their ends.
+    /// Earlier blocks that are not read completely.
     active: Vec<u32>,
-    /// All up to here was given out.
+    /// All points up to this time were returned.
     done: Option<i64>,
     decoded: Vec<(u32, Column)>,
     free: Vec<Column>,
     spare: Column,
-    /// What the caller had read last when nothing was left. To decode over it saves clearing the places of an empty one.
+    /// The last batch of the caller, after the end was reached. Decoding into it again saves clearing an empty one.
     last: Column,
 }
 
@@ -105,14 +106,14 @@ pub struct Cursor<F> {
 struct Source<F> {
     file: F,
     position: usize,
-    /// As they are, not turned.
+    /// Deleted ranges, not mirrored.
     deleted: Vec<TimeRange>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Block {
     file: u32,
-    /// The greater, the newer.
+    /// The age of the block. Greater means newer.
     age: u32,
     range: TimeRange,
     entry: IndexEntry,
@@ -120,7 +121,7 @@ struct Block {
 }
 
 impl<F: AsReader> Cursor<F> {
-    /// A cursor over nothing: files and points are added to it.
+    /// A cursor without files and points.
     pub fn new(range: TimeRange, direction: Direction) -> Self {
         Self {
             direction,
@@ -141,7 +142,7 @@ impl<F: AsReader> Cursor<F> {
         }
     }
 
-    /// Begins again with nothing, and keeps the buffers.
+    /// Clears the cursor for another key and keeps the buffers.
     pub fn reset(&mut self, range: TimeRange, direction: Direction) {
         self.direction = direction;
         self.range = direction.turn(range);
@@ -152,11 +153,11 @@ impl<F: AsReader> Cursor<F> {
         self.rewind();
     }
 
-    /// Adds the blocks of `key` in a file that is newer than those before. Its number: files are counted from 0,
-    /// whether they have the key or not.
+    /// Adds the blocks of `key` in a file that is newer than the files added before. Returns the number of the file.
+    /// Files are counted from 0, whether they have the key or not.
     ///
     /// # Errors
-    /// The key has another type in this file than in those before.
+    /// The key has another type in this file than in earlier ones.
     pub fn add_file(&mut self, file: F, key: &[u8], deleted: &[TimeRange]) -> Result<()> {
         let range = self.direction.turn(self.range);
         let reader = file.as_reader();
@@ -190,10 +191,10 @@ impl<F: AsReader> Cursor<F> {
         Ok(())
     }
 
-    /// Adds points in memory, which ascend and are newer than all files. What `points` holds afterwards means nothing.
+    /// Adds points in memory that ascend and are newer than all files. Leaves `points` with unspecified content.
     ///
     /// # Errors
-    /// They are of another type than the key has in files; nothing was added.
+    /// The points have another type than the key has in the files. Nothing was added.
     pub fn add_points(&mut self, points: &mut Column) -> std::result::Result<(), ErrorKind> {
         let (Some(&min), Some(&max)) = (points.times().first(), points.times().last()) else { return Ok(()) };
         let range = TimeRange::new(min, max);
@@ -217,17 +218,18 @@ impl<F: AsReader> Cursor<F> {
         (expected != found).then_some(ErrorKind::TypeChange { expected, found })
     }
 
-    /// A file by the number of a [`CursorError`].
+    /// The file with the number of a [`CursorError`].
     pub fn file(&self, number: usize) -> Option<&F> {
         self.files.get(number).map(|source| &source.file)
     }
 
-    /// The type of the points; `None` when there is none.
+    /// The type of the points, or `None` if there are none.
     pub fn field_type(&self) -> Option<FieldType> {
         self.field_type
     }
 
-    /// Goes to the first point at `time` or after it; descending, at `time` or before it. To any time, in both ways.
+    /// Moves to the first point at or after `time`, or, if descending, at or before it. It can move forward and
+    /// backward.
     pub fn seek(&mut self, time: i64) {
         self.rewind();
         let at = self.direction.turn(TimeRange::new(time, time)).min;
@@ -241,10 +243,11 @@ impl<F: AsReader> Cursor<F> {
         self.free.extend(self.decoded.drain(..).map(|(_, column)| column));
     }
 
-    /// Replaces `out` by the next points, in the order of the cursor; false when there is none left.
+    /// Replaces `out` with the next points in the order of the cursor. Returns false if there are none left.
     ///
     /// # Errors
-    /// A block that cannot be read. The cursor can go on: the points of that block are missing then, and where it
+    /// A block cannot be read. The cursor can continue without the points of that block. Older points that the block
+    /// overwrites may then appear.
     /// overlaps older ones, theirs may appear.
     pub fn next<D: BlockDecoder>(
         &mut self,
@@ -290,7 +293,7 @@ impl<F: AsReader> Cursor<F> {
         Ok(false)
     }
 
-    /// The next stretch of time: to where the first of the blocks in it ends.
+    /// The next window. It ends where the first of its blocks ends.
     fn window(&mut self) -> Option<TimeRange> {
         let (blocks, done, range) = (&self.blocks, self.done, self.range);
         let unread = |block: &Block| !block.corrupt && done.is_none_or(|done| block.range.max > done);
@@ -316,7 +319,7 @@ impl<F: AsReader> Cursor<F> {
         (start <= end).then_some(TimeRange::new(start, end))
     }
 
-    /// Reads a block that no other overlaps; up to where.
+    /// Reads a block that no other block overlaps. Returns the time up to which it was read.
     fn read_one<D: BlockDecoder>(
         &mut self,
         at: u32,
@@ -367,7 +370,7 @@ impl<F: AsReader> Cursor<F> {
         Ok(window.max)
     }
 
-    /// Merges what these blocks, oldest first, have in `window`.
+    /// Merges the points of these blocks, oldest first, inside `window`.
     fn read_many<D: BlockDecoder>(
         &mut self,
         members: &[u32],
@@ -408,14 +411,14 @@ impl<F: AsReader> Cursor<F> {
     }
 }
 
-/// Where a key was found, and whether that was behind the one before: then the next one likely is, too.
+/// Where a key was found, and whether it was directly after the previous key. If so, the next key likely is too.
 #[derive(Clone, Copy, Debug, Default)]
 struct Hint {
     position: usize,
     in_order: bool,
 }
 
-/// The key, looked for behind the place where the last one was, before it is searched, when keys come in order.
+/// Looks up a key. If keys come in order, it first looks after the previous key.
 fn find<'r>(reader: &'r Reader, key: &[u8], hint: &mut Hint) -> Option<KeyEntry<'r>> {
     let behind = hint.position.checked_add(1)?;
     let next = if hint.in_order { reader.get(behind).filter(|entry| entry.key() == key) } else { None };

@@ -1,17 +1,19 @@
-//! Where the points of a key are cut into blocks: after so many, as InfluxDB has it, or so many bytes of strings.
+//! Where the points of a key are split into blocks: after a number of points, as in InfluxDB, or a number of string
+//! bytes.
 //!
-//! InfluxDB knows no limit of bytes. With one, whoever reads or merges blocks needs memory for a few of them and no more,
-//! however wide the strings are; with strings of less than 16 KiB the blocks are InfluxDB's.
+//! InfluxDB has no limit on bytes. With a limit, a reader or a merge needs memory for only a few blocks, however long
+//! the strings are. If no string is longer than 16 KiB, the blocks are the same as InfluxDB's.
 
 use tsmith_codecs::{BlockDecoder, ColumnRef, FieldType, ValuesRef};
 
-/// Points of a block, as InfluxDB has them by default.
+/// Points per block, InfluxDB's default.
 pub const POINTS_PER_BLOCK: usize = 1000;
 
-/// Strings of a block: with the one that reaches this many bytes it ends.
+/// Bytes of strings per block. The string that reaches this number ends the block.
 pub const STRING_BYTES_PER_BLOCK: u64 = 16 << 20;
 
-/// How many of the first points of `points` make a block of at most `most` points. Not 0, unless there is none.
+/// The number of leading points of `points` that form a block of at most `most` points. 0 only if there are no
+/// points.
 pub fn first_block(points: ColumnRef<'_>, most: usize) -> usize {
     match points.values() {
         ValuesRef::String(strings) if points.string_bytes() >= STRING_BYTES_PER_BLOCK => {
@@ -21,7 +23,7 @@ pub fn first_block(points: ColumnRef<'_>, most: usize) -> usize {
     }
 }
 
-/// As [`first_block`], of the last points.
+/// Like [`first_block`], but for the last points.
 pub(crate) fn last_block(points: ColumnRef<'_>, most: usize) -> usize {
     match points.values() {
         ValuesRef::String(strings) if points.string_bytes() >= STRING_BYTES_PER_BLOCK => {
@@ -31,7 +33,7 @@ pub(crate) fn last_block(points: ColumnRef<'_>, most: usize) -> usize {
     }
 }
 
-/// How many of these strings are in a block.
+/// The number of these strings that fit into a block.
 fn until_full<'s>(strings: impl Iterator<Item = &'s [u8]>, most: usize) -> usize {
     let mut bytes = 0;
     let not_full = |string: &&[u8]| {
@@ -42,15 +44,16 @@ fn until_full<'s>(strings: impl Iterator<Item = &'s [u8]>, most: usize) -> usize
     strings.take(most).take_while(not_full).count()
 }
 
-/// Whether these points are as many as a block of at most `most` holds, or more.
+/// Whether these points fill a block of at most `most` points.
 pub(crate) fn fill_block(points: ColumnRef<'_>, most: usize) -> bool {
     points.len() >= most || points.string_bytes() >= STRING_BYTES_PER_BLOCK
 }
 
-/// Whether `block` is as full as a block of at most `most` points gets, so that no merge joins it with the next.
+/// Whether `block` is as full as a block of at most `most` points gets. A merge does not join a full block with the
+/// next.
 ///
 /// # Errors
-/// The block does not tell.
+/// The count or the strings of the block cannot be read.
 pub fn is_full_block<D: BlockDecoder>(
     decoder: &mut D,
     block: &[u8],
@@ -67,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    /// Strings of so many MiB.
+    /// Strings with these lengths in MiB.
     fn strings(lengths: &[usize]) -> Column {
         let mut strings = StringColumn::default();
         for mib in lengths {
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_ends_with_the_string_that_fills_it() {
+    fn the_string_that_fills_a_block_ends_it() {
         for (lengths, first, last) in [
             (&[][..], 0, 0),
             (&[1, 2, 3], 3, 3),
@@ -99,9 +102,9 @@ mod tests {
         assert_eq!(first_block(numbers.as_ref(), 4), 3);
     }
 
-    /// Law: what is cut off as a full block is one for whoever meets it again, so that no merge writes it a second time.
+    /// Law: every block that was split off as full counts as full later. So no merge rewrites it.
     #[test]
-    fn a_block_that_was_cut_is_full() {
+    fn a_split_off_block_is_full() {
         let column = strings(&[5, 7, 6, 1]);
         let cut = first_block(column.as_ref(), 1000);
         for (to, full) in [(cut, true), (cut - 1, false)] {

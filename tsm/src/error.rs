@@ -1,4 +1,4 @@
-//! What was wrong with a file, where in it, and for which key.
+//! What is wrong with a file, where in the file, and for which key.
 
 use std::fmt;
 use std::io;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use tsmith_codecs::{FieldType, TimeRange};
 
-/// Result of this crate.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error of one file. Its text names the offset in the file and the key, when there are; the caller, who opened the
-/// file, adds its path.
+/// An error in one file. Its text contains the offset in the file and the key, if known. The caller knows the path
+/// and adds it.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -18,36 +18,38 @@ pub struct Error {
     key: Option<Box<[u8]>>,
 }
 
-/// What was wrong.
+/// What is wrong with a file or a call.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The first bytes are not those of a TSM file.
+    /// The file does not begin like a TSM file.
     #[error("not a TSM file: it begins with {found:02x?}, expected [16, d1, 16, d1]")]
     Magic {
         /// The first bytes, at most four.
         found: Vec<u8>,
     },
-    /// Another program's or a later program's file.
+    /// The file has an unknown version.
     #[error("file is version {found}, expected 1 (InfluxDB) or 84 (Tsmith)")]
     Version {
         /// The version byte.
         found: u8,
     },
     /// The file ends before it can hold a block, an index and a footer.
-    #[error("the file ends after {bytes} bytes, where {expected} is expected: it was cut short, restore it")]
+    #[error(
+        "the file ends after {bytes} bytes, but {expected} is expected: the file is truncated; restore it from a copy"
+    )]
     TooShort {
-        /// Its length.
+        /// The length of the file.
         bytes: u64,
-        /// What the format has there.
+        /// What the format requires there.
         expected: &'static str,
     },
-    /// The footer points outside the file: cut short, or overwritten.
+    /// The footer points outside the file, because the file was truncated or overwritten.
     #[error(
-        "the footer puts the index at {found}, outside {min}..={max}: the file was cut short, restore it"
+        "the footer puts the index at {found}, outside {min}..={max}: the file is truncated; restore it from a copy"
     )]
     IndexOffset {
-        /// What the footer says.
+        /// The offset in the footer.
         found: u64,
         /// The smallest possible offset.
         min: u64,
@@ -57,20 +59,22 @@ pub enum ErrorKind {
     /// The bytes end early or contradict the format.
     #[error("expected {expected}")]
     Corrupt {
-        /// What the format has at this place.
+        /// What the format requires at this offset.
         expected: &'static str,
     },
-    /// The bytes are not those that were written.
-    #[error("{what} has checksum {computed:08x}, stored is {stored:08x}: it is corrupt, restore the file")]
+    /// The stored checksum differs from that of the bytes.
+    #[error(
+        "{what} has checksum {computed:08x}, but {stored:08x} is stored: it is corrupt; restore the file from a copy"
+    )]
     Checksum {
-        /// What the checksum is of.
+        /// What the checksum covers.
         what: &'static str,
-        /// As stored in the file.
+        /// The checksum stored in the file.
         stored: u32,
-        /// Of the bytes in the file.
+        /// The checksum of the bytes in the file.
         computed: u32,
     },
-    /// The checksum of the block is right, and this build has no encoder for its first byte. This is no corruption.
+    /// The checksum of the block is right, but this build has no encoder for its first byte. This is not corruption.
     #[error(
         "written by an encoder this build does not have (tag {tag:#04x}); read the file with a build that has it"
     )]
@@ -78,131 +82,133 @@ pub enum ErrorKind {
         /// The first byte of the block.
         tag: u8,
     },
-    /// The block is sound but its encoder cannot make a column of it.
+    /// The checksum of the block is right, but its encoder cannot decode it.
     #[error("block: {0}")]
     Block(#[source] tsmith_codecs::Error),
-    /// The block holds another type than the index says.
+    /// The block has another type than the index.
     #[error("the index says {index}, the block holds {block}")]
     BlockType {
         /// The type in the index.
         index: FieldType,
-        /// What the block holds: a type, or the first byte of something else.
+        /// The type of the block, or its unknown first byte.
         block: String,
     },
-    /// The block holds other times than the index says.
+    /// The block has other times than the index.
     #[error("the index says times {} to {}, the block has {} to {}", index.min, index.max, block.min, block.max)]
     BlockTimes {
         /// The range in the index.
         index: TimeRange,
-        /// First and last time of the block.
+        /// The first and last time of the block.
         block: TimeRange,
     },
-    /// A time of the block is not after the one before it.
-    #[error("the times of the block do not ascend")]
+    /// A time in the block is not later than the one before it.
+    #[error("the times in the block do not ascend")]
     BlockUnsorted,
 
-    /// A key was written after one that it does not follow.
-    #[error("the key does not follow {}, the one before: write keys in ascending order", previous.escape_ascii())]
+    /// The keys were not written in ascending order.
+    #[error("the key does not follow the previous key {}: write keys in ascending order", previous.escape_ascii())]
     KeyOrder {
-        /// The key before.
+        /// The previous key.
         previous: Box<[u8]>,
     },
-    /// A key is empty, or too long for its length field.
-    #[error("a key of {bytes} bytes: 1 to 65535 are possible")]
+    /// The key is empty or too long for its length field.
+    #[error("the key has {bytes} bytes: keys have 1 to 65535 bytes")]
     KeyLength {
-        /// Its length.
+        /// The length of the key.
         bytes: usize,
     },
-    /// A key got a block of another type.
-    #[error("a block of type {found} after blocks of type {expected}")]
+    /// The key already has blocks of another type.
+    #[error("the block has type {found}, but earlier blocks of the key have type {expected}")]
     TypeChange {
         /// The type of the key's first block.
         expected: FieldType,
-        /// The type of this one.
+        /// The type of this block.
         found: FieldType,
     },
-    /// A range of times that ends before it begins.
-    #[error("a block from {} to {}: it ends before it begins", range.min, range.max)]
+    /// The range of times ends before it begins.
+    #[error("the block has times from {} to {}, so it ends before it begins", range.min, range.max)]
     Inverted {
         /// The range.
         range: TimeRange,
     },
-    /// A block that begins before the end of the one before it.
+    /// The block begins before the previous one ends.
     #[error(
-        "a block from {min} follows one up to {previous_max}: write the blocks of a key in order of time"
+        "the block begins at {min}, but the previous one ends at {previous_max}: write the blocks of a key in order of time"
     )]
     BlockOrder {
-        /// First time of the block.
+        /// The first time of the block.
         min: i64,
-        /// Last time of the block before.
+        /// The last time of the previous block.
         previous_max: i64,
     },
-    /// A block is empty, or too long for its length field.
-    #[error("a block of {bytes} bytes: 1 to 4294967291 are possible")]
+    /// The block is empty or too long for its length field.
+    #[error("the block has {bytes} bytes: blocks have 1 to 4294967291 bytes")]
     BlockLength {
-        /// Its length.
+        /// The length of the block.
         bytes: usize,
     },
-    /// The block is not InfluxDB's, the file would be.
+    /// The file has InfluxDB's version, but the block is not one of InfluxDB's.
     #[error(
-        "a {field_type} block of InfluxDB begins with {expected:#04x}, not {found:#04x}: use Version::Tagged"
+        "a {field_type} block of InfluxDB begins with {expected:#04x}, but this one begins with {found:#04x}: use Version::Tagged"
     )]
     NotInflux {
-        /// The type it was announced as.
+        /// The type that the caller gave.
         field_type: FieldType,
-        /// The byte of that type.
+        /// The first byte of InfluxDB's blocks with this type.
         expected: u8,
         /// The first byte of the block.
         found: u8,
     },
-    /// The key has as many blocks as its count can say. Nothing was written.
-    #[error("the key has 65535 blocks: finish this file and go on in the next")]
+    /// The key already has the most blocks that its count can hold. Nothing was written.
+    #[error("the key has 65535 blocks: finish this file and continue in the next")]
     MaxBlocks,
-    /// The file has reached its greatest size. Nothing was written.
-    #[error("the file has reached {bytes} bytes: finish it and go on in the next")]
+    /// The file has reached its size limit. Nothing was written.
+    #[error("the file has reached {bytes} bytes: finish it and continue in the next")]
     FileFull {
-        /// Its size, index included.
+        /// The size of the file, including the index.
         bytes: u64,
     },
-    /// The file was finished without any block.
-    #[error("no values written: remove the file")]
+    /// The file was finished without a block.
+    #[error("the file has no blocks: remove it")]
     NoValues,
-    /// Writing failed.
+    /// A write failed.
     #[error("{0}")]
     Io(#[source] Arc<io::Error>),
     /// An earlier write to this file failed.
-    #[error("an earlier write to this file failed: drop it and write another")]
+    #[error("an earlier write to this file failed: drop the file and write it again")]
     Poisoned,
 
-    /// A tombstone file of a version that this build does not know.
-    #[error("tombstones of version {found}: versions 1 to 4 are known; restore the file")]
+    /// The tombstone file has an unknown version.
+    #[error(
+        "the tombstone file has version {found}, but versions 1 to 4 are known; restore the file from a copy"
+    )]
     TombstoneVersion {
         /// The last byte of its header.
         found: u8,
     },
-    /// What a tombstone file deletes would take more memory than is allowed.
+    /// The deletions of a tombstone file need more memory than is allowed.
     #[error(
         "the tombstones decompress to more than {} MiB of keys: no TSM file has as many; restore the file, or delete anew \
          after moving it away",
         limit >> 20
     )]
     TombstonesTooLarge {
-        /// The limit, in bytes.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// A compressed part of a tombstone file is torn or corrupt.
-    #[error("tombstones: the gzip member that begins here is torn or corrupt: {0}")]
+    /// A compressed part of a tombstone file is truncated or corrupt.
+    #[error("tombstones: the gzip member at this offset is truncated or corrupt: {0}")]
     Gzip(#[source] Arc<io::Error>),
 }
 
-/// What a caller can do about an error.
+/// What the caller can do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Finish the file and give the same block to the next one. Nothing was written.
+    /// Finish the file and write the same block to the next one. Nothing was written.
     NextFile,
-    /// Drop the unfinished file; write it again when the storage works.
+    /// Drop the unfinished file, and write it again once the storage works.
     Rewrite,
-    /// The bytes, or the call, are wrong, and stay so.
+    /// Nothing: the bytes or the call are wrong.
     GiveUp,
 }
 
@@ -225,22 +231,22 @@ impl Error {
         self
     }
 
-    /// What was wrong.
+    /// What is wrong.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// Where in the file.
+    /// The offset in the file.
     pub fn offset(&self) -> Option<u64> {
         self.offset
     }
 
-    /// The composite key it concerns.
+    /// The composite key of the block or index entry.
     pub fn key(&self) -> Option<&[u8]> {
         self.key.as_deref()
     }
 
-    /// What can be done.
+    /// What the caller can do.
     pub fn remedy(&self) -> Remedy {
         match self.kind {
             ErrorKind::MaxBlocks | ErrorKind::FileFull { .. } => Remedy::NextFile,
@@ -277,7 +283,7 @@ impl fmt::Display for Error {
             write!(f, "offset {offset}: ")?;
         }
         if let Some(key) = &self.key {
-            // A hostile key must not fill a terminal.
+            // A very long key must not fill the terminal.
             let shown = key.get(..200).unwrap_or(key);
             let cut = if shown.len() < key.len() { "..." } else { "" };
             write!(f, "{}{cut}: ", tsmith_codecs::name::to_text(shown))?;
@@ -297,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_reads_like_an_address() {
+    fn an_error_shows_offset_and_key() {
         let error = Error::corrupt(5, "a block").of(b"cpu#!~#v");
         assert_eq!(error.to_string(), "offset 5: cpu#!~#v: expected a block");
         let io = Error::from(io::Error::from(io::ErrorKind::StorageFull)).at(7);
@@ -306,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_key_is_shown_in_part() {
+    fn a_long_key_is_shortened() {
         let error = Error::corrupt(5, "a block").of(&vec![0xff; 65_535]);
         assert!(error.to_string().len() < 1_000);
         assert_eq!(error.key().map(<[u8]>::len), Some(65_535));

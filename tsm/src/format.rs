@@ -1,4 +1,4 @@
-//! What a TSM file looks like, and the numbers of it. All integers are big-endian, keys ascend.
+//! The layout of a TSM file, and its constants. All integers are big-endian, and keys ascend.
 //!
 //! ```text
 //! header  ┌────────────────────────┬──────────────┐
@@ -18,8 +18,8 @@
 //!         └───────────────────────────────────┴───────────────────┘
 //! ```
 //!
-//! The crc of a block is the IEEE one, over the block alone. InfluxDB's index carries no checksum; that of version `T`
-//! does, over the index and the eight bytes of its offset.
+//! The crc is CRC-32 (IEEE) over the block alone. InfluxDB's index has no checksum. The index of version `T` has one,
+//! over the index and the eight bytes of its offset.
 
 use tsmith_codecs::{BlockEncoder, FieldType};
 
@@ -27,56 +27,56 @@ use tsmith_codecs::{BlockEncoder, FieldType};
 pub const MAGIC: [u8; 4] = [0x16, 0xd1, 0x16, 0xd1];
 /// Magic and version.
 pub const HEADER_BYTES: usize = 5;
-/// The checksum before a block.
+/// The checksum before each block.
 pub const CRC_BYTES: usize = 4;
-/// Length of a key in the index.
+/// The length of a key in the index.
 pub(crate) const KEY_LEN_BYTES: usize = 2;
-/// Type of a key's values in the index.
+/// The type of a key's values in the index.
 pub(crate) const TYPE_BYTES: usize = 1;
-/// Number of a key's entries in the index.
+/// The number of a key's entries in the index.
 pub(crate) const COUNT_BYTES: usize = 2;
-/// One block in the index.
+/// An index entry, which describes one block.
 pub const INDEX_ENTRY_BYTES: usize = 28;
-/// The offset of the index, at the very end of the file.
+/// The offset of the index, at the end of the file.
 pub(crate) const INDEX_OFFSET_BYTES: usize = 8;
-/// Most blocks one key may have in one file.
+/// The most blocks that one key may have in a file.
 pub const BLOCKS_PER_KEY_MAX: u16 = u16::MAX;
-/// A file beyond this size takes no further block. As in InfluxDB, the type bytes of the index are not counted, and the
-/// last block may reach beyond it.
+/// A file above this size takes no more blocks. As in InfluxDB, the type bytes of the index do not count, and the
+/// last block may exceed the limit.
 pub const FILE_BYTES_MAX: u64 = 1 << 31;
-/// Longest index: InfluxDB's reader counts its bytes in 31 bits.
+/// The longest index. InfluxDB's reader counts its bytes in 31 bits.
 pub const INDEX_BYTES_MAX: usize = i32::MAX as usize;
-/// Smallest block with its checksum.
+/// The smallest block, with its checksum.
 pub(crate) const BLOCK_SIZE_MIN: usize = CRC_BYTES + 1;
-/// The index of one key of one byte with one block.
+/// The smallest index: one key of one byte with one block.
 pub(crate) const INDEX_BYTES_MIN: usize = KEY_LEN_BYTES + 1 + TYPE_BYTES + COUNT_BYTES + INDEX_ENTRY_BYTES;
 
 const _: () = assert!(HEADER_BYTES == MAGIC.len() + 1);
 const _: () = assert!(INDEX_ENTRY_BYTES == 8 + 8 + 8 + 4);
-// A key has at least one block, so a file that is not full cannot have an index that is too long: what the index has
-// beyond its estimate, one byte a key, is less than the smallest block.
+// A file that is not full cannot have an index that is too long. The index exceeds its estimate by one byte per key.
+// Each key has at least one block, and the smallest block is longer than that.
 const _: () = assert!(TYPE_BYTES < BLOCK_SIZE_MIN && FILE_BYTES_MAX == INDEX_BYTES_MAX as u64 + 1);
 
-/// A file with fewer bytes has no block with an entry in the index. It may lack the footer.
+/// A file with fewer bytes has no block with an index entry. A file with this many bytes may still lack the footer.
 pub const FILE_BYTES_MIN: usize = HEADER_BYTES + BLOCK_SIZE_MIN + INDEX_BYTES_MIN;
 
-/// What kind of blocks a file may hold: its version byte.
+/// The version byte of a file. It says what kind of blocks the file may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// Version 1: blocks of InfluxDB 1.x, which can read the file.
+    /// Version 1: blocks of InfluxDB 1.x. InfluxDB can read the file.
     Influx,
-    /// Version `T`: blocks of any encoder, each naming it in its first byte. InfluxDB refuses the file by its version.
-    /// The index has a checksum.
+    /// Version `T`: blocks of any encoder. The first byte of each block names the encoder. The index has a checksum.
+    /// InfluxDB refuses the file because of its version.
     Tagged,
 }
 
 impl Version {
-    /// The version whose files may hold the blocks of this encoder.
+    /// The version of files that may hold the blocks of this encoder.
     pub fn of(encoder: &impl BlockEncoder) -> Self {
         if encoder.is_influx_readable() { Self::Influx } else { Self::Tagged }
     }
 
-    /// The byte after the magic.
+    /// The byte after the magic number.
     pub const fn byte(self) -> u8 {
         match self {
             Self::Influx => 1,
@@ -95,13 +95,13 @@ impl Version {
         }
     }
 
-    /// The shortest file there is: one block of one byte.
+    /// The length of the shortest file: one block of one byte.
     pub(crate) const fn file_bytes_min(self) -> usize {
         FILE_BYTES_MIN + self.footer_bytes()
     }
 }
 
-/// The byte of a type in the index, and the first byte of an InfluxDB block.
+/// The byte for a type in the index. It is also the first byte of an InfluxDB block.
 pub const fn type_byte(field_type: FieldType) -> u8 {
     match field_type {
         FieldType::Float => 0,
@@ -112,7 +112,7 @@ pub const fn type_byte(field_type: FieldType) -> u8 {
     }
 }
 
-/// The type of a [`type_byte`].
+/// The type for a [`type_byte`].
 pub const fn field_type(byte: u8) -> Option<FieldType> {
     match byte {
         0 => Some(FieldType::Float),

@@ -1,4 +1,4 @@
-//! The index of a file: walked once when it is opened, then searched by key.
+//! The index of a file. Opening checks all of it; later it is searched by key.
 
 #![cfg_attr(
     not(test),
@@ -17,19 +17,19 @@ mod places;
 
 use places::Places;
 
-/// One block, as the index describes it.
+/// The index entry of one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// From its first to its last time.
+    /// The range from its first to its last time.
     pub range: TimeRange,
-    /// Where its checksum begins in the file.
+    /// The offset of its checksum in the file.
     pub offset: u64,
-    /// Length of checksum and block.
+    /// The length of checksum and block.
     pub size: u32,
 }
 
 impl IndexEntry {
-    /// Where its block ends in the file.
+    /// The offset where its block ends.
     pub(crate) fn end(self) -> u64 {
         self.offset.saturating_add(u64::from(self.size))
     }
@@ -51,12 +51,12 @@ fn part<const AT: usize, const LEN: usize>(bytes: &[u8; INDEX_ENTRY_BYTES]) -> [
     #[expect(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
-        reason = "asserted above, at compile time"
+        reason = "asserted above at compile time"
     )]
     std::array::from_fn(|i| bytes[AT + i])
 }
 
-/// One key, its type and its blocks.
+/// One key with its type and blocks.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyEntry<'a> {
     position: usize,
@@ -66,7 +66,7 @@ pub struct KeyEntry<'a> {
 }
 
 impl<'a> KeyEntry<'a> {
-    /// Its place among the keys of the file, for [`Reader::get`](crate::Reader::get).
+    /// The index of the key in the file, for [`Reader::get`](crate::Reader::get).
     pub fn position(self) -> usize {
         self.position
     }
@@ -81,18 +81,19 @@ impl<'a> KeyEntry<'a> {
         self.field_type
     }
 
-    /// How many blocks; never none.
+    /// The number of blocks, at least one.
     pub fn block_count(self) -> usize {
         self.entries.len()
     }
 
-    /// Its blocks, in order of their first times. In files of [`Writer`](crate::Writer) each ends before the next
-    /// begins; nothing in a file forbids blocks that overlap.
+    /// The entries of its blocks, in order of their first times. In files written by [`Writer`](crate::Writer), each
+    /// block ends before the next one begins. The format allows blocks that overlap.
     pub fn entries(self) -> impl DoubleEndedIterator<Item = IndexEntry> + ExactSizeIterator + 'a {
         self.entries.iter().map(IndexEntry::parse)
     }
 
-    /// Its blocks that may have points inside `range`; of those that are `disjoint` only these are looked at.
+    /// The entries of its blocks that may have points inside `range`. If the blocks are `disjoint`, it looks only at
+    /// these.
     pub(crate) fn entries_within(
         self,
         range: TimeRange,
@@ -106,20 +107,20 @@ impl<'a> KeyEntry<'a> {
         entries.iter().map(IndexEntry::parse).filter(move |entry| entry.range.overlaps(range))
     }
 
-    /// The block at this place.
+    /// The entry with this index.
     pub fn entry(self, index: usize) -> Option<IndexEntry> {
         self.entries.get(index).map(IndexEntry::parse)
     }
 
-    /// From the earliest to the latest time of all its blocks.
+    /// The range from the earliest to the latest time of all its blocks.
     pub fn range(self) -> TimeRange {
         hull(self.entries().map(|entry| entry.range))
     }
 
-    /// The first key of `rest` if it is `key`.
+    /// Returns the first key of `rest` if it is `key`.
     ///
-    /// The length that is expected, and not the one that stands there, says where the blocks are: so their entries, in
-    /// other lines of memory, come while the key is still on its way.
+    /// The position of the entries is computed from the length of `key` instead of the stored length. So the
+    /// processor can load the entries while it still loads the key.
     fn split_if(rest: &'a [u8], key: &[u8], position: usize) -> Option<Self> {
         let (len, at) = rest.split_first_chunk::<KEY_LEN_BYTES>()?;
         let (found, at) = at.split_at_checked(key.len())?;
@@ -132,7 +133,7 @@ impl<'a> KeyEntry<'a> {
         Some(Self { position, key: found, field_type, entries })
     }
 
-    /// Splits the first key off `rest`; what the format has at the byte where that fails.
+    /// Splits the first key off `rest`. On failure, returns what the format requires at that byte.
     fn split(rest: &'a [u8], position: usize) -> std::result::Result<(Self, &'a [u8]), Invalid> {
         let invalid = |expected: &'static str, left: &[u8]| Invalid { expected, left: left.len() };
         let (len, at) =
@@ -160,20 +161,20 @@ impl<'a> KeyEntry<'a> {
     }
 }
 
-/// What is wrong with the index, so many bytes before its end.
+/// What is wrong with the index, and the number of bytes from there to its end.
 struct Invalid {
     expected: &'static str,
     left: usize,
 }
 
-/// The index: its bytes, and where each key begins.
+/// The index: its bytes and the offset of each key.
 ///
-/// Memory is four bytes a key, and as many again once single keys are asked for often, however many blocks there are;
-/// the rest stays in the file's bytes.
+/// It takes four bytes of memory per key, and twice that if single keys are looked up often. The number of blocks
+/// does not matter. The rest stays in the bytes of the file.
 #[derive(Debug)]
 pub(crate) struct Index {
     bytes: Bytes,
-    /// The first byte of each key, in `bytes`, which is shorter than 2 GiB.
+    /// The offset of each key in `bytes`, which is shorter than 2 GiB.
     offsets: Vec<u32>,
     blocks: u64,
     block_bytes: u64,
@@ -185,23 +186,23 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Checks every byte of an index that begins at `index_offset` of its file.
+    /// Checks every byte of an index that begins at `index_offset` in its file.
     ///
-    /// All that the writer asserts is checked: keys ascend, types and counts are possible, blocks lie between header
-    /// and index in order of time, together they are as long as that space, and no two of them share a byte.
+    /// It checks everything that the writer ensures. Keys ascend. Types and counts are valid. Blocks lie between
+    /// header and index in order of time, do not overlap, and fill that space.
     pub(crate) fn walk(bytes: Bytes, index_offset: u64) -> Result<Self> {
         let index = Self::walk_part(bytes, index_offset)?;
         if index.block_bytes != index_offset.saturating_sub(HEADER_BYTES as u64) {
             return Err(Error::corrupt(index_offset, "an index of all the blocks before it"));
         }
         if !index.sequential && index.has_overlaps() {
-            // A corrupt offset leads to the block of another key, which would pass for a block of this one.
+            // A corrupt offset points to the block of another key. That block could pass for a block of this key.
             return Err(Error::corrupt(index_offset, "an index with one entry for each block"));
         }
         Ok(index)
     }
 
-    /// As [`Index::walk`], of an index that does not have the entries of all blocks.
+    /// Like [`Index::walk`], for an index that lacks the entries of some blocks.
     pub(crate) fn walk_part(bytes: Bytes, index_offset: u64) -> Result<Self> {
         let mut walk = Walk {
             index_offset,
@@ -233,7 +234,7 @@ impl Index {
         Ok(Self { bytes, offsets, blocks, block_bytes, range, disjoint, sequential, composite, places })
     }
 
-    /// Whether two entries describe the same byte of the file.
+    /// Whether two blocks share a byte of the file.
     fn has_overlaps(&self) -> bool {
         let keys = (0..self.len()).filter_map(|position| self.get(position));
         let mut blocks: Vec<_> =
@@ -254,7 +255,7 @@ impl Index {
         self.range
     }
 
-    /// Whether each block of the file begins where the one of the entry before it ends.
+    /// Whether each block of the file begins where the previous entry's block ends.
     pub(crate) fn is_sequential(&self) -> bool {
         self.sequential
     }
@@ -264,7 +265,7 @@ impl Index {
         self.disjoint
     }
 
-    /// Keys that are not composite, each with its place in the index.
+    /// The keys that are not composite, each with its place in the index.
     pub(crate) fn keys_without_field(&self) -> impl Iterator<Item = (u32, &[u8])> {
         let offsets = if self.composite { &[] } else { &self.offsets[..] };
         let keys = offsets.iter().map(|&at| (at, self.key_at(at)));
@@ -276,12 +277,12 @@ impl Index {
         KeyEntry::split(self.bytes.get(at as usize..)?, position).ok().map(|(key, _)| key)
     }
 
-    /// The place of `key`, or the place where it would be.
+    /// The index of `key`, or as an error the index where it would be.
     pub(crate) fn search(&self, key: &[u8]) -> std::result::Result<usize, usize> {
         self.offsets.binary_search_by(|&at| self.key_at(at).cmp(key))
     }
 
-    /// What there is of `key`.
+    /// The entry of `key`, if the file has it.
     pub(crate) fn find(&self, key: &[u8]) -> Option<KeyEntry<'_>> {
         let Some(table) = self.places.get() else {
             let key_at = |place: u32| self.offsets.get(place as usize).map_or(&[][..], |&at| self.key_at(at));
@@ -295,7 +296,7 @@ impl Index {
         })
     }
 
-    /// The key alone, for the search; empty only if the bytes changed under us.
+    /// The bytes of a key, for the search. Empty only if the bytes of the file changed after opening.
     fn key_at(&self, at: u32) -> &[u8] {
         let key = || {
             let (len, rest) = self.bytes.get(at as usize..)?.split_first_chunk::<KEY_LEN_BYTES>()?;
@@ -311,13 +312,13 @@ fn hull(ranges: impl Iterator<Item = TimeRange>) -> TimeRange {
     ranges.fold(EMPTY, |all, range| TimeRange::new(all.min.min(range.min), all.max.max(range.max)))
 }
 
-/// What the walk knows of the keys behind it.
+/// What the check knows of the keys it has passed.
 struct Walk<'a> {
     index_offset: u64,
     previous: &'a [u8],
     blocks: u64,
     block_bytes: u64,
-    /// Where the block of the last entry ends.
+    /// The offset where the block of the last entry ends.
     block_end: u64,
     range: TimeRange,
     disjoint: bool,
@@ -326,7 +327,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Checks one key, which has `left` bytes of the index from its beginning on.
+    /// Checks one key. `left` is the number of bytes from the start of the key to the end of the index.
     fn check(&mut self, key: KeyEntry<'a>, left: usize) -> std::result::Result<(), Invalid> {
         if key.key <= self.previous {
             return Err(Invalid { expected: "a key that follows the one before", left });
@@ -373,6 +374,7 @@ impl<'a> Walk<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     const INDEX_OFFSET: u64 = 45;
 
@@ -385,7 +387,7 @@ mod tests {
         [&len[..], key, &[type_byte], &count, &entries.concat()].concat()
     }
 
-    /// Two keys; the first has two blocks.
+    /// Two keys. The first has two blocks.
     fn index() -> Vec<u8> {
         [key(b"a", 0, &[entry(1, 2, 5, 10), entry(3, 4, 15, 10)]), key(b"b", 4, &[entry(-9, 9, 25, 20)])]
             .concat()
@@ -395,14 +397,15 @@ mod tests {
         Index::walk(bytes.into(), INDEX_OFFSET)
     }
 
-    /// Where in the index the walk stops, and at what.
-    fn invalid(bytes: Vec<u8>) -> (u64, String) {
-        let error = walk(bytes).expect_err("a invalid");
-        (error.offset().expect("an offset") - INDEX_OFFSET, error.kind().to_string())
+    /// Where in the index the check stops, and what it expected there.
+    fn invalid(bytes: Vec<u8>) -> (u64, &'static str) {
+        let error = walk(bytes).expect_err("is invalid");
+        let ErrorKind::Corrupt { expected } = *error.kind() else { panic!("{error}") };
+        (error.offset().expect("an offset") - INDEX_OFFSET, expected)
     }
 
     #[test]
-    fn a_sound_index_is_as_it_says() {
+    fn a_valid_index_returns_its_entries() {
         let index = walk(index()).expect("sound");
         assert_eq!((index.len(), index.blocks(), index.range()), (2, 3, TimeRange::new(-9, 9)));
         let key = index.get(1).expect("the second key");
@@ -415,7 +418,7 @@ mod tests {
     fn hash_and_binary_search_find_the_same_key() {
         let names: Vec<_> = (0..300).map(|i| format!("{:05}", i * 7)).collect();
         let keys = names.iter().map(|name| key(name.as_bytes(), 0, &[entry(1, 2, 5, 0)])).collect::<Vec<_>>();
-        // Every block of at least five bytes, and all of them as long as the space before the index.
+        // Blocks of at least five bytes that together fill the space before the index.
         let mut bytes = keys.concat();
         let len = bytes.len() / keys.len();
         for (i, key) in bytes.chunks_mut(len).enumerate() {
@@ -435,56 +438,56 @@ mod tests {
                 assert_eq!(found.map(KeyEntry::position), expected, "{wanted} in round {round}");
             }
         }
-        assert!(index.places.get().is_some(), "it was never made");
+        assert!(index.places.get().is_some(), "the hash table was never built");
     }
 
     #[test]
-    fn a_cut_index_says_what_is_missing() {
+    fn a_truncated_index_reports_what_is_missing() {
         let whole = index();
         let second = key(b"a", 0, &[entry(1, 2, 5, 10), entry(3, 4, 15, 10)]).len();
         for (len, at, expected) in [
-            (second + 1, second, "expected the length of a key"),
-            (second + 2, second, "expected a key inside the index"),
-            (second + 3, second + 3, "expected the type of a key"),
-            (second + 5, second + 4, "expected the number of a key's blocks"),
-            (second + 9, second + 4, "expected as many entries inside the index as the key has blocks"),
-            (second, 0, "expected an index of all the blocks before it"),
+            (second + 1, second, "the length of a key"),
+            (second + 2, second, "a key inside the index"),
+            (second + 3, second + 3, "the type of a key"),
+            (second + 5, second + 4, "the number of a key's blocks"),
+            (second + 9, second + 4, "as many entries inside the index as the key has blocks"),
+            (second, 0, "an index of all the blocks before it"),
         ] {
-            assert_eq!(invalid(whole[..len].to_vec()), (at as u64, expected.to_owned()), "{len}");
+            assert_eq!(invalid(whole[..len].to_vec()), (at as u64, expected), "{len}");
         }
     }
 
     #[test]
-    fn each_contradiction_has_its_place() {
+    fn each_invalid_entry_has_its_offset() {
         let one = |e: Vec<u8>| key(b"a", 0, &[e]);
         let entries_at = key(b"a", 0, &[]).len() as u64;
         let [inverted, inside, small] = [
-            "expected a block that does not end before it begins",
-            "expected a block between header and index",
-            "expected a block of at least one byte",
+            "a block that does not end before it begins",
+            "a block between header and index",
+            "a block of at least one byte",
         ];
         for (bytes, at, expected) in [
-            (key(b"", 0, &[entry(1, 2, 5, 40)]), 0, "expected a key of at least one byte"),
-            (key(b"a", 5, &[entry(1, 2, 5, 40)]), 3, "expected a type of 0 to 4"),
-            (key(b"a", 0, &[]), 4, "expected at least one block"),
+            (key(b"", 0, &[entry(1, 2, 5, 40)]), 0, "a key of at least one byte"),
+            (key(b"a", 5, &[entry(1, 2, 5, 40)]), 3, "a type of 0 to 4"),
+            (key(b"a", 0, &[]), 4, "at least one block"),
             (one(entry(2, 1, 5, 40)), entries_at, inverted),
             (one(entry(1, 2, 4, 40)), entries_at, inside),
             (one(entry(1, 2, 5, 41)), entries_at, inside),
             (one(entry(1, 2, u64::MAX, 40)), entries_at, inside),
             (one(entry(1, 2, 5, 4)), entries_at, small),
-            (one(entry(1, 2, 5, 39)), 0, "expected an index of all the blocks before it"),
+            (one(entry(1, 2, 5, 39)), 0, "an index of all the blocks before it"),
             (
                 key(b"a", 0, &[entry(3, 4, 5, 20), entry(1, 2, 25, 20)]),
                 entries_at + 28,
-                "expected the blocks of a key in order of time",
+                "the blocks of a key in order of time",
             ),
             (
                 [one(entry(1, 2, 5, 20)), one(entry(3, 4, 25, 20))].concat(),
                 entries_at + 28,
-                "expected a key that follows the one before",
+                "a key that follows the one before",
             ),
         ] {
-            assert_eq!(invalid(bytes), (at, expected.to_owned()));
+            assert_eq!(invalid(bytes), (at, expected));
         }
     }
 }

@@ -1,9 +1,9 @@
-//! TSM files: the immutable files of blocks that a cache becomes, as InfluxDB 1.x writes them, to the byte.
+//! TSM files, the immutable data files of InfluxDB 1.x, equal to the byte.
 //!
-//! A [`Writer`] takes blocks in order and gives a file to any [`std::io::Write`]; a [`Reader`] finds them again in the
-//! bytes of a file; [`read_tombstones`] tells what of it is deleted. None of them opens, names, syncs or deletes files:
-//! that is the engine's. Blocks are made and read by the encoders of [`codecs`]; which points of several files are one
-//! column is the engine's business again.
+//! A [`Writer`] takes blocks in order and writes a file to any [`std::io::Write`]. A [`Reader`] finds the blocks in
+//! the bytes of a file. [`read_tombstones`] reads which points of a file are deleted. None of them opens, names,
+//! syncs or deletes files; the engine does that. The encoders of [`codecs`] create and decode the blocks. A [`Merge`]
+//! joins several files, and a [`Cursor`] reads the points of one key from several files.
 //!
 //! ```text
 //! ┌────────┬────────────┬─────┬────────────────────────────────┬─────┬────────┐
@@ -11,17 +11,20 @@
 //! └────────┴────────────┴─────┴────────────────────────────────┴─────┴────────┘
 //! ```
 //!
-//! [`format`](mod@format) has the picture with every width.
+//! [`format`](mod@format) shows every field with its width.
 //!
 //! # Encoders
-//! Each block names its encoder in its first byte. What reads blocks gets [`Decoders`]: those of a table of encoders, to
-//! which a crate adds its own by [`Encoders::with`](codecs::Encoders::with). A block of an encoder that the table lacks is
-//! [`ErrorKind::UnknownEncoder`], which is no corruption: a merge refuses the file, and a salvage leaves it as it is.
+//! The first byte of each block names its encoder. Functions that decode blocks take [`Decoders`], the decoders of a
+//! table of encoders. A crate adds its own encoders to a table with [`Encoders::with`](codecs::Encoders::with). A
+//! block of an encoder that is not in the table gives [`ErrorKind::UnknownEncoder`]. This is not corruption: a merge
+//! refuses the file, and a salvage leaves it unchanged.
 //!
 //! # What is checked
-//! Opening a file checks its whole index; reading a block its checksum; decoding it, that type and times are those of
-//! the index. The one thing without a checksum is the index of [`Version::Influx`]: there a corrupt key may pass for
-//! another key, and corrupt times be noticed only when the block is decoded.
+//! Opening a file checks its whole index. Reading a block checks its checksum. Decoding a block checks that type and
+//! times agree with the index. Only the index of [`Version::Influx`] has no checksum. There a corrupt key may look
+//! like another key, and corrupt times are detected only when the block is decoded.
+//!
+//! The feature `zstd`, on by default, adds the `zstd` encoder to the standard table. It needs a C compiler to build.
 //!
 //! # Example
 //! ```
@@ -48,7 +51,7 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[expect(unsafe_code, reason = "the only unsafe of this crate: file maps")]
+#[expect(unsafe_code, reason = "the only unsafe code of this crate: file maps")]
 mod map;
 
 mod cursor;

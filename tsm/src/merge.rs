@@ -1,17 +1,18 @@
-//! Several files to one, key by key: what a compaction writes.
+//! Merges several files into one, key by key. Compactions write their files with it.
 //!
 //! ```text
 //! inputs, oldest first     a key's blocks, in order of time            output
 //! ┌────────┐               ┌───┐ ┌───┐                                 ┌───┐ ┌───┐ ┌───┐
 //! │ file 1 │ ── key k ──>  │ 1 │ │ 2 │                  ┌─ copied ──>  │ 1 │ │   │ │   │
 //! │ file 2 │ ── key k ──>  └───┘ └─┬─┴─┐ ┌───┐          │              └───┘ └───┘ └───┘
-//! │ ...    │                       │ 3 │ │ 4 │          └─ decoded, deleted points left out,
-//! └────────┘                       └───┘ └───┘             newest wins, cut anew ────^
+//! │ ...    │                       │ 3 │ │ 4 │          └─ decoded, without deleted points,
+//! └────────┘                       └───┘ └───┘             newest wins, split again ──^
 //! ```
 //!
-//! The blocks of the output are those of InfluxDB, to the byte; but one ends at 16 MiB of strings
-//! ([`STRING_BYTES_PER_BLOCK`](crate::STRING_BYTES_PER_BLOCK)), where InfluxDB goes on to a thousand points. There is no
-//! I/O here but that of the [`Writer`]: opening the next file, publishing and removing files are the caller's.
+//! The blocks of the output equal those of InfluxDB to the byte, with one exception: a block ends at 16 MiB of
+//! strings ([`STRING_BYTES_PER_BLOCK`](crate::STRING_BYTES_PER_BLOCK)), where InfluxDB continues to a thousand
+//! points. The merge does no I/O except through the [`Writer`]. The caller opens the next file, and publishes and
+//! removes files.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -33,60 +34,60 @@ mod spans;
 
 use key::{KeyMerge, Piece};
 
-/// Which blocks are decoded that need not be.
+/// Which blocks a merge decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeMode {
-    /// Blocks with fewer points than a whole one are joined.
+    /// Blocks with fewer points than a full one are decoded and joined.
     Full,
-    /// Only blocks that overlap, or with deleted points, are decoded; all others are copied.
+    /// Only blocks that overlap or have deleted points are decoded. All others are copied.
     Fast,
 }
 
-/// One file of a merge with what is deleted from it.
+/// An input file of a merge and its deletions.
 #[derive(Clone, Copy, Debug)]
 pub struct MergeInput<'a> {
     /// The file.
     pub reader: &'a Reader,
-    /// Its deleted points, which the output is without.
+    /// Its deleted points. The output does not contain them.
     pub deletions: &'a Deletions,
 }
 
 /// How a call of [`Merge::fill`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
-    /// All of the inputs is written. The file may be without a block, when all is deleted.
+    /// All inputs are written. If all points are deleted, the file may have no blocks.
     All,
-    /// The file is full: finish it, and fill the next.
+    /// The file is full. Finish it, and call `fill` with the next one.
     File,
-    /// The caller broke off between two blocks.
+    /// `pace` stopped the merge between two blocks.
     Stopped,
 }
 
-/// Why a merge failed, and on which of its inputs.
+/// Why a merge failed, and in which input.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct MergeError {
-    /// Place among the inputs of the file that cannot be read; `None` when the output cannot be written.
+    /// The index of the input that cannot be read, or `None` if the output cannot be written.
     pub input: Option<usize>,
-    /// What was wrong, with offset and key.
+    /// What is wrong, with offset and key.
     #[source]
     pub error: Error,
 }
 
-/// Merges files, and gives their blocks to writers.
+/// Merges files and passes the blocks to writers.
 ///
-/// Memory is that of the index entries of one key, and of the points of a few blocks: a block of each file that overlaps
-/// another at one time, and the points not yet cut into blocks.
+/// It keeps in memory the index entries of one key and the points of a few blocks: one block per file that overlaps
+/// others, and the points that are not yet in a block.
 pub struct Merge<'a, E> {
     inputs: Vec<MergeInput<'a>>,
-    /// The next key of each input, the smallest last; of equal keys the oldest input.
+    /// The next key of each input, the smallest last. Equal keys are in order of their inputs, the oldest last.
     heads: Vec<Head<'a>>,
-    /// Those of the current key.
+    /// The inputs that have the current key.
     taken: Vec<Head<'a>>,
     key: KeyMerge<'a>,
-    /// The last block that the writer was given is of that key.
+    /// Whether the last block that the writer got belongs to this key.
     begun: bool,
-    /// What is to be written next.
+    /// What is written next.
     ready: Option<Piece>,
     encoder: E,
     decoders: Decoders,
@@ -95,8 +96,8 @@ pub struct Merge<'a, E> {
 }
 
 impl<'a, E: BlockEncoder> Merge<'a, E> {
-    /// A merge of `inputs`, oldest first: at equal times the later input wins. Blocks are cut at `points_per_block`, read by
-    /// `decoders`, and written by `encoder` unless they are copied.
+    /// A merge of `inputs`, oldest first. At equal times, the later input wins. Blocks have at most
+    /// `points_per_block` points. `decoders` decode the blocks, and `encoder` encodes those that are not copied.
     pub fn new(
         inputs: Vec<MergeInput<'a>>,
         mode: MergeMode,
@@ -121,20 +122,20 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
         }
     }
 
-    /// Writes blocks until all are written, the file is full, or `pace` breaks off.
+    /// Writes blocks until all are written, the file is full, or `pace` stops the merge.
     ///
-    /// `pace` is called with the length of each block that was written, and with 0 for each key, so that it can also
-    /// make the caller wait: that is where a limit of bytes per second belongs.
+    /// `pace` gets the length of each block that was written, and 0 for each key. It can also sleep to limit the
+    /// bytes per second.
     ///
     /// # Errors
-    /// A corrupt block, and any other that cannot be merged, ends the merge: it is neither copied nor left out. The
-    /// error names the input, the key and the offset.
+    /// A block that is corrupt or cannot be merged ends the merge. It is neither copied nor left out. The error
+    /// contains the input, the key and the offset.
     pub fn fill<W: io::Write>(
         &mut self,
         writer: &mut Writer<W>,
         pace: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> BlockResult<Filled> {
-        self.begun = false; // by this writer
+        self.begun = false; // nothing is written to this writer yet
         writer.expect_index(self.index_bytes());
         loop {
             let piece = match self.ready.take() {
@@ -157,7 +158,7 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
         }
     }
 
-    /// How long an index with the keys of the input that has most, and the blocks of all, would be.
+    /// An estimate of the index size: the keys of the input with the most keys, and the blocks of all inputs.
     fn index_bytes(&self) -> usize {
         let of = |input: &MergeInput<'_>| {
             let blocks = input.reader.block_count() as usize * INDEX_ENTRY_BYTES;
@@ -173,7 +174,7 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
         blocks + keys
     }
 
-    /// Goes to the smallest key that is left, in all inputs that have it; false when there is none.
+    /// Advances to the smallest remaining key in all inputs that have it. Returns false if there is none.
     fn begin_key(&mut self) -> BlockResult<bool> {
         let Some(others) = self.heads.iter().rposition(|head| !head.shares_key) else { return Ok(false) };
         self.taken.clear();
@@ -195,7 +196,7 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
         Ok(true)
     }
 
-    /// Writes one block; its length.
+    /// Writes one block and returns its length.
     fn write<W: io::Write>(&mut self, piece: Piece, writer: &mut Writer<W>) -> BlockResult<usize> {
         let key = self.key.name();
         match piece {
@@ -204,13 +205,13 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
                 let on_input = |error| MergeError { input: Some(input), error };
                 let frame = reader.checked_frame(key, entry).map_err(on_input)?;
                 if reader.version() == Version::Tagged {
-                    // A block that nobody here can read is not copied: nothing of it was checked but its checksum.
+                    // A block without a decoder is not copied, because only its checksum could be checked.
                     let known = self.decoders.knows(frame.get(CRC_BYTES..).unwrap_or_default());
                     let unknown = |error| Error::new(ErrorKind::from(error)).at(entry.offset).of(key.key());
                     known.map_err(|error| on_input(unknown(error)))?;
                 }
                 if reader.version() == Version::Tagged && writer.version() == Version::Influx {
-                    // InfluxDB may not know the encoder.
+                    // InfluxDB may not know the encoder of the block.
                     let limit = BLOCK_VALUES_MAX;
                     reader
                         .read_block(key, entry, &mut self.decoders, limit, &mut self.column)
@@ -245,7 +246,7 @@ impl<'a, E: BlockEncoder> Merge<'a, E> {
 struct Head<'a> {
     entry: KeyEntry<'a>,
     input: usize,
-    /// The key is that of the head before it. So keys are compared once, when a head is put in its place.
+    /// Whether the key equals that of the previous head. So keys are compared only once, when a head is inserted.
     shares_key: bool,
 }
 
@@ -254,14 +255,14 @@ impl<'a> Head<'a> {
         reader.get(position).map(|entry| Self { entry, input, shares_key: false })
     }
 
-    /// By key, and of equal ones by age; and whether they are equal.
+    /// Compares by key and then by age. Also returns whether the keys are equal.
     fn compare(&self, other: &Self) -> (Ordering, bool) {
         let keys = self.entry.key().cmp(other.entry.key());
         (keys.then(self.input.cmp(&other.input)), keys.is_eq())
     }
 }
 
-/// Puts a head in its place, which is likely the last: where inputs have the same keys, each next one is smaller.
+/// Inserts a head. Its place is likely the last, because inputs often have the same keys.
 fn insert<'a>(heads: &mut Vec<Head<'a>>, mut head: Head<'a>) {
     let mut place = heads.len();
     if let Some(last) = heads.last() {

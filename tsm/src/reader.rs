@@ -1,4 +1,4 @@
-//! A file's bytes to its blocks, every one checked.
+//! Reads the blocks in the bytes of a file, and checks each of them.
 
 #![cfg_attr(
     not(test),
@@ -15,13 +15,13 @@ use crate::format::{
 use crate::index::{Index, IndexEntry, KeyEntry};
 use crate::map::prefetch;
 
-/// What a key without a separator lacks.
+/// What a key without a separator should have been.
 pub(crate) const NO_FIELD: &str = "a key with `#!~#` between series and field";
 
 /// Reads one TSM file.
 ///
-/// Opening walks the whole index once; blocks are looked at only when asked for, and their checksums verified each
-/// time. The reader is immutable, and never writes.
+/// Opening reads the whole index once. Blocks are read only when requested, and their checksums are checked each
+/// time. The reader is immutable and never writes.
 #[derive(Debug)]
 pub struct Reader {
     bytes: Bytes,
@@ -31,13 +31,13 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a file, given all its bytes: read, or mapped by [`map_readonly`](crate::map_readonly).
+    /// Opens a file from all of its bytes, which were read or mapped with [`map_readonly`](crate::map_readonly).
     pub fn new(bytes: Bytes) -> Result<Self> {
         let version = check_header(&bytes)?;
         Self::of_version(bytes, version)
     }
 
-    /// As [`Reader::new`], whatever the header says.
+    /// Like [`Reader::new`], but ignores the version in the header.
     pub(crate) fn of_version(bytes: Bytes, version: Version) -> Result<Self> {
         let index_offset = check_footer(&bytes, version)?;
         let index_end = bytes.len().saturating_sub(version.footer_bytes());
@@ -53,7 +53,7 @@ impl Reader {
         Ok(Self { bytes, version, index_offset, index })
     }
 
-    /// A reader with another index than the file has: one of some of the blocks before `index_offset`.
+    /// A reader with a different index than the file. The index describes some of the blocks before `index_offset`.
     pub(crate) fn with_index(
         bytes: Bytes,
         version: Version,
@@ -72,48 +72,49 @@ impl Reader {
         self.version
     }
 
-    /// How many keys.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.index.len()
     }
 
-    /// Whether there is none; files without keys do not open.
+    /// Whether there are no keys. Files without keys do not open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many blocks.
+    /// The number of blocks.
     pub fn block_count(&self) -> u64 {
         self.index.blocks()
     }
 
-    /// From the earliest to the latest time of all blocks. (InfluxDB's reader says 0 when the latest is before 1970.)
+    /// The range from the earliest to the latest time of all blocks. (InfluxDB's reader returns 0 as the latest time
+    /// if it is before 1970.)
     pub fn range(&self) -> TimeRange {
         self.index.range()
     }
 
-    /// Whether each block begins where the one of the entry before it ends, as those of every writer do.
+    /// Whether each block begins where the previous entry's block ends. This is true for every known writer.
     pub(crate) fn is_sequential(&self) -> bool {
         self.index.is_sequential()
     }
 
-    /// Whether each block of a key ends before the next one begins, as those of [`Writer`](crate::Writer) do.
+    /// Whether each block of a key ends before the next one begins, as [`Writer`](crate::Writer) ensures.
     pub fn is_disjoint(&self) -> bool {
         self.index.is_disjoint()
     }
 
-    /// Length of the file in bytes.
+    /// The length of the file in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.bytes.len() as u64
     }
 
-    /// Where the index begins: the length of header and blocks.
+    /// The offset of the index, which is the length of header and blocks.
     pub fn index_offset(&self) -> u64 {
         self.index_offset
     }
 
-    /// CRC-32 of what no block's checksum covers: header, index and footer. InfluxDB's files hold none of these, so what has
-    /// rotted there can pass for something else; who moves files can compare.
+    /// CRC-32 of header, index and footer, the bytes that no block checksum covers. InfluxDB's files do not store it,
+    /// so corruption there can go undetected. Code that copies files can compare it.
     pub fn frame_checksum(&self) -> u32 {
         let mut crc = crc32fast::Hasher::new();
         crc.update(self.bytes.get(..HEADER_BYTES).unwrap_or_default());
@@ -123,12 +124,12 @@ impl Reader {
         crc.finalize()
     }
 
-    /// The key at this place, in ascending order.
+    /// The key with this index, in ascending order.
     pub fn get(&self, position: usize) -> Option<KeyEntry<'_>> {
         self.index.get(position)
     }
 
-    /// All keys, ascending.
+    /// All keys in ascending order.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = KeyEntry<'_>> {
         (0..self.len()).filter_map(|position| self.index.get(position))
     }
@@ -143,30 +144,30 @@ impl Reader {
         self.len().checked_sub(1).and_then(|last| self.get(last)).map(KeyEntry::key).unwrap_or_default()
     }
 
-    /// An error for each key without a separator between series and field. No engine writes such a key, so it is corrupt.
-    /// The format itself allows it: [`Reader::new`] accepts it.
+    /// An error for each key without a separator between series and field. No engine writes such keys, so they are
+    /// corrupt. [`Reader::new`] accepts them, because the format allows them.
     pub fn keys_without_field(&self) -> impl Iterator<Item = Error> {
         self.index.keys_without_field().map(|(at, key)| {
             Error::corrupt(self.index_offset.saturating_add(u64::from(at)), NO_FIELD).of(key)
         })
     }
 
-    /// This composite key.
+    /// Looks up a composite key.
     pub fn find(&self, key: &[u8]) -> Option<KeyEntry<'_>> {
         self.index.find(key)
     }
 
-    /// The place of this composite key, or, as an error, the place of the first key after it.
+    /// The index of a composite key, or as an error the index of the first key after it.
     pub fn search(&self, key: &[u8]) -> std::result::Result<usize, usize> {
         self.index.search(key)
     }
 
-    /// The bytes of a block of `key`, after its checksum was verified.
+    /// The bytes of a block of `key`. Checks the checksum first.
     pub fn block(&self, key: KeyEntry<'_>, entry: IndexEntry) -> Result<&[u8]> {
         self.checked_frame(key, entry).map(|frame| frame.get(CRC_BYTES..).unwrap_or_default())
     }
 
-    /// As [`Reader::block`], of a block that one of `decoders` can read.
+    /// Like [`Reader::block`], but the block must have a decoder in `decoders`.
     pub fn known_block(&self, key: KeyEntry<'_>, entry: IndexEntry, decoders: &Decoders) -> Result<&[u8]> {
         let block = self.block(key, entry)?;
         let known = decoders.knows(block).map_err(ErrorKind::from);
@@ -174,7 +175,7 @@ impl Reader {
         Ok(block)
     }
 
-    /// The bytes of a block of `key`, after its checksum was verified, with that checksum before them as in the file.
+    /// The bytes of a block of `key` with the checksum in front, as in the file. Checks the checksum first.
     #[inline]
     pub(crate) fn checked_frame(&self, key: KeyEntry<'_>, entry: IndexEntry) -> Result<&[u8]> {
         let frame = self.frame(entry);
@@ -195,15 +196,15 @@ impl Reader {
         Ok(frame.unwrap_or_default())
     }
 
-    /// The bytes of a block that nobody has checked: for decisions after which it is read in full.
+    /// The bytes of a block without checking them. The caller must read the block in full afterwards.
     pub(crate) fn unchecked_block(&self, entry: IndexEntry) -> Option<&[u8]> {
         self.slice(entry).map(|(_, block)| block)
     }
 
-    /// Replaces `out` by the column of a block of `key`, at most `limit` values.
+    /// Replaces `out` with the column of a block of `key`, which may have at most `limit` values.
     ///
-    /// What comes out agrees with the index: type, first and last time, and each time after the one before. After an
-    /// error `out` is empty.
+    /// Checks that the column agrees with the index: the type, the first and last time, and that the times ascend.
+    /// After an error, `out` is empty.
     pub fn read_block<D: BlockDecoder>(
         &self,
         key: KeyEntry<'_>,
@@ -215,7 +216,8 @@ impl Reader {
         self.read_block_within(key, entry, decoder, (limit, TimeRange::ALL), out)
     }
 
-    /// As [`Reader::read_block`], for a caller that needs only the points inside `range`: other points may be missing.
+    /// Like [`Reader::read_block`], for a caller that needs only the points inside `range`. Other points may be left
+    /// out.
     pub fn read_block_within<D: BlockDecoder>(
         &self,
         key: KeyEntry<'_>,
@@ -236,12 +238,12 @@ impl Reader {
         done
     }
 
-    /// Stored checksum and block; `None` when they are not between header and index.
+    /// The stored checksum and the block, or `None` if they are not between header and index.
     pub(crate) fn slice(&self, entry: IndexEntry) -> Option<(u32, &[u8])> {
         self.frame(entry).and_then(split_frame)
     }
 
-    /// Says that a block will be read soon.
+    /// Prefetches a block that will be read soon.
     #[inline]
     pub(crate) fn prefetch(&self, entry: IndexEntry) {
         prefetch(self.frame(entry).unwrap_or_default());
@@ -273,7 +275,7 @@ fn check_header(bytes: &[u8]) -> Result<Version> {
     Version::from_byte(found).ok_or_else(|| Error::new(ErrorKind::Version { found }).at(MAGIC.len() as u64))
 }
 
-/// Where the index begins: at least one block after the header, and at least one byte before the footer.
+/// The offset of the index. It is at least one block after the header and one byte before the footer.
 fn check_footer(bytes: &[u8], version: Version) -> Result<usize> {
     let length = bytes.len();
     let footer = length.checked_sub(version.footer_bytes()).filter(|_| length >= version.file_bytes_min());
@@ -304,7 +306,7 @@ fn too_short(length: usize, expected: &'static str) -> Error {
     Error::new(ErrorKind::TooShort { bytes: length as u64, expected }).at(length as u64)
 }
 
-/// Whether a block of this type and these times is the one that the index speaks of.
+/// Checks that a block with this type and these times agrees with its index entry.
 fn agrees(
     key: KeyEntry<'_>,
     entry: IndexEntry,

@@ -1,9 +1,9 @@
-//! Salvage: what of a corrupt file can be kept, and another file of only that.
+//! Salvage: finds the intact parts of a corrupt file, and writes a new file with only them.
 //!
-//! A block is kept when its checksum is right and it decodes, even where the index contradicts it. For in files of InfluxDB
-//! the index has no checksum: times and type are then those that the block itself has. Where header, footer or index are
-//! corrupt, `rescue.rs` reads the entries that can be read. A block of an encoder that `decoders` lack is no
-//! corruption, and a file with one cannot be salvaged here.
+//! A block is kept if its checksum is right and it decodes, even if the index contradicts it. InfluxDB's index has no
+//! checksum, so the times and the type come from the block. If header, footer or index are corrupt, `rescue.rs` reads
+//! the index entries that are still readable. A block whose encoder is not in `decoders` is not corrupt. A file with
+//! such a block cannot be salvaged.
 
 #![cfg_attr(
     not(test),
@@ -27,69 +27,69 @@ mod rescue;
 
 pub use rescue::{IndexLoss, rescue};
 
-/// What of a file is whole, and what is not.
+/// The intact and the corrupt parts of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Salvage {
-    /// Keys of which at least one block is whole.
+    /// Keys with at least one intact block.
     pub kept_keys: u64,
-    /// Blocks that are whole.
+    /// Intact blocks.
     pub kept_blocks: u64,
-    /// Their values.
+    /// Values in the intact blocks.
     pub kept_values: u64,
-    /// The keys that are not as they should be, ascending.
+    /// The keys with lost or repaired blocks, in ascending order.
     pub corrupt: Vec<CorruptKey>,
-    /// What of header, footer and index is corrupt.
+    /// The corrupt parts of header, footer and index.
     pub index: Option<IndexLoss>,
-    /// The first block that was written by an encoder this build does not have. Then nothing can be said of the file.
+    /// The first block of an encoder that this build does not have. If there is one, the other fields mean nothing.
     pub unknown: Option<Error>,
 }
 
-/// A key of which something is lost, or mended.
+/// A key with lost or repaired blocks.
 #[derive(Clone, Debug)]
 pub struct CorruptKey {
-    /// Its place in the file.
+    /// The index of the key in the file.
     position: usize,
     /// The composite key.
     pub key: Vec<u8>,
-    /// The type of what is kept of it.
+    /// The type of the kept blocks.
     pub field_type: FieldType,
-    /// Blocks of it that are whole.
+    /// Intact blocks of the key.
     pub kept_blocks: u64,
-    /// Their values.
+    /// Values in the intact blocks.
     pub kept_values: u64,
-    /// From their first to their last time.
+    /// The range from the first to the last time of the intact blocks.
     pub kept_range: Option<TimeRange>,
-    /// Blocks that are whole and that the index describes wrongly, or whose times do not ascend: kept, and put right.
-    pub mended: Vec<BadBlock>,
-    /// Blocks that are lost.
+    /// Intact blocks that were repaired, because their index entry was wrong or their times did not ascend.
+    pub repaired: Vec<BadBlock>,
+    /// Lost blocks.
     pub dropped: Vec<BadBlock>,
 }
 
-/// A block, and what is wrong with it.
+/// A block and what is wrong with it.
 #[derive(Clone, Debug)]
 pub struct BadBlock {
-    /// What the index says of it.
+    /// The index entry of the block.
     pub entry: IndexEntry,
     /// What is wrong.
     pub error: Error,
 }
 
-/// A block whose checksum is right and that decodes.
+/// A block with the right checksum that decodes.
 #[derive(Clone, Copy, Debug)]
 struct Whole {
     entry: IndexEntry,
     field_type: FieldType,
-    /// As its own times say.
+    /// The range of its own times.
     range: TimeRange,
     values: usize,
     ascends: bool,
 }
 
 impl Salvage {
-    /// Opens the file of these bytes, also when its header, footer or index is corrupt, and reads every block.
+    /// Opens a file and reads every block. Header, footer or index may be corrupt.
     ///
     /// # Errors
-    /// No entry of the index can be read.
+    /// No index entry can be read.
     pub fn open(bytes: Bytes, decoders: &Decoders) -> Result<(Reader, Self)> {
         let (reader, index) = rescue(bytes, decoders)?;
         let salvage = Self { index, ..Self::of(&reader, decoders) };
@@ -107,7 +107,7 @@ impl Salvage {
                 salvage.unknown = Some(unknown.error.clone());
             }
             if FieldKey::parse(key.key()).is_none() {
-                // Nothing tells the right key.
+                // The right key cannot be determined.
                 lost.extend(whole.drain(..).map(|block| without_field(key, block.entry)));
             }
             let field_type = type_of(key, &whole);
@@ -119,17 +119,17 @@ impl Salvage {
         salvage
     }
 
-    /// Whether nothing is lost and nothing is to be put right.
+    /// Whether no block is lost and none must be repaired.
     pub fn is_whole(&self) -> bool {
         self.corrupt.is_empty() && self.index.is_none()
     }
 
-    /// How many blocks are lost.
+    /// The number of lost blocks.
     pub fn dropped_blocks(&self) -> u64 {
         self.corrupt.iter().map(|key| key.dropped.len() as u64).sum()
     }
 
-    /// Drops a key of the file whose points are of type `expected` in older files: the two cannot be read together.
+    /// Drops a key whose points have the type `expected` in older files. The two types cannot be read together.
     pub fn drop_key(&mut self, reader: &Reader, decoders: &Decoders, key: &[u8], expected: FieldType) {
         let Some(key) = reader.find(key) else { return };
         let error = |found, entry: IndexEntry| {
@@ -153,7 +153,7 @@ impl Salvage {
             kept_blocks: 0,
             kept_values: 0,
             kept_range: None,
-            mended: Vec::new(),
+            repaired: Vec::new(),
             dropped: key.entries().map(dropped).collect(),
         };
         match at.map(|at| self.corrupt.get_mut(at)) {
@@ -163,8 +163,8 @@ impl Salvage {
         }
     }
 
-    /// Adds what was found of a key. `is_sequential` says that the entries of the file have the offsets of its blocks in
-    /// their order: then an entry with other times than its block has no other block.
+    /// Adds the blocks of a key. `is_sequential` says that the entries of the file have the offsets of its blocks in
+    /// order. Then an entry whose times differ from its block cannot belong to another block.
     fn add(
         &mut self,
         key: KeyEntry<'_>,
@@ -180,7 +180,7 @@ impl Salvage {
             kept_blocks: 0,
             kept_values: 0,
             kept_range: None,
-            mended: Vec::new(),
+            repaired: Vec::new(),
             dropped: lost,
         };
         for block in whole {
@@ -200,18 +200,18 @@ impl Salvage {
             corruption.keep(block.range, block.values as u64);
             if block.range != entry.range {
                 corruption
-                    .mended
+                    .repaired
                     .push(wrong(ErrorKind::BlockTimes { index: entry.range, block: block.range }));
             } else if !block.ascends {
-                corruption.mended.push(wrong(ErrorKind::BlockUnsorted));
+                corruption.repaired.push(wrong(ErrorKind::BlockUnsorted));
             } else if field_type != key.field_type() {
                 let block = field_type.name().to_owned();
-                corruption.mended.push(wrong(ErrorKind::BlockType { index: key.field_type(), block }));
+                corruption.repaired.push(wrong(ErrorKind::BlockType { index: key.field_type(), block }));
             }
         }
         self.kept_blocks = self.kept_blocks.saturating_add(corruption.kept_blocks);
         self.kept_values = self.kept_values.saturating_add(corruption.kept_values);
-        if corruption.dropped.is_empty() && corruption.mended.is_empty() {
+        if corruption.dropped.is_empty() && corruption.repaired.is_empty() {
             self.kept_keys = self.kept_keys.saturating_add(1);
         } else {
             corruption.key = key.key().to_vec();
@@ -220,8 +220,9 @@ impl Salvage {
         }
     }
 
-    /// Writes what is whole. Blocks are copied as they are; those of one key that overlap, which InfluxDB does not write
-    /// and nothing forbids, are merged: of equal times the last block's value stays, as readers have it.
+    /// Writes the intact blocks. Blocks are copied unchanged, except blocks of one key that overlap. InfluxDB does
+    /// not write such blocks, but the format allows them. They are merged. At equal times the last block wins, as it
+    /// does for readers.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -248,7 +249,7 @@ impl Salvage {
             }
             let (mut blocks, _) = look.key(key);
             blocks.retain(|block| corruption.is_none_or(|corruption| corruption.keeps(block)));
-            // Those of equal beginnings stay in the order of the index.
+            // Blocks with equal start times stay in the order of the index.
             blocks.sort_by_key(|block| block.range.min);
             let mut rest = &blocks[..];
             while let Some((first, later)) = rest.split_first() {
@@ -284,13 +285,13 @@ fn without_field(key: KeyEntry<'_>, entry: IndexEntry) -> BadBlock {
     BadBlock { entry, error: Error::corrupt(entry.offset, NO_FIELD).of(key.key()) }
 }
 
-/// The type that the blocks of a key have: the index's, unless all of them have another one.
+/// The type of a key's blocks: that of the index, unless all blocks have another type.
 fn type_of(key: KeyEntry<'_>, whole: &[Whole]) -> FieldType {
     let first = whole.first().map_or(key.field_type(), |block| block.field_type);
     if whole.iter().all(|block| block.field_type == first) { first } else { key.field_type() }
 }
 
-/// Looks at blocks, one after the other.
+/// Checks one block after the other.
 struct Look<'a> {
     reader: &'a Reader,
     decoders: Decoders,
@@ -302,7 +303,7 @@ impl<'a> Look<'a> {
         Self { reader, decoders: decoders.clone(), column: Column::new(FieldType::Float) }
     }
 
-    /// The blocks of a key that are whole, and those that are not, in the order of the index.
+    /// The intact and the corrupt blocks of a key, in the order of the index.
     fn key(&mut self, key: KeyEntry<'_>) -> (Vec<Whole>, Vec<BadBlock>) {
         let (mut whole, mut lost) = (Vec::new(), Vec::new());
         for entry in key.entries() {
@@ -343,7 +344,7 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// Writes blocks of a key whose times meet.
+    /// Writes blocks of one key that overlap.
     fn write<W: io::Write>(
         &mut self,
         key: KeyEntry<'_>,
@@ -366,7 +367,7 @@ impl<'a> Look<'a> {
             debug_assert_eq!(extended, Ok(()), "blocks of another type are dropped");
         }
         together.sort_dedup();
-        // What is joined stays in the form that its file has.
+        // Joined blocks keep the encoder of the file.
         let like = self.bytes(first.entry).ok().and_then(|block| self.decoders.entry_of(block));
         let unknown = || Error::corrupt(first.entry.offset, "a block of a known encoder");
         let (mut encoder, mut block, mut from) = (like.ok_or_else(unknown)?.make(), Vec::new(), 0_usize);

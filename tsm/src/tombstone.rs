@@ -1,16 +1,16 @@
-//! Tombstones: the points of a TSM file that are deleted, in a file beside it.
+//! Tombstones: a file beside a TSM file lists the points that are deleted from it.
 //!
 //! ```text
-//! version 1  one composite key a line; all its points
+//! version 1  one composite key per line; all its points are deleted
 //! version 2  00 00 15 02 <4B> | record ...
-//! version 3  00 00 15 03 <4B> | gzip member of records
-//! version 4  00 00 15 04 <4B> | gzip member of records ... one for each delete
+//! version 3  00 00 15 03 <4B> | one gzip member of records
+//! version 4  00 00 15 04 <4B> | gzip member of records ... one per delete
 //! record     key len <4B> | key <len> | min time <8B> | max time <8B>
 //! ```
 //!
-//! A file that is torn or corrupt is an error: to read fewer tombstones than there were brings deleted points back.
-//! InfluxDB takes the end of a torn gzip member for the end of the file, spoils the keys of version 2, and takes an
-//! unknown header for keys of version 1; this reader does none of that.
+//! A truncated or corrupt file is an error, because a reader that skips tombstones brings deleted points back.
+//! InfluxDB treats the end of a truncated gzip member as the end of the file, damages the keys of version 2, and
+//! reads an unknown header as keys of version 1. This reader does none of that.
 
 #![cfg_attr(
     not(test),
@@ -36,26 +36,26 @@ pub use file::{TombstoneFile, TombstoneWrite};
 pub use member::{MEMBER_OPEN_AT, member_open_mark};
 pub use salvage::{LostTombstones, TombstoneSalvage};
 
-/// The first bytes of versions 2 and later; the version follows.
+/// The first bytes of versions 2 and later. The version byte follows.
 const MAGIC: [u8; 3] = [0x00, 0x00, 0x15];
-/// Magic and version.
+/// The length of magic number and version.
 const HEADER_BYTES: usize = 4;
 
-/// The longest file of tombstones: longer ones would delete more keys than [`DELETIONS_BYTES_MAX`] has room for, or the same
-/// ones over and over.
+/// The longest tombstone file. A longer one would delete more keys than [`DELETIONS_BYTES_MAX`] allows, or the same
+/// keys repeatedly.
 pub const TOMBSTONE_BYTES_MAX: u64 = DELETIONS_BYTES_MAX;
 
-/// Points of one key that are deleted.
+/// Deleted points of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {
     /// The composite key.
     pub key: Vec<u8>,
-    /// All its points in this range.
+    /// All points in this range are deleted.
     pub range: TimeRange,
 }
 
-/// All tombstones of a file, in its order; the first error if there is any, and one for what would take more memory than
-/// [`DELETIONS_BYTES_MAX`].
+/// Reads all tombstones of a file in order. Returns the first error, if any. It is an error if they need more memory
+/// than [`DELETIONS_BYTES_MAX`].
 pub fn read_tombstones(bytes: &[u8]) -> Result<Vec<Tombstone>> {
     let (mut records, mut held) = (Vec::new(), 0_u64);
     for record in Tombstones::new(bytes)? {
@@ -69,16 +69,16 @@ pub fn read_tombstones(bytes: &[u8]) -> Result<Vec<Tombstone>> {
     Ok(records)
 }
 
-/// The tombstones of a file, one by one, and then the error if there is one.
+/// Iterates over the tombstones of a file. An error ends the iteration.
 ///
-/// The records of a gzip member come before its checksum is known to be right. So act on them only when the end was
-/// reached without an error, or knowingly, to salvage what can be read. Memory is that of one record.
+/// The records of a gzip member come before its checksum is checked. So use them only after the iteration ended
+/// without an error, or to salvage what is readable. The iterator needs memory for one record.
 #[derive(Debug)]
 pub struct Tombstones<'a> {
     version: u8,
-    /// Length of the file, for offsets.
+    /// The length of the file, to compute offsets.
     length: usize,
-    /// Up to here all gzip members are whole.
+    /// All gzip members before this offset are intact.
     whole: usize,
     source: Source<'a>,
 }
@@ -92,7 +92,7 @@ enum Source<'a> {
 }
 
 impl<'a> Tombstones<'a> {
-    /// Opens the bytes of a tombstone file. None at all, and a header alone, hold no tombstones.
+    /// Opens the bytes of a tombstone file. An empty file and a file with only a header have no tombstones.
     pub fn new(bytes: &'a [u8]) -> Result<Self> {
         let length = bytes.len();
         let Some(([magic @ .., version], records)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
@@ -118,7 +118,7 @@ impl<'a> Tombstones<'a> {
         self.version
     }
 
-    /// Up to here all was read and found sound.
+    /// All bytes before this offset were read and are intact.
     fn whole_bytes(&self) -> usize {
         self.whole
     }
@@ -178,8 +178,8 @@ fn next_line(rest: &mut &[u8], length: usize) -> Result<Option<Tombstone>> {
         if key.is_empty() {
             continue;
         }
-        // A line that cannot be a key is rather a torn or corrupt header of a later version, than a delete without
-        // effect.
+        // A line that cannot be a key is an error. It is more likely the corrupt header of a later version than a
+        // delete without effect.
         let is_key = key.len() <= KEY_BYTES_MAX
             && !key.contains(&0)
             && key.windows(KEY_SEPARATOR.len()).any(|window| window == KEY_SEPARATOR);
@@ -201,13 +201,13 @@ impl Invalid {
     fn at(self, offset: u64, compressed: bool) -> Error {
         match self {
             Self::Read(error) if compressed => Error::new(ErrorKind::Gzip(Arc::new(error))).at(offset),
-            Self::Read(_) => Error::corrupt(offset, "a whole tombstone record"),
+            Self::Read(_) => Error::corrupt(offset, "a complete tombstone record"),
             Self::Expected(expected) => Error::corrupt(offset, expected),
         }
     }
 }
 
-/// One record; `None` when the source ends before it.
+/// Reads one record. Returns `None` if the source ends before it.
 fn read_record(source: &mut impl Read) -> std::result::Result<Option<Tombstone>, Invalid> {
     let mut len = [0; 4];
     let got = read_up_to(source, &mut len).map_err(Invalid::Read)?;
@@ -215,7 +215,7 @@ fn read_record(source: &mut impl Read) -> std::result::Result<Option<Tombstone>,
         return Ok(None);
     }
     if got < len.len() {
-        return Err(Invalid::Expected("a whole tombstone record"));
+        return Err(Invalid::Expected("a complete tombstone record"));
     }
     let len = u32::from_be_bytes(len) as usize;
     if len == 0 || len > KEY_BYTES_MAX {
@@ -225,7 +225,7 @@ fn read_record(source: &mut impl Read) -> std::result::Result<Option<Tombstone>,
     let mut times = [[0; 8]; 2];
     for part in [&mut key[..], times.as_flattened_mut()] {
         if read_up_to(source, part).map_err(Invalid::Read)? < part.len() {
-            return Err(Invalid::Expected("a whole tombstone record"));
+            return Err(Invalid::Expected("a complete tombstone record"));
         }
     }
     let [min, max] = times.map(i64::from_be_bytes);
@@ -274,7 +274,7 @@ mod tests {
         Tombstone { key: key.to_vec(), range: TimeRange::new(min, max) }
     }
 
-    /// One file of each version with these two, and after how many bytes it is a shorter one that is whole.
+    /// One file of each version with these two tombstones, and the lengths at which a truncated file is still valid.
     fn files() -> [(Vec<u8>, Vec<usize>); 4] {
         let records = [record(b"cpu#!~#a", 1, 2), record(b"cpu#!~#b", -7, 9)];
         let members = records.clone().map(|record| member(&[record]));
@@ -298,10 +298,10 @@ mod tests {
         assert_eq!(v4, ranged);
     }
 
-    /// To read fewer tombstones than there were brings deleted points back, so that no torn file may pass for a whole
-    /// one. Where a record or a member ends, a shorter file cannot be told from a whole one.
+    /// A reader that gets too few tombstones brings deleted points back, so a truncated file must be an error. The
+    /// exception is a cut where a record or a member ends: such a file looks complete.
     #[test]
-    fn torn_files_are_errors() {
+    fn truncated_files_are_errors() {
         for (bytes, wholes) in &files()[1..] {
             for len in 0..bytes.len() {
                 let read = read_tombstones(&bytes[..len]);
@@ -311,27 +311,28 @@ mod tests {
     }
 
     #[test]
-    fn corrupt_files_are_errors_where_a_checksum_tells() {
+    fn corrupt_files_with_checksums_are_errors() {
         for (i, (mut bytes, _)) in files().into_iter().enumerate().skip(1) {
             let whole = read_tombstones(&bytes).expect("reads");
             for bit in 0..bytes.len() * 8 {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 if let Ok(read) = read_tombstones(&bytes) {
                     let unprotected = i == 1 && bit / 8 >= HEADER_BYTES;
-                    assert!(unprotected || read == whole, "bit {bit} of version {}: {read:?}", i + 1);
+                    assert!(unprotected || read == whole, "bit {bit} in version {}: {read:?}", i + 1);
                 }
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
         }
     }
 
-    /// A length from the file must not be allocated before its bytes are there, nor a key without bytes be taken.
+    /// A length in the file must not be allocated before its bytes are there, and a key must not be empty.
     #[test]
     fn impossible_key_lengths_are_errors() {
         for len in [0, 65_536, u32::MAX] {
             let bytes = file(2, &[len.to_be_bytes().to_vec(), vec![0; 100]]);
             let error = read_tombstones(&bytes).expect_err("impossible");
-            assert_eq!(error.to_string(), "offset 4: expected a tombstone whose key has 1 to 65535 bytes");
+            assert_eq!(error.offset(), Some(HEADER_BYTES as u64));
+            assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
         }
     }
 
@@ -339,17 +340,20 @@ mod tests {
     fn an_error_ends_the_iteration() {
         let mut bytes = files()[3].0.clone();
         bytes.truncate(bytes.len() - 1);
-        let mut tombstones = Tombstones::new(&bytes).expect("the header is whole");
+        let mut tombstones = Tombstones::new(&bytes).expect("the header is intact");
         let second = 4 + files()[3].1[2] as u64 - 4;
         assert!(tombstones.next().is_some_and(|t| t.is_ok()));
-        assert!(tombstones.next().is_some_and(|t| t.is_ok()), "its record is whole, its checksum is not");
+        assert!(
+            tombstones.next().is_some_and(|t| t.is_ok()),
+            "the record is complete, but the checksum is not"
+        );
         let error = tombstones.next().and_then(Result::err).expect("torn");
-        assert_eq!(error.offset(), Some(second), "the offset of the torn member");
+        assert_eq!(error.offset(), Some(second), "the offset of the truncated member");
         assert!(tombstones.next().is_none());
     }
 
     #[test]
-    fn an_unknown_version_is_not_taken_for_keys() {
+    fn an_unknown_version_is_not_read_as_keys() {
         let error = Tombstones::new(&file(5, &[])).expect_err("unknown");
         assert!(matches!(error.kind(), ErrorKind::TombstoneVersion { found: 5 }), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Blocks to a file: header, blocks, index, footer, in one pass.
+//! Writes a file in one pass: header, blocks, index, footer.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -20,28 +20,28 @@ pub use index::Scratch;
 
 /// Writes one TSM file.
 ///
-/// Blocks come with their keys ascending and, within a key, in order of time; each is written at once, so `out` should be
-/// buffered. Only the index is kept in memory, in its final form: some thirty bytes a block, and each key once. When that
-/// can be too much, [`Writer::spill_index_to`] keeps it in a scratch file. The header is written with the first block: a
-/// file without blocks stays empty.
+/// Write blocks in ascending order of keys, and in order of time within a key. Each block is written at once, so
+/// `out` should be buffered. Only the index stays in memory, in its final form: about thirty bytes per block, and
+/// each key once. If that may be too much, [`Writer::spill_index_to`] keeps it in a scratch file. The header is
+/// written with the first block, so a file without blocks stays empty.
 ///
-/// A full file refuses blocks before anything of them is written; see [`Writer::is_full`]. Syncing and naming the file
-/// are the caller's.
+/// A full file refuses a block before it writes anything of it. See [`Writer::is_full`]. The caller syncs and names
+/// the file.
 pub struct Writer<W> {
     out: W,
     version: Version,
-    /// The index as it will be written, the current key's count kept up to date.
+    /// The index in its final form. The block count of the current key is always up to date.
     index: IndexBytes,
     current: Option<CurrentKey>,
     offset: u64,
     keys: u64,
     blocks: u64,
     range: TimeRange,
-    /// A write failed: nobody knows how much of it reached the file.
+    /// A write failed, so it is unknown how much of it reached the file.
     failed: bool,
 }
 
-/// The key that the last block belongs to.
+/// The key of the last block.
 struct CurrentKey {
     /// Where its bytes are in the tail of the index.
     at: Range<usize>,
@@ -50,23 +50,23 @@ struct CurrentKey {
     max: i64,
 }
 
-/// What a finished file holds.
+/// What a finished file contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// How many keys.
+    /// The number of keys.
     pub keys: u64,
-    /// How many blocks.
+    /// The number of blocks.
     pub blocks: u64,
-    /// From the earliest to the latest time of all keys.
+    /// The range from the earliest to the latest time of all keys.
     pub range: TimeRange,
-    /// Where the index begins: header and blocks.
+    /// The offset of the index, which is the length of header and blocks.
     pub index_offset: u64,
-    /// The whole file.
+    /// The length of the file.
     pub file_bytes: u64,
 }
 
 impl<W: io::Write> Writer<W> {
-    /// A writer of a new file at the beginning of `out`.
+    /// A writer that starts a new file at the beginning of `out`.
     pub fn new(out: W, version: Version) -> Self {
         Self {
             out,
@@ -81,10 +81,10 @@ impl<W: io::Write> Writer<W> {
         }
     }
 
-    /// Writes the next block: that of `key`, a composite key, with the points of exactly `range`.
+    /// Writes the next block. It belongs to the composite key `key`, and its times are exactly `range`.
     ///
-    /// After an I/O error the file is spoilt, and all further calls fail. After any other error nothing of the block
-    /// was written, and other blocks can follow.
+    /// After an I/O error the file is unusable, and all further calls fail. After any other error, nothing of the
+    /// block was written, and other blocks can follow.
     pub fn write_block(
         &mut self,
         key: &[u8],
@@ -104,8 +104,9 @@ impl<W: io::Write> Writer<W> {
         self.note(key, field_type, (range, offset, CRC_BYTES + block.len()), goes_on)
     }
 
-    /// As [`Writer::write_block`], of a block with its checksum before it, which is known to be right. When it `goes_on`,
-    /// `key` and type are known to be those of the block before: whoever copies several need not compare keys for each.
+    /// Like [`Writer::write_block`], for a block with its correct checksum in front. If `goes_on`, the caller
+    /// guarantees that key and type are those of the previous block. A caller that copies several blocks then saves
+    /// the comparison.
     pub(crate) fn write_frame(
         &mut self,
         (key, field_type): (&[u8], FieldType),
@@ -115,7 +116,10 @@ impl<W: io::Write> Writer<W> {
     ) -> Result<()> {
         let is_current =
             |at: &CurrentKey| self.index.tail[at.at.clone()] == *key && at.field_type == field_type;
-        debug_assert!(!goes_on || self.current.as_ref().is_some_and(is_current), "another key goes on");
+        debug_assert!(
+            !goes_on || self.current.as_ref().is_some_and(is_current),
+            "`goes_on` with another key"
+        );
         let check = || -> std::result::Result<bool, ErrorKind> {
             self.check_room()?;
             self.check_block(field_type, range, frame.get(CRC_BYTES..).unwrap_or_default())?;
@@ -130,7 +134,7 @@ impl<W: io::Write> Writer<W> {
         self.note(key, field_type, (range, offset, frame.len()), goes_on)
     }
 
-    /// Puts a block that was written into the index.
+    /// Adds a block that was written to the index.
     #[inline]
     fn note(
         &mut self,
@@ -146,17 +150,17 @@ impl<W: io::Write> Writer<W> {
         Ok(())
     }
 
-    /// Keeps about `memory_bytes` of the index in memory, and what is more in `scratch` until the file is finished.
+    /// Keeps about `memory_bytes` of the index in memory, and the rest in `scratch` until the file is finished.
     ///
-    /// A file of 2 GiB can have an index of nearly as much, and several are written at a time. The bytes of the file are
-    /// the same.
+    /// The index of a 2 GiB file can be nearly as large as the file, and several files may be written at once. The
+    /// bytes of the file do not change.
     #[must_use]
     pub fn spill_index_to(mut self, scratch: Box<dyn Scratch>, memory_bytes: usize) -> Self {
         self.index.spill_to(scratch, memory_bytes);
         self
     }
 
-    /// Makes room for an index of about so many bytes at once, which else is moved each time that it has doubled.
+    /// Reserves memory for an index of about this size, so that it does not grow by repeated copying.
     pub(crate) fn expect_index(&mut self, bytes: usize) {
         self.index.expect(bytes);
     }
@@ -166,19 +170,19 @@ impl<W: io::Write> Writer<W> {
         self.version
     }
 
-    /// Whether the file takes no further block: it is beyond [`FILE_BYTES_MAX`], or its last key has
-    /// [`BLOCKS_PER_KEY_MAX`] blocks. InfluxDB then finishes the file and goes on in the next.
+    /// Whether the file takes no more blocks: its size is above [`FILE_BYTES_MAX`], or its last key has
+    /// [`BLOCKS_PER_KEY_MAX`] blocks. InfluxDB then finishes the file and starts the next.
     pub fn is_full(&self) -> bool {
         self.check_room().is_err_and(|kind| !matches!(kind, ErrorKind::Poisoned))
     }
 
-    /// Size of the file if it were finished now, as InfluxDB estimates it: without the type bytes of the index and
-    /// without the footer. (There it is counted in 32 bits; a file can only come near their end by blocks of gigabytes.)
+    /// The size of the file if it were finished now, as InfluxDB estimates it: without the type bytes of the index
+    /// and without the footer. (InfluxDB counts in 32 bits. Only blocks of gigabytes could overflow them.)
     pub fn estimated_bytes(&self) -> u64 {
         self.offset + self.index.len() - self.keys * TYPE_BYTES as u64
     }
 
-    /// Writes index and footer, flushes, and gives `out` back.
+    /// Writes index and footer, flushes, and returns `out`.
     pub fn finish(mut self) -> Result<(W, Summary)> {
         if self.failed {
             return Err(Error::new(ErrorKind::Poisoned).at(self.offset));
@@ -224,7 +228,7 @@ impl<W: io::Write> Writer<W> {
         Ok(())
     }
 
-    /// Whether the block belongs to the current key; if not, its key may begin.
+    /// Whether the block belongs to the current key. If it does not, checks that its key may begin.
     fn check_key(
         &self,
         key: &[u8],

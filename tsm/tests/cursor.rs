@@ -1,4 +1,4 @@
-//! Cursors: what the real one gave, and what a map of the newest values gives.
+//! Compares cursors with InfluxDB's cursor, and with a map of the newest values.
 
 mod support;
 
@@ -14,7 +14,7 @@ use tsmith_tsm::{
 
 const DIRECTIONS: [Direction; 2] = [Direction::Ascending, Direction::Descending];
 
-/// All that the cursor has left. Batches are in its order, and not empty.
+/// All remaining points of the cursor. Checks that batches are in order and not empty.
 fn rest<F: AsReader, D: BlockDecoder>(cursor: &mut Cursor<F>, decoder: &mut D) -> Column {
     let (mut all, mut batch) = (Column::new(FieldType::Float), Column::new(FieldType::Boolean));
     while cursor.next(decoder, &mut batch).expect("reads") {
@@ -25,7 +25,8 @@ fn rest<F: AsReader, D: BlockDecoder>(cursor: &mut Cursor<F>, decoder: &mut D) -
     all
 }
 
-/// Real files with blocks that overlap, with and without tombstones: all that the real cursor gave, and its reverse.
+/// InfluxDB's files with blocks that overlap, with and without tombstones: the points that InfluxDB's cursor
+/// returned, and the same in reverse.
 #[test]
 fn merged_files_read_as_by_influxdb() {
     for directory in ["overlap", "overlap-tombstoned"] {
@@ -159,7 +160,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn a_cursor_gives_the_newest_points(
+    fn a_cursor_returns_the_newest_points(
         model in any_model(),
         (from, len) in (-5_i64..150, 0_i64..160),
         all in any::<bool>(),
@@ -188,10 +189,10 @@ proptest! {
         }
     }
 
-    /// A corrupt block is reported once; all points that no corrupt block holds are there, and none that was never
-    /// written.
+    /// Law: a corrupt block is reported once. All points outside corrupt blocks are returned, and no point that was
+    /// never written.
     #[test]
-    fn a_cursor_goes_on_after_corruption(model in any_model(), at in any::<prop::sample::Index>()) {
+    fn a_cursor_continues_after_corruption(model in any_model(), at in any::<prop::sample::Index>()) {
         prop_assume!(!model.files.is_empty());
         let number = at.index(model.files.len());
         let mut readers = model.readers();
@@ -199,7 +200,7 @@ proptest! {
         let mut corrupt = bytes;
         let place = readers[number].get(0).and_then(|key| key.entry(0)).expect("a block").offset as usize + 5;
         corrupt[place] ^= 4;
-        readers[number] = Reader::new(Bytes::from(corrupt)).expect("the index is sound");
+        readers[number] = Reader::new(Bytes::from(corrupt)).expect("the index is valid");
         for direction in DIRECTIONS {
             let mut cursor = cursor(&model, &readers, TimeRange::ALL, direction);
             let (mut read, mut batch, mut errors) = (Vec::new(), Column::new(FieldType::Integer), 0);
@@ -224,9 +225,9 @@ proptest! {
     }
 }
 
-/// Blocks are decoded when their time comes: corruption behind what was asked for is not noticed.
+/// Blocks are decoded only when the cursor reaches them, so corruption further on is not detected yet.
 #[test]
-fn only_what_is_reached_is_decoded() {
+fn only_reached_blocks_are_decoded() {
     let blocks: Vec<Column> =
         (0..10).map(|i| column(&(i * 10..i * 10 + 10).map(|t| (t, t)).collect())).collect();
     let mut file = write::<Raw>(Version::of(&Raw), &[(b"k".to_vec(), blocks)]);
@@ -234,14 +235,14 @@ fn only_what_is_reached_is_decoded() {
     for entry in reader.get(0).expect("the key").entries().skip(1).take(8) {
         file[entry.offset as usize + 9] ^= 1;
     }
-    let reader = Reader::new(Bytes::from(file)).expect("the index is sound");
+    let reader = Reader::new(Bytes::from(file)).expect("the index is valid");
     for (direction, first) in [(Direction::Ascending, 0), (Direction::Descending, 99)] {
         let mut cursor = Cursor::new(TimeRange::ALL, direction);
         cursor.add_file(&reader, b"k", &[]).expect("one type");
         let mut batch = Column::new(FieldType::Integer);
-        assert!(cursor.next(&mut Raw, &mut batch).expect("the first block is sound"));
+        assert!(cursor.next(&mut Raw, &mut batch).expect("the first block is intact"));
         assert_eq!((batch.len(), batch.times()[0]), (10, first));
-        cursor.next(&mut Raw, &mut batch).expect_err("the second is not");
+        cursor.next(&mut Raw, &mut batch).expect_err("the second block is corrupt");
     }
 }
 

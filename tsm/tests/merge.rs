@@ -1,4 +1,4 @@
-//! Compactions of real InfluxDB, made again from the same files to the byte.
+//! Repeats compactions of InfluxDB and compares the files byte by byte.
 
 mod support;
 
@@ -11,7 +11,7 @@ use tsmith_tsm::{
     POINTS_PER_BLOCK, Reader, STRING_BYTES_PER_BLOCK, TimeRange, TombstoneFile, Version, Writer,
 };
 
-/// The four generations of a directory, with their tombstones.
+/// The four generations of a directory with their tombstones.
 fn inputs(directory: &str) -> Vec<(Reader, Deletions)> {
     let one = |generation| {
         let name = format!("tsm/{directory}/{generation:09}-000000001");
@@ -48,7 +48,8 @@ fn compactions_equal_those_of_influxdb() {
     }
 }
 
-/// Story: a thousand strings of 400 kB were joined to one block, and whoever read it or merged it needed gigabytes.
+/// Story: a thousand strings of 400 kB were joined into one block, so reading or merging it needed gigabytes of
+/// memory.
 #[test]
 fn wide_strings_are_joined_up_to_the_byte_limit() {
     let wide = |from: i64, count: i64| {
@@ -65,7 +66,7 @@ fn wide_strings_are_joined_up_to_the_byte_limit() {
         writer.write_block(b"log#!~#text", FieldType::String, range, &block).expect("writes");
         Reader::new(Bytes::from(writer.finish().expect("finishes").0)).expect("opens")
     };
-    // Two alone are not full, nor do they overlap; then two that do.
+    // First two blocks that are not full and do not overlap, then two that overlap.
     let files = [wide(0, 2), wide(2, 2), wide(4, 4), wide(6, 6), wide(11, 2)].map(|column| file(&column));
     let deletions = Deletions::new();
     let merge = |readers: &[Reader]| {

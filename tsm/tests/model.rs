@@ -1,4 +1,4 @@
-//! What goes in comes out, whatever the keys and columns; and corruption never passes for data.
+//! Keys and columns round-trip through a file, and corruption is never returned as data.
 
 mod support;
 
@@ -24,15 +24,15 @@ fn keys() -> Vec<Keyed> {
     ]
 }
 
-/// The same without the NaN, which InfluxDB cannot hold.
+/// The same without the NaN, which InfluxDB cannot store.
 fn influx_keys() -> Vec<Keyed> {
     let mut keys = keys();
     keys[0].1[0] = column(FieldType::Float, &[(-5, Value::Float(-0.0)), (7, Value::Float(f64::INFINITY))]);
     keys
 }
 
-/// Where the bytes of keys are in a file: the index of InfluxDB has no checksum, so a corrupt key that is still in its
-/// place is a key.
+/// Marks the bytes of keys in a file. InfluxDB's index has no checksum, so a corrupt key that is still in order looks
+/// like a key.
 fn key_bytes(file: &[u8]) -> Vec<bool> {
     let mut is_key = vec![false; file.len()];
     let reader = Reader::new(Bytes::copy_from_slice(file)).expect("opens");
@@ -46,13 +46,13 @@ fn key_bytes(file: &[u8]) -> Vec<bool> {
 
 fn no_prefix_opens<E: BlockEncoder + Default>(version: Version, keys: &[Keyed]) {
     let file = write::<E>(version, keys);
-    assert_eq!(read::<E>(&file).expect("the whole reads"), keys);
+    assert_eq!(read::<E>(&file).expect("the complete file reads"), keys);
     for len in 0..file.len() {
         assert!(read::<E>(&file[..len]).is_err(), "{len} of {} bytes", file.len());
     }
 }
 
-fn every_flip_is_noticed<E: BlockEncoder + Default>(version: Version, keys: &[Keyed]) {
+fn every_flip_is_detected<E: BlockEncoder + Default>(version: Version, keys: &[Keyed]) {
     let columns = |keys: &[Keyed]| keys.iter().map(|key| key.1.clone()).collect::<Vec<_>>();
     let mut file = write::<E>(version, keys);
     let unprotected = key_bytes(&file);
@@ -60,7 +60,7 @@ fn every_flip_is_noticed<E: BlockEncoder + Default>(version: Version, keys: &[Ke
         for bit in 0..8 {
             file[at] ^= 1 << bit;
             match read::<E>(&file) {
-                Err(error) => assert!(!error.to_string().is_empty()),
+                Err(_) => {}
                 Ok(found) => {
                     assert!(
                         version == Version::Influx && unprotected[at],
@@ -83,16 +83,16 @@ fn no_prefix_of_a_file_opens() {
 }
 
 #[test]
-fn every_flipped_bit_is_noticed() {
-    every_flip_is_noticed::<Plain>(Version::Influx, &keys());
-    every_flip_is_noticed::<Plain>(Version::Tagged, &keys());
-    every_flip_is_noticed::<Tsm1>(Version::Influx, &influx_keys());
-    every_flip_is_noticed::<Zstd>(Version::of(&Zstd::default()), &keys());
+fn every_flipped_bit_is_detected() {
+    every_flip_is_detected::<Plain>(Version::Influx, &keys());
+    every_flip_is_detected::<Plain>(Version::Tagged, &keys());
+    every_flip_is_detected::<Tsm1>(Version::Influx, &influx_keys());
+    every_flip_is_detected::<Zstd>(Version::of(&Zstd::default()), &keys());
 }
 
-/// An index without a checksum can say anything; what it says of a block is compared with the block.
+/// An index without a checksum may say anything, so it is compared with the block.
 #[test]
-fn a_block_must_be_what_its_entry_says() {
+fn a_block_must_agree_with_its_entry() {
     let reader = Reader::new(Bytes::from(write::<Tsm1>(Version::Influx, &influx_keys()))).expect("opens");
     let (floats, strings) = (reader.get(0).expect("a key"), reader.get(1).expect("a key"));
     let first = floats.entry(0).expect("a block");
@@ -128,9 +128,9 @@ fn a_block_must_be_what_its_entry_says() {
     assert_eq!(out, influx_keys()[0].1[0]);
 }
 
-/// The first byte of a block of another encoder says nothing of its type: the column does.
+/// The first byte of a tagged block does not tell its type, so the decoded column is compared.
 #[test]
-fn a_tagged_block_must_be_of_the_type_of_its_key() {
+fn a_tagged_block_must_have_the_type_of_its_key() {
     let reader = Reader::new(Bytes::from(write::<Raw>(Version::Tagged, &keys()))).expect("opens");
     let (floats, strings) = (reader.get(0).expect("a key"), reader.get(1).expect("a key"));
     let first = floats.entry(0).expect("a block");
@@ -140,7 +140,7 @@ fn a_tagged_block_must_be_of_the_type_of_its_key() {
     assert!(out.is_empty());
 }
 
-/// Readers cut blocks by time with a binary search: a block that is not in order would lose points.
+/// Readers select points of a block by binary search. If its times did not ascend, points would be lost.
 #[test]
 fn a_block_whose_times_do_not_ascend_is_refused() {
     for times in [[1, 3, 2, 4], [1, 2, 2, 4]] {
@@ -166,12 +166,12 @@ fn the_footer_must_point_between_header_and_footer() {
     }
 }
 
-/// Corruption stays where it is: sound blocks still read, and give what they gave.
+/// Law: intact blocks of a corrupt file read unchanged.
 #[test]
-fn sound_blocks_of_a_corrupt_file_still_read() {
+fn intact_blocks_of_a_corrupt_file_read() {
     let mut file = write::<Plain>(Version::Influx, &keys());
     file[5 + 4 + 1] ^= 1; // the first block
-    let reader = Reader::new(Bytes::from(file)).expect("the index is sound");
+    let reader = Reader::new(Bytes::from(file)).expect("the index is valid");
     for (key, columns) in keys() {
         let entry = reader.find(&key).expect("the key is there");
         for (i, (block, column)) in entry.entries().zip(&columns).enumerate() {

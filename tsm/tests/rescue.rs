@@ -1,4 +1,4 @@
-//! Rescue: a file whose header, footer or index is corrupt gives right points, or none.
+//! Rescue: a file with a corrupt header, footer or index gives right points or none.
 
 mod support;
 
@@ -11,15 +11,15 @@ use tsmith_tsm::codecs::{Tsm1, Value};
 use tsmith_tsm::format::HEADER_BYTES;
 use tsmith_tsm::{Bytes, ErrorKind, FieldType, Reader, Salvage, Version, Writer, rescue};
 
-/// Bytes of an entry in the index.
+/// The length of an index entry.
 const ENTRY: usize = 28;
-/// Bytes of the footer in files of InfluxDB.
+/// The length of the footer in InfluxDB's files.
 const FOOTER: usize = 8;
 
-/// A file of influxd 1.6.7 without its last 4 bytes, as a user had it.
+/// A file of influxd 1.6.7 without its last 4 bytes, from a bug report.
 const CUT: &[u8] = include_bytes!("files/influxd-cut.tsm");
 
-/// Key and first time of each block, with its last time and its bytes. Blocks are copied as they are.
+/// For each key and first time of a block, the last time and the bytes of the block. Blocks are copied unchanged.
 type Points = BTreeMap<(Vec<u8>, i64), (i64, Vec<u8>)>;
 
 fn points_of(reader: &Reader) -> Points {
@@ -33,7 +33,7 @@ fn points_of(reader: &Reader) -> Points {
     points
 }
 
-/// What a repair makes of these bytes; `None` if it refuses them.
+/// The file that a repair writes from these bytes, or `None` if the repair refuses them.
 fn repaired(bytes: &[u8]) -> Option<(Salvage, Points)> {
     let (reader, salvage) = Salvage::open(Bytes::copy_from_slice(bytes), &Decoders::standard()).ok()?;
     if salvage.kept_blocks == 0 {
@@ -45,7 +45,7 @@ fn repaired(bytes: &[u8]) -> Option<(Salvage, Points)> {
     Some((salvage, points_of(&written)))
 }
 
-/// A key of the index, and where its parts are.
+/// A key of the index and the places of its parts.
 struct Place {
     key: Vec<u8>,
     all: Range<usize>,
@@ -67,7 +67,7 @@ fn places(bytes: &[u8]) -> Vec<Place> {
     reader.keys().map(place).collect()
 }
 
-/// Files that influxd wrote: many keys of one block each at the same times, and keys with several blocks.
+/// Files that influxd wrote: many keys with one block each at the same times, and keys with several blocks.
 fn files() -> Vec<Vec<u8>> {
     let mut keys = CUT.to_vec();
     let (reader, _) = rescue(keys.clone().into(), &Decoders::standard()).expect("the index is there");
@@ -76,7 +76,7 @@ fn files() -> Vec<Vec<u8>> {
     vec![keys, vector("tsm/extreme/000000001-000000001.tsm")]
 }
 
-/// The points of all keys, but not those that `is_lost` says.
+/// The points of all keys except those that `is_lost` selects.
 fn without(all: &Points, is_lost: impl Fn(&[u8], i64) -> bool) -> Points {
     let kept = all.iter().filter(|((key, time), _)| !is_lost(key, *time));
     kept.map(|(point, value)| (point.clone(), value.clone())).collect()
@@ -86,7 +86,7 @@ fn holds(found: &Points, expected: &Points) -> bool {
     expected.iter().all(|(point, value)| found.get(point) == Some(value))
 }
 
-/// Story: a file of influxd lost its last 4 bytes, and repair gave up on all of it, though the whole index was there.
+/// Story: a file lost its last 4 bytes, and a repair gave up on the whole file although the index was intact.
 #[test]
 fn a_lost_footer_costs_nothing() {
     let (reader, loss) = rescue(CUT.into(), &Decoders::standard()).expect("the index is there");
@@ -98,7 +98,7 @@ fn a_lost_footer_costs_nothing() {
     assert_eq!(points.len(), 10);
 }
 
-/// Law: of a file that is cut inside its index, every block is kept whose key and entry are before the cut.
+/// Law: if a file is cut inside its index, every block whose key and entry precede the cut is kept.
 #[test]
 fn a_cut_index_keeps_the_entries_before_the_cut() {
     for good in files() {
@@ -119,12 +119,13 @@ fn a_cut_index_keeps_the_entries_before_the_cut() {
     }
 }
 
-/// Law: whatever byte of header, index or footer is corrupt, all kept points are right, and these are kept: all if the byte is
-/// in the header, the footer, or the type of a key; all but the block of an entry if it is in that entry; all but those of the
-/// key if it is in the length of the key or the number of its blocks. If it is in the key itself, the keys beside it may be
-/// lost too, and where it still fits between them nobody detects it: its own points are then under the changed key.
+/// Law: whatever byte of header, index or footer is corrupt, all kept points are right. If the byte is in the header,
+/// the footer, or the type of a key, all points are kept. If it is in an entry, all but the block of that entry are
+/// kept. If it is in the length or the block count of a key, all but the points of that key are kept. If it is in the
+/// key itself, neighbouring keys may be lost too. If the changed key is still in order, nobody can detect it, and its
+/// points appear under the changed key.
 #[test]
-fn a_corrupt_byte_costs_no_more_than_its_entry_or_key() {
+fn a_corrupt_byte_costs_only_its_entry_or_key() {
     for good in files() {
         let all = points_of(&Reader::new(good.clone().into()).expect("opens"));
         let places = places(&good);
@@ -167,7 +168,7 @@ fn a_corrupt_byte_costs_no_more_than_its_entry_or_key() {
     }
 }
 
-/// A file of these keys, each with so many blocks of ten points.
+/// A file with these keys, each with this many blocks of ten points.
 fn file_of(keys: &[(&str, usize)]) -> Vec<u8> {
     let columns = |blocks: usize| {
         let points = |block: usize| (0..10).map(move |n| ((block * 10 + n) as i64, Value::Integer(n as i64)));
@@ -177,8 +178,8 @@ fn file_of(keys: &[(&str, usize)]) -> Vec<u8> {
     write::<Tsm1>(Version::Influx, &keys)
 }
 
-/// Story: the offset and size of the first entry of a key were zeroed, and all ten blocks of the key were lost. In another entry
-/// the same costs one block.
+/// Story: the offset and size of the first entry of a key were zeroed, and all ten blocks of the key were lost. The
+/// same in another entry cost one block.
 #[test]
 fn corrupt_first_entries_cost_only_their_blocks() {
     let names = ["a,t=1#!~#v", "b,t=22#!~#v", "c#!~#v", "d#!~#v", "e#!~#value", "f#!~#v"];
@@ -214,8 +215,8 @@ fn corrupt_first_entries_cost_only_their_blocks() {
     }
 }
 
-/// Law: whatever length a key claims to have, no block is attributed to another key. Here the second key takes the place of
-/// one entry, and a length exists with which the first key would take all entries of the second.
+/// Law: whatever length a key claims, no block is attributed to another key. Here the second key takes the place of
+/// one entry. For one length the first key would take all entries of the second.
 #[test]
 fn a_corrupt_length_gives_no_block_to_another_key() {
     let block = places(&file_of(&[("a#!~#v", 1)]))[0].entries[0].1.size as usize;
@@ -238,7 +239,7 @@ fn a_corrupt_length_gives_no_block_to_another_key() {
     }
 }
 
-/// Story: `dd` zeroed the first 4 KiB of a file, and repair gave up on the blocks behind them.
+/// Story: the first 4 KiB of a file were overwritten with zeros, and a repair gave up on the blocks after them.
 #[test]
 fn a_zeroed_beginning_costs_only_its_blocks() {
     for good in files() {
@@ -265,9 +266,9 @@ fn a_zeroed_beginning_costs_only_its_blocks() {
     }
 }
 
-/// Story: two entries of an index had the same offset after a bit flip. The file opened, and one key had the values of another.
+/// Story: a bit flip gave two index entries the same offset. The file opened, and one key had the values of another.
 #[test]
-fn two_entries_of_one_block_do_not_open() {
+fn a_file_with_two_entries_of_one_block_is_refused() {
     let good = files().swap_remove(0);
     let places = places(&good);
     let sizes = |(a, b): (usize, usize)| places[a].entries[0].1.size == places[b].entries[0].1.size;
@@ -283,7 +284,7 @@ fn two_entries_of_one_block_do_not_open() {
     assert!(found == without(&all, |key, _| key == places[a].key));
 }
 
-/// Law: no bytes make a rescue slow, or panic. Here each position of the index looks like a key of many entries.
+/// Law: no input makes a rescue slow or panic. Here each position of the index looks like a key with many entries.
 #[test]
 fn hostile_bytes_take_bounded_work() {
     let mut bytes = files().swap_remove(0);
@@ -300,7 +301,7 @@ fn hostile_bytes_take_bounded_work() {
     let _any = rescue([0_u8, 1].repeat(1 << 19).into(), &decoders);
 }
 
-/// A file of these keys, with a block of 50 values each.
+/// A file with these keys, each with a block of 50 values.
 fn file_of_50s(keys: &[String]) -> Vec<u8> {
     let times: Vec<i64> = (1..=50).collect();
     let mut writer = Writer::new(Vec::new(), Version::Influx);
@@ -314,10 +315,10 @@ fn file_of_50s(keys: &[String]) -> Vec<u8> {
     writer.finish().expect("finishes").0
 }
 
-/// Story: a disk wrote a sector of the index to the place of a later one. Repair took the copy for the index, and dropped
-/// ten of twelve hosts; with other bytes in that place it kept six.
+/// Story: a disk wrote a sector of the index to the place of a later one. A repair took the copy for the index and
+/// dropped ten of twelve hosts, or six with other bytes in that place.
 #[test]
-fn a_copied_sector_of_the_index_is_not_its_beginning() {
+fn a_copied_index_sector_is_not_the_index() {
     let keys: Vec<String> = (0..12).map(|n| format!("cpu,host=server{n:02}#!~#v")).collect();
     let good = file_of_50s(&keys);
     let all = points_of(&Reader::new(good.clone().into()).expect("opens"));
@@ -331,7 +332,7 @@ fn a_copied_sector_of_the_index_is_not_its_beginning() {
         let mut bytes = good.clone();
         let len = 512.min(good.len() - from.max(to));
         bytes.copy_within(from..from + len, to);
-        // A block, or the entry of one, that was written over is lost; nothing else is.
+        // Only an overwritten block, or the block of an overwritten entry, is lost.
         let is_lost = |key: &[u8], _| {
             let place = places.iter().find(|place| place.key == key).expect("a key");
             let (_, entry) = place.entries[0];
@@ -345,9 +346,9 @@ fn a_copied_sector_of_the_index_is_not_its_beginning() {
     }
 }
 
-/// Story: one bit of a separator flipped, and every reader left the key out without a word.
+/// Story: one bit of a separator flipped, and every reader silently left out the key.
 #[test]
-fn a_key_without_a_field_is_named_and_dropped() {
+fn a_key_without_a_field_is_reported_and_dropped() {
     let good = file_of_50s(&["m,h=a#!~#v".to_owned(), "m,h=b#!~#v".to_owned(), "m,h=c#!~#v".to_owned()]);
     let all = points_of(&Reader::new(good.clone().into()).expect("opens"));
     let place = &places(&good)[1];

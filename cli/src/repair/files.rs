@@ -78,7 +78,7 @@ fn dropped_of(salvage: &Salvage, gone: bool) -> String {
         let bytes = count(bytes, "byte");
         dropped = format!("{dropped}, {bytes} of blocks without an entry in the index");
     }
-    let rebuilt: usize = salvage.corrupt.iter().map(|key| key.mended.len()).sum();
+    let rebuilt: usize = salvage.corrupt.iter().map(|key| key.repaired.len()).sum();
     if rebuilt > 0 {
         dropped.push_str(", index rebuilt for ");
         dropped.push_str(&count(rebuilt as u64, "block"));

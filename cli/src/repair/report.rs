@@ -155,7 +155,7 @@ impl Key {
             kept_min: key.kept_range.map(|range| range.min),
             kept_max: key.kept_range.map(|range| range.max),
             dropped: key.dropped.iter().map(block).collect(),
-            mended: key.mended.iter().map(block).collect(),
+            mended: key.repaired.iter().map(block).collect(),
         }
     }
 }

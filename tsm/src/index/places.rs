@@ -1,8 +1,8 @@
-//! Where keys are by their hash: what a file grows that is asked for many single keys.
+//! A hash table from keys to their places in the index. It is built for a file after many lookups of single keys.
 //!
-//! A search halves the offsets and looks at a key each time, most of them not in the processor's cache. A hash leads to
-//! the key at once, but takes time to be made and memory to be kept. So it is made when the searches of a file took
-//! about as long as it does.
+//! A binary search reads a key in each step, and most keys are not in the cache. A hash table finds the key at once,
+//! but it takes time to build and memory to keep. So it is built once the searches of a file have taken about as long
+//! as building it.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashTable;
 use tsmith_codecs::SeriesKey;
 
-/// Hashing so many keys takes as long as one search.
+/// Hashing this many keys takes as long as one search.
 const KEYS_PER_SEARCH: usize = 8;
-/// Files with more keys are searched for ever: nobody should wait for their hash.
+/// Files with more keys always use the binary search, so that no lookup waits for a long build.
 const KEYS_MAX: usize = 1 << 20;
 
-/// The places of the keys, once they were asked for often enough.
+/// The places of the keys, once there were enough lookups.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     table: OnceLock<Table>,
@@ -23,13 +23,13 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// What was made.
+    /// The table, if it was built.
     pub(super) fn get(&self) -> Option<&Table> {
         self.table.get()
     }
 
-    /// Counts a search among `keys` keys, of which `key_at` gives the one at a place; the one that makes them too many
-    /// makes the table.
+    /// Counts a search among `keys` keys. `key_at` returns the key at a place. The search that reaches the limit
+    /// builds the table.
     pub(super) fn searched<'k>(&self, keys: usize, key_at: impl Fn(u32) -> &'k [u8]) {
         if keys <= KEYS_MAX && self.searches.fetch_add(1, Ordering::Relaxed) == keys / KEYS_PER_SEARCH {
             drop(self.table.set(Table::new(keys, key_at)));
@@ -37,7 +37,7 @@ impl Places {
     }
 }
 
-/// The place of each key by its hash; five to eleven bytes a key.
+/// The place of each key by its hash. It takes five to eleven bytes per key.
 #[derive(Debug)]
 pub(super) struct Table(HashTable<u32>);
 
@@ -50,7 +50,7 @@ impl Table {
         Self(table)
     }
 
-    /// What `key_at` says of the place of `key`: it is asked about places until it knows one as its own.
+    /// Finds the place of `key`. `key_at` checks candidate places until it accepts one.
     pub(super) fn find<T>(&self, key: &[u8], mut key_at: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let mut found = None;
         self.0.find(hash(key), |&place| {

@@ -1,7 +1,7 @@
-//! One key of a merge: its blocks to the blocks that are written.
+//! Merges one key: turns its blocks into the blocks that are written.
 //!
-//! All that was read of a key is what lies at or before one time, `done`: windows ascend, and each takes from every
-//! block what it has there. So a block is read, partly read or unread by its range alone.
+//! Windows ascend, and each takes all points inside it from every block. So all points up to one time, `done`, are
+//! read. The range of a block tells whether it is read, partly read or unread.
 
 use tsmith_codecs::{BLOCK_VALUES_MAX, BlockDecoder, Column, ColumnRef, FieldType, TimeRange};
 
@@ -13,16 +13,16 @@ use crate::index::{IndexEntry, KeyEntry};
 use crate::reader::Reader;
 use crate::tombstone::for_each_live;
 
-/// Most partly read blocks of a key that are kept decoded; more are decoded again for each window.
+/// The most partly read blocks of a key that stay decoded. Further blocks are decoded again for each window.
 const KEPT_MAX: usize = 64;
-/// Most blocks of a key that are sorted again for each block of the output, when sorting once does not put them in
-/// order. InfluxDB has no such limit, and takes time with the square of their number.
+/// The most blocks of a key that are sorted again for each output block, if sorting once does not order them.
+/// InfluxDB has no such limit, so its time grows with the square of the number.
 const RESORTED_MAX: usize = 4096;
 
 /// What is written next.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Piece {
-    /// A block as it is.
+    /// A block that is copied.
     Block(usize),
     /// Points that were merged.
     Points { from: usize, to: usize },
@@ -33,7 +33,7 @@ struct Source<'a> {
     input: usize,
     from: MergeInput<'a>,
     key: KeyEntry<'a>,
-    /// What is deleted of the key, as far as it concerns its blocks.
+    /// The deleted ranges that overlap its blocks.
     deleted: Vec<TimeRange>,
 }
 
@@ -41,7 +41,7 @@ struct Source<'a> {
 #[derive(Clone, Copy)]
 struct Block {
     source: u32,
-    /// Place among all blocks of the key, file by file: the greater, the newer.
+    /// Index among all blocks of the key, file by file. Greater means newer.
     age: u32,
     entry: IndexEntry,
 }
@@ -52,21 +52,21 @@ pub(super) struct KeyMerge<'a> {
     size: usize,
     sources: Vec<Source<'a>>,
     blocks: Vec<Block>,
-    /// Blocks before this one are done with.
+    /// Blocks before this one are finished.
     front: usize,
-    /// Sorting the blocks again changes nothing.
+    /// Whether sorting the blocks again changes nothing.
     sorted: bool,
-    /// The last place where something has to be merged: a block overlaps the one before it, or has deleted points.
-    /// (Reasons that appear while merging are looked at then.)
+    /// The last place that needs a merge: a block overlaps the previous one or has deleted points. (Further reasons
+    /// that appear during the merge are checked then.)
     last_overlap: Option<usize>,
     last_deleted: Option<usize>,
-    /// The blocks by their times, when something may have to be merged.
+    /// The blocks by their times, if a merge may be necessary.
     spans: Spans,
-    /// All points up to here are read.
+    /// All points up to this time are read.
     done: Option<i64>,
-    /// Blocks of a copied stretch that are still to be given out.
+    /// Copied blocks that are still to be written.
     copying: std::ops::Range<usize>,
-    /// A cut is due when they are.
+    /// Whether a block is split off after those blocks.
     cut_due: bool,
     pending: Column,
     /// Points of `pending` before this one are written.
@@ -99,7 +99,7 @@ impl<'a> KeyMerge<'a> {
         }
     }
 
-    /// Forgets the key before.
+    /// Clears the previous key.
     pub(super) fn begin(&mut self) {
         self.sources.clear();
         self.blocks.clear();
@@ -129,7 +129,7 @@ impl<'a> KeyMerge<'a> {
         Ok(())
     }
 
-    /// Puts the blocks in order, once all are there.
+    /// Sorts the blocks after all were added.
     pub(super) fn order(&mut self) {
         self.sorted = order::is_sorted(&self.blocks, range);
         if !self.sorted {
@@ -139,7 +139,7 @@ impl<'a> KeyMerge<'a> {
         self.survey();
     }
 
-    /// Finds out what of the blocks from the front on has to be merged.
+    /// Finds the leading blocks that must be merged.
     fn survey(&mut self) {
         let places = self.front..self.blocks.len();
         let deleted = |i: &usize| !self.sources[self.blocks[*i].source as usize].deleted.is_empty();
@@ -158,7 +158,7 @@ impl<'a> KeyMerge<'a> {
         self.sources.first().map_or(&[], |source| source.key.key())
     }
 
-    /// Where the block of a [`Piece::Block`] is.
+    /// The source of the block of a [`Piece::Block`].
     pub(super) fn block(&self, at: usize) -> (usize, &'a Reader, KeyEntry<'a>, IndexEntry) {
         let block = self.blocks[at];
         let source = &self.sources[block.source as usize];
@@ -170,7 +170,7 @@ impl<'a> KeyMerge<'a> {
         self.pending.as_ref().slice(from..to)
     }
 
-    /// The next block of the output; `None` when all of the key is written.
+    /// The next block of the output, or `None` if the whole key is written.
     pub(super) fn next<D: BlockDecoder>(&mut self, decoder: &mut D) -> BlockResult<Option<Piece>> {
         loop {
             if let Some(at) = self.copying.next() {
@@ -204,14 +204,14 @@ impl<'a> KeyMerge<'a> {
             || self.has_partly_read()
     }
 
-    /// The first points that make a block, or all there are.
+    /// The leading points that fill a block, or all points.
     fn cut(&mut self) -> Option<Piece> {
         let from = self.cut_at;
         self.cut_at = from + first_block(self.rest(), self.size);
         (from < self.cut_at).then_some(Piece::Points { from, to: self.cut_at })
     }
 
-    /// Nothing overlaps: copies what can be copied, and joins the blocks after that.
+    /// No blocks overlap: copies the blocks that can be copied, and joins the blocks after them.
     fn join<D: BlockDecoder>(&mut self, decoder: &mut D) -> BlockResult<()> {
         let (begin, len) = (self.front, self.blocks.len());
         let mut at = begin;
@@ -219,7 +219,7 @@ impl<'a> KeyMerge<'a> {
             at += 1;
         }
         if at + 1 == len {
-            at = len; // one alone would stay what it is
+            at = len; // a single block would not change
         }
         self.copying = (begin..at).find(|&i| !self.is_read(i)).unwrap_or(at)..at;
         self.front = at;
@@ -235,12 +235,12 @@ impl<'a> KeyMerge<'a> {
         Ok(())
     }
 
-    /// Whether the block at this place is as full as a block of the output gets.
+    /// Whether the block at this place is as full as an output block gets.
     fn is_whole<D: BlockDecoder>(&self, at: usize, decoder: &mut D) -> BlockResult<bool> {
         let (input, reader, key, entry) = self.block(at);
         let unchecked = reader.unchecked_block(entry).map(|block| is_full_block(decoder, block, self.size));
         if let Some(Ok(whole)) = unchecked {
-            return Ok(whole); // it is going to be read in full, with its checksum
+            return Ok(whole); // the block is read in full later, and its checksum is checked
         }
         let on_input = |error| MergeError { input: Some(input), error };
         let block = reader.block(key, entry).map_err(on_input)?;
@@ -248,7 +248,7 @@ impl<'a> KeyMerge<'a> {
             .map_err(|error| on_input(Error::new(ErrorKind::from(error)).at(entry.offset).of(key.key())))
     }
 
-    /// Reads window after window, until there are points for a block.
+    /// Reads one window after the other until the points fill a block.
     fn merge<D: BlockDecoder>(&mut self, decoder: &mut D) -> BlockResult<()> {
         self.begin_pending();
         while !fill_block(self.rest(), self.size) {
@@ -270,8 +270,8 @@ impl<'a> KeyMerge<'a> {
         Ok(())
     }
 
-    /// The next stretch of time to read: that of the first block, from where one that overlaps it begins to where the
-    /// first of them ends.
+    /// The next window: the times of the first block, from where an overlapping block begins to where the first of
+    /// them ends.
     fn window(&self) -> TimeRange {
         let mut first = self.front;
         loop {
@@ -285,7 +285,7 @@ impl<'a> KeyMerge<'a> {
                 }
                 from = at + 1;
             }
-            // The order of the blocks may hide one that is wholly before: then it is the first.
+            // In this order, a later block may lie completely before the first. Then it is the first.
             let unread = self.unread();
             let hidden =
                 self.spans.find(self.front, |span| span.first_end < window.min && span.last_end >= unread);
@@ -296,31 +296,31 @@ impl<'a> KeyMerge<'a> {
         }
     }
 
-    /// The places of the blocks with unread points that may lie inside `window`.
+    /// The indexes of the blocks with unread points that may lie inside `window`.
     fn met(&self, window: TimeRange) -> impl Iterator<Item = usize> {
         let next = move |from| self.meets(from, window);
         std::iter::successors(next(self.front), move |at| next(at + 1))
     }
 
-    /// The first of them from `from` on.
+    /// The first of them at or after `from`.
     fn meets(&self, from: usize, window: TimeRange) -> Option<usize> {
         let since = window.min.max(self.unread());
         self.spans.find(from, |span| span.begin <= window.max && span.last_end >= since)
     }
 
-    /// The time after the last one that is read. (Who reads to the last time there is has no block left.)
+    /// The time after the last read time. (After the last possible time, no block is left.)
     fn unread(&self) -> i64 {
         self.done.map_or(i64::MIN, |done| done.saturating_add(1))
     }
 
-    /// Drops what is read from the decoded blocks.
+    /// Drops decoded blocks that are completely read.
     fn drop_read(&mut self) {
         let unread = self.unread();
         let read = self.decoded.extract_if(.., |(block, _)| range(block).max < unread);
         self.free.extend(read.map(|(_, column)| column));
     }
 
-    /// Merges the unread points of a block inside `window` into the pending ones, without the deleted ones.
+    /// Merges the unread points of a block inside `window` into `pending`, without deleted points.
     fn read_into_pending<D: BlockDecoder>(
         &mut self,
         block: Block,
@@ -337,7 +337,7 @@ impl<'a> KeyMerge<'a> {
         for_each_live(&source.deleted, unread, |live| {
             merged &= self.pending.merge(column.as_ref().within(live), &mut self.spare).is_ok();
         });
-        assert!(merged, "`add` takes one type, and the reader gives no other");
+        assert!(merged, "`add` accepts one type, and the reader checks it");
         if range(&block).max > window.max && self.decoded.len() < KEPT_MAX {
             self.decoded.push((block, column));
         } else {
@@ -346,7 +346,7 @@ impl<'a> KeyMerge<'a> {
         Ok(())
     }
 
-    /// The points of a block; taken from the decoded ones if it is there.
+    /// The points of a block, taken from the decoded blocks if possible.
     fn decode<D: BlockDecoder>(&mut self, block: Block, decoder: &mut D) -> BlockResult<Column> {
         if let Some(at) = self.decoded.iter().position(|(kept, _)| kept.age == block.age) {
             return Ok(self.decoded.swap_remove(at).1);
@@ -361,7 +361,7 @@ impl<'a> KeyMerge<'a> {
         Ok(column)
     }
 
-    /// Moves the points that are not yet written to the beginning.
+    /// Moves the points that are not yet written to the front.
     fn begin_pending(&mut self) {
         let rest = self.pending.as_ref().slice(self.cut_at..self.pending.len());
         if self.cut_at == 0 || fill_block(rest, self.size) {
@@ -378,7 +378,7 @@ impl<'a> KeyMerge<'a> {
         self.cut_at = 0;
     }
 
-    /// The points that were merged and are not yet written.
+    /// The merged points that are not yet written.
     fn rest(&self) -> ColumnRef<'_> {
         self.pending.as_ref().slice(self.cut_at..self.pending.len())
     }

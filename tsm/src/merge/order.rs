@@ -1,16 +1,16 @@
 //! The order in which the blocks of a key are merged.
 //!
-//! A block comes before another when it ends before the other begins. Blocks that overlap are neither before nor after
-//! each other, which is no order that a sort can rely on: `a` may be before `b`, and both overlap `c`. So what comes out
-//! depends on the sort, and to equal InfluxDB's files it must be that of Go's library: insertion sort of runs of twenty,
-//! which are then merged in place (Kim and Kutzner, "Stable minimum storage merging by symmetric comparisons", 2004).
+//! A block precedes another if it ends before the other begins. Blocks that overlap have no order, and this is no
+//! valid order for a sort: `a` may precede `b` while both overlap `c`. So the result depends on the algorithm. To
+//! equal InfluxDB's files it must be that of Go's library: insertion sort of runs of twenty, which are then merged in
+//! place (Kim and Kutzner, "Stable minimum storage merging by symmetric comparisons", 2004).
 
 use tsmith_codecs::TimeRange;
 
-/// Length of the runs that are sorted by insertion.
+/// The length of the runs that are sorted by insertion.
 const RUN: usize = 20;
 
-/// Sorts as Go's `sort.Stable` does, by `range`: what ends before another begins comes first.
+/// Sorts by `range` like Go's `sort.Stable`. A block that ends before another begins comes first.
 pub(super) fn sort<T>(blocks: &mut [T], range: impl Fn(&T) -> TimeRange + Copy) {
     let before = |a: &T, b: &T| range(a).max < range(b).min;
     for run in blocks.chunks_mut(RUN) {
@@ -33,7 +33,7 @@ pub(super) fn sort<T>(blocks: &mut [T], range: impl Fn(&T) -> TimeRange + Copy) 
     }
 }
 
-/// Merges `blocks[..middle]` and `blocks[middle..]`, each sorted.
+/// Merges `blocks[..middle]` and `blocks[middle..]`, which are both sorted.
 fn merge<T>(blocks: &mut [T], middle: usize, before: &impl Fn(&T, &T) -> bool) {
     let len = blocks.len();
     if middle == 0 || middle == len {
@@ -62,7 +62,7 @@ fn merge<T>(blocks: &mut [T], middle: usize, before: &impl Fn(&T, &T) -> bool) {
     merge(right, end - half, before);
 }
 
-/// The first place of `from..to` where `holds` no longer does, found by halving.
+/// The first index in `from..to` where `holds` is false, found by binary search.
 fn partition(mut from: usize, mut to: usize, holds: impl Fn(usize) -> bool) -> usize {
     while from < to {
         let middle = usize::midpoint(from, to);
@@ -71,7 +71,7 @@ fn partition(mut from: usize, mut to: usize, holds: impl Fn(usize) -> bool) -> u
     from
 }
 
-/// Whether no block ends before one in front of it begins: then sorting changes nothing, also when blocks are taken
+/// Whether no block ends before an earlier one begins. Sorting then changes nothing, even after blocks are removed
 /// from the front.
 pub(super) fn is_sorted<T>(blocks: &[T], range: impl Fn(&T) -> TimeRange) -> bool {
     let mut earliest_end = i64::MAX;
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(
             blocks.iter().map(|b| b.0).collect::<Vec<_>>(),
             [0, 1, 2],
-            "the last cannot pass the second"
+            "the last block cannot move before the second"
         );
         assert!(!is_sorted(&blocks, |b| b.1));
     }

@@ -1,36 +1,36 @@
-//! Blocks found by their times, in the order in which they stand.
+//! Finds blocks by their times, in their present order.
 //!
-//! A block of long ago may last as long as all others of its key, so that a walk from it over those that overlap it, once for
-//! each stretch that is read, takes time with the square of their number. Here a tree over the places knows of each half,
-//! quarter and so on when its blocks begin and end, and a search passes over those in which none can fit.
+//! One early block may cover the times of all other blocks of its key. If each window walked over all blocks that
+//! overlap it, the time would grow with the square of their number. So this tree stores for each half, quarter and so
+//! on when its blocks begin and end. A search skips the parts that have no match.
 
 use tsmith_codecs::TimeRange;
 
-/// What is known of the blocks below a node; of a leaf, the times of its block.
+/// What a node knows of the blocks below it. A leaf has the times of its block.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
-    /// When the first of them begins.
+    /// When the earliest block begins.
     pub(super) begin: i64,
-    /// When the first of them ends.
+    /// When the first block ends.
     pub(super) first_end: i64,
-    /// When the last of them ends.
+    /// When the last block ends.
     pub(super) last_end: i64,
 }
 
-/// That of no block.
+/// The span without blocks.
 const NONE: Span = Span { begin: i64::MAX, first_end: i64::MAX, last_end: i64::MIN };
 
-/// The tree. Those below node `n` are `2n` and `2n + 1`; the root is 1, and the second half are the leaves.
+/// The tree. The children of node `n` are `2n` and `2n + 1`, and the root is 1. The second half holds the leaves.
 #[derive(Default)]
 pub(super) struct Spans {
     nodes: Vec<Span>,
-    /// The place of the first leaf's block, and of the one behind the last.
+    /// The index of the first leaf's block, and the index after the last.
     from: usize,
     to: usize,
 }
 
 impl Spans {
-    /// Makes it that of the blocks with these ranges, the first of which is at place `from`.
+    /// Rebuilds the tree for the blocks with these ranges. The first of them has the index `from`.
     pub(super) fn build(&mut self, from: usize, ranges: impl ExactSizeIterator<Item = TimeRange>) {
         (self.from, self.to) = (from, from + ranges.len());
         let leaves = ranges.len().next_power_of_two();
@@ -53,7 +53,8 @@ impl Spans {
         (self.from, self.to) = (0, 0);
     }
 
-    /// The first place from `from` on whose block fits. What `fits` says of a block it must also say of all spans that it
+    /// The first index at or after `from` whose block fits. If `fits` accepts a block, it must also accept every span
+    /// that contains it.
     /// is in.
     pub(super) fn find(&self, from: usize, fits: impl Fn(&Span) -> bool) -> Option<usize> {
         let from = from.max(self.from);
@@ -71,7 +72,7 @@ impl Spans {
                 node *= 2;
                 continue;
             }
-            // To the one on the right, which may be that of a parent.
+            // Move to the right sibling, possibly of a parent.
             while node % 2 == 1 {
                 node /= 2;
             }
@@ -93,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_found_is_the_first_that_fits(
+        fn the_first_block_that_fits_is_found(
             ranges in prop::collection::vec((-20_i64..20, 0_i64..9), 0..40),
             base in 0_usize..5, from in 0_usize..45, min in -25_i64..25, len in 0_i64..9,
         ) {
@@ -114,9 +115,9 @@ mod tests {
         }
     }
 
-    /// Each window of a merge walked over all blocks that a wide one overlaps: 60,000 blocks took minutes.
+    /// Story: each window of a merge walked over all blocks that a wide block overlaps. 60,000 blocks took minutes.
     #[test]
-    fn a_search_passes_over_most_of_the_blocks() {
+    fn a_search_skips_most_blocks() {
         let wide = TimeRange::new(0, 60_000);
         let blocks = (0..60_000).map(|time| TimeRange::new(time, time));
         let mut spans = Spans::default();

@@ -1,4 +1,4 @@
-//! Merging against a map of what must come out, and against the merge as its specification has it, word for word.
+//! Compares merges with a map of the expected points, and with a direct implementation of the specification.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ const SIZE: usize = 4;
 /// A block of integers by time.
 type Points = BTreeMap<i64, i64>;
 
-/// A file of one key: blocks, ascending by their first times, and what is deleted.
+/// A file with one key: blocks in order of their first times, and deleted ranges.
 #[derive(Clone, Debug)]
 struct Model {
     blocks: Vec<Points>,
@@ -32,7 +32,7 @@ fn range_of(points: &Points) -> TimeRange {
 
 fn file<E: BlockEncoder + Default>(version: Version, keys: &[(&[u8], &Model)]) -> Reader {
     let (mut bytes, mut index) = (vec![0x16, 0xd1, 0x16, 0xd1, version.byte()], Vec::new());
-    // By hand, because the writer takes no blocks that overlap.
+    // Built by hand, because the writer refuses blocks that overlap.
     for (key, model) in keys {
         index.extend((key.len() as u16).to_be_bytes());
         index.extend_from_slice(key);
@@ -70,7 +70,7 @@ fn go_on(_: usize) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Merges files of one key to one file; its blocks.
+/// Merges files of one key into one file and returns its blocks.
 fn merge(models: &[Model], mode: MergeMode) -> Vec<Points> {
     let readers: Vec<_> = models.iter().map(|model| file::<Raw>(Version::Tagged, &[(b"k", model)])).collect();
     let deletions: Vec<_> = models.iter().map(|model| deletions(b"k", model)).collect();
@@ -105,7 +105,7 @@ fn points(column: &Column) -> Points {
     column.times().iter().copied().zip(values.iter().copied()).collect()
 }
 
-/// What must come out, in whatever blocks.
+/// The expected points, in any blocks.
 fn expected(models: &[Model]) -> Points {
     let mut all = Points::new();
     for model in models {
@@ -115,7 +115,7 @@ fn expected(models: &[Model]) -> Points {
     all
 }
 
-/// The merge of one key as the specification of InfluxDB's has it, statement by statement, however long it takes.
+/// Merges one key exactly as the specification of InfluxDB's merge says, without regard to speed.
 mod specification {
     use super::*;
 
@@ -150,7 +150,7 @@ mod specification {
                 read: None,
             }));
         }
-        // Ranges that do not concern the key are no tombstones of it.
+        // Ranges that do not overlap the key are not its tombstones.
         let tombstones = |file: usize| {
             let model = &models[file];
             let all = range_of(&model.blocks.iter().flatten().map(|(t, v)| (*t, *v)).collect());
@@ -224,7 +224,7 @@ fn any_block(span: i64) -> impl Strategy<Value = Points> {
         .prop_map(|(from, times, seed)| times.into_iter().map(|t| (from + t, seed.wrapping_add(t))).collect())
 }
 
-/// Files of one key, their blocks in order; with `apart`, as a writer writes them.
+/// Files of one key with their blocks in order. If `apart`, blocks do not overlap, as from a writer.
 fn any_files(apart: bool) -> impl Strategy<Value = Vec<Model>> {
     let deleted =
         prop::collection::vec((0_i64..130, 0_i64..30).prop_map(|(t, n)| TimeRange::new(t, t + n)), 0..3);
@@ -255,11 +255,11 @@ fn ascend(blocks: &[Points]) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// The newest value of each time that is not deleted comes out, and in the blocks of the specification; unless those
-    /// do not ascend, which no index can hold, or are wrong: InfluxDB's sort can put an older block behind a newer one
-    /// that it overlaps, when more than twenty are sorted, and then the older value wins.
+    /// The output has the newest value of each time that is not deleted, in the blocks of the specification. The
+    /// blocks of the specification do not count if they do not ascend or are wrong: if InfluxDB sorts more than
+    /// twenty blocks, it can put an older block behind a newer one that overlaps it. The older value then wins.
     #[test]
-    fn files_merge_to_what_was_specified(models in any_files(true)) {
+    fn merged_files_match_the_specification(models in any_files(true)) {
         for mode in [MergeMode::Full, MergeMode::Fast] {
             let merged = merge(&models, mode);
             let all: Points = merged.iter().flatten().map(|(t, v)| (*t, *v)).collect();
@@ -273,9 +273,9 @@ proptest! {
         }
     }
 
-    /// The same for files whose own blocks overlap, which InfluxDB can have written.
+    /// The same for files whose own blocks overlap, which InfluxDB may have written.
     #[test]
-    fn files_that_overlap_themselves_merge(models in any_files(false)) {
+    fn files_with_overlapping_blocks_merge(models in any_files(false)) {
         for mode in [MergeMode::Full, MergeMode::Fast] {
             let merged = merge(&models, mode);
             let all: Points = merged.iter().flatten().map(|(t, v)| (*t, *v)).collect();
@@ -306,7 +306,7 @@ fn model(blocks: &[&[i64]]) -> Model {
     Model { blocks, deleted: Vec::new() }
 }
 
-/// Merges these files of several keys into as many files as that takes, each with so many blocks.
+/// Merges files of several keys into as many files as needed, each with this many blocks.
 fn merge_keys(readers: &[Reader], blocks_a_file: usize) -> Vec<Reader> {
     let none = Deletions::new();
     let inputs = readers.iter().map(|reader| MergeInput { reader, deletions: &none }).collect();
@@ -328,10 +328,10 @@ fn merge_keys(readers: &[Reader], blocks_a_file: usize) -> Vec<Reader> {
     }
 }
 
-/// Every stretch of time was looked for among all blocks that a wide one overlaps: a merge of this size took a minute, and
-/// one of 60,000 blocks for ever.
+/// Story: each window was searched among all blocks that a wide block overlaps. A merge of this size took a minute,
+/// and one with 60,000 blocks did not finish.
 #[test]
-fn a_block_as_wide_as_all_others_is_merged_with_each() {
+fn a_block_that_overlaps_all_others_merges() {
     const BLOCKS: i64 = 20_000;
     let wide =
         Model { blocks: vec![(0..=100).map(|n| (n * BLOCKS / 100, -1)).collect()], deleted: Vec::new() };
@@ -344,9 +344,9 @@ fn a_block_as_wide_as_all_others_is_merged_with_each() {
     }
 }
 
-/// A merge goes on in the next file wherever the one before ended, also within a key.
+/// A merge continues in the next file after the last one is full, even within a key.
 #[test]
-fn a_merge_goes_on_in_the_next_file() {
+fn a_merge_continues_in_the_next_file() {
     let (a, b) = (model(&[&[1, 2, 3, 4], &[5, 6]]), model(&[&[3, 7, 8, 9, 10, 11]]));
     let readers = [
         file::<Tsm1>(Version::Influx, &[(b"a", &a), (b"c", &a)]),
@@ -365,10 +365,10 @@ fn a_merge_goes_on_in_the_next_file() {
     assert_eq!(all(&whole, b"a").iter().map(Points::len).collect::<Vec<_>>(), [4, 4, 3]);
 }
 
-/// Whichever of three files have which of four keys: each key comes once, in order, with the points of all that have it.
-/// Files are compared with their neighbours in the queue alone, and only when they are put there.
+/// Three files have any of four keys. Each key comes once, in order, with the points of all files that have it. Files
+/// are compared only with their neighbours in the queue, and only when they are inserted.
 #[test]
-fn every_key_is_taken_from_all_files_that_have_it() {
+fn every_key_has_the_points_of_all_files() {
     let names: [&[u8]; 4] = [b"a", b"b", b"ba", b"c"];
     let models = [0, 1, 2].map(|age| Model {
         blocks: vec![Points::from([(age, age)]), Points::from([(100, age)])],
@@ -401,9 +401,9 @@ fn every_key_is_taken_from_all_files_that_have_it() {
     }
 }
 
-/// Blocks of encoders that InfluxDB does not know are encoded again in a file for it.
+/// Blocks of encoders that InfluxDB does not know are encoded again for a file that InfluxDB reads.
 #[test]
-fn a_file_for_influxdb_has_only_its_blocks() {
+fn files_for_influxdb_have_only_its_blocks() {
     let a = model(&[&[1, 2, 3, 4], &[5, 6]]);
     let files = merge_keys(&[file::<Raw>(Version::Tagged, &[(b"a", &a)])], usize::MAX);
     assert_eq!((files[0].version(), blocks(&files[0], b"a")), (Version::Influx, a.blocks));
@@ -425,7 +425,7 @@ fn a_corrupt_block_ends_the_merge() {
         writer.write_block(b"b", FieldType::Integer, range_of(&points), &bytes).expect("writes");
         let mut bytes = writer.finish().expect("finishes").0;
         bytes[12] ^= 1;
-        let corrupt = Reader::new(bytes.into()).expect("the index is sound");
+        let corrupt = Reader::new(bytes.into()).expect("the index is valid");
         let inputs = [&sound, &corrupt].map(|reader| MergeInput { reader, deletions: &none });
         let mut writer = Writer::new(Vec::new(), Version::Influx);
         let error = Merge::new(inputs.to_vec(), mode, SIZE, Tsm1::default(), Decoders::standard())

@@ -1,22 +1,25 @@
-//! Rescue: the entries of a corrupt index that can be read.
+//! Rescue: reads the entries of a corrupt index that are still readable.
 //!
 //! ```text
-//! header ─ blocks ─ index ─ footer      opens as it is? with another header? ─▶ done
+//! header ─ blocks ─ index ─ footer      opens unchanged? with another header? ─▶ done
 //!                   ▲
-//!                   └ where the footer says, or where a first key is: one whose first block follows the header
-//! key ─▶ next key ─▶ bytes that do not fit ─▶ search: entries that fit a block, then the key before them ─▶ next key
+//!                   └ at the offset in the footer, or at a first key: one whose first block follows the header
+//! key ─▶ next key ─▶ invalid bytes ─▶ search: entries that fit a block, then the key before them ─▶ next key
 //! ```
 //!
-//! In files of InfluxDB the index has no checksum. So an entry is believed only if
+//! InfluxDB's index has no checksum. So an entry is accepted only if
 //!
-//! - the block that it describes has the right checksum and decodes, to values of the type of its key;
-//! - its offset is that of its place: the block begins where the one of a neighbour ends, or ends where it begins. An entry
-//!   with another offset could describe the block of another key.
+//! - its block has the right checksum and decodes to values of the key's type, and
+//! - its block begins where the block of a neighbour ends, or ends where it begins. An entry with another offset
+//!   could describe the block of another key.
 //!
-//! A key is believed only if its length leads from where it must begin to such entries, and it is between its neighbours. Its
-//! first entries may be corrupt if all others fit, and it has one separator: with a corrupt length it would have another. Of
-//! two keys in the wrong order the one is dropped without which the others ascend; both, if that does not tell. A key that
-//! was changed and is still in order cannot be told from another key: neither InfluxDB nor any reader detects it.
+//! A key is accepted only if its length leads from its start to such entries, and it is in order with its neighbours.
+//! Its first entries may be corrupt if all others fit and the key has one separator. With a corrupt length it would
+//! contain another separator.
+//!
+//! If two keys are in the wrong order, the one without which the others ascend is dropped. If that does not decide,
+//! both are dropped. A corrupt key that is still in order looks like another key. Neither InfluxDB nor any other
+//! reader detects it.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -33,31 +36,30 @@ use crate::format::{
 use crate::index::IndexEntry;
 use crate::reader::Reader;
 
-/// What separates series and field in the keys of every engine.
+/// Separates series and field in the keys of every engine.
 const SEPARATOR: &[u8] = b"#!~#";
 
-/// How often each byte of a file may be looked at, on average. An intact index needs two looks at each.
+/// How often each byte of a file may be read, on average. An intact index needs two reads per byte.
 const LOOKS_PER_BYTE: u64 = 16;
 
-/// How many first keys are tried.
+/// The number of first keys that are tried.
 const FIRST_KEYS_MAX: usize = 4;
 
-/// What of header, footer and index is corrupt.
+/// The corrupt parts of header, footer and index.
 #[derive(Clone, Debug)]
 pub struct IndexLoss {
     /// Why the file does not open.
     pub error: Error,
-    /// Places of the index from which no entry was taken.
+    /// Ranges of the index from which no entry was taken.
     pub gaps: Vec<Range<u64>>,
-    /// Bytes of blocks that no entry describes any more.
+    /// Bytes of blocks that have no index entry any more.
     pub orphan_bytes: u64,
 }
 
-/// Opens a file as [`Reader::new`] does; if header, footer or index is corrupt, with an index of the entries that can be
-/// read. Says then what is lost.
-///
+/// Opens a file like [`Reader::new`]. If header, footer or index is corrupt, it uses an index of the entries that are
+/// still readable, and returns what is lost.
 /// # Errors
-/// No entry can be read; or a key of version `T` is corrupt, and nothing tells which.
+/// No entry can be read, or a key of version `T` is corrupt and it is unknown which.
 pub fn rescue(bytes: Bytes, decoders: &Decoders) -> Result<(Reader, Option<IndexLoss>)> {
     let error = match Reader::new(bytes.clone()) {
         Ok(reader) => return Ok((reader, None)),
@@ -88,7 +90,7 @@ pub fn rescue(bytes: Bytes, decoders: &Decoders) -> Result<(Reader, Option<Index
     Ok((reader, Some(IndexLoss { error, gaps, orphan_bytes })))
 }
 
-/// What was read of an index.
+/// The result of reading an index.
 struct Found {
     start: usize,
     records: Vec<Record>,
@@ -96,20 +98,21 @@ struct Found {
 }
 
 impl Found {
-    /// Whether the last block ends where the index begins, as it does in every file.
+    /// Whether the last block ends where the index begins, as in every intact file.
     fn reaches_index(&self) -> bool {
         let last = self.records.iter().flat_map(|record| &record.fits).map(|fit| fit.entry.end()).max();
         last == Some(self.start as u64)
     }
 
-    /// The higher, the more likely it is the index of the file.
+    /// The higher the rank, the more likely this is the index of the file.
     fn rank(&self) -> (bool, usize) {
         (self.reaches_index(), self.records.iter().map(|record| record.fits.len()).sum())
     }
 }
 
-/// The index where the footer says, or at a first key. Of these the one that the last block reaches to, then the one that
-/// keeps most blocks: a first key behind the true one is a copy, of a sector that was written in the place of another.
+/// The index at the offset in the footer, or at a first key. An index that begins where its last block ends is
+/// preferred, then the one that keeps the most blocks. A first key after the true one is in a copy of an index sector
+/// that was written to the wrong place.
 fn find_index(bytes: &Bytes, version: Version, decoders: &Decoders) -> Result<Option<Found>> {
     let stored = bytes.last_chunk::<INDEX_OFFSET_BYTES>().map(|stored| u64::from_be_bytes(*stored));
     let inside = |&at: &usize| HEADER_BYTES < at && at < bytes.len();
@@ -121,7 +124,7 @@ fn find_index(bytes: &Bytes, version: Version, decoders: &Decoders) -> Result<Op
     {
         return Ok(by_footer);
     }
-    // A corrupt length of the first key has a key found that begins inside the last block.
+    // If the length of the first key is corrupt, the search may find a key that begins inside the last block.
     let in_block = |found: &Found| {
         let first = found.records.first();
         !found.reaches_index() && said.zip(first).is_some_and(|(said, first)| first.key.contains(&said))
@@ -141,7 +144,7 @@ fn find_index(bytes: &Bytes, version: Version, decoders: &Decoders) -> Result<Op
     Ok(best)
 }
 
-/// Reads the index that begins at `start`. What is there twice is taken once.
+/// Reads the index that begins at `start`. Duplicate keys are taken once.
 fn run(bytes: &Bytes, version: Version, start: usize, decoders: &Decoders) -> Result<Found> {
     let reader = Reader::with_index(bytes.clone(), version, start as u64, Bytes::new())?;
     let work = (bytes.len() as u64).saturating_mul(LOOKS_PER_BYTE);
@@ -154,7 +157,7 @@ fn run(bytes: &Bytes, version: Version, start: usize, decoders: &Decoders) -> Re
     Ok(Found { start, records, gaps })
 }
 
-/// The keys of which the first block follows the header, from the end of the file backwards.
+/// The keys whose first block follows the header, from the end of the file backwards.
 struct FirstKeys<'a> {
     bytes: &'a Bytes,
     version: Version,
@@ -169,7 +172,7 @@ impl<'a> FirstKeys<'a> {
         Self { bytes, version, decoders, upto: bytes.len(), work }
     }
 
-    /// Where the next one is.
+    /// Where the next key is.
     fn next(&mut self) -> Result<Option<usize>> {
         let offset = (HEADER_BYTES as u64).to_be_bytes();
         while self.work > 0 {
@@ -177,7 +180,7 @@ impl<'a> FirstKeys<'a> {
             let hit = part.windows(offset.len()).rposition(|found| found == offset);
             let Some(hit) = hit else { return Ok(None) };
             self.upto = hit.saturating_add(offset.len()).saturating_sub(1);
-            // Before an offset there are two times, and before the first entry type and count.
+            // Two times precede an offset, and type and count precede the first entry.
             let Some(at) = hit.checked_sub(16 + TYPE_BYTES + COUNT_BYTES) else { return Ok(None) };
             let reader = Reader::with_index(self.bytes.clone(), self.version, at as u64, Bytes::new())?;
             let mut scan = Scan {
@@ -196,7 +199,7 @@ impl<'a> FirstKeys<'a> {
     }
 }
 
-/// Drops the entries whose blocks neither begin where the one of the entry before ends nor end where the next one begins.
+/// Drops entries whose blocks neither begin where the previous entry's block ends nor end where the next one begins.
 fn with_neighbours(mut records: Vec<Record>, start: u64) -> Vec<Record> {
     let all: Vec<IndexEntry> = records.iter().flat_map(|record| &record.fits).map(|fit| fit.entry).collect();
     let begins = |place: usize| all.get(place).map_or(start, |next| next.offset);
@@ -214,8 +217,8 @@ fn with_neighbours(mut records: Vec<Record>, start: u64) -> Vec<Record> {
     records
 }
 
-/// Drops keys such that the others ascend. Of two in the wrong order the one is corrupt that has no place between the
-/// neighbours of the other; if both have one, or none, nobody knows which.
+/// Drops keys so that the others ascend. If two keys are in the wrong order, the corrupt one does not fit between the
+/// neighbours of the other. If both fit or neither fits, it is unknown which is corrupt.
 fn in_order(records: Vec<Record>) -> Vec<Record> {
     let names: Vec<Bytes> = records.iter().map(|record| record.name.clone()).collect();
     let mut kept: Vec<Record> = Vec::with_capacity(records.len());
@@ -237,8 +240,8 @@ fn in_order(records: Vec<Record>) -> Vec<Record> {
     kept
 }
 
-/// Whether the checksum of an index of which every entry fits says that a key does not: no entry tells which. A checksum that
-/// is wrong in one byte is corrupt itself.
+/// Whether the index checksum proves that a key is corrupt although all entries fit. A stored checksum that differs
+/// in only one byte is itself corrupt.
 fn has_corrupt_key(bytes: &[u8], version: Version, index: Range<usize>) -> bool {
     let Some(footer) = bytes.get(index.end..).filter(|_| version == Version::Tagged) else { return false };
     let Ok(footer) = <[u8; CRC_BYTES + INDEX_OFFSET_BYTES]>::try_from(footer) else { return false };
@@ -247,15 +250,15 @@ fn has_corrupt_key(bytes: &[u8], version: Version, index: Range<usize>) -> bool 
     differs.to_be_bytes().iter().filter(|&&byte| byte != 0).count() > 1
 }
 
-/// An entry whose block is right; the times are those of the block.
+/// An entry with an intact block. The times are those of the block.
 #[derive(Clone, Copy, Debug)]
 struct Fit {
     entry: IndexEntry,
-    /// None of a block that this build cannot read.
+    /// `None` for a block that this build cannot read.
     field_type: Option<FieldType>,
 }
 
-/// A key of the index, and those of its entries that fit.
+/// A key of the index with its entries that fit.
 #[derive(Debug)]
 struct Record {
     key: Range<usize>,
@@ -264,12 +267,12 @@ struct Record {
     fits: Vec<Fit>,
     /// Where the last entry that fits ends.
     end: usize,
-    /// Every entry that the key says it has is there, and fits.
+    /// Whether all entries of the key are there and fit.
     is_whole: bool,
 }
 
 impl Record {
-    /// As it stands in an index.
+    /// The key as it is stored in an index.
     fn to_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let key = bytes.get(self.key.clone()).unwrap_or_default();
         let mut out = (key.len() as u16).to_be_bytes().to_vec();
@@ -289,15 +292,15 @@ impl Record {
 /// Reads the index that begins at `start`.
 struct Scan<'a> {
     bytes: &'a Bytes,
-    /// At the blocks before it.
+    /// The current place in the blocks before the index.
     look: Look<'a>,
     start: usize,
-    /// How many more bytes may be looked at.
+    /// The number of bytes that may still be read.
     work: u64,
 }
 
 impl Scan<'_> {
-    /// The keys that can be read, and the places between them.
+    /// The readable keys, and the ranges between them.
     fn run(mut self) -> (Vec<Record>, Vec<Range<u64>>) {
         let (mut records, mut gaps) = (Vec::<Record>::new(), Vec::new());
         let (mut at, mut block_end, mut follows) = (self.start, HEADER_BYTES as u64, true);
@@ -317,7 +320,8 @@ impl Scan<'_> {
         (records, gaps)
     }
 
-    /// The key whose length stands at `at`, if its first blocks begin at `block_end`, or if only its first entries are corrupt.
+    /// The key whose length is at `at`, if its first blocks begin at `block_end`, or if only its first entries are
+    /// corrupt.
     fn key_at(&mut self, at: usize, block_end: u64) -> Option<Record> {
         let key = self.key_of_length(at)?;
         let [first, second] = [0, 1].map(|place| self.entry(key.end, place));
@@ -327,8 +331,9 @@ impl Scan<'_> {
         if is_next || self.lacks_first(&key) { self.record(key) } else { None }
     }
 
-    /// Whether the first entries of this key are corrupt, and all others fit blocks that follow one another. If another key
-    /// ends in the corrupt bytes, the length of this one is corrupt, and the entries are those of the other.
+    /// Whether the first entries of this key are corrupt while all others fit blocks that follow each other. If
+    /// another key ends in the corrupt bytes, the length of this key is corrupt and the entries belong to the other
+    /// key.
     fn lacks_first(&mut self, key: &Range<usize>) -> bool {
         let Some(count) = self.count(key.end).filter(|_| self.separators(key) == 1) else { return false };
         let (mut corrupt, mut block_end) = (0_usize, None);
@@ -345,7 +350,7 @@ impl Scan<'_> {
         corrupt > 0 && block_end.is_some() && self.key_of(key.end, type_of_other).is_none()
     }
 
-    /// The first key behind `at` of which the first entry fits.
+    /// The first key after `at` whose first entry fits.
     fn find(&mut self, at: usize) -> Option<Record> {
         for entries in at.saturating_add(KEY_LEN_BYTES)..self.bytes.len() {
             if let Some(key) = self.key_of(at, entries) {
@@ -358,8 +363,8 @@ impl Scan<'_> {
         None
     }
 
-    /// The key that ends at `end`, where its type is, if the first entry behind it fits. Of several beginnings, not before
-    /// `from`, the last is right: an earlier one would take other entries into the key.
+    /// The key that ends at `end`, where its type is, if the entry after it fits. If several starts at or after
+    /// `from` are possible, the last one is right. An earlier one would include entries in the key.
     fn key_of(&mut self, from: usize, end: usize) -> Option<Range<usize>> {
         let found = field_type(*self.bytes.get(end)?)?;
         self.count(end)?;
@@ -381,13 +386,13 @@ impl Scan<'_> {
         None
     }
 
-    /// How often a key holds what separates series and field: once, if it is one.
+    /// How often a key contains the separator between series and field. A valid key contains it once.
     fn separators(&self, key: &Range<usize>) -> usize {
         let name = self.bytes.get(key.clone()).unwrap_or_default();
         name.windows(SEPARATOR.len()).filter(|window| *window == SEPARATOR).count()
     }
 
-    /// The key whose length stands at `at`.
+    /// The key whose length is at `at`.
     fn key_of_length(&self, at: usize) -> Option<Range<usize>> {
         let len = self.bytes.get(at..)?.first_chunk::<KEY_LEN_BYTES>()?;
         let start = at.saturating_add(KEY_LEN_BYTES);
@@ -395,19 +400,19 @@ impl Scan<'_> {
         Some(key).filter(|key| !key.is_empty() && key.end < self.bytes.len())
     }
 
-    /// The number of entries behind the type at `at`.
+    /// The number of entries after the type at `at`.
     fn count(&self, at: usize) -> Option<usize> {
         let count = self.bytes.get(at.saturating_add(TYPE_BYTES)..)?.first_chunk::<COUNT_BYTES>()?;
         Some(usize::from(u16::from_be_bytes(*count))).filter(|&count| count > 0)
     }
 
-    /// The entry at this place behind the type at `at`.
+    /// The entry with this index after the type at `at`.
     fn entry(&self, at: usize, place: usize) -> Option<IndexEntry> {
         let entries = self.bytes.get(at.saturating_add(TYPE_BYTES + COUNT_BYTES)..)?;
         entries.get(place.saturating_mul(INDEX_ENTRY_BYTES)..)?.first_chunk().map(IndexEntry::parse)
     }
 
-    /// A key with those of its entries that fit; `None` if none does.
+    /// A key with its entries that fit, or `None` if none fits.
     fn record(&mut self, key: Range<usize>) -> Option<Record> {
         let count = self.count(key.end)?;
         let entries_at = key.end.saturating_add(TYPE_BYTES + COUNT_BYTES);
@@ -416,7 +421,7 @@ impl Scan<'_> {
         for place in 0..count {
             let Some(entry) = self.entry(key.end, place) else { break };
             self.work = self.work.saturating_sub(INDEX_ENTRY_BYTES as u64);
-            // All blocks of a key are of one type, and a corrupt type of the key is none of theirs.
+            // All blocks of a key have one type, so a corrupt type of the key matches none of them.
             let fit = self
                 .fit(entry)
                 .filter(|fit| fits.first().is_none_or(|first| first.field_type == fit.field_type));
@@ -432,7 +437,8 @@ impl Scan<'_> {
         Some(Record { key, name, field_type, fits, end, is_whole })
     }
 
-    /// The entry with the times of its block, if that is right. That of a block which this build cannot read is as it says.
+    /// The entry with the times of its block, if the block is intact. A block that this build cannot read keeps the
+    /// times of the entry.
     fn fit(&mut self, entry: IndexEntry) -> Option<Fit> {
         let is_inside = entry.offset >= HEADER_BYTES as u64 && entry.end() <= self.start as u64;
         if !is_inside || (entry.size as usize) < BLOCK_SIZE_MIN {

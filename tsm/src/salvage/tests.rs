@@ -8,7 +8,7 @@ use crate::format::Version;
 
 type Points = BTreeMap<Vec<u8>, Vec<(i64, i64)>>;
 
-/// The value that a key has at a time; no two keys have the same.
+/// The value of a key at a time. No two keys have the same value.
 fn value(key: &[u8], time: i64) -> i64 {
     (i64::from(crc32fast::hash(key)) << 20) + time
 }
@@ -21,7 +21,8 @@ fn encoded(key: &[u8], times: &[i64]) -> Vec<u8> {
     block
 }
 
-/// Three keys of three blocks each, all of the same length, so that a corrupt offset can show another key's block.
+/// Three keys with three blocks each. All blocks have the same length, so a corrupt offset can point to another key's
+/// block.
 fn file(version: Version) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), version);
     for (n, key) in [&b"a#!~#v"[..], b"b#!~#v", b"c#!~#v"].into_iter().enumerate() {
@@ -35,7 +36,7 @@ fn file(version: Version) -> Vec<u8> {
     writer.finish().expect("finishes").0
 }
 
-/// Everything in a file, which must be sound.
+/// All points of a file, which must be intact.
 fn points(bytes: Vec<u8>) -> Points {
     let reader = Reader::new(Bytes::from(bytes)).expect("opens");
     let (mut decoder, mut column) = (Decoders::standard(), Column::new(FieldType::Float));
@@ -51,7 +52,7 @@ fn points(bytes: Vec<u8>) -> Points {
     points
 }
 
-/// What is kept, and the file of it; `None` when that would be empty.
+/// The salvage, and the file that it writes; `None` if that file would be empty.
 fn salvaged(bytes: &[u8]) -> Option<(Salvage, Option<Vec<u8>>)> {
     let (reader, salvage) = Salvage::open(Bytes::copy_from_slice(bytes), &Decoders::standard()).ok()?;
     if salvage.kept_blocks == 0 {
@@ -63,7 +64,7 @@ fn salvaged(bytes: &[u8]) -> Option<(Salvage, Option<Vec<u8>>)> {
 }
 
 #[test]
-fn a_sound_file_is_whole_and_written_as_it_is() {
+fn an_intact_file_is_copied_unchanged() {
     for version in [Version::Influx, Version::Tagged] {
         let bytes = file(version);
         let (salvage, written) = salvaged(&bytes).expect("opens");
@@ -73,16 +74,16 @@ fn a_sound_file_is_whole_and_written_as_it_is() {
     }
 }
 
-/// Whichever bit of the blocks is corrupt, that block is lost and no other.
+/// Law: if one bit of a block is corrupt, only that block is lost.
 #[test]
-fn a_corrupt_block_is_dropped_and_no_other() {
+fn only_the_corrupt_block_is_dropped() {
     let good = file(Version::Influx);
     let all = points(good.clone());
     let index_at = Reader::new(Bytes::from(good.clone())).expect("opens").index_offset() as usize;
     for bit in 5 * 8..index_at * 8 {
         let mut bytes = good.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        let (salvage, written) = salvaged(&bytes).expect("the index is sound");
+        let (salvage, written) = salvaged(&bytes).expect("the index is valid");
         assert_eq!(
             (salvage.kept_blocks, salvage.dropped_blocks(), salvage.corrupt.len()),
             (8, 1, 1),
@@ -99,40 +100,40 @@ fn a_corrupt_block_is_dropped_and_no_other() {
     }
 }
 
-/// Times and type of a block are in the block, under its checksum. Those of the index are under none, in a file of
-/// InfluxDB's; and an offset may lead to the block of another key, whose points must not be taken for this one's.
+/// Times and type are in the block, which has a checksum. In InfluxDB's files the index has no checksum, so an offset
+/// may point to the block of another key. Its points must not be attributed to this key.
 #[test]
-fn a_corrupt_index_makes_up_no_points() {
+fn a_corrupt_index_creates_no_points() {
     let good = file(Version::Influx);
     let all = points(good.clone());
     let index_at = Reader::new(Bytes::from(good.clone())).expect("opens").index_offset() as usize;
-    let (mut mended, mut opened) = (0, 0);
+    let (mut repaired, mut opened) = (0, 0);
     for bit in index_at * 8..(good.len() - 8) * 8 {
         let mut bytes = good.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
         let Some((salvage, written)) = salvaged(&bytes) else { continue };
         opened += 1;
-        mended += salvage.corrupt.iter().map(|key| key.mended.len()).sum::<usize>();
+        repaired += salvage.corrupt.iter().map(|key| key.repaired.len()).sum::<usize>();
         let found = points(written.expect("a file"));
         for (key, points) in found {
-            // A corrupt key cannot be told from another one.
+            // A corrupt key looks like another key.
             let Some(known) = all.get(&key) else { continue };
             assert!(points.iter().all(|point| known.contains(point)), "bit {bit}: {points:?}");
             assert!(points.windows(2).all(|pair| pair[0].0 < pair[1].0), "bit {bit}");
         }
     }
-    assert!(mended > 50 && opened > 100, "{mended} of {opened}");
+    assert!(repaired > 50 && opened > 100, "{repaired} of {opened}");
 }
 
-/// Swaps the offsets of two entries of the same size: each shows the other's block.
+/// Points an entry to the block of another key, which has the same size.
 #[test]
 fn the_block_of_another_key_is_not_taken() {
     let good = file(Version::Influx);
     let reader = Reader::new(Bytes::from(good.clone())).expect("opens");
     let entry = |key: usize, at: usize| reader.get(key).expect("a key").entry(at).expect("a block");
     let (from, to) = (entry(0, 1), entry(1, 1));
-    assert_eq!(from.size, to.size, "else the checksum tells");
-    // The entry of the first key is made to point at the block of the second, which has one of its own.
+    assert_eq!(from.size, to.size, "otherwise the checksum detects it");
+    // The entry of the first key gets the offset of the second key's block. The second key keeps its own entry.
     let mut bytes = good.clone();
     let at = good.windows(8).rposition(|window| window == from.offset.to_be_bytes()).expect("in the index");
     bytes[at..at + 8].copy_from_slice(&to.offset.to_be_bytes());
@@ -144,7 +145,7 @@ fn the_block_of_another_key_is_not_taken() {
     assert_eq!(points(written.expect("a file")), left);
 }
 
-/// Nothing in a file forbids blocks that overlap; a writer takes none.
+/// The format allows blocks that overlap, but the writer refuses them.
 #[test]
 fn blocks_that_overlap_are_merged() {
     let mut writer = Writer::new(Vec::new(), Version::Influx);
@@ -157,7 +158,7 @@ fn blocks_that_overlap_are_merged() {
     }
     let mut bytes = writer.finish().expect("finishes").0;
     let whole = points(bytes.clone());
-    // The second block begins before the first ends, says the index: and the block itself, which is recreated.
+    // The second block begins before the first one ends, both in the index and in the block, which is encoded again.
     let reader = Reader::new(Bytes::from(bytes.clone())).expect("opens");
     let entry = reader.get(0).and_then(|key| key.entry(1)).expect("a block");
     let overlapping = encoded(key, &[5, 20, 36]);
@@ -166,7 +167,7 @@ fn blocks_that_overlap_are_merged() {
     bytes[place..place + CRC].copy_from_slice(&crc32fast::hash(&overlapping).to_be_bytes());
     bytes[place + CRC..place + CRC + overlapping.len()].copy_from_slice(&overlapping);
     let (salvage, written) = salvaged(&bytes).expect("opens");
-    assert_eq!((salvage.dropped_blocks(), salvage.corrupt[0].mended.len()), (0, 1));
+    assert_eq!((salvage.dropped_blocks(), salvage.corrupt[0].repaired.len()), (0, 1));
     let times: Vec<i64> = points(written.expect("a file"))[&key[..]].iter().map(|(time, _)| *time).collect();
     assert_eq!(times, [1, 5, 9, 20, 36, 40, 41, 42]);
     assert_eq!(whole.len(), 1);
@@ -175,7 +176,7 @@ fn blocks_that_overlap_are_merged() {
 const CRC: usize = 4;
 
 #[test]
-fn a_file_of_which_nothing_is_whole_says_so() {
+fn a_file_without_intact_blocks_keeps_nothing() {
     let mut bytes = file(Version::Influx);
     let reader = Reader::new(Bytes::from(bytes.clone())).expect("opens");
     for entry in reader.keys().flat_map(KeyEntry::entries) {
@@ -186,7 +187,8 @@ fn a_file_of_which_nothing_is_whole_says_so() {
     assert!(written.is_none());
 }
 
-/// Story: a block of another encoder whose times did not ascend was put right, and came out as one of InfluxDB's.
+/// Story: a salvage rewrote a block whose times did not ascend with InfluxDB's encoder instead of the encoder of the
+/// file.
 #[test]
 fn rewritten_blocks_keep_the_encoder_of_the_file() {
     fn check<E: BlockEncoder + Default>() {
@@ -198,7 +200,7 @@ fn rewritten_blocks_keep_the_encoder_of_the_file() {
         let range = TimeRange::new(10, 30);
         writer.write_block(b"a#!~#v", FieldType::Integer, range, &block).expect("writes");
         let (salvage, written) = salvaged(&writer.finish().expect("finishes").0).expect("opens");
-        assert_eq!((salvage.kept_values, salvage.corrupt[0].mended.len()), (3, 1));
+        assert_eq!((salvage.kept_values, salvage.corrupt[0].repaired.len()), (3, 1));
         let written = written.expect("a file");
         let reader = Reader::new(Bytes::from(written.clone())).expect("opens");
         let key = reader.get(0).expect("a key");
@@ -213,10 +215,10 @@ fn rewritten_blocks_keep_the_encoder_of_the_file() {
     check::<tsmith_codecs::Zstd>();
 }
 
-/// Story: a file of an encoder that this build does not have, with every checksum right, counted as corrupt, and a repair
-/// quarantined it.
+/// Story: a file of an encoder that this build does not have was called corrupt although every checksum was right,
+/// and a repair quarantined it.
 #[test]
-fn a_block_of_an_unknown_encoder_is_no_corruption() {
+fn an_unknown_encoder_is_not_corruption() {
     const UNKNOWN: u8 = 0x7e;
     let mut bytes = file(Version::Tagged);
     let entries: Vec<_> = {
@@ -229,7 +231,7 @@ fn a_block_of_an_unknown_encoder_is_no_corruption() {
         let sum = crc32fast::hash(&bytes[crc + CRC..end]);
         bytes[crc..crc + CRC].copy_from_slice(&sum.to_be_bytes());
     }
-    // With a lost footer, too.
+    // The same with a lost footer.
     for bytes in [bytes.clone(), bytes[..bytes.len() - 4].to_vec()] {
         let (_, salvage) = Salvage::open(Bytes::from(bytes), &Decoders::standard()).expect("opens");
         let unknown = salvage.unknown.expect("unknown");
@@ -239,12 +241,12 @@ fn a_block_of_an_unknown_encoder_is_no_corruption() {
     let key = reader.get(0).expect("a key");
     let error = reader
         .known_block(key, key.entry(0).expect("a block"), &Decoders::standard())
-        .expect_err("nobody here can read it");
-    assert!(error.to_string().contains("does not have (tag 0x7e)"), "{error}");
+        .expect_err("no encoder can read it");
+    assert!(matches!(error.kind(), ErrorKind::UnknownEncoder { tag: UNKNOWN }), "{error}");
 }
 
-/// Law: of a file of version `T`, whose index has a checksum, no byte of header, index or footer that is corrupt makes up a
-/// point or a key.
+/// Law: version `T` has a checksum over the index. So no corrupt byte of header, index or footer creates a point or a
+/// key.
 #[test]
 fn a_corrupt_byte_of_a_checked_index_changes_no_key() {
     let good = file(Version::Tagged);

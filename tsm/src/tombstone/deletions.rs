@@ -1,4 +1,4 @@
-//! What of a file is deleted, in memory: a few ranges of time for each key.
+//! The deletions of a file in memory: ranges of time for each key.
 
 use std::collections::HashMap;
 
@@ -7,31 +7,31 @@ use tsmith_codecs::TimeRange;
 use super::Tombstone;
 use crate::index::KeyEntry;
 
-/// Most memory for the deletions of one file: a gzip member of a megabyte can claim a gigabyte of keys. Those of all keys
-/// that a TSM file can have take no more.
+/// The most memory for the deletions of one file. A gzip member of one megabyte can claim a gigabyte of keys. The
+/// deletions of the most keys that a TSM file can have fit into this limit.
 pub const DELETIONS_BYTES_MAX: u64 = 2 << 30;
 
 /// The deleted times of each key of a file.
 ///
-/// The ranges of a key are kept apart and ascending: those that overlap or adjoin are one. So memory is that of what is
-/// deleted, however often it was.
+/// The ranges of a key ascend and are disjoint. Ranges that overlap or adjoin are joined. So repeated deletes of the
+/// same points need no more memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deletions {
     keys: HashMap<Box<[u8]>, Vec<TimeRange>>,
-    /// About how much memory that is.
+    /// About how much memory they take, in bytes.
     bytes: u64,
 }
 
-/// What a key costs besides its own bytes, about.
+/// The approximate memory of a key in addition to its own bytes.
 const KEY_COST_BYTES: u64 = 64;
 
 impl Deletions {
-    /// Nothing is deleted.
+    /// No deletions.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Deletes the points of `key` inside `range`; a range that ends before it begins deletes nothing.
+    /// Deletes the points of `key` inside `range`. A range that ends before it begins deletes nothing.
     pub fn add(&mut self, key: &[u8], range: TimeRange) {
         if range.min > range.max {
             return;
@@ -48,22 +48,22 @@ impl Deletions {
         }
     }
 
-    /// About how many bytes of memory it takes.
+    /// The approximate memory in bytes.
     pub(super) fn memory_bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether nothing is deleted.
+    /// Whether no points are deleted.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// How many keys have deleted points.
+    /// The number of keys with deleted points.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// The deleted times of `key`: apart from each other, ascending.
+    /// The deleted ranges of `key`, disjoint and ascending.
     pub fn ranges(&self, key: &[u8]) -> &[TimeRange] {
         self.keys.get(key).map_or(&[], Vec::as_slice)
     }
@@ -73,13 +73,13 @@ impl Deletions {
         covers(self.ranges(key), range)
     }
 
-    /// Whether all blocks of `key` are deleted, by their entries in the index.
+    /// Whether the ranges of all index entries of `key` are deleted.
     pub fn covers_key(&self, key: KeyEntry<'_>) -> bool {
         let ranges = self.ranges(key.key());
         !ranges.is_empty() && covers(ranges, key.range())
     }
 
-    /// The keys with deleted points and their ranges, in no order.
+    /// The keys with deleted points and their ranges, in any order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[TimeRange])> {
         self.keys.iter().map(|(key, ranges)| (&**key, ranges.as_slice()))
     }
@@ -91,7 +91,8 @@ impl Extend<Tombstone> for Deletions {
     }
 }
 
-/// Calls `f` for each stretch of `range` of which nothing is deleted, ascending. The deleted ranges are apart and ascend.
+/// Calls `f` for each part of `range` that is not deleted, in ascending order. The deleted ranges must be disjoint
+/// and ascend.
 pub(crate) fn for_each_live(deleted: &[TimeRange], range: TimeRange, mut f: impl FnMut(TimeRange)) {
     let mut from = range.min;
     let first = deleted.partition_point(|gone| gone.max < range.min);
@@ -107,15 +108,15 @@ pub(crate) fn for_each_live(deleted: &[TimeRange], range: TimeRange, mut f: impl
     f(TimeRange::new(from, range.max));
 }
 
-/// Whether one of these ranges, which are apart, covers `range`.
+/// Whether one of these disjoint ranges covers `range`.
 fn covers(ranges: &[TimeRange], range: TimeRange) -> bool {
     let at = ranges.partition_point(|deleted| deleted.max < range.max);
     ranges.get(at).is_some_and(|deleted| deleted.covers(range))
 }
 
-/// Adds a range to ranges that are apart and ascend, which they are again afterwards.
+/// Adds a range to disjoint, ascending ranges, and keeps them so.
 fn join(ranges: &mut Vec<TimeRange>, range: TimeRange) {
-    // Adjoining ones become one: 1..=2 and 3..=4 are 1..=4.
+    // Ranges that adjoin are joined: 1..=2 and 3..=4 become 1..=4.
     let from = ranges.partition_point(|r| r.max < range.min.saturating_sub(1));
     let to = ranges.partition_point(|r| r.min <= range.max.saturating_add(1));
     let met = ranges.get(from..to).unwrap_or_default();
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_meet_are_one() {
+    fn adjoining_ranges_are_joined() {
         let mut deletions = Deletions::new();
         for (min, max) in [(10, 20), (31, 40), (5, 4), (22, 29)] {
             deletions.add(b"k", range(min, max));
@@ -153,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn they_are_the_set_of_their_times(
+        fn ranges_agree_with_a_set_of_times(
             added in prop::collection::vec((0_i64..60, 0_i64..12), 0..12),
             asked in (0_i64..60, 0_i64..12),
         ) {

@@ -1,4 +1,4 @@
-//! A tombstone file as a whole: what it deletes, and how more is added to it.
+//! A tombstone file: what it deletes, and how to add more deletes.
 
 #![cfg_attr(
     not(test),
@@ -15,14 +15,14 @@ use crate::error::{Error, ErrorKind, Result};
 /// The version that is written.
 const VERSION: u8 = 4;
 
-/// Records of an appended member, before compression: what does not compress must fit as well.
+/// The most bytes of records in an appended member before compression. It must fit even if it does not compress.
 const MEMBER_RECORDS_BYTES: usize = 60_000;
-/// A record without its key.
+/// The length of a record without its key.
 const RECORD_FIXED_BYTES: usize = 4 + 8 + 8;
-/// A batch of more members is worth a new file: each costs two syncs.
+/// A batch that needs more members goes into a new file, because each member costs two syncs.
 const MEMBERS_MAX: usize = 8;
 
-/// The content of a tombstone file, and what of its bytes is sound.
+/// The content of a tombstone file, and how many of its bytes are intact.
 #[derive(Clone, Debug, Default)]
 pub struct TombstoneFile {
     version: u8,
@@ -31,24 +31,26 @@ pub struct TombstoneFile {
     deletions: Deletions,
 }
 
-/// What to do to a tombstone file so that it holds a further batch. Either way the batch is on disk as a whole or not at
-/// all, and only counts once it is synced.
+/// How to change a tombstone file so that it also holds a batch. Either way is atomic: the batch is on disk
+/// completely or not at all. The batch counts only after the sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TombstoneWrite {
-    /// Cut the file to `at` bytes, if it is longer, and append these one after the other. Each is appended open, with
-    /// [`member_open_mark`](crate::member_open_mark) as its byte [`MEMBER_OPEN_AT`](crate::MEMBER_OPEN_AT), and synced; then
-    /// that byte is written, and synced. To InfluxDB, which may be the next to read the file after a crash, an open one
-    /// holds nothing, whatever of it is there.
+    /// Truncate the file to `at` bytes if it is longer, and append these members one after the other. Append each
+    /// member open: with [`member_open_mark`](crate::member_open_mark) as its byte
+    /// [`MEMBER_OPEN_AT`](crate::MEMBER_OPEN_AT). Sync it, then write the right byte and sync again. After a crash
+    /// InfluxDB may be the next program to read the file. For InfluxDB an open member holds nothing, whatever part of
+    /// it is there.
     Append {
-        /// Where its sound bytes end.
+        /// Where the intact bytes end.
         at: u64,
-        /// What follows them: one gzip member after the other.
+        /// The gzip members to append after them, in order.
         members: Vec<Vec<u8>>,
     },
-    /// Publish a new file in the place of the old one, which is missing, empty or of an earlier version. All that the
-    /// old one holds is in it. (InfluxDB writes only the new batch, so that what was deleted before comes back.)
+    /// Publish a new file that replaces the old one, which is missing, empty or of an earlier version. The new file
+    /// contains all tombstones of the old one. (InfluxDB writes only the new batch, so earlier deleted points come
+    /// back.)
     Replace {
-        /// The whole file.
+        /// The complete content of the file.
         bytes: Vec<u8>,
     },
 }
@@ -56,14 +58,14 @@ pub enum TombstoneWrite {
 impl TombstoneFile {
     /// Reads the bytes of a tombstone file of any version.
     ///
-    /// A last batch that was being appended when the machine stopped was never acknowledged: it is left out, and
-    /// [`TombstoneFile::torn_bytes`] says so. Any other corruption is an error: to read fewer tombstones than there were
-    /// brings deleted points back. So is what would take more memory than [`DELETIONS_BYTES_MAX`].
+    /// A last batch whose append was interrupted was never acknowledged, so it is left out and counted in
+    /// [`TombstoneFile::torn_bytes`]. Any other corruption is an error, because skipped tombstones bring deleted
+    /// points back. It is also an error if the deletions need more memory than [`DELETIONS_BYTES_MAX`].
     pub fn read(bytes: &[u8]) -> Result<Self> {
         Self::read_within(bytes, DELETIONS_BYTES_MAX)
     }
 
-    /// As [`TombstoneFile::read`], with another limit of memory.
+    /// Like [`TombstoneFile::read`], with another memory limit.
     pub fn read_within(bytes: &[u8], limit: u64) -> Result<Self> {
         let mut deletions = Deletions::new();
         let mut records = Tombstones::new(bytes)?;
@@ -84,35 +86,36 @@ impl TombstoneFile {
                 Some(Err(error)) => {
                     let at = records.whole_bytes();
                     let (whole, tail) = bytes.split_at_checked(at).unwrap_or((bytes, &[]));
-                    // One that is whole behind it was appended by who took over: theirs is acknowledged, and stays.
+                    // An intact member after it was appended by InfluxDB, which then owned the directory. That delete
+                    // is acknowledged and stays.
                     let is_last =
                         || next_member(bytes, at, &mut { WORK_MIN }).is_ok_and(|next| next.is_none());
                     if version != VERSION || !is_torn(tail, at as u64) || !is_last() {
                         return Err(error);
                     }
-                    // Once more without it: some of its records may be in already.
+                    // Read again without it, because some of its records may already be in `deletions`.
                     return Ok(Self { torn_bytes: tail.len() as u64, ..Self::read_within(whole, limit)? });
                 }
             }
         }
     }
 
-    /// What it deletes.
+    /// The deleted points.
     pub fn deletions(&self) -> &Deletions {
         &self.deletions
     }
 
-    /// How many bytes of it are sound.
+    /// The number of intact bytes.
     pub fn whole_bytes(&self) -> u64 {
         self.whole_bytes
     }
 
-    /// How many bytes behind those were left by an append that was not finished.
+    /// The number of bytes after those that an interrupted append left.
     pub fn torn_bytes(&self) -> u64 {
         self.torn_bytes
     }
 
-    /// What to write so that the file also holds `batch`.
+    /// How to change the file so that it also holds `batch`.
     pub fn plan(&self, batch: &[Tombstone]) -> TombstoneWrite {
         if self.version == VERSION
             && self.whole_bytes > 0
@@ -123,7 +126,7 @@ impl TombstoneFile {
         TombstoneWrite::Replace { bytes: new_file(&self.deletions, batch) }
     }
 
-    /// Takes `batch` in, after the file was changed as [`TombstoneFile::plan`] said.
+    /// Adds `batch`, after the file was changed as [`TombstoneFile::plan`] returned.
     pub fn wrote(&mut self, batch: Vec<Tombstone>, write: &TombstoneWrite) {
         self.whole_bytes = match write {
             TombstoneWrite::Append { at, members } => {
@@ -137,26 +140,27 @@ impl TombstoneFile {
     }
 }
 
-/// A file of these, in the version that is written.
+/// The bytes of a file with these tombstones, in the version that is written.
 fn new_file(deletions: &Deletions, batch: &[Tombstone]) -> Vec<u8> {
     let [a, b, c] = MAGIC;
     let mut bytes = vec![a, b, c, VERSION];
     let mut keys: Vec<(&[u8], &[TimeRange])> = deletions.iter().collect();
     keys.sort_unstable_by_key(|(key, _)| *key);
     let old = keys.into_iter().flat_map(|(key, ranges)| ranges.iter().map(move |&range| (key, range)));
-    // One member: with two, a torn first one would not be the last.
+    // One member. With two, a truncated first member would not be the last one.
     write_member(old.chain(batch.iter().map(Tombstone::parts)), &mut bytes);
     bytes
 }
 
 impl Deletions {
-    /// A tombstone file that deletes just this.
+    /// The bytes of a tombstone file with exactly these deletions.
     pub fn to_file(&self) -> Vec<u8> {
         new_file(self, &[])
     }
 }
 
-/// The batch in members that can be appended; `None` when it is cheaper to rewrite the file, or one record is too long.
+/// The batch as members that can be appended. Returns `None` if rewriting the file is cheaper or a record is too
+/// long.
 fn members(batch: &[Tombstone]) -> Option<Vec<Vec<u8>>> {
     let (mut members, mut rest) = (Vec::new(), batch);
     while !rest.is_empty() {
@@ -178,7 +182,7 @@ fn members(batch: &[Tombstone]) -> Option<Vec<Vec<u8>>> {
 }
 
 impl Tombstone {
-    /// All points of `key` inside `range`.
+    /// A tombstone for all points of `key` inside `range`.
     pub fn new(key: &[u8], range: TimeRange) -> Self {
         Self { key: key.to_vec(), range }
     }
@@ -208,11 +212,11 @@ mod tests {
             let write = file.plan(&batch(i));
             match &write {
                 TombstoneWrite::Append { at, members } => {
-                    assert_eq!(*at, bytes.len() as u64, "it is appended, not copied");
+                    assert_eq!(*at, bytes.len() as u64, "the batch is appended");
                     bytes.extend(members.concat());
                 }
                 TombstoneWrite::Replace { bytes: all } => {
-                    assert!(bytes.is_empty(), "only the first batch makes a file");
+                    assert!(bytes.is_empty(), "only the first batch creates a file");
                     bytes.clone_from(all);
                 }
             }
@@ -230,9 +234,9 @@ mod tests {
         all
     }
 
-    /// A file of kilobytes can decompress to gigabytes; what it deletes is counted, not what it says.
+    /// A file of kilobytes can decompress to gigabytes. Only the distinct deletions count against the limit.
     #[test]
-    fn a_gzip_member_cannot_take_memory_without_end() {
+    fn a_gzip_member_cannot_exhaust_memory() {
         let long = |n: u32| {
             Tombstone::new(&[&n.to_be_bytes()[..], &vec![b'k'; 60_000][..]].concat(), TimeRange::ALL)
         };
@@ -245,7 +249,7 @@ mod tests {
         let error = TombstoneFile::read_within(&bytes, 1 << 20).expect_err("too large");
         assert!(matches!(error.kind(), ErrorKind::TombstonesTooLarge { .. }), "{error}");
         assert_eq!(TombstoneFile::read_within(&bytes, 16 << 20).expect("room").deletions().len(), 200);
-        // The same points again and again take no room.
+        // Repeated deletions of the same points take no more memory.
         let same: Vec<Tombstone> = (0..10_000).map(|_| long(1)).collect();
         let TombstoneWrite::Replace { bytes } = TombstoneFile::default().plan(&same) else {
             panic!("a new file")
@@ -259,7 +263,7 @@ mod tests {
         assert_eq!(TombstoneFile::read(&bytes).expect("whole").deletions(), &deletions(5));
     }
 
-    /// Too many records for one member, too many for members, and one that is too long.
+    /// Too many records for one member, too many for all members, and one record that is too long.
     #[test]
     fn large_batches_are_appended_or_rewritten() {
         let (mut file, mut bytes) = (TombstoneFile::default(), Vec::new());
@@ -293,14 +297,14 @@ mod tests {
         assert_eq!(appended, [0, 6, 0, 0, 5]);
     }
 
-    /// A batch was being appended when the machine stopped: any part of it is there, in any sectors. It was not
-    /// acknowledged; all before it was.
+    /// A crash during an append leaves any part of it, in any sectors. That batch was not acknowledged, but all
+    /// earlier ones were.
     #[test]
     fn an_unfinished_append_is_left_out() {
         let (mut file, mut bytes) = (TombstoneFile::default(), Vec::new());
         let mut end = Vec::new();
         for i in 0..40 {
-            // Long keys without pattern, so that a member is of several sectors.
+            // Long keys without a pattern, so that a member spans several sectors.
             let key: Vec<u8> =
                 (0..400_u64).map(|j| (j.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8 | 1).collect();
             let one = vec![Tombstone::new(&[&key[..], &[i]].concat(), TimeRange::new(0, i64::from(i)))];
@@ -313,16 +317,16 @@ mod tests {
             end.push(bytes.len());
         }
         let last = end[end.len() - 2];
-        // While it is open it is unfinished, whatever of it is there; complete, it holds nothing.
+        // An open member counts as unfinished, whatever part of it is there. A complete open member holds nothing.
         let mut open = bytes.clone();
         open[last + MEMBER_OPEN_AT] = member_open_mark(&bytes[last..]);
         for len in last..open.len() {
-            let read = TombstoneFile::read(&open[..len]).expect("torn is not corrupt");
+            let read = TombstoneFile::read(&open[..len]).expect("a torn append is not corruption");
             assert_eq!((read.whole_bytes(), read.torn_bytes()), (last as u64, (len - last) as u64));
             assert_eq!(read.deletions().len(), 39);
             assert!(matches!(read.plan(&batch(1)), TombstoneWrite::Append { at, .. } if at == last as u64));
         }
-        let read = TombstoneFile::read(&open).expect("whole, and nothing");
+        let read = TombstoneFile::read(&open).expect("it is complete and empty");
         assert_eq!(
             (read.whole_bytes(), read.torn_bytes(), read.deletions().len()),
             (open.len() as u64, 0, 39)
@@ -333,14 +337,14 @@ mod tests {
             let mut torn = open.clone();
             let until = ((lost / 512 + 1) * 512).min(bytes.len());
             torn[lost..until].fill(0);
-            let read = TombstoneFile::read(&torn).expect("torn is not corrupt");
+            let read = TombstoneFile::read(&torn).expect("a torn append is not corruption");
             assert_eq!(read.deletions().len(), 39, "{lost}..{until}");
         }
     }
 
-    /// To take corruption for an unfinished append would bring back what an acknowledged delete removed.
+    /// If corruption passed for an unfinished append, points that an acknowledged delete removed would come back.
     #[test]
-    fn a_corrupt_batch_is_not_an_unfinished_one() {
+    fn a_corrupt_batch_is_not_an_unfinished_append() {
         let (bytes, _) = written(3);
         for bit in 0..bytes.len() * 8 {
             let mut corrupt = bytes.clone();
@@ -351,8 +355,8 @@ mod tests {
         }
     }
 
-    /// A crash of ours left a member open and short, InfluxDB took over and appended its own delete behind it: that one was
-    /// cut off as if it were ours, and what it deleted came back.
+    /// Story: a crash of Tsmith left an open, truncated member. InfluxDB opened the shard and appended its own
+    /// delete. Tsmith then cut both off, and the points deleted by InfluxDB came back.
     #[test]
     fn members_behind_an_unfinished_append_are_kept() {
         let (bytes, lens) = written(2);
@@ -366,12 +370,12 @@ mod tests {
         let mut open = bytes.clone();
         open[lens[0] + MEMBER_OPEN_AT] = member_open_mark(&bytes[lens[0]..]);
         for len in lens[0] + 1..open.len() {
-            let alone = TombstoneFile::read(&open[..len]).expect("ours is torn");
+            let alone = TombstoneFile::read(&open[..len]).expect("the append is torn");
             assert_eq!(alone.whole_bytes(), lens[0] as u64, "{len}");
             let both = [&open[..len], &theirs].concat();
             match TombstoneFile::read(&both) {
                 Err(error) => assert_eq!(error.offset(), Some(lens[0] as u64), "{len}: {error}"),
-                // Where their header is just what ours lacks.
+                // Places where the header of InfluxDB's member completes ours.
                 Ok(read) => assert!(read.deletions().covers(b"cpu,i=9#!~#b", TimeRange::ALL), "{len}"),
             }
             let kept = super::super::TombstoneSalvage::of(&both).expect("version 4").kept;
@@ -379,10 +383,10 @@ mod tests {
         }
     }
 
-    /// InfluxDB adds to a file of version 1, 2 or 3 by writing a file of the new records alone: what was deleted before
-    /// comes back at the next start.
+    /// InfluxDB adds to a file of version 1, 2 or 3 by writing a file with only the new records. So earlier deleted
+    /// points come back at the next start.
     #[test]
-    fn what_an_earlier_version_deletes_stays_deleted() {
+    fn deletes_of_earlier_versions_are_kept() {
         let old = b"cpu#!~#a\ncpu#!~#z\n";
         let file = TombstoneFile::read(old).expect("version 1");
         let TombstoneWrite::Replace { bytes } = file.plan(&batch(7)) else { panic!("another version") };

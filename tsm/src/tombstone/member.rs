@@ -1,4 +1,4 @@
-//! One batch of deletes as a gzip member, to be appended to a tombstone file of version 4.
+//! One batch of deletes as a gzip member, for appending to a tombstone file of version 4.
 //!
 //! ```text
 //! ┌────────────────────────┬─────────┬──────────┬─────────────┬────────────────┬─────────┬──────────┐
@@ -6,19 +6,20 @@
 //! └────────────────────────┴─────────┴──────────┴─────────────┴────────────────┴─────────┴──────────┘
 //! ```
 //!
-//! The extra field of the gzip header, which other readers skip, holds the length of the member. So a member that was
-//! being appended when the machine stopped can be told from one that was whole and is corrupt now.
+//! The extra field of the gzip header holds the length of the member; other readers skip it. With the length, the
+//! reader can distinguish an interrupted append from a complete member that is corrupt.
 //!
-//! InfluxDB takes a member that ends in the middle of a record for corruption: it sets the whole TSM file aside, and does not
-//! open the shard. One whose header ends early is nothing to it. So a member is appended *open*: as one that is all header,
-//! and holds nothing. When it is durable one byte, the high one of the length of the extra field, closes it:
+//! If a member ends inside a record, InfluxDB treats it as corruption: it renames the TSM file and does not open the
+//! shard. If a member ends inside its header, InfluxDB ignores it. So a member is appended *open*: all of it is a
+//! header, and it holds no records. After it is durable, one byte closes it: the high byte of the length of the extra
+//! field.
 //!
 //! ```text
 //! open    │ header, extra field: ................................................... │ empty deflate, crc32, len │
 //! closed  │ header, extra field │ deflate ... │ crc32 │ len │ header, extra field: 255 ... │ empty deflate, crc32, len │
 //! ```
-//!
-//! Both are whole gzip members, the closed one two of them, and whatever is appended behind is read.
+//! The open form is one intact gzip member, and the closed form is two. In both forms, readers find what is appended
+//! after it.
 
 #![cfg_attr(
     not(test),
@@ -31,28 +32,28 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use tsmith_codecs::TimeRange;
 
-/// A gzip header without time or name; of its extra field the length, and of the one part of that the name and length.
+/// A gzip header without time and name. Then the length of the extra field, and the name and length of its only part.
 const HEADER: [u8; 16] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, /* extra */ 12, 0, b'T', b'S', 8, 0];
-/// Header, length of the member and check of that length.
+/// The length of the header, including the length of the member and its check.
 const HEADER_BYTES: usize = HEADER.len() + 4 + 4;
-/// The high byte of the length of the extra field: where an appended member is closed.
+/// The high byte of the length of the extra field. Writing it closes an appended member.
 pub const MEMBER_OPEN_AT: usize = 11;
-/// An open member without the part of its extra field that the byte above stands for.
+/// The length of an open member without the part of its extra field that the byte above counts.
 const OPEN_BYTES: usize = HEADER.len() - 4 + 12 + EMPTY_END.len();
-/// A deflate stream of nothing, its checksum and its length.
+/// An empty deflate stream with its checksum and length.
 const EMPTY_END: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// Header of a member of nothing, before the length of its extra field.
+/// The header of an empty member, before the length of its extra field.
 const EMPTY_BEGIN: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff];
 /// The longest member that is appended.
 const APPENDED_BYTES_MAX: usize = OPEN_BYTES + 255 * 256;
-/// What a power cut leaves whole.
+/// The unit that a power cut writes completely or not at all.
 const SECTOR_BYTES: usize = 512;
 
 /// Appends the member of these records to `out`.
 pub(super) fn write_member<'t>(records: impl IntoIterator<Item = (&'t [u8], TimeRange)>, out: &mut Vec<u8>) {
     let begin = out.len();
     out.extend_from_slice(&HEADER);
-    out.extend_from_slice(&[0; HEADER_BYTES - HEADER.len()]); // known at the end
+    out.extend_from_slice(&[0; HEADER_BYTES - HEADER.len()]); // filled in at the end
     let (mut crc, mut bytes) = (crc32fast::Hasher::new(), 0_u32);
     let mut deflate = DeflateEncoder::new(&mut *out, Compression::fast());
     let mut record = Vec::new();
@@ -63,23 +64,23 @@ pub(super) fn write_member<'t>(records: impl IntoIterator<Item = (&'t [u8], Time
         record.extend_from_slice(&range.min.to_be_bytes());
         record.extend_from_slice(&range.max.to_be_bytes());
         crc.update(&record);
-        bytes = bytes.wrapping_add(record.len() as u32); // as gzip counts
-        deflate.write_all(&record).expect("a vector takes everything");
+        bytes = bytes.wrapping_add(record.len() as u32); // modulo 2^32, as in gzip
+        deflate.write_all(&record).expect("writing to a vector never fails");
     }
-    deflate.finish().expect("a vector takes everything");
+    deflate.finish().expect("writing to a vector never fails");
     out.extend_from_slice(&crc.finalize().to_le_bytes());
     out.extend_from_slice(&bytes.to_le_bytes());
-    // A length beyond 32 bits is not checked; the gzip member itself has no limit.
+    // A length above 32 bits is not checked. The gzip member itself has no limit.
     let len = u32::try_from(out.len().saturating_sub(begin)).unwrap_or(0).to_be_bytes();
     let at = begin.saturating_add(HEADER.len());
     let place = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<8>());
     place.expect("written above").copy_from_slice(&frame(len));
 }
 
-/// A member of nothing, with an extra field of nothing.
+/// An empty member with an empty extra field.
 const EMPTY_BYTES: usize = EMPTY_BEGIN.len() + 2 + EMPTY_END.len();
 
-/// Makes of a member one that can be appended, closed; `None` when it is too long for that.
+/// Converts a member into the closed form that can be appended. Returns `None` if it is too long.
 pub(super) fn to_append(mut member: Vec<u8>) -> Option<Vec<u8>> {
     let least = member.len().checked_add(EMPTY_BYTES)?;
     let total = |high: u8| OPEN_BYTES.saturating_add(usize::from(high).saturating_mul(256));
@@ -92,7 +93,7 @@ pub(super) fn to_append(mut member: Vec<u8>) -> Option<Vec<u8>> {
     Some(member)
 }
 
-/// The byte at [`MEMBER_OPEN_AT`] while this member, of those to be appended, is open.
+/// The byte at [`MEMBER_OPEN_AT`] while this appended member is open.
 pub fn member_open_mark(member: &[u8]) -> u8 {
     member
         .len()
@@ -102,7 +103,7 @@ pub fn member_open_mark(member: &[u8]) -> u8 {
         .unwrap_or(0)
 }
 
-/// Two bits at least, so that one corrupt bit opens nothing.
+/// At least two bits differ, so that one flipped bit does not open a member.
 fn is_open_mark(high: u8) -> bool {
     high.count_ones() >= 2
 }
@@ -113,8 +114,9 @@ fn frame(len: [u8; 4]) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Whether `tail`, which is no whole member and begins at byte `at` of its file, is what a power cut leaves of an append:
-/// it begins as ours do, as far as its sectors were written at all, and is less than it says, or lacks sectors.
+/// Whether `tail` may be an append that a power cut interrupted. `tail` is not a complete member and begins at byte
+/// `at` of its file. The sectors that were written must begin like one of our members. The tail must be shorter than
+/// its length field says, or lack sectors.
 pub(super) fn is_torn(tail: &[u8], at: u64) -> bool {
     let (header, lacks_sectors) = written(tail, at);
     let is_open = header.get(MEMBER_OPEN_AT).is_some_and(|byte| byte.is_some_and(is_open_mark));
@@ -131,7 +133,7 @@ pub(super) fn is_torn(tail: &[u8], at: u64) -> bool {
     framed == Some(&frame(len)) && (is_open || lacks_sectors || u32::from_be_bytes(len) as usize > tail.len())
 }
 
-/// What is there of a header at the beginning of `tail`, without the sectors of zeros; and whether `tail` has such. No
+/// The part of a header at the start of `tail` without its sectors of zeros, and whether `tail` has such sectors. No
 /// member begins with zeros, and none ends with more than eight.
 fn written(tail: &[u8], at: u64) -> (Vec<Option<u8>>, bool) {
     let (mut header, mut lacks_sectors) = (Vec::with_capacity(HEADER_BYTES), false);

@@ -1,8 +1,9 @@
-//! What of a corrupt tombstone file can be trusted.
+//! Finds the parts of a corrupt tombstone file that can be trusted.
 //!
-//! Fewer tombstones bring deleted points back, wrong ones delete others: so what a checksum vouches for is kept, whatever
-//! stands before it, and the rest is told. Between the two are records of a member that the end of the file cuts short:
-//! InfluxDB reads them without a word. They are taken apart from the others, by who can tell whether their keys exist.
+//! If tombstones are lost, deleted points come back. Wrong tombstones delete other points. So a part with a valid
+//! checksum is kept wherever it is, and the rest is reported as lost. Records of a truncated last member have no
+//! checksum, and InfluxDB reads them without an error. They are kept separate, and the caller decides whether their
+//! keys exist.
 
 #![cfg_attr(
     not(test),
@@ -19,44 +20,44 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// What a gzip member begins with: magic and deflate.
+/// The first bytes of a gzip member: magic number and deflate method.
 const MEMBER_BEGIN: [u8; 3] = [0x1f, 0x8b, 8];
-/// Records that may be decompressed in vain, for each byte of the file, looking for members behind corruption.
+/// The records that may be decompressed in vain per byte of the file, during the search for members after corruption.
 const WORK_FACTOR: u64 = 16;
-/// And at least so many.
+/// The minimum of that number.
 pub(super) const WORK_MIN: u64 = 1 << 20;
 
-/// What of a tombstone file can be trusted, and what not.
+/// The parts of a tombstone file that can be trusted, and the lost parts.
 #[derive(Clone, Debug)]
 pub struct TombstoneSalvage {
     /// The version of the file.
     pub version: u8,
-    /// Records that are whole.
+    /// Intact records.
     pub kept_records: u64,
-    /// What they delete.
+    /// What these records delete.
     pub kept: Deletions,
-    /// What is lost, in order.
+    /// The lost parts, in order.
     pub lost: Vec<LostTombstones>,
-    /// Where the last member is that is cut short, if one is.
+    /// The range of the last member, if it is truncated.
     cut: Option<Range<usize>>,
 }
 
-/// A part of a tombstone file that says nothing that can be trusted.
+/// A part of a tombstone file that cannot be trusted.
 #[derive(Clone, Debug)]
 pub struct LostTombstones {
     /// Where it begins.
     pub offset: u64,
-    /// How long it is.
+    /// Its length in bytes.
     pub bytes: u64,
     /// What is wrong there.
     pub error: Error,
 }
 
 impl TombstoneSalvage {
-    /// Reads what can be read.
+    /// Reads what is readable.
     ///
     /// # Errors
-    /// The version is unknown; what the file deletes would take too much memory.
+    /// The version is unknown, or the deletions need too much memory.
     pub fn of(bytes: &[u8]) -> Result<Self> {
         let version = Tombstones::new(bytes)?.version();
         let mut salvage =
@@ -87,7 +88,7 @@ impl TombstoneSalvage {
         Ok(())
     }
 
-    /// Each line stands alone.
+    /// Each line is independent.
     fn lines(&mut self, bytes: &[u8]) -> Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -105,7 +106,7 @@ impl TombstoneSalvage {
         Ok(())
     }
 
-    /// Behind a record that is none nobody knows where the next begins.
+    /// After an invalid record, the start of the next one is unknown.
     fn records(&mut self, bytes: &[u8]) -> Result<()> {
         let mut rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
         loop {
@@ -122,9 +123,9 @@ impl TombstoneSalvage {
         }
     }
 
-    /// Whether the checksum of a member is right is known at its end, and its records may be too many to be held until then.
-    /// So they are taken at once as long as all goes well; from the first bad one on, which is undone, each member is
-    /// decompressed twice.
+    /// The checksum of a member is at its end, and its records may be too many to buffer. So records are added at
+    /// once until the first bad member, whose records are removed again. From then on, each member is decompressed
+    /// twice.
     fn members(&mut self, bytes: &[u8]) -> Result<()> {
         let mut work = (bytes.len() as u64).saturating_mul(WORK_FACTOR).max(WORK_MIN);
         let (mut at, mut all_is_well) = (HEADER_BYTES, true);
@@ -164,7 +165,7 @@ impl TombstoneSalvage {
         Ok(())
     }
 
-    /// Keeps the members of these bytes, which are whole, and nothing else.
+    /// Keeps the members of these bytes, which are intact, and nothing else.
     fn keep_members(&mut self, bytes: &[u8]) -> Result<()> {
         (self.kept_records, self.kept) = (0, Deletions::new());
         let mut at = HEADER_BYTES;
@@ -175,11 +176,10 @@ impl TombstoneSalvage {
         Ok(())
     }
 
-    /// Of a last member that is cut short, takes those records that `is_known`: they have no checksum. Gives how many
-    /// those are. `bytes` are those of the file.
-    ///
+    /// Adds those records of a truncated last member that `is_known` accepts. They have no checksum. Returns their
+    /// number. `bytes` is the content of the file.
     /// # Errors
-    /// What the file deletes would take too much memory.
+    /// The deletions need too much memory.
     pub fn believe(&mut self, bytes: &[u8], is_known: impl Fn(&Tombstone) -> bool) -> Result<u64> {
         let Some(cut) = self.cut.take() else { return Ok(0) };
         let mut believed = 0_u64;
@@ -194,8 +194,8 @@ impl TombstoneSalvage {
     }
 }
 
-/// Gives the records of the member that begins a part of a file to `take`; gives how long the member is, if it is whole. That
-/// is known when its records have been taken.
+/// Passes the records of the first member to `take`, and returns the length of the member if it is intact. That is
+/// known only after its records were passed.
 fn member(
     rest: &[u8],
     mut take: impl FnMut(Tombstone) -> Result<()>,
@@ -217,7 +217,7 @@ fn too_large(at: u64) -> Error {
     Error::new(ErrorKind::TombstonesTooLarge { limit: DELETIONS_BYTES_MAX }).at(at)
 }
 
-/// Where the next member that is whole, and holds records, begins behind `at`.
+/// The start of the next intact member with records after `at`.
 pub(super) fn next_member(bytes: &[u8], at: usize, work: &mut u64) -> Result<Option<usize>> {
     let mut from = at.saturating_add(1);
     while let Some(rest) = bytes.get(from..) {
@@ -276,16 +276,16 @@ mod tests {
         all
     }
 
-    /// Whichever bit is corrupt: the other members are kept, and nothing is kept that was never written.
+    /// Law: whichever bit is corrupt, the other members are kept, and no tombstone is kept that was never written.
     #[test]
-    fn a_corrupt_member_is_lost_and_no_other() {
+    fn only_the_corrupt_member_is_lost() {
         let (good, ends) = file();
         for bit in 4 * 8..good.len() * 8 {
             let mut bytes = good.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
             let salvage = TombstoneSalvage::of(&bytes).expect("a known version");
             let hit = ends.iter().position(|&end| bit / 8 < end).expect("in a member") as i64;
-            // A few bits of a gzip header mean nothing.
+            // A few bits of a gzip header have no meaning.
             let expected = of_members((0..4).filter(|&member| member != hit || salvage.is_whole()));
             assert_eq!(salvage.kept, expected, "bit {bit}");
             let cut = salvage.lost.iter().map(|lost| lost.bytes).sum::<u64>();
@@ -325,10 +325,10 @@ mod tests {
             let (records, rest) = ((len as u64 - 4) / 26, (len as u64 - 4) % 26);
             assert_eq!((salvage.kept_records, salvage.is_whole()), (records, rest == 0), "{len}");
         }
-        TombstoneSalvage::of(&[0, 0, 0x15, 9, 1, 2]).expect_err("an unknown version is not guessed at");
+        TombstoneSalvage::of(&[0, 0, 0x15, 9, 1, 2]).expect_err("an unknown version is an error");
     }
 
-    /// No bytes make it run for long, or take more memory than they justify.
+    /// No input makes it run for long or use more memory than it justifies.
     #[test]
     fn hostile_bytes_end() {
         let mut bytes = [&MAGIC[..], &[4]].concat();

@@ -1,22 +1,22 @@
-//! The index of a file that is being written: in memory, or all but its end in a scratch file.
+//! The index of a file while it is written: in memory, or in a scratch file except for its end.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 
-/// Bytes that are copied at once.
+/// Bytes copied at once.
 const COPY_BYTES: usize = 1 << 20;
 
-/// Most memory that is taken before it is known to be needed.
+/// The most memory that is reserved in advance.
 const EXPECTED_BYTES_MAX: usize = 64 << 20;
 
-/// Where a [`Writer`](super::Writer) puts an index that is too large for memory, until the blocks are written. It is
-/// given bytes from the beginning on, and asked for them in the same order, once. Whose file it is, and that it goes
-/// away, is the caller's business; it never has to be synced.
+/// Stores an index that is too large for memory until the blocks of a [`Writer`](super::Writer) are written. The
+/// writer appends bytes and later reads them once from the beginning. The caller creates and removes the file. The
+/// file need not be synced.
 pub trait Scratch: Send {
     /// Appends bytes.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Fills `bytes` with those that were appended at `offset` and later.
+    /// Fills `bytes` with what was appended at `offset`.
     fn read_back(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 }
 
@@ -31,7 +31,7 @@ impl Scratch for File {
     }
 }
 
-/// The bytes of an index. Those of the last key are in memory, because its count changes.
+/// The bytes of an index. The last key is always in memory, because its count changes.
 pub(super) struct IndexBytes {
     /// The end of the index.
     pub(super) tail: Vec<u8>,
@@ -50,7 +50,7 @@ impl IndexBytes {
         self.scratch = Some((scratch, memory_bytes));
     }
 
-    /// Makes room for an index of so many bytes, or for as much as is kept in memory.
+    /// Reserves memory for an index of this many bytes, or for the part that stays in memory.
     pub(super) fn expect(&mut self, bytes: usize) {
         let kept = self.scratch.as_ref().map_or(usize::MAX, |(_, memory_bytes)| *memory_bytes);
         self.tail.reserve(bytes.min(kept).min(EXPECTED_BYTES_MAX));
@@ -60,7 +60,7 @@ impl IndexBytes {
         self.spilled + self.tail.len() as u64
     }
 
-    /// Makes room in memory. To be called between two keys; the place of the tail is 0 again when true.
+    /// Makes room in memory. Call it only between two keys. If it returns true, the tail is empty.
     pub(super) fn spill(&mut self) -> io::Result<()> {
         if let Some((scratch, memory_bytes)) = &mut self.scratch
             && self.tail.len() >= *memory_bytes
@@ -73,7 +73,7 @@ impl IndexBytes {
         Ok(())
     }
 
-    /// Writes all of it to `out`; the checksum of it and of `offset`, where it begins.
+    /// Writes the index to `out`. Returns the checksum of the index and of `offset`, where the index begins.
     pub(super) fn write_to(&mut self, out: &mut impl Write, offset: u64) -> io::Result<u32> {
         if let Some((scratch, _)) = &mut self.scratch {
             let mut buffer = vec![0; COPY_BYTES.min(self.spilled as usize)];

@@ -1,4 +1,4 @@
-//! What a writer refuses, how full a file gets, and what a failed write leaves.
+//! What a writer refuses, how full a file gets, and what a failed write does.
 
 use super::*;
 use crate::error::Remedy;
@@ -65,7 +65,7 @@ fn refused_blocks_leave_no_trace() {
     assert_eq!((summary.keys, summary.blocks, summary.range), (2, 3, range(1, 10)));
 }
 
-/// Takes bytes, and fails when it is given more than so many.
+/// Accepts bytes up to a limit and then fails.
 struct Pad(Vec<u8>, usize);
 
 impl Scratch for Pad {
@@ -92,7 +92,7 @@ fn write_many<W: io::Write>(mut w: Writer<W>) -> Result<(W, Summary)> {
 }
 
 #[test]
-fn an_index_in_a_scratch_file_is_the_same() {
+fn a_scratch_file_does_not_change_the_index() {
     for version in [Version::Influx, Version::Tagged] {
         let (file, summary) = write_many(Writer::new(Vec::new(), version)).expect("writes");
         for memory_bytes in [0, 1, 1000, 1 << 20] {
@@ -107,7 +107,7 @@ fn an_index_in_a_scratch_file_is_the_same() {
 }
 
 #[test]
-fn a_full_scratch_file_spoils_the_file() {
+fn a_full_scratch_file_fails_the_file() {
     let w = writer().spill_index_to(Box::new(Pad(Vec::new(), 2000)), 500);
     let error = write_many(w).expect_err("no room");
     assert_eq!(error.remedy(), Remedy::Rewrite, "{error}");
@@ -123,8 +123,8 @@ fn the_longest_key_fits() {
     assert!(reader.find(&key).is_some());
 }
 
-/// InfluxDB notices the 65,535th block of a key after writing it, and goes on in the next file. The count of the
-/// index has 16 bits: one more would make it 0.
+/// InfluxDB checks the limit of 65,535 blocks per key after it has written the block, and then starts the next file.
+/// The count in the index has 16 bits, so one more block would make it 0.
 #[test]
 fn a_key_has_65535_blocks_and_no_more() {
     let mut w = writer();
@@ -145,10 +145,10 @@ fn a_key_has_65535_blocks_and_no_more() {
 }
 
 #[test]
-fn a_file_takes_one_block_beyond_its_greatest_size() {
+fn the_last_block_may_exceed_the_size_limit() {
     let mut w = Writer::new(io::sink(), Version::Influx);
-    // Header, then for the key 2 + 1 + 2, and for each block 4 + its length + 28: exactly 2 GiB, which is not yet
-    // more than 2 GiB.
+    // The header, 2 + 1 + 2 bytes for the key, and 4 + length + 28 for each block make exactly 2 GiB, which is not
+    // above the limit.
     let block = vec![0; (1 << 26) - 32];
     for time in 0..31 {
         w.write_block(b"k", FieldType::Float, range(time, time), &block).expect("writes");
@@ -164,7 +164,7 @@ fn a_file_takes_one_block_beyond_its_greatest_size() {
     assert_eq!((summary.blocks, summary.keys), (33, 2));
 }
 
-/// Takes so many bytes and then has no more room.
+/// Accepts this many bytes and then reports a full disk.
 #[derive(Debug)]
 struct SmallDisk(usize);
 
@@ -181,7 +181,7 @@ impl io::Write for SmallDisk {
 }
 
 #[test]
-fn after_a_failed_write_there_is_no_other() {
+fn after_a_failed_write_all_writes_fail() {
     let whole = {
         let mut w = writer();
         w.write_block(b"k", FieldType::Float, range(1, 1), FLOAT).expect("writes");

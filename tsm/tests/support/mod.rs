@@ -1,6 +1,6 @@
-//! What several tests share: the vectors, and a plain encoder.
+//! Shared by several tests: the vectors and a plain encoder.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, reason = "each test uses some of it")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tsmith_tsm::{
     format,
 };
 
-/// The directory of the vectors: that of the environment, else the copy beside this file.
+/// The directory of the vectors: that of the environment variable, or else the copy beside this file.
 fn vectors() -> PathBuf {
     let copy = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1");
     std::env::var_os("TSMITH_VECTORS_TSM1").map_or_else(copy, PathBuf::from)
@@ -23,7 +23,7 @@ pub(crate) fn vector(path: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Every file of the vectors whose name ends like this, with its path.
+/// Every vector file whose name has this ending, with its path.
 pub(crate) fn vectors_ending_in(end: &str) -> Vec<(String, Vec<u8>)> {
     let (mut directories, mut found) = (vec![vectors()], Vec::new());
     while let Some(directory) = directories.pop() {
@@ -45,7 +45,7 @@ pub(crate) fn expected(name: &str) -> Vec<serde_json::Value> {
     let text = fs::read(&plain).unwrap_or_else(|_| {
         let packed = plain.with_extension("jsonl.zst");
         let file = fs::File::open(&packed).unwrap_or_else(|error| panic!("{}: {error}", packed.display()));
-        zstd::decode_all(file).expect("a whole zstd file")
+        zstd::decode_all(file).expect("an intact zstd file")
     });
     let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice(line).expect("a JSON line")).collect()
@@ -56,7 +56,7 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
-/// An encoder without any art, with the first bytes of InfluxDB's blocks.
+/// A simple encoder whose blocks begin with InfluxDB's type bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Plain;
 
@@ -127,10 +127,10 @@ impl BlockDecoder for Plain {
     }
 }
 
-/// A key with its columns, one a block.
+/// A key with its columns, one per block.
 pub(crate) type Keyed = (Vec<u8>, Vec<Column>);
 
-/// The file of these keys.
+/// The bytes of a file with these keys.
 pub(crate) fn write<E: BlockEncoder + Default>(version: Version, keys: &[Keyed]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), version);
     for (key, columns) in keys {
@@ -166,7 +166,7 @@ pub(crate) fn range_of(column: &Column) -> TimeRange {
     TimeRange::new(times[0], times[times.len() - 1])
 }
 
-/// A column of these points.
+/// A column with these points.
 pub(crate) fn column(field_type: FieldType, points: &[(i64, Value<'_>)]) -> Column {
     let mut column = Column::new(field_type);
     for (time, value) in points {
@@ -175,7 +175,7 @@ pub(crate) fn column(field_type: FieldType, points: &[(i64, Value<'_>)]) -> Colu
     column
 }
 
-/// The file of one key with these blocks, which may overlap: the writer takes none that do.
+/// The bytes of a file with one key and these blocks, which may overlap. The writer would refuse them.
 pub(crate) fn overlapping<E: BlockEncoder + Default>(key: &[u8], blocks: &[Column]) -> Vec<u8> {
     let mut file = [&format::MAGIC[..], &[Version::of(&E::default()).byte()]].concat();
     let mut index = [&(key.len() as u16).to_be_bytes()[..], key].concat();
