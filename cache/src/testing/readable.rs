@@ -353,7 +353,7 @@ pub fn a_delete_between_racing_writes_keeps_their_order<S: Storer + Default>() {
         batches.iter().map(|batch| storer.reserve(batch).expect("one type").reservation).collect();
     let mut reservations = reservations.into_iter();
     let mut write = |index: usize, at| {
-        storer.write(&batches[index], reservations.next().expect("one each"), Position(at))
+        storer.write(&batches[index], reservations.next().expect("one each"), Position(at));
     };
     write(0, 4);
     assert_eq!(storer.delete(key("m", "f"), TimeRange::new(0, 2)), 4 * 16);
