@@ -1,7 +1,7 @@
-//! Other processes that have files of a shard open: a running influxd takes no lock.
+//! Detects other processes that have files of a shard open. A running influxd takes no lock.
 
-/// Refuses `verb` while another process has a file of these directories, or one of these files, open. On Linux only:
-/// elsewhere, and for processes of other users, nothing is known.
+/// Refuses `verb` while another process has one of these files, or a file in one of these directories, open. This works on
+/// Linux only, and not for processes of other users.
 #[cfg(not(target_os = "linux"))]
 #[allow(clippy::unnecessary_wraps, reason = "the same signature everywhere")]
 pub(crate) fn refuse_held(
@@ -23,17 +23,18 @@ mod linux {
     use std::os::unix::fs::MetadataExt;
     use std::path::{Path, PathBuf};
 
+    use tsmith_wal::is_segment_extension;
+
     use crate::exit::{Failure, Result};
 
-    /// Directories below one of a shard, at most, whose files are looked for: `index/0` of InfluxDB.
+    /// How deep to look below the directory of a shard. `index/0` of InfluxDB is two levels deep.
     const DEPTH_MAX: usize = 2;
 
-    /// How the names of files end that an engine or InfluxDB keeps open. Others may lie beside them, such as the output of a
-    /// shell.
-    const EXTENSIONS: [&str; 11] =
-        ["tsm", "tombstone", "tmp", "wal", "tlog", "idx", "idxl", "tsl", "tsi", "snap", "db"];
+    /// Extensions, besides those of segments, of files that an engine or InfluxDB keeps open. Other files do not matter, such
+    /// as the redirected output of a shell.
+    const EXTENSIONS: [&str; 9] = ["tsm", "tombstone", "tmp", "idx", "idxl", "tsl", "tsi", "snap", "db"];
 
-    /// Files by their names, each with its path from the root and its identity.
+    /// Files by name, each with its absolute path and its identity.
     type Files = HashMap<OsString, Vec<(PathBuf, (u64, u64))>>;
 
     /// A process that has one of the files open.
@@ -43,24 +44,24 @@ mod linux {
         file: PathBuf,
     }
 
-    /// See above. All processes are looked at once, whatever the number of paths.
+    /// Does the same as the function for other systems. It scans the processes once, for all paths.
     pub(crate) fn refuse_held(verb: &str, paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<()> {
         let mut files = Files::new();
         for path in paths {
-            // Where it cannot be looked into, the verb fails for that reason.
+            // If the path cannot be resolved, the verb itself fails and reports it.
             if let Ok(path) = path.as_ref().canonicalize() {
-                gather(&path, DEPTH_MAX, &mut files);
+                collect(&path, DEPTH_MAX, &mut files);
             }
         }
         let Some(Holder { id, program, file }) = find(&files) else { return Ok(()) };
         Err(Failure::Io(format!(
-            "{}: in use: process {id} ({program}) has it open: stop that process and run `tsmith {verb}` again; --force goes \
-             ahead all the same, and either program may then lose what the other wrote",
+            "{}: in use: process {id} ({program}) has the file open: stop it and run `tsmith {verb}` again; with --force, each \
+             program may lose what the other one writes",
             file.display()
         )))
     }
 
-    fn gather(path: &Path, depth: usize, files: &mut Files) {
+    fn collect(path: &Path, depth: usize, files: &mut Files) {
         let Ok(found) = fs::symlink_metadata(path) else { return };
         if found.is_file() {
             if let Some(name) = path.file_name().filter(|name| is_of_shard(name)) {
@@ -72,21 +73,22 @@ mod linux {
             for entry in entries.flatten() {
                 let is_deeper = entry.file_type().is_ok_and(|kind| kind.is_dir());
                 if let Some(depth) = if is_deeper { depth.checked_sub(1) } else { Some(depth) } {
-                    gather(&entry.path(), depth, files);
+                    collect(&entry.path(), depth, files);
                 }
             }
         }
     }
 
     fn is_of_shard(name: &OsStr) -> bool {
-        Path::new(name).extension().is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known))
+        let extension = Path::new(name).extension();
+        extension.is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known) || is_segment_extension(end))
     }
 
     fn identity(found: &Metadata) -> (u64, u64) {
         (found.dev(), found.ino())
     }
 
-    /// The first process that has one of the files open. Processes that end meanwhile or are another user's are passed over.
+    /// The first process that has one of the files open. Processes that end meanwhile, and those of other users, are skipped.
     fn find(files: &Files) -> Option<Holder> {
         if files.is_empty() {
             return None;
@@ -101,7 +103,8 @@ mod linux {
         })
     }
 
-    /// By device and inode: a process in a container has other paths. Only files of a known name are asked for theirs.
+    /// Compares device and inode, because a process in a container sees other paths. Only descriptors whose file name matches
+    /// are examined.
     fn open_file(process: &Path, files: &Files) -> Option<PathBuf> {
         fs::read_dir(process.join("fd")).ok()?.flatten().find_map(|entry| {
             let target = fs::read_link(entry.path()).ok()?;
@@ -111,7 +114,7 @@ mod linux {
         })
     }
 
-    /// A file that is only mapped has no descriptor, and a path at the end of its line in `maps`.
+    /// A file that is only mapped has no descriptor. Its path is at the end of a line in `maps`.
     fn mapped_file(process: &Path, files: &Files) -> Option<PathBuf> {
         let maps = fs::read(process.join("maps")).ok()?;
         maps.split(|&byte| byte == b'\n').find_map(|line| {

@@ -19,6 +19,12 @@ pub fn is_segment(name: &OsStr) -> bool {
         || SegmentName::parse(name).is_some()
 }
 
+/// Whether segments have names with this extension. A copy of a segment under another name is recognized by it.
+pub fn is_segment_extension(extension: &OsStr) -> bool {
+    let names = [Influx::file_name(1), Native::file_name(1)];
+    names.iter().any(|name| Path::new(name).extension() == Some(extension))
+}
+
 /// The names of the segments in `dir`, of whatever log, oldest first.
 pub fn segment_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> {
     let mut names = names_of::<Influx, F>(fs, dir)?;

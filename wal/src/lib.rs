@@ -87,7 +87,7 @@ use std::path::Path;
 pub use error::{Advice, Error, ErrorKind, Result};
 pub use etcd::EtcdLog;
 pub use file::{FileLog, NativeLog};
-pub use formats::{is_segment, segment_names};
+pub use formats::{is_segment, is_segment_extension, segment_names};
 pub use log_kind::{DynLog, LogKind};
 pub use logs::{LogEntry, is_owned};
 pub use metrics::{Histogram, Metrics};

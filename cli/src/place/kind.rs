@@ -1,4 +1,4 @@
-//! What a path is.
+//! Classifies a path.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,10 +8,10 @@ use tsmith_engine::Registry;
 use tsmith_engine::files::{holds_influxdb_index, tsm_name_of};
 use tsmith_engine::manifest::MANIFEST_NAME;
 use tsmith_engine::view::{Held, View, hold};
-use tsmith_wal::GapKind;
 use tsmith_wal::fs::OsFs;
+use tsmith_wal::{GapKind, is_segment_extension};
 
-use super::log::{Found, NoLog, looked_for};
+use super::log::{Found, NoLog, assumed};
 use super::member::{Member, log_members, member, skipped};
 use super::names::{has_log, has_segments, is_etcd_segment, is_tsm, list};
 use super::owner::engine_of_replica;
@@ -22,27 +22,27 @@ use crate::exit::{Failure, Outcome, Result, complain};
 /// What a path is.
 #[derive(Debug)]
 pub(crate) enum Place {
-    /// A directory of TSM files, and that of its log if there is one. `unsure` is why the manifest does not say where that
-    /// is; then the log was looked for where logs usually are. With `no_log` it is read without its log.
+    /// A directory of TSM files, and the directory of its log if there is one. If the manifest cannot name the log, `unsure`
+    /// says why, and the log is searched in the usual places. With `no_log`, the directory is read without its log.
     Directory { data: PathBuf, wal: Option<PathBuf>, unsure: Option<String>, no_log: Option<NoLog> },
-    /// A directory that could not be looked into, and why.
+    /// A directory that could not be listed, and why.
     Unreadable(PathBuf, Failure),
-    /// A TSM file, also one that is quarantined or rescued.
+    /// A TSM file. It may be quarantined or rescued.
     Tsm(PathBuf),
     /// Tombstones of a TSM file.
     Tombstone(PathBuf),
     /// A segment of a log.
     Segment(PathBuf),
-    /// A directory of etcd's segments, or one of them.
+    /// A directory of etcd segments, or a single one.
     EtcdLog(PathBuf),
-    /// A directory of etcd's snapshot files, or one of them.
+    /// A directory of etcd snapshot files, or a single one.
     EtcdSnapshot(PathBuf),
-    /// A database that a member of etcd received with a snapshot.
+    /// A database of an etcd member.
     EtcdDatabase(PathBuf),
 }
 
 impl Place {
-    /// Finds out what `path` is; `wal` is the log's directory if the user named it.
+    /// Classifies `path`. `wal` is the directory of the log if the user named it.
     pub(crate) fn find(path: &Path, wal: Option<&Path>, registry: &Registry) -> Result<Self> {
         let metadata = fs::metadata(path).map_err(|error| Failure::io(path, &error))?;
         if metadata.is_dir() {
@@ -55,12 +55,18 @@ impl Place {
             Some("wal") if etcd::is_segment(path) => Ok(Self::EtcdLog(path.to_owned())),
             Some("snap") => Ok(Self::EtcdSnapshot(path.to_owned())),
             _ if etcd::is_database(path) => Ok(Self::EtcdDatabase(path.to_owned())),
-            Some("wal" | "tlog") => Ok(Self::Segment(path.to_owned())),
-            _ if path.file_name().is_some_and(|name| registry.is_segment(name)) => Err(Failure::Usage(
-                format!("{}: a segment of a log that is read as a whole; name its directory", path.display()),
-            )),
+            Some(extension) if is_segment_extension(OsStr::new(extension)) => {
+                Ok(Self::Segment(path.to_owned()))
+            }
+            _ if path.file_name().is_some_and(|name| registry.is_segment(name)) => {
+                Err(Failure::Usage(format!(
+                    "{}: a segment of a log that cannot be read alone; pass its directory",
+                    path.display()
+                )))
+            }
             _ => Err(Failure::Usage(format!(
-                "{}: not a directory, and not named .tsm, .tsm.bad, .tsm.rescued, .tombstone, .wal, .tlog or .snap; line protocol goes through `tsmith import`",
+                "{}: neither a directory nor a TSM, tombstone, log segment or snapshot file; to read line protocol, use \
+                 `tsmith import`",
                 path.display()
             ))),
         }
@@ -74,7 +80,7 @@ impl Place {
         }
         if let Some(engine) = engine_of_replica(data) {
             return Err(Failure::Usage(format!(
-                "{}: a replica's: its points are in {}",
+                "{}: the directory of a replica; pass its engine, {}",
                 data.display(),
                 engine.display()
             )));
@@ -95,16 +101,16 @@ impl Place {
         }
         match shard_below(data, 4, registry) {
             Some(shard) => Err(Failure::Usage(format!(
-                "{}: not a shard, but a directory of shards: name one of them, as {}",
+                "{}: not a shard, but a directory of shards: pass one of them, such as {}",
                 data.display(),
                 shard.display()
             ))),
-            // Opening it says what it lacks.
+            // Opening it reports what is missing.
             None => Ok(Self::Directory { data: data.to_owned(), wal: None, unsure, no_log: None }),
         }
     }
 
-    /// The same without its log, as the user asks for it; `None` of a log without files.
+    /// The same place without its log, for `--no-wal`; `None` if it is only a log.
     pub(crate) fn without_log(self) -> Option<Self> {
         match self {
             Self::Directory { data, wal, .. } if wal.as_ref() == Some(&data) => None,
@@ -115,12 +121,12 @@ impl Place {
         }
     }
 
-    /// Why it is read without its log, where that is not what the user asked for.
+    /// Why the place is read without its log, unless the user asked for that.
     pub(crate) fn no_log(&self) -> Option<&NoLog> {
         if let Self::Directory { no_log, .. } = self { no_log.as_ref() } else { None }
     }
 
-    /// Refuses `wal`, which the user names, or [`Tree`] has found below that, where it is not the log of this shard.
+    /// Checks that the log that the user named, or that [`Tree`] found below the named directory, belongs to this shard.
     pub(crate) fn refuse_wrong_log(&self, named: Option<&Path>, registry: &Registry) -> Result<()> {
         match self {
             Self::Directory { data, wal, .. } if wal.as_ref() != Some(data) => {
@@ -131,10 +137,10 @@ impl Place {
         }
     }
 
-    /// Says on stderr that it is read without its log. Gives `missing` where there is no log.
+    /// Reports on stderr that the place is read without its log. The outcome of a missing log is `missing`.
     pub(crate) fn report_no_log(&self, missing: Outcome) -> Outcome {
         let Some(no_log) = self.no_log() else { return Outcome::Fine };
-        complain(&format!("{}, or --no-wal to read the files alone", no_log.reason));
+        complain(&format!("{}, or --no-wal to read only the files", no_log.reason));
         if no_log.is_unread() { Outcome::Unread } else { missing }
     }
 
@@ -143,7 +149,7 @@ impl Place {
         match self {
             Self::Directory { data, wal, .. } => [data].into_iter().chain(wal).cloned().collect(),
             Self::Unreadable(..) => Vec::new(),
-            // Of tombstones nobody holds the file, and of segments only the last.
+            // No process keeps tombstones open, and only the last segment is kept open. So the files beside are checked.
             Self::Tsm(path) | Self::Tombstone(path) | Self::Segment(path) => {
                 let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 let is_beside = |name: &OsStr| registry.is_segment(name) || is_tsm(name);
@@ -154,7 +160,7 @@ impl Place {
         }
     }
 
-    /// Opens what is there, for reading. Files of a directory that cannot be read are in [`View::problems`].
+    /// Opens the place for reading. Files that cannot be read are listed in [`View::problems`].
     pub(crate) fn view(&self, registry: &Registry) -> Result<View> {
         match self {
             Self::Directory { data, wal, no_log, .. } => {
@@ -165,12 +171,12 @@ impl Place {
             Self::Segment(path) => Ok(View::open_segment(path)?),
             Self::EtcdLog(path) | Self::EtcdSnapshot(path) | Self::EtcdDatabase(path) => {
                 Err(Failure::Usage(format!(
-                    "{}: etcd's entries hold no points; `tsmith inspect` and `tsmith verify` read them",
+                    "{}: etcd entries contain no points; use `tsmith inspect` or `tsmith verify`",
                     path.display()
                 )))
             }
             Self::Tombstone(path) => Err(Failure::Usage(format!(
-                "{}: tombstones hold no values; name the .tsm file, or `tsmith inspect` them",
+                "{}: tombstones contain no values; pass the TSM file, or use `tsmith inspect`",
                 path.display()
             ))),
         }
@@ -205,7 +211,7 @@ impl Place {
         let mut members = Vec::new();
         let names = list(data)?;
         members.extend(names.iter().filter_map(|(name, _)| member(data, name)));
-        // A missing manifest is a problem if the log is one that only a manifest leads to.
+        // A missing manifest is a problem if the log is of a kind that only Tsmith reads.
         let has_manifest = names.iter().any(|(name, _)| name == MANIFEST_NAME);
         if wal
             .as_ref()
@@ -219,7 +225,7 @@ impl Place {
                 Ok(of_log) => members.extend(of_log),
                 Err(why) => members.push(Member::Unreadable(wal.clone(), why)),
             },
-            // InfluxDB's data without a log may be meant so; a manifest says that there is one.
+            // A manifest says that there is a log. Without one, InfluxDB's data may intentionally have no log.
             (Some(wal), Some(no_log)) => members.push(Member::Unreadable(wal.clone(), no_log.failure())),
             (None, Some(no_log)) if no_log.is_unread() => {
                 members.push(Member::Unreadable(data.clone(), no_log.failure()));
@@ -228,21 +234,21 @@ impl Place {
         }
         let found = !members.is_empty() || wal.is_some() || no_log.is_some();
         if found {
-            // Those of the data first, then what is beside them, then the log.
+            // The data files first, then the files that are not read, then the log.
             let beside = names.iter().filter_map(|(name, _)| skipped(data, name, wal.as_deref(), registry));
             members.splice(data_files..data_files, beside.collect::<Vec<_>>());
             return Ok(members);
         }
-        // The error of an engine for such a directory.
+        // Opening an engine reports what is missing.
         View::open(registry, data, wal.as_deref()).map(|_| members).map_err(Failure::from)
     }
 
-    /// Reports what a view could not read. A torn tail of a log is no problem: a crash leaves it.
+    /// Reports what a view could not read. A torn tail does not count as a problem, because a crash leaves it.
     pub(crate) fn report_problems(&self, view: &View) -> Outcome {
         let mut outcome = Outcome::of(view.gaps().iter().any(|gap| gap.kind != GapKind::TornTail));
         if let Self::Directory { wal, unsure: Some(why), .. } = self {
-            let looked_for = wal.as_deref().map_or_else(String::new, |wal| format!("; {}", looked_for(wal)));
-            complain(&format!("{why}{looked_for}"));
+            let assumed = wal.as_deref().map_or_else(String::new, |wal| format!("; {}", assumed(wal)));
+            complain(&format!("{why}{assumed}"));
             outcome = Outcome::Problems;
         }
         for problem in view.problems() {
@@ -255,12 +261,12 @@ impl Place {
         outcome
     }
 
-    /// Whether it is of etcd, not of an engine.
+    /// Whether it belongs to etcd, not to an engine.
     pub(super) fn is_etcd(&self) -> bool {
         matches!(self, Self::EtcdLog(_) | Self::EtcdSnapshot(_) | Self::EtcdDatabase(_))
     }
 
-    /// Why the manifest does not say where the log is.
+    /// Why the manifest does not name the log.
     pub(crate) fn unsure(&self) -> Option<&str> {
         if let Self::Directory { unsure, .. } = self { unsure.as_deref() } else { None }
     }
