@@ -14,28 +14,27 @@ use crate::place::{self, Place, Tree};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Parts")]
 pub(crate) struct Parts {
-    /// What holds values that are not in files yet [default: the directory's, else ring]
+    /// Store of values that are not yet in files [default: the directory's, else ring]
     #[arg(long, value_name = "NAME")]
     storer: Option<String>,
-    /// The write-ahead log [default: the directory's, else file]
+    /// Write-ahead log [default: the directory's, else file]
     #[arg(long, value_name = "NAME")]
     log: Option<String>,
-    /// What turns columns into blocks [default: the directory's, else tsm1]
+    /// Encoder of blocks [default: the directory's, else tsm1]
     #[arg(long, value_name = "NAME")]
     encoder: Option<String>,
     /// When a write becomes visible [default: sync-then-publish]
     #[arg(long, value_name = "NAME", value_parser = option("order"))]
     order: Option<String>,
-    /// When a write counts as safe: each, group, none, or interval:SPAN as in interval:100ms [default: group]
+    /// When a write is durable: each, group, none or interval:100ms [default: group]
     #[arg(long, value_name = "NAME", value_parser = durability)]
     durability: Option<String>,
     #[command(flatten)]
     recovery: Recovery,
-    /// Among what a field keeps its type: each series, or the whole measurement as InfluxDB 1.x has it [default: the
-    /// directory's, else series; measurement in a directory of InfluxDB's]
+    /// Scope in which a field must keep one type [default: the directory's, else series]
     #[arg(long, value_name = "NAME", value_parser = option("types"))]
     types: Option<String>,
-    /// Whether files are compacted in the background [default: on]
+    /// Background compaction of files [default: on]
     #[arg(long, value_name = "NAME", value_parser = option("compaction"))]
     compaction: Option<String>,
 }
@@ -63,11 +62,10 @@ impl Parts {
     }
 }
 
-/// What to do with corruption in the log.
+/// The mode of recovery.
 #[derive(Debug, Args)]
 pub(crate) struct Recovery {
-    /// What to do with corruption in the log: refuse it (strict), or keep every record that passes its checks (salvage)
-    /// [default: strict]
+    /// If the log is corrupt, fail (strict) or keep each valid record (salvage) [default: strict]
     #[arg(long, value_name = "NAME", value_parser = option("recovery"))]
     recovery: Option<String>,
 }
@@ -78,7 +76,7 @@ impl Recovery {
     }
 }
 
-/// The same command, whose flags `--storer`, `--log` and `--encoder` take the names of `registry`. Help and errors list them.
+/// Makes the flags `--storer`, `--log` and `--encoder` accept the names of `registry`. Help and errors list them.
 pub(crate) fn with_parts(command: Command, registry: &Registry) -> Command {
     let parts = registry.names();
     let takes = |arg: Arg| {
@@ -91,7 +89,7 @@ pub(crate) fn with_parts(command: Command, registry: &Registry) -> Command {
     command.mut_args(takes).mut_subcommands(|command| with_parts(command, registry))
 }
 
-/// Takes the names that the engine has for the flag of an option, so that help and errors list them.
+/// Accepts the names that the engine defines for the option `flag`. Help and errors list them.
 fn option(flag: &str) -> PossibleValuesParser {
     let names = Setup::flags().into_iter().find(|(name, _)| *name == flag).map(|(_, names)| names);
     PossibleValuesParser::new(names.unwrap_or_default())
@@ -99,14 +97,13 @@ fn option(flag: &str) -> PossibleValuesParser {
 
 fn durability(value: &str) -> Result<String, String> {
     let set = Setup::default().set("durability", value);
-    set.map(|()| value.to_owned()).map_err(|error| format!("{error}, or interval:SPAN as in interval:100ms"))
+    set.map(|()| value.to_owned()).map_err(|error| format!("{error}, or an interval such as interval:100ms"))
 }
 
 /// Where the log is.
 #[derive(Debug, Args)]
 pub(crate) struct Wal {
-    /// Directory of the log [default: what the manifest says; else `wal` inside the data; else the directory of the
-    /// data with its last `data` replaced by `wal`, as InfluxDB has it]; of a directory of shards that of their logs
+    /// Directory of the log, or above several logs [default: see docs/paths.md]
     #[arg(long, value_name = "DIR")]
     pub(crate) wal: Option<PathBuf>,
 }
@@ -116,13 +113,13 @@ pub(crate) struct Wal {
 pub(crate) struct WriteTo {
     #[command(flatten)]
     wal: Wal,
-    /// Write although another process, such as a running influxd, has files of the directory open
+    /// Write even if another process, such as influxd, has the files open
     #[arg(long)]
     force: bool,
 }
 
 impl WriteTo {
-    /// The directories of the engine at `data`, which `verb` is to change.
+    /// The directories of the engine at `data`, which `verb` changes.
     pub(crate) fn dirs(&self, verb: &str, data: &Path, registry: &Registry) -> Result<Dirs> {
         let dirs = self.dirs_unchanged(verb, data, registry)?;
         if !self.force {
@@ -136,18 +133,18 @@ impl WriteTo {
         Place::find(path, self.wal.wal.as_deref(), registry)
     }
 
-    /// The same as [`Self::dirs`] for a dry run.
+    /// Does the same as [`Self::dirs`], for a dry run.
     pub(crate) fn dirs_unchanged(&self, verb: &str, data: &Path, registry: &Registry) -> Result<Dirs> {
         place::dirs(verb, data, self.wal.wal.as_deref(), registry)
     }
 }
 
-/// Where the log is, for a verb that can go without.
+/// Where the log is, for a verb that can work without it.
 #[derive(Debug, Args)]
 pub(crate) struct WalOrNone {
     #[command(flatten)]
     wal: Wal,
-    /// Read the TSM files alone, without the values of the log
+    /// Read only the TSM files, without the values in the log
     #[arg(long, conflicts_with = "wal")]
     no_wal: bool,
 }
@@ -159,7 +156,7 @@ impl WalOrNone {
         if !self.no_wal {
             return Ok(place);
         }
-        let why = || Failure::Usage(format!("{}: a log: --no-wal leaves nothing to read", path.display()));
+        let why = || Failure::Usage(format!("{}: a log, so --no-wal leaves nothing to read", path.display()));
         place.without_log().ok_or_else(why)
     }
 
@@ -170,13 +167,11 @@ impl WalOrNone {
     }
 }
 
-/// Reports for people or programs.
+/// Format of a report: text for people, or one JSON object for programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
-    /// For reading.
     #[default]
     Table,
-    /// One JSON object; its fields stay.
     Json,
 }
 
@@ -204,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_read_with_and_without_a_unit() {
+    fn sizes_parse_with_and_without_a_unit() {
         assert_eq!(size("4096"), Ok(4_096));
         assert_eq!(size("64MiB"), Ok(64 << 20));
         assert_eq!(size("1kB"), Ok(1_000));

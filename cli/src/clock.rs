@@ -1,4 +1,4 @@
-//! Times on the command line and in tables. The only place of Tsmith that reads the wall clock.
+//! Times on the command line and in tables. Only this file of Tsmith reads the wall clock.
 
 use std::fmt::Write;
 use std::num::IntErrorKind;
@@ -22,26 +22,22 @@ const UNITS: &[(&str, i128)] = &[
 ];
 
 /// Nanoseconds since 1970.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the default time of imported lines, and what `-1h` is relative to"
-)]
+#[expect(clippy::disallowed_methods, reason = "the default time of imported lines, and the base of `-1h`")]
 pub(crate) fn now() -> i64 {
     let since = |later: SystemTime, earlier| later.duration_since(earlier).map(|span| span.as_nanos() as i64);
     let now = SystemTime::now();
     since(now, UNIX_EPOCH).unwrap_or_else(|_| since(UNIX_EPOCH, now).map_or(0, |before| -before))
 }
 
-/// Reads `2013-01-31`, `2013-01-31T12:00:00Z`, `1359633600s`, nanoseconds without a unit, `now` and `-1h`.
+/// Parses `2013-01-31`, `2013-01-31T12:00:00Z`, `1359633600s`, nanoseconds without a unit, `now` and `-1h`.
 pub(crate) fn parse(text: &str) -> Result<i64, String> {
-    let expected = "expected RFC 3339 as in 2013-01-31T12:00:00Z, a number with a unit as in 1359633600s \
-                    (ns, us, ms, s, m, h, d, w; none is ns), or a span before now as in -1h";
+    let expected = "expected RFC 3339 such as 2013-01-31T12:00:00Z, a number with a unit such as 1359633600s \
+                    (ns, us, ms, s, m, h, d or w; without a unit: ns), or a span before now such as -1h";
     if text == "now" {
         return Ok(now());
     }
     if let Some((number, unit)) = number(text) {
-        // A negative number with a unit is a span before now; to reach times before 1970 there are dates and plain
-        // nanoseconds.
+        // A negative number with a unit is a span before now. For times before 1970, use a date or plain nanoseconds.
         let relative = text.starts_with('-') && unit.is_some();
         let time = number
             .checked_mul(unit.unwrap_or(1))
@@ -56,7 +52,7 @@ fn in_range(time: i128) -> Option<i64> {
     i64::try_from(time).ok()
 }
 
-/// A number, and the length of its unit if it has one.
+/// A number, and its unit in nanoseconds if it has one.
 fn number(text: &str) -> Option<(i128, Option<i128>)> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -96,7 +92,7 @@ fn rfc3339(text: &str) -> Option<i128> {
     Some(i128::from(seconds) * SECOND + i128::from(nanoseconds))
 }
 
-/// Splits `Z`, `+01:00` or nothing off a time; gives its seconds.
+/// Splits `Z` or an offset such as `+01:00` from a time. Returns the offset in seconds.
 fn split_offset(time: &str) -> Option<(&str, i64)> {
     if let Some(clock) = time.strip_suffix(['Z', 'z']) {
         return Some((clock, 0));
@@ -125,7 +121,7 @@ fn digits(text: &str) -> Option<i64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// Days since 1970-01-01 in the Gregorian calendar: years begin in March, so that the leap day is their last.
+/// Days since 1970-01-01 in the Gregorian calendar. Years begin in March, so that the leap day is the last day of a year.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -151,7 +147,7 @@ fn days_in_month(year: i64, month: i64) -> i64 {
     days_from_civil(next.0, next.1, 1) - days_from_civil(year, month, 1)
 }
 
-/// Appends a time as `2013-01-31T12:00:00.000000000Z`: always as long, so that columns line up.
+/// Appends a time as `2013-01-31T12:00:00.000000000Z`. All times have the same length, so columns line up.
 pub(crate) fn write_rfc3339(time: i64, out: &mut String) {
     let (seconds, nanoseconds) = (time.div_euclid(SECOND as i64), time.rem_euclid(SECOND as i64));
     let (days, second) = (seconds.div_euclid(DAY_SECONDS), seconds.rem_euclid(DAY_SECONDS));
@@ -174,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_read_in_every_form() {
+    fn times_parse_in_every_form() {
         for (text, time) in [
             ("0", 0),
             ("-5", -5),
@@ -208,9 +204,9 @@ mod tests {
         assert!((3_599_000_000_000..=3_601_000_000_000).contains(&hour));
     }
 
-    /// Story: a number of more digits than an `i64` has was "expected RFC 3339", and an offset of 99 hours was taken.
+    /// Story: a number too large for an `i64` got the error "expected RFC 3339", and an offset of 99 hours was accepted.
     #[test]
-    fn times_out_of_range_say_so_and_offsets_are_checked() {
+    fn times_out_of_range_are_refused() {
         for text in [
             "9223372036854775808",
             "-9223372036854775809",
@@ -230,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn times_print_as_they_read() {
+    fn printed_times_parse_back() {
         for time in [0, -1, i64::MIN, i64::MAX, 1_582_974_000_500_000_000, -2_208_988_800_000_000_000] {
             assert_eq!(parse(&rfc3339_text(time)), Ok(time));
         }

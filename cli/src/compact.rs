@@ -1,4 +1,4 @@
-//! `tsmith compact`: many files become fewer.
+//! `tsmith compact`: merges files.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,26 +11,30 @@ use crate::exit::{Failure, Outcome, Result, complain};
 use crate::output::{Out, count};
 use crate::problem::report_recovery;
 
-/// Merge TSM files, and leave out what is deleted.
+/// Merge TSM files and drop deleted points
 ///
-/// Without --fast or --full, what a running engine would merge by now. Files are replaced only once what replaces them
-/// is on stable storage; a corrupt one stays as it is, and the others are merged all the same. A single file that
-/// would only be written again as it is stays, too. The log is left alone.
+/// Example:
+///   tsmith compact d --full
+///
+/// Without --fast or --full, only the files are merged that a running engine would
+/// merge now. The old files are removed after the new ones are durable. A corrupt
+/// file is reported and left unchanged. The log is not changed; `tsmith snapshot`
+/// writes its values to TSM files.
 #[derive(Debug, Args)]
-#[command(name = "compact", after_help = "Example:\n  tsmith compact d --full")]
+#[command(name = "compact", verbatim_doc_comment)]
 pub(crate) struct CompactArgs {
-    /// An engine directory or an InfluxDB 1.x shard directory
+    /// Shard or engine directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Merge all files, copying blocks that neither overlap nor have deleted points
+    /// Merge all files; copy blocks that neither overlap nor have deleted points
     #[arg(long, conflicts_with = "full")]
     fast: bool,
-    /// Merge all files, joining blocks that are not full
+    /// Merge all files; also join blocks that are not full
     #[arg(long)]
     full: bool,
     #[command(flatten)]
     to: WriteTo,
-    /// How to report
+    /// Format of the report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
 }
@@ -41,7 +45,7 @@ impl CompactArgs {
         setup.options.create = false;
         setup.options.background = false;
         let engine = setup.open(registry, self.to.dirs("compact", &self.dir, registry)?)?;
-        // Strict recovery refuses what would be a problem; a later opening does not report the same again.
+        // Strict recovery fails on corruption. What remains is reported here, because a later opening does not repeat it.
         let _fine = report_recovery(engine.recovery());
         let what = match (self.fast, self.full) {
             (true, _) => Compact::Fast,
@@ -56,7 +60,7 @@ impl CompactArgs {
             complain(Failure::from(failure.clone()).text());
         }
         match done {
-            // The first of those just named.
+            // The loop above has reported this error.
             Err(error) if failures.iter().any(|failure| failure.to_string() == error.to_string()) => {}
             done => done?,
         }
@@ -64,7 +68,7 @@ impl CompactArgs {
         let mut out = Out::stdout();
         let text = out.text();
         let written = match self.format {
-            ReportFormat::Table => table(&report, failures.is_empty(), text),
+            ReportFormat::Table => table(&report, !failures.is_empty(), text),
             ReportFormat::Json => json(&report, text),
         };
         debug_assert!(written.is_ok(), "vectors take all");
@@ -73,18 +77,17 @@ impl CompactArgs {
     }
 }
 
-fn table(report: &CompactReport, whole: bool, out: &mut Vec<u8>) -> std::io::Result<()> {
+fn table(report: &CompactReport, has_failed: bool, out: &mut Vec<u8>) -> std::io::Result<()> {
     for file in &report.files {
         writeln!(out, "wrote {}", file.display())?;
     }
     let CompactReport { files_in, bytes_in, files, bytes_out } = report;
     if *files_in == 0 {
-        let why =
-            if whole { "nothing to do: no file would become another one" } else { "nothing was merged" };
+        let why = if has_failed { "nothing was merged" } else { "nothing to do: no file would change" };
         return writeln!(out, "{why}");
     }
     let (merged, left) = (count(*files_in, "file"), count(files.len(), "file"));
-    writeln!(out, "{merged} of {bytes_in} bytes merged to {left}, {bytes_out} bytes written")
+    writeln!(out, "{merged} of {bytes_in} bytes merged into {left} of {bytes_out} bytes")
 }
 
 fn json(report: &CompactReport, out: &mut Vec<u8>) -> std::io::Result<()> {

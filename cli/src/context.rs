@@ -1,7 +1,7 @@
-//! What a dump says of its lines: to which database and retention policy they belong.
+//! Dumps: to which database and retention policy their lines belong.
 //!
-//! `influx_inspect export` writes such dumps, and `influx -import` reads them. The part behind `# DDL` holds statements of
-//! `InfluxQL`; the comments `# CONTEXT-DATABASE:` and `# CONTEXT-RETENTION-POLICY:` name the place of the points behind them.
+//! `influx_inspect export` writes dumps, and `influx -import` reads them. The section after `# DDL` contains statements of
+//! `InfluxQL`. The comments `# CONTEXT-DATABASE:` and `# CONTEXT-RETENTION-POLICY:` name the place of the points that follow.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,16 +12,16 @@ use crate::exit::{Failure, Result};
 /// Comments that begin a dump.
 const MARKS: [&[u8]; 4] = [b"# INFLUXDB EXPORT", b"# DDL", b"# DML", b"# CONTEXT-"];
 
-/// The policy of points whose dump names a database and no policy: `influx -import` writes them to the default one.
+/// The policy of points for which the dump names only a database. `influx -import` writes them to the default policy.
 const DEFAULT_RETENTION: &str = "autogen";
 
-/// Places that an error lists.
+/// How many places an error lists.
 const SHOWN_MAX: usize = 5;
 
 /// Words that begin a statement.
 const STATEMENTS: [&str; 8] = ["CREATE", "ALTER", "DROP", "GRANT", "REVOKE", "SET", "KILL", "DELETE"];
 
-/// A database and one of its retention policies. Both are empty for points that no comment gives a place.
+/// A database and one of its retention policies. Both are empty if no comment names a place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Context {
     database: String,
@@ -33,11 +33,11 @@ impl Context {
         *self == Self::default()
     }
 
-    /// Its directory below `dir`, as InfluxDB names it.
+    /// Its directory below `dir`, with the names that InfluxDB uses.
     pub(crate) fn below(&self, dir: &Path) -> Result<PathBuf> {
         for name in [&self.database, &self.retention] {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
-                return Err(Failure::Usage(format!("{self}: \"{name}\" is no name for a directory")));
+                return Err(Failure::Usage(format!("{self}: \"{name}\" cannot be the name of a directory")));
             }
         }
         Ok(dir.join(&self.database).join(&self.retention))
@@ -50,20 +50,20 @@ impl fmt::Display for Context {
     }
 }
 
-/// What the lines of a file belong to, up to some line.
+/// The place and the kind of the lines of a section of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Section {
     /// The place of its points.
     pub(crate) context: Context,
-    /// Whether it holds statements and no points.
+    /// Whether it contains statements, not points.
     pub(crate) is_ddl: bool,
 }
 
 impl Section {
-    /// The section that `line` is in, if it is another one.
+    /// The new section, if `line` begins one.
     pub(crate) fn change(&self, line: &[u8]) -> Option<Self> {
         if line.first() != Some(&b'#') {
-            // A line that is no statement ends the statements: no point gets lost where `# DML` is missing.
+            // A line that is no statement ends the statements, so that no point is lost if `# DML` is missing.
             return (self.is_ddl && !is_blank(line) && !is_statement(line))
                 .then(|| Self { context: self.context.clone(), is_ddl: false });
         }
@@ -73,7 +73,7 @@ impl Section {
             Some(String::from_utf8_lossy(name).into_owned())
         };
         if let Some(database) = named(b"# CONTEXT-DATABASE:") {
-            // The policy stays, as it does for `influx -import`.
+            // The policy does not change, as in `influx -import`.
             next.context.database = database;
             next.is_ddl = false;
         } else if let Some(retention) = named(b"# CONTEXT-RETENTION-POLICY:") {
@@ -101,7 +101,7 @@ fn is_statement(line: &[u8]) -> bool {
     STATEMENTS.iter().any(|statement| word.eq_ignore_ascii_case(statement.as_bytes()))
 }
 
-/// Whether a text that begins like this is a dump.
+/// Whether a text that begins with `head` is a dump.
 pub(crate) fn is_dump(head: &[u8]) -> bool {
     head.split(|b| *b == b'\n').any(|line| MARKS.iter().any(|mark| line.starts_with(mark)))
 }
@@ -111,7 +111,7 @@ pub(crate) fn content_lines(text: &[u8]) -> u64 {
     text.split(|b| *b == b'\n').filter(|line| !is_blank(line) && !line.starts_with(b"#")).count() as u64
 }
 
-/// The points that an import takes.
+/// Which points an import takes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Choice {
     pub(crate) database: Option<String>,
@@ -119,7 +119,7 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// The points of one place.
+    /// Takes the points of one place.
     pub(crate) fn of(context: &Context) -> Self {
         Self { database: Some(context.database.clone()), retention: Some(context.retention.clone()) }
     }
@@ -131,7 +131,7 @@ impl Choice {
             || fits(&self.database, &context.database) && fits(&self.retention, &context.retention)
     }
 
-    /// Whether it can take the points of two places.
+    /// Whether it can match more than one place.
     pub(crate) fn is_open(&self) -> bool {
         self.database.is_none() || self.retention.is_none()
     }
@@ -141,7 +141,7 @@ impl Choice {
         self.database.is_none() && self.retention.is_none()
     }
 
-    /// The flags that make it.
+    /// The flags that specify the choice.
     fn flags(&self) -> String {
         let flag = |name, value: &Option<String>| value.as_ref().map(|value| format!("--{name} {value}"));
         let flags = [flag("database", &self.database), flag("retention", &self.retention)];
@@ -152,14 +152,14 @@ impl Choice {
 /// The places of points.
 #[derive(Debug, Default)]
 pub(crate) struct Contexts {
-    /// Those that were chosen.
+    /// Places that the choice takes.
     pub(crate) taken: BTreeSet<Context>,
-    /// Those that were not.
+    /// The other places.
     left: BTreeSet<Context>,
 }
 
 impl Contexts {
-    /// Adds the place of a text, if that has points.
+    /// Adds the place of a text, if the text contains points.
     pub(crate) fn add(&mut self, section: &Section, choice: &Choice, text: &[u8]) {
         let context = &section.context;
         let places = if choice.takes(context) { &mut self.taken } else { &mut self.left };
@@ -174,12 +174,12 @@ impl Contexts {
         self.left.extend(other.left);
     }
 
-    /// Whether a place that the input names was chosen.
+    /// Whether the choice takes a place that the input names.
     pub(crate) fn is_matched(&self) -> bool {
         self.taken.iter().any(|context| !context.is_none())
     }
 
-    /// Says that `choice` fits none of the places that the input names.
+    /// The error that `choice` takes none of the places that the input names.
     pub(crate) fn unmatched(&self, choice: &Choice) -> Option<String> {
         if self.left.is_empty() || self.is_matched() {
             return None;
@@ -190,7 +190,7 @@ impl Contexts {
             more => format!(", and {more} more"),
         };
         Some(format!(
-            "{}: no points of the input belong to it: it has {}{more}",
+            "{}: the input has no such points; it has points of {}{more}",
             choice.flags(),
             shown.join(", ")
         ))
@@ -205,8 +205,8 @@ impl Contexts {
             more => format!(", and of {more} more"),
         };
         Err(Failure::Usage(format!(
-            "{file}: points of {one}, and of {two}{more}: choose with --database and --retention, or import each into \
-             DIR/DATABASE/RETENTION with --by-database"
+            "{file}: points of {one}, and of {two}{more}: choose one with --database and --retention, or import each into its \
+             own directory with --by-database"
         )))
     }
 
@@ -214,7 +214,7 @@ impl Contexts {
     pub(crate) fn refuse_none(&self) -> Result<()> {
         if self.taken.iter().any(|context| context.database.is_empty()) {
             return Err(Failure::Usage(
-                "--by-database: there are points before the first `# CONTEXT-DATABASE:`; import them without the flag"
+                "--by-database: the input has points before the first `# CONTEXT-DATABASE:`; import it without this flag"
                     .to_owned(),
             ));
         }

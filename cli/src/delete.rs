@@ -1,4 +1,4 @@
-//! `tsmith delete`: points go, for good.
+//! `tsmith delete`: deletes points.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,42 +10,35 @@ use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Registry, Remedy, Se
 
 use crate::args::{ReportFormat, WriteTo};
 use crate::exit::{Failure, Outcome, Result, complain};
-use crate::filter::{self, FilterArgs, NAMES_HELP, Name};
+use crate::filter::{self, FilterArgs, Name};
 use crate::output::{Out, count, shown};
 use crate::problem::report_recovery;
 
-/// Delete points of one key, or of all series and fields that the flags name, at all times or those between two.
+/// Delete points by key, measurement, tag, field or time
 ///
-/// `--measurement`, `--tag` and `--field` go together: what fits all of them goes, and what none is given for fits. So
-/// `--measurement m --tag host=a` is `DELETE FROM m WHERE host = 'a'`, `--tag host=a` alone is that of all measurements,
-/// `--measurement m --field f` drops a field, and `--end` alone is `DELETE WHERE time <= ...`.
+/// Examples:
+///   tsmith delete d --measurement weather --end 2013-01-01T00:00:00Z --dry-run
+///   tsmith delete d --measurement weather --tag station=JFK --field temp
+///   tsmith delete d --key 'weather,station=JFK#!~#temp'
 ///
-/// The points are gone for readers at once; their bytes go when the files are compacted. The directory is opened with
-/// the parts it was made with. One run is one delete: a crash leaves all of it or nothing.
-///
-/// influxd may see a part of a delete that was killed, until tsmith opens the directory and finishes it. Run
-/// `tsmith snapshot` before you start influxd.
-///
-/// With --format json there is one object; its fields stay. A byte that is not UTF-8 is \xNN in
-/// a key.
-///
-/// The points of a key with a corrupt block cannot be counted: it is deleted all the same, named on stderr, `points` is
-/// null in JSON, and the exit code is 1.
+/// A point is deleted if it matches all filters. Readers no longer see it; a
+/// compaction frees its space. After a crash, either all points of the delete are
+/// gone or none. influxd may see some of them until tsmith opens the directory
+/// again, so run `tsmith snapshot` before you start influxd. If a block is corrupt,
+/// its points are deleted but not counted, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("what")
         .args(["key", "measurement", "tag", "field", "start", "end"])
         .required(true)
         .multiple(true),
-    after_help = format!("Examples:\n  tsmith delete d --measurement weather --end 2013-01-01T00:00:00Z --dry-run\n  \
-                  tsmith delete d --key 'weather,station=JFK#!~#temp'\n  \
-                  tsmith delete d --measurement weather --tag station=JFK --tag unit=C --field temp --field dewp\n\n{NAMES_HELP}")
+    verbatim_doc_comment
 )]
 pub(crate) struct Delete {
-    /// An engine directory or an InfluxDB 1.x shard directory
+    /// Shard or engine directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// This key: series and field as in `weather,station=JFK#!~#temp`, or a series for all its fields
+    /// Only this key: series and field as in 'cpu,host=a#!~#usage', or a series for all its fields
     #[arg(
         long,
         value_name = "K",
@@ -53,19 +46,19 @@ pub(crate) struct Delete {
         conflicts_with_all = ["measurement", "tag", "field"]
     )]
     key: Option<Name>,
-    /// Only say what would be deleted
+    /// Show what would be deleted, and change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     to: WriteTo,
-    /// How to report
+    /// Format of the report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
     #[command(flatten)]
     filter: FilterArgs,
 }
 
-/// Keys that have points in the range, with their number; `None` for those that cannot be counted.
+/// The keys that have points in the range, and how many; `None` if the points cannot be counted.
 type Found = Vec<(Vec<u8>, Option<usize>)>;
 
 const NOTHING: &str = "nothing was deleted";
@@ -99,7 +92,7 @@ impl Delete {
                 let counted = count(found.len() - uncounted, "key");
                 let and = match uncounted {
                     0 => String::new(),
-                    keys => format!(", and of {} not counted", count(keys, "key")),
+                    keys => format!(", and points of {} that cannot be counted", count(keys, "key")),
                 };
                 found
                     .iter()
@@ -124,7 +117,7 @@ impl Delete {
         )
     }
 
-    /// Changes nothing, not even a directory that has no manifest yet.
+    /// Counts what a delete would remove. It changes nothing, not even a directory that has no manifest yet.
     fn look(&self, range: TimeRange, registry: &Registry) -> Result<Found> {
         let dirs = self.to.dirs_unchanged("delete", &self.dir, registry)?;
         let place = self.to.place(&self.dir, registry)?;
@@ -148,10 +141,10 @@ impl Delete {
         let deleted = found.map_err(|error| error.and(NOTHING)).and_then(|found| {
             let keys: Vec<Vec<u8>> = found.iter().map(|(key, _)| key.clone()).collect();
             engine.delete(Selection::Keys(&keys), range).map_err(|error| match error.kind() {
-                // It says what comes of it.
+                // This error says itself what happens to the delete.
                 ErrorKind::DeleteUnfinished(_) => Failure::from(error),
                 ErrorKind::Log(_) if error.remedy() == Remedy::Reopen => Failure::from(error)
-                    .and("if the log has the delete, the next opening of the directory finishes it"),
+                    .and("if the log contains the delete, the next opening of the directory completes it"),
                 _ => Failure::from(error).and(NOTHING),
             })?;
             Ok(found)
@@ -167,7 +160,7 @@ impl Delete {
         setup.options.create = false;
         setup.options.background = false;
         let engine = setup.open(registry, self.to.dirs("delete", &self.dir, registry)?)?;
-        // Strict recovery refuses what would be a problem; a later opening does not report the same again.
+        // Strict recovery fails on corruption. What remains is reported here, because a later opening does not repeat it.
         let _fine = report_recovery(engine.recovery());
         Ok(engine)
     }
@@ -187,9 +180,9 @@ impl Delete {
                     let points = column.len();
                     found.push((composite, Some(points)));
                 }
-                // What cannot be read can be deleted.
+                // Points that cannot be read can still be deleted.
                 Err(Failure::Problem(text)) => {
-                    complain(&format!("{text}: {key} is not counted"));
+                    complain(&format!("{text}: the points of {key} are not counted"));
                     found.push((composite, None));
                 }
                 Err(error) => return Err(error),

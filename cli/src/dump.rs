@@ -1,44 +1,44 @@
-//! From a view to rows: the keys that are wanted in the order of their bytes, each in the order of time.
+//! Turns a view into rows: the selected keys in byte order, the values of each key in time order.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use tsmith_engine::view::{View, ViewReader};
-use tsmith_engine::{Column, ColumnRef, Direction, FieldKey, FieldType, TimeRange};
+use tsmith_engine::{Column, ColumnRef, Direction, Error, ErrorKind, FieldKey, FieldType, TimeRange};
 
-use crate::exit::{Failure, Result};
+use crate::exit::{Failure, Result, complain};
 use crate::filter::FilterArgs;
-use crate::output::{Field, Rows};
+use crate::output::{Field, Rows, count};
 use crate::progress::{Bar, percent};
 
-/// The fields of a series are written together up to this many, a block of each being in memory; of more, a line holds
-/// only these.
+/// How many fields of a series can share a line. One block of each is in memory.
 const FIELDS_AT_ONCE: usize = 256;
 
-/// No further field is written together with others whose blocks have so many bytes.
+/// When the blocks of the fields reach this size, no further field shares the line.
 const BYTES_AT_ONCE: u64 = 8 << 20;
 
-/// Which rows, beyond the filter.
+/// Order and number of the rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     /// Latest first.
     pub(crate) descending: bool,
-    /// At most so many.
+    /// The maximum number of rows.
     pub(crate) limit: Option<u64>,
 }
 
-/// The keys of a view that are wanted, ascending.
+/// The selected keys of a view, ascending.
 pub(crate) fn wanted_keys(view: &View, filter: &FilterArgs) -> Vec<Vec<u8>> {
     let mut keys = view.keys();
     keys.retain(|key| filter.wants(parse(key)));
     keys
 }
 
-/// A key of a view always has a field.
+/// Splits a key of a view, which always has a field.
 fn parse(key: &[u8]) -> FieldKey<'_> {
     FieldKey::parse(key).unwrap_or(FieldKey::new(key, b""))
 }
 
-/// Writes all values that are wanted, series by series. True when some could not be read; they were reported.
+/// Writes all selected values, series by series. Returns true if some could not be read; those are reported.
 pub(crate) fn all(
     view: &View,
     path: &Path,
@@ -49,59 +49,63 @@ pub(crate) fn all(
 ) -> Result<bool> {
     let keys = wanted_keys(view, filter);
     rows.announce(keys.iter().map(|key| parse(key)));
-    let mut problems = false;
+    let mut errors = Errors::new(path);
     let mut done = 0;
     let mut fields: Vec<FieldReader<'_>> = Vec::new();
     let joined = rows.joins_fields();
     for group in keys.chunk_by(|a, b| joined && parse(a).series == parse(b).series) {
         let mut rest = group;
         while !rest.is_empty() {
-            let (mut count, mut bytes) = (0, 0);
+            let (mut begun, mut bytes) = (0, 0);
             for key in rest.iter().take(FIELDS_AT_ONCE) {
                 if bytes >= BYTES_AT_ONCE {
                     break;
                 }
-                if fields.len() == count {
+                if fields.len() == begun {
                     fields.push(FieldReader::new(view));
                 }
-                let field = &mut fields[count];
-                problems |= field.begin(path, parse(key), range, Direction::Ascending);
-                problems |= field.fill(path);
+                let field = &mut fields[begun];
+                field.begin(parse(key), range, Direction::Ascending, &mut errors);
+                field.fill(&mut errors);
                 bytes += field.batch.as_ref().values().cached_bytes();
-                count += 1;
+                begun += 1;
             }
-            let (part, later) = rest.split_at(count);
-            problems |= join(path, part, &mut fields[..count], rows)?;
+            let (part, later) = rest.split_at(begun);
+            join(part, &mut fields[..begun], rows, &mut errors)?;
             rest = later;
-            done += count;
+            done += begun;
             bar.show(|| format!("{} {done} of {} keys", percent(done as u64, keys.len() as u64), keys.len()));
         }
     }
-    Ok(problems)
+    Ok(errors.finish())
 }
 
-/// Writes the points of some fields of one series, those of one time together.
-fn join(path: &Path, keys: &[Vec<u8>], fields: &mut [FieldReader<'_>], rows: &mut Rows) -> Result<bool> {
-    let mut problems = false;
+/// Writes the points of some fields of one series. Points of one time are written together.
+fn join(
+    keys: &[Vec<u8>],
+    fields: &mut [FieldReader<'_>],
+    rows: &mut Rows,
+    errors: &mut Errors<'_>,
+) -> Result<()> {
     loop {
         for field in fields.iter_mut() {
-            problems |= field.fill(path);
+            field.fill(errors);
         }
-        // Up to here the points of all fields are at hand.
+        // Up to this time, the points of all fields are in memory.
         let Some(until) = fields.iter().filter_map(|field| field.batch.times().last().copied()).min() else {
-            return Ok(problems);
+            return Ok(());
         };
         let parts: Vec<Field<'_>> = fields
             .iter_mut()
             .zip(keys)
             .map(|(field, key)| Field { name: parse(key).field, column: field.take(until) })
             .collect();
-        let Some(key) = keys.first() else { return Ok(problems) };
+        let Some(key) = keys.first() else { return Ok(()) };
         rows.series(parse(key).series, &parts)?;
     }
 }
 
-/// Writes rows key by key, in this order. True when some could not be read; they were reported.
+/// Writes rows key by key, in this order. Returns true if some could not be read; those are reported.
 pub(crate) fn ordered(
     view: &View,
     path: &Path,
@@ -115,15 +119,15 @@ pub(crate) fn ordered(
     let direction = if order.descending { Direction::Descending } else { Direction::Ascending };
     let mut field = FieldReader::new(view);
     let mut left = order.limit.unwrap_or(u64::MAX);
-    let mut problems = false;
+    let mut errors = Errors::new(path);
     for key in &keys {
         if left == 0 {
             break;
         }
         let key = parse(key);
-        problems |= field.begin(path, key, range, direction);
+        field.begin(key, range, direction, &mut errors);
         while left > 0 {
-            problems |= field.fill(path);
+            field.fill(&mut errors);
             let taken = field.take_points(usize::try_from(left).unwrap_or(usize::MAX));
             if taken.is_empty() {
                 break;
@@ -132,14 +136,14 @@ pub(crate) fn ordered(
             rows.series(key.series, &[Field { name: key.field, column: taken }])?;
         }
     }
-    Ok(problems)
+    Ok(errors.finish())
 }
 
 /// One field, a batch of its points at a time.
 struct FieldReader<'v> {
     reader: ViewReader<'v>,
     batch: Column,
-    /// Points of the batch before this one are written.
+    /// The first point of the batch that is not written yet.
     from: usize,
     ended: bool,
 }
@@ -149,26 +153,26 @@ impl<'v> FieldReader<'v> {
         Self { reader: view.reader(), batch: Column::new(FieldType::Float), from: 0, ended: true }
     }
 
-    /// Goes to the first point; true when that failed, which was reported.
-    fn begin(&mut self, path: &Path, key: FieldKey<'_>, range: TimeRange, direction: Direction) -> bool {
+    /// Goes to the first point.
+    fn begin(&mut self, key: FieldKey<'_>, range: TimeRange, direction: Direction, errors: &mut Errors<'_>) {
         self.batch.truncate(0);
         self.from = 0;
         let begun = self.reader.begin(key, range, direction);
         self.ended = begun.is_err();
-        report(path, begun.err())
+        if let Err(error) = begun {
+            errors.add(error);
+        }
     }
 
-    /// Reads on when all of the batch is written; true when something could not be read, which was reported.
-    fn fill(&mut self, path: &Path) -> bool {
-        let mut problems = false;
+    /// Reads the next batch if the current one is written.
+    fn fill(&mut self, errors: &mut Errors<'_>) {
         while self.from == self.batch.len() && !self.ended {
             self.from = 0;
             match self.reader.next(&mut self.batch) {
                 Ok(more) => self.ended = !more,
-                Err(error) => problems |= report(path, Some(error)),
+                Err(error) => errors.add(error),
             }
         }
-        problems
     }
 
     /// The next points up to `until`.
@@ -178,7 +182,7 @@ impl<'v> FieldReader<'v> {
         self.batch.as_ref().slice(from..self.from)
     }
 
-    /// The next points, at most so many.
+    /// The next points, `most` or fewer.
     fn take_points(&mut self, most: usize) -> ColumnRef<'_> {
         let from = self.from;
         self.from = from.saturating_add(most).min(self.batch.len());
@@ -186,10 +190,38 @@ impl<'v> FieldReader<'v> {
     }
 }
 
-/// Reports an error if there is one, with the file at fault, or what is read.
-fn report(path: &Path, error: Option<tsmith_engine::Error>) -> bool {
-    error.is_some_and(|error| {
-        Failure::from(error).complain_of(path);
-        true
-    })
+/// The errors of reading `path`.
+struct Errors<'p> {
+    path: &'p Path,
+    any: bool,
+    /// The files with blocks of unknown encoders: the reason, and how many blocks. All blocks of such a file fail, so they are
+    /// reported together.
+    unknown: BTreeMap<PathBuf, (String, u64)>,
+}
+
+impl<'p> Errors<'p> {
+    fn new(path: &'p Path) -> Self {
+        Self { path, any: false, unknown: BTreeMap::new() }
+    }
+
+    /// Reports an error with the path of its file.
+    fn add(&mut self, error: Error) {
+        self.any = true;
+        if let ErrorKind::Tsm(block) = error.kind()
+            && matches!(block.kind(), tsmith_tsm::ErrorKind::UnknownEncoder { .. })
+        {
+            let file = error.path().unwrap_or(self.path).to_owned();
+            self.unknown.entry(file).or_insert_with(|| (block.kind().to_string(), 0)).1 += 1;
+            return;
+        }
+        Failure::from(error).complain_of(self.path);
+    }
+
+    /// Reports the blocks of unknown encoders. Returns true if there was any error.
+    fn finish(self) -> bool {
+        for (file, (reason, blocks)) in self.unknown {
+            complain(&format!("{}: {reason}: {} left out", file.display(), count(blocks, "block")));
+        }
+        self.any
+    }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a log of etcd's: the same to every verb.
+//! Checks a log of etcd. All verbs share these checks.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use crate::output::count;
 use crate::place::has_etcd_log;
 use crate::problem::Problem;
 
-/// Checks the log in a directory, with the snapshots beside it if it is a member's; or one segment.
+/// Checks the log in a directory, or one segment. If the log belongs to an etcd member, its snapshots are checked too.
 pub(crate) fn check(path: &Path) -> Result<Checked, Problem> {
     let checked = if path.is_file() {
         if path.file_name().and_then(SegmentName::parse).is_none() {
             return Err(Problem::new(
-                "a segment of etcd's log under a name that is none: give the copy its own again, <number>-<index>.wal",
+                "a segment of an etcd log with another name: rename it to <number>-<index>.wal",
             ));
         }
         etcd::check_segment(&OsFs, path)
@@ -24,11 +24,11 @@ pub(crate) fn check(path: &Path) -> Result<Checked, Problem> {
         etcd::check(&OsFs, path, snapshots_of(path).as_deref())
     } else {
         return Err(Problem::new(
-            "no log is here, and there are snapshots of one: it was lost, or is elsewhere, where --wal finds it",
+            "the log is missing, although there are snapshots of it: pass --wal if it is elsewhere, or restore it",
         ));
     };
     checked.map_err(|error| {
-        // What it means for a log that is no member's, its own opening says best.
+        // If the log belongs to an engine, opening it reports the better error.
         let own =
             etcd::is_log(&OsFs, path).then(|| replay_only(&OsFs, path, RecoveryMode::Strict, |_, _| Ok(())));
         let error = own.and_then(Result::err).unwrap_or(error);
@@ -40,9 +40,10 @@ pub(crate) fn check(path: &Path) -> Result<Checked, Problem> {
     })
 }
 
-/// The directory of the snapshots of the member whose log this is; it need not be there.
+/// The directory of the snapshots of the member that owns this log. It may not exist.
 pub(crate) fn snapshots_of(wal: &Path) -> Option<PathBuf> {
-    // As it is written, for a link may lead to another disk; and where it is, for `.` has no parent.
+    // The path as written is tried because a link may lead to another disk. The resolved path is tried because `.` has no
+    // parent.
     let written = std::path::absolute(wal).ok();
     [written, wal.canonicalize().ok()].into_iter().flatten().find_map(|wal| {
         let member = wal.parent().filter(|_| wal.file_name() == Some(OsStr::new("wal")))?;
@@ -51,34 +52,34 @@ pub(crate) fn snapshots_of(wal: &Path) -> Option<PathBuf> {
     })
 }
 
-/// What it means that whole records stand behind the end of a log.
-pub(crate) enum Behind {
-    /// Of the write that a crash has cut, as far as can be known: records, or parts of some.
+/// What bytes after the end of a log mean.
+pub(crate) enum AfterEnd {
+    /// They belong, as far as can be known, to the write that a crash interrupted.
     OfLastWrite(Problem),
-    /// Of writes that were acknowledged.
+    /// They belong to writes that were acknowledged, so the log is corrupt.
     Lost(Problem),
 }
 
-/// Judges what stands behind the end.
-pub(crate) fn behind(found: &Checked) -> Option<Behind> {
+/// Classifies the bytes after the end of the log, if there are any.
+pub(crate) fn after_end(found: &Checked) -> Option<AfterEnd> {
     let Tail { path, offset, is_torn, bytes, records, acknowledged, .. } = found.tail.as_ref()?;
     let at = |reason: &dyn std::fmt::Display| Problem::at(*offset, reason).in_segment(path);
     if *acknowledged {
-        return Some(Behind::Lost(at(&etcd::EtcdError::AcknowledgedLost { records: *records })));
+        return Some(AfterEnd::Lost(at(&etcd::EtcdError::AcknowledgedLost { records: *records })));
     }
-    // Where the log is torn, that is said anyway.
+    // The caller reports a torn tail.
     if *records == 0 && *is_torn {
         return None;
     }
     let reason = match records {
         0 => format!(
-            "the log ends here, and {} behind it are not zero, which opening wipes",
+            "the log ends here, but the {} after it are not zero; opening the log zeros them",
             count(*bytes, "byte")
         ),
         _ => format!(
-            "{} behind it, which opening drops: none that is known to have been acknowledged",
-            count(*records, "whole record")
+            "the log ends here; opening it drops the {} after it, which as far as known were not acknowledged",
+            count(*records, "intact record")
         ),
     };
-    Some(Behind::OfLastWrite(at(&reason)))
+    Some(AfterEnd::OfLastWrite(at(&reason)))
 }

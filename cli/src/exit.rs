@@ -1,4 +1,4 @@
-//! How a run ends: 0 fine, 1 problems found, 2 usage, 74 input or output failed.
+//! Exit codes and failures: 0 success, 1 problems found, 2 wrong usage, 74 input or output failed.
 
 use std::io;
 use std::path::Path;
@@ -15,20 +15,20 @@ const USAGE: u8 = 2;
 /// `EX_IOERR` of sysexits.
 const IO: u8 = 74;
 
-/// What a verb that did its work found.
+/// The result of a verb that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub(crate) enum Outcome {
-    /// Nothing wrong.
+    /// No problems.
     Fine,
-    /// Rejected lines, corruption, values that could not be written. They were reported.
+    /// Rejected lines, corruption, or values that could not be written. They are reported.
     Problems,
-    /// The operating system refused to read a file or directory. It was reported.
+    /// The operating system refused to read a file or directory, which is reported.
     Unread,
 }
 
 impl Outcome {
-    /// Problems if there are any.
+    /// [`Self::Problems`] if there are problems.
     pub(crate) fn of(problems: bool) -> Self {
         if problems { Self::Problems } else { Self::Fine }
     }
@@ -42,13 +42,13 @@ impl Outcome {
 /// Why a verb could not do its work.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// The command line asks for what cannot be.
+    /// The command line is wrong.
     Usage(String),
-    /// The file is corrupt or something else.
+    /// A file is corrupt, or of another kind.
     Problem(String),
-    /// The operating system refused.
+    /// The operating system returned an error.
     Io(String),
-    /// The reader of the output has gone. Not an error.
+    /// The reader of the output has closed it. This is not an error.
     ClosedPipe,
 }
 
@@ -56,7 +56,7 @@ pub(crate) enum Failure {
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// An answer of the operating system about `path`.
+    /// An error of the operating system about `path`.
     pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::missing(path),
@@ -65,13 +65,13 @@ impl Failure {
         }
     }
 
-    /// Nothing is at `path`. Every verb says it like this.
+    /// The error that `path` does not exist. All verbs use the same words.
     pub(crate) fn missing(path: &Path) -> Self {
         let absent = || format!("{}: no such file or directory: check the path", path.display());
         Self::dangling(path).unwrap_or_else(|| Self::Io(absent()))
     }
 
-    /// A link on the way to `path` that leads to nothing. The system says that it exists, or that it does not.
+    /// The error for a dangling link in `path`. The errors of the operating system do not name the link.
     pub(crate) fn dangling(path: &Path) -> Option<Self> {
         let leads_nowhere = |path: &&Path| {
             let led = path.metadata();
@@ -81,11 +81,11 @@ impl Failure {
         let target = link.read_link().ok()?;
         let (link, target) = (link.display(), target.display());
         Some(Self::Io(format!(
-            "{link}: a link to {target}, which does not exist: create it there, or remove the link"
+            "{link}: a link to {target}, which does not exist: create the target, or remove the link"
         )))
     }
 
-    /// This failure, with what it means for what was asked.
+    /// Adds the consequence, or the next step, to the text.
     pub(crate) fn and(self, consequence: &str) -> Self {
         let with = |text: String| format!("{text}; {consequence}");
         match self {
@@ -104,14 +104,14 @@ impl Failure {
         }
     }
 
-    /// Says it, with `path` first unless that, or a file in it, is named already.
+    /// Prints the failure, with `path` first unless the text begins with it or with a file in it.
     pub(crate) fn complain_of(&self, path: &Path) {
         let (text, path) = (self.text(), path.display().to_string());
         let is_named = text.strip_prefix(&path).is_some_and(|rest| rest.starts_with([':', '/']));
         if is_named { complain(text) } else { complain(&format!("{path}: {text}")) }
     }
 
-    /// What it means for a verb that goes on without this.
+    /// The outcome of a verb that continues after this failure.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Io(_) => Outcome::Unread,
@@ -132,7 +132,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        // Without the name of the engine's operation: what the user did is the verb.
+        // The name of the engine's operation is left out: the user knows which verb was run.
         let kind = error.kind();
         let text = error.detail();
         let text = error.path().map_or_else(|| text.clone(), |path| format!("{}: {text}", path.display()));
@@ -163,7 +163,7 @@ impl From<tsmith_wal::Error> for Failure {
     }
 }
 
-/// Reports the end of a run.
+/// Reports the failure, if there is one, and returns the exit code.
 pub(crate) fn code(done: Result<Outcome>) -> ExitCode {
     match done {
         Ok(Outcome::Fine) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
@@ -176,7 +176,7 @@ pub(crate) fn code(done: Result<Outcome>) -> ExitCode {
     }
 }
 
-/// Says what is wrong, on stderr. An error of stderr itself cannot be reported.
+/// Prints a message on stderr. An error of stderr itself cannot be reported.
 pub(crate) fn complain(text: &str) {
     use io::Write;
     let _ = writeln!(io::stderr(), "tsmith: {}", printable(text));

@@ -1,4 +1,4 @@
-//! `tsmith export`: all values as text.
+//! `tsmith export`: writes all values as text.
 
 use std::path::PathBuf;
 
@@ -7,42 +7,33 @@ use clap::{Args, ValueEnum};
 use crate::args::WalOrNone;
 use crate::dump;
 use crate::exit::{Failure, Outcome, Result};
-use crate::filter::{FilterArgs, NAMES_HELP};
+use crate::filter::FilterArgs;
 use crate::output::{Destination, Format, Rows};
 use crate::place::{Skipped, to_read};
 use crate::progress::{Bar, When};
 use tsmith_engine::Registry;
 
-/// Write the values of directories and files as text.
+/// Write the values of directories and files as text
 ///
-/// PATH is an engine directory, an InfluxDB 1.x shard directory, a .tsm, .tsm.bad or .tsm.rescued file with the
-/// tombstones of its .tsm name, or a .wal or .tlog segment. Records of the log that cannot be replayed are named and left out,
-/// and the exit code is 1. Each PATH is
-/// exported by itself, one after the other: keys in the order of their bytes, values in the order of time, of several
-/// values of one time the newest. Nothing on disk is changed.
+/// Example:
+///   tsmith export d --measurement cpu --tag host=a --start -1h -o cpu.lp
 ///
-/// lp reads back as the same points: floats in the shortest form with the same bits, strings byte for byte, the fields of
-/// a line in the order of their bytes; so the text may differ from the one imported. What line
-/// protocol has no form for (NaN, infinities, some names) is counted, and the exit code is 1. So it is when the log of a
-/// shard is missing, unless --no-wal asks for the files alone. csv has the header
-/// series,field,time,type,value, and "" for an empty string. jsonl has one object a key; NaN and infinities are strings in it.
-///
-/// Names and strings that are not UTF-8 are exact in lp and csv. In jsonl, `key` has \xNN for a byte of such a name, and
-/// `key_hex` has all its bytes; strings get U+FFFD, which is reported, unless --exact writes them as hex.
+/// Paths are exported one after the other, keys in byte order, values in time
+/// order. Nothing on disk is changed. If some values cannot be read or written, or
+/// the log is missing, the exit code is 1. See docs/paths.md for what PATH may be,
+/// and docs/line-protocol.md for the formats.
 #[derive(Debug, Args)]
-#[command(
-    after_help = format!("Example:\n  tsmith export d --format jsonl --measurement cpu --tag host=a --start -1h | head -n 1\n\n{NAMES_HELP}")
-)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Export {
-    /// What to export
+    /// Shard or engine directories, TSM files, log segments
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
     wal: WalOrNone,
-    /// How to write it
+    /// Output format
     #[arg(long, value_enum, default_value_t = ExportFormat::Lp, value_name = "FORMAT")]
     format: ExportFormat,
-    /// Floats as the 16 hex digits of their bits, strings as hex (jsonl and csv)
+    /// Write the bits of floats, and strings, as hex (jsonl and csv)
     #[arg(long)]
     exact: bool,
     #[command(flatten)]
@@ -51,14 +42,11 @@ pub(crate) struct Export {
     filter: FilterArgs,
 }
 
-/// Formats for programs.
+/// The formats of [`Format`] that programs read.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ExportFormat {
-    /// Line protocol, times in nanoseconds.
     Lp,
-    /// One row a value.
     Csv,
-    /// One JSON object a key.
     Jsonl,
 }
 
@@ -71,7 +59,7 @@ impl Export {
         };
         let range = self.filter.range()?;
         let mut bar = Bar::new(progress);
-        // A wrong command line is reported before anything is written.
+        // A usage error is reported before anything is written.
         let mut places = Vec::new();
         let (paths, skipped) = to_read(&self.paths, registry);
         Skipped::note_all(&skipped);
@@ -82,7 +70,7 @@ impl Export {
             };
             places.push((path, place));
         }
-        // The first path that can be read decides that there is anything to begin an output for.
+        // The output file is created only when a path can be read.
         let mut rows: Option<Rows> = None;
         let mut outcome = Outcome::Fine;
         for (path, place) in places {

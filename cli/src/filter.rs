@@ -1,4 +1,4 @@
-//! Which keys and times are wanted.
+//! The filters of `query`, `export` and `delete`: which keys and times are selected.
 
 use std::ffi::OsString;
 
@@ -12,31 +12,24 @@ use crate::clock;
 use crate::exit::{Failure, Result, complain};
 use crate::output::shown;
 
-/// Bytes that a backslash escapes in a measurement, and in a tag.
+/// Bytes that a backslash can escape in a measurement, and in a tag.
 const MEASUREMENT_ESCAPES: &[u8] = b", ";
 const TAG_ESCAPES: &[u8] = b",= ";
 
-/// How the flags take names.
-pub(crate) const NAMES_HELP: &str = "\
-Names:\n  The flags take names as `query`, `stats` and `delete` print them:\n  \
-  - `\\xNN` is the byte with these hex digits, as in `caf\\xe9`; the name `\\xe9` itself is `\\x5cxe9`.\n  \
-  - In a measurement or tag, `\\,` is a comma and `\\ ` a space, and `\\=` in a tag an equals sign, as in line protocol.\n  \
-  - Other backslashes are themselves, and commas, spaces and bytes that are not UTF-8 need no escape.";
-
-/// The flags.
+/// The filter flags.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Filters")]
+#[command(next_help_heading = "Filters (names are written as `query` prints them, see docs/filters.md)")]
 pub(crate) struct FilterArgs {
     /// Only this measurement
     #[arg(long, value_name = "M", value_parser = name(MEASUREMENT_ESCAPES))]
     measurement: Option<Name>,
-    /// Only series with this tag, or without it where V is empty; may be given several times, and all must fit
+    /// Only series with this tag; repeat to require several tags
     #[arg(long, value_name = "K=V", value_parser = tag())]
     tag: Vec<Tag>,
-    /// Only this field; may be given several times, and each fits
+    /// Only this field; repeat to select several fields
     #[arg(long, value_name = "F", value_parser = name(b""))]
     field: Vec<Name>,
-    /// From this time on: 2013-01-31T12:00:00Z, 1359633600s, -1h; a number without a unit is nanoseconds
+    /// From this time on: 2013-01-31T12:00:00Z, 1359633600s, nanoseconds, or -1h
     #[arg(long, value_name = "T", allow_hyphen_values = true, value_parser = clock::parse)]
     start: Option<i64>,
     /// Up to and including this time
@@ -44,16 +37,16 @@ pub(crate) struct FilterArgs {
     end: Option<i64>,
 }
 
-/// A name of the command line.
+/// A name from the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Name {
-    /// With the backslashes of line protocol that it was given with.
+    /// With the backslashes of line protocol, as given.
     given: Vec<u8>,
-    /// Without them.
+    /// Without those backslashes.
     plain: Vec<u8>,
 }
 
-/// A tag of the command line, without the backslashes of line protocol.
+/// A tag from the command line. Name and value are without the backslashes of line protocol.
 #[derive(Clone, Debug)]
 struct Tag {
     name: Vec<u8>,
@@ -61,7 +54,7 @@ struct Tag {
     given: Vec<u8>,
 }
 
-/// Reads a name in which a backslash escapes these bytes.
+/// Parses a name in which a backslash escapes the bytes of `escaped`.
 pub(crate) fn name(escaped: &'static [u8]) -> impl TypedValueParser<Value = Name> {
     OsStringValueParser::new().try_map(|text| match argument(text) {
         given if given.is_empty() => Err("the name is empty"),
@@ -69,7 +62,7 @@ pub(crate) fn name(escaped: &'static [u8]) -> impl TypedValueParser<Value = Name
     })
 }
 
-/// Reads the value of a flag `--tag`. An equals sign in the name has a backslash, as in a series key.
+/// Parses the value of `--tag`. An equals sign in the name is escaped, as in a series key.
 fn tag() -> impl TypedValueParser<Value = Tag> {
     OsStringValueParser::new().try_map(|text| {
         let given = argument(text);
@@ -80,7 +73,7 @@ fn tag() -> impl TypedValueParser<Value = Tag> {
     })
 }
 
-/// The bytes of an argument, `\xNN` read. On Unix it may hold any.
+/// The bytes of an argument, with `\xNN` decoded. On Unix an argument may contain any bytes.
 fn argument(text: OsString) -> Vec<u8> {
     from_text(&text.into_encoded_bytes())
 }
@@ -91,24 +84,27 @@ impl Name {
         &self.plain
     }
 
-    /// As it is printed.
+    /// The name as it is printed.
     pub(crate) fn shown(&self) -> String {
         shown(&self.given)
     }
 }
 
 impl FilterArgs {
-    /// The times that are wanted. None of them is before the first: the flags are swapped, or one is wrong.
+    /// The selected times.
+    ///
+    /// # Errors
+    /// The start is after the end.
     pub(crate) fn range(&self) -> Result<TimeRange> {
         let range = TimeRange::new(self.start.unwrap_or(i64::MIN), self.end.unwrap_or(i64::MAX));
         if range.min > range.max {
             let [start, end] = [range.min, range.max].map(clock::rfc3339_text);
-            return Err(Failure::Usage(format!("--start ({start}) is later than --end ({end}): swap them")));
+            return Err(Failure::Usage(format!("--start ({start}) is later than --end ({end}); swap them")));
         }
         Ok(range)
     }
 
-    /// Whether the key is wanted. Names are compared without their escapes.
+    /// Whether the key is selected. Names are compared without escapes.
     pub(crate) fn wants(&self, key: FieldKey<'_>) -> bool {
         let is_field = self.field.is_empty() || self.field.iter().any(|field| field.plain == key.field);
         is_field
@@ -118,7 +114,7 @@ impl FilterArgs {
             && has_tags(key, &self.tag)
     }
 
-    /// Says on stderr that nothing fits, if there is a flag that could be wrong.
+    /// Reports on stderr that the flags, if there are any, match nothing.
     pub(crate) fn report_no_match(&self) {
         let names = self.measurement.iter().map(|name| format!("--measurement {}", name.shown()));
         let tags = self.tag.iter().map(|tag| format!("--tag {}", shown(&tag.given)));
@@ -134,13 +130,13 @@ impl FilterArgs {
     }
 }
 
-/// Says on stderr that nothing fits these flags.
+/// Reports on stderr that these flags match nothing.
 pub(crate) fn report_no_match(flags: &str) {
-    complain(&format!("no value matches {flags}; `tsmith query` without them shows what there is"));
+    complain(&format!("no value matches {flags}; `tsmith query` without filters shows what exists"));
 }
 
-/// Whether the series of a key has all of these tags, names and values without their escapes. An empty value is that of a
-/// series without the tag, as InfluxDB has it.
+/// Whether the series of a key has all of these tags. Names and values are compared without escapes. As in InfluxDB, an
+/// empty value matches a series without the tag.
 fn has_tags(key: FieldKey<'_>, wanted: &[Tag]) -> bool {
     if wanted.is_empty() {
         return true;
@@ -153,14 +149,14 @@ fn has_tags(key: FieldKey<'_>, wanted: &[Tag]) -> bool {
     })
 }
 
-/// Name and value of a tag, without their escapes; no value when there is no equals sign between them.
+/// Name and value of a tag, without escapes. The value is `None` if there is no equals sign.
 fn split_tag(tag: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
     let name = split_bare(tag, b'=').next().unwrap_or_default();
     let value = tag.get(name.len() + 1..);
     (unescape(name, TAG_ESCAPES), value.map(|value| unescape(value, TAG_ESCAPES)))
 }
 
-/// The parts of `text` between those `separator`s that no backslash precedes.
+/// Splits `text` at each `separator` that has no backslash before it.
 fn split_bare(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -218,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn other_backslashes_are_themselves() {
+    fn other_backslashes_are_literal() {
         let series = br"C:\dir,p=C:\new\x,q=\\host\=1";
         assert!(wants(&["--measurement", r"C:\dir"], series));
         assert!(wants(&["--tag", r"p=C:\new\x", "--tag", r"q=\\host=1"], series));
@@ -227,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_without_a_name_are_refused() {
+    fn empty_names_are_refused() {
         for flags in
             [["--measurement", ""], ["--field", ""], ["--tag", "=v"], ["--tag", "k"], ["--tag", r"k\=1"]]
         {
@@ -235,9 +231,9 @@ mod tests {
         }
     }
 
-    /// Law: each part of a series that is printed fits that series as a filter, whatever bytes it holds.
+    /// Law: each printed part of a series, used as a filter, matches that series, whatever bytes it contains.
     #[test]
-    fn printed_parts_fit() {
+    fn printed_names_match_as_filters() {
         let pieces: [&[u8]; 12] = [
             b"\\",
             b"x",

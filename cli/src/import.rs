@@ -1,7 +1,7 @@
-//! `tsmith import`: line protocol into an engine.
+//! `tsmith import`: reads line protocol into an engine.
 //!
-//! One thread reads and cuts, several write. What becomes of a batch is reported in the order of the input, whichever
-//! thread is done first.
+//! One thread reads the input and cuts it into batches. Several threads write them. Reports come in the order of the
+//! input, no matter which thread finishes first.
 
 mod ledger;
 mod times;
@@ -30,68 +30,58 @@ use crate::source::{Batch, LINE_BYTES_MAX, Limits, Source};
 
 use ledger::{Done, Ledger, Reject, lock};
 
-/// A full cache is waited for this long; a snapshot that takes longer has failed.
+/// A writer waits this long for room in a full cache. A snapshot that takes longer has failed.
 const WAIT_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// Read line protocol into a directory.
+/// Read line protocol into a directory
 ///
-/// FILE is line protocol, plain or compressed with gzip or zstd (known by its content, not its name); - is stdin. The
-/// directory is made if it does not exist. Files are read as a stream. A line that does not parse, or whose field has
-/// another type already, is rejected, with its file, its number and the reason; all others are written, and the exit code
-/// is 1.
+/// Examples:
+///   tsmith import d cpu.lp.zst --precision s --rejects bad.lp
+///   generate | tsmith import d -
 ///
-/// A string may hold line ends: the line then goes on until the string closes. If that gives no point, only the first of
-/// these lines is rejected, and reading goes on with the next one. So a torn line with an open quote costs no other line.
-///
-/// Dumps of `influx_inspect export`, and files for `influx -import`, are read as well: statements are skipped, and the
-/// comments `# CONTEXT-DATABASE:` and `# CONTEXT-RETENTION-POLICY:` say where the lines behind them belong. Each holds until
-/// the next of its kind; a database without a retention policy has `autogen`.
-///
-/// A field keeps its type: of two lines that give it different types the first in the input wins. Batches are written by
-/// several threads, so of two values of one series, field and time in different batches the later line wins for certain
-/// only with --writers 1.
+/// The input is line protocol, plain or compressed with gzip or zstd, or a dump of
+/// `influx_inspect export`. A line that does not parse, or that gives a field a
+/// second type, is rejected and reported with its line number. All other lines are
+/// written, and the exit code is then 1. See docs/line-protocol.md.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tsmith import d cpu.lp.zst --precision s --rejects bad.lp\n  \
-    generate | tsmith import d - --progress always\n\n\
-    With --progress always and stderr not a terminal, `acknowledged N` on stderr says that the first N lines of the \
-    input are as durable as --durability promises.")]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Import {
-    /// Where to
+    /// Directory to write to; it is created if it does not exist
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// What to read
+    /// Files to read; - is stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     to: WriteTo,
-    /// Unit of the times: ns, us, ms, s, m or h
+    /// Unit of the timestamps: ns, us, ms, s, m or h
     #[arg(long, value_name = "UNIT", default_value = "ns", value_parser = precision)]
     precision: Precision,
-    /// Lines in a batch, which is written as a whole; it also ends at 8 MiB
+    /// Lines per batch; a batch also ends at 8 MiB
     #[arg(long, value_name = "LINES", default_value_t = 5000, value_parser = at_least_one)]
     batch: usize,
-    /// Threads that write, at most 256
+    /// Number of writer threads, at most 256
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     writers: u16,
-    /// A value of another type than its field: reject the line, or widen an integer to a float if that is exact
+    /// If a type conflicts: reject the line, or widen an integer to a float
     #[arg(long, value_name = "WHAT", default_value = "reject", value_parser = on_conflict)]
     on_conflict: OnConflict,
-    /// Write rejected lines, as they are, to this file; it must not exist or be empty
+    /// Copy rejected lines to this file; it must be new or empty
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
-    /// Most memory for values that are not in files yet; when it is full, writing waits for the snapshot
+    /// Memory limit of the cache
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = args::size)]
     cache: u64,
-    /// Longest line with line ends in its strings; a longer one is rejected as torn, which its reason says. At most 64MiB
+    /// Longest line with line breaks in strings, at most 64MiB
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = string_line_bytes)]
     string_line_bytes_max: usize,
-    /// Of a dump, only the points of this database; an error if the dump has none
+    /// Import only this database of a dump
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
-    /// Of a dump, only the points of this retention policy; an error if the dump has none
+    /// Import only this retention policy of a dump
     #[arg(long, value_name = "NAME")]
     retention: Option<String>,
-    /// Import each database and retention policy of a dump into DIR/DATABASE/RETENTION; reads the files once for each
+    /// Import each database and retention policy of a dump into DIR/DATABASE/RETENTION
     #[arg(long, conflicts_with_all = ["database", "retention", "wal"])]
     by_database: bool,
     #[command(flatten)]
@@ -117,7 +107,7 @@ fn string_line_bytes(text: &str) -> Result<usize, String> {
 
 impl Import {
     pub(crate) fn run(self, progress: When, registry: &Registry) -> Result<Outcome> {
-        // Inputs first: a name that is wrong must not leave a new directory behind.
+        // Inputs are opened first: a wrong name must not leave a new directory behind.
         let sources = self.sources()?;
         let choice = Choice { database: self.database.clone(), retention: self.retention.clone() };
         if !self.by_database {
@@ -129,7 +119,7 @@ impl Import {
         for source in &sources {
             if source.is_stdin() {
                 return Err(Failure::Usage(
-                    "--by-database reads its files twice: save stdin to a file".to_owned(),
+                    "--by-database reads its input twice: save stdin to a file first".to_owned(),
                 ));
             }
             contexts.extend(self.contexts(source.path(), &choice)?.0);
@@ -140,7 +130,7 @@ impl Import {
         let rejects = self.rejects.as_deref().map(open_rejects).transpose()?;
         let mut outcome = Outcome::Fine;
         for (context, dir) in contexts.taken.iter().zip(dirs) {
-            complain(&format!("{context} goes to {}", dir.display()));
+            complain(&format!("importing {context} into {}", dir.display()));
             let rejects = rejects.as_ref().map(File::try_clone).transpose();
             let rejects = rejects.map_err(|error| Failure::Io(format!("--rejects: {error}")))?;
             let choice = Choice::of(context);
@@ -163,7 +153,7 @@ impl Import {
         self.files.iter().map(|file| Source::open(file, self.limits())).collect()
     }
 
-    /// Reads files for the places of their points, where the choice may be wrong: before anything is created.
+    /// Checks the choice of database and retention policy against the files, before anything is created.
     fn check_choice(&self, sources: &[Source], choice: &Choice) -> Result<()> {
         let (mut contexts, mut complete) = (Contexts::default(), true);
         for source in sources {
@@ -180,11 +170,11 @@ impl Import {
         unmatched.map_or(Ok(()), |text| Err(Failure::Usage(text)))
     }
 
-    /// Reads a file for the places of its points; gives whether it could be read to its end. What cannot be read is
-    /// reported when its points are.
+    /// Finds the places of the points in a file, and whether the file could be read to its end. The import itself
+    /// reports what cannot be read.
     fn contexts(&self, path: &Path, choice: &Choice) -> Result<(Contexts, bool)> {
         let (mut contexts, mut source) = (Contexts::default(), Source::open(path, self.limits())?);
-        // Of one place there is nothing more to know once it is found.
+        // If the choice allows only one place, the search ends when it is found.
         while choice.is_open() || !contexts.is_matched() {
             match source.next_batch() {
                 Ok(Some(batch)) => contexts.add(&batch.section, choice, &batch.text),
@@ -208,11 +198,11 @@ impl Import {
         let mut setup = self.parts.setup()?;
         setup.options.when_full = WhenFull::Wait(WAIT_MAX);
         setup.options.cache_bytes_max = Some(self.cache);
-        // The snapshot must come well before the cache is full: else everybody waits for it.
+        // A snapshot must start well before the cache is full. Otherwise all writers wait for it.
         setup.options.snapshot_bytes = setup.options.snapshot_bytes.min(self.cache / 4);
         let dirs = self.to.dirs("import", dir, registry);
         let engine = dirs.and_then(|dirs| Ok(setup.open(registry, dirs)?)).inspect_err(|_| {
-            // Ours: nobody else has written to it since it was created.
+            // An empty file of rejects is ours: this run created it, or an earlier run left it.
             if let (Some(path), Some(file)) = (&self.rejects, &rejects)
                 && file.metadata().is_ok_and(|file| file.len() == 0)
             {
@@ -238,21 +228,20 @@ impl Import {
     }
 }
 
-/// Opens the file of rejected lines. It grows line by line, so it holds no part of a line after an interruption; an
-/// empty one may be left over from such a run.
+/// Opens the file of rejected lines. Lines are written one by one, so an interrupted run leaves no partial line. It may
+/// leave an empty file, which is used again.
 fn open_rejects(path: &Path) -> Result<File> {
     let is_empty = path.metadata().is_ok_and(|found| found.is_file() && found.len() == 0);
     let file = OpenOptions::new().write(true).create_new(!is_empty).open(path);
     file.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::Usage(format!(
-            "{}: the file exists and is not empty; move it away, or name another with --rejects",
+            "{}: the file exists and is not empty; move it away, or pass another name with --rejects",
             path.display()
         )),
         _ => Failure::io(path, &error),
     })
 }
 
-/// What is read.
 struct Input<'a> {
     sources: Vec<Source>,
     choice: &'a Choice,
@@ -266,7 +255,7 @@ struct Job {
     batch: Batch,
 }
 
-/// Reads all sources and writes them with several threads. After a failure nothing more is begun.
+/// Reads all sources and writes them with several threads. After a failure, no further batch is started.
 fn write_all(
     engine: &dyn Driver,
     input: Input<'_>,
@@ -322,7 +311,7 @@ fn read_sources(input: Input<'_>, send: &SyncSender<Job>, ledger: &Ledger, bar: 
     contexts.unmatched(input.choice).map_or(Ok(()), |text| Err(Failure::Problem(text)))
 }
 
-/// What becomes of a batch that no writer gets.
+/// The result of a batch that is not passed to a writer; `None` if it must be written.
 fn unwritten(batch: &Batch, choice: &Choice, source: &Source) -> Option<Done> {
     let mut done = Done { lines: batch.lines, ..Done::default() };
     if batch.section.is_ddl {
@@ -342,8 +331,8 @@ fn unwritten(batch: &Batch, choice: &Choice, source: &Source) -> Option<Done> {
     Some(done)
 }
 
-/// One of the threads that write. When the last has ended, by a panic too, the receiver goes, so that who sends is not
-/// left waiting.
+/// A writer thread. When the last one ends, also by a panic, the receiver is dropped, so that the sender does not block
+/// forever.
 struct Worker<'a> {
     jobs: &'a Mutex<Option<Receiver<Job>>>,
     working: &'a AtomicUsize,
@@ -392,7 +381,7 @@ impl Worker<'_> {
                     let is_full = matches!(error.kind(), ErrorKind::Cache(tsmith_cache::Error::Full { .. }));
                     let mut error = Failure::from(error);
                     if is_full {
-                        error = error.and("import again with a smaller --batch or a larger --cache");
+                        error = error.and("run the import again with a smaller --batch or a larger --cache");
                     }
                     let at = format!("{source}:{}: ", batch.first_line);
                     ledger.fail(match error {
@@ -407,12 +396,15 @@ impl Worker<'_> {
     }
 }
 
-/// Why a line was rejected, in the words of influxd; and whether a limit of ours had a part in it.
+/// Why a line was rejected, in the words of influxd. If a limit of ours cut the line, the reason names its flag.
 fn reason(line: &Rejected, batch: &Batch, options: &LineOptions) -> String {
     let begin = batch.text[..line.bytes.start].iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
     if !batch.cut.contains(&begin) {
         return line.reason.to_string();
     }
     let limit = options.string_line_bytes_max;
-    format!("{}: the line is torn, or longer than --string-line-bytes-max ({limit} bytes)", line.reason)
+    format!(
+        "{}: a quote is not closed, or the line is longer than --string-line-bytes-max ({limit} bytes)",
+        line.reason
+    )
 }

@@ -1,4 +1,4 @@
-//! `tsmith inspect`: what files are made of.
+//! `tsmith inspect`: shows the structure of files.
 
 pub(crate) mod encoding;
 mod etcd;
@@ -21,32 +21,28 @@ use crate::output::Out;
 use crate::place::{Member, NoLog, Place, Skipped, to_read};
 use tsmith_engine::Registry;
 
-/// Show what files are made of: TSM files with header, keys and blocks; tombstones; segments of a log; etcd's log with its
-/// records, and its snapshot files; the manifest. Of a directory above shards, or of a member of etcd, all of them. What is
-/// there and not read, such as InfluxDB's `fields.idx` and `_series`, is named on stderr.
+/// Show the structure of files: keys and blocks, log records, tombstones, manifests
 ///
-/// Checksums of blocks are verified, values are not decoded (`tsmith verify` does). Of a corrupt file as much is shown
-/// as can be read, then what is wrong; the exit code is then 1. Nothing on disk is changed.
+/// Example:
+///   tsmith inspect d/000000001-000000001.tsm d/wal/_00001.wal
 ///
-/// With --format json there is one object: {"files":[...]}, each with `path`, `kind` (manifest, tsm, tombstone,
-/// segment, log, etcd-log, etcd-snapshot) and, if something is wrong, `error`; an error of etcd's log has `segment`, `offset` and
-/// `reason`, and so have `torn` and `behind`, which are what a crash leaves. `unverified` of a segment is where records begin
-/// that influxd accepted after a crash, and that no checksum covers: a note, not an error.
+/// Checksums of blocks are verified, but values are not decoded; `tsmith verify`
+/// does that. A corrupt file is shown as far as it can be read, and the exit code
+/// is then 1. Nothing on disk is changed. See docs/json.md for the JSON report.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tsmith inspect d/000000001-000000001.tsm d/wal/_00001.wal")]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Inspect {
-    /// Engine, InfluxDB 1.x shard or etcd member directories, directories above shards, .tsm, .tombstone, .wal, .tlog or
-    /// .snap files
+    /// Shards, engine directories, directories above shards, etcd members, or single files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
     wal: WalOrNone,
-    /// How to show it
+    /// Format of the report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Content {

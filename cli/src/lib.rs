@@ -1,6 +1,6 @@
-//! The `tsmith` command: time-series directories in and out of line protocol, inspected, checked and summed up.
+//! The `tsmith` command: import, export, query, inspect, verify and repair time-series directories.
 //!
-//! A command with further parts is a `main` of one line:
+//! To build a command with parts of your own, register them and call [`main`]:
 //!
 //! ```no_run
 //! use tsmith_engine::{Registry, parts::Ring};
@@ -9,8 +9,8 @@
 //!     tsmith::main(Registry::standard().storer::<Ring>("mine", "a storer of another crate"))
 //! }
 //! ```
-//! One file a verb. Data goes to stdout, all else to stderr. Verbs that read change nothing on disk, and refuse a
-//! directory that a running engine holds.
+//! Each verb has one file. Data goes to stdout, everything else to stderr. Verbs that read change nothing on disk. They
+//! refuse a directory that a running engine has locked.
 
 mod advice;
 mod args;
@@ -23,6 +23,7 @@ mod etcd;
 mod exit;
 mod export;
 mod filter;
+mod help;
 mod holder;
 mod import;
 mod inspect;
@@ -47,17 +48,25 @@ use tsmith_engine::Registry;
 
 use crate::progress::When;
 
-/// Time-series directories: InfluxDB 1.x shards and Tsmith's own.
+/// Import, export, check and repair time-series directories: InfluxDB 1.x shards
+/// and Tsmith's own
 ///
-/// Data goes to stdout, all else to stderr. Exit code: 0 fine, 1 problems found (rejected lines, corruption), 2 usage,
-/// 74 input or output failed, or a path is missing or a directory without a TSM file, log and manifest.
+/// Example:
+///   tsmith verify /var/lib/influxdb
+///
+/// Data goes to stdout, everything else to stderr. Exit codes:
+///    0  success
+///    1  problems found: rejected lines, corruption
+///    2  wrong usage
+///   74  input or output failed, or PATH is missing or no time-series directory
 #[derive(Debug, Parser)]
 #[command(name = "tsmith", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(verbatim_doc_comment)]
 struct Command {
     #[command(subcommand)]
     verb: Verb,
 
-    /// Show progress on stderr: a bar on a terminal; with `always` and no terminal, plain lines.
+    /// Show progress on stderr
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     progress: When,
 }
@@ -76,11 +85,11 @@ enum Verb {
     Repair(repair::RepairArgs),
 }
 
-/// The program `tsmith`, with the parts of `registry`.
+/// Runs the program `tsmith` with the parts of `registry`.
 #[expect(clippy::needless_pass_by_value, reason = "a program makes a registry for this call alone")]
 pub fn main(registry: Registry) -> ExitCode {
     let registry = &registry;
-    let matches = args::with_parts(Command::command(), registry).get_matches();
+    let matches = help::short(args::with_parts(Command::command(), registry)).get_matches();
     let Command { verb, progress } = Command::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     log::to_stderr();
     let done = match verb {

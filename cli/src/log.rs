@@ -1,4 +1,4 @@
-//! Errors of background work, which no call returns, on stderr.
+//! Prints errors of background work, which no call returns, on stderr.
 
 use std::fmt::{self, Write};
 
@@ -8,9 +8,9 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::exit::complain;
 
-/// Shows the errors that the engine logs. Warnings are left out: verbs report what they are about themselves.
+/// Prints the errors that the engine logs. Warnings are not printed, because the verbs report the same problems.
 pub(crate) fn to_stderr() {
-    // Fails only when there is a subscriber already, and this is the only one.
+    // Fails only if another subscriber is set, and no other code sets one.
     let _ = tracing::subscriber::set_global_default(Errors);
 }
 
@@ -37,7 +37,7 @@ impl Subscriber for Errors {
     fn exit(&self, _: &Id) {}
 }
 
-/// The message, and what goes with it.
+/// The message, and its other fields.
 #[derive(Default)]
 struct Text {
     message: String,

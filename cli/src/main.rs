@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// A cache grows from many threads at once and gives all back at each snapshot: the system's allocator would return the
-/// pages each time and have them zeroed again.
+/// Many threads grow the cache at once, and each snapshot frees all of it. The system's allocator would return the pages
+/// to the kernel each time and fault them in again.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,6 +1,6 @@
-//! Values as text: line protocol, CSV, JSON lines, and a table to look at.
+//! Writes values as text: line protocol, CSV, JSON lines, or a table.
 //!
-//! A writer gets columns of one series at a time and keeps account of what its format could not say.
+//! A writer gets columns of one series at a time. It counts the values that its format cannot represent.
 
 mod csv;
 mod file;

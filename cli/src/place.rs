@@ -1,4 +1,4 @@
-//! What a PATH on the command line is: an engine's or InfluxDB's directory, or one file of it.
+//! Classifies a PATH of the command line: a directory of an engine, InfluxDB or etcd, or a single file.
 
 mod database;
 mod dirs;

@@ -1,4 +1,4 @@
-//! What is wrong with a file, and where: for reports of `inspect` and `verify`.
+//! A problem of a file and its place, for the reports of `inspect` and `verify`.
 
 use std::fmt;
 use std::io;
@@ -6,23 +6,23 @@ use std::path::Path;
 
 use serde::Serialize;
 use tsmith_codecs::name::{printable, to_text};
-use tsmith_engine::Error;
+use tsmith_engine::{Error, Parts, Registry};
 use tsmith_wal::fs::TooLong;
 use tsmith_wal::{ErrorKind, GapKind, Recovery};
 
 use crate::advice::log_corruption;
 use crate::exit::{Outcome, complain};
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Problem {
-    /// The segment, where a log is reported as a whole.
+    /// The segment, if the report is about an entire log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) segment: Option<String>,
-    /// The byte of the file.
+    /// The offset in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) offset: Option<u64>,
-    /// The composite key it concerns.
+    /// The composite key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<String>,
     /// What is wrong.
@@ -33,17 +33,17 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// At this byte.
+    /// A problem at this offset.
     pub(crate) fn at(offset: u64, reason: impl fmt::Display) -> Self {
         Self { offset: Some(offset), ..Self::new(reason) }
     }
 
-    /// Of a file as a whole.
+    /// A problem of an entire file.
     pub(crate) fn new(reason: impl fmt::Display) -> Self {
         Self { reason: reason.to_string(), ..Self::default() }
     }
 
-    /// The answer of the operating system to a read of the file.
+    /// An error of the operating system when reading the file.
     pub(crate) fn io(error: &io::Error) -> Self {
         Self { is_unread: TooLong::of(error).is_none(), ..Self::new(error) }
     }
@@ -53,13 +53,13 @@ impl Problem {
         Self { is_unread: error.is_io(), ..Self::new(error.detail()) }
     }
 
-    /// In this file of a log.
+    /// Adds the segment of the log.
     pub(crate) fn in_segment(mut self, path: &Path) -> Self {
         self.segment = path.file_name().map(|name| name.to_string_lossy().into_owned());
         self
     }
 
-    /// What stands between the path of the report and this.
+    /// The separator between the path and this problem.
     pub(crate) fn colon(&self) -> &'static str {
         if self.offset.is_some() && self.segment.is_none() { "" } else { ":" }
     }
@@ -80,8 +80,24 @@ impl From<&tsmith_wal::Error> for Problem {
     }
 }
 
-/// Reports what of a log was left out when it was opened, and what was read without a checksum. Neither a torn tail nor
-/// unverified records are a problem.
+/// The error that names all parts of a manifest that this build does not have, if there are any.
+pub(crate) fn missing_parts(parts: &Parts, registry: &Registry) -> Option<String> {
+    let named = |part, name: &String, is_missing: bool| is_missing.then(|| format!("the {part} `{name}`"));
+    let missing = [
+        named("storer", &parts.storer, registry.find_storer(&parts.storer).is_err()),
+        named("log", &parts.log, registry.find_log(&parts.log).is_err()),
+        named("encoder", &parts.encoder, registry.find_encoder(&parts.encoder).is_err()),
+    ];
+    let missing: Vec<_> = missing.into_iter().flatten().collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let them = if missing.len() == 1 { "it" } else { "them" };
+    Some(format!("this build does not have {}: use one that has {them}", missing.join(", ")))
+}
+
+/// Reports which records of a log were left out when it was opened, and which were read without a checksum. A torn tail or
+/// unverified records do not count as problems.
 pub(crate) fn report_recovery(recovery: &Recovery) -> Outcome {
     recovery.gaps.iter().for_each(|gap| complain(&gap.to_string()));
     recovery.unverified.iter().for_each(|records| complain(&records.to_string()));

@@ -1,6 +1,6 @@
-//! Progress on stderr: a line that is rewritten on a terminal, lines for a program when it asks for them.
+//! Progress on stderr: on a terminal a line that is rewritten; for programs, on request, plain lines.
 //!
-//! No colour anywhere, so `NO_COLOR` has nothing to switch off.
+//! There are no colours, so `NO_COLOR` needs no handling.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -9,15 +9,12 @@ use clap::ValueEnum;
 
 const EVERY: Duration = Duration::from_millis(100);
 
-/// When to show it.
+/// When to show progress. `Auto` shows it on a terminal. `Always` prints plain lines if there is no terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
-    /// On a terminal.
     #[default]
     Auto,
-    /// Always; without a terminal as plain lines.
     Always,
-    /// Never.
     Never,
 }
 
@@ -28,7 +25,7 @@ impl When {
     }
 }
 
-/// One line that is rewritten.
+/// The line that is rewritten.
 #[derive(Debug)]
 pub(crate) struct Bar {
     shown: Option<Instant>,
@@ -36,12 +33,12 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
-    /// A bar, if it is wanted and there is a terminal.
+    /// A bar, which shows nothing if `when` is `Never` or stderr is not a terminal.
     pub(crate) fn new(when: When) -> Self {
         Self { shown: None, on: when != When::Never && io::stderr().is_terminal() }
     }
 
-    /// Shows the text, unless one was shown just now.
+    /// Shows the text, but not more often than every [`EVERY`].
     pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
         if !self.on || self.shown.is_some_and(|shown| shown.elapsed() < EVERY) {
             return;
@@ -50,7 +47,7 @@ impl Bar {
         let _ = write!(io::stderr(), "\r\x1b[K{}", text());
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub(crate) fn clear(&mut self) {
         if self.shown.take().is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");

@@ -1,4 +1,4 @@
-//! `tsmith query`: some values, to look at.
+//! `tsmith query`: shows selected values.
 
 use std::path::PathBuf;
 
@@ -7,34 +7,35 @@ use clap::Args;
 use crate::args::WalOrNone;
 use crate::dump::{self, Order};
 use crate::exit::{Outcome, Result};
-use crate::filter::{FilterArgs, NAMES_HELP};
+use crate::filter::FilterArgs;
 use crate::output::{Destination, Format, Rows};
 use tsmith_engine::Registry;
 
-/// Show the values of some keys and times.
+/// Show the values of selected keys and times
 ///
-/// Rows come key by key, keys in the order of their bytes, and in the order of time within a key. --limit counts rows.
-/// Nothing on disk is changed. When the log is missing, the exit code is 1 unless --no-wal asks for the files alone.
+/// Example:
+///   tsmith query d --measurement cpu --tag host=a --field usage --desc --limit 10
+///
+/// Rows are sorted by key, then by time. Nothing on disk is changed. If some values
+/// cannot be read, or the log is missing, the exit code is 1.
 #[derive(Debug, Args)]
-#[command(
-    after_help = format!("Example:\n  tsmith query d --measurement cpu --tag host=a --field usage --desc --limit 10\n\n{NAMES_HELP}")
-)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Query {
-    /// An engine directory, an InfluxDB 1.x shard directory, a .tsm file, or a .wal or .tlog segment
+    /// Shard or engine directory, TSM file, or log segment
     #[arg(value_name = "DIR")]
     path: PathBuf,
     #[command(flatten)]
     wal: WalOrNone,
-    /// Latest first, within each key
+    /// Show the latest values of each key first
     #[arg(long)]
     desc: bool,
-    /// At most this many rows
+    /// Show at most N rows
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// How to show them
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     format: Format,
-    /// Floats as the 16 hex digits of their bits, strings as hex (jsonl and csv)
+    /// Write the bits of floats, and strings, as hex (jsonl and csv)
     #[arg(long)]
     exact: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `tsmith repair`: rewrites corrupt files from what is intact, and quarantines them.
+//! `tsmith repair`: rebuilds corrupt files from their valid parts, and quarantines the originals.
 
 mod etcd;
 mod files;
@@ -21,63 +21,39 @@ use crate::place::{Member, Owner, Place, Skipped, Tree};
 
 use report::{File, Report, State};
 
-/// Rewrite corrupt files from what of them can be kept, and keep them as they were under another name.
+/// Rebuild corrupt files from the parts that pass their checks
 ///
-/// TSM files: every block whose checksum is right and that decodes is kept, under its key; the others are dropped. If header,
-/// footer or index is corrupt, every block is kept whose entry in the index can be read and fits it. A file without any
-/// such entry is reported and left as it is, for the keys are nowhere else. A file without any point is quarantined. A file
-/// of an encoder that this build does not have is reported as UNKNOWN and left as it is. Of a quarantined file, NAME.tsm.bad,
-/// the blocks to keep go to NAME.tsm.rescued, which no engine reads: export it, or rename it to NAME.tsm if none of its
-/// points was deleted or replaced since. Tombstones: whole
-/// gzip members, whole records; of a last one that is cut short the records whose keys the TSM file has. Points that only
-/// lost tombstones deleted are back afterwards; what a crash left of a delete that the log still has is no corruption. The log:
-/// every record that passes its checks; the torn tail of a crash is no corruption, the next opening cuts it. Records that influxd
-/// accepted after a crash are noted, and get checksums. etcd's log: its
-/// torn end is cut, as etcd does it, and is no corruption. Where records behind it show that it was acknowledged, or where it is
-/// corrupt otherwise, --force cuts it back to the last valid record, and says which bytes and entries are lost. That is for a
-/// cluster of one member; in others remove the member and add it again. etcd's database may hold lost entries: then etcd
-/// ignores as many new writes, which time out. An empty last segment needs no --force.
+/// Examples:
+///   tsmith repair /var/lib/influxdb/data/db/autogen/1 --dry-run
+///   tsmith repair /var/lib/influxdb/data/db/autogen/1
 ///
-/// A corrupt file stays beside the repaired one, as NAME.bad (of etcd's log as NAME.broken): nothing reads it, and you
-/// remove it. The repaired file takes the name in one step, so that a crash leaves the one or the other; run again, it ends
-/// as if nothing had happened. Run it as the user of the directory, with influxd stopped.
-///
-/// Records of the log that are whole and that no engine can replay, because they give a field another type than it has,
-/// are dropped too, or as much of them as contradicts; the older type counts. So it is with a key of a TSM file that has
-/// another type in an older file: its points are dropped. The manifest is rewritten from the lines that can be read and
-/// from what the directory holds, also when it is gone and the log is `native`; where its log is must be certain: --wal
-/// names it, also where a copy or a move brought a manifest that leads to another directory's log.
-///
-/// A log of the kind `etcd` with such records is reported, and `tsmith snapshot --recovery salvage` goes on without them.
-///
-/// Exit code 0: all was whole; 1: something was dropped, or could not be repaired.
-///
-/// With --format json there is one object with `dry_run`, `problems`, `skipped` and `files`; of each file `path`, `kind`,
-/// `state` (whole, torn, repaired, with --dry-run corrupt, lost, or unknown), `kept`, `dropped`, `quarantined`, `rescued`, `error`;
-/// of TSM files `index` with `offset`, `reason` and `orphan_bytes`, which have no entry any more, and `keys` with `key`, `kept_blocks`, `kept_values`, `kept_min`, `kept_max`, and `dropped` and `mended` blocks with `offset`,
-/// `min`, `max` and `reason`; of others `gaps` with `offset`, `bytes` and `reason`, and `refused` records with `offset`,
-/// `in_part` and `reason`; of a log that --force cuts `cut` with `segment`, `offset`, `record`, `bytes`, `first_entry` and
-/// `last_entry`; and `notes` with `offset` and `reason`.
+/// Stop influxd first, and run the command as the owner of the files. The corrupt
+/// original stays beside the rebuilt file as NAME.bad, for you to remove. If a
+/// repair is interrupted, run it again. The report says what each file kept and
+/// lost. Each line begins with one of these words:
+///   ok          nothing to repair
+///   torn        the torn tail that a crash leaves; the next opening cuts it
+///   corrupt     the file is corrupt (with --dry-run)
+///   repaired    the file was corrupt and is rebuilt
+///   unrepaired  the file cannot be repaired and is unchanged
+///   unknown     the file needs a part, such as an encoder, that this build lacks
+/// The exit code is 1 if any file was corrupt. See docs/repair.md for the rules of
+/// each kind of file, and for etcd.
 #[derive(Debug, Args)]
-#[command(
-    name = "repair",
-    after_help = "Examples:\n  tsmith repair d --dry-run\n  tsmith repair /var/lib/influxdb/data/db/autogen/1 --wal /var/lib/influxdb/wal/db/autogen/1"
-)]
+#[command(name = "repair", verbatim_doc_comment)]
 pub(crate) struct RepairArgs {
-    /// An engine directory, an InfluxDB 1.x shard directory or one above such, an etcd member or WAL directory, a .tsm,
-    /// .tsm.bad, .tombstone, .wal or .tlog file
+    /// Shard, engine directory, directory above shards, etcd member, or single file
     #[arg(value_name = "PATH")]
     path: PathBuf,
     #[command(flatten)]
     wal: Wal,
-    /// Only say what would be kept and dropped
+    /// Show what would be kept and dropped, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Go ahead where it is dangerous: another process, such as a running influxd, has the files open; or a corrupt log of an
-    /// etcd member is cut back to its last valid record, though acknowledged entries are lost
+    /// Repair even if a process has the files open; cut off the corrupt end of an etcd log
     #[arg(long)]
     force: bool,
-    /// How to report
+    /// Format of the report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
 }
@@ -92,7 +68,7 @@ impl RepairArgs {
             Report { dry_run: self.dry_run, problems: 0, files: Vec::new(), skipped: tree.skipped };
         let mut out = Out::stdout();
         let mut failures = Vec::new();
-        // Of a tree it is the directory above the logs.
+        // For a tree, `--wal` names the directory above the logs.
         let named = self.wal.wal.as_deref().filter(|_| !tree.is_above);
         for (path, place) in &tree.places {
             let checked =
@@ -104,7 +80,7 @@ impl RepairArgs {
                 failures.push(error);
             }
         }
-        // Where nothing was looked at, there is nothing to sum up.
+        // If no file was read, there is nothing to summarize.
         if let [failure] = &failures[..]
             && report.files.is_empty()
             && !tree.is_above
@@ -122,18 +98,19 @@ impl RepairArgs {
                 Skipped::note_all(&report.skipped);
                 let end = match (problems, dry_run) {
                     (0, _) if !failures.is_empty() => {
-                        format!("none not whole; {} could not be looked at", count(failures.len(), "place"))
+                        let unread = count(failures.len(), "shard");
+                        format!("0 with problems; {unread} could not be read")
                     }
-                    (0, _) => "all whole".to_owned(),
-                    (_, true) => format!("{problems} not whole; nothing was changed (dry run)"),
-                    (_, false) => format!("{problems} not whole"),
+                    (0, _) => "all ok".to_owned(),
+                    (_, true) => format!("{problems} with problems; nothing was changed (dry run)"),
+                    (_, false) => format!("{problems} with problems"),
                 };
                 writeln!(out.text(), "{}, {end}", count(report.files.len() as u64, "file"))
             }
         };
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()?;
-        // What was repaired before it is reported all the same.
+        // The files that were repaired before the failure are reported first.
         if let Some(failure) = failures.pop_if(|_| !tree.is_above) {
             return Err(failure);
         }
@@ -143,7 +120,7 @@ impl RepairArgs {
     }
 
     fn place(&self, place: &Place, report: &mut Report, out: &mut Out, registry: &Registry) -> Result<()> {
-        // A path that holds nothing of ours gets no lock either.
+        // Fails before a lock file is created if the path holds no files of ours.
         place.members(registry)?;
         let of_replica = match place {
             Place::Directory { data: path, .. }
@@ -158,11 +135,11 @@ impl RepairArgs {
             Place::Directory { data, wal, .. } => (Some(data.as_path()), wal.as_deref()),
             _ => (None, None),
         };
-        // Where the manifest does not say where the log is, and the user neither, what was found may be another one's.
+        // If neither the manifest nor the user names the log, the log that was found may belong to another directory.
         let mut log_known = place.unsure().is_none();
         let mut log_done = false;
         let mut members = place.members(registry)?;
-        // What is deleted has no type, so tombstones come first.
+        // Tombstones are repaired first: a deleted key has no type, which matters for the checks of the TSM files.
         members.sort_by_key(|member| !matches!(member, Member::Tombstone(_)));
         let mut check = None;
         for member in members {
@@ -181,7 +158,7 @@ impl RepairArgs {
                 Member::Segment(path) | Member::EtcdLog(path) if !log_known => {
                     log_done = true;
                     let path = wal.unwrap_or(path).to_owned();
-                    let reason = "a log, and the manifest does not say whose";
+                    let reason = "a log, but the manifest does not say to which directory it belongs";
                     report.skipped.push(Skipped { path, reason });
                     continue;
                 }
@@ -193,7 +170,7 @@ impl RepairArgs {
                 Member::Manifest(path) => {
                     let named = wal.filter(|_| place.unsure().is_none());
                     let file = files::manifest(path, named, dry_run, registry);
-                    log_known |= file.state != State::Lost;
+                    log_known |= file.state != State::Unrepaired;
                     vec![file]
                 }
                 Member::EtcdSnapshot(path) => vec![etcd::snapshot(path)],
@@ -208,7 +185,7 @@ impl RepairArgs {
                 }
             };
             for file in files {
-                report.problems += u64::from(!matches!(file.state, State::Whole | State::Torn));
+                report.problems += u64::from(!matches!(file.state, State::Ok | State::Torn));
                 if self.format == ReportFormat::Table {
                     file.print(out)?;
                 }
@@ -224,8 +201,8 @@ impl RepairArgs {
     }
 }
 
-/// Nobody of ours comes in between. Logs have locks of their own; a dry run leaves none behind, nor does the repair of
-/// one file that lies somewhere.
+/// Locks the directory, so that no other Tsmith process changes it meanwhile. Logs have locks of their own. A dry run, and
+/// the repair of a single file, leave no lock file behind.
 fn lock(place: &Place, dry_run: bool) -> Result<Option<Lock>> {
     let beside = |path: &Path| {
         let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
@@ -249,7 +226,7 @@ fn lock(place: &Place, dry_run: bool) -> Result<Option<Lock>> {
 }
 
 /// The lock of a directory.
-#[expect(dead_code, reason = "it is held for as long as this lives")]
+#[expect(dead_code, reason = "the lock is held until the value is dropped")]
 enum Lock {
     Shared(Held),
     Alone(Owned<OsFs>),

@@ -1,4 +1,4 @@
-//! Fields that have one type in one shard, and another type in another one.
+//! Fields that have different types in different shards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -14,13 +14,13 @@ use tsmith_engine::view::View;
 use crate::output::count;
 use crate::place::Place;
 
-/// Fields that are named as text before they are only counted; JSON has all of them.
+/// How many fields the text report lists. JSON has all of them.
 const FIELDS_NAMED_MAX: usize = 20;
 
-/// Shards that are named for each type of a field as text.
+/// How many shards the text report lists for each type of a field.
 const SHARDS_NAMED_MAX: usize = 5;
 
-/// The types of fields, shard by shard. Shards of one directory, a retention policy, are compared with each other.
+/// The types of fields in each shard. Only shards in the same directory (one retention policy) are compared.
 #[derive(Default)]
 pub(crate) struct ShardTypes {
     fields: BTreeMap<Field, BTreeMap<&'static str, BTreeSet<PathBuf>>>,
@@ -43,7 +43,7 @@ pub(crate) struct TypesDiffer {
     types: Vec<TypeIn>,
 }
 
-/// One of its types, and where the field has it.
+/// One of the types, and the shards in which the field has it.
 #[derive(Serialize)]
 struct TypeIn {
     #[serde(rename = "type")]
@@ -52,17 +52,17 @@ struct TypeIn {
 }
 
 impl ShardTypes {
-    /// Takes the types of the fields in the shard at `path`.
+    /// Adds the types of the fields in the shard at `path`.
     pub(crate) fn take(&mut self, path: &Path, place: &Place, view: &View) {
         let Place::Directory { data, wal, .. } = place else { return };
-        // The log of a shard whose data are gone belongs to those beside it.
+        // The log of a shard without a data directory is compared with the other shards of that directory.
         let is_log = wal.as_ref() == Some(data);
         let of_data = if is_log { replaced(path, "wal", "data") } else { None };
         let above = of_data.as_deref().unwrap_or(path).parent().unwrap_or(Path::new("")).to_owned();
         let mut last: Option<(Field, &'static str)> = None;
         view.field_types(&mut |key, field_type| {
             let (measurement, of_type) = (SeriesKey(key.series).measurement(), field_type.name());
-            // The same field comes again with every series.
+            // The same field appears in every series.
             let is_last = |(field, name): &(Field, &str)| {
                 *name == of_type && field.measurement == measurement && field.name == key.field
             };
@@ -102,7 +102,7 @@ impl TypeIn {
 }
 
 impl TypesDiffer {
-    /// Writes a line for each of them, and what it means.
+    /// Writes a line for each field, then what the difference means.
     pub(crate) fn print_all(all: &[Self], out: &mut Vec<u8>) -> std::io::Result<()> {
         for Self { path, measurement, field, types } in all.iter().take(FIELDS_NAMED_MAX) {
             let (measurement, field) = (printable(measurement), printable(field));
@@ -114,13 +114,13 @@ impl TypesDiffer {
         }
         let unnamed = match all.len().saturating_sub(FIELDS_NAMED_MAX) {
             0 => "",
-            _ => " (--format json names all)",
+            _ => " (--format json lists all)",
         };
+        let fields = count(all.len(), "field");
         writeln!(
             out,
-            "note: the type of {}{unnamed} differs between shards: InfluxDB opens them, but one `tsmith import` of all of \
-             them rejects values of the later type",
-            count(all.len(), "field")
+            "note: {fields}{unnamed} with types that differ between shards: InfluxDB opens such shards, but importing them \
+             into one directory rejects the values of the later type"
         )
     }
 }

@@ -1,4 +1,4 @@
-//! `tsmith snapshot`: what is in the log becomes TSM files.
+//! `tsmith snapshot`: writes the values of the log to TSM files.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,24 +11,27 @@ use crate::exit::{Outcome, Result};
 use crate::output::{Out, count};
 use crate::problem::report_recovery;
 
-/// Write the values of the log to TSM files, and drop that part of the log.
+/// Write the values of the log to TSM files, and truncate the log
 ///
-/// The directory is opened with the parts it was made with. A log without values leaves everything as it is.
+/// Examples:
+///   tsmith snapshot d
+///   tsmith snapshot d --recovery salvage
 ///
-/// With --recovery salvage a corrupt log is read as far as it passes its checks. Records that cannot be replayed are left out,
-/// or as much of them as gives a field a second type. All that is left out is named, and the exit code is 1;
-/// the corrupt segments go with the others, also if no value remains, so keep a copy if they matter.
+/// If the log is corrupt, the command fails and changes nothing. With --recovery
+/// salvage it keeps each record that passes its checks and can be replayed, reports
+/// the others, and exits with 1. The corrupt segments are then deleted with the
+/// rest of the log, so make a copy first if they matter.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  tsmith snapshot d\n  tsmith snapshot d --recovery salvage")]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Snapshot {
-    /// An engine directory or an InfluxDB 1.x shard directory
+    /// Shard or engine directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     #[command(flatten)]
     to: WriteTo,
     #[command(flatten)]
     recovery: Recovery,
-    /// How to report
+    /// Format of the report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
 }

@@ -1,4 +1,4 @@
-//! Line protocol from files: plain, gzip or zstd by their first bytes, cut into batches of whole lines.
+//! Reads line protocol from files and cuts it into batches of complete lines. The first bytes show gzip and zstd.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,13 +14,13 @@ use crate::exit::{Failure, Result};
 /// A batch ends with the line that brings it to this size.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// A longer line is rejected unread. No record of the log holds more.
+/// A longer line is skipped and rejected. No record of the log can be longer.
 pub(crate) const LINE_BYTES_MAX: usize = tsmith_wal::ENTRY_BYTES_MAX;
 
-/// This much of a file shows whether it is a dump or a tar archive.
+/// Length of the head that identifies a dump or a tar archive.
 const HEAD_BYTES: usize = 512;
 
-/// How much is read at once.
+/// Size of a read.
 const READ_BYTES: usize = 1 << 20;
 
 /// Files that are not line protocol, by their first bytes.
@@ -33,29 +33,29 @@ const FOREIGN: &[(&[u8], &str)] = &[
     (b"\x7fELF", "a program"),
 ];
 
-/// Whole lines of one file and one section.
+/// Complete lines of one file and one section.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// What the lines belong to.
+    /// The section that the lines belong to.
     pub(crate) section: Section,
-    /// Whether this is one line of more than [`LINE_BYTES_MAX`]. Its text is not here.
+    /// Whether this is a single line longer than [`LINE_BYTES_MAX`]. Then `text` is empty.
     pub(crate) is_too_long: bool,
     /// The lines.
     pub(crate) text: Vec<u8>,
-    /// Where those lines begin that end only because they are longer than [`Limits::string_line_bytes_max`].
+    /// The beginnings of lines that were cut because they are longer than [`Limits::string_line_bytes_max`].
     pub(crate) cut: Vec<usize>,
-    /// Number of the first, from 1.
+    /// Number of the first line, counted from 1.
     pub(crate) first_line: u64,
-    /// How many line ends it has, and one for a last line without.
+    /// Number of line breaks, plus one if the last line has none.
     pub(crate) lines: u64,
 }
 
-/// Where lines and batches end.
+/// Limits of lines and batches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Lines in a batch.
+    /// Lines per batch.
     pub(crate) lines_max: usize,
-    /// As in [`tsmith_engine::LineOptions`].
+    /// See [`tsmith_engine::LineOptions`].
     pub(crate) string_line_bytes_max: usize,
 }
 
@@ -64,21 +64,21 @@ pub(crate) struct Source {
     name: PathBuf,
     from: Box<dyn Read>,
     buffer: Vec<u8>,
-    /// Where the batch that is being gathered begins.
+    /// The beginning of the current batch.
     start: usize,
-    /// Up to where lines of it were found.
+    /// The end of its lines so far.
     scanned: usize,
-    /// As [`Batch::cut`].
+    /// See [`Batch::cut`].
     cut: Vec<usize>,
     ended: bool,
-    /// Why nothing more can be read. What was read before is given out first.
+    /// The read error. It is returned after the lines that were read before it.
     broken: Option<io::Error>,
     line: u64,
     limits: Limits,
     section: Section,
     is_dump: bool,
     read: Arc<AtomicU64>,
-    /// Length of the file, 0 when it is not known.
+    /// Length of the file, or 0 if it is unknown.
     length: u64,
 }
 
@@ -92,7 +92,7 @@ impl Source {
             let file = File::open(path).map_err(failed)?;
             let metadata = file.metadata().map_err(failed)?;
             if metadata.is_dir() {
-                return Err(Failure::Usage(format!("{}: a directory; name the files in it", path.display())));
+                return Err(Failure::Usage(format!("{}: a directory; pass the files in it", path.display())));
             }
             (Box::new(file), metadata.len())
         };
@@ -136,7 +136,7 @@ impl Source {
         })
     }
 
-    /// Whether its first lines are those of a dump.
+    /// Whether it begins like a dump.
     pub(crate) fn is_dump(&self) -> bool {
         self.is_dump
     }
@@ -156,12 +156,12 @@ impl Source {
         self.name == Path::new("-")
     }
 
-    /// Bytes read so far and length of the file.
+    /// Bytes read so far, and the length of the file.
     pub(crate) fn position(&self) -> (u64, u64) {
         (self.read.load(Ordering::Relaxed), self.length)
     }
 
-    /// The next lines; `None` at the end. An error comes after the last whole line before it.
+    /// The next lines, or `None` at the end. A read error is returned after the last complete line before it.
     pub(crate) fn next_batch(&mut self) -> Result<Option<Batch>> {
         let mut lines = 0;
         loop {
@@ -171,7 +171,7 @@ impl Source {
             if !full && let Some(first) = line::cut_line(rest, self.ended, string_line_bytes_max) {
                 let len = first.len;
                 let next = self.section.change(&rest[..len]);
-                // A long line has a batch of its own: with others a record of the log may not hold it.
+                // A long line gets its own batch. Together with others it may not fit into a record of the log.
                 if lines > 0 && (next.is_some() || len > BATCH_BYTES) {
                     return Ok(self.take());
                 }
@@ -202,7 +202,7 @@ impl Source {
         }
     }
 
-    /// Cuts off what was scanned.
+    /// Takes the scanned lines as a batch.
     fn take(&mut self) -> Option<Batch> {
         let text = self.buffer.get(self.start..self.scanned).filter(|text| !text.is_empty())?.to_vec();
         self.start = self.scanned;
@@ -214,7 +214,7 @@ impl Source {
         Some(Batch { section: self.section.clone(), is_too_long: false, lines, text, cut, first_line })
     }
 
-    /// Reads to the end of a line without keeping it.
+    /// Skips to the end of a line.
     fn skip_line(&mut self) -> Batch {
         let first_line = self.line;
         loop {
@@ -235,7 +235,7 @@ impl Source {
         Batch { section, is_too_long: true, text, cut, first_line, lines: 1 }
     }
 
-    /// Reads more; at least as much as there is, so that a long line is not looked at again and again.
+    /// Reads at least as many bytes as are buffered, so that the scan of a long line takes linear time.
     fn fill(&mut self) {
         self.buffer.drain(..self.start);
         self.scanned -= self.start;
@@ -248,28 +248,28 @@ impl Source {
         }
     }
 
-    /// The error, at the first line that was not given out.
+    /// The read error, with the number of the first line that was not returned.
     fn explain(&self, error: &io::Error) -> Failure {
         let line = self.line;
         if error.raw_os_error().is_some() {
             return Failure::Io(format!("{}:{line}: {error}", self.name()));
         }
         let (read, _) = self.position();
-        let what = if error.kind() == io::ErrorKind::UnexpectedEof { "cut short" } else { "corrupt" };
+        let what = if error.kind() == io::ErrorKind::UnexpectedEof { "incomplete" } else { "corrupt" };
         Failure::Problem(format!(
-            "{}:{line}: the compressed file is {what} before its byte {read}: {error}",
+            "{}:{line}: the compressed file is {what} before offset {read}: {error}",
             self.name()
         ))
     }
 }
 
-/// Refuses what is known not to be line protocol.
+/// Refuses files of known other kinds.
 fn refuse_foreign(path: &Path, first: &[u8]) -> Result<()> {
     let is_tar = first.get(257..262) == Some(b"ustar");
     let tar = is_tar.then_some("a tar archive: unpack it first, and import the files in it");
     let known = || FOREIGN.iter().find(|(magic, _)| first.starts_with(magic)).map(|(_, what)| *what);
     match tar.or_else(known) {
-        Some(what) => Err(Failure::Problem(format!("{}: not line protocol but {what}", path.display()))),
+        Some(what) => Err(Failure::Problem(format!("{}: not line protocol, but {what}", path.display()))),
         None => Ok(()),
     }
 }
@@ -278,7 +278,7 @@ fn newlines(text: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', text).count() as u64
 }
 
-/// Counts what is read.
+/// Counts the bytes that are read.
 struct Counted {
     from: Box<dyn Read>,
     read: Arc<AtomicU64>,
@@ -296,9 +296,9 @@ impl Read for Counted {
 mod tests {
     use super::*;
 
-    /// Lines keep their numbers and strings their line ends, wherever batches are cut.
+    /// Wherever batches are cut, lines keep their numbers, and strings keep their line breaks.
     #[test]
-    fn batches_are_whole_lines() {
+    fn batches_are_complete_lines() {
         let text = "m s=\"a\nb\" 1\n# c\nm v=1 2\n\nm v=2 3";
         let scratch = tempfile::tempdir().expect("a directory");
         let path = scratch.path().join("x.lp");

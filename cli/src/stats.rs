@@ -1,4 +1,4 @@
-//! `tsmith stats`: how much there is, of what, and how well it is packed.
+//! `tsmith stats`: counts series, values and bytes, and shows how well they are compressed.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
@@ -21,28 +21,24 @@ use crate::place::{Member, Place, Skipped, list};
 use crate::progress::{Bar, When, percent};
 use crate::shard_types::{ShardTypes, TypesDiffer};
 
-/// Count what a directory holds: series, keys, values, bytes, blocks, encodings.
+/// Count series, keys, values, blocks and bytes, and show the compression
 ///
-/// `values` are those a reader sees: of several values of one time one. `stored_values` are those in blocks, which may
-/// hold a time twice; bytes per value is by these. Nothing on disk is changed.
+/// Example:
+///   tsmith stats /var/lib/influxdb/data
 ///
-/// Of a directory above shards (of a database, or all of InfluxDB) there is a line a shard, and the totals, in which a
-/// series counts once for each shard that has it. Fields whose type differs between the shards of one directory are named.
-/// What is there and not counted, such as `fields.idx`, is named on stderr.
-///
-/// With --format json there is one object; its fields stay. A byte that is not UTF-8 is \xNN in a name. Of a directory above
-/// shards it is {"shards":[{"path",...}],"total":{...},"skipped":[{"path","reason"}]}, and `types_differ`, of each field
-/// `path`, `measurement`, `field`, and `types` with `type` and `shards`. A shard whose log is missing has `no_log`, which says
-/// so.
+/// `values` are the values that a reader sees. `stored values` also count older
+/// values of the same time, which a compaction drops; bytes per value refer to
+/// these. For a directory above shards, a series counts once in each shard. Nothing
+/// on disk is changed. See docs/json.md for the JSON report.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  tsmith stats d --format json\n  tsmith stats /var/lib/influxdb/data")]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Stats {
-    /// An engine directory, an InfluxDB 1.x shard directory or one above such, a .tsm file, or a .wal or .tlog segment
+    /// Shard, engine directory, directory above shards, TSM file, or log segment
     #[arg(value_name = "DIR")]
     path: PathBuf,
     #[command(flatten)]
     wal: WalOrNone,
-    /// How to show it
+    /// Format of the report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
 }
@@ -60,7 +56,7 @@ struct Report {
     block_bytes: u64,
     blocks: u64,
     stored_values: u64,
-    /// File bytes for each stored value.
+    /// File bytes per stored value.
     bytes_per_value: Option<f64>,
     log_segments: u64,
     log_bytes: u64,
@@ -72,7 +68,7 @@ struct Report {
     no_log: Option<String>,
 }
 
-/// What belongs to a measurement or a type.
+/// The totals of one measurement or type.
 #[derive(Default, Serialize)]
 struct Part {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +79,7 @@ struct Part {
     packed: Packed,
 }
 
-/// Blocks and what they hold.
+/// Totals of blocks.
 #[derive(Default, Serialize)]
 struct Packed {
     blocks: u64,
@@ -116,7 +112,7 @@ impl Packed {
     }
 }
 
-/// The shards of a directory above them, one by one and together.
+/// The shards of a directory, one by one and in total.
 #[derive(Default, Serialize)]
 struct Shards {
     #[serde(rename = "shards")]
@@ -191,7 +187,7 @@ fn json(report: &impl Serialize, out: &mut Vec<u8>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Counts one place. What could not be read was reported.
+/// Counts one place, and reports what cannot be read.
 fn count_place(
     place: &Place,
     view: View,
@@ -229,11 +225,11 @@ fn count_place(
     Ok((report, outcome.and(Outcome::of(problems))))
 }
 
-/// The blocks that were reported: of each the file and the offset.
+/// File and offset of each block that was reported.
 type Reported = HashSet<(PathBuf, u64)>;
 
 impl Shards {
-    /// A line a shard, and the totals.
+    /// Prints one line per shard, and the totals.
     fn print(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
         let heads = ["series", "keys", "values", "files", "TSM bytes", "log bytes", "bytes/value"];
         let row = |report: &Report| {
@@ -256,7 +252,7 @@ impl Shards {
     }
 }
 
-/// The measurement as text, a text for each.
+/// The measurement as text. Different names have different texts.
 fn measurement(series: &[u8]) -> String {
     to_text(SeriesKey(series).measurement()).into_owned()
 }
@@ -268,7 +264,7 @@ impl Report {
         }
     }
 
-    /// Adds what another shard holds; a series that is in both counts twice.
+    /// Adds the totals of another shard. A series in both shards counts twice.
     fn take(&mut self, other: &Self) {
         for (sum, more) in [
             (&mut self.series, other.series),
@@ -310,7 +306,7 @@ impl Report {
         let (mut decoders, mut unknown) = (decoders.clone(), false);
         self.files += 1;
         self.file_bytes += reader.file_bytes();
-        // A key without a field is corrupt: the view reported it.
+        // A key without a field is corrupt. The view has reported it.
         let keys = reader.keys().filter_map(|key| FieldKey::parse(key.key()).map(|parsed| (key, parsed)));
         for (key, FieldKey { series, .. }) in keys {
             let measurement = self.measurements.entry(measurement(series)).or_default();
@@ -319,7 +315,7 @@ impl Report {
                 let block = match reader.known_block(key, entry, &decoders) {
                     Ok(block) => block,
                     Err(error) => {
-                        // All blocks of a file are of one encoder: once is enough.
+                        // All blocks of a file have the same encoder, so one report is enough.
                         let is_unknown = matches!(error.kind(), tsmith_tsm::ErrorKind::UnknownEncoder { .. });
                         if !is_unknown || !std::mem::replace(&mut unknown, true) {
                             complain(&format!("{}: {}", file.path().display(), ErrorKind::Tsm(error)));
@@ -343,7 +339,7 @@ impl Report {
         }
     }
 
-    /// Counts what a reader sees. True when some could not be read; they were reported.
+    /// Counts the values that a reader sees. Returns true if some could not be read; those are reported.
     fn add_values(&mut self, view: &View, reported: &Reported, bar: &mut Bar) -> bool {
         let mut reader = view.reader();
         let mut column = Column::new(FieldType::Float);
@@ -432,7 +428,7 @@ fn is_reported(error: &Error, reported: &Reported) -> bool {
         .is_some_and(|(path, offset)| reported.contains(&(path.to_owned(), offset)))
 }
 
-/// A title column to the left, numbers to the right.
+/// Prints a table with names on the left and numbers on the right.
 fn print_table(
     out: &mut Vec<u8>,
     title: &str,

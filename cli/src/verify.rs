@@ -1,4 +1,4 @@
-//! `tsmith verify`: every checksum, order and bound.
+//! `tsmith verify`: checks every checksum, order and bound.
 
 mod check;
 mod finding;
@@ -25,48 +25,37 @@ use finding::Finding;
 use log::check_sequence;
 use types::Types;
 
-/// Check every byte that has a check: names each bad file and offset.
+/// Check every checksum, and report each corrupt file with the offset
 ///
-/// TSM files: header, index, the checksum of every block, that every block decodes to what the index says of it, and that
-/// no key has another type than in an older file. Tombstones: every record; the end that a crash left of a delete which the
-/// log still has is a note. A .tsm.bad or .tsm.rescued file is checked by name. Of a member of etcd, each snapshot file and the
-/// log: every checksum and its chain, every
-/// message, that term and commit index do not go back, that it opens at a snapshot that is there with all that was committed,
-/// and that no intact snapshot has entries that the log lost; of its databases the meta pages and the length; a segment by its
-/// own name is checked without those before it. The log, of every kind: that each record can be
-/// replayed, and gives no field another type than the files have; every frame and group of its segments; the torn end that a
-/// crash leaves in the newest segment is a note,
-/// not corruption, whatever cut it there; records that influxd accepted after a crash, without a checksum, are a note; that no record between two segments of `native` is missing. The manifest, and that
-/// the log is where it says. After a bad file the next is checked. Nothing on disk is changed; `tsmith repair` mends what
-/// can be.
+/// Example:
+///   tsmith verify /var/lib/influxdb
 ///
-/// Lines are `ok FILE: ...`, `note FILE ...` and `BAD FILE offset N: reason`; `UNKNOWN FILE offset N: reason` of what is in
-/// order, and was written by an encoder or another part that this build does not have (the exit code is 1, too); `leftover FILE: ...` of a file that a repair
-/// quarantined or a crash left begun, which is neither checked nor counted. Of a directory above shards (of a database, or all of
-/// InfluxDB) there is one line a shard, the bad files, and totals; what is there and not checked, such as `fields.idx` and
-/// `_series`, is noted, and so are fields whose type differs between the shards of one directory. A shard without its log is
-/// named on stderr. A file that cannot be read is BAD, and the exit code is 74. With --format json there is one object:
-/// {"bad":N,"files":[{"path","ok","summary","problems":[{"segment","offset","key","reason"}],"unknown":[...],"notes":[...]}],
-/// "shards":[{"path","files","bad","values"}],"skipped":[{"path","reason"}]}, `leftovers` and `no_log` like `skipped`, and
-/// `types_differ`, of each field `path`, `measurement`, `field`, and `types` with `type` and `shards`.
+/// Each line of the report begins with one of these words:
+///   ok          the file passes all checks
+///   note        no corruption, but worth knowing, such as a torn tail after a crash
+///   corrupt     the file is corrupt; `tsmith repair --dry-run` shows what can be kept
+///   unreadable  the system refused to read the file; the exit code is 74
+///   unknown     the file needs a part, such as an encoder, that this build lacks
+///   leftover    quarantined by a repair, or left by a crash; not checked
+/// Nothing on disk is changed. See docs/verify.md for the checks and docs/json.md
+/// for the JSON report.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  tsmith verify d && echo all good")]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Verify {
-    /// Engine, InfluxDB 1.x shard or etcd member directories, directories above shards, .tsm, .tombstone, .wal, .tlog or
-    /// .snap files
+    /// Shards, engine directories, directories above shards, etcd members, or single files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
     wal: WalOrNone,
-    /// How to report
+    /// Format of the report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
 }
 
 #[derive(Default, Serialize)]
 struct Report {
-    /// Files that are corrupt, or that this build cannot read.
-    bad: u64,
+    /// The number of files with problems: corrupt, unreadable, or unknown to this build.
+    problems: u64,
     files: Vec<Finding>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shards: Vec<Shard>,
@@ -80,12 +69,13 @@ struct Report {
     types_differ: Vec<TypesDiffer>,
 }
 
-/// What was found in a shard of several.
+/// The result of one of several shards.
 #[derive(Default, Serialize)]
 struct Shard {
     path: String,
     files: u64,
-    bad: u64,
+    /// The number of files with problems.
+    problems: u64,
     values: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -122,7 +112,7 @@ impl Verify {
                     }
                 };
                 report.no_log.extend(place.no_log().cloned());
-                // What it cannot show was found by then.
+                // If the view does not open, the checks above have reported why.
                 if (tree.is_above || self.paths.len() > 1)
                     && let Ok(view) = place.view(registry)
                 {
@@ -142,18 +132,16 @@ impl Verify {
         report.types_differ = types.differences();
         self.end(&report, &mut out)?;
         let problems = || report.files.iter().flat_map(|file| &file.problems);
-        if problems().any(|flaw| flaw.is_unread) {
+        if problems().any(|problem| problem.is_unread) {
             outcome = Outcome::Unread;
         }
-        if problems().any(|flaw| !flaw.is_unread) {
-            complain(
-                "`tsmith repair --dry-run` shows what repair would keep of corrupt files, and what it would drop",
-            );
+        if problems().any(|problem| !problem.is_unread) {
+            complain("run `tsmith repair --dry-run` to see what a repair keeps and drops");
         }
-        Ok(outcome.and(Outcome::of(report.bad > 0)))
+        Ok(outcome.and(Outcome::of(report.problems > 0)))
     }
 
-    /// Checks the files of one place. Of one among others only what is wrong is printed.
+    /// Checks the files of one place. If it is one of several shards, files without problems are not printed.
     fn place(
         &self,
         place: &Place,
@@ -188,16 +176,16 @@ impl Verify {
                 _ => {}
             }
             let (values, finding) = check(member, &mut types, registry);
-            report.bad += u64::from(!finding.ok);
-            shard.bad += u64::from(!finding.ok);
+            report.problems += u64::from(!finding.ok);
+            shard.problems += u64::from(!finding.ok);
             shard.files += 1;
             shard.values += values;
             print(&finding, bar)?;
             report.files.push(finding);
         }
         if let Some(finding) = check_sequence(place, &report.files[first..]) {
-            report.bad += 1;
-            shard.bad += 1;
+            report.problems += 1;
+            shard.problems += 1;
             print(&finding, bar)?;
             report.files.push(finding);
         }
@@ -228,14 +216,14 @@ impl Verify {
                 };
                 if !report.shards.is_empty() {
                     let values: u64 = report.shards.iter().map(|shard| shard.values).sum();
-                    let bad = report.shards.iter().filter(|shard| !shard.is_fine()).count();
+                    let with_problems = report.shards.iter().filter(|shard| !shard.is_fine()).count();
                     let (shards, files) = (report.shards.len(), report.files.len());
                     let (shards, files) = (count(shards, "shard"), count(files, "file"));
                     written = written.and_then(|()| {
                         writeln!(
                             text,
-                            "{shards}, {bad} bad: {files}, {} bad, {}{}{leftovers}",
-                            report.bad,
+                            "{shards}, {with_problems} with problems: {files}, {} with problems, {}{}{leftovers}",
+                            report.problems,
                             count(values, "value"),
                             if leftovers.is_empty() { "" } else { "; " }
                         )
@@ -253,17 +241,17 @@ impl Verify {
 
 impl Shard {
     fn is_fine(&self) -> bool {
-        self.bad == 0 && self.error.is_none()
+        self.problems == 0 && self.error.is_none()
     }
 
     fn print(&self, out: &mut Out) -> Result<()> {
-        let Self { path, files, bad, values, error } = self;
-        let word = if self.is_fine() { "ok" } else { "BAD" };
+        let Self { path, files, problems, values, error } = self;
+        let word = if self.is_fine() { "ok" } else { "problems" };
         let path = printable(path);
         let (files, values) = (count(*files, "file"), count(*values, "value"));
         let written = match error {
             Some(error) => writeln!(out.text(), "{word} {path}: {error}"),
-            None => writeln!(out.text(), "{word} {path}: {files}, {bad} bad, {values}"),
+            None => writeln!(out.text(), "{word} {path}: {files}, {problems} with problems, {values}"),
         };
         debug_assert!(written.is_ok(), "vectors take all");
         out.flush()

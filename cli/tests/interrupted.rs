@@ -1,15 +1,15 @@
-//! Calls of the system that a signal interrupts, given by `strace` where that is installed.
+//! System calls that a signal interrupts. `strace` injects the interruption, if it is installed.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Calls that may say "interrupted". Reads and opens are left out: the loader of the program makes them too.
+/// Calls that can return EINTR. Reads and opens are excluded, because the loader of the program makes them too.
 const CALLS: &str = "fsync,fdatasync,msync,ftruncate,fallocate,flock,fcntl,rename,unlink,mkdir";
 
-/// Story: a signal during an opening ended it with "Interrupted system call", as if the disk had failed. Here every second
-/// call of a kind is interrupted, and what it was for is done all the same.
+/// Story: a signal during an opening made it fail with "Interrupted system call". Here every second call is interrupted, and
+/// the import still succeeds.
 #[test]
-fn an_interrupted_call_is_no_failure() {
+fn interrupted_calls_are_retried() {
     let scratch = tempfile::tempdir().expect("a directory");
     let lines = scratch.path().join("a.lp");
     std::fs::write(&lines, "m v=1.5 1000\nm v=2.5 2000\n").expect("writes");
@@ -37,7 +37,7 @@ fn an_interrupted_call_is_no_failure() {
         let mut interrupted = 0;
         for call in CALLS.split(',') {
             let data = scratch.path().join(format!("{log}-{call}"));
-            // The second run opens what the first one made.
+            // The second run opens the directory of the first one.
             for run in [run(call, log, &data), run(call, log, &data)] {
                 let (output, trace) = run;
                 assert!(

@@ -1,22 +1,18 @@
-//! What goes in comes out.
+//! Import and export: every point comes back.
 //!
-//! `TSMITH_DATA` names a directory of data sets, `*.lp.zst`, to send through as well; without it that test is skipped.
+//! `TSMITH_DATA` names a directory of data sets (`*.lp.zst`) for one of the tests, which is skipped without it.
 
 mod support;
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
-use support::{Scratch, command, content, run, same_points, sample};
-
-fn export(dir: &Path) -> Vec<u8> {
-    run("export {} --format lp", &[dir]).exits(0).stdout
-}
+use support::{Scratch, command, content, export, run, same_points, sample};
 
 #[test]
-fn every_type_comes_back_from_the_log_and_from_files() {
+fn every_type_comes_back_from_log_and_files() {
     let scratch = Scratch::new();
     let text = sample(2500);
     let dir = scratch.imported("d", &text);
@@ -24,7 +20,7 @@ fn every_type_comes_back_from_the_log_and_from_files() {
     let report = run("snapshot {}", &[&dir]).exits(0).text();
     assert!(report.contains("12500 values"), "{report}");
     same_points(text.as_bytes(), &export(&dir));
-    // Again into the same directory: nothing doubles.
+    // A second import of the same lines adds no points.
     let input = scratch.file("again.lp", &text);
     run("import {} {}", &[&dir, &input]).exits(0).says(&["2500 lines", "12500 values", "0 rejected"]);
     same_points(text.as_bytes(), &export(&dir));
@@ -39,7 +35,7 @@ fn fields_of_one_time_share_a_line() {
 }
 
 #[test]
-fn compression_is_known_by_content() {
+fn compression_is_detected_by_content() {
     let scratch = Scratch::new();
     let text = sample(300);
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -58,7 +54,7 @@ fn compression_is_known_by_content() {
     same_points(text.as_bytes(), &export(&dir));
 }
 
-/// Bytes that mean something to somebody.
+/// Bytes with a special meaning in line protocol, composite keys or terminals.
 const NASTY: &[&[u8]] = &[
     b"\"",
     b"\\",
@@ -111,10 +107,10 @@ fn escaped(text: &[u8], special: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Import and export are inverse to each other, also for strings and names that hold what separates them: the second
-/// export is the first, byte for byte, and both hold the points of the input.
+/// Import and export are inverse, also for names and strings that contain separators. A second export is equal to the first
+/// byte for byte, and both contain the points of the input.
 #[test]
-fn export_of_import_of_export_is_the_export() {
+fn import_and_export_are_inverse() {
     let scratch = Scratch::new();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut text = Vec::new();
@@ -146,7 +142,7 @@ fn export_of_import_of_export_is_the_export() {
 }
 
 #[test]
-fn lines_without_a_time_get_the_start_of_the_import() {
+fn lines_without_a_time_get_the_current_time() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", "m v=1\nm w=1");
     let (from, to) =
@@ -163,9 +159,9 @@ fn precision_scales_times() {
     assert_eq!(export(&dir), b"m v=1 1600000000000000000\n");
 }
 
-/// A cache much smaller than the input: writers wait for snapshots instead of failing.
+/// With a cache much smaller than the input, writers wait for snapshots and do not fail.
 #[test]
-fn a_full_cache_is_waited_for() {
+fn writers_wait_for_room_in_the_cache() {
     let scratch = Scratch::new();
     let text = sample(40_000);
     let (input, dir) = (scratch.file("big.lp", &text), scratch.path("d"));
@@ -180,7 +176,7 @@ fn a_full_cache_is_waited_for() {
 }
 
 #[test]
-fn other_parts_work_and_are_remembered() {
+fn other_parts_work_and_are_recorded() {
     let scratch = Scratch::new();
     let text = sample(500);
     let input = scratch.file("x.lp", &text);
@@ -192,7 +188,7 @@ fn other_parts_work_and_are_remembered() {
     ] {
         let dir = scratch.path(name);
         run(&format!("import {{}} {{}} {parts}"), &[&dir, &input]).exits(0);
-        // From the log, where it still is.
+        // The values are still in the log.
         same_points(text.as_bytes(), &export(&dir));
         run("verify {}", &[&dir]).exits(0);
         run("inspect {}", &[&dir]).exits(0);
@@ -204,7 +200,7 @@ fn other_parts_work_and_are_remembered() {
 }
 
 #[test]
-fn filters_choose_keys_and_times() {
+fn filters_select_keys_and_times() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", "a,h=1 v=1,w=2 1\na,h=2 v=3 2\nb,h=1 v=4 3\na,h=1 v=5 4\n");
     let query = |flags: &str| {
@@ -242,7 +238,7 @@ fn a_closed_pipe_ends_quietly() {
     }
 }
 
-/// Verbs that read leave every byte and every name as it was, also where a crash left a torn end.
+/// Verbs that read change no file, even if a crash left a torn tail.
 #[test]
 fn reading_changes_nothing() {
     let scratch = Scratch::new();
@@ -275,13 +271,13 @@ fn reading_changes_nothing() {
         let run = run(line, &[&dir]).exits(0);
         assert!(before == content(&dir), "`{line}` changed the directory");
         if line == "verify {}" {
-            assert!(run.text().contains("torn by a crash"), "{}", run.text());
+            assert!(run.text().contains("note ") && run.text().contains("torn"), "{}", run.text());
         }
     }
 }
 
-/// Real data, when it is there: nine sets, every value of every line. One of them, `nab_sensors`, has floats and
-/// integers under one field of one measurement: with InfluxDB's rule those lines are refused, and kept as they were.
+/// Real data sets, if they are available: every value comes back. `nab_sensors` has a field with floats and integers in one
+/// measurement. With InfluxDB's scope of types, those lines are rejected.
 #[test]
 fn the_data_sets_come_back() {
     let Some(dir) = std::env::var_os("TSMITH_DATA").map(PathBuf::from) else {
@@ -304,7 +300,7 @@ fn the_data_sets_come_back() {
             let (dir, rejects) = (scratch.path("d"), scratch.path("rejects.lp"));
             let import = format!("import {{}} {{}} --rejects {{}} --types {types}");
             let imported = run(&import, &[&dir, &path, &rejects]);
-            imported.exits(i32::from(refuses)).says(if refuses { &["field type conflict"] } else { &[] });
+            imported.exits(i32::from(refuses));
             let rejects = fs::read(&rejects).expect("written");
             assert!(refuses || rejects.is_empty());
             same_points(&text, &[export(&dir), rejects].concat());

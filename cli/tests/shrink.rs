@@ -5,17 +5,13 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::{Points, Scratch, content, points, run, same_points, sample};
-
-fn export(dir: &Path) -> Vec<u8> {
-    run("export {} --format lp", &[dir]).exits(0).stdout
-}
+use support::{Points, Scratch, content, export, points, run, same_points, sample};
 
 fn tsm_files(dir: &Path) -> usize {
     content(dir).keys().filter(|path| path.extension().is_some_and(|extension| extension == "tsm")).count()
 }
 
-/// A directory of four files.
+/// A directory with four files.
 fn four_files(scratch: &Scratch) -> (PathBuf, String) {
     let text = sample(800);
     let lines: Vec<&str> = text.lines().collect();
@@ -29,13 +25,13 @@ fn four_files(scratch: &Scratch) -> (PathBuf, String) {
 }
 
 #[test]
-fn compaction_leaves_every_point() {
+fn compaction_keeps_every_point() {
     for flag in ["--fast", "--full"] {
         let scratch = Scratch::new();
         let (dir, text) = four_files(&scratch);
         assert_eq!(tsm_files(&dir), 4);
         let due = run("compact {} --format json", &[&dir]).exits(0).json();
-        assert_eq!(due["files_in"], 0, "four of the first level are not due");
+        assert_eq!(due["files_in"], 0, "four files of the first level are not due");
         let report = run(&format!("compact {{}} {flag} --format json"), &[&dir]).exits(0).json();
         assert_eq!(
             (report["files_in"].as_u64(), report["files"].as_array().map(Vec::len)),
@@ -50,7 +46,7 @@ fn compaction_leaves_every_point() {
     run("compact {}", &[&scratch.path("missing")]).exits(74);
 }
 
-/// Four files, of which the second has a corrupt block: their directory, its path and bytes.
+/// Four files with a corrupt block in the second one: the directory, and the path and bytes of that file.
 fn corrupt_second_of_four(scratch: &Scratch) -> (PathBuf, PathBuf, Vec<u8>) {
     let (dir, _) = four_files(scratch);
     let second = dir.join("000000002-000000001.tsm");
@@ -61,17 +57,17 @@ fn corrupt_second_of_four(scratch: &Scratch) -> (PathBuf, PathBuf, Vec<u8>) {
 }
 
 #[test]
-fn a_corrupt_file_is_kept_and_named() {
+fn a_corrupt_file_is_kept_and_reported() {
     let scratch = Scratch::new();
     let (dir, second, bytes) = corrupt_second_of_four(&scratch);
     let output = run("compact {} --full", &[&dir]).exits(1).says(&["000000002-000000001.tsm: offset 5"]);
     assert_eq!(output.stderr.matches("offset 5").count(), 1, "once: {}", output.stderr);
     assert_eq!(fs::read(&second).expect("there"), bytes);
-    // Once the compaction ended there, and the files behind it stayed as they were.
-    assert_eq!(tsm_files(&dir), 3, "the third and the fourth are one");
+    // Story: the compaction stopped at the corrupt file.
+    assert_eq!(tsm_files(&dir), 3, "the third and the fourth file are merged");
 }
 
-/// Story: what was merged beside a corrupt file was reported nowhere.
+/// Story: if one file was corrupt, merges of other files were not reported.
 #[test]
 fn merges_beside_a_corrupt_file_are_reported() {
     let scratch = Scratch::new();
@@ -82,10 +78,10 @@ fn merges_beside_a_corrupt_file_are_reported() {
     assert_eq!(String::from_utf8_lossy(&again.stdout).trim_end(), "nothing was merged");
 }
 
-/// A kill between the log and the tombstones left a delete that the log alone knows of. The reading verbs took its
-/// points from the log and left those in files, and the next verb that opened the directory changed their answer.
+/// Story: a kill after the log record of a delete, before the tombstones. Verbs that read still showed the points in files,
+/// until a verb opened the directory.
 #[test]
-fn a_delete_that_a_crash_cut_short_is_shown_whole() {
+fn an_interrupted_delete_is_applied_when_reading() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", "m,h=1 v=1i 1\nm,h=1 v=2i 2\n");
     run("snapshot {}", &[&dir]).exits(0);
@@ -97,11 +93,11 @@ fn a_delete_that_a_crash_cut_short_is_shown_whole() {
     assert_eq!(export(&dir), b"n v=1i 1\n");
     assert_eq!(content(&dir), cut_short, "reading changes nothing");
     run("delete {} --key none", &[&dir]);
-    assert_eq!(export(&dir), b"n v=1i 1\n", "opening carries it out");
+    assert_eq!(export(&dir), b"n v=1i 1\n", "opening completes the delete");
 }
 
 #[test]
-fn deleted_points_are_gone_and_others_stay() {
+fn only_matching_points_are_deleted() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", "a,t=x f=1,g=2 10\na,t=x f=3 20\na\\ b,t=x f=4 10\nb f=5 10\n");
     run("snapshot {}", &[&dir]).exits(0);
@@ -130,7 +126,7 @@ fn deleted_points_are_gone_and_others_stay() {
     run("delete {} --key a --measurement b", &[&dir]).exits(2);
 }
 
-/// What the original says as DELETE FROM m WHERE tag, and what it cannot say: the points of one field.
+/// InfluxDB can delete by tag, but not by field.
 #[test]
 fn points_are_deleted_by_tag_and_field() {
     let scratch = Scratch::new();
@@ -141,7 +137,7 @@ fn points_are_deleted_by_tag_and_field() {
     let left = |flags: &str, kept: &dyn Fn(&str, &str, i64) -> bool| {
         let name = format!("d{}", flags.replace([' ', '-', '='], "_"));
         let dir = scratch.imported(&name, &text);
-        // Part of it in files, part of it in the log.
+        // Some points are in files, some in the log.
         run("snapshot {}", &[&dir]).exits(0);
         let again = scratch.file("again.lp", "a,host=x,dc=1 f=1,g=2i,h=t 3\n");
         run("import {} {}", &[&dir, &again]).exits(0);
@@ -168,7 +164,7 @@ fn points_are_deleted_by_tag_and_field() {
         let (all, rest) = (count(&all), count(&expected));
         assert!(points(&export(&dir)) == expected, "{flags}");
         assert_eq!(done["points"], all - rest, "{flags}");
-        assert!((1..all).contains(&rest), "{flags} tells nothing");
+        assert!((1..all).contains(&rest), "{flags} must match some points, but not all");
     };
     left("--measurement a --tag host=x", &|series, _, _| {
         !series.starts_with("a,") || !series.contains("host=x")
@@ -191,15 +187,15 @@ fn points_are_deleted_by_tag_and_field() {
     assert!(points(&export(&dir)) == points(text.as_bytes()), "a usage error deletes nothing");
 }
 
-/// At the last sequence `compact` spoke of a generation, and of an option that it does not have.
+/// Story: at the last sequence number, the error of `compact` named a generation, and an option that does not exist.
 #[test]
-fn a_number_too_high_is_reported_by_name() {
+fn exhausted_file_numbers_are_reported() {
     let scratch = Scratch::new();
     let (dir, _) = four_files(&scratch);
     let (fourth, last) = (dir.join("000000004-000000001.tsm"), dir.join("999999999-999999999.tsm"));
     fs::copy(&fourth, &last).and_then(|_| fs::remove_file(&fourth)).expect("renamed");
     let before = content(&dir);
-    let ways = ["`tsmith export` the shard", "`tsmith import`"];
+    let ways = ["tsmith export", "tsmith import"];
     run("compact {} --full", &[&dir]).exits(1).says(&["sequence 1000000000"]).says(&ways);
     assert_eq!(tsm_files(&dir), before.keys().filter(|path| path.extension() == last.extension()).count());
     let input = scratch.file("more.lp", "m v=1 1");
@@ -207,8 +203,8 @@ fn a_number_too_high_is_reported_by_name() {
     run("snapshot {}", &[&dir]).exits(1).says(&["generation 1000000000"]).says(&ways);
 }
 
-/// A delete was refused when a block of its keys was corrupt, because the points were counted first; and nothing said
-/// that nothing was deleted.
+/// Story: a delete failed if a block of its keys was corrupt, because the points are counted first. The error did not say that
+/// nothing was deleted.
 #[test]
 fn keys_with_corrupt_blocks_are_deleted() {
     let scratch = Scratch::new();
@@ -227,7 +223,7 @@ fn keys_with_corrupt_blocks_are_deleted() {
         run(&format!("delete {{}} --key {key}"), &[&dir]).exits(1).says(&["offset 5", "not counted"]);
     assert!(output.text().contains(&format!("{key}: not counted")), "{}", output.text());
     assert!(
-        output.text().contains("deleted 0 points of 0 keys, and of 1 key not counted"),
+        output.text().contains("deleted 0 points of 0 keys") && output.text().contains("1 key "),
         "{}",
         output.text()
     );
@@ -241,7 +237,7 @@ fn keys_with_corrupt_blocks_are_deleted() {
         })
         .collect();
     same_points(without.as_bytes(), &export(&dir));
-    // Its bytes go, too.
+    // A compaction frees the corrupt block.
     run("compact {} --full", &[&dir]).exits(0);
     run("verify {}", &[&dir]).exits(0);
 
@@ -257,9 +253,9 @@ fn keys_with_corrupt_blocks_are_deleted() {
     }
 }
 
-/// A tombstone file that lost its end was read up to there, and deleted points were in every answer, without a word.
+/// Story: a truncated tombstone file was read up to its end without an error, so deleted points were shown.
 #[test]
-fn torn_tombstones_show_no_deleted_points() {
+fn truncated_tombstones_show_no_deleted_points() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", "m v=1i 1\nm v=2i 2\n");
     run("snapshot {}", &[&dir]).exits(0);
@@ -281,9 +277,9 @@ fn torn_tombstones_show_no_deleted_points() {
     run("delete {} --key m#!~#v --start 5 --end 3", &[&dir]).exits(2);
 }
 
-/// Story: each full compaction of a directory of one file wrote that file again, under another name.
+/// Story: each full compaction of a single file rewrote it under another name.
 #[test]
-fn a_file_that_cannot_become_another_stays() {
+fn a_file_that_would_not_change_is_kept() {
     let scratch = Scratch::new();
     let dir = scratch.imported("d", sample(9000));
     run("snapshot {}", &[&dir]).exits(0);
@@ -293,11 +289,11 @@ fn a_file_that_cannot_become_another_stays() {
         assert!(text.contains("nothing to do"), "{line}: {text}");
         assert!(before == content(&dir), "{line} changed something");
     }
-    // Deleted points are something to do.
+    // Deleted points are a reason to rewrite it.
     run("delete {} --key cpu,host=h1#!~#count --end 1600000050000000000", &[&dir]).exits(0);
     let text = run("compact {} --full", &[&dir]).exits(0).text();
     assert!(text.contains("1 file of "), "{text}");
-    // And so are blocks that are not full.
+    // Blocks that are not full are a reason too.
     let more = scratch.file("late.lp", "cpu,host=h1 count=7i 1700000000000000000");
     run("import {} {} --compaction off", &[&dir, &more]).exits(0);
     run("snapshot {}", &[&dir]).exits(0);

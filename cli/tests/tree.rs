@@ -1,4 +1,4 @@
-//! Verbs over whole data directories of InfluxDB: the vectors' directory, as a real server left it after a kill.
+//! Verbs on the data directory of a real InfluxDB server, as a kill left it.
 
 #[path = "../../engine/tests/support/influxd.rs"]
 mod server;
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use support::{Scratch, content, run};
 
-/// The server's directory: from the vectors that `TSMITH_VECTORS_TSM1` names, else from the engine's copy, with what
-/// that leaves out put beside it.
+/// The directory of the server, from the vectors that `TSMITH_VECTORS_TSM1` names or from the copy in `engine`. Files that
+/// Tsmith does not read are added.
 fn influxd(scratch: &Scratch) -> PathBuf {
     let root = scratch.path("influxdb");
     let from = std::env::var_os("TSMITH_VECTORS_TSM1").map_or_else(
@@ -49,6 +49,10 @@ fn unpack(from: &Path, to: &Path) {
     }
 }
 
+/// The first words of the totals of `verify` for four shards.
+const NO_PROBLEMS: &str = "4 shards, 0 with problems: ";
+const ONE_PROBLEM: &str = "4 shards, 1 with problems: ";
+
 fn paths(list: &Value) -> Vec<String> {
     list.as_array()
         .expect("a list")
@@ -57,13 +61,13 @@ fn paths(list: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Each way to name all four shards.
+/// The directories above all four shards.
 fn ways(root: &Path) -> [PathBuf; 4] {
     ["", "data", "data/vec", "data/vec/autogen"].map(|below| root.join(below))
 }
 
 #[test]
-fn every_shard_is_verified_and_what_is_not_is_named() {
+fn every_shard_is_verified() {
     let scratch = Scratch::new();
     let root = influxd(&scratch);
     let before = content(&root);
@@ -72,14 +76,14 @@ fn every_shard_is_verified_and_what_is_not_is_named() {
         for shard in 1..=4 {
             assert!(text.contains(&format!("autogen/{shard}: ")), "{text}");
         }
-        // Story: a line for each of the same few files in every shard hid what was wrong.
+        // Story: lines about the same files in every shard hid the problems.
         for name in ["fields.idx", "index"] {
-            assert!(text.contains(&format!("autogen/1/{name} and 3 more alike: not checked: ")), "{text}");
+            assert!(text.contains(&format!("autogen/1/{name} and 3 more")), "{text}");
             assert!(!text.contains(&format!("autogen/4/{name}")), "{text}");
         }
-        assert!(text.contains("4 shards, 0 bad: "), "{text}");
+        assert!(text.contains(NO_PROBLEMS), "{text}");
         let report = run("verify {} --format json", &[&way]).exits(0).json();
-        assert_eq!((paths(&report["shards"]).len(), &report["bad"]), (4, &Value::from(0)));
+        assert_eq!((paths(&report["shards"]).len(), &report["problems"]), (4, &Value::from(0)));
     }
     let skipped = run("verify {} --format json", &[&root]).exits(0).json();
     let skipped = paths(&skipped["skipped"]);
@@ -90,7 +94,7 @@ fn every_shard_is_verified_and_what_is_not_is_named() {
 }
 
 #[test]
-fn shards_are_counted_one_by_one_and_together() {
+fn shards_are_counted_one_by_one_and_in_total() {
     let scratch = Scratch::new();
     let root = influxd(&scratch);
     let mut reports = Vec::new();
@@ -103,7 +107,7 @@ fn shards_are_counted_one_by_one_and_together() {
             assert_eq!(report["total"][part], sum, "{part}");
         }
         for shard in &shards {
-            // As when it is named alone.
+            // The same numbers as for the shard alone.
             let alone = run("stats {} --format json", &[Path::new(shard["path"].as_str().expect("a path"))]);
             let alone = alone.exits(0).json();
             assert_eq!((&alone["values"], &alone["min_time"]), (&shard["values"], &shard["min_time"]));
@@ -117,13 +121,13 @@ fn shards_are_counted_one_by_one_and_together() {
 }
 
 #[test]
-fn files_of_all_shards_are_inspected() {
+fn the_files_of_all_shards_are_inspected() {
     let scratch = Scratch::new();
     let root = influxd(&scratch);
     let shown = run("inspect {} --format json", &[&root])
         .exits(0)
-        .says(&["fields.idx and 3 more alike: not read: ", "_series: not read"]);
-    // Story: each shard said of each such file that it was not read, in seventeen lines.
+        .says(&["fields.idx and 3 more", "_series: not read"]);
+    // Story: seventeen lines reported files that are not read, one for each file of each shard.
     assert!(shown.stderr.lines().count() <= 5, "{}", shown.stderr);
     let files = shown.json()["files"].as_array().expect("files").clone();
     let of = |kind: &str| files.iter().filter(|file| file["kind"] == kind).count();
@@ -138,10 +142,10 @@ fn corruption_in_one_shard_hides_no_other() {
     let mut bytes = fs::read(&tsm).expect("there");
     bytes[30] ^= 1;
     fs::write(&tsm, &bytes).expect("written");
-    // Another is missing but for its log, which influxd does not look for.
+    // Of another shard, only the log is left. influxd does not read it.
     fs::remove_dir_all(root.join("data/vec/autogen/4")).expect("removed");
     let text = run("verify {}", &[&root]).exits(1).text();
-    assert!(text.contains("4 shards, 1 bad: "), "{text}");
+    assert!(text.contains(ONE_PROBLEM), "{text}");
     assert!(text.contains("autogen/1/000000001-000000001.tsm offset "), "{text}");
     let stats = run("stats {} --format json", &[&root]).exits(1).says(&["autogen/1/000000001-000000001.tsm"]);
     let shards = paths(&stats.json()["shards"]);
@@ -149,16 +153,16 @@ fn corruption_in_one_shard_hides_no_other() {
     run("inspect {}", &[&root]).exits(1);
 
     let plan = run("repair {} --dry-run", &[&root]).exits(1).text();
-    assert!(plan.contains("corrupt ") && plan.contains("1 not whole"), "{plan}");
-    run("repair {}", &[&root]).exits(1).says(&["fields.idx and 2 more alike: not read: "]);
+    assert!(plan.contains("corrupt ") && plan.contains("1 with problems"), "{plan}");
+    run("repair {}", &[&root]).exits(1).says(&["fields.idx and 2 more"]);
     let text = run("verify {}", &[&root]).exits(0).text();
-    assert!(text.contains("4 shards, 0 bad: ") && text.contains("000000001-000000001.tsm.bad"), "{text}");
+    assert!(text.contains(NO_PROBLEMS) && text.contains("000000001-000000001.tsm.bad"), "{text}");
     for verb in ["export", "query"] {
-        run(&format!("{verb} {{}}"), &[&root]).exits(2).says(&["name one of them"]);
+        run(&format!("{verb} {{}}"), &[&root]).exits(2).says(&["data/vec/autogen/"]);
     }
 }
 
-/// Story: one byte of one manifest was corrupt, and nothing was said of any other shard.
+/// Story: with one corrupt manifest, the other shards were not reported.
 #[test]
 fn a_corrupt_manifest_hides_no_other_shard() {
     let scratch = Scratch::new();
@@ -171,7 +175,7 @@ fn a_corrupt_manifest_hides_no_other_shard() {
     fs::write(&manifest, &good[..good.len() - 9]).expect("cut");
     let words = ["autogen/2/tsmith.manifest: line 8", "tsmith repair"];
     let text = run("verify {}", &[&root]).exits(1).text();
-    assert!(text.contains("4 shards, 1 bad: ") && words.iter().all(|part| text.contains(part)), "{text}");
+    assert!(text.contains(ONE_PROBLEM) && words.iter().all(|part| text.contains(part)), "{text}");
     let stats = run("stats {} --format json", &[&root]).exits(1).says(&words).json();
     assert_eq!(paths(&stats["shards"]).len(), 4);
     run("inspect {}", &[&root]).exits(1);
@@ -179,19 +183,19 @@ fn a_corrupt_manifest_hides_no_other_shard() {
     let other = run("export {}", &[&data.join("1")]).exits(0);
     assert!(one.stdout.ends_with(&other.stdout) && one.stdout.len() > other.stdout.len());
     let plan = run("repair {} --dry-run", &[&root]).exits(1).text();
-    assert!(plan.contains("1 not whole"), "{plan}");
-    // Where a manifest says that its log is beside InfluxDB's data, that has to be named.
+    assert!(plan.contains("1 with problems"), "{plan}");
+    // The user must name the log, because the corrupt manifest says that it is outside the data directory.
     let output = run("repair {}", &[&root]).exits(1).text();
-    assert!(output.contains("CANNOT REPAIR") && output.contains("--wal"), "{output}");
+    assert!(output.contains("unrepaired ") && output.contains("--wal"), "{output}");
     run("repair {} --wal {}", &[&root, &root.join("wal/vec/autogen")]).exits(1);
     run("repair {} --wal {}", &[&data, &root.join("wal/vec/autogen")]).exits(1);
     assert_eq!(fs::read(&manifest).expect("there"), good);
-    assert!(run("verify {}", &[&root]).exits(0).text().contains("4 shards, 0 bad: "));
+    assert!(run("verify {}", &[&root]).exits(0).text().contains(NO_PROBLEMS));
 }
 
-/// Story: verbs that write to one shard said of a directory of shards that it holds nothing.
+/// Story: verbs that write to one shard reported a directory of shards as empty.
 #[test]
-fn verbs_for_one_shard_name_those_of_a_directory() {
+fn verbs_for_one_shard_list_the_shards() {
     let scratch = Scratch::new();
     let root = influxd(&scratch);
     let before = content(&root);
@@ -206,15 +210,15 @@ fn verbs_for_one_shard_name_those_of_a_directory() {
         ] {
             let verb = line.split(' ').next().expect("a verb");
             let first = format!("`tsmith {verb} {}`", root.join("data/vec/autogen/1").display());
-            run(line, &[&way, &input]).exits(2).says(&["a directory of 4 shards", "autogen/4", &first]);
+            run(line, &[&way, &input]).exits(2).says(&["4 shards", "autogen/4", &first]);
         }
     }
     assert!(content(&root) == before, "nothing is changed");
 }
 
-/// Logs elsewhere are named by the directory above them.
+/// `--wal` can name the directory above the logs.
 #[test]
-fn logs_may_be_elsewhere() {
+fn wal_can_name_a_directory_above_logs() {
     let scratch = Scratch::new();
     let root = influxd(&scratch);
     let (data, logs) = (scratch.path("tsm"), scratch.path("logs"));
@@ -229,10 +233,10 @@ fn logs_may_be_elsewhere() {
     run("stats {} --wal {}", &[&data, &scratch.path("nowhere")]).exits(74);
 }
 
-/// The real server writes two databases and is killed; what its directory holds is counted, corrupted, repaired, and given
-/// back to it.
+/// A real server writes two databases and is killed. Its directory is counted, corrupted and repaired, and the server starts
+/// again.
 #[test]
-fn the_directory_of_a_real_server_is_checked_repaired_and_given_back() {
+fn a_real_server_opens_a_repaired_directory() {
     const DAY: i64 = 86_400_000_000_000;
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();
@@ -252,7 +256,7 @@ fn the_directory_of_a_real_server_is_checked_repaired_and_given_back() {
     server.end("-KILL");
 
     let text = run("verify {}", &[root]).exits(0).text();
-    assert!(text.contains("5 shards, 0 bad: ") && text.contains(", 2614 values"), "{text}");
+    assert!(text.contains("5 shards, 0 with problems: ") && text.contains(", 2614 values"), "{text}");
     let stats = run("stats {} --format json", &[root]).exits(0).json();
     assert_eq!((paths(&stats["shards"]).len(), &stats["total"]["values"]), (5, &Value::from(2614)));
     run("inspect {}", &[root]).exits(0);

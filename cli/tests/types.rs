@@ -1,19 +1,14 @@
-//! One type for all points of a key, in what verify, repair and the verbs that open a directory say; and manifests that
-//! are gone.
+//! Conflicting types of a field, and missing manifests.
 
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use support::{Scratch, content, points, run};
+use support::{Scratch, content, export, points, run};
 
 const FIRST: &str = "000000001-000000001.tsm";
 const SECOND: &str = "000000002-000000001.tsm";
-
-fn export(dir: &Path) -> Vec<u8> {
-    run("export {} --format lp", &[dir]).exits(0).stdout
-}
 
 /// An engine directory with `text` in a file.
 fn in_file(scratch: &Scratch, name: &str, text: &str) -> PathBuf {
@@ -22,7 +17,7 @@ fn in_file(scratch: &Scratch, name: &str, text: &str) -> PathBuf {
     dir
 }
 
-/// Story: of two files that gave a field two types verify said BAD and repair "all whole"; nothing mended it.
+/// Story: two files gave a field two types. `verify` reported it, but `repair` found no problem.
 #[test]
 fn files_with_two_types_are_repaired() {
     let scratch = Scratch::new();
@@ -30,13 +25,10 @@ fn files_with_two_types_are_repaired() {
     let newer = in_file(&scratch, "newer", "a v=0.5 2\na v=0.5 3\nb v=3i 3\n");
     fs::copy(newer.join(FIRST), dir.join(SECOND)).expect("copied");
     let output = run("verify {}", &[&dir]).exits(1).text();
-    assert!(
-        output.contains(&format!(
-            "{SECOND}: a#!~#v: is of type float here, of type integer in the older {FIRST}"
-        )),
-        "{output}"
-    );
-    run("snapshot {}", &[&dir]).exits(1).says(&["a#!~#v", "type float here", FIRST, SECOND, "tsmith repair"]);
+    for part in [&format!("corrupt {}: a#!~#v: ", dir.join(SECOND).display()), "float", "integer", FIRST] {
+        assert!(output.contains(part), "{part}: {output}");
+    }
+    run("snapshot {}", &[&dir]).exits(1).says(&["a#!~#v", "float", FIRST, SECOND, "tsmith repair"]);
     let before = content(&dir);
     let plan = run("repair {} --dry-run", &[&dir]).exits(1).text();
     assert_eq!(content(&dir), before, "a dry run changes nothing");
@@ -51,9 +43,10 @@ fn files_with_two_types_are_repaired() {
     run("compact {} --full", &[&dir]).exits(0);
 }
 
-/// Story: verify called a log bad that gave a field another type than a file; import went on with it, and reads failed.
+/// Story: a log gave a field another type than a file. `verify` reported it, but `import` opened the directory, and reads
+/// failed.
 #[test]
-fn a_log_that_contradicts_a_file_is_repaired() {
+fn a_log_with_another_type_than_a_file_is_repaired() {
     let scratch = Scratch::new();
     let dir = in_file(&scratch, "d", "a v=1i 1\n");
     let other = scratch.imported("other", "a v=0.5 2\nb v=0.5 2\n");
@@ -64,16 +57,16 @@ fn a_log_that_contradicts_a_file_is_repaired() {
         fs::copy(entry.path(), dir.join("wal").join(entry.file_name())).expect("copied");
     }
     let output = run("verify {}", &[&dir]).exits(1).text();
-    assert!(output.contains("1 of a#!~#v, of type float where the field is of type integer"), "{output}");
-    run("snapshot {}", &[&dir]).exits(1).says(&["a#!~#v", "type float here", FIRST, "tsmith repair"]);
+    assert!(output.contains("a#!~#v") && output.contains("float") && output.contains("integer"), "{output}");
+    run("snapshot {}", &[&dir]).exits(1).says(&["a#!~#v", "float", FIRST, "tsmith repair"]);
     run("repair {}", &[&dir]).exits(1);
     run("verify {}", &[&dir]).exits(0);
     run("snapshot {}", &[&dir]).exits(0);
     assert!(points(&export(&dir)) == points(b"a v=1i 1\nb v=0.5 2\n"));
 }
 
-/// Story: the manifest of a directory with the log `native` was lost; nothing opened it without naming the log, verify said
-/// that all was well, and repair had nothing to do.
+/// Story: a directory with the log `native` had lost its manifest. No verb opened it, but `verify` and `repair` found no
+/// problem.
 #[test]
 fn a_missing_manifest_is_recreated() {
     let scratch = Scratch::new();
@@ -85,9 +78,9 @@ fn a_missing_manifest_is_recreated() {
     let manifest = dir.join("tsmith.manifest");
     let (all, good) = (export(&dir), fs::read(&manifest).expect("there"));
     fs::remove_file(&manifest).expect("removed");
-    run("import {} {}", &[&dir, &more]).exits(1).says(&["there is no manifest", "tsmith repair"]);
+    run("import {} {}", &[&dir, &more]).exits(1).says(&["manifest", "tsmith repair"]);
     let output = run("verify {}", &[&dir]).exits(1).text();
-    assert!(output.contains("BAD") && output.contains("tsmith.manifest: there is no manifest"), "{output}");
+    assert!(output.contains(&format!("corrupt {}: ", manifest.display())), "{output}");
     let before = content(&dir);
     let plan = run("repair {} --dry-run", &[&dir]).exits(1).text();
     assert_eq!(content(&dir), before, "a dry run changes nothing");
@@ -96,22 +89,21 @@ fn a_missing_manifest_is_recreated() {
         "{plan}"
     );
     let done = run("repair {}", &[&dir]).exits(1).text();
-    assert!(done.contains("repaired ") && done.contains("taken from the directory instead: "), "{done}");
+    assert!(done.contains("repaired "), "{done}");
     assert_eq!(fs::read(&manifest).expect("written"), good);
     run("verify {}", &[&dir]).exits(0);
     run("repair {}", &[&dir]).exits(0);
     assert_eq!(export(&dir), all);
-    // InfluxDB's directories have none, and miss none.
+    // A directory of InfluxDB needs no manifest.
     let influx = in_file(&scratch, "influx", "a v=1 1\n");
     fs::remove_file(influx.join("tsmith.manifest")).expect("removed");
     run("repair {}", &[&influx]).exits(0);
     assert!(!influx.join("tsmith.manifest").exists());
 }
 
-/// Story: a file in which a field changes its type stopped the import in most runs, and in the others the lines that lost
-/// were not always the same. The help promises that all other lines are written.
+/// Story: if a field changed its type within the input, most imports stopped, and others rejected different lines each time.
 #[test]
-fn the_first_line_of_the_input_decides_the_type() {
+fn the_first_line_decides_the_type_of_a_field() {
     let scratch = Scratch::new();
     let text = scratch.file("in.lp", "m v=1 1\nm v=1i 2\nm v=2 3\nm v=3 4\nn w=t 5\nn w=1 6\n");
     for (at, typing) in ["series", "measurement"].into_iter().cycle().take(8).enumerate() {
@@ -119,7 +111,7 @@ fn the_first_line_of_the_input_decides_the_type() {
             let dir = scratch.path(&format!("{log}{at}"));
             let flags = format!("import {{}} {{}} --batch 1 --writers 3 --types {typing} --log {log}");
             let output = run(&flags, &[&dir, &text]).exits(1).stderr;
-            for part in ["in.lp:2: field type conflict", "in.lp:6: field type conflict", "2 rejected"] {
+            for part in ["in.lp:2: ", "in.lp:6: ", "2 rejected"] {
                 assert!(output.contains(part), "{output}");
             }
             assert!(points(&export(&dir)) == points(b"m v=1 1\nm v=2 3\nm v=3 4\nn w=true 5\n"));
@@ -128,9 +120,9 @@ fn the_first_line_of_the_input_decides_the_type() {
     }
 }
 
-/// Story: a rejected line left the type of its other field behind, so a later line was rejected that influxd accepts.
+/// Story: a rejected line set the type of its other field, so a later line was rejected that influxd accepts.
 #[test]
-fn a_rejected_line_leaves_no_type_behind() {
+fn a_rejected_line_sets_no_types() {
     let scratch = Scratch::new();
     for (at, line) in ["m a=1i,b=\"x\" 2", "m b=\"x\",a=1i 2"].into_iter().enumerate() {
         for batch in [1, 3] {
@@ -144,7 +136,7 @@ fn a_rejected_line_leaves_no_type_behind() {
     }
 }
 
-/// Story: the README promises a word when a field gets a second type, and import said nothing.
+/// Story: `import` did not report that a field got a second type, although the README promises it.
 #[test]
 fn a_second_type_is_reported_once() {
     let scratch = Scratch::new();
@@ -152,17 +144,16 @@ fn a_second_type_is_reported_once() {
     let text = scratch.file("in.lp", format!("m,t=a v=1 1\nm,t=b v=1i 1\nm,t=c v=1i 1\nm,t=d v=1 1\n{many}"));
     let dir = scratch.path("d");
     let output = run("import {} {} --batch 1", &[&dir, &text]).exits(0).stderr;
-    let note = "note: field \"v\" of measurement \"m\" has two types now, float and integer";
-    assert_eq!(output.matches(note).count(), 1, "{output}");
-    assert_eq!(output.matches("has two types now").count(), 10, "{output}");
-    assert!(output.contains("and 3 more fields have a second type"), "{output}");
+    assert_eq!(output.matches("\"v\" of measurement \"m\"").count(), 1, "{output}");
+    assert_eq!(output.matches("note: ").count(), 10, "{output}");
+    assert!(output.contains("3 more fields"), "{output}");
     let output = run("import {} {}", &[&dir, &text]).exits(0).stderr;
-    assert!(!output.contains("has two types now"), "{output}");
+    assert!(!output.contains("note: "), "{output}");
 }
 
-/// Story: shards gave one field different types, and an import of all of them into one directory kept a quarter.
+/// Story: shards gave one field different types, and importing all of them into one directory lost most values.
 #[test]
-fn integers_widen_where_the_field_is_a_float() {
+fn integers_widen_if_the_field_is_a_float() {
     let scratch = Scratch::new();
     let lines = [
         "m v=1.5 1",
@@ -184,12 +175,12 @@ fn integers_widen_where_the_field_is_a_float() {
         let flags = format!("import {{}} {{}} --on-conflict widen --batch {batch}");
         let output = run(&flags, &[&dir, &text]).exits(1).stderr;
         for part in [
-            "in.lp:4: input field \"v\" on measurement \"m\" is type float, and 9007199254740993 is no exact float",
-            "in.lp:5: field type conflict",
-            "in.lp:6: field type conflict",
-            "in.lp:8: field type conflict",
-            "stored values are not widened: import the lines with floats first",
-            "in.lp:9: field type conflict",
+            "in.lp:4: ",
+            "9007199254740993",
+            "in.lp:5: ",
+            "in.lp:6: ",
+            "in.lp:8: ",
+            "in.lp:9: ",
             "in.lp:10: ",
             "in.lp:11: ",
             "5 points, 7 values (4 widened to float), 7 rejected",
@@ -201,5 +192,5 @@ fn integers_widen_where_the_field_is_a_float() {
     }
     let dir = scratch.path("rejecting");
     run("import {} {}", &[&dir, &text]).exits(1).says(&["10 rejected"]);
-    run("import {} {} --on-conflict both", &[&dir, &text]).exits(2).says(&["expected reject or widen"]);
+    run("import {} {} --on-conflict both", &[&dir, &text]).exits(2).says(&["--on-conflict", "widen"]);
 }

@@ -1,4 +1,4 @@
-//! The account of an import: sums, rejected lines and the first failure, in the order of the input.
+//! The account of an import, in the order of the input: totals, rejected lines and the first failure.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ use super::times;
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::progress::When;
 
-/// Rejected lines that are shown one by one; and fields that got a second type.
+/// Rejected lines, and fields with a second type, that are shown one by one. Further ones are only counted.
 const SHOWN_MAX: u64 = 10;
 
 /// A line that was not written.
@@ -23,7 +23,7 @@ pub(super) struct Reject {
     pub(super) text: Vec<u8>,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Default)]
 pub(super) struct Done {
     pub(super) lines: u64,
@@ -32,9 +32,9 @@ pub(super) struct Done {
     pub(super) widened: u64,
     pub(super) second_types: Vec<SecondType>,
     pub(super) rejected: Vec<Reject>,
-    /// Of the points.
+    /// Times of the points.
     pub(super) times: Option<TimeRange>,
-    /// Times that are out of range, as the text has them.
+    /// Times of lines that were rejected because they are out of range, as written in the text.
     pub(super) outside: Option<TimeRange>,
     /// Lines of a dump that are statements.
     pub(super) statements: u64,
@@ -42,16 +42,16 @@ pub(super) struct Done {
     pub(super) elsewhere: u64,
 }
 
-/// Account of the import, in the order of the input.
+/// The account, shared by the threads.
 pub(super) struct Ledger {
     inner: Mutex<Account>,
 }
 
 struct Account {
     next: u64,
-    /// Batches that were done before one that comes before them.
+    /// Batches that finished before an earlier batch.
     early: BTreeMap<u64, Done>,
-    /// Sums; the rejected lines and the fields with a second type are counted below.
+    /// Totals. Rejected lines and fields with a second type are counted below.
     all: Done,
     precision: Precision,
     second_types: u64,
@@ -102,7 +102,7 @@ impl Ledger {
         lock(&self.inner).failed
     }
 
-    /// Notes a failure; the first is the one to report.
+    /// Records a failure. Only the first is reported.
     pub(super) fn fail(&self, failure: Failure) {
         let mut account = lock(&self.inner);
         account.failed = true;
@@ -113,10 +113,10 @@ impl Ledger {
         lock(&self.inner).failure.take().map_or(Ok(()), Err)
     }
 
-    /// Reports the sums.
+    /// Reports the totals.
     pub(super) fn finish(self, took: Duration) -> Result<Outcome> {
         let mut account = self.inner.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // After a failure batches may be written whose elders are not; they count all the same.
+        // After a failure, batches may be written although an earlier batch is not. They count too.
         for done in std::mem::take(&mut account.early).into_values() {
             account.book(done);
         }
@@ -137,7 +137,7 @@ impl Ledger {
         );
         let _ = writeln!(io::stderr(), "{text}");
         if statements + elsewhere > 0 {
-            complain(&format!("skipped {statements} statements, and {elsewhere} lines of other databases"));
+            complain(&format!("skipped {statements} statements and {elsewhere} lines of other databases"));
         }
         for hint in times::hints(times, outside, account.precision) {
             complain(&hint);
@@ -161,7 +161,7 @@ impl Account {
             self.second_types += 1;
             if self.second_types <= SHOWN_MAX {
                 complain(&format!(
-                    "note: {second}: influxd does not open such a shard; --types measurement, for a new directory, rejects \
+                    "note: {second}: influxd cannot open such a shard; in a new directory, --types measurement rejects \
                      such lines"
                 ));
             }
@@ -185,7 +185,7 @@ impl Account {
     }
 }
 
-/// Counters stay right when a thread panics; the panic itself ends the run.
+/// The account stays correct if a thread panics, and the panic ends the run, so a poisoned lock is used.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,22 +1,22 @@
-//! The times of an import, and whether they look like those of another unit.
+//! The times of an import. Hints if they look like times in another unit.
 
 use tsmith_engine::line::{Precision, Reason, Rejected};
 use tsmith_engine::{TimeRange, Timestamp};
 
 use crate::clock::rfc3339_text;
 
-/// 1980-01-01 and 2100-01-01: times of measurements lie between.
+/// 1980-01-01 to 2100-01-01: the times of real measurements.
 const PLAUSIBLE: TimeRange = TimeRange { min: 315_532_800_000_000_000, max: 4_102_444_800_000_000_000 };
 
 const UNITS: [&str; 6] = ["ns", "us", "ms", "s", "m", "h"];
 
-/// The smallest range that holds both.
+/// The smallest range that contains both.
 pub(super) fn both(one: Option<TimeRange>, two: Option<TimeRange>) -> Option<TimeRange> {
     let (Some(a), Some(b)) = (one, two) else { return one.or(two) };
     Some(TimeRange::new(a.min.min(b.min), a.max.max(b.max)))
 }
 
-/// The numbers of lines whose time is out of range.
+/// The timestamps, as numbers, of the lines whose time is out of range.
 pub(super) fn outside(rejected: &[Rejected], text: &[u8]) -> Option<TimeRange> {
     let number = |line: &Rejected| {
         let words = text[line.bytes.clone()].split(|b| *b == b' ');
@@ -27,24 +27,24 @@ pub(super) fn outside(rejected: &[Rejected], text: &[u8]) -> Option<TimeRange> {
     outside.filter_map(number).map(|time| Some(TimeRange::new(time, time))).fold(None, both)
 }
 
-/// Ends the summary.
+/// The end of the summary.
 pub(super) fn text(times: TimeRange) -> String {
     format!(", times {} to {}", rfc3339_text(times.min), rfc3339_text(times.max))
 }
 
-/// What to say of times that no measurement has.
+/// Hints about implausible times.
 pub(super) fn hints(times: Option<TimeRange>, outside: Option<TimeRange>, used: Precision) -> Vec<String> {
     let mut hints = Vec::new();
     if let Some(times) = times.filter(|times| !times.overlaps(PLAUSIBLE)) {
         let side = if times.min > PLAUSIBLE.max { "after 2100" } else { "before 1980" };
         let unit = used.nanoseconds();
-        hints.push(advice(&format!("all times lie {side}"), times.min / unit, times.max / unit, used));
+        hints.push(advice(&format!("all times are {side}"), times.min / unit, times.max / unit, used));
     }
     if let Some(times) = outside {
         let (min, max) = (Timestamp::MIN.0, Timestamp::MAX.0);
         let range = format!("{} to {}", &rfc3339_text(min)[..4], &rfc3339_text(max)[..4]);
         hints.push(advice(
-            &format!("the times of some lines lie outside {range}"),
+            &format!("the times of some lines are outside {range}"),
             times.min,
             times.max,
             used,
@@ -71,14 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_name_their_unit() {
+    fn the_hint_names_the_right_unit() {
         let now = 1_600_000_000;
         for (unit, scale) in [("s", 1), ("ms", 1_000), ("us", 1_000_000)] {
             let times = TimeRange::new(now * scale, (now + 60) * scale);
             let hints = hints(Some(times), None, Precision::Nanosecond);
             assert_eq!(
                 hints,
-                [format!("all times lie before 1980: the numbers look like --precision {unit}")]
+                [format!("all times are before 1980: the numbers look like --precision {unit}")]
             );
         }
         let times = TimeRange::new(now * 1_000_000_000, now * 1_000_000_000);
@@ -86,13 +86,13 @@ mod tests {
         let milliseconds = TimeRange::new(now * 1_000, now * 1_000);
         assert_eq!(
             hints(None, Some(milliseconds), Precision::Second),
-            ["the times of some lines lie outside 1677 to 2262: the numbers look like --precision ms"]
+            ["the times of some lines are outside 1677 to 2262: the numbers look like --precision ms"]
         );
         assert_eq!(
             hints(Some(TimeRange::new(5, 6)), None, Precision::Nanosecond),
-            ["all times lie before 1980: check --precision"]
+            ["all times are before 1980: check --precision"]
         );
-        // Hours since 1970 in minutes: 2020-09-13 becomes 1977.
+        // Hours since 1970, read as minutes: 2020-09-13 becomes 1977.
         let hours = now / 3_600;
         let times = TimeRange::new(hours * 60_000_000_000, hours * 60_000_000_000);
         assert!(hints(Some(times), None, Precision::Minute)[0].ends_with("--precision h"));

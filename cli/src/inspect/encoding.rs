@@ -1,15 +1,15 @@
-//! How a block is encoded, as far as its bytes tell.
+//! The encoding of a block, as far as its bytes show it.
 
 use tsmith_codecs::{Decoders, EncoderEntry, FieldType, influx};
 
-/// Names of what encoded a block.
+/// The encoder of a block, and the forms of its times and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Encoding {
-    /// The encoder, as in `--encoder`; `unknown` if none owns the first byte.
+    /// The encoder, as in `--encoder`; `unknown` if no encoder uses the first byte.
     pub(crate) encoder: &'static str,
-    /// The form of the times, where the encoder has several.
+    /// The form of the times, if the encoder has several.
     pub(crate) times: &'static str,
-    /// Likewise of the values.
+    /// The form of the values, if the encoder has several.
     pub(crate) values: &'static str,
 }
 
@@ -29,7 +29,7 @@ impl std::fmt::Display for Encoding {
     }
 }
 
-/// The forms of a block of InfluxDB: each part has its own in the upper half of its first byte.
+/// The forms of an InfluxDB block. Times and values each have theirs in the upper half of their first byte.
 fn tsm1(block: &[u8]) -> Option<(&'static str, &'static str)> {
     let (&tag, rest) = block.split_first()?;
     let length_bytes = rest.iter().position(|byte| byte & 0x80 == 0)? + 1;
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_tell_their_encoding() {
+    fn the_encoding_of_a_block_is_recognized() {
         let mut column = Column::new(FieldType::Integer);
         for (at, time) in [0, 10, 20, 31].into_iter().enumerate() {
             column.push(time, Value::Integer(at as i64 * 7)).expect("one type");

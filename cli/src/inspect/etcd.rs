@@ -1,4 +1,4 @@
-//! etcd's log and snapshot files.
+//! Shows etcd's log and snapshot files.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,36 +9,36 @@ use tsmith_wal::etcd::{
     SnapshotRecord, Tail, snap,
 };
 
-use crate::etcd::{self, Behind};
+use crate::etcd::{self, AfterEnd};
 use crate::exit::{Failure, Result};
 use crate::output::Out;
 use crate::place::list;
 use crate::problem::Problem;
 use crate::read;
 
-/// What a log holds.
+/// The content of a log.
 #[derive(Serialize)]
 pub(super) struct Log {
     segments: Vec<Segment>,
-    /// The first corruption, as a reader meets it.
+    /// The first corruption that a reader reaches.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
-    /// Where its last write is incomplete, as a crash leaves it.
+    /// Where the last write is incomplete, as a crash leaves it.
     #[serde(skip_serializing_if = "Option::is_none")]
     torn: Option<Problem>,
-    /// Whole records of that write, which opening drops.
+    /// Intact records of that write after the end of the log. Opening drops them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    behind: Option<Problem>,
+    after_end: Option<Problem>,
 }
 
 #[derive(Serialize)]
 struct Segment {
     name: String,
     bytes: u64,
-    /// Behind the last record.
+    /// The end of the last record.
     used_bytes: u64,
     records: Vec<Record>,
-    /// Why the walk over the records ended there, if it was not the end.
+    /// Why reading stopped there, if it is not the end of the records.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
 }
@@ -65,7 +65,7 @@ enum Content {
     Unknown { number: i64 },
 }
 
-/// What a snapshot file holds.
+/// The content of a snapshot file.
 #[derive(Serialize)]
 pub(super) struct Snapshot {
     bytes: u64,
@@ -87,9 +87,9 @@ struct Found {
     auto_leave: bool,
 }
 
-/// Reads the segments of a directory, or one.
+/// Reads all segments of a directory, or a single segment.
 pub(super) fn log(path: &Path) -> Result<Log> {
-    let mut log = Log { segments: Vec::new(), error: None, torn: None, behind: None };
+    let mut log = Log { segments: Vec::new(), error: None, torn: None, after_end: None };
     if path.is_dir() {
         for (name, _) in list(path)?.iter().filter(|(name, _)| SegmentName::parse(name).is_some()) {
             log.segments.push(segment(&path.join(name))?);
@@ -99,13 +99,13 @@ pub(super) fn log(path: &Path) -> Result<Log> {
     }
     match etcd::check(path) {
         Ok(found) => {
-            match etcd::behind(&found) {
-                Some(Behind::Lost(problem)) => log.error = Some(problem),
-                Some(Behind::OfLastWrite(problem)) => log.behind = Some(problem),
+            match etcd::after_end(&found) {
+                Some(AfterEnd::Lost(problem)) => log.error = Some(problem),
+                Some(AfterEnd::OfLastWrite(problem)) => log.after_end = Some(problem),
                 None => {}
             }
             let torn = |at: Tail| Problem::at(at.offset, "an incomplete record").in_segment(&at.path);
-            // Corruption is nothing that a crash leaves.
+            // A crash does not leave corruption, so a corrupt log has no torn tail.
             log.torn = found.tail.filter(|tail| tail.is_torn && log.error.is_none()).map(torn);
         }
         Err(problem) => log.error = Some(problem),
@@ -120,9 +120,9 @@ fn segment(path: &Path) -> Result<Segment> {
     while let Some(found) = walk.next() {
         match found.and_then(|raw| record(&raw)) {
             Ok(record) => records.push(record),
-            // What that means depends on what follows, in this segment and others.
+            // Whether this is a torn tail or corruption depends on what follows, in this segment and others.
             Err(problem) if problem.is_torn() => {
-                error = Some(Problem::at(used_bytes, "the end of a record is missing"));
+                error = Some(Problem::at(used_bytes, "the record is incomplete"));
             }
             Err(problem) => error = Some(Problem::at(used_bytes, problem)),
         }
@@ -206,14 +206,14 @@ impl Log {
                 out.spill()?;
             }
             if let Some(error) = error {
-                written = written.and_then(|()| writeln!(out.text(), "    ends here: {error}"));
+                written = written.and_then(|()| writeln!(out.text(), "    reading stops here: {error}"));
             }
         }
         if let Some(torn) = &self.torn {
-            written = written.and_then(|()| writeln!(out.text(), "  torn, as a crash leaves it: {torn}"));
+            written = written.and_then(|()| writeln!(out.text(), "  torn tail, left by a crash: {torn}"));
         }
-        if let Some(behind) = &self.behind {
-            written = written.and_then(|()| writeln!(out.text(), "  {behind}"));
+        if let Some(after_end) = &self.after_end {
+            written = written.and_then(|()| writeln!(out.text(), "  {after_end}"));
         }
         if let Some(error) = &self.error {
             written = written.and_then(|()| writeln!(out.text(), "  ERROR {error}"));
@@ -228,7 +228,7 @@ impl Record {
         write!(text, "    offset {:>9}  crc {:08x}  ", self.offset, self.crc)?;
         let size = |bytes: &Option<usize>| bytes.map_or("none".to_owned(), |bytes| format!("{bytes} bytes"));
         match &self.content {
-            Content::Crc => writeln!(text, "checksum so far"),
+            Content::Crc => writeln!(text, "checksum of all previous records"),
             Content::Metadata { bytes } => writeln!(text, "metadata: {}", size(bytes)),
             Content::Entry { entry_type, term, index, bytes } => {
                 writeln!(text, "entry {index}: term {term}, type {entry_type}, {}", size(bytes))

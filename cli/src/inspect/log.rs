@@ -1,4 +1,4 @@
-//! A log of another crate, which is read as a whole.
+//! Shows a log that another crate implements. It is read as one unit.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,17 +12,17 @@ use crate::exit::Result;
 use crate::output::{Out, count};
 use crate::problem::Problem;
 
-/// What a log holds.
+/// The content of a log.
 #[derive(Serialize)]
 pub(super) struct Content {
     log: &'static str,
     segments: u64,
     records: u64,
     payload_bytes: u64,
-    /// What could not be read.
+    /// The parts that could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Problem>,
-    /// Whether it is only what a crash leaves.
+    /// Whether they are only the torn tail that a crash leaves.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     torn: bool,
 }
@@ -50,7 +50,7 @@ impl Content {
     pub(super) fn print(&self, out: &mut Out) -> Result<()> {
         let (segments, records) = (count(self.segments, "segment"), count(self.records, "record"));
         let mut written = writeln!(out.text(), "  log {}, {segments}, {records}", self.log);
-        let what = if self.torn { "torn, as a crash leaves it:" } else { "ERROR" };
+        let what = if self.torn { "torn tail, left by a crash:" } else { "ERROR" };
         for error in &self.errors {
             written = written.and_then(|()| writeln!(out.text(), "  {what} {error}"));
         }

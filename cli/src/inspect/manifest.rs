@@ -1,4 +1,4 @@
-//! The manifest: with which parts a directory was made.
+//! Shows the manifest, which names the parts that a directory was created with.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tsmith_wal::fs::OsFs;
 use crate::exit::Result;
 use crate::output::Out;
 
-/// What a manifest says.
+/// The content of a manifest.
 #[derive(Default, Serialize)]
 pub(super) struct Content {
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -1,4 +1,4 @@
-//! Segments of a log: marks, frames and what is in them.
+//! Shows segments of a log: group marks, frames and their records.
 
 use std::io::Write;
 use std::ops::Range;
@@ -16,20 +16,20 @@ use crate::output::Out;
 use crate::problem::Problem;
 use crate::read;
 
-/// What a segment holds.
+/// The content of a segment.
 #[derive(Serialize)]
 pub(super) struct Content {
     bytes: u64,
-    /// Without the zeros at the end.
+    /// The length without the zeros at the end.
     used_bytes: u64,
     units: Vec<Shown>,
-    /// Why reading ended before the last byte that is not zero.
+    /// Why reading stopped before the last byte that is not zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
-    /// Whether that is what a crash leaves.
+    /// Whether the error is only the torn tail that a crash leaves.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     torn: bool,
-    /// From here on no checksum covers the records: influxd accepted them after a crash.
+    /// Where the records begin that influxd accepted after a crash. No checksum covers them.
     #[serde(skip_serializing_if = "Option::is_none")]
     unverified: Option<Problem>,
 }
@@ -142,7 +142,7 @@ impl Content {
         Self { bytes, used_bytes, units: Vec::new(), error: None, torn: false, unverified: None }
     }
 
-    /// Adds the marks in `range`, where no record is.
+    /// Adds the marks in `range`, which contains no record.
     fn add_marks(&mut self, bytes: &[u8], mut range: Range<u64>) {
         let at = |range: &Range<u64>| bytes.get(range.start as usize..range.end as usize);
         while let Some(Mark { durable, len: length }) = at(&range).and_then(Mark::read) {
@@ -171,12 +171,12 @@ impl Content {
                     let before = durable.checked_sub(1).filter(|&before| before > 0);
                     let before =
                         before.map_or_else(String::new, |before| format!(", after segment {before}"));
-                    writeln!(out.text(), "    offset         0  mark: the segment begins{before}")
+                    writeln!(out.text(), "    offset         0  mark: start of the segment{before}")
                 }
                 Shown::Mark { offset, durable, length } => {
                     writeln!(
                         out.text(),
-                        "    offset {offset:>9}  mark: durable below {durable}, group of {length} bytes"
+                        "    offset {offset:>9}  mark: durable up to offset {durable}, group of {length} bytes"
                     )
                 }
                 Shown::Frame(frame) => frame.print(out.text()),
@@ -189,7 +189,7 @@ impl Content {
             debug_assert!(written.is_ok(), "vectors take all");
         }
         if let Some(error) = &self.error {
-            let what = if self.torn { "torn, as a crash leaves it:" } else { "ERROR" };
+            let what = if self.torn { "torn tail, left by a crash:" } else { "ERROR" };
             let written = writeln!(out.text(), "  {what} {error}");
             debug_assert!(written.is_ok(), "vectors take all");
         }

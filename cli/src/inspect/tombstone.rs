@@ -1,4 +1,4 @@
-//! Tombstones: keys and the times that are deleted of them.
+//! Shows tombstones: keys and the time ranges deleted from them.
 
 use std::io::Write;
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::output::Out;
 use crate::problem::Problem;
 use crate::read;
 
-/// Most bytes of keys that are shown: a gzip member of a megabyte can claim a gigabyte.
+/// Limit of the bytes of keys that are shown. A gzip member of one megabyte can expand to a gigabyte.
 const KEY_BYTES_MAX: usize = 256 << 20;
 
-/// What a tombstone file holds.
+/// The content of a tombstone file.
 #[derive(Serialize)]
 pub(super) struct Content {
     bytes: u64,
@@ -28,7 +28,7 @@ pub(super) struct Content {
     records: Vec<Record>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
-    /// What is wrong is that a crash cut a delete short, which the log still has.
+    /// Whether the error is only the torn tail of a delete that the log still has.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     torn: bool,
 }
@@ -40,7 +40,7 @@ struct Record {
     max: i64,
 }
 
-/// Reads a file; `wal` is the directory of the log that belongs to it.
+/// Reads a file. `wal` is the directory of the log that belongs to it.
 pub(super) fn inspect(path: &Path, wal: Option<&Path>, registry: &Registry) -> Result<Content> {
     let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
     let data = path.parent().unwrap_or(Path::new(""));
@@ -62,7 +62,7 @@ pub(super) fn inspect(path: &Path, wal: Option<&Path>, registry: &Registry) -> R
             Ok(Tombstone { key, range }) => {
                 key_bytes += key.len() + size_of::<Record>();
                 if key_bytes > KEY_BYTES_MAX {
-                    let reason = "more than 256 MiB of keys: the rest is not shown".to_owned();
+                    let reason = "the file has more than 256 MiB of keys: the rest is not shown".to_owned();
                     content.error = Some(Problem::new(reason));
                     break;
                 }
@@ -100,7 +100,7 @@ impl Content {
             out.spill()?;
         }
         if let Some(error) = &self.error {
-            let what = if self.torn { "torn, as a crash leaves it:" } else { "ERROR" };
+            let what = if self.torn { "torn tail, left by a crash:" } else { "ERROR" };
             let written = writeln!(out.text(), "  {what} {error}");
             debug_assert!(written.is_ok(), "vectors take all");
         }

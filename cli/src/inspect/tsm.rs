@@ -1,4 +1,4 @@
-//! TSM files: header, keys, blocks.
+//! Shows TSM files: header, keys, blocks.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::exit::Result;
 use crate::output::Out;
 use crate::problem::Problem;
 
-/// What a TSM file holds.
+/// The content of a TSM file.
 #[derive(Serialize)]
 pub(super) struct Content {
     bytes: u64,
@@ -62,7 +62,7 @@ pub(super) fn inspect(path: &Path, decoders: &Decoders) -> Result<Content> {
     let bytes = files::read_file(path)?;
     let length = bytes.len() as u64;
     let version = bytes.starts_with(&tsmith_tsm::format::MAGIC).then(|| bytes.get(4).copied()).flatten();
-    // Of a corrupt index as much as can be read.
+    // If the index is corrupt, the entries that can be read are shown.
     let (reader, error) = match tsmith_tsm::rescue(bytes, decoders) {
         Ok((reader, loss)) => (reader, loss.map(|loss| Problem::from(&loss.error))),
         Err(error) => {

@@ -1,5 +1,5 @@
-//! CSV as in RFC 4180, one row a value. Text that is not UTF-8 is written as it is. An empty string is `""`, for many
-//! readers take an empty field for an absent value.
+//! CSV as in RFC 4180, one row per value. Text that is not UTF-8 is written unchanged. An empty string is `""`, because many
+//! readers treat an empty field as a missing value.
 
 use tsmith_engine::Value;
 

@@ -1,7 +1,7 @@
-//! An output file: written under a temporary name, and renamed when it is complete.
+//! An output file: it is written under a temporary name and renamed when it is complete.
 //!
-//! The temporary file is removed when the run fails, and on Unix on Ctrl-C (SIGINT) and SIGTERM. So a file under the name that
-//! the user gave is always complete, and the next run starts without a leftover in its way.
+//! The temporary file is removed if the run fails, and on Unix also on Ctrl-C (SIGINT) and SIGTERM. So a file with the name
+//! that the user gave is always complete, and no leftover is in the way of the next run.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,10 +12,10 @@ use tsmith_wal::fs::{Fs, OsFs};
 
 use crate::exit::{Failure, Result, complain};
 
-/// Attempts to find a temporary name that is free. Only a killed process leaves one behind.
+/// How many temporary names are tried. Only a killed process leaves a file with such a name.
 const NAMES_MAX: u32 = 1000;
 
-/// The temporary file of this process. Whoever holds the lock may rename or remove it.
+/// The temporary file of this process. A thread that renames or removes the file holds the lock.
 static UNFINISHED: Mutex<Option<Unfinished>> = Mutex::new(None);
 
 struct Unfinished {
@@ -30,12 +30,12 @@ pub(super) struct OutputFile {
     file: File,
     name: PathBuf,
     replace: bool,
-    /// Whether `name` is a device or a pipe, which is written in place.
+    /// Whether `name` is a device or a pipe. Those are written in place.
     in_place: bool,
 }
 
 impl OutputFile {
-    /// Begins the file `path`. With `replace` it may exist.
+    /// Creates the file for `path`. With `replace`, `path` may exist.
     pub(super) fn create(path: &Path, replace: bool) -> Result<Self> {
         let failed = |error: io::Error| Failure::io(path, &error);
         let mut name = path.to_owned();
@@ -49,7 +49,7 @@ impl OutputFile {
                 let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
                 return Ok(Self { file, name, replace, in_place: true });
             }
-            // A link stays; the file it leads to is replaced.
+            // A link is kept, and its target is replaced.
             name = fs::canonicalize(path).map_err(failed)?;
             permissions = Some(found.permissions());
         }
@@ -65,7 +65,7 @@ impl OutputFile {
         Ok(output)
     }
 
-    /// Makes the file durable and gives it its name.
+    /// Makes the file durable and renames it.
     pub(super) fn finish(self) -> Result<()> {
         let mut unfinished = unfinished();
         let Some(Unfinished { temporary, .. }) = &*unfinished else { return Ok(()) };
@@ -103,7 +103,7 @@ fn exists(path: &Path) -> Failure {
     Failure::Usage(format!("{}: the file exists; --force replaces it", path.display()))
 }
 
-/// Creates `NAME.N.tmp` beside the file that it will become. N is the process number, or one behind it.
+/// Creates `NAME.N.tmp` beside the final file. N is the process id, or the next number that is free.
 fn create_temporary(name: &Path) -> io::Result<File> {
     let mut unfinished = unfinished();
     for attempt in 0..NAMES_MAX {
@@ -138,7 +138,7 @@ fn watch_signals() -> io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     let watch = move || {
         for signal in signals.forever() {
-            // Held to the end: nothing is renamed or created behind it.
+            // The lock is held until the process ends, so no other thread renames or creates the file.
             let mut unfinished = unfinished();
             if let Some(Unfinished { temporary, name }) = unfinished.take() {
                 remove(&temporary);
@@ -151,13 +151,13 @@ fn watch_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Elsewhere an interrupted run leaves the temporary file, under a name that no later run uses.
+/// On other systems, an interrupted run leaves the temporary file, with a name that no later run uses.
 #[cfg(not(unix))]
 fn watch_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// The path stays right when a thread panics.
+/// The path stays valid if a thread panics, so a poisoned lock is used.
 fn unfinished() -> MutexGuard<'static, Option<Unfinished>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }

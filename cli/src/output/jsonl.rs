@@ -1,8 +1,8 @@
-//! JSON lines: one object a key.
+//! JSON lines: one object per key.
 //!
-//! `{"key":"cpu,host=a#!~#v","type":"float","values":[[time,value],...]}`. NaN and infinities are strings. With `exact`
-//! floats are 16 hex digits of their bits and strings hex. A key that is not UTF-8 has `\xNN` for its other bytes, and
-//! `key_hex` beside it has all of them; any other key is exact.
+//! `{"key":"cpu,host=a#!~#v","type":"float","values":[[time,value],...]}`. NaN and infinities are strings. With `exact`,
+//! floats are the 16 hex digits of their bits, and strings are hex. If a key is not UTF-8, `key` has `\xNN` for the invalid
+//! bytes, and `key_hex` has all bytes.
 
 use std::borrow::Cow;
 
@@ -29,13 +29,13 @@ pub(super) fn begin(out: &mut Out, key: FieldKey<'_>, field_type: FieldType) {
     text.extend_from_slice(b"\",\"values\":[");
 }
 
-/// Ends it.
+/// Ends the object.
 pub(super) fn end(out: &mut Out) -> Result<()> {
     out.text().extend_from_slice(b"]}\n");
     out.spill()
 }
 
-/// Writes points of it; with `goes_on` they are not its first.
+/// Writes points of the key. With `goes_on`, earlier points of the key are already written.
 pub(super) fn values(
     out: &mut Out,
     exact: bool,
@@ -79,7 +79,7 @@ fn put_quoted(inner: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends a JSON string; false when the bytes are not UTF-8 and `replace` made them so.
+/// Appends a JSON string. Returns false if the bytes are not UTF-8; then `replace` converts them.
 fn put_string(value: &[u8], replace: fn(&[u8]) -> Cow<'_, str>, out: &mut Vec<u8>) -> bool {
     let exact = str::from_utf8(value);
     let text = exact.map_or_else(|_| replace(value), Cow::Borrowed);

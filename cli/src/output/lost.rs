@@ -1,11 +1,11 @@
-//! What a format could not say.
+//! Values that a format cannot represent.
 
 use crate::exit::complain;
 
-/// Things of one kind that are named before they are only counted.
+/// How many values are named one by one. Further ones are only counted.
 const EXAMPLES_MAX: usize = 10;
 
-/// What a format could not say.
+/// Counts of values that a format cannot represent.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
     pub(super) floats: u64,
@@ -16,7 +16,7 @@ pub(super) struct Lost {
 }
 
 impl Lost {
-    /// Names one, if not too many were named.
+    /// Names one value, unless too many were named.
     pub(super) fn example(&mut self, text: impl FnOnce() -> String) {
         self.examples += 1;
         if self.examples <= EXAMPLES_MAX {
@@ -25,17 +25,17 @@ impl Lost {
     }
 
     pub(super) fn report(&self) -> bool {
-        let exact = "`--format jsonl --exact` writes them";
+        let exact = "use --format jsonl --exact to keep them";
         for (count, what) in [
             (
                 self.floats,
-                format!("NaN or infinite values left out: line protocol has no form for them; {exact}"),
+                format!("NaN or infinite values omitted, which line protocol cannot represent; {exact}"),
             ),
-            (self.times, format!("values left out for times that line protocol does not take; {exact}")),
-            (self.names, format!("values left out for names that line protocol cannot hold; {exact}")),
+            (self.times, format!("values omitted whose times line protocol cannot represent; {exact}")),
+            (self.names, format!("values omitted whose names line protocol cannot represent; {exact}")),
             (
                 self.strings,
-                "strings that are not UTF-8, written with U+FFFD; --exact or --format lp keeps them"
+                "strings are not UTF-8 and were written with U+FFFD; use --exact or --format lp to keep them"
                     .to_owned(),
             ),
         ] {

@@ -1,7 +1,7 @@
-//! Line protocol: one line a series and time, with all fields that have a value then.
+//! Line protocol: one line per series and time, with all fields that have a value at that time.
 //!
-//! What is written reads back as the same points. Names that cannot be written so that they do (line protocol has no
-//! form for every byte) are found by reading a line of theirs, and reported.
+//! The text reads back as the same points. Line protocol cannot represent all names. To detect those, a line with the name
+//! is written and parsed; a name that does not come back is reported.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -14,7 +14,7 @@ use super::out::Out;
 use super::text::{Field, key_shown, put_bool, put_float, put_number};
 use crate::exit::Result;
 
-/// A string with all that is special inside quotes.
+/// A string with all characters that are special in quotes.
 const PROBE: &[u8] = b"a,b =\n\"\\c";
 
 /// Buffers for names.
@@ -23,7 +23,7 @@ pub(super) struct Names {
     escaped: Vec<Vec<u8>>,
     next: Vec<i64>,
     places: Vec<usize>,
-    /// The series that is being written, and which of its fields can be.
+    /// The current series, and which of its fields line protocol can represent.
     series: Vec<u8>,
     expressible: HashMap<Vec<u8>, bool>,
 }
@@ -58,7 +58,7 @@ pub(super) fn series(
         let mut between = b' ';
         for (at, field) in fields.iter().enumerate() {
             let place = names.places[at];
-            // A column that has ended stands at the greatest time too.
+            // A finished column also has the greatest time.
             if names.next[at] != time || place == field.column.len() {
                 continue;
             }
@@ -133,7 +133,7 @@ fn escape(text: &[u8], escaped: &[u8], out: &mut Vec<u8>) {
 }
 
 impl Names {
-    /// Whether lines of this series and field read back as what they are; counts its points when not, and reports it
+    /// Whether lines of this series and field read back unchanged. If not, the points are counted and the name is reported
     /// once.
     fn admit(&mut self, lost: &mut Lost, series: &[u8], field: Field<'_>) -> bool {
         if field.column.is_empty() {
@@ -156,7 +156,7 @@ impl Names {
             if known.is_none() {
                 lost.example(|| {
                     format!(
-                        "{}: line protocol has no form for this name",
+                        "{}: line protocol cannot represent this name",
                         key_shown(series, field.name, field_type)
                     )
                 });
@@ -166,7 +166,7 @@ impl Names {
     }
 }
 
-/// Writes two lines and reads them.
+/// Writes two lines, parses them, and compares.
 fn reads_back(series: &[u8], name: &[u8], field_type: FieldType) -> bool {
     let value = if field_type == FieldType::String { Value::String(PROBE) } else { Value::Boolean(true) };
     let mut text = Vec::with_capacity(2 * (series.len() + name.len()) + 64);
@@ -184,8 +184,8 @@ fn reads_back(series: &[u8], name: &[u8], field_type: FieldType) -> bool {
     let batch = builder.finish();
     let mut columns = batch.columns();
     let (Some((key, column)), None) = (columns.next(), columns.next()) else { return false };
-    let whole = column.times() == [0, 1] && (0..2).all(|at| column.values().get(at) == value);
-    rejected.is_empty() && key.series == series && key.field == name && whole
+    let is_equal = column.times() == [0, 1] && (0..2).all(|at| column.values().get(at) == value);
+    rejected.is_empty() && key.series == series && key.field == name && is_equal
 }
 
 #[cfg(test)]
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_without_a_form_are_found() {
+    fn names_that_do_not_read_back_are_detected() {
         let reads = |series: &[u8], name: &[u8]| {
             FieldType::ALL.map(|field_type| reads_back(series, name, field_type))
         };

@@ -1,4 +1,4 @@
-//! Text on its way to stdout or to a file.
+//! Buffered text output to stdout or to a file.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use clap::Args;
 use super::file::OutputFile;
 use crate::exit::{Failure, Result};
 
-/// Text is handed on in pieces of about this size.
+/// Text is written in pieces of about this size.
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// Where to.
+/// The output flags.
 #[derive(Debug, Args)]
 pub(crate) struct Destination {
-    /// Write to this file instead of stdout; it must not exist, and appears when it is complete
+    /// Write to this new file instead of stdout; it appears when it is complete
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace the file of --output if it exists
+    /// Replace the --output file if it exists
     #[arg(long, requires = "output")]
     force: bool,
 }
 
-/// Text on its way out.
+/// A buffer, and where its text is written to.
 pub(crate) struct Out {
     buffer: Vec<u8>,
     to: To,
@@ -40,7 +40,7 @@ impl Out {
         Self { buffer: Vec::new(), to: To::Stdout(io::stdout().lock()), name: "stdout".into() }
     }
 
-    /// The destination.
+    /// Opens the destination.
     pub(crate) fn open(destination: &Destination) -> Result<Self> {
         let Some(path) = destination.output.as_deref().filter(|path| *path != Path::new("-")) else {
             return Ok(Self::stdout());
@@ -49,17 +49,17 @@ impl Out {
         Ok(Self { buffer: Vec::new(), to: To::File(file), name: path.to_owned() })
     }
 
-    /// Where to append text.
+    /// The buffer, to append text.
     pub(crate) fn text(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
-    /// Hands text on when there is much of it.
+    /// Writes the text if the buffer is full.
     pub(crate) fn spill(&mut self) -> Result<()> {
         if self.buffer.len() < BUFFER_BYTES { Ok(()) } else { self.flush() }
     }
 
-    /// Hands all text on.
+    /// Writes all text.
     pub(crate) fn flush(&mut self) -> Result<()> {
         let to: &mut dyn Write = match &mut self.to {
             To::Stdout(stdout) => stdout,
@@ -73,7 +73,7 @@ impl Out {
         })
     }
 
-    /// Hands all text on; an output file gets its name.
+    /// Writes all text, and renames an output file to its final name.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.flush()?;
         match self.to {

@@ -1,4 +1,4 @@
-//! Values in the format that the user chose.
+//! Writes values in the format that the user chose.
 
 use clap::ValueEnum;
 
@@ -8,20 +8,16 @@ use super::text::{Field, shown};
 use super::{csv, jsonl, lp, table};
 use crate::exit::{Failure, Result};
 
-/// How values are written.
+/// How values are written: line protocol, CSV, JSON lines, or a table for people. See the module of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Line protocol, times in nanoseconds; `tsmith import` reads it back.
     Lp,
-    /// One row a value: series,field,time,type,value; an empty string is "".
     Csv,
-    /// One object a key: `{"key":"cpu,host=a#!~#v","type":"float","values":[[time,value],...]}`.
     Jsonl,
-    /// Columns that line up.
     Table,
 }
 
-/// Values as text.
+/// The writer of values.
 pub(crate) struct Rows {
     out: Out,
     format: Format,
@@ -32,20 +28,19 @@ pub(crate) struct Rows {
     names: lp::Names,
     header: bool,
     is_empty: bool,
-    /// The key whose points are being written, in formats that begin and end it.
+    /// The current key, in formats that write something at the end of a key.
     open: Option<Vec<u8>>,
 }
 
 impl Rows {
-    /// Writes `format` to `destination`; with `exact` floats as the hex digits of their bits, strings as those of their
-    /// bytes.
+    /// Writes `format` to `destination`. With `exact`, floats are the hex digits of their bits, and strings are hex.
     ///
     /// # Errors
-    /// `exact` with a format that has no such form.
+    /// The format has no exact form.
     pub(crate) fn new(destination: &Destination, format: Format, exact: bool) -> Result<Self> {
         if exact && !matches!(format, Format::Jsonl | Format::Csv) {
             return Err(Failure::Usage(
-                "--exact is for --format jsonl and csv; lp is exact as it is".to_owned(),
+                "--exact works with --format jsonl and csv; lp is always exact".to_owned(),
             ));
         }
         let out = Out::open(destination)?;
@@ -64,17 +59,17 @@ impl Rows {
         })
     }
 
-    /// Whether no value was handed over to be written.
+    /// Whether no value was passed to [`Self::series`].
     pub(crate) fn is_empty(&self) -> bool {
         self.is_empty
     }
 
-    /// Whether all columns of a series are wanted at once.
+    /// Whether the format needs all columns of a series at once.
     pub(crate) fn joins_fields(&self) -> bool {
         self.format == Format::Lp
     }
 
-    /// Says how long series and fields are at most, for formats whose columns line up.
+    /// Sets the widths of the columns for the keys that follow.
     pub(crate) fn announce<'k>(&mut self, keys: impl Iterator<Item = tsmith_engine::FieldKey<'k>>) {
         (self.series_width, self.field_width) = ("series".len(), "field".len());
         for key in keys {
@@ -83,7 +78,7 @@ impl Rows {
         }
     }
 
-    /// Writes the columns of one series; of a key with many points one part after the other.
+    /// Writes the columns of one series. A key with many points comes in several parts.
     pub(crate) fn series(&mut self, series: &[u8], fields: &[Field<'_>]) -> Result<()> {
         self.is_empty &= fields.iter().all(|field| field.column.is_empty());
         if !self.header {
@@ -128,7 +123,7 @@ impl Rows {
         }
     }
 
-    /// Writes what is left, and reports what could not be said. True when there was something.
+    /// Writes the rest, and reports the values that the format cannot represent. Returns true if there are any.
     pub(crate) fn finish(mut self) -> Result<bool> {
         if !self.header {
             self.write_header();

@@ -1,4 +1,4 @@
-//! A table to look at: time, series, field, value.
+//! A table for people: time, series, field, value.
 
 use std::io::Write;
 

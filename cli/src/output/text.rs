@@ -1,4 +1,4 @@
-//! Numbers, names and keys as text.
+//! Formats numbers, names and keys as text.
 
 use std::fmt;
 use std::io::Write;
@@ -6,16 +6,16 @@ use std::io::Write;
 use tsmith_codecs::name::{printable, to_text};
 use tsmith_engine::{ColumnRef, FieldType};
 
-/// One column of the series that is being written.
+/// One column of a series.
 #[derive(Clone, Copy)]
 pub(crate) struct Field<'a> {
-    /// Name of the field, as it is.
+    /// Name of the field, without escapes.
     pub(crate) name: &'a [u8],
-    /// Its points, or the next of them.
+    /// Its points, or the next part of them.
     pub(crate) column: ColumnRef<'a>,
 }
 
-/// Appends the shortest text that reads back as the same float. Not for NaN and infinities.
+/// Appends the shortest text that parses to the same float. The value must be finite.
 pub(super) fn put_float(value: f64, out: &mut Vec<u8>) {
     let size = value.abs();
     let plain = size == 0.0 || (1e-5..1e16).contains(&size);
@@ -55,7 +55,7 @@ pub(super) fn key_shown(series: &[u8], field: &[u8], field_type: FieldType) -> S
     format!("{} ({field_type})", tsmith_engine::FieldKey::new(series, field))
 }
 
-/// A name, key or string as people read it. As a name it is also what the filters take.
+/// A name, key or string for display. The filters accept names in this form.
 pub(crate) fn shown(name: &[u8]) -> String {
     printable(&to_text(name)).into_owned()
 }

@@ -1,4 +1,4 @@
-//! The head of a database of etcd (bbolt): two meta pages, of which the one with the later transaction counts.
+//! The head of an etcd database (bbolt): two meta pages. The one with the later transaction is used.
 //!
 //! ```text
 //! page 0, page 1:  id <8B> flags <2B> count <2B> overflow <4B>                                      16 bytes
@@ -8,7 +8,7 @@
 //!
 //! The checksum is FNV-1a of 64 bits over the 56 bytes from the magic number on. Integers are little-endian.
 
-/// Bytes from the beginning of a database that hold both meta pages, whatever the size of its pages.
+/// The first bytes of a database, which contain both meta pages for every page size.
 pub(super) const DATABASE_HEAD_BYTES: u64 = (PAGE_BYTES_MAX + PAGE_HEADER_BYTES + META_BYTES) as u64;
 
 const PAGE_HEADER_BYTES: usize = 16;
@@ -16,28 +16,28 @@ const META_BYTES: usize = 64;
 const CHECKED_BYTES: usize = 56;
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
-/// Pages have the size of those of the system that made the database.
+/// The page size is that of the system that created the database.
 const PAGE_BYTES_MIN: usize = 1 << 10;
 const PAGE_BYTES_MAX: usize = 1 << 16;
 
 const _: () = assert!(META_BYTES == CHECKED_BYTES + 8);
 
-/// What the meta pages of a database say.
+/// The content of the meta pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Database {
-    /// Bytes of a page.
+    /// Bytes per page.
     pub(super) page_bytes: u64,
-    /// Pages that are in use, those that are free again included.
+    /// Number of pages, including pages that are free again.
     pub(super) pages: u64,
     /// The last transaction.
     pub(super) transaction: u64,
-    /// Whether both meta pages are valid; etcd needs one. A crash can leave one torn.
+    /// Whether both meta pages are valid. etcd needs one. A torn write can leave the other one invalid.
     pub(super) both_valid: bool,
 }
 
 impl Database {
-    /// Checks the meta pages in `head`, the first [`DATABASE_HEAD_BYTES`] of a file of `len` bytes or all of it; and that the
-    /// file has the pages they count. No other page is looked at. The error says what is wrong.
+    /// Checks the meta pages, and that the file is long enough for its pages. No other page is read. `head` contains the
+    /// first [`DATABASE_HEAD_BYTES`] of a file of `len` bytes, or all of a shorter file.
     pub(super) fn check(head: &[u8], len: u64) -> Result<Self, &'static str> {
         if len == 0 {
             return Err("the database is empty");
@@ -46,13 +46,13 @@ impl Database {
         let sizes = || (0..).map(|shift| PAGE_BYTES_MIN << shift).take_while(|&size| size <= PAGE_BYTES_MAX);
         let second = match first {
             Some(first) => meta(head, first.page_bytes as usize),
-            // Its place depends on the size of a page, which only it tells now.
+            // The second meta page contains the page size, but its position depends on it. All sizes are tried.
             None => sizes().find_map(|size| meta(head, size).filter(|meta| meta.page_bytes == size as u64)),
         };
         let newest = [first, second].into_iter().flatten().max_by_key(|meta| meta.transaction);
         let newest = newest.ok_or("no meta page of the database is valid")?;
         if newest.pages.checked_mul(newest.page_bytes).is_none_or(|bytes| bytes > len) {
-            return Err("the database has fewer pages than its meta page counts");
+            return Err("the database is shorter than its meta page says");
         }
         Ok(Self { both_valid: first.is_some() && second.is_some(), ..newest })
     }
@@ -81,7 +81,7 @@ fn fnv64a(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// A meta page that bbolt wrote for etcd 3.4.23: the header of page 0 and the fields behind it.
+    /// A meta page that bbolt wrote for etcd 3.4.23: the header of page 0 and the fields after it.
     const META: [u8; PAGE_HEADER_BYTES + META_BYTES] = [
         0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0xed, 0xda, 0x0c, 0xed, 2, 0, 0, 0, 0, 0x10, 0, 0, 0,
         0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -106,12 +106,12 @@ mod tests {
 
     #[test]
     fn one_valid_meta_page_is_enough() {
-        let whole = Database { page_bytes: 4096, pages: 11, transaction: 0x37, both_valid: true };
-        assert_eq!(check(&database()), Ok(whole));
+        let valid = Database { page_bytes: 4096, pages: 11, transaction: 0x37, both_valid: true };
+        assert_eq!(check(&database()), Ok(valid));
         for (torn, transaction) in [(0, 0x37), (4096, 0x36)] {
             let mut bytes = database();
             bytes[torn + 40] ^= 1;
-            assert_eq!(check(&bytes), Ok(Database { transaction, both_valid: false, ..whole }));
+            assert_eq!(check(&bytes), Ok(Database { transaction, both_valid: false, ..valid }));
         }
     }
 

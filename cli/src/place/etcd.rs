@@ -1,4 +1,4 @@
-//! A member of etcd: the directories of its log and of its snapshots.
+//! An etcd member: the directories of its log and its snapshots.
 //!
 //! ```text
 //! name.etcd/ ── member/ ─┬─ wal/    *.wal, *.wal.broken
@@ -15,32 +15,32 @@ use tsmith_wal::fs::OsFs;
 
 use super::database::{DATABASE_HEAD_BYTES, Database};
 use super::member::{Member, leftover, regular};
-use super::names::{has_log, is_etcd_segment, is_segment_to_come, list};
+use super::names::{has_log, is_etcd_segment, is_preallocated_segment, list};
 use super::skipped::{Skipped, not_read};
 use crate::exit::{Failure, Result};
 
-/// Whether `dir`, which has these names in it, is one of snapshots: by their names, or as the neighbour of a log, for
-/// there is none before the first.
+/// Whether `dir`, which contains `names`, is a directory of snapshots. Before the first snapshot, it is recognized by the log
+/// beside it.
 pub(super) fn holds_snapshots(dir: &Path, names: &[(OsString, bool)]) -> bool {
     let is_snapshots = |name: &OsStr| {
-        let whole = Path::new(name).file_stem().filter(|_| name.to_string_lossy().ends_with(".broken"));
-        snap::is_snapshot(whole.unwrap_or(name)) || is_received(name)
+        let original = Path::new(name).file_stem().filter(|_| name.to_string_lossy().ends_with(".broken"));
+        snap::is_snapshot(original.unwrap_or(name)) || is_received(name)
     };
     let is_beside_log = || {
-        // By its full path: `.` has neither name nor parent.
+        // The path is resolved because `.` has neither name nor parent.
         let dir = dir.canonicalize().unwrap_or_default();
         dir.file_name() == Some(OsStr::new("snap")) && has_log(&dir.with_file_name("wal"))
     };
     names.iter().any(|(name, _)| is_snapshots(name)) || is_beside_log()
 }
 
-/// Whether a file is a segment of etcd's log: by its name, or by its first record where that is nobody's.
+/// Whether a file is a segment of an etcd log. If the name is not that of any segment, the first record decides.
 pub(super) fn is_segment(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
     is_etcd_segment(name) || !tsmith_wal::is_segment(name) && begins_like_one(path).unwrap_or(false)
 }
 
-/// Length, which says of itself how it was padded, then a record of the type of a checksum.
+/// Whether the file begins like an etcd segment: a length with its padding bits, then a record of the type checksum.
 fn begins_like_one(path: &Path) -> io::Result<bool> {
     let mut head = [0; 11];
     File::open(path)?.read_exact(&mut head)?;
@@ -48,27 +48,26 @@ fn begins_like_one(path: &Path) -> io::Result<bool> {
     Ok(padding & 0x78 == 0 && record == [0x08, 0x04, 0x10])
 }
 
-/// A database that was received with a snapshot.
+/// Whether this is the name of a database that was received with a snapshot.
 fn is_received(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.ends_with(".snap.db"))
 }
 
-/// Whether a file is a database of etcd's: one that was received, or among snapshots the one that it runs on.
+/// Whether a file is an etcd database: one that was received with a snapshot, or the member's own, which is beside the
+/// snapshots.
 pub(super) fn is_database(path: &Path) -> bool {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let is_among_snapshots = || list(dir).is_ok_and(|names| holds_snapshots(dir, &names));
     path.file_name().is_some_and(|name| is_received(name) || name == "db" && is_among_snapshots())
 }
 
-/// A database: unreadable if it is that of a member of etcd itself and its meta pages are bad. Others are not checked.
+/// Checks the meta pages of the database of an etcd member. Other databases are not checked.
 pub(super) fn database(path: PathBuf) -> Member {
-    const VALID: &str = "a database of etcd beyond its meta pages, which are valid";
-    const ONE_VALID: &str = "a database of etcd beyond its meta pages, of which one is valid; etcd needs one";
+    const VALID: &str = "an etcd database; only its meta pages are checked, and both are valid";
+    const ONE_VALID: &str =
+        "an etcd database; only its meta pages are checked, and one is valid, which is enough";
     if !log_beside(&path).is_some_and(|wal| is_member(&OsFs, &wal)) {
-        return Member::Skipped(Skipped {
-            path,
-            reason: "a database of etcd, whose format is not read here",
-        });
+        return Member::Skipped(Skipped { path, reason: "an etcd database, which Tsmith does not read" });
     }
     match check_head(&path) {
         Ok(Ok(found)) => {
@@ -86,12 +85,12 @@ pub(super) fn database(path: PathBuf) -> Member {
 }
 
 fn unusable(path: PathBuf, why: &str) -> Member {
-    let why = format!("{why}: restore it from a copy, or remove this member and add it again");
+    let why = format!("{why}: restore it from a backup, or remove this member and add it again");
     Member::Unreadable(path, Failure::Problem(why))
 }
 
 fn check_head(path: &Path) -> io::Result<Result<Database, &'static str>> {
-    // A pipe would be waited for.
+    // Reading a pipe would block.
     if !path.metadata()?.is_file() {
         return Ok(Err("the database is not a regular file"));
     }
@@ -102,15 +101,15 @@ fn check_head(path: &Path) -> io::Result<Result<Database, &'static str>> {
     Ok(Database::check(&head, len))
 }
 
-/// Where the log of the member is that has a file among its snapshots.
+/// The log of the member that has `file` among its snapshots.
 fn log_beside(file: &Path) -> Option<PathBuf> {
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // As it is written, for a link may lead to another disk; and where it is.
+    // The path as written and the resolved path are both tried, because a link may lead to another disk.
     let dirs = [std::path::absolute(dir), dir.canonicalize()].into_iter().flatten();
     dirs.map(|dir| dir.with_file_name("wal")).find(|wal| has_log(wal))
 }
 
-/// What is in a directory of etcd's: snapshots, the oldest first, then the log.
+/// The files in a directory of etcd: snapshots, the oldest first, then the log.
 pub(super) fn members(dir: &Path) -> Result<Vec<Member>> {
     let names = list(dir)?;
     let mut members: Vec<_> = names.iter().filter_map(|(name, _)| member(dir, name)).collect();
@@ -119,14 +118,14 @@ pub(super) fn members(dir: &Path) -> Result<Vec<Member>> {
         members.extend(without_snapshots(dir).map(|snap| database(snap.join("db"))).filter(is_missing));
         members.push(Member::EtcdLog(dir.to_owned()));
     } else if names.iter().all(|(name, _)| name != "db") {
-        // A member of etcd has a database before it has a log.
+        // An etcd member has a database before it has a log.
         members.extend(Some(database(dir.join("db"))).filter(is_missing));
     }
     Ok(members)
 }
 
-/// Where the snapshots and the database of the member with this log should be, if the directory is missing. A log
-/// elsewhere, as etcd's `--wal-dir` has it, has none beside it.
+/// The directory that should contain the snapshots and the database of the member with this log, if it is missing. A log that
+/// etcd's `--wal-dir` put elsewhere has none beside it.
 fn without_snapshots(wal: &Path) -> Option<PathBuf> {
     let wal = wal.canonicalize().ok()?;
     let member = wal.parent().filter(|member| member.file_name() == Some(OsStr::new("member")))?;
@@ -138,8 +137,8 @@ fn member(dir: &Path, name: &OsStr) -> Option<Member> {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     match extension {
         "snap" => Some(regular(path, Member::EtcdSnapshot)),
-        // A segment in waiting says nothing to a user.
-        "tmp" if is_segment_to_come(name) => None,
+        // A preallocated segment is of no interest to a user.
+        "tmp" if is_preallocated_segment(name) => None,
         "broken" | "tmp" => Some(leftover(path)),
         _ if name == "db" || is_received(name) => Some(database(path)),
         _ if is_etcd_segment(name) => None,

@@ -1,4 +1,4 @@
-//! Where the log of a directory is, and what to say when it is not there.
+//! Finds the log of a directory, and reports when it is missing.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ use super::names::{
 };
 use crate::exit::{Failure, Result};
 
-/// Directories below one that `--wal` names, at most, in which a log is looked for: database, retention policy, shard.
+/// How deep to search for a log below the directory that `--wal` names: database, retention policy, shard.
 const DEPTH_MAX: usize = 4;
 
-/// Where a log is, as far as that can be found out.
+/// Where a log is.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Its directory. It exists unless `no_log` says otherwise.
+    /// Its directory. It exists unless `no_log` is set.
     pub(super) wal: Option<PathBuf>,
-    /// Why the manifest does not say where it is.
+    /// Why the manifest does not name the log.
     pub(super) unsure: Option<String>,
     pub(super) no_log: Option<NoLog>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Found {
 pub(crate) struct NoLog {
     path: String,
     pub(crate) reason: String,
-    /// It is there, and this is why the operating system refuses it.
+    /// The error of the operating system, if the log exists but cannot be read.
     #[serde(skip)]
     unread: Option<String>,
 }
@@ -51,7 +51,7 @@ impl NoLog {
     fn unread(data: &Path, why: &Failure) -> Self {
         let (path, why) = (data.display().to_string(), why.text());
         let reason = format!(
-            "the log of {path} cannot be read: {why}: its values are not included; check the permissions, pass --wal"
+            "the log of {path} cannot be read: {why}: its values are not included; check the permissions, or pass --wal"
         );
         Self { path, reason, unread: Some(why.to_owned()) }
     }
@@ -60,14 +60,14 @@ impl NoLog {
         self.unread.is_some()
     }
 
-    /// The same as a failure, where the log is needed.
+    /// The failure of a verb that needs the log.
     pub(super) fn failure(&self) -> Failure {
         let reason = self.reason.clone();
         if self.is_unread() { Failure::Io(reason) } else { Failure::Problem(reason) }
     }
 }
 
-/// Finds the log of `data`: where the manifest says, else inside, else where InfluxDB has it.
+/// Finds the log of `data`: the one that the manifest names, else `wal` inside, else the directory that InfluxDB uses.
 pub(super) fn find(data: &Path) -> Result<Found> {
     let read = Manifest::read(&OsFs, data);
     let unsure = match read.and_then(|found| found.map(|it| it.wal_directory(data)).transpose()) {
@@ -87,7 +87,7 @@ pub(super) fn find(data: &Path) -> Result<Found> {
             Err(error) => return Ok(Found { wal: None, unsure, no_log: Some(NoLog::unread(data, &error)) }),
         }
     }
-    // A snapshot between replicas is files alone.
+    // A snapshot that replicas exchange has no log.
     let is_snapshot = data.file_name().is_some_and(is_of_replica);
     let needs_log = is_of_influxdb(data) && !is_snapshot || unsure.is_some();
     Ok(Found { wal: None, unsure, no_log: needs_log.then(|| NoLog::missing(data, None)) })
@@ -97,7 +97,7 @@ fn named_by_manifest(data: &Path, wal: PathBuf) -> Found {
     let no_log = match exists(&wal) {
         Ok(true) => None,
         Ok(false) => {
-            let why = format!("{} has it in {}", MANIFEST_NAME, wal.display());
+            let why = format!("{} names {}, which does not exist", MANIFEST_NAME, wal.display());
             Some(NoLog::missing(data, Some(&why)))
         }
         Err(error) => Some(NoLog::unread(data, &error)),
@@ -105,19 +105,19 @@ fn named_by_manifest(data: &Path, wal: PathBuf) -> Found {
     Found { wal: Some(wal), unsure: None, no_log }
 }
 
-/// The log of `data` for a verb that writes to it; it may begin one where there is none. `None` is inside the data.
+/// The log of `data` for a verb that writes to it. `None` means inside `data`, where a new log may be created.
 pub(super) fn find_for_writing(data: &Path) -> Result<Option<PathBuf>> {
     let Found { wal, unsure, no_log } = find(data)?;
     if let Some(why) = no_log.as_ref().and_then(|no_log| no_log.unread.as_ref()) {
         let data = data.display();
         return Err(Failure::Io(format!(
-            "cannot find the log of {data}: {why}: check the permissions, and run this again"
+            "cannot find the log of {data}: {why}: check the permissions and try again"
         )));
     }
     match (wal, unsure) {
         (None, Some(why)) => Err(Failure::Problem(why)),
-        (Some(wal), Some(why)) => Err(Failure::Problem(format!("{why}; it may be {}", wal.display()))),
-        // A new log would hide that the one it had is missing.
+        (Some(wal), Some(why)) => Err(Failure::Problem(format!("{why}; the log may be {}", wal.display()))),
+        // A new log would hide that the old one is missing.
         (None, None) if no_log.is_some() => {
             Err(missing(&beside(&absolute(data)?).unwrap_or_else(|| data.join("wal"))))
         }
@@ -125,65 +125,65 @@ pub(super) fn find_for_writing(data: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Whether `data` is a shard of InfluxDB's, also one whose values are all in its log.
+/// Whether `data` is an InfluxDB shard. A shard whose values are all in the log counts too.
 fn is_of_influxdb(data: &Path) -> bool {
     holds_files(data) || holds_influxdb_index(&OsFs, data)
 }
 
-/// Why nothing is written to a shard: its log should be in `wal`, and is not.
+/// The failure that the log of a shard is not in `wal`, where it should be.
 fn missing(wal: &Path) -> Failure {
     Failure::Io(format!("{}: {}", wal.display(), ErrorKind::NoLogDirectory))
 }
 
-/// The log of `data`, for a verb that writes to it, in the directory `wal`, which the user names.
+/// The log of `data` in the directory `wal`, which the user named, for a verb that writes to it.
 ///
 /// # Errors
-/// It is no log, or another shard's; or `data` has a log elsewhere, which nothing would find afterwards.
+/// `wal` is no log, or it belongs to another shard. Or `data` has a log elsewhere, which would be lost from view.
 pub(super) fn named_for_writing(data: &Path, wal: &Path, registry: &Registry) -> Result<PathBuf> {
     if let Some(why) = why_no_log(wal, registry) {
-        return Err(Failure::Usage(format!("--wal: {why}: name the log of this shard")));
+        return Err(Failure::Usage(format!("--wal: {why}: pass the log of this shard")));
     }
     let named = absolute(wal)?;
     let (of_manifest, usual) = (of_manifest(data), usual(data)?);
     let holds = |dir: &&PathBuf| exists(dir).unwrap_or(true) && !has_no_segments(dir, registry);
     let is_named = |dir: &PathBuf| is_same_directory(dir, &named);
     if of_manifest.iter().chain(&usual).any(is_named) {
-        // An engine compares it with the manifest.
+        // The engine compares the path with the manifest.
         return Ok(named);
     }
     let (shown, data_shown) = (wal.display(), data.display());
     if let Some(own) = of_manifest.iter().chain(&usual).find(holds) {
         return Err(Failure::Usage(format!(
-            "--wal: {shown} is not the log of {data_shown}: that is {}, which holds segments; leave --wal out, or move \
-             that directory away first",
+            "--wal: {shown} is not the log of {data_shown}: its log is {}; omit --wal, or move that directory away first",
             own.display()
         )));
     }
     if let Some(owner) = owner(&named).filter(|owner| !is_same_directory(owner, data)) {
         return Err(Failure::Usage(format!(
-            "--wal: {shown} is the log of the shard {}, not of {data_shown}: name the log of {data_shown}, or leave --wal out",
+            "--wal: {shown} is the log of the shard {}, not of {data_shown}: pass the log of {data_shown}, or omit --wal",
             owner.display()
         )));
     }
-    // A log that is begun under a wrong name would hide that the right one is missing.
+    // A new log in a wrong directory would hide that the right one is missing.
     if is_of_influxdb(data) && !exists(&named)? {
         return Err(missing(&named));
     }
     Ok(named)
 }
 
-/// Where the manifest of `data` says that the log is.
+/// The log that the manifest of `data` names.
 fn of_manifest(data: &Path) -> Option<PathBuf> {
     Manifest::read(&OsFs, data).ok().flatten()?.wal_directory(data).ok()
 }
 
-/// Where the log of `data` is without a manifest: inside, or where InfluxDB has it by either path of a link.
+/// The places of a log without a manifest: inside `data`, or the directory that InfluxDB uses. If the path contains links,
+/// both paths are tried.
 fn usual(data: &Path) -> Result<Vec<PathBuf>> {
     let resolved = data.canonicalize().ok().and_then(|data| beside(&data));
     Ok([Some(data.join("wal")), beside(&absolute(data)?), resolved].into_iter().flatten().collect())
 }
 
-/// The shard whose log is in `wal`, as InfluxDB has it.
+/// The shard that owns the log in `wal` in InfluxDB's layout.
 fn owner(wal: &Path) -> Option<PathBuf> {
     let resolved = wal.canonicalize().ok();
     let shards = [Some(wal), resolved.as_deref()].into_iter().flatten();
@@ -192,13 +192,13 @@ fn owner(wal: &Path) -> Option<PathBuf> {
         .find(|shard| shard.is_dir() && of_manifest(shard).is_none_or(|its| is_same_directory(&its, wal)))
 }
 
-/// Whether a directory can be listed and holds no segment of any kind.
+/// Whether a directory can be listed and contains no segment of any kind.
 fn has_no_segments(dir: &Path, registry: &Registry) -> bool {
     list(dir)
         .is_ok_and(|names| !names.iter().any(|(name, _)| registry.is_segment(name) || is_etcd_segment(name)))
 }
 
-/// The log of `data` in the directory `wal`, which the user names.
+/// The log of `data` in the directory `wal`, which the user named.
 pub(super) fn named(data: &Path, wal: &Path, registry: &Registry) -> Result<Found> {
     if !exists(wal)? {
         return Err(Failure::missing(wal));
@@ -209,7 +209,7 @@ pub(super) fn named(data: &Path, wal: &Path, registry: &Registry) -> Result<Foun
     })
 }
 
-/// Why `wal` is no log: it is a directory above logs, or holds other things. An empty directory is an empty log.
+/// Why `wal` is no log: it is a directory above logs, or contains other files. An empty directory is an empty log.
 fn why_no_log(wal: &Path, registry: &Registry) -> Option<String> {
     if !has_no_segments(wal, registry) {
         return None;
@@ -218,21 +218,21 @@ fn why_no_log(wal: &Path, registry: &Registry) -> Option<String> {
     if let Some(below) = log_below(wal, DEPTH_MAX, registry) {
         let below = below.display();
         return Some(format!(
-            "{shown} holds no segments itself, but directories with segments, such as {below}"
+            "{shown} contains no segments, only directories with segments, such as {below}"
         ));
     }
-    // What a file system or a desktop leaves says nothing.
+    // Files that a file system or a desktop creates are ignored.
     let is_stray = |name: &OsStr| name == "lost+found" || name.as_encoded_bytes().starts_with(b".");
     let names = list(wal).ok()?.into_iter().map(|(name, _)| name).filter(|name| !is_stray(name));
     let names: Vec<_> = names.collect();
     let first = names.first().filter(|_| !names.iter().any(|name| is_log_leftover(name, registry)))?;
     Some(format!(
-        "{shown} is no log: it holds no segments, but other files, such as {}",
+        "{shown} is not a log: it contains no segments, but other files, such as {}",
         wal.join(first).display()
     ))
 }
 
-/// A directory below `dir` that holds segments.
+/// A directory below `dir` that contains segments.
 fn log_below(dir: &Path, depth: usize, registry: &Registry) -> Option<PathBuf> {
     let below = list(dir).ok()?.into_iter().filter(|(_, is_dir)| *is_dir);
     below.map(|(name, _)| dir.join(name)).find_map(|below| {
@@ -241,7 +241,7 @@ fn log_below(dir: &Path, depth: usize, registry: &Registry) -> Option<PathBuf> {
     })
 }
 
-/// Where the log was looked for, if the manifest does not say where it is.
-pub(super) fn looked_for(wal: &Path) -> String {
-    format!("its log is taken to be in {}; --wal names another", wal.display())
+/// Which log is used if the manifest does not name it.
+pub(super) fn assumed(wal: &Path) -> String {
+    format!("using the log in {}; pass --wal if it is another one", wal.display())
 }

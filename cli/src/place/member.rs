@@ -1,4 +1,4 @@
-//! A file of a directory, by its name.
+//! Classifies the files of a directory by name.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -26,17 +26,17 @@ pub(crate) enum Member {
     Tombstone(PathBuf),
     /// A segment of the log.
     Segment(PathBuf),
-    /// A log of another crate, which reads it as a whole: its directory, and its name.
+    /// A log that another crate implements, which is read as one unit: its directory and name.
     Log(PathBuf, &'static str),
-    /// A log in etcd's segments: its directory, or one of them.
+    /// A log in etcd segments: its directory, or a single segment.
     EtcdLog(PathBuf),
     /// A snapshot file of etcd.
     EtcdSnapshot(PathBuf),
-    /// What a crash left, or a repair quarantined: no engine reads it.
+    /// A file that a crash left or a repair quarantined. No engine reads it.
     Leftover(Skipped),
-    /// What is there, and nobody reads for its points.
+    /// A file or directory that is not read.
     Skipped(Skipped),
-    /// What has the name of one of these, or should be there, and no engine can open; and why.
+    /// A file that no engine can open, or that is missing, and why.
     Unreadable(PathBuf, Failure),
 }
 
@@ -60,13 +60,13 @@ pub(super) fn log_members(data: &Path, wal: &Path, registry: &Registry) -> Resul
     Ok(members)
 }
 
-/// The member at `path`, if that is a regular file. Others are not opened: a FIFO would never end.
+/// The member at `path`, if it is a regular file. Other files are not opened, because reading a FIFO would block.
 pub(super) fn regular(path: PathBuf, member: fn(PathBuf) -> Member) -> Member {
     let why = match fs::symlink_metadata(&path) {
         Ok(found) if found.is_dir() => "a directory, not a file",
         Ok(found) if found.is_symlink() => "a link, which an engine does not follow",
         Ok(found) if !found.is_file() => "not a regular file",
-        // Reading it says what is wrong.
+        // If this failed, reading the file reports the error.
         Ok(_) | Err(_) => return member(path),
     };
     Member::Unreadable(path, Failure::Problem(why.to_owned()))
@@ -96,12 +96,12 @@ pub(super) fn member(data: &Path, name: &OsStr) -> Option<Member> {
 }
 
 pub(super) fn leftover(path: PathBuf) -> Member {
-    let is_begun = path.extension() == Some(OsStr::new("tmp"));
-    let reason = if is_begun { "begun, and left by a crash" } else { "quarantined as corrupt" };
+    let is_incomplete = path.extension() == Some(OsStr::new("tmp"));
+    let reason = if is_incomplete { "incomplete, left by a crash" } else { "quarantined as corrupt" };
     Member::Leftover(Skipped { path, reason })
 }
 
-/// What is in the directory of a log besides segments. Segments to come, and locks, say nothing to a user.
+/// A file in the directory of a log that is no segment. Recycled segments and locks are of no interest to a user.
 pub(super) fn beside_segments(wal: &Path, name: &OsStr, registry: &Registry) -> Option<Member> {
     let path = wal.join(name);
     if is_quarantined_segment(name, registry) {
@@ -111,13 +111,13 @@ pub(super) fn beside_segments(wal: &Path, name: &OsStr, registry: &Registry) -> 
         return None;
     }
     let reason = match not_read(wal, name)? {
-        NO_ENGINE_READS => "not a segment of a log that this program has",
+        NO_ENGINE_READS => "not a segment of a log that this build knows",
         reason => reason,
     };
     Some(Member::Skipped(Skipped { path, reason }))
 }
 
-/// What is in `data` besides its members.
+/// A file in `data` that is not one of its members.
 pub(super) fn skipped(data: &Path, name: &OsStr, wal: Option<&Path>, registry: &Registry) -> Option<Member> {
     let in_log = wal == Some(data) && (registry.is_segment(name) || is_etcd_segment(name));
     if in_log || wal == Some(&data.join(name)) || member(data, name).is_some() {

@@ -1,4 +1,4 @@
-//! What the names in a directory say.
+//! Classifies names in a directory.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -32,7 +32,7 @@ pub(super) fn is_tsm(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| FileName::parse(name).is_some())
 }
 
-/// Whether an engine of ours has its log there, in segments of etcd's.
+/// Whether `wal` is the log of a Tsmith engine, in etcd segments.
 pub(super) fn is_etcd_log(wal: &Path) -> bool {
     tsmith_wal::etcd::is_log(&OsFs, wal)
 }
@@ -45,42 +45,43 @@ pub(super) fn is_quarantined_segment(name: &OsStr, registry: &Registry) -> bool 
     name.to_str().and_then(quarantined_stem).is_some_and(|stem| registry.is_segment(OsStr::new(stem)))
 }
 
-/// Whether only a log leaves a file of this name, which is no segment.
+/// Whether a file of this name, which is no segment, can only come from a log.
 pub(super) fn is_log_leftover(name: &OsStr, registry: &Registry) -> bool {
     let is_free = Path::new(name).extension() == Some(OsStr::new("free"));
-    name == "wal.lock" || is_free || is_quarantined_segment(name, registry) || is_segment_to_come(name)
+    name == "wal.lock" || is_free || is_quarantined_segment(name, registry) || is_preallocated_segment(name)
 }
 
-/// The name of the file that was quarantined as `name`, or begun; the second one of a name is `.2.bad`.
+/// The original name of a quarantined (`.bad`) or incomplete (`.tmp`) file. The second quarantined file of a name has
+/// `.2.bad`.
 pub(super) fn quarantined_stem(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(".tmp").or_else(|| name.strip_suffix(".bad"))?;
     let numbered = stem.rsplit_once('.').filter(|(_, digits)| digits.parse::<u32>().is_ok());
     Some(numbered.map_or(stem, |(stem, _)| stem))
 }
 
-/// `0.tmp` and `1.tmp`.
-pub(super) fn is_segment_to_come(name: &OsStr) -> bool {
+/// Whether this is the name of a preallocated etcd segment: `0.tmp` or `1.tmp`.
+pub(super) fn is_preallocated_segment(name: &OsStr) -> bool {
     let stem = name.to_str().and_then(|name| name.strip_suffix(".tmp"));
     stem.is_some_and(|stem| stem.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Whether there are segments of etcd's log in a directory.
+/// Whether a directory contains etcd segments.
 pub(crate) fn has_log(dir: &Path) -> bool {
     list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_etcd_segment(name)))
 }
 
-/// An engine, or the files of a snapshot.
+/// Whether this is the name of a replica's engine, or of the files of a snapshot.
 pub(super) fn is_of_replica(name: &OsStr) -> bool {
     is_numbered(name, "engine-") || is_numbered(name, "files-")
 }
 
-/// The prefix and sixteen digits.
+/// Whether `name` is the prefix and sixteen hex digits.
 pub(super) fn is_numbered(name: &OsStr, prefix: &str) -> bool {
     let number = name.to_str().and_then(|name| name.strip_prefix(prefix));
     number.is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// Where InfluxDB has the log of this directory, or the logs of those below it.
+/// The directory that InfluxDB uses for the log of `data`, or for the logs of the shards below it.
 pub(super) fn beside(data: &Path) -> Option<PathBuf> {
     replaced(data, "data", "wal")
 }
@@ -89,12 +90,15 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| Failure::io(path, &error))
 }
 
-/// Whether a directory of segments holds any; false where there is no directory.
+/// Whether a directory exists and contains segments.
 pub(super) fn has_segments(dir: &Path, registry: &Registry) -> Result<bool> {
     Ok(exists(dir)? && list(dir)?.iter().any(|(name, _)| registry.is_segment(name)))
 }
 
-/// Whether there is such a directory. One that cannot be reached is an error, not a missing one.
+/// Whether `dir` is an existing directory.
+///
+/// # Errors
+/// The path cannot be read, so the directory may exist.
 pub(super) fn exists(dir: &Path) -> Result<bool> {
     match fs::metadata(dir) {
         Ok(found) => Ok(found.is_dir()),

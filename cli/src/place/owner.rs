@@ -1,4 +1,4 @@
-//! Directories that have a writer of their own.
+//! Directories of etcd members and replicas. No verb may write to them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use tsmith_wal::fs::OsFs;
 use super::names::{has_log, holds_files, is_numbered, is_of_replica, list};
 use crate::exit::Failure;
 
-/// The only writer of a directory, or of the directory of a file.
+/// The only program that may write to a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// A member of etcd.
+    /// An etcd member.
     Member,
-    /// A replica, by whose log all of its group hold the same.
+    /// A replica. All replicas of its group apply the same log, so they must not differ.
     Replica,
 }
 
 impl Owner {
-    /// That of `path`, which need not be there yet, or of the directory above.
+    /// The owner of `path` or of its parent directory. `path` need not exist.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let path = std::path::absolute(path).ok()?;
         let path = path.ancestors().find_map(|path| path.canonicalize().ok())?;
@@ -39,28 +39,27 @@ impl Owner {
         is_member.then_some(Self::Member)
     }
 
-    /// Why `verb` does not write there.
+    /// The error that `verb` must not write to `path`.
     pub(crate) fn refuse(self, verb: &str, path: &Path) -> Failure {
         let path = path.display();
         Failure::Usage(match self {
             Self::Member => format!(
-                "{path}: of a member of etcd, not a shard: `tsmith {verb}` would put its files among those of the member; name \
-                 a directory of its own"
+                "{path}: belongs to an etcd member: `tsmith {verb}` does not write to it; pass a directory of a shard or engine"
             ),
             Self::Replica => format!(
-                "{path}: of a replica, not a shard: what `tsmith {verb}` changes here the others of its group do not have. \
-                 Write through the replica; if this one is corrupt, remove it whole and recreate it from the others"
+                "{path}: belongs to a replica: `tsmith {verb}` would make it differ from the other replicas. Write through the \
+                 replica; if this one is corrupt, remove it and recreate it from the others"
             ),
         })
     }
 }
 
-/// Whether a log of etcd's is in a directory that is not that of one of our engines.
+/// Whether a directory contains an etcd log that does not belong to a Tsmith engine.
 fn is_logged(dir: &Path) -> bool {
     has_log(dir) && !tsmith_wal::etcd::is_log(&OsFs, dir)
 }
 
-/// The engine of the replica in this directory, the newest if one came with a snapshot.
+/// The newest engine of the replica in this directory. Each snapshot from another replica brings a new one.
 pub(super) fn engine_of_replica(dir: &Path) -> Option<PathBuf> {
     let is_engine = |(name, is_dir): &(OsString, bool)| *is_dir && is_numbered(name, "engine-");
     let (newest, _) = list(dir).ok()?.into_iter().rfind(is_engine)?;

@@ -1,4 +1,4 @@
-//! Whether a directory is a shard.
+//! Recognizes shards.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use super::names::{has_log, has_segments, is_etcd_log, is_etcd_segment, is_tsm, 
 use super::{etcd, log};
 use crate::exit::Result;
 
-/// Whether `dir` is a shard's or an engine's directory, or that of a log or of etcd's snapshots: one that
-/// [`Place::find`] takes as such, and not a member of etcd, which is above two of them.
+/// Whether `dir` is a directory that [`Place::find`] accepts: a shard, an engine, a log, or etcd snapshots. The directory of
+/// an etcd member is not one; it is above two of them.
 pub(super) fn is_shard(dir: &Path, wal: Option<&Path>, registry: &Registry) -> Result<bool> {
     let names = list(dir)?;
     let ours = |name: &OsStr| {
@@ -36,14 +36,14 @@ pub(super) fn is_shard(dir: &Path, wal: Option<&Path>, registry: &Registry) -> R
     }
     let log = match wal {
         Some(wal) => Some(wal.to_owned()),
-        // A member's, unless an engine's whose manifest is gone.
+        // An etcd member, unless the log belongs to an engine without a manifest.
         None if has_log(&dir.join("wal")) => return Ok(is_etcd_log(&dir.join("wal"))),
         None => log::find(dir)?.wal,
     };
     log.map_or(Ok(false), |log| has_segments(&log, registry))
 }
 
-/// A directory below `dir` that holds TSM files or segments.
+/// A directory below `dir` that contains TSM files or segments.
 pub(super) fn shard_below(dir: &Path, depth: usize, registry: &Registry) -> Option<PathBuf> {
     if depth == 0 {
         return None;

@@ -1,4 +1,4 @@
-//! What is there and not read.
+//! Files and directories that are not read.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::exit::{Result, complain};
 
 pub(super) const NO_ENGINE_READS: &str = "a file that no engine reads";
-pub(super) const SERIES_FILE: &str = "the series file, which InfluxDB recreates";
+pub(super) const SERIES_FILE: &str = "InfluxDB's series file, which InfluxDB recreates";
 
-/// What is there and not read.
+/// A file or directory that is not read.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Skipped {
     #[serde(serialize_with = "as_shown")]
@@ -19,25 +19,26 @@ pub(crate) struct Skipped {
     pub(crate) reason: &'static str,
 }
 
-/// A name need not be UTF-8.
+/// Serializes the path. A name may not be UTF-8.
 fn as_shown<S: serde::Serializer>(path: &Path, out: S) -> Result<S::Ok, S::Error> {
     out.collect_str(&path.display())
 }
 
 impl Skipped {
-    /// Says so on stderr: nothing is passed over silently.
+    /// Reports them on stderr, so that nothing is skipped silently.
     pub(crate) fn note_all(all: &[Self]) {
         for (path, reason) in Self::grouped(all, |_, _| true) {
             complain(&format!("{path}: not read: {reason}"));
         }
     }
 
-    /// Those of the same name, of which a tree of InfluxDB's has one in each shard.
+    /// Whether both have the same file name. InfluxDB has some files in every shard.
     pub(crate) fn have_one_name(a: &Self, b: &Self) -> bool {
         a.path.file_name() == b.path.file_name()
     }
 
-    /// One path for each reason, and how many more there are that are `alike`. JSON has them one by one.
+    /// Groups those with the same reason that are `alike`. Returns the first path of each group, and the number of the others
+    /// as text. JSON lists them one by one.
     pub(crate) fn grouped(all: &[Self], alike: fn(&Self, &Self) -> bool) -> Vec<(String, &'static str)> {
         let mut groups: Vec<(&Self, usize)> = Vec::new();
         for skipped in all {
@@ -49,21 +50,21 @@ impl Skipped {
         }
         let shown = groups.into_iter().map(|(Self { path, reason }, number)| match number {
             1 => (path.display().to_string(), *reason),
-            _ => (format!("{} and {} more alike", path.display(), number - 1), *reason),
+            _ => (format!("{} and {} more like it", path.display(), number - 1), *reason),
         });
         shown.collect()
     }
 }
 
-/// Why a file or directory of a shard is not read; `None` for what says nothing to a user.
+/// Why a file or directory of a shard is not read. `None` if it is of no interest to a user.
 pub(super) fn not_read(dir: &Path, name: &OsStr) -> Option<&'static str> {
     let is_dir = fs::symlink_metadata(dir.join(name)).is_ok_and(|found| found.is_dir());
     match name.to_str().unwrap_or_default() {
-        "fields.idx" | "fields.idxl" => Some(
-            "names and types of fields, which InfluxDB reads, and recreates after a write here removed them",
-        ),
+        "fields.idx" | "fields.idxl" => {
+            Some("InfluxDB's index of fields; Tsmith removes it when it writes, and InfluxDB recreates it")
+        }
         "_series" if is_dir => Some(SERIES_FILE),
-        "index" if is_dir => Some("the series index, which InfluxDB recreates"),
+        "index" if is_dir => Some("InfluxDB's series index, which InfluxDB recreates"),
         "tsmith.lock" | "wal.lock" => None,
         _ if is_dir => Some("a directory that no engine reads"),
         _ => Some(NO_ENGINE_READS),

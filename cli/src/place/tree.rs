@@ -1,4 +1,4 @@
-//! Shards below a directory: of a database, of a retention policy, of all of InfluxDB.
+//! Finds the shards below a directory: a retention policy, a database, or all of InfluxDB.
 //!
 //! ```text
 //! influxdb/ ─┬─ data/ ── database/ ─┬─ _series/             not read: InfluxDB recreates it
@@ -18,27 +18,27 @@ use crate::exit::{Failure, Result};
 use crate::output::count;
 use tsmith_engine::Registry;
 
-/// Directories above a shard, at most: of InfluxDB as a whole there are `data`, database and retention policy.
+/// How deep to search for shards. InfluxDB has three levels above a shard: `data`, database, retention policy.
 const DEPTH_MAX: usize = 5;
 
-/// Shards that are named to who named the directory above them.
+/// How many shards an error lists.
 const NAMED_MAX: usize = 20;
 
-/// What a path stands for: one place, or all shards below it.
+/// One place, or all shards below a directory.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    /// Each with the path by which it is reported.
+    /// The places, each with the path that reports use.
     pub(crate) places: Vec<(PathBuf, Place)>,
-    /// What lies between and is not read.
+    /// Other files and directories, which are not read.
     pub(crate) skipped: Vec<Skipped>,
-    /// Whether the path is above shards. That of a member of etcd is not: there are two places, of log and snapshots.
+    /// Whether the path is above shards. An etcd member has two places, log and snapshots, but no shards.
     pub(crate) is_above: bool,
 }
 
 impl Tree {
-    /// Finds out what `path` is; `wal` is the log's directory if the user named it, or the one above the logs.
+    /// Finds the places at `path`. `wal` is the directory of the log, or above the logs, if the user named it.
     pub(crate) fn find(path: &Path, wal: Option<&Path>, registry: &Registry) -> Result<Self> {
-        // A log that cannot be read hides no shards beside it.
+        // If a log cannot be read, the shards beside it are still found.
         let is_above = path.is_dir()
             && !is_shard(path, wal, registry).unwrap_or(false)
             && shard_within(path, DEPTH_MAX, registry);
@@ -50,7 +50,7 @@ impl Tree {
         if let Some(wal) = wal.filter(|wal| !wal.is_dir()) {
             return Err(Failure::missing(wal));
         }
-        // The directory of InfluxDB as a whole: its logs are beside its data, and are found from there.
+        // The root directory of InfluxDB: its logs are beside `data` and are found from there.
         let root = path.join("data");
         let is_root = root.is_dir() && path.join("wal").is_dir();
         let above = if is_root { root.as_path() } else { path };
@@ -68,7 +68,7 @@ impl Tree {
             tree.stray_logs(above, &logs, &logs, DEPTH_MAX, registry);
         }
         tree.missing_logs(wal);
-        // A member of etcd has no shards, though it has directories.
+        // An etcd member has directories, but no shards.
         tree.is_above = !tree.places.iter().all(|(_, place)| place.is_etcd());
         Ok(tree)
     }
@@ -96,9 +96,9 @@ impl Tree {
                 continue;
             }
             let log = wal.map(|wal| wal.join(path.strip_prefix(above).unwrap_or(&path)));
-            // One that cannot be reached is not a missing one.
+            // A log that cannot be read counts as existing.
             let log = log.filter(|log| exists(log).unwrap_or(true));
-            // What is wrong with one shard, or on the way to some, hides no others.
+            // A problem in one shard must not hide other shards.
             let is_shard = is_shard(&path, log.as_deref(), registry);
             let found =
                 is_shard.and_then(|is| is.then(|| Place::find(&path, log.as_deref(), registry)).transpose());
@@ -107,13 +107,13 @@ impl Tree {
             } else if depth > 0 && shard_within(&path, depth - 1, registry) {
                 self.descend(above, &path, wal, depth - 1, registry)?;
             } else {
-                self.skip(path, "holds no TSM file and no log");
+                self.skip(path, "contains no TSM file and no log");
             }
         }
         Ok(())
     }
 
-    /// Logs whose data directory is missing: InfluxDB does not know of them.
+    /// Adds logs whose data directory is missing. InfluxDB does not read them.
     fn stray_logs(&mut self, above: &Path, logs: &Path, dir: &Path, depth: usize, registry: &Registry) {
         let names = match list(dir) {
             Ok(names) => names,
@@ -131,13 +131,13 @@ impl Tree {
                 }
                 Err(why) if is_stray => self.places.push((path.clone(), unreadable(&path, &why))),
                 Ok(false) if depth > 0 => self.stray_logs(above, logs, &path, depth - 1, registry),
-                // The check of the data beside it reports what is wrong.
+                // The check of the shard with this log reports errors.
                 Ok(_) | Err(_) => {}
             }
         }
     }
 
-    /// The logs of members of etcd that are not beside their snapshots: where the user says, or missing.
+    /// Adds the logs of etcd members that are not beside their snapshots. They are where the user says, or missing.
     fn missing_logs(&mut self, wal: Option<&Path>) {
         let missing = |(path, place): &(PathBuf, Place)| {
             let Place::EtcdSnapshot(_) = place else { return None };
@@ -149,7 +149,7 @@ impl Tree {
         self.places.extend(missing);
     }
 
-    /// The same without the logs of its shards, as the user asks for it.
+    /// The same places without their logs, for `--no-wal`.
     pub(crate) fn without_logs(mut self) -> Self {
         let places = self.places.into_iter();
         self.places =
@@ -157,7 +157,7 @@ impl Tree {
         self
     }
 
-    /// Refuses a directory of shards for `verb`, which takes one.
+    /// Refuses a directory of shards for `verb`, which accepts a single shard.
     pub(super) fn refuse_above(
         verb: &str,
         path: &Path,
@@ -180,15 +180,14 @@ impl Tree {
         let named = named.chain(more).collect::<Vec<_>>().join(", ");
         let (path, first) = (path.display(), first.display());
         let text = format!(
-            "{path}: not a shard, but a directory of {}: {named}; `tsmith {verb}` takes one at a time, as in `tsmith {verb} {first}`",
+            "{path}: not a shard, but a directory of {}: {named}; pass one shard, as in `tsmith {verb} {first}`",
             count(shards.len(), "shard"),
         );
         Err(Failure::Usage(text))
     }
 }
 
-/// The paths that a verb reads, without those of InfluxDB's that a shell's `*` brings along. One that the user names
-/// alone stays.
+/// The paths to read, without files of InfluxDB that a shell's `*` also matches. A single path is always read.
 pub(crate) fn to_read<'p>(paths: &'p [PathBuf], registry: &Registry) -> (Vec<&'p PathBuf>, Vec<Skipped>) {
     let reason = |path: &Path| {
         let (dir, name) = (path.parent()?, path.file_name()?);
@@ -211,7 +210,7 @@ fn unreadable(path: &Path, why: &Failure) -> Place {
     Place::Unreadable(path.to_owned(), why.clone())
 }
 
-/// Whether there is a shard below.
+/// Whether there is a shard below `dir`.
 fn shard_within(dir: &Path, depth: usize, registry: &Registry) -> bool {
     let Ok(names) = list(dir) else { return false };
     names.into_iter().filter(|(name, _)| name != "_series").any(|(name, is_dir)| {
@@ -224,7 +223,7 @@ fn shard_within(dir: &Path, depth: usize, registry: &Registry) -> bool {
     })
 }
 
-/// Whether a link leads to a shard, or to a log on another disk. Through other links nobody goes: they may lead anywhere.
+/// Whether `path` is a link to a shard or to a log. Other links are not followed, because they may lead anywhere.
 fn is_linked_shard(path: &Path, registry: &Registry) -> bool {
     path.is_dir() && is_shard(path, None, registry).unwrap_or(false)
 }

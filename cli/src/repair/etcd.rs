@@ -1,4 +1,4 @@
-//! etcd's log and snapshots: torn ends, and what `--force` cuts off.
+//! Repairs etcd's log and snapshots: cuts torn tails, and with `--force` everything after the last valid record.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,15 +11,15 @@ use tsmith_wal::{NotReplayed, RecoveryMode};
 
 use super::files::{gap, shown};
 use super::report::{Cut, File, Gap, Refused, State};
-use crate::etcd::Behind;
+use crate::etcd::AfterEnd;
 use crate::exit::{Failure, complain};
 use crate::output::count;
 use crate::place::list;
 use crate::read;
 
-/// A torn end is cut, as etcd does when it starts; of one segment not even that, for who repairs a log must have all of it.
-/// What else is corrupt is cut off with `force`. `data` is the directory of the files of the engine that has the log, if there
-/// is one.
+/// Repairs the log at `path`. A torn tail is cut, as etcd does when it starts. With `force`, other corruption is cut off too.
+/// A single segment is only checked, because a repair needs the complete log. `data` is the directory of the engine's files,
+/// if the log belongs to an engine.
 pub(super) fn log(
     path: &Path,
     data: Option<&Path>,
@@ -34,43 +34,43 @@ pub(super) fn log(
         Err(problem) if etcd::is_log(&OsFs, path) => return log_of_engine(path, &problem.to_string()),
         Err(problem) => return cut_back(path, &problem.to_string(), dry_run, force),
     };
-    let behind = crate::etcd::behind(&found);
-    if let Some(Behind::Lost(problem)) = behind {
+    let after_end = crate::etcd::after_end(&found);
+    if let Some(AfterEnd::Lost(problem)) = after_end {
         return cut_back(path, &problem.to_string(), dry_run, force);
     }
-    let Some(tail) = found.tail else { return File::new(path, "etcd-log", State::Whole) };
+    let Some(tail) = found.tail else { return File::new(path, "etcd-log", State::Ok) };
     let bytes = tail.bytes;
     let mut file = File::new(path, "etcd-log", State::Torn);
-    file.dropped = format!("{bytes} bytes torn by a crash, which the next opening cuts");
-    let reason = format!("torn end of {}", tail.path.display());
+    file.dropped = format!("torn tail of {bytes} bytes; the next opening cuts it");
+    let reason = format!("torn tail of {}", tail.path.display());
     file.gaps = vec![Gap { offset: tail.offset, bytes, reason }];
-    // Else it ends well to etcd, and opening wipes what follows.
+    // If the tail is not torn, etcd accepts the log, and opening zeros the bytes after its end.
     if dry_run || !tail.is_torn || !path.is_dir() {
         return file;
     }
     match etcd::repair(&OsFs, path) {
         Ok(done) => {
             let Tail { bytes, records, copy, .. } = done.unwrap_or(tail);
-            file.dropped = format!("{bytes} bytes torn by a crash, {records} whole records among them");
+            file.dropped = format!("torn tail of {bytes} bytes, with {records} intact records");
             file.quarantined = copy.as_deref().map(shown);
             file
         }
-        Err(error) => File::new(path, "etcd-log", State::Lost).because(&error.to_string()),
+        Err(error) => File::new(path, "etcd-log", State::Unrepaired).because(&error.to_string()),
     }
 }
 
-/// Cuts a corrupt log back to its last valid record. Without `force` only a last segment that is empty goes, as etcd passes
-/// over it; of all else it is said what `force` would lose.
+/// Cuts a corrupt log back to its last valid record. Without `force`, only an empty last segment is removed, which etcd
+/// ignores. For other corruption the report says what `force` would lose.
 fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
-    let mut file = File::new(path, "etcd-log", State::Lost);
+    let mut file = File::new(path, "etcd-log", State::Unrepaired);
     let snapshots = crate::etcd::snapshots_of(path);
     let cut = |dry_run| etcd::cut_back(&OsFs, path, snapshots.as_deref(), dry_run);
     if etcd::is_log(&OsFs, path) {
         return file.because(problem);
     }
-    // Records of one segment go on in others.
+    // The log continues in other segments.
     if !path.is_dir() {
-        return file.because(&format!("{problem}; name the directory of the log to cut it with `--force`"));
+        return file.because(&format!("{problem}; to cut the log with `--force`, pass its directory"));
     }
     let mut found = match cut(true) {
         Ok(Some(found)) => found,
@@ -89,12 +89,12 @@ fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
     let entries = match found.lost_entries {
         Some((first, last)) if first == last => format!("entry {first}"),
         Some((first, last)) => format!("entries {first} to {last}"),
-        None => format!("no entry that can be read; the first would be {}", found.last.saturating_add(1)),
+        None => format!("no readable entry (the next is entry {})", found.last.saturating_add(1)),
     };
     let dropped = format!("{bytes} bytes, {entries}");
     if !is_allowed {
         return file.because(&format!(
-            "{problem}; where no other member has a copy, `--force` cuts the log there and loses {dropped}"
+            "{problem}; if no other member has a copy, `--force` cuts the log there and loses {dropped}"
         ));
     }
     file.state = if dry_run { State::Corrupt } else { State::Repaired };
@@ -111,25 +111,26 @@ fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
     });
     if !dry_run && found.lost_entries.is_some() {
         complain(&format!(
-            "{}: etcd's database may hold lost entries; etcd then ignores as many new writes, which time out: repeat them",
+            "{}: etcd's database may contain some of the lost entries; etcd then ignores as many new writes, which time out: \
+             repeat them",
             path.display()
         ));
     }
     if found.is_empty_segment {
-        return file.because("the last segment holds no record; etcd itself starts without it");
+        return file.because("the last segment contains no record; etcd starts without it");
     }
     file.because(&found.reason.to_string())
 }
 
-/// The end of the segment that is cut, and the files that go whole.
+/// The end of the segment that is cut, and the files that are removed.
 fn gaps_of(found: &CutBack) -> Vec<Gap> {
     let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
     let cut = Gap {
         offset: found.offset,
         bytes: found.lost_bytes,
-        reason: format!("record {} of {} and all behind it", found.records + 1, name(&found.path)),
+        reason: format!("record {} of {} and all that follow", found.records + 1, name(&found.path)),
     };
-    let whole = |what: &'static str| {
+    let removed = |what: &'static str| {
         move |gone: &Renamed| Gap {
             offset: 0,
             bytes: gone.bytes,
@@ -137,11 +138,12 @@ fn gaps_of(found: &CutBack) -> Vec<Gap> {
         }
     };
     let cut = found.copy.as_ref().map(|_| cut).into_iter();
-    let segments = found.segments.iter().map(whole("the whole segment"));
-    cut.chain(segments).chain(found.snapshots.iter().map(whole("the snapshot"))).collect()
+    let segments = found.segments.iter().map(removed("the entire segment"));
+    cut.chain(segments).chain(found.snapshots.iter().map(removed("the snapshot"))).collect()
 }
 
-/// The log of an engine with records that pass their checks and cannot be replayed. It is not rewritten, as below.
+/// The report on an engine's log with records that pass their checks but cannot be replayed. For the reason why the log is
+/// not rewritten, see [`log_of_engine`].
 fn unreplayable(dir: &Path, data: Option<&Path>, registry: &Registry) -> Option<File> {
     if !etcd::is_log(&OsFs, dir) {
         return None;
@@ -150,56 +152,57 @@ fn unreplayable(dir: &Path, data: Option<&Path>, registry: &Registry) -> Option<
         LogCheck::with_files(&OsFs, data, Some(&registry.log_reader(&OsFs, data, dir)))
     });
     let refused = check.refused_of(&OsFs, dir).ok().filter(|refused| !refused.is_empty())?;
-    let mut file = File::new(dir, "etcd-log", State::Lost);
+    let mut file = File::new(dir, "etcd-log", State::Unrepaired);
     let named = |refused: &NotReplayed| Refused {
         offset: refused.offset,
-        in_part: false,
+        partial: false,
         reason: format!("{}: {}", refused.path.display(), refused.reason),
     };
     file.refused = refused.iter().map(named).collect();
     Some(file.because(&format!(
-        "{} cannot be replayed; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the values that \
-         can be replayed to TSM files, and drops this log",
+        "{} cannot be replayed; run `tsmith snapshot --recovery salvage` on the engine directory to write the other values to \
+         TSM files and truncate this log",
         count(refused.len(), "record")
     )))
 }
 
-/// The checksums of all segments are one chain: rewriting one means rewriting all. A snapshot avoids that.
+/// The report on a corrupt log of an engine. The checksums of all segments form one chain, so rewriting one segment means
+/// rewriting all. A snapshot avoids that.
 fn log_of_engine(dir: &Path, problem: &str) -> File {
-    let mut file = File::new(dir, "etcd-log", State::Lost);
+    let mut file = File::new(dir, "etcd-log", State::Unrepaired);
     let found = match tsmith_wal::replay_only(&OsFs, dir, RecoveryMode::Salvage, |_, _| Ok(())) {
         Ok(found) => found,
         Err(error) => return file.because(Failure::from(error).text()),
     };
     file.gaps = found.gaps.iter().map(gap).collect();
     file.because(&format!(
-        "{problem}; `tsmith snapshot` of the engine's directory with `--recovery salvage` writes the {} that pass their checks to TSM \
-         files, and drops this log",
-        count(found.records, "record")
+        "{problem}; run `tsmith snapshot --recovery salvage` on the engine directory to write the {} to TSM files and \
+         truncate this log",
+        count(found.records, "valid record")
     ))
 }
 
-/// One checksum covers all of it, so that it is whole or lost.
+/// Checks a snapshot file. One checksum covers all of it, so nothing of a corrupt file can be kept.
 pub(super) fn snapshot(path: &Path) -> File {
     let bytes = match read::within(path, SNAPSHOT_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(error) => return File::failed(path, "etcd-snapshot", &Failure::io(path, &error)),
     };
     match etcd::snap::decode(&bytes) {
-        Ok(_) => File::new(path, "etcd-snapshot", State::Whole),
+        Ok(_) => File::new(path, "etcd-snapshot", State::Ok),
         Err(why) => {
             let next = if has_older(path) {
-                "etcd takes the one before"
+                "etcd uses the previous snapshot"
             } else {
-                "and there is none before it: restore it from a copy"
+                "there is no older snapshot: restore the file from a backup"
             };
-            let why = format!("{why}; with one checksum over all of it nothing can be kept, {next}");
-            File::new(path, "etcd-snapshot", State::Lost).because(&why)
+            let why = format!("{why}; one checksum covers the entire file, so nothing can be kept; {next}");
+            File::new(path, "etcd-snapshot", State::Unrepaired).because(&why)
         }
     }
 }
 
-/// Whether a snapshot stands in the directory that is older: their names rise.
+/// Whether the directory contains an older snapshot. A newer snapshot has a greater name.
 fn has_older(path: &Path) -> bool {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let is_older = |name: &OsStr| etcd::snap::is_snapshot(name) && Some(name) < path.file_name();

@@ -1,4 +1,4 @@
-//! One file, or one log: repaired by the engine, or only looked at, and reported.
+//! Repairs one file or one log through the engine, and reports the result. A dry run only reads.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use tsmith_wal::{GapKind, RecoveryMode, SegmentRepair};
 use super::report::{File, Gap, Index, Key, Refused, State};
 use crate::exit::{Failure, Result};
 use crate::output::count;
-use crate::problem::Problem;
+use crate::problem::{Problem, missing_parts};
 
 fn state(quarantined: Option<&PathBuf>, dry_run: bool) -> State {
     match quarantined {
-        None => State::Whole,
+        None => State::Ok,
         Some(_) if dry_run => State::Corrupt,
         Some(_) => State::Repaired,
     }
@@ -29,7 +29,7 @@ pub(super) fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// The TSM file at `path`, without the keys that have another type in an older one.
+/// Repairs the TSM file at `path`. Keys that have another type in an older file are dropped.
 pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], decoders: &Decoders, dry_run: bool) -> File {
     let repaired = repair::tsm_file_without(&OsFs, path, two_types, decoders, dry_run);
     let Repaired { salvage, quarantined, gone, rescued } = match repaired {
@@ -40,9 +40,8 @@ pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], decoders: &Decoders, dry_
         Err(error) => return File::failed(path, "tsm", &error.into()),
     };
     if gone && quarantined.is_none() {
-        let reason =
-            "the quarantined file holds nothing that can be kept; remove it when you no longer need it";
-        return File::new(path, "tsm", State::Lost).because(reason);
+        let reason = "the quarantined file contains no valid block; remove it when you no longer need it";
+        return File::new(path, "tsm", State::Unrepaired).because(reason);
     }
     let Salvage { kept_keys, kept_blocks, kept_values, .. } = salvage;
     let mut file = File::new(path, "tsm", state(quarantined.as_ref().or(rescued.as_ref()), dry_run));
@@ -52,14 +51,14 @@ pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], decoders: &Decoders, dry_
         count(kept_blocks, "block"),
         count(kept_values, "value")
     );
-    if file.state != State::Whole {
+    if file.state != State::Ok {
         file.dropped = dropped_of(&salvage, gone);
     }
     if let Some(loss) = &salvage.index {
         let gap = |gap: &std::ops::Range<u64>| Gap {
             offset: gap.start,
             bytes: gap.end - gap.start,
-            reason: "no entry of the index can be read here".to_owned(),
+            reason: "no index entry can be read here".to_owned(),
         };
         file.gaps = loss.gaps.iter().map(gap).collect();
         let (offset, reason) = (loss.error.offset(), loss.error.kind().to_string());
@@ -71,12 +70,12 @@ pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], decoders: &Decoders, dry_
     file
 }
 
-/// What of a TSM file is left out, in numbers.
+/// What a TSM file loses, in numbers.
 fn dropped_of(salvage: &Salvage, gone: bool) -> String {
     let mut dropped = count(salvage.dropped_blocks(), "block");
     if let Some(bytes @ 1..) = salvage.index.as_ref().map(|loss| loss.orphan_bytes) {
         let bytes = count(bytes, "byte");
-        dropped = format!("{dropped}, {bytes} of blocks without an entry in the index");
+        dropped = format!("{dropped}, {bytes} of blocks without an index entry");
     }
     let rebuilt: usize = salvage.corrupt.iter().map(|key| key.repaired.len()).sum();
     if rebuilt > 0 {
@@ -84,12 +83,12 @@ fn dropped_of(salvage: &Salvage, gone: bool) -> String {
         dropped.push_str(&count(rebuilt as u64, "block"));
     }
     if gone {
-        dropped += "; nothing is left, so that no file has the name";
+        dropped += "; no block is left, so the file is removed";
     }
     dropped
 }
 
-/// Whether the file is in order, and only another build can read it.
+/// Whether the file is valid, but needs a part that this build does not have.
 fn is_unknown(kind: &ErrorKind) -> bool {
     match kind {
         ErrorKind::UnknownPart { .. } => true,
@@ -98,15 +97,15 @@ fn is_unknown(kind: &ErrorKind) -> bool {
     }
 }
 
-/// The tombstones at `path`; `wal` is the directory of the log that belongs to them.
+/// Repairs the tombstone file at `path`. `wal` is the directory of the log that belongs to it.
 pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool, registry: &Registry) -> File {
     let data = path.parent().unwrap_or(Path::new(""));
     let log = wal.map(|wal| registry.log_reader(&OsFs, data, wal));
     if let Some((offset, bytes)) = repair::unfinished_delete(&OsFs, path, log.as_ref()) {
         let mut file = File::new(path, "tombstone", State::Torn);
-        let reason = "a delete that was not finished, and that the log still has".to_owned();
+        let reason = "an unfinished delete, which the log still has".to_owned();
         file.gaps = vec![Gap { offset, bytes, reason }];
-        file.dropped = format!("{bytes} bytes torn by a crash, which the next opening writes again");
+        file.dropped = format!("torn tail of {bytes} bytes; the next opening writes it again");
         return file;
     }
     let repaired = match repair::tombstones(&OsFs, path, dry_run) {
@@ -115,12 +114,12 @@ pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool, registr
     };
     let Repaired { salvage: TombstoneLoss { salvage, believed }, quarantined, .. } = repaired;
     let mut file = File::new(path, "tombstone", state(quarantined.as_ref(), dry_run));
-    // Ranges of a key that meet are one record of the new file.
+    // The rebuilt file has one record for adjacent ranges of a key.
     let joined = salvage.kept.iter().map(|(_, ranges)| ranges.len() as u64).sum();
     let records = count(if quarantined.is_none() { salvage.kept_records } else { joined }, "record");
     file.kept = match believed {
         0 => records,
-        believed => format!("{records}, with {believed} taken without a checksum, whose keys exist"),
+        believed => format!("{records}, of these {believed} without a checksum, whose keys exist"),
     };
     let lost = |lost: &LostTombstones| Gap {
         offset: lost.offset,
@@ -130,51 +129,53 @@ pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool, registr
     file.gaps = salvage.lost.iter().map(lost).collect();
     if !file.gaps.is_empty() {
         let bytes: u64 = file.gaps.iter().map(|gap| gap.bytes).sum();
-        file.dropped = format!("{bytes} bytes; what only they deleted is there again");
+        file.dropped = format!("{bytes} bytes; points whose tombstones are lost reappear");
     }
     file.quarantined = quarantined.as_deref().map(shown);
     file
 }
 
-/// The manifest at `path`; `wal` is the log's directory if the user named it.
+/// Repairs the manifest at `path`. `wal` is the directory of the log if the user named it.
 pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool, registry: &Registry) -> File {
     let lost = |error| File::failed(path, "manifest", &Failure::from(error));
     let data = path.parent().unwrap_or(Path::new(""));
     let Repaired { salvage, quarantined, .. } = match repair::manifest(registry, &OsFs, data, wal, dry_run) {
         Ok(Some(repaired)) => repaired,
-        Ok(None) => return File::new(path, "manifest", State::Whole),
+        Ok(None) => return File::new(path, "manifest", State::Ok),
         Err(error) => return lost(error),
     };
-    if let Err(error) = registry.check(&salvage.manifest.parts) {
-        let state = if salvage.error.is_none() { State::Unknown } else { State::Lost };
-        return File::new(path, "manifest", state).because(Failure::from(error).text());
+    if let Some(missing) = missing_parts(&salvage.manifest.parts, registry) {
+        let state = if salvage.error.is_none() { State::Unknown } else { State::Unrepaired };
+        return File::new(path, "manifest", state).because(&missing);
     }
     let state = match (&salvage.error, dry_run) {
-        (None, _) => State::Whole,
+        (None, _) => State::Ok,
         (Some(_), true) => State::Corrupt,
         (Some(_), false) => State::Repaired,
     };
     let mut file = File::new(path, "manifest", state);
-    let says = &salvage.manifest;
-    file.kept = format!("{}, log in {}, types {}", says.parts, says.wal.display(), says.typing.name());
+    let manifest = &salvage.manifest;
+    let (parts, wal, types) = (&manifest.parts, manifest.wal.display(), manifest.typing.name());
+    file.kept = format!("{parts}, log in {wal}, types {types}");
     if let Some(error) = salvage.error {
-        let flaw = match error.kind() {
+        let corruption = match error.kind() {
             ErrorKind::Manifest { line, expected } => format!("line {line}, where {expected} is expected"),
-            ErrorKind::NoManifest => "nothing, for it was gone".to_owned(),
-            ErrorKind::LogElsewhere { .. } => "the way to another directory's log".to_owned(),
-            ErrorKind::NoLogDirectory => "the way to a log that is gone".to_owned(),
+            ErrorKind::NoManifest => "nothing, because the file was missing".to_owned(),
+            ErrorKind::LogElsewhere { .. } => "the path of another directory's log".to_owned(),
+            ErrorKind::NoLogDirectory => "the path of a log that does not exist".to_owned(),
             other => other.to_string(),
         };
         file.dropped = match salvage.made_up.join(", ") {
-            lines if lines.is_empty() => flaw,
-            lines => format!("{flaw}; taken from the directory instead: {lines}"),
+            lines if lines.is_empty() => corruption,
+            lines => format!("{corruption}; taken from the directory instead: {lines}"),
         };
     }
     file.quarantined = quarantined.as_deref().map(shown);
     file
 }
 
-/// All segments of the log in the directory of `path`, or only the one at `path`. `data` is the directory of its files.
+/// Repairs all segments of the log in the directory of `path`. Without `data`, the directory of the files, only the segment
+/// at `path` is repaired.
 pub(super) fn log(path: &Path, data: Option<&Path>, dry_run: bool) -> Result<Vec<File>> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
@@ -186,7 +187,7 @@ pub(super) fn log(path: &Path, data: Option<&Path>, dry_run: bool) -> Result<Vec
             if matches!(error, Failure::Io(_)) {
                 return Err(error);
             }
-            return Ok(vec![File::new(path, "segment", State::Lost).because(error.text())]);
+            return Ok(vec![File::new(path, "segment", State::Unrepaired).because(error.text())]);
         }
     };
     let names = if only.is_some() {
@@ -195,18 +196,18 @@ pub(super) fn log(path: &Path, data: Option<&Path>, dry_run: bool) -> Result<Vec
         tsmith_wal::segment_names(&OsFs, dir).map_err(|error| Failure::Io(error.to_string()))?
     };
     let mut names: Vec<PathBuf> = names.into_iter().map(|name| dir.join(name)).collect();
-    // One of which nothing was whole has gone by now.
+    // A segment without any valid record no longer exists after the repair.
     names.extend(found.iter().map(|repair| repair.path.clone()));
     names.sort();
     names.dedup();
     let file = |path: PathBuf| match found.iter().find(|repair| repair.path.file_name() == path.file_name()) {
         Some(repair) => segment(repair, dry_run),
-        None => File::new(&path, "segment", State::Whole),
+        None => File::new(&path, "segment", State::Ok),
     };
     Ok(names.into_iter().map(file).collect())
 }
 
-/// A log of another crate: checked, and left as it is.
+/// Checks a log that another crate implements. It is not changed.
 pub(super) fn other_log(dir: &Path, name: &str, registry: &Registry) -> File {
     let read = registry
         .find_log(name)
@@ -218,8 +219,8 @@ pub(super) fn other_log(dir: &Path, name: &str, registry: &Registry) -> File {
     };
     let is_corrupt = recovery.gaps.iter().any(|gap| gap.kind != GapKind::TornTail);
     let state = match recovery.gaps.is_empty() {
-        _ if is_corrupt => State::Lost,
-        true => State::Whole,
+        _ if is_corrupt => State::Unrepaired,
+        true => State::Ok,
         false => State::Torn,
     };
     let mut file = File::new(dir, "log", state);
@@ -229,49 +230,49 @@ pub(super) fn other_log(dir: &Path, name: &str, registry: &Registry) -> File {
         return file;
     }
     file.because(&format!(
-        "only the log `{name}` can rewrite its segments; `tsmith snapshot` of the engine's directory with `--recovery salvage` \
-         writes the records that pass their checks to TSM files, and drops this log"
+        "`tsmith repair` cannot rewrite the segments of the log `{name}`; run `tsmith snapshot --recovery salvage` on the \
+         engine directory to write the valid records to TSM files and truncate this log"
     ))
 }
 
 fn segment(repair: &SegmentRepair, dry_run: bool) -> File {
     let state = match &repair.quarantined {
         None if !repair.gaps.is_empty() => State::Torn,
-        aside => state(aside.as_ref(), dry_run),
+        quarantined => state(quarantined.as_ref(), dry_run),
     };
     let mut file = File::new(&repair.path, "segment", state);
     file.kept = count(repair.kept_records, "record");
     file.gaps = repair.gaps.iter().map(gap).collect();
     let refused = |refused: &tsmith_wal::Refused| Refused {
         offset: refused.offset,
-        in_part: refused.in_part,
+        partial: refused.in_part,
         reason: refused.reason.clone(),
     };
     file.refused = repair.refused.iter().map(refused).collect();
     file.notes.extend(repair.unverified.iter().map(|records| Problem::at(records.offset, records.reason())));
-    file.dropped = if file.state == State::Whole { String::new() } else { dropped(&file) };
+    file.dropped = if file.state == State::Ok { String::new() } else { dropped(&file) };
     file.quarantined = repair.quarantined.as_deref().map(shown);
     file
 }
 
-/// What of a segment is left out, in numbers.
+/// What a segment loses, in numbers.
 fn dropped(file: &File) -> String {
     let bytes: u64 = file.gaps.iter().map(|gap| gap.bytes).sum();
     if file.state == State::Torn {
-        return format!("{bytes} bytes torn by a crash, which the next opening cuts");
+        return format!("torn tail of {bytes} bytes; the next opening cuts it");
     }
-    let parts = file.refused.iter().filter(|refused| refused.in_part).count();
-    let (gaps, whole) = (file.gaps.len(), file.refused.len() - parts);
+    let partial = file.refused.iter().filter(|refused| refused.partial).count();
+    let (gaps, complete) = (file.gaps.len(), file.refused.len() - partial);
     let of = |number: usize, text: String| (number > 0).then_some(text);
-    let gone = match bytes {
-        // Only something before it is missing.
-        0 => "no byte of it: it begins where the one before ends".to_owned(),
+    let lost = match bytes {
+        // Records are missing before this segment, and none in it.
+        0 => "no byte; its first record number now follows the previous segment".to_owned(),
         bytes => format!("{bytes} bytes"),
     };
     let all = [
-        of(gaps, gone),
-        of(whole, format!("{} that cannot be replayed", count(whole, "record"))),
-        of(parts, format!("a part of {}", count(parts, "record"))),
+        of(gaps, lost),
+        of(complete, format!("{} that cannot be replayed", count(complete, "record"))),
+        of(partial, format!("part of {}", count(partial, "record"))),
     ];
     all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

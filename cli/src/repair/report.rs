@@ -1,4 +1,4 @@
-//! The report of a repair: what of each file is kept, and what dropped.
+//! The report of a repair: what each file kept and lost.
 
 use std::io::Write;
 use std::path::Path;
@@ -14,26 +14,26 @@ use crate::output::{Out, count};
 use crate::place::Skipped;
 use crate::problem::Problem;
 
-/// How a file was found, and left.
+/// The result for one file. The text report uses the same words as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
-    Whole,
-    /// Its end is torn by a crash; opening the directory cuts it.
+    Ok,
+    /// The file ends in a torn tail, which a crash leaves. The next opening of the directory cuts it.
     Torn,
     Repaired,
-    /// To be repaired without `--dry-run`.
+    /// Corrupt, and not repaired because of `--dry-run`.
     Corrupt,
-    /// It cannot be repaired, and is as it was.
-    Lost,
-    /// Not corrupt: this build cannot read it. It is as it was.
+    /// Corrupt, and impossible to repair. The file is unchanged.
+    Unrepaired,
+    /// Not corrupt, but this build lacks a part that the file needs. The file is unchanged.
     Unknown,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) dry_run: bool,
-    /// Files of which something is not whole.
+    /// The number of files that are neither ok nor torn.
     pub(super) problems: u64,
     pub(super) files: Vec<File>,
     pub(super) skipped: Vec<Skipped>,
@@ -50,10 +50,10 @@ pub(super) struct File {
     pub(super) dropped: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) quarantined: Option<String>,
-    /// Where what is kept of a quarantined file is.
+    /// The file with the valid blocks of a quarantined file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rescued: Option<String>,
-    /// What of header, footer and index of a TSM file is corrupt.
+    /// The corruption in header, footer or index of a TSM file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) index: Option<Index>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -62,10 +62,10 @@ pub(super) struct File {
     pub(super) gaps: Vec<Gap>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) refused: Vec<Refused>,
-    /// Where a log of etcd's is cut by force.
+    /// Where `--force` cuts an etcd log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cut: Option<Cut>,
-    /// What is kept and worth a look.
+    /// Remarks on what is kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) notes: Vec<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,12 +75,12 @@ pub(super) struct File {
     pub(super) is_unread: bool,
 }
 
-/// The end of a log that is lost.
+/// The part of an etcd log that is cut off.
 #[derive(Debug, Serialize)]
 pub(super) struct Cut {
     pub(super) segment: String,
     pub(super) offset: u64,
-    /// The first record that is lost, counted from 1 in the segment.
+    /// The first lost record, counted from 1 in the segment.
     pub(super) record: u64,
     pub(super) bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,11 +95,11 @@ pub(super) struct Index {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) offset: Option<u64>,
     pub(super) reason: String,
-    /// Bytes of blocks without an entry that can be read.
+    /// Bytes of blocks whose index entry cannot be read.
     pub(super) orphan_bytes: u64,
 }
 
-/// One key of a TSM file of which not all is whole.
+/// One key of a TSM file with corrupt blocks or index entries.
 #[derive(Debug, Serialize)]
 pub(super) struct Key {
     #[serde(rename = "key")]
@@ -111,8 +111,9 @@ pub(super) struct Key {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) kept_max: Option<i64>,
     pub(super) dropped: Vec<Block>,
+    /// Valid blocks whose index entry is rebuilt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) mended: Vec<Block>,
+    pub(super) rebuilt: Vec<Block>,
 }
 
 #[derive(Debug, Serialize)]
@@ -123,7 +124,7 @@ pub(super) struct Block {
     pub(super) reason: String,
 }
 
-/// A part of a log or of tombstones.
+/// A part of a log or tombstone file that cannot be read.
 #[derive(Debug, Serialize)]
 pub(super) struct Gap {
     pub(super) offset: u64,
@@ -131,12 +132,12 @@ pub(super) struct Gap {
     pub(super) reason: String,
 }
 
-/// A record of a log that passes its checks, and that cannot be replayed.
+/// A record of a log that passes its checks but cannot be replayed.
 #[derive(Debug, Serialize)]
 pub(super) struct Refused {
     pub(super) offset: u64,
-    /// A part of it is kept.
-    pub(super) in_part: bool,
+    /// Whether the other part of the record is kept.
+    pub(super) partial: bool,
     pub(super) reason: String,
 }
 
@@ -155,7 +156,7 @@ impl Key {
             kept_min: key.kept_range.map(|range| range.min),
             kept_max: key.kept_range.map(|range| range.max),
             dropped: key.dropped.iter().map(block).collect(),
-            mended: key.repaired.iter().map(block).collect(),
+            rebuilt: key.repaired.iter().map(block).collect(),
         }
     }
 }
@@ -183,9 +184,9 @@ impl File {
         }
     }
 
-    /// One that could not be repaired, and why.
+    /// A file that could not be repaired, and why.
     pub(super) fn failed(path: &Path, kind: &'static str, why: &Failure) -> Self {
-        let file = Self::new(path, kind, State::Lost).because(why.text());
+        let file = Self::new(path, kind, State::Unrepaired).because(why.text());
         Self { is_unread: matches!(why, Failure::Io(_)), ..file }
     }
 
@@ -202,23 +203,23 @@ impl File {
 
     fn put(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
         let word = match self.state {
-            State::Whole => "ok",
+            State::Ok => "ok",
             State::Torn => "torn",
             State::Repaired => "repaired",
             State::Corrupt => "corrupt",
-            State::Lost => "CANNOT REPAIR",
-            State::Unknown => "UNKNOWN",
+            State::Unrepaired => "unrepaired",
+            State::Unknown => "unknown",
         };
         write!(text, "{word} {}", printable(&self.path))?;
         if !self.kept.is_empty() {
-            let keeps = if self.state == State::Whole { "" } else { "kept " };
-            write!(text, ": {keeps}{}", self.kept)?;
+            let kept = if self.state == State::Ok { "" } else { "kept " };
+            write!(text, ": {kept}{}", self.kept)?;
         }
         if !self.dropped.is_empty() {
             write!(text, "; dropped {}", self.dropped)?;
         }
         if let Some(error) = &self.error {
-            // Errors of the engine name the file again.
+            // The line begins with the path already.
             let error = error.strip_prefix(&format!("{}: ", self.path)).unwrap_or(error);
             write!(text, ": {}", printable(error))?;
         }
@@ -226,14 +227,14 @@ impl File {
         if let Some(Index { offset, reason, .. }) = &self.index {
             writeln!(
                 text,
-                "  rewrites header, index and footer: {}",
+                "  header, index and footer are rebuilt: {}",
                 Problem { offset: *offset, ..Problem::new(reason) }
             )?;
         }
         for key in &self.keys {
             key.put(text)?;
         }
-        let gap = if self.state == State::Lost { "bad" } else { "dropped" };
+        let gap = if self.state == State::Unrepaired { "corrupt" } else { "dropped" };
         for Gap { offset, bytes, reason } in &self.gaps {
             match bytes {
                 0 => writeln!(text, "  {reason}")?,
@@ -243,16 +244,16 @@ impl File {
                 }
             }
         }
-        for Refused { offset, in_part, reason } in &self.refused {
-            let what = if *in_part { "a part of the record" } else { "the record" };
+        for Refused { offset, partial, reason } in &self.refused {
+            let what = if *partial { "part of the record" } else { "the record" };
             writeln!(text, "  {gap} {}", Problem::at(*offset, format!("{what}: {}", printable(reason))))?;
         }
         if let Some(rescued) = &self.rescued {
-            writeln!(text, "  what is kept: {}", printable(rescued))?;
+            writeln!(text, "  the kept blocks are in {}", printable(rescued))?;
         }
         self.notes.iter().try_for_each(|note| writeln!(text, "  note {note}"))?;
         match &self.quarantined {
-            Some(path) => writeln!(text, "  the file as it was: {path}"),
+            Some(path) => writeln!(text, "  the original is in {path}"),
             None => Ok(()),
         }
     }
@@ -271,7 +272,7 @@ impl Key {
             write!(text, ", {}", times(TimeRange::new(min, max)))?;
         }
         writeln!(text)?;
-        for (what, blocks) in [("dropped", &self.dropped), ("mended", &self.mended)] {
+        for (what, blocks) in [("dropped", &self.dropped), ("rebuilt", &self.rebuilt)] {
             for Block { offset, min, max, reason } in blocks {
                 let times = times(TimeRange::new(*min, *max));
                 writeln!(text, "    {what} {}", Problem::at(*offset, format!("{times}: {reason}")))?;

@@ -1,4 +1,4 @@
-//! One file: what is wrong with it.
+//! Checks one file.
 
 use std::path::Path;
 
@@ -15,17 +15,17 @@ use tsmith_wal::fs::OsFs;
 use super::finding::Finding;
 use super::log;
 use super::types::{Types, disagreement};
-use crate::etcd::{self, Behind};
+use crate::etcd::{self, AfterEnd};
 use crate::exit::Failure;
 use crate::output::count;
 use crate::place::{Member, Skipped};
-use crate::problem::Problem;
+use crate::problem::{Problem, missing_parts};
 use crate::read;
 
-/// Records of one log that are named before they are only counted.
+/// Records of one log that are reported one by one. Further ones are only counted.
 const NAMED_MAX: usize = 10;
 
-/// Checks one file. Gives how many values it holds.
+/// Checks one file. Returns how many values it holds.
 pub(super) fn check(member: &Member, types: &mut Types, registry: &Registry) -> (u64, Finding) {
     let mut finding = Finding::default();
     let mut values = 0;
@@ -47,7 +47,7 @@ pub(super) fn check(member: &Member, types: &mut Types, registry: &Registry) -> 
             let is_unread = matches!(why, Failure::Io(_));
             (path.clone(), Err(Problem { is_unread, ..Problem::new(why.text()) }))
         }
-        // They are reported apart from files.
+        // The report lists these in lists of their own.
         Member::Skipped(Skipped { path, .. }) | Member::Leftover(Skipped { path, .. }) => {
             (path.clone(), Ok(String::new()))
         }
@@ -66,9 +66,8 @@ fn manifest(path: &Path, finding: &mut Finding, registry: &Registry) -> Result<S
     match Manifest::read(&OsFs, data) {
         Ok(Some(manifest)) => {
             manifest.wal_directory(data).map_err(|error| Problem::of_engine(&error))?;
-            // No corruption: another build has the part.
-            let unknown = registry.check(&manifest.parts).err();
-            finding.unknown.extend(unknown.map(|error| Problem::new(error.kind())));
+            // A part that only another build has is no corruption.
+            finding.unknown.extend(missing_parts(&manifest.parts, registry).map(Problem::new));
             Ok(format!("{}, log in {}", manifest.parts, manifest.wal.display()))
         }
         Ok(None) => Err(Problem::new(ErrorKind::NoManifest)),
@@ -84,8 +83,8 @@ fn tsm(
 ) -> Result<String, Problem> {
     let bytes = files::read_file(path).map_err(|error| Problem::of_engine(&error))?;
     let reader = Reader::new(bytes).map_err(|error| Problem::from(&error))?;
-    // What is deleted whole takes any type when it is written again. Tombstones that cannot be read are reported by themselves.
-    // A pipe would be waited for.
+    // A key whose points are all deleted may get any type. Corrupt tombstones are reported when their own file is checked.
+    // The file must be regular: reading a pipe would block.
     let tombstones = Some(files::tombstones_of(path)).filter(|path| path.is_file());
     let tombstones = tombstones.and_then(|path| read::within(&path, TOMBSTONE_BYTES_MAX).ok());
     let deleted = tombstones.and_then(|bytes| TombstoneFile::read(&bytes).ok());
@@ -95,7 +94,7 @@ fn tsm(
         types.log.two_types().iter().filter(|found| found.file.as_deref() == Some(path))
     {
         let older = older.file_name().unwrap_or_default().display();
-        let reason = format!("is of type {incoming} here, of type {existing} in the older {older}");
+        let reason = format!("has type {incoming} here, but type {existing} in the older file {older}");
         let key = Some(to_text(key).into_owned());
         finding.problems.push(Problem { key, ..Problem::new(reason) });
     }
@@ -127,7 +126,7 @@ fn tsm(
         }
     }
     if let (Some(first), Some(more @ 1..)) = (finding.unknown.last_mut(), unknown.checked_sub(1)) {
-        first.reason = format!("{}; so are {} more", first.reason, count(more, "block"));
+        first.reason = format!("{} (and {} more like this)", first.reason, count(more, "block"));
     }
     *held = values as u64;
     Ok(format!(
@@ -145,16 +144,17 @@ fn tombstone(
     registry: &Registry,
 ) -> Result<String, Problem> {
     let bytes = read::within(path, TOMBSTONE_BYTES_MAX).map_err(|error| Problem::io(&error))?;
-    let mut sound = &bytes[..];
+    let mut valid = &bytes[..];
     let data = path.parent().unwrap_or(Path::new(""));
     let log = wal.map(|wal| registry.log_reader(&OsFs, data, wal));
     if let Some((at, torn)) = unfinished_delete(&OsFs, path, log.as_ref()) {
-        sound = bytes.get(..at as usize).unwrap_or_default();
-        let reason =
-            format!("{torn} bytes torn by a crash, written again when it is opened: the log has the delete");
+        valid = bytes.get(..at as usize).unwrap_or_default();
+        let reason = format!(
+            "torn tail of {torn} bytes, left by a crash: the log has this delete, and the next opening completes it"
+        );
         finding.notes.push(Problem::at(at, reason));
     }
-    let tombstones = Tombstones::new(sound).map_err(|error| Problem::from(&error))?;
+    let tombstones = Tombstones::new(valid).map_err(|error| Problem::from(&error))?;
     let version = tombstones.version();
     let mut records = 0_u64;
     for tombstone in tombstones {
@@ -162,34 +162,33 @@ fn tombstone(
         records += 1;
     }
     if records == 0 && finding.notes.is_empty() {
-        // Sound, as InfluxDB reads it.
-        finding
-            .notes
-            .push(Problem::new("deletes nothing: it may have been emptied, or cut back to its head"));
+        // InfluxDB accepts such a file.
+        finding.notes.push(Problem::new("deletes nothing: the file may have been truncated to its header"));
     }
-    // And that an engine has room for what they say.
-    TombstoneFile::read(sound).map_err(|error| Problem::from(&error))?;
+    // An engine must be able to hold the deletions in memory.
+    TombstoneFile::read(valid).map_err(|error| Problem::from(&error))?;
     Ok(format!("version {version}, {}", count(records, "record")))
 }
 
 fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<String, Problem> {
     let is_alone = !path.is_dir();
     let found = etcd::check(path)?;
-    match etcd::behind(&found) {
-        Some(Behind::Lost(problem)) => return Err(problem),
-        Some(Behind::OfLastWrite(problem)) => finding.notes.push(problem),
+    match etcd::after_end(&found) {
+        Some(AfterEnd::Lost(problem)) => return Err(problem),
+        Some(AfterEnd::OfLastWrite(problem)) => finding.notes.push(problem),
         None => {}
     }
     if let Some(torn) = found.tail.as_ref().filter(|tail| tail.is_torn) {
-        let reason = "torn by a crash, cut when it is opened";
+        let reason = "torn tail, left by a crash: the next opening cuts it";
         finding.notes.push(Problem::at(torn.offset, reason).in_segment(&torn.path));
     }
     if let Some(remnant) = &found.remnant {
-        let reason = "a snapshot beyond the end of the log: received when a crash came before its record, and passed over";
+        let reason =
+            "a snapshot newer than the log: a crash came before its record was written, so etcd ignores it";
         finding.notes.push(Problem::new(reason).in_segment(remnant));
     }
     if tsmith_wal::etcd::is_log(&OsFs, path) {
-        // An engine's: its records hold points, and an engine must be able to replay them.
+        // The log of an engine: its records hold points, and an engine must be able to replay them.
         let refused = std::mem::take(&mut types.log)
             .refused_of(&OsFs, path)
             .map_err(|error| Problem::new(error.kind()))?;
@@ -206,7 +205,7 @@ fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<Str
     }
     let (segments, records) = (count(found.segments.len(), "segment"), count(found.records, "record"));
     let end = match found.start {
-        _ if is_alone => ", checked without those before it".to_owned(),
+        _ if is_alone => ", checked without the segments before it".to_owned(),
         Some(start) => format!(", opens at index {}", start.index),
         None => String::new(),
     };
@@ -220,7 +219,7 @@ fn etcd_snapshot(path: &Path) -> Result<String, Problem> {
     if path.file_name().is_some_and(|name| *name != *named) {
         let (index, term) = (snapshot.index, snapshot.term);
         return Err(Problem::new(format!(
-            "holds the snapshot at index {index}, term {term}, whose name is {named}: one file stands in another's place"
+            "the file contains the snapshot at index {index}, term {term}, and should be named {named}"
         )));
     }
     Ok(format!("snapshot at index {}, term {}", snapshot.index, snapshot.term))

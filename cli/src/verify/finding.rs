@@ -1,4 +1,4 @@
-//! What was found in a file.
+//! The result of checking one file.
 
 use std::io::Write;
 
@@ -9,21 +9,21 @@ use crate::exit::Result;
 use crate::output::Out;
 use crate::problem::Problem;
 
-/// What was found in a file.
+/// The result of checking one file.
 #[derive(Default, Serialize)]
 pub(super) struct Finding {
     pub(super) path: String,
     pub(super) ok: bool,
     pub(super) summary: String,
     pub(super) problems: Vec<Problem>,
-    /// What needs a build with other parts. It is no corruption.
+    /// What needs a build with other parts. This is no corruption.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) unknown: Vec<Problem>,
     pub(super) notes: Vec<Problem>,
 }
 
 impl Finding {
-    /// `brief` leaves out what is fine.
+    /// With `brief`, a file without problems is not printed.
     pub(super) fn print(&self, brief: bool, out: &mut Out) -> Result<()> {
         let text = out.text();
         let path = printable(&self.path);
@@ -32,12 +32,12 @@ impl Finding {
             written = writeln!(text, "ok {path}: {}", self.summary);
         }
         for problem in &self.problems {
-            let colon = problem.colon();
-            written = written.and_then(|()| writeln!(text, "BAD {path}{colon} {problem}"));
+            let (word, colon) = (if problem.is_unread { "unreadable" } else { "corrupt" }, problem.colon());
+            written = written.and_then(|()| writeln!(text, "{word} {path}{colon} {problem}"));
         }
         for unknown in &self.unknown {
             let colon = unknown.colon();
-            written = written.and_then(|()| writeln!(text, "UNKNOWN {path}{colon} {unknown}"));
+            written = written.and_then(|()| writeln!(text, "unknown {path}{colon} {unknown}"));
         }
         for note in &self.notes {
             let colon = note.colon();

@@ -1,4 +1,4 @@
-//! The log: its segments, and what only shows when it is replayed.
+//! Checks the log: each segment, then the sequence of segments and the replay.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use crate::place::Place;
 use crate::problem::Problem;
 use crate::read;
 
-/// Records of one segment that are named before they are only counted.
+/// Records of one segment that are reported one by one. Further ones are only counted.
 const NAMED_MAX: u64 = 10;
 
-/// What a segment was found to hold.
+/// What a segment holds.
 #[derive(Default)]
 struct Held {
     frames: u64,
@@ -47,8 +47,8 @@ impl Held {
                 let Err(known) = types.claim(key, column.field_type()) else { continue };
                 self.disagreements += 1;
                 if self.disagreements == 1 {
-                    let flaw = disagreement(key, column.field_type(), known);
-                    finding.notes.push(Problem { offset, ..flaw });
+                    let note = disagreement(key, column.field_type(), known);
+                    finding.notes.push(Problem { offset, ..note });
                 }
             }
         }
@@ -72,7 +72,7 @@ pub(super) fn segment(
     let mut held = Held::default();
     let (bytes, len) = read::segment(path, SEGMENT_FILE_BYTES_MAX).map_err(|error| Problem::io(&error))?;
     if len > 0 && bytes.iter().all(|&byte| byte == 0) {
-        finding.notes.push(Problem::new("nothing but zeros"));
+        finding.notes.push(Problem::new("all bytes are zero"));
     }
     let replayed = read::records(path, |found| {
         held.take((found.at, Some(found.offset)), (found.record, found.layout), types, finding);
@@ -85,19 +85,19 @@ pub(super) fn segment(
             return Err(Problem::at(gap.offset, format!("{}, with intact records after it", gap.found)));
         }
         let Gap { offset, found, dropped_bytes, .. } = gap;
-        let torn = format!("{found}: {dropped_bytes} bytes torn by a crash, cut when it is opened");
+        let torn =
+            format!("{found}: torn tail of {dropped_bytes} bytes, left by a crash: the next opening cuts it");
         finding.notes.push(Problem::at(offset, torn));
     }
     *values = held.values as u64;
     if !path.file_name().is_some_and(is_segment) {
-        let reason =
-            "not the name of a segment: read as a copy of one, which no engine takes for a part of its log";
+        let reason = "not the name of a segment: checked as a copy; no engine reads it as part of a log";
         finding.notes.push(Problem::new(reason));
     }
     Ok(held.summary(finding))
 }
 
-/// Checks a log of another crate, which reads it as a whole.
+/// Checks a log that another crate implements. It is read as one unit.
 pub(super) fn whole(
     dir: &Path,
     name: &str,
@@ -117,14 +117,14 @@ pub(super) fn whole(
         None => Problem::from(&error),
     })?;
     for gap in &recovery.gaps {
-        let reason = format!("{}: cut when it is opened", gap.reason());
+        let reason = format!("{}: the next opening cuts it", gap.reason());
         finding.notes.push(Problem::at(gap.offset, reason).in_segment(&gap.path));
     }
     Ok(format!("log {name}, {}, {}", count(recovery.segments, "segment"), held.summary(finding)))
 }
 
-/// What an engine would not open a log for, though each of its files is in order: `native` numbers its records through
-/// all of them, and in InfluxDB's format segments of ours name the one before.
+/// Detects a missing segment. Each file may be valid and an engine still refuses to open the log: `native` numbers its
+/// records across segments, and in InfluxDB's format our segments name the previous one.
 pub(super) fn check_sequence(place: &Place, files: &[Finding]) -> Option<Finding> {
     let Place::Directory { wal: Some(wal), .. } = place else { return None };
     if !files.iter().any(|file| Path::new(&file.path).file_name().is_some_and(is_segment)) {
@@ -132,7 +132,6 @@ pub(super) fn check_sequence(place: &Place, files: &[Finding]) -> Option<Finding
     }
     let error = tsmith_wal::replay_only(&OsFs, wal, RecoveryMode::Strict, |_, _| Ok(())).err()?;
     let path = error.path()?.display().to_string();
-    // Said already.
-    let said = files.iter().any(|file| file.path == path && !file.ok);
-    (!said).then(|| Finding { path, problems: vec![Problem::from(&error)], ..Finding::default() })
+    let is_reported = files.iter().any(|file| file.path == path && !file.ok);
+    (!is_reported).then(|| Finding { path, problems: vec![Problem::from(&error)], ..Finding::default() })
 }

@@ -1,4 +1,4 @@
-//! The types of fields, of which each has one.
+//! Checks that each field has one type.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use crate::problem::Problem;
 /// Measurement and field, with the type.
 type Fields = HashMap<(Vec<u8>, Vec<u8>), FieldType>;
 
-/// The types of all that was seen so far.
+/// The types of the fields that were read so far.
 #[derive(Default)]
 pub(super) struct Types {
-    /// Of the fields of a measurement, where those of all its series are to agree.
+    /// The type of each field of a measurement, if all series of the measurement must agree.
     fields: Option<Fields>,
     pub(super) log: LogCheck,
     pub(super) wal: Option<PathBuf>,
@@ -31,14 +31,17 @@ impl Types {
             data,
             wal.as_deref().map(|wal| registry.log_reader(&OsFs, data, wal)).as_ref(),
         );
-        // Without a manifest it is InfluxDB's.
+        // A directory without a manifest is InfluxDB's.
         let manifest = Manifest::read(&OsFs, data).ok().flatten();
         let typing = manifest.map_or(FieldTyping::Measurement, |manifest| manifest.typing);
         let fields = (typing == FieldTyping::Measurement).then(HashMap::new);
         Self { fields, log, wal: wal.clone() }
     }
 
-    /// Takes the type of a field; `Err` with the one that another series of the measurement has, where InfluxDB wants one.
+    /// Records the type of a field.
+    ///
+    /// # Errors
+    /// Another series of the measurement has the returned type, and InfluxDB requires one type for all of them.
     pub(super) fn claim(&mut self, key: FieldKey<'_>, field_type: FieldType) -> Result<(), FieldType> {
         let Some(fields) = &mut self.fields else { return Ok(()) };
         let measurement = SeriesKey(key.series).measurement().to_vec();
@@ -47,10 +50,10 @@ impl Types {
     }
 }
 
-/// What it means that two series of a measurement disagree about a field.
+/// The note that two series of a measurement have different types of one field.
 pub(super) fn disagreement(key: FieldKey<'_>, field_type: FieldType, known: FieldType) -> Problem {
     let reason = format!(
-        "is of type {field_type} here, of type {known} in another series: InfluxDB 1.x does not open such a shard"
+        "has type {field_type} here, but type {known} in another series: InfluxDB 1.x cannot open such a shard"
     );
     Problem { key: Some(key.to_string()), ..Problem::new(reason) }
 }

@@ -1,18 +1,19 @@
-//! Running the command, and looking at what it left.
+//! Helpers that run the command and inspect the files it leaves.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, reason = "each test file uses some of the helpers")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tsmith_engine::line::{self, AnySchema};
 use tsmith_engine::{BatchBuilder, Column, LineOptions, Timestamp};
 
-/// A run that ended.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: i32,
@@ -28,7 +29,7 @@ impl Run {
         self
     }
 
-    /// Asserts that stderr says all of these.
+    /// Asserts that stderr contains all of these. Use names, offsets and flags, not sentences.
     #[track_caller]
     pub(crate) fn says(self, texts: &[&str]) -> Self {
         for text in texts {
@@ -66,7 +67,7 @@ pub(crate) fn tsmith<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run 
     command().args(args).output().expect("the command runs").into()
 }
 
-/// Runs with path arguments among the others: `{}` stands for the next of `paths`.
+/// Runs a command line in which each `{}` stands for the next of `paths`.
 pub(crate) fn run(line: &str, paths: &[&Path]) -> Run {
     let mut paths = paths.iter();
     let args = line.split(' ').map(|word| match word {
@@ -76,7 +77,60 @@ pub(crate) fn run(line: &str, paths: &[&Path]) -> Run {
     tsmith(args.collect::<Vec<_>>())
 }
 
-/// A directory that goes away.
+/// Starts an import from stdin and waits until it has locked `dir`. It ends when stdin is dropped.
+pub(crate) fn holder(dir: &Path) -> (Child, ChildStdin) {
+    let mut import = command();
+    import.arg("import").arg(dir).arg("-").stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = import.spawn().expect("runs");
+    // The import opens the directory when the first line arrives.
+    let mut stdin = child.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut stdin, b"m v=1 1\n").expect("written");
+    let started = Instant::now();
+    // The manifest is written after the lock is taken. A verb that reads would take the lock itself.
+    while !dir.join("tsmith.manifest").exists() {
+        assert!(started.elapsed() < Duration::from_secs(20), "never opened");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (child, stdin)
+}
+
+/// The paths in a directory, sorted.
+pub(crate) fn paths(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("a directory");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    paths
+}
+
+/// The segments of the log of an engine directory that contain records, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut segments = paths(&dir.join("wal"));
+    segments.retain(|path| path.file_name().is_some_and(tsmith_wal::is_segment));
+    segments.retain(|path| fs::metadata(path).is_ok_and(|found| found.len() > 100));
+    segments
+}
+
+/// Data and log of a shard in InfluxDB's layout.
+pub(crate) fn shard_dirs(root: &Path) -> (PathBuf, PathBuf) {
+    (root.join("data/db/rp/1"), root.join("wal/db/rp/1"))
+}
+
+/// Exports a directory as line protocol. The export must succeed.
+#[track_caller]
+pub(crate) fn export(dir: &Path) -> Vec<u8> {
+    run("export {} --format lp", &[dir]).exits(0).stdout
+}
+
+/// Flips a bit of the byte at `at`, or of the middle byte if the file is shorter. Returns the new content.
+pub(crate) fn flip(path: &Path, at: usize) -> Vec<u8> {
+    let mut bytes = fs::read(path).expect("there");
+    let at = if at < bytes.len() { at } else { bytes.len() / 2 };
+    bytes[at] ^= 0x20;
+    fs::write(path, &bytes).expect("written");
+    bytes
+}
+
+/// A directory that is removed at the end.
 pub(crate) struct Scratch(tempfile::TempDir);
 
 impl Scratch {
@@ -102,7 +156,7 @@ impl Scratch {
     }
 }
 
-/// Every file below `dir` with its content.
+/// All files below `dir` with their content. Directories have empty content.
 pub(crate) fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).expect("a directory") {
@@ -133,7 +187,7 @@ pub(crate) fn points(text: &[u8]) -> Points {
     points
 }
 
-/// Asserts that two texts hold the same points, and says where not.
+/// Asserts that two texts contain the same points.
 #[track_caller]
 pub(crate) fn same_points(expected: &[u8], found: &[u8]) {
     let (expected, found) = (points(expected), points(found));
@@ -144,7 +198,7 @@ pub(crate) fn same_points(expected: &[u8], found: &[u8]) {
     }
 }
 
-/// Lines of all types in some series.
+/// Lines with fields of all types in seven series.
 pub(crate) fn sample(lines: usize) -> String {
     let mut text = String::new();
     for i in 0..lines {
