@@ -85,11 +85,16 @@ enum Verb {
     Repair(repair::RepairArgs),
 }
 
+/// The command line of `tsmith` with the parts of `registry`. Generators of man pages and shell completions need it.
+pub fn command(registry: &Registry) -> clap::Command {
+    args::with_parts(Command::command(), registry)
+}
+
 /// Runs the program `tsmith` with the parts of `registry`.
 #[expect(clippy::needless_pass_by_value, reason = "a program makes a registry for this call alone")]
 pub fn main(registry: Registry) -> ExitCode {
     let registry = &registry;
-    let matches = help::short(args::with_parts(Command::command(), registry)).get_matches();
+    let matches = help::short(command(registry)).get_matches();
     let Command { verb, progress } = Command::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     log::to_stderr();
     let done = match verb {

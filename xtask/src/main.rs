@@ -5,6 +5,8 @@
 mod bench;
 mod ci;
 mod codegen;
+mod dist;
+mod release;
 mod source;
 mod tidy;
 
@@ -16,12 +18,15 @@ Repository tasks.
 
 usage: cargo xtask TASK [ARGS]
 
-  ci        everything continuous integration checks, the tests last
-  tidy      the rules of the house that no other tool checks
-  codegen   writes the generated parts of README.md; --check only compares
-  bench     the benchmarks; `cargo xtask bench matrix` compares every part
+  ci        runs the checks of continuous integration
+  tidy      checks the rules of this repository that no other tool checks
+  codegen   writes the table of parts in README.md; --check only compares
+  bench     runs the benchmarks; `bench matrix` compares every part
+  dist      builds the program, man pages, completions and a Debian package
+  release   shows what a release would do; needs --dry-run
 
-`cargo xtask TASK --help` says more.";
+example: cargo xtask ci fmt tidy
+`cargo xtask TASK --help` describes a task.";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +37,8 @@ fn main() -> ExitCode {
         "tidy" => tidy::main(root, rest),
         "codegen" => codegen::main(root, rest),
         "bench" => bench::main(root, rest),
+        "dist" => dist::main(root, rest),
+        "release" => release::main(root, rest),
         "-h" | "--help" | "help" => help(HELP),
         other => usage(&format!("there is no task `{other}`")),
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(crate) use crates::{packages, published};
+pub(crate) use crates::{packages, published, version};
 
 use crate::source::sources;
 

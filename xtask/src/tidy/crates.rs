@@ -50,6 +50,13 @@ pub(crate) fn published(root: &Path) -> Result<Vec<String>, String> {
     Ok(out)
 }
 
+/// The version of the workspace.
+pub(crate) fn version(root: &Path) -> Result<String, String> {
+    let manifest = read(root, "Cargo.toml")?;
+    let line = manifest.lines().find_map(|line| line.strip_prefix("version = \""));
+    Ok(line.ok_or("Cargo.toml: no line `version = `")?.trim_end_matches('"').to_owned())
+}
+
 pub(super) fn findings(root: &Path, sources: &[Source]) -> Result<Vec<Finding>, String> {
     let mut wrong = Vec::new();
     for (dir, _) in packages(root)? {
