@@ -1,4 +1,4 @@
-//! One payload: boolean.
+//! Decodes the input as the boolean values of a block.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| tsmith_codecs::testing::fuzz::decode_boolean(data));

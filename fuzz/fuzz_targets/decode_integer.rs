@@ -1,4 +1,4 @@
-//! One payload: integer.
+//! Decodes the input as the integer values of a block.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| tsmith_codecs::testing::fuzz::decode_integer(data));

@@ -1,4 +1,4 @@
-//! One payload: string.
+//! Decodes the input as the string values of a block.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| tsmith_codecs::testing::fuzz::decode_string(data));

@@ -1,5 +1,4 @@
-//! A segment of etcd's log: its records, their messages, and what stands behind the place where it cannot be read on; and
-//! the same bytes as a snapshot file.
+//! Reads the input as a segment of etcd's log, with its messages and the records after a corrupt one, and as a snapshot file.
 #![no_main]
 
 use std::path::Path;

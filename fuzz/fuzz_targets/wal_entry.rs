@@ -1,4 +1,4 @@
-//! The payload of a record, after the byte of its kind, in every layout.
+//! Decodes the input as the payload of a record, in every layout. The first byte gives the kind.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| tsmith_wal::testing::hostile::any_payload_is_an_entry_or_refused(data));

@@ -1,4 +1,4 @@
-//! A segment of InfluxDB's log, opened in every mode.
+//! Opens the input as a segment of InfluxDB's log, in every mode.
 #![no_main]
 
 use tsmith_wal::FileLog;

@@ -1,4 +1,4 @@
-//! A segment of our own log, opened in every mode; and the same bytes as a record whose checksums are right.
+//! Opens the input as a segment of the native log, in every mode, and as a record with valid checksums.
 #![no_main]
 
 use tsmith_wal::NativeLog;

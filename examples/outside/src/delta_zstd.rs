@@ -1,13 +1,13 @@
-//! [`DeltaZstd`]: the [`Zstd`] encoder over a column whose times and numbers are differences.
+//! [`DeltaZstd`]: replaces times and numbers with differences, and encodes them with [`Zstd`].
 
 use tsmith_codecs::{
     BlockDecoder, BlockEncoder, Column, ColumnRef, Error, FieldType, Result, Values, ValuesRef, Zstd,
 };
 
-/// The first byte of its blocks: one of those that are reserved for encoders of other crates.
+/// The first byte of a block. It is in the range reserved for encoders of other crates.
 const TAG: u8 = 0x80;
 
-/// Differences compress well: those of regular times are all equal, and those of slow numbers are small.
+/// Differences compress well: regular times have equal differences, and slowly changing numbers have small ones.
 ///
 /// ```text
 /// ┌───────────┬──────────────────────────────────────────────────────────────────────────────────┐
@@ -22,7 +22,7 @@ pub struct DeltaZstd {
 }
 
 impl DeltaZstd {
-    /// The block with the tag that `zstd` expects.
+    /// Returns the block with the tag of `zstd`.
     fn inner<'a>(&'a mut self, block: &[u8]) -> Result<(&'a mut Zstd, &'a [u8])> {
         let (&tag, rest) = block.split_first().ok_or(Error::corrupt(0, "the first byte of a block"))?;
         if tag != TAG {
@@ -92,7 +92,7 @@ impl BlockDecoder for DeltaZstd {
     }
 }
 
-/// Each item less the one before it, the first less 0.
+/// The difference of each item from the one before it. The first differs from 0.
 fn differences<T: Copy + Default>(
     items: impl Iterator<Item = T>,
     minus: impl Fn(T, T) -> T,
@@ -100,7 +100,7 @@ fn differences<T: Copy + Default>(
     items.scan(T::default(), move |last, item| Some(minus(item, std::mem::replace(last, item))))
 }
 
-/// Each item and all before it together: the inverse of [`differences`].
+/// Running sums: the inverse of [`differences`].
 fn sums<T: Copy + Default>(
     items: impl Iterator<Item = T>,
     plus: impl Fn(T, T) -> T,

@@ -1,7 +1,7 @@
-//! A storer, a log and an encoder from outside of the Tsmith workspace, and the registry that has them.
+//! A storer, a log and an encoder outside the Tsmith workspace, and a registry that contains them.
 //!
 //! ```sh
-//! cargo test                                                             # every law of every seam, and both programs
+//! cargo test                                                             # all laws of the traits, and both programs
 //! cargo run --bin outside -- import DIR FILE.lp --storer btree --log plain --encoder delta-zstd
 //! cargo run --release --bin outside-bench -- matrix --storer ring,btree
 //! ```
@@ -17,15 +17,15 @@ pub use sorted::Sorted;
 use tsmith_engine::Registry;
 use tsmith_engine::parts::Named;
 
-/// The parts of Tsmith and those of this crate.
+/// A registry with the parts of Tsmith and of this crate.
 pub fn registry() -> Registry {
     Registry::standard()
         .storer::<Sorted>(Sorted::NAME, "one ordered map under one lock")
-        .log::<PlainLog>(PlainLog::NAME, "records with a CRC-32, written as they come")
-        .encoder::<DeltaZstd>(DeltaZstd::NAME, "differences of times and numbers through zstd")
+        .log::<PlainLog>(PlainLog::NAME, "records with a CRC-32, written one by one")
+        .encoder::<DeltaZstd>(DeltaZstd::NAME, "differences of times and numbers, compressed with zstd")
 }
 
-// With a name a type also serves without a registry, as in `Engine::<Sorted, PlainLog, DeltaZstd>::open`.
+// A type with a name also works without a registry, as in `Engine::<Sorted, PlainLog, DeltaZstd>::open`.
 impl Named for Sorted {
     const NAME: &'static str = "btree";
 }

@@ -1,4 +1,4 @@
-//! [`PlainLog`]: records with a CRC-32, written as they come.
+//! [`PlainLog`]: records with a CRC-32, written one by one.
 
 mod replay;
 mod segment;
@@ -15,32 +15,32 @@ use tsmith_wal::{
 
 use segment::HEAD_BYTES;
 
-/// Writes each record at once, in [`Log::append`]. Threads that wait for a sync share one.
+/// Writes each record immediately, in [`Log::append`]. Waiting threads share one fsync.
 ///
-/// `append` leaves a record with the operating system, so that the crash of the process loses nothing. A position is the
-/// number of the segment and the offset at which the record ends.
+/// After `append`, the operating system has the record, so a crash of the process loses nothing. A position is the number of
+/// the segment and the offset where the record ends.
 #[derive(Debug)]
 pub struct PlainLog {
     fs: OsFs,
     dir: PathBuf,
     options: LogOptions,
     active: Mutex<Active>,
-    /// What is durable. The thread that holds it syncs; the others wait for it and find their records durable.
+    /// The durable position. The thread that holds the lock syncs. Other threads wait for it.
     durable: Mutex<Position>,
 }
 
-/// The segment that records go to.
+/// The active segment.
 #[derive(Debug)]
 struct Active {
     file: Arc<OsFile>,
     segment: u64,
-    /// Where the next record begins.
+    /// Offset of the next record.
     end: u64,
-    /// The number of the next record.
+    /// Number of the next record.
     number: u64,
-    /// The failure after which nothing more is confirmed.
+    /// The failure that stopped the log. No record is confirmed after it.
     stopped: Option<Arc<Error>>,
-    /// Held until the log is closed.
+    /// Locks the directory until the log is closed.
     lock: Option<OsFile>,
 }
 
@@ -77,7 +77,7 @@ impl PlainLog {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the active segment and starts the next one.
+    /// Seals the active segment and starts the next one.
     fn roll(&self, active: &mut Active) -> Result<()> {
         active.sync()?;
         let segment = active.segment + 1;
@@ -113,7 +113,7 @@ impl Log for PlainLog {
         let (recovery, found) = replay::replay(&fs, dir, options.recovery, &mut replay)?;
         let (file, segment, end) = if let Some(end) = found.offset {
             let file = fs.open(&dir.join(segment::name(found.segment))).map_err(io("open"))?;
-            // A torn tail goes, and zeros behind the last record.
+            // Cut a torn tail, and zeros after the last record.
             file.set_len(end).and_then(|()| file.sync_all()).map_err(io("truncate"))?;
             (file, found.segment, end)
         } else {
@@ -144,7 +144,7 @@ impl Log for PlainLog {
         }
         if let Err(error) = active.file.write_all_at(&bytes, active.end) {
             let error = Error::io("write", error);
-            // A full disk is no reason to stop, if what was written of the record can be taken back.
+            // A full disk does not stop the log if the incomplete record can be removed.
             let is_back = error.is_full() && active.file.set_len(active.end).is_ok();
             return if is_back { Err(error) } else { active.stop(error) };
         }
@@ -167,13 +167,13 @@ impl Log for PlainLog {
         if self.options.durability == Durability::None {
             return Ok(Durable::promise(last));
         }
-        // Appends go on meanwhile. Earlier segments were synced before this one was started.
+        // Other threads can append during the fsync. Earlier segments are already durable.
         let synced = file.sync_data();
         let mut active = self.active();
         if let Err(error) = synced {
             return active.stop(Error::io("sync", error));
         }
-        // If the sync of another thread failed, the system may have told that thread alone.
+        // If the fsync of another thread failed, the system may have reported the error only to that thread.
         active.check()?;
         *durable = last;
         Ok(Durable::promise(last))
@@ -195,7 +195,7 @@ impl Log for PlainLog {
                 break;
             }
             self.fs.remove(&self.dir.join(segment::name(segment))).map_err(io("remove"))?;
-            // After each, so that a crash leaves the newer ones.
+            // Sync after each removal, so that a crash leaves the newer segments.
             self.fs.sync_dir(&self.dir).map_err(io("sync"))?;
         }
         Ok(())
@@ -212,7 +212,7 @@ impl Log for PlainLog {
     }
 }
 
-/// Creates a segment, durably.
+/// Creates a segment and makes it durable.
 fn create(fs: &OsFs, dir: &Path, segment: u64, number: u64) -> Result<OsFile> {
     let path = dir.join(segment::name(segment));
     let temporary = path.with_extension("plain.tmp");

@@ -7,7 +7,7 @@ use tsmith_cache::{
     Batch, Column, ColumnRef, Error, FieldKey, FieldType, Position, Refused, Reserved, Storer, TimeRange,
 };
 
-/// Keeps series, and the fields of a series, in order of their names.
+/// Keeps series ordered by key, and the fields of a series ordered by name.
 #[derive(Debug, Default)]
 pub struct Sorted {
     series: RwLock<Series>,
@@ -16,13 +16,13 @@ pub struct Sorted {
 type Series = BTreeMap<Box<[u8]>, Fields>;
 type Fields = BTreeMap<Box<[u8]>, Held>;
 
-/// The points of a key, in order of their positions.
+/// The points of a key, ordered by position.
 #[derive(Debug)]
 struct Held {
     points: Column,
     /// The position of each point.
     positions: Vec<Position>,
-    /// Columns of batches that are reserved and neither written nor released.
+    /// Number of reservations that are neither written nor released.
     reservations: usize,
 }
 
@@ -31,7 +31,7 @@ impl Held {
         self.points.is_empty() && self.reservations == 0
     }
 
-    /// Puts a column in where its position stands. Most come last.
+    /// Inserts a column at its position, which is usually the end.
     fn write(&mut self, column: ColumnRef<'_>, at: Position) {
         let place = self.positions.partition_point(|position| *position <= at);
         let behind = self.points.as_ref().slice(place..self.points.len()).to_column();
@@ -63,7 +63,7 @@ impl Sorted {
     }
 }
 
-/// Calls `f` with the key, and takes it away if nothing is left of it. Returns the bytes of a key that vanished.
+/// Calls `f` with the key, and removes the key if it is empty. Returns the bytes of a removed key.
 fn update(series: &mut Series, key: FieldKey<'_>, f: impl FnOnce(&mut Held)) -> u64 {
     let Some(fields) = series.get_mut(key.series) else { return 0 };
     let Some(held) = fields.get_mut(key.field) else { return 0 };
@@ -79,7 +79,7 @@ fn update(series: &mut Series, key: FieldKey<'_>, f: impl FnOnce(&mut Held)) -> 
 }
 
 impl Storer for Sorted {
-    /// How many columns of the batch are reserved, from the first on.
+    /// Number of reserved columns, from the first of the batch.
     type Reservation = usize;
 
     fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<usize>, Refused<usize>> {

@@ -1,4 +1,4 @@
-//! Both programs know the parts of this crate.
+//! Runs both programs with the parts of this crate.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn outside(args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Values in the log are verified and exported, then those in a file.
+/// Values are verified and exported from the log, then from a file.
 #[test]
 fn imported_values_are_verified_and_exported() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -44,7 +44,7 @@ fn imported_values_are_verified_and_exported() {
     assert!(inspected.contains("delta-zstd"), "{inspected}");
 }
 
-/// Story: a segment of InfluxDB in the log of `plain` was read in its place, because its log comes first in the registry.
+/// Story: the directory of `plain` also held a segment of InfluxDB. The verbs read that segment instead of the log `plain`.
 #[test]
 fn segments_of_another_log_are_refused() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -61,15 +61,15 @@ fn segments_of_another_log_are_refused() {
     }
 }
 
-/// Story: `repair` said that such a log is repaired by opening it, and the opening said to repair it.
+/// Story: `repair` advised to open such a log, and the error of opening it advised to run `repair`.
 #[test]
-fn repair_says_how_to_salvage_its_log() {
+fn repair_advises_salvage() {
     let dir = tempfile::tempdir().expect("a directory");
     let (lines, data) = (dir.path().join("lines.lp"), dir.path().join("data"));
     fs::write(&lines, LINES.repeat(100)).expect("writes");
     let (lines, data) = (lines.to_str().expect("text"), data.to_str().expect("text"));
     outside(&[&["import", data, lines, "--batch", "1"], &PARTS[..]].concat());
-    assert!(outside(&["repair", data]).contains("log"), "it is whole");
+    assert!(outside(&["repair", data]).contains("log"), "an intact log is reported");
     let names = fs::read_dir(Path::new(data).join("wal")).expect("a directory");
     let mut segments = names.map(|entry| entry.expect("an entry").path());
     let segment =
@@ -80,19 +80,19 @@ fn repair_says_how_to_salvage_its_log() {
     fs::write(&segment, bytes).expect("writes");
     let repaired = failed(&["repair", data]);
     assert!(repaired.contains("--recovery salvage"), "{repaired}");
-    // It reports the one record that it left out.
+    // It exits with 1, because it reports a corrupt record.
     assert!(failed(&["snapshot", data, "--recovery", "salvage"]).contains("5 values"));
     outside(&["verify", data]);
 }
 
-/// The output of a call that fails.
+/// Returns the output of a call that fails.
 fn failed(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_outside")).args(args).output().expect("starts");
     assert!(!output.status.success(), "{args:?}");
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
-/// An engine of types needs no registry: the names for its manifest come with them.
+/// An engine of concrete types needs no registry: the types have the names for its manifest.
 #[test]
 fn types_make_an_engine() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -105,7 +105,7 @@ fn types_make_an_engine() {
     assert_eq!(sorted(&exported), sorted(LINES));
 }
 
-/// The lines of line protocol with one field each.
+/// Splits line protocol into sorted lines with one field each.
 fn sorted(lines: &str) -> Vec<String> {
     let one_by_one = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
@@ -117,7 +117,7 @@ fn sorted(lines: &str) -> Vec<String> {
     all
 }
 
-/// Whether a file below has this ending.
+/// Whether a file below `dir` has this extension.
 fn exists(dir: &Path, ending: &str) -> bool {
     let entries = fs::read_dir(dir).expect("a directory");
     entries.map(|entry| entry.expect("an entry").path()).any(|path| {
@@ -125,9 +125,9 @@ fn exists(dir: &Path, ending: &str) -> bool {
     })
 }
 
-/// The default matrix has the parts of this crate, and each of them works.
+/// The default matrix contains the parts of this crate, and each works.
 #[test]
-fn the_matrix_runs_every_part() {
+fn matrix_runs_every_part() {
     let bench = |args: &[&str]| {
         let output = run(env!("CARGO_BIN_EXE_outside-bench"), &[&["matrix"], args].concat());
         String::from_utf8(output.stdout).expect("text")
