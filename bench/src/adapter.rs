@@ -1,4 +1,4 @@
-//! The adapter to the engine: what the matrix and the runners need of it.
+//! The adapter between the engine and the benchmarks.
 
 use std::path::Path;
 
@@ -9,20 +9,20 @@ use tsmith_engine::{Direction, Dirs, LineOptions, Registry};
 
 use crate::error::Result;
 
-/// Names and summaries of a choice.
+/// Names of a choice, each with a summary.
 pub(crate) type Names = &'static [(&'static str, &'static str)];
 
-/// Which of log and cache a write reaches first; the first one is the engine's default.
+/// Orders of log and cache. The first is the engine's default.
 pub(crate) const ORDERS: Names = &[
     ("sync-then-publish", "readers see only what is durable"),
-    ("publish-then-sync", "readers may see a value before it is durable, as InfluxDB 1.x shows it"),
+    ("publish-then-sync", "readers may see a value before it is durable, as in InfluxDB 1.x"),
 ];
 
-/// When a write is on stable storage; the first one is the engine's default.
+/// When a write is durable. The first is the engine's default.
 pub(crate) const DURABILITIES: Names = &[
-    ("group", "before the call returns; one sync for all who wait"),
-    ("each", "before the call returns; one sync a call"),
-    ("none", "when the system pleases"),
+    ("group", "before the call returns; one fsync for all waiting calls"),
+    ("each", "before the call returns; one fsync for each call"),
+    ("none", "when the operating system writes its cache to disk"),
 ];
 
 /// The parts and options of an engine, by name.
@@ -39,8 +39,8 @@ pub(crate) struct Setup<'a> {
 pub(crate) struct Store(Box<dyn Driver>);
 
 impl Store {
-    /// Opens or creates an engine with its data and log in `dir`. Nothing happens in its background, and its cache has
-    /// no limit: a benchmark says itself when it snapshots.
+    /// Opens or creates an engine with its data and log in `dir`. It has no background work and no cache limit: the
+    /// benchmark decides when it takes a snapshot.
     pub(crate) fn open(registry: &Registry, setup: Setup<'_>, dir: &Path) -> Result<Self> {
         let mut asked = tsmith_engine::Setup::default();
         for (flag, name) in [
@@ -55,7 +55,7 @@ impl Store {
         Self::open_quietly(registry, asked, dir)
     }
 
-    /// Opens what is in `dir`, made of the parts that its manifest names.
+    /// Opens the engine in `dir` with the parts that its manifest names.
     pub(crate) fn reopen(registry: &Registry, dir: &Path) -> Result<Self> {
         let mut asked = tsmith_engine::Setup::default();
         asked.options.create = false;
@@ -68,19 +68,19 @@ impl Store {
         Ok(Self(asked.open(registry, Dirs::under(dir))?))
     }
 
-    /// Writes line protocol; a rejected line is an error.
+    /// Writes line protocol. A rejected line is an error.
     pub(crate) fn write_lines(&self, text: &[u8]) -> Result {
         let report = self.0.write_lines(text, &LineOptions::new(Timestamp(0)))?;
         report.rejected.first().map_or(Ok(()), |rejected| Err(rejected.to_string().into()))
     }
 
-    /// Writes a ready batch.
+    /// Writes a prepared batch.
     pub(crate) fn write(&self, batch: &Batch<'_>) -> Result {
         let _ack = self.0.write(batch)?;
         Ok(())
     }
 
-    /// Moves the cache into files.
+    /// Writes the cache to files.
     pub(crate) fn snapshot(&self) -> Result {
         self.0.snapshot()?;
         Ok(())
@@ -97,12 +97,12 @@ impl Store {
         self.0.keys()
     }
 
-    /// Reads keys one after the other; one for each thread.
+    /// Makes a reader, which one thread uses for many keys.
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader(self.0.reader())
     }
 
-    /// How many files it has.
+    /// Number of files.
     pub(crate) fn file_count(&self) -> usize {
         self.0.files().len()
     }
@@ -114,14 +114,14 @@ impl Store {
 
 /// Series and field of a composite key.
 pub(crate) fn field_key(composite: &[u8]) -> Result<FieldKey<'_>> {
-    FieldKey::parse(composite).ok_or_else(|| "the engine named a key without a field".into())
+    FieldKey::parse(composite).ok_or_else(|| "the engine returned a key without a field".into())
 }
 
-/// Reads keys with buffers of its own.
+/// Reads keys and reuses its buffers.
 pub(crate) struct Reader<'a>(Box<dyn KeyRead + 'a>);
 
 impl Reader<'_> {
-    /// Replaces `out` by the points of a key inside a range.
+    /// Replaces `out` with the points of a key inside a range.
     pub(crate) fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result {
         Ok(self.0.read(key, range, out)?)
     }

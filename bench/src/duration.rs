@@ -1,10 +1,11 @@
-//! Durations as flags give them.
+//! Durations in flags.
 
 use std::time::Duration;
 
-/// `10ms`, `4s`, `1m30s`: durations as flags give them.
+/// Parses a duration such as `10ms`, `4s` or `1m30s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("`{text}` is no duration: give a number and ms, s or m, such as 90s or 1m30s");
+    let bad =
+        || format!("`{text}` is not a duration. Give numbers with us, ms, s, m or h, such as 90s or 1m30s");
     let (mut rest, mut total) = (text, 0.0);
     while !rest.is_empty() {
         let digits = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).ok_or_else(bad)?;
@@ -30,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_written() {
+    fn durations_parse() {
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("0.5s"), Ok(Duration::from_millis(500)));

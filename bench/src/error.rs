@@ -1,4 +1,4 @@
-//! What ends a measurement early.
+//! The result type of the benchmarks.
 
-/// A benchmark has one thing to do about an error: say so and stop.
+/// A benchmark reports any error and stops.
 pub(crate) type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

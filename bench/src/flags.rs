@@ -4,8 +4,8 @@ use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, Command};
 use tsmith_engine::{Parts, Registry};
 
-/// The same command, whose flags `--storer`, `--log`, `--encoder` and `--reference` take the names of `registry`. Help and
-/// errors list them.
+/// Makes the flags `--storer`, `--log`, `--encoder` and `--reference` take the names of `registry`. Help and errors list
+/// these names.
 pub(crate) fn with_parts(command: Command, registry: &Registry) -> Command {
     let parts_of = registry.names();
     let takes = |arg: Arg| {
@@ -22,7 +22,7 @@ pub(crate) fn with_parts(command: Command, registry: &Registry) -> Command {
     command.mut_args(takes).mut_subcommands(|command| with_parts(command, registry))
 }
 
-/// `ring/file/tsm1`.
+/// Parses parts such as `ring/file/tsm1`.
 fn parts(registry: &Registry) -> ValueParser {
     let registry = registry.clone();
     let parse = move |text: &str| {

@@ -1,4 +1,4 @@
-//! Inputs that are the same on every machine, byte for byte those of the peer's benchmark.
+//! Generated inputs. They are the same on every machine, and equal to those of the Go driver byte for byte.
 //!
 //! Every shape has its own `SplitMix64`, seeded with the FNV-1a hash of its name.
 
@@ -12,13 +12,13 @@ use std::path::PathBuf;
 pub(crate) use columns::{Shape, columns, read_columns};
 pub(crate) use devops::{Devops, FIELDS, Kind, field_of};
 
-/// The first time of every generated input, in nanoseconds.
+/// The first timestamp of every generated input, in nanoseconds.
 pub(crate) const EPOCH: i64 = 1_600_000_000_000_000_000;
 
-/// Between two points of a generated series, in nanoseconds.
+/// Time between two points of a generated series, in nanoseconds.
 pub(crate) const STEP: i64 = 10_000_000_000;
 
-/// `SplitMix64`: small, fast, and easy to write again elsewhere.
+/// The generator `SplitMix64`.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
@@ -39,12 +39,12 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Below `n`, by remainder: the bias is part of the peer's inputs.
+    /// A number below `n`. Taking the remainder has a small bias, as in the Go driver.
     pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
-    /// From 0 to below 1, 53 bits.
+    /// A number from 0 to below 1, with 53 random bits.
     pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
@@ -86,13 +86,13 @@ pub(crate) fn write_columns(args: &GenArgs) -> crate::error::Result {
 /// Writes generated line protocol.
 #[derive(clap::Args, Debug)]
 pub(crate) struct LinesArgs {
-    /// How many hosts, one point each every ten seconds.
+    /// Number of hosts; each sends a point every ten seconds.
     #[arg(long, default_value_t = 100)]
     hosts: usize,
-    /// Floats with two decimals, or whole integers.
+    /// Type of the values: floats with two decimals, or integers.
     #[arg(long, value_enum, default_value_t = Kind::F2)]
     kind: Kind,
-    /// How many points.
+    /// Number of points.
     #[arg(long, default_value_t = 864_000)]
     points: usize,
     /// Output file.
@@ -116,9 +116,9 @@ pub(crate) fn write_lines(args: &LinesArgs) -> crate::error::Result {
 mod tests {
     use super::*;
 
-    /// The figures are FNV-1a hashes of files that the peer's own generator wrote.
+    /// The constants are FNV-1a hashes of files that the Go driver wrote.
     #[test]
-    fn the_bytes_are_those_of_the_peer() {
+    fn inputs_equal_those_of_the_go_driver() {
         let mut all = Vec::new();
         for shape in columns(1000) {
             shape.write_to(&mut all).expect("memory");
@@ -136,7 +136,7 @@ mod tests {
     const LINES_I_HASH: u64 = 0x1F4D_0E3D_B070_E766;
 
     #[test]
-    fn a_column_file_reads_back() {
+    fn column_file_reads_back() {
         let dir = tempfile::tempdir().expect("a directory");
         write_columns(&GenArgs { dir: dir.path().into(), n: 100 }).expect("writes");
         let read = read_columns(dir.path()).expect("reads");

@@ -1,20 +1,20 @@
-//! One JSON object for each measurement, its fields in the order they are given, as the peer's benchmark prints them.
+//! One JSON object for each measurement. Fields keep the order in which they are added, as in the Go driver.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// A line of output in the making.
+/// A line of output under construction.
 #[derive(Debug)]
 pub(crate) struct JsonLine(String);
 
 impl JsonLine {
-    /// The first fields of every row: which benchmark, and whose figures.
+    /// Begins a row with the benchmark and the implementation `tsmith`.
     pub(crate) fn new(bench: &str) -> Self {
         Self::of(bench, "tsmith")
     }
 
-    /// The same, of one implementation among several of ours.
+    /// Begins a row for one of several implementations.
     pub(crate) fn of(bench: &str, implementation: &str) -> Self {
         Self(String::new()).with("bench", bench).with("impl", implementation)
     }
@@ -27,7 +27,7 @@ impl JsonLine {
             }
             other => other,
         };
-        write!(self.0, "{separator}{}: {value}", Value::from(name)).expect("memory takes every write");
+        write!(self.0, "{separator}{}: {value}", Value::from(name)).expect("writes to memory");
         self
     }
 
@@ -36,7 +36,7 @@ impl JsonLine {
     }
 }
 
-/// Rounded to five significant digits: no figure here is known better.
+/// Rounds to five significant digits. No figure is more precise.
 pub(crate) fn five_digits(value: f64) -> f64 {
     format!("{value:.4e}").parse().unwrap_or(value)
 }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_five_digits_and_fields_keep_their_order() {
+    fn five_digits_and_order_of_fields() {
         let row =
             JsonLine::new("x").with("b", 1.234_567_8).with("a", 864_000).with("n", f64::NAN).with("t", true);
         assert_eq!(

@@ -1,6 +1,6 @@
-//! The matrix: each part beside its alternatives, on real data; and each layer alone, beside its peer.
+//! Benchmarks of Tsmith: the matrix compares every part with its alternatives, and the other sub-commands time one layer.
 //!
-//! A program with further parts is a `main` of one line:
+//! A program that adds a part has a `main` of one line:
 //!
 //! ```no_run
 //! use tsmith_engine::{Registry, parts::Ring};
@@ -9,8 +9,8 @@
 //!     tsmith_bench::main(Registry::standard().storer::<Ring>("mine", "a storer of another crate"))
 //! }
 //! ```
-//! `matrix` is the main job. The other sub-commands time one layer with the inputs, flags and JSON fields of the program
-//! that measures InfluxDB's own layers, so that one script can join two runs.
+//! `matrix` is the main job. The other sub-commands have the inputs, flags and JSON fields of a Go driver that times
+//! InfluxDB's own layers, so one script can compare both.
 
 mod adapter;
 mod duration;
@@ -30,7 +30,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tsmith_engine::Registry;
 
-/// Benchmarks of Tsmith: the matrix of all parts, and each layer beside its peer.
+/// Benchmarks of Tsmith: the matrix of all parts, and each layer alone.
+///
+/// Example: tsmith-bench matrix --encoder tsm1,zstd --workload scan --time 30s
 #[derive(Debug, Parser)]
 #[command(name = "tsmith-bench", max_term_width = 110)]
 struct Args {
@@ -40,7 +42,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    // No text here: it would replace the longer one of its arguments.
+    // A doc comment here would replace the longer one of `matrix::args::Args`.
     Matrix(Box<matrix::args::Args>),
     #[command(hide = true)]
     Cell(Box<matrix::process::CellArgs>),
@@ -52,19 +54,19 @@ enum Command {
     Codec(runner::codec::Args),
     /// Parses line protocol into batches.
     Parse(runner::parse::Args),
-    /// Writes ready batches to the cache.
+    /// Writes prepared batches to a cache.
     Cache(runner::cache::Args),
-    /// Appends batches to a log until they are durable.
+    /// Appends batches to a log and waits until each is durable.
     Wal(runner::wal::Args),
-    /// Loads a log into an empty cache.
+    /// Replays a log into an empty cache.
     Replay(runner::replay::Args),
-    /// Writes points to an engine, and snapshots them.
+    /// Writes points to an engine, snapshots and compacts them.
     Engine(runner::engine::Args),
     /// Scans and queries what `engine` wrote.
     Read(runner::read::Args),
 }
 
-/// The program `tsmith-bench`, with the parts of `registry`.
+/// Runs the program `tsmith-bench` with the parts of `registry`.
 #[expect(clippy::needless_pass_by_value, reason = "a program makes a registry for this call alone")]
 pub fn main(registry: Registry) -> ExitCode {
     let registry = &registry;

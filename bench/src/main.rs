@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// That of the `tsmith` command, so that its users get what is measured.
+/// The allocator of the `tsmith` command, so that the figures hold for its users.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

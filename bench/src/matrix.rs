@@ -1,12 +1,12 @@
-//! The matrix: which parts are faster, by how much, and how sure that is.
+//! The matrix: which parts are faster, by how much, and with which confidence.
 //!
 //! ```text
-//! plan    cells in groups: one dataset, workload, number of threads; durable or not
-//! blocks  every cell once, in random order, each in a process of its own; the reference twice
+//! plan    cells in groups: a group has one dataset, workload and number of threads, and is durable or not
+//! blocks  run every cell once, in random order, each in its own process, and the reference twice
 //! stats   the ratio to the reference within each block, its median and interval, a verdict
 //! report  a table, results.jsonl, summary.json, summary.csv, report.html
 //! ```
-//! Cells of different groups are never compared: what is durable and what is not have no ranking in common.
+//! Cells of different groups are never compared. So durable and non-durable cells share no ranking.
 
 pub(crate) mod args;
 mod blocks;
@@ -78,11 +78,11 @@ fn files(out: &Path) -> String {
     names.map(|name| out.join(name).display().to_string()).join(", ")
 }
 
-/// Fails if a cell failed, or is slower than the user allows.
+/// Returns an error if a cell failed or is slower than the user allows.
 fn check(summary: &Summary, fail_below: Option<f64>) -> Result {
     let broken = summary.broken();
     if !broken.is_empty() {
-        return Err(format!("these cells failed or read back something else:\n{}", broken.join("\n")).into());
+        return Err(format!("these cells failed or read back other values:\n{}", broken.join("\n")).into());
     }
     let slow = fail_below.map(|ratio| summary.slower_than(ratio)).unwrap_or_default();
     if slow.is_empty() { Ok(()) } else { Err(format!("slower than allowed:\n{}", slow.join("\n")).into()) }

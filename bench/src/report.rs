@@ -1,4 +1,4 @@
-//! What a run of the matrix found, and the forms it is written in.
+//! The result of a run of the matrix, and its output formats.
 
 mod csv;
 mod html;
@@ -23,7 +23,7 @@ pub(crate) fn write(summary: &Summary, out: &Path) -> Result {
     Ok(())
 }
 
-/// The table for the terminal.
+/// Returns the table for the terminal.
 pub(crate) fn table(summary: &Summary) -> String {
     table::text(summary)
 }

@@ -1,5 +1,4 @@
-//! One layer at a time, as the peer's benchmark times its own: the same inputs, flags and fields, so that one script
-//! can join two runs.
+//! Benchmarks of one layer. Inputs, flags and JSON fields equal those of the Go driver that times InfluxDB's layers.
 
 pub(crate) mod cache;
 pub(crate) mod codec;

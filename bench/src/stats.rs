@@ -1,34 +1,34 @@
-//! What a handful of noisy ratios can be said to show.
+//! Verdicts from a small number of noisy ratios.
 //!
-//! A cell is compared with the reference inside each block, so that what slows the whole machine for a while cancels.
-//! The statistic is the median of these ratios; its interval comes from resampling the blocks. How far the reference
-//! departs from itself, run twice in every block, is the noise floor: nothing below it is called a difference. One
-//! block that met a load moves neither.
+//! A cell is compared with the reference within each block, so a slow phase of the machine cancels out. The statistic is the
+//! median of these ratios, and its interval comes from resampling the blocks. The reference runs twice in every block: how far
+//! it differs from itself is the noise floor. A difference below the floor is not reported. One disturbed block changes neither
+//! the median nor the floor.
 
 use crate::inputs::Rng;
 
-/// Blocks below which nothing is decided: an interval from fewer is not worth its name.
+/// With fewer blocks, no verdict is given, because an interval from them is not reliable.
 pub(crate) const BLOCKS_MIN: usize = 5;
 
-/// The smallest noise floor that is believed, as a ratio.
+/// The smallest noise floor, as a ratio.
 pub(crate) const FLOOR_MIN: f64 = 1.02;
 
-/// The widest band around 1 that is called the same: on a noisy machine nothing is known to be equal.
+/// The widest band around 1 that counts as the same. On a noisier machine, no two cells can be called equal.
 pub(crate) const SAME_MAX: f64 = 1.1;
 
-/// Of normal noise: its standard deviation over the median of its distances from the middle.
+/// For normal noise: the standard deviation divided by the median distance from the middle.
 const SIGMA_OF_MEDIAN_DISTANCE: f64 = 1.4826;
 
-/// Of normal noise: the standard deviation of the median of n over that of their mean, the square root of half of pi.
+/// For normal noise: the standard deviation of a median divided by that of a mean, the square root of half of pi.
 const SIGMA_OF_MEDIAN: f64 = 1.2533;
 
-/// Standard deviations to either side that hold 95 %.
+/// Standard deviations to each side that contain 95 %.
 const SIGMAS_OF_95: f64 = 1.96;
 
-/// Resamples of one interval.
+/// Number of resamples for one interval.
 const RESAMPLES: usize = 2000;
 
-/// A median and where 95 % of its resamples lie.
+/// A median and its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Interval {
     pub(crate) low: f64,
@@ -36,7 +36,7 @@ pub(crate) struct Interval {
     pub(crate) high: f64,
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
@@ -46,7 +46,7 @@ pub(crate) enum Verdict {
     Slower,
     /// The whole interval lies within the noise, and the noise is small.
     Same,
-    /// Anything else: more blocks may decide it.
+    /// Anything else. More blocks may decide it.
     Undecided,
 }
 
@@ -61,7 +61,7 @@ impl Verdict {
     }
 }
 
-/// The middle of some numbers; of two middle ones their mean. `None` of none.
+/// The median of some numbers, `None` without numbers. For an even count, the mean of the two in the middle.
 pub(crate) fn median(numbers: &[f64]) -> Option<f64> {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -74,8 +74,8 @@ fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
     if sorted.len() % 2 == 1 { Some(upper) } else { Some(f64::midpoint(sorted[half - 1], upper)) }
 }
 
-/// The median of positive numbers with its interval: percentile bootstrap over their logarithms, so that twice as fast
-/// and half as fast are equally far from 1. `None` of none.
+/// The median of positive numbers with its interval, `None` without numbers. A percentile bootstrap over their logarithms, so
+/// that twice as fast and half as fast are equally far from 1.
 pub(crate) fn bootstrap(ratios: &[f64], seed: u64) -> Option<Interval> {
     let logs: Vec<f64> = ratios.iter().map(|ratio| ratio.ln()).collect();
     let mid = median(&logs)?;
@@ -92,12 +92,11 @@ pub(crate) fn bootstrap(ratios: &[f64], seed: u64) -> Option<Interval> {
     Some(Interval { low: medians[tail].exp(), mid: mid.exp(), high: medians[RESAMPLES - 1 - tail].exp() })
 }
 
-/// The noise floor, a ratio of at least [`FLOOR_MIN`]: where 95 % of the medians of as many pairs of the reference with
-/// itself would lie.
+/// The noise floor, a ratio of at least [`FLOOR_MIN`]. If the reference were compared with itself again, 95 % of the medians
+/// would lie within it.
 ///
-/// The width of one pair is estimated by the median of their distances from 1, which one pair that met a load cannot move. A
-/// floor that such a pair lifts would veto every verdict of its group. What loads do to a cell itself is in the cell's
-/// own interval, and that one is not narrowed.
+/// The median distance of the pairs from 1 estimates the noise of a pair. One disturbed pair cannot move this median; otherwise
+/// it could prevent every verdict of its group. Disturbances of a cell itself are in the cell's own interval.
 pub(crate) fn floor(same_against_same: &[f64]) -> f64 {
     let distances: Vec<f64> = same_against_same.iter().map(|ratio| ratio.ln().abs()).collect();
     let pair = median(&distances).unwrap_or(0.0) * SIGMA_OF_MEDIAN_DISTANCE;
@@ -105,7 +104,7 @@ pub(crate) fn floor(same_against_same: &[f64]) -> f64 {
     (middle * SIGMAS_OF_95).exp().max(FLOOR_MIN)
 }
 
-/// Judges the interval of a speed ratio (above 1 is faster) from this many blocks against a noise floor.
+/// Compares the interval of a speed ratio (above 1 is faster), from this many blocks, with a noise floor.
 pub(crate) fn verdict(ratio: Interval, blocks: usize, floor: f64) -> Verdict {
     let band = floor.min(SAME_MAX);
     if blocks < BLOCKS_MIN {
@@ -145,10 +144,9 @@ mod tests {
         assert_eq!(bootstrap(&[], 1), None);
     }
 
-    /// For 1..=n in any order the ends of the interval are known order statistics: with n = 25 those of ranks 8 and 18,
-    /// give or take one, by the binomial distribution.
+    /// For the numbers 1 to n, the binomial distribution gives the ends of the interval: for n = 25, about 8 and 18.
     #[test]
-    fn the_interval_of_known_data_has_its_known_ends() {
+    fn interval_of_known_data() {
         let data: Vec<f64> = (1..=25).map(|n| f64::from((n * 7) % 25 + 1)).collect();
         for seed in 0..20 {
             let found = bootstrap(&data, seed).expect("not empty");
@@ -159,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_covers_the_truth_about_as_often_as_it_says() {
+    fn interval_covers_the_true_ratio() {
         let mut rng = Rng::named("coverage");
         let trials = 1000;
         let covered = (0..trials).filter(|&trial| {
-            // Sum of uniforms: symmetric noise around a ratio of 1.2.
+            // A sum of uniform numbers gives symmetric noise around a ratio of 1.2.
             let mut noise = || (0..6).map(|_| rng.unit() - 0.5).sum::<f64>() * 0.05;
             let ratios: Vec<f64> = (0..11).map(|_| 1.2 * noise().exp()).collect();
             let found = bootstrap(&ratios, trial).expect("not empty");
@@ -174,17 +172,17 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_is_the_spread_of_the_reference_and_never_nothing() {
+    fn floor_is_the_spread_of_the_reference() {
         assert_eq!(floor(&[1.0; 9]), FLOOR_MIN);
         assert_eq!(floor(&[]), FLOOR_MIN);
         let wide = [0.8, 1.25, 0.8, 1.25, 0.8, 1.25];
-        assert!((1.3..1.5).contains(&floor(&wide)), "{}: it stays wide where every pair is", floor(&wide));
+        assert!((1.3..1.5).contains(&floor(&wide)), "{}: it stays wide if every pair is", floor(&wide));
         let calmer = [0.8, 1.25].repeat(12);
-        assert!(floor(&calmer) < floor(&wide), "more pairs know more");
+        assert!(floor(&calmer) < floor(&wide), "more pairs lower the floor");
     }
 
-    /// The floor was the far end of the interval of all pairs. With six of them one that met a load reached it, and the
-    /// whole group stayed undecided, a cell of half the speed too.
+    /// Story: with six pairs, one disturbed pair raised the floor. Every cell of the group stayed undecided, even one with half
+    /// the speed.
     #[test]
     fn one_bad_pair_of_six_vetoes_nothing() {
         let calm = [1.01, 0.99, 1.015, 0.985, 1.005, 0.995];
@@ -192,16 +190,16 @@ mod tests {
         hit[3] = 3.0;
         assert!(floor(&hit) < 1.03, "{}", floor(&hit));
         assert_eq!(verdict(interval(1.2, 1.4), 6, floor(&hit)), Verdict::Faster);
-        // A majority of bad pairs is no accident.
+        // If most pairs are disturbed, the floor rises.
         assert!(floor(&[1.4, 0.7, 1.4, 0.7, 1.0, 1.0]) > 1.3);
     }
 
     #[test]
-    fn the_floor_holds_the_median_of_normal_noise_about_as_often_as_it_says() {
+    fn floor_covers_the_median_of_normal_noise() {
         let mut rng = Rng::named("floor");
         let trials = 2000;
         let held = (0..trials).filter(|_| {
-            // Sum of twelve uniforms: nearly normal, and far wider than the smallest floor.
+            // The sum of twelve uniform numbers is nearly normal, and much wider than the smallest floor.
             let mut pair = || ((0..12).map(|_| rng.unit() - 0.5).sum::<f64>() * 0.3).exp();
             let mut pairs = || (0..15).map(|_| pair()).collect::<Vec<f64>>();
             let (known, next) = (floor(&pairs()), median(&pairs()).expect("not empty"));
@@ -223,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_within_small_noise_is_the_same_and_within_large_noise_is_not() {
+    fn same_needs_small_noise() {
         let of = |low, high, floor| verdict(interval(low, high), BLOCKS_MIN, floor);
         assert_eq!(of(0.96, 1.04, 1.05), Verdict::Same);
         assert_eq!(of(0.94, 1.04, 1.05), Verdict::Undecided);

@@ -1,4 +1,4 @@
-//! What a cell of the matrix does: one workload, on one dataset, with one choice of parts.
+//! Runs a cell of the matrix: one workload on one dataset with one choice of parts.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher};
@@ -17,14 +17,14 @@ use crate::measure::{Spent, dir_size, peak_rss_mib, timed};
 /// Lines of one write.
 const BATCH_LINES: usize = 5000;
 
-/// Most files that a compaction merges: as many as InfluxDB takes of its first level.
+/// Most files that a compaction merges, as in the first level of InfluxDB.
 const COMPACTED_FILES: usize = 8;
 
-/// A cell repeats its timed part until this much time is measured, so that a small dataset can be timed too.
+/// A cell repeats its timed part until it took this long, so that small datasets can be timed.
 const MEASURED_SECONDS_MIN: f64 = 0.12;
 const PASSES_MAX: u32 = 64;
 
-/// What is timed.
+/// The timed work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Workload {
@@ -51,20 +51,20 @@ impl Workload {
 
     pub(crate) fn summary(self) -> &'static str {
         match self {
-            Self::Ingest => "line protocol to acknowledged writes, 5000 lines a call",
-            Self::Snapshot => "the dataset from the cache to a published file",
-            Self::Compact => "up to eight files of parts of the dataset to one, all blocks full",
-            Self::Scan => "every key from files, checked and decoded",
-            Self::Recover => "opening an engine whose dataset is still in its log",
+            Self::Ingest => "write line protocol until it is acknowledged, 5000 lines a call",
+            Self::Snapshot => "write the dataset from the cache to a published file",
+            Self::Compact => "merge up to eight files into one with full blocks",
+            Self::Scan => "read, verify and decode every key from files",
+            Self::Recover => "open an engine whose dataset is still in its log",
         }
     }
 
-    /// Whether threads change anything.
+    /// Whether the workload uses threads.
     pub(crate) fn is_threaded(self) -> bool {
         matches!(self, Self::Ingest | Self::Scan)
     }
 
-    /// The axes that a star varies for this workload: the others cannot matter to what it times.
+    /// Whether a star varies this axis for the workload. Other axes cannot affect the timed work.
     pub(crate) fn varies(self, axis: &str) -> bool {
         match self {
             Self::Ingest => axis != "encoder",
@@ -75,7 +75,7 @@ impl Workload {
     }
 }
 
-/// What a cell measured, as its process prints it.
+/// The measurements of a cell, as its process prints them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// Of one pass.
@@ -85,20 +85,20 @@ pub(crate) struct Outcome {
     pub(crate) passes: u32,
     /// Values that one pass wrote or read.
     pub(crate) values: u64,
-    /// What the engine leaves on disk after a clean close.
+    /// Bytes on disk after a clean close.
     pub(crate) disk_bytes: u64,
-    /// Of the workload, the dataset's text included.
+    /// Peak memory of the workload, with the text of the dataset.
     pub(crate) peak_rss_mib: f64,
-    /// Over every key, type, time and value that can be read back, in whatever order; `None` where nothing can.
+    /// Digest of every key, type, time and value, in any order of keys. `None` if nothing can be read back.
     pub(crate) digest: Option<String>,
 }
 
-/// The text of a dataset, in batches of whole lines.
+/// The text of a dataset, in batches of complete lines.
 #[derive(Debug)]
 pub(crate) struct Text(Vec<Vec<u8>>);
 
 impl Text {
-    /// Reads the first `lines` lines of a file, all of them when it is 0.
+    /// Reads the first `lines` lines of a file, or all if `lines` is 0.
     pub(crate) fn read(path: &Path, lines: usize) -> Result<Self> {
         let named = |error: std::io::Error| format!("{}: {error}", path.display());
         let mut input = open(path).map_err(named)?;
@@ -113,7 +113,7 @@ impl Text {
         }
         batches.extend((!batch.is_empty()).then_some(batch));
         if batches.is_empty() {
-            return Err(format!("{}: no line", path.display()).into());
+            return Err(format!("{}: contains no line", path.display()).into());
         }
         Ok(Self(batches))
     }
@@ -245,7 +245,7 @@ impl Cell<'_> {
         Store::open(self.registry, self.setup, &self.dir)
     }
 
-    /// Reads everything back, closes, and looks at what is on disk. Not timed.
+    /// Reads all values back, closes the engine, and measures its directory. Not timed.
     fn finish(&self, store: Store, pass: &Passes) -> Result<Outcome> {
         let peak_rss_mib = peak_rss_mib();
         let (mut digest, mut values) = (None, 0);
@@ -259,7 +259,7 @@ impl Cell<'_> {
             }
             digest = Some(format!("{sum:016x}"));
         } else {
-            // Nothing can be read back; the text says how much was written.
+            // Nothing can be read back, so the values in the text count.
             values = self.text.0.iter().map(|batch| count_values(batch)).sum();
         }
         store.close()?;
@@ -276,7 +276,7 @@ impl Cell<'_> {
     }
 }
 
-/// What the timed passes of a cell came to.
+/// Total of the timed passes of a cell.
 #[derive(Debug, Default)]
 struct Passes {
     spent: Spent,
@@ -284,7 +284,7 @@ struct Passes {
 }
 
 impl Passes {
-    /// Adds one; true when there are enough.
+    /// Adds a pass. True if no more passes are needed.
     fn add(&mut self, spent: Spent) -> bool {
         self.spent += spent;
         self.count += 1;
@@ -292,7 +292,7 @@ impl Passes {
     }
 }
 
-/// Writes all batches, whichever thread comes first to the next one.
+/// Writes all batches. Each thread takes the next batch when it is free.
 fn write(store: &Store, batches: &[Vec<u8>], threads: usize) -> Result {
     let next = AtomicUsize::new(0);
     in_threads(threads, || {
@@ -314,7 +314,7 @@ fn scan(store: &Store, keys: &[Vec<u8>], threads: usize) -> Result {
     })
 }
 
-/// Runs the same work in so many threads; the caller is one of them.
+/// Runs the same work in `threads` threads, the calling thread included.
 pub(crate) fn in_threads(threads: usize, work: impl Fn() -> Result + Sync) -> Result {
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
@@ -323,7 +323,7 @@ pub(crate) fn in_threads(threads: usize, work: impl Fn() -> Result + Sync) -> Re
     })
 }
 
-/// Depends on the key, the type, and every time and value.
+/// Hashes the key, the type, and every time and value.
 fn digest_of(key: &[u8], column: &Column) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(key);
@@ -342,8 +342,8 @@ fn digest_of(key: &[u8], column: &Column) -> u64 {
     hasher.finish()
 }
 
-/// How many field values some line protocol has: commas between the blank that ends the key and the one before the
-/// time, outside of quotes, and one more a line.
+/// Counts the field values in line protocol. A line has one value more than it has unquoted commas between its first and second
+/// blank.
 fn count_values(text: &[u8]) -> u64 {
     let (mut count, mut blanks, mut quoted, mut escaped) = (0, 0, false, false);
     for &byte in text {
@@ -368,13 +368,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_counted_without_parsing() {
+    fn values_are_counted() {
         let text = b"m,t=a\\ b,u=c f=1,g=\"x, \\\"y\",h=2i 10\nm f=1 20\n\nm f=1";
         assert_eq!(count_values(text), 5);
     }
 
     #[test]
-    fn a_dataset_comes_in_whole_lines() {
+    fn batches_hold_complete_lines() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("x.lp");
         let text: Vec<String> = (0..12_000).map(|at| format!("m f={at}i {at}")).collect();
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_sees_every_bit() {
+    fn digest_depends_on_every_bit() {
         let column = |time, value| {
             let mut column = Column::new(FieldType::Float);
             column.push(time, tsmith_codecs::Value::Float(value)).expect("one type");

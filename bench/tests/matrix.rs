@@ -1,4 +1,4 @@
-//! The matrix as its users call it.
+//! Runs the program `tsmith-bench matrix`.
 
 use std::fs;
 use std::path::Path;
@@ -12,9 +12,9 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Every cell of the default run opens, works, and reads back what every other cell reads back.
+/// Every cell of the default run works, and all cells read back the same values.
 #[test]
-fn every_cell_works_and_reads_back_the_same_values() {
+fn every_cell_reads_back_the_same_values() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let out = dir.path().join("out");
     let run = matrix(&["--smoke", "--out", out.to_str().expect("a plain path")]);
@@ -46,7 +46,7 @@ fn assert_samples(path: &Path) {
 }
 
 #[test]
-fn an_unknown_name_is_a_usage_error_that_lists_the_known_ones() {
+fn unknown_name_is_a_usage_error() {
     for (flag, known) in
         [("--storer", "hashmap"), ("--log", "mmap"), ("--encoder", "tsm1"), ("--workload", "recover")]
     {
@@ -57,15 +57,15 @@ fn an_unknown_name_is_a_usage_error_that_lists_the_known_ones() {
 }
 
 #[test]
-fn the_list_names_cells_and_runs_nothing() {
+fn list_names_cells_and_runs_nothing() {
     let run = matrix(&["--list", "--encoder", "zstd", "--workload", "scan", "--dataset", "nyc_weather"]);
     assert!(run.status.success());
     assert!(text(&run.stdout).contains("2 cells in this run"), "{}", text(&run.stdout));
 }
 
-/// A line of help on the sub-command once hid the text that says what a run compares.
+/// Story: a short doc comment on the sub-command replaced the description of a run.
 #[test]
-fn the_help_says_what_is_compared() {
+fn help_describes_a_run() {
     let help = text(&matrix(&["--help"]).stdout);
     for word in ["star around the reference", "product", "--list names", "--fail-if <EXPR>"] {
         assert!(help.contains(word), "{word} in {help}");

@@ -1,26 +1,24 @@
-//! `cargo xtask bench`: builds the benchmark program in release and runs it from the root.
+//! `cargo xtask bench`: builds tsmith-bench in release mode and runs it in the root of the repository.
 
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
-Builds tsmith-bench in release and runs it from the root of the repository.
+Builds tsmith-bench in release mode and runs it in the root of the repository.
 
 usage: cargo xtask bench SUB [ARGS]
+example: cargo xtask bench matrix --encoder tsm1,zstd --workload scan --time 30s
 
-  matrix    each part against its alternatives on real data, side by side; --full takes every combination, and
-            `matrix --help` lists the flags
+  matrix    compares each part with its alternatives on real data; `bench matrix --help` lists the flags
   codec | parse | cache | wal | replay | engine | read
-            one layer alone, with the input, flags and JSON fields of the peer's driver
+            times one layer, with the input, flags and JSON fields of a Go driver of InfluxDB
   gen | lines
-            writes the inputs of these
-
-example: cargo xtask bench matrix --encoder tsm1,zstd --workload scan --time 30s";
+            writes the inputs of these";
 
 pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
-    // Help that follows a sub-command belongs to that sub-command.
-    let Some(first) = args.first() else { return crate::usage("bench: no sub-command was given") };
+    // `--help` after a sub-command goes to that sub-command.
+    let Some(first) = args.first() else { return crate::usage("bench needs a sub-command") };
     if first == "-h" || first == "--help" {
         return crate::help(HELP);
     }
@@ -28,11 +26,11 @@ pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
     cargo
         .current_dir(root)
         .args(["run", "--release", "--package", "tsmith-bench"])
-        // Whoever watches sees cargo at work; a log has no use for that.
+        // Show the progress of cargo only on a terminal.
         .args((!std::io::stderr().is_terminal()).then_some("--quiet"))
         .arg("--")
         .args(args);
-    eprintln!("building tsmith-bench in release; the first time takes some minutes");
+    eprintln!("building tsmith-bench in release mode; the first build takes some minutes");
     match cargo.status() {
         Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
         Err(error) => {

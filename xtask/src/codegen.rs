@@ -1,4 +1,4 @@
-//! `cargo xtask codegen`: the table of parts in README.md, from the `registry!` lines.
+//! `cargo xtask codegen`: writes the table of parts in README.md from the `registry!` lines.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,16 +6,17 @@ use std::path::Path;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Writes the table of parts in README.md, between its markers, from the registry! lines of codecs, cache and wal.
+Writes the table of parts in README.md from the registry! lines of codecs, cache and wal.
 
 usage: cargo xtask codegen [--check]
+example: cargo xtask codegen --check
 
-  --check   writes nothing; exit 1 when the table is not what it would write";
+  --check   writes nothing; exits with 1 if the table is out of date";
 
 const BEGIN: &str = "<!-- parts:begin -->";
 const END: &str = "<!-- parts:end -->";
 
-/// The crates with a registry and the file it is in, in the order a value meets them.
+/// The crates with a registry and its file, in the order of the write path.
 const REGISTRIES: [(&str, &str); 3] =
     [("cache", "cache/src/storers.rs"), ("wal", "wal/src/logs.rs"), ("codecs", "codecs/src/encoders.rs")];
 
@@ -37,7 +38,7 @@ pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
     }
 }
 
-/// Says whether README.md is as `codegen` would leave it.
+/// Returns an error if README.md is out of date.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let (old, new) = before_and_after(root)?;
     if old == new { Ok(()) } else { Err("README.md is out of date: run `cargo xtask codegen`".into()) }
@@ -136,12 +137,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_is_up_to_date() {
+    fn readme_is_up_to_date() {
         check(crate::root()).expect("run `cargo xtask codegen`");
     }
 
     #[test]
-    fn a_registry_becomes_rows() {
+    fn registry_becomes_rows() {
         let text = "tsmith_codecs::registry! {\n    /// Every log.\n    pub trait Log => LogEntry, suite = log_suite;\n    \
                     \"file\" => FileLog: \"segments\", also durable_suite;\n    \"null\" => NullLog: \"the floor\";\n}\n";
         let registries = registries_of("wal", text).expect("well formed");

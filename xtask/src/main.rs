@@ -1,6 +1,6 @@
 //! Repository tasks: `cargo xtask TASK`.
 //!
-//! The standard library only, and none of the workspace's crates, so that it builds at once even when they do not.
+//! The crate uses only the standard library and no crate of the workspace, so it builds fast, even if they do not build.
 
 mod bench;
 mod ci;
@@ -30,7 +30,7 @@ example: cargo xtask ci fmt tidy
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let Some((task, rest)) = args.split_first() else { return usage("no task was given") };
+    let Some((task, rest)) = args.split_first() else { return usage("no task was named") };
     let root = root();
     match task.as_str() {
         "ci" => ci::main(root, rest),
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 
 /// The directory of the workspace.
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a directory of the workspace")
 }
 
 /// Whether the arguments ask for help.

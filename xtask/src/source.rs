@@ -1,4 +1,4 @@
-//! The repository's files, and Rust text without its comments and literals.
+//! The text files of the repository, and Rust code without its comments and literals.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ impl Source {
     }
 }
 
-/// Every text file that belongs to the repository, in order of path.
+/// Every text file of the repository, ordered by path.
 pub(crate) fn sources(root: &Path) -> Vec<Source> {
     let mut out = Vec::new();
     walk(root, root, &mut out);
@@ -53,7 +53,7 @@ fn relative(root: &Path, path: &Path) -> String {
     inside.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
 }
 
-/// `text` with comments, strings and character literals blanked: the same lines, the same columns, only code.
+/// Replaces comments, strings and character literals with blanks. Lines and columns stay the same.
 pub(crate) fn code_only(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
@@ -74,7 +74,7 @@ pub(crate) fn code_only(text: &str) -> String {
         out[at..end].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
         at = end;
     }
-    String::from_utf8(out).expect("literals and comments were blanked whole")
+    String::from_utf8(out).expect("literals and comments are replaced completely")
 }
 
 fn line_end(bytes: &[u8], at: usize) -> usize {
@@ -124,7 +124,7 @@ fn raw_end(bytes: &[u8], at: usize) -> usize {
         .map_or(bytes.len(), |len| body + len + close.len())
 }
 
-/// The end of a character literal; `at` itself when the quote begins a lifetime.
+/// The end of a character literal, or `at` if the quote begins a lifetime.
 fn char_end(text: &str, at: usize) -> usize {
     let rest = &text[at + 1..];
     if rest.starts_with('\\') {
@@ -135,7 +135,7 @@ fn char_end(text: &str, at: usize) -> usize {
     if text[close..].starts_with('\'') { close + 1 } else { at }
 }
 
-/// Every identifier of a blanked text, with its line, the first being 1.
+/// Every identifier of a text from [`code_only`], with its line number from 1.
 pub(crate) fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
     code.lines().enumerate().flat_map(|(at, line)| {
         let split = |c: char| !(c.is_alphanumeric() || c == '_');
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_code_is_left() {
+    fn only_code_remains() {
         let text = "let a = \"un\\\"safe\"; // unsafe\n/* unsafe /* unsafe */ unsafe */ fn f<'a>(x: &'a str) {}\n\
                     let r = br##\"unsafe \"# \"##; let c = '\"'; let q = '\\''; let u = 'ü'; unsafe { attr\"unsafe\" }";
         let code = code_only(text);

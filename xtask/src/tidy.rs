@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: the rules of the house that neither the compiler nor clippy checks.
+//! `cargo xtask tidy`: checks rules of this repository that neither the compiler nor clippy knows.
 
 mod crates;
 mod imports;
@@ -13,24 +13,24 @@ pub(crate) use crates::{packages, published, version};
 use crate::source::sources;
 
 const HELP: &str = "\
-Checks the rules of the house that neither the compiler nor clippy knows.
+Checks rules of this repository that neither the compiler nor clippy knows.
 
 usage: cargo xtask tidy
 
-- crates depend only along: codecs <- cache, wal, tsm <- engine <- cli, bench; xtask on none of them
-- `unsafe` stands only in its fences; files are renamed and synced only in wal::fs
-- every constant that the picture of a format.rs names exists, and the picture is there
-- each library crate has an example that needs only what the crate itself depends on
-- no import cycle between files: a file needs the files that define the names it uses. A re-export does not count, a
-  parent and a module below it may need each other, and lib.rs and main.rs may need any file of their crate
-- nothing unfinished, no path of some machine, no trailing blanks; very long files fail, long ones are named
-- README.md, ARCHITECTURE.md and CHANGELOG.md exist";
+- Crates depend only along codecs <- cache, wal, tsm <- engine <- cli, bench. xtask depends on none of them.
+- Only listed files contain `unsafe`. Only wal::fs renames and syncs files.
+- Each format.rs opens with a picture of the bytes, and the constants in the picture exist.
+- Each library crate has an example that uses only the crate and its dependencies.
+- There is no import cycle between files. Re-exports do not count. A parent and a module below it may use each other,
+  and lib.rs and main.rs may use any file of their crate.
+- There is no unfinished code, path of a machine or trailing blank. Files above 1000 lines are errors, above 500 notes.
+- README.md, ARCHITECTURE.md and CHANGELOG.md exist.";
 
-/// One broken rule.
+/// A violation of a rule.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     path: String,
-    /// 0 when the file as a whole is meant.
+    /// 0 for the whole file.
     line: usize,
     what: String,
 }
@@ -55,7 +55,7 @@ pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
         return crate::help(HELP);
     }
     if !args.is_empty() {
-        return crate::usage("tidy takes no argument");
+        return crate::usage("tidy takes no arguments");
     }
     match check(root) {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,7 +66,7 @@ pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
     }
 }
 
-/// Prints what is wrong and what is only long; an error when anything is wrong.
+/// Prints violations and notes. Returns an error if there is a violation.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let sources = sources(root);
     let mut wrong = crates::findings(root, &sources)?;
@@ -86,13 +86,13 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     for finding in &wrong {
         eprintln!("{finding}");
     }
-    if wrong.is_empty() { Ok(()) } else { Err(format!("{} rules are broken", wrong.len())) }
+    if wrong.is_empty() { Ok(()) } else { Err(format!("{} violations", wrong.len())) }
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_repository_is_tidy() {
+    fn repository_is_tidy() {
         super::check(crate::root()).expect("the findings are printed above");
     }
 }

@@ -1,12 +1,12 @@
-//! Columns of the shapes codecs meet, and the file they are exchanged in.
+//! Columns of typical shapes, and the file format that holds one.
 //!
 //! ```text
 //! ┌────────────────────┬───────────┬──────────┬────────────────┬────────┐
 //! │ "TSCOL1\0\0" <8B>  │ kind <1B> │ 0.. <7B> │ count <8B, LE> │ values │
 //! └────────────────────┴───────────┴──────────┴────────────────┴────────┘
 //! ```
-//! Kinds 0 (time), 1 (float) and 2 (integer) have 8 bytes a value, 3 (boolean) one, 4 (string) a length of four bytes
-//! and the bytes.
+//! Kinds 0 (time), 1 (float) and 2 (integer) take 8 bytes for each value, kind 3 (boolean) one byte. Kind 4 (string) has a
+//! length of four bytes before each string.
 
 use std::fs;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use super::{EPOCH, Rng, STEP};
 const MAGIC: &[u8; 8] = b"TSCOL1\0\0";
 const SECOND: i64 = 1_000_000_000;
 
-/// A named column; a column of times holds them as integers.
+/// A named column. A column of times holds them as integers.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
     pub(crate) name: String,
@@ -80,7 +80,7 @@ impl Shape {
     }
 }
 
-/// The columns of every `*.col` file of a directory, in order of name.
+/// Reads every `*.col` file of a directory, ordered by name.
 pub(crate) fn read_columns(dir: &Path) -> crate::error::Result<Vec<Shape>> {
     let mut out = Vec::new();
     let at_dir = |error: io::Error| format!("{}: {error}", dir.display());
@@ -89,7 +89,7 @@ pub(crate) fn read_columns(dir: &Path) -> crate::error::Result<Vec<Shape>> {
         if path.extension().is_some_and(|ext| ext == "col") {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let shape = Shape::parse(&name, &fs::read(&path)?);
-            out.push(shape.ok_or_else(|| format!("{}: not a whole TSCOL1 file", path.display()))?);
+            out.push(shape.ok_or_else(|| format!("{}: not a complete TSCOL1 file", path.display()))?);
         }
     }
     if out.is_empty() {
@@ -101,12 +101,12 @@ pub(crate) fn read_columns(dir: &Path) -> crate::error::Result<Vec<Shape>> {
     Ok(out)
 }
 
-/// Every generated shape, `n` values each.
+/// Generates every shape, each with `n` values.
 pub(crate) fn columns(n: usize) -> Vec<Shape> {
     [times(n), floats(n), integers(n), booleans(n), strings(n)].into_iter().flatten().collect()
 }
 
-/// One column of integers: `next` gets the generator, the index and the value before.
+/// Generates integers: `next` gets the generator, the index and the previous value.
 fn ints(name: &str, n: usize, first: i64, mut next: impl FnMut(&mut Rng, i64, i64) -> i64) -> Shape {
     let (mut rng, mut previous) = (Rng::named(name), first);
     let mut step = |at| {
@@ -121,7 +121,7 @@ fn times(n: usize) -> Vec<Shape> {
     vec![
         ints("ts_regular_10s", n, EPOCH, |_, at, _| regular(at)),
         ints("ts_jitter_ms", n, EPOCH, |r, at, _| regular(at) + r.below(1000) as i64 * 1_000_000),
-        // Regular, one in a hundred late by one to five seconds.
+        // Regular, but one time in a hundred is one to five seconds late.
         ints("ts_jitter_1pct", n, EPOCH, |r, at, _| {
             let late = if r.below(100) == 0 { 1 + r.below(5) as i64 } else { 0 };
             regular(at) + late * SECOND

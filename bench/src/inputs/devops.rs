@@ -1,4 +1,4 @@
-//! Line protocol as monitoring agents send it: one `cpu` point a host every ten seconds, ten tags, ten fields.
+//! Line protocol of a monitoring agent: each host sends a `cpu` point with ten tags and ten fields every ten seconds.
 
 use std::io::Write as _;
 
@@ -34,12 +34,12 @@ const ARCHITECTURES: [&str; 2] = ["x64", "x86"];
 const TEAMS: [&str; 4] = ["SF", "NYC", "LON", "CHI"];
 const ENVIRONMENTS: [&str; 3] = ["production", "staging", "test"];
 
-/// How a field's hundredths are printed.
+/// How a field is printed; its value is kept in hundredths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     /// Floats with two decimals.
     F2,
-    /// Whole integers.
+    /// Integers.
     I,
 }
 
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-/// Walks every field of every host in hundredths inside 0..=100, in order of time.
+/// A random walk for every field of every host, inside 0 to 100, ordered by time.
 #[derive(Debug)]
 pub(crate) struct Devops {
     rng: Rng,
@@ -76,7 +76,7 @@ impl Devops {
         &self.series
     }
 
-    /// Adds the next line, with its newline.
+    /// Appends the next line and its newline.
     pub(crate) fn append_line(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.series[self.host].as_bytes());
         for (at, field) in FIELDS.iter().enumerate() {
@@ -88,16 +88,16 @@ impl Devops {
                 Kind::F2 => write!(out, "={}", *value as f64 / 100.0),
                 Kind::I => write!(out, "={}i", *value / 100),
             };
-            written.expect("memory takes every write");
+            written.expect("writes to memory");
         }
-        writeln!(out, " {}", self.time).expect("memory takes every write");
+        writeln!(out, " {}", self.time).expect("writes to memory");
         self.host += 1;
         if self.host == self.series.len() {
             (self.host, self.time) = (0, self.time + STEP);
         }
     }
 
-    /// The next `points` lines, in texts of `per` lines.
+    /// Returns the next `points` lines in texts of `per` lines.
     pub(crate) fn batches(&mut self, points: usize, per: usize) -> Vec<Vec<u8>> {
         let mut out = Vec::with_capacity(points.div_ceil(per));
         for from in (0..points).step_by(per) {
@@ -111,7 +111,7 @@ impl Devops {
     }
 }
 
-/// The order of the draws is that of the peer's generator.
+/// Draws random numbers in the order of the Go driver.
 fn series_of(rng: &mut Rng, host: usize) -> String {
     fn one_of<'a>(rng: &mut Rng, names: &[&'a str]) -> &'a str {
         names[rng.below(names.len() as u64) as usize]
@@ -131,7 +131,7 @@ fn series_of(rng: &mut Rng, host: usize) -> String {
     )
 }
 
-/// Of keys that are dealt host by host, ten fields each: the host and the field of key `at`.
+/// Host and field of key `at`. Each host has ten keys in a row, one for each field.
 pub(crate) fn field_of(at: usize) -> (usize, &'static str) {
     (at / FIELDS.len(), FIELDS[at % FIELDS.len()])
 }

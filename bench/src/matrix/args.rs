@@ -11,11 +11,12 @@ use tsmith_engine::Parts;
 /// Lines of a dataset in a smoke run.
 const SMOKE_LINES: usize = 500;
 
-/// Compares the parts of the engine on real data: each cell in fresh processes, against a reference, block by block.
+/// Compares the parts of the engine on real data, each in its own processes, with a reference.
 ///
-/// The default is a star around the reference: one part at a time is exchanged for each of its alternatives, and no two
-/// at once. Naming parts of some axes varies those axes only; --full takes the product, every part with every other.
-/// --list names all of it: parts, datasets, workloads, and the cells that the other flags choose.
+/// Example: cargo xtask bench matrix --encoder tsm1,zstd --workload scan --time 30s
+///
+/// By default, the cells are a star around the reference: each cell differs from it in one part. If you name parts of some
+/// axes, only these axes vary. --full runs the product of all parts. --list names the parts, datasets, workloads and cells.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
@@ -31,66 +32,64 @@ pub(crate) struct Args {
     /// Orders of log and cache to compare.
     #[arg(long, value_delimiter = ',', value_parser = names::order)]
     pub(super) order: Vec<String>,
-    /// Durability modes to compare; also `interval:10ms` and the like.
+    /// Durability modes to compare, also such as `interval:10ms`.
     #[arg(long, value_delimiter = ',', value_parser = names::durability)]
     pub(super) durability: Vec<String>,
-    /// Bundled datasets by name, or line protocol in FILE.lp or FILE.lp.zst [default: every bundled one].
+    /// Bundled datasets, or files FILE.lp or FILE.lp.zst of line protocol [default: all bundled].
     #[arg(long, value_delimiter = ',', value_parser = names::dataset)]
     pub(super) dataset: Vec<Dataset>,
-    /// What to time [default: all of it].
+    /// Workloads to time [default: all].
     #[arg(long, value_delimiter = ',', value_parser = names::workload)]
     pub(super) workload: Vec<Workload>,
     /// Numbers of threads that write or scan.
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: Vec<u16>,
-    /// The product of all axes, not the star.
+    /// Run the product of all axes instead of the star.
     #[arg(long)]
     pub(super) full: bool,
-    /// The parts every other cell is compared with.
+    /// The parts that all others are compared with.
     #[arg(long, value_name = "STORER/LOG/ENCODER", default_value = "ring/file/tsm1")]
     pub(super) reference: Parts,
-    /// Keeps cells by name or by `axis=value`: terms joined by commas must all hold, `|` separates values, a leading
-    /// `!` excludes. References stay.
+    /// Keep cells by name or `axis=value`: commas join terms, `|` separates values, `!` excludes. References stay.
     #[arg(long, value_name = "EXPR", value_parser = Filter::parse)]
     pub(super) filter: Option<Filter>,
-    /// Time for all blocks together.
+    /// Total time for all blocks.
     #[arg(long, default_value = "100s", value_parser = crate::duration::duration)]
     pub(super) time: Duration,
-    /// Exactly so many blocks, however long they take.
+    /// Run exactly this number of blocks.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) blocks: Option<u32>,
-    /// Uses the first so many lines of each dataset; 0 uses all.
+    /// Use only the first lines of each dataset; 0 uses all.
     #[arg(long, default_value_t = 30_000)]
     pub(super) lines: usize,
-    /// Decides the order of cells and the resampling.
+    /// Seed for the order of cells and the resampling.
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-    /// Prints the parts, datasets and workloads, and the cells of this run, and ends.
+    /// Print the parts, datasets, workloads and the cells of this run, and exit.
     #[arg(long)]
     pub(super) list: bool,
-    /// One block on 500 lines: does every cell work?
+    /// Check that every cell works: one block on 500 lines.
     #[arg(long, conflicts_with_all = ["blocks", "time", "lines"])]
     pub(super) smoke: bool,
-    /// Where results are written and engines work; put it on the disk to be measured.
+    /// Directory for results and engines, on the disk to be measured.
     #[arg(long, default_value = "target/matrix")]
     pub(super) out: PathBuf,
-    /// Goes on with the blocks that --out already has, if they are of the same plan.
+    /// Continue a run of the same plan in --out.
     #[arg(long)]
     pub(super) resume: bool,
-    /// Compares each cell's speed with that in an earlier summary.json of this machine.
+    /// Compare each cell with an earlier summary.json of this machine.
     #[arg(long, value_name = "FILE")]
     pub(super) baseline: Option<PathBuf>,
-    /// `slower>N%`: exit code 1 when a cell is surely slower by more than N per cent, against the baseline if there is one,
-    /// else against the reference.
+    /// Exit with 1 if a cell is more than N % slower than the baseline, else the reference: `slower>N%`.
     #[arg(long, value_name = "EXPR", value_parser = names::fail_if)]
     pub(super) fail_if: Option<f64>,
-    /// A progress line on standard error.
+    /// Show a progress line on stderr.
     #[arg(long, value_enum, default_value_t = Progress::Auto)]
     pub(super) progress: Progress,
 }
 
 impl Args {
-    /// Lines used of each dataset; 0 is all.
+    /// Number of lines used of each dataset; 0 is all.
     pub(super) fn lines(&self) -> usize {
         if self.smoke { SMOKE_LINES } else { self.lines }
     }

@@ -1,4 +1,4 @@
-//! Runs the blocks: every cell once in each, in random order, each in a process of its own, the reference twice.
+//! Runs the blocks. Each runs every cell once, in random order and in its own process, and the reference twice.
 
 use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
@@ -18,7 +18,7 @@ use crate::inputs::{Rng, fnv1a};
 use crate::report::summary::all_decided;
 use crate::stats::BLOCKS_MIN;
 
-/// More blocks than this decide nothing more.
+/// More blocks would not change a verdict.
 const BLOCKS_MAX: u32 = 40;
 
 /// The first line of `results.jsonl`.
@@ -49,15 +49,14 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
     if first == 0
         && let Some(group) = plan.groups.first()
     {
-        // Warms the program and the dataset in the page cache; its figures are not used.
+        // Loads the program and the dataset into the page cache. Its figures are dropped.
         let _ = process::spawn(group, &group.cells[0], lines, scratch.clone());
     }
     let begun = Instant::now();
     'blocks: for block in first..first.max(blocks) {
         let mut rng = Rng::new(args.seed ^ fnv1a(&block.to_le_bytes()));
         for (at, turn) in in_random_order(&turns, &mut rng).into_iter().enumerate() {
-            // The first block is worth more than punctuality. The last one may stay in pieces: the groups it got to
-            // count.
+            // The first block always completes. A later one may stop early: the groups that it finished count.
             if deadline.is_some_and(|time| begun.elapsed() > time) && block > first {
                 break 'blocks;
             }
@@ -89,8 +88,8 @@ fn turns(plan: &Plan) -> Vec<Vec<Turn>> {
     plan.groups.iter().enumerate().map(of_group).collect()
 }
 
-/// Groups in random order, and within a group its cells: what is compared runs close together, so that a load that
-/// comes and goes meets both sides.
+/// Shuffles the groups, and the cells within each group. Cells that are compared run close together, so a passing load on the
+/// machine affects both.
 fn in_random_order(turns: &[Vec<Turn>], rng: &mut Rng) -> Vec<Turn> {
     let mut groups = turns.to_vec();
     rng.shuffle(&mut groups);
@@ -100,7 +99,7 @@ fn in_random_order(turns: &[Vec<Turn>], rng: &mut Rng) -> Vec<Turn> {
     groups.concat()
 }
 
-/// Samples of two runs join only when this is equal.
+/// A run is resumed only if this value is equal.
 fn plan_id(plan: &Plan, lines: usize) -> String {
     let cells: Vec<String> = plan
         .groups
@@ -120,7 +119,7 @@ fn read_back(path: &Path, plan: &str) -> Result<Vec<Sample>> {
             format!("{}: has another plan; run without --resume to replace it", path.display()).into()
         );
     }
-    // A run that was interrupted may have left half a line.
+    // An interrupted run may have left an incomplete last line.
     Ok(lines.map_while(|line| serde_json::from_str(line).ok()).collect())
 }
 

@@ -2,7 +2,7 @@
 
 use super::spec::{CellSpec, Group};
 
-/// `encoder=zstd|raw,!workload=ingest`, or any part of a cell's name.
+/// A filter such as `encoder=zstd|raw,!workload=ingest`, or any part of a cell's name.
 #[derive(Clone, Debug)]
 pub(super) struct Filter(Vec<Term>);
 

@@ -1,4 +1,4 @@
-//! The machine a run was made on: figures mean nothing without it.
+//! The machine of a run.
 
 use std::fmt;
 use std::fs;
@@ -14,7 +14,7 @@ use tsmith_wal::fs::{Fs, FsFile, OsFs};
 use crate::error::Result;
 use crate::measure::percentile;
 
-/// What is known of the machine, the commit and the disk.
+/// The machine, the commit and the disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Host {
     pub(crate) cpu: String,
@@ -22,18 +22,18 @@ pub(crate) struct Host {
     pub(crate) memory_mib: u64,
     pub(crate) kernel: String,
     pub(crate) commit: String,
-    /// Kind of the file system that the engines work on.
+    /// Kind of the file system that holds the engines.
     pub(crate) file_system: String,
-    /// The disk's own answer, before any engine is asked.
+    /// Latency of the disk without any engine.
     pub(crate) disk: Disk,
 }
 
-/// How long 4 KiB and `fdatasync` take.
+/// Latency of a write of 4 KiB with `fdatasync`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Disk {
     /// At the end of a growing file.
     pub(crate) append: Latency,
-    /// Into bytes the file already has.
+    /// Over existing bytes of the file.
     pub(crate) overwrite: Latency,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Disk {
 }
 
 impl Host {
-    /// Looks at the machine, and measures the disk under `dir`.
+    /// Describes the machine, and measures the disk that holds `dir`.
     pub(super) fn look(dir: &Path) -> Result<Self> {
         let kinds = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing())
@@ -82,13 +82,13 @@ impl Host {
         )
     }
 
-    /// Whether figures of the two can be set against each other.
+    /// Whether figures of the two machines are comparable.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.cpu == other.cpu && self.cores == other.cores && self.file_system == other.file_system
     }
 }
 
-/// The commit of the sources, and whether they were changed since.
+/// The commit of the sources, and whether the working tree differs from it.
 fn commit() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").current_dir(env!("CARGO_MANIFEST_DIR")).args(args).output().ok()?;
@@ -130,14 +130,14 @@ impl Disk {
             fs::remove_file(&path)?;
         }
         let append = Self::latencies(&path)?;
-        // The file now has the bytes that the second round writes over.
+        // The second round overwrites the bytes of the first.
         let overwrite = Self::latencies(&path)?;
         fs::remove_file(&path)?;
         Ok(Self { append, overwrite })
     }
 
     fn latencies(path: &Path) -> io::Result<Latency> {
-        // Through the file system that every log uses.
+        // The logs use the same file system layer.
         let file = if path.exists() { OsFs.open(path)? } else { OsFs.create_new(path)? };
         let (begun, mut all) = (Instant::now(), Vec::new());
         for at in 0..Self::WRITES_MAX {

@@ -1,4 +1,4 @@
-//! The values of flags. An unknown name is a usage error that lists the names there are.
+//! Values of flags. An unknown name is a usage error that lists the known names.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub(super) fn workload(text: &str) -> Parsed<Workload> {
     found.ok_or_else(|| format!("there is no workload `{text}`; there are: {known}"))
 }
 
-/// A dataset: its name in reports, and its file.
+/// A dataset: its name in reports and its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dataset {
     pub(super) name: String,
@@ -67,12 +67,14 @@ pub(super) fn dataset(text: &str) -> Parsed<Dataset> {
     }
 }
 
-/// `slower>5%` as the ratio 0.95.
+/// Parses `slower>5%` as the ratio 0.95.
 pub(super) fn fail_if(text: &str) -> Parsed<f64> {
     let percent = text.strip_prefix("slower>").and_then(|rest| rest.strip_suffix('%'));
     let percent =
         percent.and_then(|number| number.trim().parse::<f64>().ok()).filter(|p| (0.0..100.0).contains(p));
-    percent.map(|p| 1.0 - p / 100.0).ok_or_else(|| format!("`{text}` is not slower>N%, such as slower>5%"))
+    percent
+        .map(|p| 1.0 - p / 100.0)
+        .ok_or_else(|| format!("`{text}` does not have the form slower>N%, such as slower>5%"))
 }
 
 #[cfg(test)]
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_names_are_answered_with_the_known_ones() {
+    fn unknown_name_lists_the_known_ones() {
         assert_eq!(
             order("random").expect_err("unknown"),
             "there is no order `random`; there are: sync-then-publish, publish-then-sync"
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bundled_datasets_are_there() {
+    fn bundled_datasets_exist() {
         assert!(Dataset::bundled().iter().all(|dataset| dataset.path.is_file()));
     }
 }

@@ -1,4 +1,4 @@
-//! Which cells a run has, and which of them are compared with one another.
+//! The cells of a run, and the groups in which they are compared.
 
 use tsmith_cache::StorerEntry;
 use tsmith_codecs::EncoderEntry;
@@ -21,9 +21,9 @@ pub(crate) struct Plan {
 /// The values of one axis.
 struct Axis<'a> {
     name: &'static str,
-    /// Those that a flag names.
+    /// Values that a flag names.
     given: &'a [String],
-    /// Those that are varied if no flag names any.
+    /// Values to use if no flag names any.
     default: Vec<&'static str>,
 }
 
@@ -90,7 +90,7 @@ impl Plan {
         plan
     }
 
-    /// Adds a group with the reference and those of the cells that belong to it, if there are any.
+    /// Adds a group with the reference and the cells that belong to it. Without such cells, adds nothing.
     fn add(
         &mut self,
         group: &Group,
@@ -127,7 +127,7 @@ impl Plan {
     }
 }
 
-/// The cell with the durability that its log has: one that keeps no record has none.
+/// Corrects the durability of a cell: a log that keeps no records has none.
 fn confirmed(cell: CellSpec, registry: &Registry) -> CellSpec {
     if keeps_records(&cell, registry) { cell } else { cell.with("durability", "none") }
 }
@@ -136,7 +136,7 @@ fn keeps_records(cell: &CellSpec, registry: &Registry) -> bool {
     registry.find_log(&cell.log).is_ok_and(|log| log.kind().keeps_records())
 }
 
-/// Whether these parts can do the work at all: a part that keeps nothing cannot give it back.
+/// Whether the parts can do the workload. A part that keeps nothing cannot be read.
 fn fits(workload: Workload, cell: &CellSpec, registry: &Registry) -> bool {
     match workload {
         Workload::Ingest => true,
@@ -147,7 +147,7 @@ fn fits(workload: Workload, cell: &CellSpec, registry: &Registry) -> bool {
     }
 }
 
-/// The reference, and it again with one part exchanged.
+/// The reference, and its variants with one part exchanged.
 fn star(axes: &[Axis<'_>], reference: &CellSpec, workload: Workload) -> Vec<CellSpec> {
     let chosen = axes.iter().any(|axis| !axis.given.is_empty());
     let mut cells = vec![reference.clone()];
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_star_exchanges_one_part_at_a_time() {
+    fn star_exchanges_one_part_at_a_time() {
         let plan = plan("--dataset nyc_weather --workload ingest");
         assert_eq!(plan.groups.len(), 2);
         for group in &plan.groups {
@@ -213,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn naming_one_axis_varies_that_one_only() {
+    fn naming_an_axis_varies_only_that_one() {
         let plan = plan("--encoder zstd,raw --dataset nyc_weather --workload scan");
         assert_eq!(plan.groups.len(), 1);
         assert_eq!(names(&plan.groups[0]), ["ring/file/tsm1", "ring/file/zstd", "ring/file/raw"]);
     }
 
     #[test]
-    fn the_product_has_each_cell_once_and_none_that_cannot_work() {
+    fn product_has_each_working_cell_once() {
         let plan = plan("--full --dataset nyc_weather --workload recover --durability group");
         assert!(plan.groups.iter().all(|group| group.cells.iter().all(|cell| cell.log != "null")));
         let cells = plan.cell_count();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_keeps_the_reference() {
+    fn filter_keeps_the_reference() {
         let plan = plan("--filter encoder=zstd,workload=scan --dataset nyc_weather");
         assert_eq!(plan.groups.len(), 1);
         assert_eq!(names(&plan.groups[0]), ["ring/file/tsm1", "ring/file/zstd"]);

@@ -1,4 +1,4 @@
-//! One cell in one process: the hidden sub-command `cell`, and how the matrix calls it.
+//! The hidden sub-command `cell`, which runs one cell in its own process, and how the matrix calls it.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use crate::adapter::Setup;
 use crate::error::Result;
 use crate::workload::{Cell, Outcome, Text, Workload};
 
-/// Runs one cell and prints what it measured as JSON.
+/// Runs one cell and prints its measurements as JSON.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CellArgs {
     #[arg(long)]
@@ -33,12 +33,12 @@ pub(crate) struct CellArgs {
     dataset: PathBuf,
     #[arg(long)]
     lines: usize,
-    /// Emptied first.
+    /// Working directory; the cell empties it first.
     #[arg(long)]
     dir: PathBuf,
 }
 
-/// The called side.
+/// Runs in the child process.
 pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
     let setup = Setup {
         storer: &args.storer,
@@ -54,9 +54,10 @@ pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
     Ok(())
 }
 
-/// The calling side: a fresh process, waited for. Its failure is text, since other cells go on.
+/// Runs a cell in a child process and waits for it. A failure is returned as text, because other cells continue.
 pub(super) fn spawn(group: &Group, cell: &CellSpec, lines: usize, dir: PathBuf) -> Result<Outcome, String> {
-    let program = std::env::current_exe().map_err(|error| format!("the path of this program: {error}"))?;
+    let program =
+        std::env::current_exe().map_err(|error| format!("cannot find the path of this program: {error}"))?;
     let mut command = Command::new(program);
     command.arg("cell");
     for (flag, value) in [

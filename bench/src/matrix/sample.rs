@@ -1,4 +1,4 @@
-//! What one run of one cell measured.
+//! The measurements of one run of one cell.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +12,10 @@ pub(crate) type Turn = (usize, usize, bool);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Sample {
     pub(crate) block: u32,
-    /// Place of the group and of the cell in the plan.
+    /// Index of the group in the plan, and of the cell in the group.
     pub(crate) group: usize,
     pub(crate) cell: usize,
-    /// The reference's second run, for the noise floor.
+    /// Whether this is the second run of the reference, which gives the noise floor.
     pub(crate) again: bool,
     dataset: String,
     workload: Workload,
@@ -24,7 +24,7 @@ pub(crate) struct Sample {
     spec: CellSpec,
     #[serde(flatten)]
     pub(crate) outcome: Option<Outcome>,
-    /// Why there is no outcome.
+    /// The error, if there is no outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! A cell by the names of its parts, and the cells that are compared with one another.
+//! A cell, described by the names of its parts, and groups of cells that are compared.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ impl CellSpec {
     }
 }
 
-/// As tables name it: what is usual is left out.
+/// The name in tables. Default values are left out.
 impl fmt::Display for CellSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.storer, self.log, self.encoder)?;
@@ -62,12 +62,12 @@ impl fmt::Display for CellSpec {
     }
 }
 
-/// Whether a write that a log acknowledged in this mode survives a power cut.
+/// Whether an acknowledged write in this mode survives a power cut.
 pub(super) fn is_durable(durability: &str) -> bool {
     durability == "group" || durability == "each"
 }
 
-/// Cells that are compared with one another; the first one is the reference.
+/// Cells that are compared. The first is the reference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub(crate) dataset: String,

@@ -1,4 +1,4 @@
-//! `summary.csv`: a line for each cell.
+//! `summary.csv`: one line for each cell.
 
 use super::summary::{GroupSummary, Summary};
 use crate::json_line::five_digits;

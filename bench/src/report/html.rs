@@ -1,4 +1,4 @@
-//! `report.html`: one file, nothing fetched, no script; readable in light and dark and on paper.
+//! `report.html`: a single file without scripts or external resources, for light and dark screens and for paper.
 
 use std::fmt::Write as _;
 
@@ -49,12 +49,12 @@ pub(super) fn page(summary: &Summary) -> String {
         summary.blocks,
         escape(&summary.about.command_line),
     );
-    out += "<p>A block runs every cell once, in random order, each in a process of its own, and the reference twice. \
-            The ratio is the speed over that of the reference within the same block: its median over all blocks, with \
-            the interval of 95 % of its resamples as a thin line. The grey band is the noise floor, how far the \
-            median of as many pairs of the reference with itself strays; only what lies wholly beyond it is called faster or slower. Bytes per value \
-            are on disk after a clean close: the log for ingest and recover, the files for snapshot and scan. What is \
-            durable and what is not stand in different tables, and are not compared.</p>\n";
+    out += "<p>A block runs every cell once, in random order and in its own process. It runs the reference twice. The \
+            ratio is the speed of a cell divided by the speed of the reference in the same block. The bar shows the \
+            median over all blocks. The thin line shows its 95 % interval. The grey band is the noise floor: how far \
+            the reference differs from itself. A cell is called faster or slower only if its whole interval lies \
+            outside the band. Bytes per value are on disk after a clean close: in the log for ingest and recover, in \
+            files for snapshot, compact and scan. Durable and non-durable cells are in different tables and are not compared.</p>\n";
     if let Some(advice) = summary.advice() {
         let _ = writeln!(out, "<p><strong>{advice}</strong></p>");
     }
@@ -110,7 +110,7 @@ fn write_row(out: &mut String, row: &CellSummary, is_reference: bool, floor: f64
     );
 }
 
-/// A bar from 0 to the ratio, the interval over it, and the band of noise around 1.
+/// Draws a bar from 0 to the ratio, its interval, and the band of noise around 1.
 fn bar(ratio: Interval, verdict: &str, floor: f64, scale: f64) -> String {
     let x = |ratio: f64| (ratio / scale).clamp(0.0, 1.0) * WIDTH;
     let colour = match verdict {

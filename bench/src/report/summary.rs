@@ -1,4 +1,4 @@
-//! What a run of the matrix found: a ratio and a verdict for each cell.
+//! The result of a run of the matrix: a ratio and a verdict for each cell.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::matrix::spec::{CellSpec, Group};
 use crate::stats::{BLOCKS_MIN, Interval, Verdict, bootstrap, floor, median, verdict};
 use crate::workload::Outcome;
 
-/// Version of `summary.json`; a reader refuses another one.
+/// Version of `summary.json`. Other versions are refused.
 const SCHEMA: u32 = 1;
 
 /// A whole run.
@@ -23,12 +23,12 @@ pub(crate) struct Summary {
     #[serde(flatten)]
     pub(super) about: About,
     pub(super) host: Host,
-    /// Whole blocks that were run.
+    /// Number of complete blocks.
     pub(super) blocks: u32,
     pub(super) groups: Vec<GroupSummary>,
 }
 
-/// What was asked for, so that a reader knows what the figures are of.
+/// The command and its inputs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct About {
@@ -39,11 +39,11 @@ pub(crate) struct About {
     pub(crate) datasets: Vec<DatasetLines>,
 }
 
-/// How much of a dataset was used.
+/// The part of a dataset that was used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DatasetLines {
     pub(crate) name: String,
-    /// From the first on.
+    /// The first lines, this many.
     pub(crate) lines_used: usize,
     pub(crate) lines: usize,
 }
@@ -59,7 +59,7 @@ impl fmt::Display for DatasetLines {
     }
 }
 
-/// `336776` as `336,776`.
+/// Formats 336776 as `336,776`.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::new();
@@ -72,7 +72,7 @@ fn grouped(number: usize) -> String {
     out
 }
 
-/// Cells that were compared with one another; the reference first, then the fastest first.
+/// Cells that were compared: the reference first, then by speed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct GroupSummary {
     #[serde(flatten)]
@@ -90,15 +90,15 @@ pub(super) struct CellSummary {
     #[serde(flatten)]
     pub(super) spec: CellSpec,
     pub(super) blocks: usize,
-    /// Speed over that of the reference, block by block; 1 for the reference itself.
+    /// Speed divided by that of the reference in the same block. 1 for the reference.
     pub(super) ratio: Option<Interval>,
     pub(super) verdict: Option<Verdict>,
     pub(super) mvalues_per_s: Option<Interval>,
     pub(super) cpu_s_per_mvalues: Option<f64>,
-    /// On disk after a clean close: the log where nothing was snapshotted, else the files.
+    /// Bytes on disk after a clean close: in the log without a snapshot, else in files.
     pub(super) bytes_per_value: Option<f64>,
     pub(super) peak_rss_mib: Option<f64>,
-    /// Speed over that of an earlier run.
+    /// Speed divided by that of an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) change: Option<Interval>,
     pub(super) digest: Option<String>,
@@ -124,15 +124,17 @@ impl Summary {
         Ok(summary)
     }
 
-    /// Sets every cell against the same cell of an earlier run.
+    /// Compares every cell with the same cell of an earlier run.
     pub(crate) fn compare(&mut self, earlier: &Self) -> Result {
         if !self.host.is_like(&earlier.host) {
-            return Err("the baseline is of another machine or file system: its speeds do not compare".into());
+            return Err(
+                "the baseline comes from another machine or file system, so speeds are not comparable".into(),
+            );
         }
         for now in &self.about.datasets {
             let before = earlier.about.datasets.iter().find(|before| before.name == now.name);
             if let Some(before) = before.filter(|before| *before != now) {
-                return Err(format!("the baseline is of other data: {before}; now {now}").into());
+                return Err(format!("the baseline used other data: {before}; now {now}").into());
             }
         }
         for group in &mut self.groups {
@@ -140,7 +142,7 @@ impl Summary {
             for row in &mut group.rows {
                 let before =
                     old.rows.iter().find(|old| old.spec == row.spec).and_then(|old| old.mvalues_per_s);
-                // Two runs share no block: the noise of both widens what is known of the change.
+                // The two runs share no block, so the noise of both widens the interval.
                 let noise = group.floor.max(old.floor);
                 row.change = row.mvalues_per_s.zip(before).map(|(now, before)| Interval {
                     low: now.low / before.high / noise,
@@ -152,8 +154,7 @@ impl Summary {
         Ok(())
     }
 
-    /// Cells whose whole interval lies below `ratio`: of the change if there is a baseline, else of the ratio to the
-    /// reference.
+    /// Cells whose whole interval lies below `ratio`, compared with the baseline if there is one, else the reference.
     pub(crate) fn slower_than(&self, ratio: f64) -> Vec<String> {
         let mut out = Vec::new();
         for (group, row) in self.rows() {
@@ -169,7 +170,7 @@ impl Summary {
         out
     }
 
-    /// Cells that failed, and those that read back something else than the reference of their dataset did.
+    /// Cells that failed, and cells that read back other values than the reference of their dataset.
     pub(crate) fn broken(&self) -> Vec<String> {
         let mut out = Vec::new();
         for (group, row) in self.rows() {
@@ -191,21 +192,21 @@ impl Summary {
         self.groups.iter().flat_map(|group| group.rows.iter().map(move |row| (group, row)))
     }
 
-    /// How much of its dataset a group used.
+    /// The part of its dataset that a group used.
     pub(super) fn lines_of(&self, group: &GroupSummary) -> Option<&DatasetLines> {
         self.about.datasets.iter().find(|dataset| dataset.name == group.group.dataset)
     }
 
-    /// What to do about verdicts, if most are missing.
+    /// Advice if most verdicts are undecided.
     pub(super) fn advice(&self) -> Option<&'static str> {
         let verdicts: Vec<Verdict> = self.rows().filter_map(|(_, row)| row.verdict).collect();
         let undecided = verdicts.iter().filter(|verdict| **verdict == Verdict::Undecided).count();
         if undecided * 2 <= verdicts.len() {
             None
         } else if (self.blocks as usize) < BLOCKS_MIN {
-            Some("Most verdicts are undecided: there were too few blocks; rerun with more --time.")
+            Some("Most verdicts are undecided because of too few blocks. Rerun with more --time.")
         } else {
-            Some("Most verdicts are undecided: the machine is noisy: rerun with --time 10m.")
+            Some("Most verdicts are undecided because the machine is noisy. Rerun with --time 10m.")
         }
     }
 }
@@ -232,7 +233,7 @@ impl GroupSummary {
             .filter_map(|block| Some(seconds(block, 0, true)? / seconds(block, 0, false)?))
             .collect();
         let floor = floor(&same);
-        // The reference of a block is the geometric mean of its two runs.
+        // The speed of the reference in a block is the geometric mean of its two runs.
         let reference = |block| match (seconds(block, 0, false), seconds(block, 0, true)) {
             (Some(first), Some(second)) => Some((first * second).sqrt()),
             (first, second) => first.or(second),

@@ -1,4 +1,4 @@
-//! Reports of made-up samples.
+//! Reports of invented samples.
 
 use std::slice::from_ref;
 
@@ -62,7 +62,7 @@ fn outcome(seconds: f64, digest: &str) -> Outcome {
     }
 }
 
-/// Blocks of which each is slower than the one before, as on a machine that others begin to use.
+/// Blocks that get slower one by one, as on a machine with growing load.
 fn samples(group: &Group, blocks: u32) -> Vec<Sample> {
     let mut out = Vec::new();
     for block in 0..blocks {
@@ -80,7 +80,7 @@ fn samples(group: &Group, blocks: u32) -> Vec<Sample> {
 }
 
 #[test]
-fn load_that_hits_a_whole_block_does_not_touch_the_ratios() {
+fn load_on_a_block_does_not_change_ratios() {
     let group = group();
     let summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
     let rows = &summary.groups[0].rows;
@@ -95,7 +95,7 @@ fn load_that_hits_a_whole_block_does_not_touch_the_ratios() {
 }
 
 #[test]
-fn other_values_and_failures_are_reported() {
+fn differing_values_and_failures_are_reported() {
     let group = group();
     let mut samples = samples(&group, 5);
     samples[2].outcome.as_mut().expect("ran").digest = Some("d2".into());
@@ -106,7 +106,7 @@ fn other_values_and_failures_are_reported() {
 }
 
 #[test]
-fn a_summary_reads_back_and_is_its_own_baseline() {
+fn summary_reads_back_as_its_own_baseline() {
     let group = group();
     let dir = tempfile::tempdir().expect("a directory");
     let mut summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
@@ -115,7 +115,7 @@ fn a_summary_reads_back_and_is_its_own_baseline() {
     summary.compare(&earlier).expect("one machine");
     let change = summary.groups[0].rows[0].change.expect("the same cell");
     assert!((change.mid - 1.0).abs() < 1e-9);
-    assert!(summary.slower_than(0.95).is_empty(), "the baseline counts now, not the reference");
+    assert!(summary.slower_than(0.95).is_empty(), "cells are compared with the baseline");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn every_form_has_every_row() {
 }
 
 #[test]
-fn mostly_undecided_is_said_in_a_sentence() {
+fn undecided_run_gets_advice() {
     let group = group();
     let mut samples = samples(&group, 6);
     let advice = |samples: &[Sample]| table(&Summary::new(about(), host(), from_ref(&group), samples));
@@ -153,10 +153,10 @@ fn mostly_undecided_is_said_in_a_sentence() {
         let seconds = &mut sample.outcome.as_mut().expect("ran").seconds;
         *seconds = if sample.block % 2 == 0 { 1.0 } else { 1.0 + sample.cell as f64 };
     }
-    assert!(advice(&samples).contains("rerun with --time 10m"), "{}", advice(&samples));
+    assert!(advice(&samples).contains("--time 10m"), "{}", advice(&samples));
 }
 
-/// The reports once did not say that the larger dataset was cut.
+/// Story: reports did not show that only a part of the larger dataset was used.
 #[test]
 fn a_run_says_what_it_is_of() {
     let group = group();

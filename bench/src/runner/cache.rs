@@ -1,7 +1,7 @@
-//! `cache`: admission and publication of ready batches, from an empty cache each time.
+//! `cache`: admits and publishes prepared batches. Every run begins with an empty cache.
 //!
-//! Floor: the storer `empty`. Every figure comes from a process of its own, since an allocator gives little back and
-//! memory is read off the process.
+//! The storer `empty` gives the floor. Every figure comes from its own process: the memory of a process is measured, and an
+//! allocator returns little of it.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,7 +16,9 @@ use crate::json_line::JsonLine;
 use crate::measure::{rss_bytes, timed};
 use crate::workload::in_threads;
 
-/// Writes ready batches to an empty cache, round robin over the series.
+/// Writes prepared batches to an empty cache, round robin over the series.
+///
+/// Example: tsmith-bench cache --storer ring,hashmap --series 10000
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Values per run.
@@ -25,7 +27,7 @@ pub(crate) struct Args {
     /// Values per write.
     #[arg(long, default_value_t = 5000)]
     batch: usize,
-    /// Repetitions, the best is kept.
+    /// Number of repetitions; the fastest counts.
     #[arg(long, default_value_t = 3)]
     reps: usize,
     /// Storers to time.
@@ -97,7 +99,7 @@ impl Job<'_> {
                 })
             });
             done?;
-            // Later rounds find memory that earlier ones gave back, so the first one says how much was needed.
+            // Later rounds reuse memory of earlier ones, so the first round usually adds the most.
             added_bytes = added_bytes.max(rss_bytes().saturating_sub(before));
             if best.is_none_or(|(seconds, _)| spent.seconds < seconds) {
                 best = Some((spent.seconds, spent.cpu_seconds));
@@ -116,7 +118,7 @@ impl Job<'_> {
     }
 }
 
-/// Batches of `per` values, dealt round robin over the keys.
+/// Batches of `per` values, round robin over the keys.
 fn batches(hosts: &Devops, series: usize, values: usize, per: usize) -> Vec<Batch<'_>> {
     let mut rng = Rng::named("cache");
     let mut at = 0;
@@ -126,7 +128,7 @@ fn batches(hosts: &Devops, series: usize, values: usize, per: usize) -> Vec<Batc
         for _ in 0..per {
             let (key, time) = (at % series, EPOCH + (at / series) as i64 * STEP);
             let (host, field) = field_of(key);
-            // One point is a host's fields at one time.
+            // A point holds the fields of one host at one time.
             if begun != Some((host, time)) {
                 if let Some((_, time)) = begun {
                     builder.commit(time);

@@ -1,8 +1,8 @@
-//! `codec`: what a block costs to encode and to decode, in nanoseconds of thread time a value.
+//! `codec`: encodes and decodes blocks. Figures are nanoseconds of thread time for each value.
 //!
-//! Floor: the `raw` encoder, which copies. As the peer's benchmark does, `tsm1` and `tsm1-batch` are timed twice: `"impl":
-//! "tsmith"` is the encoding of the values alone (of a column of times, of the times), and `"tsmith-block"` the whole block
-//! with regular times, as snapshots write and cursors read it. Other encoders have whole blocks only.
+//! The encoder `raw` copies and gives the floor. `tsm1` and `tsm1-batch` are timed twice, as in the Go driver. `"impl":
+//! "tsmith"` is the encoding of one column: values or times. `"tsmith-block"` is a block with regular times, as snapshots
+//! write it and cursors read it. Other encoders have only blocks.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,9 +20,11 @@ use crate::measure::best;
 const BLOCK_VALUES: usize = 1000;
 
 /// Encodes and decodes every column in blocks of 1000 values.
+///
+/// Example: tsmith-bench codec --encoder tsm1,zstd
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Directory of TSCOL1 files; without it the columns are generated.
+    /// Directory of TSCOL1 files [default: generated columns].
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Encoders to time.
@@ -31,7 +33,7 @@ pub(crate) struct Args {
     /// Values per generated column.
     #[arg(long, default_value_t = 256_000)]
     n: usize,
-    /// Repetitions, the best is kept.
+    /// Number of repetitions; the fastest counts.
     #[arg(long, default_value_t = 9)]
     reps: usize,
     /// Minimum length of one repetition.
@@ -59,11 +61,11 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     Ok(())
 }
 
-/// Something that encodes block `at` of a column, and decodes it.
+/// Encodes and decodes block `at` of a column.
 trait Codec {
     fn blocks(&self) -> usize;
     fn encode(&mut self, at: usize, out: &mut Vec<u8>) -> Result;
-    /// Gives the number of values.
+    /// Returns the number of values.
     fn decode(&mut self, block: &[u8]) -> Result<usize>;
 }
 
@@ -104,7 +106,7 @@ fn report(args: &Args, shape: &Shape, encoder: &str, implementation: &str, codec
     Ok(())
 }
 
-/// Whole blocks through the seam: values at regular times, or times with a value that never changes.
+/// Blocks of an encoder: values at regular times, or times with a constant value.
 struct Blocks {
     encoder: DynEncoder,
     column: Column,
@@ -139,7 +141,7 @@ impl Codec for Blocks {
     }
 }
 
-/// The encodings of the tsm1 block, without the block.
+/// The encodings of tsm1 for one column, without the block around them.
 struct Bare<'a> {
     shape: &'a Shape,
     form: Form,

@@ -1,7 +1,7 @@
-//! `engine`: writes in calls of 5000 points, and a snapshot after each eighth of the data; then a fast and a full
-//! compaction of the same files, of which the full one stays.
+//! `engine`: writes 5000 points in each call and takes several snapshots. Then it runs a fast and a full compaction on copies
+//! of the same files, and keeps the result of the full one.
 //!
-//! Floor: `--wal=false`, which is the log `null`, and the storer `empty`. The directory stays for `read`.
+//! `--wal=false` (the log `null`) and the storer `empty` give the floor. The directory stays for `read`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,31 +21,33 @@ use crate::workload::in_threads;
 /// Points of one call.
 const CALL_POINTS: usize = 5000;
 
-/// Writes generated points to an engine, and snapshots them.
+/// Writes generated points to an engine, takes snapshots and compacts.
+///
+/// Example: tsmith-bench engine --dir scratch
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Scratch directory; kept, `read` uses it.
+    /// Directory of the engine. It is kept for `read`.
     #[arg(long)]
     dir: PathBuf,
-    /// How many hosts.
+    /// Number of hosts.
     #[arg(long, default_value_t = 1000)]
     hosts: usize,
-    /// Floats with two decimals, or whole integers.
+    /// Type of the values: floats with two decimals, or integers.
     #[arg(long, value_enum, default_value_t = Kind::F2)]
     kind: Kind,
-    /// How many points, of ten values each.
+    /// Number of points; each has ten values.
     #[arg(long, default_value_t = 864_000)]
     points: usize,
-    /// Write the log; without it the log is `null`.
+    /// Write to the log; `false` uses the log `null`.
     #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     wal: bool,
-    /// How many threads write.
+    /// Number of writing threads.
     #[arg(long, default_value_t = 1)]
     g: usize,
-    /// How many snapshots.
+    /// Number of snapshots.
     #[arg(long, default_value_t = 8)]
     snapshots: usize,
-    /// Parse line protocol inside the timed part.
+    /// Parse line protocol in the timed part.
     #[arg(long)]
     text: bool,
     /// Compact at the end.
@@ -165,7 +167,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     Ok(())
 }
 
-/// The same files in another directory, under the same manifest, with a log that is empty.
+/// Copies the files and the manifest to another directory, with an empty log.
 fn link(from: &Path, to: &Path) -> Result {
     std::fs::create_dir_all(to.join("wal"))?;
     for entry in std::fs::read_dir(from)? {

@@ -1,7 +1,7 @@
-//! `parse`: line protocol to a columnar batch, alone.
+//! `parse`: parses line protocol into a columnar batch.
 //!
-//! The peer's parser leaves field values as text until they are read, so its benchmark prints two lines. Ours reads them at
-//! once; its line stands for both.
+//! InfluxDB's parser keeps field values as text until they are read, so the Go driver prints two lines. Tsmith parses values at
+//! once, so its one line corresponds to both together.
 
 use std::time::Duration;
 
@@ -14,13 +14,15 @@ use crate::measure::best;
 
 const POINTS: usize = 100_000;
 
-/// Parses generated line protocol, 5000 lines a batch.
+/// Parses generated line protocol in batches of 5000 lines.
+///
+/// Example: tsmith-bench parse --hosts 1000
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many hosts.
+    /// Number of hosts.
     #[arg(long, default_value_t = 1000)]
     hosts: usize,
-    /// Floats with two decimals, or whole integers.
+    /// Type of the values: floats with two decimals, or integers.
     #[arg(long, value_enum, default_value_t = Kind::F2)]
     kind: Kind,
 }

@@ -1,4 +1,4 @@
-//! `read`: full scans and range queries of what `engine` left behind, warm.
+//! `read`: full scans and range queries of the files that `engine` wrote, from the page cache.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -17,13 +17,15 @@ use crate::workload::in_threads;
 /// Length of a range query, in nanoseconds.
 const HOUR: i64 = 3_600_000_000_000;
 
-/// Scans and queries an engine that `engine` wrote.
+/// Scans and queries the directory that `engine` wrote.
+///
+/// Example: tsmith-bench read --dir scratch
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory that `engine` wrote.
     #[arg(long)]
     dir: PathBuf,
-    /// Range queries.
+    /// Number of range queries.
     #[arg(long, default_value_t = 20_000)]
     queries: usize,
 }
@@ -64,7 +66,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     store.close()
 }
 
-/// Reads every key; how many values there were, and from when to when.
+/// Reads every key. Returns the number of values and their time range.
 fn scan(store: &Store, keys: &[FieldKey<'_>], threads: usize) -> Result<(u64, TimeRange)> {
     let (next, total) = (AtomicUsize::new(0), AtomicU64::new(0));
     let (min, max) = (AtomicI64::new(i64::MAX), AtomicI64::new(i64::MIN));
@@ -86,7 +88,7 @@ fn scan(store: &Store, keys: &[FieldKey<'_>], threads: usize) -> Result<(u64, Ti
     Ok((total.into_inner(), TimeRange::new(min.into_inner(), max.into_inner())))
 }
 
-/// One series, one hour: a random key and start each time.
+/// Queries one hour of one field, with a random key and start each time.
 fn ranges(store: &Store, keys: &[FieldKey<'_>], times: TimeRange, queries: usize) -> Result {
     let mut rng = Rng::named("queries");
     let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));

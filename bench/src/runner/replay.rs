@@ -1,4 +1,4 @@
-//! `replay`: a log into an empty cache, its pages warm.
+//! `replay`: replays a log from the page cache into an empty cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,22 +16,24 @@ use crate::inputs::{Devops, Kind};
 use crate::json_line::JsonLine;
 use crate::measure::{peak_rss_mib, timed};
 
-/// Fills a log and loads it.
+/// Fills a log and replays it into an empty cache.
+///
+/// Example: tsmith-bench replay --dir scratch --log native
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Scratch directory; removed at the end.
     #[arg(long)]
     dir: PathBuf,
-    /// How many hosts.
+    /// Number of hosts.
     #[arg(long, default_value_t = 1000)]
     hosts: usize,
-    /// Size of the log before compression.
+    /// Bytes of the log before compression.
     #[arg(long, default_value_t = 500)]
     mb: usize,
     /// The log.
     #[arg(long, default_value = "file")]
     log: String,
-    /// The storer it is loaded into.
+    /// The storer of the cache.
     #[arg(long, default_value = "ring")]
     storer: String,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     let (log, storer) = (registry.find_log(&args.log)?, registry.find_storer(&args.storer)?);
     if !log.kind().keeps_records() {
-        return Err(format!("the log `{}` has nothing to replay", args.log).into());
+        return Err(format!("the log `{}` keeps no records, so it cannot be replayed", args.log).into());
     }
     let done = fill_and_load(args, log, storer);
     fs::remove_dir_all(&args.dir)?;
@@ -55,7 +57,7 @@ fn fill_and_load(args: &Args, log: &LogEntry<OsFs>, storer: &StorerEntry) -> Res
         let batch = batch_of(&text);
         let at = filled.append_write(&batch)?;
         let _handed_over = filled.sync(at)?;
-        // By the bytes that InfluxDB's entries have, whatever this log's take.
+        // Counts bytes of InfluxDB's entries, for every log.
         plain.clear();
         entry::encode_write(&batch, &mut plain)?;
         raw += plain.len();
@@ -79,7 +81,7 @@ struct Full<'a> {
 }
 
 impl Full<'_> {
-    /// Opens the log, and gives every batch to `each`.
+    /// Opens the log and passes every batch to `each`.
     fn replay(&self, each: impl FnMut(Position, &Batch<'_>) + Send) -> Result {
         let (log, _) = self.log.kind().open(OsFs, self.dir, LogOptions::default(), &mut Writes(each))?;
         Ok(log.close()?)
@@ -124,7 +126,7 @@ impl Full<'_> {
     }
 }
 
-/// Takes the batches of a log's writes.
+/// Passes on the batches of write records.
 struct Writes<F>(F);
 
 impl<F: FnMut(Position, &Batch<'_>) + Send> Replay for Writes<F> {

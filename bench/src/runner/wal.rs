@@ -1,6 +1,6 @@
-//! `wal`: a batch to its return from the log, which is after stable storage.
+//! `wal`: appends batches to a log and waits until each is durable.
 //!
-//! Floor: the log `null`, and `wal-nosync`, which is the processor's share alone: encode, compress, hand over.
+//! The log `null` gives the floor. `wal-nosync` measures the processor's part only: encode, compress, write without fsync.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,43 +21,45 @@ use crate::json_line::JsonLine;
 use crate::measure::{percentile, timed};
 use crate::workload::in_threads;
 
-/// A run ends when it has logged so many bytes, before compression.
+/// A run ends after this many bytes before compression.
 const RAW_BYTES_MAX: u64 = 1 << 30;
 
-/// Different batches of a run.
+/// Number of different batches of a run.
 const BATCHES: usize = 64;
 
-/// Points of the run without syncs.
+/// Points of the run without fsync.
 const NOSYNC_POINTS: usize = 200_000;
 
-/// Appends batches to a log, each call until it is durable.
+/// Appends batches to a log and waits until each is durable.
+///
+/// Example: tsmith-bench wal --dir scratch --log file,native
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Scratch directory, on the disk to be measured.
     #[arg(long)]
     dir: PathBuf,
-    /// How many hosts.
+    /// Number of hosts.
     #[arg(long, default_value_t = 1000)]
     hosts: usize,
-    /// Length of one run.
+    /// Duration of one run.
     #[arg(long, default_value = "4s", value_parser = crate::duration::duration)]
     limit: Duration,
     /// Logs to time.
     #[arg(long, value_delimiter = ',', default_value = "file")]
     log: Vec<String>,
-    /// One sync for all who wait, or one a call.
+    /// One fsync for all waiting calls (group), or one for each call (each).
     #[arg(long, default_value = "group", value_parser = durable)]
     durability: Durability,
-    /// What the log `native` does with payloads: none, lz4 or zstd.
+    /// Compression in the log `native`: none, lz4 or zstd.
     #[arg(long, default_value = "none", value_parser = compression)]
     compression: Compression,
-    /// Whether segments take their space when they are begun: whole, or none of it.
+    /// Space that a new segment allocates: whole or none.
     #[arg(long, default_value = "whole", value_parser = preallocate)]
     preallocate: Preallocate,
     /// Points per call.
     #[arg(long, value_delimiter = ',', default_value = "5000,100,1")]
     points: Vec<usize>,
-    /// Numbers of threads; of the largest calls at most four are timed.
+    /// Numbers of threads; calls of 5000 points and more run with at most four.
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,16")]
     g: Vec<usize>,
 }
@@ -66,7 +68,7 @@ fn durable(text: &str) -> Result<Durability, String> {
     match text {
         "group" => Ok(Durability::Group),
         "each" => Ok(Durability::Each),
-        _ => Err(format!("there is no durable mode `{text}`; there are: group, each")),
+        _ => Err(format!("there is no durable mode `{text}`. Use group or each")),
     }
 }
 
@@ -75,11 +77,11 @@ fn compression(text: &str) -> Result<Compression, String> {
         "none" => Ok(Compression::Stored),
         "lz4" => Ok(Compression::Lz4),
         "zstd" => Ok(Compression::Zstd),
-        _ => Err(format!("there is no compression `{text}`; there are: none, lz4, zstd")),
+        _ => Err(format!("there is no compression `{text}`. Use none, lz4 or zstd")),
     }
 }
 
-/// How much of a segment is taken ahead.
+/// How much space a new segment allocates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Preallocate {
     Whole,
@@ -90,7 +92,7 @@ fn preallocate(text: &str) -> Result<Preallocate, String> {
     match text {
         "whole" => Ok(Preallocate::Whole),
         "none" => Ok(Preallocate::None),
-        _ => Err(format!("segments take `whole` or `none` of their space, not `{text}`")),
+        _ => Err(format!("cannot preallocate `{text}`. Use whole or none")),
     }
 }
 
@@ -124,7 +126,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     Ok(())
 }
 
-/// Line protocol as a batch.
+/// Parses line protocol into a batch.
 pub(super) fn batch_of(text: &[u8]) -> Batch<'_> {
     let mut builder = BatchBuilder::new();
     let rejected = parse(text, &LineOptions::new(Timestamp(0)), &mut AnySchema, &mut builder);
@@ -132,7 +134,7 @@ pub(super) fn batch_of(text: &[u8]) -> Batch<'_> {
     builder.finish()
 }
 
-/// Bytes of the segments of a log in `dir`, and how many they are.
+/// Total length and number of the log's segments in `dir`.
 pub(super) fn segments(log: &LogEntry<OsFs>, dir: &Path) -> Result<(u64, usize)> {
     let mut total = (0, 0);
     for entry in fs::read_dir(dir)? {
@@ -144,14 +146,14 @@ pub(super) fn segments(log: &LogEntry<OsFs>, dir: &Path) -> Result<(u64, usize)>
     Ok(total)
 }
 
-/// A log without records.
+/// Creates a log without records.
 pub(super) fn fresh(log: &LogEntry<OsFs>, dir: &Path, options: LogOptions) -> Result<Box<DynLog<OsFs>>> {
     fs::create_dir_all(dir)?;
     let (log, _) = log.kind().open(OsFs, dir, options, &mut Nothing)?;
     Ok(log)
 }
 
-/// Takes no notice of what is replayed.
+/// Ignores replayed records.
 struct Nothing;
 
 impl Replay for Nothing {
@@ -160,7 +162,7 @@ impl Replay for Nothing {
     }
 }
 
-/// How long the payloads are before compression.
+/// Lengths of the payloads before compression.
 fn payload_lens(log: &DynLog<OsFs>, batches: &[Batch<'_>]) -> Result<Vec<usize>> {
     let len = |batch| {
         let mut payload = Vec::new();

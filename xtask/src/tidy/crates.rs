@@ -1,4 +1,4 @@
-//! Rules between the crates: who may depend on whom, and the example each library owes.
+//! Rules between crates: the allowed dependencies, and an example for each library.
 
 use std::fs;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::path::Path;
 use super::Finding;
 use crate::source::{Source, code_only, words};
 
-/// Which of our crates each crate may name. Development dependencies obey too, except that a crate may name itself,
-/// with its feature `testing`.
+/// The crates of the workspace that each crate may depend on. Development dependencies follow the same rule, but a crate may
+/// depend on itself with its feature `testing`.
 const EDGES: [(&str, &[&str]); 8] = [
     ("codecs", &[]),
     ("cache", &["codecs"]),
@@ -74,7 +74,7 @@ fn read(root: &Path, path: &str) -> Result<String, String> {
     fs::read_to_string(root.join(path)).map_err(|e| format!("{path}: {e}"))
 }
 
-/// A dependency, as its line in a manifest gives it.
+/// A dependency in a manifest.
 struct Dependency<'a> {
     line: usize,
     name: &'a str,
@@ -82,7 +82,7 @@ struct Dependency<'a> {
     development: bool,
 }
 
-/// Our manifests keep one dependency a line; `[dependencies.x]` tables are not used, and refused.
+/// Lists the dependencies of a manifest, one for each line. Tables `[dependencies.x]` are refused.
 fn dependencies(manifest: &str) -> Vec<Dependency<'_>> {
     let mut out = Vec::new();
     let mut section = "";
@@ -105,7 +105,7 @@ fn dependencies(manifest: &str) -> Vec<Dependency<'_>> {
 
 fn edges(dir: &str, path: &str, manifest: &str, wrong: &mut Vec<Finding>) {
     let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == dir) else {
-        wrong.push(Finding::new(path, 0, "is a crate that the table of edges does not know"));
+        wrong.push(Finding::new(path, 0, "this crate is not in the table of dependencies in xtask"));
         return;
     };
     for dependency in dependencies(manifest) {
@@ -114,7 +114,7 @@ fn edges(dir: &str, path: &str, manifest: &str, wrong: &mut Vec<Finding>) {
             wrong.push(Finding::new(
                 path,
                 line,
-                "write the dependency on one line, so that its edge is seen",
+                "write the dependency on one line: this check does not read tables",
             ));
         }
         let Some(ours) =
@@ -129,7 +129,7 @@ fn edges(dir: &str, path: &str, manifest: &str, wrong: &mut Vec<Finding>) {
     }
 }
 
-/// At least one example of the crate needs only what its users get: the crate, and what it depends on itself.
+/// Checks that an example of the crate uses only the crate and its dependencies.
 fn example(dir: &str, manifest: &str, sources: &[Source], wrong: &mut Vec<Finding>) {
     let own = format!("tsmith_{dir}");
     let mut allowed: Vec<String> =
@@ -137,7 +137,7 @@ fn example(dir: &str, manifest: &str, sources: &[Source], wrong: &mut Vec<Findin
     allowed.push(own.clone());
     let normal = dependencies(manifest).into_iter().filter(|dependency| !dependency.development);
     allowed.extend(normal.map(|dependency| dependency.name.replace('-', "_")));
-    // Layers are shown alone; the engine's examples may name the layers, as the engine itself does.
+    // Examples of a layer use no other layer. The engine's examples may use all layers.
     let alone = dir != "engine";
 
     let folder = format!("{dir}/examples/");
@@ -147,17 +147,17 @@ fn example(dir: &str, manifest: &str, sources: &[Source], wrong: &mut Vec<Findin
         let code = code_only(&source.text);
         let mut foreign = words(&code).find(|(_, word)| word.starts_with("tsmith_") && *word != own);
         if let Some((line, word)) = foreign.take_if(|_| alone) {
-            wrong.push(Finding::new(&source.path, line, format!("an example of {dir} names {word}")));
+            wrong.push(Finding::new(&source.path, line, format!("an example of {dir} must not use {word}")));
         }
         good |= roots(&code).all(|(_, root)| allowed.iter().any(|name| name == root));
     }
     if !good {
-        let what = format!("has no example that uses only {own} and what it depends on");
+        let what = format!("no example uses only {own} and its dependencies");
         wrong.push(Finding::new(folder.trim_end_matches('/'), 0, what));
     }
 }
 
-/// The first segment of every `use`, with its line.
+/// The first segment of every `use`, with its line number.
 fn roots(code: &str) -> impl Iterator<Item = (usize, &str)> {
     let used = code.lines().enumerate().filter_map(|(at, line)| Some((at + 1, line.strip_prefix("use ")?)));
     used.map(|(line, path)| {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn edges_point_down_only() {
+    fn dependencies_point_down() {
         let manifest = "[dependencies]\ntsmith-codecs.workspace = true\ntsmith-wal = { workspace = true }\nbytes.workspace = true\n";
         assert_eq!(broken("cache", manifest), [3]);
         assert_eq!(broken("engine", manifest), []);
@@ -184,20 +184,20 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_may_test_itself_and_no_other() {
+    fn crate_may_test_only_itself() {
         let own = "[dev-dependencies]\ntsmith-wal = { path = \".\", features = [\"testing\"] }\n";
         assert_eq!((broken("wal", own), broken("cache", own)), (vec![], vec![2]));
         assert_eq!(broken("wal", "[dependencies]\ntsmith-wal.workspace = true\n"), [2]);
     }
 
     #[test]
-    fn an_edge_cannot_hide_in_a_table_of_its_own() {
+    fn dependency_in_a_table_is_found() {
         assert_eq!(broken("cache", "[target.'cfg(unix)'.dependencies]\ntsmith-wal.workspace = true\n"), [2]);
         assert_eq!(broken("cache", "[dependencies.tsmith-wal]\nworkspace = true\n"), [2]);
     }
 
     #[test]
-    fn an_example_stands_on_its_own_crate() {
+    fn example_uses_only_its_crate() {
         let judge = |text: &str| {
             let source = Source { path: "wal/examples/a.rs".into(), text: text.into() };
             let mut wrong = Vec::new();

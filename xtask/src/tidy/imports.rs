@@ -1,12 +1,12 @@
-//! No import cycles: if two files need each other's names, one of the names lives in the wrong file.
+//! Finds import cycles. If two files use each other's names, one of the names is in the wrong file.
 //!
-//! File A needs file B if A's code names something that B defines: in a `use`, or in a path such as `crate::b::f()` or
-//! `b::f()`. A re-export (`pub use`) does not count: the name belongs to the file that defines it.
+//! File A uses file B if the code of A contains a name that B defines: in a `use`, or in a path such as `crate::b::f()` or
+//! `b::f()`. A re-export (`pub use`) does not count: a name belongs to the file that defines it.
 //!
-//! A parent and a module below it may need each other: together they are one module, and the parent's need is left out. So
-//! is what `lib.rs` and `main.rs` need of their crate.
+//! A parent and a module below it may use each other, so the imports of the parent are ignored. The imports of `lib.rs` and
+//! `main.rs` are ignored, too.
 //!
-//! The check reads names. It does not see a method call on a value, and it passes over `#[cfg(test)]`.
+//! The check reads names. It does not find method calls on values, and it skips `#[cfg(test)]`.
 
 mod graph;
 mod krate;
@@ -26,10 +26,12 @@ pub(super) fn findings(crates: &[(String, String)], sources: &[Source], wrong: &
     }
 }
 
-/// Which file of a cycle needs which, and for which names.
+/// Lists the imports of a cycle, with their names.
 fn describe(graph: &Graph, cycle: &[&str]) -> String {
-    let mut out =
-        format!("import cycle of {} files. Move the names of one line to another file:", cycle.len());
+    let mut out = format!(
+        "import cycle of {} files. Move the names of one of these lines to another file:",
+        cycle.len()
+    );
     for file in cycle {
         for (needed, names) in graph.get(*file).into_iter().flatten() {
             if cycle.contains(&needed.as_str()) {
@@ -56,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_is_named_with_what_ties_it() {
+    fn cycle_is_reported_with_its_names() {
         let found = cycles_of(&[
             ("lib.rs", "mod a;\nmod b;\n"),
             ("a.rs", "use crate::b::B;\npub struct A(B);\n"),
@@ -68,11 +70,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_belongs_to_the_file_that_defines_it() {
+    fn name_belongs_to_its_defining_file() {
         let parent = "mod a;\nmod b;\npub use a::{A, C};\npub use b::*;\n";
         let children = [("p/a.rs", "use super::B;\npub struct A(B);\n"), ("p/b.rs", "pub struct B;\n")];
         assert_eq!(cycles_of(&[("p.rs", parent), children[0], children[1]]), [""; 0]);
-        // The parent uses what it hands on, and a sibling of the parent closes the cycle.
+        // The parent uses a name that it re-exports, and a sibling of the parent closes the cycle.
         let used = format!("{parent}fn f(a: A) {{}}\n");
         let sibling = ("q.rs", "use crate::p::f;\n");
         let below = ("p/a.rs", "use crate::q::g;\npub struct A;\n");
@@ -83,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_and_its_child_may_need_each_other() {
+    fn parent_and_child_may_use_each_other() {
         let parent = "mod a;\npub struct P(a::A);\n";
         assert_eq!(cycles_of(&[("p.rs", parent), ("p/a.rs", "use super::P;\npub struct A(P);\n")]), [""; 0]);
         let root = "mod p;\nmod q;\npub struct R(p::P, q::Q);\n";
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_may_need_their_parent() {
+    fn tests_may_use_their_parent() {
         let files = [
             ("a.rs", "pub struct A;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nuse crate::b::B;\n"),
             ("a/tests.rs", "use super::A;\nuse crate::b::B;\n"),
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn macros_and_modules_by_name_are_followed() {
+    fn macros_and_module_names_are_followed() {
         let files = [
             ("lib.rs", "mod a;\nmod b;\n"),
             ("a.rs", "macro_rules! m { () => {} }\nuse crate::b;\nfn f() { b::g(); }\n"),

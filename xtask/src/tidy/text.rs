@@ -3,10 +3,12 @@
 use super::Finding;
 use crate::source::{Source, code_only, words};
 
-/// Where `unsafe` may stand, and how often. The maps are the fences; the engine calls one of them in one place, because
-/// it holds the lock that makes the call sound; a kernel is entered in one place, behind the question whether the
-/// processor has it, and may load from an array through a pointer; and a test that counts allocations has to be an allocator.
-const FENCES: [(&str, usize); 10] = [
+/// Files that may contain `unsafe`, and how often.
+///
+/// - File maps. The engine calls one of them, because it holds the lock that makes the call sound.
+/// - SIMD kernels: a call after a check of the processor, and loads from arrays through pointers.
+/// - A test that counts allocations with an allocator of its own.
+const UNSAFE: [(&str, usize); 10] = [
     ("codecs/src/ascending.rs", 1),
     ("codecs/src/influx/arithmetic.rs", 1),
     ("codecs/src/influx/float.rs", 3),
@@ -19,7 +21,7 @@ const FENCES: [(&str, usize); 10] = [
     ("codecs/tests/allocation.rs", usize::MAX),
 ];
 
-/// Lines from which on a file is named, and from which on it is refused.
+/// Above the first limit, a file gets a note. Above the second, it is an error.
 const LINES_LONG: usize = 500;
 const LINES_MAX: usize = 1000;
 
@@ -30,28 +32,32 @@ pub(super) fn findings(source: &Source, wrong: &mut Vec<Finding>, long: &mut Vec
         return;
     }
     let code = code_only(&source.text);
-    fences(source, &code, wrong);
-    doors(source, &code, wrong);
+    unsafe_outside_list(source, &code, wrong);
+    banned_calls(source, &code, wrong);
     unfinished(source, &code, wrong);
     if source.path.ends_with("/format.rs") {
         picture(source, &code, wrong);
     }
     let lines = source.text.lines().count();
     if lines > LINES_MAX {
-        wrong.push(Finding::new(&source.path, 0, format!("{lines} lines are too long: find the seam")));
+        wrong.push(Finding::new(
+            &source.path,
+            0,
+            format!("{lines} lines, above the limit of {LINES_MAX}: split the file"),
+        ));
     } else if lines > LINES_LONG {
-        long.push(Finding::new(&source.path, 0, format!("{lines} lines: is there a seam?")));
+        long.push(Finding::new(&source.path, 0, format!("{lines} lines: consider splitting the file")));
     }
 }
 
 fn blanks(source: &Source, wrong: &mut Vec<Finding>) {
     for (at, line) in source.text.lines().enumerate() {
         if line.ends_with([' ', '\t', '\r']) {
-            wrong.push(Finding::new(&source.path, at + 1, "ends with a blank"));
+            wrong.push(Finding::new(&source.path, at + 1, "the line ends with a blank"));
         }
     }
     if !source.text.is_empty() && !source.text.ends_with('\n') {
-        wrong.push(Finding::new(&source.path, 0, "does not end with a newline"));
+        wrong.push(Finding::new(&source.path, 0, "the file does not end with a newline"));
     }
 }
 
@@ -64,27 +70,31 @@ fn machine_paths(source: &Source, wrong: &mut Vec<Finding>) {
                 before.is_none_or(|c| !(c.is_alphanumeric() || "_-./$}*~".contains(c)))
             };
             if line.match_indices(home).any(begins_path) {
-                wrong.push(Finding::new(&source.path, at + 1, format!("names a path under {home}")));
+                wrong.push(Finding::new(&source.path, at + 1, format!("contains a path under {home}")));
             }
         }
     }
 }
 
-fn fences(source: &Source, code: &str, wrong: &mut Vec<Finding>) {
-    let allowed = FENCES.iter().find(|(path, _)| *path == source.path).map_or(0, |(_, times)| *times);
+fn unsafe_outside_list(source: &Source, code: &str, wrong: &mut Vec<Finding>) {
+    let allowed = UNSAFE.iter().find(|(path, _)| *path == source.path).map_or(0, |(_, times)| *times);
     for (line, _) in words(code).filter(|(_, word)| *word == "unsafe").skip(allowed) {
-        wrong.push(Finding::new(&source.path, line, "`unsafe` outside of its fences"));
+        wrong.push(Finding::new(
+            &source.path,
+            line,
+            "this file must not contain `unsafe` here; see UNSAFE in xtask/src/tidy/text.rs",
+        ));
     }
 }
 
-/// Renames and syncs have one door, `wal::fs`; clippy knows the methods, this keeps its ban from being lifted.
-fn doors(source: &Source, code: &str, wrong: &mut Vec<Finding>) {
+/// Only `wal::fs` renames and syncs files. Clippy bans the methods; this check keeps the ban from being lifted.
+fn banned_calls(source: &Source, code: &str, wrong: &mut Vec<Finding>) {
     let path = source.path.as_str();
     let is_test = path.contains("/tests/") || path.contains("/benches/");
     if path == "wal/src/fs.rs" || path.starts_with("wal/src/fs/") || is_test {
         return;
     }
-    // Programs, which may read the clock. (None of the other words is let through by that.)
+    // Programs may lift the ban to read the clock. The calls above stay banned there.
     let clock_only = path.starts_with("cli/") || path.starts_with("bench/") || path.contains("/examples/");
     for (at, line) in code.lines().enumerate() {
         for banned in
@@ -95,7 +105,7 @@ fn doors(source: &Source, code: &str, wrong: &mut Vec<Finding>) {
             }
         }
         if line.contains("disallowed_methods") && !clock_only {
-            wrong.push(Finding::new(path, at + 1, "lifts the ban on renames, syncs and the clock"));
+            wrong.push(Finding::new(path, at + 1, "do not lift the ban on renames, syncs and the clock"));
         }
     }
 }
@@ -104,13 +114,13 @@ fn unfinished(source: &Source, code: &str, wrong: &mut Vec<Finding>) {
     for (at, line) in code.lines().enumerate() {
         for macro_call in ["todo!", "unimplemented!"] {
             if line.contains(macro_call) {
-                wrong.push(Finding::new(&source.path, at + 1, format!("{macro_call} is unfinished")));
+                wrong.push(Finding::new(&source.path, at + 1, format!("{macro_call} marks unfinished code")));
             }
         }
     }
 }
 
-/// A `format.rs` opens with its picture, and what the picture names in capitals is a constant of the file.
+/// Checks that a `format.rs` opens with a picture, and that names in capitals there are constants of the file.
 fn picture(source: &Source, code: &str, wrong: &mut Vec<Finding>) {
     let mut drawn = false;
     for (at, line) in source.text.lines().enumerate() {
@@ -119,16 +129,16 @@ fn picture(source: &Source, code: &str, wrong: &mut Vec<Finding>) {
         for (_, name) in words(doc).filter(|(_, word)| is_constant(word)) {
             let declared = ["const ", "static "].iter().any(|kind| code.contains(&format!("{kind}{name}:")));
             if !declared {
-                let what = format!("the picture names {name}, which is no constant of this file");
+                let what = format!("the picture names {name}, but this file has no such constant");
                 wrong.push(Finding::new(&source.path, at + 1, what));
             }
         }
     }
     if !drawn {
-        wrong.push(Finding::new(&source.path, 0, "opens without a picture of the format"));
+        wrong.push(Finding::new(&source.path, 0, "the file does not open with a picture of the format"));
     }
     if !code.contains("const _: () = assert!") {
-        wrong.push(Finding::new(&source.path, 0, "asserts none of its widths at compile time"));
+        wrong.push(Finding::new(&source.path, 0, "the file has no `const` assertion of a width"));
     }
 }
 
@@ -149,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn unsafe_stays_in_its_fences() {
+    fn unsafe_is_limited_to_listed_files() {
         let text = "// unsafe in words\nlet a = unsafe { map() };\nlet b = unsafe { map() };\n";
         assert_eq!(broken("wal/src/file.rs", text), [2, 3]);
         assert_eq!(broken("engine/src/files.rs", text), [3]);
@@ -157,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn renames_have_one_door() {
+    fn renames_are_limited_to_wal_fs() {
         let text = "std::fs::rename(a, b)?;\n#[expect(clippy::disallowed_methods)]\n";
         assert_eq!(broken("engine/src/files.rs", text), [1, 2]);
         assert_eq!(broken("wal/src/fs/os.rs", text), []);
@@ -165,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_names_only_constants_that_exist() {
+    fn picture_names_existing_constants() {
         let text = "//! ┌ MAGIC_BYTES <4B> │ INDEX_BYTES ┐ CRC\nconst MAGIC_BYTES: usize = 4;\nconst _: () = assert!(MAGIC_BYTES == 4);\n";
         assert_eq!(broken("tsm/src/format.rs", text), [1]);
         assert_eq!(broken("tsm/src/format.rs", "//! words\n"), [0, 0]);
     }
 
     #[test]
-    fn machine_paths_and_trailing_blanks_are_found() {
+    fn machine_paths_and_trailing_blanks() {
         let text = ["see ", "/wo", "rk/x\n", "target", "/wo", "rk/x \nno newline"].concat();
         assert_eq!(broken("README.md", &text), [2, 0, 1]);
     }

@@ -1,11 +1,11 @@
-//! Which files of a crate need which, and where that goes in a circle.
+//! The import graph of a crate, and its cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// For each file the files that it needs, and the names it takes from them.
+/// For each file, the files that it uses and the names it uses from them.
 pub(super) type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// The groups of files of which each reaches all others.
+/// The groups of files that reach each other.
 pub(super) fn cycles(graph: &Graph) -> Vec<Vec<&str>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         graph.keys().map(|file| (file.as_str(), reach(graph, file))).collect();
@@ -19,7 +19,7 @@ pub(super) fn cycles(graph: &Graph) -> Vec<Vec<&str>> {
     out
 }
 
-/// The files that `file` needs, and those that these need.
+/// The files that `file` uses, directly or indirectly.
 fn reach<'g>(graph: &'g Graph, file: &str) -> BTreeSet<&'g str> {
     let mut out = BTreeSet::new();
     let mut left: Vec<&str> = vec![file];

@@ -1,4 +1,4 @@
-//! The modules of one crate, and the file in which a path of it ends.
+//! The modules of one crate. Resolves a path to the file that defines its item.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use super::graph::Graph;
 use super::parse::{Import, Module, modules};
 use crate::source::{Source, code_only};
 
-/// A module by its names from the root of the crate.
+/// The path of a module from the root of the crate.
 type Path = Vec<String>;
 
 /// One crate.
 pub(super) struct Crate {
-    /// Each module with the file it is in.
+    /// Each module with its file.
     modules: BTreeMap<Path, (String, Module)>,
 }
 
@@ -19,12 +19,12 @@ pub(super) struct Crate {
 #[derive(PartialEq, Eq)]
 enum Found<'c> {
     Module(Path),
-    /// An item, by the file that defines it.
+    /// An item, with the file that defines it.
     Item(&'c str),
 }
 
 impl Crate {
-    /// The crate whose sources are below `folder`; files that only tests have are left out.
+    /// Reads the crate below `folder`. Files that only tests use are left out.
     pub(super) fn new(folder: &str, sources: &[Source]) -> Self {
         let mut of_crate = Self { modules: BTreeMap::new() };
         for source in sources.iter().filter(|source| source.is_rust()) {
@@ -60,7 +60,7 @@ impl Crate {
                 }
             };
             for import in &module.imports {
-                // What is only handed on is needed by whoever takes it from here.
+                // A re-export counts for the file that imports it from here.
                 let used = |name: &String| *name == import.name;
                 let is_used = !import.public
                     || module.words.iter().any(used)
@@ -88,7 +88,7 @@ impl Crate {
         graph
     }
 
-    /// Leaves out what a parent needs of a module below it that needs the parent, and what the root needs of its crate.
+    /// Removes imports of a parent from a module below it that uses the parent, and all imports of the root.
     fn drop_arrows_down(&self, graph: &mut Graph) {
         for (below, (child, _)) in &self.modules {
             for (above, (parent, _)) in self.modules.iter().filter(|(above, _)| below.starts_with(above)) {
@@ -102,9 +102,9 @@ impl Crate {
         }
     }
 
-    /// What `named`, written in module `from`, stands for; `None` if it is not of this crate.
+    /// Resolves `named`, written in module `from`. `None` if it is outside this crate.
     fn resolve(&self, from: &[String], named: &[String], depth: usize) -> Option<Found<'_>> {
-        // Imports may go round in a circle.
+        // Imports may form a cycle.
         if depth > 16 {
             return None;
         }
@@ -139,7 +139,7 @@ impl Crate {
         Some(Found::Module(at))
     }
 
-    /// The member `name` of a module. As the first name of a path it may also be that of another crate.
+    /// Finds the member `name` of a module. The first name of a path may also be another crate.
     fn member(&self, at: &[String], name: &String, is_first: bool, depth: usize) -> Option<Found<'_>> {
         let (file, module) = self.modules.get(at)?;
         let inner = [at, std::slice::from_ref(name)].concat();
@@ -162,7 +162,7 @@ impl Crate {
         if is_first {
             return None;
         }
-        // A macro that is exported, or what a macro of the module makes.
+        // An exported macro, or an item that a macro of the module defines.
         let mut all = self.modules.values();
         let exporting = at.is_empty().then(|| all.find(|(_, module)| module.macros.contains(name))).flatten();
         Some(Found::Item(exporting.map_or(file, |(file, _)| file)))
@@ -176,7 +176,7 @@ impl Crate {
     }
 }
 
-/// The module that a file below `src/` is, by Rust's rule of names.
+/// The module path of a file below `src/`.
 fn module_path(file: &str) -> Option<Path> {
     let name = file.strip_suffix(".rs")?;
     let mut path: Path = name.split('/').map(str::to_owned).collect();

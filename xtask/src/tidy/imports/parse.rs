@@ -1,44 +1,44 @@
-//! What the import check reads of one file: its modules, the names it defines, imports and uses.
+//! Parses one file for the import check: its modules, and the names it defines, imports and uses.
 
 /// A module of a file: the file itself, or a `mod x { .. }` inside.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Module {
-    /// The names of the inline modules down to this one; empty for the file itself.
+    /// The names of the inline modules down to this one. Empty for the file itself.
     pub(super) inside: Vec<String>,
-    /// The children that stand in files of their own.
+    /// Children in files of their own.
     pub(super) children: Vec<String>,
-    /// The children that only tests have.
+    /// Children that exist only for tests.
     pub(super) test_children: Vec<String>,
-    /// What it defines at its top level.
+    /// Names that it defines at its top level.
     pub(super) defined: Vec<String>,
     pub(super) imports: Vec<Import>,
-    /// The paths that its code names, of two segments or more.
+    /// Paths in its code, with two segments or more.
     pub(super) paths: Vec<Vec<String>>,
-    /// The single names of its code.
+    /// Single names in its code.
     pub(super) words: Vec<String>,
-    /// The macros that it defines, and those that it calls by name alone.
+    /// Macros that it defines, and macros that it calls without a path.
     pub(super) macros: Vec<String>,
     pub(super) called: Vec<String>,
 }
 
-/// One name that a `use` brings in.
+/// One name that a `use` imports.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Import {
     pub(super) path: Vec<String>,
-    /// The name it has here; `*` for all names of a module.
+    /// The local name. `*` for all names of a module.
     pub(super) name: String,
-    /// Whether it is handed on: `pub use`, `pub(crate) use`.
+    /// Whether it is re-exported: `pub use`, `pub(crate) use`.
     pub(super) public: bool,
 }
 
-/// The modules of a text whose comments and literals are blanked.
+/// Parses the modules of a text without comments and literals.
 pub(super) fn modules(code: &str) -> Vec<Module> {
     let mut reader = Reader { tokens: tokens(code), at: 0, out: Vec::new() };
     reader.module(Vec::new());
     reader.out
 }
 
-/// Names, `::`, and single signs.
+/// Tokens: names, `::`, and single characters.
 fn tokens(code: &str) -> Vec<&str> {
     let mut out = Vec::new();
     let mut rest = code.trim_start();
@@ -67,10 +67,10 @@ impl<'a> Reader<'a> {
         self.tokens.get(self.at + ahead).copied().unwrap_or_default()
     }
 
-    /// Reads one module up to the brace that ends it.
+    /// Parses one module up to its closing brace.
     fn module(&mut self, inside: Vec<String>) {
         let mut module = Module { inside, ..Module::default() };
-        // Braces that are open inside of items.
+        // Open braces inside items.
         let mut depth = 0_usize;
         let mut for_tests = false;
         while self.at < self.tokens.len() {
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         self.out.push(module);
     }
 
-    /// Passes an attribute. Whether it keeps its item for tests.
+    /// Skips an attribute. Returns whether it limits its item to tests.
     fn attribute(&mut self) -> bool {
         let begin = self.at;
         self.at += if self.peek(1) == "!" { 2 } else { 1 };
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
             && !tokens.contains(&"not")
     }
 
-    /// Passes a bracket and everything up to the one that closes it.
+    /// Skips a bracket and everything up to its closing bracket.
     fn skip_group(&mut self) {
         let mut open = 0_usize;
         while self.at < self.tokens.len() {
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes an item: up to its `;`, or to the end of its braces.
+    /// Skips an item: up to its `;`, or to the end of its braces.
     fn skip_item(&mut self) {
         while self.at < self.tokens.len() {
             match self.peek(0) {
@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a tree of imports behind `prefix`, up to the `;`, `,` or `}` that ends it.
+    /// Parses a tree of imports after `prefix`, up to the `;`, `,` or `}` that ends it.
     fn import(&mut self, prefix: &[String], public: bool, out: &mut Vec<Import>) {
         let mut path = prefix.to_vec();
         let mut name = None;
@@ -198,7 +198,7 @@ impl<'a> Reader<'a> {
                         self.at += usize::from(self.peek(0) == ",");
                     }
                     self.at += 1;
-                    // What ends the group ends the tree.
+                    // The end of the group is the end of the tree.
                     self.at += usize::from(self.peek(0) == ";");
                     return;
                 }
@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
         out.push(Import { path, name, public });
     }
 
-    /// Reads a path, or passes one sign.
+    /// Parses a path, or skips one character.
     fn path(&mut self, module: &mut Module) {
         let is_name = |token: &str| token.starts_with(|c: char| c.is_alphabetic() || c == '_');
         let first = self.peek(0);
@@ -233,7 +233,7 @@ impl<'a> Reader<'a> {
             self.at += 2;
         }
         if before == "." || before == "::" {
-            // A method or field, or what follows a type in brackets.
+            // A method or field, or a name after a type in brackets.
             return;
         }
         if path.len() == 1 {
