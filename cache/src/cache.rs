@@ -352,9 +352,9 @@ pub struct Paused<'c, S> {
 
 impl<S: Storer> Paused<'_, S> {
     /// Removes the points of `key` inside `range` from the live and the frozen store.
+    ///
     /// The thread that writes the frozen store to files may already have read the points. Then it must delete them
     /// from the files too. The memory of frozen points is counted until the store is dropped.
-    /// counts until the store is forgotten.
     pub fn delete(&self, key: FieldKey<'_>, range: TimeRange) {
         let stores = self.cache.stores.load();
         let freed = stores.live.delete(key, range);

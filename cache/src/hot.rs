@@ -1,7 +1,7 @@
 //! One column in memory: chunks of points in order of their positions.
 //!
 //! ```text
-//! full chunks of CHUNK_POINTS ── tail, grown in small steps        16 bytes a point, and little slack
+//! full chunks of CHUNK_POINTS ── tail, grown in small steps        16 bytes per point, little unused memory
 //!                  ^ for overlapping reservations: (position, start of the run)
 //! ```
 //!

@@ -53,7 +53,7 @@ pub use empty::Empty;
 pub use erased::{DynReservation, DynStorer};
 pub use error::{Error, Result};
 pub use hashmap::OneMap;
-pub use ring::{PARTITIONS, Ring, RingReservation, partition};
+pub use ring::{Ring, RingReservation, partition};
 pub use storers::StorerEntry;
 pub use table::TableReservation;
 

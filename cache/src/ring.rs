@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The number of partitions. InfluxDB has the same number since 1.5.
-pub const PARTITIONS: usize = 16;
+const PARTITIONS: usize = 16;
 
 /// The partition of a key with this [`SeriesKey::hash64`].
 ///

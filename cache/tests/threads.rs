@@ -74,7 +74,7 @@ fn waiting_writers_do_not_block_a_snapshot() {
 }
 
 #[test]
-fn patience_may_be_endless() {
+fn a_wait_may_be_unlimited() {
     let cache = &waiting(100, Duration::MAX);
     write(cache, &batch("m", &[(0, 0); 6]), 1);
     thread::scope(|scope| {
@@ -259,7 +259,7 @@ fn a_delete_reaches_the_frozen_store() {
 }
 
 #[test]
-fn a_replay_knows_no_limit() {
+fn a_replay_ignores_the_limit() {
     let cache = Cache::<Ring>::new(CacheOptions { limit: Some(16), when_full: WhenFull::Refuse });
     let replayed = batch("m", &[(1, 1), (2, 2)]);
     assert!(cache.admit(&replayed).is_err());

@@ -16,7 +16,7 @@ fn corpus() -> PathBuf {
 }
 
 #[test]
-fn the_corpus_is_survived() {
+fn the_corpus_breaks_no_decoder() {
     let corpus = corpus();
     if !corpus.is_dir() {
         return;
@@ -45,7 +45,7 @@ fn the_corpus_is_survived() {
 /// Mutates the seeds: flips bits, replaces bytes, and moves, cuts and joins pieces. `TSMITH_MUTATIONS` sets the
 /// number of rounds.
 #[test]
-fn mutations_of_the_corpus_are_survived() {
+fn mutations_of_the_corpus_break_no_decoder() {
     let rounds = std::env::var("TSMITH_MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let mut random = Random::new(11);
     for (name, check) in TARGETS {
@@ -85,7 +85,8 @@ fn refresh_the_seeds() {
     const SEED_BYTES_MAX: usize = 600;
     const SEEDS_MAX: usize = 80;
     let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1/codecs.jsonl.zst");
-    let text = zstd::decode_all(fs::File::open(copy).expect("the copy is there")).expect("the copy is whole");
+    let text =
+        zstd::decode_all(fs::File::open(copy).expect("the copy is there")).expect("the copy is intact");
     let mut seeds: Vec<(String, Vec<u8>)> = Vec::new();
     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         let vector: serde_json::Value = serde_json::from_slice(line).expect("a line is JSON");

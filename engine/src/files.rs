@@ -55,7 +55,7 @@ impl TsmFile {
         match read.torn_bytes() {
             0 => Ok(Self::new(name, path.to_owned(), reader, read)),
             bytes => {
-                let kind = ErrorKind::TornTombstones { offset: read.whole_bytes(), bytes };
+                let kind = ErrorKind::TornTombstones { offset: read.intact_bytes(), bytes };
                 Err(Error::at(READ_TOMBSTONES, &tombstones, kind))
             }
         }
@@ -145,7 +145,7 @@ impl TsmFile {
 
     /// How long the sound part of its tombstones is.
     pub(crate) fn tombstone_bytes(&self) -> u64 {
-        self.tombstones.whole_bytes()
+        self.tombstones.intact_bytes()
     }
 
     /// Whether a full merge would leave its blocks as they are, judged by the first key that has several.

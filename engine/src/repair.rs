@@ -227,7 +227,7 @@ pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<
     let file = load(fs, &path.with_extension("tsm")).ok().and_then(|bytes| Reader::new(bytes).ok());
     let is_known = |key: &[u8]| file.as_ref().is_some_and(|file| file.find(key).is_some());
     let is_likely = |record: &Tombstone| record.range.min <= record.range.max && is_known(&record.key);
-    let believed = salvage.believe(&bytes, is_likely).on(OPERATION, path)?;
+    let believed = salvage.keep_known(&bytes, is_likely).on(OPERATION, path)?;
     let gone = salvage.kept.is_empty();
     let quarantined = match (dry_run, gone) {
         (true, _) => quarantine_name(fs, path),

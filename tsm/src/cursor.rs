@@ -248,7 +248,6 @@ impl<F: AsReader> Cursor<F> {
     /// # Errors
     /// A block cannot be read. The cursor can continue without the points of that block. Older points that the block
     /// overwrites may then appear.
-    /// overlaps older ones, theirs may appear.
     pub fn next<D: BlockDecoder>(
         &mut self,
         decoder: &mut D,

@@ -188,8 +188,8 @@ pub enum ErrorKind {
     },
     /// The deletions of a tombstone file need more memory than is allowed.
     #[error(
-        "the tombstones decompress to more than {} MiB of keys: no TSM file has as many; restore the file, or delete anew \
-         after moving it away",
+        "the tombstones decompress to more than {} MiB of keys, and no TSM file has that many: restore the file, or move it \
+         away and repeat the deletes",
         limit >> 20
     )]
     TombstonesTooLarge {

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn type_bytes_come_back() {
+    fn type_bytes_round_trip() {
         for t in FieldType::ALL {
             assert_eq!(field_type(type_byte(t)), Some(t));
             assert_eq!(type_byte(t), tsmith_codecs::influx::tag(t));

@@ -406,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_valid_index_returns_its_entries() {
-        let index = walk(index()).expect("sound");
+        let index = walk(index()).expect("it is valid");
         assert_eq!((index.len(), index.blocks(), index.range()), (2, 3, TimeRange::new(-9, 9)));
         let key = index.get(1).expect("the second key");
         assert_eq!((key.key(), key.field_type(), key.block_count()), (&b"b"[..], FieldType::Unsigned, 1));
@@ -426,7 +426,7 @@ mod tests {
             key[at..at + 8].copy_from_slice(&(5 + 5 * i as u64).to_be_bytes());
             key[at + 8..].copy_from_slice(&5_u32.to_be_bytes());
         }
-        let index = Index::walk(bytes.into(), 5 + 5 * 300).expect("sound");
+        let index = Index::walk(bytes.into(), 5 + 5 * 300).expect("it is valid");
         for round in 0..3 {
             for wanted in 0..=2100 {
                 let wanted = format!("{wanted:05}");

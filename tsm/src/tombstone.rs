@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A truncated or corrupt file is an error, because a reader that skips tombstones brings deleted points back.
-//! InfluxDB treats the end of a truncated gzip member as the end of the file, damages the keys of version 2, and
+//! InfluxDB treats the end of a truncated gzip member as the end of the file, corrupts the keys of version 2, and
 //! reads an unknown header as keys of version 1. This reader does none of that.
 
 #![cfg_attr(
@@ -119,7 +119,7 @@ impl<'a> Tombstones<'a> {
     }
 
     /// All bytes before this offset were read and are intact.
-    fn whole_bytes(&self) -> usize {
+    fn intact_bytes(&self) -> usize {
         self.whole
     }
 
@@ -347,7 +347,7 @@ mod tests {
             tombstones.next().is_some_and(|t| t.is_ok()),
             "the record is complete, but the checksum is not"
         );
-        let error = tombstones.next().and_then(Result::err).expect("torn");
+        let error = tombstones.next().and_then(Result::err).expect("it is truncated");
         assert_eq!(error.offset(), Some(second), "the offset of the truncated member");
         assert!(tombstones.next().is_none());
     }

@@ -248,7 +248,7 @@ fn only_reached_blocks_are_decoded() {
 
 /// Points of the cache come in batches, whatever their number.
 #[test]
-fn memory_comes_in_batches() {
+fn cached_points_come_in_batches() {
     let memory: Points = (0..2500).map(|t| (t, -t)).collect();
     for direction in DIRECTIONS {
         let mut cursor: Cursor<&Reader> = Cursor::new(TimeRange::ALL, direction);

@@ -40,7 +40,7 @@ fn field_type(name: &str) -> FieldType {
 }
 
 #[test]
-fn the_facts_of_each_file() {
+fn file_facts_equal_those_of_influxdb() {
     for (path, name) in FILES {
         let reader = open(path).expect(path);
         let lines = expected(name);
@@ -59,7 +59,7 @@ fn the_facts_of_each_file() {
 }
 
 #[test]
-fn the_index_and_checksums_of_each_key() {
+fn index_entries_equal_those_of_influxdb() {
     for (path, name) in FILES {
         let reader = open(path).expect(path);
         for (position, line) in expected(name)[1..].iter().enumerate() {
@@ -113,7 +113,7 @@ fn column_of(reader: &Reader, key: KeyEntry<'_>) -> Column {
 }
 
 #[test]
-fn every_value_of_each_file() {
+fn values_equal_those_of_influxdb() {
     for (path, name) in FILES {
         let reader = open(path).expect(path);
         for line in &expected(name)[1..] {
@@ -281,7 +281,7 @@ fn tombstones_of_version_2_keep_their_keys() {
 #[test]
 fn truncated_tombstones_end_with_an_error() {
     let bytes = vector("tombstone/v4-torn.tombstone");
-    let error = read_tombstones(&bytes).expect_err("torn");
+    let error = read_tombstones(&bytes).expect_err("it is truncated");
     assert!(matches!(error.kind(), ErrorKind::Gzip(_)), "{error}");
     let members = Tombstones::new(&bytes).expect("the header is intact");
     let (read, errors): (Vec<_>, Vec<_>) = members.partition(Result::is_ok);

@@ -127,7 +127,12 @@ pub fn decode(payload: &[u8], count: usize, out: &mut Vec<f64>) -> Result<()> {
 ///
 /// # Errors
 /// The part that was read is corrupt. The content of `out` is then unspecified.
-pub fn decode_part(payload: &[u8], places: Range<usize>, count: usize, out: &mut Vec<f64>) -> Result<()> {
+pub(crate) fn decode_part(
+    payload: &[u8],
+    places: Range<usize>,
+    count: usize,
+    out: &mut Vec<f64>,
+) -> Result<()> {
     decode_first(payload, places.end, count, out)?;
     if places.start > 0 {
         out.drain(..places.start.min(out.len()));

@@ -149,7 +149,7 @@ pub fn decode(words: &[u8], limit: usize, out: &mut Vec<u64>) -> Result<()> {
 pub fn count(words: &[u8]) -> Result<u64> {
     let (words, part) = words.as_chunks::<WORD_BYTES>();
     if !part.is_empty() {
-        return Err(Error::corrupt(words.len() * WORD_BYTES, "a whole simple8b word"));
+        return Err(Error::corrupt(words.len() * WORD_BYTES, "a complete simple8b word"));
     }
     Ok(words.iter().map(|word| COUNTS.get(usize::from(word[0] >> 4)).copied().unwrap_or(0) as u64).sum())
 }
@@ -353,7 +353,7 @@ pub(super) fn unpack<T: Word>(words: &[u8], sum: u64, step: impl Step, out: &mut
         }
     }
     if !part.is_empty() {
-        return Err(Error::corrupt(begin_of(rest), "a whole simple8b word"));
+        return Err(Error::corrupt(begin_of(rest), "a complete simple8b word"));
     }
     if !sums.places.is_empty() {
         return Err(Error::corrupt(begin_of(rest), "as many values as timestamps"));

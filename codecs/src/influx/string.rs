@@ -65,7 +65,7 @@ fn join(values: StringsRef<'_>, plain: &mut Vec<u8>) -> usize {
 ///
 /// # Errors
 /// The payload ends early.
-pub fn claimed(payload: &[u8]) -> Result<u64> {
+pub(crate) fn claimed(payload: &[u8]) -> Result<u64> {
     let Some((_, body)) = payload.split_first() else { return Ok(0) };
     let (claimed, _) = varint::get(body).ok_or(Error::corrupt(1, "the length of the strings"))?;
     Ok(claimed)
@@ -186,7 +186,7 @@ mod tests {
         let (mut payload, mut out) = (Vec::new(), StringColumn::default());
         encode(column(&values).as_ref(), &mut Scratch::default(), &mut payload).expect("short");
         let mut scratch = Scratch::default();
-        decode(&payload, values.len(), &mut scratch, &mut out).expect("whole");
+        decode(&payload, values.len(), &mut scratch, &mut out).expect("it is intact");
         assert!(out.as_ref().iter().eq(values.iter().copied()));
         assert!(out.as_ref().bytes().len() as u64 > IN_PLACE_BYTES);
         assert_eq!(scratch.plain.capacity(), 0);

@@ -151,7 +151,7 @@ impl<'p> Parts<'p> {
         match kind {
             RAW => match body.as_chunks() {
                 (steps, []) => Ok(Self::Raw { first, steps }),
-                _ => Err(Error::corrupt(payload.len(), "whole 64-bit steps")),
+                _ => Err(Error::corrupt(payload.len(), "complete 64-bit steps")),
             },
             PACKED => Ok(Self::Packed { first, scale, words: body }),
             CONSTANT => {
@@ -235,7 +235,7 @@ pub fn decode(payload: &[u8], limit: usize, out: &mut Vec<i64>) -> Result<()> {
 
 /// Describes which timestamps of a payload were decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Read {
+pub(crate) struct Read {
     /// The number of timestamps in the payload.
     pub count: usize,
     /// The indexes of the decoded ones.
@@ -249,7 +249,12 @@ pub struct Read {
 ///
 /// # Errors
 /// Those of [`decode`].
-pub fn decode_within(payload: &[u8], limit: usize, range: TimeRange, out: &mut Vec<i64>) -> Result<Read> {
+pub(crate) fn decode_within(
+    payload: &[u8],
+    limit: usize,
+    range: TimeRange,
+    out: &mut Vec<i64>,
+) -> Result<Read> {
     let parts = Parts::of(payload)?;
     let count = parts.count_within(limit, out)?;
     if let Parts::Constant { first, step, .. } = parts

@@ -55,7 +55,6 @@ impl Spans {
 
     /// The first index at or after `from` whose block fits. If `fits` accepts a block, it must also accept every span
     /// that contains it.
-    /// is in.
     pub(super) fn find(&self, from: usize, fits: impl Fn(&Span) -> bool) -> Option<usize> {
         let from = from.max(self.from);
         if from >= self.to {

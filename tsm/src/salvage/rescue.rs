@@ -58,6 +58,7 @@ pub struct IndexLoss {
 
 /// Opens a file like [`Reader::new`]. If header, footer or index is corrupt, it uses an index of the entries that are
 /// still readable, and returns what is lost.
+///
 /// # Errors
 /// No entry can be read, or a key of version `T` is corrupt and it is unknown which.
 pub fn rescue(bytes: Bytes, decoders: &Decoders) -> Result<(Reader, Option<IndexLoss>)> {

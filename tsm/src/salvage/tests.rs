@@ -44,7 +44,7 @@ fn points(bytes: Vec<u8>) -> Points {
     for key in reader.keys() {
         let all = points.entry(key.key().to_vec()).or_default();
         for entry in key.entries() {
-            reader.read_block(key, entry, &mut decoder, BLOCK_VALUES_MAX, &mut column).expect("whole");
+            reader.read_block(key, entry, &mut decoder, BLOCK_VALUES_MAX, &mut column).expect("it is intact");
             let Values::Integer(values) = column.values() else { panic!("{:?}", column.field_type()) };
             all.extend(column.times().iter().copied().zip(values.iter().copied()));
         }
@@ -204,7 +204,7 @@ fn rewritten_blocks_keep_the_encoder_of_the_file() {
         let written = written.expect("a file");
         let reader = Reader::new(Bytes::from(written.clone())).expect("opens");
         let key = reader.get(0).expect("a key");
-        let first = reader.block(key, key.entry(0).expect("a block")).expect("sound")[0];
+        let first = reader.block(key, key.entry(0).expect("a block")).expect("it is intact")[0];
         let tags = E::default().tags();
         assert!(tags.contains(&first), "{first:#x} of {tags:x?}");
         assert_eq!(points(written)[&b"a#!~#v"[..]], [(10, 1), (20, 2), (30, 3)]);

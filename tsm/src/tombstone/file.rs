@@ -26,7 +26,7 @@ const MEMBERS_MAX: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub struct TombstoneFile {
     version: u8,
-    whole_bytes: u64,
+    intact_bytes: u64,
     torn_bytes: u64,
     deletions: Deletions,
 }
@@ -71,7 +71,7 @@ impl TombstoneFile {
         let mut records = Tombstones::new(bytes)?;
         let version = records.version();
         loop {
-            let at = records.whole_bytes();
+            let at = records.intact_bytes();
             match records.next() {
                 Some(Ok(record)) => {
                     deletions.add(&record.key, record.range);
@@ -80,11 +80,11 @@ impl TombstoneFile {
                     }
                 }
                 None => {
-                    let whole_bytes = bytes.len() as u64;
-                    return Ok(Self { version, whole_bytes, torn_bytes: 0, deletions });
+                    let intact_bytes = bytes.len() as u64;
+                    return Ok(Self { version, intact_bytes, torn_bytes: 0, deletions });
                 }
                 Some(Err(error)) => {
-                    let at = records.whole_bytes();
+                    let at = records.intact_bytes();
                     let (whole, tail) = bytes.split_at_checked(at).unwrap_or((bytes, &[]));
                     // An intact member after it was appended by InfluxDB, which then owned the directory. That delete
                     // is acknowledged and stays.
@@ -106,8 +106,8 @@ impl TombstoneFile {
     }
 
     /// The number of intact bytes.
-    pub fn whole_bytes(&self) -> u64 {
-        self.whole_bytes
+    pub fn intact_bytes(&self) -> u64 {
+        self.intact_bytes
     }
 
     /// The number of bytes after those that an interrupted append left.
@@ -118,17 +118,17 @@ impl TombstoneFile {
     /// How to change the file so that it also holds `batch`.
     pub fn plan(&self, batch: &[Tombstone]) -> TombstoneWrite {
         if self.version == VERSION
-            && self.whole_bytes > 0
+            && self.intact_bytes > 0
             && let Some(members) = members(batch)
         {
-            return TombstoneWrite::Append { at: self.whole_bytes, members };
+            return TombstoneWrite::Append { at: self.intact_bytes, members };
         }
         TombstoneWrite::Replace { bytes: new_file(&self.deletions, batch) }
     }
 
     /// Adds `batch`, after the file was changed as [`TombstoneFile::plan`] returned.
     pub fn wrote(&mut self, batch: Vec<Tombstone>, write: &TombstoneWrite) {
-        self.whole_bytes = match write {
+        self.intact_bytes = match write {
             TombstoneWrite::Append { at, members } => {
                 members.iter().fold(*at, |end, member| end.saturating_add(member.len() as u64))
             }
@@ -222,8 +222,8 @@ mod tests {
             }
             file.wrote(batch(i), &write);
             lens.push(bytes.len());
-            let read = TombstoneFile::read(&bytes).expect("whole");
-            assert_eq!((read.deletions(), read.whole_bytes()), (file.deletions(), bytes.len() as u64));
+            let read = TombstoneFile::read(&bytes).expect("it is intact");
+            assert_eq!((read.deletions(), read.intact_bytes()), (file.deletions(), bytes.len() as u64));
         }
         (bytes, lens)
     }
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn batches_are_appended() {
         let (bytes, _) = written(5);
-        assert_eq!(TombstoneFile::read(&bytes).expect("whole").deletions(), &deletions(5));
+        assert_eq!(TombstoneFile::read(&bytes).expect("it is intact").deletions(), &deletions(5));
     }
 
     /// Too many records for one member, too many for all members, and one record that is too long.
@@ -291,8 +291,8 @@ mod tests {
                 }
             }
             file.wrote(batch, &write);
-            let read = TombstoneFile::read(&bytes).expect("whole");
-            assert_eq!((read.deletions(), read.whole_bytes()), (file.deletions(), file.whole_bytes()));
+            let read = TombstoneFile::read(&bytes).expect("it is intact");
+            assert_eq!((read.deletions(), read.intact_bytes()), (file.deletions(), file.intact_bytes()));
         }
         assert_eq!(appended, [0, 6, 0, 0, 5]);
     }
@@ -322,13 +322,13 @@ mod tests {
         open[last + MEMBER_OPEN_AT] = member_open_mark(&bytes[last..]);
         for len in last..open.len() {
             let read = TombstoneFile::read(&open[..len]).expect("a torn append is not corruption");
-            assert_eq!((read.whole_bytes(), read.torn_bytes()), (last as u64, (len - last) as u64));
+            assert_eq!((read.intact_bytes(), read.torn_bytes()), (last as u64, (len - last) as u64));
             assert_eq!(read.deletions().len(), 39);
             assert!(matches!(read.plan(&batch(1)), TombstoneWrite::Append { at, .. } if at == last as u64));
         }
         let read = TombstoneFile::read(&open).expect("it is complete and empty");
         assert_eq!(
-            (read.whole_bytes(), read.torn_bytes(), read.deletions().len()),
+            (read.intact_bytes(), read.torn_bytes(), read.deletions().len()),
             (open.len() as u64, 0, 39)
         );
         let mut sectors = vec![last];
@@ -371,7 +371,7 @@ mod tests {
         open[lens[0] + MEMBER_OPEN_AT] = member_open_mark(&bytes[lens[0]..]);
         for len in lens[0] + 1..open.len() {
             let alone = TombstoneFile::read(&open[..len]).expect("the append is torn");
-            assert_eq!(alone.whole_bytes(), lens[0] as u64, "{len}");
+            assert_eq!(alone.intact_bytes(), lens[0] as u64, "{len}");
             let both = [&open[..len], &theirs].concat();
             match TombstoneFile::read(&both) {
                 Err(error) => assert_eq!(error.offset(), Some(lens[0] as u64), "{len}: {error}"),

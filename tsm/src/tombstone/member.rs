@@ -18,6 +18,7 @@
 //! open    │ header, extra field: ................................................... │ empty deflate, crc32, len │
 //! closed  │ header, extra field │ deflate ... │ crc32 │ len │ header, extra field: 255 ... │ empty deflate, crc32, len │
 //! ```
+//!
 //! The open form is one intact gzip member, and the closed form is two. In both forms, readers find what is appended
 //! after it.
 

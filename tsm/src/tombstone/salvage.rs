@@ -178,19 +178,20 @@ impl TombstoneSalvage {
 
     /// Adds those records of a truncated last member that `is_known` accepts. They have no checksum. Returns their
     /// number. `bytes` is the content of the file.
+    ///
     /// # Errors
     /// The deletions need too much memory.
-    pub fn believe(&mut self, bytes: &[u8], is_known: impl Fn(&Tombstone) -> bool) -> Result<u64> {
+    pub fn keep_known(&mut self, bytes: &[u8], is_known: impl Fn(&Tombstone) -> bool) -> Result<u64> {
         let Some(cut) = self.cut.take() else { return Ok(0) };
-        let mut believed = 0_u64;
+        let mut kept = 0_u64;
         let _cut = member(bytes.get(cut.clone()).unwrap_or_default(), |record| {
             if !is_known(&record) {
                 return Ok(());
             }
-            believed = believed.saturating_add(1);
+            kept = kept.saturating_add(1);
             self.add(&record, cut.start as u64)
         })?;
-        Ok(believed)
+        Ok(kept)
     }
 }
 
@@ -306,15 +307,15 @@ mod tests {
                 shown.set(shown.get() + 1);
                 record.range.min % 2 == 0
             };
-            let believed = salvage.believe(&good[..len], is_known).expect("room");
-            assert_eq!((believed, salvage.kept.len() as u64), (shown.get().div_ceil(2), 60 + believed));
+            let kept = salvage.keep_known(&good[..len], is_known).expect("room");
+            assert_eq!((kept, salvage.kept.len() as u64), (shown.get().div_ceil(2), 60 + kept));
             assert!(len < good.len() - 1 || shown.get() == 20);
-            assert_eq!(salvage.believe(&good[..len], |_| true).expect("room"), 0, "once");
+            assert_eq!(salvage.keep_known(&good[..len], |_| true).expect("room"), 0, "once");
         }
     }
 
     #[test]
-    fn lines_and_records_of_earlier_versions() {
+    fn earlier_versions_are_salvaged() {
         let salvage = TombstoneSalvage::of(b"a#!~#v\nnot a key\nb#!~#v\n").expect("version 1");
         assert_eq!((salvage.version, salvage.kept_records, salvage.kept.len()), (1, 2, 2));
         assert_eq!((salvage.lost[0].offset, salvage.lost[0].bytes), (7, 10));
@@ -330,7 +331,7 @@ mod tests {
 
     /// No input makes it run for long or use more memory than it justifies.
     #[test]
-    fn hostile_bytes_end() {
+    fn hostile_bytes_take_bounded_time() {
         let mut bytes = [&MAGIC[..], &[4]].concat();
         for _ in 0..20_000 {
             bytes.extend([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);

@@ -75,7 +75,7 @@ fn kernel_and_loops_agree_on_mixed_selectors() {
         };
         let words: Vec<u64> = (0..round % 40).map(|_| word(&mut random)).collect();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-        let count = count(&bytes).expect("whole words") as usize;
+        let count = count(&bytes).expect("complete words") as usize;
         let first = (random() << 40).wrapping_neg();
         // Slots for exactly all values, and for more or fewer. A wrong number must give the same error.
         for count in [count, count + 1, count.saturating_sub(1), count / 2] {
