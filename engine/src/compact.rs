@@ -1,4 +1,4 @@
-//! Compaction: many small files become fewer, in which blocks are full and deleted points are gone.
+//! Compaction: merges many small files into fewer files with full blocks, and drops deleted points.
 //!
 //! ```text
 //! files ── plan: which to merge (pure) ──▶ schedule: what next, on which thread ──▶ merge ──▶ publish, then unlink inputs
@@ -6,8 +6,8 @@
 //!   └──────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! The inputs stay until the output is durable and shown. An input that cannot be read stops the plans that need it, and
-//! no other: it is kept, reported once, and left alone until the engine is opened again.
+//! The inputs stay until the output is durable and visible to readers. If an input cannot be read, only the
+//! plans that need it stop. The file is kept, reported once, and skipped until the engine is opened again.
 
 mod pace;
 mod plan;
@@ -32,48 +32,48 @@ pub(crate) use schedule::Compactor;
 
 const OPERATION: &str = "compact";
 
-/// What to compact when somebody asks for it.
+/// What [`Engine::compact`] merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compact {
-    /// What a background thread would, one after the other until nothing is due.
+    /// What the background threads would merge, one plan after the other until nothing is due.
     Due,
-    /// All files, copying blocks that neither overlap nor have deleted points.
+    /// All files. Blocks that do not overlap and have no deleted points are copied.
     Fast,
-    /// All files, joining blocks that are not full.
+    /// All files. Blocks that are not full are joined.
     Full,
 }
 
 /// What a compaction did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CompactReport {
-    /// Files that were merged, and are gone.
+    /// Input files that were merged and then removed.
     pub files_in: u64,
-    /// Their length together.
+    /// Total length of the input files.
     pub bytes_in: u64,
-    /// The new files, as far as they were not merged again.
+    /// The new files that are still live at the end.
     pub files: Vec<PathBuf>,
-    /// Length of all files that were written.
+    /// Total length of all files written.
     pub bytes_out: u64,
 }
 
-/// How compaction is getting on.
+/// The state of compaction since the engine was opened.
 #[derive(Clone, Debug, Default)]
 pub struct CompactStatus {
-    /// Merges that run now.
+    /// Merges running now.
     pub running: usize,
-    /// Merges that were completed since the engine was opened.
+    /// Merges completed.
     pub completed: u64,
-    /// Files that were merged, and are gone.
+    /// Input files that were merged and then removed.
     pub files_in: u64,
-    /// Bytes that were read and written for it.
+    /// Bytes read by completed merges.
     pub bytes_in: u64,
-    /// Likewise.
+    /// Bytes written by completed merges.
     pub bytes_out: u64,
-    /// Why files are left alone, each reason once.
+    /// Why files are skipped. Each reason is listed once.
     pub failures: Vec<Error>,
 }
 
-/// Why a merge did not come to its end.
+/// Why a merge did not complete.
 #[derive(Debug)]
 pub(crate) struct Failure {
     error: Error,
@@ -89,17 +89,18 @@ impl From<Error> for Failure {
 }
 
 impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
-    /// Compacts now, on this thread and as fast as it can; what runs in the background breaks off first.
+    /// Compacts now, on this thread and without a speed limit. Background merges stop first.
     ///
     /// # Errors
-    /// A file that cannot be read: it stays as it is, and what does not need it is compacted all the same. The disk is
-    /// full: all files stay as they are. The engine was closed meanwhile.
+    /// - A file cannot be read. It stays unchanged; plans that do not need it still run.
+    /// - The disk is full. All files stay unchanged.
+    /// - The engine is closed.
     pub fn compact(&self, what: Compact) -> Result<CompactReport> {
         let mut report = CompactReport::default();
         self.compact_into(what, &mut report).map(|()| report)
     }
 
-    /// The same, with what was done in `report`, also beside a file that cannot be read.
+    /// Like [`Engine::compact`], but also fills in `report` when some file cannot be read.
     ///
     /// # Errors
     /// Those of [`Engine::compact`].
@@ -108,7 +109,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
         self.inner.compact(what, report)
     }
 
-    /// How compaction is getting on.
+    /// The state of compaction.
     pub fn compaction(&self) -> CompactStatus {
         self.inner.compactor.status()
     }
@@ -128,7 +129,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
             };
             let mut done = plans.is_empty() || what != Compact::Due;
             for plan in plans {
-                // What was merged beside a corrupt file is not merged again.
+                // Runs beside a corrupt file that were merged in this call are not merged again.
                 if what != Compact::Due && merged.contains(&plan.files) {
                     continue;
                 }
@@ -148,7 +149,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
                         if !others_may_work {
                             return first.map_or(Ok(()), Err);
                         }
-                        // The file at fault parts what is left into other plans.
+                        // The failed file splits the remaining files into other plans.
                         done = false;
                     }
                 }
@@ -159,23 +160,25 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
         }
     }
 
-    /// Whether a plan would write one file again as it is: nothing of it is deleted, no blocks overlap, and each that could
-    /// be joined with the next is full. Blocks are then copied one by one. (Corrupt ones are left to the merge to tell.)
+    /// Whether a merge would copy one file block by block: nothing is deleted, no blocks overlap, and every
+    /// block is as full as it can be. If a block is corrupt, the answer is false and the merge reports it.
     fn is_final(&self, plan: &Plan) -> bool {
         let [name] = plan.files[..] else { return false };
         let files = self.files.load();
         let Some(file) = files.iter().find(|file| file.name() == name) else { return false };
-        let as_it_is = file.deletions().is_empty()
+        let is_unchanged = file.deletions().is_empty()
             && file.reader().is_disjoint()
             && file.reader().version() == Version::of(&(self.make_encoder)());
-        as_it_is && file.has_final_blocks(&mut self.options.decoders.clone(), plan.mode == MergeMode::Full)
+        is_unchanged
+            && file.has_final_blocks(&mut self.options.decoders.clone(), plan.mode == MergeMode::Full)
     }
 
     /// Carries out a plan. After a failure all files are as before.
     fn merge(&self, plan: &Plan, pace: &mut Pace<'_>) -> Result<CompactReport, Failure> {
         let (inputs, writing) = {
             let change = self.files.change();
-            // The log names the files that lack it; under another name their points would be there for ever.
+            // The log names the files of an unfinished delete. Under a new name the points would never be
+            // deleted.
             change
                 .finish_deletes(&self.fs)
                 .map_err(|error| Error::new(OPERATION, ErrorKind::DeleteWaits(Box::new(error))))?;
@@ -187,7 +190,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
         else {
             return Ok(CompactReport::default());
         };
-        // Above all of theirs, so that levels rise and the name is free.
+        // Higher than the sequence of every input, so levels rise and the name is free.
         let first = FileName { generation: newest.generation, sequence: sequence + 1 };
         let mut output = Output::new(OPERATION, &self.fs, &self.dirs.data, (first, self.options.index_bytes));
         let mut failure = None;
@@ -282,8 +285,9 @@ mod tests {
         assert!(report.rejected.is_empty(), "{:?}", report.rejected);
     }
 
-    /// Story: two deletes took the points of a key, each from a file of its own, while a compaction joined the files. Then
-    /// the key got another type; the new file still had the old one by its index, and the directory did not open.
+    /// Story: two deletes ran while a compaction merged two files. Together they deleted all points of one
+    /// key. The key then got another type. The new file's index still had the old type, so the directory did
+    /// not open.
     #[test]
     fn a_key_of_several_deletes_is_gone_from_the_merge() {
         let fs = SimFs::default();
@@ -311,5 +315,25 @@ mod tests {
         let shard = open(&fs.kill());
         let column = shard.read(FieldKey::new(b"m", b"v"), TimeRange::ALL).expect("readable");
         assert_eq!((column.times(), column.field_type()), (&[50][..], FieldType::Integer));
+    }
+
+    /// Story: when publishing failed after a merge, the error named the operation `snapshot`.
+    #[test]
+    fn a_failed_publish_names_the_compaction() {
+        let shard = open(&SimFs::default());
+        for text in ["m v=1 1", "m v=1 100"] {
+            write(&shard, text);
+            shard.snapshot().expect("room");
+        }
+        let files = shard.files().iter().map(|file| file.name()).collect();
+        let plan = Plan { kind: plan::PlanKind::Full, mode: MergeMode::Full, files };
+        let become_read_only = || {
+            shard.inner.worker.make_read_only();
+            true
+        };
+        let failed =
+            shard.inner.merge(&plan, &mut Pace::new(None, &become_read_only)).expect_err("read-only");
+        assert_eq!(failed.error.operation(), OPERATION);
+        assert!(matches!(failed.error.kind(), ErrorKind::ReadOnly), "{}", failed.error);
     }
 }

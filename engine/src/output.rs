@@ -1,8 +1,9 @@
-//! New files, of a snapshot or a compaction: written under temporary names, published together, or not at all.
+//! New files of a snapshot or a compaction. They are written under temporary names and published together or
+//! not at all.
 //!
 //! ```text
-//! write .tsm.tmp ─▶ sync ─▶ tombstones of what was deleted meanwhile ─▶ rename, sync the directory ─▶ show ─▶ unlink what
-//! they replace, sync the directory
+//! write .tsm.tmp ─▶ sync ─▶ tombstones of deletes since the start ─▶ rename, sync the directory ─▶ show
+//!   ─▶ unlink the replaced files, sync the directory
 //! ```
 
 mod scratch;
@@ -21,33 +22,33 @@ use crate::files::{Change, FileName, NUMBER_MAX, TsmFile, Writing};
 
 use scratch::IndexFile;
 
-/// Bytes gathered before a file is written to. The system keeps what one write brings in larger pieces, and so handles
-/// fewer: merges take less time than with an eighth of it, which would stay in the processor's nearer caches.
+/// Bytes buffered per file before a write. The kernel handles larger writes in fewer pieces, so merges are
+/// faster than with 128 KiB, although a smaller buffer would stay in the CPU cache.
 pub(crate) const WRITE_BUFFER_BYTES: usize = 1 << 20;
 
-/// A file that is being written.
+/// A file being written.
 pub(crate) type Open<F> = Writer<BufWriter<FileWriter<<F as Fs>::File>>>;
 
-/// Files of one generation while they are being written.
+/// The files of one generation while they are being written.
 #[derive(Debug)]
 pub(crate) struct Output<'e, F: Fs> {
     operation: &'static str,
     fs: &'e F,
     dir: &'e Path,
-    /// How much of the index of a file is kept in memory; the rest is beside it.
+    /// Maximum memory for a file's index. The rest spills to a temporary file.
     index_bytes: usize,
     /// The name of the next file.
     next: FileName,
     begun: Vec<FileName>,
-    /// Files that are complete but for their name, in the order of `begun`.
+    /// Files that are complete except for their name, in the order of `begun`.
     complete: Vec<F::File>,
     tombstones: Vec<PathBuf>,
-    /// Names that readers of the directory may see, before they are shown.
+    /// Whether files may already have their final names.
     renaming: bool,
 }
 
 impl<'e, F: Fs> Output<'e, F> {
-    /// Files of which the first will be `first`; of the index of each about so many bytes are kept in memory.
+    /// Creates an output whose first file is named `first`. `index_bytes` limits the memory for each index.
     pub(crate) fn new(
         operation: &'static str,
         fs: &'e F,
@@ -65,6 +66,11 @@ impl<'e, F: Fs> Output<'e, F> {
             tombstones: Vec::new(),
             renaming: false,
         }
+    }
+
+    /// The operation that writes the files, for errors.
+    pub(crate) fn operation(&self) -> &'static str {
+        self.operation
     }
 
     pub(crate) fn begin(&mut self, version: Version) -> Result<Open<F>> {
@@ -93,7 +99,7 @@ impl<'e, F: Fs> Output<'e, F> {
         Ok(())
     }
 
-    /// Gives up the file begun last, which has no block.
+    /// Removes the last begun file, which has no block.
     pub(crate) fn drop_empty(&mut self, writer: Open<F>) -> Result<()> {
         drop(writer);
         let Some(name) = self.begun.pop() else { return Ok(()) };
@@ -101,12 +107,12 @@ impl<'e, F: Fs> Output<'e, F> {
         self.fs.remove(&path).on(self.operation, &path)
     }
 
-    /// The path of the file begun last.
+    /// The path of the last begun file.
     pub(crate) fn temporary(&self) -> PathBuf {
         self.dir.join(self.begun.last().map_or_else(String::new, |name| name.temporary()))
     }
 
-    /// Makes the content durable. It takes the longest, and so is done before anybody has to wait for a [`Change`].
+    /// Makes the content durable. This takes longest, so it happens before the caller takes a [`Change`].
     pub(crate) fn sync(&self) -> Result<()> {
         for (name, file) in self.begun.iter().zip(&self.complete) {
             let path = self.dir.join(name.temporary());
@@ -115,12 +121,12 @@ impl<'e, F: Fs> Output<'e, F> {
         Ok(())
     }
 
-    /// Publishes the files, without what was deleted since the writing began, and shows them in the place of `gone`. `has`
-    /// says whether what they were written from still has a key. A key that several deletes took together is deleted
-    /// whole: it may have another type by now.
+    /// Publishes the files and shows them to readers in place of `gone`. Deletes since the writing began are
+    /// applied first. `has` tells whether the source of the files still has a key. If several deletes
+    /// together removed a key, all its points are deleted here, because the key may have another type by now.
     ///
     /// # Errors
-    /// Nothing is shown; call [`Output::discard`].
+    /// Nothing is shown to readers. Call [`Output::discard`].
     pub(crate) fn publish(
         &mut self,
         change: &Change<'_>,
@@ -153,19 +159,19 @@ impl<'e, F: Fs> Output<'e, F> {
         Ok(files)
     }
 
-    /// Removes what was written.
+    /// Removes the written files.
     ///
     /// # Errors
-    /// A file that got its name cannot be removed for good. It would be there again when the directory is opened, with
-    /// points that may have been deleted until then: nothing must be deleted any more.
+    /// A file that got its final name cannot be removed. It would reappear when the directory is opened
+    /// again, with points deleted in the meantime. So the caller must refuse further writes and deletes.
     pub(crate) fn discard(&self) -> Result<()> {
         for name in &self.begun {
             let path = self.dir.join(name.temporary());
             if let Err(error) = self.fs.remove(&path)
                 && error.kind() != std::io::ErrorKind::NotFound
             {
-                // Found and removed when the directory is opened.
-                tracing::warn!(path = %path.display(), %error, "a temporary file stays");
+                // Opening the directory removes it.
+                tracing::warn!(path = %path.display(), %error, "cannot remove a temporary file");
             }
         }
         if !self.renaming {
@@ -184,8 +190,8 @@ impl<'e, F: Fs> Output<'e, F> {
     }
 }
 
-/// Carries out a delete on a file that has no name yet. Its tombstones get theirs before it, so that it is never there
-/// without them.
+/// Applies a delete to a file that still has its temporary name. The tombstones get their name first, so the
+/// file never appears without them.
 fn write_tombstones<F: Fs>(
     fs: &F,
     file: TsmFile,

@@ -1,9 +1,10 @@
-//! The snapshot: the cache becomes TSM files, then its part of the log goes.
+//! The snapshot: writes the cache to TSM files and truncates its part of the log.
 //!
-//! 1. Freeze: wait until every admitted write is published, cut the log there, swap the stores. What is frozen is then
-//!    exactly what the log holds before the cut, and the two stay together through every failed attempt.
-//! 2. Encode on several threads, write in order of keys, and publish: sync, rename, sync the directory.
-//! 3. Show the files, forget the frozen store, and only then drop the log before the cut.
+//! 1. Freeze: wait until every admitted write is published, cut the log there, and swap the stores. The
+//!    frozen store then holds exactly the log's records before the cut. Store and cut stay together through
+//!    failed attempts.
+//! 2. Encode on several threads, write in key order, and publish: sync, rename, sync the directory.
+//! 3. Show the files to readers, drop the frozen store, and only then truncate the log before the cut.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,10 +27,10 @@ use crate::{Engine, Inner};
 
 const OPERATION: &str = "snapshot";
 
-/// Keys that one thread encodes before it hands the blocks on.
+/// Keys that a thread encodes before it passes the blocks on.
 const KEYS_PER_CHUNK: usize = 128;
 
-/// Chunks that wait for the writer, a thread.
+/// Maximum number of encoded chunks per thread that wait for the writer.
 const CHUNKS_WAITING_MAX: usize = 2;
 
 /// What a snapshot wrote.
@@ -37,19 +38,19 @@ const CHUNKS_WAITING_MAX: usize = 2;
 pub struct SnapshotReport {
     /// The new files.
     pub files: Vec<PathBuf>,
-    /// Their length together.
+    /// Their total length.
     pub file_bytes: u64,
-    /// Keys in them; one that goes on in a second file counts twice.
+    /// Keys in them. A key that continues in a second file counts twice.
     pub keys: u64,
     /// Values in them.
     pub values: u64,
 }
 
 impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
-    /// Writes everything that was acknowledged before this call to TSM files, and drops its part of the log.
+    /// Writes everything acknowledged before this call to TSM files, and truncates its part of the log.
     ///
     /// # Errors
-    /// After an error the data is where it was: in the cache for readers, in the log for a crash.
+    /// After an error the data is unchanged: readers find it in the cache, and recovery finds it in the log.
     pub fn snapshot(&self) -> Result<SnapshotReport> {
         self.inner.check_writable(OPERATION)?;
         self.inner.snapshot()
@@ -60,7 +61,8 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
     pub(crate) fn snapshot(&self) -> Result<SnapshotReport> {
         let _one_at_a_time = self.snapshotting.lock();
         let mut report = SnapshotReport::default();
-        // A frozen store of a failed attempt comes first, with its own cut; what was written since comes after it.
+        // The frozen store of a failed attempt comes first, with its own cut. Later writes follow in a second
+        // round.
         loop {
             let mut fresh = false;
             let cut = || {
@@ -72,7 +74,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
                 self.drop_leftovers()?;
                 break;
             };
-            // What was deleted before this is gone from the frozen store too.
+            // Earlier deletes have already been applied to the frozen store.
             let (writing, generation) = {
                 let mut change = self.files.change();
                 (change.begin_writing(), change.next_generation()?)
@@ -92,7 +94,8 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
         Ok(report)
     }
 
-    /// Drops the log before `cut`, once no delete is half done: its record in the log is what finishes it after a crash.
+    /// Truncates the log before `cut`, unless a delete is unfinished. After a crash its record in the log
+    /// finishes it.
     fn truncate(&self, cut: Position) -> Result<()> {
         let change = self.files.change();
         if self.waits_for_delete(&change) {
@@ -101,7 +104,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
         self.log.truncate_front(cut).during(OPERATION)
     }
 
-    /// Writes, publishes and shows the files of a frozen store. On failure none of them is left.
+    /// Writes, publishes and shows the files of a frozen store. After a failure none of them is left.
     fn write_files(
         &self,
         frozen: &Frozen<S>,
@@ -122,7 +125,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
                     let encoder = (self.make_encoder)();
                     let encode = move || {
                         let mut lane = Encoding::<S, E>::new(frozen, encoder);
-                        // A closed channel means that the writer gave up; it knows why.
+                        // If the channel is closed, the writer has failed and reports the error.
                         for keys in mine {
                             if send.send(lane.chunk(keys)).is_err() {
                                 return;
@@ -132,7 +135,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
                     thread::Builder::new().spawn_scoped(scope, encode).ok().map(|_| receive)
                 })
                 .collect();
-            // What the system gave no thread for this one encodes, in its turn.
+            // If the system refused a thread, this thread encodes its chunks.
             let encoder = (self.make_encoder)();
             let version = Version::of(&encoder);
             let mut here = Encoding::<S, E>::new(frozen, encoder);
@@ -160,15 +163,18 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
 }
 
 impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
-    /// Whether a delete is half done, and cannot be finished now either.
+    /// Whether a delete is unfinished and cannot be finished now.
     fn waits_for_delete(&self, change: &Change<'_>) -> bool {
         let finished = change.finish_deletes(&self.fs);
         finished
-            .inspect_err(|error| tracing::warn!(%error, "the log stays, for a delete is half done"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "a delete is unfinished, so the log is not truncated"),
+            )
             .is_err()
     }
 
-    /// Drops a log that holds nothing but deletes and what a salvage left out. (InfluxDB keeps it until something is written.)
+    /// Truncates a log that holds only deletes and records that salvage dropped. (InfluxDB keeps them until
+    /// the next write.)
     pub(crate) fn drop_leftovers(&self) -> Result<()> {
         if !self.leftovers_logged.load(Ordering::Acquire) {
             return Ok(());
@@ -178,7 +184,7 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
             return Ok(());
         }
         let _no_write = self.cache.pause();
-        // Asked for keys, for the account can be too small: what is logged must not go while somebody reads it.
+        // Also check the keys: the byte count may be too small, and logged values must not be lost.
         let mut empty = self.cache.live_bytes() == 0;
         self.cache.keys(&mut |_, _| empty = false);
         if !empty {
@@ -190,8 +196,9 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         Ok(())
     }
 
-    /// Publishes what was written, shows it in the place of `gone`, and removes those. `has` says whether the frozen store
-    /// that it was written from still has a key. On failure none of it is left.
+    /// Publishes the written files, shows them in place of `gone`, and removes those. `has` tells whether the
+    /// frozen store still has a key. After a failure no new file is left. Errors name the operation of
+    /// `output`.
     pub(crate) fn publish(
         &self,
         mut output: Output<'_, L::Fs>,
@@ -200,14 +207,15 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         gone: &[FileName],
         has: impl Fn(FieldKey<'_>) -> bool,
     ) -> Result<Vec<Arc<TsmFile>>> {
+        let operation = output.operation();
         let done = written.and_then(|()| {
             output.sync()?;
             let change = self.files.change();
             if self.worker.is_read_only() {
-                // The log may have a delete that knows nothing of these files.
-                return Err(Error::new(OPERATION, ErrorKind::ReadOnly));
+                // The log may hold a delete that does not name these files.
+                return Err(Error::new(operation, ErrorKind::ReadOnly));
             }
-            // As they are now: a delete may have given them tombstones.
+            // The current versions: a delete may have added tombstones.
             let gone: Vec<_> =
                 change.files().iter().filter(|file| gone.contains(&file.name())).cloned().collect();
             let has = |key: &[u8]| {
@@ -219,14 +227,15 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         });
         match done {
             Ok((files, gone, change)) => {
-                // They would be back after a restart, without what is deleted from here on.
+                // After a restart these files would reappear, without later deletes. So no more deletes are
+                // accepted.
                 Change::remove(&change, &self.fs, &self.dirs.data, &gone)
                     .inspect_err(|_| self.worker.make_read_only())?;
                 Ok(files)
             }
             Err(error) => {
                 if let Err(stays) = output.discard() {
-                    tracing::error!(error = %stays, "what failed cannot be removed: no more is written");
+                    tracing::error!(error = %stays, "cannot remove the files of a failed attempt; the engine is now read-only");
                     self.worker.make_read_only();
                 }
                 Err(error)
@@ -243,7 +252,7 @@ fn sorted_keys<S: Storer>(store: &S) -> Vec<Vec<u8>> {
     keys
 }
 
-/// Encoded blocks of some neighbouring keys.
+/// Encoded blocks of consecutive keys.
 type Chunk = Result<Blocks, ErrorKind>;
 
 #[derive(Debug, Default)]
@@ -258,7 +267,7 @@ struct Block {
     field_type: FieldType,
     range: TimeRange,
     values: usize,
-    /// Where its bytes end among those of the chunk.
+    /// End of its bytes in the chunk.
     end: usize,
 }
 
@@ -325,7 +334,7 @@ impl Blocks {
     }
 }
 
-/// Writes the blocks to as many files as they need.
+/// Writes the blocks to as many files as needed.
 fn write_blocks<F: Fs>(
     output: &mut Output<'_, F>,
     version: Version,
@@ -367,7 +376,7 @@ fn write_block<F: Fs>(
             Err(error) => return Err(error).on(OPERATION, &output.temporary()),
         }
     }
-    unreachable!("a new file has room for one block")
+    unreachable!("a new file always has space for one block")
 }
 
 #[cfg(test)]
@@ -382,8 +391,8 @@ mod tests {
 
     type Shard = Engine<tsmith_cache::Ring, FileLog<SimFs>, tsmith_codecs::Tsm1>;
 
-    /// Story: two deletes took the points of a key while a snapshot wrote them. Then the key got another type, the file
-    /// held the old one as far as anybody could tell from its index, and the directory did not open.
+    /// Story: two deletes removed all points of a key while a snapshot wrote them. Then the key got another
+    /// type. The new file's index still had the old type, so the directory did not open.
     #[test]
     fn a_key_of_several_deletes_is_gone_from_the_snapshot() {
         let fs = SimFs::default();
