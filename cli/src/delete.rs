@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use tsmith_codecs::name::to_text;
 use tsmith_engine::driver::Driver;
-use tsmith_engine::{Column, ErrorKind, FieldKey, FieldType, Registry, Remedy, Selection, Setup, TimeRange};
+use tsmith_engine::{Advice, Column, ErrorKind, FieldKey, FieldType, Registry, Selection, Setup, TimeRange};
 
 use crate::args::{ReportFormat, WriteTo};
 use crate::exit::{Failure, Outcome, Result, complain};
@@ -143,7 +143,7 @@ impl Delete {
             engine.delete(Selection::Keys(&keys), range).map_err(|error| match error.kind() {
                 // This error says itself what happens to the delete.
                 ErrorKind::DeleteUnfinished(_) => Failure::from(error),
-                ErrorKind::Log(_) if error.remedy() == Remedy::Reopen => Failure::from(error)
+                ErrorKind::Log(_) if error.advice() == Advice::Reopen => Failure::from(error)
                     .and("if the log contains the delete, the next opening of the directory completes it"),
                 _ => Failure::from(error).and(NOTHING),
             })?;

@@ -1,23 +1,23 @@
-//! Deletes: of keys, of a series, of a measurement; of all their points or of those inside a range of time.
+//! Deletes: of keys, a series or a measurement; of all points or those inside a time range.
 //!
-//! 1. No file comes or goes while it lasts: the caller holds the right to change the set.
-//! 2. The gate of the cache is closed, so that the delete has one place among the writes. Its record goes to the log,
-//!    and when that is durable the points leave the cache, live and frozen.
-//! 3. Tombstones go to the files that hold such points, durably, and are shown to readers. Then it is acknowledged.
+//! 1. The caller holds the right to change the set of files, so no file appears or disappears.
+//! 2. The cache's gate closes, so the delete has one place in the order of writes. Its record goes to the
+//!    log. When the record is durable, the points leave the cache, live and frozen.
+//! 3. The files that hold such points get tombstones. When these are durable, readers see them and the delete
+//!    is acknowledged.
 //!
-//! A crash before 2 is done leaves nothing of it. After that the log has it, and opening the directory carries out what
-//! the files lack: the record names the files, and where the tombstones of each ended before, so that what a crash left
-//! of a batch can be cut off. So a delete is there in full or not at all. One of more than 8 MiB of keys takes several
-//! records in a row, numbered: what a crash left of them is passed over. (InfluxDB, which takes each record for itself,
-//! carries out the part that is there.)
+//! A crash before the end of step 2 leaves no delete. A crash after it leaves the record in the log, and
+//! opening the directory writes the missing tombstones. The record names the files and the previous length of
+//! each tombstone file, so a partly written batch can be cut off. So a delete happens in full or not at all.
+//! A delete with more than 8 MiB of keys takes several numbered records, which count only if all are present.
+//! (InfluxDB carries out the records that are present.)
 //!
-//! What is being written to files meanwhile, by a snapshot or a compaction, is not waited for. Who writes learns what
-//! was deleted since it began, and gives its files tombstones before readers see them. All points in such a file are
-//! older than the delete, so that none is taken that was written again afterwards; and a compaction of gigabytes holds
-//! up nobody.
+//! A delete does not wait for a running snapshot or compaction. Before readers see the new files, the writer
+//! adds tombstones for all deletes that happened since it began. All points in these files are older than
+//! such a delete, so a later write of the same point stays.
 //!
-//! InfluxDB deletes from files first and logs only the keys that its live cache holds, after the fact; a delete that
-//! comes while a snapshot is written does not reach the snapshot.
+//! InfluxDB deletes from files first. It then logs only the keys that its live cache holds. A delete during a
+//! snapshot does not reach the snapshot's file.
 
 pub(crate) mod record;
 
@@ -28,9 +28,9 @@ use tsmith_cache::Storer;
 use tsmith_codecs::{BlockEncoder, FieldKey, FieldType, Position, SeriesKey, TimeRange};
 use tsmith_tsm::{KeyEntry, Reader};
 use tsmith_wal::fs::Fs;
-use tsmith_wal::{Log, Record, entry};
+use tsmith_wal::{Advice, Log, Record, entry};
 
-use crate::error::{Context, Error, ErrorKind, Remedy, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::{FileName, TsmFile};
 
 use crate::order::sync_record;
@@ -49,7 +49,7 @@ pub enum Selection<'a> {
     Key(FieldKey<'a>),
     /// All fields of this series.
     Series(SeriesKey<'a>),
-    /// All series of this measurement, escapes as in a series key.
+    /// All series of this measurement. The name is escaped as in a series key.
     Measurement(&'a [u8]),
     /// These composite keys.
     Keys(&'a [Vec<u8>]),
@@ -68,7 +68,7 @@ impl Selection<'_> {
 }
 
 impl Selection<'_> {
-    /// Calls `f` for the selected keys of a file. Neighbours in name are neighbours in the file: no other is looked at.
+    /// Calls `f` for the selected keys of a file. Their names share a prefix, so no other key is visited.
     fn each_in(self, reader: &Reader, mut f: impl FnMut(KeyEntry<'_>)) {
         let prefix = match self {
             Self::Keys(keys) => return keys.iter().filter_map(|key| reader.find(key)).for_each(f),
@@ -86,7 +86,7 @@ impl Selection<'_> {
 /// What a delete did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteReport {
-    /// Keys from which points may have gone.
+    /// Keys that may have lost points.
     pub keys: u64,
     /// Files that got tombstones.
     pub files: u64,
@@ -95,13 +95,14 @@ pub struct DeleteReport {
 impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
     /// Deletes the points of the selected keys inside `range`, both ends included.
     ///
-    /// When it returns, they are gone for good: no crash, snapshot or compaction brings them back, as far as the log's
-    /// durability goes. What is written again afterwards stays. A field that lost its last points takes any type.
+    /// When it returns, no crash, snapshot or compaction brings the points back, within the log's durability.
+    /// Points that are written afterwards stay. A field that lost its last point accepts any type.
     ///
     /// # Errors
-    /// The log or a file cannot be written. With [`ErrorKind::DeleteUnfinished`] the delete may be carried out in part:
-    /// repeat it, or let it be; the next compaction or snapshot carries out the rest, or else the next opening does. With
-    /// any other nothing was deleted, unless the log broke: whether it has the delete shows when it is opened again.
+    /// The log or a file cannot be written. After [`ErrorKind::DeleteUnfinished`] the delete may be partly
+    /// done. The next compaction, snapshot or opening finishes it, or you can repeat it. After any other
+    /// error nothing was deleted, unless the log failed: then reopening shows whether the log holds the
+    /// delete.
     pub fn delete(&self, selection: Selection<'_>, range: TimeRange) -> Result<DeleteReport> {
         self.inner.check_writable(OPERATION)?;
         self.inner.delete(selection, range)
@@ -120,15 +121,17 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
             other => other,
         };
         let change = self.files.change();
-        // Whoever closes waits for the change, and then gives the directory away.
+        // `close` waits for this change and then releases the directory.
         self.check_writable(OPERATION)?;
-        // From here to the log nothing is written, so that what is selected is what the delete finds in its place.
+        // Nothing is written from here until the record is in the log. So the selected keys are those at the
+        // delete's place in the log.
         let paused = self.cache.pause();
         let keys = if range.min <= range.max { self.selected(selection, range) } else { Vec::new() };
         let deletion = Arc::new(Deletion { keys, range });
         let mut report = DeleteReport { keys: deletion.keys.len() as u64, files: 0 };
         if deletion.keys.is_empty() {
-            // Of a log that stopped nobody knows what it holds: points to delete may show when it is opened again.
+            // If the log has failed, its content is unknown. Reopening may bring back points that this delete
+            // selects, so report the failure.
             self.log.truncate_front(Position::ZERO).during(OPERATION)?;
             return Ok(report);
         }
@@ -136,8 +139,9 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         report.files = batches.len() as u64;
         let files: Vec<_> = batches.iter().map(|(file, _)| (file.name(), file.tombstone_bytes())).collect();
         self.log_delete(&deletion, &files).inspect_err(|error| {
-            if error.remedy() == Remedy::Reopen {
-                // The log may have it: who opens it finds these files by their names, and no others.
+            if error.advice() == Advice::Reopen {
+                // The log may hold the delete. Then reopening finds these files by name, so they must not
+                // change.
                 self.worker.make_read_only();
             }
         })?;
@@ -147,7 +151,7 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         }
         self.fields.note_delete();
         drop(paused);
-        self.fs.point("delete: gone from the cache");
+        self.fs.point("delete: removed from the cache");
         change
             .carry_out(&self.fs, &deletion, batches)
             .map_err(|error| Error::new(OPERATION, ErrorKind::DeleteUnfinished(Box::new(error))))?;
@@ -155,7 +159,7 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         Ok(report)
     }
 
-    /// Releases the types of fields that have no points any more. No file comes or goes meanwhile.
+    /// Releases the types of fields that have no points any more. The set of files does not change meanwhile.
     fn release_types(&self, deletion: &Deletion) {
         let mut gone = FieldTable::default();
         for key in deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
@@ -176,7 +180,7 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         self.fields.release(&gone, &search.held);
     }
 
-    /// The keys of cache and files that are selected and may have points inside `range`, ascending.
+    /// The selected keys of cache and files that may have points inside `range`, ascending.
     fn selected(&self, selection: Selection<'_>, range: TimeRange) -> Vec<Vec<u8>> {
         let mut keys = BTreeSet::new();
         self.cache.keys(&mut |key, _| {
@@ -211,7 +215,7 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
             positions.push(self.log.append(Record::delete_range(&payload)).during(OPERATION)?);
         }
         self.leftovers_logged.store(true, std::sync::atomic::Ordering::Release);
-        // The last one waits for the disk, and the others say whether a full disk took them back.
+        // Syncing the last record waits for the disk. The others report whether a full disk removed them.
         for at in positions.into_iter().rev() {
             let _durable = sync_record(&*self.log, at).during(OPERATION)?;
         }
@@ -242,7 +246,7 @@ impl<'g> HeldTypes<'g> {
         }
     }
 
-    /// Looks at the keys of a file until nothing is missing.
+    /// Visits the keys of a file until all types are found.
     fn look_in(&mut self, file: &TsmFile) {
         let reader = file.reader();
         let measurements: BTreeSet<&[u8]> =
@@ -268,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_selection_takes_whole_names_only() {
+    fn a_selection_takes_complete_names_only() {
         let key = b"cpu\\,x,host=a#!~#usage";
         let field = FieldKey::new(b"cpu\\,x,host=a", b"usage");
         assert!(Selection::Key(field).takes(key));

@@ -1,4 +1,4 @@
-//! What went wrong, in which operation, where, and what to do about it.
+//! Errors of the engine: what went wrong, in which operation, where, and what to do.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -12,10 +12,10 @@ use tsmith_wal::fs::TooLong;
 
 use crate::files::name::FileName;
 
-/// Result of an operation of the engine.
+/// The result of an engine operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of the engine. Its text reads like an address: operation, file, and then what the layer below says.
+/// An error of the engine. Its text names the operation, the file, and the error of the layer below.
 #[derive(Clone, Debug)]
 pub struct Error {
     operation: &'static str,
@@ -27,30 +27,30 @@ pub struct Error {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A call to the operating system failed.
+    /// A system call failed.
     #[error("{0}")]
-    Io(Arc<io::Error>),
-    /// The log refused or failed.
+    Io(#[source] Arc<io::Error>),
+    /// The log refused a call or failed.
     #[error("{0}")]
-    Log(tsmith_wal::Error),
-    /// The cache refused.
+    Log(#[source] tsmith_wal::Error),
+    /// The cache refused a batch.
     #[error("{0}")]
-    Cache(tsmith_cache::Error),
-    /// A TSM file contradicts its format.
-    #[error("{0}{after}", after = advice_to_repair(.0, "`tsmith repair` the directory"))]
-    Tsm(tsmith_tsm::Error),
-    /// A TSM file without any entry of an index that can be read, so that it cannot be repaired.
+    Cache(#[source] tsmith_cache::Error),
+    /// A TSM file is corrupt, cannot be read, or cannot be written.
+    #[error("{0}{after}", after = advice_to_repair(.0, "run `tsmith repair` on the directory"))]
+    Tsm(#[source] tsmith_tsm::Error),
+    /// No entry of a TSM file's index can be read, so the file cannot be repaired.
     #[error(
-        "{0}: no entry of the index can be read, and the keys are nowhere else in a TSM file: restore it from a copy; or move \
-         it away, and the directory opens without its points"
+        "{0}: no index entry can be read, so the keys of its blocks are unknown. Restore the file from a copy. Or move it \
+         away: the directory then opens without its points"
     )]
-    NoIndex(tsmith_tsm::Error),
-    /// A record of the log that passes its checks and that no engine can replay. It is left out.
-    #[error("offset {offset}: the record cannot be replayed and is left out: {reason}")]
+    NoIndex(#[source] tsmith_tsm::Error),
+    /// A valid log record that cannot be replayed. It is skipped.
+    #[error("offset {offset}: the record cannot be replayed and is skipped: {reason}")]
     NotReplayed {
         /// Where it begins in its segment.
         offset: u64,
-        /// Why, and what of it.
+        /// Why, and which part of it is skipped.
         reason: String,
     },
     /// A column could not be encoded.
@@ -58,11 +58,12 @@ pub enum ErrorKind {
     Encode {
         /// The composite key.
         key: String,
-        /// What the encoder says.
+        /// The encoder's error.
+        #[source]
         error: tsmith_codecs::Error,
     },
-    /// A field has one type for all series of its measurement.
-    #[error("{key}: the value is of type {incoming}, but the field is of type {existing} in this shard")]
+    /// A value has another type than its field.
+    #[error("{key}: the value has type {incoming}, but the field has type {existing} in this shard")]
     TypeConflict {
         /// The composite key.
         key: String,
@@ -71,10 +72,10 @@ pub enum ErrorKind {
         /// The type of the value.
         incoming: FieldType,
     },
-    /// A key has two types in what the directory holds.
+    /// The stored points of a key have two types.
     #[error(
-        "{key}: the field is of type {incoming} here, of type {existing} in the older {}: its points cannot be read \
-         together; `tsmith repair` the directory, which keeps those of the older type",
+        "{key}: the field has type {incoming} here, but type {existing} in the older {}. Run `tsmith repair` on the directory: \
+         it keeps the points of the older type",
         older.display()
     )]
     TwoTypes {
@@ -82,191 +83,196 @@ pub enum ErrorKind {
         key: String,
         /// The type in the older file.
         existing: FieldType,
-        /// The type in the newer file, or in the log.
+        /// The type in the newer file or in the log.
         incoming: FieldType,
         /// The older file.
         older: PathBuf,
     },
-    /// The series cannot be told from its fields in a file.
-    #[error("{series}: the series key holds `#!~#`, which separates series and field in files: rename it")]
+    /// A series key contains the separator of series and field.
+    #[error(
+        "{series}: the series key contains `#!~#`, which separates series and field in files: rename the series"
+    )]
     SeparatorInKey {
         /// The series.
         series: String,
     },
-    /// The directory was written with other parts.
+    /// The directory was created with other parts.
     #[error(
-        "the directory was made with {part} `{made_with}`, not `{asked}`: open it with --{part} {made_with}"
+        "the directory was created with {part} `{made_with}`, not `{asked}`: open it with --{part} {made_with}"
     )]
     OtherParts {
-        /// Which part: `storer`, `log` or `encoder`.
+        /// The kind of part: `storer`, `log`, `encoder` or `types`.
         part: &'static str,
-        /// The one the manifest names.
+        /// The name in the manifest.
         made_with: String,
-        /// The one that was asked for.
+        /// The name the caller passed.
         asked: String,
     },
-    /// The log of this directory is elsewhere.
-    #[error("the log of this directory is in {}: pass it with --wal", made_with.display())]
+    /// The manifest names another log directory.
+    #[error("the log of this directory is in {}: pass that with --wal", made_with.display())]
     OtherLogDirectory {
-        /// Where the manifest says it is.
+        /// The log directory in the manifest.
         made_with: PathBuf,
     },
     /// The log belongs to another engine directory.
     #[error("the log {} belongs to the engine in {}: pass another directory with --wal", wal.display(), owner.display())]
     LogOfAnother {
-        /// The log.
+        /// The log directory.
         wal: PathBuf,
-        /// The directory whose manifest names the log.
+        /// The data directory whose manifest names the log.
         owner: PathBuf,
     },
-    /// The manifest came from elsewhere, with a copy or a move.
+    /// The manifest was made for another directory, and came here by a copy or a move.
     #[error(
-        "the manifest was made for {}, with the log in {}: this directory was copied or moved, and the log there may be \
-         another's; name its own with --wal, an empty directory only if it has none, and the manifest will lead there",
+        "the manifest was made for {}, with the log in {}. This directory was copied or moved, so that log may belong to \
+         another engine. Pass this directory's own log with --wal, or an empty directory if it has none: the manifest will \
+         then name it",
         made_for(.end.as_deref()), wal.display()
     )]
     LogElsewhere {
-        /// The log's directory, as written.
+        /// The log directory, as written in the manifest.
         wal: PathBuf,
-        /// How the path of the directory ended.
+        /// The last components of the data directory that the manifest was made for.
         end: Option<PathBuf>,
     },
-    /// The manifest could not say where the log is.
-    #[error(
-        "the log's path {path:?} cannot be written to a manifest: choose one in UTF-8 without control characters"
-    )]
+    /// The path of the log cannot be written to a manifest.
+    #[error("the log's path {path:?} cannot be written to a manifest: use UTF-8 without control characters")]
     UnwritableLogPath {
         /// The path.
         path: PathBuf,
     },
-    /// The manifest cannot be read.
+    /// The manifest is corrupt.
     #[error(
-        "line {line}: expected {expected}: the manifest is corrupt; restore it from a copy, or `tsmith repair` the directory, \
-         which rewrites it from what the directory holds"
+        "line {line}: expected {expected}. The manifest is corrupt: restore it from a copy, or run `tsmith repair` on the \
+         directory"
     )]
     Manifest {
         /// The line, from 1.
         line: usize,
-        /// What should stand there.
+        /// The expected content.
         expected: &'static str,
     },
-    /// There is no manifest, and the log is one that only a manifest leads to.
+    /// The manifest is missing, and the log is not InfluxDB's, so there was one.
     #[error(
-        "there is no manifest, and the log's segments are not InfluxDB's: restore it from a copy, or `tsmith repair` the \
-         directory, which rewrites it from what the directory holds"
+        "there is no manifest, but the log's segments are not InfluxDB's. Restore the manifest from a copy, or run `tsmith \
+         repair` on the directory"
     )]
     NoManifest,
-    /// A corrupt manifest can be rewritten only by who knows where the log is.
+    /// The manifest is corrupt, and its line for the log directory cannot be trusted.
     #[error(
-        "the manifest is corrupt, and its line of the log's directory, which says {said}, cannot be believed: name the \
-         directory with --wal, and the manifest is rewritten"
+        "the manifest is corrupt, and its line for the log directory says {said}, which may be wrong: pass the log \
+         directory with --wal"
     )]
     ManifestLog {
-        /// What the line says.
+        /// The content of the line.
         said: String,
     },
-    /// The directory is one that InfluxDB wrote, and the parts asked for would make it unreadable to it.
+    /// The directory is InfluxDB's, and InfluxDB could not read it after a write with these parts.
     #[error(
-        "the directory is InfluxDB's, and {part} `{asked}` would write what it cannot read: use `{instead}`, or import into a new directory"
+        "the directory is InfluxDB's, which cannot read {part} `{asked}`: use `{instead}`, or import into a new directory"
     )]
     NotInflux {
-        /// Which part.
+        /// The kind of part.
         part: &'static str,
-        /// The one asked for.
+        /// The name the caller passed.
         asked: String,
-        /// The one that fits.
+        /// The name that InfluxDB can read.
         instead: &'static str,
     },
-    /// There is no such implementation.
+    /// No part or option has this name.
     #[error("there is no {part} `{asked}`: choose one of {}", known.join(", "))]
     UnknownPart {
-        /// Which part.
+        /// The kind of part.
         part: &'static str,
-        /// The name asked for.
+        /// The name the caller passed.
         asked: String,
-        /// The names there are.
+        /// The known names.
         known: Vec<&'static str>,
     },
+    /// A text is not the names of three parts.
+    #[error("expected STORER/LOG/ENCODER, for example ring/file/tsm1")]
+    PartsSyntax,
     /// The manifest names a log that this program does not have.
     #[error(
-        "the directory was made with the log `{log}`, which this program does not have, so the log's values are not read: \
-         use the program that has it"
+        "the directory was created with the log `{log}`, which this program does not have, so its values cannot be read: \
+         use a program that has it"
     )]
     UnreadableLog {
         /// The name in the manifest.
         log: String,
     },
-    /// A file that is longer than any of its kind.
+    /// A file is longer than any valid file of its kind.
     #[error(transparent)]
     TooLong(TooLong),
-    /// Another engine has the directory open.
+    /// Another engine or process has locked the directory.
     #[error("the directory is in use by another process or engine: close that one first")]
     InUse,
     /// The log's directory does not exist.
     #[error(
-        "no such directory, and the log would be there: bring it back, or name it with --wal; to go on without its values, \
-         create an empty directory there"
+        "the log directory does not exist: restore it, or name it with --wal. To continue without its values, create an \
+         empty directory there"
     )]
     NoLogDirectory,
     /// The directory does not exist.
     #[error("no such directory: check the path")]
     NoDirectory,
-    /// Neither TSM files, nor a log, nor a manifest.
+    /// The directory holds neither TSM files, nor a log, nor a manifest.
     #[error("holds no TSM file, no log and no manifest: not an engine or shard directory")]
     NotAnEngine,
-    /// A TSM file whose name InfluxDB reads: its own have nine digits, too, and ages are told by the order of names.
+    /// InfluxDB would read this file, but its name does not have nine digits per number, so names do not sort
+    /// by age.
     #[error(
-        "InfluxDB reads a file of this name, and this engine does not: rename it such that generation and sequence have nine \
+        "InfluxDB reads a file of this name, but this engine does not: rename it so that generation and sequence have nine \
          digits each, as in 000000001-000000001.tsm, or move it away"
     )]
     MisnamedTsm,
-    /// What could be kept of a quarantined file was written before.
+    /// The rescued blocks of a quarantined file were written earlier.
     #[error("the file exists: move it away, then repair again")]
     RescuedExists,
     /// Not the name of a TSM file.
     #[error("expected a name like 000000001-000000001.tsm: generation and sequence, nine digits each")]
     NotATsmName,
-    /// Tombstones that are corrupt: with fewer of them deleted points would be back.
-    #[error("{0}: restore the file, or `tsmith repair` the directory, which keeps what else it deletes")]
-    Tombstones(tsmith_tsm::Error),
-    /// Tombstones that end in the middle of a batch, without a delete that was cut short there.
+    /// A tombstone file is corrupt. Without its tombstones, deleted points would reappear.
+    #[error("{0}. Restore the file, or run `tsmith repair` on the directory: it keeps the other tombstones")]
+    Tombstones(#[source] tsmith_tsm::Error),
+    /// A tombstone file ends in a torn batch, and the log holds no interrupted delete that explains it.
     #[error(
-        "offset {offset}: the last {bytes} bytes are not whole, and the log knows of no delete that was cut short there: restore \
-         the file, or `tsmith repair` the directory"
+        "offset {offset}: the last {bytes} bytes are a torn batch, and the log holds no interrupted delete for it. Restore \
+         the file, or run `tsmith repair` on the directory"
     )]
     TornTombstones {
-        /// Where they begin.
+        /// Where the torn batch begins.
         offset: u64,
-        /// How many bytes at the end.
+        /// Its length.
         bytes: u64,
     },
-    /// A file cannot be numbered.
+    /// The generations or sequences of file names are used up.
     #[error(
-        "{what} {number} does not fit into a file name: `tsmith export` the shard, and `tsmith import` that into a new directory"
+        "{what} {number} does not fit into a file name: `tsmith export` the shard, and `tsmith import` the result into a new \
+         directory"
     )]
     NumberTooHigh {
-        /// Generation or sequence.
+        /// `generation` or `sequence`.
         what: &'static str,
-        /// The number it would have.
+        /// The next number.
         number: u64,
     },
-    /// A delete that the log has, and not all files.
-    #[error("{0}; the log has the delete, and the next opening of the directory finishes it")]
-    DeleteUnfinished(Box<Error>),
-    /// A delete was carried out in part and cannot be finished now either: files stay as they are until it is.
-    #[error("{0}; a delete has to be finished there first, and files stay as they are until it is")]
-    DeleteWaits(Box<Error>),
+    /// The log holds a delete that some files do not have yet.
+    #[error("{0}. The log holds the delete, and the next opening of the directory completes it")]
+    DeleteUnfinished(#[source] Box<Error>),
+    /// An unfinished delete cannot be completed now. Its files stay unchanged until it is.
+    #[error("{0}. A delete must be completed first; its files stay unchanged until then")]
+    DeleteWaits(#[source] Box<Error>),
     /// The cache is full, and the snapshots that would free memory fail.
-    #[error(
-        "the cache is full, and the snapshots that would empty it fail: {0}; remove the cause, and write again"
-    )]
-    SnapshotsFail(Box<Error>),
+    #[error("the cache is full, and snapshots fail: {0}. Remove the cause and write again")]
+    SnapshotsFail(#[source] Box<Error>),
     /// The engine was closed.
     #[error("the engine was closed")]
     Closed,
-    /// A background thread died, or what is on disk is not known; the engine only reads until it is opened again.
+    /// The engine only serves reads until it is opened again.
     #[error(
-        "only reads are served until the engine is opened again: a background thread panicked, or after a failure it is not known what is on disk"
+        "the engine is read-only until it is opened again: a background thread panicked, or a failure left the content of \
+         the disk unknown"
     )]
     ReadOnly,
 }
@@ -275,7 +281,7 @@ fn made_for(end: Option<&Path>) -> String {
     end.map_or_else(|| "another directory".to_owned(), |end| format!(".../{}", end.display()))
 }
 
-/// What to do about corruption that leaves the rest of a file readable: `repair`, which names what to repair.
+/// Advice for corruption that leaves parts of a file readable. `repair` says how to repair it.
 fn advice_to_repair(error: &tsmith_tsm::Error, repair: &str) -> String {
     use tsmith_tsm::ErrorKind as Tsm;
     let keeps = match error.kind() {
@@ -283,31 +289,20 @@ fn advice_to_repair(error: &tsmith_tsm::Error, repair: &str) -> String {
         | Tsm::Block(_)
         | Tsm::BlockType { .. }
         | Tsm::BlockTimes { .. }
-        | Tsm::BlockUnsorted => "what else the file holds",
+        | Tsm::BlockUnsorted => "all other blocks",
         Tsm::Magic { .. }
         | Tsm::TooShort { .. }
         | Tsm::IndexOffset { .. }
         | Tsm::Checksum { .. }
-        | Tsm::Corrupt { .. } => "each block whose entry in the index can be read",
+        | Tsm::Corrupt { .. } => "each block whose index entry can be read",
         _ => return String::new(),
     };
-    format!("; or {repair}: it keeps {keeps}")
+    format!("; or {repair}, which keeps {keeps}")
 }
 
 /// Whether an engine reads a TSM file of this name.
 fn is_live(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| FileName::parse(name).is_some())
-}
-
-/// What a caller can do about an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remedy {
-    /// The same call may succeed later: the disk or the cache is full, or another process holds the directory.
-    RetryLater,
-    /// Close the engine and open it again: what it was told is safe, what it holds open is not.
-    Reopen,
-    /// The call is wrong, or a file is corrupt; trying again does not help.
-    GiveUp,
 }
 
 impl Error {
@@ -319,12 +314,12 @@ impl Error {
         Self { operation, path: Some(path.to_owned()), kind: Box::new(kind) }
     }
 
-    /// What was being done.
+    /// The operation that failed.
     pub fn operation(&self) -> &'static str {
         self.operation
     }
 
-    /// The file or directory, when it is not told by the layer below.
+    /// The file or directory, unless the layer below names it.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
@@ -334,40 +329,40 @@ impl Error {
         &self.kind
     }
 
-    /// The text of [`Self::kind`]. Of a file that no engine reads it advises to repair that file: the repair of a directory
-    /// does not look at it.
+    /// The text of [`Self::kind`], without operation and path. For a file that no engine reads, it advises to
+    /// repair that file, because the repair of a directory skips it.
     pub fn detail(&self) -> String {
         let is_unread = |path: &&Path| !path.file_name().is_some_and(is_live);
         match (&*self.kind, self.path().filter(is_unread)) {
             (ErrorKind::Tsm(error), Some(path)) => {
-                format!("{error}{}", advice_to_repair(error, &format!("`tsmith repair {}`", path.display())))
+                format!(
+                    "{error}{}",
+                    advice_to_repair(error, &format!("run `tsmith repair {}`", path.display()))
+                )
             }
             (kind, _) => kind.to_string(),
         }
     }
 
-    /// What to do about it.
-    pub fn remedy(&self) -> Remedy {
+    /// Whether to retry, to reopen the engine, or to give up.
+    pub fn advice(&self) -> Advice {
         match &*self.kind {
-            ErrorKind::Cache(error) if error.is_transient() => Remedy::RetryLater,
-            ErrorKind::Log(error) => match error.advice() {
-                Advice::RetryLater => Remedy::RetryLater,
-                Advice::Reopen => Remedy::Reopen,
-                Advice::GiveUp => Remedy::GiveUp,
-            },
+            ErrorKind::Cache(error) if error.is_transient() => Advice::RetryLater,
+            ErrorKind::Log(error) => error.advice(),
             ErrorKind::DeleteUnfinished(error)
             | ErrorKind::DeleteWaits(error)
-            | ErrorKind::SnapshotsFail(error) => error.remedy(),
-            ErrorKind::InUse => Remedy::RetryLater,
-            ErrorKind::Io(error) if error.kind() == io::ErrorKind::StorageFull => Remedy::RetryLater,
-            // A new file could not be written; there is no trace of it.
-            ErrorKind::Tsm(error) if error.remedy() == tsmith_tsm::Remedy::Rewrite => Remedy::RetryLater,
-            ErrorKind::Io(_) | ErrorKind::ReadOnly => Remedy::Reopen,
-            _ => Remedy::GiveUp,
+            | ErrorKind::SnapshotsFail(error) => error.advice(),
+            ErrorKind::InUse => Advice::RetryLater,
+            ErrorKind::Io(error) if error.kind() == io::ErrorKind::StorageFull => Advice::RetryLater,
+            // A new file could not be written, and no part of it is left.
+            ErrorKind::Tsm(error) if error.remedy() == tsmith_tsm::Remedy::Rewrite => Advice::RetryLater,
+            ErrorKind::Io(_) | ErrorKind::ReadOnly => Advice::Reopen,
+            _ => Advice::GiveUp,
         }
     }
 
-    /// Whether the cause is a call to the operating system and not what a file or a caller holds.
+    /// Whether the cause is a system call, a missing directory or a lock, and not the content of a file or an
+    /// argument.
     pub fn is_io(&self) -> bool {
         match &*self.kind {
             ErrorKind::Io(_) | ErrorKind::NoDirectory | ErrorKind::NoLogDirectory | ErrorKind::InUse => true,
@@ -394,9 +389,14 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// The error of the layer below.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.kind.source()
+    }
+}
 
-/// Gives an error of a layer below its operation and path.
+/// Adds operation and path to an error of a layer below.
 pub(crate) trait Context<T> {
     fn during(self, operation: &'static str) -> Result<T>;
     fn on(self, operation: &'static str, path: &Path) -> Result<T>;

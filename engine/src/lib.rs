@@ -1,15 +1,18 @@
-//! A time-series engine whose cache, log and encoder are type parameters.
+//! A time-series engine for one shard, whose cache, log and block encoder are type parameters.
 //!
 //! ```text
-//! line protocol ── line ──▶ batch ── write ──▶ S: Storer   (hot columns, what readers see first)
-//!                                        └───▶ L: Log + ?Sized      (stable storage, what a crash leaves)
+//! line protocol ── line ──▶ batch ── write ──▶ S: Storer    cache: what readers see first
+//!                                        └───▶ L: Log       stable storage: what survives a crash
 //!                 cache ── snapshot ─▶ E: BlockEncoder ──▶ TSM files ──▶ read
 //! ```
 //!
-//! [`Engine`] is generic in the three. [`Registry`] opens one by the names of its parts, those of other crates included:
-//! a single instance whose parts are trait objects, at one virtual call a batch, a call of the log or a block. With `ring`, `file` and `tsm1` its directories are those of an InfluxDB 1.x shard, and
-//! either program can take over from the other. It is a store of one shard: databases, retention policies and the
-//! query language are not its business.
+//! [`Engine`] is generic over the three parts. [`Registry`] opens an engine by the names of its parts,
+//! including parts of other crates. It uses one instance with type-erased parts, at one virtual call per
+//! batch, log call or block.
+//!
+//! With `ring`, `file` and `tsm1` the directories are those of an InfluxDB 1.x shard, and either program can
+//! take over from the other. An engine is one shard: it has no databases, retention policies or query
+//! language.
 //!
 //! ```
 //! use tsmith_engine::{Dirs, Engine, FieldKey, LineOptions, Options, TimeRange, Timestamp};
@@ -25,7 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The feature `raft` adds `replica`: engines of which each holds what the others hold, over etcd's storage.
+//! The feature `raft` adds `replica`: replicated engines whose raft log is etcd's storage.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod compact;
@@ -67,7 +70,7 @@ use tsmith_wal::{Log, Recovery};
 
 pub use compact::{Compact, CompactReport, CompactStatus};
 pub use delete::{DeleteReport, Selection};
-pub use error::{Error, ErrorKind, Remedy, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use line::{LineOptions, OnConflict};
 pub use manifest::Manifest;
 pub use options::{Dirs, Options};
@@ -84,7 +87,7 @@ pub use tsmith_codecs::{
     Values,
 };
 pub use tsmith_tsm::Direction;
-pub use tsmith_wal::{Durability, LogOptions, RecoveryMode};
+pub use tsmith_wal::{Advice, Durability, LogOptions, RecoveryMode};
 pub use turns::{Turn, Turns};
 pub use write::WriteReport;
 
@@ -95,15 +98,15 @@ use read::KeyReader;
 use schema::FieldTypes;
 use worker::Worker;
 
-/// One shard: a cache, a log and TSM files in two directories, which it owns while it is open.
+/// One shard: a cache, a log and TSM files in two directories. An open engine owns its directories.
 ///
-/// Cheap to clone; every clone is the same engine. [`Engine::close`] reports what a drop could only log.
+/// Clones are cheap and share one engine. Call [`Engine::close`] to get errors that a drop can only log.
 pub struct Engine<S: Storer, L: Log + ?Sized, E> {
     inner: Arc<Inner<S, L, E>>,
     alive: Arc<Alive>,
 }
 
-/// Held by every clone of an engine, but not by its threads: with the last one compaction ends.
+/// Held by every clone of an engine but not by its threads. Dropping the last one stops compaction.
 struct Alive(Arc<Compactor>);
 
 impl Drop for Alive {
@@ -124,18 +127,19 @@ pub(crate) struct Inner<S: Storer, L: Log + ?Sized, E> {
     typing: FieldTyping,
     recovery: Recovery,
     snapshotting: Mutex<()>,
-    /// The log may hold what no snapshot of values removes: a delete behind its last cut, or what a salvage left out.
+    /// The log may hold records that a snapshot does not make obsolete: a delete after its last cut, or
+    /// records that salvage dropped.
     leftovers_logged: AtomicBool,
     worker: Worker,
     compactor: Arc<Compactor>,
     closed: AtomicBool,
-    /// Held for as long as the directory is ours.
+    /// Held while the directory is ours.
     lock: Mutex<Option<<L::Fs as Fs>::File>>,
     make_encoder: MakeEncoder<E>,
 }
 
 impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
-    /// What opening found in the log.
+    /// What recovery of the log found when the engine was opened.
     pub fn recovery(&self) -> &Recovery {
         &self.inner.recovery
     }
@@ -145,42 +149,42 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
         &self.inner.dirs
     }
 
-    /// The points of `key` inside `range`, ascending; of several values of one time the newest.
+    /// The points of `key` inside `range`, ascending. If a time has several values, the newest wins.
     pub fn read(&self, key: FieldKey<'_>, range: TimeRange) -> Result<Column> {
         let mut out = Column::new(FieldType::Float);
         self.reader().read(key, range, &mut out)?;
         Ok(out)
     }
 
-    /// Reads keys one after the other, with the same buffers.
+    /// A reader that reads one key after the other and reuses its buffers.
     pub fn reader(&self) -> EngineReader<'_, S, L, E> {
         EngineReader { inner: &self.inner, keys: KeyReader::new(&self.inner.options.decoders) }
     }
 
-    /// Every composite key that has values, ascending.
+    /// All composite keys that have values, ascending.
     pub fn keys(&self) -> Vec<Vec<u8>> {
         view::merged_keys(&self.inner.cache, &self.inner.files.load())
     }
 
-    /// The TSM files as they are now, oldest first.
+    /// The current TSM files, oldest first.
     pub fn files(&self) -> Arc<Vec<Arc<files::TsmFile>>> {
         Arc::clone(&self.inner.files.load())
     }
 
-    /// Bytes in the cache, by InfluxDB's account.
+    /// Bytes in the cache, counted as InfluxDB does.
     pub fn cache_bytes(&self) -> u64 {
         self.inner.cache.size()
     }
 
-    /// Ends background work, makes the log whole and gives the directory free. The cache is not written to files: the
-    /// log has it. Every other clone of the engine answers with [`ErrorKind::Closed`] from then on.
+    /// Stops background work, closes the log and unlocks the directory. Does not write the cache to files:
+    /// the log holds it. Afterwards every other clone returns [`ErrorKind::Closed`].
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
 }
 
 impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
-    /// The type that a key has, in the cache or in files.
+    /// The type of a key in the cache or in files.
     fn type_of_key(&self, key: FieldKey<'_>) -> Option<FieldType> {
         self.cache.field_type(key).or_else(|| {
             let composite = key.to_composite();
@@ -226,23 +230,23 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> EngineReader<'_, S, L, E> {
         self.keys.read(&self.inner.cache, files, key, range, out)
     }
 
-    /// Goes to the first point of `key` inside `range`, or descending to the last, for [`EngineReader::next`]. What is
-    /// written or deleted later is not seen.
+    /// Moves to the first point of `key` inside `range`, or to the last one when descending. Then call
+    /// [`EngineReader::next`]. Later writes and deletes are not seen.
     pub fn begin(&mut self, key: FieldKey<'_>, range: TimeRange, direction: Direction) -> Result<()> {
         let files = || Arc::clone(&self.inner.files.load());
         self.keys.begin(&self.inner.cache, files, key, range, direction)
     }
 
-    /// Replaces `out` by the next points, in the direction that was asked for; false when there is none left. Blocks are
-    /// read when their time comes.
+    /// Replaces `out` by the next points in the direction given to [`begin`](Self::begin). Returns false at
+    /// the end. Blocks are read on demand.
     ///
     /// # Errors
-    /// A block that cannot be read; the next call goes on behind it.
+    /// A block cannot be read. The next call continues after it.
     pub fn next(&mut self, out: &mut Column) -> Result<bool> {
         self.keys.next(out)
     }
 
-    /// Goes to the first point at `time` or after it; descending, at `time` or before it.
+    /// Moves to the first point at or after `time`; when descending, to the last one at or before it.
     pub fn seek(&mut self, time: i64) {
         self.keys.seek(time);
     }

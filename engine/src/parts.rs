@@ -1,4 +1,4 @@
-//! The parts that an engine is made of: their names, and how they are made.
+//! The parts of an engine: their names, and how they are made.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,9 @@ use tsmith_codecs::BlockEncoder;
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{Log, LogKind};
 
-/// The names of the parts an engine is made of.
+use crate::error::{Error, ErrorKind, Result};
+
+/// The names of an engine's parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Parts {
     /// Name of the storer.
@@ -25,13 +27,13 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Each part with what it is a part of.
+    /// The kind and the name of each part.
     pub(crate) fn named(&self) -> [(&'static str, &str); 3] {
         [("storer", &self.storer), ("log", &self.log), ("encoder", &self.encoder)]
     }
 }
 
-/// Ring, file and tsm1: InfluxDB's.
+/// InfluxDB's parts: ring, file and tsm1.
 impl Default for Parts {
     fn default() -> Self {
         Self { storer: "ring".to_owned(), log: "file".to_owned(), encoder: "tsm1".to_owned() }
@@ -45,20 +47,20 @@ impl fmt::Display for Parts {
 }
 
 impl FromStr for Parts {
-    type Err = &'static str;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self> {
         let mut names = text.split('/').map(str::to_owned);
         match (names.next(), names.next(), names.next(), names.next()) {
             (Some(storer), Some(log), Some(encoder), None) => Ok(Self { storer, log, encoder }),
-            _ => Err("expected STORER/LOG/ENCODER, as in ring/file/tsm1"),
+            _ => Err(Error::new("read parts", ErrorKind::PartsSyntax)),
         }
     }
 }
 
-/// A part that has a name by its type, which [`Engine::open`](crate::Engine::open) writes into the manifest.
+/// A part type with a name. [`Engine::open`](crate::Engine::open) writes it into the manifest.
 pub trait Named {
-    /// The name.
+    /// The name in manifests and flags.
     const NAME: &'static str;
 }
 
@@ -76,28 +78,28 @@ named! {
     Tsm1 = "tsm1", Tsm1Batch = "tsm1-batch", Raw = "raw", Snappy = "snappy", Zstd = "zstd",
 }
 
-/// How the parts of an engine are made, and the names that its manifest keeps.
+/// How the parts of an engine are made, and the names for its manifest.
 ///
 /// [`Engine::open`](crate::Engine::open) makes one from types, a [`Registry`](crate::Registry) from names.
-pub struct Factories<S, L: Log + ?Sized, E> {
-    /// The names.
-    pub names: Parts,
-    /// Makes an empty storer: the first one, and one for each snapshot.
-    pub storer: Box<dyn Fn() -> S + Send + Sync>,
+pub(crate) struct Factories<S, L: Log + ?Sized, E> {
+    /// The names for the manifest.
+    pub(crate) names: Parts,
+    /// Makes an empty storer: once at opening and once per snapshot.
+    pub(crate) storer: Box<dyn Fn() -> S + Send + Sync>,
     /// Opens the log.
-    pub log: LogKind<L>,
-    /// Other logs, of which a directory without a manifest must not hold one.
-    pub other_logs: Vec<LogKind<L>>,
-    /// Makes an encoder, for each thread and file that needs one.
-    pub encoder: MakeEncoder<E>,
+    pub(crate) log: LogKind<L>,
+    /// Other known logs. A directory must not contain their segments.
+    pub(crate) other_logs: Vec<LogKind<L>>,
+    /// Makes an encoder for each thread and file.
+    pub(crate) encoder: MakeEncoder<E>,
 }
 
 /// Makes an encoder.
-pub type MakeEncoder<E> = Arc<dyn Fn() -> E + Send + Sync>;
+pub(crate) type MakeEncoder<E> = Arc<dyn Fn() -> E + Send + Sync>;
 
 impl<S: Storer + Default, L: Log, E: BlockEncoder + Default> Factories<S, L, E> {
-    /// Those of the types, under these names.
-    pub fn new(names: Parts) -> Self {
+    /// Factories for these types, under these names.
+    pub(crate) fn new(names: Parts) -> Self {
         Self {
             names,
             storer: Box::new(S::default),
@@ -105,12 +107,6 @@ impl<S: Storer + Default, L: Log, E: BlockEncoder + Default> Factories<S, L, E> 
             other_logs: Vec::new(),
             encoder: Arc::new(E::default),
         }
-    }
-}
-
-impl<S, L: Log + ?Sized, E> fmt::Debug for Factories<S, L, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Factories").field("names", &self.names).finish_non_exhaustive()
     }
 }
 
@@ -124,13 +120,13 @@ mod tests {
     use crate::Registry;
 
     #[test]
-    fn parts_read_as_they_print() {
+    fn parts_print_and_parse() {
         let parts: Parts = "hashmap/null/zstd".parse().expect("three names");
         assert_eq!(parts.to_string(), "hashmap/null/zstd");
         assert!("ring/file".parse::<Parts>().is_err() && "a/b/c/d".parse::<Parts>().is_err());
     }
 
-    /// Law: a directory that was made by types opens by name.
+    /// Law: a directory created from types opens by name.
     #[test]
     fn types_have_the_names_of_the_registry() {
         let registry = Registry::standard();

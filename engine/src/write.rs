@@ -1,4 +1,4 @@
-//! The write path: check the types, be admitted by the cache, then log and cache in the chosen order.
+//! The write path: check types, let the cache admit the batch, then log and cache in the chosen order.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,54 +16,54 @@ use crate::{Engine, FieldTyping, Inner};
 
 const OPERATION: &str = "write";
 
-/// A thread keeps a batch up to this size between its writes.
+/// A thread keeps a batch of at most this size between writes.
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
 thread_local! {
     static BATCH: RefCell<Batch<'static>> = RefCell::default();
 }
 
-/// How often a batch is checked again because another batch changed a type meanwhile. Each time that other batch was
-/// published or deleted first, so once or twice is usual.
+/// Maximum number of type checks for one batch. A batch is checked again if another one changed a type
+/// meanwhile. One or two checks are usual.
 const CHECKS_MAX: usize = 1000;
 
-/// What became of a text of line protocol.
+/// The result of writing a text of line protocol.
 #[derive(Debug)]
-#[must_use = "rejected lines are reported here and nowhere else"]
+#[must_use = "rejected lines are only reported here"]
 pub struct WriteReport {
     /// Lines that became points.
     pub points: usize,
     /// Values of those points.
     pub values: usize,
-    /// Of these the integers that became floats; see [`OnConflict::Widen`](crate::line::OnConflict::Widen).
+    /// Integers among them that became floats; see [`OnConflict::Widen`](crate::line::OnConflict::Widen).
     pub widened: u64,
     /// The first and the last time of those points.
     pub times: Option<TimeRange>,
-    /// Lines that did not, with number and reason.
+    /// Lines that were rejected, with number and reason.
     pub rejected: Vec<Rejected>,
-    /// Fields that had one type in their measurement before, and have two now.
+    /// Fields that got a second type in their measurement.
     pub second_types: Vec<SecondType>,
-    /// The receipt of the points; `None` when there was none.
+    /// The receipt of the points; `None` if there are none.
     pub ack: Option<Ack>,
 }
 
 impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
-    /// Writes the good lines of `text`, all or none of them, and reports the bad ones.
+    /// Writes the valid lines of `text` atomically, and reports the rejected ones.
     pub fn write_lines(&self, text: &[u8], options: &LineOptions) -> Result<WriteReport> {
         self.inner.write_lines(text, options, None)
     }
 
-    /// As [`Engine::write_lines`], and types are decided as if the texts were written one after the other, in the order of
-    /// their turns. A thread must not hold a turn that is earlier than `turn`.
+    /// Like [`Engine::write_lines`], but types are decided as if the texts were written one after the other,
+    /// in the order of their turns. The calling thread must not hold an earlier turn.
     pub fn write_lines_in_turn(&self, text: &[u8], options: &LineOptions, turn: Turn) -> Result<WriteReport> {
         self.inner.write_lines(text, options, Some(turn))
     }
 
-    /// Writes a batch, all of it or nothing. When it returns, the batch is as durable as the log's durability says.
+    /// Writes a batch atomically. When it returns, the batch is as durable as the log's durability mode says.
     ///
     /// # Errors
-    /// A value of another type than its field has; a full cache; a log that cannot make it durable. After the last the
-    /// batch may or may not be there when the engine is opened again, but whole if it is.
+    /// A value has another type than its field, the cache is full, or the log cannot make the batch durable.
+    /// After a failure of the log, reopening shows either the complete batch or none of it.
     pub fn write(&self, batch: &Batch<'_>) -> Result<Ack> {
         let inner = &*self.inner;
         inner.check_writable(OPERATION)?;
@@ -101,14 +101,15 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         SchemaCheck::new(&self.fields, self.typing, |key| self.type_of_key(key))
     }
 
-    /// Runs `write` until no other batch in flight contradicts it: the other one decides, if it is published.
+    /// Runs `write` until no batch in flight contradicts it. If that other batch is published, its type
+    /// counts.
     fn until_types_agree<T>(&self, mut write: impl FnMut() -> Result<T, Refused>) -> Result<T> {
         let mut checks = 1;
         loop {
             match write() {
                 Ok(done) => return Ok(done),
                 Err(Refused::Overtaken(error)) if checks == CHECKS_MAX => return Err(error),
-                // Waits until every batch in flight is published or dropped.
+                // Wait until every batch in flight is published or dropped.
                 Err(Refused::Overtaken(_)) => drop(self.cache.pause()),
                 Err(Refused::Failed(error)) => return Err(error),
             }
@@ -146,7 +147,7 @@ impl<S: Storer, L: Log + ?Sized, E> Inner<S, L, E> {
         Ok(written)
     }
 
-    /// Notes the time, and wakes the snapshot when the cache has grown enough for one.
+    /// Records the time, and wakes the snapshot thread if the cache is large enough.
     fn after_write(&self) {
         self.worker.note_write();
         if self.options.background && self.cache.live_bytes() > self.options.snapshot_bytes {
@@ -165,7 +166,7 @@ fn contradicts_itself(batch: &Batch<'_>) -> bool {
 
 /// Why a batch was not written.
 enum Refused {
-    /// Another batch, which came after the check, gives a field another type: check again.
+    /// After the check, another batch gave a field another type: check again.
     Overtaken(Error),
     Failed(Error),
 }
@@ -186,7 +187,7 @@ mod tests {
     use tsmith_wal::testing::SimFs;
 
     use super::*;
-    use crate::{BatchBuilder, Dirs, FieldTyping, Options, Remedy, Selection, Value};
+    use crate::{Advice, BatchBuilder, Dirs, FieldTyping, Options, Selection, Value};
 
     type Shard = Engine<Ring, FileLog<SimFs>, Tsm1>;
 
@@ -210,10 +211,10 @@ mod tests {
         builder.finish()
     }
 
-    /// Story: a snapshot fell between the check of a batch and its admission. The live store was empty by then, and the
-    /// batch was logged against the type that the new file had.
+    /// Story: a snapshot ran between the check of a batch and its admission. The live store was empty by
+    /// then, and the batch was logged although the new file had another type.
     #[test]
-    fn a_type_that_came_after_the_check_is_seen() {
+    fn a_type_change_after_the_check_is_detected() {
         for typing in TYPINGS {
             let shard = open(&SimFs::default(), typing);
             let (inner, batch) = (&*shard.inner, integer(b"m"));
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_contradicts_itself_is_refused() {
+    fn a_batch_with_two_types_for_a_key_is_refused() {
         let mut runs = tsmith_codecs::RunBuilder::new();
         for value in [Value::Float(1.5), Value::Integer(7)] {
             runs.begin(b"m".as_slice().into(), b"v".as_slice().into(), value.field_type());
@@ -240,25 +241,25 @@ mod tests {
         for typing in TYPINGS {
             let shard = open(&SimFs::default(), typing);
             let error = shard.write(&batch).expect_err("two types");
-            assert_eq!(error.remedy(), Remedy::GiveUp, "{error}");
-            assert_eq!(write(&shard, "m v=t 1").points, 1, "nothing is left of it");
+            assert_eq!(error.advice(), Advice::GiveUp, "{error}");
+            assert_eq!(write(&shard, "m v=t 1").points, 1, "the refused batch leaves no type");
         }
     }
 
     #[test]
-    fn a_write_that_the_log_refuses_leaves_no_type() {
+    fn a_failed_log_write_leaves_no_type() {
         for typing in TYPINGS {
             let fs = SimFs::default();
             let shard = open(&fs, typing);
             fs.set_space(Some(0));
             let full = shard.write_lines(b"m v=1.5 1", &LineOptions::new(Timestamp(0)));
-            assert_eq!(full.expect_err("no room").remedy(), Remedy::RetryLater);
+            assert_eq!(full.expect_err("no room").advice(), Advice::RetryLater);
             fs.heal();
             assert_eq!(write(&shard, "m v=7i 2").points, 1, "{typing:?}");
         }
     }
 
-    /// Story: a field kept its type until the engine was opened again, though all of its points were deleted.
+    /// Story: a field without points kept its type until the engine was opened again.
     #[test]
     fn a_deleted_field_takes_any_type() {
         for (typing, snapshot) in [(0, false), (0, true), (1, false), (1, true)] {

@@ -1,5 +1,5 @@
-//! Law: whatever the interleaving of writers, snapshots, deletes and compactions, and with a full disk, every
-//! acknowledged batch can be replayed, and the directory opens.
+//! Law: for any interleaving of writers, snapshots, deletes and compactions, also with a full disk, every
+//! acknowledged batch can be replayed and the directory opens.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use tsmith_engine::{
-    Column, Compact, Dirs, DynEngine, FieldKey, FieldType, FieldTyping, LineOptions, Options, Remedy,
+    Advice, Column, Compact, Dirs, DynEngine, FieldKey, FieldType, FieldTyping, LineOptions, Options,
     Selection, TimeRange, Timestamp, Turns, WriteOrder,
 };
 use tsmith_wal::testing::{Fault, SimFs};
 
 type Shard = DynEngine<SimFs>;
 
-/// How many interleavings each log is tried with.
+/// Number of interleavings per log.
 const SEEDS: u64 = 6;
 const WRITERS: u64 = 3;
 const BATCHES: u64 = 40;
-/// `1.5`, `7i` and `"x"`.
+/// The types of `1.5`, `7i` and `"x"`.
 const TYPES: [FieldType; 3] = [FieldType::Float, FieldType::Integer, FieldType::String];
 
 /// How an engine is opened and what happens to it.
@@ -41,7 +41,7 @@ fn open(fs: &SimFs, log: &str, case: Case) -> tsmith_engine::Result<Shard> {
     engine::open_parts(fs.clone(), &format!("ring/{log}/tsm1"), Dirs::under(Path::new("/shard")), options)
 }
 
-/// A sequence of numbers that its seed decides.
+/// A pseudo-random generator.
 struct Dice(u64);
 
 impl Dice {
@@ -53,10 +53,11 @@ impl Dice {
     }
 }
 
-/// Acknowledged points of series that nobody deletes, by key and time.
+/// Acknowledged points of series that are never deleted, by key and time.
 type Acknowledged = BTreeMap<(String, String), BTreeMap<i64, FieldType>>;
 
-/// Writes lines of random types: to a series of its own, which stays, and to some that others write and delete as well.
+/// Writes lines of random types: to a series of its own that is never deleted, and to series that others
+/// write and delete.
 fn write(shard: &Shard, fs: &SimFs, case: Case, writer: u64, seed: u64) -> Acknowledged {
     let mut dice = Dice(seed * 1000 + writer + 1);
     let mut acknowledged = Acknowledged::new();
@@ -70,7 +71,7 @@ fn write(shard: &Shard, fs: &SimFs, case: Case, writer: u64, seed: u64) -> Ackno
             let (field, kind) = (["f", "g"][dice.below(2) as usize], dice.below(3) as usize);
             let time = (batch * 3 + line).cast_signed();
             let value = ["1.5", "7i", "\"x\""][kind];
-            writeln!(text, "{series} {field}={value} {time}").expect("a string takes all");
+            writeln!(text, "{series} {field}={value} {time}").expect("writing to a string succeeds");
             lines.push((series, field.to_owned(), time, TYPES[kind]));
         }
         if case.full_disk && dice.below(6) == 0 {
@@ -84,14 +85,14 @@ fn write(shard: &Shard, fs: &SimFs, case: Case, writer: u64, seed: u64) -> Ackno
                     }
                 }
             }
-            Err(error) if error.remedy() == Remedy::RetryLater => {}
+            Err(error) if error.advice() == Advice::RetryLater => {}
             Err(error) => assert!(case.full_disk, "{error}"),
         }
     }
     acknowledged
 }
 
-/// Deletes from the series that do not stay: a key whole, or its earlier and then its later points.
+/// Deletes from the shared series: a complete key, or its earlier and then its later points.
 fn delete(shard: &Shard, seed: u64, round: u64) {
     let mut dice = Dice(seed * 77 + round + 1);
     let series = format!("m,t={}", dice.below(2));
@@ -174,31 +175,31 @@ fn law(log: &str, seeds: u64) {
     }
 }
 
-/// Story: the type of a field was checked outside the cache's gate. When a snapshot fell between check and admission the
-/// log held what a file contradicted, and the directory did not open.
+/// Story: the type of a field was checked outside the cache's gate. If a snapshot ran between check and
+/// admission, the log held values that contradicted a file, and the directory did not open.
 #[test]
-fn what_is_acknowledged_opens_in_the_file_log() {
+fn acknowledged_writes_replay_from_the_file_log() {
     law("file", SEEDS);
 }
 
 #[test]
-fn what_is_acknowledged_opens_in_the_native_log() {
+fn acknowledged_writes_replay_from_the_native_log() {
     law("native", SEEDS);
 }
 
 #[test]
-fn what_is_acknowledged_opens_in_the_etcd_log() {
+fn acknowledged_writes_replay_from_the_etcd_log() {
     law("etcd", SEEDS);
 }
 
 #[test]
-fn what_is_acknowledged_opens_in_the_mmap_log() {
+fn acknowledged_writes_replay_from_the_mmap_log() {
     law("mmap", SEEDS);
 }
 
-/// Story: of a file in which a field changes its type other lines were rejected in each run, for the writers raced.
+/// Story: in a file whose field changes its type, each run rejected other lines, because the writers raced.
 #[test]
-fn the_first_text_decides_whichever_is_parsed_first() {
+fn the_first_text_decides_the_type() {
     let texts: Vec<String> =
         (0..24).map(|at| format!("m,t={} v={} {at}", at % 3, ["1.5", "7i", "\"x\""][at / 3 % 3])).collect();
     for typing in [FieldTyping::Series, FieldTyping::Measurement] {
@@ -216,7 +217,7 @@ fn the_first_text_decides_whichever_is_parsed_first() {
                 return points;
             }
             thread::scope(|scope| {
-                // The last ones begin first.
+                // Start the last ones first.
                 for (points, (text, turn)) in points.iter_mut().zip(jobs).rev() {
                     let (shard, options) = (&shard, &options);
                     scope.spawn(move || {

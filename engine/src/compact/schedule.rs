@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tsmith_cache::Storer;
 use tsmith_codecs::{BlockEncoder, Decoders};
-use tsmith_wal::Log;
+use tsmith_wal::{Advice, Log};
 
 use super::pace::{Pace, Throttle};
 use super::plan::{self, FileFacts, Plan, PlanKind};
 use super::{CompactReport, CompactStatus, Failure};
-use crate::error::Remedy;
 use crate::files::{FileName, TsmFile};
 use crate::worker::ReadOnlyOnPanic;
 use crate::{Inner, Options};
@@ -22,17 +21,17 @@ use crate::{Inner, Options};
 /// How often a thread looks for work without being woken.
 const TICK: Duration = Duration::from_secs(1);
 
-/// After failures in a row, as of a full disk, nothing is tried for longer and longer, up to this.
+/// After repeated failures, for example of a full disk, the threads pause for longer and longer, up to this.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// Deleted points alone are a reason for a merge once nothing was deleted from the file for this long: else a row of
-/// deletes would have the same files written again and again.
+/// Tombstones alone justify a merge once the file had no delete for this long. Otherwise a series of deletes
+/// would rewrite the same files again and again.
 const DELETES_QUIET: Duration = Duration::from_secs(10);
 
-/// Weights of levels 1, 2, 3 and all else, to be multiplied by how many plans wait: InfluxDB's.
+/// Weights of levels 1, 2, 3 and all others, multiplied by the number of waiting plans. As in InfluxDB.
 const WEIGHTS: [u32; 4] = [4, 3, 2, 1];
 
-/// The compaction of one engine: what runs, what ran, and who may begin.
+/// The compaction of one engine: running merges, statistics, and the right to start a merge.
 #[derive(Debug)]
 pub(crate) struct Compactor {
     limit: usize,
@@ -40,7 +39,7 @@ pub(crate) struct Compactor {
     state: Mutex<State>,
     changed: Condvar,
     stopped: AtomicBool,
-    /// Somebody compacts on a thread of their own; those in the background make way.
+    /// A caller compacts on its own thread. Background threads start no merge meanwhile.
     taken: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -50,7 +49,7 @@ struct State {
     running: Vec<Plan>,
     corrupt: BTreeSet<FileName>,
     status: CompactStatus,
-    /// After a failure that may pass.
+    /// No merge starts before this time, because the last one failed temporarily.
     not_before: Option<Instant>,
     pause: Duration,
 }
@@ -73,7 +72,7 @@ impl Compactor {
         }
     }
 
-    /// Starts the threads. They live until [`Compactor::stop`].
+    /// Starts the threads. They run until [`Compactor::stop`].
     pub(crate) fn start<S: Storer, L: Log + ?Sized, E: BlockEncoder>(
         self: &Arc<Self>,
         inner: &Weak<Inner<S, L, E>>,
@@ -88,8 +87,10 @@ impl Compactor {
             };
             match thread::Builder::new().name(format!("tsmith-compact-{number}")).spawn(work) {
                 Ok(handle) => self.threads.lock().push(handle),
-                // Without a thread the engine still works; compactions are then carried out on demand only.
-                Err(error) => tracing::error!(%error, "no thread for compactions"),
+                // Without a thread the engine still works. Compactions then run on demand only.
+                Err(error) => {
+                    tracing::error!(%error, "cannot start a compaction thread; compactions run on demand only");
+                }
             }
         }
     }
@@ -111,7 +112,7 @@ impl Compactor {
         }
     }
 
-    /// Chooses a plan and notes that it runs.
+    /// Chooses a plan and records that it runs.
     fn begin<S: Storer, L: Log + ?Sized, E: BlockEncoder>(&self, inner: &Inner<S, L, E>) -> Option<Plan> {
         let mut state = self.state.lock();
         let waits = state.not_before.is_some_and(|at| Instant::now() < at);
@@ -135,27 +136,27 @@ impl Compactor {
             Ok(report) => state.count(&report),
             Err(failure) if failure.stopped => {}
             Err(failure) => {
-                // Nobody called, so nobody would hear of it.
+                // No caller gets the error, so it is logged.
                 let error = failure.error.clone();
                 if state.fail(plan, failure) {
-                    tracing::error!(%error, "a compaction failed; its files stay and are left alone until the engine is opened again");
+                    tracing::error!(%error, "the compaction failed; its files stay unchanged and are skipped until the engine is opened again");
                 } else {
-                    tracing::warn!(%error, "a compaction failed and will be tried again; its files stay");
+                    tracing::warn!(%error, "the compaction failed and will be retried; its files stay unchanged");
                 }
             }
         }
         self.changed.notify_all();
     }
 
-    /// Wakes the threads: there may be something to do.
+    /// Wakes the threads to look for work.
     pub(crate) fn wake(&self) {
         self.changed.notify_all();
     }
 
-    /// Ends the threads. A merge that runs breaks off, and leaves all as it was.
+    /// Stops the threads. A running merge stops and leaves all files unchanged.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
-        // Whoever looked before the store holds the lock or waits by now.
+        // A thread that read the flag before the store now holds the lock or waits.
         drop(self.state.lock());
         self.changed.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock());
@@ -174,7 +175,7 @@ impl Compactor {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Has those in the background break off, and lets nobody else begin. `None` when the engine closes.
+    /// Stops background merges and reserves compaction for the caller. Returns `None` if the engine closes.
     pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
         let mut state = self.state.lock();
         while !self.stopped() && self.taken.load(Ordering::Acquire) {
@@ -188,7 +189,7 @@ impl Compactor {
         while !self.stopped() && !state.running.is_empty() {
             self.changed.wait(&mut state);
         }
-        // Before a turn that is not given ends: that takes the lock.
+        // Dropping a turn takes the lock.
         drop(state);
         (!self.stopped()).then_some(turn)
     }
@@ -199,19 +200,19 @@ impl Compactor {
     }
 }
 
-/// The right to compact on one's own thread.
+/// The right to compact on the caller's thread.
 #[derive(Debug)]
 pub(crate) struct Turn<'c> {
     compactor: &'c Compactor,
 }
 
 impl Turn<'_> {
-    /// What the planner needs to know of these files; whatever was deleted counts.
+    /// The facts for the planner. Here every tombstone counts, however new.
     pub(crate) fn facts(&self, files: &[Arc<TsmFile>], decoders: &Decoders) -> Vec<FileFacts> {
         self.compactor.state.lock().facts(files, decoders, Duration::ZERO)
     }
 
-    /// No limit but the end of the engine.
+    /// Runs a merge without a speed limit. It stops only when the engine closes.
     pub(crate) fn merge<T>(&self, merge: impl FnOnce(&mut Pace<'_>) -> T) -> T {
         let goes_on = || !self.compactor.stopped();
         merge(&mut Pace::new(None, &goes_on))
@@ -221,7 +222,7 @@ impl Turn<'_> {
         self.compactor.state.lock().count(report);
     }
 
-    /// Notes why a plan failed. True when files are left alone because of it, so that the next plans are other ones.
+    /// Records why a plan failed. Returns true if files are now skipped, so that the next plans differ.
     pub(crate) fn fail(&self, plan: &Plan, failure: Failure) -> bool {
         self.compactor.state.lock().fail(plan, failure)
     }
@@ -262,14 +263,14 @@ impl State {
 
     fn fail(&mut self, plan: &Plan, failure: Failure) -> bool {
         let Failure { error, corrupt, .. } = failure;
-        if corrupt.is_none() && error.remedy() != Remedy::GiveUp {
+        if corrupt.is_none() && error.advice() != Advice::GiveUp {
             self.pause = (self.pause * 2).clamp(TICK, PAUSE_MAX);
             self.not_before = Some(Instant::now() + self.pause);
             return false;
         }
         match corrupt {
             Some(name) => self.corrupt.extend([name]),
-            // Nobody knows which of them it is.
+            // The corrupt file is unknown, so all of them are skipped.
             None => self.corrupt.extend(&plan.files),
         }
         self.status.failures.push(error);
@@ -277,7 +278,7 @@ impl State {
     }
 }
 
-/// The plan to carry out next. Merges of level 3 and above take long, so that few of them run at a time.
+/// The plan to carry out next. Merges of level 3 and above take long, so only a few of them run at a time.
 fn choose(plans: &[Plan], running: &[Plan], limit: usize) -> Option<usize> {
     if running.len() >= limit {
         return None;
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn many_that_wait_outweigh_a_lower_level() {
+    fn waiting_plans_outweigh_a_lower_level() {
         use PlanKind::{Full, Level, Tail};
         let next = |kinds: &[PlanKind]| choose(&plans(kinds), &[], 4).map(|at| kinds[at]);
         assert_eq!(next(&[]), None);
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn long_merges_leave_room_for_short_ones() {
+    fn long_merges_leave_threads_for_short_ones() {
         use PlanKind::{Level, Tail};
         let waiting = plans(&[Tail, Level(3)]);
         assert_eq!(choose(&waiting, &plans(&[Tail]), 4), None, "one of four may be long");

@@ -1,4 +1,4 @@
-//! What goes wrong in a replica.
+//! Errors of a replica.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,230 +8,236 @@ use super::reserved::APPLIED_MEASUREMENT;
 /// Result of an operation of a replica.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How a replica that lost its log comes back without harm.
-const WAY_BACK: &str = "It must not go on as it is. While it is stopped, restart the replica that leads, and wait until all \
-    others follow one leader and have applied the same; then remove the whole directory of this one and recreate it: it is \
-    sent a snapshot";
+/// How to bring back a replica that lost its log.
+const WAY_BACK: &str = "Do not start it as it is. While it is stopped, restart the current leader. Wait until all \\
+    other replicas follow one leader and have applied the same entries. Then remove the directory of this replica and \\
+    create it again: the leader sends it a snapshot";
 
 /// What went wrong.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The log or the snapshot files.
+    /// The log or a snapshot file cannot be read or written.
     #[error("replica: {0}")]
     Storage(#[from] tsmith_wal::Error),
-    /// The log or the snapshot files do not hold what was acknowledged, and the replica is not opened.
-    #[error("replica: {0}. Where there is no copy, its log is lost. {WAY_BACK}")]
-    CorruptLog(tsmith_wal::Error),
+    /// The log or the snapshot files are corrupt and may lack acknowledged entries. The replica is not
+    /// opened.
+    #[error("replica: {0}. Restore the files from a copy. Without a copy, the log is lost. {WAY_BACK}")]
+    CorruptLog(#[source] tsmith_wal::Error),
     /// There is no replica in the directory.
     #[error(
-        "replica: {dir} holds no log. One of a new group is made by `Replica::create`; of one that was here its log is \
+        "replica: {dir} has no log. To start a new group, call `Replica::create`. If there was a replica here, its log is \
          lost. {WAY_BACK}", dir = dir.display()
     )]
     NotThere {
         /// The directory.
         dir: PathBuf,
     },
-    /// A new replica is to be made where one is, or was.
+    /// `create` was called where a replica is or was.
     #[error(
-        "replica: {dir} has {found} in it: a replica that is there is opened; of one without its log the log is lost. \
+        "replica: {dir} already contains {found}. If a replica is there, open it. If its log is missing, the log is lost. \
          {WAY_BACK}", dir = dir.display(), found = found.display()
     )]
     NotNew {
         /// The directory.
         dir: PathBuf,
-        /// What of a replica is there.
+        /// The file or directory that belongs to a replica.
         found: PathBuf,
     },
-    /// A new replica is to be made where one is running.
-    #[error("replica: {dir} is in use: a replica runs on it, and there is none to make", dir = dir.display())]
+    /// `create` was called where a replica is running.
+    #[error("replica: {dir} is in use by a running replica: do not create another one there", dir = dir.display())]
     InUse {
         /// The directory.
         dir: PathBuf,
     },
-    /// A new replica is to be made among other files.
-    #[error("replica: {dir} is not empty: it has {found} in it; make the replica in a directory of its own",
+    /// `create` was called in a directory with other files.
+    #[error("replica: {dir} is not empty, it contains {found}: choose an empty directory",
         dir = dir.display(), found = found.display())]
     NotEmpty {
         /// The directory.
         dir: PathBuf,
-        /// Something that is there.
+        /// One of the files there.
         found: PathBuf,
     },
-    /// The engine.
-    #[error("replica: {told}", told = told(.0))]
+    /// The engine failed.
+    #[error("replica: {text}", text = text(.0))]
     Engine(#[from] crate::Error),
-    /// A file of the engine was quarantined, as `tsmith repair` does with corrupt ones: acknowledged points went with it, and
-    /// nothing else would notice.
+    /// A file of the engine was quarantined as corrupt, for example by `tsmith repair`. Acknowledged points
+    /// may be lost with it, and no other check would notice.
     #[error(
-        "replica: {path} was quarantined as corrupt, and acknowledged points may be missing without it. {WAY_BACK}",
+        "replica: {path} was quarantined as corrupt, so acknowledged points may be missing. {WAY_BACK}",
         path = path.display()
     )]
     Quarantined {
-        /// The file, by the name it has now.
+        /// The quarantined file.
         path: PathBuf,
     },
-    /// The files of another's snapshot came as it has them, and they are corrupt.
+    /// Files of another replica's snapshot were received correctly but are corrupt at the sender.
     #[error(
-        "replica: {file} of snapshot {index} is corrupt at replica {from}, where it comes from: {found}. While a majority of \
-         the group is well, stop replica {from}. {WAY_BACK}"
+        "replica: {file} of snapshot {index} is corrupt at its sender, replica {from}: {found}. If the other replicas are a \
+         majority, stop replica {from}. {WAY_BACK}"
     )]
     CorruptThere {
-        /// Who sent it.
+        /// The sender.
         from: u64,
-        /// Of which of its snapshots.
+        /// The index of the snapshot.
         index: u64,
         /// The name of the file.
         file: String,
-        /// What is wrong with it.
+        /// What is corrupt.
         found: String,
     },
-    /// Raft itself.
+    /// Raft returned an error.
     #[error("replica: raft: {0}")]
-    Raft(Arc<raft::Error>),
-    /// A file of a snapshot.
+    Raft(#[source] Arc<raft::Error>),
+    /// A snapshot file cannot be read or written.
     #[error("replica: {path}: {error}", path = path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The system's error.
+        #[source]
         error: Arc<std::io::Error>,
     },
-    /// A message or a snapshot that is none.
+    /// A message or a snapshot is malformed.
     #[error("replica: expected {0}")]
     Corrupt(&'static str),
-    /// The engine has applied more than its log has: the log was lost, or the directories are of different replicas.
+    /// The engine has applied more entries than the log holds: the log was lost, or the directories belong to
+    /// different replicas.
     #[error(
-        "replica: {dir}: {applied} entries are applied, but the log ends at {last}: it was lost, or is another replica's. \
-         {WAY_BACK}", dir = dir.display()
+        "replica: {dir}: {applied} entries are applied, but the log ends at {last}. The log was lost or belongs to \
+         another replica. {WAY_BACK}", dir = dir.display()
     )]
     AheadOfLog {
         /// The directory of the replica.
         dir: PathBuf,
-        /// What the engine says.
+        /// Number of entries the engine has applied.
         applied: u64,
         /// The last index of the log.
         last: u64,
     },
-    /// Others know of entries that were in this log, and are not any more: the directory was lost, in whole or in part,
-    /// and with it whom the replica voted for. What it acknowledged may be missing on a majority now.
+    /// Other replicas know entries that this log held and no longer holds. The directory was lost, in whole
+    /// or in part, and with it the votes of the replica. Entries that it acknowledged may now be missing on a
+    /// majority.
     ///
-    /// It is safe to begin again only when nothing depends on what it promised. That is so when all others, without it,
-    /// have elected somebody and agreed since: each has every committed entry then, and a term above all its votes. Who
-    /// led before has to be restarted for that, or it goes on counting what was lost.
+    /// The replica may start again when nothing depends on its lost promises. That is so once all others,
+    /// without it, have elected a leader and committed an entry. Then each of them has every committed entry,
+    /// and its term is above all lost votes. The current leader must be restarted first; otherwise it still
+    /// counts the lost acknowledgements.
     #[error(
-        "replica: entry {known} was in this log, which ends at {last}: the log was lost, and with it the votes of this \
+        "replica: this log held entry {known} but now ends at {last}. The log was lost, and with it the votes of this \
          replica. {WAY_BACK}"
     )]
     LostLog {
-        /// An entry that it acknowledged.
+        /// An entry that this replica acknowledged.
         known: u64,
         /// The last index of the log.
         last: u64,
     },
-    /// Other voters than before: the two could agree on different things.
+    /// The settings name other voters than the log. The two groups could commit different entries.
     #[error(
-        "replica: the directory is of a group of {was:?}, not {now:?}: the members of a group cannot be changed; start it \
-         with those it was made with"
+        "replica: the directory belongs to a group of {was:?}, not {now:?}. The members of a group cannot change: use the \
+         original ones"
     )]
     OtherVoters {
-        /// Those it was made with.
+        /// The voters in the log.
         was: Vec<u64>,
-        /// Those of the settings.
+        /// The voters in the settings.
         now: Vec<u64>,
     },
-    /// The directory is another replica's.
-    #[error("replica: {dir} is the directory of replica {found}, not of {id}: start that one there",
+    /// The directory belongs to another replica.
+    #[error("replica: {dir} belongs to replica {found}, not to {id}: use the directory of replica {id}",
         dir = dir.display())]
     OtherReplica {
         /// The directory.
         dir: PathBuf,
-        /// Whose it is.
+        /// The replica it belongs to.
         found: u64,
-        /// Who was to be started there.
+        /// The id in the settings.
         id: u64,
     },
-    /// The directory is another group's.
+    /// The directory belongs to another group.
     #[error(
-        "replica: {dir} is of the group {found}, and this is the group {group}: put the directory of this group in its place",
+        "replica: {dir} belongs to group {found}, not to group {group}: use the directory of this group",
         dir = dir.display()
     )]
     OtherGroupsDirectory {
         /// The directory.
         dir: PathBuf,
-        /// The group that it is of.
+        /// The group it belongs to.
         found: u64,
-        /// What the settings say.
+        /// The group in the settings.
         group: u64,
     },
     /// A message of another group.
     #[error(
-        "replica: a message of the group {found}, and this is the group {group}: are the addresses another group's?"
+        "replica: received a message of group {found}, but this is group {group}: check the peer addresses"
     )]
     OtherGroup {
-        /// What the message says.
+        /// The group in the message.
         found: u64,
-        /// What the settings say.
+        /// The group in the settings.
         group: u64,
     },
-    /// The settings are of no member.
-    #[error("replica: {id} is none of the voters {voters:?}, or one of them is 0")]
+    /// The settings do not describe a member of the group.
+    #[error("replica: {id} must be one of the voters {voters:?}, and no voter may be 0")]
     NoVoter {
-        /// Who it is to be.
+        /// The id in the settings.
         id: u64,
-        /// Who belongs to the group.
+        /// The voters in the settings.
         voters: Vec<u64>,
     },
-    /// Nobody leads at the moment; try again.
-    #[error("replica: there is no leader now: try again")]
+    /// There is no leader at the moment. Try again.
+    #[error("replica: there is no leader now: try again later")]
     NoLeader,
-    /// The proposal may or may not come to be; it can be made again.
+    /// The proposal may or may not be applied later. It is safe to repeat it.
     #[error("replica: no answer: the lines may or may not be written; write them again")]
     Unknown,
-    /// The text writes what the replica keeps for itself.
-    #[error("replica: the measurement {APPLIED_MEASUREMENT} is the replica's own")]
+    /// The lines write to the measurement reserved for replicas.
+    #[error("replica: the measurement {APPLIED_MEASUREMENT} is reserved: use another name")]
     Reserved,
-    /// More than an entry of the log takes.
-    #[error("replica: {bytes} bytes of lines, an entry takes {limit}: write them in parts")]
+    /// The lines are longer than an entry may be.
+    #[error("replica: {bytes} bytes of lines are above the limit of {limit}: write them in parts")]
     TooLarge {
-        /// How many there are.
+        /// Their length.
         bytes: u64,
-        /// The most there may be.
+        /// The maximum length.
         limit: u64,
     },
-    /// The replica stopped.
+    /// The replica has stopped.
     #[error("replica: stopped")]
     Stopped,
 }
 
 impl Error {
-    /// Whether a replica that meets it in a message must not go on.
+    /// Whether a replica must stop after this error in a message.
     pub(super) fn stops(&self) -> bool {
         matches!(self, Self::LostLog { .. })
     }
 }
 
-/// What the engine says; of corrupt files without its advice, for what a repair of one replica drops the others count on.
-fn told(error: &crate::Error) -> String {
+/// The engine's text. If files are corrupt, without the advice to run `repair`: it would drop points that the
+/// other replicas count on.
+fn text(error: &crate::Error) -> String {
     let Some(found) = corruption(error) else { return error.to_string() };
     let path = error.path().map(|path| format!("{}: ", path.display())).unwrap_or_default();
     let operation = error.operation();
     format!(
-        "{operation}: {path}{found}. Where there is no copy, acknowledged points are lost here. {WAY_BACK}"
+        "{operation}: {path}{found}. Restore the file from a copy. Without a copy, acknowledged points are lost. {WAY_BACK}"
     )
 }
 
-/// What is corrupt in the engine's files, if it is that.
+/// What is corrupt in the engine's files, if the error is corruption.
 pub(super) fn corruption(error: &crate::Error) -> Option<String> {
     use crate::ErrorKind as Kind;
     match error.kind() {
         Kind::Tsm(error) if error.remedy() != tsmith_tsm::Remedy::Rewrite => Some(error.to_string()),
         Kind::NoIndex(error) | Kind::Tombstones(error) => Some(error.to_string()),
         Kind::TornTombstones { offset, bytes } => {
-            Some(format!("offset {offset}: the last {bytes} bytes are not whole"))
+            Some(format!("offset {offset}: the last {bytes} bytes are a torn batch"))
         }
         Kind::TwoTypes { key, existing, incoming, .. } => {
-            Some(format!("{key}: the field is of type {incoming} here, of type {existing} in an older file"))
+            Some(format!("{key}: the field has type {incoming} here, but type {existing} in an older file"))
         }
         Kind::Manifest { line, expected } => Some(format!("line {line}: expected {expected}")),
         Kind::NoManifest => Some("there is no manifest".to_owned()),
