@@ -1,6 +1,6 @@
-//! The engine behind one object-safe face: what a [`Registry`](crate::Registry) opens.
+//! An object-safe interface to the engine: what a [`Registry`](crate::Registry) opens.
 //!
-//! A call through [`Driver`] costs one virtual call a batch, a key or a snapshot, never one a value.
+//! A call through [`Driver`] costs one virtual call per batch, key or snapshot, never one per value.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
     Turn, WriteReport,
 };
 
-/// What an engine does, whatever it is made of. Each method is that of [`Engine`].
+/// The operations of an engine, whatever its parts. Each method does what the one of [`Engine`] does.
 #[expect(missing_docs, reason = "each method is documented on `Engine`")]
 pub trait Driver: Send + Sync {
     fn write_lines(&self, text: &[u8], options: &LineOptions) -> Result<WriteReport>;
@@ -39,9 +39,9 @@ pub trait Driver: Send + Sync {
 pub trait KeyRead {
     /// Replaces `out` by the points of `key` inside `range`.
     fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result<()>;
-    /// Goes to one end of `key` inside `range`.
+    /// Goes to the first point of `key` inside `range`, or to the last one when descending.
     fn begin(&mut self, key: FieldKey<'_>, range: TimeRange, direction: Direction) -> Result<()>;
-    /// Replaces `out` by the next points; false when there is none left.
+    /// Replaces `out` by the next points. Returns false at the end.
     fn next(&mut self, out: &mut Column) -> Result<bool>;
 }
 

@@ -1,4 +1,4 @@
-//! The live set of TSM files: who reads takes one pointer and is never waited for.
+//! The live set of TSM files. A reader loads one pointer and never waits.
 
 mod clean;
 mod live;
@@ -24,27 +24,26 @@ use crate::error::{Context, Error, ErrorKind, Result};
 pub(crate) use clean::remove_leftovers;
 pub use live::TwoTypes;
 pub(crate) use live::{apply_deletes, two_types};
-pub(crate) use name::NUMBER_MAX;
-pub use name::{FileName, RESCUED_SUFFIX, is_misnamed, tombstones_of, tsm_name_of};
-pub use set::FileSet;
-pub(crate) use set::{Change, Writing};
+pub use name::{FileName, is_misnamed, tombstones_of, tsm_name_of};
+pub(crate) use name::{NUMBER_MAX, RESCUED_SUFFIX};
+pub(crate) use set::{Change, FileSet, Writing};
 
-/// One open TSM file with its tombstones. A delete makes another one of it, with the same content.
+/// An open TSM file with its tombstones. A delete replaces it by another `TsmFile` with the same content.
 #[derive(Debug)]
 pub struct TsmFile {
     name: FileName,
     path: PathBuf,
     reader: Arc<Reader>,
     tombstones: TombstoneFile,
-    /// When points of it were last deleted, if that was since it was opened.
+    /// When points were last deleted from it since it was opened.
     deleted: Option<Instant>,
     full_blocks: Arc<OnceLock<bool>>,
 }
 
 impl TsmFile {
-    /// Opens the file at `path`, with the tombstones beside it if there are any. Alone it needs no age: any name of
-    /// [`tsm_name_of`] will do, and counts as the first file of a directory if it has no number.
-    pub fn open_path<F: Fs>(fs: &F, path: &Path) -> Result<Self> {
+    /// Opens the file at `path` and its tombstones, if there are any. Any name that [`tsm_name_of`] accepts
+    /// will do. A name without numbers counts as the first file of a directory.
+    pub(crate) fn open_path<F: Fs>(fs: &F, path: &Path) -> Result<Self> {
         let Some(name) = path.file_name().and_then(|name| tsm_name_of(name.to_str()?)) else {
             return Err(Error::at("open", path, ErrorKind::NotATsmName));
         };
@@ -61,7 +60,7 @@ impl TsmFile {
         }
     }
 
-    /// Opens a file that is complete but for its name, which it will have in `dir`.
+    /// Opens a complete file that still has its temporary name. It will get the name `name` in `dir`.
     pub(crate) fn unpublished<F: Fs>(fs: &F, dir: &Path, name: FileName) -> Result<Self> {
         let temporary = dir.join(name.temporary());
         let bytes = load(fs, &temporary).on("open", &temporary)?;
@@ -69,11 +68,11 @@ impl TsmFile {
         Ok(Self::new(name, dir.join(name.to_string()), reader, TombstoneFile::default()))
     }
 
-    /// Opens the file `name` of `dir` for an engine, for which a torn end of its tombstones is no end: the log must say
-    /// that a delete was cut short there. Until then the file must not be shown.
+    /// Opens the file `name` of `dir` for an engine. If its tombstones end in a torn batch, the log must show
+    /// that a delete was interrupted there. Do not show the file to readers before that check.
     ///
     /// # Errors
-    /// It cannot be read, or its tombstones are corrupt in a way that no crash of ours leaves.
+    /// The file cannot be read, or its tombstones are corrupt in a way that no crash of ours causes.
     pub(crate) fn open_strictly<F: Fs>(
         fs: &F,
         dir: &Path,
@@ -97,7 +96,7 @@ impl TsmFile {
         self.name
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -107,7 +106,7 @@ impl TsmFile {
         self.corrupt_keys("open").next().map_or(Ok(()), Err)
     }
 
-    /// An error for each key that has no field. Nobody can read its points, as nothing tells the right key.
+    /// An error for each key that has no field. Its points cannot be read, because the right key is unknown.
     pub(crate) fn corrupt_keys(&self, operation: &'static str) -> impl Iterator<Item = Error> {
         self.reader.keys_without_field().map(move |error| Error::at(operation, &self.path, error.into()))
     }
@@ -122,33 +121,33 @@ impl TsmFile {
         self.deletions().ranges(key)
     }
 
-    /// All that was deleted from this file.
+    /// All deletions from this file.
     pub fn deletions(&self) -> &Deletions {
         self.tombstones.deletions()
     }
 
-    /// The type that a composite key has here; `None` when it is not here, or deleted whole.
+    /// The type of a composite key in this file. `None` if the key is absent or all its points are deleted.
     pub(crate) fn live_type(&self, composite: &[u8]) -> Option<FieldType> {
         let found = self.reader.find(composite)?;
         (!self.deletions().covers_key(found)).then(|| found.field_type())
     }
 
-    /// When points of it were last deleted: `None` when that was before it was opened, or never.
+    /// When points were last deleted from it. `None` if nothing was deleted since it was opened.
     pub(crate) fn last_deleted(&self) -> Option<Instant> {
         self.deleted
     }
 
-    /// Where its tombstones are, when there are any.
+    /// Where its tombstones are, if there are any.
     pub(crate) fn tombstone_path(&self) -> PathBuf {
         self.path.with_extension("tombstone")
     }
 
-    /// How long the sound part of its tombstones is.
+    /// Length of the valid part of its tombstones.
     pub(crate) fn tombstone_bytes(&self) -> u64 {
         self.tombstones.intact_bytes()
     }
 
-    /// Whether a full merge would leave its blocks as they are, judged by the first key that has several.
+    /// Whether a full merge would leave its blocks unchanged, judged by the first key with several blocks.
     pub(crate) fn has_full_blocks(&self, decoders: &mut Decoders) -> bool {
         *self.full_blocks.get_or_init(|| {
             let several = |key: &KeyEntry<'_>| key.block_count() > 1;
@@ -158,8 +157,8 @@ impl TsmFile {
         })
     }
 
-    /// Whether every block is sound, and with `full` every one but the last of each key as full as a full merge would make
-    /// it.
+    /// Whether every block is valid. With `full`, every block except the last of each key must also be as
+    /// full as a full merge would make it.
     pub(crate) fn has_final_blocks(&self, decoders: &mut Decoders, full: bool) -> bool {
         let mut is_final = |key: KeyEntry<'_>, at: usize, entry| {
             let Ok(block) = self.reader.known_block(key, entry, decoders) else { return false };
@@ -169,21 +168,23 @@ impl TsmFile {
         self.reader.keys().all(|key| key.entries().enumerate().all(|(at, entry)| is_final(key, at, entry)))
     }
 
-    /// The tombstones by which this file obeys `deletion`: those of points that it has and that are not deleted yet.
+    /// The tombstones that `deletion` needs in this file: for keys whose points exist and are not deleted
+    /// yet.
     pub(crate) fn batch(&self, deletion: &Deletion) -> Vec<Tombstone> {
         if !self.reader.range().overlaps(deletion.range) {
             return Vec::new();
         }
         let is_due = |key: &&Vec<u8>| {
             let Some(found) = self.reader.find(key) else { return false };
-            let (whole, range) = (found.range(), deletion.range);
-            let common = TimeRange::new(whole.min.max(range.min), whole.max.min(range.max));
+            let (all, range) = (found.range(), deletion.range);
+            let common = TimeRange::new(all.min.max(range.min), all.max.min(range.max));
             found.entries().any(|entry| entry.range.overlaps(range)) && !self.deletions().covers(key, common)
         };
         deletion.keys.iter().filter(is_due).map(|key| Tombstone::new(key, deletion.range)).collect()
     }
 
-    /// The file as it will be when it obeys `deletion`, for who reads it and writes nothing; `None` when it does already.
+    /// This file with `deletion` applied in memory, for readers that write nothing. `None` if that changes
+    /// nothing.
     pub(crate) fn with_deleted(&self, deletion: &Deletion) -> Option<Self> {
         let batch = self.batch(deletion);
         if batch.is_empty() {
@@ -195,22 +196,22 @@ impl TsmFile {
         Some(self.with(tombstones, None))
     }
 
-    /// Makes the tombstones that were read durable. A process may have died, or a sync failed, before whoever wrote them
-    /// had done so; and what a failed sync should have kept no later one keeps: so they are a new file. A full disk has no
-    /// room for one; there they are written to their place again.
+    /// Makes the tombstones that were read durable. Their writer may have died or its fsync may have failed
+    /// before they were durable. A later fsync of the same file does not help after a failure, so they go to
+    /// a new file. If the disk is full, they are written in place again.
     pub(crate) fn rewrite_tombstones<F: Fs>(&self, fs: &F) -> Result<()> {
-        const OPERATION: &str = "write tombstones again";
+        const OPERATION: &str = "rewrite tombstones";
         let (path, len) = (self.tombstone_path(), self.tombstone_bytes() as usize);
         if len == 0 {
             return Ok(());
         }
         let again = || {
             let bytes = fs.read_within(&path, TOMBSTONE_BYTES_MAX)?;
-            let sound = bytes.get(..len).ok_or(io::ErrorKind::UnexpectedEof)?;
-            match publish_new(fs, &path, sound) {
+            let valid = bytes.get(..len).ok_or(io::ErrorKind::UnexpectedEof)?;
+            match publish_new(fs, &path, valid) {
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                     let file = fs.open(&path)?;
-                    file.write_all_at(sound, 0)?;
+                    file.write_all_at(valid, 0)?;
                     file.sync_all()?;
                     fs.sync_dir(path.parent().unwrap_or(Path::new("")))
                 }
@@ -220,10 +221,10 @@ impl TsmFile {
         again().on(OPERATION, &path)
     }
 
-    /// Deletes `batch` durably; gives the file as it is then.
+    /// Durably deletes `batch` and returns the file with its new tombstones.
     ///
-    /// The batch is appended to the tombstones there are. The log has been told where they end before: what a crash
-    /// leaves of a batch is cut off there, and written again.
+    /// The batch is appended to the existing tombstones. The log holds their previous length, so a partly
+    /// written batch is cut off after a crash and written again.
     pub(crate) fn write_tombstones<F: Fs>(&self, fs: &F, batch: Vec<Tombstone>) -> Result<Self> {
         const OPERATION: &str = "write tombstones";
         let path = self.tombstone_path();
@@ -246,39 +247,39 @@ impl TsmFile {
     }
 }
 
-/// Tombstones whose end is what a crash leaves of a delete that was cut short.
+/// Tombstones that end in a torn batch, as a crash during a delete leaves them.
 #[derive(Debug)]
 pub(crate) struct TornTombstones {
     pub(crate) name: FileName,
-    /// How much behind the sound part.
+    /// Number of bytes after the valid part.
     pub(crate) bytes: u64,
 }
 
 impl TornTombstones {
-    /// That the log still has the delete: one that began in the sound part or at its end, of which not all is there. What
-    /// others append has no record there, and must not be taken for ours.
+    /// Checks that the log still holds the interrupted delete: its batch begins in the valid part or at its
+    /// end, and is incomplete. Tombstones of other programs have no record in the log and must not be cut.
     ///
     /// # Errors
     /// There is no such delete.
     pub(crate) fn explain(&self, file: &TsmFile, deletes: &[Replayed]) -> Result<()> {
-        let sound = file.tombstone_bytes();
+        let valid = file.tombstone_bytes();
         let here = |delete: &&Replayed| {
-            delete.files.iter().any(|&(name, begin)| name == self.name && begin <= sound)
+            delete.files.iter().any(|&(name, begin)| name == self.name && begin <= valid)
         };
         if deletes.iter().filter(here).any(|delete| !file.batch(&delete.deletion).is_empty()) {
             return Ok(());
         }
-        let kind = ErrorKind::TornTombstones { offset: sound, bytes: self.bytes };
+        let kind = ErrorKind::TornTombstones { offset: valid, bytes: self.bytes };
         Err(Error::at(READ_TOMBSTONES, &file.tombstone_path(), kind))
     }
 }
 
-/// Each member is open until all of it is durable: of what a crash leaves of an open one InfluxDB, which may be the next to
-/// read the file, takes no notice. One that is cut short has it set the TSM file aside.
+/// Each gzip member stays open until all of it is durable. InfluxDB ignores what a crash leaves of an open
+/// member. A truncated member makes it rename the TSM file and skip its points.
 fn append<F: Fs>(fs: &F, path: &Path, mut at: u64, members: &[Vec<u8>]) -> io::Result<()> {
     let file = fs.open(path)?;
     if file.len()? != at {
-        // What was left here must not show between the sectors of what comes.
+        // Old bytes at this place must not appear between the sectors of the new members.
         file.set_len(at)?;
         file.sync_data()?;
     }
@@ -295,19 +296,19 @@ fn append<F: Fs>(fs: &F, path: &Path, mut at: u64, members: &[Vec<u8>]) -> io::R
     Ok(())
 }
 
-/// The bytes of a TSM file, for looking at one that may not open.
+/// The bytes of a TSM file, for tools that inspect a file that may not open.
 pub fn read_file(path: &Path) -> Result<Bytes> {
     load(&tsmith_wal::fs::OsFs, path).on("open", path)
 }
 
-/// The bytes of a file that nobody changes: mapped where there is a file to map, else read.
+/// The bytes of a file that does not change. Maps the file if it is a real file, else reads it.
 pub(crate) fn load<F: Fs>(fs: &F, path: &Path) -> io::Result<Bytes> {
     let file = fs.open_as(path, Access::Read)?;
     match file.os_file() {
-        #[expect(unsafe_code, reason = "the one line outside the fences that calls a map")]
+        #[expect(unsafe_code, reason = "the only caller of the file map outside the tsm crate")]
         Some(file) => {
-            // SAFETY: a TSM file is complete before it is mapped and not written to afterwards; the engine, which holds
-            // the directory's lock, only ever renames and unlinks it.
+            // SAFETY: a TSM file is complete before it is mapped and not written to afterwards; the engine,
+            // which holds the directory's lock, only ever renames and unlinks it.
             unsafe { tsmith_tsm::map_readonly(file) }
         }
         None => file.read_all(u64::MAX).map(Bytes::from),
@@ -316,25 +317,25 @@ pub(crate) fn load<F: Fs>(fs: &F, path: &Path) -> io::Result<Bytes> {
 
 const READ_TOMBSTONES: &str = "read tombstones";
 
-/// A tombstone file; an empty one when there is none.
+/// Reads a tombstone file. Returns an empty one if there is none.
 pub(crate) fn read_tombstones<F: Fs>(fs: &F, path: &Path) -> Result<TombstoneFile> {
     let bytes = match fs.read_within(path, TOMBSTONE_BYTES_MAX) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(TombstoneFile::default()),
         bytes => bytes.on(READ_TOMBSTONES, path)?,
     };
     let refuse = |error: tsmith_tsm::Error| match error.kind() {
-        // No repair helps there.
+        // `tsmith repair` cannot help with these.
         Tsm::TombstoneVersion { .. } | Tsm::TombstonesTooLarge { .. } => ErrorKind::Tsm(error),
         _ => ErrorKind::Tombstones(error),
     };
     TombstoneFile::read(&bytes).map_err(refuse).on(READ_TOMBSTONES, path)
 }
 
-/// The names of all TSM files of `dir`, in no order.
+/// The names of all TSM files of `dir`, in no particular order.
 ///
 /// # Errors
-/// It cannot be listed, or [`is_misnamed`] of one: to go on without it would leave out its points.
-pub fn tsm_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<FileName>> {
+/// The directory cannot be listed, or a name [`is_misnamed`]: to skip that file would hide its points.
+pub(crate) fn tsm_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<FileName>> {
     let entries = fs.list(dir).on("list", dir)?;
     let names = || entries.iter().filter_map(|name| name.to_str());
     if let Some(name) = names().find(|name| is_misnamed(name)) {
@@ -343,13 +344,14 @@ pub fn tsm_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<FileName>> {
     Ok(names().filter_map(FileName::parse).collect())
 }
 
-/// Whether InfluxDB keeps names of fields or series of a shard in `dir`. A shard has these before it has a TSM file.
+/// Whether InfluxDB stores the names of fields or series of a shard in `dir`. A shard has these files before
+/// it has a TSM file.
 pub fn holds_influxdb_index<F: Fs>(fs: &F, dir: &Path) -> bool {
     let holds = |dir: &Path, is_known: fn(&Path) -> bool| {
         fs.list(dir).is_ok_and(|names| names.iter().any(|name| is_known(Path::new(name))))
     };
     let is_fields = |name: &Path| name == Path::new("fields.idx") || name == Path::new("fields.idxl");
-    // By the files of its first partition: a database may have the name `index`.
+    // Looks at the first partition, because a database may have the name `index`.
     let is_partition = |name: &Path| {
         let known = name.extension().is_some_and(|end| end == "tsl" || end == "tsi");
         known || name == Path::new("MANIFEST")
@@ -363,7 +365,7 @@ mod tests {
 
     use super::*;
 
-    /// `9-1.tsm` was passed over as no file of anybody's, though InfluxDB reads it: its points were left out without a word.
+    /// Story: `9-1.tsm` was ignored, although InfluxDB reads it. Its points silently did not appear.
     #[test]
     fn a_name_that_only_influxdb_reads_is_an_error() {
         let fs = SimFs::default();
@@ -383,7 +385,9 @@ mod tests {
             let names = tsm_names(&fs, dir);
             assert_eq!(is_misnamed(name), misnamed, "{name}");
             assert_eq!(
-                names.as_ref().is_err_and(|error| error.to_string().contains(name)),
+                names.as_ref().is_err_and(|error| {
+                    error.path() == Some(&dir.join(name)) && matches!(error.kind(), ErrorKind::MisnamedTsm)
+                }),
                 misnamed,
                 "{names:?}"
             );

@@ -1,9 +1,10 @@
-//! Line protocol to a batch, by the rules of InfluxDB 1.x.
+//! Parses line protocol into a batch, by the rules of InfluxDB 1.x.
 //!
-//! Two parsers, one result. [`fast`](self) takes the lines nearly everybody sends: no backslash, no line end in a
-//! string, sorted tags, single spaces. It reads each byte once, finds the fields where the series' last line had them, and gives up at the first
-//! byte that is not plain. [`exact`](self) then reads the line again by the original's rules, quirks and error texts
-//! included. A line is good or bad as a whole; bad ones are reported with number and reason, and the rest goes on.
+//! Two parsers give one result. [`fast`](self) reads plain lines: no backslash, no line end in a string,
+//! sorted tags, single spaces. It reads each byte once, expects the fields of the series' previous line, and
+//! gives up at the first byte that is not plain. [`exact`](self) then reads the line again by InfluxDB's
+//! rules, including its quirks and error texts. A line is accepted or rejected as a whole. Rejected lines are
+//! reported with number and reason; the other lines are written.
 
 mod exact;
 mod fast;
@@ -19,7 +20,7 @@ use tsmith_codecs::{BatchBuilder, FieldType, KEY_BYTES_MAX, SeriesKey, Timestamp
 pub use widen::OnConflict;
 use widen::{Widening, is_wider};
 
-/// The unit of the times in the text.
+/// The unit of times in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// 1 ns.
@@ -50,7 +51,7 @@ impl Precision {
         }
     }
 
-    /// The unit called `ns` (or `n`), `us` (or `u`), `ms`, `s`, `m` or `h`.
+    /// Parses `ns` (or `n`), `us` (or `u`), `ms`, `s`, `m` or `h`.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "ns" | "n" => Self::Nanosecond,
@@ -64,21 +65,22 @@ impl Precision {
     }
 }
 
-/// How to read the text.
+/// How to parse the text.
 #[derive(Clone, Copy, Debug)]
 pub struct LineOptions {
     /// The unit of its times.
     pub precision: Precision,
-    /// The time of points that have none; cut to the precision.
+    /// The time of points that have none, truncated to the precision.
     pub default_time: Timestamp,
-    /// Whether `1u` is an unsigned integer. InfluxDB 1.x as shipped refuses it; the engine takes it by default.
+    /// Whether `1u` is an unsigned integer. InfluxDB 1.x as shipped refuses it; the default here is true.
     pub unsigned: bool,
-    /// Longest line with a line end in it, in a string or behind a backslash. A longer one is cut at its first line end.
-    /// So is a line with more than 256 such strings, or with more than 32 such backslashes outside strings.
+    /// Maximum length of a line that contains a line end, in a string or after a backslash. A longer line
+    /// ends at its first line end. So does a line with more than 256 such strings, or with more than 32 such
+    /// backslashes outside strings.
     pub string_line_bytes_max: usize,
-    /// Whether measurements and fields must be UTF-8. A shard of InfluxDB requires it, whatever is set here.
+    /// Whether names of measurements and fields must be UTF-8. InfluxDB shards always require it.
     pub utf8_names: bool,
-    /// What becomes of a value whose type is not that of its field.
+    /// What happens to a value whose type differs from its field's type.
     pub on_conflict: OnConflict,
 }
 
@@ -86,7 +88,7 @@ pub struct LineOptions {
 pub const STRING_LINE_BYTES_MAX: usize = 1 << 20;
 
 impl LineOptions {
-    /// Nanoseconds, unsigned integers, this time for points without one, and no widening.
+    /// Nanoseconds, unsigned integers accepted, `default_time` for points without a time, no widening.
     pub fn new(default_time: Timestamp) -> Self {
         Self {
             precision: Precision::Nanosecond,
@@ -111,33 +113,34 @@ impl LineOptions {
     }
 }
 
-/// What the caller knows of fields and has to say of new ones. Asked once a batch and column, never once a value.
+/// What the caller knows about fields. Called once per batch and column, never once per value.
 pub trait Schema {
-    /// A point whose `columns`, with name and type, are the first of their series and field in this batch. The schema
-    /// takes all of them or none: an `Err` drops the point, and nothing of it is remembered.
+    /// Checks a point whose `columns`, with name and type, are the first of their series and field in this
+    /// batch. The schema accepts all columns or none. On `Err` the point is dropped and the schema keeps
+    /// nothing of it.
     ///
     /// # Errors
-    /// The columns whose fields have another type already: at least one.
+    /// The columns whose fields already have another type: at least one.
     fn point(
         &mut self,
         series: SeriesKey<'_>,
         columns: &[(Cow<'_, [u8]>, FieldType)],
     ) -> Result<(), Vec<Conflict>>;
 
-    /// So many values of a good point became floats; see [`OnConflict::Widen`].
+    /// Reports that `values` integers of an accepted point became floats; see [`OnConflict::Widen`].
     fn widened(&mut self, _values: u64) {}
 }
 
 /// A column whose field has another type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// Its place among the columns.
+    /// Its index among the columns.
     pub at: usize,
     /// The type of the field.
     pub existing: FieldType,
 }
 
-/// Every field is new and welcome.
+/// A schema that accepts every field.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnySchema;
 
@@ -147,14 +150,15 @@ impl Schema for AnySchema {
     }
 }
 
-/// A line that did not become a point.
+/// A line that was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Number of the line in the text, from 1. A string value may hold line ends: this is the line it begins on.
+    /// Line number in the text, from 1. If a string contains line ends, this is the number of the line where
+    /// the point begins.
     pub line: usize,
-    /// Where it stands in the text, leading blanks left out.
+    /// Its position in the text, without leading blanks.
     pub bytes: Range<usize>,
-    /// What was wrong.
+    /// Why it was rejected.
     pub reason: Reason,
 }
 
@@ -164,10 +168,10 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// Why a line was rejected. The texts are InfluxDB's.
+/// Why a line was rejected. Most texts are InfluxDB's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "each text says what its reason is")]
+#[expect(missing_docs, reason = "the text of each variant describes it")]
 pub enum Reason {
     #[error("missing measurement")]
     MissingMeasurement,
@@ -211,13 +215,15 @@ pub enum Reason {
     TrailingText,
     #[error("max key length exceeded: {bytes} > {max}", max = KEY_BYTES_MAX)]
     KeyTooLong { bytes: usize },
-    #[error("the series key holds `#!~#`, which separates series and field in files")]
+    #[error("the series key contains `#!~#`, which separates series and field in files: rename the series")]
     SeparatorInKey,
     #[error("invalid tag key: input tag \"time\" on measurement \"{measurement}\" is invalid")]
     TagNamedTime { measurement: String },
     #[error("invalid field name: input field \"time\" on measurement \"{measurement}\" is invalid")]
     OnlyFieldNamedTime { measurement: String },
-    #[error("the {what} \"{name}\" is not UTF-8, and influxd opens no shard that holds it: rename it")]
+    #[error(
+        "the {what} \"{name}\" is not UTF-8, and influxd cannot open a shard that contains it: rename it"
+    )]
     NotUtf8 { what: &'static str, name: String },
     #[error(
         "field type conflict: input field \"{field}\" on measurement \"{measurement}\" is type {incoming}, \
@@ -236,8 +242,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether the text was in order and the point was refused for what the shard holds, as InfluxDB's
-    /// `partial write` reports.
+    /// Whether the line is valid but the shard refuses the point. InfluxDB reports these as `partial write`.
     pub fn is_of_the_schema(&self) -> bool {
         matches!(
             self,
@@ -274,7 +279,7 @@ fn text(bytes: &[u8]) -> String {
     tsmith_codecs::name::to_text(bytes).into_owned()
 }
 
-/// Reads every line of `input` into `builder`, and gives the lines that did not become points.
+/// Parses every line of `input` into `builder`. Returns the rejected lines.
 pub fn parse<'a>(
     input: &'a [u8],
     options: &LineOptions,
@@ -287,11 +292,12 @@ pub fn parse<'a>(
     parser.lines(Parser::fast_line)
 }
 
-/// Length of the first line of `text`, its line end included: for cutting a stream into texts that [`parse`] reads as it
-/// would read the whole. `None` when the end of the line may lie beyond `text`; with `complete` nothing lies there.
+/// Length of the first line of `text`, including its line end. It cuts a stream into texts that [`parse`]
+/// reads as it would read the complete stream. Returns `None` if the line may continue after `text`. With
+/// `complete`, nothing follows `text`.
 ///
-/// The end is exactly the one that [`parse`] takes with the same [`LineOptions::string_line_bytes_max`]: a line end inside
-/// a string is part of the line, if the string closes and the line has the form of a point.
+/// The result agrees with [`parse`] at the same [`LineOptions::string_line_bytes_max`]. A line end inside a
+/// string is part of the line if the string closes and the line has the form of a point.
 pub fn first_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> Option<usize> {
     cut_line(text, complete, string_line_bytes_max).map(|line| line.len)
 }
@@ -299,14 +305,14 @@ pub fn first_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> 
 /// The first line of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstLine {
-    /// Its length, its line end included.
+    /// Its length, including its line end.
     pub len: usize,
-    /// Whether it ends at its first line end only because it is longer than [`LineOptions::string_line_bytes_max`]. A
-    /// torn line whose string does not close looks the same.
+    /// Whether it ends at its first line end only because it is longer than
+    /// [`LineOptions::string_line_bytes_max`]. A line with an unclosed string looks the same.
     pub is_cut: bool,
 }
 
-/// As [`first_line`], and says whether the limit ends the line.
+/// Like [`first_line`], and also reports whether the limit ended the line.
 pub fn cut_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> Option<FirstLine> {
     let whole = |len| FirstLine { len, is_cut: false };
     if let Some(end) = plain_line_end(text) {
@@ -316,7 +322,7 @@ pub fn cut_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> Op
         return (complete && !text.is_empty()).then_some(whole(text.len()));
     }
     let spanning = exact::spanning_end(text, 0, string_line_bytes_max);
-    // What a backslash takes with it depends on whether anything follows.
+    // What follows a backslash decides whether it is part of the line.
     if !complete && spanning.is_ok_and(|end| end + 1 >= text.len()) {
         return None;
     }
@@ -324,7 +330,7 @@ pub fn cut_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> Op
     Some(FirstLine { len, is_cut: spanning == Err(exact::NoEnd::TooLong) })
 }
 
-/// [`exact::line_end`] of a line without a backslash and without a line end in a string, by leaps.
+/// Fast version of [`exact::line_end`] for a line without a backslash and without a line end in a string.
 fn plain_line_end(text: &[u8]) -> Option<usize> {
     let mut at = memchr::memchr3(b' ', b'\\', b'\n', text)?;
     let mut open_values = 0;
@@ -336,7 +342,7 @@ fn plain_line_end(text: &[u8]) -> Option<usize> {
             b'\\' => return None,
             _ => {}
         }
-        // A quote opens a string behind an equals sign that no comma has ended, and nowhere else.
+        // A quote opens a string only after an equals sign that no comma has ended.
         open_values += rest[..step].iter().map(|&b| i64::from(b == b'=') - i64::from(b == b',')).sum::<i64>();
         at += step + 1;
         if open_values > 0 {
@@ -353,14 +359,14 @@ struct Parser<'a, 'p, S> {
     default_time: i64,
     schema: &'p mut S,
     builder: &'p mut BatchBuilder<'a>,
-    /// Fields of the present point that are the first of their columns: the schema hears of them when the point is
-    /// known to be good.
+    /// Fields of the current point that are the first of their columns. The schema sees them only if the
+    /// point is valid.
     fresh: Vec<(Cow<'a, [u8]>, FieldType)>,
     widening: Widening,
 }
 
 impl<S: Schema> Parser<'_, '_, S> {
-    /// Reads every line, with `fast` where it takes the line and exactly where it does not.
+    /// Parses every line: with `fast` if it accepts the line, else with the exact parser.
     fn lines(&mut self, fast: impl Fn(&mut Self, usize) -> Option<usize>) -> Vec<Rejected> {
         let mut rejected = Vec::new();
         let mut count = LineCount { input: self.input, counted: 0, line: 1 };
@@ -381,7 +387,7 @@ impl<S: Schema> Parser<'_, '_, S> {
         rejected
     }
 
-    /// Ends a good point, unless the schema refuses one of its fields.
+    /// Commits a valid point unless the schema refuses one of its fields.
     fn commit(&mut self, series: &[u8], time: i64) -> Result<(), Reason> {
         if !self.fresh.is_empty() {
             if self.options.utf8_names {
@@ -397,7 +403,8 @@ impl<S: Schema> Parser<'_, '_, S> {
         Ok(())
     }
 
-    /// Why a point is refused. When it only has integers for fields that are floats, another attempt may widen these.
+    /// The reason to refuse a point. If the only conflicts are integers for float fields, the caller may
+    /// widen them and retry.
     #[cold]
     fn refuse(&mut self, series: &[u8], conflicts: &[Conflict]) -> Reason {
         let stays = conflicts.iter().find(|conflict| !is_wider(conflict.existing, self.fresh[conflict.at].1));
@@ -416,7 +423,7 @@ impl<S: Schema> Parser<'_, '_, S> {
     }
 }
 
-/// Numbers lines on demand, so that good text is not counted twice.
+/// Numbers lines on demand, so that lines are counted only if one is rejected.
 struct LineCount<'a> {
     input: &'a [u8],
     counted: usize,

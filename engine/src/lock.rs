@@ -7,10 +7,10 @@ use tsmith_wal::fs::Fs;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Name of the file whose lock says that the directory is in use.
+/// Name of the file that is locked while the directory is in use.
 pub(crate) const LOCK_NAME: &str = "tsmith.lock";
 
-/// Takes the lock of a directory.
+/// Locks a directory.
 pub(crate) fn lock<F: Fs>(fs: &F, path: &Path, operation: &'static str, data: &Path) -> Result<F::File> {
     fs.lock(path).map_err(|error| not_locked(error, path, operation, data))
 }

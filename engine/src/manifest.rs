@@ -1,4 +1,4 @@
-//! The manifest: a small text file that tells with which parts a directory was made.
+//! The manifest: a small text file with the parts that a directory was created with.
 //!
 //! ```text
 //! tsmith 1
@@ -11,10 +11,11 @@
 //! crc 3bf954b3
 //! ```
 //!
-//! `wal` is the log's directory, from the data directory: so the copy of a tree, or one that was moved, has its own log.
-//! Where the path leaves the data directory, `data` is the end of that directory's own path, as far up as it goes: a
-//! directory that ends otherwise was copied without its log, and the path would lead it to another's. A directory without a
-//! manifest is InfluxDB's. `crc` is the CRC-32 of the lines before it: a corrupt name must not lead to another log.
+//! `wal` is the path of the log's directory, relative to the data directory. So a copied or moved tree uses
+//! its own log. If that path leaves the data directory, `data` holds the last components of the data
+//! directory's own path, up to the common parent. If a directory's path ends differently, it was copied or
+//! moved without its log, and `wal` could point to the log of another engine. A directory without a manifest
+//! is InfluxDB's. `crc` is the CRC-32 of the lines before it, so a corrupt path never leads to another log.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -28,28 +29,28 @@ use crate::schema::FieldTyping;
 /// Name of the manifest in the data directory.
 pub const MANIFEST_NAME: &str = "tsmith.manifest";
 
-/// The longest manifest: six short names, and two paths, of which the system takes 4 KiB.
+/// Maximum length of a manifest: short names, and two paths of at most 4 KiB each.
 pub(crate) const BYTES_MAX: u64 = 64 << 10;
 
 const FIRST_LINE: &str = "tsmith 1";
 
-const PLACE: &str = "place the log";
+const PLACE: &str = "set the log's directory";
 
-/// What the manifest of a directory says.
+/// The content of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// The parts it was made with.
+    /// The parts the directory was created with.
     pub parts: Parts,
-    /// The log's directory, as written.
+    /// The log's directory, as written in the manifest.
     pub wal: PathBuf,
-    /// How the path of the data directory ends, where `wal` leaves it.
+    /// The last components of the data directory's path, if `wal` leaves the data directory.
     pub data: Option<PathBuf>,
-    /// Among what a field keeps its type.
+    /// The scope in which a field keeps one type.
     pub typing: FieldTyping,
 }
 
 impl Manifest {
-    /// Reads the manifest of `data`; `None` when there is none.
+    /// Reads the manifest of `data`. `None` if there is none.
     pub fn read<F: Fs>(fs: &F, data: &Path) -> Result<Option<Self>> {
         const OPERATION: &str = "read manifest";
         let path = data.join(MANIFEST_NAME);
@@ -95,7 +96,7 @@ impl Manifest {
         Ok(Self { parts, wal, data, typing })
     }
 
-    /// Writes the manifest into `data`, durably.
+    /// Durably writes the manifest into `data`.
     pub fn write<F: Fs>(&self, fs: &F, data: &Path) -> Result<()> {
         let text = self.text();
         let path = data.join(MANIFEST_NAME);
@@ -113,18 +114,19 @@ impl Manifest {
         format!("{text}crc {crc:08x}\n")
     }
 
-    /// The log's directory of the engine whose data directory is `data`.
+    /// The log's directory of the engine in `data`.
     ///
     /// # Errors
-    /// The manifest is another directory's, and came here by a copy or a move: the log may be that one's still.
+    /// The manifest was made for another directory and came here by a copy or a move. The log may still
+    /// belong to that directory.
     pub fn wal_directory(&self, data: &Path) -> Result<PathBuf> {
-        let here = whole(data);
+        let here = resolved(data);
         let is_ours = match &self.data {
             Some(end) => here.ends_with(end),
             None if self.wal.components().all(|part| matches!(part, Component::Normal(_))) => {
                 return Ok(data.join(&self.wal));
             }
-            // A path that leaves the data directory says for which one it is.
+            // A path that leaves the data directory needs the `data` line.
             None => false,
         };
         if !is_ours {
@@ -141,15 +143,15 @@ impl Manifest {
         Ok(log)
     }
 
-    /// This manifest with the log in `wal`, which the caller names. That counts where the log of the manifest is gone, or
-    /// another's.
+    /// This manifest with the log in `wal`, which the caller names. The caller's directory counts only if the
+    /// manifest's log is gone or belongs to another directory.
     ///
     /// # Errors
-    /// The log of this manifest is elsewhere; [`Self::place_log`] refuses.
+    /// The log named by this manifest exists elsewhere, or [`Self::place_log`] fails.
     pub(crate) fn with_log_in<F: Fs>(&self, fs: &F, data: &Path, wal: &Path) -> Result<Self> {
         if let Ok(made_with) = self.wal_directory(data) {
             if is_same_directory(&made_with, wal) {
-                // By its old path, for the new one may be a mount that goes again.
+                // Keep the old path: the new one may be a temporary mount.
                 return self.clone().place_log(fs, data, &made_with);
             }
             if !matches!(fs.list(&made_with), Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
@@ -159,15 +161,15 @@ impl Manifest {
         self.clone().place_log(fs, data, wal)
     }
 
-    /// Says that the log of `data` is in `wal`.
+    /// Sets the log's directory of `data` to `wal`.
     ///
     /// # Errors
-    /// The log is another engine's; a manifest cannot hold the path.
+    /// The log belongs to another engine, or the path cannot be written to a manifest.
     pub(crate) fn place_log<F: Fs>(self, fs: &F, data: &Path, wal: &Path) -> Result<Self> {
         let refuse = |kind| Err(Error::at(PLACE, data, kind));
         let as_named = std::path::absolute(wal).unwrap_or_else(|_| wal.to_owned());
-        let (data, wal) = (whole(data), whole(wal));
-        // A link between data and log gives either of them two paths.
+        let (data, wal) = (resolved(data), resolved(wal));
+        // If a symbolic link is in the path, the owner may be found under either path.
         let owners = [&as_named, &wal]
             .map(|wal| [wal.parent().map(Path::to_owned), replaced(wal, "wal", "data")])
             .into_iter()
@@ -191,7 +193,8 @@ impl Manifest {
     }
 }
 
-/// The path with its last directory `from` replaced: `.../data/db/rp/1` to `.../wal/db/rp/1`, as InfluxDB has them.
+/// The path with its last component `from` replaced by `to`, for example `.../data/db/rp/1` to
+/// `.../wal/db/rp/1`.
 pub fn replaced(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
     let parts: Vec<_> = path.components().collect();
     let at = parts.iter().rposition(|part| *part == Component::Normal(OsStr::new(from)))?;
@@ -201,8 +204,9 @@ pub fn replaced(path: &Path, from: &str, to: &str) -> Option<PathBuf> {
     Some(parts.iter().enumerate().map(name).collect())
 }
 
-/// The path from the root, links and dots resolved as far as it exists: the next process may stand elsewhere.
-pub(crate) fn whole(path: &Path) -> PathBuf {
+/// The absolute path, with links and dots resolved as far as it exists. The next process may run in another
+/// directory.
+pub(crate) fn resolved(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut missing = Vec::new();
     let mut there = absolute.as_path();
@@ -220,12 +224,12 @@ pub(crate) fn whole(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether two paths lead to one directory: through links, or, where the system tells, as two mounts of it.
+/// Whether two paths lead to the same directory, through links or (on Unix) through two mounts.
 pub fn is_same_directory(a: &Path, b: &Path) -> bool {
-    whole(a) == whole(b) || identity(a).is_some_and(|of_a| identity(b) == Some(of_a))
+    resolved(a) == resolved(b) || identity(a).is_some_and(|of_a| identity(b) == Some(of_a))
 }
 
-/// Device and inode of a directory that exists.
+/// Device and inode of an existing directory.
 #[cfg(unix)]
 fn identity(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_reads_as_it_is_written() {
+    fn a_manifest_reads_back() {
         let manifest = Manifest::parse(&good()).expect("good");
         assert_eq!((manifest.parts, manifest.wal), (Parts::default(), "../../wal/1".into()));
         assert_eq!(manifest.data, Some("data/1".into()));
@@ -255,13 +259,13 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_an_error() {
+    fn every_bit_flip_and_truncation_is_an_error() {
         let good = good().into_bytes();
         for at in 0..good.len() {
             for bit in 0..8 {
                 let mut bad = good.clone();
                 bad[at] ^= 1 << bit;
-                // The same digits in capitals are the same checksum.
+                // Hex digits in capitals give the same checksum.
                 let same = good[at].is_ascii_alphabetic() && at + 9 >= good.len() && bit == 5;
                 if let (Ok(text), false) = (std::str::from_utf8(&bad), same) {
                     assert!(Manifest::parse(text).is_err(), "byte {at}, bit {bit}: {text}");
@@ -293,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_of_influxdb_is_beside_its_data() {
+    fn replaced_finds_influxdbs_log_directory() {
         let beside = |path: &str| replaced(Path::new(path), "data", "wal");
         assert_eq!(beside("/var/data/x/data/db/rp/1"), Some("/var/data/x/wal/db/rp/1".into()));
         assert_eq!(beside("/var/x"), None);

@@ -1,4 +1,4 @@
-//! What an engine can be told when it is opened.
+//! Options for opening an engine.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::schema::FieldTyping;
 /// The two directories of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dirs {
-    /// TSM files and manifest; of an InfluxDB shard `data/<db>/<rp>/<shard>`.
+    /// TSM files and manifest. In an InfluxDB shard: `data/<db>/<rp>/<shard>`.
     pub data: PathBuf,
-    /// The log; of an InfluxDB shard `wal/<db>/<rp>/<shard>`.
+    /// The log. In an InfluxDB shard: `wal/<db>/<rp>/<shard>`.
     pub wal: PathBuf,
 }
 
@@ -26,42 +26,45 @@ impl Dirs {
     }
 }
 
-/// What an engine can be told. The defaults are InfluxDB's where it has the setting.
+/// Options of an engine. Defaults are InfluxDB's where InfluxDB has the setting, named in parentheses.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// When a write becomes visible.
+    /// When a write becomes visible to readers.
     pub order: WriteOrder,
     /// Durability and recovery of the log.
     pub log: LogOptions,
-    /// Most bytes in the cache by InfluxDB's account, `None` for no limit (`cache-max-memory-size`, 1 GiB).
+    /// Maximum bytes in the cache, counted as InfluxDB does; `None` for no limit (`cache-max-memory-size`, 1
+    /// GiB).
     pub cache_bytes_max: Option<u64>,
-    /// What a write meets when the cache is full.
+    /// What happens to a write when the cache is full.
     pub when_full: WhenFull,
-    /// A snapshot is taken when the cache holds more than this (`cache-snapshot-memory-size`, 25 MiB).
+    /// Take a snapshot when the cache holds more bytes than this (`cache-snapshot-memory-size`, 25 MiB).
     pub snapshot_bytes: u64,
-    /// A snapshot is taken when nothing was written for this long (`cache-snapshot-write-cold-duration`, 10 min).
+    /// Take a snapshot after this long without a write (`cache-snapshot-write-cold-duration`, 10 min).
     pub snapshot_idle: Duration,
-    /// Whether snapshots are taken in the background; else only on demand.
+    /// Take snapshots in the background. If false, only on demand.
     pub background: bool,
-    /// Whether files are compacted in the background too; else only on demand.
+    /// Compact files in the background; needs `background`. If false, only on demand.
     pub compact: bool,
-    /// Threads that compact in the background; 0 for half as many as there are cores (`max-concurrent-compactions`).
+    /// Background compaction threads; 0 for half the number of cores (`max-concurrent-compactions`).
     pub compact_threads: usize,
-    /// Most bytes a second that they write together, `None` for no limit (`compact-throughput`, 48 MiB).
+    /// Maximum bytes per second written by all background compactions; `None` for no limit
+    /// (`compact-throughput`, 48 MiB).
     pub compact_bytes_per_second: Option<u64>,
-    /// All files become one when nothing was written for this long (`compact-full-write-cold-duration`, 4 h).
+    /// Merge all files after this long without a write (`compact-full-write-cold-duration`, 4 h).
     pub compact_idle: Duration,
-    /// Of the index of a file that is being written so much is kept in memory, and the rest in a file beside it; InfluxDB
-    /// moves all of it there from 64 MiB on.
+    /// Maximum memory for the index of a file being written. The rest spills to a temporary file. (InfluxDB
+    /// moves the complete index to a file at 64 MiB.)
     pub index_bytes: usize,
-    /// The encoders whose blocks are read, besides the engine's own. A [`Registry`](crate::Registry) puts its own here.
+    /// Decoders for blocks of other encoders than the engine's own. A [`Registry`](crate::Registry) sets its
+    /// own here.
     pub decoders: Decoders,
-    /// Threads that encode a snapshot; 0 for one a core.
+    /// Threads that encode a snapshot; 0 for one per core.
     pub encode_threads: usize,
-    /// Among what a field keeps its type; `None` for what the directory was made with, [`FieldTyping::Series`] for a
-    /// new one, and [`FieldTyping::Measurement`] for one of InfluxDB's.
+    /// Scope in which a field must keep one type. `None` keeps the scope of an existing directory; a new one
+    /// gets [`FieldTyping::Series`], and one of InfluxDB's [`FieldTyping::Measurement`].
     pub typing: Option<FieldTyping>,
-    /// Make directories and manifest where there are none; else their absence is an error.
+    /// Create missing directories and a missing manifest. If false, they are an error.
     pub create: bool,
 }
 

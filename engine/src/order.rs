@@ -1,4 +1,4 @@
-//! The order of log and cache, and the receipt that proves both were done.
+//! The order of log and cache in a write, and the receipt that proves both.
 
 use tsmith_cache::{Admitted, Published, Storer};
 use tsmith_codecs::{Batch, Position};
@@ -7,20 +7,20 @@ use tsmith_wal::{Durable, Log};
 use crate::error::{Context, Result};
 use crate::schema::{Claims, SecondType};
 
-/// When a write becomes visible to readers. Admission always comes first, so the log never holds what the cache would
-/// refuse.
+/// When a write becomes visible to readers. The cache always admits a batch first, so the log never holds a
+/// batch that the cache would refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WriteOrder {
-    /// The cache admits, the log makes durable, the cache shows: nobody reads what a crash could take back.
+    /// Admit, make durable, then show: readers never see a write that a crash could undo.
     #[default]
     SyncThenPublish,
-    /// Visible before durable: what readers of InfluxDB 1.x observe.
+    /// Show before it is durable, as readers of InfluxDB 1.x observe.
     PublishThenSync,
 }
 
-/// A write that is in the log, by the log's durability, and visible to readers.
+/// A write that is in the log, as durable as the log's mode says, and visible to readers.
 ///
-/// Only the engine can make one, from the receipts of both:
+/// Only the engine can create one, from the receipts of log and cache:
 ///
 /// ```compile_fail
 /// fn forge(durable: tsmith_wal::Durable, published: tsmith_cache::Published) -> tsmith_engine::Ack {
@@ -34,22 +34,23 @@ pub struct Ack {
     _published: Published,
 }
 
-/// A batch that the cache admitted, with the claims on the types that it brings in. The claims come first, so that they
-/// are dropped inside the gate: a batch that waits for the gate then finds none of them.
+/// A batch admitted by the cache, with its claims on new types. The claims come first in this struct, so they
+/// are dropped while the gate is still open. A batch that waits for the gate then sees no claims.
 pub(crate) struct Admission<'t, 'b, S: Storer> {
     pub(crate) claims: Claims<'t>,
     pub(crate) admitted: Admitted<'t, 'b, S>,
 }
 
 impl<S: Storer> Admission<'_, '_, S> {
-    /// Establishes the types, then shows the batch: so no snapshot takes a key whose type is not established.
+    /// Establishes the types and then publishes the batch, so a snapshot only takes keys whose types are
+    /// established.
     fn publish(self, at: Position) -> (Published, Vec<SecondType>) {
         let second_types = self.claims.establish();
         (self.admitted.publish(at), second_types)
     }
 }
 
-/// Waits for the record at `at` alone. Whoever appended an earlier one waits for that.
+/// Waits only for the record at `at`. The thread that appended an earlier record handles its failure.
 pub(crate) fn sync_record<L: Log + ?Sized>(log: &L, at: Position) -> tsmith_wal::Result<Durable> {
     loop {
         match log.sync(at) {
@@ -59,7 +60,7 @@ pub(crate) fn sync_record<L: Log + ?Sized>(log: &L, at: Position) -> tsmith_wal:
     }
 }
 
-/// Takes an admitted batch through log and cache. Gives the fields that got a second type, too.
+/// Takes an admitted batch through log and cache. Also returns the fields that got a second type.
 pub(crate) fn commit<S: Storer, L: Log + ?Sized>(
     order: WriteOrder,
     log: &L,
@@ -67,7 +68,8 @@ pub(crate) fn commit<S: Storer, L: Log + ?Sized>(
     admission: Admission<'_, '_, S>,
 ) -> Result<(Ack, Vec<SecondType>)> {
     const OPERATION: &str = "write";
-    // Orders the write; a failure here or below drops `admission`, which releases reservation and claims.
+    // This orders the write. On a failure here or below, dropping `admission` releases the reservation and
+    // the claims.
     let at = log.append_write(batch).during(OPERATION)?;
     match order {
         WriteOrder::SyncThenPublish => {

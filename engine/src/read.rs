@@ -1,4 +1,4 @@
-//! Reading one key: files, oldest first, then the cache; the newest value of a time wins.
+//! Reads one key: files, oldest first, then the cache. The newest value of a time wins.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ impl AsReader for TsmFile {
     }
 }
 
-/// Reads keys one after the other, and keeps its buffers between them.
+/// Reads one key after the other and keeps its buffers.
 #[derive(Debug)]
 pub(crate) struct KeyReader {
     decoders: Decoders,
@@ -28,7 +28,7 @@ pub(crate) struct KeyReader {
 }
 
 impl KeyReader {
-    /// A reader of files whose blocks `decoders` read.
+    /// A reader for files whose blocks `decoders` can read.
     pub(crate) fn new(decoders: &Decoders) -> Self {
         Self {
             decoders: decoders.clone(),
@@ -48,7 +48,7 @@ impl KeyReader {
         range: TimeRange,
         out: &mut Column,
     ) -> Result<()> {
-        // What stands in `out` stays until it is overwritten: to clear its places takes a twentieth of a read.
+        // `out` is overwritten, not cleared first: clearing takes 5 % of a read.
         self.begin(cache, files, key, range, Direction::Ascending).inspect_err(|_| out.truncate(0))?;
         if !self.next(out)? {
             return Ok(());
@@ -64,10 +64,10 @@ impl KeyReader {
         done.map(drop)
     }
 
-    /// Goes to the first point of `key` inside `range`, or to the last.
+    /// Moves to the first point of `key` inside `range`, or to the last one when descending.
     ///
-    /// The cache is read before the files: a snapshot moves values from the one to the other, and shows them in the
-    /// files before it takes them from the cache.
+    /// The cache is read before the files. A snapshot moves values from cache to files, and shows them in the
+    /// files before it removes them from the cache.
     pub(crate) fn begin<S: Storer>(
         &mut self,
         cache: &Cache<S>,
@@ -100,9 +100,9 @@ impl KeyReader {
         })
     }
 
-    /// Replaces `out` by the next points of the key; false when there is none left.
+    /// Replaces `out` by the next points of the key. Returns false at the end.
     ///
-    /// After an error, which names the block that cannot be read, the next call goes on behind it.
+    /// An error names the unreadable block. The next call continues after it.
     pub(crate) fn next(&mut self, out: &mut Column) -> Result<bool> {
         let cursor = &mut self.cursor;
         cursor.next(&mut self.decoders, out).map_err(|failed| match cursor.file(failed.file) {
@@ -111,7 +111,7 @@ impl KeyReader {
         })
     }
 
-    /// Goes to the first point at `time` or after it; descending, at `time` or before it.
+    /// Moves to the first point at or after `time`; when descending, to the last one at or before it.
     pub(crate) fn seek(&mut self, time: i64) {
         self.cursor.seek(time);
     }

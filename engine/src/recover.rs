@@ -1,4 +1,4 @@
-//! Opening: lock, manifest, files, log; in this order, and nothing changed before the lock is held.
+//! Opening: lock, manifest, files, log, in this order. Nothing is changed before the lock is held.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,19 +33,20 @@ use crate::{Alive, Dirs, Engine, Inner, Options};
 const OPERATION: &str = "open";
 
 impl<S: Storer + Default + Named, L: Log + Named, E: BlockEncoder + Default + Named> Engine<S, L, E> {
-    /// Opens the engine of these directories: reads its files, and replays its log into the cache.
+    /// Opens the engine of these directories: opens its files, and replays its log into the cache.
     ///
     /// # Errors
-    /// Another process has the directory open; a file or the log is corrupt, or the manifest names other parts (nothing
-    /// is changed then); a directory is missing and [`Options::create`] is off.
+    /// - Another process has the directory open.
+    /// - A file or the log is corrupt, or the manifest names other parts. Nothing is changed.
+    /// - A directory is missing and [`Options::create`] is off.
     pub fn open(dirs: Dirs, options: Options) -> Result<Self> {
         Self::open_on(L::Fs::default(), dirs, options)
     }
 
-    /// As [`Engine::open`], on the file system `fs`.
+    /// Like [`Engine::open`], on the file system `fs`.
     ///
     /// # Errors
-    /// Likewise.
+    /// As for [`Engine::open`].
     pub fn open_on(fs: L::Fs, dirs: Dirs, options: Options) -> Result<Self> {
         let [storer, log, encoder] = [S::NAME, L::NAME, E::NAME].map(str::to_owned);
         Self::open_with(fs, Factories::new(Parts { storer, log, encoder }), dirs, options)
@@ -53,11 +54,11 @@ impl<S: Storer + Default + Named, L: Log + Named, E: BlockEncoder + Default + Na
 }
 
 impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
-    /// As [`Engine::open`], of parts that `factories` makes.
+    /// Like [`Engine::open`], with parts made by `factories`.
     ///
     /// # Errors
-    /// Likewise.
-    pub fn open_with(
+    /// As for [`Engine::open`].
+    pub(crate) fn open_with(
         fs: L::Fs,
         factories: Factories<S, L, E>,
         dirs: Dirs,
@@ -75,19 +76,22 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
         };
         options.decoders = options.decoders.or(own);
         prepare(&fs, &dirs.data, options.create)?;
-        // Asked before anything is written, so that a refused directory stays as it is; and again under the lock.
+        // Checked before anything is written, so a refused directory stays unchanged. Checked again under the
+        // lock.
         agree_on_parts(&fs, &dirs, &asked, &options)?;
         let lock = lock(&fs, &dirs.data.join(LOCK_NAME), OPERATION, &dirs.data)?;
         let Agreed { manifest, mut found, is_fresh } = agree_on_parts(&fs, &dirs, &asked, &options)?;
-        // The log of a directory with a manifest was there once: missing, it is not to be begun again.
+        // A directory with a manifest had a log. If that is missing, do not create a new one.
         prepare(&fs, &dirs.wal, options.create && found.is_none()).map_err(no_log)?;
         if found.is_none() {
-            // Who made the directories may have died before they were durable: only the manifest says that they are.
+            // The process that created the directories may have died before they were durable. Only a
+            // manifest proves that they are.
             sync_directories(&fs, &dirs.data)?;
             sync_directories(&fs, &dirs.wal)?;
         }
         if is_fresh {
-            // Before the log has a segment: a crash behind this line leaves a directory that knows its parts.
+            // The manifest comes before the first segment. After a crash from here on, the directory knows
+            // its parts.
             manifest.write(&fs, &dirs.data)?;
             found = Some(manifest.clone());
         }
@@ -97,7 +101,8 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
         let live = files.load().clone();
         let mut refill = Refill::new(&cache, &live, &torn, &dirs.wal);
         if options.log.recovery == RecoveryMode::Salvage {
-            // A record may contradict a file, and only the whole log tells which points of that are deleted.
+            // A record may contradict a file. Only the complete log shows which points of that file are
+            // deleted.
             let read: ReadLog<'_> = Box::new(|replay| {
                 factories.log.read(&fs, &dirs.wal, RecoveryMode::Salvage, replay).during(OPERATION)
             });
@@ -110,7 +115,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
             (Some(refusal), Err(_)) => return Err(refusal),
             (_, opened) => opened.during(OPERATION)?,
         };
-        let deletes = deletes.whole;
+        let deletes = deletes.complete;
         remove_leftovers(&fs, &dirs.data)?;
         files.finish_deletes(&fs, &torn, &deletes)?;
         if found.as_ref() != Some(&manifest) {
@@ -140,8 +145,10 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
             make_encoder,
         });
         if inner.recovery.gaps.is_empty() && inner.recovery.refused.is_empty() {
-            // Else each opening would make durable anew what they did to files.
-            inner.drop_leftovers().unwrap_or_else(|error| tracing::warn!(%error, "deletes stay in the log"));
+            // With gaps, every opening would rewrite the tombstones of these deletes.
+            inner
+                .drop_leftovers()
+                .unwrap_or_else(|error| tracing::warn!(%error, "cannot remove deletes from the log"));
         }
         if background {
             inner.worker.start(Arc::downgrade(&inner));
@@ -166,13 +173,13 @@ fn prepare<F: Fs>(fs: &F, dir: &Path, create: bool) -> Result<()> {
     }
 }
 
-/// Makes the entries of a directory that exists, and of those above it, durable.
+/// Makes the entries of an existing directory, and of those above it, durable.
 fn sync_directories<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let below_another = |dir: &&Path| dir.parent().is_some();
     dir.ancestors().filter(below_another).try_for_each(|dir| fs.create_dir_all(dir).on(OPERATION, dir))
 }
 
-/// Of a log that is missing there is more to say than of other directories.
+/// A missing log directory gets its own error.
 fn no_log(error: Error) -> Error {
     match (error.kind(), error.path()) {
         (ErrorKind::NoDirectory, Some(path)) => Error::at(OPERATION, path, ErrorKind::NoLogDirectory),
@@ -182,15 +189,15 @@ fn no_log(error: Error) -> Error {
 
 /// The manifest that a directory is opened with.
 struct Agreed {
-    /// As it is to be.
+    /// The manifest to write.
     manifest: Manifest,
-    /// As it was found.
+    /// The manifest that was read.
     found: Option<Manifest>,
-    /// The directory has no manifest, no files and no record in its log: it is being created.
+    /// The directory has no manifest, no files and no log record: it is new.
     is_fresh: bool,
 }
 
-/// The parts that a directory is to be opened with.
+/// The parts that the caller wants to open a directory with.
 struct Asked<'a, L: Log + ?Sized> {
     names: &'a Parts,
     log: LogKind<L>,
@@ -205,7 +212,7 @@ impl<L: Log + ?Sized> Asked<'_, L> {
     }
 }
 
-/// Compares the parts asked for with those the directory was made with.
+/// Compares the wanted parts with those the directory was created with.
 fn agree_on_parts<L: Log + ?Sized>(
     fs: &L::Fs,
     dirs: &Dirs,
@@ -221,7 +228,7 @@ fn agree_on_parts<L: Log + ?Sized>(
             }
         }
         let agreed = manifest.with_log_in(fs, &dirs.data, &dirs.wal)?;
-        // A directory that is missing is reported when it is prepared.
+        // `prepare` reports a missing directory.
         if let Ok(names) = fs.list(&dirs.wal) {
             refuse_other_logs(&dirs.wal, &names, asked.log, asked.logs().copied())?;
         }
@@ -253,8 +260,8 @@ fn agree_on_parts<L: Log + ?Sized>(
     Ok(Agreed { manifest, found: None, is_fresh })
 }
 
-/// A directory without a manifest is InfluxDB's, unless its log is ours: then the manifest was lost. It must stay readable
-/// to InfluxDB, and a part that forgets would lose what it holds.
+/// A directory without a manifest is InfluxDB's, unless its log is ours: then the manifest was lost. InfluxDB
+/// must be able to read it afterwards, and a part that keeps no values would lose its content.
 fn must_fit_influxdb<L: Log + ?Sized>(fs: &L::Fs, dirs: &Dirs, asked: &Asked<'_, L>) -> Result<()> {
     let mut is_ours = tsmith_wal::is_owned(fs, &dirs.wal).during(OPERATION)?;
     for log in asked.logs() {
@@ -277,7 +284,7 @@ fn must_fit_influxdb<L: Log + ?Sized>(fs: &L::Fs, dirs: &Dirs, asked: &Asked<'_,
     Ok(())
 }
 
-/// What a log holds, into an empty cache; and what is known of fields then.
+/// Replays a log into an empty cache and collects the types of fields.
 struct Refill<'a, S> {
     cache: &'a Cache<S>,
     files: &'a [Arc<TsmFile>],
@@ -285,9 +292,9 @@ struct Refill<'a, S> {
     wal: &'a Path,
     fields: FieldTypes,
     deletes: Deletes,
-    /// For a salvage: what is needed to go on without what cannot be replayed.
+    /// With salvage: the stored types needed to skip records that cannot be replayed.
     go_on_without: Option<StoredTypes>,
-    /// Why the directory cannot be opened, though its files and the log can be.
+    /// Why the directory cannot be opened although files and log are readable.
     refusal: Option<Error>,
 }
 
@@ -320,8 +327,8 @@ impl<S: Storer> Replay for Refill<'_, S> {
 
     fn end(&mut self) -> tsmith_wal::Result<()> {
         let mut live = self.files.to_vec();
-        // What is wrong with tombstones is told when they are cut.
-        let _reported_later = apply_deletes(&mut live, self.torn, &self.deletes.whole);
+        // Errors in tombstones are reported when the tombstones are cut.
+        let _reported_later = apply_deletes(&mut live, self.torn, &self.deletes.complete);
         for file in &live {
             self.fields.learn_file(file);
         }

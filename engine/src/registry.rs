@@ -1,4 +1,4 @@
-//! [`Registry`]: the parts that an engine can be made of, by name.
+//! [`Registry`]: the parts of an engine by name.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -16,9 +16,9 @@ use crate::parts::{Factories, Parts};
 use crate::repair::ReadLog;
 use crate::{Dirs, Engine, Options};
 
-/// The parts that an engine can be made of, by name: those of this workspace, and those that the caller adds.
+/// The parts of an engine by name: those of this workspace and those that the caller adds.
 ///
-/// Matrix and command take one, so that they know the parts of other crates:
+/// The command and the matrix take a registry, so they also work with parts of other crates:
 ///
 /// ```
 /// use tsmith_engine::parts::{Parts, Ring};
@@ -32,8 +32,9 @@ use crate::{Dirs, Engine, Options};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// All engines that it opens are of one type, whose parts are erased: with a part more the code grows by that part.
-/// `F` is the file system of their logs. A log for [`OsFs`] only is added to a `Registry<OsFs>`.
+/// All engines that a registry opens have one type with type-erased parts, so each added part adds only its
+/// own code. `F` is the file system of the logs. A log that only supports [`OsFs`] can only be added to a
+/// `Registry<OsFs>`.
 #[derive(Clone, Debug)]
 pub struct Registry<F: Fs = OsFs> {
     storers: Vec<StorerEntry>,
@@ -50,17 +51,17 @@ impl Registry {
         Self::of(LogEntry::standard())
     }
 
-    /// Opens the engine of `dirs`, made of the parts of these names.
+    /// Opens the engine of `dirs` with the parts of these names.
     ///
     /// # Errors
-    /// Those of [`Engine::open`]; and a name that no part has, with the names there are.
+    /// Those of [`Engine::open`], or an unknown part; the error lists the known names.
     pub fn open(&self, parts: &Parts, dirs: Dirs, options: Options) -> Result<Box<dyn Driver>> {
         Ok(Box::new(self.open_on(OsFs, parts, dirs, options)?))
     }
 }
 
 impl<F: Fs> Registry<F> {
-    /// As [`Registry::standard`], with logs on the file system `fs`.
+    /// Like [`Registry::standard`], with logs on the file system `fs`.
     pub fn standard_on(fs: &F) -> Self {
         Self::of(LogEntry::standard_on(fs))
     }
@@ -72,85 +73,55 @@ impl<F: Fs> Registry<F> {
     /// Adds the storer that `S::default()` makes.
     ///
     /// # Panics
-    /// The name is taken, or no name for a manifest.
+    /// If the name is taken or cannot be written to a manifest.
     #[must_use]
     #[track_caller]
-    pub fn storer<S: Storer + Default>(self, name: &'static str, summary: &'static str) -> Self {
-        self.storer_entry(StorerEntry::of::<S>(name, summary))
-    }
-
-    /// Adds a storer.
-    ///
-    /// # Panics
-    /// As [`Registry::storer`].
-    #[must_use]
-    #[track_caller]
-    pub fn storer_entry(mut self, entry: StorerEntry) -> Self {
-        check_name("storer", entry.name(), self.storers.iter().map(StorerEntry::name));
-        self.storers.push(entry);
+    pub fn storer<S: Storer + Default>(mut self, name: &'static str, summary: &'static str) -> Self {
+        check_name("storer", name, self.storers.iter().map(StorerEntry::name));
+        self.storers.push(StorerEntry::of::<S>(name, summary));
         self
     }
 
-    /// Adds the logs of the type `L`.
+    /// Adds the log type `L`.
     ///
     /// # Panics
-    /// The name is taken, or no name for a manifest.
+    /// If the name is taken or cannot be written to a manifest.
     #[must_use]
     #[track_caller]
-    pub fn log<L: Log<Fs = F>>(self, name: &'static str, summary: &'static str) -> Self {
-        self.log_entry(LogEntry::of::<L>(name, summary))
-    }
-
-    /// Adds a log.
-    ///
-    /// # Panics
-    /// As [`Registry::log`].
-    #[must_use]
-    #[track_caller]
-    pub fn log_entry(mut self, entry: LogEntry<F>) -> Self {
-        check_name("log", entry.name(), self.logs.iter().map(LogEntry::name));
-        self.logs.push(entry);
+    pub fn log<L: Log<Fs = F>>(mut self, name: &'static str, summary: &'static str) -> Self {
+        check_name("log", name, self.logs.iter().map(LogEntry::name));
+        self.logs.push(LogEntry::of::<L>(name, summary));
         self
     }
 
     /// Adds the encoder that `E::default()` makes.
     ///
     /// # Panics
-    /// As [`Encoders::with_entry`]; or the name is no name for a manifest.
+    /// As for [`Encoders::with_entry`], or if the name cannot be written to a manifest.
     #[must_use]
     #[track_caller]
-    pub fn encoder<E: BlockEncoder + Default>(self, name: &'static str, summary: &'static str) -> Self {
-        self.encoder_entry(EncoderEntry::of::<E>(name, summary))
-    }
-
-    /// Adds an encoder.
-    ///
-    /// # Panics
-    /// As [`Registry::encoder`].
-    #[must_use]
-    #[track_caller]
-    pub fn encoder_entry(mut self, entry: EncoderEntry) -> Self {
-        check_name("encoder", entry.name(), std::iter::empty());
-        self.encoders = self.encoders.with_entry(entry);
+    pub fn encoder<E: BlockEncoder + Default>(mut self, name: &'static str, summary: &'static str) -> Self {
+        check_name("encoder", name, std::iter::empty());
+        self.encoders = self.encoders.with_entry(EncoderEntry::of::<E>(name, summary));
         self
     }
 
-    /// The storers, in the order in which they were added.
+    /// The storers, in the order they were added.
     pub fn storers(&self) -> &[StorerEntry] {
         &self.storers
     }
 
-    /// The logs, likewise.
+    /// The logs, in the order they were added.
     pub fn logs(&self) -> &[LogEntry<F>] {
         &self.logs
     }
 
-    /// The encoders, likewise.
+    /// The encoders, in the order they were added.
     pub fn encoders(&self) -> &Encoders {
         &self.encoders
     }
 
-    /// The names and summaries of `storer`, `log` and `encoder`, for flags and lists.
+    /// The names and summaries of all storers, logs and encoders.
     pub fn names(&self) -> [(&'static str, Vec<(&'static str, &'static str)>); 3] {
         [
             ("storer", self.storers.iter().map(|entry| (entry.name(), entry.summary())).collect()),
@@ -162,7 +133,7 @@ impl<F: Fs> Registry<F> {
     /// The storer called `name`.
     ///
     /// # Errors
-    /// There is none, with the names there are.
+    /// There is none. The error lists the known names.
     pub fn find_storer(&self, name: &str) -> Result<&StorerEntry> {
         find("storer", name, &self.storers, StorerEntry::name)
     }
@@ -170,7 +141,7 @@ impl<F: Fs> Registry<F> {
     /// The log called `name`.
     ///
     /// # Errors
-    /// Likewise.
+    /// There is none. The error lists the known names.
     pub fn find_log(&self, name: &str) -> Result<&LogEntry<F>> {
         find("log", name, &self.logs, LogEntry::name)
     }
@@ -178,27 +149,27 @@ impl<F: Fs> Registry<F> {
     /// The encoder called `name`.
     ///
     /// # Errors
-    /// Likewise.
+    /// There is none. The error lists the known names.
     pub fn find_encoder(&self, name: &str) -> Result<&EncoderEntry> {
         self.encoders.get(name).map_err(|UnknownEncoder { asked, known }| {
             Error::new("open", ErrorKind::UnknownPart { part: "encoder", asked, known })
         })
     }
 
-    /// Whether every name is known.
+    /// Checks that all names are known.
     ///
     /// # Errors
-    /// The first that is not, with the names there are.
+    /// The first unknown name. The error lists the known names.
     pub fn check(&self, parts: &Parts) -> Result<()> {
         self.find_storer(&parts.storer)?;
         self.find_log(&parts.log)?;
         self.find_encoder(&parts.encoder).map(drop)
     }
 
-    /// As [`Registry::open`], on the file system `fs`.
+    /// Like [`Registry::open`], on the file system `fs`.
     ///
     /// # Errors
-    /// Likewise.
+    /// As for [`Registry::open`].
     pub fn open_on(&self, fs: F, parts: &Parts, dirs: Dirs, mut options: Options) -> Result<DynEngine<F>> {
         options.decoders = self.encoders.decoders();
         let storer = self.find_storer(&parts.storer)?.clone();
@@ -218,7 +189,7 @@ impl<F: Fs> Registry<F> {
         self.logs.iter().any(|log| log.kind().is_segment(name))
     }
 
-    /// Whether `dir` holds a log that only Tsmith writes.
+    /// Whether `dir` contains a log that only Tsmith writes.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -227,11 +198,12 @@ impl<F: Fs> Registry<F> {
         owned.try_fold(false, |known, owned| Ok(known || owned?))
     }
 
-    /// The log that the engine of `data` has in `wal`: the one that the manifest names. Without a manifest that can be read it
-    /// is the one that has segments there, if any.
+    /// The log of the engine in `data`, whose log directory is `wal`: the log that the manifest names. If
+    /// there is no readable manifest, the log whose segments are in `wal`, if any.
     ///
     /// # Errors
-    /// The directory cannot be read; the manifest names a log that was not added; a segment belongs to another log.
+    /// The directory cannot be read, the manifest names an unknown log, or `wal` contains a segment of
+    /// another log.
     pub fn log_of(&self, fs: &F, data: &Path, wal: &Path) -> Result<Option<&LogEntry<F>>> {
         let names = fs.list(wal).on("list", wal)?;
         let log = match Manifest::read(fs, data) {
@@ -239,7 +211,7 @@ impl<F: Fs> Registry<F> {
                 self.find_log(&log)
                     .map_err(|_| Error::at("find the log", wal, ErrorKind::UnreadableLog { log }))?,
             ),
-            // Whoever reads the manifest reports the error.
+            // The reader of the manifest reports its error.
             Ok(None) | Err(_) => {
                 self.logs.iter().find(|log| names.iter().any(|name| log.kind().is_segment(name)))
             }
@@ -250,25 +222,32 @@ impl<F: Fs> Registry<F> {
         Ok(log)
     }
 
-    /// Gives the records of the log that [`Registry::log_of`] finds to `replay`, as far as a salvage gets, oldest first. Changes
-    /// nothing; see [`Log::read`].
+    /// Passes the records of the log found by [`Registry::log_of`] to `replay`, oldest first, in salvage
+    /// mode. Changes nothing; see [`Log::read`].
     ///
     /// # Errors
-    /// Those of [`Registry::log_of`] and of [`Log::read`].
-    pub fn read_log(&self, fs: &F, data: &Path, wal: &Path, replay: &mut ReplayFn<'_>) -> Result<Recovery> {
+    /// Those of [`Registry::log_of`] and [`Log::read`].
+    pub(crate) fn read_log(
+        &self,
+        fs: &F,
+        data: &Path,
+        wal: &Path,
+        replay: &mut ReplayFn<'_>,
+    ) -> Result<Recovery> {
         match self.log_of(fs, data, wal)? {
             None => Ok(Recovery::default()),
             Some(log) => log.kind().read(fs, wal, RecoveryMode::Salvage, replay).during("read the log"),
         }
     }
 
-    /// [`Registry::read_log`] for the checks of [`repair`](crate::repair).
+    /// [`Registry::read_log`] as a closure for the checks of [`repair`](crate::repair).
     pub fn log_reader<'a>(&'a self, fs: &'a F, data: &'a Path, wal: &'a Path) -> ReadLog<'a> {
         Box::new(move |replay| self.read_log(fs, data, wal, replay))
     }
 }
 
-/// Refuses the segments of another log among the `names` in `wal`: an engine with `log` would not see their records.
+/// Refuses segments of other logs among the `names` in `wal`, because an engine with `log` would not read
+/// them.
 pub(crate) fn refuse_other_logs<L: Log + ?Sized>(
     wal: &Path,
     names: &[OsString],
@@ -295,14 +274,14 @@ fn find<'e, T>(
     })
 }
 
-/// Refuses a name that is taken, or that no line of a manifest and no list of flags can hold.
+/// Refuses a name that is taken, or that does not fit into a manifest or a flag.
 #[track_caller]
 fn check_name(part: &str, name: &str, mut taken: impl Iterator<Item = &'static str>) {
-    assert!(taken.all(|taken| taken != name), "another {part} has the name `{name}`");
+    assert!(taken.all(|taken| taken != name), "another {part} already has the name `{name}`");
     let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
     // A flag begins with a hyphen, and `.` is a directory.
     let begins = name.starts_with(char::is_alphanumeric);
-    assert!(begins && name.chars().all(is_plain), "`{name}` is no name for a {part}");
+    assert!(begins && name.chars().all(is_plain), "`{name}` is not a valid name for a {part}");
 }
 
 #[cfg(test)]
@@ -312,24 +291,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_name_lists_all_known_ones() {
+    fn an_unknown_name_lists_the_known_names() {
         let registry = Registry::standard().storer::<Ring>("mine", "another ring");
         let parts = Parts { storer: "rnig".into(), ..Parts::default() };
-        let error = registry.check(&parts).expect_err("a typo").to_string();
-        assert!(error.contains("rnig") && error.contains("ring, hashmap, empty, mine"), "{error}");
+        let error = registry.check(&parts).expect_err("a typo");
+        let expected = ErrorKind::UnknownPart {
+            part: "storer",
+            asked: "rnig".into(),
+            known: vec!["ring", "hashmap", "empty", "mine"],
+        };
+        assert_eq!(format!("{:?}", error.kind()), format!("{expected:?}"));
         let known = Parts { storer: "mine".into(), ..Parts::default() };
         registry.check(&known).expect("was added");
     }
 
     #[test]
-    #[should_panic(expected = "another log has the name `file`")]
-    fn a_name_is_given_once() {
+    #[should_panic(expected = "another log already has the name `file`")]
+    fn a_name_can_be_used_once() {
         drop(Registry::standard().log::<tsmith_wal::FileLog>("file", "again"));
     }
 
     #[test]
-    #[should_panic(expected = "no name for a storer")]
-    fn a_name_fits_into_a_line() {
+    #[should_panic(expected = "not a valid name for a storer")]
+    fn a_name_is_one_word() {
         drop(Registry::standard().storer::<Ring>("two words", ""));
     }
 }

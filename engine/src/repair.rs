@@ -1,16 +1,16 @@
-//! Repair: corrupt files are rewritten from what of them can be kept.
+//! Repair: rewrites corrupt files with the parts that pass their checks.
 //!
 //! ```text
-//! read every block ─▶ write those to keep under a temporary name, sync ─▶ give the corrupt file a second name, *.bad ─▶
-//! rename, sync the directory
+//! read every block ─▶ write the good ones under a temporary name, sync ─▶ rename the corrupt file to *.bad
+//!   ─▶ rename the new file, sync the directory
 //! ```
 //!
-//! So at any time the file of the name is the corrupt one or the repaired one, complete. The generation and with it the age
-//! stay, and so do the tombstones beside it. A crash or a failure leaves what the next attempt uses or removes. Which file
-//! to repair, and what to report, is the caller's business.
+//! At any time the file of that name is either the corrupt one or the repaired one, complete. It keeps its
+//! generation, and therefore its age, and its tombstones. The next attempt uses or removes what a crash or
+//! failure leaves. The caller decides which files to repair and what to report.
 //!
-//! A file that was quarantined before, `*.tsm.bad`, never takes a name that an engine reads: its points may have been deleted
-//! or replaced since. What can be kept of it becomes `*.tsm.rescued` beside it.
+//! A file that was quarantined earlier (`*.tsm.bad`) never gets a name that an engine reads, because its
+//! points may have been deleted or replaced since. Its good blocks go to `*.tsm.rescued` beside it.
 
 mod live;
 mod log;
@@ -39,16 +39,16 @@ pub use crate::replay::LogCheck;
 
 const OPERATION: &str = "repair";
 
-/// A corrupt file, and what became of it.
+/// What happened to a corrupt file.
 #[derive(Clone, Debug)]
 pub struct Repaired<S> {
-    /// What is kept, and what is lost.
+    /// What is kept and what is lost.
     pub salvage: S,
-    /// Where the file is now as it was, or would be; `None` when it is whole, and untouched.
+    /// The new name of the corrupt file, or the name it would get. `None` if the file needs no repair.
     pub quarantined: Option<PathBuf>,
-    /// Nothing of it is whole, so that no file has its name now.
+    /// Nothing could be kept, so no file has the old name any more.
     pub gone: bool,
-    /// Where what is kept of a quarantined file is now, or would be.
+    /// Where the good parts of a quarantined file are, or would be.
     pub rescued: Option<PathBuf>,
 }
 
@@ -58,34 +58,35 @@ impl<S> Repaired<S> {
     }
 }
 
-/// What [`tombstones`] found.
+/// The result of [`tombstones`].
 #[derive(Clone, Debug)]
 pub struct TombstoneLoss {
-    /// What is whole, and what is not.
+    /// The records that pass their checks, and the corrupt parts.
     pub salvage: TombstoneSalvage,
-    /// Records kept of a member that is cut short: the TSM file has their keys.
+    /// Records kept from a truncated member, because the TSM file has their keys.
     pub believed: u64,
 }
 
-/// A data directory that is ours for as long as this lives.
+/// A lock on a data directory, held until drop.
 #[derive(Debug)]
 pub struct Owned<F: Fs> {
     _lock: F::File,
 }
 
 impl<F: Fs> Owned<F> {
-    /// Keeps everybody else out of `data`.
+    /// Locks `data`.
     ///
     /// # Errors
-    /// An engine, or a verb that reads, has it.
+    /// An engine or a reading command has it open.
     pub fn take(fs: &F, data: &Path) -> Result<Self> {
         Ok(Self { _lock: lock(fs, &data.join(LOCK_NAME), OPERATION, data)? })
     }
 
-    /// As [`Owned::take`], where there is a lock: without one nobody of ours has had the directory open, and for one file
-    /// that lies somewhere none is left behind.
+    /// Like [`Owned::take`], but only if there is a lock file. Without one, no Tsmith process has opened the
+    /// directory, and no lock file is created there.
     ///
     /// # Errors
+    /// As for [`Owned::take`].
     /// Likewise.
     pub fn take_if_locked(fs: &F, data: &Path) -> Result<Option<Self>> {
         let names = fs.list(data).on(OPERATION, data)?;
@@ -93,20 +94,24 @@ impl<F: Fs> Owned<F> {
     }
 }
 
-/// As [`tsm_file_without`], of a file whose keys contradict no other's.
+/// Like [`tsm_file_without`], for a file whose keys contradict no other file.
 ///
 /// # Errors
-/// Likewise.
+/// As for [`tsm_file_without`].
 pub fn tsm_file<F: Fs>(fs: &F, path: &Path, decoders: &Decoders, dry_run: bool) -> Result<Repaired<Salvage>> {
     tsm_file_without(fs, path, &[], decoders, dry_run)
 }
 
-/// Repairs the TSM file at `path`; with `dry_run` changes nothing, and reports what it would. Keys of it that `two_types`
-/// names are dropped: of the points of a key those of the older file stay. A file without any point is quarantined.
+/// Repairs the TSM file at `path`. With `dry_run` nothing is changed and the result says what would happen.
+/// Keys of this file that `two_types` names are dropped, because the older file's points count. A file that
+/// keeps no point is quarantined.
 ///
 /// # Errors
-/// No entry of the index can be read ([`ErrorKind::NoIndex`]): the keys are nowhere else. A block was written by an encoder
-/// that `decoders` lack. Or the file cannot be read, or the new one not written. The file is as before.
+/// - No entry of the index can be read ([`ErrorKind::NoIndex`]), so the keys are unknown.
+/// - A block was written by an encoder that is not in `decoders`.
+/// - The file cannot be read, or the new one cannot be written.
+///
+/// The file is then unchanged.
 pub fn tsm_file_without<F: Fs>(
     fs: &F,
     path: &Path,
@@ -154,7 +159,7 @@ pub fn tsm_file_without<F: Fs>(
     Ok(Repaired { quarantined: Some(quarantined), ..Repaired::whole(salvage) })
 }
 
-/// Quarantines a file of which nothing is kept; one that is quarantined stays as it is.
+/// Quarantines a file of which nothing is kept. A file that is already quarantined stays.
 fn without_file<F: Fs>(fs: &F, path: &Path, salvage: Salvage, dry_run: bool) -> Result<Repaired<Salvage>> {
     let quarantined = match (rescued_path(path), dry_run) {
         (Some(_), _) => None,
@@ -164,19 +169,19 @@ fn without_file<F: Fs>(fs: &F, path: &Path, salvage: Salvage, dry_run: bool) -> 
     Ok(Repaired { quarantined, gone: true, ..Repaired::whole(salvage) })
 }
 
-/// Whether a file is too short for a block and its entry, or nothing but zeros: a crash leaves such files.
+/// Whether a file is too short for one block, or all zeros. A crash leaves such files.
 fn holds_nothing(bytes: &[u8]) -> bool {
     bytes.len() < FILE_BYTES_MIN || bytes.iter().all(|&byte| byte == 0)
 }
 
-/// The name that what is kept of the quarantined file at `path` gets; `None` if the file is not quarantined.
+/// The name for the good parts of the quarantined file at `path`. `None` if the file is not quarantined.
 fn rescued_path(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     let live = tsm_name_of(name).filter(|live| *live != name)?;
     Some(path.with_file_name(format!("{live}{RESCUED_SUFFIX}")))
 }
 
-/// Writes what is to be kept under the temporary name of `path`, and publishes it.
+/// Writes the kept blocks under a temporary name and publishes the file as `path`.
 fn write_kept<F: Fs, T>(
     fs: &F,
     path: &Path,
@@ -193,7 +198,7 @@ fn write_kept<F: Fs, T>(
         let out = out.into_inner().map_err(std::io::IntoInnerError::into_error).on(OPERATION, &temporary)?;
         let file = out.finish().on(OPERATION, &temporary)?;
         file.sync_all().on(OPERATION, &temporary)?;
-        // Read back before anything depends on it.
+        // Verify the new file before anything depends on it.
         let check = Reader::new(load(fs, &temporary).on(OPERATION, &temporary)?).on(OPERATION, &temporary)?;
         let flaw = Salvage::of(&check, decoders)
             .corrupt
@@ -206,24 +211,25 @@ fn write_kept<F: Fs, T>(
         publish(&file, &temporary).on(OPERATION, path)
     };
     written().inspect_err(|_| {
-        // Else the next attempt, or opening the directory, removes it.
+        // If this fails, the next attempt or the next opening removes it.
         let _ = fs.remove(&temporary);
     })
 }
 
-/// Repairs the tombstones at `path`; with `dry_run` changes nothing, and tells what it would.
+/// Repairs the tombstones at `path`. With `dry_run` nothing is changed and the result says what would happen.
 ///
-/// Points that only lost tombstones deleted are back afterwards.
+/// Points whose tombstones are lost reappear.
 ///
 /// # Errors
-/// The version is unknown, or the file cannot be read or written. It is as before.
+/// The version is unknown, or the file cannot be read or written. The file is then unchanged.
 pub fn tombstones<F: Fs>(fs: &F, path: &Path, dry_run: bool) -> Result<Repaired<TombstoneLoss>> {
     let bytes = fs.read_within(path, TOMBSTONE_BYTES_MAX).on(OPERATION, path)?;
     let mut salvage = TombstoneSalvage::of(&bytes).on(OPERATION, path)?;
     if salvage.is_whole() {
         return Ok(Repaired::whole(TombstoneLoss { salvage, believed: 0 }));
     }
-    // Records without a checksum: one whose key is in the file was hardly made up by corruption.
+    // These records have no checksum. If the TSM file has the key, corruption is unlikely to have invented
+    // it.
     let file = load(fs, &path.with_extension("tsm")).ok().and_then(|bytes| Reader::new(bytes).ok());
     let is_known = |key: &[u8]| file.as_ref().is_some_and(|file| file.find(key).is_some());
     let is_likely = |record: &Tombstone| record.range.min <= record.range.max && is_known(&record.key);

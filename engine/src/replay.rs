@@ -1,4 +1,4 @@
-//! What opening does with each entry of the log, and what it cannot take.
+//! Applies log entries at opening, and finds those that cannot be applied.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,10 +16,10 @@ use crate::files::TwoTypes;
 
 const OPERATION: &str = "repair";
 
-/// Fields of one record that are named before they are only counted.
+/// Number of fields named in a message; more are only counted.
 const NAMED_MAX: usize = 3;
 
-/// Applies one entry of the log to the cache, as when it was written; deletes are noted, for the files.
+/// Applies one log entry to the cache. Deletes are also collected, for the files.
 pub(crate) fn replay_entry<S: Storer>(
     cache: &Cache<S>,
     deletes: &mut Deletes,
@@ -29,7 +29,7 @@ pub(crate) fn replay_entry<S: Storer>(
     let (keys, range) = match entry {
         Entry::Write(batch) => {
             deletes.interrupt();
-            // What was acknowledged once is taken back whatever the limit.
+            // Acknowledged values are loaded even above the memory limit.
             let admitted = cache.admit_replayed(batch).map_err(tsmith_wal::Error::refused)?;
             let _replayed = admitted.publish(at);
             return Ok(());
@@ -38,16 +38,16 @@ pub(crate) fn replay_entry<S: Storer>(
         Entry::DeleteRange { range, keys } => (keys, *range),
     };
     if deletes.take(keys, range)
-        && let Some(whole) = deletes.whole.last()
+        && let Some(complete) = deletes.complete.last()
     {
-        for key in whole.deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
+        for key in complete.deletion.keys.iter().filter_map(|key| FieldKey::parse(key)) {
             cache.delete(key, range);
         }
     }
     Ok(())
 }
 
-/// Replays a log as opening would, and tells which of its records could not be.
+/// Replays a log as opening would, and finds the records that cannot be replayed.
 #[derive(Debug, Default)]
 pub struct LogCheck {
     cache: Cache<Ring>,
@@ -56,7 +56,7 @@ pub struct LogCheck {
     stored: StoredTypes,
 }
 
-/// Of the keys to which files and the log give two types, the type that the files give.
+/// The type in the files, for each key that has another type in the log.
 pub(crate) type StoredTypes = HashMap<Vec<u8>, FieldType>;
 
 /// The [`StoredTypes`] among these keys.
@@ -65,7 +65,7 @@ pub(crate) fn stored_types(two_types: &[TwoTypes]) -> StoredTypes {
     by_log.map(|found| (found.key.clone(), found.existing)).collect()
 }
 
-/// A column whose type is not that of its field.
+/// A column whose type is not its field's type.
 struct Conflict {
     key: String,
     values: usize,
@@ -74,22 +74,22 @@ struct Conflict {
 }
 
 impl LogCheck {
-    /// One that knows these keys of two types.
+    /// A check that knows these keys with two types.
     pub(crate) fn with_types(two_types: Vec<TwoTypes>) -> Self {
         Self { stored: stored_types(&two_types), two_types, ..Self::default() }
     }
 
-    /// One that knows the types of [`StoredTypes`].
+    /// A check that knows these stored types.
     pub(crate) fn with_stored(stored: StoredTypes) -> Self {
         Self { stored, ..Self::default() }
     }
 
-    /// What it took: the points, and the deletes.
+    /// The replayed points and deletes.
     pub(crate) fn into_parts(self) -> (Cache<Ring>, Vec<Replayed>) {
-        (self.cache, self.deletes.whole)
+        (self.cache, self.deletes.complete)
     }
 
-    /// The keys to which a file, or the log, gives another type than an older file does.
+    /// The keys whose type in a newer file, or in the log, differs from the type in an older file.
     pub fn two_types(&self) -> &[TwoTypes] {
         &self.two_types
     }
@@ -97,11 +97,11 @@ impl LogCheck {
     /// Takes the next record of the log.
     ///
     /// # Errors
-    /// Opening would be refused for it; a part of it may be left.
+    /// Opening would refuse the record. The refusal says which part of it can be kept.
     pub fn take(&mut self, at: Position, record: Record<'_>, layout: Layout) -> Result<(), Refusal> {
         let dropped = |reason: String| Refusal { instead: None, reason };
         let entry = entry::decode(record.kind, record.payload)
-            .map_err(|error| dropped(format!("its payload cannot be read: {error}")))?;
+            .map_err(|error| dropped(format!("the payload cannot be decoded: {error}")))?;
         take_entry(&self.cache, &mut self.deletes, &self.stored, at, &entry).map_err(|refused| {
             let mut payload = Vec::new();
             let encoded = |rest: &Batch<'_>| layout.encode_write(rest, &mut payload).is_ok();
@@ -110,7 +110,7 @@ impl LogCheck {
         })
     }
 
-    /// Replays the log in `wal` of whatever kind, and gives the records that cannot be replayed.
+    /// Replays the log in `wal`, of any kind, and returns the records that cannot be replayed.
     ///
     /// # Errors
     /// The log cannot be read.
@@ -120,7 +120,7 @@ impl LogCheck {
         Ok(read.refused)
     }
 
-    /// As [`LogCheck::take`], for who goes on without the record.
+    /// Like [`LogCheck::take`], for callers that skip the record.
     pub(crate) fn take_or_refuse(&mut self, at: Position, record: Record<'_>) -> tsmith_wal::Result<()> {
         let entry = entry::decode(record.kind, record.payload)?;
         take_entry(&self.cache, &mut self.deletes, &self.stored, at, &entry).map_err(RefusedEntry::into_error)
@@ -130,7 +130,7 @@ impl LogCheck {
 /// An entry that cannot be replayed.
 #[derive(Debug)]
 pub(crate) struct RefusedEntry<'b> {
-    /// What was taken of it all the same.
+    /// The part of it that was applied.
     rest: Option<Box<Batch<'b>>>,
     reason: String,
 }
@@ -141,10 +141,10 @@ impl RefusedEntry<'_> {
     }
 }
 
-/// Takes an entry of the log; of a write that contradicts known types, the columns that do not.
+/// Applies a log entry. If a write contradicts known types, its other columns are still applied.
 ///
 /// # Errors
-/// Opening would be refused for it.
+/// Opening would refuse the entry.
 pub(crate) fn take_entry<'b, S: Storer>(
     cache: &Cache<S>,
     deletes: &mut Deletes,
@@ -164,26 +164,26 @@ pub(crate) fn take_entry<'b, S: Storer>(
     replay_entry(cache, deletes, at, entry).map_err(refused)
 }
 
-/// The columns of a batch that contradict what is known, each with its place among all.
+/// The columns of a batch that contradict known types, by their index in the batch.
 fn conflicts<S: Storer>(
     cache: &Cache<S>,
     stored: &StoredTypes,
     batch: &Batch<'_>,
 ) -> HashMap<usize, Conflict> {
     let mut conflicts = HashMap::new();
-    for (place, (key, column)) in batch.columns().enumerate() {
+    for (at, (key, column)) in batch.columns().enumerate() {
         let incoming = column.field_type();
         let in_files = if stored.is_empty() { None } else { stored.get(&key.to_composite()).copied() };
         let known = in_files.or_else(|| cache.field_type(key));
         if let Some(existing) = known.filter(|&known| known != incoming) {
             let (key, values) = (key.to_string(), column.len());
-            conflicts.insert(place, Conflict { key, values, existing, incoming });
+            conflicts.insert(at, Conflict { key, values, existing, incoming });
         }
     }
     conflicts
 }
 
-/// Takes the columns of a batch that contradict nothing, if there are any.
+/// Applies the columns of a batch without a conflict, if there are any.
 fn take_rest<'b, S: Storer>(
     cache: &Cache<S>,
     at: Position,
@@ -191,8 +191,8 @@ fn take_rest<'b, S: Storer>(
     conflicts: &HashMap<usize, Conflict>,
 ) -> Option<Batch<'b>> {
     let mut rest = RunBuilder::new();
-    for (place, (key, column)) in batch.columns().enumerate() {
-        if !conflicts.contains_key(&place) {
+    for (at, (key, column)) in batch.columns().enumerate() {
+        if !conflicts.contains_key(&at) {
             rest.begin(Cow::Borrowed(key.series), Cow::Borrowed(key.field), column.field_type());
             let fits = rest.extend(column.times(), column.values());
             debug_assert!(fits, "the column was begun with its type");
@@ -204,17 +204,20 @@ fn take_rest<'b, S: Storer>(
     is_taken.then_some(rest)
 }
 
-/// `2 of cpu#!~#v, of type integer where the field is of type float`, and so on.
+/// For example `cpu#!~#v: 2 of type integer, but the field has type float`.
 fn describe(conflicts: &HashMap<usize, Conflict>) -> String {
-    let mut places: Vec<_> = conflicts.keys().collect();
-    places.sort_unstable();
-    let named = places.iter().take(NAMED_MAX).map(|place| {
-        let Conflict { key, values, existing, incoming } = &conflicts[*place];
-        format!("{values} of {key}, of type {incoming} where the field is of type {existing}")
+    let mut indexes: Vec<_> = conflicts.keys().collect();
+    indexes.sort_unstable();
+    let named = indexes.iter().take(NAMED_MAX).map(|at| {
+        let Conflict { key, values, existing, incoming } = &conflicts[*at];
+        format!("{key}: {values} of type {incoming}, but the field has type {existing}")
     });
     let values: usize = conflicts.values().map(|conflict| conflict.values).sum();
     let (named, fields) = (named.collect::<Vec<_>>().join("; "), conflicts.len());
-    let more =
-        if fields > NAMED_MAX { format!("; {values} in all, of {fields} fields") } else { String::new() };
-    format!("values that contradict the type of their field: {named}{more}")
+    let more = if fields > NAMED_MAX {
+        format!("; in total {values} values of {fields} fields")
+    } else {
+        String::new()
+    };
+    format!("values of another type than their field: {named}{more}")
 }

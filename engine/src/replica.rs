@@ -1,29 +1,31 @@
-//! A replicated engine: raft-rs over the etcd storage, with a TSM engine as its state machine (feature `raft`).
+//! A replicated engine (feature `raft`): raft-rs over etcd's storage, with a TSM engine as state machine.
 //!
 //! ```text
-//! propose ─▶ raft ─▶ Ready ─┬ send what need not wait
-//!                           ├ snapshot: file, record           DiskStorage: what etcd's storage does,
+//! propose ─▶ raft ─▶ Ready ─┬ send messages that need no sync
+//!                           ├ snapshot: file, record           DiskStorage: the steps of etcd's storage,
 //!                           ├ entries, state: one fdatasync    in etcd's order
-//!                           ├ send what had to wait for that
-//!                           └ apply what is committed ─▶ Engine<Ring, FileLog, Tsm1>
+//!                           ├ send messages that needed the sync
+//!                           └ apply committed entries ─▶ Engine<Ring, FileLog, Tsm1>
 //! ```
 //!
-//! A proposal is a batch of line protocol with the time of its lines that have none. Applying it writes the batch and the
-//! index of its entry in one record of the engine's log: the applied index is never apart from the data. That log
-//! is not synced; what a power cut takes from its end is applied again from raft's log, which was. A snapshot makes
-//! the engine's files durable, and only then is the log before it dropped. Who fell behind gets those files.
+//! A proposal is a batch of line protocol, and a time for lines without one. Applying it writes the lines and
+//! the entry's index as one record of the engine's log, so the applied index always matches the data. The
+//! engine's log is not synced. If a power cut truncates it, the lost entries are applied again from raft's
+//! log, which is synced. A snapshot makes the engine's files durable before raft's log is truncated. A
+//! replica that is too far behind receives these files.
 //!
-//! [`Replica`] does nothing by itself: it is told of time, messages and proposals, and given a way to send. [`Node`]
-//! runs one in a thread. [`transport`] has what carries messages: TCP, and a network in memory that loses, delays and
-//! parts.
+//! [`Replica`] has no thread: its caller passes in time, messages and proposals, and a function that sends.
+//! [`Node`] runs one in a thread. [`transport`] carries messages: over TCP, or through a simulated network
+//! with losses, delays and partitions.
 //!
-//! The membership is the one a replica was made with. Of a snapshot raft's message carries the list of its files. The
-//! follower asks for these in chunks, a few at a time, and gives the message to raft when it has and has checked them all;
-//! those of a neighbour on its own file system it links ([`Settings::neighbours`]).
+//! The members of a group never change. Raft's snapshot message contains only the list of files. The follower
+//! requests these files in chunks, a few at a time, checks them, and only then passes the message to raft. If
+//! the sender's directory is on the same file system, files are linked instead ([`Settings::neighbours`]).
 //!
-//! A replica whose directory was lost must not simply begin again: it could vote, or count, as if it had never promised
-//! anything. So [`Replica::open`] makes none, and refuses a log that lacks what was acknowledged; what others notice of
-//! a loss stops it; and [`Error::LostLog`] says how to bring it back.
+//! A replica that lost its directory must not start empty: it could vote again, or acknowledge entries it no
+//! longer has. So [`Replica::open`] creates nothing and refuses a log that lacks acknowledged entries. If
+//! other replicas' messages show that entries are lost, the replica stops. [`Error::LostLog`] describes how
+//! to restore it.
 //!
 //! ```
 //! use std::time::Duration;
@@ -33,13 +35,13 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
-//! // A group of one; the example `replicated` starts three, and gives what comes over TCP to `Node::deliver`.
+//! A group of one. The example `replicated` starts three and passes messages from TCP to `Node::deliver`.
 //! let replica = Replica::create(OsFs, dir.path(), Settings::new(1, &[1]))?;
 //! let node = Node::start(replica, Tcp::new([], 1 << 20)?, Duration::from_millis(5))?;
 //! while node.status()?.leader == 0 {
 //!     std::thread::sleep(Duration::from_millis(5));
 //! }
-//! // On a majority of disks, and applied here, when it returns; lines without a time get the one that is given.
+//! When this returns, a majority has the lines on disk and they are applied here.
 //! assert_eq!(node.write(b"cpu,host=a usage=0.5", 1_000)?.points, 1);
 //! node.stop()?;
 //!
@@ -90,16 +92,16 @@ use proposal::Proposal;
 use store::Store;
 use stream::Stream;
 
-/// What became of the lines of a proposal.
+/// The result of a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// Lines that became points.
     pub points: usize,
-    /// Lines that were refused; the same on every replica.
+    /// Lines that were rejected, the same on every replica.
     pub rejected: usize,
 }
 
-/// One member of a group. Not a thread: it acts when it is called.
+/// One member of a group. It has no thread and acts only when called.
 pub struct Replica<F: Fs = OsFs> {
     settings: Settings,
     raft: RawNode<Store>,
@@ -108,25 +110,25 @@ pub struct Replica<F: Fs = OsFs> {
     stream: Stream<F>,
     fs: F,
     dir: PathBuf,
-    /// Proposals from here that wait to be applied here, by ticket.
+    /// Local proposals that are not applied yet, by ticket.
     waiting: BTreeMap<Ticket, Vec<u8>>,
     done: Vec<(Ticket, Applied)>,
     next_ticket: Ticket,
     snapshot_index: u64,
-    /// Why it does nothing any more.
+    /// Why the replica has stopped.
     stopped: Option<Error>,
 }
 
 impl<F: Fs> Replica<F> {
-    /// Makes a new replica in `dir`, which must not be there, or be empty.
+    /// Creates a new replica in `dir`, which must be missing or empty.
     ///
-    /// Not for one that was there before: without its log it has forgotten whom it voted for and what it acknowledged, and
-    /// could help others to forget it. [`Error::LostLog`] says when it may be recreated.
+    /// Do not use this to replace a lost replica: without its log it does not know its votes and
+    /// acknowledgements, and the group could lose committed entries. [`Error::LostLog`] says when it is safe.
     pub fn create(fs: F, dir: &Path, settings: Settings) -> Result<Self> {
         let settings = settings.checked()?;
         fs.create_dir_all(dir).map_err(|error| io(dir, error))?;
         let names = fs.list(dir).map_err(|error| io(dir, error))?;
-        // Who was interrupted here left only these.
+        // An interrupted `create` leaves only such files.
         let left = |name: &OsStr| {
             let is_log =
                 name.as_encoded_bytes().starts_with(b"wal.") && name.as_encoded_bytes().ends_with(b".tmp");
@@ -148,8 +150,8 @@ impl<F: Fs> Replica<F> {
         Self::begin(fs, dir, settings, storage, Restored::default())
     }
 
-    /// Opens the replica in `dir` as it was left, also by a crash. One whose log lacks what was acknowledged is refused,
-    /// and one of whose engine a file was quarantined.
+    /// Opens the replica in `dir`, also after a crash. Refuses a replica whose log lacks acknowledged
+    /// entries, or whose engine has a quarantined file.
     pub fn open(fs: F, dir: &Path, settings: Settings) -> Result<Self> {
         let settings = settings.checked()?;
         let (wal, snap) = (dir.join("wal"), dir.join("snap"));
@@ -159,13 +161,13 @@ impl<F: Fs> Replica<F> {
             }
             found => drop(found.map_err(|error| io(&wal, error))?),
         }
-        // Whose it is comes first: opening repairs, and tidies up.
+        // Check the owner first, because opening repairs and removes files.
         settings.check(
             dir,
             etcd::metadata(&fs, &wal).map_err(refused)?.as_deref(),
             &etcd::Snapshot::default(),
         )?;
-        machine::check_whole(&fs, dir)?;
+        machine::refuse_quarantined(&fs, dir)?;
         let opened = DiskStorage::open(fs.clone(), &wal, &snap, settings.wal);
         let (storage, restored) = opened.map_err(refused)?;
         let snapshot = restored.snapshot.clone().unwrap_or_default();
@@ -189,7 +191,7 @@ impl<F: Fs> Replica<F> {
             return Err(Error::AheadOfLog { dir: dir.to_path_buf(), applied, last });
         }
         let state = restored.contents.state;
-        // What was applied is committed, though a state that says only that need not have been synced.
+        // Applied entries are committed, even if the commit index was not synced.
         store.set_state(state.term, state.vote, state.commit.max(applied));
         let config = Config {
             id: settings.id,
@@ -220,14 +222,14 @@ impl<F: Fs> Replica<F> {
         })
     }
 
-    /// Time passes: a tenth of the shortest time without a leader after which a replica calls an election.
+    /// Advances time by one tick: a tenth of the shortest election timeout.
     pub fn tick(&mut self) {
         self.raft.tick();
         self.stream.tick();
     }
 
-    /// Takes a message of another replica. One that cannot be is refused, and changes nothing; after
-    /// [`Error::LostLog`] the replica does nothing any more.
+    /// Takes a message of another replica. An invalid message is refused and changes nothing. After
+    /// [`Error::LostLog`] the replica stays stopped.
     pub fn step(&mut self, message: &[u8]) -> Result<()> {
         self.check_running()?;
         let message = Message::decode(message, self.settings.group)?;
@@ -258,15 +260,15 @@ impl<F: Fs> Replica<F> {
         }
         let index = message.get_snapshot().get_metadata().index;
         let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
-        // Raft sees a snapshot when its files stand beside ours. One that is of no use any more needs none: what is
-        // committed, or comes of who led before.
+        // Raft sees a snapshot only when its files are here. Obsolete snapshots need no files: their entries
+        // are committed, or their leader is no longer the leader.
         let message = if is_snapshot && index > self.committed() && message.term >= self.raft.raft.term {
             self.stream.offer(message)?
         } else {
             Some(message)
         };
         match message.map_or(Ok(()), |message| self.raft.step(message)) {
-            // Raft ignores these, too.
+            // Raft's own loop ignores these errors, too.
             Ok(()) | Err(raft::Error::StepPeerNotFound | raft::Error::ProposalDropped) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -280,14 +282,15 @@ impl<F: Fs> Replica<F> {
         self.raft.raft.raft_log.committed
     }
 
-    /// Proposes lines; those without a time get `time`. They are written when [`take_done`](Self::take_done) gives the
-    /// ticket, on any replica: a follower hands them to the leader.
+    /// Proposes lines; lines without a time get `time`. The lines are written when
+    /// [`take_done`](Self::take_done) returns the ticket. This works on any replica: a follower forwards them
+    /// to the leader.
     pub fn propose(&mut self, lines: &[u8], time: i64) -> Result<Ticket> {
         self.check_running()?;
         if reserved::is_named_in(lines) {
             return Err(Error::Reserved);
         }
-        // Refused here it hurts nobody; in the log it would stop the replica.
+        // A longer entry in the log would stop every replica.
         let (bytes, limit) = (lines.len() as u64, self.settings.lines_bytes_max());
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
@@ -300,22 +303,22 @@ impl<F: Fs> Replica<F> {
         Ok(ticket)
     }
 
-    /// Proposals made here that are written since the last call.
+    /// Proposals made here that were applied since the last call.
     pub fn take_done(&mut self) -> Vec<(Ticket, Applied)> {
         std::mem::take(&mut self.done)
     }
 
-    /// Nobody waits for this proposal any more.
+    /// The caller no longer waits for this proposal.
     pub fn cancel(&mut self, ticket: Ticket) {
         self.waiting.remove(&ticket);
     }
 
-    /// Does what raft asks for: sends, saves, applies, in etcd's order. After an error the replica must be dropped and
-    /// opened again.
+    /// Does what raft's Ready asks for, in etcd's order: send, save, apply. After an error, drop the replica
+    /// and open it again.
     pub fn run(&mut self, send: &mut dyn FnMut(u64, Vec<u8>)) -> Result<()> {
         self.check_running()?;
         if let Some(message) = self.stream.run(self.committed(), send)? {
-            // The files of a snapshot are all here, and are passed over now if it came too late.
+            // All files of a snapshot are here. Raft ignores the message if it is obsolete by now.
             self.step_raft(message)?;
         }
         while self.raft.has_ready() {
@@ -335,9 +338,10 @@ impl<F: Fs> Replica<F> {
             let entries: Vec<_> = ready.entries().iter().map(entry_to).collect();
             self.storage.save(&state, &entries)?;
             if let Some(snapshot) = &received {
-                // The state may be one that only commits, and the log must not be behind the snapshot.
+                // The state may contain only a commit index, which is not synced, but the log must not be
+                // behind the snapshot.
                 self.storage.sync()?;
-                // Taking the files over clears what is unfinished away.
+                // Installing removes unfinished directories.
                 self.stream.stop();
                 self.machine.install(snapshot)?;
                 self.raft.mut_store().install(snapshot);
@@ -376,7 +380,7 @@ impl<F: Fs> Replica<F> {
             let is_snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
             send(to, Message::Raft(message).encode(self.settings.group)?);
             if is_snapshot {
-                // It is offered again until the follower has taken it, or has caught up without.
+                // Raft sends it again until the follower has installed it or caught up.
                 self.raft.report_snapshot(to, SnapshotStatus::Finish);
             }
         }
@@ -391,7 +395,7 @@ impl<F: Fs> Replica<F> {
             }
             let Proposal { replica, ticket, time, lines } = Proposal::decode(&entry.data)?;
             let applied = self.machine.apply(entry.index, time, lines)?;
-            // After a restart a ticket may be given away again; the bytes tell.
+            // Tickets may repeat after a restart, so compare the bytes, too.
             let mine = replica == self.settings.id
                 && self.waiting.get(&ticket).is_some_and(|data| *data == entry.data[..]);
             if mine {
@@ -402,7 +406,7 @@ impl<F: Fs> Replica<F> {
         Ok(())
     }
 
-    /// Makes the applied state durable in files, says so in the log, and drops what is before it.
+    /// Makes the applied state durable in files, records it in the log, and truncates the log before it.
     pub fn snapshot(&mut self) -> Result<()> {
         let index = self.applied();
         if index <= self.snapshot_index {
@@ -413,7 +417,8 @@ impl<F: Fs> Replica<F> {
         let conf_state = etcd::ConfState { voters: self.settings.voters.clone(), ..Default::default() };
         let term = store.term_of(index).ok_or(Error::Corrupt("the term of the last applied entry"))?;
         let snapshot = etcd::Snapshot { data: Some(list.into()), conf_state, index, term };
-        // A group of one commits without a Ready that says so, and a snapshot above the log's commit is none.
+        // In a group of one, no Ready carries the commit index, and a snapshot must not be above the log's
+        // commit.
         let state = self.raft.store().initial_state()?.hard_state;
         let state = etcd::HardState { term: state.term, vote: state.vote, commit: state.commit };
         self.storage.save(&state, &[])?;
@@ -429,17 +434,17 @@ impl<F: Fs> Replica<F> {
         Ok(())
     }
 
-    /// Whether there is work to go on with by [`run`](Self::run), though nothing comes and no time passes.
+    /// Whether [`run`](Self::run) has more work without new messages or ticks.
     pub fn is_busy(&self) -> bool {
         self.stream.is_checking()
     }
 
-    /// Who it is.
+    /// Its id.
     pub fn id(&self) -> u64 {
         self.settings.id
     }
 
-    /// The last entry that was applied.
+    /// The index of the last applied entry.
     pub fn applied(&self) -> u64 {
         self.machine.applied()
     }
@@ -449,29 +454,30 @@ impl<F: Fs> Replica<F> {
         self.snapshot_index
     }
 
-    /// Whether it leads.
+    /// Whether it is the leader.
     pub fn is_leader(&self) -> bool {
         self.raft.raft.state == StateRole::Leader
     }
 
-    /// Who leads, as far as it knows; 0 for nobody.
+    /// The id of the leader as far as it knows; 0 if there is none.
     pub fn leader(&self) -> u64 {
         self.raft.raft.leader_id
     }
 
-    /// Every key with its values, as text, in the order of keys: equal on replicas that have applied the same.
+    /// Every key with its values as text, in key order. Replicas with the same applied index return the same
+    /// text.
     pub fn export(&self) -> Result<String> {
         self.machine.export()
     }
 
-    /// Makes everything durable and ends.
+    /// Makes everything durable and closes the replica.
     pub fn close(self) -> Result<()> {
         self.machine.close()?;
         Ok(self.storage.close()?)
     }
 }
 
-/// An opening that failed: by what is in the files, or by the system.
+/// Distinguishes corrupt files from system errors when opening fails.
 fn refused(error: tsmith_wal::Error) -> Error {
     match error.kind() {
         tsmith_wal::ErrorKind::Etcd(_) => Error::CorruptLog(error),

@@ -18,19 +18,21 @@ pub use typing::FieldTyping;
 use recent::Recent;
 use types::{ClaimConflict, TypeSet};
 
-/// Checks the types of one batch. It claims nothing: [`SchemaCheck::claim`] does, when the cache has admitted the batch.
+/// Checks the types of one batch without claiming them. [`SchemaCheck::claim`] claims them once the cache has
+/// admitted the batch.
 #[derive(Debug)]
 pub(crate) struct SchemaCheck<'t, K> {
     types: &'t FieldTypes,
-    /// That of `types` before the first look at them.
+    /// The version of `types` before the check.
     version: u64,
     typing: FieldTyping,
-    /// The type that a key has in cache or files.
+    /// The type of a key in cache or files.
     type_of_key: K,
     recent: Recent,
-    /// The types of the batch that are not established.
+    /// Types in the batch that are not established.
     wanted: FieldTable,
-    /// Whether some key is new whose field has another type in some series: another batch may bring the key as well.
+    /// Whether a key is new while its field has another type in another series. Then another batch may add
+    /// the same key concurrently.
     has_new_key: bool,
     widened: u64,
 }
@@ -54,7 +56,7 @@ impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
         self.widened
     }
 
-    /// Checks a whole batch, or refuses it naming the first field that has another type.
+    /// Checks a complete batch. The error names the first field with another type.
     pub(crate) fn batch(&mut self, operation: &'static str, batch: &Batch<'_>) -> Result<()> {
         for series in batch.series() {
             if !series.key().is_separable() {
@@ -75,9 +77,9 @@ impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
         Ok(())
     }
 
-    /// Claims the types that `batch`, which this checked, brings in. The cache has admitted the batch: it agrees with the
-    /// live store, and what frozen store and files hold stays. The batch is compared with them again if an established
-    /// type came, or points were deleted, since the check.
+    /// Claims the new types of `batch`, which this has checked. The cache has admitted the batch, so it
+    /// agrees with the live store, and frozen store and files do not change meanwhile. If a type was
+    /// established or points were deleted since the check, the batch is checked again.
     ///
     /// # Errors
     /// [`ErrorKind::TypeConflict`]: another batch came first.
@@ -96,8 +98,8 @@ impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
         })
     }
 
-    /// Compares the type of a column with what is established, and with the rest of the batch. True when the type is
-    /// not established; `Err` with another type that the field has.
+    /// Compares the type of a column with the established types and with the rest of the batch. Returns true
+    /// if the type is not established, and `Err` with the field's type if it differs.
     fn check(
         &mut self,
         series: SeriesKey<'_>,
@@ -129,7 +131,7 @@ impl<'t, K: Fn(FieldKey<'_>) -> Option<FieldType>> SchemaCheck<'t, K> {
         Ok(!established.contains(field_type))
     }
 
-    /// Notes a type that is not established, of a column that was accepted.
+    /// Records a type that is not established, of an accepted column.
     fn want(&mut self, series: SeriesKey<'_>, field: &[u8], field_type: FieldType) {
         let measurement = series.measurement();
         self.wanted.insert(measurement, field, field_type);
@@ -156,7 +158,7 @@ impl<K: Fn(FieldKey<'_>) -> Option<FieldType>> Schema for SchemaCheck<'_, K> {
         if !conflicts.is_empty() {
             return Err(conflicts);
         }
-        // Only now: a line that is rejected leaves no type behind.
+        // Only after all columns are accepted, so a rejected line leaves no type.
         for (field, field_type) in new.into_iter().map(|at| &columns[at]) {
             self.want(series, field, *field_type);
         }
@@ -176,12 +178,12 @@ mod tests {
         types: &FieldTypes,
         typing: FieldTyping,
     ) -> SchemaCheck<'_, impl Fn(FieldKey<'_>) -> Option<FieldType>> {
-        // One key is in a file already, as an integer.
+        // One key is already in a file, as an integer.
         let stored = |key: FieldKey<'_>| (key.series == b"cpu,host=old").then_some(FieldType::Integer);
         SchemaCheck::new(types, typing, stored)
     }
 
-    /// Checks one line of one field.
+    /// Checks a line with one field.
     fn field<K: Fn(FieldKey<'_>) -> Option<FieldType>>(
         check: &mut SchemaCheck<'_, K>,
         series: &[u8],
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn influxdb_has_one_type_per_measurement_and_field() {
+    fn measurement_typing_has_one_type_per_field() {
         let types = FieldTypes::default();
         let mut check = check(&types, FieldTyping::Measurement);
         for series in [&b"cpu,host=a"[..], b"cpu,host=b"] {
@@ -206,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn ours_has_one_type_for_each_series() {
+    fn series_typing_has_one_type_per_series() {
         let types = FieldTypes::default();
-        // Opening learns what the files hold.
+        // Opening learns the types in the files.
         types.learn(SeriesKey(b"cpu,host=old"), b"usage", FieldType::Integer);
         let mut check = check(&types, FieldTyping::Series);
         assert_eq!(field(&mut check, b"cpu,host=a", FieldType::Float), Ok(()));
@@ -218,8 +220,8 @@ mod tests {
         assert_eq!(field(&mut check, b"cpu,host=old", FieldType::Integer), Ok(()));
     }
 
-    /// Story: two series had a field with two types, and a write was refused with "is type float, already exists as type
-    /// float".
+    /// Story: after two series had a field with two types, a write was refused with "is type float, already
+    /// exists as type float".
     #[test]
     fn a_refusal_names_the_other_type() {
         let types = FieldTypes::default();
@@ -235,7 +237,7 @@ mod tests {
         }
     }
 
-    /// Story: a rejected line left the type of its other, new field behind, and a good line after it was rejected.
+    /// Story: a rejected line left the type of its other, new field. A valid line after it was then rejected.
     #[test]
     fn a_rejected_line_leaves_no_type() {
         for typing in [FieldTyping::Measurement, FieldTyping::Series] {
@@ -257,7 +259,7 @@ mod tests {
         runs.finish()
     }
 
-    /// Claims the one field of a batch as `field_type`.
+    /// Claims the field of a batch as `field_type`.
     fn claim(types: &FieldTypes, typing: FieldTyping, field_type: FieldType) -> Result<Claims<'_>> {
         let mut check = SchemaCheck::new(types, typing, |_| None);
         field(&mut check, b"cpu", field_type).expect("nothing is established");
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_holds_until_it_is_dropped_or_established() {
+    fn a_claim_lasts_until_it_is_dropped() {
         let (types, typing) = (FieldTypes::default(), FieldTyping::Measurement);
         let float = claim(&types, typing, FieldType::Float).expect("free");
         let again = claim(&types, typing, FieldType::Float).expect("the same type");

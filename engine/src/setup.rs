@@ -1,4 +1,4 @@
-//! Parts and options by name, as command lines give them.
+//! Parts and options by name, as on a command line.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use crate::driver::Driver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::{Dirs, FieldTyping, Manifest, Options, Parts, Registry, WriteOrder};
 
-/// Parts and options of an engine, each settable by the name of its flag.
+/// Parts and options of an engine, each set by the name of its flag.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
-    /// The parts that were named; the others are those of the directory, or the default ones.
+    /// The storer's name. `None` keeps the one in the manifest, or uses the default.
     pub storer: Option<String>,
-    /// Likewise.
+    /// The log's name; `None` as for the storer.
     pub log: Option<String>,
-    /// Likewise.
+    /// The encoder's name; `None` as for the storer.
     pub encoder: Option<String>,
-    /// Everything else.
+    /// All other options.
     pub options: Options,
 }
 
@@ -34,8 +34,8 @@ const RECOVERIES: &[(&str, RecoveryMode)] =
 const SWITCHES: &[(&str, bool)] = &[("on", true), ("off", false)];
 
 impl Setup {
-    /// The flags of options, each with the names it takes. `durability` also takes `interval:DURATION`, as in
-    /// `interval:100ms`. The flags `storer`, `log` and `encoder` take the names of a [`Registry`].
+    /// The option flags and their values. `durability` also accepts `interval:DURATION`, for example
+    /// `interval:100ms`. The flags `storer`, `log` and `encoder` take names of a [`Registry`].
     pub fn flags() -> Vec<(&'static str, Vec<&'static str>)> {
         fn names<T>(list: &[(&'static str, T)]) -> Vec<&'static str> {
             list.iter().map(|(name, _)| *name).collect()
@@ -49,11 +49,11 @@ impl Setup {
         ]
     }
 
-    /// Sets what `flag` names, without its dashes.
+    /// Sets the option of `flag`, given without dashes.
     ///
     /// # Errors
-    /// No such flag, or a value it does not take; the text lists what there is. Whether there is a part of the name that
-    /// was set is found out when the engine is opened.
+    /// An unknown flag or value. The error lists the known ones. Names of parts are checked when the engine
+    /// is opened.
     pub fn set(&mut self, flag: &str, value: &str) -> Result<()> {
         match flag {
             "storer" => self.storer = Some(value.to_owned()),
@@ -92,8 +92,8 @@ impl Setup {
         Ok(())
     }
 
-    /// The parts to open `dirs` with: those that were named, else those its manifest names, else the default ones.
-    pub fn parts_for(&self, dirs: &Dirs) -> Result<Parts> {
+    /// The parts for opening `dirs`: those set here, else those of the manifest, else the defaults.
+    fn parts_for(&self, dirs: &Dirs) -> Result<Parts> {
         let base = Manifest::read(&OsFs, &dirs.data)?.map(|manifest| manifest.parts).unwrap_or_default();
         Ok(Parts {
             storer: self.storer.clone().unwrap_or(base.storer),
@@ -102,13 +102,13 @@ impl Setup {
         })
     }
 
-    /// Opens the engine of `dirs`, made of parts of `registry`.
+    /// Opens the engine of `dirs` with parts of `registry`.
     pub fn open(&self, registry: &Registry, dirs: Dirs) -> Result<Box<dyn Driver>> {
         registry.open(&self.parts_for(&dirs)?, dirs, self.options.clone())
     }
 }
 
-/// Reads `100ms`, `5s`, `10m` or `2h`.
+/// Parses `100ms`, `5s`, `10m` or `2h`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_a_flag_lists_is_one_it_takes() {
+    fn every_listed_value_is_accepted() {
         for (flag, names) in Setup::flags() {
             for name in names {
                 Setup::default().set(flag, name).unwrap_or_else(|error| panic!("{error}"));
@@ -145,7 +145,8 @@ mod tests {
         let mut setup = Setup::default();
         setup.set("durability", "interval:100ms").expect("an interval");
         assert_eq!(setup.options.log.durability, Durability::Interval(Duration::from_millis(100)));
-        let error = setup.set("order", "random").expect_err("no such order").to_string();
-        assert!(error.contains("random") && error.contains("sync-then-publish"), "{error}");
+        let error = setup.set("order", "random").expect_err("no such order");
+        let ErrorKind::UnknownPart { part: "order", asked, known } = error.kind() else { panic!("{error}") };
+        assert!(asked == "random" && known.contains(&"sync-then-publish"), "{error}");
     }
 }

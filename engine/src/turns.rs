@@ -1,13 +1,13 @@
-//! [`Turns`]: batches that several threads write are admitted in the order of their text.
+//! [`Turns`]: threads that parse in parallel are admitted in the order of their texts.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Gives out turns. What is written by [`Engine::write_lines_in_turn`](crate::Engine::write_lines_in_turn) is admitted
-/// in the order of the turns, whichever thread has parsed its text first: so of two lines that give a field different
-/// types the one of the earlier turn counts.
+/// Hands out turns. Batches written with [`Engine::write_lines_in_turn`](crate::Engine::write_lines_in_turn)
+/// are admitted in the order of their turns, whichever thread finishes parsing first. If two lines give a
+/// field different types, the one with the earlier turn wins.
 #[derive(Debug, Default)]
 pub struct Turns {
     shared: Arc<Shared>,
@@ -24,7 +24,7 @@ struct Shared {
 struct Ended {
     /// All turns before this one have ended.
     all_before: u64,
-    /// Turns that ended although an earlier one has not.
+    /// Turns that ended before an earlier one.
     early: BTreeSet<u64>,
 }
 
@@ -36,9 +36,9 @@ impl Turns {
     }
 }
 
-/// A place in the order of admissions. It ends when it is dropped: a batch that fails holds up nobody.
+/// A place in the order of admissions. Dropping it ends the turn, so a failed batch blocks no other.
 #[derive(Debug)]
-#[must_use = "dropped, the turn has ended"]
+#[must_use = "dropping a turn ends it"]
 pub struct Turn {
     shared: Arc<Shared>,
     number: u64,
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_come_in_order_whatever_ends_first() {
+    fn turns_come_in_order() {
         let mut turns = Turns::default();
         let mut waiting: Vec<Turn> = (0..4).map(|_| turns.take()).collect();
         drop(waiting.remove(1));

@@ -1,4 +1,4 @@
-//! Reading what is on disk without changing any of it: files and log, as they lie there.
+//! Reads files and log of a directory without changing anything.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::schema::FieldTypes;
 
 const OPERATION: &str = "view";
 
-/// A directory, or single files of one, opened for reading only. What cannot be read is reported, and the rest goes on.
+/// A directory, or single files, opened for reading only. Unreadable parts are reported and skipped.
 ///
-/// Blocks are read by a table of decoders, whichever encoder the directory was made with.
+/// The decoders can read blocks of any encoder of the registry.
 #[derive(Debug)]
 pub struct View {
     files: Arc<Vec<Arc<TsmFile>>>,
@@ -34,10 +34,10 @@ pub struct View {
 }
 
 impl View {
-    /// Opens the files of `data` and replays the log of `wal` into memory, both by the parts of `registry`.
+    /// Opens the files of `data` and replays the log in `wal` into memory, with the parts of `registry`.
     ///
     /// # Errors
-    /// `data` does not exist, holds nothing to read, or is in use by an engine.
+    /// `data` does not exist, has no readable content, or is in use by an engine.
     pub fn open(registry: &Registry, data: &Path, wal: Option<&Path>) -> Result<Self> {
         let names = OsFs.list(data).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::at(OPERATION, data, ErrorKind::NoDirectory),
@@ -57,7 +57,7 @@ impl View {
         let wal = wal.filter(|wal| wal.is_dir());
         let mut log = wal.map(|wal| Log::read(registry, data, wal, StoredTypes::new())).unwrap_or_default();
         view.problems.extend(files::apply_deletes(Arc::make_mut(&mut view.files), &torn, &log.deletes));
-        // Records that contradict a file are known only now, when all deletes are.
+        // Whether a record contradicts a file is only known once all deletes are.
         let stored = view.stored_types(&log.cache);
         if let Some(wal) = wal.filter(|_| !stored.is_empty()) {
             log = Log::read(registry, data, wal, stored);
@@ -69,7 +69,7 @@ impl View {
         Ok(view)
     }
 
-    /// Opens one TSM file, with its tombstones.
+    /// Opens one TSM file and its tombstones.
     ///
     /// # Errors
     /// The file cannot be opened, or its name does not end in `.tsm`.
@@ -81,12 +81,12 @@ impl View {
         Ok(view)
     }
 
-    /// Replays what of one segment of a log passes its checks.
+    /// Replays the valid records of one log segment.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn open_segment(path: &Path) -> Result<Self> {
-        // A segment holds no blocks.
+        // A segment contains no blocks.
         let mut view = Self::empty(Decoders::standard());
         let mut log = Log::of(StoredTypes::new(), |replay| {
             tsmith_wal::replay_segment(&OsFs, path, RecoveryMode::Salvage, |found| {
@@ -113,7 +113,7 @@ impl View {
         }
     }
 
-    /// Adds a file; its tombstones, when their end is not sound.
+    /// Adds a file. Returns its tombstones if they end in a torn batch.
     fn add_file(&mut self, data: &Path, name: FileName) -> Option<TornTombstones> {
         match TsmFile::open_strictly(&OsFs, data, name) {
             Ok((file, torn)) => {
@@ -138,7 +138,7 @@ impl View {
         self.problems.extend(refused.chain(failure));
     }
 
-    /// The types that the files give to keys of which the log has values of another type.
+    /// The types in the files, for keys that have another type in the log.
     fn stored_types(&self, cache: &Cache<Ring>) -> StoredTypes {
         let fields = FieldTypes::default();
         for file in self.files.iter() {
@@ -148,17 +148,17 @@ impl View {
         stored_types(&files::two_types(&fields, &self.files, cache))
     }
 
-    /// What could not be read: each a file, or a record of the log, that is missing from what the view shows.
+    /// Files and log records that could not be read and are missing from the view.
     pub fn problems(&self) -> &[Error] {
         &self.problems
     }
 
-    /// What of the log could not be read.
+    /// The gaps in the log.
     pub fn gaps(&self) -> &[Gap] {
         &self.log.gaps
     }
 
-    /// Records of the log that no checksum covers, and that influxd accepted after a crash.
+    /// Log records without a checksum that influxd accepted after a crash.
     pub fn unverified(&self) -> &[Unverified] {
         &self.log.unverified
     }
@@ -168,17 +168,18 @@ impl View {
         &self.files
     }
 
-    /// Bytes of the log's values in memory, by InfluxDB's account.
+    /// Bytes of the log's values in memory, counted as InfluxDB does.
     pub fn cache_bytes(&self) -> u64 {
         self.cache.size()
     }
 
-    /// Every composite key that has values, ascending. Corrupt keys are among the problems instead.
+    /// All composite keys that have values, ascending. Corrupt keys are reported as problems instead.
     pub fn keys(&self) -> Vec<Vec<u8>> {
         merged_keys(&self.cache, &self.files)
     }
 
-    /// Calls `f` with every key that has values and its type, in any order; more than once for a key in several files.
+    /// Calls `f` with every key that has values and its type, in any order. A key in several files is passed
+    /// several times.
     pub fn field_types(&self, f: &mut dyn FnMut(FieldKey<'_>, FieldType)) {
         self.cache.keys(f);
         for file in &*self.files {
@@ -190,13 +191,13 @@ impl View {
         }
     }
 
-    /// Reads keys one after the other, with the same buffers.
+    /// A reader that reads one key after the other and reuses its buffers.
     pub fn reader(&self) -> ViewReader<'_> {
         ViewReader { view: self, keys: KeyReader::new(&self.decoders) }
     }
 }
 
-/// What a log holds, as far as it can be read and replayed.
+/// The content of a log, as far as it can be read and replayed.
 #[derive(Debug, Default)]
 struct Log {
     cache: Cache<Ring>,
@@ -210,7 +211,7 @@ impl Log {
         Self::of(stored, |replay| registry.read_log(&OsFs, data, wal, replay))
     }
 
-    /// What `read` gives to the function that it gets.
+    /// Collects the records that `read` passes to its argument.
     fn of(
         stored: StoredTypes,
         read: impl FnOnce(&mut dyn FnMut(Position, Record<'_>) -> tsmith_wal::Result<()>) -> Result<Recovery>,
@@ -226,13 +227,13 @@ impl Log {
     }
 }
 
-/// Keeps engines out of a directory for as long as it lives.
+/// A lock that keeps engines out of a directory until it is dropped.
 #[derive(Debug)]
 pub struct Held {
     _lock: OsFile,
 }
 
-/// Holds `data` against engines, where it has a lock: InfluxDB's directories have none. Nothing is created.
+/// Locks `data` against engines if it has a lock file; InfluxDB's directories have none. Creates nothing.
 ///
 /// # Errors
 /// An engine has the directory open.
@@ -253,32 +254,34 @@ pub struct ViewReader<'v> {
 }
 
 impl ViewReader<'_> {
-    /// Replaces `out` by the points of `key` inside `range`, ascending; of several values of one time the newest.
+    /// Replaces `out` by the points of `key` inside `range`, ascending. If a time has several values, the
+    /// newest wins.
     pub fn read(&mut self, key: FieldKey<'_>, range: TimeRange, out: &mut Column) -> Result<()> {
         self.keys.read(&self.view.cache, || Arc::clone(&self.view.files), key, range, out)
     }
 
-    /// Goes to the first point of `key` inside `range`, or descending to the last, for [`ViewReader::next`].
+    /// Moves to the first point of `key` inside `range`, or to the last one when descending. Then call
+    /// [`ViewReader::next`].
     pub fn begin(&mut self, key: FieldKey<'_>, range: TimeRange, direction: Direction) -> Result<()> {
         self.keys.begin(&self.view.cache, || Arc::clone(&self.view.files), key, range, direction)
     }
 
-    /// Replaces `out` by the next points, in the direction that was asked for; false when there is none left. Blocks are
-    /// read when their time comes.
+    /// Replaces `out` by the next points in the direction given to [`begin`](Self::begin). Returns false at
+    /// the end. Blocks are read on demand.
     ///
     /// # Errors
-    /// A block that cannot be read; the next call goes on behind it.
+    /// A block cannot be read. The next call continues after it.
     pub fn next(&mut self, out: &mut Column) -> Result<bool> {
         self.keys.next(out)
     }
 
-    /// Goes to the first point at `time` or after it; descending, at `time` or before it.
+    /// Moves to the first point at or after `time`; when descending, to the last one at or before it.
     pub fn seek(&mut self, time: i64) {
         self.keys.seek(time);
     }
 }
 
-/// The composite keys of cache and files, ascending, each once.
+/// The composite keys of cache and files, ascending and unique.
 pub(crate) fn merged_keys<S: Storer>(cache: &Cache<S>, files: &[Arc<TsmFile>]) -> Vec<Vec<u8>> {
     let mut keys = Vec::new();
     cache.keys(&mut |key, _| keys.push(key.to_composite()));

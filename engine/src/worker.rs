@@ -1,4 +1,4 @@
-//! The background thread: takes a snapshot when the cache is large, full or idle, never in a caller's way.
+//! The background thread: takes a snapshot when the cache is large, full or idle.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -13,13 +13,13 @@ use tsmith_wal::Log;
 
 use crate::{Error, Inner};
 
-/// How often the thread looks without being woken.
+/// How often the thread checks the cache without being woken.
 const TICK: Duration = Duration::from_secs(1);
 
-/// After failures in a row the thread waits longer and longer, up to this.
+/// Maximum pause after repeated failures.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// After so many failures in a row no write waits for a snapshot any more.
+/// After this many consecutive failures, writes no longer wait for a snapshot.
 const FAILURES_MAX: u32 = 2;
 
 /// The engine's side of the thread.
@@ -31,7 +31,7 @@ pub(crate) struct Worker {
     woken: Receiver<()>,
     handle: Mutex<Option<JoinHandle<()>>>,
     read_only: Arc<AtomicBool>,
-    /// Why snapshots fail, once several have failed in a row.
+    /// Why snapshots fail, if several have failed in a row.
     failing: Mutex<Option<Error>>,
 }
 
@@ -49,7 +49,7 @@ impl Worker {
         }
     }
 
-    /// Starts the thread. It lives until [`Worker::stop`], or until the engine is dropped.
+    /// Starts the thread. It runs until [`Worker::stop`], or until the engine is dropped.
     pub(crate) fn start<S: Storer, L: Log + ?Sized, E: BlockEncoder>(&self, inner: Weak<Inner<S, L, E>>) {
         let woken = self.woken.clone();
         let read_only = ReadOnlyOnPanic::new(&self.read_only);
@@ -60,27 +60,29 @@ impl Worker {
         let thread = thread::Builder::new().name("tsmith-snapshot".to_owned()).spawn(work);
         match thread {
             Ok(handle) => *self.handle.lock() = Some(handle),
-            // Without a thread the engine still works; snapshots are then taken on demand only.
-            Err(error) => tracing::error!(%error, "no thread for snapshots"),
+            // Without a thread the engine still works. Snapshots are then taken on demand only.
+            Err(error) => {
+                tracing::error!(%error, "cannot start the snapshot thread; snapshots are taken on demand only");
+            }
         }
     }
 
-    /// Notes that something was written just now.
+    /// Records the time of a write.
     pub(crate) fn note_write(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_write_ms.store(now, Ordering::Relaxed);
     }
 
-    /// Asks for a look at the cache.
+    /// Wakes the thread to check the cache.
     pub(crate) fn wake(&self) {
         if let Some(Err(TrySendError::Disconnected(()))) =
             self.wake.lock().as_ref().map(|wake| wake.try_send(()))
         {
-            tracing::debug!("the snapshot thread is gone");
+            tracing::debug!("the snapshot thread has ended");
         }
     }
 
-    /// Ends the thread, after the snapshot it may be taking.
+    /// Stops the thread, after a running snapshot.
     pub(crate) fn stop(&self) {
         self.wake.lock().take();
         if let Some(handle) = self.handle.lock().take()
@@ -91,39 +93,39 @@ impl Worker {
         }
     }
 
-    /// Lets nothing be written any more: what is on disk is not known.
+    /// Refuses all further writes, because the content of the disk is unknown.
     pub(crate) fn make_read_only(&self) {
         self.read_only.store(true, Ordering::Release);
     }
 
-    /// Whether the thread died of a panic.
+    /// Whether writes are refused.
     pub(crate) fn is_read_only(&self) -> bool {
         self.read_only.load(Ordering::Acquire)
     }
 
-    /// What is set when a thread of the engine panics.
+    /// The flag that is set when a thread of the engine panics.
     pub(crate) fn read_only_flag(&self) -> &Arc<AtomicBool> {
         &self.read_only
     }
 
-    /// Why snapshots fail, if several have failed since the last one that did not.
+    /// Why snapshots fail, if several have failed since the last success.
     pub(crate) fn failing(&self) -> Option<Error> {
         self.failing.lock().clone()
     }
 
-    /// Notes that a snapshot freed memory.
+    /// Records that a snapshot freed memory.
     pub(crate) fn note_snapshot(&self) {
         self.failing.lock().take();
     }
 
-    /// How long ago something was written.
+    /// Time since the last write.
     pub(crate) fn idle(&self) -> Duration {
         let last = Duration::from_millis(self.last_write_ms.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(last)
     }
 }
 
-/// Tells the engine when its thread unwinds.
+/// Makes the engine read-only if its thread panics.
 pub(crate) struct ReadOnlyOnPanic(Arc<AtomicBool>);
 
 impl ReadOnlyOnPanic {
@@ -149,14 +151,14 @@ fn run<S: Storer, L: Log + ?Sized, E: BlockEncoder>(inner: &Weak<Inner<S, L, E>>
             _ => {}
         }
         let Some(inner) = inner.upgrade() else { return };
-        // After a failure the frozen store waits, whatever the live one holds by now.
+        // After a failure the frozen store must be written, whatever the size of the live one.
         pause = match if pause > TICK { inner.snapshot().map(drop) } else { inner.snapshot_if_due() } {
             Ok(()) => {
                 failures = 0;
                 TICK
             }
             Err(error) => {
-                tracing::error!(%error, "the snapshot failed and will be tried again; the log keeps the data");
+                tracing::error!(%error, "the snapshot failed and will be retried; the log keeps the data");
                 failures += 1;
                 if failures >= FAILURES_MAX {
                     *inner.worker.failing.lock() = Some(error);

@@ -1,4 +1,4 @@
-//! How fast a merge may write, and whether it should go on.
+//! How fast a merge may write, and when it must stop.
 
 use std::ops::ControlFlow;
 use std::thread;
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Bytes that are gathered before the clock is looked at.
+/// Bytes written between two looks at the clock.
 const STEP_BYTES: usize = 64 << 10;
 
-/// Longest sleep before looking whether to go on.
+/// Longest sleep between two checks whether to continue.
 const NAP: Duration = Duration::from_millis(20);
 
-/// A limit of bytes a second for all merges together, with a burst of as much as one second gives.
+/// A limit in bytes per second for all merges together. The burst is one second's worth.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     bytes_per_second: u64,
-    /// When all that was taken so far will have been paid for.
+    /// The time at which all bytes taken so far are within the limit.
     paid: Mutex<Option<Instant>>,
 }
 
@@ -25,7 +25,7 @@ impl Throttle {
         Self { bytes_per_second: bytes_per_second.max(1), paid: Mutex::new(None) }
     }
 
-    /// Takes so many bytes; says until when to wait before taking more.
+    /// Takes `bytes` and returns when the caller may take more.
     fn take(&self, bytes: usize, now: Instant) -> Instant {
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
         let mut paid = self.paid.lock();
@@ -36,7 +36,7 @@ impl Throttle {
     }
 }
 
-/// One merge's view of it.
+/// The throttle as one merge uses it.
 pub(crate) struct Pace<'c> {
     throttle: Option<&'c Throttle>,
     goes_on: &'c dyn Fn() -> bool,
@@ -48,7 +48,8 @@ impl<'c> Pace<'c> {
         Self { throttle, goes_on, owed: 0 }
     }
 
-    /// Notes that so many bytes were written; waits if that was too fast. Break when the merge is to end.
+    /// Records that `bytes` were written, and waits if that was too fast. Returns `Break` if the merge must
+    /// stop.
     pub(crate) fn wrote(&mut self, bytes: usize) -> ControlFlow<()> {
         self.owed += bytes;
         if let Some(throttle) = self.throttle.filter(|_| self.owed >= STEP_BYTES) {
@@ -70,19 +71,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_free_and_then_bytes_take_their_time() {
+    fn a_burst_is_free_then_the_limit_holds() {
         let throttle = Throttle::new(1000);
         let now = Instant::now();
         assert!(throttle.take(1000, now) <= now, "a second's worth at once");
         assert_eq!(throttle.take(500, now), now + Duration::from_millis(500));
-        // What was not used is not saved up beyond the burst.
+        // Unused capacity is not saved beyond one burst.
         let later = now + Duration::from_secs(100);
         assert!(throttle.take(1000, later) <= later);
         assert_eq!(throttle.take(2000, later), later + Duration::from_secs(2));
     }
 
     #[test]
-    fn whoever_waits_hears_that_it_should_end() {
+    fn a_waiting_merge_stops_when_asked() {
         let throttle = Throttle::new(1);
         let ended = || false;
         assert!(Pace::new(Some(&throttle), &ended).wrote(1 << 30).is_break());

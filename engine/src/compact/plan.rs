@@ -1,8 +1,9 @@
-//! Which files to merge next: pure functions over what is known of the files.
+//! Which files to merge next: pure functions over facts about the files.
 //!
-//! Files of one generation count as one; its level is the sequence number of its first file, at most [`LEVEL_MAX`]. A
-//! merge takes the highest generation of its inputs and a sequence number above all of theirs, so levels rise. What is
-//! newer is told by the name alone, so a plan is always a run of neighbouring generations, each of them whole.
+//! Files of one generation count as one. Its level is the sequence number of its first file, at most
+//! [`LEVEL_MAX`]. The output of a merge gets the highest generation of its inputs and a sequence number above
+//! all of theirs, so levels rise. Only the name tells which file is newer, so a plan is always a run of
+//! complete neighbouring generations.
 //!
 //! ```text
 //! oldest   4  4  4  3  1  3  1  1  1  1  1  1  1  1  1   newest        (levels)
@@ -10,8 +11,8 @@
 //!           4: tail  level 3       level 1
 //! ```
 //!
-//! Three kinds of generations are walls, over which nothing is merged: those in use by another plan, those that could
-//! not be read, and those that are as large as files get and have full blocks.
+//! Nothing is merged across a wall. A generation is a wall if another plan uses it, if it could not be read,
+//! or if it has the maximum file size and full blocks.
 
 use std::ops::Range;
 
@@ -20,45 +21,45 @@ use tsmith_tsm::format::FILE_BYTES_MAX;
 
 use crate::files::FileName;
 
-/// The highest level: files of this or a higher sequence number are merged by size.
+/// The highest level. Files with this sequence number or a higher one are merged by size.
 pub(crate) const LEVEL_MAX: u8 = 4;
 
-/// So many generations of level 1 are merged at a time.
+/// How many generations of level 1 one merge takes.
 const LEVEL_1_GENERATIONS: usize = 8;
 
-/// So many generations of the other levels.
+/// How many generations of a higher level one merge takes.
 const GENERATIONS: usize = 4;
 
 /// Why files are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PlanKind {
-    /// Enough neighbours of this level, 1 to 3.
+    /// There are enough neighbours of this level, 1 to 3.
     Level(u8),
-    /// Enough neighbours of the highest level and of similar size.
+    /// There are enough neighbours of the highest level and of similar size.
     Tail,
-    /// Nothing was written for long: all of the shard.
+    /// Nothing was written for a long time: the whole shard.
     Full,
-    /// Many neighbours that no other plan takes, together larger than the one before them.
+    /// Many neighbours that no other plan takes, together larger than the generation before them.
     Optimize,
 }
 
-/// What a plan needs to know of a file.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+/// Facts about a file that the planner needs.
+#[expect(clippy::struct_excessive_bools, reason = "these are independent facts")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileFacts {
     pub(crate) name: FileName,
     pub(crate) bytes: u64,
-    /// Points of it are deleted, and have been for long enough to make a merge worth while for that alone.
+    /// The file has tombstones that are old enough to justify a merge by themselves.
     pub(crate) tombstoned: bool,
     /// Its blocks are as full as a full merge would make them.
     pub(crate) full_blocks: bool,
-    /// A plan that runs has it.
+    /// A running plan uses it.
     pub(crate) busy: bool,
     /// It could not be read.
     pub(crate) corrupt: bool,
 }
 
-/// Files to be merged into one generation, oldest first.
+/// Files to merge into one generation, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) kind: PlanKind,
@@ -69,7 +70,7 @@ pub(crate) struct Plan {
 /// Files of one generation.
 #[derive(Debug)]
 struct Generation {
-    /// Places of its files among all.
+    /// Indexes of its files in the list of all files.
     files: Range<usize>,
     level: u8,
     bytes: u64,
@@ -82,7 +83,7 @@ impl Generation {
         let members = &files[range.clone()];
         let bytes = members.iter().map(|file| file.bytes).sum();
         let tombstoned = members.iter().any(|file| file.tombstoned);
-        // A merge could neither shorten it nor join it to others.
+        // A merge could neither shorten it nor join it with others.
         let is_final = bytes > FILE_BYTES_MAX && !tombstoned && members.iter().all(|file| file.full_blocks);
         Self {
             level: members.first().map_or(0, |file| file.name.sequence.clamp(1, LEVEL_MAX.into()) as u8),
@@ -94,10 +95,10 @@ impl Generation {
     }
 }
 
-/// All plans that are due, each file in at most one; the most urgent first. `files` are those of the shard, ascending.
-/// `cold` means that nothing was written for so long that the whole shard is worth a merge.
+/// All plans that are due, most urgent first. No file is in two plans. `files` are the files of the shard,
+/// ascending. `cold` means that nothing was written for so long that merging the whole shard pays.
 ///
-/// Law: whatever is carried out of this, in whatever order, in the end nothing is due.
+/// Law: if plans are carried out in any order, planning comes to an end.
 pub(crate) fn plans(files: &[FileFacts], cold: bool) -> Vec<Plan> {
     let mut planner = Planner { files, generations: generations(files), plans: Vec::new() };
     if cold {
@@ -112,7 +113,7 @@ pub(crate) fn plans(files: &[FileFacts], cold: bool) -> Vec<Plan> {
     planner.plans
 }
 
-/// The plan of a caller who wants the whole shard merged, now: all runs between files that cannot be read.
+/// The plans to merge the whole shard now: all runs between files that cannot be read.
 pub(crate) fn everything(files: &[FileFacts], mode: MergeMode) -> Vec<Plan> {
     let mut generations = generations(files);
     for generation in &mut generations {
@@ -142,9 +143,9 @@ struct Planner<'f> {
 }
 
 impl Planner<'_> {
-    /// The longest runs of neighbours without a wall and of no higher level than `level`. With `trim` each ends with a
-    /// generation of `level`: the younger ones behind it have time to rise by themselves, and those before it never
-    /// would, since nothing comes to join them.
+    /// The longest runs of generations with no wall and no level above `level`. With `trim` each run ends
+    /// with a generation of `level`. Generations of lower levels at the end of a run will rise by themselves.
+    /// Those before it never would, because nothing newer joins them.
     fn runs(&self, level: u8, trim: bool) -> Vec<Range<usize>> {
         let fits = |at: usize| self.generations.get(at).is_some_and(|g| !g.wall && g.level <= level);
         let mut runs = Vec::new();
@@ -168,7 +169,7 @@ impl Planner<'_> {
 
     fn plan_level(&mut self, level: u8) {
         let count = if level == 1 { LEVEL_1_GENERATIONS } else { GENERATIONS };
-        // Level 3 is merged again by what follows; until then its blocks are good enough as they are.
+        // Level 4 merges the output of level 3 again, so copied blocks are good enough.
         let mode = if level == 3 { MergeMode::Fast } else { MergeMode::Full };
         for run in self.runs(level, true) {
             let mut from = run.start;
@@ -190,7 +191,7 @@ impl Planner<'_> {
                 let lopsided =
                     chunk.len() > 1 && self.generations[from].bytes / 2 > self.generations[from + 1].bytes;
                 if lopsided && !self.generations[from].tombstoned {
-                    // To merge a large file with much smaller ones is to rewrite it for little.
+                    // Merging a large file with much smaller ones rewrites it for little gain.
                     from += 1;
                     continue;
                 }
@@ -221,7 +222,7 @@ impl Planner<'_> {
 
     fn plan_full(&mut self) {
         if self.files.iter().any(|file| file.busy) {
-            // What runs would have to be merged once more.
+            // The output of a running merge would have to be merged again.
             return;
         }
         for run in self.runs(LEVEL_MAX, false) {

@@ -1,35 +1,37 @@
-//! A delete as the log has it: its points, the files that get tombstones, and the records it takes.
+//! A delete as the log stores it: its points, the files that get tombstones, and how it is split into
+//! records.
 
 use tsmith_codecs::{FieldKey, TimeRange};
 
 use crate::files::name::FileName;
 
-/// Keys of one record of the log together; a delete of more takes several records, which count only when all are there.
+/// Maximum bytes of keys in one record. A larger delete takes several records, which count only if all are
+/// present.
 const RECORD_KEY_BYTES: usize = 8 << 20;
 
-/// What a key begins with that is none, but names a file to which the delete gives tombstones. It has no series, so
-/// that nothing can be stored under it; InfluxDB finds nothing of that name in its cache and goes on.
+/// Prefix of a pseudo-key that names a file to which the delete adds tombstones. It has no series, so nothing
+/// can be stored under it. InfluxDB does not find it in its cache and ignores it.
 const FILE_MARK: &[u8] = b"tsmith.tombstone ";
 
-/// What a key begins with that is none, but says which part of a delete of several records this one is.
+/// Prefix of a pseudo-key that numbers the records of a delete with several records.
 const PART_MARK: &[u8] = b"tsmith.part ";
 
-/// Points that are deleted: of these composite keys, which ascend, all inside the range.
+/// Deleted points: all points of these ascending composite keys inside the range.
 #[derive(Debug)]
 pub(crate) struct Deletion {
     pub(crate) keys: Vec<Vec<u8>>,
     pub(crate) range: TimeRange,
 }
 
-/// A delete that the log holds.
+/// A delete that was read from the log.
 #[derive(Debug)]
 pub(crate) struct Replayed {
     pub(crate) deletion: Deletion,
-    /// The files it gave tombstones, and where those of each ended before.
+    /// The files that get tombstones, and the length of each tombstone file before the delete.
     pub(crate) files: Vec<(FileName, u64)>,
 }
 
-/// The keys in records that are not too long.
+/// Splits the keys into records of limited size.
 pub(super) fn parts(keys: &[Vec<u8>]) -> Vec<&[Vec<u8>]> {
     let (mut parts, mut rest) = (Vec::new(), keys);
     while !rest.is_empty() {
@@ -58,19 +60,19 @@ fn read_part_mark(key: FieldKey<'_>) -> Option<(u64, u64)> {
 /// The deletes of a log, while it is replayed.
 #[derive(Debug, Default)]
 pub(crate) struct Deletes {
-    /// Those that are whole.
-    pub(crate) whole: Vec<Replayed>,
-    /// One of which parts are missing yet, and how many were there.
+    /// Deletes that are complete.
+    pub(crate) complete: Vec<Replayed>,
+    /// A delete with missing parts, and how many parts were read.
     begun: Option<(Replayed, u64)>,
 }
 
 impl Deletes {
-    /// Takes a record; true when it is a delete, or the last part of one.
+    /// Takes a record. Returns true if it completes a delete.
     pub(crate) fn take(&mut self, keys: &[FieldKey<'_>], range: TimeRange) -> bool {
         let mut read = Replayed::new(keys, range);
         let Some((part, of)) = keys.iter().rev().find_map(|&key| read_part_mark(key)) else {
             self.interrupt();
-            self.whole.push(read);
+            self.complete.push(read);
             return true;
         };
         match self.begun.take() {
@@ -79,9 +81,9 @@ impl Deletes {
                 read = begun;
             }
             None if part == 1 => {}
-            // The beginning is missing: a crash took it, or a salvage left it out.
+            // The first part is missing: a crash removed it, or salvage dropped it.
             begun => {
-                tracing::warn!(part, of, had = ?begun.map(|(_, parts)| parts), "a part of a delete is missing: left out");
+                tracing::warn!(part, of, had = ?begun.map(|(_, parts)| parts), "a part of a delete is missing, so the delete is dropped");
                 if part != 1 {
                     return false;
                 }
@@ -91,14 +93,14 @@ impl Deletes {
             self.begun = Some((read, part));
             return false;
         }
-        self.whole.push(read);
+        self.complete.push(read);
         true
     }
 
-    /// Something else follows: what has begun was never acknowledged.
+    /// Another record follows. The incomplete delete was never acknowledged.
     pub(crate) fn interrupt(&mut self) {
         if let Some((_, parts)) = self.begun.take() {
-            tracing::warn!(parts, "a delete that was not finished is left out");
+            tracing::warn!(parts, "dropped an incomplete delete");
         }
     }
 }
@@ -114,12 +116,12 @@ fn read_file_mark(key: FieldKey<'_>) -> Option<(FileName, u64)> {
 }
 
 impl Replayed {
-    /// Whether it took points from this file.
+    /// Whether it deleted points from this file.
     pub(crate) fn names(&self, file: FileName) -> bool {
         self.files.iter().any(|(name, _)| *name == file)
     }
 
-    /// A delete as the log has it.
+    /// Separates the keys of a record from its marks.
     pub(crate) fn new(keys: &[FieldKey<'_>], range: TimeRange) -> Self {
         let files = keys.iter().filter_map(|&key| read_file_mark(key)).collect();
         let is_mark = |key| read_file_mark(key).is_some() || read_part_mark(key).is_some();
@@ -143,15 +145,15 @@ mod tests {
         let replayed = Replayed::new(&keys, TimeRange::new(1, 2));
         assert_eq!(replayed.files, [(name, 4711)]);
         assert_eq!(replayed.deletion.keys, [b"cpu#!~#f".to_vec(), b"cpu,host=b#!~#f".to_vec()]);
-        // A field of such a name is a field, in whatever series.
+        // In a series, a field of such a name is an ordinary field.
         let alike = [FieldKey::new(b"m", &mark), FieldKey::new(b"", b"tsmith.tombstone 7")];
         let replayed = Replayed::new(&alike, TimeRange::ALL);
         assert_eq!((replayed.files.len(), replayed.deletion.keys.len()), (0, 2));
     }
 
-    /// A delete of many keys was several deletes to a crash.
+    /// Story: after a crash, a delete with many keys was partly carried out.
     #[test]
-    fn a_delete_of_several_records_is_whole_or_absent() {
+    fn a_delete_of_several_records_is_atomic() {
         let range = TimeRange::new(1, 2);
         let file = file_mark(FileName { generation: 1, sequence: 1 }, 0);
         let marks: Vec<Vec<u8>> = (1..=3).map(|part| part_mark(part, 3)).collect();
@@ -161,15 +163,15 @@ mod tests {
         };
         let mut deletes = Deletes::default();
         assert!(!deletes.take(&record(0), range) && !deletes.take(&record(1), range));
-        assert!(deletes.whole.is_empty() && deletes.take(&record(2), range));
-        assert_eq!(deletes.whole[0].deletion.keys, [&b"a#!~#f"[..], b"b#!~#f", b"c#!~#f"]);
-        assert_eq!(deletes.whole[0].files.len(), 1);
-        // Cut off, then others; begun again; with a hole; without a beginning.
+        assert!(deletes.complete.is_empty() && deletes.take(&record(2), range));
+        assert_eq!(deletes.complete[0].deletion.keys, [&b"a#!~#f"[..], b"b#!~#f", b"c#!~#f"]);
+        assert_eq!(deletes.complete[0].files.len(), 1);
+        // Cut off; started twice; a part is missing; the first part is missing; a part is repeated.
         for parts in [&[0, 1][..], &[0, 0, 1], &[0, 2], &[1, 2], &[0, 1, 1, 2]] {
             let mut deletes = Deletes::default();
-            let whole = parts.iter().filter(|&&part| deletes.take(&record(part), range)).count();
-            assert_eq!((whole, deletes.whole.len()), (0, 0), "{parts:?}");
-            assert!(deletes.take(&[FieldKey::new(b"z", b"f")], range), "others are as they were");
+            let complete = parts.iter().filter(|&&part| deletes.take(&record(part), range)).count();
+            assert_eq!((complete, deletes.complete.len()), (0, 0), "{parts:?}");
+            assert!(deletes.take(&[FieldKey::new(b"z", b"f")], range), "later deletes are complete");
             assert!(!deletes.take(&record(2), range), "{parts:?}: interrupted");
         }
         let mut deletes = Deletes::default();
@@ -177,7 +179,7 @@ mod tests {
         deletes.interrupt();
         assert!(!deletes.take(&record(1), range) && !deletes.take(&record(2), range));
         let twice = [0, 0, 1, 2].map(|part| deletes.take(&record(part), range));
-        assert_eq!(twice, [false, false, false, true], "the first attempt is forgotten");
+        assert_eq!(twice, [false, false, false, true], "the first attempt is dropped");
     }
 
     #[test]

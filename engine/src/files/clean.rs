@@ -1,4 +1,4 @@
-//! What a crash leaves in a directory besides its files.
+//! Leftovers of a crash in a data directory.
 
 use std::io;
 use std::path::Path;
@@ -9,31 +9,31 @@ use super::FileName;
 use crate::error::{Context, Result};
 use crate::manifest::MANIFEST_NAME;
 
-/// Removes what was left half written, ours or InfluxDB's, and tombstones of files that are gone. Says so, and names
-/// what it leaves although nobody reads it.
+/// Removes half-written files, ours or InfluxDB's, and tombstones whose TSM file is gone. Logs what it
+/// removes, and logs quarantined files, which stay.
 pub(crate) fn remove_leftovers<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let names = fs.list(dir).on("list", dir)?;
     let names: Vec<&str> = names.iter().filter_map(|name| name.to_str()).collect();
     if names.iter().any(|name| is_orphan(name, &names)) {
-        // A crash may have come before its file was gone durably, and that would come back without it.
+        // After a crash the TSM file may not be gone durably. It must not reappear without its tombstones.
         fs.sync_dir(dir).on("sync", dir)?;
     }
     let mut removed = false;
     for name in &names {
         let path = dir.join(name);
         if name.strip_suffix(".bad").is_some_and(|stem| file_of(stem).is_some()) {
-            tracing::warn!(path = %path.display(), "this file was quarantined as corrupt; its points are not read");
+            tracing::warn!(path = %path.display(), "quarantined file: its points are not read");
         }
         if !is_temporary(name) && !is_orphan(name, &names) {
             continue;
         }
         match fs.remove(&path) {
             Ok(()) => {
-                tracing::info!(path = %path.display(), "removed what a crash left");
+                tracing::info!(path = %path.display(), "removed a leftover of a crash");
                 removed = true;
             }
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                tracing::warn!(path = %path.display(), "a directory has the name of a temporary file");
+                tracing::warn!(path = %path.display(), "a directory has the name of a temporary file; it stays");
             }
             Err(error) => return Err(error).on("remove temporary", &path),
         }
@@ -41,19 +41,19 @@ pub(crate) fn remove_leftovers<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     if removed { fs.sync_dir(dir).on("sync", dir) } else { Ok(()) }
 }
 
-/// The file that `name` is about, by its generation and sequence.
+/// The TSM file that `name` belongs to, by its generation and sequence.
 pub(super) fn file_of(name: &str) -> Option<FileName> {
     let (numbers, _) = name.split_once('.')?;
     FileName::parse(&format!("{numbers}.tsm"))
 }
 
-/// `.tsm.tmp`, `.tombstone.tmp`, `.tsm.idx.tmp` and the like, and the manifest's.
+/// `.tsm.tmp`, `.tombstone.tmp`, `.tsm.idx.tmp` and the like, and the temporary manifest.
 fn is_temporary(name: &str) -> bool {
     name.strip_suffix(".tmp").is_some_and(|stem| stem == MANIFEST_NAME || file_of(name).is_some())
 }
 
-/// Tombstones whose file is gone. They are removed after it, and would delete points of the next file of that name. Not
-/// when the file was only quarantined: if somebody brings it back, it needs them.
+/// Tombstones whose file is gone. They would delete points of the next file of that name. If the file was
+/// only quarantined they stay, because a restored file needs them.
 fn is_orphan(name: &str, names: &[&str]) -> bool {
     let Some(stem) = name.strip_suffix(".tombstone").filter(|_| file_of(name).is_some()) else {
         return false;
@@ -104,6 +104,6 @@ mod tests {
             fs.list(dir).expect("names").iter().map(|name| name.to_string_lossy().into_owned()).collect();
         assert_eq!(left, expected);
         let after = fs.crash(1).list(dir).expect("names").len();
-        assert!(after <= stay.len(), "what was removed does not come back");
+        assert!(after <= stay.len(), "removed files do not reappear");
     }
 }

@@ -1,9 +1,9 @@
-//! What of the files is live, and of which type: as the deletes of the log leave them.
+//! Which points of the files are live, and their types, once the deletes of the log are applied.
 //!
-//! One rule decides which types go together, for who opens a directory, checks it or repairs it. Of a key all points that
-//! are live, in files and in the log, have one type: readers merge them, and so does a compaction. What is deleted whole
-//! does not count. Where two differ the older one is right, as it is for a write: that of the oldest file, then that of the
-//! log. (InfluxDB 1.x asks more, one type for all series of a measurement, and opens neither.)
+//! One rule decides which types are compatible; opening, verify and repair use it. All live points of a key,
+//! in files and in the log, have one type, because readers and compactions merge them. Deleted points do not
+//! count. If two types differ, the older one wins, as for a write: first the oldest file, then newer files,
+//! then the log. (InfluxDB 1.x requires one type for all series of a measurement.)
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ use crate::delete::record::Replayed;
 use crate::error::{Error, ErrorKind};
 use crate::schema::FieldTypes;
 
-/// A key whose live points are not all of one type.
+/// A key whose live points have two types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TwoTypes {
     /// The composite key.
     pub key: Vec<u8>,
-    /// The file that contradicts an older one; `None` when it is the log.
+    /// The file with the newer type; `None` if that is the log.
     pub file: Option<PathBuf>,
-    /// The type it has there.
+    /// The type in that file or in the log.
     pub incoming: FieldType,
     /// The older file.
     pub older: PathBuf,
-    /// The type it has there.
+    /// The type in the older file.
     pub existing: FieldType,
 }
 
@@ -42,18 +42,18 @@ impl TwoTypes {
     }
 }
 
-/// Hides what the deletes of the log took from files, as far as a crash kept them from saying so themselves: opening
-/// the directory would write it down. A file with torn tombstones that no delete accounts for goes, with an error: nobody
-/// knows which of its points are deleted.
+/// Applies the deletes of the log to `files` in memory, where a crash kept them from reaching the tombstones.
+/// Opening would write them to disk. If no delete explains the torn tombstones of a file, the file is dropped
+/// from the list and its error returned, because it is unknown which of its points are deleted.
 pub(crate) fn apply_deletes(
     files: &mut Vec<Arc<TsmFile>>,
     torn: &[TornTombstones],
     deletes: &[Replayed],
 ) -> Vec<Error> {
     let mut problems = Vec::new();
-    for flaw in torn {
-        let Some(at) = files.iter().position(|file| file.name() == flaw.name) else { continue };
-        if let Err(error) = flaw.explain(&files[at], deletes) {
+    for tail in torn {
+        let Some(at) = files.iter().position(|file| file.name() == tail.name) else { continue };
+        if let Err(error) = tail.explain(&files[at], deletes) {
             files.remove(at);
             problems.push(error);
         }
@@ -69,8 +69,8 @@ pub(crate) fn apply_deletes(
     problems
 }
 
-/// The keys of two types, in `files`, oldest first, and in the log that was replayed into `cache`. `fields` has learned of
-/// all of them; where no field has two types in its measurement nothing more is looked at.
+/// The keys with two types in `files`, oldest first, and in `cache`, which holds the replayed log. `fields`
+/// knows all their types. If no field has two types in its measurement, nothing else is examined.
 pub(crate) fn two_types<S: Storer>(
     fields: &FieldTypes,
     files: &[Arc<TsmFile>],
@@ -99,7 +99,7 @@ pub(crate) fn two_types<S: Storer>(
             found.push(TwoTypes { key, file: None, incoming, older: older.to_owned(), existing });
         }
     });
-    // A cache has no order of its own.
+    // A cache has no order.
     found[in_files..].sort_by(|a, b| a.key.cmp(&b.key));
     found
 }

@@ -3,20 +3,20 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Highest generation or sequence that a file name can hold: nine digits keep their order as text.
+/// Highest generation or sequence in a file name. With nine digits, names sort by number.
 pub(crate) const NUMBER_MAX: u64 = 999_999_999;
 
-/// Name of a TSM file: `%09d-%09d.tsm`, generation and sequence. The order is the age, newest last.
+/// Name of a TSM file: `%09d-%09d.tsm`, generation and sequence. Names sort by age, newest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName {
-    /// Counts snapshots; a compaction keeps the highest of its inputs.
+    /// Counts snapshots. A compaction keeps the highest generation of its inputs.
     pub generation: u64,
     /// Counts the files and compactions of a generation, from 1.
     pub sequence: u64,
 }
 
 impl FileName {
-    /// Reads a whole file name; `None` when it is not exactly that of a TSM file.
+    /// Parses a file name. `None` if it is not exactly the name of a TSM file.
     pub fn parse(name: &str) -> Option<Self> {
         let (generation, sequence) = name.strip_suffix(".tsm")?.split_once('-')?;
         let number = |digits: &str| {
@@ -31,7 +31,7 @@ impl FileName {
         format!("{self}.tmp")
     }
 
-    /// The name of its tombstones.
+    /// The name of its tombstone file.
     pub fn tombstone(self) -> String {
         format!("{:09}-{:09}.tombstone", self.generation, self.sequence)
     }
@@ -43,8 +43,8 @@ impl fmt::Display for FileName {
     }
 }
 
-/// The name that a TSM file of this name has, or had before it was quarantined as `*.tsm.bad` or `*.tsm.2.bad`, or rescued
-/// from there as `*.tsm.rescued`.
+/// The original name of a TSM file: strips the suffix of a quarantined (`*.tsm.bad`, `*.tsm.2.bad`) or
+/// rescued (`*.tsm.rescued`) file. `None` for any other name.
 pub fn tsm_name_of(name: &str) -> Option<&str> {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let live = match name.strip_suffix(".bad").map(|stem| (stem, stem.rsplit_once('.'))) {
@@ -55,17 +55,17 @@ pub fn tsm_name_of(name: &str) -> Option<&str> {
     live.strip_suffix(".tsm").map(|_| live)
 }
 
-/// What the name ends in of a file with what could be kept of a quarantined one. No engine reads it.
-pub const RESCUED_SUFFIX: &str = ".rescued";
+/// Suffix of the file that holds what `repair` kept of a quarantined file. No engine reads it.
+pub(crate) const RESCUED_SUFFIX: &str = ".rescued";
 
-/// Where the tombstones of the TSM file at `path` are, also when that is quarantined or rescued.
+/// Where the tombstones of the TSM file at `path` are, also if it is quarantined or rescued.
 pub fn tombstones_of(path: &Path) -> PathBuf {
     let live = path.file_name().and_then(|name| tsm_name_of(name.to_str()?));
     live.map_or(path.to_owned(), |name| path.with_file_name(name)).with_extension("tombstone")
 }
 
-/// Whether InfluxDB takes a file of this name for a TSM file of its own, though it gives none such a name: two numbers of
-/// up to 32 bits, in any digits, and whatever follows a dot.
+/// Whether InfluxDB reads a file of this name as a TSM file although it never writes such a name: two numbers
+/// of up to 32 bits with any number of digits, and anything after a dot.
 pub fn is_misnamed(name: &str) -> bool {
     let number = |text: &str| !text.starts_with('+') && text.parse::<u32>().is_ok();
     let numbers = name.strip_suffix(".tsm").and_then(|stem| stem.split('.').next()?.split_once('-'));
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_names_are_tsm_files() {
+    fn only_exact_names_are_tsm_files() {
         let name = FileName::parse("000000012-000000003.tsm").expect("a name");
         assert_eq!((name.generation, name.sequence), (12, 3));
         assert_eq!(name.to_string(), "000000012-000000003.tsm");

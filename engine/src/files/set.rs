@@ -1,4 +1,4 @@
-//! [`FileSet`]: the files that readers see, and the one way in which they change.
+//! [`FileSet`]: the files that readers see, and the only way to change them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,25 +18,26 @@ use super::{FileName, NUMBER_MAX, TornTombstones, TsmFile, tsm_names};
 use crate::delete::record::{Deletion, Replayed};
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// Files that are worth a thread to open them.
+/// A thread to open files pays for at least this many.
 const FILES_PER_THREAD: usize = 16;
 
 /// The files that readers see, oldest first.
 ///
-/// Who reads takes one pointer and is never waited for: files that go are unlinked while they are still read. Who
-/// changes something waits for whoever else does.
+/// A reader loads one pointer and never waits. A removed file is unlinked while readers may still use it.
+/// Only one thread changes the set at a time.
 #[derive(Debug)]
-pub struct FileSet {
+pub(crate) struct FileSet {
     live: ArcSwap<Vec<Arc<TsmFile>>>,
-    /// The highest generation given away so far.
+    /// The highest generation assigned so far.
     changes: Mutex<u64>,
-    /// What was deleted since each file that is being written was begun. Changed under `changes` only.
+    /// The deletes since the start of each running snapshot or compaction. Changed only while `changes` is
+    /// held.
     writing: Mutex<Vec<(u64, Vec<Arc<Deletion>>)>>,
-    /// Deletes that the log has, and not all of the files it names. Changed under `changes` only.
+    /// Deletes that are in the log but not in all files they name. Changed only while `changes` is held.
     unfinished: Mutex<Vec<(Arc<Deletion>, BTreeSet<FileName>)>>,
 }
 
-/// Opens these files, side by side when they are many; in their order.
+/// Opens these files, in parallel if there are many. Returns them in the same order.
 fn open_all<F: Fs>(fs: &F, dir: &Path, names: &[FileName]) -> Result<Vec<(TsmFile, Option<TornTombstones>)>> {
     let open = &|names: &[FileName]| -> Result<Vec<_>> {
         let open = |&name: &FileName| {
@@ -53,7 +54,7 @@ fn open_all<F: Fs>(fs: &F, dir: &Path, names: &[FileName]) -> Result<Vec<(TsmFil
         let parts = names.chunks(names.len().div_ceil(threads));
         let begin = |part| (part, thread::Builder::new().spawn_scoped(scope, move || open(part)));
         let workers: Vec<_> = parts.map(begin).collect();
-        // Where the system gives no thread, this one does it.
+        // If the system refuses a thread, this one does the work.
         let end = |(part, worker): (_, io::Result<ScopedJoinHandle<'_, _>>)| match worker {
             Ok(worker) => worker.join().unwrap_or_else(|panic| resume_unwind(panic)),
             Err(_) => open(part),
@@ -64,37 +65,40 @@ fn open_all<F: Fs>(fs: &F, dir: &Path, names: &[FileName]) -> Result<Vec<(TsmFil
 }
 
 impl FileSet {
-    /// Opens every TSM file of `dir`. One that cannot be opened is an error that names it; the others are untouched.
-    /// With it those whose tombstones end in the middle; the log has to tell why, see [`FileSet::finish_deletes`].
+    /// Opens every TSM file of `dir`. Also returns the files with torn tombstones, which the log must
+    /// explain; see [`FileSet::finish_deletes`].
+    ///
+    /// # Errors
+    /// A file cannot be opened. The error names it. No file is changed.
     pub(crate) fn open<F: Fs>(fs: &F, dir: &Path) -> Result<(Self, Vec<TornTombstones>)> {
         let mut names = tsm_names(fs, dir)?;
         names.sort_unstable();
         let generation = highest_generation(fs, dir)?;
         let (mut files, mut torn) = (Vec::with_capacity(names.len()), Vec::new());
-        for (file, flaw) in open_all(fs, dir, &names)? {
+        for (file, tail) in open_all(fs, dir, &names)? {
             files.push(Arc::new(file));
-            torn.extend(flaw);
+            torn.extend(tail);
         }
         let live = ArcSwap::from_pointee(files);
         let (writing, unfinished) = (Mutex::default(), Mutex::default());
         Ok((Self { live, changes: Mutex::new(generation), writing, unfinished }, torn))
     }
 
-    /// The files as they are now; the set stays whole for as long as it is held.
-    pub fn load(&self) -> Guard<Arc<Vec<Arc<TsmFile>>>> {
+    /// The current files. They stay valid while the guard is held.
+    pub(crate) fn load(&self) -> Guard<Arc<Vec<Arc<TsmFile>>>> {
         self.live.load()
     }
 
-    /// Waits until nobody else changes the set.
+    /// Waits for the right to change the set.
     pub(crate) fn change(&self) -> Change<'_> {
         Change { set: self, generation: self.changes.lock() }
     }
 
-    /// Carries out the deletes that the log holds, as far as files lack them: one that a crash cut short is then as
-    /// whole as if it had been acknowledged, and takes the place of what was torn by it.
+    /// Carries out the deletes of the log in files that do not have them yet. A delete that a crash
+    /// interrupted is then complete, and its tombstones replace the torn ones.
     ///
     /// # Errors
-    /// Tombstones that are torn although the log knows of no delete there; nothing is changed then.
+    /// Torn tombstones that no delete of the log explains. Then nothing is changed.
     pub(crate) fn finish_deletes<F: Fs>(
         &self,
         fs: &F,
@@ -102,17 +106,19 @@ impl FileSet {
         deletes: &[Replayed],
     ) -> Result<()> {
         let mut change = self.change();
-        // A new file that took the name of one that is gone would lose points to a delete of its time.
+        // A delete names files by generation. A new file must not reuse the name of a removed one, or the
+        // delete would apply to it.
         let named = deletes.iter().flat_map(|delete| &delete.files).map(|(name, _)| name.generation);
         *change.generation = named.fold(*change.generation, u64::max);
-        for flaw in torn {
+        for tail in torn {
             let files = change.files();
-            let Some(file) = files.iter().find(|file| file.name() == flaw.name) else { continue };
-            flaw.explain(file, deletes)?;
-            let (path, at, bytes) = (file.tombstone_path(), file.tombstone_bytes(), flaw.bytes);
-            tracing::warn!(path = %path.display(), at, bytes, "a delete that was not finished is written again");
+            let Some(file) = files.iter().find(|file| file.name() == tail.name) else { continue };
+            tail.explain(file, deletes)?;
+            let (path, at, bytes) = (file.tombstone_path(), file.tombstone_bytes(), tail.bytes);
+            tracing::warn!(path = %path.display(), at, bytes, "rewriting the tombstones of an interrupted delete");
         }
-        // What is read of a delete that the log still has need not be durable. Once it is, the log may go.
+        // Tombstones of a delete in the log need not be durable yet. They must be before the log is
+        // truncated.
         let named: BTreeSet<FileName> =
             deletes.iter().flat_map(|delete| &delete.files).map(|(name, _)| *name).collect();
         for file in change.files().iter().filter(|file| named.contains(&file.name())) {
@@ -120,7 +126,7 @@ impl FileSet {
         }
         for delete in deletes {
             let named: BTreeSet<FileName> = delete.files.iter().map(|(name, _)| *name).collect();
-            // Others are older than the delete only by luck: their own log would say so.
+            // Files that the delete does not name are newer than it.
             let batches = change.batches(&delete.deletion, |name| named.contains(&name));
             change.write_tombstones(fs, batches)?;
         }
@@ -128,8 +134,7 @@ impl FileSet {
     }
 }
 
-/// The highest generation of which there is anything but a temporary file: a file that was quarantined, or tombstones of
-/// one, count as well.
+/// The highest generation in `dir`, without temporary files. Quarantined files and tombstones count.
 fn highest_generation<F: Fs>(fs: &F, dir: &Path) -> Result<u64> {
     let names = fs.list(dir).on("list", dir)?;
     let lasting =
@@ -145,15 +150,15 @@ pub(crate) struct Change<'s> {
     generation: MutexGuard<'s, u64>,
 }
 
-/// The tombstones of one delete, by the file they belong to.
+/// The tombstones of one delete, by file.
 pub(crate) type Batches = Vec<(Arc<TsmFile>, Vec<Tombstone>)>;
 
 impl<'s> Change<'s> {
-    /// A generation that no file has.
+    /// Assigns a generation that no file has.
     pub(crate) fn next_generation(&mut self) -> Result<u64> {
         if *self.generation >= NUMBER_MAX {
             let kind = ErrorKind::NumberTooHigh { what: "generation", number: *self.generation + 1 };
-            return Err(Error::new("number a file", kind));
+            return Err(Error::new("assign a generation", kind));
         }
         *self.generation += 1;
         Ok(*self.generation)
@@ -164,8 +169,8 @@ impl<'s> Change<'s> {
         self.set.live.load_full()
     }
 
-    /// Says that files are being written from what can be read now: what is deleted from here on must be deleted from
-    /// them too, before readers see them.
+    /// Registers a snapshot or compaction that begins to write files. Deletes from here on must also be
+    /// applied to the new files before readers see them.
     pub(crate) fn begin_writing(&self) -> Writing<'s> {
         let mut writing = self.set.writing.lock();
         let id = writing.last().map_or(0, |(id, _)| id + 1);
@@ -173,18 +178,18 @@ impl<'s> Change<'s> {
         Writing { set: self.set, id }
     }
 
-    /// What was deleted since the writing began. No more is deleted while the change is held.
+    /// The deletes since the writing began. No delete runs while the change is held.
     pub(crate) fn deleted_since(&self, writing: &Writing<'_>) -> Vec<Arc<Deletion>> {
         let all = self.set.writing.lock();
         all.iter().find(|(id, _)| *id == writing.id).map_or_else(Vec::new, |(_, deleted)| deleted.clone())
     }
 
-    /// Tells all who write files.
+    /// Records a delete for all running snapshots and compactions.
     pub(crate) fn note(&self, deletion: &Arc<Deletion>) {
         self.set.writing.lock().iter_mut().for_each(|(_, deleted)| deleted.push(deletion.clone()));
     }
 
-    /// The tombstones that `deletion` needs, in the files of these names.
+    /// The tombstones that `deletion` needs, in the files that `of` selects.
     pub(crate) fn batches(&self, deletion: &Deletion, of: impl Fn(FileName) -> bool) -> Batches {
         let files = self.set.live.load();
         let files = files.iter().filter(|file| of(file.name()));
@@ -194,26 +199,27 @@ impl<'s> Change<'s> {
             .collect()
     }
 
-    /// Carries a delete out in the files, durably, and shows it to readers. After a failure it is unfinished.
+    /// Carries out a delete durably in the files and shows it to readers. After a failure the delete is
+    /// unfinished.
     pub(crate) fn carry_out<F: Fs>(&self, fs: &F, deletion: &Arc<Deletion>, batches: Batches) -> Result<()> {
         let named = batches.iter().map(|(file, _)| file.name()).collect();
         self.write_tombstones(fs, batches)
             .inspect_err(|_| self.set.unfinished.lock().push((deletion.clone(), named)))
     }
 
-    /// Carries out what is left of unfinished deletes. Before that no file of theirs may take another name, and no log go:
-    /// its record, with the names of the files, is what finishes them after a crash.
+    /// Carries out the rest of unfinished deletes. Until then no file they name may be renamed or replaced,
+    /// and the log must keep their records: after a crash, these finish the deletes.
     pub(crate) fn finish_deletes<F: Fs>(&self, fs: &F) -> Result<()> {
         let mut unfinished = self.set.unfinished.lock();
         while let Some((deletion, named)) = unfinished.first() {
-            // What is in other files was written after it.
+            // Other files were written after the delete.
             self.write_tombstones(fs, self.batches(deletion, |name| named.contains(&name)))?;
             unfinished.remove(0);
         }
         Ok(())
     }
 
-    /// Writes tombstones, durably, and shows them to readers.
+    /// Writes tombstones durably and shows them to readers.
     fn write_tombstones<F: Fs>(&self, fs: &F, batches: Batches) -> Result<()> {
         for (file, batch) in batches {
             let written = file.write_tombstones(fs, batch)?;
@@ -222,7 +228,7 @@ impl<'s> Change<'s> {
         Ok(())
     }
 
-    /// Shows `come` to readers in the place of `gone`, in one step.
+    /// Replaces the files `gone` by `come`, in one step for readers.
     pub(crate) fn swap(&self, gone: &[FileName], come: Vec<Arc<TsmFile>>) {
         let live = self.set.live.load();
         let stay = live.iter().filter(|file| !gone.contains(&file.name())).cloned();
@@ -230,15 +236,15 @@ impl<'s> Change<'s> {
         files.sort_by_key(|file| file.name());
         debug_assert!(
             files.windows(2).all(|pair| pair[0].name() < pair[1].name()),
-            "names are given away once"
+            "each name is assigned once"
         );
         self.set.live.store(Arc::new(files));
     }
 
-    /// Removes the files `gone`, which others have replaced durably: the points first, then the tombstones, for the one
-    /// without the other would bring deleted points back. Who reads them goes on.
+    /// Removes the files `gone`, which others have replaced durably. The TSM files go first and then their
+    /// tombstones: without tombstones, deleted points would reappear. Readers of these files continue.
     pub(crate) fn remove<F: Fs>(_held: &Self, fs: &F, dir: &Path, gone: &[Arc<TsmFile>]) -> Result<()> {
-        const OPERATION: &str = "remove compacted file";
+        const OPERATION: &str = "remove compacted files";
         if gone.is_empty() {
             return Ok(());
         }

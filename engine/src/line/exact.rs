@@ -1,8 +1,8 @@
-//! Any line, by the original's rules.
+//! Parses any line by InfluxDB's rules.
 //!
-//! The original scans a line several times: once for its end, once each for key, fields and time, and once more to
-//! take the fields apart. The scans differ in what a backslash or a quote means to them, and texts in the field depend
-//! on it, so this parser keeps them apart in the same way.
+//! InfluxDB scans a line several times: once for its end, once each for key, fields and time, and once more
+//! to split the fields. The scans treat backslashes and quotes differently, and existing data depends on
+//! that. So this parser keeps the same separate scans.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,17 +14,18 @@ use super::{Parser, Reason, Schema, text};
 
 type Scan<T> = Result<T, Reason>;
 
-/// Line ends behind backslashes, outside strings, that one line may take in. A line with more is cut at its first line end.
+/// Maximum number of escaped line ends outside strings in one line. A line with more ends at its first line
+/// end.
 ///
-/// This and [`STRINGS_MAX`] keep the work linear: an unescaped quote and a line end use up one of the two in each search
-/// that passes them, except within a string. So few searches pass the same text.
+/// This limit and [`STRINGS_MAX`] keep the work linear. Each search that passes an unescaped quote and a line
+/// end uses up one of the two limits, except inside a string. So only a few searches scan the same text.
 pub(super) const ESCAPED_LINE_ENDS_MAX: usize = 32;
 
-/// Strings with line ends in them that one line may have. A line with more is cut at its first line end.
+/// Maximum number of strings with line ends in one line. A line with more ends at its first line end.
 pub(super) const STRINGS_MAX: usize = 256;
 
 impl<'a, S: Schema> Parser<'a, '_, S> {
-    /// Reads the line at `at`; gives where the next one begins, and what was wrong with this one.
+    /// Parses the line at `at`. Returns where the next line begins, and why this one was rejected.
     pub(super) fn exact_line(&mut self, at: usize) -> (usize, Result<(), (Range<usize>, Reason)>) {
         let end = line_end(self.input, at, self.options.string_line_bytes_max);
         let block = &self.input[..end];
@@ -97,7 +98,7 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
     }
 }
 
-/// Gives the digits of the time behind `at`, and where they end.
+/// Returns the digits of the time after `at`, and where they end.
 fn scan_time(line: &[u8], at: usize) -> Scan<(&[u8], usize)> {
     let start = skip_blanks(line, at);
     let mut end = start;
@@ -115,12 +116,12 @@ fn ends_blank(line: &[u8], at: usize) -> Scan<()> {
     if line[at..].iter().any(|&b| b != b' ') { Err(Reason::TrailingText) } else { Ok(()) }
 }
 
-/// Whether the composite key of this series and field stays within its limit.
+/// Whether the composite key of this series and field is within its limit.
 pub(super) fn fits(key: &[u8], name: &[u8]) -> bool {
     FieldKey::new(key, name).composite_len() <= KEY_BYTES_MAX
 }
 
-/// Whether `key`, which holds neither backslash nor space nor line end, is a good key as it stands.
+/// Whether `key` is valid without changes. It contains no backslash, space or line end.
 pub(super) fn is_plain_key(key: &[u8]) -> bool {
     let [first, ..] = key else { return false };
     if matches!(first, b',' | b'#' | b'\t' | 0) || key.len() > KEY_BYTES_MAX || !SeriesKey(key).is_separable()
@@ -137,7 +138,7 @@ pub(super) fn is_plain_key(key: &[u8]) -> bool {
     })
 }
 
-/// Reads `t T true True TRUE f F false False FALSE`.
+/// Parses `t T true True TRUE f F false False FALSE`.
 pub(super) fn boolean(raw: &[u8]) -> Option<bool> {
     match raw {
         b"t" | b"T" | b"true" | b"True" | b"TRUE" => Some(true),
@@ -146,32 +147,33 @@ pub(super) fn boolean(raw: &[u8]) -> Option<bool> {
     }
 }
 
-/// Where the line at `at` ends: usually at the next line end. A string, or a backslash, takes a line end into the line
-/// only if all of it then has the form of a point. So a torn line costs no other line.
+/// Where the line at `at` ends: usually at the next line end. A string or a backslash takes a line end into
+/// the line only if the complete line has the form of a point. So a torn line affects no other line.
 pub(super) fn line_end(input: &[u8], at: usize, bytes_max: usize) -> usize {
     choose_end(input, at, spanning_end(input, at, bytes_max).ok())
 }
 
-/// [`line_end`], when [`spanning_end`] is known.
+/// Like [`line_end`], if the result of [`spanning_end`] is known.
 pub(super) fn choose_end(input: &[u8], at: usize, spanning: Option<usize>) -> usize {
     let next = memchr::memchr(b'\n', &input[at..]).map_or(input.len(), |len| at + len);
     spanning.filter(|&end| end > next && has_form(&input[at..end])).unwrap_or(next)
 }
 
-/// Why a line ends at its first line end, although a string or a backslash takes that in.
+/// Why a line ends at its first line end although a string or a backslash would include it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoEnd {
-    /// The line cannot be a point, or takes in too many line ends.
+    /// The line cannot be a point, or contains too many line ends.
     NoPoint,
-    /// The line goes on for more than `string_line_bytes_max`.
+    /// The line is longer than `string_line_bytes_max`.
     TooLong,
 }
 
-/// Where the original ends the line at `at`: a line end outside quotes that no backslash precedes. An error for a line
-/// that spans several and cannot be a point, is longer than `bytes_max`, or takes in line ends more often than is allowed.
+/// Where InfluxDB ends the line at `at`: at a line end outside quotes without a preceding backslash. Returns
+/// an error if a line that spans several cannot be a point, is longer than `bytes_max`, or contains too many
+/// line ends.
 ///
-/// This looks no further than it must, for a torn line pairs its open quote with one of a later line, and so on: a quote
-/// that closes in the middle of a word is such a one, and so is one behind which neither a field nor a time follows.
+/// The search stops as early as possible. A torn line pairs its open quote with a quote of a later line. Such
+/// a quote shows: it closes in the middle of a word, or neither a field nor a time follows it.
 pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Result<usize, NoEnd> {
     let mut at = skip_blanks(input, start);
     if input.get(at) == Some(&b'#') {
@@ -179,9 +181,9 @@ pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Resu
     }
     let (mut quoted, mut in_fields) = (false, input[start..at].contains(&b' '));
     let (mut equals, mut commas) = (0, 0);
-    // Where the line took its last line end in, and where its last string began.
+    // Position of the last line end inside the line, and start of its last string.
     let (mut crossed, mut opened) = (None, 0);
-    // How many line ends backslashes took in outside strings, and how many strings took one in.
+    // Number of escaped line ends outside strings, and of strings with a line end.
     let (mut escapes, mut strings) = (0, 0);
     while let Some(&byte) = input.get(at) {
         #[cfg(test)]
@@ -233,7 +235,7 @@ pub(super) fn spanning_end(input: &[u8], start: usize, bytes_max: usize) -> Resu
     if crossed.is_none() || end - start <= bytes_max { Ok(end) } else { Err(NoEnd::TooLong) }
 }
 
-/// Whether a line that spans several has the form of a point. Its types, times and limits are not its form.
+/// Whether a line that spans several has the form of a point. Types, times and limits are not checked.
 fn has_form(line: &[u8]) -> bool {
     #[cfg(test)]
     super::tests::looked_at(line.len());
@@ -247,7 +249,7 @@ fn skip_blanks(text: &[u8], at: usize) -> usize {
     at + blanks.count()
 }
 
-/// Reads measurement and tags; gives the key with its tags in order, and where the fields begin.
+/// Reads measurement and tags. Returns the key with sorted tags, and where the fields begin.
 fn scan_key(line: &[u8]) -> Scan<(Cow<'_, [u8]>, usize)> {
     let (mut at, mut in_tags) = scan_measurement(line)?;
     let mut tags = Vec::new();
@@ -276,7 +278,7 @@ fn scan_key(line: &[u8]) -> Scan<(Cow<'_, [u8]>, usize)> {
     Ok((Cow::Owned(key), at))
 }
 
-/// Gives where the measurement ends, and whether tags follow.
+/// Returns where the measurement ends, and whether tags follow.
 fn scan_measurement(line: &[u8]) -> Scan<(usize, bool)> {
     if line.first().is_none_or(|&b| b == b',') {
         return Err(Reason::MissingMeasurement);
@@ -292,7 +294,7 @@ fn scan_measurement(line: &[u8]) -> Scan<(usize, bool)> {
     Err(Reason::MissingFields)
 }
 
-/// Gives where the tag's value begins.
+/// Returns where the tag's value begins.
 fn scan_tag_key(line: &[u8], start: usize) -> Scan<usize> {
     if line.get(start).is_none_or(|b| matches!(b, b' ' | b',' | b'=')) {
         return Err(Reason::MissingTagKey);
@@ -308,7 +310,7 @@ fn scan_tag_key(line: &[u8], start: usize) -> Scan<usize> {
     Err(Reason::MissingTagValue)
 }
 
-/// Gives where the next tag or the fields begin, and whether it is a tag.
+/// Returns where the next tag or the fields begin, and whether it is a tag.
 fn scan_tag_value(line: &[u8], start: usize) -> Scan<(usize, bool)> {
     if line.get(start).is_none_or(|b| matches!(b, b' ' | b',')) {
         return Err(Reason::MissingTagValue);
@@ -325,7 +327,7 @@ fn scan_tag_value(line: &[u8], start: usize) -> Scan<(usize, bool)> {
     Err(Reason::MissingFields)
 }
 
-/// The tags of a key that was scanned.
+/// The tags of a scanned key.
 fn tags(key: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = &key[SeriesKey(key).measurement().len()..];
     std::iter::from_fn(move || {
@@ -340,12 +342,12 @@ fn tag_key(tag: &[u8]) -> &[u8] {
     &tag[..find_bare(tag, b'=')]
 }
 
-/// Where the first `stop` stands that no backslash precedes; the end if there is none.
+/// Position of the first `stop` without a preceding backslash, or the end.
 fn find_bare(text: &[u8], stop: u8) -> usize {
     (0..text.len()).find(|&at| text[at] == stop && (at == 0 || text[at - 1] != b'\\')).unwrap_or(text.len())
 }
 
-/// Checks the form of the fields and of their numbers; gives their text and where it ends.
+/// Checks the form of the fields and of their numbers. Returns their text and where it ends.
 fn scan_fields(line: &[u8], at: usize, unsigned: bool) -> Scan<(&[u8], usize)> {
     let start = skip_blanks(line, at);
     let mut at = start;
@@ -379,7 +381,7 @@ fn scan_fields(line: &[u8], at: usize, unsigned: bool) -> Scan<(&[u8], usize)> {
     Ok((&line[start..at], at))
 }
 
-/// Checks what stands around the `=` at `at`; gives the end of the value unless it is a string.
+/// Checks the text around the `=` at `at`. Returns the end of the value unless it is a string.
 fn scan_value(line: &[u8], at: usize, unsigned: bool) -> Scan<Option<usize>> {
     let before = |n: usize| at.checked_sub(n).and_then(|at| line.get(at)).copied();
     if matches!(before(1), Some(b' ' | b',')) && before(2) != Some(b'\\') {
@@ -436,7 +438,7 @@ pub(super) fn checked_number(raw: &[u8], unsigned: bool) -> Scan<Value<'static>>
     number(raw)
 }
 
-/// The value of a number whose form is good.
+/// The value of a number whose form is valid.
 fn number(raw: &[u8]) -> Scan<Value<'static>> {
     let literal = || std::str::from_utf8(&raw[..raw.len() - 1]).unwrap_or_default();
     match raw.last() {
@@ -452,7 +454,7 @@ fn number(raw: &[u8]) -> Scan<Value<'static>> {
     }
 }
 
-/// Takes the first field off: its name, still escaped, its value, and what follows the comma.
+/// Splits off the first field: its escaped name, its value, and the text after the comma.
 fn split_field(fields: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     if fields.is_empty() {
         return None;
@@ -478,7 +480,7 @@ fn field_value_end(value: &[u8]) -> usize {
     at
 }
 
-/// Checks that every field comes apart and that its composite key fits.
+/// Checks that all fields can be split and that their composite keys are within the limit.
 fn check_fields(key: &[u8], mut fields: &[u8]) -> Scan<()> {
     while let Some((name, value, rest)) = split_field(fields) {
         if value.is_empty() && name.len() + 2 > fields.len() {
@@ -492,7 +494,7 @@ fn check_fields(key: &[u8], mut fields: &[u8]) -> Scan<()> {
     Ok(())
 }
 
-/// Drops the backslash before each of `escaped`; every other backslash stays.
+/// Removes the backslash before each byte of `escaped`. Every other backslash stays.
 fn unescape<'t>(raw: &'t [u8], escaped: &[u8]) -> Cow<'t, [u8]> {
     if !raw.contains(&b'\\') {
         return Cow::Borrowed(raw);

@@ -1,4 +1,4 @@
-//! The plain line: `measurement,tag=value field=value,field=value time`.
+//! Parses a plain line: `measurement,tag=value field=value,field=value time`.
 
 use memchr::{memchr, memchr3};
 use tsmith_codecs::{FieldSlot, Value};
@@ -7,8 +7,8 @@ use super::number::{plain_number, plain_time};
 use super::{Parser, Schema, exact};
 
 impl<S: Schema> Parser<'_, '_, S> {
-    /// Reads the line at `at` if it is plain and good, and tells where the next one begins. `None` asks for the exact
-    /// parser; the point may have been begun by then.
+    /// Parses the line at `at` if it is plain and valid. Returns where the next line begins. `None` means
+    /// that the exact parser must read the line; the point may already be begun.
     #[inline]
     pub(super) fn fast_line(&mut self, at: usize) -> Option<usize> {
         let input = self.input;
@@ -30,7 +30,7 @@ impl<S: Schema> Parser<'_, '_, S> {
         Some(next)
     }
 
-    /// Reads fields from `at` up to the blank or line end behind them.
+    /// Parses fields from `at` up to the next blank or line end.
     #[inline]
     fn fast_fields(&mut self, key: &[u8], mut at: usize) -> Option<usize> {
         let input = self.input;
@@ -66,7 +66,7 @@ impl<S: Schema> Parser<'_, '_, S> {
             }
             b'"' => {
                 let inner = &text[1..];
-                // The exact parser decides where a line with a line end in a string ends.
+                // The exact parser decides where a line ends if a string in it contains a line end.
                 let end = memchr3(b'"', b'\\', b'\n', inner)?;
                 (inner[end] == b'"').then_some((Value::String(&inner[..end]), end + 2))
             }
@@ -84,7 +84,7 @@ impl<S: Schema> Parser<'_, '_, S> {
         Some((value, end))
     }
 
-    /// Reads the time from the blank or line end at `at`; gives it with the start of the next line.
+    /// Parses the time at the blank or line end at `at`. Returns it with the start of the next line.
     #[inline]
     fn fast_time(&self, at: usize) -> Option<(i64, usize)> {
         let rest = self.input.get(at + 1..).unwrap_or_default();
@@ -99,7 +99,7 @@ impl<S: Schema> Parser<'_, '_, S> {
     }
 }
 
-/// Where the number or boolean that `text` begins with ends.
+/// Where the number or boolean at the start of `text` ends.
 fn token_end(text: &[u8]) -> usize {
     text.iter().position(|b| matches!(b, b',' | b' ' | b'\n')).unwrap_or(text.len())
 }
@@ -110,7 +110,7 @@ fn is_named(text: &[u8], name: &[u8]) -> bool {
     text.len() > name.len() && text[name.len()] == b'=' && text[..name.len()] == *name
 }
 
-/// Length of the plain field name that `text` begins with.
+/// Length of the plain field name at the start of `text`.
 fn plain_name(key: &[u8], text: &[u8]) -> Option<usize> {
     let len = memchr(b'=', text)?;
     let name = &text[..len];

@@ -1,11 +1,11 @@
-//! Numbers at the speed of their digits.
+//! Fast parsing of numbers.
 
 use tsmith_codecs::Value;
 
-/// Most digits whose value fits into a `u64` and an `i64` without a check.
+/// Numbers with at most this many digits fit into a `u64` and an `i64` without a check.
 const PLAIN_DIGITS_MAX: usize = 18;
 
-/// Integers up to here are exact as floats.
+/// Integers up to this one are exact as floats.
 const EXACT_FLOAT_MAX: u64 = 1 << 53;
 
 /// Powers of ten that are exact as floats.
@@ -14,8 +14,9 @@ const EXACT_POWERS: [f64; 23] = [
     1e19, 1e20, 1e21, 1e22,
 ];
 
-/// Reads the plain number that `text` begins with and tells its length. `None` for all that is rare: exponents, more
-/// than 18 digits, a lone point, and whatever is no number. What follows the number is for the caller to judge.
+/// Parses the plain number at the start of `text` and returns its length. Returns `None` for rare forms:
+/// exponents, more than 18 digits, a lone point, and anything that is no number. The caller checks what
+/// follows the number.
 #[inline]
 pub(super) fn plain_number(text: &[u8], unsigned: bool) -> Option<(Value<'static>, usize)> {
     let negative = text.first() == Some(&b'-');
@@ -45,7 +46,7 @@ pub(super) fn plain_number(text: &[u8], unsigned: bool) -> Option<(Value<'static
     Some((Value::Float(if negative { -value } else { value }), at))
 }
 
-/// Continues `value` with the digits from `at` on. More than nineteen wrap; the caller counts them.
+/// Continues `value` with the digits from `at` on. More than nineteen digits wrap; the caller counts them.
 #[inline]
 fn digits(text: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
     while let Some(&byte) = text.get(at) {
@@ -59,13 +60,14 @@ fn digits(text: &[u8], mut at: usize, mut value: u64) -> (u64, usize) {
     (value, at)
 }
 
-/// Reads the whole of `text` as Go's `ParseFloat` reads what the scanner let through; `None` when out of range.
+/// Parses all of `text` as Go's `ParseFloat` does, after the scanner has accepted it. `None` if it is out of
+/// range.
 pub(super) fn any_float(text: &[u8]) -> Option<f64> {
     let value: f64 = fast_float2::parse(text).ok()?;
     value.is_finite().then_some(value)
 }
 
-/// Reads the whole of `text` as a decimal time with an optional minus; `None` for all that is rare.
+/// Parses the decimal time at the start of `text`, with an optional minus. `None` for rare forms.
 #[inline]
 pub(super) fn plain_time(text: &[u8]) -> Option<(i64, usize)> {
     let negative = text.first() == Some(&b'-');
@@ -85,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_numbers_are_those_of_the_standard_library() {
+    fn plain_numbers_match_the_standard_library() {
         for text in
             ["0", "-0", "5.", ".5", "-.5", "57.83", "00012.50", "9007199254740992", "0.00000000000000001"]
         {
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_times_stop_at_the_ends_of_an_i64() {
+    fn plain_times_have_the_range_of_an_i64() {
         assert_eq!(plain_time(b"9223372036854775807 "), Some((i64::MAX, 19)));
         assert_eq!(plain_time(b"-5\n"), Some((-5, 2)));
         for text in ["", "-", "9223372036854775808", "12345678901234567890"] {

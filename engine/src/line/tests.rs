@@ -1,4 +1,4 @@
-//! The two parsers agree, lines are cut where they are read, and no line changes what another one means.
+//! The two parsers agree, lines are cut where they are parsed, and no line changes the meaning of another.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ thread_local! {
     static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts bytes that a search for the end of a line looks at.
+/// Counts the bytes that a search for the end of a line visits.
 pub(super) fn looked_at(bytes: usize) {
     LOOKED_AT.set(LOOKED_AT.get() + bytes);
 }
@@ -29,7 +29,7 @@ fn points(input: &[u8], fast: bool) -> (Points, Vec<Rejected>) {
     let batch = builder.finish();
     let mut points: Points =
         batch.columns().map(|(key, column)| (key.to_composite(), column.to_column())).collect();
-    // The exact parser begins a series later than the fast one: their order is no promise.
+    // The two parsers may add series in a different order.
     points.sort_by(|a, b| a.0.cmp(&b.0));
     (points, rejected)
 }
@@ -74,22 +74,22 @@ fn pieces() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// The fast parser is the exact one, only faster.
+    /// Law: both parsers give the same result.
     #[test]
-    fn both_parsers_give_the_same_points_and_errors(text in pieces()) {
+    fn both_parsers_give_the_same_result(text in pieces()) {
         prop_assert_eq!(points(text.as_bytes(), true), points(text.as_bytes(), false));
     }
 
     #[test]
-    fn any_bytes_are_points_or_errors_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert_eq!(points(&bytes, true), points(&bytes, false));
     }
 }
 
 proptest! {
-    /// Texts that are cut where `first_line` says parse to what the whole parses to, wherever the stream stops.
+    /// Law: a text cut by `first_line` gives the same points as the complete text, for any read size.
     #[test]
-    fn a_cut_stream_is_the_whole_text(text in pieces(), read in 1_usize..40) {
+    fn a_cut_stream_gives_the_same_points(text in pieces(), read in 1_usize..40) {
         let text = text.as_bytes();
         let (mut at, mut have, mut parts) = (0, 0, Vec::new());
         while at < text.len() {
@@ -110,17 +110,17 @@ proptest! {
             values.sort();
             values
         };
-        // A conflict of types is one of the batch, so it may end at a cut.
-        let whole = points(text, true);
-        if whole.1.iter().all(|bad| !bad.reason.is_of_the_schema()) {
-            prop_assert_eq!(sorted(parts), sorted(whole.0));
+        // Type conflicts are detected within one batch, so a cut may hide them.
+        let complete = points(text, true);
+        if complete.1.iter().all(|bad| !bad.reason.is_of_the_schema()) {
+            prop_assert_eq!(sorted(parts), sorted(complete.0));
         }
     }
 }
 
 proptest! {
     #[test]
-    fn leaps_end_where_steps_do(text in pieces()) {
+    fn fast_and_exact_line_ends_agree(text in pieces()) {
         let text = text.as_bytes();
         let end = exact::line_end(text, 0, STRING_LINE_BYTES_MAX);
         if let Some(plain) = plain_line_end(text) {
@@ -133,18 +133,18 @@ proptest! {
 }
 
 #[test]
-fn a_line_ends_where_the_parser_ends_it() {
+fn first_line_finds_the_line_end() {
     assert_eq!(first_line(b"", true, STRING_LINE_BYTES_MAX), None);
     assert_eq!(first_line(b"m v=1", false, STRING_LINE_BYTES_MAX), None);
     assert_eq!(first_line(b"m v=1", true, STRING_LINE_BYTES_MAX), Some(5));
     assert_eq!(first_line(b"m v=1\n", false, STRING_LINE_BYTES_MAX), Some(6));
     assert_eq!(first_line(b"m s=\"a\nb\"\nm v=1", false, STRING_LINE_BYTES_MAX), Some(10));
-    assert_eq!(first_line(b"m\\\n", false, STRING_LINE_BYTES_MAX), None, "what follows decides");
+    assert_eq!(first_line(b"m\\\n", false, STRING_LINE_BYTES_MAX), None, "the next byte decides");
     assert_eq!(first_line(b"m\\\nx v=1\n ", false, STRING_LINE_BYTES_MAX), Some(9));
 }
 
 #[test]
-fn bad_lines_are_numbered_and_good_ones_kept() {
+fn rejected_lines_are_numbered() {
     let text = b"m v=1 1\n# note\n\nm v= 2\nm s=\"two\nlines\" 3\nm v=x 4\nm v=5 5";
     let (points, rejected) = points(text, true);
     let shown: Vec<String> = rejected.iter().map(ToString::to_string).collect();
@@ -152,7 +152,7 @@ fn bad_lines_are_numbered_and_good_ones_kept() {
     assert_eq!(points.iter().map(|(_, column)| column.len()).sum::<usize>(), 3);
 }
 
-/// What a text gives: each value in order of arrival within its key, and the rejected lines.
+/// The result of a text: the values of each key in order of arrival, and the rejected lines.
 type Given = (Vec<(Vec<u8>, i64, String)>, Vec<(Vec<u8>, Reason)>);
 
 fn given_by<'a>(text: &'a [u8], mut builder: BatchBuilder<'a>) -> (Given, tsmith_codecs::Batch<'a>) {
@@ -170,7 +170,7 @@ fn given_by<'a>(text: &'a [u8], mut builder: BatchBuilder<'a>) -> (Given, tsmith
     ((values, rejected), batch)
 }
 
-/// The lines of a text, cut as a stream is.
+/// The lines of a text, cut as in a stream.
 fn cut(text: &[u8]) -> Vec<&[u8]> {
     let (mut rest, mut lines) = (text, Vec::new());
     while let Some(len) = first_line(rest, true, 60) {
@@ -180,7 +180,7 @@ fn cut(text: &[u8]) -> Vec<&[u8]> {
     lines
 }
 
-/// A word with every byte that has a meaning somewhere, escaped or not.
+/// A word that may contain every byte with a special meaning, escaped or not.
 fn word() -> impl Strategy<Value = String> {
     let atom = prop::sample::select(vec![
         "a", "a", "b", "b", "c", "1", "\\ ", "\\,", "\\=", "\\\"", "\\\\", "\\", "\"", ",", " ", "=", "\n",
@@ -193,8 +193,8 @@ fn unescaped(word: &str) -> String {
     word.replace('\\', "")
 }
 
-/// Lines that draw their keys and fields from few words, each with and without its backslashes. All values of a text
-/// have one type.
+/// Lines whose keys and fields come from a few words, each with and without its backslashes. All values of a
+/// text have one type.
 fn lines_of_a_grammar() -> impl Strategy<Value = Vec<String>> {
     let words = |count| {
         prop::collection::vec(word(), count).prop_map(|mut words| {
@@ -225,13 +225,13 @@ fn lines_of_a_grammar() -> impl Strategy<Value = Vec<String>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Law: no line changes what another one means. Story: the fast parser compared a field name without its backslashes
-    /// with raw text, so `m a=1,b=7` after `m a\=1\,b=2` became one field named `a=1,b`.
+    /// Law: no line changes the meaning of another line. Story: the fast parser compared an unescaped field
+    /// name with raw text. After `m a\=1\,b=2` the line `m a=1,b=7` became one field named `a=1,b`.
     #[test]
-    fn a_line_means_the_same_in_any_company(lines in lines_of_a_grammar()) {
+    fn no_line_changes_another(lines in lines_of_a_grammar()) {
         let text = lines.concat().into_bytes();
-        let (whole, _) = given_by(&text, BatchBuilder::new());
-        prop_assume!(!whole.1.iter().any(|(_, reason)| matches!(reason, Reason::FieldTypeConflict { .. })));
+        let (together, _) = given_by(&text, BatchBuilder::new());
+        prop_assume!(!together.1.iter().any(|(_, reason)| matches!(reason, Reason::FieldTypeConflict { .. })));
         let mut alone = Given::default();
         let mut recycled = BatchBuilder::new();
         for line in cut(&text) {
@@ -243,13 +243,14 @@ proptest! {
             alone.1.extend(given.1);
         }
         alone.0.sort_by(|a, b| a.0.cmp(&b.0));
-        prop_assert_eq!(whole, alone);
+        prop_assert_eq!(together, alone);
     }
 }
 
-/// Story: a name that needed escapes made a later line with two fields one field, and let bad lines pass.
+/// Story: after a name with escapes, a later line with two fields became one field, and invalid lines were
+/// accepted.
 #[test]
-fn a_name_with_escapes_is_never_expected() {
+fn an_escaped_name_is_not_expected_again() {
     let ((values, rejected), _) = given_by(b"m a\\=1\\,b=2 1\nm a=1,b=7 2\n", BatchBuilder::new());
     let value =
         |field: &str, time, value: &str| (format!("m#!~#{field}").into_bytes(), time, value.to_owned());
@@ -268,9 +269,9 @@ fn shown(text: &[u8], bytes_max: usize) -> (usize, Vec<String>) {
     (builder.point_count(), rejected.iter().map(ToString::to_string).collect())
 }
 
-/// Story: one torn line with an open quote took all lines behind it, and they counted as one rejected line.
+/// Story: a torn line with an open quote swallowed all lines after it. They counted as one rejected line.
 #[test]
-fn a_torn_line_costs_no_other_line() {
+fn a_torn_line_affects_no_other_line() {
     let torn = "log,h=a msg=\"torn\n";
     for (what, behind, good) in [
         ("no quotes", "cpu,h=a v=1 1\ncpu,h=a v=2 2\n".to_owned(), 2),
@@ -284,19 +285,19 @@ fn a_torn_line_costs_no_other_line() {
         assert_eq!((points, &rejected[..]), (good, &["line 1: unbalanced quotes".to_owned()][..]), "{what}");
     }
     let (points, rejected) = shown(b"C:\\\nm v=1 1\n# it=\"s\nm v=2 2\n", STRING_LINE_BYTES_MAX);
-    assert_eq!(rejected, Vec::<String>::new(), "a measurement holds a line end behind a backslash");
-    assert_eq!(points, 2, "and a comment none");
+    assert_eq!(rejected, Vec::<String>::new(), "an escaped line end is part of a measurement");
+    assert_eq!(points, 2, "a comment ends at its line end");
     let (points, rejected) = shown(b"dir C:\\\nm v=1 1\n", STRING_LINE_BYTES_MAX);
     assert_eq!((points, rejected.len()), (1, 1), "{rejected:?}");
 }
 
 #[test]
-fn a_string_too_long_is_cut_at_its_first_line_end() {
+fn a_string_that_is_too_long_ends_the_line() {
     let line = "m s=\"a\nb\" 1\n";
     for (bytes_max, points) in [(11, 1), (10, 0)] {
         assert_eq!(shown(line.as_bytes(), bytes_max).0, points, "{bytes_max}");
-        let whole = first_line(line.as_bytes(), true, bytes_max) == Some(line.len());
-        assert_eq!(whole, points == 1, "{bytes_max}");
+        let is_one_line = first_line(line.as_bytes(), true, bytes_max) == Some(line.len());
+        assert_eq!(is_one_line, points == 1, "{bytes_max}");
         let is_cut = cut_line(line.as_bytes(), true, bytes_max).expect("a line").is_cut;
         assert_eq!(is_cut, points == 0, "{bytes_max}");
     }
@@ -307,19 +308,20 @@ fn a_string_too_long_is_cut_at_its_first_line_end() {
         );
     }
     let one = format!("m s=\"{}\" 1\n", "x".repeat(100));
-    assert_eq!(shown(one.as_bytes(), 10).0, 1, "the limit is for line ends in strings");
+    assert_eq!(shown(one.as_bytes(), 10).0, 1, "the limit applies only to strings with line ends");
 }
 
-/// A line that has the form of a point and is refused for its values is one line: what is in its string is no line.
+/// If a line has the form of a point but its values are refused, the lines inside its string are not lines of
+/// their own.
 #[test]
-fn a_refused_point_takes_its_string_with_it() {
+fn a_refused_point_includes_its_string() {
     let (points, rejected) = shown(b"m s=1 1\nm s=\"a\ncpu v=1 1\nb\" 2\nm s=2 3\n", STRING_LINE_BYTES_MAX);
     assert_eq!((points, rejected.len()), (2, 1), "{rejected:?}");
     assert!(rejected[0].starts_with("line 2: field type conflict"), "{rejected:?}");
 }
 
-/// Story: each rejected line that ends in a backslash was searched for its end up to the limit of 1 MiB. An import of
-/// 400 KB took minutes.
+/// Story: for each rejected line that ends in a backslash, the parser searched up to 1 MiB for the end of the
+/// line. An import of 400 KB took minutes.
 #[test]
 fn the_search_for_line_ends_is_linear() {
     let (lines, escapes, strings) = (3_000, exact::ESCAPED_LINE_ENDS_MAX, exact::STRINGS_MAX);
@@ -331,26 +333,26 @@ fn the_search_for_line_ends_is_linear() {
         ("an open string with backslashes", "m v=\"\\\n", "x\\\n", escapes, 0),
         ("an open string before good text", "m v=\"torn 1\n", "m,p=a v=1 1\n", 1, lines),
         ("an open string, and times with a backslash", "m v=\"torn 1\n", "m,p=a v=1 1\\\n", escapes, 0),
-        ("quotes that open a string in either reading", "", "m\",b=\"x v=1,\",c==\"\n", strings, 0),
+        ("quotes that may or may not open a string", "", "m\",b=\"x v=1,\",c==\"\n", strings, 0),
         ("strings with line ends", "", "m v=\"a\nb\" 1\n", 1, lines),
     ] {
         let text = head.to_owned() + &line.repeat(lines);
-        // The open string and its form are two more passes, and each line is read once itself.
+        // Two more passes scan the open string and check its form. Each line is also parsed once.
         let bytes_max = (passes + 3) * text.len();
         LOOKED_AT.set(0);
         let (found, _) = shown(text.as_bytes(), STRING_LINE_BYTES_MAX);
-        assert!(LOOKED_AT.get() <= bytes_max, "{what}: the parser looks at {} bytes", LOOKED_AT.get());
+        assert!(LOOKED_AT.get() <= bytes_max, "{what}: the parser visited {} bytes", LOOKED_AT.get());
         assert!(found.abs_diff(points) <= 1, "{what}: {found} points");
         LOOKED_AT.set(0);
         let mut rest = text.as_bytes();
         while let Some(len) = first_line(rest, true, STRING_LINE_BYTES_MAX) {
             rest = &rest[len..];
         }
-        assert!(LOOKED_AT.get() <= bytes_max, "{what}: the cuts look at {} bytes", LOOKED_AT.get());
+        assert!(LOOKED_AT.get() <= bytes_max, "{what}: first_line visited {} bytes", LOOKED_AT.get());
     }
 }
 
-/// A line that takes in line ends too often ends at its first one, for both parsers and for the cuts.
+/// A line with too many line ends ends at its first one, in both parsers and in `first_line`.
 #[test]
 fn a_line_with_too_many_line_ends_is_cut() {
     for (what, begin, piece, end, max) in [

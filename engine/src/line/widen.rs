@@ -1,4 +1,4 @@
-//! [`OnConflict::Widen`]: integers as floats, where the field is a float.
+//! [`OnConflict::Widen`]: stores integers as floats in float fields.
 
 use std::borrow::Cow;
 
@@ -6,19 +6,19 @@ use tsmith_codecs::{FieldSlot, FieldType, SeriesKey, TypeConflict, Value};
 
 use super::{Parser, Reason, Schema, text};
 
-/// What becomes of a value whose type is not that of its field.
+/// What happens to a value whose type differs from its field's type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnConflict {
-    /// Its line is rejected, as InfluxDB does.
+    /// The line is rejected, as in InfluxDB.
     #[default]
     Reject,
-    /// An integer or unsigned value becomes a float if the field is a float and the float is exact. Any other line with
-    /// a conflict is rejected.
+    /// An integer or unsigned value becomes a float if the field is a float and the conversion is exact.
+    /// Lines with any other conflict are rejected.
     Widen,
 }
 
 impl OnConflict {
-    /// The policy of this name: `reject` or `widen`.
+    /// Parses `reject` or `widen`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "reject" => Some(Self::Reject),
@@ -31,19 +31,20 @@ impl OnConflict {
 /// The state within one line.
 #[derive(Debug, Default)]
 pub(super) struct Widening {
-    /// Fields that the schema has as floats.
+    /// Fields that are floats in the schema.
     pub(super) floats: Vec<Vec<u8>>,
-    /// Values of the present point that became floats.
+    /// Values of the current point that became floats.
     values: u64,
 }
 
-/// Whether a field of the type `existing` takes values of the type `incoming` as floats.
+/// Whether a field of type `existing` accepts values of type `incoming` as floats.
 pub(super) fn is_wider(existing: FieldType, incoming: FieldType) -> bool {
     existing == FieldType::Float && matches!(incoming, FieldType::Integer | FieldType::Unsigned)
 }
 
 impl<'a, S: Schema> Parser<'a, '_, S> {
-    /// Reads a point. If the schema has some of its integer fields as floats, reads it once more with these as floats.
+    /// Parses a point. If some of its integer fields are floats in the schema, parses it again with these as
+    /// floats.
     pub(super) fn point(&mut self, line: &'a [u8]) -> Result<(), Reason> {
         if self.options.on_conflict == OnConflict::Reject {
             return self.exact_point(line);
@@ -68,7 +69,7 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
         })
     }
 
-    /// Adds a value to the present point, as a float where that is asked for.
+    /// Adds a value to the current point, as a float if its field must be widened.
     pub(super) fn add_value(
         &mut self,
         key: &[u8],
@@ -95,7 +96,7 @@ impl<'a, S: Schema> Parser<'a, '_, S> {
         Ok(())
     }
 
-    /// The float of exactly this value.
+    /// The float with exactly this value.
     fn widen<'v>(&mut self, key: &[u8], name: &[u8], value: Value<'v>) -> Result<Value<'v>, Reason> {
         let integer = match value {
             Value::Integer(integer) => i128::from(integer),

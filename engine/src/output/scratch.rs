@@ -1,4 +1,4 @@
-//! The index of a file that is being written, beside it, once it is too large for memory.
+//! The index of a file being written, spilled to disk because it exceeds the memory limit.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use tsmith_tsm::Scratch;
 use tsmith_wal::fs::{Fs, FsFile};
 
-/// A file that is made when it is needed and goes away with this. What a crash leaves of it is removed when the directory
-/// is opened.
+/// A temporary file that is created on first use and removed on drop. After a crash, opening the directory
+/// removes it.
 #[derive(Debug)]
 pub(super) struct IndexFile<F: Fs> {
     fs: F,
@@ -47,8 +47,8 @@ impl<F: Fs> Drop for IndexFile<F> {
         if self.file.take().is_some()
             && let Err(error) = self.fs.remove(&self.path)
         {
-            // Found and removed when the directory is opened.
-            tracing::warn!(path = %self.path.display(), %error, "a temporary file stays");
+            // Opening the directory removes it.
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove a temporary file");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a directory holds together: the files, as the log's deletes leave them, and what the log has besides.
+//! The content of a directory: its files with the log's deletes applied, and the log's values.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::files::{FileName, TsmFile, TwoTypes, apply_deletes, read_tombstones, 
 use crate::replay::LogCheck;
 use crate::schema::FieldTypes;
 
-/// Gives the records of a log to a function, oldest first, as far as they can be read; see
+/// A function that passes the records of a log to its argument, oldest first, as far as they can be read; see
 /// [`Registry::log_reader`](crate::Registry::log_reader).
 pub type ReadLog<'a> = Box<dyn Fn(&mut ReplayFn<'_>) -> Result<Recovery> + 'a>;
 
@@ -29,10 +29,10 @@ impl Live {
         let mut names = tsm_names(fs, data)?;
         names.sort_unstable();
         let (mut files, mut torn) = (Vec::new(), Vec::new());
-        // Who looks at each file by itself tells what is wrong with it.
-        for (file, flaw) in names.into_iter().filter_map(|name| TsmFile::open_strictly(fs, data, name).ok()) {
+        // Errors are reported by the checks of each file.
+        for (file, tail) in names.into_iter().filter_map(|name| TsmFile::open_strictly(fs, data, name).ok()) {
             files.push(Arc::new(file));
-            torn.extend(flaw);
+            torn.extend(tail);
         }
         let (cache, deletes) = log.map(replayed).unwrap_or_default().into_parts();
         let _problems = apply_deletes(&mut files, &torn, &deletes);
@@ -44,7 +44,7 @@ impl Live {
         Ok(Self { files, cache, fields })
     }
 
-    /// Whether there is no file, and no point in the log.
+    /// Whether there is no file and no point in the log.
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.cache.size() == 0
     }
@@ -55,9 +55,9 @@ impl Live {
 }
 
 impl LogCheck {
-    /// One that also knows the types that the files in `data` have. Files that cannot be read have none.
+    /// A check that also knows the types in the files of `data`. Unreadable files are ignored.
     pub fn with_files<F: Fs>(fs: &F, data: &Path, log: Option<&ReadLog<'_>>) -> Self {
-        // Without files there is nothing to contradict.
+        // Without files there is no contradiction.
         if tsm_names(fs, data).map_or(true, |names| names.is_empty()) {
             return Self::default();
         }
@@ -66,10 +66,10 @@ impl LogCheck {
     }
 }
 
-/// What can be replayed of a log.
+/// Replays what can be replayed of a log.
 fn replayed(read: &ReadLog<'_>) -> LogCheck {
     let mut log = LogCheck::default();
-    // So with records: what is refused here is when it is looked at.
+    // Errors and refused records are reported by the check of the log.
     let _ = read(&mut |at, record| {
         let _refused = log.take(at, record, Layout::Influx);
         Ok(())
@@ -77,8 +77,8 @@ fn replayed(read: &ReadLog<'_>) -> LogCheck {
     log
 }
 
-/// Where in the tombstones at `path` a delete begins that a crash cut short, and how many bytes are there of it, if the
-/// log still has it: opening the directory writes it again in their place. So this is no corruption.
+/// Position and length of an unfinished delete at the end of the tombstones at `path`, if the log still holds
+/// that delete. Opening the directory completes it, so this is not corruption.
 pub fn unfinished_delete<F: Fs>(fs: &F, path: &Path, log: Option<&ReadLog<'_>>) -> Option<(u64, u64)> {
     if read_tombstones(fs, path).ok()?.torn_bytes() == 0 {
         return None;

@@ -1,9 +1,9 @@
-//! Logs: corrupt segments, and records that pass their checks but that no engine can replay.
+//! Repair of logs: corrupt segments, and valid records that no engine can replay.
 //!
-//! A log may contradict itself: a field is written as a float, and later as an integer, which no engine would have taken.
-//! Each record is whole, and opening is refused all the same. The older type counts, as it does for a write: what was
-//! written later with another one is left out, and the rest of its record stays. So it is with a field of which a file holds
-//! points that no delete took.
+//! A log may contradict itself, for example write a field first as a float and later as an integer. No engine
+//! would have accepted that, so opening refuses it although each record is valid. The older type counts, as
+//! for a write. Later values with another type are dropped, and the other fields of their records stay. The
+//! same holds for a field whose live points in a file have another type.
 
 use std::path::Path;
 
@@ -15,11 +15,12 @@ use super::live::ReadLog;
 use crate::error::{Context, Result};
 use crate::replay::LogCheck;
 
-/// Repairs the log in `wal`, or only its segment of the name `only`, such that an engine opens it; with `dry_run` changes
-/// nothing, and tells what it would. `data` is the directory of the files that belong to it, if there is one.
+/// Repairs the log in `wal`, or only its segment `only`, so that an engine opens it. With `dry_run` nothing
+/// is changed and the result says what would happen. `data` is the data directory of the log, if there is
+/// one.
 ///
 /// # Errors
-/// As of [`tsmith_wal::repair`].
+/// As for [`tsmith_wal::repair`].
 pub fn log<F: Fs>(
     fs: &F,
     data: Option<&Path>,

@@ -1,15 +1,16 @@
-//! The manifest: rewritten from what of it can be read, and from what the directory holds.
+//! Rebuilds the manifest from its readable lines and from the directory.
 //!
-//! What may be put there is what cannot lose anything:
+//! Only values that cannot lose data are used:
 //!
-//! - the log's directory is taken from its line only when that names the one inside the data directory, which is then there;
-//!   without a line it is that one if it holds segments. Any other path in a corrupt file may be another engine's: the
-//!   caller has to name it;
-//! - the log must be of the kind that its segments have;
-//! - of storer and encoder every known name opens every directory. Without a line the encoder is that of the newest file;
-//! - without a line fields are typed as InfluxDB has it, unless files or log do otherwise: that refuses writes at worst,
-//!   where the other could make a directory one that InfluxDB does not open. With a log of our own and no points they are
-//!   typed as in a new directory.
+//! - `wal`: the line counts only if it names the directory `wal` inside the data directory and that exists.
+//!   Without a line, that directory counts if it holds segments. Any other path in a corrupt manifest may be
+//!   the log of another engine, so the caller must name it.
+//! - `log`: must match the segments in the log directory.
+//! - `storer` and `encoder`: every known name can open every directory. Without an encoder line, the encoder
+//!   of the newest file is used.
+//! - `types`: without a line, `measurement` as in InfluxDB, unless files or log have mixed types. At worst
+//!   this refuses writes. The other choice could create a shard that InfluxDB refuses to open. If the log is
+//!   ours and there is no point, the default of a new directory is used.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,24 +30,25 @@ use crate::manifest::{BYTES_MAX, MANIFEST_NAME, Manifest, is_same_directory};
 use crate::parts::Parts;
 use crate::schema::FieldTyping;
 
-/// What a manifest says, or is to say.
+/// The content of a manifest that was checked or rebuilt.
 #[derive(Clone, Debug)]
 pub struct ManifestSalvage {
-    /// All of it.
+    /// The complete manifest.
     pub manifest: Manifest,
-    /// The lines that could not be read, or not be believed, and were made up for from the directory.
+    /// The lines that were unreadable or untrusted and were rebuilt from the directory.
     pub made_up: Vec<&'static str>,
-    /// What was wrong; [`ErrorKind::NoManifest`] of one that was gone, of which nothing is quarantined.
+    /// What was wrong. If the manifest was missing, this is [`ErrorKind::NoManifest`] and nothing is
+    /// quarantined.
     pub error: Option<Error>,
 }
 
-/// Repairs the manifest of `data`; with `dry_run` changes nothing, and tells what it would. `wal` is the log's directory if
-/// the caller knows it. A directory whose log has segments of our own, or is ours in etcd's, had a manifest: one that is gone is rewritten.
-/// `None` when there is none, and none is missed.
+/// Repairs the manifest of `data`. With `dry_run` nothing is changed and the result says what would happen.
+/// `wal` is the log's directory if the caller knows it. A missing manifest is rebuilt if the log has segments
+/// that only Tsmith writes. Returns `None` if there is no manifest and none is needed.
 ///
 /// # Errors
-/// Nobody knows where the log is ([`ErrorKind::ManifestLog`], [`ErrorKind::LogElsewhere`]), or it is not in `wal`; a file
-/// cannot be read or written. The manifest is as before.
+/// The log's directory is unknown ([`ErrorKind::ManifestLog`], [`ErrorKind::LogElsewhere`]) or is not `wal`,
+/// or a file cannot be read or written. The manifest is then unchanged.
 pub fn manifest<F: Fs>(
     registry: &Registry<F>,
     fs: &F,
@@ -56,17 +58,17 @@ pub fn manifest<F: Fs>(
 ) -> Result<Option<Repaired<ManifestSalvage>>> {
     let path = data.join(MANIFEST_NAME);
     let error = match Manifest::read(fs, data) {
-        Ok(None) if is_missed(registry, fs, data, wal)? => Error::at(OPERATION, &path, ErrorKind::NoManifest),
+        Ok(None) if is_lost(registry, fs, data, wal)? => Error::at(OPERATION, &path, ErrorKind::NoManifest),
         Ok(None) => return Ok(None),
         Ok(Some(found)) => {
-            let salvage = led_to_its_log(fs, data, wal, found, dry_run)?;
+            let salvage = with_its_log(fs, data, wal, found, dry_run)?;
             return Ok(Some(Repaired::whole(salvage)));
         }
         Err(error) if error.is_io() => return Err(error),
         Err(error) => error,
     };
     let is_gone = matches!(error.kind(), ErrorKind::NoManifest);
-    // Of one that is too long nothing is believed.
+    // Nothing in a manifest that is too long is trusted.
     let bytes = match fs.read_within(&path, BYTES_MAX) {
         _ if is_gone => Vec::new(),
         Err(error) if TooLong::of(&error).is_some() => Vec::new(),
@@ -108,8 +110,9 @@ pub fn manifest<F: Fs>(
     Ok(Some(Repaired { quarantined, ..Repaired::whole(salvage) }))
 }
 
-/// A manifest that is whole, made to lead to the log that the caller names where its own is gone, or another directory's.
-fn led_to_its_log<F: Fs>(
+/// A valid manifest. If its own log is gone or belongs to another directory, it gets the log that the caller
+/// names.
+fn with_its_log<F: Fs>(
     fs: &F,
     data: &Path,
     wal: Option<&Path>,
@@ -132,8 +135,8 @@ fn led_to_its_log<F: Fs>(
     Ok(ManifestSalvage { manifest, made_up: Vec::new(), error: Some(error) })
 }
 
-/// Whether a directory without a manifest had one: its log is in segments of our own, or is one of ours in etcd's.
-fn is_missed<F: Fs>(registry: &Registry<F>, fs: &F, data: &Path, wal: Option<&Path>) -> Result<bool> {
+/// Whether a directory without a manifest had one: its log has segments that only Tsmith writes.
+fn is_lost<F: Fs>(registry: &Registry<F>, fs: &F, data: &Path, wal: Option<&Path>) -> Result<bool> {
     let inside = data.join("wal");
     registry.owns(fs, wal.unwrap_or(&inside)).during(OPERATION)
 }
@@ -145,14 +148,14 @@ struct Lines<'t> {
 }
 
 impl<'t> Lines<'t> {
-    /// What the one line of this name says.
+    /// The value of the line with this name, if there is exactly one.
     fn value(&self, name: &str) -> Option<&'t str> {
         let value = |line: &'t str| line.strip_prefix(name)?.strip_prefix(' ');
         let mut values = self.text.lines().filter_map(value);
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// What the line says, if it is a name that `is_known`.
+    /// The value of the line, if `is_known` accepts it.
     fn known(&mut self, name: &'static str, is_known: impl Fn(&str) -> bool) -> Option<String> {
         let value = self.value(name).filter(|value| is_known(value));
         if value.is_none() {
@@ -193,7 +196,7 @@ fn find_log<F: Fs>(
     }
 }
 
-/// The log that is in `wal`, by the names of its segments.
+/// The kind of log in `wal`, by the names of its segments.
 fn find_kind<'r, F: Fs>(
     registry: &'r Registry<F>,
     fs: &F,
@@ -209,7 +212,7 @@ fn find_kind<'r, F: Fs>(
         return Ok(named);
     }
     if let Some(said) = said.filter(|_| is_empty && names.iter().any(|name| name != "wal.lock")) {
-        // What is there may be the segments of this log.
+        // The unknown files may be segments of this log.
         let log = said.to_owned();
         return Err(Error::at(OPERATION, wal, ErrorKind::UnreadableLog { log }));
     }
@@ -227,7 +230,7 @@ fn encoder_of_newest(files: &[Arc<TsmFile>], decoders: &Decoders) -> String {
 }
 
 fn typing_of(live: &Live, is_influx: bool) -> FieldTyping {
-    // A log of our own without any point beside it: the directory was never InfluxDB's, so it is as a new one.
+    // If the log is ours and there is no point, the directory was never InfluxDB's.
     let is_new = !is_influx && live.is_empty();
     if is_new {
         FieldTyping::default()

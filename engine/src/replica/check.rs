@@ -1,4 +1,4 @@
-//! Whether the files of a snapshot are as they were once written: a part at a time, for the replica has more to do.
+//! Checks the received files of a snapshot, a few blocks at a time, because the replica has other work.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use super::{Error, Result};
 use crate::error::Context;
 use crate::files::TsmFile;
 
-/// Files of which the first is being read.
+/// The files still to be checked. The first one is being read.
 pub(super) struct Check {
     files: VecDeque<(PathBuf, u32)>,
     open: Option<Open>,
 }
 
-/// A file, and the block of it that comes next.
+/// An open file and its next block.
 struct Open {
     file: TsmFile,
     key: usize,
@@ -24,25 +24,25 @@ struct Open {
 }
 
 impl Check {
-    /// Of the files of a list, in this directory.
+    /// Checks the files of a list in `dir`.
     pub(super) fn begin(dir: &Path, list: &List) -> Self {
         let file = |file: &Listed| (dir.join(file.name.to_string()), file.frame);
         Self { files: list.files.iter().map(file).collect(), open: None }
     }
 
-    /// The name of the one that is being read.
+    /// The name of the file being read.
     pub(super) fn file(&self) -> Option<String> {
         let (path, _) = self.files.front()?;
         Some(path.file_name()?.to_string_lossy().into_owned())
     }
 
-    /// Goes on for about so many bytes. True when all blocks are whole.
+    /// Reads about `bytes` more. Returns true when all blocks are valid.
     pub(super) fn go_on<F: Fs>(&mut self, fs: &F, bytes: u64) -> Result<bool> {
         let mut left = bytes;
         while let Some((path, frame)) = self.files.front() {
             let open = match self.open.take() {
                 Some(open) => open,
-                // This walks its index, in one go.
+                // This reads the complete index at once.
                 None => Open::new(fs, path, *frame)?,
             };
             let Some(open) = open.go_on(path, &mut left)? else {
@@ -61,12 +61,12 @@ impl Open {
         let file = TsmFile::open_path(fs, path)?;
         file.check_keys()?;
         if file.reader().frame_checksum() != frame {
-            return Err(Error::Corrupt("header and index of a snapshot's file as they were listed"));
+            return Err(Error::Corrupt("a snapshot file whose header and index match the list"));
         }
         Ok(Self { file, key: 0, entry: 0 })
     }
 
-    /// Reads blocks while there are bytes left to read. `None` at the end of the file.
+    /// Reads blocks up to `left` bytes. Returns `None` at the end of the file.
     fn go_on(mut self, path: &Path, left: &mut u64) -> Result<Option<Self>> {
         let reader = self.file.reader();
         while let Some(key) = reader.get(self.key) {
@@ -95,7 +95,8 @@ mod tests {
     use crate::parts::{Ring, Tsm1};
     use crate::{Dirs, Engine, LineOptions, Options};
 
-    /// The files of a large snapshot were checked in one go, and the replica missed elections meanwhile.
+    /// Story: all files of a large snapshot were checked in one call, and the replica did not react to
+    /// elections meanwhile.
     #[test]
     fn files_are_checked_block_by_block() {
         let (fs, dir) = (SimFs::default(), Path::new("/files"));
@@ -121,17 +122,18 @@ mod tests {
             }
             Ok::<u32, Error>(parts)
         };
-        assert_eq!(parts(u64::MAX).expect("whole"), 1);
-        // A block more each time, and once to see that there is none.
-        assert_eq!(parts(1).expect("whole"), 20);
-        // The last block of the second file.
+        assert_eq!(parts(u64::MAX).expect("valid"), 1);
+        // One block per call, and a last call that finds no more.
+        assert_eq!(parts(1).expect("valid"), 20);
+        // Corrupt the last block of the second file.
         let last = engine.files().last().cloned().expect("two");
         let entry = last.reader().get(9).and_then(|key| key.entry(0)).expect("ten keys");
         let file = fs.open(last.path()).expect("opens");
         file.write_all_at(b"?", entry.offset + 5).expect("written");
         for bytes in [1, u64::MAX] {
-            let error = parts(bytes).expect_err("corrupt").to_string();
-            assert!(error.contains(&last.name().to_string()), "{error}");
+            let error = parts(bytes).expect_err("corrupt");
+            let Error::Engine(error) = error else { panic!("{error}") };
+            assert_eq!(error.path(), Some(&*dir.join(last.name().to_string())));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Raft's messages and etcd's records say the same in different types.
+//! Converts between raft's messages and etcd's records.
 
 use raft::eraftpb::{self, EntryType};
 use tsmith_wal::etcd;

@@ -1,4 +1,4 @@
-//! The files of one snapshot on their way here.
+//! Receives the files of one snapshot.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -13,43 +13,44 @@ use super::message::Part;
 use super::{Error, Result};
 use crate::files::FileName;
 
-/// Chunks that are asked for and have not come.
+/// Chunks that are requested and not received yet.
 const WINDOW: u64 = 4;
-/// When nothing has come for so many ticks it is asked for again; the next time after twice as many.
+/// Ticks without a chunk until it is requested again. The interval doubles each time.
 const RETRY_TICKS: u32 = 20;
-/// So often, then the sender is taken for gone.
+/// After this many repeated requests the sender counts as gone.
 const TRIES_MAX: u32 = 5;
-/// After so many chunks of the length that was asked for, longer ones are asked for, up to our own length.
+/// After this many chunks of the full requested length, longer ones are requested, up to the configured
+/// length.
 const GROWS_AFTER: u32 = 16;
 
-/// Receives files one after the other, each from its first byte to its last, into a directory that gets its name when
-/// it has them all.
+/// Receives files one after the other, each from start to end, into a temporary directory. The directory gets
+/// its name when all files are complete.
 pub(super) struct Fetch<F: Fs> {
-    /// What raft gets then.
+    /// The message that raft gets at the end.
     pub(super) message: eraftpb::Message,
     to: PathBuf,
     temporary: PathBuf,
     list: List,
-    /// Those that are not there yet; the first is being written.
+    /// Files that are incomplete; the first one is being written.
     missing: VecDeque<(FileName, u64)>,
-    /// What is asked for at once, and what would be if the sender gave as much.
+    /// The length requested now, and the configured maximum.
     chunk_bytes: u32,
     chunk_bytes_max: u32,
-    /// Chunks of that length in a row.
+    /// Consecutive chunks of that length.
     full_chunks: u32,
     file: Option<F::File>,
-    /// How much of it has come, and how far it was asked for.
+    /// Bytes of it received, and bytes requested.
     have: u64,
     asked: u64,
-    /// Ticks since something came, and how often it was asked for again since.
+    /// Ticks since the last chunk, and repeated requests since then.
     waited: u32,
     tries: u32,
-    /// When all have come.
+    /// Runs when all files are complete.
     check: Option<Check>,
 }
 
 impl<F: Fs> Fetch<F> {
-    /// Begins with what can be linked from `near`, the sender's directory if it is on our file system.
+    /// Starts with files that can be linked from `near`, the sender's directory on the same file system.
     pub(super) fn begin(
         fs: &F,
         to: &Path,
@@ -66,7 +67,7 @@ impl<F: Fs> Fetch<F> {
             let is_it = linked && fs.open(&new).and_then(|file| file.len()).is_ok_and(|there| there == len);
             if !is_it {
                 if linked {
-                    // What is there of the sender's is of another time; the sender itself has what it listed.
+                    // The linked file belongs to another snapshot. Request it from the sender instead.
                     fs.remove(&new).map_err(|error| io(&new, error))?;
                 }
                 missing.push_back((name, len));
@@ -96,11 +97,11 @@ impl<F: Fs> Fetch<F> {
         self.message.get_snapshot().get_metadata().index
     }
 
-    pub(super) fn is_whole(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.missing.is_empty()
     }
 
-    /// Ends the file that has all its bytes, and begins the next.
+    /// Finishes the current file when it has all bytes, and starts the next.
     fn advance(&mut self, fs: &F) -> Result<()> {
         while let Some(&(name, len)) = self.missing.front() {
             let path = self.temporary.join(name.to_string());
@@ -119,14 +120,14 @@ impl<F: Fs> Fetch<F> {
         Ok(())
     }
 
-    /// Whether a chunk is the next one. Those that come twice, or before others, are not; they are asked for again.
+    /// Whether a chunk is the next one. Repeated or early chunks are ignored and requested again.
     pub(super) fn is_next(&self, part: &Part) -> bool {
         let file = self.missing.front().map(|(name, _)| *name);
         (part.from, part.index) == (self.message.from, self.index())
             && (Some(part.file), part.offset) == (file, self.have)
     }
 
-    /// Takes the next chunk. The fetch is of no more use after an error.
+    /// Takes the next chunk. After an error the fetch cannot continue.
     pub(super) fn take(&mut self, fs: &F, bytes: &[u8]) -> Result<()> {
         let (Some(file), Some((name, _))) = (&self.file, self.missing.front()) else { return Ok(()) };
         let expected = self.expected();
@@ -137,7 +138,7 @@ impl<F: Fs> Fetch<F> {
         let len = bytes.len() as u32;
         self.full_chunks += 1;
         if len < expected {
-            // The sender's chunks are smaller than ours; or this one was, and says little of the others.
+            // The sender's chunk length is smaller than ours, or only this chunk was short.
             self.chunk_bytes = len.max(self.chunk_bytes / 2);
             self.asked = self.have;
             self.full_chunks = 0;
@@ -148,13 +149,13 @@ impl<F: Fs> Fetch<F> {
         self.advance(fs)
     }
 
-    /// How many bytes the next chunk has, if the sender gives as many at once.
+    /// Length of the next chunk if the sender sends the requested length.
     pub(super) fn expected(&self) -> u32 {
         let left = self.missing.front().map_or(0, |(_, len)| len - self.have);
         u32::try_from(left).map_or(self.chunk_bytes, |left| left.min(self.chunk_bytes))
     }
 
-    /// What is to be asked for now.
+    /// The requests to send now.
     pub(super) fn asks(&mut self) -> Vec<(Part, u32)> {
         let Some(&(file, len)) = self.missing.front() else { return Vec::new() };
         let (from, to, index) = (self.message.to, self.message.from, self.index());
@@ -169,9 +170,9 @@ impl<F: Fs> Fetch<F> {
         asks
     }
 
-    /// Time passes. False when the sender is gone.
+    /// Advances time by one tick. Returns false when the sender counts as gone.
     pub(super) fn tick(&mut self) -> bool {
-        if self.is_whole() {
+        if self.is_complete() {
             return true;
         }
         self.waited += 1;
@@ -183,9 +184,8 @@ impl<F: Fs> Fetch<F> {
         self.tries <= TRIES_MAX
     }
 
-    /// Whether every block is as it was once written, and all else as it was listed, wherever the files came from: the
-    /// checksum of a chunk says only that it is what the sender has. False when more than about `bytes` bytes are left to
-    /// look at.
+    /// Checks every block, and header and index against the list. A chunk's checksum only proves that the
+    /// bytes match the sender's. Reads about `bytes` and returns false if more are left.
     pub(super) fn check(&mut self, fs: &F, bytes: u64) -> Result<bool> {
         let check = match &mut self.check {
             Some(check) => check,
@@ -194,8 +194,9 @@ impl<F: Fs> Fetch<F> {
         check.go_on(fs, bytes)
     }
 
-    /// Of corruption that was found here: whose file it is. What the sender has came over as it is.
-    pub(super) fn told(&self, error: Error) -> Error {
+    /// Turns corruption found here into an error that names the sender, because the bytes arrived as the
+    /// sender has them.
+    pub(super) fn blame(&self, error: Error) -> Error {
         let found = match &error {
             Error::Engine(error) => corruption(error),
             Error::Corrupt(expected) => Some(format!("expected {expected}")),
@@ -212,10 +213,10 @@ impl<F: Fs> Fetch<F> {
         Ok(self.message)
     }
 
-    /// Leaves nothing.
+    /// Removes everything received.
     pub(super) fn abandon(self, fs: &F) {
         drop(self.file);
-        // What cannot be removed now is when the replica is opened.
+        // If this fails, opening the replica removes it.
         drop(files::clear(fs, &self.temporary));
     }
 }

@@ -1,7 +1,7 @@
-//! The files of a snapshot: TSM files under a second name, so that they stay while they are wanted.
+//! The files of a snapshot: TSM files under a second name, so that they stay as long as they are needed.
 //!
 //! ```text
-//! DIR/files-<index>/000000001-000000001.tsm ...     hard links, or what was received
+//! DIR/files-<index>/000000001-000000001.tsm ...     hard links, or received files
 //! list (in the snapshot file):  applied <n>\n  <name> <bytes> <CRC-32 of all but the blocks>\n ...
 //! ```
 
@@ -17,34 +17,35 @@ use super::error::io as failed;
 use super::{Error, Result};
 use crate::files::{FileName, TsmFile};
 
-/// What is copied at once.
+/// Bytes copied per step.
 const COPY_BYTES: usize = 1 << 20;
 
-/// Whether something of this name is there where a replica is.
+/// Whether a file or directory of this name belongs to a replica.
 pub(super) fn is_of_replica(name: &Path) -> bool {
     let numbered = |prefix| number(name.as_os_str(), prefix).is_some();
     numbered("engine-") || numbered("files-") || name == Path::new("wal") || name == Path::new("snap")
 }
 
-/// What a snapshot consists of.
+/// The content of a snapshot.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct List {
-    /// The last entry whose lines are in the files.
+    /// The index of the last entry in the files.
     pub(super) applied: u64,
     pub(super) files: Vec<Listed>,
 }
 
-/// A file, as it was when the list was made.
+/// A file at the time the list was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
     pub(super) name: FileName,
     pub(super) bytes: u64,
-    /// Of what no block's own checksum covers, [`Reader::frame_checksum`](tsmith_tsm::Reader::frame_checksum).
+    /// Checksum of header and index, which no block checksum covers:
+    /// [`Reader::frame_checksum`](tsmith_tsm::Reader::frame_checksum).
     pub(super) frame: u32,
 }
 
 impl List {
-    /// Of files as they are now.
+    /// The list of these files.
     pub(super) fn of(applied: u64, files: &[Arc<TsmFile>]) -> Self {
         let file = |file: &Arc<TsmFile>| {
             let reader = file.reader();
@@ -56,7 +57,7 @@ impl List {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut text = format!("applied {}\n", self.applied);
         for Listed { name, bytes, frame } in &self.files {
-            // A string takes everything.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{name} {bytes} {frame:08x}");
         }
         text.into_bytes()
@@ -68,7 +69,7 @@ impl List {
         let applied = lines.next().and_then(|line| line.strip_prefix("applied ")?.parse().ok());
         let file = |line: &str| {
             let mut words = line.split(' ');
-            // Only names of TSM files: none leads anywhere else.
+            // Only names of TSM files are accepted, so no name leads to another directory.
             let name = FileName::parse(words.next()?)?;
             let bytes = words.next()?.parse().ok()?;
             let frame = u32::from_str_radix(words.next()?, 16).ok()?;
@@ -79,12 +80,12 @@ impl List {
     }
 }
 
-/// Where the files of the snapshot at `index` are.
+/// The directory of the snapshot at `index`.
 pub(super) fn directory(dir: &Path, index: u64) -> PathBuf {
     dir.join(format!("files-{index:016x}"))
 }
 
-/// Removes a directory with the files in it, if it is there.
+/// Removes a directory with its files, if it exists.
 pub(super) fn clear<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     match fs.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -102,14 +103,14 @@ pub(super) fn clear<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     fs.remove_dir(dir).map_err(|error| failed(dir, error))
 }
 
-/// Fills `to` by `fill` under another name, then gives it its name, durably.
+/// Lets `fill` fill a temporary directory and durably renames it to `to`.
 pub(super) fn publish<F: Fs>(fs: &F, to: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let temporary = begin(fs, to)?;
     fill(&temporary)?;
     finish(fs, &temporary, to)
 }
 
-/// An empty directory that is to become `to`. Opening the machine removes one that did not.
+/// Creates an empty temporary directory for `to`. Opening the replica removes it after a crash.
 pub(super) fn begin<F: Fs>(fs: &F, to: &Path) -> Result<PathBuf> {
     let temporary = to.with_extension("tmp");
     clear(fs, &temporary)?;
@@ -117,7 +118,7 @@ pub(super) fn begin<F: Fs>(fs: &F, to: &Path) -> Result<PathBuf> {
     Ok(temporary)
 }
 
-/// Gives a directory, whose files are durable, its name.
+/// Durably renames a directory whose files are durable.
 pub(super) fn finish<F: Fs>(fs: &F, temporary: &Path, to: &Path) -> Result<()> {
     fs.sync_dir(temporary).map_err(|error| failed(temporary, error))?;
     clear(fs, to)?;
@@ -126,7 +127,7 @@ pub(super) fn finish<F: Fs>(fs: &F, temporary: &Path, to: &Path) -> Result<()> {
     fs.sync_dir(above).map_err(|error| failed(above, error))
 }
 
-/// Links the files of a list from one directory to another; copies them where links cannot be.
+/// Links the files of a list from one directory to another, or copies them if links fail.
 pub(super) fn link_all<F: Fs>(fs: &F, list: &List, from: &Path, to: &Path) -> Result<()> {
     for Listed { name, .. } in &list.files {
         let (old, new) = (from.join(name.to_string()), to.join(name.to_string()));
@@ -150,7 +151,7 @@ fn copy<F: Fs>(fs: &F, from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Up to `len` bytes of a file from `offset` on; fewer only at its end, and no more memory than those.
+/// Up to `len` bytes of a file from `offset` on; fewer only at its end. Allocates no more than it reads.
 pub(super) fn read_at(file: &impl FsFile, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let left = file.len()?.saturating_sub(offset);
     let mut bytes = vec![0; usize::try_from(left).map_or(len, |left| left.min(len))];
@@ -159,13 +160,13 @@ pub(super) fn read_at(file: &impl FsFile, offset: u64, len: usize) -> io::Result
     Ok(bytes)
 }
 
-/// Whether all files of a list are there with the length they should have.
-pub(super) fn are_whole<F: Fs>(fs: &F, dir: &Path, list: &List) -> bool {
+/// Whether all files of a list exist with the listed length.
+pub(super) fn are_complete<F: Fs>(fs: &F, dir: &Path, list: &List) -> bool {
     let len = |name: &FileName| fs.open(&dir.join(name.to_string())).and_then(|file| file.len());
     list.files.iter().all(|file| len(&file.name).is_ok_and(|len| len == file.bytes))
 }
 
-/// Removes the files of snapshots that are old by their index.
+/// Removes the files of snapshots whose index `old` accepts.
 pub(super) fn purge<F: Fs>(fs: &F, dir: &Path, old: impl Fn(u64) -> bool) -> Result<()> {
     let names = fs.list(dir).map_err(|error| failed(dir, error))?;
     for name in &names {
@@ -176,13 +177,13 @@ pub(super) fn purge<F: Fs>(fs: &F, dir: &Path, old: impl Fn(u64) -> bool) -> Res
     Ok(())
 }
 
-/// Whether a name is that of a directory of ours that did not get its own. Others that end like it are somebody else's.
+/// Whether this is the name of a temporary directory of ours. Other `.tmp` names are not ours.
 pub(super) fn is_unfinished(name: &OsStr) -> bool {
     let of = |prefix| Path::new(name).file_stem().is_some_and(|stem| number(stem, prefix).is_some());
     Path::new(name).extension() == Some("tmp".as_ref()) && (of("engine-") || of("files-"))
 }
 
-/// The number in a name after `prefix`.
+/// The number after `prefix` in a name.
 pub(super) fn number(name: &OsStr, prefix: &str) -> Option<u64> {
     u64::from_str_radix(name.to_str()?.strip_prefix(prefix)?, 16).ok()
 }

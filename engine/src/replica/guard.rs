@@ -1,12 +1,12 @@
-//! What a message must be before raft sees it.
+//! Validates messages before raft sees them.
 //!
-//! Raft-rs takes the messages of its peers for true and panics where they cannot be: at a commit beyond the log, at
-//! entries with a gap, at a membership that it does not know. Here such a message is an error, and raft is as before.
+//! Raft-rs trusts the messages of its peers. It panics on impossible ones: a commit index beyond the log,
+//! entries with a gap, an unknown membership. Here such a message is an error and raft is unchanged.
 //!
-//! One case is not the sender's fault. Who leads tells a follower to commit no more than what that follower has
-//! acknowledged to it; when this is beyond the follower's log, the log was lost, and with it the votes that were in it.
-//! Then the replica must stop ([`Error::LostLog`]). To go on from an empty log would be worse than a panic: it could elect
-//! somebody without entries that it had acknowledged itself.
+//! In one case the sender is right. A leader never tells a follower to commit more than that follower has
+//! acknowledged. If that index is beyond the follower's log, the follower lost its log and its votes. It must
+//! stop ([`Error::LostLog`]). To continue with an empty log would be worse than a panic: it could help to
+//! elect a leader that lacks entries it had acknowledged.
 
 use raft::eraftpb::{EntryType, Message, MessageType, Snapshot};
 use raft::{RaftLog, StateRole, Storage};
@@ -14,42 +14,40 @@ use raft::{RaftLog, StateRole, Storage};
 use super::proposal::Proposal;
 use super::{Error, Result};
 
-/// Terms and indexes from here on nobody reaches by counting; added to, they would overflow.
+/// No term or index reaches this value by counting. Arithmetic on larger values could overflow.
 const NUMBER_MAX: u64 = 1 << 62;
 
-/// What a replica is when a message comes.
+/// The state of the replica that receives a message.
 pub(super) struct Receiver<'r, S: Storage> {
     pub(super) term: u64,
     pub(super) role: StateRole,
     pub(super) log: &'r RaftLog<S>,
     pub(super) voters: &'r [u64],
-    /// The longest entry that the log takes.
+    /// Maximum length of a log entry.
     pub(super) entry_bytes_max: u64,
 }
 
 impl<S: Storage> Receiver<'_, S> {
-    /// Whether raft can take the message.
+    /// Checks whether raft can take the message.
     pub(super) fn check(&self, message: &Message) -> Result<()> {
         let numbers = [message.term, message.index, message.log_term, message.commit, message.reject_hint];
         let of_entries = message.entries.iter().flat_map(|entry| [entry.term, entry.index]);
         if numbers.into_iter().chain(of_entries).any(|number| number >= NUMBER_MAX) {
-            return Err(Error::Corrupt("a message with terms and indexes that were counted"));
+            return Err(Error::Corrupt("a message with plausible terms and indexes"));
         }
         let wants_more =
             message.request_snapshot != 0 || message.priority != 0 || message.deprecated_priority != 0;
         if wants_more || !message.context.is_empty() {
-            return Err(Error::Corrupt(
-                "a message of replicas, which hand no leadership over and know no priority",
-            ));
+            return Err(Error::Corrupt("a message without leadership transfer or priority"));
         }
         let kind = message.get_msg_type();
-        // A proposal may have gone round: who led, and got it, follows by now.
+        // A proposal may return to its sender: the leader that should get it has become a follower.
         if message.from == message.to && kind != MessageType::MsgPropose {
             return Err(Error::Corrupt("a message of another replica"));
         }
-        // A proposal is handed on without a term; raft takes anything else without one for its own.
+        // A forwarded proposal has no term. Raft treats any other message without a term as its own.
         if (message.term == 0) != (kind == MessageType::MsgPropose) {
-            return Err(Error::Corrupt("a message with a term, or a proposal without"));
+            return Err(Error::Corrupt("a message with a term, or a proposal without one"));
         }
         match kind {
             MessageType::MsgPropose => self.proposal(message),
@@ -62,11 +60,11 @@ impl<S: Storage> Receiver<'_, S> {
             | MessageType::MsgRequestVoteResponse
             | MessageType::MsgRequestPreVote
             | MessageType::MsgRequestPreVoteResponse => Ok(()),
-            _ => Err(Error::Corrupt("a message of a kind that replicas send")),
+            _ => Err(Error::Corrupt("a known kind of message")),
         }
     }
 
-    /// What is agreed on stops whoever cannot apply it, at every start anew.
+    /// A committed entry that cannot be applied would stop every replica at every start.
     fn proposal(&self, message: &Message) -> Result<()> {
         let is_ours = |entry: &raft::eraftpb::Entry| {
             let is_normal = entry.get_entry_type() == EntryType::EntryNormal;
@@ -79,12 +77,12 @@ impl<S: Storage> Receiver<'_, S> {
         Ok(())
     }
 
-    /// Its membership becomes raft's.
+    /// Raft adopts its membership.
     fn snapshot(&self, message: &Message) -> Result<()> {
         let metadata = message.get_snapshot().get_metadata();
         if metadata.index == 0 || metadata.index >= NUMBER_MAX || !(1..=message.term).contains(&metadata.term)
         {
-            return Err(Error::Corrupt("a snapshot of an entry of the sender"));
+            return Err(Error::Corrupt("a snapshot at an entry of the sender"));
         }
         let mut voters = metadata.get_conf_state().voters.clone();
         voters.sort_unstable();
@@ -92,7 +90,7 @@ impl<S: Storage> Receiver<'_, S> {
             return Err(Error::Corrupt("a snapshot of this group"));
         }
         if metadata.index == self.log.committed && !self.log.match_term(metadata.index, metadata.term) {
-            return Err(Error::Corrupt("a snapshot that agrees with what is committed here"));
+            return Err(Error::Corrupt("a snapshot that matches the committed log"));
         }
         Ok(())
     }
@@ -106,7 +104,7 @@ impl<S: Storage> Receiver<'_, S> {
         Ok(())
     }
 
-    /// Who leads has all that was committed, so that what others acknowledge to it is from its own log.
+    /// A leader has all committed entries, so followers only acknowledge entries of its own log.
     fn appended(&self, message: &Message) -> Result<()> {
         let counts = message.term == self.term && self.role == StateRole::Leader && !message.reject;
         let last = self.log.last_index();
@@ -123,8 +121,8 @@ fn has_only_voters(snapshot: &Snapshot) -> bool {
     others.into_iter().all(Vec::is_empty) && !state.auto_leave
 }
 
-/// Entries come without a gap, in terms that rise up to the sender's. Beyond its log raft knows the term 0, which is
-/// no entry's.
+/// Entries have no gap, and terms that rise up to the sender's term. Beyond its log raft reports the term 0,
+/// which no entry has.
 fn append(message: &Message) -> Result<()> {
     let (mut index, mut term) = (message.index, message.log_term);
     let mut rises = (index == 0) == (term == 0) && term <= message.term;
@@ -132,5 +130,5 @@ fn append(message: &Message) -> Result<()> {
         rises &= entry.index == index + 1 && entry.term >= term.max(1) && entry.term <= message.term;
         (index, term) = (entry.index, entry.term);
     }
-    if rises { Ok(()) } else { Err(Error::Corrupt("entries one after the other")) }
+    if rises { Ok(()) } else { Err(Error::Corrupt("consecutive entries")) }
 }

@@ -1,7 +1,7 @@
 //! The TSM engine as state machine.
 //!
-//! Its directory is `engine-<index>`: the snapshot it was begun from, 0 for none. A snapshot that is received becomes a
-//! new directory, whole before it has its name; the newest one counts.
+//! Its directory is `engine-<index>`, where the index is that of the snapshot it started from; 0 for none. A
+//! received snapshot becomes a new directory, complete before it gets its name. The newest directory counts.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -21,20 +21,20 @@ use crate::lock::LOCK_NAME;
 use crate::parts::{Ring, Tsm1};
 use crate::{Compact, Dirs, Engine, FieldTyping, LineOptions, Options};
 
-/// The cache is written to files above this; who applies entries does it himself when the engine's thread is that far behind,
-/// or is none.
+/// Above this size the cache is written to files. If the engine has no thread for that, or the thread is
+/// behind, `apply` writes them.
 const CACHE_BYTES: u64 = 25 << 20;
 
 pub(super) struct Machine<F: Fs> {
     fs: F,
     dir: PathBuf,
-    /// Whether files are written and merged in threads of the engine.
+    /// Whether threads of the engine write and merge files.
     in_background: bool,
     engine: Option<Engine<Ring, FileLog<F>, Tsm1>>,
     applied: u64,
 }
 
-/// Where the engine is: its newest directory in `dir`, by number.
+/// The number of the newest engine directory in `dir`.
 fn base<F: Fs>(fs: &F, dir: &Path) -> Result<u64> {
     let names = fs.list(dir).map_err(|error| io(dir, error))?;
     Ok(names.iter().filter_map(|name| files::number(name, "engine-")).max().unwrap_or(0))
@@ -44,17 +44,17 @@ fn directory(dir: &Path, base: u64) -> PathBuf {
     dir.join(format!("engine-{base:016x}"))
 }
 
-/// Whether somebody has the engine open. Changes nothing.
+/// Whether the engine is open in another process. Changes nothing.
 pub(super) fn is_in_use<F: Fs>(fs: &F, dir: &Path) -> Result<bool> {
     let lock = fs.lock_shared(&directory(dir, base(fs, dir)?).join(LOCK_NAME));
     Ok(lock.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock))
 }
 
 /// Refuses an engine with a quarantined file. Changes nothing.
-pub(super) fn check_whole<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
+pub(super) fn refuse_quarantined<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let Dirs { data, wal } = Dirs::under(&directory(dir, base(fs, dir)?));
     for of in [data, wal] {
-        // What is not there yet has lost nothing; whatever else it is will be met again.
+        // A missing directory has lost nothing. Opening reports other errors.
         let mut paths = fs.list(&of).unwrap_or_default().into_iter().map(|name| of.join(name));
         if let Some(path) = paths.find(|path| path.extension() == Some("bad".as_ref())) {
             return Err(Error::Quarantined { path });
@@ -64,16 +64,17 @@ pub(super) fn check_whole<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
 }
 
 impl<F: Fs> Machine<F> {
-    /// Opens what is there; `snapshot` is the newest that the log knows, whose files count if the engine is behind it.
+    /// Opens the engine. `snapshot` is the newest that the log knows; if the engine is behind it, its files
+    /// are installed.
     pub(super) fn open(fs: F, dir: &Path, in_background: bool, snapshot: &Snapshot) -> Result<Self> {
         let base = base(&fs, dir)?;
         let mut machine = Self { fs, dir: dir.to_path_buf(), in_background, engine: None, applied: 0 };
         machine.start(base)?;
         if snapshot.index > 0 {
             let list = List::decode(snapshot.data.as_deref().unwrap_or_default())?;
-            // A crash between saving a received snapshot and taking its files over.
+            // A crash may come after saving a received snapshot and before installing its files.
             if machine.applied < list.applied {
-                // They were whole when they came; somebody may have repaired them since.
+                // They were checked on arrival, but may have been changed since.
                 let from = files::directory(dir, snapshot.index);
                 Check::begin(&from, &list).go_on(&machine.fs, u64::MAX)?;
                 machine.install(snapshot)?;
@@ -86,9 +87,9 @@ impl<F: Fs> Machine<F> {
     fn start(&mut self, base: u64) -> Result<()> {
         let path = directory(&self.dir, base);
         let options = Options {
-            // Raft's log is the one that is synced.
+            // Raft's log is the synced one.
             log: LogOptions::default().durability(Durability::None),
-            // What was agreed on cannot be refused.
+            // A committed entry cannot be refused.
             cache_bytes_max: None,
             snapshot_bytes: CACHE_BYTES,
             background: self.in_background,
@@ -103,7 +104,7 @@ impl<F: Fs> Machine<F> {
             _ => 0,
         };
         self.engine = Some(engine);
-        // Directories of before, and unfinished ones.
+        // Remove older and unfinished directories.
         for name in self.fs.list(&self.dir).map_err(|error| io(&self.dir, error))? {
             let old = files::number(&name, "engine-").is_some_and(|of| of < base);
             let unfinished = files::is_unfinished(&name);
@@ -122,21 +123,22 @@ impl<F: Fs> Machine<F> {
         self.applied
     }
 
-    /// An entry that writes nothing.
+    /// Records an entry that writes nothing.
     pub(super) fn skip(&mut self, index: u64) {
         self.applied = self.applied.max(index);
     }
 
-    /// Writes the lines of an entry and its index, both or neither.
+    /// Writes the lines of an entry together with its index, both or neither.
     pub(super) fn apply(&mut self, index: u64, time: i64, lines: &[u8]) -> Result<Applied> {
-        // The index comes first: a string that is not closed would swallow it.
+        // The index comes first, because an unclosed string would swallow it.
         let mut text = format!("{APPLIED_MEASUREMENT} applied={index}i 0\n").into_bytes();
         text.extend_from_slice(lines);
         let engine = self.engine()?;
         let options = LineOptions::new(Timestamp(time));
         let (points, rejected) = match engine.write_lines(&text, &options) {
             Ok(report) => (report.points.saturating_sub(1), report.rejected.len()),
-            // Agreed on, and taken by no engine: refused everywhere alike, or no replica would ever come past it.
+            // The entry is committed but too large for the engine. Every replica refuses it alike, or none
+            // could continue.
             Err(error) if is_too_large(&error) => {
                 let (mark, _) = text.split_at(text.len() - lines.len());
                 let _mark = engine.write_lines(mark, &options)?;
@@ -153,20 +155,20 @@ impl<F: Fs> Machine<F> {
         Ok(Applied { points, rejected })
     }
 
-    /// Makes what was applied durable in files, and keeps these for who needs them. Gives their list.
+    /// Makes the applied state durable in files and keeps these for followers. Returns their list.
     ///
-    /// Files would otherwise become one more with every snapshot, so this is also when the engine merges those that are
-    /// due. What it merges is one file set with the index that was applied, before and after; and it removes names, not
-    /// what snapshots on their way have linked.
+    /// This is also when due merges run if there is no background thread; otherwise each snapshot would add a
+    /// file. A merge replaces one file set by another with the same applied index. It removes names only, so
+    /// files linked by snapshots in transit stay.
     pub(super) fn snapshot(&mut self, index: u64) -> Result<Vec<u8>> {
         let engine = self.engine()?;
         engine.snapshot()?;
         if !self.in_background
             && let Err(error) = engine.compact(Compact::Due)
         {
-            // The files are as they were, and hold what they held.
+            // All files are unchanged.
             let error = Error::from(error);
-            tracing::warn!(%error, "files were not merged");
+            tracing::warn!(%error, "the merge failed; files stay unchanged");
         }
         let key = FieldKey::new(APPLIED_MEASUREMENT.as_bytes(), b"applied");
         let column = engine.read(key, TimeRange::ALL)?;
@@ -181,14 +183,14 @@ impl<F: Fs> Machine<F> {
             let list = List::of(applied, &files);
             match files::publish(&self.fs, &to, |to| files::link_all(&self.fs, &list, &from, to)) {
                 Ok(()) => return Ok(list.encode()),
-                // Some were merged meanwhile, and are others now.
+                // Some files were merged meanwhile. Retry with the new set.
                 Err(_) if !Arc::ptr_eq(&files, &engine.files()) => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Begins again from the files of a snapshot.
+    /// Starts again from the files of a snapshot.
     pub(super) fn install(&mut self, snapshot: &Snapshot) -> Result<()> {
         let list = List::decode(snapshot.data.as_deref().unwrap_or_default())?;
         if let Some(engine) = self.engine.take() {
@@ -199,7 +201,7 @@ impl<F: Fs> Machine<F> {
         files::publish(&self.fs, &to, |to| files::link_all(&self.fs, &list, &from, to))?;
         self.start(snapshot.index)?;
         if self.applied != list.applied {
-            return Err(Error::Corrupt("the files of the snapshot to hold what their list says"));
+            return Err(Error::Corrupt("snapshot files with the applied index of their list"));
         }
         self.skip(snapshot.index);
         Ok(())
@@ -216,7 +218,7 @@ impl<F: Fs> Machine<F> {
             };
             let column = engine.read(parsed, TimeRange::ALL)?;
             let (times, values) = (column.times(), column.as_ref());
-            // A string takes everything.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{} {times:?} {:?}", String::from_utf8_lossy(&key), values.values());
         }
         Ok(text)
@@ -227,7 +229,7 @@ impl<F: Fs> Machine<F> {
     }
 }
 
-/// Whether the record of the lines is longer than the engine's log takes: a question of the lines alone.
+/// Whether the record of the lines is too long for the engine's log. This depends on the lines alone.
 fn is_too_large(error: &crate::Error) -> bool {
     let kind = match error.kind() {
         crate::ErrorKind::Log(error) => error.kind(),

@@ -1,4 +1,4 @@
-//! What replicas say to each other: raft's messages, and snapshot files in chunks.
+//! Messages between replicas: raft's messages, and snapshot files in chunks.
 //!
 //! ```text
 //! raft    0 │ eraftpb.Message
@@ -6,9 +6,9 @@
 //! chunk   2 │ CRC-32 <4B> │ the same six                                            │ the bytes
 //! ```
 //!
-//! Behind each stand the 8 bytes of the group's number. Numbers are little-endian; a checksum covers what is between it and
-//! that. A chunk answers one ask, with as many bytes or fewer; one
-//! without bytes says that the file is not there.
+//! Each message ends with the 8-byte number of the group. Numbers are little-endian. The checksum covers the
+//! bytes between it and the group number. A chunk answers one request with the requested number of bytes or
+//! fewer. An empty chunk means that the file does not exist.
 
 use protobuf::Message as _;
 use raft::eraftpb;
@@ -23,15 +23,15 @@ const CHUNK: u8 = 2;
 /// Kind and checksum.
 const HEAD_BYTES: usize = 5;
 const PART_BYTES: usize = 48;
-/// The number behind a message.
+/// The group number at the end of a message.
 const GROUP_BYTES: usize = 8;
 
-/// A place in a file of a snapshot, and who tells whom about it.
+/// A position in a snapshot file, with sender and receiver of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) from: u64,
     pub(super) to: u64,
-    /// The snapshot's.
+    /// The index of the snapshot.
     pub(super) index: u64,
     pub(super) file: FileName,
     pub(super) offset: u64,
@@ -49,7 +49,7 @@ impl Part {
         Self { from: number(0), to: number(1), index: number(2), file, offset: number(5) }
     }
 
-    /// The same place, told by who was told.
+    /// The same position with sender and receiver exchanged.
     pub(super) fn back(self) -> Self {
         Self { from: self.to, to: self.from, ..self }
     }
@@ -58,13 +58,13 @@ impl Part {
 #[derive(Debug, PartialEq)]
 pub(super) enum Message<'a> {
     Raft(eraftpb::Message),
-    /// Wants so many bytes.
+    /// Requests this many bytes.
     Ask(Part, u32),
     Chunk(Part, &'a [u8]),
 }
 
 impl<'a> Message<'a> {
-    /// Who says it, and to whom.
+    /// Sender and receiver.
     pub(super) fn ends(&self) -> (u64, u64) {
         match self {
             Self::Raft(message) => (message.from, message.to),
@@ -98,7 +98,7 @@ impl<'a> Message<'a> {
         Ok(out)
     }
 
-    /// The message in these bytes, of a replica of `group`.
+    /// Decodes a message of the group `group`.
     pub(super) fn decode(bytes: &'a [u8], group: u64) -> Result<Self> {
         let split = bytes.split_last_chunk::<GROUP_BYTES>();
         let (bytes, found) = split.ok_or(Error::Corrupt("a message with the number of its group"))?;
@@ -106,7 +106,7 @@ impl<'a> Message<'a> {
         if found != group {
             return Err(Error::OtherGroup { found, group });
         }
-        let (&kind, rest) = bytes.split_first().ok_or(Error::Corrupt("a message, found none"))?;
+        let (&kind, rest) = bytes.split_first().ok_or(Error::Corrupt("a message, found no bytes"))?;
         if kind == RAFT {
             let message = eraftpb::Message::parse_from_bytes(rest);
             return Ok(Self::Raft(message.map_err(|_| Error::Corrupt("a message of raft"))?));
@@ -114,17 +114,17 @@ impl<'a> Message<'a> {
         if kind != ASK && kind != CHUNK {
             return Err(Error::Corrupt("a message of a known kind"));
         }
-        let short = Error::Corrupt("a chunk, or a request for one, that is not cut short");
+        let short = Error::Corrupt("a complete chunk or chunk request");
         let (checksum, rest) = rest.split_first_chunk().ok_or(short.clone())?;
         if crc32fast::hash(rest) != u32::from_le_bytes(*checksum) {
-            return Err(Error::Corrupt("a chunk, or a request for one, with its checksum"));
+            return Err(Error::Corrupt("a chunk or chunk request with a valid checksum"));
         }
         let (part, rest) = rest.split_first_chunk().ok_or(short)?;
         let part = Part::decode(part);
         if kind == CHUNK {
             return Ok(Self::Chunk(part, rest));
         }
-        let len = rest.try_into().map_err(|_| Error::Corrupt("a request for a chunk that ends there"))?;
+        let len = rest.try_into().map_err(|_| Error::Corrupt("a chunk request of the right length"))?;
         Ok(Self::Ask(part, u32::from_le_bytes(len)))
     }
 }
@@ -133,9 +133,9 @@ impl<'a> Message<'a> {
 mod tests {
     use super::*;
 
-    /// No flipped bit and no cut is taken for something else that was said of a file.
+    /// Law: every bit flip and every truncation of a file message is refused.
     #[test]
-    fn what_is_said_of_files_is_whole_or_refused() {
+    fn a_corrupt_file_message_is_refused() {
         let file = FileName { generation: 3, sequence: 1 };
         let part = Part { from: 1, to: 2, index: 77, file, offset: 1 << 40 };
         for message in [Message::Ask(part, 4096), Message::Chunk(part, b"content"), Message::Chunk(part, b"")]

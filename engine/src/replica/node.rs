@@ -1,4 +1,4 @@
-//! A replica in a thread of its own.
+//! A replica in its own thread.
 
 use std::collections::HashMap;
 use std::thread::JoinHandle;
@@ -12,21 +12,21 @@ use super::transport::Transport;
 use super::warn_limit::WarnLimit;
 use super::{Applied, Error, Replica, Result, Ticket};
 
-/// Messages and proposals that wait; more are refused, and a message may get lost.
+/// Maximum number of waiting messages and proposals. Further messages are dropped and further proposals wait.
 const INBOX_MAX: usize = 4096;
-/// Handled before raft's wishes are looked at: one sync serves all of them.
+/// Inputs handled before `Replica::run`, so that one sync serves all of them.
 const BATCH_MAX: usize = 256;
-/// A proposal that is not written by then is not waited for any longer.
+/// How long a caller waits for its proposal.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The same when somebody else leads since: what was on its way to the old leader is most likely lost.
+/// The same after a change of leader: a proposal sent to the old leader is most likely lost.
 const PATIENCE_AFTER_CHANGE: Duration = Duration::from_secs(1);
 
-/// What a node says of itself.
+/// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Who leads; 0 for nobody.
+    /// The leader's id; 0 if there is none.
     pub leader: u64,
-    /// The last entry it has applied.
+    /// The index of the last applied entry.
     pub applied: u64,
     /// The index of its last snapshot.
     pub snapshot: u64,
@@ -40,7 +40,7 @@ enum Input {
     Stop,
 }
 
-/// A replica that runs. Dropping it stops the thread.
+/// A running replica. Dropping it stops the thread.
 #[derive(Debug)]
 pub struct Node {
     inbox: Sender<Input>,
@@ -48,7 +48,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Runs `replica`; `tick` is a tenth of the shortest time after which it misses a leader.
+    /// Runs `replica`. `tick` is a tenth of the shortest election timeout.
     pub fn start<F: Fs>(
         replica: Replica<F>,
         transport: impl Transport,
@@ -68,17 +68,18 @@ impl Node {
         Ok(Self { inbox, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Gives it a message of another. One too many is dropped; raft sends it again.
+    /// Passes it a message of another replica. If its inbox is full the message is dropped; raft sends it
+    /// again.
     pub fn deliver(&self, message: Vec<u8>) {
         drop(self.inbox.try_send(Input::Step(message)));
     }
 
-    /// Proposes lines, those without a time at `time`, and waits until they are committed and written here.
+    /// Proposes lines (those without a time get `time`) and waits until they are committed and applied here.
     pub fn write(&self, lines: &[u8], time: i64) -> Result<Applied> {
         self.ask(|answer| Input::Propose { lines: lines.to_vec(), time, answer })?
     }
 
-    /// What it knows now.
+    /// Its current state.
     pub fn status(&self) -> Result<Status> {
         self.ask(Input::Status)
     }
@@ -88,12 +89,12 @@ impl Node {
         self.ask(Input::Export)?
     }
 
-    /// Whether its thread is running: what went wrong if it has ended by itself, [`stop`](Self::stop) tells.
+    /// Whether its thread is running. If it ended by itself, [`stop`](Self::stop) returns the reason.
     pub fn is_running(&self) -> bool {
         self.thread.lock().as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Stops it, and tells what went wrong if something did.
+    /// Stops it. Returns the error if its thread failed.
     pub fn stop(&self) -> Result<()> {
         drop(self.inbox.send(Input::Stop));
         match self.thread.lock().take().map(JoinHandle::join) {
@@ -122,14 +123,14 @@ struct Running<F: Fs, T> {
     transport: T,
     tick: Duration,
     answers: HashMap<Ticket, Waiting>,
-    /// Warnings about messages.
+    /// Limits warnings about refused messages.
     refusals: WarnLimit,
 }
 
-/// Who waits for a proposal.
+/// A caller that waits for a proposal.
 struct Waiting {
     since: Instant,
-    /// Who led then.
+    /// The leader at that time.
     leader: u64,
     answer: Sender<Result<Applied>>,
 }
@@ -154,7 +155,7 @@ impl<F: Fs, T: Transport> Running<F, T> {
             }
             if Instant::now() >= next {
                 self.replica.tick();
-                self.lose_patience();
+                self.drop_late();
                 next = Instant::now() + self.tick;
             }
             let transport = &self.transport;
@@ -173,7 +174,7 @@ impl<F: Fs, T: Transport> Running<F, T> {
                 Err(error) if error.stops() => return Err(error),
                 Err(error) => {
                     if let Some(suppressed) = self.refusals.allow(Instant::now()) {
-                        tracing::warn!(%error, suppressed, "message refused");
+                        tracing::warn!(%error, suppressed, "refused a message");
                     }
                 }
                 Ok(()) => {}
@@ -195,7 +196,7 @@ impl<F: Fs, T: Transport> Running<F, T> {
         Ok(())
     }
 
-    fn lose_patience(&mut self) {
+    fn drop_late(&mut self) {
         let leader = self.replica.leader();
         let late = |waiting: &Waiting| {
             let changed = waiting.leader != leader;

@@ -1,4 +1,4 @@
-//! The lines of a proposal, and whose they are.
+//! A proposal: lines, and the replica they come from.
 //!
 //! ```text
 //! │ replica <8B, LE> │ ticket <8B, LE> │ time of lines without one <8B, LE> │ line protocol │
@@ -8,13 +8,13 @@ use super::{Error, Result};
 
 const HEAD_BYTES: usize = 24;
 
-/// A proposal on its way; see [`Replica::take_done`](super::Replica::take_done).
+/// Identifies a proposal; see [`Replica::take_done`](super::Replica::take_done).
 pub type Ticket = u64;
 
-/// What an entry of raft's log asks for.
+/// The content of an entry in raft's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Proposal<'a> {
-    /// Who proposed it.
+    /// The replica that proposed it.
     pub(super) replica: u64,
     pub(super) ticket: Ticket,
     pub(super) time: i64,
@@ -22,7 +22,7 @@ pub(super) struct Proposal<'a> {
 }
 
 impl<'a> Proposal<'a> {
-    /// The most bytes of an entry, of the longest `lines` that may be proposed.
+    /// Length of the entry for `lines` bytes of lines.
     pub(super) fn bytes(lines: u64) -> u64 {
         lines.saturating_add(HEAD_BYTES as u64)
     }

@@ -1,6 +1,6 @@
-//! What a replica keeps for itself among the points.
+//! The measurement that replicas reserve for themselves.
 
-/// The measurement in which a replica keeps the index of the last entry it wrote, in the same record as that entry's
+/// The measurement with the index of the last applied entry. It is written in the same record as that entry's
 /// lines.
 pub const APPLIED_MEASUREMENT: &str = "_tsmith_raft";
 

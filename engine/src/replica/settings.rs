@@ -1,4 +1,4 @@
-//! What a replica is told when it is opened, and what its log says of it.
+//! The settings of a replica, and the metadata of its log.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,37 +7,38 @@ use tsmith_wal::etcd::{Snapshot, WalOptions};
 
 use super::{Error, Result};
 
-/// What the metadata of a replica's log begins with.
+/// The first bytes of a replica log's metadata.
 const METADATA_TAG: [u8; 4] = *b"TSR2";
 
-/// What a replica is.
+/// The settings of a replica.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Who it is; not 0.
+    /// Its id; not 0.
     pub id: u64,
-    /// Who belongs to the group, itself included. The same at every start: there is no way yet to agree on others.
+    /// All members of the group, including itself. They must be the same at every start: the members cannot
+    /// change.
     pub voters: Vec<u64>,
-    /// The number of the group, drawn when it is made, by chance say: replicas of two groups with the same voters know
-    /// each other by it, and refuse each other's messages and directories. The same for all, and at every start.
+    /// A number for the group, for example a random one, the same for all members and at every start.
+    /// Replicas refuse messages and directories of another group, even one with the same voters.
     pub group: u64,
-    /// A snapshot is made when so many entries were applied since the last.
+    /// Take a snapshot after this many applied entries.
     pub snapshot_entries: u64,
-    /// So many entries before it are kept in memory, for followers that are a little behind.
+    /// Entries kept in memory before a snapshot, for followers that are slightly behind.
     pub catch_up_entries: u64,
-    /// Files of a snapshot travel in chunks of so many bytes; a frame of the transport carries one.
+    /// Length of a chunk of a snapshot file. One frame of the transport must hold a chunk.
     pub chunk_bytes: u32,
-    /// Directories of other replicas, by their id, that are on this one's file system: files of their snapshots are
-    /// linked from there, and share their blocks on the disk.
+    /// Directories of other replicas on the same file system, by id. Snapshot files are linked from there, so
+    /// they share disk blocks.
     pub neighbours: BTreeMap<u64, PathBuf>,
-    /// How the log is kept.
+    /// Options of raft's log.
     pub wal: WalOptions,
-    /// Whether threads of the engine write and merge its files; else that is done where the snapshot is made, and takes as
-    /// long as it takes. A simulation wants that, to be a function of its seed.
+    /// Whether threads of the engine write and merge its files. If false, that happens synchronously in
+    /// `run`, which makes a simulation deterministic.
     pub background: bool,
 }
 
 impl Settings {
-    /// Of these voters the one called `id`, with etcd's settings.
+    /// The member `id` of these voters, with etcd's defaults.
     pub fn new(id: u64, voters: &[u64]) -> Self {
         Self {
             id,
@@ -52,7 +53,7 @@ impl Settings {
         }
     }
 
-    /// The same with the voters in order, each once.
+    /// The same settings with sorted, unique voters.
     pub(super) fn checked(mut self) -> Result<Self> {
         self.voters = ordered(&self.voters);
         if !self.voters.contains(&self.id) || self.voters.contains(&0) {
@@ -61,21 +62,21 @@ impl Settings {
         Ok(self)
     }
 
-    /// The most bytes of lines in one proposal.
+    /// Maximum bytes of lines in one proposal.
     pub(super) fn lines_bytes_max(&self) -> u64 {
         self.wal.record_bytes_max.saturating_sub(1024)
     }
 
-    /// What the log says of whose it is: [`METADATA_TAG`], then group, id and voters, 8 bytes each, little-endian.
+    /// The metadata of the log: [`METADATA_TAG`], then group, id and voters, 8 bytes each, little-endian.
     pub(super) fn metadata(&self) -> Vec<u8> {
         let all = [&[self.group, self.id], &self.voters[..]].concat();
         let numbers = all.into_iter().flat_map(u64::to_le_bytes);
         METADATA_TAG.into_iter().chain(numbers).collect()
     }
 
-    /// Whether the log in `dir`, with this metadata and this snapshot, is of the replica that these settings mean. Logs of
-    /// before say nothing of the group, which has the number 0 then, and those of still before nothing of voters; their
-    /// snapshots do.
+    /// Checks that the log in `dir`, with this metadata and snapshot, belongs to the replica of these
+    /// settings. Logs without the tag have no group number and count as group 0. If the metadata has no
+    /// voters, the snapshot's voters are checked.
     pub(super) fn check(&self, dir: &Path, metadata: Option<&[u8]>, snapshot: &Snapshot) -> Result<()> {
         let metadata = metadata.unwrap_or_default();
         let tagged = metadata.strip_prefix(&METADATA_TAG);
@@ -85,7 +86,7 @@ impl Settings {
             numbers.insert(0, 0);
         }
         let ([group, id, voters @ ..], []) = (&numbers[..], rest) else {
-            return Err(Error::Corrupt("the directory of a replica"));
+            return Err(Error::Corrupt("the metadata of a replica's log"));
         };
         if *group != self.group {
             let (found, group) = (*group, self.group);

@@ -1,4 +1,4 @@
-//! What raft reads of its log: in memory, fed after it was saved.
+//! Raft's view of its log: in memory, updated after entries are saved.
 
 use std::collections::VecDeque;
 
@@ -8,11 +8,11 @@ use tsmith_wal::etcd;
 
 use super::convert::snapshot_to;
 
-/// The log after a point, and the snapshot for who needs what is before it.
+/// The log after some index, and the snapshot for followers that need older entries.
 pub(super) struct Store {
     state: HardState,
     conf_state: ConfState,
-    /// The entry before the first.
+    /// Index and term of the entry before the first.
     before: (u64, u64),
     entries: VecDeque<Entry>,
     snapshot: etcd::Snapshot,
@@ -41,7 +41,7 @@ impl Store {
         }
     }
 
-    /// Entries that follow, or replace those from the first one's index on.
+    /// Appends entries. They replace existing ones from the first index on.
     pub(super) fn append(&mut self, entries: Vec<Entry>) {
         if let Some(first) = entries.first() {
             let keep = first.index.saturating_sub(self.before.0 + 1);
@@ -60,7 +60,7 @@ impl Store {
         self.state.commit = index;
     }
 
-    /// The log begins again after a snapshot that was received.
+    /// Restarts the log after a received snapshot.
     pub(super) fn install(&mut self, snapshot: &etcd::Snapshot) {
         self.entries.clear();
         self.before = (snapshot.index, snapshot.term);
@@ -68,7 +68,7 @@ impl Store {
         self.snapshot = snapshot.clone();
     }
 
-    /// Takes a snapshot that was made here, and forgets all but `keep` entries before it.
+    /// Stores a local snapshot and drops all but `keep` entries before it.
     pub(super) fn compact(&mut self, snapshot: etcd::Snapshot, keep: u64) {
         let to = snapshot.index.saturating_sub(keep);
         if let Some(term) = self.term_of(to).filter(|_| to > self.before.0) {

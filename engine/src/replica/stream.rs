@@ -1,19 +1,19 @@
-//! Snapshot files between replicas, in chunks, each of which was asked for.
+//! Transfers snapshot files between replicas in chunks, each on request.
 //!
 //! ```text
-//! leader                                   follower that fell behind
-//!   raft's snapshot: the list of files ──▶   keeps it, links what is near
-//!                     ◀── ask for 4 chunks   writes them to files-<index>.tmp
-//!   reads one chunk ──▶ chunk                asks for the next; after a while again for what did not come
-//!                                            all there: files synced, and checked a part at a time
-//!                                            all whole: the directory gets its name, raft the list
+//! leader                                   follower that is behind
+//!   raft's snapshot: the list of files ──▶   stores it, links local files
+//!                    ◀── request 4 chunks    writes them to files-<index>.tmp
+//!   reads one chunk ──▶ chunk                requests the next; after a timeout again those that are missing
+//!                                            all complete: syncs the files and checks them in parts
+//!                                            all valid: renames the directory, gives raft the list
 //! ```
 //!
-//! Files that are corrupt where they come from come corrupt again: after a pause they are asked for once more, and each
-//! pause is twice as long as the one before. Those of a later snapshot are asked for at once.
+//! If files are corrupt at the sender, they arrive corrupt again. The follower requests them again after a
+//! pause that doubles each time. Files of a later snapshot are requested at once.
 //!
-//! Who is asked remembers nothing but that the files are still wanted. Chunks may get lost, come twice or late like
-//! all messages, and a connection may end: what has come is kept, and the next is asked for again.
+//! The sender keeps no state except that the files are still needed. Chunks may be lost, repeated or late,
+//! and connections may end: received chunks are kept, and the next ones are requested again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -28,18 +28,18 @@ use super::message::{Message, Part};
 use super::warn_limit::WarnLimit;
 use super::{Error, Result, Settings};
 
-/// Requests that wait for their answer; more are dropped, and come again.
+/// Maximum number of waiting requests. Further ones are dropped and will be repeated.
 const ASKS_MAX: usize = 32;
-/// Files that somebody asked for are kept for so many ticks, though the snapshot is old.
+/// Requested files are kept for this many ticks, even if the snapshot is old.
 const LENT_TICKS: u64 = 200;
-/// Of files that have come so much is checked at once: some milliseconds.
+/// Bytes of received files checked per call: a few milliseconds.
 const CHECK_BYTES: u64 = 8 << 20;
 
-/// After corrupt files of a snapshot so many ticks pass until it is taken again, and at most so many.
+/// Pause in ticks before a snapshot with corrupt files is fetched again, and the maximum pause.
 const PAUSE_TICKS: u64 = 20;
 const PAUSE_TICKS_MAX: u64 = 1000;
 
-/// A snapshot of which files are corrupt.
+/// A snapshot with corrupt files.
 struct Refused {
     index: u64,
     pause: u64,
@@ -54,12 +54,12 @@ pub(super) struct Stream<F: Fs> {
     neighbours: BTreeMap<u64, PathBuf>,
     ticks: u64,
     fetch: Option<Fetch<F>>,
-    /// The last of each sender.
+    /// The last refused snapshot of each sender.
     refused: BTreeMap<u64, Refused>,
     asks: VecDeque<(Part, u32)>,
-    /// When a chunk of the snapshot of an index was read last.
+    /// The tick at which a chunk of each snapshot was last read.
     lent: BTreeMap<u64, u64>,
-    /// Warnings about what was asked for.
+    /// Limits warnings about requested files.
     missing: WarnLimit,
 }
 
@@ -80,19 +80,19 @@ impl<F: Fs> Stream<F> {
         }
     }
 
-    /// Takes raft's message of a snapshot. Gives it back if its files are there.
+    /// Takes raft's snapshot message. Returns it if its files are here.
     pub(super) fn offer(&mut self, message: eraftpb::Message) -> Result<Option<eraftpb::Message>> {
         let snapshot = message.get_snapshot();
         let list = List::decode(&snapshot.data)?;
         let index = snapshot.get_metadata().index;
         let to = files::directory(&self.dir, index);
-        if files::are_whole(&self.fs, &to, &list) {
+        if files::are_complete(&self.fs, &to, &list) {
             self.stop();
             return Ok(Some(message));
         }
         if let Some(fetch) = &mut self.fetch {
-            // One that is on its way is taken before a later one of the same sender: else a busy leader's would never
-            // end. Who led before has nothing to say any more.
+            // Complete a running fetch before a later snapshot of the same sender; otherwise a busy leader's
+            // snapshots would never complete. Ignore a former leader.
             if fetch.message.from == message.from || message.term < fetch.message.term {
                 fetch.message.term = fetch.message.term.max(message.term);
                 return Ok(None);
@@ -112,7 +112,7 @@ impl<F: Fs> Stream<F> {
     pub(super) fn chunk(&mut self, part: &Part, bytes: &[u8]) -> Result<()> {
         let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_next(part)) else { return Ok(()) };
         if bytes.len() as u64 > fetch.expected().into() {
-            return Err(Error::Corrupt("a chunk of not more bytes than were asked for"));
+            return Err(Error::Corrupt("a chunk of at most the requested length"));
         }
         if bytes.is_empty() {
             let pause_ticks = self.refuse(part.from, part.index);
@@ -120,7 +120,7 @@ impl<F: Fs> Stream<F> {
                 part.from,
                 part.index,
                 pause_ticks,
-                "files of a snapshot are gone at the sender, or not as long as it said"
+                "the sender lacks files of its snapshot, or they have another length"
             );
             self.stop();
             return Ok(());
@@ -132,7 +132,7 @@ impl<F: Fs> Stream<F> {
         taken
     }
 
-    /// Takes a request, which is answered by [`run`](Self::run).
+    /// Takes a request. [`run`](Self::run) answers it.
     pub(super) fn ask(&mut self, part: Part, len: u32) {
         if self.asks.len() < ASKS_MAX {
             self.asks.push_back((part, len));
@@ -146,8 +146,8 @@ impl<F: Fs> Stream<F> {
         }
     }
 
-    /// Answers and asks, and checks a part of what has come; gives raft's message when that was the last. A snapshot of
-    /// what is `committed` here by now is of no use.
+    /// Answers requests, sends requests, and checks a part of the received files. Returns raft's message when
+    /// all are valid. A snapshot below `committed` is obsolete.
     pub(super) fn run(
         &mut self,
         committed: u64,
@@ -167,23 +167,23 @@ impl<F: Fs> Stream<F> {
     }
 
     fn check(&mut self) -> Result<Option<eraftpb::Message>> {
-        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_whole()) else { return Ok(None) };
+        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.is_complete()) else { return Ok(None) };
         match fetch.check(&self.fs, CHECK_BYTES) {
             Ok(false) => Ok(None),
             Ok(true) => self.fetch.take().map(|fetch| fetch.finish(&self.fs)).transpose(),
             Err(error) => {
-                // What is here already can be read.
+                // All files are here, so the error can name the corrupt one.
                 let (from, index) = (fetch.message.from, fetch.index());
-                let error = fetch.told(error);
+                let error = fetch.blame(error);
                 let pause_ticks = self.refuse(from, index);
-                tracing::warn!(%error, pause_ticks, "files of a snapshot are not taken");
+                tracing::warn!(%error, pause_ticks, "refused the files of a snapshot");
                 self.stop();
                 Ok(None)
             }
         }
     }
 
-    /// Notes that a snapshot has corrupt files; gives how long it is not taken.
+    /// Records that a snapshot has corrupt files. Returns the pause in ticks.
     fn refuse(&mut self, from: u64, index: u64) -> u64 {
         let before = self.refused.get(&from).filter(|refused| refused.index == index);
         let pause = before.map_or(PAUSE_TICKS, |refused| (2 * refused.pause).min(PAUSE_TICKS_MAX));
@@ -191,12 +191,12 @@ impl<F: Fs> Stream<F> {
         pause
     }
 
-    /// Whether files that have come are being checked.
+    /// Whether received files are being checked.
     pub(super) fn is_checking(&self) -> bool {
-        self.fetch.as_ref().is_some_and(Fetch::is_whole)
+        self.fetch.as_ref().is_some_and(Fetch::is_complete)
     }
 
-    /// The bytes that were asked for, not more than a chunk; none when the file is not there.
+    /// The requested bytes, at most one chunk. Empty if the file cannot be read.
     fn read(&mut self, part: &Part, len: u32) -> Vec<u8> {
         let path = files::directory(&self.dir, part.index).join(part.file.to_string());
         let len = len.min(self.chunk_bytes) as usize;
@@ -209,21 +209,21 @@ impl<F: Fs> Stream<F> {
             Err(error) => {
                 if let Some(suppressed) = self.missing.allow(Instant::now()) {
                     let path = path.display();
-                    tracing::warn!(%path, %error, suppressed, "asked for a file that cannot be read");
+                    tracing::warn!(%path, %error, suppressed, "cannot read a requested file");
                 }
                 Vec::new()
             }
         }
     }
 
-    /// Gives up what is on its way.
+    /// Drops the running fetch.
     pub(super) fn stop(&mut self) {
         if let Some(fetch) = self.fetch.take() {
             fetch.abandon(&self.fs);
         }
     }
 
-    /// Whether the files of a snapshot are being read by others.
+    /// Whether other replicas are reading the files of a snapshot.
     pub(super) fn is_lent(&self, index: u64) -> bool {
         self.lent.get(&index).is_some_and(|at| self.ticks - *at < LENT_TICKS)
     }

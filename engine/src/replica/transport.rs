@@ -1,14 +1,14 @@
-//! What carries messages between replicas.
+//! Transports that carry messages between replicas.
 //!
-//! Raft expects them to get lost, to come late, twice and in another order; it does not expect other bytes.
+//! Raft tolerates lost, late, repeated and reordered messages, but not altered ones.
 
 mod network;
 mod tcp;
 
 pub use network::{Faults, Network};
-pub use tcp::{FRAME_BYTES_MAX, Tcp, read_frame, write_frame};
+pub use tcp::{FRAME_BYTES_MAX, Tcp};
 
-/// Sends messages to replicas by their id. Never waits: what cannot be sent is dropped.
+/// Sends messages to replicas by id. It never blocks; messages that cannot be sent are dropped.
 pub trait Transport: Send + 'static {
     /// Sends `message` to replica `to`.
     fn send(&self, to: u64, message: Vec<u8>);

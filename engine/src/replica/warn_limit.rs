@@ -1,11 +1,11 @@
-//! Warnings that others could cause without end.
+//! A rate limit for warnings that other replicas can cause.
 
 use std::time::{Duration, Instant};
 
-/// One warning is followed by another of its kind after this at the earliest.
+/// Minimum interval between two warnings of one kind.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// When a kind of warning was given last, and how many were not.
+/// When a kind of warning was last logged, and how many were suppressed since.
 #[derive(Debug, Default)]
 pub(super) struct WarnLimit {
     last: Option<Instant>,
@@ -13,7 +13,7 @@ pub(super) struct WarnLimit {
 }
 
 impl WarnLimit {
-    /// Whether it is time for a warning at `now`: how many were left out before it.
+    /// If a warning is allowed at `now`, returns how many were suppressed before it.
     pub(super) fn allow(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.duration_since(last) < PAUSE) {
             self.suppressed += 1;
@@ -28,9 +28,9 @@ impl WarnLimit {
 mod tests {
     use super::*;
 
-    /// One line a refused frame filled the log of a replica as fast as somebody could send.
+    /// Story: each refused frame logged a line, so any sender could fill the log.
     #[test]
-    fn one_warning_stands_for_many() {
+    fn repeated_warnings_are_suppressed() {
         let (mut warn_limit, begin) = (WarnLimit::default(), Instant::now());
         assert_eq!(warn_limit.allow(begin), Some(0));
         for at in 1..=999 {

@@ -1,11 +1,11 @@
-//! [`Recent`]: fields that are not looked up again.
+//! [`Recent`]: fields that need no second lookup.
 
 use tsmith_codecs::FieldType;
 
-/// Fields of one batch that were found to be in order lately, so that each is looked up about once.
+/// Maximum number of remembered fields in one batch.
 const REMEMBERED_MAX: usize = 64;
 
-/// Fields that came lately, in the order they came: keys and lines of one shape name the same ones over and over.
+/// Recently accepted fields in order of arrival. Lines of one shape repeat the same fields in the same order.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     fields: Vec<(Vec<u8>, Vec<u8>, FieldType)>,
@@ -13,7 +13,7 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Whether this is the field that came after the last one before.
+    /// Whether this field follows the previous one, as it did before.
     pub(super) fn is_next(&mut self, measurement: &[u8], name: &[u8], field_type: FieldType) -> bool {
         let is_next = self
             .fields

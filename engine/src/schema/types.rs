@@ -1,7 +1,7 @@
 //! [`FieldTypes`]: the types of all fields, and the claims of batches that are not published yet.
 //!
-//! A type is *established* when points of it are published. Before that a batch *claims* it, inside the cache's gate.
-//! So every key in the frozen store and in files has an established type, whatever is on its way.
+//! A type is *established* when points of it are published. Before that, a batch *claims* it while it holds
+//! the cache's gate. So every key in the frozen store and in files has an established type.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use super::recent::Recent;
 use super::typing::FieldTyping;
 use crate::files::TsmFile;
 
-/// Some of the five types.
+/// A set of field types.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TypeSet(u8);
 
@@ -32,7 +32,7 @@ impl TypeSet {
         self.0 & Self::bit(field_type) != 0
     }
 
-    /// The first type in the set besides this one.
+    /// The first type in the set other than this one.
     pub(super) fn other_than(self, field_type: FieldType) -> Option<FieldType> {
         self.iter().find(|&other| other != field_type)
     }
@@ -60,7 +60,7 @@ struct Known {
     measurement: Box<[u8]>,
     name: Box<[u8]>,
     types: TypeSet,
-    /// How many batches in flight claim each type.
+    /// For each type, the number of batches in flight that claim it.
     claims: [u32; FieldType::ALL.len()],
 }
 
@@ -73,14 +73,14 @@ impl Known {
         self.claims.iter().any(|&claims| claims > 0)
     }
 
-    /// The established types and those that batches in flight claim.
+    /// The established types, and the types claimed by batches in flight.
     fn present(&self) -> TypeSet {
         let claimed = FieldType::ALL.into_iter().filter(|&claimed| self.claims[claimed as usize] > 0);
         claimed.map(TypeSet::of).fold(self.types, TypeSet::union)
     }
 }
 
-/// Measurement and field to types.
+/// Types by measurement and field.
 #[derive(Debug, Default)]
 pub(crate) struct FieldTable {
     fields: HashTable<Known>,
@@ -96,12 +96,12 @@ impl FieldTable {
         self.find(measurement, name).map_or_else(TypeSet::default, |known| known.types)
     }
 
-    /// Whether the field is in the table, with whatever types.
+    /// Whether the table contains the field.
     pub(crate) fn has(&self, measurement: &[u8], name: &[u8]) -> bool {
         self.find(measurement, name).is_some()
     }
 
-    /// Adds a type of a field; false when it was there.
+    /// Adds a type of a field. Returns false if the field had it.
     pub(crate) fn insert(&mut self, measurement: &[u8], name: &[u8], field_type: FieldType) -> bool {
         let known = self.entry(measurement, name);
         let is_new = !known.types.contains(field_type);
@@ -115,7 +115,7 @@ impl FieldTable {
         known.types = known.types.union(types);
     }
 
-    /// Each field: measurement, name and types.
+    /// All fields: measurement, name and types.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], TypeSet)> {
         self.fields.iter().map(|known| (&*known.measurement, &*known.name, known.types))
     }
@@ -150,7 +150,7 @@ fn hash(measurement: &[u8], name: &[u8]) -> u64 {
     SeriesKey(measurement).hash64() ^ SeriesKey(name).hash64().rotate_left(32)
 }
 
-/// The types of all fields. See the module.
+/// The types of all fields; see the module.
 #[derive(Debug, Default)]
 pub(crate) struct FieldTypes {
     table: RwLock<FieldTable>,
@@ -159,13 +159,13 @@ pub(crate) struct FieldTypes {
 }
 
 impl FieldTypes {
-    /// A number that changes when a type is established and when points are deleted. While it stays, a key keeps the type
-    /// that it has in the frozen store or in files.
+    /// A number that changes when a type is established and when points are deleted. While it stays the same,
+    /// keys in the frozen store and in files keep their types.
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Points were deleted, of whatever keys. The gate is closed.
+    /// Records that points were deleted. The gate is closed.
     pub(crate) fn note_delete(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
     }
@@ -175,7 +175,7 @@ impl FieldTypes {
         self.table.read().types(measurement, name)
     }
 
-    /// Establishes the type of a field that some series has, whatever the others have.
+    /// Establishes a type that a series has, even if other series have another type.
     pub(crate) fn learn(&self, series: SeriesKey<'_>, name: &[u8], field_type: FieldType) {
         let measurement = series.measurement();
         if !self.types(measurement, name).contains(field_type) {
@@ -184,10 +184,10 @@ impl FieldTypes {
         }
     }
 
-    /// Learns of all fields that a file holds.
+    /// Establishes the types of all live keys of a file.
     pub(crate) fn learn_file(&self, file: &TsmFile) {
         let mut recent = Recent::default();
-        // What is deleted whole takes any type when it is written again.
+        // A key whose points are all deleted may be written with another type.
         for key in file.reader().keys().filter(|&key| !file.deletions().covers_key(key)) {
             let Some(FieldKey { series, field }) = FieldKey::parse(key.key()) else { continue };
             let (series, field_type) = (SeriesKey(series), key.field_type());
@@ -199,12 +199,12 @@ impl FieldTypes {
         }
     }
 
-    /// Learns of all fields that a cache holds.
+    /// Establishes the types of all keys of a cache.
     pub(crate) fn learn_cache<S: Storer>(&self, cache: &Cache<S>) {
         cache.keys(&mut |key, field_type| self.learn(SeriesKey(key.series), key.field, field_type));
     }
 
-    /// Whether some field has two types.
+    /// Whether a field has two types.
     pub(crate) fn has_mixed(&self) -> bool {
         self.table.read().iter().any(|(_, _, types)| types.is_several())
     }
@@ -214,7 +214,7 @@ impl FieldTypes {
         self.types(SeriesKey(key.series).measurement(), key.field).is_several()
     }
 
-    /// Claims the types in `wanted`, which are not established, for a batch inside the gate: all of them or none.
+    /// Claims the types in `wanted` for a batch inside the gate: all of them or none.
     ///
     /// # Errors
     /// With typing by measurement: a field has another type, or a batch in flight claims one.
@@ -240,7 +240,7 @@ impl FieldTypes {
         Ok(Claims { types: self, claimed: wanted })
     }
 
-    /// Takes away the types of the fields in `gone` that are not in `held`. No batch is in flight.
+    /// Removes the types of the fields in `gone` that are not in `held`. No batch is in flight.
     pub(crate) fn release(&self, gone: &FieldTable, held: &FieldTable) {
         let mut table = self.table.write();
         for (measurement, name, _) in gone.iter() {
@@ -251,16 +251,16 @@ impl FieldTypes {
     }
 }
 
-/// A field that got another type than it had before: influxd does not open a shard that holds both.
+/// A field that got a second type. InfluxDB does not open a shard with both types in one measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecondType {
     /// The measurement, escaped as in a series key.
     pub measurement: Vec<u8>,
     /// The field.
     pub field: Vec<u8>,
-    /// A type that it had before.
+    /// The type it had.
     pub first: FieldType,
-    /// The type that it got.
+    /// The type it got.
     pub second: FieldType,
 }
 
@@ -290,7 +290,7 @@ pub(super) struct ClaimConflict {
     pub(super) existing: FieldType,
 }
 
-/// The types that a batch brings in. Dropped, they are released.
+/// The new types of a batch. Dropping the claims releases them.
 #[derive(Debug)]
 #[must_use = "claims are established when the batch is published"]
 pub(crate) struct Claims<'t> {
@@ -299,8 +299,8 @@ pub(crate) struct Claims<'t> {
 }
 
 impl Claims<'_> {
-    /// Establishes the types; gives the fields that had another type before. The batch is published next, and is still
-    /// inside the gate.
+    /// Establishes the types, just before the batch is published inside the gate. Returns the fields that had
+    /// another type before.
     pub(crate) fn establish(mut self) -> Vec<SecondType> {
         let mut second = Vec::new();
         if self.claimed.is_empty() {

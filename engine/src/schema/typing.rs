@@ -1,22 +1,21 @@
-//! [`FieldTyping`]: among what a field keeps its type.
+//! [`FieldTyping`]: the scope in which a field must keep one type.
 
-/// Among what a field keeps its type.
+/// Scope in which a field must keep one type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldTyping {
-    /// A field has one type in each series. What a directory of our own has: data of any origin fits.
+    /// One type per series. The default for new directories: it accepts data of any origin.
     #[default]
     Series,
-    /// A field has one type in all series of its measurement: the rule of InfluxDB 1.x, which does not open a shard
-    /// that breaks it.
+    /// One type per measurement: the rule of InfluxDB 1.x, which refuses to open a shard that breaks it.
     Measurement,
 }
 
 impl FieldTyping {
-    /// Each with its name.
+    /// All values with their names.
     pub const NAMES: &'static [(&'static str, Self)] =
         &[("series", Self::Series), ("measurement", Self::Measurement)];
 
-    /// The name that manifests and flags use.
+    /// The name in manifests and flags.
     pub fn name(self) -> &'static str {
         match self {
             Self::Series => "series",
@@ -24,7 +23,7 @@ impl FieldTyping {
         }
     }
 
-    /// The one of this name.
+    /// The value with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, typing)| *typing)
     }

@@ -9,7 +9,7 @@ fn file(generation: u64, sequence: u64, bytes: u64) -> FileFacts {
     FileFacts { name, bytes, tombstoned: false, full_blocks: true, busy: false, corrupt: false }
 }
 
-/// Generations 1, 2 and so on of these levels, all of one size.
+/// Generations 1, 2, ... with these levels, all of the same size.
 fn levels(levels: &[u64]) -> Vec<FileFacts> {
     (1..).zip(levels).map(|(generation, &level)| file(generation, level, MIB)).collect()
 }
@@ -20,7 +20,7 @@ fn planned(plans: &[Plan]) -> Vec<Vec<u64>> {
 }
 
 #[test]
-fn levels_wait_until_there_are_enough_of_them() {
+fn a_level_waits_for_enough_generations() {
     assert_eq!(plans(&levels(&[1; 7]), false), []);
     let eight = plans(&levels(&[1; 8]), false);
     assert_eq!(planned(&eight), [(1..=8).collect::<Vec<_>>()]);
@@ -43,7 +43,7 @@ fn files_of_one_generation_go_together() {
 }
 
 #[test]
-fn deleted_points_are_a_reason_of_their_own() {
+fn tombstones_alone_justify_a_merge() {
     let mut files = levels(&[4, 3, 1, 1]);
     files[2].tombstoned = true;
     assert_eq!(planned(&plans(&files, false)), [[3, 4]]);
@@ -57,19 +57,18 @@ fn deleted_points_are_a_reason_of_their_own() {
 #[test]
 fn a_cold_shard_becomes_one_generation() {
     assert_eq!(planned(&plans(&levels(&[4, 2, 1]), true)), [[1, 2, 3]]);
-    assert_eq!(plans(&levels(&[4]), true), [], "and then rests");
+    assert_eq!(plans(&levels(&[4]), true), [], "nothing is left to do");
 }
 
 #[test]
-fn whoever_asks_gets_everything_merged() {
+fn everything_merges_the_whole_shard() {
     let all = everything(&levels(&[4, 2, 1]), MergeMode::Fast);
     assert_eq!((planned(&all), all[0].mode), (vec![vec![1, 2, 3]], MergeMode::Fast));
     assert_eq!(planned(&everything(&levels(&[4]), MergeMode::Full)), [[1]]);
 }
 
-/// Story: InfluxDB's planner does not see generations that are in use, and takes those before and behind them for
-/// neighbours. What it merges of both gets the name of the younger one, and so the older points win over the newer ones
-/// of the generation between.
+/// Story: InfluxDB's planner ignores generations in use and treats the ones around them as neighbours. The
+/// merged file gets the younger name, so its older points replace newer ones of the generation between.
 #[test]
 fn nothing_is_merged_across_a_generation_in_use() {
     let mut files = levels(&[1; 16]);
@@ -83,8 +82,8 @@ fn nothing_is_merged_across_a_generation_in_use() {
     );
 }
 
-/// Story: the full plan of InfluxDB leaves out a generation above 2 GiB and merges those before and behind it, with the
-/// same loss of order.
+/// Story: InfluxDB's full plan skips a generation above 2 GiB and merges the ones around it. The order of
+/// points is lost in the same way.
 #[test]
 fn no_merge_across_a_skipped_generation() {
     let mut files = levels(&[4, 4, 4, 4, 4]);
@@ -94,8 +93,8 @@ fn no_merge_across_a_skipped_generation() {
     assert_eq!(planned(&plans(&files, true)), [[1, 2, 3, 4, 5]], "a merge makes it shorter");
 }
 
-/// Story: the planner of InfluxDB plans nothing of a level as long as one file of any group of it is in use, so that
-/// one slow merge holds up all the others of its level.
+/// Story: InfluxDB's planner plans no merge of a level while any file of that level is in use. One slow merge
+/// delays all others of its level.
 #[test]
 fn a_slow_merge_holds_up_no_other() {
     let mut files = levels(&[1; 16]);
@@ -103,16 +102,16 @@ fn a_slow_merge_holds_up_no_other() {
     assert_eq!(planned(&plans(&files, false)), [(9..=16).collect::<Vec<_>>()]);
 }
 
-/// Story: a few snapshots before a generation of a higher level, as a restore or an interrupted merge leaves them, never
-/// become enough for their level, and the original leaves them until the shard is cold.
+/// Story: a restore or an interrupted merge leaves a few snapshots before a generation of a higher level.
+/// They never become enough for their level, so InfluxDB leaves them until the shard is cold.
 #[test]
 fn orphans_join_the_level_behind_them() {
     assert_eq!(planned(&plans(&levels(&[1, 1, 1, 2, 1]), false)), [[1, 2, 3, 4]]);
     assert_eq!(planned(&plans(&levels(&[3, 1, 2, 4, 1]), false)), [[1, 2, 3, 4]]);
 }
 
-/// Story: a generation of several files was planned again and again, since it had more than one file and each merge
-/// gave as many.
+/// Story: a generation of several files was planned again and again, because each merge wrote as many files
+/// as it read.
 #[test]
 fn one_generation_is_not_merged_with_itself() {
     let files: Vec<FileFacts> = (5..9).map(|sequence| file(7, sequence, FILE_BYTES_MAX)).collect();
@@ -122,19 +121,19 @@ fn one_generation_is_not_merged_with_itself() {
 }
 
 #[test]
-fn a_large_file_is_not_written_anew_for_small_ones() {
+fn a_large_file_is_not_rewritten_for_small_ones() {
     let sizes = [1000, 10, 10, 10, 10].map(|size| size * MIB);
     let files: Vec<_> = (1..).zip(sizes).map(|(generation, bytes)| file(generation, 4, bytes)).collect();
     assert_eq!(planned(&plans(&files, false)), [[2, 3, 4, 5]]);
     assert_eq!(plans(&files[..4], false), []);
-    // None is like its neighbour, and yet they are many.
+    // No two neighbours are of similar size, but there are many.
     let sizes = [100, 49, 24, 12, 60].map(|size| size * MIB);
     let files: Vec<_> = (1..).zip(sizes).map(|(generation, bytes)| file(generation, 4, bytes)).collect();
     let optimize = plans(&files, false);
     assert_eq!((planned(&optimize), optimize[0].kind), (vec![vec![1, 2, 3, 4, 5]], PlanKind::Optimize));
 }
 
-/// A file and the snapshots whose points it holds, from the first to the last.
+/// A file and the first and last snapshot whose points it holds.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     facts: FileFacts,
@@ -176,23 +175,26 @@ impl Shard {
         self.files.iter().map(|held| held.facts).collect()
     }
 
-    /// The plans, after the laws of each were checked.
+    /// The plans, after checking the laws of each one.
     fn plans(&self, cold: bool) -> Vec<Plan> {
         let plans = plans(&self.facts(), cold);
         let mut seen = std::collections::BTreeSet::new();
         for plan in &plans {
             assert!(plan.files.iter().all(|name| seen.insert(*name)), "a file is taken twice");
-            let places: Vec<usize> = plan.files.iter().map(|name| self.place(*name)).collect();
-            assert!(places.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a gap in {plan:?}");
-            let members = &self.files[places[0]..=places[places.len() - 1]];
+            let indexes: Vec<usize> = plan.files.iter().map(|name| self.place(*name)).collect();
+            assert!(indexes.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a gap in {plan:?}");
+            let members = &self.files[indexes[0]..=indexes[indexes.len() - 1]];
             assert!(members.iter().all(|held| !held.facts.busy && !held.facts.corrupt), "in use: {plan:?}");
-            let whole = |edge: Option<&Held>, name: FileName| {
+            let is_edge = |edge: Option<&Held>, name: FileName| {
                 edge.is_none_or(|held| held.facts.name.generation != name.generation)
             };
-            assert!(whole(places[0].checked_sub(1).map(|at| &self.files[at]), plan.files[0]));
-            assert!(whole(self.files.get(places[places.len() - 1] + 1), plan.files[plan.files.len() - 1]));
+            assert!(is_edge(indexes[0].checked_sub(1).map(|at| &self.files[at]), plan.files[0]));
+            assert!(is_edge(
+                self.files.get(indexes[indexes.len() - 1] + 1),
+                plan.files[plan.files.len() - 1]
+            ));
             let generations = plan.files.chunk_by(|a, b| a.generation == b.generation).count();
-            assert!(generations > 1 || members.iter().any(|held| held.facts.tombstoned), "in vain: {plan:?}");
+            assert!(generations > 1 || members.iter().any(|held| held.facts.tombstoned), "useless: {plan:?}");
         }
         plans
     }
@@ -271,7 +273,7 @@ impl Shard {
         self.check_order();
     }
 
-    /// The newer file by its name holds the newer points.
+    /// The file with the newer name holds the newer points.
     fn check_order(&self) {
         for pair in self.files.windows(2) {
             assert!(pair[0].facts.name < pair[1].facts.name, "{pair:?}");
@@ -280,7 +282,7 @@ impl Shard {
         }
     }
 
-    /// Carries out all that is due until nothing is; gives how many generations there are between two walls at most.
+    /// Carries out plans until nothing is due. Returns the largest number of generations between two walls.
     fn rest(&mut self, cold: bool) -> usize {
         while !self.running.is_empty() {
             self.finish(0, 90, false);
@@ -297,7 +299,7 @@ impl Shard {
                 break;
             }
             for plan in plans {
-                merges = merges.checked_sub(1).expect("it ends");
+                merges = merges.checked_sub(1).expect("planning ends");
                 self.start(plan);
                 self.finish(0, 90, false);
                 self.check_order();
@@ -310,16 +312,16 @@ impl Shard {
 }
 
 proptest! {
-    /// The laws of the planner: whatever happens, no file is taken twice, the newer points stay in the newer files, it
-    /// comes to an end, and no run of small files stays.
+    /// The laws of the planner: no file is taken twice, newer points stay in newer files, planning ends, and
+    /// no run of small files stays.
     #[test]
-    fn any_history_comes_to_rest(events in prop::collection::vec(event(), 1..200)) {
+    fn planning_ends_after_any_history(events in prop::collection::vec(event(), 1..200)) {
         let mut shard = Shard::default();
         for event in &events {
             shard.apply(event);
         }
-        // Seven of level 1, three of 2 and 3 each; of the highest each is larger than all behind it together but for
-        // the last three, and the smallest has a MiB.
+        // At most seven generations of level 1 and three each of levels 2 and 3. Of level 4 each is larger
+        // than all later ones together, except for the last three. The smallest has 1 MiB.
         let sizes = shard.files.iter().map(|held| held.facts.bytes).sum::<u64>() / MIB + 1;
         let most = 7 + 3 + 3 + 3 + sizes.ilog2() as usize + 2;
         let there = shard.rest(false);

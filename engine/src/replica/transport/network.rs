@@ -1,26 +1,26 @@
-//! A network in memory, with a seed for its faults.
+//! A simulated network whose faults follow from a seed.
 
 use std::collections::BTreeSet;
 
-/// How bad the network is.
+/// The faults of a simulated network.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// Of so many messages out of 100 nothing comes.
+    /// Percentage of lost messages.
     pub lost_percent: u64,
-    /// So many out of 100 come twice.
+    /// Percentage of repeated messages.
     pub doubled_percent: u64,
-    /// A message waits for up to so many steps; later ones may overtake it.
+    /// Maximum delay of a message in steps. Later messages may overtake it.
     pub delay_steps: u64,
 }
 
-/// Carries messages between replicas that are called by turns: [`Network::send`], then [`Network::step`], which gives
-/// what arrives. Everything is a function of the calls and the seed.
+/// Carries messages between replicas in one thread: [`Network::send`], then [`Network::step`], which returns
+/// the messages that arrive. The result depends only on the calls and the seed.
 #[derive(Debug)]
 pub struct Network {
     dice: u64,
     now: u64,
     faults: Faults,
-    /// Those who cannot reach the others, nor be reached.
+    /// Replicas that are partitioned from the others.
     cut_off: BTreeSet<u64>,
     flying: Vec<(u64, u64, Vec<u8>)>,
 }
@@ -31,17 +31,17 @@ impl Network {
         Self { dice: seed, now: 0, faults, cut_off: BTreeSet::new(), flying: Vec::new() }
     }
 
-    /// Other faults from now on.
+    /// Changes the faults.
     pub fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
     }
 
-    /// Parts these from all others, and heals every other cut.
+    /// Partitions these replicas from all others, and ends any earlier partition.
     pub fn cut_off(&mut self, ids: &[u64]) {
         self.cut_off = ids.iter().copied().collect();
     }
 
-    /// Takes a message on its way.
+    /// Sends a message.
     pub fn send(&mut self, from: u64, to: u64, message: Vec<u8>) {
         let parted = self.cut_off.contains(&from) != self.cut_off.contains(&to);
         if parted || self.below(100) < self.faults.lost_percent {
@@ -55,18 +55,13 @@ impl Network {
         self.flying.push((at, to, message));
     }
 
-    /// A moment passes. Gives who gets what.
+    /// Advances time by one step. Returns the messages that arrive, with their receivers.
     pub fn step(&mut self) -> Vec<(u64, Vec<u8>)> {
         self.now += 1;
         let now = self.now;
         let mut arrived: Vec<_> = self.flying.extract_if(.., |(at, ..)| *at <= now).collect();
         arrived.sort_by_key(|(at, ..)| *at);
         arrived.into_iter().map(|(_, to, message)| (to, message)).collect()
-    }
-
-    /// What was on the way to or from nobody knows whom is lost.
-    pub fn lose_all(&mut self) {
-        self.flying.clear();
     }
 
     /// A number below `limit`, by `SplitMix64`.
