@@ -1,12 +1,13 @@
-//! What erasure costs: the engine of `ring/file/tsm1` opened by name, beside the same engine opened by its types.
+//! The cost of type erasure: an engine `ring/file/tsm1` opened by name, compared with the same engine opened
+//! by its types.
 //!
 //! ```text
 //! cargo bench -p tsmith-engine --bench erased [PAIRS]
 //! ```
 //!
-//! A pair runs both, one after the other, on the same lines. Flights have many series with few points, so blocks are
-//! small; weather has few series and full blocks. For each stage it prints the median ratio of processor time, erased
-//! to static, and the interval that holds the true median in 95 of 100 cases.
+//! Each pair runs both on the same lines. Flights have many series with few points, so blocks are small.
+//! Weather has few series and full blocks. For each stage the benchmark prints the median ratio of CPU time,
+//! erased to static, and the 95 % confidence interval of the median.
 
 use std::path::Path;
 
@@ -18,21 +19,21 @@ use tsmith_engine::{
     Timestamp,
 };
 
-/// Lines of one write.
+/// Lines per write.
 const BATCH: usize = 5000;
 const STAGES: [&str; 4] = ["write", "replay", "snapshot", "scan"];
 
 fn main() {
-    // Cargo adds flags of its own.
+    // Cargo passes its own flags, too.
     let pairs = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(15);
     for name in ["nyc_flights", "nyc_weather"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../bench/data/{name}.lp.zst"));
-        let text = zstd::decode_all(&*std::fs::read(path).expect("bundled")).expect("a whole frame");
+        let text = zstd::decode_all(&*std::fs::read(path).expect("bundled")).expect("a complete frame");
         let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
         let batches: Vec<Vec<u8>> = lines.chunks(BATCH).map(<[_]>::concat).collect();
         let mut ratios = [const { Vec::new() }; STAGES.len()];
         for pair in 0..pairs {
-            // Who comes first changes, for the second finds warm memory.
+            // Alternate the order, because the second run finds warm memory.
             let order = [pair % 2 == 0, pair % 2 == 1];
             let [first, second] = order.map(|erased| run(erased, &batches));
             let (erased, plain) = if order[0] { (first, second) } else { (second, first) };
@@ -59,7 +60,7 @@ fn open(erased: bool, dir: &Path) -> Result<Box<dyn Driver>> {
     }
 }
 
-/// Processor seconds of each stage.
+/// CPU seconds per stage.
 fn run(erased: bool, batches: &[Vec<u8>]) -> [f64; STAGES.len()] {
     let dir = tempfile::tempdir().expect("a directory");
     let engine = open(erased, dir.path()).expect("opens");
@@ -86,7 +87,7 @@ fn run(erased: bool, batches: &[Vec<u8>]) -> [f64; STAGES.len()] {
     [write, replay, snapshot, scan]
 }
 
-/// Processor time of all threads, user and system.
+/// CPU time of all threads, user and system.
 fn seconds(work: impl FnOnce()) -> f64 {
     let now = || {
         let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -97,7 +98,7 @@ fn seconds(work: impl FnOnce()) -> f64 {
     now() - begun
 }
 
-/// The median, between the ranks that bound it in 95 of 100 samples.
+/// The median, and the order statistics that bound it with 95 % confidence.
 fn interval(ratios: &mut [f64]) -> [f64; 3] {
     ratios.sort_by(f64::total_cmp);
     let count = ratios.len();

@@ -1,16 +1,16 @@
-//! For outside checks of what a crash leaves: one process writes and says what is durable, is killed, and another one
-//! reads what is there.
+//! For crash tests from outside: one process writes, reports what is durable, and is killed. Another one
+//! checks what recovery finds.
 //!
 //! ```text
 //! crash write DIR --ops N --seed S [--writers W] [--storer ring] [--log file] [--encoder tsm1] [--order O] [--durability D]
 //! crash check DIR [--recovery R]
 //! ```
 //!
-//! `write` goes on behind the highest number that the directory holds. It writes N numbers, one point of five fields
-//! each, and prints every number on a line of its own once it is durable. Now and then it takes a snapshot, compacts, or
-//! deletes a number it wrote before: it prints `?7` when it begins to delete 7, and `-7` when 7 is gone for good. (Never
-//! one of the latest, so that numbers are not used twice.) `check` opens the directory, verifies each field of each point
-//! against its number, and prints the numbers. Any error exits with a status other than 0.
+//! `write` continues after the highest number in the directory. It writes N numbers, each as a point of five
+//! fields, and prints a number once it is durable. At random it takes a snapshot, compacts, or deletes an
+//! earlier number: it prints `?7` before it deletes 7, and `-7` when the delete is durable. (It never deletes
+//! the latest numbers, so no number is used twice.) `check` opens the directory, verifies each field of each
+//! point, and prints the numbers. After any error the exit status is not 0.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -30,16 +30,16 @@ type Result<T> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
 /// Numbers are spread over this many series.
 const SERIES: u64 = 16;
 
-/// On average one snapshot in this many writes.
+/// On average one snapshot per this many writes.
 const SNAPSHOT_EVERY: u64 = 97;
 
-/// Likewise compactions, besides those in the background.
+/// On average one compaction per this many writes, besides those in the background.
 const COMPACT_EVERY: u64 = 499;
 
-/// Likewise deletes.
+/// On average one delete per this many writes.
 const DELETE_EVERY: u64 = 11;
 
-/// A writer keeps so many of its latest numbers.
+/// A writer never deletes its latest numbers; this is how many it keeps.
 const KEPT: usize = 64;
 
 fn main() -> ExitCode {
@@ -147,7 +147,7 @@ fn check(setup: &Setup, dir: &Path) -> Result<()> {
     Ok(engine.close()?)
 }
 
-/// The numbers the engine holds, ascending; each with all its fields, and each field as it was written.
+/// The numbers in the engine, ascending. Checks that each has all its fields with the written values.
 fn recovered(engine: &dyn Driver) -> Result<Vec<u64>> {
     let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
     let mut reader = engine.reader();
@@ -160,11 +160,11 @@ fn recovered(engine: &dyn Driver) -> Result<Vec<u64>> {
             let number = time.cast_unsigned();
             let all = fields(number, &mut expected_text);
             let field = all.iter().find(|(name, _)| name.as_bytes() == key.field);
-            let (_, expected) = field.ok_or_else(|| format!("{key}: no such field was written"))?;
+            let (_, expected) = field.ok_or_else(|| format!("{key}: this field was never written"))?;
             let found = column.as_ref().values().get(at);
             if found != *expected || series(number).as_bytes() != key.series {
                 return Err(
-                    format!("{key}: number {number}: found {found:?}, written was {expected:?}").into()
+                    format!("{key}: number {number}: found {found:?}, but {expected:?} was written").into()
                 );
             }
             *counts.entry(number).or_default() += 1;
@@ -180,7 +180,7 @@ fn series(number: u64) -> String {
     format!("crash,part={}", number % SERIES)
 }
 
-/// The fields of a number, one of each type.
+/// The fields of a number, one per type.
 fn fields(number: u64, text: &mut Vec<u8>) -> [(&'static str, Value<'_>); 5] {
     let noise = mix(number);
     *text = format!("{number}-").repeat((noise % 40) as usize).into_bytes();

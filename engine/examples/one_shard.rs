@@ -1,4 +1,4 @@
-//! A shard of its own: write, read, restart, snapshot. Run it twice on one directory and the values are still there.
+//! One shard: write, read, restart, snapshot. Run it twice on one directory, and the values are still there.
 //!
 //! `cargo run -p tsmith-engine --example one_shard -- DIR`
 
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = shard.write_lines(lines, &LineOptions::new(Timestamp(0)))?;
     println!("{} points written", report.points);
     for rejected in &report.rejected {
-        println!("refused: {rejected}");
+        println!("rejected: {rejected}");
     }
 
     let temp = shard.read(FieldKey::new(b"room,floor=2", b"temp"), TimeRange::new(0, 1500))?;

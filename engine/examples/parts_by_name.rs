@@ -1,4 +1,4 @@
-//! An engine opened by the names of its parts, and the same directory opened by their types.
+//! Opens an engine by the names of its parts, and the same directory by their types.
 //!
 //! `cargo run -p tsmith-engine --example parts_by_name -- DIR [STORER/LOG/ENCODER]`
 
@@ -15,8 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let parts: Parts = arguments.next().as_deref().unwrap_or("ring/file/tsm1").parse()?;
     let key = FieldKey::new(b"room,floor=2", b"temp");
 
-    // By name. The type is the same whatever the names: each call of a part is a virtual one. Parts of other crates
-    // are added to the registry, as in `.encoder::<Mine>("mine", "what it is")`.
+    // By name: every engine has the same type, and each call of a part is a virtual call. Parts of other
+    // crates are added to the registry, for example with `.encoder::<Mine>("mine", "my encoder")`.
     let registry = Registry::standard();
     for storer in registry.storers() {
         println!("storer {}: {}", storer.name(), storer.summary());
@@ -26,10 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} points written to {parts}", report.points);
     shard.close()?;
 
-    // The manifest keeps the names, so that nobody has to pass them again.
-    let made_with = Manifest::read(&OsFs, &dir)?.ok_or("every directory of ours has a manifest")?.parts;
+    // The manifest stores the names, so later openings need none.
+    let made_with = Manifest::read(&OsFs, &dir)?.ok_or("the directory has no manifest")?.parts;
 
-    // By type. The compiler sees through each call, and the program has the code of these parts only.
+    // By type: the compiler inlines calls, and the program contains only these parts.
     if made_with == Parts::default() {
         let shard = Engine::<Ring, FileLog, Tsm1>::open(Dirs::under(&dir), Options::default())?;
         println!("{:?}", shard.read(key, TimeRange::ALL)?);

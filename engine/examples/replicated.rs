@@ -6,15 +6,17 @@
 //! cargo run ... --example replicated -- kill DIR --rounds 100 [--seed S [--port PORT]]   # kill -9 at random under load, and check
 //! ```
 //!
-//! Replica N talks to the others on PORT+N and takes line protocol on PORT+100+N. A line is answered with `ok POINTS` when
-//! it is on a majority of disks and written here, else with `error ...`; the lines that arrive together share a proposal. A
-//! line without a time gets that of its arrival; one that does not end is not written. A line end inside a string is part
-//! of the line, however it arrives, and one behind a backslash ends none. `?status` and `?export` answer what they say, or
-//! `error ...`. Warnings go to stderr. A replica that stops by itself says why, and its process ends with exit code 1. Who
-//! started all three makes them in an empty DIR, starts those again that were killed, and takes them along when it ends.
-//! One that stopped by itself, or whose directory is gone, is left to the operator: `replicated node ID DIR/ID PORT` opens
-//! it, and `replicated new ID DIR/ID PORT` recreates it, when its error says that this is safe. `DIR/group` has the number
-//! by which replicas of a group know each other.
+//! Replica N listens for the other replicas on PORT+N and for line protocol on PORT+100+N. When a line is on
+//! a majority of disks and applied here, the answer is `ok POINTS`; otherwise it is `error ...`. Lines that
+//! arrive together share a proposal. A line without a time gets its time of arrival. A line without a line
+//! end is not written. A line end inside a string or after a backslash does not end the line. `?status` and
+//! `?export` answer with their content or `error ...`. Warnings go to stderr.
+//!
+//! The command without a verb creates the three replicas in an empty DIR, restarts replicas that were killed,
+//! and stops all when it ends. If a replica stops by itself, it prints the reason and exits with code 1, and
+//! it is not restarted. A replica whose directory is gone is not restarted either. `replicated node ID DIR/ID
+//! PORT` opens such a replica. `replicated new ID DIR/ID PORT` recreates it, if its error says that this is
+//! safe. `DIR/group` holds the number of the group.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -42,30 +44,30 @@ use tsmith_wal::fs::{OsFs, publish_new};
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 const IDS: [u64; 3] = [1, 2, 3];
-/// Behind the group's number until all three were there once.
+/// Follows the group's number until all three replicas have been created.
 const UNFINISHED: &str = " unfinished";
-/// The last argument of a process that ends with the one that started it.
+/// The last argument of a child process. It ends when its parent ends.
 const ATTENDED: &str = "attended";
 const PORT: u16 = 7000;
-/// Where replicas that are killed do not meet those that run.
+/// Killed replicas use other ports than running ones.
 const KILL_PORT: u16 = PORT + 20;
 const TICK: Duration = Duration::from_millis(30);
-/// A line, and what is read before it is one.
+/// Maximum length of a line, and of the bytes buffered for one.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// How long replicas may take to catch up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a process looks whether its replica still runs, and how long a client may take to hear why not.
+/// Interval for checking whether the replica still runs, and the time for clients to receive the last error.
 const WATCH: Duration = Duration::from_millis(200);
 
 const USAGE: &str = "\
-usage: replicated DIR [PORT]                                      start replicas 1, 2 and 3; make them in an empty DIR
-       replicated node ID DIR/ID PORT                             open one
-       replicated new ID DIR/ID PORT                              recreate one, when its error says that this is safe
-       replicated kill DIR --rounds N [--seed S [--port PORT]]    kill them at random under load, and check
+usage: replicated DIR [PORT]                                      start replicas 1, 2 and 3; create them in an empty DIR
+       replicated node ID DIR/ID PORT                             open one replica
+       replicated new ID DIR/ID PORT                              recreate one, if its error says that this is safe
+       replicated kill DIR --rounds N [--seed S [--port PORT]]    kill replicas at random under load, and check them
 
-PORT is 7000 if none is given, and 7020 for `kill`. Replica N talks to the others on PORT+N, and takes line protocol on PORT+100+N
-of 127.0.0.1: `ok POINTS` or `error ...` answers it. `?status` there tells who leads and what is applied, `?export` all points.
-DIR/group holds the number by which the replicas of a group know each other.";
+PORT defaults to 7000, and to 7020 for `kill`. Replica N listens for the others on PORT+N, and for line protocol on PORT+100+N
+of 127.0.0.1. It answers `ok POINTS` or `error ...`. `?status` shows the leader and the applied index, `?export` all points.
+DIR/group holds the number of the group.";
 
 fn main() -> ExitCode {
     run().map_or_else(
@@ -94,7 +96,7 @@ fn run() -> Result<()> {
                 end_with_stdin()?;
             }
             let known = id.parse().ok().filter(|id| IDS.contains(id));
-            let id = known.ok_or_else(|| format!("replica {id}: there are 1, 2 and 3"))?;
+            let id = known.ok_or_else(|| format!("replica {id}: expected 1, 2 or 3"))?;
             let ended = node(id, begin, Path::new(dir), port(base)?);
             ended.map_err(|error| format!("replica {id}: {error}").into())
         }
@@ -113,12 +115,12 @@ fn run() -> Result<()> {
     }
 }
 
-/// Whether an argument is taken for a directory: `./kill` is one.
+/// Whether an argument is a directory. Use `./kill` for a directory of that name.
 fn is_dir(text: &str) -> bool {
     !text.starts_with('-') && !["new", "node", "kill", "help"].contains(&text)
 }
 
-/// The number that an argument is to be.
+/// Parses a number argument.
 fn number<T: FromStr<Err: fmt::Display>>(what: &str, text: &str) -> Result<T> {
     text.parse().map_err(|error| format!("{what} {text}: {error}").into())
 }
@@ -128,23 +130,23 @@ fn listen(port: u16) -> Result<TcpListener> {
     TcpListener::bind(address).map_err(|error| format!("{address}: {error}").into())
 }
 
-/// The last port of a group that begins at this one.
+/// The last port of a group that begins at this port.
 fn last_port(port: u16) -> Result<u16> {
     port.checked_add(103)
-        .ok_or_else(|| format!("port {port}: a group takes 103 above it, up to 65535").into())
+        .ok_or_else(|| format!("port {port}: a group also uses the 103 ports above it, up to 65535").into())
 }
 
-/// The number of the group, from beside the directory of a replica.
+/// The number of the group, from the file next to the replica's directory.
 fn group_of(dir: &Path) -> Result<u64> {
     // `.` and `..` have no parent in their names.
-    let whole = if dir.file_name().is_some() { dir.to_path_buf() } else { on(dir, dir.canonicalize())? };
-    let path = whole.parent().unwrap_or(Path::new("")).join("group");
+    let dir = if dir.file_name().is_some() { dir.to_path_buf() } else { on(dir, dir.canonicalize())? };
+    let path = dir.parent().unwrap_or(Path::new("")).join("group");
     let text = on(&path, std::fs::read_to_string(&path))?;
     let number = text.trim().trim_end_matches(UNFINISHED).parse();
     Ok(number.map_err(|error| format!("{}: expected the number of a group: {error}", path.display()))?)
 }
 
-/// What was done with a path, and which it was if that failed.
+/// Adds the path to an error.
 fn on<T>(path: &Path, done: io::Result<T>) -> Result<T> {
     done.map_err(|error| format!("{}: {error}", path.display()).into())
 }
@@ -155,7 +157,7 @@ fn local(port: u16) -> SocketAddr {
 
 type Begin = fn(OsFs, &Path, Settings) -> tsmith_engine::replica::Result<Replica>;
 
-/// Ends the process when its standard input does: who started it has ended, however that came.
+/// Ends the process when its standard input ends, which means that the parent has ended.
 fn end_with_stdin() -> Result<()> {
     let wait = || {
         drop(io::copy(&mut io::stdin(), &mut io::sink()));
@@ -165,11 +167,11 @@ fn end_with_stdin() -> Result<()> {
     Ok(())
 }
 
-/// One replica, for as long as the process lives; and no longer: one that runs on without its replica would look alive.
+/// Runs one replica until it stops. Then the process ends, too, because it would otherwise look alive.
 fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
     tracing::subscriber::set_global_default(Warnings { id })?;
     last_port(port)?;
-    // Before anything is made: a port that is taken leaves nothing behind.
+    // Listen first, so that a port in use leaves no directory behind.
     let listener = listen(port + id as u16)?;
     let lines = listen(port + 100 + id as u16)?;
     let address = lines.local_addr()?;
@@ -194,18 +196,18 @@ fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
             std::thread::spawn(move || drop(serve(&stream, &node)));
         }
     });
-    // Whether anybody reads that is no reason to end.
+    // Do not stop if nobody reads stdout.
     drop(writeln!(io::stdout(), "replica {id}: lines on {address}"));
     while node.is_running() {
         std::thread::sleep(WATCH);
     }
-    // Who asks meanwhile is told.
+    // Clients that wait now receive the error.
     std::thread::sleep(WATCH);
     node.stop()?;
-    Err("stopped, and nobody stopped it".into())
+    Err("the replica stopped by itself".into())
 }
 
-/// Shows what is logged from warnings on.
+/// Prints log events of level WARN and above.
 struct Warnings {
     id: u64,
 }
@@ -231,12 +233,12 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
-/// The message of an event, and what goes with it.
+/// The message and the fields of an event.
 struct Line(String);
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // A string takes everything.
+        // Writing to a string cannot fail.
         let _ = match field.name() {
             "message" => write!(self.0, " {value:?}"),
             name => write!(self.0, " {name}: {value:?}"),
@@ -244,18 +246,18 @@ impl Visit for Line {
     }
 }
 
-/// Takes lines from one connection until it ends.
-#[expect(clippy::disallowed_methods, reason = "a command, as the ban has it")]
+/// Reads lines from one connection until it ends.
+#[expect(clippy::disallowed_methods, reason = "lines without a time get the current time")]
 fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
     let (mut reader, mut writer) = (stream, stream);
     let (mut text, mut part) = (Vec::new(), vec![0; 64 << 10]);
     loop {
         let Some(mut end) = line_end(&mut text, 0) else {
             let why: &[u8] = match reader.read(&mut part)? {
-                _ if text.len() >= LINE_BYTES_MAX => b"error a line of more than 1 MiB\n",
+                _ if text.len() >= LINE_BYTES_MAX => b"error the line is longer than 1 MiB\n",
                 0 if text.is_empty() => return Ok(()),
-                // The sender may have meant more: half a number is another one.
-                0 => b"error the line does not end\n",
+                // The line may be incomplete: half a number is another number.
+                0 => b"error the last line has no line end\n",
                 read => {
                     text.extend_from_slice(&part[..read]);
                     continue;
@@ -272,7 +274,7 @@ fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
                 .export()
                 .map_or_else(|error| format!("error {error}"), |text| text.replace('\n', "\u{1}")),
             _ => {
-                // Whatever has arrived with it goes into the same proposal, whole lines only.
+                // Other complete lines that have arrived go into the same proposal.
                 while end < LINE_BYTES_MAX
                     && text.get(end) != Some(&b'?')
                     && let Some(next) = line_end(&mut text, end)
@@ -292,10 +294,10 @@ fn serve(stream: &TcpStream, node: &Node) -> Result<()> {
     }
 }
 
-/// Where the line at `at` ends as the parser will see it, whatever comes behind; `None` while it has not.
+/// The end of the line at `at` as the parser will see it, whatever follows. `None` if it is not known yet.
 fn line_end(text: &mut Vec<u8>, at: usize) -> Option<usize> {
-    // A line end may be the line's: one byte of what may come shows it, for a backslash takes a line end with it only if
-    // something follows.
+    // Append a byte: a backslash escapes a line end only if something follows, so this shows whether the line
+    // is complete.
     let probe = text.ends_with(b"\n");
     if probe {
         text.push(b'#');
@@ -307,12 +309,12 @@ fn line_end(text: &mut Vec<u8>, at: usize) -> Option<usize> {
     Some(at + len?)
 }
 
-/// Child processes, which end with this one.
+/// Child processes. They end with this one.
 struct Processes {
     dir: PathBuf,
     port: u16,
     children: Vec<Option<Child>>,
-    /// Where they say that they take lines.
+    /// Where the children print their addresses.
     stdout: fn() -> Stdio,
 }
 
@@ -334,7 +336,7 @@ impl Processes {
         Ok(())
     }
 
-    /// SIGKILL. A replica that had ended before is an error.
+    /// SIGKILL. It is an error if the replica had already ended.
     fn kill(&mut self, at: usize) -> Result<()> {
         let ended = self.check(at);
         if let Some(mut child) = self.children[at].take() {
@@ -344,14 +346,14 @@ impl Processes {
         ended
     }
 
-    /// Whether replica number `at` runs, if it was started: one that has stopped by itself is an error, which names it.
+    /// Returns an error if replica number `at` was started and has ended by itself.
     fn check(&mut self, at: usize) -> Result<()> {
         let Some(child) = &mut self.children[at] else { return Ok(()) };
         let ended = child.try_wait()?;
         ended.map_or(Ok(()), |status| Err(format!("replica {} ended by itself: {status}", IDS[at]).into()))
     }
 
-    /// The same of all.
+    /// Checks all replicas.
     fn check_all(&mut self) -> Result<()> {
         (0..IDS.len()).try_for_each(|at| self.check(at))
     }
@@ -368,7 +370,7 @@ impl Processes {
             }
             if Instant::now() > deadline {
                 let id = IDS[at];
-                return Err(format!("replica {id} lost acknowledged numbers, among them {lost:?}").into());
+                return Err(format!("replica {id} lost acknowledged numbers, for example {lost:?}").into());
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -390,12 +392,12 @@ impl Drop for Processes {
     }
 }
 
-/// Something in the directory of a replica, if it is there.
+/// An entry of a replica's directory, if there is one.
 fn found_in(dir: &Path) -> Result<Option<PathBuf>> {
     match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         names => {
-            // A file system of its own has a directory from the beginning.
+            // The root of a file system contains this from the start.
             let found = |entry: &io::Result<std::fs::DirEntry>| {
                 entry.as_ref().map_or(true, |entry| entry.file_name() != "lost+found")
             };
@@ -405,7 +407,7 @@ fn found_in(dir: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Starts all three; makes them where they were never all there. From then on one that is missing was lost.
+/// Starts all three. Creates them unless all of them existed once; after that, a missing one counts as lost.
 fn processes(dir: &Path, port: u16, stdout: fn() -> Stdio) -> Result<Processes> {
     last_port(port)?;
     let mut processes = Processes { dir: dir.to_path_buf(), port, children: vec![None, None, None], stdout };
@@ -416,14 +418,14 @@ fn processes(dir: &Path, port: u16, stdout: fn() -> Stdio) -> Result<Processes> 
             if let Some(found) = found_in(&dir.join(id.to_string()))? {
                 let (group, found) = (group.display(), found.display());
                 let why = format!(
-                    "{group} is missing, and {found} is there: restore the file, which holds the number of the group; for a new \
-                     group name a DIR in which 1, 2 and 3 are empty or not there"
+                    "{group} is missing, but {found} exists: restore the file, which holds the number of the group. For a new \
+                     group, choose a DIR in which 1, 2 and 3 are empty or missing"
                 );
                 return Err(why.into());
             }
         }
         on(dir, std::fs::create_dir_all(dir))?;
-        // Chance, from what keeps maps apart.
+        // A random number, from the seed of hash maps.
         let number = RandomState::new().hash_one(dir);
         on(&group, publish_new(&OsFs, &group, format!("{number}{UNFINISHED}\n").as_bytes()))?;
     } else if !on(&group, std::fs::read_to_string(&group))?.trim().ends_with(UNFINISHED) {
@@ -437,11 +439,11 @@ fn processes(dir: &Path, port: u16, stdout: fn() -> Stdio) -> Result<Processes> 
     while !IDS.into_iter().all(|id| log(id).exists()) {
         processes.check_all()?;
         if Instant::now() > deadline {
-            return Err("the replicas make no logs".into());
+            return Err("the replicas did not create their logs in time".into());
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    // Whole, or as it was: without the number no replica starts any more.
+    // Replace the file atomically, because no replica starts without it.
     let finished = format!("{}\n", group_of(&dir.join("1"))?);
     on(&group, publish_new(&OsFs, &group, finished.as_bytes()))?;
     Ok(processes)
@@ -455,11 +457,12 @@ fn all(dir: &Path, port: u16) -> Result<()> {
             let Some(child) = processes.children[at].as_mut() else { continue };
             let Some(status) = child.try_wait()? else { continue };
             processes.children[at] = None;
-            // A signal has no code. Who lost its directory is started, and ends by itself.
+            // A killed process has no exit code. A replica that lost its directory is started and ends by
+            // itself.
             if status.code().is_some() {
-                println!("replica {id} ended ({status}), and is left so: see above");
+                println!("replica {id} ended ({status}) and is not restarted: see above");
             } else {
-                println!("replica {id} was killed, and is started again");
+                println!("replica {id} was killed and is restarted");
                 processes.start(at)?;
             }
         }
@@ -469,11 +472,11 @@ fn all(dir: &Path, port: u16) -> Result<()> {
     }
 }
 
-/// Numbers whose writers were told that they are written.
+/// Numbers whose writes were acknowledged.
 type Acknowledged = Arc<Mutex<Vec<u64>>>;
 
-/// Writers on every replica, a replica killed at random in every round. Every tenth time the two that are left must have
-/// all that was acknowledged until then; at the end all three, and the same.
+/// Writes through every replica and kills a random replica in every round. In every tenth round the two
+/// survivors must have all acknowledged numbers; at the end all three must, with equal exports.
 fn kill(dir: &Path, rounds: u64, seed: u64, port: u16) -> Result<()> {
     let mut processes = processes(dir, port, Stdio::null)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -515,17 +518,17 @@ fn kill(dir: &Path, rounds: u64, seed: u64, port: u16) -> Result<()> {
         processes.check_all()?;
         let exports: Vec<_> = (0..3).map(|at| processes.ask(at, "?export").unwrap_or_default()).collect();
         if !exports[0].is_empty() && exports.windows(2).all(|pair| pair[0] == pair[1]) {
-            println!("{rounds} rounds, {} acknowledged, none lost, replicas equal", known.len());
+            println!("{rounds} rounds, {} acknowledged, none lost, all replicas equal", known.len());
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err("the replicas do not agree".into());
+            return Err("the replicas differ".into());
         }
         std::thread::sleep(Duration::from_millis(300));
     }
 }
 
-/// Writes numbers, some at a time, through one replica after the other.
+/// Writes numbers in small groups through one replica after the other.
 fn write_numbers(writer: u64, port: u16, stop: &AtomicBool, acknowledged: &Acknowledged) {
     let mut number = writer;
     let mut at = writer;
@@ -539,7 +542,7 @@ fn write_numbers(writer: u64, port: u16, stop: &AtomicBool, acknowledged: &Ackno
         drop(stream.set_read_timeout(Some(Duration::from_secs(12))));
         let mut answers = BufReader::new(&stream);
         for round in 0..200 {
-            // The number is time and value; one series a writer.
+            // The number is time and value; each writer has its own series.
             let batch: Vec<u64> = (0..=round % 7).map(|more| number + 3 * (more + 1)).collect();
             number += 3 * batch.len() as u64;
             let lines: String =
@@ -552,7 +555,7 @@ fn write_numbers(writer: u64, port: u16, stop: &AtomicBool, acknowledged: &Ackno
     }
 }
 
-/// Whether the next answers say that `count` lines are written.
+/// Whether the next answers acknowledge `count` lines.
 fn are_written(answers: &mut impl BufRead, count: usize) -> bool {
     let mut written = 0;
     while written < count {
@@ -566,7 +569,7 @@ fn are_written(answers: &mut impl BufRead, count: usize) -> bool {
     written == count
 }
 
-/// The numbers in an export, those with their own value.
+/// The numbers in an export whose value equals their time.
 fn numbers(export: &str) -> HashSet<u64> {
     let list = |text: &str| -> Option<Vec<u64>> {
         let inside = text.split_once('[')?.1.split_once(']')?.0;

@@ -1,4 +1,4 @@
-//! Compaction: in the background and on demand, with corruption, a full disk, deletes and closing in its way.
+//! Compaction in the background and on demand, with corruption, a full disk, deletes and closing.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -26,7 +26,7 @@ fn open(dir: &Path, options: Options) -> Shard {
     engine::open(Dirs::under(dir), options).expect("opens")
 }
 
-/// Points of one key, and a snapshot of them.
+/// Writes points of one key and takes a snapshot.
 fn file<F: Fs>(shard: &DynEngine<F>, series: &str, times: std::ops::Range<i64>) {
     write(shard, series, times);
     shard.snapshot().expect("room");
@@ -68,7 +68,7 @@ fn corruption(path: &Path) {
 }
 
 #[test]
-fn eight_snapshots_become_one_file_in_the_background() {
+fn eight_snapshots_are_merged_in_the_background() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(dir.path(), Options::default());
     for n in 0..8 {
@@ -102,13 +102,14 @@ fn a_removed_file_is_read_to_the_end() {
     }
 }
 
-/// Story: a corrupt block made the original try the same merge once a second, for ever, with the same message each time.
+/// Story: a corrupt block made InfluxDB retry the same merge once a second for ever, with the same message
+/// each time.
 #[test]
 fn a_corrupt_block_stops_one_plan_and_is_reported() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(dir.path(), options());
     for n in 0..18 {
-        // Times that overlap, so that blocks are decoded.
+        // Overlapping times, so that blocks are decoded.
         file(&shard, "m", n..n + 100);
     }
     let third = shard.files()[2].path().to_owned();
@@ -118,39 +119,41 @@ fn a_corrupt_block_stops_one_plan_and_is_reported() {
     let shard = open(dir.path(), Options { compact_threads: 1, ..Options::default() });
     wait_until("the good ones are compacted", || shard.compaction().completed == 1);
     wait_until("the corruption is met", || !shard.compaction().failures.is_empty());
-    // Several ticks later nothing more has happened.
+    // Nothing more happens in the next ticks.
     thread::sleep(Duration::from_millis(2500));
     let status = shard.compaction();
     assert_eq!((status.completed, status.running, status.failures.len()), (1, 0, 1), "{status:?}");
-    let text = status.failures[0].to_string();
-    assert!(text.contains("000000003-000000001.tsm: offset 5") && text.contains("m#!~#v"), "{text}");
+    let [failure] = &status.failures[..] else { panic!("{status:?}") };
+    assert_eq!(failure.path(), Some(&*third), "{failure}");
+    let ErrorKind::Tsm(corrupt) = failure.kind() else { panic!("{failure}") };
+    assert_eq!((corrupt.offset(), corrupt.key()), (Some(5), Some(&b"m#!~#v"[..])), "{failure}");
     assert!(third.exists(), "its file stays");
-    // Asked for, all that can be read is merged, and the error told.
+    // The corrupt file is skipped by now, so a compaction on demand succeeds.
     let error = shard.compact(Compact::Full).map(|report| report.files).err();
-    assert!(error.is_none(), "it is left alone by now: {error:?}");
+    assert!(error.is_none(), "the file is skipped: {error:?}");
     let left: Vec<u64> = shard.files().iter().map(|file| file.name().generation).collect();
     assert_eq!(left, [2, 3, 18]);
     shard.close().expect("in order");
     let shard = open(dir.path(), options());
-    let error = shard.compact(Compact::Full).expect_err("tried again after opening").to_string();
-    assert!(error.contains("000000003-000000001.tsm"), "{error}");
+    let error = shard.compact(Compact::Full).expect_err("retried after opening");
+    assert_eq!(error.path(), Some(&*third), "{error}");
 }
 
 #[test]
-fn a_full_disk_leaves_all_as_it_was() {
+fn a_full_disk_leaves_all_files_unchanged() {
     let fs = SimFs::default();
     let shard = engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options()).expect("opens");
     (0..4).for_each(|n| file(&shard, "m", n * 10..n * 10 + 10));
     let before = fs.snapshot();
     fs.set_space(Some(0));
     shard.compact(Compact::Full).expect_err("no space");
-    assert_eq!(fs.snapshot(), before, "nothing is left of the attempt");
+    assert_eq!(fs.snapshot(), before, "the attempt leaves no file");
     fs.heal();
     assert_eq!(shard.compact(Compact::Full).expect("room again").files_in, 4);
     assert_eq!(read(&shard, "m").times(), times(0, 40));
 }
 
-/// A merge of which each block takes a second ends when the engine closes, and leaves its inputs.
+/// Closing stops a merge whose blocks take a second each, and its inputs stay.
 #[test]
 fn closing_does_not_wait_for_a_slow_merge() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -169,10 +172,10 @@ fn closing_does_not_wait_for_a_slow_merge() {
     assert!(names.len() == 8 && names.iter().all(|name| name.ends_with("-000000001.tsm")), "{names:?}");
 }
 
-/// Story: a delete waited for all compactions of the shard to end, or the points it deleted came back with what they
-/// wrote. Ours reaches the files that are being written.
+/// Story: in InfluxDB, a delete waits for all compactions of the shard, or the deleted points reappear in
+/// their output. Our deletes reach files that are still being written.
 #[test]
-fn deletes_and_writes_run_beside_merges_and_snapshots() {
+fn deletes_run_beside_merges_and_snapshots() {
     const ROUNDS: i64 = 60;
     let dir = tempfile::tempdir().expect("a directory");
     let shard = &open(dir.path(), options());
@@ -210,7 +213,7 @@ fn deletes_and_writes_run_beside_merges_and_snapshots() {
 }
 
 #[test]
-fn what_is_deleted_whole_is_no_key_and_takes_any_type() {
+fn a_deleted_key_accepts_any_type() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(dir.path(), options());
     file(&shard, "m", 0..10);
@@ -229,9 +232,9 @@ fn what_is_deleted_whole_is_no_key_and_takes_any_type() {
     assert_eq!(shard.files().len(), 1);
 }
 
-/// Story: a log of nothing but deletes was kept until the next write (InfluxDB 1.x), and replayed at every start.
+/// Story: InfluxDB 1.x keeps a log of only deletes until the next write, and replays it at every start.
 #[test]
-fn a_log_of_deletes_alone_goes_with_the_snapshot() {
+fn a_snapshot_drops_a_log_of_deletes() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(dir.path(), options());
     file(&shard, "m", 0..10);
@@ -247,8 +250,8 @@ fn a_log_of_deletes_alone_goes_with_the_snapshot() {
     assert_eq!(read(&open(dir.path(), options()), "m").len(), 7);
 }
 
-/// Tombstones whose end is not whole, and no delete in the log that was cut short there: corruption, which must not bring
-/// points back.
+/// If tombstones end in a torn batch and the log has no interrupted delete, the file is corrupt. Deleted
+/// points must not reappear.
 #[test]
 fn torn_tombstones_need_a_delete_in_the_log() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -259,27 +262,28 @@ fn torn_tombstones_need_a_delete_in_the_log() {
     }
     let tombstones = shard.files()[0].path().with_extension("tombstone");
     shard.close().expect("in order");
-    let whole = fs::read(&tombstones).expect("written");
+    let complete = fs::read(&tombstones).expect("written");
     // In the second gzip member.
-    let members = whole.windows(4).enumerate().filter(|(_, window)| *window == [0x1f, 0x8b, 8, 4]);
+    let members = complete.windows(4).enumerate().filter(|(_, window)| *window == [0x1f, 0x8b, 8, 4]);
     let cut = members.map(|(at, _)| at).nth(1).expect("two deletes") + 40;
-    // The log still has both: what is torn is written again.
-    fs::write(&tombstones, &whole[..cut]).expect("cut");
+    // The log still holds both deletes, so the torn batch is written again.
+    fs::write(&tombstones, &complete[..cut]).expect("cut");
     let shard = open(dir.path(), options());
     assert_eq!(read(&shard, "m").len(), 88);
-    assert_eq!(fs::read(&tombstones).expect("written"), whole);
+    assert_eq!(fs::read(&tombstones).expect("written"), complete);
     shard.snapshot().expect("the log goes");
     shard.close().expect("in order");
-    fs::write(&tombstones, &whole[..cut]).expect("cut");
+    fs::write(&tombstones, &complete[..cut]).expect("cut");
     let error = engine::open(Dirs::under(dir.path()), options()).expect_err("corruption");
     assert!(matches!(error.kind(), ErrorKind::TornTombstones { .. }), "{error}");
-    assert!(error.to_string().contains("000000001-000000001.tombstone"), "{error}");
+    assert_eq!(error.path(), Some(&*tombstones), "{error}");
     assert_eq!(fs::read(&tombstones).expect("there").len(), cut, "nothing is changed");
 }
 
-/// Whoever compacts when the engine closes is told, and closing waits for it: the directory may be another's afterwards.
+/// Closing ends a compaction on demand with an error, and waits for it, because another process may own the
+/// directory afterwards.
 #[test]
-fn closing_ends_a_compaction_that_somebody_asked_for() {
+fn closing_ends_a_compaction_on_demand() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = &open(dir.path(), options());
     for n in 0..6 {
@@ -302,10 +306,10 @@ fn closing_ends_a_compaction_that_somebody_asked_for() {
     assert_eq!(read(&again, "m3").len(), 50_000);
 }
 
-/// The index of a large file does not fit into memory: it is beside the file until that is complete. The bytes are the
-/// same, and nothing of it stays, whatever happens.
+/// The index of a large file spills to a temporary file. The result has the same bytes, and no temporary file
+/// stays, whatever happens.
 #[test]
-fn a_large_index_is_kept_beside_the_file() {
+fn a_large_index_spills_to_disk() {
     let run = |fs: &SimFs, index_bytes: usize| -> tsmith_engine::Result<()> {
         let options = Options { index_bytes, encode_threads: 1, ..options() };
         let shard = engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)?;
@@ -329,7 +333,7 @@ fn a_large_index_is_kept_beside_the_file() {
     let (plain, spilled) = (SimFs::default(), SimFs::default());
     run(&plain, usize::MAX).expect("room");
     run(&spilled, 256).expect("room");
-    assert!(spilled.operations() > plain.operations() + 20, "it was beside the file");
+    assert!(spilled.operations() > plain.operations() + 20, "the index was spilled");
     assert_eq!(tsm(&spilled), tsm(&plain));
     assert_eq!(tsm(&spilled).len(), 1);
     for stop in 1..=spilled.operations() {
@@ -343,17 +347,17 @@ fn a_large_index_is_kept_beside_the_file() {
         assert!(!left, "stopped at {stop}: a temporary file is left");
         assert!(!done || shard.keys().len() == 60, "stopped at {stop}");
     }
-    // No room for it: the inputs stay, and no other file.
+    // If there is no space for the index, the inputs stay and no other file does.
     let fs = SimFs::default();
     for fail in spilled.operations() - 60..spilled.operations() {
         let fs = fs.kill();
         fs.fail_at(fail, tsmith_wal::testing::Fault::Full);
         let _tried = run(&fs, 256);
-        // What could not be removed goes when the directory is opened.
+        // Opening removes what could not be removed.
         fs.heal();
         let dirs = Dirs::under(Path::new("/shard"));
         let _opened = engine::open_on(fs.clone(), dirs, options()).expect("opens");
         let left = fs.snapshot().into_keys().any(|name| name.to_string_lossy().ends_with(".idx.tmp"));
-        assert!(!left, "failed at {fail}: the index beside a file is left");
+        assert!(!left, "failed at {fail}: a spilled index is left");
     }
 }

@@ -1,8 +1,8 @@
-//! Every crash the simulated file system can give, at every operation of a script of writes and snapshots.
+//! Every crash of the simulated file system, at every operation of a script of writes and snapshots.
 //!
-//! What must hold is the contract of `ARCHITECTURE.md`: acknowledged writes are there bit for bit (P1), nothing is there
-//! that was not submitted and every write is whole (P2), there are no holes (P3), and recovery changes nothing that it
-//! has recovered once (P5).
+//! The tests check the contract of `ARCHITECTURE.md`: acknowledged writes are recovered bit for bit (P1),
+//! nothing else is recovered and every write is complete (P2), there are no holes (P3), and recovery is
+//! idempotent (P5).
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -21,12 +21,12 @@ const SEEDS: u64 = 8;
 
 fn open(fs: &SimFs, order: WriteOrder) -> Result<Shard> {
     let mut options = Options { order, background: false, encode_threads: 1, ..Options::default() };
-    // Small segments, so that the script ends several of them.
+    // Small segments, so that the script uses several.
     options.log.segment_bytes = 2048;
     engine::open_on(fs.clone(), Dirs::under(Path::new("/shard")), options)
 }
 
-/// Two series, one field of each of two types; the string grows over a sector now and then.
+/// Two series with two fields of different types. Some strings are longer than a sector.
 fn write(shard: &Shard, number: u64) -> Result<()> {
     let text = format!("{number}/").repeat((number * 7 % 50) as usize * 5);
     let mut builder = BatchBuilder::new();
@@ -39,7 +39,7 @@ fn write(shard: &Shard, number: u64) -> Result<()> {
     shard.write(&builder.finish()).map(drop)
 }
 
-/// Writes and snapshots until something fails; gives how many writes were acknowledged.
+/// Writes and takes snapshots until something fails. Returns the number of acknowledged writes.
 fn script(fs: &SimFs, order: WriteOrder) -> u64 {
     let mut acknowledged = 0;
     let mut run = || -> Result<()> {
@@ -56,12 +56,12 @@ fn script(fs: &SimFs, order: WriteOrder) -> u64 {
         }
         Ok(())
     };
-    // The end of the file system is what the script is run for.
+    // The script ends when the file system stops.
     let _ended = run();
     acknowledged
 }
 
-/// The numbers that are there; each whole, and as it was written.
+/// The recovered numbers. Checks that each write is complete and unchanged.
 fn numbers(shard: &Shard, what: &str) -> Vec<i64> {
     let read = |series: &[u8], field: &[u8]| -> Column {
         shard
@@ -71,7 +71,7 @@ fn numbers(shard: &Shard, what: &str) -> Vec<i64> {
     let first = read(b"a", b"n");
     for (series, field) in [(b"a", b"n"), (b"a", b"s"), (b"b", b"n"), (b"b", b"s")] {
         let column = read(series, field);
-        assert_eq!(column.times(), first.times(), "{what}: a write is whole or absent");
+        assert_eq!(column.times(), first.times(), "{what}: a write is complete or absent");
         for (at, &time) in column.times().iter().enumerate() {
             let text = format!("{time}/").repeat((time * 7 % 50) as usize * 5);
             let expected = if field == b"n" { Value::Integer(time) } else { Value::String(text.as_bytes()) };
@@ -101,7 +101,7 @@ fn sweep(order: WriteOrder) {
             assert!(count <= acknowledged + 1, "{what}: {count} are there, {acknowledged} were acknowledged");
             assert!(there.iter().copied().eq(1..=count.cast_signed()), "{what}: a hole in {there:?}");
             drop(shard);
-            // Recovered once more, after another power cut, it is the same; and it takes writes.
+            // After another power cut, recovery gives the same and accepts writes.
             let again =
                 open(&after.crash(seed ^ 0x55), order).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(numbers(&again, &what), there, "{what}: recovery is idempotent");
@@ -112,7 +112,7 @@ fn sweep(order: WriteOrder) {
 }
 
 #[test]
-fn every_crash_keeps_what_was_acknowledged() {
+fn every_crash_keeps_acknowledged_writes() {
     sweep(WriteOrder::SyncThenPublish);
 }
 
@@ -121,9 +121,9 @@ fn publish_then_sync_keeps_acknowledged_writes() {
     sweep(WriteOrder::PublishThenSync);
 }
 
-/// A crash while recovering from a crash.
+/// A crash during the recovery from a crash.
 #[test]
-fn recovery_may_be_cut_short_at_any_operation() {
+fn recovery_survives_a_crash_at_any_operation() {
     let order = WriteOrder::default();
     let whole = SimFs::default();
     script(&whole, order);
@@ -147,8 +147,8 @@ fn recovery_may_be_cut_short_at_any_operation() {
     }
 }
 
-/// Story: a snapshot failed, more was written, and the retry dropped the segments of both although only the first was
-/// in the file (InfluxDB 1.x). Ours binds the cut to the frozen store.
+/// Story: after a failed snapshot and more writes, InfluxDB's retry dropped the segments of both, although
+/// only the first were in the file. Our cut belongs to the frozen store.
 #[test]
 fn a_failed_snapshot_keeps_newer_writes() {
     let fs = SimFs::default();
@@ -164,13 +164,13 @@ fn a_failed_snapshot_keeps_newer_writes() {
     assert_eq!(numbers(&after, "after the crash"), [1, 2]);
 }
 
-/// Story: the first opening was killed before the directories it had made were durable; the next one took them for durable,
-/// wrote a snapshot and dropped the log. Then the power failed, and the directory was gone.
+/// Story: the first opening was killed before its new directories were durable. The next one took them for
+/// durable, wrote a snapshot and truncated the log. A power cut then removed the directory.
 #[test]
 fn a_killed_first_opening_is_durable_or_absent() {
     let open = |fs: &SimFs| {
         let options = Options { background: false, encode_threads: 1, ..Options::default() };
-        // Data and log in separate trees, as InfluxDB has them.
+        // Data and log in separate trees, as in InfluxDB.
         engine::open_on(fs.clone(), Dirs { data: "/i/data/s".into(), wal: "/i/wal/s".into() }, options)
     };
     let fs = SimFs::default();
@@ -191,9 +191,9 @@ fn a_killed_first_opening_is_durable_or_absent() {
     }
 }
 
-/// Who opens the shard after a failure knows nothing of it, and the system believes to have written what it has not.
+/// An opening after a failure does not know about it, and the page cache shows data that is not durable.
 #[test]
-fn an_opening_after_a_failure_keeps_what_it_confirms() {
+fn an_opening_after_a_failure_keeps_later_writes() {
     let order = WriteOrder::default();
     let whole = SimFs::default();
     script(&whole, order);

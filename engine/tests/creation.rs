@@ -1,4 +1,4 @@
-//! A directory whose creation ends early: whatever ends it, the next opening finds a directory it can open.
+//! If the creation of a directory is interrupted anywhere, the next opening succeeds.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -12,12 +12,12 @@ use tsmith_wal::segment_names;
 use tsmith_wal::testing::{Fault, SimFs};
 
 const SEEDS: u64 = 6;
-/// Not the default, so that a directory that forgot it shows.
+/// Not the default, so the test notices a directory that lost it.
 const ASKED: FieldTyping = FieldTyping::Measurement;
 
 type Shard = DynEngine<SimFs>;
 
-/// Data and log side by side, as InfluxDB has them.
+/// Data and log in separate trees, as in InfluxDB.
 fn dirs() -> Dirs {
     Dirs { data: "/i/data/s".into(), wal: "/i/wal/s".into() }
 }
@@ -41,7 +41,8 @@ fn times(shard: &Shard) -> Vec<i64> {
     read.times().to_vec()
 }
 
-/// Opens what is left of a creation. The typing is given again only if there is no manifest yet, and so no log.
+/// Opens the remains of a creation. The typing is passed again only if there is no manifest, and therefore no
+/// log.
 fn reopen(fs: &SimFs, log: &str, what: &str) -> Shard {
     let found = Manifest::read(fs, &dirs().data).unwrap_or_else(|error| panic!("{what}: {error}"));
     let segments = segment_names(fs, &dirs().wal).unwrap_or_default();
@@ -65,9 +66,9 @@ fn sweep(log: &str) {
             fs.stop_at(stop);
             drop(open(&fs, log, Some(ASKED)));
             let what = format!("stop {stop} ({:?}), seed {seed}", fs.operation(stop));
-            // Seed 0: the process is killed, and the system goes on.
+            // Seed 0: the process is killed and the system continues.
             let left = if seed == 0 { fs.kill() } else { fs.crash(seed) };
-            // The opening that follows may be cut short too.
+            // The next opening may be interrupted, too.
             let cut_short = left.crash(seed);
             cut_short.stop_at(1 + (stop * 7 + seed * 13) % operations);
             drop(open(&cut_short, log, Some(ASKED)));
@@ -89,25 +90,26 @@ fn sweep(log: &str) {
     }
 }
 
-/// Story: a kill while a directory was created left a log without a manifest. With the log `etcd` nothing opened it again,
-/// and a repair gave it another typing than the one asked for. Now the manifest is durable before the log has a segment.
+/// Story: a kill during creation left a log without a manifest. With the log `etcd` nothing opened the
+/// directory again, and repair gave it another typing. Now the manifest is durable before the log has a
+/// segment.
 #[test]
-fn a_creation_cut_short_anywhere_opens_with_file() {
+fn an_interrupted_creation_opens_with_file() {
     sweep("file");
 }
 
 #[test]
-fn a_creation_cut_short_anywhere_opens_with_mmap() {
+fn an_interrupted_creation_opens_with_mmap() {
     sweep("mmap");
 }
 
 #[test]
-fn a_creation_cut_short_anywhere_opens_with_native() {
+fn an_interrupted_creation_opens_with_native() {
     sweep("native");
 }
 
 #[test]
-fn a_creation_cut_short_anywhere_opens_with_etcd() {
+fn an_interrupted_creation_opens_with_etcd() {
     sweep("etcd");
 }
 
@@ -120,7 +122,8 @@ fn setup(flags: &[(&str, &str)]) -> Setup {
     setup
 }
 
-/// A manifest with an empty log directory is a fresh engine, whatever its log: what a kill behind the manifest leaves.
+/// A manifest with an empty log directory is a new engine, with any log. A kill after writing the manifest
+/// leaves that.
 #[test]
 fn a_manifest_with_an_empty_log_is_a_fresh_engine() {
     for log in ["file", "mmap", "native", "etcd", "null"] {

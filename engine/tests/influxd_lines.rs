@@ -1,6 +1,8 @@
-//! Line protocol against the real influxd 1.6.7: the same lines are accepted, with the same errors and the same values.
+//! Line protocol compared with the real influxd 1.6.7: both accept the same lines, with the same errors and
+//! values.
 //!
-//! Runs where `influxd` is installed (Debian: `apt-get install influxdb`), on 127.0.0.1 only; else says so and passes.
+//! Skipped with a note unless `influxd` is installed (Debian: `apt-get install influxdb`). Uses 127.0.0.1
+//! only.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -17,16 +19,16 @@ use tsmith_codecs::BatchBuilder;
 use tsmith_engine::line::{AnySchema, Reason, parse};
 use tsmith_engine::{Dirs, FieldKey, LineOptions, Options, TimeRange, Timestamp, Value};
 
-/// Bodies that are compared.
+/// Number of compared bodies.
 const BODIES: usize = 2_200;
 
-/// Stands for the time of the server in points without a time.
+/// Stands for the server's time in points without a time.
 const NOW: i64 = 77;
 
-/// Composite key and time to the value, as text with its type.
+/// Composite key and time, to the value as text with its type.
 type Points = BTreeMap<(Vec<u8>, i64), String>;
 
-/// Numbers without order, always the same.
+/// A pseudo-random generator with a fixed seed.
 struct Random(u64);
 
 impl Random {
@@ -53,8 +55,8 @@ impl Random {
         word
     }
 
-    /// A good value of some field, or with `bad` one that may be bad, and the beginning of the field's name: it says the
-    /// type, so that no types of two lines meet.
+    /// A valid value, or with `bad` one that may be invalid, and the first letter of its field's name. The
+    /// letter names the type, so no field gets two types.
     fn field(&mut self, bad: bool) -> (&'static str, &'static str) {
         let (name, good, wrong): (&str, &[&str], &[&str]) = match self.below(4) {
             0 => (
@@ -89,7 +91,7 @@ impl Random {
         (name, self.of(values))
     }
 
-    /// One line of body `n`. Its measurement holds the number, so that no two bodies meet.
+    /// One line of body `n`. Its measurement contains the number, so no two bodies share a series.
     fn line(&mut self, n: usize, bad: bool) -> String {
         let first: &[&str] =
             if bad { &["", "", " ", "\t", "#", ","] } else { &["", "a", "a\\ ", "a\\,", "\u{e9}"] };
@@ -99,7 +101,7 @@ impl Random {
         for _ in 0..self.below(3) {
             let first = self.of(keys);
             let (key, value) = (self.word(first), self.word("x"));
-            write!(line, ",{key}={value}").expect("strings take all");
+            write!(line, ",{key}={value}").expect("writing to a string succeeds");
         }
         line.push_str(self.of(&[" ", " ", " ", " ", "  ", " \t"]));
         let fields = 1 + self.below(4);
@@ -107,7 +109,7 @@ impl Random {
             let (name, value) = self.field(bad);
             let name = if self.below(40) == 0 { "time".to_owned() } else { self.word(name) };
             let comma = if at + 1 < fields { "," } else { "" };
-            write!(line, "{name}={value}{comma}").expect("strings take all");
+            write!(line, "{name}={value}{comma}").expect("writing to a string succeeds");
         }
         let good = ["", " 5", " -6", " 1600000000000000000", " 9223372036854775806", " ", " 5 "];
         line.push_str(if bad { self.of(&[" 5", " 9223372036854775807", " 5x"]) } else { self.of(&good) });
@@ -135,11 +137,12 @@ fn text_of(value: Value<'_>) -> String {
     }
 }
 
-/// What ours makes of a body: the points, the errors as influxd words them, and whether the difference is on purpose.
+/// What our parser makes of a body: the points, the errors in influxd's words, and whether a difference is
+/// intended.
 struct Ours {
     points: Points,
     errors: Vec<String>,
-    /// Whether influxd words an error another way, because its parser does not see it.
+    /// Whether influxd words an error differently, because its parser does not detect it.
     of_the_schema: bool,
     on_purpose: Option<&'static str>,
 }
@@ -156,9 +159,9 @@ fn ours(body: &str) -> Ours {
     }
     let of_the_schema = rejected.iter().any(|line| line.reason.is_of_the_schema());
     let on_purpose = if cuts_differ(body.as_bytes()) {
-        Some("a bad line that spans several takes only its first one with it; a comment ends at its line end")
+        Some("a rejected line that spans several ends at its first line end; a comment ends at its line end")
     } else if rejected.iter().any(|line| matches!(line.reason, Reason::FieldTypeConflict { .. })) {
-        Some("a field that changes its type within a body: influxd decides one layer up")
+        Some("a field changes its type within a body; influxd checks that one layer up")
     } else {
         None
     };
@@ -168,7 +171,8 @@ fn ours(body: &str) -> Ours {
     Ours { points, errors: rejected.iter().map(error).collect(), of_the_schema, on_purpose }
 }
 
-/// Whether influxd's rule ends a line elsewhere than ours: at a line end outside quotes that no backslash precedes.
+/// Whether influxd ends a line elsewhere: it ends it at a line end outside quotes without a preceding
+/// backslash.
 fn cuts_differ(body: &[u8]) -> bool {
     let mut rest = body;
     while !rest.is_empty() {
@@ -202,7 +206,7 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as i64
 }
 
-/// Every point of the shards of influxd, which is stopped.
+/// Every point in the shards of a stopped influxd.
 fn stored(root: &Path, start: i64) -> Points {
     let mut points = Points::new();
     let shards = |kind: &str| root.join(kind).join(DATABASE).join("long");
@@ -223,7 +227,7 @@ fn stored(root: &Path, start: i64) -> Points {
     points
 }
 
-/// What influxd says of a body: the text of its answer, without what it adds.
+/// influxd's error text for a body, without the parts it adds.
 fn errors_of(server: &Influxd, body: &str) -> (u16, String) {
     let (status, answer) = server.request("POST", &format!("/write?db={DATABASE}"), body);
     let json: Option<serde_json::Value> = serde_json::from_str(&answer).ok();
@@ -232,8 +236,8 @@ fn errors_of(server: &Influxd, body: &str) -> (u16, String) {
     (status, error.strip_suffix(" dropped=0").unwrap_or(error).to_owned())
 }
 
-/// Law: of any body without unclosed quotes, influxd and ours accept the same lines, word the same errors, and hold the
-/// same values.
+/// Law: for any body without unclosed quotes, influxd and ours accept the same lines, report the same errors,
+/// and store the same values.
 #[test]
 fn influxd_accepts_the_same_lines_and_values() {
     let root = tempfile::tempdir().expect("a directory");
@@ -262,7 +266,7 @@ fn influxd_accepts_the_same_lines_and_values() {
         if status == 500 && errors.starts_with("engine: unable to parse") {
             assert!(!ours.errors.is_empty(), "{body:?}");
             *on_purpose
-                .entry("a value that influxd finds bad in a shard: that one takes nothing of the body")
+                .entry("a shard of influxd refuses a value and then takes nothing of the body")
                 .or_default() += 1;
             in_other_shards.extend(ours.points);
             continue;
@@ -290,13 +294,13 @@ fn influxd_accepts_the_same_lines_and_values() {
         expected.len()
     );
     for (why, count) in on_purpose {
-        eprintln!("left out, {count}: {why}");
+        eprintln!("not compared, {count} bodies: {why}");
     }
 }
 
-/// Story: one field name that was not UTF-8 made influxd refuse all of the shard.
+/// Story: a field name that was not UTF-8 made influxd refuse the complete shard.
 #[test]
-fn influxd_opens_a_shard_offered_names_not_utf8() {
+fn names_that_are_not_utf8_are_refused() {
     let root = tempfile::tempdir().expect("a directory");
     let root = root.path();
     let Some(server) = server::start_with_database(root) else { return };

@@ -1,4 +1,4 @@
-//! With which parts, and where: what a directory remembers, and what it refuses.
+//! What the manifest stores, and which openings it refuses.
 
 use std::fs;
 use std::path::Path;
@@ -27,10 +27,10 @@ fn write_and_close(dirs: &Dirs, flags: &[(&str, &str)]) {
     engine.close().expect("in order");
 }
 
-/// Story: a shard of InfluxDB without TSM files and with an empty log was taken for a new directory. It could get a log
-/// and types that influxd does not open.
+/// Story: an InfluxDB shard without TSM files and with an empty log was treated as a new directory. It could
+/// get a log and types that influxd refuses.
 #[test]
-fn an_empty_shard_of_influxdb_stays_influxdbs() {
+fn an_empty_influxdb_shard_is_recognised() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs::under(root.path());
     fs::create_dir_all(&dirs.data).expect("creates");
@@ -46,7 +46,7 @@ fn an_empty_shard_of_influxdb_stays_influxdbs() {
 }
 
 #[test]
-fn other_parts_are_refused_with_what_to_pass() {
+fn other_parts_are_refused() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs::under(root.path());
     write_and_close(&dirs, &[("encoder", "zstd"), ("log", "mmap"), ("storer", "hashmap")]);
@@ -56,8 +56,9 @@ fn other_parts_are_refused_with_what_to_pass() {
         ("log", "null", "mmap"),
         ("storer", "empty", "hashmap"),
     ] {
-        let error = open(&dirs, &[(flag, other)]).err().expect("refused").to_string();
-        assert!(error.contains(&format!("--{flag} {made_with}")), "{error}");
+        let error = open(&dirs, &[(flag, other)]).err().expect("refused");
+        let ErrorKind::OtherParts { part, made_with: found, asked } = error.kind() else { panic!("{error}") };
+        assert_eq!((*part, &**found, &**asked), (flag, made_with, other), "{error}");
     }
     let engine = open(&dirs, &[]).expect("the parts of the manifest");
     assert_eq!(engine.recovery().records, 1);
@@ -65,14 +66,14 @@ fn other_parts_are_refused_with_what_to_pass() {
 }
 
 #[test]
-fn a_log_outside_of_the_data_is_found_again() {
+fn a_log_outside_the_data_is_found_again() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs { data: root.path().join("data"), wal: root.path().join("log") };
     write_and_close(&dirs, &[]);
     let manifest = fs::read_to_string(dirs.data.join("tsmith.manifest")).expect("written");
     assert!(manifest.contains("\nwal ../log\n") && manifest.contains("\ndata data\n"), "{manifest}");
-    let error = open(&Dirs::under(&dirs.data), &[]).err().expect("another log directory").to_string();
-    assert!(error.contains("--wal") && error.contains("log"), "{error}");
+    let error = open(&Dirs::under(&dirs.data), &[]).err().expect("another log directory");
+    assert!(matches!(error.kind(), ErrorKind::OtherLogDirectory { .. }), "{error}");
     assert_eq!(open(&dirs, &[]).expect("the same").recovery().records, 1);
 }
 
@@ -81,44 +82,46 @@ fn a_second_engine_and_a_null_log_are_refused() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs::under(root.path());
     let first = open(&dirs, &[]).expect("opens");
-    let error = open(&dirs, &[]).err().expect("in use").to_string();
-    assert!(error.contains("in use"), "{error}");
+    let error = open(&dirs, &[]).err().expect("in use");
+    assert!(matches!(error.kind(), ErrorKind::InUse), "{error}");
     first.close().expect("in order");
-    // Without its manifest it is an InfluxDB directory: whatever would lose or hide its data is refused.
+    // Without its manifest it is an InfluxDB directory. Parts that would lose or hide its data are refused.
     fs::remove_file(root.path().join("tsmith.manifest")).expect("removed");
     write_and_close(&dirs, &[]);
     fs::remove_file(root.path().join("tsmith.manifest")).expect("removed");
     for flag in [("encoder", "raw"), ("log", "null"), ("storer", "empty")] {
-        let error = open(&dirs, &[flag]).err().expect("refused").to_string();
-        assert!(error.contains("InfluxDB's"), "{error}");
+        let error = open(&dirs, &[flag]).err().expect("refused");
+        assert!(matches!(error.kind(), ErrorKind::NotInflux { .. }), "{error}");
     }
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_not_made_unasked() {
+fn a_missing_directory_is_not_created_unasked() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs::under(&root.path().join("nowhere"));
     let mut setup = Setup::default();
     setup.options.create = false;
     let error = setup.open(&Registry::standard(), dirs.clone()).err().expect("refused");
-    assert!(error.is_io() && error.to_string().contains("nowhere"), "{error}");
+    assert!(error.is_io() && matches!(error.kind(), ErrorKind::NoDirectory), "{error}");
+    assert_eq!(error.path(), Some(&*dirs.data), "{error}");
     assert!(!dirs.data.exists());
 }
 
-/// Story: the log's directory was not mounted; the engine began an empty one, and what had been acknowledged was gone.
+/// Story: the log's directory was not mounted. The engine created an empty one, and acknowledged writes were
+/// lost.
 #[test]
 fn a_missing_log_is_not_recreated() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs::under(root.path());
     write_and_close(&dirs, &[]);
     fs::remove_dir_all(&dirs.wal).expect("removed");
-    let error = open(&dirs, &[]).err().expect("refused").to_string();
-    assert!(error.contains("wal") && error.contains("no such directory"), "{error}");
-    assert!(!dirs.wal.exists(), "nothing was made");
+    let error = open(&dirs, &[]).err().expect("refused");
+    assert!(matches!(error.kind(), ErrorKind::NoLogDirectory), "{error}");
+    assert_eq!(error.path(), Some(&*dirs.wal), "{error}");
+    assert!(!dirs.wal.exists(), "nothing was created");
     let error = tsmith_engine::view::View::open(&Registry::standard(), &dirs.data, Some(&dirs.wal))
-        .expect_err("refused")
-        .to_string();
-    assert!(error.contains("no such directory"), "{error}");
+        .expect_err("refused");
+    assert!(matches!(error.kind(), ErrorKind::NoLogDirectory), "{error}");
 }
 
 #[test]
@@ -127,22 +130,22 @@ fn the_log_of_another_engine_is_refused() {
     let dirs = Dirs::under(&root.path().join("one"));
     write_and_close(&dirs, &[]);
     let thief = Dirs { data: root.path().join("two"), wal: dirs.wal.clone() };
-    let error = open(&thief, &[]).err().expect("refused").to_string();
-    assert!(error.contains("belongs to the engine in"), "{error}");
+    let error = open(&thief, &[]).err().expect("refused");
+    assert!(matches!(error.kind(), ErrorKind::LogOfAnother { .. }), "{error}");
     assert_eq!(open(&dirs, &[]).expect("untouched").recovery().records, 1);
 }
 
 #[test]
-fn a_log_path_that_no_manifest_holds_is_refused() {
+fn an_unwritable_log_path_is_refused() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs { data: root.path().join("data"), wal: root.path().join("w\nx") };
-    let error = open(&dirs, &[]).err().expect("refused").to_string();
-    assert!(error.contains("manifest"), "{error}");
+    let error = open(&dirs, &[]).err().expect("refused");
+    assert!(matches!(error.kind(), ErrorKind::UnwritableLogPath { .. }), "{error}");
     assert!(!dirs.wal.exists());
 }
 
 #[test]
-fn a_refused_directory_stays_as_it_is() {
+fn a_refused_directory_stays_unchanged() {
     let root = tempfile::tempdir().expect("a directory");
     let mut setup = Setup::default();
     setup.options.create = false;
@@ -151,7 +154,7 @@ fn a_refused_directory_stays_as_it_is() {
 }
 
 #[test]
-fn a_log_path_may_be_named_in_other_words() {
+fn a_log_may_be_named_by_another_path() {
     let root = tempfile::tempdir().expect("a directory");
     let dirs = Dirs { data: root.path().join("data"), wal: root.path().join("data/../log") };
     write_and_close(&dirs, &[]);
@@ -159,7 +162,7 @@ fn a_log_path_may_be_named_in_other_words() {
     assert_eq!(open(&plain, &[]).expect("the same directory").recovery().records, 1);
 }
 
-/// A shard in InfluxDB's layout, below `root`.
+/// A shard in InfluxDB's layout below `root`.
 fn influx_dirs(root: &Path) -> Dirs {
     Dirs { data: root.join("data/db/rp/1"), wal: root.join("wal/db/rp/1") }
 }
@@ -181,8 +184,8 @@ fn records(dirs: &Dirs) -> Result<u64> {
     open(dirs, &[]).map(|engine| engine.recovery().records)
 }
 
-/// Story: the manifest of a shard had the path of its log from the root. A copy of the tree took that along, and a snapshot
-/// of the copy ate the log of the original; a tree that was moved opened no more.
+/// Story: the manifest held the absolute path of the log. After copying the tree, a snapshot of the copy
+/// truncated the log of the original, and a moved tree did not open.
 #[test]
 fn a_copied_or_moved_tree_has_its_own_log() {
     let root = tempfile::tempdir().expect("a directory");
@@ -197,9 +200,9 @@ fn a_copied_or_moved_tree_has_its_own_log() {
     assert_eq!(records(&influx_dirs(&moved)).expect("its own"), 2);
 }
 
-/// Story: the same, where only the directory of the data was copied: its manifest led to the original's log.
+/// Story: only the data directory was copied, and its manifest led to the original's log.
 #[test]
-fn a_copy_without_its_log_takes_no_other() {
+fn a_copy_without_its_log_uses_no_other() {
     let root = tempfile::tempdir().expect("a directory");
     let original = influx_dirs(root.path());
     write_and_close(&original, &[]);
@@ -207,14 +210,16 @@ fn a_copy_without_its_log_takes_no_other() {
         let data = root.path().join(to);
         copy(&original.data, &data);
         let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
-        let error = found.wal_directory(&data).expect_err("another's").to_string();
-        assert!(error.contains(".../data/db/rp/1") && error.contains("--wal"), "{to}: {error}");
+        let error = found.wal_directory(&data).expect_err("another's");
+        let ErrorKind::LogElsewhere { end, .. } = error.kind() else { panic!("{to}: {error}") };
+        assert_eq!(end.as_deref(), Some(Path::new("data/db/rp/1")), "{to}: {error}");
         let thief = Dirs { data: data.clone(), wal: original.wal.clone() };
-        let error = records(&thief).expect_err("another's").to_string();
-        assert!(error.contains("belongs to the engine in"), "{to}: {error}");
-        // Its own is what the caller names, if it is there, and is remembered.
+        let error = records(&thief).expect_err("another's");
+        assert!(matches!(error.kind(), ErrorKind::LogOfAnother { .. }), "{to}: {error}");
+        // The caller names the copy's own log. If it exists, the manifest then names it.
         let own = Dirs { data: data.clone(), wal: root.path().join(to.replace("data", "logs")).join("log") };
-        assert!(records(&own).expect_err("missing").to_string().contains("--wal"));
+        let error = records(&own).expect_err("missing");
+        assert!(matches!(error.kind(), ErrorKind::NoLogDirectory), "{to}: {error}");
         fs::create_dir_all(&own.wal).expect("made");
         write_and_close(&own, &[]);
         let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
@@ -223,7 +228,7 @@ fn a_copy_without_its_log_takes_no_other() {
     }
 }
 
-/// Story: the logs were moved to another disk, and the directory said that its log is where it was.
+/// Story: the logs were moved to another disk, and the directory insisted on the old path.
 #[test]
 fn a_named_log_replaces_one_that_is_gone() {
     let root = tempfile::tempdir().expect("a directory");
@@ -231,11 +236,12 @@ fn a_named_log_replaces_one_that_is_gone() {
     write_and_close(&dirs, &[]);
     let moved = Dirs { wal: root.path().join("disk"), ..dirs.clone() };
     fs::create_dir(&moved.wal).expect("made");
-    let error = records(&moved).expect_err("its own is there").to_string();
-    assert!(error.contains("pass it with --wal"), "{error}");
+    let error = records(&moved).expect_err("its own log exists");
+    assert!(matches!(error.kind(), ErrorKind::OtherLogDirectory { .. }), "{error}");
     fs::remove_dir(&moved.wal).expect("empty");
     OsFs.rename(&dirs.wal, &moved.wal).expect("moved");
-    assert!(records(&dirs).expect_err("gone").to_string().contains("--wal"));
+    let error = records(&dirs).expect_err("gone");
+    assert!(matches!(error.kind(), ErrorKind::NoLogDirectory), "{error}");
     assert_eq!(records(&moved).expect("named"), 1);
     let found = Manifest::read(&OsFs, &dirs.data).expect("whole").expect("there");
     assert_eq!(found.wal, Path::new("../../../../disk"));

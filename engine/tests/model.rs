@@ -1,5 +1,5 @@
-//! Random writes, deletes, snapshots, compactions and crashes on an engine, and on a map that does the same in the
-//! plainest way; with every storer that can be read, and with blocks of InfluxDB's and of ours.
+//! Random writes, deletes, snapshots, compactions and crashes, compared with a simple map. Runs with two
+//! storers and with blocks of InfluxDB's and of our format.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -33,7 +33,7 @@ enum What {
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// In all of these series, the fields of these places at consecutive times, made from this number.
+    /// Writes the first `fields` fields of these series at consecutive times. Values follow from `number`.
     Write {
         series: Vec<usize>,
         fields: usize,
@@ -45,7 +45,7 @@ enum Op {
     Snapshot,
     Compact(Compact),
     Close,
-    /// A power cut; all is acknowledged, so all is there.
+    /// A power cut. Everything is acknowledged, so everything must survive.
     Crash(u64),
     Read {
         series: usize,
@@ -91,7 +91,7 @@ fn text(number: i64) -> String {
     number.to_string().repeat(number.rem_euclid(7) as usize)
 }
 
-/// The value made from a number.
+/// The value that follows from a number.
 fn value(field_type: FieldType, number: i64, text: &str) -> Value<'_> {
     match field_type {
         FieldType::Float => Value::Float(number as f64 / 4.0),
@@ -222,7 +222,7 @@ fn play(ops: &[Op], names: &str) {
             assert_eq!(
                 has_points,
                 named.contains(&key(series, field).to_composite()),
-                "keys without points vanish"
+                "keys without points are not listed"
             );
         }
     }
@@ -232,12 +232,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_ring_and_influxdb_blocks_behave_as_the_map(ops in prop::collection::vec(op(), 1..60)) {
+    fn ring_and_influxdb_blocks_match_the_map(ops in prop::collection::vec(op(), 1..60)) {
         play(&ops, "ring/file/tsm1");
     }
 
     #[test]
-    fn one_map_and_our_blocks_behave_as_the_map(ops in prop::collection::vec(op(), 1..60)) {
+    fn hashmap_and_zstd_blocks_match_the_map(ops in prop::collection::vec(op(), 1..60)) {
         play(&ops, "hashmap/file/zstd");
     }
 }

@@ -1,7 +1,8 @@
-//! A group of one: what a replica owes to itself, without a network.
+//! A replica in a group of one, without a network.
 
 use std::path::Path;
 
+use tsmith_engine::ErrorKind;
 use tsmith_engine::replica::{Applied, Error, Replica, Result, Settings};
 use tsmith_wal::etcd::WalOptions;
 use tsmith_wal::fs::{Fs, FsFile, OsFs};
@@ -29,7 +30,7 @@ fn open(fs: &SimFs) -> Replica<SimFs> {
     replica
 }
 
-/// Proposes lines, and what came of them.
+/// Proposes lines and returns the result.
 fn write(replica: &mut Replica<SimFs>, lines: &[u8]) -> Applied {
     let ticket = replica.propose(lines, 0).expect("leads");
     replica.run(&mut |_, _| {}).expect("runs");
@@ -37,8 +38,9 @@ fn write(replica: &mut Replica<SimFs>, lines: &[u8]) -> Applied {
     done.expect("one vote is a majority").1
 }
 
-/// One voter commits without a Ready that says so. The log knew of no commit, took its snapshots for ones that came too
-/// early, and had let go of the entries before them: after a clean close nothing opened any more.
+/// Story: a group of one commits without a Ready that carries the commit index. Its log had no commit, so it
+/// ignored its own snapshots, although the entries before them were gone. After a clean close the replica did
+/// not open.
 #[test]
 fn a_group_of_one_opens_after_its_snapshots() {
     let fs = SimFs::default();
@@ -47,13 +49,13 @@ fn a_group_of_one_opens_after_its_snapshots() {
         for i in 0..40 {
             write(&mut replica, format!("m v={i} {}", round * 100 + i).as_bytes());
         }
-        assert!(replica.snapshot_index() > 0, "none was taken");
+        assert!(replica.snapshot_index() > 0, "no snapshot was taken");
     }
     assert!(open(&fs).applied() > 120);
 }
 
-/// Every field repeats the key of its series in the record of the engine's log: this line of 60 KB makes one of 100 MB.
-/// It was agreed on, applied nowhere, and stopped every replica, at each start anew.
+/// Story: in the engine's log record, every field repeats the key of its series. A line of 60 KB became a
+/// record of 100 MB. It was committed, could not be applied, and stopped every replica at every start.
 #[test]
 fn a_rejected_line_stops_no_replica() {
     let fs = SimFs::default();
@@ -67,23 +69,21 @@ fn a_rejected_line_stops_no_replica() {
     assert_eq!(write(&mut open(&fs), b"m v=1 3"), Applied { points: 1, rejected: 0 });
 }
 
-/// Started on the directory of another, a replica would vote with the memory of that one. Its error did not say whose it is,
-/// nor which directory.
+/// Story: a replica started on another replica's directory would vote with that one's state. The error named
+/// neither the owner nor the directory.
 #[test]
 fn the_directory_of_another_replica_is_refused() {
     let fs = SimFs::default();
     drop(open(&fs));
     let error = Replica::open(fs, Path::new(DIR), settings(2)).expect_err("replica 1's");
-    assert_eq!(
-        error.to_string(),
-        "replica: /r is the directory of replica 1, not of 2: start that one there"
-    );
+    let Error::OtherReplica { dir, found: 1, id: 2 } = &error else { panic!("{error}") };
+    assert_eq!(dir, Path::new(DIR));
 }
 
-/// Story: replica 3 of one group was started in the place of replica 3 of another, with the same voters and terms. It
-/// followed, acknowledged and answered, with data of its own.
+/// Story: replica 3 of one group was started in place of replica 3 of another group with the same voters and
+/// terms. It followed the leader and acknowledged entries, with other data.
 #[test]
-fn groups_with_the_same_voters_are_not_one() {
+fn groups_with_the_same_voters_are_separate() {
     let of_group = |group: u64| {
         let mut settings = settings(1);
         settings.voters = vec![1, 2, 3];
@@ -106,13 +106,13 @@ fn groups_with_the_same_voters_are_not_one() {
     replica.close().expect("closes");
     let before = fs.snapshot();
     let error = Replica::open(fs.clone(), Path::new(DIR), of_group(6)).expect_err("of another group");
-    assert!(matches!(error, Error::OtherGroupsDirectory { found: 5, group: 6, .. }), "{error}");
-    assert!(error.to_string().contains("/r is of the group 5"), "{error}");
+    let Error::OtherGroupsDirectory { dir, found: 5, group: 6 } = &error else { panic!("{error}") };
+    assert_eq!(dir, Path::new(DIR));
     assert!(fs.snapshot() == before);
     Replica::open(fs, Path::new(DIR), of_group(5)).expect("opens");
 }
 
-/// The TSM files of the engine, by name.
+/// The names of the engine's TSM files.
 fn tsm_files(fs: &SimFs) -> Vec<String> {
     let is_engine = |path: &Path| path.to_str().is_some_and(|path| path.starts_with("/r/engine-"));
     let files = fs.snapshot().into_keys().filter(|path| is_engine(path));
@@ -120,7 +120,7 @@ fn tsm_files(fs: &SimFs) -> Vec<String> {
     files.map(|path| path.file_name().expect("a name").to_string_lossy().into_owned()).collect()
 }
 
-/// Every snapshot left a file more, for ever.
+/// Story: every snapshot added a file, and none was ever merged.
 #[test]
 fn files_of_snapshots_are_merged() {
     let fs = SimFs::default();
@@ -135,10 +135,10 @@ fn files_of_snapshots_are_merged() {
     assert_eq!(open(&fs).export().expect("exports"), before);
 }
 
-/// The power goes at every operation of a snapshot that merges files: what opens again is what was acknowledged, once
-/// and whole, whichever files it is in.
+/// A power cut at every operation of a snapshot that merges files. After reopening, every acknowledged point
+/// exists exactly once.
 #[test]
-fn a_merge_that_is_cut_short_loses_nothing() {
+fn an_interrupted_merge_loses_nothing() {
     let (mut merged, mut stop) = (0, 0);
     loop {
         let fs = SimFs::default();
@@ -164,7 +164,7 @@ fn a_merge_that_is_cut_short_loses_nothing() {
     assert!(merged > 5 && stop > merged + 20, "{merged} of {stop} had merged files");
 }
 
-/// Files are merged by a thread of the engine while they are linked for followers.
+/// A background thread merges files while they are linked for followers.
 #[test]
 fn files_are_merged_in_the_background() {
     let scratch = tempfile::tempdir().expect("a directory");
@@ -195,7 +195,8 @@ fn files_are_merged_in_the_background() {
     replica.close().expect("closes");
 }
 
-/// Settings of four where there were three: this replica would have counted majorities of another group.
+/// Story: with four voters in the settings instead of three, the replica would have counted majorities of
+/// another group.
 #[test]
 fn other_voters_than_before_are_refused() {
     for snapshots in [false, true] {
@@ -208,8 +209,9 @@ fn other_voters_than_before_are_refused() {
         let mut others = settings(1);
         others.voters = vec![1, 2, 3];
         let error = Replica::open(fs.clone(), Path::new(DIR), others).expect_err("of a group of one");
-        assert!(error.to_string().contains("is of a group of [1], not [1, 2, 3]"), "{error}");
-        // In another order, or named twice, they are the same.
+        let Error::OtherVoters { was, now } = &error else { panic!("{error}") };
+        assert_eq!((&was[..], &now[..]), (&[1][..], &[1, 2, 3][..]));
+        // Order and repetition of voters do not matter.
         let mut same = settings(1);
         same.voters = vec![1, 1];
         Replica::open(fs, Path::new(DIR), same).expect("opens");
@@ -218,33 +220,32 @@ fn other_voters_than_before_are_refused() {
         let mut none = settings(1);
         none.voters = voters.to_vec();
         let error = Replica::create(SimFs::default(), Path::new(DIR), none).expect_err("no voter");
-        assert!(error.to_string().contains("1 is none of the voters"), "{error}");
+        assert!(matches!(error, Error::NoVoter { id: 1, .. }), "{error}");
     }
 }
 
-/// Who recreated a replica while it ran was told that its log is lost, and to remove the directory from under it.
+/// Story: `create` on a running replica said that its log was lost and advised to remove its directory.
 #[test]
 fn a_running_replica_is_not_recreated() {
     let fs = SimFs::default();
     let replica = open(&fs);
     let create = || Replica::create(fs.clone(), Path::new(DIR), settings(1)).expect_err("is there");
     let error = create();
-    assert_eq!(error.to_string(), "replica: /r is in use: a replica runs on it, and there is none to make");
+    assert!(matches!(&error, Error::InUse { dir } if dir == Path::new(DIR)), "{error}");
     replica.close().expect("closes");
     let error = create();
     assert!(matches!(error, Error::NotNew { .. }), "{error}");
 }
 
-/// What a replica without its log, or with less of it than it acknowledged, would have done: begun again, voted a second time,
-/// and helped to elect somebody who lacks what it had promised to keep.
+/// Story: a replica without its log, or with a part of it, would start again, vote a second time, and help to
+/// elect a leader that lacks entries it had acknowledged.
 #[test]
-fn a_replica_that_lost_its_log_begins_nothing() {
+fn a_replica_that_lost_its_log_does_not_start() {
     let dir = Path::new(DIR);
     let refused = |fs: &SimFs, begin: fn(SimFs, &Path, Settings) -> Result<Replica<SimFs>>| {
         let before = fs.snapshot();
         let error = begin(fs.clone(), dir, settings(1)).expect_err("lost");
         assert!(fs.snapshot() == before, "{error}: changed something");
-        assert!(error.to_string().contains("While it is stopped, restart the replica that leads"), "{error}");
         error
     };
     let fs = SimFs::default();
@@ -259,14 +260,14 @@ fn a_replica_that_lost_its_log_begins_nothing() {
     replica.close().expect("closes");
     assert!(matches!(refused(&fs, Replica::create), Error::NotNew { .. }));
 
-    // A sector in the middle of the log was not kept, and opening would have cut off what is behind it.
+    // One sector in the middle of the log is lost. Opening would have truncated the log there.
     let holed = fs.kill();
     let segment = Path::new("/r/wal/0000000000000000-0000000000000000.wal");
     let file = holed.open(segment).expect("is there");
     file.write_all_at(&[0; 512], 512).expect("writes");
     assert!(matches!(refused(&holed, Replica::open), Error::CorruptLog(_)));
 
-    // All of the log is gone, and the data is not.
+    // The log is gone, but the data is not.
     let segments = fs.list(Path::new("/r/wal")).expect("lists");
     for name in segments {
         fs.remove(&Path::new("/r/wal").join(name)).expect("removes");
@@ -277,16 +278,13 @@ fn a_replica_that_lost_its_log_begins_nothing() {
     assert!(matches!(refused(&fs, Replica::create), Error::NotNew { .. }));
 }
 
-/// One byte of a TSM file had rotted. `?export` named `tsmith repair`; that quarantined the file, the replica opened without a
-/// thousand acknowledged points, and when it led, others got its snapshot.
+/// Story: a byte of a TSM file was corrupt, and `?export` advised `tsmith repair`. That quarantined the file,
+/// and the replica opened without a thousand acknowledged points. When it became the leader, it sent its
+/// snapshot to the others.
 #[test]
 fn a_replica_without_a_quarantined_file_is_refused() {
-    let is_way_back = |error: &Error| {
-        let said = error.to_string();
-        let is_it = said.contains("remove the whole directory") && !said.contains("repair");
-        assert!(is_it, "{said}");
-        said
-    };
+    // `repair` would drop points that other replicas count on.
+    let names_no_repair = |error: &Error| assert!(!error.to_string().contains("repair"), "{error}");
     let fs = SimFs::default();
     let mut replica = open(&fs);
     for i in 0..14 {
@@ -295,31 +293,38 @@ fn a_replica_without_a_quarantined_file_is_refused() {
     let engine = Path::new("/r/engine-0000000000000000");
     let file = engine.join(&tsm_files(&fs)[0]);
     let (open_file, bytes) = (fs.open(&file).expect("is there"), fs.read(&file).expect("reads"));
-    // The footer says where the index begins: behind the last block.
+    // The footer holds the offset of the index, which follows the last block.
     let index = u64::from_be_bytes(*bytes.last_chunk().expect("a footer"));
     replica.close().expect("closes");
     open_file.write_all_at(&[!bytes[index as usize - 1]], index - 1).expect("written");
     let replica = open(&fs);
-    let said = is_way_back(&replica.export().expect_err("corrupt"));
-    assert!(said.contains(file.to_str().expect("ASCII")) && said.contains("checksum"), "{said}");
+    let error = replica.export().expect_err("corrupt");
+    names_no_repair(&error);
+    let Error::Engine(corrupt) = &error else { panic!("{error}") };
+    assert_eq!(corrupt.path(), Some(&*file), "{error}");
+    assert!(matches!(corrupt.kind(), ErrorKind::Tsm(_)), "{error}");
     replica.close().expect("closes");
-    for aside in ["000000001-000000001.tsm.bad", "000000001-000000001.tsm.2.bad", "wal/_00001.wal.bad"] {
-        let (fs, aside) = (fs.kill(), engine.join(aside));
-        fs.create_new(&aside).expect("new");
+    for quarantined in ["000000001-000000001.tsm.bad", "000000001-000000001.tsm.2.bad", "wal/_00001.wal.bad"]
+    {
+        let (fs, quarantined) = (fs.kill(), engine.join(quarantined));
+        fs.create_new(&quarantined).expect("new");
         let before = fs.snapshot();
         let error = Replica::open(fs.clone(), Path::new(DIR), settings(1)).expect_err("was quarantined");
-        assert!(matches!(&error, Error::Quarantined { path } if *path == aside), "{error}");
-        is_way_back(&error);
+        assert!(matches!(&error, Error::Quarantined { path } if *path == quarantined), "{error}");
+        names_no_repair(&error);
         assert!(fs.snapshot() == before);
     }
-    // The index is gone: nothing that the engine could open.
+    // Without its index the engine cannot open the file.
     open_file.set_len(40).expect("cut");
     let error = Replica::open(fs, Path::new(DIR), settings(1)).expect_err("cut short");
-    assert!(is_way_back(&error).contains(file.to_str().expect("ASCII")), "{error}");
+    names_no_repair(&error);
+    let Error::Engine(corrupt) = &error else { panic!("{error}") };
+    assert_eq!(corrupt.path(), Some(&*file), "{error}");
 }
 
-/// Story: an engine was not there yet when its snapshot was, and `repair` had taken a block from one of the snapshot's files.
-/// The files were taken over as they were, and the points of the block were gone on this replica alone.
+/// Story: a snapshot was on disk, but its engine was not created yet, and `repair` dropped a block from one
+/// of the snapshot's files. The files were installed without a check, and the points were missing on this
+/// replica alone.
 #[test]
 fn snapshot_files_are_checked_before_they_are_used() {
     let fs = SimFs::default();
@@ -342,7 +347,7 @@ fn snapshot_files_are_checked_before_they_are_used() {
     let engine = below(Path::new(DIR), "engine-").expect("an engine");
     remove_all(&engine.join("wal"));
     remove_all(&engine);
-    let whole = fs.kill();
+    let intact = fs.kill();
     let files = below(Path::new(DIR), "files-").expect("files of a snapshot");
     let tsm = below(&files, "0").expect("a file");
     let bytes = fs.read(&tsm).expect("reads");
@@ -353,6 +358,6 @@ fn snapshot_files_are_checked_before_they_are_used() {
         let error = Replica::open(fs, Path::new(DIR), settings(1)).expect_err(name);
         assert!(!error.to_string().contains("tsmith repair"), "{name}: {error}");
     }
-    let replica = Replica::open(whole, Path::new(DIR), settings(1)).expect("opens");
+    let replica = Replica::open(intact, Path::new(DIR), settings(1)).expect("opens");
     assert!(replica.applied() > 30);
 }

@@ -1,13 +1,11 @@
-//! What a replica may be told: what it has not said, what comes late, what cannot be.
+//! Messages that a replica must refuse or ignore: forged, late and impossible ones.
 
 mod group;
-
-use std::io::Cursor;
 
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 
-use tsmith_engine::replica::transport::{FRAME_BYTES_MAX, Faults, read_frame, write_frame};
+use tsmith_engine::replica::transport::Faults;
 use tsmith_engine::replica::{Error, Replica};
 use tsmith_wal::testing::SimFs;
 
@@ -16,7 +14,7 @@ use group::{
     with_one_behind,
 };
 
-/// What a chunk on its way might become.
+/// Corrupts a chunk in every way.
 fn spoil_chunk(replica: &mut Replica<SimFs>, message: &[u8]) {
     for len in 0..message.len() {
         refused(replica, &message[..len]);
@@ -31,13 +29,13 @@ fn spoil_chunk(replica: &mut Replica<SimFs>, message: &[u8]) {
         assert_eq!(said, "a message of this group for this replica");
     }
     let offset = u64::from_le_bytes(message[45..CHUNK_HEAD].try_into().expect("eight"));
-    // Another sender, snapshot, file, place: passed over, whatever they hold.
+    // Chunks from another sender, snapshot, file or offset are ignored, whatever they contain.
     for (at, number) in [(0, 3), (2, u64::MAX), (3, u64::MAX), (4, 0), (5, offset + 1)] {
-        replica.step(&forged(message, at, number, &[7; 9000])).expect("passed over");
+        replica.step(&forged(message, at, number, &[7; 9000])).expect("is ignored");
     }
 }
 
-/// Whoever asks for strange things gets nothing, or little.
+/// Strange requests get an empty or a short answer.
 fn ask_strangely(replica: &mut Replica<SimFs>, message: &[u8]) {
     let most = u32::MAX.to_le_bytes();
     for (at, number) in [(2, u64::MAX), (3, u64::MAX), (5, u64::MAX), (5, 1 << 40), (5, 0)] {
@@ -48,14 +46,13 @@ fn ask_strangely(replica: &mut Replica<SimFs>, message: &[u8]) {
     replica.run(&mut |_, message| given.push(message)).expect("goes on");
     let answers = given.iter().filter(|message| message[0] == CHUNK);
     let lens: Vec<_> = answers.map(|message| message.len() - CHUNK_HEAD - OF_GROUP.len()).collect();
-    // Behind what was asked for before, in good faith.
+    // These follow earlier, regular requests.
     assert!(lens.ends_with(&[0, 0, 0, 0, 300]), "{lens:?}");
 }
 
-/// Chunks that are cut, flipped, too long, of other places or other people are refused or passed over, and what came in
-/// good order is what counts.
+/// Truncated, corrupt, too long or misdirected chunks are refused or ignored. Only regular chunks count.
 #[test]
-fn bytes_of_files_that_nobody_sent_do_no_harm() {
+fn forged_chunks_do_no_harm() {
     let (mut group, behind) = with_one_behind(9);
     let (mut chunks, mut asks, mut too_long) = (0, 0, 0);
     for _ in 0..400 {
@@ -65,7 +62,7 @@ fn bytes_of_files_that_nobody_sent_do_no_harm() {
                 chunks += 1;
                 spoil_chunk(replica, &message);
                 let offset = u64::from_le_bytes(message[45..CHUNK_HEAD].try_into().expect("eight"));
-                // Refused if it is the next one; one that comes once more is passed over.
+                // Refused if it is the next chunk; a repeated one is ignored.
                 too_long += u64::from(replica.step(&forged(&message, 5, offset, &[7; 301])).is_err());
             } else if message[0] == ASK && asks < 6 {
                 asks += 1;
@@ -84,9 +81,9 @@ fn bytes_of_files_that_nobody_sent_do_no_harm() {
     group.check();
 }
 
-/// A list that is none, or names a file twice, is refused; one of files that nobody has holds nothing up.
+/// A malformed list, or one that names a file twice, is refused. A list of unavailable files blocks nothing.
 #[test]
-fn a_list_of_files_that_nobody_sent_does_no_harm() {
+fn forged_file_lists_do_no_harm() {
     let (mut group, behind) = with_one_behind(11);
     let offer = |list: &str| {
         let mut message = Message { from: 1, to: 3, term: 1 << 60, ..Message::default() };
@@ -112,7 +109,7 @@ fn a_list_of_files_that_nobody_sent_does_no_harm() {
     }
     let twice = replica.step(&offer(&format!("applied 1\n{name} 0 0\n{name} 0 0")));
     assert!(matches!(twice, Err(Error::Io { .. })), "{twice:?}");
-    // More than any disk has: only what comes is written.
+    // More bytes than any disk has: only received bytes are written.
     replica.step(&offer(&format!("applied 1\n{name} {} 0", u64::MAX))).expect("asks for it");
     for _ in 0..400 {
         group.step();
@@ -121,11 +118,11 @@ fn a_list_of_files_that_nobody_sent_does_no_harm() {
     group.check();
 }
 
-/// A late offer of who led before had the files begun again, from there, where nobody gives any more.
+/// Story: a late offer of the former leader restarted the transfer from a replica that no longer answered.
 #[test]
-fn who_led_before_offers_nothing_any_more() {
+fn a_former_leaders_offer_is_ignored() {
     let (mut group, _) = with_one_behind(19);
-    // Somebody has led before.
+    // Change the leader first.
     group.crash(3);
     for id in [1, 2] {
         group.crash(id);
@@ -141,15 +138,16 @@ fn who_led_before_offers_nothing_any_more() {
         late.set_snapshot(offer.get_snapshot().clone());
         late.term = offer.term - 1;
     });
-    group.running.get_mut(&3).expect("runs").step(&late).expect("passed over");
+    group.running.get_mut(&3).expect("runs").step(&late).expect("is ignored");
     let asked = said(&mut group, 3).into_iter().filter(|(_, message)| message[0] == ASK);
-    assert_eq!(asked.map(|(to, _)| to).find(|&to| to != leader), None, "asks who led before");
+    assert_eq!(asked.map(|(to, _)| to).find(|&to| to != leader), None, "asks the former leader");
     group.check();
 }
 
-/// One chunk of a single byte, and all after it were as small: a snapshot took as many messages as it has bytes.
+/// Story: after a chunk of a single byte, all later chunks were as short. A snapshot took as many messages as
+/// bytes.
 #[test]
-fn one_short_chunk_does_not_make_all_short() {
+fn chunks_grow_again_after_a_short_one() {
     let (mut group, behind) = with_one_behind(23);
     let (mut was_short, mut asked) = (false, Vec::new());
     for _ in 0..400 {
@@ -176,14 +174,14 @@ fn one_short_chunk_does_not_make_all_short() {
     assert!(group.running[&3].snapshot_index() >= behind);
     let places =
         asked.iter().position(|&bytes| bytes == 150).zip(asked.iter().rposition(|&bytes| bytes == 300));
-    assert!(places.is_some_and(|(half, whole)| half < whole), "{asked:?}");
+    assert!(places.is_some_and(|(half, full)| half < full), "{asked:?}");
     group.check();
 }
 
-/// The leader counted on what a replica with an empty directory had acknowledged, and told it to commit that: a panic in
-/// raft, at every start anew. It must not go on, for what it promised is lost too; and there is a way back.
+/// Story: a replica with an empty directory had acknowledged entries before. The leader told it to commit
+/// them, and raft panicked at every start. The replica must stop, and the error says how to restore it.
 #[test]
-fn who_lost_its_log_stops_and_says_so() {
+fn a_replica_that_lost_its_log_stops() {
     let mut group = Group::new(29, Faults::default());
     for round in 0..400 {
         group.step();
@@ -216,18 +214,15 @@ fn who_lost_its_log_stops_and_says_so() {
             }
         }
     }
-    let stopped = stopped.expect("stops").to_string();
-    assert!(
-        stopped.contains("ends at 0: the log was lost") && stopped.contains("remove the whole directory"),
-        "{stopped}"
-    );
+    let stopped = stopped.expect("stops");
+    assert!(matches!(stopped, Error::LostLog { last: 0, .. }), "{stopped}");
     let replica = group.running.get_mut(&lost).expect("is there");
     let vote = raft_message(leader, lost, MessageType::MsgRequestVote, |vote| {
         (vote.term, vote.index, vote.log_term) = (50, 500, 50);
     });
     assert!(matches!(replica.step(&vote), Err(Error::LostLog { .. })));
     assert!(matches!(replica.run(&mut |_, _| panic!("says something")), Err(Error::LostLog { .. })));
-    // The way that the error names: the others by themselves, who led restarted, then all from nothing.
+    // The procedure in the error: the others alone, the leader restarted, then the replica created again.
     drop(group.running.remove(&lost));
     drop(group.running.remove(&leader));
     group.waiting.retain(|(of, _), _| *of != leader);
@@ -246,10 +241,10 @@ fn who_lost_its_log_stops_and_says_so() {
     group.check();
 }
 
-/// Messages that no replica sends. At some of them raft panics, some would be agreed on and stop whoever applies them, and
-/// some make of the group what it is not.
+/// Messages that no replica sends. Raft panics at some; others would be committed and stop every replica, or
+/// change the group.
 #[test]
-fn messages_that_raft_would_panic_at_are_refused() {
+fn impossible_raft_messages_are_refused() {
     let (mut group, _) = with_one_behind(31);
     let (leader, offer) = until_it_asks(&mut group);
     let term = offer.term;
@@ -306,7 +301,7 @@ fn messages_that_raft_would_panic_at_are_refused() {
     ];
     for message in &refused_ones {
         refused(group.running.get_mut(&3).expect("runs"), message);
-        // Who leads takes other kinds of messages to heart.
+        // A leader handles other kinds of messages, so send them to it, too.
         let mut parsed = Message::parse_from_bytes(&message[1..message.len() - 8]).expect("raft's");
         (parsed.from, parsed.to) = (if parsed.from == 3 { leader } else { 3 }, leader);
         let message = [&[0][..], &parsed.write_to_bytes().expect("encodes"), &OF_GROUP].concat();
@@ -316,44 +311,11 @@ fn messages_that_raft_would_panic_at_are_refused() {
 }
 
 #[test]
-fn what_is_the_replicas_own_is_refused() {
+fn invalid_proposals_are_refused() {
     let mut group = Group::new(3, Faults::default());
     let replica = group.running.get_mut(&1).expect("runs");
     assert!(matches!(replica.propose(b"_tsmith_raft applied=9i 0", 0), Err(Error::Reserved)));
     assert!(matches!(replica.step(b"\xff\xff"), Err(Error::Corrupt(_))));
     assert!(matches!(replica.propose(&b"x".repeat(11 << 20), 0), Err(Error::TooLarge { .. })));
     assert!(matches!(replica.propose(b"m v=1", 0), Err(Error::NoLeader)));
-}
-
-#[test]
-fn frames_are_whole_or_an_error() {
-    let mut stream = Vec::new();
-    for message in [&b"one"[..], b"", &[7; 5000]] {
-        write_frame(&mut stream, message, FRAME_BYTES_MAX).expect("writes");
-    }
-    let mut all = Cursor::new(&stream);
-    for len in [3, 0, 5000] {
-        assert_eq!(
-            read_frame(&mut all, FRAME_BYTES_MAX).expect("reads").map(|message| message.len()),
-            Some(len)
-        );
-    }
-    assert!(read_frame(&mut all, FRAME_BYTES_MAX).expect("ends").is_none());
-    for len in 1..15 {
-        assert!(read_frame(&mut Cursor::new(&stream[..len]), FRAME_BYTES_MAX).is_err(), "cut at {len}");
-    }
-    for at in 0..15 {
-        let mut bytes = stream[..15].to_vec();
-        bytes[at] ^= 4;
-        assert!(read_frame(&mut Cursor::new(&bytes), FRAME_BYTES_MAX).is_err(), "byte {at}");
-    }
-    // A length that there is no memory for is refused, one that there are no bytes for takes none.
-    for claimed in [FRAME_BYTES_MAX, FRAME_BYTES_MAX + 1, u32::MAX] {
-        let bytes = [&b"TSR2"[..], &claimed.to_le_bytes(), &[0; 4], b"short"].concat();
-        assert!(read_frame(&mut Cursor::new(&bytes), FRAME_BYTES_MAX).is_err());
-    }
-    // The bound is the reader's, and the writer's.
-    let error = read_frame(&mut Cursor::new(&stream[12 + 3 + 12..]), 4999).expect_err("too large");
-    assert!(error.to_string().contains("a message of 5000 bytes, a frame takes 4999"), "{error}");
-    assert!(write_frame(&mut Vec::new(), &[7; 5000], 4999).is_err());
 }

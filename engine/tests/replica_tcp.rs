@@ -1,4 +1,4 @@
-//! Three replicas that talk over TCP on 127.0.0.1: snapshots that no frame takes, on connections that die.
+//! Three replicas over TCP on 127.0.0.1: snapshots larger than a frame, and broken connections.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -21,7 +21,7 @@ const CHUNK_BYTES: u32 = 4 << 10;
 /// How long the group may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Digits that no compressor makes much less of.
+/// Digits that compress badly.
 fn noise(seed: u64) -> String {
     let steps = std::iter::successors(Some(seed + 1), |number| {
         Some(number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
@@ -35,7 +35,7 @@ fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Nodes, and for those that run later where the others send to.
+/// Nodes, with addresses for those that start later.
 struct Group {
     disks: BTreeMap<u64, SimFs>,
     addresses: BTreeMap<u64, SocketAddr>,
@@ -44,8 +44,8 @@ struct Group {
 }
 
 impl Group {
-    /// Two run, and have written so much that the third needs a snapshot of more than a frame takes. `way` stands before
-    /// the third, and gets its address.
+    /// Two replicas run. They have written so much that the third needs a snapshot larger than a frame. `way`
+    /// may put a proxy in front of the third one's address.
     fn with_one_behind(way: impl FnOnce(SocketAddr) -> SocketAddr) -> Self {
         let ports = VOTERS.map(|id| (id, listener()));
         let mut addresses: BTreeMap<_, _> = ports.iter().map(|(id, (_, address))| (*id, *address)).collect();
@@ -82,7 +82,7 @@ impl Group {
     fn wait(&self, done: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done(self) {
-            assert!(Instant::now() < deadline, "waits in vain: {:?}", self.statuses());
+            assert!(Instant::now() < deadline, "timed out: {:?}", self.statuses());
             std::thread::sleep(TICK);
         }
     }
@@ -91,7 +91,7 @@ impl Group {
         self.running.values().map(|node| node.status().expect("runs")).collect()
     }
 
-    /// All have applied the same, and the third has it from a snapshot of more than a frame.
+    /// All have applied the same, and the third got a snapshot larger than a frame.
     fn check(&self) {
         self.wait(|group| {
             let statuses = group.statuses();
@@ -112,26 +112,26 @@ impl Group {
     }
 }
 
-/// What connects and is no replica is sent away, and nothing else comes of it.
+/// Also checks that other programs that connect are disconnected without effect.
 #[test]
-fn a_snapshot_that_no_frame_takes_comes_in_chunks() {
+fn a_large_snapshot_is_sent_in_chunks() {
     let mut group = Group::with_one_behind(|direct| direct);
     let direct = group.addresses[&3];
     group.start(3);
     for junk in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"TSR2\xff\xff\xff\xff\0\0\0\0", noise(1).as_bytes()] {
         let mut stream = TcpStream::connect(direct).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        // It may be sent away before it has said everything.
+        // The connection may be closed before everything is sent.
         drop(stream.write_all(junk));
         assert!(!matches!(stream.read(&mut [0]), Ok(1)), "was answered");
     }
     group.check();
 }
 
-/// Story: every connection to the follower dies after 20 KiB, for ever. Only who keeps what has come gets a snapshot of
-/// several times that.
+/// Story: every connection to the follower broke after 20 KiB. Only a follower that keeps received chunks
+/// gets a larger snapshot.
 #[test]
-fn a_snapshot_comes_over_connections_that_die() {
+fn a_snapshot_survives_broken_connections() {
     let cuts = Arc::new(AtomicU64::new(0));
     let counting = Arc::clone(&cuts);
     let mut group = Group::with_one_behind(|direct| {

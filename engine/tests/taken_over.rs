@@ -1,7 +1,8 @@
-//! The real influxd 1.6.7 takes over after our log lost power inside the write of a group; `wal/tests/taken_over.rs` has
-//! many more turns, with a model of influxd's rules.
+//! The real influxd 1.6.7 takes over after our log lost power while it wrote a group.
+//! `wal/tests/taken_over.rs` tests many more cases with a model of influxd's rules.
 //!
-//! Runs where `influxd` is installed (Debian: `apt-get install influxdb`), on 127.0.0.1 only; else says so and passes.
+//! Skipped with a note unless `influxd` is installed (Debian: `apt-get install influxdb`). Uses 127.0.0.1
+//! only.
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -27,7 +28,7 @@ const WAL: &str = "/wal";
 /// Time and value.
 type Points = BTreeMap<i64, u64>;
 
-/// A directory in memory with the files of one on disk, or the other way round.
+/// Copies the files of a directory on disk to a simulated disk.
 fn load(dir: &Path) -> SimFs {
     let fs = SimFs::default();
     fs.create_dir_all(Path::new(WAL)).expect("creates");
@@ -50,7 +51,7 @@ fn store(fs: &SimFs, dir: &Path) {
     }
 }
 
-/// Our log appends points, in groups of five, as long as the file system lets it. Gives what it acknowledged.
+/// Our log appends points in groups of five until the file system stops. Returns the acknowledged points.
 fn append(fs: &SimFs, first: i64) -> Points {
     let mut acknowledged = Points::new();
     let opened =
@@ -77,19 +78,19 @@ fn append(fs: &SimFs, first: i64) -> Points {
     acknowledged
 }
 
-/// A crash of our log that leaves records in an incomplete group which influxd takes for its own.
+/// A crash of our log that leaves records of an incomplete group which influxd accepts.
 fn crash(wal: &Path, seed: u64) -> (SimFs, Points) {
     let before = load(wal);
-    let whole = before.kill();
-    append(&whole, 100);
-    let operations = whole.operations();
+    let complete = before.kill();
+    append(&complete, 100);
+    let operations = complete.operations();
     for at in 0..10_000 {
         let seed = seed * 10_000 + at;
         let fs = before.kill();
         fs.stop_at(operations / 3 + seed % (operations / 2));
         let acknowledged = append(&fs, 100);
         let image = fs.crash(seed);
-        // As if influxd had started already.
+        // As if influxd had already started.
         let taken_over = image.kill();
         let files = taken_over.snapshot();
         let (guard, bytes) = files
@@ -105,10 +106,10 @@ fn crash(wal: &Path, seed: u64) -> (SimFs, Points) {
             return (image, acknowledged);
         }
     }
-    panic!("no power cut leaves a part of a group");
+    panic!("no power cut left a partial group");
 }
 
-/// What an export of the shard gives.
+/// The points of a view of the shard, and the number of unverified records.
 fn ours(dirs: &Dirs) -> (Points, usize) {
     let view = View::open(&tsmith_engine::Registry::standard(), &dirs.data, Some(&dirs.wal)).expect("opens");
     assert!(view.problems().is_empty(), "{:?}", view.problems());
@@ -132,14 +133,14 @@ fn theirs(server: &Influxd) -> Points {
     rows.iter().map(point).collect()
 }
 
-/// A life of influxd: how many points it writes, and how it ends. Or ours, in its place.
+/// A run of influxd, with the number of points it writes and the signal that ends it; or a run of our engine.
 #[derive(Clone, Copy, Debug)]
 enum Life {
     Influxd(i64, &'static str),
     Ours,
 }
 
-/// Writes lines with the numbers of `range`; gives their points.
+/// Lines with the numbers of `range`, and their points.
 fn lines(numbers: std::ops::Range<i64>) -> (String, Points) {
     let (mut text, mut points) = (String::new(), Points::new());
     for number in numbers {
@@ -161,8 +162,8 @@ fn take_turns(seed: u64, lives: &[Life]) {
     store(&image, &dirs.wal);
     let what = format!("seed {seed}, {lives:?}");
     let (before, unverified) = ours(&dirs);
-    assert_eq!(unverified, 0, "{what}: influxd has not run yet");
-    assert!(before == acknowledged, "{what}: the group that was not acknowledged is a torn tail");
+    assert_eq!(unverified, 0, "{what}: before influxd runs");
+    assert!(before == acknowledged, "{what}: the unacknowledged group is a torn tail");
     let mut next = 1000;
     for life in lives {
         let (exported, _) = ours(&dirs);
@@ -193,14 +194,14 @@ fn take_turns(seed: u64, lives: &[Life]) {
         assert_eq!(lost, None, "{what}");
     }
     let server = Influxd::start(root).expect("is installed");
-    assert!(theirs(&server) == ours(&dirs).0, "{what}: influxd answers otherwise");
+    assert!(theirs(&server) == ours(&dirs).0, "{what}: influxd gives other answers");
     server.end("-TERM");
 }
 
-/// Story: influxd cut off the incomplete end of our log, and appended to our segment or began its own. The next opening here
-/// called its points a torn tail and cut them away, or called our segment corrupt.
+/// Story: influxd cut off the incomplete end of our log, and appended to our segment or started its own. Our
+/// next opening truncated its points as a torn tail, or reported our segment as corrupt.
 #[test]
-fn influxd_goes_on_behind_our_crash() {
+fn influxd_continues_after_our_crash() {
     use Life::{Influxd, Ours};
     take_turns(1, &[Influxd(2, "-TERM")]);
     take_turns(2, &[Influxd(0, "-TERM"), Influxd(3, "-TERM"), Ours]);

@@ -1,4 +1,4 @@
-//! The walk of one value: from line protocol to the log, into a file and back, and across a restart.
+//! One value from line protocol to the log, into a file and back, and across restarts.
 
 use tsmith_engine::parts::{FileLog, Ring, Tsm1};
 use tsmith_engine::{
@@ -8,27 +8,27 @@ use tsmith_engine::{
 type Shard = Engine<Ring, FileLog, Tsm1>;
 
 #[test]
-fn one_value_walks_from_a_line_to_disk_and_back() {
+fn one_value_goes_from_a_line_to_disk_and_back() {
     let dir = tempfile::tempdir().expect("a directory");
     let dirs = Dirs::under(dir.path());
     let key = FieldKey::new(b"weather,station=JFK", b"temp");
     let mut expected = Column::new(FieldType::Float);
     expected.push(1_357_020_000_000_000_000, Value::Float(39.02)).expect("one type");
 
-    // A line becomes a batch; the cache admits it, the log makes it durable, the cache shows it.
+    // A line becomes a batch. The cache admits it, the log makes it durable, the cache shows it.
     let shard = Shard::open(dirs.clone(), Options::default()).expect("a new directory");
     let line = b"weather,station=JFK temp=39.02 1357020000000000000\n";
     let report = shard.write_lines(line, &LineOptions::new(Timestamp(0))).expect("room and a disk");
     assert!(report.rejected.is_empty() && report.ack.is_some());
     assert_eq!(shard.read(key, TimeRange::ALL).expect("from the cache"), expected);
 
-    // Closed and opened again, the log gives it back.
+    // After closing and reopening, it comes from the log.
     shard.close().expect("in order");
     let shard = Shard::open(dirs.clone(), Options::default()).expect("the same parts");
     assert_eq!(shard.recovery().records, 1);
     assert_eq!(shard.read(key, TimeRange::ALL).expect("from the replayed cache"), expected);
 
-    // A snapshot encodes it into a TSM file, and the log's part goes.
+    // A snapshot encodes it into a TSM file and truncates the log.
     let report = shard.snapshot().expect("room on the disk");
     assert_eq!((report.files.len(), report.keys, report.values), (1, 1, 1));
     assert_eq!(shard.cache_bytes(), 0);

@@ -1,6 +1,6 @@
-//! A group of three on a simulated network and simulated disks, and messages that are made up.
+//! A group of three on a simulated network and simulated disks, and forged messages.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, reason = "each test file uses some of these")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,14 +20,14 @@ pub(crate) fn settings(id: u64) -> Settings {
     let mut settings = Settings::new(id, &VOTERS);
     settings.snapshot_entries = 12;
     settings.catch_up_entries = 3;
-    // Several to a file.
+    // Several chunks per file.
     settings.chunk_bytes = 300;
     settings.wal = WalOptions::default().segment_bytes(4096);
     settings.background = false;
     settings
 }
 
-/// A group, with what it was told and what it has acknowledged.
+/// A group with its proposals and acknowledgements.
 pub(crate) struct Group {
     pub(crate) disks: BTreeMap<u64, SimFs>,
     pub(crate) running: BTreeMap<u64, Replica<SimFs>>,
@@ -64,10 +64,10 @@ impl Group {
         self.running.insert(id, replica);
     }
 
-    /// The power goes at `id`: of what was not synced, chance keeps a part.
+    /// A power cut at `id`: a random part of unsynced data survives.
     pub(crate) fn crash(&mut self, id: u64) {
         let seed = self.network.below(1 << 40);
-        // From here on nothing reaches the disk, not even what dropping would write.
+        // Nothing reaches the disk from here on, not even what drop would write.
         let disk = self.disks[&id].clone();
         disk.stop_at(0);
         drop(self.running.remove(&id));
@@ -75,7 +75,7 @@ impl Group {
         self.waiting.retain(|(of, _), _| *of != id);
     }
 
-    /// Everybody acts once.
+    /// Every replica acts once.
     pub(crate) fn step(&mut self) {
         for (to, message) in self.network.step() {
             if let Some(replica) = self.running.get_mut(&to) {
@@ -106,7 +106,7 @@ impl Group {
         }
     }
 
-    /// Peace: all run, nothing is lost, and in the end all have applied the same.
+    /// Runs all replicas without faults until all have applied the same.
     pub(crate) fn settle(&mut self) -> String {
         self.network.set_faults(Faults::default());
         self.network.cut_off(&[]);
@@ -118,7 +118,7 @@ impl Group {
         for round in 0..600 {
             self.step();
             if round % 50 == 49 {
-                // Something to agree on, in the term of who leads now.
+                // A proposal in the current leader's term.
                 self.propose(round / 50 % 3 + 1);
             }
             let applied: Vec<u64> = self.running.values().map(Replica::applied).collect();
@@ -142,7 +142,7 @@ impl Group {
             let (times, values) = row.split_once("] ").expect("two lists");
             let times: Vec<&str> = times.split_once('[').expect("a list").1.split(", ").collect();
             let at = times.iter().position(|known| known == &time);
-            let at = at.unwrap_or_else(|| panic!("acknowledged, and lost: {line}\n{row}"));
+            let at = at.unwrap_or_else(|| panic!("acknowledged but lost: {line}\n{row}"));
             let values: Vec<&str> =
                 values.split_once('[').expect("a list").1.trim_end_matches([']', ')']).split(", ").collect();
             assert_eq!(values[at].parse::<f64>(), value.parse::<f64>(), "{line}");
@@ -150,13 +150,14 @@ impl Group {
     }
 }
 
-/// A group whose third member was away until the others had nothing but files for it; and the snapshot it needs.
+/// A group whose third member was down until the others needed a snapshot for it, and the index of that
+/// snapshot.
 pub(crate) fn with_one_behind(seed: u64) -> (Group, u64) {
-    // Seven snapshots: with the eighth the files of all would become one.
+    // Seven snapshots: the eighth would merge all files into one.
     with_one_behind_for(seed, 360)
 }
 
-/// The same, after so many rounds.
+/// The same after this many rounds.
 pub(crate) fn with_one_behind_for(seed: u64, rounds: u32) -> (Group, u64) {
     let mut group = Group::new(seed, Faults::default());
     (0..80).for_each(|_| group.step());
@@ -173,22 +174,22 @@ pub(crate) fn with_one_behind_for(seed: u64, rounds: u32) -> (Group, u64) {
     (group, behind)
 }
 
-/// What stands below a directory that begins with `prefix`, by the rest of its path.
+/// The files below directories that begin with `prefix`, by their path in the replica.
 pub(crate) fn files_below(disk: &SimFs, prefix: &str) -> BTreeMap<String, Vec<u8>> {
     let below = |path: &Path| Some(path.to_str()?.strip_prefix(DIR)?.strip_prefix('/')?.to_owned());
     let files = disk.snapshot().into_iter().filter_map(|(path, bytes)| Some((below(&path)?, bytes)));
     files.filter(|(path, _)| path.starts_with(prefix)).collect()
 }
 
-/// The kinds of messages, by their first byte; and what one about a file says before its last part.
+/// The first byte of each kind of message, and the length of a file message's header.
 pub(crate) const ASK: u8 = 1;
 pub(crate) const CHUNK: u8 = 2;
 pub(crate) const CHUNK_HEAD: usize = 5 + 48;
-/// What stands behind a message: the number of the group.
+/// The group number at the end of a message.
 pub(crate) const OF_GROUP: [u8; 8] = [0; 8];
 
-/// The message with its number `at` (from, to, index, generation, sequence, offset) and its end changed, and a checksum
-/// that says it is meant so.
+/// The message with one number (from, to, index, generation, sequence or offset, by position) and its end
+/// replaced, and a valid checksum.
 pub(crate) fn forged(message: &[u8], at: usize, number: u64, end: &[u8]) -> Vec<u8> {
     let mut out = message[..CHUNK_HEAD].to_vec();
     out[5 + 8 * at..][..8].copy_from_slice(&number.to_le_bytes());
@@ -207,7 +208,7 @@ pub(crate) fn refused(replica: &mut Replica<SimFs>, bytes: &[u8]) -> &'static st
     }
 }
 
-/// What replica `id` says when it acts, and takes what it says to itself from nobody.
+/// The messages that replica `id` sends when it runs.
 pub(crate) fn said(group: &mut Group, id: u64) -> Vec<(u64, Vec<u8>)> {
     let mut said = Vec::new();
     let replica = group.running.get_mut(&id).expect("runs");
@@ -215,7 +216,7 @@ pub(crate) fn said(group: &mut Group, id: u64) -> Vec<(u64, Vec<u8>)> {
     said
 }
 
-/// A message of raft between two, in the frame of the transport's messages.
+/// A message of raft between two replicas, as the transport carries it.
 pub(crate) fn raft_message(
     from: u64,
     to: u64,
@@ -228,7 +229,7 @@ pub(crate) fn raft_message(
     [&[0][..], &message.write_to_bytes().expect("encodes"), &OF_GROUP].concat()
 }
 
-/// Runs until the third replica has asked for files; gives who was asked, and in what term it offered them.
+/// Runs until the third replica requests files. Returns the replica it asked and the offered snapshot.
 pub(crate) fn until_it_asks(group: &mut Group) -> (u64, Message) {
     let mut offered = None;
     for _ in 0..200 {
@@ -240,7 +241,7 @@ pub(crate) fn until_it_asks(group: &mut Group) -> (u64, Message) {
                     Some(parsed).filter(|offer| offer.get_msg_type() == MessageType::MsgSnapshot).or(offered);
             }
             if message[0] == ASK {
-                return (to, offered.expect("was offered before it asked"));
+                return (to, offered.expect("an offer comes first"));
             }
             group.running.get_mut(&to).expect("runs").step(&message).expect("takes it");
         }
@@ -251,5 +252,5 @@ pub(crate) fn until_it_asks(group: &mut Group) -> (u64, Message) {
             }
         }
     }
-    panic!("it never asked");
+    panic!("no request was sent");
 }

@@ -1,10 +1,10 @@
-//! Engines of parts by name: one type for all tests.
-#![allow(dead_code, reason = "each test uses a part of it")]
+//! Engines opened by the names of their parts: one type for all tests.
+#![allow(dead_code, reason = "each test uses some of these")]
 
 use tsmith_engine::{Dirs, DynEngine, Options, Parts, Registry, Result};
 use tsmith_wal::fs::{Fs, OsFs};
 
-/// An engine of the parts that InfluxDB has.
+/// Opens an engine with InfluxDB's parts.
 pub(crate) fn open(dirs: Dirs, options: Options) -> Result<DynEngine> {
     Registry::standard().open_on(OsFs, &Parts::default(), dirs, options)
 }
@@ -14,7 +14,7 @@ pub(crate) fn open_on<F: Fs>(fs: F, dirs: Dirs, options: Options) -> Result<DynE
     open_parts(fs, "ring/file/tsm1", dirs, options)
 }
 
-/// An engine of the parts with these names.
+/// Opens an engine with the parts of these names.
 pub(crate) fn open_parts<F: Fs>(fs: F, names: &str, dirs: Dirs, options: Options) -> Result<DynEngine<F>> {
     let names = names.parse().expect("three names");
     Registry::standard_on(&fs).open_on(fs, &names, dirs, options)

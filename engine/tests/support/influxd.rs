@@ -1,5 +1,5 @@
-//! A real influxd 1.6.7, where it is installed (Debian: `apt-get install influxdb`), on 127.0.0.1 only.
-#![allow(dead_code, reason = "each test uses a part of it")]
+//! A real influxd 1.6.7, if installed (Debian: `apt-get install influxdb`), on 127.0.0.1 only.
+#![allow(dead_code, reason = "each test uses some of these")]
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -13,22 +13,22 @@ use serde_json::Value as Json;
 use tsmith_engine::Dirs;
 
 pub(crate) const DATABASE: &str = "walk";
-/// How often a server is started on other ports, until it listens.
+/// How many pairs of ports are tried.
 const PORTS_TRIED: usize = 5;
 
-/// A running influxd; killed when dropped.
+/// A running influxd. It is killed on drop.
 pub(crate) struct Influxd {
     child: Child,
     address: String,
 }
 
 impl Influxd {
-    /// `None` when it is not installed.
+    /// Starts influxd. `None` if it is not installed.
     pub(crate) fn start(root: &Path) -> Option<Self> {
         Self::start_with(root, "inmem")
     }
 
-    /// With this kind of series index, `inmem` or `tsi1`.
+    /// Starts it with this kind of series index, `inmem` or `tsi1`.
     pub(crate) fn start_with(root: &Path, index: &str) -> Option<Self> {
         Command::new("influxd").arg("version").stdout(Stdio::null()).status().ok()?;
         let server = (0..PORTS_TRIED).find_map(|_| Self::listening(root, index));
@@ -39,7 +39,7 @@ impl Influxd {
         )
     }
 
-    /// A server that listens; `None` if it ended instead, as it does when another process took a port that was free.
+    /// Starts a server. `None` if it ended, for example because another process took its port.
     fn listening(root: &Path, index: &str) -> Option<Self> {
         let (http, rpc) = (free_port(), free_port());
         let address = format!("127.0.0.1:{http}");
@@ -71,7 +71,7 @@ impl Influxd {
         Some(server)
     }
 
-    /// Whether influxd answers there, and no other process that listens on the same port.
+    /// Whether influxd answers, and not another process on the same port.
     fn answers_ping(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(&self.address) else { return false };
         let mut answer = String::new();
@@ -109,7 +109,7 @@ impl Influxd {
         assert_eq!(status, 204, "{body}");
     }
 
-    /// Ends it in order, or by SIGKILL.
+    /// Ends it with this signal.
     pub(crate) fn end(mut self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()));
@@ -119,13 +119,13 @@ impl Influxd {
 
 impl Drop for Influxd {
     fn drop(&mut self) {
-        // Already ended in the good case.
+        // It has usually ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// One shard for all times; says so when there is no influxd to ask.
+/// Starts influxd with one shard for all times. Prints a note if it is not installed.
 pub(crate) fn start_with_database(root: &Path) -> Option<Influxd> {
     let Some(server) = Influxd::start(root) else {
         eprintln!("skipped: influxd is not installed");
