@@ -9,9 +9,9 @@ use super::reserved::APPLIED_MEASUREMENT;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// How to bring back a replica that lost its log.
-const WAY_BACK: &str = "Do not start it as it is. While it is stopped, restart the current leader. Wait until all \\
-    other replicas follow one leader and have applied the same entries. Then remove the directory of this replica and \\
-    create it again: the leader sends it a snapshot";
+const WAY_BACK: &str = "Do not start it as it is. While it is stopped, restart the current leader. Wait until all other \
+    replicas follow one leader and have applied the same entries. Then remove the directory of this replica and create it \
+    again: the leader sends it a snapshot";
 
 /// What went wrong.
 #[derive(Clone, Debug, thiserror::Error)]
