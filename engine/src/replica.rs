@@ -35,13 +35,13 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
-//! A group of one. The example `replicated` starts three and passes messages from TCP to `Node::deliver`.
+//! // A group of one. The example `replicated` starts three and passes messages from TCP to `Node::deliver`.
 //! let replica = Replica::create(OsFs, dir.path(), Settings::new(1, &[1]))?;
 //! let node = Node::start(replica, Tcp::new([], 1 << 20)?, Duration::from_millis(5))?;
 //! while node.status()?.leader == 0 {
 //!     std::thread::sleep(Duration::from_millis(5));
 //! }
-//! When this returns, a majority has the lines on disk and they are applied here.
+//! // When this returns, a majority has the lines on disk and they are applied here.
 //! assert_eq!(node.write(b"cpu,host=a usage=0.5", 1_000)?.points, 1);
 //! node.stop()?;
 //!
