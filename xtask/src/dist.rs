@@ -98,6 +98,10 @@ fn debian(root: &Path, out: &Path, architecture: &str) -> Result<PathBuf, String
         install(&page.path(), &to, 0o644)?;
         run(Command::new("gzip").args(["-9", "-n"]).arg(&to))?;
     }
+    // The help texts name these pages.
+    for page in fs::read_dir(root.join("docs")).map_err(at(root))?.flatten() {
+        install(&page.path(), &tree.join("usr/share/doc/tsmith/docs").join(page.file_name()), 0o644)?;
+    }
     let copyright = tree.join("usr/share/doc/tsmith/copyright");
     install(&root.join("LICENSE-MIT"), &copyright, 0o644)?;
     let apache = fs::read(root.join("LICENSE-APACHE")).map_err(at(root))?;
