@@ -60,7 +60,7 @@ pub use table::TableReservation;
 // The types in the signatures above, so that users of this crate need no other crate.
 pub use tsmith_codecs::{
     Batch, BatchBuilder, BatchField, BatchSeries, Column, ColumnRef, FieldKey, FieldType, Position,
-    RunBuilder, SeriesKey, TimeRange, Value, Values, ValuesRef,
+    RunBuilder, SeriesKey, TimeRange, TypeConflict, Value, Values, ValuesRef,
 };
 
 /// Stores columns in memory by series and field.
@@ -82,10 +82,7 @@ pub trait Storer: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Refused`] with [`Error::TypeConflict`].
-    fn reserve(
-        &self,
-        batch: &Batch<'_>,
-    ) -> std::result::Result<Reserved<Self::Reservation>, Refused<Self::Reservation>>;
+    fn reserve(&self, batch: &Batch<'_>) -> Result<Reserved<Self::Reservation>, Refused<Self::Reservation>>;
 
     /// Adds the values of a reserved batch to their columns. It cannot fail.
     ///

@@ -25,12 +25,12 @@ macro_rules! storer_suite {
     ($Impl:ty) => {
         $crate::storer_suite!(@ $Impl;
             every_type_is_admitted
-            an_empty_batch_is_nothing
+            an_empty_batch_adds_nothing
             a_released_batch_leaves_no_trace
-            an_unknown_key_has_nothing
-            what_is_named_can_be_read
-            nothing_is_invented
-            many_threads_get_through
+            an_unknown_key_is_empty
+            every_listed_key_can_be_read
+            only_written_values_are_read
+            concurrent_threads_all_finish
         );
     };
     (@ $Impl:ty; $($law:ident)+) => { $(#[test] fn $law() { $crate::testing::$law::<$Impl>(); })+ };
@@ -41,24 +41,24 @@ macro_rules! storer_suite {
 macro_rules! readable_suite {
     ($Impl:ty) => {
         $crate::readable_suite!(@ $Impl;
-            values_come_back_sorted
-            points_stand_in_order_of_position
+            values_are_read_in_order_of_time
+            points_are_in_order_of_position
             the_later_value_of_a_batch_counts
             a_key_may_come_twice_in_a_batch
-            the_later_position_counts_in_every_interleaving
-            racing_threads_leave_the_latest
+            the_later_position_wins_in_every_order
+            the_later_position_wins_between_threads
             a_conflict_is_refused_and_leaves_no_trace
             a_conflict_inside_a_batch_is_refused
             a_reservation_fixes_the_type
             an_emptied_column_takes_a_new_type
             new_key_bytes_count_each_key_once
             the_last_release_frees_the_key
-            what_racing_refusals_count_is_freed
-            a_delete_takes_its_range_and_says_what_it_freed
-            a_delete_between_racing_writes_keeps_their_order
-            long_columns_stay_whole
+            refusals_free_what_they_count
+            a_delete_removes_its_range_and_counts_it
+            a_delete_keeps_the_order_of_open_writes
+            long_columns_stay_intact
             wide_series_are_found_in_any_order
-            many_series_come_and_go
+            deleted_series_make_room
         );
     };
     (@ $Impl:ty; $($law:ident)+) => { $(#[test] fn $law() { $crate::testing::$law::<$Impl>(); })+ };

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
-use tsmith_cache::{
-    Batch, Column, ColumnRef, Error, FieldKey, FieldType, Position, Refused, Reserved, Storer, TimeRange,
-};
+use tsmith_cache::*;
 
 /// One sorted map. Each write is a separate column with its position.
 #[derive(Default)]

@@ -71,10 +71,10 @@ impl Encoders {
     /// Adds an encoder.
     ///
     /// # Panics
-    /// Panics if
+    /// Any of these is true:
     /// - another encoder has the name or owns one of the tags,
     /// - a tag is not one of [`OUTSIDE_TAGS`],
-    /// - the encoder says that InfluxDB reads its blocks, or
+    /// - the encoder says that InfluxDB reads its blocks,
     /// - no encoder has the name that [`BlockEncoder::same_blocks_as`] returns.
     #[must_use]
     #[track_caller]

@@ -40,14 +40,14 @@ macro_rules! encoder_suite {
             append_only
             equal_columns_equal_bytes
             a_cut_block_is_an_error
-            a_flipped_bit_is_survived
-            noise_is_survived
+            a_flipped_bit_never_panics
+            noise_never_panics
             the_limit_is_kept
             an_error_leaves_the_column_empty
             the_first_byte_is_a_tag
-            the_count_is_that_of_the_column
-            the_string_bytes_are_those_of_the_column
-            the_points_within_a_range_are_those_of_all
+            count_agrees_with_the_column
+            string_bytes_agree_with_the_column
+            a_range_has_the_same_points
             never_much_larger_than_raw
             type_erasure_changes_nothing
         );

@@ -24,6 +24,7 @@
 //! times agree with the index. Only the index of [`Version::Influx`] has no checksum. There a corrupt key may look
 //! like another key, and corrupt times are detected only when the block is decoded.
 //!
+//! # Features
 //! The feature `zstd`, on by default, adds the `zstd` encoder to the standard table. It needs a C compiler to build.
 //!
 //! # Example

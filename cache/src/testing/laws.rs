@@ -26,7 +26,7 @@ pub fn every_type_is_admitted<S: Storer + Default>() {
 }
 
 /// Law: a batch without values adds no key and no bytes.
-pub fn an_empty_batch_is_nothing<S: Storer + Default>() {
+pub fn an_empty_batch_adds_nothing<S: Storer + Default>() {
     let storer = S::default();
     let batch = integers(&[]);
     let reserved = storer.reserve(&batch).expect("there is nothing to refuse");
@@ -49,7 +49,7 @@ pub fn a_released_batch_leaves_no_trace<S: Storer + Default>() {
 }
 
 /// Law: a key that was never written has no column, no type and nothing to delete.
-pub fn an_unknown_key_has_nothing<S: Storer + Default>() {
+pub fn an_unknown_key_is_empty<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(1, 1)])]), 1);
     for unknown in [key("m", "g"), key("n", "f"), key("", ""), key("m#!~#f", "")] {
@@ -60,7 +60,7 @@ pub fn an_unknown_key_has_nothing<S: Storer + Default>() {
 }
 
 /// Law: `keys` lists each key once. The key has a column of the given type with at least one point.
-pub fn what_is_named_can_be_read<S: Storer + Default>() {
+pub fn every_listed_key_can_be_read<S: Storer + Default>() {
     let storer = S::default();
     for n in 0..200i64 {
         let series = format!("m,host={}", n % 50);
@@ -84,7 +84,7 @@ pub fn what_is_named_can_be_read<S: Storer + Default>() {
 }
 
 /// Law: a storer returns only what was written, under the same key and at the same time.
-pub fn nothing_is_invented<S: Storer + Default>() {
+pub fn only_written_values_are_read<S: Storer + Default>() {
     let storer = S::default();
     let value = |series: i64, time: i64| series * 1000 + time;
     for time in 0..40 {
@@ -103,7 +103,7 @@ pub fn nothing_is_invented<S: Storer + Default>() {
 }
 
 /// Law: threads that write, release, read and delete at the same time all finish.
-pub fn many_threads_get_through<S: Storer + Default>() {
+pub fn concurrent_threads_all_finish<S: Storer + Default>() {
     let storer = &S::default();
     std::thread::scope(|scope| {
         for thread in 0..4u64 {

@@ -8,7 +8,7 @@ use super::{all, integers, key, key_count, one, points, put, refused};
 use crate::{Error, Refused, Reserved, Storer};
 
 /// Law: points written in any order are read in ascending order, bit for bit, and only those inside the range.
-pub fn values_come_back_sorted<S: Storer + Default>() {
+pub fn values_are_read_in_order_of_time<S: Storer + Default>() {
     let storer = S::default();
     let odd_nan = f64::from_bits(0x7FF8_0000_0000_0001);
     put(&storer, &one("m", "f", 30, Value::Float(odd_nan)), 1);
@@ -30,7 +30,7 @@ pub fn values_come_back_sorted<S: Storer + Default>() {
 }
 
 /// Law: `with` passes the points in order of position, whatever their times are.
-pub fn points_stand_in_order_of_position<S: Storer + Default>() {
+pub fn points_are_in_order_of_position<S: Storer + Default>() {
     let storer = S::default();
     for (at, time) in [5, 3, 3, 9].into_iter().enumerate() {
         put(&storer, &one("m", "f", time, Value::Integer(at as i64)), at as u64 + 1);
@@ -67,7 +67,7 @@ pub fn a_key_may_come_twice_in_a_batch<S: Storer + Default>() {
 /// Otherwise a replay would return another value than readers saw before the crash. Positions are drawn between
 /// reserve and write. This test tries every order of these three steps for four batches. Some batches are released
 /// instead of written.
-pub fn the_later_position_counts_in_every_interleaving<S: Storer + Default>() {
+pub fn the_later_position_wins_in_every_order<S: Storer + Default>() {
     const WRITERS: usize = 4;
     let mut games = 0;
     let mut steps = [0u8; WRITERS];
@@ -141,7 +141,7 @@ fn play_one<S: Storer + Default>(order: &[usize], game: usize) {
 }
 
 /// Law: the same with real threads, which draw their positions from one counter.
-pub fn racing_threads_leave_the_latest<S: Storer + Default>() {
+pub fn the_later_position_wins_between_threads<S: Storer + Default>() {
     const THREADS: usize = 4;
     const ROUNDS: i64 = 300;
     let storer = &S::default();
@@ -282,7 +282,7 @@ pub fn the_last_release_frees_the_key<S: Storer + Default>() {
 /// A key that a refused batch added stays if another batch reserved it in the meantime. A key that another batch
 /// added may disappear with the refused one. If the wrong batch counts or frees the bytes, a cache becomes too full
 /// for every batch, or counts zero bytes while it holds points.
-pub fn what_racing_refusals_count_is_freed<S: Storer + Default>() {
+pub fn refusals_free_what_they_count<S: Storer + Default>() {
     let storer = &S::default();
     // In a ring this series is in the last partition, so the conflict is found late.
     put(storer, &one("float8", "f", 1, Value::Float(1.0)), 1);
@@ -325,7 +325,7 @@ pub fn what_racing_refusals_count_is_freed<S: Storer + Default>() {
 
 /// Law: a delete removes the points inside its closed range and no others. It returns their bytes, and those of the
 /// key with the last point.
-pub fn a_delete_takes_its_range_and_says_what_it_freed<S: Storer + Default>() {
+pub fn a_delete_removes_its_range_and_counts_it<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(1, 1), (5, 5), (3, 3), (4, 4)]), ("m", "g", &[(3, 3)])]), 1);
     assert_eq!(storer.delete(key("m", "f"), TimeRange::new(3, 4)), 32);
@@ -344,7 +344,7 @@ pub fn a_delete_takes_its_range_and_says_what_it_freed<S: Storer + Default>() {
 
 /// Law: a delete during open reservations neither loses their writes nor changes their order. The key stays as long
 /// as a reservation.
-pub fn a_delete_between_racing_writes_keeps_their_order<S: Storer + Default>() {
+pub fn a_delete_keeps_the_order_of_open_writes<S: Storer + Default>() {
     let storer = S::default();
     put(&storer, &integers(&[("m", "f", &[(0, 0), (1, 0)])]), 1);
     let batch = |value| integers(&[("m", "f", &[(1, value), (2, value), (3, value)])]);
@@ -366,7 +366,7 @@ pub fn a_delete_between_racing_writes_keeps_their_order<S: Storer + Default>() {
 }
 
 /// Law: a column of any length stays intact, and a late batch is inserted at the right place.
-pub fn long_columns_stay_whole<S: Storer + Default>() {
+pub fn long_columns_stay_intact<S: Storer + Default>() {
     let storer = S::default();
     let mut at = 0;
     let mut time = 0;
@@ -421,7 +421,7 @@ pub fn wide_series_are_found_in_any_order<S: Storer + Default>() {
 }
 
 /// Law: deleted series make room for others, and series are never mixed up.
-pub fn many_series_come_and_go<S: Storer + Default>() {
+pub fn deleted_series_make_room<S: Storer + Default>() {
     let storer = S::default();
     for round in 0..3i64 {
         for n in 0..2000i64 {

@@ -123,7 +123,7 @@ pub fn a_cut_block_is_an_error<E: BlockEncoder + Default>() {
 /// panics.
 ///
 /// Story: a flipped bit in the width of a window caused a shift by more than 64 bits, and the reader panicked.
-pub fn a_flipped_bit_is_survived<E: BlockEncoder + Default>() {
+pub fn a_flipped_bit_never_panics<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::short() {
         let Some(mut block) = block_of(&mut encoder, column.as_ref()) else { continue };
@@ -139,7 +139,7 @@ pub fn a_flipped_bit_is_survived<E: BlockEncoder + Default>() {
 /// Law: random bytes give an error or a column within the limit. Nothing panics.
 ///
 /// Story: twelve bytes claimed 2^60 timestamps, and the process tried to allocate that memory.
-pub fn noise_is_survived<E: BlockEncoder + Default>() {
+pub fn noise_never_panics<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     let tags = encoder.tags();
     let mut random = Random::new(3);
@@ -237,7 +237,7 @@ pub fn the_first_byte_is_a_tag<E: BlockEncoder + Default>() {
 /// Law: `count` returns the number of values in the column, whether it reads the header or decodes.
 ///
 /// Story: an index used the number of differences as the number of values, so a range ended one value early.
-pub fn the_count_is_that_of_the_column<E: BlockEncoder + Default>() {
+pub fn count_agrees_with_the_column<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::all() {
         if let Some(block) = block_of(&mut encoder, column.as_ref()) {
@@ -249,7 +249,7 @@ pub fn the_count_is_that_of_the_column<E: BlockEncoder + Default>() {
 /// Law: the claimed string bytes are at least those of the column, and not many more.
 ///
 /// Story: the strings of a thousand values were joined into a block of half a gigabyte.
-pub fn the_string_bytes_are_those_of_the_column<E: BlockEncoder + Default>() {
+pub fn string_bytes_agree_with_the_column<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     for column in shapes::all() {
         if let Some(block) = block_of(&mut encoder, column.as_ref()) {
@@ -268,7 +268,7 @@ pub fn the_string_bytes_are_those_of_the_column<E: BlockEncoder + Default>() {
 /// times. It returns all points of a column that does not ascend.
 ///
 /// Story: a decoder that stopped early had read one bit of the next value and reported corruption.
-pub fn the_points_within_a_range_are_those_of_all<E: BlockEncoder + Default>() {
+pub fn a_range_has_the_same_points<E: BlockEncoder + Default>() {
     let mut encoder = E::default();
     let mut back = stale();
     for column in shapes::all().iter().filter(|column| !column.is_empty()) {
