@@ -67,15 +67,15 @@ fn run(erased: bool, batches: &[Vec<u8>]) -> [f64; STAGES.len()] {
     let lines = LineOptions::new(Timestamp(0));
     let write = seconds(|| {
         for batch in batches {
-            let report = engine.write_lines(batch, &lines).expect("room");
+            let report = engine.write_lines(batch, &lines).expect("enough space");
             assert!(report.rejected.is_empty(), "{:?}", report.rejected);
         }
     });
-    engine.close().expect("in order");
+    engine.close().expect("closes");
     let mut reopened = None;
     let replay = seconds(|| reopened = Some(open(erased, dir.path()).expect("opens")));
     let engine = reopened.expect("opened");
-    let snapshot = seconds(|| drop(engine.snapshot().expect("room")));
+    let snapshot = seconds(|| drop(engine.snapshot().expect("enough space")));
     let scan = seconds(|| {
         let (mut reader, mut column) = (engine.reader(), Column::new(FieldType::Float));
         for key in engine.keys() {
@@ -83,7 +83,7 @@ fn run(erased: bool, batches: &[Vec<u8>]) -> [f64; STAGES.len()] {
             reader.read(key, TimeRange::ALL, &mut column).expect("readable");
         }
     });
-    engine.close().expect("in order");
+    engine.close().expect("closes");
     [write, replay, snapshot, scan]
 }
 

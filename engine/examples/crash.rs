@@ -2,7 +2,8 @@
 //! checks what recovery finds.
 //!
 //! ```text
-//! crash write DIR --ops N --seed S [--writers W] [--storer ring] [--log file] [--encoder tsm1] [--order O] [--durability D]
+//! crash write DIR --ops N --seed S [--writers W] [--storer ring] [--log file] [--encoder tsm1]
+//!             [--order O] [--durability D]
 //! crash check DIR [--recovery R]
 //! ```
 //!

@@ -1,9 +1,12 @@
 //! Three replicas on 127.0.0.1, each a process with its own directory.
 //!
 //! ```sh
-//! cargo run --release -p tsmith-engine --features raft --example replicated -- DIR [PORT]          # starts all three
-//! printf 'cpu,host=a usage=0.5\n' | nc -q1 127.0.0.1 7101      # lines to any of 7101, 7102, 7103; answers `ok 1`
-//! cargo run ... --example replicated -- kill DIR --rounds 100 [--seed S [--port PORT]]   # kill -9 at random under load, and check
+//! # Start all three:
+//! cargo run --release -p tsmith-engine --features raft --example replicated -- DIR [PORT]
+//! # Send lines to any of 7101, 7102 and 7103; the answer is `ok 1`:
+//! printf 'cpu,host=a usage=0.5\n' | nc -q1 127.0.0.1 7101
+//! # Kill replicas at random under load, and check them:
+//! cargo run ... --example replicated -- kill DIR --rounds 100 [--seed S [--port PORT]]
 //! ```
 //!
 //! Replica N listens for the other replicas on PORT+N and for line protocol on PORT+100+N. When a line is on

@@ -1,9 +1,9 @@
 //! Compaction: merges many small files into fewer files with full blocks, and drops deleted points.
 //!
 //! ```text
-//! files ── plan: which to merge (pure) ──▶ schedule: what next, on which thread ──▶ merge ──▶ publish, then unlink inputs
-//!   ▲                                            weights, limits, corruption                 pace: bytes a second, breaking off
-//!   └──────────────────────────────────────────────────────────────────────────────────────────┘
+//! files ── plan: what to merge ──▶ schedule: what next, on which thread ──▶ merge ──▶ publish, unlink inputs
+//!   ▲      (pure functions)          weights, limits, corrupt files           pace: bytes per second, stop   │
+//!   └────────────────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! The inputs stay until the output is durable and visible to readers. If an input cannot be read, only the
@@ -281,7 +281,8 @@ mod tests {
     }
 
     fn write(shard: &Shard, text: &str) {
-        let report = shard.write_lines(text.as_bytes(), &LineOptions::new(Timestamp(0))).expect("room");
+        let report =
+            shard.write_lines(text.as_bytes(), &LineOptions::new(Timestamp(0))).expect("enough space");
         assert!(report.rejected.is_empty(), "{:?}", report.rejected);
     }
 
@@ -294,7 +295,7 @@ mod tests {
         let shard = open(&fs);
         for text in ["m v=1 1\na v=1 1", "m v=1 100"] {
             write(&shard, text);
-            shard.snapshot().expect("room");
+            shard.snapshot().expect("enough space");
         }
         let files = shard.files().iter().map(|file| file.name()).collect();
         let plan = Plan { kind: plan::PlanKind::Full, mode: MergeMode::Full, files };
@@ -309,7 +310,7 @@ mod tests {
             }
             true
         };
-        shard.inner.merge(&plan, &mut Pace::new(None, &delete_once)).expect("room");
+        shard.inner.merge(&plan, &mut Pace::new(None, &delete_once)).expect("enough space");
         assert!(is_deleted.into_inner());
         assert!(shard.files()[0].reader().find(b"m#!~#v").is_some(), "the merge had read the key before");
         let shard = open(&fs.kill());
@@ -323,7 +324,7 @@ mod tests {
         let shard = open(&SimFs::default());
         for text in ["m v=1 1", "m v=1 100"] {
             write(&shard, text);
-            shard.snapshot().expect("room");
+            shard.snapshot().expect("enough space");
         }
         let files = shard.files().iter().map(|file| file.name()).collect();
         let plan = Plan { kind: plan::PlanKind::Full, mode: MergeMode::Full, files };

@@ -20,7 +20,8 @@
 //!
 //! # let dir = tempfile::tempdir()?;
 //! let engine = Engine::<Ring, FileLog, Tsm1>::open(Dirs::under(dir.path()), Options::default())?;
-//! let report = engine.write_lines(b"cpu,host=a usage=0.5 10\ncpu,host=a usage=0.75 20", &LineOptions::new(Timestamp(0)))?;
+//! let lines = b"cpu,host=a usage=0.5 10\ncpu,host=a usage=0.75 20";
+//! let report = engine.write_lines(lines, &LineOptions::new(Timestamp(0)))?;
 //! assert_eq!((report.points, report.rejected.len()), (2, 0));
 //! let column = engine.read(FieldKey::new(b"cpu,host=a", b"usage"), TimeRange::ALL)?;
 //! assert_eq!(column.times(), [10, 20]);

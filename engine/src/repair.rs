@@ -87,7 +87,6 @@ impl<F: Fs> Owned<F> {
     ///
     /// # Errors
     /// As for [`Owned::take`].
-    /// Likewise.
     pub fn take_if_locked(fs: &F, data: &Path) -> Result<Option<Self>> {
         let names = fs.list(data).on(OPERATION, data)?;
         if names.iter().any(|name| name == LOCK_NAME) { Self::take(fs, data).map(Some) } else { Ok(None) }

@@ -402,12 +402,12 @@ mod tests {
         };
         let (shard, options) = (open(&fs), LineOptions::new(Timestamp(0)));
         let write = |text: &[u8]| {
-            let report = shard.write_lines(text, &options).expect("room");
+            let report = shard.write_lines(text, &options).expect("enough space");
             assert!(report.rejected.is_empty(), "{:?}", report.rejected);
         };
         write(b"m v=1 1\nm v=1 100\nn v=1 1");
         let inner = &*shard.inner;
-        let frozen = inner.cache.freeze(|| inner.log.cut()).expect("room").expect("points");
+        let frozen = inner.cache.freeze(|| inner.log.cut()).expect("enough space").expect("points");
         let (writing, generation) = {
             let mut change = inner.files.change();
             (change.begin_writing(), change.next_generation().expect("a number"))
@@ -422,7 +422,7 @@ mod tests {
         }
         write(b"m v=2i 50");
         let has = |key: FieldKey<'_>| frozen.field_type(key).is_some();
-        inner.publish(output, written, &writing, &[], has).expect("room");
+        inner.publish(output, written, &writing, &[], has).expect("enough space");
         drop(writing);
         inner.cache.drop_frozen(frozen);
         let shard = open(&fs.kill());

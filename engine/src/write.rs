@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn write(shard: &Shard, text: &str) -> WriteReport {
-        shard.write_lines(text.as_bytes(), &LineOptions::new(Timestamp(0))).expect("room")
+        shard.write_lines(text.as_bytes(), &LineOptions::new(Timestamp(0))).expect("enough space")
     }
 
     fn integer(series: &'static [u8]) -> Batch<'static> {
@@ -221,7 +221,7 @@ mod tests {
             let mut check = inner.check();
             check.batch(OPERATION, &batch).expect("nothing is known");
             assert_eq!(write(&shard, "m v=1.5 1").points, 1);
-            shard.snapshot().expect("room");
+            shard.snapshot().expect("enough space");
             let written = inner.write_checked(&batch, check, &mut None);
             assert!(matches!(written, Err(Refused::Overtaken(_))), "{typing:?}");
             let error = shard.write(&batch).expect_err("another type");
@@ -253,7 +253,7 @@ mod tests {
             let shard = open(&fs, typing);
             fs.set_space(Some(0));
             let full = shard.write_lines(b"m v=1.5 1", &LineOptions::new(Timestamp(0)));
-            assert_eq!(full.expect_err("no room").advice(), Advice::RetryLater);
+            assert_eq!(full.expect_err("no space").advice(), Advice::RetryLater);
             fs.heal();
             assert_eq!(write(&shard, "m v=7i 2").points, 1, "{typing:?}");
         }
@@ -267,11 +267,11 @@ mod tests {
             let shard = open(&fs, TYPINGS[typing]);
             assert_eq!(write(&shard, "m,t=a v=1.5 1\nm,t=b v=1.5 1\nm2 v=1.5 1").points, 3);
             if snapshot {
-                shard.snapshot().expect("room");
+                shard.snapshot().expect("enough space");
             }
             let delete = |key| {
                 let key = FieldKey::new(key, b"v");
-                shard.delete(Selection::Key(key), TimeRange::ALL).expect("room")
+                shard.delete(Selection::Key(key), TimeRange::ALL).expect("enough space")
             };
             delete(b"m,t=a");
             let report = write(&shard, "m,t=a v=7i 2");

@@ -29,7 +29,7 @@ fn open(dir: &Path, options: Options) -> Shard {
 /// Writes points of one key and takes a snapshot.
 fn file<F: Fs>(shard: &DynEngine<F>, series: &str, times: std::ops::Range<i64>) {
     write(shard, series, times);
-    shard.snapshot().expect("room");
+    shard.snapshot().expect("enough space");
 }
 
 fn write<F: Fs>(shard: &DynEngine<F>, series: &str, times: std::ops::Range<i64>) {
@@ -41,7 +41,7 @@ fn write<F: Fs>(shard: &DynEngine<F>, series: &str, times: std::ops::Range<i64>)
             .expect("one type");
         builder.commit(time);
     }
-    let _ack = shard.write(&builder.finish()).expect("room");
+    let _ack = shard.write(&builder.finish()).expect("enough space");
 }
 
 fn read<F: Fs>(shard: &DynEngine<F>, series: &str) -> Column {
@@ -62,7 +62,7 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
 
 /// Flips a bit in the first block.
 fn corruption(path: &Path) {
-    let mut bytes = fs::read(path).expect("there");
+    let mut bytes = fs::read(path).expect("exists");
     bytes[12] ^= 1;
     fs::write(path, bytes).expect("written");
 }
@@ -79,8 +79,8 @@ fn eight_snapshots_are_merged_in_the_background() {
     assert_eq!(read(&shard, "m").times(), times(0, 85));
     let status = shard.compaction();
     assert_eq!((status.completed, status.files_in, status.failures.len()), (1, 8, 0));
-    shard.close().expect("in order");
-    let names = fs::read_dir(dir.path()).expect("there").map(|e| e.expect("an entry").file_name());
+    shard.close().expect("closes");
+    let names = fs::read_dir(dir.path()).expect("exists").map(|e| e.expect("an entry").file_name());
     assert_eq!(names.filter(|name| name.to_string_lossy().contains(".tsm")).count(), 1);
 }
 
@@ -113,7 +113,7 @@ fn a_corrupt_block_stops_one_plan_and_is_reported() {
         file(&shard, "m", n..n + 100);
     }
     let third = shard.files()[2].path().to_owned();
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     corruption(&third);
 
     let shard = open(dir.path(), Options { compact_threads: 1, ..Options::default() });
@@ -133,7 +133,7 @@ fn a_corrupt_block_stops_one_plan_and_is_reported() {
     assert!(error.is_none(), "the file is skipped: {error:?}");
     let left: Vec<u64> = shard.files().iter().map(|file| file.name().generation).collect();
     assert_eq!(left, [2, 3, 18]);
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let shard = open(dir.path(), options());
     let error = shard.compact(Compact::Full).expect_err("retried after opening");
     assert_eq!(error.path(), Some(&*third), "{error}");
@@ -149,7 +149,7 @@ fn a_full_disk_leaves_all_files_unchanged() {
     shard.compact(Compact::Full).expect_err("no space");
     assert_eq!(fs.snapshot(), before, "the attempt leaves no file");
     fs.heal();
-    assert_eq!(shard.compact(Compact::Full).expect("room again").files_in, 4);
+    assert_eq!(shard.compact(Compact::Full).expect("space again").files_in, 4);
     assert_eq!(read(&shard, "m").times(), times(0, 40));
 }
 
@@ -162,10 +162,10 @@ fn closing_does_not_wait_for_a_slow_merge() {
     (0..8).for_each(|n| file(&shard, &format!("m{n}"), 0..20_000));
     wait_until("begins", || shard.compaction().running == 1);
     let begun = Instant::now();
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     assert!(begun.elapsed() < Duration::from_secs(20), "a thousand bytes would take a quarter of an hour");
     let names: Vec<String> = fs::read_dir(dir.path())
-        .expect("there")
+        .expect("exists")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .filter(|name| name.contains(".tsm"))
         .collect();
@@ -184,7 +184,7 @@ fn deletes_run_beside_merges_and_snapshots() {
     thread::scope(|scope| {
         scope.spawn(move || {
             while !ended.load(Ordering::Acquire) {
-                shard.snapshot().expect("room");
+                shard.snapshot().expect("enough space");
             }
         });
         scope.spawn(move || {
@@ -205,10 +205,10 @@ fn deletes_run_beside_merges_and_snapshots() {
     let is_left = |time: &i64| matches!(time % 100, 0..10 | 90..100);
     let expected: Vec<i64> = (0..ROUNDS * 100).filter(is_left).collect();
     assert_eq!(read(shard, "m").times(), expected);
-    shard.snapshot().expect("room");
+    shard.snapshot().expect("enough space");
     shard.compact(Compact::Full).expect("compacts");
     assert_eq!(read(shard, "m").times(), expected);
-    shard.clone().close().expect("in order");
+    shard.clone().close().expect("closes");
     assert_eq!(read(&open(dir.path(), options()), "m").times(), expected, "after opening again");
 }
 
@@ -220,12 +220,12 @@ fn a_deleted_key_accepts_any_type() {
     file(&shard, "n", 0..10);
     shard.delete(Selection::Key(FieldKey::new(b"m", b"v")), TimeRange::ALL).expect("deleted");
     assert_eq!(shard.keys(), [b"n#!~#v".to_vec()]);
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let shard = open(dir.path(), options());
     let line = b"m v=\"text\" 5\n";
     let report = shard.write_lines(line, &tsmith_engine::LineOptions::new(tsmith_engine::Timestamp(0)));
     assert!(report.expect("written").rejected.is_empty());
-    shard.snapshot().expect("room");
+    shard.snapshot().expect("enough space");
     assert_eq!(read(&shard, "m").as_ref().values().get(0), Value::String(b"text"));
     shard.compact(Compact::Fast).expect("the old type is deleted");
     assert_eq!(read(&shard, "m").as_ref().values().get(0), Value::String(b"text"));
@@ -241,12 +241,12 @@ fn a_snapshot_drops_a_log_of_deletes() {
     shard.delete(Selection::Measurement(b"m"), TimeRange::new(3, 5)).expect("deleted");
     let log_bytes = || -> u64 {
         let wal = fs::read_dir(dir.path().join("wal")).expect("a log");
-        wal.map(|entry| entry.expect("an entry").metadata().expect("there").len()).sum()
+        wal.map(|entry| entry.expect("an entry").metadata().expect("exists").len()).sum()
     };
     assert!(log_bytes() > 0);
-    shard.snapshot().expect("room");
+    shard.snapshot().expect("enough space");
     assert_eq!(log_bytes(), 0);
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     assert_eq!(read(&open(dir.path(), options()), "m").len(), 7);
 }
 
@@ -261,7 +261,7 @@ fn torn_tombstones_need_a_delete_in_the_log() {
         shard.delete(Selection::Measurement(b"m"), TimeRange::new(from, from + 5)).expect("deleted");
     }
     let tombstones = shard.files()[0].path().with_extension("tombstone");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let complete = fs::read(&tombstones).expect("written");
     // In the second gzip member.
     let members = complete.windows(4).enumerate().filter(|(_, window)| *window == [0x1f, 0x8b, 8, 4]);
@@ -272,12 +272,12 @@ fn torn_tombstones_need_a_delete_in_the_log() {
     assert_eq!(read(&shard, "m").len(), 88);
     assert_eq!(fs::read(&tombstones).expect("written"), complete);
     shard.snapshot().expect("the log goes");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     fs::write(&tombstones, &complete[..cut]).expect("cut");
     let error = engine::open(Dirs::under(dir.path()), options()).expect_err("corruption");
     assert!(matches!(error.kind(), ErrorKind::TornTombstones { .. }), "{error}");
     assert_eq!(error.path(), Some(&*tombstones), "{error}");
-    assert_eq!(fs::read(&tombstones).expect("there").len(), cut, "nothing is changed");
+    assert_eq!(fs::read(&tombstones).expect("exists").len(), cut, "nothing is changed");
 }
 
 /// Closing ends a compaction on demand with an error, and waits for it, because another process may own the
@@ -292,9 +292,9 @@ fn closing_ends_a_compaction_on_demand() {
     thread::scope(|scope| {
         let compacting = scope.spawn(|| shard.compact(Compact::Full));
         thread::sleep(Duration::from_millis(3));
-        shard.clone().close().expect("in order");
+        shard.clone().close().expect("closes");
         let names: Vec<_> =
-            fs::read_dir(dir.path()).expect("there").map(|e| e.expect("one").path()).collect();
+            fs::read_dir(dir.path()).expect("exists").map(|e| e.expect("one").path()).collect();
         assert!(!names.iter().any(|path| path.extension().is_some_and(|e| e == "tmp")), "{names:?}");
         let compacted = compacting.join().expect("no panic");
         let closed = compacted.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::Closed));
@@ -331,8 +331,8 @@ fn a_large_index_spills_to_disk() {
         fs.snapshot().into_iter().filter(|(name, _)| name.to_string_lossy().contains(".tsm")).collect()
     };
     let (plain, spilled) = (SimFs::default(), SimFs::default());
-    run(&plain, usize::MAX).expect("room");
-    run(&spilled, 256).expect("room");
+    run(&plain, usize::MAX).expect("enough space");
+    run(&spilled, 256).expect("enough space");
     assert!(spilled.operations() > plain.operations() + 20, "the index was spilled");
     assert_eq!(tsm(&spilled), tsm(&plain));
     assert_eq!(tsm(&spilled).len(), 1);

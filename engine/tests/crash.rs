@@ -153,13 +153,13 @@ fn recovery_survives_a_crash_at_any_operation() {
 fn a_failed_snapshot_keeps_newer_writes() {
     let fs = SimFs::default();
     let shard = open(&fs, WriteOrder::default()).expect("opens");
-    write(&shard, 1).expect("room");
+    write(&shard, 1).expect("enough space");
     fs.set_space(Some(0));
     shard.snapshot().expect_err("no space");
     fs.heal();
-    write(&shard, 2).expect("room again");
+    write(&shard, 2).expect("space again");
     assert_eq!(numbers(&shard, "readers see both"), [1, 2]);
-    shard.snapshot().expect("room again");
+    shard.snapshot().expect("space again");
     let after = open(&fs.crash(7), WriteOrder::default()).expect("opens");
     assert_eq!(numbers(&after, "after the crash"), [1, 2]);
 }

@@ -130,7 +130,7 @@ fn a_manifest_with_an_empty_log_is_a_fresh_engine() {
         let root = tempfile::tempdir().expect("a directory");
         let dirs = Dirs::under(root.path());
         let asked = [("log", log), ("types", "measurement"), ("encoder", "tsm1")];
-        setup(&asked).open(&Registry::standard(), dirs.clone()).expect("creates").close().expect("in order");
+        setup(&asked).open(&Registry::standard(), dirs.clone()).expect("creates").close().expect("closes");
         let made = Manifest::read(&OsFs, &dirs.data).expect("reads").expect("is there");
         for entry in std::fs::read_dir(&dirs.wal).expect("a directory") {
             std::fs::remove_file(entry.expect("an entry").path()).expect("removes");
@@ -139,7 +139,7 @@ fn a_manifest_with_an_empty_log_is_a_fresh_engine() {
             .open(&Registry::standard(), dirs.clone())
             .unwrap_or_else(|error| panic!("{log}: {error}"))
             .close()
-            .expect("in order");
+            .expect("closes");
         assert_eq!(Manifest::read(&OsFs, &dirs.data).expect("reads"), Some(made), "{log}");
     }
 }

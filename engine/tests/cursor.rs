@@ -62,7 +62,7 @@ fn both_ends_give_the_newest_points() {
     let inside = TimeRange::new(4100, 4700);
     expected.retain(|(time, _)| inside.contains(*time));
     assert_eq!(points(&shard.read(KEY, inside).expect("reads")), expected);
-    shard.close().expect("in order");
+    shard.close().expect("closes");
 }
 
 /// Story: an unreadable block hid the complete key from queries and exports.
@@ -72,7 +72,7 @@ fn a_view_continues_after_a_corrupt_block() {
     let (shard, expected) = filled(&dir);
     let path = shard.files()[0].path().to_owned();
     let entry = shard.files()[0].reader().get(0).and_then(|key| key.entry(1)).expect("a second block");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let mut bytes = std::fs::read(&path).expect("reads");
     bytes[entry.offset as usize + 6] ^= 1;
     std::fs::write(&path, bytes).expect("writes");

@@ -277,15 +277,15 @@ const COMPACTIONS: [Op; 16] = [
 fn no_file_name_is_used_twice() {
     let fs = SimFs::default();
     let shard = open(&fs).expect("opens");
-    write(&shard, 1, 5, 1).expect("room");
-    shard.snapshot().expect("room");
+    write(&shard, 1, 5, 1).expect("enough space");
+    shard.snapshot().expect("enough space");
     shard.delete(Selection::Measurement(b"m"), TimeRange::ALL).expect("deleted");
     shard.compact(Compact::Full).expect("nothing is left to write");
     assert!(shard.files().is_empty());
     drop(shard);
     let shard = open(&fs.kill()).expect("opens");
-    write(&shard, 2, 3, 2).expect("room");
-    shard.snapshot().expect("room");
+    write(&shard, 2, 3, 2).expect("enough space");
+    shard.snapshot().expect("enough space");
     assert_eq!(shard.files()[0].name().generation, 2);
     assert_eq!(read(&shard, "again").into_iter().collect::<Vec<_>>(), [(2, 2), (3, 2)]);
 }
@@ -295,17 +295,17 @@ fn no_file_name_is_used_twice() {
 fn tombstones_of_a_quarantined_file_reach_no_other() {
     let fs = SimFs::default();
     let shard = open(&fs).expect("opens");
-    write(&shard, 1, 5, 1).expect("room");
-    shard.snapshot().expect("room");
+    write(&shard, 1, 5, 1).expect("enough space");
+    shard.snapshot().expect("enough space");
     shard.delete(Selection::Measurement(b"m"), TimeRange::new(2, 3)).expect("deleted");
     shard.snapshot().expect("nothing to write, and the log goes");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let path = Path::new("/shard/000000001-000000001.tsm");
-    fs.rename(path, &path.with_extension("tsm.bad")).expect("there");
+    fs.rename(path, &path.with_extension("tsm.bad")).expect("exists");
     let shard = open(&fs).expect("opens");
-    write(&shard, 2, 4, 2).expect("room");
-    shard.snapshot().expect("room");
-    shard.close().expect("in order");
+    write(&shard, 2, 4, 2).expect("enough space");
+    shard.snapshot().expect("enough space");
+    shard.close().expect("closes");
     let shard = open(&fs).expect("opens");
     assert_eq!(read(&shard, "again").into_keys().collect::<Vec<_>>(), [2, 3, 4]);
 }
@@ -318,7 +318,7 @@ fn a_delete_on_a_full_disk_tells_its_outcome() {
     for space in (0..).step_by(64) {
         let fs = SimFs::default();
         let shard = open(&fs).expect("opens");
-        write(&shard, 1, 40, 1).and_then(|()| shard.snapshot()).expect("room");
+        write(&shard, 1, 40, 1).and_then(|()| shard.snapshot()).expect("enough space");
         fs.set_space(Some(space));
         let Err(error) = shard.delete(Selection::Measurement(b"m"), TimeRange::new(1, 30)) else { break };
         fs.set_space(None);

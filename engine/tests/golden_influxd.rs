@@ -209,7 +209,7 @@ fn an_influxd_directory_gives_the_same_answers() {
     assert_answers(&shards, "as influxd left it");
     for compact in [Compact::Fast, Compact::Full] {
         for shard in &shards {
-            shard.snapshot().expect("room");
+            shard.snapshot().expect("enough space");
             shard.compact(compact).expect("compacts");
         }
         assert_answers(&shards, "compacted");
@@ -217,7 +217,7 @@ fn an_influxd_directory_gives_the_same_answers() {
             .into_iter()
             .map(|shard| {
                 let dirs = shard.dirs().clone();
-                shard.close().expect("in order");
+                shard.close().expect("closes");
                 open(dirs)
             })
             .collect();

@@ -72,10 +72,10 @@ fn a_snapshot_writes_influxdbs_file() {
     let segments = names("snapshot", &[".wal"]);
     let (_root, dirs) = shard(&[], &segments);
     let shard = engine::open(dirs.clone(), options()).expect("an InfluxDB shard");
-    let report = shard.snapshot().expect("room");
+    let report = shard.snapshot().expect("enough space");
     assert_eq!(report.files, [dirs.data.join(Path::new(file).file_name().expect("a name"))]);
     assert_eq!(fs::read(&report.files[0]).expect("written"), vector(file));
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     for segment in segments {
         let segment = dirs.wal.join(Path::new(&segment).file_name().expect("a name"));
         assert!(!segment.exists(), "its values are in the file");
@@ -151,14 +151,14 @@ fn a_log_that_contradicts_a_file_is_reported() {
     let write = |dirs: &Dirs, line: &[u8]| {
         let options = tsmith_engine::LineOptions::new(tsmith_engine::Timestamp(0));
         let shard = engine::open(dirs.clone(), self::options()).expect("opens");
-        assert!(shard.write_lines(line, &options).expect("room").ack.is_some());
+        assert!(shard.write_lines(line, &options).expect("enough space").ack.is_some());
         shard
     };
     let shard_of_file = write(&dirs, b"m v=1.5 1\n");
-    shard_of_file.snapshot().expect("room");
-    shard_of_file.close().expect("in order");
+    shard_of_file.snapshot().expect("enough space");
+    shard_of_file.close().expect("closes");
     let (_two, other) = shard(&[], &[]);
-    write(&other, b"m v=2i 2\n").close().expect("in order");
+    write(&other, b"m v=2i 2\n").close().expect("closes");
     for entry in fs::read_dir(&other.wal).expect("a log").map(|entry| entry.expect("an entry").path()) {
         fs::copy(&entry, dirs.wal.join(entry.file_name().expect("a name"))).expect("copied");
     }

@@ -106,7 +106,7 @@ fn influxd_and_ours_take_turns_on_one_shard() {
     let shard = engine::open(shard_dirs(root), Options::default()).expect("influxd's shard");
     assert_ours_holds(&shard, 3300);
     shard.snapshot().expect("a file");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let server = Influxd::start(root).expect("is installed");
     assert_influxd_holds(&server, 3300);
     server.end("-TERM");
@@ -127,7 +127,7 @@ fn influxd_refuses_a_file_of_another_encoder() {
         shard.write_lines(lines(0..10).as_bytes(), &LineOptions::new(Timestamp(0))).expect("written");
     assert!(written.ack.is_some());
     let report = shard.snapshot().expect("a file");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     std::fs::copy(&report.files[0], shard_dirs(root).data.join("000000009-000000001.tsm")).expect("copied");
     let server = Influxd::start(root).expect("is installed");
     let answer = server.query("SELECT * FROM \"m x\"");
@@ -153,7 +153,7 @@ fn influxd_refuses_a_field_with_two_types() {
         let shard = engine::open(shard_dirs(root), options).expect("influxd's shard");
         let report = shard.write_lines(line, &LineOptions::new(Timestamp(0))).expect("written");
         shard.snapshot().expect("a file");
-        shard.close().expect("in order");
+        shard.close().expect("closes");
         report
     };
     let refused = write(None);
@@ -257,7 +257,7 @@ fn influxd_and_ours_see_each_others_deletes() {
     assert_eq!(shard.files().len(), 1);
     assert_both_hold(None, Some(&shard), &left, "ours, compacted");
     ours_deletes(&shard, &mut left, 0..10);
-    shard.close().expect("in order");
+    shard.close().expect("closes");
 
     let server = Influxd::start(root).expect("is installed");
     assert_both_hold(Some(&server), None, &left, "influxd, after compaction");
@@ -272,7 +272,7 @@ fn influxd_and_ours_see_each_others_deletes() {
     shard.snapshot().expect("a file");
     shard.compact(tsmith_engine::Compact::Fast).expect("compacts");
     assert_both_hold(None, Some(&shard), &left, "ours, compacted again");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let server = Influxd::start(root).expect("is installed");
     assert_both_hold(Some(&server), None, &left, "influxd at the end");
     server.end("-TERM");
@@ -322,7 +322,7 @@ fn influxd_finds_fields_of_new_types_and_new_series() {
             server.end("-TERM");
             let shard = open();
             shard.snapshot().expect("a file");
-            shard.close().expect("in order");
+            shard.close().expect("closes");
         }
     }
 }

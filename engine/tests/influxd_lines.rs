@@ -312,7 +312,7 @@ fn names_that_are_not_utf8_are_refused() {
     let report = shard.write_lines(text, &LineOptions::new(Timestamp(0))).expect("written");
     assert!(report.rejected.iter().all(|line| matches!(line.reason, Reason::NotUtf8 { .. })));
     assert_eq!((report.points, report.rejected.len()), (1, 2));
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let server = Influxd::start(root).expect("is installed");
     let answer = server.query("SELECT count(v) FROM m");
     assert_eq!(answer["results"][0]["series"][0]["values"][0][1], 2, "{answer}");

@@ -22,9 +22,9 @@ fn open(dirs: &Dirs, flags: &[(&str, &str)]) -> Result<Box<dyn Driver>> {
 
 fn write_and_close(dirs: &Dirs, flags: &[(&str, &str)]) {
     let engine = open(dirs, flags).expect("opens");
-    let report = engine.write_lines(LINE, &LineOptions::new(Timestamp(0))).expect("room");
+    let report = engine.write_lines(LINE, &LineOptions::new(Timestamp(0))).expect("enough space");
     assert!(report.ack.is_some());
-    engine.close().expect("in order");
+    engine.close().expect("closes");
 }
 
 /// Story: an InfluxDB shard without TSM files and with an empty log was treated as a new directory. It could
@@ -62,7 +62,7 @@ fn other_parts_are_refused() {
     }
     let engine = open(&dirs, &[]).expect("the parts of the manifest");
     assert_eq!(engine.recovery().records, 1);
-    engine.close().expect("in order");
+    engine.close().expect("closes");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_second_engine_and_a_null_log_are_refused() {
     let first = open(&dirs, &[]).expect("opens");
     let error = open(&dirs, &[]).err().expect("in use");
     assert!(matches!(error.kind(), ErrorKind::InUse), "{error}");
-    first.close().expect("in order");
+    first.close().expect("closes");
     // Without its manifest it is an InfluxDB directory. Parts that would lose or hide its data are refused.
     fs::remove_file(root.path().join("tsmith.manifest")).expect("removed");
     write_and_close(&dirs, &[]);
@@ -209,7 +209,7 @@ fn a_copy_without_its_log_uses_no_other() {
     for to in ["data/db/rp/2", "data2/db/rp/1", "backup/1"] {
         let data = root.path().join(to);
         copy(&original.data, &data);
-        let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
+        let found = Manifest::read(&OsFs, &data).expect("valid").expect("exists");
         let error = found.wal_directory(&data).expect_err("another's");
         let ErrorKind::LogElsewhere { end, .. } = error.kind() else { panic!("{to}: {error}") };
         assert_eq!(end.as_deref(), Some(Path::new("data/db/rp/1")), "{to}: {error}");
@@ -222,8 +222,8 @@ fn a_copy_without_its_log_uses_no_other() {
         assert!(matches!(error.kind(), ErrorKind::NoLogDirectory), "{to}: {error}");
         fs::create_dir_all(&own.wal).expect("made");
         write_and_close(&own, &[]);
-        let found = Manifest::read(&OsFs, &data).expect("whole").expect("there");
-        assert_eq!(found.wal_directory(&data).expect("its own"), own.wal.canonicalize().expect("there"));
+        let found = Manifest::read(&OsFs, &data).expect("valid").expect("exists");
+        assert_eq!(found.wal_directory(&data).expect("its own"), own.wal.canonicalize().expect("exists"));
         assert_eq!((records(&own).expect("its own"), records(&original).expect("untouched")), (1, 1));
     }
 }
@@ -243,6 +243,6 @@ fn a_named_log_replaces_one_that_is_gone() {
     let error = records(&dirs).expect_err("gone");
     assert!(matches!(error.kind(), ErrorKind::NoLogDirectory), "{error}");
     assert_eq!(records(&moved).expect("named"), 1);
-    let found = Manifest::read(&OsFs, &dirs.data).expect("whole").expect("there");
+    let found = Manifest::read(&OsFs, &dirs.data).expect("valid").expect("exists");
     assert_eq!(found.wal, Path::new("../../../../disk"));
 }

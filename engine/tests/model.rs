@@ -125,7 +125,7 @@ fn write(engine: &DynEngine<SimFs>, series: &[usize], fields: usize, from: i64, 
             builder.commit(time);
         }
     }
-    let _ack = engine.write(&builder.finish()).expect("room");
+    let _ack = engine.write(&builder.finish()).expect("enough space");
 }
 
 fn check(
@@ -187,10 +187,10 @@ fn play(ops: &[Op], names: &str) {
                 }
             }
             Op::Delete(what, from, to) => delete(&engine, &mut model, *what, (*from, *to)),
-            Op::Snapshot => drop(engine.snapshot().expect("room")),
+            Op::Snapshot => drop(engine.snapshot().expect("enough space")),
             Op::Compact(what) => drop(engine.compact(*what).expect("compacts")),
             Op::Close => {
-                engine.close().expect("in order");
+                engine.close().expect("closes");
                 engine = open(&fs, names);
             }
             Op::Crash(seed) => {
@@ -212,7 +212,7 @@ fn play(ops: &[Op], names: &str) {
             assert!(!has_points || named.contains(&key(series, field).to_composite()));
         }
     }
-    engine.snapshot().expect("room");
+    engine.snapshot().expect("enough space");
     engine.compact(Compact::Full).expect("compacts");
     let named = engine.keys();
     for series in 0..SERIES.len() {

@@ -42,9 +42,9 @@ fn open<F: Fs>(fs: &F, dir: &Path) -> DynEngine<F> {
 
 fn write<F: Fs>(shard: &DynEngine<F>, times: std::ops::Range<i64>) {
     let lines: String = times.map(|time| format!("m v={time}i {time}\n")).collect();
-    let report = shard.write_lines(lines.as_bytes(), &LineOptions::new(Timestamp(0))).expect("room");
+    let report = shard.write_lines(lines.as_bytes(), &LineOptions::new(Timestamp(0))).expect("enough space");
     assert!(report.rejected.is_empty(), "{:?}", report.rejected);
-    shard.snapshot().expect("room");
+    shard.snapshot().expect("enough space");
 }
 
 #[test]
@@ -58,10 +58,10 @@ fn outside_blocks_are_compacted_and_repaired() {
     assert_eq!(shard.files().len(), 1);
     assert_eq!(shard.read(KEY, TimeRange::ALL).expect("reads").len(), 2500);
     let path = shard.files()[0].path().to_owned();
-    shard.close().expect("in order");
+    shard.close().expect("closes");
 
     // One byte of the first block.
-    let file = fs.open(&path).expect("there");
+    let file = fs.open(&path).expect("exists");
     let mut byte = [0];
     assert_eq!(file.read_at(&mut byte, 20).expect("readable"), 1);
     file.write_all_at(&[byte[0] ^ 1], 20).and_then(|()| file.sync_all()).expect("written");
@@ -80,7 +80,7 @@ fn outside_blocks_are_compacted_and_repaired() {
 #[test]
 fn the_manifest_names_the_outside_encoder() {
     let fs = SimFs::default();
-    open(&fs, Path::new(DIR)).close().expect("in order");
+    open(&fs, Path::new(DIR)).close().expect("closes");
     let manifest = Manifest::read(&fs, Path::new(DIR)).expect("readable").expect("is there");
     assert_eq!(manifest.parts, parts());
     let standard = Registry::standard_on(&fs);
@@ -94,7 +94,7 @@ fn outside_blocks_need_their_encoder() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(&OsFs, dir.path());
     write(&shard, 0..10);
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let read = |registry| {
         let view = View::open(&registry, dir.path(), Some(&dir.path().join("wal"))).expect("opens");
         assert_eq!(view.problems().len(), 0, "{:?}", view.problems());
@@ -114,7 +114,7 @@ fn a_missing_log_is_reported() {
     let registry = Registry::standard().log::<NativeLog>("mine", "another name");
     let parts = Parts { log: "mine".into(), ..Parts::default() };
     let shard = registry.open(&parts, Dirs::under(dir.path()), options()).expect("opens");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let problems = |registry| {
         let view = View::open(&registry, dir.path(), Some(&dir.path().join("wal"))).expect("opens");
         view.problems().iter().map(|error| error.kind().clone()).collect::<Vec<_>>()

@@ -35,20 +35,20 @@ fn a_waiting_writer_triggers_a_snapshot() {
         assert!(report.ack.is_some());
     }
     assert_eq!(shard.files().len(), 1);
-    shard.close().expect("in order");
+    shard.close().expect("closes");
 }
 
 #[test]
 fn a_waiting_writer_is_woken_when_the_engine_closes() {
     let dir = tempfile::tempdir().expect("a directory");
     let shard = open(&dir, Duration::from_secs(10 * 60), false);
-    let report = shard.write_lines(&line(1, 900_000), &LineOptions::new(Timestamp(0))).expect("room");
+    let report = shard.write_lines(&line(1, 900_000), &LineOptions::new(Timestamp(0))).expect("enough space");
     assert!(report.ack.is_some());
     let waiting = shard.clone();
     let writer =
         thread::spawn(move || waiting.write_lines(&line(2, 900_000), &LineOptions::new(Timestamp(0))).err());
     thread::sleep(Duration::from_millis(50));
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     assert!(writer.join().expect("no panic").is_some(), "it was not written");
 }
 
@@ -61,7 +61,7 @@ fn a_writer_does_not_wait_for_failing_snapshots() {
     let options = Options { cache_bytes_max: Some(1 << 20), when_full, ..Options::default() };
     let shard = engine::open_on(fs.clone(), Dirs::under(Path::new("/d")), options).expect("a new directory");
     let write = |time, bytes| shard.write_lines(&line(time, bytes), &LineOptions::new(Timestamp(0)));
-    assert!(write(1, 900_000).expect("room").ack.is_some());
+    assert!(write(1, 900_000).expect("enough space").ack.is_some());
     fs.set_space(Some(0));
     let error = write(2, 900_000).expect_err("no snapshot succeeds");
     assert!(matches!(error.kind(), ErrorKind::SnapshotsFail(_)), "{error}");
@@ -72,5 +72,5 @@ fn a_writer_does_not_wait_for_failing_snapshots() {
     for time in [3, 4] {
         assert!(write(time, 900_000).expect("a snapshot frees memory").ack.is_some());
     }
-    shard.close().expect("in order");
+    shard.close().expect("closes");
 }

@@ -39,19 +39,19 @@ fn shard() -> SimFs {
             builder.commit(time);
         }
     }
-    let _ack = shard.write(&builder.finish()).expect("room");
-    shard.snapshot().expect("room");
+    let _ack = shard.write(&builder.finish()).expect("enough space");
+    shard.snapshot().expect("enough space");
     for time in [3, 5] {
         let key = Selection::Key(FieldKey::new(b"b", b"v"));
         shard.delete(key, TimeRange::new(time, time)).expect("deleted");
     }
     shard.snapshot().expect("nothing to write, and the log goes");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     fs
 }
 
 fn corruption(fs: &SimFs, path: &str, at: u64) -> Vec<u8> {
-    let file = fs.open(Path::new(path)).expect("there");
+    let file = fs.open(Path::new(path)).expect("exists");
     let mut byte = [0];
     assert_eq!(file.read_at(&mut byte, at).expect("readable"), 1);
     file.write_all_at(&[byte[0] ^ 0x10], at).and_then(|()| file.sync_all()).expect("written");
@@ -161,7 +161,7 @@ fn an_interrupted_repair_can_be_repeated() {
 #[test]
 fn a_file_without_a_valid_block_is_quarantined() {
     let fs = shard();
-    let reader = tsmith_tsm::Reader::new(fs.read(Path::new(TSM)).expect("there").into()).expect("valid");
+    let reader = tsmith_tsm::Reader::new(fs.read(Path::new(TSM)).expect("exists").into()).expect("valid");
     for entry in reader.keys().flat_map(tsmith_tsm::KeyEntry::entries) {
         corruption(&fs, TSM, entry.offset);
     }
@@ -186,7 +186,7 @@ fn a_repair_that_fails_changes_nothing() {
 #[test]
 fn a_corrupt_footer_loses_no_block() {
     let fs = shard();
-    let len = fs.read(Path::new(TSM)).expect("there").len() as u64;
+    let len = fs.read(Path::new(TSM)).expect("exists").len() as u64;
     corruption(&fs, TSM, len - 5);
     let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
     assert_eq!((done.salvage.kept_blocks, done.salvage.dropped_blocks(), done.gone), (4, 0, false));
@@ -198,7 +198,7 @@ fn a_corrupt_footer_loses_no_block() {
 #[test]
 fn without_an_index_nothing_is_guessed() {
     let fs = shard();
-    let bytes = fs.read(Path::new(TSM)).expect("there");
+    let bytes = fs.read(Path::new(TSM)).expect("exists");
     let index_at = u64::from_be_bytes(*bytes.last_chunk().expect("a footer"));
     fs.open(Path::new(TSM)).and_then(|file| file.set_len(index_at)).expect("cut");
     let before = fs.snapshot();
@@ -215,7 +215,7 @@ fn without_an_index_nothing_is_guessed() {
 fn valid_tombstones_are_kept() {
     let fs = shard();
     // The second gzip member. Its length follows sixteen bytes of header.
-    let bytes = fs.read(Path::new(TOMBSTONE)).expect("there");
+    let bytes = fs.read(Path::new(TOMBSTONE)).expect("exists");
     let members = bytes.windows(4).enumerate().filter(|(_, window)| *window == [0x1f, 0x8b, 8, 4]);
     let second = members.map(|(at, _)| at).nth(1).expect("two deletes");
     let len = u32::from_be_bytes(bytes[second + 16..second + 20].try_into().expect("four bytes"));
@@ -230,7 +230,7 @@ fn valid_tombstones_are_kept() {
     assert!(fs.read(Path::new("/shard/000000001-000000001.tombstone.bad")).is_ok());
 
     let fs = shard();
-    let file = fs.open(Path::new(TOMBSTONE)).expect("there");
+    let file = fs.open(Path::new(TOMBSTONE)).expect("exists");
     file.set_len(end - 6).and_then(|()| file.sync_all()).expect("cut");
     let done = repair::tombstones(&fs, Path::new(TOMBSTONE), false).expect("repaired");
     assert_eq!((done.salvage.believed, done.salvage.salvage.lost.len()), (1, 1), "its key is in the file");
@@ -247,7 +247,7 @@ fn a_corrupt_manifest_is_rewritten() {
     let parts = "hashmap/mmap/snappy".parse().expect("three names");
     let manifest = Manifest { parts, wal: "wal".into(), data: None, typing: FieldTyping::Series };
     manifest.write(&fs, Path::new(DIR)).expect("written");
-    let good = fs.read(path).expect("there");
+    let good = fs.read(path).expect("exists");
     let lines: Vec<&str> = std::str::from_utf8(&good).expect("text").lines().collect();
     for at in 0..good.len() {
         let fs = fs.kill();
@@ -269,9 +269,9 @@ fn a_corrupt_manifest_is_rewritten() {
             assert!(lines[hit] == "wal wal", "byte {at}: {done:?}");
             continue;
         };
-        assert_eq!(fs.read(&done.quarantined.expect("quarantined")).expect("there"), bytes);
+        assert_eq!(fs.read(&done.quarantined.expect("quarantined")).expect("exists"), bytes);
         let (made_up, written) = (done.salvage.made_up, done.salvage.manifest);
-        let read = Manifest::read(&fs, Path::new(DIR)).expect("valid").expect("there");
+        let read = Manifest::read(&fs, Path::new(DIR)).expect("valid").expect("exists");
         assert_eq!(read, written, "byte {at}");
         assert!(!made_up.is_empty() || read == manifest, "byte {at}: {made_up:?}");
         // An unreadable line affects no other line.
@@ -296,10 +296,10 @@ fn a_lost_manifest_is_recreated_from_the_directory() {
         let shard =
             engine::open_parts(fs.clone(), "ring/native/zstd", dirs.clone(), options.clone()).expect("opens");
         let lines = LineOptions::new(Timestamp(0));
-        let _report = shard.write_lines(b"a,h=1 v=1 1\na,h=2 v=1i 1", &lines).expect("room");
-        shard.snapshot().expect("room");
-        let _report = shard.write_lines(b"a,h=1 v=2 2", &lines).expect("room");
-        shard.close().expect("in order");
+        let _report = shard.write_lines(b"a,h=1 v=1 1\na,h=2 v=1i 1", &lines).expect("enough space");
+        shard.snapshot().expect("enough space");
+        let _report = shard.write_lines(b"a,h=1 v=2 2", &lines).expect("enough space");
+        shard.close().expect("closes");
         publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"").expect("written");
         let is_inside = dirs.wal.starts_with(DIR);
         if !is_inside {
@@ -316,7 +316,7 @@ fn a_lost_manifest_is_recreated_from_the_directory() {
         // Two series have the field with two types.
         assert_eq!(typing, FieldTyping::Series);
         assert_eq!(wal, if is_inside { Path::new("wal") } else { Path::new("../elsewhere") });
-        let read = Manifest::read(&fs, Path::new(DIR)).expect("valid").expect("there");
+        let read = Manifest::read(&fs, Path::new(DIR)).expect("valid").expect("exists");
         assert_eq!(read.parts, parts);
     }
 }
@@ -337,7 +337,7 @@ fn a_log_that_contradicts_itself_is_repaired() {
             }
             let mut payload = Vec::new();
             log.layout().encode_write(&builder.finish(), &mut payload).expect("short keys");
-            let at = log.append(Record::write(&payload)).expect("room");
+            let at = log.append(Record::write(&payload)).expect("enough space");
             let _durable = log.sync(at).expect("synced");
         };
         let open = |fs: &SimFs| {
@@ -352,10 +352,10 @@ fn a_log_that_contradicts_itself_is_repaired() {
         let mut payload = Vec::new();
         let key = FieldKey::new(b"b", b"v");
         entry::encode_delete_range(TimeRange::ALL, &[key], &mut payload).expect("short keys");
-        let _ = log.append(Record::delete_range(&payload)).expect("room");
+        let _ = log.append(Record::delete_range(&payload)).expect("enough space");
         // After a delete the field may have any type.
         write(&log, &[(b"b", Value::Boolean(true))]);
-        log.close().expect("in order");
+        log.close().expect("closes");
         let fs = fs.kill();
         open(&fs.kill()).expect_err("it contradicts itself");
         let before = fs.snapshot();
@@ -371,8 +371,8 @@ fn a_log_that_contradicts_itself_is_repaired() {
         let read = |series: &[u8]| shard.read(FieldKey::new(series, b"v"), TimeRange::ALL).expect("readable");
         assert_eq!(read(b"a").field_type(), FieldType::Float);
         assert_eq!((read(b"b").len(), read(b"b").field_type()), (1, FieldType::Boolean));
-        shard.snapshot().expect("room");
-        shard.close().expect("in order");
+        shard.snapshot().expect("enough space");
+        shard.close().expect("closes");
         assert_eq!(repair::log(&fs, Some(Path::new(DIR)), dir, None, false).expect("looked at"), []);
     }
     check::<FileLog<SimFs>>("ring/file/tsm1");

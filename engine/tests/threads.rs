@@ -49,11 +49,11 @@ fn live(names: &str, dir: &Path) {
             builder.field(b"v".as_slice().into(), Value::Integer((at as i64) << time)).expect("one type");
             builder.commit(time);
         }
-        let _ack = shard.write(&builder.finish()).expect("room");
+        let _ack = shard.write(&builder.finish()).expect("enough space");
     }
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let shard = open();
-    let report = shard.snapshot().expect("room");
+    let report = shard.snapshot().expect("enough space");
     assert_eq!(report.keys, SERIES as u64);
     for at in 0..SERIES {
         let column = shard.read(FieldKey::new(name(at).as_bytes(), b"v"), TimeRange::ALL).expect("readable");
@@ -61,7 +61,7 @@ fn live(names: &str, dir: &Path) {
         let Values::Integer(values) = column.values() else { panic!("another type") };
         assert_eq!(*values, [at as i64, (at as i64) << 1]);
     }
-    shard.close().expect("in order");
+    shard.close().expect("closes");
 }
 
 /// Story: replay and snapshot panicked if the system refused a thread. A server at its limit went down with a

@@ -34,8 +34,8 @@ fn write(shard: &Simulated) {
         builder.field(b"v".as_slice().into(), Value::Integer(time)).expect("one type");
         builder.commit(time);
     }
-    let _ack = shard.write(&builder.finish()).expect("room");
-    shard.snapshot().expect("room");
+    let _ack = shard.write(&builder.finish()).expect("enough space");
+    shard.snapshot().expect("enough space");
 }
 
 /// A file with points at 0..40 and three deletes that are no longer in the log, and the lengths of the
@@ -48,10 +48,10 @@ fn shard() -> (SimFs, Vec<u64>) {
     for n in 0..3 {
         let range = TimeRange::new(n * 10, n * 10 + 4);
         shard.delete(Selection::Measurement(b"m"), range).expect("deleted");
-        ends.push(fs.read(Path::new(TOMBSTONE)).expect("there").len() as u64);
+        ends.push(fs.read(Path::new(TOMBSTONE)).expect("exists").len() as u64);
     }
     shard.snapshot().expect("nothing to write, and the log goes");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     (fs, ends)
 }
 
@@ -66,7 +66,7 @@ fn times(shard: &Simulated) -> Vec<i64> {
 
 fn with(fs: &SimFs, bytes: &[u8]) -> SimFs {
     let fs = fs.kill();
-    let file = fs.open(Path::new(TOMBSTONE)).expect("there");
+    let file = fs.open(Path::new(TOMBSTONE)).expect("exists");
     file.set_len(0)
         .and_then(|()| file.write_all_at(bytes, 0))
         .and_then(|()| file.sync_all())
@@ -96,7 +96,7 @@ fn is_corruption(error: &tsmith_engine::Error) -> bool {
 #[test]
 fn tombstones_cut_anywhere_are_refused() {
     let (fs, ends) = shard();
-    let complete = fs.read(Path::new(TOMBSTONE)).expect("there");
+    let complete = fs.read(Path::new(TOMBSTONE)).expect("exists");
     let mut refused = 0;
     for len in 0..=complete.len() {
         let what = format!("{len} of {} bytes", complete.len());
@@ -113,7 +113,7 @@ fn tombstones_cut_anywhere_are_refused() {
                 assert!(!ends.contains(&(len as u64)), "{what}: {error}");
                 assert_names_the_file(&error, &what);
                 assert_eq!(
-                    fs.read(Path::new(TOMBSTONE)).expect("there"),
+                    fs.read(Path::new(TOMBSTONE)).expect("exists"),
                     before[Path::new(TOMBSTONE)],
                     "{what}"
                 );
@@ -127,7 +127,7 @@ fn tombstones_cut_anywhere_are_refused() {
 #[test]
 fn a_bit_flip_in_tombstones_is_refused_or_harmless() {
     let (fs, _) = shard();
-    let complete = fs.read(Path::new(TOMBSTONE)).expect("there");
+    let complete = fs.read(Path::new(TOMBSTONE)).expect("exists");
     let mut refused = 0;
     for bit in 0..complete.len() * 8 {
         let mut bytes = complete.clone();
@@ -154,10 +154,10 @@ fn a_corrupt_influxd_delete_behind_ours_is_refused() {
     let delete = |from| {
         let range = TimeRange::new(from, from + 4);
         shard.delete(Selection::Measurement(b"m"), range).expect("deleted");
-        fs.read(Path::new(TOMBSTONE)).expect("there")
+        fs.read(Path::new(TOMBSTONE)).expect("exists")
     };
     let (before, ours) = (delete(0).len(), delete(10));
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let theirs = Tombstone::new(b"m,t=a#!~#v", TimeRange::new(20, 24));
     let TombstoneWrite::Replace { bytes: theirs } = TombstoneFile::default().plan(&[theirs]) else {
         panic!("a new file")
@@ -248,7 +248,7 @@ fn influxd_reads_tombstones_after_our_crash() {
         all[500..2000].iter().map(|key| Tombstone::new(key, TimeRange::ALL)).collect();
     let planned = TombstoneFile::read(&valid).expect("complete").plan(&batch);
     let TombstoneWrite::Append { members, .. } = planned else { panic!("a copy") };
-    assert!(members.len() > 1 && [&valid[..], &members.concat()].concat() == complete, "as it was written");
+    assert!(members.len() > 1 && [&valid[..], &members.concat()].concat() == complete, "the same bytes");
     for (number, member) in members.iter().enumerate() {
         let mut open = member.clone();
         open[MEMBER_OPEN_AT] = member_open_mark(member);
@@ -271,7 +271,7 @@ fn influxd_reads_tombstones_after_our_crash() {
     // Then our engine completes the delete from its log.
     let shard = engine::open(dirs.clone(), options()).expect("opens");
     assert_eq!(shard.keys().iter().filter(|key| key.starts_with(b"m,")).count(), KEYS - 2000);
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let server = Influxd::start(root).expect("is installed");
     let answer = server.query("SELECT count(v) FROM m");
     assert_eq!(answer["results"][0]["series"][0]["values"][0][1], KEYS - 2000, "{answer}");

@@ -212,7 +212,7 @@ fn the_first_text_decides_the_type() {
             if !turned {
                 for (points, (text, turn)) in points.iter_mut().zip(jobs) {
                     let report = shard.write_lines_in_turn(text.as_bytes(), &options, turn);
-                    *points = report.expect("room").points;
+                    *points = report.expect("enough space").points;
                 }
                 return points;
             }
@@ -222,7 +222,7 @@ fn the_first_text_decides_the_type() {
                     let (shard, options) = (&shard, &options);
                     scope.spawn(move || {
                         let report = shard.write_lines_in_turn(text.as_bytes(), options, turn);
-                        *points = report.expect("room").points;
+                        *points = report.expect("enough space").points;
                     });
                 }
             });

@@ -30,12 +30,12 @@ fn try_open(fs: &SimFs) -> tsmith_engine::Result<Shard> {
 
 fn write(fs: &SimFs, lines: &str, snapshot: bool) {
     let shard = try_open(fs).expect("opens");
-    let report = shard.write_lines(lines.as_bytes(), &LineOptions::new(Timestamp(0))).expect("room");
+    let report = shard.write_lines(lines.as_bytes(), &LineOptions::new(Timestamp(0))).expect("enough space");
     assert!(report.rejected.is_empty(), "{:?}", report.rejected);
     if snapshot {
-        shard.snapshot().expect("room");
+        shard.snapshot().expect("enough space");
     }
-    shard.close().expect("in order");
+    shard.close().expect("closes");
 }
 
 /// Appends records that no engine would have accepted.
@@ -49,10 +49,10 @@ fn log(fs: &SimFs, points: &[(&str, Value<'_>, i64)]) {
         builder.commit(*time);
         let mut payload = Vec::new();
         entry::encode_write(&builder.finish(), &mut payload).expect("short keys");
-        let at = log.append(Record::write(&payload)).expect("room");
+        let at = log.append(Record::write(&payload)).expect("enough space");
         let _durable = log.sync(at).expect("synced");
     }
-    log.close().expect("in order");
+    log.close().expect("closes");
 }
 
 fn read(shard: &Shard, series: &str) -> Column {
@@ -109,7 +109,7 @@ fn a_log_that_contradicts_a_file_is_repaired() {
 fn a_file_that_contradicts_an_older_one_is_repaired() {
     let other = SimFs::default();
     write(&other, "a v=0.5 1\na v=0.75 2\nb v=3i 3", true);
-    let newer = other.read(Path::new(FIRST)).expect("there");
+    let newer = other.read(Path::new(FIRST)).expect("exists");
     let fs = SimFs::default();
     write(&fs, "a v=1i 1\nb v=2i 1", true);
     publish_new(&fs, Path::new(SECOND), &newer).expect("written");
@@ -145,7 +145,7 @@ fn a_file_of_only_the_other_type_is_quarantined() {
     write(&other, "a v=0.5 1", true);
     let fs = SimFs::default();
     write(&fs, "a v=1i 1", true);
-    publish_new(&fs, Path::new(SECOND), &other.read(Path::new(FIRST)).expect("there")).expect("written");
+    publish_new(&fs, Path::new(SECOND), &other.read(Path::new(FIRST)).expect("exists")).expect("written");
     let check = LogCheck::with_files(&fs, Path::new(DIR), None);
     let done =
         repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), false)
@@ -187,8 +187,8 @@ fn deleted_points_have_no_type() {
             (&[5][..], FieldType::Boolean),
             "stopped at {stop}"
         );
-        shard.snapshot().expect("room");
-        shard.close().expect("in order");
+        shard.snapshot().expect("enough space");
+        shard.close().expect("closes");
         assert_eq!(read(&try_open(&fs).expect("opens"), "a").times(), [5], "stopped at {stop}");
     }
     assert!(unfinished > 0, "no delete was interrupted");
@@ -258,7 +258,7 @@ fn a_repaired_manifest_considers_the_log() {
     write(&fs, "a,h=1 v=1 1\na,h=2 v=1i 1", false);
     let shard = try_open(&fs).expect("opens");
     shard.delete(Selection::Key(FieldKey::new(b"a,h=1", b"v")), TimeRange::ALL).expect("deleted");
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     publish_new(&fs, Path::new("/shard/tsmith.manifest"), b"tsmith 1\n").expect("written");
     let done = repair::manifest(&Registry::standard_on(&fs), &fs, Path::new(DIR), None, true)
         .expect("looked at")

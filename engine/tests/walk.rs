@@ -18,22 +18,22 @@ fn one_value_goes_from_a_line_to_disk_and_back() {
     // A line becomes a batch. The cache admits it, the log makes it durable, the cache shows it.
     let shard = Shard::open(dirs.clone(), Options::default()).expect("a new directory");
     let line = b"weather,station=JFK temp=39.02 1357020000000000000\n";
-    let report = shard.write_lines(line, &LineOptions::new(Timestamp(0))).expect("room and a disk");
+    let report = shard.write_lines(line, &LineOptions::new(Timestamp(0))).expect("enough space");
     assert!(report.rejected.is_empty() && report.ack.is_some());
     assert_eq!(shard.read(key, TimeRange::ALL).expect("from the cache"), expected);
 
     // After closing and reopening, it comes from the log.
-    shard.close().expect("in order");
+    shard.close().expect("closes");
     let shard = Shard::open(dirs.clone(), Options::default()).expect("the same parts");
     assert_eq!(shard.recovery().records, 1);
     assert_eq!(shard.read(key, TimeRange::ALL).expect("from the replayed cache"), expected);
 
     // A snapshot encodes it into a TSM file and truncates the log.
-    let report = shard.snapshot().expect("room on the disk");
+    let report = shard.snapshot().expect("enough space");
     assert_eq!((report.files.len(), report.keys, report.values), (1, 1, 1));
     assert_eq!(shard.cache_bytes(), 0);
     assert_eq!(shard.read(key, TimeRange::ALL).expect("from the file"), expected);
-    shard.close().expect("in order");
+    shard.close().expect("closes");
 
     let shard = Shard::open(dirs, Options::default()).expect("the same parts");
     assert_eq!(shard.recovery().records, 0);
