@@ -155,7 +155,7 @@ pub(crate) fn write_rfc3339(time: i64, out: &mut String) {
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     let written =
         write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds:09}Z");
-    debug_assert!(written.is_ok(), "strings take all");
+    debug_assert!(written.is_ok(), "writing to a string cannot fail");
 }
 
 /// A time as text; see [`write_rfc3339`].

@@ -71,7 +71,7 @@ impl CompactArgs {
             ReportFormat::Table => table(&report, !failures.is_empty(), text),
             ReportFormat::Json => json(&report, text),
         };
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.flush()?;
         Ok(Outcome::of(!failures.is_empty()))
     }

@@ -100,7 +100,7 @@ impl Delete {
                     .and_then(|()| writeln!(text, "{done} {} of {counted}{and}", count(points, "point")))
             }
         };
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.flush()?;
         match &self.key {
             _ if !found.is_empty() => {}

@@ -118,7 +118,7 @@ impl Inspect {
         Skipped::note_all(&skipped);
         if self.format == ReportFormat::Json {
             let written = serde_json::to_writer_pretty(out.text(), &report);
-            debug_assert!(written.is_ok(), "vectors take all");
+            debug_assert!(written.is_ok(), "writing to a vector cannot fail");
             out.text().push(b'\n');
         }
         out.flush()?;
@@ -161,7 +161,7 @@ impl Content {
 impl Inspected {
     fn print(&self, out: &mut Out) -> Result<()> {
         let written = writeln!(out.text(), "{}", printable(&self.path));
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         match &self.content {
             Content::Manifest(content) => content.print(out),
             Content::Tsm(content) => content.print(out),

@@ -50,6 +50,6 @@ impl Visit for Text {
             "message" => write!(self.message, "{value:?}"),
             name => write!(self.rest, ": {name}: {value:?}"),
         };
-        debug_assert!(written.is_ok(), "strings take all");
+        debug_assert!(written.is_ok(), "writing to a string cannot fail");
     }
 }

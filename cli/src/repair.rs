@@ -108,7 +108,7 @@ impl RepairArgs {
                 writeln!(out.text(), "{}, {end}", count(report.files.len() as u64, "file"))
             }
         };
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.flush()?;
         // The files that were repaired before the failure are reported first.
         if let Some(failure) = failures.pop_if(|_| !tree.is_above) {

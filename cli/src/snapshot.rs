@@ -54,7 +54,7 @@ impl Snapshot {
             ReportFormat::Table => table(&report, text),
             ReportFormat::Json => json(&report, text),
         };
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.flush()?;
         Ok(opened)
     }

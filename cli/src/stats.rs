@@ -16,7 +16,7 @@ use crate::args::{ReportFormat, WalOrNone};
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Outcome, Result, complain};
 use crate::inspect::encoding::Encoding;
-use crate::output::Out;
+use crate::output::{Out, count};
 use crate::place::{Member, Place, Skipped, list};
 use crate::progress::{Bar, When, percent};
 use crate::shard_types::{ShardTypes, TypesDiffer};
@@ -175,7 +175,7 @@ impl Stats {
             (ReportFormat::Json, true) => json(&all, out.text()),
             (ReportFormat::Json, false) => json(&all.total, out.text()),
         };
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.flush()?;
         Ok(outcome)
     }
@@ -387,12 +387,14 @@ impl Report {
             writeln!(out, "from              {}", rfc3339_text(min))?;
             writeln!(out, "to                {}", rfc3339_text(max))?;
         }
-        writeln!(out, "TSM files         {:>14}  in {} generations", self.files, self.generations)?;
+        let generations = count(self.generations, "generation");
+        writeln!(out, "TSM files         {:>14}  in {generations}", self.files)?;
         writeln!(out, "TSM bytes         {:>14}", self.file_bytes)?;
         writeln!(out, "blocks            {:>14}", self.blocks)?;
         writeln!(out, "stored values     {:>14}", self.stored_values)?;
         writeln!(out, "bytes per value   {:>14}", per_value(self.file_bytes, self.stored_values))?;
-        writeln!(out, "log               {:>14}  bytes in {} segments", self.log_bytes, self.log_segments)?;
+        let segments = count(self.log_segments, "segment");
+        writeln!(out, "log bytes         {:>14}  in {segments}", self.log_bytes)?;
         let heads = ["series", "keys", "values", "blocks", "block bytes", "bytes/value"];
         for (title, parts) in [
             (

@@ -234,7 +234,7 @@ impl Verify {
                 written
             }
         };
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.flush()
     }
 }
@@ -253,7 +253,7 @@ impl Shard {
             Some(error) => writeln!(out.text(), "{word} {path}: {error}"),
             None => writeln!(out.text(), "{word} {path}: {files}, {problems} with problems, {values}"),
         };
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.flush()
     }
 }

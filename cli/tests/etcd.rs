@@ -1,17 +1,14 @@
 //! Directories of etcd: reports and exit codes of `inspect`, `verify` and `repair`.
 
+mod support;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use bytes::Bytes;
+use support::{content, with_json as tsmith};
 use tsmith_wal::etcd::{DiskStorage, Entry, EntryKind, HardState, Snapshot, Storage, WalOptions};
 use tsmith_wal::fs::{Fs, OsFs};
-
-fn tsmith(arguments: &[&str], path: &Path) -> (Output, serde_json::Value) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tsmith")).args(arguments).arg(path).output().expect("runs");
-    let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    (output, json)
-}
 
 /// A member's storage: entries in two segments, one snapshot.
 fn member(root: &Path) {
@@ -79,22 +76,6 @@ fn a_renamed_segment_is_recognized_by_its_content() {
     assert!(output.status.code() == Some(1) && reason.contains("<number>-<index>.wal"), "{reason}");
 }
 
-/// The files below a directory with their bytes.
-fn all_files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files.extend(all_files(&path));
-        } else {
-            let bytes = std::fs::read(&path).expect("reads");
-            files.push((path, bytes));
-        }
-    }
-    files.sort();
-    files
-}
-
 /// Story: an import wrote an engine into the snapshots of an etcd member, which hid their corruption. A delete or repair
 /// changed the engine of a replica, so that it differed from the other replicas.
 #[test]
@@ -124,11 +105,11 @@ fn members_and_replicas_are_not_written_to() {
     let files = replica.join("files-0000000000000014");
     std::fs::create_dir(&files).expect("a directory");
     for (path, bytes) in
-        all_files(&engine).into_iter().filter(|(path, _)| path.extension() == Some("tsm".as_ref()))
+        content(&engine).into_iter().filter(|(path, _)| path.extension() == Some("tsm".as_ref()))
     {
         std::fs::write(files.join(path.file_name().expect("a name")), bytes).expect("writes");
     }
-    let before = all_files(scratch.path());
+    let before = content(scratch.path());
     let member_dirs = [scratch.path().join("m"), root.clone(), root.join("wal"), root.join("snap")];
     let replica_dirs =
         [scratch.path().join("group"), replica.clone(), engine.clone(), engine.join("wal"), files];
@@ -168,21 +149,21 @@ fn members_and_replicas_are_not_written_to() {
     }
     let said = run(&["export"], &replica).stderr;
     assert!(String::from_utf8_lossy(&said).contains("engine-0000000000000014"));
-    assert!(all_files(scratch.path()) == before, "something was changed");
+    assert!(content(scratch.path()) == before, "something was changed");
     // A valid engine passes. Corruption is reported and not repaired.
     assert!(run(&["repair"], &engine).status.success());
     let is_tsm = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "tsm");
-    let tsm = before.iter().map(|(path, _)| path).find(is_tsm).expect("a TSM file");
+    let tsm = before.keys().find(is_tsm).expect("a TSM file");
     let mut bytes = std::fs::read(tsm).expect("reads");
     bytes[12] ^= 1;
     std::fs::write(tsm, bytes).expect("writes");
-    let corrupt = all_files(&engine);
+    let corrupt = content(&engine);
     for path in [&engine, &replica, tsm] {
         let output = run(&["repair"], path);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains("replica"), "{}: {output:?}", path.display());
     }
-    assert!(all_files(&engine) == corrupt, "a repair changed the engine of a replica");
+    assert!(content(&engine) == corrupt, "a repair changed the engine of a replica");
 }
 
 /// Story: after a zeroed length, bytes remained that opening zeros. `verify` did not report them.

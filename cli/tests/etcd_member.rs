@@ -1,10 +1,12 @@
 //! An etcd member: problems that `verify` must report, and how `repair` fixes them.
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use bytes::Bytes;
+use support::with_json as tsmith;
 use tsmith_wal::etcd::{DiskStorage, Entry, EntryKind, HardState, RawRecords, Snapshot, Storage, WalOptions};
 use tsmith_wal::fs::OsFs;
 
@@ -14,12 +16,6 @@ const META: [u8; 80] = [
     0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0x0b, 0, 0, 0, 0, 0, 0, 0, 0x36, 0, 0, 0, 0, 0, 0, 0, 0x59, 0xc5, 0x8f, 0x02, 0xce, 0xf5, 0x0c, 0xf7,
 ];
-
-fn tsmith(arguments: &[&str], path: &Path) -> (Output, serde_json::Value) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tsmith")).args(arguments).arg(path).output().expect("runs");
-    let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    (output, json)
-}
 
 /// A member directory with metadata, a database, entries 1 to 30, and snapshots 10 and 20.
 fn member(root: &Path) -> PathBuf {
@@ -48,10 +44,8 @@ fn member(root: &Path) -> PathBuf {
 }
 
 fn segments(member: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(member.join("wal")).expect("a directory");
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let mut paths = support::paths(&member.join("wal"));
     paths.retain(|path| path.extension() == Some("wal".as_ref()));
-    paths.sort();
     paths
 }
 

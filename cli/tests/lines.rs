@@ -32,11 +32,11 @@ fn an_incomplete_line_is_rejected_alone() {
     let scratch = Scratch::new();
     let mut text = "log,h=a msg=\"torn\n".to_owned();
     for i in 0..20_000 {
-        writeln!(text, "log,h=b msg=\"good {i}\",n={i}i {i}").expect("strings take all");
+        writeln!(text, "log,h=b msg=\"good {i}\",n={i}i {i}").expect("writing to a string cannot fail");
     }
     text.push_str("log,h=a msg=\"torn again\n");
     for i in 0..20_000 {
-        writeln!(text, "cpu,h=b v={i} {i}").expect("strings take all");
+        writeln!(text, "cpu,h=b v={i} {i}").expect("writing to a string cannot fail");
     }
     let (input, dir, rejects) = (scratch.file("x.lp", &text), scratch.path("d"), scratch.path("bad.lp"));
     run("import {} {} --rejects {}", &[&dir, &input, &rejects]).exits(1).says(&[
@@ -60,7 +60,8 @@ fn many_incomplete_lines_are_each_rejected() {
     let scratch = Scratch::new();
     let mut text = String::new();
     for i in 0..30_000 {
-        writeln!(text, "log,size=5\" msg=\"torn {i}\ncpu v={i} {i}").expect("strings take all");
+        writeln!(text, "log,size=5\" msg=\"torn {i}\ncpu v={i} {i}")
+            .expect("writing to a string cannot fail");
     }
     let (input, dir) = (scratch.file("x.lp", &text), scratch.path("d"));
     run("import {} {}", &[&dir, &input]).exits(1).says(&["60000 lines", "30000 points", "30000 rejected"]);
@@ -74,7 +75,7 @@ fn strings_span_lines_across_batches() {
     for i in 0..600 {
         let lines: Vec<String> = "abcdefghijkl".chars().map(|c| c.to_string().repeat(10)).collect();
         let string = lines.join("\n");
-        writeln!(text, "test,host=h v=\"{string}\" {i}").expect("strings take all");
+        writeln!(text, "test,host=h v=\"{string}\" {i}").expect("writing to a string cannot fail");
     }
     let input = scratch.file("x.lp", &text);
     for batch in ["1", "7", "5000"] {
@@ -223,7 +224,7 @@ fn a_choice_that_matches_nothing_is_an_error() {
     let scratch = Scratch::new();
     let mut many = "m v=0 0\n".repeat(200);
     for i in 0..7 {
-        writeln!(many, "# CONTEXT-DATABASE: db{i}\nm v={i} {i}").expect("strings take all");
+        writeln!(many, "# CONTEXT-DATABASE: db{i}\nm v={i} {i}").expect("writing to a string cannot fail");
     }
     // In `many`, the comments come long after the head that identifies a dump.
     for (name, text, flags, more) in [

@@ -133,7 +133,7 @@ impl Ledger {
         let rate = values as f64 / seconds.max(1e-9);
         let range = times.map(times::text).unwrap_or_default();
         let text = format!(
-            "imported {lines} lines: {points} points, {values} values{widened}, {rejected} rejected, {seconds:.3} s, {rate:.0} values/s{range}"
+            "read {lines} lines: {points} points, {values} values{widened}, {rejected} rejected, {seconds:.3} s, {rate:.0} values/s{range}"
         );
         let _ = writeln!(io::stderr(), "{text}");
         if statements + elsewhere > 0 {

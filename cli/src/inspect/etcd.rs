@@ -11,7 +11,7 @@ use tsmith_wal::etcd::{
 
 use crate::etcd::{self, AfterEnd};
 use crate::exit::{Failure, Result};
-use crate::output::Out;
+use crate::output::{Out, count};
 use crate::place::list;
 use crate::problem::Problem;
 use crate::read;
@@ -197,10 +197,9 @@ impl Log {
     pub(super) fn print(&self, out: &mut Out) -> Result<()> {
         let mut written = Ok(());
         for Segment { name, bytes, used_bytes, records, error } in &self.segments {
-            let count = records.len();
-            written = written.and_then(|()| {
-                writeln!(out.text(), "  {name}: {bytes} bytes, {used_bytes} used, {count} records")
-            });
+            let number = count(records.len() as u64, "record");
+            written = written
+                .and_then(|()| writeln!(out.text(), "  {name}: {bytes} bytes, {used_bytes} used, {number}"));
             for record in records {
                 written = written.and_then(|()| record.print(out.text()));
                 out.spill()?;
@@ -218,7 +217,7 @@ impl Log {
         if let Some(error) = &self.error {
             written = written.and_then(|()| writeln!(out.text(), "  ERROR {error}"));
         }
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.spill()
     }
 }
@@ -260,7 +259,7 @@ impl Snapshot {
         if let Some(error) = &self.error {
             written = written.and_then(|()| writeln!(out.text(), "  ERROR {error}"));
         }
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.spill()
     }
 }

@@ -54,7 +54,7 @@ impl Content {
         for error in &self.errors {
             written = written.and_then(|()| writeln!(out.text(), "  {what} {error}"));
         }
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.spill()
     }
 }

@@ -61,7 +61,7 @@ impl Content {
                 printable(wal)
             ),
         };
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.spill()
     }
 }

@@ -12,7 +12,7 @@ use tsmith_wal::{GapKind, RecordKind, SEGMENT_FILE_BYTES_MAX, SegmentRecord};
 
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
-use crate::output::Out;
+use crate::output::{Out, count};
 use crate::problem::Problem;
 use crate::read;
 
@@ -157,14 +157,16 @@ impl Content {
     }
 
     pub(super) fn print(&self, out: &mut Out) -> Result<()> {
-        let frames = self.units.iter().filter(|unit| matches!(unit, Shown::Frame(_))).count();
-        let marks = self.units.len() - frames;
+        let frames = self.units.iter().filter(|unit| matches!(unit, Shown::Frame(_))).count() as u64;
+        let marks = self.units.len() as u64 - frames;
         let Self { bytes, used_bytes, .. } = self;
         let written = writeln!(
             out.text(),
-            "  segment, {bytes} bytes, {used_bytes} used, {frames} frames, {marks} marks"
+            "  segment, {bytes} bytes, {used_bytes} used, {}, {}",
+            count(frames, "frame"),
+            count(marks, "mark")
         );
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         for unit in &self.units {
             let written = match unit {
                 Shown::Mark { offset: 0, durable, length: 0 } => {
@@ -181,17 +183,17 @@ impl Content {
                 }
                 Shown::Frame(frame) => frame.print(out.text()),
             };
-            debug_assert!(written.is_ok(), "vectors take all");
+            debug_assert!(written.is_ok(), "writing to a vector cannot fail");
             out.spill()?;
         }
         if let Some(unverified) = &self.unverified {
             let written = writeln!(out.text(), "  note {unverified}");
-            debug_assert!(written.is_ok(), "vectors take all");
+            debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         }
         if let Some(error) = &self.error {
             let what = if self.torn { "torn tail, left by a crash:" } else { "ERROR" };
             let written = writeln!(out.text(), "  {what} {error}");
-            debug_assert!(written.is_ok(), "vectors take all");
+            debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         }
         Ok(())
     }
@@ -200,14 +202,14 @@ impl Content {
 impl Frame {
     fn print(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
         let Self { offset, record, compressed_bytes, payload_bytes, keys, .. } = self;
-        let count: u64 = keys.iter().filter_map(|key| key.count).sum();
         write!(
             text,
-            "    offset {offset:>9}  {record}: {compressed_bytes} of {payload_bytes} bytes, {} keys",
-            keys.len()
+            "    offset {offset:>9}  {record}: {payload_bytes} bytes, {compressed_bytes} compressed, {}",
+            count(keys.len() as u64, "key")
         )?;
         if *record == "write" {
-            write!(text, ", {count} values")?;
+            let values: u64 = keys.iter().filter_map(|key| key.count).sum();
+            write!(text, ", {}", count(values, "value"))?;
         }
         if let (Some(min), Some(max)) = (self.min, self.max) {
             write!(text, ", {} to {}", rfc3339_text(min), rfc3339_text(max))?;

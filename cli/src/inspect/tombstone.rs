@@ -12,7 +12,7 @@ use tsmith_wal::fs::OsFs;
 
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
-use crate::output::Out;
+use crate::output::{Out, count};
 use crate::problem::Problem;
 use crate::read;
 
@@ -85,10 +85,9 @@ impl Content {
 
     pub(super) fn print(&self, out: &mut Out) -> Result<()> {
         let version = self.version.map_or_else(|| "?".to_owned(), |version| version.to_string());
-        let count = self.records.len();
-        let written =
-            writeln!(out.text(), "  tombstones version {version}, {} bytes, {count} records", self.bytes);
-        debug_assert!(written.is_ok(), "vectors take all");
+        let records = count(self.records.len() as u64, "record");
+        let written = writeln!(out.text(), "  tombstones version {version}, {} bytes, {records}", self.bytes);
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         for Record { key, min, max } in &self.records {
             let times = if TimeRange::new(*min, *max) == TimeRange::ALL {
                 "all times".to_owned()
@@ -96,13 +95,13 @@ impl Content {
                 format!("{} to {}", rfc3339_text(*min), rfc3339_text(*max))
             };
             let written = writeln!(out.text(), "    {times}  {}", printable(key));
-            debug_assert!(written.is_ok(), "vectors take all");
+            debug_assert!(written.is_ok(), "writing to a vector cannot fail");
             out.spill()?;
         }
         if let Some(error) = &self.error {
             let what = if self.torn { "torn tail, left by a crash:" } else { "ERROR" };
             let written = writeln!(out.text(), "  {what} {error}");
-            debug_assert!(written.is_ok(), "vectors take all");
+            debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         }
         Ok(())
     }

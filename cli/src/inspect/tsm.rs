@@ -12,7 +12,7 @@ use tsmith_tsm::{IndexEntry, KeyEntry, Reader, Version};
 use super::encoding::Encoding;
 use crate::clock::rfc3339_text;
 use crate::exit::Result;
-use crate::output::Out;
+use crate::output::{Out, count};
 use crate::problem::Problem;
 
 /// The content of a TSM file.
@@ -128,21 +128,22 @@ impl Content {
             Some(version) => format!("version {version}"),
             None => "no version".to_owned(),
         };
-        let blocks: usize = self.keys.iter().map(|key| key.blocks.len()).sum();
+        let blocks: u64 = self.keys.iter().map(|key| key.blocks.len() as u64).sum();
         let index = self.index_offset.map_or_else(String::new, |at| format!(", index at {at}"));
         let mut written = writeln!(
             text,
-            "  TSM {version}, {} bytes{index}, {} keys, {blocks} blocks",
+            "  TSM {version}, {} bytes{index}, {}, {}",
             self.bytes,
-            self.keys.len()
+            count(self.keys.len() as u64, "key"),
+            count(blocks, "block")
         );
         if let Some(error) = &self.error {
             written = written.and_then(|()| writeln!(text, "  ERROR {error}"));
         }
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         for key in &self.keys {
             let written = writeln!(out.text(), "  {} ({})", printable(&key.name), key.field_type);
-            debug_assert!(written.is_ok(), "vectors take all");
+            debug_assert!(written.is_ok(), "writing to a vector cannot fail");
             for block in &key.blocks {
                 block.print(out.text());
             }
@@ -169,6 +170,6 @@ impl Block {
         if let Some(error) = &self.error {
             written = written.and_then(|()| writeln!(text, "    ERROR {error}"));
         }
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
     }
 }

@@ -84,6 +84,6 @@ fn put_string(value: &[u8], replace: fn(&[u8]) -> Cow<'_, str>, out: &mut Vec<u8
     let exact = str::from_utf8(value);
     let text = exact.map_or_else(|_| replace(value), Cow::Borrowed);
     let written = serde_json::to_writer(out, &*text);
-    debug_assert!(written.is_ok(), "vectors take all");
+    debug_assert!(written.is_ok(), "writing to a vector cannot fail");
     exact.is_ok()
 }

@@ -177,7 +177,7 @@ fn reads_back(series: &[u8], name: &[u8], field_type: FieldType) -> bool {
         text.push(b'=');
         put_value(value, &mut text);
         let written = writeln!(text, " {time}");
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
     }
     let mut builder = BatchBuilder::new();
     let rejected = line::parse(&text, &LineOptions::new(Timestamp(0)), &mut AnySchema, &mut builder);

@@ -15,7 +15,7 @@ const TIME_WIDTH: usize = "2013-01-31T12:00:00.000000000Z".len();
 pub(super) fn header(out: &mut Out, [series, field]: [usize; 2]) {
     let written =
         writeln!(out.text(), "{:TIME_WIDTH$}  {:series$}  {:field$}  value", "time", "series", "field");
-    debug_assert!(written.is_ok(), "vectors take all");
+    debug_assert!(written.is_ok(), "writing to a vector cannot fail");
 }
 
 /// Writes the rows of a column.

@@ -20,13 +20,13 @@ pub(super) fn put_float(value: f64, out: &mut Vec<u8>) {
     let size = value.abs();
     let plain = size == 0.0 || (1e-5..1e16).contains(&size);
     let written = if plain { write!(out, "{value}") } else { write!(out, "{value:e}") };
-    debug_assert!(written.is_ok(), "vectors take all");
+    debug_assert!(written.is_ok(), "writing to a vector cannot fail");
 }
 
 /// Appends a number as its digits.
 pub(super) fn put_number(value: impl fmt::Display, out: &mut Vec<u8>) {
     let written = write!(out, "{value}");
-    debug_assert!(written.is_ok(), "vectors take all");
+    debug_assert!(written.is_ok(), "writing to a vector cannot fail");
 }
 
 pub(super) fn put_hex(bytes: &[u8], out: &mut Vec<u8>) {

@@ -197,7 +197,7 @@ impl File {
 
     pub(super) fn print(&self, out: &mut Out) -> Result<()> {
         let written = self.put(out.text());
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.spill()
     }
 
@@ -227,7 +227,7 @@ impl File {
         if let Some(Index { offset, reason, .. }) = &self.index {
             writeln!(
                 text,
-                "  header, index and footer are rebuilt: {}",
+                "  header, index and footer to rebuild: {}",
                 Problem { offset: *offset, ..Problem::new(reason) }
             )?;
         }
@@ -249,10 +249,12 @@ impl File {
             writeln!(text, "  {gap} {}", Problem::at(*offset, format!("{what}: {}", printable(reason))))?;
         }
         if let Some(rescued) = &self.rescued {
-            writeln!(text, "  the kept blocks are in {}", printable(rescued))?;
+            let are = if self.state == State::Corrupt { "would go to" } else { "are in" };
+            writeln!(text, "  the kept blocks {are} {}", printable(rescued))?;
         }
         self.notes.iter().try_for_each(|note| writeln!(text, "  note {note}"))?;
         match &self.quarantined {
+            Some(path) if self.state == State::Corrupt => writeln!(text, "  the original would go to {path}"),
             Some(path) => writeln!(text, "  the original is in {path}"),
             None => Ok(()),
         }

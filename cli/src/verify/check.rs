@@ -39,7 +39,7 @@ pub(super) fn check(member: &Member, types: &mut Types, registry: &Registry) -> 
         }
         Member::Segment(path) => (path.clone(), log::segment(path, types, (&mut values, &mut finding))),
         Member::Log(path, name) => {
-            (path.clone(), log::whole(path, name, registry, types, (&mut values, &mut finding)))
+            (path.clone(), log::log(path, name, registry, types, (&mut values, &mut finding)))
         }
         Member::EtcdLog(path) => (path.clone(), etcd_log(path, types, &mut finding)),
         Member::EtcdSnapshot(path) => (path.clone(), etcd_snapshot(path)),

@@ -43,7 +43,7 @@ impl Finding {
             let colon = note.colon();
             written = written.and_then(|()| writeln!(text, "note {path}{colon} {note}"));
         }
-        debug_assert!(written.is_ok(), "vectors take all");
+        debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.flush()
     }
 }

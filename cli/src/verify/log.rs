@@ -98,7 +98,7 @@ pub(super) fn segment(
 }
 
 /// Checks a log that another crate implements. It is read as one unit.
-pub(super) fn whole(
+pub(super) fn log(
     dir: &Path,
     name: &str,
     registry: &Registry,

@@ -67,6 +67,13 @@ pub(crate) fn tsmith<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Run 
     command().args(args).output().expect("the command runs").into()
 }
 
+/// Runs with `path` as the last argument. Returns the output, and stdout as JSON, or null if it is no JSON.
+pub(crate) fn with_json(arguments: &[&str], path: &Path) -> (Output, serde_json::Value) {
+    let output = command().args(arguments).arg(path).output().expect("runs");
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output, json)
+}
+
 /// Runs a command line in which each `{}` stands for the next of `paths`.
 pub(crate) fn run(line: &str, paths: &[&Path]) -> Run {
     let mut paths = paths.iter();
@@ -206,7 +213,7 @@ pub(crate) fn sample(lines: usize) -> String {
         let (third, count, big) = (i as f64 / 3.0, i as i64 - 50, u64::MAX - i as u64);
         let (host, up, note) = (i % 7, i % 2 == 0, i % 5);
         let fields = format!("usage={third},count={count}i,big={big}u,up={up},note=\"n {note}\"");
-        writeln!(text, "cpu,host=h{host} {fields} {time}").expect("strings take all");
+        writeln!(text, "cpu,host=h{host} {fields} {time}").expect("writing to a string cannot fail");
     }
     text
 }
