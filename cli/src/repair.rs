@@ -32,11 +32,12 @@ use report::{File, Report, State};
 /// repair is interrupted, run it again. The report says what each file kept and
 /// lost. Each line begins with one of these words:
 ///   ok          nothing to repair
-///   torn        the torn tail that a crash leaves; the next opening cuts it
+///   torn        a torn tail after a crash; the next opening cuts it
 ///   corrupt     the file is corrupt (with --dry-run)
 ///   repaired    the file was corrupt and is rebuilt
 ///   unrepaired  the file cannot be repaired and is unchanged
 ///   unknown     the file needs a part, such as an encoder, that this build lacks
+///
 /// The exit code is 1 if any file was corrupt. See docs/repair.md for the rules of
 /// each kind of file, and for etcd.
 #[derive(Debug, Args)]

@@ -37,6 +37,7 @@ use types::Types;
 ///   unreadable  the system refused to read the file; the exit code is 74
 ///   unknown     the file needs a part, such as an encoder, that this build lacks
 ///   leftover    quarantined by a repair, or left by a crash; not checked
+///
 /// Nothing on disk is changed. See docs/verify.md for the checks and docs/json.md
 /// for the JSON report.
 #[derive(Debug, Args)]
