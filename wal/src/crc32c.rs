@@ -1,23 +1,23 @@
 //! CRC-32C (Castagnoli), the checksum of etcd's files and of the native log.
 //!
-//! `crc-fast` folds with carry-less multiplications: 8 KiB took a quarter of the time of the three interleaved CRC
-//! instructions of `crc32c`, 130 bytes as long.
+//! The crate `crc-fast` uses carry-less multiplication. Compared with the three interleaved CRC instructions
+//! of the crate `crc32c`, it took a quarter of the time for 8 KiB and the same time for 130 bytes.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-/// Of these bytes.
+/// The checksum of `bytes`.
 #[inline]
 pub(crate) fn hash(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
-/// Of what had the checksum `crc`, followed by these bytes.
+/// The checksum of data with checksum `crc`, followed by `bytes`.
 #[inline]
 pub(crate) fn append(crc: u32, bytes: &[u8]) -> u32 {
     append_all(crc, [bytes])
 }
 
-/// The same with several pieces.
+/// The same for several pieces.
 #[inline]
 pub(crate) fn append_all<'a>(crc: u32, pieces: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(!crc));
@@ -29,7 +29,7 @@ pub(crate) fn append_all<'a>(crc: u32, pieces: impl IntoIterator<Item = &'a [u8]
 mod tests {
     use super::*;
 
-    /// The generator, without its highest power, bits reversed.
+    /// The generator polynomial without its highest power, bits reversed.
     const GENERATOR: u32 = 0x82f6_3b78;
 
     #[test]
@@ -42,7 +42,7 @@ mod tests {
         }
     }
 
-    /// The kernels change with the length; bit by bit there is one.
+    /// The implementation depends on the length, so every length is compared with a bitwise implementation.
     #[test]
     fn every_length_as_bit_by_bit() {
         let bytes: Vec<u8> = (0..2000_u32).map(|at| ((at * 167) >> 3) as u8).collect();

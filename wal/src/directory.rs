@@ -1,4 +1,4 @@
-//! The directory of a log: its lock, and which segments are in it.
+//! The directory of a log: its lock and its segments.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -9,33 +9,33 @@ use crate::fs::{Fs, FsFile, LockKind};
 use crate::scan::{Later, Scan, SegmentFormat};
 use crate::{Error, ErrorKind, Result};
 
-/// Held by the log that has the directory open.
+/// The lock file, held while a log has the directory open.
 pub(crate) const LOCK_NAME: &str = "wal.lock";
 
-/// A log that writes a record each nanosecond numbers so many in three centuries.
+/// A log that writes one record per nanosecond needs three centuries to exceed this number.
 const FRONT_MAX: u64 = 1 << 63;
-/// Likewise of segments.
+/// Likewise for segments.
 const SEGMENT_MAX: u32 = 1 << 31;
 
-/// Creates the directory if need be and locks it.
+/// Creates the directory if necessary and locks it.
 pub(crate) fn take<F: Fs>(fs: &F, dir: &Path) -> Result<F::File> {
     fs.create_dir_all(dir).at("create directory", dir)?;
     let lock = dir.join(LOCK_NAME);
     fs.lock(&lock).map_err(|error| not_locked(error, &lock, dir))
 }
 
-/// Keeps logs out of the directory, where one could have it: nothing is created or written.
+/// Locks the directory against logs without creating or writing anything. `None` if it has no lock file.
 pub(crate) fn hold<F: Fs>(fs: &F, dir: &Path) -> Result<Option<F::File>> {
     let lock = dir.join(LOCK_NAME);
     match fs.lock_shared(&lock) {
         Ok(lock) => Ok(Some(lock)),
-        // No log of ours was ever open.
+        // No log of ours ever had it open.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(not_locked(error, &lock, dir)),
     }
 }
 
-/// The lock of `owned`, which is the file `lock`, was not to be had.
+/// The error for `owned`, whose lock file `lock` could not be locked.
 fn not_locked(error: io::Error, lock: &Path, owned: &Path) -> Error {
     match error.kind() {
         io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(owned),
@@ -43,19 +43,20 @@ fn not_locked(error: io::Error, lock: &Path, owned: &Path) -> Error {
     }
 }
 
-/// Locks an open file, as etcd locks its segments.
+/// Locks an open file the way etcd locks its segments.
 pub(crate) fn lock<F: FsFile>(file: &F, path: &Path) -> Result<()> {
     file.try_lock(LockKind::Etcd).map_err(|error| not_locked(error, path, path))
 }
 
-/// Refuses the place of a segment that holds something: no log of ours comes to that, and its records are somebody's.
+/// Refuses to overwrite a file at a new segment's path that already holds data: the data belongs to someone
+/// else.
 pub(crate) fn refuse_occupied<F: Fs>(fs: &F, path: &Path) -> Result<()> {
     match fs.open(path).and_then(|file| file.is_empty()) {
         Ok(true) => Ok(()),
         Ok(false) => {
             let occupied = io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                "the file holds something already; is the directory written by another log?",
+                "the file already holds data; does another program write to this directory?",
             );
             Err(occupied).at("begin", path)
         }
@@ -64,7 +65,7 @@ pub(crate) fn refuse_occupied<F: Fs>(fs: &F, path: &Path) -> Result<()> {
     }
 }
 
-/// The segments in `dir`, oldest first; by their numbers, so that `_100000` comes after `_99999`.
+/// The segments in `dir`, oldest first. Sorted by number, so `_100000` comes after `_99999`.
 pub(crate) fn segments<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<T::Name>> {
     let names = fs.list(dir).at("list", dir)?;
     let mut segments: Vec<T::Name> = names.iter().filter_map(|name| T::parse_name(name)).collect();
@@ -72,7 +73,7 @@ pub(crate) fn segments<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path) -> Result<Ve
     Ok(segments)
 }
 
-/// The names in `dir`, sorted; none where there is no directory.
+/// The names in `dir`, sorted. Empty if the directory does not exist.
 pub(crate) fn list_if_there<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<OsString>> {
     match fs.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -80,7 +81,7 @@ pub(crate) fn list_if_there<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<OsString>> 
     }
 }
 
-/// Whether a file in `dir` has a name that `is_segment` takes; false where there is no directory.
+/// Whether `is_segment` accepts a file name in `dir`. False if the directory does not exist.
 pub(crate) fn holds<F: Fs>(fs: &F, dir: &Path, is_segment: impl Fn(&OsStr) -> bool) -> Result<bool> {
     Ok(list_if_there(fs, dir)?.iter().any(|name| is_segment(name)))
 }
@@ -90,7 +91,7 @@ pub(crate) fn read_segment<T: SegmentFormat, F: Fs>(fs: &F, path: &Path) -> Resu
     fs.read_segment(path, T::SEGMENT_BYTES_MAX).at("read", path)
 }
 
-/// What the directory holds behind a segment.
+/// What the directory holds after a segment.
 pub(crate) fn later<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path, segment: T::Name) -> Result<Later> {
     let (mut later, mut guarded) = (Later::default(), false);
     for next in segments::<T, F>(fs, dir)?.into_iter().filter(|&next| next > segment) {
@@ -98,7 +99,7 @@ pub(crate) fn later<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path, segment: T::Nam
         let holds = bytes.iter().any(|&byte| byte != 0);
         later.holds |= holds;
         guarded |= !holds && T::number(next) - T::number(segment) == 1;
-        // Ours is only begun when what is before it is synced, and sealed.
+        // Our log begins a segment only after the one before it is synced and sealed.
         guarded |= T::Scan::new(next, &bytes, T::Carry::default()).follows().is_some();
         if later.holds && (guarded || !T::GUARDED) {
             break;
@@ -108,22 +109,22 @@ pub(crate) fn later<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path, segment: T::Nam
     Ok(later)
 }
 
-/// The files of truncated segments whose space later segments take.
+/// Files of truncated segments, which later segments reuse.
 #[derive(Debug, Default)]
 pub(crate) struct Recycled {
-    /// The one with the highest number last.
+    /// Sorted; the highest number is last.
     pub(crate) paths: Vec<PathBuf>,
-    /// Records below this number were dropped: by the names of these files, or by the head of a segment.
+    /// Records below this number were truncated, according to the names of these files or to a segment head.
     pub(crate) front: u64,
-    /// The last segment that was dropped, 0 if there is none; a later one is named like it, or has a file.
+    /// The last truncated segment, or 0. The log's next segment has a higher number.
     pub(crate) segment: u32,
-    /// One of them had the name of a segment before, and may have it again after a power cut: what is in it stays until its
-    /// name is durable.
+    /// One of the files was named as a segment before, and can have that name again after a power cut. Its
+    /// content stays until its new name is durable.
     pub(crate) is_name_unsure: bool,
 }
 
 impl Recycled {
-    /// Those in `dir`.
+    /// The recycled files in `dir`.
     pub(crate) fn list<F: Fs>(fs: &F, dir: &Path) -> Result<Self> {
         let names = fs.list(dir).at("list", dir)?;
         let mut found = Self::default();
@@ -136,13 +137,13 @@ impl Recycled {
     }
 }
 
-/// The name of a segment's file once all records below `front` are truncated, or of a file that is to become a segment. It
-/// has the segment's number: when no segment is left, the log goes on behind it.
+/// The file name of a recycled segment: all records below `front` are truncated. The name keeps the segment's
+/// number, so that numbering continues after it even when no segment is left.
 pub(crate) fn recycled_name(front: u64, segment: u32) -> String {
     format!("{front:020}-{segment:08}.free")
 }
 
-/// A name with a greater number is somebody else's: taken at its word it would leave no numbers for records.
+/// Ignores names with greater numbers. They are not ours, and would leave no numbers for records.
 fn parse_recycled(name: &OsStr) -> Option<(u64, u32)> {
     let (front, segment) = name.to_str()?.strip_suffix(".free")?.split_once('-')?;
     let (front, segment) = (front.parse().ok()?, segment.parse().ok()?);

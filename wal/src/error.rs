@@ -1,4 +1,4 @@
-//! What went wrong in a log, where, and what to do about it.
+//! What went wrong in a log, where, and what to do next.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use crate::fs::is_out_of_handles;
 
-/// Result of an operation of a log.
+/// The result of a log operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error with its address: `_00003.wal: offset 4096: ...`. Cheap to clone, because one failed sync is told to every
-/// waiter of the group.
+/// An error with its address: `_00003.wal: offset 4096: ...`. Cheap to clone, because one failed sync reaches
+/// every thread of the group.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -24,89 +24,91 @@ pub struct Error {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The operating system refused an operation.
+    /// An operation of the operating system failed.
     #[error("{operation}: {source}")]
     Io {
-        /// What was attempted.
+        /// The operation.
         operation: &'static str,
-        /// Its answer.
+        /// The error of the operating system.
         source: Arc<io::Error>,
     },
-    /// No space, or over quota. The records of the group are not in the log; the log itself is in order.
-    #[error("no space left: {0}; free some and write again, nothing acknowledged was lost")]
+    /// No space left, or quota exceeded. The records of the group are not in the log. The log itself is
+    /// intact.
+    #[error("no space left: {0}. No acknowledged record was lost. Free space and write again")]
     Full(Arc<io::Error>),
-    /// A record before the one that the caller waits for is not in the log, because the disk was full, and nobody waited for it.
-    /// The caller's own record is not concerned: wait for it again.
-    #[error("a record before this one is not in the log: {0}")]
+    /// The disk was full, so an earlier record is not in the log, and no thread waited for that record. The
+    /// caller's own record is unaffected: sync it again.
+    #[error("an earlier record is not in the log: {0}")]
     Earlier(Arc<Error>),
-    /// Somebody else has the directory open.
-    #[error("the directory is in use by another log; close that one, or stop the process that holds it")]
+    /// Another log, in this process or another, has the directory open.
+    #[error("the directory is locked by another log. Close that log or stop its process, then try again")]
     InUse,
-    /// A payload contradicts its format.
+    /// A payload violates its format.
     #[error("expected {expected}")]
     Corrupt {
-        /// What the format has at this place.
+        /// What the format requires at this byte.
         expected: &'static str,
     },
     /// A segment is corrupt before the end of the log.
     #[error(
-        "{found}, with intact records after it: corruption, not a torn write. Nothing was changed. Restore the file from \
-         a copy, or open with `RecoveryMode::Salvage`, which leaves out the corrupt records and reports them"
+        "{found}, but valid records follow, so this is corruption and not a torn write. Nothing was changed. Restore the \
+         file from a copy, or open with `RecoveryMode::Salvage`, which skips corrupt records and reports them"
     )]
     CorruptSegment {
-        /// What was found.
+        /// What was found at the offset.
         found: &'static str,
     },
-    /// Records are missing between two segments, or before the first.
+    /// Records are missing between two segments, or before the first one.
     #[error(
-        "records {first} to {last} are missing before this segment: a file is gone, or was emptied. Nothing was \
-         changed. Restore it from a copy, or open with `RecoveryMode::Salvage`, which goes on without them"
+        "records {first} to {last} are missing before this segment: a segment file was lost or emptied. Nothing was \
+         changed. Restore it from a copy, or open with `RecoveryMode::Salvage`, which skips missing records and reports them"
     )]
     Missing {
-        /// The number of the first of them.
+        /// The number of the first missing record.
         first: u64,
-        /// The number of the last.
+        /// The number of the last missing record.
         last: u64,
     },
-    /// A payload, key or segment above its limit.
-    #[error("{what} of {bytes} bytes is above the limit of {limit}")]
+    /// A payload, key or segment exceeds its limit.
+    #[error("{what} of {bytes} bytes exceeds the limit of {limit} bytes")]
     TooLarge {
-        /// Of what.
+        /// What is too large.
         what: &'static str,
-        /// Its size.
+        /// Its size in bytes.
         bytes: u64,
-        /// The most it may be.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// A file that is longer than any of its kind.
+    /// A file is longer than any valid file of its kind.
     #[error(transparent)]
     TooLong(crate::fs::TooLong),
-    /// An earlier write or sync failed. Nothing more is acknowledged by this log.
-    #[error("the log stopped at an earlier failure; reopen it: {0}")]
+    /// An earlier write or sync failed. The log acknowledges nothing more.
+    #[error("the log stopped after an earlier failure: {0}. Reopen the log")]
     Poisoned(Arc<Error>),
     /// The log was closed.
-    #[error("the log was closed")]
+    #[error("the log is closed")]
     Closed,
     /// The directory holds segments of another kind of log.
     #[error(
-        "a segment of another kind of log stands in the directory; open it with that log, or use another directory"
+        "the directory holds segments of another kind of log. Open it with that log, or use another directory"
     )]
     OtherLog,
-    /// Not the name of a segment.
-    #[error("expected a name like _00001.wal or 00000001.tlog")]
+    /// The file name is not that of a segment.
+    #[error("expected a segment name like _00001.wal or 00000001.tlog")]
     NotASegment,
-    /// The numbers of segments, or of records, are used up.
-    #[error("the numbers of segments or records end here; snapshot, then begin an empty directory")]
+    /// The numbers of segments or records are exhausted.
+    #[error("the segment or record numbers are exhausted. Take a snapshot, then start an empty directory")]
     NumbersEnd,
     /// An error in etcd's files.
     #[error(transparent)]
     Etcd(crate::etcd::EtcdError),
-    /// The reader of the records refused one.
+    /// The replay callback refused a record.
     #[error("record refused: {0}")]
     Refused(Arc<dyn StdError + Send + Sync>),
 }
 
-/// After a failed write or sync nobody knows what is on disk: nothing is acknowledged until the log is opened again.
+/// After a failed write or sync, the state on disk is unknown. The log acknowledges nothing until it is
+/// reopened.
 #[derive(Debug, Default)]
 pub(crate) struct Poison(Option<Error>);
 
@@ -122,26 +124,27 @@ impl Poison {
         }
     }
 
-    /// Stops the log, unless an earlier error did.
+    /// Stops the log, unless an earlier error already did.
     pub(crate) fn set(&mut self, error: &Error) {
         tracing::error!(%error, "log stopped");
         self.0.get_or_insert_with(|| error.clone());
     }
 
-    /// The log was closed: nothing more is done with it.
+    /// Marks the log as closed: every later call fails.
     pub(crate) fn close(&mut self) {
         self.0.get_or_insert(Error::new(ErrorKind::Closed));
     }
 }
 
-/// What the caller of a failed operation can do.
+/// What the caller of a failed operation should do. Every error type of this workspace with an `advice`
+/// method answers with this type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
-    /// The same call may succeed later.
+    /// Retry: the same call can succeed later.
     RetryLater,
-    /// Drop the log and open it again; what was acknowledged is on disk.
+    /// Reopen: drop the log and open it again. All acknowledged records are on disk.
     Reopen,
-    /// Neither helps: the request or the files are wrong.
+    /// Give up: neither helps, because the request or the files are wrong.
     GiveUp,
 }
 
@@ -151,12 +154,12 @@ impl Error {
         Self { kind, path: None, offset: None }
     }
 
-    /// For `replay`: the record cannot be taken, and the log must not be opened.
+    /// For the `replay` callback: refuses the record, so that the log is not opened.
     pub fn refused(source: impl StdError + Send + Sync + 'static) -> Self {
         Self::new(ErrorKind::Refused(Arc::new(source)))
     }
 
-    /// An answer of the operating system to `operation`.
+    /// An error of the operating system in `operation`.
     pub fn io(operation: &'static str, source: io::Error) -> Self {
         if let Some(too_long) = crate::fs::TooLong::of(&source) {
             return Self::new(ErrorKind::TooLong(too_long));
@@ -166,7 +169,7 @@ impl Error {
         Self::new(if full { ErrorKind::Full(source) } else { ErrorKind::Io { operation, source } })
     }
 
-    /// The same of an answer after which nobody knows what is on disk: never "retry later", whatever its code.
+    /// Like [`Error::io`], but the state on disk is unknown, so the advice is never to retry.
     pub(crate) fn broken(operation: &'static str, source: io::Error) -> Self {
         Self::new(ErrorKind::Io { operation, source: Arc::new(source) })
     }
@@ -179,14 +182,14 @@ impl Error {
         Self::new(ErrorKind::TooLarge { what, bytes, limit })
     }
 
-    /// The same error, at this file unless it has one already.
+    /// Adds the path, unless the error has one.
     #[must_use]
     pub fn at_path(mut self, path: &Path) -> Self {
         self.path.get_or_insert_with(|| path.to_path_buf());
         self
     }
 
-    /// The same error, at this byte of the file.
+    /// Adds the offset in the file.
     #[must_use]
     pub fn at_offset(mut self, offset: u64) -> Self {
         self.offset = Some(offset);
@@ -203,12 +206,12 @@ impl Error {
         self.path.as_deref()
     }
 
-    /// The byte of the file, or of the payload when there is no file.
+    /// The offset in the file, or in the payload if there is no file.
     pub fn offset(&self) -> Option<u64> {
         self.offset
     }
 
-    /// What the caller can do.
+    /// What the caller should do: retry, reopen or give up.
     pub fn advice(&self) -> Advice {
         match &self.kind {
             ErrorKind::Full(_) | ErrorKind::Earlier(_) | ErrorKind::InUse => Advice::RetryLater,
@@ -218,7 +221,7 @@ impl Error {
         }
     }
 
-    /// Whether a file is not there.
+    /// Whether the file does not exist.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(&self.kind, ErrorKind::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
@@ -233,7 +236,7 @@ impl Error {
     }
 }
 
-/// Gives an error of the operating system its address.
+/// Adds the operation and path to an error of the operating system.
 pub(crate) trait AtPath<T> {
     /// `operation` failed on the file or directory `path`.
     fn at(self, operation: &'static str, path: &Path) -> Result<T>;
@@ -245,7 +248,7 @@ impl<T> AtPath<T> for io::Result<T> {
     }
 }
 
-/// Whether the operating system says that there is too little of something now: space, handles, memory.
+/// Whether the operating system lacks space, handles or memory at the moment.
 pub(crate) fn is_passing(error: &Error) -> bool {
     let ErrorKind::Io { operation, source } = &error.kind else { return error.is_full() };
     // A sync runs out of handles only before it begins: when it opens the directory.
@@ -253,7 +256,7 @@ pub(crate) fn is_passing(error: &Error) -> bool {
     is_out_of_handles(source) || out_of_memory && *operation != "sync"
 }
 
-/// Whether the operating system says that there is no space.
+/// Whether the operating system reports a full disk or quota.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,4 +1,4 @@
-//! `PlainFile`: a segment is written with one call and synced with one fdatasync a group.
+//! `PlainFile`: writes a segment with ordinary file writes.
 
 use std::fmt::Debug;
 use std::io;
@@ -8,34 +8,36 @@ use crate::native::Native;
 use crate::segment::Influx;
 use crate::segment_log::{SegmentFile, SegmentLog};
 
-/// A log in segments that InfluxDB 1.x reads and that hold what InfluxDB 1.x wrote; see [`segment`](crate::segment).
+/// A log whose segments InfluxDB 1.x can read. It also reads segments that InfluxDB 1.x wrote; see
+/// [`segment`](crate::segment).
 ///
-/// A segment is allocated whole before it is used: a sync then need not commit a new file length, which is most of
-/// its cost. What was not used is cut off when the segment ends. [`LogOptions::preallocate`](crate::LogOptions) says
-/// otherwise.
+/// A segment's space is allocated before the segment is used. Then a sync need not commit a new file length,
+/// which would be most of its cost. Unused space is released when the segment ends.
+/// [`LogOptions::preallocate`](crate::LogOptions) turns this off.
 ///
-/// [`append_write`](crate::Log::append_write) compresses entries without making them first. For series with several fields
-/// that takes about half the time of snappy on the entries, and the frames are a tenth to a half longer.
+/// [`append_write`](crate::Log::append_write) compresses entries without building them first. For series with
+/// several fields this takes about half as long as running snappy over the entries. The frames are 10 to 50 %
+/// longer.
 pub type FileLog<F = OsFs> = SegmentLog<PlainFile<F>, Influx>;
 
-/// A log in segments of our own format; see [`native`](crate::native).
+/// A log in our own segment format; see [`native`](crate::native).
 pub type NativeLog<F = OsFs> = SegmentLog<PlainFile<F>, Native>;
 
-/// Space is written with zeros ahead of small groups, so much at a time. Allocated space that was never written costs
-/// its first sync a commit of the file system's journal; so one group in many pays for it, and the others are an
-/// overwrite.
+/// Ahead of small groups, this many bytes of space are zeroed at once. The first sync of allocated but never
+/// written space costs a commit of the file system's journal. With zeroing, only one group in many pays that
+/// cost; the others overwrite.
 const AHEAD_BYTES: u32 = 256 << 10;
-/// A larger group writes new space itself.
+/// Larger groups do not zero ahead.
 const SMALL_BYTES: usize = 64 << 10;
 
-/// The open segment.
+/// The active segment.
 #[derive(Debug)]
 pub struct PlainFile<F: Fs> {
     file: F::File,
     capacity: u32,
-    /// All below was written once, or is not worth writing ahead.
+    /// Everything below this offset has been written once, or need not be zeroed.
     ready: u32,
-    /// A group and the zeros behind it.
+    /// A group, followed by zeros.
     buffer: Vec<u8>,
 }
 
@@ -44,7 +46,7 @@ impl<F: Fs> SegmentFile for PlainFile<F> {
 
     fn begin(file: F::File, capacity: u32, ahead: bool, head: &[u8]) -> io::Result<Self> {
         let space = 0..u64::from(capacity);
-        // More than nothing in a file that was a segment before.
+        // Greater than zero if the file was a segment before.
         let written = u32::try_from(file.len()?).unwrap_or(u32::MAX);
         if ahead && written > 0 {
             file.allocate(space.clone())?;
@@ -52,7 +54,7 @@ impl<F: Fs> SegmentFile for PlainFile<F> {
         file.write_all_at(head, 0)?;
         file.sync_all()?;
         if ahead && written == 0 {
-            // Synced with the first group.
+            // The first group's sync makes the allocation durable.
             file.allocate(space)?;
         }
         let ready = if ahead { written.max(head.len() as u32) } else { u32::MAX };

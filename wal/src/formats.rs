@@ -1,4 +1,4 @@
-//! The formats of segments that there are, told apart by file names.
+//! The known segment formats, told apart by file name.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::scan::SegmentFormat;
 use crate::segment::Influx;
 use crate::{Error, ErrorKind, Result};
 
-/// Whether a file of this name is a segment, of whatever log.
+/// Whether a file of this name is a segment of any log of this crate.
 pub fn is_segment(name: &OsStr) -> bool {
     Influx::parse_name(name).is_some()
         || Native::parse_name(name).is_some()
@@ -25,7 +25,7 @@ pub fn is_segment_extension(extension: &OsStr) -> bool {
     names.iter().any(|name| Path::new(name).extension() == Some(extension))
 }
 
-/// The names of the segments in `dir`, of whatever log, oldest first.
+/// The names of all segments in `dir`, oldest first, of any log of this crate.
 pub fn segment_names<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> {
     let mut names = names_of::<Influx, F>(fs, dir)?;
     names.extend(names_of::<Native, F>(fs, dir)?);
@@ -37,7 +37,7 @@ fn names_of<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path) -> Result<Vec<String>> 
     Ok(directory::segments::<T, F>(fs, dir)?.into_iter().map(T::file_name).collect())
 }
 
-/// Refuses a directory with segments of another log: taken for an empty one, their records would be lost from sight.
+/// Refuses a directory with segments of another log. Treating it as empty would hide its records.
 pub(crate) fn refuse_other<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let names = fs.list(dir).at("list", dir)?;
     match names.iter().find(|name| is_segment(name) && T::parse_name(name).is_none()) {

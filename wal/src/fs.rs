@@ -1,7 +1,7 @@
-//! The one door to files: what a log, and the engine above it, asks of a file system.
+//! All file access of a log, and of the engine above it.
 //!
-//! Durable operations (sync, rename, directory sync) exist only here. [`OsFs`] is the real file system. The feature
-//! `testing` brings one that simulates power cuts and failing disks.
+//! Durable operations (sync, rename, directory sync) exist only here. [`OsFs`] is the real file system. The
+//! feature `testing` adds one that simulates power cuts and failing disks.
 
 mod error;
 mod file;
@@ -25,9 +25,9 @@ pub use quarantine::{quarantine, quarantine_name, replace_corrupt, replace_corru
 pub(crate) use quarantine::{quarantine_as, quarantine_copy};
 pub use stream::{FileReader, FileWriter};
 
-/// A file system. A handle that is cheap to clone; clones see the same files.
+/// A file system. Handles are cheap to clone; all clones see the same files.
 ///
-/// An implementation provides seven methods, and those of [`FsFile`]. Everything else is made of these.
+/// Implement seven methods here and those of [`FsFile`]. All other methods have default implementations.
 pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
     /// An open file.
     type File: FsFile;
@@ -35,41 +35,43 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
     /// Opens or creates a file.
     ///
     /// # Errors
-    /// A symbolic link, or anything else that is no regular file, is [`NotRegular`].
+    ///
+    /// [`NotRegular`] for a symbolic link or anything else that is not a regular file.
     fn open_as(&self, path: &Path, access: Access) -> io::Result<Self::File>;
 
     /// The names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
 
-    /// Creates a directory, for the owner only. Fails if the name is taken. Not durable before the directory above it is
-    /// synced.
+    /// Creates a directory that only its owner can access. Fails if the name exists. Durable once the parent
+    /// directory is synced.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Gives a file or a directory another name, in one step for readers. Replaces a file, or an empty directory, of that
-    /// name. Not durable before its directory is synced.
+    /// Renames a file or a directory; readers see one atomic step. Replaces a file, or an empty directory, at
+    /// `to`. Durable once the directory is synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes a file. Not durable before its directory is synced.
+    /// Removes a file. Durable once its directory is synced.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Removes an empty directory. Not durable before the directory above it is synced.
+    /// Removes an empty directory. Durable once the parent directory is synced.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Makes the entries of a directory durable.
+    /// Makes a directory's entries durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Gives a file a second name. Not durable before the directory is synced. Callers copy the file where this fails.
+    /// Gives a file a second name (hard link). Durable once the directory is synced. Callers copy the file if
+    /// this fails.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let _ = (from, to);
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// A named point between two operations, where a simulation may end. Costs nothing elsewhere.
+    /// Marks a named point between two operations where a simulation can stop. Does nothing elsewhere.
     fn point(&self, name: &str) {
         let _ = name;
     }
 
-    /// Creates a file for reading and writing. Fails if the name is taken.
+    /// Creates a file for reading and writing. Fails if the name exists.
     fn create_new(&self, path: &Path) -> io::Result<Self::File> {
         self.open_as(path, Access::Create)
     }
@@ -79,24 +81,25 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
         self.open_as(path, Access::Write)
     }
 
-    /// The content of a file of any length. Use it for files that this process wrote, and [`Fs::read_within`] for others.
+    /// Reads a file of any length. Use it only for files that this process wrote; use [`Fs::read_within`] for
+    /// others.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.read_within(path, u64::MAX)
     }
 
-    /// The content of a file that has at most `limit` bytes. A longer one is refused with [`TooLong`] before memory is
-    /// allocated for it: a sparse file of any length takes no space on the disk.
+    /// Reads a file of at most `limit` bytes. A longer file fails with [`TooLong`] before memory is
+    /// allocated: a sparse file can have any length and take no disk space.
     fn read_within(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         read_all_within(&self.open_as(path, Access::Read)?, limit)
     }
 
-    /// The content of a segment that has at most `limit` bytes, as [`sparse::read`] gives it: the zeros at its end may be
-    /// fewer than in the file.
+    /// Reads a segment of at most `limit` bytes, like [`sparse::read`]: the result can have fewer trailing
+    /// zeros than the file.
     fn read_segment(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let file = self.open_as(path, Access::Read)?;
         match file.len()? {
             len if len > sparse::ZEROS_MAX => sparse::read(FileReader::new(&file), len, limit),
-            // Most segments are shorter, and are read at once.
+            // Most segments are shorter. Read them in one call.
             _ => read_all_within(&file, limit),
         }
     }
@@ -118,14 +121,14 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
         Ok(true)
     }
 
-    /// Creates a directory and those above it, durably.
+    /// Creates a directory and its parents, durably.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let above = parent(dir);
         match self.list(dir) {
             Ok(_) if above == dir => Ok(()),
-            // The process that created it may have died before this.
+            // The process that created it may have died before this sync.
             Ok(_) => match self.sync_dir(above) {
-                // This process cannot have created anything there.
+                // Without permission, this process cannot have created an entry there.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
                 done => done,
             },
@@ -135,15 +138,16 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                     _ => {}
                 }
-                // Else the next attempt would find it, and take it for durable.
+                // Without the directory entry being durable, the next attempt must not find the directory.
                 self.sync_dir(above).inspect_err(|_| drop(self.remove_dir(dir)))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Locks the file at `path` for this owner alone, until the returned handle is dropped. Creates it if need be. Does not
-    /// wait: [`io::ErrorKind::WouldBlock`] if another owner has the lock, in this process or another.
+    /// Takes an exclusive lock on the file at `path` until the returned handle is dropped. Creates the file
+    /// if necessary. Does not wait: fails with [`io::ErrorKind::WouldBlock`] if another owner, in this
+    /// process or another, has the lock.
     fn lock(&self, path: &Path) -> io::Result<Self::File> {
         let file = match self.create_new(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.open(path)?,
@@ -153,7 +157,7 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
         Ok(file)
     }
 
-    /// Locks the file at `path` against [`Fs::lock`], beside other owners that share it. Creates and writes nothing, so that
+    /// Takes a shared lock on the file at `path`, which excludes [`Fs::lock`]. Creates and writes nothing, so
     /// it works on a read-only file system.
     fn lock_shared(&self, path: &Path) -> io::Result<Self::File> {
         let file = self.open_as(path, Access::Read)?;
@@ -161,8 +165,8 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
         Ok(file)
     }
 
-    /// Publishes a file that was written under a temporary name in the same directory. Durable on return: after a
-    /// crash `name` is whole, or as it was before.
+    /// Publishes a file that was written under a temporary name in the same directory. Durable on return.
+    /// After a crash, `name` is either the complete new file or as it was before.
     fn publish(&self, file: &Self::File, temporary: &Path, name: &Path) -> io::Result<()> {
         file.sync_all()?;
         self.rename(temporary, name)?;
@@ -170,26 +174,26 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
     }
 }
 
-/// What a file is opened for.
+/// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Reading.
+    /// For reading.
     Read,
-    /// Reading and writing.
+    /// For reading and writing.
     Write,
-    /// Reading and writing; the file is new, and readable by the owner only. Fails if the name is taken.
+    /// Creates a new file for reading and writing that only its owner can access. Fails if the name exists.
     Create,
 }
 
 fn read_all_within(file: &impl FsFile, limit: u64) -> io::Result<Vec<u8>> {
     TooLong::check(file.len()?, limit)?;
-    // Another process may lengthen it meanwhile.
+    // Another process may have extended the file since.
     let bytes = file.read_all(limit.saturating_add(1))?;
     TooLong::check(bytes.len() as u64, limit)?;
     Ok(bytes)
 }
 
-/// The directory of `path`; the present one for a bare name.
+/// The parent directory of `path`: `.` for a bare file name.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),

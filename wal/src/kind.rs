@@ -1,4 +1,4 @@
-//! How the segments of a format are written: [`segment`](crate::segment) has the bytes of InfluxDB 1.x, and
+//! How segments of a format are written. [`segment`](crate::segment) implements InfluxDB 1.x's bytes and
 //! [`native`](crate::native) our own.
 
 use crate::Position;
@@ -6,51 +6,52 @@ use crate::encoder::FrameEncoder;
 use crate::entry::Layout;
 use crate::scan::SegmentFormat;
 
-/// The bytes of one segment that is being written.
+/// Builds the bytes of one segment.
 pub trait Format: SegmentFormat<Name = u32> + Send {
-    /// How it wants writes as payloads.
+    /// Preferred layout of writes.
     const LAYOUT: Layout;
     /// Whether InfluxDB 1.x writes such segments.
     const INFLUX: bool;
-    /// Where the first group of a segment begins.
+    /// Offset of the first group in a segment.
     const HEAD_BYTES: u32;
-    /// What precedes the payload in a frame.
+    /// Bytes before the payload in a frame.
     const FRAME_HEADER_BYTES: u32;
-    /// Room at the beginning of a group, for what [`Format::seal`] puts there.
+    /// Bytes reserved at the beginning of a group for [`Format::seal`].
     const GROUP_BYTES: u32;
-    /// Most bytes of what [`Format::end`] gives.
+    /// Largest result of [`Format::end`].
     const END_BYTES: u32;
 
-    /// Encodes records.
+    /// The record encoder.
     type Encoder: FrameEncoder;
 
     /// Begins segment `number`.
     fn begin(number: u32, link: Link) -> Self;
 
-    /// What stands before its first group. Durable before any group is written.
+    /// The bytes before the first group. They are durable before any group is written.
     fn head(&self) -> Vec<u8>;
 
-    /// Completes the frames of a group, which is to stand at `at`; all below `durable` is synced.
+    /// Completes the frames of a group that will be written at offset `at`. Everything below `durable` is
+    /// synced.
     fn seal(&mut self, at: u32, durable: u32, group: &mut [u8]);
 
-    /// Makes `next` the number of the record after the segment, where records are numbered: those before it that the
-    /// segment lacks are not to be missed.
+    /// If records are numbered, makes `next` the number of the first record after this segment. Then recovery
+    /// does not report the numbers in between as missing.
     fn skip_to(&mut self, next: u64) {
         let _ = next;
     }
 
-    /// What is written at `at` when the segment ends and all of it is synced.
+    /// The bytes to write at `at` when the segment ends. All earlier bytes are synced.
     fn end(&mut self, at: u32) -> Vec<u8>;
 }
 
-/// What a segment says of the log that it is part of. Records are numbered from the log's first one, 0.
+/// What a segment says about the log before it. Records are numbered from 0, the log's first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    /// The number of its first record.
+    /// The number of the segment's first record.
     pub first: u64,
-    /// Records below this one had been truncated when the segment was begun.
+    /// Records below this number had been truncated when the segment was begun.
     pub front: u64,
-    /// The number of the last segment before it that held records; 0 if there was none, or records are numbered.
+    /// The number of the last earlier segment with records. 0 if there was none, or if records are numbered.
     pub before: u32,
 }
 

@@ -1,23 +1,25 @@
 //! Write-ahead logs of a time-series engine: records on stable storage.
 //!
-//! A [`Log`] orders records, makes them durable, and gives them back in order when it is opened again. It does not look into
-//! their payloads; [`entry`] encodes and decodes those of InfluxDB 1.x, and packed columns.
+//! A [`Log`] orders records, makes them durable, and replays them in order when it is opened again. It does
+//! not interpret payloads. The module [`entry`] encodes and decodes them, as InfluxDB 1.x does or as packed
+//! columns.
 //!
 //! ```text
 //! append ──► encode, outside the lock ──► pending group ─┐ position drawn
 //! append ──► encode ─────────────────────────────────────┤ one write, one fdatasync for all of it
-//! sync   ──► the first waiter leads, the others follow ◄──┘ while the next group forms
+//! sync   ──► the first caller leads, the others follow ◄──┘ while the next group forms
 //! ```
 //!
 //! | log | its segments | use it |
 //! |---|---|---|
-//! | [`FileLog`] | those of InfluxDB 1.x | if InfluxDB has to read the directory |
-//! | [`NativeLog`] | our own: packed columns, numbered records | else: it is the fastest and the smallest, and detects lost segments |
-//! | [`MmapLog`] | as `FileLog`, through a file map | to compare |
-//! | [`EtcdLog`] | etcd's frames; [`etcd`] has etcd's storage itself | to compare |
-//! | [`NullLog`] | none | to measure what everything else costs |
+//! | [`FileLog`] | those of InfluxDB 1.x | if InfluxDB must be able to read the directory |
+//! | [`NativeLog`] | our own: packed columns, numbered records | otherwise: it is the fastest and smallest log, and detects lost segments |
+//! | [`MmapLog`] | as `FileLog`, written through a memory map | to compare |
+//! | [`EtcdLog`] | etcd's frames; the module [`etcd`] implements etcd's own storage | to compare |
+//! | [`NullLog`] | none | to measure the cost of everything else |
 //!
-//! What a batch is belongs to `tsmith-codecs`, what readers see to the cache, and when a segment may go to the engine.
+//! This crate does not define batches (`tsmith-codecs` does), does not serve reads (the cache does), and does
+//! not decide when to truncate (the engine does).
 //!
 //! ```
 //! use tsmith_wal::entry::{self, Entry};
@@ -45,12 +47,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Threads share a log by reference; those that wait at the same time wait for one sync. [`Durability`] says what they wait
-//! for, [`RecoveryMode`] what opening does about corruption, and [`Recovery`] what was kept and which gaps there are. [`repair`]
-//! rewrites corrupt segments with their valid records. All files are accessed through [`fs`]; [`testing::SimFs`] simulates power
-//! cuts and failing disks.
+//! Threads share a log by reference. All threads that call `sync` at the same time share one fsync.
+//! [`Durability`] says what `sync` guarantees. [`RecoveryMode`] says what opening does about corruption.
+//! [`Recovery`] reports what was replayed and which gaps exist. [`repair`] rewrites corrupt segments with
+//! their valid records. All files are accessed through [`fs`]; [`testing::SimFs`] simulates power cuts and
+//! failing disks.
 //!
-//! The feature `testing` has the laws of [`Log`] as suites of tests, for logs of your own.
+//! The feature `testing` exports the laws of [`Log`] as test suites, so that you can check your own log.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod commit;
@@ -98,34 +101,34 @@ pub use recover::{Gap, GapKind, NotReplayed, Progress, Recovery, Replay, Unverif
 pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
 pub use replay::{SegmentRecord, replay_only, replay_segment};
 pub use segment_log::SegmentLog;
-// The words of the signatures above, so that a user of this crate needs no other.
+// Types in the signatures above, so that a user of this crate needs no other crate.
 pub use tsmith_codecs::{Batch, BatchBuilder, FieldKey, FieldType, Position, RunBuilder, TimeRange, Value};
 
 use fs::Fs;
 
-/// The longest segment that is read. A position has 32 bits for the offset; InfluxDB ends a segment behind 10 MiB, but only
-/// where an entry ends, and an entry may have hundreds of them.
+/// Largest segment file that is read. A position holds a 32-bit offset. InfluxDB ends a segment after 10 MiB,
+/// but only between entries, and one entry can be hundreds of MiB long.
 pub const SEGMENT_FILE_BYTES_MAX: u64 = u32::MAX as u64;
 
-/// Largest payload of a record, before compression.
+/// Largest payload of a record before compression, in bytes.
 pub const ENTRY_BYTES_MAX: usize = 64 << 20;
 
-/// What a record does; the byte that stands for it in InfluxDB's segments.
+/// What a record does. In InfluxDB's segments one byte encodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordKind {
-    /// Values of fields.
+    /// Writes field values.
     Write,
-    /// Deletes keys whole.
+    /// Deletes all points of some keys.
     Delete,
-    /// Deletes a range of times from keys.
+    /// Deletes the points of some keys in a time range.
     DeleteRange,
 }
 
 impl RecordKind {
-    /// Every kind, in the order of their bytes.
+    /// All kinds, in the order of their bytes.
     pub const ALL: [Self; 3] = [Self::Write, Self::Delete, Self::DeleteRange];
 
-    /// Its byte on disk.
+    /// The byte on disk.
     pub fn tag(self) -> u8 {
         match self {
             Self::Write => 1,
@@ -134,18 +137,18 @@ impl RecordKind {
         }
     }
 
-    /// The kind of this byte.
+    /// The kind with this byte.
     pub fn from_tag(tag: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.tag() == tag)
     }
 }
 
-/// One record, as it goes into a log and comes out of it.
+/// One record, as it is appended and replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// What it does.
+    /// What the record does.
     pub kind: RecordKind,
-    /// Its content, not compressed; opaque to the log.
+    /// The uncompressed content. The log does not interpret it.
     pub payload: &'a [u8],
 }
 
@@ -155,55 +158,59 @@ impl<'a> Record<'a> {
         Self { kind: RecordKind::Write, payload }
     }
 
-    /// A deletion of keys whole.
+    /// A deletion of all points of some keys.
     pub fn delete(payload: &'a [u8]) -> Self {
         Self { kind: RecordKind::Delete, payload }
     }
 
-    /// A deletion of a range of times.
+    /// A deletion of a time range.
     pub fn delete_range(payload: &'a [u8]) -> Self {
         Self { kind: RecordKind::DeleteRange, payload }
     }
 }
 
-/// The receipt of [`Log::sync`]: all up to this position is as safe as the log's [`Durability`] promises. Only a log
-/// of this crate's making, or one built with [`Durable::promise`], can give it.
-#[must_use = "an unused receipt means that nobody depends on the record being durable"]
+/// The receipt of [`Log::sync`]: every record up to this position is as durable as the log's [`Durability`]
+/// promises. Only the logs of this crate, and logs that call [`Durable::promise`], can create one.
+#[must_use = "a receipt proves durability; dropping it unread is usually a bug"]
 #[derive(Debug)]
 pub struct Durable {
     at: Position,
 }
 
 impl Durable {
-    /// For implementers of [`Log`] only: states that all up to `at` is durable.
+    /// For implementers of [`Log`] only: promises that every record up to `at` is durable.
     pub fn promise(at: Position) -> Self {
         Self { at }
     }
 
-    /// Up to where.
+    /// The position up to which records are durable.
     pub fn at(&self) -> Position {
         self.at
     }
 }
 
-/// Takes the records that [`Log::read`] reads.
+/// The callback of [`Log::read`].
 pub type ReplayFn<'a> = dyn FnMut(Position, Record<'_>) -> Result<()> + 'a;
 
 /// An append-only sequence of records on stable storage.
 ///
-/// Methods without a receiver belong to a kind of logs; [`LogKind`] has them as a value. An open log of any kind is a
-/// [`DynLog`]. Threads share a log by reference: many threads `append`, and one `sync` serves all of them.
+/// Methods without a receiver describe a kind of log; [`LogKind`] holds them as a value. [`DynLog`] is an
+/// open log of any kind. Threads share a log by reference: many threads `append`, and one `sync` serves all
+/// of them.
 pub trait Log: Send + Sync + 'static {
-    /// The file system it lives on. The engine puts its own files there too, so that one parameter simulates all.
+    /// The file system of the log. The engine stores its own files there too, so one parameter simulates all
+    /// I/O.
     type Fs: Fs;
 
-    /// Opens or creates `dir` and gives every intact record to `replay`, oldest first.
+    /// Opens or creates `dir` and passes every intact record to `replay`, oldest first.
     ///
-    /// A torn tail is cut off and reported in the [`Recovery`]; corruption before the tail is an error.
-    /// `replay` has the records before it by then; another opening begins with the first record again. Law: after an error, also
-    /// one of `replay` ([`Error::refused`]), no record on disk was changed. A directory has one owner: a
-    /// second `open`, in this process or another, fails with [`ErrorKind::InUse`]. A directory with segments of another log
-    /// of this crate ([`is_segment`]) is read, or refused with [`ErrorKind::OtherLog`].
+    /// A torn tail is cut off and reported in the [`Recovery`]. Corruption before the tail is an error. By
+    /// then, `replay` may have received earlier records; the next open starts again with the first one. Law:
+    /// after an error, including an error from `replay` ([`Error::refused`]), no record on disk has changed.
+    ///
+    /// A directory has one owner: a second `open`, in this process or another, fails with
+    /// [`ErrorKind::InUse`]. If the directory holds segments of another log of this crate ([`is_segment`]),
+    /// `open` reads them or fails with [`ErrorKind::OtherLog`].
     fn open(
         fs: Self::Fs,
         dir: &Path,
@@ -213,7 +220,8 @@ pub trait Log: Send + Sync + 'static {
     where
         Self: Sized;
 
-    /// As [`Log::open`], with the payloads decoded, side by side where the log can; still one record after the other.
+    /// Like [`Log::open`], but decodes the payloads, in parallel if the log can. `replay` still receives one
+    /// record after the other.
     fn open_replaying(
         fs: Self::Fs,
         dir: &Path,
@@ -228,24 +236,25 @@ pub trait Log: Send + Sync + 'static {
         })?;
         let Recovery { segments, records, bytes, .. } = opened.1;
         replay.progress(Progress { segments, segments_total: segments, records, bytes });
-        // Logs that change what they find when they are opened tell of the end before they do.
+        // A log that changes files when it opens must call `end` before it changes them.
         replay.end()?;
         Ok(opened)
     }
 
-    /// Gives the records of `dir` to `replay`, oldest first, and changes nothing there: for looking at a log that is not
-    /// to be opened. What an opening would cut off is reported.
+    /// Passes the records of `dir` to `replay`, oldest first, without opening the log or changing anything.
+    /// Reports what an open would cut off.
     fn read(fs: &Self::Fs, dir: &Path, mode: RecoveryMode, replay: &mut ReplayFn<'_>) -> Result<Recovery>
     where
         Self: Sized;
 
-    /// Whether a file of this name is a segment of such a log. Law: no two kinds of logs claim one name, unless each reads
-    /// what the other wrote.
+    /// Whether a file of this name is a segment of this kind of log. Law: two kinds of log never claim the
+    /// same name, unless each can read what the other wrote.
     fn is_segment(name: &OsStr) -> bool
     where
         Self: Sized;
 
-    /// Whether its segments are those of InfluxDB 1.x: only such a log serves the directory of an InfluxDB shard.
+    /// Whether the segments are those of InfluxDB 1.x. Only such a log can serve the directory of an InfluxDB
+    /// shard.
     fn is_influx() -> bool
     where
         Self: Sized,
@@ -253,7 +262,7 @@ pub trait Log: Send + Sync + 'static {
         false
     }
 
-    /// Whether it gives back what it took when it is opened again.
+    /// Whether the log replays its records after it is reopened.
     fn keeps_records() -> bool
     where
         Self: Sized,
@@ -261,7 +270,7 @@ pub trait Log: Send + Sync + 'static {
         true
     }
 
-    /// Whether `dir` holds a log that only Tsmith writes: an engine that has it also has a manifest.
+    /// Whether `dir` holds a log that only Tsmith writes. An engine with such a log also has a manifest.
     fn owns(fs: &Self::Fs, dir: &Path) -> Result<bool>
     where
         Self: Sized,
@@ -269,49 +278,50 @@ pub trait Log: Send + Sync + 'static {
         Ok(!Self::is_influx() && directory::holds(fs, dir, Self::is_segment)?)
     }
 
-    /// The payload it likes best for writes. It keeps any: what is in a payload is not its business, but its user has
-    /// to choose one.
+    /// The preferred payload layout for writes. The log stores any payload; this tells its user which layout
+    /// to choose.
     fn layout(&self) -> entry::Layout {
         entry::Layout::Influx
     }
 
-    /// Orders the record. Not durable on return. Law: positions strictly increase.
+    /// Orders the record. The record is not durable when this returns. Law: positions strictly increase.
     fn append(&self, record: Record<'_>) -> Result<Position>;
 
-    /// Orders the write of `batch`: as [`Log::append`] of its payload in the layout that the log likes best, by a shorter
-    /// way where it has one. What is replayed is that payload.
+    /// Appends a write of `batch`. This equals [`Log::append`] with the payload in the log's preferred
+    /// layout; some logs have a faster path. Replay yields that payload.
     ///
     /// # Errors
-    /// A key or the batch is larger than the layout can say; nothing was appended.
+    ///
+    /// A key or the batch is larger than the layout can represent. Nothing is appended then.
     fn append_write(&self, batch: &Batch<'_>) -> Result<Position> {
         let mut payload = Vec::new();
         self.layout().encode_write(batch, &mut payload)?;
         self.append(Record::write(&payload))
     }
 
-    /// Blocks until all up to `at` is as durable as the options of the log promise. A position beyond the last record stands
-    /// for the last one.
+    /// Blocks until every record up to `at` is as durable as the log's options promise. A position beyond the
+    /// last record means the last one.
     ///
-    /// Law: after a failed write or sync no record is confirmed ever again, until the log is reopened; a full disk is
-    /// the exception ([`ErrorKind::Full`]): the records of that group are gone, later ones may succeed. Each caller that waits
-    /// for one of them gets the error. If nobody waits for them, the next call that covers them, which is this one,
-    /// [`Log::cut`] or [`Log::close`], fails once with [`ErrorKind::Earlier`].
+    /// Law: after a failed write or sync, the log confirms no further record until it is reopened. A full
+    /// disk is the exception ([`ErrorKind::Full`]): the records of that group are lost, and later ones can
+    /// succeed. Every caller that waits for a lost record gets the error. If no caller waits, the next call
+    /// that covers it (`sync`, [`Log::cut`] or [`Log::close`]) fails once with [`ErrorKind::Earlier`].
     fn sync(&self, at: Position) -> Result<Durable>;
 
-    /// Makes all of it durable and ends the segment. Gives the position where the next one begins: every record so
-    /// far is below it, every later one above.
+    /// Makes all records durable and ends the segment. Returns the position where the next segment begins:
+    /// every earlier record is below it, every later record above.
     fn cut(&self) -> Result<Position>;
 
-    /// Truncates: drops whole segments below `before`, oldest first. May keep more than asked, never less; a crash leaves the
-    /// newer ones.
+    /// Truncates: drops whole segments below `before`, oldest first. It may keep more than asked, never less.
+    /// After a crash in between, the newer segments remain.
     fn truncate_front(&self, before: Position) -> Result<()>;
 
-    /// Makes everything durable, cuts the open segment to its length and ends the log. Later calls fail with
-    /// [`ErrorKind::Closed`], except a sync of records that were durable by then. A dropped log tries the same and reports no
-    /// error.
+    /// Makes all records durable, cuts the active segment to its length and closes the log. Later calls fail
+    /// with [`ErrorKind::Closed`], except a sync of records that were already durable. Dropping a log closes
+    /// it too, but reports no error.
     fn close(&self) -> Result<()>;
 
-    /// What it counted since it was opened; zeros for a log that does not count.
+    /// Counters since the log was opened. Zero for a log that does not count.
     fn metrics(&self) -> Metrics {
         Metrics::default()
     }

@@ -1,16 +1,16 @@
-//! [`LogKind`]: a kind of logs as a value, and [`DynLog`], an open log of any kind.
+//! [`LogKind`]: a kind of log as a value; [`DynLog`]: an open log of any kind.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::{Log, LogOptions, Recovery, RecoveryMode, Replay, ReplayFn, Result};
 
-/// An open log of any kind on the file system `F`: one virtual call for each call of the log.
+/// An open log of any kind on the file system `F`. Each call costs one virtual call.
 pub type DynLog<F> = dyn Log<Fs = F>;
 
-/// A kind of logs as a value: what [`Log`] asks of a type and not of an open log.
+/// A kind of log as a value: everything in [`Log`] that needs no open log.
 ///
-/// `L` is what it opens: [`LogKind::new`] opens a log of one type, [`LogKind::erased`] a [`DynLog`].
+/// `L` is the type it opens. [`LogKind::new`] opens a log of one type, [`LogKind::erased`] a [`DynLog`].
 pub struct LogKind<L: Log + ?Sized> {
     open: OpenFn<L>,
     read: ReadFn<L>,
@@ -24,7 +24,7 @@ type OpenFn<L> = fn(<L as Log>::Fs, &Path, LogOptions, &mut dyn Replay) -> Resul
 type ReadFn<L> = fn(&<L as Log>::Fs, &Path, RecoveryMode, &mut ReplayFn<'_>) -> Result<Recovery>;
 
 impl<L: Log> LogKind<L> {
-    /// The logs of the type `L`.
+    /// Opens logs of type `L`.
     pub fn new() -> Self {
         Self::opened_by::<L>(|fs, dir, options, replay| {
             let (log, recovery) = L::open_replaying(fs, dir, options, replay)?;
@@ -34,7 +34,7 @@ impl<L: Log> LogKind<L> {
 }
 
 impl<F: crate::fs::Fs> LogKind<DynLog<F>> {
-    /// The logs of the type `L`, which are erased when they are open.
+    /// Opens logs of type `L` and erases their type.
     pub fn erased<L: Log<Fs = F>>() -> Self {
         Self::opened_by::<L>(|fs, dir, options, replay| {
             let (log, recovery) = L::open_replaying(fs, dir, options, replay)?;

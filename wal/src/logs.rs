@@ -1,4 +1,4 @@
-//! The logs of this crate, by name.
+//! The named logs of this crate.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use crate::fs::{Fs, OsFs};
 use crate::{DynLog, EtcdLog, FileLog, Log, LogKind, MmapLog, NativeLog, NullLog, Result};
 
 tsmith_codecs::registry! {
-    /// An entry for each log of this crate.
+    /// The registry entries of this crate's logs.
     pub trait Log => LogEntry<F: Fs>, suite = log_suite;
     "file" => FileLog: "InfluxDB 1.x segments, one fdatasync for many writers", also durable_suite;
-    "mmap" => MmapLog: "the same segments through a preallocated map, msync", also durable_suite;
+    "mmap" => MmapLog: "the same segments through a preallocated memory map, msync", also durable_suite;
     "etcd" => EtcdLog: "etcd's framing and rolling CRC-32C, one fdatasync for many writers", also durable_suite;
     "native" => NativeLog: "our own segments: packed columns, CRC-32C, recycled files; the smallest", also durable_suite;
-    "null" => NullLog: "acknowledges and forgets: the floor";
+    "null" => NullLog: "acknowledges and discards: the baseline without a log";
 }
 
 /// Whether `dir` holds a log of this crate that only Tsmith writes; see [`Log::owns`].
@@ -20,7 +20,7 @@ pub fn is_owned<F: Fs>(fs: &F, dir: &Path) -> Result<bool> {
     Ok(NativeLog::owns(fs, dir)? || EtcdLog::owns(fs, dir)?)
 }
 
-/// A log by name, on the file system `F`.
+/// A named log on the file system `F`.
 #[derive(Debug)]
 pub struct LogEntry<F: Fs> {
     name: &'static str,
@@ -30,46 +30,46 @@ pub struct LogEntry<F: Fs> {
 }
 
 impl LogEntry<OsFs> {
-    /// An entry for each log of this crate, on the file system of the operating system. Its code is part of this crate, so
-    /// that others need not compile the logs again.
+    /// The logs of this crate on the operating system's file system. They are compiled in this crate, so
+    /// dependent crates need not compile them again.
     pub fn standard() -> Vec<Self> {
         standard()
     }
 }
 
 impl<F: Fs> LogEntry<F> {
-    /// An entry for each log of this crate, on the file system `fs`.
+    /// The logs of this crate on the file system `fs`.
     pub fn standard_on(_fs: &F) -> Vec<Self> {
         standard()
     }
 
-    /// An entry for the logs of the type `L`.
+    /// An entry for logs of type `L`.
     pub fn of<L: Log<Fs = F>>(name: &'static str, summary: &'static str) -> Self {
         Self { name, summary, in_default_matrix: true, kind: LogKind::erased::<L>() }
     }
 
-    /// The same log, which the matrix runs only when it is asked for by name.
+    /// Excludes this log from the default matrix; it runs only if named.
     #[must_use]
     pub fn outside_default_matrix(self) -> Self {
         Self { in_default_matrix: false, ..self }
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What it is, in one line.
+    /// A one-line description.
     pub fn summary(&self) -> &'static str {
         self.summary
     }
 
-    /// Whether the matrix runs it without being asked for it.
+    /// Whether the default matrix runs this log.
     pub fn in_default_matrix(&self) -> bool {
         self.in_default_matrix
     }
 
-    /// How it is opened, and what is true of it.
+    /// How to open it, and its properties.
     pub fn kind(&self) -> LogKind<DynLog<F>> {
         self.kind
     }

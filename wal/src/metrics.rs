@@ -1,34 +1,34 @@
-//! What a log counts.
+//! Counters of a log.
 //!
-//! A plain value, read whenever one likes, and not a facade with a global recorder: two logs of one process stay apart,
-//! a test asserts on its own log, and nothing is counted outside the lock that an append holds anyway. Whoever exports
-//! metrics copies these numbers into what they use.
+//! They are a plain value that the caller reads at any time. There is no global recorder, so two logs in one
+//! process stay separate, and a test can check the counters of its own log. All counting happens under the
+//! lock that an append holds anyway. To export metrics, copy these numbers into your metrics library.
 
 use std::time::{Duration, Instant};
 
-/// Counts since a log was opened.
+/// Counters since a log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
     /// Records appended.
     pub appends: u64,
-    /// Bytes of their frames, compressed.
+    /// Bytes of their compressed frames.
     pub append_bytes: u64,
-    /// Groups written, each with one call.
+    /// Groups written. Each group is one write call.
     pub groups: u64,
     /// Bytes of those groups.
     pub written_bytes: u64,
     /// Syncs of segments.
     pub syncs: u64,
-    /// What they took, in microseconds.
+    /// Duration of syncs, in microseconds.
     pub sync_micros: Histogram,
-    /// Records in each group.
+    /// Records per group.
     pub group_records: Histogram,
     /// Segments begun.
     pub segments: u64,
 }
 
 impl Metrics {
-    /// Counts a group of so many records and bytes, if any were written.
+    /// Counts a group, unless it is empty.
     pub(crate) fn group(&mut self, records: u64, bytes: u64) {
         if bytes > 0 {
             self.groups += 1;
@@ -37,7 +37,7 @@ impl Metrics {
         }
     }
 
-    /// Takes over what a writer counted.
+    /// Copies the counters of the writer.
     pub(crate) fn writer(&mut self, counts: &Counts) {
         self.segments = counts.segments;
         self.syncs = counts.sync_micros.count();
@@ -45,34 +45,35 @@ impl Metrics {
     }
 }
 
-/// What a writer did since the log was opened.
+/// Counters of a writer since the log was opened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) segments: u64,
     pub(crate) sync_micros: Histogram,
-    /// What the last sync took.
+    /// Duration of the last sync.
     pub(crate) last_sync: Duration,
 }
 
 impl Counts {
-    /// Counts a sync that began then.
+    /// Counts a sync that started at `begun`.
     pub(crate) fn synced(&mut self, begun: Instant) {
         self.last_sync = begun.elapsed();
         self.sync_micros.add(u64::try_from(self.last_sync.as_micros()).unwrap_or(u64::MAX));
     }
 }
 
-/// How often values of each size occurred; a bucket for each power of two.
+/// Counts values by size, with one bucket per power of two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// Bucket `n` counts the values up to `2^n` that belong to no bucket before it; the last one takes all the rest.
+    /// Bucket `n` counts the values up to `2^n` that fit no earlier bucket. The last bucket also counts all
+    /// larger values.
     pub buckets: [u64; Self::BUCKETS],
     /// Sum of all values.
     pub sum: u64,
 }
 
 impl Histogram {
-    /// How many buckets.
+    /// Number of buckets.
     pub const BUCKETS: usize = 32;
 
     pub(crate) fn add(&mut self, value: u64) {
@@ -81,12 +82,12 @@ impl Histogram {
         self.sum = self.sum.saturating_add(value);
     }
 
-    /// How many values.
+    /// Number of values.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// Their mean; 0 when there is none.
+    /// Mean of the values. 0 if there are none.
     pub fn mean(&self) -> f64 {
         self.sum as f64 / self.count().max(1) as f64
     }

@@ -1,4 +1,4 @@
-//! `MappedFile`: a segment is stored through a file map.
+//! `MappedFile`: writes a segment through a memory map.
 
 #[expect(unsafe_code, reason = "the only unsafe of this crate: stores into a file map")]
 mod map;
@@ -12,16 +12,16 @@ use crate::segment_log::{SegmentFile, SegmentLog};
 
 pub(crate) use map::SegmentMap;
 
-/// A log whose writes are stores into memory; `msync` makes them durable. Without syncs it costs no system call for a
-/// record; with one for each group it is no faster than [`FileLog`](crate::FileLog).
+/// A log that writes through a memory map; `msync` makes its records durable. Without syncs, a record costs
+/// no system call. With one sync per group, this log is no faster than [`FileLog`](crate::FileLog).
 ///
-/// The bytes on disk are the same: either log opens what the other wrote. The space of a segment is allocated and
-/// synced before it is mapped, so that a full disk is an error and not a signal.
-/// That takes a file system that writes in place: on one that copies on write, as btrfs does, allocated space can run out
-/// all the same, and a store into the map then ends the process.
+/// The bytes on disk are the same, so each of the two logs opens what the other wrote. A segment's space is
+/// allocated and synced before it is mapped, so a full disk is an error and not a signal. This requires a
+/// file system that writes in place. On a copy-on-write file system such as btrfs, allocated space can still
+/// run out, and then a store into the map terminates the process.
 pub type MmapLog<F = OsFs> = SegmentLog<MappedFile<F>, Influx>;
 
-/// The open segment and its map.
+/// The active segment and its map.
 #[derive(Debug)]
 pub struct MappedFile<F: Fs> {
     file: F::File,
@@ -50,7 +50,7 @@ impl<F: Fs> SegmentFile for MappedFile<F> {
     }
 
     fn end(self, len: u32) -> io::Result<F::File> {
-        // A page that is mapped beyond the end of its file raises a signal when it is touched.
+        // The map must go first: touching a mapped page beyond the end of its file raises a signal.
         drop(self.map);
         self.file.set_len(len.into())?;
         Ok(self.file)

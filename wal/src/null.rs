@@ -1,4 +1,4 @@
-//! The floor: a log that remembers nothing.
+//! `NullLog`: a log that stores nothing. It is the baseline of measurements.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,12 +12,12 @@ use crate::{
     Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, RecoveryMode, ReplayFn, Result,
 };
 
-/// Above every position: the log is closed.
+/// Greater than every position: the log is closed.
 const CLOSED: u64 = 1 << 63;
 
-/// Acknowledges every record and forgets it: what a system without a log would do, to measure the others against.
+/// Acknowledges every record and discards it. It measures what a system without a log would do.
 ///
-/// It orders records and owns its directory like any log; after reopening there is nothing.
+/// It orders records and locks its directory like any other log. After reopening it is empty.
 #[derive(Debug)]
 pub struct NullLog<F: Fs = OsFs> {
     next: AtomicU64,

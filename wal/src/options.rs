@@ -1,8 +1,8 @@
-//! The settings of a log.
+//! Options of a log.
 
 use std::time::Duration;
 
-/// A segment ends before it grows beyond this, unless one record alone is larger.
+/// Default segment size. A segment ends before it would exceed this size, unless a single record is larger.
 pub const SEGMENT_BYTES: u32 = 10 << 20;
 
 /// How a log is opened and what it promises.
@@ -11,15 +11,15 @@ pub const SEGMENT_BYTES: u32 = 10 << 20;
 pub struct LogOptions {
     /// What `sync` promises.
     pub durability: Durability,
-    /// What to do about gaps.
+    /// What opening does about gaps.
     pub recovery: RecoveryMode,
-    /// Size of a segment.
+    /// Size at which a segment ends, in bytes.
     pub segment_bytes: u32,
-    /// What a log whose format leaves the choice does with payloads.
+    /// How payloads are compressed, if the format leaves the choice.
     pub compression: Compression,
-    /// Whether a segment's space is taken when it is begun, and written with zeros ahead of small groups: a sync then
-    /// commits no new length and no new blocks of the file. Without it segments take no more than they hold. A log
-    /// through a map always takes the space.
+    /// Whether a new segment allocates its space at once, and zeros it ahead of small groups. Then a sync
+    /// need not commit a new file length or new blocks, which makes it faster. Without it, segments take only
+    /// the space they use. [`MmapLog`](crate::MmapLog) always allocates.
     pub preallocate: bool,
 }
 
@@ -36,35 +36,35 @@ impl Default for LogOptions {
 }
 
 impl LogOptions {
-    /// The same options with this durability.
+    /// Sets the durability.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// The same options with this way to deal with gaps.
+    /// Sets what opening does about gaps.
     #[must_use]
     pub fn recovery(mut self, recovery: RecoveryMode) -> Self {
         self.recovery = recovery;
         self
     }
 
-    /// The same options with this compression.
+    /// Sets the compression.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
         self
     }
 
-    /// The same options with space taken ahead, or not.
+    /// Sets whether segments allocate their space at once.
     #[must_use]
     pub fn preallocate(mut self, preallocate: bool) -> Self {
         self.preallocate = preallocate;
         self
     }
 
-    /// The same options with segments of this size.
+    /// Sets the segment size.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u32) -> Self {
         self.segment_bytes = bytes;
@@ -72,20 +72,21 @@ impl LogOptions {
     }
 }
 
-/// When records reach stable storage, and so what a crash may take. The crash of the process alone takes only records
-/// whose `sync` had not returned, in every mode.
+/// When records reach stable storage, and so what a power cut can lose. If only the process crashes, every
+/// mode loses only records whose `sync` had not returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// One fdatasync for each record. A power cut loses nothing that was confirmed.
+    /// One fdatasync per record. A power cut loses no confirmed record.
     Each,
-    /// One fdatasync for all records that wait at that time. A power cut loses nothing that was confirmed.
+    /// One fdatasync for all records that wait at the time. A power cut loses no confirmed record.
     #[default]
     Group,
-    /// `sync` returns when the operating system has the record, and a thread syncs at this interval, of a millisecond at
-    /// least. A power cut loses what was confirmed in the last interval, and the time of one sync.
+    /// `sync` returns once the operating system has the record. A thread calls fdatasync at this interval,
+    /// which is at least one millisecond. A power cut loses records confirmed within the last interval plus
+    /// the duration of one fdatasync.
     Interval(Duration),
-    /// `sync` returns when the operating system has the record; only the end of a segment is synced. A power cut loses
-    /// what was confirmed since.
+    /// `sync` returns once the operating system has the record. Only the end of a segment is synced. A power
+    /// cut can lose every confirmed record of the active segment.
     None,
 }
 
@@ -93,19 +94,22 @@ pub enum Durability {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveryMode {
-    /// Cuts off a torn tail and reports it. Corruption or a missing segment refuses to open. `native` detects that any
-    /// segment but the last is missing; InfluxDB's segments, where ours wrote them, and etcd's detect any between others: at
-    /// their front a missing segment is like a truncated one. Records of a torn tail that InfluxDB accepted meanwhile are kept
-    /// and reported, in every mode: see [`segment`](crate::segment).
+    /// Cuts off a torn tail and reports it. Refuses to open if a segment is corrupt or missing.
+    ///
+    /// `native` detects every missing segment except the newest. In InfluxDB's format and in etcd's, only a
+    /// segment missing between two others is detected, and in InfluxDB's format only if Tsmith wrote the
+    /// segments. A missing first segment looks the same as a truncated one. In every mode, records of a torn
+    /// tail that InfluxDB accepted in the meantime are kept and reported: see [`segment`](crate::segment).
     #[default]
     Strict,
-    /// Keeps every record that passes its checks, also behind corruption, and reports what is missing. In InfluxDB's segments
-    /// one checksum of ours covers up to 4 KiB of records, or a longer one. A torn tail is cut off as by `Strict`; a corrupt
-    /// segment stays as it is, so that what it holds can be looked at until it is truncated.
+    /// Keeps every record that passes its checks, also after corruption, and reports the gaps. In InfluxDB's
+    /// segments, one checksum covers up to 4 KiB of records, or one longer record, so all of these are lost
+    /// together. A torn tail is cut off as in `Strict`. A corrupt segment stays unchanged until it is
+    /// truncated, so that it can be examined.
     Salvage,
 }
 
-/// How a log is read that is not opened; see [`replay_only`](crate::replay_only). Nothing is cut off.
+/// How a log is read without opening it; see [`replay_only`](crate::replay_only). Nothing is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayMode {
@@ -113,9 +117,9 @@ pub enum ReplayMode {
     Strict,
     /// As [`RecoveryMode::Salvage`].
     Salvage,
-    /// What InfluxDB 1.x would keep: of every segment what is before its first invalid record. Where our marks say that some
-    /// bytes are not what was written, up to 4 KiB or one record, it ends before those: InfluxDB itself would take what
-    /// looks like an entry.
+    /// As InfluxDB 1.x: of each segment, keeps the records before the first invalid one. Where a group mark
+    /// proves that some bytes are wrong, replay ends before its part (up to 4 KiB or one record). InfluxDB
+    /// itself would accept bytes there that merely look like an entry.
     InfluxDb,
 }
 
@@ -128,15 +132,16 @@ impl From<RecoveryMode> for ReplayMode {
     }
 }
 
-/// What [`NativeLog`](crate::NativeLog) does with a payload; InfluxDB's segments always have snappy.
+/// How [`NativeLog`](crate::NativeLog) compresses payloads. InfluxDB's segments always use snappy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compression {
-    /// Nothing: the columns of [`entry::Layout::Columns`](crate::entry::Layout) are packed already.
+    /// No compression. The columns of [`entry::Layout::Columns`](crate::entry::Layout) are already packed.
     #[default]
     Stored,
-    /// LZ4, of payloads of at least 512 bytes that get shorter by it: little processor for a little space.
+    /// LZ4, for payloads of at least 512 bytes that it makes shorter. Saves a little space for little CPU
+    /// time.
     Lz4,
-    /// zstd, level 1, of payloads of at least 512 bytes that get shorter by it.
+    /// zstd level 1, for payloads of at least 512 bytes that it makes shorter.
     Zstd,
 }

@@ -1,4 +1,4 @@
-//! Opening a directory of segments: replay first, change afterwards.
+//! Opens a directory of segments: first replays, then changes files.
 
 mod parallel;
 mod records;
@@ -20,20 +20,20 @@ pub use records::Replay;
 pub use report::{Gap, GapKind, NotReplayed, Progress, Recovery, Unverified};
 pub(crate) use walk::{Found, Segment, Walk};
 
-/// Where a log goes on in a new segment.
+/// Where a log continues in a new segment.
 #[derive(Debug)]
 pub(crate) struct Start {
     /// The number of its next segment.
     pub(crate) segment: u32,
-    /// The number of its last segment with records; 0 if there is none.
+    /// The number of its last segment with records. 0 if there is none.
     pub(crate) held: u32,
     /// The number of its next record.
     pub(crate) record: u64,
-    /// What was truncated, and the files whose space the next segments take.
+    /// What was truncated, and the files that the next segments reuse.
     pub(crate) recycled: Recycled,
 }
 
-/// Replays the segments of a locked directory, and makes it ready for a log that goes on behind them.
+/// Replays the segments of a locked directory and prepares it for appends.
 pub(crate) fn recover<T: SegmentFormat<Name = u32>, F: Fs>(
     fs: &F,
     dir: &Path,
@@ -41,7 +41,7 @@ pub(crate) fn recover<T: SegmentFormat<Name = u32>, F: Fs>(
     replay: impl FnOnce(Walk<'_, T, F>) -> Result<Found<T>>,
 ) -> Result<(Recovery, Start)> {
     let mut found = replay(Walk::new(fs, dir, mode.into())?)?;
-    // Until here nothing was changed.
+    // Nothing was changed up to here.
     if !T::RECYCLED {
         for path in found.recycled.paths.drain(..) {
             fs.remove(&path).at("remove truncated segment", &path)?;
@@ -59,22 +59,24 @@ pub(crate) fn recover<T: SegmentFormat<Name = u32>, F: Fs>(
     Ok((found.recovery, Start { segment, held, record: found.next, recycled: found.recycled }))
 }
 
-/// Makes a directory that was replayed ready for a log that goes on behind it: what was replayed is durable, and the torn
-/// tail is gone for good.
+/// Prepares a replayed directory for appends: makes the replayed records durable and removes the torn tail
+/// for good.
 pub(crate) fn settle<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path, found: &Found<T>) -> Result<()> {
     let segments = &found.segments;
     let last = |of: fn(&Segment<T::Name>) -> bool| {
         segments.iter().rev().find(|segment| segment.end > 0 && of(segment)).map(|segment| segment.name)
     };
-    // A process may have died between a write and its sync, and what it wrote was just replayed. Older segments were synced
-    // before the next one was begun; but ours not before InfluxDB's.
+    // A process may have died between a write and its sync, so what was just replayed may not be durable yet.
+    // Older segments were synced before the next one was begun. The exception is a segment of ours before one
+    // of InfluxDB's.
     let unsynced = [last(|_| true), last(|segment| segment.follows.is_some())];
     for segment in segments {
         let path = dir.join(T::file_name(segment.name));
         if segment.end == 0 && !segment.is_corrupt {
             remove_empty(fs, &path, segment.len)?;
             if T::GUARDED && segments.last().is_some_and(|last| last.name == segment.name) {
-                // If the sync failed that was to make its name durable, no later one does what that did not.
+                // Recreate the file. If the sync of its directory entry failed before, no later sync makes
+                // that entry durable.
                 fs.create_new(&path).at("create", &path)?;
             }
         } else if let Some(from) = segment.accepted {
@@ -83,16 +85,16 @@ pub(crate) fn settle<T: SegmentFormat, F: Fs>(fs: &F, dir: &Path, found: &Found<
             rewrite(fs, &path, segment.end).at("cut or sync segment", &path)?;
         }
     }
-    // A process may have died before it had made the names durable under which the space is written to, or those of what it
-    // truncated.
+    // A process may have died before it synced the directory after recycling or truncating segments.
     if !segments.is_empty() || found.recycled.front > 0 {
         fs.sync_dir(dir).at("sync directory", dir)?;
     }
     Ok(())
 }
 
-/// Replaces what InfluxDB accepted in a segment of ours by the same under checksums, in one step: a crash leaves the segment as
-/// it was, and what proves that InfluxDB went on behind it, or sealed. Once a later segment is ours, nothing would prove it.
+/// Rewrites records that InfluxDB accepted in a segment of ours with checksums, in one step. A crash leaves
+/// either the old segment with the evidence that InfluxDB appended to it, or the sealed one. Once a later
+/// segment is ours, that evidence is gone.
 pub(crate) fn seal<T: SegmentFormat, F: Fs>(
     fs: &F,
     path: &Path,
@@ -105,7 +107,7 @@ pub(crate) fn seal<T: SegmentFormat, F: Fs>(
     publish_new(fs, path, &sealed.ok_or_else(too_large)?).at("rewrite segment", path)
 }
 
-/// It may come back after a power cut, and is to be empty then.
+/// Empties the file before removing it, because a power cut can bring it back.
 fn remove_empty<F: Fs>(fs: &F, path: &Path, len: u64) -> Result<()> {
     if len > 0 {
         let emptied = fs.open(path).and_then(|file| file.set_len(0).and_then(|()| file.sync_all()));
@@ -114,8 +116,9 @@ fn remove_empty<F: Fs>(fs: &F, path: &Path, len: u64) -> Result<()> {
     fs.remove(path).at("remove empty segment", path)
 }
 
-/// Cuts a segment to `len` bytes and writes those once more, so that they are durable whatever sync of them failed before: the
-/// kernel then takes pages for written that are not, and no later sync writes them.
+/// Cuts a segment to `len` bytes and rewrites those bytes, so that they become durable even if an earlier
+/// sync of them failed. After a failed sync the kernel marks the pages as clean, and a later sync does not
+/// write them.
 fn rewrite<F: Fs>(fs: &F, path: &Path, len: u64) -> io::Result<()> {
     let file = fs.open(path)?;
     file.set_len(len)?;

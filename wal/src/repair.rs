@@ -1,13 +1,15 @@
-//! Corrupt segments are rewritten from what a salvage replays of them.
+//! Repair: rewrites corrupt segments with the records that a salvage replays.
 //!
 //! ```text
-//! replay all, as a salvage ─▶ which segments are corrupt ─▶ each once more: its records to a temporary file,
-//! read back ─▶ the corrupt one is quarantined under a second name, *.bad ─▶ rename
+//! salvage all segments ─▶ list the corrupt ones
+//! for each: write its valid records to a temporary file ─▶ read it back
+//!           ─▶ give the corrupt file a second name, *.bad (quarantine) ─▶ rename the temporary file
 //! ```
 //!
-//! The rewritten segment has the number and format of the corrupt one. A torn tail is no corruption: opening the log cuts it
-//! off. Nor are records that InfluxDB accepted behind a crash; they get checksums, and no second copy of the segment stays.
-//! A valid record that whoever replays the log refuses, so that the log cannot be opened, is left out too.
+//! The rewritten segment has the number and format of the corrupt one. A torn tail is not corruption; opening
+//! the log cuts it off. Records that InfluxDB accepted after a crash are not corruption either. Repair adds
+//! checksums to them and keeps no copy of the old segment. If the replay callback refuses a valid record, so
+//! that the log could not be opened, repair drops that record too.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,56 +28,59 @@ use crate::scan::{Follows, position};
 use crate::segment::Influx;
 use crate::{Compression, Error, ErrorKind, Position, Record, Result};
 
-/// What [`repair`] found in one segment that is not whole.
+/// What [`repair`] found in one segment with a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentRepair {
     /// The segment.
     pub path: PathBuf,
-    /// Its records that are kept, those of which a part is included.
+    /// Records kept, including those kept in part.
     pub kept_records: u64,
-    /// What could not be read, in order.
+    /// Ranges that could not be read, in order.
     pub gaps: Vec<Gap>,
-    /// Valid records that are refused all the same, in order.
+    /// Valid records that the callback refused, in order.
     pub refused: Vec<Refused>,
-    /// Records that are kept although no checksum covers them. The repair puts them under checksums, as opening does.
+    /// Records kept although no checksum covers them. Repair adds checksums, as opening does.
     pub unverified: Option<Unverified>,
-    /// Where the corrupt segment is now, or would be. `None` when it is not corrupt: it stays as it is, and opening the log
-    /// cuts off a torn tail.
+    /// Where the corrupt segment is now, or would be in a dry run. `None` if the segment is not corrupt: it
+    /// stays, and opening the log cuts off a torn tail.
     pub quarantined: Option<PathBuf>,
 }
 
-/// A valid record that whoever replays the log refuses.
+/// A valid record that the replay callback refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Where it begins in the segment.
+    /// Its offset in the segment.
     pub offset: u64,
-    /// Whether a part of it is kept.
+    /// Whether a part of the record is kept.
     pub in_part: bool,
-    /// Why, and what of it is left out.
+    /// The reason, and what is dropped.
     pub reason: String,
 }
 
-/// Why a record cannot be replayed, and what can in its place.
+/// Why a record cannot be replayed, and what replaces it.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The payload of what is left of it, if anything is.
+    /// The payload that replaces it. `None` to drop the record.
     pub instead: Option<Vec<u8>>,
-    /// Why, and what is left out.
+    /// The reason, and what is dropped.
     pub reason: String,
 }
 
-/// Rewrites every corrupt segment of the InfluxDB or native log in `dir`, or only the one of the name `only`; reports all that
-/// are not whole. With `dry_run` nothing is changed or written, and the report says what would be.
+/// Rewrites every corrupt segment of the InfluxDB or native log in `dir`, or only the segment named `only`.
+/// Returns every segment with a problem. With `dry_run` it changes nothing, and the result says what it would
+/// do.
 ///
 /// # Errors
-/// The log is open elsewhere; it is of another format; a record is above the limit, which is not corruption; a file cannot be
-/// read or written. Segments are repaired one by one: those before the error are.
+///
+/// The log is open elsewhere, or has another format. A record exceeds the limit, which is not corruption. A
+/// file cannot be read or written. Segments are repaired one by one, so those before the error are repaired.
 pub fn repair<F: Fs>(fs: &F, dir: &Path, only: Option<&str>, dry_run: bool) -> Result<Vec<SegmentRepair>> {
     repair_for(fs, dir, only, dry_run, |_, _, _| Ok(()))
 }
 
-/// As [`repair`]; and each valid record is given to `replay`, in order, with the layout of the log: those that it refuses are
-/// left out as well. It gets the records of all segments when only one segment is repaired.
+/// Like [`repair`], and drops the valid records that `replay` refuses. `replay` receives every valid record
+/// in order, with the layout of the log. It receives the records of all segments even if only one segment is
+/// repaired.
 pub fn repair_for<F: Fs>(
     fs: &F,
     dir: &Path,
@@ -84,8 +89,8 @@ pub fn repair_for<F: Fs>(
     replay: impl FnMut(Position, Record<'_>, Layout) -> Result<(), Refusal>,
 ) -> Result<Vec<SegmentRepair>> {
     let names = fs.list(dir).at("list", dir)?;
-    // A lock is left behind neither by a dry run nor beside a file that somebody put somewhere: where there is none, nobody
-    // of ours has the log open.
+    // Take no new lock file in a dry run, or when a single file is repaired in a directory without one:
+    // there, no log of ours has the directory open.
     let has_lock = names.iter().any(|name| name == LOCK_NAME);
     let _lock = match (dry_run, only) {
         (true, _) => directory::hold(fs, dir)?,
@@ -99,17 +104,17 @@ pub fn repair_for<F: Fs>(
     }
 }
 
-/// A directory whose segments are to be repaired.
+/// A directory whose segments are repaired.
 struct Repair<'a, T: Format, F> {
     fs: &'a F,
     dir: &'a Path,
     found: Found<T>,
-    /// What is left of refused records, by their positions.
+    /// The replacements of refused records, by position.
     instead: BTreeMap<Position, Option<Vec<u8>>>,
 }
 
 impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
-    /// Replays all segments.
+    /// Salvages all segments.
     fn of(
         fs: &'a F,
         dir: &'a Path,
@@ -132,11 +137,11 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
             return Err(Error::new(ErrorKind::NotASegment).at_path(&self.dir.join(name)));
         }
         let asked = (0..numbers.len()).filter(|&at| asked(numbers[at]));
-        // In order, as each is made to follow those that were rewritten before it.
+        // In order, because each rewritten segment must follow those rewritten before it.
         asked.filter_map(|at| self.segment(at, dry_run).transpose()).collect()
     }
 
-    /// Repairs a segment, if it is not whole.
+    /// Repairs one segment. `None` if it has no problem.
     fn segment(&mut self, at: usize, dry_run: bool) -> Result<Option<SegmentRepair>> {
         let segment = self.found.segments[at];
         let path = self.dir.join(T::file_name(segment.name));
@@ -164,15 +169,16 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
                 self.rewrite(at, &path, kept_records)?
             });
         } else if let Some(from) = segment.accepted.filter(|_| !dry_run) {
-            // A later segment that is rewritten becomes ours.
+            // A later segment that is rewritten gets our marks, which hide that InfluxDB was here.
             seal::<T, F>(self.fs, &path, segment.name, from..segment.end)?;
         }
         Ok(Some(SegmentRepair { path, kept_records, gaps, refused, unverified, quarantined }))
     }
 
-    /// Replaces the segment at `at` by one of its `kept` valid records; gives the name that it has then. Where records are
-    /// numbered the new one begins where the one before ends and says that it ends where the next begins: what is missing was
-    /// reported, and is not missing any more.
+    /// Rewrites the segment at index `at` with its `kept` valid records. Returns the quarantine name of the
+    /// old file. If records are numbered, the new segment begins where the one before it ends, and states
+    /// that it ends where the next one begins. The report names the missing records, so the next open must
+    /// not report them again.
     fn rewrite(&mut self, at: usize, path: &Path, kept: u64) -> Result<PathBuf> {
         let failed = |error| Error::io("repair", error).at_path(path);
         if kept == 0 && !self.is_named(at) {
@@ -197,7 +203,7 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
             Ok(())
         })?;
         if encoded != kept {
-            return Err(failed(io::Error::other("other records are read than before")));
+            return Err(failed(io::Error::other("the segment changed while it was repaired")));
         }
         let (link, next) = self.bounds(at, kept);
         let bytes = segment_of::<T>(number, link, next, frames, kept).map_err(|error| error.at_path(path))?;
@@ -210,7 +216,7 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         Ok(quarantined)
     }
 
-    /// Whether opening would report the segment as missing if it were gone.
+    /// Whether opening would report this segment as missing if it were removed.
     fn is_named(&self, at: usize) -> bool {
         let segments = &self.found.segments;
         if T::NUMBERED {
@@ -220,25 +226,25 @@ impl<'a, T: Format, F: Fs> Repair<'a, T, F> {
         }
     }
 
-    /// How the segment at `at`, of which so many records are kept, has to begin, and which record comes after it, so that
-    /// its neighbours follow.
+    /// How the segment at index `at` must begin, and the number of the record after it, so that it follows
+    /// the segment before it and the segment after it follows it. `records` records are kept.
     fn bounds(&self, at: usize, records: u64) -> (Link, u64) {
         let (before, behind) = self.found.segments.split_at(at);
         let own = behind.first();
         let before = before.iter().rev().find_map(|segment| segment.log_end);
         let after = behind.iter().skip(1).find_map(|segment| segment.follows);
         let own_first = own.and_then(|own| own.follows).map(|follows| follows.end);
-        // Without any head only the names of truncated segments can say where the log begins.
+        // If no segment has a head, only the names of truncated segments say where the log begins.
         let first = before.or(own_first).unwrap_or(self.found.recycled.front);
         let kept_end = first.saturating_add(records);
         let next = after.map(|after| after.end).or(own.and_then(|own| own.log_end));
-        // Nothing is missing before the first segment either.
+        // So that nothing counts as missing before the first segment.
         let front = if before.is_some() { self.found.recycled.front.min(first) } else { first };
         (Link { first, front, before: 0 }, next.unwrap_or(kept_end).max(kept_end))
     }
 }
 
-/// The bytes of a segment of these frames, behind room for what seals them.
+/// The bytes of a segment with these frames. `frames` begins with space for the seal.
 fn segment_of<T: Format>(
     number: u32,
     link: Link,

@@ -1,4 +1,4 @@
-//! Replaying a log that belongs to somebody else. Nothing is changed.
+//! Read-only replay of a log. Nothing is changed.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::scan::SegmentFormat;
 use crate::segment::Influx;
 use crate::{Position, Record, Result};
 
-/// A record of a segment, and where it is.
+/// A record of a segment and its location.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentRecord<'a> {
     /// Its position in the log.
@@ -28,12 +28,12 @@ pub struct SegmentRecord<'a> {
     pub offset: u64,
     /// Offset after its last byte.
     pub end: u64,
-    /// How many bytes its payload takes there.
+    /// Bytes of the stored payload.
     pub stored_bytes: u64,
 }
 
-/// Gives the records of a directory to `replay`, and changes nothing: for looking at a log that belongs to somebody
-/// else. What an opening would cut off is reported.
+/// Passes the records of a directory to `replay` without changing anything. Reports what an open would cut
+/// off. The directory can belong to another process.
 pub fn replay_only<F: Fs>(
     fs: &F,
     dir: &Path,
@@ -50,9 +50,9 @@ pub fn replay_only<F: Fs>(
     }
 }
 
-/// Gives the records of one segment to `replay`, and changes nothing: those up to the first that is not valid, or in a salvage
-/// those behind it, too. What should come before the segment is not asked. A file without the name of a segment is read as a
-/// copy of one, behind which nothing is known.
+/// Passes the records of one segment to `replay` without changing anything. Replay ends at the first invalid
+/// record; a salvage continues after it. Whether an earlier segment is missing is not checked. A file without
+/// a segment name is read as a copy of a segment whose successors are unknown.
 pub fn replay_segment<F: Fs>(
     fs: &F,
     path: &Path,
@@ -103,14 +103,14 @@ fn replay_one<T: Format, F: Fs>(
     Ok(found.recovery)
 }
 
-/// The number that the stem of a file name ends with: checksums cover the number of a segment.
+/// The number at the end of a file name's stem. Checksums cover the segment number.
 fn last_number(path: &Path) -> u32 {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let digits = stem.rsplit(|letter: char| !letter.is_ascii_digit()).next();
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-/// As [`replay_only`], of segments of the format `T`.
+/// Like [`replay_only`], for segments of the format `T`.
 pub(crate) fn replay_of<T: SegmentFormat, F: Fs>(
     fs: &F,
     dir: &Path,

@@ -1,5 +1,5 @@
-//! The locks of the group commit. `loom` and `shuttle` put their own in their place, to try the orders in which threads
-//! can meet here.
+//! The locks of group commit. `loom` and `shuttle` replace them with their own to test many thread
+//! interleavings.
 
 #[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -7,25 +7,25 @@ pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 #[cfg(all(test, any(loom, shuttle)))]
 pub(crate) use model::{Condvar, Latch, Mutex, MutexGuard};
 
-/// Opens once, for any number of threads that wait for it, all of which one call of the system wakes.
+/// A one-shot latch. Any number of threads can wait for it, and one system call wakes them all.
 #[cfg(not(all(test, any(loom, shuttle))))]
 #[derive(Debug, Default)]
 pub(crate) struct Latch(std::sync::OnceLock<bool>);
 
 #[cfg(not(all(test, any(loom, shuttle))))]
 impl Latch {
-    /// Wakes all threads that wait and that will, with this message. Only the first time counts.
+    /// Wakes all current and future waiters with this message. Later calls have no effect.
     pub(crate) fn open(&self, message: bool) {
         let _: Result<(), bool> = self.0.set(message);
     }
 
-    /// Sleeps until it is open.
+    /// Blocks until the latch is open.
     pub(crate) fn wait(&self) -> bool {
         *self.0.wait()
     }
 }
 
-/// The same face over locks that hand their guards through.
+/// The same interface over locks whose `wait` takes the guard by value.
 #[cfg(all(test, any(loom, shuttle)))]
 mod model {
     use std::ops::{Deref, DerefMut};
@@ -71,7 +71,7 @@ mod model {
         }
     }
 
-    /// There is no time in a model: every timeout has passed as soon as others had their chance.
+    /// A model has no clock: a timeout has always passed once other threads could run.
     pub(crate) struct WaitTimeout;
 
     impl WaitTimeout {

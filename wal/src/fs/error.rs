@@ -1,22 +1,22 @@
-//! Why a file is not read.
+//! Why a file was not read.
 
 use std::io;
 
-/// A file that is longer than any of its kind.
+/// A file is longer than any valid file of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{bytes} bytes, and no file of its kind has more than {limit}: nothing of ours or of the original's wrote this; restore \
-     it from a copy, or move it away"
+    "{bytes} bytes is more than a file of this kind can have (at most {limit}). Neither Tsmith nor the original program \
+     wrote it. Restore it from a copy, or move it away"
 )]
 pub struct TooLong {
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
-    /// The most it may have.
+    /// The limit in bytes.
     pub limit: u64,
 }
 
 impl TooLong {
-    /// An error if `bytes` is above `limit`.
+    /// Fails if `bytes` exceeds `limit`.
     pub fn check(bytes: u64, limit: u64) -> io::Result<()> {
         if bytes <= limit {
             Ok(())
@@ -25,19 +25,19 @@ impl TooLong {
         }
     }
 
-    /// What `error` says of a file that is too long, if it is that.
+    /// The `TooLong` inside `error`, if there is one.
     pub fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
 }
 
-/// What has the name of a file and is a directory, a link, a pipe or another thing that is not opened.
+/// A directory, link, pipe or device has the name of a file. It is not opened.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("not a regular file")]
+#[error("not a regular file; move it away or remove it")]
 pub struct NotRegular;
 
 impl NotRegular {
-    /// Whether `error` says that of what was to be opened.
+    /// Whether `error` contains this error.
     pub fn is(error: &io::Error) -> bool {
         error.get_ref().and_then(|found| found.downcast_ref::<Self>()).is_some()
     }

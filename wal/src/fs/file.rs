@@ -5,27 +5,27 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 
-/// An open file. Shared between threads; every access names its offset.
+/// An open file, shared between threads. Every access names its offset.
 ///
-/// An implementation provides six methods. Everything else is made of these.
+/// Implement six methods; all others have default implementations.
 pub trait FsFile: Debug + Send + Sync + 'static {
-    /// Reads at `offset`; fewer bytes than asked at any time, none at the end.
+    /// Reads at `offset`. May return fewer bytes than requested; returns none at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes all of `buf` at `offset`, and lengthens the file if need be.
+    /// Writes all of `buf` at `offset`, and extends the file if necessary.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Truncates, or lengthens with zeros.
+    /// Truncates the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Makes content and length durable.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Locks the whole file for this handle, until the handle is dropped. Does not wait: [`io::ErrorKind::WouldBlock`] if
-    /// another handle has the lock, in this process or another.
+    /// Locks the entire file until this handle is dropped. Does not wait: fails with
+    /// [`io::ErrorKind::WouldBlock`] if another handle, in this process or another, has the lock.
     fn try_lock(&self, kind: LockKind) -> io::Result<()>;
 
-    /// The present length.
+    /// The current length.
     fn len(&self) -> io::Result<u64>;
 
     /// Whether the length is zero.
@@ -33,7 +33,8 @@ pub trait FsFile: Debug + Send + Sync + 'static {
         Ok(self.len()? == 0)
     }
 
-    /// Fills `buf` from `offset` on. Gives how many bytes it read: fewer only where the file ends.
+    /// Fills `buf` from `offset` on. Returns the number of bytes read, which is less than requested only at
+    /// the end of the file.
     fn read_full_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut len = 0;
         while let Some(rest) = buf.get_mut(len..).filter(|rest| !rest.is_empty()) {
@@ -45,7 +46,7 @@ pub trait FsFile: Debug + Send + Sync + 'static {
         Ok(len)
     }
 
-    /// The first `limit` bytes, or the whole file if it has fewer.
+    /// The first `limit` bytes, or the entire file if it is shorter.
     fn read_all(&self, limit: u64) -> io::Result<Vec<u8>> {
         let len = self.len()?.min(limit);
         let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?];
@@ -54,69 +55,74 @@ pub trait FsFile: Debug + Send + Sync + 'static {
         Ok(bytes)
     }
 
-    /// Writes all of `pieces`, one behind the other, at `offset`, as one write if the system can.
+    /// Writes all `pieces` one after the other at `offset`, in one write if the system supports it.
     fn write_pieces_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let joined: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
         self.write_all_at(&joined, offset)
     }
 
-    /// Reserves space on the disk for these bytes, so that a later write there cannot find the disk full. A shorter file is
-    /// lengthened to their end, with zeros. A file system that cannot reserve space writes the zeros.
+    /// Allocates disk space for `bytes`, so that a later write there cannot fail with a full disk. Extends a
+    /// shorter file with zeros. If the file system cannot allocate space, this writes the zeros.
     fn allocate(&self, bytes: Range<u64>) -> io::Result<()> {
         write_zeros(self, bytes.end)
     }
 
-    /// Asks for space ahead of later writes, which are then cheaper and lie closer together. The length stays. True if the
-    /// space was reserved; [`FsFile::set_len`] gives it back. A hint: nothing depends on it.
+    /// Reserves space ahead of later writes, which makes them cheaper and keeps them contiguous. The length
+    /// does not change. Returns true if the space was reserved; [`FsFile::set_len`] releases it. This is only
+    /// a hint.
     fn reserve(&self, bytes: Range<u64>) -> bool {
         let _ = bytes;
         false
     }
 
-    /// Makes content, length and the other attributes durable. The name is durable once the directory is synced.
+    /// Makes content, length and all other attributes durable. The name is durable once the directory is
+    /// synced.
     fn sync_all(&self) -> io::Result<()> {
         self.sync_data()
     }
 
-    /// Maps the whole file, whose space is allocated, for writing. The file must not be shortened while the map lives.
+    /// Maps the entire file for writing. Its space must be allocated, and the file must not be shortened
+    /// while the map exists.
     ///
     /// # Errors
-    /// A file system without maps is `Unsupported`: [`MmapLog`](crate::MmapLog) does not open on it.
+    ///
+    /// `Unsupported` if the file system has no memory maps. Then [`MmapLog`](crate::MmapLog) does not open.
     fn map(&self) -> io::Result<Box<dyn FsMap>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// The file of the operating system, for mapping it read-only; `None` if there is none.
+    /// The operating system's file, for mapping it read-only. `None` if there is none.
     fn os_file(&self) -> Option<&File> {
         None
     }
 }
 
-/// A file in memory, for writing.
+/// A memory map for writing a file.
 pub trait FsMap: Debug + Send {
     /// Copies `bytes` to offset `at`.
     ///
     /// # Panics
-    /// When they reach beyond the map.
+    ///
+    /// If they reach beyond the map.
     fn store(&mut self, bytes: &[u8], at: usize);
 
-    /// Blocks until the pages of `range` are on stable storage.
+    /// Blocks until the pages in `range` are on stable storage.
     fn sync(&self, range: Range<usize>) -> io::Result<()>;
 }
 
 /// How a file is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockKind {
-    /// For one owner: [`Fs::lock`](super::Fs::lock).
+    /// One owner: [`Fs::lock`](super::Fs::lock).
     Exclusive,
-    /// Beside other owners that share it: [`Fs::lock_shared`](super::Fs::lock_shared).
+    /// Several owners that share it: [`Fs::lock_shared`](super::Fs::lock_shared).
     Shared,
-    /// For one owner, as etcd locks its segments. On Linux this is an open-file-description lock, which does not see the
-    /// other two kinds.
+    /// One owner, in the way etcd locks its segments. On Linux this is an open-file-description lock, which
+    /// ignores the other two kinds.
     Etcd,
 }
 
-/// Lengthens a file to `len` bytes by writing zeros.
+/// Extends a file to `len` bytes by writing zeros.
 pub(super) fn write_zeros<F: FsFile + ?Sized>(file: &F, len: u64) -> io::Result<()> {
     let zeros = vec![0; 1 << 20];
     let mut at = file.len()?;

@@ -1,20 +1,19 @@
-//! Files get their names when they are complete.
+//! Publishes files: a file gets its final name only when it is complete.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Fs, FsFile};
 
-/// Publishes a file of these bytes, in the place of the one that has the name, if any.
+/// Publishes a file with these bytes at `path`, replacing any file there.
 pub fn publish_new<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (temporary, file) = create_temporary(fs, path)?;
     let published = file.write_all_at(bytes, 0).and_then(|()| fs.publish(&file, &temporary, path));
-    // Left behind by a crash it is removed by the next attempt, or when the directory is opened.
+    // If a crash leaves the temporary file, the next attempt removes it, or the next open of the directory.
     published.inspect_err(|_| drop(fs.remove(&temporary)))
 }
 
-/// A new file that is to become the one at `path`, under the name it has until then; what a failed attempt left there is
-/// removed.
+/// Creates a new file under the temporary name of `path`. Removes a file that a failed attempt left there.
 pub fn create_temporary<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, F::File)> {
     let temporary = temporary_of(path);
     remove_if_there(fs, &temporary)?;
@@ -22,7 +21,7 @@ pub fn create_temporary<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, F::F
     Ok((temporary, file))
 }
 
-/// Removes a file, if it is there. Not durable before its directory is synced.
+/// Removes a file if it exists. Durable once its directory is synced.
 pub fn remove_if_there<F: Fs>(fs: &F, path: &Path) -> io::Result<()> {
     match fs.remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -30,9 +29,10 @@ pub fn remove_if_there<F: Fs>(fs: &F, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes files of the directory `dir`, durably, all of them or none: they are durably nameless before they are removed.
-/// Where that fails they have their names back. Else who opens the directory next would not see them, go on without them,
-/// and find them there again after a power cut. A crash may leave them under the names of temporary files.
+/// Removes files of the directory `dir`, durably, either all or none. Each file is first renamed to a
+/// temporary name, and the renames are synced, before any file is removed. If that fails, the files get their
+/// old names back. Otherwise the next open would not see them and continue without them, and a power cut
+/// could bring them back. A crash may leave files with temporary names.
 pub fn remove_together<F: Fs>(fs: &F, dir: &Path, paths: &[PathBuf]) -> io::Result<()> {
     let mut renamed = Vec::with_capacity(paths.len());
     let nameless = paths.iter().try_for_each(|path| {
@@ -48,7 +48,7 @@ pub fn remove_together<F: Fs>(fs: &F, dir: &Path, paths: &[PathBuf]) -> io::Resu
         return Err(error);
     }
     for (_, temporary) in &renamed {
-        // What stays is removed when the directory is opened.
+        // Opening the directory removes any file that remains.
         drop(fs.remove(temporary));
     }
     Ok(())

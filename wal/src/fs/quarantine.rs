@@ -1,4 +1,4 @@
-//! Quarantine: a corrupt file keeps its bytes under another name, `*.bad`, whatever replaces it.
+//! Quarantine: keeps a corrupt file under another name, `*.bad`, when it is replaced.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use super::publish::{create_temporary, publish_new};
 use super::{Fs, FsFile, parent};
 
-/// What the name of a quarantined file ends in; InfluxDB's too, which does not read such files.
+/// Suffix of a quarantined file. InfluxDB uses the same suffix and does not read such files.
 const SUFFIX: &str = ".bad";
 
-/// The name under which the file at `path` is quarantined, or would be: `x.bad`, or `x.2.bad` and so on where that is the name
-/// of another file. If an interrupted attempt gave the file such a name already, that is the name.
+/// The quarantine name of the file at `path`: `x.bad`, or `x.2.bad` and so on if another file has that name.
+/// If an interrupted attempt already gave the file such a name, returns that name.
 pub fn quarantine_name<F: Fs>(fs: &F, path: &Path) -> io::Result<PathBuf> {
     find_name(fs, path).map(|(name, _)| name)
 }
 
-/// The name, and whether the file has it already.
+/// The name, and whether the file already has it.
 fn find_name<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, bool)> {
     let name = path.file_name().unwrap_or_default();
     let taken = fs.list(parent(path))?;
@@ -31,7 +31,7 @@ fn find_name<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, bool)> {
         if !taken.contains(&name) {
             return Ok((bad, false));
         }
-        // What cannot be read is another file.
+        // A file that cannot be read counts as another file.
         if fs.is_same(path, &bad).unwrap_or(false) {
             return Ok((bad, true));
         }
@@ -39,12 +39,12 @@ fn find_name<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, bool)> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Gives the file at `path` a second name, durably; a file that has one already keeps it. Then another file can replace it in
-/// one step, and until that is done nothing has changed for readers. Gives the name, and whether it is new.
+/// Gives the file at `path` a second name, durably, or keeps the one it has. Another file can then replace it
+/// in one step, and readers see no change until then. Returns the name, and whether it is new.
 fn add_name<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, bool)> {
     let (bad, has_it) = find_name(fs, path)?;
     if !has_it && fs.link(path, &bad).is_err() {
-        // A file system without second names; whatever else it is will be met again.
+        // The file system has no hard links, so copy the file. Any other cause makes the copy fail too.
         let bytes = fs.read(path)?;
         publish_new(fs, &bad, &bytes)?;
         return Ok((bad, true));
@@ -58,19 +58,21 @@ fn add_name<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, bool)> {
     }
 }
 
-/// After a failure: takes a new second name back, as long as the file still has its first one.
+/// After a failure: removes a new second name, provided the file still has its first name.
 fn give_back<F: Fs>(fs: &F, path: &Path, bad: &Path, is_new: bool) {
     if is_new && fs.is_same(path, bad).unwrap_or(false) {
-        // Else the next attempt finds it, and gives no other.
+        // If it remains, the next attempt finds it and adds no other name.
         let _ = fs.remove(bad);
     }
 }
 
-/// Replaces the corrupt file at `path` by `file`, which was written as `temporary`, and quarantines it. Gives its new name.
+/// Quarantines the corrupt file at `path` and replaces it with `file`, which was written as `temporary`.
+/// Returns the quarantine name.
 ///
 /// # Errors
-/// The corrupt file still has its name, and no other that it did not have before, unless the disk refuses that too. The caller
-/// removes `temporary`.
+///
+/// The corrupt file keeps its name and gets no new one, unless the disk fails again while undoing that. The
+/// caller removes `temporary`.
 pub fn replace_corrupt<F: Fs>(fs: &F, file: &F::File, temporary: &Path, path: &Path) -> io::Result<PathBuf> {
     file.sync_all()?;
     let (bad, is_new) = add_name(fs, path)?;
@@ -80,21 +82,22 @@ pub fn replace_corrupt<F: Fs>(fs: &F, file: &F::File, temporary: &Path, path: &P
     Ok(bad)
 }
 
-/// As [`replace_corrupt`], by a file of these bytes, which are read back before anything depends on them.
+/// Like [`replace_corrupt`], with a file of these bytes. They are read back and compared before the corrupt
+/// file is touched.
 pub fn replace_corrupt_by<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let (temporary, file) = create_temporary(fs, path)?;
     let replaced = || {
         file.write_all_at(bytes, 0)?;
         file.sync_all()?;
         if fs.read(&temporary)? != bytes {
-            return Err(io::Error::other("other bytes are read back than were written"));
+            return Err(io::Error::other("the bytes read back differ from those written"));
         }
         replace_corrupt(fs, &file, &temporary, path)
     };
     replaced().inspect_err(|_| drop(fs.remove(&temporary)))
 }
 
-/// Quarantines the corrupt file at `path`, so that no file has that name. Gives its new name.
+/// Quarantines the corrupt file at `path` without replacing it. Returns the quarantine name.
 pub fn quarantine<F: Fs>(fs: &F, path: &Path) -> io::Result<PathBuf> {
     let (bad, is_new) = add_name(fs, path)?;
     fs.point("repair: quarantined");
@@ -103,13 +106,13 @@ pub fn quarantine<F: Fs>(fs: &F, path: &Path) -> io::Result<PathBuf> {
     Ok(bad)
 }
 
-/// Quarantines the file at `path` as `name`, in the place of an earlier file of that name.
+/// Quarantines the file at `path` as `name`, replacing an earlier file of that name.
 pub(crate) fn quarantine_as<F: Fs>(fs: &F, path: &Path, name: &Path) -> io::Result<()> {
     fs.rename(path, name).and_then(|()| fs.sync_dir(parent(path)))
 }
 
-/// Copies a corrupt file of `bytes` and of zeros up to `len`, before it is cut in place. Until the copy is whole an earlier one
-/// stays.
+/// Copies a corrupt file, which holds `bytes` and zeros up to `len`, before it is cut in place. An earlier
+/// copy stays until the new one is complete.
 pub(crate) fn quarantine_copy<F: Fs>(fs: &F, bytes: &[u8], len: u64, copy: &Path) -> io::Result<()> {
     let (temporary, file) = create_temporary(fs, copy)?;
     let written = file.write_all_at(bytes, 0).and_then(|()| file.set_len(len));
@@ -122,31 +125,32 @@ mod tests {
     use super::*;
     use crate::testing::{Fault, SimFs};
 
-    /// Story: a repair was killed when the damaged file had its second name and the new one was not there yet; the next
-    /// one gave it a third, and a fourth.
+    /// Story: a repair was killed between quarantining the corrupt file and replacing it. The next two
+    /// repairs gave the file a third and a fourth name.
     #[test]
     fn a_file_is_quarantined_once() {
         let (fs, path) = (SimFs::default(), Path::new("/d/a.tsm"));
         fs.create_dir_all(Path::new("/d")).expect("a directory");
-        publish_new(&fs, path, b"damaged").expect("published");
+        publish_new(&fs, path, b"corrupt").expect("published");
         for _ in 0..3 {
             assert_eq!(add_name(&fs, path).expect("quarantined").0, Path::new("/d/a.tsm.bad"));
         }
         assert_eq!(fs.list(Path::new("/d")).expect("names"), ["a.tsm", "a.tsm.bad"]);
-        // Also as a copy, where there are no second names; and another file of the name is another file.
-        for (content, name) in [(&b"other"[..], "/d/a.tsm.2.bad"), (b"damaged", "/d/a.tsm.bad")] {
+        // The same without hard links. A different file of the same name gets another name.
+        for (content, name) in [(&b"other"[..], "/d/a.tsm.2.bad"), (b"corrupt", "/d/a.tsm.bad")] {
             publish_new(&fs, path, content).expect("published");
             assert_eq!(add_name(&fs, path).expect("quarantined").0, Path::new(name));
         }
     }
 
-    /// Whichever operation fails, and however it does: the damaged file alone is left, or the new one and the damaged one.
+    /// Whichever operation fails, the directory holds the corrupt file alone, or the new and the quarantined
+    /// one.
     #[test]
-    fn a_replacement_that_fails_leaves_nothing_behind() {
+    fn a_failed_replacement_leaves_nothing() {
         let before = SimFs::default();
         let path = Path::new("/d/a.tsm");
         before.create_dir_all(Path::new("/d")).expect("a directory");
-        publish_new(&before, path, b"damaged").expect("published");
+        publish_new(&before, path, b"corrupt").expect("published");
         let done = before.kill();
         replace_corrupt_by(&done, path, b"sound").expect("replaced");
         for at in 1..=done.operations() {

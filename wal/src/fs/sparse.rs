@@ -1,41 +1,43 @@
-//! Segments whose length says nothing: space that was taken ahead, and files that are longer than what is in them.
+//! Reads segments that are much longer than their content: with preallocated space, or sparse.
 //!
-//! A sparse file has gigabytes of zeros for nothing, and a segment of a log may have any number of them at its end. So they
-//! are not kept in memory, beyond those that could belong to a record, nor anywhere else: in the middle no log has so many.
+//! A sparse file can have gigabytes of trailing zeros that take no disk space. Only as many trailing zeros
+//! are kept in memory as a record could contain. More zeros in the middle are an error, because no log writes
+//! that many.
 
 use std::io::{self, Read};
 
 use super::error::TooLong;
 use crate::ENTRY_BYTES_MAX;
 
-/// No record is so long, however it is compressed.
+/// More bytes than any record has, compressed or not.
 pub const ZEROS_MAX: u64 = ENTRY_BYTES_MAX as u64 / 2 * 3;
 
 const PIECE_BYTES: usize = 1 << 20;
 
-/// More than [`ZEROS_MAX`] zeros, and then other bytes.
+/// More than [`ZEROS_MAX`] zeros, followed by other bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{bytes} zeros from byte {offset} on, and others behind them: no log writes so many. Nothing was changed. Restore the \
-     file from a copy, or cut it at byte {offset}, and what is behind is lost"
+    "{bytes} zeros from offset {offset} on, followed by other bytes; no log writes so many. Nothing was changed. Restore \
+     the file from a copy, or truncate it at byte {offset}, which loses everything after it"
 )]
 pub struct Hole {
-    /// The first of them.
+    /// Offset of the first zero.
     pub offset: u64,
-    /// How many there are, to the mebibyte.
+    /// Number of zeros, rounded to a mebibyte.
     pub bytes: u64,
 }
 
-/// Reads a segment of `len` bytes. Of the zeros behind the last other byte [`ZEROS_MAX`] are kept.
+/// Reads a segment of `len` bytes. Keeps at most [`ZEROS_MAX`] trailing zeros.
 ///
 /// # Errors
-/// It is longer than `limit` ([`TooLong`]), has a [`Hole`], or cannot be read.
+///
+/// The segment is longer than `limit` ([`TooLong`]), contains a [`Hole`], or cannot be read.
 pub fn read(file: impl Read, len: u64, limit: u64) -> io::Result<Vec<u8>> {
     TooLong::check(len, limit)?;
-    // Somebody may lengthen it meanwhile.
+    // Another process may extend the file.
     let mut file = file.take(limit.saturating_add(1));
     let (mut bytes, mut piece) = (Vec::new(), Vec::with_capacity(PIECE_BYTES));
-    // Compared with as a whole, zeros are passed over at the speed of memory.
+    // Comparing with a block of zeros skips them at memory speed.
     let nothing = vec![0; PIECE_BYTES];
     let mut zeros = 0;
     loop {
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_at_the_end_are_as_many_as_a_record_could_have() {
+    fn trailing_zeros_are_limited() {
         for (len, kept) in
             [(0, 0), (5, 5), (ZEROS_MAX, ZEROS_MAX), (ZEROS_MAX + 1, ZEROS_MAX), (LIMIT / 2, ZEROS_MAX)]
         {
@@ -83,16 +85,17 @@ mod tests {
     }
 
     #[test]
-    fn zeros_in_the_middle_are_as_many_as_there_are_or_refused() {
+    fn many_zeros_in_the_middle_are_refused() {
         let with = |len| read((&b"a"[..]).chain(zeros(len)).chain(&b"b"[..]), len + 2, LIMIT);
         let bytes = with(5 << 20).expect("reads");
         assert_eq!((bytes[0], bytes[(5 << 20) + 1], bytes.len()), (b'a', b'b', (5 << 20) + 2));
-        let told = with(ZEROS_MAX + (2 << 20)).expect_err("a hole").to_string();
-        assert!(told.contains("zeros from byte 1 on"), "{told}");
+        let error = with(ZEROS_MAX + (2 << 20)).expect_err("a hole");
+        let hole = error.get_ref().and_then(|error| error.downcast_ref::<Hole>());
+        assert_eq!(hole, Some(&Hole { offset: 1, bytes: (ZEROS_MAX >> 20 << 20) + (2 << 20) }));
     }
 
     #[test]
-    fn what_is_longer_than_it_may_be_is_refused() {
+    fn too_long_a_segment_is_refused() {
         for said in [11, 3] {
             let error = read(zeros(11), said, 10).expect_err("too long");
             assert_eq!(TooLong::of(&error), Some(TooLong { bytes: 11, limit: 10 }));

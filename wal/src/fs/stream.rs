@@ -1,10 +1,10 @@
-//! [`Read`] and [`Write`] over a file.
+//! [`Read`] and [`Write`] for files.
 
 use std::io::{self, Read, Write};
 
 use super::file::FsFile;
 
-/// [`Read`] from the first byte of a file on. Not buffered.
+/// Reads a file sequentially from its first byte. Not buffered.
 #[derive(Debug)]
 pub struct FileReader<'f, F> {
     file: &'f F,
@@ -12,7 +12,7 @@ pub struct FileReader<'f, F> {
 }
 
 impl<'f, F: FsFile> FileReader<'f, F> {
-    /// Reads `file` from its first byte on.
+    /// Reads `file` from its first byte.
     pub fn new(file: &'f F) -> Self {
         Self { file, at: 0 }
     }
@@ -26,28 +26,28 @@ impl<F: FsFile> Read for FileReader<'_, F> {
     }
 }
 
-/// [`Write`] from the first byte of a file on. Not buffered.
+/// Writes a file sequentially from its first byte. Not buffered.
 ///
-/// Reserves space 16 MiB ahead once a file takes more than one write.
+/// After the first write, it reserves space 16 MiB ahead.
 #[derive(Debug)]
 pub struct FileWriter<F> {
     file: F,
     at: u64,
-    /// Until where space was reserved; `None` once there was none to be had, or no way to ask.
+    /// End of the reserved space. `None` if the file system reserves none.
     reserved: Option<u64>,
 }
 
-/// How far ahead a file that grows by large writes has its space reserved. With writes of a mebibyte it spares a merge that
-/// copies a sixth of its processor time on ext4.
+/// How far ahead space is reserved. For a merge that copies with writes of 1 MiB, this saves a sixth of its
+/// CPU time on ext4.
 const RESERVED_BYTES: u64 = 16 << 20;
 
 impl<F: FsFile> FileWriter<F> {
-    /// Writes to `file` from its first byte on.
+    /// Writes to `file` from its first byte.
     pub fn new(file: F) -> Self {
         Self { file, at: 0, reserved: Some(0) }
     }
 
-    /// Gives back what was reserved and not written, and the file, for [`Fs::publish`](super::Fs::publish).
+    /// Releases unused reserved space and returns the file, for [`Fs::publish`](super::Fs::publish).
     pub fn finish(self) -> io::Result<F> {
         if self.reserved.is_some_and(|reserved| reserved > self.at) {
             self.file.set_len(self.at)?;
@@ -55,7 +55,7 @@ impl<F: FsFile> FileWriter<F> {
         Ok(self.file)
     }
 
-    /// Before all but the first write: many files are small.
+    /// Not before the first write, because many files are small.
     fn reserve_until(&mut self, end: u64) {
         if self.at > 0 && self.reserved.is_some_and(|reserved| end > reserved) {
             let ahead = self.at..end.saturating_add(RESERVED_BYTES);

@@ -1,7 +1,8 @@
 //! Stores into a file map.
 //!
-//! No reference to the mapped memory is ever made, here or in the caller: what another process does to the file can
-//! spoil bytes or, by shortening it, end this process with a signal, but it cannot make the program undefined.
+//! Neither this module nor its caller ever creates a reference to the mapped memory. Another process that
+//! changes the file can corrupt bytes, or terminate this process with a signal by shortening the file. It
+//! cannot cause undefined behaviour.
 
 use std::fs::File;
 use std::io;
@@ -11,14 +12,14 @@ use memmap2::MmapRaw;
 
 use crate::fs::FsMap;
 
-/// A writable map of a whole file.
+/// A writable map of an entire file.
 #[derive(Debug)]
 pub(crate) struct SegmentMap {
     map: MmapRaw,
 }
 
 impl SegmentMap {
-    /// Maps all of `file`, whose space is allocated.
+    /// Maps `file`, whose space must be allocated.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
         Ok(Self { map: MmapRaw::map_raw(file)? })
     }
@@ -29,10 +30,11 @@ impl FsMap for SegmentMap {
         let end = at.checked_add(bytes.len()).expect("offsets are below 2^32");
         assert!(end <= self.map.len(), "a group is written within the space of its segment");
         let base = self.map.as_mut_ptr();
-        // SAFETY: `at` was checked to be within the map, which is one allocation and lives as long as `self`.
+        // SAFETY: `at` is within the map (checked above). The map is one allocation and lives as long as
+        // `self`.
         let to = unsafe { base.add(at) };
-        // SAFETY: `end` was checked to be within the map. `bytes` is a reference and the map is never borrowed, so the
-        // two do not overlap; `&mut self` keeps other stores of this process away.
+        // SAFETY: `end` is within the map (checked above). `bytes` is a reference and the map is never
+        // borrowed, so the two do not overlap. `&mut self` excludes other stores of this process.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
     }
 

@@ -1,30 +1,32 @@
-//! Replay: the records of a segment, one by one on this thread.
+//! Replays the records of one segment, one by one on the calling thread.
 
 use super::report::Progress;
 use crate::entry::Entry;
 use crate::scan::{Item, Scan, SegmentFormat, Stop};
 use crate::{Error, ErrorKind, Position, Record, Result};
 
-/// Takes what an opened log holds, oldest first; see [`Log::open_replaying`](crate::Log::open_replaying).
+/// Receives the records of a log that is opened, oldest first; see
+/// [`Log::open_replaying`](crate::Log::open_replaying).
 pub trait Replay: Send {
-    /// Takes one record.
+    /// Receives one record.
     fn entry(&mut self, at: Position, entry: &Entry<'_>) -> Result<()>;
 
-    /// Takes how far the replay has come.
+    /// Receives the progress of the replay.
     fn progress(&mut self, progress: Progress) {
         let _ = progress;
     }
 
-    /// All records were taken. Nothing on disk was changed yet: an error here refuses the opening, as one of a record does.
+    /// Called after the last record, before anything on disk changes. An error here fails the open, like an
+    /// error for a record.
     fn end(&mut self) -> Result<()> {
         Ok(())
     }
 }
 
-/// Replays the segments of a walk, one after the other.
+/// Replays the segments of a walk one after the other.
 pub(super) trait ReadSegment<T: SegmentFormat> {
-    /// Replays the records behind `scan` up to a stop or to the end of the segment; may do `meanwhile` beside that. The scan
-    /// may be beyond the stop then.
+    /// Replays the records after `scan` up to a stop or the end of the segment. May run `meanwhile` in
+    /// parallel. Afterwards the scan can be beyond the stop.
     fn read<'s>(
         &mut self,
         bytes: &'s [u8],
@@ -37,7 +39,7 @@ pub(super) trait ReadSegment<T: SegmentFormat> {
         let _ = progress;
     }
 
-    /// All segments were read.
+    /// Called after the last segment.
     fn end(&mut self) -> Result<()> {
         Ok(())
     }
@@ -45,11 +47,11 @@ pub(super) trait ReadSegment<T: SegmentFormat> {
 
 /// What was replayed of a segment.
 pub(super) struct Count {
-    /// A refused record is noted, and the next one is read.
+    /// Whether to note a refused record and continue.
     skips_refused: bool,
     pub(super) records: u64,
     pub(super) bytes: u64,
-    /// Where refused records begin, and why they are refused.
+    /// Offsets of refused records, and the reasons.
     pub(super) refused: Vec<(u64, String)>,
 }
 
@@ -58,7 +60,7 @@ impl Count {
         Self { skips_refused, records: 0, bytes: 0, refused: Vec::new() }
     }
 
-    /// Counts a record of so many bytes, which was `taken` or refused.
+    /// Counts a record of `bytes` bytes. `taken` is the callback's answer.
     pub(super) fn add(&mut self, offset: u64, bytes: usize, taken: Result<()>) -> Result<()> {
         match taken.map_err(as_refusal) {
             Err(error) if self.skips_refused => self.refused.push((offset, reason_of(&error))),
@@ -70,7 +72,7 @@ impl Count {
     }
 }
 
-/// Gives each record to a function, on this thread.
+/// Passes each record to a function on the calling thread.
 pub(super) struct OneByOne<'r>(pub(super) &'r mut dyn FnMut(Item, Record<'_>) -> Result<()>);
 
 impl<T: SegmentFormat> ReadSegment<T> for OneByOne<'_> {
@@ -97,12 +99,12 @@ impl<T: SegmentFormat> ReadSegment<T> for OneByOne<'_> {
     }
 }
 
-/// What `replay` answered. The place in the payload that it may name is not the place in the file.
+/// The callback's error as a refusal. An offset in it refers to the payload, not to the file.
 pub(super) fn as_refusal(error: Error) -> Error {
     if matches!(error.kind(), ErrorKind::Refused(_)) { error } else { Error::refused(error) }
 }
 
-/// What `replay` said of a record that it refused.
+/// The callback's reason for refusing a record.
 fn reason_of(refused: &Error) -> String {
     match refused.kind() {
         ErrorKind::Refused(source) => source.to_string(),

@@ -1,4 +1,4 @@
-//! The report of opening a log.
+//! The report of an opened log.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,29 +7,30 @@ use std::path::PathBuf;
 /// What opening a log found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// Segments that hold records.
+    /// Segments with records.
     pub segments: u64,
-    /// Records given to `replay`.
+    /// Records passed to `replay`.
     pub records: u64,
     /// Bytes of their payloads.
     pub bytes: u64,
-    /// What could not be read. At most one torn tail with `RecoveryMode::Strict`.
+    /// Ranges that could not be read. With `RecoveryMode::Strict`, at most one torn tail.
     pub gaps: Vec<Gap>,
-    /// Records that pass their checks and that `replay` refused, with `RecoveryMode::Salvage`; in other modes the first one
-    /// is an error.
+    /// With `RecoveryMode::Salvage`, the valid records that `replay` refused. In other modes the first
+    /// refusal is an error.
     pub refused: Vec<NotReplayed>,
-    /// Records that were given to `replay` although no checksum covers them, because InfluxDB went on behind them.
+    /// Records passed to `replay` although no checksum covers them, because InfluxDB accepted or appended
+    /// them.
     pub unverified: Vec<Unverified>,
 }
 
-/// A record that passes its checks and that `replay` refused.
+/// A valid record that `replay` refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotReplayed {
     /// The segment.
     pub path: PathBuf,
-    /// Where it begins in the segment.
+    /// Its offset in the segment.
     pub offset: u64,
-    /// What `replay` said.
+    /// The reason that `replay` gave.
     pub reason: String,
 }
 
@@ -38,54 +39,56 @@ impl fmt::Display for NotReplayed {
         let Self { path, offset, reason } = self;
         write!(
             f,
-            "{}: offset {offset}: the record cannot be replayed and is left out: {reason}",
+            "{}: offset {offset}: record skipped, because it cannot be replayed: {reason}",
             path.display()
         )
     }
 }
 
 impl Recovery {
-    /// The numbers of the missing records, of all gaps; see [`Gap::missing`].
+    /// The numbers of the missing records of all gaps; see [`Gap::missing`].
     pub fn missing(&self) -> impl Iterator<Item = Range<u64>> {
         self.gaps.iter().filter_map(|gap| gap.missing.clone())
     }
 }
 
-/// What a gap is.
+/// The kind of a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapKind {
-    /// The unfinished last write before a crash. No record of it was acknowledged. Opening the log cuts it off.
+    /// An unfinished last write before a crash. None of its records was acknowledged. Opening the log cuts it
+    /// off.
     TornTail,
     /// Bytes that were valid once.
     Corruption,
-    /// Records are missing between two segments, or before the first: a file is gone, or was emptied or shortened.
+    /// Records are missing between two segments, or before the first one: a file was lost, emptied or
+    /// shortened.
     MissingSegment,
 }
 
-/// A range of records that recovery could not read. Its `Display` gives all of it in a line.
+/// A range of records that recovery could not read. `Display` prints all of it in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// What it is.
+    /// The kind.
     pub kind: GapKind,
-    /// The segment; of a missing segment the one behind it.
+    /// The segment. For a missing segment, the one after it.
     pub path: PathBuf,
-    /// The first byte that was left out. After a torn tail the segment ends here now.
+    /// The first byte that was skipped. After a torn tail was cut off, the segment ends here.
     pub offset: u64,
-    /// Records of the segment that were replayed before it.
+    /// Records of the segment replayed before the gap.
     pub kept_records: u64,
-    /// How many bytes were left out, zeros at the end not counted.
+    /// Bytes skipped, without trailing zeros.
     pub dropped_bytes: u64,
-    /// Where the replay resumed in the same segment, with `RecoveryMode::Salvage`.
+    /// Where replay resumed in the same segment, with `RecoveryMode::Salvage`.
     pub resumed_at: Option<u64>,
-    /// The numbers of the missing records, as far as they are known: where a log numbers its records through all segments,
-    /// as [`native`](crate::native) and `etcd` do, and goes on behind the gap.
+    /// The numbers of the missing records, if known: if the log numbers its records across segments, as
+    /// [`native`](crate::native) and `etcd` do, and has records after the gap.
     pub missing: Option<Range<u64>>,
-    /// What was found there.
+    /// What was found at the offset.
     pub found: &'static str,
 }
 
 impl Gap {
-    /// What was found there, and the numbers of the records that are missing.
+    /// What was found, with the numbers of missing records.
     pub fn reason(&self) -> String {
         let found = self.found;
         match &self.missing {
@@ -99,7 +102,7 @@ impl Gap {
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.path.display())?;
-        // A missing segment is at no offset of this one.
+        // The offset means nothing for a missing segment.
         if self.dropped_bytes > 0 {
             write!(f, "offset {}: ", self.offset)?;
         }
@@ -107,31 +110,31 @@ impl fmt::Display for Gap {
         match (self.dropped_bytes, self.kind, self.resumed_at) {
             (0, ..) => Ok(()),
             (bytes, GapKind::TornTail, _) => write!(f, ": {bytes} bytes torn by a crash"),
-            (bytes, _, None) => write!(f, ": {bytes} bytes left out"),
-            (bytes, _, Some(at)) => write!(f, ": {bytes} bytes left out, resumed at {at}"),
+            (bytes, _, None) => write!(f, ": {bytes} bytes skipped"),
+            (bytes, _, Some(at)) => write!(f, ": {bytes} bytes skipped, resumed at {at}"),
         }
     }
 }
 
-/// Records of a segment that InfluxDB read from an incomplete group of ours, or appended behind it, after a crash. None of
-/// them was acknowledged by our log; those that InfluxDB appended were acknowledged by InfluxDB. Opening the log for writing
-/// puts them under checksums, so that it reports them once.
+/// Records without checksums after a crash: InfluxDB read them from an incomplete group of ours, or appended
+/// them after it. Our log acknowledged none of them; InfluxDB acknowledged those that it appended. Opening
+/// the log for writing adds checksums, so it reports them only once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unverified {
     /// The segment.
     pub path: PathBuf,
-    /// Where the incomplete group begins.
+    /// The offset of the incomplete group.
     pub offset: u64,
-    /// How many records follow there.
+    /// The number of records from there on.
     pub records: u64,
 }
 
 impl Unverified {
-    /// What they are, without the place.
+    /// A description without file and offset.
     pub fn reason(&self) -> String {
         let records = if self.records == 1 { "record is" } else { "records are" };
         format!(
-            "{} {records} unverified, accepted by influxd: a crash left a write incomplete here, and influxd went on behind it",
+            "{} {records} unverified, accepted by influxd: a crash left an incomplete write here, and influxd appended to it",
             self.records
         )
     }
@@ -143,12 +146,12 @@ impl fmt::Display for Unverified {
     }
 }
 
-/// How far a replay has come.
+/// Progress of a replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Segments that are done.
+    /// Segments done.
     pub segments: u64,
-    /// Segments in all.
+    /// Segments in total.
     pub segments_total: u64,
     /// Records so far.
     pub records: u64,

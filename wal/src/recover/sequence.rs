@@ -1,46 +1,47 @@
-//! Whether segments follow one another.
+//! Checks that segments follow one another.
 //!
-//! Each segment says where the log ended before it, and the log ends after it where the next segment has to say. `native`
-//! and `etcd` number their records; our segments in InfluxDB's format name the last segment before them that held records.
+//! Each segment states where the log ended before it. That must equal where the log ends after the segment
+//! before. `native` and `etcd` number their records. In InfluxDB's format, our segments name the last earlier
+//! segment with records.
 
 use std::ops::Range;
 
 use crate::scan::Follows;
 
-/// Where the log ends with the segments so far.
+/// Where the log ends after the segments so far.
 #[derive(Debug)]
 pub(super) struct Sequence {
     due: Option<u64>,
-    /// What is below was truncated.
+    /// Everything below this was truncated.
     front: u64,
-    /// Records that were read before any segment said where it begins.
+    /// Records read before any segment stated where it begins.
     unplaced: u64,
-    /// The first segment, and where it says that the log ended before it.
+    /// The index of the first segment, and where it states that the log ended before it.
     first: Option<(usize, u64)>,
 }
 
-/// How a segment does not follow the one before it.
+/// How a segment fails to follow the one before it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Discontinuity {
-    /// These are missing.
+    /// These numbers are missing.
     Missing(Range<u64>),
-    /// It begins with what an earlier one has, too.
+    /// It begins with records that an earlier segment holds too.
     Repeated,
 }
 
 impl Sequence {
-    /// Of a log that was truncated up to `front`.
+    /// The sequence of a log that was truncated up to `front`.
     pub(super) fn from_front(front: u64) -> Self {
         Self { due: None, front, unplaced: 0, first: None }
     }
 
-    /// The next segment is the one at `at`.
+    /// Checks the segment at index `at`, which comes next.
     pub(super) fn begin(&mut self, at: usize, follows: Option<Follows>) -> Option<Discontinuity> {
         let Follows { end, front } = follows?;
         self.front = self.front.max(front);
         match self.due.replace(end) {
             None => {
-                // Judged when the front is known.
+                // Checked once the front is known.
                 self.first = Some((at, end));
                 None
             }
@@ -49,7 +50,7 @@ impl Sequence {
         }
     }
 
-    /// The segment has so many records, and the log ends with it here, if anybody can say.
+    /// Ends a segment with `records` records. `end` is where the log ends after it, if known.
     pub(super) fn end(&mut self, end: Option<u64>, records: u64) {
         self.due = end.or(self.due);
         if self.due.is_none() {
@@ -67,13 +68,13 @@ impl Sequence {
         self.front
     }
 
-    /// The number of the record that comes next.
+    /// The number of the next record.
     pub(super) fn next(&self) -> u64 {
         self.due.unwrap_or(0).max(self.front)
     }
 }
 
-/// The numbers between where the log ended and where it goes on.
+/// The numbers between where the log ended and where it continues.
 pub(super) fn missing_between(due: u64, next: u64) -> Option<Range<u64>> {
     (due < next).then_some(due..next)
 }
