@@ -136,8 +136,7 @@ impl Poison {
     }
 }
 
-/// What the caller of a failed operation should do. Every error type of this workspace with an `advice`
-/// method answers with this type.
+/// What the caller of a failed operation should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// Retry: the same call can succeed later.

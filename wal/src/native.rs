@@ -1,4 +1,4 @@
-//! Our own segments, for logs that no other program reads.
+//! Our own segment format, for logs that no other program reads.
 //!
 //! ```text
 //! segment ┌────────────┬────────────────┬─────────────┬────────────┬────────────┬──────────┐
@@ -10,41 +10,48 @@
 //! segment   head │ record │ record │ ... │ an end, or what the file held before
 //! ```
 //!
-//! Integers are little-endian, checksums CRC-32C. The low half of `kind` is 1 write, 2 delete, 3 delete range, 4 end. The
-//! high half is 0 for a body as it was given, 1 for `plain len <4B>` and a zstd frame, 2 for the same and an LZ4 block.
-//! Writes are [columns](crate::entry::columns).
+//! Integers are little-endian; checksums are CRC-32C. The low half of `kind` is 1 write, 2 delete, 3 delete
+//! range, 4 end. The high half is 0 for an uncompressed body, 1 for `plain len <4B>` and a zstd frame, 2 for
+//! `plain len <4B>` and an LZ4 block. Writes are [columns](crate::entry::columns).
 //!
-//! - The length comes first, so a scan finds the bounds of records without reading their bodies.
-//! - `crc` covers the signature, the other fields and the checksum of the body. The appending thread computes the checksum
-//!   of the body outside the lock; the leader does the rest, because only it knows the other fields.
-//! - `signature` is a random number for each life of a file, and part of every checksum. So a file can be recycled: what its
-//!   earlier life left behind the end is noise. Its space is allocated and written already, and its syncs are overwrites.
-//! - `sequence` counts the records of a segment from 0, so none is missing or there twice.
-//! - `first` is the number of the segment's first record. The log counts its records from 0 through all segments. `front`
-//!   is the number of the first record that was not truncated when the segment was begun.
-//! - `durable`: all below this offset was synced before the record was written.
+//! - The length comes first, so that a scan finds the bounds of records without reading their bodies.
+//! - `crc` covers the signature, the other header fields and the checksum of the body. The appending thread
+//!   computes the body's checksum outside the lock. The leader computes the rest, because only it knows the
+//!   other fields.
+//! - `signature` is a random number for each use of a file, and part of every checksum. This allows files to
+//!   be recycled: records of an earlier use fail their checksums. A recycled file's space is already
+//!   allocated and written, so its syncs are overwrites.
+//! - `sequence` counts the records of a segment from 0. It detects missing and repeated records.
+//! - `first` is the number of the segment's first record. The log numbers its records from 0 across all
+//!   segments. `front` is the number of the first record that was not truncated when the segment was begun.
+//! - `durable`: everything below this offset was synced before the record was written.
 //!
-//! A segment gets its name when its head is durable. So an invalid head is corrupt, unless the file is shorter than a head;
-//! records with its signature are salvaged. After the last sync of a segment the log writes an `end` with `durable` at its
-//! own offset and the number of the next record. A repair writes one with a higher number, for records that are lost.
+//! A segment gets its name once its head is durable. So an invalid head means corruption, unless the file is
+//! shorter than a head. Salvage still keeps the records with its signature. After the last sync of a segment
+//! the log writes an `end` record. Its `durable` is its own offset, and it holds the number of the next
+//! record. Repair writes an `end` with a higher number to skip lost records.
 //!
 //! # Missing segments
 //!
-//! If a segment ends with record `n`, the next one begins with `n + 1`. So recovery detects a segment that is gone, empty or
-//! cut back to its head when it reads a later one, and reports the records that it held. A torn tail leaves no gap:
-//! recovery cuts it off before it begins the next segment, and its numbers are used again. Only a missing newest segment
-//! is not detected, because nothing else says where a log ends.
+//! If a segment ends with record `n`, the next one begins with `n + 1`. So when recovery reads a later
+//! segment, it detects that a segment is missing, empty or cut back to its head, and reports the missing
+//! record numbers. A torn tail leaves no gap: recovery cuts it off before it begins the next segment, and its
+//! record numbers are used again. The loss of the newest segment cannot be detected, because nothing else
+//! states where a log ends.
 //!
-//! All records below the `front` of any segment may be gone. Truncation renames a segment to `<number of the next record,
-//! 20 digits>-<of the segment, 8 digits>.free`, and syncs the directory before it truncates the next one or the space is
-//! used again. So the name says where the log begins until a head does, and after a crash the segment or its name is there. A
-//! new file is `000...0-00000000.free` until it has its head.
+//! All records below the `front` of any segment may be truncated. Truncation renames a segment to `<number of
+//! the next record, 20 digits>-<segment number, 8 digits>.free`. It syncs the directory before it truncates
+//! the next segment and before the space is reused. The file name states where the log begins until a segment
+//! head does. After a crash, either the segment or its renamed file exists. A new file is named
+//! `000...0-00000000.free` until it has its head.
 //!
 //! # Torn or corrupt
 //!
-//! If no valid record is at a place `B` and only zeros follow, it is the end. If a later segment holds something, or a valid
-//! record behind `B` says that `B` was durable, it is corrupt. Else the write at `B` was never complete: it is torn, and so
-//! is what a recycled file held before.
+//! An invalid place `B` is:
+//! - the end, if only zeros follow;
+//! - corruption, if a later segment holds data, or a valid record after `B` states that `B` was durable;
+//! - otherwise a torn tail: the write at `B` was never completed. The remains of a recycled file's earlier
+//!   use are treated in the same way.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
@@ -64,24 +71,25 @@ use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
 pub use scan::NativeScan;
 
-/// The beginning of a segment.
+/// Bytes of a segment's head.
 pub const HEAD_BYTES: usize = 40;
-/// A record without its body.
+/// Bytes of a record's header.
 pub const RECORD_BYTES: usize = 17;
 const END: u8 = 4;
 const ZSTD: u8 = 0x10;
 const LZ4: u8 = 0x20;
-/// Level 1: a log is written once and read almost never.
+/// Level 1, because a log is written once and almost never read.
 const ZSTD_LEVEL: i32 = 1;
-/// Shorter payloads are not worth it.
+/// Shorter payloads are not compressed.
 const PACKED_BYTES_MIN: usize = 512;
-/// A byte of an LZ4 block yields at most this many: longer claims are refused before memory is taken for them.
+/// One byte of an LZ4 block yields at most this many bytes. Longer claims are refused before memory is
+/// allocated.
 const LZ4_RATIO_MAX: usize = 255;
 
 const _: () = assert!(Native::MAGIC.len() + 8 + 4 + 8 + 8 + 4 == HEAD_BYTES);
 const _: () = assert!(4 + 4 + 4 + 4 + 1 == RECORD_BYTES);
 
-/// Segments of our own.
+/// Our own segments.
 #[derive(Debug)]
 pub struct Native {
     segment: u32,
@@ -95,12 +103,12 @@ impl Native {
     pub(crate) const MAGIC: [u8; 8] = *b"TSmithN2";
 }
 
-/// Encodes records. Holds the tables of the compressors.
+/// Encodes records. Holds the compressors' tables.
 #[derive(Default)]
 pub struct NativeEncoder {
     compression: Compression,
     frame: Vec<u8>,
-    /// The frame with its body compressed; it takes the place of the other if it is shorter.
+    /// The frame with a compressed body. It is used if it is shorter.
     packed: Vec<u8>,
     zstd: Option<zstd::bulk::Compressor<'static>>,
     lz4: Option<CompressTable>,
@@ -131,14 +139,14 @@ impl FrameEncoder for NativeEncoder {
 }
 
 impl NativeEncoder {
-    /// The frame with room for its header, for the payload to be appended.
+    /// Starts a frame with space for its header; the caller appends the payload.
     fn begin(&mut self) -> &mut Vec<u8> {
         self.frame.clear();
         self.frame.resize(RECORD_BYTES, 0);
         &mut self.frame
     }
 
-    /// Compresses the body if that makes it shorter, and fills the header in as far as it is known outside the lock.
+    /// Compresses the body if that makes it shorter, and fills in the header fields known outside the lock.
     fn finish(&mut self, kind: RecordKind) -> &[u8] {
         let packing = self.pack();
         if packing.is_some() {
@@ -152,14 +160,14 @@ impl NativeEncoder {
         &self.frame
     }
 
-    /// Compresses the body into `packed`. Gives how, or `None` if it stays as it is.
+    /// Compresses the body into `packed` and returns the packing. `None` if the body stays uncompressed.
     fn pack(&mut self) -> Option<u8> {
         const HEAD_BYTES: usize = RECORD_BYTES + 4;
         let payload = self.frame.get(RECORD_BYTES..).filter(|payload| payload.len() >= PACKED_BYTES_MIN)?;
         let room = match self.compression {
             Compression::Stored => return None,
             Compression::Lz4 => block::get_maximum_output_size(payload.len()),
-            // For what is shorter only: with less room the compressor gives up.
+            // The compressor stops once its output would not be shorter.
             Compression::Zstd => payload.len() - 4,
         };
         self.packed.resize(HEAD_BYTES + room, 0);
@@ -196,8 +204,8 @@ impl Format for Native {
     type Encoder = NativeEncoder;
 
     fn begin(segment: u32, link: Link) -> Self {
-        // The standard library's keys are the nearest source of numbers that do not repeat. Two lives of a file that
-        // share one are told apart by nothing but the sequence.
+        // The standard library's hash keys are the nearest source of random numbers. If two uses of a file
+        // shared a signature, only the sequence could tell their records apart.
         let mut entropy = RandomState::new().build_hasher();
         entropy.write_u32(segment);
         Self { segment, signature: entropy.finish(), link, sequence: 0 }
@@ -233,7 +241,7 @@ impl Format for Native {
     }
 }
 
-/// What precedes a body, without the checksum.
+/// The header of a record, without the checksum.
 #[derive(Clone, Copy, Debug)]
 struct Header {
     len: u32,
@@ -274,7 +282,8 @@ impl Header {
     }
 }
 
-/// A segment of one record whose checksums are right, whatever it holds: for who tries what a checksum lets through.
+/// A segment with one record and valid checksums, whatever the record holds. For tests of what passes the
+/// checksums.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn sealed(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut native = Native::begin(1, Link::default());

@@ -1,4 +1,4 @@
-//! Segments: the bytes of one file of a log.
+//! InfluxDB 1.x's segment format, with our group marks.
 //!
 //! ```text
 //! frame   ┌───────────┬──────────────┬──────────────────────────┐
@@ -12,56 +12,67 @@
 //!
 //! # Marks
 //!
-//! A frame has no checksum: if a power cut leaves a sector out of a long literal, the rest is still valid snappy, and the
-//! record comes back with other values. And the sectors of a group reach the disk in any order, so a torn frame may have
-//! intact ones behind it. So our logs write a mark before each group, and in a group before the next frame after every
-//! 4 KiB. All frames under a mark are lost with one of them. InfluxDB reads a mark as a deletion of a range of times from
-//! no key, which does nothing. Its sixteen bytes say
-//! - `len` and `crc`: the mark stands for these bytes and no others. The CRC-32 covers the number of the segment, the
-//!   offset of the mark, `durable`, `len` and the frames, so a mark is valid in one place only;
-//! - `durable`: all below this offset of the segment was synced before the group was written. In the first mark it is
-//!   1 plus the number of the last segment before it that held records, or 1 if there is none.
+//! A frame has no checksum. If a power cut loses a sector of a long literal, the rest is still valid snappy,
+//! and the record comes back with wrong values. The sectors of a group reach the disk in any order, so intact
+//! frames can follow a torn one.
 //!
-//! At the end of a segment the log syncs it, then writes a mark of length 0 whose `durable` is the end of the last group:
-//! so corruption of that group is told from a torn write.
+//! Therefore our logs write a mark before each group. Within a group, they write another mark before the next
+//! frame after every 4 KiB. If one frame under a mark is lost, all frames under that mark are. InfluxDB reads
+//! a mark as a deletion of a time range without keys, which does nothing. A mark's sixteen bytes contain:
+//! - `len` and `crc`: the length and CRC-32 of the frames under the mark. The CRC also covers the segment
+//!   number, the mark's offset, `durable` and `len`, so a mark is valid at one place only.
+//! - `durable`: everything below this offset of the segment was synced before the group was written. In the
+//!   first mark it is 1 plus the number of the last earlier segment with records, or 1 if there is none.
 //!
-//! By the first marks recovery detects a segment in the middle that is gone, empty or zero. Numbers do not tell: InfluxDB
-//! leaves one out when it removes an empty segment, and our logs after a full disk. Segments of InfluxDB name nothing: there
-//! neither is detected. A segment that a later one names keeps its first mark when a repair leaves nothing else. A segment before the last one that was cut short, or is zero, from exactly the end of a group is not
-//! detected: recovery and a full disk also leave one without a last mark.
+//! At the end of a segment the log first syncs it. Then it writes a mark of length 0 whose `durable` is the
+//! end of the last group. This mark distinguishes corruption of that group from a torn write.
+//!
+//! The first marks let recovery detect a segment in the middle that is missing, empty or zero. Segment
+//! numbers cannot show this: InfluxDB skips a number when it removes an empty segment, and our logs skip one
+//! after a full disk. Segments written by InfluxDB name no predecessor, so a missing segment before one of
+//! them is not detected. If a later segment names a segment, repair keeps at least its first mark. One loss
+//! is not detected: a segment before the last one that was cut, or zeroed, from exactly the end of a group
+//! on. Recovery and a full disk also leave such segments without a last mark.
 //!
 //! # Torn or corrupt
 //!
-//! When reading stops at an invalid place `B`, the first rule that applies counts:
-//! 1. Only zeros follow: the end of a segment that was allocated ahead.
-//! 2. A valid mark follows whose `durable` is beyond `B`: corruption, because `B` was synced. Other marks prove nothing:
-//!    without a sync for each group several groups may be incomplete.
-//! 3. An incomplete group of ours begins at `B`, and InfluxDB has opened the directory since: accepted, see below.
-//! 4. A later segment holds something: corruption, because either program syncs a segment before it begins the next.
-//! 5. The segment begins with our mark, no bare frame stands right before `B`, and InfluxDB has not opened the directory
-//!    since: torn, because no mark says that the group at `B` was durable. The first mark is synced before any group.
-//! 6. `B` is among frames of InfluxDB, or where it would append some: corruption if a valid frame follows anywhere, else
-//!    torn.
+//! When reading stops at an invalid place `B`, the first rule that applies decides:
+//! 1. Only zeros follow: the end of a preallocated segment.
+//! 2. A valid mark follows whose `durable` is beyond `B`: corruption, because `B` was synced. Other marks
+//!    prove nothing: without a sync per group, several groups can be incomplete.
+//! 3. An incomplete group of ours begins at `B`, and InfluxDB has opened the directory since: accepted, see
+//!    below.
+//! 4. A later segment holds data: corruption, because both programs sync a segment before they begin the
+//!    next.
+//! 5. The segment begins with our mark, no bare frame stands right before `B`, and InfluxDB has not opened
+//!    the directory since: a torn tail, because no mark states that the group at `B` was durable. The first
+//!    mark is synced before any group.
+//! 6. `B` is among frames of InfluxDB, or where InfluxDB would append: corruption if a valid frame follows
+//!    anywhere, otherwise a torn tail.
 //!
-//! A false find in rule 2 or 6 refuses to open and never loses a record. For rule 2 that takes the magic and a CRC of its
-//! place; for rule 6 a whole frame with the grammar of an entry. A mark that lost its magic is no entry: bare deletions
-//! without a key are refused.
+//! If rule 2 or 6 applies by accident, the log refuses to open, but no record is lost. For rule 2 this needs
+//! the magic and a CRC for its place; for rule 6 a complete frame with the grammar of an entry. A mark with a
+//! corrupt magic is not an entry, because a bare deletion without keys is invalid.
 //!
 //! # When InfluxDB takes over
 //!
-//! While a segment of ours is active an empty next segment exists. When InfluxDB starts after a crash of ours it removes
-//! that one, cuts our segment at the first frame that it cannot read, which may be within an incomplete group, and begins
-//! a segment of its own. At its second start it appends to ours. Either way it acknowledges what it writes, and answers
-//! with the records of our group that it kept. So we read the same records. InfluxDB has opened the directory since our
-//! crash if
-//! - no later segment is ours, and the next segment is gone or used. Our log makes the empty segment durable before it
-//!   writes the first group, and keeps it until the last group is synced or recovery has cut it off durably; or if
-//! - the frames from `B` on go beyond the group that begins at `B`, and no mark is there.
+//! While a segment of ours is active, an empty next segment exists. When InfluxDB starts after a crash of
+//! ours, it removes the empty segment. It cuts our segment at the first frame that it cannot read, possibly
+//! within an incomplete group, and begins its own segment. At its second start it appends to our segment. In
+//! both cases it acknowledges what it writes, and serves the records of our group that it kept. So we must
+//! read the same records.
 //!
-//! Then every frame from `B` on that InfluxDB reads is a record, and marks without their groups are none. No checksum covers
-//! these records, so they are reported as unverified. Opening for writing replaces the segment in one step by one that
-//! has them under marks, because later segments of ours will hide that InfluxDB was here. If the empty segment was lost in
-//! another way, by a copy for instance, records of the last group that were never acknowledged are read like that, too.
+//! InfluxDB has opened the directory since our crash if one of these holds:
+//! - No later segment is ours, and the next segment is missing or used. Our log makes the empty segment
+//!   durable before it writes the first group. It keeps that segment until the last group is synced, or until
+//!   recovery has durably cut it off.
+//! - The frames from `B` on extend beyond the group that begins at `B`, and no mark is there.
+//!
+//! Then every frame from `B` on that InfluxDB can read is a record, and marks with incomplete groups are
+//! ignored. No checksum covers these records, so they are reported as unverified. Opening for writing
+//! rewrites the segment in one step with marks for them, because our later segments will hide that InfluxDB
+//! was here. If the empty segment was lost in another way, for example by an incomplete copy, unacknowledged
+//! records of the last group are read in the same way.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
@@ -80,16 +91,16 @@ pub use crate::encoder::FrameEncoder;
 use crate::scan::parse_number;
 pub use scan::InfluxScan;
 
-/// Kind and length of a frame.
+/// Bytes of a frame's kind and length.
 pub const FRAME_HEADER_BYTES: usize = 5;
-/// A mark, whole.
+/// Bytes of a mark.
 pub const MARK_BYTES: usize = 23;
-/// What makes a deletion without keys a mark. As kind of a value `T` is unknown to InfluxDB, so that a mark whose
-/// kind is corrupt is not a write.
+/// Makes a deletion without keys a mark. InfluxDB knows no value type `T`, so a mark with a corrupt kind is
+/// not a valid write.
 const MARK_MAGIC: [u8; 4] = *b"TSm1";
-/// The unchanging beginning of a mark: kind, length, and snappy's header of one literal of 16 bytes.
+/// The constant beginning of a mark: kind, length, and the snappy header of one 16-byte literal.
 const MARK_HEAD: [u8; 7] = [3, 0, 0, 0, 0x12, 0x10, 0x3c];
-/// A byte of snappy yields at most this many: longer claims are refused before memory is taken for them.
+/// One byte of snappy yields at most this many bytes. Longer claims are refused before memory is allocated.
 const SNAPPY_RATIO_MAX: usize = 64;
 
 const _: () = assert!(MARK_HEAD.len() + 16 == MARK_BYTES);
@@ -99,17 +110,17 @@ pub fn file_name(number: u32) -> String {
     format!("_{number:05}.wal")
 }
 
-/// The number of a segment's file; `None` for a name that is not one of ours, or not written our way.
+/// The number of a segment's file. `None` if the name is not in the exact form we write.
 pub fn parse_name(name: &OsStr) -> Option<u32> {
     parse_number(name, file_name)
 }
 
-/// Encodes records as frames. Holds the tables of the compressor.
+/// Encodes records as frames. Holds the compressor's tables.
 #[derive(Debug)]
 pub struct InfluxEncoder {
     snappy: snap::raw::Encoder,
     writes: SnappyWrites,
-    /// What stands behind the frame means nothing: it is not cleared each time.
+    /// Bytes after the frame are undefined, so the buffer need not be cleared.
     frame: Vec<u8>,
 }
 
@@ -135,11 +146,11 @@ impl FrameEncoder for InfluxEncoder {
         }
         let body = self.frame.get_mut(FRAME_HEADER_BYTES..).unwrap_or_default();
         let compressed = self.snappy.compress(record.payload, body);
-        let compressed = compressed.map_err(|_| Error::corrupt(0, "room for the compressed payload"))?;
+        let compressed = compressed.map_err(|_| Error::corrupt(0, "space for the compressed payload"))?;
         Ok(self.finish(record.kind, FRAME_HEADER_BYTES + compressed))
     }
 
-    /// A payload is made only of a batch that has a key twice.
+    /// Builds a payload only if a key occurs twice in the batch.
     fn encode_write(&mut self, batch: &Batch<'_>) -> Result<&[u8]> {
         if !batch.has_unique_keys() {
             let mut payload = Vec::new();
@@ -156,7 +167,7 @@ impl FrameEncoder for InfluxEncoder {
 }
 
 impl InfluxEncoder {
-    /// Puts the header before the body of a frame that ends at `end`.
+    /// Writes the header of a frame that ends at `end`.
     fn finish(&mut self, kind: RecordKind, end: usize) -> &[u8] {
         let frame = self.frame.get_mut(..end).unwrap_or_default();
         if let Some(head) = frame.first_chunk_mut::<FRAME_HEADER_BYTES>() {
@@ -167,17 +178,17 @@ impl InfluxEncoder {
     }
 }
 
-/// The beginning of a group. See the module.
+/// The beginning of a group; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Below this offset the segment was synced before the group was written.
+    /// Everything below this offset of the segment was synced before the group was written.
     pub durable: u32,
     /// Bytes of the frames after the mark.
     pub len: u32,
 }
 
 impl Mark {
-    /// The mark of the group `frames`, for offset `at` of this segment.
+    /// Encodes the mark of the group `frames` at offset `at` of segment `segment`.
     pub fn encode(segment: u32, at: u32, durable: u32, frames: &[u8]) -> [u8; MARK_BYTES] {
         let mark = Self { durable, len: frames.len() as u32 };
         let mut out = [0; MARK_BYTES];
@@ -189,7 +200,7 @@ impl Mark {
         out
     }
 
-    /// The mark that `bytes` begin with. Neither its checksum nor its group is checked.
+    /// Reads the mark at the beginning of `bytes` without verifying its checksum or group.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (magic, mark, _) = Self::words(bytes)?;
         (magic == MARK_MAGIC).then_some(mark)
@@ -204,21 +215,22 @@ impl Mark {
         crc.finalize().to_be_bytes()
     }
 
-    /// The mark at the beginning of `bytes`, which stand at offset `at`; `None` unless it is there, and its group
-    /// whole.
+    /// The mark at the beginning of `bytes`, which are at offset `at`. `None` unless it is valid and its
+    /// group complete.
     fn decode(segment: u32, at: u32, bytes: &[u8]) -> Option<Self> {
         let (mark, crc, frames) = Self::claimed(bytes)?;
         (crc == mark.crc(segment, at, frames)).then_some(mark)
     }
 
-    /// What stands there, if it is like a mark and its group could be whole: with the checksum and the group, unchecked.
+    /// The mark at the beginning of `bytes` if its group can be complete, with the stored checksum and the
+    /// group. The checksum is not verified.
     fn claimed(bytes: &[u8]) -> Option<(Self, [u8; 4], &[u8])> {
         let (magic, mark, crc) = Self::words(bytes)?;
         let frames = bytes.get(MARK_BYTES..)?.get(..mark.len as usize)?;
         (magic == MARK_MAGIC).then_some((mark, crc, frames))
     }
 
-    /// Magic, mark and checksum of what InfluxDB takes for the deletion that every mark is; nothing is checked.
+    /// Magic, mark and checksum of bytes with the form of a mark. Nothing is verified.
     fn words(bytes: &[u8]) -> Option<([u8; 4], Self, [u8; 4])> {
         let words = bytes.strip_prefix(&MARK_HEAD)?.get(..MARK_BYTES - MARK_HEAD.len())?;
         let mut words = words.chunks_exact(4).map(|word| <[u8; 4]>::try_from(word).unwrap_or_default());
@@ -229,7 +241,7 @@ impl Mark {
     }
 }
 
-/// InfluxDB's segments, with our marks.
+/// InfluxDB's segments with our marks.
 #[derive(Debug)]
 pub struct Influx {
     segment: u32,
@@ -251,7 +263,8 @@ impl Format for Influx {
     }
 
     fn head(&self) -> Vec<u8> {
-        // Nothing is durable below the head; so the word is free.
+        // Nothing below the head is durable yet, so the head's `durable` field is free for the predecessor's
+        // number.
         Mark::encode(self.segment, 0, self.before.saturating_add(1), &[]).to_vec()
     }
 
@@ -261,7 +274,8 @@ impl Format for Influx {
         }
     }
 
-    /// Without it nothing proves the last group durable, and corruption there would pass for a torn tail.
+    /// Without this last mark nothing proves that the last group was durable, and its corruption would look
+    /// like a torn tail.
     fn end(&mut self, at: u32) -> Vec<u8> {
         Mark::encode(self.segment, at, at, &[]).to_vec()
     }

@@ -1,4 +1,4 @@
-//! Reading a segment, and judging where it cannot be read on.
+//! Reads a segment and classifies invalid places.
 
 use std::ffi::OsStr;
 
@@ -11,7 +11,7 @@ use crate::scan::{
 };
 use crate::{ENTRY_BYTES_MAX, Error, RecordKind};
 
-/// What looking at one place costs that may be a record, and how much of its body is hashed for one more.
+/// The cost of examining one candidate place, and how many bytes of its body are hashed for one more.
 const CANDIDATE_WORK: usize = 32;
 const HASHED_PER_WORK: usize = 8;
 
@@ -42,7 +42,7 @@ impl SegmentFormat for Native {
         let invalid = |found| Stop::Invalid(Invalid { offset: item.offset, found });
         let record = bytes.get(item.offset as usize..item.end as usize).unwrap_or_default();
         let Some((header, body)) = record.split_first_chunk() else {
-            return Err(invalid("a record that is cut short"));
+            return Err(invalid("an incomplete record"));
         };
         let (header, _) = Header::decode(header);
         let kind =
@@ -81,18 +81,19 @@ impl SegmentFormat for Native {
 pub struct NativeScan<'s> {
     segment: u32,
     bytes: &'s [u8],
-    /// As it stands in the head, which may be corrupt: a record that passes its checks with it proves it.
+    /// The signature in the head, which can be corrupt. A record that matches its checksum with this
+    /// signature proves it.
     signature: Option<u64>,
-    /// `None` when the head is not valid.
+    /// `None` if the head is invalid.
     follows: Option<Follows>,
-    /// The number of its first record: as the head says, or where the segment before it ended.
+    /// The number of the first record, from the head or from the end of the segment before it.
     first: Option<u64>,
     sequence: u32,
     at: usize,
 }
 
 impl NativeScan<'_> {
-    /// The record at `at`, if its checksum is right: its header and its end.
+    /// Header and end of the record at `at`, if its checksum matches.
     fn checked(&self, at: usize) -> Option<(Header, usize)> {
         let (header, crc) = Header::decode(self.bytes.get(at..)?.first_chunk()?);
         let body = at + RECORD_BYTES;
@@ -102,7 +103,7 @@ impl NativeScan<'_> {
         right.then_some((header, end))
     }
 
-    /// The first valid record behind `invalid` that `wanted` accepts. `Err` when that is too much work.
+    /// The first valid record after `invalid` that `wanted` accepts. `Err` if the search takes too long.
     fn record_after(
         &self,
         invalid: usize,
@@ -113,7 +114,7 @@ impl NativeScan<'_> {
             let Some(header) = self.bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
             let (header, _) = Header::decode(header);
             let end = at.saturating_add(RECORD_BYTES).saturating_add(header.len as usize);
-            // Records that are numbered without a gap stand between.
+            // Only as many records as fit in between can be skipped.
             let sequences =
                 self.sequence..=self.sequence.saturating_add(((at - invalid) / RECORD_BYTES) as u32);
             let possible = header.is_known()
@@ -145,7 +146,7 @@ impl<'s> Scan<'s, Native> for NativeScan<'s> {
             let (first, front) = rest.split_first_chunk()?;
             let [first, front] = [*first, front.try_into().ok()?].map(u64::from_le_bytes);
             let own = *number == segment.to_le_bytes();
-            // The records of another segment are none of this one.
+            // Records of another segment are not part of this one.
             let signature = (own || !whole).then_some(u64::from_le_bytes(*signature));
             Some((signature, (own && whole).then_some(Follows { end: first, front })))
         };
@@ -196,7 +197,8 @@ impl<'s> Scan<'s, Native> for NativeScan<'s> {
             return Verdict::End;
         }
         if self.follows.is_none() {
-            // Nothing can stand in a file that ends within its head. A whole one was durable before it had its name.
+            // A file shorter than a head holds no records. A complete head was durable before the segment got
+            // its name.
             return if self.bytes.len() < HEAD_BYTES && !later.holds {
                 Verdict::TornTail
             } else {
@@ -236,16 +238,18 @@ mod tests {
     use crate::kind::{Format, Link};
     use crate::{Position, Record};
 
-    /// Story: in small records some bytes looked like the header of one that claims megabytes; behind a torn write of
-    /// megabytes the checksums of all those were too much work, and it was called damage.
+    /// Story: bytes of small records looked like headers of records of several megabytes. After a torn write
+    /// of megabytes, verifying all of them exceeded the work limit, and the torn write was reported as
+    /// corruption.
     #[test]
-    fn a_torn_write_of_megabytes_of_small_records_is_torn() {
+    fn a_long_torn_write_of_small_records_is_torn() {
         let mut native = Native::begin(1, Link::default());
         let mut bytes = native.head();
         let mut encoder = NativeEncoder::default();
         let mut group = Vec::new();
         for number in 0..12_000_u32 {
-            // Shifted by a byte, zero or two, parts of it are a known kind behind a length and a plausible number.
+            // Shifted by a byte, zero or two, parts of it look like a known kind after a length and a
+            // plausible number.
             let body: Vec<u8> =
                 (0..73).flat_map(|word| (word * 0x100 + number % 256).to_le_bytes()).collect();
             group.extend_from_slice(encoder.encode(Record::write(&body)).expect("frames"));
@@ -255,17 +259,17 @@ mod tests {
         group[0] ^= 1;
         bytes.extend(&group);
         let mut scan = NativeScan::new(1, &bytes, None);
-        let Err(Stop::Invalid(invalid)) = scan.next_item() else { panic!("the first record is damaged") };
+        let Err(Stop::Invalid(invalid)) = scan.next_item() else { panic!("the first record is corrupt") };
         assert_eq!((invalid.offset as usize, scan.judge(invalid, Later::default())), (at, Verdict::TornTail));
-        // One that says that the place was durable once makes it damage.
+        // A record that states that the place was once durable makes it corruption.
         let header = Header { len: 0, durable: at as u32 + 1, sequence: 12_000, kind: 1 };
         bytes.extend(header.encode(header.crc(native.signature, crc32c::hash(&[]))));
         let mut scan = NativeScan::new(1, &bytes, None);
-        let Err(Stop::Invalid(invalid)) = scan.next_item() else { panic!("the first record is damaged") };
+        let Err(Stop::Invalid(invalid)) = scan.next_item() else { panic!("the first record is corrupt") };
         assert_eq!(scan.judge(invalid, Later::default()), Verdict::Corruption);
     }
 
-    /// A record whose header says that its body is packed so; no checksum, as `unpack` asks for none.
+    /// A record whose header states this packing. It has no checksum, because `unpack` verifies none.
     fn record(packing: u8, plain: u32, packed: &[u8]) -> Vec<u8> {
         let header = Header { len: 4 + packed.len() as u32, durable: 0, sequence: 0, kind: 1 | packing };
         [&header.encode(0)[..], &plain.to_le_bytes(), packed].concat()

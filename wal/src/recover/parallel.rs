@@ -1,15 +1,16 @@
-//! Replay with several threads: the bounds of records are found one after the other, the rest is done side by side.
+//! Parallel replay: the bounds of records are found in sequence; unpacking and decoding run in parallel.
 //!
 //! ```text
 //! segment ──► items ───┬─► worker: unpack, decode to columns ──┐
-//!      one claims a    ├─► worker: unpack, decode to columns ──┼─► applied in order, by the same worker
-//!      run of them     └─► ...                                 ┘
+//!      a worker takes    ├─► worker: unpack, decode to columns ──┼─► applied in order, by the same worker
+//!      a run of them    └─► ...                                 ┘
 //! main    ──► reads the next segment, then works too
 //! ```
 //!
-//! Threads hand each other nothing but the turn: columns borrow from the payload of the worker that decoded them. Memory is
-//! two segments and, for each worker, one batch of a run: as much as [`AHEAD_BYTES`] and [`AHEAD_VALUES`] say and a record
-//! more. The worker reads further batches of its run when it has the turn.
+//! The only thing that threads pass on is the turn to apply; columns borrow from the payload of the worker
+//! that decoded them. Memory use is two segments plus one decoded batch per worker. A batch is limited by
+//! [`AHEAD_BYTES`] and [`AHEAD_VALUES`], plus one record. A worker decodes the other batches of its run once
+//! it has the turn.
 
 use std::num::NonZero;
 use std::ops::Range;
@@ -22,23 +23,24 @@ use crate::entry::{Decoder, Entry};
 use crate::scan::{Item, Scan, SegmentFormat, Stop};
 use crate::{Record, RecordKind, Result};
 
-/// A worker takes records of about so many bytes on disk at a time.
+/// A worker takes records of about this many bytes on disk at a time.
 const RUN_BYTES: u64 = 64 << 10;
 
-/// So much of a run is unpacked at a time, and decoded: compressed, a few bytes can say a lot.
+/// Limits how much of a run is unpacked and decoded ahead, because a few compressed bytes can hold many
+/// values.
 const AHEAD_BYTES: usize = 4 << 20;
 const AHEAD_VALUES: usize = 1 << 19;
 
 /// Shorter segments are read by one thread.
 const SIDE_BY_SIDE_BYTES: usize = 4 * RUN_BYTES as usize;
 
-/// More threads only wait for their turn.
+/// More threads would only wait for their turn.
 const WORKERS_MAX: usize = 8;
 
-/// Decodes the records of segments, one segment after the other, and gives them to a [`Replay`].
+/// Decodes the records of segments and passes them to a [`Replay`].
 pub(super) struct Team<'r> {
     replay: &'r mut dyn Replay,
-    /// One for each worker, for all segments: new memory costs more than what is put there.
+    /// Buffers of each worker, reused for all segments: allocating memory costs more than filling it.
     buffers: Vec<Buffers>,
 }
 
@@ -78,7 +80,7 @@ impl<T: SegmentFormat> ReadSegment<T> for Team<'_> {
         std::thread::scope(|scope| {
             let Some((own, others)) = self.buffers.split_first_mut() else { return };
             if bytes.len() >= SIDE_BY_SIDE_BYTES && !others.is_empty() {
-                // Each takes whatever is next, so any number of them will do.
+                // Each worker takes the next run, so any number of workers will do.
                 for buffers in others {
                     if std::thread::Builder::new().spawn_scoped(scope, move || work(buffers)).is_err() {
                         break;
@@ -100,7 +102,7 @@ impl<T: SegmentFormat> ReadSegment<T> for Team<'_> {
     }
 }
 
-/// Where the runs of a segment come from.
+/// Hands out the runs of a segment.
 struct Feed<'f, S> {
     scan: &'f mut S,
     next: u64,
@@ -138,14 +140,14 @@ impl<S> Feed<'_, S> {
     }
 }
 
-/// Who applies the next run.
+/// Whose turn it is to apply a run.
 struct Line<'r> {
     turn: Mutex<Turn<'r>>,
     passed: Condvar,
 }
 
 struct Turn<'r> {
-    /// The index of the run whose turn it is.
+    /// The index of the run to apply next.
     next: u64,
     /// No further run is applied.
     over: bool,
@@ -155,7 +157,7 @@ struct Turn<'r> {
 }
 
 impl<'r> Line<'r> {
-    /// Waits for the turn of the run `index`; `None` if it never comes.
+    /// Waits for the turn of run `index`. `None` if it never comes.
     fn wait(&self, index: u64) -> Option<MutexGuard<'_, Turn<'r>>> {
         let mut turn = self.turn.lock();
         while turn.next != index && !turn.over {
@@ -165,7 +167,7 @@ impl<'r> Line<'r> {
     }
 }
 
-/// Ends the others' waiting when a worker panics; the scope passes the panic on.
+/// Ends the waiting of other workers when one panics. The scope propagates the panic.
 struct OverOnPanic<'a, 'r>(&'a Line<'r>);
 
 impl Drop for OverOnPanic<'_, '_> {
@@ -227,7 +229,7 @@ fn replay_run<T: SegmentFormat>(bytes: &[u8], run: Run, buffers: &mut Buffers, l
     }
 }
 
-/// Applies records in their order; those that are not decoded yet are now.
+/// Applies records in order, decoding those that are not decoded yet.
 fn apply<'p>(
     records: impl Iterator<Item = (Item, Record<'p>, Option<Result<Entry<'p>>>)>,
     decoder: &mut Decoder,

@@ -1,13 +1,14 @@
-//! One walk over the segments of a log: it finds the gaps, and says what each means in each mode.
+//! One walk over the segments of a log. It finds the gaps and decides what each means in the chosen mode.
 //!
 //! ```text
-//! segment ─► follows the one before? ─► its records ─► stop ─► judged: end, torn tail, corruption, accepted by InfluxDB
+//! segment ─► follows the one before? ─► its records ─► stop ─► verdict: end, torn tail, corruption, accepted by InfluxDB
 //!                    │ no                     ▲                   │ Salvage: the next valid record
 //!                    ▼                        └───────────────────┘
 //!              Gap: missing segment                         Gap: torn tail, corruption
 //! ```
 //!
-//! Opening, read-only replay, `verify` and repair are all this walk. `Strict` refuses any gap but a torn tail.
+//! Opening, read-only replay, `verify` and repair all use this walk. `Strict` refuses every gap except a torn
+//! tail.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -28,11 +29,11 @@ use crate::{Error, ErrorKind, Position, Record, Result};
 pub(crate) struct Found<T: SegmentFormat> {
     pub(crate) recovery: Recovery,
     pub(crate) segments: Vec<Segment<T::Name>>,
-    /// What the segment after the last gets.
+    /// What a segment after the last one would receive.
     pub(crate) carry: T::Carry,
-    /// The number of the record after the last.
+    /// The number of the record after the last one.
     pub(crate) next: u64,
-    /// What was truncated, up to the first record that was not.
+    /// What was truncated, up to the first retained record.
     pub(crate) recycled: Recycled,
 }
 
@@ -41,20 +42,20 @@ pub(crate) struct Found<T: SegmentFormat> {
 pub(crate) struct Segment<N> {
     pub(crate) name: N,
     pub(crate) len: u64,
-    /// Where it ends once it is opened; 0 if nothing of it is left.
+    /// Where it ends after opening. 0 if nothing of it remains.
     pub(crate) end: u64,
     pub(crate) records: u64,
-    /// What it says of the log before it.
+    /// What it states about the log before it.
     pub(crate) follows: Option<Follows>,
-    /// Where the log ends with it, in the same unit.
+    /// Where the log ends after it, in the same unit.
     pub(crate) log_end: Option<u64>,
-    /// From here on InfluxDB accepted what is kept; see [`Scan::sealed`].
+    /// The offset from which on its records were accepted by InfluxDB; see [`Scan::sealed`].
     pub(crate) accepted: Option<u64>,
-    /// It has gaps that no crash explains, and stays as it is.
+    /// Whether it has gaps that no crash explains. Then it stays unchanged.
     pub(crate) is_corrupt: bool,
 }
 
-/// A walk over some segments of a log.
+/// A walk over segments of a log.
 #[derive(Debug)]
 pub(crate) struct Walk<'a, T: SegmentFormat, F> {
     fs: &'a F,
@@ -62,9 +63,9 @@ pub(crate) struct Walk<'a, T: SegmentFormat, F> {
     mode: ReplayMode,
     /// All segments of the log.
     names: Vec<T::Name>,
-    /// The only segment is this copy, outside of a log.
+    /// The only segment is this file, a copy outside a log.
     copy: Option<&'a Path>,
-    /// Those of them that are read.
+    /// The indexes of the segments to read.
     span: Range<usize>,
     recycled: Recycled,
     sequence: Sequence,
@@ -74,21 +75,22 @@ pub(crate) struct Walk<'a, T: SegmentFormat, F> {
 }
 
 impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
-    /// Over the log in `dir`, which may belong to somebody else.
+    /// A walk over the log in `dir`, which can belong to another process.
     pub(crate) fn new(fs: &'a F, dir: &'a Path, mode: ReplayMode) -> Result<Self> {
         refuse_other::<T, F>(fs, dir)?;
         let names = directory::segments::<T, F>(fs, dir)?;
         let span = 0..names.len();
         let mut recycled = Recycled::list(fs, dir)?;
         if !T::RECYCLED {
-            // Their names say nothing.
+            // In this format, recycled files' names mean nothing.
             (recycled.front, recycled.segment) = (0, 0);
         }
         let sequence = Sequence::from_front(recycled.front);
         Ok(Self { span, recycled, sequence, ..Self::one(fs, dir, mode, names, 0) })
     }
 
-    /// Over the segment at `at` alone, which has these neighbours. What should come before it is not asked.
+    /// A walk over the segment at index `at` alone. `names` are all segments of its log. Whether an earlier
+    /// segment is missing is not checked.
     pub(crate) fn one(fs: &'a F, dir: &'a Path, mode: ReplayMode, names: Vec<T::Name>, at: usize) -> Self {
         Self {
             fs,
@@ -105,12 +107,12 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         }
     }
 
-    /// Over the file at `path`, a copy of the segment `name`.
+    /// A walk over the file at `path`, a copy of the segment `name`.
     pub(crate) fn copy(fs: &'a F, path: &'a Path, mode: ReplayMode, name: T::Name) -> Self {
         Self { copy: Some(path), ..Self::one(fs, parent(path), mode, vec![name], 0) }
     }
 
-    /// Gives every record to `replay`, on this thread.
+    /// Passes every record to `replay` on the calling thread.
     pub(crate) fn records(
         self,
         replay: &mut dyn FnMut(Position, Record<'_>) -> Result<()>,
@@ -118,12 +120,12 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         self.items(&mut |item, record| replay(item.at, record))
     }
 
-    /// As [`Walk::records`], with the bounds of the records.
+    /// Like [`Walk::records`], with the bounds of each record.
     pub(crate) fn items(self, replay: &mut dyn FnMut(Item, Record<'_>) -> Result<()>) -> Result<Found<T>> {
         self.read_with(&mut OneByOne(replay))
     }
 
-    /// Gives every record, decoded, to `replay`.
+    /// Decodes every record and passes it to `replay`.
     pub(crate) fn entries(self, replay: &mut dyn Replay) -> Result<Found<T>> {
         self.read_with(&mut Team::new(replay))
     }
@@ -147,7 +149,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         reader.end()?;
         let held = self.segments.iter().rposition(|segment| segment.end > 0).unwrap_or(0);
         for segment in self.segments.iter_mut().take(held) {
-            // A later segment may name one that has nothing but a head.
+            // A later segment can name one that holds only a head.
             if segment.end == 0 && segment.follows.is_some() {
                 segment.end = segment.len;
             }
@@ -157,7 +159,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         Ok(Found { recovery, segments, carry, next: sequence.next(), recycled })
     }
 
-    /// Reads a segment; and, beside its replay, the bytes of the one after it.
+    /// Reads one segment. During its replay, also reads the bytes of the next one.
     fn segment(
         &mut self,
         at: usize,
@@ -193,7 +195,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
                 Some(Stop::Invalid(invalid)) => invalid,
             };
             scan = start;
-            // A worker may have found it, when the bounds of records behind it were known already.
+            // A worker may have found this stop after the scan had already passed it.
             scan.seek(invalid.offset);
             let later = match later {
                 Some(later) => later,
@@ -211,7 +213,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         self.sequence.end(segment.log_end, segment.records);
         self.carry = scan.carry(is_whole || !segment.is_corrupt);
         if segment.is_corrupt {
-            // It stays as it is: what it holds can be looked at until it is truncated.
+            // It stays unchanged until it is truncated, so that it can be examined.
             (segment.end, segment.accepted) = (segment.len, None);
         } else if segment.records == 0
             && (follows.is_none() || !T::NUMBERED)
@@ -225,16 +227,16 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         Ok(())
     }
 
-    /// The segment at `at` is next: whether it follows the ones before.
+    /// Checks that the segment at index `at`, which comes next, follows the segments before it.
     fn begin(&mut self, at: usize, follows: Option<Follows>) -> Result<()> {
         let follows = follows.map(|follows| {
-            // What has a file was not truncated.
+            // A segment that still exists was not truncated.
             let is_there = !T::NUMBERED && self.names.iter().any(|&name| T::number(name) == follows.end);
             Follows { front: if is_there { 0 } else { follows.front }, ..follows }
         });
         match self.sequence.begin(at, follows) {
             None => {}
-            // A segment without records may stand behind the one that is named.
+            // Segments without records can stand between the named segment and this one.
             Some(Discontinuity::Repeated) if !T::NUMBERED => {}
             Some(discontinuity) => {
                 let gap = self.discontinuity(at, discontinuity)?;
@@ -244,17 +246,17 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         Ok(())
     }
 
-    /// The gap before the segment at `at`, or an error where the mode has none.
+    /// The gap before the segment at index `at`, or an error in modes that accept no gaps.
     fn discontinuity(&self, at: usize, discontinuity: Discontinuity) -> Result<Gap> {
         let (kind, found, missing) = match discontinuity {
             Discontinuity::Repeated => {
-                (GapKind::Corruption, "records that an earlier segment holds, too", None)
+                (GapKind::Corruption, "records that an earlier segment holds too", None)
             }
             Discontinuity::Missing(missing) if T::NUMBERED => {
                 (GapKind::MissingSegment, "records are missing before it", Some(missing))
             }
             Discontinuity::Missing(_) => {
-                let found = "the segment before it, which held records, is missing or empty";
+                let found = "the segment before it held records and is missing or empty";
                 (GapKind::MissingSegment, found, None)
             }
         };
@@ -273,7 +275,8 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         Ok(Gap { kind, path, offset, kept_records, dropped_bytes, resumed_at: Some(0), missing, found })
     }
 
-    /// The scan stands at an invalid place of the segment at `at`. Gives whether it goes on behind.
+    /// Handles a stop of the scan at an invalid place of the segment at index `at`. Returns whether the scan
+    /// continues after it.
     fn stop(
         &mut self,
         at: usize,
@@ -297,7 +300,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
                 }
                 return Ok(true);
             }
-            // Cut off, it would take along what proves the corruption before it.
+            // Do not cut this tail off: it is the evidence of the corruption before it.
             Verdict::TornTail if salvages && segment.is_corrupt => GapKind::Corruption,
             Verdict::TornTail => GapKind::TornTail,
             Verdict::Corruption => GapKind::Corruption,

@@ -1,4 +1,4 @@
-//! Reading a segment, and judging where it cannot be read on: the rules that the module above lists.
+//! Reads a segment and classifies invalid places by the rules in the module above.
 
 use std::ffi::OsStr;
 
@@ -35,7 +35,7 @@ impl SegmentFormat for Influx {
         let invalid = |found| Stop::Invalid(Invalid { offset: item.offset, found });
         let frame = bytes.get(item.offset as usize..item.end as usize).unwrap_or_default();
         let Some((&[tag, ..], body)) = frame.split_first_chunk::<FRAME_HEADER_BYTES>() else {
-            return Err(invalid("a frame header that is cut short"));
+            return Err(invalid("an incomplete frame header"));
         };
         let kind = RecordKind::from_tag(tag).ok_or_else(|| invalid("an unknown kind of record"))?;
         let corrupt = "a payload that is not valid snappy";
@@ -59,34 +59,35 @@ impl SegmentFormat for Influx {
     }
 }
 
-/// Reads the frames of one segment, one after the other.
+/// Reads the frames of one segment.
 #[derive(Clone, Debug)]
 pub struct InfluxScan<'a> {
     segment: u32,
     bytes: &'a [u8],
     at: usize,
-    /// End of the present group; frames below need no check of their own.
+    /// End of the current group. Its checksum is verified, so frames below need no check of their own.
     group_end: usize,
-    /// The last unit was a frame outside any group.
+    /// Whether the last unit was a frame outside any group.
     bare: bool,
-    /// Reads on as InfluxDB did, see [`Verdict::Accepted`]: a mark without its whole group is a deletion of nothing.
+    /// Whether to read as InfluxDB does, see [`Verdict::Accepted`]: a mark with an incomplete group is a
+    /// deletion without keys.
     accepting: bool,
     /// Where the group of the last mark ends, or should end.
     claim_end: usize,
-    /// Whether our log wrote the segment, once that was asked.
+    /// Whether our log wrote the segment, if already determined.
     ours: Option<bool>,
     payload: Vec<u8>,
 }
 
 impl InfluxScan<'_> {
-    /// Reads on from `at` as InfluxDB did.
+    /// Continues at `at` as InfluxDB did.
     fn accept(&mut self, at: usize) {
         (self.at, self.group_end, self.claim_end) = (at, at, at);
         (self.accepting, self.bare) = (true, true);
     }
 
-    /// How many records InfluxDB read from the mark at `at` on, and whether one of them stands where the group should have
-    /// ended: our log did not write it. `None` if no mark stands there.
+    /// The number of records that InfluxDB read from the mark at `at` on, and whether one of them reaches
+    /// past the group's end, so that our log did not write it. `None` if there is no mark at `at`.
     fn acceptable(&self, at: usize) -> Option<(u64, bool)> {
         let mut scan = Self::new(self.segment, self.bytes, ());
         scan.accept(at);
@@ -106,7 +107,8 @@ impl InfluxScan<'_> {
         Mark::decode(self.segment, u32::try_from(at).ok()?, self.bytes.get(at..)?)
     }
 
-    /// Goes past the mark that stands here, if one does; or past one whose group is incomplete, if InfluxDB did.
+    /// Passes the mark at the current place, if there is one. Passes a mark with an incomplete group only if
+    /// InfluxDB did.
     fn take_mark(&mut self) -> Option<Mark> {
         if self.at < self.group_end {
             return None;
@@ -127,7 +129,7 @@ impl InfluxScan<'_> {
         Some(mark)
     }
 
-    /// Goes past the frame that stands here.
+    /// Passes the frame at the current place.
     fn frame(&mut self) -> Result<Option<Item>, Stop> {
         let (at, checked) = (self.at, self.at < self.group_end);
         if at >= self.bytes.len() {
@@ -140,14 +142,14 @@ impl InfluxScan<'_> {
         let limit = if checked { self.group_end } else { self.bytes.len() };
         let rest = self.bytes.get(at..limit).unwrap_or_default();
         let Some((&[tag, a, b, c, d], body)) = rest.split_first_chunk() else {
-            return invalid("a frame header that is cut short");
+            return invalid("an incomplete frame header");
         };
         if RecordKind::from_tag(tag).is_none() {
             return invalid("an unknown kind of record");
         }
         let len = u32::from_be_bytes([a, b, c, d]) as usize;
         if len > body.len() {
-            return invalid("a frame that is cut short");
+            return invalid("an incomplete frame");
         }
         let item = self.item(at, at + FRAME_HEADER_BYTES + len, checked);
         (self.at, self.bare) = (item.end as usize, !checked);
@@ -159,23 +161,24 @@ impl InfluxScan<'_> {
         Item { at: position, offset: at as u64, end: end as u64, checked }
     }
 
-    /// Rule 2: a mark after `invalid` says that `invalid` was synced.
+    /// Rule 2: a mark after `invalid` proves that `invalid` was synced.
     fn proved_durable(&self, invalid: usize) -> bool {
         let mut work = Work::of(self.bytes.len());
-        // Nothing behind a mark was durable before it.
+        // A mark proves nothing about the bytes after it.
         let proves = |at, mark: Mark| (invalid + 1..=at).contains(&(mark.durable as usize));
         let mut claims = self.claims(invalid).filter(|&(at, mark)| proves(at, mark));
         claims.any(|(at, mark)| !work.pay(mark.len as usize) || self.mark_at(at).is_some())
     }
 
-    /// What looks like a mark with its group, from `from` on. No checksum is checked.
+    /// The places from `from` on that look like a mark with its group. Checksums are not verified.
     fn claims(&self, from: usize) -> impl Iterator<Item = (usize, Mark)> {
         let rest = self.bytes.get(from..).unwrap_or_default();
         let heads = rest.windows(MARK_HEAD.len()).enumerate().filter(|(_, window)| *window == MARK_HEAD);
         heads.filter_map(move |(step, _)| Some((from + step, Mark::claimed(rest.get(step..)?)?.0)))
     }
 
-    /// Rule 6: where a valid frame, or a group, stands after `invalid`. `Err` when that is too much work: hostile bytes.
+    /// Rule 6: the place after `invalid` of a valid frame or group. `Err` if the search takes too long, as
+    /// hostile bytes can make it.
     fn frame_after(&mut self, invalid: usize) -> Result<Option<usize>, ()> {
         let mut work = Work::of(self.bytes.len());
         for at in invalid + 1..self.bytes.len() {
@@ -187,7 +190,7 @@ impl InfluxScan<'_> {
             }
             let end = at + FRAME_HEADER_BYTES + len;
             let body = self.bytes.get(at + FRAME_HEADER_BYTES..end).unwrap_or_default();
-            // In a few megabytes of anything some places look like the head of a frame, and claim megabytes each.
+            // Some places in a few megabytes of noise look like the head of a frame of several megabytes.
             match snappy::is_whole(body, &mut work) {
                 Some(true) => {}
                 Some(false) => continue,
@@ -207,13 +210,13 @@ impl InfluxScan<'_> {
         Ok(None)
     }
 
-    /// Whether a mark stands anywhere, or what is left of one: nobody else writes them.
+    /// Whether the segment contains a mark, or the remains of one. Only our logs write marks.
     fn is_ours(&mut self) -> bool {
         let found = self.ours.unwrap_or_else(|| self.claims(0).next().is_some());
         *self.ours.insert(found)
     }
 
-    /// The next whole group after `invalid`.
+    /// The next complete group after `invalid`.
     fn mark_after(&self, invalid: usize) -> Option<usize> {
         let mut work = Work::of(self.bytes.len());
         let mut claims = self.claims(invalid + 1).map(|(at, mark)| (at, work.pay(mark.len as usize)));
@@ -271,7 +274,7 @@ impl<'s> Scan<'s, Influx> for InfluxScan<'s> {
         Verdict::TornTail
     }
 
-    /// Each record gets a mark of its own: a checksum that fails then costs one record.
+    /// Gives each record a mark of its own, so that a later corruption costs one record.
     fn sealed(&self, from: u64, to: u64) -> Option<Vec<u8>> {
         let mut scan = Self::new(self.segment, self.bytes.get(..to as usize)?, ());
         scan.accept(from as usize);
@@ -290,10 +293,10 @@ impl<'s> Scan<'s, Influx> for InfluxScan<'s> {
         Some(out)
     }
 
-    /// The last segment before this one that held records, as the first mark says.
+    /// The last earlier segment with records, as the first mark states it.
     fn follows(&self) -> Option<Follows> {
         let end = self.mark_at(0).filter(|head| head.len == 0)?.durable.checked_sub(1)?.into();
-        // What it names was truncated, unless its file is there.
+        // Everything it names was truncated, unless the file still exists.
         Some(Follows { end, front: end })
     }
 
@@ -301,8 +304,8 @@ impl<'s> Scan<'s, Influx> for InfluxScan<'s> {
         (scan::used_len(self.bytes) > 0).then_some(self.segment.into())
     }
 
-    /// In a segment of ours the next group: frames of a group whose checksum is wrong are not valid, however much they look
-    /// like it. Else the next frame with the grammar of an entry, too.
+    /// In a segment of ours, resumes at the next group: frames of a group with a wrong checksum are invalid
+    /// even if they look valid. Otherwise resumes also at the next frame with the grammar of an entry.
     fn resume(&mut self, invalid: Invalid) -> Option<u64> {
         let invalid = invalid.offset as usize;
         let bare = (self.bare || self.accepting || !self.is_ours()).then(|| self.frame_after(invalid));
@@ -326,7 +329,7 @@ mod tests {
     use crate::segment::InfluxEncoder;
     use crate::testing::noise;
 
-    /// A segment where every 23 bytes claim a group that reaches to the end, after a first byte that is nothing.
+    /// A segment with an invalid first byte, then every 23 bytes a mark whose group reaches to the end.
     fn claims(len: usize, durable: impl Fn(usize) -> usize) -> Vec<u8> {
         let mut bytes = vec![0xff];
         while bytes.len() + MARK_BYTES <= len {
@@ -339,7 +342,7 @@ mod tests {
         bytes
     }
 
-    /// A segment as InfluxDB writes them, of frames of one noisy string each, and where they begin.
+    /// A segment as InfluxDB writes it, with frames of one noisy string each, and the offsets of the frames.
     fn influx_segment(frames: u64, string_bytes: usize) -> (Vec<u8>, Vec<usize>) {
         let (mut segment, mut begins) = (Vec::new(), Vec::new());
         for number in 0..frames {
@@ -357,17 +360,17 @@ mod tests {
         loop {
             match scan.next_item() {
                 Ok(Some(_)) => {}
-                Ok(None) => panic!("all is valid"),
+                Ok(None) => panic!("the segment is valid"),
                 Err(Stop::Invalid(invalid)) => return invalid,
                 Err(Stop::Refused(error)) => panic!("{error}"),
             }
         }
     }
 
-    /// Story: some chance bytes of a damaged frame claimed megabytes each; unpacking those was too much work, and the
-    /// intact frames behind were left out.
+    /// Story: bytes of a corrupt frame looked like heads of frames of several megabytes. Unpacking them
+    /// exceeded the work limit, and the intact frames after it were skipped.
     #[test]
-    fn what_is_behind_a_damaged_frame_is_found_among_megabytes_of_noise() {
+    fn frames_after_a_noisy_corrupt_frame_are_found() {
         let (segment, begins) = influx_segment(60, 80 << 10);
         for damaged in [1, 7, 30] {
             let mut bytes = segment.clone();
@@ -381,8 +384,8 @@ mod tests {
         }
     }
 
-    /// Story: the head of a frame, by chance in the unfinished last write, claimed more than any record has; that was
-    /// taken for an intact one, and neither an opening nor a repair would cut the write off.
+    /// Story: noise in an unfinished last write looked like the head of an oversized frame. It was taken for
+    /// an intact one, so neither open nor repair cut off the torn write.
     #[test]
     fn an_unfinished_write_of_megabytes_is_torn() {
         let (whole, _) = influx_segment(1, 100);
@@ -399,9 +402,10 @@ mod tests {
         }
     }
 
-    /// Story: a group with a wrong checksum was replayed as frames without one when the first mark was damaged, too.
+    /// Story: when the first mark was corrupt too, a group with a wrong checksum was replayed as frames
+    /// without checksums.
     #[test]
-    fn a_damaged_first_mark_does_not_make_frames_of_ours_to_influxdbs() {
+    fn a_corrupt_first_mark_keeps_the_checksums() {
         let (frame, _) = influx_segment(1, 40);
         let mut segment = Influx::begin(1, Link::default());
         let mut bytes = segment.head();
@@ -424,16 +428,16 @@ mod tests {
         assert_eq!(scan.resume(invalid), Some(begins[2] as u64));
     }
 
-    /// Story: the checksum of every claimed group was computed, to the end of the file each: three hostile megabytes
-    /// took 25 seconds to judge, ten some minutes.
+    /// Story: the checksum of every claimed group was computed, each to the end of the file. Three hostile
+    /// megabytes took 25 seconds, ten some minutes.
     #[test]
-    fn a_segment_full_of_false_marks_is_judged_with_bounded_work() {
-        // Claims that prove nothing, and cost rule 3 nothing; and such as would prove something.
+    fn false_marks_cost_bounded_work() {
+        // First, claims that prove nothing and end rule 3 at once; then claims that would prove durability.
         let durables: [fn(usize) -> usize; 3] = [|_| 0, |at| at + 1, |at| at];
         for durable in durables {
             let bytes = claims(10 << 20, durable);
             let mut scan = InfluxScan::new(1, &bytes, ());
-            let Err(Stop::Invalid(invalid)) = scan.next_item() else { panic!("the first byte is nothing") };
+            let Err(Stop::Invalid(invalid)) = scan.next_item() else { panic!("the first byte is invalid") };
             assert_eq!(invalid.offset, 0);
             assert_eq!(scan.judge(invalid, Later::default()), Verdict::Corruption);
         }

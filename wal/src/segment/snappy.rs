@@ -1,12 +1,13 @@
-//! Whether bytes are a snappy block, without unpacking it.
+//! Checks that bytes are a valid snappy block without unpacking it.
 
 use crate::scan::Work;
 
-/// What looking at one element costs.
+/// The cost of examining one element.
 const ELEMENT_WORK: usize = 8;
 
-/// Whether the elements of `block` fill it, copy only from what was there, and make as much as it says. `None` when there are
-/// too many to look at. Of bytes that are no snappy block the first few elements tell.
+/// Whether the elements of `block` are valid: they fill it, copy only from earlier output, and produce the
+/// stated length. `None` if there are too many to examine. The first few elements usually reveal bytes that
+/// are not a snappy block.
 pub(super) fn is_whole(block: &[u8], work: &mut Work) -> Option<bool> {
     let Some((plain_len, mut rest)) = uvarint(block) else { return Some(false) };
     let mut made = 0_u64;
@@ -24,7 +25,7 @@ pub(super) fn is_whole(block: &[u8], work: &mut Work) -> Option<bool> {
     Some(made == plain_len)
 }
 
-/// How much the element that stands first makes, and what is behind it.
+/// The output length of the first element, and the bytes after it.
 fn element(bytes: &[u8], made: u64) -> Option<(u64, &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let upper = tag >> 2;
@@ -51,7 +52,7 @@ fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-/// The length that a block begins with, of 32 bits.
+/// The 32-bit length at the beginning of a block.
 fn uvarint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let last = bytes.iter().take(5).position(|byte| *byte < 0x80)?;
     let (number, rest) = bytes.split_at_checked(last + 1)?;
@@ -66,12 +67,12 @@ mod tests {
     use crate::testing::noise;
 
     fn whole(block: &[u8]) -> bool {
-        is_whole(block, &mut Work::of(block.len())).expect("not too much")
+        is_whole(block, &mut Work::of(block.len())).expect("within the limit")
     }
 
-    /// The library unpacks what is whole and refuses what is not.
+    /// The snappy library unpacks exactly the blocks that pass the check.
     #[test]
-    fn what_is_whole_can_be_unpacked_and_the_other_way_round() {
+    fn the_check_agrees_with_the_snappy_library() {
         let text: Vec<u8> = (0..70_000_u32).flat_map(|n| (n / 7 * 3).to_be_bytes()).collect();
         for plain in
             [Vec::new(), b"a".to_vec(), noise(1, 59), noise(2, 61), noise(3, 300), noise(4, 70_000), text]
@@ -93,10 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_looked_at_no_further_than_its_first_elements() {
+    fn noise_fails_at_its_first_elements() {
         for seed in 0..1000 {
             let mut work = Work::of(0);
-            assert!(!is_whole(&noise(seed, 4 << 10), &mut work).expect("not too much"));
+            assert!(!is_whole(&noise(seed, 4 << 10), &mut work).expect("within the limit"));
         }
     }
 }
