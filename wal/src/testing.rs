@@ -7,7 +7,7 @@
 //! ```
 
 #[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
-mod damaged;
+mod corrupt;
 #[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
 mod durable;
 #[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
@@ -19,7 +19,7 @@ mod sim;
 
 use std::path::{Path, PathBuf};
 
-pub use damaged::*;
+pub use corrupt::*;
 pub use durable::*;
 pub use every::*;
 pub use scrambled::{ScrambledFile, ScrambledFs};
@@ -121,18 +121,18 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// The laws of every log, also of one that forgets: one test each.
+/// The laws of every log, also of one that stores nothing: one test each.
 #[macro_export]
 macro_rules! log_suite {
     ($Log:ty) => {
         $crate::log_suite!(@ $Log;
             positions_strictly_increase
             a_cut_divides_the_positions
-            appenders_side_by_side_get_positions_of_their_own
+            concurrent_appends_get_distinct_positions
             a_directory_has_one_owner
             a_closed_log_does_nothing
             foreign_files_are_left_alone
-            the_front_can_be_forgotten_at_any_position
+            truncating_at_any_position_is_allowed
             every_durability_confirms
         );
     };
@@ -147,23 +147,23 @@ macro_rules! durable_suite {
     ($Log:ty) => {
         $crate::durable_suite!(@ $Log;
             records_come_back_in_order
-            positions_go_on_after_reopening
-            positions_go_on_when_all_was_forgotten
+            positions_increase_after_reopening
+            positions_increase_after_truncating_all
             a_key_is_refused_or_replayed
             reopening_changes_nothing
-            records_side_by_side_all_come_back
-            segments_end_and_go_on
-            forgetting_keeps_what_is_after
+            concurrent_records_all_come_back
+            segments_roll
+            truncating_keeps_later_records
             a_torn_tail_is_cut_anywhere
-            damage_before_the_tail_refuses
-            salvage_keeps_what_checks_out
-            entries_are_replayed_as_records_are
+            corruption_before_the_tail_refuses
+            salvage_keeps_valid_records
+            entries_replay_like_records
             a_batch_is_logged_as_its_payload
-            another_logs_segments_are_not_overlooked
-            what_was_done_is_counted
-            zeros_at_the_end_are_no_damage
+            segments_of_another_log_are_detected
+            operations_are_counted
+            trailing_zeros_are_ignored
             a_refused_record_changes_nothing
-            reading_gives_what_opening_gives
+            reading_equals_opening
             segments_are_known_by_name
         );
     };

@@ -91,7 +91,7 @@ mod tests {
         assert_eq!((bytes[0], bytes[(5 << 20) + 1], bytes.len()), (b'a', b'b', (5 << 20) + 2));
         let error = with(ZEROS_MAX + (2 << 20)).expect_err("a hole");
         let hole = error.get_ref().and_then(|error| error.downcast_ref::<Hole>());
-        assert_eq!(hole, Some(&Hole { offset: 1, bytes: (ZEROS_MAX >> 20 << 20) + (2 << 20) }));
+        assert_eq!(hole, Some(&Hole { offset: 1, bytes: ZEROS_MAX + (2 << 20) - 1 }));
     }
 
     #[test]

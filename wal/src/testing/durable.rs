@@ -1,11 +1,11 @@
-//! Laws of a log that keeps what it confirmed.
+//! Laws of a log that stores its records.
 
 use std::ffi::OsStr;
 use std::io;
 
 use tsmith_codecs::{Batch, BatchBuilder, Value};
 
-use super::damaged::append_last;
+use super::corrupt::append_last;
 use super::{Replayed, Scratch, noise, open, open_keeping, payloads, put};
 use crate::entry::{self, Entry};
 use crate::fs::OsFs;
@@ -21,7 +21,7 @@ fn samples() -> Vec<Vec<u8>> {
     lens.into_iter().flat_map(|len| [vec![b'x'; len], noise(len as u64, len)]).collect()
 }
 
-/// Law: what was appended comes back after reopening: all of it, in order, with its kind and position.
+/// Law: all appended records come back after reopening, in order, with kind and position.
 pub fn records_come_back_in_order<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, seen, recovery) = open::<L>(scratch, LogOptions::default());
     assert!(seen.is_empty() && recovery.records == 0);
@@ -39,8 +39,8 @@ pub fn records_come_back_in_order<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     log.close().expect("closes");
 }
 
-/// Law: a reopened log gives positions above all that it replayed.
-pub fn positions_go_on_after_reopening<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+/// Law: a reopened log gives positions above all replayed ones.
+pub fn positions_increase_after_reopening<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let mut last = Position::ZERO;
     for round in 0..5u8 {
         let (log, seen, _) = open::<L>(scratch, LogOptions::default());
@@ -53,8 +53,8 @@ pub fn positions_go_on_after_reopening<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     }
 }
 
-/// Law: so it does when all was forgotten: a position that somebody kept is never given again.
-pub fn positions_go_on_when_all_was_forgotten<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+/// Law: this also holds after all records were truncated. No position is ever given twice.
+pub fn positions_increase_after_truncating_all<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let mut last = Position::ZERO;
     for round in 0..4u8 {
         let (log, seen, _) = open::<L>(scratch, LogOptions::default());
@@ -62,12 +62,12 @@ pub fn positions_go_on_when_all_was_forgotten<L: Log<Fs = OsFs>>(scratch: &Scrat
         let at = put(&log, &[round]);
         assert!(at > last, "{at:?} after {last:?}");
         last = log.cut().expect("cuts");
-        log.truncate_front(last).expect("forgets");
+        log.truncate_front(last).expect("truncates");
         log.close().expect("closes");
     }
 }
 
-/// Law: a key that is longer than keys are is refused and leaves nothing; one at the limit is taken, and replayed.
+/// Law: a key above the length limit is refused and leaves nothing. A key at the limit is appended and replayed.
 pub fn a_key_is_refused_or_replayed<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let batch = |series: usize, field: usize| {
         let mut builder = BatchBuilder::new();
@@ -93,8 +93,8 @@ pub fn a_key_is_refused_or_replayed<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     log.close().expect("closes");
 }
 
-/// Law: opening and closing, as often as one likes, changes neither records nor
-/// the set of files: a segment that an opening begins and leaves empty is gone after the close.
+/// Law: opening and closing any number of times changes neither the records nor the set of files. A segment that stays
+/// empty is removed on close.
 pub fn reopening_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default());
     let _ = put(&log, b"one");
@@ -108,8 +108,8 @@ pub fn reopening_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     }
 }
 
-/// Law: of many threads' records none is lost, and replay gives them in order of their positions.
-pub fn records_side_by_side_all_come_back<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+/// Law: no record of concurrent threads is lost, and replay is in the order of positions.
+pub fn concurrent_records_all_come_back<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default().segment_bytes(16 << 10));
     let write = |thread: u8| -> Vec<(Position, Vec<u8>)> {
         let payloads = (0..60u8).map(|n| [&[thread, n][..], &noise(n.into(), 40)].concat());
@@ -126,8 +126,8 @@ pub fn records_side_by_side_all_come_back<L: Log<Fs = OsFs>>(scratch: &Scratch) 
     assert_eq!(seen, written);
 }
 
-/// Law: a log goes on in further segments, and a record that is larger than one is kept too.
-pub fn segments_end_and_go_on<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+/// Law: a log rolls to further segments, and stores records larger than a segment.
+pub fn segments_roll<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let options = LogOptions::default().segment_bytes(2048);
     let (log, ..) = open::<L>(scratch, options);
     let mut written: Vec<Vec<u8>> = (0..40).map(|n| noise(n, 200)).collect();
@@ -141,25 +141,25 @@ pub fn segments_end_and_go_on<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     assert!(recovery.segments > 4, "{recovery:?}");
 }
 
-/// Law: forgetting below a cut keeps every record after it, and takes every record before it.
-pub fn forgetting_keeps_what_is_after<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+/// Law: truncating at a cut keeps every later record and drops every earlier one.
+pub fn truncating_keeps_later_records<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default());
     let _ = put(&log, b"old");
     let first = log.cut().expect("cuts");
     let _ = put(&log, b"newer");
     let second = log.cut().expect("cuts");
     let _ = put(&log, b"newest");
-    log.truncate_front(first).expect("forgets");
+    log.truncate_front(first).expect("truncates");
     log.close().expect("closes");
     let (log, seen, _) = open::<L>(scratch, LogOptions::default());
     assert_eq!(payloads(seen), [&b"newer"[..], b"newest"]);
-    log.truncate_front(second).expect("forgets");
+    log.truncate_front(second).expect("truncates");
     log.close().expect("closes");
     let (_log, seen, _) = open::<L>(scratch, LogOptions::default());
     assert_eq!(payloads(seen), [&b"newest"[..]]);
 }
 
-/// Keeps what it is given.
+/// Collects what it receives.
 #[derive(Default)]
 struct Kept {
     entries: Vec<(Position, usize, Vec<u8>)>,
@@ -196,9 +196,9 @@ impl Replay for Kept {
     }
 }
 
-/// Law: replayed as entries, side by side or not, a log gives the same, in the same order, as record by record, and
-/// tells how far it has come; a refusal comes back with its place.
-pub fn entries_are_replayed_as_records_are<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+/// Law: replay as entries, parallel or not, gives the same order and content as replay record by record, and reports
+/// progress. An error of the callback is returned with its place.
+pub fn entries_replay_like_records<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let options = LogOptions::default().segment_bytes(512 << 10);
     let (log, ..) = open::<L>(scratch, options);
     for n in 0..220_u64 {
@@ -233,7 +233,7 @@ pub fn entries_are_replayed_as_records_are<L: Log<Fs = OsFs>>(scratch: &Scratch)
     }
 }
 
-/// Law: the write of a batch is replayed as its payload, byte for byte, whichever way the log took to it.
+/// Law: `append_write` of a batch is replayed as the batch's payload, byte for byte.
 pub fn a_batch_is_logged_as_its_payload<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default());
     let mut expected = Vec::new();
@@ -265,9 +265,9 @@ pub fn a_batch_is_logged_as_its_payload<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     assert!(seen == expected, "other records");
 }
 
-/// Law: a directory with segments of another log is not taken for an empty one. It is refused, and nothing in it changes;
-/// or the log reads these segments.
-pub fn another_logs_segments_are_not_overlooked<L: Log<Fs = OsFs>>(_: &Scratch) {
+/// Law: a directory with segments of another log is not treated as empty. Either the log reads these segments, or it
+/// refuses the directory and changes nothing.
+pub fn segments_of_another_log_are_detected<L: Log<Fs = OsFs>>(_: &Scratch) {
     refuses_or_reads::<FileLog, L>(&Scratch::new());
     refuses_or_reads::<NativeLog, L>(&Scratch::new());
     refuses_or_reads::<EtcdLog, L>(&Scratch::new());
@@ -290,8 +290,8 @@ fn refuses_or_reads<Other: Log<Fs = OsFs>, L: Log<Fs = OsFs>>(scratch: &Scratch)
     }
 }
 
-/// Law: the metrics say what was done.
-pub fn what_was_done_is_counted<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+/// Law: the metrics count all operations.
+pub fn operations_are_counted<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default());
     for n in 0..10 {
         let _ = log.append(Record::write(&noise(n, 100))).expect("appends");
@@ -311,8 +311,8 @@ pub fn what_was_done_is_counted<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     log.close().expect("closes");
 }
 
-/// Law: reading gives what opening gives, reports what opening reports, and changes nothing.
-pub fn reading_gives_what_opening_gives<L: Log<Fs = OsFs>>(scratch: &Scratch) {
+/// Law: reading gives the same records and report as opening, and changes nothing.
+pub fn reading_equals_opening<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default());
     let _ = put(&log, b"one");
     let _ = log.cut().expect("cuts");
@@ -331,7 +331,7 @@ pub fn reading_gives_what_opening_gives<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     log.close().expect("closes");
 }
 
-/// Law: a log knows the names of its segments, and takes no other file for one.
+/// Law: a log recognizes its segments by name, and no other files.
 pub fn segments_are_known_by_name<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let tail = append_last::<L>(scratch, b"one");
     let is_segment = |name: &str| L::is_segment(name.as_ref());
@@ -346,8 +346,8 @@ pub fn segments_are_known_by_name<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     }
 }
 
-/// Law: an error of `replay` is given back with the place of the record, and nothing on disk has changed, not even a
-/// torn tail.
+/// Law: an error of `replay` is returned with the place of the record, and nothing on disk changes, not even a torn
+/// tail.
 pub fn a_refused_record_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let tail = append_last::<L>(scratch, b"one");
     let torn = [&tail.after[..], b"\x01\x00\x00"].concat();
@@ -361,7 +361,7 @@ pub fn a_refused_record_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     assert_eq!(scratch.files(), before);
 }
 
-/// Law: so it is when `replay` takes every record and refuses what they are together.
+/// Law: this also holds if `replay` accepts every record and then refuses the end.
 pub fn a_refused_end_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let mut payload = Vec::new();
     entry::encode_write(&BatchBuilder::new().finish(), &mut payload).expect("encodes");

@@ -1,4 +1,4 @@
-//! Laws of any bytes in the place of a segment or a payload, for fuzzers and for tests that mutate real ones.
+//! Laws about arbitrary bytes as a segment or payload, for fuzzers and tests that mutate real files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use crate::{Log, LogOptions, Position, Record, RecordKind, RecoveryMode};
 
 const DIR: &str = "/wal";
 
-/// Law: a log of segments of these names and bytes is opened or refused. Refused, nothing was changed; opened, it is the
-/// same when it is opened again, and a mode that leaves out less gives the same records and others between them.
+/// Law: a log of segments with these names and bytes is opened or refused. If refused, nothing changes. If opened, a
+/// second open gives the same records, and a more tolerant mode gives these records and possibly others between them.
 pub fn any_bytes_are_segments_or_refused<L: Log<Fs = SimFs>>(files: &[(&str, &[u8])]) {
     let image = SimFs::default();
     image.create_dir_all(Path::new(DIR)).expect("a directory");
@@ -63,15 +63,14 @@ fn segments(fs: &SimFs) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// The same of a segment of [`native`](crate::native) with one record of these bytes, kind first, whose checksums are right.
+/// The same for a [`native`](crate::native) segment with one record of these bytes (kind first) and valid checksums.
 pub fn any_sealed_bytes_are_a_record_or_refused(bytes: &[u8]) {
     let Some((&kind, body)) = bytes.split_first() else { return };
     let segment = crate::native::sealed(kind, body);
     any_bytes_are_segments_or_refused::<crate::NativeLog<SimFs>>(&[("00000001.tlog", &segment)]);
 }
 
-/// Law: a payload, after the byte of its kind, is refused, or what either layout makes of its batch is taken, and stays the
-/// same.
+/// Law: a payload (after a byte with its kind) is refused, or its batch survives a round trip through both layouts.
 pub fn any_payload_is_an_entry_or_refused(bytes: &[u8]) {
     let Some((&tag, payload)) = bytes.split_first() else { return };
     let Some(kind) = RecordKind::from_tag(tag) else { return };

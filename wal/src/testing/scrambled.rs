@@ -1,4 +1,4 @@
-//! A file system that stores other bytes than it is given: whoever goes round it reads nonsense.
+//! A file system that stores transformed bytes, so that code which bypasses it reads garbage.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,13 +7,13 @@ use std::path::Path;
 
 use crate::fs::{Access, Fs, FsFile, FsMap, LockKind};
 
-/// Odd, so that multiplication by it can be undone; zeros stay zeros, as allocated space has them.
+/// Odd, so that the multiplication can be reversed. Zeros stay zeros, as in allocated space.
 const FACTOR: u8 = 93;
 const INVERSE: u8 = 245;
 
 const _: () = assert!(FACTOR.wrapping_mul(INVERSE) == 1);
 
-/// Wraps a file system: bytes are stored scrambled, and reads give at most 7 of them at a time.
+/// Wraps a file system: stores bytes scrambled, and returns at most 7 bytes per read.
 #[derive(Clone, Debug, Default)]
 pub struct ScrambledFs<F> {
     inner: F,
@@ -26,7 +26,7 @@ pub struct ScrambledFile<F> {
 }
 
 impl<F: Fs> ScrambledFs<F> {
-    /// Scrambles what goes into `inner`.
+    /// Wraps `inner`.
     pub fn new(inner: F) -> Self {
         Self { inner }
     }

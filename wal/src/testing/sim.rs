@@ -1,24 +1,25 @@
-//! A file system in memory that forgets what a disk may forget.
+//! An in-memory file system that can lose exactly what a disk can lose in a power cut.
 //!
 //! # The model
 //!
-//! Relied on, and so kept by every crash:
-//! - after a file sync that succeeded, its content and length;
-//! - after a directory sync that succeeded, its entries;
+//! Guaranteed, and so preserved by every crash:
+//! - the content and length of a file after a successful file sync;
+//! - the entries of a directory after a successful directory sync;
 //! - a sector of 512 bytes is old or new, never mixed;
-//! - a rename within a directory happens whole or not at all.
+//! - a rename within a directory is atomic.
 //!
-//! Not promised, and so broken by some seed of [`SimFs::crash`]:
-//! - un-synced writes survive whole, in part (any sectors, in any order) or not at all;
-//! - an un-synced length is the old one, the new one, or one between; bytes of a grown region that were not written
-//!   back are zeros or junk;
-//! - un-synced entries of a directory survive or not, each for itself: a later one may stay when an earlier is lost;
-//! - a sync that failed drops the un-synced changes for good: they can still be read, and the next sync succeeds
-//!   without them;
-//! - stores into a map are un-synced writes, and its sync makes durable the pages of its range, and no others.
+//! Not guaranteed, and so broken by some seed of [`SimFs::crash`]:
+//! - an un-synced write survives completely, partly (any sectors) or not at all;
+//! - an un-synced length is the old one, the new one, or one between; bytes of an extended region that were not
+//!   written back are zeros or junk;
+//! - each un-synced directory entry survives or not, independently: a later one can survive when an earlier is lost;
+//! - a failed sync drops the un-synced changes for good: they remain readable, and the next sync succeeds without
+//!   making them durable;
+//! - stores into a map are un-synced writes; a sync of the map makes only the pages of its range durable.
 //!
-//! Every operation has a number, counted from 1, points included. [`SimFs::stop_at`] lets none succeed from a number
-//! on, [`SimFs::fail_at`] one alone: a test sweeps them. Everything is a function of the calls and the seed.
+//! Operations, including points, are numbered from 1. From a given number on, [`SimFs::stop_at`] makes every operation
+//! fail; [`SimFs::fail_at`] makes a single one fail. Tests sweep all numbers. All results depend only on the calls and
+//! the seed.
 
 mod disk;
 mod fault;
@@ -47,28 +48,28 @@ pub struct SimFs {
 }
 
 impl SimFs {
-    /// How many operations there were so far.
+    /// The number of operations so far.
     pub fn operations(&self) -> u64 {
         self.world.lock().operations.len() as u64
     }
 
-    /// What operation number `number` was.
+    /// The name of operation `number`.
     pub fn operation(&self, number: u64) -> Option<&'static str> {
         let at = usize::try_from(number.checked_sub(1)?).ok()?;
         self.world.lock().operations.get(at).copied()
     }
 
-    /// From operation `number` on none succeeds, as if the power had gone just before it.
+    /// Makes all operations fail from `number` on, as after a power cut just before it.
     pub fn stop_at(&self, number: u64) {
         self.world.lock().stop = Some(number);
     }
 
-    /// Operation `number` meets `fault`.
+    /// Makes operation `number` fail with `fault`.
     pub fn fail_at(&self, number: u64, fault: Fault) {
         self.world.lock().faults.insert(number, fault);
     }
 
-    /// No faults any more; a stopped file system goes on.
+    /// Removes all faults. A stopped file system works again.
     pub fn heal(&self) {
         let mut world = self.world.lock();
         world.faults.clear();
@@ -76,24 +77,24 @@ impl SimFs {
         world.space = None;
     }
 
-    /// All files together may hold `bytes`; more is "no space left".
+    /// Limits the total size of all files to `bytes`. Beyond it, writes fail with a full disk.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.world.lock().space = bytes;
     }
 
-    /// The file system after the process was killed, without a power cut: everything is there, no lock is held.
+    /// The file system after the process was killed without a power cut: all data remains, and no lock is held.
     #[must_use]
     pub fn kill(&self) -> Self {
         Self { world: Arc::new(Mutex::new(self.world.lock().kill())) }
     }
 
-    /// The file system after a power cut: of the un-synced changes an arbitrary part is lost, chosen by `seed`.
+    /// The file system after a power cut: `seed` chooses which un-synced changes are lost.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         Self { world: Arc::new(Mutex::new(self.world.lock().crash(seed))) }
     }
 
-    /// Every file with its content, for comparisons.
+    /// All files with their content, for comparisons.
     pub fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         self.world.lock().snapshot()
     }
