@@ -1,4 +1,5 @@
-//! etcd's log, to the byte: a directory written here starts a real etcd (3.4 to 3.7), and a real etcd's opens here.
+//! etcd's storage, byte for byte. A directory written here starts a real etcd (3.4 to 3.7), and a real etcd's
+//! directory opens here.
 //!
 //! ```text
 //! segment 0:  crc(0)     metadata  snapshot{0,0}  ...     0000000000000000-0000000000000000.wal
@@ -6,10 +7,10 @@
 //! save:       entry*  state   then one fdatasync for all of them, if it matters to raft
 //! ```
 //!
-//! [`Wal`] is the log, [`Snapshotter`] keeps the snapshot files, and [`DiskStorage`] is both behind the [`Storage`] that
-//! a raft loop calls. The same operations give the same files as etcd 3.4.23, with the same segments cut at the
-//! same places; `tests/etcd_golden.rs` holds it to that. [`EtcdLog`] is the same framing as an ordinary
-//! [`Log`](crate::Log).
+//! [`Wal`] is the log, [`Snapshotter`] manages the snapshot files, and [`DiskStorage`] combines both behind
+//! [`Storage`], which a raft loop calls. The same operations produce the same files as etcd 3.4.23, with
+//! segments cut at the same places; `tests/etcd_golden.rs` checks this. [`EtcdLog`] uses the same framing as
+//! an ordinary [`Log`](crate::Log).
 //!
 //! ```
 //! use tsmith_wal::etcd::{DiskStorage, Entry, EntryKind, HardState, Storage, WalOptions};
@@ -30,38 +31,53 @@
 //! # Ok::<(), tsmith_wal::Error>(())
 //! ```
 //!
-//! # Where this is not etcd
+//! # Differences from etcd
 //!
-//! What etcd loses in silence, or panics at, is an error or kept here. None of it changes a byte of a file that
-//! etcd would write.
+//! Where etcd loses data silently or panics, this module returns an error or keeps the data. No difference
+//! changes a byte of a file that etcd would write.
 //!
-//! - A log that does not know the snapshot it is opened at is refused for writing too; etcd forgets that error.
-//! - The segment with the last hard state is not released before a state was saved again. etcd does not carry the state
-//!   over a reopening: a segment that is begun then has none, and with the older ones purged it is gone.
-//! - A record with the right checksum that is no message is an error with its place; etcd panics. So is one whose
-//!   message ends too early, which etcd takes for a torn write and repairs away.
-//! - [`repair`] reports what it cut off, whole records behind the torn one included; so does opening, which wipes what
-//!   stands behind the end of the log. Whole records there may be what a crash left: of a write of several records, which
-//!   nobody was told of, any sector may be missing. Where they are of a later write, one was acknowledged that is
-//!   corrupt now: an error, unless it is opened with [`Strictness::Etcd`]. [`cut_back`] cuts such a log, and one with any
-//!   other corruption, back to its last valid record, where nobody else has a copy of it.
-//! - A segment that ends within a record, or is empty, is the end of the log to etcd, wherever it stands. Only the last one
-//!   can be torn by a crash, and none can be empty: an error, too.
-//! - A log whose front was purged, and of whose snapshots none is there, says so.
-//! - Allocated files that a crash left behind are removed when the log is opened. etcd reuses them with their old
-//!   content, and can end up with a log that it does not read.
-//! - An entry that is too long for etcd 3.4 to read back is refused when it is saved. Reading takes records of any length
-//!   that the file has, as etcd 3.5.5 and later does.
-//! - Creating a log replaces an empty directory only; etcd removes whatever is there. Of two who create it one does; with
-//!   etcd one may write to a file that has no name any more.
-//! - What was read is synced before it is given to who opens the log for writing.
-//! - After one failed write or sync the log takes nothing more. What is wiped or cut off is synced before anything is
-//!   written behind it.
-//! - Bytes written are counted once.
-//! - The file of the next segment is allocated when a segment is cut; etcd has a thread that does so ahead.
+//! - Opening for writing also fails if the log has no record of the snapshot it is opened at; etcd ignores
+//!   that error.
 //!
-//! What the format cannot tell, nobody can: the kind of a record is not covered by its checksum, so that a flipped bit
-//! can turn a hard state into an entry without content.
+//! - The segment with the last hard state is not released before another state is saved. etcd does not repeat
+//!   the state in a segment begun after a reopen, so purging the older segments loses it.
+//!
+//! - A record with a valid checksum that is not a valid message is an error with its place; etcd panics. If
+//!   the message ends too early, etcd treats it as a torn write and cuts it off.
+//!
+//! - [`repair`] reports what it cut off, including complete records after the torn one. Opening reports it
+//!   too when it wipes bytes after the end of the log. A crash can leave complete records there, because any
+//!   sector of an unacknowledged write can be missing. If they belong to a later write, an acknowledged write
+//!   is now corrupt. Then opening fails, except with [`Strictness::Etcd`]. [`cut_back`] cuts such a log, and
+//!   a log with any other corruption, back to its last valid record. Use it only if no other member has a
+//!   copy.
+//!
+//! - etcd treats any segment that ends within a record, or is empty, as the end of the log. A crash can tear
+//!   only the last segment and leaves none empty, so all other cases are errors here.
+//!
+//! - If the front of a log was purged and all its snapshots are missing, the error says so.
+//!
+//! - Opening removes preallocated files that a crash left behind. etcd reuses them with their old content,
+//!   and can end up with a log that it cannot read.
+//!
+//! - Saving refuses an entry that is too long for etcd 3.4 to read back. Reading accepts records of any
+//!   length that fits in the file, as etcd 3.5.5 and later do.
+//!
+//! - Creating a log replaces only an empty directory; etcd removes whatever exists. If two processes create a
+//!   log at once, only one succeeds; with etcd, one may write to a file that no longer has a name.
+//!
+//! - Opening for writing syncs the records it read before it returns them.
+//!
+//! - After a failed write or sync the log accepts nothing more. Bytes that are wiped or cut off are synced
+//!   before anything is written after them.
+//!
+//! - Written bytes are counted once.
+//!
+//! - The file of the next segment is allocated when a segment is cut; etcd has a thread that allocates it
+//!   ahead.
+//!
+//! One corruption cannot be detected in this format: the checksum does not cover the kind of a record, so a
+//! flipped bit can turn a hard state into an entry without content.
 
 mod allocate;
 mod check;

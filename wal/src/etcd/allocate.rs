@@ -1,4 +1,4 @@
-//! The file of the next segment, with its space, before it has its name.
+//! The file of the next segment: it gets its space before its name.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::directory::lock;
 use crate::error::{AtPath, is_full};
 use crate::fs::{Fs, FsFile, remove_if_there};
 
-/// A file with space for a segment of so many bytes, locked, under a temporary name.
+/// A locked file with space for a segment of this size, under a temporary name.
 #[derive(Debug)]
 pub(super) struct Allocated<F: Fs> {
     pub(super) file: F::File,
@@ -15,7 +15,7 @@ pub(super) struct Allocated<F: Fs> {
     pub(super) bytes: u64,
 }
 
-/// Allocates a file of `bytes` in `dir`, or on a full disk of `bytes_min`.
+/// Allocates a file of `bytes` in `dir`, or of `bytes_min` if the disk is full.
 pub(super) fn allocate<F: Fs>(fs: &F, dir: &Path, bytes: u64, bytes_min: u64) -> Result<Allocated<F>> {
     let [path, _] = temporary(dir);
     let file = fs.create_new(&path).at("create", &path)?;
@@ -32,13 +32,14 @@ pub(super) fn allocate<F: Fs>(fs: &F, dir: &Path, bytes: u64, bytes_min: u64) ->
     Ok(Allocated { file, path, bytes })
 }
 
-/// Removes what a crash left. It could be of any content, and etcd 3.4 takes it as it is: stale records then follow the
-/// new ones, and the directory cannot be read any more.
+/// Removes a file that a crash left. It can have any content. etcd 3.4 uses it unchanged, so stale records
+/// follow the new ones and the directory becomes unreadable.
 pub(super) fn remove_unused<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     temporary(dir).iter().try_for_each(|path| remove_if_there(fs, path).at("remove", path))
 }
 
-/// The temporary names, which etcd uses in turn: of a file that becomes a segment, and of a segment that is removed.
+/// The temporary names, which etcd uses in turn, for a file that becomes a segment and for a segment that is
+/// removed.
 pub(super) fn temporary(dir: &Path) -> [PathBuf; 2] {
     ["0.tmp", "1.tmp"].map(|name| dir.join(name))
 }
@@ -49,7 +50,8 @@ mod tests {
     use crate::fs::LockKind;
     use crate::testing::SimFs;
 
-    /// `TestFilePipeline`, `TestFilePipelineFailPreallocate`: a file has all its space and is locked, or is not there.
+    /// As etcd's `TestFilePipeline` and `TestFilePipelineFailPreallocate`: a file has all its space and is
+    /// locked, or does not exist.
     #[test]
     fn a_file_is_allocated_and_locked_or_removed() {
         let (fs, dir) = (SimFs::default(), Path::new("/w"));

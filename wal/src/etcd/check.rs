@@ -1,4 +1,4 @@
-//! What an opening of a member would find, with nothing changed.
+//! Checks a member's log without changing it.
 
 use std::path::{Path, PathBuf};
 
@@ -16,29 +16,30 @@ use crate::{Error, Result};
 pub struct Checked {
     /// Its segments, oldest first.
     pub segments: Vec<SegmentName>,
-    /// How many records they have, those of the checksum included.
+    /// The number of records, including checksum records.
     pub records: u64,
-    /// How many of those are entries, overwritten ones included.
+    /// The number of entries, including overwritten ones.
     pub entries: u64,
     /// The last hard state.
     pub state: HardState,
-    /// What stands behind its end.
+    /// The bytes after its end.
     pub tail: Option<Tail>,
-    /// The snapshot at which an opening begins, if one was looked for.
+    /// The snapshot at which an open would begin, if snapshots were checked.
     pub start: Option<SnapshotRecord>,
-    /// The file of a snapshot beyond the end of the log, which a crash may leave: the newest, received from another member,
-    /// and its record in the log was still to come.
+    /// A snapshot file beyond the end of the log that a crash can leave: the newest, received from another
+    /// member, whose record in the log was not written yet.
     pub remnant: Option<PathBuf>,
 }
 
-/// Checks every record of every segment there is, from whichever snapshot on: checksums, their chain, messages. With the
-/// directory of the snapshots also that the member can be opened: that one of those the log knows is there, that no entry
-/// is missing from it up to what was committed, and that no intact snapshot has entries that the log lost. Changes nothing;
-/// the error is the first corruption.
+/// Checks every record of every segment: checksums, their chain and messages. Changes nothing. The error is
+/// the first corruption.
 ///
-/// Without that directory missing entries are reported where no snapshot of the log can stand for them.
+/// With the directory of the snapshots, also checks that the member can be opened: that a snapshot the log
+/// names exists, that no entry from it to the commit index is missing, and that no intact snapshot contains
+/// entries that the log lost. Without that directory, reports missing entries that no snapshot of the log can
+/// replace.
 ///
-/// No reader can detect a missing last segment together with what was committed in it.
+/// The loss of the last segment together with its commits cannot be detected.
 pub fn check<F: Fs>(fs: &F, dir: &Path, snap_dir: Option<&Path>) -> Result<Checked> {
     let names = names::segments(fs, dir)?;
     let first = names[0];
@@ -60,21 +61,21 @@ pub fn check<F: Fs>(fs: &F, dir: &Path, snap_dir: Option<&Path>) -> Result<Check
     Ok(found)
 }
 
-/// The one snapshot file beyond the end of the log, `last`, that a crash may leave. A member saves its own snapshots of what
-/// its log has, so one beyond was received, and of etcd's members its database came first. It is an error when there are more,
-/// or when it cannot be a received one.
+/// The one snapshot file beyond the end of the log, `last`, that a crash can leave. A member's own snapshots
+/// contain only entries of its log, so a later snapshot was received, and an etcd member receives its
+/// database first. Fails if there are several, or if it cannot be a received one.
 fn remnant<F: Fs>(snapshotter: &Snapshotter<F>, last: u64, has_databases: bool) -> Result<Option<PathBuf>> {
     let mut beyond = snapshotter.intact_beyond(last)?;
     let Some((index, path)) = beyond.pop() else { return Ok(None) };
     if beyond.is_empty() && (!has_databases || snapshotter.snap_db(index)?.is_some()) {
         return Ok(Some(path));
     }
-    // The first that was lost says most.
+    // The snapshot with the lowest index shows best what was lost.
     let (index, path) = beyond.into_iter().next().unwrap_or((index, path));
     Err(Error::from(EtcdError::SnapshotBeyondLog { index, last }).at_path(&path))
 }
 
-/// The same of one segment alone: what came before is taken from its first record.
+/// Checks one segment alone. The running checksum before it is taken from its first record.
 pub fn check_segment<F: Fs>(fs: &F, path: &Path) -> Result<Checked> {
     let name = path.file_name().and_then(SegmentName::parse);
     let name = name.ok_or_else(|| Error::from(EtcdError::Parse("the name of a segment")).at_path(path))?;

@@ -1,6 +1,7 @@
-//! Where a new log is made before it has its name: in the directory beside it that etcd uses, too.
+//! Creates a new log in a temporary directory beside its path; etcd uses the same name.
 //!
-//! The lock of the first segment decides who makes the log. It stays with the file when the directory is renamed.
+//! The lock on the first segment decides which process creates the log. The lock remains when the directory
+//! is renamed.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,7 +17,7 @@ use crate::{Error, Result};
 /// The first segment of a log.
 pub(super) const FIRST: SegmentName = SegmentName { seq: 0, index: 0 };
 
-/// An error if there is a log in `dir`, or anything else, or no directory can be renamed to it.
+/// Fails if `dir` holds a log or anything else, or if no directory can be renamed to it.
 pub(super) fn refuse_taken<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     let error = if dir.file_name().is_none() {
         EtcdError::NotNamed
@@ -30,8 +31,8 @@ pub(super) fn refuse_taken<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     Err(Error::from(error).at_path(dir))
 }
 
-/// The directory beside `dir`, and in it the first segment: locked, and with space for so many bytes. What a crash left there
-/// is removed.
+/// The temporary directory beside `dir` and its first segment, locked, with `bytes` of space. Removes what a
+/// crash left there.
 pub(super) fn first_segment<F: Fs>(fs: &F, dir: &Path, bytes: u64) -> Result<(PathBuf, F::File)> {
     let mut temporary = dir.as_os_str().to_os_string();
     temporary.push(".tmp");
@@ -44,7 +45,7 @@ pub(super) fn first_segment<F: Fs>(fs: &F, dir: &Path, bytes: u64) -> Result<(Pa
     };
     let file = created.at("create", &path)?;
     lock(&file, &path)?;
-    // Whoever had the lock may have made the log.
+    // The process that had the lock may have created the log.
     let allocated = refuse_taken(fs, dir).and_then(|()| {
         remove_files(fs, &temporary, |name| *name != *FIRST.file_name())?;
         file.set_len(0).and_then(|()| file.allocate(0..bytes)).at("allocate", &path)
@@ -53,7 +54,7 @@ pub(super) fn first_segment<F: Fs>(fs: &F, dir: &Path, bytes: u64) -> Result<(Pa
     Ok((temporary, file))
 }
 
-/// Removes a directory and the files in it, if it is there.
+/// Removes a directory and its files, if it exists.
 pub(super) fn remove<F: Fs>(fs: &F, dir: &Path) -> Result<()> {
     remove_files(fs, dir, |_| true)?;
     fs.remove_dir(dir).at("remove directory", dir)

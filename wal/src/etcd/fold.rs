@@ -1,4 +1,4 @@
-//! What readers make of the records of a member's log.
+//! What readers derive from the records of a member's log.
 
 use std::path::PathBuf;
 
@@ -8,41 +8,43 @@ use super::scan::METADATA;
 use super::{Entry, EtcdError, HardState, SegmentName, SnapshotRecord, Strictness};
 use crate::Error;
 
-/// What a log holds from the snapshot on at which it was opened.
+/// The content of a log after the snapshot at which it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// What was given to [`Wal::create`](super::Wal::create).
+    /// The metadata given to [`Wal::create`](super::Wal::create).
     pub metadata: Option<Vec<u8>>,
     /// The last hard state.
     pub state: HardState,
-    /// The entries after the snapshot. Of entries with the same index the last one counts, and ends the list.
+    /// The entries after the snapshot. A later entry with the same index replaces the earlier one and
+    /// everything after it.
     pub entries: Vec<Entry>,
-    /// What stands behind the end of the log. Opening it for writing wiped that.
+    /// The bytes after the end of the log. Opening for writing wiped them.
     pub tail: Option<Tail>,
 }
 
-/// What stands behind the end of a log.
+/// The bytes after the end of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tail {
     /// The segment.
     pub path: PathBuf,
-    /// The end of its last whole record.
+    /// The end of its last complete record.
     pub offset: u64,
-    /// An incomplete record begins there: the log opens after a [`repair`](super::repair()).
+    /// Whether an incomplete record begins there. Then the log opens only after a
+    /// [`repair`](super::repair()).
     pub is_torn: bool,
-    /// How many bytes, up to the last that is not zero.
+    /// The number of bytes, up to the last non-zero one.
     pub bytes: u64,
-    /// How many whole records are among them, at least. A write of several records may leave some when the power goes; so
-    /// does corruption, which takes acknowledged records with it.
+    /// The minimum number of complete records among them. A power cut during a write of several records can
+    /// leave some. Corruption can too, and then acknowledged records are lost.
     pub records: u64,
-    /// Whether they show that more was durable than can be read: then it is corruption for certain.
+    /// Whether they prove that more was durable than can be read. Then this is certainly corruption.
     pub acknowledged: bool,
-    /// The copy of the segment as it was, if a repair cut this off.
+    /// The copy of the segment from before a repair.
     pub copy: Option<PathBuf>,
 }
 
 impl Tail {
-    /// Why a log with such a tail is not opened.
+    /// Why a log with this tail does not open.
     pub(super) fn refused(&self, strictness: Strictness) -> Option<Error> {
         let is_lost = self.acknowledged && strictness == Strictness::Acknowledged;
         let lost = EtcdError::AcknowledgedLost { records: self.records };
@@ -50,40 +52,40 @@ impl Tail {
     }
 }
 
-/// What is done with entries.
+/// How entries are handled.
 #[derive(Clone, Copy)]
 pub(super) enum Entries<'a> {
-    /// Nothing, as with records that are neither a state nor a snapshot.
+    /// They are skipped, like other records except states and snapshots.
     Ignore,
-    /// They are decoded, and numbers that only grow are checked.
+    /// They are decoded, and checked for numbers that must not decrease.
     Check,
-    /// Those after this snapshot are kept, and have to follow it.
+    /// The entries after this snapshot are kept, and must follow it.
     Keep(&'a SnapshotRecord),
 }
 
-/// The records so far.
+/// The state after the records so far.
 pub(super) struct Fold<'a> {
     mode: Entries<'a>,
     pub(super) contents: Contents,
     /// All snapshots that the log has a record of.
     pub(super) snapshots: Vec<SnapshotRecord>,
-    /// How many entries there are, overwritten ones included.
+    /// The number of entries, including overwritten ones.
     pub(super) entries: u64,
-    /// The entry saved last, if it is known.
+    /// The last saved entry, if known.
     last_index: Option<u64>,
     /// The index of the next entry.
     pub(super) next: u64,
-    /// The last term and vote, if they are known: segments that were begun after a reopening need not say.
+    /// The last term and vote, if known: segments begun after a reopen may not contain them.
     pub(super) vote: Option<(u64, u64)>,
     last_term: u64,
     /// The segment with the last hard state.
     pub(super) state_seq: Option<u64>,
-    /// The last entry before which indexes are missing: its place, and what is wrong.
+    /// The last entry before which indexes are missing: its place and the error.
     gap: Option<(SegmentName, u64, EtcdError)>,
 }
 
 impl<'a> Fold<'a> {
-    /// Of a log that begins with the segment `first`; before the very first one there is no entry.
+    /// For a log that begins with the segment `first`. No entry precedes the very first segment.
     pub(super) fn new(mode: Entries<'a>, first: SegmentName) -> Self {
         Self {
             mode,
@@ -114,7 +116,8 @@ impl<'a> Fold<'a> {
             }
             kind::STATE => {
                 let (state, before) = (HardState::decode(data)?, self.contents.state);
-                // A log of ours that was cut at corruption may go on below what it had said.
+                // A log of ours that was cut back after corruption can continue below its earlier commit
+                // index.
                 let is_checked = matches!(self.mode, Entries::Check);
                 if is_checked && self.contents.metadata.as_deref() != Some(METADATA) {
                     grows("term", before.term, state.term)?;
@@ -160,27 +163,27 @@ impl<'a> Fold<'a> {
         if index.saturating_sub(1) > last {
             self.gap = Some((name, offset, EtcdError::Gap { index, last }));
         }
-        // Where an entry is written over another one, its term may be older than that of the record before.
+        // An entry that overwrites another can have a lower term than the record before it.
         if last.checked_add(1) == Some(index) { grows("term of the entries", before, term) } else { Ok(()) }
     }
 
-    /// The index of the entry saved last; 0 if there is none.
+    /// The index of the last saved entry, or 0.
     pub(super) fn last_index(&self) -> u64 {
         self.last_index.unwrap_or(0)
     }
 
-    /// The greatest index of a snapshot.
+    /// The highest index of a snapshot.
     pub(super) fn last_snapshot(&self) -> u64 {
         self.snapshots.iter().map(|snapshot| snapshot.index).max().unwrap_or(0)
     }
 
-    /// The snapshots that are committed, oldest first.
+    /// The committed snapshots, oldest first.
     pub(super) fn committed(&self) -> Vec<SnapshotRecord> {
         let commit = self.contents.state.commit;
         self.snapshots.iter().filter(|snapshot| snapshot.index <= commit).cloned().collect()
     }
 
-    /// An entry before which others are missing that no snapshot of the log stands for, in checked entries.
+    /// A gap in checked entries that no snapshot of the log covers.
     pub(super) fn gap(&self) -> Option<&(SegmentName, u64, EtcdError)> {
         let snapshot = self.last_snapshot();
         let is_open =
@@ -200,7 +203,7 @@ impl<'a> Fold<'a> {
     }
 }
 
-/// Refuses a number that is smaller than before, and cannot be.
+/// Fails if a number decreases that must not.
 fn grows(what: &'static str, before: u64, now: u64) -> Result<(), EtcdError> {
     if now < before { Err(EtcdError::GoesBack { what, before, now }) } else { Ok(()) }
 }

@@ -1,15 +1,16 @@
-//! Frames of etcd's log: a length, a record, zeros up to a multiple of 8.
+//! Frames of etcd's log: a length, a record, and zeros up to a multiple of 8 bytes.
 //!
 //! ```text
 //! ┌─────────────────┬──────────────────────────────────────────────────────────┬────────────┐
 //! │ length <8B, LE> │ 08 kind │ 10 crc <1..5B> │ 1a len <1..10B> │ data <len>     │ zeros <pad> │
 //! └─────────────────┴──────────────────────────────────────────────────────────┴────────────┘
-//!   low 56 bits: bytes of the record; top byte: 0, or 0x80 | pad when there is padding
+//!   low 56 bits: bytes of the record; top byte: 0, or 0x80 | pad if there is padding
 //! ```
 //!
-//! The checksum is CRC-32C over the data of all records so far, through all segments; a record without data repeats it.
-//! Kind, lengths and padding are not covered. A segment begins with a record of kind 4, whose checksum field is
-//! the running value at the end of the segment before. A length of zero is space that was never written: the end.
+//! The checksum is CRC-32C over the data of all records so far, across all segments. A record without data
+//! repeats the previous checksum. Kind, lengths and padding are not covered. A segment begins with a record
+//! of kind 4, whose checksum field is the running value at the end of the segment before. A length of zero is
+//! space that was never written: the end of the log.
 
 use super::EtcdError;
 use super::proto::{BYTES, NUMBER, message, varint_len};
@@ -17,12 +18,12 @@ use crate::crc32c;
 
 /// Bytes of the length before a record.
 pub(crate) const LENGTH_BYTES: usize = 8;
-/// What a disk writes whole, as etcd assumes it when it tells torn from damaged.
+/// The unit a disk writes atomically. etcd assumes the same size to distinguish torn from corrupt.
 const SECTOR_BYTES: u64 = 512;
-/// etcd 3.4 does not read records of this size and above, though it writes them.
+/// etcd 3.4 writes records of this size and above, but cannot read them.
 pub(crate) const RECORD_BYTES_MAX: u64 = 10 << 20;
-/// The longest segment: one ends behind the size that was chosen, which has 32 bits here, where a record does; and a record
-/// is a protobuf message, of less than 2 GiB.
+/// Largest segment file. A segment ends at the first record end beyond the chosen size, which is below 4 GiB
+/// here. A record is a protobuf message of less than 2 GiB.
 pub const SEGMENT_BYTES_MAX: u64 = (1 << 32) + (1 << 31);
 
 /// Kinds of records.
@@ -41,21 +42,21 @@ pub struct RawRecord<'a> {
     pub kind: i64,
     /// Its checksum field.
     pub crc: u32,
-    /// Its data, if it has some.
+    /// Its data, if any.
     pub data: Option<&'a [u8]>,
-    /// Where its frame begins in the segment.
+    /// Offset of its frame in the segment.
     pub offset: u64,
-    /// Bytes of the record itself.
+    /// Bytes of the record, without length and padding.
     pub record_bytes: u64,
-    /// Bytes of padding behind it.
+    /// Bytes of padding after it.
     pub padding: u8,
-    /// Whether the frame is as a writer makes it: nothing longer than it must be, the padding zeros.
+    /// Whether the frame has the exact form a writer produces: shortest encodings, and zeros as padding.
     pub canonical: bool,
 }
 
 impl<'a> RawRecord<'a> {
-    /// The record whose frame begins at `offset`, not checked against any checksum; `None` where the file ends or was not
-    /// written.
+    /// The record whose frame begins at `offset`. Its checksum is not verified. `None` at the end of the file
+    /// or in space that was never written.
     pub(crate) fn at(bytes: &'a [u8], offset: u64) -> Result<Option<Self>, EtcdError> {
         let Some((length, frame)) = frame_at(bytes, offset)? else { return Ok(None) };
         let (record_bytes, padding) = split_length(length);
@@ -73,14 +74,14 @@ impl<'a> RawRecord<'a> {
         Ok(Some(Self { kind, crc, data, offset, record_bytes, padding: padding as u8, canonical }))
     }
 
-    /// Where the next frame begins.
+    /// Offset of the next frame.
     pub fn end(&self) -> u64 {
         self.offset + LENGTH_BYTES as u64 + self.record_bytes + u64::from(self.padding)
     }
 }
 
-/// The records of a segment's bytes as they stand there, not checked against a checksum, up to the end of the log
-/// or the first that is no record.
+/// Iterates over the records in a segment's bytes without verifying checksums, up to the end of the log or
+/// the first invalid record.
 #[derive(Debug)]
 pub struct RawRecords<'a> {
     bytes: &'a [u8],
@@ -89,17 +90,17 @@ pub struct RawRecords<'a> {
 }
 
 impl<'a> RawRecords<'a> {
-    /// The records of these bytes.
+    /// The records in `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self::starting_at(bytes, 0)
     }
 
-    /// Those from this offset on.
+    /// The records from offset `at` on.
     pub(super) fn starting_at(bytes: &'a [u8], at: u64) -> Self {
         Self { bytes, at, ended: false }
     }
 
-    /// Where the next one would begin.
+    /// Offset where the next record would begin.
     pub fn offset(&self) -> u64 {
         self.at
     }
@@ -121,15 +122,15 @@ impl<'a> Iterator for RawRecords<'a> {
     }
 }
 
-/// The records of a segment, one after the other, checked against the running checksum.
+/// Iterates over the records of a segment and verifies the running checksum.
 #[derive(Clone, Debug)]
 pub(crate) struct Scan<'a> {
     bytes: &'a [u8],
-    /// Where the next frame begins: all before it is good.
+    /// Offset of the next frame. Everything before it is valid.
     pub(crate) at: u64,
-    /// The running checksum; zero accepts whatever a checksum record says.
+    /// The running checksum. Zero accepts any checksum record.
     pub(crate) crc: u32,
-    /// Only the last segment can be torn.
+    /// Whether this is the last segment. Only the last one can have a torn tail.
     last: bool,
 }
 
@@ -138,9 +139,9 @@ impl<'a> Scan<'a> {
         Self { bytes, at: 0, crc, last }
     }
 
-    /// The next record; `None` at the end of the file or where it was never written.
+    /// The next record, or `None` at the end of the file or of the written space.
     pub(crate) fn next(&mut self) -> Result<Option<RawRecord<'a>>, EtcdError> {
-        // A record of the limit's size that is there whole can be read, and etcd 3.5.5 and later does.
+        // A complete record above the limit can still be read, as in etcd 3.5.5 and later.
         let record = RawRecord::at(self.bytes, self.at).map_err(|error| self.torn_or(error))?;
         let Some(record) = record else { return Ok(None) };
         if record.kind == kind::CRC {
@@ -159,8 +160,8 @@ impl<'a> Scan<'a> {
         Ok(Some(record))
     }
 
-    /// What is wrong with the next frame: a sector that was never written is zero, if it is there whole; etcd looks for one in
-    /// the last segment only.
+    /// The reason why the next frame is invalid: a torn write if a complete sector of it is zero. etcd checks
+    /// this only in the last segment.
     fn torn_or(&self, error: EtcdError) -> EtcdError {
         let Ok(Some((_, mut rest))) = frame_at(self.bytes, self.at) else { return error };
         let mut at = self.at + LENGTH_BYTES as u64;
@@ -176,8 +177,8 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// The frame at `offset`, if its bytes are all there: its length, and then the record and the padding, of whatever content.
-/// `None` where the file ends or was not written.
+/// The frame at `offset` if all its bytes exist: its length, and the bytes of record and padding. `None` at
+/// the end of the file or in unwritten space.
 fn frame_at(bytes: &[u8], offset: u64) -> Result<Option<(u64, &[u8])>, EtcdError> {
     let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
     if rest.is_empty() {
@@ -196,7 +197,7 @@ fn frame_at(bytes: &[u8], offset: u64) -> Result<Option<(u64, &[u8])>, EtcdError
     }
 }
 
-/// Bytes of record and padding.
+/// Splits a length word into the bytes of the record and of its padding.
 fn split_length(length: u64) -> (u64, u64) {
     let record = length & ((1 << 56) - 1);
     (record, if length >> 63 == 1 { length >> 56 & 7 } else { 0 })

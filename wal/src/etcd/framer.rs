@@ -1,4 +1,5 @@
-//! Makes etcd's log: frames of records, each with the checksum of all so far, and what each segment begins with.
+//! Builds the frames of etcd's log: each record has the checksum of all records so far, and each segment
+//! begins with a head.
 
 use std::iter;
 
@@ -15,30 +16,30 @@ use crate::crc32c;
 pub(super) struct WalFramer {
     /// The running checksum.
     pub(super) crc: u32,
-    /// What is not written to the file yet.
+    /// Frames not written to the file yet.
     pub(super) waiting: WriteBuffer,
     pub(super) watermark: Watermark,
     metadata: Option<Vec<u8>>,
-    /// The state that was saved last; each segment begins with it.
+    /// The last saved state. Each new segment begins with it.
     pub(super) state: HardState,
-    /// The index of the entry or snapshot that was saved last.
+    /// The index of the last saved entry or snapshot.
     pub(super) last_index: u64,
 }
 
 impl WalFramer {
-    /// Goes on at `offset` of the active segment, where the running checksum is `crc`.
+    /// Continues at `offset` of the active segment with the running checksum `crc`.
     pub(super) fn new(offset: u64, crc: u32, metadata: Option<&[u8]>, last_index: u64) -> Self {
         let (watermark, metadata) = (Watermark::new(offset), metadata.map(<[u8]>::to_vec));
         Self { crc, watermark, metadata, last_index, ..Self::default() }
     }
 
-    /// All frames, which are to be written for a sync.
+    /// All frames, to be written for a sync.
     pub(super) fn flush(&mut self) -> &mut WriteBuffer {
         self.watermark.flush();
         &mut self.waiting
     }
 
-    /// The beginning of a segment. Nothing may wait.
+    /// Builds the head of a segment. No frame may be pending.
     pub(super) fn head(&mut self, name: SegmentName) {
         self.watermark = Watermark::new(0);
         self.record(kind::CRC, None);
@@ -53,13 +54,13 @@ impl WalFramer {
         }
     }
 
-    /// Takes the head back, before which the running checksum was `crc`.
+    /// Removes the head again. Before it the running checksum was `crc`.
     pub(super) fn take_back(&mut self, crc: u32) {
         (self.crc, self.watermark) = (crc, Watermark::default());
         self.waiting.clear();
     }
 
-    /// The frame of a record whose data is this, or that has none.
+    /// Adds a record with this data, or without data.
     pub(super) fn record(&mut self, kind: i64, data: Option<&[u8]>) {
         if let Some(data) = data {
             self.frame(kind, Head([]), [data]);
@@ -83,7 +84,7 @@ impl WalFramer {
         }
     }
 
-    /// The frame of an entry whose content is not copied.
+    /// Adds an entry whose content is shared, not copied.
     #[cold]
     fn shared(&mut self, entry: &Entry, data: &Bytes) {
         let head = entry.head().before(data.len()).encode();
@@ -99,7 +100,7 @@ impl WalFramer {
         self.state = state;
     }
 
-    /// The frame of a record whose data is `head`, then these pieces. Gives its length.
+    /// Adds a record whose data is `head` followed by `pieces`. Returns its length.
     #[inline]
     pub(super) fn frame<const FIELDS: usize, const PIECES: usize>(
         &mut self,
@@ -118,8 +119,8 @@ impl WalFramer {
         len
     }
 
-    /// Begins the frame of a record with so many bytes of data, which `crc` covers already. Gives the length of the frame
-    /// and its padding.
+    /// Begins a record with this many bytes of data, which `crc` already covers. Returns the length of the
+    /// frame, and its padding.
     #[inline]
     fn begin(&mut self, kind: i64, data: Option<usize>) -> (usize, &'static [u8]) {
         let (kind, crc) = ((0x08, kind as u64), (0x10, self.crc.into()));
@@ -140,10 +141,10 @@ impl WalFramer {
     }
 }
 
-/// Where etcd's page writer would have written to the file by now.
+/// How far etcd's page writer would have written to the file.
 ///
-/// etcd cuts a segment by the bytes that reached the file, not by those in its buffer of 128 KiB. Whoever wants the same
-/// segments has to know how far it would be; what is written early is always whole pages.
+/// etcd cuts a segment by the bytes that reached the file, excluding those in its buffer of 128 KiB. To cut
+/// at the same places, we compute how far etcd would be. etcd writes early only in complete pages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Watermark {
     /// The position in the file.
@@ -159,7 +160,7 @@ impl Watermark {
         Self { flushed: offset, buffered: 0 }
     }
 
-    /// A frame was encoded: its length and its body are two writes.
+    /// Counts an encoded frame: its length and its body are two writes.
     pub(super) fn frame(&mut self, bytes: usize) {
         self.write(LENGTH_BYTES as u64);
         self.write((bytes - LENGTH_BYTES) as u64);
@@ -185,7 +186,7 @@ impl Watermark {
         self.buffered += bytes;
     }
 
-    /// Where the file ends when all is flushed.
+    /// The end of the file once all is flushed.
     pub(super) fn end(&self) -> u64 {
         self.flushed + self.buffered
     }

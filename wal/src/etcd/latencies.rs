@@ -1,4 +1,4 @@
-//! Latencies of syncs, in the buckets and under the names that etcd's dashboards know.
+//! Sync latencies, in etcd's buckets and under etcd's metric names.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,18 +9,18 @@ use parking_lot::Mutex;
 use crate::metrics::Histogram;
 use crate::{Error, Result};
 
-/// Buckets with an upper bound; one more takes the rest.
+/// Buckets with an upper bound. One more bucket counts the rest.
 const BUCKETS: usize = 14;
 
-/// A sync that takes longer than this is worth a word.
+/// A sync that takes longer is logged.
 const SLOW_SYNC: Duration = Duration::from_secs(1);
 
-/// Durations in buckets of 1 ms, 2 ms, 4 ms and so on to 8.192 s, as etcd has them.
+/// Durations in buckets of 1 ms, 2 ms, 4 ms and so on to 8.192 s, as in etcd.
 #[derive(Debug)]
 pub struct SyncLatencies {
     name: &'static str,
     help: &'static str,
-    /// In milliseconds, rounded up, which changes no bucket; and their sum.
+    /// Milliseconds, rounded up (which changes no bucket), and their sum.
     seen: Mutex<(Histogram, Duration)>,
 }
 
@@ -69,13 +69,13 @@ impl SyncLatencies {
         *sum = sum.saturating_add(took);
     }
 
-    /// How many syncs there were.
+    /// The number of syncs.
     pub fn count(&self) -> u64 {
         self.seen.lock().0.count()
     }
 }
 
-/// The text that a Prometheus server scrapes.
+/// Prints the text format that a Prometheus server scrapes.
 impl fmt::Display for SyncLatencies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, (histogram, sum)) = (self.name, &*self.seen.lock());
@@ -94,7 +94,7 @@ impl fmt::Display for SyncLatencies {
 mod tests {
     use super::*;
 
-    /// What etcd 3.4 shows at `/metrics`: dashboards ask for these names and bounds.
+    /// The same as etcd 3.4 at `/metrics`, because dashboards use these names and bounds.
     #[test]
     fn names_and_buckets_are_those_of_etcd() {
         let latencies = SyncLatencies::of_wal();

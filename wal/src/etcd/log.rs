@@ -1,4 +1,4 @@
-//! `EtcdLog`: etcd's framing as an ordinary log.
+//! `EtcdLog`: an ordinary log in etcd's framing.
 //!
 //! ```text
 //! group:   state{commit: durable before}  entry  entry  ...     one write, one fdatasync
@@ -6,9 +6,11 @@
 //! close:   state{commit: all}, and the file is cut to its length
 //! ```
 //!
-//! A real etcd reads these segments. The position of a record is twice its index; a cut is between two of them.
+//! A real etcd can read these segments. The position of a record is twice its index; a cut lies between two
+//! records.
 //!
-//! The state at the head of each group says how far the log was durable when it was written: see [`scan`](super::scan).
+//! The state at the head of each group states how far the log was durable when the group was written: see
+//! [`scan`](super::scan).
 
 mod halves;
 
@@ -32,22 +34,25 @@ use crate::{
 };
 use halves::{LogFramer, TERM};
 
-/// The space of a segment of which there is only the head: a block of most file systems.
+/// Space of a segment that holds only its head: one block on most file systems.
 const HEAD_BYTES: u64 = 4096;
 
-/// Whether the segments in `dir` are those of an [`EtcdLog`], by their metadata, and not a member's.
+/// Whether the segments in `dir` belong to an [`EtcdLog`], according to their metadata, and not to a member
+/// of etcd.
 pub fn is_log<F: Fs>(fs: &F, dir: &Path) -> bool {
     super::metadata(fs, dir).is_ok_and(|found| found.as_deref() == Some(METADATA))
 }
 
 /// A log in etcd's segments, with group commit.
 ///
-/// In [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage) the replay resumes at the next record that the one before it
-/// proves, so that up to two are missing where one is corrupt, and behind a missing segment; their indexes say which are
-/// missing. `Strict` refuses. At the front nothing tells a missing segment from a truncated one.
+/// In [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage), replay resumes at the next record that is
+/// proved by the record before it. So one corrupt record can cost two, and so can a missing segment. The gap
+/// names the missing record numbers. `Strict` refuses to open. A missing first segment looks the same as a
+/// truncated one.
 ///
-/// A segment has all its space before anything is appended to it. A disk too full for that refuses appends until there
-/// is space again. Cutting and truncating need none: the next segment begins with a head only, or later.
+/// A segment gets all its space before records are appended to it. If the disk is too full for that, appends
+/// fail until there is space again. Cutting and truncating need no space: the next segment begins with only
+/// its head, or is created later.
 #[derive(Debug)]
 pub struct EtcdLog<F: Fs = OsFs> {
     commit: GroupCommit<LogFramer<F>, F::File>,
@@ -64,7 +69,7 @@ impl<F: Fs> EtcdLog<F> {
         let names = directory::segments::<EtcdSegments, F>(fs, dir)?;
         let segments = lock_segments(fs, dir, &names)?;
         let found = replay(Walk::new(fs, dir, options.recovery.into())?)?;
-        // Until here nothing was changed.
+        // Nothing was changed up to here.
         remove_unused(fs, dir)?;
         let EtcdCarry { crc, next, durable } = found.carry;
         let (last, bytes) = (found.segments.last(), options.segment_bytes.into());
@@ -121,7 +126,7 @@ impl<F: Fs> Log for EtcdLog<F> {
         SegmentName::parse(name).is_some()
     }
 
-    /// A member's log is etcd's.
+    /// A member's log belongs to etcd.
     fn owns(fs: &F, dir: &Path) -> Result<bool> {
         Ok(is_log(fs, dir))
     }

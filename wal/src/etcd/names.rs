@@ -1,4 +1,4 @@
-//! Names of segments, and which of them a log consists of.
+//! Names of segments, and which segments a log consists of.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,17 +12,17 @@ use crate::{Error, Result, directory};
 pub struct SegmentName {
     /// Counts segments from 0.
     pub seq: u64,
-    /// One more than the index that was saved last when the segment was begun; may go down after an overwrite.
+    /// One more than the last saved index when the segment was begun. Can decrease after an overwrite.
     pub index: u64,
 }
 
 impl SegmentName {
-    /// The name as a file has it.
+    /// The file name.
     pub fn file_name(self) -> String {
         format!("{:016x}-{:016x}.wal", self.seq, self.index)
     }
 
-    /// The segment of this name, if it is one; whole names only, where etcd takes whatever begins like one.
+    /// Parses a segment name. Only exact names match; etcd also accepts names that merely begin like one.
     pub fn parse(name: &OsStr) -> Option<Self> {
         let (seq, index) = name.to_str()?.strip_suffix(".wal")?.split_once('-')?;
         Some(Self { seq: hex16(seq)?, index: hex16(index)? })
@@ -38,13 +38,13 @@ pub(super) fn hex16(digits: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// Whether a file is one of etcd's: one number or two before the suffix.
+/// Whether a file name is one or two hex numbers before `suffix`, as etcd's are.
 pub(super) fn is_numbered(name: &OsStr, suffix: &str) -> bool {
     let stem = name.to_str().and_then(|name| name.strip_suffix(suffix));
     stem.is_some_and(|stem| stem.splitn(2, '-').all(|number| hex16(number).is_some()))
 }
 
-/// The segments in `dir`, oldest first; it is an error when there are none.
+/// The segments in `dir`, oldest first. Fails if there are none.
 pub(crate) fn segments<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
     let names = directory::list_if_there(fs, dir)?;
     let mut segments: Vec<SegmentName> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
@@ -55,19 +55,19 @@ pub(crate) fn segments<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SegmentName>> {
     Ok(segments)
 }
 
-/// How many segments from the first one on have consecutive numbers.
+/// The number of segments from the first one on with consecutive numbers.
 pub(super) fn consecutive(names: &[SegmentName]) -> usize {
     let follows = |pair: &&[SegmentName]| pair[0].seq.checked_add(1) == Some(pair[1].seq);
     names.windows(2).take_while(follows).count() + 1
 }
 
-/// The segments from the one that holds what comes after `index`.
+/// The segments from the one that holds the records after `index`.
 pub(crate) fn from_index<F: Fs>(fs: &F, dir: &Path, index: u64) -> Result<Vec<SegmentName>> {
     let mut segments = segments(fs, dir)?;
     let missing = || Error::from(EtcdError::SegmentMissing { index }).at_path(dir);
     let first = segments.iter().rposition(|name| name.index <= index).ok_or_else(missing)?;
     let segments = segments.split_off(first);
-    // etcd does not compare with a number 0; the chain of checksums catches what it lets through.
+    // etcd does not check segments after number 0. The checksum chain detects such gaps.
     let apart = |pair: &[SegmentName]| pair[0].seq != 0 && pair[0].seq.checked_add(1) != Some(pair[1].seq);
     if segments.windows(2).any(apart) { Err(missing()) } else { Ok(segments) }
 }

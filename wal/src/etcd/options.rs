@@ -1,20 +1,20 @@
-//! How a log is kept, and how strictly it is opened.
+//! Options of a member's log.
 
 use super::frame::RECORD_BYTES_MAX;
 
-/// A segment is cut when it has reached this many bytes: 64 MB, not MiB.
+/// Default size at which a segment is cut: 64 MB, not MiB.
 pub const SEGMENT_BYTES: u64 = 64_000_000;
 
-/// How a log is kept.
+/// Options of a member's log.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct WalOptions {
-    /// What segments are allocated with and when they are cut: after the save that reached it, so that a segment
-    /// may be longer.
+    /// Space that a segment allocates, and the size at which it is cut. It is cut after the save that reaches
+    /// the size, so it can be longer.
     pub segment_bytes: u64,
-    /// What opening does with records behind the end.
+    /// What opening does with records after the end of the log.
     pub strictness: Strictness,
-    /// A record of this size or above is refused. etcd 3.4 cannot read back one of 10 MiB.
+    /// Records of this size or more are refused. etcd 3.4 cannot read back 10 MiB.
     pub record_bytes_max: u64,
 }
 
@@ -29,14 +29,14 @@ impl Default for WalOptions {
 }
 
 impl WalOptions {
-    /// The same options with segments of this size.
+    /// Sets the segment size.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// The same options with this strictness.
+    /// Sets the strictness.
     #[must_use]
     pub fn strictness(mut self, strictness: Strictness) -> Self {
         self.strictness = strictness;
@@ -44,15 +44,15 @@ impl WalOptions {
     }
 }
 
-/// What to do with whole records behind the place where a log ends or is torn. From a write of several records a crash
-/// may leave just that: any sector of it may be missing, and nobody was told that it is durable.
+/// What opening does with complete records after the place where a log ends or is torn. A crash during a
+/// write of several records can leave this: any sector can be missing, and the write was not acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strictness {
-    /// As etcd: they are wiped, and reported.
+    /// As etcd: wipe and report them.
     Etcd,
-    /// They are wiped and reported, unless they show that a write was acknowledged which is missing now. Then this is
-    /// corruption, and an error, and nothing is changed. So is a last segment without the records that it got before its
-    /// name.
+    /// Wipe and report them, unless they prove that an acknowledged write is missing. That is corruption:
+    /// opening fails and changes nothing. The same holds for a last segment without the records it had before
+    /// it got its name.
     #[default]
     Acknowledged,
 }

@@ -1,9 +1,9 @@
-//! The messages in etcd's files, written by hand: proto2 as etcd 3.0 to 3.6 encodes it, to the byte.
+//! The messages in etcd's files, in handwritten proto2 code that matches etcd 3.0 to 3.6 byte for byte.
 //!
-//! Numbers are written always, also zero, in the order of their fields; byte strings only when there are some (empty is
-//! not absent); lists unpacked. Reading takes absent numbers for zero, any order of fields, the last of repeated
-//! ones, packed lists too, and skips fields that it does not know: later versions write less and add more. Groups, an old form
-//! of nesting, are refused.
+//! Writing emits every number, even zero, in field order. It emits a byte string only if present (empty
+//! differs from absent), and lists unpacked. Reading treats absent numbers as zero, accepts fields in any
+//! order and packed lists, takes the last of repeated fields, and skips unknown fields: later versions write
+//! fewer fields and add new ones. It refuses groups, an obsolete form of nesting.
 
 use std::ops::Deref;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::EtcdError;
 
-/// What an entry is, as its number: later versions may add kinds.
+/// The kind of an entry, as a number, because later versions may add kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct EntryKind(pub i32);
 
@@ -27,81 +27,81 @@ impl EntryKind {
 /// An entry of the raft log (`raftpb.Entry`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is.
+    /// Its kind.
     pub kind: EntryKind,
     /// The leader's term.
     pub term: u64,
-    /// Its place in the log.
+    /// Its index in the log.
     pub index: u64,
-    /// Its content; a leader's first entry has none, which is not the same as an empty one.
+    /// Its content. A leader's first entry has none, which differs from an empty one.
     pub data: Option<Bytes>,
 }
 
-/// What a member must not forget (`raftpb.HardState`).
+/// State that a member must keep across restarts (`raftpb.HardState`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
-    /// The term it is in.
+    /// Its current term.
     pub term: u64,
-    /// Whom it voted for in that term; 0 for nobody.
+    /// The member it voted for in that term. 0 if none.
     pub vote: u64,
-    /// Up to which index the log is committed, as far as it knows.
+    /// The commit index, as far as the member knows.
     pub commit: u64,
 }
 
 impl HardState {
-    /// Whether it says nothing; such a state is not written.
+    /// Whether all fields are zero. Such a state is not written.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Who belongs to the group (`raftpb.ConfState`).
+/// The members of the group (`raftpb.ConfState`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfState {
-    /// Who votes.
+    /// Voting members.
     pub voters: Vec<u64>,
-    /// Who only listens.
+    /// Members that do not vote.
     pub learners: Vec<u64>,
-    /// Who votes until a joint change ends.
+    /// Members that vote until a joint change ends.
     pub voters_outgoing: Vec<u64>,
-    /// Who listens after it.
+    /// Members that stop voting when it ends.
     pub learners_next: Vec<u64>,
-    /// Whether a joint change ends by itself.
+    /// Whether a joint change ends automatically.
     pub auto_leave: bool,
 }
 
 /// A snapshot of the state machine (`raftpb.Snapshot`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The state machine's own bytes.
+    /// The content of the state machine.
     pub data: Option<Bytes>,
-    /// The membership at that index.
+    /// The membership at `index`.
     pub conf_state: ConfState,
-    /// The last entry it contains; 0 for an empty snapshot, which is not written.
+    /// The index of the last entry it contains. 0 for an empty snapshot, which is not written.
     pub index: u64,
     /// The term of that entry.
     pub term: u64,
 }
 
-/// That a snapshot exists, as the log says it (`walpb.Snapshot`).
+/// A log record stating that a snapshot exists (`walpb.Snapshot`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotRecord {
     /// The snapshot's index.
     pub index: u64,
-    /// Its term.
+    /// The snapshot's term.
     pub term: u64,
-    /// The membership; etcd writes it from 3.5 on.
+    /// The membership. etcd writes it since 3.5.
     pub conf_state: Option<ConfState>,
 }
 
 impl SnapshotRecord {
-    /// Without membership, as etcd 3.4 writes it.
+    /// A record without membership, as etcd 3.4 writes it.
     pub fn new(index: u64, term: u64) -> Self {
         Self { index, term, conf_state: None }
     }
 }
 
-/// Fields of one byte of tag and a number, in the order they are written.
+/// Number fields with tags of one byte, in the order written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head<const FIELDS: usize>(pub(super) [(u8, u64); FIELDS]);
 
@@ -159,20 +159,20 @@ impl Head<3> {
     }
 }
 
-/// How many bytes a number takes, 7 bits in each.
+/// Bytes of a varint, with 7 bits in each.
 #[inline]
 pub(super) fn varint_len(value: u64) -> usize {
     (70 - (value | 1).leading_zeros() as usize) / 7
 }
 
 impl Entry {
-    /// All of it but the content.
+    /// The fields before the content.
     #[inline]
     pub(super) fn head(&self) -> Head<3> {
         Head::of_entry(self.kind, self.term, self.index)
     }
 
-    /// Its bytes.
+    /// Encodes the entry.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match &self.data {
@@ -191,7 +191,7 @@ impl Entry {
         message("an entry", [NUMBER, NUMBER, NUMBER, BYTES], bytes)
     }
 
-    /// The entry of these bytes.
+    /// Decodes an entry.
     pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [kind, term, index, data] = Self::fields(bytes)?;
         Ok(Self {
@@ -208,7 +208,7 @@ impl HardState {
         Head([(0x08, self.term), (0x10, self.vote), (0x18, self.commit)])
     }
 
-    /// The state of these bytes.
+    /// Decodes a state.
     pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [term, vote, commit] = message("a hard state", [NUMBER; 3], bytes)?;
         Ok(Self { term: term.or_zero(), vote: vote.or_zero(), commit: commit.or_zero() })
@@ -216,7 +216,7 @@ impl HardState {
 }
 
 impl ConfState {
-    /// Its bytes.
+    /// Encodes the membership.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let lists = [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next];
@@ -229,7 +229,7 @@ impl ConfState {
         out
     }
 
-    /// The membership of these bytes.
+    /// Decodes a membership.
     pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let mut conf = Self::default();
         Fields::each("a membership", bytes, |number, value| {
@@ -248,7 +248,7 @@ impl ConfState {
 }
 
 impl Snapshot {
-    /// Its bytes.
+    /// Encodes the snapshot.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if let Some(data) = &self.data {
@@ -261,7 +261,7 @@ impl Snapshot {
         out
     }
 
-    /// The snapshot of these bytes.
+    /// Decodes a snapshot.
     pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [data, metadata] = message("a snapshot", [BYTES; 2], bytes)?;
         let metadata = metadata.bytes().unwrap_or_default();
@@ -274,14 +274,14 @@ impl Snapshot {
         })
     }
 
-    /// What the log says of it, without its membership.
+    /// The log's record of this snapshot, without membership.
     pub fn record(&self) -> SnapshotRecord {
         SnapshotRecord::new(self.index, self.term)
     }
 }
 
 impl SnapshotRecord {
-    /// Its bytes.
+    /// Encodes the record.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&Head([(0x08, self.index), (0x10, self.term)]).encode());
@@ -291,7 +291,7 @@ impl SnapshotRecord {
         out
     }
 
-    /// The record of these bytes.
+    /// Decodes a record.
     pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [index, term, conf_state] = message("a snapshot record", [NUMBER, NUMBER, BYTES], bytes)?;
         let conf_state = conf_state.bytes().map(ConfState::decode).transpose()?;
@@ -299,7 +299,7 @@ impl SnapshotRecord {
     }
 }
 
-/// A checksum and the bytes it is of: the frame of a snapshot file (`snappb.Snapshot`).
+/// The frame of a snapshot file (`snappb.Snapshot`): a checksum and the bytes it covers.
 pub(super) fn encode_checked(crc: u32, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + 16);
     out.extend_from_slice(&Head([(0x08, crc.into())]).encode());
@@ -323,11 +323,11 @@ fn push_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
 pub(super) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
-    /// None, or one of a width that no message here has.
+    /// Absent, or of a wire type that no message here uses.
     Other,
 }
 
-/// What a field of a message has to be.
+/// The expected type of a field.
 #[derive(Clone, Copy)]
 pub(super) enum FieldKind {
     Number,
@@ -363,7 +363,7 @@ impl<'a> Value<'a> {
         if let Self::Number(value) = self { Some(value) } else { None }
     }
 
-    /// The number, which is 0 if it is absent.
+    /// The number, or 0 if absent.
     pub(super) fn or_zero(self) -> u64 {
         self.number().unwrap_or_default()
     }
@@ -387,10 +387,10 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The fields of a message, one after the other.
+/// Iterates over the fields of a message.
 struct Fields<'a> {
     rest: &'a [u8],
-    /// The bytes ended within a field.
+    /// Whether the bytes ended within a field.
     ran_out: bool,
 }
 
@@ -399,7 +399,7 @@ impl<'a> Fields<'a> {
         Self { rest: bytes, ran_out: false }
     }
 
-    /// Gives every field to `take`, which answers `None` for a value of the wrong width.
+    /// Passes every field to `take`, which returns `None` for a value of the wrong type.
     fn each(
         what: &'static str,
         bytes: &'a [u8],
@@ -417,7 +417,7 @@ impl<'a> Fields<'a> {
 
     fn next(&mut self) -> Option<(u64, Value<'a>)> {
         let tag = self.varint()?;
-        // The number is 32 bits wide and signed in the original.
+        // In the original the field number is a signed 32-bit integer.
         let number = tag >> 3 & 0xffff_ffff;
         if number == 0 || number > i32::MAX as u64 {
             return None;
@@ -425,7 +425,7 @@ impl<'a> Fields<'a> {
         Some((number, self.value(tag & 7)?))
     }
 
-    /// The value of this wire type.
+    /// A value of this wire type.
     fn value(&mut self, wire_type: u64) -> Option<Value<'a>> {
         match wire_type {
             0 => self.varint().map(Value::Number),

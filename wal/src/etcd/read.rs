@@ -1,4 +1,5 @@
-//! Reading a member's log without opening it: nothing is locked or changed, and somebody may be writing to it.
+//! Reads a member's log without opening it. Nothing is locked or changed, so another process can be writing
+//! to it.
 
 use std::path::Path;
 
@@ -12,13 +13,13 @@ use crate::directory::read_segment;
 use crate::fs::Fs;
 use crate::{Error, Result};
 
-/// What the log in `dir` holds from the snapshot `start` on. A torn tail ends it without being an error.
+/// The content of the log in `dir` after the snapshot `start`. A torn tail ends the log and is not an error.
 pub fn read<F: Fs>(fs: &F, dir: &Path, start: &SnapshotRecord) -> Result<Contents> {
     let (contents, stopped) = read_prefix(fs, dir, start)?;
     stopped.map_or(Ok(contents), Err)
 }
 
-/// What the log holds up to where etcd would stop with an error, and that error.
+/// The content up to the place where etcd would fail, and the error.
 pub fn read_prefix<F: Fs>(fs: &F, dir: &Path, start: &SnapshotRecord) -> Result<(Contents, Option<Error>)> {
     let names = names::from_index(fs, dir, start.index)?;
     let mut fold = Fold::new(Entries::Keep(start), names[0]);
@@ -28,7 +29,8 @@ pub fn read_prefix<F: Fs>(fs: &F, dir: &Path, start: &SnapshotRecord) -> Result<
     Ok((Contents { tail: walk.tail(), ..fold.contents }, stopped))
 }
 
-/// Whose log it is, as its first segment says: what was given to [`Wal::create`](super::Wal::create). Nothing is checked.
+/// The metadata in the first segment: what was given to [`Wal::create`](super::Wal::create). Checksums are
+/// not verified.
 pub fn metadata<F: Fs>(fs: &F, dir: &Path) -> Result<Option<Vec<u8>>> {
     let path = dir.join(names::segments(fs, dir)?[0].file_name());
     let bytes = read_segment::<EtcdSegments, F>(fs, &path)?;
@@ -41,8 +43,8 @@ pub fn metadata<F: Fs>(fs: &F, dir: &Path) -> Result<Option<Vec<u8>>> {
     Err(Error::from(EtcdError::Headless).at_path(&path))
 }
 
-/// Whether the log in `dir` is that of a member of etcd itself, which has a database beside its snapshots: its metadata
-/// holds the numbers of the member and of its cluster, and nothing else.
+/// Whether the log in `dir` belongs to a member of etcd itself, which has a database beside its snapshots.
+/// Such a log's metadata holds only the numbers of the member and of its cluster.
 pub fn is_member<F: Fs>(fs: &F, dir: &Path) -> bool {
     metadata(fs, dir).is_ok_and(|found| found.is_some_and(|found| is_of_member(&found)))
 }
@@ -53,13 +55,14 @@ pub(super) fn is_of_member(metadata: &[u8]) -> bool {
     node != 0 && cluster != 0 && *Head([(0x08, node), (0x10, cluster)]).encode() == *metadata
 }
 
-/// The snapshots that the log knows and that are committed, oldest first: a log may be opened at any of them whose
-/// segments are there. Segments may be purged meanwhile. As to etcd, the log ends where it is torn, in whichever segment.
+/// The committed snapshots that the log names, oldest first. The log can be opened at each of them whose
+/// segments exist. Segments may be purged meanwhile. As in etcd, the log ends at the first torn record of any
+/// segment.
 pub fn valid_snapshot_entries<F: Fs>(fs: &F, dir: &Path) -> Result<Vec<SnapshotRecord>> {
     known_snapshots(fs, dir, Strictness::Etcd)
 }
 
-/// The same, with an error at what `strictness` takes for corruption.
+/// The same, but fails on what `strictness` considers corruption.
 pub(super) fn known_snapshots<F: Fs>(
     fs: &F,
     dir: &Path,
@@ -69,7 +72,7 @@ pub(super) fn known_snapshots<F: Fs>(
         let names = names::segments(fs, dir)?;
         let mut fold = Fold::new(Entries::Ignore, names[0]);
         match walk(fs, dir, &names, &mut fold) {
-            // Purging goes on from the front.
+            // Purging removes segments from the front.
             Err(error) if error.is_missing() && names::segments(fs, dir)?.first() > names.first() => {}
             walk => return walk?.corruption(strictness).map_or_else(|| Ok(fold.committed()), Err),
         }
