@@ -1,4 +1,4 @@
-//! Cutting a log back to its last valid record: a torn tail, or whatever stands behind corruption.
+//! Cuts a log back to its last valid record: removes a torn tail, or everything after a corrupt record.
 
 use std::path::{Path, PathBuf};
 
@@ -15,51 +15,54 @@ use crate::fs::{Fs, FsFile, quarantine_as, quarantine_copy};
 use crate::scan::used_len;
 use crate::{Error, Result};
 
-/// What [`cut_back`] cuts off a log.
+/// The result of [`cut_back`].
 #[derive(Clone, Debug)]
 pub struct CutBack {
-    /// The segment where the log ends now.
+    /// The segment where the log now ends.
     pub path: PathBuf,
     /// The end of its last valid record.
     pub offset: u64,
-    /// How many valid records it has: the first one that is lost is the next.
+    /// The number of valid records in it. The next one is the first lost record.
     pub records: u64,
-    /// The index of the last entry or snapshot that is left.
+    /// The index of the last remaining entry or snapshot.
     pub last: u64,
     /// Why reading stopped, with file and offset.
     pub reason: Error,
-    /// Bytes that are cut off the segment, zeros at the end not counted.
+    /// Bytes cut off the segment, without trailing zeros.
     pub lost_bytes: u64,
-    /// The first and the last index of the entries that are lost, as far as the records behind the place tell.
+    /// The first and last index of the lost entries, as far as the records after the cut show.
     pub lost_entries: Option<(u64, u64)>,
-    /// The copy of the segment as it was, if something is cut off it.
+    /// The copy of the original segment, if it was cut.
     pub copy: Option<PathBuf>,
-    /// The segments behind it.
+    /// The segments after it, renamed.
     pub segments: Vec<Renamed>,
-    /// The snapshots of lost entries.
+    /// The snapshots of lost entries, renamed.
     pub snapshots: Vec<Renamed>,
-    /// All that is lost is a last segment without a byte: etcd starts on such a log too, and goes on behind what was before.
+    /// Only an empty last segment is lost. etcd itself starts on such a log and continues after the earlier
+    /// entries.
     pub is_empty_segment: bool,
 }
 
-/// A file that is quarantined as a whole.
+/// A quarantined file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renamed {
-    /// Its name before.
+    /// Its old name.
     pub path: PathBuf,
-    /// The name it gets.
+    /// Its new name.
     pub copy: PathBuf,
-    /// Its bytes, of a segment those that are used.
+    /// Its size in bytes; for a segment, the used bytes.
     pub bytes: u64,
 }
 
-/// Cuts what is torn off the end of the log, after copying the segment to `<name>.broken`, and reports it. Does nothing to a
-/// log that ends well. Files that were to become segments go first: on a full disk the copy takes their space.
+/// Cuts a torn tail off the last segment, after copying the segment to `<name>.broken`, and reports it. Does
+/// nothing if the log ends cleanly. Removes preallocated files first, so that the copy can use their space on
+/// a full disk.
 ///
-/// Only the last segment is looked at, for a crash tears no other.
+/// Only the last segment is checked, because a crash tears no other.
 ///
 /// # Errors
-/// The last segment is corrupt. [`cut_back`] cuts that.
+///
+/// The last segment is corrupt. Use [`cut_back`] then.
 pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<Option<Tail>> {
     let names = names::segments(fs, dir)?;
     let last = &names[names.len() - 1..];
@@ -76,14 +79,16 @@ pub fn repair<F: Fs>(fs: &F, dir: &Path) -> Result<Option<Tail>> {
     Ok(Some(tail))
 }
 
-/// Cuts the log in `dir` back to its last valid record, whatever is wrong behind it, and keeps the segment as it was as
-/// `<name>.broken`. Later segments, and snapshots of entries that are lost, get such a name too. With `dry_run` nothing is
-/// changed. `None` when opening the log needs no cut, or [`repair`] does it.
+/// Cuts the log in `dir` back to its last valid record, whatever follows it. Copies the original segment to
+/// `<name>.broken`. Renames later segments, and snapshots of lost entries, in the same way. With `dry_run` it
+/// changes nothing. Returns `None` if opening the log needs no cut, or [`repair`] suffices.
 ///
-/// What is cut off may have been acknowledged. A member of a group does better to be removed and added again.
+/// The bytes cut off may have been acknowledged. In a group, remove the member and add it again instead.
 ///
 /// # Errors
-/// No segment has a valid head, or the log cannot be opened at any snapshot afterwards. Nothing is changed then.
+///
+/// No segment has a valid head, or no snapshot exists at which the shortened log can be opened. Nothing is
+/// changed then.
 pub fn cut_back<F: Fs>(
     fs: &F,
     dir: &Path,
@@ -120,7 +125,7 @@ pub fn cut_back<F: Fs>(
         return Ok(Some(found));
     }
     allocate::remove_unused(fs, dir)?;
-    // The end last, and the newest first: run again after a crash, the same is left to do.
+    // Newest files first, and the segment with the cut last: after a crash, the same call completes the work.
     for Renamed { path, copy, .. } in found.snapshots.iter().chain(found.segments.iter().rev()) {
         quarantine_as(fs, path, copy).map_err(|error| Error::io("rename", error).at_path(path))?;
     }
@@ -131,7 +136,7 @@ pub fn cut_back<F: Fs>(
     Ok(Some(found))
 }
 
-/// Cuts a segment where a walk stopped, after copying it. Gives the copy.
+/// Cuts a segment where a walk stopped, after copying it. Returns the path of the copy.
 fn cut<F: Fs>(fs: &F, end: &Walk, file: &F::File) -> Result<PathBuf> {
     let copy = broken(&end.path);
     let len = file.len().map_err(|error| Error::io("look at", error).at_path(&end.path))?;
@@ -148,8 +153,8 @@ fn broken(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Where the valid records of a log end, how many segments that keeps, and why reading stopped. `None` when nothing is wrong, or
-/// only the end is torn.
+/// Where the valid records of a log end, how many segments remain, and why reading stopped. `None` if the log
+/// is valid or only has a torn tail.
 fn find_end<F: Fs>(
     fs: &F,
     dir: &Path,
@@ -169,7 +174,7 @@ fn find_end<F: Fs>(
         if end.has_head() {
             return Ok(Some((end, fold, kept, found)));
         }
-        // Without its head nothing of a segment counts.
+        // A segment without a valid head counts as empty.
         kept -= 1;
         if kept == 0 {
             return Err(found);
@@ -178,7 +183,7 @@ fn find_end<F: Fs>(
     }
 }
 
-/// The intact snapshots that a log up to `last` has no entries of; an error if it cannot be opened without them.
+/// The intact snapshots beyond index `last`. Fails if the log cannot be opened without them.
 fn snapshots_beyond<F: Fs>(
     fs: &F,
     snap_dir: &Path,
@@ -199,14 +204,14 @@ fn snapshots_beyond<F: Fs>(
     snapshotter.intact_beyond(last)?.into_iter().map(|(_, path)| renamed(path)).collect()
 }
 
-/// Which entries stand behind the end.
+/// The entries after the end.
 struct Lost {
     first: u64,
     last: u64,
 }
 
 impl Lost {
-    /// In the last segment that is kept, and in those behind it.
+    /// Collects them from the last segment that remains and from later segments.
     fn behind<F: Fs>(
         fs: &F,
         end: &Walk,
@@ -218,7 +223,7 @@ impl Lost {
         lost.take(&end.bytes, end.offset);
         let mut segments = Vec::new();
         for name in later {
-            // Its name says what came before it.
+            // Its name states the index before it.
             lost.last = lost.last.max(name.index.saturating_sub(1));
             let path = dir.join(name.file_name());
             let content = read_segment::<EtcdSegments, F>(fs, &path)?;
@@ -228,7 +233,7 @@ impl Lost {
         Ok((lost, segments))
     }
 
-    /// Takes what stands behind `offset`: records that prove each other, and entries that go on with the next index.
+    /// Collects records after `offset` that prove each other, and entries with consecutive indexes.
     fn take(&mut self, bytes: &[u8], offset: u64) {
         for record in pairs_behind(bytes, offset).flat_map(|(first, second, _)| [first, second]) {
             match record.kind {

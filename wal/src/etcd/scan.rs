@@ -1,8 +1,8 @@
-//! Reading the segments of an [`EtcdLog`](super::EtcdLog).
+//! Reads the segments of an [`EtcdLog`](super::EtcdLog).
 //!
-//! A crash may leave any sector of a group that was not acknowledged, so that whole records can stand behind a torn one. The
-//! state at the head of each group says how far the log was durable when it was written: an invalid place below that is
-//! corruption, not a torn tail.
+//! A crash can lose any sector of an unacknowledged group, so complete records can follow a torn one. The
+//! state at the head of each group states how far the log was durable when the group was written. An invalid
+//! place below that is corruption, not a torn tail.
 
 use std::ffi::OsStr;
 
@@ -14,26 +14,26 @@ use super::salvage;
 use crate::scan::{Follows, Invalid, Item, Later, Scan, SegmentFormat, Stop, Verdict, used_len};
 use crate::{Error, ErrorKind, Position, RecordKind};
 
-/// Says whose log it is: a member's own entries would mean nothing here.
+/// Marks the log as ours: the entries of a member of etcd would have no meaning here.
 pub(super) const METADATA: &[u8] = b"tsmith-log";
-/// No record has a greater index: its position, and the cut behind it, are numbers too.
+/// Upper limit of indexes: a record's position, and the cut after it, must be valid numbers too.
 pub(super) const INDEX_MAX: u64 = u64::MAX / 2;
 
 const HEADLESS: &str = "a segment without a head";
-const BEYOND: &str = "a state of more entries than there are";
+const BEYOND: &str = "a state that names entries after the last one";
 
 /// The segments of an [`EtcdLog`](super::EtcdLog).
 #[derive(Debug)]
 pub(crate) struct EtcdSegments;
 
-/// What a segment hands on to the next.
+/// What a segment passes on to the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EtcdCarry {
-    /// The running checksum; zero accepts any.
+    /// The running checksum. Zero accepts any.
     pub(crate) crc: u32,
     /// The index of the next record.
     pub(crate) next: u64,
-    /// How far the log was durable, as the last state says.
+    /// How far the log was durable, according to the last state.
     pub(crate) durable: u64,
 }
 
@@ -87,14 +87,14 @@ pub(crate) struct EtcdScan<'s> {
     /// The index of the next record.
     next: u64,
     durable: u64,
-    /// Records of the segment so far, of whatever kind.
+    /// Number of records of any kind read so far in the segment.
     records: u64,
-    /// The head was read, or the scan resumed behind it.
+    /// Whether the head was read, or the scan resumed after it.
     headed: bool,
 }
 
 impl EtcdScan<'_> {
-    /// The next entry, if it begins before `limit`. Goes past records of other kinds.
+    /// The next entry, if it begins before `limit`. Skips records of other kinds.
     fn next_before(&mut self, limit: u64) -> Result<Option<Item>, Stop> {
         if self.name.index > INDEX_MAX {
             return Err(Stop::Refused(Error::new(ErrorKind::NumbersEnd)));
@@ -105,9 +105,9 @@ impl EtcdScan<'_> {
             let mut frames = self.frames.clone();
             let Some(record) = frames.next().map_err(|error| invalid(found(&error)))? else {
                 return match self.bytes.len() as u64 {
-                    // The head was durable before the segment had its name.
+                    // The head was durable before the segment got its name.
                     _ if !self.headed => Err(invalid(HEADLESS)),
-                    len if offset < len => Err(invalid("bytes behind the end")),
+                    len if offset < len => Err(invalid("bytes after the end")),
                     _ => Ok(None),
                 };
             };
@@ -128,7 +128,7 @@ impl EtcdScan<'_> {
         match record.kind {
             kind::METADATA if data == METADATA => self.headed = true,
             kind::METADATA if !self.headed && self.records == 1 => {
-                let error = EtcdError::Parse("the metadata of a log of this kind, not a member's of etcd");
+                let error = EtcdError::Parse("the metadata of a Tsmith log, not of an etcd member");
                 return Err(Stop::Refused(Error::from(error)));
             }
             kind::STATE => {
@@ -143,7 +143,7 @@ impl EtcdScan<'_> {
             kind::ENTRY => {
                 let (index, ..) = entry_of(data).ok_or_else(|| invalid("an entry without a record"))?;
                 if index != self.next || index > INDEX_MAX {
-                    return Err(invalid("an entry that does not follow"));
+                    return Err(invalid("an entry that does not follow the one before"));
                 }
                 self.next += 1;
                 let at = Position(2 * index);
@@ -154,13 +154,13 @@ impl EtcdScan<'_> {
         Ok(None)
     }
 
-    /// How far a record says that the log was durable, if that is beyond what was read.
+    /// How far a record states that the log was durable, if that is beyond the records read.
     fn beyond(&self, record: &RawRecord<'_>) -> Option<u64> {
         let state = salvage::state_of(record).filter(|_| record.kind == kind::STATE)?;
         Some(state.commit).filter(|&commit| commit >= self.next)
     }
 
-    /// Entries may be missing before the next record: which one is due then.
+    /// Entries can be missing before the next record. Sets the expected index to that record's.
     fn skip_missing(&mut self) {
         let mut frames = self.frames.clone();
         while let Ok(Some(record)) = frames.next() {
@@ -176,7 +176,7 @@ impl EtcdScan<'_> {
 
 impl<'s> Scan<'s, EtcdSegments> for EtcdScan<'s> {
     fn new(name: SegmentName, bytes: &'s [u8], carry: EtcdCarry) -> Self {
-        // Nobody knows the checksum before it if the end of the segment before it is missing.
+        // The checksum before this segment is unknown if the end of the previous segment is missing.
         let follows = name.index.max(1) <= carry.next;
         let crc = if follows { carry.crc } else { 0 };
         let next = carry.next.max(name.index).max(1);
@@ -214,7 +214,7 @@ impl<'s> Scan<'s, EtcdSegments> for EtcdScan<'s> {
     }
 
     fn follows(&self) -> Option<Follows> {
-        // At the front nothing tells a segment that is gone from one that was truncated.
+        // A missing first segment looks the same as a truncated one.
         let index = self.name.index.max(1);
         Some(Follows { end: index, front: index })
     }
@@ -232,7 +232,7 @@ fn found(error: &EtcdError) -> &'static str {
     match error {
         EtcdError::Torn => "an incomplete record",
         EtcdError::Crc { .. } => "a wrong checksum",
-        EtcdError::Chain { .. } => "a segment that does not follow",
-        _ => "bytes that are no record",
+        EtcdError::Chain { .. } => "a segment that does not follow the one before",
+        _ => "bytes that are not a record",
     }
 }

@@ -1,4 +1,4 @@
-//! Snapshot files of etcd: `<term, 16 hex>-<index, 16 hex>.snap`, one checksum over all.
+//! etcd's snapshot files: `<term, 16 hex>-<index, 16 hex>.snap`, with one checksum over the content.
 //!
 //! ```text
 //! ┌──────────────────┬───────────────────────────────────────────────────────────────┐
@@ -6,11 +6,12 @@
 //! └──────────────────┴───────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! The newest is the greatest name. A file exists for good only when the log has its record, which is written after
-//! it; so a torn one is quarantined, and one without a record is passed over.
+//! The newest snapshot has the greatest name. A snapshot counts only once the log has its record, which is
+//! written after the file. So a torn file is quarantined, and a file without a record is ignored.
 //!
-//! `<index, 16 hex>.snap.db` is a database that a member received together with a snapshot of that index, in bytes that
-//! mean nothing here. It is whole when it has its name, and goes when a later snapshot is released.
+//! `<index, 16 hex>.snap.db` is a database that a member received with the snapshot of that index. This
+//! module does not interpret it. The file gets its name when it is complete, and is removed when a later
+//! snapshot is released.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufWriter, Read};
@@ -26,10 +27,10 @@ use crate::error::AtPath;
 use crate::fs::{FileWriter, Fs, FsFile, NotRegular, OsFs, create_temporary, remove_if_there};
 use crate::{Error, ErrorKind, Result, directory};
 
-/// What of a database is in memory while it is received.
+/// Buffer size while a database is received.
 const COPY_BYTES: usize = 256 << 10;
 
-/// The longest snapshot file: a protobuf message has less than 2 GiB.
+/// Largest snapshot file: a protobuf message is smaller than 2 GiB.
 pub const SNAPSHOT_BYTES_MAX: u64 = 1 << 31;
 
 const SUFFIX: &str = ".snap";
@@ -45,18 +46,18 @@ pub struct Snapshotter<F: Fs = OsFs> {
     database_syncs: Arc<SyncLatencies>,
 }
 
-/// The name of a snapshot's file.
+/// The file name of a snapshot.
 pub fn file_name(snapshot: &SnapshotRecord) -> String {
     format!("{:016x}-{:016x}{SUFFIX}", snapshot.term, snapshot.index)
 }
 
-/// The snapshot in these bytes of a file.
+/// Decodes the content of a snapshot file.
 pub fn decode(bytes: &[u8]) -> Result<Snapshot, EtcdError> {
     if bytes.is_empty() {
         return Err(EtcdError::SnapshotEmpty);
     }
     let (stored, data) = decode_checked(bytes)?;
-    // In etcd's files a checksum of zero is the same as none.
+    // In etcd's files a checksum of zero means that there is none.
     if data.is_empty() || stored == 0 {
         return Err(EtcdError::SnapshotEmpty);
     }
@@ -67,39 +68,39 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, EtcdError> {
     Snapshot::decode(data)
 }
 
-/// The bytes of a snapshot's file.
+/// Encodes the content of a snapshot file.
 pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let data = snapshot.encode();
     encode_checked(crc32c::hash(&data), &data)
 }
 
 impl<F: Fs> Snapshotter<F> {
-    /// Of this directory, which is made with the first snapshot.
+    /// The snapshots in this directory, which is created with the first snapshot.
     pub fn new(fs: F, dir: &Path) -> Self {
         let (syncs, database_syncs) = (SyncLatencies::of_snapshots(), SyncLatencies::of_databases());
         let (syncs, database_syncs) = (Arc::new(syncs), Arc::new(database_syncs));
         Self { fs, dir: dir.to_path_buf(), syncs, database_syncs }
     }
 
-    /// Where the files are.
+    /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The latencies of its syncs.
+    /// Latencies of snapshot syncs.
     pub fn syncs(&self) -> &Arc<SyncLatencies> {
         &self.syncs
     }
 
-    /// The latencies of its syncs of databases.
+    /// Latencies of database syncs.
     pub fn database_syncs(&self) -> &Arc<SyncLatencies> {
         &self.database_syncs
     }
 
-    /// Writes the file of a snapshot, durably and whole or not at all; an empty snapshot has none.
+    /// Writes a snapshot file, durably and atomically. An empty snapshot has no file.
     ///
-    /// etcd writes it under its final name, without syncing the directory, and relies on the checksum and on the
-    /// record in the log that comes after. The file is the same.
+    /// etcd writes it under its final name without syncing the directory, and relies on the checksum and the
+    /// later record in the log. The resulting file is the same.
     pub fn save_snap(&self, snapshot: &Snapshot) -> Result<()> {
         if snapshot.index == 0 {
             return Ok(());
@@ -108,7 +109,7 @@ impl<F: Fs> Snapshotter<F> {
         self.publish(&path, &self.syncs, |file| file.write_all_at(&encode(snapshot), 0).map(|()| file))
     }
 
-    /// A file that `fill` writes, durable and whole under its name, or not there.
+    /// Publishes a file that `fill` writes: afterwards it is durable and complete, or does not exist.
     fn publish(
         &self,
         path: &Path,
@@ -123,8 +124,8 @@ impl<F: Fs> Snapshotter<F> {
         published.inspect_err(|_| drop(self.fs.remove(&temporary)))
     }
 
-    /// Writes the database that came with the snapshot at `index`, to its end. Like in etcd one that is there already
-    /// stays; of the new one nothing is read then.
+    /// Writes the database received with the snapshot at `index`. As in etcd, an existing database stays, and
+    /// then `from` is not read.
     pub fn save_snap_db(&self, index: u64, from: &mut impl Read) -> Result<()> {
         if self.snap_db(index)?.is_some() {
             return Ok(());
@@ -136,7 +137,7 @@ impl<F: Fs> Snapshotter<F> {
         })
     }
 
-    /// Where the database of the snapshot at `index` is, if it is there.
+    /// The path of the database of the snapshot at `index`, if it exists.
     pub fn snap_db(&self, index: u64) -> Result<Option<PathBuf>> {
         let path = self.database_path(index);
         let is_there = self.names()?.iter().any(|name| path.file_name() == Some(name));
@@ -147,33 +148,34 @@ impl<F: Fs> Snapshotter<F> {
         self.dir.join(format!("{index:016x}{DATABASE_SUFFIX}"))
     }
 
-    /// What is in the directory; nothing before the first snapshot makes it.
+    /// The names in the directory. Empty before the first snapshot.
     fn names(&self) -> Result<Vec<OsString>> {
         directory::list_if_there(&self.fs, &self.dir)
     }
 
-    /// The snapshot of one file.
+    /// Reads a snapshot file.
     pub fn read(&self, path: &Path) -> Result<Snapshot> {
         let bytes = self.fs.read_within(path, SNAPSHOT_BYTES_MAX).at("read", path)?;
         decode(&bytes).map_err(|error| Error::from(error).at_path(path))
     }
 
-    /// The newest snapshot that can be read; those that cannot are renamed to `<name>.broken`.
+    /// Loads the newest readable snapshot. Renames unreadable ones to `<name>.broken`.
     pub fn load(&self) -> Result<Option<Snapshot>> {
         self.newest_tidied(|_| true)
     }
 
-    /// The newest snapshot that the log knows: one without a record is of a crash between file and record.
+    /// Loads the newest snapshot that the log has a record of. A snapshot without a record was left by a
+    /// crash.
     pub fn load_newest_available(&self, known: &[SnapshotRecord]) -> Result<Option<Snapshot>> {
         self.newest_tidied(|snapshot| is_known(known, snapshot))
     }
 
-    /// The same, with nothing changed: those that cannot be read are passed over.
+    /// The same without changing anything: unreadable snapshots are skipped.
     pub fn newest_readable(&self, known: &[SnapshotRecord]) -> Result<Option<Snapshot>> {
         self.newest(|snapshot| is_known(known, snapshot)).map(|(newest, _)| newest)
     }
 
-    /// The snapshots of an index above `last` whose files are intact, the lowest index first.
+    /// The intact snapshots with an index above `last`, lowest index first.
     pub(super) fn intact_beyond(&self, last: u64) -> Result<Vec<(u64, PathBuf)>> {
         let mut found = Vec::new();
         for name in self.names()? {
@@ -192,7 +194,7 @@ impl<F: Fs> Snapshotter<F> {
         Ok(found)
     }
 
-    /// The newest snapshot that is wanted, after what a crash or corruption left was renamed or removed.
+    /// The newest wanted snapshot. First removes or renames what a crash or corruption left.
     fn newest_tidied(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<Option<Snapshot>> {
         let (newest, corrupt) = self.newest(wanted)?;
         for path in corrupt {
@@ -207,7 +209,7 @@ impl<F: Fs> Snapshotter<F> {
         Ok(newest)
     }
 
-    /// The newest snapshot that is wanted, and newer files that are corrupt.
+    /// The newest wanted snapshot, and the newer files that are corrupt.
     fn newest(&self, wanted: impl Fn(&Snapshot) -> bool) -> Result<(Option<Snapshot>, Vec<PathBuf>)> {
         let (names, mut corrupt) = (self.names()?, Vec::new());
         for path in names.iter().rev().filter(|name| is_snapshot(name)).map(|name| self.dir.join(name)) {
@@ -220,7 +222,8 @@ impl<F: Fs> Snapshotter<F> {
         Ok((None, corrupt))
     }
 
-    /// The snapshot of a file, or why there is none in it. A file that the disk does not give is not known to be corrupt.
+    /// The snapshot in a file, or why it is invalid. A file that cannot be read from the disk may not be
+    /// corrupt.
     fn look(&self, path: &Path) -> Result<Result<Snapshot>> {
         match self.read(path) {
             Err(error) if !matches!(error.kind(), ErrorKind::Etcd(_)) && !is_no_file(&error) => Err(error),
@@ -228,31 +231,31 @@ impl<F: Fs> Snapshotter<F> {
         }
     }
 
-    /// Removes received databases (`<index, 16 hex>.snap.db`) of before `snapshot`.
+    /// Removes the received databases (`<index, 16 hex>.snap.db`) older than `snapshot`.
     pub fn release_snap_dbs(&self, snapshot: &SnapshotRecord) -> Result<()> {
         for name in self.names()? {
             let index = name.to_str().and_then(|name| hex16(name.strip_suffix(DATABASE_SUFFIX)?));
             if index.is_some_and(|index| index < snapshot.index) {
                 let path = self.dir.join(&name);
-                tracing::info!(path = %path.display(), "remove a database of before the snapshot");
+                tracing::info!(path = %path.display(), "remove a database older than the snapshot");
                 remove_if_there(&self.fs, &path).at("remove", &path)?;
             }
         }
         Ok(())
     }
 
-    /// Removes the oldest snapshots until `keep` are left.
+    /// Removes the oldest snapshots until `keep` remain.
     pub fn purge(&self, keep: usize) -> Result<Vec<PathBuf>> {
         purge(&self.fs, &self.dir, SUFFIX, keep)
     }
 
-    /// Removes the oldest databases until `keep` are left.
+    /// Removes the oldest databases until `keep` remain.
     pub fn purge_snap_dbs(&self, keep: usize) -> Result<Vec<PathBuf>> {
         purge(&self.fs, &self.dir, DATABASE_SUFFIX, keep)
     }
 }
 
-/// Whether what was to be read is a directory or a link, say, or gone by now.
+/// Whether the file is a directory or a link, or no longer exists.
 fn is_no_file(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::Io { source, .. } => NotRegular::is(source) || source.kind() == io::ErrorKind::NotFound,
@@ -260,23 +263,23 @@ fn is_no_file(error: &Error) -> bool {
     }
 }
 
-/// Whether the log has a record of the snapshot; what else that says may differ by version.
+/// Whether the log has a record of the snapshot. Other fields of the record can differ between versions.
 fn is_known(known: &[SnapshotRecord], snapshot: &Snapshot) -> bool {
     known.iter().any(|record| (record.term, record.index) == (snapshot.term, snapshot.index))
 }
 
-/// Files of before their names: of our snapshots and databases, and of etcd's own database.
+/// Temporary files: of snapshots, of databases, and of etcd's own database.
 fn is_unfinished(name: &OsStr) -> bool {
     let name = name.to_str().unwrap_or_default();
     name.starts_with("db.tmp") || name.ends_with(".snap.tmp") || name.ends_with(".snap.db.tmp")
 }
 
-/// Whether a file has a name that etcd takes for a snapshot's.
+/// Whether etcd treats a file of this name as a snapshot.
 pub fn is_snapshot(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.ends_with(SUFFIX))
 }
 
-/// Whether a file has a name that a snapshot's file gets.
+/// Whether the name is one that a snapshot file gets.
 pub fn is_numbered(name: &OsStr) -> bool {
     names::is_numbered(name, SUFFIX)
 }
@@ -293,8 +296,8 @@ mod tests {
         names.into_iter().map(|name| name.into_string().expect("ASCII")).collect()
     }
 
-    /// etcd's `TestSaveDBFrom`, `TestDBFilePath`, `TestReleaseSnapDBs`: found by index, the first one stays, and those
-    /// of before a snapshot go; names that are none of its own are nobody's business.
+    /// As etcd's `TestSaveDBFrom`, `TestDBFilePath`, `TestReleaseSnapDBs`: databases are found by index, the
+    /// first one stays, older ones are released, and files with other names are left alone.
     #[test]
     fn databases_are_saved_found_and_released() {
         let (fs, dir) = (SimFs::default(), Path::new(DIR));
@@ -320,9 +323,9 @@ mod tests {
         assert_eq!(snapshotter.purge_snap_dbs(1).expect("purges"), [dir.join(left[0])]);
     }
 
-    /// A database has its name when it is whole, whatever stops it; what is left of one goes with the next start.
+    /// A database is complete once it has its name. The next start removes an incomplete one.
     #[test]
-    fn a_database_is_whole_or_not_there() {
+    fn a_database_is_complete_or_absent() {
         let bytes: Vec<u8> = (0..COPY_BYTES + 5000).map(|at| (at % 241) as u8).collect();
         let save = |fs: &SimFs| Snapshotter::new(fs.clone(), Path::new(DIR)).save_snap_db(7, &mut &*bytes);
         let whole = SimFs::default();
@@ -354,7 +357,10 @@ mod tests {
         let snapshotter = Snapshotter::new(fs.clone(), Path::new(DIR));
         let mut dies = (&bytes[..9000]).chain(Dies);
         let error = snapshotter.save_snap_db(7, &mut dies).expect_err("the sender died");
-        assert!(error.to_string().contains("the sender died"), "{error}");
+        assert!(
+            matches!(error.kind(), crate::ErrorKind::Io { source, .. } if source.to_string() == "the sender died"),
+            "{error}"
+        );
         assert_eq!(names(&fs), [""; 0]);
     }
 

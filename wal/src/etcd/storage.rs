@@ -1,4 +1,4 @@
-//! What a raft loop asks of its disk: the log and the snapshot files under one roof.
+//! The stable storage of a raft loop: log and snapshot files together.
 
 use std::path::Path;
 
@@ -12,43 +12,44 @@ use crate::{Error, ErrorKind, Result};
 
 /// Stable storage of one raft member.
 ///
-/// One Ready is: the snapshot, if there is one, by [`save_snap`](Self::save_snap) before anything else; then
-/// [`save`](Self::save); then, if there was a snapshot, [`sync`](Self::sync) and [`release`](Self::release). What raft
-/// calls persisted messages is sent after that.
+/// For each Ready of raft: if it has a snapshot, first call [`save_snap`](Self::save_snap). Then call
+/// [`save`](Self::save). If there was a snapshot, then call [`sync`](Self::sync) and
+/// [`release`](Self::release). Send the messages that raft calls persisted messages after that.
 pub trait Storage {
-    /// Saves entries, then the state. Law: returns when both are on stable storage, unless only the commit index
+    /// Saves entries, then the state. Law: on return both are on stable storage, unless only the commit index
     /// changed. After an error nothing more is saved.
     fn save(&mut self, state: &HardState, entries: &[Entry]) -> Result<()>;
 
-    /// Saves a snapshot: its file first, then its record in the log. Law: both are on stable storage on return.
+    /// Saves a snapshot: first its file, then its record in the log. Law: both are on stable storage on
+    /// return.
     ///
-    /// The order is for the crash between the two. A file without a record is passed over by the next start, which takes
-    /// the snapshot before it and the log after that. A record without a file would name a snapshot that there is not,
-    /// while what it stands for may be gone from the log.
+    /// The order matters for a crash in between. The next start ignores a file without a record, and uses the
+    /// snapshot before it and the log after that. A record without a file would name a missing snapshot,
+    /// although the log may no longer hold the entries it replaced.
     fn save_snap(&mut self, snapshot: &Snapshot) -> Result<()>;
 
-    /// Ends the segment of the log. Saving does so by itself when it is large enough.
+    /// Ends the segment of the log. `save` does this itself when the segment is large enough.
     fn cut(&mut self) -> Result<()>;
 
-    /// What is before `snapshot` is not needed any more: segments and databases of before may be removed.
+    /// Declares data before `snapshot` obsolete: older segments and databases may be removed.
     fn release(&mut self, snapshot: &Snapshot) -> Result<()>;
 
-    /// Makes everything durable that was saved.
+    /// Makes everything saved durable.
     fn sync(&mut self) -> Result<()>;
 
-    /// Makes everything durable and ends.
+    /// Makes everything durable and closes the storage.
     fn close(self) -> Result<()>;
 }
 
-/// [`Storage`] in etcd's files: what a member directory of etcd 3.4 holds in `wal` and `snap`.
+/// [`Storage`] in etcd's files: the directories `wal` and `snap` of an etcd 3.4 member.
 #[derive(Debug)]
 pub struct DiskStorage<F: Fs = OsFs> {
     wal: Wal<F>,
     snap: Snapshotter<F>,
 }
 
-/// The newest snapshot that a log knows and that is there; an error if the log, whose first segment is `first`, cannot be opened
-/// without one.
+/// The newest snapshot that exists and that the log names. Fails if the log, whose first segment is `first`,
+/// cannot be opened without a snapshot.
 pub(super) fn newest_snapshot<F: Fs>(
     snap: &Snapshotter<F>,
     first: SegmentName,
@@ -63,7 +64,7 @@ pub(super) fn newest_snapshot<F: Fs>(
     }
 }
 
-/// Whether there is all that was committed: what a log holds that was opened at `start`.
+/// Checks that no committed entry is missing from a log that was opened at `start`.
 pub(super) fn check_commit(start: &SnapshotRecord, contents: &Contents) -> Result<(), EtcdError> {
     let last = contents.entries.last().map_or(start.index, |entry| entry.index);
     let commit = contents.state.commit;
@@ -73,21 +74,21 @@ pub(super) fn check_commit(start: &SnapshotRecord, contents: &Contents) -> Resul
 /// What a member knows when it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
-    /// The newest snapshot that the log knows, too.
+    /// The newest snapshot that the log names.
     pub snapshot: Option<Snapshot>,
-    /// The log after that snapshot.
+    /// The content of the log after that snapshot.
     pub contents: Contents,
-    /// What was cut off a torn log.
+    /// The torn tail that was cut off.
     pub repaired: Option<Tail>,
 }
 
 impl<F: Fs> DiskStorage<F> {
-    /// A log and snapshot files that were opened one by one.
+    /// Combines a log and snapshot files that were opened separately.
     pub fn new(wal: Wal<F>, snap: Snapshotter<F>) -> Self {
         Self { wal, snap }
     }
 
-    /// A new member's storage. `metadata` says whose it is.
+    /// Creates the storage of a new member. `metadata` identifies the member.
     pub fn create(
         fs: F,
         wal_dir: &Path,
@@ -99,8 +100,8 @@ impl<F: Fs> DiskStorage<F> {
         Ok(Self { wal: Wal::create(fs, wal_dir, metadata, options)?, snap })
     }
 
-    /// A member's storage as it was left, also by a crash: the newest snapshot that the log knows, and the log after it.
-    /// A torn tail is repaired, once.
+    /// Opens a member's storage, also after a crash: the newest snapshot that the log names, and the log
+    /// after it. Repairs a torn tail once.
     #[expect(clippy::needless_pass_by_value, reason = "a handle, taken like everywhere else")]
     pub fn open(fs: F, wal_dir: &Path, snap_dir: &Path, options: WalOptions) -> Result<(Self, Restored)> {
         let snap = Snapshotter::new(fs.clone(), snap_dir);
@@ -118,7 +119,7 @@ impl<F: Fs> DiskStorage<F> {
         };
         let (wal, contents) = opened?;
         check_commit(&start, &contents).map_err(|error| Error::from(error).at_path(wal_dir))?;
-        // This tidies the directory up, which is for the owner of the log alone.
+        // This removes files, so only the owner of the log may do it.
         drop(snap.load_newest_available(&known)?);
         Ok((Self { wal, snap }, Restored { snapshot, contents, repaired }))
     }

@@ -1,4 +1,4 @@
-//! The log itself: create, open, append, cut, sync, release, close.
+//! The log of a member: create, open, append, cut, sync, release, close.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,27 +18,29 @@ use crate::error::{AtPath, Poison};
 use crate::fs::{Fs, FsFile, LockKind, NotRegular, OsFs, parent};
 use crate::{Error, Result};
 
-/// An open log. Whoever has it is the directory's only writer; a running etcd counts.
+/// An open log. Its owner is the only writer of the directory, which excludes a running etcd too.
 #[derive(Debug)]
 pub struct Wal<F: Fs = OsFs> {
     options: WalOptions,
     framer: WalFramer,
     writer: WalWriter<F>,
-    /// The segment with the last state, no matter who saved it.
+    /// The segment with the last state, whoever saved it.
     state_seq: Option<u64>,
     poison: Poison,
 }
 
 impl<F: Fs> Wal<F> {
-    /// Makes a new log in `dir`, durably: under another name first, so that there is a whole one or none.
+    /// Creates a log in `dir`, durably. It is built under a temporary name and renamed, so it is complete or
+    /// absent.
     ///
-    /// `dir` must not be there, or be empty. Of several who try at once one makes it; the others are refused.
+    /// `dir` must be absent or empty. If several processes try at once, one succeeds and the others get an
+    /// error.
     #[expect(clippy::needless_pass_by_value, reason = "a handle, taken like everywhere else")]
     pub fn create(fs: F, dir: &Path, metadata: Option<&[u8]>, options: WalOptions) -> Result<Self> {
-        // Without a slash at its end, which would make it the parent of what stands beside it.
+        // Without a trailing slash, which would place the temporary directory inside `dir`.
         let dir = &dir.components().collect::<PathBuf>();
         create::refuse_taken(&fs, dir)?;
-        // Somebody else may make it meanwhile, and what was begun here has another name then.
+        // Another process may create it meanwhile and rename what was begun here.
         let refused = |error| create::refuse_taken(&fs, dir).err().unwrap_or(error);
         let bytes = options.segment_bytes;
         let (temporary, file) = create::first_segment(&fs, dir, bytes).map_err(refused)?;
@@ -54,30 +56,30 @@ impl<F: Fs> Wal<F> {
         Ok(wal)
     }
 
-    /// Writes the head of the first segment, durably, and gives the directory its name, `dir`.
+    /// Writes the head of the first segment, durably, and renames the directory to `dir`.
     fn begin(&mut self, fs: &F, dir: &Path) -> Result<()> {
         self.framer.head(FIRST);
         self.writer.flush(&mut self.framer)?;
         self.writer.sync()?;
         let temporary = &self.writer.dir;
         fs.sync_dir(temporary).at("sync directory", temporary)?;
-        // Never onto what holds something.
+        // Never replace a directory that holds anything.
         fs.rename(temporary, dir).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotADirectory => Error::from(EtcdError::NotNamed).at_path(dir),
             _ => Error::io("rename", error).at_path(temporary),
         })?;
-        // The next start must not find a name of which nobody knows whether it is durable.
+        // The next start must not find a name that may not be durable.
         let synced = self.syncs().observe(|| parent(dir).to_path_buf(), || fs.sync_dir(parent(dir)));
         synced.inspect_err(|_| drop(fs.rename(dir, temporary)))?;
         self.writer.dir = dir.to_path_buf();
         Ok(())
     }
 
-    /// Locks and reads the segments that hold what comes after the snapshot `start`, wipes what stands behind the end, and
-    /// makes the log ready for more.
+    /// Locks and reads the segments after the snapshot `start`, wipes bytes after the end, and prepares the
+    /// log for appends.
     ///
-    /// A torn tail is an error here ([`EtcdError::Torn`]): [`repair`](super::repair()) first, then open again. After an error
-    /// nothing is changed, unless it is one of the disk.
+    /// A torn tail is an error ([`EtcdError::Torn`]): call [`repair`](super::repair()), then open again. An
+    /// error changes nothing, unless it is an I/O error.
     pub fn open(fs: F, dir: &Path, start: &SnapshotRecord, options: WalOptions) -> Result<(Self, Contents)> {
         let names = names::from_index(&fs, dir, start.index)?;
         let segments = lock_segments(&fs, dir, &names)?;
@@ -102,10 +104,10 @@ impl<F: Fs> Wal<F> {
         Ok((Self { options, framer, writer, state_seq, poison: Poison::default() }, contents))
     }
 
-    /// Saves entries and the state, in this order; a state that is empty is not written. Returns when it is on stable
-    /// storage, unless only the commit index changed: raft does not need to remember that.
+    /// Saves entries, then the state. An empty state is not written. On return both are on stable storage,
+    /// unless only the commit index changed, which raft need not remember.
     ///
-    /// The segment ends here if it is large enough.
+    /// Ends the segment if it is large enough.
     pub fn save(&mut self, state: &HardState, entries: &[Entry]) -> Result<()> {
         self.poison.check()?;
         if state.is_empty() && entries.is_empty() {
@@ -140,7 +142,7 @@ impl<F: Fs> Wal<F> {
         self.writer.write_early(&mut self.framer)
     }
 
-    /// Says that a snapshot exists, durably. Its file must be there already.
+    /// Records that a snapshot exists, durably. Its file must exist already.
     pub fn save_snapshot(&mut self, snapshot: &SnapshotRecord) -> Result<()> {
         self.poison.check()?;
         let record = snapshot.encode();
@@ -150,7 +152,7 @@ impl<F: Fs> Wal<F> {
         self.sync()
     }
 
-    /// Makes everything durable and goes on in a new segment.
+    /// Makes everything durable and continues in a new segment.
     pub fn cut(&mut self) -> Result<()> {
         self.poison.check()?;
         let done = self.try_cut();
@@ -167,16 +169,16 @@ impl<F: Fs> Wal<F> {
         Ok(())
     }
 
-    /// Makes everything durable that was saved.
+    /// Makes everything saved durable.
     pub fn sync(&mut self) -> Result<()> {
         self.poison.check()?;
         let done = self.writer.flush(&mut self.framer).and_then(|()| self.writer.sync());
         self.guard(done)
     }
 
-    /// Releases segments that hold nothing after `index`: [`purge`] may then remove them. The segment before the
-    /// first that begins at `index` or later stays, for it may hold what comes after; and so does the one with the last
-    /// hard state.
+    /// Releases segments without entries after `index`, so that [`purge`] may remove them. Two segments stay:
+    /// the one before the first segment that begins at `index` or later, because it can hold later entries,
+    /// and the one with the last hard state.
     pub fn release_lock_to(&mut self, index: u64) {
         let segments = &mut self.writer.segments;
         let first = segments.iter().position(|segment| segment.name.index >= index);
@@ -185,22 +187,22 @@ impl<F: Fs> Wal<F> {
         segments.drain(..held.min(state.unwrap_or(held)));
     }
 
-    /// Makes everything durable, releases the directory and ends.
+    /// Makes everything durable, releases the directory and closes the log.
     pub fn close(mut self) -> Result<()> {
         self.poison.check()?;
         let trimmed = self.writer.flush(&mut self.framer).and_then(|()| self.writer.trim());
         let done = self.guard(trimmed).and_then(|()| self.sync());
-        // Dropping it has nothing more to do.
+        // Dropping it does nothing more.
         self.poison.close();
         done
     }
 
-    /// The latencies of its syncs.
+    /// Latencies of its syncs.
     pub fn syncs(&self) -> &Arc<SyncLatencies> {
         &self.writer.latencies
     }
 
-    /// Bytes that went to files through this handle.
+    /// Bytes written to files through this handle.
     pub fn written_bytes(&self) -> u64 {
         self.writer.total
     }
@@ -210,14 +212,14 @@ impl<F: Fs> Wal<F> {
         self.writer.segments.iter().map(|segment| segment.name)
     }
 
-    /// Room for the fields around the data is left.
+    /// Keeps space for the fields around the data.
     fn check_size(&self, data: usize) -> Result<()> {
         let bytes = data as u64 + 64;
         let limit = self.options.record_bytes_max;
         if bytes < limit { Ok(()) } else { Err(Error::too_large("a record", bytes, limit)) }
     }
 
-    /// After one failure nobody knows what is on disk.
+    /// After a failure the state on disk is unknown.
     fn guard(&mut self, done: Result<()>) -> Result<()> {
         done.inspect_err(|error| self.poison.set(error))
     }
@@ -233,8 +235,9 @@ impl<F: Fs> Drop for Wal<F> {
     }
 }
 
-/// Removes the oldest files of `dir` whose names are numbers before `suffix`, as etcd's are, until `keep` are left or one
-/// is locked. Gives what was removed. etcd keeps 5 segments and 5 snapshots, and removes whatever ends in the suffix.
+/// Removes the oldest files of `dir` named by numbers before `suffix`, as etcd names them, until `keep`
+/// remain or one is locked. Returns the removed paths. etcd keeps 5 segments and 5 snapshots, and removes any
+/// file with the suffix.
 pub fn purge<F: Fs>(fs: &F, dir: &Path, suffix: &str, keep: usize) -> Result<Vec<PathBuf>> {
     let mut names = fs.list(dir).at("list", dir)?;
     let is_file = |name: &OsString| !fs.open(&dir.join(name)).is_err_and(|error| NotRegular::is(&error));

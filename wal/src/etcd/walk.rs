@@ -16,24 +16,24 @@ pub(super) struct Walk {
     pub(super) path: PathBuf,
     pub(super) name: SegmentName,
     is_last: bool,
-    /// Behind the last good record.
+    /// The end of the last valid record.
     pub(super) offset: u64,
     /// The running checksum there.
     pub(super) crc: u32,
-    /// Good records up to there, in all segments.
+    /// Valid records up to there, in all segments.
     pub(super) records: u64,
-    /// And in this one.
+    /// Valid records in this segment.
     pub(super) in_segment: u64,
-    /// Why, unless it was the end.
+    /// Why it stopped. `None` at the end of the log.
     pub(super) stop: Option<EtcdError>,
-    /// The index of the next entry, and the last term and vote, if they are known.
+    /// The index of the next entry, and the last term and vote, if known.
     next: u64,
     vote: Option<(u64, u64)>,
-    /// The segment's bytes, without the last of more zeros than a record could have.
+    /// The segment's bytes, without trailing zeros beyond those a record could contain.
     pub(super) bytes: Vec<u8>,
 }
 
-/// Gives every record of these segments to `fold`, checksums and their chain checked.
+/// Passes every record of these segments to `fold`. Verifies checksums and their chain.
 pub(super) fn walk<F: Fs>(fs: &F, dir: &Path, names: &[SegmentName], fold: &mut Fold<'_>) -> Result<Walk> {
     let (mut crc, mut records) = (0, 0);
     for (at, &name) in names.iter().enumerate() {
@@ -79,13 +79,13 @@ impl Walk {
         Error::from(error).at_path(&self.path).at_offset(self.offset)
     }
 
-    /// Why it stopped, unless it was the end.
+    /// Why the walk stopped. `None` at the end of the log.
     pub(super) fn stopped(&self) -> Option<Error> {
         self.stop.clone().map(|error| self.at_place(error))
     }
 
-    /// Why it stopped, unless it was the end or a torn tail. What etcd takes for these is corruption to us where no crash
-    /// leaves it.
+    /// Why the walk stopped, if it is corruption. `None` at the end of the log or a torn tail. Some places
+    /// that etcd treats as a torn tail count as corruption, because no crash leaves them.
     pub(super) fn corruption(&self, strictness: Strictness) -> Option<Error> {
         let is_etcd = strictness == Strictness::Etcd;
         let error = match &self.stop {
@@ -99,18 +99,18 @@ impl Walk {
         Some(self.at_place(error))
     }
 
-    /// Whether the segment has the records that it has durably before it has its name: the checksum and the metadata, in the
-    /// first one also a snapshot's record.
+    /// Whether the segment has the records that are durable before it gets its name: the checksum and the
+    /// metadata, and in the first segment a snapshot record.
     pub(super) fn has_head(&self) -> bool {
         self.in_segment >= if self.name.seq == 0 { 3 } else { 2 }
     }
 
-    /// The bytes of the segment up to there.
+    /// The segment's bytes up to the stop.
     pub(super) fn read(&self) -> &[u8] {
         self.bytes.get(..self.offset as usize).unwrap_or_default()
     }
 
-    /// What stands behind, unless it is zeros and no incomplete record.
+    /// The bytes after the stop, unless they are all zero and no record is incomplete.
     pub(super) fn tail(&self) -> Option<Tail> {
         let bytes = used_len(&self.bytes).saturating_sub(self.offset);
         let is_torn = self.stop.as_ref().is_some_and(EtcdError::is_torn);

@@ -1,4 +1,4 @@
-//! The write buffer: bytes of our own, and between them contents that stay where they are.
+//! The write buffer: encoded bytes, interleaved with shared contents that are not copied.
 
 use std::io::IoSlice;
 
@@ -6,17 +6,18 @@ use bytes::Bytes;
 
 use crate::fs::FsFile;
 
-/// A content of this size and above is not copied: below it the copy costs less than one more piece of a write does.
+/// Contents of this size or more are not copied. For smaller ones a copy costs less than another piece in the
+/// write.
 pub(super) const SHARED_BYTES: usize = 2 << 10;
 
-/// Bytes for the file, in their order.
+/// Bytes for the file, in order.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuffer {
-    /// Frames, without what is shared.
+    /// Encoded bytes, without the shared contents.
     pub(super) own: Vec<u8>,
-    /// Each stands before the byte of `own` with this number; the numbers rise.
+    /// Shared contents, each with its offset in `own`, in ascending order.
     shared: Vec<(usize, Bytes)>,
-    /// Bytes of all that is shared.
+    /// Total bytes of the shared contents.
     shared_bytes: usize,
 }
 
@@ -25,13 +26,13 @@ impl WriteBuffer {
         self.own.len() + self.shared_bytes
     }
 
-    /// Puts `content`, which is not empty, behind what is there.
+    /// Appends `content`, which is not empty.
     pub(super) fn share(&mut self, content: Bytes) {
         self.shared_bytes += content.len();
         self.shared.push((self.own.len(), content));
     }
 
-    /// Writes all bytes at `offset` of `file`, in one go.
+    /// Writes all bytes at `offset` of `file` in one call.
     pub(super) fn write<F: FsFile>(&self, file: &F, offset: u64) -> std::io::Result<()> {
         if self.shared.is_empty() {
             return file.write_all_at(&self.own, offset);
@@ -61,7 +62,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn the_file_has_all_bytes_in_their_order() {
+    fn the_file_has_all_bytes_in_order() {
         let fs = SimFs::default();
         let file = fs.create_new(Path::new("/f")).expect("a file");
         let mut buffer = WriteBuffer::default();

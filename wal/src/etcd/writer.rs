@@ -1,4 +1,4 @@
-//! The half of etcd's log that writes: the active segment, and how one follows the other.
+//! The writing half of etcd's log: the active segment, and how a log rolls to the next one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::fs::{Fs, FsFile, parent};
 use crate::metrics::Counts;
 use crate::{Error, ErrorKind, Result, directory};
 
-/// What waits for a sync is written before it when it is more than this. Less would stay in the processor's cache, and
-/// costs a twentieth less of it; but the pages of one write go to the disk together, and in pieces the sync takes a tenth
-/// longer.
+/// Pending bytes beyond this size are written before the sync. A smaller limit keeps them in the CPU cache
+/// and saves 5 % of its time. But pages of one write reach the disk together, and with more writes the sync
+/// takes 10 % longer.
 const EARLY_BYTES: usize = 1 << 20;
 
-/// A file that must grow beyond what was allocated grows by this much more.
+/// A file that must grow beyond its allocation grows by this much more.
 const GROWTH_BYTES: u64 = 256 << 10;
 
-/// A segment whose lock is held: it goes with the file.
+/// A segment whose lock is held. The lock is released with the file.
 #[derive(Debug)]
 pub(super) struct Segment<F> {
     pub(super) name: SegmentName,
@@ -50,25 +50,25 @@ pub(super) fn lock_segments<F: Fs>(
 pub(super) struct WalWriter<F: Fs> {
     fs: F,
     pub(super) dir: PathBuf,
-    /// Bytes that a segment is allocated with, and on a full disk.
+    /// Bytes allocated for a segment, and on a full disk.
     segment_bytes: u64,
     segment_bytes_min: u64,
     /// Oldest first; the last one is active.
     pub(super) segments: Vec<Segment<F::File>>,
-    /// How far the active segment was written.
+    /// How far the active segment is written.
     written: u64,
-    /// Bytes of its file, and how many there should be unless more is written.
+    /// Length of its file, and the length it should get if nothing more is written.
     allocated: u64,
     nominal: u64,
-    /// All bytes that went to files.
+    /// All bytes written to files.
     pub(super) total: u64,
     pub(super) latencies: Arc<SyncLatencies>,
     pub(super) counts: Counts,
 }
 
 impl<F: Fs> WalWriter<F> {
-    /// A writer of `segments`, the last of which has nothing yet, in a file of `len` bytes. Later ones are allocated with
-    /// these bytes, or on a full disk with the second number.
+    /// A writer of `segments`. The last one is empty, in a file of `len` bytes. Later segments are allocated
+    /// with the first size, or on a full disk with the second.
     pub(super) fn new(
         fs: F,
         dir: &Path,
@@ -108,25 +108,28 @@ impl<F: Fs> WalWriter<F> {
         self.dir.join(self.name().file_name())
     }
 
-    /// Bytes of the active segment for which there is space.
+    /// Bytes of the active segment for which space is allocated.
     pub(super) fn allocated(&self) -> u64 {
         self.allocated
     }
 
-    /// Goes on in the active segment behind `read`, what was read of it, in a file of `bytes` at least. If something else
-    /// stands there (`dirty`), it is wiped first.
+    /// Continues in the active segment after `read`, the bytes replayed from it, in a file of at least
+    /// `bytes`. Wipes other bytes after it first (`dirty`).
     ///
-    /// Durable before anything is written there: otherwise records of before the crash could come back behind newer ones. So
-    /// is what was read, before anybody acts on it: after a crash of the process alone it may be known to the operating
-    /// system only. It is written again for that: where a sync failed the system takes pages for written that are not. On a
-    /// full disk the log can be read, and takes records when there is space again.
+    /// The wipe is durable before anything is written there. Otherwise stale records could reappear after new
+    /// ones.
+    ///
+    /// The replayed bytes are also made durable before the caller acts on them, because after a process crash
+    /// they may only be in the page cache. They are written again for this: after a failed sync the kernel
+    /// marks pages as clean that were never written. On a full disk the log can be read, and accepts records
+    /// once there is space again.
     pub(super) fn resume(&mut self, read: &[u8], dirty: bool, bytes: u64) -> Result<()> {
         let end = read.len() as u64;
         let file = self.file();
         let wiped = || {
             let bytes = file.len()?.max(bytes).max(end);
             if dirty {
-                tracing::warn!(offset = end, "wiped what stood behind the end of the log");
+                tracing::warn!(offset = end, "wiped bytes after the end of the log");
                 file.set_len(end)?;
             }
             let allocated = match file.allocate(0..bytes) {
@@ -138,34 +141,35 @@ impl<F: Fs> WalWriter<F> {
             Ok((end, allocated, bytes))
         };
         (self.written, self.allocated, self.nominal) = wiped().at("wipe", &self.path())?;
-        // The process that made the directory or its last segment may have died before their names were durable.
+        // The process that created the directory or its last segment may have died before their names were
+        // durable.
         for dir in [&*self.dir, parent(&self.dir)] {
             self.fs.sync_dir(dir).at("sync directory", dir)?;
         }
         Ok(())
     }
 
-    /// Makes space for a file of `bytes`, durably: what a crash leaves of a file that grew while it was written is anything;
-    /// of space that was there it is zeros, which are known for what they are.
+    /// Allocates a file of `bytes`, durably. If a file grew while it was written, a crash leaves arbitrary
+    /// bytes. In allocated space it leaves zeros, which are recognizable.
     pub(super) fn grow(&mut self, bytes: u64) -> Result<()> {
         self.file().allocate(self.allocated..bytes).at("allocate", &self.path())?;
         self.allocated = bytes;
         self.file().sync_all().map_err(|error| Error::broken("sync", error).at_path(&self.path()))
     }
 
-    /// Gives the frames of `framer` to the operating system, if they are many.
+    /// Writes the frames of `framer` to the file if there are many.
     #[inline]
     pub(super) fn write_early(&mut self, framer: &mut WalFramer) -> Result<()> {
         let waiting = &mut framer.waiting;
         if waiting.len() > EARLY_BYTES { self.write(waiting) } else { Ok(()) }
     }
 
-    /// Gives all of `framer` to the operating system, for a sync.
+    /// Writes all frames of `framer` to the file, before a sync.
     pub(super) fn flush(&mut self, framer: &mut WalFramer) -> Result<()> {
         self.write(framer.flush())
     }
 
-    /// Writes whole frames, and empties the buffer.
+    /// Writes complete frames and empties the buffer.
     pub(super) fn write(&mut self, buffer: &mut WriteBuffer) -> Result<()> {
         let len = buffer.len() as u64;
         if len == 0 {
@@ -176,7 +180,8 @@ impl<F: Fs> WalWriter<F> {
             self.grow(end + GROWTH_BYTES)?;
         }
         if let Err(error) = buffer.write(self.file(), self.written) {
-            // Half a record that does not end at a sector would pass for damage. Ended here it is a torn one.
+            // A partial record that does not end at a sector would look corrupt. Cut here, it is a torn
+            // write.
             drop(self.file().set_len(self.written).and_then(|()| self.file().sync_all()));
             return Err(Error::io("write", error).at_path(&self.path()));
         }
@@ -186,7 +191,7 @@ impl<F: Fs> WalWriter<F> {
         Ok(())
     }
 
-    /// Makes durable what was written.
+    /// Makes written bytes durable.
     pub(super) fn sync(&mut self) -> Result<()> {
         let begun = Instant::now();
         let synced = self.latencies.observe(|| self.path(), || self.file().sync_data());
@@ -201,14 +206,14 @@ impl<F: Fs> WalWriter<F> {
         self.sync()
     }
 
-    /// Begins the segment behind the active one, which has ended.
+    /// Begins the segment after the active one, which has ended.
     pub(super) fn begin_next(&mut self, framer: &mut WalFramer) -> Result<()> {
         let next = |number: u64| number.checked_add(1).ok_or_else(|| Error::new(ErrorKind::NumbersEnd));
         let name = SegmentName { seq: next(self.name().seq)?, index: next(framer.last_index)? };
         self.begin(name, framer)
     }
 
-    /// Begins a segment: its head is durable before it has its name. After an error the framer is as it was.
+    /// Begins a segment. Its head is durable before it gets its name. After an error the framer is unchanged.
     pub(super) fn begin(&mut self, name: SegmentName, framer: &mut WalFramer) -> Result<()> {
         let allocated = allocate(&self.fs, &self.dir, self.segment_bytes, self.segment_bytes_min)?;
         let Allocated { file, path: temporary, bytes } = allocated;
@@ -221,7 +226,7 @@ impl<F: Fs> WalWriter<F> {
             directory::refuse_occupied(&self.fs, &path)?;
             self.fs.rename(&temporary, &path).at("rename", &temporary)?;
             let named = self.latencies.observe(|| self.dir.clone(), || self.fs.sync_dir(&self.dir));
-            // Whether the name is durable nobody would know, and the next opening would go on under it.
+            // Remove it: the name may not be durable, but the next open would use it.
             named.inspect_err(|_| drop(self.fs.remove(&path)))
         });
         if let Err(error) = begun {
@@ -237,7 +242,7 @@ impl<F: Fs> WalWriter<F> {
         Ok(())
     }
 
-    /// Gives the active segment the length that etcd's would have, when everything is flushed.
+    /// Gives the active segment the length that etcd's would have after a flush.
     pub(super) fn trim(&mut self) -> Result<()> {
         let len = self.nominal.max(self.written);
         if self.allocated > len {
@@ -247,12 +252,12 @@ impl<F: Fs> WalWriter<F> {
         Ok(())
     }
 
-    /// Removes the first `count` segments, durably one by one: an older segment that came back without a newer one would
-    /// leave a hole.
+    /// Removes the first `count` segments, durably one by one. If an older segment reappeared without a newer
+    /// one, the log would have a gap.
     pub(super) fn remove_front(&mut self, count: usize) -> Result<()> {
         for Segment { name, file } in self.segments.drain(..count) {
             let (path, [_, temporary]) = (self.dir.join(name.file_name()), temporary(&self.dir));
-            // After a failure the next opening is to see it.
+            // If this fails, the next open must see the file.
             let removed = self.fs.rename(&path, &temporary).and_then(|()| {
                 self.fs.sync_dir(&self.dir).inspect_err(|_| drop(self.fs.rename(&temporary, &path)))
             });

@@ -1,6 +1,7 @@
-//! The two halves of [`Wal`](crate::etcd::Wal), for the group commit.
+//! The two halves of [`Wal`](crate::etcd::Wal), for group commit.
 //!
-//! The running checksum does not allow a group to be taken back. So a record is pushed only when the file has space for it.
+//! Because of the running checksum, a group cannot be taken back. So a record is pushed only when the file
+//! has space for it.
 
 use std::marker::PhantomData;
 use std::mem;
@@ -18,27 +19,27 @@ use crate::fs::Fs;
 use crate::metrics::Counts;
 use crate::{ENTRY_BYTES_MAX, Error, ErrorKind, Position, Record, Result};
 
-/// Every entry is of this term; a real etcd would find a log of one leader.
+/// The term of every entry. To a real etcd this is the log of a single leader.
 pub(super) const TERM: u64 = 1;
-/// What an entry takes beside its payload, with the states before it and behind it, and a snapshot's record.
+/// Upper bound of the bytes for an entry beside its payload, with the states around it and a snapshot record.
 const OVERHEAD_BYTES: u64 = 256;
 
 #[derive(Debug)]
 pub(super) struct LogFramer<F: Fs> {
     wal: WalFramer,
-    /// The other buffer.
+    /// The second buffer.
     spare: WriteBuffer,
     segment_bytes: u64,
-    /// The active segment, and the bytes of it for which there is space.
+    /// The active segment and its allocated bytes.
     segment: SegmentName,
     allocated: u64,
-    /// The active segment has ended, and there was no space yet for the next one.
+    /// The active segment has ended, and there was no space for the next one yet.
     has_ended: bool,
     writer: PhantomData<fn() -> F>,
 }
 
 impl<F: Fs> LogFramer<F> {
-    /// Goes on in the active segment of `writer`.
+    /// Continues in the active segment of `writer`.
     pub(super) fn new(wal: WalFramer, writer: &WalWriter<F>, segment_bytes: u64) -> Self {
         Self {
             wal,
@@ -55,7 +56,7 @@ impl<F: Fs> LogFramer<F> {
         self.wal.last_index >= self.segment.index.max(1)
     }
 
-    /// Whether the active segment is not to take what ends there.
+    /// Whether a record that ends at this offset belongs in the next segment.
     fn is_full(&self, end: u64) -> bool {
         self.has_ended || (end > self.segment_bytes && self.has_records())
     }
@@ -64,12 +65,12 @@ impl<F: Fs> LogFramer<F> {
         self.wal.watermark.end() + record.payload.len() as u64 + OVERHEAD_BYTES
     }
 
-    /// A record that says that all up to `last` is durable.
+    /// Adds a record stating that everything up to `last` is durable.
     fn mark(&mut self, last: u64) {
         self.wal.state(HardState { term: TERM, vote: TERM, commit: last });
     }
 
-    /// Writes what was framed, which is no group, and syncs it.
+    /// Writes and syncs frames that are not part of a group.
     fn flush(&mut self, writer: &mut WalWriter<F>) -> Result<(), Failure> {
         writer.flush(&mut self.wal).and_then(|()| writer.sync()).map_err(Failure::Broken)
     }
@@ -81,19 +82,19 @@ impl<F: Fs> LogFramer<F> {
         Ok(())
     }
 
-    /// Gives the active segment the space of one, or of `end` bytes.
+    /// Allocates the active segment's full space, or `end` bytes.
     fn grow(&mut self, writer: &mut WalWriter<F>, end: u64) -> Result<(), Failure> {
         writer.grow(end.max(self.segment_bytes)).map_err(Failure::of)?;
         self.follow(writer);
         Ok(())
     }
 
-    /// Takes over what the writer knows of the active segment.
+    /// Copies the writer's state of the active segment.
     fn follow(&mut self, writer: &WalWriter<F>) {
         (self.segment, self.allocated) = (writer.name(), writer.allocated());
     }
 
-    /// As [`Log::truncate_front`](crate::Log::truncate_front). All is durable.
+    /// As [`Log::truncate_front`](crate::Log::truncate_front). All records are durable.
     pub(super) fn truncate(&mut self, writer: &mut WalWriter<F>, before: Position) -> Result<(), Failure> {
         let mut is_noted = true;
         loop {
@@ -116,8 +117,8 @@ impl<F: Fs> LogFramer<F> {
         }
     }
 
-    /// Says that what is up to `index` is elsewhere: a real etcd opens the rest at this snapshot. Whether there was
-    /// space to say it.
+    /// Records a snapshot at `index`, so that a real etcd opens the rest of the log there. Returns whether
+    /// there was space for it.
     fn note(&mut self, writer: &mut WalWriter<F>, index: u64) -> Result<bool, Failure> {
         let end = self.wal.watermark.end() + OVERHEAD_BYTES;
         if self.has_ended || end > self.allocated {
@@ -185,17 +186,19 @@ impl<F: Fs> Framer for LogFramer<F> {
         self.spare = group;
     }
 
-    /// No group is taken back.
+    /// A group cannot be taken back.
     fn take_back(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// The next segment is begun when there is a record for it. One without records is not ended, but gives its space back.
+    /// The next segment is begun with its first record. A segment without records is not ended, but releases
+    /// its space.
     fn end(&mut self, writer: &mut WalWriter<F>) -> Result<Position, Failure> {
         let last = self.wal.last_index;
         if !self.has_ended {
             if last > self.wal.state.commit {
-                // Without it nothing would prove the last group durable, and corruption there would pass for a torn write.
+                // Without this record nothing proves that the last group was durable, and its corruption
+                // would look like a torn write.
                 writer.sync().map_err(Failure::Broken)?;
                 self.mark(last);
                 self.flush(writer)?;
