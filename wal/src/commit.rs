@@ -1,23 +1,25 @@
-//! Group commit: many threads append, one of them writes and syncs for all.
+//! Group commit: many threads append; one of them writes and syncs for all.
 //!
 //! ```text
 //! append ──► framer, under the lock: pending group ──┐ position drawn
 //! append ──► framer, under the lock: pending group ──┤
-//! sync:   nobody leads: takes the pending group, writes it, syncs ──► wakes the followers
-//! sync:   somebody leads: waits; the next group forms meanwhile, however many join it
+//! sync:   no leader yet: takes the pending group, writes it, syncs ──► wakes the followers
+//! sync:   there is a leader: waits; the next group forms meanwhile, with any number of threads
 //! ```
 //!
-//! A format has two halves, see [`Framer`]. The framer is used under the lock and orders records. The writer belongs to
-//! the leader, who uses it without the lock: so no append waits for a sync. What is rare (a segment that is made ready, cut
-//! or closed) uses both halves under the lock while nobody leads.
+//! A format has two halves, see [`Framer`]. The framer orders records, under the lock. The writer belongs to
+//! the leader, which uses it without the lock, so that no append waits for a sync. Rare operations
+//! (preparing, cutting or closing a segment) use both halves under the lock while there is no leader.
 //!
-//! A leader whose predecessor had many followers waits a moment for them to come back, half a sync at most, unless their
-//! records are large; the last of them leads in its place. Those whose records are safe are woken at once, and with them
-//! one of the next group, who leads it: see `waiters`.
+//! If the previous group had many followers, the new leader waits a moment for them to come back: at most
+//! half the duration of a sync, and only if their records are small. The last of them then leads in its
+//! place. Threads whose records are durable are woken at once, together with one thread of the next group,
+//! which becomes its leader: see `waiters`.
 //!
-//! A position is drawn when a record is pushed. If a write fails because the disk is full, a format that can do so takes
-//! the group back: its positions fail, later records get later ones, and the next caller that no other error reached gets
-//! this one. After any other failed write or sync nothing is acknowledged again.
+//! A position is drawn when a record is pushed. If a write fails because the disk is full, a format that can
+//! do so takes the group back. Its positions fail, later records get later positions, and the next caller
+//! that got no other error gets this one. After any other failed write or sync, nothing is acknowledged
+//! again.
 
 mod halves;
 mod lead;
@@ -39,18 +41,19 @@ pub(crate) use halves::{Failure, Framer, Writer};
 use state::{Stage, State};
 use waiters::Waiters;
 
-/// A group that has grown to this is written by the next thread that appends, even if nobody waits for it yet.
+/// The next appending thread writes a group of this size, even if no thread waits for it yet.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// What to do stands before the cause, as errors of the system end with it.
-const START_THREAD: &str = "start the thread that syncs at an interval (raise the limit of threads, or open with another durability)";
+/// The advice precedes the cause, because the error of the operating system is printed last.
+const START_THREAD: &str =
+    "start the thread that syncs at an interval (raise the thread limit, or open with another durability)";
 
-/// Shorter intervals would have a thread do nothing but look.
+/// Shorter intervals would keep a thread busy doing nothing.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
-/// Longer ones never end; and no clock goes on for ever.
+/// Longer intervals overflow the clock.
 const INTERVAL_MAX: Duration = Duration::from_secs(1 << 32);
 
-/// The group commit of a log, with the thread that syncs at an interval if it has one.
+/// The group commit of a log, with its interval thread if it has one.
 #[derive(Debug)]
 pub(crate) struct GroupCommit<F: Framer, L> {
     shared: Arc<Shared<F>>,
@@ -59,20 +62,21 @@ pub(crate) struct GroupCommit<F: Framer, L> {
     lock: Mutex<Option<L>>,
 }
 
-/// The part that the thread shares.
+/// The state shared with the interval thread.
 #[derive(Debug)]
 pub(crate) struct Shared<F: Framer> {
     dir: PathBuf,
     durability: Durability,
     state: Mutex<State<F>>,
-    /// Somebody stopped leading, or the log closes: for threads that want to lead, whatever their records.
+    /// Wakes threads that want to lead when there is no leader any more, or when the log closes.
     changed: Condvar,
-    /// A leader sleeps here until a time, while followers come back; nobody wakes it. See [`Shared::gather`].
+    /// A leader sleeps here with a timeout while followers come back. It is never notified. See
+    /// [`Shared::gather`].
     gathered: Condvar,
 }
 
 impl<F: Framer, L> GroupCommit<F, L> {
-    /// The group commit of the log in `dir`, which was recovered and is locked.
+    /// The group commit of the recovered and locked log in `dir`.
     pub(crate) fn new(
         dir: &Path,
         durability: Durability,
@@ -99,7 +103,7 @@ impl<F: Framer, L> GroupCommit<F, L> {
         Ok(Self { shared, interval: Mutex::new(thread), lock: Mutex::new(Some(lock)) })
     }
 
-    /// Makes everything durable and ends the log. The writer and its files go.
+    /// Makes everything durable and closes the log. Drops the writer and its files.
     pub(crate) fn close(&self) -> Result<()> {
         let shared = &self.shared;
         {
@@ -109,7 +113,7 @@ impl<F: Framer, L> GroupCommit<F, L> {
         }
         shared.changed.notify_all();
         if let Some(thread) = self.interval.lock().take() {
-            // A panic of the thread has poisoned the log, and the end says so.
+            // If the thread panicked, the log is poisoned and closing reports that.
             drop(thread.join());
         }
         let ended = shared.guarded(|| shared.change(Stage::Closing, F::end)).map(drop);
@@ -121,7 +125,7 @@ impl<F: Framer, L> GroupCommit<F, L> {
         ended
     }
 
-    /// Keeps the directory locked while the guard lives, if the log is not closed.
+    /// Returns a guard that keeps the directory locked, unless the log is closed.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Option<L>> {
         self.lock.lock()
     }
@@ -154,7 +158,7 @@ impl<F: Framer> Shared<F> {
     fn try_append(&self, item: F::Item<'_>) -> Result<Position> {
         let mut state = self.state.lock();
         loop {
-            // Asked again after every wait: no file would hold what comes after the last group of a closing log.
+            // Check again after every wait: once a log closes, no file takes records after its last group.
             state.check(Stage::Open, &self.dir)?;
             let waiting = state.framer.waiting();
             let is_due = waiting > GROUP_BYTES || waiting > 0 && self.durability == Durability::Each;
@@ -175,7 +179,7 @@ impl<F: Framer> Shared<F> {
     /// As [`Log::sync`](crate::Log::sync).
     pub(crate) fn sync(&self, at: Position) -> Result<Durable> {
         let mut state = self.state.lock();
-        // A position from elsewhere cannot be waited for.
+        // A position of another log can lie beyond the last record.
         let at = at.min(state.framer.tail());
         loop {
             if let Some(error) = state.failure_of(at) {
@@ -188,7 +192,7 @@ impl<F: Framer> Shared<F> {
             if state.stage == Stage::Ended {
                 return Err(Error::new(ErrorKind::Closed).at_path(&self.dir));
             } else if state.stage == Stage::Closing || state.is_led() {
-                // When the log closes the last group has it.
+                // If the log closes, the last group contains the record.
                 let latch = state.waiters.join(at);
                 drop(state);
                 if latch.wait() {
@@ -201,13 +205,14 @@ impl<F: Framer> Shared<F> {
         }
     }
 
-    /// Makes all of it durable and ends the segment. Gives a position between the records so far and later ones.
+    /// Makes all records durable and ends the segment. Returns a position between the records so far and
+    /// later ones.
     pub(crate) fn cut(&self) -> Result<Position> {
         self.exclusive(F::end)
     }
 
-    /// Makes everything durable, then gives both halves to `change`. The lock is kept from the last group to the end of it, so
-    /// that no record comes between.
+    /// Makes all records durable, then passes both halves to `change`. Holds the lock from the last group to
+    /// the end, so that no record comes in between.
     pub(crate) fn exclusive<R>(
         &self,
         change: impl FnOnce(&mut F, &mut F::Writer) -> Result<R, Failure>,
@@ -232,7 +237,7 @@ impl<F: Framer> Shared<F> {
         let mut turn = state.begin_turn(true);
         let done = turn.work();
         let written = state.end_turn(turn, done);
-        // Also after a full disk: the log is in order without the group.
+        // Also after a full disk: the log is intact without the group.
         let changed = state.check(stage, &self.dir).and_then(|()| state.with_halves(change));
         let tail = state.framer.tail();
         let failed = state.failure_of(tail);
@@ -245,14 +250,15 @@ impl<F: Framer> Shared<F> {
         failed.map_or(Ok(changed), Err)
     }
 
-    /// What `look` sees of the framer of an open log in order.
+    /// Passes the framer of an open, intact log to `look`.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&F) -> R) -> Result<R> {
         let state = self.state.lock();
         state.check(Stage::Open, &self.dir)?;
         Ok(look(&state.framer))
     }
 
-    /// Does `work` on other files of the log, whoever leads meanwhile. If it breaks the log, nothing is acknowledged any more.
+    /// Runs `work` on other files of the log, also while a thread leads. If it breaks the log, nothing more
+    /// is acknowledged.
     pub(crate) fn beside<R>(&self, work: impl FnOnce() -> Result<R, Failure>) -> Result<R> {
         let done = self.guarded(work);
         let mut state = self.state.lock();
@@ -267,7 +273,7 @@ impl<F: Framer> Shared<F> {
         self.state.lock().metrics.clone()
     }
 
-    /// Whether a thread that waits for a record waits for the disk.
+    /// Whether callers of `sync` wait for the disk.
     fn syncs(&self) -> bool {
         matches!(self.durability, Durability::Each | Durability::Group)
     }
@@ -283,13 +289,13 @@ impl<F: Framer> Shared<F> {
             }
             state.sync_due = state.durable < state.written;
             while state.sync_due && state.stage == Stage::Open && !state.poison.is_set() {
-                // The next caller gets a failure. Where writers lead all the time, one of them syncs.
+                // The next caller gets a failure. If writers lead all the time, one of them syncs.
                 (state, _) = self.step(state, true);
             }
         }
     }
 
-    /// Wakes the threads that a change concerns, without the lock, which they will want.
+    /// Wakes the threads that a change affects. Releases the lock first, because they need it.
     fn wake<'a>(
         &'a self,
         mut state: MutexGuard<'a, State<F>>,

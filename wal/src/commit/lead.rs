@@ -1,4 +1,4 @@
-//! How a thread leads: waits for followers, writes and syncs the group, and accounts for it.
+//! How a thread leads: it waits for followers, writes and syncs the group, and accounts for it.
 
 use std::time::{Duration, Instant};
 use std::{io, mem};
@@ -10,15 +10,16 @@ use super::{GROUP_BYTES, Shared};
 use crate::sync::MutexGuard;
 use crate::{Durability, Error, Result};
 
-/// Larger records take a while to make. A leader that waited for them would have them made while the disk is idle, and the
-/// disk would be busy while nobody makes any: let groups take turns.
+/// Larger records take a while to encode. If a leader waited for them, encoding and disk I/O would alternate
+/// instead of overlapping. So groups of larger records take turns.
 const GATHERED_BYTES_MAX: u64 = 4 << 10;
 
-/// A leader waits no longer for followers, however long a sync takes.
+/// Maximum wait of a leader for followers, however long a sync takes.
 const GATHER_MAX: Duration = Duration::from_micros(200);
 
 impl<F: Framer> Shared<F> {
-    /// Leads: writes what waits, and syncs if asked to. If somebody leads already, waits for the end of that.
+    /// Leads: writes the pending group, and syncs if asked to. If another thread leads, waits until it has
+    /// finished.
     pub(super) fn step<'a>(
         &'a self,
         mut state: MutexGuard<'a, State<F>>,
@@ -46,8 +47,8 @@ impl<F: Framer> Shared<F> {
         (self.wake(state, who), result)
     }
 
-    /// Does `work`. If it panics, the log stops, so that nobody waits for it for ever or uses what it left. `work` has to own
-    /// the guard of the lock, if it takes it.
+    /// Runs `work`. If it panics, the log stops, so that no thread waits forever or uses the state it left.
+    /// If `work` takes the lock, it must own the guard.
     pub(super) fn guarded<R>(&self, work: impl FnOnce() -> R) -> R {
         let abandoned = Abandoned(self);
         let done = work();
@@ -55,9 +56,10 @@ impl<F: Framer> Shared<F> {
         done
     }
 
-    /// Waits a moment for the followers of the last group; whether this thread still leads then. Most come back at once,
-    /// and would otherwise wait for a sync of their own: groups of half the writers would take turns. The last of them
-    /// leads: to wake another one for that would take a while. A thread that was alone waits for nobody.
+    /// Waits a moment for the followers of the last group. Returns whether this thread still leads
+    /// afterwards. Most followers come back at once. Without this wait they would need a sync of their own,
+    /// and two half-size groups would alternate. The last follower leads, because waking another thread takes
+    /// longer. A thread that was alone does not wait.
     fn gather(&self, state: &mut MutexGuard<'_, State<F>>) -> bool {
         let Group { records, bytes, sync } = state.last_group;
         let few_or_large = records < 2 || bytes > records * GATHERED_BYTES_MAX;
@@ -67,8 +69,8 @@ impl<F: Framer> Shared<F> {
         state.wanted_records = state.records + records - 1;
         let this = state.gatherings;
         let deadline = Instant::now() + (sync / 2).min(GATHER_MAX);
-        // Asleep: a thread that yields or spins on a busy machine gets the processor back when others have had their
-        // turns, some milliseconds later; one that sleeps is preferred.
+        // Sleep: on a busy machine, a thread that yields or spins gets the CPU back only after other threads
+        // had their turns, some milliseconds later. A thread that sleeps is preferred.
         while !state.is_gathered()
             && state.framer.waiting() < GROUP_BYTES
             && !self.gathered.wait_until(state, deadline).timed_out()
@@ -82,7 +84,7 @@ impl<F: Framer> Shared<F> {
     }
 }
 
-/// Poisons the log when a thread panics with a half of the format in its hands.
+/// Poisons the log if a thread panics while it holds a half of the format.
 struct Abandoned<'a, F: Framer>(&'a Shared<F>);
 
 impl<F: Framer> Drop for Abandoned<'_, F> {

@@ -1,4 +1,5 @@
-//! What the threads that append share under one lock: the group that forms, and how far the log has come.
+//! The state that appending threads share under one lock: the pending group, and how far the log is written
+//! and durable.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,28 +14,28 @@ use crate::{Error, ErrorKind, Position, Result};
 #[derive(Debug)]
 pub(super) struct State<F: Framer> {
     pub(super) framer: F,
-    /// `None` while a leader has it, and when the log has ended.
+    /// `None` while a leader holds it, and after the log has ended.
     pub(super) writer: Option<F::Writer>,
-    /// Records that wait in the framer.
+    /// Number of pending records in the framer.
     pub(super) records: u64,
-    /// A leader waits until there are so many; the thread that brings the last of them leads in its place.
+    /// The number of records that a leader waits for. The thread that brings the last one leads in its place.
     pub(super) wanted_records: u64,
     /// Counts the ends of such waits.
     pub(super) gatherings: u64,
     pub(super) last_group: Group,
-    /// All up to here is with the operating system.
+    /// Everything up to here is written to the operating system.
     pub(super) written: Position,
-    /// All up to here is on stable storage.
+    /// Everything up to here is on stable storage.
     pub(super) durable: Position,
-    /// The next leader syncs: the interval is over.
+    /// The interval is over, so the next leader must sync.
     pub(super) sync_due: bool,
-    /// Somebody leads, and has the writer or is about to take it.
+    /// A thread leads: it holds the writer or is about to take it.
     pub(super) leading: bool,
-    /// Threads whose records somebody else writes.
+    /// The threads whose records a leader writes.
     pub(super) waiters: Waiters,
-    /// Positions after `.0` up to `.1` were taken back.
+    /// Positions in `(.0, .1]` were taken back.
     failed: Vec<(Position, Position, Error)>,
-    /// The last of them, and why, until some caller got it.
+    /// The last position taken back and the error, until a caller gets it.
     unreported: Option<(Position, Error)>,
     pub(super) poison: Poison,
     pub(super) stage: Stage,
@@ -46,20 +47,20 @@ pub(super) struct State<F: Framer> {
 pub(super) struct Group {
     pub(super) records: u64,
     pub(super) bytes: u64,
-    /// How long its sync took.
+    /// Duration of its sync.
     pub(super) sync: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Open,
-    /// Nothing new is taken, and only the thread that closes leads.
+    /// Nothing new is accepted, and only the closing thread leads.
     Closing,
-    /// The directory may be another log's by now.
+    /// Another log may have the directory by now.
     Ended,
 }
 
-/// A group and the writer, while a leader has them.
+/// A group and the writer, while a leader holds them.
 pub(super) struct Turn<F: Framer> {
     writer: F::Writer,
     group: Option<F::Group>,
@@ -70,7 +71,7 @@ pub(super) struct Turn<F: Framer> {
 }
 
 impl<F: Framer> Turn<F> {
-    /// The leader's part, without the lock.
+    /// The leader's work without the lock.
     pub(super) fn work(&mut self) -> Result<(), Failure> {
         if let Some(group) = &mut self.group {
             self.bytes = self.writer.write(group, self.records)?;
@@ -106,18 +107,18 @@ impl<F: Framer> State<F> {
         if self.stage == stage { Ok(()) } else { Err(Error::new(ErrorKind::Closed).at_path(dir)) }
     }
 
-    /// The log is at this stage and in order.
+    /// Checks that the log is at this stage and intact.
     pub(super) fn check(&self, stage: Stage, dir: &Path) -> Result<()> {
         self.check_stage(stage, dir)?;
         self.poison.check()
     }
 
-    /// Somebody leads, and nobody else is to.
+    /// A thread leads, and no other may.
     pub(super) fn is_led(&self) -> bool {
         self.leading && !self.is_gathered()
     }
 
-    /// All followers are there for whom a leader waits.
+    /// All followers that a leader waits for have arrived.
     pub(super) fn is_gathered(&self) -> bool {
         self.records >= self.wanted_records
     }
@@ -127,8 +128,8 @@ impl<F: Framer> State<F> {
         self.gatherings += 1;
     }
 
-    /// How far records are durable, or written if that is what callers wait for. Of a log that stopped nobody knows what
-    /// the operating system still has.
+    /// Up to where records are durable, or written if callers wait only for that. After a failure, nothing
+    /// written since the last sync counts.
     pub(super) fn done(&self, sync: bool) -> Position {
         if sync || self.poison.is_set() { self.durable } else { self.written }
     }
@@ -141,12 +142,12 @@ impl<F: Framer> State<F> {
         self.framer.tail()
     }
 
-    /// Takes the group that formed, and the writer.
+    /// Takes the pending group and the writer.
     pub(super) fn begin_turn(&mut self, sync: bool) -> Turn<F> {
         let end = self.framer.tail();
         self.waiters.begin(end);
         Turn {
-            writer: self.writer.take().expect("the log has not ended and nobody leads"),
+            writer: self.writer.take().expect("the log has not ended and no thread leads"),
             group: (self.framer.waiting() > 0).then(|| self.framer.take()),
             records: std::mem::take(&mut self.records),
             bytes: 0,
@@ -176,12 +177,12 @@ impl<F: Framer> State<F> {
         Ok(())
     }
 
-    /// Gives both halves to `change`, while nobody leads.
+    /// Passes both halves to `change` while no thread leads.
     pub(super) fn with_halves<R>(
         &mut self,
         change: impl FnOnce(&mut F, &mut F::Writer) -> Result<R, Failure>,
     ) -> Result<R> {
-        let writer = self.writer.as_mut().expect("the log has not ended and nobody leads");
+        let writer = self.writer.as_mut().expect("the log has not ended and no thread leads");
         let done = change(&mut self.framer, writer);
         self.metrics.writer(writer.counts());
         self.stop_if_broken(done)
@@ -197,8 +198,9 @@ impl<F: Framer> State<F> {
         })
     }
 
-    /// Why the record at `at` is not in the log; or else [`ErrorKind::Earlier`] for one before it whose failure no caller got
-    /// yet: the thread that appended that one waits for a later one, or for none.
+    /// Why the record at `at` is not in the log. Otherwise [`ErrorKind::Earlier`], if an earlier record
+    /// failed and no caller got its error yet: the thread that appended it may wait for a later one, or not
+    /// at all.
     pub(super) fn failure_of(&mut self, at: Position) -> Option<Error> {
         let failed = self.failed.iter().rev().find(|(from, to, _)| *from < at && at <= *to);
         let failed = failed.map(|(.., error)| error.clone());
@@ -206,13 +208,13 @@ impl<F: Framer> State<F> {
         failed.or(unreported.map(|(_, error)| Error::new(ErrorKind::Earlier(Arc::new(error)))))
     }
 
-    /// The group that was being written, and what was appended since, is not in the log.
+    /// The group being written, and everything appended since, is not in the log.
     fn take_back(&mut self, error: &Error) {
         let (from, to) = (self.written, self.framer.tail());
         self.records = 0;
         self.unreported = Some((to, error.clone()));
         match self.failed.last_mut() {
-            // Failures in a row are one range, however long the disk stays full.
+            // Consecutive failures form one range, however long the disk stays full.
             Some(last) if last.0 == from => (last.1, last.2) = (to, error.clone()),
             _ => self.failed.push((from, to, error.clone())),
         }

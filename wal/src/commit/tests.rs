@@ -8,7 +8,7 @@ struct Counted {
     waiting: usize,
 }
 
-/// Files that are always in order.
+/// Files that never fail.
 #[derive(Debug, Default)]
 struct Nowhere {
     counts: Counts,
@@ -59,7 +59,7 @@ impl Framer for Counted {
 
 impl Writer<usize> for Nowhere {
     fn write(&mut self, group: &mut usize, _: u64) -> Result<u64, Failure> {
-        assert!(!self.panics, "as it was told");
+        assert!(!self.panics, "the test asked for a panic");
         if self.full {
             let full = Arc::new(std::io::ErrorKind::StorageFull.into());
             return Err(Failure::Passing(Error::new(ErrorKind::Full(full))));
@@ -86,8 +86,8 @@ fn put(log: &GroupCommit<Counted, ()>) {
     let _confirmed = log.append(()).and_then(|at| log.sync(at)).expect("is written");
 }
 
-/// Story: at the end of an interval somebody led nearly always where several threads wrote; the interval then began
-/// anew, and nothing was synced for seconds.
+/// Story: with several writers, a thread was nearly always leading at the end of an interval. The interval then
+/// restarted, and nothing was synced for seconds.
 #[test]
 fn an_interval_that_ends_during_a_write_syncs() {
     let log = log(Durability::Interval(Duration::from_millis(1)));
@@ -95,11 +95,11 @@ fn an_interval_that_ends_during_a_write_syncs() {
     let until = |what: &str, done: &dyn Fn(&State<Counted>) -> bool| {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !done(&shared.state.lock()) {
-            assert!(Instant::now() < deadline, "waited in vain until {what}");
+            assert!(Instant::now() < deadline, "timed out waiting until {what}");
             std::thread::yield_now();
         }
     };
-    // As if a writer led, from before the end of the interval until after it.
+    // As if a writer led across the end of the interval.
     loop {
         put(&log);
         let mut state = shared.state.lock();
@@ -115,7 +115,7 @@ fn an_interval_that_ends_during_a_write_syncs() {
 }
 
 #[test]
-fn who_leads_when_a_sync_is_due_syncs() {
+fn a_leader_syncs_when_the_interval_is_over() {
     let log = log(Durability::Interval(Duration::from_secs(3600)));
     put(&log);
     assert_eq!(log.metrics().syncs, 0);
@@ -126,8 +126,8 @@ fn who_leads_when_a_sync_is_due_syncs() {
     assert_eq!(state.durable, state.written);
 }
 
-/// Story: the thread that cut the log panicked in the write of the last group. Later calls panicked because the writer was
-/// gone, or waited for ever.
+/// Story: a thread panicked while cutting the log, in the write of the last group. Later calls panicked because the
+/// writer was gone, or waited forever.
 #[test]
 fn a_panic_in_a_cut_stops_the_log() {
     let log = log(Durability::Group);
@@ -141,10 +141,10 @@ fn a_panic_in_a_cut_stops_the_log() {
     }
 }
 
-/// Story: the error of a group that a full disk took back reached a writer whose record was not in that group. The engine
-/// dropped the type of a field whose value was in the log, and acknowledged another type that replay then refused.
+/// Story: a full disk took a group back, and its error reached a writer whose record was not in that group. The engine
+/// dropped the type of a field whose value was in the log. Then it acknowledged another type, which replay refused.
 #[test]
-fn a_group_taken_back_fails_its_own_records_only() {
+fn a_lost_group_fails_only_its_own_records() {
     let log = log(Durability::Group);
     let fill = |full| log.shared.state.lock().writer.as_mut().expect("nobody leads").full = full;
     let [first, second] = [log.append(()), log.append(())].map(|at| at.expect("is ordered"));
@@ -152,7 +152,7 @@ fn a_group_taken_back_fails_its_own_records_only() {
     assert!(matches!(log.sync(first).expect_err("no space").kind(), ErrorKind::Full(_)));
     fill(false);
     let third = log.append(()).expect("is ordered");
-    let earlier = log.sync(third).expect_err("nobody waited for the second");
+    let earlier = log.sync(third).expect_err("no thread waited for the second");
     assert!(matches!(earlier.kind(), ErrorKind::Earlier(_)) && earlier.is_full(), "{earlier}");
     assert_eq!(log.sync(third).expect("is in the log").at(), third);
     assert!(matches!(log.sync(second).expect_err("no space").kind(), ErrorKind::Full(_)));

@@ -1,4 +1,4 @@
-//! The active segment: where groups go.
+//! The active segment, to which groups are written.
 
 use std::fmt::Debug;
 use std::io;
@@ -9,23 +9,24 @@ use crate::fs::{Fs, FsFile};
 use crate::kind::Format;
 use crate::{Error, Position, Result};
 
-/// How the file of the active segment is written. Nothing is written beyond its capacity.
+/// How the file of the active segment is written. No write goes beyond its capacity.
 pub trait SegmentFile: Debug + Send + Sized + 'static {
-    /// Where its files live.
+    /// Its file system.
     type Fs: Fs;
-    /// Takes an empty file, or one of an earlier segment: reserves `capacity` if `ahead` is true or it has to, writes
-    /// `head` at its beginning, and makes both durable. The head of an empty file is durable before the file grows: what a
-    /// power cut leaves of a growth may be junk, and without a head junk looks like records.
+    /// Takes an empty file, or one of an earlier segment. Allocates `capacity` if `ahead` is true or the file
+    /// type requires it, writes `head` at the beginning, and makes both durable. In an empty file, `head` is
+    /// durable before the file grows: after a power cut, an extended region can contain junk, and junk
+    /// without a head would look like records.
     fn begin(file: <Self::Fs as Fs>::File, capacity: u32, ahead: bool, head: &[u8]) -> io::Result<Self>;
-    /// Stores a group, or what ends the segment, within the capacity.
+    /// Writes a group, or the end of the segment, within the capacity.
     fn write(&mut self, bytes: &[u8], at: u32) -> io::Result<()>;
-    /// Makes what was written from `from` to `to` durable.
+    /// Makes the bytes from `from` to `to` durable.
     fn sync(&mut self, from: u32, to: u32) -> io::Result<()>;
-    /// Gives unused space back. Not durable by itself.
+    /// Releases unused space. Not durable by itself.
     fn end(self, len: u32) -> io::Result<<Self::Fs as Fs>::File>;
 }
 
-/// Frames on their way to a segment.
+/// Frames to be written to a segment.
 #[derive(Debug)]
 pub(crate) struct SegmentGroup {
     pub(super) bytes: Vec<u8>,
@@ -64,11 +65,11 @@ impl<S: SegmentFile, T: Format> Active<S, T> {
         self.store(&group.bytes, at)
     }
 
-    /// Writes what ends the segment, which is durable.
+    /// Writes the end of the segment, whose records are durable.
     pub(super) fn finish(&mut self) -> Result<()> {
         let last = self.format.end(self.end);
         match self.store(&last, self.end) {
-            // All records are durable already: on a full disk the segment is whole without it.
+            // All records are durable already, so the segment is complete without its end on a full disk.
             Err(error) if !error.is_full() => Err(error),
             _ => Ok(()),
         }
@@ -82,7 +83,7 @@ impl<S: SegmentFile, T: Format> Active<S, T> {
     }
 
     pub(super) fn sync(&mut self) -> Result<()> {
-        // Not even "no space" can be retried here: the kernel may have dropped the pages it could not write.
+        // Not even a full disk can be retried here: the kernel may have dropped the pages it could not write.
         let synced = self.file.sync(self.durable, self.end);
         synced.map_err(|error| {
             Error::broken("sync", error).at_path(&self.path).at_offset(self.durable.into())
@@ -91,7 +92,7 @@ impl<S: SegmentFile, T: Format> Active<S, T> {
         Ok(())
     }
 
-    /// Cuts the file at the end of what was written, durably.
+    /// Cuts the file to its written length, durably.
     pub(super) fn close(self) -> Result<()> {
         let broken = |operation, error| Error::broken(operation, error).at_path(&self.path);
         let file = self.file.end(self.end).map_err(|error| broken("cut", error))?;

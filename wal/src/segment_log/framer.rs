@@ -1,8 +1,8 @@
-//! The half of a segment log that orders frames: where the group that forms will stand.
+//! The ordering half of a segment log: it determines where each frame of the pending group will be.
 //!
-//! A position is `segment << 32 | offset after the frame`. Where a group will stand is known before it is written, because
-//! the one before it has its length by then. When a write fails for want of space the segment ends after its last whole
-//! group; later records go to the next segment, so that no position is drawn twice.
+//! A position is `segment << 32 | offset after the frame`. The place of a group is known before it is
+//! written, because the length of the group before it is known. If a write fails on a full disk, the segment
+//! ends after its last complete group. Later records go to the next segment, so no position is drawn twice.
 
 use std::marker::PhantomData;
 use std::mem;
@@ -14,28 +14,28 @@ use crate::kind::{Format, parts};
 use crate::scan::position;
 use crate::{Error, ErrorKind, Position, Result};
 
-/// In a format with marks, so much of a group has a mark of its own: corruption costs what stands under one mark, not the
-/// whole group.
+/// In a format with marks, each part of a group of about this size gets its own mark. Corruption then costs
+/// one part, not the entire group.
 const MARKED_BYTES: usize = 4 << 10;
 
 #[derive(Debug)]
 pub(crate) struct SegmentFramer<S, T> {
-    /// The group that forms: room for its head, then its frames. Empty if there is none.
+    /// The pending group: space for its head, then its frames. Empty if there is none.
     pending: Vec<u8>,
-    /// Where in `pending` its parts after the first begin, each with room for a mark.
+    /// Offsets in `pending` of the second and later parts. Each begins with space for a mark.
     parts_at: Vec<usize>,
-    /// Where its last part begins.
+    /// Offset of the last part.
     part_at: usize,
-    /// The other buffer.
+    /// The second buffer.
     spare: Vec<u8>,
-    /// Where the pending group ends; its beginning is as far before as it is long.
+    /// Where the pending group ends. It begins its own length before that.
     tail: Position,
-    /// There was no space for the last group: the next segment is begun before any position in it is drawn.
+    /// The last group found the disk full. The next segment is begun before a position in it is drawn.
     full: bool,
     segment_bytes: u32,
-    /// No segment from this number on may be removed.
+    /// Segments from this number on must not be removed.
     pub(super) open_from: u32,
-    /// The number of the record after those that were written.
+    /// The number of the record after the written ones.
     pub(super) next_record: u64,
     format: PhantomData<fn() -> (S, T)>,
 }
@@ -57,18 +57,18 @@ impl<S, T: Format> SegmentFramer<S, T> {
         }
     }
 
-    /// What a frame of so many bytes takes, with a mark if it begins a part.
+    /// Bytes for a frame, plus its mark if it begins a part.
     fn size_of(&self, frame: &[u8]) -> u64 {
         let head = if self.begins_part() { T::GROUP_BYTES } else { 0 };
         u64::from(head) + frame.len() as u64
     }
 
-    /// No record is in the segment of the tail.
+    /// The tail's segment holds no record.
     fn is_empty(&self) -> bool {
         parts(self.tail).1 == T::HEAD_BYTES
     }
 
-    /// Whether a frame fits into the segment of the tail behind other records, with what ends the segment.
+    /// Whether a frame fits in the tail's segment after other records, together with the segment's end.
     fn fits(&self, frame: &[u8]) -> bool {
         let end = u64::from(parts(self.tail).1 + T::END_BYTES) + self.size_of(frame);
         !self.is_empty() && end <= self.segment_bytes.into()
@@ -78,7 +78,7 @@ impl<S, T: Format> SegmentFramer<S, T> {
         self.pending.is_empty() || self.pending.len() - self.part_at >= MARKED_BYTES
     }
 
-    /// Later records go to the next segment. Nothing may be pending.
+    /// Later records go to the next segment. No record may be pending.
     fn advance(&mut self) -> Result<()> {
         let next = parts(self.tail).0.checked_add(1);
         let next = next.ok_or_else(|| Error::new(ErrorKind::NumbersEnd))?;
@@ -96,14 +96,14 @@ impl<S: SegmentFile, T: Format> Framer for SegmentFramer<S, T> {
         if self.fits(frame) || !self.pending.is_empty() {
             return Ok(self.fits(frame));
         }
-        // It begins a segment.
+        // The frame begins a segment.
         if u64::from(T::HEAD_BYTES + T::END_BYTES) + self.size_of(frame) > u32::MAX.into() {
             return Err(Error::too_large("a frame", frame.len() as u64, u32::MAX.into()));
         }
         if !self.is_empty() && parts(self.tail).0 == u32::MAX {
             return Err(Error::new(ErrorKind::NumbersEnd));
         }
-        // Drawn first, positions would be used up by every attempt, and with them the numbers of segments.
+        // Drawing the position first would use up positions, and segment numbers, with every attempt.
         Ok(!self.full)
     }
 
@@ -169,7 +169,7 @@ impl<S: SegmentFile, T: Format> Framer for SegmentFramer<S, T> {
 }
 
 impl<S: SegmentFile, T: Format> SegmentFramer<S, T> {
-    /// Takes over what the writer knows of the active segment.
+    /// Copies the writer's state of the active segment.
     fn follow(&mut self, writer: &SegmentWriter<S, T>) {
         self.next_record = writer.next_record;
         self.open_from = writer.open_from();

@@ -1,7 +1,8 @@
-//! The group commit and its poison under every order of its threads (`loom`), and under many of eight (`shuttle`).
+//! Models of group commit and its poisoning: every order of two or three threads (`loom`), and many orders of
+//! eight (`shuttle`).
 //!
-//! What runs is the code of this module with the locks exchanged; below it is the simulated file system, whose image
-//! after a power cut says what an acknowledgement was worth.
+//! The models run the code of this module with other locks. Below it is the simulated file system, whose
+//! state after a power cut shows whether an acknowledged record was durable.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom"    cargo test --release -p tsmith-wal --lib model
@@ -33,7 +34,7 @@ fn open(fs: &SimFs) -> Arc<Simulated> {
     Arc::new(opened.expect("opens").0)
 }
 
-/// Whether the record survives any power cut now.
+/// Whether the record survives every power cut now.
 fn survives(fs: &SimFs, payload: &[u8]) -> bool {
     (0..8).all(|seed| {
         let mut found = false;
@@ -50,7 +51,7 @@ fn put(log: &Simulated, payload: &[u8]) -> Result<Durable> {
     log.append(Record::write(payload)).and_then(|at| log.sync(at))
 }
 
-/// The number of the first sync of a group: up to there one leader does the same in every order.
+/// The number of the first sync of a group. Up to there a single leader does the same in every order.
 fn first_sync() -> u64 {
     let fs = SimFs::default();
     let log = open(&fs);
@@ -58,7 +59,7 @@ fn first_sync() -> u64 {
     (1..).find(|&at| fs.operation(at) == Some("sync_data")).expect("there is one")
 }
 
-/// Each of the threads puts so many records and checks its receipts.
+/// Each thread appends and syncs `records` records and checks the receipts.
 fn writers(threads: u8, records: u8) {
     let fs = SimFs::default();
     let log = open(&fs);
@@ -80,7 +81,7 @@ fn writers(threads: u8, records: u8) {
     assert_eq!(metrics.group_records.sum, metrics.appends, "every record in one group");
 }
 
-/// The first sync fails: nothing is acknowledged, then or later.
+/// The first sync fails. After that nothing is acknowledged, then or later.
 fn failing_writers(threads: u8, at: u64) {
     let fs = SimFs::default();
     fs.fail_at(at, Fault::Io);
@@ -98,7 +99,8 @@ fn failing_writers(threads: u8, at: u64) {
     handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
 }
 
-/// One thread closes the log while others write: each is refused, or durable, and none waits for ever.
+/// One thread closes the log while others write. Each write is refused or durable, and no thread waits
+/// forever.
 fn writers_and_a_closer(threads: u8) {
     let fs = SimFs::default();
     let log = open(&fs);
@@ -137,7 +139,7 @@ fn three_writers_in_every_order() {
 #[cfg(loom)]
 #[test]
 fn a_failed_sync_in_every_order() {
-    // Outside a model there are no locks of its kind; so the number is found in one.
+    // These locks exist only inside a model, so the number is determined in one.
     let at = Arc::new(std::sync::OnceLock::new());
     let found = Arc::clone(&at);
     loom::model(move || {
@@ -155,7 +157,7 @@ fn a_close_in_every_order() {
     every_order(|| writers_and_a_closer(3));
 }
 
-/// Random orders, and such as PCT makes, with three changes of priority.
+/// Random orders, and orders chosen by PCT with three priority changes.
 #[cfg(shuttle)]
 fn many_orders(check: fn()) {
     const SCHEDULES: usize = 2_500;

@@ -1,8 +1,8 @@
-//! How the front of a log is truncated, and what becomes of its files.
+//! Truncates the front of a log, and recycles or removes its files.
 //!
-//! The file of a dropped segment is renamed, durably, before anything else becomes of it. In a log whose segments are
-//! recycled the new name says with which record the log begins now: see [`native`](crate::native). Until a later segment
-//! says the same, one such file is kept, empty if need be. In other logs the file is removed then.
+//! The file of a dropped segment is first renamed, durably. If the log recycles segments, the new name states
+//! the first retained record: see [`native`](crate::native). One such file, possibly empty, is kept until a
+//! later segment states the same. In other logs the file is then removed.
 
 use std::io;
 use std::marker::PhantomData;
@@ -17,11 +17,11 @@ use crate::scan::{Follows, Scan};
 use crate::sync::Mutex;
 use crate::{Error, Result};
 
-/// So many files are kept for later segments.
+/// Number of files kept for later segments.
 const KEPT_MAX: usize = 4;
 
-/// The directory of a log, and the files in it whose space the next segments take. Shared by the writer and by threads that
-/// truncate.
+/// The directory of a log, and the files that its next segments reuse. Shared by the writer and by truncating
+/// threads.
 #[derive(Debug)]
 pub(super) struct Recycler<F, T> {
     pub(super) fs: F,
@@ -31,7 +31,7 @@ pub(super) struct Recycler<F, T> {
 }
 
 impl<F: Fs, T: Format> Recycler<F, T> {
-    /// Goes on with what the directory has of truncated segments.
+    /// Continues with the recycled files found in the directory.
     pub(super) fn new(fs: F, dir: &Path, recycled: Recycled) -> Self {
         Self { fs, dir: dir.to_path_buf(), recycled: Mutex::new(recycled), format: PhantomData }
     }
@@ -41,7 +41,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         self.dir.join(T::file_name(number))
     }
 
-    /// Creates a file; one that is there already will do.
+    /// Creates a file, or accepts an existing one.
     pub(super) fn create(&self, path: PathBuf) -> Result<PathBuf> {
         match self.fs.create_new(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -65,7 +65,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         Ok(())
     }
 
-    /// Drops a segment, if it is there; records from `next` on follow.
+    /// Drops a segment, if it exists. Records from `next` on follow it.
     fn drop_segment(&self, number: u32, next: u64) -> Result<(), Failure> {
         let (path, name) = (self.path(number), self.dir.join(recycled_name(next, number)));
         let mut recycled = self.recycled.lock();
@@ -73,15 +73,15 @@ impl<F: Fs, T: Format> Recycler<F, T> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             renamed => renamed.at("remove", &path).map_err(Failure::Passing)?,
         }
-        // One by one: were an older segment to come back without a newer one, its values would overwrite theirs. For the same
-        // reason nothing more is removed, nor anything acknowledged, when this fails; and the next opening is to see it.
+        // Rename one by one: if an older segment reappeared without a newer one, its values would overwrite
+        // newer values. For the same reason, if this fails, nothing more is removed or acknowledged, and the
+        // next open must see the file.
         self.sync_dir().inspect_err(|_| drop(self.fs.rename(&name, &path))).map_err(Failure::Broken)?;
         if T::RECYCLED && (next, number) > (recycled.front, recycled.segment) {
             recycled.paths.push(name);
             self.remove_surplus(&mut recycled, KEPT_MAX);
         } else {
-            // It held nothing, or nothing that anybody could read. What cannot be removed is found again when the log is
-            // opened.
+            // It held no readable record. If it cannot be removed, the next open finds it again.
             drop(self.fs.remove(&name));
         }
         recycled.front = recycled.front.max(next);
@@ -89,7 +89,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         Ok(())
     }
 
-    /// The number of the first record of these segments, of which the log's next record is the end.
+    /// The number of the first record in these segments. `next_record` is the log's next record.
     fn first_record(&self, numbers: &[u32], next_record: u64) -> Result<u64> {
         for &number in numbers {
             let path = self.path(number);
@@ -111,11 +111,11 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         Ok(head)
     }
 
-    /// A file for a segment that is to be published, and the first record that was not dropped.
+    /// A file for the next segment, and the first retained record.
     pub(super) fn take(&self) -> Result<(PathBuf, u64)> {
         let mut recycled = self.recycled.lock();
         if recycled.is_name_unsure {
-            // Otherwise it could become two segments with the head of one.
+            // Otherwise two segments with the same head could come from it.
             self.sync_dir()?;
             recycled.is_name_unsure = false;
         }
@@ -126,12 +126,13 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         Ok((path, recycled.front))
     }
 
-    /// A name that was given and taken back is not durably taken back.
+    /// A rename that was undone may not be durably undone.
     pub(super) fn doubt_name(&self) {
         self.recycled.lock().is_name_unsure = true;
     }
 
-    /// A file that could not become a segment: its name may be all that says what was dropped.
+    /// Takes back a file that could not become a segment. Its name may be the only statement of what was
+    /// truncated.
     pub(super) fn give_back(&self, path: PathBuf) {
         if let Ok(file) = self.fs.open(&path) {
             let mut recycled = self.recycled.lock();
@@ -145,7 +146,7 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         }
     }
 
-    /// Gives the space that is kept for later segments back. False if there is none.
+    /// Releases the space kept for later segments. False if there is none.
     pub(super) fn release_space(&self) -> bool {
         let mut recycled = self.recycled.lock();
         if recycled.is_name_unsure {
@@ -157,11 +158,11 @@ impl<F: Fs, T: Format> Recycler<F, T> {
         emptied.is_some_and(|file| file.set_len(0).is_ok()) || released
     }
 
-    /// Keeps so many files: those whose names say most. False if there are no more.
+    /// Keeps this many files, preferring the names that state most. False if no more can be removed.
     fn remove_surplus(&self, recycled: &mut Recycled, keep: usize) -> bool {
         let surplus = recycled.paths.len().saturating_sub(keep);
         for path in recycled.paths.drain(..surplus) {
-            // What cannot be removed is found again when the log is opened.
+            // If it cannot be removed, the next open finds it again.
             drop(self.fs.remove(&path));
         }
         surplus > 0

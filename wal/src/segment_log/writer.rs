@@ -1,4 +1,4 @@
-//! The half of a segment log that writes: the active segment, and how one follows the other.
+//! The writing half of a segment log: the active segment, and how the log rolls to the next.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) struct SegmentWriter<S: SegmentFile, T: Format> {
     segment_bytes: u32,
     preallocate: bool,
     pub(super) active: Option<Active<S, T>>,
-    /// The number of the next segment if none is active; no file is called so, or later.
+    /// The number of the next segment, if none is active. No file has this or a later number.
     next: u32,
     /// The last segment with records.
     held: u32,
@@ -30,7 +30,7 @@ pub(crate) struct SegmentWriter<S: SegmentFile, T: Format> {
 }
 
 impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
-    /// Begins with record `next_record` in segment `next`; `held` is the last one before it with records.
+    /// Starts with record `next_record` in segment `next`. `held` is the last earlier segment with records.
     pub(super) fn new(
         recycler: Arc<Recycler<S::Fs, T>>,
         options: &LogOptions,
@@ -48,12 +48,12 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
         }
     }
 
-    /// No segment from this number on may be removed.
+    /// Segments from this number on must not be removed.
     pub(super) fn open_from(&self) -> u32 {
         self.active.as_ref().map_or(self.next, |active| active.number)
     }
 
-    /// Ends the active segment, if there is one: durable before the next one may be begun.
+    /// Ends the active segment, if there is one. It is durable before the next one may be begun.
     pub(super) fn end(&mut self) -> Result<(), Failure> {
         self.sync()?;
         let Some(mut active) = self.active.take() else { return Ok(()) };
@@ -61,7 +61,8 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
         active.finish().and_then(|()| active.close()).map_err(Failure::Broken)
     }
 
-    /// Begins segment `number` instead of the active one; it is to take a group and the end after it up to `needed`.
+    /// Begins segment `number` in place of the active one. It must have space for a group and the segment end
+    /// up to `needed`.
     pub(super) fn begin(&mut self, number: u32, needed: u32) -> Result<(), Failure> {
         self.end()?;
         self.active = Some(self.try_begin(number, needed).map_err(Failure::of)?);
@@ -82,28 +83,28 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
             if T::RECYCLED {
                 self.recycler.give_back(path);
             } else {
-                // Nothing was acknowledged in it; left behind, it would be an empty segment.
+                // Nothing was acknowledged in it. If it remained, it would be an empty segment.
                 drop(self.recycler.fs.remove(&path));
             }
         })
     }
 
-    /// A file for segment `number`, under its name or, when it is recycled, under another; and the first record that was
-    /// not truncated.
+    /// A file for segment `number`: under its own name, or a recycled file under its recycled name. Also the
+    /// first retained record.
     fn create(&self, number: u32) -> Result<(PathBuf, u64)> {
         if T::RECYCLED {
             return self.recycler.take();
         }
         let path = self.recycler.create(self.recycler.path(number))?;
         if let (true, Some(next)) = (T::GUARDED, number.checked_add(1)) {
-            // The empty next segment, durable before this one has any content: see `segment`.
+            // The empty next segment, durable before this one holds any record: see `segment`.
             self.recycler.create(self.recycler.path(next))?;
         }
         self.recycler.sync_dir()?;
         Ok((path, 0))
     }
 
-    /// Gives a segment that begins in the space of another its name: only now, with a head of its own.
+    /// Renames a recycled file to its segment name. Its own head is durable by now.
     fn publish(&self, path: &Path, number: u32) -> Result<()> {
         if !T::RECYCLED {
             return Ok(());
@@ -112,7 +113,7 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
         let name = self.recycler.path(number);
         fs.rename(path, &name).at("rename", path)?;
         self.recycler.sync_dir().inspect_err(|_| {
-            // Under its name the next attempt to begin the segment would take it for somebody else's.
+            // Otherwise the next attempt would find the name taken and refuse it.
             drop(fs.rename(&name, path));
             self.recycler.doubt_name();
         })
@@ -130,7 +131,8 @@ impl<S: SegmentFile, T: Format> SegmentWriter<S, T> {
         }
     }
 
-    /// After a failed write: the segment ends after its last whole group, durably, or the log is broken.
+    /// After a failed write, ends the segment durably after its last complete group. If that fails too, the
+    /// log is broken.
     fn take_back(&mut self, error: Error) -> Failure {
         let Some(active) = self.active.take().filter(|_| error.is_full()) else {
             return Failure::Broken(error);
