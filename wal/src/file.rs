@@ -3,25 +3,29 @@
 use std::fmt::Debug;
 use std::io;
 
-use crate::fs::{Fs, FsFile, OsFs};
+use crate::fs::{Fs, FsFile};
 use crate::native::Native;
 use crate::segment::Influx;
-use crate::segment_log::{SegmentFile, SegmentLog};
+use crate::segment_log::{SegmentFile, segment_log};
 
-/// A log whose segments InfluxDB 1.x can read. It also reads segments that InfluxDB 1.x wrote; see
-/// [`segment`](crate::segment).
-///
-/// A segment's space is allocated before the segment is used. Then a sync need not commit a new file length,
-/// which would be most of its cost. Unused space is released when the segment ends.
-/// [`LogOptions::preallocate`](crate::LogOptions) turns this off.
-///
-/// [`append_write`](crate::Log::append_write) compresses entries without building them first. For series with
-/// several fields this takes about half as long as running snappy over the entries. The frames are 10 to 50 %
-/// longer.
-pub type FileLog<F = OsFs> = SegmentLog<PlainFile<F>, Influx>;
+segment_log! {
+    /// A log whose segments InfluxDB 1.x can read. It also reads segments that InfluxDB 1.x wrote; see
+    /// [`segment`](crate::segment).
+    ///
+    /// A segment's space is allocated before the segment is used. Then a sync need not commit a new file length,
+    /// which would be most of its cost. Unused space is released when the segment ends.
+    /// [`LogOptions::preallocate`](crate::LogOptions) turns this off.
+    ///
+    /// [`append_write`](crate::Log::append_write) compresses entries without building them first. For series with
+    /// several fields this takes about half as long as running snappy over the entries. The frames are 10 to 50 %
+    /// longer.
+    FileLog: PlainFile, Influx
+}
 
-/// A log in our own segment format; see [`native`](crate::native).
-pub type NativeLog<F = OsFs> = SegmentLog<PlainFile<F>, Native>;
+segment_log! {
+    /// A log in our own segment format; see [`native`](crate::native).
+    NativeLog: PlainFile, Native
+}
 
 /// Ahead of small groups, this many bytes of space are zeroed at once. The first sync of allocated but never
 /// written space costs a commit of the file system's journal. With zeroing, only one group in many pays that
@@ -32,7 +36,7 @@ const SMALL_BYTES: usize = 64 << 10;
 
 /// The active segment.
 #[derive(Debug)]
-pub struct PlainFile<F: Fs> {
+pub(crate) struct PlainFile<F: Fs> {
     file: F::File,
     capacity: u32,
     /// Everything below this offset has been written once, or need not be zeroed.

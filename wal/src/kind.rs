@@ -7,7 +7,7 @@ use crate::entry::Layout;
 use crate::scan::SegmentFormat;
 
 /// Builds the bytes of one segment.
-pub trait Format: SegmentFormat<Name = u32> + Send {
+pub(crate) trait Format: SegmentFormat<Name = u32> + Send {
     /// Preferred layout of writes.
     const LAYOUT: Layout;
     /// Whether InfluxDB 1.x writes such segments.
@@ -46,13 +46,13 @@ pub trait Format: SegmentFormat<Name = u32> + Send {
 
 /// What a segment says about the log before it. Records are numbered from 0, the log's first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Link {
+pub(crate) struct Link {
     /// The number of the segment's first record.
-    pub first: u64,
+    pub(crate) first: u64,
     /// Records below this number had been truncated when the segment was begun.
-    pub front: u64,
+    pub(crate) front: u64,
     /// The number of the last earlier segment with records. 0 if there was none, or if records are numbered.
-    pub before: u32,
+    pub(crate) before: u32,
 }
 
 /// Segment and offset of a position.

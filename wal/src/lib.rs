@@ -100,7 +100,6 @@ pub use options::{Compression, Durability, LogOptions, RecoveryMode, ReplayMode,
 pub use recover::{Gap, GapKind, NotReplayed, Progress, Recovery, Replay, Unverified};
 pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
 pub use replay::{SegmentRecord, replay_only, replay_segment};
-pub use segment_log::SegmentLog;
 // Types in the signatures above, so that a user of this crate needs no other crate.
 pub use tsmith_codecs::{Batch, BatchBuilder, FieldKey, FieldType, Position, RunBuilder, TimeRange, Value};
 

@@ -6,24 +6,26 @@ mod map;
 use std::fmt::Debug;
 use std::io;
 
-use crate::fs::{Fs, FsFile, FsMap, OsFs};
+use crate::fs::{Fs, FsFile, FsMap};
 use crate::segment::Influx;
-use crate::segment_log::{SegmentFile, SegmentLog};
+use crate::segment_log::{SegmentFile, segment_log};
 
 pub(crate) use map::SegmentMap;
 
-/// A log that writes through a memory map; `msync` makes its records durable. Without syncs, a record costs
-/// no system call. With one sync per group, this log is no faster than [`FileLog`](crate::FileLog).
-///
-/// The bytes on disk are the same, so each of the two logs opens what the other wrote. A segment's space is
-/// allocated and synced before it is mapped, so a full disk is an error and not a signal. This requires a
-/// file system that writes in place. On a copy-on-write file system such as btrfs, allocated space can still
-/// run out, and then a store into the map terminates the process.
-pub type MmapLog<F = OsFs> = SegmentLog<MappedFile<F>, Influx>;
+segment_log! {
+    /// A log that writes through a memory map; `msync` makes its records durable. Without syncs, a record costs
+    /// no system call. With one sync per group, this log is no faster than [`FileLog`](crate::FileLog).
+    ///
+    /// The bytes on disk are the same, so each of the two logs opens what the other wrote. A segment's space is
+    /// allocated and synced before it is mapped, so a full disk is an error and not a signal. This requires a
+    /// file system that writes in place. On a copy-on-write file system such as btrfs, allocated space can still
+    /// run out, and then a store into the map terminates the process.
+    MmapLog: MappedFile, Influx
+}
 
 /// The active segment and its map.
 #[derive(Debug)]
-pub struct MappedFile<F: Fs> {
+pub(crate) struct MappedFile<F: Fs> {
     file: F::File,
     map: Box<dyn FsMap>,
 }

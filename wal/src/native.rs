@@ -69,8 +69,6 @@ use crate::entry::Layout;
 use crate::kind::{Format, Link};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
-pub use scan::NativeScan;
-
 /// Bytes of a segment's head.
 pub const HEAD_BYTES: usize = 40;
 /// Bytes of a record's header.
@@ -91,7 +89,7 @@ const _: () = assert!(4 + 4 + 4 + 4 + 1 == RECORD_BYTES);
 
 /// Our own segments.
 #[derive(Debug)]
-pub struct Native {
+pub(crate) struct Native {
     segment: u32,
     signature: u64,
     link: Link,
@@ -105,7 +103,7 @@ impl Native {
 
 /// Encodes records. Holds the compressors' tables.
 #[derive(Default)]
-pub struct NativeEncoder {
+pub(crate) struct NativeEncoder {
     compression: Compression,
     frame: Vec<u8>,
     /// The frame with a compressed body. It is used if it is shorter.

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use crate::{Error, Position, RecordKind};
 
 /// A segment format: file names and reading.
-pub trait SegmentFormat: Debug + Sized + 'static {
+pub(crate) trait SegmentFormat: Debug + Sized + 'static {
     /// A parsed file name.
     type Name: Copy + Debug + Ord + Send + Sync;
     /// What one segment passes on to check the next.
@@ -39,7 +39,7 @@ pub trait SegmentFormat: Debug + Sized + 'static {
 }
 
 /// Reads one segment, record by record.
-pub trait Scan<'s, T: SegmentFormat>: Sized + Clone + Send {
+pub(crate) trait Scan<'s, T: SegmentFormat>: Sized + Clone + Send {
     /// Scans `bytes`, the content of segment `name`. The segment before it passed on `carry`.
     fn new(name: T::Name, bytes: &'s [u8], carry: T::Carry) -> Self;
 
@@ -78,30 +78,30 @@ pub trait Scan<'s, T: SegmentFormat>: Sized + Clone + Send {
 
 /// What a segment says about the log before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Follows {
+pub(crate) struct Follows {
     /// Where the log ended before the segment: the number of its first record, or of the last earlier segment
     /// with records.
-    pub end: u64,
+    pub(crate) end: u64,
     /// Everything below this number was truncated when the segment was begun.
-    pub front: u64,
+    pub(crate) front: u64,
 }
 
 /// A record in a segment, with known bounds. Its content is not checked yet.
 #[derive(Clone, Copy, Debug)]
-pub struct Item {
+pub(crate) struct Item {
     /// Its position in the log.
-    pub at: Position,
+    pub(crate) at: Position,
     /// Offset of its first byte.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Offset after its last byte.
-    pub end: u64,
+    pub(crate) end: u64,
     /// Whether a checksum covers it.
-    pub checked: bool,
+    pub(crate) checked: bool,
 }
 
 /// Why a scan stopped.
 #[derive(Debug)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// The bytes are no valid record.
     Invalid(Invalid),
     /// A record above the limit, or of another program. It is neither torn nor corrupt, and must not be cut
@@ -111,26 +111,26 @@ pub enum Stop {
 
 /// A place where a segment cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Invalid {
+pub(crate) struct Invalid {
     /// The first byte that is not part of a valid record.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// What is wrong there.
-    pub found: &'static str,
+    pub(crate) found: &'static str,
 }
 
 /// What the directory holds after a segment. For a copy outside a log, nothing is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Later {
+pub(crate) struct Later {
     /// A later segment holds anything other than zeros.
-    pub holds: bool,
+    pub(crate) holds: bool,
     /// InfluxDB has opened the directory since our log wrote the segment: the empty next segment is missing
     /// or used, and no later segment is ours.
-    pub taken_over: bool,
+    pub(crate) taken_over: bool,
 }
 
 /// What an invalid place means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The end: space that was allocated but not used.
     End,
     /// An unfinished last write before a crash.

@@ -89,7 +89,6 @@ use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
 pub use crate::encoder::FrameEncoder;
 use crate::scan::parse_number;
-pub use scan::InfluxScan;
 
 /// Bytes of a frame's kind and length.
 pub const FRAME_HEADER_BYTES: usize = 5;
@@ -243,7 +242,7 @@ impl Mark {
 
 /// InfluxDB's segments with our marks.
 #[derive(Debug)]
-pub struct Influx {
+pub(crate) struct Influx {
     segment: u32,
     before: u32,
 }

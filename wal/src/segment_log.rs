@@ -30,7 +30,7 @@ use writer::SegmentWriter;
 
 /// A log in segments of the format `T`, which are written through `S`.
 #[derive(Debug)]
-pub struct SegmentLog<S: SegmentFile, T: Format> {
+pub(crate) struct SegmentLog<S: SegmentFile, T: Format> {
     commit: GroupCommit<SegmentFramer<S, T>, <S::Fs as Fs>::File>,
     recycler: Arc<Recycler<S::Fs, T>>,
     encoders: Encoders<T::Encoder>,
@@ -128,6 +128,93 @@ impl<S: SegmentFile, T: Format> SegmentLog<S, T> {
         Ok(Self { commit, recycler, encoders: Encoders::new(options.compression) })
     }
 }
+
+/// Declares a public log that is a [`SegmentLog`], so that its two type parameters stay internal.
+macro_rules! segment_log {
+    ($(#[$docs:meta])* $Name:ident: $File:ident, $Format:ty) => {
+        $(#[$docs])*
+        #[derive(Debug)]
+        pub struct $Name<F: $crate::fs::Fs = $crate::fs::OsFs>(
+            $crate::segment_log::SegmentLog<$File<F>, $Format>,
+        );
+
+        impl<F: $crate::fs::Fs> $crate::Log for $Name<F> {
+            type Fs = F;
+
+            fn open(
+                fs: F,
+                dir: &std::path::Path,
+                options: $crate::LogOptions,
+                replay: impl FnMut($crate::Position, $crate::Record<'_>) -> $crate::Result<()>,
+            ) -> $crate::Result<(Self, $crate::Recovery)> {
+                let (log, recovery) = $crate::segment_log::SegmentLog::open(fs, dir, options, replay)?;
+                Ok((Self(log), recovery))
+            }
+
+            fn open_replaying(
+                fs: F,
+                dir: &std::path::Path,
+                options: $crate::LogOptions,
+                replay: &mut dyn $crate::Replay,
+            ) -> $crate::Result<(Self, $crate::Recovery)> {
+                let (log, recovery) =
+                    $crate::segment_log::SegmentLog::open_replaying(fs, dir, options, replay)?;
+                Ok((Self(log), recovery))
+            }
+
+            fn read(
+                fs: &F,
+                dir: &std::path::Path,
+                mode: $crate::RecoveryMode,
+                replay: &mut $crate::ReplayFn<'_>,
+            ) -> $crate::Result<$crate::Recovery> {
+                <$crate::segment_log::SegmentLog<$File<F>, $Format> as $crate::Log>::read(fs, dir, mode, replay)
+            }
+
+            fn is_segment(name: &std::ffi::OsStr) -> bool {
+                <$crate::segment_log::SegmentLog<$File<F>, $Format> as $crate::Log>::is_segment(name)
+            }
+
+            fn is_influx() -> bool {
+                <$crate::segment_log::SegmentLog<$File<F>, $Format> as $crate::Log>::is_influx()
+            }
+
+            fn layout(&self) -> $crate::entry::Layout {
+                self.0.layout()
+            }
+
+            fn append(&self, record: $crate::Record<'_>) -> $crate::Result<$crate::Position> {
+                self.0.append(record)
+            }
+
+            fn append_write(&self, batch: &$crate::Batch<'_>) -> $crate::Result<$crate::Position> {
+                self.0.append_write(batch)
+            }
+
+            fn sync(&self, at: $crate::Position) -> $crate::Result<$crate::Durable> {
+                self.0.sync(at)
+            }
+
+            fn cut(&self) -> $crate::Result<$crate::Position> {
+                self.0.cut()
+            }
+
+            fn truncate_front(&self, before: $crate::Position) -> $crate::Result<()> {
+                self.0.truncate_front(before)
+            }
+
+            fn close(&self) -> $crate::Result<()> {
+                self.0.close()
+            }
+
+            fn metrics(&self) -> $crate::Metrics {
+                self.0.metrics()
+            }
+        }
+    };
+}
+
+pub(crate) use segment_log;
 
 #[cfg(all(test, any(loom, shuttle)))]
 mod model;

@@ -358,7 +358,7 @@ mod tests {
         let mut dies = (&bytes[..9000]).chain(Dies);
         let error = snapshotter.save_snap_db(7, &mut dies).expect_err("the sender died");
         assert!(
-            matches!(error.kind(), crate::ErrorKind::Io { source, .. } if source.to_string() == "the sender died"),
+            matches!(error.kind(), ErrorKind::Io { source, .. } if source.to_string() == "the sender died"),
             "{error}"
         );
         assert_eq!(names(&fs), [""; 0]);

@@ -78,7 +78,7 @@ impl SegmentFormat for Native {
 
 /// Reads the records of one segment.
 #[derive(Clone, Debug)]
-pub struct NativeScan<'s> {
+pub(crate) struct NativeScan<'s> {
     segment: u32,
     bytes: &'s [u8],
     /// The signature in the head, which can be corrupt. A record that matches its checksum with this

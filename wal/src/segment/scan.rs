@@ -61,7 +61,7 @@ impl SegmentFormat for Influx {
 
 /// Reads the frames of one segment.
 #[derive(Clone, Debug)]
-pub struct InfluxScan<'a> {
+pub(crate) struct InfluxScan<'a> {
     segment: u32,
     bytes: &'a [u8],
     at: usize,

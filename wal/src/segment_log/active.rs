@@ -10,7 +10,7 @@ use crate::kind::Format;
 use crate::{Error, Position, Result};
 
 /// How the file of the active segment is written. No write goes beyond its capacity.
-pub trait SegmentFile: Debug + Send + Sized + 'static {
+pub(crate) trait SegmentFile: Debug + Send + Sized + 'static {
     /// Its file system.
     type Fs: Fs;
     /// Takes an empty file, or one of an earlier segment. Allocates `capacity` if `ahead` is true or the file
