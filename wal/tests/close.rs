@@ -1,4 +1,4 @@
-//! Closing a log while others use it, and segments that are somebody else's.
+//! Closing a log while other threads use it, and segment names taken by other programs.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -59,15 +59,17 @@ fn an_append_beside_close_is_in_the_log_or_refused() {
 
 /// A segment that appears under the next number while the log is open is not overwritten, nor removed.
 #[test]
-fn a_segment_that_holds_something_is_not_begun() {
+fn a_taken_segment_name_is_refused() {
     let (sim, dir) = (SimFs::default(), Path::new("/wal"));
     let (log, ..) = open_keeping::<FileLog<SimFs>>(sim.clone(), dir, LogOptions::default()).expect("opens");
     let path = dir.join("_00001.wal");
     sim.create_new(&path).and_then(|file| file.write_all_at(b"theirs", 0)).expect("writes");
     let at = log.append(Record::write(b"ours")).expect("appends");
     let error = log.sync(at).expect_err("the place is taken");
-    assert!(matches!(error.kind(), ErrorKind::Poisoned(_)), "{error}");
-    assert!(error.to_string().contains("_00001.wal: begin: the file holds something already"), "{error}");
+    let ErrorKind::Poisoned(cause) = error.kind() else { panic!("{error}") };
+    assert_eq!(cause.path(), Some(&*path));
+    let is_taken = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AlreadyExists;
+    assert!(matches!(cause.kind(), ErrorKind::Io { source, .. } if is_taken(source)), "{error}");
     drop(log);
     assert_eq!(sim.read(&path).expect("reads"), b"theirs");
 }

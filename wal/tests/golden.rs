@@ -1,6 +1,7 @@
-//! Segments that InfluxDB 1.6.7 wrote, read and written again byte for byte; damaged ones, and what becomes of them.
+//! Segments of InfluxDB 1.6.7, read and rewritten byte for byte, and corrupt variants of them.
 //!
-//! The vectors are those of the directory `TSMITH_VECTORS_TSM1`, or the copy beside this file.
+//! The vectors come from the directory `TSMITH_VECTORS_TSM1`, or else from the copy beside this file. Names, offsets and
+//! counts come from that directory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +11,7 @@ use serde_json::Value as Json;
 use tsmith_codecs::{Column, FieldType, Value};
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::{Fs, FsFile, OsFs};
-use tsmith_wal::segment::{FrameEncoder, InfluxEncoder, file_name};
+use tsmith_wal::segment::{FrameEncoder, InfluxEncoder, file_name, parse_name};
 use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::open_keeping;
 use tsmith_wal::{
@@ -28,6 +29,24 @@ fn vectors() -> PathBuf {
 fn wal(name: &str) -> Vec<u8> {
     let path = vectors().join("wal").join(name);
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The names of the files in a directory of segments, sorted.
+fn names(dir: &str) -> Vec<String> {
+    let path = vectors().join("wal").join(dir);
+    let entries = fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name().into_string();
+    let mut names: Vec<_> = entries.map(|entry| name(entry).expect("UTF-8")).collect();
+    names.sort();
+    assert!(!names.is_empty(), "{dir} has segments");
+    names
+}
+
+/// The segments of a directory, on a simulated disk.
+fn shard_of(dir: &str) -> SimFs {
+    let segments: Vec<_> =
+        names(dir).into_iter().map(|name| (name.clone(), wal(&format!("{dir}/{name}")))).collect();
+    shard(&segments)
 }
 
 fn expected(name: &str) -> Vec<Json> {
@@ -135,21 +154,24 @@ fn compare_entry(record: Record<'_>, frame: &Json) {
 }
 
 #[test]
-fn every_frame_is_read_as_the_original_reads_it_and_written_as_it_wrote_it() {
-    for number in 1..=3 {
-        let name = format!("normal/_{number:05}.wal");
-        let lines = expected(&format!("normal-_{number:05}.wal"));
-        assert_eq!(compare(&name, &lines), lines[0]["size"].as_u64().expect("a size"));
+fn frames_are_read_and_written_like_the_original() {
+    for name in names("normal") {
+        let lines = expected(&format!("normal-{name}"));
+        assert_eq!(compare(&format!("normal/{name}"), &lines), lines[0]["size"].as_u64().expect("a size"));
     }
 }
 
 #[test]
-fn damaged_segments_are_read_as_far_as_the_original_reads_them() {
-    for (name, ..) in TORN {
-        let lines = expected(&format!("torn-{name}_00002.wal"));
-        let valid = lines.last().and_then(|line| line["valid_bytes"].as_u64()).expect("a length");
-        assert_eq!(compare(&format!("torn/{name}_00002.wal"), &lines), valid, "{name}");
+fn corrupt_segments_are_read_like_the_original() {
+    for name in names("torn") {
+        let lines = expected(&format!("torn-{name}"));
+        assert_eq!(compare(&format!("torn/{name}"), &lines), valid_bytes(&lines), "{name}");
     }
+}
+
+/// The length that the original's reader accepts.
+fn valid_bytes(lines: &[Json]) -> u64 {
+    lines.last().and_then(|line| line["valid_bytes"].as_u64()).expect("a length")
 }
 
 /// What a cache holds after loading: columns by key.
@@ -186,7 +208,7 @@ impl Loaded {
 }
 
 /// A directory with these segments, on a simulated disk.
-fn shard(segments: &[(&str, Vec<u8>)]) -> SimFs {
+fn shard(segments: &[(String, Vec<u8>)]) -> SimFs {
     let sim = SimFs::default();
     sim.create_dir_all(Path::new(DIR)).expect("creates");
     for (name, bytes) in segments {
@@ -238,79 +260,89 @@ fn compare_loaded(loaded: &Loaded, lines: &[Json], len_of: impl Fn(&str) -> u64)
 }
 
 #[test]
-fn intact_segments_load_as_the_original_loads_them() {
-    let names = ["_00001.wal", "_00002.wal", "_00003.wal"];
-    let sim = shard(&names.map(|name| (name, wal(&format!("normal/{name}")))));
+fn intact_segments_load_like_the_original() {
+    let sim = shard_of("normal");
     let (loaded, recovery) = load(&sim, RecoveryMode::Strict).expect("opens");
     assert!(recovery.gaps.is_empty());
     compare_loaded(&loaded, &expected("normal-loaded"), |name| len_of(&sim, name));
 }
 
-/// What `Strict` does: gives the length of the intact part, and whether that is an ordinary end, a torn tail or damage.
+/// What `Strict` does: the length of the intact part, and whether an end, a torn tail or corruption follows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Strict {
-    Whole,
+    Intact,
     Torn(u64),
-    Damaged(u64),
-    /// The log is in order, and its reader cannot take a record.
+    Corrupt(u64),
+    /// The log is valid, but its reader refuses a record.
     Refused(u64),
 }
 
-/// Segments of InfluxDB have no marks. So a bad frame is damage when a valid one follows.
-const TORN: [(&str, Strict); 14] = [
-    ("bad-snappy-length-mid", Strict::Damaged(865)),
-    ("bad-value-type", Strict::Torn(1059)),
-    ("count-too-big", Strict::Torn(1059)),
-    ("count-zero", Strict::Torn(1059)),
-    ("cut-after-header", Strict::Torn(981)),
-    ("cut-in-header", Strict::Torn(981)),
-    ("cut-in-payload", Strict::Torn(981)),
-    ("empty", Strict::Whole),
-    ("empty-write", Strict::Whole),
-    ("garbage-tail", Strict::Torn(1059)),
-    ("short-delete-range", Strict::Torn(1059)),
-    ("type-conflict", Strict::Refused(1059)),
-    ("unknown-type-mid", Strict::Damaged(865)),
-    ("zero-tail", Strict::Whole),
-];
+impl Strict {
+    /// What is expected of a segment. InfluxDB's segments have no marks, so a bad frame is corrupt if another follows.
+    fn expected(bytes: &[u8], lines: &[Json]) -> Self {
+        let has_no_field = |key: &Json| key["key"].as_str().is_some_and(|key| !key.contains("#!~#"));
+        let refused =
+            |line: &&Json| line["keys"].as_array().is_some_and(|keys| keys.iter().any(has_no_field));
+        if let Some(line) = lines.iter().find(refused) {
+            return Self::Refused(line["offset"].as_u64().expect("an offset"));
+        }
+        let valid = valid_bytes(lines);
+        let rest = &bytes[valid as usize..];
+        if rest.iter().all(|&byte| byte == 0) {
+            return Self::Intact;
+        }
+        let header: Option<[u8; 4]> = rest.get(1..5).and_then(|len| len.try_into().ok());
+        let next = header.and_then(|len| rest.get(5 + u32::from_be_bytes(len) as usize..));
+        if next.is_some_and(|next| next.len() > 5) { Self::Corrupt(valid) } else { Self::Torn(valid) }
+    }
+}
+
+/// The corrupt variants of a segment: the file name of each, the segment's own name, and the bytes.
+fn torn() -> impl Iterator<Item = (String, String, Vec<u8>)> {
+    names("torn").into_iter().map(|name| {
+        let segment = name[name.rfind('_').expect("a number")..].to_owned();
+        let bytes = wal(&format!("torn/{name}"));
+        (name, segment, bytes)
+    })
+}
 
 #[test]
-fn strict_cuts_torn_tails_and_refuses_damage() {
-    for (name, expected) in TORN {
-        let sim = shard(&[("_00002.wal", wal(&format!("torn/{name}_00002.wal")))]);
+fn strict_cuts_torn_tails_and_refuses_corruption() {
+    for (name, segment, bytes) in torn() {
+        let sim = shard(&[(segment.clone(), bytes.clone())]);
         let before = sim.snapshot();
         let found = match load(&sim, RecoveryMode::Strict) {
             Ok((_, recovery)) => match &recovery.gaps[..] {
-                [] => Strict::Whole,
+                [] => Strict::Intact,
                 [torn] => {
-                    assert_eq!(len_of(&sim, "_00002.wal"), torn.offset, "{name}");
+                    assert_eq!(len_of(&sim, &segment), torn.offset, "{name}");
                     Strict::Torn(torn.offset)
                 }
                 more => panic!("{name}: torn more than once: {more:?}"),
             },
             Err(error) => {
-                let name = Path::new(DIR).join("_00002.wal");
-                assert_eq!(error.path(), Some(&*name));
-                assert_eq!(sim.snapshot().get(&name), before.get(&name), "nothing was changed");
+                let path = Path::new(DIR).join(&segment);
+                assert_eq!(error.path(), Some(&*path));
+                assert_eq!(sim.snapshot().get(&path), before.get(&path), "nothing was changed");
                 let offset = error.offset().expect("an offset");
-                let damaged = matches!(error.kind(), ErrorKind::CorruptSegment { .. });
-                if damaged { Strict::Damaged(offset) } else { Strict::Refused(offset) }
+                let corrupt = matches!(error.kind(), ErrorKind::CorruptSegment { .. });
+                if corrupt { Strict::Corrupt(offset) } else { Strict::Refused(offset) }
             }
         };
-        assert_eq!(found, expected, "{name}");
+        assert_eq!(found, Strict::expected(&bytes, &expected(&format!("torn-{name}"))), "{name}");
     }
 }
 
 #[test]
-fn what_influxdb_would_keep_is_replayed() {
-    for (name, _) in TORN {
-        let sim = shard(&[("_00002.wal", wal(&format!("torn/{name}_00002.wal")))]);
-        let lines = expected(&format!("torn-{name}_00002.wal-loaded"));
+fn replay_keeps_what_influxdb_keeps() {
+    for (name, segment, bytes) in torn() {
+        let sim = shard(&[(segment.clone(), bytes)]);
+        let lines = expected(&format!("torn-{name}-loaded"));
         match as_influxdb(&sim) {
             Ok((loaded, ends, _)) => {
-                compare_loaded(&loaded, &lines, |_| ends.get("_00002.wal").copied().unwrap_or(0));
+                compare_loaded(&loaded, &lines, |_| ends.get(&segment).copied().unwrap_or(0));
             }
-            // The original refuses at the second `k`, for its type; we at the first, which has no field.
+            // The original refuses the second `k` because of its type. We refuse the first, which has no field.
             Err(error) => {
                 assert!(lines.iter().any(|line| line.get("load_error").is_some()), "{name}: {error}");
             }
@@ -320,42 +352,49 @@ fn what_influxdb_would_keep_is_replayed() {
 
 #[test]
 fn a_torn_segment_before_a_good_one_is_corrupt() {
-    let names = ["_00001.wal", "_00002.wal"];
-    let sim = shard(&names.map(|name| (name, wal(&format!("torn-then-good/{name}")))));
-    let error = load(&sim, RecoveryMode::Strict).expect_err("damaged");
+    let sim = shard_of("torn-then-good");
+    let lines = expected("torn-then-good-loaded");
+    let cut = |line: &&Json| line["size_after"].as_u64() < line["size_before"].as_u64();
+    let torn = lines.iter().find(cut).expect("a segment that the original cuts");
+    let path = Path::new(DIR).join(torn["segment"].as_str().expect("a name"));
+    let error = load(&sim, RecoveryMode::Strict).expect_err("corrupt");
     assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}");
-    assert_eq!((error.path(), error.offset()), (Some(Path::new("/shard/_00001.wal")), Some(2596)));
+    assert_eq!((error.path(), error.offset()), (Some(&*path), torn["size_after"].as_u64()));
     let (loaded, ends, gaps) = as_influxdb(&sim).expect("reads");
     assert_eq!(gaps, 1);
-    compare_loaded(&loaded, &expected("torn-then-good-loaded"), |name| ends[name]);
+    compare_loaded(&loaded, &lines, |name| ends[name]);
 }
 
-/// Story: the original cut a torn tail after it had opened the segment for appending at the old end; the next
-/// acknowledged write stands behind zeros, and the original's next start drops it without a word.
+/// Story: the original cut a torn tail after it had opened the segment for appending at the old end. The next
+/// acknowledged write followed a run of zeros, and the original's next start silently dropped it.
 #[test]
-fn a_hole_before_an_acknowledged_write_is_not_taken_for_a_torn_tail() {
-    let sim = shard(&[("_00001.wal", wal("hole-after-recovery/_00001.wal"))]);
-    let error = load(&sim, RecoveryMode::Strict).expect_err("a write stands behind the hole");
+fn a_hole_before_a_write_is_corruption() {
+    let sim = shard_of("hole-after-recovery");
+    let original = &expected("hole-after-recovery")[0];
+    let error = load(&sim, RecoveryMode::Strict).expect_err("a write follows the hole");
     assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}");
-    assert_eq!(error.offset(), Some(40));
+    assert_eq!(error.offset(), original["real_loader_truncates_to"].as_u64());
     let (loaded, _, gaps) = as_influxdb(&sim).expect("reads");
     assert_eq!(gaps, 1);
-    assert_eq!(loaded.0.into_keys().collect::<Vec<_>>(), [b"m,k=a#!~#v"]);
+    let keys: Vec<_> = loaded.0.into_keys().map(|key| String::from_utf8(key).expect("UTF-8")).collect();
+    assert_eq!(Json::from(keys), original["real_loader_keys"]);
 }
 
-/// Ours after theirs: a directory that InfluxDB wrote, continued by us, holds both.
+/// A directory that InfluxDB wrote and our log continues holds the records of both.
 #[test]
-fn a_log_of_the_original_is_continued_in_a_new_segment() {
-    let names = ["_00001.wal", "_00002.wal", "_00003.wal"];
-    let sim = shard(&names.map(|name| (name, wal(&format!("normal/{name}")))));
+fn a_log_of_influxdb_continues_in_a_new_segment() {
+    let (names, sim) = (names("normal"), shard_of("normal"));
     let open = || open_keeping::<FileLog<SimFs>>(sim.clone(), Path::new(DIR), LogOptions::default());
     let (log, theirs, _) = open().expect("opens");
     let payload = theirs[0].2.clone();
     let at = log.append(Record::write(&payload)).expect("appends");
     let _ = log.sync(at).expect("syncs");
-    assert_eq!(at.0 >> 32, 3, "the empty segment is used");
+    let last = names.last().expect("a segment");
+    let number = u64::from(parse_name(last.as_ref()).expect("a segment's name"));
+    let is_empty = wal(&format!("normal/{last}")).is_empty();
+    assert_eq!(at.0 >> 32, number + u64::from(!is_empty), "an empty last segment is used");
     log.close().expect("closes");
-    for name in &names[..2] {
+    for name in &names[..names.len() - usize::from(is_empty)] {
         assert_eq!(len_of(&sim, name), wal(&format!("normal/{name}")).len() as u64);
     }
     let (_, both, _) = open().expect("opens");

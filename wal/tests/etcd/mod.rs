@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// The vectors, where `TSMITH_VECTORS_ETCD` says, or from the copy in the repository.
+/// The vectors in the directory `TSMITH_VECTORS_ETCD`, or else in the copy in the repository.
 pub(crate) struct Vectors {
     root: PathBuf,
     _unpacked: Option<TempDir>,
@@ -34,6 +34,15 @@ impl Vectors {
             dirs.map(|dir| dir.expect("an entry").path()).filter(|at| at.is_dir()).collect();
         dirs.sort();
         dirs
+    }
+
+    /// The plans of operations, whose resulting files are listed beside each.
+    pub(crate) fn plans(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.root.join("plans")).expect("plans");
+        let mut plans: Vec<_> = files.map(|file| file.expect("an entry").path()).collect();
+        plans.retain(|path| path.extension() == Some("jsonl".as_ref()));
+        plans.sort();
+        plans
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
