@@ -1,7 +1,7 @@
-//! Payloads: columns to entries and back, in the layout of InfluxDB 1.x and packed.
+//! Payloads of records: encodes and decodes columns, in InfluxDB 1.x's layout and in a packed one.
 //!
-//! [`Log::layout`](crate::Log::layout) says in which layout a log encodes writes. [`decode`] reads both, which differ in their first
-//! byte. Deletions have one layout.
+//! [`Log::layout`](crate::Log::layout) names the layout in which a log encodes writes. [`decode`] reads both,
+//! which differ in their first byte. Deletions have only one layout.
 //!
 //! ```text
 //! write         { type <1B> │ key len <2B, BE> │ key │ count <4B, BE> │ count x (time <8B, BE> │ value) }*
@@ -10,8 +10,9 @@
 //! delete range  min <8B, BE> │ max <8B, BE> │ { key len <4B, BE> │ key }*
 //! ```
 //!
-//! A key is the composite of series and field. If a key occurs twice in one write the later column replaces the earlier one,
-//! so the encoder never writes a key twice. [`columns`] describes the packed layout.
+//! A key is the composite of series and field. If a key occurs twice in one write, readers replace the
+//! earlier column by the later one. So the encoder never writes a key twice. [`columns`] describes the packed
+//! layout.
 
 pub mod columns;
 mod decode;
@@ -30,7 +31,7 @@ pub use encode::{encode_delete, encode_delete_range, encode_write};
 /// How a write is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// InfluxDB's: each key with all its points, times and values side by side.
+    /// InfluxDB's layout: each key with all its points, times and values interleaved.
     Influx,
     /// Packed columns: [`columns`].
     Columns,
@@ -40,7 +41,7 @@ impl Layout {
     /// Appends the payload of `batch` to `out`.
     ///
     /// # Errors
-    /// A key or the batch is larger than the layout can say; `out` is as before.
+    /// A key or the batch is larger than the layout can represent. `out` is unchanged then.
     pub fn encode_write(self, batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::Influx => encode_write(batch, out),
@@ -53,13 +54,13 @@ impl Layout {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "lives on the stack of one replayed record")]
 pub enum Entry<'a> {
-    /// These values were written.
+    /// Writes these values.
     Write(Batch<'a>),
-    /// These keys were deleted whole.
+    /// Deletes all points of these keys.
     Delete(Vec<FieldKey<'a>>),
-    /// The points of these keys within the range were deleted.
+    /// Deletes the points of these keys within the range.
     DeleteRange {
-        /// Both ends belong to it.
+        /// The range, including both ends.
         range: TimeRange,
         /// The keys.
         keys: Vec<FieldKey<'a>>,
@@ -67,7 +68,7 @@ pub enum Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Its size in memory, roughly: values, or keys.
+    /// Approximate size: the number of values, or of keys.
     pub(crate) fn value_count(&self) -> usize {
         match self {
             Self::Write(batch) => batch.value_count(),
@@ -76,23 +77,25 @@ impl Entry<'_> {
     }
 }
 
-/// Reads a payload. Whatever the bytes, it allocates no more than a small multiple of their length; of packed columns
-/// [`columns::VALUES_PER_BYTE_MAX`] values for each byte, and [`columns::VALUES_MAX`] in all.
+/// Decodes a payload. For any bytes, it allocates at most a small multiple of their length. For packed
+/// columns, the limits are [`columns::VALUES_PER_BYTE_MAX`] values per byte and [`columns::VALUES_MAX`] in
+/// total.
 ///
 /// # Errors
-/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) with the byte of the payload.
+/// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) with the offset in the payload.
 pub fn decode(kind: RecordKind, payload: &[u8]) -> Result<Entry<'_>> {
     decode::entry(kind, payload, Batch::default())
 }
 
-/// Decodes payloads into the buffers of earlier batches: new buffers for every batch cost more than its values.
+/// Decodes payloads into reused buffers. Allocating buffers for every batch costs more than decoding its
+/// values.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     buffers: Vec<Batch<'static>>,
 }
 
 impl Decoder {
-    /// More are not kept, nor those of longer payloads or of more values.
+    /// Buffers beyond these limits are not kept.
     const BUFFERS_MAX: usize = 64;
     const PAYLOAD_BYTES_MAX: usize = 4 << 20;
     const VALUES_MAX: usize = 1 << 16;
@@ -102,7 +105,7 @@ impl Decoder {
         decode::entry(kind, payload, self.buffers.pop().unwrap_or_default())
     }
 
-    /// Keeps the buffers of an entry, whose payload had this length.
+    /// Keeps the buffers of an entry whose payload had this length.
     pub(crate) fn recycle(&mut self, entry: Entry<'_>, payload_bytes: usize) {
         if let Entry::Write(batch) = entry
             && self.buffers.len() < Self::BUFFERS_MAX
@@ -114,12 +117,12 @@ impl Decoder {
     }
 }
 
-/// Whether lengths, counts and types of a payload fit together, as InfluxDB's loader checks them.
+/// Whether lengths, counts and types of a payload are consistent, as InfluxDB's loader checks them.
 pub(crate) fn is_well_formed(kind: RecordKind, payload: &[u8]) -> bool {
     decode::is_well_formed(kind, payload)
 }
 
-/// InfluxDB's byte for a type in its log.
+/// InfluxDB's byte for a type.
 fn type_byte(field_type: FieldType) -> u8 {
     match field_type {
         FieldType::Float => 1,
@@ -130,12 +133,12 @@ fn type_byte(field_type: FieldType) -> u8 {
     }
 }
 
-/// The type of this byte.
+/// The type with this byte.
 fn field_type(byte: u8) -> Option<FieldType> {
     FieldType::ALL.into_iter().find(|field_type| type_byte(*field_type) == byte)
 }
 
-/// How many bytes these begin with alike.
+/// The length of the common prefix.
 fn common_len(a: &[u8], b: &[u8]) -> usize {
     let (words, others) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
     let mut same = 0;

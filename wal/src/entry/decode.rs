@@ -1,4 +1,5 @@
-//! Payloads to columns. Bytes come from disk: every length and count is compared with the bytes left before it is used.
+//! Decodes payloads to columns. The bytes come from disk, so every length and count is checked against the
+//! remaining bytes before it is used.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
@@ -10,7 +11,8 @@ use tsmith_codecs::{Batch, BatchSeries, FieldKey, FieldType, KEY_SEPARATOR, RunB
 use super::{Entry, columns, field_type};
 use crate::{Error, RecordKind, Result};
 
-/// A cursor that knows how far it is. Errors are made when needed only: making and dropping one costs more than a read.
+/// A cursor with its offset. It creates errors only when needed: creating and dropping one costs more than a
+/// read.
 #[derive(Clone)]
 struct Bytes<'a> {
     rest: &'a [u8],
@@ -42,7 +44,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// A column of a write, its points still as bytes.
+/// A column of a write whose points are still encoded.
 struct RawColumn<'a> {
     key_at: usize,
     key: &'a [u8],
@@ -51,9 +53,9 @@ struct RawColumn<'a> {
 }
 
 enum Points<'a> {
-    /// All of one width: time, then value.
+    /// Points of fixed width: time, then value.
     Fixed(&'a [u8]),
-    /// Strings: time, length, bytes. The lengths were checked.
+    /// Strings: time, length, bytes. The lengths are already checked.
     Strings(Bytes<'a>, usize),
 }
 
@@ -120,7 +122,7 @@ pub(super) fn is_well_formed(kind: RecordKind, payload: &[u8]) -> bool {
             }
         },
         RecordKind::Delete => deleted_keys(payload).is_ok(),
-        // Without a key it would be a mark, and those are recognized before.
+        // A deletion without keys would be a mark, and marks are recognized before.
         RecordKind::DeleteRange => {
             delete_range(&mut bytes).is_ok() && !bytes.rest.is_empty() && {
                 while let Ok(Some(_)) = range_key(&mut bytes) {}
@@ -132,8 +134,8 @@ pub(super) fn is_well_formed(kind: RecordKind, payload: &[u8]) -> bool {
 
 fn write<'a>(mut bytes: Bytes<'a>, spare: Batch<'_>) -> Result<Batch<'a>> {
     let mut runs = RunBuilder::reusing(spare);
-    // The beginning of the composite keys of the present series' fields. Neighbours mostly belong to one, and
-    // comparing is cheaper than looking for the separator.
+    // The key prefix of the current series' fields. Consecutive fields usually belong to one series, and
+    // comparing the prefix is cheaper than searching for the separator.
     let mut series: Option<&[u8]> = None;
     while let Some(column) = column(&mut bytes)? {
         let field = series.and_then(|prefix| column.key.strip_prefix(prefix));
@@ -166,7 +168,7 @@ fn last_columns<'a>(batch: &Batch<'_>) -> Batch<'a> {
     runs.finish()
 }
 
-/// Whether a key has two columns. By sorting: unlike a table, that cannot be made slow by chosen keys.
+/// Whether a key has two columns. Sorting is used, because chosen keys could make a hash table slow.
 fn repeats_a_key(batch: &Batch<'_>) -> bool {
     let twice = |pair: &[_]| matches!(pair, [a, b] if a == b);
     let mut hashes: Vec<u64> = batch.series().map(BatchSeries::hash).collect();
@@ -175,7 +177,7 @@ fn repeats_a_key(batch: &Batch<'_>) -> bool {
     if hashes.windows(2).all(|pair| matches!(pair, [a, b] if a != b)) {
         let mut before = None;
         return batch.series().any(|series| {
-            // Mostly it has the fields of the one before, and those were looked at.
+            // A series usually has the same fields as the one before, which were already checked.
             if before.replace(series).is_some_and(|before| have_same_fields(before, series)) {
                 return false;
             }

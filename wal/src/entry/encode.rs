@@ -1,4 +1,4 @@
-//! Columns to payloads. This runs for every value on its way in, so it has no branch for a value.
+//! Encodes columns as payloads. This runs for every written value, so it has no branch per value.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,9 @@ const COLUMN_BYTES: usize = 1 + 2 + 4;
 /// Appends the payload of `batch` to `out`.
 ///
 /// # Errors
-/// A key is longer than InfluxDB's format can say, or the payload longer than a log takes; `out` is as before.
+///
+/// A key is longer than InfluxDB's format can represent, or the payload exceeds the log's limit. `out` is
+/// unchanged then.
 pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
     out.reserve(payload_len(batch)?);
     if batch.has_unique_keys() {
@@ -31,7 +33,7 @@ pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// The length of the payload of `batch`, if it has one. It is shorter if keys occur twice.
+/// The length of the payload of `batch`, if it is valid. The actual payload is shorter if keys occur twice.
 pub(super) fn payload_len(batch: &Batch<'_>) -> Result<usize> {
     let mut len = 0;
     for series in batch.series() {
@@ -47,25 +49,27 @@ pub(super) fn payload_len(batch: &Batch<'_>) -> Result<usize> {
             len += COLUMN_BYTES + key + points;
         }
     }
-    // Every field repeats the key of its series: one line of some MB may say many GB.
+    // Every field repeats its series key, so a line of some MB can need many GB.
     if len > ENTRY_BYTES_MAX {
         return Err(Error::too_large("a record", len as u64, ENTRY_BYTES_MAX as u64));
     }
     Ok(len)
 }
 
-/// Appends the payload that deletes `keys` whole. InfluxDB 1.x reads it, and writes [ranges](encode_delete_range) only.
+/// Appends the payload that deletes all points of `keys`. InfluxDB 1.x can read it, but writes only
+/// [ranges](encode_delete_range).
 ///
 /// # Errors
-/// There is no key, or one is longer than InfluxDB's format can say or has the newline in it that stands between keys; `out`
-/// is as before.
+///
+/// There is no key, or a key is longer than InfluxDB's format can represent, or a key contains a newline,
+/// which separates keys. `out` is unchanged then.
 pub fn encode_delete(keys: &[FieldKey<'_>], out: &mut Vec<u8>) -> Result<()> {
     keys.iter().try_for_each(|&key| check_key(key))?;
     let has_newline = |key: &FieldKey<'_>| key.series.contains(&b'\n') || key.field.contains(&b'\n');
     if keys.is_empty() || keys.iter().any(has_newline) {
         return Err(Error::corrupt(
             0,
-            "at least one key, and no newline in any; a range of all times has room for it",
+            "at least one key, and no newline in any; delete a range of all times instead",
         ));
     }
     for (number, key) in keys.iter().enumerate() {
@@ -80,7 +84,7 @@ pub fn encode_delete(keys: &[FieldKey<'_>], out: &mut Vec<u8>) -> Result<()> {
 /// Appends the payload that deletes the points of `keys` within `range`.
 ///
 /// # Errors
-/// A key is longer than InfluxDB's format can say; `out` is as before.
+/// A key is longer than InfluxDB's format can represent. `out` is unchanged then.
 pub fn encode_delete_range(range: TimeRange, keys: &[FieldKey<'_>], out: &mut Vec<u8>) -> Result<()> {
     keys.iter().try_for_each(|&key| check_key(key))?;
     out.reserve(16 + keys.iter().map(|key| 4 + key.composite_len()).sum::<usize>());
@@ -93,7 +97,7 @@ pub fn encode_delete_range(range: TimeRange, keys: &[FieldKey<'_>], out: &mut Ve
     Ok(())
 }
 
-/// Joins the columns of a key that occurs twice: a reader would keep only the last.
+/// Joins the columns of a key that occurs twice, because a reader would keep only the last.
 fn encode_merged(batch: &Batch<'_>, out: &mut Vec<u8>) {
     let mut columns: Vec<(FieldKey<'_>, Column)> = Vec::new();
     let mut places = HashMap::new();
@@ -102,7 +106,7 @@ fn encode_merged(batch: &Batch<'_>, out: &mut Vec<u8>) {
         match columns.get_mut(place) {
             None => columns.push((key, data.to_column())),
             Some((_, column)) => {
-                // Of two types the later one counts, as for the reader of a log that holds both.
+                // If the types differ, the later one counts, as for a reader of a log with both.
                 if column.extend(data).is_err() {
                     *column = data.to_column();
                 }
@@ -146,7 +150,7 @@ fn encode_column(key: FieldKey<'_>, column: ColumnRef<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Times and strings.
+/// Appends times and strings.
 pub(super) fn strings(times: &[i64], values: StringsRef<'_>, out: &mut Vec<u8>) {
     for (time, value) in times.iter().zip(values.iter()) {
         let mut head = [0; 12];
@@ -157,7 +161,7 @@ pub(super) fn strings(times: &[i64], values: StringsRef<'_>, out: &mut Vec<u8>) 
     }
 }
 
-/// Times and values of eight bytes. The vector grows once for all of them.
+/// Appends times and values of eight bytes. The vector grows only once.
 fn words<T: Copy>(times: &[i64], values: &[T], bits: impl Fn(T) -> u64, out: &mut Vec<u8>) {
     let point = |time: i64, value: T| -> [u8; 16] {
         (u128::from(time.cast_unsigned()) << 64 | u128::from(bits(value))).to_be_bytes()

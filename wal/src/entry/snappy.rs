@@ -1,7 +1,7 @@
-//! Compresses the write of a batch with Snappy, without making its payload first.
+//! Compresses the write of a batch with Snappy without building its payload.
 //!
-//! Most of a payload is keys: the key of a series stands there once for each of its fields. A compressor of bytes has to
-//! look at all of them. This one knows what repeats, and writes a copy element for it.
+//! Most of a payload is keys: it repeats the series key for each field. A general compressor must examine all
+//! these bytes. This encoder knows what repeats, and emits a copy element for it.
 //!
 //! ```text
 //! type, length │ series, #!~#        │ field, count, first time │ value   │ time             │ value ...
@@ -9,7 +9,7 @@
 //!              │ before              │ series before            │         │ beside it        │
 //! ```
 //!
-//! The result is ordinary Snappy of the bytes that [`encode_write`](super::encode_write) makes.
+//! The result is valid Snappy for the bytes that [`encode_write`](super::encode_write) produces.
 
 mod ends;
 mod points;
@@ -29,7 +29,7 @@ const TYPE_BYTES: usize = 3;
 /// Count of a column.
 const COUNT_BYTES: usize = 4;
 const TIME_BYTES: usize = 8;
-/// Columns of strings that are longer together are left to a compressor that looks into them.
+/// Longer string columns are passed to a general compressor.
 const TEXT_MIN: usize = 512;
 
 /// Compresses one batch after the other.
@@ -39,7 +39,7 @@ pub(crate) struct SnappyWrites {
     text: Text,
 }
 
-/// A column that is written, and where.
+/// A written column and its place.
 struct Column<'b> {
     key_at: usize,
     points_at: usize,
@@ -52,22 +52,23 @@ struct Column<'b> {
     first_word: Option<u64>,
 }
 
-/// What a column may be like.
+/// What a column can resemble.
 #[derive(Clone, Copy)]
 struct Before<'c, 'b> {
-    /// The column before it, of the same series.
+    /// The column before it in the same series.
     neighbour: Option<&'c Column<'b>>,
-    /// The series before, and its last column.
+    /// The series before, with its last column.
     series: Option<(&'b [u8], &'c Column<'b>)>,
     /// The same field of the series before.
     sibling: Option<&'c Column<'b>>,
 }
 
 impl SnappyWrites {
-    /// Puts the write of `batch`, in which no key is twice, into `out` from its byte `from` on; where it ends. `out`
-    /// grows as needed, and what it holds beyond means nothing.
+    /// Appends the write of `batch`, whose keys are unique, to `out` from byte `from` on, and returns its
+    /// end. Grows `out` as needed. Bytes of `out` beyond the end are undefined.
     ///
     /// # Errors
+    ///
     /// As [`encode_write`](super::encode_write).
     pub(crate) fn encode(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>, from: usize) -> Result<usize> {
         debug_assert!(batch.has_unique_keys(), "a reader would keep only the last of them");
@@ -83,7 +84,7 @@ impl SnappyWrites {
             let key_copies = before.first().and_then(|_| CopiesOf::new(key.len() + KEY_SEPARATOR.len()));
             columns.reserve(fields.len());
             for field in fields {
-                // The field at the same place of the series before is likely the same.
+                // The field at the same index of the series before is usually the same.
                 let sibling =
                     before.get(columns.len()).filter(|other: &&Column<'_>| other.name == field.field());
                 if let (Some(key_copies), Some(neighbour), Some(sibling)) =
@@ -102,13 +103,13 @@ impl SnappyWrites {
             }
             key_before = key;
         }
-        // The length stands in front already: another one would make the record unreadable.
-        assert_eq!(stream.at(), len, "all of the payload went in");
+        // The length is already written in front. A wrong one would make the record unreadable.
+        assert_eq!(stream.at(), len, "the entire payload was compressed");
         Ok(stream.finish())
     }
 
-    /// A number by itself, where the series before has one in the same field at the same time: most of what hosts send. All
-    /// but the number was there before. `None` if this is something else.
+    /// Encodes a single number if the series before has one in the same field at the same time, which is the
+    /// usual case. Only the number itself is new. `None` in all other cases.
     #[inline]
     fn lone<'b>(
         &mut self,
@@ -208,7 +209,8 @@ fn type_and_len(field_type: FieldType, key_len: usize) -> [u8; TYPE_BYTES] {
     [type_byte(field_type), high, low]
 }
 
-/// What is left of the name, the count, and the first time if it can be copied along; whether it was, as 0 or 1.
+/// Writes the rest of the name, the count, and the first time if it can be copied along. Returns 1 if it was,
+/// otherwise 0.
 fn name_and_count(
     stream: &mut Stream<'_>,
     name: &[u8],
@@ -232,7 +234,7 @@ fn name_and_count(
     0
 }
 
-/// The key of a series, tag by tag beside that of `other`.
+/// Writes a series key tag by tag, comparing with that of `other`.
 fn series_key(stream: &mut Stream<'_>, key: &[u8], other: Option<(&[u8], usize)>) {
     let (mut key, (mut other, other_at)) = (key, other.unwrap_or_default());
     let other_end = other_at + other.len();
@@ -242,7 +244,7 @@ fn series_key(stream: &mut Stream<'_>, key: &[u8], other: Option<(&[u8], usize)>
         if same < FAR_COPY_MIN || !stream.copy(other_end - other.len(), same) {
             stream.literal(copy);
         }
-        // They part inside a tag: on to the next one of both.
+        // They differ inside a tag: continue with the next tag of both.
         other = &other[same..];
         other = &other[to_comma(other)..];
         let (differs, rest) = rest.split_at(to_comma(rest));
@@ -255,7 +257,8 @@ fn series_key(stream: &mut Stream<'_>, key: &[u8], other: Option<(&[u8], usize)>
     stream.literal(key);
 }
 
-/// How many bytes are before the first comma, or all. Mostly few: a call of something faster would take longer.
+/// The number of bytes before the first comma, or all. Usually few, so calling a faster search would take
+/// longer.
 fn to_comma(key: &[u8]) -> usize {
     key.iter().take_while(|&&byte| byte != b',').count()
 }

@@ -1,4 +1,4 @@
-//! Runs of 64-bit numbers, packed: what all columns come down to.
+//! Packs runs of 64-bit numbers. All columns are encoded with it.
 //!
 //! ```text
 //! block   ┌────────────┬───────────────┬─────────────────────────┬──────────────────────────┐
@@ -7,9 +7,9 @@
 //! code      the width, 0 to 64; plus 128 when the differences were packed; none in a block of one number, which is its base
 //! ```
 //!
-//! `base` is the least number, or with differences the first one, whose place is then empty; `step` is the least
-//! difference. What is packed is the excess over them, so a run of equal numbers, or of equal differences, takes no bits
-//! at all. Varints are zigzag LEB128. Sums wrap.
+//! `base` is the smallest number, or with differences the first number, which is then not packed. `step` is
+//! the smallest difference. The packed numbers are the excess over `base` or `step`, so a run of equal
+//! numbers or equal differences needs no bits. Varints are zigzag LEB128. Sums wrap.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
@@ -74,7 +74,7 @@ pub(super) fn put_block(block: &[i64], out: &mut Vec<u8>) {
     let width_of = |min: i64, max: i64| u64::BITS - max.wrapping_sub(min).cast_unsigned().leading_zeros();
     let width = width_of(min, max);
     let step_width = width_of(step_min, step_max);
-    // The step takes a few bytes of its own.
+    // The step itself takes a few bytes.
     if (step_width as usize + 1) * block.len() + 24 < width as usize * block.len() {
         out.push(DELTA | step_width as u8);
         put_varint(zigzag(first), out);
@@ -87,12 +87,12 @@ pub(super) fn put_block(block: &[i64], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the excess of the numbers over `base`, `width` bits each.
+/// Appends the excess of each number over `base` in `width` bits.
 fn pack(numbers: &[i64], base: i64, width: u32, out: &mut Vec<u8>) {
     if width == 0 {
         return;
     }
-    // Eight numbers are `width` whole bytes, so only the end needs a part of one.
+    // Eight numbers fill `width` complete bytes, so only the end needs a partial byte.
     let (mut bits, mut held): (u128, u32) = (0, 0);
     out.reserve(numbers.len() * width as usize / 8 + 8);
     for &number in numbers {
@@ -108,7 +108,7 @@ fn pack(numbers: &[i64], base: i64, width: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(left.get(..held.div_ceil(8) as usize).unwrap_or_default());
 }
 
-/// Takes the blocks of `count` numbers and appends them to `out`; `None` when they are not there.
+/// Takes the blocks of `count` numbers and appends the numbers to `out`. `None` if bytes are missing.
 pub(super) fn take(bytes: &mut &[u8], count: usize, out: &mut Vec<i64>) -> Option<()> {
     let mut left = count;
     while left > 0 {

@@ -1,4 +1,4 @@
-//! Packed columns to a batch.
+//! Decodes packed columns to a batch.
 
 use tsmith_codecs::{Batch, FieldType, KEY_BYTES_MAX, Kept, RunBuilder, StringColumn, Values};
 
@@ -41,21 +41,21 @@ fn length(bytes: &mut &[u8], expected: &'static str) -> Read<usize> {
     words::take_varint(bytes).and_then(|number| usize::try_from(number).ok()).ok_or(expected)
 }
 
-/// One field's values of a run.
+/// The values of one field in a run.
 struct Lane {
     field: Kept,
     values: Values,
-    /// How many of them were given out.
+    /// How many values were already used.
     given: usize,
-    /// Likewise of the times, where each column has its own.
+    /// Likewise for the times, if each column has its own.
     times: usize,
 }
 
-/// Reads one run, and gives how many of the `left` values it leaves.
+/// Reads one run. Returns how many of the `left` values remain.
 fn run(bytes: &mut &[u8], left: usize, tokens: &mut TokenReader, runs: &mut RunBuilder<'_>) -> Read<usize> {
     let series = length(bytes, "the number of series")?;
     let fields = length(bytes, "the number of fields")?;
-    // Every series takes a byte, and every column a value.
+    // Every series takes at least one byte, and every column at least one value.
     let columns = series.checked_mul(fields).filter(|columns| *columns > 0 && *columns <= left);
     let columns = columns.filter(|_| series <= bytes.len() && fields <= bytes.len());
     let columns = columns.ok_or("no more columns than values")?;
@@ -139,7 +139,7 @@ fn take_key(bytes: &mut &[u8], tokens: &mut TokenReader, keys: &mut Texts) -> Re
         }
         keys.bytes.extend_from_slice(tokens.take(bytes).ok_or("a token")?);
         if keys.bytes.len() - from > KEY_BYTES_MAX {
-            return Err("a key that is not longer than keys are");
+            return Err("a key within the length limit");
         }
     }
     keys.end();

@@ -1,25 +1,25 @@
-//! Floats as multiples of a power of ten, where they are.
+//! Encodes floats as multiples of a power of ten where possible.
 
 use crate::entry::words::{self, BLOCK};
 
-/// All of them are exact as floats, so that the division is the correctly rounded one.
+/// All powers are exact as floats, so the division is correctly rounded.
 const POWERS: [f64; 19] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18];
-/// Higher powers are read, and not looked for.
+/// Higher powers are decoded but not tried.
 const TRIED: usize = 11;
 /// The block holds the bits of the floats.
 const BITS: u8 = 255;
-/// Added to the power: exceptions follow.
+/// Added to the power if exceptions follow.
 const MISSES: u8 = 32;
-/// Added to a float of less than half of it, it leaves the nearest integer in the low bits.
+/// Adding this to a float below half of it leaves the nearest integer in the low bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
 const ROUNDED_MAX: f64 = 2_251_799_813_685_248.0;
-/// Floats of a block by which the power is chosen.
+/// Number of floats sampled to choose the power.
 const SAMPLES: usize = 16;
-/// A block with more exceptions, in eighths of it, is better off with its bits.
+/// A block with more exceptions (in eighths) stores bits instead.
 const EXCEPTIONS_MAX: usize = 2;
 
-/// The multiple of `1 / power` that `value` is.
+/// The integer `n` with `value == n / power`, if there is one.
 fn multiple(value: f64, power: f64) -> Option<i64> {
     let shifted = value * power + ROUND;
     let rounded = shifted - ROUND;
@@ -27,13 +27,13 @@ fn multiple(value: f64, power: f64) -> Option<i64> {
     exact.then(|| (shifted.to_bits().cast_signed()).wrapping_sub(ROUND.to_bits().cast_signed()))
 }
 
-/// The least power that suits a sample of the block.
+/// The smallest power that fits a sample of the block.
 fn power_for(block: &[f64]) -> Option<usize> {
     let samples = || block.iter().step_by(block.len().div_ceil(SAMPLES));
     let wanted = samples().count() - samples().count() / 8;
     (0..TRIED).find(|&at| {
         let Some(&power) = POWERS.get(at) else { return false };
-        // Given up at the first misfits: most powers do not suit at all.
+        // Stop at the first misfits: most powers do not fit at all.
         let mut misses = samples().count() - wanted;
         samples().all(|&value| {
             multiple(value, power).is_some() || {
@@ -45,7 +45,7 @@ fn power_for(block: &[f64]) -> Option<usize> {
     })
 }
 
-/// Appends the blocks of `values`. `numbers` is scratch, empty before and after.
+/// Appends the blocks of `values`. `numbers` is a buffer that is empty before and after.
 pub(super) fn put(values: &[f64], numbers: &mut Vec<i64>, out: &mut Vec<u8>) {
     for block in values.chunks(BLOCK) {
         numbers.clear();
@@ -56,7 +56,7 @@ pub(super) fn put(values: &[f64], numbers: &mut Vec<i64>, out: &mut Vec<u8>) {
             out.push(BITS);
             numbers.clear();
             if let [value] = block {
-                // As a number it would take a byte or two more.
+                // A number would take a byte or two more.
                 out.extend_from_slice(&value.to_le_bytes());
                 continue;
             }
@@ -67,7 +67,7 @@ pub(super) fn put(values: &[f64], numbers: &mut Vec<i64>, out: &mut Vec<u8>) {
     }
 }
 
-/// False when there are too many exceptions.
+/// False if there are too many exceptions.
 fn put_multiples(block: &[f64], at: usize, numbers: &mut Vec<i64>, out: &mut Vec<u8>) -> bool {
     let Some(&power) = POWERS.get(at) else { return false };
     let mut misses = 0;
@@ -83,7 +83,7 @@ fn put_multiples(block: &[f64], at: usize, numbers: &mut Vec<i64>, out: &mut Vec
         out.push(at as u8);
     } else {
         out.extend_from_slice(&[at as u8 | MISSES, misses as u8]);
-        // In the block an exception repeats what stands before it, which costs least.
+        // In the block, an exception repeats the number before it, which costs least.
         let mut before = numbers.iter().copied().find(|&number| number != i64::MIN).unwrap_or(0);
         for (place, (number, value)) in numbers.iter_mut().zip(block).enumerate() {
             if *number == i64::MIN {
@@ -97,7 +97,7 @@ fn put_multiples(block: &[f64], at: usize, numbers: &mut Vec<i64>, out: &mut Vec
     true
 }
 
-/// Takes the blocks of `count` floats and appends them to `out`; `None` when they are not there.
+/// Takes the blocks of `count` floats and appends them to `out`. `None` if bytes are missing.
 pub(super) fn take(bytes: &mut &[u8], count: usize, out: &mut Vec<f64>) -> Option<()> {
     let mut left = count;
     let mut numbers = Vec::with_capacity(BLOCK.min(count));

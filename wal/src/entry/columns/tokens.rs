@@ -1,28 +1,30 @@
-//! Texts that repeat, whole or at their beginning: written once, then by their place or without what they share.
+//! Encodes repeated texts: a repeated text is written as its index, a text with a repeated prefix without
+//! that prefix.
 
 use std::ops::Range;
 
 use super::TEXT_MAX;
 use crate::entry::{common_len, words};
 
-/// A shorter beginning is not worth the byte that says how long it is.
+/// A shorter prefix is not worth the byte for its length.
 const SHARED_MIN: usize = 2;
 
-/// Looks a text up where its hash points, and nowhere else: no chosen texts make that slow, they only repeat then.
+/// Looks up a text only in the slot of its hash, so that chosen texts cannot make it slow; they are only
+/// repeated.
 pub(super) struct TokenWriter<'a> {
-    /// Place of the last token of each hash, plus one.
+    /// Index of the last token in each slot, plus one.
     slots: Vec<u32>,
     written: Vec<&'a [u8]>,
-    /// The last one that was spelled out.
+    /// The last token written in full.
     last: &'a [u8],
-    /// Bytes of all that was put, as often as it was.
+    /// Total bytes of all tokens, including repeated ones.
     text: usize,
 }
 
 impl<'a> TokenWriter<'a> {
-    /// For so many series.
+    /// A writer for this many series.
     pub(super) fn new(series: usize) -> Self {
-        // A lone series repeats nothing worth a table.
+        // A single series repeats too little to need a table.
         let slots = if series < 2 { 0 } else { (series * 4).next_power_of_two().clamp(64, 1 << 14) };
         Self { slots: vec![0; slots], written: Vec::new(), last: &[], text: 0 }
     }
@@ -50,13 +52,13 @@ impl<'a> TokenWriter<'a> {
         }
     }
 
-    /// How long all tokens are together, those that were put again too.
+    /// Total bytes of all tokens, including repeated ones.
     pub(super) fn text(&self) -> usize {
         self.text
     }
 }
 
-/// Eight bytes at a time, each mixed in by a multiplication whose high half comes down.
+/// Hashes eight bytes at a time with a multiplication, folding down its high half.
 fn hash(token: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |state: u64, word: u64| {
@@ -69,7 +71,7 @@ fn hash(token: &[u8]) -> u64 {
     mix(state, last)
 }
 
-/// Texts, end to end.
+/// A list of texts in one buffer.
 #[derive(Default)]
 pub(super) struct Texts {
     pub(super) bytes: Vec<u8>,
@@ -77,7 +79,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// Ends the text that was appended to `bytes`.
+    /// Ends the text appended to `bytes`.
     pub(super) fn end(&mut self) {
         self.ends.push(self.bytes.len());
     }
@@ -94,16 +96,16 @@ impl Texts {
 
 /// Reads what a [`TokenWriter`] wrote.
 pub(super) struct TokenReader {
-    /// What was spelled out.
+    /// The tokens written in full.
     spelled: Texts,
-    /// How much more may be read.
+    /// How many more bytes may be read.
     left: usize,
 }
 
 impl TokenReader {
-    /// For a payload of so many bytes.
+    /// A reader for a payload of this size.
     pub(super) fn new(bytes: usize) -> Self {
-        // What a point of its own needs, at once.
+        // Reserves once what a single point needs.
         let (text, ends) = (Vec::with_capacity(bytes.min(512)), Vec::with_capacity(bytes.min(32)));
         Self { spelled: Texts { bytes: text, ends }, left: TEXT_MAX }
     }
@@ -116,7 +118,7 @@ impl TokenReader {
         Some(token)
     }
 
-    /// Reads one that is spelled out, and gives its place.
+    /// Reads a token written in full and returns its index.
     fn spell(&mut self, bytes: &mut &[u8], code: u64) -> Option<usize> {
         let place = self.spelled.ends.len();
         if code & 2 != 0 {

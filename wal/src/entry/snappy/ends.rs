@@ -1,14 +1,15 @@
-//! Numbers that end alike: those with few decimals have few ends.
+//! Finds numbers with equal low bytes: numbers with few decimals have few different endings.
 
-/// As many bytes are the end of a number of eight. What is before them says its size, and is another each time.
+/// This many bytes count as the end of an eight-byte number. The bytes before them depend on its magnitude.
 pub(super) const END_BYTES: usize = 6;
 const SLOTS: usize = 1 << 10;
 
-/// Where ends stand that were seen, one for each place of a small table.
+/// The places of the endings seen, in a small table with one slot per hash.
 #[derive(Debug)]
 pub(super) struct Ends {
     slots: Box<[(u64, u32); SLOTS]>,
-    /// Positions are counted over all payloads, so that nothing has to be cleared. This one begins here.
+    /// Positions increase across payloads, so that the table need not be cleared. The current payload starts
+    /// here.
     base: u32,
     next: u32,
 }
@@ -20,7 +21,7 @@ impl Default for Ends {
 }
 
 impl Ends {
-    /// Forgets what was before: a payload of `len` bytes, less than 4 GiB, begins.
+    /// Begins a payload of `len` bytes, less than 4 GiB. Earlier places no longer count.
     pub(super) fn begin(&mut self, len: usize) {
         if self.next.checked_add(len as u32).is_none() {
             *self = Self::default();
@@ -29,7 +30,7 @@ impl Ends {
         self.next += len as u32;
     }
 
-    /// Where the end of `number` stands already; this one goes to `at`.
+    /// The place of an equal ending, if there is one. The ending of `number` is at `at`.
     #[inline]
     pub(super) fn find(&mut self, number: u64, at: usize) -> Option<usize> {
         let end = number << (64 - 8 * END_BYTES);

@@ -1,4 +1,4 @@
-//! Times and values of a column.
+//! Encodes the times and values of a column.
 
 use tsmith_codecs::{ColumnRef, StringsRef, ValuesRef};
 
@@ -7,13 +7,13 @@ use super::stream::{COPY_MIN, FAR_COPY_MIN, Stream};
 use super::{Column, TIME_BYTES};
 use crate::entry::encode;
 
-/// Times of a column, and where they may be already.
+/// The times of a column, and where copies of them may be.
 pub(super) struct Times<'b> {
     own: &'b [i64],
     width: usize,
-    /// The first so many are.
+    /// The number of times already written.
     known: usize,
-    /// Those of another column: the first is at `beside_at`, each `beside_width` after the one before.
+    /// The times of another column: the first is at `beside_at`, the others at distances of `beside_width`.
     beside: &'b [i64],
     beside_at: usize,
     beside_width: usize,
@@ -30,7 +30,7 @@ impl<'b> Times<'b> {
         Self { own, width, known, beside, beside_at, beside_width }
     }
 
-    /// The time of a point: as the one beside it, or beginning as the one before.
+    /// Writes the time of a point, copied from the other column or sharing a prefix with the time before.
     #[inline]
     pub(super) fn put(&self, stream: &mut Stream<'_>, point: usize) {
         if point < self.known {
@@ -51,7 +51,7 @@ impl<'b> Times<'b> {
     }
 }
 
-/// Bytes of a point; `None` where they differ.
+/// Bytes of a point. `None` if they differ.
 fn point_bytes(data: ColumnRef<'_>) -> Option<usize> {
     match data.values() {
         ValuesRef::Float(_) | ValuesRef::Integer(_) | ValuesRef::Unsigned(_) => Some(16),
@@ -71,7 +71,7 @@ pub(super) fn first_word(data: ColumnRef<'_>) -> Option<u64> {
 
 /// Values of eight bytes.
 pub(super) struct Words<'e> {
-    /// What the next one may begin like, and how far that is before it.
+    /// A value with which the next one may share a prefix, and its distance.
     pub(super) likely: Option<(u64, usize)>,
     pub(super) ends: &'e mut Ends,
 }
@@ -103,7 +103,8 @@ impl Words<'_> {
     }
 }
 
-/// How many bytes of a word are copied from the other, `distance` before it, that begins like it.
+/// Copies the bytes of a word that it shares with `other`, which is `distance` before it. Returns their
+/// number.
 #[inline]
 fn like(stream: &mut Stream<'_>, word: u64, other: u64, distance: usize) -> usize {
     let same = ((word ^ other).leading_zeros() / 8) as usize;
@@ -112,7 +113,7 @@ fn like(stream: &mut Stream<'_>, word: u64, other: u64, distance: usize) -> usiz
     if enough && stream.copy(from, same) { same } else { 0 }
 }
 
-/// Strings in which more may repeat than can be told from outside.
+/// Strings. Only a general compressor can find repetitions in them.
 #[derive(Debug)]
 pub(super) struct Text {
     snappy: snap::raw::Encoder,
@@ -143,7 +144,7 @@ impl Text {
         }
         let packed = self.snappy.compress(plain, &mut self.packed);
         let packed = &self.packed[..packed.expect("`max_compress_len` is enough")];
-        // Behind the length, which has seven bits a byte.
+        // After the length, a varint.
         let head = packed.iter().take_while(|&&byte| byte >= 0x80).count() + 1;
         stream.elements(&packed[head..], plain.len());
     }

@@ -1,34 +1,35 @@
-//! Snappy, element by element.
+//! Writes Snappy element by element.
 //!
 //! Source: `format_description.txt` of google/snappy: literals, and copies with one and two bytes of offset.
 
-/// Copies reach no further back.
+/// Largest distance of a copy.
 const OFFSET_MAX: usize = 65_535;
-/// A copy is never shorter: it would take as much room as it saves.
+/// Shorter copies would save nothing.
 pub(super) const COPY_MIN: usize = 4;
-/// As [`COPY_MIN`], wherever the copy is from.
+/// Like [`COPY_MIN`], for any distance.
 pub(super) const FAR_COPY_MIN: usize = 6;
-/// A copy of one byte of offset is shorter than this, and reaches back less than [`NEAR`].
+/// A copy with a one-byte offset is shorter than this, and its distance is below [`NEAR`].
 const SHORT: usize = 12;
 const NEAR: u32 = 2048;
 /// Longest copy.
 pub(super) const COPY_MAX: usize = 64;
-/// Longest literal with a head of one byte.
+/// Longest literal with a one-byte header.
 const LITERAL_MAX: usize = 60;
 
-/// The copies that a length takes, from wherever: made once for all the columns that begin with one key.
+/// The copy elements for one length, with any distance. Computed once for all columns that begin with the
+/// same key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CopiesOf {
     len: usize,
-    /// Elements, three bytes each, without their offsets.
+    /// Elements of three bytes each, without offsets.
     elements: u128,
-    /// Ones where the offsets belong.
+    /// Ones at the places of the offsets.
     offsets: u128,
     bytes: usize,
 }
 
 impl CopiesOf {
-    /// `None` where one store could not take them.
+    /// `None` if the elements do not fit in one store.
     pub(super) fn new(len: usize) -> Option<Self> {
         const AT_ONCE: usize = size_of::<u128>() / 3;
         if len > AT_ONCE * COPY_MAX {
@@ -51,12 +52,12 @@ impl CopiesOf {
     }
 }
 
-/// A copy of so many bytes, with two bytes of offset.
+/// A copy element with a two-byte offset.
 fn copy_element(len: usize, offset: u32) -> u32 {
     offset << 8 | (len as u32 - 1) << 2 | 2
 }
 
-/// A copy of what one takes, and how long it is itself.
+/// A copy that fits in one element, and the length of that element.
 #[inline]
 fn last_copy(len: usize, distance: u32) -> (u32, usize) {
     if (COPY_MIN..SHORT).contains(&len) && distance < NEAR {
@@ -67,21 +68,22 @@ fn last_copy(len: usize, distance: u32) -> (u32, usize) {
     }
 }
 
-/// Bytes on their way into Snappy, as literals and as copies of those before.
+/// A Snappy stream under construction, of literals and copies.
 #[derive(Debug)]
 pub(super) struct Stream<'o> {
     out: &'o mut [u8],
-    /// Where the literal at the end of `out` begins, which may be empty yet. The byte before it is for its head.
+    /// Where the current literal, which may be empty, begins in `out`. The byte before it is reserved for its
+    /// header.
     literal: usize,
     end: usize,
     at: usize,
 }
 
 impl<'o> Stream<'o> {
-    /// Will compress `len` bytes, less than 4 GiB, into `out` from its byte `from` on. What `out` holds beyond its end
-    /// means nothing: it is not cleared each time.
+    /// Compresses `len` bytes, less than 4 GiB, into `out` from byte `from` on. Bytes of `out` beyond the end
+    /// are undefined, so it need not be cleared.
     pub(super) fn new(out: &'o mut Vec<u8>, from: usize, len: usize) -> Self {
-        // At most one byte more for 44 of a literal, and for each copy, which saves it.
+        // At most one extra byte per 44 bytes of a literal. A copy costs one too, but saves at least that.
         let room = from + snap::raw::max_compress_len(len) + 2 * COPY_MAX;
         if out.len() < room {
             out.resize(room, 0);
@@ -97,18 +99,18 @@ impl<'o> Stream<'o> {
         stream
     }
 
-    /// How many bytes went in.
+    /// Number of input bytes so far.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// Where it ends in `out`.
+    /// The end of the output in `out`.
     pub(super) fn finish(mut self) -> usize {
         self.end_literal();
         self.end
     }
 
-    /// A few bytes as they are, of which as many as `known` at the beginning went in before.
+    /// Writes a few literal bytes. The first `known` of them were already written.
     #[inline]
     pub(super) fn rest<const N: usize>(&mut self, bytes: [u8; N], known: usize) {
         const { assert!(N <= 8) };
@@ -122,7 +124,7 @@ impl<'o> Stream<'o> {
         self.at += len;
     }
 
-    /// Bytes as they are.
+    /// Writes literal bytes.
     pub(super) fn literal(&mut self, bytes: &[u8]) {
         let long = bytes.len() > LITERAL_MAX;
         if long {
@@ -144,9 +146,9 @@ impl<'o> Stream<'o> {
         }
     }
 
-    /// As many bytes as went in at `from`: at least [`FAR_COPY_MIN`], or [`COPY_MIN`] that are near. False if that is out of
-    /// reach; then nothing was done.
-    #[must_use = "what was not copied is to be said"]
+    /// Copies `len` input bytes from `from`: at least [`FAR_COPY_MIN`], or [`COPY_MIN`] at a near distance.
+    /// Returns false, without writing, if the distance is too large.
+    #[must_use = "bytes that were not copied must be written"]
     #[inline]
     pub(super) fn copy(&mut self, from: usize, len: usize) -> bool {
         let reached = self.will_reach(from, 0);
@@ -156,7 +158,7 @@ impl<'o> Stream<'o> {
         reached
     }
 
-    /// Whether what went in at `from` can be copied when so many bytes more went in.
+    /// Whether bytes at `from` can still be copied after `more` further input bytes.
     #[inline]
     pub(super) fn will_reach(&self, from: usize, more: usize) -> bool {
         self.at + more - from <= OFFSET_MAX
@@ -176,8 +178,8 @@ impl<'o> Stream<'o> {
         self.begin_literal();
     }
 
-    /// A few bytes as they are, then `key`, which went in at `key_at`, then `name_len` bytes, which one element takes and
-    /// which went in at `name_at`. All must be reached.
+    /// Writes a few literal bytes, then a copy of `key` from `key_at`, then a copy of `name_len` bytes from
+    /// `name_at` as one element. All distances must be within reach.
     #[inline]
     pub(super) fn head(
         &mut self,
@@ -201,7 +203,7 @@ impl<'o> Stream<'o> {
         self.begin_literal();
     }
 
-    /// A word, of which all but the first two bytes went in at `end`, if that is reached.
+    /// Writes a word. If `end` is within reach, all but its first two bytes are copied from there.
     #[inline]
     pub(super) fn word(&mut self, word: [u8; 8], end: Option<usize>) {
         self.make_room_in_literal(word.len());
@@ -220,7 +222,7 @@ impl<'o> Stream<'o> {
         self.begin_literal();
     }
 
-    /// Elements that somebody else made of `len` bytes, and that refer to none before.
+    /// Appends elements for `len` input bytes that reference nothing earlier.
     pub(super) fn elements(&mut self, elements: &[u8], len: usize) {
         self.end_literal();
         self.out[self.end..][..elements.len()].copy_from_slice(elements);
@@ -235,7 +237,7 @@ impl<'o> Stream<'o> {
         self.literal = self.end;
     }
 
-    /// What follows is no part of the literal. An empty one is none.
+    /// Ends the literal. An empty literal is omitted.
     #[inline]
     fn end_literal(&mut self) {
         let len = self.end - self.literal;
@@ -243,7 +245,7 @@ impl<'o> Stream<'o> {
         self.end -= usize::from(len == 0);
     }
 
-    /// So many bytes more, no more than a literal has, are to go into one.
+    /// Makes space for `len` more bytes in a literal. `len` is at most the longest literal.
     #[inline]
     fn make_room_in_literal(&mut self, len: usize) {
         if self.end - self.literal + len > LITERAL_MAX {
@@ -252,7 +254,7 @@ impl<'o> Stream<'o> {
         }
     }
 
-    /// An element of so many bytes, the first one lowest. One store for all of them: what is beyond means nothing yet.
+    /// Writes an element of this many bytes, lowest byte first, in one store. Bytes beyond it are undefined.
     #[inline]
     fn element(&mut self, element: u32, bytes: usize) {
         *self.room() = element.to_le_bytes();
