@@ -199,7 +199,7 @@ fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
             std::thread::spawn(move || drop(serve(&stream, &node)));
         }
     });
-    // Do not stop if nobody reads stdout.
+    // A closed stdout does not stop the replica.
     drop(writeln!(io::stdout(), "replica {id}: lines on {address}"));
     while node.is_running() {
         std::thread::sleep(WATCH);

@@ -138,8 +138,8 @@ fn a_group_can_start_in_empty_directories() {
     assert!(!dir("group").exists());
 }
 
-/// Story: a line end inside a string ended the line if the rest had not arrived yet, and a point was stored
-/// that nobody had written.
+/// Story: a line end inside a string ended the line if the rest had not arrived yet. The replica stored a point that no
+/// client had written.
 #[test]
 fn a_string_may_arrive_in_parts() {
     let Some(example) = example() else { return };

@@ -122,8 +122,8 @@ fn a_cut_index_keeps_the_entries_before_the_cut() {
 /// Law: whatever byte of header, index or footer is corrupt, all kept points are right. If the byte is in the header,
 /// the footer, or the type of a key, all points are kept. If it is in an entry, all but the block of that entry are
 /// kept. If it is in the length or the block count of a key, all but the points of that key are kept. If it is in the
-/// key itself, neighbouring keys may be lost too. If the changed key is still in order, nobody can detect it, and its
-/// points appear under the changed key.
+/// key itself, neighbouring keys may be lost too. If the changed key is still in order, the change cannot be detected, and
+/// the points appear under the changed key.
 #[test]
 fn a_corrupt_byte_costs_only_its_entry_or_key() {
     for good in files() {

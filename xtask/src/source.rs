@@ -14,6 +14,10 @@ impl Source {
     pub(crate) fn is_rust(&self) -> bool {
         Path::new(&self.path).extension().is_some_and(|ext| ext == "rs")
     }
+
+    pub(crate) fn is_markdown(&self) -> bool {
+        Path::new(&self.path).extension().is_some_and(|ext| ext == "md")
+    }
 }
 
 /// Every text file of the repository, ordered by path.

@@ -2,6 +2,7 @@
 
 mod crates;
 mod imports;
+mod prose;
 mod text;
 
 use std::fmt;
@@ -24,6 +25,7 @@ usage: cargo xtask tidy
 - There is no import cycle between files. Re-exports do not count. A parent and a module below it may use each other,
   and lib.rs and main.rs may use any file of their crate.
 - There is no unfinished code, path of a machine or trailing blank. Files above 1000 lines are errors, above 500 notes.
+- Prose contains none of the phrases in xtask/src/tidy/prose.rs. Comments are at most 128 characters wide.
 - README.md, ARCHITECTURE.md and CHANGELOG.md exist.";
 
 /// A violation of a rule.
@@ -74,6 +76,7 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     let mut long = Vec::new();
     for source in &sources {
         text::findings(source, &mut wrong, &mut long);
+        prose::findings(source, &mut wrong);
     }
     for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
         if !root.join(name).is_file() {
