@@ -55,7 +55,7 @@ fn saves(dir: &Path, size: usize, batch: usize, run: Duration) -> Times {
     let mut wal = Wal::create(OsFs, &dir, Some(b"bench"), WalOptions::default())?;
     let data = Bytes::from((0..size).map(|at| (at * 7 + 3) as u8).collect::<Vec<_>>());
     let mut index = 0;
-    // Filled in anew for each call, as the driver of the original does.
+    // Make the entries for each call, as the Go driver does.
     let entry = |_| Entry { kind: EntryKind::NORMAL, term: 1, index: 0, data: Some(data.clone()) };
     let mut entries: Vec<_> = (0..batch).map(entry).collect();
     let times = timed(run, || {

@@ -13,7 +13,7 @@
 //! | log | its segments | use it |
 //! |---|---|---|
 //! | [`FileLog`] | those of InfluxDB 1.x | if InfluxDB must be able to read the directory |
-//! | [`NativeLog`] | our own: packed columns, numbered records | otherwise: it is the fastest and smallest log, and detects lost segments |
+//! | [`NativeLog`] | our own: packed columns, numbered records | otherwise: fastest and smallest; detects lost segments |
 //! | [`MmapLog`] | as `FileLog`, written through a memory map | to compare |
 //! | [`EtcdLog`] | etcd's frames; the module [`etcd`] implements etcd's own storage | to compare |
 //! | [`NullLog`] | none | to measure the cost of everything else |

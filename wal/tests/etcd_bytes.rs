@@ -83,7 +83,7 @@ fn read_of(fs: &SimFs, entry: impl Fn(u64) -> Entry) -> Option<usize> {
     Some(prefix(&tsmith_wal::etcd::read(fs, Path::new(DIR), &ZERO).ok()?.entries, entry))
 }
 
-/// The same of who wants to append.
+/// The same for a log that is opened for appends.
 fn opened(fs: &SimFs, entry: impl Fn(u64) -> Entry) -> Option<usize> {
     let opened = Wal::open(fs.clone(), Path::new(DIR), &ZERO, options());
     Some(prefix(&opened.ok()?.1.entries, entry))
@@ -140,8 +140,8 @@ fn the_last_segment_of_any_length_gives_the_entries_before_its_end() {
     assert_eq!(read(&with(&files, last, whole)), Some(COUNT as usize));
 }
 
-/// Who only reads gets the entries before the cut or an error, as of etcd; who wants to append gets an error in any
-/// case, and no repair makes less of the log: only the last segment can be torn.
+/// A reader gets the entries before the cut or an error, as in etcd. Opening for appends always fails, and repair does not
+/// shorten the log: only the last segment can have a torn tail.
 #[test]
 fn an_earlier_segment_of_any_length_is_never_appended_to() {
     let files = sample();
@@ -185,8 +185,8 @@ fn no_flipped_byte_gives_another_entry() {
     }
 }
 
-/// Every byte of every segment becomes every other byte. Who only reads gets a prefix or an error. So does who wants to
-/// append, and of an earlier segment all or an error: what stands there was durable.
+/// Every byte of every segment becomes every other byte. Reading gives a prefix or an error. Opening for appends does, too, but
+/// an earlier segment is read completely or refused, because its records were durable.
 #[test]
 fn no_byte_that_became_another_gives_another_entry() {
     let files = small();

@@ -191,9 +191,8 @@ fn payload(number: u32) -> Vec<u8> {
     [&number.to_be_bytes()[..], &noise(number.into(), len)].concat()
 }
 
-/// Story: a disk has not one block left when the log is opened, cut and let go of. It is read, refuses records with
-/// "retry later", and goes on when there is space: that of the segments that are let go of, or, where there is only one,
-/// somebody else's.
+/// Story: the disk is full while the log is opened, cut and truncated. The log can be read, and it refuses records with "retry
+/// later". It continues when space is free again: the space of truncated segments, or of other files if there is one segment.
 #[test]
 fn without_any_space_the_ordinary_log_is_read_and_cut() {
     for count in [2, 9] {

@@ -413,7 +413,7 @@ fn a_log_stops_at_the_first_failed_sync() {
     assert!(matches!(error.kind(), ErrorKind::Poisoned(_)));
 }
 
-/// `TestCleanupWAL`: what nobody knows to be durable is not there at the next start.
+/// `TestCleanupWAL`: the next start removes a log that was not completely created.
 #[test]
 fn a_half_made_log_is_removed() {
     let fs = SimFs::default();

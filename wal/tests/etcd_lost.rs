@@ -1,5 +1,5 @@
-//! What is lost is told: no log opens, and none is called whole, that has less than was acknowledged, as far
-//! as it can be known.
+//! Lost records are reported. A log with fewer records than were acknowledged does not open and does not verify, as far as the
+//! loss can be detected.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -194,8 +194,8 @@ fn a_corrupt_head_is_no_torn_tail() {
     }
 }
 
-/// Story: of a log alone, without the directory of its snapshots, only checksums were looked at: entries that were missing in
-/// the midst of it were said by nobody but an opening.
+/// Story: without the directory of snapshots, `verify` checked only the checksums of a log. Only opening it reported entries
+/// that were missing in the middle.
 #[test]
 fn missing_entries_without_a_snapshot_are_detected() {
     for (snapshot, is_whole) in [(0, false), (1, false), (2, true), (5, true)] {

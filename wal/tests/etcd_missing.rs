@@ -87,7 +87,7 @@ fn salvaged(sim: &SimFs, what: &str, last: u64) -> Vec<u64> {
     let (log, seen, recovery) = open(sim, RecoveryMode::Salvage).expect(what);
     let missing: Vec<u64> = recovery.missing().flatten().collect();
     let rest: Vec<u64> = (1..=last).filter(|number| !missing.contains(number)).collect();
-    assert_eq!(seen, rest, "{what}: what is not there is told");
+    assert_eq!(seen, rest, "{what}: missing records are reported");
     assert!(recovery.gaps.iter().all(|gap| gap.kind != GapKind::TornTail), "{what}: {recovery:?}");
     // What was left out stays until it is forgotten, and then the log opens strictly.
     put(&log, 16);

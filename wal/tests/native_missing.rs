@@ -106,7 +106,7 @@ fn a_segment_that_lost_its_records_is_detected() {
             assert!(recovery.missing().eq(std::iter::once(first..first + 3)), "segment {number} {what}");
             assert!(recovery.gaps.len() == 1 && recovery.gaps[0].kind != GapKind::TornTail, "{recovery:?}");
             assert_eq!(recovery.gaps[0].path, segment(number + 1));
-            // It goes on behind what is there, and is missed until it is forgotten.
+            // The log continues after the last record. The gap is reported until it is truncated.
             put(&log, 15).expect("puts");
             let cut = log.cut().expect("cuts");
             refuses(&sim.kill(), first, first + 2, &segment(number + 1));
@@ -119,7 +119,7 @@ fn a_segment_that_lost_its_records_is_detected() {
     }
 }
 
-/// Two gaps, and one within a segment: each is told apart.
+/// Two gaps, and one within a segment: each is reported separately.
 #[test]
 fn salvage_reports_missing_records() {
     let mut files = five();
@@ -176,7 +176,7 @@ fn a_segment_from_elsewhere_is_no_part_of_the_log() {
         let (_, _, recovery) = open(&sim, RecoveryMode::Salvage).expect("opens");
         assert_eq!(recovery.gaps[0].path, segment(bad));
     }
-    // Alone, too: it is damage and no torn write, for whoever looks at one file.
+    // A single file also shows that it is corruption and not a torn write.
     let sim = with(&Files::from([(segment(9), whole[&segment(3)].clone())]));
     let recovery = replay_segment(&sim, &segment(9), ReplayMode::InfluxDb, |_| Ok(())).expect("reads");
     assert!(recovery.records == 0 && recovery.gaps[0].kind != GapKind::TornTail, "{recovery:?}");
@@ -305,7 +305,7 @@ fn a_fault_while_truncating_makes_no_record_missing() {
     }
 }
 
-/// The measure of the test before the last: what opening syncs after a process died is missed when it is left out.
+/// Checks the test before the last: it detects a missing sync when a log is opened after a process died.
 #[test]
 fn what_opening_syncs_is_noticed_when_missing() {
     let whole = SimFs::default();

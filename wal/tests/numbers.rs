@@ -19,7 +19,7 @@ fn path(name: &str) -> PathBuf {
     Path::new(DIR).join(name)
 }
 
-/// Opens, appends, cuts, lets go of the front, closes; as far as it gets.
+/// Opens, appends, cuts, truncates and closes, and stops at the first error.
 fn live<L: Log<Fs = SimFs>>(sim: &SimFs, mode: RecoveryMode) -> Result<usize> {
     let (log, seen, _) = open_keeping::<L>(sim.clone(), Path::new(DIR), options(mode))?;
     for number in 0..9 {
@@ -80,8 +80,8 @@ fn no_name_of_a_file_overflows_a_log() {
     any_name::<EtcdLog<SimFs>>("wal", &etcd);
 }
 
-/// Story: a file of the name `18446744073709551615-00000001.free` said that every record there can be was forgotten, so that none
-/// was missed any more, and that the next one has the number after the last.
+/// Story: the name of a file `18446744073709551615-00000001.free` said that all possible records were truncated. So no missing
+/// record was detected, and the next number overflowed.
 #[test]
 fn a_name_that_no_log_gave_forgets_nothing() {
     for number in [u64::MAX, u64::MAX - 1, (1 << 63) + 1] {

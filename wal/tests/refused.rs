@@ -1,4 +1,4 @@
-//! Records that pass their checks and that whoever replays the log refuses.
+//! Records that pass their checks but that the caller refuses during replay.
 
 use std::path::Path;
 

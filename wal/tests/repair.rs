@@ -246,7 +246,7 @@ fn a_log_that_is_open_is_refused() {
     assert!(matches!(error.kind(), ErrorKind::NotASegment), "{error}");
 }
 
-/// A segment that is gone cannot be rewritten; the one behind it says from then on that nobody is to look for it.
+/// A missing segment cannot be rewritten. After a repair, the next segment records that it is missing.
 #[test]
 fn a_segment_that_is_gone_or_emptied_is_missed_no_more() {
     for (number, emptied) in [(1, false), (1, true), (2, false), (2, true)] {
@@ -311,8 +311,8 @@ fn a_damaged_head_takes_no_record_along() {
     }
 }
 
-/// Story: the head of the only segment was corrupt, and all its records were intact. Repair wrote an end that did not follow them,
-/// refused its own work, and every other verb advised that repair.
+/// Story: the head of the only segment was corrupt, and all its records were intact. Repair wrote an end that did not follow
+/// them, and then refused its own result. Every other verb advised to run repair.
 #[test]
 fn a_corrupt_head_of_the_only_segment_is_repaired() {
     for truncated in [false, true] {

@@ -67,8 +67,8 @@ fn long<L: Log<Fs = OsFs>>(extension: &str) {
     log.close().expect("closes");
 }
 
-/// Story: `truncate -s 3G` of a segment, and whoever opened the log read three gigabytes into memory before it refused or
-/// cut it.
+/// Story: a user ran `truncate -s 3G` on a segment. Opening the log read three gigabytes into memory before it refused or cut
+/// the segment.
 #[test]
 fn a_sparse_segment_takes_little_memory() {
     long::<FileLog>("wal");

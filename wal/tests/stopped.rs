@@ -40,7 +40,7 @@ fn late<L: Log<Fs = SimFs>>() {
         (next..next + 20).for_each(|number| sim.fail_at(number, Fault::Io));
         let _ = log.cut().expect_err("the sync failed");
         sim.heal();
-        let error = log.sync(written).expect_err("nobody knows whether it is there");
+        let error = log.sync(written).expect_err("the record may be lost");
         assert!(matches!(error.kind(), ErrorKind::Poisoned(_)), "{error}");
         let _ = log.sync(durable).expect("was durable before");
     }

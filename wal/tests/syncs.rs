@@ -120,8 +120,7 @@ fn syncs_of_opening<L: Log<Fs = SimFs>>() -> BTreeMap<(String, String), bool> {
     kinds
 }
 
-/// That of a segment which is emptied and goes is missed only when the directory cannot be synced behind it: `openings.rs`
-/// looks at that.
+/// The sync of an emptied segment before its removal matters only if the sync of the directory fails. `openings.rs` tests that.
 #[test]
 fn every_sync_of_an_opening_is_noticed_when_missing() {
     let logs = [
@@ -134,7 +133,7 @@ fn every_sync_of_an_opening_is_noticed_when_missing() {
         let is_emptied = |(before, sync): &(String, String)| before == "set_len" && sync == "sync_all";
         let unnoticed: Vec<_> =
             kinds.iter().filter(|(kind, noticed)| !**noticed && !is_emptied(kind)).collect();
-        assert!(unnoticed.is_empty(), "{log}: nobody misses {unnoticed:?} of {kinds:?}");
+        assert!(unnoticed.is_empty(), "{log}: no test detects {unnoticed:?} of {kinds:?}");
     }
 }
 

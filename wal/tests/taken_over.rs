@@ -244,7 +244,7 @@ impl World {
                 let frame = frame(&payload(self.next));
                 let cut = 1 + self.dice.below(frame.len() as u64 - 1) as usize;
                 self.next += 1;
-                // A hole before a record that nobody acknowledged loses nothing.
+                // A hole before an unacknowledged record loses nothing.
                 let _hole = server.write(&frame[..cut]);
                 "is killed in a write"
             }

@@ -133,7 +133,7 @@ fn a_panic_in_a_cut_stops_the_log() {
     let log = log(Durability::Group);
     put(&log);
     let at = log.append(()).expect("is ordered");
-    log.shared.state.lock().writer.as_mut().expect("nobody leads").panics = true;
+    log.shared.state.lock().writer.as_mut().expect("no thread leads").panics = true;
     let cut = std::panic::AssertUnwindSafe(|| log.cut());
     std::panic::catch_unwind(cut).expect_err("the write panics");
     for refused in [log.sync(at).map(drop), log.append(()).map(drop), log.cut().map(drop), log.close()] {
@@ -146,7 +146,7 @@ fn a_panic_in_a_cut_stops_the_log() {
 #[test]
 fn a_lost_group_fails_only_its_own_records() {
     let log = log(Durability::Group);
-    let fill = |full| log.shared.state.lock().writer.as_mut().expect("nobody leads").full = full;
+    let fill = |full| log.shared.state.lock().writer.as_mut().expect("no thread leads").full = full;
     let [first, second] = [log.append(()), log.append(())].map(|at| at.expect("is ordered"));
     fill(true);
     assert!(matches!(log.sync(first).expect_err("no space").kind(), ErrorKind::Full(_)));

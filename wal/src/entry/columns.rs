@@ -1,4 +1,4 @@
-//! Packed columns: the payload of a log whose records nobody else reads.
+//! Packed columns: the payload of a log whose records only Tsmith reads.
 //!
 //! ```text
 //! payload ┌──────────┬─────────────────┬──────────┐
@@ -19,8 +19,8 @@
 //!   strings   blocks of their lengths, then the bytes
 //! ```
 //!
-//! A run is as many neighbouring series as have the same fields. So a point of a hundred hosts costs its field names
-//! once, its tags mostly a byte each, and a field's values lie side by side whoever they belong to. Blocks are those of
+//! A run contains neighbouring series with the same fields. So points of a hundred hosts store their field names once and
+//! most tags as one byte, and the values of a field lie side by side for all series. Blocks are those of
 //! `words`, which is private: packed integers with a common base, or their differences. Where each column has one point
 //! the names are most of it; those of fields, and of hosts, mostly differ in their last bytes.
 //!

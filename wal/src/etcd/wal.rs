@@ -24,7 +24,7 @@ pub struct Wal<F: Fs = OsFs> {
     options: WalOptions,
     framer: WalFramer,
     writer: WalWriter<F>,
-    /// The segment with the last state, whoever saved it.
+    /// The segment with the last state, saved by a caller or by a cut.
     state_seq: Option<u64>,
     poison: Poison,
 }

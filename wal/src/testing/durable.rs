@@ -222,7 +222,7 @@ pub fn entries_replay_like_records<L: Log<Fs = OsFs>>(scratch: &Scratch) {
         other => panic!("{other:?}"),
     });
     assert!(kept.entries == expected.collect::<Vec<_>>(), "other entries, or in another order");
-    let last = kept.progress.last().expect("told of progress");
+    let last = kept.progress.last().expect("progress is reported");
     assert_eq!((last.records, last.segments), (220, last.segments_total));
     assert!(kept.progress.is_sorted_by(|a, b| a.bytes <= b.bytes && a.segments < b.segments));
     for refuse_at in [0, 100, 219] {

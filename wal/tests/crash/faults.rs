@@ -195,8 +195,8 @@ enum All {
     Close,
 }
 
-/// Story: of several records that were appended the last was waited for. The disk had been full for a moment before, and
-/// nobody was told that one of the others was not in the log.
+/// Story: a caller appended several records and waited for the last. The disk had been full for a moment, and no call
+/// reported that an earlier record was not in the log.
 fn records_that_nobody_waits_for<L: Log<Fs = SimFs>>() {
     let run = |fs: &SimFs, durability: Durability, all: All| -> tsmith_wal::Result<()> {
         let (log, ..) = open_keeping::<L>(fs.clone(), Path::new(DIR), options(durability))?;

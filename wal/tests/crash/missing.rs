@@ -1,4 +1,4 @@
-//! The measure of these tests: a sync that is left out is missed.
+//! Checks the crash tests themselves: they detect every sync that is left out.
 
 use std::path::Path;
 
@@ -7,11 +7,10 @@ use tsmith_wal::{Durability, Log, Record};
 
 use crate::script::{DIR, Etcd, File, Mmap, Native, SEEDS, options, recover, script};
 
-/// The measure of these tests: leave one sync out, of a file, of a map or of a directory, and a power cut soon after must
-/// show it: a record is lost, or InfluxDB would continue a segment of ours. One kind is spared: of a segment that ends all
-/// groups are synced already, and what the last sync keeps is the mark by which later damage is told from a torn write;
-/// `syncs.rs` looks at that. Another is that of a head before its segment grows:
-/// `the_sync_before_a_segment_grows_is_noticed_when_missing`.
+/// Leaves out one sync of a file, a map or a directory. A power cut soon after must show it: a record is lost, or InfluxDB
+/// would continue a segment of ours. Two kinds are exceptions. When a segment is sealed, all its groups are already synced, and
+/// the last sync keeps only the mark that distinguishes corruption from a torn write: `syncs.rs` tests that. The other is the
+/// sync of a head before its segment grows: `the_sync_before_a_segment_grows_is_noticed_when_missing`.
 fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
     let whole = SimFs::default();
     let operations = script::<L>(&whole, Durability::Group).operations;
@@ -37,7 +36,7 @@ fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
                 unguarded || recover::<L>(&image).and_then(|(_, recovered)| run.check(&recovered)).is_err()
             })
         };
-        // Few seeds at every operation first: most are missed soon, at one of them.
+        // Begin with few seeds at every operation: they detect most missing syncs.
         let noticed = (0..8).any(|round| {
             let seeds = round * SEEDS..(round + 1) * SEEDS;
             (sync + 1..=operations + 1).any(|stop| missed_at(seeds.clone(), stop))
@@ -48,11 +47,11 @@ fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
             unnoticed.push(sync);
         }
     }
-    // The head of a segment whose first group is large is missed by few seeds: all of that group has to be there, and
-    // the head not. That of one segment stands for all.
+    // Few seeds detect the missing sync of a head before a large first group: the whole group must survive, and the head must
+    // be lost. So one segment counts for all.
     unnoticed.retain(|at| name(*at) != "sync_all" || !found.contains(&kind(*at)));
     let unnoticed: Vec<_> = unnoticed.into_iter().map(|at| (at, kind(at))).collect();
-    assert!(unnoticed.is_empty(), "nobody misses {unnoticed:?}");
+    assert!(unnoticed.is_empty(), "no test detects {unnoticed:?}");
 }
 
 of_every_log! {

@@ -51,7 +51,7 @@ fn every_opening_that_fails<L: Log<Fs = SimFs>>() {
     }
 }
 
-/// Who is told that records are forgotten does not meet them again, whoever began to forget them.
+/// If an opening reports records as truncated, later openings do not replay them.
 fn forgetting_that_was_killed<L: Log<Fs = SimFs>>() {
     let begin = || {
         let fs = SimFs::default();

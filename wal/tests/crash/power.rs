@@ -182,7 +182,7 @@ of_every_log! {
 }
 
 of_every_log! {
-    /// `Interval` loses no more than its interval, also when nobody writes any more.
+    /// `Interval` loses no more than its interval, even if no more records arrive.
     fn the_last_record_is_synced_at_the_interval() {
         let fs = SimFs::default();
         let durability = Durability::Interval(Duration::from_millis(2));

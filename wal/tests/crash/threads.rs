@@ -44,7 +44,7 @@ fn power_cuts_among_threads<L: Log<Fs = SimFs>>() {
     }
 }
 
-/// An error of one operation is told to every waiter of the group; whoever was not told has his record.
+/// Every waiter of a group gets the error of its operation. The record of any other waiter is in the log.
 fn errors_among_threads<L: Log<Fs = SimFs>>() {
     for at in 8..70 {
         let fs = SimFs::default();

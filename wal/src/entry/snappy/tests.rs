@@ -118,8 +118,8 @@ fn what_is_out_of_reach_is_said_again() {
     check(&mut writes, &lines);
 }
 
-/// Story: whether a copy reaches was asked before the key, and the key was longer than the one before: an offset of 65,536
-/// became 0, and nobody could read the record. Around the limit every byte of distance is tried, for each kind of copy.
+/// Story: the reach of a copy was checked before its key was written, and that key was longer than the previous one. An offset
+/// of 65,536 became 0, and the record was unreadable. The test tries every distance around the limit, for each kind of copy.
 #[test]
 fn the_last_byte_within_reach_is_the_last() {
     const POINTS: usize = 4080;

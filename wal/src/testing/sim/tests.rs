@@ -63,8 +63,8 @@ fn entries_of_a_directory_are_lost_each_for_itself() {
     assert!((0..100).any(|seed| names(seed) == 1) && (0..100).any(|seed| names(seed) == 2));
 }
 
-/// Story: the directory of a log was found after every power cut, though the one it stands in was lost, so that nobody
-/// missed the sync of that.
+/// Story: the simulation kept the directory of a log after a power cut even if its parent was lost. So no test detected a
+/// missing sync of the parent.
 #[test]
 fn a_lost_directory_takes_all_below_it_along() {
     let (sim, dir) = (SimFs::default(), Path::new("/a/b/c"));
