@@ -76,9 +76,19 @@ impl<F: Fs> Registry<F> {
     /// If the name is taken or cannot be written to a manifest.
     #[must_use]
     #[track_caller]
-    pub fn storer<S: Storer + Default>(mut self, name: &'static str, summary: &'static str) -> Self {
-        check_name("storer", name, self.storers.iter().map(StorerEntry::name));
-        self.storers.push(StorerEntry::of::<S>(name, summary));
+    pub fn storer<S: Storer + Default>(self, name: &'static str, summary: &'static str) -> Self {
+        self.storer_entry(StorerEntry::of::<S>(name, summary))
+    }
+
+    /// Adds a storer by its entry, for example [`StorerEntry::outside_default_matrix`].
+    ///
+    /// # Panics
+    /// As for [`Registry::storer`].
+    #[must_use]
+    #[track_caller]
+    pub fn storer_entry(mut self, entry: StorerEntry) -> Self {
+        check_name("storer", entry.name(), self.storers.iter().map(StorerEntry::name));
+        self.storers.push(entry);
         self
     }
 
@@ -88,9 +98,19 @@ impl<F: Fs> Registry<F> {
     /// If the name is taken or cannot be written to a manifest.
     #[must_use]
     #[track_caller]
-    pub fn log<L: Log<Fs = F>>(mut self, name: &'static str, summary: &'static str) -> Self {
-        check_name("log", name, self.logs.iter().map(LogEntry::name));
-        self.logs.push(LogEntry::of::<L>(name, summary));
+    pub fn log<L: Log<Fs = F>>(self, name: &'static str, summary: &'static str) -> Self {
+        self.log_entry(LogEntry::of::<L>(name, summary))
+    }
+
+    /// Adds a log by its entry, for example [`LogEntry::outside_default_matrix`].
+    ///
+    /// # Panics
+    /// As for [`Registry::log`].
+    #[must_use]
+    #[track_caller]
+    pub fn log_entry(mut self, entry: LogEntry<F>) -> Self {
+        check_name("log", entry.name(), self.logs.iter().map(LogEntry::name));
+        self.logs.push(entry);
         self
     }
 
@@ -100,9 +120,19 @@ impl<F: Fs> Registry<F> {
     /// As for [`Encoders::with_entry`], or if the name cannot be written to a manifest.
     #[must_use]
     #[track_caller]
-    pub fn encoder<E: BlockEncoder + Default>(mut self, name: &'static str, summary: &'static str) -> Self {
-        check_name("encoder", name, std::iter::empty());
-        self.encoders = self.encoders.with_entry(EncoderEntry::of::<E>(name, summary));
+    pub fn encoder<E: BlockEncoder + Default>(self, name: &'static str, summary: &'static str) -> Self {
+        self.encoder_entry(EncoderEntry::of::<E>(name, summary))
+    }
+
+    /// Adds an encoder by its entry, for example [`EncoderEntry::outside_default_matrix`].
+    ///
+    /// # Panics
+    /// As for [`Registry::encoder`].
+    #[must_use]
+    #[track_caller]
+    pub fn encoder_entry(mut self, entry: EncoderEntry) -> Self {
+        check_name("encoder", entry.name(), std::iter::empty());
+        self.encoders = self.encoders.with_entry(entry);
         self
     }
 
@@ -303,6 +333,13 @@ mod tests {
         assert_eq!(format!("{:?}", error.kind()), format!("{expected:?}"));
         let known = Parts { storer: "mine".into(), ..Parts::default() };
         registry.check(&known).expect("was added");
+    }
+
+    #[test]
+    fn a_part_can_stay_out_of_the_default_matrix() {
+        let entry = StorerEntry::of::<Ring>("mine", "another ring").outside_default_matrix();
+        let registry = Registry::standard().storer_entry(entry);
+        assert!(!registry.find_storer("mine").expect("was added").in_default_matrix());
     }
 
     #[test]
