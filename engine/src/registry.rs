@@ -270,7 +270,7 @@ impl<F: Fs> Registry<F> {
         }
     }
 
-    /// [`Registry::read_log`] as a closure for the checks of [`repair`](crate::repair).
+    /// Reads the log of `data` in `wal`, as far as a salvage gets, for the checks of [`repair`](crate::repair).
     pub fn log_reader<'a>(&'a self, fs: &'a F, data: &'a Path, wal: &'a Path) -> ReadLog<'a> {
         Box::new(move |replay| self.read_log(fs, data, wal, replay))
     }

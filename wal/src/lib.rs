@@ -50,7 +50,7 @@
 //! Threads share a log by reference. All threads that call `sync` at the same time share one fsync.
 //! [`Durability`] says what `sync` guarantees. [`RecoveryMode`] says what opening does about corruption.
 //! [`Recovery`] reports what was replayed and which gaps exist. [`repair`] rewrites corrupt segments with
-//! their valid records. All files are accessed through [`fs`]; [`testing::SimFs`] simulates power cuts and
+//! their valid records. All files are accessed through [`fs`]; `testing::SimFs` simulates power cuts and
 //! failing disks.
 //!
 //! The feature `testing` exports the laws of [`Log`] as test suites, so that you can check your own log.

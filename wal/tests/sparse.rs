@@ -51,7 +51,9 @@ fn long<L: Log<Fs = OsFs>>(extension: &str) {
     // No log has such a hole. Opening must not search all of it for records.
     file.write_at(b"x", LEN).expect("writes");
     let refused = open::<L>(dir.path()).map(drop).expect_err("a hole");
-    let is_hole = |source: &std::io::Error| source.get_ref().is_some_and(|cause| cause.is::<Hole>());
+    let is_hole = |source: &std::io::Error| {
+        source.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Hole>)
+    };
     assert!(matches!(refused.kind(), ErrorKind::Io { source, .. } if is_hole(source)), "{refused}");
     assert_eq!(refused.path(), Some(&*path));
     assert!(repair(&OsFs, dir.path(), None, true).is_err());
