@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic))]
 
 /// For fewer times, checking the features of the processor does not pay.
+#[cfg(target_arch = "x86_64")]
 const MANY: usize = 32;
 
 /// Whether the times strictly ascend.
