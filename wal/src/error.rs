@@ -276,7 +276,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.kind {
             ErrorKind::Io { source, .. } | ErrorKind::Full(source) => Some(&**source),
-            ErrorKind::Poisoned(source) => Some(&**source),
+            ErrorKind::Poisoned(source) | ErrorKind::Earlier(source) => Some(&**source),
             ErrorKind::Refused(source) => Some(&**source),
             _ => None,
         }
