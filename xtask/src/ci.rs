@@ -19,6 +19,7 @@ example: cargo xtask ci fmt tidy
   clippy    clippy on all targets with the feature raft; warnings are errors
   alone     checks each crate and its examples alone, with its default features and with none
   targets   checks the workspace for macOS on aarch64 and Windows on x86-64
+  msrv      checks the workspace with the oldest Rust that Cargo.toml allows
   fuzz      checks the fuzz targets, which are a workspace of their own
   doc       builds the documentation; warnings are errors
   package   packs the crates that can be published, without building them; warnings are errors
@@ -39,13 +40,14 @@ const TARGETS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
 
 type Step = (&'static str, fn(&Path) -> Result<(), String>);
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     ("fmt", |root| cargo(root, &["fmt", "--all", "--check"], &[])),
     ("tidy", tidy::check),
     ("codegen", codegen::check),
     ("clippy", clippy),
     ("alone", alone),
     ("targets", targets),
+    ("msrv", msrv),
     ("fuzz", fuzz),
     ("doc", |root| cargo(root, &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])),
     ("package", package),
@@ -107,6 +109,29 @@ fn targets(root: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Uses a target directory of its own, so that the next step does not compile everything again.
+fn msrv(root: &Path) -> Result<(), String> {
+    let version = tidy::rust_version(root)?;
+    let add = ["toolchain", "install", &version, "--profile", "minimal", "--no-self-update"];
+    if !Command::new("rustup").args(add).output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: `rustup {}` failed", add.join(" "));
+        return Ok(());
+    }
+    let target = target(root) + "/msrv";
+    let mut command = Command::new("rustup");
+    command.args(["run", &version, "cargo", "check", "--quiet", "--workspace", "--target-dir", &target]);
+    match command.current_dir(root).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`cargo check` with Rust {version}: {status}")),
+        Err(error) => Err(format!("cannot run rustup: {error}")),
+    }
+}
+
+/// The target directory of the workspace.
+fn target(root: &Path) -> String {
+    std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| root.join("target").display().to_string())
+}
+
 /// Packs every crate that can be published. Cargo's warnings name files and fields that are missing.
 fn package(root: &Path) -> Result<(), String> {
     let mut args = vec!["package", "--no-verify", "--allow-dirty"];
@@ -156,10 +181,8 @@ fn raft(root: &Path) -> Result<(), String> {
 /// Uses the target directory of the workspace, so that dependencies are built once.
 fn outside(root: &Path) -> Result<(), String> {
     const MANIFEST: [&str; 2] = ["--manifest-path", "examples/outside/Cargo.toml"];
-    let target =
-        std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| root.join("target").display().to_string());
     cargo(root, &[&["fmt", "--check"], &MANIFEST[..]].concat(), &[])?;
-    cargo(root, &[&["test", "--locked"], &MANIFEST[..]].concat(), &[("CARGO_TARGET_DIR", &target)])
+    cargo(root, &[&["test", "--locked"], &MANIFEST[..]].concat(), &[("CARGO_TARGET_DIR", &target(root))])
 }
 
 fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(crate) use crates::{packages, published, version};
+pub(crate) use crates::{packages, published, rust_version, version};
 
 use crate::source::sources;
 

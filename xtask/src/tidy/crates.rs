@@ -52,9 +52,19 @@ pub(crate) fn published(root: &Path) -> Result<Vec<String>, String> {
 
 /// The version of the workspace.
 pub(crate) fn version(root: &Path) -> Result<String, String> {
+    workspace_key(root, "version")
+}
+
+/// The oldest Rust that compiles the workspace.
+pub(crate) fn rust_version(root: &Path) -> Result<String, String> {
+    workspace_key(root, "rust-version")
+}
+
+fn workspace_key(root: &Path, key: &str) -> Result<String, String> {
     let manifest = read(root, "Cargo.toml")?;
-    let line = manifest.lines().find_map(|line| line.strip_prefix("version = \""));
-    Ok(line.ok_or("Cargo.toml: no line `version = `")?.trim_end_matches('"').to_owned())
+    let begin = format!("{key} = \"");
+    let line = manifest.lines().find_map(|line| line.strip_prefix(&begin));
+    Ok(line.ok_or_else(|| format!("Cargo.toml: no line `{key} = `"))?.trim_end_matches('"').to_owned())
 }
 
 pub(super) fn findings(root: &Path, sources: &[Source]) -> Result<Vec<Finding>, String> {
