@@ -6,7 +6,7 @@ use super::{Replayed, Scratch, noise, open, open_keeping, payloads, put};
 use crate::fs::OsFs;
 use crate::{ErrorKind, GapKind, Log, LogOptions, RecoveryMode};
 
-/// The segment that the last record went to, with its content before and after.
+/// The segment that contains the last record, with its content before and after that record.
 pub(super) struct Tail {
     pub(super) path: PathBuf,
     pub(super) before: Option<Vec<u8>>,
@@ -106,7 +106,7 @@ fn closed_log<L: Log<Fs = OsFs>>(scratch: &Scratch, lens: &[usize]) -> (Vec<Repl
     (all, path, intact)
 }
 
-/// The end of a record's payload in its segment. Noise is not compressed.
+/// The end of a record's payload in its segment. The payload is noise, which is stored uncompressed.
 fn end_of(record: &Replayed, segment: &[u8]) -> usize {
     let payload = &record.2;
     let at = segment.windows(payload.len()).position(|bytes| bytes == payload);

@@ -39,7 +39,7 @@ pub fn records_come_back_in_order<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     log.close().expect("closes");
 }
 
-/// Law: a reopened log gives positions above all replayed ones.
+/// Law: a reopened log assigns positions above all replayed ones.
 pub fn positions_increase_after_reopening<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let mut last = Position::ZERO;
     for round in 0..5u8 {
@@ -53,7 +53,7 @@ pub fn positions_increase_after_reopening<L: Log<Fs = OsFs>>(scratch: &Scratch) 
     }
 }
 
-/// Law: this also holds after all records were truncated. No position is ever given twice.
+/// Law: positions also increase if all records were truncated before the reopening. No position is assigned twice.
 pub fn positions_increase_after_truncating_all<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let mut last = Position::ZERO;
     for round in 0..4u8 {
@@ -196,8 +196,8 @@ impl Replay for Kept {
     }
 }
 
-/// Law: replay as entries, parallel or not, gives the same order and content as replay record by record, and reports
-/// progress. An error of the callback is returned with its place.
+/// Law: replay as entries, parallel or not, gives the same entries in the same order as replay record by record, and
+/// reports progress. An error of the callback is returned with its place.
 pub fn entries_replay_like_records<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let options = LogOptions::default().segment_bytes(512 << 10);
     let (log, ..) = open::<L>(scratch, options);
@@ -301,7 +301,7 @@ pub fn operations_are_counted<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let _ = put(&log, b"in another segment");
     let metrics = log.metrics();
     if metrics == Metrics::default() {
-        // It does not count.
+        // This log counts nothing.
         return;
     }
     assert_eq!((metrics.appends, metrics.groups, metrics.segments), (21, 11, 2));
@@ -361,7 +361,7 @@ pub fn a_refused_record_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     assert_eq!(scratch.files(), before);
 }
 
-/// Law: this also holds if `replay` accepts every record and then refuses the end.
+/// Law: if `replay` accepts every record and then refuses the end, nothing on disk changes either.
 pub fn a_refused_end_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let mut payload = Vec::new();
     entry::encode_write(&BatchBuilder::new().finish(), &mut payload).expect("encodes");

@@ -35,7 +35,7 @@ pub fn a_cut_divides_the_positions<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     log.close().expect("closes");
 }
 
-/// Law: threads that append and sync side by side never share a position, and each sees its own increase.
+/// Law: threads that append concurrently never get the same position, and each thread sees its positions increase.
 pub fn concurrent_appends_get_distinct_positions<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default().segment_bytes(16 << 10));
     let write = |thread: u8| -> Vec<Position> { (0..50).map(|n| put(&log, &[thread, n])).collect() };
@@ -53,7 +53,7 @@ pub fn a_directory_has_one_owner<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let open = || L::open(OsFs, &scratch.log_dir(), LogOptions::default(), |_, _| Ok(()));
     let (log, _) = open().expect("opens");
     let _ = put(&log, b"mine");
-    let Err(error) = open() else { panic!("a second owner") };
+    let Err(error) = open() else { panic!("the directory has two owners") };
     assert!(matches!(error.kind(), ErrorKind::InUse), "{error}");
     let name = scratch.log_dir().display().to_string();
     assert!(
@@ -111,7 +111,7 @@ pub fn foreign_files_are_left_alone<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     }
 }
 
-/// Law: truncating is allowed at any position, known or not, and the log continues.
+/// Law: truncating is allowed at any position, even one that no record has, and the log continues.
 pub fn truncating_at_any_position_is_allowed<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default().segment_bytes(2048));
     let mut last = Position::ZERO;
@@ -125,7 +125,7 @@ pub fn truncating_at_any_position_is_allowed<L: Log<Fs = OsFs>>(scratch: &Scratc
     log.close().expect("closes");
 }
 
-/// Law: `sync` returns in every durability mode, without further records.
+/// Law: in every durability mode `sync` returns even if no further record is appended.
 pub fn every_durability_confirms<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let intervals = [Duration::from_millis(1), Duration::ZERO, Duration::MAX].map(Durability::Interval);
     for durability in [Durability::Each, Durability::Group, Durability::None].into_iter().chain(intervals) {

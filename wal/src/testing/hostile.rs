@@ -11,8 +11,9 @@ use crate::{Log, LogOptions, Position, Record, RecordKind, RecoveryMode};
 
 const DIR: &str = "/wal";
 
-/// Law: a log of segments with these names and bytes is opened or refused. If refused, nothing changes. If opened, a
-/// second open gives the same records, and a more tolerant mode gives these records and possibly others between them.
+/// Law: a log whose segments have these names and bytes is opened or refused. If it is refused, nothing changes. If it is
+/// opened, a second opening gives the same records. A more tolerant mode gives the same records and possibly others between
+/// them.
 pub fn any_bytes_are_segments_or_refused<L: Log<Fs = SimFs>>(files: &[(&str, &[u8])]) {
     let image = SimFs::default();
     image.create_dir_all(Path::new(DIR)).expect("a directory");
@@ -63,7 +64,7 @@ fn segments(fs: &SimFs) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// The same for a [`native`](crate::native) segment with one record of these bytes (kind first) and valid checksums.
+/// Law: the same for a [`native`](crate::native) segment with one record of these bytes (kind first) and valid checksums.
 pub fn any_sealed_bytes_are_a_record_or_refused(bytes: &[u8]) {
     let Some((&kind, body)) = bytes.split_first() else { return };
     let segment = crate::native::sealed(kind, body);
@@ -78,7 +79,7 @@ pub fn any_payload_is_an_entry_or_refused(bytes: &[u8]) {
     let mut again = Vec::new();
     for layout in [Layout::Influx, Layout::Columns] {
         again.clear();
-        // Keys may be longer together than the layout takes.
+        // The keys together may exceed the limit of the layout.
         if layout.encode_write(&batch, &mut again).is_err() {
             continue;
         }

@@ -1,25 +1,29 @@
-//! An in-memory file system that can lose exactly what a disk can lose in a power cut.
+//! An in-memory file system that simulates power cuts: it can lose exactly what a disk can lose.
 //!
 //! # The model
 //!
-//! Guaranteed, and so preserved by every crash:
+//! Every crash keeps:
 //! - the content and length of a file after a successful file sync;
 //! - the entries of a directory after a successful directory sync;
-//! - a sector of 512 bytes is old or new, never mixed;
-//! - a rename within a directory is atomic.
+//! - the atomicity of a sector: its 512 bytes are all old or all new;
+//! - the atomicity of a rename within a directory.
 //!
-//! Not guaranteed, and so broken by some seed of [`SimFs::crash`]:
-//! - an un-synced write survives completely, partly (any sectors) or not at all;
-//! - an un-synced length is the old one, the new one, or one between; bytes of an extended region that were not
-//!   written back are zeros or junk;
-//! - each un-synced directory entry survives or not, independently: a later one can survive when an earlier is lost;
-//! - a failed sync drops the un-synced changes for good: they remain readable, and the next sync succeeds without
-//!   making them durable;
-//! - stores into a map are un-synced writes; a sync of the map makes only the pages of its range durable.
+//! For some seed, [`SimFs::crash`] does the following:
+//! - It keeps an unsynced write completely, in part (any of its sectors) or not at all.
+//! - It sets an unsynced length to the old length, the new length or one between. Bytes of the extension that were not
+//!   written are zeros or junk.
+//! - It keeps or drops each unsynced directory entry independently. A later entry can survive an earlier one.
 //!
-//! Operations, including points, are numbered from 1. From a given number on, [`SimFs::stop_at`] makes every operation
-//! fail; [`SimFs::fail_at`] makes a single one fail. Tests sweep all numbers. All results depend only on the calls and
-//! the seed.
+//! In addition:
+//! - A failed sync drops the unsynced changes for good. They stay readable, and the next sync succeeds without making
+//!   them durable.
+//! - A store into a map is an unsynced write. A sync of the map makes only the pages of its range durable.
+//!
+//! # Faults
+//!
+//! All operations, including [`Fs::point`], are numbered from 1. [`SimFs::stop_at`] makes every operation from a number
+//! on fail. [`SimFs::fail_at`] makes one operation fail. A test repeats its script for each number. The results depend
+//! only on the calls and the seed.
 
 mod disk;
 mod fault;
@@ -59,7 +63,7 @@ impl SimFs {
         self.world.lock().operations.get(at).copied()
     }
 
-    /// Makes all operations fail from `number` on, as after a power cut just before it.
+    /// Makes operation `number` and all later ones fail, as after a power cut.
     pub fn stop_at(&self, number: u64) {
         self.world.lock().stop = Some(number);
     }
@@ -69,7 +73,7 @@ impl SimFs {
         self.world.lock().faults.insert(number, fault);
     }
 
-    /// Removes all faults. A stopped file system works again.
+    /// Removes all faults and the limit of space. A stopped file system works again.
     pub fn heal(&self) {
         let mut world = self.world.lock();
         world.faults.clear();
@@ -77,18 +81,18 @@ impl SimFs {
         world.space = None;
     }
 
-    /// Limits the total size of all files to `bytes`. Beyond it, writes fail with a full disk.
+    /// Limits the total size of all files to `bytes`. A write beyond the limit fails as on a full disk.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.world.lock().space = bytes;
     }
 
-    /// The file system after the process was killed without a power cut: all data remains, and no lock is held.
+    /// The file system after a kill of the process: all data remains, and no lock is held.
     #[must_use]
     pub fn kill(&self) -> Self {
         Self { world: Arc::new(Mutex::new(self.world.lock().kill())) }
     }
 
-    /// The file system after a power cut: `seed` chooses which un-synced changes are lost.
+    /// The file system after a power cut. `seed` chooses which unsynced changes are lost.
     #[must_use]
     pub fn crash(&self, seed: u64) -> Self {
         Self { world: Arc::new(Mutex::new(self.world.lock().crash(seed))) }
@@ -164,7 +168,7 @@ impl Fs for SimFs {
     }
 
     fn point(&self, _: &str) {
-        // A stopped world cannot be told apart from here; the next operation fails.
+        // A point returns no error. If the world is stopped, the next operation fails.
         drop(self.world.lock().step("point"));
     }
 }

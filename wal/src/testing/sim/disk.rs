@@ -1,4 +1,5 @@
-//! What a simulated disk keeps: for each file and directory the durable state, the present one, and the changes between.
+//! The state of a simulated disk. Each file and directory has a durable state, a current state, and the changes from
+//! one to the other.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,20 +8,20 @@ use std::ops::Range;
 
 use super::fault::Fault;
 
-/// What a disk writes whole.
+/// A disk writes a sector atomically.
 const SECTOR_BYTES: usize = 512;
-/// What a map makes durable whole.
+/// A sync of a map makes complete pages durable.
 const PAGE_BYTES: usize = 4096;
 
-/// A change that is not durable before a sync.
+/// A change that becomes durable with the next sync.
 pub(super) trait Change {
-    /// What it changes.
+    /// The state that it changes.
     type State: Clone + Default;
 
     fn apply(&self, to: &mut Self::State);
 }
 
-/// What would survive every crash, what readers see, and the changes that lead from one to the other.
+/// The state that survives every crash, the state that readers see, and the changes from one to the other.
 #[derive(Clone, Debug)]
 pub(super) struct Stored<C: Change> {
     durable: C::State,
@@ -82,7 +83,7 @@ impl<C: Change> Stored<C> {
         })
     }
 
-    /// After a failed sync the changes can still be read, but never become durable.
+    /// Runs `sync` unless `fault` prevents it. After a failed sync the changes stay readable but never become durable.
     fn sync_by(&mut self, fault: Option<Fault>, sync: impl FnOnce(&mut Self)) -> io::Result<()> {
         match fault {
             None | Some(Fault::NoHandle | Fault::Short | Fault::Interrupted) => sync(self),
@@ -97,7 +98,7 @@ impl<C: Change> Stored<C> {
 }
 
 impl Content {
-    /// Makes the pages of `range` durable, as far as the durable file reaches; writes elsewhere stay un-synced.
+    /// Makes the pages of `range` durable up to the length of the durable file. Other writes stay unsynced.
     pub(super) fn sync_pages(&mut self, fault: Option<Fault>, range: Range<usize>) -> io::Result<()> {
         let pages = range.start / PAGE_BYTES * PAGE_BYTES..range.end.next_multiple_of(PAGE_BYTES);
         self.sync_by(fault, |content| content.apply_pages(&pages))
@@ -129,9 +130,9 @@ impl Content {
             0 => self.durable.clone(),
             1 => self.crash_keeping(dice, |_, _| true),
             2 => {
-                let (whole, sectors) = (dice.below(self.pending.len() as u64 + 1), dice.below(64));
+                let (changes, sectors) = (dice.below(self.pending.len() as u64 + 1), dice.below(64));
                 self.crash_keeping(dice, |change, sector| {
-                    (change as u64) < whole || (change as u64 == whole && (sector as u64) < sectors)
+                    (change as u64) < changes || (change as u64 == changes && (sector as u64) < sectors)
                 })
             }
             _ => {
@@ -144,7 +145,8 @@ impl Content {
         Self::durably(kept)
     }
 
-    /// The content when of each pending change only these sectors (counted within the change) were written back.
+    /// The content if only some sectors of the pending changes were written. `kept` takes the number of a change and of
+    /// a sector within it.
     fn crash_keeping(&self, dice: &mut Dice, kept: impl Fn(usize, usize) -> bool) -> Vec<u8> {
         let mut lens = vec![self.durable.len()];
         for (at, change) in self.pending.iter().enumerate() {
@@ -164,7 +166,7 @@ impl Content {
         for (at, change) in self.pending.iter().enumerate() {
             match change {
                 Edit::SetLen(shorter) if kept(at, 0) => {
-                    // What a cut removed comes back as zeros if the file grows again.
+                    // If the file grows again, the truncated bytes are zeros.
                     out.iter_mut().skip(*shorter).for_each(|byte| *byte = 0);
                 }
                 Edit::SetLen(_) => {}
@@ -182,7 +184,7 @@ impl Content {
     }
 }
 
-/// The ranges of whole sectors in `len` bytes from `from`.
+/// Divides `len` bytes from `from` at the boundaries of sectors.
 fn sectors(from: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
     let end = from + len;
     let mut at = from;
@@ -244,7 +246,7 @@ impl Dir {
     }
 }
 
-/// `SplitMix64`: the same numbers for the same seed, on every machine.
+/// `SplitMix64`: on every machine, a seed gives the same numbers.
 #[derive(Debug)]
 pub(super) struct Dice(pub(super) u64);
 

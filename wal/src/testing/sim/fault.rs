@@ -1,21 +1,21 @@
-//! What goes wrong on a simulated disk.
+//! Faults of a simulated disk.
 
 use std::io;
 
-/// What goes wrong at an operation.
+/// A fault at one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// An I/O error. A write does nothing. A sync drops the changes that it should have made durable.
     Io,
-    /// No space. A write gets half done.
+    /// The disk is full. A write stores half of its bytes and fails.
     Full,
-    /// No file handle is free: an operation that opens a file, or a directory to sync it, does nothing.
+    /// No file handle is free. Operations that open a file or directory, including the sync of a directory, fail.
     NoHandle,
-    /// A write gets half done and succeeds. The rest is a second operation, as for a caller of `write`.
+    /// A short write: the first half and the second half are two operations.
     Short,
-    /// A signal interrupts the operation before anything was done. The operation is repeated.
+    /// A signal interrupts the operation before it does anything. The operation is repeated.
     Interrupted,
-    /// A sync succeeds and does nothing: to prove that tests detect a missing sync.
+    /// A sync succeeds and does nothing. This proves that a test detects a missing sync.
     IgnoredSync,
 }
 

@@ -16,7 +16,7 @@ use crate::fs::{FsFile, FsMap, LockKind};
 pub struct SimFile {
     world: Arc<Mutex<World>>,
     at: usize,
-    /// The lock that goes with the last clone of this handle.
+    /// The lock, which is released when the last clone of this handle is dropped.
     lock: Arc<Mutex<Option<Lock>>>,
 }
 
@@ -35,7 +35,7 @@ impl SimFile {
         let mut world = self.world.lock();
         world.plain(name)?;
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        if len.saturating_sub(world.files[self.at].current().len()) > world.room() {
+        if len.saturating_sub(world.files[self.at].current().len()) > world.free_bytes() {
             return Err(Fault::Full.error());
         }
         world.files[self.at].change(Edit::SetLen(len));
@@ -58,9 +58,9 @@ impl FsFile for SimFile {
         let mut world = self.world.lock();
         let mut fault = world.step("write")?;
         if fault == Some(Fault::Short) {
-            // A power cut may come between the two.
+            // A power cut may come between the two halves.
             let at = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
-            let bytes = buf[..(buf.len() / 2).min(world.room())].to_vec();
+            let bytes = buf[..(buf.len() / 2).min(world.free_bytes())].to_vec();
             world.files[self.at].change(Edit::Write { at, bytes });
             fault = world.step("write")?;
         }
@@ -69,7 +69,7 @@ impl FsFile for SimFile {
         }
         let at = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let growth = (at + buf.len()).saturating_sub(world.files[self.at].current().len());
-        let missing = growth.saturating_sub(world.room());
+        let missing = growth.saturating_sub(world.free_bytes());
         let done = if fault == Some(Fault::Full) { buf.len() / 2 } else { buf.len().saturating_sub(missing) };
         if done > 0 {
             world.files[self.at].change(Edit::Write { at, bytes: buf[..done].to_vec() });
@@ -150,7 +150,7 @@ impl FsMap for Map {
     fn store(&mut self, bytes: &[u8], at: usize) {
         assert!(at + bytes.len() <= self.len, "beyond the map");
         let mut world = self.file.world.lock();
-        // A memory access has no result: a stopped world cannot be told apart from here.
+        // A memory access returns no error. In a stopped world it does nothing.
         if world.step("store").is_ok() {
             let content = &mut world.files[self.file.at];
             assert!(content.current().len() >= self.len, "the file was shortened under its map");

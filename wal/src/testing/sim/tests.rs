@@ -4,7 +4,7 @@ use super::*;
 use crate::fs::FsFile;
 use crate::testing::noise;
 
-/// The images that power cuts of these seeds leave of one file.
+/// The content of a file after each of 200 power cuts, or `None` where it is lost.
 fn images(sim: &SimFs, path: &str) -> Vec<Option<Vec<u8>>> {
     (0..200).map(|seed| sim.crash(seed).read(Path::new(path)).ok()).collect()
 }
@@ -16,11 +16,11 @@ fn create(sim: &SimFs, path: &str, bytes: &[u8]) -> SimFile {
 }
 
 #[test]
-fn what_was_synced_survives_and_what_was_not_may_not() {
+fn only_synced_data_survives_every_crash() {
     let sim = SimFs::default();
     let file = create(&sim, "/a", b"old");
     file.sync_all().expect("syncs");
-    assert!(images(&sim, "/a").contains(&None), "the name was not synced");
+    assert!(images(&sim, "/a").contains(&None), "the directory was not synced");
     sim.sync_dir(Path::new("/")).expect("syncs");
     assert!(images(&sim, "/a").iter().all(|image| image.as_deref() == Some(b"old")));
     file.write_all_at(b"new!", 0).expect("writes");
@@ -32,7 +32,7 @@ fn what_was_synced_survives_and_what_was_not_may_not() {
 }
 
 #[test]
-fn sectors_are_lost_in_any_order_but_never_torn() {
+fn sectors_are_lost_in_any_order_but_never_mixed() {
     let sim = SimFs::default();
     let old = vec![1; 2048];
     let file = create(&sim, "/a", &old);
@@ -49,12 +49,12 @@ fn sectors_are_lost_in_any_order_but_never_torn() {
     }
     assert!(
         images.iter().any(|image| image[500] == 1 && image[1024] == 2),
-        "a later sector without an earlier one"
+        "a later sector survives an earlier one"
     );
 }
 
 #[test]
-fn entries_of_a_directory_are_lost_each_for_itself() {
+fn directory_entries_are_lost_independently() {
     let sim = SimFs::default();
     for name in ["/a", "/b"] {
         create(&sim, name, name.as_bytes()).sync_all().expect("syncs");
@@ -66,12 +66,12 @@ fn entries_of_a_directory_are_lost_each_for_itself() {
 /// Story: the simulation kept the directory of a log after a power cut even if its parent was lost. So no test detected a
 /// missing sync of the parent.
 #[test]
-fn a_lost_directory_takes_all_below_it_along() {
+fn a_lost_directory_loses_its_content() {
     let (sim, dir) = (SimFs::default(), Path::new("/a/b/c"));
     sim.fail_at(6, Fault::IgnoredSync);
     sim.create_dir_all(dir).expect("creates");
     let of_root = [sim.operation(5), sim.operation(6)];
-    assert_eq!(of_root, [Some("create_dir"), Some("sync_dir")], "of the root");
+    assert_eq!(of_root, [Some("create_dir"), Some("sync_dir")], "operations on the root");
     create(&sim, "/a/b/c/file", b"x").sync_all().expect("syncs");
     sim.sync_dir(dir).expect("syncs");
     let found = |seed| sim.crash(seed).read(&dir.join("file")).is_ok();
@@ -79,7 +79,7 @@ fn a_lost_directory_takes_all_below_it_along() {
 }
 
 #[test]
-fn a_failed_sync_drops_what_it_should_have_kept() {
+fn a_failed_sync_drops_the_changes_for_good() {
     let sim = SimFs::default();
     let file = create(&sim, "/a", b"kept");
     file.sync_all().expect("syncs");
@@ -87,13 +87,13 @@ fn a_failed_sync_drops_what_it_should_have_kept() {
     file.write_all_at(b"gone", 0).expect("writes");
     sim.fail_at(sim.operations() + 1, Fault::Io);
     assert!(file.sync_data().is_err());
-    file.sync_data().expect("succeeds, and means nothing");
+    file.sync_data().expect("succeeds without effect");
     assert_eq!(sim.read(Path::new("/a")).expect("reads"), b"gone");
     assert!(images(&sim, "/a").iter().all(|image| image.as_deref() == Some(b"kept")));
 }
 
 #[test]
-fn a_full_disk_takes_what_fits() {
+fn a_full_disk_stores_the_bytes_that_fit() {
     let sim = SimFs::default();
     sim.set_space(Some(100));
     let file = sim.create_new(Path::new("/a")).expect("creates");
@@ -112,12 +112,12 @@ fn nothing_succeeds_after_the_stop() {
     file.sync_all().expect("the last one");
     assert!(file.sync_all().is_err() && sim.read(Path::new("/a")).is_err());
     assert_eq!(sim.operation(3), Some("sync_all"));
-    assert!(sim.crash(1).list(Path::new("/")).is_ok(), "the next life is a new one");
+    assert!(sim.crash(1).list(Path::new("/")).is_ok(), "works again after the crash");
 }
 
-/// The protocol of publishing, on every file system: old or new, at every operation and seed.
+/// After a crash at any operation of `Fs::publish`, the file has the old or the new content.
 #[test]
-fn a_published_file_is_whole_or_as_before() {
+fn a_published_file_is_old_or_new() {
     let (temporary, name) = (Path::new("/d/x.tmp"), Path::new("/d/x"));
     let (old, new) = (noise(1, 900), noise(2, 1400));
     let publish = |fs: &SimFs, bytes: &[u8]| -> io::Result<()> {
@@ -132,7 +132,7 @@ fn a_published_file_is_whole_or_as_before() {
         sim.stop_at(sim.operations() + stop);
         let done = publish(&sim, &new).is_ok();
         for seed in 0..50 {
-            let image = sim.crash(seed).read(name).expect("one of the two is there");
+            let image = sim.crash(seed).read(name).expect("the file exists");
             assert!(image == new || (!done && image == old), "stop {stop}, seed {seed}");
         }
         if done {

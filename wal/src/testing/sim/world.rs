@@ -1,4 +1,4 @@
-//! The state of a simulated file system: files, directories, locks, and the faults to come.
+//! The state of a simulated file system: files, directories, locks and planned faults.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -9,10 +9,10 @@ use super::disk::{Content, Dice, Dir, Entry, Node};
 use super::fault::Fault;
 use crate::fs::parent;
 
-/// Absolute paths begin at the first, all others at the second.
+/// Absolute paths begin at the first root, relative paths at the second.
 const ROOTS: [&str; 2] = ["/", "."];
 
-/// Operations that take a file handle; the sync of a directory is another.
+/// Operations that open a file handle. `sync_dir` does so too, and handles the fault itself.
 const OPENING: [&str; 4] = ["create_new", "open", "open_read", "list"];
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct World {
     pub(super) files: Vec<Content>,
     /// The first two are [`ROOTS`].
     pub(super) dirs: Vec<Dir>,
-    /// For each locked file how many handles share it; none if one has it alone.
+    /// For each locked file, the number of handles that share the lock, or 0 for an exclusive lock.
     pub(super) locks: BTreeMap<usize, usize>,
     pub(super) operations: Vec<&'static str>,
     pub(super) stop: Option<u64>,
@@ -47,16 +47,16 @@ impl World {
         }
     }
 
-    /// Everything is there; no lock is held.
+    /// A copy with all data, without locks and faults.
     pub(super) fn kill(&self) -> Self {
         Self::of(self.files.clone(), self.dirs.clone())
     }
 
-    /// Of the un-synced changes an arbitrary part is lost.
+    /// A copy that lost the part of the unsynced changes that `seed` chooses.
     pub(super) fn crash(&self, seed: u64) -> Self {
         let mut dice = Dice(seed);
         let files = self.files.iter().map(|content| content.crash(&mut dice)).collect();
-        // What no directory lists any more is out of reach.
+        // Files that no directory lists any more stay in `files`, but have no path.
         let dirs = self.dirs.iter().map(|dir| dir.crash(&mut dice)).collect();
         Self::of(files, dirs)
     }
@@ -75,7 +75,7 @@ impl World {
         files
     }
 
-    /// Counts an operation and gives its fault, if it is to do something in spite of it.
+    /// Counts an operation and returns its fault. Fails if the world is stopped.
     pub(super) fn step(&mut self, name: &'static str) -> io::Result<Option<Fault>> {
         self.operations.push(name);
         let number = self.operations.len() as u64;
@@ -85,12 +85,12 @@ impl World {
         Ok(self.faults.get(&number).copied())
     }
 
-    /// Counts an operation that a fault keeps from happening.
+    /// Counts an operation that either fails or does all its work.
     pub(super) fn plain(&mut self, name: &'static str) -> io::Result<()> {
         match self.step(name)? {
             Some(fault @ (Fault::Io | Fault::Full)) => Err(fault.error()),
             Some(fault @ Fault::NoHandle) if OPENING.contains(&name) => Err(fault.error()),
-            // The operations of `Fs` finish what was begun, whatever the system calls below them say.
+            // `OsFs` repeats interrupted and short system calls, so these operations complete.
             Some(Fault::NoHandle | Fault::Short | Fault::Interrupted | Fault::IgnoredSync) | None => Ok(()),
         }
     }
@@ -146,7 +146,7 @@ impl World {
         Ok(())
     }
 
-    /// Gives `node` a name that is not taken.
+    /// Gives `node` a name. Fails if the name exists.
     pub(super) fn add(&mut self, path: &Path, node: Node) -> io::Result<()> {
         let (dir, name) = self.entry(path)?;
         if dir.current().contains_key(&name) {
@@ -182,8 +182,8 @@ impl World {
         }
     }
 
-    /// How many more bytes fit on the disk.
-    pub(super) fn room(&self) -> usize {
+    /// The number of bytes that still fit on the disk.
+    pub(super) fn free_bytes(&self) -> usize {
         let Some(space) = self.space else { return usize::MAX };
         let nodes = self.dirs.iter().flat_map(|dir| dir.current().values());
         let used = nodes.map(|node| match node {
