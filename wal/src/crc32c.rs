@@ -33,7 +33,7 @@ mod tests {
     const GENERATOR: u32 = 0x82f6_3b78;
 
     #[test]
-    fn the_check_value_of_the_catalogue_also_in_two_parts() {
+    fn the_check_value_is_right_also_in_two_parts() {
         let check = b"123456789";
         assert_eq!(hash(check), 0xe306_9283);
         for at in 0..=check.len() {
@@ -44,7 +44,7 @@ mod tests {
 
     /// The implementation depends on the length, so every length is compared with a bitwise implementation.
     #[test]
-    fn every_length_as_bit_by_bit() {
+    fn every_length_agrees_with_bit_by_bit() {
         let bytes: Vec<u8> = (0..2000_u32).map(|at| ((at * 167) >> 3) as u8).collect();
         let mut slow = !7_u32;
         for len in 0..=bytes.len() {

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_fall_into_their_powers_of_two() {
+    fn buckets_are_powers_of_two() {
         let mut histogram = Histogram::default();
         for value in [0, 1, 2, 3, 4, 1000, u64::MAX] {
             histogram.add(value);

@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_ends() {
+    fn work_has_a_limit() {
         let mut work = Work { left: 10 };
         assert!(work.pay(4) && work.pay(6) && work.pay(0) && !work.pay(1));
     }

@@ -1,4 +1,4 @@
-//! The laws of a log, for every implementation, here and elsewhere.
+//! The laws of a log as test suites, for implementations in this crate and in others.
 //!
 //! ```
 //! // In a test module: every law becomes one test.
@@ -28,7 +28,7 @@ pub use sim::{Fault, SimFile, SimFs};
 use crate::fs::OsFs;
 use crate::{Log, LogOptions, Position, Record, RecordKind, Recovery, Result};
 
-/// A directory of one test's own, removed afterwards.
+/// A temporary directory for one test. It is removed on drop.
 #[derive(Debug)]
 pub struct Scratch {
     dir: tempfile::TempDir,
@@ -41,15 +41,15 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// A new one.
+    /// Creates a temporary directory.
     ///
     /// # Panics
-    /// When the system has no place for temporary files.
+    /// If the directory cannot be created.
     pub fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// The directory for the log; it does not exist yet.
+    /// The directory for the log. It does not exist until a log creates it.
     pub fn log_dir(&self) -> PathBuf {
         self.dir.path().join("a/log")
     }
@@ -59,10 +59,10 @@ impl Scratch {
         self.dir.path()
     }
 
-    /// Every file of the log's directory that is not its lock, with its content.
+    /// The files of the log's directory with their content, without the lock file. Empty if there is no directory.
     ///
     /// # Panics
-    /// When it is there and cannot be read.
+    /// If the directory or a file cannot be read.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         if !self.log_dir().exists() {
             return Vec::new();
@@ -76,10 +76,10 @@ impl Scratch {
     }
 }
 
-/// A record that was given to `replay`.
+/// A replayed record.
 pub type Replayed = (Position, RecordKind, Vec<u8>);
 
-/// Opens a log and keeps what it replays.
+/// Opens a log and returns the records that it replays.
 pub fn open_keeping<L: Log>(
     fs: L::Fs,
     dir: &Path,
@@ -97,7 +97,7 @@ fn open<L: Log<Fs = OsFs>>(scratch: &Scratch, options: LogOptions) -> (L, Vec<Re
     open_keeping(OsFs, &scratch.log_dir(), options).expect("the log opens")
 }
 
-/// Appends and syncs.
+/// Appends a record and syncs it.
 fn put<L: Log>(log: &L, payload: &[u8]) -> Position {
     let at = log.append(Record::write(payload)).expect("appends");
     let durable = log.sync(at).expect("syncs");
@@ -109,7 +109,7 @@ fn payloads(replayed: Vec<Replayed>) -> Vec<Vec<u8>> {
     replayed.into_iter().map(|(_, _, payload)| payload).collect()
 }
 
-/// Bytes without pattern, which snappy stores as they are.
+/// Pseudo-random bytes, which do not compress.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -121,7 +121,7 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// The laws of every log, also of one that stores nothing: one test each.
+/// One test for each law of every log, including a log that stores nothing.
 #[macro_export]
 macro_rules! log_suite {
     ($Log:ty) => {
@@ -141,7 +141,7 @@ macro_rules! log_suite {
     };
 }
 
-/// The laws of a log that keeps what it confirmed: one test each.
+/// One test for each law of a log that keeps its confirmed records.
 #[macro_export]
 macro_rules! durable_suite {
     ($Log:ty) => {

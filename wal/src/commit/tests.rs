@@ -1,14 +1,14 @@
 use super::*;
 use crate::metrics::Counts;
 
-/// Records without content.
+/// A framer that only counts records.
 #[derive(Debug, Default)]
 struct Counted {
     last: u64,
     waiting: usize,
 }
 
-/// Files that never fail.
+/// A writer without a file. It panics or reports a full disk if the test asks for it.
 #[derive(Debug, Default)]
 struct Nowhere {
     counts: Counts,
@@ -99,7 +99,7 @@ fn an_interval_that_ends_during_a_write_syncs() {
             std::thread::yield_now();
         }
     };
-    // As if a writer led across the end of the interval.
+    // Acts like a writer that leads while the interval ends.
     loop {
         put(&log);
         let mut state = shared.state.lock();

@@ -8,24 +8,31 @@
 //!         │ series <varint> │ fields <varint> │ { name, type <1B> } * │ keys *   │ flags <1B> │ counts │ times │ lanes │
 //!         └─────────────────┴─────────────────┴───────────────────────┴──────────┴────────────┴────────┴───────┴───────┘
 //! key       number of tokens <varint>, then the tokens: the parts of the series key between its commas
-//! token     4 x len <varint> and the bytes; 4 x len + 2 <varint>, shared <varint> and the bytes, before which stand the
-//!           first `shared` ones of the token that was spelled last; or 2 x place + 1 <varint> of one spelled earlier
-//! flags     1: the columns of a series share their times; 2: and so do all series; the times are multiples of
-//!           1 (0), 1 000 (4), 1 000 000 (8) or 1 000 000 000 (12)
-//! lane      one field's values of all series of the run, one after the other
-//!   floats    per 256: code <1B>, 0 to 18: the block of their multiples of 10^-code; plus 32 with a number <1B> of
-//!             exceptions <place 1B, bits 8B> * before the block. 255: a block of their bits, of one the bits <8B>
+//! token     one of three forms; a form that stores bytes adds the text to the list of texts
+//!   complete  4 x len <varint>, then `len` bytes
+//!   suffix    4 x len + 2 <varint>, shared <varint>, then `len` bytes: the text is the first `shared` bytes of the text
+//!             that was listed last, followed by these bytes
+//!   repeat    2 x index + 1 <varint>: a text of the list
+//! flags     sum of: 1 if the columns of each series have equal times; 2 if all series have equal times too; and for the
+//!           unit of the times in nanoseconds 0 (1), 4 (1 000), 8 (1 000 000) or 12 (1 000 000 000)
+//! lane      the values of one field, for all series of the run in order
+//!   floats    for every 256 values (or the rest):
+//!             code <1B> from 0 to 18, then the block of the integers `value x 10^code`; or
+//!             code + 32 <1B>, number of exceptions <1B>, exceptions { place <1B>, bits <8B> } *, then that block; or
+//!             255 <1B>, then the block of the bits of the floats, or for a single value its bits <8B>
 //!   integers, booleans   blocks
-//!   strings   blocks of their lengths, then the bytes
+//!   strings   blocks of their lengths, then their bytes
 //! ```
 //!
-//! A run contains neighbouring series with the same fields. So points of a hundred hosts store their field names once and
-//! most tags as one byte, and the values of a field lie side by side for all series. Blocks are those of
-//! `words`, which is private: packed integers with a common base, or their differences. Where each column has one point
-//! the names are most of it; those of fields, and of hosts, mostly differ in their last bytes.
+//! The private module `words` defines blocks: integers packed relative to a common base, or their differences.
 //!
-//! A float with few decimals is a small integer: `round(v x 10^e) / 10^e` is checked to give the same bits, so NaN,
-//! infinities, -0.0 and full-precision values go as they are.
+//! A run contains neighbouring series with the same fields. So the points of a hundred hosts store their field names once
+//! and most tags as one byte, and the values of a field are together for all series. If each column has one point, most
+//! of the payload is names. Names of fields and hosts often differ only in their last bytes, so the form `suffix` is
+//! short.
+//!
+//! A float with few decimals is stored as a small integer `n = round(v x 10^e)` if `n / 10^e` has exactly the bits of `v`.
+//! NaN, infinities, -0.0 and floats with more digits are stored as exceptions or as bits.
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic)]
 
@@ -43,26 +50,27 @@ use crate::{ENTRY_BYTES_MAX, Error, Result};
 pub(super) use decode::decode_write;
 use tokens::TokenWriter;
 
-/// The first byte: no payload of InfluxDB's begins with it.
+/// The first byte of a payload. No payload of InfluxDB begins with it.
 pub const TAG: u8 = 0xc2;
-/// Bytes of all keys and names of one payload: a short one could repeat a long text without end.
+/// Maximum bytes of all keys and names of one payload. Without a limit, a short payload could repeat a long text very
+/// often.
 pub const TEXT_MAX: usize = ENTRY_BYTES_MAX;
-/// Most values a payload says in one byte: 256 equal ones take two.
+/// Maximum number of values per byte of a payload: 256 equal values take two bytes.
 pub const VALUES_PER_BYTE_MAX: usize = 128;
-/// Most values of one payload.
+/// Maximum number of values in one payload.
 pub const VALUES_MAX: usize = ENTRY_BYTES_MAX / 8;
 
 const SHARED: u8 = 1;
 const SAME: u8 = 2;
-/// By the number in the flags.
+/// The units of times in nanoseconds, indexed by the number in the flags.
 const SCALES: [i64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
 const SCALE_SHIFT: u32 = 2;
 
 /// Appends the payload of `batch` to `out`.
 ///
 /// # Errors
-/// The batch has more than [`VALUES_MAX`] values, more than [`TEXT_MAX`] bytes of keys, or a key that is longer than
-/// InfluxDB's formats can say; `out` is as before.
+/// The batch has more than [`VALUES_MAX`] values, more than [`TEXT_MAX`] bytes of keys, or a key that is too long for
+/// InfluxDB's formats. `out` is then unchanged.
 pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
     let values = batch.value_count();
     if values > VALUES_MAX {
@@ -88,7 +96,7 @@ fn put_batch(batch: &Batch<'_>, values: usize, out: &mut Vec<u8>) -> Result<()> 
         while let Some(next) = series.next_if(|next| run.fits(*next)) {
             run.add(next);
         }
-        // What the reader refuses must not be acknowledged.
+        // The reader refuses longer keys, so they must not be acknowledged.
         let field = run.fields.iter().map(|(field, _)| field.len()).max().unwrap_or(0);
         let series = run.keys.iter().map(|key| key.len()).max().unwrap_or(0);
         check_key_len(series + KEY_SEPARATOR.len() + field)?;
@@ -100,7 +108,7 @@ fn put_batch(batch: &Batch<'_>, values: usize, out: &mut Vec<u8>) -> Result<()> 
     Ok(())
 }
 
-/// Numbers and floats on their way into blocks.
+/// Reused buffers for the values of one run.
 #[derive(Default)]
 struct Scratch {
     numbers: Vec<i64>,
@@ -108,12 +116,12 @@ struct Scratch {
     floats: Vec<f64>,
 }
 
-/// Neighbouring series with the same fields, one at least.
+/// At least one series; neighbouring series with the same fields.
 #[derive(Default)]
 struct Run<'b> {
     fields: Vec<(&'b [u8], FieldType)>,
     keys: Vec<&'b [u8]>,
-    /// Those of each series, in the order of the fields.
+    /// The columns of each series, in the order of the fields.
     columns: Vec<ColumnRef<'b>>,
 }
 
@@ -164,7 +172,7 @@ impl<'b> Run<'b> {
     }
 
     fn put_times(&self, Scratch { numbers: counts, times, .. }: &mut Scratch, out: &mut Vec<u8>) {
-        // Those of one line are mostly the very same.
+        // The columns of one line usually share one slice of times.
         let alike = |a: &[i64], b: &[i64]| std::ptr::eq(a, b) || a == b;
         let mut rows = self.columns.chunks_exact(self.fields.len());
         let shared =
@@ -173,7 +181,7 @@ impl<'b> Run<'b> {
         let same = shared && firsts.clone().zip(firsts.skip(1)).all(|(a, b)| alike(a, b));
         counts.clear();
         times.clear();
-        // Field by field, as the lanes are, where each column has its own.
+        // If each column has its own times, they are in the order of the lanes: field by field.
         for field in 0..if shared { 1 } else { self.fields.len() } {
             for (at, column) in self.lane(field).enumerate() {
                 counts.push(column.len() as i64);
@@ -226,5 +234,5 @@ fn put_lane<'b>(
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails so")]
+#[expect(clippy::indexing_slicing, clippy::panic, reason = "a failed test panics")]
 mod tests;

@@ -4,7 +4,7 @@ use tsmith_codecs::{BatchBuilder, Column, FieldKey, FieldType, RunBuilder, TimeR
 use super::*;
 use crate::ErrorKind;
 
-/// A value of any type, as a test writes it down.
+/// An owned value of any type.
 #[derive(Clone, Debug)]
 enum Any {
     Float(u64),
@@ -83,7 +83,7 @@ proptest! {
         prop_assert_eq!(written(&payload[6..]), columns_of(&batch));
     }
 
-    /// The way of batches whose keys may repeat gives the same bytes as the fast one where none does.
+    /// The encoder for batches with unique keys gives the same columns as the one that joins repeated keys.
     #[test]
     fn both_encoders_agree(model in any_columns()) {
         let mut points = BatchBuilder::new();
@@ -114,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn deletions_of_whole_keys_come_back(keys in prop::collection::vec("[a-z#!~]{0,9}", 1..9)) {
+    fn deletions_of_complete_keys_come_back(keys in prop::collection::vec("[a-z#!~]{0,9}", 1..9)) {
         let keys: Vec<_> = keys.iter().map(|name| FieldKey::new(b"cpu,host=a", name.as_bytes())).collect();
         let mut payload = Vec::new();
         encode_delete(&keys, &mut payload).expect("encodes");
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_payloads_are_an_error_or_another_entry(model in any_columns(), at: prop::sample::Index, bits: u8) {
+    fn corrupt_payloads_are_an_error_or_another_entry(model in any_columns(), at: prop::sample::Index, bits: u8) {
         let mut payload = Vec::new();
         encode_write(&batch_of(&model), &mut payload).expect("encodes");
         if !payload.is_empty() {
@@ -151,13 +151,14 @@ proptest! {
     }
 }
 
-/// A write of one column as bytes, with a count of one's choice.
+/// The payload of a write of one column, with any count.
 fn raw(value_type: u8, key: &[u8], count: u32, points: &[u8]) -> Vec<u8> {
     [&[value_type][..], &(key.len() as u16).to_be_bytes(), key, &count.to_be_bytes(), points].concat()
 }
 
+/// As in InfluxDB.
 #[test]
-fn a_key_that_comes_twice_is_replaced_by_its_later_column() {
+fn the_later_column_of_a_repeated_key_counts() {
     let mut payload = raw(2, b"m#!~#f", 1, &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7]);
     payload.extend(raw(3, b"m#!~#g", 1, &[0, 0, 0, 0, 0, 0, 0, 1, 1]));
     payload.extend(raw(1, b"m#!~#f", 1, &[0; 16]));
@@ -166,7 +167,7 @@ fn a_key_that_comes_twice_is_replaced_by_its_later_column() {
     assert_eq!(columns[1].1.field_type(), FieldType::Float);
 }
 
-/// Story: a batch of runs may hold a key twice. Written as it stands, a reader would keep the second run only.
+/// Story: a batch of runs can contain a key twice. If both runs were written, a reader would keep only the second.
 #[test]
 fn runs_of_one_key_are_joined_when_written() {
     let mut runs = RunBuilder::new();
@@ -182,7 +183,7 @@ fn runs_of_one_key_are_joined_when_written() {
 }
 
 #[test]
-fn a_count_is_compared_with_the_bytes_before_memory_is_taken() {
+fn a_count_is_checked_before_allocating() {
     for value_type in 1..=5 {
         let bomb = raw(value_type, b"m#!~#f", u32::MAX, &[0; 32]);
         let error = decode(RecordKind::Write, &bomb).expect_err("four billion points in 32 bytes");
@@ -195,7 +196,7 @@ fn a_count_is_compared_with_the_bytes_before_memory_is_taken() {
 }
 
 #[test]
-fn a_key_beyond_the_format_is_refused_and_nothing_written() {
+fn too_long_a_key_is_refused() {
     let field = vec![b'f'; 65_535];
     let mut runs = RunBuilder::new();
     runs.begin(b"m".into(), (&field).into(), FieldType::Boolean);
@@ -209,12 +210,12 @@ fn a_key_beyond_the_format_is_refused_and_nothing_written() {
 }
 
 #[test]
-fn a_deletion_that_cannot_be_told_from_another_is_refused_and_nothing_written() {
+fn a_delete_that_would_read_back_differently_is_refused() {
     let mut out = b"before".to_vec();
     let keys = |field| [FieldKey::new(b"m", b"a"), FieldKey::new(b"m", field)];
     let long = vec![b'f'; 65_535];
     for refused in [&[][..], &keys(b"two\nlines"), &keys(&long)] {
-        encode_delete(refused, &mut out).expect_err("no payload says it");
+        encode_delete(refused, &mut out).expect_err("the format cannot represent it");
     }
     assert_eq!(out, b"before");
     encode_delete(&keys(b"b"), &mut out).expect("encodes");

@@ -175,7 +175,7 @@ fn unpack(bytes: &mut &[u8], len: usize, base: i64, width: u32, out: &mut Vec<i6
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "a test fails so")]
+#[expect(clippy::indexing_slicing, reason = "a failed test panics")]
 mod tests {
     use super::*;
 
@@ -198,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn numbers_come_back_and_cut_short_they_do_not() {
+    fn numbers_round_trip_and_truncated_blocks_fail() {
         for numbers in shapes() {
             let mut out = vec![9];
             put(&numbers, &mut out);
             let (mut bytes, mut back) = (&out[1..], vec![5]);
-            take(&mut bytes, numbers.len(), &mut back).expect("whole");
+            take(&mut bytes, numbers.len(), &mut back).expect("a complete block");
             assert!(bytes.is_empty() && back[0] == 5 && back[1..] == numbers);
             for len in 1..out.len().min(300) {
                 assert_eq!(take(&mut &out[1..len], numbers.len(), &mut back), None);

@@ -328,24 +328,24 @@ mod tests {
     fn a_database_is_complete_or_absent() {
         let bytes: Vec<u8> = (0..COPY_BYTES + 5000).map(|at| (at % 241) as u8).collect();
         let save = |fs: &SimFs| Snapshotter::new(fs.clone(), Path::new(DIR)).save_snap_db(7, &mut &*bytes);
-        let whole = SimFs::default();
-        save(&whole).expect("saves");
+        let complete = SimFs::default();
+        save(&complete).expect("saves");
         let check = |fs: &SimFs, saved: bool, at: &str| {
             let snapshotter = Snapshotter::new(fs.clone(), Path::new(DIR));
             snapshotter.load().expect("loads");
             match snapshotter.snap_db(7).expect("looks") {
-                Some(path) => assert!(fs.read(&path).expect("reads") == bytes, "{at}: in part"),
+                Some(path) => assert!(fs.read(&path).expect("reads") == bytes, "{at}: incomplete"),
                 None => assert!(!saved, "{at}: was saved"),
             }
             assert!(names(fs).len() <= 1, "{at}: {:?}", names(fs));
         };
-        for stop in 1..=whole.operations() + 1 {
+        for stop in 1..=complete.operations() + 1 {
             let fs = SimFs::default();
             fs.stop_at(stop);
             let saved = save(&fs).is_ok();
             (0..8).for_each(|seed| check(&fs.crash(seed), saved, &format!("stop {stop}, seed {seed}")));
         }
-        for at in 1..=whole.operations() {
+        for at in 1..=complete.operations() {
             for fault in [Fault::Io, Fault::Full] {
                 let fs = SimFs::default();
                 fs.fail_at(at, fault);
@@ -355,20 +355,20 @@ mod tests {
         }
         let fs = SimFs::default();
         let snapshotter = Snapshotter::new(fs.clone(), Path::new(DIR));
-        let mut dies = (&bytes[..9000]).chain(Dies);
-        let error = snapshotter.save_snap_db(7, &mut dies).expect_err("the sender died");
+        let mut broken = (&bytes[..9000]).chain(Broken);
+        let error = snapshotter.save_snap_db(7, &mut broken).expect_err("the sender fails");
         assert!(
-            matches!(error.kind(), ErrorKind::Io { source, .. } if source.to_string() == "the sender died"),
+            matches!(error.kind(), ErrorKind::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe),
             "{error}"
         );
         assert_eq!(names(&fs), [""; 0]);
     }
 
-    struct Dies;
+    struct Broken;
 
-    impl Read for Dies {
+    impl Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::Error::other("the sender died"))
+            Err(io::ErrorKind::BrokenPipe.into())
         }
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::Scratch;
 
 #[test]
-fn files_of_the_system_are_private_and_links_are_not_followed() {
+fn files_are_private_and_links_are_not_followed() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let scratch = Scratch::new();
     let dir = scratch.path().join("a/b");
@@ -24,7 +24,7 @@ fn files_of_the_system_are_private_and_links_are_not_followed() {
 
 /// Space reserved for a growing file does not change its length, and is released at the end.
 #[test]
-fn space_reserved_ahead_is_given_back() {
+fn reserved_space_is_released() {
     use std::os::unix::fs::MetadataExt;
     let scratch = Scratch::new();
     let path = scratch.path().join("grows");

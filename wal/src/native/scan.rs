@@ -230,7 +230,7 @@ impl<'s> Scan<'s, Native> for NativeScan<'s> {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, clippy::panic, reason = "a test fails so")]
+#[expect(clippy::indexing_slicing, clippy::panic, reason = "a failed test panics")]
 mod tests {
     use super::super::{Header, Native, NativeEncoder};
     use super::*;
@@ -285,14 +285,14 @@ mod tests {
     fn hostile_blocks_take_no_unjustified_memory() {
         let payload: Vec<u8> = (0..900u32).flat_map(|n| (n / 3).to_le_bytes()).collect();
         let block = block::compress(&payload);
-        let whole = record(LZ4, payload.len() as u32, &block);
-        let (done, out) = unpack(&whole);
+        let intact = record(LZ4, payload.len() as u32, &block);
+        let (done, out) = unpack(&intact);
         assert!(matches!(done, Ok((RecordKind::Write, len)) if len == payload.len()) && out == payload);
-        for cut in RECORD_BYTES..whole.len() {
-            assert!(matches!(unpack(&whole[..cut]).0, Err(Stop::Invalid(_))), "cut at {cut}");
+        for cut in RECORD_BYTES..intact.len() {
+            assert!(matches!(unpack(&intact[..cut]).0, Err(Stop::Invalid(_))), "cut at {cut}");
         }
-        for (at, bit) in (RECORD_BYTES..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-            let mut bytes = whole.clone();
+        for (at, bit) in (RECORD_BYTES..intact.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut bytes = intact.clone();
             bytes[at] ^= 1 << bit;
             let (done, out) = unpack(&bytes);
             assert!(done.is_err() || out.len() == payload.len(), "byte {at} bit {bit}");

@@ -319,7 +319,7 @@ impl<'s> Scan<'s, Influx> for InfluxScan<'s> {
 }
 
 #[cfg(test)]
-#[expect(clippy::panic, clippy::indexing_slicing, reason = "a test fails so")]
+#[expect(clippy::panic, clippy::indexing_slicing, reason = "a failed test panics")]
 mod tests {
     use tsmith_codecs::{FieldType, RunBuilder, Value};
 
@@ -372,15 +372,15 @@ mod tests {
     #[test]
     fn frames_after_a_noisy_corrupt_frame_are_found() {
         let (segment, begins) = influx_segment(60, 80 << 10);
-        for damaged in [1, 7, 30] {
+        for corrupt in [1, 7, 30] {
             let mut bytes = segment.clone();
-            let at = begins[damaged];
+            let at = begins[corrupt];
             bytes[at..at + 512].fill(0);
             let mut scan = InfluxScan::new(1, &bytes, ());
             let invalid = first_invalid(&mut scan);
             assert_eq!(invalid.offset as usize, at);
             assert_eq!(scan.judge(invalid, Later::default()), Verdict::Corruption);
-            assert_eq!(scan.resume(invalid), Some(begins[damaged + 1] as u64));
+            assert_eq!(scan.resume(invalid), Some(begins[corrupt + 1] as u64));
         }
     }
 
@@ -388,15 +388,15 @@ mod tests {
     /// an intact one, so neither open nor repair cut off the torn write.
     #[test]
     fn an_unfinished_write_of_megabytes_is_torn() {
-        let (whole, _) = influx_segment(1, 100);
+        let (segment, _) = influx_segment(1, 100);
         for seed in 0..40 {
             let head = [1, 0, 0x3d, 0xcc, 0x50];
-            let bytes = [&whole[..], &head, &noise(seed, 4_000_000)].concat();
+            let bytes = [&segment[..], &head, &noise(seed, 4_000_000)].concat();
             let mut scan = InfluxScan::new(1, &bytes, ());
             let invalid = first_invalid(&mut scan);
             assert_eq!(
                 (invalid.offset as usize, scan.judge(invalid, Later::default())),
-                (whole.len(), Verdict::TornTail),
+                (segment.len(), Verdict::TornTail),
                 "{seed}"
             );
         }

@@ -61,7 +61,7 @@ fn uvarint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "a test fails so")]
+#[expect(clippy::indexing_slicing, reason = "a failed test panics")]
 mod tests {
     use super::*;
     use crate::testing::noise;

@@ -7,7 +7,7 @@ use super::{SAME, SCALE_SHIFT, SCALES, SHARED, TAG, VALUES_MAX, VALUES_PER_BYTE_
 use crate::entry::field_type;
 use crate::{Error, Result};
 
-/// Reads a payload; see the module above.
+/// Reads a payload. The parent module shows its format.
 pub(in crate::entry) fn decode_write<'a>(payload: &'a [u8], spare: Batch<'_>) -> Result<Batch<'a>> {
     let mut bytes = payload;
     match batch(&mut bytes, spare) {
@@ -47,7 +47,7 @@ struct Lane {
     values: Values,
     /// How many values were already used.
     given: usize,
-    /// Likewise for the times, if each column has its own.
+    /// How many times were already used, if each column has its own times.
     times: usize,
 }
 

@@ -4,7 +4,7 @@ use tsmith_codecs::{Batch, BatchBuilder, Value};
 use super::SnappyWrites;
 use crate::entry::encode_write;
 
-/// A value of any type, as a test writes it down.
+/// An owned value of any type.
 #[derive(Clone, Debug)]
 enum Any {
     Float(f64),
@@ -29,8 +29,7 @@ impl Any {
 /// Series, time and fields.
 type Line = (String, i64, Vec<Any>);
 
-/// Keys with much and with little in common, times that go on and that jump; and fields in five columns, each of one
-/// type, of which a line has the first ones.
+/// A line with a key that shares much or little with others, any time, and one to five fields of fixed types.
 fn any_line() -> impl Strategy<Value = Line> {
     let key = prop_oneof![
         "cpu(,host=h[0-9]{1,3})?,rack=[ab]{1,20},region=(north-west|north|n)",
@@ -65,13 +64,13 @@ fn name(value: &Any) -> &'static [u8] {
     }
 }
 
-/// What comes out says the payload.
+/// Encodes a batch of these lines and checks that it decompresses to its payload. Returns the compressed length.
 fn check(writes: &mut SnappyWrites, lines: &[Line]) -> usize {
     let mut builder = BatchBuilder::new();
     for (key, time, fields) in lines {
         builder.begin(key.as_bytes().into());
         for field in fields {
-            let _ = builder.field(name(field).into(), field.value()).expect("one type a field");
+            let _ = builder.field(name(field).into(), field.value()).expect("one type per field");
         }
         builder.commit(*time);
     }
@@ -84,14 +83,14 @@ fn check_batch(writes: &mut SnappyWrites, batch: &Batch<'_>) -> usize {
     let end = writes.encode(batch, &mut out, 4).expect("encodes");
     assert!(out.starts_with(b"head"));
     let back = snap::raw::Decoder::new().decompress_vec(&out[4..end]).expect("valid Snappy");
-    assert!(back == payload, "another payload");
+    assert!(back == payload, "decompresses to another payload");
     assert!(end - 4 <= snap::raw::max_compress_len(payload.len()));
     end - 4
 }
 
 proptest! {
     #[test]
-    fn what_comes_out_says_the_payload(batches in prop::collection::vec(prop::collection::vec(any_line(), 0..40), 1..4)) {
+    fn output_decompresses_to_the_payload(batches in prop::collection::vec(prop::collection::vec(any_line(), 0..40), 1..4)) {
         let mut writes = SnappyWrites::default();
         for lines in &batches {
             check(&mut writes, lines);
@@ -99,9 +98,9 @@ proptest! {
     }
 }
 
-/// What a copy would be of is further back than one can say.
+/// The previous occurrence is too far back for the offset of a copy, so the bytes are written as a literal.
 #[test]
-fn what_is_out_of_reach_is_said_again() {
+fn bytes_beyond_the_reach_of_a_copy_are_literals() {
     let key = |host: usize| format!("cpu,host={host},rack=a");
     let fields = |i: usize| {
         let text = "text".repeat(i % 5);
@@ -139,9 +138,9 @@ fn the_last_byte_within_reach_is_the_last() {
     }
 }
 
-/// The same for numbers by themselves, whose keys and names are said together.
+/// The same for columns of a single number, whose key and name are written together.
 #[test]
-fn a_number_by_itself_reaches_as_far() {
+fn single_numbers_reach_equally_far() {
     let mut writes = SnappyWrites::default();
     let fixed = "m,a=,b=,c=west#!~#usage_user".len() * 3 + 200;
     for text in 65_536 - fixed..65_536 - 40 {
@@ -171,13 +170,13 @@ fn keys_and_names_of_any_length_come_back() {
         for (series, key) in keys.iter().enumerate() {
             builder.begin(format!("{series}{key}").into_bytes().into());
             for (field, name) in names.iter().enumerate().skip(key.len() % 9) {
-                // Some are like the one of the series before, some end like others, some have nothing in common.
+                // Some values equal those of the previous series, some share their last bytes, others share nothing.
                 let value = match field % 3 {
                     0 => Value::Integer((field / 9) as i64),
                     1 => Value::Float(field as f64 / 4.0),
                     _ => Value::Float(1.0 / (field + 100 * series) as f64),
                 };
-                let _ = builder.field(name.as_bytes().into(), value).expect("one type a field");
+                let _ = builder.field(name.as_bytes().into(), value).expect("one type per field");
             }
             builder.commit(7);
         }
@@ -185,14 +184,14 @@ fn keys_and_names_of_any_length_come_back() {
     }
 }
 
-/// The point of it all: a series names itself once.
+/// The key of a series is stored once, and its other fields copy it.
 #[test]
-fn keys_cost_next_to_nothing() {
+fn repeated_keys_take_few_bytes() {
     let key = |host: usize| {
         format!("cpu,arch=x64,datacenter=us-west-1a,hostname=host_{host},os=Ubuntu16.10,rack=83")
     };
     let fields = || vec![Any::Float(0.1), Any::Integer(3), Any::Unsigned(7), Any::Boolean(true)];
     let lines: Vec<Line> = (0..100).map(|i| (key(i), 1_700_000_000_000_000_000, fields())).collect();
     let len = check(&mut SnappyWrites::default(), &lines);
-    assert!(len < 400 * 24, "{len} bytes for 400 values with keys of 90");
+    assert!(len < 400 * 24, "{len} bytes for 400 values with keys of 90 bytes");
 }

@@ -8,7 +8,7 @@ fn encoded(data: &[u8]) -> Vec<u8> {
     encoder.waiting.own
 }
 
-/// The first record of every log, and one of a version that did not pad.
+/// The first record of every log, and a record of an etcd version that did not pad records.
 #[test]
 fn known_frames() {
     let mut encoder = WalFramer::default();
@@ -23,25 +23,25 @@ fn known_frames() {
     assert_eq!(scan.next(), Ok(None));
 }
 
-/// etcd's own cases of a record cut short.
+/// The cases of etcd's own tests of torn records.
 #[test]
-fn a_record_cut_short_is_torn_and_a_changed_one_is_not() {
-    let whole = encoded(b"Hello world!");
+fn a_truncated_record_is_torn_and_a_changed_is_not() {
+    let intact = encoded(b"Hello world!");
     let next = |bytes: &[u8]| Scan::new(bytes, 0, true).next().map(|record| record.is_some());
-    assert_eq!(next(&whole), Ok(true));
+    assert_eq!(next(&intact), Ok(true));
     assert_eq!(next(&[]), Ok(false));
-    for len in 1..whole.len() {
-        assert_eq!(next(&whole[..len]), Err(EtcdError::Torn), "{len}");
+    for len in 1..intact.len() {
+        assert_eq!(next(&intact[..len]), Err(EtcdError::Torn), "{len}");
     }
-    let mut changed = whole.clone();
+    let mut changed = intact.clone();
     let end = changed.iter().rposition(|&byte| byte == b'!').expect("the last byte");
     changed[end] = b'a';
     assert!(matches!(next(&changed), Err(EtcdError::Crc { .. })));
 }
 
-/// Only what the page writer of etcd would have written counts, and that is whole pages until it is flushed.
+/// The watermark counts the bytes that etcd's page writer would have written. Until a flush, it writes complete pages.
 #[test]
-fn the_watermark_rises_by_whole_pages() {
+fn the_watermark_rises_by_complete_pages() {
     let mut watermark = Watermark::new(64);
     let mut seed = 7u64;
     let mut total = 64;

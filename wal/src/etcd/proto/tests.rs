@@ -19,7 +19,7 @@ fn entries() -> Vec<Entry> {
 }
 
 #[test]
-fn what_is_encoded_is_decoded() {
+fn messages_round_trip() {
     for entry in entries() {
         assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
     }
@@ -43,7 +43,7 @@ fn what_is_encoded_is_decoded() {
 
 /// Other writers pack lists, change the order, repeat fields, leave zeros out and add fields.
 #[test]
-fn other_encodings_of_the_same_are_read() {
+fn other_encodings_of_a_message_are_read() {
     let packed = ConfState::decode(&[0x0a, 3, 1, 0x80, 1, 0x28, 1]).expect("packed");
     assert_eq!((packed.voters, packed.auto_leave), (vec![1, 128], true));
     let odd = [0x18, 5, 0x22, 1, b'a', 0x22, 1, b'b', 0x52, 2, 9, 9, 0x65, 0, 0, 0, 0, 0x10, 2];
@@ -52,7 +52,7 @@ fn other_encodings_of_the_same_are_read() {
 }
 
 #[test]
-fn what_is_no_message_is_an_error() {
+fn invalid_messages_are_an_error() {
     let bad: [&[u8]; 9] = [
         &[0],
         &[0x0a, 1, 1],
@@ -71,9 +71,9 @@ fn what_is_no_message_is_an_error() {
     assert_eq!(Entry::decode(&[0x22, 5, 1]), Err(EtcdError::Short("an entry")));
 }
 
-/// The numbers at both ends of every length.
+/// The smallest and the largest numbers of every length.
 #[test]
-fn numbers_come_back_and_have_the_length_said() {
+fn varints_round_trip_with_the_computed_length() {
     let ends = (0..64).flat_map(|bits| [(1u64 << bits) - 1, 1 << bits, u64::MAX >> bits, u64::MAX << bits]);
     for value in ends.chain([0, 300, 0x0123_4567_89ab_cdef]) {
         let bytes = Head([(0x10, value)]).encode();
