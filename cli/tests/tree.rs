@@ -10,14 +10,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use support::{Scratch, content, run};
 
-/// The directory of the server, from the vectors that `TSMITH_VECTORS_TSM1` names or from the copy in `engine`. Files that
-/// Tsmith does not read are added.
+/// A copy of the server's directory, with additional files that Tsmith does not read.
 fn influxd(scratch: &Scratch) -> PathBuf {
     let root = scratch.path("influxdb");
-    let from = std::env::var_os("TSMITH_VECTORS_TSM1").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/vectors/tsm1/influxd"),
-        |vectors| Path::new(&vectors).join("influxd"),
-    );
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/vectors/tsm1/influxd");
     for part in ["data", "wal"] {
         unpack(&from.join(part), &root.join(part));
     }

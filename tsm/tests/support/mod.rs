@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tsmith_tsm::codecs::{self, StringColumn, Value, Values, ValuesRef};
 use tsmith_tsm::{
-    BlockDecoder, BlockEncoder, Bytes, Column, ColumnRef, FieldType, Reader, TimeRange, Version, Writer,
-    format,
+    BlockDecoder, BlockEncoder, Bytes, Column, ColumnRef, Deletions, FieldType, Reader, TimeRange,
+    TombstoneFile, Version, Writer, format,
 };
 
 /// The directory of the vectors: that of the environment variable, or else the copy beside this file.
@@ -49,6 +49,52 @@ pub(crate) fn expected(name: &str) -> Vec<serde_json::Value> {
     });
     let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice(line).expect("a JSON line")).collect()
+}
+
+/// The vector files with this extension that have a list of expected content, and the lines of the list. The first line
+/// holds facts about the file, among them its path.
+pub(crate) fn listed(extension: &str) -> Vec<(String, Vec<serde_json::Value>)> {
+    let names = fs::read_dir(vectors().join("expected")).expect("a directory");
+    let names = names.filter_map(|entry| entry.expect("an entry").file_name().into_string().ok());
+    let mut found = Vec::new();
+    for name in names {
+        let Some(name) = name.strip_suffix(".zst").unwrap_or(&name).strip_suffix(".jsonl") else { continue };
+        let lines = expected(name);
+        // Some lists describe a directory.
+        let Some(path) = lines[0]["file"].as_str() else { continue };
+        if path.ends_with(extension) {
+            found.push((path.to_owned(), lines));
+        }
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert!(!found.is_empty(), "no list of a file that ends with {extension}");
+    found
+}
+
+/// The paths of the TSM files in a directory of the vectors, by name.
+pub(crate) fn files_of(directory: &str) -> Vec<String> {
+    let entries = fs::read_dir(vectors().join(directory)).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|extension| extension == "tsm"));
+    let names = paths.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+    let mut files: Vec<String> = names.map(|name| format!("{directory}/{name}")).collect();
+    files.sort_unstable();
+    files
+}
+
+/// The generations of a directory of the vectors, oldest first, with their tombstones.
+pub(crate) fn generations(directory: &str) -> Vec<(Reader, Deletions)> {
+    let open = |path: String| {
+        let reader = Reader::new(Bytes::from(vector(&path))).expect("opens");
+        let tombstones = path.replace(".tsm", ".tombstone");
+        if !vectors().join(&tombstones).exists() {
+            return (reader, Deletions::new());
+        }
+        let file = TombstoneFile::read(&vector(&tombstones)).expect("reads");
+        assert_eq!(file.torn_bytes(), 0);
+        (reader, file.deletions().clone())
+    };
+    files_of(directory).into_iter().map(open).collect()
 }
 
 pub(crate) fn hex(text: &str) -> Vec<u8> {
