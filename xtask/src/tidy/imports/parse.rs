@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_tests_have_is_passed() {
+    fn items_of_tests_are_skipped() {
         let text = "mod a;\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nuse x::Y;\n#[cfg(test)]\nmod b { fn c() { d::e(); } }\n\
                     #[cfg(test)]\nfn f() -> [u8; 2] { [1; 2] }\nfn g() { h::i(); }\n";
         let modules = modules(text);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_inside_a_file_are_apart() {
+    fn inline_modules_are_separate() {
         let modules = modules("fn a() {}\nmod b { fn c() { if x { y() } } }\nstruct D { e: f::G }\n");
         assert_eq!(
             (&modules[0].inside[..], &modules[0].defined[..]),
