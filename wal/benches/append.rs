@@ -1,7 +1,7 @@
-//! What does a confirmed record cost, and what of that is the disk's?
+//! Measures the time of a confirmed record, and how much of it the disk takes.
 //!
-//! The floors: `null` (no log), `fdatasync` (one write and one sync of as many bytes, into space allocated ahead), and
-//! for the encoding a plain copy of the bytes.
+//! Lower bounds for comparison: `null` has no log. `fdatasync` writes as many bytes to allocated space and syncs once.
+//! `copy` only copies the payload.
 
 #![expect(missing_docs, reason = "criterion's macro makes a public function")]
 
@@ -17,7 +17,7 @@ use tsmith_wal::{Durability, FileLog, Log, LogOptions, MmapLog, NullLog, Record}
 
 const FIELDS: usize = 10;
 
-/// Points of a hundred hosts with ten fields each, as a fleet of agents sends them.
+/// Points of up to a hundred hosts with ten fields each.
 fn batch(points: usize) -> Batch<'static> {
     let mut builder = BatchBuilder::new();
     for point in 0..points {
@@ -57,7 +57,7 @@ fn encode(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("snappy", points), |b| {
             b.iter(|| frames.encode(Record::write(black_box(&payload))).expect("encodes").len());
         });
-        // Against both above it: the way without a payload.
+        // Replaces `entry` and `snappy` together: compresses the batch without building its payload.
         group.bench_function(BenchmarkId::new("snappy from the batch", points), |b| {
             b.iter(|| frames.encode_write(black_box(&batch)).expect("encodes").len());
         });
@@ -86,7 +86,7 @@ fn log<L: Log<Fs = OsFs>>(c: &mut Criterion, name: &str, durability: Durability)
                                 let at = log.append(Record::write(&payload)).expect("appends");
                                 let _ = black_box(log.sync(at).expect("syncs"));
                                 if n % 256 == 255 {
-                                    log.truncate_front(at).expect("forgets");
+                                    log.truncate_front(at).expect("truncates");
                                 }
                             }
                         });

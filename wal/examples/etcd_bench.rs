@@ -1,5 +1,11 @@
-//! How long a durable batch takes in etcd's format, beside a plain write and fdatasync of as many bytes: the
-//! measurement of `peers/etcd-wal`, for ours. `etcd_bench DIR SIZE BATCH SECS [sync|nosync|raw]`.
+//! Measures how long it takes to save a batch of entries durably in etcd's format.
+//!
+//! ```text
+//! cargo run --release -p tsmith-wal --example etcd_bench -- DIR SIZE BATCH SECS [sync|raw]
+//! ```
+//!
+//! Each save has BATCH entries of SIZE bytes. `sync` is the default. `raw` measures the lower bound instead: one write and
+//! one `fdatasync` of as many bytes. The output has the fields of a Go program that measures etcd's own package.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,7 +17,7 @@ use tsmith_wal::fs::{Fs, FsFile, OsFs};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, size, batch, secs, mode @ ..] = &arguments[..] else {
-        return Err("usage: etcd_bench DIR SIZE BATCH SECS [sync|nosync|raw]".into());
+        return Err("usage: etcd_bench DIR SIZE BATCH SECS [sync|raw]".into());
     };
     let (size, batch): (usize, usize) = (size.parse()?, batch.parse()?);
     let run = Duration::from_secs_f64(secs.parse()?);
@@ -35,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 type Times = Result<Vec<f64>, Box<dyn std::error::Error>>;
 
-/// Warms up, then times single calls.
+/// Warms up, then measures each call in microseconds.
 fn timed(run: Duration, mut call: impl FnMut() -> Result<(), Box<dyn std::error::Error>>) -> Times {
     for _ in 0..20 {
         call()?;
@@ -55,7 +61,7 @@ fn saves(dir: &Path, size: usize, batch: usize, run: Duration) -> Times {
     let mut wal = Wal::create(OsFs, &dir, Some(b"bench"), WalOptions::default())?;
     let data = Bytes::from((0..size).map(|at| (at * 7 + 3) as u8).collect::<Vec<_>>());
     let mut index = 0;
-    // Make the entries for each call, as the Go driver does.
+    // The Go driver also builds the entries outside of the measured call.
     let entry = |_| Entry { kind: EntryKind::NORMAL, term: 1, index: 0, data: Some(data.clone()) };
     let mut entries: Vec<_> = (0..batch).map(entry).collect();
     let times = timed(run, || {

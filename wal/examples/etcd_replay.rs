@@ -1,7 +1,7 @@
-//! Plays a plan of operations through the etcd storage: `etcd_replay PLAN DIR`.
+//! Runs a plan of operations on the etcd storage: `etcd_replay PLAN DIR`.
 //!
-//! The directory it leaves is, byte for byte, the one that etcd 3.4 leaves after the same operations. A plan has one JSON
-//! object a line; bytes are hex, or null for none:
+//! The resulting directory equals, byte for byte, the directory that etcd 3.4 writes for the same operations. A plan has
+//! one JSON object per line. Bytes are in hex, or null if there are none:
 //!
 //! ```json
 //! {"op":"create","segment_bytes":64000000,"metadata":"6d"}
@@ -12,8 +12,8 @@
 //! {"op":"close"}
 //! ```
 //!
-//! A save without `state` is one of entries alone. `snapshot` writes the record of one; `reopen` closes the log and opens it
-//! at the last of them.
+//! A save without `state` has only entries. `snapshot` appends a snapshot record to the log. `reopen` closes the log and
+//! opens it at the last snapshot record.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,8 +24,8 @@ fn main() -> ExitCode {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(Into::into).collect();
     let [file, dir] = &arguments[..] else {
         eprintln!(
-            "usage: etcd_replay PLAN DIR\nplays the operations of PLAN (one JSON object a line: create, save, snapshot, reopen, \
-             close; the head of etcd_replay.rs shows each) into the new log DIR"
+            "usage: etcd_replay PLAN DIR\nRuns the operations of PLAN on the new log DIR. PLAN has one JSON object per line: \
+             create, save, snapshot, reopen or close. The docs of the example show each of them."
         );
         return ExitCode::from(2);
     };

@@ -1,4 +1,4 @@
-//! Plans: operations on a log, one JSON object a line, as etcd was made to do them once.
+//! Runs the operations of a plan, one JSON object per line.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use tsmith_wal::fs::OsFs;
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// Does to `dir` what the plan says.
+/// Runs the operations of the plan in `dir`.
 pub(crate) fn play(plan: &str, dir: &Path) -> Result<()> {
     let mut player =
         Player { dir, options: WalOptions::default(), last: SnapshotRecord::default(), open: None };
@@ -25,7 +25,7 @@ pub(crate) fn play(plan: &str, dir: &Path) -> Result<()> {
 struct Player<'a> {
     dir: &'a Path,
     options: WalOptions,
-    /// The snapshot that the plan saved last.
+    /// The last snapshot record of the plan.
     last: SnapshotRecord,
     open: Option<DiskStorage>,
 }
@@ -46,7 +46,7 @@ impl Player<'_> {
                 self.storage_mut()?.save(&state, &entries)?;
             }
             "snapshot" => {
-                // The plans are of the log alone: there are no snapshot files.
+                // Plans have no snapshot files, so only the record is written.
                 self.last = SnapshotRecord::new(number(&op["index"])?, number(&op["term"])?);
                 let record = self.last.clone();
                 self.storage_mut()?.wal().save_snapshot(&record)?;
