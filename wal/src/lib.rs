@@ -193,6 +193,10 @@ pub type ReplayFn<'a> = dyn FnMut(Position, Record<'_>) -> Result<()> + 'a;
 
 /// An append-only sequence of records on stable storage.
 ///
+/// An implementation provides eight methods: `open`, `read`, `is_segment`, `append`, `sync`, `cut`,
+/// `truncate_front` and `close`. The other methods have defaults. The module `testing` has the laws as test
+/// suites.
+///
 /// Methods without a receiver describe a kind of log; [`LogKind`] holds them as a value. [`DynLog`] is an
 /// open log of any kind. Threads share a log by reference: many threads `append`, and one `sync` serves all
 /// of them.
@@ -203,9 +207,10 @@ pub trait Log: Send + Sync + 'static {
 
     /// Opens or creates `dir` and passes every intact record to `replay`, oldest first.
     ///
-    /// A torn tail is cut off and reported in the [`Recovery`]. Corruption before the tail is an error. By
-    /// then, `replay` may have received earlier records; the next open starts again with the first one. Law:
-    /// after an error, including an error from `replay` ([`Error::refused`]), no record on disk has changed.
+    /// A torn tail is cut off and reported in the [`Recovery`]. Corruption before the tail is an error in
+    /// [`RecoveryMode::Strict`] and a reported gap in [`RecoveryMode::Salvage`]. Before an error, `replay` may
+    /// have received earlier records; the next open starts again with the first one. Law: after an error,
+    /// including an error from `replay` ([`Error::refused`]), no record on disk has changed.
     ///
     /// A directory has one owner: a second `open`, in this process or another, fails with
     /// [`ErrorKind::InUse`]. If the directory holds segments of another log of this crate ([`is_segment`]),
@@ -221,6 +226,9 @@ pub trait Log: Send + Sync + 'static {
 
     /// Like [`Log::open`], but decodes the payloads, in parallel if the log can. `replay` still receives one
     /// record after the other.
+    ///
+    /// The default calls [`Replay::end`] after `open`. Override it if opening changes files: `end` must be
+    /// called before the first change.
     fn open_replaying(
         fs: Self::Fs,
         dir: &Path,
@@ -235,7 +243,6 @@ pub trait Log: Send + Sync + 'static {
         })?;
         let Recovery { segments, records, bytes, .. } = opened.1;
         replay.progress(Progress { segments, segments_total: segments, records, bytes });
-        // A log that changes files when it opens must call `end` before it changes them.
         replay.end()?;
         Ok(opened)
     }
@@ -253,7 +260,7 @@ pub trait Log: Send + Sync + 'static {
         Self: Sized;
 
     /// Whether the segments are those of InfluxDB 1.x. Only such a log can serve the directory of an InfluxDB
-    /// shard.
+    /// shard. Default: false.
     fn is_influx() -> bool
     where
         Self: Sized,
@@ -261,7 +268,7 @@ pub trait Log: Send + Sync + 'static {
         false
     }
 
-    /// Whether the log replays its records after it is reopened.
+    /// Whether the log replays its records after it is reopened. Default: true.
     fn keeps_records() -> bool
     where
         Self: Sized,
@@ -269,7 +276,9 @@ pub trait Log: Send + Sync + 'static {
         true
     }
 
-    /// Whether `dir` holds a log that only Tsmith writes. An engine with such a log also has a manifest.
+    /// Whether `dir` holds segments of this log that InfluxDB does not write. An engine with such a log also
+    /// has a manifest. Default: true if the log is not InfluxDB's ([`Log::is_influx`]) and the directory has
+    /// one of its segments.
     fn owns(fs: &Self::Fs, dir: &Path) -> Result<bool>
     where
         Self: Sized,
@@ -278,7 +287,7 @@ pub trait Log: Send + Sync + 'static {
     }
 
     /// The preferred payload layout for writes. The log stores any payload; this tells its user which layout
-    /// to choose.
+    /// to choose. Default: InfluxDB's.
     fn layout(&self) -> entry::Layout {
         entry::Layout::Influx
     }
@@ -320,7 +329,7 @@ pub trait Log: Send + Sync + 'static {
     /// it too, but reports no error.
     fn close(&self) -> Result<()>;
 
-    /// Counters since the log was opened. Zero for a log that does not count.
+    /// Counters since the log was opened. Default: all zero.
     fn metrics(&self) -> Metrics {
         Metrics::default()
     }

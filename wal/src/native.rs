@@ -39,11 +39,11 @@
 //! record numbers are used again. The loss of the newest segment cannot be detected, because nothing else
 //! states where a log ends.
 //!
-//! All records below the `front` of any segment may be truncated. Truncation renames a segment to `<number of
-//! the next record, 20 digits>-<segment number, 8 digits>.free`. It syncs the directory before it truncates
-//! the next segment and before the space is reused. The file name states where the log begins until a segment
-//! head does. After a crash, either the segment or its renamed file exists. A new file is named
-//! `000...0-00000000.free` until it has its head.
+//! Records below the highest `front` of any segment may already be truncated, so they are no gap.
+//! Truncation renames a segment to `<number of the next record, 20 digits>-<segment number, 8
+//! digits>.free`. It syncs the directory before it truncates the next segment and before the space is
+//! reused. The file name states where the log begins until a segment head does. After a crash, either the
+//! segment or its renamed file exists. A new file is named `000...0-00000000.free` until it has its head.
 //!
 //! # Torn or corrupt
 //!

@@ -17,9 +17,9 @@ pub struct LogOptions {
     pub segment_bytes: u32,
     /// How payloads are compressed, if the format leaves the choice.
     pub compression: Compression,
-    /// Whether a new segment allocates its space at once, and zeros it ahead of small groups. Then a sync
-    /// need not commit a new file length or new blocks, which makes it faster. Without it, segments take only
-    /// the space they use. [`MmapLog`](crate::MmapLog) always allocates.
+    /// Whether a new segment allocates its space at once. The log also writes zeros ahead of small groups. Then
+    /// a sync is faster, because it need not commit a new file length or new blocks. Without it, segments take
+    /// only the space they use. [`MmapLog`](crate::MmapLog) always allocates.
     pub preallocate: bool,
 }
 
@@ -90,7 +90,10 @@ pub enum Durability {
     None,
 }
 
-/// What opening a log does about gaps.
+/// What opening a log does about gaps. The default is [`Strict`](Self::Strict).
+///
+/// A log that was opened with `Salvage` still has its corrupt segments. Until they are truncated or repaired
+/// ([`repair`](crate::repair)), `Strict` refuses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveryMode {
@@ -109,7 +112,8 @@ pub enum RecoveryMode {
     Salvage,
 }
 
-/// How a log is read without opening it; see [`replay_only`](crate::replay_only). Nothing is cut off.
+/// How a log is read without opening it; see [`replay_only`](crate::replay_only). Nothing is cut off. It has one
+/// mode more than [`RecoveryMode`], because a log that lost records as InfluxDB does must not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayMode {
@@ -117,9 +121,9 @@ pub enum ReplayMode {
     Strict,
     /// As [`RecoveryMode::Salvage`].
     Salvage,
-    /// As InfluxDB 1.x: of each segment, keeps the records before the first invalid one. Where a group mark
-    /// proves that some bytes are wrong, replay ends before its part (up to 4 KiB or one record). InfluxDB
-    /// itself would accept bytes there that merely look like an entry.
+    /// As InfluxDB 1.x: of each segment, keeps the records before the first invalid one. If the checksum of a
+    /// group mark is wrong, replay ends before the records that it covers (up to 4 KiB, or one longer record).
+    /// InfluxDB itself would accept bytes there that merely look like a record.
     InfluxDb,
 }
 

@@ -44,15 +44,16 @@
 //!    below.
 //! 4. A later segment holds data: corruption, because both programs sync a segment before they begin the
 //!    next.
-//! 5. The segment begins with our mark, no bare frame stands right before `B`, and InfluxDB has not opened
+//! 5. The segment begins with our mark, the frame right before `B`, if any, belongs to a
+//!    group of ours, and InfluxDB has not opened
 //!    the directory since: a torn tail, because no mark states that the group at `B` was durable. The first
 //!    mark is synced before any group.
 //! 6. `B` is among frames of InfluxDB, or where InfluxDB would append: corruption if a valid frame follows
 //!    anywhere, otherwise a torn tail.
 //!
-//! If rule 2 or 6 applies by accident, the log refuses to open, but no record is lost. For rule 2 this needs
-//! the magic and a CRC for its place; for rule 6 a complete frame with the grammar of an entry. A mark with a
-//! corrupt magic is not an entry, because a bare deletion without keys is invalid.
+//! Random bytes after `B` can trigger rule 2 only if they contain the magic and a valid CRC, and rule 6 only
+//! if they form a complete entry. The log then refuses to open, but no record is lost. A mark with a corrupt
+//! magic is not an entry, because a bare deletion without keys is invalid.
 //!
 //! # When InfluxDB takes over
 //!

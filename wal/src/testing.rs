@@ -1,5 +1,14 @@
 //! The laws of a log as test suites, for implementations in this crate and in others.
 //!
+//! [`log_suite!`](crate::log_suite) is for every log. [`durable_suite!`](crate::durable_suite) is for logs that
+//! keep confirmed records. Both write into real temporary directories, so they take a log on
+//! [`OsFs`]. Power cuts, failed syncs and full disks need a log on [`SimFs`]:
+//! `wal/tests/crash` of the repository shows how to simulate them. The functions in [`hostile`] edit segments.
+//!
+//! `durable_suite!` finds records by their bytes in the segment. It assumes that incompressible payloads are stored
+//! as they are, that a segment has at most 40 bytes before its first record, and that at most 8 bytes of padding
+//! follow a record.
+//!
 //! ```
 //! // In a test module: every law becomes one test.
 //! tsmith_wal::log_suite!(tsmith_wal::FileLog);

@@ -45,8 +45,8 @@ pub fn is_log<F: Fs>(fs: &F, dir: &Path) -> bool {
 
 /// A log in etcd's segments, with group commit.
 ///
-/// In [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage), replay resumes at the next record that is
-/// proved by the record before it. So one corrupt record can cost two, and so can a missing segment. The gap
+/// In [`RecoveryMode::Salvage`](crate::RecoveryMode::Salvage), replay resumes at the next record whose
+/// checksum continues that of the record before it. So one corrupt record can cost two, and so can a missing segment. The gap
 /// names the missing record numbers. `Strict` refuses to open. A missing first segment looks the same as a
 /// truncated one.
 ///

@@ -111,8 +111,8 @@ impl Unsynced {
     }
 }
 
-/// The first record after `offset` that is proved by the record before it: the checksum before it, and its
-/// offset.
+/// The first record after `offset` whose checksum continues that of the record before it: the checksum before
+/// it, and its offset.
 pub(super) fn resume(bytes: &[u8], offset: u64) -> Option<(u32, u64)> {
     pairs_behind(bytes, offset).next().map(|(first, second, _)| (first.crc, second.offset))
 }
