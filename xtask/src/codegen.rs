@@ -114,7 +114,7 @@ fn part_of(line: &str) -> Option<Part> {
 }
 
 fn table(registries: &[Registry]) -> String {
-    let mut out = String::from("| seam | name | type | what it is |\n|---|---|---|---|\n");
+    let mut out = String::from("| trait | name | type | what it is |\n|---|---|---|---|\n");
     for registry in registries {
         for (at, part) in registry.parts.iter().enumerate() {
             let seam =
