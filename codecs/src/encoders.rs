@@ -159,7 +159,7 @@ impl Decoders {
 
 /// No encoder of a table has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no encoder is called `{asked}`; the known ones are: {}", known.join(", "))]
+#[error("there is no encoder `{asked}`: choose one of {}", known.join(", "))]
 pub struct UnknownEncoder {
     /// The unknown name.
     pub asked: String,

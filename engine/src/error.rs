@@ -41,7 +41,7 @@ pub enum ErrorKind {
     Tsm(#[source] tsmith_tsm::Error),
     /// No entry of a TSM file's index can be read, so the file cannot be repaired.
     #[error(
-        "{0}: no index entry can be read, so the keys of its blocks are unknown. Restore the file from a copy. Or move it \
+        "{0}. No index entry can be read, so the keys of its blocks are unknown. Restore the file from a copy, or move it \
          away: the directory then opens without its points"
     )]
     NoIndex(#[source] tsmith_tsm::Error),
@@ -160,8 +160,8 @@ pub enum ErrorKind {
     NoManifest,
     /// The manifest is corrupt, and its line for the log directory cannot be trusted.
     #[error(
-        "the manifest is corrupt, and its line for the log directory says {said}, which may be wrong: pass the log \
-         directory with --wal"
+        "the manifest is corrupt, so its line for the log directory may be wrong (it says {said}): pass the log directory \
+         with --wal"
     )]
     ManifestLog {
         /// The content of the line.
@@ -233,12 +233,14 @@ pub enum ErrorKind {
     #[error("expected a name like 000000001-000000001.tsm: generation and sequence, nine digits each")]
     NotATsmName,
     /// A tombstone file is corrupt. Without its tombstones, deleted points would reappear.
-    #[error("{0}. Restore the file, or run `tsmith repair` on the directory: it keeps the other tombstones")]
+    #[error(
+        "{0}. Restore the file from a copy, or run `tsmith repair` on the directory, which keeps the other tombstones"
+    )]
     Tombstones(#[source] tsmith_tsm::Error),
     /// A tombstone file ends in a torn batch, and the log holds no interrupted delete that explains it.
     #[error(
-        "offset {offset}: the last {bytes} bytes are a torn batch, and the log holds no interrupted delete for it. Restore \
-         the file, or run `tsmith repair` on the directory"
+        "offset {offset}: the last {bytes} bytes are an incomplete delete, and the log does not hold that delete. Restore the file \
+         from a copy, or run `tsmith repair` on the directory"
     )]
     TornTombstones {
         /// Where the torn batch begins.
@@ -297,7 +299,7 @@ fn advice_to_repair(error: &tsmith_tsm::Error, repair: &str) -> String {
         | Tsm::Corrupt { .. } => "each block whose index entry can be read",
         _ => return String::new(),
     };
-    format!("; or {repair}, which keeps {keeps}")
+    format!(". Restore the file from a copy, or {repair}, which keeps {keeps}")
 }
 
 /// Whether an engine reads a TSM file of this name.

@@ -67,7 +67,7 @@ impl Manifest {
     fn parse(text: &str) -> std::result::Result<Self, (usize, &'static str)> {
         let mut lines = text.lines();
         if lines.next() != Some(FIRST_LINE) {
-            return Err((1, "`tsmith 1`: this version of the format"));
+            return Err((1, "`tsmith 1`, the only version of the format that this build reads"));
         }
         let mut value = |line, name: &str, expected| {
             let value =
@@ -88,7 +88,7 @@ impl Manifest {
         let crc = value(line, "crc", "`crc` and eight hex digits")?;
         let (checked, after) = text.split_once("\ncrc ").unwrap_or((text, ""));
         if u32::from_str_radix(&crc, 16) != Ok(crc32fast::hash(format!("{checked}\n").as_bytes())) {
-            return Err((line, "the checksum of the lines above: one of them was changed"));
+            return Err((line, "the checksum of the lines above"));
         }
         if after.trim_end_matches('\n') != crc {
             return Err((line + 1, "the end"));

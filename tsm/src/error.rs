@@ -29,15 +29,13 @@ pub enum ErrorKind {
         found: Vec<u8>,
     },
     /// The file has an unknown version.
-    #[error("file is version {found}, expected 1 (InfluxDB) or 84 (Tsmith)")]
+    #[error("the file has version {found}, expected 1 (InfluxDB) or 84 (Tsmith)")]
     Version {
         /// The version byte.
         found: u8,
     },
     /// The file ends before it can hold a block, an index and a footer.
-    #[error(
-        "the file ends after {bytes} bytes, but {expected} is expected: the file is truncated; restore it from a copy"
-    )]
+    #[error("the file has {bytes} bytes, too few for {expected}: it is truncated")]
     TooShort {
         /// The length of the file.
         bytes: u64,
@@ -46,7 +44,7 @@ pub enum ErrorKind {
     },
     /// The footer points outside the file, because the file was truncated or overwritten.
     #[error(
-        "the footer puts the index at {found}, outside {min}..={max}: the file is truncated; restore it from a copy"
+        "the footer puts the index at offset {found}, which is not within {min} to {max}: the footer is corrupt, or the file is truncated"
     )]
     IndexOffset {
         /// The offset in the footer.
@@ -63,9 +61,7 @@ pub enum ErrorKind {
         expected: &'static str,
     },
     /// The stored checksum differs from that of the bytes.
-    #[error(
-        "{what} has checksum {computed:08x}, but {stored:08x} is stored: it is corrupt; restore the file from a copy"
-    )]
+    #[error("{what} has checksum {computed:#010x}, but {stored:#010x} is stored: corrupt")]
     Checksum {
         /// What the checksum covers.
         what: &'static str,
@@ -76,7 +72,7 @@ pub enum ErrorKind {
     },
     /// The checksum of the block is right, but this build has no encoder for its first byte. This is not corruption.
     #[error(
-        "written by an encoder this build does not have (tag {tag:#04x}); read the file with a build that has it"
+        "the block was written by an encoder that this build does not have (tag {tag:#04x}): read the file with a build that has it"
     )]
     UnknownEncoder {
         /// The first byte of the block.
@@ -86,7 +82,7 @@ pub enum ErrorKind {
     #[error("block: {0}")]
     Block(#[source] tsmith_codecs::Error),
     /// The block has another type than the index.
-    #[error("the index says {index}, the block holds {block}")]
+    #[error("the index says type {index}, but the block has type {block}")]
     BlockType {
         /// The type in the index.
         index: FieldType,
@@ -94,7 +90,7 @@ pub enum ErrorKind {
         block: String,
     },
     /// The block has other times than the index.
-    #[error("the index says times {} to {}, the block has {} to {}", index.min, index.max, block.min, block.max)]
+    #[error("the index says times {} to {}, but the block has {} to {}", index.min, index.max, block.min, block.max)]
     BlockTimes {
         /// The range in the index.
         index: TimeRange,
@@ -179,17 +175,14 @@ pub enum ErrorKind {
     Poisoned,
 
     /// The tombstone file has an unknown version.
-    #[error(
-        "the tombstone file has version {found}, but versions 1 to 4 are known; restore the file from a copy"
-    )]
+    #[error("the tombstone file has version {found}, expected 1 to 4")]
     TombstoneVersion {
         /// The last byte of its header.
         found: u8,
     },
     /// The deletions of a tombstone file need more memory than is allowed.
     #[error(
-        "the tombstones decompress to more than {} MiB of keys, and no TSM file has that many: restore the file, or move it \
-         away and repeat the deletes",
+        "the tombstones decompress to more than {} MiB of keys, and no TSM file has that many",
         limit >> 20
     )]
     TombstonesTooLarge {
@@ -197,7 +190,7 @@ pub enum ErrorKind {
         limit: u64,
     },
     /// A compressed part of a tombstone file is truncated or corrupt.
-    #[error("tombstones: the gzip member at this offset is truncated or corrupt: {0}")]
+    #[error("the gzip member at this offset is truncated or corrupt: {0}")]
     Gzip(#[source] Arc<io::Error>),
 }
 

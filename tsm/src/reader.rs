@@ -270,7 +270,7 @@ fn check_header(bytes: &[u8]) -> Result<Version> {
         return Err(Error::new(ErrorKind::Magic { found: found.to_vec() }).at(0));
     }
     let Some(&found) = bytes.get(MAGIC.len()) else {
-        return Err(too_short(length, "magic and version"));
+        return Err(too_short(length, "a header"));
     };
     Version::from_byte(found).ok_or_else(|| Error::new(ErrorKind::Version { found }).at(MAGIC.len() as u64))
 }

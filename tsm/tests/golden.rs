@@ -199,7 +199,7 @@ fn corrupt_index_offset_past_end() {
 #[test]
 fn corrupt_empty() {
     let (_, kind, offset) = refusal("empty");
-    assert!(matches!(kind, ErrorKind::TooShort { bytes: 0, expected: "magic and version" }), "{kind}");
+    assert!(matches!(kind, ErrorKind::TooShort { bytes: 0, expected: "a header" }), "{kind}");
     assert_eq!(offset, 0);
 }
 

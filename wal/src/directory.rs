@@ -56,7 +56,7 @@ pub(crate) fn refuse_occupied<F: Fs>(fs: &F, path: &Path) -> Result<()> {
         Ok(false) => {
             let occupied = io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                "the file already holds data; does another program write to this directory?",
+                "the file already holds data: another program may be writing to this directory",
             );
             Err(occupied).at("begin", path)
         }

@@ -34,7 +34,7 @@ pub enum ErrorKind {
     },
     /// No space left, or quota exceeded. The records of the group are not in the log. The log itself is
     /// intact.
-    #[error("no space left: {0}. No acknowledged record was lost. Free space and write again")]
+    #[error("the disk is full: {0}. No acknowledged record was lost. Free space, then write again")]
     Full(Arc<io::Error>),
     /// The disk was full, so an earlier record is not in the log, and no thread waited for that record. The
     /// caller's own record is unaffected: sync it again.

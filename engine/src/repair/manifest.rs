@@ -190,7 +190,7 @@ fn find_log<F: Fs>(
             Ok(inside)
         }
         _ => {
-            let said = said.unwrap_or("nothing that can be read").to_owned();
+            let said = said.unwrap_or("nothing readable").to_owned();
             Err(Error::at(OPERATION, &data.join(MANIFEST_NAME), ErrorKind::ManifestLog { said }))
         }
     }

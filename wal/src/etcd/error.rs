@@ -18,7 +18,7 @@ pub enum EtcdError {
     CutShort,
     /// The first records of a segment are durable before it gets its name.
     #[error(
-        "the segment lacks its first records, so its content is lost: corrupt; restore the file from a copy"
+        "the first records of the segment are missing, so the rest cannot be read: corrupt; restore the file from a copy"
     )]
     Headless,
     #[error(
@@ -33,7 +33,8 @@ pub enum EtcdError {
     Crc { stored: u32, computed: u32 },
     /// etcd: "wal: crc mismatch".
     #[error(
-        "the log before this segment has checksum {computed:#010x}, but the segment expects {stored:#010x}: a segment is missing, or is of another log"
+        "the checksum of the log up to here is {computed:#010x}, but this record stores {stored:#010x}: a segment is missing or \
+         belongs to another log; restore it from a copy"
     )]
     Chain { stored: u32, computed: u32 },
     #[error("expected {0}: corrupt, or written by another program; restore the file from a copy")]
@@ -45,7 +46,7 @@ pub enum EtcdError {
     #[error("a record of {bytes} bytes does not fit in the file: corrupt; restore the file from a copy")]
     Length { bytes: u64 },
     /// etcd: "unexpected block type".
-    #[error("unknown record kind {0}; a later version may have written it")]
+    #[error("unknown record kind {0}: corrupt, or written by a newer version of etcd")]
     RecordKind(i64),
     #[error(
         "the log has the snapshot at index {index} in term {found}, not {expected}: the snapshot belongs to another member or cluster"
@@ -56,11 +57,13 @@ pub enum EtcdError {
     )]
     SnapshotNotFound { index: u64, term: u64 },
     #[error(
-        "the metadata differs from that of earlier records: the directory mixes segments of different members"
+        "the metadata differs from that of earlier records: the directory mixes segments of different members; restore it from a copy"
     )]
     MetadataConflict,
     /// etcd: "wal: slice bounds out of range".
-    #[error("entry {index} follows entry {last}: entries are missing; open at a later snapshot")]
+    #[error(
+        "entry {index} follows entry {last}: the entries between are missing; restore the segment from a copy, or open at a later snapshot"
+    )]
     Gap { index: u64, last: u64 },
     /// etcd: "wal: file not found".
     #[error(
@@ -102,10 +105,12 @@ pub enum EtcdError {
          or remove this member and add it again"
     )]
     SnapshotBeyondLog { index: u64, last: u64 },
-    #[error("the snapshot file is empty")]
+    #[error("the snapshot file is empty: restore it from a copy")]
     SnapshotEmpty,
     /// etcd: "snap: crc mismatch".
-    #[error("the checksum of the snapshot is {computed:#010x}, expected {stored:#010x}: corrupt")]
+    #[error(
+        "the checksum of the snapshot is {computed:#010x}, expected {stored:#010x}: corrupt; restore the file from a copy"
+    )]
     SnapshotCrc { stored: u32, computed: u32 },
 }
 

@@ -19,8 +19,8 @@ pub(super) const METADATA: &[u8] = b"tsmith-log";
 /// Upper limit of indexes: a record's position, and the cut after it, must be valid numbers too.
 pub(super) const INDEX_MAX: u64 = u64::MAX / 2;
 
-const HEADLESS: &str = "a segment without a head";
-const BEYOND: &str = "a state that names entries after the last one";
+const HEADLESS: &str = "a segment without its first records";
+const BEYOND: &str = "a state that commits entries after the last one";
 
 /// The segments of an [`EtcdLog`](super::EtcdLog).
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl SegmentFormat for EtcdSegments {
     fn unpack(bytes: &[u8], item: Item, from: usize, out: &mut Vec<u8>) -> Result<(RecordKind, usize), Stop> {
         let record = RawRecord::at(bytes, item.offset).ok().flatten();
         let entry = record.and_then(|record| entry_of(record.data.unwrap_or_default()));
-        let invalid = Stop::Invalid(Invalid { offset: item.offset, found: "an entry without a record" });
+        let invalid =
+            Stop::Invalid(Invalid { offset: item.offset, found: "an entry that contains no record" });
         let (_, kind, payload) = entry.ok_or(invalid)?;
         out.truncate(from);
         out.extend_from_slice(payload);
@@ -107,7 +108,7 @@ impl EtcdScan<'_> {
                 return match self.bytes.len() as u64 {
                     // The head was durable before the segment got its name.
                     _ if !self.headed => Err(invalid(HEADLESS)),
-                    len if offset < len => Err(invalid("bytes after the end")),
+                    len if offset < len => Err(invalid("bytes after the end of the log")),
                     _ => Ok(None),
                 };
             };
@@ -141,9 +142,10 @@ impl EtcdScan<'_> {
             kind::CRC | kind::SNAPSHOT => {}
             kind::ENTRY if !self.headed => return Err(invalid(HEADLESS)),
             kind::ENTRY => {
-                let (index, ..) = entry_of(data).ok_or_else(|| invalid("an entry without a record"))?;
+                let (index, ..) =
+                    entry_of(data).ok_or_else(|| invalid("an entry that contains no record"))?;
                 if index != self.next || index > INDEX_MAX {
-                    return Err(invalid("an entry that does not follow the one before"));
+                    return Err(invalid("an entry whose index does not follow the previous one"));
                 }
                 self.next += 1;
                 let at = Position(2 * index);
@@ -231,8 +233,8 @@ impl<'s> Scan<'s, EtcdSegments> for EtcdScan<'s> {
 fn found(error: &EtcdError) -> &'static str {
     match error {
         EtcdError::Torn => "an incomplete record",
-        EtcdError::Crc { .. } => "a wrong checksum",
-        EtcdError::Chain { .. } => "a segment that does not follow the one before",
+        EtcdError::Crc { .. } => "a record that does not match its checksum",
+        EtcdError::Chain { .. } => "a segment that does not continue the previous one",
         _ => "bytes that are not a record",
     }
 }

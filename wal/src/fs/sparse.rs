@@ -17,8 +17,8 @@ const PIECE_BYTES: usize = 1 << 20;
 /// More than [`ZEROS_MAX`] zeros, followed by other bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{bytes} zeros from offset {offset} on, followed by other bytes; no log writes so many. Nothing was changed. Restore \
-     the file from a copy, or truncate it at byte {offset}, which loses everything after it"
+    "offset {offset}: {bytes} zeros, followed by other bytes. No log writes so many zeros. Nothing was changed. Restore the \
+     file from a copy, or truncate it at byte {offset}, which loses everything after it"
 )]
 pub struct Hole {
     /// Offset of the first zero.

@@ -48,7 +48,7 @@ impl SegmentFormat for Native {
         let kind =
             RecordKind::from_tag(header.kind & 0x0f).ok_or_else(|| invalid("an unknown kind of record"))?;
         let packing = header.kind & 0xf0;
-        let corrupt = "a packed body that is not valid";
+        let corrupt = "a record body that does not decompress";
         let (len, body) = match body.split_first_chunk() {
             _ if packing == 0 => (body.len(), body),
             Some((len, packed)) => (u32::from_le_bytes(*len) as usize, packed),
@@ -162,7 +162,7 @@ impl<'s> Scan<'s, Native> for NativeScan<'s> {
                 return Ok(None);
             }
             if self.follows.is_none() {
-                return invalid(0, "a head that is not valid");
+                return invalid(0, "an invalid segment header");
             }
             self.at = HEAD_BYTES;
         }

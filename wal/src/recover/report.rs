@@ -39,7 +39,7 @@ impl fmt::Display for NotReplayed {
         let Self { path, offset, reason } = self;
         write!(
             f,
-            "{}: offset {offset}: record skipped, because it cannot be replayed: {reason}",
+            "{}: offset {offset}: the record cannot be replayed and is skipped: {reason}",
             path.display()
         )
     }
@@ -92,8 +92,10 @@ impl Gap {
     pub fn reason(&self) -> String {
         let found = self.found;
         match &self.missing {
-            Some(missing) if missing.end - missing.start == 1 => format!("{found}: number {}", missing.start),
-            Some(missing) => format!("{found}: numbers {} to {}", missing.start, missing.end - 1),
+            Some(missing) if missing.end - missing.start == 1 => {
+                format!("{found}: lost record {}", missing.start)
+            }
+            Some(missing) => format!("{found}: lost records {} to {}", missing.start, missing.end - 1),
             None => found.to_owned(),
         }
     }
@@ -107,11 +109,13 @@ impl fmt::Display for Gap {
             write!(f, "offset {}: ", self.offset)?;
         }
         f.write_str(&self.reason())?;
-        match (self.dropped_bytes, self.kind, self.resumed_at) {
+        let bytes = self.dropped_bytes;
+        let unit = if bytes == 1 { "byte" } else { "bytes" };
+        match (bytes, self.kind, self.resumed_at) {
             (0, ..) => Ok(()),
-            (bytes, GapKind::TornTail, _) => write!(f, ": {bytes} bytes torn by a crash"),
-            (bytes, _, None) => write!(f, ": {bytes} bytes skipped"),
-            (bytes, _, Some(at)) => write!(f, ": {bytes} bytes skipped, resumed at {at}"),
+            (_, GapKind::TornTail, _) => write!(f, ": torn tail of {bytes} {unit}, left by a crash"),
+            (_, _, None) => write!(f, ": skipped {bytes} {unit}"),
+            (_, _, Some(at)) => write!(f, ": skipped {bytes} {unit}, continued at offset {at}"),
         }
     }
 }
@@ -134,7 +138,7 @@ impl Unverified {
     pub fn reason(&self) -> String {
         let records = if self.records == 1 { "record is" } else { "records are" };
         format!(
-            "{} {records} unverified, accepted by influxd: a crash left an incomplete write here, and influxd appended to it",
+            "{} {records} unverified: a crash left an incomplete write here, and influxd accepted it and appended to it",
             self.records
         )
     }

@@ -250,13 +250,13 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
     fn discontinuity(&self, at: usize, discontinuity: Discontinuity) -> Result<Gap> {
         let (kind, found, missing) = match discontinuity {
             Discontinuity::Repeated => {
-                (GapKind::Corruption, "records that an earlier segment holds too", None)
+                (GapKind::Corruption, "records that an earlier segment also holds", None)
             }
             Discontinuity::Missing(missing) if T::NUMBERED => {
-                (GapKind::MissingSegment, "records are missing before it", Some(missing))
+                (GapKind::MissingSegment, "records before this segment are missing", Some(missing))
             }
             Discontinuity::Missing(_) => {
-                let found = "the segment before it held records and is missing or empty";
+                let found = "the previous segment held records, but is missing or empty";
                 (GapKind::MissingSegment, found, None)
             }
         };
@@ -270,7 +270,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
             }
             .at_path(&path));
         }
-        tracing::warn!(path = %path.display(), found, "the segment does not follow");
+        tracing::warn!(path = %path.display(), found, "the segment does not continue the previous one");
         let (offset, kept_records, dropped_bytes) = (0, 0, 0);
         Ok(Gap { kind, path, offset, kept_records, dropped_bytes, resumed_at: Some(0), missing, found })
     }
@@ -317,7 +317,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
         let missing = due.zip(scan.end()).filter(|_| T::NUMBERED);
         let missing = missing.and_then(|(due, next)| missing_between(due, next));
         let kept_records = segment.records;
-        tracing::warn!(path = %path.display(), offset, dropped_bytes, found, "left out");
+        tracing::warn!(path = %path.display(), offset, dropped_bytes, found, "skipped a gap");
         self.recovery.gaps.push(Gap {
             kind,
             path,

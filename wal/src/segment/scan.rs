@@ -137,7 +137,7 @@ impl InfluxScan<'_> {
         }
         let invalid = |found| Err(Stop::Invalid(Invalid { offset: at as u64, found }));
         if !checked && Mark::claimed(self.bytes.get(at..).unwrap_or_default()).is_some() {
-            return invalid("records that do not match the checksum of their mark");
+            return invalid("a group of records that does not match its checksum");
         }
         let limit = if checked { self.group_end } else { self.bytes.len() };
         let rest = self.bytes.get(at..limit).unwrap_or_default();
