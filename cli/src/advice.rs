@@ -12,7 +12,7 @@ pub(crate) fn log_corruption(error: &tsmith_wal::Error) -> Option<String> {
             Some(format!("{found}, with intact records after it: corruption, not a torn write"))
         }
         ErrorKind::Missing { first, last } => Some(format!(
-            "records {first} to {last} are missing before this segment: a file was removed or truncated"
+            "records {first} to {last} are missing before this segment: a segment file was removed or truncated"
         )),
         _ => None,
     }
@@ -25,9 +25,11 @@ pub(crate) fn log_advice(error: &tsmith_wal::Error) -> Option<String> {
     let offset = error.offset().map_or_else(String::new, |offset| format!("offset {offset}: "));
     let is_etcds = error.path().and_then(Path::file_name).and_then(SegmentName::parse).is_some();
     let way = if is_etcds {
-        "run `tsmith snapshot --recovery salvage` to write the valid records to TSM files and truncate the log"
+        "run `tsmith snapshot --recovery salvage`, which writes the valid records to TSM files and truncates the log"
     } else {
-        "run `tsmith repair --dry-run` to see what a repair would drop; `--recovery salvage` opens the log without a repair"
+        "run `tsmith repair` (with --dry-run first); `tsmith snapshot --recovery salvage` works without a repair"
     };
-    Some(format!("{path}{offset}{corruption}. Nothing was changed. Restore the file from a backup, or {way}"))
+    Some(format!(
+        "{path}{offset}{corruption}. Nothing was changed. Restore the file from a backup, or {way}. See docs/recovery.md"
+    ))
 }

@@ -97,7 +97,8 @@ fn option(flag: &str) -> PossibleValuesParser {
 
 fn durability(value: &str) -> Result<String, String> {
     let set = Setup::default().set("durability", value);
-    set.map(|()| value.to_owned()).map_err(|error| format!("{error}, or an interval such as interval:100ms"))
+    set.map(|()| value.to_owned())
+        .map_err(|_| "expected each, group, none, or an interval such as interval:100ms".to_owned())
 }
 
 /// Where the log is.
@@ -156,7 +157,9 @@ impl WalOrNone {
         if !self.no_wal {
             return Ok(place);
         }
-        let why = || Failure::Usage(format!("{}: a log, so --no-wal leaves nothing to read", path.display()));
+        let why = || {
+            Failure::Usage(format!("{}: this is a log, so --no-wal leaves nothing to read", path.display()))
+        };
         place.without_log().ok_or_else(why)
     }
 

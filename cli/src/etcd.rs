@@ -24,7 +24,7 @@ pub(crate) fn check(path: &Path) -> Result<Checked, Problem> {
         etcd::check(&OsFs, path, snapshots_of(path).as_deref())
     } else {
         return Err(Problem::new(
-            "the log is missing, although there are snapshots of it: pass --wal if it is elsewhere, or restore it",
+            "the log is missing, although there are snapshots of it: pass --wal if it is in another place, or restore it",
         ));
     };
     checked.map_err(|error| {
@@ -77,7 +77,7 @@ pub(crate) fn after_end(found: &Checked) -> Option<AfterEnd> {
             count(*bytes, "byte")
         ),
         _ => format!(
-            "the log ends here; opening it drops the {} after it, which as far as known were not acknowledged",
+            "the log ends here; opening it drops the {} after it; nothing shows that these were acknowledged",
             count(*records, "intact record")
         ),
     };

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use tsmith_cache::Error::Full;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::line::{Precision, Rejected};
 use tsmith_engine::{ErrorKind, LineOptions, OnConflict, Registry, Timestamp, Turn, Turns, WhenFull};
@@ -378,11 +379,14 @@ impl Worker<'_> {
                     );
                 }
                 Err(error) => {
-                    let is_full = matches!(error.kind(), ErrorKind::Cache(tsmith_cache::Error::Full { .. }));
-                    let mut error = Failure::from(error);
-                    if is_full {
-                        error = error.and("run the import again with a smaller --batch or a larger --cache");
-                    }
+                    let error = if let ErrorKind::Cache(Full { used, needed, limit }) = error.kind() {
+                        Failure::Problem(format!(
+                            "the cache is full: it holds {used} bytes, the batch needs {needed} more, and the limit is {limit}; \
+                             run the import again with a larger --cache or a smaller --batch"
+                        ))
+                    } else {
+                        Failure::from(error)
+                    };
                     let at = format!("{source}:{}: ", batch.first_line);
                     ledger.fail(match error {
                         Failure::Usage(text) => Failure::Usage(at + &text),

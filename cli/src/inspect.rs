@@ -28,7 +28,8 @@ use tsmith_engine::Registry;
 ///
 /// Checksums of blocks are verified, but values are not decoded; `tsmith verify`
 /// does that. A corrupt file is shown as far as it can be read, and the exit code
-/// is then 1. Nothing on disk is changed. See docs/json.md for the JSON report.
+/// is then 1. Nothing on disk is changed. See docs/formats.md for the files, and
+/// docs/json.md for the JSON report.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Inspect {

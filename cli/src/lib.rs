@@ -58,7 +58,7 @@ use crate::progress::When;
 ///    0  success
 ///    1  problems found: rejected lines, corruption
 ///    2  wrong usage
-///   74  input or output failed, or PATH is missing or no time-series directory
+///   74  input or output failed, or PATH does not exist or is no time-series data
 #[derive(Debug, Parser)]
 #[command(name = "tsmith", version, subcommand_required = true, arg_required_else_help = true)]
 #[command(verbatim_doc_comment)]

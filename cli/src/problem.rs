@@ -58,11 +58,6 @@ impl Problem {
         self.segment = path.file_name().map(|name| name.to_string_lossy().into_owned());
         self
     }
-
-    /// The separator between the path and this problem.
-    pub(crate) fn colon(&self) -> &'static str {
-        if self.offset.is_some() && self.segment.is_none() { "" } else { ":" }
-    }
 }
 
 impl From<&tsmith_tsm::Error> for Problem {
@@ -105,13 +100,11 @@ pub(crate) fn report_recovery(recovery: &Recovery) -> Outcome {
     Outcome::of(recovery.gaps.iter().any(|gap| gap.kind != GapKind::TornTail) || !recovery.refused.is_empty())
 }
 
-/// `00001.wal offset 5: cpu#!~#v: reason`.
+/// `00001.wal: offset 5: cpu#!~#v: reason`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.segment {
-            Some(segment) if self.offset.is_some() => write!(f, "{segment} ")?,
-            Some(segment) => write!(f, "{segment}: ")?,
-            None => {}
+        if let Some(segment) = &self.segment {
+            write!(f, "{segment}: ")?;
         }
         if let Some(offset) = self.offset {
             write!(f, "offset {offset}: ")?;

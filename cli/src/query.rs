@@ -17,7 +17,8 @@ use tsmith_engine::Registry;
 ///   tsmith query d --measurement cpu --tag host=a --field usage --desc --limit 10
 ///
 /// Rows are sorted by key, then by time. Nothing on disk is changed. If some values
-/// cannot be read, or the log is missing, the exit code is 1.
+/// cannot be read, or the log is missing, the exit code is 1. See docs/paths.md for
+/// what DIR may be, and docs/line-protocol.md for the formats.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Query {
@@ -30,7 +31,7 @@ pub(crate) struct Query {
     #[arg(long)]
     desc: bool,
     /// Show at most N rows
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = limit)]
     limit: Option<u64>,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
@@ -42,6 +43,10 @@ pub(crate) struct Query {
     destination: Destination,
     #[command(flatten)]
     filter: FilterArgs,
+}
+
+fn limit(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a number of rows".to_owned())
 }
 
 impl Query {

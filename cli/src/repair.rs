@@ -39,7 +39,7 @@ use report::{File, Report, State};
 ///   unknown     the file needs a part, such as an encoder, that this build lacks
 ///
 /// The exit code is 1 if any file was corrupt. See docs/repair.md for the rules of
-/// each kind of file, and for etcd.
+/// each kind of file, and for etcd; docs/formats.md for the files.
 #[derive(Debug, Args)]
 #[command(name = "repair", verbatim_doc_comment)]
 pub(crate) struct RepairArgs {

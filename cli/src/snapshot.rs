@@ -20,7 +20,7 @@ use crate::problem::report_recovery;
 /// If the log is corrupt, the command fails and changes nothing. With --recovery
 /// salvage it keeps each record that passes its checks and can be replayed, reports
 /// the others, and exits with 1. The corrupt segments are then deleted with the
-/// rest of the log, so make a copy first if they matter.
+/// rest of the log, so make a copy first if they matter. See docs/recovery.md.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Snapshot {

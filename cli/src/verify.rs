@@ -38,8 +38,10 @@ use types::Types;
 ///   unknown     the file needs a part, such as an encoder, that this build lacks
 ///   leftover    quarantined by a repair, or left by a crash; not checked
 ///
-/// Nothing on disk is changed. See docs/verify.md for the checks and docs/json.md
-/// for the JSON report.
+/// For a directory above shards, each shard has one more line: `ok`, or `problems`
+/// if any of its files is corrupt, unreadable or unknown. Files that are ok are not
+/// listed then. Nothing on disk is changed. See docs/verify.md for the checks,
+/// docs/formats.md for the files, and docs/json.md for the JSON report.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Verify {

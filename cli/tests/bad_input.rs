@@ -258,7 +258,7 @@ fn a_corrupt_log_is_reported_and_unchanged() {
     fs::write(&segment, bytes).expect("written");
     let before = content(&dir);
     let verified = run("verify {}", &[&dir]).exits(1).text();
-    assert!(verified.contains("_00001.wal offset "), "{verified}");
+    assert!(verified.contains("_00001.wal: offset "), "{verified}");
     let exported = run("export {}", &[&dir]).exits(1).says(&["_00001.wal", "offset "]);
     assert!(exported.text().lines().count() > 100, "the records before the corruption are shown");
     let input = scratch.file("more.lp", "m v=1 1");
@@ -292,7 +292,7 @@ fn verify_detects_a_missing_native_segment() {
         lose();
         let before = content(&dir);
         let verified = run("verify {}", &[&dir]).exits(1).text();
-        let reported = if what == "copied" { "00000009.tlog offset 0" } else { "missing" };
+        let reported = if what == "copied" { "00000009.tlog: offset 0" } else { "missing" };
         assert!(verified.contains(reported), "{what}: {verified}");
         run("export {}", &[&dir]).exits(1);
         run("import {} {}", &[&dir, &input]).exits(1).says(&["tsmith repair"]);

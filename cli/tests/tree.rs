@@ -142,7 +142,7 @@ fn corruption_in_one_shard_hides_no_other() {
     fs::remove_dir_all(root.join("data/vec/autogen/4")).expect("removed");
     let text = run("verify {}", &[&root]).exits(1).text();
     assert!(text.contains(ONE_PROBLEM), "{text}");
-    assert!(text.contains("autogen/1/000000001-000000001.tsm offset "), "{text}");
+    assert!(text.contains("autogen/1/000000001-000000001.tsm: offset "), "{text}");
     let stats = run("stats {} --format json", &[&root]).exits(1).says(&["autogen/1/000000001-000000001.tsm"]);
     let shards = paths(&stats.json()["shards"]);
     assert!(shards.iter().any(|path| path.ends_with("wal/vec/autogen/4")), "{shards:?}");

@@ -11,6 +11,7 @@ use tsmith_engine::{SecondType, TimeRange};
 
 use super::times;
 use crate::exit::{Failure, Outcome, Result, complain};
+use crate::output::count;
 use crate::progress::When;
 
 /// Rejected lines, and fields with a second type, that are shown one by one. Further ones are only counted.
@@ -121,10 +122,10 @@ impl Ledger {
             account.book(done);
         }
         if account.rejected > SHOWN_MAX {
-            complain(&format!("and {} more lines rejected", account.rejected - SHOWN_MAX));
+            complain(&format!("{} more lines were rejected", account.rejected - SHOWN_MAX));
         }
         if account.second_types > SHOWN_MAX {
-            complain(&format!("and {} more fields have a second type", account.second_types - SHOWN_MAX));
+            complain(&format!("{} more fields have a second type", account.second_types - SHOWN_MAX));
         }
         let rejected = account.rejected;
         let Done { lines, points, values, widened, statements, elsewhere, times, outside, .. } = account.all;
@@ -137,7 +138,8 @@ impl Ledger {
         );
         let _ = writeln!(io::stderr(), "{text}");
         if statements + elsewhere > 0 {
-            complain(&format!("skipped {statements} statements and {elsewhere} lines of other databases"));
+            let (statements, lines) = (count(statements, "statement"), count(elsewhere, "line"));
+            complain(&format!("skipped {statements} and {lines} of other databases"));
         }
         for hint in times::hints(times, outside, account.precision) {
             complain(&hint);

@@ -162,7 +162,8 @@ impl Content {
         let Self { bytes, used_bytes, .. } = self;
         let written = writeln!(
             out.text(),
-            "  segment, {bytes} bytes, {used_bytes} used, {}, {}",
+            "  segment, {}, {used_bytes} used, {}, {}",
+            count(*bytes, "byte"),
             count(frames, "frame"),
             count(marks, "mark")
         );

@@ -22,6 +22,12 @@ pub(crate) fn dirs(verb: &str, data: &Path, wal: Option<&Path>, registry: &Regis
             return Err(dangling);
         }
     }
+    if data.is_file() {
+        return Err(Failure::Usage(format!(
+            "{}: a file, but `tsmith {verb}` needs a shard or engine directory",
+            data.display()
+        )));
+    }
     if data.is_dir() {
         Tree::refuse_above(verb, data, wal, registry)?;
         let manifest = Manifest::read(&OsFs, data).ok().flatten();

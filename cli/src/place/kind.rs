@@ -14,7 +14,7 @@ use tsmith_wal::{GapKind, is_segment_extension};
 use super::log::{Found, NoLog, assumed};
 use super::member::{Member, log_members, member, skipped};
 use super::names::{has_log, has_segments, is_etcd_segment, is_tsm, list};
-use super::owner::engine_of_replica;
+use super::owner::{Owner, engine_of_replica};
 use super::shard::shard_below;
 use super::{etcd, log};
 use crate::exit::{Failure, Outcome, Result, complain};
@@ -163,18 +163,14 @@ impl Place {
     /// Opens the place for reading. Files that cannot be read are listed in [`View::problems`].
     pub(crate) fn view(&self, registry: &Registry) -> Result<View> {
         match self {
+            Self::Directory { data, .. } if Owner::of(data) == Some(Owner::Member) => Err(no_points(data)),
             Self::Directory { data, wal, no_log, .. } => {
                 Ok(View::open(registry, data, wal.as_deref().filter(|_| no_log.is_none()))?)
             }
             Self::Unreadable(_, why) => Err(why.clone()),
             Self::Tsm(path) => Ok(View::open_file(path, registry.encoders().decoders())?),
             Self::Segment(path) => Ok(View::open_segment(path)?),
-            Self::EtcdLog(path) | Self::EtcdSnapshot(path) | Self::EtcdDatabase(path) => {
-                Err(Failure::Usage(format!(
-                    "{}: etcd entries contain no points; use `tsmith inspect` or `tsmith verify`",
-                    path.display()
-                )))
-            }
+            Self::EtcdLog(path) | Self::EtcdSnapshot(path) | Self::EtcdDatabase(path) => Err(no_points(path)),
             Self::Tombstone(path) => Err(Failure::Usage(format!(
                 "{}: tombstones contain no values; pass the TSM file, or use `tsmith inspect`",
                 path.display()
@@ -270,4 +266,9 @@ impl Place {
     pub(crate) fn unsure(&self) -> Option<&str> {
         if let Self::Directory { unsure, .. } = self { unsure.as_deref() } else { None }
     }
+}
+
+fn no_points(of_member: &Path) -> Failure {
+    let path = of_member.display();
+    Failure::Usage(format!("{path}: etcd entries contain no points; use `tsmith inspect` or `tsmith verify`"))
 }

@@ -50,7 +50,7 @@ impl Skipped {
         }
         let shown = groups.into_iter().map(|(Self { path, reason }, number)| match number {
             1 => (path.display().to_string(), *reason),
-            _ => (format!("{} and {} more like it", path.display(), number - 1), *reason),
+            _ => (format!("{} and {} more", path.display(), number - 1), *reason),
         });
         shown.collect()
     }

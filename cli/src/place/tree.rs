@@ -88,7 +88,7 @@ impl Tree {
         for (name, is_dir) in list(dir)? {
             let path = dir.join(&name);
             if !is_dir && !is_linked_shard(&path, registry) {
-                self.skip(path, "a file that belongs to no shard");
+                self.skip(path, "not part of any shard");
                 continue;
             }
             if name == "_series" {
@@ -107,7 +107,7 @@ impl Tree {
             } else if depth > 0 && shard_within(&path, depth - 1, registry) {
                 self.descend(above, &path, wal, depth - 1, registry)?;
             } else {
-                self.skip(path, "contains no TSM file and no log");
+                self.skip(path, "no TSM file and no log inside");
             }
         }
         Ok(())

@@ -41,7 +41,7 @@ pub(super) fn log(
     let Some(tail) = found.tail else { return File::new(path, "etcd-log", State::Ok) };
     let bytes = tail.bytes;
     let mut file = File::new(path, "etcd-log", State::Torn);
-    file.dropped = format!("torn tail of {bytes} bytes; the next opening cuts it");
+    file.dropped = format!("a torn tail of {}; the next opening cuts it", count(bytes, "byte"));
     let reason = format!("torn tail of {}", tail.path.display());
     file.gaps = vec![Gap { offset: tail.offset, bytes, reason }];
     // If the tail is not torn, etcd accepts the log, and opening zeros the bytes after its end.
@@ -51,7 +51,8 @@ pub(super) fn log(
     match etcd::repair(&OsFs, path) {
         Ok(done) => {
             let Tail { bytes, records, copy, .. } = done.unwrap_or(tail);
-            file.dropped = format!("torn tail of {bytes} bytes, with {records} intact records");
+            let (bytes, records) = (count(bytes, "byte"), count(records, "intact record"));
+            file.dropped = format!("a torn tail of {bytes}, with {records}");
             file.quarantined = copy.as_deref().map(shown);
             file
         }
@@ -75,7 +76,10 @@ fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
     let mut found = match cut(true) {
         Ok(Some(found)) => found,
         Ok(None) => return file.because(problem),
-        Err(error) => return file.because(&format!("{problem}; `--force` cannot cut it: {error}")),
+        Err(error) if problem.ends_with(&error.kind().to_string()) => {
+            return file.because(&format!("{problem}; `--force` cannot cut the log here"));
+        }
+        Err(error) => return file.because(&format!("{problem}; `--force` cannot cut the log: {error}")),
     };
     let is_allowed = force || found.is_empty_segment;
     if is_allowed && !dry_run {
@@ -89,9 +93,9 @@ fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
     let entries = match found.lost_entries {
         Some((first, last)) if first == last => format!("entry {first}"),
         Some((first, last)) => format!("entries {first} to {last}"),
-        None => format!("no readable entry (the next is entry {})", found.last.saturating_add(1)),
+        None => format!("no readable entry (the next would be entry {})", found.last.saturating_add(1)),
     };
-    let dropped = format!("{bytes} bytes, {entries}");
+    let dropped = format!("{}, {entries}", count(bytes, "byte"));
     if !is_allowed {
         return file.because(&format!(
             "{problem}; if no other member has a copy, `--force` cuts the log there and loses {dropped}"
@@ -111,7 +115,7 @@ fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
     });
     if !dry_run && found.lost_entries.is_some() {
         complain(&format!(
-            "{}: etcd's database may contain some of the lost entries; etcd then ignores as many new writes, which time out: \
+            "{}: etcd's database may contain some of the lost entries. etcd then ignores as many new writes, and they time out: \
              repeat them",
             path.display()
         ));
@@ -128,7 +132,7 @@ fn gaps_of(found: &CutBack) -> Vec<Gap> {
     let cut = Gap {
         offset: found.offset,
         bytes: found.lost_bytes,
-        reason: format!("record {} of {} and all that follow", found.records + 1, name(&found.path)),
+        reason: format!("record {} of {} and all records after it", found.records + 1, name(&found.path)),
     };
     let removed = |what: &'static str| {
         move |gone: &Renamed| Gap {
@@ -194,9 +198,10 @@ pub(super) fn snapshot(path: &Path) -> File {
             let next = if has_older(path) {
                 "etcd uses the previous snapshot"
             } else {
-                "there is no older snapshot: restore the file from a backup"
+                "there is no older snapshot"
             };
-            let why = format!("{why}; one checksum covers the entire file, so nothing can be kept; {next}");
+            let why =
+                format!("{why}; nothing can be kept, because one checksum covers the entire file; {next}");
             File::new(path, "etcd-snapshot", State::Unrepaired).because(&why)
         }
     }

@@ -83,7 +83,7 @@ fn dropped_of(salvage: &Salvage, gone: bool) -> String {
         dropped.push_str(&count(rebuilt as u64, "block"));
     }
     if gone {
-        dropped += "; no block is left, so the file is removed";
+        dropped += "; no block is left, so no file replaces it";
     }
     dropped
 }
@@ -105,7 +105,7 @@ pub(super) fn tombstones(path: &Path, wal: Option<&Path>, dry_run: bool, registr
         let mut file = File::new(path, "tombstone", State::Torn);
         let reason = "an unfinished delete, which the log still has".to_owned();
         file.gaps = vec![Gap { offset, bytes, reason }];
-        file.dropped = format!("torn tail of {bytes} bytes; the next opening writes it again");
+        file.dropped = format!("a torn tail of {}; the next opening writes it again", count(bytes, "byte"));
         return file;
     }
     let repaired = match repair::tombstones(&OsFs, path, dry_run) {
@@ -159,15 +159,15 @@ pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool, registry:
     file.kept = format!("{parts}, log in {wal}, types {types}");
     if let Some(error) = salvage.error {
         let corruption = match error.kind() {
-            ErrorKind::Manifest { line, expected } => format!("line {line}, where {expected} is expected"),
-            ErrorKind::NoManifest => "nothing, because the file was missing".to_owned(),
+            ErrorKind::Manifest { line, expected } => format!("line {line} (expected {expected})"),
+            ErrorKind::NoManifest => "nothing (the file is missing)".to_owned(),
             ErrorKind::LogElsewhere { .. } => "the path of another directory's log".to_owned(),
             ErrorKind::NoLogDirectory => "the path of a log that does not exist".to_owned(),
             other => other.to_string(),
         };
         file.dropped = match salvage.made_up.join(", ") {
             lines if lines.is_empty() => corruption,
-            lines => format!("{corruption}; taken from the directory instead: {lines}"),
+            lines => format!("{corruption}; rebuilt from the directory: {lines}"),
         };
     }
     file.quarantined = quarantined.as_deref().map(shown);
@@ -259,15 +259,16 @@ fn segment(repair: &SegmentRepair, dry_run: bool) -> File {
 fn dropped(file: &File) -> String {
     let bytes: u64 = file.gaps.iter().map(|gap| gap.bytes).sum();
     if file.state == State::Torn {
-        return format!("torn tail of {bytes} bytes; the next opening cuts it");
+        return format!("a torn tail of {}; the next opening cuts it", count(bytes, "byte"));
     }
     let partial = file.refused.iter().filter(|refused| refused.partial).count();
     let (gaps, complete) = (file.gaps.len(), file.refused.len() - partial);
     let of = |number: usize, text: String| (number > 0).then_some(text);
     let lost = match bytes {
         // Records are missing before this segment, and none in it.
-        0 => "no byte; its first record number now follows the previous segment".to_owned(),
-        bytes => format!("{bytes} bytes"),
+        0 => "no bytes; its first record now has the number after the last one of the previous segment"
+            .to_owned(),
+        bytes => count(bytes, "byte"),
     };
     let all = [
         of(gaps, lost),

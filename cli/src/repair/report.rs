@@ -227,7 +227,7 @@ impl File {
         if let Some(Index { offset, reason, .. }) = &self.index {
             writeln!(
                 text,
-                "  header, index and footer to rebuild: {}",
+                "  corrupt header, index or footer: {}",
                 Problem { offset: *offset, ..Problem::new(reason) }
             )?;
         }
@@ -238,8 +238,8 @@ impl File {
         for Gap { offset, bytes, reason } in &self.gaps {
             match bytes {
                 0 => writeln!(text, "  {reason}")?,
-                bytes => {
-                    let problem = Problem::at(*offset, format!("{bytes} bytes: {reason}"));
+                &bytes => {
+                    let problem = Problem::at(*offset, format!("{}: {reason}", count(bytes, "byte")));
                     writeln!(text, "  {gap} {problem}")?;
                 }
             }

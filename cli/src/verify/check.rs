@@ -150,7 +150,8 @@ fn tombstone(
     if let Some((at, torn)) = unfinished_delete(&OsFs, path, log.as_ref()) {
         valid = bytes.get(..at as usize).unwrap_or_default();
         let reason = format!(
-            "torn tail of {torn} bytes, left by a crash: the log has this delete, and the next opening completes it"
+            "torn tail of {}, left by a crash: the log has this delete, and the next opening completes it",
+            count(torn, "byte")
         );
         finding.notes.push(Problem::at(at, reason));
     }
@@ -183,8 +184,7 @@ fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<Str
         finding.notes.push(Problem::at(torn.offset, reason).in_segment(&torn.path));
     }
     if let Some(remnant) = &found.remnant {
-        let reason =
-            "a snapshot newer than the log: a crash came before its record was written, so etcd ignores it";
+        let reason = "the snapshot is newer than the log: a crash came before its log record was written, so etcd ignores it";
         finding.notes.push(Problem::new(reason).in_segment(remnant));
     }
     if tsmith_wal::etcd::is_log(&OsFs, path) {
@@ -209,7 +209,9 @@ fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<Str
         Some(start) => format!(", opens at index {}", start.index),
         None => String::new(),
     };
-    Ok(format!("{segments}, {records}, {} entries, commit {}{end}", found.entries, found.state.commit))
+    let entries =
+        if found.entries == 1 { "1 entry".to_owned() } else { format!("{} entries", found.entries) };
+    Ok(format!("{segments}, {records}, {entries}, commit {}{end}", found.state.commit))
 }
 
 fn etcd_snapshot(path: &Path) -> Result<String, Problem> {

@@ -32,16 +32,14 @@ impl Finding {
             written = writeln!(text, "ok {path}: {}", self.summary);
         }
         for problem in &self.problems {
-            let (word, colon) = (if problem.is_unread { "unreadable" } else { "corrupt" }, problem.colon());
-            written = written.and_then(|()| writeln!(text, "{word} {path}{colon} {problem}"));
+            let word = if problem.is_unread { "unreadable" } else { "corrupt" };
+            written = written.and_then(|()| writeln!(text, "{word} {path}: {problem}"));
         }
         for unknown in &self.unknown {
-            let colon = unknown.colon();
-            written = written.and_then(|()| writeln!(text, "unknown {path}{colon} {unknown}"));
+            written = written.and_then(|()| writeln!(text, "unknown {path}: {unknown}"));
         }
         for note in &self.notes {
-            let colon = note.colon();
-            written = written.and_then(|()| writeln!(text, "note {path}{colon} {note}"));
+            written = written.and_then(|()| writeln!(text, "note {path}: {note}"));
         }
         debug_assert!(written.is_ok(), "writing to a vector cannot fail");
         out.flush()

@@ -85,8 +85,8 @@ pub(super) fn segment(
             return Err(Problem::at(gap.offset, format!("{}, with intact records after it", gap.found)));
         }
         let Gap { offset, found, dropped_bytes, .. } = gap;
-        let torn =
-            format!("{found}: torn tail of {dropped_bytes} bytes, left by a crash: the next opening cuts it");
+        let bytes = count(dropped_bytes, "byte");
+        let torn = format!("{found}: torn tail of {bytes}, left by a crash: the next opening cuts it");
         finding.notes.push(Problem::at(offset, torn));
     }
     *values = held.values as u64;
