@@ -65,8 +65,11 @@ fn table(report: &SnapshotReport, out: &mut Vec<u8>) -> std::io::Result<()> {
         writeln!(out, "wrote {}", file.display())?;
     }
     let SnapshotReport { files, file_bytes, keys, values } = report;
+    if files.is_empty() {
+        return writeln!(out, "no file was written: the log holds no values");
+    }
     let (files, keys) = (count(files.len(), "file"), count(*keys, "key"));
-    writeln!(out, "{files}, {file_bytes} bytes, {keys}, {}", count(*values, "value"))
+    writeln!(out, "{files}, {}, {keys}, {}", count(*file_bytes, "byte"), count(*values, "value"))
 }
 
 fn json(report: &SnapshotReport, out: &mut Vec<u8>) -> std::io::Result<()> {

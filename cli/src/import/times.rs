@@ -61,8 +61,10 @@ fn advice(what: &str, first: i64, last: i64, used: Precision) -> String {
     };
     let other = |name: &&&str| Precision::from_name(name).is_some_and(|unit| unit != used && plausible(unit));
     match UNITS.iter().find(other) {
-        Some(name) => format!("{what}: the numbers look like --precision {name}"),
-        None => format!("{what}: check --precision"),
+        Some(name) => {
+            format!("{what}: if the timestamps are in {name}, import again with --precision {name}")
+        }
+        None => format!("{what}: check the unit of the timestamps (--precision)"),
     }
 }
 
@@ -78,7 +80,9 @@ mod tests {
             let hints = hints(Some(times), None, Precision::Nanosecond);
             assert_eq!(
                 hints,
-                [format!("all times are before 1980: the numbers look like --precision {unit}")]
+                [format!(
+                    "all times are before 1980: if the timestamps are in {unit}, import again with --precision {unit}"
+                )]
             );
         }
         let times = TimeRange::new(now * 1_000_000_000, now * 1_000_000_000);
@@ -86,11 +90,13 @@ mod tests {
         let milliseconds = TimeRange::new(now * 1_000, now * 1_000);
         assert_eq!(
             hints(None, Some(milliseconds), Precision::Second),
-            ["the times of some lines are outside 1677 to 2262: the numbers look like --precision ms"]
+            [
+                "the times of some lines are outside 1677 to 2262: if the timestamps are in ms, import again with --precision ms"
+            ]
         );
         assert_eq!(
             hints(Some(TimeRange::new(5, 6)), None, Precision::Nanosecond),
-            ["all times are before 1980: check --precision"]
+            ["all times are before 1980: check the unit of the timestamps (--precision)"]
         );
         // Hours since 1970, read as minutes: 2020-09-13 becomes 1977.
         let hours = now / 3_600;
