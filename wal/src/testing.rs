@@ -172,6 +172,7 @@ macro_rules! durable_suite {
             operations_are_counted
             trailing_zeros_are_ignored
             a_refused_record_changes_nothing
+            a_refused_end_changes_nothing
             reading_equals_opening
             segments_are_known_by_name
         );

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tsmith_wal::fs::{Fs, FsFile, OsFile, OsFs};
 use tsmith_wal::{
-    Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Record, Recovery, RecoveryMode,
-    ReplayFn, Result,
+    Durability, Durable, Error, ErrorKind, Log, LogOptions, Position, Progress, Record, Recovery,
+    RecoveryMode, Replay, ReplayFn, Result, entry,
 };
 
+use replay::End;
 use segment::HEAD_BYTES;
 
 /// Writes each record immediately, in [`Log::append`]. Waiting threads share one fsync.
@@ -100,30 +101,23 @@ impl Log for PlainLog {
         options: LogOptions,
         mut replay: impl FnMut(Position, Record<'_>) -> Result<()>,
     ) -> Result<(Self, Recovery)> {
-        let io = |operation| move |error| Error::io(operation, error).at_path(dir);
-        fs.create_dir_all(dir).map_err(io("create"))?;
-        let lock = fs.lock(&dir.join("wal.lock")).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(dir),
-            _ => io("lock")(error),
+        Opening::replay(fs, dir, options, &mut replay)?.finish(options)
+    }
+
+    /// Asks `replay` at the end of the records, before the torn tail is cut.
+    fn open_replaying(
+        fs: OsFs,
+        dir: &Path,
+        options: LogOptions,
+        replay: &mut dyn Replay,
+    ) -> Result<(Self, Recovery)> {
+        let opening = Opening::replay(fs, dir, options, &mut |at, record: Record<'_>| {
+            replay.entry(at, &entry::decode(record.kind, record.payload)?)
         })?;
-        let names = fs.list(dir).map_err(io("list"))?;
-        if let Some(other) = names.iter().find(|name| tsmith_wal::is_segment(name)) {
-            return Err(Error::new(ErrorKind::OtherLog).at_path(&dir.join(other)));
-        }
-        let (recovery, found) = replay::replay(&fs, dir, options.recovery, &mut replay)?;
-        let (file, segment, end) = if let Some(end) = found.offset {
-            let file = fs.open(&dir.join(segment::name(found.segment))).map_err(io("open"))?;
-            // Cut a torn tail, and zeros after the last record.
-            file.set_len(end).and_then(|()| file.sync_all()).map_err(io("truncate"))?;
-            (file, found.segment, end)
-        } else {
-            let segment = found.segment + 1;
-            (create(&fs, dir, segment, found.number)?, segment, HEAD_BYTES as u64)
-        };
-        let (file, number) = (Arc::new(file), found.number);
-        let active = Active { file, segment, end, number, stopped: None, lock: Some(lock) };
-        let durable = Mutex::new(active.position());
-        Ok((Self { fs, dir: dir.to_owned(), options, active: Mutex::new(active), durable }, recovery))
+        let Recovery { segments, records, bytes, .. } = opening.recovery;
+        replay.progress(Progress { segments, segments_total: segments, records, bytes });
+        replay.end()?;
+        opening.finish(options)
     }
 
     fn read(fs: &OsFs, dir: &Path, mode: RecoveryMode, replay: &mut ReplayFn<'_>) -> Result<Recovery> {
@@ -209,6 +203,51 @@ impl Log for PlainLog {
         *durable = active.position();
         active.lock = None;
         Ok(())
+    }
+}
+
+/// A directory whose records were replayed. Nothing in it has changed.
+struct Opening<'a> {
+    fs: OsFs,
+    dir: &'a Path,
+    lock: OsFile,
+    recovery: Recovery,
+    found: End,
+}
+
+impl<'a> Opening<'a> {
+    /// Locks the directory and passes its records to `replay`.
+    fn replay(fs: OsFs, dir: &'a Path, options: LogOptions, replay: &mut ReplayFn<'_>) -> Result<Self> {
+        let io = |operation| move |error| Error::io(operation, error).at_path(dir);
+        fs.create_dir_all(dir).map_err(io("create"))?;
+        let lock = fs.lock(&dir.join("wal.lock")).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => Error::new(ErrorKind::InUse).at_path(dir),
+            _ => io("lock")(error),
+        })?;
+        let names = fs.list(dir).map_err(io("list"))?;
+        if let Some(other) = names.iter().find(|name| tsmith_wal::is_segment(name)) {
+            return Err(Error::new(ErrorKind::OtherLog).at_path(&dir.join(other)));
+        }
+        let (recovery, found) = replay::replay(&fs, dir, options.recovery, replay)?;
+        Ok(Self { fs, dir, lock, recovery, found })
+    }
+
+    /// Cuts a torn tail, and zeros after the last record. Then the log can append.
+    fn finish(self, options: LogOptions) -> Result<(PlainLog, Recovery)> {
+        let Self { fs, dir, lock, recovery, found } = self;
+        let io = |operation| move |error| Error::io(operation, error).at_path(dir);
+        let (file, segment, end) = if let Some(end) = found.offset {
+            let file = fs.open(&dir.join(segment::name(found.segment))).map_err(io("open"))?;
+            file.set_len(end).and_then(|()| file.sync_all()).map_err(io("truncate"))?;
+            (file, found.segment, end)
+        } else {
+            let segment = found.segment + 1;
+            (create(&fs, dir, segment, found.number)?, segment, HEAD_BYTES as u64)
+        };
+        let (file, number) = (Arc::new(file), found.number);
+        let active = Active { file, segment, end, number, stopped: None, lock: Some(lock) };
+        let durable = Mutex::new(active.position());
+        Ok((PlainLog { fs, dir: dir.to_owned(), options, active: Mutex::new(active), durable }, recovery))
     }
 }
 
