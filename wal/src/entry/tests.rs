@@ -210,7 +210,7 @@ fn too_long_a_key_is_refused() {
 }
 
 #[test]
-fn a_delete_that_would_read_back_differently_is_refused() {
+fn a_delete_that_would_not_read_back_is_refused() {
     let mut out = b"before".to_vec();
     let keys = |field| [FieldKey::new(b"m", b"a"), FieldKey::new(b"m", field)];
     let long = vec![b'f'; 65_535];

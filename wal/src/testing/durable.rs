@@ -169,7 +169,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// A number, so that two replays are compared by their order and content.
+    /// The position, number of values and payload of a batch, to compare two replays.
     fn of(at: Position, batch: &Batch<'_>) -> (Position, usize, Vec<u8>) {
         let mut plain = Vec::new();
         entry::encode_write(batch, &mut plain).expect("encodes");
@@ -290,7 +290,7 @@ fn refuses_or_reads<Other: Log<Fs = OsFs>, L: Log<Fs = OsFs>>(scratch: &Scratch)
     }
 }
 
-/// Law: the metrics count all operations.
+/// Law: if a log has metrics, they count all operations.
 pub fn operations_are_counted<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (log, ..) = open::<L>(scratch, LogOptions::default());
     for n in 0..10 {
