@@ -144,7 +144,10 @@ pub fn tsm_file_without<F: Fs>(
             return Err(Error::at(OPERATION, &rescued, ErrorKind::RescuedExists));
         }
         if !dry_run {
-            let publish = |file: &F::File, temporary: &Path| fs.publish(file, temporary, &rescued);
+            let publish = |file: &F::File, temporary: &Path| {
+                fs.copy_access(file, path);
+                fs.publish(file, temporary, &rescued)
+            };
             write_kept(fs, &rescued, (&reader, &salvage), decoders, publish)?;
         }
         return Ok(Repaired { rescued: Some(rescued), ..Repaired::whole(salvage) });

@@ -66,6 +66,12 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Gives `file` the permissions and the owner of the file at `path`, as far as the operating system allows.
+    /// A failure is ignored: the file then stays private to its owner.
+    fn copy_access(&self, file: &Self::File, path: &Path) {
+        let _ = (file, path);
+    }
+
     /// Marks a named point between two operations where a simulation can stop. Does nothing elsewhere.
     fn point(&self, name: &str) {
         let _ = name;

@@ -81,6 +81,11 @@ impl Fs for OsFs {
         retried(|| std::fs::hard_link(from, to))
     }
 
+    #[cfg(unix)]
+    fn copy_access(&self, file: &OsFile, path: &Path) {
+        system::copy_access(&file.0, path);
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         retried(|| std::fs::remove_file(path))
     }

@@ -67,13 +67,14 @@ fn give_back<F: Fs>(fs: &F, path: &Path, bad: &Path, is_new: bool) {
 }
 
 /// Quarantines the corrupt file at `path` and replaces it with `file`, which was written as `temporary`.
-/// Returns the quarantine name.
+/// The new file gets the permissions and the owner of the corrupt one. Returns the quarantine name.
 ///
 /// # Errors
 ///
 /// The corrupt file keeps its name and gets no new one, unless the disk fails again while undoing that. The
 /// caller removes `temporary`.
 pub fn replace_corrupt<F: Fs>(fs: &F, file: &F::File, temporary: &Path, path: &Path) -> io::Result<PathBuf> {
+    fs.copy_access(file, path);
     file.sync_all()?;
     let (bad, is_new) = add_name(fs, path)?;
     fs.point("repair: quarantined");

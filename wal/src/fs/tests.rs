@@ -22,6 +22,22 @@ fn files_are_private_and_links_are_not_followed() {
     assert_eq!(OsFs.list(&dir).expect("lists"), ["link", "x"]);
 }
 
+/// Story: a repair as root replaced files of influxd by files that only root could read.
+#[test]
+fn a_replaced_file_keeps_its_permissions() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let scratch = Scratch::new();
+    let path = scratch.path().join("x");
+    for mode in [0o644, 0o640, 0o600] {
+        std::fs::write(&path, b"corrupt").expect("writes");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("sets");
+        let old = path.metadata().expect("is there");
+        replace_corrupt_by(&OsFs, &path, b"rebuilt").expect("replaces");
+        let new = path.metadata().expect("is there");
+        assert_eq!((new.mode() & 0o777, new.uid(), new.gid()), (mode, old.uid(), old.gid()));
+    }
+}
+
 /// Space reserved for a growing file does not change its length, and is released at the end.
 #[test]
 fn reserved_space_is_released() {

@@ -1,8 +1,8 @@
 //! Calls of Unix systems. Linux has further ones: `fallocate` and open-file-description locks.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 #[cfg(target_os = "linux")]
@@ -39,6 +39,22 @@ pub(super) fn is_out_of_handles(error: &io::Error) -> bool {
 
 pub(super) fn create_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().mode(DIR_MODE).create(dir)
+}
+
+/// Only root can change the owner. Others can set a group that they belong to. If the group differs, its permissions are
+/// not copied, because another group would get them.
+pub(super) fn copy_access(file: &File, path: &Path) {
+    let (Ok(old), Ok(new)) = (path.symlink_metadata(), file.metadata()) else { return };
+    if !old.is_file() {
+        return;
+    }
+    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+        let group_only = || fchown(file, None, Some(old.gid()));
+        drop(fchown(file, Some(old.uid()), Some(old.gid())).or_else(|_| group_only()));
+    }
+    let same_group = file.metadata().is_ok_and(|new| new.gid() == old.gid());
+    let mode = old.mode() & if same_group { 0o777 } else { 0o707 };
+    drop(file.set_permissions(Permissions::from_mode(mode)));
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
